@@ -1,0 +1,104 @@
+// Python front of the CPU kernels. It takes addresses as integers: `splat/kernels.py`, its only
+// caller, checks types, shapes and contiguity first. That serves float and double with one
+// binding, and a call costs half a microsecond. The interpreter lock is released throughout.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <array>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+#include "pool.h"
+
+namespace nb = nanobind;
+using namespace splat;
+using Address = std::uintptr_t;
+
+namespace {
+
+const Table& named(const std::string& isa) {
+  const Table* found = table(isa.c_str());
+  if (!found) throw std::invalid_argument("instruction set '" + isa + "' is not available on this machine");
+  return *found;
+}
+
+template <class T = void>
+T* at(Address address) {
+  return reinterpret_cast<T*>(address);
+}
+
+// What one forward pass leaves for its backward.
+class Frame {
+ public:
+  explicit Frame(const std::string& isa) : table_(named(isa)), frame_(table_.frame_new()) {}
+  ~Frame() { table_.frame_delete(frame_); }
+  Frame(const Frame&) = delete;
+  Frame& operator=(const Frame&) = delete;
+
+  void forward(const std::array<Address, 6>& scene, int64_t n, int sh_degree, int coefficients,
+               int features, const std::array<double, 16>& view, int width, int height,
+               bool antialiased, bool absolute, bool depth, const std::array<double, 4>& numbers,
+               const std::array<Address, 5>& out) {
+    settings_ = {antialiased, absolute, depth, numbers[0], numbers[1], numbers[2], numbers[3]};
+    scene_ = {at(scene[0]), at(scene[1]), at(scene[2]), at(scene[3]), at(scene[4]), at(scene[5]),
+              n, sh_degree, coefficients, features};
+    Forward f{scene_, {}, settings_, at(out[0]), at(out[1]), at(out[2]), at(out[3]), at(out[4])};
+    for (int i = 0; i < 12; ++i) f.view.world_to_camera[i] = view[i];
+    f.view.fx = view[12], f.view.fy = view[13], f.view.cx = view[14], f.view.cy = view[15];
+    f.view.width = width, f.view.height = height;
+    table_.forward(frame_, f);
+  }
+
+  void backward(const std::array<Address, 6>& read, const std::array<Address, 10>& write) {
+    Backward b{scene_, at(read[0]), at(read[1]), at(read[2]), at(read[3]), at(read[4]), at(read[5]),
+               at(write[0]), at(write[1]), at(write[2]), at(write[3]), at(write[4]), at(write[5]),
+               at(write[6]), at(write[7]), at(write[8]), at(write[9])};
+    table_.backward(frame_, b);
+  }
+
+  int64_t bytes() const { return table_.frame_bytes(frame_); }
+
+ private:
+  const Table& table_;
+  void* frame_;
+  Scene scene_{};
+  Settings settings_{};
+};
+
+}  // namespace
+
+NB_MODULE(_cpu, m) {
+  nb::set_leak_warnings(false);  // idle frames live until the process ends
+  m.def("threads", &threads, "Threads that the kernels use.");
+  m.def("set_threads", &set_threads, nb::arg("count"));
+  m.def("forget_threads", &forget_threads);
+  m.def("best_isa", [] { return std::string(best_table()->name); });
+  m.def("has_isa", [](const std::string& isa) { return table(isa.c_str()) != nullptr; });
+  nb::class_<Frame>(m, "Frame")
+      .def(nb::init<const std::string&>())
+      .def("forward", &Frame::forward, nb::call_guard<nb::gil_scoped_release>())
+      .def("backward", &Frame::backward, nb::call_guard<nb::gil_scoped_release>())
+      .def_prop_ro("bytes", &Frame::bytes);
+  m.def(
+      "photometric",
+      [](const std::string& isa, Address image, Address target, Address bytes, Address v_image,
+         int width, int height, double ssim_weight) {
+        return named(isa).photometric({at(image), at(target), at<const uint8_t>(bytes), at(v_image),
+                                       width, height, ssim_weight});
+      },
+      nb::call_guard<nb::gil_scoped_release>());
+  m.def(
+      "adam",
+      [](const std::string& isa, Address values, Address gradient, Address first, Address second,
+         int64_t rows, int columns, int head, const std::array<double, 7>& numbers) {
+        named(isa).adam({at(values), at(gradient), at(first), at(second), rows, columns, head,
+                         numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5],
+                         numbers[6]});
+      },
+      nb::call_guard<nb::gil_scoped_release>());
+}

@@ -1,0 +1,375 @@
+// Alpha blending, front to back in both directions.
+//
+// Forward goes block by block: a block keeps its transmittance and colour in registers and walks
+// the list of Gaussians that touch it. Backward goes Gaussian by Gaussian within a tile, so that
+// the sums over pixels that make up a Gaussian's gradient stay in registers, too; it again runs
+// front to back, with S = what is still to come of v . (colour behind) as its only extra state.
+#pragma once
+
+#include "kernels.h"
+#include "order.h"
+#include "rows.h"
+
+namespace splat::SPLAT_ISA {
+
+constexpr int kBatch = 256;                     // Gaussians of a tile handled at a time
+constexpr double kThresholdLog2 = -kLog2Of255;  // log2 of kAlphaThreshold
+constexpr double kSlack = 1e-4;                 // a block is kept if its best pixel is this close
+
+// Channels beyond RGB: depth (if asked for), then features.
+struct ExtraChannels {
+  bool depth;
+  int features;
+  int count;
+  const real* values;  // [n, features]
+
+  void gather(const Record& record, int64_t row, real* out) const {
+    if (depth) *out++ = record.z;
+    for (int f = 0; f < features; ++f) out[f] = values[row * features + f];
+  }
+};
+
+// Centres of a block's pixels from its corner, and corners of the blocks from the tile's.
+struct Offsets {
+  alignas(64) real lane_x[W]{}, lane_y[W]{}, block_x[64]{}, block_y[64]{};
+
+  constexpr Offsets() {
+    for (int l = 0; l < W; ++l) lane_x[l] = real(l % kBlockW) + real(0.5), lane_y[l] = real(l / kBlockW) + real(0.5);
+    for (int b = 0; b < 64; ++b) block_x[b] = real(b % 8 * kBlockW), block_y[b] = real(b / 8 * kBlockH);
+  }
+};
+// A constant of the compiler: nothing of an instruction set may run when the module is loaded.
+static constexpr Offsets kOffsets{};
+
+// Offset from a Gaussian's mean in units of its own shape, (x, y) = N (dx, dy), and log2(alpha)
+// there. Both directions use this one expression: a lane near the threshold must fall on the same
+// side each time.
+struct Offset {
+  F x, y, log2_alpha;
+
+  Offset(const Record& g, F px, F py) {
+    const F dy = py - set1(g.v);
+    x = fma(set1(g.n0), px - set1(g.u), set1(g.n1) * dy);
+    y = set1(g.n2) * dy;
+    log2_alpha = fnma(x, x, fnma(y, y, set1(g.lo)));
+  }
+};
+
+// Which of a tile's 64 blocks hold a point where the Gaussian reaches the threshold: the exact
+// maximum of the concave quadratic over each block, on the two edges nearest the mean.
+SPLAT_INLINE uint64_t touched_blocks(const Record& g) {
+  const F threshold = set1(real(kThresholdLog2 - kSlack)), zero = set1(0);
+  const F n0 = set1(g.n0), n1 = set1(g.n1), n2 = set1(g.n2), lo = set1(g.lo);
+  const real per_y = -g.n0 * g.n1 / (g.n1 * g.n1 + g.n2 * g.n2), per_x = -g.n1 / g.n0;
+  const real top = g.v - g.hy, bottom = g.v + g.hy, half = real(0.5);
+  uint64_t word = 0;
+  for (int k = 0; k < 64; k += W) {
+    const real first = kOffsets.block_y[k] + half, last = kOffsets.block_y[k + W - 1] + (kBlockH - half);
+    if (first > bottom || last < top) continue;
+    const F left = load(kOffsets.block_x + k) + (half - g.u), right = left + real(kBlockW - 1);
+    const F above = load(kOffsets.block_y + k) + (half - g.v), below = above + real(kBlockH - 1);
+    const F x = mn(mx(zero, left), right), y = mn(mx(zero, above), below);
+    const F best_y = mn(mx(set1(per_y) * x, above), below), best_x = mn(mx(set1(per_x) * y, left), right);
+    const F x1 = fma(n0, x, n1 * best_y), y1 = n2 * best_y, p1 = fnma(x1, x1, fnma(y1, y1, lo));
+    const F x2 = fma(n0, best_x, n1 * y), y2 = n2 * y, p2 = fnma(x2, x2, fnma(y2, y2, lo));
+    word |= uint64_t(bits(mx(p1, p2) >= threshold)) << k;
+  }
+  return word;
+}
+
+struct ScreenTile {
+  int left, top;  // its first pixel
+
+  ScreenTile(const Grid& grid, int64_t index)
+      : left(int(index % grid.columns) * kTileW), top(int(index / grid.columns) * kTileH) {}
+
+  // The record with its position relative to the tile's corner.
+  Record placed(Record g) const {
+    g.u = (g.u - real(left)) + g.du;
+    g.v = (g.v - real(top)) + g.dv;
+    return g;
+  }
+  // Lanes of a block that lie inside the picture.
+  M inside(const Grid& grid, int block) const {
+    const F x = load(kOffsets.lane_x) + kOffsets.block_x[block];
+    const F y = load(kOffsets.lane_y) + kOffsets.block_y[block];
+    return (x < set1(real(grid.width - left))) & (y < set1(real(grid.height - top)));
+  }
+  // Visit the pixels of a block: fn(lane, index of the pixel in the picture).
+  template <class Fn>
+  void pixels(const Grid& grid, int block, Fn&& fn) const {
+    const int bx = left + block % 8 * kBlockW, by = top + block / 8 * kBlockH;
+    for (int l = 0; l < W; ++l) {
+      const int x = bx + l % kBlockW, y = by + l / kBlockW;
+      if (x < grid.width && y < grid.height) fn(l, int64_t(y) * grid.width + x);
+    }
+  }
+};
+
+constexpr real kNever = real(1e30);  // a threshold that no lane reaches
+
+// What a tile carries from one batch of Gaussians to the next.
+struct ForwardState {
+  alignas(64) real T[64][W], rgb[3][64][W], threshold[64][W];
+  alignas(64) Record records[kBatch];
+  alignas(64) uint64_t touched[kBatch], drawn[kBatch];
+  Buffer<real> extra;      // [kBatch][count]
+  Buffer<real> extra_sum;  // [64][count][W]
+};
+
+template <bool kExtra>
+SPLAT_INLINE bool walk_block(const ExtraChannels& extra, ForwardState& s, int block) {
+  const F px = load(kOffsets.lane_x) + kOffsets.block_x[block];
+  const F py = load(kOffsets.lane_y) + kOffsets.block_y[block];
+  const F stop = set1(real(kTransmittanceStop)), cap = set1(real(kMaxAlpha)), never = set1(kNever);
+  F T = load(s.T[block]), threshold = load(s.threshold[block]);
+  F red = load(s.rgb[0][block]), green = load(s.rgb[1][block]), blue = load(s.rgb[2][block]);
+  bool open = true;
+  for (int word = 0; word < kBatch / 64 && open; ++word) {
+    uint64_t drawn = 0;
+    for (uint64_t todo = s.touched[word * 64 + block]; todo; todo &= todo - 1) {
+      const int j = lowest_bit(todo);
+      const Record& g = s.records[word * 64 + j];
+      const F p = Offset(g, px, py).log2_alpha;
+      const M hit = p >= threshold;
+      if (!any(hit)) continue;
+      F w = zero_unless(hit, mn(exp2(p), cap) * T);
+      const F left = T - w;
+      const M full = hit & (left <= stop);
+      if (any(full)) {
+        // These pixels are finished, without this Gaussian.
+        w = zero_unless(!full, w);
+        threshold = sel(full, never, threshold);
+        T = T - w;
+        open = any(threshold < never);
+      } else {
+        T = left;
+      }
+      red = fma(w, set1(g.r), red);
+      green = fma(w, set1(g.g), green);
+      blue = fma(w, set1(g.b), blue);
+      if constexpr (kExtra) {
+        const real* values = &s.extra[std::size_t(word * 64 + j) * extra.count];
+        real* sums = &s.extra_sum[std::size_t(block) * extra.count * W];
+        for (int e = 0; e < extra.count; ++e) store(sums + e * W, fma(w, set1(values[e]), load(sums + e * W)));
+      }
+      drawn |= uint64_t(1) << j;
+      if (!open) break;
+    }
+    s.drawn[word * 64 + block] = drawn;
+    if (!open)
+      for (++word; word < kBatch / 64; ++word) s.drawn[word * 64 + block] = 0;
+  }
+  store(s.T[block], T), store(s.threshold[block], threshold);
+  store(s.rgb[0][block], red), store(s.rgb[1][block], green), store(s.rgb[2][block], blue);
+  return open;
+}
+
+template <bool kExtra>
+static void forward_tile(const ExtraChannels& extra, const Order& order, const Buffer<Record>& records,
+                         const Grid& grid, int64_t index, const real* background, real* image,
+                         real* alpha, real* extra_out) {
+  thread_local ForwardState s;
+  const ScreenTile tile(grid, index);
+  if constexpr (kExtra) {
+    s.extra.resize(std::size_t(kBatch) * extra.count);
+    s.extra_sum.resize(std::size_t(64) * extra.count * W, real(0));
+  }
+  uint64_t open = 0;
+  for (int b = 0; b < 64; ++b) {
+    const M inside = tile.inside(grid, b);
+    if (any(inside)) open |= uint64_t(1) << b;
+    store(s.T[b], set1(1)), store(s.threshold[b], sel(inside, set1(real(kThresholdLog2)), set1(kNever)));
+    for (int c = 0; c < 3; ++c) store(s.rgb[c][b], set1(0));
+  }
+  const uint32_t end = order.end(index);
+  uint32_t first = order.begin(index);
+  for (; first < end && open; first += kBatch) {
+    const int count = (int)least<uint32_t>(kBatch, end - first);
+    for (int j = 0; j < count; ++j) {
+      const uint32_t row = order.rows()[first + j];
+      s.records[j] = tile.placed(records[row]);
+      s.touched[j] = touched_blocks(s.records[j]) & open;
+      if constexpr (kExtra) extra.gather(records[row], row, &s.extra[std::size_t(j) * extra.count]);
+    }
+    for (int j = count; j < kBatch; ++j) s.touched[j] = 0;
+    for (int word = 0; word < kBatch; word += 64) transpose_bits(s.touched + word);
+    fill(s.drawn, s.drawn + kBatch, uint64_t(0));
+    for (uint64_t todo = open; todo; todo &= todo - 1) {
+      const int b = lowest_bit(todo);
+      if (!walk_block<kExtra>(extra, s, b)) open &= ~(uint64_t(1) << b);
+    }
+    for (int word = 0; word < kBatch; word += 64) transpose_bits(s.drawn + word);
+    for (int j = 0; j < count; ++j) order.hits()[first + j] = s.drawn[j];
+  }
+  for (; first < end; ++first) order.hits()[first] = 0;
+  for (int b = 0; b < 64; ++b)
+    tile.pixels(grid, b, [&](int l, int64_t pixel) {
+      const real T = s.T[b][l];
+      for (int c = 0; c < 3; ++c) image[3 * pixel + c] = s.rgb[c][b][l] + T * background[c];
+      alpha[pixel] = 1 - T;
+      if constexpr (kExtra)
+        for (int e = 0; e < extra.count; ++e)
+          extra_out[pixel * extra.count + e] = s.extra_sum[(std::size_t(b) * extra.count + e) * W + l];
+    });
+}
+
+static void blend_forward(const ExtraChannels& extra, const Order& order, const Buffer<Record>& records,
+                          const Grid& grid, const real* background, real* image, real* alpha,
+                          real* extra_out) {
+  parallel_for(grid.tiles(), [&](std::ptrdiff_t index) {
+    if (extra.count)
+      forward_tile<true>(extra, order, records, grid, index, background, image, alpha, extra_out);
+    else
+      forward_tile<false>(extra, order, records, grid, index, background, image, alpha, extra_out);
+  });
+}
+
+struct BackwardState {
+  alignas(64) real T[64][W], S[64][W], v[3][64][W], threshold[64][W];
+  Buffer<real> v_extra;  // [64][count][W]
+  Buffer<real> values;   // [count] of one Gaussian
+  Buffer<real> sums;     // [count][W]
+};
+
+// d loss / d pixel of a tile, and S = v . colour - v_alpha T at its start.
+template <bool kExtra>
+static void load_tile(const ExtraChannels& extra, const Backward& b, const Grid& grid, const ScreenTile& tile,
+                      BackwardState& s) {
+  const auto *image = static_cast<const real*>(b.image), *alpha = static_cast<const real*>(b.alpha);
+  const auto *v_image = static_cast<const real*>(b.v_image), *v_alpha = static_cast<const real*>(b.v_alpha);
+  const auto *out = static_cast<const real*>(b.extra), *v_out = static_cast<const real*>(b.v_extra);
+  if constexpr (kExtra) s.v_extra.resize(std::size_t(64) * extra.count * W, real(0));
+  for (int block = 0; block < 64; ++block) {
+    const M inside = tile.inside(grid, block);
+    store(s.T[block], set1(1)), store(s.S[block], set1(0));
+    store(s.threshold[block], sel(inside, set1(real(kThresholdLog2)), set1(kNever)));
+    for (int c = 0; c < 3; ++c) store(s.v[c][block], set1(0));
+    tile.pixels(grid, block, [&](int l, int64_t pixel) {
+      real rest = 0;
+      for (int c = 0; c < 3 && v_image; ++c) {
+        const real v = v_image[3 * pixel + c];
+        s.v[c][block][l] = v;
+        rest += v * image[3 * pixel + c];
+      }
+      if (v_alpha) rest -= v_alpha[pixel] * (1 - alpha[pixel]);
+      if constexpr (kExtra)
+        for (int e = 0; e < extra.count && v_out; ++e) {
+          const real v = v_out[pixel * extra.count + e];
+          s.v_extra[(std::size_t(block) * extra.count + e) * W + l] = v;
+          rest += v * out[pixel * extra.count + e];
+        }
+      s.S[block][l] = rest;
+    });
+  }
+}
+
+// One Gaussian in one tile: its gradient record.
+template <bool kExtra, bool kAbsolute>
+SPLAT_INLINE void pair_backward(const ExtraChannels& extra, const Record& g, uint64_t hits,
+                                BackwardState& s, real* out) {
+  const F zero = set1(0), stop = set1(real(kTransmittanceStop)), cap = set1(real(kMaxAlpha));
+  F sums[kMoments + 2];
+  for (F& value : sums) value = zero;
+  if constexpr (kExtra) fill(s.sums.data(), s.sums.data() + extra.count * W, real(0));
+  for (; hits; hits &= hits - 1) {
+    const int b = lowest_bit(hits);
+    const F px = load(kOffsets.lane_x) + kOffsets.block_x[b];
+    const F py = load(kOffsets.lane_y) + kOffsets.block_y[b];
+    const Offset d(g, px, py);
+    M hit = d.log2_alpha >= load(s.threshold[b]);
+    const F raw = exp2(d.log2_alpha), T = load(s.T[b]);
+    const F alpha = zero_unless(hit, mn(raw, cap));
+    F w = alpha * T;
+    const M full = hit & (T - w <= stop);
+    if (any(full)) {
+      store(s.threshold[b], sel(full, set1(kNever), load(s.threshold[b])));
+      hit = hit & !full;
+      w = zero_unless(hit, w);
+    }
+    const F v0 = load(s.v[0][b]), v1 = load(s.v[1][b]), v2 = load(s.v[2][b]);
+    F D = fma(v0, set1(g.r), fma(v1, set1(g.g), v2 * set1(g.b)));
+    if constexpr (kExtra) {
+      const real* v = &s.v_extra[std::size_t(b) * extra.count * W];
+      for (int e = 0; e < extra.count; ++e) {
+        const F ve = load(v + e * W);
+        D = fma(ve, set1(s.values[e]), D);
+        store(&s.sums[e * W], fma(w, ve, load(&s.sums[e * W])));
+      }
+    }
+    const F S = fnma(w, D, load(s.S[b]));
+    store(s.S[b], S);
+    store(s.T[b], T - w);
+    // d loss / d ln(alpha); nothing where alpha was capped.
+    const F g_log = zero_unless(hit & (raw <= cap), alpha * fnma(S, recip(set1(1) - alpha), T * D));
+    const F gx = g_log * d.x, gy = g_log * d.y;
+    sums[0] += g_log;
+    sums[1] += gx;
+    sums[2] += gy;
+    sums[3] = fma(gx, d.x, sums[3]);
+    sums[4] = fma(gx, d.y, sums[4]);
+    sums[5] = fma(gy, d.y, sums[5]);
+    sums[6] = fma(w, v0, sums[6]);
+    sums[7] = fma(w, v1, sums[7]);
+    sums[8] = fma(w, v2, sums[8]);
+    if constexpr (kAbsolute) {
+      sums[9] += abs(gx * set1(g.n0));
+      sums[10] += abs(fma(gx, set1(g.n1), gy * set1(g.n2)));
+    }
+  }
+  for (int k = 0; k < kMoments; ++k) out[k] = sum(sums[k]);
+  if constexpr (kExtra)
+    for (int e = 0; e < extra.count; ++e) out[kMoments + e] = sum(load(&s.sums[e * W]));
+  if constexpr (kAbsolute)
+    for (int k = 0; k < 2; ++k) out[kMoments + extra.count + k] = sum(sums[kMoments + k]);
+}
+
+template <bool kExtra, bool kAbsolute>
+static void backward_tile(const ExtraChannels& extra, const Order& order, const Buffer<Record>& records,
+                          const Grid& grid, int64_t index, const Backward& b, PairGradients& out) {
+  thread_local BackwardState s;
+  const ScreenTile tile(grid, index);
+  load_tile<kExtra>(extra, b, grid, tile, s);
+  if constexpr (kExtra) s.values.resize(extra.count), s.sums.resize(std::size_t(extra.count) * W);
+  for (uint32_t pair = order.begin(index); pair < order.end(index); ++pair) {
+    const uint64_t hits = order.hits()[pair];
+    const uint32_t slot = order.slots()[pair], row = order.rows()[pair];
+    out.drawn[slot] = hits != 0;
+    if (!hits) continue;
+    if constexpr (kExtra) extra.gather(records[row], row, s.values.data());
+    pair_backward<kExtra, kAbsolute>(extra, tile.placed(records[row]), hits, s,
+                                     out.sums.data() + int64_t(slot) * out.stride);
+  }
+}
+
+static void blend_backward(const ExtraChannels& extra, const Order& order, const Buffer<Record>& records,
+                           const Grid& grid, bool absolute, const Backward& b, PairGradients& out) {
+  out.stride = kMoments + extra.count + (absolute ? 2 : 0);
+  out.sums.resize(std::size_t(order.pairs()) * out.stride);
+  out.drawn.resize(order.pairs());
+  parallel_for(grid.tiles(), [&](std::ptrdiff_t index) {
+    if (extra.count && absolute)
+      backward_tile<true, true>(extra, order, records, grid, index, b, out);
+    else if (extra.count)
+      backward_tile<true, false>(extra, order, records, grid, index, b, out);
+    else if (absolute)
+      backward_tile<false, true>(extra, order, records, grid, index, b, out);
+    else
+      backward_tile<false, false>(extra, order, records, grid, index, b, out);
+  });
+}
+
+// d loss / d background = sum of v_image T over the pixels, row by row.
+static void background_gradient(const Grid& grid, const Backward& b) {
+  const auto *alpha = static_cast<const real*>(b.alpha), *v_image = static_cast<const real*>(b.v_image);
+  double total[3] = {};
+  for (int y = 0; y < grid.height && v_image; ++y) {
+    double line[3] = {};
+    for (int64_t i = int64_t(y) * grid.width, last = i + grid.width; i < last; ++i)
+      for (int c = 0; c < 3; ++c) line[c] += double(v_image[3 * i + c]) * double(1 - alpha[i]);
+    for (int c = 0; c < 3; ++c) total[c] += line[c];
+  }
+  for (int c = 0; c < 3; ++c) static_cast<real*>(b.v_background)[c] = real(total[c]);
+}
+
+}  // namespace splat::SPLAT_ISA

@@ -1,0 +1,53 @@
+// One picture: projection, order, blending, and the way back. Holds the scratch in between.
+#pragma once
+
+#include "blend.h"
+#include "order.h"
+#include "rows.h"
+
+namespace splat::SPLAT_ISA {
+
+class Frame {
+ public:
+  void forward(const Forward& f) {
+    scene_ = f.scene;
+    settings_ = f.settings;
+    cam_.set(f.view);
+    grid_ = Grid(f.view.width, f.view.height);
+    for (int k = 0; k < 3; ++k)
+      background_[k] = f.background ? static_cast<const real*>(f.background)[k] : real(0);
+    project_rows(scene_, settings_, cam_, grid_, records_, counts_, static_cast<real*>(f.radii));
+    order_.build(records_, counts_, scene_.n, grid_);
+    blend_forward(extra_channels(), order_, records_, grid_, background_,
+                  static_cast<real*>(f.image), static_cast<real*>(f.alpha),
+                  static_cast<real*>(f.extra));
+  }
+
+  void backward(const Backward& b) {
+    blend_backward(extra_channels(), order_, records_, grid_, settings_.absolute, b, pairs_);
+    rows_backward(scene_, settings_, cam_, counts_, records_, order_, pairs_, b);
+    if (b.v_background) background_gradient(grid_, b);
+  }
+
+  int64_t bytes() const {
+    return records_.bytes() + counts_.bytes() + order_.bytes() + pairs_.bytes();
+  }
+
+ private:
+  ExtraChannels extra_channels() const {
+    return {settings_.depth, scene_.feature_count, (settings_.depth ? 1 : 0) + scene_.feature_count,
+            static_cast<const real*>(scene_.features)};
+  }
+
+  Scene scene_{};
+  Settings settings_{};
+  Pinhole<real> cam_{};
+  Grid grid_{0, 0};
+  real background_[3]{};
+  Buffer<Record> records_;    // [n], written where visible
+  Buffer<uint32_t> counts_;   // [n], tiles touched; kCulled where not visible
+  Order order_;
+  PairGradients pairs_;
+};
+
+}  // namespace splat::SPLAT_ISA

@@ -1,0 +1,27 @@
+// All kernels for one instruction set: compiled once per set, each into its own namespace.
+#include "adam.h"
+#include "frame.h"
+#include "kernels.h"
+#include "ssim.h"
+
+#define SPLAT_TEXT_(x) #x
+#define SPLAT_TEXT(x) SPLAT_TEXT_(x)
+#define SPLAT_JOIN_(a, b) a##b
+#define SPLAT_JOIN(a, b) SPLAT_JOIN_(a, b)
+
+namespace splat {
+
+extern const Table SPLAT_JOIN(table_, SPLAT_ISA);
+const Table SPLAT_JOIN(table_, SPLAT_ISA) = {
+    SPLAT_TEXT(SPLAT_ISA),
+    SPLAT_ISA::W,
+    [] { return static_cast<void*>(new SPLAT_ISA::Frame); },
+    [](void* frame) { delete static_cast<SPLAT_ISA::Frame*>(frame); },
+    [](const void* frame) { return static_cast<const SPLAT_ISA::Frame*>(frame)->bytes(); },
+    [](void* frame, const Forward& f) { static_cast<SPLAT_ISA::Frame*>(frame)->forward(f); },
+    [](void* frame, const Backward& b) { static_cast<SPLAT_ISA::Frame*>(frame)->backward(b); },
+    SPLAT_ISA::photometric,
+    SPLAT_ISA::adam,
+};
+
+}  // namespace splat

@@ -1,0 +1,209 @@
+// Which Gaussians a tile draws, front to back.
+//
+// The visible Gaussians are sorted by depth once; a stable counting sort then deals them to the
+// tiles. Both work on fixed ranges of items, so the outcome does not depend on the threads.
+#pragma once
+
+#if defined(SPLAT_SIMD_DOUBLE)
+#include <algorithm>
+#endif
+#include <cmath>
+#include <cstdint>
+
+#include "buffer.h"
+#include "layout.h"
+#include "pool.h"
+
+namespace splat::SPLAT_ISA {
+
+constexpr uint32_t kCulled = 0xFFFFFFFFu;
+constexpr int64_t kRowChunk = 512;   // rows per work item; a multiple of every W
+constexpr int kRanges = 16;          // ranges of the sorts
+
+struct Rect {
+  int x0, y0, x1, y1;  // tiles, end exclusive
+};
+
+// The picture and its tiles.
+struct Grid {
+  int width, height, columns, rows;
+
+  Grid(int w, int h)
+      : width(w), height(h), columns((w + kTileW - 1) / kTileW), rows((h + kTileH - 1) / kTileH) {}
+  int64_t tiles() const { return int64_t(columns) * rows; }
+
+  // Tiles with a pixel centre within the half extents of the Gaussian.
+  Rect touched(real u, real v, real hx, real hy) const {
+    const real half = real(0.5);
+    // Clamped while still real: far-off values do not fit an int.
+    const auto clamp = [](real value, int top) { return (int)least(most(value, real(-1)), real(top)); };
+    const int left = most(clamp(std::ceil(u - hx - half), width), 0);
+    const int right = clamp(std::floor(u + hx - half), width - 1);
+    const int top = most(clamp(std::ceil(v - hy - half), height), 0);
+    const int bottom = clamp(std::floor(v + hy - half), height - 1);
+    if (left > right || top > bottom) return {0, 0, 0, 0};
+    return {left / kTileW, top / kTileH, right / kTileW + 1, bottom / kTileH + 1};
+  }
+};
+
+class Order {
+ public:
+  // counts[i]: tiles of row i, or kCulled.
+  void build(const Buffer<Record>& records, const Buffer<uint32_t>& counts, int64_t n, const Grid& grid) {
+    collect(records, counts, n);
+    sort_by_depth();
+    deal(records, grid);
+  }
+
+  uint32_t begin(int64_t tile) const { return tile_start_[tile]; }
+  uint32_t end(int64_t tile) const { return tile_start_[tile + 1]; }
+  int64_t pairs() const { return pairs_; }
+  const uint32_t* rows() const { return pair_rows_.data(); }       // [pairs] in tile order
+  uint64_t* hits() const { return hits_.data(); }                  // [pairs] blocks really drawn
+  // The same pairs in the order of rows: pair k of a row is first(row) + k. What backward finds
+  // for a pair it leaves there, so that a row's sum is one sequential read.
+  const uint32_t* slots() const { return slots_.data(); }          // [pairs] of each pair in tile order
+  uint32_t first(int64_t row) const { return first_[row]; }
+
+  int64_t bytes() const {
+    return keys_.bytes() + spare_.bytes() + pair_rows_.bytes() + hits_.bytes() + slots_.bytes() +
+           first_.bytes() + tile_start_.bytes() + histogram_.bytes();
+  }
+
+ private:
+#if defined(SPLAT_SIMD_DOUBLE)
+  struct Key {
+    double depth;
+    uint32_t row;
+  };
+#else
+  struct Key {
+    uint32_t depth, row;  // the bits of a positive float sort like the float
+  };
+#endif
+
+  void collect(const Buffer<Record>& records, const Buffer<uint32_t>& counts, int64_t n) {
+    const int64_t chunks = (n + kRowChunk - 1) / kRowChunk;
+    visible_.resize(chunks + 1, 0);
+    emitted_.resize(chunks + 1, 0);
+    parallel_for(chunks, [&](std::ptrdiff_t chunk) {
+      int64_t visible = 0, emitted = 0;
+      for (int64_t i = chunk * kRowChunk, last = least(n, i + kRowChunk); i < last; ++i)
+        if (counts[i] != kCulled && counts[i] != 0) ++visible, emitted += counts[i];
+      visible_[chunk + 1] = visible;
+      emitted_[chunk + 1] = emitted;
+    });
+    for (int64_t c = 0; c < chunks; ++c) {
+      visible_[c + 1] += visible_[c];
+      emitted_[c + 1] += emitted_[c];
+    }
+    pairs_ = emitted_[chunks];
+    count_ = visible_[chunks];
+    keys_.resize(count_);
+    first_.resize(n);
+    parallel_for(chunks, [&](std::ptrdiff_t chunk) {
+      int64_t slot = visible_[chunk], emitted = emitted_[chunk];
+      for (int64_t i = chunk * kRowChunk, last = least(n, i + kRowChunk); i < last; ++i) {
+        if (counts[i] == kCulled || counts[i] == 0) continue;
+        first_[i] = (uint32_t)emitted;
+        emitted += counts[i];
+        Key& key = keys_[slot++];
+        key.row = (uint32_t)i;
+#if defined(SPLAT_SIMD_DOUBLE)
+        key.depth = records[i].z;
+#else
+        std::memcpy(&key.depth, &records[i].z, 4);
+#endif
+      }
+    });
+  }
+
+  int64_t range(int k) const { return count_ * k / kRanges; }
+
+#if defined(SPLAT_SIMD_DOUBLE)
+  void sort_by_depth() {
+    std::stable_sort(keys_.data(), keys_.data() + count_,
+                     [](const Key& a, const Key& b) { return a.depth < b.depth; });
+  }
+#else
+  void sort_by_depth() {
+    constexpr int kDigits = 1 << 11;
+    spare_.resize(count_);
+    uint32_t* place = digits_.resize(std::size_t(kRanges) * kDigits);
+    for (int shift = 0; shift < 33; shift += 11) {
+      const Key* from = keys_.data();
+      Key* to = spare_.data();
+      parallel_for(kRanges, [&](std::ptrdiff_t k) {
+        uint32_t* mine = &place[k * kDigits];
+        fill(mine, mine + kDigits, 0u);
+        for (int64_t i = range(k); i < range(k + 1); ++i) ++mine[from[i].depth >> shift & (kDigits - 1)];
+      });
+      uint32_t total = 0;
+      for (int digit = 0; digit < kDigits; ++digit)
+        for (int k = 0; k < kRanges; ++k) {
+          const uint32_t here = place[k * kDigits + digit];
+          place[k * kDigits + digit] = total;
+          total += here;
+        }
+      parallel_for(kRanges, [&](std::ptrdiff_t k) {
+        uint32_t* mine = &place[k * kDigits];
+        for (int64_t i = range(k); i < range(k + 1); ++i) to[mine[from[i].depth >> shift & (kDigits - 1)]++] = from[i];
+      });
+      keys_.swap(spare_);
+    }
+  }
+#endif
+
+  void deal(const Buffer<Record>& records, const Grid& grid) {
+    const int64_t tiles = grid.tiles();
+    pair_rows_.resize(pairs_);
+    hits_.resize(pairs_);
+    slots_.resize(pairs_);
+    tile_start_.resize(tiles + 1);
+    histogram_.resize(tiles * kRanges);
+    parallel_for(kRanges, [&](std::ptrdiff_t k) {
+      uint32_t* mine = &histogram_[k * tiles];
+      fill(mine, mine + tiles, 0u);
+      for (int64_t i = range(k); i < range(k + 1); ++i) {
+        const Record& g = records[keys_[i].row];
+        const Rect rect = grid.touched(g.u + g.du, g.v + g.dv, g.hx, g.hy);
+        for (int y = rect.y0; y < rect.y1; ++y)
+          for (int x = rect.x0; x < rect.x1; ++x) ++mine[y * grid.columns + x];
+      }
+    });
+    uint32_t total = 0;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      tile_start_[tile] = total;
+      for (int k = 0; k < kRanges; ++k) {
+        const uint32_t here = histogram_[k * tiles + tile];
+        histogram_[k * tiles + tile] = total;
+        total += here;
+      }
+    }
+    tile_start_[tiles] = total;
+    parallel_for(kRanges, [&](std::ptrdiff_t k) {
+      uint32_t* mine = &histogram_[k * tiles];
+      for (int64_t i = range(k); i < range(k + 1); ++i) {
+        const uint32_t row = keys_[i].row;
+        const Record& g = records[row];
+        const Rect rect = grid.touched(g.u + g.du, g.v + g.dv, g.hx, g.hy);
+        uint32_t slot = first_[row];
+        for (int y = rect.y0; y < rect.y1; ++y)
+          for (int x = rect.x0; x < rect.x1; ++x) {
+            const uint32_t place = mine[y * grid.columns + x]++;
+            pair_rows_[place] = row;
+            slots_[place] = slot++;
+          }
+      }
+    });
+  }
+
+  int64_t count_ = 0, pairs_ = 0;
+  Buffer<Key> keys_, spare_;
+  Buffer<uint32_t> pair_rows_, slots_, first_, tile_start_, histogram_;
+  Buffer<uint64_t> hits_;
+  Buffer<int64_t> visible_, emitted_;
+  Buffer<uint32_t> digits_;
+};
+
+}  // namespace splat::SPLAT_ISA

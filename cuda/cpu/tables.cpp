@@ -1,0 +1,50 @@
+// Which instruction sets were built, and which of them this machine can run.
+#include <cstring>
+
+#include "kernels.h"
+
+#if defined(SPLAT_X86) && defined(_MSC_VER)
+#include <intrin.h>
+#endif
+
+namespace splat {
+
+extern const Table table_base, table_f64;
+#if defined(SPLAT_X86)
+extern const Table table_avx2, table_avx512;
+#endif
+
+namespace {
+
+bool runs(const Table* candidate) {
+#if defined(SPLAT_X86)
+  if (candidate == &table_avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (candidate == &table_avx512)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#endif
+  return candidate != nullptr;
+}
+
+const Table* const all[] = {
+#if defined(SPLAT_X86)
+    &table_avx512, &table_avx2,
+#endif
+    &table_base, &table_f64,
+};
+
+}  // namespace
+
+const Table* table(const char* name) {
+  for (const Table* candidate : all)
+    if (std::strcmp(candidate->name, name) == 0 && runs(candidate)) return candidate;
+  return nullptr;
+}
+
+const Table* best_table() {
+  for (const Table* candidate : all)
+    if (runs(candidate)) return candidate;
+  return &table_base;
+}
+
+}  // namespace splat

@@ -1,0 +1,143 @@
+"""COLMAP: `sparse/N` (binary or text) beside `images/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from splat.datasets import photo
+from splat.datasets.cameras import lens, pinhole
+from splat.datasets.colmap_model import Pose, Sensor, cloud, holds_model, poses, registered, sensors
+from splat.math import rotation_matrices
+from splat.types import Camera, Lens, Points, SceneData, View
+
+_LENSES: dict[str, tuple[int, str]] = {
+    "SIMPLE_PINHOLE": (1, "radial"),
+    "PINHOLE": (2, "radial"),
+    "SIMPLE_RADIAL": (1, "radial"),
+    "RADIAL": (1, "radial"),
+    "OPENCV": (2, "radial"),
+    "OPENCV_FISHEYE": (2, "fisheye"),
+    "FULL_OPENCV": (2, "radial"),
+    "FOV": (2, "fov"),
+    "SIMPLE_RADIAL_FISHEYE": (1, "fisheye"),
+    "RADIAL_FISHEYE": (1, "fisheye"),
+    "THIN_PRISM_FISHEYE": (2, "thin_prism_fisheye"),
+    "RAD_TAN_THIN_PRISM_FISHEYE": (2, "rad_tan_thin_prism_fisheye"),
+    "SIMPLE_DIVISION": (1, "division"),
+    "DIVISION": (2, "division"),
+    "SIMPLE_FISHEYE": (1, "fisheye"),
+    "FISHEYE": (2, "fisheye"),
+    "EUCM": (2, "eucm"),
+}
+"""Focal lengths a model has, and the family of its lens in `splat.lens`."""
+
+
+def load(path: Path, images: str | None = None) -> SceneData | None:
+    """The largest model below `path`, or None where there is none."""
+    candidates = [folder for folder in _folders(path) if holds_model(folder)]
+    if not candidates:
+        return None
+    sizes = [registered(folder) for folder in candidates]
+    model = candidates[sizes.index(max(sizes))]
+    notes = []
+    if len(candidates) > 1:
+        others = ", ".join(
+            f"{folder.relative_to(path).as_posix()} has {n}"
+            for folder, n in zip(candidates, sizes, strict=True)
+            if folder != model
+        )
+        name = model.relative_to(path).as_posix()
+        notes.append(f"{name} was taken, with {max(sizes)} registered images ({others})")
+    if (path / "transforms.json").is_file():
+        notes.append("there is a transforms.json too, which was left unread")
+    folder = _image_folder(path, images, notes)
+    views = _views(model, folder, notes)
+    return SceneData(path, "colmap", views, (), _points(model), tuple(notes))
+
+
+def _folders(path: Path) -> list[Path]:
+    sparse = path / "sparse"
+    numbered = sorted(sparse.iterdir()) if sparse.is_dir() else []
+    return [folder for folder in (*numbered, sparse, path) if folder.is_dir()]
+
+
+def _image_folder(path: Path, images: str | None, notes: list[str]) -> Path:
+    if (folder := path / (images or "images")).is_dir():
+        return folder
+    scaled = sorted(
+        (folder for folder in path.glob("images_*") if folder.name[7:].isdigit()),
+        key=lambda folder: int(folder.name[7:]),
+    )
+    if images is None and scaled:
+        notes.append(f"there is no images/; the photos were taken from {scaled[0].name}/")
+        return scaled[0]
+    raise FileNotFoundError(
+        f"{folder}: there is no such folder; expected the photos that COLMAP registered: name "
+        "their folder with --images"
+    )
+
+
+def _views(model: Path, folder: Path, notes: list[str]) -> tuple[View, ...]:
+    cameras = sensors(model)
+    found, missing = [], []
+    listed = sorted(poses(model), key=lambda pose: pose.name)
+    for pose in listed:
+        image = photo.find(folder, pose.name)
+        if image is None:
+            missing.append(pose.name)
+            continue
+        if pose.camera not in cameras:
+            raise ValueError(
+                f"{model}: image {pose.name} was taken by camera {pose.camera}, which is not "
+                f"among the {len(cameras)} cameras; expected a whole model: export it again"
+            )
+        try:
+            camera, bent = _camera(pose, cameras[pose.camera])
+        except ValueError as error:
+            raise ValueError(f"{model}: image {pose.name}: {error}") from None
+        found.append(View(pose.name, camera, image, lens=bent))
+    if not found:
+        raise FileNotFoundError(
+            f"{folder}: holds none of the {len(listed)} photos registered in {model} (such as "
+            f"{', '.join(missing[:1]) or 'none'}); expected them there: copy them, or name their "
+            "folder with --images"
+        )
+    if missing:
+        notes.append(
+            f"{len(missing)} of {len(listed)} registered photos are missing in {folder.name}/ "
+            f"and were skipped (the first is {missing[0]})"
+        )
+    if (there := photo.count(folder)) > len(found):
+        notes.append(f"COLMAP registered {len(found)} of the {there} photos in {folder.name}/")
+    return tuple(found)
+
+
+def _camera(pose: Pose, sensor: Sensor) -> tuple[Camera, Lens | None]:
+    if sensor.model not in _LENSES:
+        raise ValueError(
+            f"the camera model is {sensor.model}, a full panorama; expected a perspective or "
+            "fisheye lens: cut perspective views out of it first"
+        )
+    focals, family = _LENSES[sensor.model]
+    values = sensor.parameters
+    quaternion = torch.tensor([pose.quaternion], dtype=torch.float64)
+    if not float(quaternion.norm()) > 0:
+        raise ValueError("its rotation is a quaternion of zeros or NaN; expected a unit one")
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation_matrices(quaternion)[0].numpy()
+    matrix[:3, 3] = pose.translation
+    focal = (values[0], values[focals - 1])
+    principal = (values[focals], values[focals + 1])
+    camera = pinhole(matrix, focal, principal, (sensor.width, sensor.height))
+    return camera, lens(family, values[focals + 2 :])
+
+
+def _points(model: Path) -> Points | None:
+    found = cloud(model)
+    if found is None or len(found.positions) == 0:
+        return None
+    colors = torch.from_numpy(found.colors).float() / 255
+    return Points(torch.from_numpy(found.positions), colors)

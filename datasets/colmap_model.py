@@ -1,0 +1,247 @@
+"""The files of a COLMAP reconstruction, binary or text, as they are written."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """A row of `cameras`: intrinsics, shared by images."""
+
+    model: str
+    width: int
+    height: int
+    parameters: Floats
+    """Focal lengths, principal point (pixels), then distortion."""
+
+
+@dataclass(frozen=True)
+class Pose:
+    """A row of `images`: world to camera, as COLMAP and we have it."""
+
+    name: str
+    camera: int
+    quaternion: Floats
+    """(w, x, y, z)."""
+    translation: Floats
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """All rows of `points3D`."""
+
+    positions: npt.NDArray[np.float64]
+    colors: npt.NDArray[np.uint8]
+
+
+MODELS = {
+    "SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 4, "RADIAL": 5, "OPENCV": 8,
+    "OPENCV_FISHEYE": 8, "FULL_OPENCV": 12, "FOV": 5, "SIMPLE_RADIAL_FISHEYE": 4,
+    "RADIAL_FISHEYE": 5, "THIN_PRISM_FISHEYE": 12, "RAD_TAN_THIN_PRISM_FISHEYE": 16,
+    "SIMPLE_DIVISION": 4, "DIVISION": 5, "SIMPLE_FISHEYE": 3, "FISHEYE": 4, "EUCM": 6,
+    "EQUIRECTANGULAR": 2,
+}  # fmt: skip
+"""COLMAP's camera models in the order of their numbers, with the count of their parameters."""
+
+_POINT = np.dtype(
+    [("id", "<u8"), ("xyz", "<f8", 3), ("rgb", "u1", 3), ("error", "<f8"), ("track", "<u8")]
+)
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether cameras and images are there, binary or text."""
+    return _suffix(folder) is not None
+
+
+def registered(folder: Path) -> int:
+    """How many images the model in `folder` holds."""
+    file = folder / f"images{_suffix(folder)}"
+    if file.suffix == ".bin":
+        return int(_Reader(file).take("Q", "the number of images")[0])
+    return len(_image_lines(file))
+
+
+def sensors(folder: Path) -> dict[int, Sensor]:
+    """The intrinsics by their number."""
+    file = folder / f"cameras{_suffix(folder)}"
+    return _sensors_binary(file) if file.suffix == ".bin" else _sensors_text(file)
+
+
+def poses(folder: Path) -> list[Pose]:
+    """The registered images, in the order of the file."""
+    file = folder / f"images{_suffix(folder)}"
+    return _poses_binary(file) if file.suffix == ".bin" else _poses_text(file)
+
+
+def cloud(folder: Path) -> Cloud | None:
+    """The points, or None where there is no such file."""
+    for suffix, read in ((".bin", _cloud_binary), (".txt", _cloud_text)):
+        if (file := folder / f"points3D{suffix}").is_file():
+            return read(file)
+    return None
+
+
+def _suffix(folder: Path) -> str | None:
+    for suffix in (".bin", ".txt"):
+        if all((folder / f"{name}{suffix}").is_file() for name in ("cameras", "images")):
+            return suffix
+    return None
+
+
+class _Reader:
+    """Little-endian values out of a file, with an error that says where it ends too early."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.data, self.at = path, path.read_bytes(), 0
+
+    def take(self, layout: str, what: str) -> tuple[Any, ...]:
+        start = self.skip(struct.calcsize("<" + layout), what)
+        return struct.unpack_from("<" + layout, self.data, start)
+
+    def text(self, what: str) -> str:
+        end = self.data.find(b"\0", self.at)
+        if end < 0:
+            raise self.truncated(what)
+        text = self.data[self.at : end].decode("utf-8", "replace")
+        self.at = end + 1
+        return text
+
+    def skip(self, size: int, what: str) -> int:
+        start = self.at
+        if start + size > len(self.data):
+            raise self.truncated(what)
+        self.at += size
+        return start
+
+    def truncated(self, what: str) -> ValueError:
+        return ValueError(
+            f"{self.path}: ends after {len(self.data)} bytes, within {what}; expected a whole "
+            "COLMAP file: copy or export it again"
+        )
+
+
+def _sensors_binary(file: Path) -> dict[int, Sensor]:
+    reader = _Reader(file)
+    found = {}
+    (count,) = reader.take("Q", "the number of cameras")
+    for i in range(count):
+        what = f"camera {i + 1} of {count}"
+        number, model, width, height = reader.take("iiQQ", what)
+        if not 0 <= model < len(MODELS):
+            raise ValueError(
+                f"{file}: {what} has model number {model}; expected 0 to {len(MODELS) - 1}: "
+                "undistort the photos with COLMAP's image_undistorter"
+            )
+        name = list(MODELS)[model]
+        parameters = reader.take(f"{MODELS[name]}d", what)
+        found[number] = Sensor(name, width, height, parameters)
+    return found
+
+
+def _poses_binary(file: Path) -> list[Pose]:
+    reader = _Reader(file)
+    found = []
+    (count,) = reader.take("Q", "the number of images")
+    for i in range(count):
+        what = f"image {i + 1} of {count}"
+        numbers = reader.take("i7di", what)
+        name = reader.text(what)
+        (observations,) = reader.take("Q", what)
+        reader.skip(24 * observations, f"the observations of {what} ({name})")
+        found.append(Pose(name, numbers[8], numbers[1:5], numbers[5:8]))
+    return found
+
+
+def _cloud_binary(file: Path) -> Cloud:
+    reader = _Reader(file)
+    data = reader.data
+    (count,) = reader.take("Q", "the number of points")
+    track = struct.Struct("<Q").unpack_from
+    at, starts = reader.at, []
+    for i in range(count):
+        if at + _POINT.itemsize > len(data):
+            raise reader.truncated(f"point {i + 1} of {count}")
+        starts.append(at)
+        at += _POINT.itemsize + 8 * track(data, at + _POINT.itemsize - 8)[0]
+    if at > len(data):
+        raise reader.truncated(f"the track of point {count} of {count}")
+    # One gather of all records: tracks of any length lie between them.
+    rows = np.asarray(starts, np.int64)[:, None] + np.arange(_POINT.itemsize)
+    records = np.frombuffer(data, np.uint8)[rows].view(_POINT)[:, 0]
+    return Cloud(records["xyz"].copy(), records["rgb"].copy())
+
+
+def _lines(file: Path) -> list[tuple[int, str]]:
+    """Lines with their numbers from 1, less comments; empty ones stay."""
+    lines = file.read_text("utf-8", "replace").splitlines()
+    return [(n, line) for n, line in enumerate(lines, 1) if not line.startswith("#")]
+
+
+def _image_lines(file: Path) -> list[tuple[int, str]]:
+    """The first of each pair of lines; the second, of observations, may be empty."""
+    found, rest = [], iter(_lines(file))
+    for n, line in rest:
+        if line.strip():
+            found.append((n, line))
+            next(rest, None)
+    return found
+
+
+def _broken(file: Path, line: int, expected: str) -> ValueError:
+    return ValueError(
+        f"{file}: line {line} cannot be read; expected `{expected}`: export the model again"
+    )
+
+
+def _sensors_text(file: Path) -> dict[int, Sensor]:
+    found = {}
+    for n, line in _lines(file):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            model, parameters = words[1], tuple(map(float, words[4:]))
+            if len(parameters) != MODELS[model]:
+                raise ValueError
+            found[int(words[0])] = Sensor(model, int(words[2]), int(words[3]), parameters)
+        except (ValueError, IndexError, KeyError):
+            expected = "number MODEL width height parameters, MODEL one of COLMAP's"
+            raise _broken(file, n, expected) from None
+    return found
+
+
+def _poses_text(file: Path) -> list[Pose]:
+    found = []
+    for n, line in _image_lines(file):
+        words = line.strip().split(maxsplit=9)
+        try:
+            values = tuple(map(float, words[1:8]))
+            found.append(Pose(words[9], int(words[8]), values[:4], values[4:]))
+        except (ValueError, IndexError):
+            raise _broken(file, n, "number qw qx qy qz tx ty tz camera name") from None
+    return found
+
+
+def _cloud_text(file: Path) -> Cloud:
+    rows = []
+    for n, line in _lines(file):
+        words = line.split(maxsplit=7)
+        if not words:
+            continue
+        try:
+            rows.append([float(word) for word in words[1:7]])
+            if len(words) < 8:
+                raise ValueError
+        except ValueError:
+            raise _broken(file, n, "number x y z r g b error track") from None
+    values = np.array(rows, np.float64).reshape(-1, 6)
+    return Cloud(values[:, :3], values[:, 3:].astype(np.uint8))

@@ -1,0 +1,38 @@
+"""Points on what the cameras see, as structure from motion would have left them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from splat.datasets.demo import light
+from splat.datasets.demo.poses import cameras
+from splat.datasets.demo.shapes import ahead
+from splat.datasets.demo.trace import rays, trace
+from splat.types import Points
+
+NOISE = 0.004
+"""Standard deviation of a coordinate: about half a pixel at the default size."""
+LOOKS = 12
+WIDTH, HEIGHT = 120, 90
+"""Views that points are taken from, and their size."""
+
+
+def points(count: int = 6_000, seed: int = 0) -> Points:
+    """Coloured points on visible surfaces, slightly off; half of them on the things."""
+    generator = np.random.default_rng(seed)
+    v, u = (a.ravel().astype(np.float32) + np.float32(0.5) for a in np.mgrid[:HEIGHT, :WIDTH])
+    seen = []
+    for camera in cameras(LOOKS, WIDTH, HEIGHT):
+        through = rays(camera, u, v)
+        hits = trace(through)
+        place = ahead(through.eye, hits.t, through.direction)
+        seen.append([hits.number, *place, *hits.normal, *through.direction])
+    number, *rest = (np.concatenate(column) for column in zip(*seen, strict=True))
+    things = number > 1
+    chances = np.where(things, 0.5 / things.sum(), 0.5 / (~things).sum())
+    chosen = generator.choice(len(number), count, p=chances)
+    x, y, z, a, b, c, d, e, f = (column[chosen] for column in rest)
+    colors = light.encoded(light.radiance(number[chosen], (x, y, z), (a, b, c), (d, e, f)))
+    positions = np.stack([x, y, z], 1) + generator.normal(0, NOISE, (count, 3))
+    return Points(torch.from_numpy(positions).float(), torch.from_numpy(colors))

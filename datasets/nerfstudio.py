@@ -1,0 +1,51 @@
+"""nerfstudio and instant-ngp: `transforms.json` beside the photos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from splat.datasets.points import read_ply
+from splat.datasets.transforms import Entry, Frames, names_of, plain, read, shortened
+from splat.types import Points, SceneData, View
+
+
+def load(path: Path, images: str | None = None) -> SceneData | None:
+    """The scene of `transforms.json`, or None where there is none.
+
+    Poses and points are used as the file has them: `applied_transform` tells where the frame
+    came from and changes neither.
+    """
+    file = path / "transforms.json"
+    if not file.is_file():
+        return None
+    frames = shortened(read(file, images))
+    points, notes = _points(path, frames.meta)
+    train, test = _own_split(frames)
+    if test and (unused := len(frames.views) - len(train) - len(test)):
+        notes += (f"{unused} frames belong to neither its training nor its test split",)
+    return SceneData(path, "nerfstudio", train, test, points, (*frames.notes, *notes))
+
+
+def _own_split(frames: Frames) -> tuple[tuple[View, ...], tuple[View, ...]]:
+    """By the lists of file names in the file; without a list of tests, all is to train."""
+    tests = names_of(frames.meta, ("test_filenames", "val_filenames"))
+    trains = names_of(frames.meta, ("train_filenames",))
+    test = tuple(view for name, view in frames.views.items() if plain(name) in tests)
+    if not test:
+        return tuple(frames.views.values()), ()
+    train = tuple(
+        view
+        for name, view in frames.views.items()
+        if plain(name) not in tests and (not trains or plain(name) in trains)
+    )
+    return train, test
+
+
+def _points(path: Path, meta: Entry) -> tuple[Points | None, tuple[str, ...]]:
+    name = meta.get("ply_file_path")
+    if name is None:
+        return None, ()
+    file = path / plain(str(name))
+    if not file.is_file():
+        return None, (f"the points {name} that transforms.json names do not exist",)
+    return read_ply(file), ()

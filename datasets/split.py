@@ -1,0 +1,68 @@
+"""Which views are held out, never to be trained on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from splat.types import SceneData, View
+
+_EVERY = 8
+
+
+def split(scene: SceneData, eval: str = "auto") -> SceneData:
+    """The scene with the views told apart anew, both lists sorted by name.
+
+    `auto`: the dataset's own split, or every 8th; a number N: every Nth by name, from the first;
+    `all`: train on all and evaluate on all; `none`: train on all, evaluate on none; else names,
+    in a text file (one a line) or separated by commas.
+    """
+    if eval == "auto" and scene.test:
+        said = f"the dataset's own split holds out {len(scene.test)} views"
+        return _told_apart(scene, scene.train, scene.test, said)
+    views = tuple(sorted((*scene.train, *scene.test), key=lambda view: view.name))
+    if eval == "all":
+        return _told_apart(scene, views, views, f"all {len(views)} views train and are evaluated")
+    if eval == "none" or (eval == "auto" and len(views) < 3):
+        return _told_apart(scene, views, (), f"no view of {len(views)} is held out")
+    if eval == "auto" or eval.isdigit():
+        every = _EVERY if eval == "auto" else int(eval)
+        if every < 2:
+            raise ValueError(f"--eval {eval}: leaves no view to train on; expected 2 or more")
+        test = views[::every]
+        said = f"{len(test)} of {len(views)} views are held out (one in {every}, by name)"
+    else:
+        test = _named(views, eval)
+        said = f"{len(test)} of {len(views)} views are held out, by name"
+    out = {view.name for view in test}
+    return _told_apart(scene, tuple(v for v in views if v.name not in out), test, said)
+
+
+def _told_apart(
+    scene: SceneData, train: tuple[View, ...], test: tuple[View, ...], said: str
+) -> SceneData:
+    if len(train) < 2:
+        raise ValueError(
+            f"{scene.path}: {len(train)} of {len(train) + len(test)} photos is left to train on; "
+            "expected at least 2, taken from different places: add photos, or give --eval none"
+        )
+    numbered = tuple(
+        replace(view, camera=replace(view.camera, index=i)) for i, view in enumerate(train)
+    )
+    return replace(scene, train=numbered, test=test, notes=(*scene.notes, said))
+
+
+def _named(views: tuple[View, ...], eval: str) -> tuple[View, ...]:
+    listed = eval.split(",")
+    if len(listed) == 1 and Path(eval).is_file():
+        listed = Path(eval).read_text("utf-8").splitlines()
+    names = [name.strip() for name in listed if name.strip()]
+    by_name = {PurePosixPath(view.name).with_suffix("").as_posix(): view for view in views}
+    by_name |= {view.name: view for view in views}
+    if unknown := [name for name in names if name not in by_name]:
+        raise ValueError(
+            f"--eval {eval}: there is no view called {unknown[0]}; expected auto, all, none, a "
+            f"number, or names such as {views[0].name}, in a text file or separated by commas"
+        )
+    chosen = {by_name[name].name for name in names}
+    return tuple(view for view in views if view.name in chosen)

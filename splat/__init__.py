@@ -1,0 +1,67 @@
+"""splat: train 3D Gaussian Splatting scenes on a CPU or on CUDA.
+
+The stable interface is what this module names: `load`, `train`, `resume`, `rasterize`, `read`,
+`write`, the options of a run and the strategies. Importing it is cheap; torch and the kernels are
+loaded when one of the names is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from splat.api import Result, load, rasterize, read, resume, train, write
+    from splat.options import Options, Reading, Watching
+    from splat.strategies.adc import Adc
+    from splat.strategies.mcmc import Mcmc
+    from splat.strategy import Fixed, Strategy
+
+if find_spec("splat.strategies") is None:
+    raise ImportError(
+        "this is splat's uninstalled source tree, which is laid out for building: "
+        "run `pip install -e .` in it, or leave the folder if splat is installed"
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Adc",
+    "Fixed",
+    "Mcmc",
+    "Options",
+    "Reading",
+    "Result",
+    "Strategy",
+    "Watching",
+    "load",
+    "rasterize",
+    "read",
+    "resume",
+    "train",
+    "write",
+]
+
+_PLACES = {
+    "Adc": "splat.strategies.adc",
+    "Mcmc": "splat.strategies.mcmc",
+    "Fixed": "splat.strategy",
+    "Strategy": "splat.strategy",
+    "Options": "splat.options",
+    "Reading": "splat.options",
+    "Watching": "splat.options",
+}
+"""Modules of names that are not in `splat.api`."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'splat' has no attribute {name!r}")
+    value = getattr(import_module(_PLACES.get(name, "splat.api")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

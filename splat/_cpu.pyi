@@ -1,0 +1,49 @@
+def threads() -> int: ...
+def set_threads(count: int) -> None: ...
+def forget_threads() -> None: ...
+def best_isa() -> str: ...
+def has_isa(isa: str) -> bool: ...
+
+class Frame:
+    def __init__(self, isa: str) -> None: ...
+    def forward(
+        self,
+        scene: list[int],
+        n: int,
+        sh_degree: int,
+        coefficients: int,
+        features: int,
+        view: list[float],
+        width: int,
+        height: int,
+        antialiased: bool,
+        absolute: bool,
+        depth: bool,
+        numbers: list[float],
+        out: list[int],
+    ) -> None: ...
+    def backward(self, read: list[int], write: list[int]) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+
+def photometric(
+    isa: str,
+    image: int,
+    target: int,
+    bytes: int,
+    v_image: int,
+    width: int,
+    height: int,
+    ssim_weight: float,
+) -> float: ...
+def adam(
+    isa: str,
+    values: int,
+    gradient: int,
+    first: int,
+    second: int,
+    rows: int,
+    columns: int,
+    head: int,
+    numbers: list[float],
+) -> None: ...

@@ -1,0 +1,284 @@
+"""The public interface: `splat.load`, `train`, `resume`, `rasterize`, `read` and `write`."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat import checkpoint, datasets, export, methods
+from splat.finish import finish, measure, on, version
+from splat.folder import (
+    Config,
+    Folder,
+    existing,
+    read_config,
+    read_json,
+    same_views,
+    vacant,
+    write_cameras,
+)
+from splat.job import Job, announce, prepare
+from splat.log import LOG_EVERY, Log
+from splat.lpips import Net
+from splat.options import Options, Reading, Watching
+from splat.render import choose_device, renderer_for
+from splat.stop import stoppable
+from splat.strategy import Strategy
+from splat.run import Watcher
+from splat.run import train as loop
+from splat.types import Camera, Gaussians, Needs, Rendered, SceneData
+from splat.watch import Bar, Board, Checkpoints, Guard, HeldOut
+
+read = export.read
+write = export.write
+
+RenderMode = Literal["RGB", "D", "ED", "RGB+D", "RGB+ED"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out of a run."""
+
+    gaussians: Gaussians
+    """In the frame of the input, on the CPU."""
+    metrics: dict[str, Any]
+    """What `metrics.json` holds."""
+    folder: Path | None
+    """Where the run was kept."""
+
+
+def load(
+    path: Path | str, *, images: str | None = None, masks: str = "auto", eval: str = "auto"
+) -> SceneData:
+    """The posed photographs in a folder (COLMAP, nerfstudio or Blender); nothing is decoded.
+
+    The options are those of `splat train`; see `splat.options.Reading`.
+    """
+    return datasets.load(path, images=images, masks=masks, eval=eval)
+
+
+def train(
+    scene: SceneData,
+    strategy: Strategy | None = None,
+    options: Options | None = None,
+    *,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    watching: Watching | None = None,
+    watchers: Sequence[Watcher] = (),
+    reading: Reading | None = None,
+    command: str = "splat.train(...)",
+    lpips: Net | None = "alex",
+) -> Result:
+    """Train a scene, as `splat train` does; without `out` nothing is written.
+
+    `strategy` None is the default method, of a size that suits the device. `watchers` are called
+    after every step. `reading` says how `scene` was read, for `splat resume`; without it the run
+    goes on through `resume` with the scene given. Ctrl-C ends it between two steps by `Stopped`.
+    """
+    options, watching = options or Options(), watching or Watching(quiet=True)
+    folder = None if out is None else vacant(Path(out), overwrite)
+    if strategy is None:
+        strategy = methods.fitted(choose_device(options.device)[0])[methods.DEFAULT]
+    job = prepare(scene, strategy, options)
+    with closing(job):
+        if folder is not None:
+            config = Config(
+                scene=scene.path.resolve(),
+                reading=reading,
+                train=tuple(view.name for view in scene.train),
+                test=tuple(view.name for view in scene.test),
+                method=methods.described(strategy),
+                options=_pinned(options, job.options),
+                watching=watching,
+                command=command,
+                made_by=version(),
+            )
+            folder.clear()
+            config.write(folder.config)
+            _write_cameras(job, folder)
+        return _carried_out(job, folder, watching, watchers, lpips)
+
+
+def resume(
+    folder: Path | str,
+    scene: SceneData | None = None,
+    strategy: Strategy | None = None,
+    *,
+    steps: int | None = None,
+    device: Literal["auto", "cpu", "cuda"] | None = None,
+    threads: int | None = None,
+    watching: Watching | None = None,
+    watchers: Sequence[Watcher] = (),
+    lpips: Net | None = "alex",
+) -> Result:
+    """Go on from the last checkpoint of a run; on the CPU, to the same bytes as without a break.
+
+    `steps` is a new end, whose schedules hold from here on. `scene` and `strategy` are needed
+    where the run was begun in Python with some that a file cannot describe.
+    """
+    place = existing(Path(folder))
+    config = read_config(place.config)
+    state = checkpoint.load(place.latest())
+    _check_steps(place, state["step"], config.options.steps or 0, steps)
+    place.clear_drafts()
+    config = replace(config, options=replace(config.options, steps=steps or config.options.steps))
+    options = replace(
+        config.options,
+        device=device or config.options.device,
+        threads=threads or config.options.threads,
+    )
+    scene = scene or reread(config)
+    same_views(config, scene)
+    job = prepare(scene, strategy or methods.rebuilt(config.method), options, state)
+    with closing(job):
+        config.write(place.config)
+        return _carried_out(job, place, watching or config.watching, watchers, lpips)
+
+
+def reread(config: Config) -> SceneData:
+    """The scene of a run, from disk."""
+    if config.reading is None:
+        raise ValueError(
+            "the scene of this run was made in Python; go on there with splat.resume(folder, scene)"
+        )
+    reading = config.reading
+    return datasets.load(
+        config.scene, images=reading.images, masks=reading.masks, eval=reading.eval
+    )
+
+
+def rasterize(
+    means: Float[Tensor, "n 3"],
+    quats: Float[Tensor, "n 4"],
+    scales: Float[Tensor, "n 3"],
+    opacities: Float[Tensor, "n"],
+    colors: Float[Tensor, "n 3"] | Float[Tensor, "n k 3"],
+    viewmats: Float[Tensor, "c 4 4"],
+    Ks: Float[Tensor, "c 3 3"],
+    width: int,
+    height: int,
+    *,
+    sh_degree: int | None = None,
+    backgrounds: Float[Tensor, "c 3"] | None = None,
+    render_mode: RenderMode = "RGB",
+    rasterize_mode: Literal["classic", "antialiased"] = "classic",
+    absgrad: bool = False,
+) -> tuple[Float[Tensor, "c h w d"], Float[Tensor, "c h w 1"], list[Rendered]]:
+    """Pictures, alphas and what else is known of each, with the arguments of gsplat's rasterization.
+
+    Runs where the tensors are, differentiably in all but Ks. Mode D is depth blended like a
+    colour, ED is that over alpha. After backward, `screen_gradient` of what is returned has the
+    gradient of the positions on screen.
+    """
+    if viewmats.ndim != 3 or viewmats.shape[1:] != (4, 4) or Ks.shape != (len(viewmats), 3, 3):
+        raise ValueError(
+            f"viewmats are {tuple(viewmats.shape)} and Ks {tuple(Ks.shape)}; expected (c, 4, 4) and"
+            " (c, 3, 3) for c cameras"
+        )
+    gaussians = Gaussians(means, quats, scales, opacities, colors, sh_degree)
+    render = renderer_for(means.device, antialiased=rasterize_mode == "antialiased")
+    needs = Needs(absolute_gradient=absgrad, depth="D" in render_mode)
+    found = [
+        render(gaussians, Camera(view, K, width, height), needs, _row(backgrounds, i))
+        for i, (view, K) in enumerate(zip(viewmats, Ks, strict=True))
+    ]
+    pictures = torch.stack([_channels(rendered, render_mode) for rendered in found])
+    return pictures, torch.stack([rendered.alpha[..., None] for rendered in found]), found
+
+
+def _row(values: Tensor | None, i: int) -> Tensor | None:
+    return None if values is None else values[i]
+
+
+def _channels(rendered: Rendered, mode: RenderMode) -> Tensor:
+    if rendered.depth is None:
+        return rendered.image
+    depth = rendered.depth if "ED" in mode else rendered.depth * rendered.alpha
+    return torch.cat([rendered.image, depth[..., None]], -1) if "RGB" in mode else depth[..., None]
+
+
+def _carried_out(
+    job: Job,
+    folder: Folder | None,
+    watching: Watching,
+    watchers: Sequence[Watcher],
+    lpips: Net | None,
+) -> Result:
+    """Train a job to its end and finish it."""
+    announce(job)
+    seconds = _trained(job, folder, watching, watchers)
+    metrics = finish(job, folder, seconds, lpips)
+    baked = export.from_frame(job.run.model.bake(), job.run.frame)
+    return Result(on(baked, torch.device("cpu")), metrics, None if folder is None else folder.path)
+
+
+def _trained(
+    job: Job, folder: Folder | None, watching: Watching, watchers: Sequence[Watcher]
+) -> float:
+    """Seconds that training took; a checkpoint is written after all that may object to a step."""
+    run, start = job.run, time.monotonic()
+    every = 1 if run.render.device.type == "cpu" else LOG_EVERY
+    with ExitStack() as stack:
+        if not watching.quiet:
+            bar = stack.enter_context(closing(Bar(run.step, run.steps)))
+            watchers = [bar, *watchers]
+        if folder is None:
+            run.watchers = [Guard(every), *_measured(job, watching, None), *watchers]
+            loop(run)
+            return time.monotonic() - start
+        keeper = Checkpoints(folder.checkpoints, watching.checkpoint_every, watching.keep)
+        log = stack.enter_context(closing(Log(folder.log, run.step)))
+        if watching.tensorboard:
+            board = Board(folder.tensorboard, run.step)
+            watchers = [stack.enter_context(closing(board)), *watchers]
+        stop = stack.enter_context(stoppable(keeper.save))
+        guard = Guard(every, keeper)
+        run.watchers = [guard, log, *_measured(job, watching, log), keeper, *watchers, stop]
+        loop(run)
+        return log.seconds
+
+
+def _measured(job: Job, watching: Watching, log: Log | None) -> list[Watcher]:
+    if not watching.eval_every or job.held_out is None:
+        return []
+
+    def value() -> float:
+        found = measure(job, None)
+        return math.nan if found is None else found.psnr
+
+    return [HeldOut(watching.eval_every, value, log)]
+
+
+def _pinned(asked: Options, fitted: Options) -> Options:
+    """What was asked, with what the device decided that a resumed run must not decide anew."""
+    return replace(asked, steps=fitted.steps, max_side=fitted.max_side, downscale=fitted.downscale)
+
+
+def _check_steps(place: Folder, done: int, planned: int, asked: int | None) -> None:
+    if asked is not None and asked <= done:
+        raise ValueError(f"{place.path} is at step {done:,} already; give --steps beyond it")
+    if asked is None and done >= planned and place.metrics.is_file():
+        if read_json(place.metrics).get("steps") == done:
+            raise ValueError(
+                f"{place.path} is finished at step {done:,}; to go on, give --steps beyond it"
+            )
+
+
+def _write_cameras(job: Job, folder: Folder) -> None:
+    sizes = {
+        view.name: (camera.width, camera.height)
+        for loader in (job.photos, job.held_out)
+        if loader is not None
+        for view, camera in zip(loader.views, loader.cameras, strict=True)
+    }
+    write_cameras(folder.cameras, job.scene.train, job.scene.test, sizes)

@@ -1,0 +1,175 @@
+"""Checkpoints: the whole state of a run in one file, written so that none is ever half there.
+
+A file holds tensors, numbers and texts only, so `torch.load(path, weights_only=True)` opens it.
+It depends on nothing but the run: equal runs write equal bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from splat.cloud import Cloud
+from splat.files import replacing
+from splat.run import Run
+from splat.types import Frame
+
+FORMAT = "splat checkpoint"
+VERSION = 1
+"""Of the format; files of a newer one are refused."""
+
+State = Mapping[str, Any]
+
+
+def save(run: Run, path: Path) -> None:
+    """Write the state of a run; what stood at `path` stays until the new file is complete."""
+    state = {
+        "format": FORMAT,
+        "version": VERSION,
+        "step": run.step,
+        "steps": run.steps,
+        "seed": run.seed,
+        "views": len(run.views),
+        "frame": {"centre": list(run.frame.centre), "scale": run.frame.scale},
+        "model": dict(run.model.state_dict()),
+        "modules": {
+            name: {
+                "module": dict(part.module.state_dict()),
+                "optimizer": part.optimizer.state_dict(),
+            }
+            for name, part in run.modules.items()
+        },
+    }
+    with replacing(path) as draft, draft.open("wb") as file:
+        sink = _Sink(file)
+        torch.save(state, sink)
+        sink.check()
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_folder(path.parent)
+
+
+def load(path: Path) -> State:
+    """What a checkpoint holds, on the CPU; raises ValueError where it is none, or a newer one."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} does not exist; expected a checkpoint") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint ({reason}); delete it and resume from the one"
+            " before"
+        ) from None
+    if type(state) is not dict or state.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} is no checkpoint of splat, though torch can read it; give a run folder that"
+            " `splat train` wrote"
+        )
+    if state["version"] > VERSION:
+        raise ValueError(
+            f"{path} has checkpoint format {state['version']}, this splat reads up to {VERSION};"
+            " upgrade splat-toolkit"
+        )
+    return state
+
+
+def restore(run: Run, state: State) -> None:
+    """Set a run that was built alike to the state of a checkpoint, on its own device."""
+    if state["views"] != len(run.views):
+        raise ValueError(
+            f"the checkpoint was trained on {state['views']} views, the scene has"
+            f" {len(run.views)} now; restore the photos that were there"
+        )
+    if set(state["modules"]) != set(run.modules):
+        raise ValueError(
+            f"the checkpoint has networks {sorted(state['modules'])}, this method has"
+            f" {sorted(run.modules)}; resume with the method it was trained with"
+        )
+    run.model.load_state_dict(state["model"])
+    for name, part in run.modules.items():
+        part.module.load_state_dict(state["modules"][name]["module"])
+        part.optimizer.load_state_dict(state["modules"][name]["optimizer"])
+    run.step = state["step"]
+
+
+def frame(state: State) -> Frame:
+    """The frame that was trained in."""
+    x, y, z = state["frame"]["centre"]
+    return Frame((x, y, z), state["frame"]["scale"])
+
+
+def rows(state: State) -> dict[str, Tensor]:
+    """The columns of the model's cloud."""
+    columns = state["model"]["_extra_state"]["columns"]
+    return {name: column["values"] for name, column in columns.items()}
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """The file of a step."""
+    return folder / f"step_{step:08d}.pt"
+
+
+def found(folder: Path) -> list[Path]:
+    """Checkpoints in a folder, oldest first."""
+    return sorted(folder.glob("step_*.pt"))
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the last `keep`."""
+    for path in found(folder)[:-keep]:
+        path.unlink(missing_ok=True)
+
+
+def broken_columns(cloud: Cloud) -> dict[str, int]:
+    """Columns that hold NaN or infinite values, and in how many rows."""
+    broken = {}
+    for name in cloud.names:
+        values = cloud[name].detach()
+        # Finite terms may have a sum that is not, so the sum only clears, never accuses.
+        if not bool(values.sum().isfinite()):
+            count = int((~values.isfinite()).reshape(len(values), -1).any(1).sum())
+            if count:
+                broken[name] = count
+    return broken
+
+
+class _Sink:
+    """A file for `torch.save`, whose C++ turns an error within a write into an obscure one."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        if self._error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self._error = error
+        return len(data)
+
+    def flush(self) -> None:
+        """`check` and the file's own flush do it."""
+
+    def check(self) -> None:
+        """Raise what went wrong."""
+        if self._error is not None:
+            raise self._error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself outlast a loss of power, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,76 @@
+"""The command line: one file a verb, each loaded when it is asked for."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+VERBS = {
+    "train": "train a scene from posed photographs",
+    "resume": "go on with a run from its last checkpoint",
+    "eval": "measure a run, or a file of Gaussians, on held-out photos",
+    "render": "draw a turntable, the views or a camera path, as pictures or a video",
+    "export": "write the Gaussians of a run to a file, and check it",
+    "info": "say what is in a scene, a run or a file, and what training would take",
+    "demo": "train the built-in scene, in a few minutes",
+    "doctor": "say what this machine can do, and what is missing",
+}
+_FILES = {"eval": "evaluate"}
+"""Modules of verbs whose name Python has for something else."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb with its arguments; the exit code (see `splat.cli.errors`)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given or bool(os.environ.get("SPLAT_DEBUG"))
+    given = [argument for argument in given if argument != "--debug"]
+    verb, *rest = given or ["--help"]
+    if verb in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if verb in ("-V", "--version"):
+        from splat import __version__
+
+        print(f"splat {__version__}")
+        return 0
+    if verb not in VERBS:
+        return _unknown(verb)
+    from splat.cli import errors
+
+    errors.speak(quiet="--quiet" in rest)
+    try:
+        code: int = import_module(f"splat.cli.{_FILES.get(verb, verb)}").main(rest)
+        return code
+    except KeyboardInterrupt:
+        print(f"splat {verb}: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except Exception as error:
+        found = None if debug else errors.explained(error)
+        if found is None:
+            raise
+        code, sentence = found
+        print(f"splat {verb}: {sentence}", file=sys.stderr)
+        return code
+
+
+def usage() -> str:
+    """All verbs."""
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:{width}}  {what}" for verb, what in VERBS.items())
+    return (
+        f"usage: splat VERB ...\n\n{verbs}\n\n"
+        "splat VERB --help says what a verb takes. For example:\n"
+        "  splat train scene/ --out run/ --downscale 2 --steps 7000 mcmc --cap 60k\n"
+        "--debug (or SPLAT_DEBUG=1) shows where in the code an error comes from."
+    )
+
+
+def _unknown(verb: str) -> int:
+    near = difflib.get_close_matches(verb, VERBS, 1)
+    hint = f"perhaps you meant {near[0]}" if near else f"there are {', '.join(VERBS)}"
+    print(f"splat: there is no verb {verb!r}; {hint}", file=sys.stderr)
+    return 2

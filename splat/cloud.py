@@ -1,0 +1,322 @@
+"""`Cloud`: the one owner of rows, Adam moments and per-row statistics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from splat import kernels
+from splat.edit import Change, Edit, Rows
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-15
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A learning rate: constant, or falling log-linearly from `start` to `end` over `steps`."""
+
+    start: float
+    end: float | None = None
+    steps: int = 0
+    tail: float = 1.0
+    """Factor beyond the first entry of a column's middle axis (SH: 1/20 beyond the constant)."""
+
+    def __call__(self, step: int) -> float:
+        if self.end is None or self.steps <= 0:
+            return self.start
+        t = min(step / self.steps, 1.0)
+        return math.exp((1 - t) * math.log(self.start) + t * math.log(self.end))
+
+
+@dataclass
+class _Column:
+    values: torch.nn.Parameter
+    first: Tensor
+    """Adam's first moment."""
+    second: Tensor
+    rate: Rate
+    count: int = 0
+    """Adam's steps, shared by all rows (newborn rows see a warm bias correction, as in 3DGS)."""
+
+
+class Cloud:
+    """Named columns with one row each for N things, their Adam moments, and statistics.
+
+    Only `apply` changes the number or the place of rows; only `optimize` runs Adam. Strategies
+    propose (`Edit`) and never touch this state themselves. Every column, moment and statistic has
+    N rows at all times.
+    """
+
+    def __init__(self) -> None:
+        self._columns: dict[str, _Column] = {}
+        self._statistics: dict[str, Tensor] = {}
+
+    def add(self, name: str, values: Tensor, rate: Rate) -> None:
+        """Add a column [N, ...]; the first one decides N."""
+        if name in self._columns:
+            raise ValueError(f"column {name!r} exists already; choose another name")
+        if self._columns and len(values) != len(self):
+            raise ValueError(f"column {name!r} has {len(values)} rows, the cloud has {len(self)}")
+        values = values.detach().contiguous()
+        self._columns[name] = _Column(
+            torch.nn.Parameter(values), torch.zeros_like(values), torch.zeros_like(values), rate
+        )
+
+    def __len__(self) -> int:
+        """Rows; a cloud without columns has none."""
+        return len(next(iter(self._columns.values())).values) if self._columns else 0
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The column's parameter, [N, ...]; raises KeyError naming what there is."""
+        try:
+            return self._columns[name].values
+        except KeyError:
+            raise KeyError(f"no column {name!r}; the cloud has {sorted(self._columns)}") from None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._columns
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Columns in the order they were added."""
+        return tuple(self._columns)
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """Names of the tracked statistics."""
+        return tuple(self._statistics)
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self._columns.values())).values.device
+
+    def rows(self, index: Tensor) -> dict[str, Tensor]:
+        """A copy of some rows of every column, detached."""
+        return {name: column.values.detach()[index] for name, column in self._columns.items()}
+
+    def moments(self, name: str) -> tuple[Tensor, Tensor]:
+        """Adam's two moments of a column, each [N, ...]; to be read, not written."""
+        return self._columns[name].first, self._columns[name].second
+
+    def rate(self, name: str, step: int) -> float:
+        """Learning rate of a column at a step."""
+        return self._columns[name].rate(step)
+
+    def parameters(self) -> Iterator[Tensor]:
+        """The columns, for anyone who clips or averages gradients."""
+        for column in self._columns.values():
+            yield column.values
+
+    def track(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> None:
+        """Declare a statistic [N, *shape], zero at first; one owner a name."""
+        if name in self._statistics:
+            raise ValueError(f"statistic {name!r} has an owner already; choose another name")
+        self._statistics[name] = torch.zeros(len(self), *shape, dtype=dtype, device=self.device)
+
+    def statistic(self, name: str) -> Tensor:
+        """The tensor of a statistic, to be accumulated into in place."""
+        try:
+            return self._statistics[name]
+        except KeyError:
+            raise KeyError(
+                f"no statistic {name!r}; tracked are {sorted(self._statistics)}"
+            ) from None
+
+    @torch.no_grad()
+    def optimize(self, step: int) -> None:
+        """One Adam step (Kingma & Ba 2015, bias-corrected) of every column that has a gradient."""
+        for column in self._columns.values():
+            gradient = column.values.grad
+            if gradient is None:
+                continue
+            column.count += 1
+            kernels.adam(
+                column.values,
+                gradient,
+                column.first,
+                column.second,
+                rate=column.rate(step),
+                tail=column.rate.tail,
+                count=column.count,
+                betas=BETAS,
+                epsilon=EPSILON,
+            )
+            column.values.grad = None
+
+    @torch.no_grad()
+    def apply(self, edit: Edit | None) -> Change:
+        """Carry out an edit; one that does not fit raises ValueError and changes nothing."""
+        before = len(self)
+        if edit is None:
+            return Change(before, before)
+        self._check(edit)
+        counts: dict[str, int] = {}
+
+        def count(verb: str, reason: str, rows: int) -> None:
+            if rows:
+                counts[f"{verb}:{reason}"] = counts.get(f"{verb}:{reason}", 0) + rows
+
+        for nudge in edit.nudge:
+            self._columns[nudge.name].values.add_(nudge.delta)
+        for overwrite in edit.overwrite:
+            column = self._columns[overwrite.name]
+            column.values.copy_(overwrite.values)
+            column.first.zero_()
+            column.second.zero_()
+            count("overwrite", overwrite.reason, before)
+        for assign in edit.assign:
+            self._assign(assign.index, assign.rows, assign.moments == "zero")
+            count("assign", assign.reason, len(assign.index))
+        for append in edit.append:
+            count("append", append.reason, len(append.parents))
+        gone = self._gone(edit, count)
+        parents = self._resize(edit, gone)
+        for name in edit.clear:
+            self._statistics[name].zero_()
+        return Change(before, len(self), counts, parents)
+
+    def reorder(self, order: Int[Tensor, "n"]) -> Change:
+        """Permute the rows (memory locality); nothing else changes."""
+        self._gather(order)
+        return Change(len(self), len(self), {}, order)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and numbers only: columns, moments, Adam counts, statistics."""
+        return {
+            "columns": {
+                name: {
+                    "values": column.values.detach(),
+                    "first": column.first,
+                    "second": column.second,
+                    "count": column.count,
+                }
+                for name, column in self._columns.items()
+            },
+            "statistics": dict(self._statistics),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the rows of a saved cloud with the same columns; rates stay those given here."""
+        if set(state["columns"]) != set(self._columns):
+            raise ValueError(
+                f"the checkpoint has columns {sorted(state['columns'])}, this model has"
+                f" {sorted(self._columns)}: resume with the method it was trained with"
+            )
+        device = self.device
+        for name, saved in state["columns"].items():
+            column = self._columns[name]
+            column.values = torch.nn.Parameter(saved["values"].to(device).clone())
+            column.first = saved["first"].to(device).clone()
+            column.second = saved["second"].to(device).clone()
+            column.count = int(saved["count"])
+        self._statistics = {n: t.to(device).clone() for n, t in state["statistics"].items()}
+
+    def _check(self, edit: Edit) -> None:
+        n = len(self)
+        grown = n + sum(len(append.parents) for append in edit.append)
+        for nudge in edit.nudge:
+            _expect(nudge.delta.shape, self[nudge.name].shape, f"nudge of {nudge.name!r}")
+        for overwrite in edit.overwrite:
+            _expect(overwrite.values.shape, self[overwrite.name].shape, f"{overwrite.name!r}")
+        for assign in edit.assign:
+            _inside(assign.index, n, "assign")
+            if len(torch.unique(assign.index)) != len(assign.index):
+                raise ValueError("an assign names a row twice; give each row once")
+            for name, values in assign.rows.items():
+                _expect(values.shape, (len(assign.index), *self[name].shape[1:]), f"{name!r}")
+        for append in edit.append:
+            if set(append.rows) != set(self._columns):
+                raise ValueError(
+                    f"an append names {sorted(append.rows)}, it must name {sorted(self._columns)}"
+                )
+            _inside(append.parents, n, "parents", least=-1)
+            for name, values in append.rows.items():
+                _expect(values.shape, (len(append.parents), *self[name].shape[1:]), f"{name!r}")
+        for drop in edit.drop:
+            _inside(drop.rows, grown, "drop")
+        for name in edit.clear:
+            self.statistic(name)
+
+    def _assign(self, index: Tensor, rows: Rows, restart: bool) -> None:
+        for name, values in rows.items():
+            self._columns[name].values[index] = values
+        if restart:
+            for column in self._columns.values():
+                column.first[index] = 0
+                column.second[index] = 0
+        for statistic in self._statistics.values():
+            statistic[index] = 0
+
+    def _gone(self, edit: Edit, count: Any) -> Tensor | None:
+        """Which of the old and appended rows are dropped; a row counts for its first reason."""
+        if not edit.drop:
+            return None
+        size = len(self) + sum(len(append.parents) for append in edit.append)
+        gone = torch.zeros(size, dtype=torch.bool, device=self.device)
+        for drop in edit.drop:
+            fresh = drop.rows[~gone[drop.rows]]
+            gone[fresh] = True
+            count("drop", drop.reason, len(torch.unique(fresh)))
+        return gone
+
+    def _resize(self, edit: Edit, gone: Tensor | None) -> Tensor | None:
+        """Append, then drop, one column at a time so that the peak is one column's copy."""
+        born = [append for append in edit.append if len(append.parents)]
+        if gone is not None and not gone.any():
+            gone = None
+        if not born and gone is None:
+            return None
+        keep = None if gone is None else (~gone).nonzero().squeeze(1)
+        old = torch.arange(len(self), device=self.device)
+        fresh = sum(len(append.parents) for append in born)
+
+        def moved(values: Tensor, added: list[Tensor]) -> Tensor:
+            whole = torch.cat([values, *added]) if added else values
+            return whole if keep is None else whole.index_select(0, keep)
+
+        def padded(values: Tensor) -> Tensor:
+            zeros = values.new_zeros(fresh, *values.shape[1:])
+            return moved(values, [zeros] if fresh else [])
+
+        for name, column in self._columns.items():
+            values = moved(column.values.detach(), [append.rows[name] for append in born])
+            column.values = torch.nn.Parameter(values.contiguous())
+            column.first = padded(column.first)
+            column.second = padded(column.second)
+        self._statistics = {name: padded(values) for name, values in self._statistics.items()}
+        return moved(old, [append.parents for append in born])
+
+    def _gather(self, order: Tensor) -> None:
+        for column in self._columns.values():
+            column.values = torch.nn.Parameter(column.values.detach().index_select(0, order))
+            column.first = column.first.index_select(0, order)
+            column.second = column.second.index_select(0, order)
+        self._statistics = {n: t.index_select(0, order) for n, t in self._statistics.items()}
+
+
+def morton_order(positions: Float[Tensor, "n 3"]) -> Int[Tensor, "n"]:
+    """Rows along a Z-order curve (10 bits an axis): neighbours in space are near in memory."""
+    low, high = positions.amin(0), positions.amax(0)
+    cell = ((positions - low) / (high - low).clamp_min(1e-12) * 1023).long().clamp_(0, 1023)
+    code = torch.zeros(len(positions), dtype=torch.int64, device=positions.device)
+    for bit in range(10):
+        for axis in range(3):
+            code |= ((cell[:, axis] >> bit) & 1) << (3 * bit + axis)
+    return torch.argsort(code, stable=True)
+
+
+def _expect(shape: tuple[int, ...], expected: tuple[int, ...], what: str) -> None:
+    if tuple(shape) != tuple(expected):
+        raise ValueError(f"{what} has shape {tuple(shape)}, the cloud expects {tuple(expected)}")
+
+
+def _inside(index: Tensor, size: int, what: str, least: int = 0) -> None:
+    if len(index) and not (least <= int(index.min()) and int(index.max()) < size):
+        raise ValueError(f"{what} names rows outside {least} .. {size - 1}")

@@ -1,0 +1,109 @@
+"""What a strategy proposes (`Edit`) and what came of it (`Change`): plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from jaxtyping import Int
+from torch import Tensor
+
+Rows = Mapping[str, Tensor]
+"""One tensor a column, all with the same number of rows."""
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Remove rows. Survivors keep their order, moments and statistics."""
+
+    rows: Int[Tensor, "d"]
+    reason: str
+    """A word for the log: `opacity`, `size`, `split`, ..."""
+
+
+@dataclass(frozen=True)
+class Append:
+    """Add rows with zero moments and zero statistics; every column must be named."""
+
+    rows: Rows
+    parents: Int[Tensor, "a"]
+    """Row (before the edit) each new row comes from, -1 for none."""
+    reason: str
+    """`clone`, `split`, `grow`, ..."""
+
+
+@dataclass(frozen=True)
+class Assign:
+    """Replace rows in place (MCMC's relocation): N does not change."""
+
+    index: Int[Tensor, "m"]
+    """Unique rows."""
+    rows: Rows
+    """Columns that are not named keep their values."""
+    reason: str
+    moments: Literal["zero", "keep"] = "zero"
+    parents: Int[Tensor, "m"] | None = None
+    """Where the new values come from, for the log."""
+
+
+@dataclass(frozen=True)
+class Overwrite:
+    """Set one column for all rows and restart that column's moments (opacity reset)."""
+
+    name: str
+    values: Tensor
+    reason: str
+
+
+@dataclass(frozen=True)
+class Nudge:
+    """Add to one column: no birth, no death; moments and statistics stay; not counted."""
+
+    name: str
+    delta: Tensor
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Changes for one cloud, applied together in the order nudge, overwrite, assign, append, drop.
+
+    Row numbers are those before the edit. Split = append the children + drop the parent;
+    clone = append; relocation = assign; opacity reset = overwrite. `drop` may name appended rows
+    as N, N + 1, ... so that newborn rows can be pruned in the same edit.
+    """
+
+    nudge: tuple[Nudge, ...] = ()
+    overwrite: tuple[Overwrite, ...] = ()
+    assign: tuple[Assign, ...] = ()
+    append: tuple[Append, ...] = ()
+    drop: tuple[Drop, ...] = ()
+    clear: tuple[str, ...] = ()
+    """Statistics to zero for all rows once the rest is done (the end of a window)."""
+
+    def __add__(self, other: Edit) -> Edit:
+        return Edit(
+            self.nudge + other.nudge,
+            self.overwrite + other.overwrite,
+            self.assign + other.assign,
+            self.append + other.append,
+            self.drop + other.drop,
+            self.clear + other.clear,
+        )
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an edit did. An edit of nothing, or of nudges only, leaves `counts` empty."""
+
+    before: int
+    """Rows before."""
+    after: int
+    """Rows after."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Rows per verb and reason: `{"append:clone": 12, "drop:opacity": 3}`."""
+    parents: Int[Tensor, "after"] | None = None
+    """Old row each new row was or came from, -1 for none; None: rows are where they were."""
+
+    def __bool__(self) -> bool:
+        return bool(self.counts)

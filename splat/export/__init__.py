@@ -1,0 +1,91 @@
+"""Files of Gaussians: written and read by the suffix of their name, in the frame of the input."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat.export import ply
+from splat.types import Frame, Gaussians
+
+_FORMATS: dict[str, ModuleType] = {".ply": ply}
+_OTHERS = (".compressed.ply",)
+"""Suffixes that end like a known one and are another format."""
+
+
+def suffixes() -> tuple[str, ...]:
+    """Endings of file names that `write` and `read` know."""
+    return tuple(_FORMATS)
+
+
+def write(
+    gaussians: Gaussians,
+    path: str | Path,
+    frame: Frame | None = None,
+    *,
+    antialiased: bool = False,
+) -> None:
+    """Write a set that was trained in `frame` (None: that of the input) in the format of `path`.
+
+    `antialiased` says that it was trained with the antialiased renderer, for viewers that can
+    follow. Features are not written, nor SH bands beyond `sh_degree`.
+    """
+    path = Path(path)
+    module = _format(path)
+    module.write(from_frame(gaussians, frame), path, antialiased=antialiased)
+
+
+def read(path: str | Path) -> Gaussians:
+    """The Gaussians of a file, in its own frame, with unit quaternions, on the CPU."""
+    path = Path(path)
+    gaussians: Gaussians = _format(path).read(path)
+    return gaussians
+
+
+def is_antialiased(path: str | Path) -> bool:
+    """Whether the file says that it was trained with an antialiased renderer."""
+    path = Path(path)
+    return bool(_format(path).is_antialiased(path))
+
+
+def from_frame(gaussians: Gaussians, frame: Frame | None) -> Gaussians:
+    """A set trained in `frame`, as it lies in the frame of the input."""
+    if frame is None:
+        return gaussians
+    centre = _double(frame.centre, gaussians)
+    means = gaussians.means.double() / frame.scale + centre
+    return _moved(gaussians, means, 1 / frame.scale)
+
+
+def in_frame(gaussians: Gaussians, frame: Frame) -> Gaussians:
+    """A set in the frame of the input, as it lies in the frame of training."""
+    means = (gaussians.means.double() - _double(frame.centre, gaussians)) * frame.scale
+    return _moved(gaussians, means, frame.scale)
+
+
+def _moved(gaussians: Gaussians, means: Float[Tensor, "n 3"], scale: float) -> Gaussians:
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"the scale of a frame is {scale}, it must be a positive number")
+    # A similarity without rotation leaves quaternions and harmonics as they are.
+    scales = (gaussians.scales.double() * scale).float()
+    return replace(gaussians, means=means.float(), scales=scales)
+
+
+def _double(values: tuple[float, float, float], like: Gaussians) -> Float[Tensor, "3"]:
+    return torch.tensor(values, dtype=torch.float64, device=like.means.device)
+
+
+def _format(path: Path) -> ModuleType:
+    name = path.name.lower()
+    for suffix, module in _FORMATS.items():
+        if name.endswith(suffix) and not name.endswith(_OTHERS):
+            return module
+    raise ValueError(
+        f"{path.name!r} ends in no known format of Gaussians; use one of: {', '.join(_FORMATS)}"
+    )

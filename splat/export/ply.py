@@ -1,0 +1,230 @@
+"""The `.ply` of 3DGS (Kerbl et al. 2023): float32 rows with named columns.
+
+Columns: x y z, nx ny nz (zeros), f_dc_0..2, f_rest_* (channel-major: all of red, then green, then
+blue), opacity (logit), scale_0..2 (natural logarithm), rot_0..3 (w, x, y, z).
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from plyfile import PlyData, PlyParseError
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from splat.files import replacing
+from splat.math import rgb_from_sh, sh_from_rgb
+from splat.types import Gaussians, Points
+
+FAINTEST = 1e-6
+"""Opacities are written within [FAINTEST, 1 - FAINTEST], so that their logits are finite."""
+THINNEST = 1e-30
+"""Least standard deviation that is written, so that its logarithm is finite."""
+_CHUNK = 1 << 13
+_MODE = "SplatRenderMode: mip"
+"""The header comment of Brush and splat-transform for antialiased training."""
+_POSITION = ("x", "y", "z")
+_CONSTANT = ("f_dc_0", "f_dc_1", "f_dc_2")
+_SHAPE = ("opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3")
+_COLORS = (("red", "green", "blue"), ("r", "g", "b"))
+
+_log = logging.getLogger(__name__)
+
+
+def write(gaussians: Gaussians, path: Path, *, antialiased: bool = False) -> None:
+    """Write Gaussians as they are, 56 + 12 k bytes each for k SH coefficients.
+
+    Rows that hold NaN or infinite values are left out, with a warning.
+    """
+    gaussians, sh = _written(gaussians, path)
+    n, k = sh.shape[:2]
+    with replacing(path) as draft, draft.open("wb") as file:
+        file.write(_header(n, k, antialiased).encode("ascii"))
+        for start in range(0, n, _CHUNK):
+            file.write(_records(gaussians, sh, slice(start, start + _CHUNK)).tobytes())
+
+
+def read(path: Path) -> Gaussians:
+    """The Gaussians of a file; rows with NaN or infinite values are left out, with a warning."""
+    data = _open(path)
+    names = data["vertex"].data.dtype.names or ()
+    k = _coefficients(names, path)
+    rest = tuple(f"f_rest_{i}" for i in range(3 * (k - 1)))
+    table = _table(data, (*_POSITION, *_CONSTANT, *rest, *_SHAPE))
+    means, constant, tail, opacity, scales, quats = torch.split(
+        table, [3, 3, len(rest), 1, 3, 4], dim=1
+    )
+    sh = torch.cat([constant[:, None], tail.reshape(len(table), 3, k - 1).transpose(1, 2)], 1)
+    quats = normalize(
+        quats.where((quats != 0).any(1, keepdim=True), quats.new_tensor([1, 0, 0, 0]))
+    )
+    gaussians = Gaussians(
+        means=means.contiguous(),
+        quats=quats,
+        scales=scales.exp(),
+        opacities=opacity[:, 0].sigmoid(),
+        colors=sh,
+        sh_degree=round(k**0.5) - 1,
+    )
+    return _kept(gaussians, _finite(gaussians), path)
+
+
+def read_points(path: Path) -> Points:
+    """Positions and colours of a point cloud, or the centres and constant colours of Gaussians."""
+    data = _open(path)
+    names = data["vertex"].data.dtype.names or ()
+    _expect(names, _POSITION, path, "points")
+    positions = _table(data, _POSITION)
+    colors = _point_colors(data, names, path)
+    keep = positions.isfinite().all(1) & colors.isfinite().all(1)
+    if not keep.all():
+        _warn(path, int((~keep).sum()), len(keep), "points")
+    return Points(positions[keep], colors[keep].clamp(0, 1))
+
+
+def holds_gaussians(path: Path) -> bool:
+    """Whether `read` is meant for this file; False for a plain point cloud."""
+    names = _open(path)["vertex"].data.dtype.names or ()
+    return set(_CONSTANT) <= set(names) and set(_SHAPE) <= set(names)
+
+
+def is_antialiased(path: Path) -> bool:
+    """Whether the header says that the file was trained with an antialiased renderer."""
+    data = _open(path)
+    return _MODE in (*data.comments, *data["vertex"].comments)
+
+
+def _written(gaussians: Gaussians, path: Path) -> tuple[Gaussians, Float[Tensor, "n k 3"]]:
+    gaussians = _kept(gaussians, _finite(gaussians), path)
+    if gaussians.sh_degree is None:
+        return gaussians, sh_from_rgb(gaussians.colors)[:, None]
+    return gaussians, gaussians.colors[:, : (gaussians.sh_degree + 1) ** 2]
+
+
+def _header(n: int, k: int, antialiased: bool) -> str:
+    rest = tuple(f"f_rest_{i}" for i in range(3 * (k - 1)))
+    # SIBR, INRIA's viewer, expects the normals, and the count of rows on the third line.
+    columns = (*_POSITION, "nx", "ny", "nz", *_CONSTANT, *rest, *_SHAPE)
+    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {n}"]
+    lines += [f"comment {_MODE}"] * antialiased
+    lines += [f"property float {name}" for name in columns]
+    return "\n".join([*lines, "end_header", ""])
+
+
+@torch.no_grad()
+def _records(
+    gaussians: Gaussians, sh: Float[Tensor, "n k 3"], rows: slice
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    means, sh = gaussians.means[rows], sh[rows]
+    opacities = gaussians.opacities[rows].double().clamp(FAINTEST, 1 - FAINTEST)
+    columns = [
+        means,
+        torch.zeros_like(means),
+        sh[:, 0],
+        sh[:, 1:].transpose(1, 2).flatten(1),
+        opacities.logit()[:, None],
+        gaussians.scales[rows].double().clamp_min(THINNEST).log(),
+        normalize(gaussians.quats[rows], dim=1),
+    ]
+    table = torch.cat([column.float() for column in columns], dim=1).cpu()
+    return table.numpy().astype("<f4", copy=False)
+
+
+def _open(path: Path) -> PlyData:
+    """The parsed file; rows of binary files stay on disk until they are used."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file; give the path of a .ply file")
+    with path.open("rb") as file:
+        start = file.read(16)
+    if start[:3] != b"ply":
+        found = "is empty" if not start else f"starts with {start!r}, not with 'ply'"
+        raise ValueError(f"{path} {found}: it is no .ply file; fetch or export it again")
+    try:
+        data = PlyData.read(path)
+    except (PlyParseError, ValueError) as error:
+        raise ValueError(
+            f"{path} is broken or cut off ({error}); fetch or export it again"
+        ) from None
+    if "chunk" in data:
+        raise ValueError(
+            f"{path} is a compressed .ply, which cannot be read; convert it to a plain one"
+        )
+    if "vertex" not in data:
+        raise ValueError(f"{path} has no element 'vertex'; expected a .ply of Gaussians or points")
+    return data
+
+
+def _table(data: PlyData, names: tuple[str, ...]) -> Float[Tensor, "n m"]:
+    rows = data["vertex"].data
+    table = np.empty((len(rows), len(names)), np.float32)
+    # Row by row as the file lies, a part at a time, so that each byte is fetched once.
+    for start in range(0, len(rows), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        for column, name in enumerate(names):
+            table[part, column] = rows[name][part]
+    return torch.from_numpy(table)
+
+
+def _coefficients(names: tuple[str, ...], path: Path) -> int:
+    """SH coefficients a channel, once all columns of Gaussians are known to be there."""
+    if not set(names) & {*_CONSTANT, *_SHAPE} and set(_POSITION) <= set(names):
+        raise ValueError(
+            f"{path} is a point cloud (it has {', '.join(names[:6])}), not Gaussians; "
+            "train from it with --init, or read it with read_points"
+        )
+    _expect(names, (*_POSITION, *_CONSTANT, *_SHAPE), path, "Gaussians")
+    rest = sum(name.startswith("f_rest_") for name in names)
+    if rest not in (0, 9, 24, 45):
+        raise ValueError(
+            f"{path} has {rest} columns f_rest_*, expected 0, 9, 24 or 45 (SH degree 0 to 3)"
+        )
+    return rest // 3 + 1
+
+
+def _expect(names: tuple[str, ...], wanted: tuple[str, ...], path: Path, what: str) -> None:
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise ValueError(f"{path} lacks the columns {', '.join(missing)}, which {what} need")
+
+
+def _point_colors(data: PlyData, names: tuple[str, ...], path: Path) -> Float[Tensor, "n 3"]:
+    if set(_CONSTANT) <= set(names):
+        return rgb_from_sh(_table(data, _CONSTANT))
+    for triple in _COLORS:
+        if set(triple) <= set(names):
+            kind = data["vertex"].data.dtype[triple[0]]
+            whole = float(np.iinfo(kind).max) if kind.kind in "iu" else 1.0
+            return _table(data, triple) / whole
+    _log.warning("%s has no colours; its points start grey", path)
+    return torch.full((len(data["vertex"].data), 3), 0.5)
+
+
+def _finite(gaussians: Gaussians) -> Bool[Tensor, "n"]:
+    # A sum is finite if its terms are, and much faster to look at.
+    rows = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.colors.flatten(1))
+    return (torch.stack([values.sum(1) for values in rows]).sum(0) + gaussians.opacities).isfinite()
+
+
+def _kept(gaussians: Gaussians, keep: Bool[Tensor, "n"], path: Path) -> Gaussians:
+    if keep.all():
+        return gaussians
+    _warn(path, int((~keep).sum()), len(keep), "Gaussians")
+    return Gaussians(
+        means=gaussians.means[keep],
+        quats=gaussians.quats[keep],
+        scales=gaussians.scales[keep],
+        opacities=gaussians.opacities[keep],
+        colors=gaussians.colors[keep],
+        sh_degree=gaussians.sh_degree,
+    )
+
+
+def _warn(path: Path, broken: int, n: int, what: str) -> None:
+    _log.warning(
+        "%s: %d of %d %s hold NaN or infinite values and are left out", path, broken, n, what
+    )

@@ -1,0 +1,48 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is larger than this disk or its limits allow",
+}
+
+
+class DiskFull(OSError):
+    """There is no room for what was to be written."""
+
+
+def disk_full(error: OSError, path: Path) -> DiskFull | None:
+    """The error in a sentence, if it says that there is no room; else None."""
+    if error.errno not in _FULL:
+        return None
+    what = _FULL[error.errno]
+    return DiskFull(f"{what}: {path} was not written; free some space or write elsewhere")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write to beside `path`, with its suffix; it becomes `path` if nothing fails.
+
+    The folder is made where it is missing. What stood at `path` stays until the new file is
+    complete, and stays if the block raises.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield draft
+        os.replace(draft, path)
+    except OSError as error:
+        full = disk_full(error, path)
+        if full is None:
+            raise
+        raise full from error
+    finally:
+        draft.unlink(missing_ok=True)

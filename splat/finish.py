@@ -1,0 +1,248 @@
+"""What is left of a run: its figures, its pictures, and the file of Gaussians, checked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat import export, kernels, machine
+from splat.evaluate import Metrics, ViewMetrics, evaluate, psnr
+from splat.folder import Folder, write_json
+from splat.job import Job
+from splat.log import read_log
+from splat.lpips import Net
+from splat.pictures import Row, contact_sheet, curves
+from splat.plan import size, span
+from splat.types import Batch, Camera, Frame, Gaussians, Needs, Renderer
+
+CLOSEST = 100.0
+"""dB from which two pictures count as equal."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was written, and how it looks when read back."""
+
+    file: str
+    bytes: int
+    gaussians: int
+    same_db: float
+    """PSNR of pictures of the file against pictures of what was written, at most 100 dB."""
+    psnr_before: float | None
+    """dB of what was written on the held-out photos; None without photos."""
+    psnr_after: float | None
+    """dB of the file, read back, on the same photos."""
+
+    def said(self) -> str:
+        """The receipt in a sentence."""
+        text = f"{self.file}: {self.gaussians:,} Gaussians, {size(self.bytes)}; read back it draws"
+        text += " the same" if self.same_db >= CLOSEST else f" what it was to {self.same_db:.1f} dB"
+        if self.psnr_before is None or self.psnr_after is None:
+            return text
+        change = self.psnr_after - self.psnr_before
+        return (
+            f"{text}, held-out PSNR {self.psnr_before:.2f} -> {self.psnr_after:.2f} dB"
+            f" ({change:+.3f})"
+        )
+
+
+def finish(
+    job: Job, folder: Folder | None, seconds: float, net: Net | None = "alex"
+) -> dict[str, Any]:
+    """Measure a run at its end, write its files, and return what `metrics.json` holds."""
+    rows: list[Row] = []
+    found = measure(job, net, rows if folder is not None else None)
+    record = figures(job, found, seconds)
+    if folder is None:
+        return record
+    gaussians = job.run.model.bake()
+    receipt = exported(
+        gaussians,
+        job.run.frame,
+        folder.gaussians,
+        job.run.render,
+        list(job.test_batches()) if found is not None else [job.photos.batch(0)],
+        job.run.background,
+        antialiased=job.options.antialiased,
+        photos=found is not None,
+    )
+    record["export"] = vars(receipt)
+    if rows:
+        contact_sheet(rows, folder.contact_sheet, f"{job.scene.path.name}, {method_name(job)}")
+    log = read_log(folder.log)
+    if found is not None:
+        log.append({"step": job.run.step, "test_psnr": found.psnr})
+    curves(log, folder.curves)
+    write_json(folder.metrics, record)
+    return record
+
+
+def measure(job: Job, net: Net | None, rows: list[Row] | None = None) -> Metrics | None:
+    """The figures on the held-out views, or None where there are none."""
+    if job.held_out is None:
+        return None
+
+    def look(batch: Batch, image: Float[Tensor, "h w 3"], view: ViewMetrics) -> None:
+        if rows is not None:
+            rows.append(Row.of(batch.name, view.psnr, batch.image, image, batch.mask))
+
+    return evaluate(
+        job.run.model,
+        job.run.render,
+        job.test_batches(),
+        job.run.background,
+        lpips=net,
+        look=look,
+    )
+
+
+def figures(job: Job, found: Metrics | None, seconds: float) -> dict[str, Any]:
+    """What `metrics.json` holds of a run and its figures."""
+    run, options, scene = job.run, job.options, job.scene
+    views = len(scene.test)
+    total = len({view.name for view in (*scene.train, *scene.test)})
+    plain = {} if found is None else found.as_dict()
+    first = job.photos.cameras[0]
+    on_cpu = run.render.device.type == "cpu"
+    return {
+        "psnr": plain.get("psnr"),
+        "ssim": plain.get("ssim"),
+        "lpips": plain.get("lpips"),
+        "lpips_net": plain.get("lpips_net"),
+        "lpips_missing": plain.get("lpips_missing", "no view is held out"),
+        "split": split_said(views, total, len(scene.train)),
+        "views": views,
+        "size": [first.width, first.height],
+        "gaussians": len(run.model.cloud),
+        "steps": run.step,
+        "seconds": round(seconds, 2),
+        "seconds_per_step": seconds / max(1, run.step),
+        "peak_memory_mb": _megabytes(machine.peak_memory()),
+        "peak_gpu_memory_mb": None if on_cpu else _megabytes(torch.cuda.max_memory_allocated()),
+        "device": "cpu" if on_cpu else torch.cuda.get_device_name(),
+        "isa": kernels.isa() if on_cpu else None,
+        "threads": options.threads,
+        "method": method_name(job),
+        "seed": options.seed,
+        "antialiased": options.antialiased,
+        "scene": str(scene.path),
+        "version": version(),
+        "per_view": plain.get("views", []),
+    }
+
+
+def exported(
+    gaussians: Gaussians,
+    frame: Frame,
+    path: Path,
+    render: Renderer,
+    batches: list[Batch],
+    background: Float[Tensor, "3"] | None,
+    *,
+    antialiased: bool,
+    photos: bool = True,
+) -> Receipt:
+    """Write a set trained in `frame`, read it back, and draw both in the cameras of `batches`.
+
+    `photos` False: the batches' pixels are no truth to compare with.
+    """
+    export.write(gaussians, path, frame, antialiased=antialiased)
+    again = on(export.in_frame(export.read(path), frame), render.device)
+    same, before, after = [], [], []
+    for batch in batches:
+        first = drawn(gaussians, batch.camera, render, background)
+        second = drawn(again, batch.camera, render, background)
+        same.append(min(CLOSEST, psnr(first, second)))
+        if photos:
+            before.append(min(CLOSEST, psnr(first, batch.image, batch.mask)))
+            after.append(min(CLOSEST, psnr(second, batch.image, batch.mask)))
+    return Receipt(
+        file=str(path),
+        bytes=path.stat().st_size,
+        gaussians=len(again),
+        same_db=_mean(same) or CLOSEST,
+        psnr_before=_mean(before),
+        psnr_after=_mean(after),
+    )
+
+
+@torch.no_grad()
+def drawn(
+    gaussians: Gaussians, camera: Camera, render: Renderer, background: Float[Tensor, "3"] | None
+) -> Float[Tensor, "h w 3"]:
+    """A picture in [0, 1]."""
+    return render(gaussians, camera, Needs(), background).image.clamp(0, 1)
+
+
+def on(gaussians: Gaussians, device: torch.device) -> Gaussians:
+    """The set on a device."""
+    return Gaussians(
+        means=gaussians.means.to(device),
+        quats=gaussians.quats.to(device),
+        scales=gaussians.scales.to(device),
+        opacities=gaussians.opacities.to(device),
+        colors=gaussians.colors.to(device),
+        sh_degree=gaussians.sh_degree,
+    )
+
+
+def summary(record: Mapping[str, Any]) -> str:
+    """The figures of a run for people, a few lines."""
+    lines = []
+    if record["psnr"] is not None:
+        perceptual = (
+            f"LPIPS ({record['lpips_net']}) {record['lpips']:.4f}"
+            if record["lpips"] is not None
+            else f"no LPIPS ({record['lpips_missing']})"
+        )
+        lines.append(f"PSNR {record['psnr']:.2f} dB, SSIM {record['ssim']:.4f}, {perceptual}")
+    width, height = record["size"]
+    lines.append(f"on {record['split']}, at {width}x{height} pixels")
+    lines.append(
+        f"{record['gaussians']:,} Gaussians, {record['steps']:,} steps in"
+        f" {span(record['seconds'])} ({1e3 * record['seconds_per_step']:.1f} ms a step),"
+        f" at most {record['peak_memory_mb'] or 0:,.0f} MB, on {record['device']}"
+    )
+    return "\n".join(lines)
+
+
+def split_said(test: int, total: int, train: int) -> str:
+    """Which views figures are of."""
+    if test == 0:
+        return "no view: none is held out"
+    if test == total == train:
+        return f"all {total} views, which were trained on too"
+    return f"{test} of {total} views that were never trained on"
+
+
+def method_name(job: Job) -> str:
+    """The strategy's class in lower case, as the command line has it."""
+    return type(job.strategy).__name__.lower()
+
+
+def version() -> str:
+    """Of the installed distribution."""
+    try:
+        return metadata.version("splat-toolkit")
+    except metadata.PackageNotFoundError:
+        from splat import __version__
+
+        return __version__
+
+
+def _megabytes(count: int | None) -> float | None:
+    return None if count is None else round(count / 1e6, 1)
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,258 @@
+"""`Job`: a scene, how it is to be trained, and the run made of both."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from splat import checkpoint, export, kernels, machine, plan, seed
+from splat.checkpoint import State
+from splat.export import ply
+from splat.loader import Loader
+from splat.model import Explicit
+from splat.objective import Objective, Photometric
+from splat.options import Options, rgb
+from splat.render import choose_device, renderer_for
+from splat.schedule import PUBLISHED_STEPS, every
+from splat.strategy import Strategy
+from splat.run import Run
+from splat.types import Batch, Camera, Frame, Points, SceneData
+
+SH_EVERY = 1000
+"""Steps after which one more band of harmonics is switched on, in a published run (3DGS)."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Job:
+    """A scene, how it is to be trained, and the run made of both; `close` it when done."""
+
+    scene: SceneData
+    strategy: Strategy
+    """As it was asked for, not yet fitted to the number of steps."""
+    options: Options
+    """With everything said that was left to the device."""
+    run: Run
+    photos: Loader
+    """The views that are trained on."""
+    held_out: Loader | None
+    """The views that are measured; None where none are held out."""
+    plan: plan.Plan
+    why_device: str
+
+    def test_batches(self) -> Iterator[Batch]:
+        """The held-out views, decoded."""
+        if self.held_out is not None:
+            for index in range(len(self.held_out)):
+                yield self.held_out.batch(index)
+
+    def close(self) -> None:
+        """Stop the loaders' threads."""
+        self.photos.close()
+        if self.held_out is not None:
+            self.held_out.close()
+
+
+def prepare(
+    scene: SceneData, strategy: Strategy, options: Options, state: State | None = None
+) -> Job:
+    """Everything that training needs, before step 0 or as the checkpoint `state` left it."""
+    device, why = choose_device(options.device)
+    options = plan.fitted(options, device)
+    assert options.steps is not None and options.threads is not None
+    kernels.set_threads(options.threads)
+    torch.set_num_threads(options.threads)
+    cameras = [view.camera for view in scene.train]
+    frame = seed.frame_of(cameras) if state is None else checkpoint.frame(state)
+    photos, held_out = _loaders(scene, options, frame, device)
+    if state is None:
+        rows = _start(scene, photos.cameras, strategy, options, frame, device)
+    else:
+        rows = checkpoint.rows(state)
+    run = _run(strategy, options, rows, photos, frame, device, background(scene, options))
+    if state is not None:
+        checkpoint.restore(run, state)
+    predicted = plan.predicted(scene.train, options, device, len(run.model.cloud), strategy.cap)
+    return Job(scene, strategy, options, run, photos, held_out, predicted, why)
+
+
+def announce(job: Job) -> None:
+    """Say aloud what is about to happen: scene, device, size, memory, time."""
+    scene, options, run = job.scene, job.options, job.run
+    say = _log.info
+    say("scene     %s", counted(scene))
+    for note in scene.notes:
+        say("          %s", note)
+    say("device    %s", device_line(job))
+    say("photos    %s", sizes_line(scene, job.photos.cameras))
+    cap = f", at most {strategy_cap:,}" if (strategy_cap := job.strategy.cap) else ""
+    method = type(job.strategy).__name__
+    say("method    %s from %s Gaussians%s", method, f"{len(run.model.cloud):,}", cap)
+    left = job.plan.seconds * (1 - run.step / run.steps)
+    done = f" from step {run.step:,}" if run.step else ""
+    say("steps     %s%s, about %s", f"{run.steps:,}", done, plan.span(left))
+    say("memory    %s", job.plan.said())
+    if job.plan.free is not None and job.plan.host > job.plan.free:
+        _log.warning(
+            "warning: that is more memory than is free; lower --cap, --max-side or --cache"
+        )
+
+
+def counted(scene: SceneData) -> str:
+    """What is in a scene, in a line."""
+    total = len({view.name for view in (*scene.train, *scene.test)})
+    points = "no points" if scene.points is None else f"{len(scene.points.positions):,} points"
+    return (
+        f"{scene.path} ({scene.format}): {total} photos, {len(scene.train)} to train on,"
+        f" {len(scene.test)} held out, {points}"
+    )
+
+
+def device_line(job: Job) -> str:
+    """Which device was taken and why."""
+    if job.run.render.device.type == "cuda":
+        return job.why_device
+    return f"{job.why_device}; {job.options.threads} threads, {kernels.isa()}"
+
+
+def sizes_line(scene: SceneData, cameras: Sequence[Camera]) -> str:
+    """Sizes of the pictures that are trained on."""
+    pairs = {
+        ((c.width, c.height), (v.camera.width, v.camera.height))
+        for c, v in zip(cameras, scene.train, strict=True)
+    }
+    (small, large), *others = sorted(pairs, reverse=True)
+    text = f"{small[0]}x{small[1]} pixels"
+    if small != large:
+        text += f", shrunk from {large[0]}x{large[1]}"
+    return text + (f" (and {len(others)} other sizes)" if others else "")
+
+
+def background(scene: SceneData, options: Options) -> tuple[float, float, float]:
+    """The colour behind everything."""
+    name = options.background
+    if name == "auto":
+        name = "white" if scene.format == "blender" else "black"
+    return rgb(name)
+
+
+def _loaders(
+    scene: SceneData, options: Options, frame: Frame, device: torch.device
+) -> tuple[Loader, Loader | None]:
+    assert options.downscale != "auto" and options.cache is not None
+
+    def loader(test: bool) -> Loader:
+        return Loader(
+            scene.test if test else scene.train,
+            frame=frame,
+            downscale=float(options.downscale),
+            max_side=options.max_side or None,
+            background=background(scene, options),
+            masks=options.mask_mode,
+            # Held-out views are looked at seldom, one after the other.
+            budget_bytes=(options.cache or 0) // (8 if test else 1),
+            device=device,
+            seed=options.seed,
+            workers=max(1, min(4, machine.cores() // 2)),
+        )
+
+    return loader(test=False), loader(test=True) if scene.test else None
+
+
+def _run(
+    strategy: Strategy,
+    options: Options,
+    rows: dict[str, Tensor],
+    photos: Loader,
+    frame: Frame,
+    device: torch.device,
+    behind: tuple[float, float, float],
+) -> Run:
+    assert options.steps is not None
+    scaled = options.schedule == "scaled"
+    fitted = strategy.scheduled(options.steps) if scaled else strategy
+    model = Explicit(
+        {name: values.to(device) for name, values in rows.items()},
+        steps=options.steps if scaled else PUBLISHED_STEPS,
+        sh_every=every(SH_EVERY, options.steps) if scaled else SH_EVERY,
+    )
+    objectives: dict[str, Objective] = {"photometric": Photometric(options.ssim_weight)}
+    objectives |= fitted.objectives()
+    return Run(
+        model=model,
+        strategy=fitted,
+        objectives=objectives,
+        render=renderer_for(device, antialiased=options.antialiased),
+        batches=photos,
+        views=photos.cameras,
+        steps=options.steps,
+        seed=options.seed,
+        frame=frame,
+        background=torch.tensor(behind, device=device) if any(behind) else None,
+    )
+
+
+def _start(
+    scene: SceneData,
+    cameras: Sequence[Camera],
+    strategy: Strategy,
+    options: Options,
+    frame: Frame,
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """Rows before step 0, at most as many as the strategy may have."""
+    generator = torch.Generator().manual_seed(options.seed)
+    if options.init is not None and ply.holds_gaussians(options.init):
+        return _thinned(_from_gaussians(options.init, options, frame), strategy, generator)
+    points = scene.points if options.init is None else ply.read_points(options.init)
+    if points is None or len(points.positions) == 0:
+        count = plan.fit(device).random_points
+        count = min(count, strategy.cap) if strategy.cap else count
+        _log.info("start     no points: %s random ones inside the camera frusta", f"{count:,}")
+        found = seed.random_in_frusta([c.to("cpu") for c in cameras], count, generator)
+    else:
+        found = seed.points_in_frame(points, frame)
+    kept = _fewer(len(found.positions), strategy, generator)
+    if kept is not None:
+        found = Points(found.positions[kept], found.colors[kept])
+    return seed.rows_from_points(found, strategy.start, options.sh_degree)
+
+
+def _from_gaussians(path: Path, options: Options, frame: Frame) -> dict[str, Tensor]:
+    """The rows of a splat file, in the frame of training."""
+    given = export.in_frame(export.read(path), frame)
+    sh = given.colors.new_zeros(len(given), (options.sh_degree + 1) ** 2, 3)
+    bands = min(sh.shape[1], given.colors.shape[1])
+    sh[:, :bands] = given.colors[:, :bands]
+    return {
+        "mean": given.means,
+        "quat": given.quats,
+        "log_scale": given.scales.clamp_min(1e-12).log(),
+        "opacity_logit": given.opacities.clamp(1e-6, 1 - 1e-6).logit(),
+        "sh": sh,
+    }
+
+
+def _thinned(
+    rows: dict[str, Tensor], strategy: Strategy, generator: torch.Generator
+) -> dict[str, Tensor]:
+    kept = _fewer(len(rows["mean"]), strategy, generator)
+    return rows if kept is None else {name: values[kept] for name, values in rows.items()}
+
+
+def _fewer(count: int, strategy: Strategy, generator: torch.Generator) -> Tensor | None:
+    """Which to keep where there are more than the cap, in their order; None: all."""
+    if not strategy.cap or count <= strategy.cap:
+        return None
+    _log.info(
+        "start     %s of %s are kept, drawn evenly: the cap is lower",
+        f"{strategy.cap:,}",
+        f"{count:,}",
+    )
+    return torch.randperm(count, generator=generator)[: strategy.cap].sort().values

@@ -1,0 +1,101 @@
+"""The log of a run: a line of JSON every few steps, and one for every edit."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from torch import Tensor
+
+from splat.edit import Change
+from splat.evaluate import psnr
+from splat.files import disk_full, replacing
+from splat.run import Run
+from splat.types import Step
+
+LOG_EVERY = 10
+"""Steps between lines: each costs a look at a part of the picture."""
+PART = 4
+"""The PSNR of a training view is taken on every fourth row of it."""
+
+Losses = Mapping[str, Tensor]
+
+
+class Log:
+    """A line of JSON every ten steps, and one for every edit with its births and deaths."""
+
+    def __init__(self, path: Path, step: int = 0) -> None:
+        """Append to the log of a run that is at `step`; lines beyond it are taken back."""
+        self._path = path
+        records = read_log(path, step)
+        with replacing(path) as draft:
+            draft.write_text("".join(json.dumps(record) + "\n" for record in records))
+        self._file: TextIO = path.open("a", encoding="utf-8", buffering=1)
+        self._before = max((record.get("seconds", 0.0) for record in records), default=0.0)
+        self._start = time.monotonic()
+
+    def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
+        if change:
+            self.write({**self._head(run), "before": change.before, "counts": dict(change.counts)})
+        if run.step % LOG_EVERY == 0 or run.step == run.steps:
+            terms = {name: float(loss.detach()) for name, loss in losses.items()}
+            self.write(
+                {
+                    **self._head(run),
+                    "loss": sum(terms.values()),
+                    "terms": terms,
+                    "psnr": view_psnr(step),
+                    "view": step.batch.name,
+                }
+            )
+
+    @property
+    def seconds(self) -> float:
+        """Spent in training so far, those before a resume included."""
+        return self._before + time.monotonic() - self._start
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Add a line."""
+        try:
+            self._file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise disk_full(error, self._path) or error from error
+
+    def close(self) -> None:
+        """No more lines."""
+        self._file.close()
+
+    def _head(self, run: Run) -> dict[str, Any]:
+        return {
+            "step": run.step,
+            "gaussians": len(run.model.cloud),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def view_psnr(step: Step) -> float:
+    """PSNR of the step's picture against its photo on a part of the rows, dB; at most 100."""
+    batch, part = step.batch, slice(None, None, PART)
+    truth = batch.pixels[part].float().div_(255)
+    mask = None if batch.mask is None else batch.mask[part]
+    value = psnr(step.rendered.image.detach()[part], truth, mask)
+    return min(value, 100.0) if not math.isnan(value) else 0.0
+
+
+def read_log(path: Path, step: int | None = None) -> list[dict[str, Any]]:
+    """The records of a log, up to a step; a last line that was cut off is left out."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if step is None or record["step"] <= step:
+            records.append(record)
+    return records

@@ -1,0 +1,69 @@
+"""What this machine has: cores, memory, the name of its processor."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+GROUP = Path("/sys/fs/cgroup")
+"""Where Linux says what a container may use."""
+
+
+def cores() -> int:
+    """Cores this process may use: containers and affinity masks often leave fewer than there are."""
+    if sys.platform == "linux":
+        found = len(os.sched_getaffinity(0))
+    else:
+        found = os.cpu_count() or 1
+    quota, _, period = _text(GROUP / "cpu.max").partition(" ")
+    if quota.isdigit() and period.strip().isdigit():
+        found = min(found, max(1, round(int(quota) / int(period))))
+    return found
+
+
+def memory() -> tuple[int, int] | None:
+    """Bytes of memory in all and free for us, or None where the system does not say."""
+    table = {}
+    for line in _text(Path("/proc/meminfo")).splitlines():
+        name, _, value = line.partition(":")
+        table[name] = int(value.split()[0]) * 1024
+    if "MemTotal" in table:
+        total, free = table["MemTotal"], table.get("MemAvailable", table["MemFree"])
+        limit, used = _text(GROUP / "memory.max"), _text(GROUP / "memory.current")
+        if limit.isdigit() and used.isdigit():
+            total = min(total, int(limit))
+            free = min(free, max(0, total - int(used)))
+        return total, free
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+    return total, total // 2
+
+
+def peak_memory() -> int | None:
+    """Most bytes this process has held in memory so far, or None where nobody counts."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def processor() -> str:
+    """The processor's name as it calls itself."""
+    for line in _text(Path("/proc/cpuinfo")).splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

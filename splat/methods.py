@@ -1,0 +1,151 @@
+"""The methods that the command line offers, and those of one's own by their import path."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from splat import plan
+from splat.strategies.adc import Adc
+from splat.strategies.mcmc import Mcmc
+from splat.strategy import Fixed, Strategy
+
+METHODS: Mapping[str, type[Strategy]] = {"mcmc": Mcmc, "adc": Adc, "fixed": Fixed}
+"""By their name on the command line."""
+DEFAULT = "mcmc"
+"""The method of a plain `splat train scene/`."""
+_MODULE = "splat_plugin_"
+"""Start of the module name of a plugin that was loaded from a file."""
+
+
+def fitted(device: torch.device) -> dict[str, Strategy]:
+    """Every method with the largest number of Gaussians that suits the device."""
+    found = plan.fit(device)
+    # Published ADC has no limit; a machine with little time or memory needs one.
+    limit = 0 if device.type == "cuda" else found.cap
+    return {"mcmc": Mcmc(cap=found.cap), "adc": Adc(cap=limit), "fixed": Fixed()}
+
+
+def plugin(place: str) -> type[Strategy]:
+    """The strategy class at `module:Class` or `file.py:Class`; modules may lie in this folder."""
+    where, _, name = place.rpartition(":")
+    if not where or not name:
+        raise ValueError(
+            f"plugin {place!r} names no class; expected module:Class or path/to/file.py:Class"
+        )
+    module = _from_file(Path(where)) if where.endswith(".py") else _from_module(where)
+    found = vars(module).get(name)
+    if not isinstance(found, type) or not issubclass(found, Strategy):
+        what = "holds no" if found is None else "holds another thing as"
+        raise ValueError(
+            f"plugin {place!r}: {where} {what} {name}; expected a class that derives from"
+            " splat.strategy.Strategy"
+        )
+    if not dataclasses.is_dataclass(found):
+        raise ValueError(
+            f"plugin {place!r}: {name} is no dataclass; decorate it with"
+            " @dataclass(frozen=True), so that its fields become options"
+        )
+    return found
+
+
+def described(strategy: Strategy) -> dict[str, Any]:
+    """A strategy as JSON can hold it: where its class is, and its fields."""
+    return {"class": _place(type(strategy)), "fields": _fields(strategy)}
+
+
+def rebuilt(description: Mapping[str, Any]) -> Strategy:
+    """The strategy that `described` saw."""
+    place = description["class"]
+    if place.startswith("__main__:"):
+        raise ValueError(
+            f"the method {place.partition(':')[2]} was defined in a script; go on from Python with"
+            " splat.resume(folder, strategy=...)"
+        )
+    strategy: Strategy = _build(plugin(place), description["fields"])
+    return strategy
+
+
+def _fields(part: Any) -> dict[str, Any]:
+    values = {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {"class": _place(type(value)), "fields": _fields(value)}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(
+        f"a field of the method holds a {type(value).__name__}, which a run folder cannot keep;"
+        " use numbers, texts, tuples and dataclasses of them"
+    )
+
+
+def _build(kind: type[Any], fields: Mapping[str, Any]) -> Any:
+    known = {field.name for field in dataclasses.fields(kind)}
+    if unknown := sorted(set(fields) - known):
+        raise ValueError(
+            f"{kind.__name__} has no field {unknown[0]!r}; the run was made by another version of"
+            f" it: use that one, or begin anew"
+        )
+    return kind(**{name: _value(value) for name, value in fields.items()})
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _build(_class(value["class"]), value["fields"])
+    return tuple(_value(item) for item in value) if isinstance(value, list) else value
+
+
+def _class(place: str) -> type[Any]:
+    where, _, name = place.rpartition(":")
+    module = _from_file(Path(where)) if where.endswith(".py") else _from_module(where)
+    kind: type[Any] = getattr(module, name)
+    return kind
+
+
+def _place(kind: type[Any]) -> str:
+    module = kind.__module__
+    if module.startswith(_MODULE):
+        return f"{sys.modules[module].__file__}:{kind.__qualname__}"
+    return f"{module}:{kind.__qualname__}"
+
+
+def _from_module(name: str) -> Any:
+    # The folder one works in is looked at last, and for as long as this import only.
+    sys.path.append(str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"plugin module {name!r} cannot be imported ({error}); expected a module that is"
+            " installed or lies in this folder, or the path of a .py file"
+        ) from error
+    finally:
+        sys.path.remove(str(Path.cwd()))
+
+
+def _from_file(path: Path) -> Any:
+    path = path.resolve()
+    name = f"{_MODULE}{path.stem}"
+    loaded = sys.modules.get(name)
+    if loaded is not None and loaded.__file__ == str(path):
+        return loaded
+    if not path.is_file():
+        raise FileNotFoundError(f"plugin file {path} does not exist; check its path")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

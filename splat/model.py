@@ -1,0 +1,121 @@
+"""`Model`: what is drawn; `Explicit`: one row, one Gaussian, colours as spherical harmonics."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from splat.cloud import Cloud, Rate
+from splat.edit import Change, Edit
+from splat.types import Camera, Gaussians
+
+
+class Model(nn.Module):
+    """Turns rows into Gaussians for one camera."""
+
+    cloud: Cloud
+    slots: int = 1
+    """Gaussians one row may make; the row of a Gaussian is `source // slots`."""
+
+    @abstractmethod
+    def forward(self, camera: Camera, step: int | None = None) -> Gaussians:
+        """The Gaussians to draw for this camera; `step` None is after training."""
+
+    @abstractmethod
+    def bake(self, camera: Camera | None = None) -> Gaussians:
+        """A plain, detached set for exporters, in the frame of training."""
+
+    def apply(self, edit: Edit | None) -> Change:  # type: ignore[override]
+        """Carry out a strategy's proposal."""
+        return self.cloud.apply(edit)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Learning rates of 3DGS (Kerbl et al. 2023, released code); means in units of the extent."""
+
+    mean: float = 1.6e-4
+    mean_end: float = 1.6e-6
+    log_scale: float = 5e-3
+    quat: float = 1e-3
+    opacity_logit: float = 5e-2
+    sh: float = 2.5e-3
+    sh_tail: float = 1 / 20
+    """Factor for the coefficients beyond the constant one."""
+
+
+class Explicit(Model):
+    """The representation of 3DGS: every row is one Gaussian.
+
+    Columns: `mean` [N, 3], `quat` [N, 4] (w, x, y, z), `log_scale` [N, 3], `opacity_logit` [N],
+    `sh` [N, (degree + 1)^2, 3], its first coefficient the constant one.
+    """
+
+    def __init__(
+        self,
+        rows: Mapping[str, torch.Tensor],
+        *,
+        steps: int,
+        extent: float = 1.0,
+        sh_every: int = 1000,
+        rates: Rates | None = None,
+    ) -> None:
+        """Rows to start from; `steps` of the run (for the fall of the means' rate).
+
+        One more band of harmonics is switched on every `sh_every` steps (0: all at once).
+        """
+        super().__init__()
+        rates = rates or Rates()
+        self.sh_every = sh_every
+        self.cloud = Cloud()
+        add = self.cloud.add
+        add("mean", rows["mean"], Rate(rates.mean * extent, rates.mean_end * extent, steps))
+        add("quat", rows["quat"], Rate(rates.quat))
+        add("log_scale", rows["log_scale"], Rate(rates.log_scale))
+        add("opacity_logit", rows["opacity_logit"], Rate(rates.opacity_logit))
+        add("sh", rows["sh"], Rate(rates.sh, tail=rates.sh_tail))
+
+    @property
+    def sh_degree(self) -> int:
+        """Highest band stored."""
+        return math.isqrt(self.cloud["sh"].shape[1]) - 1
+
+    def forward(self, camera: Camera, step: int | None = None) -> Gaussians:
+        del camera
+        degree = self.sh_degree
+        if step is not None and self.sh_every:
+            degree = min(degree, step // self.sh_every)
+        cloud = self.cloud
+        return Gaussians(
+            means=cloud["mean"],
+            quats=cloud["quat"],
+            scales=cloud["log_scale"].exp(),
+            opacities=cloud["opacity_logit"].sigmoid(),
+            colors=cloud["sh"],
+            sh_degree=degree,
+        )
+
+    @torch.no_grad()
+    def bake(self, camera: Camera | None = None) -> Gaussians:
+        del camera
+        cloud = self.cloud
+        return Gaussians(
+            means=cloud["mean"].detach().clone(),
+            quats=nn.functional.normalize(cloud["quat"].detach(), dim=-1),
+            scales=cloud["log_scale"].detach().exp(),
+            opacities=cloud["opacity_logit"].detach().sigmoid(),
+            colors=cloud["sh"].detach().clone(),
+            sh_degree=self.sh_degree,
+        )
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return self.cloud.state_dict()
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        self.cloud.load_state_dict(state)

@@ -1,0 +1,58 @@
+"""`Objective`: one term of the loss, its weight included."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from splat import kernels
+from splat.types import Needs, Step
+
+
+class Objective(ABC):
+    """One term of the loss, weight included; constant, like a strategy."""
+
+    needs: Needs = Needs()
+
+    @abstractmethod
+    def __call__(self, step: Step) -> Float[Tensor, ""]:
+        """The term for this step's picture."""
+
+
+@dataclass(frozen=True)
+class Photometric(Objective):
+    """(1 - w) L1 + w (1 - SSIM) against the photograph (3DGS, Kerbl et al. 2023, eq. 7).
+
+    Pixels whose mask is 0 take the photograph's own values first: they neither cost nor pull.
+    """
+
+    ssim_weight: float = 0.2
+
+    def __call__(self, step: Step) -> Float[Tensor, ""]:
+        image, mask = step.rendered.image, step.batch.mask
+        if mask is not None:
+            image = image.where(mask[..., None] != 0, step.batch.image)
+        return kernels.photometric(image, step.batch.pixels, self.ssim_weight)
+
+
+@dataclass(frozen=True)
+class OpacityL1(Objective):
+    """weight * mean opacity: faint rows fade so that they can be moved (3DGS-MCMC, eq. 9 there)."""
+
+    weight: float = 0.01
+
+    def __call__(self, step: Step) -> Float[Tensor, ""]:
+        return self.weight * step.rendered.gaussians.opacities.mean()
+
+
+@dataclass(frozen=True)
+class ScaleL1(Objective):
+    """weight * mean scale over rows and axes (3DGS-MCMC, same source), world units of training."""
+
+    weight: float = 0.01
+
+    def __call__(self, step: Step) -> Float[Tensor, ""]:
+        return self.weight * step.rendered.gaussians.scales.mean()

@@ -1,0 +1,133 @@
+"""What a user may ask of a run. Each option is defined here once; the command line reads this."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from splat.photo import MaskMode
+
+Rgb = tuple[float, float, float]
+
+COLORS: dict[str, Rgb] = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
+_FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the folder of a scene is read."""
+
+    images: str | None = None
+    """Folder of the photos within the scene, such as images_4. Default: the dataset's own."""
+    masks: str = "auto"
+    """auto: those of the dataset or in masks/; none; or the name of another folder."""
+    eval: str = "auto"
+    """Views held out to measure with. auto: the dataset's own split, or every 8th; N: every Nth;
+    none; all: train and measure on all; or names: a text file, or a list with commas."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a scene is trained. What is not given is fitted to the device and said aloud."""
+
+    steps: int | None = None
+    """Steps to train for, one photo each. Default: fitted to the device."""
+    downscale: float | Literal["auto"] = "auto"
+    """Shrink the photos this many times. auto: until they are at most --max-side large."""
+    max_side: int | None = None
+    """Longest side of a photo to train with, pixels; 0: as it is. Default: fitted to the device."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train. auto: on CUDA where everything for it is there, else on the CPU."""
+    threads: int | None = None
+    """Threads on the CPU; results do not depend on it. Default: all cores."""
+    init: Path | None = None
+    """A .ply of points or of Gaussians to start from, in the frame of the scene."""
+    sh_degree: int = 3
+    """Bands of spherical harmonics, 0 (colours look alike from everywhere) to 3."""
+    background: str = "auto"
+    """Colour behind everything: black, white or such as #8899aa. auto: black, but white for
+    Blender's synthetic scenes."""
+    mask_mode: MaskMode = "auto"
+    """What is outside a mask: ignore (it does not count) or transparent (it is background).
+    auto: masks are ignored, an alpha channel is transparent."""
+    antialiased: bool = False
+    """Dim what the low-pass filter widens (Mip-Splatting): for scenes seen from near and far."""
+    ssim_weight: float = 0.2
+    """Share of SSIM in the loss, the rest is L1."""
+    schedule: Literal["scaled", "published"] = "scaled"
+    """scaled: step numbers published for 30,000 steps shrink with --steps; published: literal."""
+    seed: int = 0
+    """Draws another run of the same kind."""
+    cache: int | None = None
+    """Bytes that decoded photos may take, such as 2GB. Default: a quarter of the free memory."""
+
+    def __post_init__(self) -> None:
+        _least("steps", self.steps, 1)
+        _least("threads", self.threads, 1)
+        _least("cache", self.cache, 0)
+        _least("seed", self.seed, 0)
+        if self.downscale != "auto" and not 1 <= self.downscale < 1000:
+            raise ValueError(f"downscale is {self.downscale:g}; expected auto, or 1 and more")
+        if self.max_side is not None and self.max_side != 0 and self.max_side < 16:
+            raise ValueError(f"max-side is {self.max_side}; expected 16 pixels or more, 0: as is")
+        if self.sh_degree not in range(4):
+            raise ValueError(f"sh-degree is {self.sh_degree}; expected 0, 1, 2 or 3")
+        if not 0 <= self.ssim_weight <= 1:
+            raise ValueError(f"ssim-weight is {self.ssim_weight:g}; expected a share from 0 to 1")
+        if self.background != "auto":
+            rgb(self.background)
+
+
+@dataclass(frozen=True)
+class Watching:
+    """What is looked at and kept while a run goes on."""
+
+    checkpoint_every: int = 1000
+    """Steps between checkpoints; there is one each minute too, and one at the end."""
+    keep: int = 3
+    """Last checkpoints to keep."""
+    eval_every: int = 0
+    """Steps between measurements on the held-out views; 0: at the end only."""
+    tensorboard: bool = False
+    """Write TensorBoard's event files into the run folder as well."""
+    quiet: bool = False
+    """Say nothing but warnings and the result."""
+
+    def __post_init__(self) -> None:
+        _least("checkpoint-every", self.checkpoint_every, 1)
+        _least("keep", self.keep, 1)
+        _least("eval-every", self.eval_every, 0)
+
+
+def rgb(name: str) -> Rgb:
+    """A colour in [0, 1] from its name or its six hexadecimal digits."""
+    if name in COLORS:
+        return COLORS[name]
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", name):
+        red, green, blue = (int(name[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        return red, green, blue
+    raise ValueError(f"background is {name!r}; expected auto, {', '.join(COLORS)} or #rrggbb")
+
+
+def whole(text: str) -> int:
+    """An integer as people write it: 7000, 7_000, 200k, 1.5M, and for bytes 512MB, 2GB, 1GiB."""
+    match = re.fullmatch(
+        r"([-+]?[0-9][0-9_,]*(?:\.[0-9]+)?(?:e[0-9]+)?)([kmg]?)(i?b)?", text.lower()
+    )
+    if match is None:
+        raise ValueError(f"{text!r} is no whole number; expected such as 7000, 200k, 1.5M or 2GB")
+    digits, letter, unit = match.groups()
+    factor = _FACTORS[letter]
+    if unit == "ib":
+        factor = 1024 ** list(_FACTORS).index(letter)
+    value = float(digits.replace("_", "").replace(",", "")) * factor
+    if abs(value - round(value)) > 1e-6 * max(1.0, abs(value)):
+        raise ValueError(f"{text!r} is no whole number; expected such as 7000, 200k, 1.5M or 2GB")
+    return round(value)
+
+
+def _least(name: str, value: int | None, least: int) -> None:
+    if value is not None and value < least:
+        raise ValueError(f"{name} is {value}; expected {least} or more")

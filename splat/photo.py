@@ -1,0 +1,218 @@
+"""Photographs as pixels: decoded, laid over a background, undistorted, shrunk."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float32, Shaped, UInt8
+from numpy import ndarray
+
+from splat.lens import distort, reach
+from splat.types import Lens, View
+
+MaskMode = Literal["auto", "ignore", "transparent"]
+"""What pixels outside masks and alpha do: they do not count (`ignore`), or they are replaced by
+the background (`transparent`). `auto`: masks are ignored, an alpha channel is transparent."""
+
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+_STRIP = 32
+
+
+def photograph(
+    view: View,
+    width: int,
+    height: int,
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    masks: MaskMode = "auto",
+) -> tuple[UInt8[ndarray, "h w 3"], UInt8[ndarray, "h w"] | None]:
+    """The photo of `view` as its pinhole camera would take it, area-averaged to width x height.
+
+    RGB, and 1 where a pixel counts (None: all do). A pixel counts only where all of the photo
+    below it counts, so nothing that is masked out bleeds into what is learnt.
+    """
+    pixels, alpha = _rgb_alpha(_decoded(view.image), view.image)
+    _check_size(pixels, view)
+    mask = None if view.mask is None else _mask(view)
+    if masks == "ignore" and alpha is not None:
+        mask, alpha = _least(mask, _black_or_white(alpha >= 128)), None
+    if masks == "transparent" and mask is not None:
+        mask, alpha = None, _least(mask, alpha)
+    if alpha is not None:
+        pixels = _over(pixels, alpha, background)
+    if view.lens is not None:
+        pixels, mask = _undistorted(pixels, mask, view, view.lens)
+    if (width, height) != (view.camera.width, view.camera.height):
+        size = (width, height)
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        mask = None if mask is None else cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
+    counts = None if mask is None or mask.min() == 255 else (mask == 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels), counts
+
+
+def _decoded(path: Path) -> Shaped[ndarray, "..."]:
+    """The file's own pixels in OpenCV's channel order; turned as stored, not as EXIF asks.
+
+    COLMAP and those who write transforms.json pose the stored pixels, and OpenCV's "unchanged"
+    leaves them as they are.
+    """
+    raw = _without_profile(path.read_bytes())
+    stored = np.frombuffer(raw, np.uint8)
+    image = cv2.imdecode(stored, cv2.IMREAD_UNCHANGED) if _complete(raw) else None
+    if image is None:
+        raise ValueError(
+            f"{path}: cannot be decoded to its end; expected a whole PNG, JPEG or other picture "
+            "that OpenCV reads: copy or export it again"
+        )
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ValueError(
+            f"{path}: pixels are {image.dtype}; expected 8 or 16 bits a channel: convert it"
+        )
+    return np.asarray(image)
+
+
+def _complete(raw: bytes) -> bool:
+    """Whether a PNG or JPEG has its end: the decoder fills what is missing with grey."""
+    if raw.startswith(_PNG):
+        return b"IEND" in raw[-4096:]
+    if raw.startswith(_JPEG):
+        at = 2
+        while raw[at : at + 1] == b"\xff" and raw[at + 1 : at + 2] != b"\xda":
+            at += 2 + int.from_bytes(raw[at + 2 : at + 4], "big")
+        return raw.find(b"\xff\xd9", at) >= 0
+    return len(raw) > 0
+
+
+def _without_profile(raw: bytes) -> bytes:
+    """A PNG without its colour profile, unused here, about which libpng may print warnings."""
+    if not raw.startswith(_PNG):
+        return raw
+    at = len(_PNG)
+    while at < len(raw) and raw[at + 4 : at + 8] not in (b"IDAT", b"iCCP"):
+        at += 12 + int.from_bytes(raw[at : at + 4], "big")
+    if raw[at + 4 : at + 8] != b"iCCP":
+        return raw
+    return raw[:at] + raw[at + 12 + int.from_bytes(raw[at : at + 4], "big") :]
+
+
+def _eight_bits(image: Shaped[ndarray, "..."]) -> UInt8[ndarray, "..."]:
+    if image.dtype == np.uint8:
+        return image
+    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _rgb_alpha(
+    image: Shaped[ndarray, "..."], path: Path
+) -> tuple[UInt8[ndarray, "h w 3"], UInt8[ndarray, "h w"] | None]:
+    """Colours in RGB order, and the alpha channel where there is one."""
+    image = _eight_bits(image)
+    if image.ndim == 2:
+        image = image[:, :, None]
+    channels = image.shape[2]
+    if channels not in (1, 3, 4):
+        raise ValueError(f"{path}: has {channels} channels; expected grey, RGB or RGBA: convert it")
+    rgb = np.repeat(image, 3, 2) if channels == 1 else image[:, :, 2::-1]
+    alpha = image[:, :, 3] if channels == 4 else None
+    return np.ascontiguousarray(rgb), alpha
+
+
+def _check_size(image: Shaped[ndarray, "h w *c"], view: View) -> None:
+    height, width = image.shape[:2]
+    camera = view.camera
+    if (width, height) != (camera.width, camera.height):
+        raise ValueError(
+            f"{view.image}: is {width}x{height} pixels, its camera {camera.width}x{camera.height}; "
+            "expected the file that was there when the scene was read: load the scene again"
+        )
+
+
+def _mask(view: View) -> UInt8[ndarray, "h w"]:
+    """255 where the mask is not zero in any channel (and in alpha, where it has one)."""
+    assert view.mask is not None
+    image = _decoded(view.mask)
+    image = image[:, :, None] if image.ndim == 2 else image
+    counts = (image[:, :, :3] != 0).any(2)
+    if image.shape[2] == 4:
+        counts &= image[:, :, 3] != 0
+    height, width = counts.shape
+    if (width, height) != (view.camera.width, view.camera.height):
+        raise ValueError(
+            f"{view.mask}: is {width}x{height} pixels, its photo "
+            f"{view.camera.width}x{view.camera.height}; expected the same size: export it again"
+        )
+    return _black_or_white(counts)
+
+
+def _black_or_white(white: Bool[ndarray, "..."]) -> UInt8[ndarray, "..."]:
+    return np.asarray(np.where(white, 255, 0), np.uint8)
+
+
+def _least(
+    a: Shaped[ndarray, "h w"] | None, b: Shaped[ndarray, "h w"] | None
+) -> UInt8[ndarray, "h w"] | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return np.asarray(np.minimum(a, b), np.uint8)
+
+
+def _over(
+    pixels: UInt8[ndarray, "h w 3"],
+    alpha: UInt8[ndarray, "h w"],
+    background: tuple[float, float, float],
+) -> UInt8[ndarray, "h w 3"]:
+    """Straight (not premultiplied) colours, laid over the background."""
+    weight = alpha[:, :, None].astype(np.float32) / 255
+    behind = 255 * np.asarray(background, np.float32)
+    over: UInt8[ndarray, "h w 3"] = np.rint(pixels * weight + behind * (1 - weight)).astype(
+        np.uint8
+    )
+    return over
+
+
+def _undistorted(
+    pixels: UInt8[ndarray, "h w 3"], mask: UInt8[ndarray, "h w"] | None, view: View, lens: Lens
+) -> tuple[UInt8[ndarray, "h w 3"], UInt8[ndarray, "h w"]]:
+    camera = view.camera
+    K = camera.K.double()
+    intrinsics = (float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]))
+    map_x, map_y, inside = _map(lens, intrinsics, camera.width, camera.height)
+    pixels = _sampled(pixels, map_x, map_y)
+    return pixels, inside if mask is None else np.minimum(_sampled(mask, map_x, map_y), inside)
+
+
+def _sampled(image: Any, map_x: Any, map_y: Any) -> Any:
+    return cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+@lru_cache(maxsize=2)
+def _map(
+    lens: Lens, intrinsics: tuple[float, float, float, float], width: int, height: int
+) -> tuple[Float32[ndarray, "h w"], Float32[ndarray, "h w"], UInt8[ndarray, "h w"]]:
+    """For each pixel of the pinhole picture: where in the photo it is, and 255 if in it at all.
+
+    The pinhole keeps the photo's size, focal lengths and principal point: the middle of the
+    picture keeps its resolution, and what the photo never saw is masked out.
+    Kept for two lenses: most scenes have one, and a map is made of 9 bytes a pixel.
+    """
+    fx, fy, cx, cy = intrinsics
+    far = np.hypot(max(cx, width - cx) / fx, max(cy, height - cy) / fy)
+    limit = reach(lens, float(far)) ** 2
+    x = (np.arange(width) + 0.5 - cx) / fx
+    map_x, map_y = np.empty((2, height, width), np.float32)
+    inside = np.empty((height, width), np.uint8)
+    for top in range(0, height, _STRIP):
+        rows = slice(top, min(top + _STRIP, height))
+        y = (np.arange(rows.start, rows.stop) + 0.5 - cy) / fy
+        x_grid, y_grid = np.broadcast_arrays(x[None], y[:, None])
+        with np.errstate(all="ignore"):
+            u, v = distort(lens, x_grid, y_grid)
+            u, v = fx * u + cx, fy * v + cy
+            good = (u >= 0) & (u <= width) & (v >= 0) & (v <= height)
+        good &= x_grid**2 + y_grid**2 <= limit
+        # OpenCV counts from the centre of the first pixel.
+        map_x[rows], map_y[rows] = np.where(good, u - 0.5, -1), np.where(good, v - 0.5, -1)
+        inside[rows] = _black_or_white(good)
+    return map_x, map_y, inside

@@ -1,0 +1,203 @@
+"""What fits a device, and what a run will take of time and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from splat import machine
+from splat.loader import shrunk
+from splat.options import Options
+from splat.schedule import PUBLISHED_STEPS
+from splat.types import View
+
+TARGET_SECONDS = 150.0
+"""Longest predicted training that a plain `splat train` on the CPU is fitted to."""
+PIXEL_SECONDS = 1.2e-8
+"""One core on one pixel of a step: blending and loss, forward and backward (AVX-512, Zen 5)."""
+ROW_SECONDS = 2.2e-7
+"""One core on one Gaussian of a step: projection, harmonics, Adam, density control."""
+STEP_SECONDS = 7e-4
+"""What a step costs however small it is."""
+ISA_FACTORS = {"avx512": 1.0, "avx2": 1.3, "base": 3.5}
+"""How much longer a step takes with other instruction sets."""
+DECODE_SECONDS = 1.5e-8
+"""One core on one pixel of a photo on disk: decoding and shrinking."""
+CUDA_STEP_SECONDS, CUDA_PIXEL_SECONDS, CUDA_ROW_SECONDS = 4e-3, 4e-9, 6e-9
+"""The same on a recent GPU of a data centre; a rough guide."""
+
+STATE_BYTES = 1000
+"""Of one Gaussian: parameters, gradients, two moments, statistics."""
+SCRATCH_BYTES = 400
+"""Of one Gaussian while a picture is drawn."""
+PIXEL_BYTES = 80
+"""Of one pixel while a picture is drawn and measured."""
+BASE_BYTES = 450 << 20
+"""What Python, torch and the libraries take."""
+MOST_CACHE, LEAST_CACHE = 4 << 30, 256 << 20
+"""Bytes the cache of photos is kept within where nobody asks."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Size of a run that suits a device."""
+
+    max_side: int
+    """Longest side of a photo, pixels; 0: as it is."""
+    steps: int
+    cap: int
+    """Most Gaussians."""
+    random_points: int
+    """Points to start from where the scene has none."""
+
+
+LADDER = (
+    Fit(480, 2000, 30_000, 10_000),
+    Fit(640, 3000, 40_000, 15_000),
+    Fit(800, 5000, 60_000, 20_000),
+    Fit(960, 7000, 100_000, 20_000),
+    Fit(1200, 10_000, 200_000, 50_000),
+    Fit(1600, 15_000, 400_000, 100_000),
+    Fit(1600, 30_000, 1_000_000, 100_000),
+)
+"""Runs on a CPU, from the smallest to the published one."""
+CUDA = Fit(0, PUBLISHED_STEPS, 1_000_000, 100_000)
+
+
+def fit(device: torch.device) -> Fit:
+    """The published run on CUDA; on a CPU the largest of the ladder that ends in time."""
+    if device.type == "cuda":
+        return CUDA
+    chosen = LADDER[0]
+    for rung in LADDER:
+        pixels = round(rung.max_side**2 * 0.7)
+        if rung.steps * step_seconds(device, pixels, 0.8 * rung.cap) <= TARGET_SECONDS:
+            chosen = rung
+    return chosen
+
+
+def step_seconds(device: torch.device, pixels: float, rows: float, threads: int = 0) -> float:
+    """Predicted seconds of a step with so many pixels and Gaussians."""
+    if device.type == "cuda":
+        return CUDA_STEP_SECONDS + CUDA_PIXEL_SECONDS * pixels + CUDA_ROW_SECONDS * rows
+    from splat import kernels
+
+    work = PIXEL_SECONDS * pixels + ROW_SECONDS * rows
+    return STEP_SECONDS + work * ISA_FACTORS[kernels.isa()] / (threads or machine.cores())
+
+
+def fitted(options: Options, device: torch.device) -> Options:
+    """The options with everything said that was left to the device."""
+    found = fit(device)
+    max_side = options.max_side
+    if max_side is None:
+        max_side = found.max_side if options.downscale == "auto" else 0
+    return replace(
+        options,
+        steps=options.steps or found.steps,
+        max_side=max_side,
+        downscale=1.0 if options.downscale == "auto" else options.downscale,
+        threads=options.threads or machine.cores(),
+        cache=cache_bytes() if options.cache is None else options.cache,
+    )
+
+
+def cache_bytes() -> int:
+    """A quarter of the memory that is free, within bounds."""
+    known = machine.memory()
+    return min(MOST_CACHE, max(LEAST_CACHE, known[1] // 4)) if known else LEAST_CACHE * 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is predicted to take."""
+
+    seconds: float
+    """Of training, with decoding."""
+    photos: int
+    """Bytes of decoded photos that are kept."""
+    photos_all: int
+    """Bytes of all photos decoded."""
+    gaussians: int
+    """Bytes of the Gaussians' state at their most."""
+    scratch: int
+    """Bytes of scratch while drawing."""
+    free: int | None
+    """Bytes of memory free now on this machine."""
+    on_cpu: bool
+
+    @property
+    def total(self) -> int:
+        """Bytes at the peak."""
+        return BASE_BYTES + self.photos + self.gaussians + self.scratch
+
+    @property
+    def host(self) -> int:
+        """Bytes of it in the memory of the machine, not of the GPU."""
+        return self.total if self.on_cpu else BASE_BYTES + self.photos
+
+    def said(self) -> str:
+        """The plan of memory in a sentence."""
+        kept = size(self.photos)
+        if self.photos < self.photos_all:
+            kept += f" of {size(self.photos_all)} (the rest is decoded anew each time)"
+        free = "" if self.free is None else f"; {size(self.free)} are free"
+        return (
+            f"photos {kept} + Gaussians {size(self.gaussians)} + scratch {size(self.scratch)}"
+            f" + libraries {size(BASE_BYTES)} = about {size(self.total)}{free}"
+        )
+
+
+def predicted(
+    views: Sequence[View], options: Options, device: torch.device, start: int, cap: int
+) -> Plan:
+    """What training on `views` will take, from `start` Gaussians to `cap` (0: unknown).
+
+    `options` are those that `fitted` gave.
+    """
+    assert options.steps and options.threads and options.cache is not None
+    cameras = [shrunk(view.camera, _factor(options), options.max_side or None) for view in views]
+    areas = [camera.width * camera.height for camera in cameras]
+    most = max(start, cap)
+    # Growth is over by the middle of a run and mostly done before.
+    rows = 0.2 * start + 0.8 * most
+    step = step_seconds(device, sum(areas) / len(areas), rows, options.threads)
+    decoding = DECODE_SECONDS * sum(v.camera.width * v.camera.height for v in views)
+    everything = 3 * sum(areas)
+    kept = min(everything, options.cache)
+    again = options.steps / len(views) * (1 - kept / everything)
+    known = machine.memory()
+    return Plan(
+        seconds=options.steps * step + decoding * (1 + again),
+        photos=kept,
+        photos_all=everything,
+        gaussians=STATE_BYTES * most,
+        scratch=SCRATCH_BYTES * most + PIXEL_BYTES * max(areas),
+        free=known[1] if known else None,
+        on_cpu=device.type == "cpu",
+    )
+
+
+def _factor(options: Options) -> float:
+    return 1.0 if options.downscale == "auto" else options.downscale
+
+
+def size(count: float) -> str:
+    """Bytes as people read them."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}"
+    return f"{count / 1e3:.3g} kB"
+
+
+def span(seconds: float) -> str:
+    """A length of time as people read it."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,46 @@
+"""Renderers: one protocol (`splat.types.Renderer`), one file a backend."""
+
+from __future__ import annotations
+
+import torch
+
+from splat.types import Renderer
+
+
+def choose_device(wanted: str = "auto") -> tuple[torch.device, str]:
+    """The device to use and, in a sentence, why. Raises ValueError where `cuda` cannot be had."""
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device is {wanted!r}; it is auto, cpu or cuda")
+    if wanted == "cpu":
+        return torch.device("cpu"), "CPU, as asked"
+    missing = _missing_for_cuda()
+    if missing is None:
+        name = torch.cuda.get_device_name()
+        return torch.device("cuda"), f"CUDA on {name}" + (", as asked" if wanted == "cuda" else "")
+    if wanted == "cuda":
+        raise ValueError(f"--device cuda cannot be had: {missing}; use --device cpu or auto")
+    return torch.device("cpu"), f"CPU, because {missing}"
+
+
+def renderer_for(device: torch.device | str, *, antialiased: bool = False) -> Renderer:
+    """The renderer of a device: gsplat on CUDA, our own kernels on the CPU."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        from splat.render.gsplat import GsplatRenderer
+
+        return GsplatRenderer(device, antialiased=antialiased)
+    from splat.render.native import NativeRenderer
+
+    return NativeRenderer(antialiased=antialiased)
+
+
+def _missing_for_cuda() -> str | None:
+    from importlib.util import find_spec
+
+    if not torch.cuda.is_available():
+        return "torch sees no CUDA device"
+    if find_spec("gsplat") is None:
+        return "gsplat is not installed (pip install 'splat-toolkit[cuda]')"
+    if find_spec("splat._gpu") is None:
+        return "splat was built without its CUDA kernels (reinstall with nvcc on PATH)"
+    return None

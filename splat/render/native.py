@@ -1,0 +1,58 @@
+"""The CPU renderer: our own SIMD kernels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from splat import kernels
+from splat.types import Camera, Gaussians, Needs, Rendered
+
+
+class NativeRenderer:
+    """`splat.types.Renderer` on the CPU."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, *, antialiased: bool = False) -> None:
+        self.projection = kernels.Projection(antialiased=antialiased)
+
+    def __call__(
+        self,
+        gaussians: Gaussians,
+        camera: Camera,
+        needs: Needs = Needs(),  # noqa: B008
+        background: Tensor | None = None,
+    ) -> Rendered:
+        image, alpha, extra, statistics = kernels.rasterize(
+            gaussians.means,
+            gaussians.quats,
+            gaussians.scales,
+            gaussians.opacities,
+            gaussians.colors,
+            camera.world_to_camera,
+            camera.K,
+            camera.width,
+            camera.height,
+            sh_degree=gaussians.sh_degree,
+            features=gaussians.features,
+            background=background,
+            depth=needs.depth,
+            absolute=needs.absolute_gradient,
+            projection=self.projection,
+        )
+        radii = statistics.radii.amax(1)
+        return Rendered(
+            image=image,
+            alpha=alpha,
+            visible=radii > 0,
+            radii=radii,
+            gaussians=gaussians,
+            depth=extra[..., 0] / alpha.clamp_min(1e-10)
+            if needs.depth and extra is not None
+            else None,
+            features=None
+            if gaussians.features is None or extra is None
+            else extra[..., int(needs.depth) :],
+            gradient=statistics.gradient,
+        )

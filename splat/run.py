@@ -1,0 +1,99 @@
+"""`Run` and `train`: the one loop that every method shares."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat.edit import Change
+from splat.model import Model
+from splat.objective import Objective
+from splat.strategy import Strategy
+from splat.types import Batch, Camera, Frame, Needs, Renderer, Step
+
+
+class Watcher(Protocol):
+    """Looks at a step once it is done. Watchers never change what is trained."""
+
+    def __call__(
+        self, run: Run, step: Step, losses: Mapping[str, Tensor], change: Change
+    ) -> None: ...
+
+
+@dataclass
+class Trained:
+    """A network trained beside the cloud, with the optimizer that moves it."""
+
+    module: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+
+
+@dataclass
+class Run:
+    """One training run: its parts, and how far it is."""
+
+    model: Model
+    strategy: Strategy
+    objectives: Mapping[str, Objective]
+    render: Renderer
+    batches: Callable[[int], Batch]
+    """The decoded view of a step: a function of the step alone."""
+    views: Sequence[Camera]
+    """All training cameras, in the frame of training."""
+    steps: int
+    """Where it ends."""
+    seed: int = 0
+    extent: float = 1.0
+    frame: Frame = Frame((0.0, 0.0, 0.0), 1.0)
+    background: Float[Tensor, "3"] | None = None
+    modules: Mapping[str, Trained] = field(default_factory=dict)
+    watchers: Sequence[Watcher] = ()
+    step: int = 0
+    """Steps done."""
+
+    def __post_init__(self) -> None:
+        self.strategy.begin(self.model)
+        self.needs = self.strategy.needs
+        for objective in self.objectives.values():
+            self.needs = self.needs | objective.needs
+
+    needs: Needs = field(init=False)
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A fresh random stream that depends on (seed, step, purpose) only."""
+        text = f"{self.seed}/{self.step}/{purpose}".encode()
+        number = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+        return torch.Generator(self.render.device).manual_seed(number >> 1)
+
+    def optimize(self) -> None:
+        """Adam on the cloud, and the optimizers of the networks beside it."""
+        self.model.cloud.optimize(self.step)
+        for part in self.modules.values():
+            part.optimizer.step()
+            part.optimizer.zero_grad(set_to_none=True)
+
+
+def train(run: Run) -> None:
+    """Advance `run` to its last step."""
+    while run.step < run.steps:
+        batch = run.batches(run.step)
+        gaussians = run.model(batch.camera, run.step)
+        rendered = run.render(gaussians, batch.camera, run.needs, run.background)
+        step = Step(
+            run.step, run.model, batch, rendered, run.views, run.render, run.generator, run.extent
+        )
+        losses = {name: objective(step) for name, objective in run.objectives.items()}
+        torch.stack(list(losses.values())).sum().backward()
+        with torch.no_grad():
+            run.strategy.observe(step)
+            run.optimize()
+            change = run.model.apply(run.strategy.refine(step))
+        run.step += 1
+        for watch in run.watchers:
+            watch(run, step, losses, change)

@@ -1,0 +1,70 @@
+"""Stopping between two steps when a signal asks for it, with nothing lost."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from torch import Tensor
+
+from splat.edit import Change
+from splat.run import Run
+from splat.types import Step
+
+_log = logging.getLogger(__name__)
+
+
+class Stopped(Exception):
+    """A signal asked to stop, and the run did, between two steps."""
+
+    def __init__(self, number: int, step: int, path: Path) -> None:
+        super().__init__(f"stopped after step {step:,}")
+        self.number, self.step, self.path = number, step, path
+
+
+class Stop:
+    """Ends a run between two steps once a signal asked for it, with a checkpoint."""
+
+    def __init__(self, save: Callable[[Run], Path]) -> None:
+        self.number = 0
+        """The signal that came; 0: none."""
+        self._save = save
+
+    def __call__(self, run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:
+        del step, losses, change
+        if self.number and run.step < run.steps:
+            raise Stopped(self.number, run.step, self._save(run))
+
+
+@contextmanager
+def stoppable(save: Callable[[Run], Path]) -> Iterator[Stop]:
+    """Within, the first Ctrl-C or SIGTERM is left to `Stop`; a second one ends at once.
+
+    `save` writes the checkpoint. Outside the main thread signals do what they always do.
+    """
+    stop = Stop(save)
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        stop.number = number
+        for each in numbers:
+            signal.signal(each, before[each])
+        _log.warning("stopping after this step; once more to stop at once, without a checkpoint")
+
+    for number in numbers:
+        signal.signal(number, note)
+    try:
+        yield stop
+    finally:
+        for number in numbers:
+            signal.signal(number, before[number])

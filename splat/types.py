@@ -1,0 +1,238 @@
+"""The records that flow through one step: cameras, photographs, Gaussians, renderings.
+
+Conventions, once for the whole project: world units; cameras look along +z with +x right and
++y down (OpenCV, COLMAP); `world_to_camera` maps column vectors; pixel (i, j) has its centre at
+(j + 0.5, i + 0.5); quaternions are (w, x, y, z); images are RGB in [0, 1], rows first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from splat.model import Model
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera: where it stands and how it projects."""
+
+    world_to_camera: Float[Tensor, "4 4"]
+    """Rigid transform of column vectors, world to camera (+x right, +y down, +z forward)."""
+    K: Float[Tensor, "3 3"]
+    """Intrinsics in pixels; skew is ignored."""
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+    time: float = 0.0
+    """In [0, 1], for scenes that move."""
+    index: int = 0
+    """Which training view this is, for per-image embeddings."""
+
+    def to(self, device: torch.device | str) -> Camera:
+        """The same camera with its tensors on `device`."""
+        return replace(self, world_to_camera=self.world_to_camera.to(device), K=self.K.to(device))
+
+    def resized(self, width: int, height: int) -> Camera:
+        """The same field of view at another size in pixels."""
+        K = self.K.clone()
+        K[0] *= width / self.width
+        K[1] *= height / self.height
+        return replace(self, K=K, width=width, height=height)
+
+    @property
+    def centre(self) -> Float[Tensor, "3"]:
+        """Position of the camera in the world."""
+        rotation, translation = self.world_to_camera[:3, :3], self.world_to_camera[:3, 3]
+        return -(rotation * translation[:, None]).sum(0)
+
+
+@dataclass(frozen=True)
+class Lens:
+    """How a lens bends what a pinhole would see; undone when the photograph is decoded."""
+
+    model: str
+    """A family of `splat.lens`: `radial`, `fisheye`, `thin_prism_fisheye`, `fov`, ..."""
+    coefficients: tuple[float, ...]
+    """Of points on the plane z = 1; the photograph's focal lengths are its camera's."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One posed photograph, not yet decoded."""
+
+    name: str
+    """Unique within the scene: the path of the photo below its image folder."""
+    camera: Camera
+    """The pinhole camera of the photograph once undistorted, at full size."""
+    image: Path
+    mask: Path | None = None
+    """An image that is non-zero where the photo counts."""
+    lens: Lens | None = None
+    """None where the photograph is free of distortion."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """A coloured point cloud to start from, world units of the input."""
+
+    positions: Float[Tensor, "n 3"]
+    colors: Float[Tensor, "n 3"]
+    """RGB in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class SceneData:
+    """What a dataset on disk holds; nothing is decoded."""
+
+    path: Path
+    format: str
+    """`colmap`, `nerfstudio` or `blender`."""
+    train: tuple[View, ...]
+    test: tuple[View, ...]
+    """Views that are never trained on."""
+    points: Points | None
+    notes: tuple[str, ...] = ()
+    """What the reader skipped or decided, one sentence each, to be said aloud."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Similarity between the input frame and the one trained in: x' = scale * (x - centre)."""
+
+    centre: tuple[float, float, float]
+    scale: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One decoded photograph with its camera, on the training device."""
+
+    camera: Camera
+    pixels: UInt8[Tensor, "h w 3"]
+    mask: UInt8[Tensor, "h w"] | None = None
+    """1 where the pixel counts, 0 where it is ignored; None: all of them count."""
+    name: str = ""
+
+    @property
+    def image(self) -> Float[Tensor, "h w 3"]:
+        """The photograph in [0, 1]."""
+        return self.pixels.float().div_(255)
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """A set ready to draw: every value is activated."""
+
+    means: Float[Tensor, "n 3"]
+    quats: Float[Tensor, "n 4"]
+    """(w, x, y, z), need not be unit."""
+    scales: Float[Tensor, "n 3"]
+    """Standard deviations along the rotated axes, world units."""
+    opacities: Float[Tensor, "n"]
+    colors: Float[Tensor, "n 3"] | Float[Tensor, "n k 3"]
+    """RGB as drawn, or SH coefficients (RGB = max(0, 0.5 + sum of basis * coefficient))."""
+    sh_degree: int | None = None
+    """Bands in use, 0 to 3; None: `colors` is plain RGB. Coefficients beyond it are left unread."""
+    source: Tensor | None = None
+    """[n] int64: the slot each Gaussian came from (row = slot // model.slots). None: 0 .. n-1."""
+    features: Float[Tensor, "n f"] | None = None
+    """Extra channels, blended like colours and over zero."""
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a strategy or an objective asks of the renderer beyond the picture."""
+
+    absolute_gradient: bool = False
+    """Sum over pixels of |d loss / d mean2d| (AbsGS), beside the plain gradient."""
+    depth: bool = False
+    """Expected depth."""
+
+    def __or__(self, other: Needs) -> Needs:
+        return Needs(self.absolute_gradient or other.absolute_gradient, self.depth or other.depth)
+
+
+@dataclass
+class ScreenGradient:
+    """Filled by the renderer's backward: d loss / d mean2d, in pixels."""
+
+    signed: Float[Tensor, "n 2"] | None = None
+    absolute: Float[Tensor, "n 2"] | None = None
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A picture, and what the renderer knows of each Gaussian in it."""
+
+    image: Float[Tensor, "h w 3"]
+    alpha: Float[Tensor, "h w"]
+    visible: Bool[Tensor, "n"]
+    """Projected inside the picture with a chance to reach a pixel."""
+    radii: Float[Tensor, "n"]
+    """Longer half extent on screen, pixels; 0 where not visible."""
+    gaussians: Gaussians
+    depth: Float[Tensor, "h w"] | None = None
+    """Expected camera depth: blended z over alpha (0 where alpha is 0); present if asked for."""
+    features: Float[Tensor, "h w f"] | None = None
+    gradient: ScreenGradient = field(default_factory=ScreenGradient)
+
+    def screen_gradient(self, absolute: bool = False) -> Float[Tensor, "n 2"]:
+        """d loss / d mean2d after backward, in units of half the picture (NDC, as INRIA's 2e-4).
+
+        With `absolute`, the absolute values of the pixels' contributions are summed (needs
+        `Needs.absolute_gradient`).
+        """
+        found = self.gradient.absolute if absolute else self.gradient.signed
+        if found is None:
+            raise RuntimeError(
+                "no screen gradient yet: call it after backward"
+                + (", and ask for Needs(absolute_gradient=True)" if absolute else "")
+            )
+        height, width = self.image.shape[:2]
+        return found * found.new_tensor([width / 2, height / 2])
+
+
+class Renderer(Protocol):
+    """Draws Gaussians into a camera. One a run; it never changes its device on its own."""
+
+    device: torch.device
+
+    def __call__(
+        self,
+        gaussians: Gaussians,
+        camera: Camera,
+        needs: Needs = ...,
+        background: Float[Tensor, "3"] | None = None,
+    ) -> Rendered:
+        """Draw; `background` None is black."""
+        ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """All that objectives, strategies and watchers may see of one step (at most ten fields)."""
+
+    number: int
+    """Steps done before this one: the first step is 0."""
+    model: Model
+    batch: Batch
+    rendered: Rendered
+    views: Sequence[Camera]
+    """All training cameras."""
+    render: Renderer
+    generator: Callable[[str], torch.Generator]
+    """A fresh stream for a purpose, from (seed, number, purpose): equal after resume."""
+    extent: float
+    """Scene radius, world units of training: 1.1 x largest distance of a camera to their mean."""

@@ -1,0 +1,197 @@
+"""Watchers: what looks at a run while it goes on, and never changes it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from splat import checkpoint, plan
+from splat.edit import Change
+from splat.log import LOG_EVERY, Log, view_psnr
+from splat.run import Run
+from splat.types import Step
+
+COLUMNS_EVERY = 100
+"""Steps between looks for NaN in the columns."""
+CHECKPOINT_SECONDS = 60.0
+"""Longest time between checkpoints,"""
+CHECKPOINT_SHARE = 0.05
+"""unless writing them would take more than this share of it."""
+
+_log = logging.getLogger(__name__)
+
+Losses = Mapping[str, Tensor]
+
+
+class Diverged(RuntimeError):
+    """A loss or a parameter is no longer a finite number."""
+
+
+class Guard:
+    """Stops with a diagnosis as soon as a loss or a parameter is NaN or infinite."""
+
+    def __init__(self, every: int = 1, keeper: Checkpoints | None = None) -> None:
+        """Look at losses every so many steps: on CUDA each look waits for the device."""
+        self._every, self._keeper = every, keeper
+
+    def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
+        del change
+        if run.step % self._every == 0:
+            values = {name: float(loss.detach()) for name, loss in losses.items()}
+            if bad := {name: value for name, value in values.items() if not math.isfinite(value)}:
+                terms = " and ".join(f"{name} is {value}" for name, value in bad.items())
+                raise Diverged(self._diagnosis(run, step, f"the loss term {terms}"))
+        if run.step % COLUMNS_EVERY == 0 or run.step == run.steps:
+            self.check_columns(run, step)
+
+    def check_columns(self, run: Run, step: Step) -> None:
+        """Raise where a column holds NaN or infinite values."""
+        if broken := checkpoint.broken_columns(run.model.cloud):
+            raise Diverged(self._diagnosis(run, step, _rows_said(broken, len(run.model.cloud))))
+
+    def _diagnosis(self, run: Run, step: Step, found: str) -> str:
+        text = f"step {run.step:,} (view {step.batch.name}): {found}"
+        broken = checkpoint.broken_columns(run.model.cloud)
+        if broken and "column" not in found:
+            text += f"; {_rows_said(broken, len(run.model.cloud))}"
+        return f"{text}; {_kept(self._keeper.last if self._keeper else None)}"
+
+
+class Checkpoints:
+    """Writes one every so many steps, each minute, and at the end; keeps the last few."""
+
+    def __init__(self, folder: Path, every: int, keep: int) -> None:
+        self.folder, self._every, self._keep = folder, every, keep
+        there = checkpoint.found(folder)
+        self.last: Path | None = there[-1] if there else None
+        self._since, self._pause = time.monotonic(), CHECKPOINT_SECONDS
+
+    def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
+        del step, losses, change
+        late = time.monotonic() - self._since > self._pause
+        if late or run.step % self._every == 0 or run.step == run.steps:
+            self.save(run)
+
+    def save(self, run: Run) -> Path:
+        """Write one now, unless the columns are broken: every file here is a good one."""
+        path = checkpoint.path_of(self.folder, run.step)
+        if broken := checkpoint.broken_columns(run.model.cloud):
+            rows = _rows_said(broken, len(run.model.cloud))
+            raise Diverged(f"step {run.step:,}: {rows}; {_kept(self.last)}")
+        start = time.monotonic()
+        checkpoint.save(run, path)
+        checkpoint.prune(self.folder, self._keep)
+        self.last, self._since = path, time.monotonic()
+        self._pause = max(CHECKPOINT_SECONDS, (self._since - start) / CHECKPOINT_SHARE)
+        return path
+
+
+class HeldOut:
+    """Measures the held-out views every so many steps."""
+
+    def __init__(self, every: int, measure: Callable[[], float], log: Log | None) -> None:
+        self._every, self._measure, self._log = every, measure, log
+
+    def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
+        del step, losses, change
+        if run.step % self._every == 0 and run.step < run.steps:
+            value = self._measure()
+            _log.info("step %s: %.2f dB on held-out views", f"{run.step:,}", value)
+            if self._log is not None:
+                self._log.write({"step": run.step, "test_psnr": value})
+
+
+class Bar:
+    """Progress on a terminal as a bar, elsewhere as a line now and then."""
+
+    LINES = 10
+    """Lines of a whole run where there is no terminal."""
+    PAUSE = 0.3
+    """Seconds between looks at the picture."""
+
+    def __init__(self, step: int, steps: int) -> None:
+        self._bar = tqdm(
+            total=steps,
+            initial=step,
+            unit="step",
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+            mininterval=0.2,
+        )
+        self._first, self._start, self._shown = step, time.monotonic(), 0.0
+
+    def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
+        del change
+        if self._bar.disable:
+            if run.step % max(1, run.steps // self.LINES) == 0 and run.step < run.steps:
+                _log.info("%s", self._line(run, step, losses))
+            return
+        now = time.monotonic()
+        if now - self._shown > self.PAUSE or run.step == run.steps:
+            self._shown = now
+            self._bar.set_postfix_str(_state(run, step, losses), refresh=False)
+            self._bar.update(run.step - self._bar.n)
+
+    def close(self) -> None:
+        """Leave the line as it is."""
+        self._bar.close()
+
+    def _line(self, run: Run, step: Step, losses: Losses) -> str:
+        pace = (time.monotonic() - self._start) / max(1, run.step - self._first)
+        left = plan.span(pace * (run.steps - run.step))
+        return (
+            f"step {run.step:,} of {run.steps:,}: {_state(run, step, losses)},"
+            f" {pace * 1e3:.1f} ms a step, {left} left"
+        )
+
+
+class Board:
+    """TensorBoard's event files."""
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
+        """Write into `folder`; after a resume, what came after `step` is taken back."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ValueError(
+                f"--tensorboard needs TensorBoard, which cannot be imported ({error}): run"
+                " `pip install 'splat-toolkit[tensorboard]'`"
+            ) from error
+        self._writer: Any = SummaryWriter(  # type: ignore[no-untyped-call]
+            str(folder), purge_step=step + 1 if step else None
+        )
+
+    def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
+        for name, rows in change.counts.items():
+            self._writer.add_scalar(f"edits/{name.replace(':', '_')}", rows, run.step)
+        if run.step % LOG_EVERY == 0:
+            for name, loss in losses.items():
+                self._writer.add_scalar(f"loss/{name}", float(loss.detach()), run.step)
+            self._writer.add_scalar("psnr/training_view", view_psnr(step), run.step)
+            self._writer.add_scalar("gaussians", len(run.model.cloud), run.step)
+
+    def close(self) -> None:
+        """Write what is pending."""
+        self._writer.close()
+
+
+def _state(run: Run, step: Step, losses: Losses) -> str:
+    loss = sum(float(value.detach()) for value in losses.values())
+    return f"loss {loss:.4f}, {view_psnr(step):.2f} dB, {len(run.model.cloud):,} Gaussians"
+
+
+def _rows_said(broken: Mapping[str, int], total: int) -> str:
+    columns = ", ".join(f"{name!r} ({rows} of {total} rows)" for name, rows in broken.items())
+    return f"columns with values that are not finite: {columns}"
+
+
+def _kept(path: Path | None) -> str:
+    return f"the last good checkpoint is {path}" if path else "there is no checkpoint yet"

@@ -1,0 +1,1 @@
+"""Strategies: when Gaussians grow, move and are pruned. One method a file."""

@@ -1,0 +1,280 @@
+"""Adaptive density control: 3DGS' clone, split, prune and opacity reset, and their variants."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from splat.cloud import Cloud
+from splat.edit import Append, Assign, Drop, Edit, Overwrite
+from splat.model import Model
+from splat.schedule import at, due, dues, every, resets_end, resets_every
+from splat.strategies.relocation import copies_logit, rotated
+from splat.strategy import Strategy
+from splat.types import Needs, Step
+
+SCREEN_GRADIENT = "screen_gradient"
+"""Statistic: length of the screen gradient, summed over the steps a row was visible in."""
+VIEWS = "views"
+"""Statistic: steps a row was visible in."""
+RADIUS = "radius_px"
+"""Statistic: largest radius on screen, pixels; only where a rule asks for it."""
+SPLIT_SHRINK = 1.6
+"""Scales of a parent over those of its children (Kerbl et al. 2023, section 5.2)."""
+
+
+@dataclass(frozen=True)
+class Adc(Strategy):
+    """Adaptive density control (3DGS, Kerbl et al. 2023): grow where the picture pulls hardest.
+
+    Rows with a large mean screen gradient are cloned if small, split in two if large; faint and
+    oversized rows are pruned; opacity is reset now and then. Numbers are those of the released
+    code. Needs the columns `mean`, `quat`, `log_scale` and `opacity_logit`; others are copied.
+    """
+
+    cap: int = 0
+    """Most rows to grow to, 0 for no limit. Where it binds, the largest mean gradients go first."""
+    absgrad: bool = False
+    """Sum absolute gradients over pixels, so that opposite pulls do not cancel (AbsGS, 2024)."""
+    grow_gradient: float | None = None
+    """Mean screen gradient from which a row grows, in half pictures. None: 2e-4 (3DGS), with
+    absgrad 6e-4 (gsplat's documentation)."""
+    dense_share: float = 0.01
+    """Largest scale up to which a row is cloned and above which it is split, scene extents."""
+    revised_clone: bool = False
+    """A clone and its parent compose to the parent's opacity (Rota Bulo et al. 2024)."""
+    revised_split: bool = False
+    """The two children of a split would, in one place, compose to the parent's opacity (gsplat)."""
+    prune_opacity: float = 0.005
+    """Rows below this opacity are removed."""
+    prune_share: float = 0.1
+    """Rows with a scale above this are removed after `reset_every` steps, scene extents."""
+    screen_rule: bool = False
+    """Remove, then too, rows that were large on screen. In 3DGS' released code this rule never
+    acts; where it does, it removes too much."""
+    screen_limit_px: float = 20.0
+    """Radius that is large for `screen_rule`, pixels."""
+    split_screen_px: float = 0.0
+    """Radius above which a row is split whatever its gradient, pixels; 0: never (3DGS)."""
+    reset_every: int = 3000
+    """Steps between opacity resets; 0: never."""
+    reset_until: int = 15_000
+    """Opacity is reset before this step only; a fitted schedule spares the last 15 % of a run."""
+    reset_opacity: float = 0.01
+    """Opacity that no row exceeds after a reset."""
+    white_background: bool = False
+    """Reset opacity at `refine_from` too, as 3DGS does for scenes on white."""
+    pause_after_reset: int = 0
+    """Steps after a reset without growing and pruning (gsplat; 0 in 3DGS)."""
+    refine_from: int = 500
+    """Rows grow and are pruned after this step."""
+    refine_until: int = 15_000
+    """Rows grow and are pruned before this step."""
+    refine_every: int = 100
+    """Steps between refinements."""
+
+    def __post_init__(self) -> None:
+        if self.cap < 0:
+            raise ValueError(
+                f"cap is {self.cap}, expected the most rows to have, or 0 for no limit"
+            )
+        if self.refine_every < 1:
+            raise ValueError(f"refine_every is {self.refine_every}, expected at least 1 step")
+        if self.reset_every < 0:
+            raise ValueError(f"reset_every is {self.reset_every}, expected steps, or 0 for never")
+        if not 0 < self.reset_opacity < 1 or not 0 <= self.prune_opacity < 1:
+            raise ValueError(
+                f"reset_opacity is {self.reset_opacity} and prune_opacity {self.prune_opacity},"
+                " expected opacities between 0 and 1: 0.01 and 0.005 are published"
+            )
+
+    @property
+    def needs(self) -> Needs:  # type: ignore[override]
+        return Needs(absolute_gradient=self.absgrad)
+
+    @property
+    def threshold(self) -> float:
+        """Mean screen gradient from which a row grows."""
+        if self.grow_gradient is not None:
+            return self.grow_gradient
+        return 6e-4 if self.absgrad else 2e-4
+
+    def scheduled(self, steps: int) -> Adc:
+        return replace(
+            self,
+            reset_every=resets_every(self.reset_every, steps),
+            reset_until=min(at(self.reset_until, steps), resets_end(steps)),
+            pause_after_reset=at(self.pause_after_reset, steps),
+            refine_from=at(self.refine_from, steps),
+            refine_until=at(self.refine_until, steps),
+            refine_every=every(self.refine_every, steps),
+        )
+
+    def edit_steps(self, steps: int) -> list[int]:
+        """Steps (counted as done) of a run after which rows grow and are pruned."""
+        found = dues(self.refine_from, self.refine_until, self.refine_every, steps)
+        return [done for done in found if not self._paused(done)]
+
+    def reset_steps(self, steps: int) -> list[int]:
+        """Steps (counted as done) of a run after which opacity is reset."""
+        return [done for done in range(1, steps + 1) if self._resets(done)]
+
+    def begin(self, model: Model) -> None:
+        model.cloud.track(SCREEN_GRADIENT)
+        model.cloud.track(VIEWS)
+        if self._watches_radius:
+            model.cloud.track(RADIUS)
+
+    def observe(self, step: Step) -> None:
+        if step.number + 1 >= self.refine_until:
+            return
+        cloud, rendered = step.model.cloud, step.rendered
+        visible = rendered.visible.float()
+        # A third of the time of a norm over the axis of two.
+        x, y = rendered.screen_gradient(self.absgrad).unbind(1)
+        length = x.square().addcmul_(y, y).sqrt_().mul_(visible)
+        source = rendered.gaussians.source
+        if source is None:
+            cloud.statistic(SCREEN_GRADIENT).add_(length)
+            cloud.statistic(VIEWS).add_(visible)
+            if self._watches_radius:
+                largest = cloud.statistic(RADIUS)
+                torch.maximum(largest, rendered.radii, out=largest)
+            return
+        rows = source if step.model.slots == 1 else source // step.model.slots
+        cloud.statistic(SCREEN_GRADIENT).index_add_(0, rows, length)
+        cloud.statistic(VIEWS).index_add_(0, rows, visible)
+        if self._watches_radius:
+            cloud.statistic(RADIUS).scatter_reduce_(0, rows, rendered.radii, "amax")
+
+    def refine(self, step: Step) -> Edit | None:
+        done = step.number + 1
+        edit = None
+        refines = due(done, self.refine_from, self.refine_until, self.refine_every)
+        if refines and not self._paused(done):
+            edit = self._refined(step, done)
+        if self._resets(done):
+            edit = self._reset(step.model.cloud, edit or Edit())
+        return edit
+
+    @property
+    def _watches_radius(self) -> bool:
+        return self.screen_rule or self.split_screen_px > 0
+
+    def _resets(self, done: int) -> bool:
+        regular = self.reset_every > 0 and done % self.reset_every == 0
+        return done < self.reset_until and (
+            regular or (self.white_background and done == self.refine_from)
+        )
+
+    def _paused(self, done: int) -> bool:
+        if not self.pause_after_reset:
+            return False
+        since = range(done - 1, max(done - self.pause_after_reset, 0), -1)
+        return any(self._resets(past) for past in since)
+
+    def _refined(self, step: Step, done: int) -> Edit:
+        cloud = step.model.cloud
+        large = _largest(cloud["log_scale"]) > math.log(self.dense_share * step.extent)
+        grows, splits = self._candidates(cloud)
+        large = large | splits
+        grown = self._cloned(cloud, (grows & ~large).nonzero().squeeze(1)) + self._split(
+            cloud, (grows & large).nonzero().squeeze(1), step.generator("split")
+        )
+        window = (SCREEN_GRADIENT, VIEWS) + ((RADIUS,) if self._watches_radius else ())
+        return grown + self._pruned(cloud, grown, step.extent, done) + Edit(clear=window)
+
+    def _candidates(self, cloud: Cloud) -> tuple[Bool[Tensor, "n"], Bool[Tensor, "n"]]:
+        """Rows that grow, and those of them that must split for their size on screen."""
+        gradient = mean_screen_gradient(cloud)
+        splits = torch.zeros_like(gradient, dtype=torch.bool)
+        if self.split_screen_px > 0:
+            splits = cloud.statistic(RADIUS) > self.split_screen_px
+        # Copies of a faint row would be faint and removed in this very edit.
+        faint = cloud["opacity_logit"].detach() < _logit(self.prune_opacity)
+        grows = ((gradient >= self.threshold) | splits) & ~faint
+        if self.cap:
+            # A clone and a split both add one row.
+            room = max(self.cap - len(cloud) + int(faint.sum()), 0)
+            best = gradient.where(grows, -1).argsort(descending=True, stable=True)[:room]
+            grows = grows & torch.zeros_like(grows).index_fill_(0, best, True)
+        return grows, splits
+
+    def _cloned(self, cloud: Cloud, parents: Int[Tensor, "c"]) -> Edit:
+        """A second row in the place of the first. (3DGS' paper moves it; its code does not.)"""
+        rows = cloud.rows(parents)
+        if not self.revised_clone:
+            return Edit(append=(Append(rows, parents, "clone"),))
+        logit = rows["opacity_logit"]
+        half = {"opacity_logit": copies_logit(logit, 2).to(logit.dtype)}
+        return Edit(
+            assign=(Assign(parents, half, "clone", moments="keep"),),
+            append=(Append({**rows, **half}, parents, "clone"),),
+        )
+
+    def _split(self, cloud: Cloud, parents: Int[Tensor, "s"], generator: torch.Generator) -> Edit:
+        """Two rows, drawn from the Gaussian that they replace, 1.6 times smaller."""
+        twice = parents.repeat(2)
+        rows = cloud.rows(twice)
+        draw = torch.randn(len(twice), 3, generator=generator, device=cloud.device)
+        rows["mean"] += rotated(rows["quat"], draw * rows["log_scale"].exp())
+        rows["log_scale"] -= math.log(SPLIT_SHRINK)
+        if self.revised_split:
+            logit = rows["opacity_logit"]
+            rows["opacity_logit"] = copies_logit(logit, 2).to(logit.dtype)
+        return Edit(append=(Append(rows, twice, "split"),), drop=(Drop(parents, "split"),))
+
+    def _pruned(self, cloud: Cloud, grown: Edit, extent: float, done: int) -> Edit:
+        """Drops among old and newborn rows, as growth leaves them."""
+        logit = cloud["opacity_logit"].detach()
+        for assign in grown.assign:
+            logit = logit.index_copy(0, assign.index, assign.rows["opacity_logit"])
+        logit = torch.cat([logit, *(append.rows["opacity_logit"] for append in grown.append)])
+        gone = {"opacity": logit < _logit(self.prune_opacity)}
+        if done > self.reset_every:
+            scales = [cloud["log_scale"], *(append.rows["log_scale"] for append in grown.append)]
+            largest = torch.cat([_largest(scale) for scale in scales])
+            gone["size"] = largest > math.log(self.prune_share * extent)
+            if self.screen_rule:
+                seen = cloud.statistic(RADIUS)
+                unseen = seen.new_zeros(len(logit) - len(seen))
+                gone["screen"] = torch.cat([seen, unseen]) > self.screen_limit_px
+        drops = tuple(Drop(rows.nonzero().squeeze(1), reason) for reason, rows in gone.items())
+        return Edit(drop=drops) if _leaves_some(len(logit), grown.drop + drops) else Edit()
+
+    def _reset(self, cloud: Cloud, edit: Edit) -> Edit:
+        """The edit, with old, changed and newborn rows made faint."""
+        limit = _logit(self.reset_opacity)
+
+        def faint(rows: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {**rows, "opacity_logit": rows["opacity_logit"].clamp_max(limit)}
+
+        values = cloud["opacity_logit"].detach().clamp_max(limit)
+        return replace(
+            edit,
+            overwrite=(Overwrite("opacity_logit", values, "reset"),),
+            assign=tuple(replace(a, rows=faint(dict(a.rows))) for a in edit.assign),
+            append=tuple(replace(a, rows=faint(dict(a.rows))) for a in edit.append),
+        )
+
+
+def mean_screen_gradient(cloud: Cloud) -> Float[Tensor, "n"]:
+    """Mean over the steps of the window in which a row was visible, in half pictures."""
+    return cloud.statistic(SCREEN_GRADIENT) / cloud.statistic(VIEWS).clamp_min(1)
+
+
+def _largest(log_scale: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+    return log_scale.detach().amax(1)
+
+
+def _leaves_some(rows: int, drops: tuple[Drop, ...]) -> bool:
+    """Whether any row outlives the drops: a cloud of none could never grow again."""
+    return len(torch.unique(torch.cat([drop.rows for drop in drops]))) < rows
+
+
+def _logit(opacity: float) -> float:
+    return math.log(opacity / (1 - opacity)) if opacity > 0 else -math.inf

@@ -1,0 +1,216 @@
+"""3DGS as Markov chain Monte Carlo: a fixed budget of rows, the dead ones moved to the living."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from splat import schedule
+from splat.cloud import Cloud
+from splat.edit import Append, Assign, Edit, Nudge
+from splat.objective import Objective, OpacityL1, ScaleL1
+from splat.schedule import at, due, dues, full_by
+from splat.strategies.relocation import Relocation, Shares, rotated, shares
+from splat.strategy import Start, Strategy
+from splat.types import Step
+
+GATE_STEEPNESS = 100.0
+"""How sharply the noise ends above the opacity of a dead row (the released code's k)."""
+LEAST_GATE = 1e-5
+"""Share of the noise below which a row is left where it is, from opacity 0.12 on: it would move by
+less than a thousandth of its scale, however large it is."""
+
+
+@dataclass(frozen=True)
+class Mcmc(Strategy):
+    """3DGS as Markov chain Monte Carlo (Kheradmand et al. 2024, arXiv 2404.09591).
+
+    Dead rows are moved onto living ones, which share their opacity with them; the number of rows
+    only grows, up to the cap; nearly dead rows wander. Numbers are those of the released code.
+    They presume a scene scaled to extent 1. Needs the columns `mean`, `quat`, `log_scale` and
+    `opacity_logit`; all others are copied along.
+    """
+
+    cap: int = 1_000_000
+    """Most rows the cloud may grow to."""
+    dead: float = 0.005
+    """Opacity at or below which a row is moved."""
+    noise: float = 5e5
+    """Step of the random walk of nearly dead rows, in learning rates of the mean; 0 for none."""
+    noise_every: int = 4
+    """Steps between the moves of one row. Differs: the released code moves all rows at every step
+    (1). Every fourth of them, by twice as much, is the same walk at a fourth of the time."""
+    opacity_weight: float = 0.01
+    """Weight of the mean opacity in the loss."""
+    scale_weight: float = 0.01
+    """Weight of the mean scale in the loss, scene extents."""
+    growth: float = 1.05
+    """Factor on the number of rows at each refinement."""
+    full_by: int = 0
+    """Step by which the cap is to be reached, growing faster than `growth` if need be; 0: any time
+    (published). A fitted schedule sets it to 60 % of the way from start to end of growth."""
+    refine_from: int = 500
+    """Rows move and grow after this step."""
+    refine_until: int = 25_000
+    """Rows move and grow before this step; the random walk goes on to the end."""
+    refine_every: int = 100
+    """Steps between refinements."""
+    relocation: Relocation = "line"
+    """What copies keep of their host beside its peak: the integral along a line through it
+    (published), or over its whole footprint."""
+    recycled_moments: Literal["keep", "zero"] = "keep"
+    """Adam's moments of a row that is moved (published: keep; its host's are always zeroed)."""
+
+    start = Start(opacity=0.5, scale=0.1)
+
+    def __post_init__(self) -> None:
+        if self.cap < 1:
+            raise ValueError(f"cap is {self.cap}, expected at least 1: give the most rows to have")
+        if not 0 < self.dead < 1:
+            raise ValueError(f"dead is {self.dead}, expected between 0 and 1: 0.005 is published")
+        if self.growth < 1:
+            raise ValueError(f"growth is {self.growth}, expected at least 1: 1.05 is published")
+        if min(self.refine_every, self.noise_every) < 1:
+            raise ValueError(
+                f"refine_every is {self.refine_every} and noise_every {self.noise_every},"
+                " expected at least 1 step"
+            )
+
+    def scheduled(self, steps: int) -> Mcmc:
+        start, stop = at(self.refine_from, steps), at(self.refine_until, steps)
+        return replace(
+            self,
+            refine_from=start,
+            refine_until=stop,
+            refine_every=schedule.every(self.refine_every, steps),
+            full_by=at(self.full_by, steps) if self.full_by else full_by(start, stop),
+        )
+
+    def edit_steps(self, steps: int) -> list[int]:
+        """Steps (counted as done) of a run after which rows move and grow."""
+        return dues(self.refine_from, self.refine_until, self.refine_every, steps)
+
+    def objectives(self) -> Mapping[str, Objective]:
+        return {
+            "opacity": OpacityL1(self.opacity_weight),
+            "scale": ScaleL1(self.scale_weight),
+        }
+
+    def target(self, rows: int, done: int) -> int:
+        """Rows to have after the refinement at step `done`.
+
+        At least `growth` times as many; more where the refinements left until `full_by` would not
+        reach the cap at that factor.
+        """
+        target = int(self.growth * rows)
+        last = min(self.full_by, self.refine_until - 1)
+        left = last // self.refine_every - (done - 1) // self.refine_every
+        if left > 0 and 0 < rows < self.cap:
+            target = max(target, math.ceil(rows * (self.cap / rows) ** (1 / left)))
+        return min(target, self.cap)
+
+    def refine(self, step: Step) -> Edit | None:
+        edit = self._walk(step) if self.noise else Edit()
+        done = step.number + 1
+        if due(done, self.refine_from, self.refine_until, self.refine_every):
+            edit = edit + self._populate(step, done)
+        return edit if edit != Edit() else None
+
+    def _walk(self, step: Step) -> Edit:
+        """Noise on the means of nearly dead rows, Sigma e gate: Sigma itself, not its root."""
+        cloud = step.model.cloud
+        logit = cloud["opacity_logit"].detach()
+        quiet = self.dead + math.log(1 / LEAST_GATE) / GATE_STEEPNESS
+        every, phase = self.noise_every, step.number % self.noise_every
+        rows = (logit[phase::every] < _logit(quiet)).nonzero().squeeze(1) * every + phase
+        if not len(rows):
+            return Edit()
+        gate = torch.sigmoid(GATE_STEEPNESS * (self.dead - logit.index_select(0, rows).sigmoid()))
+        reach = gate * (self.noise * cloud.rate("mean", step.number) * math.sqrt(every))
+        variance = cloud["log_scale"].detach().index_select(0, rows).mul_(2).exp_()
+        # R^T e is distributed as e, so that R diag(s^2) e is Sigma e with one rotation less.
+        draw = torch.randn(
+            len(rows), 3, generator=step.generator("walk"), device=logit.device, dtype=logit.dtype
+        )
+        turned = rotated(
+            cloud["quat"].detach().index_select(0, rows),
+            draw.mul_(variance).mul_(reach[:, None]),
+        )
+        delta = torch.zeros_like(cloud["mean"].detach()).index_copy_(0, rows, turned)
+        return Edit(nudge=(Nudge("mean", delta),))
+
+    def _populate(self, step: Step, done: int) -> Edit:
+        """Relocation, then growth out of the rows as relocation leaves them.
+
+        Copies start where their hosts are before this step's walk.
+        """
+        cloud = step.model.cloud
+        draft = _Draft(cloud)
+        dead = (draft.opacity_logit <= _logit(self.dead)).nonzero().squeeze(1)
+        edit = Edit()
+        found = self._shares(draft, len(dead), step.generator("relocate"))
+        if found is not None:
+            recycled = dead[: len(found.hosts)]
+            draft.share(found)
+            draft.move(recycled, found.hosts)
+            moved = Assign(
+                recycled, draft.rows(recycled), "relocate", self.recycled_moments, found.hosts
+            )
+            edit = Edit(assign=(_shared(found), moved))
+        more = self.target(len(cloud), done) - len(cloud)
+        found = self._shares(draft, more, step.generator("grow"))
+        if found is not None:
+            draft.share(found)
+            born = Append(draft.rows(found.hosts), draft.origin[found.hosts], "grow")
+            edit = edit + Edit(assign=(_shared(found),), append=(born,))
+        return edit
+
+    def _shares(self, draft: _Draft, count: int, generator: torch.Generator) -> Shares | None:
+        return shares(
+            draft.opacity_logit, draft.log_scale, count, generator, self.dead, self.relocation
+        )
+
+
+class _Draft:
+    """Rows as they will be while an edit is being put together."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self.opacity_logit = cloud["opacity_logit"].detach().clone()
+        self.log_scale = cloud["log_scale"].detach().clone()
+        self.origin = torch.arange(len(cloud), device=cloud.device)
+        """Where the other columns come from: the row before the edit."""
+
+    def share(self, found: Shares) -> None:
+        """Give hosts the opacity and the scales they have in common with their copies."""
+        self.opacity_logit[found.rows] = found.opacity_logit
+        self.log_scale[found.rows] = found.log_scale
+
+    def move(self, rows: Tensor, hosts: Tensor) -> None:
+        """Make rows like their hosts."""
+        self.opacity_logit[rows] = self.opacity_logit[hosts]
+        self.log_scale[rows] = self.log_scale[hosts]
+        self.origin[rows] = hosts
+
+    def rows(self, index: Tensor) -> dict[str, Tensor]:
+        """All columns of some rows."""
+        return {
+            **self._cloud.rows(self.origin[index]),
+            "opacity_logit": self.opacity_logit[index],
+            "log_scale": self.log_scale[index],
+        }
+
+
+def _shared(found: Shares) -> Assign:
+    # Moments are zeroed: they belong to the row as it was before it shared its opacity.
+    values = {"opacity_logit": found.opacity_logit, "log_scale": found.log_scale}
+    return Assign(found.rows, values, "share", "zero")
+
+
+def _logit(opacity: float) -> float:
+    return math.inf if opacity >= 1 else math.log(opacity / (1 - opacity))

@@ -1,0 +1,300 @@
+"""Image formation of 3D Gaussian Splatting in plain torch: the oracle every renderer is held to.
+
+It follows gsplat 1.5.3's `rasterization` for pinhole cameras, in the dtype it is given, and blends
+densely: every shown Gaussian meets every pixel. What a threshold selects (culling, 1/255, the
+early stop, the depth order) carries no gradient.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+ALPHA_LEAST = 1 / 255
+"""A Gaussian fainter than this at a pixel is skipped there."""
+ALPHA_MOST = 0.999
+TRANSMITTANCE_LEAST = 1e-4
+"""A pixel is finished before the Gaussian that would leave it this much or less."""
+EXTENT_MOST = 3.33
+"""Standard deviations; never reached while opacities are at most 1, see `_radii`."""
+FIELD_MARGIN = 0.3
+"""How far past the image's edge, in half fields of view, the Jacobian still follows the mean."""
+
+
+class Projection(NamedTuple):
+    """Gaussians on screen, one row each; rows with `depth` outside [near, far] mean nothing."""
+
+    means2d: Float[Tensor, "n 2"]
+    depth: Float[Tensor, "n"]
+    covariance: Float[Tensor, "n 2 2"]
+    """Pixels squared, with the low-pass `eps2d` added."""
+    compensation: Float[Tensor, "n"]
+    """sqrt(det before / det after the low-pass), 0 where the former is not positive."""
+
+
+def render(
+    means: Float[Tensor, "n 3"],
+    quats: Float[Tensor, "n 4"],
+    scales: Float[Tensor, "n 3"],
+    opacities: Float[Tensor, "n"],
+    colors: Float[Tensor, "n 3"] | Float[Tensor, "n k 3"],
+    sh_degree: int | None,
+    world_to_camera: Float[Tensor, "4 4"],
+    fx: float,
+    fy: float,
+    cx: float,
+    cy: float,
+    width: int,
+    height: int,
+    *,
+    background: Float[Tensor, "3"] | None = None,
+    features: Float[Tensor, "n f"] | None = None,
+    antialiased: bool = False,
+    eps2d: float = 0.3,
+    near: float = 0.01,
+    far: float = 1e10,
+    radius_clip: float = 0.0,
+) -> dict[str, Tensor]:
+    """A picture and what led to it.
+
+    `image` [h, w, 3]; `alpha` [h, w]; `depth` [h, w], blended camera z over 0, not divided by
+    alpha; `features` [h, w, f] (f = 0 without features), over 0.
+    `means2d` [n, 2], pixels: after backward its `.grad` is the signed screen gradient.
+    `radii` [n]: longer half extent, rounded up to whole pixels as gsplat does, 0 where culled.
+    `order` [m]: the shown Gaussians, front to back; `deltas` [h * w, m, 2]: their means relative
+    to the pixels, whose `.grad` holds each pixel's share (see `absolute_gradient`).
+    `margin` [h, w]: smallest relative distance |value / threshold - 1|, over the Gaussians that
+    the pixel looks at before it is finished, of their alpha (before it is capped) to 1/255 and
+    to 0.999, and of the transmittance behind them to 1e-4; infinite where no Gaussian is looked
+    at. Where it is small (below 1e-4, say), a renderer that rounds may decide otherwise. It knows
+    nothing of near and far, nor of ties in depth; other culling does not touch the picture.
+    """
+    intrinsics = (fx, fy, cx, cy, width, height)
+    seen = project(means, quats, scales, world_to_camera, intrinsics, eps2d, near, far)
+    _keep_gradient(seen.means2d)
+    if antialiased:
+        opacities = opacities * seen.compensation
+    inside = (seen.depth >= near) & (seen.depth <= far)
+    radii = _radii(seen, opacities, inside, width, height, radius_clip)
+    shown = radii.nonzero()[:, 0]
+    order = shown[seen.depth[shown].argsort(stable=True)]
+
+    deltas = seen.means2d[order] - _pixel_centres(width, height, means)[:, None]
+    _keep_gradient(deltas)
+    weights, margin = _blend(deltas, seen.covariance[order].inverse(), opacities[order])
+    alpha = weights.sum(1)
+    rgb = weights @ _rgb(colors, sh_degree, means, world_to_camera, order)
+    if background is not None:
+        rgb = rgb + (1 - alpha)[:, None] * background
+    extra = means.new_empty(len(means), 0) if features is None else features
+    size = (height, width)
+    return {
+        "image": rgb.unflatten(0, size),
+        "alpha": alpha.unflatten(0, size),
+        "depth": (weights @ seen.depth[order]).unflatten(0, size),
+        "features": (weights @ extra[order]).unflatten(0, size),
+        "means2d": seen.means2d,
+        "radii": radii,
+        "order": order,
+        "deltas": deltas,
+        "margin": margin.unflatten(0, size),
+    }
+
+
+def absolute_gradient(rendered: dict[str, Tensor]) -> Float[Tensor, "n 2"]:
+    """Sum over pixels of |d loss / d mean2d|, each component alone, after backward (AbsGS)."""
+    deltas = rendered["deltas"].grad
+    assert deltas is not None
+    total = torch.zeros_like(rendered["means2d"])
+    total[rendered["order"]] = deltas.abs().sum(0)
+    return total
+
+
+def _keep_gradient(tensor: Tensor) -> None:
+    if tensor.requires_grad:
+        tensor.retain_grad()
+
+
+def _pixel_centres(width: int, height: int, like: Tensor) -> Float[Tensor, "hw 2"]:
+    rows = torch.arange(height, dtype=like.dtype, device=like.device) + 0.5
+    columns = torch.arange(width, dtype=like.dtype, device=like.device) + 0.5
+    return torch.cartesian_prod(rows, columns).flip(1)
+
+
+def rotations(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 3 3"]:
+    """Rotation matrices of (w, x, y, z) quaternions of any length but 0."""
+    w, x, y, z = (quats / quats.norm(dim=1, keepdim=True)).unbind(1)
+    rows = [
+        torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], 1),
+        torch.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], 1),
+        torch.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], 1),
+    ]
+    return torch.stack(rows, 1)
+
+
+def project(
+    means: Float[Tensor, "n 3"],
+    quats: Float[Tensor, "n 4"],
+    scales: Float[Tensor, "n 3"],
+    world_to_camera: Float[Tensor, "4 4"],
+    intrinsics: tuple[float, float, float, float, int, int],
+    eps2d: float,
+    near: float,
+    far: float,
+) -> Projection:
+    """Every Gaussian on the screen of a camera with `intrinsics` fx, fy, cx, cy, width, height.
+
+    mean2d is the exact projection; the covariance goes through the Jacobian at a mean moved
+    back to `FIELD_MARGIN` past the edges, which are off-centre where the principal point is.
+    """
+    fx, fy, cx, cy, width, height = intrinsics
+    rotation, translation = world_to_camera[:3, :3], world_to_camera[:3, 3]
+    x, y, depth = (means @ rotation.T + translation).unbind(1)
+    # Rows out of range are culled later; a harmless depth keeps their gradients finite.
+    z = torch.where((depth >= near) & (depth <= far), depth, torch.ones_like(depth))
+    means2d = torch.stack([fx * x / z + cx, fy * y / z + cy], 1)
+
+    margin_x, margin_y = FIELD_MARGIN * width / (2 * fx), FIELD_MARGIN * height / (2 * fy)
+    slope_x = (x / z).clamp(-cx / fx - margin_x, (width - cx) / fx + margin_x)
+    slope_y = (y / z).clamp(-cy / fy - margin_y, (height - cy) / fy + margin_y)
+    zero = torch.zeros_like(z)
+    jacobian = torch.stack(
+        [fx / z, zero, -fx * slope_x / z, zero, fy / z, -fy * slope_y / z], 1
+    ).unflatten(1, (2, 3))
+
+    half = jacobian @ rotation @ rotations(quats) * scales[:, None]
+    sharp = half @ half.mT
+    blurred = sharp + eps2d * torch.eye(2, dtype=means.dtype, device=means.device)
+    ratio = torch.linalg.det(sharp) / torch.linalg.det(blurred)
+    root = torch.where(ratio > 0, ratio, torch.ones_like(ratio)).sqrt()
+    return Projection(means2d, depth, blurred, torch.where(ratio > 0, root, zero))
+
+
+@torch.no_grad()
+def _radii(
+    seen: Projection,
+    opacities: Float[Tensor, "n"],
+    inside: Bool[Tensor, "n"],
+    width: int,
+    height: int,
+    radius_clip: float,
+) -> Float[Tensor, "n"]:
+    """Longer half extent of the rectangle around {alpha >= 1/255}; 0 where nothing is drawn.
+
+    The half extent along x is min(3.33, sqrt(2 ln(255 opacity))) standard deviations. As
+    sqrt(2 ln 255) = 3.329, the cap of 3.33 acts on opacities above 1 only, so the rectangle
+    holds all pixels with alpha >= 1/255. gsplat tests every pixel of the 16 x 16 tiles that the
+    rounded-up rectangle touches, against 1/255 as well: for opacities up to 1 it draws exactly
+    the (pixel, Gaussian) pairs with alpha >= 1/255, whatever the tile size, as does this file.
+    """
+    bright = opacities >= ALPHA_LEAST
+    extent = (2 * (opacities.clamp(min=ALPHA_LEAST) / ALPHA_LEAST).log()).sqrt()
+    deviations = seen.covariance.diagonal(dim1=1, dim2=2).sqrt()
+    radii = (extent.clamp(max=EXTENT_MOST)[:, None] * deviations).ceil()
+    size = seen.means2d.new_tensor([width, height])
+    on_screen = (seen.means2d + radii > 0) & (seen.means2d - radii < size)
+    kept = inside & bright & (radii > radius_clip).any(1) & on_screen.all(1)
+    kept &= torch.linalg.det(seen.covariance) > 0
+    return torch.where(kept, radii.amax(1), torch.zeros_like(opacities))
+
+
+def _blend(
+    deltas: Float[Tensor, "p m 2"],
+    conics: Float[Tensor, "m 2 2"],
+    opacities: Float[Tensor, "m"],
+) -> tuple[Float[Tensor, "p m"], Float[Tensor, "p"]]:
+    """How much of each Gaussian each pixel shows, and the margin of its decisions."""
+    distance = torch.einsum("pmi,mij,pmj->pm", deltas, conics, deltas)
+    bare = opacities * (-distance / 2).exp()
+    alpha = bare.clamp(max=ALPHA_MOST)
+    with torch.no_grad():
+        drawn = alpha >= ALPHA_LEAST
+        past = 1 - torch.where(drawn, alpha, torch.zeros_like(alpha))
+        behind = past.cumprod(1)
+        margin = _margin(bare, behind, looked_at=behind / past > TRANSMITTANCE_LEAST)
+        drawn &= behind > TRANSMITTANCE_LEAST
+    alpha = torch.where(drawn, alpha, torch.zeros_like(alpha))
+    behind = (1 - alpha).cumprod(1)
+    return alpha * behind / (1 - alpha), margin
+
+
+def _margin(
+    bare: Float[Tensor, "p m"], behind: Float[Tensor, "p m"], looked_at: Bool[Tensor, "p m"]
+) -> Float[Tensor, "p"]:
+    distances = torch.stack(
+        [bare / ALPHA_LEAST - 1, bare / ALPHA_MOST - 1, behind / TRANSMITTANCE_LEAST - 1]
+    ).abs()
+    nearest = distances.amin(0).masked_fill(~looked_at, torch.inf)
+    return torch.nn.functional.pad(nearest, (0, 1), value=torch.inf).amin(1)
+
+
+def _rgb(
+    colors: Float[Tensor, "n 3"] | Float[Tensor, "n k 3"],
+    sh_degree: int | None,
+    means: Float[Tensor, "n 3"],
+    world_to_camera: Float[Tensor, "4 4"],
+    order: Int[Tensor, "m"],
+) -> Float[Tensor, "m 3"]:
+    if sh_degree is None:
+        return colors[order]
+    centre = -world_to_camera[:3, :3].T @ world_to_camera[:3, 3]
+    towards = means[order] - centre
+    basis = sh_basis(sh_degree, towards / towards.norm(dim=1, keepdim=True))
+    used = colors[order, : basis.shape[1]]
+    return (0.5 + torch.einsum("mk,mkc->mc", basis, used)).clamp(min=0)
+
+
+def sh_basis(degree: int, directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n k"]:
+    """Real spherical harmonics with the signs of 3DGS files, degrees 0 to 3, unit directions."""
+    x, y, z = directions.unbind(1)
+    bands = [
+        [0.28209479177387814 * torch.ones_like(x)],
+        [0.4886025119029199 * value for value in (-y, z, -x)],
+        [
+            1.0925484305920792 * x * y,
+            -1.0925484305920792 * y * z,
+            0.31539156525252005 * (3 * z * z - 1),
+            -1.0925484305920792 * x * z,
+            0.5462742152960396 * (x * x - y * y),
+        ],
+        [
+            -0.5900435899266435 * y * (3 * x * x - y * y),
+            2.890611442640554 * x * y * z,
+            -0.4570457994644658 * y * (5 * z * z - 1),
+            0.3731763325901154 * z * (5 * z * z - 3),
+            -0.4570457994644658 * x * (5 * z * z - 1),
+            1.445305721320277 * z * (x * x - y * y),
+            -0.5900435899266435 * x * (x * x - 3 * y * y),
+        ],
+    ]
+    return torch.stack([value for band in bands[: degree + 1] for value in band], 1)
+
+
+def ssim(x: Float[Tensor, "h w c"], y: Float[Tensor, "h w c"]) -> Float[Tensor, ""]:
+    """Mean structural similarity over pixels and channels, zeros beyond the image's edge.
+
+    Window of 11 x 11 with standard deviation 1.5, C1 = 0.01^2, C2 = 0.03^2, as 3DGS trains with.
+    """
+    window = (-((torch.arange(11, dtype=x.dtype, device=x.device) - 5) ** 2) / (2 * 1.5**2)).exp()
+    window = window / window.sum()
+    kernel = torch.outer(window, window)[None, None]
+
+    def mean(values: Tensor) -> Tensor:
+        return torch.nn.functional.conv2d(values.permute(2, 0, 1)[:, None], kernel, padding=5)
+
+    mean_x, mean_y = mean(x), mean(y)
+    variance_x, variance_y = mean(x * x) - mean_x**2, mean(y * y) - mean_y**2
+    covariance = mean(x * y) - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
+    contrast = (2 * covariance + 0.03**2) / (variance_x + variance_y + 0.03**2)
+    return (luminance * contrast).mean()
+
+
+def photometric(
+    x: Float[Tensor, "h w c"], y: Float[Tensor, "h w c"], weight: float
+) -> Float[Tensor, ""]:
+    """(1 - weight) * mean |x - y| + weight * (1 - SSIM)."""
+    return (1 - weight) * (x - y).abs().mean() + weight * (1 - ssim(x, y))

@@ -1,0 +1,134 @@
+"""A model of a few rows, and steps of it, for tests of strategies without a renderer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from splat.cloud import Cloud
+from splat.edit import Change
+from splat.model import Explicit
+from splat.strategy import Strategy
+from splat.types import Batch, Camera, Gaussians, Needs, Rendered, ScreenGradient, Step
+
+CAMERA = Camera(torch.eye(4), torch.tensor([[20.0, 0, 10], [0, 20, 10], [0, 0, 1]]), 20, 20)
+
+
+def model_of(
+    n: int,
+    opacity: float | Tensor = 0.5,
+    scale: float | Tensor = 0.005,
+    sh_degree: int = 1,
+    seed: int = 0,
+    steps: int = 30_000,
+) -> Explicit:
+    """Rows at random places and turns; opacity a number or [n], scale a number, [n] or [n, 3]."""
+    draw = torch.Generator().manual_seed(seed)
+    scales = torch.as_tensor(scale, dtype=torch.float32)
+    scales = scales[:, None] if scales.ndim == 1 else scales
+    rows = {
+        "mean": torch.randn(n, 3, generator=draw),
+        "quat": torch.randn(n, 4, generator=draw),
+        "log_scale": scales.log().expand(n, 3).clone(),
+        "opacity_logit": torch.as_tensor(opacity, dtype=torch.float32).logit().expand(n).clone(),
+        "sh": torch.randn(n, (sh_degree + 1) ** 2, 3, generator=draw),
+    }
+    return Explicit(rows, steps=steps)
+
+
+def repeated(model: Explicit, n: int) -> Explicit:
+    """The first row of a model, n times."""
+    rows = model.cloud.rows(torch.zeros(n, dtype=torch.int64))
+    return Explicit(rows, steps=30_000)
+
+
+def streams(number: int, seed: int = 0) -> Callable[[str], torch.Generator]:
+    """A fresh stream for a purpose, as a run gives it."""
+
+    def stream(purpose: str) -> torch.Generator:
+        digest = hashlib.blake2b(f"{seed}/{number}/{purpose}".encode(), digest_size=8).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+    return stream
+
+
+class NoRenderer:
+    """Draws nothing: strategies of these tests must not ask it to."""
+
+    device = torch.device("cpu")
+
+    def __call__(
+        self,
+        gaussians: Gaussians,
+        camera: Camera,
+        needs: Needs = Needs(),  # noqa: B008
+        background: Tensor | None = None,
+    ) -> Rendered:
+        raise AssertionError("a strategy rendered")
+
+
+def step_of(
+    model: Explicit,
+    done: int = 1,
+    *,
+    visible: Tensor | None = None,
+    gradient: Tensor | None = None,
+    absolute: Tensor | None = None,
+    radii: Tensor | None = None,
+    source: Tensor | None = None,
+    extent: float = 1.0,
+    seed: int = 0,
+) -> Step:
+    """The step after which `done` steps are done; gradients [n, 2] in half pictures."""
+    with torch.no_grad():
+        gaussians = replace(model(CAMERA, done - 1), source=source)
+    n = len(model.cloud) if source is None else len(source)
+    half = torch.tensor([CAMERA.width / 2, CAMERA.height / 2])
+    if gradient is None:
+        gradient = torch.zeros(n, 2)
+    rendered = Rendered(
+        image=torch.zeros(CAMERA.height, CAMERA.width, 3),
+        alpha=torch.zeros(CAMERA.height, CAMERA.width),
+        visible=torch.ones(n, dtype=torch.bool) if visible is None else visible,
+        radii=torch.ones(n) if radii is None else radii,
+        gaussians=gaussians,
+        gradient=ScreenGradient(gradient / half, None if absolute is None else absolute / half),
+    )
+    pixels = torch.zeros(CAMERA.height, CAMERA.width, 3, dtype=torch.uint8)
+    batch = Batch(CAMERA, pixels)
+    return Step(
+        done - 1, model, batch, rendered, (CAMERA,), NoRenderer(), streams(done - 1, seed), extent
+    )
+
+
+def refined(strategy: Strategy, step: Step) -> Change:
+    """Let a strategy refine, carry it out."""
+    with torch.no_grad():
+        return step.model.apply(strategy.refine(step))
+
+
+def assert_consistent(cloud: Cloud) -> None:
+    """Every column, moment and statistic has one row each."""
+    for name in cloud.names:
+        first, second = cloud.moments(name)
+        assert cloud[name].shape == first.shape == second.shape
+        assert len(cloud[name]) == len(cloud)
+        assert cloud[name].dtype == torch.float32 and torch.isfinite(cloud[name]).all()
+    for name in cloud.statistics:
+        assert len(cloud.statistic(name)) == len(cloud)
+
+
+def fill_moments(cloud: Cloud, count: int = 1000) -> None:
+    """Moments of every row: row + 1 in the first, row + 2 in the second; `count` steps of Adam."""
+    state = cloud.state_dict()
+    for column in state["columns"].values():
+        values = torch.arange(len(cloud), dtype=torch.float32) + 1
+        shape = (-1, *[1] * (column["values"].ndim - 1))
+        column["first"] = values.reshape(shape).expand_as(column["values"]).clone()
+        column["second"] = column["first"] + 1
+        column["count"] = count
+    cloud.load_state_dict(state)

@@ -1,0 +1,50 @@
+"""Published step numbers in runs of other lengths."""
+
+from __future__ import annotations
+
+import pytest
+
+from splat.schedule import at, due, dues, every, full_by, resets_end, resets_every
+
+
+def test_a_published_run_keeps_every_number() -> None:
+    assert [at(n, 30_000) for n in (500, 15_000, 30_001)] == [500, 15_000, 30_001]
+    assert [every(n, 30_000) for n in (10, 100, 3000)] == [10, 100, 3000]
+    assert resets_every(3000, 30_000) == 3000
+
+
+def test_shorter_and_longer_runs_scale() -> None:
+    assert [at(n, 3000) for n in (500, 15_000, 25_000)] == [50, 1500, 2500]
+    assert [at(n, 60_000) for n in (500, 15_000)] == [1000, 30_000]
+    assert every(100, 60_000) == 200
+
+
+def test_intervals_do_not_fall_below_fifty_steps_unless_published_so() -> None:
+    assert every(100, 3000) == 50 and every(100, 300) == 50
+    assert every(100, 16_500) == 55
+    assert every(30, 3000) == 30
+
+
+def test_a_reset_leaves_time_to_recover() -> None:
+    assert resets_every(3000, 3000) == 300
+    assert resets_every(3000, 500) == 200
+    assert resets_every(0, 3000) == 0
+    assert [resets_end(n) for n in (30_000, 3000, 1000)] == [25_500, 2550, 850]
+
+
+def test_full_by_is_sixty_percent_of_the_phase() -> None:
+    assert full_by(500, 25_000) == 15_200
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "interval"), [(500, 15_000, 100), (50, 1500, 50), (117, 3500, 50), (0, 7, 3)]
+)
+def test_dues_are_the_steps_that_are_due(start: int, stop: int, interval: int) -> None:
+    expected = [done for done in range(1, 1001) if due(done, start, stop, interval)]
+    assert dues(start, stop, interval, 1000) == expected
+
+
+def test_both_ends_are_excluded() -> None:
+    assert dues(100, 400, 100, 1000) == [200, 300]
+    assert dues(100, 400, 100, 250) == [200]
+    assert dues(100, 400, 100, 300) == [200, 300]

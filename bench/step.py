@@ -117,13 +117,13 @@ def measured(size: int, columns: Mapping[str, Tensor], pixels: Tensor, repeats: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--torch-threads", type=int, default=1, help="threads of torch's own pool")
     parser.add_argument("--isa", choices=kernels.isas(), default=kernels.isa())
     parser.add_argument("--repeats", type=int, default=24, help="steps timed, beyond the warm-up")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     kernels.set_threads(options.threads)
-    # What torch itself does in a step is small; its pool would compete with the kernels' own.
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.torch_threads)
     columns, pictures = rows(), targets()
     with kernels.use_isa(options.isa):
         sizes = {s: measured(s, columns, pictures[s], options.repeats) for s in SIZES}

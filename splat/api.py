@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -31,10 +31,10 @@ from splat.log import LOG_EVERY, Log
 from splat.lpips import Net
 from splat.options import Options, Reading, Watching
 from splat.render import choose_device, renderer_for
-from splat.stop import stoppable
-from splat.strategy import Strategy
 from splat.run import Watcher
 from splat.run import train as loop
+from splat.stop import stoppable
+from splat.strategy import Strategy
 from splat.types import Camera, Gaussians, Needs, Rendered, SceneData
 from splat.watch import Bar, Board, Checkpoints, Guard, HeldOut
 
@@ -98,7 +98,7 @@ def train(
                 train=tuple(view.name for view in scene.train),
                 test=tuple(view.name for view in scene.test),
                 method=methods.described(strategy),
-                options=_pinned(options, job.options),
+                options=_pinned(options, job),
                 watching=watching,
                 command=command,
                 made_by=version(),
@@ -174,7 +174,7 @@ def rasterize(
     rasterize_mode: Literal["classic", "antialiased"] = "classic",
     absgrad: bool = False,
 ) -> tuple[Float[Tensor, "c h w d"], Float[Tensor, "c h w 1"], list[Rendered]]:
-    """Pictures, alphas and what else is known of each, with the arguments of gsplat's rasterization.
+    """Pictures, alphas, and what else is known of each; the arguments are those of gsplat.
 
     Runs where the tensors are, differentiably in all but Ks. Mode D is depth blended like a
     colour, ED is that over alpha. After backward, `screen_gradient` of what is returned has the
@@ -229,6 +229,7 @@ def _trained(
     run, start = job.run, time.monotonic()
     every = 1 if run.render.device.type == "cpu" else LOG_EVERY
     with ExitStack() as stack:
+        stack.enter_context(_one_torch_thread())
         if not watching.quiet:
             bar = stack.enter_context(closing(Bar(run.step, run.steps)))
             watchers = [bar, *watchers]
@@ -248,6 +249,20 @@ def _trained(
         return log.seconds
 
 
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Leave the cores to our kernels: torch's own threads would spin on them between its steps.
+
+    What torch sums is then the same, too, whatever the number of threads.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _measured(job: Job, watching: Watching, log: Log | None) -> list[Watcher]:
     if not watching.eval_every or job.held_out is None:
         return []
@@ -259,9 +274,16 @@ def _measured(job: Job, watching: Watching, log: Log | None) -> list[Watcher]:
     return [HeldOut(watching.eval_every, value, log)]
 
 
-def _pinned(asked: Options, fitted: Options) -> Options:
-    """What was asked, with what the device decided that a resumed run must not decide anew."""
-    return replace(asked, steps=fitted.steps, max_side=fitted.max_side, downscale=fitted.downscale)
+def _pinned(asked: Options, job: Job) -> Options:
+    """What was asked, with what was decided here and must not be decided anew by a resume."""
+    fitted = job.options
+    return replace(
+        asked,
+        steps=fitted.steps,
+        max_side=fitted.max_side,
+        downscale=fitted.downscale,
+        background=fitted.background,
+    )
 
 
 def _check_steps(place: Folder, done: int, planned: int, asked: int | None) -> None:

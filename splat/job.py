@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,9 +18,9 @@ from splat.model import Explicit
 from splat.objective import Objective, Photometric
 from splat.options import Options, rgb
 from splat.render import choose_device, renderer_for
+from splat.run import Run
 from splat.schedule import PUBLISHED_STEPS, every
 from splat.strategy import Strategy
-from splat.run import Run
 from splat.types import Batch, Camera, Frame, Points, SceneData
 
 SH_EVERY = 1000
@@ -64,18 +64,17 @@ def prepare(
 ) -> Job:
     """Everything that training needs, before step 0 or as the checkpoint `state` left it."""
     device, why = choose_device(options.device)
-    options = plan.fitted(options, device)
-    assert options.steps is not None and options.threads is not None
+    options = replace(plan.fitted(options, device), background=_background(scene, options))
+    assert options.threads is not None
     kernels.set_threads(options.threads)
-    torch.set_num_threads(options.threads)
     cameras = [view.camera for view in scene.train]
     frame = seed.frame_of(cameras) if state is None else checkpoint.frame(state)
-    photos, held_out = _loaders(scene, options, frame, device)
+    photos, held_out = loaders(scene, options, frame, device)
     if state is None:
         rows = _start(scene, photos.cameras, strategy, options, frame, device)
     else:
         rows = checkpoint.rows(state)
-    run = _run(strategy, options, rows, photos, frame, device, background(scene, options))
+    run = _run(strategy, options, rows, photos, frame, device)
     if state is not None:
         checkpoint.restore(run, state)
     predicted = plan.predicted(scene.train, options, device, len(run.model.cloud), strategy.cap)
@@ -84,7 +83,7 @@ def prepare(
 
 def announce(job: Job) -> None:
     """Say aloud what is about to happen: scene, device, size, memory, time."""
-    scene, options, run = job.scene, job.options, job.run
+    scene, run = job.scene, job.run
     say = _log.info
     say("scene     %s", counted(scene))
     for note in scene.notes:
@@ -134,17 +133,16 @@ def sizes_line(scene: SceneData, cameras: Sequence[Camera]) -> str:
     return text + (f" (and {len(others)} other sizes)" if others else "")
 
 
-def background(scene: SceneData, options: Options) -> tuple[float, float, float]:
-    """The colour behind everything."""
-    name = options.background
-    if name == "auto":
-        name = "white" if scene.format == "blender" else "black"
-    return rgb(name)
+def _background(scene: SceneData, options: Options) -> str:
+    if options.background != "auto":
+        return options.background
+    return "white" if scene.format == "blender" else "black"
 
 
-def _loaders(
+def loaders(
     scene: SceneData, options: Options, frame: Frame, device: torch.device
 ) -> tuple[Loader, Loader | None]:
+    """The views to train on and those held out; `options` are fitted ones."""
     assert options.downscale != "auto" and options.cache is not None
 
     def loader(test: bool) -> Loader:
@@ -153,7 +151,7 @@ def _loaders(
             frame=frame,
             downscale=float(options.downscale),
             max_side=options.max_side or None,
-            background=background(scene, options),
+            background=rgb(options.background),
             masks=options.mask_mode,
             # Held-out views are looked at seldom, one after the other.
             budget_bytes=(options.cache or 0) // (8 if test else 1),
@@ -172,9 +170,9 @@ def _run(
     photos: Loader,
     frame: Frame,
     device: torch.device,
-    behind: tuple[float, float, float],
 ) -> Run:
     assert options.steps is not None
+    behind = rgb(options.background)
     scaled = options.schedule == "scaled"
     fitted = strategy.scheduled(options.steps) if scaled else strategy
     model = Explicit(

@@ -138,7 +138,7 @@ def rasterize(
     if features is not None:
         _shaped("features", features, (n, features.shape[-1]))
     statistics = Statistics(torch.empty(n, 2, dtype=means.dtype))
-    image, alpha, extra = _Rasterize.apply(
+    image, alpha, extra = _Rasterize.apply(  # type: ignore[no-untyped-call]
         means, quats, scales, opacities, colors, features, background, world_to_camera,
         (K, width, height, sh_degree, depth, absolute, projection or Projection(), statistics),
     )  # fmt: skip
@@ -245,7 +245,7 @@ def photometric(
     border, every pixel counts. A uint8 target is taken as value / 255.
     """
     _shaped("target", target, tuple(image.shape))
-    loss: Tensor = _Photometric.apply(image, target, ssim_weight)
+    loss: Tensor = _Photometric.apply(image, target, ssim_weight)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -307,7 +307,8 @@ def adam(
     if values.is_cuda:
         _cuda().adam(*addresses, len(values), columns, head, numbers, _stream(values))
     else:
-        _cpu.adam(_table_of(values), *addresses, len(values), columns, head, numbers)
+        v, g, m, s = addresses
+        _cpu.adam(_table_of(values), v, g, m, s, len(values), columns, head, numbers)
 
 
 def _head(values: Tensor) -> tuple[int, int]:

@@ -12,7 +12,7 @@ GROUP = Path("/sys/fs/cgroup")
 
 
 def cores() -> int:
-    """Cores this process may use: containers and affinity masks often leave fewer than there are."""
+    """Cores that this process may use: containers and affinity masks often leave fewer."""
     if sys.platform == "linux":
         found = len(os.sched_getaffinity(0))
     else:

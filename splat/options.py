@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from splat.photo import MaskMode
 
@@ -15,12 +17,20 @@ COLORS: dict[str, Rgb] = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
 _FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
+def hint(default: str) -> Any:
+    """What the help says of a default that is not a value."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {default})")
+
+
+_FITTED = hint("fitted to the device")
+
+
 @dataclass(frozen=True)
 class Reading:
     """How the folder of a scene is read."""
 
-    images: str | None = None
-    """Folder of the photos within the scene, such as images_4. Default: the dataset's own."""
+    images: Annotated[str | None, hint("the dataset's own")] = None
+    """Folder of the photos within the scene, such as images_4."""
     masks: str = "auto"
     """auto: those of the dataset or in masks/; none; or the name of another folder."""
     eval: str = "auto"
@@ -32,17 +42,17 @@ class Reading:
 class Options:
     """How a scene is trained. What is not given is fitted to the device and said aloud."""
 
-    steps: int | None = None
-    """Steps to train for, one photo each. Default: fitted to the device."""
+    steps: Annotated[int | None, _FITTED] = None
+    """Steps to train for, one photo each."""
     downscale: float | Literal["auto"] = "auto"
     """Shrink the photos this many times. auto: until they are at most --max-side large."""
-    max_side: int | None = None
-    """Longest side of a photo to train with, pixels; 0: as it is. Default: fitted to the device."""
+    max_side: Annotated[int | None, _FITTED] = None
+    """Longest side of a photo to train with, pixels; 0: as it is."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train. auto: on CUDA where everything for it is there, else on the CPU."""
-    threads: int | None = None
-    """Threads on the CPU; results do not depend on it. Default: all cores."""
-    init: Path | None = None
+    threads: Annotated[int | None, hint("all cores")] = None
+    """Threads on the CPU; results do not depend on it."""
+    init: Annotated[Path | None, hint("the points of the scene")] = None
     """A .ply of points or of Gaussians to start from, in the frame of the scene."""
     sh_degree: int = 3
     """Bands of spherical harmonics, 0 (colours look alike from everywhere) to 3."""
@@ -60,8 +70,8 @@ class Options:
     """scaled: step numbers published for 30,000 steps shrink with --steps; published: literal."""
     seed: int = 0
     """Draws another run of the same kind."""
-    cache: int | None = None
-    """Bytes that decoded photos may take, such as 2GB. Default: a quarter of the free memory."""
+    cache: Annotated[int | None, hint("a quarter of the free memory")] = None
+    """Bytes that decoded photos may take, such as 2GB."""
 
     def __post_init__(self) -> None:
         _least("steps", self.steps, 1)

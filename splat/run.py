@@ -50,7 +50,7 @@ class Run:
     """Where it ends."""
     seed: int = 0
     extent: float = 1.0
-    frame: Frame = Frame((0.0, 0.0, 0.0), 1.0)
+    frame: Frame = field(default_factory=lambda: Frame((0.0, 0.0, 0.0), 1.0))
     background: Float[Tensor, "3"] | None = None
     modules: Mapping[str, Trained] = field(default_factory=dict)
     watchers: Sequence[Watcher] = ()

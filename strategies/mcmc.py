@@ -42,7 +42,7 @@ class Mcmc(Strategy):
     """Opacity at or below which a row is moved."""
     noise: float = 5e5
     """Step of the random walk of nearly dead rows, in learning rates of the mean; 0 for none."""
-    noise_every: int = 4
+    noise_every: int = 1
     """Steps between the moves of one row. Differs: the released code moves all rows at every step
     (1). Every fourth of them, by twice as much, is the same walk at a fourth of the time."""
     opacity_weight: float = 0.01

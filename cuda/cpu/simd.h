@@ -52,7 +52,7 @@ SPLAT_INLINE F mn(F a, F b) { return {_mm512_min_ps(a.v, b.v)}; }
 SPLAT_INLINE F mx(F a, F b) { return {_mm512_max_ps(a.v, b.v)}; }
 SPLAT_INLINE F sqrt(F a) { return {_mm512_sqrt_ps(a.v)}; }
 SPLAT_INLINE F abs(F a) { return {_mm512_abs_ps(a.v)}; }
-SPLAT_INLINE F floor(F a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)}; }
+SPLAT_INLINE F floor(F a) { return {_mm512_floor_ps(a.v)}; }
 SPLAT_INLINE F recip(F a) {
   // Estimate and one Newton step: relative error below 2^-23.
   const __m512 r = _mm512_rcp14_ps(a.v);

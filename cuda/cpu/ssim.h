@@ -154,6 +154,7 @@ class Tile {
       const int j = i - kRadius, lane = j < 0 ? -1 : j < span_ ? 0 : 1;
       at_[i] = (j - lane * span_) * kMaps * W + lane;
     }
+    for (int i = 0; i < 3 * span_; ++i) place_[i] = (i % 3 * span_ + i / 3) * 2 * W;
   }
 
   void fetch(int row) {
@@ -180,24 +181,22 @@ class Tile {
     fill(line_, line_ + 3 * begin, real(0));
     copy(source + 3 * (origin + begin), line_ + 3 * begin, 3 * (end - begin));
     fill(line_ + 3 * end, line_ + values * W, real(0));
+    real* target = pictures(0, row) + which * W;
     for (int i = 0; i < values; i += W) {
       F v[W];
       for (int lane = 0; lane < W; ++lane) v[lane] = load(line_ + values * lane + i);
       transpose(v);
-      for (int k = 0; k < W && i + k < values; ++k)
-        store(pictures((i + k) % 3, row) + ((i + k) / 3 * 2 + which) * W, v[k]);
+      for (int k = 0; k < W && i + k < values; ++k) store(target + place_[i + k], v[k]);
     }
   }
 
   void write_gradient(int row) {
     const int values = 3 * span_;
+    const real* source = pictures(0, row);
     // Upwards, since the last block of a lane spills over the first one of the next.
     for (int i = (values - 1) / W * W; i >= 0; i -= W) {
       F v[W];
-      for (int k = 0; k < W; ++k) {
-        const int from = least(i + k, values - 1);
-        v[k] = load(pictures(from % 3, row) + from / 3 * 2 * W);
-      }
+      for (int k = 0; k < W; ++k) v[k] = load(source + place_[least(i + k, values - 1)]);
       transpose(v);
       for (int lane = 0; lane < W; ++lane) store(line_ + values * lane + i, v[lane]);
     }
@@ -325,7 +324,8 @@ class Tile {
   Window window_;
   real *pictures_, *means_, *derivatives_, *rows_, *line_;
   real *present_, *owned_, *nowhere_;  // 1 where a column is in the picture, in the tile; never
-  int at_[kVectors + kRing];
+  int at_[kVectors + kRing];           // where the vectors around a place of a row of maps are
+  int place_[3 * kVectors];            // and those of a row's values, colours interleaved
 };
 
 static double photometric(const Photometric& loss) {

@@ -19,6 +19,9 @@ namespace {
 bool runs(const Table* candidate) {
 #if defined(SPLAT_X86)
   if (candidate == &table_avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#if defined(SPLAT_EMULATE_AVX512)
+  if (candidate == &table_avx512) return true;
+#endif
   if (candidate == &table_avx512)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");

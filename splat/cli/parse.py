@@ -17,6 +17,7 @@ _CONFIG = (
     tyro.conf.OmitArgPrefixes,
     tyro.conf.CascadeSubcommandArgs,
     tyro.conf.DisallowNone,
+    tyro.conf.FlagCreatePairsOff,
 )
 _REGISTRY = ConstructorRegistry()
 

@@ -54,9 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     out = asked.out or Path("runs") / asked.scene.resolve().name
     vacant(out, asked.overwrite)
     reading = asked.reading
-    scene = api.load(
-        asked.scene, images=reading.images, masks=reading.masks, eval=reading.eval
-    )
+    scene = api.load(asked.scene, images=reading.images, masks=reading.masks, eval=reading.eval)
     return report(
         lambda: api.train(
             scene,

@@ -1,0 +1,183 @@
+// Test driver of the CPU kernels without Python: every instruction set against the double build,
+// every thread count against one thread, broken input against crashes. Made for sanitizers,
+// valgrind, and processors that only an emulator has.
+//
+//     splat_driver [ISA ...]     exits with 1 and says what differs
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "driver_losses.h"
+#include "kernels.h"
+#include "pool.h"
+
+using namespace splat;
+
+namespace {
+
+struct Random {
+  uint64_t state = 0x9E3779B97F4A7C15ull;
+  double uniform() {
+    state = state * 6364136223846793005ull + 1442695040888963407ull;
+    return double(state >> 11) * 0x1p-53;
+  }
+  double normal() { return std::sqrt(-2 * std::log(1 - uniform())) * std::cos(6.283185307179586 * uniform()); }
+};
+
+enum Array { kMeans, kQuats, kScales, kOpacities, kColors, kFeatures, kArrays };
+constexpr int kColumns[kArrays] = {3, 4, 3, 1, 48, 2};
+
+struct Input {
+  int n, width, height;
+  bool antialiased;
+  std::vector<double> arrays[kArrays];  // values that a float holds exactly
+};
+
+Input random_input(int n, int width, int height, bool antialiased) {
+  Random r;
+  Input in{n, width, height, antialiased, {}};
+  for (int i = 0; i < n; ++i) {
+    for (int k = 0; k < 3; ++k) in.arrays[kMeans].push_back(3 * r.uniform() - 1.5);
+    for (int k = 0; k < 4; ++k) in.arrays[kQuats].push_back(r.normal());
+    for (int k = 0; k < 3; ++k) in.arrays[kScales].push_back(std::exp(0.6 * r.normal() - 2.5));
+    in.arrays[kOpacities].push_back(1 / (1 + std::exp(-2 * r.normal())));
+    for (int k = 0; k < 48; ++k) in.arrays[kColors].push_back((k < 3 ? 0.5 : 0.1) * r.normal());
+    for (int k = 0; k < 2; ++k) in.arrays[kFeatures].push_back(r.normal());
+  }
+  for (auto& array : in.arrays)
+    for (double& value : array) value = double(float(value));
+  return in;
+}
+
+template <class Real>
+struct Result {
+  std::vector<Real> values[12];  // image, alpha, extra, then gradients of the arrays, 2d, 2d abs, pose
+};
+
+constexpr const char* kNames[] = {"image", "alpha", "extra", "means", "quats", "scales",
+                                  "opacities", "colors", "features", "means2d", "absgrad", "pose"};
+
+template <class Real>
+Result<Real> run(const Table& table, const Input& in) {
+  std::vector<Real> arrays[kArrays];
+  for (int a = 0; a < kArrays; ++a) arrays[a].assign(in.arrays[a].begin(), in.arrays[a].end());
+  const std::size_t pixels = std::size_t(in.width) * in.height, n = std::size_t(in.n);
+  Result<Real> out;
+  auto* v = out.values;
+  v[0].resize(3 * pixels), v[1].resize(pixels), v[2].resize(3 * pixels);
+  for (int a = 0; a < kArrays; ++a) v[3 + a].resize(n * kColumns[a]);
+  v[9].resize(2 * n), v[10].resize(2 * n), v[11].resize(12);
+  std::vector<Real> radii(2 * n), background{Real(0.2), Real(0.5), Real(0.9)}, v_background(3);
+  Forward f{};
+  f.scene = {arrays[0].data(), arrays[1].data(), arrays[2].data(), arrays[3].data(), arrays[4].data(),
+             arrays[5].data(), in.n, 3, 16, 2};
+  const double view[12] = {0.96, 0.05, 0.27, 0.1, -0.04, 0.998, -0.05, -0.2, -0.27, 0.04, 0.96, 3.2};
+  std::memcpy(f.view.world_to_camera, view, sizeof view);
+  f.view.fx = f.view.fy = 1.1 * in.width;
+  f.view.cx = 0.48 * in.width, f.view.cy = 0.53 * in.height;
+  f.view.width = in.width, f.view.height = in.height;
+  f.settings = {in.antialiased, true, true, 0.3, 0.01, 1e10, 0};
+  f.background = background.data();
+  f.image = v[0].data(), f.alpha = v[1].data(), f.extra = v[2].data(), f.radii = radii.data();
+  void* frame = table.frame_new();
+  table.forward(frame, f);
+  std::vector<Real> weights[3];
+  Random r;
+  for (int k = 0; k < 3; ++k)
+    for (std::size_t i = 0; i < v[k].size(); ++i) weights[k].push_back(Real(float(r.uniform())));
+  Backward b{};
+  b.scene = f.scene;
+  b.image = f.image, b.alpha = f.alpha, b.extra = f.extra;
+  b.v_image = weights[0].data(), b.v_alpha = weights[1].data(), b.v_extra = weights[2].data();
+  void** gradients[] = {&b.v_means, &b.v_quats, &b.v_scales, &b.v_opacities, &b.v_colors,
+                        &b.v_features, &b.v_means2d, &b.v_means2d_absolute, &b.v_view};
+  for (int k = 0; k < 9; ++k) *gradients[k] = v[3 + k].data();
+  b.v_background = v_background.data();
+  table.backward(frame, b);
+  table.frame_delete(frame);
+  return out;
+}
+
+int failures = 0;
+
+void expect(bool good, const std::string& what) {
+  if (good) return;
+  std::printf("FAILED: %s\n", what.c_str());
+  ++failures;
+}
+
+// Nearly all entries agree: a pixel at a threshold may fall on either side of it in float.
+void compare(const Table& table, const Input& in, const std::string& what) {
+  const auto truth = run<double>(*::splat::table("f64"), in);
+  const auto mine = run<float>(table, in);
+  for (int k = 0; k < 12; ++k) {
+    double largest = 1e-30;
+    std::size_t off = 0;
+    for (double value : truth.values[k]) largest = std::fmax(largest, std::fabs(value));
+    for (std::size_t i = 0; i < mine.values[k].size(); ++i)
+      if (!(std::fabs(mine.values[k][i] - truth.values[k][i]) <= 2e-5 * largest)) ++off;
+    expect(off <= mine.values[k].size() / 100, std::string(table.name) + ", " + what + ": " + kNames[k] +
+                                                   " differs in " + std::to_string(off) + " entries");
+  }
+}
+
+void check_threads(const Table& table, const Input& in) {
+  set_threads(1);
+  const auto alone = run<float>(table, in);
+  for (int count : {2, 3, 5}) {
+    set_threads(count);
+    const auto many = run<float>(table, in);
+    for (int k = 0; k < 12; ++k)
+      expect(alone.values[k] == many.values[k], std::string(table.name) + ": " + kNames[k] + " depends on threads");
+  }
+  set_threads(2);
+}
+
+void check_broken(const Table& table) {
+  Input in = random_input(600, 75, 50, true);
+  Random r;
+  const double bad[] = {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(),
+                        -std::numeric_limits<double>::infinity(), 0.0, 1e30, -1e30, 1e-40};
+  for (int i = 0; i < in.n; i += 3) {
+    const int a = int(r.uniform() * 4), k = int(r.uniform() * kColumns[a]);
+    in.arrays[a][std::size_t(i) * kColumns[a] + k] = bad[int(r.uniform() * 7)];
+  }
+  for (int i = 0; i < in.n; i += 60)
+    for (int k = 0; k < 4; ++k) in.arrays[kQuats][4 * i + k] = 0;
+  const auto out = run<float>(table, in);
+  for (int k = 0; k < 3; ++k)
+    for (float value : out.values[k]) expect(std::isfinite(value), std::string(table.name) + ": broken rows reach " + kNames[k]);
+}
+
+int check(const Table& table) {
+  const int before = failures;
+  compare(table, random_input(500, 61, 45, false), "61x45");
+  compare(table, random_input(500, 230, 52, true), "230x52 antialiased");
+  compare(table, random_input(40, 5, 3, false), "5x3");
+  check_threads(table, random_input(900, 131, 97, true));
+  check_broken(table);
+  failures += check_losses(table);
+  std::printf("%s: %s\n", table.name, failures == before ? "ok" : "FAILED");
+  return failures;
+}
+
+}  // namespace
+
+int main(int count, char** names) {
+  set_threads(2);
+  int found = 0;
+  for (const char* isa : {"avx512", "avx2", "base"}) {
+    bool wanted = count == 1;
+    for (int i = 1; i < count; ++i) wanted |= std::strcmp(names[i], isa) == 0;
+    const Table* table = ::splat::table(isa);
+    if (!wanted || !table) continue;
+    ++found;
+    check(*table);
+  }
+  if (!found) std::printf("FAILED: no such instruction set here\n");
+  return failures || !found;
+}

@@ -1,0 +1,71 @@
+"""`splat demo`."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from splat import api
+from splat.cli.parse import parsed
+from splat.cli.train import report
+from splat.datasets import demo
+from splat.folder import vacant
+from splat.options import Options, Reading, Watching
+from splat.strategies.mcmc import Mcmc
+
+SIZE = (400, 300)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train the built-in scene: a still life of 60 pictures, drawn when first asked for.
+
+    It is measured on the pictures held out and exported; the contact sheet shows the result.
+    """
+
+    out: Path = Path("runs/demo")
+    """Folder for the run."""
+    overwrite: bool = False
+    """Replace the run that is in the folder."""
+    steps: int = 5000
+    """Steps to train for."""
+    cap: int = 30_000
+    """Most Gaussians."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train."""
+    json: bool = False
+    """Print the figures as JSON."""
+    watching: Watching = field(default_factory=Watching)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Draw the scene, train, measure, export; the exit code."""
+    asked = parsed(Demo, "demo", arguments)
+    vacant(asked.out, asked.overwrite)
+    options = Options(steps=asked.steps, max_side=0, device=asked.device)
+    _log.info("the built-in scene is drawn, or taken from the cache ...")
+    start = time.monotonic()
+    width, height = SIZE
+    folder = demo.cached(width=width, height=height)
+    _log.info("%s, after %.0f s", folder, time.monotonic() - start)
+    return report(
+        lambda: api.train(
+            api.load(folder),
+            Mcmc(cap=asked.cap),
+            options,
+            out=asked.out,
+            overwrite=asked.overwrite,
+            watching=asked.watching,
+            reading=Reading(),
+            command=shlex.join(["splat", "demo", *arguments]),
+        ),
+        asked.out,
+        asked.json,
+    )

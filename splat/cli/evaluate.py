@@ -1,0 +1,106 @@
+"""`splat eval`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from splat import api, checkpoint, export, methods
+from splat.cli.parse import parsed
+from splat.finish import figures, measure, summary
+from splat.folder import existing, read_config, read_json, same_views, write_json
+from splat.job import Job, prepare
+from splat.options import Options, Reading
+from splat.strategy import Fixed
+
+FIGURES = ("psnr", "ssim", "lpips", "lpips_net", "lpips_missing", "split", "views", "per_view")
+"""What a new measurement replaces in the metrics of a run."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a run, or a file of Gaussians, on held-out photos.
+
+    The metrics of a run are brought up to date. For a file, --scene says which photos.
+    """
+
+    what: tyro.conf.Positional[Path]
+    """Folder of a run, or a file of Gaussians in the frame of the scene."""
+    scene: Path | None = None
+    """Folder of the scene, for a file."""
+    net: Literal["alex", "vgg", "none"] = "alex"
+    """Network of LPIPS; figures of different networks do not compare."""
+    json: bool = False
+    """Print the figures as JSON."""
+    quiet: bool = False
+    """Say nothing but warnings and the result."""
+    downscale: float | Literal["auto"] = "auto"
+    """For a file: shrink the photos this many times."""
+    max_side: int | None = None
+    """For a file: longest side of a photo, pixels; 0: as it is."""
+    background: str = "auto"
+    """For a file: black, white or #rrggbb behind everything."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to draw."""
+    reading: Reading = field(default_factory=Reading)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure; the exit code."""
+    asked = parsed(Evaluate, "eval", arguments)
+    job = _of_file(asked) if asked.what.is_file() else _of_run(asked)
+    with closing(job):
+        if job.held_out is None:
+            raise ValueError(
+                f"no view of {job.scene.path} is held out; nothing to measure on: see --eval"
+            )
+        found = measure(job, None if asked.net == "none" else asked.net)
+        record = figures(job, found, 0.0)
+    if asked.what.is_dir():
+        record = _brought_up_to_date(asked.what, record)
+    print(json.dumps(record, indent=1) if asked.json else summary(record))
+    return 0
+
+
+def _of_run(asked: Evaluate) -> Job:
+    place = existing(asked.what)
+    config = read_config(place.config)
+    state = checkpoint.load(place.latest())
+    scene = api.reread(config)
+    same_views(config, scene)
+    options = replace(config.options, device=asked.device)
+    return prepare(scene, methods.rebuilt(config.method), options, state)
+
+
+def _of_file(asked: Evaluate) -> Job:
+    if asked.scene is None:
+        raise ValueError(f"{asked.what} is a file; say with --scene which photos to measure it on")
+    reading = asked.reading
+    scene = api.load(asked.scene, images=reading.images, masks=reading.masks, eval=reading.eval)
+    options = Options(
+        init=asked.what,
+        downscale=asked.downscale,
+        max_side=asked.max_side,
+        background=asked.background,
+        antialiased=export.is_antialiased(asked.what),
+        device=asked.device,
+        steps=1,
+    )
+    return prepare(scene, Fixed(), options)
+
+
+def _brought_up_to_date(run: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """The metrics of the run with the new figures, if they are of the same step."""
+    path = existing(run).metrics
+    known = read_json(path) if path.is_file() else {}
+    if known.get("steps") != record["steps"]:
+        return record
+    known |= {name: record[name] for name in FIGURES}
+    write_json(path, known)
+    return dict(known)

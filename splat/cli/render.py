@@ -1,0 +1,95 @@
+"""`splat render`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from splat import paths
+from splat.cli.parse import parsed
+from splat.cli.trained import Trained, trained, views_of
+from splat.finish import drawn
+from splat.loader import shrunk
+from splat.options import hint
+from splat.types import Camera
+
+
+@dataclass(frozen=True)
+class Render:
+    """Draw a run, or a file of Gaussians, along a path of cameras."""
+
+    what: tyro.conf.Positional[Path]
+    """Folder of a run, or a file of Gaussians."""
+    out: Annotated[
+        Path | None, tyro.conf.arg(aliases=["-o"]), hint("turntable.mp4 and the like, in the run")
+    ] = None
+    """A name ending in .mp4, or a folder for PNGs."""
+    path: str = "turntable"
+    """turntable; along: smoothly through the cameras of the scene; views: just these cameras; or
+    a JSON file of cameras (nerfstudio's camera path, or as cameras.json of a run)."""
+    frames: int = 120
+    """Pictures of turntable and along."""
+    fps: float = 30
+    """Pictures a second of a video."""
+    max_side: Annotated[int | None, hint("as the cameras have it")] = None
+    """Longest side of a picture, pixels."""
+    cameras: Annotated[Path | None, hint("those of the run")] = None
+    """The cameras.json of a run, to draw a file of Gaussians with."""
+    background: str = "auto"
+    """black, white or #rrggbb; auto: as in training."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to draw."""
+    overwrite: bool = False
+    """Replace what is there."""
+    quiet: bool = False
+    """Say nothing but warnings and the result."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Render; the exit code."""
+    asked = parsed(Render, "render", arguments)
+    out = asked.out or _usual(asked)
+    if not asked.overwrite and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
+        raise FileExistsError(f"{out} exists; replace it with --overwrite, or give another name")
+    found = trained(asked.what, asked.device, asked.background)
+    cameras = [shrunk(camera, 1, asked.max_side) for camera in _cameras(asked)]
+    count = paths.write_video(_pictures(found, cameras, asked.quiet), out, asked.fps)
+    print(f"{out}: {count} pictures of {cameras[0].width}x{cameras[0].height} pixels")
+    return 0
+
+
+def _usual(asked: Render) -> Path:
+    name = Path(asked.path).stem
+    parent = asked.what if asked.what.is_dir() else asked.what.parent
+    return parent / (f"{name}.mp4" if asked.path != "views" else name)
+
+
+def _cameras(asked: Render) -> list[Camera]:
+    if asked.frames < 1:
+        raise ValueError(f"frames is {asked.frames}; expected at least 1")
+    if asked.path.endswith(".json"):
+        if not Path(asked.path).is_file():
+            raise FileNotFoundError(f"{asked.path} does not exist; expected a camera path")
+        return paths.from_file(asked.path)
+    if asked.path not in ("turntable", "along", "views"):
+        raise ValueError(
+            f"path is {asked.path!r}; expected turntable, along, views or a file ending in .json"
+        )
+    cameras = views_of(asked.what, asked.cameras)
+    if asked.path == "turntable":
+        return paths.turntable(cameras, asked.frames)
+    return paths.along(cameras, asked.frames) if asked.path == "along" else cameras
+
+
+def _pictures(
+    found: Trained, cameras: Sequence[Camera], quiet: bool
+) -> Iterator[Float[Tensor, "h w 3"]]:
+    for camera in tqdm(cameras, unit="picture", disable=quiet or None):
+        yield drawn(found.gaussians, found.placed(camera), found.render, found.background)

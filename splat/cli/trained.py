@@ -1,0 +1,93 @@
+"""What verbs take from a run folder or a file: Gaussians, their frame, and cameras."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from splat import checkpoint, export, kernels, machine, paths
+from splat.finish import on
+from splat.folder import existing, read_config, read_json
+from splat.model import Explicit
+from splat.options import rgb
+from splat.render import choose_device, renderer_for
+from splat.seed import in_frame
+from splat.types import Camera, Frame, Gaussians, Renderer
+
+INPUT_FRAME = Frame((0.0, 0.0, 0.0), 1.0)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Gaussians ready to draw, and what they are drawn with."""
+
+    gaussians: Gaussians
+    """In `frame`, on the renderer's device."""
+    frame: Frame
+    render: Renderer
+    antialiased: bool
+    background: torch.Tensor | None
+    step: int
+    """Steps that they were trained for, 0 where that is not known."""
+
+    def placed(self, camera: Camera) -> Camera:
+        """A camera of the input's frame where the Gaussians are."""
+        return in_frame(camera, self.frame).to(self.render.device)
+
+
+def trained(what: Path, device: str, background: str) -> Trained:
+    """The last state of a run, or the content of a file."""
+    chosen, _ = choose_device(device)
+    kernels.set_threads(machine.cores())
+    if what.is_file():
+        antialiased = export.is_antialiased(what)
+        found, frame, step = export.read(what), INPUT_FRAME, 0
+    else:
+        place = existing(what)
+        config = read_config(place.config)
+        state = checkpoint.load(place.latest())
+        antialiased, step = config.options.antialiased, state["step"]
+        found, frame = baked(state), checkpoint.frame(state)
+        background = config.options.background if background == "auto" else background
+    behind = rgb("black" if background == "auto" else background)
+    return Trained(
+        gaussians=on(found, chosen),
+        frame=frame,
+        render=renderer_for(chosen, antialiased=antialiased),
+        antialiased=antialiased,
+        background=torch.tensor(behind, device=chosen) if any(behind) else None,
+        step=step,
+    )
+
+
+def baked(state: checkpoint.State) -> Gaussians:
+    """The Gaussians of a checkpoint, in the frame of training."""
+    return Explicit(checkpoint.rows(state), steps=0).bake()
+
+
+def cameras_of(path: Path) -> list[tuple[Camera, Mapping[str, Any]]]:
+    """The cameras that a run wrote, in the frame of the input, with their names and splits."""
+    entries = read_json(path)["cameras"]
+    return list(zip(paths.from_file(path), entries, strict=True))
+
+
+def views_of(what: Path, cameras: Path | None) -> list[Camera]:
+    """Cameras to draw from: those of the run, or of the file given."""
+    if cameras is None and what.is_file():
+        raise ValueError(
+            f"{what} is a file; give cameras with --cameras RUN/cameras.json, or --path FILE.json"
+        )
+    path = cameras or existing(what).cameras
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; expected the cameras of a run")
+    return [camera for camera, _ in cameras_of(path)]
+
+
+def held_out(cameras: Sequence[tuple[Camera, Mapping[str, Any]]]) -> list[Camera]:
+    """Those that are held out, or all where none are."""
+    test = [camera for camera, entry in cameras if entry["split"] == "test"]
+    return test or [camera for camera, _ in cameras]

@@ -19,8 +19,8 @@ from splat.edit import Change
 from splat.model import Explicit, Rates
 from splat.objective import Photometric
 from splat.render import renderer_for
-from splat.strategy import Fixed
 from splat.run import Run, train
+from splat.strategy import Fixed
 from splat.types import Batch, Step
 
 WARM_UP = 4

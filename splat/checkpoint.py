@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -48,7 +49,7 @@ def save(run: Run, path: Path) -> None:
     }
     with replacing(path) as draft, draft.open("wb") as file:
         sink = _Sink(file)
-        torch.save(state, sink)
+        torch.save(_canonical(state), sink)
         sink.check()
         file.flush()
         os.fsync(file.fileno())
@@ -138,6 +139,15 @@ def broken_columns(cloud: Cloud) -> dict[str, int]:
             if count:
                 broken[name] = count
     return broken
+
+
+def _canonical(value: Any) -> Any:
+    """Equal values as objects that pickle alike: it writes a text anew if it is another object."""
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, dict):
+        return {_canonical(name): _canonical(item) for name, item in value.items()}
+    return [_canonical(item) for item in value] if isinstance(value, list) else value
 
 
 class _Sink:

@@ -46,7 +46,7 @@ class Receipt:
     def said(self) -> str:
         """The receipt in a sentence."""
         text = f"{self.file}: {self.gaussians:,} Gaussians, {size(self.bytes)}; read back it draws"
-        text += " the same" if self.same_db >= CLOSEST else f" what it was to {self.same_db:.1f} dB"
+        text += " the same" + (f" to {self.same_db:.1f} dB" if self.same_db < CLOSEST else "")
         if self.psnr_before is None or self.psnr_after is None:
             return text
         change = self.psnr_after - self.psnr_before
@@ -208,11 +208,14 @@ def summary(record: Mapping[str, Any]) -> str:
         lines.append(f"PSNR {record['psnr']:.2f} dB, SSIM {record['ssim']:.4f}, {perceptual}")
     width, height = record["size"]
     lines.append(f"on {record['split']}, at {width}x{height} pixels")
-    lines.append(
-        f"{record['gaussians']:,} Gaussians, {record['steps']:,} steps in"
-        f" {span(record['seconds'])} ({1e3 * record['seconds_per_step']:.1f} ms a step),"
-        f" at most {record['peak_memory_mb'] or 0:,.0f} MB, on {record['device']}"
-    )
+    last = f"{record['gaussians']:,} Gaussians"
+    if record["seconds"]:
+        last += (
+            f", {record['steps']:,} steps in {span(record['seconds'])}"
+            f" ({1e3 * record['seconds_per_step']:.1f} ms a step)"
+        )
+    peak = f", at most {record['peak_memory_mb']:,.0f} MB" if record["peak_memory_mb"] else ""
+    lines.append(f"{last}{peak}, on {record['device']}")
     return "\n".join(lines)
 
 

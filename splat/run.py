@@ -82,18 +82,23 @@ class Run:
 def train(run: Run) -> None:
     """Advance `run` to its last step."""
     while run.step < run.steps:
-        batch = run.batches(run.step)
-        gaussians = run.model(batch.camera, run.step)
-        rendered = run.render(gaussians, batch.camera, run.needs, run.background)
-        step = Step(
-            run.step, run.model, batch, rendered, run.views, run.render, run.generator, run.extent
-        )
-        losses = {name: objective(step) for name, objective in run.objectives.items()}
-        torch.stack(list(losses.values())).sum().backward()
-        with torch.no_grad():
-            run.strategy.observe(step)
-            run.optimize()
-            change = run.model.apply(run.strategy.refine(step))
-        run.step += 1
-        for watch in run.watchers:
-            watch(run, step, losses, change)
+        advance(run)
+
+
+def advance(run: Run) -> None:
+    """One step. What it made is let go before the next one asks for memory."""
+    batch = run.batches(run.step)
+    gaussians = run.model(batch.camera, run.step)
+    rendered = run.render(gaussians, batch.camera, run.needs, run.background)
+    step = Step(
+        run.step, run.model, batch, rendered, run.views, run.render, run.generator, run.extent
+    )
+    losses = {name: objective(step) for name, objective in run.objectives.items()}
+    torch.stack(list(losses.values())).sum().backward()
+    with torch.no_grad():
+        run.strategy.observe(step)
+        run.optimize()
+        change = run.model.apply(run.strategy.refine(step))
+    run.step += 1
+    for watch in run.watchers:
+        watch(run, step, losses, change)

@@ -14,8 +14,8 @@ namespace splat::SPLAT_ISA {
 
 constexpr std::ptrdiff_t kAdamChunk = 8192;  // values of a work item; a multiple of every W
 
-SPLAT_INLINE void adam_vector(const AdamNumbers<real>& numbers, const real* rate, const real* gradient,
-                              real* value, real* first, real* second) {
+SPLAT_INLINE void adam_vector(const AdamNumbers<real>& numbers, const real* rate,
+                              const real* gradient, real* value, real* first, real* second) {
   F m = load(first), v = load(second);
   const F change = adam_step(numbers, load(gradient), m, v);
   store(first, m);

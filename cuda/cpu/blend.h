@@ -169,7 +169,7 @@ template <bool kExtra>
 static void forward_tile(const ExtraChannels& extra, const Order& order, const Buffer<Record>& records,
                          const Grid& grid, int64_t index, const real* background, real* image,
                          real* alpha, real* extra_out) {
-  thread_local ForwardState s;
+  ForwardState& s = own<ForwardState>();
   const ScreenTile tile(grid, index);
   if constexpr (kExtra) {
     s.extra.resize(std::size_t(kBatch) * extra.count);
@@ -327,26 +327,23 @@ SPLAT_INLINE void pair_backward(const ExtraChannels& extra, const Record& g, uin
 template <bool kExtra, bool kAbsolute>
 static void backward_tile(const ExtraChannels& extra, const Order& order, const Buffer<Record>& records,
                           const Grid& grid, int64_t index, const Backward& b, PairGradients& out) {
-  thread_local BackwardState s;
+  BackwardState& s = own<BackwardState>();
   const ScreenTile tile(grid, index);
   load_tile<kExtra>(extra, b, grid, tile, s);
   if constexpr (kExtra) s.values.resize(extra.count), s.sums.resize(std::size_t(extra.count) * W);
   for (uint32_t pair = order.begin(index); pair < order.end(index); ++pair) {
     const uint64_t hits = order.hits()[pair];
-    const uint32_t slot = order.slots()[pair], row = order.rows()[pair];
-    out.drawn[slot] = hits != 0;
     if (!hits) continue;
+    const uint32_t row = order.rows()[pair];
     if constexpr (kExtra) extra.gather(records[row], row, s.values.data());
     pair_backward<kExtra, kAbsolute>(extra, tile.placed(records[row]), hits, s,
-                                     out.sums.data() + int64_t(slot) * out.stride);
+                                     out.record(out.place(order.slots()[pair])));
   }
 }
 
 static void blend_backward(const ExtraChannels& extra, const Order& order, const Buffer<Record>& records,
                            const Grid& grid, bool absolute, const Backward& b, PairGradients& out) {
-  out.stride = kMoments + extra.count + (absolute ? 2 : 0);
-  out.sums.resize(std::size_t(order.pairs()) * out.stride);
-  out.drawn.resize(order.pairs());
+  out.fit(order, kMoments + extra.count + (absolute ? 2 : 0));
   parallel_for(grid.tiles(), [&](std::ptrdiff_t index) {
     if (extra.count && absolute)
       backward_tile<true, true>(extra, order, records, grid, index, b, out);

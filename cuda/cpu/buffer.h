@@ -27,6 +27,18 @@ SPLAT_INLINE void fill(T* first, T* last, T value) {
   for (; first != last; ++first) *first = value;
 }
 
+// This thread's own T. Ask once and keep the reference: looking it up is a call.
+template <class T>
+#if defined(_MSC_VER)
+__declspec(noinline)
+#else
+__attribute__((noinline))
+#endif
+static T& own() {
+  thread_local T mine;
+  return mine;
+}
+
 template <class T>
 class Buffer {
  public:

@@ -213,13 +213,53 @@ SPLAT_INLINE void color_backward(const Scene& scene, const Pinhole<real>& cam, c
   for (int k = 0; k < 3; ++k) v_direction[k] = fnma(d[k], along, gd[k]) * inverse;
 }
 
-// What blending leaves for each pair, in the order of rows.
-struct PairGradients {
-  Buffer<real> sums;      // [pairs, stride], written where drawn
-  Buffer<uint8_t> drawn;  // [pairs]
+// What blending leaves for each pair that was drawn (in a dense picture, one in three), in the
+// order of rows.
+class PairGradients {
+ public:
   int stride = 0;
 
-  int64_t bytes() const { return sums.bytes() + drawn.bytes(); }
+  // Room for the pairs of a picture that has been drawn.
+  void fit(const Order& order, int stride_) {
+    stride = stride_;
+    constexpr int64_t kChunk = 1 << 14;
+    const int64_t pairs = order.pairs(), chunks = (pairs + kChunk - 1) / kChunk;
+    place_.resize(pairs + 1);
+    starts_.resize(chunks + 1);
+    const auto over = [&](auto&& visit) {
+      parallel_for(chunks, [&](std::ptrdiff_t c) { visit(c, c * kChunk, least(pairs, (c + 1) * kChunk)); });
+    };
+    over([&](int64_t, int64_t first, int64_t last) {
+      for (int64_t p = first; p < last; ++p) place_[order.slots()[p]] = order.hits()[p] != 0;
+    });
+    over([&](int64_t c, int64_t first, int64_t last) {
+      int64_t drawn = 0;
+      for (int64_t slot = first; slot < last; ++slot) drawn += place_[slot];
+      starts_[c + 1] = drawn;
+    });
+    starts_[0] = 0;
+    for (int64_t c = 0; c < chunks; ++c) starts_[c + 1] += starts_[c];
+    over([&](int64_t c, int64_t first, int64_t last) {
+      uint32_t next = (uint32_t)starts_[c];
+      for (int64_t slot = first; slot < last; ++slot) {
+        const uint32_t drawn = place_[slot];
+        place_[slot] = next;
+        next += drawn;
+      }
+    });
+    place_[pairs] = (uint32_t)starts_[chunks];
+    sums_.resize(std::size_t(starts_[chunks]) * stride);
+  }
+
+  // Records before that of a slot; those of the slots [a, b) are [place(a), place(b)).
+  uint32_t place(int64_t slot) const { return place_[slot]; }
+  real* record(int64_t place) const { return sums_.data() + place * stride; }
+  int64_t bytes() const { return sums_.bytes() + place_.bytes() + starts_.bytes(); }
+
+ private:
+  Buffer<real> sums_;       // [drawn pairs, stride]
+  Buffer<uint32_t> place_;  // [pairs + 1]
+  Buffer<int64_t> starts_;
 };
 
 // Sum the records of each row's pairs, in the order of tiles: moments[k][lane].
@@ -231,10 +271,9 @@ SPLAT_INLINE uint32_t gather_moments(const Order& order, const Buffer<uint32_t>&
     const uint32_t count = counts[i + lane];
     if (count == kCulled || count == 0) continue;
     const uint32_t first = order.first(i + lane);
-    for (uint32_t k = first; k < first + count; ++k) {
-      if (!pairs.drawn[k]) continue;
+    for (uint32_t k = pairs.place(first), last = pairs.place(first + count); k < last; ++k) {
       drawn |= 1u << lane;
-      const real* pair = pairs.sums.data() + int64_t(k) * pairs.stride;
+      const real* pair = pairs.record(k);
       for (int m = 0; m < pairs.stride; ++m) moments[m][lane] += pair[m];
     }
   }
@@ -283,6 +322,10 @@ static void backward_group(const Scene& scene, const Settings& settings, const P
   }
 }
 
+struct RowScratch {
+  Buffer<real> moments;  // [stride][W]
+};
+
 static void rows_backward(const Scene& scene, const Settings& settings, const Pinhole<real>& cam,
                           const Buffer<uint32_t>& counts, const Buffer<Record>& records,
                           const Order& order, const PairGradients& pairs, const Backward& b) {
@@ -293,7 +336,7 @@ static void rows_backward(const Scene& scene, const Settings& settings, const Pi
   parallel_for(chunks, [&](std::ptrdiff_t chunk) {
     F view[15];
     for (F& value : view) value = set1(0);
-    thread_local Buffer<real> scratch;
+    Buffer<real>& scratch = own<RowScratch>().moments;
     scratch.resize(std::size_t(pairs.stride) * W);
     real(*moments)[W] = reinterpret_cast<real(*)[W]>(scratch.data());
     for (int64_t i = chunk * kRowChunk, last = least(n, i + kRowChunk); i < last; i += W) {

@@ -15,12 +15,10 @@
 #include "buffer.h"
 #include "kernels.h"
 #include "pool.h"
-#include "simd.h"
-#include "splat/losses.h"
+#include "window.h"
 
 namespace splat::SPLAT_ISA {
 
-constexpr int kRing = 2 * kRadius + 2;  // places that the windows of two neighbours span
 constexpr int kMaps = 4;                // vectors of a row that lie side by side
 constexpr int kTileColumns = 140;       // a wider tile overlaps less, and needs larger rings
 constexpr int kBandRows = 96;           // a higher band overlaps less, and needs more pictures
@@ -28,42 +26,6 @@ constexpr int kLeastRows = 24;          // of a band, where there are fewer work
 constexpr int kItems = 16;              // wanted: as many threads have something to do
 constexpr int kVectors = (kTileColumns + 4 * kRadius + W - 1) / W;
 static_assert(kVectors >= kRadius + 2, "a window reaches into the next lane only");
-
-struct Pair {
-  F a, b;
-};
-
-struct Window {
-  F weight[kRadius + 1];
-
-  // Sums at two neighbouring places from the kRing values around them. Each is read once: a value's
-  // partner for the one place is followed by its partner for the other.
-  template <class At>
-  Pair sums(At&& at) const {
-    F left = at(0), right = at(10);
-    F a = weight[5] * (left + right);
-    left = at(2);
-    F b = weight[4] * (left + right);
-    right = at(8);
-    a = fma(weight[3], left + right, a);
-    left = at(4);
-    b = fma(weight[2], left + right, b);
-    right = at(6);
-    a = fma(weight[1], left + right, a);
-    b = fma(weight[0], right, b);
-    left = at(1), right = at(11);
-    b = fma(weight[5], left + right, b);
-    right = at(9);
-    a = fma(weight[4], left + right, a);
-    left = at(3);
-    b = fma(weight[3], left + right, b);
-    right = at(7);
-    a = fma(weight[2], left + right, a);
-    left = at(5);
-    b = fma(weight[1], left + right, b);
-    return {fma(weight[0], left, a), b};
-  }
-};
 
 // How the picture is cut into work items: a matter of its size alone, never of the threads.
 struct Partition {
@@ -73,7 +35,8 @@ struct Partition {
   Partition(int width, int height) {
     across = (width + kTileColumns - 1) / kTileColumns;
     columns = (width + across - 1) / across;
-    const int wanted = least((kItems + across - 1) / across, (height + kLeastRows - 1) / kLeastRows);
+    const int most_bands = (height + kLeastRows - 1) / kLeastRows;
+    const int wanted = least((kItems + across - 1) / across, most_bands);
     const int bands = most(wanted, (height + kBandRows - 1) / kBandRows);
     rows = (height + bands - 1) / bands;
     rows += rows % 2;

@@ -19,8 +19,8 @@ struct Rates {
 };
 
 __global__ void __launch_bounds__(kThreads)
-    step_values(float* values, const float* gradient, float* first, float* second, int64_t count, Rates rates,
-                AdamNumbers<float> numbers) {
+    step_values(float* values, const float* gradient, float* first, float* second, int64_t count,
+                Rates rates, AdamNumbers<float> numbers) {
   const int64_t begin = int64_t(blockIdx.x) * kChunk;
   const unsigned begin_column = unsigned(begin % rates.columns);
 #pragma unroll
@@ -30,10 +30,10 @@ __global__ void __launch_bounds__(kThreads)
     if (i >= count) return;
     float m = first[i], v = second[i];
     const float change = adam_step(numbers, gradient[i], m, v);
-    const float rate = (begin_column + offset) % rates.columns < rates.head ? rates.rate : rates.tail_rate;
+    const bool in_head = (begin_column + offset) % rates.columns < rates.head;
     first[i] = m;
     second[i] = v;
-    values[i] -= rate * change;
+    values[i] -= (in_head ? rates.rate : rates.tail_rate) * change;
   }
 }
 
@@ -42,10 +42,13 @@ __global__ void __launch_bounds__(kThreads)
 const char* adam(const Adam& step, std::uintptr_t stream) {
   const int64_t count = step.rows * step.columns;
   if (count == 0) return nullptr;
-  const AdamNumbers<float> numbers{float(1 - step.beta1), float(1 - step.beta2), float(1 / step.correction1),
-                                   float(1 / std::sqrt(step.correction2)), float(step.epsilon)};
-  const Rates rates{unsigned(step.columns), unsigned(step.head), float(step.rate), float(step.tail_rate)};
-  step_values<<<unsigned((count + kChunk - 1) / kChunk), kThreads, 0, reinterpret_cast<cudaStream_t>(stream)>>>(
+  const AdamNumbers<float> numbers{
+      float(1 - step.beta1), float(1 - step.beta2), float(1 / step.correction1),
+      float(1 / std::sqrt(step.correction2)), float(step.epsilon)};
+  const Rates rates{unsigned(step.columns), unsigned(step.head), float(step.rate),
+                    float(step.tail_rate)};
+  const unsigned blocks = unsigned((count + kChunk - 1) / kChunk);
+  step_values<<<blocks, kThreads, 0, reinterpret_cast<cudaStream_t>(stream)>>>(
       step.values, step.gradient, step.first, step.second, count, rates, numbers);
   const cudaError_t error = cudaGetLastError();
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);

@@ -89,7 +89,8 @@ __device__ Number block_sum(Number value) {
 // Three maps of SSIM's derivatives, the picture's size each, unless null; a loss for each block.
 template <class Value>
 __global__ void __launch_bounds__(kThreads)
-    compare(const float* image, const Value* target, Shape shape, Scales scales, float* maps, float* losses) {
+    compare(const float* image, const Value* target, Shape shape, Scales scales, float* maps,
+            float* losses) {
   __shared__ float x[kHigh][kWide], y[kHigh][kWide], sums[kHigh][kColumns];
   const int column = threadIdx.x % kColumns, first_row = threadIdx.x / kColumns * kPerThread;
   load_tile(x, image, shape);
@@ -129,8 +130,8 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class Value>
 __global__ void __launch_bounds__(kThreads)
-    differentiate(const float* image, const Value* target, Shape shape, Scales scales, const float* maps,
-                  float* gradient) {
+    differentiate(const float* image, const Value* target, Shape shape, Scales scales,
+                  const float* maps, float* gradient) {
   __shared__ float tile[kHigh][kWide], sums[kHigh][kColumns];
   const int column = threadIdx.x % kColumns, first_row = threadIdx.x / kColumns * kPerThread;
   const size_t size = shape.at(shape.rows, 0);
@@ -155,7 +156,8 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-__global__ void __launch_bounds__(kThreads) add_up(const float* losses, size_t count, double samples, float* loss) {
+__global__ void __launch_bounds__(kThreads)
+    add_up(const float* losses, size_t count, double samples, float* loss) {
   double sum = 0;
   for (size_t i = threadIdx.x; i < count; i += kThreads) sum += double(losses[i]);
   sum = block_sum(sum);

@@ -1,0 +1,62 @@
+"""The tiny built-in scene, and the command line within this process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        """Both streams, in one line."""
+        return " ".join((self.out + self.err).split())
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(request: pytest.FixtureRequest) -> Path:
+    """A COLMAP scene of 12 pictures of 96 x 72 pixels and 500 points; not to be written to."""
+    from splat.datasets import demo
+
+    cache = request.config.cache
+    assert cache is not None
+    return demo.cached(
+        cache.mkdir("splat-demo"), views=12, width=96, height=72, samples=2, points=500
+    )
+
+
+@pytest.fixture
+def splat(
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Iterator[Callable[..., Outcome]]:
+    """The command `splat` in an empty folder."""
+    from splat.cli import main
+
+    logger = logging.getLogger("splat")
+    before = (list(logger.handlers), logger.propagate, logger.level)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Outcome:
+        capfd.readouterr()
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return Outcome(code, *capfd.readouterr())
+
+    yield run
+    logger.handlers, logger.propagate = before[0], before[1]
+    logger.setLevel(before[2])

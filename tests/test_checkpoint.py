@@ -1,0 +1,245 @@
+"""Checkpoints: whole or not there, refused where foreign, and resumed to the same bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from methods import METHODS
+from torch import Tensor
+
+from splat import api, checkpoint
+from splat.edit import Change
+from splat.files import DiskFull
+from splat.folder import Folder
+from splat.options import Options, Reading, Watching
+from splat.run import Run
+from splat.stop import Stopped
+from splat.types import Step
+
+Outcome = Any
+
+
+def trained(
+    scene: Path,
+    out: Path,
+    steps: int,
+    *,
+    method: str = "adc",
+    every: int = 1000,
+    watchers: tuple[Callable[..., None], ...] = (),
+) -> api.Result:
+    """A run on the tiny scene that the command line can resume."""
+    return api.train(
+        api.load(scene),
+        METHODS[method],
+        Options(steps=steps, max_side=0, schedule="published", threads=2),
+        out=out,
+        watching=Watching(quiet=True, checkpoint_every=every),
+        reading=Reading(),
+        watchers=watchers,
+        lpips=None,
+    )
+
+
+def at(number: int, act: Callable[[Run], None]) -> Callable[..., None]:
+    """A watcher that acts after one step."""
+
+    def watch(run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:
+        if run.step == number:
+            act(run)
+
+    return watch
+
+
+def kill(number: int) -> Callable[[Run], None]:
+    """Send this process a signal."""
+    return lambda run: os.kill(os.getpid(), number)
+
+
+def test_resume_ends_with_the_same_bytes_with_another_thread_count(
+    tiny_folder: Path, tmp_path: Path, splat: Callable[..., Outcome]
+) -> None:
+    trained(tiny_folder, tmp_path / "whole", 60)
+    # Stopped between the first edit of a window, the reset at 45 and the end.
+    with pytest.raises(Stopped):
+        trained(tiny_folder, tmp_path / "part", 60, watchers=(at(35, kill(signal.SIGTERM)),))
+    assert [path.name for path in checkpoint.found(tmp_path / "part/checkpoints")] == [
+        "step_00000035.pt"
+    ]
+    assert splat("resume", tmp_path / "part", "--threads", 1, "--quiet").code == 0
+    for name in ("checkpoints/step_00000060.pt", "point_cloud.ply"):
+        assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not list(tmp_path.glob("*/.*")) and not list(tmp_path.glob("*/checkpoints/.*"))
+
+
+def test_two_runs_write_equal_checkpoints(tiny_folder: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        trained(tiny_folder, tmp_path / name, 25, method="mcmc")
+    first, second = (Folder(tmp_path / name).latest().read_bytes() for name in ("a", "b"))
+    assert first == second
+
+
+def test_a_finished_run_goes_on_only_beyond_its_end(
+    tiny_folder: Path, tmp_path: Path, splat: Callable[..., Outcome]
+) -> None:
+    trained(tiny_folder, tmp_path / "run", 20)
+    refused = splat("resume", tmp_path / "run")
+    assert refused.code == 2 and "is finished at step 20; to go on, give --steps" in refused.said
+    refused = splat("resume", tmp_path / "run", "--steps", 10)
+    assert refused.code == 2 and "is at step 20 already; give --steps beyond it" in refused.said
+    assert splat("resume", tmp_path / "run", "--steps", 30, "--quiet").code == 0
+    assert checkpoint.load(Folder(tmp_path / "run").latest())["step"] == 30
+    assert "is finished at step 30" in splat("resume", tmp_path / "run").said
+
+
+def test_torch_loads_it_with_weights_only_and_it_is_complete(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    trained(tiny_folder, tmp_path / "run", 12)
+    state = torch.load(Folder(tmp_path / "run").latest(), weights_only=True)
+    assert (state["format"], state["version"], state["step"]) == ("splat checkpoint", 1, 12)
+    cloud = state["model"]["_extra_state"]
+    rows = {len(column[part]) for column in cloud["columns"].values() for part in _PARTS}
+    rows |= {len(values) for values in cloud["statistics"].values()}
+    assert len(rows) == 1 and {"screen_gradient", "views"} <= set(cloud["statistics"])
+
+
+_PARTS = ("values", "first", "second")
+
+
+def test_only_the_last_are_kept(tiny_folder: Path, tmp_path: Path) -> None:
+    trained(tiny_folder, tmp_path / "run", 10, method="fixed", every=2)
+    steps = [path.stem for path in checkpoint.found(tmp_path / "run/checkpoints")]
+    assert steps == ["step_00000006", "step_00000008", "step_00000010"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_step_and_saves(
+    tiny_folder: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Stopped) as stopped:
+        trained(tiny_folder, tmp_path / "run", 50, watchers=(at(7, kill(number)),))
+    assert (stopped.value.number, stopped.value.step) == (number, 7)
+    assert checkpoint.load(stopped.value.path)["step"] == 7
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_ends_at_once(tiny_folder: Path, tmp_path: Path) -> None:
+    def twice(run: Run) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(tiny_folder, tmp_path / "run", 50, watchers=(at(7, twice),))
+    assert not checkpoint.found(tmp_path / "run/checkpoints")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_kill_9_at_any_moment_corrupts_nothing(
+    tiny_folder: Path, tmp_path: Path, splat: Callable[..., Outcome]
+) -> None:
+    out = tmp_path / "run"
+    every_step = Watching(quiet=True, checkpoint_every=1)
+    acts = [lambda: trained(tiny_folder, out, 10_000, method="mcmc", every=1)]
+    acts += [lambda: api.resume(out, watching=every_step, lpips=None)] * 4
+    done = 0
+    for act, delay in zip(acts, (0.0, 0.011, 0.023, 0.037, 0.049), strict=True):
+        killed(act, delay, out / "checkpoints", done + 2)
+        states = [checkpoint.load(path) for path in checkpoint.found(out / "checkpoints")]
+        assert states[-1]["step"] > done
+        done = states[-1]["step"]
+    assert splat("resume", out, "--steps", done + 1, "--quiet").code == 0
+    assert not list((out / "checkpoints").glob(".*"))
+
+
+def killed(act: Callable[[], object], delay: float, folder: Path, step: int) -> None:
+    """Let a child act, and kill it so long after it saved a checkpoint of `step` or later."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            act()
+        finally:
+            os._exit(1)
+    last = checkpoint.path_of(folder, step)
+    end = time.monotonic() + 60
+    while not any(path >= last for path in checkpoint.found(folder)):
+        assert time.monotonic() < end, "the child saved nothing"
+        time.sleep(0.002)
+    time.sleep(delay)
+    os.kill(pid, signal.SIGKILL)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(run: Run) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+
+    try:
+        with pytest.raises(DiskFull) as caught:
+            trained(tiny_folder, tmp_path / "run", 30, every=10, watchers=(at(12, fill),))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    message = str(caught.value)
+    assert "step_00000020.pt was not written; free some space" in message and "\n" not in message
+    assert checkpoint.load(Folder(tmp_path / "run").latest())["step"] == 10
+    assert len(list((tmp_path / "run/checkpoints").iterdir())) == 1
+
+
+def test_foreign_broken_and_newer_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "step_00000001.pt"
+    for content, words in (
+        (b"", "cannot be read as a checkpoint"),
+        (b"garbage", "cannot be read as a checkpoint"),
+        ({"weights": torch.zeros(3)}, "is no checkpoint of splat"),
+        (torch.zeros(3), "is no checkpoint of splat"),
+        ({"format": checkpoint.FORMAT, "version": 99}, "format 99, this splat reads up to 1"),
+        (Path("made by pickle"), "cannot be read as a checkpoint"),
+    ):
+        if type(content) is bytes:
+            path.write_bytes(content)
+        else:
+            torch.save(content, path)
+        with pytest.raises(ValueError, match=words) as caught:
+            checkpoint.load(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_checkpoint_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    trained(tiny_folder, tmp_path / "run", 3)
+    path = Folder(tmp_path / "run").latest()
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"cannot be read as a checkpoint .* resume from the one"):
+        api.resume(tmp_path / "run", steps=5)
+
+
+def test_a_scene_that_changed_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    trained(tiny_folder, tmp_path / "run", 3)
+    other = api.load(tiny_folder, eval="3")
+    with pytest.raises(ValueError, match="views that were trained on are 8 others now"):
+        api.resume(tmp_path / "run", other, steps=5)
+
+
+def test_a_scene_made_in_python_resumes_in_python(
+    tiny_folder: Path, tmp_path: Path, splat: Callable[..., Outcome]
+) -> None:
+    scene = api.load(tiny_folder)
+    quick = Options(steps=3, max_side=0)
+    api.train(scene, METHODS["fixed"], quick, out=tmp_path / "run", lpips=None)
+    refused = splat("resume", tmp_path / "run", "--steps", 5)
+    assert refused.code == 2 and "made in Python" in refused.said
+    result = api.resume(tmp_path / "run", scene, steps=5, lpips=None)
+    assert result.metrics["steps"] == 5

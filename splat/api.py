@@ -217,7 +217,7 @@ def _carried_out(
     """Train a job to its end and finish it."""
     announce(job)
     seconds = _trained(job, folder, watching, watchers)
-    metrics = finish(job, folder, seconds, lpips)
+    metrics = finish(job, folder, seconds, lpips, pictures=watching.pictures)
     baked = export.from_frame(job.run.model.bake(), job.run.frame)
     return Result(on(baked, torch.device("cpu")), metrics, None if folder is None else folder.path)
 

@@ -11,7 +11,7 @@ import pickle
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
@@ -49,7 +49,7 @@ def save(run: Run, path: Path) -> None:
     }
     with replacing(path) as draft, draft.open("wb") as file:
         sink = _Sink(file)
-        torch.save(_canonical(state), sink)
+        torch.save(_canonical(state), cast(BinaryIO, sink))  # of a file it uses write and flush
         sink.check()
         file.flush()
         os.fsync(file.fileno())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -57,21 +57,26 @@ class Receipt:
 
 
 def finish(
-    job: Job, folder: Folder | None, seconds: float, net: Net | None = "alex"
+    job: Job,
+    folder: Folder | None,
+    seconds: float,
+    net: Net | None = "alex",
+    *,
+    pictures: bool = True,
 ) -> dict[str, Any]:
     """Measure a run at its end, write its files, and return what `metrics.json` holds."""
     rows: list[Row] = []
-    found = measure(job, net, rows if folder is not None else None)
+    pictures = pictures and folder is not None
+    found = measure(job, net, rows if pictures else None)
     record = figures(job, found, seconds)
     if folder is None:
         return record
-    gaussians = job.run.model.bake()
     receipt = exported(
-        gaussians,
+        job.run.model.bake(),
         job.run.frame,
         folder.gaussians,
         job.run.render,
-        list(job.test_batches()) if found is not None else [job.photos.batch(0)],
+        job.test_batches() if found is not None else [job.photos.batch(0)],
         job.run.background,
         antialiased=job.options.antialiased,
         photos=found is not None,
@@ -79,10 +84,9 @@ def finish(
     record["export"] = vars(receipt)
     if rows:
         contact_sheet(rows, folder.contact_sheet, f"{job.scene.path.name}, {method_name(job)}")
-    log = read_log(folder.log)
-    if found is not None:
-        log.append({"step": job.run.step, "test_psnr": found.psnr})
-    curves(log, folder.curves)
+    if pictures:
+        last = [] if found is None else [{"step": job.run.step, "test_psnr": found.psnr}]
+        curves(read_log(folder.log) + last, folder.curves)
     write_json(folder.metrics, record)
     return record
 
@@ -146,7 +150,7 @@ def exported(
     frame: Frame,
     path: Path,
     render: Renderer,
-    batches: list[Batch],
+    batches: Iterable[Batch],
     background: Float[Tensor, "3"] | None,
     *,
     antialiased: bool,

@@ -244,6 +244,8 @@ def photometric(
     SSIM (Wang et al. 2004) as in 3DGS: 11 x 11 Gaussian window of sigma 1.5, zeros beyond the
     border, every pixel counts. A uint8 target is taken as value / 255.
     """
+    if image.ndim != 3 or image.shape[2] != 3 or image.numel() == 0:
+        raise ValueError(f"the picture has shape {tuple(image.shape)}, expected (h, w, 3)")
     _shaped("target", target, tuple(image.shape))
     loss: Tensor = _Photometric.apply(image, target, ssim_weight)  # type: ignore[no-untyped-call]
     return loss
@@ -297,15 +299,25 @@ def adam(
     """
     head, columns = _head(values)
     gradient = gradient.contiguous()
-    for name, tensor in (("values", values), ("first", first), ("second", second)):
+    for name, tensor in (
+        ("values", values), ("gradient", gradient), ("first", first), ("second", second)
+    ):  # fmt: skip
         if not tensor.is_contiguous():
             raise ValueError(f"{name} is not contiguous; adam works in place on whole columns")
+        _shaped(name, tensor, tuple(values.shape))
+        if tensor.dtype != values.dtype or tensor.device != values.device:
+            raise ValueError(
+                f"{name} is {tensor.dtype} on {tensor.device}, the values are {values.dtype} on"
+                f" {values.device}; they must agree"
+            )
     numbers = [
         rate, rate * tail, *betas, epsilon, 1 - betas[0] ** count, 1 - betas[1] ** count,
     ]  # fmt: skip
     addresses = [_address(t.detach()) for t in (values, gradient, first, second)]
     if values.is_cuda:
-        _cuda().adam(*addresses, len(values), columns, head, numbers, _stream(values))
+        _single(values)
+        with torch.cuda.device(values.device):
+            _cuda().adam(*addresses, len(values), columns, head, numbers, _stream(values))
     else:
         v, g, m, s = addresses
         _cpu.adam(_table_of(values), v, g, m, s, len(values), columns, head, numbers)
@@ -335,16 +347,23 @@ def _cuda_photometric(
     weight: float,
 ) -> Tensor:
     native = _cuda()
+    _single(image)
     height, width = image.shape[:2]
     scratch = torch.empty(
         native.photometric_scratch_bytes(width, height), dtype=torch.uint8, device=image.device
     )
     loss = torch.empty((), dtype=torch.float32, device=image.device)
-    native.photometric(
-        _address(image), _address(floats), _address(bytes_), _address(gradient),
-        _address(scratch), _address(loss), width, height, weight, _stream(image),
-    )  # fmt: skip
+    with torch.cuda.device(image.device):
+        native.photometric(
+            _address(image), _address(floats), _address(bytes_), _address(gradient),
+            _address(scratch), _address(loss), width, height, weight, _stream(image),
+        )  # fmt: skip
     return loss
+
+
+def _single(tensor: Tensor) -> None:
+    if tensor.dtype != torch.float32:
+        raise ValueError(f"the CUDA kernels take float32, not {tensor.dtype}")
 
 
 def _stream(tensor: Tensor) -> int:

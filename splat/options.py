@@ -100,6 +100,8 @@ class Watching:
     """Last checkpoints to keep."""
     eval_every: int = 0
     """Steps between measurements on the held-out views; 0: at the end only."""
+    pictures: bool = True
+    """Draw a contact sheet and the curves of the run at its end."""
     tensorboard: bool = False
     """Write TensorBoard's event files into the run folder as well."""
     quiet: bool = False

@@ -165,9 +165,7 @@ class Board:
                 f"--tensorboard needs TensorBoard, which cannot be imported ({error}): run"
                 " `pip install 'splat-toolkit[tensorboard]'`"
             ) from error
-        self._writer: Any = SummaryWriter(  # type: ignore[no-untyped-call]
-            str(folder), purge_step=step + 1 if step else None
-        )
+        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
     def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
         for name, rows in change.counts.items():

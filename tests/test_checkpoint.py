@@ -41,7 +41,7 @@ def trained(
         METHODS[method],
         Options(steps=steps, max_side=0, schedule="published", threads=2),
         out=out,
-        watching=Watching(quiet=True, checkpoint_every=every),
+        watching=Watching(quiet=True, pictures=False, checkpoint_every=every),
         reading=Reading(),
         watchers=watchers,
         lpips=None,
@@ -148,7 +148,7 @@ def test_kill_9_at_any_moment_corrupts_nothing(
     tiny_folder: Path, tmp_path: Path, splat: Callable[..., Outcome]
 ) -> None:
     out = tmp_path / "run"
-    every_step = Watching(quiet=True, checkpoint_every=1)
+    every_step = Watching(quiet=True, pictures=False, checkpoint_every=1)
     acts = [lambda: trained(tiny_folder, out, 10_000, method="mcmc", every=1)]
     acts += [lambda: api.resume(out, watching=every_step, lpips=None)] * 4
     done = 0
@@ -238,7 +238,8 @@ def test_a_scene_made_in_python_resumes_in_python(
 ) -> None:
     scene = api.load(tiny_folder)
     quick = Options(steps=3, max_side=0)
-    api.train(scene, METHODS["fixed"], quick, out=tmp_path / "run", lpips=None)
+    plain = Watching(quiet=True, pictures=False)
+    api.train(scene, METHODS["fixed"], quick, out=tmp_path / "run", watching=plain, lpips=None)
     refused = splat("resume", tmp_path / "run", "--steps", 5)
     assert refused.code == 2 and "made in Python" in refused.said
     result = api.resume(tmp_path / "run", scene, steps=5, lpips=None)

@@ -186,6 +186,43 @@ using real = float;
 using lane_bits = uint32_t;
 #endif
 constexpr int W = 4;
+#define SPLAT_LANES for (int i = 0; i < W; ++i)
+#if defined(__GNUC__)  // GCC and Clang turn these into vectors of whatever the machine has
+
+typedef real Reals __attribute__((vector_size(W * sizeof(real))));
+typedef decltype(Reals{} < Reals{}) Lanes;
+struct M {
+  Lanes m;  // all ones or all zeros
+};
+struct F {
+  Reals v;
+};
+
+SPLAT_INLINE F load(const real* p) {
+  F r;
+  std::memcpy(&r.v, p, sizeof r.v);
+  return r;
+}
+SPLAT_INLINE void store(real* p, F a) { std::memcpy(p, &a.v, sizeof a.v); }
+SPLAT_INLINE F set1(real a) { return {Reals{a, a, a, a}}; }
+SPLAT_INLINE F operator+(F a, F b) { return {a.v + b.v}; }
+SPLAT_INLINE F operator-(F a, F b) { return {a.v - b.v}; }
+SPLAT_INLINE F operator*(F a, F b) { return {a.v * b.v}; }
+SPLAT_INLINE F operator/(F a, F b) { return {a.v / b.v}; }
+SPLAT_INLINE F mn(F a, F b) { return {a.v < b.v ? a.v : b.v}; }
+SPLAT_INLINE F mx(F a, F b) { return {a.v > b.v ? a.v : b.v}; }
+SPLAT_INLINE M operator<(F a, F b) { return {a.v < b.v}; }
+SPLAT_INLINE M operator<=(F a, F b) { return {a.v <= b.v}; }
+SPLAT_INLINE M operator>(F a, F b) { return {a.v > b.v}; }
+SPLAT_INLINE M operator>=(F a, F b) { return {a.v >= b.v}; }
+SPLAT_INLINE M operator&(M a, M b) { return {a.m & b.m}; }
+SPLAT_INLINE M operator|(M a, M b) { return {a.m | b.m}; }
+SPLAT_INLINE M operator!(M a) { return {~a.m}; }
+SPLAT_INLINE F sel(M m, F a, F b) { return {m.m ? a.v : b.v}; }  // m ? a : b
+SPLAT_INLINE F zero_unless(M m, F a) { return {(Reals)(m.m & (Lanes)a.v)}; }
+
+#else
+
 struct M {
   lane_bits m[W];  // all ones or all zeros
 };
@@ -193,7 +230,6 @@ struct F {
   real v[W];
 };
 
-#define SPLAT_LANES for (int i = 0; i < W; ++i)
 SPLAT_INLINE F load(const real* p) {
   F r;
   SPLAT_LANES r.v[i] = p[i];
@@ -218,19 +254,6 @@ SPLAT_MAP2(operator/, a.v[i] / b.v[i])
 SPLAT_MAP2(mn, a.v[i] < b.v[i] ? a.v[i] : b.v[i])
 SPLAT_MAP2(mx, a.v[i] > b.v[i] ? a.v[i] : b.v[i])
 #undef SPLAT_MAP2
-#define SPLAT_MAP1(name, expression)   \
-  SPLAT_INLINE F name(F a) {           \
-    F r;                               \
-    SPLAT_LANES r.v[i] = (expression); \
-    return r;                          \
-  }
-SPLAT_MAP1(sqrt, std::sqrt(a.v[i]))
-SPLAT_MAP1(abs, std::fabs(a.v[i]))
-SPLAT_MAP1(floor, std::floor(a.v[i]))
-SPLAT_MAP1(recip, real(1) / a.v[i])
-#undef SPLAT_MAP1
-SPLAT_INLINE F fma(F a, F b, F c) { return a * b + c; }
-SPLAT_INLINE F fnma(F a, F b, F c) { return c - a * b; }
 #define SPLAT_COMPARE(op)                                                 \
   SPLAT_INLINE M operator op(F a, F b) {                                  \
     M r;                                                                  \
@@ -264,6 +287,22 @@ SPLAT_INLINE F zero_unless(M m, F a) {
   SPLAT_LANES r.v[i] = m.m[i] ? a.v[i] : real(0);
   return r;
 }
+
+#endif
+
+#define SPLAT_MAP1(name, expression)   \
+  SPLAT_INLINE F name(F a) {           \
+    F r;                               \
+    SPLAT_LANES r.v[i] = (expression); \
+    return r;                          \
+  }
+SPLAT_MAP1(sqrt, std::sqrt(a.v[i]))
+SPLAT_MAP1(abs, std::fabs(a.v[i]))
+SPLAT_MAP1(floor, std::floor(a.v[i]))
+#undef SPLAT_MAP1
+SPLAT_INLINE F recip(F a) { return set1(1) / a; }
+SPLAT_INLINE F fma(F a, F b, F c) { return a * b + c; }
+SPLAT_INLINE F fnma(F a, F b, F c) { return c - a * b; }
 SPLAT_INLINE uint32_t bits(M m) {
   uint32_t b = 0;
   SPLAT_LANES b |= (uint32_t)(m.m[i] & 1) << i;

@@ -34,7 +34,7 @@ class Demo:
     """Folder for the run."""
     overwrite: bool = False
     """Replace the run that is in the folder."""
-    steps: int = 5000
+    steps: int = 2500
     """Steps to train for."""
     cap: int = 30_000
     """Most Gaussians."""

@@ -103,7 +103,7 @@ def report(call: Callable[[], Result], out: Path, as_json: bool) -> int:
 def told(metrics: Mapping[str, Any], out: Path) -> str:
     """The figures of a run and where its files are, for people."""
     receipt = Receipt(**metrics["export"])
-    return f"{summary(metrics)}\n{receipt.said()}\npictures and curves are in {out}"
+    return f"{summary(metrics)}\n{receipt.said()}\npictures, curves and the log are in {out}"
 
 
 def _with_methods(offered: Mapping[str, Strategy], default: str) -> type[Train]:

@@ -1,0 +1,169 @@
+"""Watchers: the log, the guard against NaN, the bar; what they say and what they cost."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from methods import METHODS, job_of
+from torch import Tensor
+
+from splat import api, checkpoint
+from splat.edit import Change, Edit, Nudge
+from splat.folder import Folder
+from splat.job import Job
+from splat.log import Log, read_log
+from splat.objective import Objective
+from splat.options import Options, Watching
+from splat.run import Run, train
+from splat.strategy import Strategy
+from splat.types import Step
+from splat.watch import Bar, Board, Checkpoints, Diverged, Guard, HeldOut
+
+
+@pytest.fixture
+def job(tiny_folder: Path) -> Iterator[Job]:
+    with closing(job_of(tiny_folder, METHODS["adc"], steps=60)) as job:
+        yield job
+
+
+def test_the_log_has_a_line_every_ten_steps_and_one_for_every_edit(
+    job: Job, tmp_path: Path
+) -> None:
+    with closing(Log(tmp_path / "log.jsonl")) as log:
+        job.run.watchers = [log]
+        train(job.run)
+    records = read_log(tmp_path / "log.jsonl")
+    looks = [record for record in records if "loss" in record]
+    assert [record["step"] for record in looks] == [10, 20, 30, 40, 50, 60]
+    before, after = looks[0], looks[3]  # the reset at 45 takes it back
+    assert after["loss"] < before["loss"] and after["psnr"] > before["psnr"]
+    edits = [record for record in records if "counts" in record]
+    assert [record["step"] for record in edits] == [20, 40, 45, 60]
+    first = edits[0]["counts"]
+    born = first["append:clone"] + first["append:split"]
+    assert edits[0]["gaussians"] - edits[0]["before"] == born - first["drop:split"] > 0
+    assert edits[2]["counts"] == {"overwrite:reset": edits[2]["gaussians"]}
+
+
+def test_a_resumed_log_goes_on_behind_its_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    records = [{"step": step, "seconds": step / 10} for step in (10, 20, 30)]
+    path.write_text("".join(json.dumps(r) + "\n" for r in records) + '{"step": 40, "sec')
+    with closing(Log(path, step=20)) as log:
+        assert 2.0 <= log.seconds < 3.0
+        log.write({"step": 25})
+    assert [record["step"] for record in read_log(path)] == [10, 20, 25]
+
+
+@dataclass(frozen=True)
+class Poison(Strategy):
+    """Makes some rows NaN after a step."""
+
+    after: int = 12
+
+    def refine(self, step: Step) -> Edit | None:
+        if step.number + 1 != self.after:
+            return None
+        delta = torch.zeros_like(step.model.cloud["log_scale"])
+        delta[:3] = torch.nan
+        return Edit(nudge=(Nudge("log_scale", delta),))
+
+
+class Infinite(Objective):
+    def __call__(self, step: Step) -> Tensor:
+        return step.rendered.image.mean() / (0.0 if step.number == 6 else 1.0)
+
+
+def test_nan_in_a_column_stops_with_a_diagnosis_and_keeps_the_good_checkpoint(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Diverged) as caught:
+        api.train(
+            api.load(tiny_folder),
+            Poison(),
+            Options(steps=200, max_side=0),
+            out=tmp_path / "run",
+            watching=Watching(quiet=True, checkpoint_every=5),
+        )
+    message, last = str(caught.value), Folder(tmp_path / "run").latest()
+    assert "'log_scale' (3 of 500 rows)" in message and "\n" not in message
+    assert message.endswith(f"the last good checkpoint is {last}")
+    assert checkpoint.load(last)["step"] == 10
+    assert torch.isfinite(checkpoint.rows(checkpoint.load(last))["log_scale"]).all()
+
+
+def test_an_infinite_term_of_the_loss_is_named_with_its_step_and_view(job: Job) -> None:
+    job.run.objectives = {**job.run.objectives, "odd": Infinite()}
+    job.run.watchers = [Guard()]
+    view = job.photos.views[job.photos.index_at(6)].name
+    with pytest.raises(Diverged) as caught:
+        train(job.run)
+    message = str(caught.value)
+    assert message.startswith(f"step 7 (view {view}): the loss term odd is inf; columns")
+    assert message.endswith("there is no checkpoint yet")
+
+
+def test_held_out_views_are_measured_now_and_then(job: Job, tmp_path: Path) -> None:
+    values = iter([20.0, 21.0])
+    with closing(Log(tmp_path / "log.jsonl")) as log:
+        job.run.watchers = [HeldOut(20, lambda: next(values), log)]
+        train(job.run)
+    found = [(r["step"], r["test_psnr"]) for r in read_log(tmp_path / "log.jsonl")]
+    assert found == [(20, 20.0), (40, 21.0)]
+
+
+def test_without_a_terminal_progress_is_ten_lines(
+    job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "splat.watch")
+    with closing(Bar(0, 60)) as bar:
+        job.run.watchers = [bar]
+        train(job.run)
+    lines = [record.message for record in caplog.records]
+    assert len(lines) == 9 and lines[0].startswith("step 6 of 60: loss ")
+    assert "ms a step" in lines[0] and "Gaussians" in lines[0]
+
+
+def test_tensorboard_gets_its_scalars(job: Job, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with closing(Board(tmp_path)) as board:
+        job.run.watchers = [board]
+        job.run.steps = 20
+        train(job.run)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert {"loss/photometric", "gaussians", "edits/append_split"} <= set(events.Tags()["scalars"])
+
+
+def test_watchers_cost_little(job: Job, tmp_path: Path) -> None:
+    """Less than 0.5 ms a step in processor time; a tenth of that is usual."""
+    seen: list[tuple[Step, Mapping[str, Tensor]]] = []
+
+    def note(run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:
+        seen.append((step, losses))
+
+    job.run.watchers = [note]
+    job.run.steps = 5
+    train(job.run)
+    step, losses = seen[-1]
+    with closing(Log(tmp_path / "log.jsonl")) as log:
+        keeper = Checkpoints(tmp_path / "checkpoints", 10**6, 3)
+        watchers = [Guard(1, keeper), log, keeper]
+        job.run.steps = 10**6
+        start = time.process_time()
+        for number in range(100, 300):
+            job.run.step = number
+            for watch in watchers:
+                watch(job.run, step, losses, Change(500, 500))
+        spent = (time.process_time() - start) / 200
+    assert spent < 0.5e-3

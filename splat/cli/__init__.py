@@ -48,6 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"splat {verb}: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Who read our output (`| head`) had enough; Python would complain when it flushes at exit.
+        sys.stdout = open(os.devnull, "w")
+        return 1
     except Exception as error:
         found = None if debug else errors.explained(error)
         if found is None:

@@ -142,7 +142,7 @@ def _watched(means2d: Float[Tensor, "1 n 2"]) -> ScreenGradient:
             gradient.absolute = attributes["absgrad"][0]
 
     if means2d.requires_grad:
-        means2d.register_hook(store)  # type: ignore[no-untyped-call]
+        means2d.register_hook(store)
     return gradient
 
 

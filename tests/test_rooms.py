@@ -1,0 +1,63 @@
+"""Who may import whom: the plan of the house, kept by a test."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parent.parent
+EDGES = {f"splat/{n}.py" for n in ("__init__", "api", "job", "methods", "doctor", "finish")}
+"""Where the rooms are put together, with `splat/cli`."""
+ROOMS = ("strategies", "datasets", "viewer")
+ALLOWED = {
+    "datasets": ("splat.types", "splat.math", "splat.lens", "splat.cloud", "splat.datasets"),
+    "viewer": ("splat.types", "splat.render", "splat.viewer"),
+}
+ONE_PLACE = {
+    "gsplat": {"splat/render/gsplat.py"},
+    "plyfile": {"splat/export/ply.py", "datasets/points.py"},
+    "matplotlib": {"splat/pictures.py"},
+}
+"""Third parties that live in one file each (plus a reader of point clouds)."""
+
+
+def sources() -> list[Path]:
+    rooms = ("splat", *ROOMS)
+    return sorted(p for room in rooms for p in (HOUSE / room).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(HOUSE)))
+def test_imports_stay_within_the_plan(path: Path) -> None:
+    place = path.relative_to(HOUSE).as_posix()
+    names = imported(path)
+    room = place.split("/")[0]
+    for name in names:
+        if room in ALLOWED and name.startswith("splat."):
+            assert name.startswith(ALLOWED[room]), f"{place} imports {name}"
+        if room == "splat" and not place.startswith("splat/cli") and place not in EDGES:
+            rooms = tuple(f"splat.{other}" for other in ROOMS)
+            assert not name.startswith(rooms), f"{place} imports {name}"
+        for package, homes in ONE_PLACE.items():
+            if name.split(".")[0] == package:
+                assert place in homes, f"{place} imports {name}"
+
+
+def test_import_is_cheap() -> None:
+    """`import splat` loads neither torch nor OpenCV: `splat --help` must answer at once."""
+    code = "import sys, splat; print([m for m in ('torch', 'cv2', 'scipy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr

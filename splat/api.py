@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+import logging
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat import checkpoint, datasets, export, methods
-from splat.finish import finish, measure, on, version
+from splat.export import ply
+from splat.finish import finish, on, version
 from splat.folder import (
     Config,
     Folder,
@@ -27,16 +27,15 @@ from splat.folder import (
     write_cameras,
 )
 from splat.job import Job, announce, prepare
-from splat.log import LOG_EVERY, Log
 from splat.lpips import Net
 from splat.options import Options, Reading, Watching
 from splat.render import choose_device, renderer_for
 from splat.run import Watcher
-from splat.run import train as loop
-from splat.stop import stoppable
 from splat.strategy import Strategy
-from splat.types import Camera, Gaussians, Needs, Rendered, SceneData
-from splat.watch import Bar, Board, Checkpoints, Guard, HeldOut
+from splat.training import trained
+from splat.types import Camera, Gaussians, Needs, Rendered, SceneData, View
+
+_log = logging.getLogger(__name__)
 
 read = export.read
 write = export.write
@@ -82,19 +81,21 @@ def train(
     """Train a scene, as `splat train` does; without `out` nothing is written.
 
     `strategy` None is the default method, of a size that suits the device. `watchers` are called
-    after every step. `reading` says how `scene` was read, for `splat resume`; without it the run
-    goes on through `resume` with the scene given. Ctrl-C ends it between two steps by `Stopped`.
+    after every step. `reading` says how `scene` was read, for `splat resume`; without it that is
+    found out if it can be. With `out`, Ctrl-C ends a run between two steps, by `Stopped`.
     """
     options, watching = options or Options(), watching or Watching(quiet=True)
     folder = None if out is None else vacant(Path(out), overwrite)
     if strategy is None:
         strategy = methods.fitted(choose_device(options.device)[0])[methods.DEFAULT]
+    if options.init is not None:
+        _check_seen(options.init, scene)
     job = prepare(scene, strategy, options)
     with closing(job):
         if folder is not None:
             config = Config(
                 scene=scene.path.resolve(),
-                reading=reading,
+                reading=reading or _reading_of(scene),
                 train=tuple(view.name for view in scene.train),
                 test=tuple(view.name for view in scene.test),
                 method=methods.described(strategy),
@@ -139,22 +140,50 @@ def resume(
     )
     scene = scene or reread(config)
     same_views(config, scene)
+    config = replace(config, scene=scene.path.resolve())
+    if steps is not None:
+        _log.info("schedules are those of a run of %s steps from here on", f"{steps:,}")
     job = prepare(scene, strategy or methods.rebuilt(config.method), options, state)
     with closing(job):
         config.write(place.config)
         return _carried_out(job, place, watching or config.watching, watchers, lpips)
 
 
-def reread(config: Config) -> SceneData:
-    """The scene of a run, from disk."""
+def read_scene(path: Path, reading: Reading) -> SceneData:
+    """The scene in a folder, read as asked."""
+    return datasets.load(path, images=reading.images, masks=reading.masks, eval=reading.eval)
+
+
+def reread(config: Config, moved: Path | None = None) -> SceneData:
+    """The scene of a run, from disk; `moved` is where it lies now, if not where it lay."""
     if config.reading is None:
         raise ValueError(
             "the scene of this run was made in Python; go on there with splat.resume(folder, scene)"
         )
-    reading = config.reading
-    return datasets.load(
-        config.scene, images=reading.images, masks=reading.masks, eval=reading.eval
-    )
+    return read_scene(moved or config.scene, config.reading)
+
+
+def _reading_of(scene: SceneData) -> Reading | None:
+    """How a scene can be read again to be the same, or None where no way is found."""
+    train, test = ([view.name for view in views] for views in (scene.train, scene.test))
+    listed = "none" if not test else "all" if train == test else ",".join(test)
+    for reading in (Reading(), Reading(eval=listed)):
+        try:
+            found = read_scene(scene.path, reading)
+        except (OSError, ValueError):
+            return None
+        if _same(found.train, scene.train) and _same(found.test, scene.test):
+            return reading
+    return None
+
+
+def _same(first: Sequence[View], second: Sequence[View]) -> bool:
+    def alike(a: View, b: View) -> bool:
+        files = (a.name, a.image, a.mask, a.lens) == (b.name, b.image, b.mask, b.lens)
+        poses = torch.equal(a.camera.world_to_camera, b.camera.world_to_camera)
+        return files and poses and torch.equal(a.camera.K, b.camera.K)
+
+    return len(first) == len(second) and all(map(alike, first, second))
 
 
 def rasterize(
@@ -216,62 +245,20 @@ def _carried_out(
 ) -> Result:
     """Train a job to its end and finish it."""
     announce(job)
-    seconds = _trained(job, folder, watching, watchers)
+    seconds = trained(job, folder, watching, watchers)
     metrics = finish(job, folder, seconds, lpips, pictures=watching.pictures)
     baked = export.from_frame(job.run.model.bake(), job.run.frame)
     return Result(on(baked, torch.device("cpu")), metrics, None if folder is None else folder.path)
 
 
-def _trained(
-    job: Job, folder: Folder | None, watching: Watching, watchers: Sequence[Watcher]
-) -> float:
-    """Seconds that training took; a checkpoint is written after all that may object to a step."""
-    run, start = job.run, time.monotonic()
-    every = 1 if run.render.device.type == "cpu" else LOG_EVERY
-    with ExitStack() as stack:
-        stack.enter_context(_one_torch_thread())
-        if not watching.quiet:
-            bar = stack.enter_context(closing(Bar(run.step, run.steps)))
-            watchers = [bar, *watchers]
-        if folder is None:
-            run.watchers = [Guard(every), *_measured(job, watching, None), *watchers]
-            loop(run)
-            return time.monotonic() - start
-        keeper = Checkpoints(folder.checkpoints, watching.checkpoint_every, watching.keep)
-        log = stack.enter_context(closing(Log(folder.log, run.step)))
-        if watching.tensorboard:
-            board = Board(folder.tensorboard, run.step)
-            watchers = [stack.enter_context(closing(board)), *watchers]
-        stop = stack.enter_context(stoppable(keeper.save))
-        guard = Guard(every, keeper)
-        run.watchers = [guard, log, *_measured(job, watching, log), keeper, *watchers, stop]
-        loop(run)
-        return log.seconds
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Leave the cores to our kernels: torch's own threads would spin on them between its steps.
-
-    What torch sums is then the same, too, whatever the number of threads.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _measured(job: Job, watching: Watching, log: Log | None) -> list[Watcher]:
-    if not watching.eval_every or job.held_out is None:
-        return []
-
-    def value() -> float:
-        found = measure(job, None)
-        return math.nan if found is None else found.psnr
-
-    return [HeldOut(watching.eval_every, value, log)]
+def _check_seen(path: Path, scene: SceneData) -> None:
+    points = ply.read_points(path)
+    cameras = [view.camera for view in scene.train]
+    if not any(bool(datasets.points_in_view(points, [camera]).any()) for camera in cameras):
+        raise ValueError(
+            f"{path}: none of its {len(points.positions)} points lies before any camera; expected"
+            " a file in the frame of the scene"
+        )
 
 
 def _pinned(asked: Options, job: Job) -> Options:

@@ -67,8 +67,10 @@ def finish(
     """Measure a run at its end, write its files, and return what `metrics.json` holds."""
     rows: list[Row] = []
     pictures = pictures and folder is not None
+    peak = machine.peak_memory()
     found = measure(job, net, rows if pictures else None)
     record = figures(job, found, seconds)
+    record["training_memory_mb"] = _megabytes(peak)
     if folder is None:
         return record
     receipt = exported(

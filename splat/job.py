@@ -212,7 +212,7 @@ def _start(
     if points is None or len(points.positions) == 0:
         count = plan.fit(device).random_points
         count = min(count, strategy.cap) if strategy.cap else count
-        _log.info("start     no points: %s random ones inside the camera frusta", f"{count:,}")
+        _log.info("start     %s random points inside the camera frusta", f"{count:,}")
         found = seed.random_in_frusta([c.to("cpu") for c in cameras], count, generator)
     else:
         found = seed.points_in_frame(points, frame)

@@ -121,7 +121,7 @@ class Bar:
         self._bar = tqdm(
             total=steps,
             initial=step,
-            unit="step",
+            unit=" step",
             dynamic_ncols=True,
             disable=not sys.stderr.isatty(),
             mininterval=0.2,

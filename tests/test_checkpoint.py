@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -233,14 +235,24 @@ def test_a_scene_that_changed_is_refused(tiny_folder: Path, tmp_path: Path) -> N
         api.resume(tmp_path / "run", other, steps=5)
 
 
-def test_a_scene_made_in_python_resumes_in_python(
+def test_a_run_begun_in_python_resumes_from_the_command_line(
     tiny_folder: Path, tmp_path: Path, splat: Callable[..., Outcome]
 ) -> None:
-    scene = api.load(tiny_folder)
-    quick = Options(steps=3, max_side=0)
     plain = Watching(quiet=True, pictures=False)
-    api.train(scene, METHODS["fixed"], quick, out=tmp_path / "run", watching=plain, lpips=None)
-    refused = splat("resume", tmp_path / "run", "--steps", 5)
+    options = Options(steps=3, max_side=0)
+    held_out = api.load(tiny_folder, eval="view_003.png,view_007.png")
+    out = tmp_path / "run"
+    api.train(held_out, METHODS["fixed"], options, out=out, watching=plain, lpips=None)
+    moved = shutil.copytree(tiny_folder, tmp_path / "moved")
+    assert splat("resume", out, "--steps", 5, "--scene", moved, "--quiet").code == 0
+    assert '"moved"' in splat("info", out, "--json").out.replace(str(tmp_path) + "/", "")
+    # Cameras that were changed in Python are on no disk: only Python can go on with them.
+    first = held_out.train[0]
+    camera = replace(first.camera, K=first.camera.K * 1.01)
+    changed = replace(held_out, train=(replace(first, camera=camera), *held_out.train[1:]))
+    api.train(
+        changed, METHODS["fixed"], options, out=out, overwrite=True, watching=plain, lpips=None
+    )
+    refused = splat("resume", out, "--steps", 5)
     assert refused.code == 2 and "made in Python" in refused.said
-    result = api.resume(tmp_path / "run", scene, steps=5, lpips=None)
-    assert result.metrics["steps"] == 5
+    assert api.resume(out, changed, steps=5, lpips=None).metrics["steps"] == 5

@@ -32,7 +32,7 @@ def run(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "tiny"
     api.train(
         api.load(tiny_folder),
-        Mcmc(cap=900),
+        Mcmc(cap=500),
         Options(steps=60, max_side=0),
         out=out,
         reading=package.Reading(),
@@ -80,7 +80,7 @@ def test_no_whole_numbers(text: str) -> None:
     [
         (("train", "scene", "--step", 3), "--steps"),
         (("train", "scene", "mcmc", "--capp", 3), "--cap"),
-        (("resume", "run", "--device-type", "cpu"), "--device"),
+        (("resume", "run", "--devise", "cpu"), "--device"),
         (("render", "run", "--framse", 3), "--frames"),
         (("trian", "scene"), "train"),
         (("exprot", "run"), "export"),
@@ -106,7 +106,7 @@ def test_train_leaves_a_whole_folder(splat: Splat, tiny_folder: Path, run: Path)
         "seconds", "peak_memory_mb", "device", "method", "seed", "version", "export",
     }  # fmt: skip
     assert wanted <= set(metrics)
-    assert metrics["size"] == [96, 72] and metrics["gaussians"] == 900
+    assert metrics["size"] == [96, 72] and metrics["gaussians"] == 500
     assert metrics["split"] == "2 of 12 views that were never trained on"
     assert abs(metrics["export"]["psnr_after"] - metrics["psnr"]) < 0.01
 
@@ -166,7 +166,7 @@ def test_eval_measures_the_run_and_its_file_alike(
 
 def test_export_reads_back_what_it_wrote(splat: Splat, run: Path) -> None:
     receipt = json.loads(splat("export", run, "-o", "x.ply", "--json").out)
-    assert receipt["gaussians"] == 900 and receipt["same_db"] > 60
+    assert receipt["gaussians"] == 500 and receipt["same_db"] > 60
     assert receipt["bytes"] == Path("x.ply").stat().st_size
     assert abs(receipt["psnr_after"] - receipt["psnr_before"]) < 0.01
     assert Path("x.ply").read_bytes() == (run / "point_cloud.ply").read_bytes()
@@ -219,7 +219,7 @@ def test_info_of_a_scene_a_run_and_a_file(splat: Splat, tiny_folder: Path, run: 
     of_run = json.loads(splat("info", run, "--json").out)
     assert of_run["steps_done"] == 60 and of_run["method"] == "Mcmc"
     of_file = json.loads(splat("info", run / "point_cloud.ply", "--json").out)
-    assert of_file["gaussians"] == 900 and of_file["sh_degree"] == 3
+    assert of_file["gaussians"] == 500 and of_file["sh_degree"] == 3
     assert "held out: 2" in splat("info", tiny_folder).out
 
 
@@ -232,6 +232,7 @@ def test_doctor_says_what_is_there(splat: Splat) -> None:
 
 PLUGIN = '''
 from dataclasses import dataclass
+import torch
 from splat.edit import Drop, Edit
 from splat.strategy import Fixed, Strategy
 
@@ -246,21 +247,19 @@ class Thin(Strategy):
     def refine(self, step):
         if (step.number + 1) % self.interval:
             return None
-        return Edit(drop=(Drop(step.generator("thin").initial_seed() % step.model.cloud["quat"]
-                               .new_ones(1, dtype=int) * 0, "thin"),))
+        return Edit(drop=(Drop(torch.tensor([0]), "thin"),))
 '''
 
 
 def test_a_strategy_of_ones_own(splat: Splat, tiny_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(PLUGIN)
-    shared = ("train", tiny_folder, "--steps", 10, *QUICK)
-    for place, out in (("mine.py:Thin", "by_path"), ("mine:Thin", "by_name")):
-        command = (*shared, "--plugin", place, "--out", out, "--json")
-        assert json.loads(splat(*command).out)["gaussians"] == 499
-        fields = ("thin", "--interval", 5)
-        assert json.loads(splat(*command, "--overwrite", *fields).out)["gaussians"] == 498
-        resumed = splat("resume", out, "--steps", 21, "--json", "--quiet")
-        assert json.loads(resumed.out)["gaussians"] == 496
+    shared = ("train", tiny_folder, "--steps", 10, *QUICK, "--json")
+    by_name = splat(*shared, "--plugin", "mine:Thin", "--out", "a")
+    assert json.loads(by_name.out)["gaussians"] == 499
+    by_path = splat(*shared, "--plugin", "mine.py:Thin", "--out", "b", "thin", "--interval", 5)
+    assert json.loads(by_path.out)["gaussians"] == 498
+    resumed = splat("resume", "b", "--steps", 21, "--json", "--quiet")
+    assert json.loads(resumed.out)["gaussians"] == 496
     assert "Steps between drops." in splat("train", "--plugin", "mine:Thin", "thin", "--help").out
     sys.modules.pop("mine", None)
 
@@ -280,16 +279,12 @@ def test_a_plugin_that_is_none(splat: Splat, tiny_folder: Path, place: str, word
     assert outcome.code == 2 and words in outcome.said
 
 
-def test_importing_the_package_is_cheap_and_its_names_work() -> None:
-    program = (
-        "import sys, splat\n"
-        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
-        "import splat.run\n"
-        "assert callable(splat.train) and callable(splat.load) and splat.Options().seed == 0\n"
-        "assert set(splat.__all__) <= set(dir(splat))\n"
-        "[getattr(splat, name) for name in splat.__all__]\n"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+def test_the_package_has_the_names_it_lists() -> None:
+    # A module of the name of a function would take its place once it is imported.
+    modules = {path.stem for path in Path(api.__file__).parent.iterdir()}
+    assert not modules & set(package.__all__)
+    assert set(package.__all__) <= set(dir(package))
+    assert all(getattr(package, name) is not None for name in package.__all__)
 
 
 def test_a_signal_ends_the_program_with_its_code_and_the_way_on(tiny_folder: Path) -> None:
@@ -346,7 +341,7 @@ def test_rasterize_takes_gsplats_arguments(run: Path) -> None:
     over = pictures[0, ..., :3] + (1 - alphas[0])
     assert torch.allclose(over, pictures[1, ..., :3], atol=1e-5)
     pictures[..., :3].sum().backward()
-    assert found[0].screen_gradient().shape == (900, 2) and means.grad is not None
+    assert found[0].screen_gradient().shape == (500, 2) and means.grad is not None
     with pytest.raises(ValueError, match="for c cameras"):
         package.rasterize(
             means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.colors,

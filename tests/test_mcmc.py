@@ -291,7 +291,7 @@ def test_rows_that_take_turns_walk_as_far() -> None:
     model = repeated(model_of(1, 0.01, 0.03), 40_000)
     positions = [model.cloud["mean"].detach().clone()]
     for number in range(4):
-        refined(Mcmc(), step_of(model, 1010 + number))
+        refined(Mcmc(noise_every=4), step_of(model, 1010 + number))
         positions.append(model.cloud["mean"].detach().clone())
     turns = torch.stack([(b != a).any(1) for a, b in itertools.pairwise(positions)])
     assert (turns.sum(0) == 1).all() and (turns.sum(1) == 10_000).all()
@@ -412,11 +412,12 @@ def test_a_growing_cloud_is_full_in_time() -> None:
 
 
 def test_the_regularisers_and_the_start_are_part_of_the_method() -> None:
-    assert Mcmc().objectives() == {"opacity": OpacityL1(0.01), "scale": ScaleL1(0.01)}
+    # 0.01 is published for scenes of extent 4; ours is 1.
+    assert Mcmc().objectives() == {"opacity": OpacityL1(0.01), "scale": ScaleL1(0.04)}
     assert (Mcmc().start.opacity, Mcmc().start.scale) == (0.5, 0.1)
     step = step_of(model_of(4, 0.5, 0.02))
     losses = [float(objective(step)) for objective in Mcmc().objectives().values()]
-    assert losses == pytest.approx([0.005, 0.0002], rel=1e-5)
+    assert losses == pytest.approx([0.005, 0.0008], rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -16,7 +16,7 @@ from splat.cli.parse import parsed
 from splat.finish import figures, measure, summary
 from splat.folder import existing, read_config, read_json, same_views, write_json
 from splat.job import Job, prepare
-from splat.options import Options, Reading
+from splat.options import Options, Reading, hint
 from splat.strategy import Fixed
 
 FIGURES = ("psnr", "ssim", "lpips", "lpips_net", "lpips_missing", "split", "views", "per_view")
@@ -32,8 +32,8 @@ class Evaluate:
 
     what: tyro.conf.Positional[Path]
     """Folder of a run, or a file of Gaussians in the frame of the scene."""
-    scene: Path | None = None
-    """Folder of the scene, for a file."""
+    scene: Annotated[Path | None, hint("that of the run")] = None
+    """Folder of the scene: for a file, or where that of a run was moved to."""
     net: Literal["alex", "vgg", "none"] = "alex"
     """Network of LPIPS; figures of different networks do not compare."""
     json: bool = False
@@ -42,7 +42,7 @@ class Evaluate:
     """Say nothing but warnings and the result."""
     downscale: float | Literal["auto"] = "auto"
     """For a file: shrink the photos this many times."""
-    max_side: int | None = None
+    max_side: Annotated[int | None, hint("fitted to the device")] = None
     """For a file: longest side of a photo, pixels; 0: as it is."""
     background: str = "auto"
     """For a file: black, white or #rrggbb behind everything."""
@@ -72,7 +72,7 @@ def _of_run(asked: Evaluate) -> Job:
     place = existing(asked.what)
     config = read_config(place.config)
     state = checkpoint.load(place.latest())
-    scene = api.reread(config)
+    scene = api.reread(config, asked.scene)
     same_views(config, scene)
     options = replace(config.options, device=asked.device)
     return prepare(scene, methods.rebuilt(config.method), options, state)
@@ -81,8 +81,7 @@ def _of_run(asked: Evaluate) -> Job:
 def _of_file(asked: Evaluate) -> Job:
     if asked.scene is None:
         raise ValueError(f"{asked.what} is a file; say with --scene which photos to measure it on")
-    reading = asked.reading
-    scene = api.load(asked.scene, images=reading.images, masks=reading.masks, eval=reading.eval)
+    scene = api.read_scene(asked.scene, asked.reading)
     options = Options(
         init=asked.what,
         downscale=asked.downscale,

@@ -41,9 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     elif Folder(asked.what).is_run():
         record = of_run(Folder(asked.what))
     else:
-        reading = asked.reading
-        scene = api.load(asked.what, images=reading.images, masks=reading.masks, eval=reading.eval)
-        record = of_scene(scene, asked.device)
+        record = of_scene(api.read_scene(asked.what, asked.reading), asked.device)
     print(json.dumps(record, indent=1) if asked.json else told(record))
     return 0
 
@@ -138,6 +136,7 @@ def told(record: dict[str, Any], indent: int = 0) -> str:
         else:
             shown = ", ".join(map(str, value)) if type(value) is list else value
             shown = f"{shown:,}" if type(shown) is int else shown
+            shown = f"{shown:.6g}" if type(shown) is float else shown
             lines.append(f"{label} {'-' if shown in (None, '') else shown}")
     return "\n".join(lines)
 

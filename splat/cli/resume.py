@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -13,6 +13,7 @@ from splat import api
 from splat.cli.parse import parsed
 from splat.cli.train import report
 from splat.folder import existing, read_config
+from splat.options import hint
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,14 @@ class Resume:
 
     run: tyro.conf.Positional[Path]
     """Folder of the run."""
-    steps: int | None = None
+    steps: Annotated[int | None, hint("as the run was begun")] = None
     """A new end; a finished run needs one. Schedules are those of a run of that length."""
-    device: Literal["auto", "cpu", "cuda"] | None = None
-    """Where to go on. Default: as the run was begun."""
-    threads: int | None = None
-    """Threads on the CPU; results do not depend on it. Default: as the run was begun."""
+    scene: Annotated[Path | None, hint("where it was")] = None
+    """Folder of the scene, if it was moved."""
+    device: Annotated[Literal["auto", "cpu", "cuda"] | None, hint("as the run was begun")] = None
+    """Where to go on."""
+    threads: Annotated[int | None, hint("as the run was begun")] = None
+    """Threads on the CPU; results do not depend on it."""
     json: bool = False
     """Print the figures as JSON."""
     quiet: bool = False
@@ -39,14 +42,16 @@ class Resume:
 def main(arguments: Sequence[str]) -> int:
     """Resume; the exit code."""
     asked = parsed(Resume, "resume", arguments)
-    watching = read_config(existing(asked.run).config).watching
+    config = read_config(existing(asked.run).config)
+    scene = None if asked.scene is None else api.reread(config, asked.scene)
     return report(
         lambda: api.resume(
             asked.run,
+            scene,
             steps=asked.steps,
             device=asked.device,
             threads=asked.threads,
-            watching=replace(watching, quiet=asked.quiet),
+            watching=replace(config.watching, quiet=asked.quiet),
         ),
         asked.run,
         asked.json,

@@ -17,7 +17,7 @@ from splat.api import Result
 from splat.cli.parse import parsed
 from splat.finish import Receipt, summary
 from splat.folder import vacant
-from splat.options import Options, Reading, Watching
+from splat.options import Options, Reading, Watching, hint
 from splat.render import choose_device
 from splat.stop import Stopped
 from splat.strategy import Strategy
@@ -33,11 +33,11 @@ class Train:
 
     scene: tyro.conf.Positional[Path]
     """Folder of a COLMAP, nerfstudio or Blender scene."""
-    out: Path | None = None
-    """Folder for the run. Default: runs/ and the name of the scene."""
+    out: Annotated[Path | None, hint("runs/ and the name of the scene")] = None
+    """Folder for the run."""
     overwrite: bool = False
     """Replace the run that is in the folder."""
-    plugin: str | None = None
+    plugin: Annotated[str | None, hint("none")] = None
     """A strategy of one's own, as module:Class or file.py:Class. It becomes the default method;
     its fields become options behind its name in lower case."""
     json: bool = False
@@ -53,8 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = read(arguments)
     out = asked.out or Path("runs") / asked.scene.resolve().name
     vacant(out, asked.overwrite)
-    reading = asked.reading
-    scene = api.load(asked.scene, images=reading.images, masks=reading.masks, eval=reading.eval)
+    scene = api.read_scene(asked.scene, asked.reading)
     return report(
         lambda: api.train(
             scene,
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
             out=out,
             overwrite=asked.overwrite,
             watching=asked.watching,
-            reading=reading,
+            reading=asked.reading,
             command=shlex.join(["splat", "train", *arguments]),
         ),
         out,

@@ -36,8 +36,8 @@ class Mcmc(Strategy):
 
     Dead rows are moved onto living ones, which share their opacity with them; the number of rows
     only grows, up to the cap; nearly dead rows wander. Numbers are those of the released code,
-    brought to the scene extent of 1 that we train in. Needs the columns `mean`, `quat`, `log_scale` and
-    `opacity_logit`; all others are copied along.
+    brought to the scene extent of 1 that we train in. Needs the columns `mean`, `quat`,
+    `log_scale` and `opacity_logit`; all others are copied along.
     """
 
     cap: int = 1_000_000

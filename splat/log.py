@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -60,14 +60,17 @@ class Log:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Add a line."""
-        try:
-            self._file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise disk_full(error, self._path) or error from error
+        self._careful(lambda: self._file.write(json.dumps(record) + "\n"))
 
     def close(self) -> None:
         """No more lines."""
-        self._file.close()
+        self._careful(self._file.close)
+
+    def _careful(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except OSError as error:
+            raise disk_full(error, self._path) or error from error
 
     def _head(self, run: Run) -> dict[str, Any]:
         return {

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from splat import api, checkpoint
 from splat.edit import Change, Edit, Nudge
+from splat.files import DiskFull
 from splat.folder import Folder
 from splat.job import Job
 from splat.log import Log, read_log
@@ -61,6 +62,19 @@ def test_a_resumed_log_goes_on_behind_its_checkpoint(tmp_path: Path) -> None:
         assert 2.0 <= log.seconds < 3.0
         log.write({"step": 25})
     assert [record["step"] for record in read_log(path)] == [10, 20, 25]
+
+
+def test_a_log_that_finds_the_disk_full_says_so(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    log = Log(tmp_path / "log.jsonl")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        for act in (lambda: log.write({"step": 1}), log.close):
+            with pytest.raises(DiskFull, match="log.jsonl was not written; free some space"):
+                act()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ def speak(quiet: bool) -> None:
 def explained(error: Exception) -> tuple[int, str] | None:
     """Exit code and sentence of an error; None for a mistake of ours, which needs its traceback."""
     text = " ".join(str(error).split())
-    if type(error) is MemoryError or type(error).__name__ == "OutOfMemoryError":
+    short = "can't allocate memory" in text or type(error).__name__ == "OutOfMemoryError"
+    if short or isinstance(error, MemoryError):
         return FAILED, "memory ran out; lower --cap, --max-side or --cache"
     if isinstance(error, DiskFull):
         return FAILED, text

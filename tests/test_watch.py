@@ -71,7 +71,7 @@ def test_a_log_that_finds_the_disk_full_says_so(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
     try:
         for act in (lambda: log.write({"step": 1}), log.close):
-            with pytest.raises(DiskFull, match="log.jsonl was not written; free some space"):
+            with pytest.raises(DiskFull, match=r"log\.jsonl was not written; free some space"):
                 act()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

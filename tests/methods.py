@@ -24,16 +24,14 @@ _EARLY: dict[str, Any] = {
 }
 METHODS: dict[str, Strategy] = {
     "fixed": Fixed(),
-    "adc": Adc(cap=2000, **_EARLY),
+    "adc": Adc(cap=1000, grow_gradient=2e-3, **_EARLY),
     "adc_revised": Adc(
-        cap=1500,
+        cap=800,
         absgrad=True,
-        grow_gradient=2e-3,
+        grow_gradient=1.2e-2,
         revised_clone=True,
         revised_split=True,
-        screen_rule=True,
-        screen_limit_px=40,
-        split_screen_px=30,
+        split_screen_px=60,
         pause_after_reset=10,
         **_EARLY,
     ),

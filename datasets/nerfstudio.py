@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from splat.datasets.points import read_ply
 from splat.datasets.transforms import Entry, Frames, names_of, plain, read, shortened
+from splat.export import ply
 from splat.types import Points, SceneData, View
 
 
@@ -48,4 +48,4 @@ def _points(path: Path, meta: Entry) -> tuple[Points | None, tuple[str, ...]]:
     file = path / plain(str(name))
     if not file.is_file():
         return None, (f"the points {name} that transforms.json names do not exist",)
-    return read_ply(file), ()
+    return ply.read_points(file), ()

@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from torch import Tensor
 
 from splat.files import replacing
+from splat.seed import focus_point
 from splat.types import Camera
 
 Array = NDArray[np.float64]
@@ -36,7 +37,7 @@ def turntable(cameras: Sequence[Camera], frames: int) -> list[Camera]:
     """
     _counted(cameras, frames)
     poses, centres = _poses(cameras), _centres(cameras)
-    up, focus = _up(poses), focus_point(cameras)
+    up, focus = _up(poses), _numpy(focus_point(cameras))
     height = float(((centres - focus) @ up).mean())
     axes, radii, turns = _ring(centres - focus, up, frames)
     ring = np.stack([np.cos(turns) * radii[0], np.sin(turns) * radii[1]], 1)
@@ -60,7 +61,7 @@ def along(cameras: Sequence[Camera], frames: int) -> list[Camera]:
         return [head] * frames
     poses, centres = _poses(cameras), _centres(cameras)
     sized = [camera.resized(head.width, head.height) for camera in cameras]
-    knots = _knots(poses, centres, focus_point(cameras))
+    knots = _knots(poses, centres, _numpy(focus_point(cameras)))
     at = np.linspace(0, 1, frames)
     eyes = CubicHermiteSpline(knots, centres, np.gradient(centres, knots, axis=0))(at)
     turns = Slerp(knots, Rotation.from_matrix(poses[:, :3, :3]))(at).as_matrix()
@@ -126,20 +127,6 @@ def write_png(image: Float[Tensor, "h w 3"], path: Path) -> None:
     _, data = cv2.imencode(".png", _bgr(image))
     with replacing(path) as draft:
         draft.write_bytes(data.tobytes())
-
-
-def focus_point(cameras: Sequence[Camera]) -> Array:
-    """The point nearest to all optical axes, in the least-squares sense, [3].
-
-    Parallel axes meet nowhere: a small ridge then draws it to one unit ahead of the cameras.
-    """
-    centres, ahead = _centres(cameras), _poses(cameras)[:, 2, :3]
-    across = np.eye(3) - ahead[:, :, None] * ahead[:, None, :]
-    ridge = 1e-3 * len(cameras)
-    left = across.sum(0) + ridge * np.eye(3)
-    right = (across @ centres[:, :, None]).sum(0)[:, 0]
-    point: Array = np.linalg.solve(left, right + ridge * (centres + ahead).mean(0))
-    return point
 
 
 def _up(poses: Array) -> Array:

@@ -83,7 +83,7 @@ def random_in_frusta(cameras: Sequence[Camera], count: int, generator: torch.Gen
     Depths run from a tenth of the distance between a camera and the point the cameras look at
     together to three times that distance.
     """
-    focus = _focus(cameras)
+    focus = focus_point(cameras).float()
     which = torch.randint(len(cameras), (count,), generator=generator)
     u = torch.rand(count, 3, generator=generator)
     positions = torch.empty(count, 3)
@@ -101,18 +101,16 @@ def random_in_frusta(cameras: Sequence[Camera], count: int, generator: torch.Gen
     return Points(positions, grey.clone())
 
 
-def _focus(cameras: Sequence[Camera]) -> Float[Tensor, "3"]:
-    """The point nearest to all optical axes, in the least-squares sense."""
-    A, b = torch.zeros(3, 3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
-    for camera in cameras:
-        axis = camera.world_to_camera[2, :3].double()
-        across = torch.eye(3, dtype=torch.float64) - torch.outer(axis, axis)
-        A += across
-        b += across @ camera.centre.double()
-    # Parallel axes meet nowhere; the small ridge then pulls towards the cameras' own middle.
-    middle = torch.stack([camera.centre.double() for camera in cameras]).mean(0)
-    ahead = torch.stack([camera.world_to_camera[2, :3].double() for camera in cameras]).mean(0)
-    ridge = 1e-3 * len(cameras)
+def focus_point(cameras: Sequence[Camera]) -> Float[Tensor, "3"]:
+    """The point nearest to all optical axes, in the least-squares sense; float64.
+
+    Parallel axes meet nowhere: a small ridge then draws it to one unit ahead of the cameras.
+    """
+    centres = torch.stack([camera.centre.double() for camera in cameras])
+    ahead = torch.stack([camera.world_to_camera[2, :3].double() for camera in cameras])
     eye = torch.eye(3, dtype=torch.float64)
-    focus: Tensor = torch.linalg.solve(A + ridge * eye, b + ridge * (middle + ahead))
-    return focus.float()
+    across = eye - ahead[:, :, None] * ahead[:, None, :]
+    ridge = 1e-3 * len(cameras)
+    right = (across @ centres[:, :, None]).sum(0)[:, 0] + ridge * (centres + ahead).mean(0)
+    point: Tensor = torch.linalg.solve(across.sum(0) + ridge * eye, right)
+    return point

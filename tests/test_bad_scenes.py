@@ -268,10 +268,10 @@ def flat(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "part"),
     [
-        (cut, "ends before the last of its 3 vertices"),
-        (headless, "is not a PLY file"),
-        (faces_only, "does not begin with plain vertices"),
-        (flat, "without x, y and z"),
+        (cut, "is broken or cut off"),
+        (headless, "it is no .ply file"),
+        (faces_only, "has no element 'vertex'"),
+        (flat, "lacks the columns z"),
     ],
 )
 def test_a_broken_ply(tmp_path: Path, spoil: Callable[[Path], None], part: str) -> None:

@@ -14,15 +14,18 @@ EDGES = {f"splat/{n}.py" for n in ("__init__", "api", "job", "methods", "doctor"
 """Where the rooms are put together, with `splat/cli`."""
 ROOMS = ("strategies", "datasets", "viewer")
 ALLOWED = {
-    "datasets": ("splat.types", "splat.math", "splat.lens", "splat.cloud", "splat.datasets"),
+    "datasets": (
+        *("splat.types", "splat.math", "splat.lens", "splat.cloud", "splat.datasets"),
+        "splat.export.ply",
+    ),
     "viewer": ("splat.types", "splat.render", "splat.viewer"),
 }
 ONE_PLACE = {
     "gsplat": {"splat/render/gsplat.py"},
-    "plyfile": {"splat/export/ply.py", "datasets/points.py"},
+    "plyfile": {"splat/export/ply.py"},
     "matplotlib": {"splat/pictures.py"},
 }
-"""Third parties that live in one file each (plus a reader of point clouds)."""
+"""Third parties that live in one file each."""
 
 
 def sources() -> list[Path]:

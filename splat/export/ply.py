@@ -75,11 +75,15 @@ def read(path: Path) -> Gaussians:
 
 
 def read_points(path: Path) -> Points:
-    """Positions and colours of a point cloud, or the centres and constant colours of Gaussians."""
+    """Positions and colours of a point cloud, or the centres and constant colours of Gaussians.
+
+    Positions stay float64 where they are (surveyed coordinates need it).
+    """
     data = _open(path)
-    names = data["vertex"].data.dtype.names or ()
+    kinds = data["vertex"].data.dtype
+    names = kinds.names or ()
     _expect(names, _POSITION, path, "points")
-    positions = _table(data, _POSITION)
+    positions = _table(data, _POSITION, np.float64 if kinds["x"].itemsize == 8 else np.float32)
     colors = _point_colors(data, names, path)
     keep = positions.isfinite().all(1) & colors.isfinite().all(1)
     if not keep.all():
@@ -159,9 +163,11 @@ def _open(path: Path) -> PlyData:
     return data
 
 
-def _table(data: PlyData, names: tuple[str, ...]) -> Float[Tensor, "n m"]:
+def _table(
+    data: PlyData, names: tuple[str, ...], kind: type[np.floating[Any]] = np.float32
+) -> Float[Tensor, "n m"]:
     rows = data["vertex"].data
-    table = np.empty((len(rows), len(names)), np.float32)
+    table = np.empty((len(rows), len(names)), kind)
     # Row by row as the file lies, a part at a time, so that each byte is fetched once.
     for start in range(0, len(rows), _CHUNK):
         part = slice(start, start + _CHUNK)

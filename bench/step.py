@@ -61,27 +61,29 @@ def run_of(batch: Batch, columns: Mapping[str, Tensor], steps: int) -> Run:
 
 
 def stages_of(run: Run, repeats: int) -> dict[str, float]:
-    """Medians of the parts of a step, milliseconds: the loop of `train` with clocks in it."""
-    batch = run.batches(0)
-    spent: dict[str, list[float]] = {name: [] for name in STAGES}
-    for number in range(WARM_UP + repeats):
-        ticks = [time.perf_counter()]
-        gaussians = run.model(batch.camera)
-        ticks.append(time.perf_counter())
-        rendered = run.render(gaussians, batch.camera, run.needs, run.background)
-        ticks.append(time.perf_counter())
-        step = Step(
-            number, run.model, batch, rendered, run.views, run.render, run.generator, run.extent
-        )
-        loss = run.objectives["photometric"](step)
-        ticks.append(time.perf_counter())
-        torch.autograd.backward(loss)
-        ticks.append(time.perf_counter())
-        run.optimize()
-        ticks.append(time.perf_counter())
-        for name, start, end in zip(STAGES, ticks, ticks[1:], strict=False):
-            spent[name].append((end - start) * 1e3)
-    return {name: median(times[WARM_UP:]) for name, times in spent.items()}
+    """Medians of the parts of a step, milliseconds."""
+    passes = [staged(run, number) for number in range(WARM_UP + repeats)][WARM_UP:]
+    return {name: median(times) for name, times in zip(STAGES, zip(*passes, strict=True), strict=True)}
+
+
+def staged(run: Run, number: int) -> list[float]:
+    """Milliseconds of the parts of one step: `advance` with clocks in it."""
+    batch = run.batches(number)
+    ticks = [time.perf_counter()]
+    gaussians = run.model(batch.camera)
+    ticks.append(time.perf_counter())
+    rendered = run.render(gaussians, batch.camera, run.needs, run.background)
+    ticks.append(time.perf_counter())
+    step = Step(
+        number, run.model, batch, rendered, run.views, run.render, run.generator, run.extent
+    )
+    loss = run.objectives["photometric"](step)
+    ticks.append(time.perf_counter())
+    torch.autograd.backward(loss)
+    ticks.append(time.perf_counter())
+    run.optimize()
+    ticks.append(time.perf_counter())
+    return [(end - start) * 1e3 for start, end in zip(ticks, ticks[1:], strict=False)]
 
 
 def state_bytes(run: Run) -> float:

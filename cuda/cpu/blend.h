@@ -14,7 +14,7 @@ namespace splat::SPLAT_ISA {
 
 constexpr int kBatch = 256;                     // Gaussians of a tile handled at a time
 constexpr double kThresholdLog2 = -kLog2Of255;  // log2 of kAlphaThreshold
-constexpr double kSlack = 1e-4;                 // a block is kept if its best pixel is this close
+constexpr double kSlack = 1e-4, kSlackPixels = 1e-2;  // a block is kept if it is this close
 
 // Channels beyond RGB: depth (if asked for), then features.
 struct ExtraChannels {
@@ -31,11 +31,12 @@ struct ExtraChannels {
 
 // Centres of a block's pixels from its corner, and corners of the blocks from the tile's.
 struct Offsets {
-  alignas(64) real lane_x[W]{}, lane_y[W]{}, block_x[64]{}, block_y[64]{};
+  alignas(64) real lane_x[W]{}, lane_y[W]{}, block_x[64]{}, block_y[64]{}, row_y[16]{};
 
   constexpr Offsets() {
     for (int l = 0; l < W; ++l) lane_x[l] = real(l % kBlockW) + real(0.5), lane_y[l] = real(l / kBlockW) + real(0.5);
     for (int b = 0; b < 64; ++b) block_x[b] = real(b % 8 * kBlockW), block_y[b] = real(b / 8 * kBlockH);
+    for (int row = 0; row < 16; ++row) row_y[row] = real(row * kBlockH);
   }
 };
 // A constant of the compiler: nothing of an instruction set may run when the module is loaded.
@@ -55,24 +56,29 @@ struct Offset {
   }
 };
 
-// Which of a tile's 64 blocks hold a point where the Gaussian reaches the threshold: the exact
-// maximum of the concave quadratic over each block, on the two edges nearest the mean.
+// Which of a tile's 64 blocks hold a point where the Gaussian reaches the threshold. Each row of
+// blocks cuts a convex piece out of the ellipse; the blocks that the piece's extent in x meets are
+// the ones. In x the ellipse is farthest at (dx, dy) = +-(hx, lean), and between there and its
+// ends it falls off: clamping dy to the row gives the extent within the row.
 SPLAT_INLINE uint64_t touched_blocks(const Record& g) {
-  const F threshold = set1(real(kThresholdLog2 - kSlack)), zero = set1(0);
-  const F n0 = set1(g.n0), n1 = set1(g.n1), n2 = set1(g.n2), lo = set1(g.lo);
-  const real per_y = -g.n0 * g.n1 / (g.n1 * g.n1 + g.n2 * g.n2), per_x = -g.n1 / g.n0;
-  const real top = g.v - g.hy, bottom = g.v + g.hy, half = real(0.5);
+  const F n1 = set1(g.n1), n2 = set1(g.n2), zero = set1(0);
+  const real fall = g.lo - real(kThresholdLog2 - kSlack);  // |N d|^2 where the threshold is met
+  const real lean = -g.n1 / g.n2 * std::sqrt(fall / (g.n1 * g.n1 + g.n2 * g.n2));
+  const F reach = set1(fall), per_n0 = set1(1 / g.n0), u = set1(g.u);
+  const F first = set1(real(kBlockW) - real(0.5)), per_block = set1(real(1) / kBlockW);
   uint64_t word = 0;
-  for (int k = 0; k < 64; k += W) {
-    const real first = kOffsets.block_y[k] + half, last = kOffsets.block_y[k + W - 1] + (kBlockH - half);
-    if (first > bottom || last < top) continue;
-    const F left = load(kOffsets.block_x + k) + (half - g.u), right = left + real(kBlockW - 1);
-    const F above = load(kOffsets.block_y + k) + (half - g.v), below = above + real(kBlockH - 1);
-    const F x = mn(mx(zero, left), right), y = mn(mx(zero, above), below);
-    const F best_y = mn(mx(set1(per_y) * x, above), below), best_x = mn(mx(set1(per_x) * y, left), right);
-    const F x1 = fma(n0, x, n1 * best_y), y1 = n2 * best_y, p1 = fnma(x1, x1, fnma(y1, y1, lo));
-    const F x2 = fma(n0, best_x, n1 * y), y2 = n2 * y, p2 = fnma(x2, x2, fnma(y2, y2, lo));
-    word |= uint64_t(bits(mx(p1, p2) >= threshold)) << k;
+  for (int row = 0; row < 8; row += W) {
+    const F above = load(kOffsets.row_y + row) + (real(0.5) - g.v), below = above + real(kBlockH - 1);
+    const F nearest = n2 * mn(mx(zero, above), below);
+    const F right_y = mn(mx(set1(lean), above), below), left_y = mn(mx(set1(-lean), above), below);
+    const auto half = [&](F y) { return sqrt(mx(fnma(n2 * y, n2 * y, reach), zero)); };
+    const F right = fma(per_n0, fnma(n1, right_y, half(right_y)), u) + real(kSlackPixels);
+    const F left = fnma(per_n0, fma(n1, left_y, half(left_y)), u) - real(kSlackPixels);
+    const F last_column = mn(floor((right - real(0.5)) * per_block), set1(7));
+    const F column = mn(mx(-floor((first - left) * per_block), zero), set1(8));
+    const M any_column = (nearest * nearest <= reach) & (column <= last_column);
+    const F columns = scale_by_power(set1(1), last_column + real(1)) - scale_by_power(set1(1), column);
+    word |= low_bytes(zero_unless(any_column, columns)) << (8 * row);
   }
   return word;
 }

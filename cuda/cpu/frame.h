@@ -16,8 +16,8 @@ class Frame {
     grid_ = Grid(f.view.width, f.view.height);
     for (int k = 0; k < 3; ++k)
       background_[k] = f.background ? static_cast<const real*>(f.background)[k] : real(0);
-    project_rows(scene_, settings_, cam_, grid_, records_, counts_, static_cast<real*>(f.radii));
-    order_.build(records_, counts_, scene_.n, grid_);
+    project_rows(scene_, settings_, cam_, grid_, records_, rects_, static_cast<real*>(f.radii));
+    order_.build(records_, rects_, scene_.n, grid_);
     blend_forward(extra_channels(), order_, records_, grid_, background_,
                   static_cast<real*>(f.image), static_cast<real*>(f.alpha),
                   static_cast<real*>(f.extra));
@@ -25,12 +25,12 @@ class Frame {
 
   void backward(const Backward& b) {
     blend_backward(extra_channels(), order_, records_, grid_, settings_.absolute, b, pairs_);
-    rows_backward(scene_, settings_, cam_, counts_, records_, order_, pairs_, b);
+    rows_backward(scene_, settings_, cam_, rects_, records_, order_, pairs_, b);
     if (b.v_background) background_gradient(grid_, b);
   }
 
   int64_t bytes() const {
-    return records_.bytes() + counts_.bytes() + order_.bytes() + pairs_.bytes();
+    return records_.bytes() + rects_.bytes() + order_.bytes() + pairs_.bytes();
   }
 
  private:
@@ -45,7 +45,7 @@ class Frame {
   Grid grid_{0, 0};
   real background_[3]{};
   Buffer<Record> records_;    // [n], written where visible
-  Buffer<uint32_t> counts_;   // [n], tiles touched; kCulled where not visible
+  Buffer<Rect> rects_;        // [n], tiles touched
   Order order_;
   PairGradients pairs_;
 };

@@ -21,7 +21,7 @@ constexpr int kTileH = 8 * kBlockH;
 // A float cannot hold a screen position to better than 1e-4 of a pixel in a large picture, so the
 // whole pixels (u, v) and the rest (du, dv) are apart; a tile adds them up relative to its corner.
 struct Record {
-  real u, v, du, dv, n0, n1, n2, lo, r, g, b, z, hx, hy;  // hx, hy: half extents, pixels
+  real u, v, du, dv, n0, n1, n2, lo, r, g, b, z;
 };
 
 SPLAT_INLINE int lowest_bit(uint64_t word) {

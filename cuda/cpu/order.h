@@ -16,12 +16,14 @@
 
 namespace splat::SPLAT_ISA {
 
-constexpr uint32_t kCulled = 0xFFFFFFFFu;
 constexpr int64_t kRowChunk = 512;   // rows per work item; a multiple of every W
 constexpr int kRanges = 16;          // ranges of the sorts
 
+// Tiles that a Gaussian touches, end exclusive; none where it is not visible.
 struct Rect {
-  int x0, y0, x1, y1;  // tiles, end exclusive
+  uint16_t x0, y0, x1, y1;
+
+  uint32_t count() const { return uint32_t(x1 - x0) * uint32_t(y1 - y0); }
 };
 
 // The picture and its tiles.
@@ -42,17 +44,17 @@ struct Grid {
     const int top = most(clamp(std::ceil(v - hy - half), height), 0);
     const int bottom = clamp(std::floor(v + hy - half), height - 1);
     if (left > right || top > bottom) return {0, 0, 0, 0};
-    return {left / kTileW, top / kTileH, right / kTileW + 1, bottom / kTileH + 1};
+    return {uint16_t(left / kTileW), uint16_t(top / kTileH), uint16_t(right / kTileW + 1),
+            uint16_t(bottom / kTileH + 1)};
   }
 };
 
 class Order {
  public:
-  // counts[i]: tiles of row i, or kCulled.
-  void build(const Buffer<Record>& records, const Buffer<uint32_t>& counts, int64_t n, const Grid& grid) {
-    collect(records, counts, n);
+  void build(const Buffer<Record>& records, const Buffer<Rect>& rects, int64_t n, const Grid& grid) {
+    collect(records, rects, n);
     sort_by_depth();
-    deal(records, grid);
+    deal(rects, grid);
   }
 
   uint32_t begin(int64_t tile) const { return tile_start_[tile]; }
@@ -82,14 +84,14 @@ class Order {
   };
 #endif
 
-  void collect(const Buffer<Record>& records, const Buffer<uint32_t>& counts, int64_t n) {
+  void collect(const Buffer<Record>& records, const Buffer<Rect>& rects, int64_t n) {
     const int64_t chunks = (n + kRowChunk - 1) / kRowChunk;
     visible_.resize(chunks + 1, 0);
     emitted_.resize(chunks + 1, 0);
     parallel_for(chunks, [&](std::ptrdiff_t chunk) {
       int64_t visible = 0, emitted = 0;
       for (int64_t i = chunk * kRowChunk, last = least(n, i + kRowChunk); i < last; ++i)
-        if (counts[i] != kCulled && counts[i] != 0) ++visible, emitted += counts[i];
+        if (const uint32_t count = rects[i].count()) ++visible, emitted += count;
       visible_[chunk + 1] = visible;
       emitted_[chunk + 1] = emitted;
     });
@@ -104,9 +106,10 @@ class Order {
     parallel_for(chunks, [&](std::ptrdiff_t chunk) {
       int64_t slot = visible_[chunk], emitted = emitted_[chunk];
       for (int64_t i = chunk * kRowChunk, last = least(n, i + kRowChunk); i < last; ++i) {
-        if (counts[i] == kCulled || counts[i] == 0) continue;
+        const uint32_t count = rects[i].count();
+        if (!count) continue;
         first_[i] = (uint32_t)emitted;
-        emitted += counts[i];
+        emitted += count;
         Key& key = keys_[slot++];
         key.row = (uint32_t)i;
 #if defined(SPLAT_SIMD_DOUBLE)
@@ -154,7 +157,7 @@ class Order {
   }
 #endif
 
-  void deal(const Buffer<Record>& records, const Grid& grid) {
+  void deal(const Buffer<Rect>& rects, const Grid& grid) {
     const int64_t tiles = grid.tiles();
     pair_rows_.resize(pairs_);
     hits_.resize(pairs_);
@@ -165,8 +168,7 @@ class Order {
       uint32_t* mine = &histogram_[k * tiles];
       fill(mine, mine + tiles, 0u);
       for (int64_t i = range(k); i < range(k + 1); ++i) {
-        const Record& g = records[keys_[i].row];
-        const Rect rect = grid.touched(g.u + g.du, g.v + g.dv, g.hx, g.hy);
+        const Rect rect = rects[keys_[i].row];
         for (int y = rect.y0; y < rect.y1; ++y)
           for (int x = rect.x0; x < rect.x1; ++x) ++mine[y * grid.columns + x];
       }
@@ -185,8 +187,7 @@ class Order {
       uint32_t* mine = &histogram_[k * tiles];
       for (int64_t i = range(k); i < range(k + 1); ++i) {
         const uint32_t row = keys_[i].row;
-        const Record& g = records[row];
-        const Rect rect = grid.touched(g.u + g.du, g.v + g.dv, g.hx, g.hy);
+        const Rect rect = rects[row];
         uint32_t slot = first_[row];
         for (int y = rect.y0; y < rect.y1; ++y)
           for (int x = rect.x0; x < rect.x1; ++x) {

@@ -106,13 +106,13 @@ SPLAT_INLINE void screen_position(const Pinhole<real>& cam, const real* mean, do
   v = double(cam.fy) * (p[1] / p[2]) + double(cam.cy);
 }
 
-// Fills records and tile counts of all rows, and their radii [n, 2].
+// Fills records and tiles of all rows, and their radii [n, 2].
 static void project_rows(const Scene& scene, const Settings& settings, const Pinhole<real>& cam,
-                         const Grid& grid, Buffer<Record>& records, Buffer<uint32_t>& counts,
+                         const Grid& grid, Buffer<Record>& records, Buffer<Rect>& rects,
                          real* radii) {
   const int64_t n = scene.n;
   records.resize(n);
-  counts.resize(n);
+  rects.resize(n);
   parallel_for((n + kRowChunk - 1) / kRowChunk, [&](std::ptrdiff_t chunk) {
     for (int64_t i = chunk * kRowChunk, last = least(n, i + kRowChunk); i < last; i += W) {
       const int lanes_here = (int)least<int64_t>(W, last - i);
@@ -120,7 +120,7 @@ static void project_rows(const Scene& scene, const Settings& settings, const Pin
       project_group(scene, settings, cam, i, lanes_here, g);
       const uint32_t visible = bits(g.visible);
       for (int lane = 0; lane < lanes_here; ++lane) {
-        counts[i + lane] = kCulled;
+        rects[i + lane] = {0, 0, 0, 0};
         radii[2 * (i + lane)] = radii[2 * (i + lane) + 1] = 0;
       }
       if (!visible) continue;
@@ -145,10 +145,9 @@ static void project_rows(const Scene& scene, const Settings& settings, const Pin
         const real whole_u = real(std::floor(exact_u)), whole_v = real(std::floor(exact_v));
         records[i + lane] = {whole_u, whole_v, real(exact_u - whole_u), real(exact_v - whole_v),
                              t[2][lane], t[3][lane], t[4][lane], lo,
-                             t[5][lane], t[6][lane], t[7][lane], t[8][lane], hx, hy};
+                             t[5][lane], t[6][lane], t[7][lane], t[8][lane]};
         const Record& r = records[i + lane];
-        const Rect rect = grid.touched(r.u + r.du, r.v + r.dv, hx, hy);
-        counts[i + lane] = uint32_t(rect.x1 - rect.x0) * uint32_t(rect.y1 - rect.y0);
+        rects[i + lane] = grid.touched(r.u + r.du, r.v + r.dv, hx, hy);
         radii[2 * (i + lane)] = rx, radii[2 * (i + lane) + 1] = ry;
       }
     }
@@ -263,13 +262,13 @@ class PairGradients {
 };
 
 // Sum the records of each row's pairs, in the order of tiles: moments[k][lane].
-SPLAT_INLINE uint32_t gather_moments(const Order& order, const Buffer<uint32_t>& counts,
+SPLAT_INLINE uint32_t gather_moments(const Order& order, const Buffer<Rect>& rects,
                                      const PairGradients& pairs, int64_t i, int lanes_here,
                                      real (*moments)[W]) {
   uint32_t drawn = 0;
   for (int lane = 0; lane < lanes_here; ++lane) {
-    const uint32_t count = counts[i + lane];
-    if (count == kCulled || count == 0) continue;
+    const uint32_t count = rects[i + lane].count();
+    if (!count) continue;
     const uint32_t first = order.first(i + lane);
     for (uint32_t k = pairs.place(first), last = pairs.place(first + count); k < last; ++k) {
       drawn |= 1u << lane;
@@ -327,7 +326,7 @@ struct RowScratch {
 };
 
 static void rows_backward(const Scene& scene, const Settings& settings, const Pinhole<real>& cam,
-                          const Buffer<uint32_t>& counts, const Buffer<Record>& records,
+                          const Buffer<Rect>& rects, const Buffer<Record>& records,
                           const Order& order, const PairGradients& pairs, const Backward& b) {
   const int64_t n = scene.n, chunks = (n + kRowChunk - 1) / kRowChunk;
   const RowGradients out(b);
@@ -342,7 +341,7 @@ static void rows_backward(const Scene& scene, const Settings& settings, const Pi
     for (int64_t i = chunk * kRowChunk, last = least(n, i + kRowChunk); i < last; i += W) {
       const int lanes_here = (int)least<int64_t>(W, last - i);
       fill(scratch.data(), scratch.data() + pairs.stride * W, real(0));
-      const uint32_t drawn = gather_moments(order, counts, pairs, i, lanes_here, moments);
+      const uint32_t drawn = gather_moments(order, rects, pairs, i, lanes_here, moments);
       if (drawn)
         backward_group(scene, settings, cam, records.data(), out, i, lanes_here, drawn, moments, view);
       else

@@ -70,6 +70,9 @@ SPLAT_INLINE F zero_unless(M m, F a) { return {_mm512_maskz_mov_ps(m.m, a.v)}; }
 SPLAT_INLINE uint32_t bits(M m) { return m.m; }
 SPLAT_INLINE M lanes(uint32_t b) { return {(__mmask16)b}; }
 SPLAT_INLINE F scale_by_power(F mantissa, F p) { return {_mm512_scalef_ps(mantissa.v, p.v)}; }
+SPLAT_INLINE uint64_t low_bytes(F a) {  // the first 8 lanes, whole numbers below 256, as bytes
+  return (uint64_t)_mm_cvtsi128_si64(_mm512_cvtepi32_epi8(_mm512_cvttps_epi32(a.v)));
+}
 SPLAT_INLINE real sum(F a) {
   const __m256 o = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
   const __m128 h = _mm_add_ps(_mm256_castps256_ps128(o), _mm256_extractf128_ps(o, 1));
@@ -152,6 +155,11 @@ SPLAT_INLINE F scale_by_power(F mantissa, F p) {
   const __m256i power = _mm256_cvttps_epi32(_mm256_floor_ps(p.v));
   return {_mm256_castsi256_ps(
       _mm256_add_epi32(_mm256_castps_si256(mantissa.v), _mm256_slli_epi32(power, 23)))};
+}
+SPLAT_INLINE uint64_t low_bytes(F a) {  // all 8 lanes, whole numbers below 256, as bytes
+  const __m256i whole = _mm256_cvttps_epi32(a.v);
+  const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+  return (uint64_t)_mm_cvtsi128_si64(_mm_packus_epi16(words, words));
 }
 SPLAT_INLINE real sum(F a) {
   const __m128 h = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
@@ -326,6 +334,11 @@ SPLAT_INLINE F scale_by_power(F mantissa, F p) {
   }
 #endif
   return r;
+}
+SPLAT_INLINE uint64_t low_bytes(F a) {  // all lanes, whole numbers below 256, as bytes
+  uint64_t word = 0;
+  SPLAT_LANES word |= (uint64_t)a.v[i] << (8 * i);
+  return word;
 }
 SPLAT_INLINE real sum(F a) { return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]); }
 SPLAT_INLINE void transpose(F* v) {  // v[i] lane j <-> v[j] lane i

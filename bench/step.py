@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -63,7 +64,8 @@ def run_of(batch: Batch, columns: Mapping[str, Tensor], steps: int) -> Run:
 def stages_of(run: Run, repeats: int) -> dict[str, float]:
     """Medians of the parts of a step, milliseconds."""
     passes = [staged(run, number) for number in range(WARM_UP + repeats)][WARM_UP:]
-    return {name: median(times) for name, times in zip(STAGES, zip(*passes, strict=True), strict=True)}
+    columns = zip(*passes, strict=True)
+    return {name: median(times) for name, times in zip(STAGES, columns, strict=True)}
 
 
 def staged(run: Run, number: int) -> list[float]:
@@ -83,7 +85,7 @@ def staged(run: Run, number: int) -> list[float]:
     ticks.append(time.perf_counter())
     run.optimize()
     ticks.append(time.perf_counter())
-    return [(end - start) * 1e3 for start, end in zip(ticks, ticks[1:], strict=False)]
+    return [(end - start) * 1e3 for start, end in pairwise(ticks)]
 
 
 def state_bytes(run: Run) -> float:
@@ -102,7 +104,7 @@ def measured(size: int, columns: Mapping[str, Tensor], pixels: Tensor, repeats: 
     clock = Clock()
     run.watchers = [clock]
     train(run)
-    times = [b - a for a, b in zip(clock.walls, clock.walls[1:], strict=False)][WARM_UP:]
+    times = [b - a for a, b in pairwise(clock.walls)][WARM_UP:]
     stages = stages_of(run, repeats)
     return {
         "iteration_ms": median(times),

@@ -77,9 +77,6 @@ class Adc(Strategy):
     refine_every: int = 100
     """Steps between refinements."""
 
-    full_by: int = 0
-    """Step by which"""
-
     def __post_init__(self) -> None:
         if self.cap < 0:
             raise ValueError(
@@ -116,12 +113,6 @@ class Adc(Strategy):
             refine_until=at(self.refine_until, steps),
             refine_every=every(self.refine_every, steps),
         )
-
-    def target(self, rows: int, done: int) -> int:
-        """Most rows to have after the refinement at step `done`."""
-        last = min(self.full_by, self.refine_until - 1)
-        left = last // self.refine_every - (done - 1) // self.refine_every
-        return self.cap if left <= 1 else min(self.cap, rows + -(-(self.cap - rows) // left))
 
     def edit_steps(self, steps: int) -> list[int]:
         """Steps (counted as done) of a run after which rows grow and are pruned."""
@@ -189,7 +180,7 @@ class Adc(Strategy):
     def _refined(self, step: Step, done: int) -> Edit:
         cloud = step.model.cloud
         large = _largest(cloud["log_scale"]) > math.log(self.dense_share * step.extent)
-        grows, splits = self._candidates(cloud, done)
+        grows, splits = self._candidates(cloud)
         large = large | splits
         grown = self._cloned(cloud, (grows & ~large).nonzero().squeeze(1)) + self._split(
             cloud, (grows & large).nonzero().squeeze(1), step.generator("split")
@@ -197,7 +188,7 @@ class Adc(Strategy):
         window = (SCREEN_GRADIENT, VIEWS) + ((RADIUS,) if self._watches_radius else ())
         return grown + self._pruned(cloud, grown, step.extent, done) + Edit(clear=window)
 
-    def _candidates(self, cloud: Cloud, done: int) -> tuple[Bool[Tensor, "n"], Bool[Tensor, "n"]]:
+    def _candidates(self, cloud: Cloud) -> tuple[Bool[Tensor, "n"], Bool[Tensor, "n"]]:
         """Rows that grow, and those of them that must split for their size on screen."""
         gradient = mean_screen_gradient(cloud)
         splits = torch.zeros_like(gradient, dtype=torch.bool)
@@ -208,7 +199,7 @@ class Adc(Strategy):
         grows = ((gradient >= self.threshold) | splits) & ~faint
         if self.cap:
             # A clone and a split both add one row.
-            room = max(self.target(len(cloud), done) - len(cloud) + int(faint.sum()), 0)
+            room = max(self.cap - len(cloud) + int(faint.sum()), 0)
             best = gradient.where(grows, -1).argsort(descending=True, stable=True)[:room]
             grows = grows & torch.zeros_like(grows).index_fill_(0, best, True)
         return grows, splits

@@ -19,10 +19,6 @@ from splat.strategies.relocation import Relocation, Shares, rotated, shares
 from splat.strategy import Start, Strategy
 from splat.types import Step
 
-PUBLISHED_EXTENT = 4.0
-"""Scene extent that the published constants presume: they were tuned in scenes as COLMAP leaves
-them, and neither the walk nor the penalty on scales is covariant. In a scene of extent 1 the same
-walk, relative to the scene, takes the square of it, the same penalty the number itself."""
 GATE_STEEPNESS = 100.0
 """How sharply the noise ends above the opacity of a dead row (the released code's k)."""
 LEAST_GATE = 1e-5
@@ -35,26 +31,24 @@ class Mcmc(Strategy):
     """3DGS as Markov chain Monte Carlo (Kheradmand et al. 2024, arXiv 2404.09591).
 
     Dead rows are moved onto living ones, which share their opacity with them; the number of rows
-    only grows, up to the cap; nearly dead rows wander. Numbers are those of the released code,
-    brought to the scene extent of 1 that we train in. Needs the columns `mean`, `quat`,
-    `log_scale` and `opacity_logit`; all others are copied along.
+    only grows, up to the cap; nearly dead rows wander. Numbers are those of the released code.
+    Needs the columns `mean`, `quat`, `log_scale` and `opacity_logit`; all others are copied.
     """
 
     cap: int = 1_000_000
     """Most rows the cloud may grow to."""
     dead: float = 0.005
     """Opacity at or below which a row is moved."""
-    noise: float = 5e5 * PUBLISHED_EXTENT**2
-    """Step of the random walk of nearly dead rows, in learning rates of the mean; 0 for none.
-    Published: 5e5, in scenes of extent about 4."""
+    noise: float = 5e5
+    """Step of the random walk of nearly dead rows, in learning rates of the mean; 0 for none. The
+    walk is not covariant: taken at the scene extent of 1 that we train in."""
     noise_every: int = 1
     """Steps between the moves of one row. 1 (published) moves all rows at every step; with 4 every
     fourth of them moves twice as far, the same walk for a fourth of the time."""
     opacity_weight: float = 0.01
     """Weight of the mean opacity in the loss."""
-    scale_weight: float = 0.01 * PUBLISHED_EXTENT
-    """Weight of the mean scale in the loss, scene extents. Published: 0.01, in scenes of extent
-    about 4."""
+    scale_weight: float = 0.01
+    """Weight of the mean scale in the loss, scene extents."""
     growth: float = 1.05
     """Factor on the number of rows at each refinement."""
     full_by: int = 0

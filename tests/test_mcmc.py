@@ -412,12 +412,11 @@ def test_a_growing_cloud_is_full_in_time() -> None:
 
 
 def test_the_regularisers_and_the_start_are_part_of_the_method() -> None:
-    # 0.01 is published for scenes of extent 4; ours is 1.
-    assert Mcmc().objectives() == {"opacity": OpacityL1(0.01), "scale": ScaleL1(0.04)}
+    assert Mcmc().objectives() == {"opacity": OpacityL1(0.01), "scale": ScaleL1(0.01)}
     assert (Mcmc().start.opacity, Mcmc().start.scale) == (0.5, 0.1)
     step = step_of(model_of(4, 0.5, 0.02))
     losses = [float(objective(step)) for objective in Mcmc().objectives().values()]
-    assert losses == pytest.approx([0.005, 0.0008], rel=1e-5)
+    assert losses == pytest.approx([0.005, 0.0002], rel=1e-5)
 
 
 @pytest.mark.parametrize(

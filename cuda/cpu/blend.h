@@ -323,7 +323,9 @@ SPLAT_INLINE void pair_backward(const ExtraChannels& extra, const Record& g, uin
       sums[10] += abs(fma(gx, set1(g.n1), gy * set1(g.n2)));
     }
   }
-  for (int k = 0; k < kMoments; ++k) out[k] = sum(sums[k]);
+  static_assert(kMoments == 9, "eight sums at once and one alone");
+  sum8(sums, out);
+  out[8] = sum(sums[8]);
   if constexpr (kExtra)
     for (int e = 0; e < extra.count; ++e) out[kMoments + e] = sum(load(&s.sums[e * W]));
   if constexpr (kAbsolute)

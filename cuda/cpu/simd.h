@@ -79,6 +79,20 @@ SPLAT_INLINE real sum(F a) {
   const __m128 q = _mm_add_ps(h, _mm_movehl_ps(h, h));
   return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
+SPLAT_INLINE void sum8(const F* v, real* out) {  // out[i] = sum(v[i]), halving vectors and widths alike
+  __m512 a[4], b[2];
+  for (int i = 0; i < 4; ++i)
+    a[i] = _mm512_add_ps(_mm512_shuffle_f32x4(v[2 * i].v, v[2 * i + 1].v, 0x44),
+                         _mm512_shuffle_f32x4(v[2 * i].v, v[2 * i + 1].v, 0xEE));
+  for (int i = 0; i < 2; ++i)
+    b[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0x88),
+                         _mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0xDD));
+  const __m512 c = _mm512_add_ps(_mm512_shuffle_ps(b[0], b[1], 0x44), _mm512_shuffle_ps(b[0], b[1], 0xEE));
+  // Quarter q holds two parts of the sum q, then two of the sum 4 + q.
+  const __m512 d = _mm512_add_ps(c, _mm512_permute_ps(c, 0xB1));
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
+  _mm256_storeu_ps(out, _mm512_castps512_ps256(_mm512_permutexvar_ps(order, d)));
+}
 SPLAT_INLINE void transpose(F* v) {  // v[i] lane j <-> v[j] lane i
   __m512 a[16], b[16];
   for (int i = 0; i < 16; i += 2) {
@@ -165,6 +179,14 @@ SPLAT_INLINE real sum(F a) {
   const __m128 h = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
   const __m128 q = _mm_add_ps(h, _mm_movehl_ps(h, h));
   return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+SPLAT_INLINE void sum8(const F* v, real* out) {  // out[i] = sum(v[i]), halving vectors and widths alike
+  __m256 a[4];
+  for (int i = 0; i < 4; ++i)
+    a[i] = _mm256_add_ps(_mm256_permute2f128_ps(v[i].v, v[i + 4].v, 0x20),
+                         _mm256_permute2f128_ps(v[i].v, v[i + 4].v, 0x31));
+  const __m256 b = _mm256_hadd_ps(a[0], a[1]), c = _mm256_hadd_ps(a[2], a[3]);
+  _mm256_storeu_ps(out, _mm256_hadd_ps(b, c));
 }
 SPLAT_INLINE void transpose(F* v) {  // v[i] lane j <-> v[j] lane i
   __m256 a[8], b[8];
@@ -341,6 +363,9 @@ SPLAT_INLINE uint64_t low_bytes(F a) {  // all lanes, whole numbers below 256, a
   return word;
 }
 SPLAT_INLINE real sum(F a) { return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]); }
+SPLAT_INLINE void sum8(const F* v, real* out) {  // out[i] = sum(v[i])
+  for (int i = 0; i < 8; ++i) out[i] = sum(v[i]);
+}
 SPLAT_INLINE void transpose(F* v) {  // v[i] lane j <-> v[j] lane i
   for (int j = 0; j < W; ++j)
     for (int i = 0; i < j; ++i) {

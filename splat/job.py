@@ -14,7 +14,7 @@ from splat import checkpoint, export, kernels, machine, plan, seed
 from splat.checkpoint import State
 from splat.export import ply
 from splat.loader import Loader
-from splat.model import Explicit
+from splat.model import Explicit, Rates
 from splat.objective import Objective, Photometric
 from splat.options import Options, rgb
 from splat.render import choose_device, renderer_for
@@ -65,16 +65,18 @@ def prepare(
     """Everything that training needs, before step 0 or as the checkpoint `state` left it."""
     device, why = choose_device(options.device)
     options = replace(plan.fitted(options, device), background=_background(scene, options))
-    assert options.threads is not None
+    assert options.threads is not None and options.steps is not None
     kernels.set_threads(options.threads)
+    scaled = options.schedule == "scaled"
+    fitted = strategy.scheduled(options.steps) if scaled else strategy
     cameras = [view.camera for view in scene.train]
     frame = seed.frame_of(cameras) if state is None else checkpoint.frame(state)
     photos, held_out = loaders(scene, options, frame, device)
     if state is None:
-        rows = _start(scene, photos.cameras, strategy, options, frame, device)
+        rows = _start(scene, photos.cameras, fitted, options, frame, device)
     else:
         rows = checkpoint.rows(state)
-    run = _run(strategy, options, rows, photos, frame, device)
+    run = _run(fitted, options, rows, photos, frame, device)
     if state is not None:
         checkpoint.restore(run, state)
     predicted = plan.predicted(scene.train, options, device, len(run.model.cloud), strategy.cap)
@@ -174,17 +176,17 @@ def _run(
     assert options.steps is not None
     behind = rgb(options.background)
     scaled = options.schedule == "scaled"
-    fitted = strategy.scheduled(options.steps) if scaled else strategy
     model = Explicit(
         {name: values.to(device) for name, values in rows.items()},
         steps=options.steps if scaled else PUBLISHED_STEPS,
         sh_every=every(SH_EVERY, options.steps) if scaled else SH_EVERY,
+        rates=Rates().scheduled(options.steps) if scaled else Rates(),
     )
     objectives: dict[str, Objective] = {"photometric": Photometric(options.ssim_weight)}
-    objectives |= fitted.objectives()
+    objectives |= strategy.objectives()
     return Run(
         model=model,
-        strategy=fitted,
+        strategy=strategy,
         objectives=objectives,
         render=renderer_for(device, antialiased=options.antialiased),
         batches=photos,

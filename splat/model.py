@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 
 from splat.cloud import Cloud, Rate
 from splat.edit import Change, Edit
+from splat.schedule import PUBLISHED_STEPS
 from splat.types import Camera, Gaussians
 
 
@@ -48,6 +49,15 @@ class Rates:
     sh: float = 2.5e-3
     sh_tail: float = 1 / 20
     """Factor for the coefficients beyond the constant one."""
+
+    def scheduled(self, steps: int) -> Rates:
+        """Rates for a run of `steps`: in a short one means move farther at a step.
+
+        A mean diffuses by its rate times the root of the number of steps; the factor
+        sqrt(30,000 / steps) lets it get as far in a short run as in a published one.
+        """
+        factor = max(1.0, math.sqrt(PUBLISHED_STEPS / steps))
+        return replace(self, mean=self.mean * factor, mean_end=self.mean_end * factor)
 
 
 class Explicit(Model):

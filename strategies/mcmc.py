@@ -14,11 +14,13 @@ from splat import schedule
 from splat.cloud import Cloud
 from splat.edit import Append, Assign, Edit, Nudge
 from splat.objective import Objective, OpacityL1, ScaleL1
-from splat.schedule import at, due, dues, full_by
+from splat.schedule import PUBLISHED_STEPS, at, due, dues, full_by
 from splat.strategies.relocation import Relocation, Shares, rotated, shares
 from splat.strategy import Start, Strategy
 from splat.types import Step
 
+PUBLISHED_START = Start(opacity=0.5, scale=0.1)
+"""How rows begin in the released code."""
 GATE_STEEPNESS = 100.0
 """How sharply the noise ends above the opacity of a dead row (the released code's k)."""
 LEAST_GATE = 1e-5
@@ -66,7 +68,13 @@ class Mcmc(Strategy):
     recycled_moments: Literal["keep", "zero"] = "keep"
     """Adam's moments of a row that is moved (published: keep; its host's are always zeroed)."""
 
-    start = Start(opacity=0.5, scale=0.1)
+    start_opacity: float | None = None
+    """Opacity of the first rows. None: 0.5 (published); in a fitted schedule of fewer than 30,000
+    steps 0.1, as in 3DGS."""
+    start_scale: float | None = None
+    """Scale of the first rows, mean distances to the three nearest points. None: 0.1 (published);
+    in a fitted schedule of fewer than 30,000 steps 1, as in 3DGS: opaque dust takes thousands of
+    steps to become surfaces."""
 
     def __post_init__(self) -> None:
         if self.cap < 1:
@@ -75,16 +83,28 @@ class Mcmc(Strategy):
             raise ValueError(f"dead is {self.dead}, expected between 0 and 1: 0.005 is published")
         if self.growth < 1:
             raise ValueError(f"growth is {self.growth}, expected at least 1: 1.05 is published")
+        if not 0 < self.start.opacity < 1 or self.start.scale <= 0:
+            raise ValueError(
+                f"start_opacity is {self.start.opacity} and start_scale {self.start.scale},"
+                " expected an opacity between 0 and 1 and a scale above 0; published: 0.5 and 0.1"
+            )
         if min(self.refine_every, self.noise_every) < 1:
             raise ValueError(
                 f"refine_every is {self.refine_every} and noise_every {self.noise_every},"
                 " expected at least 1 step"
             )
 
+    @property
+    def start(self) -> Start:  # type: ignore[override]
+        return self._start(PUBLISHED_START)
+
     def scheduled(self, steps: int) -> Mcmc:
         start, stop = at(self.refine_from, steps), at(self.refine_until, steps)
+        first = self._start(Start() if steps < PUBLISHED_STEPS else PUBLISHED_START)
         return replace(
             self,
+            start_opacity=first.opacity,
+            start_scale=first.scale,
             refine_from=start,
             refine_until=stop,
             refine_every=schedule.every(self.refine_every, steps),
@@ -120,6 +140,14 @@ class Mcmc(Strategy):
         if due(done, self.refine_from, self.refine_until, self.refine_every):
             edit = edit + self._populate(step, done)
         return edit if edit != Edit() else None
+
+    def _start(self, usual: Start) -> Start:
+        """What was asked for, else as usual."""
+        opacity, scale = self.start_opacity, self.start_scale
+        return Start(
+            opacity=usual.opacity if opacity is None else opacity,
+            scale=usual.scale if scale is None else scale,
+        )
 
     def _walk(self, step: Step) -> Edit:
         """Noise on the means of nearly dead rows, Sigma e gate: Sigma itself, not its root."""

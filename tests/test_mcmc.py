@@ -27,6 +27,7 @@ from splat.strategies.relocation import (
     shares,
     shrink,
 )
+from splat.strategy import Start
 
 OPACITIES = [0.02, 0.1, 0.3, 0.5, 0.8, 0.95, 0.99]
 TABLE = [
@@ -357,7 +358,9 @@ def test_edits_fall_on_the_published_steps(steps: int, edits: range) -> None:
 
 
 def test_a_published_schedule_differs_by_the_date_of_the_cap_alone() -> None:
-    assert Mcmc().scheduled(30_000) == replace(Mcmc(), full_by=15_200)
+    fitted = Mcmc().scheduled(30_000)
+    assert fitted == replace(Mcmc(start_opacity=0.5, start_scale=0.1), full_by=15_200)
+    assert fitted.start == Mcmc().start
     assert Mcmc(full_by=20_000).scheduled(3000).full_by == 2000
     assert Mcmc().scheduled(3000).full_by == 50 + round(0.6 * 2450)
 
@@ -413,7 +416,9 @@ def test_a_growing_cloud_is_full_in_time() -> None:
 
 def test_the_regularisers_and_the_start_are_part_of_the_method() -> None:
     assert Mcmc().objectives() == {"opacity": OpacityL1(0.01), "scale": ScaleL1(0.01)}
-    assert (Mcmc().start.opacity, Mcmc().start.scale) == (0.5, 0.1)
+    assert Mcmc().start == Mcmc().scheduled(30_000).start == Start(opacity=0.5, scale=0.1)
+    assert Mcmc().scheduled(7000).start == Start(opacity=0.1, scale=1.0)
+    assert Mcmc(start_scale=0.3).scheduled(7000).start == Start(opacity=0.1, scale=0.3)
     step = step_of(model_of(4, 0.5, 0.02))
     losses = [float(objective(step)) for objective in Mcmc().objectives().values()]
     assert losses == pytest.approx([0.005, 0.0002], rel=1e-5)

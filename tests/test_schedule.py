@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from splat.model import Rates
 from splat.schedule import at, due, dues, every, full_by, resets_end, resets_every
 
 
@@ -48,3 +49,10 @@ def test_both_ends_are_excluded() -> None:
     assert dues(100, 400, 100, 1000) == [200, 300]
     assert dues(100, 400, 100, 250) == [200]
     assert dues(100, 400, 100, 300) == [200, 300]
+
+
+def test_means_diffuse_as_far_in_a_short_run() -> None:
+    fitted = Rates().scheduled(7500)
+    assert (fitted.mean, fitted.mean_end) == pytest.approx((3.2e-4, 3.2e-6))
+    assert fitted.log_scale == Rates().log_scale
+    assert Rates().scheduled(30_000) == Rates().scheduled(90_000) == Rates()

@@ -52,7 +52,8 @@ class Mcmc(Strategy):
     scale_weight: float = 0.01
     """Weight of the mean scale in the loss, scene extents."""
     growth: float = 1.05
-    """Factor on the number of rows at each refinement."""
+    """Factor on the number of rows at each refinement; in a fitted schedule of a short run, whose
+    refinements are fewer, that of as many as each stands for."""
     full_by: int = 0
     """Step by which the cap is to be reached, growing faster than `growth` if need be; 0: any time
     (published). A fitted schedule sets it to 60 % of the way from start to end of growth."""
@@ -101,13 +102,17 @@ class Mcmc(Strategy):
     def scheduled(self, steps: int) -> Mcmc:
         start, stop = at(self.refine_from, steps), at(self.refine_until, steps)
         first = self._start(Start() if steps < PUBLISHED_STEPS else PUBLISHED_START)
+        every = schedule.every(self.refine_every, steps)
+        # Intervals shrink less than the run: what would be several refinements is one.
+        merged = every * PUBLISHED_STEPS / (self.refine_every * steps)
         return replace(
             self,
             start_opacity=first.opacity,
             start_scale=first.scale,
+            growth=self.growth ** max(1.0, merged),
             refine_from=start,
             refine_until=stop,
-            refine_every=schedule.every(self.refine_every, steps),
+            refine_every=every,
             full_by=at(self.full_by, steps) if self.full_by else full_by(start, stop),
         )
 

@@ -361,6 +361,8 @@ def test_a_published_schedule_differs_by_the_date_of_the_cap_alone() -> None:
     fitted = Mcmc().scheduled(30_000)
     assert fitted == replace(Mcmc(start_opacity=0.5, start_scale=0.1), full_by=15_200)
     assert fitted.start == Mcmc().start
+    # Refinements every 50 steps instead of every 10: five published ones at a time.
+    assert Mcmc().scheduled(3000).growth == pytest.approx(1.05**5)
     assert Mcmc(full_by=20_000).scheduled(3000).full_by == 2000
     assert Mcmc().scheduled(3000).full_by == 50 + round(0.6 * 2450)
 

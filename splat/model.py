@@ -54,9 +54,10 @@ class Rates:
         """Rates for a run of `steps`: in a short one means move farther at a step.
 
         A mean diffuses by its rate times the root of the number of steps; the factor
-        sqrt(30,000 / steps) lets it get as far in a short run as in a published one.
+        sqrt(30,000 / steps) lets it get as far in a short run as in a published one. It is at
+        most 2: more gains nothing in scenes of many photos and harms those of few.
         """
-        factor = max(1.0, math.sqrt(PUBLISHED_STEPS / steps))
+        factor = min(2.0, max(1.0, math.sqrt(PUBLISHED_STEPS / steps)))
         return replace(self, mean=self.mean * factor, mean_end=self.mean_end * factor)
 
 

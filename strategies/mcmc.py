@@ -109,7 +109,7 @@ class Mcmc(Strategy):
             self,
             start_opacity=first.opacity,
             start_scale=first.scale,
-            growth=self.growth ** max(1.0, merged),
+            growth=max(self.growth, min(2.0, self.growth ** max(1.0, merged))),
             refine_from=start,
             refine_until=stop,
             refine_every=every,

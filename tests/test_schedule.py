@@ -52,7 +52,8 @@ def test_both_ends_are_excluded() -> None:
 
 
 def test_means_diffuse_as_far_in_a_short_run() -> None:
-    fitted = Rates().scheduled(7500)
-    assert (fitted.mean, fitted.mean_end) == pytest.approx((3.2e-4, 3.2e-6))
+    fitted = Rates().scheduled(15_000)
+    assert (fitted.mean, fitted.mean_end) == pytest.approx((1.6e-4 * 2**0.5, 1.6e-6 * 2**0.5))
+    assert Rates().scheduled(1).mean == pytest.approx(3.2e-4), "twice as far at most"
     assert fitted.log_scale == Rates().log_scale
     assert Rates().scheduled(30_000) == Rates().scheduled(90_000) == Rates()

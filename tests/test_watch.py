@@ -49,7 +49,7 @@ def test_the_log_has_a_line_every_ten_steps_and_one_for_every_edit(
     edits = [record for record in records if "counts" in record]
     assert [record["step"] for record in edits] == [20, 40, 45, 60]
     first = edits[0]["counts"]
-    born = first["append:clone"] + first["append:split"]
+    born = first.get("append:clone", 0) + first["append:split"]
     assert edits[0]["gaussians"] - edits[0]["before"] == born - first["drop:split"] > 0
     assert edits[2]["counts"] == {"overwrite:reset": edits[2]["gaussians"]}
 

@@ -35,8 +35,8 @@ SCRATCH_BYTES = 400
 """Of one Gaussian while a picture is drawn."""
 PIXEL_BYTES = 80
 """Of one pixel while a picture is drawn and measured."""
-BASE_BYTES = 450 << 20
-"""What Python, torch and the libraries take."""
+BASE_BYTES = 600 << 20
+"""What Python, torch and the libraries take, pictures drawn at the end included."""
 MOST_CACHE, LEAST_CACHE = 4 << 30, 256 << 20
 """Bytes the cache of photos is kept within where nobody asks."""
 
@@ -58,6 +58,7 @@ LADDER = (
     Fit(480, 2000, 30_000, 10_000),
     Fit(560, 2500, 40_000, 15_000),
     Fit(640, 3000, 40_000, 15_000),
+    Fit(640, 4000, 50_000, 15_000),
     Fit(800, 5000, 60_000, 20_000),
     Fit(960, 7000, 100_000, 20_000),
     Fit(1200, 10_000, 200_000, 50_000),

@@ -14,7 +14,7 @@ namespace splat::SPLAT_ISA {
 
 constexpr int kBatch = 256;                     // Gaussians of a tile handled at a time
 constexpr double kThresholdLog2 = -kLog2Of255;  // log2 of kAlphaThreshold
-constexpr double kSlack = 1e-4, kSlackPixels = 1e-2;  // a block is kept if it is this close
+constexpr double kSlack = 1e-4, kSlackPixels = 1e-2;  // blocks this close are kept: log2(alpha), x
 
 // Channels beyond RGB: depth (if asked for), then features.
 struct ExtraChannels {
@@ -58,8 +58,8 @@ struct Offset {
 
 // Which of a tile's 64 blocks hold a point where the Gaussian reaches the threshold. Each row of
 // blocks cuts a convex piece out of the ellipse; the blocks that the piece's extent in x meets are
-// the ones. In x the ellipse is farthest at (dx, dy) = +-(hx, lean), and between there and its
-// ends it falls off: clamping dy to the row gives the extent within the row.
+// the ones. The ellipse is farthest to the right at dy = lean, to the left at dy = -lean, and falls
+// off above and below: within a row of blocks it is farthest at the dy of the row nearest to that.
 SPLAT_INLINE uint64_t touched_blocks(const Record& g) {
   const F n1 = set1(g.n1), n2 = set1(g.n2), zero = set1(0);
   const real fall = g.lo - real(kThresholdLog2 - kSlack);  // |N d|^2 where the threshold is met

@@ -16,16 +16,9 @@ _RANDOM = "training starts from random points inside the camera frusta"
 
 def points_in_view(points: Points, cameras: Sequence[Camera]) -> Bool[Tensor, "n"]:
     """Which points lie in front of one of the cameras and inside its picture."""
-    positions = points.positions.double()
-    seen = torch.zeros(len(positions), dtype=torch.bool)
+    seen = torch.zeros(len(points.positions), dtype=torch.bool)
     for camera in cameras:
-        pose, K = camera.world_to_camera.double(), camera.K.double()
-        local = positions @ pose[:3, :3].T + pose[:3, 3]
-        depth = local[:, 2]
-        x = K[0, 0] * local[:, 0] + K[0, 2] * depth
-        y = K[1, 1] * local[:, 1] + K[1, 2] * depth
-        inside = (x >= 0) & (x <= camera.width * depth) & (y >= 0) & (y <= camera.height * depth)
-        seen |= (depth > 0) & inside
+        seen |= ~camera.depths(points.positions).isnan()
     return seen
 
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat import checkpoint, datasets, export, methods
+from splat import checkpoint, datasets, export, kernels, methods
 from splat.export import ply
 from splat.finish import finish, on, version
 from splat.folder import (
@@ -201,6 +201,7 @@ def rasterize(
     backgrounds: Float[Tensor, "c 3"] | None = None,
     render_mode: RenderMode = "RGB",
     rasterize_mode: Literal["classic", "antialiased"] = "classic",
+    near_plane: float = kernels.NEAR,
     absgrad: bool = False,
 ) -> tuple[Float[Tensor, "c h w d"], Float[Tensor, "c h w 1"], list[Rendered]]:
     """Pictures, alphas, and what else is known of each; the arguments are those of gsplat.
@@ -215,7 +216,9 @@ def rasterize(
             " (c, 3, 3) for c cameras"
         )
     gaussians = Gaussians(means, quats, scales, opacities, colors, sh_degree)
-    render = renderer_for(means.device, antialiased=rasterize_mode == "antialiased")
+    render = renderer_for(
+        means.device, antialiased=rasterize_mode == "antialiased", near=near_plane
+    )
     needs = Needs(absolute_gradient=absgrad, depth="D" in render_mode)
     found = [
         render(gaussians, Camera(view, K, width, height), needs, _row(backgrounds, i))

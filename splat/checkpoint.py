@@ -10,6 +10,7 @@ import os
 import pickle
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from splat.cloud import Cloud
 from splat.files import replacing
 from splat.run import Run
-from splat.types import Frame
+from splat.types import Drawing, Frame
 
 FORMAT = "splat checkpoint"
 VERSION = 1
@@ -38,6 +39,7 @@ def save(run: Run, path: Path) -> None:
         "seed": run.seed,
         "views": len(run.views),
         "frame": {"centre": list(run.frame.centre), "scale": run.frame.scale},
+        "drawing": asdict(run.drawing),
         "model": dict(run.model.state_dict()),
         "modules": {
             name: {
@@ -104,6 +106,12 @@ def frame(state: State) -> Frame:
     """The frame that was trained in."""
     x, y, z = state["frame"]["centre"]
     return Frame((x, y, z), state["frame"]["scale"])
+
+
+def drawing(state: State) -> Drawing | None:
+    """How it was drawn; None: written by a splat that did not say."""
+    said = state.get("drawing")
+    return None if said is None else Drawing(**said)
 
 
 def rows(state: State) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from splat.log import read_log
 from splat.lpips import Net
 from splat.pictures import Row, contact_sheet, curves
 from splat.plan import size, span
-from splat.types import Batch, Camera, Frame, Gaussians, Needs, Renderer
+from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Needs, Renderer
 
 CLOSEST = 100.0
 """dB from which two pictures count as equal."""
@@ -80,7 +80,7 @@ def finish(
         job.run.render,
         job.test_batches() if found is not None else [job.photos.batch(0)],
         job.run.background,
-        antialiased=job.options.antialiased,
+        drawing=job.run.drawing,
         photos=found is not None,
     )
     record["export"] = vars(receipt)
@@ -155,14 +155,14 @@ def exported(
     batches: Iterable[Batch],
     background: Float[Tensor, "3"] | None,
     *,
-    antialiased: bool,
+    drawing: Drawing,
     photos: bool = True,
 ) -> Receipt:
     """Write a set trained in `frame`, read it back, and draw both in the cameras of `batches`.
 
     `photos` False: the batches' pixels are no truth to compare with.
     """
-    export.write(gaussians, path, frame, antialiased=antialiased)
+    export.write(gaussians, path, frame, drawing)
     again = on(export.in_frame(export.read(path), frame), render.device)
     same, before, after = [], [], []
     for batch in batches:

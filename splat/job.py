@@ -17,11 +17,11 @@ from splat.loader import Loader
 from splat.model import Explicit, Rates
 from splat.objective import Objective, Photometric
 from splat.options import Options, rgb
-from splat.render import choose_device, renderer_for
+from splat.render import choose_device, drawing_as
 from splat.run import Run
 from splat.schedule import PUBLISHED_STEPS, every
 from splat.strategy import Strategy
-from splat.types import Batch, Camera, Frame, Points, SceneData
+from splat.types import Batch, Camera, Drawing, Frame, Points, SceneData
 
 SH_EVERY = 1000
 """Steps after which one more band of harmonics is switched on, in a published run (3DGS)."""
@@ -74,9 +74,12 @@ def prepare(
     photos, held_out = loaders(scene, options, frame, device)
     if state is None:
         rows = _start(scene, photos.cameras, fitted, options, frame, device)
+        near = options.near or _near(scene, rows, photos.cameras, frame)
+        drawing = Drawing(options.antialiased, near)
     else:
         rows = checkpoint.rows(state)
-    run = _run(fitted, options, rows, photos, frame, device)
+        drawing = checkpoint.drawing(state) or Drawing(options.antialiased)
+    run = _run(fitted, options, rows, photos, frame, drawing, device)
     if state is not None:
         checkpoint.restore(run, state)
     predicted = plan.predicted(scene.train, options, device, len(run.model.cloud), strategy.cap)
@@ -97,6 +100,8 @@ def announce(job: Job) -> None:
     say("method    %s from %s Gaussians%s", method, f"{len(run.model.cloud):,}", cap)
     left = job.plan.seconds * (1 - run.step / run.steps)
     done = f" from step {run.step:,}" if run.step else ""
+    if run.drawing.near is not None:
+        say("near      nothing closer to a camera than %.3g is drawn", run.drawing.near)
     say("steps     %s%s, about %s", f"{run.steps:,}", done, plan.span(left))
     say("memory    %s", job.plan.said())
     if job.plan.free is not None and job.plan.host > job.plan.free:
@@ -135,6 +140,16 @@ def sizes_line(scene: SceneData, cameras: Sequence[Camera]) -> str:
     return text + (f" (and {len(others)} other sizes)" if others else "")
 
 
+def _near(
+    scene: SceneData, rows: dict[str, Tensor], cameras: Sequence[Camera], frame: Frame
+) -> float:
+    """Depth from which to draw, units of the input: half that of what is known to be nearest."""
+    known = rows["mean"]
+    if scene.points is not None and len(scene.points.positions):
+        known = seed.points_in_frame(scene.points, frame).positions
+    return max(seed.nearest_depth(known, cameras) / 2, kernels.NEAR) / frame.scale
+
+
 def _background(scene: SceneData, options: Options) -> str:
     if options.background != "auto":
         return options.background
@@ -171,6 +186,7 @@ def _run(
     rows: dict[str, Tensor],
     photos: Loader,
     frame: Frame,
+    drawing: Drawing,
     device: torch.device,
 ) -> Run:
     assert options.steps is not None
@@ -188,12 +204,13 @@ def _run(
         model=model,
         strategy=strategy,
         objectives=objectives,
-        render=renderer_for(device, antialiased=options.antialiased),
+        render=drawing_as(drawing, frame, device),
         batches=photos,
         views=photos.cameras,
         steps=options.steps,
         seed=options.seed,
         frame=frame,
+        drawing=drawing,
         background=torch.tensor(behind, device=device) if any(behind) else None,
     )
 

@@ -73,6 +73,10 @@ def set_threads(count: int) -> None:
     _cpu.set_threads(count)
 
 
+NEAR = 0.01
+"""Depth from which gsplat 1.5.3 draws."""
+
+
 @dataclass(frozen=True)
 class Projection:
     """How Gaussians are drawn; the defaults are those of gsplat 1.5.3."""
@@ -81,7 +85,8 @@ class Projection:
     """Compensate opacity for the low-pass filter (Mip-Splatting, Yu et al. 2024)."""
     eps2d: float = 0.3
     """Added to the projected covariance, pixels squared."""
-    near: float = 0.01
+    near: float = NEAR
+    """Gaussians whose centre lies less deep than this are not drawn."""
     far: float = 1e10
     radius_clip: float = 0.0
     """Skip Gaussians whose half extents are both at most this, pixels."""

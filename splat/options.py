@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,9 @@ class Options:
     mask_mode: MaskMode = "auto"
     """What is outside a mask: ignore (it does not count) or transparent (it is background).
     auto: masks are ignored, an alpha channel is transparent."""
+    near: Annotated[float | None, hint("half the depth of the nearest points")] = None
+    """Gaussians closer to a camera than this are not drawn, in units of the scene. Nothing real is
+    there, and what would gather there is a haze from everywhere else."""
     antialiased: bool = False
     """Dim what the low-pass filter widens (Mip-Splatting): for scenes seen from near and far."""
     ssim_weight: float = 0.2
@@ -84,6 +88,8 @@ class Options:
             raise ValueError(f"max-side is {self.max_side}; expected 16 pixels or more, 0: as is")
         if self.sh_degree not in range(4):
             raise ValueError(f"sh-degree is {self.sh_degree}; expected 0, 1, 2 or 3")
+        if self.near is not None and not 0 < self.near < math.inf:
+            raise ValueError(f"near is {self.near:g}; expected a distance above 0")
         if not 0 <= self.ssim_weight <= 1:
             raise ValueError(f"ssim-weight is {self.ssim_weight:g}; expected a share from 0 to 1")
         if self.background != "auto":

@@ -15,7 +15,7 @@ from splat.edit import Change
 from splat.model import Model
 from splat.objective import Objective
 from splat.strategy import Strategy
-from splat.types import Batch, Camera, Frame, Needs, Renderer, Step
+from splat.types import Batch, Camera, Drawing, Frame, Needs, Renderer, Step
 
 
 class Watcher(Protocol):
@@ -51,6 +51,8 @@ class Run:
     seed: int = 0
     extent: float = 1.0
     frame: Frame = field(default_factory=lambda: Frame((0.0, 0.0, 0.0), 1.0))
+    drawing: Drawing = field(default_factory=Drawing)
+    """How `render` draws."""
     background: Float[Tensor, "3"] | None = None
     modules: Mapping[str, Trained] = field(default_factory=dict)
     watchers: Sequence[Watcher] = ()

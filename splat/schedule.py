@@ -41,6 +41,11 @@ def full_by(start: int, stop: int) -> int:
     return start + round(FULL_SHARE * (stop - start))
 
 
+def refinements_left(done: int, last: int, every: int) -> int:
+    """Multiples of `every` from the step `done` to the step `last`, both included; 0 if none."""
+    return max(last // every - (done - 1) // every, 0)
+
+
 def due(done: int, start: int, stop: int, every: int) -> bool:
     """Whether a thing that happens at multiples of `every` between start and stop happens now."""
     return start < done < stop and done % every == 0

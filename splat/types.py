@@ -48,11 +48,29 @@ class Camera:
         K[1] *= height / self.height
         return replace(self, K=K, width=width, height=height)
 
+    def depths(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+        """Depths of points in front and inside the picture, NaN for the others; float64."""
+        pose, K = self.world_to_camera.double(), self.K.double()
+        x, y, z = (points.double() @ pose[:3, :3].T + pose[:3, 3]).unbind(1)
+        u, v = K[0, 0] * x + K[0, 2] * z, K[1, 1] * y + K[1, 2] * z
+        inside = (u >= 0) & (u <= self.width * z) & (v >= 0) & (v <= self.height * z)
+        return z.where(inside & (z > 0), torch.nan)
+
     @property
     def centre(self) -> Float[Tensor, "3"]:
         """Position of the camera in the world."""
         rotation, translation = self.world_to_camera[:3, :3], self.world_to_camera[:3, 3]
         return -(rotation * translation[:, None]).sum(0)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a set of Gaussians was drawn while it was trained; files carry it along."""
+
+    antialiased: bool = False
+    """With opacity compensated for the low-pass filter (Mip-Splatting)."""
+    near: float | None = None
+    """Depth from which Gaussians were drawn, units of the input; None: not known."""
 
 
 @dataclass(frozen=True)

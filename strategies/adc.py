@@ -12,7 +12,7 @@ from torch import Tensor
 from splat.cloud import Cloud
 from splat.edit import Append, Assign, Drop, Edit, Overwrite
 from splat.model import Model
-from splat.schedule import at, due, dues, every, resets_end, resets_every
+from splat.schedule import at, due, dues, every, full_by, refinements_left, resets_end, resets_every
 from splat.strategies.relocation import copies_logit, rotated
 from splat.strategy import Strategy
 from splat.types import Needs, Step
@@ -37,7 +37,12 @@ class Adc(Strategy):
     """
 
     cap: int = 0
-    """Most rows to grow to, 0 for no limit. Where it binds, the largest mean gradients go first."""
+    """Most rows to grow to, 0 for no limit. Where it binds, those that grow are drawn evenly from
+    the rows above the threshold: the largest gradients belong to rows close to a camera."""
+    full_by: int = 0
+    """Step by which the cap may be reached, in equal parts from one refinement to the next; 0: any
+    time. A fitted schedule sets it to 60 % of the way from start to end of growth: a cloud that is
+    full while its rows are still coarse stays coarse where it was slow."""
     absgrad: bool = False
     """Sum absolute gradients over pixels, so that opposite pulls do not cancel (AbsGS, 2024)."""
     grow_gradient: float | None = None
@@ -51,8 +56,9 @@ class Adc(Strategy):
     """The two children of a split would, in one place, compose to the parent's opacity (gsplat)."""
     prune_opacity: float = 0.005
     """Rows below this opacity are removed."""
-    prune_share: float = 0.1
-    """Rows with a scale above this are removed after `reset_every` steps, scene extents."""
+    prune_share: float | None = None
+    """Rows with a scale above this are removed after `reset_every` steps, scene extents; 0: none.
+    None: 0.1 (3DGS), with a cap 0: walls and sky leave holes that so few rows never fill."""
     screen_rule: bool = False
     """Remove, then too, rows that were large on screen. In 3DGS' released code this rule never
     acts; where it does, it removes too much."""
@@ -84,6 +90,10 @@ class Adc(Strategy):
             )
         if self.refine_every < 1:
             raise ValueError(f"refine_every is {self.refine_every}, expected at least 1 step")
+        if self.prune_share is not None and self.prune_share < 0:
+            raise ValueError(
+                f"prune_share is {self.prune_share}, expected scene extents, or 0 for no limit"
+            )
         if self.reset_every < 0:
             raise ValueError(f"reset_every is {self.reset_every}, expected steps, or 0 for never")
         if not 0 < self.reset_opacity < 1 or not 0 <= self.prune_opacity < 1:
@@ -103,15 +113,24 @@ class Adc(Strategy):
             return self.grow_gradient
         return 6e-4 if self.absgrad else 2e-4
 
+    @property
+    def oversized(self) -> float:
+        """Scale above which a row is removed, scene extents; 0: none is."""
+        if self.prune_share is not None:
+            return self.prune_share
+        return 0.0 if self.cap else 0.1
+
     def scheduled(self, steps: int) -> Adc:
+        start, stop = at(self.refine_from, steps), at(self.refine_until, steps)
         return replace(
             self,
             reset_every=resets_every(self.reset_every, steps),
             reset_until=min(at(self.reset_until, steps), resets_end(steps)),
             pause_after_reset=at(self.pause_after_reset, steps),
-            refine_from=at(self.refine_from, steps),
-            refine_until=at(self.refine_until, steps),
+            refine_from=start,
+            refine_until=stop,
             refine_every=every(self.refine_every, steps),
+            full_by=self._full_by(steps, start, stop),
         )
 
     def edit_steps(self, steps: int) -> list[int]:
@@ -165,6 +184,11 @@ class Adc(Strategy):
     def _watches_radius(self) -> bool:
         return self.screen_rule or self.split_screen_px > 0
 
+    def _full_by(self, steps: int, start: int, stop: int) -> int:
+        if not self.cap:
+            return 0
+        return at(self.full_by, steps) if self.full_by else full_by(start, stop)
+
     def _resets(self, done: int) -> bool:
         regular = self.reset_every > 0 and done % self.reset_every == 0
         return done < self.reset_until and (
@@ -180,7 +204,7 @@ class Adc(Strategy):
     def _refined(self, step: Step, done: int) -> Edit:
         cloud = step.model.cloud
         large = _largest(cloud["log_scale"]) > math.log(self.dense_share * step.extent)
-        grows, splits = self._candidates(cloud)
+        grows, splits = self._candidates(cloud, done, step.generator("grow"))
         large = large | splits
         grown = self._cloned(cloud, (grows & ~large).nonzero().squeeze(1)) + self._split(
             cloud, (grows & large).nonzero().squeeze(1), step.generator("split")
@@ -188,7 +212,9 @@ class Adc(Strategy):
         window = (SCREEN_GRADIENT, VIEWS) + ((RADIUS,) if self._watches_radius else ())
         return grown + self._pruned(cloud, grown, step.extent, done) + Edit(clear=window)
 
-    def _candidates(self, cloud: Cloud) -> tuple[Bool[Tensor, "n"], Bool[Tensor, "n"]]:
+    def _candidates(
+        self, cloud: Cloud, done: int, generator: torch.Generator
+    ) -> tuple[Bool[Tensor, "n"], Bool[Tensor, "n"]]:
         """Rows that grow, and those of them that must split for their size on screen."""
         gradient = mean_screen_gradient(cloud)
         splits = torch.zeros_like(gradient, dtype=torch.bool)
@@ -197,12 +223,19 @@ class Adc(Strategy):
         # Copies of a faint row would be faint and removed in this very edit.
         faint = cloud["opacity_logit"].detach() < _logit(self.prune_opacity)
         grows = ((gradient >= self.threshold) | splits) & ~faint
-        if self.cap:
-            # A clone and a split both add one row.
-            room = max(self.cap - len(cloud) + int(faint.sum()), 0)
-            best = gradient.where(grows, -1).argsort(descending=True, stable=True)[:room]
-            grows = grows & torch.zeros_like(grows).index_fill_(0, best, True)
+        room = self._room(len(cloud) - int(faint.sum()), done)
+        wanting = grows.nonzero().squeeze(1)
+        if self.cap and len(wanting) > room:
+            draw = torch.rand(len(wanting), generator=generator, device=cloud.device)
+            grows = torch.zeros_like(grows)
+            grows[wanting[draw.argsort(stable=True)[:room]]] = True
         return grows, splits
+
+    def _room(self, rows: int, done: int) -> int:
+        """How many rows the refinement at step `done` may add to `rows`. Clones and splits add
+        one each."""
+        left = refinements_left(done, min(self.full_by, self.refine_until - 1), self.refine_every)
+        return max(math.ceil((self.cap - rows) / max(left, 1)), 0)
 
     def _cloned(self, cloud: Cloud, parents: Int[Tensor, "c"]) -> Edit:
         """A second row in the place of the first. (3DGS' paper moves it; its code does not.)"""
@@ -236,9 +269,10 @@ class Adc(Strategy):
         logit = torch.cat([logit, *(append.rows["opacity_logit"] for append in grown.append)])
         gone = {"opacity": logit < _logit(self.prune_opacity)}
         if done > self.reset_every:
-            scales = [cloud["log_scale"], *(append.rows["log_scale"] for append in grown.append)]
-            largest = torch.cat([_largest(scale) for scale in scales])
-            gone["size"] = largest > math.log(self.prune_share * extent)
+            if self.oversized:
+                old, born = cloud["log_scale"], [a.rows["log_scale"] for a in grown.append]
+                largest = torch.cat([_largest(scale) for scale in (old, *born)])
+                gone["size"] = largest > math.log(self.oversized * extent)
             if self.screen_rule:
                 seen = cloud.statistic(RADIUS)
                 unseen = seen.new_zeros(len(logit) - len(seen))

@@ -14,7 +14,7 @@ from splat import schedule
 from splat.cloud import Cloud
 from splat.edit import Append, Assign, Edit, Nudge
 from splat.objective import Objective, OpacityL1, ScaleL1
-from splat.schedule import PUBLISHED_STEPS, at, due, dues, full_by
+from splat.schedule import PUBLISHED_STEPS, at, due, dues, full_by, refinements_left
 from splat.strategies.relocation import Relocation, Shares, rotated, shares
 from splat.strategy import Start, Strategy
 from splat.types import Step
@@ -133,8 +133,7 @@ class Mcmc(Strategy):
         reach the cap at that factor.
         """
         target = int(self.growth * rows)
-        last = min(self.full_by, self.refine_until - 1)
-        left = last // self.refine_every - (done - 1) // self.refine_every
+        left = refinements_left(done, min(self.full_by, self.refine_until - 1), self.refine_every)
         if left > 0 and 0 < rows < self.cap:
             target = max(target, math.ceil(rows * (self.cap / rows) ** (1 / left)))
         return min(target, self.cap)

@@ -214,6 +214,10 @@ def test_oversized_rows_go_only_after_the_first_reset() -> None:
         model, adc = model_of(3, 0.5, scale), Adc()
         observed(adc, model, [0, 0, 1e-3])
         assert refined(adc, step_of(model, done)).counts == counts, "children are 0.106 large"
+    for adc, sizes in ((Adc(cap=9), 0), (Adc(cap=9, prune_share=0.1), 2), (Adc(prune_share=0), 0)):
+        model = model_of(3, 0.5, scale)
+        observed(adc, model, [0, 0, 0])
+        assert refined(adc, step_of(model, 3100)).counts.get("drop:size", 0) == sizes
 
 
 def test_the_screen_rule_is_a_switch() -> None:
@@ -262,15 +266,37 @@ def test_newborn_rows_are_pruned_in_the_same_edit() -> None:
     assert change.parents is not None and change.parents.tolist() == [1, 2, 1]
 
 
-def test_a_cap_takes_the_largest_gradients_first() -> None:
-    scale = torch.tensor([0.005, 0.05] * 5)
-    lengths = [(i * 7 % 10 + 3) * 1e-4 for i in range(10)]
-    model, adc = model_of(10, 0.5, scale), Adc(cap=14)
-    observed(adc, model, lengths)
-    change = refined(adc, step_of(model, 600))
-    assert change.after == 14 and change.parents is not None
-    grew = {i for i in range(10) if (change.parents == i).sum() == 2}
-    assert grew == set(sorted(range(10), key=lambda i: -lengths[i])[:4])
+def test_a_cap_draws_evenly_from_the_rows_above_the_threshold() -> None:
+    lengths = [(i * 7 % 10 + 3) * 1e-4 for i in range(10)] + [1e-5] * 5
+    times = torch.zeros(15)
+    for seed in range(200):
+        model, adc = model_of(15, 0.5, torch.tensor([0.005, 0.05, 0.005] * 5)), Adc(cap=19)
+        observed(adc, model, lengths)
+        change = refined(adc, step_of(model, 600, seed=seed))
+        assert change.after == 19 and change.parents is not None
+        times += change.parents.bincount(minlength=15) == 2
+    assert times[10:].sum() == 0, "rows below the threshold do not grow"
+    # 200 draws with chance 0.4: within four standard deviations of 80.
+    assert (times[:10] - 80).abs().max() < 4 * (200 * 0.4 * 0.6) ** 0.5
+
+
+def test_a_capped_cloud_fills_in_equal_parts() -> None:
+    model, adc = model_of(40, scale=0.002), Adc(cap=100, full_by=1100)
+    adc.begin(model)
+    sizes = []
+    for done in range(600, 1300, 100):
+        with torch.no_grad():
+            gradient = torch.full((len(model.cloud), 2), 3e-4)
+            adc.observe(step_of(model, done, gradient=gradient))
+        sizes.append(refined(adc, step_of(model, done)).after)
+    assert sizes == [50, 60, 70, 80, 90, 100, 100]
+
+
+def test_a_fitted_schedule_fills_the_cap_by_60_percent_of_growth() -> None:
+    assert Adc(cap=9).scheduled(30_000).full_by == 500 + 0.6 * 14_500
+    assert Adc(cap=9).scheduled(3000).full_by == 50 + 0.6 * 1450
+    assert Adc(cap=9, full_by=10_000).scheduled(3000).full_by == 1000
+    assert Adc().scheduled(3000).full_by == 0, "no cap, nothing to fill"
 
 
 def test_a_full_cloud_replaces_only_what_is_pruned() -> None:
@@ -278,7 +304,8 @@ def test_a_full_cloud_replaces_only_what_is_pruned() -> None:
     observed(adc, model, [1e-3] * 4 + [5e-3, 1e-3])
     change = refined(adc, step_of(model, 600))
     assert change.after == 6 and change.parents is not None
-    assert change.parents.tolist() == [0, 1, 2, 4, 5, 4]
+    born = change.parents[5]
+    assert change.parents[:5].tolist() == [0, 1, 2, 4, 5] and born != 3
     model, adc = model_of(6), Adc(cap=4)
     observed(adc, model, [1e-3] * 6)
     assert not refined(adc, step_of(model, 600)), "rows one starts with stay"
@@ -359,7 +386,13 @@ def test_a_strategy_is_unchanged_by_use_and_edits_do_not_act_by_themselves() -> 
 
 @pytest.mark.parametrize(
     "absurd",
-    [{"cap": -1}, {"refine_every": 0}, {"reset_every": -5}, {"reset_opacity": 0.0}],
+    [
+        {"cap": -1},
+        {"refine_every": 0},
+        {"reset_every": -5},
+        {"reset_opacity": 0.0},
+        {"prune_share": -0.1},
+    ],
 )
 def test_absurd_numbers_are_refused(absurd: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(absurd))):

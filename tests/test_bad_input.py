@@ -124,6 +124,7 @@ def test_what_is_missing_or_dropped_is_said_aloud(splat: Splat, tmp_path: Path) 
         (("--steps", -5), "steps is -5; expected 1 or more"),
         (("--steps", "lots"), "'lots' is no whole number; expected such as 7000, 200k"),
         (("--downscale", 0.5), "downscale is 0.5; expected auto, or 1 and more"),
+        (("--near", 0), "near is 0; expected a distance above 0"),
         (("--max-side", 3), "max-side is 3; expected 16 pixels or more"),
         (("--sh-degree", 4), "sh-degree is 4; expected 0, 1, 2 or 3"),
         (("--ssim-weight", 2), "ssim-weight is 2; expected a share from 0 to 1"),

@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from splat import export
 from splat.export import ply
 from splat.files import replacing
-from splat.types import Frame, Gaussians
+from splat.types import Drawing, Frame, Gaussians
 
 
 def some(n: int = 50, degree: int | None = 3, seed: int = 0) -> Gaussians:
@@ -89,7 +89,7 @@ def test_bands_beyond_the_degree_are_not_written(tmp_path: Path) -> None:
 
 
 def test_header_bytes(tmp_path: Path) -> None:
-    export.write(some(7, degree=1), tmp_path / "scene.ply", antialiased=True)
+    export.write(some(7, degree=1), tmp_path / "scene.ply", drawing=Drawing(antialiased=True))
     names = "x y z nx ny nz f_dc_0 f_dc_1 f_dc_2".split() + [f"f_rest_{i}" for i in range(9)]
     names += "opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3".split()
     header = (
@@ -102,10 +102,13 @@ def test_header_bytes(tmp_path: Path) -> None:
     assert len(data) == len(header) + 7 * 4 * (17 + 9)
 
 
-def test_antialiasing_is_remembered(tmp_path: Path) -> None:
-    for antialiased in (True, False):
-        export.write(some(3), tmp_path / "scene.ply", antialiased=antialiased)
-        assert export.is_antialiased(tmp_path / "scene.ply") is antialiased
+@pytest.mark.parametrize(
+    "drawing", [Drawing(), Drawing(True), Drawing(True, 0.1), Drawing(False, 1e-9 / 3)]
+)
+def test_how_it_was_drawn_is_remembered(tmp_path: Path, drawing: Drawing) -> None:
+    export.write(some(3), tmp_path / "scene.ply", drawing=drawing)
+    assert export.drawing(tmp_path / "scene.ply") == drawing
+    assert len(PlyData.read(tmp_path / "scene.ply")["vertex"].data) == 3
 
 
 @pytest.mark.parametrize("degree", [1, 2, 3])

@@ -82,12 +82,14 @@ def _of_file(asked: Evaluate) -> Job:
     if asked.scene is None:
         raise ValueError(f"{asked.what} is a file; say with --scene which photos to measure it on")
     scene = api.read_scene(asked.scene, asked.reading)
+    drawing = export.drawing(asked.what)
     options = Options(
         init=asked.what,
         downscale=asked.downscale,
         max_side=asked.max_side,
         background=asked.background,
-        antialiased=export.is_antialiased(asked.what),
+        antialiased=drawing.antialiased,
+        near=drawing.near,
         device=asked.device,
         steps=1,
     )

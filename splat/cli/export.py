@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         found.render,
         batches,
         found.background,
-        antialiased=found.antialiased,
+        drawing=found.drawing,
         photos=photos,
     )
     print(json.dumps(vars(receipt), indent=1) if asked.json else receipt.said())

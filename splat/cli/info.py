@@ -109,6 +109,7 @@ def of_file(path: Path) -> dict[str, Any]:
     found = export.read(path)
     if not len(found):
         raise ValueError(f"{path} holds no Gaussians")
+    drawing = export.drawing(path)
     low, high = found.means.amin(0), found.means.amax(0)
     at = torch.tensor([0.05, 0.5, 0.95])
     return {
@@ -116,7 +117,8 @@ def of_file(path: Path) -> dict[str, Any]:
         "bytes": path.stat().st_size,
         "gaussians": len(found),
         "sh_degree": found.sh_degree,
-        "antialiased": export.is_antialiased(path),
+        "antialiased": drawing.antialiased,
+        "near": drawing.near,
         "low_corner": [round(value, 4) for value in low.tolist()],
         "high_corner": [round(value, 4) for value in high.tolist()],
         "opacity_5_50_95": [round(v, 4) for v in _quantiles(found.opacities, at)],

@@ -14,9 +14,9 @@ from splat.finish import on
 from splat.folder import existing, read_config, read_json
 from splat.model import Explicit
 from splat.options import rgb
-from splat.render import choose_device, renderer_for
+from splat.render import choose_device, drawing_as
 from splat.seed import in_frame
-from splat.types import Camera, Frame, Gaussians, Renderer
+from splat.types import Camera, Drawing, Frame, Gaussians, Renderer
 
 INPUT_FRAME = Frame((0.0, 0.0, 0.0), 1.0)
 
@@ -29,7 +29,7 @@ class Trained:
     """In `frame`, on the renderer's device."""
     frame: Frame
     render: Renderer
-    antialiased: bool
+    drawing: Drawing
     background: torch.Tensor | None
     step: int
     """Steps that they were trained for, 0 where that is not known."""
@@ -44,21 +44,21 @@ def trained(what: Path, device: str, background: str) -> Trained:
     chosen, _ = choose_device(device)
     kernels.set_threads(machine.cores())
     if what.is_file():
-        antialiased = export.is_antialiased(what)
+        drawing = export.drawing(what)
         found, frame, step = export.read(what), INPUT_FRAME, 0
     else:
         place = existing(what)
         config = read_config(place.config)
         state = checkpoint.load(place.latest())
-        antialiased, step = config.options.antialiased, state["step"]
-        found, frame = baked(state), checkpoint.frame(state)
+        drawing = checkpoint.drawing(state) or Drawing(config.options.antialiased)
+        found, frame, step = baked(state), checkpoint.frame(state), state["step"]
         background = config.options.background if background == "auto" else background
     behind = rgb("black" if background == "auto" else background)
     return Trained(
         gaussians=on(found, chosen),
         frame=frame,
-        render=renderer_for(chosen, antialiased=antialiased),
-        antialiased=antialiased,
+        render=drawing_as(drawing, frame, chosen),
+        drawing=drawing,
         background=torch.tensor(behind, device=chosen) if any(behind) else None,
         step=step,
     )

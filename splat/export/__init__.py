@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.export import ply
-from splat.types import Frame, Gaussians
+from splat.types import Drawing, Frame, Gaussians
 
 _FORMATS: dict[str, ModuleType] = {".ply": ply}
 _OTHERS = (".compressed.ply",)
@@ -28,17 +28,16 @@ def write(
     gaussians: Gaussians,
     path: str | Path,
     frame: Frame | None = None,
-    *,
-    antialiased: bool = False,
+    drawing: Drawing = Drawing(),  # noqa: B008
 ) -> None:
     """Write a set that was trained in `frame` (None: that of the input) in the format of `path`.
 
-    `antialiased` says that it was trained with the antialiased renderer, for viewers that can
-    follow. Features are not written, nor SH bands beyond `sh_degree`.
+    `drawing` says how it is meant to be drawn, for viewers that can follow. Features are not
+    written, nor SH bands beyond `sh_degree`.
     """
     path = Path(path)
     module = _format(path)
-    module.write(from_frame(gaussians, frame), path, antialiased=antialiased)
+    module.write(from_frame(gaussians, frame), path, drawing)
 
 
 def read(path: str | Path) -> Gaussians:
@@ -48,10 +47,11 @@ def read(path: str | Path) -> Gaussians:
     return gaussians
 
 
-def is_antialiased(path: str | Path) -> bool:
-    """Whether the file says that it was trained with an antialiased renderer."""
+def drawing(path: str | Path) -> Drawing:
+    """How the file says that its Gaussians are meant to be drawn."""
     path = Path(path)
-    return bool(_format(path).is_antialiased(path))
+    said: Drawing = _format(path).drawing(path)
+    return said
 
 
 def from_frame(gaussians: Gaussians, frame: Frame | None) -> Gaussians:

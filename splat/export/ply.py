@@ -19,7 +19,7 @@ from torch.nn.functional import normalize
 
 from splat.files import replacing
 from splat.math import rgb_from_sh, sh_from_rgb
-from splat.types import Gaussians, Points
+from splat.types import Drawing, Gaussians, Points
 
 FAINTEST = 1e-6
 """Opacities are written within [FAINTEST, 1 - FAINTEST], so that their logits are finite."""
@@ -28,6 +28,8 @@ THINNEST = 1e-30
 _CHUNK = 1 << 13
 _MODE = "SplatRenderMode: mip"
 """The header comment of Brush and splat-transform for antialiased training."""
+_NEAR = "SplatNearPlane: "
+"""Start of our own header comment with the depth from which Gaussians were drawn."""
 _POSITION = ("x", "y", "z")
 _CONSTANT = ("f_dc_0", "f_dc_1", "f_dc_2")
 _SHAPE = ("opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3")
@@ -36,7 +38,7 @@ _COLORS = (("red", "green", "blue"), ("r", "g", "b"))
 _log = logging.getLogger(__name__)
 
 
-def write(gaussians: Gaussians, path: Path, *, antialiased: bool = False) -> None:
+def write(gaussians: Gaussians, path: Path, drawing: Drawing = Drawing()) -> None:  # noqa: B008
     """Write Gaussians as they are, 56 + 12 k bytes each for k SH coefficients.
 
     Rows that hold NaN or infinite values are left out, with a warning.
@@ -44,7 +46,7 @@ def write(gaussians: Gaussians, path: Path, *, antialiased: bool = False) -> Non
     gaussians, sh = _written(gaussians, path)
     n, k = sh.shape[:2]
     with replacing(path) as draft, draft.open("wb") as file:
-        file.write(_header(n, k, antialiased).encode("ascii"))
+        file.write(_header(n, k, drawing).encode("ascii"))
         for start in range(0, n, _CHUNK):
             file.write(_records(gaussians, sh, slice(start, start + _CHUNK)).tobytes())
 
@@ -97,10 +99,16 @@ def holds_gaussians(path: Path) -> bool:
     return set(_CONSTANT) <= set(names) and set(_SHAPE) <= set(names)
 
 
-def is_antialiased(path: Path) -> bool:
-    """Whether the header says that the file was trained with an antialiased renderer."""
+def drawing(path: Path) -> Drawing:
+    """How the header says that the Gaussians are meant to be drawn."""
     data = _open(path)
-    return _MODE in (*data.comments, *data["vertex"].comments)
+    comments = (*data.comments, *data["vertex"].comments)
+    said = [line.removeprefix(_NEAR) for line in comments if line.startswith(_NEAR)]
+    try:
+        near = float(said[0]) if said else None
+    except ValueError:
+        near = None  # a comment of somebody else's that begins like ours
+    return Drawing(_MODE in comments, near)
 
 
 def _written(gaussians: Gaussians, path: Path) -> tuple[Gaussians, Float[Tensor, "n k 3"]]:
@@ -110,12 +118,14 @@ def _written(gaussians: Gaussians, path: Path) -> tuple[Gaussians, Float[Tensor,
     return gaussians, gaussians.colors[:, : (gaussians.sh_degree + 1) ** 2]
 
 
-def _header(n: int, k: int, antialiased: bool) -> str:
+def _header(n: int, k: int, drawing: Drawing) -> str:
     rest = tuple(f"f_rest_{i}" for i in range(3 * (k - 1)))
     # SIBR, INRIA's viewer, expects the normals, and the count of rows on the third line.
     columns = (*_POSITION, "nx", "ny", "nz", *_CONSTANT, *rest, *_SHAPE)
     lines = ["ply", "format binary_little_endian 1.0", f"element vertex {n}"]
-    lines += [f"comment {_MODE}"] * antialiased
+    lines += [f"comment {_MODE}"] * drawing.antialiased
+    if drawing.near is not None:
+        lines.append(f"comment {_NEAR}{drawing.near!r}")
     lines += [f"property float {name}" for name in columns]
     return "\n".join([*lines, "end_header", ""])
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from splat.types import Renderer
+from splat.kernels import NEAR
+from splat.types import Drawing, Frame, Renderer
 
 
 def choose_device(wanted: str = "auto") -> tuple[torch.device, str]:
@@ -22,16 +23,27 @@ def choose_device(wanted: str = "auto") -> tuple[torch.device, str]:
     return torch.device("cpu"), f"CPU, because {missing}"
 
 
-def renderer_for(device: torch.device | str, *, antialiased: bool = False) -> Renderer:
-    """The renderer of a device: gsplat on CUDA, our own kernels on the CPU."""
+def renderer_for(
+    device: torch.device | str, *, antialiased: bool = False, near: float = NEAR
+) -> Renderer:
+    """The renderer of a device: gsplat on CUDA, our own kernels on the CPU.
+
+    Gaussians whose centre lies less deep than `near` are not drawn.
+    """
     device = torch.device(device)
     if device.type == "cuda":
         from splat.render.gsplat import GsplatRenderer
 
-        return GsplatRenderer(device, antialiased=antialiased)
+        return GsplatRenderer(device, antialiased=antialiased, near=near)
     from splat.render.native import NativeRenderer
 
-    return NativeRenderer(antialiased=antialiased)
+    return NativeRenderer(antialiased=antialiased, near=near)
+
+
+def drawing_as(drawing: Drawing, frame: Frame, device: torch.device | str) -> Renderer:
+    """The renderer of a device for Gaussians in `frame` that are to be drawn as `drawing` says."""
+    near = NEAR if drawing.near is None else drawing.near * frame.scale
+    return renderer_for(device, antialiased=drawing.antialiased, near=near)
 
 
 def _missing_for_cuda() -> str | None:

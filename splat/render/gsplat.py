@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from splat.kernels import NEAR
 from splat.types import Camera, Gaussians, Needs, Rendered, ScreenGradient
 
 _PICTURE = Needs()
@@ -17,14 +18,21 @@ class GsplatRenderer:
     """gsplat's `rasterization` as a `splat.types.Renderer`.
 
     Gradients flow to every field of the Gaussians, to the camera's pose and to the background,
-    not to K. Culling and blending are gsplat's defaults: z from 0.01, a low-pass of 0.3 pixels
-    squared. Kernels are compiled when the first renderer is made, which can take minutes once.
+    not to K. Culling and blending are gsplat's defaults: a low-pass of 0.3 pixels squared, and
+    z from 0.01 where no other `near` is given. Kernels are compiled when the first renderer is
+    made, which can take minutes once.
     """
 
-    def __init__(self, device: torch.device | str = "cuda", antialiased: bool = False) -> None:
+    def __init__(
+        self,
+        device: torch.device | str = "cuda",
+        antialiased: bool = False,
+        near: float = NEAR,
+    ) -> None:
         """Draw on `device`; `antialiased` dims what the low-pass widens (Mip-Splatting)."""
         self.device = _cuda(torch.device(device))
         self.antialiased = antialiased
+        self.near = near
         self._gsplat = load()
         _compile(self._gsplat, self.device)
 
@@ -58,6 +66,7 @@ class GsplatRenderer:
             camera.width,
             camera.height,
             sh_degree=sh_degree,
+            near_plane=self.near,
             packed=False,
             backgrounds=background,
             render_mode="RGB+ED" if needs.depth else "RGB",

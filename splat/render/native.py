@@ -14,8 +14,8 @@ class NativeRenderer:
 
     device = torch.device("cpu")
 
-    def __init__(self, *, antialiased: bool = False) -> None:
-        self.projection = kernels.Projection(antialiased=antialiased)
+    def __init__(self, *, antialiased: bool = False, near: float = kernels.NEAR) -> None:
+        self.projection = kernels.Projection(antialiased=antialiased, near=near)
 
     def __call__(
         self,

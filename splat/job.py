@@ -72,9 +72,12 @@ def prepare(
     cameras = [view.camera for view in scene.train]
     frame = seed.frame_of(cameras) if state is None else checkpoint.frame(state)
     photos, held_out = loaders(scene, options, frame, device)
+    if scene.points is not None and len(scene.points.positions):
+        known = seed.points_in_frame(scene.points, frame).positions
+        photos.cameras = seed.with_clear_depth(photos.cameras, known)
     if state is None:
         rows = _start(scene, photos.cameras, fitted, options, frame, device)
-        near = options.near or _near(scene, rows, photos.cameras, frame)
+        near = options.near or _near(photos.cameras, rows) / frame.scale
         drawing = Drawing(options.antialiased, near)
     else:
         rows = checkpoint.rows(state)
@@ -140,14 +143,12 @@ def sizes_line(scene: SceneData, cameras: Sequence[Camera]) -> str:
     return text + (f" (and {len(others)} other sizes)" if others else "")
 
 
-def _near(
-    scene: SceneData, rows: dict[str, Tensor], cameras: Sequence[Camera], frame: Frame
-) -> float:
-    """Depth from which to draw, units of the input: half that of what is known to be nearest."""
-    known = rows["mean"]
-    if scene.points is not None and len(scene.points.positions):
-        known = seed.points_in_frame(scene.points, frame).positions
-    return max(seed.nearest_depth(known, cameras) / 2, kernels.NEAR) / frame.scale
+def _near(cameras: Sequence[Camera], rows: dict[str, Tensor]) -> float:
+    """Depth from which to draw, frame of training: up to there all that is known is clear."""
+    if not any(camera.clear_depth for camera in cameras):
+        cameras = seed.with_clear_depth(cameras, rows["mean"])
+    clear = [camera.clear_depth for camera in cameras if camera.clear_depth]
+    return max(min(clear, default=0.0), kernels.NEAR)
 
 
 def _background(scene: SceneData, options: Options) -> str:

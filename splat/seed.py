@@ -67,7 +67,8 @@ def in_frame(camera: Camera, frame: Frame) -> Camera:
     pose = camera.world_to_camera.double().clone()
     centre = torch.tensor(frame.centre, dtype=torch.float64)
     pose[:3, 3] = frame.scale * (pose[:3, :3] @ centre + pose[:3, 3])
-    return replace(camera, world_to_camera=pose.float())
+    clear = frame.scale * camera.clear_depth
+    return replace(camera, world_to_camera=pose.float(), clear_depth=clear)
 
 
 def points_in_frame(points: Points, frame: Frame) -> Points:
@@ -101,17 +102,20 @@ def random_in_frusta(cameras: Sequence[Camera], count: int, generator: torch.Gen
     return Points(positions, grey.clone())
 
 
-def nearest_depth(positions: Float[Tensor, "n 3"], cameras: Sequence[Camera]) -> float:
-    """Depth within which a camera has the nearest hundredth of the points in its picture.
+def with_clear_depth(
+    cameras: Sequence[Camera], positions: Float[Tensor, "n 3"]
+) -> tuple[Camera, ...]:
+    """The cameras, each with half the depth of the nearest hundredth of the points it sees.
 
-    The least over the cameras; 0 where no camera sees a point. A hundredth, since a few points of
-    a reconstruction are always wrong; 20,000 points are looked at.
+    A hundredth, since a few points of a reconstruction are always wrong; 20,000 points are looked
+    at. A camera that sees none knows nothing.
     """
     some = positions[:: max(1, len(positions) // 20_000)].cpu()
-    found = (camera.to("cpu").depths(some) for camera in cameras)
-    # A camera that sees nothing has a NaN here.
-    nearest = [float(depths.nanquantile(0.01)) for depths in found]
-    return min((depth for depth in nearest if depth > 0), default=0.0)
+    nearest = [float(camera.to("cpu").depths(some).nanquantile(0.01)) for camera in cameras]
+    return tuple(
+        replace(camera, clear_depth=depth / 2 if depth > 0 else 0.0)
+        for camera, depth in zip(cameras, nearest, strict=True)
+    )
 
 
 def focus_point(cameras: Sequence[Camera]) -> Float[Tensor, "3"]:

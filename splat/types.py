@@ -36,6 +36,8 @@ class Camera:
     """In [0, 1], for scenes that move."""
     index: int = 0
     """Which training view this is, for per-image embeddings."""
+    clear_depth: float = 0.0
+    """Depth up to which nothing real is in sight, as far as is known; 0: nothing is known."""
 
     def to(self, device: torch.device | str) -> Camera:
         """The same camera with its tensors on `device`."""

@@ -15,12 +15,14 @@ from splat.model import Model
 from splat.schedule import at, due, dues, every, full_by, refinements_left, resets_end, resets_every
 from splat.strategies.relocation import copies_logit, rotated
 from splat.strategy import Strategy
-from splat.types import Needs, Step
+from splat.types import Camera, Needs, Step
 
 SCREEN_GRADIENT = "screen_gradient"
 """Statistic: length of the screen gradient, summed over the steps a row was visible in."""
 VIEWS = "views"
 """Statistic: steps a row was visible in."""
+BEFORE = "before_scene"
+"""Statistic: 1 where a camera saw a row nearer than anything real is, else 0."""
 RADIUS = "radius_px"
 """Statistic: largest radius on screen, pixels; only where a rule asks for it."""
 SPLIT_SHRINK = 1.6
@@ -59,6 +61,8 @@ class Adc(Strategy):
     prune_share: float | None = None
     """Rows with a scale above this are removed after `reset_every` steps, scene extents; 0: none.
     None: 0.1 (3DGS), with a cap 0: walls and sky leave holes that so few rows never fill."""
+    prune_before_scene: bool = True
+    """Remove rows that a camera sees nearer than its `clear_depth`: floaters. Not in 3DGS."""
     screen_rule: bool = False
     """Remove, then too, rows that were large on screen. In 3DGS' released code this rule never
     acts; where it does, it removes too much."""
@@ -145,6 +149,8 @@ class Adc(Strategy):
     def begin(self, model: Model) -> None:
         model.cloud.track(SCREEN_GRADIENT)
         model.cloud.track(VIEWS)
+        if self.prune_before_scene:
+            model.cloud.track(BEFORE)
         if self._watches_radius:
             model.cloud.track(RADIUS)
 
@@ -152,19 +158,23 @@ class Adc(Strategy):
         if step.number + 1 >= self.refine_until:
             return
         cloud, rendered = step.model.cloud, step.rendered
+        source = rendered.gaussians.source
+        rows = source if source is None or step.model.slots == 1 else source // step.model.slots
+        if self.prune_before_scene and step.batch.camera.clear_depth:
+            before = _before_scene(rendered.gaussians.means.detach(), step.batch.camera)
+            before = before if rows is None else rows.index_select(0, before)
+            cloud.statistic(BEFORE).index_fill_(0, before, 1)
         visible = rendered.visible.float()
         # A third of the time of a norm over the axis of two.
         x, y = rendered.screen_gradient(self.absgrad).unbind(1)
         length = x.square().addcmul_(y, y).sqrt_().mul_(visible)
-        source = rendered.gaussians.source
-        if source is None:
+        if rows is None:
             cloud.statistic(SCREEN_GRADIENT).add_(length)
             cloud.statistic(VIEWS).add_(visible)
             if self._watches_radius:
                 largest = cloud.statistic(RADIUS)
                 torch.maximum(largest, rendered.radii, out=largest)
             return
-        rows = source if step.model.slots == 1 else source // step.model.slots
         cloud.statistic(SCREEN_GRADIENT).index_add_(0, rows, length)
         cloud.statistic(VIEWS).index_add_(0, rows, visible)
         if self._watches_radius:
@@ -209,8 +219,13 @@ class Adc(Strategy):
         grown = self._cloned(cloud, (grows & ~large).nonzero().squeeze(1)) + self._split(
             cloud, (grows & large).nonzero().squeeze(1), step.generator("split")
         )
-        window = (SCREEN_GRADIENT, VIEWS) + ((RADIUS,) if self._watches_radius else ())
-        return grown + self._pruned(cloud, grown, step.extent, done) + Edit(clear=window)
+        return grown + self._pruned(cloud, grown, step.extent, done) + Edit(clear=self._window)
+
+    @property
+    def _window(self) -> tuple[str, ...]:
+        """Statistics that begin anew with each refinement."""
+        before = (BEFORE,) if self.prune_before_scene else ()
+        return (SCREEN_GRADIENT, VIEWS, *before) + ((RADIUS,) if self._watches_radius else ())
 
     def _candidates(
         self, cloud: Cloud, done: int, generator: torch.Generator
@@ -221,9 +236,11 @@ class Adc(Strategy):
         if self.split_screen_px > 0:
             splits = cloud.statistic(RADIUS) > self.split_screen_px
         # Copies of a faint row would be faint and removed in this very edit.
-        faint = cloud["opacity_logit"].detach() < _logit(self.prune_opacity)
-        grows = ((gradient >= self.threshold) | splits) & ~faint
-        room = self._room(len(cloud) - int(faint.sum()), done)
+        doomed = cloud["opacity_logit"].detach() < _logit(self.prune_opacity)
+        if self.prune_before_scene:
+            doomed = doomed | (cloud.statistic(BEFORE) > 0)
+        grows = ((gradient >= self.threshold) | splits) & ~doomed
+        room = self._room(len(cloud) - int(doomed.sum()), done)
         wanting = grows.nonzero().squeeze(1)
         if self.cap and len(wanting) > room:
             draw = torch.rand(len(wanting), generator=generator, device=cloud.device)
@@ -268,6 +285,8 @@ class Adc(Strategy):
             logit = logit.index_copy(0, assign.index, assign.rows["opacity_logit"])
         logit = torch.cat([logit, *(append.rows["opacity_logit"] for append in grown.append)])
         gone = {"opacity": logit < _logit(self.prune_opacity)}
+        if self.prune_before_scene:
+            gone["before_scene"] = cloud.statistic(BEFORE) > 0
         if done > self.reset_every:
             if self.oversized:
                 old, born = cloud["log_scale"], [a.rows["log_scale"] for a in grown.append]
@@ -299,6 +318,14 @@ class Adc(Strategy):
 def mean_screen_gradient(cloud: Cloud) -> Float[Tensor, "n"]:
     """Mean over the steps of the window in which a row was visible, in half pictures."""
     return cloud.statistic(SCREEN_GRADIENT) / cloud.statistic(VIEWS).clamp_min(1)
+
+
+def _before_scene(means: Float[Tensor, "n 3"], camera: Camera) -> Int[Tensor, "m"]:
+    """Which points a camera has in its picture nearer than anything real."""
+    pose = camera.world_to_camera
+    depth = means @ pose[2, :3] + pose[2, 3]
+    near = ((depth > 0) & (depth < camera.clear_depth)).nonzero().squeeze(1)
+    return near[~camera.depths(means.index_select(0, near)).isnan()]
 
 
 def _largest(log_scale: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from steps import assert_consistent, fill_moments, model_of, refined, repeated, step_of
+from steps import CAMERA, assert_consistent, fill_moments, model_of, refined, repeated, step_of
 from torch import Tensor
 
 from splat.edit import Edit
@@ -218,6 +218,30 @@ def test_oversized_rows_go_only_after_the_first_reset() -> None:
         model = model_of(3, 0.5, scale)
         observed(adc, model, [0, 0, 0])
         assert refined(adc, step_of(model, 3100)).counts.get("drop:size", 0) == sizes
+
+
+def test_floaters_before_the_scene_are_removed_and_do_not_grow() -> None:
+    for clear, adc, gone in (
+        (0.5, Adc(), [0]),
+        (1.5, Adc(), [0, 1]),
+        (0.0, Adc(), []),
+        (0.5, Adc(prune_before_scene=False), []),
+    ):
+        model = model_of(5)
+        # Depths 0.4, 1 and 3 ahead; 0.4 beside the picture; 0.4 behind.
+        local = torch.tensor([[0, 0, 0.4], [0, 0, 1], [0, 0, 3], [9, 0, 0.4], [0, 0, -0.4]])
+        pose = CAMERA.world_to_camera
+        with torch.no_grad():
+            model.cloud["mean"].copy_((local - pose[:3, 3]) @ pose[:3, :3])
+        adc.begin(model)
+        step = step_of(model, 600, gradient=torch.full((5, 2), 1e-3))
+        batch = replace(step.batch, camera=replace(CAMERA, clear_depth=clear))
+        with torch.no_grad():
+            adc.observe(replace(step, batch=batch))
+        change = refined(adc, step)
+        assert change.counts.get("drop:before_scene", 0) == len(gone)
+        assert change.parents is not None
+        assert change.parents.tolist() == [i for i in range(5) if i not in gone] * 2
 
 
 def test_the_screen_rule_is_a_switch() -> None:

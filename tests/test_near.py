@@ -16,7 +16,7 @@ from splat.job import Job, prepare
 from splat.options import Options
 from splat.render.native import NativeRenderer
 from splat.strategy import Fixed
-from splat.types import Camera, Gaussians, Points
+from splat.types import Camera, Frame, Gaussians, Points
 
 Splat = Callable[..., Any]
 CAMERA = Camera(torch.eye(4), torch.tensor([[50.0, 0, 50], [0, 50, 50], [0, 0, 1]]), 100, 100)
@@ -32,12 +32,16 @@ def test_the_nearest_hundredth_of_what_a_camera_sees() -> None:
     line = torch.zeros(201, 3)
     line[:, 2] = torch.arange(201) + 1.0
     elsewhere = torch.tensor([[0.0, 0.0, -0.1], [3.0, 0.0, 0.5], [0.0, -0.6, 0.5]])
-    found = seed.nearest_depth(torch.cat([elsewhere, line]), [CAMERA])
-    assert abs(found - 3.0) < 1e-5, "behind and beside the camera do not count"
-    closer = replace(CAMERA, world_to_camera=torch.eye(4))
-    closer.world_to_camera[2, 3] = -1.5  # 1.5 ahead: sees 200 points, from a depth of 0.5 on
-    assert abs(seed.nearest_depth(line, [CAMERA, closer]) - (0.5 + 1.99)) < 1e-5
-    assert seed.nearest_depth(elsewhere, [CAMERA]) == 0, "nothing in sight"
+    (found,) = seed.with_clear_depth([CAMERA], torch.cat([elsewhere, line]))
+    assert abs(found.clear_depth - 1.5) < 1e-5, "behind and beside the camera do not count"
+    ahead = replace(CAMERA, world_to_camera=torch.eye(4))
+    ahead.world_to_camera[2, 3] = -1.5  # sees 200 of the points, from a depth of 0.5 on
+    both = seed.with_clear_depth([CAMERA, ahead], line)
+    assert [round(camera.clear_depth, 5) for camera in both] == [1.5, (0.5 + 1.99) / 2]
+    (found,) = seed.with_clear_depth([CAMERA], elsewhere)
+    assert found.clear_depth == 0, "nothing in sight, nothing known"
+    moved = seed.in_frame(both[0], Frame((1.0, 2.0, 3.0), 0.5))
+    assert abs(moved.clear_depth - 0.75) < 1e-6
 
 
 def test_a_renderer_leaves_out_what_is_nearer() -> None:
@@ -59,7 +63,8 @@ def test_a_run_measures_draws_and_resumes_with_the_depth_it_began_with(
         near, frame = job.run.drawing.near, job.run.frame
     assert near is not None and scene.points is not None
     cameras = [view.camera for view in scene.train]
-    assert abs(near - seed.nearest_depth(scene.points.positions, cameras) / 2) < 1e-4 * near
+    seeing = seed.with_clear_depth(cameras, scene.points.positions)
+    assert abs(near - min(camera.clear_depth for camera in seeing)) < 1e-4 * near
     command = ("train", tiny_folder, "--out", "run", "--steps", 2, "--quiet", "--no-pictures")
     for asked, wanted in (((), near), (("--near", 0.5), 0.5)):
         assert splat(*command, "--overwrite", *asked, "fixed").code == 0

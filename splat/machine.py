@@ -53,6 +53,14 @@ def peak_memory() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def held_memory() -> int | None:
+    """Bytes this process holds in memory now, or the most it held where only that is known."""
+    pages = _text(Path("/proc/self/statm")).split()
+    if len(pages) > 1:
+        return int(pages[1]) * os.sysconf("SC_PAGE_SIZE")
+    return peak_memory()
+
+
 def processor() -> str:
     """The processor's name as it calls itself."""
     for line in _text(Path("/proc/cpuinfo")).splitlines():

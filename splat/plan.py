@@ -35,8 +35,11 @@ SCRATCH_BYTES = 400
 """Of one Gaussian while a picture is drawn."""
 PIXEL_BYTES = 80
 """Of one pixel while a picture is drawn and measured."""
-BASE_BYTES = 600 << 20
-"""What Python, torch and the libraries take, pictures drawn at the end included."""
+LIBRARY_BYTES = 320 << 20
+"""What Python, torch and the libraries hold before a run where that cannot be measured: a torch
+that knows CUDA holds 400 MB more."""
+FINISH_BYTES = 280 << 20
+"""What is loaded on the way: LPIPS, and what draws pictures at the end."""
 MOST_CACHE, LEAST_CACHE = 4 << 30, 256 << 20
 """Bytes the cache of photos is kept within where nobody asks."""
 
@@ -127,6 +130,8 @@ class Plan:
     """Bytes of the Gaussians' state at their most."""
     scratch: int
     """Bytes of scratch while drawing."""
+    libraries: int
+    """Bytes of Python, torch and all else."""
     free: int | None
     """Bytes of memory free now on this machine."""
     on_cpu: bool
@@ -134,12 +139,12 @@ class Plan:
     @property
     def total(self) -> int:
         """Bytes at the peak."""
-        return BASE_BYTES + self.photos + self.gaussians + self.scratch
+        return self.libraries + self.photos + self.gaussians + self.scratch
 
     @property
     def host(self) -> int:
         """Bytes of it in the memory of the machine, not of the GPU."""
-        return self.total if self.on_cpu else BASE_BYTES + self.photos
+        return self.total if self.on_cpu else self.libraries + self.photos
 
     def said(self) -> str:
         """The plan of memory in a sentence."""
@@ -149,7 +154,7 @@ class Plan:
         free = "" if self.free is None else f"; {size(self.free)} are free"
         return (
             f"photos {kept} + Gaussians {size(self.gaussians)} + scratch {size(self.scratch)}"
-            f" + libraries {size(BASE_BYTES)} = about {size(self.total)}{free}"
+            f" + libraries {size(self.libraries)} = about {size(self.total)}{free}"
         )
 
 
@@ -178,6 +183,7 @@ def predicted(
         photos_all=everything,
         gaussians=STATE_BYTES * most,
         scratch=SCRATCH_BYTES * most + PIXEL_BYTES * max(areas),
+        libraries=(machine.held_memory() or LIBRARY_BYTES) + FINISH_BYTES,
         free=known[1] if known else None,
         on_cpu=device.type == "cpu",
     )

@@ -78,7 +78,7 @@ class Pool {
 
  private:
   void take() {
-    FlushDenormals guard;
+    [[maybe_unused]] FlushDenormals guard;
     for (;;) {
       const std::ptrdiff_t i = next_.fetch_add(1, std::memory_order_relaxed);
       if (i >= items_) return;
@@ -144,7 +144,7 @@ void parallel(std::ptrdiff_t items, void* context, Body body) {
     pool->run(items, context, body);
     return;
   }
-  FlushDenormals guard;
+  [[maybe_unused]] FlushDenormals guard;
   for (std::ptrdiff_t i = 0; i < items; ++i) body(context, i);
 }
 

@@ -349,10 +349,13 @@ SPLAT_INLINE F scale_by_power(F mantissa, F p) {
   SPLAT_LANES r.v[i] = std::ldexp(mantissa.v[i], (int)std::floor(p.v[i]));
 #else
   SPLAT_LANES {
+    // A lane of a vector has no address (Clang refuses to take one).
+    real lane = mantissa.v[i];
     uint32_t u;
-    std::memcpy(&u, &mantissa.v[i], 4);
+    std::memcpy(&u, &lane, 4);
     u += (uint32_t)(int32_t)std::floor(p.v[i]) << 23;
-    std::memcpy(&r.v[i], &u, 4);
+    std::memcpy(&lane, &u, 4);
+    r.v[i] = lane;
   }
 #endif
   return r;

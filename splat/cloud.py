@@ -216,7 +216,12 @@ class Cloud:
             column.first = saved["first"].to(device).clone()
             column.second = saved["second"].to(device).clone()
             column.count = int(saved["count"])
-        self._statistics = {n: t.to(device).clone() for n, t in state["statistics"].items()}
+        # A statistic that the saved run did not keep begins now.
+        n = len(self)
+        self._statistics = {
+            name: kept.new_zeros(n, *kept.shape[1:]) for name, kept in self._statistics.items()
+        }
+        self._statistics |= {n: t.to(device).clone() for n, t in state["statistics"].items()}
 
     def _check(self, edit: Edit) -> None:
         n = len(self)

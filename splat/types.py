@@ -37,7 +37,8 @@ class Camera:
     index: int = 0
     """Which training view this is, for per-image embeddings."""
     clear_depth: float = 0.0
-    """Depth up to which nothing real is in sight, as far as is known; 0: nothing is known."""
+    """Depth, in units of the camera's frame, up to which nothing real is in sight as far as is
+    known; 0: nothing is known."""
 
     def to(self, device: torch.device | str) -> Camera:
         """The same camera with its tensors on `device`."""

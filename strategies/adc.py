@@ -40,11 +40,11 @@ class Adc(Strategy):
 
     cap: int = 0
     """Most rows to grow to, 0 for no limit. Where it binds, those that grow are drawn evenly from
-    the rows above the threshold: the largest gradients belong to rows close to a camera."""
+    the rows above the threshold; the largest gradients first gave less on real scenes."""
     full_by: int = 0
     """Step by which the cap may be reached, in equal parts from one refinement to the next; 0: any
-    time. A fitted schedule sets it to 60 % of the way from start to end of growth: a cloud that is
-    full while its rows are still coarse stays coarse where it was slow."""
+    time. A fitted schedule with a cap sets it to 60 % of the way from start to end of growth; full
+    within the first refinements, a cloud ended worse."""
     absgrad: bool = False
     """Sum absolute gradients over pixels, so that opposite pulls do not cancel (AbsGS, 2024)."""
     grow_gradient: float | None = None
@@ -60,7 +60,7 @@ class Adc(Strategy):
     """Rows below this opacity are removed."""
     prune_share: float | None = None
     """Rows with a scale above this are removed after `reset_every` steps, scene extents; 0: none.
-    None: 0.1 (3DGS), with a cap 0: walls and sky leave holes that so few rows never fill."""
+    None: 0.1 (3DGS), with a cap 0, which mostly ended better at few rows."""
     prune_before_scene: bool = True
     """Remove rows that a camera sees nearer than its `clear_depth`: floaters. Not in 3DGS."""
     screen_rule: bool = False

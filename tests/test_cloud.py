@@ -305,6 +305,21 @@ def test_two_owners_of_a_name_are_refused() -> None:
         pair.cloud.add("d", torch.zeros(2), Rate(0.1))
 
 
+def test_a_statistic_that_a_saved_cloud_did_not_keep_begins_at_zero() -> None:
+    saved, cloud = Cloud(), Cloud()
+    saved.add("a", torch.ones(5, 3), Rate(0.01))
+    saved.track("old")
+    saved.statistic("old").fill_(7)
+    cloud.add("a", torch.zeros(2, 3), Rate(0.01))
+    cloud.track("old")
+    cloud.track("new", 2, dtype=torch.int64)
+    cloud.statistic("new").fill_(9)
+    cloud.load_state_dict(saved.state_dict())
+    assert cloud.statistic("old").tolist() == [7] * 5
+    assert cloud.statistic("new").tolist() == [[0, 0]] * 5
+    assert cloud.statistic("new").dtype == torch.int64
+
+
 def test_a_newborn_row_first_moves_by_3_16_learning_rates() -> None:
     """Adam's count is shared, so a newborn's moments of zero are not corrected for their youth."""
     cloud, rate = Cloud(), 0.01

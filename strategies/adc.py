@@ -62,7 +62,8 @@ class Adc(Strategy):
     """Rows with a scale above this are removed after `reset_every` steps, scene extents; 0: none.
     None: 0.1 (3DGS), with a cap 0, which mostly ended better at few rows."""
     prune_before_scene: bool = True
-    """Remove rows that a camera sees nearer than its `clear_depth`: floaters. Not in 3DGS."""
+    """Remove floaters: rows that a camera sees nearer than half the depth of the nearest points it
+    sees (`Camera.clear_depth`). Not in 3DGS."""
     screen_rule: bool = False
     """Remove, then too, rows that were large on screen. In 3DGS' released code this rule never
     acts; where it does, it removes too much."""

@@ -73,6 +73,11 @@ def set_threads(count: int) -> None:
     _cpu.set_threads(count)
 
 
+def stage_seconds() -> dict[str, float]:
+    """Wall-clock seconds that the CPU kernels have spent on each stage since the process began."""
+    return dict(_cpu.stage_seconds())
+
+
 NEAR = 0.01
 """Depth from which gsplat 1.5.3 draws."""
 

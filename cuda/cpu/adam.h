@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "buffer.h"
+#include "clock.h"
 #include "kernels.h"
 #include "pool.h"
 #include "simd.h"
@@ -24,6 +25,7 @@ SPLAT_INLINE void adam_vector(const AdamNumbers<real>& numbers, const real* rate
 }
 
 static void adam(const Adam& step) {
+  StageClock clock;
   const std::ptrdiff_t count = step.rows * step.columns, columns = step.columns;
   const AdamNumbers<real> numbers = {
       real(1 - step.beta1), real(1 - step.beta2), real(1 / step.correction1),
@@ -57,6 +59,7 @@ static void adam(const Adam& step) {
       std::memcpy(second + i, rest[3], bytes);
     }
   });
+  clock.done(kAdam);
 }
 
 }  // namespace splat::SPLAT_ISA

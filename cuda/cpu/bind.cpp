@@ -3,6 +3,7 @@
 // binding, and a call costs half a microsecond. The interpreter lock is released throughout.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -10,8 +11,10 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "clock.h"
 #include "kernels.h"
 #include "pool.h"
 
@@ -77,6 +80,11 @@ NB_MODULE(_cpu, m) {
   m.def("threads", &threads, "Threads that the kernels use.");
   m.def("set_threads", &set_threads, nb::arg("count"));
   m.def("forget_threads", &forget_threads);
+  m.def("stage_seconds", [] {
+    std::vector<std::pair<std::string, double>> found;
+    for (int k = 0; k < kStages; ++k) found.emplace_back(kStageNames[k], 1e-9 * double(stage_nanoseconds(Stage(k))));
+    return found;
+  });
   m.def("best_isa", [] { return std::string(best_table()->name); });
   m.def("has_isa", [](const std::string& isa) { return table(isa.c_str()) != nullptr; });
   nb::class_<Frame>(m, "Frame")

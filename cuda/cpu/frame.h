@@ -2,6 +2,7 @@
 #pragma once
 
 #include "blend.h"
+#include "clock.h"
 #include "order.h"
 #include "rows.h"
 
@@ -16,17 +17,26 @@ class Frame {
     grid_ = Grid(f.view.width, f.view.height);
     for (int k = 0; k < 3; ++k)
       background_[k] = f.background ? static_cast<const real*>(f.background)[k] : real(0);
+    StageClock clock;
     project_rows(scene_, settings_, cam_, grid_, records_, rects_, static_cast<real*>(f.radii));
-    order_.build(records_, rects_, scene_.n, grid_);
+    clock.done(kProject);
+    order_.sort(records_, rects_, scene_.n);
+    clock.done(kSort);
+    order_.deal(rects_, grid_);
+    clock.done(kBin);
     blend_forward(extra_channels(), order_, records_, grid_, background_,
                   static_cast<real*>(f.image), static_cast<real*>(f.alpha),
                   static_cast<real*>(f.extra));
+    clock.done(kBlend);
   }
 
   void backward(const Backward& b) {
+    StageClock clock;
     blend_backward(extra_channels(), order_, records_, grid_, settings_.absolute, b, pairs_);
-    rows_backward(scene_, settings_, cam_, rects_, records_, order_, pairs_, b);
     if (b.v_background) background_gradient(grid_, b);
+    clock.done(kBlendBackward);
+    rows_backward(scene_, settings_, cam_, rects_, records_, order_, pairs_, b);
+    clock.done(kRowsBackward);
   }
 
   int64_t bytes() const {

@@ -51,10 +51,51 @@ struct Grid {
 
 class Order {
  public:
-  void build(const Buffer<Record>& records, const Buffer<Rect>& rects, int64_t n, const Grid& grid) {
+  // The visible Gaussians by depth; then the tiles they touch.
+  void sort(const Buffer<Record>& records, const Buffer<Rect>& rects, int64_t n) {
     collect(records, rects, n);
     sort_by_depth();
-    deal(rects, grid);
+  }
+  void deal(const Buffer<Rect>& rects, const Grid& grid) {
+    const int64_t tiles = grid.tiles();
+    pair_rows_.resize(pairs_);
+    hits_.resize(pairs_);
+    slots_.resize(pairs_);
+    tile_start_.resize(tiles + 1);
+    histogram_.resize(tiles * kRanges);
+    parallel_for(kRanges, [&](std::ptrdiff_t k) {
+      uint32_t* mine = &histogram_[k * tiles];
+      fill(mine, mine + tiles, 0u);
+      for (int64_t i = range(k); i < range(k + 1); ++i) {
+        const Rect rect = rects[keys_[i].row];
+        for (int y = rect.y0; y < rect.y1; ++y)
+          for (int x = rect.x0; x < rect.x1; ++x) ++mine[y * grid.columns + x];
+      }
+    });
+    uint32_t total = 0;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      tile_start_[tile] = total;
+      for (int k = 0; k < kRanges; ++k) {
+        const uint32_t here = histogram_[k * tiles + tile];
+        histogram_[k * tiles + tile] = total;
+        total += here;
+      }
+    }
+    tile_start_[tiles] = total;
+    parallel_for(kRanges, [&](std::ptrdiff_t k) {
+      uint32_t* mine = &histogram_[k * tiles];
+      for (int64_t i = range(k); i < range(k + 1); ++i) {
+        const uint32_t row = keys_[i].row;
+        const Rect rect = rects[row];
+        uint32_t slot = first_[row];
+        for (int y = rect.y0; y < rect.y1; ++y)
+          for (int x = rect.x0; x < rect.x1; ++x) {
+            const uint32_t place = mine[y * grid.columns + x]++;
+            pair_rows_[place] = row;
+            slots_[place] = slot++;
+          }
+      }
+    });
   }
 
   uint32_t begin(int64_t tile) const { return tile_start_[tile]; }
@@ -156,48 +197,6 @@ class Order {
     }
   }
 #endif
-
-  void deal(const Buffer<Rect>& rects, const Grid& grid) {
-    const int64_t tiles = grid.tiles();
-    pair_rows_.resize(pairs_);
-    hits_.resize(pairs_);
-    slots_.resize(pairs_);
-    tile_start_.resize(tiles + 1);
-    histogram_.resize(tiles * kRanges);
-    parallel_for(kRanges, [&](std::ptrdiff_t k) {
-      uint32_t* mine = &histogram_[k * tiles];
-      fill(mine, mine + tiles, 0u);
-      for (int64_t i = range(k); i < range(k + 1); ++i) {
-        const Rect rect = rects[keys_[i].row];
-        for (int y = rect.y0; y < rect.y1; ++y)
-          for (int x = rect.x0; x < rect.x1; ++x) ++mine[y * grid.columns + x];
-      }
-    });
-    uint32_t total = 0;
-    for (int64_t tile = 0; tile < tiles; ++tile) {
-      tile_start_[tile] = total;
-      for (int k = 0; k < kRanges; ++k) {
-        const uint32_t here = histogram_[k * tiles + tile];
-        histogram_[k * tiles + tile] = total;
-        total += here;
-      }
-    }
-    tile_start_[tiles] = total;
-    parallel_for(kRanges, [&](std::ptrdiff_t k) {
-      uint32_t* mine = &histogram_[k * tiles];
-      for (int64_t i = range(k); i < range(k + 1); ++i) {
-        const uint32_t row = keys_[i].row;
-        const Rect rect = rects[row];
-        uint32_t slot = first_[row];
-        for (int y = rect.y0; y < rect.y1; ++y)
-          for (int x = rect.x0; x < rect.x1; ++x) {
-            const uint32_t place = mine[y * grid.columns + x]++;
-            pair_rows_[place] = row;
-            slots_[place] = slot++;
-          }
-      }
-    });
-  }
 
   int64_t count_ = 0, pairs_ = 0;
   Buffer<Key> keys_, spare_;

@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "buffer.h"
+#include "clock.h"
 #include "kernels.h"
 #include "pool.h"
 #include "window.h"
@@ -293,6 +294,7 @@ class Tile {
 
 static double photometric(const Photometric& loss) {
   if (loss.width < 1 || loss.height < 1) return 0;
+  StageClock clock;
   const Partition partition(loss.width, loss.height);
   thread_local Buffer<double> kept;
   double* const parts = kept.resize(partition.items);
@@ -301,6 +303,7 @@ static double photometric(const Photometric& loss) {
   });
   double total = 0;
   for (int item = 0; item < partition.items; ++item) total += parts[item];
+  clock.done(kLoss);
   return total;
 }
 

@@ -105,52 +105,56 @@ struct ScreenTile {
   template <class Fn>
   void pixels(const Grid& grid, int block, Fn&& fn) const {
     const int bx = left + block % 8 * kBlockW, by = top + block / 8 * kBlockH;
-    for (int l = 0; l < W; ++l) {
-      const int x = bx + l % kBlockW, y = by + l / kBlockW;
-      if (x < grid.width && y < grid.height) fn(l, int64_t(y) * grid.width + x);
+    const int columns = least(kBlockW, grid.width - bx), rows = least(kBlockH, grid.height - by);
+    const int64_t first = int64_t(by) * grid.width + bx;
+    if (columns == kBlockW && rows == kBlockH) {  // bounds that the compiler knows
+      for (int y = 0; y < kBlockH; ++y)
+        for (int x = 0; x < kBlockW; ++x) fn(y * kBlockW + x, first + int64_t(y) * grid.width + x);
+      return;
     }
+    for (int y = 0; y < rows; ++y)
+      for (int x = 0; x < columns; ++x) fn(y * kBlockW + x, first + int64_t(y) * grid.width + x);
   }
 };
 
-constexpr real kNever = real(1e30);  // a threshold that no lane reaches
+// What a block of pixels carries through its tile's Gaussians.
+struct ForwardBlock {
+  alignas(64) real T[W], kept[W], rgb[3][W];
+};
 
-// What a tile carries from one batch of Gaussians to the next.
 struct ForwardState {
-  alignas(64) real T[64][W], rgb[3][64][W], threshold[64][W];
+  ForwardBlock blocks[64];
   alignas(64) Record records[kBatch];
   alignas(64) uint64_t touched[kBatch], drawn[kBatch];
   Buffer<real> extra;      // [kBatch][count]
   Buffer<real> extra_sum;  // [64][count][W]
 };
 
+// Nothing here branches on a pixel. T goes on falling in a finished pixel, so that being above the
+// stop is all there is to being unfinished, and what the picture shows (`kept`) leaves T's chain of
+// products alone: that chain, and mispredicted branches, are what blending waits for.
 template <bool kExtra>
 SPLAT_INLINE bool walk_block(const ExtraChannels& extra, ForwardState& s, int block) {
   const F px = load(kOffsets.lane_x) + kOffsets.block_x[block];
   const F py = load(kOffsets.lane_y) + kOffsets.block_y[block];
-  const F stop = set1(real(kTransmittanceStop)), cap = set1(real(kMaxAlpha)), never = set1(kNever);
-  F T = load(s.T[block]), threshold = load(s.threshold[block]);
-  F red = load(s.rgb[0][block]), green = load(s.rgb[1][block]), blue = load(s.rgb[2][block]);
+  const F threshold = set1(real(kThresholdLog2)), stop = set1(real(kTransmittanceStop)), cap = set1(real(kMaxAlpha));
+  ForwardBlock& state = s.blocks[block];
+  F T = load(state.T), kept = load(state.kept);
+  F red = load(state.rgb[0]), green = load(state.rgb[1]), blue = load(state.rgb[2]);
   bool open = true;
-  for (int word = 0; word < kBatch / 64 && open; ++word) {
+  for (int word = 0; word < kBatch / 64; ++word) {
     uint64_t drawn = 0;
-    for (uint64_t todo = s.touched[word * 64 + block]; todo; todo &= todo - 1) {
+    for (uint64_t todo = open ? s.touched[word * 64 + block] : 0; todo; todo &= todo - 1) {
       const int j = lowest_bit(todo);
       const Record& g = s.records[word * 64 + j];
       const F p = Offset(g, px, py).log2_alpha;
       const M hit = p >= threshold;
-      if (!any(hit)) continue;
-      F w = zero_unless(hit, mn(exp2(p), cap) * T);
-      const F left = T - w;
-      const M full = hit & (left <= stop);
-      if (any(full)) {
-        // These pixels are finished, without this Gaussian.
-        w = zero_unless(!full, w);
-        threshold = sel(full, never, threshold);
-        T = T - w;
-        open = any(threshold < never);
-      } else {
-        T = left;
-      }
+      const F alpha = zero_unless(hit, mn(exp2(p), cap));
+      const F left = fnma(alpha, T, T);
+      const M unfinished = left > stop;
+      const F w = zero_unless(unfinished, alpha * T);
+      kept = sel(unfinished, left, kept);
+      T = left;
       red = fma(w, set1(g.r), red);
       green = fma(w, set1(g.g), green);
       blue = fma(w, set1(g.b), blue);
@@ -159,15 +163,13 @@ SPLAT_INLINE bool walk_block(const ExtraChannels& extra, ForwardState& s, int bl
         real* sums = &s.extra_sum[std::size_t(block) * extra.count * W];
         for (int e = 0; e < extra.count; ++e) store(sums + e * W, fma(w, set1(values[e]), load(sums + e * W)));
       }
-      drawn |= uint64_t(1) << j;
-      if (!open) break;
+      drawn |= uint64_t(any(hit & unfinished)) << j;
     }
     s.drawn[word * 64 + block] = drawn;
-    if (!open)
-      for (++word; word < kBatch / 64; ++word) s.drawn[word * 64 + block] = 0;
+    open = open && any(T > stop);
   }
-  store(s.T[block], T), store(s.threshold[block], threshold);
-  store(s.rgb[0][block], red), store(s.rgb[1][block], green), store(s.rgb[2][block], blue);
+  store(state.T, T), store(state.kept, kept);
+  store(state.rgb[0], red), store(state.rgb[1], green), store(state.rgb[2], blue);
   return open;
 }
 
@@ -185,8 +187,8 @@ static void forward_tile(const ExtraChannels& extra, const Order& order, const B
   for (int b = 0; b < 64; ++b) {
     const M inside = tile.inside(grid, b);
     if (any(inside)) open |= uint64_t(1) << b;
-    store(s.T[b], set1(1)), store(s.threshold[b], sel(inside, set1(real(kThresholdLog2)), set1(kNever)));
-    for (int c = 0; c < 3; ++c) store(s.rgb[c][b], set1(0));
+    store(s.blocks[b].T, sel(inside, set1(1), set1(0))), store(s.blocks[b].kept, set1(1));
+    for (int c = 0; c < 3; ++c) store(s.blocks[b].rgb[c], set1(0));
   }
   const uint32_t end = order.end(index);
   uint32_t first = order.begin(index);
@@ -209,15 +211,19 @@ static void forward_tile(const ExtraChannels& extra, const Order& order, const B
     for (int j = 0; j < count; ++j) order.hits()[first + j] = s.drawn[j];
   }
   for (; first < end; ++first) order.hits()[first] = 0;
-  for (int b = 0; b < 64; ++b)
+  for (int b = 0; b < 64; ++b) {
+    ForwardBlock& state = s.blocks[b];
+    const F T = load(state.kept);
+    for (int c = 0; c < 3; ++c) store(state.rgb[c], fma(T, set1(background[c]), load(state.rgb[c])));
+    store(state.kept, set1(1) - T);
     tile.pixels(grid, b, [&](int l, int64_t pixel) {
-      const real T = s.T[b][l];
-      for (int c = 0; c < 3; ++c) image[3 * pixel + c] = s.rgb[c][b][l] + T * background[c];
-      alpha[pixel] = 1 - T;
+      for (int c = 0; c < 3; ++c) image[3 * pixel + c] = state.rgb[c][l];
+      alpha[pixel] = state.kept[l];
       if constexpr (kExtra)
         for (int e = 0; e < extra.count; ++e)
           extra_out[pixel * extra.count + e] = s.extra_sum[(std::size_t(b) * extra.count + e) * W + l];
     });
+  }
 }
 
 static void blend_forward(const ExtraChannels& extra, const Order& order, const Buffer<Record>& records,
@@ -231,8 +237,19 @@ static void blend_forward(const ExtraChannels& extra, const Order& order, const 
   });
 }
 
+struct BackwardBlock {
+  alignas(64) real T[W], S[W], v[3][W];
+};
+
+// What one Gaussian is at the pixels of a block.
+struct Meeting {
+  alignas(64) real alpha[W], x[W], y[W];
+  BackwardBlock* block;
+};
+
 struct BackwardState {
-  alignas(64) real T[64][W], S[64][W], v[3][64][W], threshold[64][W];
+  BackwardBlock blocks[64];
+  Meeting meetings[64];
   Buffer<real> v_extra;  // [64][count][W]
   Buffer<real> values;   // [count] of one Gaussian
   Buffer<real> sums;     // [count][W]
@@ -247,74 +264,77 @@ static void load_tile(const ExtraChannels& extra, const Backward& b, const Grid&
   const auto *out = static_cast<const real*>(b.extra), *v_out = static_cast<const real*>(b.v_extra);
   if constexpr (kExtra) s.v_extra.resize(std::size_t(64) * extra.count * W, real(0));
   for (int block = 0; block < 64; ++block) {
-    const M inside = tile.inside(grid, block);
-    store(s.T[block], set1(1)), store(s.S[block], set1(0));
-    store(s.threshold[block], sel(inside, set1(real(kThresholdLog2)), set1(kNever)));
-    for (int c = 0; c < 3; ++c) store(s.v[c][block], set1(0));
-    tile.pixels(grid, block, [&](int l, int64_t pixel) {
-      real rest = 0;
-      for (int c = 0; c < 3 && v_image; ++c) {
-        const real v = v_image[3 * pixel + c];
-        s.v[c][block][l] = v;
-        rest += v * image[3 * pixel + c];
-      }
-      if (v_alpha) rest -= v_alpha[pixel] * (1 - alpha[pixel]);
-      if constexpr (kExtra)
-        for (int e = 0; e < extra.count && v_out; ++e) {
-          const real v = v_out[pixel * extra.count + e];
-          s.v_extra[(std::size_t(block) * extra.count + e) * W + l] = v;
-          rest += v * out[pixel * extra.count + e];
-        }
-      s.S[block][l] = rest;
-    });
+    BackwardBlock& state = s.blocks[block];
+    store(state.T, sel(tile.inside(grid, block), set1(1), set1(0)));
+    alignas(64) real colour[3][W] = {};
+    for (int c = 0; c < 3; ++c) store(state.v[c], set1(0));
+    if (v_image)
+      tile.pixels(grid, block, [&](int l, int64_t pixel) {
+        for (int c = 0; c < 3; ++c) state.v[c][l] = v_image[3 * pixel + c], colour[c][l] = image[3 * pixel + c];
+      });
+    F rest = load(state.v[0]) * load(colour[0]);
+    for (int c = 1; c < 3; ++c) rest = fma(load(state.v[c]), load(colour[c]), rest);
+    store(state.S, rest);
+    if (v_alpha)
+      tile.pixels(grid, block, [&](int l, int64_t pixel) { state.S[l] -= v_alpha[pixel] * (1 - alpha[pixel]); });
+    if constexpr (kExtra)
+      if (v_out)
+        tile.pixels(grid, block, [&](int l, int64_t pixel) {
+          for (int e = 0; e < extra.count; ++e) {
+            const real v = v_out[pixel * extra.count + e];
+            s.v_extra[(std::size_t(block) * extra.count + e) * W + l] = v;
+            state.S[l] += v * out[pixel * extra.count + e];
+          }
+        });
   }
 }
 
-// One Gaussian in one tile: its gradient record.
+// One Gaussian in one tile: its gradient record. First what it is at each of its blocks, then what
+// follows from that: two loops of short chains keep the processor busier than one of long chains.
 template <bool kExtra, bool kAbsolute>
 SPLAT_INLINE void pair_backward(const ExtraChannels& extra, const Record& g, uint64_t hits,
                                 BackwardState& s, real* out) {
-  const F zero = set1(0), stop = set1(real(kTransmittanceStop)), cap = set1(real(kMaxAlpha));
-  F sums[kMoments + 2];
-  for (F& value : sums) value = zero;
-  if constexpr (kExtra) fill(s.sums.data(), s.sums.data() + extra.count * W, real(0));
-  for (; hits; hits &= hits - 1) {
+  const F threshold = set1(real(kThresholdLog2)), stop = set1(real(kTransmittanceStop)), cap = set1(real(kMaxAlpha));
+  Meeting* end = s.meetings;
+  for (; hits; hits &= hits - 1, ++end) {
     const int b = lowest_bit(hits);
     const F px = load(kOffsets.lane_x) + kOffsets.block_x[b];
     const F py = load(kOffsets.lane_y) + kOffsets.block_y[b];
     const Offset d(g, px, py);
-    M hit = d.log2_alpha >= load(s.threshold[b]);
-    const F raw = exp2(d.log2_alpha), T = load(s.T[b]);
-    const F alpha = zero_unless(hit, mn(raw, cap));
-    F w = alpha * T;
-    const M full = hit & (T - w <= stop);
-    if (any(full)) {
-      store(s.threshold[b], sel(full, set1(kNever), load(s.threshold[b])));
-      hit = hit & !full;
-      w = zero_unless(hit, w);
-    }
-    const F v0 = load(s.v[0][b]), v1 = load(s.v[1][b]), v2 = load(s.v[2][b]);
+    store(end->alpha, zero_unless(d.log2_alpha >= threshold, mn(exp2(d.log2_alpha), cap)));
+    store(end->x, d.x), store(end->y, d.y);
+    end->block = &s.blocks[b];
+  }
+  F sums[kMoments + 2];
+  for (F& value : sums) value = set1(0);
+  if constexpr (kExtra) fill(s.sums.data(), s.sums.data() + extra.count * W, real(0));
+  for (const Meeting* m = s.meetings; m != end; ++m) {
+    BackwardBlock& state = *m->block;
+    const F alpha = load(m->alpha), T = load(state.T), left = fnma(alpha, T, T);
+    const M unfinished = left > stop;
+    const F w = zero_unless(unfinished, alpha * T);
+    store(state.T, left);
+    const F v0 = load(state.v[0]), v1 = load(state.v[1]), v2 = load(state.v[2]);
     F D = fma(v0, set1(g.r), fma(v1, set1(g.g), v2 * set1(g.b)));
     if constexpr (kExtra) {
-      const real* v = &s.v_extra[std::size_t(b) * extra.count * W];
+      const real* v = &s.v_extra[std::size_t(m->block - s.blocks) * extra.count * W];
       for (int e = 0; e < extra.count; ++e) {
         const F ve = load(v + e * W);
         D = fma(ve, set1(s.values[e]), D);
         store(&s.sums[e * W], fma(w, ve, load(&s.sums[e * W])));
       }
     }
-    const F S = fnma(w, D, load(s.S[b]));
-    store(s.S[b], S);
-    store(s.T[b], T - w);
+    const F S = fnma(w, D, load(state.S));
+    store(state.S, S);
     // d loss / d ln(alpha); nothing where alpha was capped.
-    const F g_log = zero_unless(hit & (raw <= cap), alpha * fnma(S, recip(set1(1) - alpha), T * D));
-    const F gx = g_log * d.x, gy = g_log * d.y;
+    const F g_log = zero_unless(unfinished & (alpha < cap), alpha * fnma(S, recip(set1(1) - alpha), T * D));
+    const F x = load(m->x), y = load(m->y), gx = g_log * x, gy = g_log * y;
     sums[0] += g_log;
     sums[1] += gx;
     sums[2] += gy;
-    sums[3] = fma(gx, d.x, sums[3]);
-    sums[4] = fma(gx, d.y, sums[4]);
-    sums[5] = fma(gy, d.y, sums[5]);
+    sums[3] = fma(gx, x, sums[3]);
+    sums[4] = fma(gx, y, sums[4]);
+    sums[5] = fma(gy, y, sums[5]);
     sums[6] = fma(w, v0, sums[6]);
     sums[7] = fma(w, v1, sums[7]);
     sums[8] = fma(w, v2, sums[8]);

@@ -40,6 +40,7 @@ SPLAT_INLINE F& operator+=(F& a, F b) { return a = a + b; }
 SPLAT_INLINE F& operator-=(F& a, F b) { return a = a - b; }
 SPLAT_INLINE bool any(M m) { return bits(m) != 0; }
 
+#if !defined(SPLAT_OWN_EXP2)
 // 2^p for p in [-126, 127]; relative error 2e-7 (exact to rounding in the double build).
 SPLAT_INLINE F exp2(F p) {
 #if defined(SPLAT_SIMD_DOUBLE)
@@ -55,5 +56,6 @@ SPLAT_INLINE F exp2(F p) {
   return scale_by_power(fma(fma(high, f2, mid), f2, low), p);
 #endif
 }
+#endif
 
 }  // namespace splat::SPLAT_ISA

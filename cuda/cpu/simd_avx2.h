@@ -91,4 +91,20 @@ SPLAT_INLINE void transpose(F* v) {  // v[i] lane j <-> v[j] lane i
     }
 }
 
+#define SPLAT_OWN_EXP2
+// As simd_avx512.h says, with 8ths from the table and a cubic. Relative error 2e-7.
+SPLAT_INLINE F exp2(F p) {
+  const __m256 whole = _mm256_set1_ps(1572864.f);  // 1.5 * 2^20
+  const __m256i entries = _mm256_setr_epi32(0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7, 0x3f7504f3,
+                                            0x3f75672a, 0x3f7744fd, 0x3f7ac0c7);
+  const __m256 sum = _mm256_add_ps(p.v, whole);
+  const __m256 rest = _mm256_sub_ps(p.v, _mm256_sub_ps(sum, whole));
+  const __m256i steps = _mm256_castps_si256(sum);
+  const __m256 power = _mm256_castsi256_ps(
+      _mm256_add_epi32(_mm256_permutevar8x32_epi32(entries, steps), _mm256_slli_epi32(steps, 20)));
+  const __m256 bend = _mm256_fmadd_ps(rest, _mm256_set1_ps(0.053772164f), _mm256_set1_ps(0.24024051f));
+  const __m256 slope = _mm256_fmadd_ps(rest, bend, _mm256_set1_ps(0.69315317f));
+  return {_mm256_fmadd_ps(_mm256_mul_ps(power, rest), slope, power)};
+}
+
 }  // namespace splat::SPLAT_ISA

@@ -8,7 +8,8 @@
 
 #include "kernels.h"
 #include "order.h"
-#include "rows.h"
+#include "pairs.h"
+#include "project.h"
 
 namespace splat::SPLAT_ISA {
 
@@ -31,12 +32,11 @@ struct ExtraChannels {
 
 // Centres of a block's pixels from its corner, and corners of the blocks from the tile's.
 struct Offsets {
-  alignas(64) real lane_x[W]{}, lane_y[W]{}, block_x[64]{}, block_y[64]{}, row_y[16]{};
+  alignas(64) real lane_x[W]{}, lane_y[W]{}, block_x[64]{}, block_y[64]{};
 
   constexpr Offsets() {
     for (int l = 0; l < W; ++l) lane_x[l] = real(l % kBlockW) + real(0.5), lane_y[l] = real(l / kBlockW) + real(0.5);
     for (int b = 0; b < 64; ++b) block_x[b] = real(b % 8 * kBlockW), block_y[b] = real(b / 8 * kBlockH);
-    for (int row = 0; row < 16; ++row) row_y[row] = real(row * kBlockH);
   }
 };
 // A constant of the compiler: nothing of an instruction set may run when the module is loaded.
@@ -56,21 +56,32 @@ struct Offset {
   }
 };
 
-// Which of a tile's 64 blocks hold a point where the Gaussian reaches the threshold. Each row of
-// blocks cuts a convex piece out of the ellipse; the blocks that the piece's extent in x meets are
-// the ones. The ellipse is farthest to the right at dy = lean, to the left at dy = -lean, and falls
-// off above and below: within a row of blocks it is farthest at the dy of the row nearest to that.
-SPLAT_INLINE uint64_t touched_blocks(const Record& g) {
-  const F n1 = set1(g.n1), n2 = set1(g.n2), zero = set1(0);
-  const real fall = g.lo - real(kThresholdLog2 - kSlack);  // |N d|^2 where the threshold is met
-  const real lean = -g.n1 / g.n2 * std::sqrt(fall / (g.n1 * g.n1 + g.n2 * g.n2));
-  const F reach = set1(fall), per_n0 = set1(1 / g.n0), u = set1(g.u);
+// What culling reads of a batch of records.
+struct Outlines {
+  alignas(64) real u[kBatch], v[kBatch], n0[kBatch], n1[kBatch], n2[kBatch], lo[kBatch];
+
+  void set(int j, const Record& g) {
+    u[j] = g.u, v[j] = g.v, n0[j] = g.n0, n1[j] = g.n1, n2[j] = g.n2, lo[j] = g.lo;
+  }
+};
+
+// Which of a tile's 64 blocks hold a point where a Gaussian reaches the threshold, for W of them.
+// Each row of blocks cuts a convex piece out of the ellipse; the blocks that the piece's extent in
+// x meets are the ones. The ellipse is farthest to the right at dy = lean, to the left at
+// dy = -lean, and falls off above and below: within a row of blocks it is farthest at the dy of the
+// row nearest to that.
+SPLAT_INLINE void touched_blocks(const Outlines& g, int j, uint64_t* words) {
+  const F u = load(g.u + j), v = load(g.v + j), n1 = load(g.n1 + j), n2 = load(g.n2 + j), zero = set1(0);
+  const F reach = load(g.lo + j) - real(kThresholdLog2 - kSlack);  // |N d|^2 where the threshold is met
+  const F lean = -(n1 / n2) * sqrt(reach / fma(n1, n1, n2 * n2)), per_n0 = set1(1) / load(g.n0 + j);
   const F first = set1(real(kBlockW) - real(0.5)), per_block = set1(real(1) / kBlockW);
-  uint64_t word = 0;
-  for (int row = 0; row < 8; row += W) {
-    const F above = load(kOffsets.row_y + row) + (real(0.5) - g.v), below = above + real(kBlockH - 1);
+  // Eight rows of eight columns: 24, 24 and 16 bits, which floats hold exactly.
+  constexpr int kRowsAPart = 3;
+  F parts[3] = {zero, zero, zero};
+  for (int row = 0; row < 8; ++row) {
+    const F above = set1(real(row * kBlockH) + real(0.5)) - v, below = above + real(kBlockH - 1);
     const F nearest = n2 * mn(mx(zero, above), below);
-    const F right_y = mn(mx(set1(lean), above), below), left_y = mn(mx(set1(-lean), above), below);
+    const F right_y = mn(mx(lean, above), below), left_y = mn(mx(-lean, above), below);
     const auto half = [&](F y) { return sqrt(mx(fnma(n2 * y, n2 * y, reach), zero)); };
     const F right = fma(per_n0, fnma(n1, right_y, half(right_y)), u) + real(kSlackPixels);
     const F left = fnma(per_n0, fma(n1, left_y, half(left_y)), u) - real(kSlackPixels);
@@ -78,9 +89,14 @@ SPLAT_INLINE uint64_t touched_blocks(const Record& g) {
     const F column = mn(mx(-floor((first - left) * per_block), zero), set1(8));
     const M any_column = (nearest * nearest <= reach) & (column <= last_column);
     const F columns = scale_by_power(set1(1), last_column + real(1)) - scale_by_power(set1(1), column);
-    word |= low_bytes(zero_unless(any_column, columns)) << (8 * row);
+    F& part = parts[row / kRowsAPart];
+    part = fma(zero_unless(any_column, columns), set1(real(1 << 8 * (row % kRowsAPart))), part);
   }
-  return word;
+  alignas(64) real bits[3][W];
+  for (int k = 0; k < 3; ++k) store(bits[k], parts[k]);
+  for (int lane = 0; lane < W; ++lane)
+    words[lane] = uint64_t(uint32_t(bits[0][lane])) | uint64_t(uint32_t(bits[1][lane])) << 24 |
+                  uint64_t(uint32_t(bits[2][lane])) << 48;
 }
 
 struct ScreenTile {
@@ -125,6 +141,7 @@ struct ForwardBlock {
 struct ForwardState {
   ForwardBlock blocks[64];
   alignas(64) Record records[kBatch];
+  Outlines outlines;
   alignas(64) uint64_t touched[kBatch], drawn[kBatch];
   Buffer<real> extra;      // [kBatch][count]
   Buffer<real> extra_sum;  // [64][count][W]
@@ -197,10 +214,11 @@ static void forward_tile(const ExtraChannels& extra, const Order& order, const B
     for (int j = 0; j < count; ++j) {
       const uint32_t row = order.rows()[first + j];
       s.records[j] = tile.placed(records[row]);
-      s.touched[j] = touched_blocks(s.records[j]) & open;
+      s.outlines.set(j, s.records[j]);
       if constexpr (kExtra) extra.gather(records[row], row, &s.extra[std::size_t(j) * extra.count]);
     }
-    for (int j = count; j < kBatch; ++j) s.touched[j] = 0;
+    for (int j = 0; j < count; j += W) touched_blocks(s.outlines, j, s.touched + j);
+    for (int j = 0; j < kBatch; ++j) s.touched[j] = j < count ? s.touched[j] & open : 0;
     for (int word = 0; word < kBatch; word += 64) transpose_bits(s.touched + word);
     fill(s.drawn, s.drawn + kBatch, uint64_t(0));
     for (uint64_t todo = open; todo; todo &= todo - 1) {

@@ -4,7 +4,7 @@
 #include "blend.h"
 #include "clock.h"
 #include "order.h"
-#include "rows.h"
+#include "gradients.h"
 
 namespace splat::SPLAT_ISA {
 

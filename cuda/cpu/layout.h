@@ -23,6 +23,7 @@ constexpr int kTileH = 8 * kBlockH;
 struct Record {
   real u, v, du, dv, n0, n1, n2, lo, r, g, b, z;
 };
+constexpr int kRecordReals = sizeof(Record) / sizeof(real);
 
 SPLAT_INLINE int lowest_bit(uint64_t word) {
 #if defined(_MSC_VER)

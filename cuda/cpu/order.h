@@ -1,7 +1,8 @@
 // Which Gaussians a tile draws, front to back.
 //
 // The visible Gaussians are sorted by depth once; a stable counting sort then deals them to the
-// tiles. Both work on fixed ranges of items, so the outcome does not depend on the threads.
+// tiles. Both are stable, so that the outcome depends on nothing but the depths: neither on the
+// threads nor on the ranges of items that these take.
 #pragma once
 
 #if defined(SPLAT_SIMD_DOUBLE)
@@ -17,7 +18,8 @@
 namespace splat::SPLAT_ISA {
 
 constexpr int64_t kRowChunk = 512;   // rows per work item; a multiple of every W
-constexpr int kRanges = 16;          // ranges of the sorts
+constexpr int kMostRanges = 16;      // of the sorts: as many threads have something to do
+constexpr int64_t kRangeItems = 4096;  // in a range at least, or its histograms cost more than it does
 
 // Tiles that a Gaussian touches, end exclusive; none where it is not visible.
 struct Rect {
@@ -33,20 +35,6 @@ struct Grid {
   Grid(int w, int h)
       : width(w), height(h), columns((w + kTileW - 1) / kTileW), rows((h + kTileH - 1) / kTileH) {}
   int64_t tiles() const { return int64_t(columns) * rows; }
-
-  // Tiles with a pixel centre within the half extents of the Gaussian.
-  Rect touched(real u, real v, real hx, real hy) const {
-    const real half = real(0.5);
-    // Clamped while still real: far-off values do not fit an int.
-    const auto clamp = [](real value, int top) { return (int)least(most(value, real(-1)), real(top)); };
-    const int left = most(clamp(std::ceil(u - hx - half), width), 0);
-    const int right = clamp(std::floor(u + hx - half), width - 1);
-    const int top = most(clamp(std::ceil(v - hy - half), height), 0);
-    const int bottom = clamp(std::floor(v + hy - half), height - 1);
-    if (left > right || top > bottom) return {0, 0, 0, 0};
-    return {uint16_t(left / kTileW), uint16_t(top / kTileH), uint16_t(right / kTileW + 1),
-            uint16_t(bottom / kTileH + 1)};
-  }
 };
 
 class Order {
@@ -58,12 +46,13 @@ class Order {
   }
   void deal(const Buffer<Rect>& rects, const Grid& grid) {
     const int64_t tiles = grid.tiles();
+    const int parts = ranges();
     pair_rows_.resize(pairs_);
     hits_.resize(pairs_);
     slots_.resize(pairs_);
     tile_start_.resize(tiles + 1);
-    histogram_.resize(tiles * kRanges);
-    parallel_for(kRanges, [&](std::ptrdiff_t k) {
+    histogram_.resize(tiles * parts);
+    parallel_for(parts, [&](std::ptrdiff_t k) {
       uint32_t* mine = &histogram_[k * tiles];
       fill(mine, mine + tiles, 0u);
       for (int64_t i = range(k); i < range(k + 1); ++i) {
@@ -75,14 +64,14 @@ class Order {
     uint32_t total = 0;
     for (int64_t tile = 0; tile < tiles; ++tile) {
       tile_start_[tile] = total;
-      for (int k = 0; k < kRanges; ++k) {
+      for (int k = 0; k < parts; ++k) {
         const uint32_t here = histogram_[k * tiles + tile];
         histogram_[k * tiles + tile] = total;
         total += here;
       }
     }
     tile_start_[tiles] = total;
-    parallel_for(kRanges, [&](std::ptrdiff_t k) {
+    parallel_for(parts, [&](std::ptrdiff_t k) {
       uint32_t* mine = &histogram_[k * tiles];
       for (int64_t i = range(k); i < range(k + 1); ++i) {
         const uint32_t row = keys_[i].row;
@@ -162,7 +151,8 @@ class Order {
     });
   }
 
-  int64_t range(int k) const { return count_ * k / kRanges; }
+  int ranges() const { return (int)least<int64_t>(most<int64_t>(count_ / kRangeItems, 1), kMostRanges); }
+  int64_t range(int k) const { return count_ * k / ranges(); }
 
 #if defined(SPLAT_SIMD_DOUBLE)
   void sort_by_depth() {
@@ -173,23 +163,24 @@ class Order {
   void sort_by_depth() {
     constexpr int kDigits = 1 << 11;
     spare_.resize(count_);
-    uint32_t* place = digits_.resize(std::size_t(kRanges) * kDigits);
+    const int parts = ranges();
+    uint32_t* place = digits_.resize(std::size_t(parts) * kDigits);
     for (int shift = 0; shift < 33; shift += 11) {
       const Key* from = keys_.data();
       Key* to = spare_.data();
-      parallel_for(kRanges, [&](std::ptrdiff_t k) {
+      parallel_for(parts, [&](std::ptrdiff_t k) {
         uint32_t* mine = &place[k * kDigits];
         fill(mine, mine + kDigits, 0u);
         for (int64_t i = range(k); i < range(k + 1); ++i) ++mine[from[i].depth >> shift & (kDigits - 1)];
       });
       uint32_t total = 0;
       for (int digit = 0; digit < kDigits; ++digit)
-        for (int k = 0; k < kRanges; ++k) {
+        for (int k = 0; k < parts; ++k) {
           const uint32_t here = place[k * kDigits + digit];
           place[k * kDigits + digit] = total;
           total += here;
         }
-      parallel_for(kRanges, [&](std::ptrdiff_t k) {
+      parallel_for(parts, [&](std::ptrdiff_t k) {
         uint32_t* mine = &place[k * kDigits];
         for (int64_t i = range(k); i < range(k + 1); ++i) to[mine[from[i].depth >> shift & (kDigits - 1)]++] = from[i];
       });

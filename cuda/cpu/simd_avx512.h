@@ -51,9 +51,6 @@ SPLAT_INLINE F zero_unless(M m, F a) { return {_mm512_maskz_mov_ps(m.m, a.v)}; }
 SPLAT_INLINE uint32_t bits(M m) { return m.m; }
 SPLAT_INLINE M lanes(uint32_t b) { return {(__mmask16)b}; }
 SPLAT_INLINE F scale_by_power(F mantissa, F p) { return {_mm512_scalef_ps(mantissa.v, p.v)}; }
-SPLAT_INLINE uint64_t low_bytes(F a) {  // the first 8 lanes, whole numbers below 256, as bytes
-  return (uint64_t)_mm_cvtsi128_si64(_mm512_cvtepi32_epi8(_mm512_cvttps_epi32(a.v)));
-}
 SPLAT_INLINE real sum(F a) {
   const __m256 o = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
   const __m128 h = _mm_add_ps(_mm256_castps256_ps128(o), _mm256_extractf128_ps(o, 1));
@@ -99,22 +96,67 @@ SPLAT_INLINE void transpose(F* v) {  // v[i] lane j <-> v[j] lane i
   }
 }
 
+#define SPLAT_OWN_SPLIT
+// Which of two neighbouring vectors (element 16 on is the second's) holds what: element e of the
+// whole is picked where it lies in the first two, and lane l is kept or taken from a third.
+struct Picks {
+  alignas(64) int split3[3][2][16]{}, split4[4][16]{}, merge3[3][2][16]{}, merge4[4][16]{};
+
+  constexpr Picks() {
+    for (int k = 0; k < 3; ++k)
+      for (int l = 0; l < 16; ++l) {
+        const int e = 3 * l + k, from = (16 * k + l) % 3, lane = (16 * k + l) / 3;
+        split3[k][0][l] = e < 32 ? e : 0, split3[k][1][l] = e < 32 ? l : e - 16;
+        merge3[k][0][l] = from < 2 ? 16 * from + lane : 0, merge3[k][1][l] = from < 2 ? l : 16 + lane;
+      }
+    for (int k = 0; k < 4; ++k)
+      for (int l = 0; l < 16; ++l) {
+        split4[k][l] = (4 * l + k) % 32;
+        merge4[k][l] = l % 2 * 16 + 4 * k + l / 4;
+      }
+  }
+};
+static constexpr Picks kPicks{};
+
+SPLAT_INLINE __m512 pick(__m512 a, const int* from, __m512 b) {
+  return _mm512_permutex2var_ps(a, _mm512_load_si512(from), b);
+}
+SPLAT_INLINE void split3(const real* p, F* out) {
+  const __m512 a = _mm512_loadu_ps(p), b = _mm512_loadu_ps(p + 16), c = _mm512_loadu_ps(p + 32);
+  for (int k = 0; k < 3; ++k) out[k].v = pick(pick(a, kPicks.split3[k][0], b), kPicks.split3[k][1], c);
+}
+SPLAT_INLINE void merge3(const F* v, real* p) {
+  for (int k = 0; k < 3; ++k)
+    _mm512_storeu_ps(p + 16 * k, pick(pick(v[0].v, kPicks.merge3[k][0], v[1].v), kPicks.merge3[k][1], v[2].v));
+}
+SPLAT_INLINE void split4(const real* p, F* out) {
+  const __m512 a = _mm512_loadu_ps(p), b = _mm512_loadu_ps(p + 16), c = _mm512_loadu_ps(p + 32), d = _mm512_loadu_ps(p + 48);
+  for (int k = 0; k < 4; ++k)
+    out[k].v = _mm512_mask_blend_ps(0xFF00, pick(a, kPicks.split4[k], b), pick(c, kPicks.split4[k], d));
+}
+SPLAT_INLINE void merge4(const F* v, real* p) {
+  for (int k = 0; k < 4; ++k)
+    _mm512_storeu_ps(p + 16 * k, _mm512_mask_blend_ps(0xCCCC, pick(v[0].v, kPicks.merge4[k], v[1].v),
+                                                      pick(v[2].v, kPicks.merge4[k], v[3].v)));
+}
+
 #define SPLAT_OWN_EXP2
-// 2^p for p in [-126, 127]: to the nearest 16th from a table that a register holds, the rest (at
-// most a 32nd) by a quadratic. Relative error 5e-7. Adding `whole` rounds to 16ths: they become
-// the lowest bits of the sum, so that a shift moves them into the exponent. The four that also
+// 2^p for p in [-126, 127]: to the nearest 32nd from a table that two registers hold, the rest (at
+// most a 64th) by a quadratic. Relative error 2e-7. Adding `whole` rounds to 32nds: they become
+// the lowest bits of the sum, so that a shift moves them into the exponent. The five that also
 // choose the entry would spill into the mantissa; the entries have that taken off.
 SPLAT_INLINE F exp2(F p) {
-  const __m512 whole = _mm512_set1_ps(786432.f);  // 1.5 * 2^19
-  const __m512i entries = _mm512_setr_epi32(
-      0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532, 0x3f75fed7, 0x3f75583f,
-      0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c, 0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d);
+  const __m512 whole = _mm512_set1_ps(393216.f);  // 1.5 * 2^18
+  const __m512i low = _mm512_setr_epi32(0x3f800000, 0x3f7ecd87, 0x3f7daac3, 0x3f7c980f, 0x3f7b95c2, 0x3f7aa43a, 0x3f79c3d3, 0x3f78f4f0,
+                                        0x3f7837f0, 0x3f778d3a, 0x3f76f532, 0x3f767043, 0x3f75fed7, 0x3f75a15b, 0x3f75583f, 0x3f7523f6);
+  const __m512i high = _mm512_setr_epi32(0x3f7504f3, 0x3f74fbaf, 0x3f7508a4, 0x3f752c4d, 0x3f75672a, 0x3f75b9be, 0x3f76248c, 0x3f76a81e,
+                                         0x3f7744fd, 0x3f77fbb8, 0x3f78ccdf, 0x3f79b907, 0x3f7ac0c7, 0x3f7be4ba, 0x3f7d257d, 0x3f7e83b3);
   const __m512 sum = _mm512_add_ps(p.v, whole);
   const __m512 rest = _mm512_sub_ps(p.v, _mm512_sub_ps(sum, whole));
   const __m512i steps = _mm512_castps_si512(sum);
   const __m512 power = _mm512_castsi512_ps(
-      _mm512_add_epi32(_mm512_permutexvar_epi32(steps, entries), _mm512_slli_epi32(steps, 19)));
-  const __m512 slope = _mm512_fmadd_ps(rest, _mm512_set1_ps(0.24022643f), _mm512_set1_ps(0.69318772f));
+      _mm512_add_epi32(_mm512_permutex2var_epi32(low, steps, high), _mm512_slli_epi32(steps, 18)));
+  const __m512 slope = _mm512_fmadd_ps(rest, _mm512_set1_ps(0.24022651f), _mm512_set1_ps(0.69315734f));
   return {_mm512_fmadd_ps(_mm512_mul_ps(power, rest), slope, power)};
 }
 

@@ -160,11 +160,6 @@ SPLAT_INLINE F scale_by_power(F mantissa, F p) {
 #endif
   return r;
 }
-SPLAT_INLINE uint64_t low_bytes(F a) {  // all lanes, whole numbers below 256, as bytes
-  uint64_t word = 0;
-  SPLAT_LANES word |= (uint64_t)a.v[i] << (8 * i);
-  return word;
-}
 SPLAT_INLINE real sum(F a) { return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]); }
 SPLAT_INLINE void sum8(const F* v, real* out) {  // out[i] = sum(v[i])
   for (int i = 0; i < 8; ++i) out[i] = sum(v[i]);

@@ -39,12 +39,20 @@ def photometric(
 ) -> float: ...
 def adam(
     isa: str,
-    values: int,
-    gradient: int,
-    first: int,
-    second: int,
+    arrays: list[int],
     rows: int,
     columns: int,
     head: int,
+    active: list[int],
     numbers: list[float],
+    degree: int,
+    half: bool,
+    seed: int,
+) -> None: ...
+def activate(
+    isa: str, log_scales: int, logits: int, scales: int, opacities: int, n: int
+) -> None: ...
+def activate_backward(isa: str, arrays: list[int], n: int) -> None: ...
+def walk(
+    isa: str, arrays: list[int], n: int, every: int, phase: int, numbers: list[float], seed: int
 ) -> None: ...

@@ -12,13 +12,13 @@ def photometric(
     stream: int,
 ) -> None: ...
 def adam(
-    values: int,
-    gradient: int,
-    first: int,
-    second: int,
+    arrays: list[int],
     rows: int,
     columns: int,
     head: int,
+    active: list[int],
     numbers: list[float],
+    half: bool,
+    seed: int,
     stream: int,
 ) -> None: ...

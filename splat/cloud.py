@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from splat import kernels
 from splat.edit import Change, Edit, Rows
+from splat.kernels import Harmonics, HarmonicsGradient
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-15
@@ -27,6 +28,8 @@ class Rate:
     steps: int = 0
     tail: float = 1.0
     """Factor beyond the first entry of a column's middle axis (SH: 1/20 beyond the constant)."""
+    tail_every: int = 1
+    """Steps between moves of those entries; of the gradients in between, none is used."""
 
     def __call__(self, step: int) -> float:
         if self.end is None or self.steps <= 0:
@@ -45,6 +48,24 @@ class _Column:
     count: int = 0
     """Adam's steps, shared by all rows (newborn rows see a warm bias correction, as in 3DGS)."""
 
+    def replace(self, values: Tensor) -> None:
+        """Take other values; a column of harmonics stays one."""
+        self.values = type(self.values)(values)
+
+    def gradient(self) -> Tensor | HarmonicsGradient | None:
+        """What backward left, as factors where it left nothing else."""
+        pending = self.values.pending if isinstance(self.values, Harmonics) else []
+        if len(pending) == 1 and self.values.grad is None:
+            return pending[0]
+        whole = [] if self.values.grad is None else [self.values.grad]
+        whole += [part.dense(self.values.shape[1]) for part in pending]
+        return sum(whole[1:], whole[0]) if whole else None
+
+    def clear_gradient(self) -> None:
+        self.values.grad = None
+        if isinstance(self.values, Harmonics):
+            self.values.pending.clear()
+
 
 class Cloud:
     """Named columns with one row each for N things, their Adam moments, and statistics.
@@ -54,20 +75,30 @@ class Cloud:
     N rows at all times.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, moments: torch.dtype = torch.float32) -> None:
+        """An empty cloud; `moments` is the type of Adam's moments, float32 or bfloat16.
+
+        bfloat16 halves what they take (a third of a Gaussian's memory); they are rounded at random.
+        """
+        self._moments = moments
         self._columns: dict[str, _Column] = {}
         self._statistics: dict[str, Tensor] = {}
 
-    def add(self, name: str, values: Tensor, rate: Rate) -> None:
-        """Add a column [N, ...]; the first one decides N."""
+    def add(self, name: str, values: Tensor, rate: Rate, *, harmonics: bool = False) -> None:
+        """Add a column [N, ...]; the first one decides N.
+
+        The gradient of one of `harmonics` may come as factors (`splat.kernels.Harmonics`): its
+        `grad` is then None, and `gradient` writes it out.
+        """
         if name in self._columns:
             raise ValueError(f"column {name!r} exists already; choose another name")
         if self._columns and len(values) != len(self):
             raise ValueError(f"column {name!r} has {len(values)} rows, the cloud has {len(self)}")
         values = values.detach().contiguous()
-        self._columns[name] = _Column(
-            torch.nn.Parameter(values), torch.zeros_like(values), torch.zeros_like(values), rate
-        )
+        moments = values.dtype if self._moments == torch.float32 else self._moments
+        first, second = (torch.zeros_like(values, dtype=moments) for _ in range(2))
+        kind = Harmonics if harmonics else torch.nn.Parameter
+        self._columns[name] = _Column(kind(values), first, second, rate)
 
     def __len__(self) -> int:
         """Rows; a cloud without columns has none."""
@@ -101,6 +132,13 @@ class Cloud:
         """A copy of some rows of every column, detached."""
         return {name: column.values.detach()[index] for name, column in self._columns.items()}
 
+    def gradient(self, name: str) -> Tensor | None:
+        """The gradient of a column since the last step, [N, ...]; None where there is none."""
+        found = self._columns[name].gradient()
+        if isinstance(found, HarmonicsGradient):
+            return found.dense(self[name].shape[1])
+        return found
+
     def moments(self, name: str) -> tuple[Tensor, Tensor]:
         """Adam's two moments of a column, each [N, ...]; to be read, not written."""
         return self._columns[name].first, self._columns[name].second
@@ -110,7 +148,7 @@ class Cloud:
         return self._columns[name].rate(step)
 
     def parameters(self) -> Iterator[Tensor]:
-        """The columns, for anyone who clips or averages gradients."""
+        """The columns; what backward left of each is what `gradient` says."""
         for column in self._columns.values():
             yield column.values
 
@@ -130,25 +168,32 @@ class Cloud:
             ) from None
 
     @torch.no_grad()
-    def optimize(self, step: int) -> None:
-        """One Adam step (Kingma & Ba 2015, bias-corrected) of every column that has a gradient."""
+    def optimize(self, step: int, visible: Bool[Tensor, "n"] | None = None) -> None:
+        """One Adam step (Kingma & Ba 2015, bias-corrected) of every column that has a gradient.
+
+        With `visible`, rows where it is False stay as they are, moments included (as the sparse
+        Adam of Taming 3DGS, Mallick et al. 2024): the cost of a step is then that of what is seen.
+        """
         for column in self._columns.values():
-            gradient = column.values.grad
+            gradient = column.gradient()
             if gradient is None:
                 continue
             column.count += 1
-            kernels.adam(
-                column.values,
-                gradient,
-                column.first,
-                column.second,
-                rate=column.rate(step),
-                tail=column.rate.tail,
-                count=column.count,
-                betas=BETAS,
-                epsilon=EPSILON,
-            )
-            column.values.grad = None
+            for part, count in _parts(column.count, column.rate.tail_every):
+                kernels.adam(
+                    column.values,
+                    gradient,
+                    column.first,
+                    column.second,
+                    rate=column.rate(step),
+                    tail=column.rate.tail,
+                    count=count,
+                    betas=BETAS,
+                    epsilon=EPSILON,
+                    part=part,
+                    visible=visible,
+                )
+            column.clear_gradient()
 
     @torch.no_grad()
     def apply(self, edit: Edit | None) -> Change:
@@ -212,9 +257,10 @@ class Cloud:
         device = self.device
         for name, saved in state["columns"].items():
             column = self._columns[name]
-            column.values = torch.nn.Parameter(saved["values"].to(device).clone())
-            column.first = saved["first"].to(device).clone()
-            column.second = saved["second"].to(device).clone()
+            column.replace(saved["values"].to(device).clone())
+            kind = column.first.dtype
+            column.first = saved["first"].to(device, kind, copy=True)
+            column.second = saved["second"].to(device, kind, copy=True)
             column.count = int(saved["count"])
         # A statistic that the saved run did not keep begins now.
         n = len(self)
@@ -292,7 +338,7 @@ class Cloud:
 
         for name, column in self._columns.items():
             values = moved(column.values.detach(), [append.rows[name] for append in born])
-            column.values = torch.nn.Parameter(values.contiguous())
+            column.replace(values.contiguous())
             column.first = padded(column.first)
             column.second = padded(column.second)
         self._statistics = {name: padded(values) for name, values in self._statistics.items()}
@@ -300,10 +346,18 @@ class Cloud:
 
     def _gather(self, order: Tensor) -> None:
         for column in self._columns.values():
-            column.values = torch.nn.Parameter(column.values.detach().index_select(0, order))
+            column.replace(column.values.detach().index_select(0, order))
             column.first = column.first.index_select(0, order)
             column.second = column.second.index_select(0, order)
         self._statistics = {n: t.index_select(0, order) for n, t in self._statistics.items()}
+
+
+def _parts(count: int, tail_every: int) -> list[tuple[str, int]]:
+    """Which entries of a column move at its step `count`, and how many moves they have made."""
+    if tail_every == 1:
+        return [("all", count)]
+    tail = [("tail", count // tail_every)] if count % tail_every == 0 else []
+    return [("head", count), *tail]
 
 
 def morton_order(positions: Float[Tensor, "n 3"]) -> Int[Tensor, "n"]:

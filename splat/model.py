@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from splat import kernels
 from splat.cloud import Cloud, Rate
 from splat.edit import Change, Edit
 from splat.schedule import PUBLISHED_STEPS
@@ -49,6 +50,8 @@ class Rates:
     sh: float = 2.5e-3
     sh_tail: float = 1 / 20
     """Factor for the coefficients beyond the constant one."""
+    sh_tail_every: int = 1
+    """Steps between moves of the coefficients beyond the constant one."""
 
     def scheduled(self, steps: int) -> Rates:
         """Rates for a run of `steps`: in a short one means move farther at a step.
@@ -76,21 +79,24 @@ class Explicit(Model):
         extent: float = 1.0,
         sh_every: int = 1000,
         rates: Rates | None = None,
+        moments: torch.dtype = torch.float32,
     ) -> None:
         """Rows to start from; `steps` of the run (for the fall of the means' rate).
 
         One more band of harmonics is switched on every `sh_every` steps (0: all at once).
+        `moments` is the type of Adam's moments, float32 or bfloat16.
         """
         super().__init__()
         rates = rates or Rates()
         self.sh_every = sh_every
-        self.cloud = Cloud()
+        self.cloud = Cloud(moments)
         add = self.cloud.add
         add("mean", rows["mean"], Rate(rates.mean * extent, rates.mean_end * extent, steps))
         add("quat", rows["quat"], Rate(rates.quat))
         add("log_scale", rows["log_scale"], Rate(rates.log_scale))
         add("opacity_logit", rows["opacity_logit"], Rate(rates.opacity_logit))
-        add("sh", rows["sh"], Rate(rates.sh, tail=rates.sh_tail))
+        tail = Rate(rates.sh, tail=rates.sh_tail, tail_every=rates.sh_tail_every)
+        add("sh", rows["sh"], tail, harmonics=True)
 
     @property
     def sh_degree(self) -> int:
@@ -103,11 +109,12 @@ class Explicit(Model):
         if step is not None and self.sh_every:
             degree = min(degree, step // self.sh_every)
         cloud = self.cloud
+        scales, opacities = kernels.activate(cloud["log_scale"], cloud["opacity_logit"])
         return Gaussians(
             means=cloud["mean"],
             quats=cloud["quat"],
-            scales=cloud["log_scale"].exp(),
-            opacities=cloud["opacity_logit"].sigmoid(),
+            scales=scales,
+            opacities=opacities,
             colors=cloud["sh"],
             sh_degree=degree,
         )

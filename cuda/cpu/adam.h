@@ -1,64 +1,180 @@
-// Adam over every row (Kingma and Ba 2015, as torch.optim.Adam computes it), fused into one pass.
+// Adam (Kingma and Ba 2015, as torch.optim.Adam computes it), fused into one pass over the rows.
+//
+// A group of W rows is as many whole vectors as a row has columns, and every group meets the same
+// pattern of columns. Rows out of sight may be left as they are, columns that have no gradient yet
+// too; the gradient of harmonics may come as factors, and the moments as bfloat16.
 #pragma once
 
-#include <cmath>
-#include <cstring>
+#include <splat/sh.h>
 
-#include "buffer.h"
+#include <cmath>
+
 #include "clock.h"
+#include "columns.h"
+#include "half.h"
 #include "kernels.h"
 #include "pool.h"
-#include "simd.h"
 #include "splat/losses.h"
 
 namespace splat::SPLAT_ISA {
 
-constexpr std::ptrdiff_t kAdamChunk = 8192;  // values of a work item; a multiple of every W
+constexpr std::ptrdiff_t kAdamRows = 256;  // of a work item; a multiple of every W
+constexpr int kMaxHarmonics = 3 * (kMaxShDegree + 1) * (kMaxShDegree + 1);
 
-SPLAT_INLINE void adam_vector(const AdamNumbers<real>& numbers, const real* rate,
-                              const real* gradient, real* value, real* first, real* second) {
-  F m = load(first), v = load(second);
-  const F change = adam_step(numbers, load(gradient), m, v);
-  store(first, m);
-  store(second, v);
-  store(value, fnma(load(rate), change, load(value)));
+// What a step does at the columns of W rows: their rates, and whether they move at all.
+struct AdamPattern {
+  Buffer<real> rates, active;  // [columns][W]
+  Buffer<bool> any;            // [columns] whether the vector has an active element
+
+  void set(const Adam& step) {
+    const int count = step.columns * W;
+    rates.resize(count), active.resize(count);
+    for (int i = 0; i < count; ++i) {
+      const int column = i % step.columns;
+      rates[i] = real(column < step.head ? step.rate : step.tail_rate);
+      active[i] = real(column >= step.begin && column < step.end);
+    }
+    any.resize(step.columns);
+    for (int j = 0; j < step.columns; ++j) any[j] = sum(load(&active[j * W])) > 0;
+  }
+};
+
+// The dense gradient of W rows of harmonics: basis of the direction times gradient of the colour.
+SPLAT_INLINE void harmonics_gradient(const real* factors, int lanes_here, int degree, int columns, real* out) {
+  F v[6], basis[kMaxHarmonics / 3], rows[kMaxHarmonics];
+  load_columns(factors, 6, 6, lanes_here, v);
+  sh_basis(degree, v[3], v[4], v[5], basis, real(0));
+  const int used = (degree + 1) * (degree + 1);
+  for (int k = 0; k < used; ++k)
+    for (int c = 0; c < 3; ++c) rows[3 * k + c] = basis[k] * v[c];
+  for (int k = 3 * used; k < columns; ++k) rows[k] = set1(0);
+  store_columns(rows, columns, W, out, columns);
+}
+
+template <class Moment>
+class AdamStep {
+ public:
+  AdamStep(const Adam& step, const AdamPattern& pattern)
+      : step_(step), pattern_(pattern), partial_(step.begin > 0 || step.end < step.columns),
+        numbers_{real(1 - step.beta1), real(1 - step.beta2), real(1 / step.correction1),
+                 real(1 / std::sqrt(step.correction2)), real(step.epsilon)} {}
+
+  // `rows` rows from `row` on, at most W.
+  void group(std::ptrdiff_t row, int rows) const {
+    alignas(64) real keep[W];
+    const bool all = seen(row, rows, keep);
+    if (!all && sum(load(keep)) == 0) return;
+    const std::ptrdiff_t at = row * step_.columns;
+    alignas(64) real expanded[kMaxHarmonics * W];
+    const real* gradient = static_cast<const real*>(step_.gradient) + (step_.gradient ? at : 0);
+    if (step_.factors) {
+      harmonics_gradient(static_cast<const real*>(step_.factors) + 6 * row, rows, step_.degree, step_.columns, expanded);
+      gradient = expanded;
+    }
+    real* values = static_cast<real*>(step_.values) + at;
+    Moment *first = static_cast<Moment*>(step_.first) + at, *second = static_cast<Moment*>(step_.second) + at;
+    if (rows < W) return part(at, rows, keep, gradient, values, first, second);
+    if (all && !partial_) {
+      for (int j = 0; j < step_.columns; ++j) vector<false>(at, j, gradient, values, first, second, nullptr);
+      return;
+    }
+    const real* moves = all ? pattern_.active.data() : moving(rows, keep);
+    for (int j = 0; j < step_.columns; ++j)
+      if (pattern_.any[j]) vector<true>(at, j, gradient, values, first, second, moves);
+  }
+
+ private:
+  struct PartRows {
+    Buffer<real> gradient, values, moves;
+    Buffer<Moment> first, second;
+  };
+
+  // Whether all rows are to move; if not, keep[lane] is 1 where one is.
+  bool seen(std::ptrdiff_t row, int rows, real* keep) const {
+    if (!step_.visible) {
+      for (int lane = 0; lane < W; ++lane) keep[lane] = lane < rows;
+      return rows == W;
+    }
+    int count = 0;
+    for (int lane = 0; lane < W; ++lane) {
+      const bool moves = lane < rows && step_.visible[row + lane];
+      keep[lane] = moves;
+      count += moves;
+    }
+    return count == W;
+  }
+
+  template <bool kMasked>
+  void vector(std::ptrdiff_t at, int j, const real* gradient, real* values, Moment* first, Moment* second,
+              const real* moves) const {
+    const int i = j * W;
+    const F old_first = load_moments(first + i), old_second = load_moments(second + i), old = load(values + i);
+    F m = old_first, v = old_second;
+    const F change = adam_step(numbers_, load(gradient + i), m, v);
+    F value = fnma(load(pattern_.rates.data() + i), change, old);
+    if constexpr (kMasked) {
+      const M move = load(moves + i) > set1(real(0.5));
+      m = sel(move, m, old_first), v = sel(move, v, old_second), value = sel(move, value, old);
+    }
+    const uint32_t key = step_.seed + uint32_t(at + i) * 2u;
+    store_moments(first + i, m, key);
+    store_moments(second + i, v, key + 1u);
+    store(values + i, value);
+  }
+
+  // 1 for each element of W rows that is to move.
+  const real* moving(int rows, const real* keep) const {
+    const int columns = step_.columns;
+    real* moves = own<PartRows>().moves.resize(std::size_t(columns) * W);
+    for (int i = 0; i < columns * W; ++i) moves[i] = 0;
+    for (int lane = 0; lane < rows; ++lane)
+      for (int c = 0; c < columns; ++c) moves[lane * columns + c] = keep[lane] * pattern_.active[c];
+    return moves;
+  }
+
+  // The last rows, fewer than W, through copies: nothing beyond them is read or written.
+  void part(std::ptrdiff_t at, int rows, const real* keep, const real* gradient, real* values, Moment* first,
+            Moment* second) const {
+    const int columns = step_.columns, count = rows * columns;
+    PartRows& p = own<PartRows>();
+    const std::size_t room = std::size_t(columns) * W;
+    real *g = p.gradient.resize(room), *x = p.values.resize(room);
+    Moment *m = p.first.resize(room), *v = p.second.resize(room);
+    fill(g, g + room, real(0)), fill(x, x + room, real(0));
+    fill(m, m + room, Moment(0)), fill(v, v + room, Moment(0));
+    std::memcpy(g, gradient, count * sizeof(real)), std::memcpy(x, values, count * sizeof(real));
+    std::memcpy(m, first, count * sizeof(Moment)), std::memcpy(v, second, count * sizeof(Moment));
+    const real* moves = moving(rows, keep);
+    for (int j = 0; j < columns; ++j) vector<true>(at, j, g, x, m, v, moves);
+    std::memcpy(values, x, count * sizeof(real));
+    std::memcpy(first, m, count * sizeof(Moment)), std::memcpy(second, v, count * sizeof(Moment));
+  }
+
+  const Adam& step_;
+  const AdamPattern& pattern_;
+  bool partial_;
+  AdamNumbers<real> numbers_;
+};
+
+template <class Moment>
+static void adam_rows(const Adam& step, const AdamPattern& pattern) {
+  const AdamStep<Moment> all(step, pattern);
+  parallel_for((step.rows + kAdamRows - 1) / kAdamRows, [&](std::ptrdiff_t item) {
+    const std::ptrdiff_t end = least<std::ptrdiff_t>(step.rows, (item + 1) * kAdamRows);
+    for (std::ptrdiff_t row = item * kAdamRows; row < end; row += W)
+      all.group(row, (int)least<std::ptrdiff_t>(W, end - row));
+  });
 }
 
 static void adam(const Adam& step) {
+  if (step.rows < 1) return;
   StageClock clock;
-  const std::ptrdiff_t count = step.rows * step.columns, columns = step.columns;
-  const AdamNumbers<real> numbers = {
-      real(1 - step.beta1), real(1 - step.beta2), real(1 / step.correction1),
-      real(1 / std::sqrt(step.correction2)), real(step.epsilon)};
-  // A vector that begins at column c finds its rates at c.
-  thread_local Buffer<real> kept;
-  real* const rates = kept.resize(columns + W);
-  for (std::ptrdiff_t i = 0; i < columns + W; ++i)
-    rates[i] = real(i % columns < step.head ? step.rate : step.tail_rate);
-
-  real* const values = static_cast<real*>(step.values);
-  const real* const gradient = static_cast<const real*>(step.gradient);
-  real* const first = static_cast<real*>(step.first);
-  real* const second = static_cast<real*>(step.second);
-  parallel_for((count + kAdamChunk - 1) / kAdamChunk, [=](std::ptrdiff_t item) {
-    std::ptrdiff_t i = item * kAdamChunk, column = i % columns;
-    const std::ptrdiff_t end = least(i + kAdamChunk, count);
-    for (const std::ptrdiff_t advance = W % columns; i + W <= end; i += W) {
-      adam_vector(numbers, rates + column, gradient + i, values + i, first + i, second + i);
-      column += advance;
-      if (column >= columns) column -= columns;
-    }
-    if (i < end) {
-      real rest[4][W] = {};
-      const real* const from[4] = {gradient + i, values + i, first + i, second + i};
-      const std::size_t bytes = (end - i) * sizeof(real);
-      for (int k = 0; k < 4; ++k) std::memcpy(rest[k], from[k], bytes);
-      adam_vector(numbers, rates + column, rest[0], rest[1], rest[2], rest[3]);
-      std::memcpy(values + i, rest[1], bytes);
-      std::memcpy(first + i, rest[2], bytes);
-      std::memcpy(second + i, rest[3], bytes);
-    }
-  });
+  AdamPattern& pattern = own<AdamPattern>();
+  pattern.set(step);
+  if (step.half)
+    adam_rows<Half>(step, pattern);
+  else
+    adam_rows<real>(step, pattern);
   clock.done(kAdam);
 }
 

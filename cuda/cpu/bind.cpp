@@ -57,10 +57,10 @@ class Frame {
     table_.forward(frame_, f);
   }
 
-  void backward(const std::array<Address, 6>& read, const std::array<Address, 10>& write) {
+  void backward(const std::array<Address, 6>& read, const std::array<Address, 11>& write) {
     Backward b{scene_, at(read[0]), at(read[1]), at(read[2]), at(read[3]), at(read[4]), at(read[5]),
                at(write[0]), at(write[1]), at(write[2]), at(write[3]), at(write[4]), at(write[5]),
-               at(write[6]), at(write[7]), at(write[8]), at(write[9])};
+               at(write[6]), at(write[7]), at(write[8]), at(write[9]), at(write[10])};
     table_.backward(frame_, b);
   }
 
@@ -102,11 +102,32 @@ NB_MODULE(_cpu, m) {
       nb::call_guard<nb::gil_scoped_release>());
   m.def(
       "adam",
-      [](const std::string& isa, Address values, Address gradient, Address first, Address second,
-         int64_t rows, int columns, int head, const std::array<double, 7>& numbers) {
-        named(isa).adam({at(values), at(gradient), at(first), at(second), rows, columns, head,
-                         numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5],
-                         numbers[6]});
+      [](const std::string& isa, const std::array<Address, 6>& arrays, int64_t rows, int columns, int head,
+         const std::array<int, 2>& active, const std::array<double, 7>& numbers, int degree, bool half, uint32_t seed) {
+        named(isa).adam({at(arrays[0]), at(arrays[1]), at(arrays[2]), at(arrays[3]), rows, columns, head, active[0], active[1],
+                         numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6],
+                         at(arrays[4]), degree, at<const uint8_t>(arrays[5]), half, seed});
+      },
+      nb::call_guard<nb::gil_scoped_release>());
+  m.def(
+      "activate",
+      [](const std::string& isa, Address log_scales, Address logits, Address scales, Address opacities, int64_t n) {
+        named(isa).activate({at(log_scales), at(logits), at(scales), at(opacities), n});
+      },
+      nb::call_guard<nb::gil_scoped_release>());
+  m.def(
+      "activate_backward",
+      [](const std::string& isa, const std::array<Address, 6>& arrays, int64_t n) {
+        named(isa).activate_backward({at(arrays[0]), at(arrays[1]), at(arrays[2]), at(arrays[3]), at(arrays[4]),
+                                      at(arrays[5]), n});
+      },
+      nb::call_guard<nb::gil_scoped_release>());
+  m.def(
+      "walk",
+      [](const std::string& isa, const std::array<Address, 4>& arrays, int64_t n, int64_t every, int64_t phase,
+         const std::array<double, 4>& numbers, uint64_t seed) {
+        named(isa).walk({at(arrays[0]), at(arrays[1]), at(arrays[2]), at(arrays[3]), n, every, phase, numbers[0],
+                         numbers[1], numbers[2], numbers[3], seed});
       },
       nb::call_guard<nb::gil_scoped_release>());
 }

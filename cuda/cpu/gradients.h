@@ -7,12 +7,12 @@
 namespace splat::SPLAT_ISA {
 
 struct RowGradients {
-  real *means, *quats, *scales, *opacities, *colors, *features, *means2d, *absolute;
+  real *means, *quats, *scales, *opacities, *colors, *factors, *features, *means2d, *absolute;
 
   explicit RowGradients(const Backward& b)
       : means(static_cast<real*>(b.v_means)), quats(static_cast<real*>(b.v_quats)),
         scales(static_cast<real*>(b.v_scales)), opacities(static_cast<real*>(b.v_opacities)),
-        colors(static_cast<real*>(b.v_colors)), features(static_cast<real*>(b.v_features)),
+        colors(static_cast<real*>(b.v_colors)), factors(static_cast<real*>(b.v_factors)), features(static_cast<real*>(b.v_features)),
         means2d(static_cast<real*>(b.v_means2d)), absolute(static_cast<real*>(b.v_means2d_absolute)) {}
 
   void clear(const Scene& scene, int64_t i, int rows) const {
@@ -21,18 +21,18 @@ struct RowGradients {
       if (base) fill(base + i * columns, base + (i + rows) * columns, real(0));
     };
     zero(means, 3), zero(quats, 4), zero(scales, 3), zero(opacities, 1), zero(colors, color);
-    zero(features, scene.feature_count), zero(means2d, 2), zero(absolute, 2);
+    zero(factors, 6), zero(features, scene.feature_count), zero(means2d, 2), zero(absolute, 2);
   }
 };
 
 // Gradient of the colours with respect to coefficients (written) and direction (returned in g_d).
 SPLAT_INLINE void color_backward(const Scene& scene, const Pinhole<real>& cam, const Record* records,
-                                 int64_t i, int lanes_here, const Group& g, const F* v, real* v_colors,
+                                 int64_t i, int lanes_here, const Group& g, const F* v, const RowGradients& out,
                                  F* v_direction) {
   if (scene.sh_degree < 0) {
     F masked[3];
     for (int c = 0; c < 3; ++c) masked[c] = zero_unless(g.visible, v[c]);
-    store_columns(masked, 3, lanes_here, v_colors + 3 * i, 3);
+    store_columns(masked, 3, lanes_here, out.colors + 3 * i, 3);
     return;
   }
   const int used = (scene.sh_degree + 1) * (scene.sh_degree + 1);
@@ -50,15 +50,21 @@ SPLAT_INLINE void color_backward(const Scene& scene, const Pinhole<real>& cam, c
     }
   // A colour clamped at zero passes no gradient.
   for (int c = 0; c < 3; ++c) w[c] = zero_unless(g.visible & (load(drawn[c]) > set1(0)), v[c]);
-  for (int k = 0; k < used; ++k) {
-    e[k] = fma(w[0], sh[3 * k], fma(w[1], sh[3 * k + 1], w[2] * sh[3 * k + 2]));
-    for (int c = 0; c < 3; ++c) sh[3 * k + c] = zero_unless(g.visible, basis[k] * w[c]);
+  for (int k = 0; k < used; ++k) e[k] = fma(w[0], sh[3 * k], fma(w[1], sh[3 * k + 1], w[2] * sh[3 * k + 2]));
+  if (out.factors) {
+    F factors[6];
+    for (int c = 0; c < 3; ++c) factors[c] = w[c], factors[3 + c] = zero_unless(g.visible, d[c]);
+    store_columns(factors, 6, lanes_here, out.factors + 6 * i, 6);
   }
-  const int written = (int)least<int64_t>(stride, 3 * kMaxCoefficients);
-  for (int k = 3 * used; k < written; ++k) sh[k] = set1(0);
-  store_columns(sh, written, lanes_here, v_colors + stride * i, stride);
-  for (int lane = 0; lane < lanes_here; ++lane)
-    fill(v_colors + stride * (i + lane) + written, v_colors + stride * (i + lane + 1), real(0));
+  if (out.colors) {
+    for (int k = 0; k < used; ++k)
+      for (int c = 0; c < 3; ++c) sh[3 * k + c] = zero_unless(g.visible, basis[k] * w[c]);
+    const int written = (int)least<int64_t>(stride, 3 * kMaxCoefficients);
+    for (int k = 3 * used; k < written; ++k) sh[k] = set1(0);
+    store_columns(sh, written, lanes_here, out.colors + stride * i, stride);
+    for (int lane = 0; lane < lanes_here; ++lane)
+      fill(out.colors + stride * (i + lane) + written, out.colors + stride * (i + lane + 1), real(0));
+  }
   F gd[3] = {set1(0), set1(0), set1(0)};
   sh_gradient(scene.sh_degree, d[0], d[1], d[2], e, gd[0], gd[1], gd[2], real(0));
   const F along = fma(d[0], gd[0], fma(d[1], gd[1], d[2] * gd[2]));
@@ -83,7 +89,7 @@ static void backward_group(const Scene& scene, const Settings& settings, const P
   project_backward(cam, p, g.mean, g.scale, du, dv, gz, shape, settings.antialiased, m0, v_mean,
                    v_quat, v_scale, v_view);
   const F v_rgb[3] = {load(moments[6]), load(moments[7]), load(moments[8])};
-  color_backward(scene, cam, records, i, lanes_here, g, v_rgb, out.colors, v_direction);
+  color_backward(scene, cam, records, i, lanes_here, g, v_rgb, out, v_direction);
   for (int k = 0; k < 3; ++k) v_mean[k] = zero_unless(g.visible, v_mean[k] + v_direction[k]);
   for (int k = 0; k < 3; ++k) v_scale[k] = zero_unless(g.visible, v_scale[k]);
   for (int k = 0; k < 4; ++k) v_quat[k] = zero_unless(g.visible, v_quat[k]);

@@ -1,8 +1,10 @@
 // All kernels for one instruction set: compiled once per set, each into its own namespace.
+#include "activate.h"
 #include "adam.h"
 #include "frame.h"
 #include "kernels.h"
 #include "ssim.h"
+#include "walk.h"
 
 #define SPLAT_TEXT_(x) #x
 #define SPLAT_TEXT(x) SPLAT_TEXT_(x)
@@ -22,6 +24,9 @@ const Table SPLAT_JOIN(table_, SPLAT_ISA) = {
     [](void* frame, const Backward& b) { static_cast<SPLAT_ISA::Frame*>(frame)->backward(b); },
     SPLAT_ISA::photometric,
     SPLAT_ISA::adam,
+    SPLAT_ISA::activate,
+    SPLAT_ISA::activate_backward,
+    SPLAT_ISA::walk,
 };
 
 }  // namespace splat

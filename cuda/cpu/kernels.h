@@ -43,7 +43,7 @@ struct Forward {
   void* image;             // [h, w, 3]
   void* alpha;             // [h, w]
   void* extra;             // [h, w, depth + feature_count], or null: blended, over zero
-  void* radii;             // [n, 2] half extents in pixels, 0 where culled
+  void* radii;             // [n] larger half extent in whole pixels, 0 where culled
 };
 
 struct Backward {
@@ -58,7 +58,8 @@ struct Backward {
   void* v_quats;
   void* v_scales;
   void* v_opacities;
-  void* v_colors;
+  void* v_colors;           // null where the gradient of harmonics is wanted as factors
+  void* v_factors;          // [n, 6] gradient of the colour and unit direction of view, or null
   void* v_features;
   void* v_means2d;          // [n, 2], pixels
   void* v_means2d_absolute; // [n, 2], or null
@@ -77,15 +78,52 @@ struct Photometric {
 
 struct Adam {
   void* values;          // [rows, columns], updated in place like the moments
-  const void* gradient;
+  const void* gradient;  // null where factors are given
   void* first;
   void* second;
   int64_t rows;
   int columns;
   int head;              // the first `head` columns move at `rate`, the others at `tail_rate`
+  int begin, end;        // the columns that move at all
   double rate, tail_rate;
   double beta1, beta2, epsilon;
   double correction1, correction2;  // 1 - beta^count
+  const void* factors;     // [rows, 6] of harmonics of this degree, as backward leaves them
+  int degree;
+  const uint8_t* visible;  // [rows], or null: rows where it is 0 keep their values and moments
+  bool half;               // the moments are bfloat16, rounded at random
+  uint32_t seed;           // of the rounding
+};
+
+struct Activation {
+  const void* log_scales;  // [n, 3]
+  const void* logits;      // [n]
+  void* scales;            // [n, 3]
+  void* opacities;         // [n]
+  int64_t n;
+};
+
+struct ActivationGradients {
+  const void* scales;
+  const void* opacities;
+  const void* v_scales;     // null, with v_log_scales, where there is none
+  const void* v_opacities;  // null, with v_logits, where there is none
+  void* v_log_scales;
+  void* v_logits;
+  int64_t n;
+};
+
+struct Walk {
+  const void* quats;       // [n, 4] wxyz, of any length
+  const void* log_scales;  // [n, 3]
+  const void* logits;      // [n]
+  void* delta;             // [n, 3], written; 0 where a row stays
+  int64_t n;
+  int64_t every, phase;    // rows whose number is `phase` modulo `every` move
+  double quiet;            // logit from which a row stays where it is
+  double dead, steepness;  // gate = logistic(steepness (dead - opacity))
+  double reach;            // factor on everything
+  uint64_t seed;
 };
 
 struct Table {
@@ -98,6 +136,9 @@ struct Table {
   void (*backward)(void* frame, const Backward&);
   double (*photometric)(const Photometric&);     // returns the loss
   void (*adam)(const Adam&);
+  void (*activate)(const Activation&);
+  void (*activate_backward)(const ActivationGradients&);
+  void (*walk)(const Walk&);
 };
 
 const Table* table(const char* name);  // null where the name is unknown or the CPU lacks it

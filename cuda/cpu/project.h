@@ -108,7 +108,7 @@ SPLAT_INLINE void touched_tiles(const Grid& grid, F u, F v, F hx, F hy, M visibl
     out[lane] = {uint16_t(x0[lane]), uint16_t(y0[lane]), uint16_t(x1[lane]), uint16_t(y1[lane])};
 }
 
-// Records, tiles and radii [n, 2] of the rows [i, i + lanes_here).
+// Records, tiles and radii [n] of the rows [i, i + lanes_here).
 SPLAT_INLINE void project_lanes(const Scene& scene, const Settings& settings, const Pinhole<real>& cam,
                                 const Grid& grid, int64_t i, int lanes_here, Record* records, Rect* rects,
                                 real* radii) {
@@ -116,7 +116,7 @@ SPLAT_INLINE void project_lanes(const Scene& scene, const Settings& settings, co
   project_group(scene, settings, cam, i, lanes_here, g);
   if (!any(g.visible)) {
     fill(rects, rects + lanes_here, Rect{0, 0, 0, 0});
-    fill(radii, radii + 2 * lanes_here, real(0));
+    fill(radii, radii + lanes_here, real(0));
     return;
   }
   F rgb[3], whole[2], rest[2];
@@ -134,11 +134,11 @@ SPLAT_INLINE void project_lanes(const Scene& scene, const Settings& settings, co
   const F fields[kRecordReals] = {whole[0], whole[1], rest[0], rest[1], g.p.n[0], g.p.n[1],
                                   g.p.n[2], lo,       rgb[0],  rgb[1],  rgb[2],   g.p.z};
   store_columns(fields, kRecordReals, lanes_here, reinterpret_cast<real*>(records), kRecordReals);
-  const F pair[2] = {zero_unless(seen, rx), zero_unless(seen, ry)};
-  store_columns(pair, 2, lanes_here, radii, 2);
+  const F radius = zero_unless(seen, mx(rx, ry));
+  store_columns(&radius, 1, lanes_here, radii, 1);
 }
 
-// Fills records and tiles of all rows, and their radii [n, 2]. Records of rows out of sight mean nothing.
+// Fills records and tiles of all rows, and their radii [n]. Records of rows out of sight mean nothing.
 static void project_rows(const Scene& scene, const Settings& settings, const Pinhole<real>& cam,
                          const Grid& grid, Buffer<Record>& records, Buffer<Rect>& rects,
                          real* radii) {
@@ -148,7 +148,7 @@ static void project_rows(const Scene& scene, const Settings& settings, const Pin
   parallel_for((n + kRowChunk - 1) / kRowChunk, [&](std::ptrdiff_t chunk) {
     for (int64_t i = chunk * kRowChunk, last = least(n, i + kRowChunk); i < last; i += W)
       project_lanes(scene, settings, cam, grid, i, (int)least<int64_t>(W, last - i), &records[i], &rects[i],
-                    radii + 2 * i);
+                    radii + i);
   });
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "gpu.h"
+#include "splat/half.h"
 #include "splat/losses.h"
 
 namespace splat::gpu {
@@ -14,12 +15,20 @@ constexpr int kThreads = 256;
 constexpr int kChunk = 4 * kThreads;  // values of a block
 
 struct Rates {
-  unsigned columns, head;
+  unsigned columns, head, begin, end;
   float rate, tail_rate;
+  const uint8_t* visible;
+  unsigned seed;
 };
 
+__device__ float loaded(const float* p) { return *p; }
+__device__ float loaded(const Half* p) { return from_half(*p); }
+__device__ void stored(float* p, float value, unsigned) { *p = value; }
+__device__ void stored(Half* p, float value, unsigned key) { *p = to_half(value, key); }
+
+template <class Moment>
 __global__ void __launch_bounds__(kThreads)
-    step_values(float* values, const float* gradient, float* first, float* second, int64_t count,
+    step_values(float* values, const float* gradient, Moment* first, Moment* second, int64_t count,
                 Rates rates, AdamNumbers<float> numbers) {
   const int64_t begin = int64_t(blockIdx.x) * kChunk;
   const unsigned begin_column = unsigned(begin % rates.columns);
@@ -28,12 +37,15 @@ __global__ void __launch_bounds__(kThreads)
     const unsigned offset = threadIdx.x + k * kThreads;
     const int64_t i = begin + offset;
     if (i >= count) return;
-    float m = first[i], v = second[i];
+    const unsigned column = (begin_column + offset) % rates.columns;
+    if (column < rates.begin || column >= rates.end) continue;
+    if (rates.visible && !rates.visible[i / rates.columns]) continue;
+    float m = loaded(first + i), v = loaded(second + i);
     const float change = adam_step(numbers, gradient[i], m, v);
-    const bool in_head = (begin_column + offset) % rates.columns < rates.head;
-    first[i] = m;
-    second[i] = v;
-    values[i] -= (in_head ? rates.rate : rates.tail_rate) * change;
+    const unsigned key = rates.seed + 2u * unsigned(i);
+    stored(first + i, m, key);
+    stored(second + i, v, key + 1u);
+    values[i] -= (column < rates.head ? rates.rate : rates.tail_rate) * change;
   }
 }
 
@@ -45,11 +57,16 @@ const char* adam(const Adam& step, std::uintptr_t stream) {
   const AdamNumbers<float> numbers{
       float(1 - step.beta1), float(1 - step.beta2), float(1 / step.correction1),
       float(1 / std::sqrt(step.correction2)), float(step.epsilon)};
-  const Rates rates{unsigned(step.columns), unsigned(step.head), float(step.rate),
-                    float(step.tail_rate)};
+  const Rates rates{unsigned(step.columns), unsigned(step.head), unsigned(step.begin),
+                    unsigned(step.end), float(step.rate), float(step.tail_rate), step.visible, step.seed};
   const unsigned blocks = unsigned((count + kChunk - 1) / kChunk);
-  step_values<<<blocks, kThreads, 0, reinterpret_cast<cudaStream_t>(stream)>>>(
-      step.values, step.gradient, step.first, step.second, count, rates, numbers);
+  const auto queue = reinterpret_cast<cudaStream_t>(stream);
+  if (step.half)
+    step_values<<<blocks, kThreads, 0, queue>>>(step.values, step.gradient, static_cast<Half*>(step.first),
+                                                static_cast<Half*>(step.second), count, rates, numbers);
+  else
+    step_values<<<blocks, kThreads, 0, queue>>>(step.values, step.gradient, static_cast<float*>(step.first),
+                                                static_cast<float*>(step.second), count, rates, numbers);
   const cudaError_t error = cudaGetLastError();
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }

@@ -42,13 +42,14 @@ NB_MODULE(_gpu, m) {
       nb::arg("loss"), nb::arg("width"), nb::arg("height"), nb::arg("ssim_weight"), nb::arg("stream"));
   m.def(
       "adam",
-      [](Address values, Address gradient, Address first, Address second, int64_t rows, int columns,
-         int head, const std::array<double, 7>& numbers, Address stream) {
-        check(adam({at<float>(values), at<float>(gradient), at<float>(first), at<float>(second),
-                    rows, columns, head, numbers[0], numbers[1], numbers[2], numbers[3],
-                    numbers[4], numbers[5], numbers[6]},
+      [](const std::array<Address, 5>& arrays, int64_t rows, int columns, int head,
+         const std::array<int, 2>& active, const std::array<double, 7>& numbers, bool half, unsigned seed,
+         Address stream) {
+        check(adam({at<float>(arrays[0]), at<float>(arrays[1]), at<void>(arrays[2]), at<void>(arrays[3]), rows,
+                    columns, head, active[0], active[1], numbers[0], numbers[1], numbers[2], numbers[3], numbers[4],
+                    numbers[5], numbers[6], at<uint8_t>(arrays[4]), half, seed},
                    stream));
       },
-      nb::arg("values"), nb::arg("gradient"), nb::arg("first"), nb::arg("second"), nb::arg("rows"),
-      nb::arg("columns"), nb::arg("head"), nb::arg("numbers"), nb::arg("stream"));
+      nb::arg("arrays"), nb::arg("rows"), nb::arg("columns"), nb::arg("head"), nb::arg("active"),
+      nb::arg("numbers"), nb::arg("half"), nb::arg("seed"), nb::arg("stream"));
 }

@@ -20,14 +20,18 @@ struct Photometric {
 struct Adam {
   float* values;  // [rows, columns], updated in place like the moments
   const float* gradient;
-  float* first;
-  float* second;
+  void* first;    // float, or bfloat16 where `half`
+  void* second;
   int64_t rows;
   int columns;
   int head;       // the first `head` columns move at `rate`, the others at `tail_rate`
+  int begin, end; // the columns that move at all
   double rate, tail_rate;
   double beta1, beta2, epsilon;
   double correction1, correction2;  // 1 - beta^count
+  const uint8_t* visible;  // [rows], or null: rows where it is 0 keep their values and moments
+  bool half;               // the moments are bfloat16, rounded at random
+  unsigned seed;           // of the rounding
 };
 
 int64_t photometric_scratch_bytes(int width, int height);

@@ -41,7 +41,7 @@ class NativeRenderer:
             absolute=needs.absolute_gradient,
             projection=self.projection,
         )
-        radii = statistics.radii.amax(1)
+        radii = statistics.radii
         return Rendered(
             image=image,
             alpha=alpha,

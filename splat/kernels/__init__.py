@@ -1,0 +1,41 @@
+"""The native kernels as differentiable torch functions: checks, allocation, autograd.
+
+float32 tensors take the machine's best instruction set (`isa()`), float64 tensors a plain double
+build of the same code that gradients are tested with. Nothing here falls back from one device to
+another: CUDA tensors go to the CUDA build, and where it is missing an error says so.
+"""
+
+from splat.kernels.activate import activate
+from splat.kernels.adam import adam
+from splat.kernels.harmonics import Harmonics, HarmonicsGradient
+from splat.kernels.native import (
+    isa,
+    isas,
+    set_threads,
+    stage_seconds,
+    threads,
+    use_isa,
+)
+from splat.kernels.photometric import photometric
+from splat.kernels.rasterize import NEAR, Projection, Statistics, rasterize, scratch_bytes
+from splat.kernels.walk import walk
+
+__all__ = [
+    "NEAR",
+    "Harmonics",
+    "HarmonicsGradient",
+    "Projection",
+    "Statistics",
+    "activate",
+    "adam",
+    "isa",
+    "isas",
+    "photometric",
+    "rasterize",
+    "scratch_bytes",
+    "set_threads",
+    "stage_seconds",
+    "threads",
+    "use_isa",
+    "walk",
+]

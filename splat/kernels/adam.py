@@ -1,0 +1,91 @@
+"""Adam on whole columns."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from splat.kernels.harmonics import HarmonicsGradient
+from splat.kernels.native import address, cpu, cuda, shaped, single, stream, table_of
+
+
+def adam(
+    values: Tensor,
+    gradient: Tensor | HarmonicsGradient,
+    first: Tensor,
+    second: Tensor,
+    *,
+    rate: float,
+    tail: float = 1.0,
+    count: int,
+    betas: tuple[float, float] = (0.9, 0.999),
+    epsilon: float = 1e-15,
+    part: str = "all",
+    visible: Bool[Tensor, "n"] | None = None,
+) -> None:
+    """One Adam step in place on [n, ...] rows; `count` steps include this one.
+
+    In a column with axes [n, k, c], entries beyond the first of k move at `rate * tail`; `part`
+    is "head" or "tail" where only that entry, or only those beyond it, move at all. Rows that are
+    not `visible` keep values and moments. Moments of type bfloat16 are rounded at random, as
+    (count, element) has it.
+    """
+    head, columns = _head(values)
+    begin, end = {"all": (0, columns), "head": (0, head), "tail": (head, columns)}[part]
+    factors: Tensor | None = None
+    degree = 0
+    if isinstance(gradient, HarmonicsGradient):
+        if columns > 48 or values.is_cuda:
+            gradient = gradient.dense(values.shape[1])
+        else:
+            # Bands that were never drawn have had no gradient: their step would be 0.
+            factors, degree = gradient.factors, gradient.degree
+            end = min(end, 3 * (degree + 1) ** 2)
+            shaped("the gradient's factors", factors, (len(values), 6))
+    _checked(values, values=values, first=first, second=second)
+    if isinstance(gradient, Tensor):
+        gradient = gradient.contiguous()
+        _checked(values, gradient=gradient)
+    if visible is not None:
+        shaped("visible", visible, (len(values),))
+        visible = visible.contiguous().view(torch.uint8)
+    if begin >= end:
+        return
+    half = first.dtype == torch.bfloat16
+    numbers = [
+        rate, rate * tail, *betas, epsilon, 1 - betas[0] ** count, 1 - betas[1] ** count,
+    ]  # fmt: skip
+    dense = gradient if isinstance(gradient, Tensor) else None
+    arrays = [address(t) for t in (values, dense, first, second)]
+    seed = count * 0x9E3779B1 % 2**32
+    if values.is_cuda:
+        single(values)
+        with torch.cuda.device(values.device):
+            cuda().adam(
+                [*arrays, address(visible)], len(values), columns, head, [begin, end], numbers,
+                half, seed, stream(values),
+            )  # fmt: skip
+    else:
+        cpu.adam(
+            table_of(values), [*arrays, address(factors), address(visible)], len(values), columns,
+            head, [begin, end], numbers, degree, half, seed,
+        )  # fmt: skip
+
+
+def _head(values: Tensor) -> tuple[int, int]:
+    columns = values[0].numel() if len(values) else 1
+    return (columns // values.shape[1] if values.ndim == 3 else columns), columns
+
+
+def _checked(values: Tensor, **tensors: Tensor) -> None:
+    for name, tensor in tensors.items():
+        if not tensor.is_contiguous():
+            raise ValueError(f"{name} is not contiguous; adam works in place on whole columns")
+        shaped(name, tensor, tuple(values.shape))
+        moment = name in ("first", "second") and tensor.dtype == torch.bfloat16
+        if (tensor.dtype != values.dtype and not moment) or tensor.device != values.device:
+            raise ValueError(
+                f"{name} is {tensor.dtype} on {tensor.device}, the values are {values.dtype} on"
+                f" {values.device}; they must agree"
+            )

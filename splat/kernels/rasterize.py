@@ -1,0 +1,192 @@
+"""Drawing one picture, differentiably."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat.kernels.harmonics import Harmonics, HarmonicsGradient
+from splat.kernels.native import address, cpu, plain, shaped, table_of
+from splat.types import ScreenGradient
+
+NEAR = 0.01
+"""Depth from which gsplat 1.5.3 draws."""
+
+
+@dataclass(frozen=True)
+class Projection:
+    """How Gaussians are drawn; the defaults are those of gsplat 1.5.3."""
+
+    antialiased: bool = False
+    """Compensate opacity for the low-pass filter (Mip-Splatting, Yu et al. 2024)."""
+    eps2d: float = 0.3
+    """Added to the projected covariance, pixels squared."""
+    near: float = NEAR
+    """Gaussians whose centre lies less deep than this are not drawn."""
+    far: float = 1e10
+    radius_clip: float = 0.0
+    """Skip Gaussians whose half extents are both at most this, pixels."""
+
+
+@dataclass
+class Statistics:
+    """What a rendering tells about each Gaussian."""
+
+    radii: Tensor
+    """[n] larger half extent on screen in whole pixels; 0 where not visible."""
+    gradient: ScreenGradient = field(default_factory=ScreenGradient)
+
+
+def rasterize(
+    means: Float[Tensor, "n 3"],
+    quats: Float[Tensor, "n 4"],
+    scales: Float[Tensor, "n 3"],
+    opacities: Float[Tensor, "n"],
+    colors: Tensor,
+    world_to_camera: Float[Tensor, "4 4"],
+    K: Float[Tensor, "3 3"],
+    width: int,
+    height: int,
+    *,
+    sh_degree: int | None = None,
+    features: Float[Tensor, "n f"] | None = None,
+    background: Float[Tensor, "3"] | None = None,
+    depth: bool = False,
+    absolute: bool = False,
+    projection: Projection | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None, Statistics]:
+    """Draw one picture: image [h, w, 3], alpha [h, w], extra channels [h, w, c], statistics.
+
+    The extra channels are blended camera depth (if asked for) and then the features, over zero
+    and not divided by alpha. `colors` is [n, 3] RGB, or [n, k, 3] SH with `sh_degree` bands used.
+    Gradients reach everything but K. That of `colors` reaches a leaf of type `Harmonics` as what
+    it is made of (`Harmonics.pending`), a twelfth of its size.
+    """
+    n = len(means)
+    if n == 0:
+        raise ValueError("there is nothing to draw: the scene has 0 Gaussians")
+    shaped("quats", quats, (n, 4))
+    shaped("scales", scales, (n, 3))
+    shaped("opacities", opacities, (n,))
+    if sh_degree is None:
+        shaped("colors", colors, (n, 3))
+    elif colors.ndim != 3 or colors.shape[0] != n or colors.shape[2] != 3:
+        raise ValueError(f"colors are {tuple(colors.shape)}; with sh_degree they are ({n}, k, 3)")
+    elif not 0 <= sh_degree <= 3 or colors.shape[1] < (sh_degree + 1) ** 2:
+        raise ValueError(
+            f"sh_degree is {sh_degree} with {colors.shape[1]} coefficients;"
+            " it is 0 to 3 and needs (sh_degree + 1)^2 of them"
+        )
+    if features is not None:
+        shaped("features", features, (n, features.shape[-1]))
+    statistics = Statistics(torch.empty(n, dtype=means.dtype))
+    image, alpha, extra = _Rasterize.apply(  # type: ignore[no-untyped-call]
+        means, quats, scales, opacities, colors, features, background, world_to_camera,
+        (K, width, height, sh_degree, depth, absolute, projection or Projection(), statistics),
+    )  # fmt: skip
+    return image, alpha, extra, statistics
+
+
+class _Frames:
+    """Scratch of one forward pass, handed to the next one once its backward is gone."""
+
+    idle: dict[str, list[Any]] = {}  # noqa: RUF012
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        waiting = self.idle.setdefault(name, [])
+        self.native = waiting.pop() if waiting else cpu.Frame(name)
+
+    def __del__(self) -> None:
+        waiting = self.idle.setdefault(self._name, [])
+        if len(waiting) < 2:
+            waiting.append(self.native)
+
+
+def scratch_bytes() -> int:
+    """Scratch that idle frames hold."""
+    return sum(frame.bytes for waiting in _Frames.idle.values() for frame in waiting)
+
+
+class _Rasterize(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        means: Tensor,
+        quats: Tensor,
+        scales: Tensor,
+        opacities: Tensor,
+        colors: Tensor,
+        features: Tensor | None,
+        background: Tensor | None,
+        world_to_camera: Tensor,
+        settings: tuple[Any, ...],
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        K, width, height, sh_degree, depth, absolute, projection, statistics = settings
+        rows = [plain(t) for t in (means, quats, scales, opacities, colors, features)]
+        dtype = means.dtype
+        image = torch.empty(height, width, 3, dtype=dtype)
+        alpha = torch.empty(height, width, dtype=dtype)
+        channels = int(depth) + (0 if features is None else features.shape[1])
+        extra = torch.empty(height, width, channels, dtype=dtype) if channels else None
+        over = None if background is None else plain(background.to(dtype))
+        frame = _Frames(table_of(means))
+        pose = [value for row in world_to_camera.tolist() for value in row]
+        (fx, _, cx), (_, fy, cy), _ = K.tolist()
+        frame.native.forward(
+            [address(t) for t in rows],
+            len(means),
+            -1 if sh_degree is None else sh_degree,
+            colors.shape[1] if sh_degree is not None else 1,
+            0 if features is None else features.shape[1],
+            [*pose[:12], fx, fy, cx, cy],
+            width,
+            height,
+            projection.antialiased,
+            absolute,
+            depth,
+            [projection.eps2d, projection.near, projection.far, projection.radius_clip],
+            [address(over), address(image), address(alpha), address(extra),
+             address(statistics.radii)],
+        )  # fmt: skip
+        ctx.frame, ctx.gradient, ctx.absolute = frame, statistics.gradient, absolute
+        ctx.background = background is not None
+        ctx.features = features is not None
+        factored = isinstance(colors, Harmonics) and sh_degree is not None
+        ctx.harmonics = (colors, sh_degree) if factored else None
+        ctx.save_for_backward(*(t for t in (*rows, image, alpha, extra) if t is not None))
+        return image, alpha, extra
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
+        v_image, v_alpha, v_extra = (None if g is None else plain(g) for g in gradients)
+        saved = list(ctx.saved_tensors)
+        features = 1 if ctx.features else 0
+        rows = [*saved[: 5 + features], *([] if features else [None])]
+        image, alpha, *rest = saved[5 + features :]
+        extra = rest[0] if rest else None
+        n = len(saved[0])
+        outputs = [None if t is None else torch.empty_like(t) for t in rows]
+        factors = None
+        if ctx.harmonics is not None:
+            outputs[4], factors = None, image.new_empty(n, 6)
+        means2d = image.new_empty(n, 2)
+        absolute = torch.empty_like(means2d) if ctx.absolute else None
+        v_view = image.new_zeros(4, 4)
+        v_background = image.new_empty(3) if ctx.background else None
+        ctx.frame.native.backward(
+            [address(t) for t in (image, alpha, extra, v_image, v_alpha, v_extra)],
+            [
+                address(t)
+                for t in (*outputs[:5], factors, outputs[5], means2d, absolute, v_view, v_background)
+            ],
+        )
+        if factors is not None:
+            leaf, degree = ctx.harmonics
+            leaf.pending.append(HarmonicsGradient(factors, degree))
+        ctx.gradient.signed, ctx.gradient.absolute = means2d, absolute
+        return (*outputs, v_background, v_view, None)

@@ -1,0 +1,40 @@
+"""The random walk of 3DGS-MCMC."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat.kernels.native import address, cpu, plain, shaped, table_of
+
+
+def walk(
+    quats: Float[Tensor, "n 4"],
+    log_scales: Float[Tensor, "n 3"],
+    logits: Float[Tensor, "n"],
+    *,
+    reach: float,
+    dead: float,
+    steepness: float,
+    quiet: float,
+    every: int = 1,
+    phase: int = 0,
+    seed: int = 0,
+) -> Float[Tensor, "n 3"]:
+    """Steps Sigma e gate of the means, world units; e is normal, drawn from (seed, row) alone.
+
+    gate = logistic(steepness (dead - opacity)), times `reach` (Kheradmand et al. 2024, eq. 9). Rows
+    whose logit is `quiet` or more stay, as do those whose number is not `phase` modulo `every`.
+    On the CPU only.
+    """
+    n = len(logits)
+    shaped("quats", quats, (n, 4))
+    shaped("log_scales", log_scales, (n, 3))
+    delta = torch.empty_like(log_scales)
+    cpu.walk(
+        table_of(logits),
+        [*(address(plain(t)) for t in (quats, log_scales, logits)), address(delta)],
+        n, every, phase, [quiet, dead, steepness, reach], seed % 2**64,
+    )  # fmt: skip
+    return delta

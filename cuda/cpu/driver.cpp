@@ -170,7 +170,7 @@ int check(const Table& table) {
 int main(int count, char** names) {
   set_threads(2);
   int found = 0;
-  for (const char* isa : {"avx512", "avx2", "base"}) {
+  for (const char* isa : {"avx512", "avx2", "neon", "base"}) {
     bool wanted = count == 1;
     for (int i = 1; i < count; ++i) wanted |= std::strcmp(names[i], isa) == 0;
     const Table* table = ::splat::table(isa);

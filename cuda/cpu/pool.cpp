@@ -25,6 +25,15 @@ class FlushDenormals {
 
  private:
   unsigned old_;
+#elif defined(__aarch64__) && !defined(_MSC_VER)
+  FlushDenormals() {
+    asm volatile("mrs %0, fpcr" : "=r"(old_));
+    asm volatile("msr fpcr, %0" : : "r"(old_ | 1ul << 24));
+  }
+  ~FlushDenormals() { asm volatile("msr fpcr, %0" : : "r"(old_)); }
+
+ private:
+  unsigned long old_;
 #endif
 };
 

@@ -141,7 +141,8 @@ static void project_rows(const Scene& scene, const Settings& settings, const Pin
         double exact_u, exact_v;
         screen_position(cam, static_cast<const real*>(scene.means) + 3 * (i + lane), exact_u, exact_v);
         const real u = real(exact_u), v = real(exact_v);
-        if (u + rx <= 0 || u - rx >= real(grid.width) || v + ry <= 0 || v - ry >= real(grid.height)) continue;
+        const bool across = u + rx > 0 && u - rx < real(grid.width), along = v + ry > 0 && v - ry < real(grid.height);
+        if (!(across && along)) continue;  // nor where one of them is not a number
         const real whole_u = real(std::floor(exact_u)), whole_v = real(std::floor(exact_v));
         records[i + lane] = {whole_u, whole_v, real(exact_u - whole_u), real(exact_v - whole_v),
                              t[2][lane], t[3][lane], t[4][lane], lo,

@@ -22,8 +22,9 @@ ROW_SECONDS = 2.6e-7
 """One core on one Gaussian of a step: projection, harmonics, Adam, density control."""
 STEP_SECONDS = 7e-4
 """What a step costs however small it is."""
-ISA_FACTORS = {"avx512": 0.5, "avx2": 1.0, "base": 5.0}
-"""How much longer a step takes with other instruction sets."""
+ISA_FACTORS = {"avx512": 0.5, "avx2": 1.0, "neon": 3.0, "base": 5.0}
+"""How much longer a step takes with other instruction sets. NEON's is a guess on the safe side:
+half of the width of AVX2 says 2, and it was measured on no machine."""
 DECODE_SECONDS = 1.5e-8
 """One core on one pixel of a photo on disk: decoding and shrinking."""
 CUDA_STEP_SECONDS, CUDA_PIXEL_SECONDS, CUDA_ROW_SECONDS = 4e-3, 4e-9, 6e-9

@@ -2,15 +2,20 @@
 // every thread count against one thread, broken input against crashes. Made for sanitizers,
 // valgrind, and processors that only an emulator has.
 //
-//     splat_driver [ISA ...]     exits with 1 and says what differs
+//     splat_driver [--fuzz SEED COUNT] [ISA ...]     exits with 1 and says what differs
+//
+// With --fuzz it draws that many random, broken scenes and does nothing else; without, a few.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "driver_fuzz.h"
 #include "driver_losses.h"
 #include "kernels.h"
 #include "pool.h"
@@ -71,7 +76,7 @@ Result<Real> run(const Table& table, const Input& in) {
   v[0].resize(3 * pixels), v[1].resize(pixels), v[2].resize(3 * pixels);
   for (int a = 0; a < kArrays; ++a) v[3 + a].resize(n * kColumns[a]);
   v[9].resize(2 * n), v[10].resize(2 * n), v[11].resize(12);
-  std::vector<Real> radii(2 * n), background{Real(0.2), Real(0.5), Real(0.9)}, v_background(3);
+  std::vector<Real> radii(n), background{Real(0.2), Real(0.5), Real(0.9)}, v_background(3);
   Forward f{};
   f.scene = {arrays[0].data(), arrays[1].data(), arrays[2].data(), arrays[3].data(), arrays[4].data(),
              arrays[5].data(), in.n, 3, 16, 2};
@@ -102,6 +107,8 @@ Result<Real> run(const Table& table, const Input& in) {
   return out;
 }
 
+constexpr int kFuzzed = 60;  // cases of a plain run
+
 int failures = 0;
 
 void expect(bool good, const std::string& what) {
@@ -125,18 +132,56 @@ void compare(const Table& table, const Input& in, const std::string& what) {
   }
 }
 
+template <class Real>
+void expect_same(const Table& table, const Result<Real>& a, const Result<Real>& b, const std::string& why) {
+  for (int k = 0; k < 12; ++k)
+    expect(a.values[k] == b.values[k], std::string(table.name) + ": " + kNames[k] + " depends on " + why);
+}
+
+template <class Real>
 void check_threads(const Table& table, const Input& in) {
   set_threads(1);
-  const auto alone = run<float>(table, in);
+  const auto alone = run<Real>(table, in);
   for (int count : {2, 3, 5}) {
     set_threads(count);
-    const auto many = run<float>(table, in);
-    for (int k = 0; k < 12; ++k)
-      expect(alone.values[k] == many.values[k], std::string(table.name) + ": " + kNames[k] + " depends on threads");
+    expect_same(table, alone, run<Real>(table, in), "threads");
+  }
+  // Callers from several threads, one of which changes the number of threads now and then.
+  Result<Real> results[3];
+  std::vector<std::thread> callers;
+  for (auto& result : results)
+    callers.emplace_back([&] {
+      for (int i = 0; i < 4; ++i) {
+        if (&result == results) set_threads(1 + i);
+        result = run<Real>(table, in);
+      }
+    });
+  for (auto& caller : callers) caller.join();
+  for (const auto& result : results) expect_same(table, alone, result, "other callers");
+  set_threads(2);
+}
+
+// What an item throws reaches the caller, after all items of the other threads, and harms no later loop.
+void check_pool() {
+  set_threads(3);
+  for (const int bad : {0, 7, 499}) {
+    bool caught = false;
+    try {
+      parallel_for(500, [&](std::ptrdiff_t i) {
+        if (i == bad) throw std::runtime_error("one item");
+      });
+    } catch (const std::runtime_error&) {
+      caught = true;
+    }
+    expect(caught, "an exception of an item was lost");
+    std::vector<int> seen(1000);
+    parallel_for(1000, [&](std::ptrdiff_t i) { ++seen[i]; });
+    expect(seen == std::vector<int>(1000, 1), "a loop after an exception skips items");
   }
   set_threads(2);
 }
 
+template <class Real>
 void check_broken(const Table& table) {
   Input in = random_input(600, 75, 50, true);
   Random r;
@@ -148,35 +193,57 @@ void check_broken(const Table& table) {
   }
   for (int i = 0; i < in.n; i += 60)
     for (int k = 0; k < 4; ++k) in.arrays[kQuats][4 * i + k] = 0;
-  const auto out = run<float>(table, in);
+  const auto out = run<Real>(table, in);
   for (int k = 0; k < 3; ++k)
-    for (float value : out.values[k]) expect(std::isfinite(value), std::string(table.name) + ": broken rows reach " + kNames[k]);
+    for (Real value : out.values[k])
+      expect(std::isfinite(value), std::string(table.name) + ": broken rows reach " + kNames[k]);
 }
 
-int check(const Table& table) {
-  const int before = failures;
-  compare(table, random_input(500, 61, 45, false), "61x45");
-  compare(table, random_input(500, 230, 52, true), "230x52 antialiased");
-  compare(table, random_input(40, 5, 3, false), "5x3");
-  check_threads(table, random_input(900, 131, 97, true));
-  check_broken(table);
+template <class Real>
+void check(const Table& table) {
+  if (sizeof(Real) == sizeof(float)) {
+    compare(table, random_input(500, 61, 45, false), "61x45");
+    compare(table, random_input(500, 230, 52, true), "230x52 antialiased");
+    compare(table, random_input(40, 5, 3, false), "5x3");
+  }
+  check_threads<Real>(table, random_input(900, 131, 97, true));
+  check_broken<Real>(table);
   failures += check_losses(table);
+  failures += fuzz_table(table, 0, kFuzzed);
+}
+
+void check_or_fuzz(const Table& table, unsigned long long seed, int count) {
+  const int before = failures;
+  if (count)
+    failures += fuzz_table(table, seed, count);
+  else if (std::strcmp(table.name, "f64") == 0)
+    check<double>(table);
+  else
+    check<float>(table);
   std::printf("%s: %s\n", table.name, failures == before ? "ok" : "FAILED");
-  return failures;
+  std::fflush(stdout);
 }
 
 }  // namespace
 
-int main(int count, char** names) {
+int main(int count, char** arguments) {
+  unsigned long long seed = 0;
+  int fuzzed = 0, first = 1;
+  if (count > 3 && std::strcmp(arguments[1], "--fuzz") == 0) {
+    seed = std::strtoull(arguments[2], nullptr, 10);
+    fuzzed = std::atoi(arguments[3]);
+    first = 4;
+  }
   set_threads(2);
+  check_pool();
   int found = 0;
-  for (const char* isa : {"avx512", "avx2", "base"}) {
-    bool wanted = count == 1;
-    for (int i = 1; i < count; ++i) wanted |= std::strcmp(names[i], isa) == 0;
+  for (const char* isa : {"avx512", "avx2", "neon", "base", "f64"}) {
+    bool wanted = count == first;
+    for (int i = first; i < count; ++i) wanted |= std::strcmp(arguments[i], isa) == 0;
     const Table* table = ::splat::table(isa);
     if (!wanted || !table) continue;
     ++found;
-    check(*table);
+    check_or_fuzz(*table, seed, fuzzed);
   }
   if (!found) std::printf("FAILED: no such instruction set here\n");
   return failures || !found;

@@ -126,7 +126,8 @@ int check_adam(const Table& table, int rows, int columns, int head) {
   const Numbers p(values.begin(), values.end()), m(first.begin(), first.end());
   const Numbers v(second.begin(), second.end());
   const Adam step{values.data(), gradient.data(), first.data(), second.data(), rows, columns, head,
-                  0.1, 0.01, 0.9, 0.999, 1e-8, 1 - std::pow(0.9, 5), 1 - std::pow(0.999, 5)};
+                  0, columns, 0.1, 0.01, 0.9, 0.999, 1e-8, 1 - std::pow(0.9, 5), 1 - std::pow(0.999, 5),
+                  nullptr, 0, nullptr, false, 0};
   table.adam(step);
   double worst = 0;
   for (std::size_t i = 0; i < count; ++i) {

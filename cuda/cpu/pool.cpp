@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -25,6 +27,15 @@ class FlushDenormals {
 
  private:
   unsigned old_;
+#elif defined(__aarch64__) && !defined(_MSC_VER)
+  FlushDenormals() {
+    asm volatile("mrs %0, fpcr" : "=r"(old_));
+    asm volatile("msr fpcr, %0" : : "r"(old_ | 1ul << 24));
+  }
+  ~FlushDenormals() { asm volatile("msr fpcr, %0" : : "r"(old_)); }
+
+ private:
+  unsigned long old_;
 #endif
 };
 
@@ -74,15 +85,23 @@ class Pool {
       else
         std::this_thread::yield();
     }
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   }
 
  private:
+  // Memory may run out in any thread. The caller learns of it, and not before the others are done:
+  // what they work on is the caller's.
   void take() {
     [[maybe_unused]] FlushDenormals guard;
-    for (;;) {
-      const std::ptrdiff_t i = next_.fetch_add(1, std::memory_order_relaxed);
-      if (i >= items_) return;
-      body_(context_, i);
+    try {
+      for (;;) {
+        const std::ptrdiff_t i = next_.fetch_add(1, std::memory_order_relaxed);
+        if (i >= items_) return;
+        body_(context_, i);
+      }
+    } catch (...) {
+      std::lock_guard<std::mutex> lock(mutex_);
+      failure_ = std::current_exception();
     }
   }
 
@@ -111,6 +130,7 @@ class Pool {
   std::atomic<std::ptrdiff_t> next_{0};
   std::atomic<int> busy_{0};
   bool stop_ = false;
+  std::exception_ptr failure_;
   Body body_ = nullptr;
   void* context_ = nullptr;
   std::ptrdiff_t items_ = 0;

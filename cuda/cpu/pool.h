@@ -14,7 +14,7 @@ void forget_threads();        // in a forked child: the parent's threads do not 
 using Body = void (*)(void* context, std::ptrdiff_t item);
 void parallel(std::ptrdiff_t items, void* context, Body body);
 
-// Call fn(i) for i in [0, items), on all threads; returns when all are done.
+// Call fn(i) for i in [0, items), on all threads; returns when all are done, and throws what one threw.
 template <class Fn>
 void parallel_for(std::ptrdiff_t items, Fn&& fn) {
   parallel(items, &fn, [](void* context, std::ptrdiff_t i) { (*static_cast<Fn*>(context))(i); });

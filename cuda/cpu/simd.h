@@ -27,6 +27,8 @@
 #include "simd_avx512.h"
 #elif defined(SPLAT_SIMD_AVX2)
 #include "simd_avx2.h"
+#elif defined(SPLAT_SIMD_NEON)
+#include "simd_neon.h"
 #else
 #include "simd_base.h"
 #endif

@@ -145,6 +145,8 @@ SPLAT_INLINE M lanes(uint32_t b) {
 }
 SPLAT_INLINE F scale_by_power(F mantissa, F p) {
   F r;
+  // Lanes that do not count hold anything, and C++ leaves open what becomes of those that fit no int.
+  p = mn(mx(p, set1(-127)), set1(127));
 #if defined(SPLAT_SIMD_DOUBLE)
   SPLAT_LANES r.v[i] = std::ldexp(mantissa.v[i], (int)std::floor(p.v[i]));
 #else

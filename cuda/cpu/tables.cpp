@@ -3,28 +3,33 @@
 
 #include "kernels.h"
 
-#if defined(SPLAT_X86) && defined(_MSC_VER)
-#include <intrin.h>
-#endif
-
 namespace splat {
 
 extern const Table table_base, table_f64;
 #if defined(SPLAT_X86)
 extern const Table table_avx2, table_avx512;
 #endif
+#if defined(SPLAT_NEON)
+extern const Table table_neon;
+#endif
 
 namespace {
 
+// Every feature that CMakeLists.txt lets the compiler use is asked for: a virtual machine may hide any
+// of them. `__builtin_cpu_supports` says no to AVX and AVX-512 where the system does not save their
+// registers, too (XGETBV, in libgcc and in compiler-rt alike).
 bool runs(const Table* candidate) {
 #if defined(SPLAT_X86)
-  if (candidate == &table_avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+                    __builtin_cpu_supports("popcnt");
+  if (candidate == &table_avx2) return avx2;
 #if defined(SPLAT_EMULATE_AVX512)
   if (candidate == &table_avx512) return true;
 #endif
   if (candidate == &table_avx512)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 #endif
   return candidate != nullptr;
 }
@@ -32,6 +37,9 @@ bool runs(const Table* candidate) {
 const Table* const all[] = {
 #if defined(SPLAT_X86)
     &table_avx512, &table_avx2,
+#endif
+#if defined(SPLAT_NEON)
+    &table_neon,
 #endif
     &table_base, &table_f64,
 };

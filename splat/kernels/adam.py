@@ -78,14 +78,14 @@ def _head(values: Tensor) -> tuple[int, int]:
     return (columns // values.shape[1] if values.ndim == 3 else columns), columns
 
 
-def _checked(values: Tensor, **tensors: Tensor) -> None:
+def _checked(like: Tensor, /, **tensors: Tensor) -> None:
     for name, tensor in tensors.items():
         if not tensor.is_contiguous():
             raise ValueError(f"{name} is not contiguous; adam works in place on whole columns")
-        shaped(name, tensor, tuple(values.shape))
+        shaped(name, tensor, tuple(like.shape))
         moment = name in ("first", "second") and tensor.dtype == torch.bfloat16
-        if (tensor.dtype != values.dtype and not moment) or tensor.device != values.device:
+        if (tensor.dtype != like.dtype and not moment) or tensor.device != like.device:
             raise ValueError(
-                f"{name} is {tensor.dtype} on {tensor.device}, the values are {values.dtype} on"
-                f" {values.device}; they must agree"
+                f"{name} is {tensor.dtype} on {tensor.device}, the values are {like.dtype} on"
+                f" {like.device}; they must agree"
             )

@@ -18,7 +18,7 @@ except ImportError as error:
         f" (or `pip install -e .`) from its source folder ({error})"
     ) from error
 
-_ISAS = ("avx512", "avx2", "base")
+_ISAS = ("avx512", "avx2", "neon", "base")
 _isa: str = os.environ.get("SPLAT_ISA") or cpu.best_isa()
 if _isa not in _ISAS or not cpu.has_isa(_isa):
     raise ImportError(

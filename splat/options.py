@@ -11,10 +11,13 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from splat.photo import MaskMode
+from splat.resolution import Resolution
 
 Rgb = tuple[float, float, float]
 
 COLORS: dict[str, Rgb] = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
+MOST_PSNR = 60.0
+"""dB beyond which no photo is matched: 8 bits end there."""
 _FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
@@ -45,6 +48,20 @@ class Options:
 
     steps: Annotated[int | None, _FITTED] = None
     """Steps to train for, one photo each."""
+    minutes: Annotated[float | None, hint("no limit")] = None
+    """Minutes that training may take, decoding included; measuring at the end comes on top. The
+    first steps are timed, then --steps is fixed, to at most --steps or 30,000, and said aloud: with
+    that number in place of this one the run is the same to the byte."""
+    psnr: Annotated[float | None, hint("none")] = None
+    """Training ends once the held-out photos are matched to so many dB, looked at every
+    --eval-every steps, 20 times a run where that is not given."""
+    patience: Annotated[int, hint("0, never")] = 0
+    """Training ends once so many looks at the held-out photos in a row (at photos it trains on,
+    where none is held out) gained no more than 0.05 dB over the best one before."""
+    resolution: Literal["auto", Resolution] = "auto"
+    """Size of the pictures on the way; the last steps and all figures are at full size. full;
+    warm-up: the first tenth of the run at half; dash: from about a quarter up, by the spectra of
+    the photos, over the first half. auto: full."""
     downscale: float | Literal["auto"] = "auto"
     """Shrink the photos this many times. auto: until they are at most --max-side large."""
     max_side: Annotated[int | None, _FITTED] = None
@@ -79,6 +96,13 @@ class Options:
 
     def __post_init__(self) -> None:
         _least("steps", self.steps, 1)
+        _least("patience", self.patience, 0)
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise ValueError(f"minutes is {self.minutes:g}; expected a time above 0")
+        if self.psnr is not None and not 0 < self.psnr <= MOST_PSNR:
+            raise ValueError(
+                f"psnr is {self.psnr:g}; expected dB above 0 and up to {MOST_PSNR:g}, such as 28"
+            )
         _least("threads", self.threads, 1)
         _least("cache", self.cache, 0)
         _least("seed", self.seed, 0)

@@ -49,8 +49,8 @@ class Options:
     steps: Annotated[int | None, _FITTED] = None
     """Steps to train for, one photo each."""
     minutes: Annotated[float | None, hint("no limit")] = None
-    """Minutes that training may take, decoding included; measuring at the end comes on top. The
-    first steps are timed, then --steps is fixed, to at most --steps or 30,000, and said aloud: with
+    """Minutes that training may take, decoding included; measuring at the end comes on top. Some
+    steps are timed, then --steps is fixed, to at most --steps or 30,000, and said aloud: with
     that number in place of this one the run is the same to the byte."""
     psnr: Annotated[float | None, hint("none")] = None
     """Training ends once the held-out photos are matched to so many dB, looked at every

@@ -178,6 +178,14 @@ class Plan:
         )
 
 
+def mean_rows(start: int, cap: int) -> float:
+    """Gaussians over a run, on average, from `start` to `cap` (0: unknown).
+
+    Growth is over by the middle of a run and mostly done before.
+    """
+    return 0.2 * start + 0.8 * max(start, cap)
+
+
 def predicted(
     views: Sequence[View],
     options: Options,
@@ -195,9 +203,7 @@ def predicted(
     assert options.steps and options.threads and options.cache is not None
     cameras = [shrunk(view.camera, _factor(options), options.max_side or None) for view in views]
     areas = [camera.width * camera.height for camera in cameras]
-    most = max(start, cap)
-    # Growth is over by the middle of a run and mostly done before.
-    rows = 0.2 * start + 0.8 * most
+    most, rows = max(start, cap), mean_rows(start, cap)
     area = sizes.area * sum(areas) / len(areas)
     step = pace.step * step_seconds(device, area, rows, options.threads)
     decoding = pace.decoding * DECODE_SECONDS * sum(v.camera.width * v.camera.height for v in views)

@@ -19,12 +19,13 @@ WARM_UP_SHARE, WARM_UP_FACTOR = 0.1, 2.0
 """Share of a run that warms up, and how many times smaller its pictures are, along a side."""
 DASH_SHARE = 0.5
 """Share of a run after which `dash` is at full size: where growth ends in a published run."""
-DASH_RATIO, DASH_MOST = 4.0, 8.0
-"""`dash` begins where the whole spectrum has so many times what is left in a smaller picture, and
-at most so many times smaller (DashGaussian, Chen et al. 2025)."""
-DASH_LEVEL = math.sqrt(2)
-"""From one size of `dash` to the next the area doubles. Differs: published are 32 sizes; with few,
-each photo is shrunk once a size and kept, and shrinking costs nothing."""
+DASH_RATIO = 4.0
+"""`dash` begins where the whole spectrum has so many times what is left in the smaller picture
+(DashGaussian, Chen et al. 2025), and at most 8 times smaller."""
+DASH_LEVELS = tuple(2 ** (level / 2) for level in range(6, -1, -1))
+"""Times smaller, along a side: from one size of `dash` to the next the area doubles.
+Differs: published are 32 sizes; with few, each photo is shrunk once a size and kept, and shrinking
+costs nothing."""
 DASH_PHOTOS = 16
 """Photos whose spectra are looked at, evenly spread."""
 _BINS = 1024
@@ -85,9 +86,7 @@ def dashed(kept: Float64[ndarray, "b"]) -> tuple[tuple[float, float], ...]:
     def x(factor: float) -> float:
         return float(np.interp(1 / factor, np.linspace(0, 1, len(kept)), kept))
 
-    levels = math.floor(math.log(DASH_MOST, DASH_LEVEL) + 1e-9)
-    factors = [DASH_LEVEL**level for level in range(levels, -1, -1)]
-    factors = [factor for factor in factors if x(factor) >= 1 / DASH_RATIO]
+    factors = [factor for factor in DASH_LEVELS if x(factor) >= 1 / DASH_RATIO - 1e-9]
     first = x(factors[0])
     if first >= 1:
         return ((0.0, 1.0),)

@@ -137,15 +137,16 @@ class Loader:
         coming = self._coming.pop(shown, None)
         found = self._kept.get(shown)
         if found is None:
-            index, _ = shown
             whole, found = coming.result() if coming is not None else self._made(*self._job(shown))
-            self._keep((index, 1.0), whole)
+            self._keep((shown[0], 1.0), whole)
             self._keep(shown, found)
         pixels, mask = found
         if torch.device(self._device).type != "cpu":
             pixels = pixels.to(self._device)
             mask = None if mask is None else mask.to(self._device)
-        return Batch(self._camera(shown), pixels, mask, self.views[shown[0]].name)
+        camera, index = self._camera(shown), shown[0]
+        shrink = self.cameras[index].width / camera.width
+        return Batch(camera, pixels, mask, self.views[index].name, shrink)
 
     def _request(self, shown: Shown) -> None:
         if shown not in self._kept and shown not in self._coming:

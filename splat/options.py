@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from splat.photo import MaskMode
-from splat.resolution import Resolution
+from splat.resolution import DEFAULT, Resolution
 
 Rgb = tuple[float, float, float]
 
@@ -49,19 +49,21 @@ class Options:
     steps: Annotated[int | None, _FITTED] = None
     """Steps to train for, one photo each."""
     minutes: Annotated[float | None, hint("no limit")] = None
-    """Minutes that training may take, decoding included; measuring at the end comes on top. Some
-    steps are timed, then --steps is fixed, to at most --steps or 30,000, and said aloud: with
-    that number in place of this one the run is the same to the byte."""
+    """Minutes that training may take, decoding included; figures and files at the end come on top.
+    Some steps are timed, and the steps that fit are fixed, --steps or 30,000 at most, and said
+    aloud: --steps with that number makes the same run, to the byte."""
     psnr: Annotated[float | None, hint("none")] = None
-    """Training ends once the held-out photos are matched to so many dB, looked at every
-    --eval-every steps, 20 times a run where that is not given."""
-    patience: Annotated[int, hint("0, never")] = 0
-    """Training ends once so many looks at the held-out photos in a row (at photos it trains on,
-    where none is held out) gained no more than 0.05 dB over the best one before."""
-    resolution: Literal["auto", Resolution] = "auto"
-    """Size of the pictures on the way; the last steps and all figures are at full size. full;
-    warm-up: the first tenth of the run at half; dash: from about a quarter up, by the spectra of
-    the photos, over the first half. auto: full."""
+    """Training ends once the held-out photos are matched to so many dB. They are looked at every
+    --eval-every steps, or 20 times a run."""
+    patience: Annotated[int, hint("0: any number")] = 0
+    """Training ends once so many looks in a row at the held-out photos (where there are none, at
+    photos it trains on) found no more than 0.05 dB over the best look before."""
+    resolution: Annotated[
+        Literal["auto", Resolution], hint(f"auto: {DEFAULT}, and full if published")
+    ] = "auto"
+    """Size of the pictures that train; the last steps and all figures are at full size.
+    warm-up: the first tenth of the run at half; dash: the first half from an eighth up, by the
+    spectra of the photos (DashGaussian)."""
     downscale: float | Literal["auto"] = "auto"
     """Shrink the photos this many times. auto: until they are at most --max-side large."""
     max_side: Annotated[int | None, _FITTED] = None

@@ -142,6 +142,9 @@ class Batch:
     mask: UInt8[Tensor, "h w"] | None = None
     """1 where the pixel counts, 0 where it is ignored; None: all of them count."""
     name: str = ""
+    shrink: float = 1.0
+    """How many times smaller, along a side, than its view at full size. What is measured in pixels
+    and compared with a number is multiplied by it first."""
 
     @property
     def image(self) -> Float[Tensor, "h w 3"]:
@@ -257,12 +260,3 @@ class Step:
     """A fresh stream for a purpose, from (seed, number, purpose): equal after resume."""
     extent: float
     """Scene radius, world units of training: 1.1 x largest distance of a camera to their mean."""
-
-    @property
-    def shrink(self) -> float:
-        """How many times smaller, along a side, the picture is than its view at full size.
-
-        What is measured in pixels and compared with a number is multiplied by it first.
-        """
-        camera = self.batch.camera
-        return self.views[camera.index].width / camera.width

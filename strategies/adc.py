@@ -175,12 +175,12 @@ class Adc(Strategy):
             cloud.statistic(VIEWS).add_(visible)
             if self._watches_radius:
                 largest = cloud.statistic(RADIUS)
-                torch.maximum(largest, rendered.radii * step.shrink, out=largest)
+                torch.maximum(largest, rendered.radii * step.batch.shrink, out=largest)
             return
         cloud.statistic(SCREEN_GRADIENT).index_add_(0, rows, length)
         cloud.statistic(VIEWS).index_add_(0, rows, visible)
         if self._watches_radius:
-            radii = rendered.radii * step.shrink
+            radii = rendered.radii * step.batch.shrink
             cloud.statistic(RADIUS).scatter_reduce_(0, rows, radii, "amax")
 
     def refine(self, step: Step) -> Edit | None:

@@ -105,6 +105,7 @@ def test_small_batches_are_the_whole_ones_averaged(loader: Loader) -> None:
         assert np.array_equal(batch.pixels.numpy(), expected)
         assert (batch.camera.width, batch.camera.height) == (camera.width, camera.height)
         assert torch.equal(batch.camera.K, camera.K)
+        assert batch.shrink == scenes.WIDTH / camera.width
     assert loader.batch(2).pixels.shape == (scenes.HEIGHT, scenes.WIDTH, 3)
 
 

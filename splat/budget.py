@@ -25,8 +25,8 @@ from splat.types import SceneData
 
 LEAST_STEPS = 300
 """Fewer make no scene, whatever the budget."""
-SHARE = 0.95
-"""Share of the budget that is planned for: no prediction is exact, and a limit is a limit."""
+SHARE = 0.9
+"""Share of the budget that is planned for: predictions are off by a tenth, a limit is a limit."""
 TIMED_SHARE, TIMED_SECONDS = 0.04, 6.0
 """Longest time spent on timing steps: share of the budget, and seconds."""
 TIMED_VIEWS = 8

@@ -76,8 +76,8 @@ def test_the_most_steps_that_fit_are_found(scene: SceneData, seconds: float) -> 
     with closing(job_of(scene)) as job:
         pace = Pace(step=0.01 / plan.step_seconds(job.run.render.device, 96 * 72, 500, 1), spent=1)
         steps, needed = budget.fitting(job, 500, pace, seconds)
-    assert abs(steps - (0.95 * seconds - 1) / 0.01) <= 1
-    assert needed <= 0.95 * seconds - 1 < needed + 0.01
+    assert abs(steps - (budget.SHARE * seconds - 1) / 0.01) <= 1
+    assert needed <= budget.SHARE * seconds - 1 < needed + 0.01
 
 
 def test_the_budget_is_bounded_by_the_steps_and_by_the_least(scene: SceneData) -> None:

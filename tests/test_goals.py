@@ -113,7 +113,7 @@ def test_a_run_that_ended_early_goes_on_as_if_it_had_not(tiny_folder: Path, tmp_
     assert first.read_bytes() == second.read_bytes()
 
 
-@pytest.mark.parametrize("stop_at", [15, 30, 31])
+@pytest.mark.parametrize("stop_at", [15, 50, 52])
 def test_a_resume_ends_where_an_unbroken_run_ends(
     tiny_folder: Path, tmp_path: Path, stop_at: int
 ) -> None:

@@ -13,15 +13,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat import checkpoint, datasets, export, kernels, methods
+from splat import budget, checkpoint, datasets, export, kernels, methods
 from splat.export import ply
 from splat.finish import finish, on, version
 from splat.folder import (
     Config,
     Folder,
+    check_steps,
     existing,
     read_config,
-    read_json,
     same_views,
     vacant,
     write_cameras,
@@ -90,7 +90,7 @@ def train(
         strategy = methods.fitted(choose_device(options.device)[0])[methods.DEFAULT]
     if options.init is not None:
         _check_seen(options.init, scene)
-    job = prepare(scene, strategy, options)
+    job = budget.prepared(scene, strategy, options)
     with closing(job):
         if folder is not None:
             config = Config(
@@ -124,15 +124,17 @@ def resume(
 ) -> Result:
     """Go on from the last checkpoint of a run; on the CPU, to the same bytes as without a break.
 
-    `steps` is a new end, whose schedules hold from here on. `scene` and `strategy` are needed
+    `steps` is a new end, whose schedules hold from here on; a budget of minutes is over then, and
+    so are goals that had ended the run. `scene` and `strategy` are needed
     where the run was begun in Python with some that a file cannot describe.
     """
     place = existing(Path(folder))
     config = read_config(place.config)
     state = checkpoint.load(place.latest())
-    _check_steps(place, state["step"], config.options.steps or 0, steps)
+    check_steps(place, state, config.options.steps or 0, steps)
     place.clear_drafts()
-    config = replace(config, options=replace(config.options, steps=steps or config.options.steps))
+    if steps is not None:
+        config = replace(config, options=_further(config.options, state, steps))
     options = replace(
         config.options,
         device=device or config.options.device,
@@ -144,6 +146,7 @@ def resume(
     if steps is not None:
         _log.info("schedules are those of a run of %s steps from here on", f"{steps:,}")
     job = prepare(scene, strategy or methods.rebuilt(config.method), options, state)
+    job.run.ended = "" if steps is not None else job.run.ended
     with closing(job):
         config.write(place.config)
         return _carried_out(job, place, watching or config.watching, watchers, lpips)
@@ -264,6 +267,12 @@ def _check_seen(path: Path, scene: SceneData) -> None:
         )
 
 
+def _further(options: Options, state: checkpoint.State, steps: int) -> Options:
+    """The options of a run that is to go on beyond its end."""
+    options = replace(options, steps=steps, minutes=None)
+    return replace(options, psnr=None, patience=0) if state.get("ended") else options
+
+
 def _pinned(asked: Options, job: Job) -> Options:
     """What was asked, with what was decided here and must not be decided anew by a resume."""
     fitted = job.options
@@ -273,17 +282,8 @@ def _pinned(asked: Options, job: Job) -> Options:
         max_side=fitted.max_side,
         downscale=fitted.downscale,
         background=fitted.background,
+        resolution=fitted.resolution,
     )
-
-
-def _check_steps(place: Folder, done: int, planned: int, asked: int | None) -> None:
-    if asked is not None and asked <= done:
-        raise ValueError(f"{place.path} is at step {done:,} already; give --steps beyond it")
-    if asked is None and done >= planned and place.metrics.is_file():
-        if read_json(place.metrics).get("steps") == done:
-            raise ValueError(
-                f"{place.path} is finished at step {done:,}; to go on, give --steps beyond it"
-            )
 
 
 def _write_cameras(job: Job, folder: Folder) -> None:

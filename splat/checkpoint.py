@@ -36,6 +36,7 @@ def save(run: Run, path: Path) -> None:
         "version": VERSION,
         "step": run.step,
         "steps": run.steps,
+        "ended": run.ended,
         "seed": run.seed,
         "views": len(run.views),
         "frame": {"centre": list(run.frame.centre), "scale": run.frame.scale},
@@ -99,7 +100,7 @@ def restore(run: Run, state: State) -> None:
     for name, part in run.modules.items():
         part.module.load_state_dict(state["modules"][name]["module"])
         part.optimizer.load_state_dict(state["modules"][name]["optimizer"])
-    run.step = state["step"]
+    run.step, run.ended = state["step"], state.get("ended", "")
 
 
 def frame(state: State) -> Frame:

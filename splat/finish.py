@@ -131,6 +131,8 @@ def figures(job: Job, found: Metrics | None, seconds: float) -> dict[str, Any]:
         "size": [first.width, first.height],
         "gaussians": len(run.model.cloud),
         "steps": run.step,
+        "ended": _ended(job, plain.get("psnr")),
+        "minutes": options.minutes,
         "seconds": round(seconds, 2),
         "seconds_per_step": seconds / max(1, run.step),
         "peak_memory_mb": _megabytes(machine.peak_memory()),
@@ -145,6 +147,16 @@ def figures(job: Job, found: Metrics | None, seconds: float) -> dict[str, Any]:
         "version": version(),
         "per_view": plain.get("views", []),
     }
+
+
+def _ended(job: Job, psnr: float | None) -> str | None:
+    """Why training ended early, or what it missed; None where it just took all its steps."""
+    run, asked = job.run, job.options.psnr
+    if run.ended:
+        return f"at step {run.step:,} of {run.steps:,}: {run.ended}"
+    if not run.over or asked is None or psnr is None or psnr >= asked:
+        return None
+    return f"after all {run.steps:,} steps, short of the {asked:g} dB asked for"
 
 
 def exported(
@@ -220,8 +232,12 @@ def summary(record: Mapping[str, Any]) -> str:
             f", {record['steps']:,} steps in {span(record['seconds'])}"
             f" ({1e3 * record['seconds_per_step']:.1f} ms a step)"
         )
+    if record.get("minutes"):
+        last += f" of the {span(60 * record['minutes'])} asked for"
     peak = f", at most {record['peak_memory_mb']:,.0f} MB" if record["peak_memory_mb"] else ""
     lines.append(f"{last}{peak}, on {record['device']}")
+    if record.get("ended"):
+        lines.append(f"training ended {record['ended']}")
     return "\n".join(lines)
 
 

@@ -204,6 +204,19 @@ def same_views(config: Config, scene: SceneData) -> None:
         )
 
 
+def check_steps(place: Folder, state: checkpoint.State, planned: int, asked: int | None) -> None:
+    """Raise ValueError where a run in the state of a checkpoint has no step to go."""
+    done, ended = state["step"], state.get("ended", "")
+    if asked is not None and asked <= done:
+        raise ValueError(f"{place.path} is at step {done:,} already; give --steps beyond it")
+    if asked is None and (ended or done >= planned) and place.metrics.is_file():
+        if read_json(place.metrics).get("steps") == done:
+            why = f" ({ended})" if ended else ""
+            raise ValueError(
+                f"{place.path} is finished at step {done:,}{why}; to go on, give --steps beyond it"
+            )
+
+
 def write_cameras(
     path: Path, train: Sequence[View], test: Sequence[View], sizes: Mapping[str, tuple[int, int]]
 ) -> None:

@@ -10,13 +10,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from splat import checkpoint, export, kernels, machine, plan, seed
+from splat import checkpoint, export, kernels, machine, plan, resolution, seed
 from splat.checkpoint import State
 from splat.export import ply
+from splat.goals import check_goals, said_goals
 from splat.loader import Loader
 from splat.model import Explicit, Rates
 from splat.objective import Objective, Photometric
 from splat.options import Options, rgb
+from splat.plan import Pace
 from splat.render import choose_device, drawing_as
 from splat.run import Run
 from splat.schedule import PUBLISHED_STEPS, every
@@ -45,6 +47,8 @@ class Job:
     """The views that are measured; None where none are held out."""
     plan: plan.Plan
     why_device: str
+    pace: Pace
+    """What was timed before, of this scene and method on this machine."""
 
     def test_batches(self) -> Iterator[Batch]:
         """The held-out views, decoded."""
@@ -60,9 +64,17 @@ class Job:
 
 
 def prepare(
-    scene: SceneData, strategy: Strategy, options: Options, state: State | None = None
+    scene: SceneData,
+    strategy: Strategy,
+    options: Options,
+    state: State | None = None,
+    pace: Pace = Pace(),  # noqa: B008
 ) -> Job:
-    """Everything that training needs, before step 0 or as the checkpoint `state` left it."""
+    """Everything that training needs, before step 0 or as the checkpoint `state` left it.
+
+    `pace` is what was timed of this scene and method on this machine.
+    """
+    check_goals(options, scene)
     device, why = choose_device(options.device)
     options = replace(plan.fitted(options, device), background=_background(scene, options))
     assert options.threads is not None and options.steps is not None
@@ -75,6 +87,9 @@ def prepare(
     if scene.points is not None and len(scene.points.positions):
         known = seed.points_in_frame(scene.points, frame).positions
         photos.cameras = seed.with_clear_depth(photos.cameras, known)
+    assert options.resolution != "auto"
+    looked_at = photos.pictures(resolution.DASH_PHOTOS)
+    photos.sizes = resolution.sizes(options.resolution, options.steps, looked_at)
     if state is None:
         rows = _start(scene, photos.cameras, fitted, options, frame, device)
         near = options.near or _near(photos.cameras, rows) / frame.scale
@@ -85,8 +100,9 @@ def prepare(
     run = _run(fitted, options, rows, photos, frame, drawing, device)
     if state is not None:
         checkpoint.restore(run, state)
-    predicted = plan.predicted(scene.train, options, device, len(run.model.cloud), strategy.cap)
-    return Job(scene, strategy, options, run, photos, held_out, predicted, why)
+    start = len(run.model.cloud)
+    found = plan.predicted(scene.train, options, device, start, strategy.cap, photos.sizes, pace)
+    return Job(scene, strategy, options, run, photos, held_out, found, why, pace)
 
 
 def announce(job: Job) -> None:
@@ -98,6 +114,8 @@ def announce(job: Job) -> None:
         say("          %s", note)
     say("device    %s", device_line(job))
     say("photos    %s", sizes_line(scene, job.photos.cameras))
+    if smaller := job.photos.sizes.said():
+        say("          %s", smaller)
     cap = f", at most {strategy_cap:,}" if (strategy_cap := job.strategy.cap) else ""
     method = type(job.strategy).__name__
     say("method    %s from %s Gaussians%s", method, f"{len(run.model.cloud):,}", cap)
@@ -106,6 +124,8 @@ def announce(job: Job) -> None:
     if run.drawing.near is not None:
         say("near      nothing closer to a camera than %.3g is drawn", run.drawing.near)
     say("steps     %s%s, about %s", f"{run.steps:,}", done, plan.span(left))
+    if ends := said_goals(job.options, scene):
+        say("ends      %s", ends)
     say("memory    %s", job.plan.said())
     if job.plan.free is not None and job.plan.host > job.plan.free:
         _log.warning(

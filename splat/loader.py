@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import cv2
@@ -11,11 +11,14 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from splat.photo import MaskMode, photograph
+from splat.photo import MaskMode, averaged, photograph
+from splat.resolution import Sizes
 from splat.seed import in_frame
 from splat.types import Batch, Camera, Frame, View
 
 Decoded = tuple[UInt8[Tensor, "h w 3"], UInt8[Tensor, "h w"] | None]
+Shown = tuple[int, float]
+"""Which view, and how many times smaller than its camera."""
 
 
 def shrunk(camera: Camera, downscale: float = 1, max_side: int | None = None) -> Camera:
@@ -32,10 +35,15 @@ def shrunk(camera: Camera, downscale: float = 1, max_side: int | None = None) ->
 class Loader:
     """Batches for `Run.batches`: a function of the step alone, whatever the threads do.
 
-    Every epoch shows every view once, in an order drawn from (seed, epoch). Views stay decoded,
-    first come first kept, within `budget_bytes`; `ahead` further ones are decoded before they
-    are asked for. Call from one thread; `close` when done.
+    Every epoch shows every view once, in an order drawn from (seed, epoch), at the size that
+    `sizes` gives the step: the whole picture, averaged by area. Views stay decoded, first come
+    first kept, within `budget_bytes`, and so do smaller ones for as long as their size is shown;
+    `ahead` further ones are decoded before they are asked for. Call from one thread; `close` when
+    done.
     """
+
+    sizes: Sizes = Sizes()
+    """Sizes of the steps' pictures."""
 
     def __init__(
         self,
@@ -57,12 +65,12 @@ class Loader:
         self.views = tuple(views)
         sized = [shrunk(view.camera, downscale, max_side) for view in views]
         self.cameras = tuple(in_frame(camera, frame).to(device) for camera in sized)
-        """Cameras of all views at the size of their batches, in the frame of training."""
+        """Cameras of all views at full size, in the frame of training."""
         self._background, self._masks = background, masks
         self._budget, self._device, self._seed, self._ahead = budget_bytes, device, seed, ahead
-        self._kept: dict[int, Decoded] = {}
+        self._kept: dict[Shown, Decoded] = {}
         self._used = 0
-        self._coming: dict[int, Future[Decoded]] = {}
+        self._coming: dict[Shown, Future[tuple[Decoded, Decoded]]] = {}
         # OpenCV's own threads would spin on the cores that train.
         self._pool = ThreadPoolExecutor(workers, "photo", cv2.setNumThreads, (1,))
 
@@ -71,14 +79,18 @@ class Loader:
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step."""
-        index = self.index_at(step)
-        window = [self.index_at(step + i) for i in range(1, self._ahead + 1)]
+        now, *window = (self.shown_at(step + i) for i in range(self._ahead + 1))
         # Views asked for out of turn (after a resume) leave no stale futures behind.
-        self._coming = {i: f for i, f in self._coming.items() if i == index or i in window}
-        self._request(index)
+        self._coming = {s: f for s, f in self._coming.items() if s == now or s in window}
+        self._forget({1.0, now[1]})
+        self._request(now)
         for later in window:
             self._request(later)
-        return self.batch(index)
+        return self._batch(now)
+
+    def shown_at(self, step: int) -> Shown:
+        """Which view a step shows, and how many times smaller."""
+        return self.index_at(step), self.sizes.factor(step)
 
     def index_at(self, step: int) -> int:
         """Which view a step shows."""
@@ -86,25 +98,19 @@ class Loader:
         return int(epoch_order(self._seed, epoch, len(self.views))[place])
 
     def batch(self, index: int) -> Batch:
-        """View `index`, in the order of `views`."""
-        coming = self._coming.pop(index, None)
-        found = self._kept.get(index)
-        if found is None:
-            found = coming.result() if coming is not None else self._decode(index)
-            self._keep(index, found)
-        pixels, mask = found
-        if torch.device(self._device).type != "cpu":
-            pixels = pixels.to(self._device)
-            mask = None if mask is None else mask.to(self._device)
-        return Batch(self.cameras[index], pixels, mask, self.views[index].name)
+        """View `index`, in the order of `views`, at full size."""
+        return self._batch((index, 1.0))
+
+    def pictures(self, most: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        """At most so many of the photos at full size, evenly spread."""
+        for index in spread(len(self), most):
+            yield self.batch(index).pixels.cpu().numpy()
 
     def bytes_needed(self) -> int:
-        """What all views take decoded (masks that hide in an alpha channel not counted)."""
-        total = 0
-        for view, camera in zip(self.views, self.cameras, strict=True):
-            masked = view.mask is not None or view.lens is not None
-            total += camera.width * camera.height * (4 if masked else 3)
-        return total
+        """What all views take decoded (masks that hide in an alpha channel not counted), and with
+        them the largest of the smaller sizes."""
+        small = [self._bytes_at(factor) for factor in self.sizes.small]
+        return self._bytes_at(1.0) + max(small, default=0)
 
     def bytes_held(self) -> int:
         """What the cache holds now; at most `ahead` + 1 views are in flight beside it."""
@@ -115,9 +121,51 @@ class Loader:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._coming.clear()
 
-    def _request(self, index: int) -> None:
-        if index not in self._kept and index not in self._coming:
-            self._coming[index] = self._pool.submit(self._decode, index)
+    def _bytes_at(self, factor: float) -> int:
+        total = 0
+        for i, view in enumerate(self.views):
+            camera = self._camera((i, factor))
+            masked = view.mask is not None or view.lens is not None
+            total += camera.width * camera.height * (4 if masked else 3)
+        return total
+
+    def _camera(self, shown: Shown) -> Camera:
+        index, factor = shown
+        return self.cameras[index] if factor == 1 else shrunk(self.cameras[index], factor)
+
+    def _batch(self, shown: Shown) -> Batch:
+        coming = self._coming.pop(shown, None)
+        found = self._kept.get(shown)
+        if found is None:
+            whole, found = coming.result() if coming is not None else self._made(*self._job(shown))
+            self._keep((shown[0], 1.0), whole)
+            self._keep(shown, found)
+        pixels, mask = found
+        if torch.device(self._device).type != "cpu":
+            pixels = pixels.to(self._device)
+            mask = None if mask is None else mask.to(self._device)
+        camera, index = self._camera(shown), shown[0]
+        shrink = self.cameras[index].width / camera.width
+        return Batch(camera, pixels, mask, self.views[index].name, shrink)
+
+    def _request(self, shown: Shown) -> None:
+        if shown not in self._kept and shown not in self._coming:
+            self._coming[shown] = self._pool.submit(self._made, *self._job(shown))
+
+    def _job(self, shown: Shown) -> tuple[int, Camera, Decoded | None]:
+        return shown[0], self._camera(shown), self._kept.get((shown[0], 1.0))
+
+    def _made(self, index: int, camera: Camera, whole: Decoded | None) -> tuple[Decoded, Decoded]:
+        """A view at full size, decoded unless it is there, and at the size of a camera."""
+        pixels, mask = whole = self._decode(index) if whole is None else whole
+        size = (camera.width, camera.height)
+        if size == (pixels.shape[1], pixels.shape[0]):
+            return whole, whole
+        small, counts = averaged(pixels.numpy(), None if mask is None else mask.numpy(), *size)
+        return whole, (
+            torch.from_numpy(small),
+            None if counts is None else torch.from_numpy(counts),
+        )
 
     def _decode(self, index: int) -> Decoded:
         view, camera = self.views[index], self.cameras[index]
@@ -125,11 +173,25 @@ class Loader:
         pixels, mask = photograph(view, *size, self._background, self._masks)
         return torch.from_numpy(pixels), None if mask is None else torch.from_numpy(mask)
 
-    def _keep(self, index: int, decoded: Decoded) -> None:
-        size = sum(part.numel() for part in decoded if part is not None)
-        if self._used + size <= self._budget:
-            self._kept[index] = decoded
+    def _keep(self, shown: Shown, decoded: Decoded) -> None:
+        size = _bytes(decoded)
+        if shown not in self._kept and self._used + size <= self._budget:
+            self._kept[shown] = decoded
             self._used += size
+
+    def _forget(self, factors: set[float]) -> None:
+        """Let go what is kept at other sizes than these."""
+        for shown in [shown for shown in self._kept if shown[1] not in factors]:
+            self._used -= _bytes(self._kept.pop(shown))
+
+
+def _bytes(decoded: Decoded) -> int:
+    return sum(part.numel() for part in decoded if part is not None)
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most so many of 0 ... count-1, evenly spread."""
+    return [i * count // min(count, most) for i in range(min(count, most))]
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:

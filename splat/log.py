@@ -28,20 +28,23 @@ Losses = Mapping[str, Tensor]
 class Log:
     """A line of JSON every ten steps, and one for every edit with its births and deaths."""
 
-    def __init__(self, path: Path, step: int = 0) -> None:
-        """Append to the log of a run that is at `step`; lines beyond it are taken back."""
+    def __init__(self, path: Path, step: int = 0, spent: float = 0.0) -> None:
+        """Append to the log of a run that is at `step`; lines beyond it are taken back.
+
+        `spent` are seconds that training took before a new log is begun.
+        """
         self._path = path
         records = read_log(path, step)
         with replacing(path) as draft:
             draft.write_text("".join(json.dumps(record) + "\n" for record in records))
         self._file: TextIO = path.open("a", encoding="utf-8", buffering=1)
-        self._before = max((record.get("seconds", 0.0) for record in records), default=0.0)
+        self._before = max((record.get("seconds", 0.0) for record in records), default=spent)
         self._start = time.monotonic()
 
     def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
         if change:
             self.write({**self._head(run), "before": change.before, "counts": dict(change.counts)})
-        if run.step % LOG_EVERY == 0 or run.step == run.steps:
+        if run.step % LOG_EVERY == 0 or run.over:
             terms = {name: float(loss.detach()) for name, loss in losses.items()}
             self.write(
                 {

@@ -11,10 +11,13 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from splat.photo import MaskMode
+from splat.resolution import DEFAULT, Resolution
 
 Rgb = tuple[float, float, float]
 
 COLORS: dict[str, Rgb] = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
+MOST_PSNR = 60.0
+"""dB beyond which no photo is matched: 8 bits end there."""
 _FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
@@ -45,6 +48,22 @@ class Options:
 
     steps: Annotated[int | None, _FITTED] = None
     """Steps to train for, one photo each."""
+    minutes: Annotated[float | None, hint("no limit")] = None
+    """Minutes that training may take, decoding included; figures and files at the end come on top.
+    Some steps are timed, and the steps that fit are fixed, --steps or 30,000 at most, and said
+    aloud: --steps with that number makes the same run, to the byte."""
+    psnr: Annotated[float | None, hint("none")] = None
+    """Training ends once the held-out photos are matched to so many dB. They are looked at every
+    --eval-every steps, or 20 times a run."""
+    patience: Annotated[int, hint("0: any number")] = 0
+    """Training ends once so many looks in a row at the held-out photos (where there are none, at
+    photos it trains on) found no more than 0.05 dB over the best look before."""
+    resolution: Annotated[
+        Literal["auto", Resolution], hint(f"auto: {DEFAULT}, and full if published")
+    ] = "auto"
+    """Size of the pictures that train; the last steps and all figures are at full size.
+    warm-up: the first tenth of the run at half; dash: the first half from an eighth up, by the
+    spectra of the photos (DashGaussian)."""
     downscale: float | Literal["auto"] = "auto"
     """Shrink the photos this many times. auto: until they are at most --max-side large."""
     max_side: Annotated[int | None, _FITTED] = None
@@ -79,6 +98,13 @@ class Options:
 
     def __post_init__(self) -> None:
         _least("steps", self.steps, 1)
+        _least("patience", self.patience, 0)
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise ValueError(f"minutes is {self.minutes:g}; expected a time above 0")
+        if self.psnr is not None and not 0 < self.psnr <= MOST_PSNR:
+            raise ValueError(
+                f"psnr is {self.psnr:g}; expected dB above 0 and up to {MOST_PSNR:g}, such as 28"
+            )
         _least("threads", self.threads, 1)
         _least("cache", self.cache, 0)
         _least("seed", self.seed, 0)

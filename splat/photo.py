@@ -53,6 +53,18 @@ def photograph(
     return np.ascontiguousarray(pixels), counts
 
 
+def averaged(
+    pixels: UInt8[ndarray, "h w 3"], counts: UInt8[ndarray, "h w"] | None, width: int, height: int
+) -> tuple[UInt8[ndarray, "y x 3"], UInt8[ndarray, "y x"] | None]:
+    """A smaller picture of what `photograph` made, with the same rule for pixels that count."""
+    size = (width, height)
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    if counts is None:
+        return np.asarray(small, np.uint8), None
+    whole = cv2.resize(counts * np.uint8(255), size, interpolation=cv2.INTER_AREA) == 255
+    return np.asarray(small, np.uint8), whole.astype(np.uint8)
+
+
 def _decoded(path: Path) -> Shaped[ndarray, "..."]:
     """The file's own pixels in OpenCV's channel order; turned as stored, not as EXIF asks.
 

@@ -10,6 +10,7 @@ import torch
 from splat import machine
 from splat.loader import shrunk
 from splat.options import Options
+from splat.resolution import DEFAULT, Resolution, Sizes
 from splat.schedule import PUBLISHED_STEPS
 from splat.types import View
 
@@ -106,6 +107,7 @@ def fitted(options: Options, device: torch.device) -> Options:
         steps=options.steps or found.steps,
         max_side=max_side,
         downscale=1.0 if options.downscale == "auto" else options.downscale,
+        resolution=_resolution(options),
         threads=options.threads or machine.cores(),
         cache=cache_bytes() if options.cache is None else options.cache,
     )
@@ -117,12 +119,30 @@ def cache_bytes() -> int:
     return min(MOST_CACHE, max(LEAST_CACHE, known[1] // 4)) if known else LEAST_CACHE * 4
 
 
+def _resolution(options: Options) -> Resolution:
+    if options.resolution != "auto":
+        return options.resolution
+    return DEFAULT if options.schedule == "scaled" else "full"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What was timed here, to correct the constants of this file."""
+
+    step: float = 1.0
+    """How many times longer a step took,"""
+    decoding: float = 1.0
+    """and a photo to decode."""
+    spent: float = 0.0
+    """Seconds that timing took."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a run is predicted to take."""
 
     seconds: float
-    """Of training, with decoding."""
+    """Of training, with decoding; what was spent on timing is left out."""
     photos: int
     """Bytes of decoded photos that are kept."""
     photos_all: int
@@ -159,24 +179,39 @@ class Plan:
         )
 
 
+def mean_rows(start: int, cap: int) -> float:
+    """Gaussians over a run, on average, from `start` to `cap` (0: unknown).
+
+    Growth is over by the middle of a run and mostly done before.
+    """
+    return 0.2 * start + 0.8 * max(start, cap)
+
+
 def predicted(
-    views: Sequence[View], options: Options, device: torch.device, start: int, cap: int
+    views: Sequence[View],
+    options: Options,
+    device: torch.device,
+    start: int,
+    cap: int,
+    sizes: Sizes = Sizes(),  # noqa: B008
+    pace: Pace = Pace(),
 ) -> Plan:
     """What training on `views` will take, from `start` Gaussians to `cap` (0: unknown).
 
-    `options` are those that `fitted` gave.
+    `options` are those that `fitted` gave, `sizes` those of the run's pictures; `pace` says what
+    is known of this machine and scene.
     """
     assert options.steps and options.threads and options.cache is not None
     cameras = [shrunk(view.camera, _factor(options), options.max_side or None) for view in views]
     areas = [camera.width * camera.height for camera in cameras]
-    most = max(start, cap)
-    # Growth is over by the middle of a run and mostly done before.
-    rows = 0.2 * start + 0.8 * most
-    step = step_seconds(device, sum(areas) / len(areas), rows, options.threads)
-    decoding = DECODE_SECONDS * sum(v.camera.width * v.camera.height for v in views)
-    everything = 3 * sum(areas)
+    most, rows = max(start, cap), mean_rows(start, cap)
+    area = sizes.area * sum(areas) / len(areas)
+    step = pace.step * step_seconds(device, area, rows, options.threads)
+    decoding = pace.decoding * DECODE_SECONDS * sum(v.camera.width * v.camera.height for v in views)
+    whole = 3 * sum(areas)
+    everything = whole + max((round(whole / factor**2) for factor in sizes.small), default=0)
     kept = min(everything, options.cache)
-    again = options.steps / len(views) * (1 - kept / everything)
+    again = options.steps / len(views) * (1 - min(1, kept / whole))
     known = machine.memory()
     return Plan(
         seconds=options.steps * step + decoding * (1 + again),

@@ -19,7 +19,8 @@ from splat.types import Batch, Camera, Drawing, Frame, Needs, Renderer, Step
 
 
 class Watcher(Protocol):
-    """Looks at a step once it is done. Watchers never change what is trained."""
+    """Looks at a step once it is done. Watchers never change what is trained; one that sets
+    `run.ended` makes this step the last."""
 
     def __call__(
         self, run: Run, step: Step, losses: Mapping[str, Tensor], change: Change
@@ -58,6 +59,8 @@ class Run:
     watchers: Sequence[Watcher] = ()
     step: int = 0
     """Steps done."""
+    ended: str = ""
+    """Why it ended before `steps`; empty while it goes on, and where it was not ended."""
 
     def __post_init__(self) -> None:
         self.strategy.begin(self.model)
@@ -66,6 +69,11 @@ class Run:
             self.needs = self.needs | objective.needs
 
     needs: Needs = field(init=False)
+
+    @property
+    def over(self) -> bool:
+        """Whether the last step is done."""
+        return self.step >= self.steps or bool(self.ended)
 
     def generator(self, purpose: str) -> torch.Generator:
         """A fresh random stream that depends on (seed, step, purpose) only."""
@@ -83,7 +91,7 @@ class Run:
 
 def train(run: Run) -> None:
     """Advance `run` to its last step."""
-    while run.step < run.steps:
+    while not run.over:
         advance(run)
 
 

@@ -37,7 +37,7 @@ class Stop:
 
     def __call__(self, run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:
         del step, losses, change
-        if self.number and run.step < run.steps:
+        if self.number and not run.over:
             raise Stopped(self.number, run.step, self._save(run))
 
 

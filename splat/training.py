@@ -2,52 +2,60 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
 import torch
 
-from splat.finish import measure
+from splat.evaluate import mean_psnr
 from splat.folder import Folder
+from splat.goals import LOOKS, goals_of
 from splat.job import Job
-from splat.log import LOG_EVERY, Log
+from splat.loader import spread
+from splat.log import LOG_EVERY, Log, read_log
 from splat.options import Watching
 from splat.run import Watcher, train
 from splat.stop import stoppable
-from splat.watch import Bar, Board, Checkpoints, Guard, HeldOut
+from splat.types import Batch
+from splat.watch import Bar, Board, Checkpoints, Guard, HeldOut, looked_key
+
+TRAINED_VIEWS = 16
+"""Most views to look at for goals where none is held out."""
 
 
 def trained(
     job: Job, folder: Folder | None, watching: Watching, watchers: Sequence[Watcher]
 ) -> float:
-    """Seconds that training took; a checkpoint is written after all that may object to a step."""
-    run, start = job.run, time.monotonic()
+    """Seconds that training took, with those of timing before it.
+
+    A checkpoint is written after all that may object to a step or end the run with it.
+    """
+    run, start = job.run, time.monotonic() - job.pace.spent
     every = 1 if run.render.device.type == "cpu" else LOG_EVERY
     with ExitStack() as stack:
-        stack.enter_context(_one_torch_thread())
+        stack.enter_context(one_torch_thread())
         if not watching.quiet:
             bar = stack.enter_context(closing(Bar(run.step, run.steps)))
             watchers = [bar, *watchers]
         if folder is None:
-            run.watchers = [Guard(every), *_measured(job, watching, None), *watchers]
+            run.watchers = [*_measured(job, watching), Guard(every), *watchers]
             train(run)
             return time.monotonic() - start
         keeper = Checkpoints(folder.checkpoints, watching.checkpoint_every, watching.keep)
-        log = stack.enter_context(closing(Log(folder.log, run.step)))
+        log = stack.enter_context(closing(Log(folder.log, run.step, job.pace.spent)))
         if watching.tensorboard:
             board = Board(folder.tensorboard, run.step)
             watchers = [stack.enter_context(closing(board)), *watchers]
         stop = stack.enter_context(stoppable(keeper.save))
-        guard = Guard(every, keeper)
-        run.watchers = [guard, log, *_measured(job, watching, log), keeper, *watchers, stop]
+        looks = _measured(job, watching, folder, log)
+        run.watchers = [*looks, Guard(every, keeper), log, keeper, *watchers, stop]
         train(run)
         return log.seconds
 
 
 @contextmanager
-def _one_torch_thread() -> Iterator[None]:
+def one_torch_thread() -> Iterator[None]:
     """Leave the cores to our kernels: torch's own threads would spin on them between its steps.
 
     What torch sums is then the same, too, whatever the number of threads.
@@ -60,12 +68,27 @@ def _one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _measured(job: Job, watching: Watching, log: Log | None) -> list[Watcher]:
-    if not watching.eval_every or job.held_out is None:
+def _measured(
+    job: Job, watching: Watching, folder: Folder | None = None, log: Log | None = None
+) -> list[Watcher]:
+    """What looks at views now and then: because it was asked to, or for the goals."""
+    run, goals = job.run, goals_of(job.options)
+    every = watching.eval_every or (max(1, run.steps // LOOKS) if goals else 0)
+    held_out = job.held_out is not None
+    if not every or not (goals or held_out):
         return []
 
     def value() -> float:
-        found = measure(job, None)
-        return math.nan if found is None else found.psnr
+        return mean_psnr(run.model, run.render, _looked_at(job), run.background)
 
-    return [HeldOut(watching.eval_every, value, log)]
+    key = looked_key(held_out)
+    # What was seen before a resume: it decides, with what is seen next, when the run ends.
+    records = [] if folder is None else read_log(folder.log)
+    before = [record[key] for record in records if key in record]
+    return [HeldOut(every, value, log, goals=goals, before=before, held_out=held_out)]
+
+
+def _looked_at(job: Job) -> Iterator[Batch]:
+    if job.held_out is not None:
+        return job.test_batches()
+    return (job.photos.batch(i) for i in spread(len(job.photos), TRAINED_VIEWS))

@@ -142,6 +142,9 @@ class Batch:
     mask: UInt8[Tensor, "h w"] | None = None
     """1 where the pixel counts, 0 where it is ignored; None: all of them count."""
     name: str = ""
+    shrink: float = 1.0
+    """How many times smaller, along a side, than its view at full size. What is measured in pixels
+    and compared with a number is multiplied by it first."""
 
     @property
     def image(self) -> Float[Tensor, "h w 3"]:

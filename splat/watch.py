@@ -6,7 +6,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from splat import checkpoint, plan
 from splat.edit import Change
+from splat.goals import Goals
 from splat.log import LOG_EVERY, Log, view_psnr
 from splat.run import Run
 from splat.types import Step
@@ -49,7 +50,7 @@ class Guard:
             if bad := {name: value for name, value in values.items() if not math.isfinite(value)}:
                 terms = " and ".join(f"{name} is {value}" for name, value in bad.items())
                 raise Diverged(self._diagnosis(run, step, f"the loss term {terms}"))
-        if run.step % COLUMNS_EVERY == 0 or run.step == run.steps:
+        if run.step % COLUMNS_EVERY == 0 or run.over:
             self.check_columns(run, step)
 
     def check_columns(self, run: Run, step: Step) -> None:
@@ -77,7 +78,7 @@ class Checkpoints:
     def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
         del step, losses, change
         late = time.monotonic() - self._since > self._pause
-        if late or run.step % self._every == 0 or run.step == run.steps:
+        if late or run.step % self._every == 0 or run.over:
             self.save(run)
 
     def save(self, run: Run) -> Path:
@@ -95,18 +96,42 @@ class Checkpoints:
 
 
 class HeldOut:
-    """Measures the held-out views every so many steps."""
+    """Measures the held-out views every so many steps, and ends the run where goals are met.
 
-    def __init__(self, every: int, measure: Callable[[], float], log: Log | None) -> None:
+    Where nothing is held out, the goals look at views that are trained on.
+    """
+
+    def __init__(
+        self,
+        every: int,
+        measure: Callable[[], float],
+        log: Log | None,
+        *,
+        goals: Goals = Goals(),  # noqa: B008
+        before: Sequence[float] = (),
+        held_out: bool = True,
+    ) -> None:
+        """`measure` gives dB; `before` is what it gave at earlier steps of this run."""
         self._every, self._measure, self._log = every, measure, log
+        self._goals, self._values, self._held_out = goals, list(before), held_out
 
     def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
         del step, losses, change
-        if run.step % self._every == 0 and run.step < run.steps:
-            value = self._measure()
-            _log.info("step %s: %.2f dB on held-out views", f"{run.step:,}", value)
-            if self._log is not None:
-                self._log.write({"step": run.step, "test_psnr": value})
+        if run.step % self._every or run.over:
+            return
+        value = self._measure()
+        views = "held-out views" if self._held_out else "views that are trained on"
+        _log.info("step %s: %.2f dB on %s", f"{run.step:,}", value, views)
+        self._values.append(value)
+        run.ended = self._goals.reached(self._values)
+        if self._log is not None:
+            ended = {"ended": run.ended} if run.ended else {}
+            self._log.write({"step": run.step, looked_key(self._held_out): value, **ended})
+
+
+def looked_key(held_out: bool) -> str:
+    """What the log calls the dB of a look at views, held out or trained on."""
+    return "test_psnr" if held_out else "train_psnr"
 
 
 class Bar:
@@ -131,11 +156,11 @@ class Bar:
     def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
         del change
         if self._bar.disable:
-            if run.step % max(1, run.steps // self.LINES) == 0 and run.step < run.steps:
+            if run.step % max(1, run.steps // self.LINES) == 0 and not run.over:
                 _log.info("%s", self._line(run, step, losses))
             return
         now = time.monotonic()
-        if now - self._shown > self.PAUSE or run.step == run.steps:
+        if now - self._shown > self.PAUSE or run.over:
             self._shown = now
             self._bar.set_postfix_str(_state(run, step, losses), refresh=False)
             self._bar.update(run.step - self._bar.n)

@@ -24,7 +24,7 @@ VIEWS = "views"
 BEFORE = "before_scene"
 """Statistic: 1 where a camera saw a row nearer than anything real is, else 0."""
 RADIUS = "radius_px"
-"""Statistic: largest radius on screen, pixels; only where a rule asks for it."""
+"""Statistic: largest radius on screen, pixels at full size; only where a rule asks for it."""
 SPLIT_SHRINK = 1.6
 """Scales of a parent over those of its children (Kerbl et al. 2023, section 5.2)."""
 
@@ -68,9 +68,10 @@ class Adc(Strategy):
     """Remove, then too, rows that were large on screen. In 3DGS' released code this rule never
     acts; where it does, it removes too much."""
     screen_limit_px: float = 20.0
-    """Radius that is large for `screen_rule`, pixels."""
+    """Radius that is large for `screen_rule`, pixels at full size."""
     split_screen_px: float = 0.0
-    """Radius above which a row is split whatever its gradient, pixels; 0: never (3DGS)."""
+    """Radius above which a row is split whatever its gradient, pixels at full size; 0: never
+    (3DGS)."""
     reset_every: int = 3000
     """Steps between opacity resets; 0: never."""
     reset_until: int = 15_000
@@ -174,12 +175,13 @@ class Adc(Strategy):
             cloud.statistic(VIEWS).add_(visible)
             if self._watches_radius:
                 largest = cloud.statistic(RADIUS)
-                torch.maximum(largest, rendered.radii, out=largest)
+                torch.maximum(largest, rendered.radii * step.batch.shrink, out=largest)
             return
         cloud.statistic(SCREEN_GRADIENT).index_add_(0, rows, length)
         cloud.statistic(VIEWS).index_add_(0, rows, visible)
         if self._watches_radius:
-            cloud.statistic(RADIUS).scatter_reduce_(0, rows, rendered.radii, "amax")
+            radii = rendered.radii * step.batch.shrink
+            cloud.statistic(RADIUS).scatter_reduce_(0, rows, radii, "amax")
 
     def refine(self, step: Step) -> Edit | None:
         done = step.number + 1

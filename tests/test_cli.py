@@ -199,7 +199,8 @@ def test_render_writes_pictures_and_videos(splat: Splat, run: Path) -> None:
     ply = run / "point_cloud.ply"
     from_file = ("render", ply, "--path", run / "cameras.json", "-o", "again", "--quiet")
     assert splat(*from_file, "--max-side", 32).code == 0
-    assert _difference(Path("views/00005.png"), Path("again/00005.png")) < 1
+    # The file stands in another frame: what lies between two of 256 values may round either way.
+    assert _difference(Path("views/00005.png"), Path("again/00005.png")) <= 1
     assert "give cameras with --cameras" in splat("render", ply, "-o", "b").err
     refused = splat("render", run, "--path", "spiral", "-o", "c")
     assert refused.code == 2 and "expected turntable, along, views" in refused.err

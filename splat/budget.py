@@ -1,0 +1,180 @@
+"""A budget of minutes: steps are timed, then the number of them that fits is fixed."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+
+import torch
+
+from splat import plan
+from splat.edit import Append, Edit, Overwrite
+from splat.job import Job, prepare
+from splat.loader import spread
+from splat.options import Options
+from splat.plan import Pace
+from splat.run import Run, advance
+from splat.schedule import PUBLISHED_STEPS
+from splat.strategy import Strategy
+from splat.training import one_torch_thread
+from splat.types import SceneData
+
+LEAST_STEPS = 300
+"""Fewer make no scene, whatever the budget."""
+SHARE = 0.9
+"""Share of the budget that is planned for: predictions are off by a tenth, a limit is a limit."""
+TIMED_SHARE, TIMED_SECONDS = 0.04, 6.0
+"""Longest time spent on timing steps: share of the budget, and seconds."""
+TIMED_VIEWS = 8
+"""Views that are timed, evenly spread: views of a scene differ in what they cost."""
+UNTIMED_STEPS = 4
+"""First steps, which take memory for the first time."""
+
+Clock = Callable[[], float]
+
+_log = logging.getLogger(__name__)
+
+
+def prepared(
+    scene: SceneData, strategy: Strategy, options: Options, clock: Clock = time.monotonic
+) -> Job:
+    """`prepare`, with the number of steps fixed by timing where there is a budget of minutes.
+
+    What is timed is thrown away: the run depends on the number alone, not on how it was found.
+    """
+    if options.minutes is None:
+        return prepare(scene, strategy, options)
+    seconds, most = 60 * options.minutes, options.steps or PUBLISHED_STEPS
+    _log.info("timing    some steps, to fit the run into %s ...", plan.span(seconds))
+    with _unsaid():
+        job = prepare(scene, strategy, replace(options, steps=most))
+    with closing(job):
+        start = len(job.run.model.cloud)
+        pace = timed(job, seconds, clock)
+        steps, needed = fitting(job, start, pace, seconds)
+    _say(options, steps, needed + pace.spent)
+    return prepare(scene, strategy, replace(options, steps=steps), pace=pace)
+
+
+def timed(job: Job, seconds: float, clock: Clock = time.monotonic) -> Pace:
+    """How long decoding and steps of a job take here; the job, before step 0, is spent on it.
+
+    Steps are timed with as many rows as the run will have on average.
+    """
+    run, threads, began = job.run, job.options.threads or 1, clock()
+    indices = spread(len(job.photos), TIMED_VIEWS)
+    batches = [job.photos.batch(index) for index in indices]
+    decoded = clock()
+    limit = min(TIMED_SHARE * seconds, TIMED_SECONDS)
+    # Whole and already decoded, so that a step is what is timed.
+    run.batches = lambda step: batches[step % len(batches)]
+    grow(run, round(plan.mean_rows(len(run.model.cloud), job.strategy.cap)))
+    rows, count = len(run.model.cloud), 0
+    with one_torch_thread():
+        for _ in range(UNTIMED_STEPS):
+            advance(run)
+        start = now = _settled(run.render.device, clock)
+        while count < len(batches) or (now - start < limit and run.step < run.steps):
+            advance(run)
+            now, count = _settled(run.render.device, clock), count + 1
+    areas = [batch.camera.width * batch.camera.height for batch in batches]
+    on_disk = sum(
+        view.camera.width * view.camera.height
+        for view in (job.photos.views[index] for index in indices)
+    )
+    expected = plan.step_seconds(run.render.device, sum(areas) / len(areas), rows, threads)
+    return Pace(
+        step=(now - start) / count / expected,
+        decoding=(decoded - began) / (plan.DECODE_SECONDS * on_disk),
+        spent=now - began,
+    )
+
+
+@torch.no_grad()
+def grow(run: Run, rows: int) -> None:
+    """Bring a run to so many rows, about as growth would: more of them, each smaller.
+
+    Copies lie within the Gaussian they come from. Sides shrink by the cube root, so that all cover
+    a little more together than before: a grown cloud was as slow on photographs of two scenes.
+    """
+    cloud = run.model.cloud
+    factor = rows / len(cloud)
+    if factor <= 1:
+        return
+    draw = torch.Generator(cloud.device).manual_seed(0)
+    count = rows - len(cloud)
+    parents = torch.randint(len(cloud), (count,), generator=draw, device=cloud.device)
+    born = cloud.rows(parents)
+    shift = torch.randn(count, 3, generator=draw, device=cloud.device)
+    born["mean"] += shift * born["log_scale"].exp()
+    smaller = math.log(factor) / 3
+    born["log_scale"] -= smaller
+    old = cloud["log_scale"].detach() - smaller
+    run.model.apply(
+        Edit(
+            append=(Append(born, parents, "timing"),),
+            overwrite=(Overwrite("log_scale", old, "timing"),),
+        )
+    )
+
+
+def fitting(job: Job, start: int, pace: Pace, seconds: float) -> tuple[int, float]:
+    """Most steps that fit into a budget, and the seconds that they take, timing left out.
+
+    At least `LEAST_STEPS`, at most the steps of `job`, which started from `start` Gaussians.
+    """
+
+    def needed(steps: int) -> float:
+        options = replace(job.options, steps=steps)
+        cap = job.strategy.cap
+        views, device = job.scene.train, job.run.render.device
+        return plan.predicted(views, options, device, start, cap, job.photos.sizes, pace).seconds
+
+    high = job.run.steps
+    low = min(LEAST_STEPS, high)
+    left = SHARE * seconds - pace.spent
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if needed(middle) <= left else (low, middle - 1)
+    return low, needed(low)
+
+
+def _say(options: Options, steps: int, needed: float) -> None:
+    assert options.minutes is not None
+    seconds = 60 * options.minutes
+    if needed > seconds:
+        _log.warning(
+            "warning: %s are too short for %s steps, which is the least; they will take about %s",
+            plan.span(seconds),
+            f"{steps:,}",
+            plan.span(needed),
+        )
+        return
+    _log.info(
+        "budget    %s steps fit into %s; --steps %d in place of --minutes makes the same run",
+        f"{steps:,}",
+        plan.span(seconds),
+        steps,
+    )
+
+
+def _settled(device: torch.device, clock: Clock) -> float:
+    """The time once all that was asked of the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return clock()
+
+
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """What the real run will say is not said of the one that is thrown away."""
+    logger = logging.getLogger(prepare.__module__)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before

@@ -1,0 +1,150 @@
+"""A budget of minutes: what fits, by a clock of the tests, and that only the number counts."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from methods import METHODS
+
+from splat import api, budget, plan
+from splat.folder import Folder
+from splat.job import Job, prepare
+from splat.options import Options, Watching
+from splat.plan import Pace
+from splat.types import SceneData
+
+OPTIONS = Options(steps=5000, max_side=0, threads=1, resolution="full")
+
+
+class Clock:
+    """Each look at it takes a while."""
+
+    def __init__(self, tick: float) -> None:
+        self.now, self.tick = 0.0, tick
+
+    def __call__(self) -> float:
+        self.now += self.tick
+        return self.now
+
+
+@pytest.fixture
+def scene(tiny_folder: Path) -> SceneData:
+    return api.load(tiny_folder)
+
+
+def job_of(scene: SceneData, options: Options = OPTIONS) -> Job:
+    return prepare(scene, METHODS["fixed"], options)
+
+
+def test_steps_and_decoding_are_compared_with_the_constants(scene: SceneData) -> None:
+    """One look at the clock a step, so a step takes a tick; decoding 8 photos takes one."""
+    with closing(job_of(scene)) as job:
+        pace = budget.timed(job, 10.0, Clock(0.01))
+    device, pixels = job.run.render.device, 96 * 72
+    assert pace.step == pytest.approx(0.01 / plan.step_seconds(device, pixels, 500, 1))
+    assert pace.decoding == pytest.approx(0.01 / (plan.DECODE_SECONDS * 8 * pixels))
+    # A look at the start, one after decoding, and 0.4 s of steps, a twenty-fifth of the budget.
+    assert pace.spent == pytest.approx(0.02 + 0.4, abs=0.0101)
+
+
+def test_the_copy_that_is_timed_has_as_many_rows_as_the_run_on_average(scene: SceneData) -> None:
+    with closing(prepare(scene, METHODS["mcmc"], OPTIONS)) as job:
+        cloud = job.run.model.cloud
+        before = float(cloud["log_scale"].detach().exp().square().sum())
+        budget.timed(job, 0.001, Clock(0.01))
+        assert len(cloud) == plan.mean_rows(500, 2500) == 2100
+        after = float(cloud["log_scale"].detach().exp().square().sum())
+        # n copies whose sides are the cube root of n smaller cover the cube root of n as much.
+        assert after == pytest.approx(before * (2100 / 500) ** (1 / 3), rel=0.15)
+
+
+def test_all_views_are_timed_however_short_the_budget(scene: SceneData) -> None:
+    with closing(job_of(scene)) as job:
+        pace = budget.timed(job, 0.001, Clock(1.0))
+    assert pace.spent == 2.0 + 8
+
+
+@pytest.mark.parametrize("seconds", [10.0, 25.0, 40.0])
+def test_the_most_steps_that_fit_are_found(scene: SceneData, seconds: float) -> None:
+    with closing(job_of(scene)) as job:
+        pace = Pace(step=0.01 / plan.step_seconds(job.run.render.device, 96 * 72, 500, 1), spent=1)
+        steps, needed = budget.fitting(job, 500, pace, seconds)
+    assert abs(steps - (budget.SHARE * seconds - 1) / 0.01) <= 1
+    assert needed <= budget.SHARE * seconds - 1 < needed + 0.01
+
+
+def test_the_budget_is_bounded_by_the_steps_and_by_the_least(scene: SceneData) -> None:
+    with closing(job_of(scene)) as job:
+        assert budget.fitting(job, 500, Pace(), 1e6)[0] == 5000
+        assert budget.fitting(job, 500, Pace(step=1e6), 1.0)[0] == budget.LEAST_STEPS
+    with closing(job_of(scene, replace(OPTIONS, steps=20))) as job:
+        assert budget.fitting(job, 500, Pace(step=1e6), 1.0)[0] == 20
+
+
+def test_smaller_pictures_and_more_rows_change_what_fits(scene: SceneData) -> None:
+    found = {}
+    for kind in ("full", "dash"):
+        options = replace(OPTIONS, steps=100_000, resolution=kind)
+        with closing(job_of(scene, options)) as job:
+            found[kind] = budget.fitting(job, 500, Pace(), 5.0)[0]
+            found["many"] = budget.fitting(job, 50_000, Pace(), 5.0)[0]
+    assert found["dash"] > found["full"] > found["many"]
+
+
+def trained(scene: SceneData, out: Path, options: Options) -> api.Result:
+    quiet = Watching(quiet=True, pictures=False)
+    return api.train(scene, METHODS["mcmc"], options, out=out, watching=quiet, lpips=None)
+
+
+def test_the_record_makes_the_same_run(
+    scene: SceneData, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    caplog.set_level(logging.INFO, "splat")
+    monkeypatch.setattr(budget, "LEAST_STEPS", 40)
+    options = Options(minutes=0.02, max_side=0, threads=1)
+    result = trained(scene, tmp_path / "minutes", options)
+    record = json.loads(Folder(tmp_path / "minutes").config.read_text())["options"]
+    steps = record["steps"]
+    assert 40 <= steps == result.metrics["steps"] and record["minutes"] == 0.02
+    said = [r.getMessage() for r in caplog.records]
+    assert any(f"--steps {steps} in place of --minutes makes the same run" in text for text in said)
+    assert sum(text.startswith("scene ") for text in said) == 1
+    trained(scene, tmp_path / "steps", replace(options, minutes=None, steps=steps))
+    first, second = (Folder(tmp_path / name) for name in ("minutes", "steps"))
+    assert first.latest().read_bytes() == second.latest().read_bytes()
+    assert first.gaussians.read_bytes() == second.gaussians.read_bytes()
+
+
+def test_a_resume_never_times_again(
+    scene: SceneData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(scene, tmp_path / "run", Options(minutes=0.001, steps=20, max_side=0, threads=1))
+
+    def never(*arguments: object) -> None:
+        raise AssertionError("it was timed again")
+
+    monkeypatch.setattr(budget, "timed", never)
+    Folder(tmp_path / "run").metrics.unlink()
+    again = api.resume(tmp_path / "run", lpips=None).metrics
+    assert (again["steps"], again["minutes"]) == (20, 0.001)
+    further = api.resume(tmp_path / "run", steps=25, lpips=None).metrics
+    assert (further["steps"], further["minutes"]) == (25, None)
+
+
+def test_a_budget_that_is_too_small_is_one_sentence(
+    splat: Callable[..., Any], tiny_folder: Path
+) -> None:
+    asked = ("--minutes", 1e-5, "--max-side", 0, "--no-pictures", "--out", "run")
+    outcome = splat("train", tiny_folder, *asked, "fixed")
+    assert outcome.code == 0
+    assert "0 s are too short for 300 steps, which is the least; they will take" in outcome.err
+    assert "timing    some steps" in outcome.err
+    assert "300 steps in" in outcome.out and "of the 0 s asked for" in outcome.out

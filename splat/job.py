@@ -213,11 +213,13 @@ def _run(
     assert options.steps is not None
     behind = rgb(options.background)
     scaled = options.schedule == "scaled"
+    rates = Rates().scheduled(options.steps) if scaled else Rates()
     model = Explicit(
         {name: values.to(device) for name, values in rows.items()},
         steps=options.steps if scaled else PUBLISHED_STEPS,
         sh_every=every(SH_EVERY, options.steps) if scaled else SH_EVERY,
-        rates=Rates().scheduled(options.steps) if scaled else Rates(),
+        rates=replace(rates, sh_tail_every=options.harmonics_every),
+        moments=torch.bfloat16 if options.moments == "bfloat16" else torch.float32,
     )
     objectives: dict[str, Objective] = {"photometric": Photometric(options.ssim_weight)}
     objectives |= strategy.objectives()
@@ -232,6 +234,7 @@ def _run(
         seed=options.seed,
         frame=frame,
         drawing=drawing,
+        visible_only=options.adam == "visible",
         background=torch.tensor(behind, device=device) if any(behind) else None,
     )
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Bool
+from torch import Tensor, nn
 
 from splat import kernels
 from splat.cloud import Cloud, Rate
 from splat.edit import Change, Edit
 from splat.schedule import PUBLISHED_STEPS
-from splat.types import Camera, Gaussians
+from splat.types import Camera, Gaussians, Rendered
 
 
 class Model(nn.Module):
@@ -32,6 +33,15 @@ class Model(nn.Module):
     @abstractmethod
     def bake(self, camera: Camera | None = None) -> Gaussians:
         """A plain, detached set for exporters, in the frame of training."""
+
+    def rows_in_sight(self, rendered: Rendered) -> Bool[Tensor, "n"]:
+        """Rows of which a Gaussian was projected inside the picture."""
+        source = rendered.gaussians.source
+        if source is None:
+            return rendered.visible
+        seen = torch.zeros(len(self.cloud), dtype=torch.bool, device=source.device)
+        seen[source[rendered.visible] // self.slots] = True
+        return seen
 
     def apply(self, edit: Edit | None) -> Change:  # type: ignore[override]
         """Carry out a strategy's proposal."""

@@ -87,6 +87,13 @@ class Options:
     there, and what would gather there is a haze from everywhere else."""
     antialiased: bool = False
     """Dim what the low-pass filter widens (Mip-Splatting): for scenes seen from near and far."""
+    adam: Literal["all", "visible"] = "all"
+    """Gaussians that a step moves: all (those out of sight go on by their momentum), or those in
+    sight only, which is faster where a photo shows a small part of a large scene."""
+    moments: Literal["float32", "bfloat16"] = "float32"
+    """What Adam's moments are kept as. bfloat16 saves a quarter of a Gaussian's memory."""
+    harmonics_every: int = 1
+    """Steps between moves of the colours' dependence on the direction of view."""
     ssim_weight: float = 0.2
     """Share of SSIM in the loss, the rest is L1."""
     schedule: Literal["scaled", "published"] = "scaled"
@@ -108,6 +115,7 @@ class Options:
         _least("threads", self.threads, 1)
         _least("cache", self.cache, 0)
         _least("seed", self.seed, 0)
+        _least("harmonics-every", self.harmonics_every, 1)
         if self.downscale != "auto" and not 1 <= self.downscale < 1000:
             raise ValueError(f"downscale is {self.downscale:g}; expected auto, or 1 and more")
         if self.max_side is not None and self.max_side != 0 and self.max_side < 16:

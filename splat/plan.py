@@ -31,8 +31,12 @@ DECODE_SECONDS = 1.5e-8
 CUDA_STEP_SECONDS, CUDA_PIXEL_SECONDS, CUDA_ROW_SECONDS = 4e-3, 4e-9, 6e-9
 """The same on a recent GPU of a data centre; a rough guide."""
 
-STATE_BYTES = 1000
+STATE_BYTES = 830
 """Of one Gaussian: parameters, gradients, two moments, statistics."""
+HALF_MOMENTS_BYTES = 236
+"""Of it what bfloat16 moments save."""
+DENSE_HARMONICS_BYTES = 170
+"""What it takes more where gradients of harmonics are written out (CUDA)."""
 SCRATCH_BYTES = 400
 """Of one Gaussian while a picture is drawn."""
 PIXEL_BYTES = 80
@@ -217,12 +221,17 @@ def predicted(
         seconds=options.steps * step + decoding * (1 + again),
         photos=kept,
         photos_all=everything,
-        gaussians=STATE_BYTES * most,
+        gaussians=_state_bytes(options, device) * most,
         scratch=SCRATCH_BYTES * most + PIXEL_BYTES * max(areas),
         libraries=(machine.held_memory() or LIBRARY_BYTES) + FINISH_BYTES,
         free=known[1] if known else None,
         on_cpu=device.type == "cpu",
     )
+
+
+def _state_bytes(options: Options, device: torch.device) -> int:
+    half = HALF_MOMENTS_BYTES if options.moments == "bfloat16" else 0
+    return STATE_BYTES - half + (DENSE_HARMONICS_BYTES if device.type == "cuda" else 0)
 
 
 def _factor(options: Options) -> float:

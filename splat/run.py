@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splat.edit import Change
@@ -56,6 +56,8 @@ class Run:
     """How `render` draws."""
     background: Float[Tensor, "3"] | None = None
     modules: Mapping[str, Trained] = field(default_factory=dict)
+    visible_only: bool = False
+    """Whether a step moves the rows in sight only (`Cloud.optimize`)."""
     watchers: Sequence[Watcher] = ()
     step: int = 0
     """Steps done."""
@@ -81,9 +83,9 @@ class Run:
         number = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
         return torch.Generator(self.render.device).manual_seed(number >> 1)
 
-    def optimize(self) -> None:
+    def optimize(self, visible: Bool[Tensor, "n"] | None = None) -> None:
         """Adam on the cloud, and the optimizers of the networks beside it."""
-        self.model.cloud.optimize(self.step)
+        self.model.cloud.optimize(self.step, visible)
         for part in self.modules.values():
             part.optimizer.step()
             part.optimizer.zero_grad(set_to_none=True)
@@ -104,10 +106,10 @@ def advance(run: Run) -> None:
         run.step, run.model, batch, rendered, run.views, run.render, run.generator, run.extent
     )
     losses = {name: objective(step) for name, objective in run.objectives.items()}
-    torch.stack(list(losses.values())).sum().backward()
+    torch.autograd.backward(tuple(losses.values()))  # of their sum
     with torch.no_grad():
         run.strategy.observe(step)
-        run.optimize()
+        run.optimize(run.model.rows_in_sight(rendered) if run.visible_only else None)
         change = run.model.apply(run.strategy.refine(step))
     run.step += 1
     for watch in run.watchers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -35,6 +36,7 @@ def trained(
     every = 1 if run.render.device.type == "cpu" else LOG_EVERY
     with ExitStack() as stack:
         stack.enter_context(one_torch_thread())
+        stack.enter_context(no_old_garbage())
         if not watching.quiet:
             bar = stack.enter_context(closing(Bar(run.step, run.steps)))
             watchers = [bar, *watchers]
@@ -52,6 +54,17 @@ def trained(
         run.watchers = [*looks, Guard(every, keeper), log, keeper, *watchers, stop]
         train(run)
         return log.seconds
+
+
+@contextmanager
+def no_old_garbage() -> Iterator[None]:
+    """Let Python's cycle collector look at what steps leave only, not at all that was imported."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextmanager

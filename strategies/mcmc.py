@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from splat import schedule
+from splat import kernels, schedule
 from splat.cloud import Cloud
 from splat.edit import Append, Assign, Edit, Nudge
 from splat.objective import Objective, OpacityL1, ScaleL1
@@ -159,6 +159,20 @@ class Mcmc(Strategy):
         logit = cloud["opacity_logit"].detach()
         quiet = self.dead + math.log(1 / LEAST_GATE) / GATE_STEEPNESS
         every, phase = self.noise_every, step.number % self.noise_every
+        if logit.device.type == "cpu":
+            delta = kernels.walk(
+                cloud["quat"],
+                cloud["log_scale"],
+                logit,
+                reach=self.noise * cloud.rate("mean", step.number) * math.sqrt(every),
+                dead=self.dead,
+                steepness=GATE_STEEPNESS,
+                quiet=_logit(quiet),
+                every=every,
+                phase=phase,
+                seed=step.generator("walk").initial_seed(),
+            )
+            return Edit(nudge=(Nudge("mean", delta),))
         rows = (logit[phase::every] < _logit(quiet)).nonzero().squeeze(1) * every + phase
         if not len(rows):
             return Edit()

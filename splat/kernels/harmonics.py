@@ -26,13 +26,15 @@ class HarmonicsGradient:
     """
 
     factors: Float[Tensor, "n 6"]
-    """d loss / d colour, and the unit direction in which the Gaussian was seen; 0 where it was not."""
+    """d loss / d colour, and the unit direction in which it was seen; 0 for those out of sight."""
     degree: int
     """Bands that were drawn."""
 
     def dense(self, coefficients: int) -> Float[Tensor, "n k 3"]:
         """The gradient written out; 0 beyond the bands that were drawn."""
-        rows = torch.einsum("nk,nc->nkc", basis(self.factors[:, 3:], self.degree), self.factors[:, :3])
+        rows = torch.einsum(
+            "nk,nc->nkc", basis(self.factors[:, 3:], self.degree), self.factors[:, :3]
+        )
         whole = rows.new_zeros(len(rows), coefficients, 3)
         whole[:, : rows.shape[1]] = rows
         return whole

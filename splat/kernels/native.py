@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 try:
-    from splat import _cpu as cpu
+    from splat import _cpu
 except ImportError as error:
     raise ImportError(
         "splat's native kernels are not built: install the package with `pip install .`"
         f" (or `pip install -e .`) from its source folder ({error})"
     ) from error
 
+cpu = _cpu
+"""The CPU kernels' own module."""
 _ISAS = ("avx512", "avx2", "neon", "base")
 _isa: str = os.environ.get("SPLAT_ISA") or cpu.best_isa()
 if _isa not in _ISAS or not cpu.has_isa(_isa):

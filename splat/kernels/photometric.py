@@ -43,7 +43,7 @@ class _Photometric(torch.autograd.Function):
                 table_of(image), address(image), address(floats), address(bytes_),
                 address(gradient), width, height, ssim_weight,
             )  # fmt: skip
-            loss = image.new_tensor(value)
+            loss = torch.scalar_tensor(value, dtype=image.dtype)
         if gradient is not None:
             ctx.save_for_backward(gradient)
         return loss

@@ -182,7 +182,15 @@ class _Rasterize(torch.autograd.Function):
             [address(t) for t in (image, alpha, extra, v_image, v_alpha, v_extra)],
             [
                 address(t)
-                for t in (*outputs[:5], factors, outputs[5], means2d, absolute, v_view, v_background)
+                for t in (
+                    *outputs[:5],
+                    factors,
+                    outputs[5],
+                    means2d,
+                    absolute,
+                    v_view,
+                    v_background,
+                )
             ],
         )
         if factors is not None:

@@ -14,9 +14,11 @@ from matplotlib.figure import Figure
 SMALL = 0.01
 """Parts below this share of a bar are drawn as one."""
 GREYS = ("#22262b", "#4a5159", "#6d757e", "#8f969d", "#aeb4ba", "#c9cdd1", "#dfe2e5")
+PALETTE = (0, 1, 2, 3, 4, 5, 6, 8, 9)
+"""Colours of matplotlib's tab10 but its grey."""
 STAGE_COLORS = {
-    name: colormaps["tab10"](i) for i, name in enumerate(n for n in KERNEL_STAGES if n != "other")
-} | {"other": "#b5a46a", "outside": "#8f969d", "whole": "#c8553d"}
+    name: colormaps["tab10"](i) for name, i in zip(KERNEL_STAGES, PALETTE, strict=True)
+} | {"outside": "#8f969d", "whole": "#c8553d", "training": "#2f6fb0"}
 
 
 def profile_chart(found: Mapping[str, Any], path: Path) -> None:

@@ -27,16 +27,17 @@ class _Open:
 
 @dataclass
 class Ledger:
-    """Seconds by account, and by stage of the kernels for each phase."""
+    """Seconds of each phase by account, and by stage of the kernels."""
 
-    seconds: dict[str, float] = field(default_factory=dict)
-    """By account; kernels and inner accounts left out."""
+    seconds: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By phase and account; kernels and inner accounts left out."""
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
     """By phase and stage."""
     phases: dict[str, float] = field(default_factory=dict)
     """Wall clock of each phase, all included."""
     bookings: int = 0
     _open: list[_Open] = field(default_factory=list)
+    _phases: list[str] = field(default_factory=lambda: ["none"])
 
     def enter(self, name: str) -> None:
         """Open an account."""
@@ -47,7 +48,8 @@ class Ledger:
         now, stages = time.perf_counter(), kernel_seconds()
         done = self._open.pop()
         alone = now - done.start - (stages - done.stages)
-        self.seconds[done.name] = self.seconds.get(done.name, 0.0) + alone - done.inner
+        kept = self.seconds.setdefault(self._phases[-1], {})
+        kept[done.name] = kept.get(done.name, 0.0) + alone - done.inner
         self.bookings += 1
         if self._open:
             self._open[-1].inner += alone
@@ -70,8 +72,10 @@ class Ledger:
     def phase(self, name: str) -> Iterator[None]:
         """A phase of the command; what it does itself is booked under its name."""
         start, before = time.perf_counter(), kernels.stage_seconds()
+        self._phases.append(name)
         with self.booked(name):
             yield
+        self._phases.pop()
         self.phases[name] = self.phases.get(name, 0.0) + time.perf_counter() - start
         kept = self.stages.setdefault(name, {})
         for stage, seconds in kernels.stage_seconds().items():

@@ -49,6 +49,12 @@ SAID = {
     TRAINING: "the loop itself",
 }
 """Accounts within training, in the order of a step."""
+AT_END = {
+    "model": "activations at the end",
+    "render": "render at the end, outside the kernels",
+    FINISH: "the end, other",
+}
+"""Accounts once training is over."""
 
 
 def booked_run(run: Run, ledger: Ledger) -> None:
@@ -134,21 +140,14 @@ def summary(ledger: Ledger, start_up: float, whole: float) -> dict[str, Any]:
     stages = ledger.stages[TRAINING]
     training = {f"kernel: {name}": stages.get(name, 0.0) for name in KERNEL_STAGES}
     training |= {f"kernel: {n}": s for n, s in stages.items() if n not in KERNEL_STAGES}
-    watchers = {n: s for n, s in ledger.seconds.items() if n.startswith("watch ")}
-    named = {said: ledger.seconds.get(name, 0.0) for name, said in SAID.items()}
-    training |= {**named, **watchers}
-    at_end = {
-        name: seconds
-        for name, seconds in ledger.seconds.items()
-        if name not in SAID and name not in watchers and name not in (PREPARE, REST, FINISH)
-    }
+    accounts = ledger.seconds[TRAINING]
+    training |= {SAID.get(n, n): accounts.get(n, 0.0) for n in [*SAID, *accounts]}
     others = {
         "start-up and imports": start_up,
-        "prepare: points, cameras, neighbours": ledger.seconds[PREPARE],
-        **at_end,
+        "prepare: points, cameras, neighbours": sum(ledger.seconds[PREPARE].values()),
+        **{AT_END.get(n, n): s for n, s in ledger.seconds[FINISH].items()},
         "kernels at the end": sum(ledger.stages[FINISH].values()),
-        "finish, other": ledger.seconds[FINISH],
-        "command: reading the scene, folder, printing": ledger.seconds[REST],
+        "command: reading the scene, folder, printing": sum(ledger.seconds[REST].values()),
     }
     wall, per = ledger.phases[TRAINING], booking_seconds()
     return {

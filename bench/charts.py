@@ -77,22 +77,22 @@ def is_size(key: str) -> bool:
 
 def step_bars(axes: Axes, steps: Mapping[str, Mapping[str, Any]], size: str) -> None:
     """A bar for each contestant, in stages where it tells them."""
-    shown = set()
-    for i, found in enumerate(steps.values()):
-        if size not in found:
-            continue
-        bottom, parts = 0.0, found[size].get("stages") or {"whole": found[size]["iteration_ms"]}
-        for stage, ms in parts.items():
-            label = None if stage in shown else stage
-            shown.add(stage)
+    timed = {name: of[size] for name, of in steps.items() if "iteration_ms" in of.get(size, {})}
+    labelled = set()
+    for i, found in enumerate(timed.values()):
+        bottom = 0.0
+        for stage, ms in (found.get("stages") or {"whole": found["iteration_ms"]}).items():
+            label = None if stage in labelled else stage
+            labelled.add(stage)
             color = STAGE_COLORS.get(stage, GREYS[i % len(GREYS)])
             axes.bar(i, ms, bottom=bottom, color=color, label=label)
             bottom += ms
-        axes.text(i, bottom, f"{found[size]['iteration_ms']:.1f}", ha="center", va="bottom")
-    axes.set_xticks(range(len(steps)), list(steps), rotation=20, fontsize=8)
+        axes.text(i, bottom, f"{found['iteration_ms']:.1f}", ha="center", va="bottom")
+    axes.set_xticks(range(len(timed)), list(timed), fontsize=8)
+    axes.margins(y=0.1)
     axes.set_ylabel("ms a step")
     axes.set_title(f"{size} pixels", loc="left")
-    axes.legend(fontsize=6, frameon=False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7, frameon=False)
 
 
 def quality(axes: Axes, scenes: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> None:

@@ -43,7 +43,8 @@ def with_prediction(
     triad = max(bandwidth.values())
     limit = asked or triad
     stages = {}
-    for name, moved in found["bytes_moved"].items():
+    for name in times[max(times)]:
+        moved = found["bytes_moved"].get(name, 0.0)  # of a stage that the table does not know
         stage = {n: of.get(name, 0.0) for n, of in times.items()}
         fit = fitted(stage)
         fastest = min(stage.values())

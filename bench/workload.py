@@ -43,7 +43,7 @@ def key_of(size: Size) -> str:
 def rows(count: int = COUNT, seed: int = 0) -> dict[str, Tensor]:
     """Columns of `splat.model.Explicit`, float32, SH degree 3, in Morton order as in training.
 
-    Draws in doubles, about 1.5 kB of memory a Gaussian: measure memory in another process.
+    Draws in doubles, about 1 kB of memory a Gaussian: measure memory in another process.
     """
     draw = np.random.default_rng(seed)
     ball = count * 6 // 10

@@ -178,7 +178,9 @@ def table(found: Mapping[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--profile-out", type=Path, default=Path("profile"), metavar="FOLDER")
     options, arguments = parser.parse_known_args()

@@ -14,7 +14,7 @@ YARDSTICK, GSPLAT = "yardstick", "gsplat"
 
 @dataclass(frozen=True)
 class Contestant:
-    """A command that prints one line of JSON with `iteration_ms` for each size."""
+    """A command whose last line is JSON: for each size `iteration_ms`, and what else it knows."""
 
     name: str
     command: Sequence[str]
@@ -45,7 +45,7 @@ class Rounds:
         rounds = [
             a[number][size][key] / b[number][size][key]
             for number in a
-            if number in b and size in a[number] and size in b[number]
+            if number in b and all(key in of[number].get(size, {}) for of in (a, b))
         ]
         return {"median": median(rounds), "rounds": rounds} if rounds else None
 
@@ -81,9 +81,9 @@ def against(steps: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str,
     then = reference["steps"]
     for name, found in steps.items():
         for size in sizes_of(found):
-            if name == GSPLAT or size not in then.get(name, {}):
+            now, before = found[size], then.get(name, {}).get(size, {})
+            if "iteration_ms" not in now or "iteration_ms" not in before:
                 continue
-            now, before = found[size], then[name][size]
             entry = {"iteration_ms": now["iteration_ms"] / before["iteration_ms"]}
             if "stages" in now and "stages" in before:
                 entry["stages"] = {
@@ -115,13 +115,12 @@ def steps_table(steps: Mapping[str, Mapping[str, Any]]) -> str:
 def step_line(name: str, found: Mapping[str, Any], size: str, one: Mapping[str, Any]) -> list[str]:
     """One line of `steps_table`."""
     stages = one.get("stages", {}).items()
+    forms = {"iteration_ms": "{:.2f}", "forward_ms": "{:.2f}", "loss": "{:.6f}"}
     return [
         name,
         str(found.get("gaussians", "")),
         size,
-        f"{one['iteration_ms']:.2f}",
-        f"{one['forward_ms']:.2f}",
-        f"{one['loss']:.6f}",
+        *(form.format(one[key]) if key in one else "-" for key, form in forms.items()),
         ", ".join(f"{stage} {ms:.2f}" for stage, ms in stages if ms),
     ]
 

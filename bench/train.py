@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from common import markdown, write_json
 
 COLUMNS = {
     "scene": "{}",
@@ -46,17 +47,20 @@ class Job:
         scene = Path(self.scene).resolve().name
         return f"{scene}-d{self.downscale}-{self.method}-{self.steps}-{self.cap}"
 
-    def command(self, program: str, folder: Path) -> list[str]:
+    def command(self, program: str, folder: Path, more: Sequence[str] = ()) -> list[str]:
         """What is typed at the prompt; an unfinished run of this name starts over."""
         return [
             program, "train", self.scene, "--out", str(folder),
-            "--downscale", str(self.downscale), "--steps", str(self.steps),
+            "--downscale", str(self.downscale), "--steps", str(self.steps), *more,
             "--overwrite", "--json", self.method, "--cap", str(self.cap),
         ]  # fmt: skip
 
 
-def ran(job: Job, program: str, folder: Path) -> bool:
-    """Train, unless the run is finished already; what it prints goes to `<folder>.log`."""
+def ran(job: Job, program: str, folder: Path, more: Sequence[str] = ()) -> bool:
+    """Train, unless the run is finished already; what it prints goes to `<folder>.log`.
+
+    `more` are further options of `splat train`.
+    """
     if (folder / "metrics.json").exists():
         print(f"{job.name}: finished earlier", flush=True)
         return True
@@ -66,7 +70,7 @@ def ran(job: Job, program: str, folder: Path) -> bool:
     log = folder.with_name(folder.name + ".log")
     with log.open("w") as sink:
         code = subprocess.run(
-            job.command(program, folder), stdout=sink, stderr=subprocess.STDOUT
+            job.command(program, folder, more), stdout=sink, stderr=subprocess.STDOUT
         ).returncode
     if code or not (folder / "metrics.json").exists():
         print(f"{job.name}: failed with exit code {code}, see {log}", flush=True)
@@ -81,21 +85,15 @@ def result(job: Job, folder: Path) -> dict[str, Any]:
     return {**metrics, **asdict(job), "scene": Path(job.scene).resolve().name}
 
 
-def write(path: Path, results: Mapping[str, Any]) -> None:
-    """Replace the file of results in one go."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(results, indent=1) + "\n")
-    os.replace(temporary, path)
-
-
 def table(results: Iterable[Mapping[str, Any]]) -> str:
     """A table in Markdown; a metric that a run could not compute is a dash."""
-    lines = [list(COLUMNS), ["---"] * len(COLUMNS)]
-    for found in results:
-        lines.append(
+    return markdown(
+        list(COLUMNS),
+        (
             ["-" if found.get(n) is None else form.format(found[n]) for n, form in COLUMNS.items()]
-        )
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+            for found in results
+        ),
+    )
 
 
 def main() -> None:
@@ -122,7 +120,7 @@ def main() -> None:
             job = Job(scene, method, options.steps, options.downscale, options.cap)
             if ran(job, program, runs / job.name):
                 results[job.name] = result(job, runs / job.name)
-                write(options.out, results)
+                write_json(options.out, results)
             else:
                 failed += 1
     if options.markdown:

@@ -13,6 +13,7 @@
 
 namespace splat::SPLAT_ISA {
 
+constexpr uint32_t kAhead = 6;                  // pairs whose records are asked for before their turn
 constexpr int kBatch = 256;                     // Gaussians of a tile handled at a time
 constexpr double kThresholdLog2 = -kLog2Of255;  // log2 of kAlphaThreshold
 constexpr double kSlack = 1e-4, kSlackPixels = 1e-2;  // blocks this close are kept: log2(alpha), x
@@ -377,7 +378,11 @@ static void backward_tile(const ExtraChannels& extra, const Order& order, const 
   const ScreenTile tile(grid, index);
   load_tile<kExtra>(extra, b, grid, tile, s);
   if constexpr (kExtra) s.values.resize(extra.count), s.sums.resize(std::size_t(extra.count) * W);
-  for (uint32_t pair = order.begin(index); pair < order.end(index); ++pair) {
+  const uint32_t end = order.end(index);
+  for (uint32_t pair = order.begin(index); pair < end; ++pair) {
+    const uint32_t ahead = least(pair + kAhead, end - 1);
+    SPLAT_PREFETCH(&records[order.rows()[ahead]]);
+    out.prefetch(order.slots()[ahead]);
     const uint64_t hits = order.hits()[pair];
     if (!hits) continue;
     const uint32_t row = order.rows()[pair];

@@ -48,6 +48,7 @@ class PairGradients {
 
   // Records before that of a slot; those of the slots [a, b) are [place(a), place(b)).
   uint32_t place(int64_t slot) const { return place_[slot]; }
+  void prefetch(int64_t slot) const { SPLAT_PREFETCH(&place_[slot]); }
   real* record(int64_t place) const { return sums_.data() + place * stride; }
   int64_t bytes() const { return sums_.bytes() + place_.bytes() + starts_.bytes(); }
 

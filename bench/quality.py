@@ -1,0 +1,127 @@
+"""Time to quality: PSNR on held-out views against seconds, for splat and for a peer's command."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from common import Failed, markdown, output_of
+from train import Job, ran
+
+Point = dict[str, Any]
+"""`step`, `seconds` (of training, or of a peer's whole command) and `psnr` in dB."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another trainer, as the caller starts it."""
+
+    command: str
+    """For the shell; {scene}, {steps}, {downscale} and {out} are filled in."""
+    pattern: str | None
+    """A regular expression whose last match's first group is the PSNR in what it prints."""
+
+    def point(self, job: Job, folder: Path) -> Point:
+        """Train with it: wall clock of the command, start-up and all."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        given = {"scene": job.scene, "steps": job.steps, "downscale": job.downscale, "out": folder}
+        said, seconds = output_of(
+            self.command.format(**{name: shlex.quote(str(value)) for name, value in given.items()})
+        )
+        found = re.findall(self.pattern, said) if self.pattern else []
+        psnr = float(found[-1][0] if isinstance(found[-1], tuple) else found[-1]) if found else None
+        return {"step": job.steps, "seconds": seconds, "psnr": psnr}
+
+
+def points(job: Job, folder: Path, marks: Sequence[int]) -> list[Point]:
+    """Train with splat, measuring on the way; what that took is taken out of the seconds."""
+    shutil.rmtree(folder, ignore_errors=True)
+    on_the_way = [mark for mark in marks if mark < job.steps]
+    more = ["--eval-every", str(math.gcd(*on_the_way))] if on_the_way else []
+    start = time.perf_counter()
+    program = shutil.which("splat")
+    if program is None:
+        raise Failed("the command `splat` is not on PATH; install the package first")
+    if not ran(job, program, folder, more):
+        log = folder.with_name(folder.name + ".log")
+        raise Failed(f"splat train: {log.read_text().strip().splitlines()[-3:]}")
+    command = time.perf_counter() - start
+    metrics = json.loads((folder / "metrics.json").read_text())
+    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    made, lost = measured(records, marks)
+    end = {"step": metrics["steps"], "seconds": metrics["seconds"] - lost, "psnr": metrics["psnr"]}
+    return [*made, end | {"command_seconds": command, "gaussians": metrics["gaussians"]}]
+
+
+def measured(
+    records: Sequence[Mapping[str, Any]], marks: Sequence[int]
+) -> tuple[list[Point], float]:
+    """Measurements at the marks, and the seconds that all measuring took.
+
+    A measurement lies between two lines of the log; it took what these are further apart than so
+    many steps take elsewhere. A checkpoint that falls between the same lines counts with it.
+    """
+    made, lost = [], 0.0
+    for i, record in enumerate(records):
+        if "test_psnr" not in record:
+            continue
+        timed = [r for r in records[:i] if "seconds" in r]
+        later = next((r for r in records[i:] if "seconds" in r), None)
+        now = timed[-1]
+        if record["step"] in marks:
+            made.append(
+                {"step": now["step"], "seconds": now["seconds"] - lost, "psnr": record["test_psnr"]}
+            )
+        earlier = timed[max(0, len(timed) - 11)]
+        if later is not None and now["step"] > earlier["step"]:
+            pace = (now["seconds"] - earlier["seconds"]) / (now["step"] - earlier["step"])
+            gap = later["seconds"] - now["seconds"]
+            lost += max(0.0, gap - pace * (later["step"] - now["step"]))
+    return made, lost
+
+
+def middle(rounds: Sequence[Sequence[Point]]) -> list[Point]:
+    """Medians of the points of several rounds, step by step."""
+    by_step: dict[int, list[Point]] = {}
+    for found in rounds:
+        for point in found:
+            by_step.setdefault(point["step"], []).append(point)
+    return [
+        {"step": step, **{key: of(found, key) for key in found[0] if key != "step"}}
+        for step, found in sorted(by_step.items())
+    ]
+
+
+def of(found: Sequence[Point], key: str) -> float | None:
+    """The median of what is known."""
+    known = [point[key] for point in found if point.get(key) is not None]
+    return median(known) if known else None
+
+
+def table(scenes: Mapping[str, Mapping[str, Sequence[Point]]]) -> str:
+    """A line for each scene, contestant and mark."""
+    lines = [
+        [
+            scene,
+            name,
+            str(point["step"]),
+            f"{point['seconds']:.1f}",
+            "-" if point["psnr"] is None else f"{point['psnr']:.2f}",
+            f"{point['command_seconds']:.1f}" if "command_seconds" in point else "",
+        ]
+        for scene, contestants in scenes.items()
+        for name, found in contestants.items()
+        for point in found
+    ]
+    heads = ["scene", "trainer", "steps", "seconds", "PSNR, dB", "whole command, s"]
+    return markdown(heads, lines)

@@ -1,0 +1,123 @@
+"""The parts of the benchmarks that decide what their figures mean."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCH = Path(__file__).resolve().parents[1] / "bench"
+if not BENCH.is_dir():
+    pytest.skip("the benchmarks are not part of this source tree", allow_module_level=True)
+sys.path.append(str(BENCH))
+
+import common  # noqa: E402
+import ledger  # noqa: E402
+import quality  # noqa: E402
+import rounds  # noqa: E402
+import traffic  # noqa: E402
+import workload  # noqa: E402
+
+from splat import kernels  # noqa: E402
+
+
+def test_a_fit_goes_through_two_measurements() -> None:
+    fit = traffic.fitted({1: 10.0, 2: 6.0})
+    assert (fit.serial, fit.parallel) == pytest.approx((2.0, 8.0))
+    assert fit.serial_share == pytest.approx(0.2)
+    assert fit.at(16) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("times", [{1: 5.0, 2: 6.0}, {1: 10.0, 2: 4.0}, {2: 3.0}])
+def test_no_part_of_a_fit_is_negative(times: dict[int, float]) -> None:
+    fit = traffic.fitted(times)
+    assert fit.serial >= 0 and fit.parallel >= 0
+
+
+def test_a_prediction_is_not_faster_than_memory() -> None:
+    perfect = traffic.Fit(0.0, 16.0)
+    args = {"moved": 40e6, "limit": 20.0, "best": 8.0, "triad": 20.0}
+    assert traffic.predicted(perfect, 16, **args) == pytest.approx(2.0)
+    # At the memory's limit already: the time goes with the bandwidth, however serial it looks.
+    bound = {"moved": 160e6, "limit": 40.0, "best": 8.0, "triad": 20.0}
+    assert traffic.predicted(traffic.Fit(8.0, 0.0), 16, **bound) == pytest.approx(4.0)
+
+
+def test_every_stage_of_the_kernels_has_its_bytes() -> None:
+    moved = traffic.bytes_moved(traffic.Load(rows=100, visible=70, pairs=300, pixels=4000))
+    assert set(moved) == {*common.KERNEL_STAGES, "outside"}
+    assert set(kernels.stage_seconds()) == set(common.KERNEL_STAGES)
+    # Parameters and moments read, gradients read, parameters and moments written.
+    assert moved["adam"] == 100 * 59 * 4 * 7
+
+
+def test_medians_keep_the_shape() -> None:
+    results = [{"a": x, "b": {"c": 2 * x}, "name": "n", "count": 3} for x in (1.0, 5.0, 2.0)]
+    assert common.medians(results) == {"a": 2.0, "b": {"c": 4.0}, "name": "n", "count": 3}
+
+
+def test_a_round_that_fails_does_not_lose_the_others() -> None:
+    made = rounds.Rounds()
+    good = 'print(\'{"400": {"iteration_ms": 2.0, "forward_ms": 1.0}}\')'
+    for number, code in enumerate((good, "raise SystemExit('broken')", good)):
+        made.turn(rounds.Contestant("one", [sys.executable, "-c", code]), number)
+    assert list(made.results["one"]) == [0, 2]
+    assert made.failed[0]["round"] == 1 and "broken" in made.failed[0]["error"]
+    assert made.medians()["one"]["400"]["iteration_ms"] == 2.0
+
+
+def test_seconds_to_quality_leave_out_the_measuring() -> None:
+    def line(step: int, seconds: float) -> dict[str, float]:
+        return {"step": step, "seconds": seconds}
+
+    # A hundredth of a second a step, and a measurement of two seconds after step 100.
+    records = [line(step, step / 100) for step in range(10, 110, 10)]
+    records += [{"step": 100, "test_psnr": 20.0}]
+    records += [line(step, 2 + step / 100) for step in range(110, 210, 10)]
+    records += [{"step": 200, "test_psnr": 25.0}, line(210, 4.1)]
+    points, lost = quality.measured(records, (100, 200))
+    assert [point["psnr"] for point in points] == [20.0, 25.0]
+    assert [point["seconds"] for point in points] == pytest.approx([1.0, 2.0])
+    assert lost == pytest.approx(2.0)
+
+
+def test_accounts_add_up_to_the_wall_clock() -> None:
+    book = ledger.Ledger()
+    with book.phase("whole"):
+        with book.booked("outer"):
+            torch.zeros(100).sum()
+            with book.booked("inner"):
+                kernels.photometric(torch.rand(64, 64, 3), torch.rand(64, 64, 3))
+    accounts, stages = book.seconds["whole"], book.stages["whole"]
+    assert set(accounts) == {"whole", "outer", "inner"} and stages["loss"] > 0
+    parts = sum(accounts.values()) + sum(stages.values())
+    assert parts == pytest.approx(book.phases["whole"], abs=1e-4)
+
+
+def test_sizes_are_typed_and_named() -> None:
+    assert workload.size_of("1600x1200") == (1600, 1200)
+    assert workload.size_of("400") == (400, 400)
+    assert [workload.key_of(size) for size in ((400, 400), (1600, 1200))] == ["400", "1600x1200"]
+    with pytest.raises(ValueError):
+        workload.size_of("0x3")
+
+
+def test_a_usual_picture_is_the_same_alone() -> None:
+    both, one = workload.targets(), workload.targets([(800, 800)])
+    assert torch.equal(both[800, 800], one[800, 800])
+
+
+def test_step_prints_the_keys_of_the_yardstick() -> None:
+    command = [sys.executable, str(BENCH / "step.py"), "--json", "--count", "500", "--repeats", "2"]
+    printed = subprocess.run([*command, "--size", "48x32"], capture_output=True, text=True)
+    assert printed.returncode == 0, printed.stderr
+    found = json.loads(printed.stdout)
+    size = found["48x32"]
+    assert found["gaussians"] == 500
+    assert {"iteration_ms", "forward_ms", "loss"} <= set(size)
+    assert set(size["stages"]) == {*common.KERNEL_STAGES, "outside"}
+    assert 0 < size["forward_ms"] < size["iteration_ms"]

@@ -129,6 +129,9 @@ def state_bytes(run: Run) -> float:
     cloud = run.model.cloud
     held = [cloud.statistic(name) for name in cloud.statistics]
     for name in cloud.names:
-        # The gradient exists between backward and Adam, as large as its column.
-        held += [cloud[name], cloud[name], *cloud.moments(name)]
-    return sum(tensor.nbytes for tensor in held) / len(cloud)
+        held += [cloud[name], *cloud.moments(name)]
+        # The gradient exists between backward and Adam, as large as its column, or as factors.
+        if not isinstance(cloud[name], kernels.Harmonics):
+            held.append(cloud[name])
+    factors = sum(24 for name in cloud.names if isinstance(cloud[name], kernels.Harmonics))
+    return sum(tensor.nbytes for tensor in held) / len(cloud) + factors

@@ -214,6 +214,7 @@ static void forward_tile(const ExtraChannels& extra, const Order& order, const B
     const int count = (int)least<uint32_t>(kBatch, end - first);
     for (int j = 0; j < count; ++j) {
       const uint32_t row = order.rows()[first + j];
+      SPLAT_PREFETCH(&records[order.rows()[least(first + j + kAhead, end - 1)]]);
       s.records[j] = tile.placed(records[row]);
       s.outlines.set(j, s.records[j]);
       if constexpr (kExtra) extra.gather(records[row], row, &s.extra[std::size_t(j) * extra.count]);
@@ -308,68 +309,83 @@ static void load_tile(const ExtraChannels& extra, const Backward& b, const Grid&
   }
 }
 
-// One Gaussian in one tile: its gradient record. First what it is at each of its blocks, then what
-// follows from that: two loops of short chains keep the processor busier than one of long chains.
+// A Gaussian of a tile on its way to a gradient record: what it is at each of its blocks, then what
+// follows from that, then the sums over lanes. Loops of short chains keep the processor busier than
+// one of long chains, and the sums wait until the next Gaussian has begun.
 template <bool kExtra, bool kAbsolute>
-SPLAT_INLINE void pair_backward(const ExtraChannels& extra, const Record& g, uint64_t hits,
-                                BackwardState& s, real* out) {
-  const F threshold = set1(real(kThresholdLog2)), stop = set1(real(kTransmittanceStop)), cap = set1(real(kMaxAlpha));
-  Meeting* end = s.meetings;
-  for (; hits; hits &= hits - 1, ++end) {
-    const int b = lowest_bit(hits);
-    const F px = load(kOffsets.lane_x) + kOffsets.block_x[b];
-    const F py = load(kOffsets.lane_y) + kOffsets.block_y[b];
-    const Offset d(g, px, py);
-    store(end->alpha, zero_unless(d.log2_alpha >= threshold, mn(exp2(d.log2_alpha), cap)));
-    store(end->x, d.x), store(end->y, d.y);
-    end->block = &s.blocks[b];
-  }
+struct PairBackward {
+  const ExtraChannels& extra;
+  BackwardState& s;
   F sums[kMoments + 2];
-  for (F& value : sums) value = set1(0);
-  if constexpr (kExtra) fill(s.sums.data(), s.sums.data() + extra.count * W, real(0));
-  for (const Meeting* m = s.meetings; m != end; ++m) {
-    BackwardBlock& state = *m->block;
-    const F alpha = load(m->alpha), T = load(state.T), left = fnma(alpha, T, T);
-    const M unfinished = left > stop;
-    const F w = zero_unless(unfinished, alpha * T);
-    store(state.T, left);
-    const F v0 = load(state.v[0]), v1 = load(state.v[1]), v2 = load(state.v[2]);
-    F D = fma(v0, set1(g.r), fma(v1, set1(g.g), v2 * set1(g.b)));
-    if constexpr (kExtra) {
-      const real* v = &s.v_extra[std::size_t(m->block - s.blocks) * extra.count * W];
-      for (int e = 0; e < extra.count; ++e) {
-        const F ve = load(v + e * W);
-        D = fma(ve, set1(s.values[e]), D);
-        store(&s.sums[e * W], fma(w, ve, load(&s.sums[e * W])));
+  real* out = nullptr;  // the record that the sums are of
+
+  SPLAT_MEMBER Meeting* meet(const Record& g, uint64_t hits) const {
+    const F threshold = set1(real(kThresholdLog2)), cap = set1(real(kMaxAlpha));
+    Meeting* end = s.meetings;
+    for (; hits; hits &= hits - 1, ++end) {
+      const int b = lowest_bit(hits);
+      const F px = load(kOffsets.lane_x) + kOffsets.block_x[b];
+      const F py = load(kOffsets.lane_y) + kOffsets.block_y[b];
+      const Offset d(g, px, py);
+      store(end->alpha, zero_unless(d.log2_alpha >= threshold, mn(exp2(d.log2_alpha), cap)));
+      store(end->x, d.x), store(end->y, d.y);
+      end->block = &s.blocks[b];
+    }
+    return end;
+  }
+
+  SPLAT_MEMBER void accumulate(const Record& g, const Meeting* end) {
+    const F stop = set1(real(kTransmittanceStop)), cap = set1(real(kMaxAlpha));
+    for (F& value : sums) value = set1(0);
+    if constexpr (kExtra) fill(s.sums.data(), s.sums.data() + extra.count * W, real(0));
+    for (const Meeting* m = s.meetings; m != end; ++m) {
+      BackwardBlock& state = *m->block;
+      const F alpha = load(m->alpha), T = load(state.T), left = fnma(alpha, T, T);
+      const M unfinished = left > stop;
+      const F w = zero_unless(unfinished, alpha * T);
+      store(state.T, left);
+      const F v0 = load(state.v[0]), v1 = load(state.v[1]), v2 = load(state.v[2]);
+      F D = fma(v0, set1(g.r), fma(v1, set1(g.g), v2 * set1(g.b)));
+      if constexpr (kExtra) {
+        const real* v = &s.v_extra[std::size_t(m->block - s.blocks) * extra.count * W];
+        for (int e = 0; e < extra.count; ++e) {
+          const F ve = load(v + e * W);
+          D = fma(ve, set1(s.values[e]), D);
+          store(&s.sums[e * W], fma(w, ve, load(&s.sums[e * W])));
+        }
+      }
+      const F S = fnma(w, D, load(state.S));
+      store(state.S, S);
+      // d loss / d ln(alpha); nothing where alpha was capped.
+      const F g_log = zero_unless(unfinished & (alpha < cap), alpha * fnma(S, recip(set1(1) - alpha), T * D));
+      const F x = load(m->x), y = load(m->y), gx = g_log * x, gy = g_log * y;
+      sums[0] += g_log;
+      sums[1] += gx;
+      sums[2] += gy;
+      sums[3] = fma(gx, x, sums[3]);
+      sums[4] = fma(gx, y, sums[4]);
+      sums[5] = fma(gy, y, sums[5]);
+      sums[6] = fma(w, v0, sums[6]);
+      sums[7] = fma(w, v1, sums[7]);
+      sums[8] = fma(w, v2, sums[8]);
+      if constexpr (kAbsolute) {
+        sums[9] += abs(gx * set1(g.n0));
+        sums[10] += abs(fma(gx, set1(g.n1), gy * set1(g.n2)));
       }
     }
-    const F S = fnma(w, D, load(state.S));
-    store(state.S, S);
-    // d loss / d ln(alpha); nothing where alpha was capped.
-    const F g_log = zero_unless(unfinished & (alpha < cap), alpha * fnma(S, recip(set1(1) - alpha), T * D));
-    const F x = load(m->x), y = load(m->y), gx = g_log * x, gy = g_log * y;
-    sums[0] += g_log;
-    sums[1] += gx;
-    sums[2] += gy;
-    sums[3] = fma(gx, x, sums[3]);
-    sums[4] = fma(gx, y, sums[4]);
-    sums[5] = fma(gy, y, sums[5]);
-    sums[6] = fma(w, v0, sums[6]);
-    sums[7] = fma(w, v1, sums[7]);
-    sums[8] = fma(w, v2, sums[8]);
-    if constexpr (kAbsolute) {
-      sums[9] += abs(gx * set1(g.n0));
-      sums[10] += abs(fma(gx, set1(g.n1), gy * set1(g.n2)));
-    }
+    if constexpr (kExtra)
+      for (int e = 0; e < extra.count; ++e) out[kMoments + e] = sum(load(&s.sums[e * W]));
   }
-  static_assert(kMoments == 9, "eight sums at once and one alone");
-  sum8(sums, out);
-  out[8] = sum(sums[8]);
-  if constexpr (kExtra)
-    for (int e = 0; e < extra.count; ++e) out[kMoments + e] = sum(load(&s.sums[e * W]));
-  if constexpr (kAbsolute)
-    for (int k = 0; k < 2; ++k) out[kMoments + extra.count + k] = sum(sums[kMoments + k]);
-}
+
+  SPLAT_MEMBER void finish() const {
+    if (!out) return;
+    static_assert(kMoments == 9, "eight sums at once and one alone");
+    sum8(sums, out);
+    out[8] = sum(sums[8]);
+    if constexpr (kAbsolute)
+      for (int k = 0; k < 2; ++k) out[kMoments + extra.count + k] = sum(sums[kMoments + k]);
+  }
+};
 
 template <bool kExtra, bool kAbsolute>
 static void backward_tile(const ExtraChannels& extra, const Order& order, const Buffer<Record>& records,
@@ -378,6 +394,7 @@ static void backward_tile(const ExtraChannels& extra, const Order& order, const 
   const ScreenTile tile(grid, index);
   load_tile<kExtra>(extra, b, grid, tile, s);
   if constexpr (kExtra) s.values.resize(extra.count), s.sums.resize(std::size_t(extra.count) * W);
+  PairBackward<kExtra, kAbsolute> pairs{extra, s, {}};
   const uint32_t end = order.end(index);
   for (uint32_t pair = order.begin(index); pair < end; ++pair) {
     const uint32_t ahead = least(pair + kAhead, end - 1);
@@ -386,10 +403,14 @@ static void backward_tile(const ExtraChannels& extra, const Order& order, const 
     const uint64_t hits = order.hits()[pair];
     if (!hits) continue;
     const uint32_t row = order.rows()[pair];
+    const Record g = tile.placed(records[row]);
+    const Meeting* met = pairs.meet(g, hits);
+    pairs.finish();
     if constexpr (kExtra) extra.gather(records[row], row, s.values.data());
-    pair_backward<kExtra, kAbsolute>(extra, tile.placed(records[row]), hits, s,
-                                     out.record(out.place(order.slots()[pair])));
+    pairs.out = out.record(out.place(order.slots()[pair]));
+    pairs.accumulate(g, met);
   }
+  pairs.finish();
 }
 
 static void blend_backward(const ExtraChannels& extra, const Order& order, const Buffer<Record>& records,

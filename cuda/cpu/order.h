@@ -161,27 +161,28 @@ class Order {
   }
 #else
   void sort_by_depth() {
-    constexpr int kDigits = 1 << 11;
+    // A stride of a power of two would map the histograms of all ranges to one set of the cache.
+    constexpr int kDigits = 1 << 11, kStride = kDigits + 16;
     spare_.resize(count_);
     const int parts = ranges();
-    uint32_t* place = digits_.resize(std::size_t(parts) * kDigits);
+    uint32_t* place = digits_.resize(std::size_t(parts) * kStride);
     for (int shift = 0; shift < 33; shift += 11) {
       const Key* from = keys_.data();
       Key* to = spare_.data();
       parallel_for(parts, [&](std::ptrdiff_t k) {
-        uint32_t* mine = &place[k * kDigits];
+        uint32_t* mine = &place[k * kStride];
         fill(mine, mine + kDigits, 0u);
         for (int64_t i = range(k); i < range(k + 1); ++i) ++mine[from[i].depth >> shift & (kDigits - 1)];
       });
       uint32_t total = 0;
       for (int digit = 0; digit < kDigits; ++digit)
         for (int k = 0; k < parts; ++k) {
-          const uint32_t here = place[k * kDigits + digit];
-          place[k * kDigits + digit] = total;
+          const uint32_t here = place[k * kStride + digit];
+          place[k * kStride + digit] = total;
           total += here;
         }
       parallel_for(parts, [&](std::ptrdiff_t k) {
-        uint32_t* mine = &place[k * kDigits];
+        uint32_t* mine = &place[k * kStride];
         for (int64_t i = range(k); i < range(k + 1); ++i) to[mine[from[i].depth >> shift & (kDigits - 1)]++] = from[i];
       });
       keys_.swap(spare_);

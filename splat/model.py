@@ -13,7 +13,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from splat import kernels
-from splat.cloud import Cloud, Rate
+from splat.cloud import Cloud, Rate, morton_order
 from splat.edit import Change, Edit
 from splat.schedule import PUBLISHED_STEPS
 from splat.types import Camera, Gaussians, Rendered
@@ -33,6 +33,9 @@ class Model(nn.Module):
     @abstractmethod
     def bake(self, camera: Camera | None = None) -> Gaussians:
         """A plain, detached set for exporters, in the frame of training."""
+
+    def order_rows(self) -> None:
+        """Bring rows into an order that suits memory; what they are stays the same."""
 
     def rows_in_sight(self, rendered: Rendered) -> Bool[Tensor, "n"]:
         """Rows of which a Gaussian was projected inside the picture."""
@@ -128,6 +131,9 @@ class Explicit(Model):
             colors=cloud["sh"],
             sh_degree=degree,
         )
+
+    def order_rows(self) -> None:
+        self.cloud.reorder(morton_order(self.cloud["mean"].detach()))
 
     @torch.no_grad()
     def bake(self, camera: Camera | None = None) -> Gaussians:

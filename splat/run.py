@@ -18,6 +18,10 @@ from splat.strategy import Strategy
 from splat.types import Batch, Camera, Drawing, Frame, Needs, Renderer, Step
 
 
+ORDER_EVERY = 1000
+"""Steps between looks after the order of rows, which births leave as they come."""
+
+
 class Watcher(Protocol):
     """Looks at a step once it is done. Watchers never change what is trained; one that sets
     `run.ended` makes this step the last."""
@@ -99,6 +103,8 @@ def train(run: Run) -> None:
 
 def advance(run: Run) -> None:
     """One step. What it made is let go before the next one asks for memory."""
+    if run.step and run.step % ORDER_EVERY == 0:
+        run.model.order_rows()
     batch = run.batches(run.step)
     gaussians = run.model(batch.camera, run.step)
     rendered = run.render(gaussians, batch.camera, run.needs, run.background)

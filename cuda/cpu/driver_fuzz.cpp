@@ -5,6 +5,7 @@
 // crash, hang, write elsewhere, leave an output unwritten, hold more than rows times tiles need, or
 // give a gradient to a row that it did not draw.
 #include "driver_fuzz.h"
+#include "driver_fuzz_rows.h"
 
 #include <chrono>
 #include <cmath>
@@ -86,13 +87,6 @@ Arrays<Real> random_rows(Dice& dice, int n, const int (&columns)[kArrays], bool 
     if (dice.chance(0.1) && broken_colors) whole(kColors, dice.broken());
   }
   return a;
-}
-
-template <class Real>
-Guarded<Real> random_numbers(Dice& dice, std::size_t count, double broken) {
-  Guarded<Real> result(count);
-  for (std::size_t i = 0; i < count; ++i) result[i] = Real(dice.chance(broken) ? dice.broken() : dice.normal());
-  return result;
 }
 
 // Forward and backward; `frame` may have drawn other pictures before.
@@ -246,6 +240,9 @@ int cases(const Table& table, uint64_t seed, int count) {
     table.frame_delete(frame);
     lose<Real>(table, dice, report);
     step<Real>(table, dice, report);
+    step_harmonics<Real, Real>(table, dice, report);
+    step_harmonics<Real, uint16_t>(table, dice, report);
+    walk_and_activate<Real>(table, dice, report);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     report.expect(seconds.count() < 60, "took " + std::to_string(seconds.count()) + " s");
     failures += report.failures;

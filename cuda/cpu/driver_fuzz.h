@@ -107,6 +107,14 @@ class Report {
   uint64_t seed_;
 };
 
+// Normal numbers, of which a share is broken.
+template <class Real>
+Guarded<Real> random_numbers(Dice& dice, std::size_t count, double broken) {
+  Guarded<Real> result(count);
+  for (std::size_t i = 0; i < count; ++i) result[i] = Real(dice.chance(broken) ? dice.broken() : dice.normal());
+  return result;
+}
+
 }  // namespace fuzz
 
 int fuzz_table(const Table& table, uint64_t seed, int count);  // failures of the cases seed, seed + 1, ...

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "blend.h"
+#include "blend_backward.h"
 #include "clock.h"
 #include "order.h"
 #include "gradients.h"

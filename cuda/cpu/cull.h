@@ -1,0 +1,131 @@
+// What blending works on, in both directions: the pixels of a tile, a Gaussian's value at them, and
+// which blocks of the tile it reaches.
+#pragma once
+
+#include "kernels.h"
+#include "project.h"
+
+namespace splat::SPLAT_ISA {
+
+constexpr uint32_t kAhead = 6;                  // pairs whose records are asked for before their turn
+constexpr int kBatch = 256;                     // Gaussians of a tile handled at a time
+constexpr double kThresholdLog2 = -kLog2Of255;  // log2 of kAlphaThreshold
+constexpr double kSlack = 1e-4, kSlackPixels = 1e-2;  // blocks this close are kept: log2(alpha), x
+
+// Channels beyond RGB: depth (if asked for), then features.
+struct ExtraChannels {
+  bool depth;
+  int features;
+  int count;
+  const real* values;  // [n, features]
+
+  void gather(const Record& record, int64_t row, real* out) const {
+    if (depth) *out++ = record.z;
+    for (int f = 0; f < features; ++f) out[f] = values[row * features + f];
+  }
+};
+
+// Centres of a block's pixels from its corner, and corners of the blocks from the tile's.
+struct Offsets {
+  alignas(64) real lane_x[W]{}, lane_y[W]{}, block_x[64]{}, block_y[64]{};
+
+  constexpr Offsets() {
+    for (int l = 0; l < W; ++l) lane_x[l] = real(l % kBlockW) + real(0.5), lane_y[l] = real(l / kBlockW) + real(0.5);
+    for (int b = 0; b < 64; ++b) block_x[b] = real(b % 8 * kBlockW), block_y[b] = real(b / 8 * kBlockH);
+  }
+};
+// A constant of the compiler: nothing of an instruction set may run when the module is loaded.
+static constexpr Offsets kOffsets{};
+
+// Offset from a Gaussian's mean in units of its own shape, (x, y) = N (dx, dy), and log2(alpha)
+// there. Both directions use this one expression: a lane near the threshold must fall on the same
+// side each time.
+struct Offset {
+  F x, y, log2_alpha;
+
+  Offset(const Record& g, F px, F py) {
+    const F dy = py - set1(g.v);
+    x = fma(set1(g.n0), px - set1(g.u), set1(g.n1) * dy);
+    y = set1(g.n2) * dy;
+    log2_alpha = fnma(x, x, fnma(y, y, set1(g.lo)));
+  }
+};
+
+// What culling reads of a batch of records.
+struct Outlines {
+  alignas(64) real u[kBatch], v[kBatch], n0[kBatch], n1[kBatch], n2[kBatch], lo[kBatch];
+
+  void set(int j, const Record& g) {
+    u[j] = g.u, v[j] = g.v, n0[j] = g.n0, n1[j] = g.n1, n2[j] = g.n2, lo[j] = g.lo;
+  }
+};
+
+// Which of a tile's 64 blocks hold a point where a Gaussian reaches the threshold, for W of them.
+// Each row of blocks cuts a convex piece out of the ellipse; the blocks that the piece's extent in
+// x meets are the ones. The ellipse is farthest to the right at dy = lean, to the left at
+// dy = -lean, and falls off above and below: within a row of blocks it is farthest at the dy of the
+// row nearest to that.
+SPLAT_INLINE void touched_blocks(const Outlines& g, int j, uint64_t* words) {
+  const F u = load(g.u + j), v = load(g.v + j), n1 = load(g.n1 + j), n2 = load(g.n2 + j), zero = set1(0);
+  const F reach = load(g.lo + j) - real(kThresholdLog2 - kSlack);  // |N d|^2 where the threshold is met
+  const F lean = -(n1 / n2) * sqrt(reach / fma(n1, n1, n2 * n2)), per_n0 = set1(1) / load(g.n0 + j);
+  const F first = set1(real(kBlockW) - real(0.5)), per_block = set1(real(1) / kBlockW);
+  // Eight rows of eight columns: 24, 24 and 16 bits, which floats hold exactly.
+  constexpr int kRowsAPart = 3;
+  F parts[3] = {zero, zero, zero};
+  for (int row = 0; row < 8; ++row) {
+    const F above = set1(real(row * kBlockH) + real(0.5)) - v, below = above + real(kBlockH - 1);
+    const F nearest = n2 * mn(mx(zero, above), below);
+    const F right_y = mn(mx(lean, above), below), left_y = mn(mx(-lean, above), below);
+    const auto half = [&](F y) { return sqrt(mx(fnma(n2 * y, n2 * y, reach), zero)); };
+    const F right = fma(per_n0, fnma(n1, right_y, half(right_y)), u) + real(kSlackPixels);
+    const F left = fnma(per_n0, fma(n1, left_y, half(left_y)), u) - real(kSlackPixels);
+    const F last_column = mn(floor((right - real(0.5)) * per_block), set1(7));
+    const F column = mn(mx(-floor((first - left) * per_block), zero), set1(8));
+    const M any_column = (nearest * nearest <= reach) & (column <= last_column);
+    const F columns = scale_by_power(set1(1), last_column + real(1)) - scale_by_power(set1(1), column);
+    F& part = parts[row / kRowsAPart];
+    part = fma(zero_unless(any_column, columns), set1(real(1 << 8 * (row % kRowsAPart))), part);
+  }
+  alignas(64) real bits[3][W];
+  for (int k = 0; k < 3; ++k) store(bits[k], parts[k]);
+  for (int lane = 0; lane < W; ++lane)
+    words[lane] = uint64_t(uint32_t(bits[0][lane])) | uint64_t(uint32_t(bits[1][lane])) << 24 |
+                  uint64_t(uint32_t(bits[2][lane])) << 48;
+}
+
+struct ScreenTile {
+  int left, top;  // its first pixel
+
+  ScreenTile(const Grid& grid, int64_t index)
+      : left(int(index % grid.columns) * kTileW), top(int(index / grid.columns) * kTileH) {}
+
+  // The record with its position relative to the tile's corner.
+  Record placed(Record g) const {
+    g.u = (g.u - real(left)) + g.du;
+    g.v = (g.v - real(top)) + g.dv;
+    return g;
+  }
+  // Lanes of a block that lie inside the picture.
+  M inside(const Grid& grid, int block) const {
+    const F x = load(kOffsets.lane_x) + kOffsets.block_x[block];
+    const F y = load(kOffsets.lane_y) + kOffsets.block_y[block];
+    return (x < set1(real(grid.width - left))) & (y < set1(real(grid.height - top)));
+  }
+  // Visit the pixels of a block: fn(lane, index of the pixel in the picture).
+  template <class Fn>
+  void pixels(const Grid& grid, int block, Fn&& fn) const {
+    const int bx = left + block % 8 * kBlockW, by = top + block / 8 * kBlockH;
+    const int columns = least(kBlockW, grid.width - bx), rows = least(kBlockH, grid.height - by);
+    const int64_t first = int64_t(by) * grid.width + bx;
+    if (columns == kBlockW && rows == kBlockH) {  // bounds that the compiler knows
+      for (int y = 0; y < kBlockH; ++y)
+        for (int x = 0; x < kBlockW; ++x) fn(y * kBlockW + x, first + int64_t(y) * grid.width + x);
+      return;
+    }
+    for (int y = 0; y < rows; ++y)
+      for (int x = 0; x < columns; ++x) fn(y * kBlockW + x, first + int64_t(y) * grid.width + x);
+  }
+};
+
+}  // namespace splat::SPLAT_ISA

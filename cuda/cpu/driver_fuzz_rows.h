@@ -1,0 +1,53 @@
+// Fuzzing of what works row by row beside Adam on plain gradients: parts of columns, rows in sight,
+// factors of harmonics, bfloat16 moments; activations; the random walk.
+#pragma once
+
+#include <cmath>
+
+#include "driver_fuzz.h"
+
+namespace splat::fuzz {
+
+template <class Real, class Moment>
+void step_harmonics(const Table& table, Dice& dice, Report& report) {
+  const int rows = dice.size(1500) - 1, degree = dice.below(4), stored = degree + dice.below(4 - degree);
+  const int columns = 3 * (stored + 1) * (stored + 1);
+  const std::size_t count = std::size_t(rows) * columns;
+  Guarded<Real> values = random_numbers<Real>(dice, count, 0.02), factors = random_numbers<Real>(dice, std::size_t(rows) * 6, 0.02);
+  Guarded<Moment> first(count), second(count);
+  for (std::size_t i = 0; i < count; ++i) first[i] = Moment(dice.below(16000)), second[i] = Moment(dice.below(16000));
+  Guarded<uint8_t> visible(rows);
+  for (int i = 0; i < rows; ++i) visible[i] = dice.chance(0.5);
+  const bool some = dice.chance(0.7);
+  const int begin = dice.chance(0.5) ? 0 : 3, end = dice.chance(0.5) ? columns : 3 * (degree + 1) * (degree + 1);
+  table.adam({values.data(), nullptr, first.data(), second.data(), rows, columns, 3, begin, end, 0.1, 0.01, 0.9, 0.999,
+              1e-15, 1 - std::pow(0.9, 3), 1 - std::pow(0.999, 3), factors.data(), degree,
+              some ? visible.data() : nullptr, sizeof(Moment) == 2, uint32_t(dice.next())});
+  report.expect(values.intact() && factors.intact() && first.intact() && second.intact() && visible.intact(),
+                "adam on harmonics wrote outside of an array");
+}
+
+template <class Real>
+void walk_and_activate(const Table& table, Dice& dice, Report& report) {
+  const int rows = dice.size(3000);
+  const std::size_t n = rows;
+  Guarded<Real> quats = random_numbers<Real>(dice, 4 * n, 0.02), logs = random_numbers<Real>(dice, 3 * n, 0.02);
+  Guarded<Real> logits = random_numbers<Real>(dice, n, 0.02), delta(3 * n), scales(3 * n), opacities(n);
+  table.walk({quats.data(), logs.data(), logits.data(), delta.data(), rows, 1 + dice.below(4), 0, 3.0, 0.005, 100, 0.1, dice.next()});
+  table.activate({logs.data(), logits.data(), scales.data(), opacities.data(), rows});
+  Guarded<Real> v_scales = random_numbers<Real>(dice, 3 * n, 0.02), v_opacities = random_numbers<Real>(dice, n, 0.02);
+  Guarded<Real> of_logs(3 * n), of_logits(n);
+  table.activate_backward({scales.data(), opacities.data(), v_scales.data(), v_opacities.data(), of_logs.data(), of_logits.data(), rows});
+  bool intact = true, written = true;
+  for (auto* array : {&quats, &logs, &logits, &delta, &scales, &opacities, &v_scales, &v_opacities, &of_logs, &of_logits})
+    intact &= array->intact();
+  for (auto* array : {&delta, &scales, &opacities, &of_logs, &of_logits}) written &= array->written();
+  report.expect(intact, "walk or activation wrote outside of an array");
+  report.expect(written, "walk or activation left something unwritten");
+  bool finite = true;
+  for (std::size_t i = 0; i < n; ++i)
+    if (std::fabs(logits[i]) < 1e15) finite &= opacities.finite(i, 1) && opacities[i] >= 0 && opacities[i] <= 1;
+  report.expect(finite, "an opacity is not within 0 and 1");
+}
+
+}  // namespace splat::fuzz

@@ -2,69 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from splat import kernels
+from splat.column import Column, Rate
 from splat.edit import Change, Edit, Rows
 from splat.kernels import Harmonics, HarmonicsGradient
-
-BETAS = (0.9, 0.999)
-EPSILON = 1e-15
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A learning rate: constant, or falling log-linearly from `start` to `end` over `steps`."""
-
-    start: float
-    end: float | None = None
-    steps: int = 0
-    tail: float = 1.0
-    """Factor beyond the first entry of a column's middle axis (SH: 1/20 beyond the constant)."""
-    tail_every: int = 1
-    """Steps between moves of those entries; of the gradients in between, none is used."""
-
-    def __call__(self, step: int) -> float:
-        if self.end is None or self.steps <= 0:
-            return self.start
-        t = min(step / self.steps, 1.0)
-        return math.exp((1 - t) * math.log(self.start) + t * math.log(self.end))
-
-
-@dataclass
-class _Column:
-    values: torch.nn.Parameter
-    first: Tensor
-    """Adam's first moment."""
-    second: Tensor
-    rate: Rate
-    count: int = 0
-    """Adam's steps, shared by all rows (newborn rows see a warm bias correction, as in 3DGS)."""
-
-    def replace(self, values: Tensor) -> None:
-        """Take other values; a column of harmonics stays one."""
-        self.values = type(self.values)(values)
-
-    def gradient(self) -> Tensor | HarmonicsGradient | None:
-        """What backward left, as factors where it left nothing else."""
-        pending = self.values.pending if isinstance(self.values, Harmonics) else []
-        if len(pending) == 1 and self.values.grad is None:
-            return pending[0]
-        whole = [] if self.values.grad is None else [self.values.grad]
-        whole += [part.dense(self.values.shape[1]) for part in pending]
-        return sum(whole[1:], whole[0]) if whole else None
-
-    def clear_gradient(self) -> None:
-        self.values.grad = None
-        if isinstance(self.values, Harmonics):
-            self.values.pending.clear()
 
 
 class Cloud:
@@ -81,7 +28,7 @@ class Cloud:
         bfloat16 halves what they take (a third of a Gaussian's memory); they are rounded at random.
         """
         self._moments = moments
-        self._columns: dict[str, _Column] = {}
+        self._columns: dict[str, Column] = {}
         self._statistics: dict[str, Tensor] = {}
 
     def add(self, name: str, values: Tensor, rate: Rate, *, harmonics: bool = False) -> None:
@@ -98,7 +45,7 @@ class Cloud:
         moments = values.dtype if self._moments == torch.float32 else self._moments
         first, second = (torch.zeros_like(values, dtype=moments) for _ in range(2))
         kind = Harmonics if harmonics else torch.nn.Parameter
-        self._columns[name] = _Column(kind(values), first, second, rate)
+        self._columns[name] = Column(kind(values), first, second, rate)
 
     def __len__(self) -> int:
         """Rows; a cloud without columns has none."""
@@ -175,25 +122,7 @@ class Cloud:
         Adam of Taming 3DGS, Mallick et al. 2024): the cost of a step is then that of what is seen.
         """
         for column in self._columns.values():
-            gradient = column.gradient()
-            if gradient is None:
-                continue
-            column.count += 1
-            for part, count in _parts(column.count, column.rate.tail_every):
-                kernels.adam(
-                    column.values,
-                    gradient,
-                    column.first,
-                    column.second,
-                    rate=column.rate(step),
-                    tail=column.rate.tail,
-                    count=count,
-                    betas=BETAS,
-                    epsilon=EPSILON,
-                    part=part,
-                    visible=visible,
-                )
-            column.clear_gradient()
+            column.optimize(step, visible)
 
     @torch.no_grad()
     def apply(self, edit: Edit | None) -> Change:
@@ -350,14 +279,6 @@ class Cloud:
             column.first = column.first.index_select(0, order)
             column.second = column.second.index_select(0, order)
         self._statistics = {n: t.index_select(0, order) for n, t in self._statistics.items()}
-
-
-def _parts(count: int, tail_every: int) -> list[tuple[str, int]]:
-    """Which entries of a column move at its step `count`, and how many moves they have made."""
-    if tail_every == 1:
-        return [("all", count)]
-    tail = [("tail", count // tail_every)] if count % tail_every == 0 else []
-    return [("head", count), *tail]
 
 
 def morton_order(positions: Float[Tensor, "n 3"]) -> Int[Tensor, "n"]:

@@ -13,7 +13,8 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from splat import kernels
-from splat.cloud import Cloud, Rate, morton_order
+from splat.cloud import Cloud, morton_order
+from splat.column import Rate
 from splat.edit import Change, Edit
 from splat.schedule import PUBLISHED_STEPS
 from splat.types import Camera, Gaussians, Rendered

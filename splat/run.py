@@ -17,7 +17,6 @@ from splat.objective import Objective
 from splat.strategy import Strategy
 from splat.types import Batch, Camera, Drawing, Frame, Needs, Renderer, Step
 
-
 ORDER_EVERY = 1000
 """Steps between looks after the order of rows, which births leave as they come."""
 

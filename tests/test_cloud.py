@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from splat.cloud import Cloud, Rate, morton_order
+from splat.cloud import Cloud, morton_order
+from splat.column import Rate
 from splat.edit import Append, Assign, Change, Drop, Edit, Nudge, Overwrite
 
 SHAPES: dict[str, tuple[int, ...]] = {"a": (3,), "b": (), "c": (2, 3)}

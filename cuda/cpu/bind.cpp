@@ -1,4 +1,4 @@
-// Python front of the CPU kernels. It takes addresses as integers: `splat/kernels.py`, its only
+// Python front of the CPU kernels. It takes addresses as integers: `splat/kernels`, its only
 // caller, checks types, shapes and contiguity first. That serves float and double with one
 // binding, and a call costs half a microsecond. The interpreter lock is released throughout.
 #include <nanobind/nanobind.h>

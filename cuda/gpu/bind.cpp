@@ -1,4 +1,4 @@
-// Python front of the CUDA kernels. Like `_cpu` it takes addresses as integers: `splat/kernels.py`,
+// Python front of the CUDA kernels. Like `_cpu` it takes addresses as integers: `splat/kernels`,
 // its only caller, checks types, shapes, contiguity and the device first. Nothing waits for the GPU.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/array.h>

@@ -116,6 +116,8 @@ class Options:
         _least("cache", self.cache, 0)
         _least("seed", self.seed, 0)
         _least("harmonics-every", self.harmonics_every, 1)
+        _one_of("adam", self.adam, ("all", "visible"))
+        _one_of("moments", self.moments, ("float32", "bfloat16"))
         if self.downscale != "auto" and not 1 <= self.downscale < 1000:
             raise ValueError(f"downscale is {self.downscale:g}; expected auto, or 1 and more")
         if self.max_side is not None and self.max_side != 0 and self.max_side < 16:
@@ -183,3 +185,9 @@ def whole(text: str) -> int:
 def _least(name: str, value: int | None, least: int) -> None:
     if value is not None and value < least:
         raise ValueError(f"{name} is {value}; expected {least} or more")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """The command line checks this too; in Python another word would count as the default."""
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}; expected {' or '.join(allowed)}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from splat import kernels, schedule
@@ -156,38 +157,25 @@ class Mcmc(Strategy):
     def _walk(self, step: Step) -> Edit:
         """Noise on the means of nearly dead rows, Sigma e gate: Sigma itself, not its root."""
         cloud = step.model.cloud
-        logit = cloud["opacity_logit"].detach()
-        quiet = self.dead + math.log(1 / LEAST_GATE) / GATE_STEEPNESS
-        every, phase = self.noise_every, step.number % self.noise_every
+        quat, log_scale, logit = (
+            cloud[name].detach() for name in ("quat", "log_scale", "opacity_logit")
+        )
+        every, generator = self.noise_every, step.generator("walk")
+        reach = self.noise * cloud.rate("mean", step.number) * math.sqrt(every)
+        quiet = _logit(self.dead + math.log(1 / LEAST_GATE) / GATE_STEEPNESS)
         if logit.device.type == "cpu":
+            seed = generator.initial_seed()
             delta = kernels.walk(
-                cloud["quat"],
-                cloud["log_scale"],
-                logit,
-                reach=self.noise * cloud.rate("mean", step.number) * math.sqrt(every),
-                dead=self.dead,
-                steepness=GATE_STEEPNESS,
-                quiet=_logit(quiet),
-                every=every,
-                phase=phase,
-                seed=step.generator("walk").initial_seed(),
-            )
-            return Edit(nudge=(Nudge("mean", delta),))
-        rows = (logit[phase::every] < _logit(quiet)).nonzero().squeeze(1) * every + phase
-        if not len(rows):
-            return Edit()
-        gate = torch.sigmoid(GATE_STEEPNESS * (self.dead - logit.index_select(0, rows).sigmoid()))
-        reach = gate * (self.noise * cloud.rate("mean", step.number) * math.sqrt(every))
-        variance = cloud["log_scale"].detach().index_select(0, rows).mul_(2).exp_()
-        # R^T e is distributed as e, so that R diag(s^2) e is Sigma e with one rotation less.
-        draw = torch.randn(
-            len(rows), 3, generator=step.generator("walk"), device=logit.device, dtype=logit.dtype
-        )
-        turned = rotated(
-            cloud["quat"].detach().index_select(0, rows),
-            draw.mul_(variance).mul_(reach[:, None]),
-        )
-        delta = torch.zeros_like(cloud["mean"].detach()).index_copy_(0, rows, turned)
+                quat, log_scale, logit,
+                reach=reach, dead=self.dead, steepness=GATE_STEEPNESS, quiet=quiet,
+                every=every, phase=step.number % every, seed=seed,
+            )  # fmt: skip
+        else:
+            delta = walked(
+                quat, log_scale, logit,
+                reach=reach, dead=self.dead, steepness=GATE_STEEPNESS, quiet=quiet,
+                every=every, phase=step.number % every, generator=generator,
+            )  # fmt: skip
         return Edit(nudge=(Nudge("mean", delta),))
 
     def _populate(self, step: Step, done: int) -> Edit:
@@ -220,6 +208,30 @@ class Mcmc(Strategy):
         return shares(
             draft.opacity_logit, draft.log_scale, count, generator, self.dead, self.relocation
         )
+
+
+def walked(
+    quats: Float[Tensor, "n 4"],
+    log_scales: Float[Tensor, "n 3"],
+    logits: Float[Tensor, "n"],
+    *,
+    reach: float,
+    dead: float,
+    steepness: float,
+    quiet: float,
+    every: int,
+    phase: int,
+    generator: torch.Generator,
+) -> Float[Tensor, "n 3"]:
+    """`splat.kernels.walk` by torch, for devices it does not run on; other draws, alike."""
+    rows = (logits[phase::every] < quiet).nonzero().squeeze(1) * every + phase
+    gate = torch.sigmoid(steepness * (dead - logits.index_select(0, rows).sigmoid()))
+    variance = log_scales.index_select(0, rows).mul_(2).exp_()
+    # R^T e is distributed as e, so that R diag(s^2) e is Sigma e with one rotation less.
+    draw = torch.randn(len(rows), 3, generator=generator, device=logits.device, dtype=logits.dtype)
+    vectors = draw.mul_(variance).mul_((gate * reach)[:, None])
+    turned = rotated(quats.index_select(0, rows), vectors)
+    return torch.zeros_like(log_scales).index_copy_(0, rows, turned)
 
 
 class _Draft:

@@ -1,13 +1,17 @@
-"""The tiny built-in scene, and the command line within this process."""
+"""Builds of the kernels, the tiny built-in scene, and the command line within this process."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+
+from splat import kernels
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,29 @@ class Outcome:
     def said(self) -> str:
         """Both streams, in one line."""
         return " ".join((self.out + self.err).split())
+
+
+@pytest.fixture(params=[*kernels.isas(), "f64"])
+def dtype(request: pytest.FixtureRequest) -> Iterator[torch.dtype]:
+    """The number to compute with, while its instruction set is in use."""
+    double = request.param == "f64"
+    with nullcontext() if double else kernels.use_isa(request.param):
+        yield torch.float64 if double else torch.float32
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """For tests that set the number of threads."""
+    before = kernels.threads()
+    yield
+    kernels.set_threads(before)
+
+
+@pytest.fixture
+def cuda_kernels() -> None:
+    """For tests that need a CUDA device."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
 
 
 @pytest.fixture(scope="session")

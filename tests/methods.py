@@ -48,8 +48,11 @@ def job_of(
     threads: int = 2,
     seed: int = 0,
     state: dict[str, object] | None = None,
+    **more: Any,
 ) -> Job:
-    """A job on the tiny scene, its step numbers taken literally."""
-    options = Options(steps=steps, threads=threads, seed=seed, schedule="published", max_side=0)
+    """A job on the tiny scene, its step numbers taken literally; `more` are further options."""
+    options = Options(
+        steps=steps, threads=threads, seed=seed, schedule="published", max_side=0, **more
+    )
     torch.set_num_threads(1)
     return prepare(datasets.load(folder), strategy, options, state)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import nullcontext
-
 import pytest
 import torch
 from torch import Tensor
@@ -15,22 +12,6 @@ SHAPES = [
     (1,), (7,), (1001, 3), (333, 4), (250, 16, 3), (57, 1, 3), (33, 4, 7), (3, 100), (5, 9, 31),
 ]  # fmt: skip
 STEPS = 4
-
-
-@pytest.fixture(params=[*kernels.isas(), "f64"])
-def dtype(request: pytest.FixtureRequest) -> Iterator[torch.dtype]:
-    """The number to compute with, while its instruction set is in use."""
-    double = request.param == "f64"
-    with nullcontext() if double else kernels.use_isa(request.param):
-        yield torch.float64 if double else torch.float32
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """Any test may set the number of threads."""
-    before = kernels.threads()
-    yield
-    kernels.set_threads(before)
 
 
 def gradients(shape: tuple[int, ...], dtype: torch.dtype) -> list[Tensor]:
@@ -104,7 +85,7 @@ def test_head_and_tail_move_at_their_own_rates(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("shape", [(20_011, 3), (1801, 16, 3), (3,)])
-def test_threads_change_nothing(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_threads_change_nothing(shape: tuple[int, ...], dtype: torch.dtype, threads: None) -> None:
     values, steps = start(shape, dtype), gradients(shape, dtype)
     kernels.set_threads(1)
     expected = moved(values, steps, 0.1, 0.05, 1e-15)
@@ -143,12 +124,6 @@ def test_a_strided_column_is_refused() -> None:
     moments = torch.zeros(6, 3)
     with pytest.raises(ValueError, match="contiguous"):
         kernels.adam(column, torch.zeros(6, 3), moments, moments.clone(), rate=0.1, count=1)
-
-
-@pytest.fixture
-def cuda_kernels() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
 
 
 @pytest.mark.gpu

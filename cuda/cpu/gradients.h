@@ -107,7 +107,7 @@ static void backward_group(const Scene& scene, const Settings& settings, const P
     if (out.features)
       for (int f = 0; f < scene.feature_count; ++f)
         out.features[(i + lane) * scene.feature_count + f] = moments[first + f][lane];
-    if (out.absolute)
+    if (out.absolute && settings.absolute)  // blending has kept no such sums otherwise
       for (int k = 0; k < 2; ++k)
         out.absolute[2 * (i + lane) + k] = real(kKappa) * moments[first + scene.feature_count + k][lane];
   }

@@ -62,7 +62,7 @@ struct Backward {
   void* v_factors;          // [n, 6] gradient of the colour and unit direction of view, or null
   void* v_features;
   void* v_means2d;          // [n, 2], pixels
-  void* v_means2d_absolute; // [n, 2], or null
+  void* v_means2d_absolute; // [n, 2], or null; written where `absolute` was set
   void* v_view;             // [12], d loss / d world_to_camera, or null
   void* v_background;       // [3], or null
 };

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.kernels.native import address, cpu, plain, shaped, table_of
+from splat.kernels.native import address, cpu, plain, same_kind, shaped, table_of
 
 
 def activate(
@@ -21,6 +21,7 @@ def activate(
     shaped("logits", logits, (len(log_scales),))
     if log_scales.device.type != "cpu":
         return log_scales.exp(), logits.sigmoid()
+    same_kind(log_scales=log_scales, logits=logits)
     scales, opacities = _Activate.apply(log_scales, logits)  # type: ignore[no-untyped-call]
     return scales, opacities
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from splat.kernels.harmonics import HarmonicsGradient
-from splat.kernels.native import address, cpu, cuda, shaped, single, stream, table_of
+from splat.kernels.native import address, cpu, cuda, same_kind, shaped, single, stream, table_of
 
 
 def adam(
@@ -40,15 +40,22 @@ def adam(
             gradient = gradient.dense(values.shape[1])
         else:
             # Bands that were never drawn have had no gradient: their step would be 0.
-            factors, degree = gradient.factors, gradient.degree
+            factors, degree = gradient.factors.contiguous(), gradient.degree
             end = min(end, 3 * (degree + 1) ** 2)
             shaped("the gradient's factors", factors, (len(values), 6))
+            same_kind(values=values, factors=factors)
     _checked(values, values=values, first=first, second=second)
+    same_kind(first=first, second=second)
     if isinstance(gradient, Tensor):
         gradient = gradient.contiguous()
         _checked(values, gradient=gradient)
     if visible is not None:
         shaped("visible", visible, (len(values),))
+        if visible.dtype != torch.bool or visible.device != values.device:
+            raise ValueError(
+                f"visible is {visible.dtype} on {visible.device}; expected torch.bool on"
+                f" {values.device}"
+            )
         visible = visible.contiguous().view(torch.uint8)
     if begin >= end:
         return

@@ -118,3 +118,14 @@ def same_device(image: Tensor, target: Tensor) -> Sequence[Tensor]:
 def shaped(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
     if tuple(tensor.shape) != shape:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {shape}")
+
+
+def same_kind(**tensors: Tensor) -> None:
+    """Refuse tensors of which the native code would read one as what another is."""
+    (name, like), *others = tensors.items()
+    for other, tensor in others:
+        if tensor.dtype != like.dtype or tensor.device != like.device:
+            raise ValueError(
+                f"{other} is {tensor.dtype} on {tensor.device}, {name} is {like.dtype} on"
+                f" {like.device}; they must agree"
+            )

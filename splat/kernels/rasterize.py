@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.kernels.harmonics import Harmonics, HarmonicsGradient
-from splat.kernels.native import address, cpu, plain, shaped, table_of
+from splat.kernels.native import address, cpu, plain, same_kind, shaped, table_of
 from splat.types import ScreenGradient
 
 NEAR = 0.01
@@ -30,6 +31,12 @@ class Projection:
     far: float = 1e10
     radius_clip: float = 0.0
     """Skip Gaussians whose half extents are both at most this, pixels."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eps2d < math.inf:
+            raise ValueError(
+                f"eps2d is {self.eps2d:g}; expected 0 or more pixels squared, 0.3 is usual"
+            )
 
 
 @dataclass
@@ -83,6 +90,8 @@ def rasterize(
         )
     if features is not None:
         shaped("features", features, (n, features.shape[-1]))
+    rows = {"means": means, "quats": quats, "scales": scales, "opacities": opacities}
+    same_kind(**rows, colors=colors, **({} if features is None else {"features": features}))
     statistics = Statistics(torch.empty(n, dtype=means.dtype))
     image, alpha, extra = _Rasterize.apply(  # type: ignore[no-untyped-call]
         means, quats, scales, opacities, colors, features, background, world_to_camera,
@@ -157,7 +166,7 @@ class _Rasterize(torch.autograd.Function):
         ctx.background = background is not None
         ctx.features = features is not None
         factored = isinstance(colors, Harmonics) and sh_degree is not None
-        ctx.harmonics = (colors, sh_degree) if factored else None
+        ctx.harmonics = (colors, sh_degree) if factored and colors.requires_grad else None
         ctx.save_for_backward(*(t for t in (*rows, image, alpha, extra) if t is not None))
         return image, alpha, extra
 

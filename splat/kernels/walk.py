@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.kernels.native import address, cpu, plain, shaped, table_of
+from splat.kernels.native import address, cpu, plain, same_kind, shaped, table_of
 
 
 def walk(
@@ -31,10 +30,15 @@ def walk(
     n = len(logits)
     shaped("quats", quats, (n, 4))
     shaped("log_scales", log_scales, (n, 3))
-    delta = torch.empty_like(log_scales)
+    if not 0 <= phase < every:
+        raise ValueError(
+            f"phase is {phase} of {every}; expected 0 to {every - 1}, every at least 1"
+        )
+    same_kind(quats=quats, log_scales=log_scales, logits=logits)
+    given = [plain(t) for t in (quats, log_scales, logits)]
+    delta = logits.new_empty(n, 3)
     cpu.walk(
-        table_of(logits),
-        [*(address(plain(t)) for t in (quats, log_scales, logits)), address(delta)],
+        table_of(logits), [address(t) for t in (*given, delta)],
         n, every, phase, [quiet, dead, steepness, reach], seed % 2**64,
     )  # fmt: skip
     return delta

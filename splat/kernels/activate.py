@@ -36,6 +36,7 @@ class _Activate(torch.autograd.Function):
             address(opacities), len(logits),
         )  # fmt: skip
         ctx.save_for_backward(scales, opacities)
+        ctx.set_materialize_grads(False)
         return scales, opacities
 
     @staticmethod

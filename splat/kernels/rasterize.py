@@ -165,6 +165,7 @@ class _Rasterize(torch.autograd.Function):
         ctx.frame, ctx.gradient, ctx.absolute = frame, statistics.gradient, absolute
         ctx.background = background is not None
         ctx.features = features is not None
+        ctx.set_materialize_grads(False)  # what is not used costs nothing in backward
         factored = isinstance(colors, Harmonics) and sh_degree is not None
         ctx.harmonics = (colors, sh_degree) if factored and colors.requires_grad else None
         ctx.save_for_backward(*(t for t in (*rows, image, alpha, extra) if t is not None))
@@ -185,7 +186,7 @@ class _Rasterize(torch.autograd.Function):
             outputs[4], factors = None, image.new_empty(n, 6)
         means2d = image.new_empty(n, 2)
         absolute = torch.empty_like(means2d) if ctx.absolute else None
-        v_view = image.new_zeros(4, 4)
+        v_view = image.new_zeros(4, 4) if ctx.needs_input_grad[7] else None
         v_background = image.new_empty(3) if ctx.background else None
         ctx.frame.native.backward(
             [address(t) for t in (image, alpha, extra, v_image, v_alpha, v_extra)],

@@ -12,7 +12,7 @@ from jaxtyping import Float64, UInt8
 from numpy import ndarray
 
 Resolution = Literal["full", "warm-up", "dash"]
-DEFAULT: Resolution = "full"
+DEFAULT: Resolution = "dash"
 """What a run with a fitted schedule does unasked."""
 
 WARM_UP_SHARE, WARM_UP_FACTOR = 0.1, 2.0
@@ -26,6 +26,8 @@ DASH_LEVELS = tuple(2 ** (level / 2) for level in range(6, -1, -1))
 """Times smaller, along a side: from one size of `dash` to the next the area doubles.
 Differs: published are 32 sizes; with few, each photo is shrunk once a size and kept, and shrinking
 costs nothing."""
+LEAST_SIDE = 32
+"""Pixels that the shorter side of a photo keeps: less than that teaches little. Differs: ours."""
 DASH_PHOTOS = 16
 """Photos whose spectra are looked at, evenly spread."""
 _BINS = 1024
@@ -71,22 +73,30 @@ def sizes(kind: Resolution, steps: int, pictures: Iterable[UInt8[ndarray, "h w 3
     """The sizes of a run of `steps`; `pictures`, photos at full size, are looked at for `dash`."""
     if kind == "warm-up":
         return Sizes(steps, ((0.0, WARM_UP_FACTOR), (WARM_UP_SHARE, 1.0)))
-    return Sizes(steps, dashed(significance(pictures))) if kind == "dash" else Sizes(steps)
+    if kind != "dash":
+        return Sizes(steps)
+    pictures = list(pictures)
+    side = min((min(picture.shape[:2]) for picture in pictures), default=0)
+    return Sizes(steps, dashed(significance(pictures), side))
 
 
-def dashed(kept: Float64[ndarray, "b"]) -> tuple[tuple[float, float], ...]:
+def dashed(kept: Float64[ndarray, "b"], side: float = math.inf) -> tuple[tuple[float, float], ...]:
     """The phases of DashGaussian for photos of a significance as `significance` gives it.
 
     A picture that is r times smaller keeps x(r) of the significance. It begins with the largest r
     that keeps a quarter, and comes to r after the share log(x(r) / x(first)) / log(1 / x(first))
     of the time in which it grows: by the logarithm, low frequencies get more steps than by x
-    itself.
+    itself. `side` is the shortest one of the photos, pixels.
     """
 
     def x(factor: float) -> float:
         return float(np.interp(1 / factor, np.linspace(0, 1, len(kept)), kept))
 
-    factors = [factor for factor in DASH_LEVELS if x(factor) >= 1 / DASH_RATIO - 1e-9]
+    factors = [
+        factor
+        for factor in DASH_LEVELS
+        if factor == 1 or (side / factor >= LEAST_SIDE and x(factor) >= 1 / DASH_RATIO - 1e-9)
+    ]
     first = x(factors[0])
     if first >= 1:
         return ((0.0, 1.0),)

@@ -174,6 +174,14 @@ def trained(scene: SceneData, out: Path, kind: resolution.Resolution, stop_at: i
     )
 
 
+def test_no_picture_is_smaller_than_32_pixels() -> None:
+    kept = np.linspace(0, 1, 1025) ** 0.1  # nearly all of it is in the lowest frequencies
+    assert dashed(kept)[0][1] == pytest.approx(8)
+    assert dashed(kept, 300)[0][1] == pytest.approx(8)  # 37.5 pixels
+    assert dashed(kept, 100)[0][1] == pytest.approx(2 * math.sqrt(2))  # 35.4; 4 would leave 25
+    assert dashed(kept, 40) == ((0.0, 1.0),)
+
+
 @pytest.mark.parametrize("kind", ["warm-up", "dash"])
 def test_resume_is_exact_across_a_switch(
     tiny_folder: Path, tmp_path: Path, kind: resolution.Resolution

@@ -27,7 +27,7 @@ import splat.cli.errors  # noqa: E402
 import splat.cli.train  # noqa: E402
 import splat.finish  # noqa: E402
 import splat.training  # noqa: E402
-from splat import api, kernels  # noqa: E402
+from splat import api, budget, kernels  # noqa: E402
 from splat.job import Job  # noqa: E402
 from splat.run import Run  # noqa: E402
 
@@ -95,7 +95,7 @@ def booked_run(run: Run, ledger: Ledger) -> None:
 def profiled(arguments: Sequence[str], ledger: Ledger) -> int:
     """Run `splat train` with its parts wrapped; its exit code."""
     prepare, trained, finish, train = (
-        api.prepare, api.trained, api.finish, splat.training.train,
+        budget.prepare, api.trained, api.finish, splat.training.train,
     )  # fmt: skip
 
     def prepared(*given: Any, **named: Any) -> Job:
@@ -117,7 +117,7 @@ def profiled(arguments: Sequence[str], ledger: Ledger) -> int:
 
     with ExitStack() as stack:
         replaced = [
-            (api, "prepare", prepared),
+            (budget, "prepare", prepared),
             (api, "trained", phase(TRAINING, trained)),
             (api, "finish", phase(FINISH, finish)),
             (splat.training, "train", watched),

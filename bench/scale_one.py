@@ -72,19 +72,19 @@ def measure(file: str, repeats: int, rounds: int, threads: list[int]) -> dict[st
 
 @torch.no_grad()
 def load_of(model: Explicit, camera: Camera) -> Load:
-    """What a picture has to do; pairs by the extents on screen, which are rounded up."""
+    """What a picture has to do; pairs by the larger extent on screen, rounded up: some too many."""
     shown = model(camera)
     radii = kernels.rasterize(
         shown.means, shown.quats, shown.scales, shown.opacities, shown.colors,
         camera.world_to_camera, camera.K, camera.width, camera.height, sh_degree=shown.sh_degree,
     )[3].radii  # fmt: skip
-    seen = radii.amin(1) > 0
+    seen = radii > 0
     local = shown.means[seen] @ camera.world_to_camera[:3, :3].T + camera.world_to_camera[:3, 3]
     places = local @ camera.K.T
     places = places[:, :2] / places[:, 2:]
     across, down = TILES.get(kernels.isa(), TILES["base"])
-    pairs = tiles(places[:, 0], radii[seen, 0], camera.width, across)
-    pairs = pairs * tiles(places[:, 1], radii[seen, 1], camera.height, down)
+    pairs = tiles(places[:, 0], radii[seen], camera.width, across)
+    pairs = pairs * tiles(places[:, 1], radii[seen], camera.height, down)
     return Load(
         rows=len(shown.means),
         visible=int(seen.sum()),

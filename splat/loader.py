@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -194,8 +195,11 @@ def spread(count: int, most: int) -> list[int]:
     return [i * count // min(count, most) for i in range(min(count, most))]
 
 
+@lru_cache(maxsize=4)  # asked for again and again at every step of an epoch
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
     """A permutation of 0 ... count-1 out of (seed, epoch), the same in every NumPy."""
     # NumPy promises to keep the stream of a bit generator, not what `permutation` makes of it.
     key = np.array([seed % 2**64, epoch], np.uint64)
-    return np.argsort(np.random.Philox(key=key).random_raw(count), kind="stable")
+    order = np.argsort(np.random.Philox(key=key).random_raw(count), kind="stable")
+    order.flags.writeable = False
+    return order

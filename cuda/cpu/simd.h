@@ -16,12 +16,10 @@
 #if defined(_MSC_VER)
 #define SPLAT_INLINE static __forceinline
 #define SPLAT_MEMBER __forceinline
-#define SPLAT_RESTRICT __restrict
 #define SPLAT_PREFETCH(address)
 #else
 #define SPLAT_INLINE static inline __attribute__((always_inline))
 #define SPLAT_MEMBER inline __attribute__((always_inline))
-#define SPLAT_RESTRICT __restrict__
 #define SPLAT_PREFETCH(address) __builtin_prefetch(address)
 #endif
 

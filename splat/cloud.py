@@ -11,6 +11,8 @@ from torch import Tensor
 
 from splat.column import Column, Rate
 from splat.edit import Change, Edit, Rows
+from splat.families import spared
+from splat.fit import check
 from splat.kernels import Harmonics, HarmonicsGradient
 
 
@@ -19,8 +21,12 @@ class Cloud:
 
     Only `apply` changes the number or the place of rows; only `optimize` runs Adam. Strategies
     propose (`Edit`) and never touch this state themselves. Every column, moment and statistic has
-    N rows at all times.
+    N rows at all times. Rows that are held (`hold`) keep their values to the bit, whatever is
+    proposed and whatever gradient they have.
     """
+
+    began: int = 0
+    """Rows there were before the first edit of the run."""
 
     def __init__(self, moments: torch.dtype = torch.float32) -> None:
         """An empty cloud; `moments` is the type of Adam's moments, float32 or bfloat16.
@@ -30,6 +36,7 @@ class Cloud:
         self._moments = moments
         self._columns: dict[str, Column] = {}
         self._statistics: dict[str, Tensor] = {}
+        self._holding: list[str] = []
 
     def add(self, name: str, values: Tensor, rate: Rate, *, harmonics: bool = False) -> None:
         """Add a column [N, ...]; the first one decides N.
@@ -39,6 +46,7 @@ class Cloud:
         """
         if name in self._columns:
             raise ValueError(f"column {name!r} exists already; choose another name")
+        self.began = self.began if self._columns else len(values)
         if self._columns and len(values) != len(self):
             raise ValueError(f"column {name!r} has {len(values)} rows, the cloud has {len(self)}")
         values = values.detach().contiguous()
@@ -102,7 +110,10 @@ class Cloud:
     def track(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> None:
         """Declare a statistic [N, *shape], zero at first; one owner a name."""
         if name in self._statistics:
-            raise ValueError(f"statistic {name!r} has an owner already; choose another name")
+            raise ValueError(
+                f"statistic {name!r} has an owner already, and two would both count it; leave one"
+                " of the two strategies out, or choose another name"
+            )
         self._statistics[name] = torch.zeros(len(self), *shape, dtype=dtype, device=self.device)
 
     def statistic(self, name: str) -> Tensor:
@@ -114,6 +125,18 @@ class Cloud:
                 f"no statistic {name!r}; tracked are {sorted(self._statistics)}"
             ) from None
 
+    def hold(self, name: str, rows: Bool[Tensor, "n"]) -> None:
+        """Track, under a name, rows that no step and no edit moves, changes or drops."""
+        self.track(name, dtype=torch.bool)
+        self._statistics[name].copy_(rows)
+        self._holding.append(name)
+
+    @property
+    def held(self) -> Bool[Tensor, "n"] | None:
+        """Rows that are held under any name; None where nothing ever is."""
+        found = [self._statistics[name] for name in self._holding]
+        return torch.stack(found).any(0) if found else None
+
     @torch.no_grad()
     def optimize(self, step: int, visible: Bool[Tensor, "n"] | None = None) -> None:
         """One Adam step (Kingma & Ba 2015, bias-corrected) of every column that has a gradient.
@@ -121,6 +144,9 @@ class Cloud:
         With `visible`, rows where it is False stay as they are, moments included (as the sparse
         Adam of Taming 3DGS, Mallick et al. 2024): the cost of a step is then that of what is seen.
         """
+        held = self.held
+        if held is not None:
+            visible = ~held if visible is None else visible & ~held
         for column in self._columns.values():
             column.optimize(step, visible)
 
@@ -130,7 +156,10 @@ class Cloud:
         before = len(self)
         if edit is None:
             return Change(before, before)
-        self._check(edit)
+        check(edit, self)
+        held = self.held
+        if held is not None:
+            edit = spared(edit, self, held)
         counts: dict[str, int] = {}
 
         def count(verb: str, reason: str, rows: int) -> None:
@@ -174,6 +203,7 @@ class Cloud:
                 for name, column in self._columns.items()
             },
             "statistics": dict(self._statistics),
+            "began": self.began,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -197,32 +227,7 @@ class Cloud:
             name: kept.new_zeros(n, *kept.shape[1:]) for name, kept in self._statistics.items()
         }
         self._statistics |= {n: t.to(device).clone() for n, t in state["statistics"].items()}
-
-    def _check(self, edit: Edit) -> None:
-        n = len(self)
-        grown = n + sum(len(append.parents) for append in edit.append)
-        for nudge in edit.nudge:
-            _expect(nudge.delta.shape, self[nudge.name].shape, f"nudge of {nudge.name!r}")
-        for overwrite in edit.overwrite:
-            _expect(overwrite.values.shape, self[overwrite.name].shape, f"{overwrite.name!r}")
-        for assign in edit.assign:
-            _inside(assign.index, n, "assign")
-            if len(torch.unique(assign.index)) != len(assign.index):
-                raise ValueError("an assign names a row twice; give each row once")
-            for name, values in assign.rows.items():
-                _expect(values.shape, (len(assign.index), *self[name].shape[1:]), f"{name!r}")
-        for append in edit.append:
-            if set(append.rows) != set(self._columns):
-                raise ValueError(
-                    f"an append names {sorted(append.rows)}, it must name {sorted(self._columns)}"
-                )
-            _inside(append.parents, n, "parents", least=-1)
-            for name, values in append.rows.items():
-                _expect(values.shape, (len(append.parents), *self[name].shape[1:]), f"{name!r}")
-        for drop in edit.drop:
-            _inside(drop.rows, grown, "drop")
-        for name in edit.clear:
-            self.statistic(name)
+        self.began = int(state.get("began", n))
 
     def _assign(self, index: Tensor, rows: Rows, restart: bool) -> None:
         for name, values in rows.items():
@@ -290,13 +295,3 @@ def morton_order(positions: Float[Tensor, "n 3"]) -> Int[Tensor, "n"]:
         for axis in range(3):
             code |= ((cell[:, axis] >> bit) & 1) << (3 * bit + axis)
     return torch.argsort(code, stable=True)
-
-
-def _expect(shape: tuple[int, ...], expected: tuple[int, ...], what: str) -> None:
-    if tuple(shape) != tuple(expected):
-        raise ValueError(f"{what} has shape {tuple(shape)}, the cloud expects {tuple(expected)}")
-
-
-def _inside(index: Tensor, size: int, what: str, least: int = 0) -> None:
-    if len(index) and not (least <= int(index.min()) and int(index.max()) < size):
-        raise ValueError(f"{what} names rows outside {least} .. {size - 1}")

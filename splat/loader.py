@@ -102,6 +102,10 @@ class Loader:
         """View `index`, in the order of `views`, at full size."""
         return self._batch((index, 1.0))
 
+    def batch_at(self, index: int, step: int) -> Batch:
+        """View `index`, at the size that a step shows."""
+        return self._batch((index, self.sizes.factor(step)))
+
     def pictures(self, most: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """At most so many of the photos at full size, evenly spread."""
         for index in spread(len(self), most):

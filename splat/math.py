@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 SH_C0 = 0.28209479177387814
 """The constant spherical harmonic, 1 / (2 sqrt(pi))."""
+
+
+def logit_of(opacity: float) -> float:
+    """What a sigmoid turns into this opacity; infinite at 0 and 1."""
+    if opacity <= 0 or opacity >= 1:
+        return -math.inf if opacity <= 0 else math.inf
+    return math.log(opacity / (1 - opacity))
 
 
 def rotation_matrices(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 3 3"]:

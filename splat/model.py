@@ -17,7 +17,7 @@ from splat.cloud import Cloud, morton_order
 from splat.column import Rate
 from splat.edit import Change, Edit
 from splat.schedule import PUBLISHED_STEPS
-from splat.types import Camera, Gaussians, Rendered
+from splat.types import Camera, Frame, Gaussians, Rendered
 
 
 class Model(nn.Module):
@@ -26,6 +26,8 @@ class Model(nn.Module):
     cloud: Cloud
     slots: int = 1
     """Gaussians one row may make; the row of a Gaussian is `source // slots`."""
+    frame: Frame = Frame((0.0, 0.0, 0.0), 1.0)
+    """What is trained in, as a similarity of the input's; a run sets it before anything begins."""
 
     @abstractmethod
     def forward(self, camera: Camera, step: int | None = None) -> Gaussians:

@@ -11,11 +11,23 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from splat.clock import Clock
 from splat.edit import Change
 from splat.model import Model
 from splat.objective import Objective
+from splat.score import survey
 from splat.strategy import Strategy
-from splat.types import Batch, Camera, Drawing, Frame, Needs, Renderer, Step
+from splat.types import (
+    Batch,
+    Camera,
+    Drawing,
+    Frame,
+    Needs,
+    PixelMap,
+    Renderer,
+    Step,
+    Surveyed,
+)
 
 ORDER_EVERY = 1000
 """Steps between looks after the order of rows, which births leave as they come."""
@@ -50,6 +62,8 @@ class Run:
     """The decoded view of a step: a function of the step alone."""
     views: Sequence[Camera]
     """All training cameras, in the frame of training."""
+    photos: Callable[[int, int], Batch]
+    """A view by its number, decoded, at the size that a step shows."""
     steps: int
     """Where it ends."""
     seed: int = 0
@@ -68,17 +82,26 @@ class Run:
     """Why it ended before `steps`; empty while it goes on, and where it was not ended."""
 
     def __post_init__(self) -> None:
+        self.model.frame = self.frame
         self.strategy.begin(self.model)
         self.needs = self.strategy.needs
         for objective in self.objectives.values():
             self.needs = self.needs | objective.needs
+        self.clock = Clock(self.render.device)
 
     needs: Needs = field(init=False)
+    clock: Clock = field(init=False)
+    """Time that the strategy takes: observing, deciding (with what it surveys) and editing."""
 
     @property
     def over(self) -> bool:
         """Whether the last step is done."""
         return self.step >= self.steps or bool(self.ended)
+
+    def survey(self, index: int, maps: Sequence[PixelMap] = ()) -> Surveyed:
+        """What every row does in a training view as it is now (`Step.survey`)."""
+        batch = self.photos(index, self.step)
+        return survey(self.model, self.render, batch, maps, self.background, self.step)
 
     def generator(self, purpose: str) -> torch.Generator:
         """A fresh random stream that depends on (seed, step, purpose) only."""
@@ -108,14 +131,19 @@ def advance(run: Run) -> None:
     gaussians = run.model(batch.camera, run.step)
     rendered = run.render(gaussians, batch.camera, run.needs, run.background)
     step = Step(
-        run.step, run.model, batch, rendered, run.views, run.render, run.generator, run.extent
-    )
+        run.step, run.model, batch, rendered, run.views, run.render, run.generator, run.extent,
+        run.survey,
+    )  # fmt: skip
     losses = {name: objective(step) for name, objective in run.objectives.items()}
+    with torch.no_grad():
+        rendered.weigh(run.needs.weights, batch)
     torch.autograd.backward(tuple(losses.values()))  # of their sum
     with torch.no_grad():
-        run.strategy.observe(step)
+        with run.clock:
+            run.strategy.observe(step)
         run.optimize(run.model.rows_in_sight(rendered) if run.visible_only else None)
-        change = run.model.apply(run.strategy.refine(step))
+        with run.clock:
+            change = run.model.apply(run.strategy.refine(step))
     run.step += 1
     for watch in run.watchers:
         watch(run, step, losses, change)

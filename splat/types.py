@@ -146,6 +146,13 @@ class Batch:
     """How many times smaller, along a side, than its view at full size. What is measured in pixels
     and compared with a number is multiplied by it first."""
 
+    def to(self, device: torch.device | str) -> Batch:
+        """The same with its tensors on `device`."""
+        mask = None if self.mask is None else self.mask.to(device)
+        return replace(
+            self, camera=self.camera.to(device), pixels=self.pixels.to(device), mask=mask
+        )
+
     @property
     def image(self) -> Float[Tensor, "h w 3"]:
         """The photograph in [0, 1]."""
@@ -183,17 +190,63 @@ class Needs:
     """Sum over pixels of |d loss / d mean2d| (AbsGS), beside the plain gradient."""
     depth: bool = False
     """Expected depth."""
+    weights: tuple[PixelMap, ...] = ()
+    """Maps for each of which backward gives every Gaussian's sum of map value times blending
+    weight over the picture (`Rendered.weighted`); see `splat.maps`."""
 
     def __or__(self, other: Needs) -> Needs:
-        return Needs(self.absolute_gradient or other.absolute_gradient, self.depth or other.depth)
+        return Needs(
+            self.absolute_gradient or other.absolute_gradient,
+            self.depth or other.depth,
+            tuple(dict.fromkeys(self.weights + other.weights)),
+        )
+
+
+class PixelMap(Protocol):
+    """A weight for every pixel of a picture; equal maps are made once (a frozen dataclass)."""
+
+    def __call__(self, rendered: Rendered, batch: Batch) -> Float[Tensor, "h w"]:
+        """The map, detached, for a picture and its photograph."""
+        ...
 
 
 @dataclass
 class ScreenGradient:
-    """Filled by the renderer's backward: d loss / d mean2d, in pixels."""
+    """Filled by the renderer's backward: d loss / d mean2d, in pixels, and weighted sums."""
 
     signed: Float[Tensor, "n 2"] | None = None
     absolute: Float[Tensor, "n 2"] | None = None
+    maps: tuple[PixelMap, ...] = ()
+    """What `pixels` are of, in their order."""
+    pixels: Float[Tensor, "h w m"] | None = None
+    """Set before backward (`Rendered.weigh`): what blending weights are to be multiplied by."""
+    sums: Float[Tensor, "n m"] | None = None
+    """After backward: sum of pixels x blending weight over the picture."""
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """What each Gaussian (or row) did in one picture, w = alpha T being its blending weight.
+
+    A pixel is hit where alpha is at least 1/255 and transmittance, after it, above the stop: what
+    blending draws.
+    """
+
+    mass: Float[Tensor, "n"]
+    """Sum of w over the pixels."""
+    hits: Float[Tensor, "n"]
+    """Pixels hit."""
+    transmitted: Float[Tensor, "n"]
+    """Sum of T, the transmittance before it, over the pixels hit."""
+    most: Float[Tensor, "n"]
+    """Largest w."""
+    area: Float[Tensor, "n"]
+    """Pixels in which no other has a larger w (of equals the nearest one)."""
+    squared: Float[Tensor, "n"]
+    """Sum over pixels and channels of (d colour / d G)^2, G = alpha / opacity being the projected
+    Gaussian's value (Speedy-Splat, Hanson et al. 2025)."""
+    weighted: Float[Tensor, "n m"]
+    """Sum of w times each of the maps asked for."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +265,23 @@ class Rendered:
     features: Float[Tensor, "h w f"] | None = None
     gradient: ScreenGradient = field(default_factory=ScreenGradient)
 
+    def weigh(self, maps: Sequence[PixelMap], batch: Batch) -> None:
+        """Ask backward, which is still to come, for `weighted` of these maps."""
+        if maps:
+            self.gradient.maps = tuple(maps)
+            self.gradient.pixels = torch.stack([each(self, batch) for each in maps], -1)
+
+    def weighted(self, map: PixelMap) -> Float[Tensor, "n"]:
+        """After backward: each Gaussian's sum over pixels of map x blending weight.
+
+        For every map of the run's `Needs.weights`. What is asked for changes no gradient.
+        """
+        if self.gradient.sums is None or map not in self.gradient.maps:
+            raise RuntimeError(
+                f"no sums of {map}: name it in Needs(weights=...) and read them after backward"
+            )
+        return self.gradient.sums[:, self.gradient.maps.index(map)]
+
     def screen_gradient(self, absolute: bool = False) -> Float[Tensor, "n 2"]:
         """d loss / d mean2d after backward, in units of half the picture (NDC, as INRIA's 2e-4).
 
@@ -228,6 +298,23 @@ class Rendered:
         return found * found.new_tensor([width / 2, height / 2])
 
 
+@dataclass(frozen=True)
+class Surveyed:
+    """A training view, what is drawn of it now, and what each row of the cloud did in it."""
+
+    batch: Batch
+    rendered: Rendered
+    rows: Contributions
+
+
+class Survey(Protocol):
+    """Scores the rows of a run in one of its training views (`splat.score`)."""
+
+    def __call__(self, index: int, maps: Sequence[PixelMap] = ()) -> Surveyed:
+        """Training view `index`, at the size of the step's own picture."""
+        ...
+
+
 class Renderer(Protocol):
     """Draws Gaussians into a camera. One a run; it never changes its device on its own."""
 
@@ -241,6 +328,19 @@ class Renderer(Protocol):
         background: Float[Tensor, "3"] | None = None,
     ) -> Rendered:
         """Draw; `background` None is black."""
+        ...
+
+    def survey(
+        self,
+        gaussians: Gaussians,
+        camera: Camera,
+        background: Float[Tensor, "3"] | None = None,
+        weigh: Callable[[Rendered], Float[Tensor, "h w m"]] | None = None,
+    ) -> tuple[Rendered, Contributions]:
+        """Draw without gradients, and say what each Gaussian did in the picture.
+
+        `weigh` makes of the picture the maps that `Contributions.weighted` is of.
+        """
         ...
 
 
@@ -260,3 +360,5 @@ class Step:
     """A fresh stream for a purpose, from (seed, number, purpose): equal after resume."""
     extent: float
     """Scene radius, world units of training: 1.1 x largest distance of a camera to their mean."""
+    survey: Survey
+    """What every row does in a training view as it is now: `step.survey(index, maps)`."""

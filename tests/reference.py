@@ -71,6 +71,7 @@ def render(
     to 0.999, and of the transmittance behind them to 1e-4; infinite where no Gaussian is looked
     at. Where it is small (below 1e-4, say), a renderer that rounds may decide otherwise. It knows
     nothing of near and far, nor of ties in depth; other culling does not touch the picture.
+    `values` [h * w, m], `opacities` [m] and `rgb` [m, 3] are those of the shown ones as drawn.
     """
     intrinsics = (fx, fy, cx, cy, width, height)
     seen = project(means, quats, scales, world_to_camera, intrinsics, eps2d, near, far)
@@ -84,9 +85,12 @@ def render(
 
     deltas = seen.means2d[order] - _pixel_centres(width, height, means)[:, None]
     _keep_gradient(deltas)
-    weights, margin = _blend(deltas, seen.covariance[order].inverse(), opacities[order])
+    distance = torch.einsum("pmi,mij,pmj->pm", deltas, seen.covariance[order].inverse(), deltas)
+    values = (-distance / 2).exp()
+    weights, _, margin = blend(values, opacities[order])
     alpha = weights.sum(1)
-    rgb = weights @ _rgb(colors, sh_degree, means, world_to_camera, order)
+    shown_rgb = _rgb(colors, sh_degree, means, world_to_camera, order)
+    rgb = weights @ shown_rgb
     if background is not None:
         rgb = rgb + (1 - alpha)[:, None] * background
     extra = means.new_empty(len(means), 0) if features is None else features
@@ -101,7 +105,50 @@ def render(
         "order": order,
         "deltas": deltas,
         "margin": margin.unflatten(0, size),
+        "values": values,
+        "opacities": opacities[order],
+        "rgb": shown_rgb,
     }
+
+
+def contributions(
+    rendered: dict[str, Tensor],
+    background: Float[Tensor, "3"],
+    maps: Float[Tensor, "h w m"],
+) -> dict[str, Tensor]:
+    """What each Gaussian did in a picture (`splat.types.Contributions`), by brute force.
+
+    Besides: `strongest` [h, w], -1 where nothing is drawn, and `margin` [h, w], the relative
+    distance of a pixel's two largest blending weights.
+    """
+    order, opacities, rgb = (rendered[name].detach() for name in ("order", "opacities", "rgb"))
+    values = rendered["values"].detach().requires_grad_()
+    weights, before, _ = blend(values, opacities)
+    image = weights @ rgb + (1 - weights.sum(1))[:, None] * background
+    slopes = [torch.autograd.grad(each.sum(), values, retain_graph=True)[0] for each in image.T]
+    w, drawn = weights.detach(), weights.detach() > 0
+    # NumPy's argmax is the first, the nearest, of equals.
+    first = torch.from_numpy(w.numpy().argmax(1)) if len(order) else w.new_zeros(len(w)).long()
+    none = ~drawn.any(1)
+    best = w.topk(min(2, w.shape[1]), 1).values
+    margin = 1 - best[:, 1] / best[:, 0] if w.shape[1] > 1 else torch.ones(len(w))
+    found = {
+        "mass": w.sum(0),
+        "hits": drawn.sum(0).to(w),
+        "transmitted": (before.detach() * drawn).sum(0),
+        "most": w.amax(0),
+        "area": first[~none].bincount(minlength=len(order)).to(w),
+        "squared": sum(slope.square() for slope in slopes).sum(0),
+        "weighted": w.T @ maps.flatten(0, 1).to(w),
+    }
+    n, size = len(rendered["radii"]), rendered["margin"].shape
+    rows = {
+        name: values.new_zeros(n, *each.shape[1:]).index_copy_(0, order, each)
+        for name, each in ((name, each.detach()) for name, each in found.items())
+    }
+    rows["strongest"] = order[first].masked_fill(none, -1).view(size)
+    rows["margin"] = margin.masked_fill(none, 1).view(size)
+    return rows
 
 
 def absolute_gradient(rendered: dict[str, Tensor]) -> Float[Tensor, "n 2"]:
@@ -201,14 +248,12 @@ def _radii(
     return torch.where(kept, radii.amax(1), torch.zeros_like(opacities))
 
 
-def _blend(
-    deltas: Float[Tensor, "p m 2"],
-    conics: Float[Tensor, "m 2 2"],
-    opacities: Float[Tensor, "m"],
-) -> tuple[Float[Tensor, "p m"], Float[Tensor, "p"]]:
-    """How much of each Gaussian each pixel shows, and the margin of its decisions."""
-    distance = torch.einsum("pmi,mij,pmj->pm", deltas, conics, deltas)
-    bare = opacities * (-distance / 2).exp()
+def blend(
+    values: Float[Tensor, "p m"], opacities: Float[Tensor, "m"]
+) -> tuple[Float[Tensor, "p m"], Float[Tensor, "p m"], Float[Tensor, "p"]]:
+    """How much of each Gaussian each pixel shows, the transmittance before it, and the margin of
+    the pixels' decisions; `values` are the Gaussians' own, 1 at their means."""
+    bare = opacities * values
     alpha = bare.clamp(max=ALPHA_MOST)
     with torch.no_grad():
         drawn = alpha >= ALPHA_LEAST
@@ -217,8 +262,8 @@ def _blend(
         margin = _margin(bare, behind, looked_at=behind / past > TRANSMITTANCE_LEAST)
         drawn &= behind > TRANSMITTANCE_LEAST
     alpha = torch.where(drawn, alpha, torch.zeros_like(alpha))
-    behind = (1 - alpha).cumprod(1)
-    return alpha * behind / (1 - alpha), margin
+    before = (1 - alpha).cumprod(1) / (1 - alpha)
+    return alpha * before, before, margin
 
 
 def _margin(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,8 +13,22 @@ from splat.cloud import Cloud
 from splat.edit import Change
 from splat.model import Explicit
 from splat.strategy import Strategy
-from splat.types import Batch, Camera, Gaussians, Needs, Rendered, ScreenGradient, Step
+from splat.types import (
+    Batch,
+    Camera,
+    Contributions,
+    Gaussians,
+    Needs,
+    PixelMap,
+    Rendered,
+    ScreenGradient,
+    Step,
+    Survey,
+    Surveyed,
+)
 
+SCORED = ("mass", "hits", "transmitted", "most", "area", "squared")
+"""Fields of `Contributions` with one number a row."""
 CAMERA = Camera(torch.eye(4), torch.tensor([[20.0, 0, 10], [0, 20, 10], [0, 0, 1]]), 20, 20)
 
 
@@ -70,6 +84,38 @@ class NoRenderer:
     ) -> Rendered:
         raise AssertionError("a strategy rendered")
 
+    def survey(self, *arguments: object) -> tuple[Rendered, Contributions]:
+        raise AssertionError("a strategy rendered")
+
+
+def no_survey(index: int, maps: Sequence[PixelMap] = ()) -> Surveyed:
+    """Where a strategy must not ask for what rows contribute."""
+    raise AssertionError("a strategy asked for a survey")
+
+
+def survey_of(
+    model: Explicit, views: Sequence[Mapping[str, Tensor]], asked: list[int] | None = None
+) -> Survey:
+    """What rows contribute, made by hand: fields of `Contributions` for each view, others zero.
+
+    The views that were asked for are noted in `asked`.
+    """
+
+    def survey(index: int, maps: Sequence[PixelMap] = ()) -> Surveyed:
+        if asked is not None:
+            asked.append(index)
+        n = len(model.cloud)
+        found = {name: torch.zeros(n) for name in SCORED} | {"weighted": torch.zeros(n, len(maps))}
+        step = step_of(model)
+        given = {name: values for name, values in views[index].items() if name in found}
+        rendered = replace(
+            step.rendered,
+            **{name: views[index][name] for name in ("radii", "visible") if name in views[index]},
+        )
+        return Surveyed(step.batch, rendered, Contributions(**{**found, **given}))
+
+    return survey
+
 
 def step_of(
     model: Explicit,
@@ -82,8 +128,15 @@ def step_of(
     source: Tensor | None = None,
     extent: float = 1.0,
     seed: int = 0,
+    survey: Survey = no_survey,
+    weighted: Mapping[PixelMap, Tensor] | None = None,
+    shrink: float = 1.0,
+    views: int = 1,
 ) -> Step:
-    """The step after which `done` steps are done; gradients [n, 2] in half pictures."""
+    """The step after which `done` steps are done; gradients [n, 2] in half pictures.
+
+    `weighted` are the sums [n] of maps that ride in the training pass.
+    """
     with torch.no_grad():
         gaussians = replace(model(CAMERA, done - 1), source=source)
     n = len(model.cloud) if source is None else len(source)
@@ -98,11 +151,15 @@ def step_of(
         gaussians=gaussians,
         gradient=ScreenGradient(gradient / half, None if absolute is None else absolute / half),
     )
+    if weighted:
+        rendered.gradient.maps = tuple(weighted)
+        rendered.gradient.sums = torch.stack(list(weighted.values()), 1)
     pixels = torch.zeros(CAMERA.height, CAMERA.width, 3, dtype=torch.uint8)
-    batch = Batch(CAMERA, pixels)
+    batch = Batch(CAMERA, pixels, shrink=shrink)
     return Step(
-        done - 1, model, batch, rendered, (CAMERA,), NoRenderer(), streams(done - 1, seed), extent
-    )
+        done - 1, model, batch, rendered, (CAMERA,) * views, NoRenderer(),
+        streams(done - 1, seed), extent, survey,
+    )  # fmt: skip
 
 
 def refined(strategy: Strategy, step: Step) -> Change:

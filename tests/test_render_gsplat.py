@@ -10,8 +10,9 @@ import reference
 import torch
 from torch import Tensor
 
+import splat.render.gsplat
 from splat.render.gsplat import GsplatRenderer, load
-from splat.types import Camera, Gaussians, Needs, Rendered
+from splat.types import Batch, Camera, Gaussians, Needs, Rendered
 
 WIDTH, HEIGHT = 61, 45
 EVERYTHING = Needs(absolute_gradient=True, depth=True)
@@ -199,6 +200,93 @@ def test_equals_the_cpu_renderer(cuda: torch.device, antialiased: bool) -> None:
     for name in ("image", "alpha", "depth", "features"):
         assert_near(getattr(found, name).cpu()[safe], getattr(ours, name)[safe].double(), 1e-3)
     assert (found.radii.cpu() - ours.radii).abs().max() <= 1
+
+
+class Wave:
+    """A map of both signs; the number shifts it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __call__(self, rendered: Rendered, batch: Batch) -> Tensor:
+        alpha = rendered.alpha
+        waves = torch.linspace(0, 9, alpha.numel(), device=alpha.device)
+        return (waves + self.number).sin().view_as(alpha)
+
+
+WAVES = (Wave(0), Wave(2))
+
+
+def waves(rendered: Rendered) -> Tensor:
+    batch = Batch(scene()[1], torch.zeros(HEIGHT, WIDTH, 3, dtype=torch.uint8))
+    return torch.stack([wave(rendered, batch) for wave in WAVES], -1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("most_pairs", [1 << 26, 1 << 14])
+@pytest.mark.parametrize("antialiased", [False, True])
+def test_a_survey_equals_brute_force(
+    cuda: torch.device, antialiased: bool, most_pairs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one go, and in bands of one row of tiles; pixels too close to call move hits by one."""
+    monkeypatch.setattr(splat.render.gsplat, "_MOST_PAIRS", most_pairs)
+    gaussians, camera = scene(f=0)
+    exact = leaves(gaussians, torch.device("cpu"), torch.float64)
+    wanted = expected(
+        exact, replace(camera, world_to_camera=camera.world_to_camera.double()), antialiased
+    )
+    unsafe = int((wanted["margin"] <= SAFE).sum())
+    background = torch.tensor(BACKGROUND)
+    given = leaves(gaussians, cuda, torch.float32)
+    render = GsplatRenderer(cuda, antialiased)
+    rendered, found = render.survey(given, camera, background.to(cuda), waves)
+    assert rendered.gaussians is given and not rendered.image.requires_grad
+    truth = reference.contributions(wanted, background.double(), waves(rendered).cpu().double())
+    for name in ("hits", "area"):
+        assert (getattr(found, name).cpu() - truth[name]).abs().sum() <= 4 * unsafe + 10
+    for name in ("mass", "transmitted", "most", "squared", "weighted"):
+        assert_near(getattr(found, name), truth[name], 2e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("features", [0, 2])
+@pytest.mark.parametrize("needs", [Needs(), EVERYTHING])
+def test_weighted_sums_ride_in_the_training_pass(
+    cuda: torch.device, features: int, needs: Needs
+) -> None:
+    gaussians, camera = scene(f=features)
+    background = torch.tensor(BACKGROUND, device=cuda)
+    batch = Batch(camera, torch.zeros(HEIGHT, WIDTH, 3, dtype=torch.uint8))
+    render = GsplatRenderer(cuda)
+    plain, weighed = (leaves(gaussians, cuda, torch.float32) for _ in range(2))
+    alone = render(plain, camera, needs, background)
+    found = render(weighed, camera, replace(needs, weights=WAVES), background)
+    torch.testing.assert_close(found.image, alone.image, atol=1e-5, rtol=0)
+    assert (found.features is None) == (not features)
+    found.weigh(WAVES, batch)
+    for picture in (alone, found):
+        loss = picture.image.square().sum()
+        (loss if picture.depth is None else loss + picture.depth.mean()).backward()
+    for name in ("means", "quats", "scales", "opacities", "colors"):
+        assert_near(getattr(weighed, name).grad, getattr(plain, name).grad.cpu().double(), 1e-3)
+    for absolute in (False, True) if needs.absolute_gradient else (False,):
+        assert_near(
+            found.screen_gradient(absolute), alone.screen_gradient(absolute).cpu().double(), 1e-3
+        )
+    _, surveyed = render.survey(weighed, camera, background, waves)
+    for k, wave in enumerate(WAVES):
+        assert_near(found.weighted(wave), surveyed.weighted[:, k].cpu().double(), 1e-3)
+
+
+@pytest.mark.gpu
+def test_a_survey_of_nothing(cuda: torch.device) -> None:
+    gaussians, camera = scene(0, f=0)
+    render = GsplatRenderer(cuda)
+    rendered, found = render.survey(leaves(gaussians, cuda, torch.float32), camera, None, waves)
+    assert (rendered.image == 0).all() and found.weighted.shape == (0, 2)
+    far = replace(scene(5, f=0)[0], means=scene(5, f=0)[0].means - 99)
+    _, found = render.survey(leaves(far, cuda, torch.float32), camera)
+    assert found.mass.tolist() == [0] * 5 and found.weighted.shape == (5, 0)
 
 
 def test_missing_gsplat_names_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:

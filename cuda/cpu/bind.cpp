@@ -57,11 +57,16 @@ class Frame {
     table_.forward(frame_, f);
   }
 
-  void backward(const std::array<Address, 6>& read, const std::array<Address, 11>& write) {
+  void backward(const std::array<Address, 6>& read, const std::array<Address, 11>& write, Address maps, int map_count,
+                Address sums) {
     Backward b{scene_, at(read[0]), at(read[1]), at(read[2]), at(read[3]), at(read[4]), at(read[5]),
                at(write[0]), at(write[1]), at(write[2]), at(write[3]), at(write[4]), at(write[5]),
-               at(write[6]), at(write[7]), at(write[8]), at(write[9]), at(write[10])};
+               at(write[6]), at(write[7]), at(write[8]), at(write[9]), at(write[10]), at(maps), map_count, at(sums)};
     table_.backward(frame_, b);
+  }
+
+  void survey(Address image, Address maps, int map_count, Address scores, Address strongest) {
+    table_.survey(frame_, {at(image), at(maps), map_count, at(scores), at<int32_t>(strongest)});
   }
 
   int64_t bytes() const { return table_.frame_bytes(frame_); }
@@ -91,6 +96,7 @@ NB_MODULE(_cpu, m) {
       .def(nb::init<const std::string&>())
       .def("forward", &Frame::forward, nb::call_guard<nb::gil_scoped_release>())
       .def("backward", &Frame::backward, nb::call_guard<nb::gil_scoped_release>())
+      .def("survey", &Frame::survey, nb::call_guard<nb::gil_scoped_release>())
       .def_prop_ro("bytes", &Frame::bytes);
   m.def(
       "photometric",

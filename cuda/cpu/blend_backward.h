@@ -24,6 +24,7 @@ struct BackwardState {
   Buffer<real> v_extra;  // [64][count][W]
   Buffer<real> values;   // [count] of one Gaussian
   Buffer<real> sums;     // [count][W]
+  Buffer<real> maps;     // [64][maps][W]
 };
 
 // d loss / d pixel of a tile, and S = v . colour - v_alpha T at its start.
@@ -60,14 +61,18 @@ static void load_tile(const ExtraChannels& extra, const Backward& b, const Grid&
   }
 }
 
+constexpr int kHeldMaps = 2;  // of which the sums lie in registers beside the gradient's
+
 // A Gaussian of a tile on its way to a gradient record: what it is at each of its blocks, then what
 // follows from that, then the sums over lanes. Loops of short chains keep the processor busier than
-// one of long chains, and the sums wait until the next Gaussian has begun.
-template <bool kExtra, bool kAbsolute>
+// one of long chains, and the sums wait until the next Gaussian has begun. `kMaps` is the number of
+// maps up to `kHeldMaps`, which stands for more as well.
+template <bool kExtra, bool kAbsolute, int kMaps>
 struct PairBackward {
   const ExtraChannels& extra;
+  const PixelMaps& maps;
   BackwardState& s;
-  F sums[kMoments + 2];
+  F sums[kMoments + 2], weighed[kHeldMaps];
   real* out = nullptr;  // the record that the sums are of
 
   SPLAT_MEMBER Meeting* meet(const Record& g, uint64_t hits) const {
@@ -85,16 +90,22 @@ struct PairBackward {
     return end;
   }
 
-  SPLAT_MEMBER void accumulate(const Record& g, const Meeting* end) {
+  SPLAT_MEMBER void accumulate(const Record& g, Meeting* end) {
     const F stop = set1(real(kTransmittanceStop)), cap = set1(real(kMaxAlpha));
     for (F& value : sums) value = set1(0);
+    for (F& value : weighed) value = set1(0);
     if constexpr (kExtra) fill(s.sums.data(), s.sums.data() + extra.count * W, real(0));
-    for (const Meeting* m = s.meetings; m != end; ++m) {
+    for (Meeting* m = s.meetings; m != end; ++m) {
       BackwardBlock& state = *m->block;
       const F alpha = load(m->alpha), T = load(state.T), left = fnma(alpha, T, T);
       const M unfinished = left > stop;
       const F w = zero_unless(unfinished, alpha * T);
       store(state.T, left);
+      if constexpr (kMaps > 0) {
+        const real* map = &s.maps[std::size_t(m->block - s.blocks) * maps.count * W];
+        for (int k = 0; k < kMaps; ++k) weighed[k] = fma(w, load(map + k * W), weighed[k]);
+        if constexpr (kMaps == kHeldMaps) store(m->alpha, w);
+      }
       const F v0 = load(state.v[0]), v1 = load(state.v[1]), v2 = load(state.v[2]);
       F D = fma(v0, set1(g.r), fma(v1, set1(g.g), v2 * set1(g.b)));
       if constexpr (kExtra) {
@@ -126,6 +137,13 @@ struct PairBackward {
     }
     if constexpr (kExtra)
       for (int e = 0; e < extra.count; ++e) out[kMoments + e] = sum(load(&s.sums[e * W]));
+    if constexpr (kMaps == kHeldMaps)
+      for (int k = kHeldMaps; k < maps.count; ++k) {  // meetings hold blending weights by now
+        F total = set1(0);
+        for (const Meeting* m = s.meetings; m != end; ++m)
+          total = fma(load(m->alpha), load(&s.maps[(std::size_t(m->block - s.blocks) * maps.count + k) * W]), total);
+        mapped()[k] = sum(total);
+      }
   }
 
   SPLAT_MEMBER void finish() const {
@@ -135,17 +153,23 @@ struct PairBackward {
     out[8] = sum(sums[8]);
     if constexpr (kAbsolute)
       for (int k = 0; k < 2; ++k) out[kMoments + extra.count + k] = sum(sums[kMoments + k]);
+    for (int k = 0; k < kMaps; ++k) mapped()[k] = sum(weighed[k]);
   }
+
+  // Where the record has the maps' sums.
+  SPLAT_MEMBER real* mapped() const { return out + kMoments + extra.count + (kAbsolute ? 2 : 0); }
 };
 
-template <bool kExtra, bool kAbsolute>
-static void backward_tile(const ExtraChannels& extra, const Order& order, const Buffer<Record>& records,
-                          const Grid& grid, int64_t index, const Backward& b, PairGradients& out) {
+template <bool kExtra, bool kAbsolute, int kMaps>
+static void backward_tile(const ExtraChannels& extra, const PixelMaps& maps, const Order& order,
+                          const Buffer<Record>& records, const Grid& grid, int64_t index, const Backward& b,
+                          PairSums& out) {
   BackwardState& s = own<BackwardState>();
   const ScreenTile tile(grid, index);
   load_tile<kExtra>(extra, b, grid, tile, s);
   if constexpr (kExtra) s.values.resize(extra.count), s.sums.resize(std::size_t(extra.count) * W);
-  PairBackward<kExtra, kAbsolute> pairs{extra, s, {}};
+  if constexpr (kMaps > 0) maps.load(grid, tile, s.maps);
+  PairBackward<kExtra, kAbsolute, kMaps> pairs{extra, maps, s, {}};
   const uint32_t end = order.end(index);
   for (uint32_t pair = order.begin(index); pair < end; ++pair) {
     const uint32_t ahead = least(pair + kAhead, end - 1);
@@ -155,7 +179,7 @@ static void backward_tile(const ExtraChannels& extra, const Order& order, const 
     if (!hits) continue;
     const uint32_t row = order.rows()[pair];
     const Record g = tile.placed(records[row]);
-    const Meeting* met = pairs.meet(g, hits);
+    Meeting* met = pairs.meet(g, hits);
     pairs.finish();
     if constexpr (kExtra) extra.gather(records[row], row, s.values.data());
     pairs.out = out.record(out.place(order.slots()[pair]));
@@ -164,19 +188,31 @@ static void backward_tile(const ExtraChannels& extra, const Order& order, const 
   pairs.finish();
 }
 
-static void blend_backward(const ExtraChannels& extra, const Order& order, const Buffer<Record>& records,
-                           const Grid& grid, bool absolute, const Backward& b, PairGradients& out) {
-  out.fit(order, kMoments + extra.count + (absolute ? 2 : 0));
+template <bool kExtra, bool kAbsolute>
+static void backward_tiles(const ExtraChannels& extra, const PixelMaps& maps, const Order& order,
+                           const Buffer<Record>& records, const Grid& grid, const Backward& b, PairSums& out) {
   parallel_for(grid.tiles(), [&](std::ptrdiff_t index) {
-    if (extra.count && absolute)
-      backward_tile<true, true>(extra, order, records, grid, index, b, out);
-    else if (extra.count)
-      backward_tile<true, false>(extra, order, records, grid, index, b, out);
-    else if (absolute)
-      backward_tile<false, true>(extra, order, records, grid, index, b, out);
+    if (maps.count >= kHeldMaps)
+      backward_tile<kExtra, kAbsolute, kHeldMaps>(extra, maps, order, records, grid, index, b, out);
+    else if (maps.count)
+      backward_tile<kExtra, kAbsolute, 1>(extra, maps, order, records, grid, index, b, out);
     else
-      backward_tile<false, false>(extra, order, records, grid, index, b, out);
+      backward_tile<kExtra, kAbsolute, 0>(extra, maps, order, records, grid, index, b, out);
   });
+}
+
+static void blend_backward(const ExtraChannels& extra, const Order& order, const Buffer<Record>& records,
+                           const Grid& grid, bool absolute, const Backward& b, PairSums& out) {
+  const PixelMaps maps{static_cast<const real*>(b.maps), b.map_count};
+  out.fit(order, kMoments + extra.count + (absolute ? 2 : 0) + maps.count);
+  if (extra.count && absolute)
+    backward_tiles<true, true>(extra, maps, order, records, grid, b, out);
+  else if (extra.count)
+    backward_tiles<true, false>(extra, maps, order, records, grid, b, out);
+  else if (absolute)
+    backward_tiles<false, true>(extra, maps, order, records, grid, b, out);
+  else
+    backward_tiles<false, false>(extra, maps, order, records, grid, b, out);
 }
 
 // d loss / d background = sum of v_image T over the pixels, row by row.

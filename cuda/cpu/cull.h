@@ -128,4 +128,20 @@ struct ScreenTile {
   }
 };
 
+// Weights of a picture's pixels, by which blending weights are multiplied before they are summed.
+struct PixelMaps {
+  const real* values;  // [h, w, count]
+  int count;
+
+  // Those of a tile as [64][count][W], 0 outside of the picture.
+  void load(const Grid& grid, const ScreenTile& tile, Buffer<real>& out) const {
+    out.resize(std::size_t(64) * count * W, real(0));
+    for (int block = 0; block < 64; ++block)
+      tile.pixels(grid, block, [&](int l, int64_t pixel) {
+        for (int k = 0; k < count; ++k)
+          out[(std::size_t(block) * count + k) * W + l] = values[pixel * count + k];
+      });
+  }
+};
+
 }  // namespace splat::SPLAT_ISA

@@ -34,7 +34,7 @@ struct Random {
 };
 
 enum Array { kMeans, kQuats, kScales, kOpacities, kColors, kFeatures, kArrays };
-constexpr int kColumns[kArrays] = {3, 4, 3, 1, 48, 2};
+constexpr int kColumns[kArrays] = {3, 4, 3, 1, 48, 2}, kMaps = 3;
 
 struct Input {
   int n, width, height;
@@ -58,16 +58,19 @@ Input random_input(int n, int width, int height, bool antialiased) {
   return in;
 }
 
+constexpr const char* kNames[] = {
+    "image", "alpha", "extra", "means", "quats", "scales", "opacities", "colors", "features", "means2d", "absgrad", "pose",
+    "weighted sums", "mass", "hits", "transmitted", "squared", "most", "surveyed sums", "area"};
+constexpr int kResults = int(sizeof kNames / sizeof *kNames), kSums = 12, kScores = 13, kArea = 19;
+
 template <class Real>
 struct Result {
-  std::vector<Real> values[12];  // image, alpha, extra, then gradients of the arrays, 2d, 2d abs, pose
+  std::vector<Real> values[kResults];  // see kNames; those from `means` to `pose` are gradients
 };
 
-constexpr const char* kNames[] = {"image", "alpha", "extra", "means", "quats", "scales",
-                                  "opacities", "colors", "features", "means2d", "absgrad", "pose"};
-
+// With maps, backward gives their sums; without, there are none. The survey has them always.
 template <class Real>
-Result<Real> run(const Table& table, const Input& in) {
+Result<Real> run(const Table& table, const Input& in, int maps = kMaps) {
   std::vector<Real> arrays[kArrays];
   for (int a = 0; a < kArrays; ++a) arrays[a].assign(in.arrays[a].begin(), in.arrays[a].end());
   const std::size_t pixels = std::size_t(in.width) * in.height, n = std::size_t(in.n);
@@ -102,8 +105,20 @@ Result<Real> run(const Table& table, const Input& in) {
                         &b.v_features, &b.v_means2d, &b.v_means2d_absolute, &b.v_view};
   for (int k = 0; k < 9; ++k) *gradients[k] = v[3 + k].data();
   b.v_background = v_background.data();
+  std::vector<Real> map;
+  for (std::size_t i = 0; i < kMaps * pixels; ++i) map.push_back(Real(float(r.normal())));
+  v[kSums].resize(maps * n);
+  b.maps = map.data(), b.map_count = maps, b.sums = v[kSums].data();
   table.backward(frame, b);
+  std::vector<Real> scores((5 + kMaps) * n);
+  std::vector<int32_t> strongest(pixels);
+  table.survey(frame, {f.image, map.data(), kMaps, scores.data(), strongest.data()});
   table.frame_delete(frame);
+  for (int k = 0; k < 6; ++k)
+    v[kScores + k].assign(scores.begin() + k * n, k < 5 ? scores.begin() + (k + 1) * n : scores.end());
+  v[kArea].resize(n);
+  for (const int32_t row : strongest)
+    if (row >= 0) v[kArea].at(row) += 1;
   return out;
 }
 
@@ -121,7 +136,7 @@ void expect(bool good, const std::string& what) {
 void compare(const Table& table, const Input& in, const std::string& what) {
   const auto truth = run<double>(*::splat::table("f64"), in);
   const auto mine = run<float>(table, in);
-  for (int k = 0; k < 12; ++k) {
+  for (int k = 0; k < kResults; ++k) {
     double largest = 1e-30;
     std::size_t off = 0;
     for (double value : truth.values[k]) largest = std::fmax(largest, std::fabs(value));
@@ -134,8 +149,23 @@ void compare(const Table& table, const Input& in, const std::string& what) {
 
 template <class Real>
 void expect_same(const Table& table, const Result<Real>& a, const Result<Real>& b, const std::string& why) {
-  for (int k = 0; k < 12; ++k)
-    expect(a.values[k] == b.values[k], std::string(table.name) + ": " + kNames[k] + " depends on " + why);
+  for (int k = 0; k < kResults; ++k)
+    expect(k == kSums || a.values[k] == b.values[k], std::string(table.name) + ": " + kNames[k] + " depends on " + why);
+}
+
+// The weighted sums are those of the survey, and asking for them changes no gradient.
+template <class Real>
+void check_maps(const Table& table, const Input& in) {
+  const auto all = run<Real>(table, in);
+  const std::size_t n = std::size_t(in.n);
+  for (int maps = 0; maps < kMaps; ++maps) expect_same(table, all, run<Real>(table, in, maps), "maps");
+  double largest = 0, off = 0;
+  for (std::size_t i = 0; i < n; ++i)
+    for (int k = 0; k < kMaps; ++k) {
+      const double sum = all.values[kSums][i * kMaps + k], other = all.values[kScores + 5][k * n + i];
+      largest = std::fmax(largest, std::fabs(other)), off = std::fmax(off, std::fabs(sum - other));
+    }
+  expect(largest > 1 && off <= 1e-5 * largest, std::string(table.name) + ": sums of backward and survey differ");
 }
 
 template <class Real>
@@ -206,6 +236,7 @@ void check(const Table& table) {
     compare(table, random_input(500, 230, 52, true), "230x52 antialiased");
     compare(table, random_input(40, 5, 3, false), "5x3");
   }
+  check_maps<Real>(table, random_input(500, 61, 45, true));
   check_threads<Real>(table, random_input(900, 131, 97, true));
   check_broken<Real>(table);
   failures += check_losses(table);

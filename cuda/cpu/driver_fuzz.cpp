@@ -135,15 +135,25 @@ void draw(const Table& table, void* frame, Dice& dice, int64_t& bytes_allowed, R
   b.v_means2d_absolute = wanted[7] ? gradients[7].data() : nullptr;
   b.v_view = wanted[8] ? gradients[8].data() : nullptr;
   b.v_background = v_background.data();
+  const int map_count = dice.chance(0.5) ? dice.below(5) : 0;
+  Guarded<Real> maps = random_numbers<Real>(dice, pixels * map_count, spoiled), sums(std::size_t(n) * map_count);
+  b.maps = maps.data(), b.map_count = map_count, b.sums = sums.data();
+  const bool before = dice.chance(0.5);  // either order of the two
+  Guarded<Real> scores(std::size_t(n) * (5 + map_count));
+  Guarded<int32_t> strongest(pixels);
+  const Survey survey{f.image, maps.data(), map_count, scores.data(), strongest.data()};
+  if (before) table.survey(frame, survey);
   table.backward(frame, b);
+  if (!before) table.survey(frame, survey);
 
   const int64_t tiles = int64_t(f.view.width / 8 + 1) * (f.view.height / 8 + 1);  // at most
-  const int64_t of_pair = 40 + int64_t(sizeof(Real)) * (11 + channels);
+  const int64_t of_pair = 40 + int64_t(sizeof(Real)) * (11 + channels + map_count);
   bytes_allowed += (1 << 21) + 400 * int64_t(n) + 200 * tiles + n * tiles * of_pair;
   report.expect(table.frame_bytes(frame) <= bytes_allowed, "scratch of " + std::to_string(table.frame_bytes(frame)));
 
-  bool intact = background.intact() && radii.intact() && v_background.intact();
-  bool written = radii.written() && v_background.written();
+  bool intact = background.intact() && radii.intact() && v_background.intact() && maps.intact() && sums.intact() &&
+                scores.intact() && strongest.intact();
+  bool written = radii.written() && v_background.written() && sums.written() && scores.written() && strongest.written();
   for (auto& array : rows.of) intact = intact && array.intact();
   for (auto& array : given) intact = intact && array.intact();
   for (auto& array : drawn) intact = intact && array.intact(), written = written && array.written();
@@ -160,7 +170,21 @@ void draw(const Table& table, void* frame, Dice& dice, int64_t& bytes_allowed, R
         report.expect(false, "row " + std::to_string(i) + ", not drawn, has a gradient " + std::to_string(k));
         break;
       }
+  const auto score = [&](int k, int i) { return std::size_t(k) * n + i; };
+  for (int i = 0; i < n; ++i) {
+    bool zero = sums.zero(std::size_t(i) * map_count, map_count);
+    for (int k = 0; k < 5 + map_count; ++k) zero = zero && scores.zero(score(k, i), 1);
+    if (radii[i] == 0) report.expect(zero, "row " + std::to_string(i) + ", not drawn, has scores");
+  }
+  for (std::size_t p = 0; p < pixels; ++p)
+    report.expect(strongest[p] >= -1 && strongest[p] < n && (strongest[p] < 0 || radii[strongest[p]] != 0),
+                  "a pixel's strongest row is not drawn");
   if (anything) return;
+  for (int i = 0; i < n; ++i) {
+    bool finite = sums.finite(std::size_t(i) * map_count, map_count);
+    for (int k = 0; k < 5 + map_count; ++k) finite = finite && scores.finite(score(k, i), 1);
+    if (rows.healthy[i]) report.expect(finite, "row " + std::to_string(i) + " has scores that are not finite");
+  }
   for (auto& picture : drawn) report.expect(picture.finite(0, picture.size()), "broken rows reach the picture");
   report.expect(radii.finite(0, radii.size()), "radii are not finite");
   for (int k = 0; k < 8; ++k)

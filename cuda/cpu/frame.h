@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "order.h"
 #include "gradients.h"
+#include "survey.h"
 
 namespace splat::SPLAT_ISA {
 
@@ -40,6 +41,13 @@ class Frame {
     clock.done(kRowsBackward);
   }
 
+  void survey(const Survey& s) {
+    StageClock clock;
+    survey_tiles(order_, records_, grid_, s, pairs_);
+    survey_rows(order_, rects_, pairs_, scene_.n, static_cast<real*>(s.scores));
+    clock.done(kOther);
+  }
+
   int64_t bytes() const {
     return records_.bytes() + rects_.bytes() + order_.bytes() + pairs_.bytes();
   }
@@ -58,7 +66,7 @@ class Frame {
   Buffer<Record> records_;    // [n], written where visible
   Buffer<Rect> rects_;        // [n], tiles touched
   Order order_;
-  PairGradients pairs_;
+  PairSums pairs_;
 };
 
 }  // namespace splat::SPLAT_ISA

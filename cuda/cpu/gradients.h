@@ -7,13 +7,15 @@
 namespace splat::SPLAT_ISA {
 
 struct RowGradients {
-  real *means, *quats, *scales, *opacities, *colors, *factors, *features, *means2d, *absolute;
+  real *means, *quats, *scales, *opacities, *colors, *factors, *features, *means2d, *absolute, *sums;
+  int maps;
 
   explicit RowGradients(const Backward& b)
       : means(static_cast<real*>(b.v_means)), quats(static_cast<real*>(b.v_quats)),
         scales(static_cast<real*>(b.v_scales)), opacities(static_cast<real*>(b.v_opacities)),
         colors(static_cast<real*>(b.v_colors)), factors(static_cast<real*>(b.v_factors)), features(static_cast<real*>(b.v_features)),
-        means2d(static_cast<real*>(b.v_means2d)), absolute(static_cast<real*>(b.v_means2d_absolute)) {}
+        means2d(static_cast<real*>(b.v_means2d)), absolute(static_cast<real*>(b.v_means2d_absolute)),
+        sums(static_cast<real*>(b.sums)), maps(b.map_count) {}
 
   void clear(const Scene& scene, int64_t i, int rows) const {
     const int64_t color = scene.sh_degree < 0 ? 3 : 3 * int64_t(scene.coefficients);
@@ -22,6 +24,7 @@ struct RowGradients {
     };
     zero(means, 3), zero(quats, 4), zero(scales, 3), zero(opacities, 1), zero(colors, color);
     zero(factors, 6), zero(features, scene.feature_count), zero(means2d, 2), zero(absolute, 2);
+    zero(sums, maps);
   }
 };
 
@@ -110,12 +113,14 @@ static void backward_group(const Scene& scene, const Settings& settings, const P
     if (out.absolute && settings.absolute)  // blending has kept no such sums otherwise
       for (int k = 0; k < 2; ++k)
         out.absolute[2 * (i + lane) + k] = real(kKappa) * moments[first + scene.feature_count + k][lane];
+    const int weighed = first + scene.feature_count + (settings.absolute ? 2 : 0);
+    for (int k = 0; k < out.maps; ++k) out.sums[(i + lane) * out.maps + k] = moments[weighed + k][lane];
   }
 }
 
 static void rows_backward(const Scene& scene, const Settings& settings, const Pinhole<real>& cam,
                           const Buffer<Rect>& rects, const Buffer<Record>& records,
-                          const Order& order, const PairGradients& pairs, const Backward& b) {
+                          const Order& order, const PairSums& pairs, const Backward& b) {
   const int64_t n = scene.n, chunks = (n + kRowChunk - 1) / kRowChunk;
   const RowGradients out(b);
   Buffer<double> shares;

@@ -22,6 +22,7 @@ const Table SPLAT_JOIN(table_, SPLAT_ISA) = {
     [](const void* frame) { return static_cast<const SPLAT_ISA::Frame*>(frame)->bytes(); },
     [](void* frame, const Forward& f) { static_cast<SPLAT_ISA::Frame*>(frame)->forward(f); },
     [](void* frame, const Backward& b) { static_cast<SPLAT_ISA::Frame*>(frame)->backward(b); },
+    [](void* frame, const Survey& s) { static_cast<SPLAT_ISA::Frame*>(frame)->survey(s); },
     SPLAT_ISA::photometric,
     SPLAT_ISA::adam,
     SPLAT_ISA::activate,

@@ -65,6 +65,17 @@ struct Backward {
   void* v_means2d_absolute; // [n, 2], or null; written where `absolute` was set
   void* v_view;             // [12], d loss / d world_to_camera, or null
   void* v_background;       // [3], or null
+  const void* maps;         // [h, w, map_count], or null with 0 of them
+  int map_count;
+  void* sums;               // [n, map_count] of map x blending weight over the picture
+};
+
+struct Survey {  // of the picture that was drawn last
+  const void* image;      // as Forward left it
+  const void* maps;       // [h, w, map_count], or null with 0 of them
+  int map_count;
+  void* scores;           // [5 + map_count, n]: `survey.h` lists them
+  int32_t* strongest;     // [h, w] the row with the largest blending weight, -1 where none is drawn
 };
 
 struct Photometric {
@@ -134,6 +145,7 @@ struct Table {
   int64_t (*frame_bytes)(const void*);           // scratch held
   void (*forward)(void* frame, const Forward&);
   void (*backward)(void* frame, const Backward&);
+  void (*survey)(void* frame, const Survey&);    // between forward and backward, or after it
   double (*photometric)(const Photometric&);     // returns the loss
   void (*adam)(const Adam&);
   void (*activate)(const Activation&);

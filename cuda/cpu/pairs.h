@@ -1,4 +1,5 @@
-// What blending leaves for each pair of a Gaussian and a tile, and its sum over a Gaussian's pairs.
+// What a walk over the tiles leaves for each pair of a Gaussian and a tile, and its sum over a
+// Gaussian's pairs.
 #pragma once
 
 #include "columns.h"
@@ -8,9 +9,9 @@ namespace splat::SPLAT_ISA {
 
 constexpr int kMoments = 9;  // per pair: sums of g, g x, g y, g x^2, g x y, g y^2, and w v_rgb
 
-// What blending leaves for each pair that was drawn (in a dense picture, one in three), in the
-// order of rows.
-class PairGradients {
+// What a walk leaves for each pair that was drawn (in a dense picture, one in three), in the order
+// of rows.
+class PairSums {
  public:
   int stride = 0;
 
@@ -62,7 +63,7 @@ class PairGradients {
 // many k as `stride` and up to a whole vector. Which lanes have a pair is returned as bits.
 class MomentSums {
  public:
-  uint32_t gather(const Order& order, const Buffer<Rect>& rects, const PairGradients& pairs, int64_t i, int lanes_here) {
+  uint32_t gather(const Order& order, const Buffer<Rect>& rects, const PairSums& pairs, int64_t i, int lanes_here) {
     const int vectors = (pairs.stride + W - 1) / W, columns = vectors * W;
     real* rows = rows_.resize(std::size_t(columns) * W);
     uint32_t drawn = 0;

@@ -11,6 +11,7 @@ from splat.kernels.harmonics import Harmonics, HarmonicsGradient
 from splat.kernels.native import (
     isa,
     isas,
+    one_torch_thread,
     set_threads,
     stage_seconds,
     threads,
@@ -18,6 +19,7 @@ from splat.kernels.native import (
 )
 from splat.kernels.photometric import photometric
 from splat.kernels.rasterize import NEAR, Projection, Statistics, rasterize, scratch_bytes
+from splat.kernels.survey import survey
 from splat.kernels.walk import walk
 
 __all__ = [
@@ -30,11 +32,13 @@ __all__ = [
     "adam",
     "isa",
     "isas",
+    "one_torch_thread",
     "photometric",
     "rasterize",
     "scratch_bytes",
     "set_threads",
     "stage_seconds",
+    "survey",
     "threads",
     "use_isa",
     "walk",

@@ -66,6 +66,20 @@ def set_threads(count: int) -> None:
     cpu.set_threads(count)
 
 
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Leave the cores to our kernels: torch's own threads would spin on them in between.
+
+    What torch sums is then the same, too, whatever the number of threads.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def stage_seconds() -> dict[str, float]:
     """Wall-clock seconds that the CPU kernels have spent on each stage since the process began."""
     return dict(cpu.stage_seconds())

@@ -46,6 +46,8 @@ class Statistics:
     radii: Tensor
     """[n] larger half extent on screen in whole pixels; 0 where not visible."""
     gradient: ScreenGradient = field(default_factory=ScreenGradient)
+    drawn: tuple[Any, Tensor] | None = None
+    """The pass's scratch and its picture, for `survey`. Whoever keeps them keeps the scratch."""
 
 
 def rasterize(
@@ -98,6 +100,14 @@ def rasterize(
         (K, width, height, sh_degree, depth, absolute, projection or Projection(), statistics),
     )  # fmt: skip
     return image, alpha, extra, statistics
+
+
+def maps_of(pixels: Tensor | None, image: Tensor) -> Tensor | None:
+    """Maps of weights as the native code reads them beside a picture."""
+    if pixels is None or not pixels.numel():
+        return None
+    shaped("the stack of maps", pixels, (*image.shape[:2], pixels.shape[-1]))
+    return plain(pixels.to(image))  # type: ignore[no-any-return]
 
 
 class _Frames:
@@ -162,6 +172,7 @@ class _Rasterize(torch.autograd.Function):
             [address(over), address(image), address(alpha), address(extra),
              address(statistics.radii)],
         )  # fmt: skip
+        statistics.drawn = frame, image.detach()
         ctx.frame, ctx.gradient, ctx.absolute = frame, statistics.gradient, absolute
         ctx.background = background is not None
         ctx.features = features is not None
@@ -188,6 +199,9 @@ class _Rasterize(torch.autograd.Function):
         absolute = torch.empty_like(means2d) if ctx.absolute else None
         v_view = image.new_zeros(4, 4) if ctx.needs_input_grad[7] else None
         v_background = image.new_empty(3) if ctx.background else None
+        maps, sums = maps_of(ctx.gradient.pixels, image), None
+        if maps is not None:
+            sums = image.new_empty(n, maps.shape[2])
         ctx.frame.native.backward(
             [address(t) for t in (image, alpha, extra, v_image, v_alpha, v_extra)],
             [
@@ -202,9 +216,12 @@ class _Rasterize(torch.autograd.Function):
                     v_background,
                 )
             ],
+            address(maps),
+            0 if maps is None else maps.shape[2],
+            address(sums),
         )
         if factors is not None:
             leaf, degree = ctx.harmonics
             leaf.pending.append(HarmonicsGradient(factors, degree))
-        ctx.gradient.signed, ctx.gradient.absolute = means2d, absolute
+        ctx.gradient.signed, ctx.gradient.absolute, ctx.gradient.sums = means2d, absolute, sums
         return (*outputs, v_background, v_view, None)

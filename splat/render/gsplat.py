@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from splat.kernels import NEAR
-from splat.types import Camera, Gaussians, Needs, Rendered, ScreenGradient
+from splat.render.hooks import watched, weigh_in, zeros_for
+from splat.render.pairs import Pairs, bands, contributions, nothing, together
+from splat.types import Camera, Contributions, Gaussians, Needs, Rendered, ScreenGradient
 
 _PICTURE = Needs()
+_MOST_PAIRS = 1 << 26
+"""Of pixels and Gaussians looked at in one go, in a survey; about one in five is drawn, and takes
+150 bytes."""
 
 
 class GsplatRenderer:
@@ -45,14 +53,83 @@ class GsplatRenderer:
     ) -> Rendered:
         """Draw; `background` None is black.
 
-        For absolute gradients all channels (3, the features, the depth) are blended in one pass:
-        513 at most, fewer where the card's shared memory is short.
+        For absolute gradients all channels (3, the features, one for each of the needs' weights,
+        the depth) are blended in one pass: 513 at most, fewer where the card's shared memory is
+        short.
         """
-        if len(gaussians) == 0:
-            return _empty(gaussians, camera, needs, background)
+        return self._drawn(gaussians, camera, needs, background)[0]
+
+    @torch.no_grad()
+    def survey(
+        self,
+        gaussians: Gaussians,
+        camera: Camera,
+        background: Float[Tensor, "3"] | None = None,
+        weigh: Callable[[Rendered], Float[Tensor, "h w m"]] | None = None,
+    ) -> tuple[Rendered, Contributions]:
+        """Draw without gradients, and say what each Gaussian did in the picture.
+
+        Opacity in G = alpha / opacity is the one drawn with: antialiasing has dimmed it.
+        """
         camera = camera.to(self.device)
-        colors, sh_degree = self._channels(gaussians, camera)
-        count = 3 if gaussians.features is None else 3 + gaussians.features.shape[1]
+        plain = replace(gaussians, colors=self._rgb(gaussians, camera), sh_degree=None)
+        rendered, found = self._drawn(plain, camera, _PICTURE, background)
+        rendered = replace(rendered, gaussians=gaussians)
+        maps = rendered.image[..., :0] if weigh is None else weigh(rendered)
+        opacities = found["opacities"][0] if found else gaussians.opacities
+        parts = [
+            contributions(pairs, opacities, plain.colors, background, maps[rows].flatten(0, 1))
+            for rows, pairs in (self._pairs(found, camera) if found else ())
+        ]
+        return rendered, together(parts) if parts else nothing(opacities, maps.shape[-1])
+
+    def _pairs(self, found: Mapping[str, Any], camera: Camera) -> Iterator[tuple[slice, Pairs]]:
+        """Horizontal bands of a picture, their rows of pixels and what is drawn in them."""
+        means, conics = found["means2d"][0], found["conics"][0]
+        offsets, ids, side = found["isect_offsets"][0], found["flatten_ids"], found["tile_size"]
+        starts = [*offsets[:, 0].tolist(), len(ids)]
+        for first, end in bands(starts, _MOST_PAIRS // side**2):
+            rows = slice(first * side, min(end * side, camera.height))
+            height = rows.stop - rows.start
+            within = means - means.new_tensor([0, rows.start])
+            gaussian, pixel, _ = self._gsplat.rasterize_to_indices_in_range(
+                0,
+                2**31 - 1,
+                means.new_ones(1, height, camera.width),
+                within[None],
+                conics[None],
+                found["opacities"],
+                camera.width,
+                height,
+                side,
+                offsets[None, first:end],
+                ids[: starts[end]],
+            )
+            x, y = pixel % camera.width, pixel // camera.width
+            dx, dy = (torch.stack([x, y], -1) + 0.5 - within[gaussian]).unbind(-1)
+            xx, xy, yy = conics[gaussian].unbind(-1)
+            values = (-0.5 * (xx * dx * dx + yy * dy * dy) - xy * dx * dy).exp()
+            yield rows, Pairs(pixel, gaussian, values)
+
+    def _drawn(
+        self,
+        gaussians: Gaussians,
+        camera: Camera,
+        needs: Needs,
+        background: Float[Tensor, "3"] | None,
+    ) -> tuple[Rendered, dict[str, Any]]:
+        """A picture, and what gsplat says of it: nothing where there are no Gaussians."""
+        if len(gaussians) == 0:
+            return _empty(gaussians, camera, needs, background), {}
+        camera = camera.to(self.device)
+        zeros = zeros_for(gaussians, needs)
+        features = [each for each in (gaussians.features, zeros) if each is not None]
+        colors, sh_degree = gaussians.colors, gaussians.sh_degree
+        if features:
+            # Harmonics and other channels do not mix there, so they are evaluated here; the price
+            # is that Gaussians out of sight are evaluated too.
+            colors, sh_degree = torch.cat([self._rgb(gaussians, camera), *features], -1), None
+        count = 3 + sum(each.shape[1] for each in features)
         if background is not None:
             background = torch.cat([background, background.new_zeros(count - 3)])[None]
         drawn, alpha, found = self._gsplat.rasterization(
@@ -76,28 +153,30 @@ class GsplatRenderer:
             channel_chunk=max(32, count + 1) if needs.absolute_gradient else 32,
         )
         extents = found["radii"][0]
-        return Rendered(
+        gradient = watched(found["means2d"])
+        first = 3 if gaussians.features is None else 3 + gaussians.features.shape[1]
+        if zeros is not None:
+            weigh_in(drawn, zeros, first, gradient)
+        rendered = Rendered(
             image=drawn[0, ..., :3],
             alpha=alpha[0, ..., 0],
             visible=(extents > 0).all(-1),
             radii=extents.amax(-1).float(),
             gaussians=gaussians,
             depth=drawn[0, ..., -1] if needs.depth else None,
-            features=None if gaussians.features is None else drawn[0, ..., 3:count],
-            gradient=_watched(found["means2d"]),
+            features=None if gaussians.features is None else drawn[0, ..., 3:first],
+            gradient=gradient,
         )
+        return rendered, found
 
-    def _channels(self, gaussians: Gaussians, camera: Camera) -> tuple[Tensor, int | None]:
-        """`colors` and `sh_degree` as rasterization takes them."""
+    def _rgb(self, gaussians: Gaussians, camera: Camera) -> Float[Tensor, "n 3"]:
+        """Colours as the camera sees them."""
         colors, degree = gaussians.colors, gaussians.sh_degree
-        if gaussians.features is None:
-            return colors, degree
-        # Harmonics and other channels do not mix there, so they are evaluated here; the price is
-        # that Gaussians out of sight are evaluated too.
-        if degree is not None:
-            towards = gaussians.means - camera.centre
-            colors = (0.5 + self._gsplat.spherical_harmonics(degree, towards, colors)).clamp(min=0)
-        return torch.cat([colors, gaussians.features], -1), None
+        if degree is None or not len(gaussians):
+            return colors if degree is None else colors[:, 0]
+        towards = gaussians.means - camera.centre
+        seen: Tensor = 0.5 + self._gsplat.spherical_harmonics(degree, towards, colors)
+        return seen.clamp(min=0)
 
 
 def load() -> ModuleType:
@@ -138,23 +217,6 @@ def _compile(gsplat: ModuleType, device: torch.device) -> None:
         ) from error
 
 
-def _watched(means2d: Float[Tensor, "1 n 2"]) -> ScreenGradient:
-    """Filled when backward reaches the projected means."""
-    gradient = ScreenGradient()
-    # gsplat's backward leaves `absgrad` among the tensor's attributes. The hook holds these and
-    # not the tensor, which would be a cycle that keeps a whole graph's memory alive.
-    attributes = vars(means2d)
-
-    def store(signed: Float[Tensor, "1 n 2"]) -> None:
-        gradient.signed = signed[0]
-        if "absgrad" in attributes:
-            gradient.absolute = attributes["absgrad"][0]
-
-    if means2d.requires_grad:
-        means2d.register_hook(store)
-    return gradient
-
-
 def _empty(
     gaussians: Gaussians,
     camera: Camera,
@@ -163,16 +225,19 @@ def _empty(
 ) -> Rendered:
     """A picture of nothing (gsplat divides by the number of Gaussians), still differentiable."""
     features = gaussians.features
-    nothing = gaussians.means.new_zeros(camera.height, camera.width) + gaussians.means.sum()
-    image = nothing[..., None].expand(-1, -1, 3)
-    none = gaussians.means.new_zeros(0)
+    means = gaussians.means
+    black = means.new_zeros(camera.height, camera.width) + means.sum()
+    image = black[..., None].expand(-1, -1, 3)
+    none = means.new_zeros(0)
     return Rendered(
         image=image if background is None else image + background,
-        alpha=nothing,
+        alpha=black,
         visible=none.bool(),
         radii=none,
         gaussians=gaussians,
-        depth=nothing if needs.depth else None,
-        features=None if features is None else nothing[..., None].expand(-1, -1, features.shape[1]),
-        gradient=ScreenGradient(none.view(0, 2), none.view(0, 2)),
+        depth=black if needs.depth else None,
+        features=None if features is None else black[..., None].expand(-1, -1, features.shape[1]),
+        gradient=ScreenGradient(
+            none.view(0, 2), none.view(0, 2), sums=means.new_zeros(0, len(needs.weights))
+        ),
     )

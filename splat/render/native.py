@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from splat import kernels
-from splat.types import Camera, Gaussians, Needs, Rendered
+from splat.types import Camera, Contributions, Gaussians, Needs, Rendered
 
 
 class NativeRenderer:
@@ -24,6 +27,23 @@ class NativeRenderer:
         needs: Needs = Needs(),  # noqa: B008
         background: Tensor | None = None,
     ) -> Rendered:
+        return self._drawn(gaussians, camera, needs, background)[0]
+
+    @torch.no_grad()
+    def survey(
+        self,
+        gaussians: Gaussians,
+        camera: Camera,
+        background: Float[Tensor, "3"] | None = None,
+        weigh: Callable[[Rendered], Float[Tensor, "h w m"]] | None = None,
+    ) -> tuple[Rendered, Contributions]:
+        rendered, statistics = self._drawn(gaussians, camera, Needs(), background)
+        maps = None if weigh is None else weigh(rendered)
+        return rendered, kernels.survey(statistics, maps)[0]
+
+    def _drawn(
+        self, gaussians: Gaussians, camera: Camera, needs: Needs, background: Tensor | None
+    ) -> tuple[Rendered, kernels.Statistics]:
         image, alpha, extra, statistics = kernels.rasterize(
             gaussians.means,
             gaussians.quats,
@@ -42,7 +62,7 @@ class NativeRenderer:
             projection=self.projection,
         )
         radii = statistics.radii
-        return Rendered(
+        rendered = Rendered(
             image=image,
             alpha=alpha,
             visible=radii > 0,
@@ -56,3 +76,4 @@ class NativeRenderer:
             else extra[..., int(needs.depth) :],
             gradient=statistics.gradient,
         )
+        return rendered, statistics

@@ -11,6 +11,9 @@ from torch import Tensor
 
 Rows = Mapping[str, Tensor]
 """One tensor a column, all with the same number of rows."""
+SPLIT = "split"
+"""Reason to drop a row whose children, appended in the same edit, take its place: a part of their
+birth. Every other drop is a death."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The methods that the command line offers, and those of one's own by their import path."""
+"""The methods and parts that the command line offers, and one's own by their import path."""
 
 from __future__ import annotations
 
@@ -14,23 +14,78 @@ import torch
 
 from splat import plan
 from splat.strategies.adc import Adc
+from splat.strategies.budget import Budget
+from splat.strategies.error import ErrorBased
+from splat.strategies.freeze import Freeze
+from splat.strategies.igs import ImprovedGs
 from splat.strategies.mcmc import Mcmc
-from splat.strategy import Fixed, Strategy
+from splat.strategies.mrnf import Mrnf
+from splat.strategies.protect import Protect
+from splat.strategies.significance import Significance
+from splat.strategy import Fixed, Strategy, Wrapper
 
-METHODS: Mapping[str, type[Strategy]] = {"mcmc": Mcmc, "adc": Adc, "fixed": Fixed}
+METHODS: Mapping[str, type[Strategy]] = {
+    "mcmc": Mcmc,
+    "adc": Adc,
+    "mrnf": Mrnf,
+    "igs": ImprovedGs,
+    "error": ErrorBased,
+    "fixed": Fixed,
+}
 """By their name on the command line."""
+PARTS: Mapping[str, type[Wrapper]] = {
+    "significance": Significance,
+    "protect": Protect,
+    "freeze": Freeze,
+    "budget": Budget,
+}
+"""What may follow a method and a `+`, and alters what stands before."""
 DEFAULT = "mcmc"
 """The method of a plain `splat train scene/`."""
 _MODULE = "splat_plugin_"
 """Start of the module name of a plugin that was loaded from a file."""
 
 
-def fitted(device: torch.device) -> dict[str, Strategy]:
-    """Every method with the largest number of Gaussians that suits the device."""
+def fitted(device: torch.device, budget: int = 0) -> dict[str, Strategy]:
+    """Every method with the largest number of Gaussians that suits the device, or a budget."""
     found = plan.fit(device)
     # Published ADC has no limit; a machine with little time or memory needs one.
     limit = 0 if device.type == "cuda" else found.cap
-    return {"mcmc": Mcmc(cap=found.cap), "adc": Adc(cap=limit), "fixed": Fixed()}
+    return {
+        "mcmc": Mcmc(cap=budget or found.cap),
+        "adc": Adc(cap=budget or limit),
+        "mrnf": Mrnf(cap=budget or found.cap),
+        "igs": ImprovedGs(cap=budget or found.cap),
+        "error": ErrorBased(cap=budget or found.cap),
+        "fixed": Fixed(),
+    }
+
+
+def published() -> dict[str, Strategy]:
+    """Every method with the numbers of its class."""
+    return {name: kind() for name, kind in METHODS.items()}
+
+
+def name_of(kind: type[Strategy]) -> str | None:
+    """What a method or part is called in a recipe; None: it is one's own."""
+    listed = (*METHODS.items(), *PARTS.items())
+    return next((name for name, known in listed if known is kind), None)
+
+
+def place_of(kind: type[Any]) -> str:
+    """The import path of a class, as `plugin` takes it."""
+    module = kind.__module__
+    if module.startswith(_MODULE):
+        return f"{sys.modules[module].__file__}:{kind.__qualname__}"
+    return f"{module}:{kind.__qualname__}"
+
+
+def outlined(description: Mapping[str, Any]) -> str:
+    """The classes of a strategy as `described` gave it, without importing them."""
+    fields = description["fields"]
+    inner = [part for part in (fields.get("base"), *fields.get("parts", ())) if part]
+    own = description["class"].rpartition(":")[2]
+    return " + ".join([*map(outlined, inner), *([] if fields.get("parts") else [own])])
 
 
 def plugin(place: str) -> type[Strategy]:
@@ -58,7 +113,7 @@ def plugin(place: str) -> type[Strategy]:
 
 def described(strategy: Strategy) -> dict[str, Any]:
     """A strategy as JSON can hold it: where its class is, and its fields."""
-    return {"class": _place(type(strategy)), "fields": _fields(strategy)}
+    return {"class": place_of(type(strategy)), "fields": _fields(strategy)}
 
 
 def rebuilt(description: Mapping[str, Any]) -> Strategy:
@@ -80,7 +135,7 @@ def _fields(part: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"class": _place(type(value)), "fields": _fields(value)}
+        return {"class": place_of(type(value)), "fields": _fields(value)}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
@@ -112,13 +167,6 @@ def _class(place: str) -> type[Any]:
     module = _from_file(Path(where)) if where.endswith(".py") else _from_module(where)
     kind: type[Any] = getattr(module, name)
     return kind
-
-
-def _place(kind: type[Any]) -> str:
-    module = kind.__module__
-    if module.startswith(_MODULE):
-        return f"{sys.modules[module].__file__}:{kind.__qualname__}"
-    return f"{module}:{kind.__qualname__}"
 
 
 def _from_module(name: str) -> Any:

@@ -26,6 +26,19 @@ def every(published: int, steps: int) -> int:
     return max(at(published, steps), min(published, SHORTEST_INTERVAL))
 
 
+def stands_for(published: int, steps: int) -> float:
+    """How many published intervals one of `every(published, steps)` stands for, at least 1.
+
+    Intervals shrink less than a short run: what would be several refinements is one.
+    """
+    return max(1.0, every(published, steps) * PUBLISHED_STEPS / (published * steps))
+
+
+def compounded(share: float, times: float) -> float:
+    """What growth by a share comes to when it is repeated, never more than doubling."""
+    return share if times == 1 else min((1 + share) ** times - 1, 1.0)
+
+
 def resets_every(published: int, steps: int) -> int:
     """An interval between opacity resets, in a run of `steps`; never below 200 steps."""
     return max(at(published, steps), min(published, SHORTEST_RESET_INTERVAL))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,23 +11,21 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from splat.cloud import Cloud
-from splat.edit import Append, Assign, Drop, Edit, Overwrite
+from splat.edit import Edit
+from splat.math import logit_of
 from splat.model import Model
 from splat.schedule import at, due, dues, every, full_by, refinements_left, resets_end, resets_every
-from splat.strategies.relocation import copies_logit, rotated
+from splat.strategies import window
+from splat.strategies.births import cloned_or_split
+from splat.strategies.deaths import dropped, faint, largest, reset
+from splat.strategies.window import WINDOW, mean_screen_gradient
 from splat.strategy import Strategy
 from splat.types import Camera, Needs, Step
 
-SCREEN_GRADIENT = "screen_gradient"
-"""Statistic: length of the screen gradient, summed over the steps a row was visible in."""
-VIEWS = "views"
-"""Statistic: steps a row was visible in."""
 BEFORE = "before_scene"
 """Statistic: 1 where a camera saw a row nearer than anything real is, else 0."""
 RADIUS = "radius_px"
 """Statistic: largest radius on screen, pixels at full size; only where a rule asks for it."""
-SPLIT_SHRINK = 1.6
-"""Scales of a parent over those of its children (Kerbl et al. 2023, section 5.2)."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +112,10 @@ class Adc(Strategy):
         return Needs(absolute_gradient=self.absgrad)
 
     @property
+    def resets(self) -> bool:  # type: ignore[override]
+        return self.reset_every > 0
+
+    @property
     def threshold(self) -> float:
         """Mean screen gradient from which a row grows."""
         if self.grow_gradient is not None:
@@ -148,9 +151,12 @@ class Adc(Strategy):
         """Steps (counted as done) of a run after which opacity is reset."""
         return [done for done in range(1, steps + 1) if self._resets(done)]
 
+    def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
+        found = {"grow and prune": self.edit_steps(steps), "reset opacity": self.reset_steps(steps)}
+        return {what: when for what, when in found.items() if when}
+
     def begin(self, model: Model) -> None:
-        model.cloud.track(SCREEN_GRADIENT)
-        model.cloud.track(VIEWS)
+        window.track(model.cloud)
         if self.prune_before_scene:
             model.cloud.track(BEFORE)
         if self._watches_radius:
@@ -159,29 +165,15 @@ class Adc(Strategy):
     def observe(self, step: Step) -> None:
         if step.number + 1 >= self.refine_until:
             return
-        cloud, rendered = step.model.cloud, step.rendered
-        source = rendered.gaussians.source
-        rows = source if source is None or step.model.slots == 1 else source // step.model.slots
+        cloud, rendered, rows = step.model.cloud, step.rendered, window.rows_of(step)
         if self.prune_before_scene and step.batch.camera.clear_depth:
             before = _before_scene(rendered.gaussians.means.detach(), step.batch.camera)
             before = before if rows is None else rows.index_select(0, before)
             cloud.statistic(BEFORE).index_fill_(0, before, 1)
-        visible = rendered.visible.float()
-        # A third of the time of a norm over the axis of two.
-        x, y = rendered.screen_gradient(self.absgrad).unbind(1)
-        length = x.square().addcmul_(y, y).sqrt_().mul_(visible)
-        if rows is None:
-            cloud.statistic(SCREEN_GRADIENT).add_(length)
-            cloud.statistic(VIEWS).add_(visible)
-            if self._watches_radius:
-                largest = cloud.statistic(RADIUS)
-                torch.maximum(largest, rendered.radii * step.batch.shrink, out=largest)
-            return
-        cloud.statistic(SCREEN_GRADIENT).index_add_(0, rows, length)
-        cloud.statistic(VIEWS).index_add_(0, rows, visible)
+        window.observe(step, self.absgrad)
         if self._watches_radius:
             radii = rendered.radii * step.batch.shrink
-            cloud.statistic(RADIUS).scatter_reduce_(0, rows, radii, "amax")
+            window.raise_to(cloud.statistic(RADIUS), rows, radii)
 
     def refine(self, step: Step) -> Edit | None:
         done = step.number + 1
@@ -190,7 +182,7 @@ class Adc(Strategy):
         if refines and not self._paused(done):
             edit = self._refined(step, done)
         if self._resets(done):
-            edit = self._reset(step.model.cloud, edit or Edit())
+            edit = reset(step.model.cloud, edit or Edit(), self.reset_opacity)
         return edit
 
     @property
@@ -216,11 +208,15 @@ class Adc(Strategy):
 
     def _refined(self, step: Step, done: int) -> Edit:
         cloud = step.model.cloud
-        large = _largest(cloud["log_scale"]) > math.log(self.dense_share * step.extent)
+        large = largest(cloud["log_scale"]) > math.log(self.dense_share * step.extent)
         grows, splits = self._candidates(cloud, done, step.generator("grow"))
-        large = large | splits
-        grown = self._cloned(cloud, (grows & ~large).nonzero().squeeze(1)) + self._split(
-            cloud, (grows & large).nonzero().squeeze(1), step.generator("split")
+        grown = cloned_or_split(
+            cloud,
+            grows,
+            large | splits,
+            step.generator("split"),
+            self.revised_clone,
+            self.revised_split,
         )
         return grown + self._pruned(cloud, grown, step.extent, done) + Edit(clear=self._window)
 
@@ -228,7 +224,7 @@ class Adc(Strategy):
     def _window(self) -> tuple[str, ...]:
         """Statistics that begin anew with each refinement."""
         before = (BEFORE,) if self.prune_before_scene else ()
-        return (SCREEN_GRADIENT, VIEWS, *before) + ((RADIUS,) if self._watches_radius else ())
+        return (*WINDOW, *before) + ((RADIUS,) if self._watches_radius else ())
 
     def _candidates(
         self, cloud: Cloud, done: int, generator: torch.Generator
@@ -239,7 +235,7 @@ class Adc(Strategy):
         if self.split_screen_px > 0:
             splits = cloud.statistic(RADIUS) > self.split_screen_px
         # Copies of a faint row would be faint and removed in this very edit.
-        doomed = cloud["opacity_logit"].detach() < _logit(self.prune_opacity)
+        doomed = faint(cloud, self.prune_opacity)
         if self.prune_before_scene:
             doomed = doomed | (cloud.statistic(BEFORE) > 0)
         grows = ((gradient >= self.threshold) | splits) & ~doomed
@@ -257,70 +253,25 @@ class Adc(Strategy):
         left = refinements_left(done, min(self.full_by, self.refine_until - 1), self.refine_every)
         return max(math.ceil((self.cap - rows) / max(left, 1)), 0)
 
-    def _cloned(self, cloud: Cloud, parents: Int[Tensor, "c"]) -> Edit:
-        """A second row in the place of the first. (3DGS' paper moves it; its code does not.)"""
-        rows = cloud.rows(parents)
-        if not self.revised_clone:
-            return Edit(append=(Append(rows, parents, "clone"),))
-        logit = rows["opacity_logit"]
-        half = {"opacity_logit": copies_logit(logit, 2).to(logit.dtype)}
-        return Edit(
-            assign=(Assign(parents, half, "clone", moments="keep"),),
-            append=(Append({**rows, **half}, parents, "clone"),),
-        )
-
-    def _split(self, cloud: Cloud, parents: Int[Tensor, "s"], generator: torch.Generator) -> Edit:
-        """Two rows, drawn from the Gaussian that they replace, 1.6 times smaller."""
-        twice = parents.repeat(2)
-        rows = cloud.rows(twice)
-        draw = torch.randn(len(twice), 3, generator=generator, device=cloud.device)
-        rows["mean"] += rotated(rows["quat"], draw * rows["log_scale"].exp())
-        rows["log_scale"] -= math.log(SPLIT_SHRINK)
-        if self.revised_split:
-            logit = rows["opacity_logit"]
-            rows["opacity_logit"] = copies_logit(logit, 2).to(logit.dtype)
-        return Edit(append=(Append(rows, twice, "split"),), drop=(Drop(parents, "split"),))
-
     def _pruned(self, cloud: Cloud, grown: Edit, extent: float, done: int) -> Edit:
         """Drops among old and newborn rows, as growth leaves them."""
-        logit = cloud["opacity_logit"].detach()
+        opacity = cloud["opacity_logit"].detach()
         for assign in grown.assign:
-            logit = logit.index_copy(0, assign.index, assign.rows["opacity_logit"])
-        logit = torch.cat([logit, *(append.rows["opacity_logit"] for append in grown.append)])
-        gone = {"opacity": logit < _logit(self.prune_opacity)}
+            opacity = opacity.index_copy(0, assign.index, assign.rows["opacity_logit"])
+        opacity = torch.cat([opacity, *(append.rows["opacity_logit"] for append in grown.append)])
+        gone = {"opacity": opacity < logit_of(self.prune_opacity)}
         if self.prune_before_scene:
             gone["before_scene"] = cloud.statistic(BEFORE) > 0
         if done > self.reset_every:
             if self.oversized:
                 old, born = cloud["log_scale"], [a.rows["log_scale"] for a in grown.append]
-                largest = torch.cat([_largest(scale) for scale in (old, *born)])
-                gone["size"] = largest > math.log(self.oversized * extent)
+                sizes = torch.cat([largest(scale) for scale in (old, *born)])
+                gone["size"] = sizes > math.log(self.oversized * extent)
             if self.screen_rule:
                 seen = cloud.statistic(RADIUS)
-                unseen = seen.new_zeros(len(logit) - len(seen))
+                unseen = seen.new_zeros(len(opacity) - len(seen))
                 gone["screen"] = torch.cat([seen, unseen]) > self.screen_limit_px
-        drops = tuple(Drop(rows.nonzero().squeeze(1), reason) for reason, rows in gone.items())
-        return Edit(drop=drops) if _leaves_some(len(logit), grown.drop + drops) else Edit()
-
-    def _reset(self, cloud: Cloud, edit: Edit) -> Edit:
-        """The edit, with old, changed and newborn rows made faint."""
-        limit = _logit(self.reset_opacity)
-
-        def faint(rows: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {**rows, "opacity_logit": rows["opacity_logit"].clamp_max(limit)}
-
-        values = cloud["opacity_logit"].detach().clamp_max(limit)
-        return replace(
-            edit,
-            overwrite=(Overwrite("opacity_logit", values, "reset"),),
-            assign=tuple(replace(a, rows=faint(dict(a.rows))) for a in edit.assign),
-            append=tuple(replace(a, rows=faint(dict(a.rows))) for a in edit.append),
-        )
-
-
-def mean_screen_gradient(cloud: Cloud) -> Float[Tensor, "n"]:
-    """Mean over the steps of the window in which a row was visible, in half pictures."""
-    return cloud.statistic(SCREEN_GRADIENT) / cloud.statistic(VIEWS).clamp_min(1)
+        return dropped(len(opacity), gone, grown)
 
 
 def _before_scene(means: Float[Tensor, "n 3"], camera: Camera) -> Int[Tensor, "m"]:
@@ -329,16 +280,3 @@ def _before_scene(means: Float[Tensor, "n 3"], camera: Camera) -> Int[Tensor, "m
     depth = means @ pose[2, :3] + pose[2, 3]
     near = ((depth > 0) & (depth < camera.clear_depth)).nonzero().squeeze(1)
     return near[~camera.depths(means.index_select(0, near)).isnan()]
-
-
-def _largest(log_scale: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
-    return log_scale.detach().amax(1)
-
-
-def _leaves_some(rows: int, drops: tuple[Drop, ...]) -> bool:
-    """Whether any row outlives the drops: a cloud of none could never grow again."""
-    return len(torch.unique(torch.cat([drop.rows for drop in drops]))) < rows
-
-
-def _logit(opacity: float) -> float:
-    return math.log(opacity / (1 - opacity)) if opacity > 0 else -math.inf

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splat import kernels, schedule
 from splat.cloud import Cloud
 from splat.edit import Append, Assign, Edit, Nudge
+from splat.math import logit_of
 from splat.objective import Objective, OpacityL1, ScaleL1
 from splat.schedule import PUBLISHED_STEPS, at, due, dues, full_by, refinements_left
 from splat.strategies.relocation import Relocation, Shares, rotated, shares
-from splat.strategy import Start, Strategy
+from splat.strategy import Recycler, Start
 from splat.types import Step
 
 PUBLISHED_START = Start(opacity=0.5, scale=0.1)
@@ -30,7 +31,7 @@ less than a thousandth of its scale, however large it is."""
 
 
 @dataclass(frozen=True)
-class Mcmc(Strategy):
+class Mcmc(Recycler):
     """3DGS as Markov chain Monte Carlo (Kheradmand et al. 2024, arXiv 2404.09591).
 
     Dead rows are moved onto living ones, which share their opacity with them; the number of rows
@@ -103,23 +104,25 @@ class Mcmc(Strategy):
     def scheduled(self, steps: int) -> Mcmc:
         start, stop = at(self.refine_from, steps), at(self.refine_until, steps)
         first = self._start(Start() if steps < PUBLISHED_STEPS else PUBLISHED_START)
-        every = schedule.every(self.refine_every, steps)
-        # Intervals shrink less than the run: what would be several refinements is one.
-        merged = every * PUBLISHED_STEPS / (self.refine_every * steps)
+        merged = schedule.stands_for(self.refine_every, steps)
         return replace(
             self,
             start_opacity=first.opacity,
             start_scale=first.scale,
-            growth=max(self.growth, min(2.0, self.growth ** max(1.0, merged))),
+            growth=max(self.growth, min(2.0, self.growth**merged)),
             refine_from=start,
             refine_until=stop,
-            refine_every=every,
+            refine_every=schedule.every(self.refine_every, steps),
             full_by=at(self.full_by, steps) if self.full_by else full_by(start, stop),
         )
 
     def edit_steps(self, steps: int) -> list[int]:
         """Steps (counted as done) of a run after which rows move and grow."""
         return dues(self.refine_from, self.refine_until, self.refine_every, steps)
+
+    def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
+        edits = self.edit_steps(steps)
+        return {"move and grow": edits} if edits else {}
 
     def objectives(self) -> Mapping[str, Objective]:
         return {
@@ -141,10 +144,16 @@ class Mcmc(Strategy):
 
     def refine(self, step: Step) -> Edit | None:
         edit = self._walk(step) if self.noise else Edit()
-        done = step.number + 1
-        if due(done, self.refine_from, self.refine_until, self.refine_every):
-            edit = edit + self._populate(step, done)
+        if self._refines(step):
+            edit = edit + self._populate(step, None)
         return edit if edit != Edit() else None
+
+    def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
+        edit = (self._walk(step) if self.noise else Edit()) + self._populate(step, rows)
+        return edit if edit != Edit() else None
+
+    def _refines(self, step: Step) -> bool:
+        return due(step.number + 1, self.refine_from, self.refine_until, self.refine_every)
 
     def _start(self, usual: Start) -> Start:
         """What was asked for, else as usual."""
@@ -162,7 +171,7 @@ class Mcmc(Strategy):
         )
         every, generator = self.noise_every, step.generator("walk")
         reach = self.noise * cloud.rate("mean", step.number) * math.sqrt(every)
-        quiet = _logit(self.dead + math.log(1 / LEAST_GATE) / GATE_STEEPNESS)
+        quiet = logit_of(self.dead + math.log(1 / LEAST_GATE) / GATE_STEEPNESS)
         if logit.device.type == "cpu":
             seed = generator.initial_seed()
             delta = kernels.walk(
@@ -178,14 +187,18 @@ class Mcmc(Strategy):
             )  # fmt: skip
         return Edit(nudge=(Nudge("mean", delta),))
 
-    def _populate(self, step: Step, done: int) -> Edit:
-        """Relocation, then growth out of the rows as relocation leaves them.
+    def _populate(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit:
+        """Relocation, then growth where it is due out of the rows as relocation leaves them.
 
-        Copies start where their hosts are before this step's walk.
+        Copies start where their hosts are before this step's walk. `rows` move as if dead.
         """
         cloud = step.model.cloud
         draft = _Draft(cloud)
-        dead = (draft.opacity_logit <= _logit(self.dead)).nonzero().squeeze(1)
+        dead = draft.opacity_logit <= logit_of(self.dead)
+        if rows is not None:
+            dead = dead | rows
+            draft.condemn(rows)
+        dead = dead.nonzero().squeeze(1)
         edit = Edit()
         found = self._shares(draft, len(dead), step.generator("relocate"))
         if found is not None:
@@ -196,7 +209,9 @@ class Mcmc(Strategy):
                 recycled, draft.rows(recycled), "relocate", self.recycled_moments, found.hosts
             )
             edit = Edit(assign=(_shared(found), moved))
-        more = self.target(len(cloud), done) - len(cloud)
+        if not self._refines(step):
+            return edit
+        more = self.target(len(cloud), step.number + 1) - len(cloud)
         found = self._shares(draft, more, step.generator("grow"))
         if found is not None:
             draft.share(found)
@@ -244,6 +259,10 @@ class _Draft:
         self.origin = torch.arange(len(cloud), device=cloud.device)
         """Where the other columns come from: the row before the edit."""
 
+    def condemn(self, rows: Bool[Tensor, "n"]) -> None:
+        """Let no copy be made of these rows: as drafted, nothing is to be seen of them."""
+        self.opacity_logit[rows] = -math.inf
+
     def share(self, found: Shares) -> None:
         """Give hosts the opacity and the scales they have in common with their copies."""
         self.opacity_logit[found.rows] = found.opacity_logit
@@ -268,7 +287,3 @@ def _shared(found: Shares) -> Assign:
     # Moments are zeroed: they belong to the row as it was before it shared its opacity.
     values = {"opacity_logit": found.opacity_logit, "log_scale": found.log_scale}
     return Assign(found.rows, values, "share", "zero")
-
-
-def _logit(opacity: float) -> float:
-    return math.inf if opacity >= 1 else math.log(opacity / (1 - opacity))

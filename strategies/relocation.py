@@ -26,7 +26,7 @@ MOST_COPIES = 51
 
 
 def copies_logit(
-    opacity_logit: Float[Tensor, "n"], copies: Int[Tensor, "n"] | int
+    opacity_logit: Float[Tensor, "n"], copies: Int[Tensor, "n"] | float
 ) -> Float[Tensor, "n"]:
     """Opacity (logit, float64) of each of `copies` that compose to the given one: 1-(1-o)^(1/n)."""
     # softplus(logit) = -log(1 - o): exact however opaque the row is, where 1 - o would be 0.

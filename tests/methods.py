@@ -11,7 +11,11 @@ from splat import datasets
 from splat.job import Job, prepare
 from splat.options import Options
 from splat.strategies.adc import Adc
+from splat.strategies.error import ErrorBased
+from splat.strategies.igs import ImprovedGs
 from splat.strategies.mcmc import Mcmc
+from splat.strategies.mrnf import Mrnf
+from splat.strategies.significance import Significance
 from splat.strategy import Fixed, Strategy
 
 _EARLY: dict[str, Any] = {
@@ -22,6 +26,7 @@ _EARLY: dict[str, Any] = {
     "reset_every": 45,
     "reset_until": 50,
 }
+_MCMC = Mcmc(cap=2500, refine_from=10, refine_until=150, refine_every=20, growth=1.6)
 METHODS: dict[str, Strategy] = {
     "fixed": Fixed(),
     "adc": Adc(cap=1000, grow_gradient=2e-3, **_EARLY),
@@ -35,7 +40,45 @@ METHODS: dict[str, Strategy] = {
         pause_after_reset=10,
         **_EARLY,
     ),
-    "mcmc": Mcmc(cap=2500, refine_from=10, refine_until=150, refine_every=20, growth=1.6),
+    "mcmc": _MCMC,
+    "adc_significance": Significance(
+        Adc(cap=1000, grow_gradient=2e-3, **_EARLY), "squared", at=(25, 50), keep=0.7, views=5
+    ),
+    "mcmc_recycle": Significance(_MCMC, "mass", at=(35, 155), keep=0.8, how="recycle"),
+    "mcmc_shrink": Significance(_MCMC, "most", at=(95, 155), below=0.05, how="shrink"),
+    "mrnf": Mrnf(
+        cap=1200,
+        grow_share=0.2,
+        edge=0.25,
+        opacity_leak=0.02,
+        grow_until=120,
+        refine_from=10,
+        refine_until=190,
+        refine_every=20,
+        run_steps=200,
+    ),
+    "igs": ImprovedGs(
+        cap=1500,
+        curve="parabola",
+        grow_gradient=2e-3,
+        early_at=8,
+        recover_after=15,
+        recover_until=70,
+        reset_every=45,
+        reset_until=50,
+        refine_from=10,
+        refine_until=150,
+        refine_every=20,
+    ),
+    "error": ErrorBased(
+        cap=1200,
+        error="ssim",
+        grow_share=0.2,
+        opacity_leak=0.002,
+        refine_from=10,
+        refine_until=150,
+        refine_every=20,
+    ),
 }
 """With numbers that put edits, resets and ends of windows into the first steps."""
 

@@ -1,0 +1,102 @@
+"""A number of rows that is never exceeded, and how it fills up."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from splat.edit import Edit
+from splat.families import within
+from splat.schedule import at
+from splat.strategies.curve import target
+from splat.strategy import Strategy, Wrapper, recycler
+from splat.types import Step
+
+Course = Literal["constant", "linear", "parabola", "sqrt", "resolution"]
+
+
+@dataclass(frozen=True)
+class Budget(Wrapper):
+    """Never more rows than a curve allows, from those of the start up to a budget.
+
+    The strategy is asked with the curve's number for its cap. If it has no cap, or heeds it not,
+    whole families of births are left out, those of the faintest parents first. Nothing is dropped:
+    a run that starts with more rows keeps them.
+    """
+
+    rows: int = 1_000_000
+    """Most rows."""
+    curve: Course = "parabola"
+    """How the number grows: constant (at once), linear, parabola (Taming 3DGS, 2024), sqrt
+    (Improved-GS, 2025), or resolution: with the size of the pictures that train (DashGaussian,
+    2025)."""
+    grow_from: int = 500
+    """Step at which the curve begins."""
+    grow_until: int = 15_000
+    """Step at which growth ends."""
+    full: float = 0.6
+    """Share of the way between both after which the budget is reached."""
+
+    def __post_init__(self) -> None:
+        if self.rows < 1:
+            raise ValueError(f"rows is {self.rows}, expected at least 1: give the most to have")
+        if not 0 < self.full <= 1:
+            raise ValueError(f"full is {self.full}, expected a share above 0 and up to 1")
+        if self.grow_until < self.grow_from:
+            raise ValueError(
+                f"grow_until is {self.grow_until}, expected no less than grow_from,"
+                f" {self.grow_from}"
+            )
+
+    @property
+    def cap(self) -> int:  # type: ignore[override]
+        return min(self.rows, self.base.cap or self.rows)
+
+    def scheduled(self, steps: int) -> Strategy:
+        return replace(
+            self,
+            base=self.base.limited(self.rows).scheduled(steps),
+            grow_from=at(self.grow_from, steps),
+            grow_until=at(self.grow_until, steps),
+        )
+
+    def limited(self, cap: int, by: int = 0) -> Strategy:
+        return replace(self, rows=min(cap, self.rows), base=self.base.limited(cap, by))
+
+    def target(self, step: Step) -> int:
+        """Most rows after a step."""
+        start, budget = step.model.cloud.began, self.cap
+        whole = self.grow_until - self.grow_from
+        if self.curve == "constant" or start >= budget:
+            return budget
+        done = step.number + 1 - self.grow_from
+        if self.curve == "resolution":
+            u = min(max(done / whole, 0.0), 1.0) if whole else 1.0
+            return start + math.floor((budget - start) / math.pow(step.batch.shrink, 2 - u))
+        u = done / (self.full * whole) if whole else 1.0
+        return max(start, target(self.curve, start, budget, u))
+
+    def refine(self, step: Step) -> Edit | None:
+        most = self.target(step)
+        return within(self._asked(step, most).refine(step), step.model.cloud, most)
+
+    def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
+        most = self.target(step)
+        edit = recycler(self._asked(step, most)).recycle(step, rows)
+        return within(edit, step.model.cloud, most)
+
+    def _asked(self, step: Step, most: int) -> Strategy:
+        """The base, that should have so many rows: now, where a curve has its own pace."""
+        return self.base.limited(most, 0 if self.curve == "constant" else step.number + 1)
+
+
+def kept_within(strategy: Strategy, rows: int) -> Strategy:
+    """A strategy that never has more rows: by its cap, or where it has none by a `Budget`."""
+    limited = strategy.limited(rows)
+    if limited.cap and limited.cap <= rows:
+        return limited
+    return Budget(limited, rows=rows, curve="constant")

@@ -1,0 +1,211 @@
+"""Growth by error, replacement of what is pruned, a slow leak in place of resets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from splat import schedule
+from splat.cloud import Cloud
+from splat.edit import Edit, Nudge
+from splat.maps import EdgedError, Error
+from splat.math import logit_of
+from splat.model import Model
+from splat.schedule import PUBLISHED_STEPS, at, due, dues
+from splat.strategies import window
+from splat.strategies.births import long_axis_split, moment_split
+from splat.strategies.curve import room
+from splat.strategies.deaths import dropped, faint, largest, leak
+from splat.strategies.select import select
+from splat.strategy import Strategy
+from splat.types import Needs, PixelMap, Step
+
+WORST = "worst_error"
+"""Statistic: most error, in whole pixels, that a row stood for in one picture of the window."""
+SEEN = "seen"
+"""Statistic: 1 where a row was visible in the window, else 0."""
+LEAST_SCALE, MOST_SCALE = 1e-10, 100.0
+"""Scales, in scene extents, outside which a row is of no use."""
+GATE_POWER = 150
+"""The walk of a row of opacity o is (1 - o)^150 as long as the longest."""
+LEAST_GATE = 1e-3
+"""Share of the walk below which a row is left where it is, from opacity 0.045 on."""
+
+
+@dataclass(frozen=True)
+class Mrnf(Strategy):
+    """Growth where pictures are wrong, as in Brush and in LichtFeld Studio's MRNF (2025-26).
+
+    At each refinement as many rows are split as were pruned, in proportion to opacity, and a share
+    more of those that stand for error; all rows leak a little opacity and size, so that what no
+    picture asks for dies; nearly dead rows wander. There are no papers: numbers are those of the
+    two programs. Needs the columns `mean`, `quat`, `log_scale` and `opacity_logit`.
+
+    Differs: error is in pixels at full size, the unit of the programs is not known; a step of the
+    walk is bounded by the row's own size, not by a median; rows larger than half the picture are
+    not split for that; masks of free rows are not needed, a cloud appends and drops.
+    """
+
+    cap: int = 1_000_000
+    """Most rows the cloud may grow to."""
+    grow_error: float = 0.003
+    """A row may grow if it stands for more error than this in a picture: the sum over pixels, at
+    full size, of absolute error x blending weight."""
+    grow_share: float = 0.07
+    """Share of those rows that is split at each refinement (MRNF; Brush 0.25), drawn in proportion
+    to error; in a fitted schedule of a short run that of as many refinements as each stands for."""
+    edge: float = 0.0
+    """How much more an error counts on an edge of the photograph (MRNF 0.25; Brush 0)."""
+    children: Literal["moment", "long_axis"] = "moment"
+    """moment: with the second moment of their parent (Brush); long_axis: side by side along its
+    longest axis (MRNF)."""
+    prune_opacity: float = 1 / 255
+    """Rows below this opacity are removed: they are drawn in no pixel."""
+    opacity_leak: float = 0.004
+    """Opacity that every row loses at a refinement, at the start; it falls to 0 over the run."""
+    scale_leak: float = 0.002
+    """Share of its scales that every row loses at a refinement, at the start."""
+    noise: float = 6.0
+    """Step of the walk of nearly dead rows, in learning rates of the mean; 0: none. 50 published,
+    with an eighth of our rate."""
+    grow_until: int = 15_000
+    """Before this step rows grow; later as many are split as are pruned."""
+    refine_from: int = 500
+    """Rows are split and pruned after this step."""
+    refine_until: int = 28_500
+    """Rows are split and pruned before this step."""
+    refine_every: int = 200
+    """Steps between refinements."""
+    run_steps: int = PUBLISHED_STEPS
+    """Length of the run, over which the leak falls to 0; a fitted schedule sets it."""
+
+    def __post_init__(self) -> None:
+        if self.cap < 1:
+            raise ValueError(f"cap is {self.cap}, expected at least 1: give the most rows to have")
+        if min(self.refine_every, self.run_steps) < 1:
+            raise ValueError(
+                f"refine_every is {self.refine_every} and run_steps {self.run_steps}, expected at"
+                " least 1 step"
+            )
+        if not (0 <= self.opacity_leak < 1 and 0 <= self.scale_leak < 1):
+            raise ValueError(
+                f"opacity_leak is {self.opacity_leak} and scale_leak {self.scale_leak}, expected"
+                " from 0 to below 1: 0.004 and 0.002 are published"
+            )
+        if not (0 <= self.grow_share <= 1 and 0 < self.prune_opacity < 1):
+            raise ValueError(
+                f"grow_share is {self.grow_share} and prune_opacity {self.prune_opacity}, expected"
+                " between 0 and 1: 0.07 and 1/255 are published"
+            )
+
+    @property
+    def map(self) -> PixelMap:
+        """What makes a pixel count."""
+        return EdgedError(self.edge) if self.edge else Error()
+
+    @property
+    def needs(self) -> Needs:  # type: ignore[override]
+        return Needs(weights=(self.map,))
+
+    def scheduled(self, steps: int) -> Mrnf:
+        merged = schedule.stands_for(self.refine_every, steps)
+        return replace(
+            self,
+            grow_share=schedule.compounded(self.grow_share, merged),
+            opacity_leak=min(0.5, self.opacity_leak * merged),
+            scale_leak=min(0.5, self.scale_leak * merged),
+            grow_until=at(self.grow_until, steps),
+            refine_from=at(self.refine_from, steps),
+            refine_until=at(self.refine_until, steps),
+            refine_every=schedule.every(self.refine_every, steps),
+            run_steps=steps,
+        )
+
+    def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
+        edits = dues(self.refine_from, self.refine_until, self.refine_every, steps)
+        found = {
+            "split, prune and leak": [done for done in edits if done < self.grow_until],
+            "replace, prune and leak": [done for done in edits if done >= self.grow_until],
+        }
+        return {what: when for what, when in found.items() if when}
+
+    def begin(self, model: Model) -> None:
+        model.cloud.track(WORST)
+        model.cloud.track(SEEN)
+
+    def observe(self, step: Step) -> None:
+        if step.number + 1 >= self.refine_until:
+            return
+        cloud, rendered, rows = step.model.cloud, step.rendered, window.rows_of(step)
+        error = rendered.weighted(self.map) * step.batch.shrink**2
+        window.raise_to(cloud.statistic(WORST), rows, error)
+        window.raise_to(cloud.statistic(SEEN), rows, rendered.visible.float())
+
+    def refine(self, step: Step) -> Edit | None:
+        edit = self._walk(step) if self.noise else Edit()
+        if due(step.number + 1, self.refine_from, self.refine_until, self.refine_every):
+            edit = edit + self._refined(step, step.number + 1)
+        return edit if edit != Edit() else None
+
+    def _refined(self, step: Step, done: int) -> Edit:
+        cloud = step.model.cloud
+        gone = self._gone(cloud, step.extent)
+        doomed = torch.stack(list(gone.values())).any(0)
+        parents = self._parents(step, doomed, done < self.grow_until)
+        split = moment_split if self.children == "moment" else long_axis_split
+        grown = split(cloud, parents)
+        left = max(1 - done / self.run_steps, 0.0)
+        return (
+            grown
+            + dropped(len(cloud) + 2 * len(parents), gone, grown)
+            + leak(cloud, self.opacity_leak * left, self.scale_leak * left)
+            + Edit(clear=(WORST, SEEN))
+        )
+
+    def _gone(self, cloud: Cloud, extent: float) -> dict[str, Bool[Tensor, "n"]]:
+        columns = [cloud[name].detach()[:, None].flatten(1) for name in cloud.names]
+        finite = torch.stack([column.isfinite().all(1) for column in columns]).all(0)
+        size = largest(cloud["log_scale"])
+        smallest = cloud["log_scale"].detach().amin(1)
+        sound = (smallest > math.log(LEAST_SCALE * extent)) & (size < math.log(MOST_SCALE * extent))
+        turned = cloud["quat"].detach().norm(dim=1) > 0
+        return {"opacity": faint(cloud, self.prune_opacity), "broken": ~(finite & sound & turned)}
+
+    def _parents(self, step: Step, doomed: Bool[Tensor, "n"], grows: bool) -> Int[Tensor, "p"]:
+        """Rows to split: as many as are doomed, and while there is growth a share of the wrong."""
+        cloud, dead = step.model.cloud, int(doomed.sum())
+        most = room(len(cloud), dead, self.cap)
+        opacity = cloud["opacity_logit"].detach().sigmoid() * cloud.statistic(SEEN)
+        generator = step.generator("replace")
+        replaced = select(opacity.where(~doomed, 0), min(dead, most), "multinomial", generator)
+        error = cloud.statistic(WORST)
+        candidates = (error > self.grow_error) & ~doomed
+        share = math.ceil(self.grow_share * int(candidates.sum())) if grows else 0
+        candidates.index_fill_(0, replaced, False)
+        more = min(share, most - len(replaced))
+        generator = step.generator("grow")
+        grown = select(error.where(candidates, 0), more, "multinomial", generator)
+        return torch.cat([replaced, grown]).sort().values
+
+    def _walk(self, step: Step) -> Edit:
+        """Noise on the means of nearly dead rows in sight, never farther than their own size."""
+        cloud = step.model.cloud
+        quiet = logit_of(1 - LEAST_GATE ** (1 / GATE_POWER))
+        logit = cloud["opacity_logit"].detach()
+        rows = (logit < quiet).nonzero().squeeze(1)
+        rows = rows[step.model.rows_in_sight(step.rendered).index_select(0, rows)]
+        if not len(rows):
+            return Edit()
+        draw = torch.randn(len(rows), 3, generator=step.generator("walk"), device=logit.device)
+        gate = logit.index_select(0, rows).neg().sigmoid().pow(GATE_POWER)
+        reach = self.noise * cloud.rate("mean", step.number)
+        size = largest(cloud["log_scale"]).index_select(0, rows).exp()[:, None]
+        moves = (draw * (gate * reach)[:, None]).clamp(-size, size)
+        delta = torch.zeros_like(cloud["mean"].detach()).index_copy_(0, rows, moves)
+        return Edit(nudge=(Nudge("mean", delta),))

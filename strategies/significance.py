@@ -1,0 +1,204 @@
+"""Pruning by what rows contribute to pictures, beside any method: five published recipes of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from splat import schedule, score
+from splat.cloud import Cloud
+from splat.edit import Drop, Edit
+from splat.families import together, within
+from splat.model import Model
+from splat.strategies.views import spread
+from splat.strategy import Strategy, Wrapper, recycler
+from splat.types import Step
+
+Score = Literal[score.Significance, "random"]
+LIGHTGAUSSIAN_KEEP = 0.34
+"""Share of rows that LightGaussian keeps."""
+VIEWS_SHARE = 20
+"""Scoring a view costs about a training step; all of it together a 20th of a run at most."""
+_OF_COLUMNS = ("lightgaussian", "lightgaussian_released", "opacity")
+
+
+@dataclass(frozen=True)
+class Significance(Wrapper):
+    """Prune the rows that contribute least to the training views, at given steps.
+
+    Rows are scored in many views as they are at the step (`splat.score`); what is least
+    significant goes, or is moved by a method that moves rows. As it stands this is LightGaussian
+    (Fan et al. 2024): two thirds at once, 5,000 steps before the end. What a doomed row would have
+    given birth to in the same edit is not born.
+    """
+
+    score: Score = "lightgaussian"
+    """mass: sum of blending weights; hits: pixels; most: largest weight (RadSplat); area: pixels
+    in which it is largest; lightgaussian: opacity x transmittance x volume^0.1, and as released,
+    without transmittance; squared: squared derivatives (Speedy-Splat); mini: mass if largest
+    anywhere (Mini-Splatting), and for outdoors; opacity; random, to compare with."""
+    at: tuple[int, ...] = (25_000,)
+    """Steps after which rows are pruned."""
+    keep: float | None = None
+    """Share of the rows that is kept. None: 0.34, where `mass` and `below` are not given."""
+    mass: float | None = None
+    """Keep the fewest rows that hold this share of the score's sum instead (Mini-Splatting)."""
+    below: float | None = None
+    """Remove rows with a score below this instead (RadSplat)."""
+    decay: float = 1.0
+    """What the share that goes is multiplied by from one step to the next (LightGaussian 0.8)."""
+    how: Literal["drop", "shrink", "recycle"] | None = None
+    """drop: rows go; shrink: they go and nothing grows beyond what is left ever after; recycle:
+    the method moves them to where rows are needed, their number stays. None: drop."""
+    views: int = 0
+    """Training views that are scored, evenly spread; 0: all. A fitted schedule scores no more than
+    cost a 20th of the run."""
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("keep", "mass", "below") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(
+                f"{given[0]} and {given[1]} are both given, which both say how many rows stay;"
+                " leave one of them out"
+            )
+        if not self.at or min(self.at) < 1 or list(self.at) != sorted(set(self.at)):
+            raise ValueError(
+                f"at is {self.at}, expected steps above 0 in ascending order, such as 16000 24000"
+            )
+        for name, value in (("keep", self.keep), ("mass", self.mass), ("decay", self.decay)):
+            if value is not None and not 0 < value <= 1:
+                raise ValueError(f"{name} is {value}, expected a share above 0 and up to 1")
+        if self.views < 0:
+            raise ValueError(f"views is {self.views}, expected a number of views, or 0 for all")
+        if self.how == "drop":
+            self._refuse_to_drop()
+        if self.how == "recycle":
+            recycler(self.base)
+
+    def scheduled(self, steps: int) -> Strategy:
+        at = tuple(dict.fromkeys(max(schedule.at(step, steps), 1) for step in self.at))
+        most = max(steps // (VIEWS_SHARE * len(at)), 1)
+        return replace(
+            self, base=self.base.scheduled(steps), at=at, views=min(self.views or most, most)
+        )
+
+    def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
+        what = f"{'move' if self.how == 'recycle' else 'prune'} by {self.score}"
+        base = self.base.acts(steps)
+        own = {*base.get(what, ()), *(done for done in self.at if done <= steps)}
+        return {**base, **({what: sorted(own)} if own else {})}
+
+    def begin(self, model: Model) -> None:
+        if self.how is None:
+            self._refuse_to_drop()
+        self.base.begin(model)
+
+    def refine(self, step: Step) -> Edit | None:
+        return self._proposed(step, None)
+
+    def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
+        return self._proposed(step, rows)
+
+    def _refuse_to_drop(self) -> None:
+        if self.base.recycles:
+            raise ValueError(
+                f"{type(self.base).__name__} fills up again whatever is dropped; say --how recycle"
+                " (the least significant rows move, their number stays) or --how shrink (they go,"
+                " and no more grow)"
+            )
+
+    def _proposed(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
+        """What the base proposes, with `rows` moved, and what is due of pruning."""
+        done, cloud = step.number + 1, step.model.cloud
+        most = len(cloud) if self.how == "shrink" and done > self.at[0] else 0
+        if done not in self.at:
+            return _asked(self.base, step, rows, most)
+        gone = self.condemned(self.scores(step), self.at.index(done))
+        if self.how == "recycle":
+            return recycler(self.base).recycle(step, gone if rows is None else gone | rows)
+        if self.how == "shrink":
+            most = len(cloud) - int(gone.sum())
+        drop = Drop(gone.nonzero().squeeze(1), "significance")
+        return together([Edit(drop=(drop,)), _asked(self.base, step, rows, most)], cloud)
+
+    def scores(self, step: Step) -> Float[Tensor, "n"]:
+        """The score of every row, from the views of the run as they are now."""
+        cloud = step.model.cloud
+        if self.score == "random":
+            return torch.rand(len(cloud), generator=step.generator("score"), device=cloud.device)
+        opacity, scale = _activated(cloud, self.score)
+        found = None
+        if self.score != "opacity":
+            indices = spread(len(step.views), self.views)
+            found = score.scores(step.survey(index) for index in indices)
+        return score.significance(self.score, found, opacity, scale)
+
+    def condemned(self, scores: Float[Tensor, "n"], time: int = 0) -> Bool[Tensor, "n"]:
+        """Rows to remove the `time`-th time, from 0; none where the scores tell no row from none.
+
+        A share is rounded to keep more, and at least one row; of equal rows the first go.
+        """
+        if torch.isnan(scores).any():
+            raise ValueError(
+                f"{int(torch.isnan(scores).sum())} of {len(scores)} rows have no score"
+                f" {self.score}; look for rows whose columns are not finite"
+            )
+        gone = torch.zeros_like(scores, dtype=torch.bool)
+        if not (scores > 0).any():
+            return gone
+        if self.below is not None:
+            found = scores < self.below
+            return gone if found.all() else found
+        order = scores.argsort(stable=True)
+        if self.mass is not None:
+            held = scores.double()[order.flip(0)].cumsum(0)
+            kept = int((held < self.mass * held[-1]).sum()) + 1
+        else:
+            keep = LIGHTGAUSSIAN_KEEP if self.keep is None else self.keep
+            # What is a whole number must not become the next by rounding.
+            kept = math.ceil((1 - (1 - keep) * self.decay**time) * len(scores) - 1e-6)
+        return gone.index_fill_(0, order[: len(scores) - max(kept, 1)], True)
+
+
+def _asked(base: Strategy, step: Step, rows: Bool[Tensor, "n"] | None, most: int) -> Edit | None:
+    """What the base proposes, with no more than so many rows after it; 0: as many as it likes."""
+    base = base.limited(most) if most else base
+    edit = base.refine(step) if rows is None else recycler(base).recycle(step, rows)
+    return within(edit, step.model.cloud, most)
+
+
+def _activated(cloud: Cloud, name: str) -> tuple[Float[Tensor, "n"], Float[Tensor, "n 3"]]:
+    """Opacity and scales of rows; ones where a cloud has none and the score asks for none."""
+    if "opacity_logit" in cloud and "log_scale" in cloud:
+        return cloud["opacity_logit"].detach().sigmoid(), cloud["log_scale"].detach().exp()
+    if name in _OF_COLUMNS:
+        raise ValueError(
+            f"the score {name} is made of opacity and scale, and rows have {sorted(cloud.names)};"
+            " take another, such as mass"
+        )
+    ones = torch.ones(len(cloud), 3, device=cloud.device)
+    return ones[:, 0], ones
+
+
+def lightgaussian(base: Strategy) -> Significance:
+    """LightGaussian in the middle of training: half, then 0.8 of that share (Fan et al. 2024)."""
+    return Significance(base, "lightgaussian", at=(16_000, 24_000), keep=0.5, decay=0.8)
+
+
+def radsplat(base: Strategy, below: float = 0.01) -> Significance:
+    """RadSplat (Niemeyer et al. 2024): what is nowhere a hundredth of a pixel; its light version
+    has 0.25."""
+    return Significance(base, "most", at=(16_000, 24_000), below=below)
+
+
+def speedy(base: Strategy) -> Significance:
+    """Speedy-Splat (Hanson et al. 2025): four fifths three times while rows still grow, then three
+    tenths every 3,000 steps."""
+    soft = Significance(base, "squared", at=(6000, 9000, 12_000), keep=0.2)
+    return Significance(soft, "squared", at=tuple(range(15_000, 27_001, 3000)), keep=0.7)

@@ -1,0 +1,18 @@
+"""Which training views are looked at when all of them would cost too much."""
+
+from __future__ import annotations
+
+import torch
+
+
+def spread(views: int, count: int) -> list[int]:
+    """`count` of the views, evenly spread over their order; 0, or more than there are: all."""
+    count = min(count, views) if count > 0 else views
+    return [i * views // count for i in range(count)]
+
+
+def drawn(views: int, count: int, generator: torch.Generator) -> list[int]:
+    """`count` of the views, or all of them, by chance."""
+    order = torch.randperm(views, generator=generator, device=generator.device)
+    found: list[int] = order[:count].sort().values.tolist()
+    return found

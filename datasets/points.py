@@ -11,7 +11,7 @@ from torch import Tensor
 
 from splat.types import Camera, Points, SceneData
 
-_RANDOM = "training starts from random points inside the camera frusta"
+_RANDOM = "training starts from random points"
 
 
 def points_in_view(points: Points, cameras: Sequence[Camera]) -> Bool[Tensor, "n"]:

@@ -10,11 +10,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from splat import checkpoint, export, kernels, machine, plan, resolution, seed
+from splat import (
+    checkpoint,
+    export,
+    kernels,
+    machine,
+    plan,
+    recipe,
+    resolution,
+    seed,
+    silhouette,
+)
 from splat.checkpoint import State
 from splat.export import ply
 from splat.goals import check_goals, said_goals
-from splat.loader import Loader
+from splat.loader import Loader, spread
 from splat.model import Explicit, Rates
 from splat.objective import Objective, Photometric
 from splat.options import Options, rgb
@@ -91,7 +101,8 @@ def prepare(
     looked_at = photos.pictures(resolution.DASH_PHOTOS)
     photos.sizes = resolution.sizes(options.resolution, options.steps, looked_at)
     if state is None:
-        rows = _start(scene, photos.cameras, fitted, options, frame, device)
+        with kernels.one_torch_thread():
+            rows = _start(scene, photos, fitted, options, frame, device)
         near = options.near or _near(photos.cameras, rows) / frame.scale
         drawing = Drawing(options.antialiased, near)
     else:
@@ -117,8 +128,8 @@ def announce(job: Job) -> None:
     if smaller := job.photos.sizes.said():
         say("          %s", smaller)
     cap = f", at most {strategy_cap:,}" if (strategy_cap := job.strategy.cap) else ""
-    method = type(job.strategy).__name__
-    say("method    %s from %s Gaussians%s", method, f"{len(run.model.cloud):,}", cap)
+    method = recipe.told(job.strategy)
+    say("method    %s, from %s Gaussians%s", method, f"{len(run.model.cloud):,}", cap)
     left = job.plan.seconds * (1 - run.step / run.steps)
     done = f" from step {run.step:,}" if run.step else ""
     if run.drawing.near is not None:
@@ -230,6 +241,7 @@ def _run(
         render=drawing_as(drawing, frame, device),
         batches=photos,
         views=photos.cameras,
+        photos=photos.batch_at,
         steps=options.steps,
         seed=options.seed,
         frame=frame,
@@ -241,7 +253,7 @@ def _run(
 
 def _start(
     scene: SceneData,
-    cameras: Sequence[Camera],
+    photos: Loader,
     strategy: Strategy,
     options: Options,
     frame: Frame,
@@ -255,14 +267,28 @@ def _start(
     if points is None or len(points.positions) == 0:
         count = plan.fit(device).random_points
         count = min(count, strategy.cap) if strategy.cap else count
-        _log.info("start     %s random points inside the camera frusta", f"{count:,}")
-        found = seed.random_in_frusta([c.to("cpu") for c in cameras], count, generator)
+        found = _random(photos, options, count, generator)
     else:
         found = seed.points_in_frame(points, frame)
     kept = _fewer(len(found.positions), strategy, generator)
     if kept is not None:
         found = Points(found.positions[kept], found.colors[kept])
     return seed.rows_from_points(found, strategy.start, options.sh_degree)
+
+
+def _random(photos: Loader, options: Options, count: int, generator: torch.Generator) -> Points:
+    """Points where there are none: inside the outlines of an object, or all over what is seen."""
+    indices = spread(len(photos), silhouette.MOST_VIEWS)
+    looked_at = [photos.batch(index).to("cpu") for index in indices]
+    behind = torch.tensor([round(255 * c) for c in rgb(options.background)], dtype=torch.uint8)
+    if silhouette.plain(looked_at, behind):
+        found = silhouette.random_in_silhouettes(looked_at, behind, count, generator)
+        if found is not None:
+            size = f"{len(found.positions):,}"
+            _log.info("start     %s random points inside the outlines of what is shown", size)
+            return found
+    _log.info("start     %s random points inside the camera frusta", f"{count:,}")
+    return seed.random_in_frusta([c.to("cpu") for c in photos.cameras], count, generator)
 
 
 def _from_gaussians(path: Path, options: Options, frame: Frame) -> dict[str, Tensor]:

@@ -66,27 +66,15 @@ def points(job: Job, folder: Path, marks: Sequence[int]) -> list[Point]:
 def measured(
     records: Sequence[Mapping[str, Any]], marks: Sequence[int]
 ) -> tuple[list[Point], float]:
-    """Measurements at the marks, and the seconds that all measuring took.
-
-    A measurement lies between two lines of the log; it took what these are further apart than so
-    many steps take elsewhere. A checkpoint that falls between the same lines counts with it.
-    """
+    """Measurements at the marks, and the seconds that all measuring took."""
     made, lost = [], 0.0
-    for i, record in enumerate(records):
+    for record in records:
         if "test_psnr" not in record:
             continue
-        timed = [r for r in records[:i] if "seconds" in r]
-        later = next((r for r in records[i:] if "seconds" in r), None)
-        now = timed[-1]
+        lost += record["look_seconds"]
         if record["step"] in marks:
-            made.append(
-                {"step": now["step"], "seconds": now["seconds"] - lost, "psnr": record["test_psnr"]}
-            )
-        earlier = timed[max(0, len(timed) - 11)]
-        if later is not None and now["step"] > earlier["step"]:
-            pace = (now["seconds"] - earlier["seconds"]) / (now["step"] - earlier["step"])
-            gap = later["seconds"] - now["seconds"]
-            lost += max(0.0, gap - pace * (later["step"] - now["step"]))
+            seconds = record["seconds"] - lost
+            made.append({"step": record["step"], "seconds": seconds, "psnr": record["test_psnr"]})
     return made, lost
 
 

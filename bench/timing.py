@@ -36,6 +36,7 @@ def run_of(size: Size, columns: Mapping[str, Tensor], target: Tensor) -> Run:
         render=renderer_for("cpu"),
         batches=lambda step: batch,
         views=[batch.camera],
+        photos=lambda index, step: batch,
         steps=0,
     )
 

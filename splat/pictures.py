@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
@@ -28,10 +28,10 @@ WIDEST, TALLEST, NARROWEST = 480, 400, 200
 WORST = 0.1
 """Mean absolute error over R, G and B (of 1) that the brightest colour stands for."""
 MOST_ROWS = 24
-_BINS = 80
+BINS = 80
 _DPI = 100
 _GAP, _MARGIN, _CAPTION, _HEAD = 8, 16, 30, 44
-_INK, _FAINT = "#22262b", "#7d858f"
+INK, FAINT = "#22262b", "#7d858f"
 _LINE, _ACCENT = "#2f6fb0", "#c8553d"
 _BORN = ("#2a9d8f", "#73c6a5", "#2f6fb0", "#8ab6d6")
 _DEAD = ("#c8553d", "#e9a178", "#8d4f9f", "#c7a0cf")
@@ -63,8 +63,8 @@ class Row:
         if mask is not None:
             error = error.where(mask.cpu() != 0, error.new_zeros(()))
         shown = colormaps["magma"](_fitted((error / WORST).numpy()).clip(0, 1))[..., :3]
-        first, second = (_bytes(_fitted(picture.numpy())) for picture in (truth, image))
-        return cls(name, psnr, first, second, _bytes(shown))
+        first, second = (as_bytes(_fitted(picture.numpy())) for picture in (truth, image))
+        return cls(name, psnr, first, second, as_bytes(shown))
 
 
 def contact_sheet(rows: Sequence[Row], path: Path, title: str = "") -> None:
@@ -84,11 +84,11 @@ def contact_sheet(rows: Sequence[Row], path: Path, title: str = "") -> None:
         for left, tile in zip(lefts, (row.truth, row.image, row.error), strict=True):
             tiles.append((top, left, tile))
         middle = top + row.truth.shape[0] + _CAPTION // 2 - 3
-        _text(figure, lefts[0], middle, _shortened(row.name), _INK)
-        _text(figure, lefts[1], middle, f"{row.psnr:.2f} dB", _INK)
+        _text(figure, lefts[0], middle, _shortened(row.name), INK)
+        _text(figure, lefts[1], middle, f"{row.psnr:.2f} dB", INK)
     note = " · ".join(filter(None, (title, f"{count} of {len(rows)} views")))
-    _text(figure, _MARGIN, height - _CAPTION // 2 - 4, note, _FAINT)
-    page = _drawn(figure)
+    _text(figure, _MARGIN, height - _CAPTION // 2 - 4, note, FAINT)
+    page = drawn(figure)
     for top, left, tile in tiles:
         page[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     _save(page, path)
@@ -108,7 +108,7 @@ def curves(log: Sequence[Mapping[str, Any]], path: Path) -> None:
         ("Loss", "PSNR (dB)", "Gaussians", "Births and deaths"),
         strict=True,
     ):
-        _styled(axes, title, last)
+        styled(axes, title, last)
     losses = _series(log, "loss")
     _noisy(loss, losses, "")
     if (losses[1] > 0).any():
@@ -131,9 +131,9 @@ def curves(log: Sequence[Mapping[str, Any]], path: Path) -> None:
     for axes in (loss, quality, size, edits):
         if not (axes.lines or axes.patches):
             axes.text(
-                0.5, 0.5, "nothing logged", transform=axes.transAxes, ha="center", color=_FAINT
+                0.5, 0.5, "nothing logged", transform=axes.transAxes, ha="center", color=FAINT
             )
-    _save(_drawn(figure), path)
+    _save(drawn(figure), path)
 
 
 def _series(log: Sequence[Mapping[str, Any]], key: str) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -144,15 +144,16 @@ def _series(log: Sequence[Mapping[str, Any]], key: str) -> tuple[NDArray[Any], N
     return table[:, 0], table[:, 1]
 
 
-def _styled(axes: Axes, title: str, last: int) -> None:
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
+def styled(axes: Axes, title: str, last: float) -> None:
+    """A plain panel over steps (or seconds) up to the last."""
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_FAINT)
-    axes.tick_params(colors=_FAINT, labelcolor=_INK, labelsize=9)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(colors=FAINT, labelcolor=INK, labelsize=9)
     axes.grid(True, color="#e6e9ec", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.set_xlim(0, max(1, last))
-    axes.set_xlabel("step", color=_FAINT, fontsize=9)
+    axes.set_xlabel("step", color=FAINT, fontsize=9)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(EngFormatter(sep=""))
 
@@ -173,53 +174,53 @@ def _noisy(axes: Axes, series: tuple[NDArray[Any], NDArray[Any]], label: str) ->
 
 def _bars(axes: Axes, edits: Sequence[tuple[int, Mapping[str, int]]], last: int) -> None:
     """Rows that edits added (up), moved (up) and removed (down), by reason; resets as lines."""
-    edges, totals = _binned(edits, last)
+    edges, totals = binned(edits, last)
     starts, width = edges[:-1], float(edges[1])
-    up, down = np.zeros(_BINS), np.zeros(_BINS)
+    up, down = np.zeros(BINS), np.zeros(BINS)
     born, dead = iter(_BORN), iter(_DEAD)
     for key, amount in sorted(totals.items()):
         verb, _, reason = key.partition(":")
         if verb == "overwrite":
             span = axes.get_xaxis_transform()
             at = starts[amount > 0] + width / 2
-            axes.vlines(at, 0, 1, _FAINT, "dotted", transform=span, label=reason)
+            axes.vlines(at, 0, 1, FAINT, "dotted", transform=span, label=reason)
         elif verb == "drop":
-            color, label = next(dead, _FAINT), f"− {reason}"
+            color, label = next(dead, FAINT), f"− {reason}"
             axes.bar(starts, -amount, width, down, align="edge", color=color, label=label)
             down -= amount
         else:
-            color, label = next(born, _FAINT), f"{'+' if verb == 'append' else '→'} {reason}"
+            color, label = next(born, FAINT), f"{'+' if verb == 'append' else '→'} {reason}"
             axes.bar(starts, amount, width, up, align="edge", color=color, label=label)
             up += amount
     _legend(axes)
 
 
-def _binned(
+def binned(
     edits: Sequence[tuple[int, Mapping[str, int]]], last: int
 ) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
     """Edges of equal spans of steps, and rows in each by verb and reason."""
-    edges = np.linspace(0, max(1, last), _BINS + 1)
+    edges = np.linspace(0, max(1, last), BINS + 1)
     totals: dict[str, NDArray[Any]] = {}
     for step, counts in edits:
-        slot = min(int(np.searchsorted(edges, step, "right")) - 1, _BINS - 1)
+        slot = min(int(np.searchsorted(edges, step, "right")) - 1, BINS - 1)
         for key, rows in counts.items():
-            totals.setdefault(key, np.zeros(_BINS))[slot] += rows
+            totals.setdefault(key, np.zeros(BINS))[slot] += rows
     return edges, totals
 
 
 def _legend(axes: Axes) -> None:
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
 
 
 def _heading(figure: Figure, lefts: Sequence[int], column: int) -> tuple[int, int, Bytes]:
     """Titles of the columns, and the scale of the error's colours as a tile with its place."""
     for left, title in zip(lefts, ("Truth", "Render", "Error"), strict=True):
-        _text(figure, left, _HEAD // 2, title, _INK, "bold")
+        _text(figure, left, _HEAD // 2, title, INK, "bold")
     end = lefts[2] + column
-    _text(figure, end - 112, _HEAD // 2, "0", _FAINT)
-    _text(figure, end - 28, _HEAD // 2, f"{WORST:g}", _FAINT)
-    ramp = _bytes(colormaps["magma"](np.linspace(0, 1, 64))[None, :, :3])
+    _text(figure, end - 112, _HEAD // 2, "0", FAINT)
+    _text(figure, end - 28, _HEAD // 2, f"{WORST:g}", FAINT)
+    ramp = as_bytes(colormaps["magma"](np.linspace(0, 1, 64))[None, :, :3])
     return _HEAD // 2 - 5, end - 98, ramp.repeat(10, 0)
 
 
@@ -252,20 +253,25 @@ def _fitted(picture: NDArray[Any]) -> NDArray[Any]:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
-def _bytes(picture: NDArray[Any]) -> Bytes:
-    return (picture * 255 + 0.5).clip(0, 255).astype(np.uint8)
-
-
-def _drawn(figure: Figure) -> Bytes:
-    buffer = BytesIO()
-    figure.savefig(buffer, format="rgba", dpi=_DPI)
-    width, height = (figure.get_size_inches() * _DPI).round().astype(int).tolist()
-    pixels = np.frombuffer(buffer.getbuffer(), np.uint8).reshape(height, width, 4)
-    page: Bytes = pixels[..., :3].copy()
+def drawn(figure: Figure) -> Bytes:
+    """The pixels of a figure."""
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    page: Bytes = np.asarray(canvas.buffer_rgba())[..., :3].copy()
     return page
 
 
-def _save(picture: Bytes, path: Path) -> None:
+def png(picture: Bytes) -> bytes:
+    """A picture as a file."""
     _, data = cv2.imencode(".png", picture[..., ::-1])
+    return data.tobytes()
+
+
+def as_bytes(picture: NDArray[Any]) -> Bytes:
+    """A picture in [0, 1] with 8 bits."""
+    return (picture * 255 + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def _save(picture: Bytes, path: Path) -> None:
     with replacing(path) as draft:
-        draft.write_bytes(data.tobytes())
+        draft.write_bytes(png(picture))

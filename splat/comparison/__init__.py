@@ -1,0 +1,1 @@
+"""Strategies compared fairly: all that is not the strategy is the same for all of them."""

@@ -1,0 +1,130 @@
+"""A comparison from what is asked for to its report."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from splat.comparison import crew, runs
+from splat.comparison.asked import budget_said
+from splat.comparison.lock import locked
+from splat.comparison.plan import Ask, Entry, Plan, read_plan, write_plan
+from splat.comparison.request import Request, planned
+from splat.comparison.results import Outcome, outcome, outcomes
+from splat.plan import span
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came of a comparison."""
+
+    plan: Plan
+    outcomes: tuple[Outcome, ...]
+    """Of all runs that the folder knows of."""
+    reference: str
+    """Strategy that differences are to."""
+
+
+def compared(
+    request: Request,
+    out: Path,
+    *,
+    workers: int | None = None,
+    threads: int | None = None,
+    retry: bool = False,
+    reference: str | None = None,
+    quiet: bool = False,
+) -> Comparison:
+    """Carry out what is missing of what is asked for; raises `crew.Interrupted` on a signal.
+
+    Runs that are done are left as they are, those that were begun go on, those that failed are
+    begun anew with `retry` only. `workers` are runs at once, 0: one after the other in this
+    process.
+    """
+    known = read_plan(out)
+    plan, asks = planned(request, out)
+    with locked(out / ".lock", str(out)):
+        if read_plan(out) != known:
+            plan, asks = planned(request, out)
+        for entry in plan.entries():
+            runs.state_of(plan, out, entry)
+        _check_reference(plan, reference)
+        write_plan(plan, out)
+        _carry_out(plan, asks, out, workers, threads, retry, quiet)
+    return read(out, reference)
+
+
+def read(out: Path, reference: str | None = None) -> Comparison:
+    """The comparison in a folder, as far as it is."""
+    plan = read_plan(out)
+    if plan is None:
+        raise FileNotFoundError(f"{out} holds no comparison; expected a folder of `splat compare`")
+    _check_reference(plan, reference)
+    return Comparison(plan, tuple(outcomes(plan, out)), reference or plan.entrants[0].name)
+
+
+def _check_reference(plan: Plan, reference: str | None) -> None:
+    names = [entrant.name for entrant in plan.entrants]
+    if reference is not None and reference not in names:
+        raise ValueError(f"there is no strategy {reference!r} to refer to; there are {names}")
+
+
+def _carry_out(
+    plan: Plan,
+    asks: Sequence[Ask],
+    out: Path,
+    workers: int | None,
+    threads: int | None,
+    retry: bool,
+    quiet: bool,
+) -> None:
+    entries = plan.entries(asks)
+    states = {entry: runs.state_of(plan, out, entry) for entry in entries}
+    lost = [entry for entry in entries if states[entry] == "failed"]
+    if retry:
+        for entry in lost:
+            runs.forget(out, entry)
+    todo = [e for e in entries if states[e] != "done" and (retry or e not in lost)]
+    done = sum(state == "done" for state in states.values())
+    share = crew.share_of(plan.shared.device, workers, threads, len(todo))
+    _log.info(
+        "runs      %d of %s steps, %d of them done; %s", len(entries),
+        f"{plan.shared.options.steps:,}", done, _share_said(share, plan.shared.device),
+    )  # fmt: skip
+    if lost and not retry:
+        _log.warning("warning: %d failed before; --retry begins them anew", len(lost))
+    if not todo:
+        return
+    start, over = time.monotonic(), 0
+
+    def ended(entry: Entry) -> None:
+        nonlocal over
+        over += 1
+        left = (time.monotonic() - start) / over * (len(todo) - over)
+        after = f", about {span(left)} left" if over < len(todo) else ""
+        _log.info("%3d of %d  %s%s", over, len(todo), said(outcome(plan, out, entry)), after)
+
+    crew.carried_out(plan, out, todo, share, ended, quiet)
+
+
+def said(found: Outcome) -> str:
+    """A run in a line."""
+    entry = found.entry
+    name = f"{entry.scene}, {entry.entrant}, {budget_said(entry.budget)}, seed {entry.seed}"
+    if found.state != "done":
+        return f"{name}: {found.state}" + (f": {found.note.failed}" if found.note.failed else "")
+    count, seconds = found.figures["gaussians"] or 0, found.figures["seconds"] or 0
+    psnr = found.figures["psnr"]
+    quality = "no error at all" if psnr is None else f"{psnr:.2f} dB"
+    return f"{name}: {quality}, {count:,.0f} Gaussians, {span(seconds)}"
+
+
+def _share_said(share: crew.Share, device: str) -> str:
+    many = {0: "in this process", 1: "one at a time"}.get(share.workers, f"{share.workers} at once")
+    threads = "1 thread" if share.threads == 1 else f"{share.threads} threads"
+    return many if device == "cuda" else f"{many}, {threads} each"

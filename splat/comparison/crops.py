@@ -1,0 +1,207 @@
+"""Where strategies differ most to the eye: one crop of a held-out view of each scene."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from splat import api, checkpoint, kernels, machine
+from splat import plan as sizes
+from splat.comparison import runs
+from splat.comparison.asked import budget_said, slug
+from splat.comparison.drawing import DPI, Chart, finished, shortened
+from splat.comparison.plan import Plan
+from splat.comparison.results import Outcome
+from splat.evaluate import psnr
+from splat.folder import read_config
+from splat.job import loaders
+from splat.loader import Loader
+from splat.model import Explicit
+from splat.options import rgb
+from splat.pictures import INK, WORST, Bytes, as_bytes
+from splat.render import choose_device, drawing_as
+from splat.types import Batch, Drawing, Needs
+
+SHARE, LEAST = 0.33, 48
+"""Side of a crop, of the shorter side of the view, and in pixels."""
+TILE = 320
+"""Pixels that a side of a crop is enlarged to, by whole numbers, at most."""
+VIEW = 480
+"""Longest side of the view that shows where the crop is."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A strategy in the crop."""
+
+    name: str
+    db: float
+    """PSNR of the crop."""
+    image: Bytes
+    error: Bytes
+    """Mean absolute error, black to white from none to `WORST`."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of a held-out view as it is, and as strategies draw it."""
+
+    scene: str
+    budget: int
+    seed: int
+    view: str
+    whole: Bytes
+    """The photo with a frame where the crop is."""
+    photo: Bytes
+    tiles: tuple[Tile, ...]
+
+
+def crop_of(plan: Plan, out: Path, scene: str, group: Mapping[str, Outcome]) -> Crop:
+    """The crop in which the strategies of some runs, by name, are farthest apart."""
+    device, _ = choose_device("auto")
+    kernels.set_threads(machine.cores())
+    with ExitStack() as stack:
+        drawn = {name: _Drawer(plan, out, outcome, device) for name, outcome in group.items()}
+        first = next(iter(drawn.values()))
+        photos = first.photos(plan, scene, device)
+        stack.enter_context(closing(photos))
+        best: tuple[float, int, slice, slice] | None = None
+        for index in range(len(photos)):
+            batch = photos.batch(index)
+            errors = [_error(batch, drawer(batch)) for drawer in drawn.values()]
+            score, rows, columns = farthest(errors)
+            if best is None or score > best[0]:
+                best = (score, index, rows, columns)
+        assert best is not None
+        _, index, rows, columns = best
+        batch = photos.batch(index)
+        pictures = {name: drawer(batch) for name, drawer in drawn.items()}
+    entry = next(iter(group.values())).entry
+    truth = batch.image.cpu().numpy()
+    return Crop(
+        scene=scene,
+        budget=entry.budget,
+        seed=entry.seed,
+        view=batch.name,
+        whole=_framed(truth, rows, columns),
+        photo=_enlarged(truth[rows, columns]),
+        tiles=tuple(
+            _tile(name, batch, picture, rows, columns) for name, picture in pictures.items()
+        ),
+    )
+
+
+def farthest(errors: Sequence[Floats]) -> tuple[float, slice, slice]:
+    """The square in which root mean squared errors differ most, and by how much.
+
+    With a single error it is the square where that is largest. `errors` are squared, by pixel.
+    """
+    height, width = errors[0].shape
+    side = min(max(LEAST, round(SHARE * min(height, width))), height, width)
+    means = np.sqrt([_box_means(error, side) for error in errors])
+    spread = means.max(0) - means.min(0) if len(errors) > 1 else means[0]
+    top, left = np.unravel_index(int(spread.argmax()), spread.shape)
+    score = float(spread[top, left])
+    return score, slice(int(top), int(top) + side), slice(int(left), int(left) + side)
+
+
+def montage(crop: Crop) -> Chart:
+    """The crop as one picture: the photo, then each strategy above its error."""
+    columns = 1 + len(crop.tiles)
+    size = (2.1 * columns, 4.75)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained", facecolor="white")
+    axes = figure.subplots(2, columns, squeeze=False)
+    pairs = [("photo\n", crop.photo, crop.whole)]
+    pairs += [(f"{shortened(t.name)}\n{t.db:.2f} dB", t.image, t.error) for t in crop.tiles]
+    for (above, below), (title, image, under) in zip(axes.T, pairs, strict=True):
+        for place, shown in ((above, image), (below, under)):
+            place.imshow(shown, interpolation="nearest")
+            place.set_axis_off()
+        above.set_title(title, fontsize=9, color=INK)
+    name = f"{slug(crop.scene)}-{budget_said(crop.budget)}-crop"
+    return finished(figure, name, f"{crop.scene}: where strategies differ most")
+
+
+class _Drawer:
+    """Draws the held-out views as a run left its Gaussians."""
+
+    def __init__(self, plan: Plan, out: Path, outcome: Outcome, device: torch.device) -> None:
+        place = runs.folder_of(out, outcome.entry)
+        state = checkpoint.load(place.latest())
+        self.config, self.frame = read_config(place.config), checkpoint.frame(state)
+        rows = {name: values.to(device) for name, values in checkpoint.rows(state).items()}
+        self._gaussians = Explicit(rows, steps=0).bake()
+        drawing = checkpoint.drawing(state) or Drawing(plan.shared.options.antialiased)
+        self._render = drawing_as(drawing, self.frame, device)
+        behind = rgb(self.config.options.background)
+        self._background = torch.tensor(behind, device=device) if any(behind) else None
+
+    def __call__(self, batch: Batch) -> Floats:
+        with torch.no_grad():
+            found = self._render(self._gaussians, batch.camera, Needs(), self._background)
+        image: Floats = found.image.clamp(0, 1).cpu().numpy()
+        return image
+
+    def photos(self, plan: Plan, scene: str, device: torch.device) -> Loader:
+        """The held-out views."""
+        known = api.read_scene(plan.scene(scene).path, plan.shared.reading)
+        options = sizes.fitted(self.config.options, device)
+        training, held_out = loaders(known, options, self.frame, device)
+        training.close()
+        assert held_out is not None
+        return held_out
+
+
+def _error(batch: Batch, image: Floats) -> Floats:
+    """Squared error of every pixel; 0 where it does not count."""
+    error: Floats = np.square(batch.image.cpu().numpy() - image).mean(2)
+    return error if batch.mask is None else error * (batch.mask.cpu().numpy() != 0)
+
+
+def _box_means(values: Floats, side: int) -> NDArray[np.float64]:
+    """Means over all squares of a side that lie within."""
+    sums = np.pad(values.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    boxes: NDArray[np.float64] = (
+        sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    )
+    return boxes.clip(0) / side**2
+
+
+def _tile(name: str, batch: Batch, picture: Floats, rows: slice, columns: slice) -> Tile:
+    truth, drawn = batch.image.cpu()[rows, columns], torch.from_numpy(picture)[rows, columns]
+    mask = None if batch.mask is None else batch.mask.cpu()[rows, columns]
+    error = (truth - drawn).abs().mean(2)
+    if mask is not None:
+        error = error.where(mask != 0, error.new_zeros(()))
+    shown: Any = colormaps["magma"]((error / WORST).clamp(0, 1).numpy())[..., :3]
+    return Tile(name, psnr(drawn, truth, mask), _enlarged(drawn.numpy()), _enlarged(shown))
+
+
+def _enlarged(picture: NDArray[Any]) -> Bytes:
+    times = max(1, TILE // max(picture.shape[:2]))
+    return as_bytes(picture.repeat(times, 0).repeat(times, 1))
+
+
+def _framed(picture: Floats, rows: slice, columns: slice) -> Bytes:
+    """The view, small, with a frame around a part of it."""
+    height, width = picture.shape[:2]
+    factor = min(1.0, VIEW / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    small = as_bytes(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+    first = (round(columns.start * factor), round(rows.start * factor))
+    last = (round(columns.stop * factor) - 1, round(rows.stop * factor) - 1)
+    cv2.rectangle(small, first, last, (255, 255, 255), 3)
+    cv2.rectangle(small, first, last, (200, 85, 61), 2)
+    return small

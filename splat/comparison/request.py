@@ -1,0 +1,188 @@
+"""What a user asks for, made into a plan, or joined to the plan that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from splat import api, methods
+from splat import plan as sizes
+from splat.comparison.asked import OWN
+from splat.comparison.plan import (
+    FILE,
+    HOW,
+    OF_RUN,
+    Ask,
+    Entrant,
+    Plan,
+    Scene,
+    Shared,
+    fingerprint,
+    joined,
+    plain,
+    read_plan,
+)
+from splat.finish import version
+from splat.options import Options, Reading
+from splat.recipe import given, parsed_strategy, told
+from splat.render import choose_device
+from splat.strategies.budget import kept_within
+from splat.strategy import Strategy
+
+STRATEGIES = ("adc", "mcmc")
+"""Compared where nobody says what."""
+SEEDS = (0, 1, 2)
+LOOKS = 10
+"""Looks at the held-out views in a run where nobody says how many, the one at its end included."""
+DEFAULTS = Options(resolution="full")
+"""Of a comparison: rules of growth were published for whole pictures."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for; what is left out is as it was in a comparison that is there."""
+
+    scenes: tuple[Path, ...] = ()
+    strategies: Mapping[str, str | Strategy] = field(default_factory=dict)
+    """Recipes, or strategies, by the names of their rows."""
+    budgets: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
+    options: Options = DEFAULTS
+    reading: Reading = field(default_factory=Reading)
+    eval_every: int = 0
+    """Steps between looks at the held-out views; 0: a tenth of the run."""
+    net: str = "alex"
+    """Of LPIPS: alex, vgg or none."""
+
+
+def planned(request: Request, out: Path) -> tuple[Plan, tuple[Ask, ...]]:
+    """The whole plan of the comparison in `out`, and what of it is asked for now."""
+    _check(request.options)
+    known = read_plan(out)
+    if known is None:
+        _check_vacant(out)
+    device = choose_device(request.options.device)[0]
+    shared = _shared(request, known, device, out)
+    scenes = _scenes(request.scenes, shared.reading, known)
+    if not scenes and known is None:
+        raise ValueError("no scene to compare on; give the folder of at least one")
+    asked = dict(request.strategies)
+    if not asked and known is None:
+        asked = {name: name for name in STRATEGIES}
+    entrants = [_entrant(name, what, known) for name, what in asked.items()]
+    if known is not None and not (scenes or entrants or request.budgets or request.seeds):
+        return replace(known, shared=shared), known.asks
+    ask = Ask(
+        scenes=tuple(one.name for one in scenes or (known.scenes if known else ())),
+        entrants=tuple(one.name for one in entrants or (known.entrants if known else ())),
+        budgets=request.budgets or (known.budgets if known else (sizes.fit(device).cap,)),
+        seeds=request.seeds or (known.seeds if known else SEEDS),
+    )
+    start = known or Plan(shared, (), (), ())
+    return joined(replace(start, shared=shared), scenes, entrants, ask), (ask,)
+
+
+def within(strategy: Strategy, budget: int) -> Strategy:
+    """The strategy with at most so many Gaussians."""
+    return strategy if budget == OWN else kept_within(strategy, budget)
+
+
+def _check(options: Options) -> None:
+    for name in OF_RUN:
+        if getattr(options, name) != getattr(DEFAULTS, name):
+            say = "its seeds are given with --seeds" if name == "seed" else "all runs are as long"
+            raise ValueError(f"a comparison has no {name}: {say}; leave it away")
+
+
+def _check_vacant(out: Path) -> None:
+    if out.is_file():
+        raise FileExistsError(f"{out} is a file; give the comparison a folder with --out")
+    if out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
+        raise FileExistsError(
+            f"{out} is not empty and no comparison, it has no {FILE}; give another folder with"
+            " --out"
+        )
+
+
+def _shared(request: Request, known: Plan | None, device: torch.device, out: Path) -> Shared:
+    """What all runs share: as it was, if nothing else is asked for."""
+    if known is None:
+        fitted = sizes.fitted(request.options, device)
+        how = {name: getattr(DEFAULTS, name) for name in HOW}
+        assert fitted.steps is not None
+        every = request.eval_every or max(1, fitted.steps // LOOKS)
+        options = replace(fitted, **how)
+        return Shared(options, request.reading, every, request.net, device.type, version())
+    kept = known.shared
+    _same("version", version(), kept.made_by, out)
+    _same("--device", device.type, kept.device, out)
+    _unchanged(plain(request.options), plain(DEFAULTS), plain(kept.options), out)
+    _unchanged(asdict(request.reading), asdict(Reading()), asdict(kept.reading), out)
+    more = {"eval_every": request.eval_every, "net": request.net}
+    here = {"eval_every": kept.eval_every, "net": kept.net}
+    _unchanged(more, {"eval_every": 0, "net": "alex"}, here, out)
+    return kept
+
+
+def _unchanged(
+    asked: Mapping[str, Any], default: Mapping[str, Any], known: Mapping[str, Any], out: Path
+) -> None:
+    """Raise where something is asked for that is neither the default nor what is known."""
+    for name, value in asked.items():
+        if value != default[name]:
+            _same(f"--{name.replace('_', '-')}", value, known[name], out)
+
+
+def _same(what: str, now: Any, then: Any, out: Path) -> None:
+    if now != then:
+        raise ValueError(
+            f"{out} was begun with {what} {then}, now it is {now}; unlike runs do not compare:"
+            " keep to what it was, or give another folder with --out"
+        )
+
+
+def _scenes(paths: Sequence[Path], reading: Reading, known: Plan | None) -> list[Scene]:
+    """The scenes in folders, by the names of the folders, or of their parents too."""
+    there = list(known.scenes) if known else []
+    found = []
+    for path in paths:
+        scene = api.read_scene(path, reading)
+        if not scene.test:
+            raise ValueError(
+                f"{path}: no view is held out, so there is nothing to compare on; hold some out,"
+                " with --eval 8"
+            )
+        place, mark = path.resolve(), fingerprint(scene)
+        if any(other.path == place and other.mark != mark for other in there):
+            raise ValueError(
+                f"{path}: the views or points are not those that the comparison was begun with;"
+                " restore them, or give another folder with --out"
+            )
+        # A scene that was moved keeps its name.
+        same = next((other.name for other in there if other.mark == mark), None)
+        taken = place.name in {other.name for other in there}
+        name = same or (f"{place.parent.name}-{place.name}" if taken else place.name)
+        points = 0 if scene.points is None else len(scene.points.positions)
+        views = len(scene.train), len(scene.test)
+        found.append(Scene(name, place, scene.format, *views, points, mark))
+        there.append(found[-1])
+    return found
+
+
+def _entrant(name: str, what: str | Strategy, known: Plan | None) -> Entrant:
+    # Defaults are those of the classes: what fits this device would be other numbers on another.
+    strategy = parsed_strategy(given(what)) if isinstance(what, str) else what
+    start = strategy.start
+    recipe = told(strategy)
+    found = Entrant(name, recipe, methods.described(strategy), start.opacity, start.scale)
+    for other in known.entrants if known else ():
+        if other.name == name and other.strategy != found.strategy:
+            raise ValueError(
+                f"{name!r} was {other.recipe!r} before and is {recipe!r} now; give it another name,"
+                " as NAME=recipe"
+            )
+    return found

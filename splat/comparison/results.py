@@ -1,0 +1,122 @@
+"""What came of the runs of a comparison, read from their folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from splat.comparison import runs
+from splat.comparison.asked import OWN
+from splat.comparison.plan import Entry, Plan
+from splat.comparison.runs import Note, State
+from splat.folder import read_json
+from splat.log import LOOK, STRATEGY, read_log
+
+OFF = 0.01
+"""Share by which the last number of Gaussians may miss the budget unmarked."""
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one run."""
+
+    entry: Entry
+    state: State
+    note: Note
+    figures: Mapping[str, float | None] = field(default_factory=dict)
+    """By the names of `splat.comparison.table.FIGURES`, and `start`; of a run that is done."""
+    metrics: Record = field(default_factory=dict)
+    """What `metrics.json` holds."""
+    looks: tuple[tuple[int, float, float], ...] = ()
+    """Step, seconds of training, and dB on the held-out views, in order; the end included."""
+    counts: tuple[tuple[int, int], ...] = ()
+    """Step, and Gaussians."""
+    edits: tuple[tuple[int, Mapping[str, int]], ...] = ()
+    """Step, and rows by verb and reason (`Change.counts`)."""
+
+    @property
+    def off(self) -> float | None:
+        """Share of the budget that it ended with, where that is not the budget."""
+        last, budget = self.figures.get("gaussians"), self.entry.budget
+        if last is None or budget == OWN or abs(last - budget) <= OFF * budget:
+            return None
+        return last / budget
+
+    @property
+    def over(self) -> float | None:
+        """Share of the budget that it had at most, where that is more than the budget."""
+        most, budget = self.figures.get("peak_gaussians"), self.entry.budget
+        return most / budget if most is not None and most > budget != OWN else None
+
+
+def outcomes(plan: Plan, out: Path, entries: Sequence[Entry] | None = None) -> list[Outcome]:
+    """Of all runs of a plan, or of some, in their order."""
+    return [outcome(plan, out, entry) for entry in entries or plan.entries()]
+
+
+def outcome(plan: Plan, out: Path, entry: Entry) -> Outcome:
+    """What came of a run so far."""
+    state, note = runs.state_of(plan, out, entry), runs.note_of(out, entry)
+    if state != "done":
+        return Outcome(entry, state, note)
+    place = runs.folder_of(out, entry)
+    metrics, log = read_json(place.metrics), read_log(place.log)
+    looking = sum(record.get(LOOK, 0.0) for record in log)
+    seconds = metrics["seconds"] - looking
+    counts = _counts(log)
+    on_cpu = metrics["peak_gpu_memory_mb"] is None
+    alone = note.at_once and 0 not in note.at_once
+    memory = metrics["training_memory_mb"] if on_cpu else metrics["peak_gpu_memory_mb"]
+    spent = max((record.get(STRATEGY, 0.0) for record in log), default=0.0)
+    figures = {
+        "psnr": metrics["psnr"],
+        "ssim": metrics["ssim"],
+        "lpips": metrics["lpips"],
+        "gaussians": metrics["gaussians"],
+        "peak_gaussians": max((count for _, count in counts), default=metrics["gaussians"]),
+        "bytes": metrics["export"]["bytes"],
+        "seconds": seconds,
+        "share": spent / seconds if seconds > 0 else None,
+        "memory": memory if alone else None,
+        "start": counts[0][1] if counts else None,
+    }
+    end = (metrics["steps"], seconds, metrics["psnr"])
+    return Outcome(
+        entry=entry,
+        state=state,
+        note=note,
+        figures=figures,
+        metrics=metrics,
+        looks=(*_looks(log), end) if metrics["psnr"] is not None else _looks(log),
+        counts=counts,
+        edits=tuple((r["step"], r["counts"]) for r in log if "counts" in r),
+    )
+
+
+def _looks(log: Sequence[Record]) -> tuple[tuple[int, float, float], ...]:
+    """Looks with the seconds of training before them, which looks are no part of."""
+    found, looking = [], 0.0
+    for record in log:
+        if "test_psnr" in record:
+            looking += record[LOOK]
+            found.append((record["step"], record["seconds"] - looking, record["test_psnr"]))
+    return tuple(found)
+
+
+def _counts(log: Sequence[Record]) -> tuple[tuple[int, int], ...]:
+    """Gaussians from the start on, with both sides of every edit."""
+    found: list[tuple[int, int]] = []
+    for record in log:
+        if LOOK in record:  # it may stand before the line of its step's edit
+            continue
+        before = record.get("before", record["gaussians"])
+        if not found:
+            found.append((0, before))
+        if before != found[-1][1]:
+            found.append((record["step"], before))
+        found.append((record["step"], record["gaussians"]))
+    return tuple(found)

@@ -1,0 +1,152 @@
+"""The runs of a comparison: where each lies, how far it is, and how it is carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from splat import api, checkpoint, machine, methods
+from splat.comparison.plan import Entry, Plan, fingerprint, plain
+from splat.comparison.request import within
+from splat.folder import Folder, read_config, read_json, write_json
+from splat.lpips import Net
+from splat.options import Options, Watching
+from splat.strategy import Strategy
+
+State = Literal["done", "failed", "begun", "waiting"]
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is known of a run beside its folder."""
+
+    at_once: tuple[int, ...] = ()
+    """Runs at once, each time that it was begun or gone on with; 0: not in a process of its own."""
+    machine: str = ""
+    """That it was last carried out on, in words."""
+    failed: str = ""
+    """Why it failed, a sentence; empty: it did not."""
+
+
+def folder_of(out: Path, entry: Entry) -> Folder:
+    """The folder of a run."""
+    return Folder(out / "runs" / entry.key)
+
+
+def log_of(out: Path, entry: Entry) -> Path:
+    """What the process of a run said, beside its folder."""
+    place = folder_of(out, entry).path
+    return place.with_name(place.name + ".log")
+
+
+def note_of(out: Path, entry: Entry) -> Note:
+    """What is known of a run."""
+    path = _note(out, entry)
+    if not path.is_file():
+        return Note()
+    record = read_json(path)
+    return Note(**{**record, "at_once": tuple(record["at_once"])})
+
+
+def begins(out: Path, entry: Entry, at_once: int) -> None:
+    """Note that a run is begun or gone on with, so many at once."""
+    note = note_of(out, entry)
+    turns = (*note.at_once, at_once)
+    write_json(_note(out, entry), asdict(Note(turns, machine.said())))
+
+
+def failed(out: Path, entry: Entry, why: str) -> None:
+    """Note that a run failed."""
+    write_json(_note(out, entry), asdict(replace(note_of(out, entry), failed=why)))
+
+
+def forget(out: Path, entry: Entry) -> None:
+    """Remove a run and what is known of it."""
+    folder_of(out, entry).clear()
+    for path in (_note(out, entry), log_of(out, entry)):
+        path.unlink(missing_ok=True)
+
+
+def state_of(plan: Plan, out: Path, entry: Entry) -> State:
+    """How far a run is; raises ValueError where what lies there is another run."""
+    place = folder_of(out, entry)
+    if not place.is_run():
+        return "failed" if note_of(out, entry).failed else "waiting"
+    _check_same(plan, place, entry)
+    if place.metrics.is_file() and read_json(place.metrics)["steps"] == plan.shared.options.steps:
+        return "done"
+    return "failed" if note_of(out, entry).failed else "begun"
+
+
+def strategy_of(plan: Plan, entry: Entry) -> Strategy:
+    """The strategy of a run, within its budget."""
+    return within(methods.rebuilt(plan.entrant(entry.entrant).strategy), entry.budget)
+
+
+def carry_out(
+    plan: Plan, out: Path, entry: Entry, *, threads: int | None, cache: int | None = None
+) -> None:
+    """Train a run to its end, from the start or from where its last checkpoint left it."""
+    shared, place = plan.shared, folder_of(out, entry)
+    known = plan.scene(entry.scene)
+    scene = api.read_scene(known.path, shared.reading)
+    if fingerprint(scene) != known.mark:
+        raise ValueError(
+            f"{known.path}: the views or points are not those that the comparison was begun with;"
+            " restore them, or begin another comparison"
+        )
+    strategy, net = strategy_of(plan, entry), _net(shared.net)
+    watching = Watching(eval_every=shared.eval_every, keep=1, pictures=False, quiet=True)
+    if place.is_run() and checkpoint.found(place.checkpoints):
+        api.resume(place.path, scene, strategy, threads=threads, watching=watching, lpips=net)
+        return
+    place.clear_drafts()
+    api.train(
+        scene,
+        strategy,
+        replace(
+            shared.options, seed=entry.seed, threads=threads, cache=cache, device=_device(plan)
+        ),
+        out=place.path,
+        overwrite=True,
+        watching=watching,
+        reading=shared.reading,
+        command=f"splat compare ({entry.key})",
+        lpips=net,
+    )
+
+
+def _check_same(plan: Plan, place: Folder, entry: Entry) -> None:
+    """Raise ValueError where a run has other settings than those of the plan."""
+    config = read_config(place.config)
+    asked, found = _settings(plan, entry), _of(config.options, config.method)
+    for name, value in asked.items():
+        if found[name] != value and (name, value) != ("background", "auto"):
+            raise ValueError(
+                f"{place.path} has {name} {found[name]}, in this comparison it would be {value};"
+                " unlike runs do not compare: remove that folder, or give another one with --out"
+            )
+
+
+def _settings(plan: Plan, entry: Entry) -> dict[str, Any]:
+    options = replace(plan.shared.options, seed=entry.seed)
+    return _of(options, methods.described(strategy_of(plan, entry)))
+
+
+def _of(options: Options, method: Mapping[str, Any]) -> dict[str, Any]:
+    return {**plain(options), "seed": options.seed, "method": method}
+
+
+def _device(plan: Plan) -> Literal["cpu", "cuda"]:
+    return "cuda" if plan.shared.device == "cuda" else "cpu"
+
+
+def _net(name: str) -> Net | None:
+    return "vgg" if name == "vgg" else "alex" if name == "alex" else None
+
+
+def _note(out: Path, entry: Entry) -> Path:
+    place = folder_of(out, entry).path
+    return place.with_name(place.name + ".json")

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from splat.api import Result, load, rasterize, read, resume, train, write
     from splat.options import Options, Reading, Watching
     from splat.strategies.adc import Adc
+    from splat.strategies.budget import Budget
+    from splat.strategies.compose import Chain
+    from splat.strategies.freeze import Freeze
     from splat.strategies.mcmc import Mcmc
+    from splat.strategies.protect import Protect
     from splat.strategy import Fixed, Strategy
 
 if find_spec("splat.strategies") is None:
@@ -28,9 +32,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Adc",
+    "Budget",
+    "Chain",
     "Fixed",
+    "Freeze",
     "Mcmc",
     "Options",
+    "Protect",
     "Reading",
     "Result",
     "Strategy",
@@ -45,7 +53,11 @@ __all__ = [
 
 _PLACES = {
     "Adc": "splat.strategies.adc",
+    "Budget": "splat.strategies.budget",
+    "Chain": "splat.strategies.compose",
+    "Freeze": "splat.strategies.freeze",
     "Mcmc": "splat.strategies.mcmc",
+    "Protect": "splat.strategies.protect",
     "Fixed": "splat.strategy",
     "Strategy": "splat.strategy",
     "Options": "splat.options",

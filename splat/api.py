@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat import budget, checkpoint, datasets, export, kernels, methods
+from splat import budget, checkpoint, datasets, export, kernels, limit, methods
 from splat.export import ply
 from splat.finish import finish, on, version
 from splat.folder import (
@@ -87,7 +87,9 @@ def train(
     options, watching = options or Options(), watching or Watching(quiet=True)
     folder = None if out is None else vacant(Path(out), overwrite)
     if strategy is None:
-        strategy = methods.fitted(choose_device(options.device)[0])[methods.DEFAULT]
+        most = limit.rows_within(options.budget, options.sh_degree) if options.budget else 0
+        strategy = methods.fitted(choose_device(options.device)[0], most)[methods.DEFAULT]
+    strategy = limit.limited(strategy, options)
     if options.init is not None:
         _check_seen(options.init, scene)
     job = budget.prepared(scene, strategy, options)
@@ -145,7 +147,8 @@ def resume(
     config = replace(config, scene=scene.path.resolve())
     if steps is not None:
         _log.info("schedules are those of a run of %s steps from here on", f"{steps:,}")
-    job = prepare(scene, strategy or methods.rebuilt(config.method), options, state)
+    strategy = limit.limited(strategy or methods.rebuilt(config.method), options)
+    job = prepare(scene, strategy, options, state)
     job.run.ended = "" if steps is not None else job.run.ended
     with closing(job):
         config.write(place.config)

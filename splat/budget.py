@@ -14,13 +14,13 @@ import torch
 from splat import plan
 from splat.edit import Append, Edit, Overwrite
 from splat.job import Job, prepare
+from splat.kernels import one_torch_thread
 from splat.loader import spread
 from splat.options import Options
 from splat.plan import Pace
 from splat.run import Run, advance
 from splat.schedule import PUBLISHED_STEPS
 from splat.strategy import Strategy
-from splat.training import one_torch_thread
 from splat.types import SceneData
 
 LEAST_STEPS = 300

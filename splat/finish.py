@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat import export, kernels, machine
+from splat import export, kernels, machine, recipe
 from splat.evaluate import Metrics, ViewMetrics, evaluate, psnr
 from splat.folder import Folder, write_json
 from splat.job import Job
@@ -141,6 +141,7 @@ def figures(job: Job, found: Metrics | None, seconds: float) -> dict[str, Any]:
         "isa": kernels.isa() if on_cpu else None,
         "threads": options.threads,
         "method": method_name(job),
+        "recipe": recipe.told(job.strategy),
         "seed": options.seed,
         "antialiased": options.antialiased,
         "scene": str(scene.path),
@@ -251,8 +252,8 @@ def split_said(test: int, total: int, train: int) -> str:
 
 
 def method_name(job: Job) -> str:
-    """The strategy's class in lower case, as the command line has it."""
-    return type(job.strategy).__name__.lower()
+    """The strategy as the command line names it."""
+    return recipe.named(job.strategy)
 
 
 def version() -> str:

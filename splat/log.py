@@ -22,6 +22,11 @@ LOG_EVERY = 10
 PART = 4
 """The PSNR of a training view is taken on every fourth row of it."""
 
+STRATEGY = "strategy_seconds"
+"""Key: what of the seconds so far the strategy took (`Run.clock`)."""
+LOOK = "look_seconds"
+"""Key: what a look at views took, which is part of the seconds but no training."""
+
 Losses = Mapping[str, Tensor]
 
 
@@ -39,16 +44,18 @@ class Log:
             draft.write_text("".join(json.dumps(record) + "\n" for record in records))
         self._file: TextIO = path.open("a", encoding="utf-8", buffering=1)
         self._before = max((record.get("seconds", 0.0) for record in records), default=spent)
+        self._in_strategy = max((record.get(STRATEGY, 0.0) for record in records), default=0.0)
         self._start = time.monotonic()
 
     def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
         if change:
-            self.write({**self._head(run), "before": change.before, "counts": dict(change.counts)})
+            self.write({**self.head(run), "before": change.before, "counts": dict(change.counts)})
         if run.step % LOG_EVERY == 0 or run.over:
             terms = {name: float(loss.detach()) for name, loss in losses.items()}
             self.write(
                 {
-                    **self._head(run),
+                    **self.head(run),
+                    STRATEGY: round(self._in_strategy + run.clock.seconds, 3),
                     "loss": sum(terms.values()),
                     "terms": terms,
                     "psnr": view_psnr(step),
@@ -60,6 +67,14 @@ class Log:
     def seconds(self) -> float:
         """Spent in training so far, those before a resume included."""
         return self._before + time.monotonic() - self._start
+
+    def head(self, run: Run) -> dict[str, Any]:
+        """What a line begins with."""
+        return {
+            "step": run.step,
+            "gaussians": len(run.model.cloud),
+            "seconds": round(self.seconds, 3),
+        }
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Add a line."""
@@ -74,13 +89,6 @@ class Log:
             act()
         except OSError as error:
             raise disk_full(error, self._path) or error from error
-
-    def _head(self, run: Run) -> dict[str, Any]:
-        return {
-            "step": run.step,
-            "gaussians": len(run.model.cloud),
-            "seconds": round(self.seconds, 3),
-        }
 
 
 def view_psnr(step: Step) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from importlib import metadata
 from pathlib import Path
 
 GROUP = Path("/sys/fs/cgroup")
@@ -68,6 +69,14 @@ def processor() -> str:
         if name.strip() == "model name":
             return value.strip()
     return platform.processor() or platform.machine()
+
+
+def said() -> str:
+    """This machine and what runs on it in words, without its name."""
+    return (
+        f"{processor()}, {cores()} cores, {platform.system()}, Python {platform.python_version()},"
+        f" torch {metadata.version('torch')}"
+    )
 
 
 def _text(path: Path) -> str:

@@ -72,6 +72,9 @@ class Options:
     """Where to train. auto: on CUDA where everything for it is there, else on the CPU."""
     threads: Annotated[int | None, hint("all cores")] = None
     """Threads on the CPU; results do not depend on it."""
+    budget: Annotated[str | None, hint("none but the method's --cap")] = None
+    """Most Gaussians, whatever the method: a number such as 200k, or the bytes of the .ply that
+    they are exported to, such as 12MB. Of this and a method's --cap the lower one holds."""
     init: Annotated[Path | None, hint("the points of the scene")] = None
     """A .ply of points or of Gaussians to start from, in the frame of the scene."""
     sh_degree: int = 3
@@ -112,6 +115,8 @@ class Options:
             raise ValueError(
                 f"psnr is {self.psnr:g}; expected dB above 0 and up to {MOST_PSNR:g}, such as 28"
             )
+        if self.budget is not None:
+            amount(self.budget)
         _least("threads", self.threads, 1)
         _least("cache", self.cache, 0)
         _least("seed", self.seed, 0)
@@ -180,6 +185,14 @@ def whole(text: str) -> int:
     if abs(value - round(value)) > 1e-6 * max(1.0, abs(value)):
         raise ValueError(f"{text!r} is no whole number; expected such as 7000, 200k, 1.5M or 2GB")
     return round(value)
+
+
+def amount(text: str) -> tuple[int, bool]:
+    """A budget of Gaussians or, True, of bytes: 200k, or 12MB."""
+    found = whole(text)
+    if found < 1:
+        raise ValueError(f"budget is {text!r}; expected at least 1 Gaussian, such as 200k or 12MB")
+    return found, text.lower().endswith("b")
 
 
 def _least(name: str, value: int | None, least: int) -> None:

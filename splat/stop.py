@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -27,44 +28,57 @@ class Stopped(Exception):
         self.number, self.step, self.path = number, step, path
 
 
+@dataclass
+class Heard:
+    """The signal that came; 0: none."""
+
+    number: int = 0
+
+
 class Stop:
     """Ends a run between two steps once a signal asked for it, with a checkpoint."""
 
-    def __init__(self, save: Callable[[Run], Path]) -> None:
-        self.number = 0
-        """The signal that came; 0: none."""
-        self._save = save
+    def __init__(self, save: Callable[[Run], Path], heard: Heard) -> None:
+        self._save, self._heard = save, heard
 
     def __call__(self, run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:
         del step, losses, change
-        if self.number and not run.over:
-            raise Stopped(self.number, run.step, self._save(run))
+        if self._heard.number and not run.over:
+            raise Stopped(self._heard.number, run.step, self._save(run))
 
 
 @contextmanager
 def stoppable(save: Callable[[Run], Path]) -> Iterator[Stop]:
-    """Within, the first Ctrl-C or SIGTERM is left to `Stop`; a second one ends at once.
+    """Within, the first Ctrl-C or SIGTERM is left to `Stop`; `save` writes the checkpoint."""
+    warning = "stopping after this step; once more to stop at once, without a checkpoint"
+    with listening(warning) as heard:
+        yield Stop(save, heard)
 
-    `save` writes the checkpoint. Outside the main thread signals do what they always do.
+
+@contextmanager
+def listening(warning: str) -> Iterator[Heard]:
+    """Within, the first Ctrl-C or SIGTERM is noted only, with a warning; a second one ends at once.
+
+    Outside the main thread signals do what they always do.
     """
-    stop = Stop(save)
+    heard = Heard()
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield heard
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
 
     def note(number: int, frame: FrameType | None) -> None:
         del frame
-        stop.number = number
+        heard.number = number
         for each in numbers:
             signal.signal(each, before[each])
-        _log.warning("stopping after this step; once more to stop at once, without a checkpoint")
+        _log.warning("%s", warning)
 
     for number in numbers:
         signal.signal(number, note)
     try:
-        yield stop
+        yield heard
     finally:
         for number in numbers:
             signal.signal(number, before[number])

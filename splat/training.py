@@ -7,12 +7,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
-import torch
-
 from splat.evaluate import mean_psnr
 from splat.folder import Folder
 from splat.goals import LOOKS, goals_of
 from splat.job import Job
+from splat.kernels import one_torch_thread
 from splat.loader import spread
 from splat.log import LOG_EVERY, Log, read_log
 from splat.options import Watching
@@ -65,20 +64,6 @@ def no_old_garbage() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Leave the cores to our kernels: torch's own threads would spin on them between its steps.
-
-    What torch sums is then the same, too, whatever the number of threads.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _measured(

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from splat import checkpoint, plan
 from splat.edit import Change
 from splat.goals import Goals
-from splat.log import LOG_EVERY, Log, view_psnr
+from splat.log import LOG_EVERY, LOOK, Log, view_psnr
 from splat.run import Run
 from splat.types import Step
 
@@ -119,14 +119,17 @@ class HeldOut:
         del step, losses, change
         if run.step % self._every or run.over:
             return
+        start = time.monotonic()
         value = self._measure()
+        took = round(time.monotonic() - start, 3)
         views = "held-out views" if self._held_out else "views that are trained on"
         _log.info("step %s: %.2f dB on %s", f"{run.step:,}", value, views)
         self._values.append(value)
         run.ended = self._goals.reached(self._values)
         if self._log is not None:
             ended = {"ended": run.ended} if run.ended else {}
-            self._log.write({"step": run.step, looked_key(self._held_out): value, **ended})
+            looked = {looked_key(self._held_out): value, LOOK: took, **ended}
+            self._log.write({**self._log.head(run), **looked})
 
 
 def looked_key(held_out: bool) -> str:

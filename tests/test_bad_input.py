@@ -113,8 +113,8 @@ def test_what_is_missing_or_dropped_is_said_aloud(splat: Splat, tmp_path: Path) 
     bare = write_colmap(tmp_path / "bare", shots(), points=None)
     outcome = splat("train", bare, *QUICK, "--overwrite", "mcmc", "--cap", "0.7k")
     assert outcome.code == 0
-    assert "training starts from random points inside the camera frusta" in outcome.err
-    assert "700 random points inside the camera frusta" in outcome.said
+    assert "training starts from random points" in outcome.err
+    assert "700 random points inside the outlines of what is shown" in outcome.said
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_debug_shows_where_an_error_comes_from(splat: Splat, tmp_path: Path) -> 
 def test_more_points_than_the_cap_are_thinned_aloud(splat: Splat, tiny_folder: Path) -> None:
     outcome = splat("train", tiny_folder, *QUICK, "mcmc", "--cap", 120)
     assert outcome.code == 0 and "120 of 500 are kept, drawn evenly" in outcome.err
-    assert "Mcmc from 120 Gaussians, at most 120" in outcome.err
+    assert "mcmc --cap 120, from 120 Gaussians, at most 120" in outcome.err
 
 
 def test_it_starts_from_the_file_of_another_run(splat: Splat, tiny_folder: Path) -> None:

@@ -71,18 +71,21 @@ def test_a_round_that_fails_does_not_lose_the_others() -> None:
 
 
 def test_seconds_to_quality_leave_out_the_measuring() -> None:
-    def line(step: int, seconds: float) -> dict[str, float]:
-        return {"step": step, "seconds": seconds}
+    def line(step: int, seconds: float, **more: float) -> dict[str, float]:
+        return {"step": step, "seconds": seconds, **more}
 
-    # A hundredth of a second a step, and a measurement of two seconds after step 100.
-    records = [line(step, step / 100) for step in range(10, 110, 10)]
-    records += [{"step": 100, "test_psnr": 20.0}]
-    records += [line(step, 2 + step / 100) for step in range(110, 210, 10)]
-    records += [{"step": 200, "test_psnr": 25.0}, line(210, 4.1)]
+    # A hundredth of a second a step, and measurements of two seconds after steps 100, 150 and 200.
+    records = [
+        line(10, 0.1),
+        line(100, 3.0, test_psnr=20.0, look_seconds=2.0),
+        line(150, 5.5, test_psnr=22.0, look_seconds=2.0),
+        line(150, 5.5),
+        line(200, 8.0, test_psnr=25.0, look_seconds=2.0),
+    ]
     points, lost = quality.measured(records, (100, 200))
     assert [point["psnr"] for point in points] == [20.0, 25.0]
     assert [point["seconds"] for point in points] == pytest.approx([1.0, 2.0])
-    assert lost == pytest.approx(2.0)
+    assert lost == pytest.approx(6.0)
 
 
 def test_accounts_add_up_to_the_wall_clock() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,8 +20,15 @@ import splat as package
 from splat import api, export
 from splat.cli import VERBS
 from splat.cli.train import read
+from splat.describe import ranged
+from splat.methods import METHODS, PARTS
 from splat.options import Options, whole
+from splat.recipe import named, parsed_strategy, said
+from splat.strategies.adc import Adc
+from splat.strategies.budget import Budget
+from splat.strategies.freeze import Freeze
 from splat.strategies.mcmc import Mcmc
+from splat.strategies.protect import Protect
 
 Splat = Callable[..., Any]
 
@@ -348,3 +357,211 @@ def test_rasterize_takes_gsplats_arguments(run: Path) -> None:
             means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.colors,
             view, K, 40, 30, sh_degree=3,
         )  # fmt: skip
+
+
+def test_parts_stand_after_a_plus(tmp_path: Path) -> None:
+    text = (
+        "scene/ --out run/ adc --cap 60k + protect --rule opacity>0.5 --reasons size --steps 300"
+        " --quiet + budget --rows 7k --seed=3"
+    )
+    asked = read(text.split())
+    assert asked.method == Budget(Protect(Adc(cap=60_000), reasons=("size",)), rows=7000)
+    assert (asked.training.steps, asked.training.seed, asked.watching.quiet) == (300, 3, True)
+    (tmp_path / "mine.txt").write_text("adc --cap 3k  # rooms\n+ protect\n")
+    asked = read(f"scene --recipe {tmp_path / 'mine.txt'} + freeze".split())
+    assert asked.method == Freeze(Protect(Adc(cap=3000)))
+    assert read(["scene", "--recipe", "fixed + protect"]).method == Protect()
+    for both in ("scene adc --recipe fixed", "scene --recipe fixed mcmc", "s mcmc --recipe fixed"):
+        with pytest.raises(ValueError, match="a recipe is given and a method too"):
+            read(both.split())
+
+
+def test_help_of_a_part(splat: Splat) -> None:
+    shown = splat("train", "mcmc", "+", "protect", "--help")
+    assert shown.code == 0 and "--reasons" in shown.out and "--base" not in shown.out
+    assert "Rows that match a rule are not dropped" in shown.said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("mcmc + protct", "perhaps you meant protect"),
+        ("mcmc + protect --rul x", "--rule"),
+        ("mcmc +", "nothing stands before or after a +"),
+        ("mcmc + adc", "adc makes all rows faint now and then, and mcmc takes faint rows for dead"),
+        ("mcmc + mcmc", "both move dead rows"),
+        ("mcmc + freeze --rows inside", "holds nothing; expected --low x y z"),
+        ("mcmc + significance", "say --how recycle"),
+        ("adc + adc --reset-every 0", "statistic 'screen_gradient' has an owner already"),
+        ("fixed + protect --rule age>1 + protect --rule age>2", "leave one of the two"),
+        ("--recipe none.txt", "none.txt does not exist"),
+        ("--budget much", "is no whole number"),
+        ("--budget 99B", "holds no Gaussian"),
+    ],
+)
+def test_what_does_not_compose_is_refused_at_once(
+    splat: Splat, tmp_path: Path, arguments: str, words: str
+) -> None:
+    refused = splat("train", "scene", "--out", "run", *arguments.split())
+    said = refused.said.replace("│ ", "")
+    assert refused.code == 2 and words in said and "Traceback" not in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_composed_run_is_said_kept_and_resumed(
+    splat: Splat, tiny_folder: Path, tmp_path: Path
+) -> None:
+    recipe = (
+        *("mcmc", "--cap", 900, "--refine-every", 2000, "+", "protect", "--rule", "age>3"),
+        *("+", "budget", "--rows", 700, "--curve", "linear"),
+    )
+    shared = ("train", tiny_folder, "--no-pictures", "--max-side", 0, "--json")
+    whole = splat(*shared, "--out", "whole", "--steps", 120, *recipe)
+    text = (
+        "mcmc --cap 900 --refine-every 2k + protect --rule 'age>3' + budget --rows 700"
+        " --curve linear"
+    )
+    assert f"method    {text}, from 500 Gaussians, at most 700" in whole.err
+    metrics = json.loads(whole.out)
+    assert metrics["method"] == "mcmc + protect + budget" and metrics["recipe"] == text
+    assert 500 < metrics["gaussians"] <= 700
+    (tmp_path / "r.txt").write_text(text.replace(" + ", "\n+ "))
+    splat(*shared, "--out", "cut", "--steps", 120, "--checkpoint-every", 77, "--recipe", "r.txt")
+    for step in Path("cut/checkpoints").glob("*120.pt"):
+        step.unlink()
+    Path("cut/metrics.json").unlink()
+    assert len(list(Path("cut/checkpoints").iterdir())) == 1
+    assert json.loads(splat("resume", "cut", "--json", "--quiet").out)["recipe"] == text
+    files = [Path(name, "checkpoints/step_00000120.pt") for name in ("whole", "cut")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert json.loads(splat("info", "cut", "--json").out)["method"] == "Mcmc + Protect + Budget"
+
+
+def test_one_budget_for_every_method(splat: Splat, tiny_folder: Path, tmp_path: Path) -> None:
+    shared = ("train", tiny_folder, "--no-pictures", "--max-side", 0, "--json", "--steps", 60)
+
+    def trained(*arguments: object) -> tuple[dict[str, Any], str]:
+        outcome = splat(*shared, "--overwrite", "--out", "run", *arguments)
+        return json.loads(outcome.out), outcome.err
+
+    metrics, said = trained("--budget", "0.6k")
+    assert metrics["recipe"] == "mcmc --cap 600" and metrics["gaussians"] <= 600
+    metrics, said = trained("mcmc", "--cap", "2k", "--budget", 450)
+    assert metrics["gaussians"] == 450 and "the method's cap of 2,000 is higher" in said
+    metrics, said = trained("mcmc", "--cap", 400, "--budget", 450)
+    assert metrics["gaussians"] == 400 and "holds, it is lower than 450" in said
+    metrics, said = trained("fixed", "--budget", "20kB", "--sh-degree", 0)
+    assert "of a .ply with 0 bands of harmonics" in said and "20kB" in said
+    assert 0.97 * 20_000 < Path("run/point_cloud.ply").stat().st_size <= 20_000
+    (tmp_path / "grow.py").write_text(GROWS)
+    metrics, said = trained("--plugin", "grow.py:Grows", "--budget", "0.55k", "+", "protect")
+    assert metrics["gaussians"] == 550 and metrics["method"] == "grows + protect + budget"
+
+
+GROWS = '''
+from dataclasses import dataclass
+import torch
+from splat.edit import Append, Edit
+from splat.strategy import Strategy
+
+@dataclass(frozen=True)
+class Grows(Strategy):
+    """Clones a row at every step, without any limit."""
+
+    def refine(self, step):
+        cloud, first = step.model.cloud, torch.tensor([0, 1, 2])
+        return Edit(append=(Append(cloud.rows(first), first, "clone"),))
+'''
+
+
+def test_strategies_are_listed_and_shown(splat: Splat) -> None:
+    record = json.loads(splat("strategies", "list", "--json").out)
+    assert set(record["methods"]) == set(METHODS) and set(record["parts"]) == set(PARTS)
+    shown = splat("strategies")
+    for name, text in (*record["methods"].items(), *record["parts"].items()):
+        assert f"  {name} " in shown.out and text in shown.out and text.endswith(".")
+    assert splat("strategies", "lst").said.endswith("perhaps you meant list")
+    assert "show RECIPE" in splat("strategies", "--help").out
+
+
+@pytest.mark.parametrize(
+    ("recipe", "steps", "lines"),
+    [
+        ("adc", 30_000, ["grow and prune: 600, 700 ... 14,900 (144 times)",
+                         "reset opacity: 3,000, 6,000 ... 12,000 (4 times)"]),
+        ("mcmc", 30_000, ["move and grow: 600, 700 ... 24,900 (244 times)"]),
+        ("mcmc --cap 5k + protect", 3000, [
+            "mcmc --cap 5k + protect", "refine-every 100 -> 50", "moves dead rows yes",
+            "move and grow: 100, 150 ... 2,450 (48 times)", "most rows 5,000",
+            "opacity (OpacityL1(weight=0.01))", "Opacity at or below which a row is moved."]),
+        ("adc --absgrad", 30_000, ["absolute screen gradients", "screen_gradient, views"]),
+        ("budget", 300, ["Never more rows than a curve allows", "names no step at which it acts"]),
+    ],
+)  # fmt: skip
+def test_what_a_strategy_does_and_when(
+    splat: Splat, recipe: str, steps: int, lines: list[str]
+) -> None:
+    shown = splat("strategies", "show", *recipe.split(), "--steps", steps)
+    assert shown.code == 0
+    for line in lines:
+        assert line in " ".join(shown.out.split())
+    assert splat("strategies", "show", recipe, f"--steps={steps}").out == shown.out
+
+
+def test_a_strategy_of_ones_own_is_tested(
+    splat: Splat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    cache = request.config.cache
+    assert cache is not None
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.mkdir("splat-demo-home")))
+    (tmp_path / "thin.py").write_text(PLUGIN)
+    words = ("strategies", "test", "thin.py:Thin", "--interval", 40, "--steps", 100)
+    outcome = splat(*words)
+    assert outcome.code == 1 and "9 of 11 checks passed" in outcome.out
+    assert "FAILED order" in outcome.said and "after step 40 no row is left" in outcome.said
+    assert "at step 40 the same rows in another order fare otherwise" in outcome.said
+    found = json.loads(splat(*words, "--json").out)
+    assert [each["check"] for each in found if not each["passed"]] == ["order", "odd rows"]
+    good = splat("strategies", "test", "fixed", "--steps=60")
+    assert good.code == 0 and good.out.endswith("11 of 11 checks passed\n")
+    assert "perhaps you meant fixed" in splat("strategies", "test", "fixd").err
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([], "never"),
+        ([7], "7"),
+        ([500, 1000, 1500], "500, 1,000, 1,500"),
+        ([600, 700, 800, 900, 1200], "600, 700 ... 900, 1,200 (5 times)"),
+        ([1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 9999],
+         "1, 2, 4, 8, 16, 32, 64, 128, 256, 512 ... 9,999 (15 times)"),
+    ],
+)  # fmt: skip
+def test_steps_in_short(steps: list[int], said: str) -> None:
+    assert ranged(steps) == said
+
+
+def test_the_strategies_of_the_documentation_do_what_they_owe(
+    splat: Splat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    cache = request.config.cache
+    assert cache is not None
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.mkdir("splat-demo-home")))
+    page = (Path(__file__).parent.parent / "docs/strategies.md").read_text()
+    blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page, re.DOTALL)
+    assert [name for name, _ in blocks] == ["coarse.py", "until.py"]
+    for name, text in blocks:
+        (tmp_path / name).write_text(text)
+    recipe = ("coarse.py:Coarse", "--radius-px", 9, "+", "until.py:Until", "--last", 15_000)
+    outcome = splat("strategies", "test", *recipe, "--steps", 160)
+    assert outcome.code == 0, outcome.out
+    asked = read(["scene", *map(str, recipe), "--steps", "300"])
+    assert named(asked.method) == "coarse + until" and asked.training.steps == 300
+    for line in re.findall(r"^    splat train scene/ (.*)$", page, re.MULTILINE):
+        if "rooms.txt" not in line:
+            read(["scene", *shlex.split(line)])
+    (file,) = re.findall(r"```\n# rooms.txt\n(.*?)```", page, re.DOTALL)
+    assert said(parsed_strategy(file)) == (
+        "mcmc --cap 200k + protect --rule 'age<500' + budget --rows 150k --curve sqrt"
+    )

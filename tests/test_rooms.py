@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 HOUSE = Path(__file__).parent.parent
-EDGES = {f"splat/{n}.py" for n in ("__init__", "api", "job", "methods", "doctor", "finish")}
+EDGES = {
+    f"splat/{n}.py"
+    for n in (
+        *("__init__", "api", "job", "methods", "doctor", "finish", "limit", "recipe"),
+        *("conformance", "describe", "trial", "comparison/request"),
+    )
+}
 """Where the rooms are put together, with `splat/cli`."""
 ROOMS = ("strategies", "datasets", "viewer")
 ALLOWED = {
@@ -23,9 +29,12 @@ ALLOWED = {
 ONE_PLACE = {
     "gsplat": {"splat/render/gsplat.py"},
     "plyfile": {"splat/export/ply.py"},
-    "matplotlib": {"splat/pictures.py"},
+    "matplotlib": {
+        "splat/pictures.py",
+        *(f"splat/comparison/{name}.py" for name in ("charts", "crops", "drawing")),
+    },
 }
-"""Third parties that live in one file each."""
+"""Third parties, and the files that may use them."""
 
 
 def sources() -> list[Path]:

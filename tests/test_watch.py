@@ -29,6 +29,16 @@ from splat.types import Step
 from splat.watch import Bar, Board, Checkpoints, Diverged, Guard, HeldOut
 
 
+@dataclass(frozen=True)
+class Slow(Strategy):
+    """Takes its time, and does nothing."""
+
+    def refine(self, step: Step) -> Edit | None:
+        del step
+        time.sleep(0.01)
+        return None
+
+
 @pytest.fixture
 def job(tiny_folder: Path) -> Iterator[Job]:
     with closing(job_of(tiny_folder, METHODS["adc"], steps=60)) as job:
@@ -132,6 +142,30 @@ def test_held_out_views_are_measured_now_and_then(job: Job, tmp_path: Path) -> N
         train(job.run)
     found = [(r["step"], r["test_psnr"]) for r in read_log(tmp_path / "log.jsonl")]
     assert found == [(20, 20.0), (40, 21.0)]
+
+
+def test_the_log_says_what_looks_and_the_strategy_take(tmp_path: Path, tiny_folder: Path) -> None:
+    """A look of 0.2 s and a strategy of 10 ms a step, and no more: a resume adds up."""
+    path = tmp_path / "log.jsonl"
+
+    def look() -> float:
+        time.sleep(0.2)
+        return 20.0
+
+    with closing(job_of(tiny_folder, Slow(), steps=12)) as job, closing(Log(path)) as log:
+        job.run.watchers = [HeldOut(5, look, log), log]
+        train(job.run)
+    records = read_log(path)
+    seconds = [record["seconds"] for record in records]
+    looks = [record["look_seconds"] for record in records if "look_seconds" in record]
+    assert len(looks) == 2 and all(0.2 <= took < 0.3 for took in looks)
+    assert seconds == sorted(seconds) and seconds[-1] > 0.4
+    spent = records[-1]["strategy_seconds"]
+    assert 0.12 <= spent < 0.12 + 0.1
+    with closing(job_of(tiny_folder, Slow(), steps=12)) as job, closing(Log(path, 12)) as log:
+        job.run.watchers = [log]
+        train(job.run)
+    assert read_log(path)[-1]["strategy_seconds"] >= 2 * 0.12
 
 
 def test_without_a_terminal_progress_is_ten_lines(

@@ -13,8 +13,10 @@ VERBS = {
     "train": "train a scene from posed photographs",
     "resume": "go on with a run from its last checkpoint",
     "eval": "measure a run, or a file of Gaussians, on held-out photos",
+    "compare": "compare strategies fairly, and write a report",
     "render": "draw a turntable, the views or a camera path, as pictures or a video",
     "export": "write the Gaussians of a run to a file, and check it",
+    "strategies": "list, show or test the ways in which Gaussians grow and are pruned",
     "info": "say what is in a scene, a run or a file, and what training would take",
     "demo": "train the built-in scene, in a few minutes",
     "doctor": "say what this machine can do, and what is missing",
@@ -69,6 +71,7 @@ def usage() -> str:
         f"usage: splat VERB ...\n\n{verbs}\n\n"
         "splat VERB --help says what a verb takes. For example:\n"
         "  splat train scene/ --out run/ --downscale 2 --steps 7000 mcmc --cap 60k\n"
+        "  splat train scene/ --out run/ --budget 200k mcmc + protect --rule 'age<500'\n"
         "--debug (or SPLAT_DEBUG=1) shows where in the code an error comes from."
     )
 

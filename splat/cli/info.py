@@ -94,7 +94,7 @@ def of_run(folder: Folder) -> dict[str, Any]:
         "scene": str(config.scene),
         "command": config.command,
         "made_by": f"splat {config.made_by}",
-        "method": config.method["class"].rpartition(":")[2],
+        "method": methods.outlined(config.method),
         "method_fields": config.method["fields"],
         "steps_done": steps[-1] if steps else 0,
         "steps": config.options.steps,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import tyro
@@ -20,6 +22,7 @@ _CONFIG = (
     tyro.conf.FlagCreatePairsOff,
 )
 _REGISTRY = ConstructorRegistry()
+_FRAME = "│╭╮╰╯─ \t"
 
 
 @_REGISTRY.primitive_rule
@@ -36,10 +39,43 @@ def _whole_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | N
     )
 
 
-def parsed(kind: type[T], verb: str, arguments: Sequence[str]) -> T:
-    """The arguments of a verb; ends the program with an explanation where they do not fit."""
+def parsed(kind: type[T], verb: str, arguments: Sequence[str], default: T | None = None) -> T:
+    """The arguments of a verb; ends the program with an explanation where they do not fit.
+
+    `default` has the values of options that are not given; None: the class's own.
+    """
+    given: dict[str, Any] = {} if default is None else {"default": default}
     found: Any = tyro.cli(
-        kind, prog=f"splat {verb}", args=list(arguments), config=_CONFIG, registry=_REGISTRY
+        kind,
+        prog=f"splat {verb}",
+        args=list(arguments),
+        config=_CONFIG,
+        registry=_REGISTRY,
+        **given,
     )
     value: T = found
     return value
+
+
+@contextlib.contextmanager
+def complaint() -> Iterator[None]:
+    """Where `parsed` would end the program for bad arguments: ValueError with its explanation."""
+    heard = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(heard):
+            yield
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise ValueError(_sentence(heard.getvalue())) from None
+
+
+def _sentence(box: str) -> str:
+    """What a box of tyro says, without its frame, its title and its way to the help."""
+    lines = [line.strip(_FRAME) for line in box.splitlines()[1:]]
+    ends = [i for i, line in enumerate(lines) if not line]
+    said = " ".join(lines[: ends[0]] if ends else lines)
+    hints = [i for i, line in enumerate(lines) if line.startswith("Perhaps you meant")]
+    rest = lines[hints[0] :] if hints else []
+    meant = [line.split()[0] for line in rest if line.startswith("--")]
+    return f"{said}; perhaps you meant {' or '.join(meant)}" if meant else said

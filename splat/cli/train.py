@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, make_dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, make_dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Union
 
 import tyro
 
-from splat import api, methods
+from splat import api, methods, recipe
 from splat.api import Result
 from splat.cli.parse import parsed
 from splat.finish import Receipt, summary
 from splat.folder import vacant
-from splat.options import Options, Reading, Watching, hint
+from splat.limit import rows_within
+from splat.options import Options, Reading, Watching, hint, whole
 from splat.render import choose_device
 from splat.stop import Stopped
 from splat.strategy import Strategy
@@ -27,8 +30,10 @@ from splat.strategy import Strategy
 class Train:
     """Train a scene from posed photographs.
 
-    Options of the run come before or after the method, those of a method after its name:
+    Options of the run may stand anywhere, those of a method after its name:
     splat train scene/ --out run/ --downscale 2 --steps 7000 mcmc --cap 60k
+    Parts after a + alter what stands before them; `splat strategies list` names them all:
+    splat train scene/ mcmc --cap 60k + protect --rule 'age<500' + budget --rows 50k
     """
 
     scene: tyro.conf.Positional[Path]
@@ -39,7 +44,11 @@ class Train:
     """Replace the run that is in the folder."""
     plugin: Annotated[str | None, hint("none")] = None
     """A strategy of one's own, as module:Class or file.py:Class. It becomes the default method;
-    its fields become options behind its name in lower case."""
+    its fields become options behind its name in lower case. Or name it so where a method or part
+    stands."""
+    recipe: Annotated[str | None, hint("none")] = None
+    """In place of a method: a text file with what would stand here, such as `mcmc --cap 60k` and
+    `+ protect` in as many lines as one likes, # before comments; or that text itself."""
     json: bool = False
     """Print the figures as JSON."""
     training: Options = field(default_factory=Options)
@@ -73,13 +82,32 @@ def main(arguments: Sequence[str]) -> int:
 def read(arguments: Sequence[str]) -> Train:
     """The arguments; the methods' defaults are those that suit the device asked for."""
     device, _ = choose_device(_value(arguments, "--device") or "auto")
-    offered = dict(methods.fitted(device))
+    budget = _value(arguments, "--budget")
+    degree = whole(_value(arguments, "--sh-degree") or str(Options.sh_degree))
+    most = rows_within(budget, degree) if budget else 0
+    offered = methods.fitted(device, most)
     default = methods.DEFAULT
-    if place := _value(arguments, "--plugin"):
+    first, *parts = recipe.segments(arguments)
+    own = _place(first)
+    if place := _value(arguments, "--plugin") or own:
         kind = methods.plugin(place)
         default = kind.__name__.lower()
         offered = {default: kind(), **offered}
-    return parsed(_with_methods(offered, default), "train", arguments)
+        first = [default if argument == own else argument for argument in first]
+    parts = [_parted(part, first, offered) for part in parts]
+    for part in parts:
+        if {"-h", "--help"} & set(part):
+            # Help is asked of a part: what stands before it need not be whole.
+            recipe.composed(offered[default], [part], offered)
+    asked = parsed(_with_methods(offered, default), "train", first)
+    method = asked.method
+    if asked.recipe is not None:
+        if method != offered[default] or _names_one(first, offered):
+            raise ValueError("a recipe is given and a method too; leave one of them out")
+        method = recipe.parsed_strategy(recipe.given(asked.recipe), offered)
+    method = recipe.composed(method, parts, offered)
+    recipe.statistics(method)  # what does not go together is said before anything is read
+    return replace(asked, method=method)
 
 
 def report(call: Callable[[], Result], out: Path, as_json: bool) -> int:
@@ -115,6 +143,67 @@ def _with_methods(offered: Mapping[str, Strategy], default: str) -> type[Train]:
     return make_dataclass(
         "Train", [entry], bases=(Train,), frozen=True, namespace={"__doc__": Train.__doc__}
     )
+
+
+def _parted(part: Sequence[str], first: list[str], offered: Mapping[str, Strategy]) -> list[str]:
+    """What belongs to a part after a `+`; options of the run go to the `first` arguments."""
+    own: list[str] = list(part[:1])
+    left = 0
+    for argument in part[1:]:
+        name, equals, _ = argument.partition("=")
+        if name in _RUN_OPTIONS and name not in _part_options(part[0], offered):
+            left = 0 if equals else _RUN_OPTIONS[name]
+            first.append(argument)
+        elif left:
+            left -= 1
+            first.append(argument)
+        else:
+            own.append(argument)
+    return own
+
+
+def _part_options(name: str, offered: Mapping[str, Strategy]) -> dict[str, int]:
+    if name == "(":
+        return {}
+    found = recipe.found(name, offered)
+    return _options(found if isinstance(found, type) else type(found))
+
+
+def _options(kind: Any) -> dict[str, int]:
+    """Options of a dataclass, and how many values each takes."""
+    found: dict[str, int] = {}
+    for entry in fields(kind):
+        flag = "--" + entry.name.replace("_", "-")
+        if entry.type == "bool":
+            found |= {flag: 0, flag.replace("--", "--no-", 1): 0}
+        else:
+            found[flag] = 1
+    return found
+
+
+_IMPORT_PATH = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
+_RUN_OPTIONS = {
+    name: values
+    for kind in (Train, Options, Reading, Watching)
+    for name, values in _options(kind).items()
+}
+
+
+def _names_one(arguments: Sequence[str], offered: Mapping[str, Strategy]) -> bool:
+    """Whether a method is named."""
+    return any(name in offered for name in _words(arguments))
+
+
+def _place(arguments: Sequence[str]) -> str | None:
+    """The import path of a strategy that stands where a method may."""
+    return next((word for word in _words(arguments) if _IMPORT_PATH.fullmatch(word)), None)
+
+
+def _words(arguments: Sequence[str]) -> Iterator[str]:
+    """What stands where neither the scene nor the value of an option of the run does."""
+    for before, word in pairwise(arguments):
+        if not _RUN_OPTIONS.get(before):
+            yield word
 
 
 def _value(arguments: Sequence[str], option: str) -> str | None:

@@ -40,6 +40,21 @@ def write(
     module.write(from_frame(gaussians, frame), path, drawing)
 
 
+def size_of(n: int, sh_degree: int, suffix: str = ".ply") -> int:
+    """Bytes that a file of `n` Gaussians takes at most."""
+    return int(_format(Path(f"x{suffix}")).size(n, sh_degree))
+
+
+def most_in(size: int, sh_degree: int, suffix: str = ".ply") -> int:
+    """How many Gaussians fit into a file of so many bytes; 0 if none does."""
+    low, high = 0, max(0, size)
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = size_of(middle, sh_degree, suffix) <= size
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return low
+
+
 def read(path: str | Path) -> Gaussians:
     """The Gaussians of a file, in its own frame, with unit quaternions, on the CPU."""
     path = Path(path)

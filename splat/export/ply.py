@@ -51,6 +51,12 @@ def write(gaussians: Gaussians, path: Path, drawing: Drawing = Drawing()) -> Non
             file.write(_records(gaussians, sh, slice(start, start + _CHUNK)).tobytes())
 
 
+def size(n: int, sh_degree: int) -> int:
+    """Bytes that a file of `n` Gaussians takes, with the longest header."""
+    k = (sh_degree + 1) ** 2
+    return len(_header(n, k, Drawing(True, -1.0000000000000002e-300))) + n * (56 + 12 * k)
+
+
 def read(path: Path) -> Gaussians:
     """The Gaussians of a file; rows with NaN or infinite values are left out, with a warning."""
     data = _open(path)

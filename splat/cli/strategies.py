@@ -1,0 +1,166 @@
+"""`splat strategies`: which there are, what one does and when, and whether it does what it owes."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from splat import methods, recipe
+from splat.cli.parse import parsed
+from splat.options import hint
+from splat.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class List:
+    """Name the methods, and the parts that may follow one after a +."""
+
+    json: bool = False
+    """Print it as JSON."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """Say what a strategy is, what its options are, and at which steps of a run it does what."""
+
+    recipe: tyro.conf.Positional[str]
+    """A method or part, module:Class, a recipe such as mcmc --cap 60k + protect, or a file with
+    one."""
+    steps: int = 30_000
+    """Length of the run that its schedule is fitted to."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """Try whether a strategy does what every one owes, on short runs of a tiny scene.
+
+    splat strategies test my_pkg.my_method:Mine --interval 5 + protect
+    """
+
+    recipe: tyro.conf.Positional[str]
+    """module:Class or file.py:Class of one's own, any recipe, or a file with one."""
+    steps: Annotated[int | None, hint("500")] = None
+    """Length of the runs, which its schedule is fitted to."""
+    gain: float = 1.0
+    """dB by which the picture must get better."""
+    json: bool = False
+    """Print it as JSON."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """List, show or test; the exit code."""
+    verb, *rest = arguments or ["list"]
+    if verb in ("-h", "--help"):
+        print(usage())
+        return 0
+    if verb not in _VERBS:
+        near = difflib.get_close_matches(verb, _VERBS, 1)
+        hinted = f"perhaps you meant {near[0]}" if near else f"there are {', '.join(_VERBS)}"
+        print(f"splat strategies: there is no verb {verb!r}; {hinted}", file=sys.stderr)
+        return 2
+    return _VERBS[verb](rest)
+
+
+def usage() -> str:
+    """All verbs."""
+    kinds = {"list": List, "show": Show, "test": Test}
+    lines = [
+        f"  {verb}  {(kind.__doc__ or '').partition(chr(10))[0]}" for verb, kind in kinds.items()
+    ]
+    return "\n".join(["usage: splat strategies list | show RECIPE | test RECIPE", "", *lines])
+
+
+def listed(arguments: Sequence[str]) -> int:
+    """Name what there is."""
+    from splat.describe import headline
+
+    asked = parsed(List, "strategies list", arguments)
+    groups = {"methods": methods.METHODS, "parts": methods.PARTS}
+    record = {
+        what: {name: headline(kind) for name, kind in group.items()}
+        for what, group in groups.items()
+    }
+    if asked.json:
+        print(json.dumps(record, indent=1))
+        return 0
+    width = max(len(name) for group in record.values() for name in group)
+    for what, group in record.items():
+        print(f"{what}:")
+        for name, text in group.items():
+            print(f"  {name:{width}}  {text}")
+    print(
+        "\nsplat train scene/ METHOD --options + PART --options; `splat strategies show NAME` says"
+        " what\neach does and when. One's own stand in the same places as module:Class or"
+        " file.py:Class."
+    )
+    return 0
+
+
+def shown(arguments: Sequence[str]) -> int:
+    """Say all of a strategy."""
+    from splat.describe import page
+
+    asked = parsed(Show, "strategies show", _joined(arguments, {"--steps": 1}))
+    print(page(_strategy(asked.recipe), asked.steps))
+    return 0
+
+
+def tested(arguments: Sequence[str]) -> int:
+    """Try what a strategy owes."""
+    from splat.conformance import STEPS, checked
+
+    own = {"--steps": 1, "--gain": 1, "--json": 0}
+    asked = parsed(Test, "strategies test", _joined(arguments, own))
+    strategy = _strategy(asked.recipe)
+    found = checked(strategy, steps=asked.steps or STEPS, gain=asked.gain)
+    failed = [each for each in found if not each.passed]
+    if asked.json:
+        print(json.dumps([dataclasses.asdict(each) for each in found], indent=1))
+        return 1 if failed else 0
+    print(recipe.told(strategy))
+    width = max(len(each.check) for each in found)
+    for each in found:
+        print(f"  {'passed' if each.passed else 'FAILED'}  {each.check:{width}}  {each.owed}.")
+        print(f"  {'':8}{'':{width}}  {each.said}")
+    print(f"{len(found) - len(failed)} of {len(found)} checks passed")
+    return 1 if failed else 0
+
+
+_VERBS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "list": listed,
+    "show": shown,
+    "test": tested,
+}
+
+
+def _strategy(text: str) -> Strategy:
+    """Of a recipe; a part alone is shown around a method that does nothing."""
+    text = recipe.given(text)
+    first = (shlex.split(text) or [""])[0]
+    alone = first in methods.PARTS
+    return recipe.parsed_strategy(f"fixed {recipe.PLUS} {text}" if alone else text)
+
+
+def _joined(arguments: Sequence[str], own: Mapping[str, int]) -> list[str]:
+    """The words of a recipe as one argument, before the options that are the verb's own."""
+    words: list[str] = []
+    options: list[str] = []
+    left = 0
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if left or name in own or name in ("-h", "--help"):
+            left = left - 1 if left else 0 if equals else own.get(name, 0)
+            options.append(argument)
+        else:
+            words.append(argument)
+    if len(words) > 1:
+        words = [" ".join(word if word in ("+", "(", ")") else shlex.quote(word) for word in words)]
+    return [*words, *options]

@@ -1,0 +1,158 @@
+"""A strategy in words: what it is, its fields, what it asks for, and at which steps it acts."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from splat.recipe import named, statistics, told
+from splat.strategies.compose import Chain
+from splat.strategy import Strategy, Wrapper
+
+WIDTH = 96
+"""Columns of what is printed."""
+MOST_RANGES = 6
+"""Of steps, in a line."""
+
+
+def headline(kind: type[Any]) -> str:
+    """The first sentence of a docstring."""
+    text = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0]
+    return " ".join(text.split())
+
+
+def page(strategy: Strategy, steps: int) -> str:
+    """Everything about a strategy, for a run of so many steps."""
+    fitted = strategy.scheduled(steps)
+    blocks = [told(strategy)]
+    pairs = zip(parts(strategy), parts(fitted), strict=True)
+    blocks += [_part(part, own, steps) for part, own in pairs]
+    blocks.append("\n".join(_lines(asked(fitted))))
+    acts = fitted.acts(steps)
+    heading = f"in a run of {steps:,} steps (counted as done)"
+    lines = [f"  {what}: {ranged(when)}" for what, when in acts.items()]
+    blocks.append("\n".join([heading, *(lines or ["  it names no step at which it acts"])]))
+    return "\n\n".join(blocks)
+
+
+def parts(strategy: Strategy) -> Iterator[Strategy]:
+    """A strategy and what it is made of, in the order of its recipe."""
+    if isinstance(strategy, Chain):
+        for part in strategy.parts:
+            yield from parts(part)
+        return
+    if isinstance(strategy, Wrapper):
+        yield from parts(strategy.base)
+    yield strategy
+
+
+def asked(strategy: Strategy) -> dict[str, str]:
+    """What a strategy asks of a run, in words."""
+    needs = strategy.needs
+    wanted = ["absolute screen gradients"] * needs.absolute_gradient + ["depth"] * needs.depth
+    wanted += [f"weighted sums of {each}" for each in needs.weights]
+    objectives = [f"{name} ({term})" for name, term in strategy.objectives().items()]
+    start = strategy.start
+    return {
+        "most rows": f"{strategy.cap:,}" if strategy.cap else "no limit",
+        "rows begin": f"with opacity {start.opacity:g}, and {start.scale:g} of the mean distance"
+        " to the three nearest points for a scale",
+        "asks of the renderer": ", ".join(wanted) or "nothing beyond the picture",
+        "statistics of rows": ", ".join(statistics(strategy)) or "none",
+        "terms of the loss": ", ".join(objectives) or "none of its own",
+        "moves dead rows": "yes" if strategy.recycles else "no",
+        "resets opacity": "yes" if strategy.resets else "no",
+    }
+
+
+def ranged(steps: Sequence[int]) -> str:
+    """Steps in short: 600, 700 ... 14,900 (144 times)."""
+    if not steps:
+        return "never"
+    runs = _runs(steps)
+    said = [_run(run) for run in runs[:MOST_RANGES]]
+    if len(runs) > MOST_RANGES:
+        said[-1:] = ["...", f"{steps[-1]:,}"]
+    times = f" ({len(steps):,} times)" if len(steps) > 3 else ""
+    return ", ".join(said).replace(", ...,", " ...") + times
+
+
+def field_docs(kind: type[Any]) -> dict[str, str]:
+    """The docstrings under the fields of a dataclass and of those it derives from."""
+    found: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(each)))
+        except (OSError, TypeError, SyntaxError):
+            continue  # made at run time, or built in
+        body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
+        for field, doc in zip(body, body[1:], strict=False):  # noqa: RUF007
+            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+                continue
+            if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
+                found[field.target.id] = " ".join(str(doc.value.value).split())
+    return found
+
+
+def _part(strategy: Strategy, fitted: Strategy, steps: int) -> str:
+    kind = type(strategy)
+    name = named(strategy).rpartition(" + ")[2]
+    text = inspect.cleandoc(kind.__doc__ or "")
+    docs = field_docs(kind)
+    lines = [f"{name}: {text}", ""]
+    for field in _fields(strategy):
+        if field.name == "base" and isinstance(strategy, Wrapper):
+            continue
+        value, then = getattr(strategy, field.name), getattr(fitted, field.name)
+        shown = _value(value) if value == then else f"{_value(value)} -> {_value(then)}"
+        lines.append(f"  --{field.name.replace('_', '-')}  {shown}")
+        if doc := docs.get(field.name):
+            lines.append(
+                textwrap.fill(doc, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
+            )
+    if any(" -> " in line for line in lines):
+        lines.insert(2, f"  (a -> b: a becomes b in a run of {steps:,} steps)")
+    return "\n".join(lines).rstrip()
+
+
+def _fields(part: Any) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(part) if dataclasses.is_dataclass(part) else ()
+
+
+def _lines(record: dict[str, str]) -> list[str]:
+    width = max(map(len, record))
+    return [f"{name:{width}}  {text}" for name, text in record.items()]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple):
+        return " ".join(map(_value, value)) or "none"
+    return str(value)
+
+
+def _runs(steps: Sequence[int]) -> list[list[int]]:
+    """The steps cut into arithmetic sequences, each as long as can be."""
+    runs: list[list[int]] = []
+    for step in steps:
+        last = runs[-1] if runs else []
+        if len(last) == 1 or (len(last) > 1 and step - last[-1] == last[1] - last[0]):
+            last.append(step)
+        else:
+            runs.append([step])
+    return runs
+
+
+def _run(run: Sequence[int]) -> str:
+    if len(run) < 4:
+        return ", ".join(f"{step:,}" for step in run)
+    return f"{run[0]:,}, {run[1]:,} ... {run[-1]:,}"

@@ -1,0 +1,213 @@
+"""Strategies as texts: parsed, said again, refused with a sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from splat import methods
+from splat.methods import described, outlined, rebuilt
+from splat.recipe import given, named, parsed_strategy, said, segments, told
+from splat.strategies.adc import Adc
+from splat.strategies.budget import Budget
+from splat.strategies.compose import Chain
+from splat.strategies.freeze import Freeze
+from splat.strategies.mcmc import Mcmc
+from splat.strategies.protect import Protect
+from splat.strategy import Fixed, Strategy, Wrapper
+
+RECIPES: dict[str, Strategy] = {
+    "mcmc": Mcmc(),
+    "mcmc --cap 200k": Mcmc(cap=200_000),
+    "adc --absgrad --grow-gradient 0.0003 --no-prune-before-scene": Adc(
+        absgrad=True, grow_gradient=3e-4, prune_before_scene=False
+    ),
+    "mcmc --cap 1.5M --noise 0 --relocation area + budget --rows 30k --curve sqrt": Budget(
+        Mcmc(cap=1_500_000, noise=0.0, relocation="area"), rows=30_000, curve="sqrt"
+    ),
+    "adc + protect --rule 'opacity>0.6 and age>50' --reasons size screen + freeze": Freeze(
+        Protect(Adc(), rule="opacity>0.6 and age>50", reasons=("size", "screen"))
+    ),
+    "fixed + freeze --rows outside --low -1 -2.5 0 --high 1 1e-3 4": Freeze(
+        Fixed(), rows="outside", low=(-1, -2.5, 0), high=(1, 1e-3, 4)
+    ),
+    "fixed + protect + adc + budget": Budget(Chain((Protect(), Adc()))),
+    "fixed + adc + fixed": Chain((Fixed(), Adc(), Fixed())),
+    "fixed + ( adc + protect ) + fixed": Chain((Fixed(), Protect(Adc()), Fixed())),
+    "( fixed + adc ) + fixed": Chain((Chain((Fixed(), Adc())), Fixed())),
+    "fixed + ( adc + ( fixed + protect ) )": Chain((Fixed(), Chain((Adc(), Protect())))),
+}
+
+
+@pytest.mark.parametrize("text", RECIPES)
+def test_a_recipe_is_parsed_and_said_again(text: str) -> None:
+    strategy = RECIPES[text]
+    assert parsed_strategy(text) == strategy
+    assert parsed_strategy(said(strategy)) == strategy
+    assert rebuilt(described(strategy)) == strategy
+    canonical = text.replace("1.5M", "1500k").replace("1e-3", "0.001")
+    assert said(strategy) == canonical
+
+
+def test_arguments_serve_as_well_as_a_text() -> None:
+    words = ["adc", "--cap", "60k", "+", "protect", "--rule", "opacity>0.5", "--reasons", "size"]
+    assert parsed_strategy(words) == Protect(Adc(cap=60_000), reasons=("size",))
+    assert segments(["a", "+", "(", "b", "+", "c", ")"]) == [["a"], ["(", "b", "+", "c", ")"]]
+
+
+def test_what_is_offered_has_the_defaults() -> None:
+    offered = {"mcmc": Mcmc(cap=77), "mine": Adc(cap=5)}
+    assert parsed_strategy("mcmc + protect", offered) == Protect(Mcmc(cap=77))
+    assert parsed_strategy("mine --cap 6", offered) == Adc(cap=6)
+    assert said(Mcmc(cap=77)) == "mcmc --cap 77"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_any_strategy_of_ours_is_said_and_parsed(seed: int) -> None:
+    draw = random.Random(seed)
+    strategy = altered(draw.choice([*methods.METHODS.values()]), draw)
+    for _ in range(draw.randrange(4)):
+        if draw.random() < 0.7:
+            part = altered(draw.choice([*methods.PARTS.values()]), draw)
+            strategy = dataclasses.replace(part, base=strategy)
+        else:
+            strategy = Chain((strategy, draw.choice([Fixed(), Protect()])))
+    assert parsed_strategy(said(strategy)) == strategy
+
+
+def altered(kind: type[Any], draw: random.Random) -> Any:
+    """With some fields other than their defaults, where that makes a strategy."""
+    found = kind()
+    for field in dataclasses.fields(kind):
+        old = getattr(found, field.name)
+        if field.name == "base" or draw.random() < 0.5:
+            continue
+        new: Any = old
+        if isinstance(old, bool):
+            new = not old
+        elif isinstance(old, int):
+            new = draw.choice([1, 7, 3000, 1234, 2_000_000])
+        elif isinstance(old, float):
+            new = draw.choice([0.1, 1 / 3, 1e-7, 2.5e9])
+        elif isinstance(old, tuple) and field.name == "reasons":
+            new = draw.choice([("size",), ("size", "opacity"), ("a b",)])
+        try:
+            found = dataclasses.replace(found, **{field.name: new})
+        except ValueError:
+            continue
+    return found
+
+
+def test_a_file_may_have_lines_and_comments(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.txt"
+    path.write_text(
+        "# what I use for rooms\n"
+        "mcmc --cap 20k   # grows by itself\n"
+        "\n"
+        "+ protect\n"
+        "    --rule 'opacity>0.5'\n"
+        "    --reasons size  # 'quoted' words + signs are no matter here\n"
+        "+ budget --rows 9k\n"
+    )
+    wanted = Budget(Protect(Mcmc(cap=20_000), reasons=("size",)), rows=9000)
+    assert parsed_strategy(given(str(path))) == wanted
+    assert given("mcmc --cap 3 + protect") == "mcmc --cap 3 + protect"
+    with pytest.raises(FileNotFoundError, match="does not exist; expected a file with a recipe"):
+        given(str(tmp_path / "flats.txt"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "nothing stands before or after a +"),
+        ("mcmc +", "nothing stands before or after a +"),
+        ("+ protect", "nothing stands before or after a +"),
+        ("mcmc + + protect", "nothing stands before or after a +"),
+        ("protect", "alters another method and cannot stand first; put it after one: mcmc + pro"),
+        ("mcm", "there is no method or part 'mcm'; perhaps you meant mcmc"),
+        ("mcmc + protct", "perhaps you meant protect"),
+        ("mcmc + zzz", "there are mcmc, adc"),
+        ("mcmc+protect", "a + needs a space on either side"),
+        ("mcmc --capp 3", "Unrecognized options: --capp"),
+        ("mcmc --capp 3", "perhaps you meant --cap"),
+        ("mcmc + budget --row 3", "--rows"),
+        ("mcmc --cap many", "'many' is no whole number"),
+        ("mcmc --cap 0", "cap is 0, expected at least 1"),
+        ("mcmc + protect --rule size>1", "expected opacity, scale or age"),
+        ("mcmc 'a", "cannot be read: No closing quotation"),
+        ("(mcmc", "a ( without its )"),
+        ("mcmc)", "a ) without its ("),
+        ("(mcmc) --cap 3", "stands after a ); expected a +"),
+        ("mcmc + adc", "adc makes all rows faint now and then"),
+        ("adc + adc", "both reset opacity"),
+        ("mcmc + nowhere:Mine", "cannot be imported"),
+    ],
+)
+def test_what_is_no_recipe_is_answered(text: str, words: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parsed_strategy(text)
+    assert str(caught.value).count("perhaps you meant") <= 1 and "\u2502" not in str(caught.value)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+MINE = '''
+from dataclasses import dataclass, field
+from splat.strategy import Fixed, Strategy, Wrapper
+
+@dataclass(frozen=True)
+class Inner:
+    depth: int = 3
+
+@dataclass(frozen=True)
+class Mine(Fixed):
+    """Mine."""
+
+    interval: int = 10
+    inner: Inner = field(default_factory=Inner)
+
+@dataclass(frozen=True)
+class Part(Wrapper):
+    """A part of mine."""
+
+    often: bool = True
+'''
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    yield path
+
+
+def test_ones_own_strategies_have_their_path_for_a_name(mine: Path) -> None:
+    text = "mine.py:Mine --interval 5 --depth 4 + mine.py:Part --no-often + protect"
+    strategy = parsed_strategy(text)
+    assert named(strategy) == "mine + part + protect"
+    assert said(strategy) == text.replace("mine.py", str(mine))
+    assert parsed_strategy(said(strategy)) == strategy
+    assert rebuilt(described(strategy)) == strategy
+    assert outlined(described(strategy)) == "Mine + Part + Protect"
+    assert parsed_strategy("mcmc + mine.py:Mine") == Chain(
+        (Mcmc(), parsed_strategy("mine.py:Mine"))
+    )
+    with pytest.raises(ValueError, match="cannot stand first"):
+        parsed_strategy("mine.py:Part")
+
+
+def test_what_no_option_can_say_is_named() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Odd(Wrapper):
+        table: Any = None
+
+    odd = Odd(Mcmc(), table={"a": 1})
+    with pytest.raises(ValueError, match="no option can say that table is"):
+        said(odd)
+    assert told(odd) == "mcmc + odd" and told(Mcmc(cap=3)) == "mcmc --cap 3"
+    assert named(Chain((Fixed(), Protect(Adc())))) == "fixed + adc + protect"

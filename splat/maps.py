@@ -15,6 +15,8 @@ LUMA = (0.299, 0.587, 0.114)
 """Grey of RGB (ITU-R BT.601)."""
 SSIM_MEAN, SSIM_SPREAD = 0.01**2, 0.03**2
 """SSIM's constants for values in [0, 1]."""
+LEAST_RANGE = 1e-6
+"""Range of a map up to which it is taken for flat."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,19 @@ class EdgedError:
 
     def __call__(self, rendered: Rendered, batch: Batch) -> Float[Tensor, "h w"]:
         return Error()(rendered, batch).mul_(1 + self.weight * Edge()(rendered, batch))
+
+
+@dataclass(frozen=True)
+class Salience:
+    """`Error` and `Edge` of a view, each brought to [0, 1] by its least and its most, added up.
+
+    The loss-weighted term of Taming 3DGS (Mallick et al. 2024), where both count alike.
+    """
+
+    def __call__(self, rendered: Rendered, batch: Batch) -> Float[Tensor, "h w"]:
+        both = (each(rendered, batch) for each in (Error(), Edge()))
+        error, edge = ((m - m.min()) / (m.max() - m.min()).clamp_min(LEAST_RANGE) for m in both)
+        return error + edge
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch
 
 from splat import plan
 from splat.strategies.adc import Adc
+from splat.strategies.blur import BlurSplit
 from splat.strategies.budget import Budget
 from splat.strategies.error import ErrorBased
 from splat.strategies.freeze import Freeze
@@ -22,6 +23,7 @@ from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
 from splat.strategies.protect import Protect
 from splat.strategies.significance import Significance
+from splat.strategies.taming import Taming
 from splat.strategy import Fixed, Strategy, Wrapper
 
 METHODS: Mapping[str, type[Strategy]] = {
@@ -30,11 +32,13 @@ METHODS: Mapping[str, type[Strategy]] = {
     "mrnf": Mrnf,
     "igs": ImprovedGs,
     "error": ErrorBased,
+    "taming": Taming,
     "fixed": Fixed,
 }
 """By their name on the command line."""
 PARTS: Mapping[str, type[Wrapper]] = {
     "significance": Significance,
+    "blur-split": BlurSplit,
     "protect": Protect,
     "freeze": Freeze,
     "budget": Budget,
@@ -57,6 +61,7 @@ def fitted(device: torch.device, budget: int = 0) -> dict[str, Strategy]:
         "mrnf": Mrnf(cap=budget or found.cap),
         "igs": ImprovedGs(cap=budget or found.cap),
         "error": ErrorBased(cap=budget or found.cap),
+        "taming": Taming(cap=budget or found.cap),
         "fixed": Fixed(),
     }
 

@@ -16,6 +16,7 @@ from splat.cloud import Cloud
 from splat.edit import Drop, Edit
 from splat.families import together, within
 from splat.model import Model
+from splat.strategies.select import Mode, select
 from splat.strategies.views import spread
 from splat.strategy import Strategy, Wrapper, recycler
 from splat.types import Step
@@ -51,6 +52,9 @@ class Significance(Wrapper):
     """Keep the fewest rows that hold this share of the score's sum instead (Mini-Splatting)."""
     below: float | None = None
     """Remove rows with a score below this instead (RadSplat)."""
+    pick: Mode = "top"
+    """Which rows make up that share: those of the highest score, or drawn in proportion to it, as
+    many as the share of those with any (Mini-Splatting's sampling)."""
     decay: float = 1.0
     """What the share that goes is multiplied by from one step to the next (LightGaussian 0.8)."""
     how: Literal["drop", "shrink", "recycle"] | None = None
@@ -74,6 +78,11 @@ class Significance(Wrapper):
         for name, value in (("keep", self.keep), ("mass", self.mass), ("decay", self.decay)):
             if value is not None and not 0 < value <= 1:
                 raise ValueError(f"{name} is {value}, expected a share above 0 and up to 1")
+        if self.pick == "multinomial" and not {"mass", "below"}.isdisjoint(given):
+            raise ValueError(
+                f"pick multinomial draws a share of the rows, and {given[0]} asks for another rule;"
+                " give keep instead"
+            )
         if self.views < 0:
             raise ValueError(f"views is {self.views}, expected a number of views, or 0 for all")
         if self.how == "drop":
@@ -119,7 +128,7 @@ class Significance(Wrapper):
         most = len(cloud) if self.how == "shrink" and done > self.at[0] else 0
         if done not in self.at:
             return _asked(self.base, step, rows, most)
-        gone = self.condemned(self.scores(step), self.at.index(done))
+        gone = self.condemned(self.scores(step), self.at.index(done), step.generator("pick"))
         if self.how == "recycle":
             return recycler(self.base).recycle(step, gone if rows is None else gone | rows)
         if self.how == "shrink":
@@ -139,7 +148,12 @@ class Significance(Wrapper):
             found = score.scores(step.survey(index) for index in indices)
         return score.significance(self.score, found, opacity, scale)
 
-    def condemned(self, scores: Float[Tensor, "n"], time: int = 0) -> Bool[Tensor, "n"]:
+    def condemned(
+        self,
+        scores: Float[Tensor, "n"],
+        time: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> Bool[Tensor, "n"]:
         """Rows to remove the `time`-th time, from 0; none where the scores tell no row from none.
 
         A share is rounded to keep more, and at least one row; of equal rows the first go.
@@ -155,15 +169,22 @@ class Significance(Wrapper):
         if self.below is not None:
             found = scores < self.below
             return gone if found.all() else found
+        if self.pick == "multinomial":
+            kept = self._kept(int((scores > 0).sum()), time)
+            return ~gone.index_fill_(0, select(scores, kept, "multinomial", generator), True)
         order = scores.argsort(stable=True)
         if self.mass is not None:
             held = scores.double()[order.flip(0)].cumsum(0)
             kept = int((held < self.mass * held[-1]).sum()) + 1
         else:
-            keep = LIGHTGAUSSIAN_KEEP if self.keep is None else self.keep
-            # What is a whole number must not become the next by rounding.
-            kept = math.ceil((1 - (1 - keep) * self.decay**time) * len(scores) - 1e-6)
-        return gone.index_fill_(0, order[: len(scores) - max(kept, 1)], True)
+            kept = self._kept(len(scores), time)
+        return gone.index_fill_(0, order[: len(scores) - kept], True)
+
+    def _kept(self, rows: int, time: int) -> int:
+        """How many of so many rows are kept by their share the `time`-th time."""
+        keep = LIGHTGAUSSIAN_KEEP if self.keep is None else self.keep
+        # What is a whole number must not become the next by rounding.
+        return max(math.ceil((1 - (1 - keep) * self.decay**time) * rows - 1e-6), 1)
 
 
 def _asked(base: Strategy, step: Step, rows: Bool[Tensor, "n"] | None, most: int) -> Edit | None:
@@ -202,3 +223,13 @@ def speedy(base: Strategy) -> Significance:
     tenths every 3,000 steps."""
     soft = Significance(base, "squared", at=(6000, 9000, 12_000), keep=0.2)
     return Significance(soft, "squared", at=tuple(range(15_000, 27_001, 3000)), keep=0.7)
+
+
+def mini_splatting(base: Strategy) -> Significance:
+    """Mini-Splatting's simplification (Fang & Wang 2024): half of the rows that are the strongest
+    anywhere, drawn by their blending weight, then the fewest that hold 99 % of it.
+
+    Differs: the optimizer and the harmonics go on as they were. `BlurSplit` is its growth.
+    """
+    sampled = Significance(base, "mini", at=(15_000,), keep=0.5, pick="multinomial")
+    return Significance(sampled, "mini", at=(20_000,), mass=0.99)

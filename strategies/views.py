@@ -12,7 +12,8 @@ def spread(views: int, count: int) -> list[int]:
 
 
 def drawn(views: int, count: int, generator: torch.Generator) -> list[int]:
-    """`count` of the views, or all of them, by chance."""
+    """`count` of the views by chance; 0, or more than there are: all."""
+    count = min(count, views) if count > 0 else views
     order = torch.randperm(views, generator=generator, device=generator.device)
     found: list[int] = order[:count].sort().values.tolist()
     return found

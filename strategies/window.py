@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from splat.cloud import Cloud
-from splat.types import Step
+from splat.types import Rendered, Step
 
 SCREEN_GRADIENT = "screen_gradient"
 """Statistic: length of the screen gradient, summed over the steps a row was visible in."""
@@ -23,9 +23,10 @@ def track(cloud: Cloud) -> None:
         cloud.track(name)
 
 
-def rows_of(step: Step) -> Int[Tensor, "n"] | None:
-    """The row of each Gaussian of the picture; None: one a row, in order."""
-    source, slots = step.rendered.gaussians.source, step.model.slots
+def rows_of(step: Step, rendered: Rendered | None = None) -> Int[Tensor, "n"] | None:
+    """The row of each Gaussian of the step's picture, or of another; None: one a row, in order."""
+    source = (rendered or step.rendered).gaussians.source
+    slots = step.model.slots
     return source if source is None or slots == 1 else source // slots
 
 

@@ -11,11 +11,13 @@ from splat import datasets
 from splat.job import Job, prepare
 from splat.options import Options
 from splat.strategies.adc import Adc
+from splat.strategies.blur import BlurSplit
 from splat.strategies.error import ErrorBased
 from splat.strategies.igs import ImprovedGs
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
 from splat.strategies.significance import Significance
+from splat.strategies.taming import Taming
 from splat.strategy import Fixed, Strategy
 
 _EARLY: dict[str, Any] = {
@@ -69,6 +71,34 @@ METHODS: dict[str, Strategy] = {
         refine_from=10,
         refine_until=150,
         refine_every=20,
+    ),
+    "taming": Taming(
+        cap=1500,
+        views=3,
+        grow_gradient=1e-3,
+        prune_opacity=0.05,
+        prune_size=0.5,
+        prune_until=100,
+        reset_every=45,
+        reset_until=50,
+        refine_from=10,
+        refine_until=150,
+        refine_every=20,
+    ),
+    "mini": Significance(
+        BlurSplit(
+            Adc(cap=1500, grow_gradient=2e-3, **_EARLY),
+            share=1e-3,
+            views=2,
+            refine_from=10,
+            refine_until=70,
+            refine_every=20,
+        ),
+        "mini",
+        at=(75,),
+        keep=0.7,
+        pick="multinomial",
+        views=4,
     ),
     "error": ErrorBased(
         cap=1200,

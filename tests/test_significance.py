@@ -23,6 +23,7 @@ from splat.strategies.mcmc import Mcmc
 from splat.strategies.significance import (
     Significance,
     lightgaussian,
+    mini_splatting,
     radsplat,
     speedy,
 )
@@ -87,6 +88,32 @@ def test_what_goes_becomes_less_by_the_decay() -> None:
     strategy = lightgaussian(Fixed())
     scores = torch.arange(1.0, 101.0)
     assert [int(strategy.condemned(scores, time).sum()) for time in (0, 1, 2)] == [50, 40, 32]
+
+
+def test_a_share_of_what_counts_is_drawn_by_its_score() -> None:
+    strategy = Significance(score="mini", at=(100,), keep=0.5, pick="multinomial")
+    scores = torch.cat([torch.zeros(20), torch.ones(10), torch.full((10,), 1000.0)])
+    kept = torch.zeros(40)
+    for seed in range(50):
+        gone = strategy.condemned(scores, 0, torch.Generator().manual_seed(seed))
+        assert int((~gone).sum()) == 10, "half of the 20 that count"
+        kept += ~gone
+    assert not kept[:20].any() and kept[20:30].mean() < 5 < 45 < kept[30:].mean()
+    with pytest.raises(ValueError, match="mass asks for another rule"):
+        Significance(mass=0.9, pick="multinomial")
+
+
+def test_mini_splatting_draws_then_keeps_what_holds_the_mass() -> None:
+    found = mini_splatting(Fixed()).scheduled(3000)
+    assert found.acts(3000) == {"prune by mini": [1500, 2000]}
+    model = model_of(8)
+    views = [{"mass": torch.arange(1.0, 9), "area": torch.tensor([0.0] * 4 + [1] * 4)}]
+    change = refined(found, step_of(model, 1500, survey=survey_of(model, views)))
+    assert change.after == 2 and min(change.parents.tolist()) >= 4
+    model = model_of(8)
+    change = refined(found, step_of(model, 2000, survey=survey_of(model, views)))
+    # 5 + 6 + 7 + 8 = 26; without the 5 less than 99 % are left.
+    assert change.parents is not None and change.parents.tolist() == [4, 5, 6, 7]
 
 
 def test_scores_that_tell_no_row_from_none_prune_nothing() -> None:

@@ -1,0 +1,85 @@
+"""Rows that fill a good part of a picture on their own are split, beside any method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from splat.edit import Edit
+from splat.families import together, within
+from splat.schedule import at, due, dues, every
+from splat.strategies.births import split
+from splat.strategies.select import select
+from splat.strategies.views import drawn
+from splat.strategy import Strategy, Wrapper
+from splat.types import Step
+
+VIEWS_SHARE = 20
+"""Scoring a view costs about a training step; together a 20th of the phase at most."""
+
+
+@dataclass(frozen=True)
+class BlurSplit(Wrapper):
+    """Split what blurs: rows that are the strongest in a good part of a picture (Mini-Splatting).
+
+    A row with more pixels in which none has a larger blending weight than `share` of a picture is
+    split in two, whatever its gradient says (Fang & Wang 2024). Rows with the most such pixels
+    come first where a cap leaves room for some only.
+
+    Differs: pixels are counted in a few training views at each refinement, not in every step's.
+    """
+
+    share: float = 2e-4
+    """Share of a picture's pixels above which a row is split (1/5000)."""
+    views: int = 0
+    """Training views that are looked at each time, drawn anew; 0: all. A fitted schedule looks at
+    no more than cost a 20th of the phase."""
+    refine_from: int = 500
+    """Rows are split after this step."""
+    refine_until: int = 15_000
+    """Rows are split before this step."""
+    refine_every: int = 100
+    """Steps between refinements."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"share is {self.share}, expected a share of a picture: 2e-4 is usual")
+        if self.refine_every < 1 or self.views < 0:
+            raise ValueError(
+                f"refine_every is {self.refine_every} and views {self.views}, expected at least 1"
+                " step and a number of views, or 0 for all"
+            )
+
+    def scheduled(self, steps: int) -> Strategy:
+        between = every(self.refine_every, steps)
+        most = max(between // VIEWS_SHARE, 1)
+        return replace(
+            self,
+            base=self.base.scheduled(steps),
+            views=min(self.views or most, most),
+            refine_from=at(self.refine_from, steps),
+            refine_until=at(self.refine_until, steps),
+            refine_every=between,
+        )
+
+    def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
+        own = dues(self.refine_from, self.refine_until, self.refine_every, steps)
+        return {**self.base.acts(steps), **({"split what blurs": own} if own else {})}
+
+    def altered(self, step: Step, edit: Edit | None) -> Edit | None:
+        if not due(step.number + 1, self.refine_from, self.refine_until, self.refine_every):
+            return edit
+        cloud = step.model.cloud
+        worst = torch.zeros(len(cloud), dtype=torch.float64, device=cloud.device)
+        for view in drawn(len(step.views), self.views, step.generator("views of blur")):
+            found = step.survey(view)
+            pixels = found.rendered.alpha.numel()
+            worst = worst.maximum(found.rows.area.double() / pixels)
+        room = self.cap - len(cloud) if self.cap else len(cloud)
+        parents = select(worst.where(worst > self.share, 0), room)
+        grown = split(cloud, parents, step.generator("split what blurs"))
+        # What is split here is split once: a family of the base's with such a row is left out.
+        both = together([grown, edit], cloud) if len(parents) else edit
+        return within(both, cloud, self.cap)

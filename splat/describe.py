@@ -99,24 +99,32 @@ def field_docs(kind: type[Any]) -> dict[str, str]:
 
 
 def _part(strategy: Strategy, fitted: Strategy, steps: int) -> str:
-    kind = type(strategy)
     name = named(strategy).rpartition(" + ")[2]
-    text = inspect.cleandoc(kind.__doc__ or "")
-    docs = field_docs(kind)
-    lines = [f"{name}: {text}", ""]
-    for field in _fields(strategy):
-        if field.name == "base" and isinstance(strategy, Wrapper):
+    text = inspect.cleandoc(type(strategy).__doc__ or "")
+    lines = [f"{name}: {text}", "", *_options(strategy, fitted)]
+    if any(" -> " in line for line in lines):
+        lines.insert(2, f"  (a -> b: a becomes b in a run of {steps:,} steps)")
+    return "\n".join(lines).rstrip()
+
+
+def _options(part: Any, fitted: Any) -> list[str]:
+    """Its options and what they are; a field that is a dataclass has options of its own."""
+    docs = field_docs(type(part))
+    lines = []
+    for field in _fields(part):
+        if field.name == "base" and isinstance(part, Wrapper):
             continue
-        value, then = getattr(strategy, field.name), getattr(fitted, field.name)
+        value, then = getattr(part, field.name), getattr(fitted, field.name)
+        if _fields(value) and not isinstance(value, Strategy):
+            lines += _options(value, then)
+            continue
         shown = _value(value) if value == then else f"{_value(value)} -> {_value(then)}"
         lines.append(f"  --{field.name.replace('_', '-')}  {shown}")
         if doc := docs.get(field.name):
             lines.append(
                 textwrap.fill(doc, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
             )
-    if any(" -> " in line for line in lines):
-        lines.insert(2, f"  (a -> b: a becomes b in a run of {steps:,} steps)")
-    return "\n".join(lines).rstrip()
+    return lines
 
 
 def _fields(part: Any) -> tuple[dataclasses.Field[Any], ...]:

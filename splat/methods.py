@@ -44,6 +44,30 @@ PARTS: Mapping[str, type[Wrapper]] = {
     "budget": Budget,
 }
 """What may follow a method and a `+`, and alters what stands before."""
+PRESETS: Mapping[str, tuple[str, str]] = {
+    "lightgaussian": (
+        "significance --score lightgaussian --at 16000 24000 --keep 0.5 --decay 0.8",
+        "LightGaussian while training: half, then 0.8 of that share (Fan et al. 2024).",
+    ),
+    "radsplat": (
+        "significance --score most --at 16000 24000 --below 0.01",
+        "RadSplat: what is nowhere a hundredth of a pixel; --below 0.25 is its light version"
+        " (Niemeyer et al. 2024).",
+    ),
+    "speedy-splat": (
+        "significance --score squared --at 6000 9000 12000 --keep 0.2"
+        " + significance --score squared --at 15000 18000 21000 24000 27000 --keep 0.7",
+        "Speedy-Splat: four fifths three times while rows grow, then three tenths five times"
+        " (Hanson et al. 2025).",
+    ),
+    "mini-splatting": (
+        "significance --score mini --at 15000 --keep 0.5 --pick multinomial"
+        " + significance --score mini --at 20000 --mass 0.99",
+        "Mini-Splatting's simplification: half of the rows that are the strongest anywhere, drawn"
+        " by their blending weight, then the fewest that hold 99 % of it (Fang & Wang 2024).",
+    ),
+}
+"""Parts with the options of a paper: the text that a name stands for, and what it is."""
 DEFAULT = "mcmc"
 """The method of a plain `splat train scene/`."""
 _MODULE = "splat_plugin_"

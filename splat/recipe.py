@@ -105,7 +105,10 @@ def statistics(strategy: Strategy) -> tuple[str, ...]:
 
 
 def segments(tokens: Sequence[str]) -> list[list[str]]:
-    """The tokens between the `+` that stand in no parentheses."""
+    """The tokens between the `+` that stand in no parentheses.
+
+    A preset after a `+` is what its name stands for, with its options for each part of it.
+    """
     found: list[list[str]] = [[]]
     depth = 0
     for token in tokens:
@@ -118,7 +121,14 @@ def segments(tokens: Sequence[str]) -> list[list[str]]:
             found[-1].append(token)
     if depth:
         raise ValueError("a recipe has a ( without its )")
-    return found
+    return [found[0], *(term for each in found[1:] for term in _spelled(each))]
+
+
+def _spelled(term: list[str]) -> list[list[str]]:
+    if not term or term[0] not in methods.PRESETS:
+        return [term]
+    text, _ = methods.PRESETS[term[0]]
+    return [[*part, *term[1:]] for part in segments(_tokens(text))]
 
 
 def composed(
@@ -162,7 +172,9 @@ def found(name: str, offered: Mapping[str, Strategy]) -> Strategy | type[Wrapper
     if ":" in name:
         kind = methods.plugin(name)
         return kind if issubclass(kind, Wrapper) else kind()
-    known = [*offered, *methods.PARTS]
+    if name in methods.PRESETS:
+        raise ValueError(_cannot_stand_first(name))
+    known = [*offered, *methods.PARTS, *methods.PRESETS]
     near = difflib.get_close_matches(name, known, 1)
     hint = f"perhaps you meant {near[0]}" if near else f"there are {', '.join(known)}"
     if PLUS in name[1:-1]:
@@ -173,12 +185,16 @@ def found(name: str, offered: Mapping[str, Strategy]) -> Strategy | type[Wrapper
 def _wrapped(kind: type[Wrapper], strategy: Strategy | None, term: Sequence[str]) -> Strategy:
     name, *options = term
     if strategy is None:
-        raise ValueError(
-            f"{name} alters another method and cannot stand first; put it after one:"
-            f" {methods.DEFAULT} {PLUS} {name}"
-        )
+        raise ValueError(_cannot_stand_first(name))
     # The base is there from the start, so that it is what the part's own checks look at.
     return parsed(kind, _program(f"... {PLUS} {name}"), options, kind(base=strategy))
+
+
+def _cannot_stand_first(name: str) -> str:
+    return (
+        f"{name} alters another method and cannot stand first; put it after one:"
+        f" {methods.DEFAULT} {PLUS} {name}"
+    )
 
 
 def _program(name: str) -> str:

@@ -205,31 +205,3 @@ def _activated(cloud: Cloud, name: str) -> tuple[Float[Tensor, "n"], Float[Tenso
         )
     ones = torch.ones(len(cloud), 3, device=cloud.device)
     return ones[:, 0], ones
-
-
-def lightgaussian(base: Strategy) -> Significance:
-    """LightGaussian in the middle of training: half, then 0.8 of that share (Fan et al. 2024)."""
-    return Significance(base, "lightgaussian", at=(16_000, 24_000), keep=0.5, decay=0.8)
-
-
-def radsplat(base: Strategy, below: float = 0.01) -> Significance:
-    """RadSplat (Niemeyer et al. 2024): what is nowhere a hundredth of a pixel; its light version
-    has 0.25."""
-    return Significance(base, "most", at=(16_000, 24_000), below=below)
-
-
-def speedy(base: Strategy) -> Significance:
-    """Speedy-Splat (Hanson et al. 2025): four fifths three times while rows still grow, then three
-    tenths every 3,000 steps."""
-    soft = Significance(base, "squared", at=(6000, 9000, 12_000), keep=0.2)
-    return Significance(soft, "squared", at=tuple(range(15_000, 27_001, 3000)), keep=0.7)
-
-
-def mini_splatting(base: Strategy) -> Significance:
-    """Mini-Splatting's simplification (Fang & Wang 2024): half of the rows that are the strongest
-    anywhere, drawn by their blending weight, then the fewest that hold 99 % of it.
-
-    Differs: the optimizer and the harmonics go on as they were. `BlurSplit` is its growth.
-    """
-    sampled = Significance(base, "mini", at=(15_000,), keep=0.5, pick="multinomial")
-    return Significance(sampled, "mini", at=(20_000,), mass=0.99)

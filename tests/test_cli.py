@@ -21,7 +21,7 @@ from splat import api, export
 from splat.cli import VERBS
 from splat.cli.train import read
 from splat.describe import ranged
-from splat.methods import METHODS, PARTS
+from splat.methods import METHODS, PARTS, PRESETS
 from splat.options import Options, whole
 from splat.recipe import named, parsed_strategy, said
 from splat.strategies.adc import Adc
@@ -477,6 +477,9 @@ class Grows(Strategy):
 def test_strategies_are_listed_and_shown(splat: Splat) -> None:
     record = json.loads(splat("strategies", "list", "--json").out)
     assert set(record["methods"]) == set(METHODS) and set(record["parts"]) == set(PARTS)
+    assert set(record["presets"]) == set(PRESETS)
+    for name in PRESETS:
+        assert "prune by" in splat("strategies", "show", name).out
     shown = splat("strategies")
     for name, text in (*record["methods"].items(), *record["parts"].items()):
         assert f"  {name} " in shown.out and text in shown.out and text.endswith(".")

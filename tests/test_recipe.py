@@ -19,6 +19,7 @@ from splat.strategies.compose import Chain
 from splat.strategies.freeze import Freeze
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.protect import Protect
+from splat.strategies.significance import Significance
 from splat.strategy import Fixed, Strategy, Wrapper
 
 RECIPES: dict[str, Strategy] = {
@@ -52,6 +53,18 @@ def test_a_recipe_is_parsed_and_said_again(text: str) -> None:
     assert rebuilt(described(strategy)) == strategy
     canonical = text.replace("1.5M", "1500k").replace("1e-3", "0.001")
     assert said(strategy) == canonical
+
+
+def test_a_preset_is_its_parts_with_its_options_for_each() -> None:
+    light = Significance(Mcmc(), "most", at=(16_000, 24_000), below=0.25, how="shrink")
+    assert parsed_strategy("mcmc + radsplat --below 0.25 --how shrink") == light
+    mini: dict[str, Any] = {"score": "mini", "how": "recycle"}
+    drawn = Significance(Mcmc(), at=(15_000,), keep=0.5, pick="multinomial", **mini)
+    held = Significance(drawn, at=(20_000,), mass=0.99, **mini)
+    assert parsed_strategy("mcmc + mini-splatting --how recycle") == held
+    assert parsed_strategy("mcmc + (fixed + mini-splatting --how drop)") != held
+    with pytest.raises(ValueError, match=r"cannot stand first.*mcmc \+ radsplat"):
+        parsed_strategy("radsplat")
 
 
 def test_arguments_serve_as_well_as_a_text() -> None:

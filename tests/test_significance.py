@@ -17,21 +17,23 @@ from torch import Tensor
 from splat import score
 from splat.edit import Append, Edit
 from splat.model import Explicit
+from splat.recipe import parsed_strategy
 from splat.run import Run, train
 from splat.strategies.adc import Adc
 from splat.strategies.mcmc import Mcmc
-from splat.strategies.significance import (
-    Significance,
-    lightgaussian,
-    mini_splatting,
-    radsplat,
-    speedy,
-)
+from splat.strategies.significance import Significance
 from splat.strategies.views import drawn, spread
 from splat.strategy import Fixed, Strategy
 from splat.types import Step
 
 ONCE = Significance(score="mass", at=(100,), keep=0.5)
+
+
+def preset(recipe: str) -> Significance:
+    """A recipe that ends with a preset of significance."""
+    found = parsed_strategy(recipe)
+    assert isinstance(found, Significance)
+    return found
 
 
 def pruned(strategy: Strategy, model: Explicit, mass: Tensor, done: int = 100) -> Any:
@@ -85,7 +87,7 @@ def test_a_threshold_keeps_what_anywhere_counts() -> None:
 
 
 def test_what_goes_becomes_less_by_the_decay() -> None:
-    strategy = lightgaussian(Fixed())
+    strategy = preset("fixed + lightgaussian")
     scores = torch.arange(1.0, 101.0)
     assert [int(strategy.condemned(scores, time).sum()) for time in (0, 1, 2)] == [50, 40, 32]
 
@@ -104,7 +106,7 @@ def test_a_share_of_what_counts_is_drawn_by_its_score() -> None:
 
 
 def test_mini_splatting_draws_then_keeps_what_holds_the_mass() -> None:
-    found = mini_splatting(Fixed()).scheduled(3000)
+    found = preset("fixed + mini-splatting").scheduled(3000)
     assert found.acts(3000) == {"prune by mini": [1500, 2000]}
     model = model_of(8)
     views = [{"mass": torch.arange(1.0, 9), "area": torch.tensor([0.0] * 4 + [1] * 4)}]
@@ -271,10 +273,10 @@ def test_recipes_are_the_published_ones() -> None:
     model = model_of(3)
     for strategy, acts in (
         (Significance(Fixed()), {"prune by lightgaussian": [25_000]}),
-        (lightgaussian(Fixed()), {"prune by lightgaussian": [16_000, 24_000]}),
-        (radsplat(Fixed()), {"prune by most": [16_000, 24_000]}),
+        (preset("fixed + lightgaussian"), {"prune by lightgaussian": [16_000, 24_000]}),
+        (preset("fixed + radsplat"), {"prune by most": [16_000, 24_000]}),
         (
-            speedy(Fixed()),
+            preset("fixed + speedy-splat"),
             {
                 "prune by squared": [
                     *(6000, 9000, 12_000),
@@ -286,21 +288,21 @@ def test_recipes_are_the_published_ones() -> None:
         fitted = strategy.scheduled(30_000)
         assert {what: list(when) for what, when in fitted.acts(30_000).items()} == acts
         fitted.begin(model)
-    soft = speedy(Adc()).base
+    soft = preset("adc + speedy-splat").base
     assert isinstance(soft, Significance) and soft.at == (6000, 9000, 12_000) and soft.keep == 0.2
     assert Significance().condemned(torch.arange(1.0, 101.0)).sum() == 66
-    assert radsplat(Fixed(), 0.25).below == 0.25
+    assert preset("fixed + radsplat --below 0.25").below == 0.25
 
 
 def test_a_schedule_scales_and_bounds_what_scoring_costs() -> None:
-    fitted = speedy(Adc()).scheduled(3000)
+    fitted = preset("adc + speedy-splat").scheduled(3000)
     assert isinstance(fitted, Significance) and isinstance(fitted.base, Significance)
     assert fitted.at == (1500, 1800, 2100, 2400, 2700) and fitted.base.at == (600, 900, 1200)
     assert len(fitted.at) * fitted.views <= 3000 / 20
     assert len(fitted.base.at) * fitted.base.views <= 3000 / 20
     few = replace(ONCE, views=7).scheduled(30_000)
     assert isinstance(few, Significance) and few.views == 7
-    tiny = speedy(Adc()).scheduled(5)
+    tiny = preset("adc + speedy-splat").scheduled(5)
     assert isinstance(tiny, Significance) and tiny.views == 1 and min(tiny.at) >= 1
 
 

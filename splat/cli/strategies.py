@@ -21,7 +21,7 @@ from splat.strategy import Strategy
 
 @dataclass(frozen=True)
 class List:
-    """Name the methods, and the parts that may follow one after a +."""
+    """Name the methods, the parts that may follow one after a +, and presets of parts."""
 
     json: bool = False
     """Print it as JSON."""
@@ -88,6 +88,7 @@ def listed(arguments: Sequence[str]) -> int:
         what: {name: headline(kind) for name, kind in group.items()}
         for what, group in groups.items()
     }
+    record["presets"] = {name: what for name, (_, what) in methods.PRESETS.items()}
     if asked.json:
         print(json.dumps(record, indent=1))
         return 0
@@ -97,9 +98,9 @@ def listed(arguments: Sequence[str]) -> int:
         for name, text in group.items():
             print(f"  {name:{width}}  {text}")
     print(
-        "\nsplat train scene/ METHOD --options + PART --options; `splat strategies show NAME` says"
-        " what\neach does and when. One's own stand in the same places as module:Class or"
-        " file.py:Class."
+        "\nsplat train scene/ METHOD --options + PART --options; a preset is one or more parts\n"
+        "with the options of a paper. `splat strategies show NAME` says what each does and when.\n"
+        "One's own stand in the same places as module:Class or file.py:Class."
     )
     return 0
 
@@ -145,7 +146,7 @@ def _strategy(text: str) -> Strategy:
     """Of a recipe; a part alone is shown around a method that does nothing."""
     text = recipe.given(text)
     first = (shlex.split(text) or [""])[0]
-    alone = first in methods.PARTS
+    alone = first in methods.PARTS or first in methods.PRESETS
     return recipe.parsed_strategy(f"fixed {recipe.PLUS} {text}" if alone else text)
 
 

@@ -74,6 +74,9 @@ class Mrnf(Strategy):
     noise: float = 6.0
     """Step of the walk of nearly dead rows, in learning rates of the mean; 0: none. 50 published,
     with an eighth of our rate."""
+    noise_every: int = 8
+    """Steps between steps of the walk, each the root of it as long: the same walk in less time. 1
+    published."""
     grow_until: int = 15_000
     """Before this step rows grow; later as many are split as are pruned."""
     refine_from: int = 500
@@ -88,10 +91,10 @@ class Mrnf(Strategy):
     def __post_init__(self) -> None:
         if self.cap < 1:
             raise ValueError(f"cap is {self.cap}, expected at least 1: give the most rows to have")
-        if min(self.refine_every, self.run_steps) < 1:
+        if min(self.refine_every, self.noise_every, self.run_steps) < 1:
             raise ValueError(
-                f"refine_every is {self.refine_every} and run_steps {self.run_steps}, expected at"
-                " least 1 step"
+                f"refine_every is {self.refine_every}, noise_every {self.noise_every} and run_steps"
+                f" {self.run_steps}, expected at least 1 step"
             )
         if not (0 <= self.opacity_leak < 1 and 0 <= self.scale_leak < 1):
             raise ValueError(
@@ -148,7 +151,8 @@ class Mrnf(Strategy):
         window.raise_to(cloud.statistic(SEEN), rows, rendered.visible.float())
 
     def refine(self, step: Step) -> Edit | None:
-        edit = self._walk(step) if self.noise else Edit()
+        walks = self.noise and step.number % self.noise_every == 0
+        edit = self._walk(step) if walks else Edit()
         if due(step.number + 1, self.refine_from, self.refine_until, self.refine_every):
             edit = edit + self._refined(step, step.number + 1)
         return edit if edit != Edit() else None
@@ -204,7 +208,7 @@ class Mrnf(Strategy):
             return Edit()
         draw = torch.randn(len(rows), 3, generator=step.generator("walk"), device=logit.device)
         gate = logit.index_select(0, rows).neg().sigmoid().pow(GATE_POWER)
-        reach = self.noise * cloud.rate("mean", step.number)
+        reach = self.noise * cloud.rate("mean", step.number) * math.sqrt(self.noise_every)
         size = largest(cloud["log_scale"]).index_select(0, rows).exp()[:, None]
         moves = (draw * (gate * reach)[:, None]).clamp(-size, size)
         delta = torch.zeros_like(cloud["mean"].detach()).index_copy_(0, rows, moves)

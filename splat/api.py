@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat import budget, checkpoint, datasets, export, kernels, limit, methods
+from splat import budget, checkpoint, datasets, export, kernels, limit, methods, recipe
 from splat.export import ply
 from splat.finish import finish, on, version
 from splat.folder import (
@@ -88,7 +88,7 @@ def train(
     folder = None if out is None else vacant(Path(out), overwrite)
     if strategy is None:
         most = limit.rows_within(options.budget, options.sh_degree) if options.budget else 0
-        strategy = methods.fitted(choose_device(options.device)[0], most)[methods.DEFAULT]
+        strategy = recipe.usual(methods.fitted(choose_device(options.device)[0], most))
     strategy = limit.limited(strategy, options)
     if options.init is not None:
         _check_seen(options.init, scene)

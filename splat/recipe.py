@@ -45,6 +45,11 @@ def parsed_strategy(
         return composed(None, segments(_tokens(recipe)), offered or methods.published())
 
 
+def usual(offered: Mapping[str, Strategy] | None = None) -> Strategy:
+    """The strategy where a user names none."""
+    return parsed_strategy(methods.USUAL, offered)
+
+
 def given(recipe: str) -> str:
     """The text of a recipe: what a file of this name holds, or else itself."""
     path = Path(recipe)

@@ -62,9 +62,9 @@ class Mrnf(Strategy):
     to error; in a fitted schedule of a short run that of as many refinements as each stands for."""
     edge: float = 0.0
     """How much more an error counts on an edge of the photograph (MRNF 0.25; Brush 0)."""
-    children: Literal["moment", "long_axis"] = "moment"
-    """moment: with the second moment of their parent (Brush); long_axis: side by side along its
-    longest axis (MRNF)."""
+    children: Literal["long_axis", "moment"] = "long_axis"
+    """long_axis: side by side along their parent's longest axis (MRNF); moment: with its second
+    moment (Brush)."""
     prune_opacity: float = 1 / 255
     """Rows below this opacity are removed: they are drawn in no pixel."""
     opacity_leak: float = 0.004

@@ -63,7 +63,7 @@ def test_a_preset_is_its_parts_with_its_options_for_each() -> None:
     held = Significance(drawn, at=(20_000,), mass=0.99, **mini)
     assert parsed_strategy("mcmc + mini-splatting --how recycle") == held
     assert parsed_strategy("mcmc + (fixed + mini-splatting --how drop)") != held
-    with pytest.raises(ValueError, match=r"cannot stand first.*mcmc \+ radsplat"):
+    with pytest.raises(ValueError, match=r"cannot stand first.*mrnf \+ radsplat"):
         parsed_strategy("radsplat")
 
 
@@ -141,7 +141,7 @@ def test_a_file_may_have_lines_and_comments(tmp_path: Path) -> None:
         ("mcmc +", "nothing stands before or after a +"),
         ("+ protect", "nothing stands before or after a +"),
         ("mcmc + + protect", "nothing stands before or after a +"),
-        ("protect", "alters another method and cannot stand first; put it after one: mcmc + pro"),
+        ("protect", "alters another method and cannot stand first; put it after one: mrnf + pro"),
         ("mcm", "there is no method or part 'mcm'; perhaps you meant mcmc"),
         ("mcmc + protct", "perhaps you meant protect"),
         ("mcmc + zzz", "there are mcmc, adc"),

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from splat import api
+from splat import api, recipe
 from splat.cli.parse import parsed
 from splat.cli.train import report
 from splat.datasets import demo
 from splat.folder import vacant
 from splat.options import Options, Reading, Watching
-from splat.strategies.mcmc import Mcmc
 
 SIZE = (400, 300)
 
@@ -58,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     return report(
         lambda: api.train(
             api.load(folder),
-            Mcmc(cap=asked.cap),
+            recipe.usual().limited(asked.cap),
             options,
             out=asked.out,
             overwrite=asked.overwrite,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 import tyro
 
-from splat import api, checkpoint, export, methods, plan
+from splat import api, checkpoint, export, methods, plan, recipe
 from splat.cli.parse import parsed
 from splat.folder import Folder, read_config, read_json
 from splat.loader import shrunk
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
 def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
     """What a scene holds, and what a plain `splat train` of it would take here."""
     device, why = choose_device(wanted)
-    method = methods.fitted(device)[methods.DEFAULT]
+    method = recipe.usual(methods.fitted(device))
     options = plan.fitted(Options(), device)
     start = 0 if scene.points is None else len(scene.points.positions)
     start = start or plan.fit(device).random_points
@@ -72,7 +72,7 @@ def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
         "notes": list(scene.notes),
         "training": {
             "device": why,
-            "method": f"{methods.DEFAULT}, at most {method.cap:,} Gaussians",
+            "method": f"{methods.USUAL}, at most {method.cap:,} Gaussians",
             "steps": options.steps,
             "size": f"{first.width}x{first.height}",
             "predicted_seconds": round(found.seconds),

@@ -54,7 +54,7 @@ class Train:
     training: Options = field(default_factory=Options)
     reading: Reading = field(default_factory=Reading)
     watching: Watching = field(default_factory=Watching)
-    method: Strategy = field(default_factory=lambda: methods.METHODS[methods.DEFAULT]())
+    method: Strategy = field(default_factory=lambda: recipe.usual())  # not the field above
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -105,6 +105,8 @@ def read(arguments: Sequence[str]) -> Train:
         if method != offered[default] or _names_one(first, offered):
             raise ValueError("a recipe is given and a method too; leave one of them out")
         method = recipe.parsed_strategy(recipe.given(asked.recipe), offered)
+    elif asked.plugin is None and not _names_one(first, offered):
+        method = recipe.usual(offered)
     method = recipe.composed(method, parts, offered)
     recipe.statistics(method)  # what does not go together is said before anything is read
     return replace(asked, method=method)

@@ -7,18 +7,16 @@ scenes=("$data/fox" "$data/plush_phone" "$data/lego_400")
 # Half of fox and plush_phone; lego_400 is smaller.
 shared=(--max-side 480 --resolution dash)
 calm="--reset-every 0"
-mini="significance --score mini --at 6000 9000 12000 --keep 0.8"
 league=(splat compare "${scenes[@]}" "${shared[@]}")
 
 screen() {  # every strategy, one seed
   "${league[@]}" --steps 3000 --budget 25k,100k --seeds 1 --out "$out/league" \
     --strategies "mcmc, adc, adc_calm=adc $calm, mrnf, igs, igs_calm=igs $calm, error" \
-    --strategies "mrnf_long=mrnf --children long_axis, taming, taming_calm=taming $calm" \
-    --strategies "adc_blur=adc $calm + blur-split, igs_significance=igs $calm + $mini" \
+    --strategies "mrnf_moment=mrnf --children moment, taming, taming_calm=taming $calm" \
+    --strategies "adc_blur=adc $calm + blur-split, igs_renew=igs $calm + renew, mrnf_renew=mrnf + renew" \
+    --strategies "mrnf_moment_renew=mrnf --children moment + renew" \
     --strategies "mcmc_recycle=mcmc + significance --score mass --at 9000 12000 15000 18000 21000 \
-      --keep 0.9 --how recycle" \
-    --strategies "mrnf_significance=mrnf + $mini" \
-    --strategies "mrnf_long_significance=mrnf --children long_axis + $mini"
+      --keep 0.9 --how recycle"
 }
 
 seeds() {  # the best ones, and mcmc to compare with

@@ -236,8 +236,17 @@ def test_broken_rows_are_left_out_and_counted(
 
 
 def test_no_gaussians_at_all(tmp_path: Path) -> None:
-    export.write(some(0), tmp_path / "a.ply")
-    assert len(export.read(tmp_path / "a.ply")) == 0
+    with pytest.raises(ValueError, match="there are no Gaussians"):
+        export.write(some(0), tmp_path / "a.ply")
+    assert not list(tmp_path.iterdir())
+    nothing = {name: values[:0] for name, values in _one(tmp_path).items()}
+    with pytest.raises(ValueError, match=r"a\.ply: there are no Gaussians"):
+        export.read(save(nothing, tmp_path / "a.ply"))
+
+
+def _one(folder: Path) -> dict[str, np.ndarray]:
+    export.write(some(1), folder / "one.ply")
+    return columns(folder / "one.ply")
 
 
 def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
@@ -287,7 +296,7 @@ def test_bad_files_say_what_is_wrong(tmp_path: Path, what: str) -> None:
     assert words in message and path.name in message and "\n" not in message
 
 
-@pytest.mark.parametrize("name", ["scene.obj", "scene", "scene.compressed.ply"])
+@pytest.mark.parametrize("name", ["scene.obj", "scene", "scene.ply.gz"])
 def test_unknown_suffix(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=r"known format of Gaussians; use one of: \.ply"):
         export.write(some(), tmp_path / name)

@@ -12,16 +12,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.export import ply
+from splat.export.settings import Settings
 from splat.types import Drawing, Frame, Gaussians
 
-_FORMATS: dict[str, ModuleType] = {".ply": ply}
-_OTHERS = (".compressed.ply",)
-"""Suffixes that end like a known one and are another format."""
+_FORMATS: dict[str, ModuleType] = {
+    ".ply": ply,
+}
+"""Modules by suffix; the longest one that a name ends in counts. Each has `read` and `drawing`,
+and one that can write has `write` and `size`."""
 
 
-def suffixes() -> tuple[str, ...]:
-    """Endings of file names that `write` and `read` know."""
-    return tuple(_FORMATS)
+def suffixes(*, written: bool = False) -> tuple[str, ...]:
+    """Endings of file names that `read` knows, or only those that `write` knows too."""
+    return tuple(s for s, module in _FORMATS.items() if not written or hasattr(module, "write"))
 
 
 def write(
@@ -29,20 +32,27 @@ def write(
     path: str | Path,
     frame: Frame | None = None,
     drawing: Drawing = Drawing(),  # noqa: B008
+    settings: Settings = Settings(),  # noqa: B008
 ) -> None:
     """Write a set that was trained in `frame` (None: that of the input) in the format of `path`.
 
     `drawing` says how it is meant to be drawn, for viewers that can follow. Features are not
-    written, nor SH bands beyond `sh_degree`.
+    written, nor SH bands beyond `sh_degree`; rows with NaN or infinite values are left out, with
+    a warning. Raises ValueError where nothing is left to write.
     """
     path = Path(path)
-    module = _format(path)
-    module.write(from_frame(gaussians, frame), path, drawing)
+    module = _format(path, written=True)
+    module.write(from_frame(gaussians, frame), path, drawing, settings)
 
 
-def size_of(n: int, sh_degree: int, suffix: str = ".ply") -> int:
+def size_of(
+    n: int,
+    sh_degree: int,
+    suffix: str = ".ply",
+    settings: Settings = Settings(),  # noqa: B008
+) -> int:
     """Bytes that a file of `n` Gaussians takes at most."""
-    return int(_format(Path(f"x{suffix}")).size(n, sh_degree))
+    return int(_format(Path(f"x{suffix}"), written=True).size(n, sh_degree, settings))
 
 
 def most_in(size: int, sh_degree: int, suffix: str = ".ply") -> int:
@@ -96,11 +106,13 @@ def _double(values: tuple[float, float, float], like: Gaussians) -> Float[Tensor
     return torch.tensor(values, dtype=torch.float64, device=like.means.device)
 
 
-def _format(path: Path) -> ModuleType:
+def _format(path: Path, *, written: bool = False) -> ModuleType:
     name = path.name.lower()
-    for suffix, module in _FORMATS.items():
-        if name.endswith(suffix) and not name.endswith(_OTHERS):
-            return module
-    raise ValueError(
-        f"{path.name!r} ends in no known format of Gaussians; use one of: {', '.join(_FORMATS)}"
-    )
+    found = [suffix for suffix in suffixes(written=written) if name.endswith(suffix)]
+    if found:
+        return _FORMATS[max(found, key=len)]
+    if written and any(map(name.endswith, suffixes())):
+        what = "ends in a format that is read only"
+    else:
+        what = "ends in no known format of Gaussians"
+    raise ValueError(f"{path.name!r} {what}; use one of: {', '.join(suffixes(written=written))}")

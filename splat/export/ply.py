@@ -12,19 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from plyfile import PlyData, PlyParseError
 from torch import Tensor
-from torch.nn.functional import normalize
 
+from splat.export.rows import FAINTEST, THINNEST, finite, harmonics, kept, upright, warn_left_out
+from splat.export.settings import Settings
 from splat.files import replacing
-from splat.math import rgb_from_sh, sh_from_rgb
+from splat.math import rgb_from_sh
 from splat.types import Drawing, Gaussians, Points
 
-FAINTEST = 1e-6
-"""Opacities are written within [FAINTEST, 1 - FAINTEST], so that their logits are finite."""
-THINNEST = 1e-30
-"""Least standard deviation that is written, so that its logarithm is finite."""
 _CHUNK = 1 << 13
 _MODE = "SplatRenderMode: mip"
 """The header comment of Brush and splat-transform for antialiased training."""
@@ -38,12 +35,19 @@ _COLORS = (("red", "green", "blue"), ("r", "g", "b"))
 _log = logging.getLogger(__name__)
 
 
-def write(gaussians: Gaussians, path: Path, drawing: Drawing = Drawing()) -> None:  # noqa: B008
+def write(
+    gaussians: Gaussians,
+    path: Path,
+    drawing: Drawing = Drawing(),  # noqa: B008
+    settings: Settings = Settings(),  # noqa: B008
+) -> None:
     """Write Gaussians as they are, 56 + 12 k bytes each for k SH coefficients.
 
     Rows that hold NaN or infinite values are left out, with a warning.
     """
-    gaussians, sh = _written(gaussians, path)
+    del settings
+    gaussians = kept(gaussians, finite(gaussians), path)
+    sh = harmonics(gaussians)
     n, k = sh.shape[:2]
     with replacing(path) as draft, draft.open("wb") as file:
         file.write(_header(n, k, drawing).encode("ascii"))
@@ -51,8 +55,9 @@ def write(gaussians: Gaussians, path: Path, drawing: Drawing = Drawing()) -> Non
             file.write(_records(gaussians, sh, slice(start, start + _CHUNK)).tobytes())
 
 
-def size(n: int, sh_degree: int) -> int:
+def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
     """Bytes that a file of `n` Gaussians takes, with the longest header."""
+    del settings
     k = (sh_degree + 1) ** 2
     return len(_header(n, k, Drawing(True, -1.0000000000000002e-300))) + n * (56 + 12 * k)
 
@@ -68,18 +73,15 @@ def read(path: Path) -> Gaussians:
         table, [3, 3, len(rest), 1, 3, 4], dim=1
     )
     sh = torch.cat([constant[:, None], tail.reshape(len(table), 3, k - 1).transpose(1, 2)], 1)
-    quats = normalize(
-        quats.where((quats != 0).any(1, keepdim=True), quats.new_tensor([1, 0, 0, 0]))
-    )
     gaussians = Gaussians(
         means=means.contiguous(),
-        quats=quats,
+        quats=upright(quats),
         scales=scales.exp(),
         opacities=opacity[:, 0].sigmoid(),
         colors=sh,
         sh_degree=round(k**0.5) - 1,
     )
-    return _kept(gaussians, _finite(gaussians), path)
+    return kept(gaussians, finite(gaussians), path)
 
 
 def read_points(path: Path) -> Points:
@@ -95,7 +97,7 @@ def read_points(path: Path) -> Points:
     colors = _point_colors(data, names, path)
     keep = positions.isfinite().all(1) & colors.isfinite().all(1)
     if not keep.all():
-        _warn(path, int((~keep).sum()), len(keep), "points")
+        warn_left_out(path, int((~keep).sum()), len(keep), "points")
     return Points(positions[keep], colors[keep].clamp(0, 1))
 
 
@@ -115,13 +117,6 @@ def drawing(path: Path) -> Drawing:
     except ValueError:
         near = None  # a comment of somebody else's that begins like ours
     return Drawing(_MODE in comments, near)
-
-
-def _written(gaussians: Gaussians, path: Path) -> tuple[Gaussians, Float[Tensor, "n k 3"]]:
-    gaussians = _kept(gaussians, _finite(gaussians), path)
-    if gaussians.sh_degree is None:
-        return gaussians, sh_from_rgb(gaussians.colors)[:, None]
-    return gaussians, gaussians.colors[:, : (gaussians.sh_degree + 1) ** 2]
 
 
 def _header(n: int, k: int, drawing: Drawing) -> str:
@@ -149,7 +144,7 @@ def _records(
         sh[:, 1:].transpose(1, 2).flatten(1),
         opacities.logit()[:, None],
         gaussians.scales[rows].double().clamp_min(THINNEST).log(),
-        normalize(gaussians.quats[rows], dim=1),
+        upright(gaussians.quats[rows]),
     ]
     table = torch.cat([column.float() for column in columns], dim=1).cpu()
     return table.numpy().astype("<f4", copy=False)
@@ -224,29 +219,3 @@ def _point_colors(data: PlyData, names: tuple[str, ...], path: Path) -> Float[Te
             return _table(data, triple) / whole
     _log.warning("%s has no colours; its points start grey", path)
     return torch.full((len(data["vertex"].data), 3), 0.5)
-
-
-def _finite(gaussians: Gaussians) -> Bool[Tensor, "n"]:
-    # A sum is finite if its terms are, and much faster to look at.
-    rows = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.colors.flatten(1))
-    return (torch.stack([values.sum(1) for values in rows]).sum(0) + gaussians.opacities).isfinite()
-
-
-def _kept(gaussians: Gaussians, keep: Bool[Tensor, "n"], path: Path) -> Gaussians:
-    if keep.all():
-        return gaussians
-    _warn(path, int((~keep).sum()), len(keep), "Gaussians")
-    return Gaussians(
-        means=gaussians.means[keep],
-        quats=gaussians.quats[keep],
-        scales=gaussians.scales[keep],
-        opacities=gaussians.opacities[keep],
-        colors=gaussians.colors[keep],
-        sh_degree=gaussians.sh_degree,
-    )
-
-
-def _warn(path: Path, broken: int, n: int, what: str) -> None:
-    _log.warning(
-        "%s: %d of %d %s hold NaN or infinite values and are left out", path, broken, n, what
-    )

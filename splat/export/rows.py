@@ -1,0 +1,124 @@
+"""Rows as formats write them: finite, on the CPU, stored values instead of drawn ones."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from splat.math import sh_from_rgb
+from splat.types import Gaussians
+
+FAINTEST = 1e-6
+"""Opacities are written within [FAINTEST, 1 - FAINTEST], so that their logits are finite."""
+THINNEST = 1e-30
+"""Least standard deviation that is written, so that its logarithm is finite."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Gaussians ready to be coded: float32 on the CPU, contiguous, every value finite."""
+
+    means: Float[Tensor, "n 3"]
+    log_scales: Float[Tensor, "n 3"]
+    """Natural logarithms of the standard deviations."""
+    quats: Float[Tensor, "n 4"]
+    """(w, x, y, z), unit."""
+    opacities: Float[Tensor, "n"]
+    """Within [0, 1]."""
+    sh: Float[Tensor, "n k 3"]
+    """Coefficients, the constant one first; k = (degree + 1)^2."""
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+    @property
+    def degree(self) -> int:
+        """Highest band."""
+        return math.isqrt(self.sh.shape[1]) - 1
+
+    def take(self, order: Tensor) -> Rows:
+        """These rows, in this order."""
+        return Rows(*(getattr(self, field.name).index_select(0, order) for field in fields(self)))
+
+    def gaussians(self) -> Gaussians:
+        """The same as something to draw."""
+        return Gaussians(
+            means=self.means,
+            quats=self.quats,
+            scales=self.log_scales.exp(),
+            opacities=self.opacities,
+            colors=self.sh,
+            sh_degree=self.degree,
+        )
+
+
+@torch.no_grad()
+def rows_of(gaussians: Gaussians, path: Path) -> Rows:
+    """What is written of a set; rows with NaN or infinite values are left out, with a warning.
+
+    Raises ValueError where nothing is left, naming `path`.
+    """
+    gaussians = kept(gaussians, finite(gaussians), path)
+    return Rows(
+        means=gaussians.means.detach().float().cpu().contiguous(),
+        log_scales=gaussians.scales.detach().float().clamp_min(THINNEST).log().cpu().contiguous(),
+        quats=upright(gaussians.quats.detach().float()).cpu().contiguous(),
+        opacities=gaussians.opacities.detach().float().clamp(0, 1).cpu().contiguous(),
+        sh=harmonics(gaussians).detach().float().cpu().contiguous(),
+    )
+
+
+def harmonics(gaussians: Gaussians) -> Float[Tensor, "n k 3"]:
+    """Coefficients of the bands in use; plain colours become the constant one."""
+    if gaussians.sh_degree is None:
+        return sh_from_rgb(gaussians.colors)[:, None]
+    return gaussians.colors[:, : (gaussians.sh_degree + 1) ** 2]
+
+
+def upright(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
+    """Unit quaternions; one without a length becomes no rotation."""
+    length = quats.norm(dim=1, keepdim=True)
+    unit = quats.new_tensor([1.0, 0.0, 0.0, 0.0])
+    return normalize(quats.where(length > 0, unit), dim=1)
+
+
+def finite(gaussians: Gaussians) -> Bool[Tensor, "n"]:
+    """Rows without NaN and infinite values."""
+    # A sum is finite if its terms are, and much faster to look at.
+    rows = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.colors.flatten(1))
+    return (torch.stack([values.sum(1) for values in rows]).sum(0) + gaussians.opacities).isfinite()
+
+
+def kept(gaussians: Gaussians, keep: Bool[Tensor, "n"], path: Path) -> Gaussians:
+    """The rows to keep of what a file holds or is to hold; a warning says what was left out."""
+    if not len(keep):
+        raise ValueError(f"{path}: there are no Gaussians; expected at least one")
+    if keep.all():
+        return gaussians
+    if not keep.any():
+        raise ValueError(f"{path}: all {len(keep):,} Gaussians hold NaN or infinite values")
+    warn_left_out(path, int((~keep).sum()), len(keep), "Gaussians")
+    return Gaussians(
+        means=gaussians.means[keep],
+        quats=gaussians.quats[keep],
+        scales=gaussians.scales[keep],
+        opacities=gaussians.opacities[keep],
+        colors=gaussians.colors[keep],
+        sh_degree=gaussians.sh_degree,
+    )
+
+
+def warn_left_out(path: Path, broken: int, n: int, what: str) -> None:
+    """Say how many rows hold values that are no numbers."""
+    _log.warning(
+        "%s: %d of %d %s hold NaN or infinite values and are left out", path, broken, n, what
+    )

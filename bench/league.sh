@@ -33,6 +33,12 @@ significance() {  # 60 % go after 3,000 of 5,000 steps, by different scores
     recipes+=", $score=mrnf + significance --score $score --at 18000 --keep 0.4"
   done
   "${league[@]}" --steps 5000 --budget 50k --seeds 1 --out "$out/significance" --strategies "$recipes"
+  recipes="whole=adc"
+  for score in squared most opacity random; do
+    recipes+=", $score=adc + significance --score $score --at 18000 --keep 0.4"
+  done
+  "${league[@]}" --steps 5000 --budget 100k --seeds 1 --out "$out/significance_adc" \
+    --strategies "$recipes"
 }
 
 "${@:3}"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from splat import budget, checkpoint, datasets, export, kernels, limit, methods, recipe
 from splat.export import ply
-from splat.finish import finish, on, version
+from splat.finish import finish, version
 from splat.folder import (
     Config,
     Folder,
@@ -87,7 +87,11 @@ def train(
     options, watching = options or Options(), watching or Watching(quiet=True)
     folder = None if out is None else vacant(Path(out), overwrite)
     if strategy is None:
-        most = limit.rows_within(options.budget, options.sh_degree) if options.budget else 0
+        most = (
+            limit.rows_within(options.budget, options.sh_degree, options.budget_of)
+            if options.budget
+            else 0
+        )
         strategy = recipe.usual(methods.fitted(choose_device(options.device)[0], most))
     strategy = limit.limited(strategy, options)
     if options.init is not None:
@@ -257,7 +261,7 @@ def _carried_out(
     seconds = trained(job, folder, watching, watchers)
     metrics = finish(job, folder, seconds, lpips, pictures=watching.pictures)
     baked = export.from_frame(job.run.model.bake(), job.run.frame)
-    return Result(on(baked, torch.device("cpu")), metrics, None if folder is None else folder.path)
+    return Result(baked.to("cpu"), metrics, None if folder is None else folder.path)
 
 
 def _check_seen(path: Path, scene: SceneData) -> None:

@@ -3,57 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat import export, kernels, machine, recipe
-from splat.evaluate import Metrics, ViewMetrics, evaluate, psnr
+from splat import kernels, machine, recipe
+from splat.evaluate import Metrics, ViewMetrics, evaluate
 from splat.folder import Folder, write_json
 from splat.job import Job
 from splat.log import read_log
 from splat.lpips import Net
 from splat.pictures import Row, contact_sheet, curves
-from splat.plan import size, span
-from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Needs, Renderer
-
-CLOSEST = 100.0
-"""dB from which two pictures count as equal."""
+from splat.plan import span
+from splat.receipt import exported
+from splat.types import Batch
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What was written, and how it looks when read back."""
-
-    file: str
-    bytes: int
-    gaussians: int
-    same_db: float
-    """PSNR of pictures of the file against pictures of what was written, at most 100 dB."""
-    psnr_before: float | None
-    """dB of what was written on the held-out photos; None without photos."""
-    psnr_after: float | None
-    """dB of the file, read back, on the same photos."""
-
-    def said(self) -> str:
-        """The receipt in a sentence."""
-        text = f"{self.file}: {self.gaussians:,} Gaussians, {size(self.bytes)}; read back it draws"
-        text += " the same" + (f" to {self.same_db:.1f} dB" if self.same_db < CLOSEST else "")
-        if self.psnr_before is None or self.psnr_after is None:
-            return text
-        change = self.psnr_after - self.psnr_before
-        return (
-            f"{text}, held-out PSNR {self.psnr_before:.2f} -> {self.psnr_after:.2f} dB"
-            f" ({change:+.3f})"
-        )
 
 
 def finish(
@@ -160,61 +129,6 @@ def _ended(job: Job, psnr: float | None) -> str | None:
     return f"after all {run.steps:,} steps, short of the {asked:g} dB asked for"
 
 
-def exported(
-    gaussians: Gaussians,
-    frame: Frame,
-    path: Path,
-    render: Renderer,
-    batches: Iterable[Batch],
-    background: Float[Tensor, "3"] | None,
-    *,
-    drawing: Drawing,
-    photos: bool = True,
-) -> Receipt:
-    """Write a set trained in `frame`, read it back, and draw both in the cameras of `batches`.
-
-    `photos` False: the batches' pixels are no truth to compare with.
-    """
-    export.write(gaussians, path, frame, drawing)
-    again = on(export.in_frame(export.read(path), frame), render.device)
-    same, before, after = [], [], []
-    for batch in batches:
-        first = drawn(gaussians, batch.camera, render, background)
-        second = drawn(again, batch.camera, render, background)
-        same.append(min(CLOSEST, psnr(first, second)))
-        if photos:
-            before.append(min(CLOSEST, psnr(first, batch.image, batch.mask)))
-            after.append(min(CLOSEST, psnr(second, batch.image, batch.mask)))
-    return Receipt(
-        file=str(path),
-        bytes=path.stat().st_size,
-        gaussians=len(again),
-        same_db=_mean(same) or CLOSEST,
-        psnr_before=_mean(before),
-        psnr_after=_mean(after),
-    )
-
-
-@torch.no_grad()
-def drawn(
-    gaussians: Gaussians, camera: Camera, render: Renderer, background: Float[Tensor, "3"] | None
-) -> Float[Tensor, "h w 3"]:
-    """A picture in [0, 1]."""
-    return render(gaussians, camera, Needs(), background).image.clamp(0, 1)
-
-
-def on(gaussians: Gaussians, device: torch.device) -> Gaussians:
-    """The set on a device."""
-    return Gaussians(
-        means=gaussians.means.to(device),
-        quats=gaussians.quats.to(device),
-        scales=gaussians.scales.to(device),
-        opacities=gaussians.opacities.to(device),
-        colors=gaussians.colors.to(device),
-        sh_degree=gaussians.sh_degree,
-    )
-
-
 def summary(record: Mapping[str, Any]) -> str:
     """The figures of a run for people, a few lines."""
     lines = []
@@ -268,7 +182,3 @@ def version() -> str:
 
 def _megabytes(count: int | None) -> float | None:
     return None if count is None else round(count / 1e6, 1)
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None

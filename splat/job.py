@@ -23,15 +23,17 @@ from splat import (
 )
 from splat.checkpoint import State
 from splat.export import ply
+from splat.finishing import Finishing
 from splat.goals import check_goals, said_goals
 from splat.loader import Loader, spread
-from splat.model import Explicit, Rates
+from splat.model import Explicit, Rates, columns_of
 from splat.objective import Objective, Photometric
 from splat.options import Options, rgb
 from splat.plan import Pace
 from splat.render import choose_device, drawing_as
 from splat.run import Run
 from splat.schedule import PUBLISHED_STEPS, every
+from splat.strategies.significance import VIEWS_SHARE, Significance
 from splat.strategy import Strategy
 from splat.types import Batch, Camera, Drawing, Frame, Points, SceneData
 
@@ -91,6 +93,12 @@ def prepare(
     kernels.set_threads(options.threads)
     scaled = options.schedule == "scaled"
     fitted = strategy.scheduled(options.steps) if scaled else strategy
+    if options.finish_keep < 1:
+        views = max(1, options.steps // VIEWS_SHARE)
+        fitted = Significance(
+            fitted, score="squared", at=(max(1, _finish_at(options)),), keep=options.finish_keep,
+            how="shrink", views=views,
+        )  # fmt: skip
     cameras = [view.camera for view in scene.train]
     frame = seed.frame_of(cameras) if state is None else checkpoint.frame(state)
     photos, held_out = loaders(scene, options, frame, device)
@@ -174,6 +182,12 @@ def sizes_line(scene: SceneData, cameras: Sequence[Camera]) -> str:
     return text + (f" (and {len(others)} other sizes)" if others else "")
 
 
+def _finish_at(options: Options) -> int:
+    """Steps done before the first one that is drawn as the file will be."""
+    assert options.steps is not None
+    return round((1 - options.finish_share) * options.steps)
+
+
 def _near(cameras: Sequence[Camera], rows: dict[str, Tensor]) -> float:
     """Depth from which to draw, frame of training: up to there all that is known is clear."""
     if not any(camera.clear_depth for camera in cameras):
@@ -247,6 +261,9 @@ def _run(
         frame=frame,
         drawing=drawing,
         visible_only=options.adam == "visible",
+        finishing=None
+        if options.finish_for is None
+        else Finishing(options.finish_for, frame, _finish_at(options)),
         background=torch.tensor(behind, device=device) if any(behind) else None,
     )
 
@@ -261,7 +278,7 @@ def _start(
 ) -> dict[str, Tensor]:
     """Rows before step 0, at most as many as the strategy may have."""
     generator = torch.Generator().manual_seed(options.seed)
-    if options.init is not None and ply.holds_gaussians(options.init):
+    if options.init is not None and export.holds_gaussians(options.init):
         return _thinned(_from_gaussians(options.init, options, frame), strategy, generator)
     points = scene.points if options.init is None else ply.read_points(options.init)
     if points is None or len(points.positions) == 0:
@@ -293,17 +310,7 @@ def _random(photos: Loader, options: Options, count: int, generator: torch.Gener
 
 def _from_gaussians(path: Path, options: Options, frame: Frame) -> dict[str, Tensor]:
     """The rows of a splat file, in the frame of training."""
-    given = export.in_frame(export.read(path), frame)
-    sh = given.colors.new_zeros(len(given), (options.sh_degree + 1) ** 2, 3)
-    bands = min(sh.shape[1], given.colors.shape[1])
-    sh[:, :bands] = given.colors[:, :bands]
-    return {
-        "mean": given.means,
-        "quat": given.quats,
-        "log_scale": given.scales.clamp_min(1e-12).log(),
-        "opacity_logit": given.opacities.clamp(1e-6, 1 - 1e-6).logit(),
-        "sh": sh,
-    }
+    return columns_of(export.in_frame(export.read(path), frame), options.sh_degree)
 
 
 def _thinned(

@@ -30,10 +30,11 @@ def limited(strategy: Strategy, options: Options) -> Strategy:
     """The strategy within the budget asked for; what that means is said aloud."""
     if options.budget is None:
         return strategy
-    rows, (_, of_bytes) = rows_within(options.budget, options.sh_degree), amount(options.budget)
+    suffix, (_, of_bytes) = options.budget_of, amount(options.budget)
+    rows = rows_within(options.budget, options.sh_degree, suffix)
     text = f"at most {rows:,} Gaussians"
     if of_bytes:
-        text += f", {options.budget} of a .ply with {options.sh_degree} bands of harmonics"
+        text += f", {options.budget} of a {suffix} with {options.sh_degree} bands of harmonics"
     if strategy.cap > rows:
         text += f"; the method's cap of {strategy.cap:,} is higher"
     elif 0 < strategy.cap < rows:

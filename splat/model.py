@@ -80,6 +80,22 @@ class Rates:
         return replace(self, mean=self.mean * factor, mean_end=self.mean_end * factor)
 
 
+def columns_of(gaussians: Gaussians, sh_degree: int | None = None) -> dict[str, Tensor]:
+    """Columns of `Explicit` that draw a set with harmonics; bands of `sh_degree`, None: its own."""
+    degree = gaussians.sh_degree or 0
+    wanted = (degree if sh_degree is None else sh_degree) + 1
+    sh = gaussians.colors.new_zeros(len(gaussians), wanted**2, 3)
+    k = min(wanted, degree + 1) ** 2
+    sh[:, :k] = gaussians.colors[:, :k]
+    return {
+        "mean": gaussians.means,
+        "quat": gaussians.quats,
+        "log_scale": gaussians.scales.clamp_min(1e-12).log(),
+        "opacity_logit": gaussians.opacities.clamp(1e-6, 1 - 1e-6).logit(),
+        "sh": sh,
+    }
+
+
 class Explicit(Model):
     """The representation of 3DGS: every row is one Gaussian.
 

@@ -73,10 +73,13 @@ class Options:
     threads: Annotated[int | None, hint("all cores")] = None
     """Threads on the CPU; results do not depend on it."""
     budget: Annotated[str | None, hint("none but the method's --cap")] = None
-    """Most Gaussians, whatever the method: a number such as 200k, or the bytes of the .ply that
+    """Most Gaussians, whatever the method: a number such as 200k, or the bytes of the file that
     they are exported to, such as 12MB. Of this and a method's --cap the lower one holds."""
+    budget_of: str = ".ply"
+    """Format of that file. Of a compressed one as many Gaussians are allowed as fit however badly
+    they compress."""
     init: Annotated[Path | None, hint("the points of the scene")] = None
-    """A .ply of points or of Gaussians to start from, in the frame of the scene."""
+    """A .ply of points, or a file of Gaussians, to start from, in the frame of the scene."""
     sh_degree: int = 3
     """Bands of spherical harmonics, 0 (colours look alike from everywhere) to 3."""
     background: str = "auto"
@@ -97,6 +100,14 @@ class Options:
     """What Adam's moments are kept as. bfloat16 saves a quarter of a Gaussian's memory."""
     harmonics_every: int = 1
     """Steps between moves of the colours' dependence on the direction of view."""
+    finish_for: Annotated[str | None, hint("none")] = None
+    """Format that the run ends for, such as .spz: the last steps draw what would be read back from
+    such a file, so that what is exported is what was trained."""
+    finish_share: float = 0.2
+    """Share of the steps that does so."""
+    finish_keep: float = 1.0
+    """Share of the Gaussians that is kept when it begins: those that matter most to the pictures.
+    Below 1 no more are born then."""
     ssim_weight: float = 0.2
     """Share of SSIM in the loss, the rest is L1."""
     schedule: Literal["scaled", "published"] = "scaled"
@@ -131,6 +142,14 @@ class Options:
             raise ValueError(f"sh-degree is {self.sh_degree}; expected 0, 1, 2 or 3")
         if self.near is not None and not 0 < self.near < math.inf:
             raise ValueError(f"near is {self.near:g}; expected a distance above 0")
+        for name, share in (("share", self.finish_share), ("keep", self.finish_keep)):
+            if not 0 < share <= 1:
+                raise ValueError(f"finish-{name} is {share:g}; expected a share above 0, up to 1")
+        if self.finish_for is None and self.finish_keep < 1:
+            raise ValueError(
+                "finish-keep is given without --finish-for; say which format it is for, or prune"
+                " with `+ significance`"
+            )
         if not 0 <= self.ssim_weight <= 1:
             raise ValueError(f"ssim-weight is {self.ssim_weight:g}; expected a share from 0 to 1")
         if self.background != "auto":

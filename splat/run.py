@@ -22,6 +22,7 @@ from splat.types import (
     Camera,
     Drawing,
     Frame,
+    Gaussians,
     Needs,
     PixelMap,
     Renderer,
@@ -75,6 +76,8 @@ class Run:
     modules: Mapping[str, Trained] = field(default_factory=dict)
     visible_only: bool = False
     """Whether a step moves the rows in sight only (`Cloud.optimize`)."""
+    finishing: Callable[[Gaussians, int], Gaussians] | None = None
+    """What a step draws in place of what the model makes (`splat.finishing`)."""
     watchers: Sequence[Watcher] = ()
     step: int = 0
     """Steps done."""
@@ -129,6 +132,8 @@ def advance(run: Run) -> None:
         run.model.order_rows()
     batch = run.batches(run.step)
     gaussians = run.model(batch.camera, run.step)
+    if run.finishing is not None:
+        gaussians = run.finishing(gaussians, run.step)
     rendered = run.render(gaussians, batch.camera, run.needs, run.background)
     step = Step(
         run.step, run.model, batch, rendered, run.views, run.render, run.generator, run.extent,

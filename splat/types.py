@@ -181,6 +181,26 @@ class Gaussians:
     def __len__(self) -> int:
         return len(self.means)
 
+    def take(self, rows: Tensor) -> Gaussians:
+        """Some of them: by a mask, or by their numbers in the order wanted."""
+        return self._each(lambda values: values[rows])
+
+    def to(self, device: torch.device | str) -> Gaussians:
+        """The same set on `device`."""
+        return self._each(lambda values: values.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Gaussians:
+        return Gaussians(
+            means=change(self.means),
+            quats=change(self.quats),
+            scales=change(self.scales),
+            opacities=change(self.opacities),
+            colors=change(self.colors),
+            sh_degree=self.sh_degree,
+            source=None if self.source is None else change(self.source),
+            features=None if self.features is None else change(self.features),
+        )
+
 
 @dataclass(frozen=True)
 class Needs:

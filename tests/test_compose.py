@@ -479,6 +479,10 @@ def test_a_budget_of_bytes_is_that_of_the_file(tmp_path: Path) -> None:
         export.write(gaussians, tmp_path / "x.ply", None, Drawing(True, 1 / 3))
         assert 20_000 - (56 + 12 * 16) - 60 <= (tmp_path / "x.ply").stat().st_size <= 20_000
     assert rows_within("200k", 3) == 200_000
+    # As many as fit however badly they compress.
+    assert rows_within("20kB", 3, ".ply") < rows_within("20kB", 3, ".spz") < 20_000 / 20
+    options = Options(budget="10kB", budget_of=".spz")
+    assert limited(Cloner(), options).cap == rows_within("10kB", 3, ".spz")
     with pytest.raises(ValueError, match=r"holds no Gaussian: a \.ply of one has"):
         rows_within("100B", 3)
     with pytest.raises(ValueError, match="is no whole number"):

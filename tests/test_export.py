@@ -272,7 +272,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "no ply": (raw("no.ply", b"\x89PNG\r\n\x1a\n"), "not with 'ply'"),
         "rows cut off": (raw("cut.ply", data[:-100]), "broken or cut off"),
         "header cut off": (raw("head.ply", data[:200]), "broken or cut off"),
-        "compressed": (raw("packed.ply", packed), "compressed"),
+        "compressed": (raw("packed.ply", packed), "packed.ply has no element 'vertex'"),
         "no vertices": (raw("faces.ply", faces), "no element 'vertex'"),
         "odd harmonics": (without("odd.ply", "f_rest_44"), "44 columns f_rest_*"),
         "no scales": (

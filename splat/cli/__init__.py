@@ -16,6 +16,8 @@ VERBS = {
     "compare": "compare strategies fairly, and write a report",
     "render": "draw a turntable, the views or a camera path, as pictures or a video",
     "export": "write the Gaussians of a run to a file, and check it",
+    "convert": "write a file of Gaussians in another format",
+    "clean": "take floaters and other debris out of a file of Gaussians",
     "strategies": "list, show or test the ways in which Gaussians grow and are pruned",
     "info": "say what is in a scene, a run or a file, and what training would take",
     "demo": "train the built-in scene, in a few minutes",

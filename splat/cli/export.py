@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 import tyro
 
-from splat import api, plan
+from splat import api, export, plan
 from splat.cli.parse import parsed
 from splat.cli.trained import Trained, cameras_of, held_out, trained
-from splat.finish import exported
+from splat.compress import Search, Variant, chosen, table, trimmed, variants
+from splat.export.settings import Settings
 from splat.folder import existing, read_config, same_views
 from splat.job import loaders
-from splat.types import Batch
+from splat.loader import Loader, spread
+from splat.options import amount, hint
+from splat.rates import rate_chart
+from splat.receipt import exported
+from splat.refine import refined
+from splat.rounding import rounded
+from splat.sight import sight
+from splat.types import Batch, Gaussians
+
+SCORED = 40
+"""Most training views that say which Gaussians matter."""
+LOOKED_AT = 12
+"""Most training views in which files are compared to choose one."""
 
 _log = logging.getLogger(__name__)
 
@@ -29,12 +43,34 @@ class Export:
     """Write the Gaussians of a run to a file, in the frame of the scene.
 
     The file is read back and drawn in the held-out views: what it lost is printed.
+    splat export run/ -o scene.spz
+    splat export run/ -o scene.spz --target-size 8MB
+    splat export run/ -o scene --formats .spz .sog --max-loss 0.2dB
     """
 
     run: tyro.conf.Positional[Path]
     """Folder of the run; its last checkpoint is taken."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """The file; its ending says which format: .ply."""
+    """The file; its ending says which format: .ply, .compressed.ply, .spz, .sog, .glb, .splat, or
+    .html, a page that shows it."""
+    target_size: Annotated[str | None, hint("any")] = None
+    """Bytes that the file may take, such as 8MB: Gaussians, harmonics and their precision are
+    reduced until it does, in the way that loses least."""
+    max_loss: Annotated[str | None, hint("any")] = None
+    """dB that the pictures may lose, such as 0.2dB: the smallest file is made that loses no more,
+    or with --target-size none is written that does."""
+    formats: Annotated[tuple[str, ...], hint("that of the file's name")] = ()
+    """Formats to choose among, such as .spz .sog; the ending is added to the file's name."""
+    keep: Annotated[float | None, hint("all")] = None
+    """Share of the Gaussians to write: those that matter most to the pictures."""
+    sh_degree: Annotated[int | None, hint("as trained")] = None
+    """Bands of harmonics to write, 0 to 3; what stays takes over what the others drew."""
+    refine: int = 0
+    """Steps of training after what is left out is gone, drawn as the file will be: it costs some
+    seconds a hundred and gains back much of what was lost. It needs the photos."""
+    plot: Annotated[Path | None, hint("none")] = None
+    """A PNG of the files tried: what they weigh against what they lose."""
+    settings: Settings = field(default_factory=Settings)
     overwrite: bool = False
     """Replace the file that is there."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -44,33 +80,203 @@ class Export:
     quiet: bool = False
     """Say nothing but warnings and the result."""
 
+    def __post_init__(self) -> None:
+        if self.keep is not None and not 0 < self.keep <= 1:
+            raise ValueError(f"keep is {self.keep:g}; expected a share above 0 and up to 1")
+        if self.sh_degree is not None and self.sh_degree not in range(4):
+            raise ValueError(f"sh-degree is {self.sh_degree}; expected 0, 1, 2 or 3")
+        if self.refine < 0:
+            raise ValueError(f"refine is {self.refine}; expected a number of steps, or 0")
+        if self.target and (self.keep is not None or self.sh_degree is not None):
+            raise ValueError(
+                "--target-size and --max-loss choose how many Gaussians and bands are kept; leave"
+                " --keep and --sh-degree out, or them"
+            )
+        if self.formats and not self.target:
+            raise ValueError(
+                "--formats are chosen among by --target-size or --max-loss; give one of them, or"
+                " just a file's name"
+            )
+
+    @property
+    def target(self) -> bool:
+        """Whether a file is to be chosen."""
+        return self.target_size is not None or self.max_loss is not None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Views to look at."""
+
+    held_out: Sequence[Batch]
+    training: Sequence[Batch]
+    photos: Loader | None
+    """The views that were trained on; None where the photos cannot be read, and views are empty."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is written of a set, and how."""
+
+    gaussians: Gaussians
+    out: Path
+    settings: Settings
+    dropped: tuple[str, ...] = ()
+
 
 def main(arguments: Sequence[str]) -> int:
     """Export; the exit code."""
     asked = parsed(Export, "export", arguments)
-    if asked.out.exists() and not asked.overwrite:
-        raise FileExistsError(
-            f"{asked.out} exists; replace it with --overwrite, or give another name"
-        )
+    size_most, loss_most = _size(asked.target_size), _loss(asked.max_loss)
+    suffixes = asked.formats or (export.suffix_of(asked.out, written=True),)
+    for suffix in suffixes:
+        export.suffix_of(Path(f"x{suffix}"), written=True)
+    if not asked.formats:
+        _vacant(asked.out, asked.overwrite)
     found = trained(asked.run, asked.device, "auto")
-    batches, photos = _views(asked, found)
-    receipt = exported(
-        found.gaussians,
-        found.frame,
-        asked.out,
-        found.render,
-        batches,
-        found.background,
-        drawing=found.drawing,
-        photos=photos,
-    )
-    print(json.dumps(vars(receipt), indent=1) if asked.json else receipt.said())
+    with _views(asked.run, found) as seen:
+        search = _search(found, seen)
+        if asked.target:
+            part = _chosen(asked, search, suffixes, size_most, loss_most)
+        else:
+            part = _asked(asked, search)
+        if asked.refine:
+            part = _refined(part, found, seen, asked.refine, size_most)
+        receipt = exported(
+            part.gaussians,
+            found.frame,
+            part.out,
+            found.render,
+            seen.held_out,
+            found.background,
+            drawing=found.drawing,
+            settings=part.settings,
+            photos=seen.photos is not None,
+            whole=found.gaussians,
+            dropped=part.dropped,
+        )
+    print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.said())
     return 0
 
 
-def _views(asked: Export, found: Trained) -> tuple[list[Batch], bool]:
-    """Views to compare in: held-out photos, or empty pictures where they cannot be read."""
-    place = existing(asked.run)
+def _search(found: Trained, seen: _Seen) -> Search:
+    views = [seen.training[i] for i in spread(len(seen.training), SCORED)]
+    batches = [seen.training[i] for i in spread(len(seen.training), LOOKED_AT)]
+    return Search(
+        found.gaussians,
+        found.frame,
+        found.drawing,
+        found.render,
+        found.background,
+        sight(found.gaussians, found.render, views, found.background),
+        batches,
+        seen.photos is not None,
+    )
+
+
+def _chosen(
+    asked: Export,
+    search: Search,
+    suffixes: Sequence[str],
+    size_most: int | None,
+    loss_most: float | None,
+) -> _Part:
+    """The part and the way to write it that meet a size or a loss."""
+    ways = variants(suffixes, search.gaussians.sh_degree or 0, asked.settings)
+    best = chosen(search, ways, size_most, loss_most)
+    if asked.plot is not None:
+        rate_chart(search, best, asked.plot)
+    if not asked.quiet and not asked.json:
+        print(table(search, best))
+    out = asked.out
+    if asked.formats:
+        out = out.with_name(out.name + best.variant.suffix)
+        _vacant(out, asked.overwrite)
+    part = search.reduced(best.variant, best.gaussians)
+    return _Part(part, out, best.variant.settings, _reduced(search.gaussians, part))
+
+
+def _asked(asked: Export, search: Search) -> _Part:
+    """The part that was asked for in so many words."""
+    degree = search.gaussians.sh_degree or 0
+    wanted = degree if asked.sh_degree is None else min(degree, asked.sh_degree)
+    count = max(1, round((asked.keep or 1) * len(search.gaussians)))
+    variant = Variant(export.suffix_of(asked.out), asked.settings, wanted)
+    part = search.reduced(variant, count)
+    return _Part(part, asked.out, asked.settings, _reduced(search.gaussians, part))
+
+
+def _refined(part: _Part, found: Trained, seen: _Seen, steps: int, size_most: int | None) -> _Part:
+    """The part trained a little more; no larger than a file may be."""
+    if seen.photos is None:
+        raise ValueError(
+            "--refine trains on the photos, which cannot be read; leave it out, or put them back"
+        )
+    gaussians = refined(
+        part.gaussians,
+        found.frame,
+        seen.photos,
+        found.render,
+        found.background,
+        drawing=found.drawing,
+        suffix=export.suffix_of(part.out),
+        settings=part.settings,
+        steps=steps,
+    )
+    dropped = part.dropped
+    looked = sight(gaussians, found.render, seen.training, found.background)
+    if grid := export.harmonics_grid(export.suffix_of(part.out), part.settings):
+        gaussians = rounded(gaussians, looked, grid)
+    if size_most is not None:
+        whole = len(gaussians)
+        gaussians = trimmed(
+            gaussians, looked, size_most, part.out, found.frame, found.drawing, part.settings
+        )
+        if gone := whole - len(gaussians):
+            dropped = (*dropped, f"{gone:,} Gaussians more, to stay within the size")
+    return replace(part, gaussians=gaussians, dropped=dropped)
+
+
+def _reduced(whole: Gaussians, part: Gaussians) -> tuple[str, ...]:
+    """What was taken away on purpose."""
+    found = []
+    if gone := len(whole) - len(part):
+        share = gone / len(whole)
+        found.append(f"{gone:,} of {len(whole):,} Gaussians ({share:.0%}), the least significant")
+    if (part.sh_degree or 0) < (whole.sh_degree or 0):
+        found.append(
+            f"harmonics beyond degree {part.sh_degree}; those that stay took over what they drew"
+        )
+    return tuple(found)
+
+
+def _vacant(out: Path, overwrite: bool) -> None:
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out} exists; replace it with --overwrite, or give another name")
+
+
+def _size(text: str | None) -> int | None:
+    if text is None:
+        return None
+    count, of_bytes = amount(text)
+    if not of_bytes:
+        raise ValueError(f"target-size is {text!r}; expected bytes, such as 8MB")
+    return count
+
+
+def _loss(text: str | None) -> float | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(?:db)?", text.strip().lower())
+    if match is None:
+        raise ValueError(f"max-loss is {text!r}; expected dB, such as 0.2dB")
+    return float(match.group(1))
+
+
+@contextmanager
+def _views(run: Path, found: Trained) -> Iterator[_Seen]:
+    """Views to compare in: with their photos, or empty pictures where those cannot be read."""
+    place = existing(run)
     config = read_config(place.config)
     device = found.render.device
     try:
@@ -79,11 +285,18 @@ def _views(asked: Export, found: Trained) -> tuple[list[Batch], bool]:
     except (OSError, ValueError) as error:
         _log.warning("the photos cannot be read, so pictures are compared without them: %s", error)
         nothing = torch.zeros(1, 1, 3, dtype=torch.uint8, device=device)
-        cameras = held_out(cameras_of(place.cameras))
-        return [Batch(found.placed(camera), nothing) for camera in cameras], False
-    options = replace(plan.fitted(config.options, device), cache=0)
-    photos, test = loaders(scene, options, found.frame, device)
-    with closing(photos), closing(test or photos):
-        if test is not None:
-            return [test.batch(i) for i in range(len(test))], True
-        return [photos.batch(0)], False
+        cameras = cameras_of(place.cameras)
+        test = [Batch(found.placed(camera), nothing) for camera in held_out(cameras)]
+        every = [Batch(found.placed(camera), nothing) for camera, _ in cameras]
+        yield _Seen(test, every, None)
+        return
+    options = plan.fitted(config.options, device)
+    photos, test_photos = loaders(scene, options, found.frame, device)
+    with closing(photos), closing(test_photos or photos):
+        training = _decoded(photos, SCORED)
+        test = training[:1] if test_photos is None else _decoded(test_photos, len(test_photos))
+        yield _Seen(test, training, photos)
+
+
+def _decoded(photos: Loader, most: int) -> list[Batch]:
+    return [photos.batch(i) for i in spread(len(photos), most)]

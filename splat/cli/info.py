@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import tyro
+from torch import Tensor
 
 from splat import api, checkpoint, export, methods, plan, recipe
+from splat.clean import Limits, giants, needles
+from splat.cli.clean import left_out
 from splat.cli.parse import parsed
+from splat.export.rows import FAINTEST
 from splat.folder import Folder, read_config, read_json
 from splat.loader import shrunk
 from splat.options import Options, Reading
 from splat.render import choose_device
-from splat.types import SceneData
+from splat.types import Gaussians, SceneData
+
+BULK = torch.tensor([0.01, 0.99])
+"""Between these shares of the rows, along each axis, lies the bulk of a scene."""
+BAR = 40
+"""Characters of the longest bar of a histogram."""
 
 
 @dataclass(frozen=True)
@@ -106,32 +117,47 @@ def of_run(folder: Folder) -> dict[str, Any]:
 
 def of_file(path: Path) -> dict[str, Any]:
     """What a file of Gaussians holds."""
-    found = export.read(path)
+    with left_out() as broken:
+        found = export.read(path)
     if not len(found):
         raise ValueError(f"{path} holds no Gaussians")
     drawing = export.drawing(path)
     low, high = found.means.amin(0), found.means.amax(0)
+    axes = [_quantiles(axis, BULK) for axis in found.means.unbind(1)]
+    bulk_low, bulk_high = zip(*axes, strict=True)
+    longest = found.scales.amax(1)
     at = torch.tensor([0.05, 0.5, 0.95])
+    weight = path.stat().st_size
     return {
         "file": str(path),
-        "bytes": path.stat().st_size,
+        "format": export.suffix_of(path).removeprefix("."),
+        "bytes": weight,
         "gaussians": len(found),
+        "bytes_per_gaussian": round(weight / len(found), 2),
         "sh_degree": found.sh_degree,
         "antialiased": drawing.antialiased,
         "near": drawing.near,
         "low_corner": [round(value, 4) for value in low.tolist()],
         "high_corner": [round(value, 4) for value in high.tolist()],
+        "bulk_low_corner": [round(value, 4) for value in bulk_low],
+        "bulk_high_corner": [round(value, 4) for value in bulk_high],
         "opacity_5_50_95": [round(v, 4) for v in _quantiles(found.opacities, at)],
-        "largest_scale_5_50_95": [round(v, 6) for v in _quantiles(found.scales.amax(1), at)],
+        "largest_scale_5_50_95": [round(v, 6) for v in _quantiles(longest, at)],
+        "sh_energy_by_band": [float(f"{value:.4g}") for value in _energies(found)],
+        "problems": _problems(found, sum(broken)),
+        "opacity_histogram": _histogram(found.opacities, torch.linspace(0, 1, 11)),
+        "largest_scale_histogram": _histogram(longest, _decades(longest)),
     }
 
 
 def told(record: dict[str, Any], indent: int = 0) -> str:
-    """A record for people: a line a field."""
+    """A record for people: a line a field, and a bar for every bin of a histogram."""
     lines = []
     for name, value in record.items():
         label = f"{' ' * indent}{name.replace('_', ' ')}:"
-        if type(value) is dict:
+        if type(value) is dict and set(value) == {"edges", "counts"}:
+            lines += [label, *_bars(value["edges"], value["counts"], " " * (indent + 2))]
+        elif type(value) is dict:
             lines += [label, told(value, indent + 2)] if value else []
         elif type(value) is list and value and type(value[0]) is str and len(value) > 1:
             lines += [label, *(f"{' ' * indent}  {item}" for item in value)]
@@ -143,7 +169,54 @@ def told(record: dict[str, Any], indent: int = 0) -> str:
     return "\n".join(lines)
 
 
-def _quantiles(values: torch.Tensor, at: torch.Tensor) -> list[float]:
+def _problems(found: Gaussians, broken: int) -> dict[str, Any]:
+    """Rows that `splat clean` may want to remove, and bands of harmonics without any content."""
+    limits = Limits()
+    bands = range(1, (found.sh_degree or 0) + 1)
+    return {
+        "broken_and_left_out": broken,
+        "opacity_0": int((found.opacities <= 2 * FAINTEST).sum()),
+        "opacity_1": int((found.opacities >= 1 - 2 * FAINTEST).sum()),
+        "never_drawn": int((found.opacities < limits.faint).sum()),
+        "giants": int(giants(found, limits.giants).sum()),
+        "needles": int(needles(found, limits.needles).sum()),
+        "sh_bands_of_zeros": [d for d in bands if not found.colors[:, d * d : (d + 1) ** 2].any()],
+    }
+
+
+def _energies(found: Gaussians) -> list[float]:
+    """By band, the mean square of what it adds to colours, over rows, channels and directions."""
+    bands = range((found.sh_degree or 0) + 1)
+    # The harmonics are orthonormal on the sphere, whose area is 4 pi.
+    squares = [found.colors[:, d * d : (d + 1) ** 2].square().sum(1).mean() for d in bands]
+    return [float(square) / (4 * math.pi) for square in squares]
+
+
+def _decades(values: Tensor) -> Tensor:
+    """Edges of bins, half a power of ten each, that hold 99.8 % of positive values."""
+    low, high = _quantiles(values.clamp_min(1e-30).log10(), torch.tensor([0.001, 0.999]))
+    first, last = math.floor(2 * low), math.ceil(2 * high)
+    return 10 ** (torch.arange(first, max(last, first + 1) + 1) / 2)
+
+
+def _histogram(values: Tensor, edges: Tensor) -> dict[str, list[Any]]:
+    """Counts of values between edges; the first and the last bin take what lies beyond."""
+    bins = torch.bucketize(values, edges[1:-1].contiguous(), right=True)
+    counts = torch.bincount(bins, minlength=len(edges) - 1)
+    return {"edges": [float(f"{e:.4g}") for e in edges.tolist()], "counts": counts.tolist()}
+
+
+def _bars(edges: list[float], counts: list[int], indent: str) -> list[str]:
+    labels = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
+    most = max(counts)
+    width, digits = max(map(len, labels)), len(f"{most:,}")
+    return [
+        f"{indent}{label:>{width}} {count:>{digits},} {'#' * round(BAR * count / most)}".rstrip()
+        for label, count in zip(labels, counts, strict=True)
+    ]
+
+
+def _quantiles(values: Tensor, at: Tensor) -> list[float]:
     # torch.quantile refuses more than 16 million values.
     ordered = values.sort().values
     places = (at * (len(ordered) - 1)).round().long()

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from splat import paths
 from splat.cli.parse import parsed
 from splat.cli.trained import Trained, trained, views_of
-from splat.finish import drawn
 from splat.loader import shrunk
 from splat.options import hint
+from splat.receipt import drawn
 from splat.types import Camera
 
 

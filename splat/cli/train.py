@@ -17,10 +17,11 @@ import tyro
 from splat import api, methods, recipe
 from splat.api import Result
 from splat.cli.parse import parsed
-from splat.finish import Receipt, summary
+from splat.finish import summary
 from splat.folder import vacant
 from splat.limit import rows_within
 from splat.options import Options, Reading, Watching, hint, whole
+from splat.receipt import Receipt
 from splat.render import choose_device
 from splat.stop import Stopped
 from splat.strategy import Strategy
@@ -84,7 +85,8 @@ def read(arguments: Sequence[str]) -> Train:
     device, _ = choose_device(_value(arguments, "--device") or "auto")
     budget = _value(arguments, "--budget")
     degree = whole(_value(arguments, "--sh-degree") or str(Options.sh_degree))
-    most = rows_within(budget, degree) if budget else 0
+    suffix = _value(arguments, "--budget-of") or Options.budget_of
+    most = rows_within(budget, degree, suffix) if budget else 0
     offered = methods.fitted(device, most)
     default = methods.DEFAULT
     first, *parts = recipe.segments(arguments)

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from splat import checkpoint, export, kernels, machine, paths
-from splat.finish import on
 from splat.folder import existing, read_config, read_json
 from splat.model import Explicit
 from splat.options import rgb
@@ -55,7 +54,7 @@ def trained(what: Path, device: str, background: str) -> Trained:
         background = config.options.background if background == "auto" else background
     behind = rgb("black" if background == "auto" else background)
     return Trained(
-        gaussians=on(found, chosen),
+        gaussians=found.to(chosen),
         frame=frame,
         render=drawing_as(drawing, frame, chosen),
         drawing=drawing,

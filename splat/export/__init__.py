@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -11,12 +12,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.export import ply
+from splat.export import compressed, gltf, html, ksplat, ply, splat, spz
 from splat.export.settings import Settings
 from splat.types import Drawing, Frame, Gaussians
 
 _FORMATS: dict[str, ModuleType] = {
     ".ply": ply,
+    ".compressed.ply": compressed,
+    ".glb": gltf,
+    ".spz": spz,
+    ".html": html,
+    ".splat": splat,
+    ".ksplat": ksplat,
 }
 """Modules by suffix; the longest one that a name ends in counts. Each has `read` and `drawing`,
 and one that can write has `write` and `size`."""
@@ -68,14 +75,48 @@ def most_in(size: int, sh_degree: int, suffix: str = ".ply") -> int:
 def read(path: str | Path) -> Gaussians:
     """The Gaussians of a file, in its own frame, with unit quaternions, on the CPU."""
     path = Path(path)
-    gaussians: Gaussians = _format(path).read(path)
+    gaussians: Gaussians = _reader(path).read(path)
     return gaussians
+
+
+def quantiser(
+    suffix: str,
+    gaussians: Gaussians,
+    settings: Settings = Settings(),  # noqa: B008
+) -> Callable[[Gaussians], Gaussians]:
+    """What a format makes of a set, row by row: a function from one to what would be read back.
+
+    Fitted to `gaussians` (bounds, codebooks); it takes sets of as many rows in the same order.
+    """
+    module = _format(Path(f"x{suffix}"), written=True)
+    found: Callable[[Gaussians], Gaussians] = module.quantiser(gaussians, settings)
+    return found
+
+
+def harmonics_grid(
+    suffix: str,
+    settings: Settings = Settings(),  # noqa: B008
+) -> Callable[[Tensor, int], Tensor] | None:
+    """What a format makes of values of a coefficient [n, 3], given its number from 1 up.
+
+    None where it does not round coefficients one by one.
+    """
+    module = _format(Path(f"x{suffix}"), written=True)
+    if not hasattr(module, "harmonics_grid"):
+        return None
+    found: Callable[[Tensor, int], Tensor] = module.harmonics_grid(settings)
+    return found
+
+
+def holds_gaussians(path: Path) -> bool:
+    """Whether `read` is meant for this file; False for a plain point cloud."""
+    return _reader(path) is not ply or ply.holds_gaussians(path)
 
 
 def drawing(path: str | Path) -> Drawing:
     """How the file says that its Gaussians are meant to be drawn."""
     path = Path(path)
-    said: Drawing = _format(path).drawing(path)
+    said: Drawing = _reader(path).drawing(path)
     return said
 
 
@@ -106,13 +147,26 @@ def _double(values: tuple[float, float, float], like: Gaussians) -> Float[Tensor
     return torch.tensor(values, dtype=torch.float64, device=like.means.device)
 
 
-def _format(path: Path, *, written: bool = False) -> ModuleType:
+def suffix_of(path: Path, *, written: bool = False) -> str:
+    """Which of the known suffixes a name ends in; raises ValueError where it is none."""
     name = path.name.lower()
     found = [suffix for suffix in suffixes(written=written) if name.endswith(suffix)]
     if found:
-        return _FORMATS[max(found, key=len)]
+        return max(found, key=len)
     if written and any(map(name.endswith, suffixes())):
         what = "ends in a format that is read only"
     else:
         what = "ends in no known format of Gaussians"
     raise ValueError(f"{path.name!r} {what}; use one of: {', '.join(suffixes(written=written))}")
+
+
+def _format(path: Path, *, written: bool = False) -> ModuleType:
+    return _FORMATS[suffix_of(path, written=written)]
+
+
+def _reader(path: Path) -> ModuleType:
+    module = _format(path)
+    if module in (ply, compressed):
+        # Many name either kind just .ply.
+        return compressed if compressed.is_compressed(path) else ply
+    return module

@@ -7,30 +7,31 @@ blue), opacity (logit), scale_0..2 (natural logarithm), rot_0..3 (w, x, y, z).
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from plyfile import PlyData, PlyParseError
 from torch import Tensor
 
-from splat.export.rows import FAINTEST, THINNEST, finite, harmonics, kept, upright, warn_left_out
+from splat.export.header import Header, Table, written
+from splat.export.rows import FAINTEST, finite, kept, rows_of, upright, warn_left_out
 from splat.export.settings import Settings
 from splat.files import replacing
 from splat.math import rgb_from_sh
 from splat.types import Drawing, Gaussians, Points
 
 _CHUNK = 1 << 13
-_MODE = "SplatRenderMode: mip"
-"""The header comment of Brush and splat-transform for antialiased training."""
-_NEAR = "SplatNearPlane: "
-"""Start of our own header comment with the depth from which Gaussians were drawn."""
 _POSITION = ("x", "y", "z")
 _CONSTANT = ("f_dc_0", "f_dc_1", "f_dc_2")
 _SHAPE = ("opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3")
 _COLORS = (("red", "green", "blue"), ("r", "g", "b"))
+
+_Floats = NDArray[np.float32]
 
 _log = logging.getLogger(__name__)
 
@@ -46,13 +47,16 @@ def write(
     Rows that hold NaN or infinite values are left out, with a warning.
     """
     del settings
-    gaussians = kept(gaussians, finite(gaussians), path)
-    sh = harmonics(gaussians)
+    rows = rows_of(gaussians, path)
+    logits = rows.opacities.double().clamp(FAINTEST, 1 - FAINTEST).logit().float()
+    shape = torch.cat([logits[:, None], rows.log_scales, rows.quats], dim=1).numpy()
+    means, sh = rows.means.numpy(), rows.sh.numpy()
     n, k = sh.shape[:2]
     with replacing(path) as draft, draft.open("wb") as file:
-        file.write(_header(n, k, drawing).encode("ascii"))
+        file.write(_header(n, k, drawing))
         for start in range(0, n, _CHUNK):
-            file.write(_records(gaussians, sh, slice(start, start + _CHUNK)).tobytes())
+            part = slice(start, start + _CHUNK)
+            file.write(_records(means[part], sh[part], shape[part]).data)
 
 
 def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
@@ -62,23 +66,29 @@ def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noq
     return len(_header(n, k, Drawing(True, -1.0000000000000002e-300))) + n * (56 + 12 * k)
 
 
+def quantiser(
+    gaussians: Gaussians,
+    settings: Settings = Settings(),  # noqa: B008
+) -> Callable[[Gaussians], Gaussians]:
+    """Nothing is lost but what lies beyond the bands in use."""
+    del gaussians, settings
+    return lambda given: given
+
+
 def read(path: Path) -> Gaussians:
     """The Gaussians of a file; rows with NaN or infinite values are left out, with a warning."""
     data = _open(path)
     names = data["vertex"].data.dtype.names or ()
     k = _coefficients(names, path)
-    rest = tuple(f"f_rest_{i}" for i in range(3 * (k - 1)))
-    table = _table(data, (*_POSITION, *_CONSTANT, *rest, *_SHAPE))
-    means, constant, tail, opacity, scales, quats = torch.split(
-        table, [3, 3, len(rest), 1, 3, 4], dim=1
-    )
-    sh = torch.cat([constant[:, None], tail.reshape(len(table), 3, k - 1).transpose(1, 2)], 1)
+    rest = tuple(f"f_rest_{c * (k - 1) + j}" for j in range(k - 1) for c in range(3))
+    table = _table(data, (*_POSITION, *_SHAPE))
+    means, opacity, scales, quats = torch.split(table, [3, 1, 3, 4], dim=1)
     gaussians = Gaussians(
         means=means.contiguous(),
         quats=upright(quats),
         scales=scales.exp(),
         opacities=opacity[:, 0].sigmoid(),
-        colors=sh,
+        colors=_table(data, (*_CONSTANT, *rest)).view(-1, k, 3),
         sh_degree=round(k**0.5) - 1,
     )
     return kept(gaussians, finite(gaussians), path)
@@ -109,56 +119,31 @@ def holds_gaussians(path: Path) -> bool:
 
 def drawing(path: Path) -> Drawing:
     """How the header says that the Gaussians are meant to be drawn."""
-    data = _open(path)
-    comments = (*data.comments, *data["vertex"].comments)
-    said = [line.removeprefix(_NEAR) for line in comments if line.startswith(_NEAR)]
-    try:
-        near = float(said[0]) if said else None
-    except ValueError:
-        near = None  # a comment of somebody else's that begins like ours
-    return Drawing(_MODE in comments, near)
+    return Header.of(path).drawing
 
 
-def _header(n: int, k: int, drawing: Drawing) -> str:
+def _header(n: int, k: int, drawing: Drawing) -> bytes:
     rest = tuple(f"f_rest_{i}" for i in range(3 * (k - 1)))
-    # SIBR, INRIA's viewer, expects the normals, and the count of rows on the third line.
-    columns = (*_POSITION, "nx", "ny", "nz", *_CONSTANT, *rest, *_SHAPE)
-    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {n}"]
-    lines += [f"comment {_MODE}"] * drawing.antialiased
-    if drawing.near is not None:
-        lines.append(f"comment {_NEAR}{drawing.near!r}")
-    lines += [f"property float {name}" for name in columns]
-    return "\n".join([*lines, "end_header", ""])
+    # SIBR, INRIA's viewer, expects the normals.
+    names = (*_POSITION, "nx", "ny", "nz", *_CONSTANT, *rest, *_SHAPE)
+    table = Table("vertex", n, tuple(f"float {name}" for name in names))
+    return written([table], drawing)
 
 
-@torch.no_grad()
-def _records(
-    gaussians: Gaussians, sh: Float[Tensor, "n k 3"], rows: slice
-) -> np.ndarray[Any, np.dtype[np.float32]]:
-    means, sh = gaussians.means[rows], sh[rows]
-    opacities = gaussians.opacities[rows].double().clamp(FAINTEST, 1 - FAINTEST)
-    columns = [
-        means,
-        torch.zeros_like(means),
-        sh[:, 0],
-        sh[:, 1:].transpose(1, 2).flatten(1),
-        opacities.logit()[:, None],
-        gaussians.scales[rows].double().clamp_min(THINNEST).log(),
-        upright(gaussians.quats[rows]),
-    ]
-    table = torch.cat([column.float() for column in columns], dim=1).cpu()
-    return table.numpy().astype("<f4", copy=False)
+def _records(means: _Floats, sh: _Floats, shape: _Floats) -> _Floats:
+    # NumPy, as several threads would wait for each other longer than so few rows take.
+    n, k = sh.shape[:2]
+    table = np.zeros((n, 14 + 3 * k), "<f4")
+    table[:, :3], table[:, 6:9], table[:, -8:] = means, sh[:, 0], shape
+    for channel in range(3):
+        start = 9 + channel * (k - 1)
+        table[:, start : start + k - 1] = sh[:, 1:, channel]
+    return table
 
 
 def _open(path: Path) -> PlyData:
     """The parsed file; rows of binary files stay on disk until they are used."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file; give the path of a .ply file")
-    with path.open("rb") as file:
-        start = file.read(16)
-    if start[:3] != b"ply":
-        found = "is empty" if not start else f"starts with {start!r}, not with 'ply'"
-        raise ValueError(f"{path} {found}: it is no .ply file; fetch or export it again")
+    Header.of(path)
     try:
         data = PlyData.read(path)
     except (PlyParseError, ValueError) as error:
@@ -167,7 +152,7 @@ def _open(path: Path) -> PlyData:
         ) from None
     if "chunk" in data:
         raise ValueError(
-            f"{path} is a compressed .ply, which cannot be read; convert it to a plain one"
+            f"{path} is a compressed .ply, expected a plain one; convert it with `splat convert`"
         )
     if "vertex" not in data:
         raise ValueError(f"{path} has no element 'vertex'; expected a .ply of Gaussians or points")
@@ -178,12 +163,19 @@ def _table(
     data: PlyData, names: tuple[str, ...], kind: type[np.floating[Any]] = np.float32
 ) -> Float[Tensor, "n m"]:
     rows = data["vertex"].data
+    kinds = {field[0] for field in (rows.dtype.fields or {}).values()}
     table = np.empty((len(rows), len(names)), kind)
     # Row by row as the file lies, a part at a time, so that each byte is fetched once.
     for start in range(0, len(rows), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        for column, name in enumerate(names):
-            table[part, column] = rows[name][part]
+        part = rows[start : start + _CHUNK]
+        into = table[start : start + _CHUNK]
+        if kinds == {table.dtype}:
+            columns = [rows.dtype.names.index(name) for name in names]
+            alike = part.view(kind).reshape(len(part), -1)
+            np.take(alike, columns, axis=1, out=into, mode="clip")
+        else:
+            for column, name in enumerate(names):
+                into[:, column] = part[name]
     return torch.from_numpy(table)
 
 
@@ -200,6 +192,7 @@ def _coefficients(names: tuple[str, ...], path: Path) -> int:
         raise ValueError(
             f"{path} has {rest} columns f_rest_*, expected 0, 9, 24 or 45 (SH degree 0 to 3)"
         )
+    _expect(names, tuple(f"f_rest_{i}" for i in range(rest)), path, "Gaussians")
     return rest // 3 + 1
 
 

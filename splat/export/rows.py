@@ -107,14 +107,7 @@ def kept(gaussians: Gaussians, keep: Bool[Tensor, "n"], path: Path) -> Gaussians
     if not keep.any():
         raise ValueError(f"{path}: all {len(keep):,} Gaussians hold NaN or infinite values")
     warn_left_out(path, int((~keep).sum()), len(keep), "Gaussians")
-    return Gaussians(
-        means=gaussians.means[keep],
-        quats=gaussians.quats[keep],
-        scales=gaussians.scales[keep],
-        opacities=gaussians.opacities[keep],
-        colors=gaussians.colors[keep],
-        sh_degree=gaussians.sh_degree,
-    )
+    return gaussians.take(keep)
 
 
 def warn_left_out(path: Path, broken: int, n: int, what: str) -> None:

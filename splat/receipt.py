@@ -1,0 +1,150 @@
+"""A file of Gaussians and its receipt: its weight, how it draws once read back, what it lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat import export
+from splat.evaluate import psnr
+from splat.export.settings import Settings
+from splat.plan import size
+from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Needs, Renderer
+
+CLOSEST = 100.0
+"""dB from which two pictures count as equal."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was written, and how it looks when read back."""
+
+    file: str
+    bytes: int
+    gaussians: int
+    bytes_per_gaussian: float
+    sh_degree: int
+    frame: str
+    """Which frame and axes the positions are in."""
+    same_db: float | None
+    """PSNR of pictures of the file against pictures of what was written, at most 100 dB; None
+    where there is no camera to look from."""
+    psnr_before: float | None
+    """dB of what was written on the held-out photos; None without photos."""
+    psnr_after: float | None
+    """dB of the file, read back, on the same photos."""
+    dropped: tuple[str, ...] = ()
+    """What of the Gaussians the file does not hold, and why."""
+
+    def said(self) -> str:
+        """The receipt in a few lines."""
+        lines = [
+            f"{self.file}: {self.gaussians:,} Gaussians, {size(self.bytes)}"
+            f" ({self.bytes_per_gaussian:.1f} bytes each), {bands(self.sh_degree)}, {self.frame}"
+        ]
+        lines += [f"  left out: {what}" for what in self.dropped]
+        if self.same_db is not None:
+            lines[0] += "; read back it draws the same"
+            lines[0] += f" to {self.same_db:.1f} dB" if self.same_db < CLOSEST else ""
+        if self.psnr_before is not None and self.psnr_after is not None:
+            change = self.psnr_after - self.psnr_before
+            lines[0] += (
+                f", held-out PSNR {self.psnr_before:.2f} -> {self.psnr_after:.2f} dB"
+                f" ({change:+.3f})"
+            )
+        return "\n".join(lines)
+
+
+def exported(
+    gaussians: Gaussians,
+    frame: Frame,
+    path: Path,
+    render: Renderer,
+    batches: Iterable[Batch],
+    background: Float[Tensor, "3"] | None,
+    *,
+    drawing: Drawing,
+    settings: Settings = Settings(),  # noqa: B008
+    photos: bool = True,
+    whole: Gaussians | None = None,
+    dropped: tuple[str, ...] = (),
+) -> Receipt:
+    """Write a set trained in `frame`, read it back, and draw both in the cameras of `batches`.
+
+    `photos` False: the batches' pixels are no truth to compare with. `whole` is what the file is
+    compared with where the set is a part of it already, `dropped` what was taken away then.
+    """
+    whole = gaussians if whole is None else whole
+    export.write(gaussians, path, frame, drawing, settings)
+    again = export.in_frame(export.read(path), frame).to(render.device)
+    same, before, after = [], [], []
+    for batch in batches:
+        first = drawn(whole, batch.camera, render, background)
+        second = drawn(again, batch.camera, render, background)
+        same.append(min(CLOSEST, psnr(first, second)))
+        if photos:
+            before.append(min(CLOSEST, psnr(first, batch.image, batch.mask)))
+            after.append(min(CLOSEST, psnr(second, batch.image, batch.mask)))
+    return Receipt(
+        file=str(path),
+        bytes=path.stat().st_size,
+        gaussians=len(again),
+        bytes_per_gaussian=path.stat().st_size / len(again),
+        sh_degree=again.sh_degree or 0,
+        frame=frame_said(path, settings),
+        same_db=mean(same),
+        psnr_before=mean(before),
+        psnr_after=mean(after),
+        dropped=(*dropped, *lost(gaussians, again, drawing, path)),
+    )
+
+
+def lost(gaussians: Gaussians, again: Gaussians, drawing: Drawing, path: Path) -> tuple[str, ...]:
+    """What of a set and of how it is drawn a file does not hold, and why."""
+    found, suffix = [], export.suffix_of(path)
+    if rows := len(gaussians) - len(again):
+        found.append(f"{rows:,} Gaussians with NaN or infinite values")
+    degree, kept = gaussians.sh_degree or 0, again.sh_degree or 0
+    if kept < degree:
+        found.append(f"harmonics beyond {bands(kept)}: {suffix} has no place for them")
+    said = export.drawing(path)
+    if drawing.antialiased and not said.antialiased:
+        found.append(f"that it was trained antialiased: {suffix} has no place for it")
+    if drawing.near is not None and said.near is None:
+        found.append(
+            f"that nothing nearer than {drawing.near:.3g} is drawn: {suffix} has no place for it"
+        )
+    return tuple(found)
+
+
+def frame_said(path: Path, settings: Settings) -> str:
+    """Which frame and axes the positions of a file are in."""
+    suffix = export.suffix_of(path)
+    if suffix == ".spz" and settings.spz_axes == "rub":
+        return "in the frame of the photos' cameras, axes right-up-back"
+    if suffix == ".glb":
+        return "in the frame of the photos' cameras, turned to glTF's y up"
+    return "in the frame of the photos' cameras"
+
+
+def bands(degree: int) -> str:
+    """A degree of harmonics for people."""
+    return f"SH degree {degree}"
+
+
+def mean(values: list[float]) -> float | None:
+    """None of nothing."""
+    return sum(values) / len(values) if values else None
+
+
+@torch.no_grad()
+def drawn(
+    gaussians: Gaussians, camera: Camera, render: Renderer, background: Float[Tensor, "3"] | None
+) -> Float[Tensor, "h w 3"]:
+    """A picture in [0, 1]."""
+    return render(gaussians, camera, Needs(), background).image.clamp(0, 1)

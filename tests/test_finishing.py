@@ -1,0 +1,85 @@
+"""Training for a file: drawn is what would be read back, and a resumed run goes on to the byte."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+from formats import some
+from methods import job_of
+
+from splat import checkpoint, export
+from splat.finishing import Finishing
+from splat.options import Options
+from splat.run import Run, train
+from splat.strategies.mrnf import Mrnf
+from splat.types import Frame, Gaussians, Step
+
+FRAME = Frame((0.5, -1.0, 2.0), 0.25)
+COLUMNS = ("means", "quats", "scales", "opacities", "colors")
+
+
+def leaves(gaussians: Gaussians) -> Gaussians:
+    for name in COLUMNS:
+        getattr(gaussians, name).requires_grad_()
+    return gaussians
+
+
+@pytest.mark.parametrize("suffix", [".splat", ".spz", ".compressed.ply"])
+def test_drawn_is_what_is_read_back_and_gradients_pass(tmp_path: Path, suffix: str) -> None:
+    given = leaves(some(40, degree=1))
+    finishing = Finishing(suffix, FRAME, 10)
+    assert finishing(given, 9) is given
+    found = finishing(given, 10)
+    export.write(found, tmp_path / f"x{suffix}", FRAME)
+    again = export.in_frame(export.read(tmp_path / f"x{suffix}"), FRAME)
+    # Rounding what is rounded already changes next to nothing: the drawn rows are in the file.
+    apart = torch.cdist(
+        found.means.detach(), again.means, compute_mode="donot_use_mm_for_euclid_dist"
+    )
+    gap = apart.min(1).values
+    assert gap.max() < 1e-3
+    weights = {name: torch.randn(getattr(given, name).shape) for name in COLUMNS}
+    sum((getattr(found, name) * weights[name]).sum() for name in COLUMNS).backward()
+    for name in COLUMNS:
+        torch.testing.assert_close(getattr(given, name).grad, weights[name])
+
+
+def test_formats_that_are_fitted_slowly_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"finish-for is '\.sog'; expected .*\.spz"):
+        Finishing(".sog", FRAME, 0)
+    with pytest.raises(ValueError, match="finish-for is 'spz'"):
+        Finishing("spz", FRAME, 0)
+
+
+def test_a_run_that_finishes_for_a_file_resumes_to_the_byte(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    options = {"finish_for": ".spz", "finish_share": 0.5, "finish_keep": 0.7, "steps": 40}
+    path, rows = tmp_path / "saved.pt", []
+
+    def watch(run: Run, step: Step, losses: object, change: object) -> None:
+        rows.append(len(run.model.cloud))
+        if run.step == 31:
+            checkpoint.save(run, path)
+
+    with closing(job_of(tiny_folder, Mrnf(cap=600), **options)) as job:
+        job.run.watchers = [watch]
+        train(job.run)
+        checkpoint.save(job.run, tmp_path / "whole.pt")
+    assert rows[20] == pytest.approx(0.7 * rows[18], abs=1) and max(rows[20:]) == rows[20]
+    state = checkpoint.load(path)
+    with closing(job_of(tiny_folder, Mrnf(cap=600), state=state, **options)) as resumed:
+        assert resumed.run.step == 31
+        train(resumed.run)
+        checkpoint.save(resumed.run, tmp_path / "resumed.pt")
+    assert (tmp_path / "resumed.pt").read_bytes() == (tmp_path / "whole.pt").read_bytes()
+
+
+def test_keep_needs_a_format() -> None:
+    with pytest.raises(ValueError, match="finish-keep is given without --finish-for"):
+        Options(finish_keep=0.5)
+    with pytest.raises(ValueError, match="finish-share is 0"):
+        Options(finish_share=0)

@@ -1,0 +1,99 @@
+"""Harmonics rounded for their views: on the grid, and nearer to what the views saw."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from formats import some
+from torch import Tensor
+
+from splat import export
+from splat.export.settings import Settings
+from splat.kernels.harmonics import basis
+from splat.rounding import rounded
+from splat.sight import Sight, seen_together
+from splat.types import Gaussians
+
+
+def sixteenths(values: Tensor, k: int) -> Tensor:
+    assert 1 <= k < 16
+    return (16 * values).round() / 16
+
+
+def around(views: int, n: int) -> Sight:
+    """Cameras in one part of the sky, as photographers stand."""
+    draw = torch.Generator().manual_seed(1)
+    centres = torch.randn(views, 3, generator=draw) + torch.tensor([0.0, 0.0, -12.0])
+    return Sight(centres, torch.rand(views, n, generator=draw), torch.ones(n))
+
+
+def errors(found: Gaussians, given: Gaussians, looked: Sight) -> Tensor:
+    """Squared differences of the colours that the views see, [n]."""
+    direction = torch.nn.functional.normalize(given.means[None] - looked.centres[:, None], dim=-1)
+    every = basis(direction.reshape(-1, 3), 3).reshape(*direction.shape[:2], 16)
+    off = torch.einsum("vnk,nkc->vnc", every, found.colors - given.colors).square().sum(-1)
+    return (off * looked.masses / looked.masses.sum(0)).sum(0)
+
+
+def test_errors_are_taken_over_by_what_is_rounded_later() -> None:
+    given = some(400)
+    looked = around(20, 400)
+    found = rounded(given, looked, sixteenths)
+    rest = found.colors[:, 1:]
+    torch.testing.assert_close(rest, (16 * rest).round() / 16, rtol=0, atol=0)
+    plain = given.colors.clone()
+    plain[:, 1:] = (16 * plain[:, 1:]).round() / 16
+    before = errors(Gaussians(**{**vars(given), "colors": plain}), given, looked)
+    after = errors(found, given, looked)
+    assert after.mean() < before.mean() / 10
+
+
+def test_rows_that_no_view_sees_are_rounded_as_they_are() -> None:
+    given, looked = some(50), around(5, 50)
+    looked.masses[:, 10:20] = 0
+    found = rounded(given, looked, sixteenths)
+    expected = (16 * given.colors[10:20, 1:]).round() / 16
+    torch.testing.assert_close(found.colors[10:20, 1:], expected, rtol=0, atol=0)
+    torch.testing.assert_close(found.colors[10:20, 0], given.colors[10:20, 0])
+
+
+def test_one_view_and_one_coefficient_by_hand() -> None:
+    """Seen along z alone, the constant takes over exactly what band 1's z loses."""
+    given = some(1, degree=1)
+    given.means[0] = 0
+    given.colors[0, 2] = torch.tensor([0.30, -0.29, 0.0])
+    looked = Sight(torch.tensor([[0.0, 0.0, -3.0]]), torch.ones(1, 1), torch.ones(1))
+    found = rounded(given, looked, lambda values, k: (4 * values).round() / 4)
+    along = torch.tensor([[0.0, 0.0, 1.0]])
+    before, after = (torch.einsum("nk,nkc->nc", basis(along, 1), g.colors) for g in (given, found))
+    torch.testing.assert_close(after, before, rtol=0, atol=5e-4)
+    torch.testing.assert_close(found.colors[0, 2], torch.tensor([0.25, -0.25, 0.0]))
+
+
+def test_what_is_seen_together() -> None:
+    given, looked = some(3), around(4, 3)
+    found = seen_together(given.means, looked, slice(0, 3), 1)
+    expected = torch.zeros(3, 4, 4)
+    for v in range(4):
+        direction = torch.nn.functional.normalize(given.means - looked.centres[v], dim=1)
+        b = basis(direction, 1)
+        expected += (
+            (looked.masses[v] / looked.masses.sum(0))[:, None, None] * b[:, :, None] * b[:, None]
+        )
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("suffix", [".spz", ".html", ".compressed.ply"])
+def test_the_grid_is_what_the_format_keeps(suffix: str) -> None:
+    given = some(200)
+    grid = export.harmonics_grid(suffix, Settings())
+    assert grid is not None
+    found = export.quantiser(suffix, given)(given).colors
+    for k in range(1, 16):
+        on_grid = grid(given.colors[:, k], k)
+        torch.testing.assert_close(on_grid, found[:, k])
+        torch.testing.assert_close(grid(on_grid, k), on_grid)
+
+
+def test_formats_without_a_grid() -> None:
+    assert export.harmonics_grid(".ply") is None and export.harmonics_grid(".glb") is None

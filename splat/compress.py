@@ -132,7 +132,9 @@ class Search:
         return path.stat().st_size
 
     def _noted(self, variant: Variant, count: int, weight: int, path: Path) -> Tried:
-        again = export.in_frame(export.read(path), self.frame).to(self.render.device)
+        again = export.in_frame(export.read(path, variant.settings), self.frame).to(
+            self.render.device
+        )
         seen = self._seen(again)
         found = Tried(variant, count, weight, seen, self.before - seen if self.photos else 0.0)
         self.tried.append(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,15 +73,17 @@ def exported(
     photos: bool = True,
     whole: Gaussians | None = None,
     dropped: tuple[str, ...] = (),
+    cameras: Sequence[Camera] = (),
 ) -> Receipt:
     """Write a set trained in `frame`, read it back, and draw both in the cameras of `batches`.
 
     `photos` False: the batches' pixels are no truth to compare with. `whole` is what the file is
-    compared with where the set is a part of it already, `dropped` what was taken away then.
+    compared with where the set is a part of it already, `dropped` what was taken away then. A page
+    begins at the first of `cameras`, which are in the frame of the input.
     """
     whole = gaussians if whole is None else whole
-    export.write(gaussians, path, frame, drawing, settings)
-    again = export.in_frame(export.read(path), frame).to(render.device)
+    export.write(gaussians, path, frame, drawing, settings, cameras)
+    again = export.in_frame(export.read(path, settings), frame).to(render.device)
     same, before, after = [], [], []
     for batch in batches:
         first = drawn(whole, batch.camera, render, background)

@@ -184,7 +184,11 @@ def test_convert_says_what_it_cuts(splat: Splat, run: Path) -> None:
     )
     receipt = json.loads(found.out)
     assert receipt["sh_degree"] == 0 and receipt["same_db"] < 100
-    assert receipt["dropped"] == ["harmonics beyond degree 0, cut off as asked"]
+    took_over = "harmonics beyond degree 0, those that stay took over what they drew"
+    assert receipt["dropped"] == [took_over]
+    plain = json.loads(splat("convert", "x.ply", "z.ply", "--sh-degree", "0", "--json").out)
+    assert plain["dropped"] == ["harmonics beyond degree 0, cut off as asked"]
+    assert plain["same_db"] is None
     refused = splat("convert", "x.ply", "y.ply")
     assert "y.ply exists; replace it with --overwrite" in refused.err
-    assert "is not a file" in splat("convert", run, "z.ply").err
+    assert "is not a file" in splat("convert", run, "w.ply").err

@@ -13,15 +13,19 @@ import tyro
 
 from splat import export
 from splat.cli.parse import parsed
-from splat.cli.trained import INPUT_FRAME, trained, views_of
+from splat.cli.trained import INPUT_FRAME, Trained, trained, views_of
 from splat.export.settings import Settings
 from splat.loader import spread
 from splat.options import hint
 from splat.receipt import exported
-from splat.types import Batch
+from splat.rounding import rounded
+from splat.sight import sight, with_fewer_bands
+from splat.types import Batch, Gaussians
 
 LOOKED_AT = 12
 """Most cameras from which both files are drawn."""
+SCORED = 40
+"""Most cameras that harmonics are fitted to."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,11 @@ class Convert:
     target: tyro.conf.Positional[Path]
     """The file to write; its ending says which format."""
     sh_degree: Annotated[int | None, hint("as they are")] = None
-    """Bands of harmonics to write, 0 to 3; the others are cut off."""
+    """Bands of harmonics to write, 0 to 3. The others are cut off, or with --cameras taken over by
+    those that stay."""
     cameras: Annotated[Path | None, hint("none")] = None
-    """The cameras.json of a run, to draw both files from."""
+    """The cameras.json of a run: harmonics are rounded for what these see, and both files are drawn
+    from them."""
     settings: Settings = field(default_factory=Settings)
     overwrite: bool = False
     """Replace the file that is there."""
@@ -68,27 +74,44 @@ def main(arguments: Sequence[str]) -> int:
             f"{asked.source} is not a file; give a file of Gaussians, or export a run with"
             " `splat export`"
         )
-    found = trained(asked.source, asked.device, "auto")
-    gaussians, dropped = found.gaussians, tuple[str, ...]()
-    whole = gaussians.sh_degree or 0
-    if asked.sh_degree is not None and asked.sh_degree < whole:
-        gaussians = replace(gaussians, sh_degree=asked.sh_degree)
-        dropped = (f"harmonics beyond degree {asked.sh_degree}, cut off as asked",)
+    found = trained(asked.source, asked.device, "auto", asked.settings)
     nothing = torch.zeros(1, 1, 3, dtype=torch.uint8)
     cameras = [] if asked.cameras is None else views_of(asked.source, asked.cameras)
-    looked_at = [cameras[i] for i in spread(len(cameras), LOOKED_AT)]
+    batches = [Batch(found.placed(camera), nothing) for camera in cameras]
+    gaussians, dropped = _fitted(asked, found, [batches[i] for i in spread(len(batches), SCORED)])
     receipt = exported(
         gaussians,
         INPUT_FRAME,
         asked.target,
         found.render,
-        [Batch(found.placed(camera), nothing) for camera in looked_at],
+        [batches[i] for i in spread(len(batches), LOOKED_AT)],
         found.background,
         drawing=found.drawing,
         settings=asked.settings,
         photos=False,
         whole=found.gaussians,
         dropped=dropped,
+        cameras=cameras,
     )
     print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.said())
     return 0
+
+
+def _fitted(
+    asked: Convert, found: Trained, batches: Sequence[Batch]
+) -> tuple[Gaussians, tuple[str, ...]]:
+    """What to write: with the bands asked for, and harmonics fitted to what the cameras see."""
+    gaussians, dropped = found.gaussians, tuple[str, ...]()
+    degree, how = asked.sh_degree, "cut off as asked"
+    looked = sight(gaussians, found.render, batches, found.background) if batches else None
+    if degree is not None and degree < (gaussians.sh_degree or 0):
+        if looked is None:
+            gaussians = replace(gaussians, sh_degree=degree)
+        else:
+            gaussians = with_fewer_bands(gaussians, degree, looked)
+            how = "those that stay took over what they drew"
+        dropped = (f"harmonics beyond degree {degree}, {how}",)
+    grid = export.harmonics_grid(export.suffix_of(asked.target), asked.settings)
+    if looked is not None and grid is not None:
+        gaussians = rounded(gaussians, looked, grid)
+    return gaussians, dropped

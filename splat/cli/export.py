@@ -154,6 +154,7 @@ def main(arguments: Sequence[str]) -> int:
             photos=seen.photos is not None,
             whole=found.gaussians,
             dropped=part.dropped,
+            cameras=[camera for camera, _ in cameras_of(existing(asked.run).cameras)],
         )
     print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.said())
     return 0

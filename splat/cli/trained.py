@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from splat import checkpoint, export, kernels, machine, paths
+from splat.export.settings import Settings
 from splat.folder import existing, read_config, read_json
 from splat.model import Explicit
 from splat.options import rgb
@@ -38,13 +39,18 @@ class Trained:
         return in_frame(camera, self.frame).to(self.render.device)
 
 
-def trained(what: Path, device: str, background: str) -> Trained:
-    """The last state of a run, or the content of a file."""
+def trained(
+    what: Path,
+    device: str,
+    background: str,
+    settings: Settings = Settings(),  # noqa: B008
+) -> Trained:
+    """The last state of a run, or the content of a file read with `settings`."""
     chosen, _ = choose_device(device)
     kernels.set_threads(machine.cores())
     if what.is_file():
         drawing = export.drawing(what)
-        found, frame, step = export.read(what), INPUT_FRAME, 0
+        found, frame, step = export.read(what, settings), INPUT_FRAME, 0
     else:
         place = existing(what)
         config = read_config(place.config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from splat.export import compressed, gltf, html, ksplat, ply, splat, spz
 from splat.export.settings import Settings
-from splat.types import Drawing, Frame, Gaussians
+from splat.types import Camera, Drawing, Frame, Gaussians
 
 _FORMATS: dict[str, ModuleType] = {
     ".ply": ply,
@@ -40,16 +40,19 @@ def write(
     frame: Frame | None = None,
     drawing: Drawing = Drawing(),  # noqa: B008
     settings: Settings = Settings(),  # noqa: B008
+    cameras: Sequence[Camera] = (),
 ) -> None:
     """Write a set that was trained in `frame` (None: that of the input) in the format of `path`.
 
-    `drawing` says how it is meant to be drawn, for viewers that can follow. Features are not
+    `drawing` says how it is meant to be drawn, for viewers that can follow; `cameras`, in the frame
+    of the input, where a page begins. Features are not
     written, nor SH bands beyond `sh_degree`; rows with NaN or infinite values are left out, with
     a warning. Raises ValueError where nothing is left to write.
     """
     path = Path(path)
     module = _format(path, written=True)
-    module.write(from_frame(gaussians, frame), path, drawing, settings)
+    more = {"cameras": cameras} if module is html else {}
+    module.write(from_frame(gaussians, frame), path, drawing, settings, **more)
 
 
 def size_of(
@@ -72,10 +75,16 @@ def most_in(size: int, sh_degree: int, suffix: str = ".ply") -> int:
     return low
 
 
-def read(path: str | Path) -> Gaussians:
-    """The Gaussians of a file, in its own frame, with unit quaternions, on the CPU."""
+def read(path: str | Path, settings: Settings = Settings()) -> Gaussians:  # noqa: B008
+    """The Gaussians of a file, in its own frame, with unit quaternions, on the CPU.
+
+    Of `settings` only the axes count, of files that do not name theirs.
+    """
     path = Path(path)
-    gaussians: Gaussians = _reader(path).read(path)
+    module = _reader(path)
+    if module is spz:
+        return spz.read(path, settings)
+    gaussians: Gaussians = module.read(path)
     return gaussians
 
 

@@ -87,15 +87,15 @@ def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noq
     return most(n * sum(Layout(settings.spz_version, sh_degree, _POINT).widths))
 
 
-def read(path: Path) -> Gaussians:
+def read(path: Path, settings: Settings = Settings()) -> Gaussians:  # noqa: B008
     """The Gaussians of a file, versions 1 to 4, along the axes of a .ply.
 
-    Most files do not name their axes (Adobe's extension does). They are taken to be those of a
-    .ply; a file that has those of the specification comes out turned by half a turn about x. Bands
+    Most files do not name their axes (Adobe's extension does). They are taken to be those that
+    `settings` say; where that is wrong, the scene comes out turned by half a turn about x. Bands
     beyond the third are left out, with a warning.
     """
     contents = unpacked(path)
-    layout, signs = contents.header.layout, _signs(contents, path)
+    layout, signs = contents.header.layout, _signs(contents, path, _AXES[settings.spz_axes])
     if layout.degree > 3:
         _log.warning("%s has harmonics of degree 4; those of band 4 are left out", path)
     parts = [
@@ -237,14 +237,14 @@ def _parts(
         yield [torch.from_numpy(table[start : start + _ROWS].copy()) for table in tables]
 
 
-def _signs(contents: Contents, path: Path) -> Signs:
+def _signs(contents: Contents, path: Path, usual: Signs) -> Signs:
     """Which axes of a file point the other way than those of a .ply."""
     named = contents.extensions.get(_ADOBE_AXES, b"")
     number = int.from_bytes(named, "little") if len(named) == 4 else 0
     if 8 < number <= 16:
         _log.warning("%s has its axes y and z swapped, and is read as it is; turn it about x", path)
     if not 0 < number <= 8:
-        return _AS_THEY_ARE
+        return usual
     # Counted from 1, a bit of the number for each axis: right, up, front.
     other = (number - 1) ^ (_RIGHT_DOWN_FRONT - 1)
     x, y, z = (-1 if other >> axis & 1 else 1 for axis in range(3))

@@ -15,12 +15,16 @@ from splat.evaluate import psnr
 from splat.export.settings import Settings
 from splat.plan import size
 from splat.receipt import CLOSEST, bands, drawn, mean
-from splat.rounding import rounded
+from splat.rounding import constants_take_over, rounded
 from splat.sight import Sight, with_fewer_bands
 from splat.types import Batch, Drawing, Frame, Gaussians, Renderer
 
-SH_BITS = ((8, 8), (6, 5), (5, 4), (4, 3))
+SH_BITS = ((8, 8), (6, 5), (5, 4), (4, 3), (3, 2))
 """Bits of harmonics in an .spz that are tried: of the first band, of the others."""
+PALETTED = (".sog",)
+"""Formats whose harmonics share a palette."""
+PALETTES = (0, 4096, 1024, 256)
+"""Rows of the palette of harmonics in a .sog that are tried; 0: by the number of Gaussians."""
 LEAST_KEPT = 0.02
 """Share of the rows below which nothing is worth writing."""
 _HALVINGS = 5
@@ -39,7 +43,9 @@ class Variant:
         """For people."""
         text = f"{self.suffix}, {bands(self.degree)}"
         if self.suffix in (".spz", ".html") and self.degree:
-            text += " of {}/{} bits".format(*self.settings.spz_sh_bits)
+            text += " of {}/{} bits".format(*self.settings.sh_bits)
+        if self.suffix in PALETTED and self.degree and self.settings.sog_palette:
+            text += f", palette {self.settings.sog_palette:,}"
         return text
 
 
@@ -69,6 +75,8 @@ class Search:
     batches: Sequence[Batch]
     photos: bool = True
     """False: the batches' pixels are no truth; the pictures of the whole set are."""
+    finished_for: str | None = None
+    """Format that the set was trained for: its own rounding is what was trained."""
     tried: list[Tried] = field(default_factory=list)
     before: float = field(init=False)
     """dB of the whole set on these views."""
@@ -87,10 +95,25 @@ class Search:
         if variant not in self._rounded:
             found = self._bands[degree]
             grid = export.harmonics_grid(variant.suffix, variant.settings)
+            if found is self.gaussians and variant.suffix == self.finished_for:
+                grid = None
             # Trials of one variant follow each other; sets of others are not kept.
             self._rounded = {variant: found if grid is None else rounded(found, self.sight, grid)}
         found = self._rounded[variant]
         return found if count >= len(found) else found.take(self.sight.most_significant(count))
+
+    def final(self, variant: Variant, count: int) -> Gaussians:
+        """What is written in the end: as `reduced`, and what a palette loses made up for.
+
+        That takes as long as writing, so trials go without.
+        """
+        found = self.reduced(variant, count)
+        if variant.suffix not in PALETTED or not variant.degree:
+            return found
+        rows = self.sight.most_significant(count)
+        looked = self.sight if count >= len(self.gaussians) else self.sight.take(rows)
+        drawn = export.quantiser(variant.suffix, found, variant.settings)(found).colors
+        return constants_take_over(found, looked, drawn)
 
     def within(self, variant: Variant, most: int) -> Tried | None:
         """As many rows as fit into `most` bytes; None where that would be next to nothing."""
@@ -155,10 +178,14 @@ def variants(suffixes: Sequence[str], degree: int, settings: Settings) -> list[V
     """Ways to write a set of so many bands in these formats."""
     found = []
     for suffix in suffixes:
-        for bands_kept in range(degree, -1, -1):
+        # In a palette fewer bands save next to nothing.
+        degrees = {degree, 0} if suffix in PALETTED else range(degree, -1, -1)
+        for bands_kept in sorted(degrees, reverse=True):
             choices = [settings]
             if suffix in (".spz", ".html") and bands_kept:
                 choices = [replace(settings, spz_sh_bits=bits) for bits in SH_BITS]
+            if suffix in PALETTED and bands_kept and not settings.sog_palette:
+                choices = [replace(settings, sog_palette=rows) for rows in PALETTES]
             found += [Variant(suffix, choice, bands_kept) for choice in choices]
     return found
 

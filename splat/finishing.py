@@ -50,7 +50,8 @@ class Finishing:
                 f"finish-for is {suffix!r}; expected a format that rounds each step's Gaussians by"
                 f" themselves: {', '.join(offered)}"
             )
-        self._suffix, self._frame, self._start, self._settings = suffix, frame, start, settings
+        self._suffix, self._frame, self._start = suffix, frame, start
+        self._settings = settings.for_views()
         self._every = fitted_every
         self._fitted: Callable[[Gaussians], Gaussians] | None = None
 

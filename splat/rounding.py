@@ -49,6 +49,26 @@ def rounded(gaussians: Gaussians, sight: Sight, grid: Grid) -> Gaussians:
     return replace(gaussians, colors=colors)
 
 
+@torch.no_grad()
+def constants_take_over(
+    gaussians: Gaussians, sight: Sight, drawn: Float[Tensor, "n k 3"]
+) -> Gaussians:
+    """The set with constant coefficients that make up for what a file makes of the others.
+
+    `drawn` are the coefficients that are read back; the constant ones take over what the views see
+    of the difference on the average. For files whose harmonics are not rounded one by one.
+    """
+    k = drawn.shape[1]
+    colors = gaussians.colors.clone()
+    for start in range(0, len(gaussians), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        together = seen_together(gaussians.means[part], sight, part, gaussians.sh_degree or 0)
+        lost = colors[part, 1:k] - drawn[part, 1:]
+        weight = together[:, 0, 0, None] + _RIDGE
+        colors[part, 0] += torch.einsum("nj,njc->nc", together[:, 0, 1:k], lost) / weight
+    return replace(gaussians, colors=colors)
+
+
 def _one_by_one(
     colors: Float[Tensor, "n k 3"], together: Float[Tensor, "n k k"], grid: Grid
 ) -> Float[Tensor, "n k 3"]:

@@ -29,6 +29,10 @@ class Sight:
     score: Float[Tensor, "n"]
     """Significance: squared derivatives of the pictures (Speedy-Splat, Hanson et al. 2025)."""
 
+    def take(self, rows: Tensor) -> Sight:
+        """Of some of the rows."""
+        return Sight(self.centres, self.masses[:, rows], self.score[rows])
+
     def most_significant(self, count: int) -> Int[Tensor, "m"]:
         """The rows of the highest score, in their own order; of equal ones the last."""
         order = self.score.argsort(stable=True)

@@ -223,11 +223,12 @@ def test_broken_rows_are_left_out_and_counted(
     table = columns(tmp_path / "a.ply")
     table["x"][2], table["f_rest_7"][4], table["scale_1"][6] = math.nan, math.inf, 1000
     table["opacity"][8] = math.inf  # opaque, not broken
+    table["rot_2"][9] = math.nan
     path = save(table, tmp_path / "b.ply")
     with caplog.at_level(logging.WARNING):
         found = export.read(path)
-    assert len(found) == 7 and found.opacities.max() == 1
-    assert "3 of 10 Gaussians" in caplog.text and "b.ply" in caplog.text
+    assert len(found) == 6 and found.opacities.max() == 1
+    assert "4 of 10 Gaussians" in caplog.text and "b.ply" in caplog.text
     broken = some(10)
     broken.means[3] = math.nan
     with caplog.at_level(logging.WARNING):

@@ -111,7 +111,7 @@ def assert_equal(found: Gaussians, expected: Gaussians) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_bytes_of_one_gaussian(tmp_path: Path, version: int) -> None:
     path = tmp_path / "one.spz"
-    settings = Settings(spz_version=version)  # type: ignore[arg-type]
+    settings = Settings(spz_version=version, spz_sh_bits=(5, 4))  # type: ignore[arg-type]
     export.write(one(), path, drawing=Drawing(antialiased=True), settings=settings)
     data, parts = path.read_bytes(), streams(version)
     if version < 4:
@@ -279,7 +279,7 @@ def test_axes_that_are_swapped_are_left_with_a_warning(
 
 
 def test_variants_that_are_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    expected = written(one(), tmp_path / "a.spz", spz_version=2)
+    expected = written(one(), tmp_path / "a.spz", spz_version=2, spz_sh_bits=(5, 4))
     body = b"".join(streams(2))
     assert_equal(spz.read(save(tmp_path / "raw.spz", header(2, 1, 2) + body)), expected)
     halves = np.array([1, -2, 0.25], "<f2").tobytes() + body[9:]

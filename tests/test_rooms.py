@@ -29,8 +29,11 @@ ALLOWED = {
 ONE_PLACE = {
     "gsplat": {"splat/render/gsplat.py"},
     "plyfile": {"splat/export/ply.py"},
+    "PIL": {"splat/export/sog_container.py"},
+    "zstandard": {"splat/export/spz_container.py"},
     "matplotlib": {
         "splat/pictures.py",
+        "splat/rates.py",
         *(f"splat/comparison/{name}.py" for name in ("charts", "crops", "drawing")),
     },
 }

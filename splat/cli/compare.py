@@ -113,7 +113,9 @@ def _request(asked: Compare) -> Request:
     return Request(
         scenes=asked.scenes,
         strategies=recipes_of(asked.strategies),
-        budgets=budgets_of(asked.budgets, options.sh_degree) if asked.budgets else (),
+        budgets=budgets_of(asked.budgets, options.sh_degree, options.budget_of)
+        if asked.budgets
+        else (),
         seeds=seeds_of(asked.seeds) if asked.seeds else (),
         options=options,
         reading=asked.reading,

@@ -78,7 +78,9 @@ def main(arguments: Sequence[str]) -> int:
     nothing = torch.zeros(1, 1, 3, dtype=torch.uint8)
     cameras = [] if asked.cameras is None else views_of(asked.source, asked.cameras)
     batches = [Batch(found.placed(camera), nothing) for camera in cameras]
-    gaussians, dropped = _fitted(asked, found, [batches[i] for i in spread(len(batches), SCORED)])
+    settings = asked.settings.for_views() if cameras else asked.settings
+    looked_at = [batches[i] for i in spread(len(batches), SCORED)]
+    gaussians, dropped = _fitted(asked, found, looked_at, settings)
     receipt = exported(
         gaussians,
         INPUT_FRAME,
@@ -87,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
         [batches[i] for i in spread(len(batches), LOOKED_AT)],
         found.background,
         drawing=found.drawing,
-        settings=asked.settings,
+        settings=settings,
         photos=False,
         whole=found.gaussians,
         dropped=dropped,
@@ -98,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _fitted(
-    asked: Convert, found: Trained, batches: Sequence[Batch]
+    asked: Convert, found: Trained, batches: Sequence[Batch], settings: Settings
 ) -> tuple[Gaussians, tuple[str, ...]]:
     """What to write: with the bands asked for, and harmonics fitted to what the cameras see."""
     gaussians, dropped = found.gaussians, tuple[str, ...]()
@@ -111,7 +113,7 @@ def _fitted(
             gaussians = with_fewer_bands(gaussians, degree, looked)
             how = "those that stay took over what they drew"
         dropped = (f"harmonics beyond degree {degree}, {how}",)
-    grid = export.harmonics_grid(export.suffix_of(asked.target), asked.settings)
+    grid = export.harmonics_grid(export.suffix_of(asked.target), settings)
     if looked is not None and grid is not None:
         gaussians = rounded(gaussians, looked, grid)
     return gaussians, dropped

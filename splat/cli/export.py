@@ -26,7 +26,6 @@ from splat.options import amount, hint
 from splat.rates import rate_chart
 from splat.receipt import exported
 from splat.refine import refined
-from splat.rounding import rounded
 from splat.sight import sight
 from splat.types import Batch, Gaussians
 
@@ -133,9 +132,9 @@ def main(arguments: Sequence[str]) -> int:
         export.suffix_of(Path(f"x{suffix}"), written=True)
     if not asked.formats:
         _vacant(asked.out, asked.overwrite)
-    found = trained(asked.run, asked.device, "auto")
+    found, place = trained(asked.run, asked.device, "auto"), existing(asked.run)
     with _views(asked.run, found) as seen:
-        search = _search(found, seen)
+        search = _search(found, seen, read_config(place.config).options.finish_for)
         if asked.target:
             part = _chosen(asked, search, suffixes, size_most, loss_most)
         else:
@@ -154,13 +153,13 @@ def main(arguments: Sequence[str]) -> int:
             photos=seen.photos is not None,
             whole=found.gaussians,
             dropped=part.dropped,
-            cameras=[camera for camera, _ in cameras_of(existing(asked.run).cameras)],
+            cameras=[camera for camera, _ in cameras_of(place.cameras)],
         )
     print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.said())
     return 0
 
 
-def _search(found: Trained, seen: _Seen) -> Search:
+def _search(found: Trained, seen: _Seen, finished_for: str | None) -> Search:
     views = [seen.training[i] for i in spread(len(seen.training), SCORED)]
     batches = [seen.training[i] for i in spread(len(seen.training), LOOKED_AT)]
     return Search(
@@ -172,6 +171,7 @@ def _search(found: Trained, seen: _Seen) -> Search:
         sight(found.gaussians, found.render, views, found.background),
         batches,
         seen.photos is not None,
+        finished_for,
     )
 
 
@@ -193,7 +193,7 @@ def _chosen(
     if asked.formats:
         out = out.with_name(out.name + best.variant.suffix)
         _vacant(out, asked.overwrite)
-    part = search.reduced(best.variant, best.gaussians)
+    part = search.final(best.variant, best.gaussians)
     return _Part(part, out, best.variant.settings, _reduced(search.gaussians, part))
 
 
@@ -202,9 +202,9 @@ def _asked(asked: Export, search: Search) -> _Part:
     degree = search.gaussians.sh_degree or 0
     wanted = degree if asked.sh_degree is None else min(degree, asked.sh_degree)
     count = max(1, round((asked.keep or 1) * len(search.gaussians)))
-    variant = Variant(export.suffix_of(asked.out), asked.settings, wanted)
-    part = search.reduced(variant, count)
-    return _Part(part, asked.out, asked.settings, _reduced(search.gaussians, part))
+    settings = asked.settings.for_views()
+    part = search.final(Variant(export.suffix_of(asked.out), settings, wanted), count)
+    return _Part(part, asked.out, settings, _reduced(search.gaussians, part))
 
 
 def _refined(part: _Part, found: Trained, seen: _Seen, steps: int, size_most: int | None) -> _Part:
@@ -225,10 +225,8 @@ def _refined(part: _Part, found: Trained, seen: _Seen, steps: int, size_most: in
         steps=steps,
     )
     dropped = part.dropped
-    looked = sight(gaussians, found.render, seen.training, found.background)
-    if grid := export.harmonics_grid(export.suffix_of(part.out), part.settings):
-        gaussians = rounded(gaussians, looked, grid)
     if size_most is not None:
+        looked = sight(gaussians, found.render, seen.training, found.background)
         whole = len(gaussians)
         gaussians = trimmed(
             gaussians, looked, size_most, part.out, found.frame, found.drawing, part.settings

@@ -64,12 +64,12 @@ def seeds_of(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(numbers))
 
 
-def budgets_of(text: str, sh_degree: int) -> tuple[int, ...]:
-    """`25k,100k`: most Gaussians, or `12MB` of a .ply; `own`: as many as the recipe says."""
+def budgets_of(text: str, sh_degree: int, suffix: str = ".ply") -> tuple[int, ...]:
+    """`25k,100k`: most Gaussians, or `12MB` of a file; `own`: as many as the recipe says."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts:
         raise ValueError(f"budget is {text!r}; expected such as 100k, 12MB, 25k,100k or own")
-    found = (OWN if part == "own" else rows_within(part, sh_degree) for part in parts)
+    found = (OWN if part == "own" else rows_within(part, sh_degree, suffix) for part in parts)
     return tuple(dict.fromkeys(found))
 
 

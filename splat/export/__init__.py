@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.export import compressed, gltf, html, ksplat, ply, splat, spz
+from splat.export import compressed, gltf, html, ksplat, ply, sog, splat, spz
 from splat.export.settings import Settings
 from splat.types import Camera, Drawing, Frame, Gaussians
 
@@ -24,6 +24,7 @@ _FORMATS: dict[str, ModuleType] = {
     ".html": html,
     ".splat": splat,
     ".ksplat": ksplat,
+    ".sog": sog,
 }
 """Modules by suffix; the longest one that a name ends in counts. Each has `read` and `drawing`,
 and one that can write has `write` and `size`."""

@@ -88,7 +88,8 @@ def upright(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
     """Unit quaternions; one without a length becomes no rotation."""
     length = quats.norm(dim=1, keepdim=True)
     unit = quats.new_tensor([1.0, 0.0, 0.0, 0.0])
-    return normalize(quats.where(length > 0, unit), dim=1)
+    # What is no number stays one, to be left out by `kept`.
+    return normalize(quats.where(length != 0, unit), dim=1)
 
 
 def finite(gaussians: Gaussians) -> Bool[Tensor, "n"]:

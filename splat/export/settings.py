@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from splat.options import hint
+
+PLAIN_BITS = (8, 8)
+"""Of harmonics that are rounded one by one."""
+VIEWED_BITS = (5, 4)
+"""Of those rounded for what views see of them: about 0.1 dB."""
 
 
 @dataclass(frozen=True)
@@ -15,9 +22,21 @@ class Settings:
     spz_axes: Literal["ply", "rub"] = "ply"
     """Axes in an .spz: those of the .ply, as nearly all tools have it, or right-up-back, as its
     specification says."""
-    spz_sh_bits: tuple[int, int] = (5, 4)
-    """Bits of harmonics in an .spz, of the first band and of the others: 1 to 8."""
+    spz_sh_bits: Annotated[
+        tuple[int, int] | None, hint("5 4 where they are rounded for cameras, else 8 8")
+    ] = None
+    """Bits of harmonics in an .spz, of the first band and of the others: 1 to 8. Other writers take
+    5 and 4; rounded one by one, those can cost some dB."""
     sog_palette: int = 0
     """Rows of the palette of harmonics in a .sog; 0: chosen by the number of Gaussians."""
     seed: int = 0
     """Of what is drawn at random while codebooks are made."""
+
+    @property
+    def sh_bits(self) -> tuple[int, int]:
+        """Of harmonics in an .spz."""
+        return self.spz_sh_bits or PLAIN_BITS
+
+    def for_views(self) -> Settings:
+        """The same for harmonics that are rounded for what views see of them."""
+        return self if self.spz_sh_bits else replace(self, spz_sh_bits=VIEWED_BITS)

@@ -136,7 +136,7 @@ def quantiser(
         )
         this = replace(layout, degree=rows.degree)
         # Harmonics are not rounded alike upwards and downwards: the file's axes count.
-        streams = encode(flipped(rows, signs), this, settings.spz_sh_bits)
+        streams = encode(flipped(rows, signs), this, settings.sh_bits)
         found = flipped(decode(streams, this), signs).gaussians()
         return replace(found, source=gaussians.source, features=gaussians.features)
 
@@ -145,7 +145,7 @@ def quantiser(
 
 def harmonics_grid(settings: Settings) -> Callable[[Tensor, int], Tensor]:
     """What is read back of values of a coefficient [n, 3], given its number from 1 up."""
-    return lambda values, k: harmonics_rounded(values, k, settings.spz_sh_bits)
+    return lambda values, k: harmonics_rounded(values, k, settings.sh_bits)
 
 
 def _layout(
@@ -158,8 +158,8 @@ def _layout(
     """With as many fractional bits, up to `_POINT`, as positions leave room for."""
     if settings.spz_version not in (2, 3, 4):
         raise ValueError(f"spz_version is {settings.spz_version}; expected 2, 3 or 4")
-    if not all(1 <= bits <= 8 for bits in settings.spz_sh_bits):
-        raise ValueError(f"spz_sh_bits are {settings.spz_sh_bits}; expected two of 1 to 8")
+    if not all(1 <= bits <= 8 for bits in settings.sh_bits):
+        raise ValueError(f"spz_sh_bits are {settings.sh_bits}; expected two of 1 to 8")
     reach = means.abs().amax(1)
     point = _bits_beside(float(reach.max()))
     if point < 0 or _coarse(point, log_scales):
@@ -219,7 +219,7 @@ def _streams(rows: Rows, layout: Layout, settings: Settings) -> list[NDArray[np.
     streams = [np.empty((len(rows), width), np.uint8) for width in layout.widths]
     for start in range(0, len(rows), _ROWS):
         part = slice(start, start + _ROWS)
-        coded = encode(flipped(rows.take(order[part]), signs), layout, settings.spz_sh_bits)
+        coded = encode(flipped(rows.take(order[part]), signs), layout, settings.sh_bits)
         for stream, values in zip(streams, coded, strict=True):
             stream[part] = values.numpy()
     return streams

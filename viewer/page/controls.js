@@ -27,9 +27,8 @@ class Controls {
     this.flying = false;
     this.pixels = canvas.clientHeight; // of the page, to a focal length
     this.calm = matchMedia('(prefers-reduced-motion: reduce)');
-    this.pending = { ...NOTHING };
-    this.flight = null;
-    this.pressed = new Set();
+    this.stop();
+    this.pressed = new Set(); // codes of keys
     this.pointers = new Map();
     this.press = null; // since the first finger or button went down: where, when, and if it moved
     this.lastTap = null;
@@ -68,9 +67,15 @@ class Controls {
     if (!flying && document.pointerLockElement) document.exitPointerLock();
   }
 
+  /** Forget what is still to be done. */
+  stop() {
+    this.pending = { ...NOTHING };
+    this.flight = null;
+  }
+
   /** Go to a pose: at once where less motion is preferred. */
   fly(pose) {
-    this.pending = { ...NOTHING };
+    this.stop();
     this.flight = { from: this.view.pose, to: pose, done: this.calm.matches ? 1 : 0 };
     this.wake();
   }

@@ -86,8 +86,7 @@ function homeOf(view, { centre, radius }) {
     view.place(scene.start.world_to_camera, scene.pivot);
     return view.pose;
   }
-  const level = rotations.looking([0.42, 0, 0.91], view.up, [1, 0, 0])[2];
-  const forward = vectors.unit(vectors.subtract(level, vectors.scale(view.up, 0.3)));
+  const forward = vectors.unit([0.42, 0.3, 0.91]); // y points down: slightly from above
   const rotation = rotations.looking(forward, view.up, [1, 0, 0]);
   const eye = vectors.subtract(centre, vectors.scale(forward, 2.8 * radius));
   return { eye, rotation, pivot: centre, up: view.up };
@@ -125,7 +124,7 @@ function wire({ stage, controls, view, home }) {
     const name = event.key === '?' ? 'show-help' : keys[event.code];
     if (name) actions[name]();
   });
-  element('full').hidden = !document.fullscreenEnabled; // phones of one maker cannot
+  element('full').hidden = !document.fullscreenEnabled; // as on some phones
 }
 
 function fullScreen() {

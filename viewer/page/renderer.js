@@ -29,7 +29,7 @@ class Renderer {
     this.blend = this.#program('splat.vert', 'splat.frag');
     this.present = this.#program('cover.vert', 'present.frag');
     this.#corners();
-    this.fence = null; // behind the last picture
+    this.fences = []; // each behind one of the last two pictures
     this.picture = { width: 0, height: 0, texture: null, frame: gl.createFramebuffer() };
   }
 
@@ -80,15 +80,15 @@ class Renderer {
     gl.viewport(0, 0, this.canvas.width, this.canvas.height);
     this.#use(this.present, { picture: this.picture.texture });
     gl.drawArrays(gl.TRIANGLES, 0, 3);
-    gl.deleteSync(this.fence);
-    this.fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+    this.fences.push(gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0));
+    if (this.fences.length > 2) gl.deleteSync(this.fences.shift());
     gl.flush();
   }
 
-  /** Whether the last picture is still being drawn: more would only queue up behind it. */
+  /** Whether the last picture but one is still being drawn: more would only queue up behind it. */
   get busy() {
-    const { gl, fence } = this;
-    return fence !== null && gl.getSyncParameter(fence, gl.SYNC_STATUS) === gl.UNSIGNALED;
+    const { gl, fences } = this;
+    return fences.length > 1 && gl.getSyncParameter(fences[0], gl.SYNC_STATUS) === gl.UNSIGNALED;
   }
 
   #project(camera) {

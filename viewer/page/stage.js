@@ -8,7 +8,7 @@ const COARSEST = 0.35; // of the full size, a side
 const SLOW = 1 / 28; // seconds a frame
 const FAST = 1 / 50;
 const RESTED = 150; // milliseconds without motion until the full picture is drawn
-const FIELD = 0.9; // radians from top to bottom where the scene does not say
+const FIELD = 0.9; // radians across the window's shorter side, where the scene does not say
 
 class Stage {
   /** `ask(message)` resolves to the worker's answer; `told(frames)` hears of frames a second. */
@@ -35,7 +35,7 @@ class Stage {
 
   /** Whether the full picture is drawn and nothing moves. */
   get resting() {
-    return !this.running && !this.waiting && !this.sorting && !this.renderer.busy;
+    return !this.running && !this.waiting && !this.sorting;
   }
 
   /** The camera as shown: `splat.types.Camera` of the Python side, in plain numbers. */
@@ -47,6 +47,7 @@ class Stage {
 
   /** Show exactly what a camera sees, sorted for it, until somebody moves. */
   async look({ world_to_camera, K, width, height }) {
+    this.controls.stop();
     this.view.place(world_to_camera);
     this.pinned = { fx: K[0][0], fy: K[1][1], cx: K[0][2], cy: K[1][2], width, height };
     await this.settled();
@@ -156,6 +157,7 @@ class Stage {
 
 /** Focal lengths in widths and heights of a picture, from a camera or of our own choice. */
 function lensOf(camera) {
-  if (!camera) return { x: Infinity, y: 0.5 / Math.tan(FIELD / 2) };
+  const own = 0.5 / Math.tan(FIELD / 2);
+  if (!camera) return { x: own, y: own };
   return { x: camera.K[0][0] / camera.width, y: camera.K[1][1] / camera.height };
 }

@@ -131,7 +131,10 @@ def _fitted(rows: Rows, settings: Settings) -> _Fit:
 
 
 def _entries(n: int, settings: Settings) -> int:
-    """Entries of the palette at most, as splat-transform has them unless `settings` say more."""
+    """Entries of the palette at most: a quarter of what splat-transform has, unless `settings` say.
+
+    With all of them an entry has one or two rows, and the palette is most of the file.
+    """
     if not 0 <= settings.sog_palette <= MOST_ENTRIES:
         raise ValueError(
             f"a palette of a .sog has 1 to {MOST_ENTRIES:,} rows, not {settings.sog_palette:,};"
@@ -139,4 +142,5 @@ def _entries(n: int, settings: Settings) -> int:
         )
     if settings.sog_palette or n < _STEP:
         return min(n, settings.sog_palette or n)
-    return min(MOST_ENTRIES, _STEP << (n // _STEP).bit_length() - 1)
+    whole = _STEP << (n // _STEP).bit_length() - 1
+    return min(MOST_ENTRIES, max(_STEP, whole // 4))

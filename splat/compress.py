@@ -178,8 +178,9 @@ def variants(suffixes: Sequence[str], degree: int, settings: Settings) -> list[V
     """Ways to write a set of so many bands in these formats."""
     found = []
     for suffix in suffixes:
+        most = min(degree, export.most_degree(suffix))
         # In a palette fewer bands save next to nothing.
-        degrees = {degree, 0} if suffix in PALETTED else range(degree, -1, -1)
+        degrees = {most, 0} if suffix in PALETTED else range(most, -1, -1)
         for bands_kept in sorted(degrees, reverse=True):
             choices = [settings]
             if suffix in (".spz", ".html") and bands_kept:

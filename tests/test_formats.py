@@ -19,6 +19,8 @@ every = pytest.mark.parametrize("suffix", QUANTA)
 
 def test_the_list_is_whole() -> None:
     assert set(QUANTA) == set(export.suffixes(written=True))
+    for suffix, quantum in QUANTA.items():
+        assert export.most_degree(suffix) == quantum.most_degree
 
 
 def again(gaussians: Gaussians, folder: Path, suffix: str) -> Gaussians:

@@ -104,16 +104,18 @@ def _fitted(
 ) -> tuple[Gaussians, tuple[str, ...]]:
     """What to write: with the bands asked for, and harmonics fitted to what the cameras see."""
     gaussians, dropped = found.gaussians, tuple[str, ...]()
-    degree, how = asked.sh_degree, "cut off as asked"
+    whole, suffix = gaussians.sh_degree or 0, export.suffix_of(asked.target)
+    degree = min(whole if asked.sh_degree is None else asked.sh_degree, export.most_degree(suffix))
+    how = "cut off" if asked.sh_degree is None else "cut off as asked"
     looked = sight(gaussians, found.render, batches, found.background) if batches else None
-    if degree is not None and degree < (gaussians.sh_degree or 0):
+    if degree < whole:
         if looked is None:
             gaussians = replace(gaussians, sh_degree=degree)
         else:
             gaussians = with_fewer_bands(gaussians, degree, looked)
             how = "those that stay took over what they drew"
         dropped = (f"harmonics beyond degree {degree}, {how}",)
-    grid = export.harmonics_grid(export.suffix_of(asked.target), settings)
+    grid = export.harmonics_grid(suffix, settings)
     if looked is not None and grid is not None:
         gaussians = rounded(gaussians, looked, grid)
     return gaussians, dropped

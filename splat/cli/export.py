@@ -199,11 +199,12 @@ def _chosen(
 
 def _asked(asked: Export, search: Search) -> _Part:
     """The part that was asked for in so many words."""
-    degree = search.gaussians.sh_degree or 0
+    suffix = export.suffix_of(asked.out)
+    degree = min(search.gaussians.sh_degree or 0, export.most_degree(suffix))
     wanted = degree if asked.sh_degree is None else min(degree, asked.sh_degree)
     count = max(1, round((asked.keep or 1) * len(search.gaussians)))
     settings = asked.settings.for_views()
-    part = search.final(Variant(export.suffix_of(asked.out), settings, wanted), count)
+    part = search.final(Variant(suffix, settings, wanted), count)
     return _Part(part, asked.out, settings, _reduced(search.gaussians, part))
 
 

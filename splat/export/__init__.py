@@ -103,6 +103,11 @@ def quantiser(
     return found
 
 
+def most_degree(suffix: str) -> int:
+    """Bands of harmonics that a format has a place for."""
+    return int(getattr(_format(Path(f"x{suffix}"), written=True), "MOST_DEGREE", 3))
+
+
 def harmonics_grid(
     suffix: str,
     settings: Settings = Settings(),  # noqa: B008

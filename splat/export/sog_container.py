@@ -147,7 +147,7 @@ def _encoded(rows: Int[Tensor, "n c"], shape: tuple[int, int]) -> bytes:
     texels[:, 3] = 255
     texels[: rows.shape[0], : rows.shape[1]] = rows.numpy()
     file = io.BytesIO()
-    image = Image.fromarray(texels.reshape(*shape, 4), "RGBA")
+    image = Image.fromarray(texels.reshape(*shape, 4))
     # Method 3 makes larger files; from 5 on it takes ten times as long for nearly nothing.
     image.save(file, "WEBP", lossless=True, exact=True, method=4, quality=75)
     return file.getvalue()

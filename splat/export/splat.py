@@ -25,6 +25,8 @@ from splat.types import Drawing, Gaussians
 _RECORD = np.dtype(
     [("mean", "<f4", 3), ("scale", "<f4", 3), ("color", "u1", 4), ("quaternion", "u1", 4)]
 )
+MOST_DEGREE = 0
+"""Bands that there is a place for."""
 
 
 def write(

@@ -19,7 +19,7 @@ from splat.rounding import constants_take_over, rounded
 from splat.sight import Sight, with_fewer_bands
 from splat.types import Batch, Drawing, Frame, Gaussians, Renderer
 
-SH_BITS = ((8, 8), (6, 5), (5, 4), (4, 3), (3, 2))
+SH_BITS = ((8, 8), (6, 5), (5, 4), (4, 3))
 """Bits of harmonics in an .spz that are tried: of the first band, of the others."""
 PALETTED = (".sog",)
 """Formats whose harmonics share a palette."""
@@ -29,6 +29,9 @@ LEAST_KEPT = 0.02
 """Share of the rows below which nothing is worth writing."""
 _HALVINGS = 5
 _WEIGHINGS = 4
+_SAMPLE = 8
+_FULL, _ALMOST = 0.99, 0.96
+"""Shares of a size that are aimed at, and that are enough."""
 
 
 @dataclass(frozen=True)
@@ -117,17 +120,24 @@ class Search:
 
     def within(self, variant: Variant, most: int) -> Tried | None:
         """As many rows as fit into `most` bytes; None where that would be next to nothing."""
-        count = len(self.gaussians)
+        whole = len(self.gaussians)
         with TemporaryDirectory() as folder:
             path = Path(folder) / f"trial{variant.suffix}"
+            # A few rows say nearly what a row weighs, and take little time to write.
+            count = max(1, whole // _SAMPLE)
+            fits, weight = 0, self._write(variant, count, path)
             for _ in range(_WEIGHINGS):
-                if count < max(1, LEAST_KEPT * len(self.gaussians)):
+                count = min(whole, int(_FULL * count * most / weight))
+                if count < max(1, LEAST_KEPT * whole):
                     return None
                 weight = self._write(variant, count, path)
                 if weight <= most:
-                    return self._noted(variant, count, weight, path)
-                count = int(0.99 * count * most / weight)
-        return None
+                    fits = count
+                    if count == whole or weight >= _ALMOST * most:
+                        break
+            if fits != count:
+                weight = self._write(variant, fits, path) if fits else 0
+            return self._noted(variant, fits, weight, path) if fits else None
 
     def losing(self, variant: Variant, most: float) -> Tried | None:
         """As few rows as lose at most `most` dB; None where all of them lose more."""

@@ -113,8 +113,8 @@ def test_a_loss_is_kept_and_the_smallest_chosen() -> None:
 def test_what_cannot_be_had_is_said() -> None:
     search = searched(some(300, spread=0.6))
     ways = variants([".ply"], 3, Settings())
-    with pytest.raises(ValueError, match=r"no file of 1 kB holds even 2% of 300 Gaussians"):
-        chosen(search, ways, 1000, None)
+    with pytest.raises(ValueError, match=r"no file of 0\.5 kB holds even 2% of 300 Gaussians"):
+        chosen(search, ways, 500, None)
     with pytest.raises(ValueError, match=r"of at most 5 kB loses at most 0\.01 dB: the nearest is"):
         chosen(search, ways, 5000, 0.01)
 

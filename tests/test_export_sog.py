@@ -34,7 +34,7 @@ def save(path: Path, meta: Any, images: Pictures, kind: str = "WEBP", squeeze: i
     with zipfile.ZipFile(path, "w", squeeze) as archive:
         for name, texels in images.items():
             file = io.BytesIO()
-            Image.fromarray(texels, "RGBA").save(file, kind, lossless=True, exact=True)
+            Image.fromarray(texels).save(file, kind, lossless=True, exact=True)
             archive.writestr(name, file.getvalue())
         archive.writestr("meta.json", meta if isinstance(meta, bytes) else json.dumps(meta))
     return path

@@ -1,9 +1,9 @@
-"""The `.sog` of PlayCanvas (https://developer.playcanvas.com, "The SOG format"), version 2.
+"""The `.sog` of PlayCanvas (https://developer.playcanvas.com, "The SOG Format"), version 2.
 
-Lossless images of quantised properties, 12 to 20 bytes a Gaussian: positions of 16 bits, scales and
-constant coefficients in codebooks of 256 levels, rotations of 26 bits, and harmonics in a palette
-of up to 65,536 entries, each shared by Gaussians that look alike. Codebooks and palette are fitted
-to what is written.
+Lossless images of quantised properties: positions of 16 bits, rotations of 26, scales and constant
+coefficients in codebooks of 256 levels, and all other harmonics in a palette of up to 65,536
+entries that Gaussians share. Codebooks and palette are fitted to what is written. A Gaussian takes
+some 12 bytes, 2 more for its harmonics, and an entry of the palette 3 k.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def write(
 ) -> None:
     """Write Gaussians in spatial order, with codebooks and a palette made for them.
 
-    Rows that hold NaN or infinite values are left out, with a warning. The palette takes most of
-    the time: half a minute for a million Gaussians of degree 3 on two cores.
+    Rows that hold NaN or infinite values are left out, with a warning. Most of the time goes into
+    the palette: 20 seconds for a million Gaussians of degree 3 on two cores.
     """
     rows = rows_of(gaussians, path)
     rows = rows.take(spatial_order(rows.means))
@@ -49,7 +49,7 @@ def write(
 
 
 def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
-    """Bytes that a file of `n` Gaussians takes at most; up to twice what is usual."""
+    """Bytes that a file of `n` Gaussians takes at most; up to half more than is usual."""
     return sog_container.most(n, _entries(n, settings), (sh_degree + 1) ** 2 - 1)
 
 

@@ -121,12 +121,12 @@ def _encoded(quats: Float[Tensor, "n 4"]) -> UInt8[Tensor, "n 4"]:
     return torch.cat([steps.to(torch.uint8), (largest + FIRST_KIND).to(torch.uint8)], 1)
 
 
-def _decoded(bytes_: UInt8[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
-    others = (bytes_[:, :3].float() / 255 - 0.5) * math.sqrt(2)
-    largest = bytes_[:, 3:].long() - FIRST_KIND
+def _decoded(code: UInt8[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
+    others = (code[:, :3].float() / 255 - 0.5) * math.sqrt(2)
+    largest = code[:, 3:].long() - FIRST_KIND
     rest = (1 - others.square().sum(1, keepdim=True)).clamp_min(0).sqrt()
-    quats = torch.empty(len(bytes_), 4, device=bytes_.device)
-    quats.scatter_(1, torch.tensor(_OTHERS, device=bytes_.device)[largest[:, 0]], others)
+    quats = torch.empty(len(code), 4, device=code.device)
+    quats.scatter_(1, torch.tensor(_OTHERS, device=code.device)[largest[:, 0]], others)
     return upright(quats.scatter_(1, largest, rest))
 
 

@@ -1,0 +1,130 @@
+"""Files that other projects' packages write and read: gsply and gsplat's exporter.
+
+Programs that are not Python packages are tried by hand: see interop/README.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from formats import QUANTA, matched, some
+from interop.compare import errors, in_place
+
+from splat import export
+from splat.export.settings import Settings
+from splat.types import Gaussians
+
+# Apart from the versions of .spz, all are taken by both directions.
+FILES = {
+    "scene.ply": Settings(),
+    "scene.compressed.ply": Settings(),
+    "scene3.spz": Settings(spz_version=3),
+    "scene4.spz": Settings(spz_version=4),
+}
+of_each_file = pytest.mark.parametrize("name", FILES)
+of_each_degree = pytest.mark.parametrize("degree", [0, 1, 2, 3])
+
+
+@pytest.fixture(scope="session")
+def gsply() -> ModuleType:
+    """The package; without numba's compiler, which takes longer than a few hundred rows do."""
+    reason = "gsply, which reads and writes these formats, is not installed"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NUMBA_DISABLE_JIT", "1")
+        found: ModuleType = pytest.importorskip("gsply", reason=reason)
+    return found
+
+
+@pytest.fixture(scope="session")
+def exporter() -> ModuleType:
+    """gsplat's writer of files."""
+    reason = "gsplat, which writes these formats, is not installed"
+    found: ModuleType = pytest.importorskip("gsplat.exporter", reason=reason)
+    return found
+
+
+def columns(gaussians: Gaussians) -> dict[str, torch.Tensor]:
+    """As both packages name and take them: logarithms, logits, unit quaternions."""
+    return {
+        "means": gaussians.means,
+        "scales": gaussians.scales.log(),
+        "quats": torch.nn.functional.normalize(gaussians.quats, dim=1),
+        "opacities": gaussians.opacities.logit(),
+        "sh0": gaussians.colors[:, 0],
+        "shN": gaussians.colors[:, 1:],
+    }
+
+
+def read_by_gsply(gsply: ModuleType, path: Path) -> Gaussians:
+    data = (gsply.read_spz if path.suffix == ".spz" else gsply.plyread)(path)
+    rest = np.empty((len(data.sh0), 0, 3), np.float32) if data.shN is None else data.shN
+    colors = torch.from_numpy(np.concatenate([data.sh0[:, None], rest], 1))
+    return Gaussians(
+        means=torch.tensor(data.means),
+        quats=torch.tensor(data.quats),
+        scales=torch.tensor(data.scales).exp(),
+        opacities=torch.tensor(data.opacities).flatten().sigmoid(),
+        colors=colors,
+        sh_degree=round(colors.shape[1] ** 0.5) - 1,
+    )
+
+
+def written_by_gsply(gsply: ModuleType, gaussians: Gaussians, path: Path) -> None:
+    data = gsply.GSData(**{name: column.numpy() for name, column in columns(gaussians).items()})
+    if path.suffix == ".spz":
+        gsply.write_spz(path, data, version=FILES[path.name].spz_version)
+    else:
+        gsply.plywrite(path, data)
+
+
+def assert_within(found: Gaussians, given: Gaussians, suffix: str, times: float = 1) -> None:
+    """Nothing is off by more than the quantum of the format, or so many times that."""
+    quantum = QUANTA[suffix]
+    assert found.sh_degree == min(given.sh_degree or 0, quantum.most_degree)
+    found = matched(found, given)
+    for name, error in errors(found, given).items():
+        assert error.max() <= times * getattr(quantum, name), name
+    assert in_place(found, given)
+
+
+@of_each_file
+@of_each_degree
+def test_gsply_reads_ours(gsply: ModuleType, tmp_path: Path, name: str, degree: int) -> None:
+    given, path = some(degree=degree), tmp_path / name
+    export.write(given, path, settings=FILES[name])
+    assert_within(read_by_gsply(gsply, path), given, export.suffix_of(path))
+
+
+@of_each_file
+@of_each_degree
+def test_we_read_gsplys(gsply: ModuleType, tmp_path: Path, name: str, degree: int) -> None:
+    given, path = some(degree=degree), tmp_path / name
+    written_by_gsply(gsply, given, path)
+    assert_within(export.read(path), given, export.suffix_of(path))
+
+
+@of_each_degree
+# Its .splat rounds down, so that it is off by up to a whole step where ours is by half of one.
+@pytest.mark.parametrize(("suffix", "times"), [(".ply", 1), (".compressed.ply", 1), (".splat", 2)])
+def test_we_read_gsplats(
+    exporter: ModuleType, tmp_path: Path, suffix: str, times: float, degree: int
+) -> None:
+    given, path = some(degree=degree), tmp_path / f"scene{suffix}"
+    kind = {".compressed.ply": "ply_compressed"}.get(suffix, suffix[1:])
+    fields = {**columns(given), "sh0": given.colors[:, :1]}
+    exporter.export_splats(**fields, format=kind, save_to=str(path))
+    assert_within(export.read(path), given, suffix, times)
+
+
+@of_each_file
+def test_gsply_sees_what_we_see(gsply: ModuleType, tmp_path: Path, name: str) -> None:
+    """Of the same file, where both decode the same bytes: within rounding, far below a quantum."""
+    path = tmp_path / name
+    export.write(some(), path, settings=FILES[name])
+    ours, theirs = export.read(path), read_by_gsply(gsply, path)
+    for field, error in errors(theirs, ours).items():
+        assert error.max() < (2e-2 if field == "degrees" else 2e-6), field

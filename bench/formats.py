@@ -1,6 +1,6 @@
 """Time and memory of writing and reading files of Gaussians, ours and others' in turns.
 
-    python bench/formats.py --count 1M --peer "other=other-converter {ply} {out}" --out formats.json
+    python bench/formats.py --count 1M --peer "other:.spz,.glb=other-converter {ply} {out}"
 
 Every write and every read has a process of its own. Seconds are those of the call, without imports;
 a peer's are those of its whole command, which reads a .ply and writes the other format.
@@ -68,7 +68,7 @@ def measured(action: str, count: int, path: Path) -> dict[str, Any]:
 
 
 def one_round(count: int, folder: Path, peers: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Each format once, and each peer once for every format that it knows."""
+    """Each format once, and each peer once for every format that is named behind it."""
     found: dict[str, dict[str, Any]] = {}
     for suffix in SUFFIXES:
         path = folder / f"ours{suffix}"
@@ -82,7 +82,10 @@ def one_round(count: int, folder: Path, peers: dict[str, str]) -> dict[str, dict
             "read_memory": read["memory"],
             "bytes_each": path.stat().st_size / count,
         }
-        for name, command in peers.items():
+        for peer, command in peers.items():
+            name, _, known = peer.partition(":")
+            if known and suffix not in known.split(","):
+                continue
             out = folder / f"peer{suffix}"
             try:
                 _, seconds = output_of(command.format(ply=folder / "ours.ply", out=out))
@@ -102,7 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=whole, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND")
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME:SUFFIXES=COMMAND")
     parser.add_argument("--out", type=Path, default=Path("formats.json"))
     options = parser.parse_args()
     peers = dict(each.split("=", 1) for each in options.peer)

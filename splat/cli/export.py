@@ -17,7 +17,7 @@ import tyro
 from splat import api, export, plan
 from splat.cli.parse import parsed
 from splat.cli.trained import Trained, cameras_of, held_out, trained
-from splat.compress import Search, Variant, chosen, table, trimmed, variants
+from splat.compress import PALETTED, Search, Variant, chosen, table, trimmed, variants
 from splat.export.settings import Settings
 from splat.folder import existing, read_config, same_views
 from splat.job import loaders
@@ -134,11 +134,14 @@ def main(arguments: Sequence[str]) -> int:
         _vacant(asked.out, asked.overwrite)
     found, place = trained(asked.run, asked.device, "auto"), existing(asked.run)
     with _views(asked.run, found) as seen:
-        search = _search(found, seen, read_config(place.config).options.finish_for)
-        if asked.target:
-            part = _chosen(asked, search, suffixes, size_most, loss_most)
+        if _as_it_is(asked, found):
+            part = _Part(found.gaussians, asked.out, asked.settings)
         else:
-            part = _asked(asked, search)
+            search = _search(found, seen, read_config(place.config).options.finish_for)
+            if asked.target:
+                part = _chosen(asked, search, suffixes, size_most, loss_most)
+            else:
+                part = _asked(asked, search)
         if asked.refine:
             part = _refined(part, found, seen, asked.refine, size_most)
         receipt = exported(
@@ -157,6 +160,15 @@ def main(arguments: Sequence[str]) -> int:
         )
     print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.said())
     return 0
+
+
+def _as_it_is(asked: Export, found: Trained) -> bool:
+    """Whether nothing of the set is lost, so that it need not be looked at."""
+    if asked.target or asked.keep is not None or asked.sh_degree is not None:
+        return False
+    suffix = export.suffix_of(asked.out)
+    rounds = suffix in PALETTED or export.harmonics_grid(suffix, asked.settings) is not None
+    return not rounds and (found.gaussians.sh_degree or 0) <= export.most_degree(suffix)
 
 
 def _search(found: Trained, seen: _Seen, finished_for: str | None) -> Search:

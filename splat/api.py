@@ -260,7 +260,7 @@ def _carried_out(
     announce(job)
     seconds = trained(job, folder, watching, watchers)
     metrics = finish(job, folder, seconds, lpips, pictures=watching.pictures)
-    baked = export.from_frame(job.run.model.bake(), job.run.frame)
+    baked = export.from_frame(job.run.baked(), job.run.frame)
     return Result(baked.to("cpu"), metrics, None if folder is None else folder.path)
 
 

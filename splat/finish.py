@@ -43,7 +43,7 @@ def finish(
     if folder is None:
         return record
     receipt = exported(
-        job.run.model.bake(),
+        job.run.baked(),
         job.run.frame,
         folder.gaussians,
         job.run.render,
@@ -73,7 +73,7 @@ def measure(job: Job, net: Net | None, rows: list[Row] | None = None) -> Metrics
 
     return evaluate(
         job.run.model,
-        job.run.render,
+        job.run.last_render,
         job.test_batches(),
         job.run.background,
         lpips=net,

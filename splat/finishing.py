@@ -7,11 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from splat import export
 from splat.export.settings import Settings
-from splat.types import Frame, Gaussians
+from splat.types import Camera, Contributions, Frame, Gaussians, Needs, Rendered, Renderer
+
+Rounding = Callable[[Gaussians, int], Gaussians]
 
 FITTED_SELDOM = (".sog",)
 """Formats whose codebooks take too long to be made at every step."""
@@ -85,6 +88,39 @@ class Finishing:
         if self._fitted is None or (step - self._start) % self._every == 0:
             self._fitted = export.quantiser(self._suffix, given, self._settings)
         return export.in_frame(self._fitted(given), self._frame)
+
+
+class Finished:
+    """A renderer that draws what a run that finishes for a file makes of Gaussians after a step."""
+
+    def __init__(self, render: Renderer, finishing: Rounding, step: int) -> None:
+        self.device, self._render = render.device, render
+        self._finishing, self._step = finishing, step
+
+    def __call__(
+        self,
+        gaussians: Gaussians,
+        camera: Camera,
+        needs: Needs = Needs(),  # noqa: B008
+        background: Float[Tensor, "3"] | None = None,
+    ) -> Rendered:
+        return self._render(self._finishing(gaussians, self._step), camera, needs, background)
+
+    def survey(
+        self,
+        gaussians: Gaussians,
+        camera: Camera,
+        background: Float[Tensor, "3"] | None = None,
+        weigh: Callable[[Rendered], Float[Tensor, "h w m"]] | None = None,
+    ) -> tuple[Rendered, Contributions]:
+        return self._render.survey(
+            self._finishing(gaussians, self._step), camera, background, weigh
+        )
+
+
+def finish_at(steps: int, share: float) -> int:
+    """Steps done before the first one that is drawn as the file will be."""
+    return round((1 - share) * steps)
 
 
 class _Through(torch.autograd.Function):

@@ -23,7 +23,7 @@ from splat import (
 )
 from splat.checkpoint import State
 from splat.export import ply
-from splat.finishing import Finishing
+from splat.finishing import Finishing, finish_at
 from splat.goals import check_goals, said_goals
 from splat.loader import Loader, spread
 from splat.model import Explicit, Rates, columns_of
@@ -94,11 +94,15 @@ def prepare(
     scaled = options.schedule == "scaled"
     fitted = strategy.scheduled(options.steps) if scaled else strategy
     if options.finish_keep < 1:
-        views = max(1, options.steps // VIEWS_SHARE)
+        at = max(1, finish_at(options.steps, options.finish_share))
         fitted = Significance(
-            fitted, score="squared", at=(max(1, _finish_at(options)),), keep=options.finish_keep,
-            how="shrink", views=views,
-        )  # fmt: skip
+            fitted,
+            score="squared",
+            at=(at,),
+            keep=options.finish_keep,
+            how="shrink",
+            views=max(1, options.steps // VIEWS_SHARE),
+        )
     cameras = [view.camera for view in scene.train]
     frame = seed.frame_of(cameras) if state is None else checkpoint.frame(state)
     photos, held_out = loaders(scene, options, frame, device)
@@ -182,12 +186,6 @@ def sizes_line(scene: SceneData, cameras: Sequence[Camera]) -> str:
     return text + (f" (and {len(others)} other sizes)" if others else "")
 
 
-def _finish_at(options: Options) -> int:
-    """Steps done before the first one that is drawn as the file will be."""
-    assert options.steps is not None
-    return round((1 - options.finish_share) * options.steps)
-
-
 def _near(cameras: Sequence[Camera], rows: dict[str, Tensor]) -> float:
     """Depth from which to draw, frame of training: up to there all that is known is clear."""
     if not any(camera.clear_depth for camera in cameras):
@@ -263,7 +261,7 @@ def _run(
         visible_only=options.adam == "visible",
         finishing=None
         if options.finish_for is None
-        else Finishing(options.finish_for, frame, _finish_at(options)),
+        else Finishing(options.finish_for, frame, finish_at(options.steps, options.finish_share)),
         background=torch.tensor(behind, device=device) if any(behind) else None,
     )
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from splat.clock import Clock
 from splat.edit import Change
+from splat.finishing import Finished
 from splat.model import Model
 from splat.objective import Objective
 from splat.score import survey
@@ -100,6 +101,16 @@ class Run:
     def over(self) -> bool:
         """Whether the last step is done."""
         return self.step >= self.steps or bool(self.ended)
+
+    @property
+    def last_render(self) -> Renderer:
+        """What draws the model as it is exported."""
+        return Finished(self.render, self.finishing, self.step) if self.finishing else self.render
+
+    def baked(self) -> Gaussians:
+        """What is exported, in the frame of training."""
+        found = self.model.bake()
+        return self.finishing(found, self.step) if self.finishing else found
 
     def survey(self, index: int, maps: Sequence[PixelMap] = ()) -> Surveyed:
         """What every row does in a training view as it is now (`Step.survey`)."""

@@ -77,7 +77,7 @@ def _measured(
         return []
 
     def value() -> float:
-        return mean_psnr(run.model, run.render, _looked_at(job), run.background)
+        return mean_psnr(run.model, run.last_render, _looked_at(job), run.background)
 
     key = looked_key(held_out)
     # What was seen before a resume: it decides, with what is seen next, when the run ends.

@@ -10,9 +10,10 @@ import torch
 from formats import some
 from methods import job_of
 
-from splat import checkpoint, export
+from splat import api, checkpoint, export
+from splat.cli.trained import trained
 from splat.finishing import Finishing
-from splat.options import Options
+from splat.options import Options, Reading
 from splat.run import Run, train
 from splat.strategies.mrnf import Mrnf
 from splat.types import Frame, Gaussians, Step
@@ -76,6 +77,20 @@ def test_a_run_that_finishes_for_a_file_resumes_to_the_byte(
         train(resumed.run)
         checkpoint.save(resumed.run, tmp_path / "resumed.pt")
     assert (tmp_path / "resumed.pt").read_bytes() == (tmp_path / "whole.pt").read_bytes()
+
+
+def test_figures_and_files_are_of_what_was_trained(tiny_folder: Path, tmp_path: Path) -> None:
+    options = Options(steps=40, max_side=0, finish_for=".splat", finish_share=0.5)
+    out = tmp_path / "run"
+    found = api.train(api.load(tiny_folder), Mrnf(cap=600), options, out=out, reading=Reading())
+    rounded = export.quantiser(".splat", found.gaussians)(found.gaussians)
+    torch.testing.assert_close(rounded.opacities, found.gaussians.opacities)
+    torch.testing.assert_close(rounded.colors[:, :1], found.gaussians.colors[:, :1])
+    receipt = found.metrics["export"]
+    assert receipt["psnr_after"] == pytest.approx(found.metrics["psnr"], abs=0.01)
+    again = trained(out, "cpu", "auto")
+    file = export.in_frame(export.read(out / "point_cloud.ply"), again.frame)
+    torch.testing.assert_close(file.colors, again.gaussians.colors, rtol=0, atol=1e-6)
 
 
 def test_keep_needs_a_format() -> None:

@@ -11,6 +11,7 @@ import torch
 
 from splat import checkpoint, export, kernels, machine, paths
 from splat.export.settings import Settings
+from splat.finishing import Finishing, finish_at
 from splat.folder import existing, read_config, read_json
 from splat.model import Explicit
 from splat.options import rgb
@@ -57,6 +58,9 @@ def trained(
         state = checkpoint.load(place.latest())
         drawing = checkpoint.drawing(state) or Drawing(config.options.antialiased)
         found, frame, step = baked(state), checkpoint.frame(state), state["step"]
+        if suffix := config.options.finish_for:
+            start = finish_at(state["steps"], config.options.finish_share)
+            found = Finishing(suffix, frame, start)(found, step)
         background = config.options.background if background == "auto" else background
     behind = rgb("black" if background == "auto" else background)
     return Trained(

@@ -187,7 +187,7 @@ def test_convert_says_what_it_cuts(splat: Splat, run: Path) -> None:
     took_over = "harmonics beyond degree 0, those that stay took over what they drew"
     assert receipt["dropped"] == [took_over]
     plain = json.loads(splat("convert", "x.ply", "z.ply", "--sh-degree", "0", "--json").out)
-    assert plain["dropped"] == ["harmonics beyond degree 0, cut off as asked"]
+    assert plain["dropped"] == ["harmonics beyond degree 0, cut off"]
     assert plain["same_db"] is None
     refused = splat("convert", "x.ply", "y.ply")
     assert "y.ply exists; replace it with --overwrite" in refused.err

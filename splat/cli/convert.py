@@ -13,19 +13,13 @@ import tyro
 
 from splat import export
 from splat.cli.parse import parsed
-from splat.cli.trained import INPUT_FRAME, Trained, trained, views_of
+from splat.cli.trained import INPUT_FRAME, LOOKED_AT, Trained, searched, trained, views_of
+from splat.compress import Variant
 from splat.export.settings import Settings
 from splat.loader import spread
 from splat.options import hint
 from splat.receipt import exported
-from splat.rounding import rounded
-from splat.sight import sight, with_fewer_bands
 from splat.types import Batch, Gaussians
-
-LOOKED_AT = 12
-"""Most cameras from which both files are drawn."""
-SCORED = 40
-"""Most cameras that harmonics are fitted to."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +73,7 @@ def main(arguments: Sequence[str]) -> int:
     cameras = [] if asked.cameras is None else views_of(asked.source, asked.cameras)
     batches = [Batch(found.placed(camera), nothing) for camera in cameras]
     settings = asked.settings.for_views() if cameras else asked.settings
-    looked_at = [batches[i] for i in spread(len(batches), SCORED)]
-    gaussians, dropped = _fitted(asked, found, looked_at, settings)
+    gaussians, dropped = _fitted(asked, found, batches, settings)
     receipt = exported(
         gaussians,
         INPUT_FRAME,
@@ -103,19 +96,14 @@ def _fitted(
     asked: Convert, found: Trained, batches: Sequence[Batch], settings: Settings
 ) -> tuple[Gaussians, tuple[str, ...]]:
     """What to write: with the bands asked for, and harmonics fitted to what the cameras see."""
-    gaussians, dropped = found.gaussians, tuple[str, ...]()
+    gaussians = found.gaussians
     whole, suffix = gaussians.sh_degree or 0, export.suffix_of(asked.target)
     degree = min(whole if asked.sh_degree is None else asked.sh_degree, export.most_degree(suffix))
-    how = "cut off" if asked.sh_degree is None else "cut off as asked"
-    looked = sight(gaussians, found.render, batches, found.background) if batches else None
-    if degree < whole:
-        if looked is None:
-            gaussians = replace(gaussians, sh_degree=degree)
-        else:
-            gaussians = with_fewer_bands(gaussians, degree, looked)
-            how = "those that stay took over what they drew"
-        dropped = (f"harmonics beyond degree {degree}, {how}",)
-    grid = export.harmonics_grid(suffix, settings)
-    if looked is not None and grid is not None:
-        gaussians = rounded(gaussians, looked, grid)
-    return gaussians, dropped
+    if batches:
+        search = searched(found, batches, photos=False)
+        gaussians = search.final(Variant(suffix, settings, degree), len(gaussians))
+        how = "those that stay took over what they drew"
+    else:
+        gaussians = replace(gaussians, sh_degree=min(degree, whole))
+        how = "cut off"
+    return gaussians, (f"harmonics beyond degree {degree}, {how}",) if degree < whole else ()

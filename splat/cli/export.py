@@ -16,7 +16,7 @@ import tyro
 
 from splat import api, export, plan
 from splat.cli.parse import parsed
-from splat.cli.trained import Trained, cameras_of, held_out, trained
+from splat.cli.trained import SCORED, Trained, cameras_of, held_out, searched, trained
 from splat.compress import PALETTED, Search, Variant, chosen, table, trimmed, variants
 from splat.export.settings import Settings
 from splat.folder import existing, read_config, same_views
@@ -28,11 +28,6 @@ from splat.receipt import exported
 from splat.refine import refined
 from splat.sight import sight
 from splat.types import Batch, Gaussians
-
-SCORED = 40
-"""Most training views that say which Gaussians matter."""
-LOOKED_AT = 12
-"""Most training views in which files are compared to choose one."""
 
 _log = logging.getLogger(__name__)
 
@@ -137,7 +132,9 @@ def main(arguments: Sequence[str]) -> int:
         if _as_it_is(asked, found):
             part = _Part(found.gaussians, asked.out, asked.settings)
         else:
-            search = _search(found, seen, read_config(place.config).options.finish_for)
+            finished_for = read_config(place.config).options.finish_for
+            photos = seen.photos is not None
+            search = searched(found, seen.training, photos=photos, finished_for=finished_for)
             if asked.target:
                 part = _chosen(asked, search, suffixes, size_most, loss_most)
             else:
@@ -169,22 +166,6 @@ def _as_it_is(asked: Export, found: Trained) -> bool:
     suffix = export.suffix_of(asked.out)
     rounds = suffix in PALETTED or export.harmonics_grid(suffix, asked.settings) is not None
     return not rounds and (found.gaussians.sh_degree or 0) <= export.most_degree(suffix)
-
-
-def _search(found: Trained, seen: _Seen, finished_for: str | None) -> Search:
-    views = [seen.training[i] for i in spread(len(seen.training), SCORED)]
-    batches = [seen.training[i] for i in spread(len(seen.training), LOOKED_AT)]
-    return Search(
-        found.gaussians,
-        found.frame,
-        found.drawing,
-        found.render,
-        found.background,
-        sight(found.gaussians, found.render, views, found.background),
-        batches,
-        seen.photos is not None,
-        finished_for,
-    )
 
 
 def _chosen(

@@ -10,15 +10,22 @@ from typing import Any
 import torch
 
 from splat import checkpoint, export, kernels, machine, paths
+from splat.compress import Search
 from splat.export.settings import Settings
 from splat.finishing import Finishing, finish_at
 from splat.folder import existing, read_config, read_json
+from splat.loader import spread
 from splat.model import Explicit
 from splat.options import rgb
 from splat.render import choose_device, drawing_as
 from splat.seed import in_frame
-from splat.types import Camera, Drawing, Frame, Gaussians, Renderer
+from splat.sight import sight
+from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
 
+SCORED = 40
+"""Most views that say which Gaussians matter, and what is seen of their harmonics."""
+LOOKED_AT = 12
+"""Most views in which files are compared."""
 INPUT_FRAME = Frame((0.0, 0.0, 0.0), 1.0)
 
 
@@ -100,3 +107,21 @@ def held_out(cameras: Sequence[tuple[Camera, Mapping[str, Any]]]) -> list[Camera
     """Those that are held out, or all where none are."""
     test = [camera for camera, entry in cameras if entry["split"] == "test"]
     return test or [camera for camera, _ in cameras]
+
+
+def searched(
+    found: Trained, batches: Sequence[Batch], *, photos: bool, finished_for: str | None = None
+) -> Search:
+    """Files of what was trained, looked at in some of the views."""
+    scored = [batches[i] for i in spread(len(batches), SCORED)]
+    return Search(
+        found.gaussians,
+        found.frame,
+        found.drawing,
+        found.render,
+        found.background,
+        sight(found.gaussians, found.render, scored, found.background),
+        [batches[i] for i in spread(len(batches), LOOKED_AT)],
+        photos,
+        finished_for,
+    )

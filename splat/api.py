@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from splat import budget, checkpoint, datasets, export, kernels, limit, methods, recipe
 from splat.export import ply
-from splat.finish import finish, version
+from splat.finish import finish, summary, version
 from splat.folder import (
     Config,
     Folder,
@@ -28,12 +28,16 @@ from splat.folder import (
 )
 from splat.job import Job, announce, prepare
 from splat.lpips import Net
-from splat.options import Options, Reading, Watching
+from splat.options import Options, Reading, Viewing, Watching
 from splat.render import choose_device, renderer_for
+from splat.replay import write_script
 from splat.run import Watcher
 from splat.strategy import Strategy
 from splat.training import trained
 from splat.types import Camera, Gaussians, Needs, Rendered, SceneData, View
+
+if TYPE_CHECKING:
+    from splat.viewer.live import LiveViewer
 
 _log = logging.getLogger(__name__)
 
@@ -77,12 +81,16 @@ def train(
     reading: Reading | None = None,
     command: str = "splat.train(...)",
     lpips: Net | None = "alex",
+    viewing: Viewing | None = None,
+    done: Callable[[Result], None] | None = None,
 ) -> Result:
     """Train a scene, as `splat train` does; without `out` nothing is written.
 
     `strategy` None is the default method, of a size that suits the device. `watchers` are called
-    after every step. `reading` says how `scene` was read, for `splat resume`; without it that is
-    found out if it can be. With `out`, Ctrl-C ends a run between two steps, by `Stopped`.
+    after every step. `viewing` serves the live viewer, beyond the end of training as it says;
+    `done` is called with the result before that. `reading` says how `scene` was read, for
+    `splat resume`; without it that is found out if it can be. With `out`, Ctrl-C ends a run
+    between two steps, by `Stopped`.
     """
     options, watching = options or Options(), watching or Watching(quiet=True)
     folder = None if out is None else vacant(Path(out), overwrite)
@@ -113,7 +121,9 @@ def train(
             folder.clear()
             config.write(folder.config)
             _write_cameras(job, folder)
-        return _carried_out(job, folder, watching, watchers, lpips)
+            if job.run.script:
+                write_script(job.run.script, folder.replayed)
+        return _carried_out(job, folder, watching, watchers, lpips, viewing, done)
 
 
 def resume(
@@ -127,6 +137,8 @@ def resume(
     watching: Watching | None = None,
     watchers: Sequence[Watcher] = (),
     lpips: Net | None = "alex",
+    viewing: Viewing | None = None,
+    done: Callable[[Result], None] | None = None,
 ) -> Result:
     """Go on from the last checkpoint of a run; on the CPU, to the same bytes as without a break.
 
@@ -156,7 +168,8 @@ def resume(
     job.run.ended = "" if steps is not None else job.run.ended
     with closing(job):
         config.write(place.config)
-        return _carried_out(job, place, watching or config.watching, watchers, lpips)
+        watching = watching or config.watching
+        return _carried_out(job, place, watching, watchers, lpips, viewing, done)
 
 
 def read_scene(path: Path, reading: Reading) -> SceneData:
@@ -255,13 +268,35 @@ def _carried_out(
     watching: Watching,
     watchers: Sequence[Watcher],
     lpips: Net | None,
+    viewing: Viewing | None,
+    done: Callable[[Result], None] | None,
 ) -> Result:
-    """Train a job to its end and finish it."""
+    """Train a job to its end and finish it; then, where there is a viewer, go on serving it."""
     announce(job)
-    seconds = trained(job, folder, watching, watchers)
-    metrics = finish(job, folder, seconds, lpips, pictures=watching.pictures)
-    baked = export.from_frame(job.run.baked(), job.run.frame)
-    return Result(baked.to("cpu"), metrics, None if folder is None else folder.path)
+    with ExitStack() as stack:
+        viewer = _viewer(job, folder, viewing)
+        if viewer is not None:
+            stack.enter_context(closing(viewer))
+        seconds = trained(job, folder, watching, watchers, viewer)
+        between = (lambda: None) if viewer is None else viewer.serve
+        metrics = finish(job, folder, seconds, lpips, pictures=watching.pictures, between=between)
+        baked = export.from_frame(job.run.baked(), job.run.frame)
+        result = Result(baked.to("cpu"), metrics, None if folder is None else folder.path)
+        if done is not None:
+            done(result)
+        if viewer is not None and viewing is not None:
+            viewer.linger(summary(metrics), metrics["psnr"], viewing.stay)
+        return result
+
+
+def _viewer(job: Job, folder: Folder | None, viewing: Viewing | None) -> LiveViewer | None:
+    if viewing is None or not viewing.viewer:
+        return None
+    from splat.viewer.opening import opened  # viser comes with it, which few processes need
+
+    if folder is None:
+        return opened(job, viewing, None, None)
+    return opened(job, viewing, folder.timeline, folder.log)
 
 
 def _check_seen(path: Path, scene: SceneData) -> None:

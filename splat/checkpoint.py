@@ -20,11 +20,14 @@ from torch import Tensor
 from splat.cloud import Cloud
 from splat.files import replacing
 from splat.run import Run
+from splat.tuning import Command
 from splat.types import Drawing, Frame
 
 FORMAT = "splat checkpoint"
-VERSION = 1
+VERSION = 2
 """Of the format; files of a newer one are refused."""
+UNCHANGED = 1
+"""Version of files of runs that nobody changed while they trained: an older splat reads them."""
 
 State = Mapping[str, Any]
 
@@ -33,7 +36,7 @@ def save(run: Run, path: Path) -> None:
     """Write the state of a run; what stood at `path` stays until the new file is complete."""
     state = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSION if run.commands else UNCHANGED,
         "step": run.step,
         "steps": run.steps,
         "ended": run.ended,
@@ -50,6 +53,8 @@ def save(run: Run, path: Path) -> None:
             for name, part in run.modules.items()
         },
     }
+    if run.commands:
+        state["commands"] = [[each.step, each.name, each.value] for each in run.commands]
     with replacing(path) as draft, draft.open("wb") as file:
         sink = _Sink(file)
         torch.save(_canonical(state), cast(BinaryIO, sink))  # of a file it uses write and flush
@@ -85,7 +90,10 @@ def load(path: Path) -> State:
 
 
 def restore(run: Run, state: State) -> None:
-    """Set a run that was built alike to the state of a checkpoint, on its own device."""
+    """Set a fresh run that was built alike to the state of a checkpoint, on its own device.
+
+    What was changed while it trained is changed again, under the same steps.
+    """
     if state["views"] != len(run.views):
         raise ValueError(
             f"the checkpoint was trained on {state['views']} views, the scene has"
@@ -101,6 +109,14 @@ def restore(run: Run, state: State) -> None:
         part.module.load_state_dict(state["modules"][name]["module"])
         part.optimizer.load_state_dict(state["modules"][name]["optimizer"])
     run.step, run.ended = state["step"], state.get("ended", "")
+    for step, name, value in state.get("commands", ()):
+        try:
+            run.take(Command(step, name, value))
+        except ValueError as error:
+            raise ValueError(
+                f"the checkpoint has a change of {name} at step {step:,}, which this method does"
+                f" not take: {error}"
+            ) from None
 
 
 def frame(state: State) -> Frame:

@@ -27,6 +27,8 @@ class Cloud:
 
     began: int = 0
     """Rows there were before the first edit of the run."""
+    rate_scale: float = 1.0
+    """Factor on the learning rates of all columns; 1: as planned. No part of the saved state."""
 
     def __init__(self, moments: torch.dtype = torch.float32) -> None:
         """An empty cloud; `moments` is the type of Adam's moments, float32 or bfloat16.
@@ -99,8 +101,8 @@ class Cloud:
         return self._columns[name].first, self._columns[name].second
 
     def rate(self, name: str, step: int) -> float:
-        """Learning rate of a column at a step."""
-        return self._columns[name].rate(step)
+        """Learning rate of a column at a step, `rate_scale` included."""
+        return self.rate_scale * self._columns[name].rate(step)
 
     def parameters(self) -> Iterator[Tensor]:
         """The columns; what backward left of each is what `gradient` says."""
@@ -148,7 +150,7 @@ class Cloud:
         if held is not None:
             visible = ~held if visible is None else visible & ~held
         for column in self._columns.values():
-            column.optimize(step, visible)
+            column.optimize(step, visible, self.rate_scale)
 
     @torch.no_grad()
     def apply(self, edit: Edit | None) -> Change:
@@ -180,15 +182,15 @@ class Cloud:
         for append in edit.append:
             count("append", append.reason, len(append.parents))
         gone = self._gone(edit, count)
-        parents = self._resize(edit, gone)
+        parents, kept = self._resize(edit, gone)
         for name in edit.clear:
             self._statistics[name].zero_()
-        return Change(before, len(self), counts, parents)
+        return Change(before, len(self), counts, parents, kept, edit)
 
     def reorder(self, order: Int[Tensor, "n"]) -> Change:
         """Permute the rows (memory locality); nothing else changes."""
         self._gather(order)
-        return Change(len(self), len(self), {}, order)
+        return Change(len(self), len(self), {}, order, order)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and numbers only: columns, moments, Adam counts, statistics."""
@@ -251,13 +253,16 @@ class Cloud:
             count("drop", drop.reason, len(torch.unique(fresh)))
         return gone
 
-    def _resize(self, edit: Edit, gone: Tensor | None) -> Tensor | None:
-        """Append, then drop, one column at a time so that the peak is one column's copy."""
+    def _resize(self, edit: Edit, gone: Tensor | None) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        """Append, then drop, one column at a time so that the peak is one column's copy.
+
+        What `Change` says of it: parents, and which rows were kept.
+        """
         born = [append for append in edit.append if len(append.parents)]
         if gone is not None and not gone.any():
             gone = None
         if not born and gone is None:
-            return None
+            return None, None
         keep = None if gone is None else (~gone).nonzero().squeeze(1)
         old = torch.arange(len(self), device=self.device)
         fresh = sum(len(append.parents) for append in born)
@@ -276,7 +281,8 @@ class Cloud:
             column.first = padded(column.first)
             column.second = padded(column.second)
         self._statistics = {name: padded(values) for name, values in self._statistics.items()}
-        return moved(old, [append.parents for append in born])
+        parents = moved(old, [append.parents for append in born])
+        return parents, torch.arange(len(old) + fresh, device=self.device) if keep is None else keep
 
     def _gather(self, order: Tensor) -> None:
         for column in self._columns.values():

@@ -63,8 +63,10 @@ class Column:
         if isinstance(self.values, Harmonics):
             self.values.pending.clear()
 
-    def optimize(self, step: int, visible: Bool[Tensor, "n"] | None) -> None:
-        """One Adam step, if backward left a gradient; then it is gone."""
+    def optimize(
+        self, step: int, visible: Bool[Tensor, "n"] | None, rate_scale: float = 1.0
+    ) -> None:
+        """One Adam step at so many times its rate, if backward left a gradient; then it is gone."""
         gradient = self.gradient()
         if gradient is None:
             return
@@ -75,7 +77,7 @@ class Column:
                 gradient,
                 self.first,
                 self.second,
-                rate=self.rate(step),
+                rate=rate_scale * self.rate(step),
                 tail=self.rate.tail,
                 count=count,
                 betas=BETAS,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import inspect
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from splat.recipe import named, statistics, told
+from splat.anatomy import field_docs, statistics
+from splat.recipe import named, told
 from splat.strategies.compose import Chain
 from splat.strategy import Strategy, Wrapper
 
@@ -79,23 +79,6 @@ def ranged(steps: Sequence[int]) -> str:
         said[-1:] = ["...", f"{steps[-1]:,}"]
     times = f" ({len(steps):,} times)" if len(steps) > 3 else ""
     return ", ".join(said).replace(", ...,", " ...") + times
-
-
-def field_docs(kind: type[Any]) -> dict[str, str]:
-    """The docstrings under the fields of a dataclass and of those it derives from."""
-    found: dict[str, str] = {}
-    for each in reversed(kind.__mro__):
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(each)))
-        except (OSError, TypeError, SyntaxError):
-            continue  # made at run time, or built in
-        body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-        for field, doc in zip(body, body[1:], strict=False):  # noqa: RUF007
-            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
-                continue
-            if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
-                found[field.target.id] = " ".join(str(doc.value.value).split())
-    return found
 
 
 def _part(strategy: Strategy, fitted: Strategy, steps: int) -> str:

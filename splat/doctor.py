@@ -37,7 +37,7 @@ def checks() -> list[Check]:
     found.append(kernels)
     if kernels.state == "good" and found[-2].state == "good":
         found.append(_speed())
-    return [*found, *_cuda(), _lpips(), _tensorboard(), _video(), _disk()]
+    return [*found, *_cuda(), _lpips(), _viewer(), _tensorboard(), _video(), _disk()]
 
 
 def _program() -> Check:
@@ -180,6 +180,13 @@ def _lpips() -> Check:
     if nets:
         return Check("LPIPS", "good", f"weights of {' and '.join(nets)}")
     return Check("LPIPS", "missing", "no weights; metrics come without it", INSTALL)
+
+
+def _viewer() -> Check:
+    if find_spec("viser"):
+        return Check("viewer", "good", f"viser {metadata.version('viser')}")
+    install = f"pip install '{_DISTRIBUTION}[viewer]'"
+    return Check("viewer", "missing", "viser is not installed; watching a run needs it", install)
 
 
 def _tensorboard() -> Check:

@@ -107,6 +107,11 @@ class Change:
     """Rows per verb and reason: `{"append:clone": 12, "drop:opacity": 3}`."""
     parents: Int[Tensor, "after"] | None = None
     """Old row each new row was or came from, -1 for none; None: rows are where they were."""
+    kept: Int[Tensor, "after"] | None = None
+    """Which of the old rows, and of those appended after them (N, N + 1, ...), each new row is;
+    None: rows are where they were."""
+    edit: Edit | None = field(default=None, compare=False, repr=False)
+    """What was carried out, its row numbers being those before; None: nothing."""
 
     def __bool__(self) -> bool:
         return bool(self.counts)

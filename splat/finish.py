@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
@@ -20,7 +21,11 @@ from splat.lpips import Net
 from splat.pictures import Row, contact_sheet, curves
 from splat.plan import span
 from splat.receipt import exported
+from splat.tuning import told
 from splat.types import Batch
+
+MOST_CHANGES = 4
+"""To a run while it trained, in a line."""
 
 _log = logging.getLogger(__name__)
 
@@ -32,12 +37,16 @@ def finish(
     net: Net | None = "alex",
     *,
     pictures: bool = True,
+    between: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
-    """Measure a run at its end, write its files, and return what `metrics.json` holds."""
+    """Measure a run at its end, write its files, and return what `metrics.json` holds.
+
+    `between` is called after every view: this takes a while, and a viewer may have visitors.
+    """
     rows: list[Row] = []
     pictures = pictures and folder is not None
     peak = machine.peak_memory()
-    found = measure(job, net, rows if pictures else None)
+    found = measure(job, net, rows if pictures else None, between)
     record = figures(job, found, seconds)
     record["training_memory_mb"] = _megabytes(peak)
     if folder is None:
@@ -62,7 +71,12 @@ def finish(
     return record
 
 
-def measure(job: Job, net: Net | None, rows: list[Row] | None = None) -> Metrics | None:
+def measure(
+    job: Job,
+    net: Net | None,
+    rows: list[Row] | None = None,
+    between: Callable[[], object] = lambda: None,
+) -> Metrics | None:
     """The figures on the held-out views, or None where there are none."""
     if job.held_out is None:
         return None
@@ -70,6 +84,7 @@ def measure(job: Job, net: Net | None, rows: list[Row] | None = None) -> Metrics
     def look(batch: Batch, image: Float[Tensor, "h w 3"], view: ViewMetrics) -> None:
         if rows is not None:
             rows.append(Row.of(batch.name, view.psnr, batch.image, image, batch.mask))
+        between()
 
     return evaluate(
         job.run.model,
@@ -89,7 +104,7 @@ def figures(job: Job, found: Metrics | None, seconds: float) -> dict[str, Any]:
     plain = {} if found is None else found.as_dict()
     first = job.photos.cameras[0]
     on_cpu = run.render.device.type == "cpu"
-    return {
+    record = {
         "psnr": plain.get("psnr"),
         "ssim": plain.get("ssim"),
         "lpips": plain.get("lpips"),
@@ -117,6 +132,7 @@ def figures(job: Job, found: Metrics | None, seconds: float) -> dict[str, Any]:
         "version": version(),
         "per_view": plain.get("views", []),
     }
+    return record | ({"commands": list(map(asdict, run.commands))} if run.commands else {})
 
 
 def _ended(job: Job, psnr: float | None) -> str | None:
@@ -151,9 +167,19 @@ def summary(record: Mapping[str, Any]) -> str:
         last += f" of the {span(60 * record['minutes'])} asked for"
     peak = f", at most {record['peak_memory_mb']:,.0f} MB" if record["peak_memory_mb"] else ""
     lines.append(f"{last}{peak}, on {record['device']}")
+    if record.get("commands"):
+        lines.append(_changes_said(record["commands"]))
     if record.get("ended"):
         lines.append(f"training ended {record['ended']}")
     return "\n".join(lines)
+
+
+def _changes_said(commands: Sequence[Mapping[str, Any]]) -> str:
+    """What was changed while the run trained, in a line."""
+    said = [f"{c['name']} {told(c['value'])} at step {c['step']:,}" for c in commands]
+    if len(said) > MOST_CHANGES:
+        said[MOST_CHANGES - 1 :] = [f"{len(said) - MOST_CHANGES + 1:,} more"]
+    return f"changed while it trained: {', '.join(said)}"
 
 
 def split_said(test: int, total: int, train: int) -> str:

@@ -39,6 +39,11 @@ class Folder:
         return self.path / "log.jsonl"
 
     @property
+    def replayed(self) -> Path:
+        """The changes that the run replays, as a log has them."""
+        return self.path / "replay.jsonl"
+
+    @property
     def metrics(self) -> Path:
         return self.path / "metrics.json"
 
@@ -63,6 +68,11 @@ class Folder:
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 
+    @property
+    def timeline(self) -> Path:
+        """Snapshots that the viewer kept."""
+        return self.path / "timeline"
+
     def latest(self) -> Path:
         """The last checkpoint."""
         there = checkpoint.found(self.checkpoints)
@@ -79,7 +89,7 @@ class Folder:
 
     def clear(self) -> None:
         """Remove what a run writes, and nothing else that may lie here."""
-        for path in (self.checkpoints, self.tensorboard):
+        for path in (self.checkpoints, self.tensorboard, self.timeline):
             shutil.rmtree(path, ignore_errors=True)
         for path in self._files:
             path.unlink(missing_ok=True)
@@ -90,6 +100,7 @@ class Folder:
             self.config,
             self.cameras,
             self.log,
+            self.replayed,
             self.metrics,
             self.gaussians,
             self.contact_sheet,
@@ -168,6 +179,7 @@ def read_config(path: Path) -> Config:
     if record["version"] > VERSION:
         raise ValueError(f"{path} was written by a newer splat; upgrade splat-toolkit")
     reading, options = record["reading"], record["options"]
+    replay = Folder(path.parent).replayed if options.get("replay") else None
     try:
         return Config(
             scene=Path(record["scene"]),
@@ -175,7 +187,13 @@ def read_config(path: Path) -> Config:
             train=tuple(record["train"]),
             test=tuple(record["test"]),
             method=record["method"],
-            options=Options(**{**options, "init": options["init"] and Path(options["init"])}),
+            options=Options(
+                **{
+                    **options,
+                    "init": options["init"] and Path(options["init"]),
+                    "replay": replay,
+                }
+            ),
             watching=Watching(**record["watching"]),
             command=record["command"],
             made_by=record["made_by"],

@@ -31,10 +31,12 @@ from splat.objective import Objective, Photometric
 from splat.options import Options, rgb
 from splat.plan import Pace
 from splat.render import choose_device, drawing_as
+from splat.replay import recorded
 from splat.run import Run
 from splat.schedule import PUBLISHED_STEPS, every
 from splat.strategies.significance import VIEWS_SHARE, Significance
 from splat.strategy import Strategy
+from splat.tuning import followed
 from splat.types import Batch, Camera, Drawing, Frame, Points, SceneData
 
 SH_EVERY = 1000
@@ -123,8 +125,11 @@ def prepare(
     run = _run(fitted, options, rows, photos, frame, drawing, device)
     if state is not None:
         checkpoint.restore(run, state)
-    start = len(run.model.cloud)
-    found = plan.predicted(scene.train, options, device, start, strategy.cap, photos.sizes, pace)
+    if options.replay is not None:
+        run.script = recorded(options.replay)
+        followed(run.strategy, (each for each in run.script if each.step >= run.step))
+    start, cap = len(run.model.cloud), run.strategy.cap
+    found = plan.predicted(scene.train, options, device, start, cap, photos.sizes, pace)
     return Job(scene, strategy, options, run, photos, held_out, found, why, pace)
 
 
@@ -139,7 +144,7 @@ def announce(job: Job) -> None:
     say("photos    %s", sizes_line(scene, job.photos.cameras))
     if smaller := job.photos.sizes.said():
         say("          %s", smaller)
-    cap = f", at most {strategy_cap:,}" if (strategy_cap := job.strategy.cap) else ""
+    cap = f", at most {run.strategy.cap:,}" if run.strategy.cap else ""
     method = recipe.told(job.strategy)
     say("method    %s, from %s Gaussians%s", method, f"{len(run.model.cloud):,}", cap)
     left = job.plan.seconds * (1 - run.step / run.steps)
@@ -147,6 +152,9 @@ def announce(job: Job) -> None:
     if run.drawing.near is not None:
         say("near      nothing closer to a camera than %.3g is drawn", run.drawing.near)
     say("steps     %s%s, about %s", f"{run.steps:,}", done, plan.span(left))
+    if run.script:
+        to_come = sum(run.step <= command.step < run.steps for command in run.script)
+        say("replay    %s of %s changes are to come", f"{to_come:,}", f"{len(run.script):,}")
     if ends := said_goals(job.options, scene):
         say("ends      %s", ends)
     say("memory    %s", job.plan.said())

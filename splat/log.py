@@ -1,4 +1,4 @@
-"""The log of a run: a line of JSON every few steps, and one for every edit."""
+"""The log of a run: a line of JSON every few steps, and one for every edit and every change."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from splat.edit import Change
 from splat.evaluate import psnr
 from splat.files import disk_full, replacing
 from splat.run import Run
+from splat.tuning import Command
 from splat.types import Step
 
 LOG_EVERY = 10
@@ -27,11 +28,18 @@ STRATEGY = "strategy_seconds"
 LOOK = "look_seconds"
 """Key: what a look at views took, which is part of the seconds but no training."""
 
+COMMAND = "command"
+"""Key: a change that was made to the run."""
+
 Losses = Mapping[str, Tensor]
 
 
 class Log:
-    """A line of JSON every ten steps, and one for every edit with its births and deaths."""
+    """A line of JSON every ten steps, and one for every edit with its births and deaths.
+
+    Changes to the run (`Run.commands`) have a line each too, with the step that they were made at;
+    time in which the run was paused (`Run.waited`) does not count.
+    """
 
     def __init__(self, path: Path, step: int = 0, spent: float = 0.0) -> None:
         """Append to the log of a run that is at `step`; lines beyond it are taken back.
@@ -39,15 +47,20 @@ class Log:
         `spent` are seconds that training took before a new log is begun.
         """
         self._path = path
-        records = read_log(path, step)
+        # Whether the run has the commands of this very step already, only the run knows.
+        records = [r for r in read_log(path, step) if COMMAND not in r or r["step"] < step]
         with replacing(path) as draft:
             draft.write_text("".join(json.dumps(record) + "\n" for record in records))
         self._file: TextIO = path.open("a", encoding="utf-8", buffering=1)
         self._before = max((record.get("seconds", 0.0) for record in records), default=spent)
         self._in_strategy = max((record.get(STRATEGY, 0.0) for record in records), default=0.0)
         self._start = time.monotonic()
+        self._step, self._told = step, -1
+        self._run: Run | None = None
 
     def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
+        self._run = run
+        self._tell_commands(run, change)
         if change:
             self.write({**self.head(run), "before": change.before, "counts": dict(change.counts)})
         if run.step % LOG_EVERY == 0 or run.over:
@@ -66,15 +79,27 @@ class Log:
     @property
     def seconds(self) -> float:
         """Spent in training so far, those before a resume included."""
-        return self._before + time.monotonic() - self._start
+        waited = 0.0 if self._run is None else self._run.waited
+        return self._before + time.monotonic() - self._start - waited
 
     def head(self, run: Run) -> dict[str, Any]:
         """What a line begins with."""
+        self._run = run
         return {
             "step": run.step,
             "gaussians": len(run.model.cloud),
             "seconds": round(self.seconds, 3),
         }
+
+    def _tell_commands(self, run: Run, change: Change) -> None:
+        """A line for each command that has none yet."""
+        if self._told < 0:
+            self._told = sum(command.step < self._step for command in run.commands)
+        for command in run.commands[self._told :]:
+            # Rows as they were then: edits of the step in between came later.
+            rows = len(run.model.cloud) if command.step == run.step else change.before
+            self.write({**self.head(run), "gaussians": rows, **line_of(command)})
+        self._told = len(run.commands)
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Add a line."""
@@ -98,6 +123,12 @@ def view_psnr(step: Step) -> float:
     mask = None if batch.mask is None else batch.mask[part]
     value = psnr(step.rendered.image.detach()[part], truth, mask)
     return min(value, 100.0) if not math.isnan(value) else 0.0
+
+
+def line_of(command: Command) -> dict[str, Any]:
+    """A command as a log has it, without what only the run knows."""
+    told = {"name": command.name, "value": command.value, "before": command.before}
+    return {"step": command.step, COMMAND: told}
 
 
 def read_log(path: Path, step: int | None = None) -> list[dict[str, Any]]:

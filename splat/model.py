@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from splat import kernels
@@ -37,8 +37,12 @@ class Model(nn.Module):
     def bake(self, camera: Camera | None = None) -> Gaussians:
         """A plain, detached set for exporters, in the frame of training."""
 
-    def order_rows(self) -> None:
-        """Bring rows into an order that suits memory; what they are stays the same."""
+    def order_rows(self) -> Int[Tensor, "n"] | None:
+        """Bring rows into an order that suits memory; what they are stays the same.
+
+        The row that each one was; None where all are where they were.
+        """
+        return None
 
     def rows_in_sight(self, rendered: Rendered) -> Bool[Tensor, "n"]:
         """Rows of which a Gaussian was projected inside the picture."""
@@ -151,8 +155,10 @@ class Explicit(Model):
             sh_degree=degree,
         )
 
-    def order_rows(self) -> None:
-        self.cloud.reorder(morton_order(self.cloud["mean"].detach()))
+    def order_rows(self) -> Int[Tensor, "n"]:
+        order = morton_order(self.cloud["mean"].detach())
+        self.cloud.reorder(order)
+        return order
 
     @torch.no_grad()
     def bake(self, camera: Camera | None = None) -> Gaussians:

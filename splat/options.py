@@ -114,6 +114,9 @@ class Options:
     """scaled: step numbers published for 30,000 steps shrink with --steps; published: literal."""
     seed: int = 0
     """Draws another run of the same kind."""
+    replay: Annotated[Path | None, hint("none")] = None
+    """A run that was changed while it trained, or its log.jsonl: the same changes are made at the
+    same steps."""
     cache: Annotated[int | None, hint("a quarter of the free memory")] = None
     """Bytes that decoded photos may take, such as 2GB."""
 
@@ -177,6 +180,35 @@ class Watching:
         _least("checkpoint-every", self.checkpoint_every, 1)
         _least("keep", self.keep, 1)
         _least("eval-every", self.eval_every, 0)
+
+
+@dataclass(frozen=True)
+class Viewing:
+    """The live viewer: a page on which a run is watched, steered and exported."""
+
+    viewer: Annotated[bool, hint("on a terminal, where it is installed")] = False
+    """Serve it while the run trains, and afterwards as long as a browser is there (until Ctrl-C
+    where --viewer is given). Results do not depend on it."""
+    host: str = "localhost"
+    """Address that it listens on. Any but this machine's own is open to the network, and then asks
+    for a token."""
+    port: int = 8080
+    """Port of it; the next free one if it is taken."""
+    token: Annotated[str | None, hint("made where one is needed")] = None
+    """What a browser must know to be let in."""
+    viewer_share: float = 0.1
+    """Most of training's time that pictures take while somebody moves; less while nobody does."""
+    snapshots: int = 40
+    """Snapshots of the run to scrub through, kept in its folder."""
+    stay: bool = False
+    """Serve the finished run until Ctrl-C, whether or not a browser is there."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.viewer_share < 1:
+            raise ValueError(
+                f"viewer-share is {self.viewer_share:g}; expected a share above 0 and below 1"
+            )
+        _least("snapshots", self.snapshots, 0)
 
 
 def rgb(name: str) -> Rgb:

@@ -37,7 +37,7 @@ def turntable(cameras: Sequence[Camera], frames: int) -> list[Camera]:
     """
     _counted(cameras, frames)
     poses, centres = _poses(cameras), _centres(cameras)
-    up, focus = _up(poses), _numpy(focus_point(cameras))
+    up, focus = upward(cameras), _numpy(focus_point(cameras))
     height = float(((centres - focus) @ up).mean())
     axes, radii, turns = _ring(centres - focus, up, frames)
     ring = np.stack([np.cos(turns) * radii[0], np.sin(turns) * radii[1]], 1)
@@ -129,11 +129,12 @@ def write_png(image: Float[Tensor, "h w 3"], path: Path) -> None:
         draft.write_bytes(data.tobytes())
 
 
-def _up(poses: Array) -> Array:
+def upward(cameras: Sequence[Camera]) -> Array:
     """Which way is up: what is level in all pictures is across it; else the pictures' mean up.
 
     Cameras that look down from one side have a mean up that leans away from them.
     """
+    poses = _poses(cameras)
     mean = -poses[:, 1, :3].mean(0)
     if np.linalg.norm(mean) < 1e-3:
         mean = -poses[0, 1, :3]

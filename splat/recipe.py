@@ -22,13 +22,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from splat import methods
 from splat.cli.parse import complaint, parsed
-from splat.model import Explicit
 from splat.strategies.compose import Chain
-from splat.strategy import Strategy, Wrapper
+from splat.strategy import Strategy, Wrapper, called
 
 PLUS = "+"
 _FILE = re.compile(r"[^\s]+\.(txt|recipe|toml|ya?ml|json|cfg)")
@@ -85,8 +82,8 @@ def named(strategy: Strategy) -> str:
     if isinstance(strategy, Chain):
         return f" {PLUS} ".join(map(named, strategy.parts))
     if isinstance(strategy, Wrapper):
-        return f"{named(strategy.base)} {PLUS} {_short(type(strategy))}"
-    return _short(type(strategy))
+        return f"{named(strategy.base)} {PLUS} {called(type(strategy))}"
+    return called(type(strategy))
 
 
 def told(strategy: Strategy) -> str:
@@ -95,18 +92,6 @@ def told(strategy: Strategy) -> str:
         return said(strategy)
     except ValueError:
         return named(strategy)
-
-
-def statistics(strategy: Strategy) -> tuple[str, ...]:
-    """Names of what a strategy remembers of rows.
-
-    Raises ValueError where its parts do not go together, which only the start of a run tells.
-    """
-    rows = {"mean": torch.zeros(2, 3), "quat": torch.ones(2, 4), "log_scale": torch.zeros(2, 3)}
-    rows |= {"opacity_logit": torch.zeros(2), "sh": torch.zeros(2, 1, 3)}
-    model = Explicit(rows, steps=1)
-    strategy.begin(model)
-    return model.cloud.statistics
 
 
 def segments(tokens: Sequence[str]) -> list[list[str]]:
@@ -227,10 +212,6 @@ def _term(strategy: Strategy) -> str:
     name = methods.name_of(kind) or methods.place_of(kind)
     hidden = ("base",) if isinstance(strategy, Wrapper) else ()
     return " ".join(map(shlex.quote, [name, *_options(strategy, hidden)]))
-
-
-def _short(kind: type[Strategy]) -> str:
-    return methods.name_of(kind) or kind.__name__.lower()
 
 
 def _options(part: Any, hidden: Sequence[str] = ()) -> list[str]:

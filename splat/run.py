@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from splat.clock import Clock
@@ -18,6 +18,7 @@ from splat.model import Model
 from splat.objective import Objective
 from splat.score import survey
 from splat.strategy import Strategy
+from splat.tuning import RATE, Command, checked_rate, made
 from splat.types import (
     Batch,
     Camera,
@@ -26,6 +27,7 @@ from splat.types import (
     Gaussians,
     Needs,
     PixelMap,
+    Rendered,
     Renderer,
     Step,
     Surveyed,
@@ -36,8 +38,8 @@ ORDER_EVERY = 1000
 
 
 class Watcher(Protocol):
-    """Looks at a step once it is done. Watchers never change what is trained; one that sets
-    `run.ended` makes this step the last."""
+    """Looks at a step once it is done. Watchers change what is trained by `run.obey` only; one
+    that sets `run.ended` makes this step the last."""
 
     def __call__(
         self, run: Run, step: Step, losses: Mapping[str, Tensor], change: Change
@@ -50,6 +52,17 @@ class Trained:
 
     module: torch.nn.Module
     optimizer: torch.optim.Optimizer
+
+    def moved(self, rate_scale: float) -> None:
+        """Let the optimizer make a step at so many times its rates, which stay as planned."""
+        groups = self.optimizer.param_groups
+        planned = [group["lr"] for group in groups]
+        if rate_scale != 1:
+            for group in groups:
+                group["lr"] = group["lr"] * rate_scale
+        self.optimizer.step()
+        for group, rate in zip(groups, planned, strict=True):
+            group["lr"] = rate
 
 
 @dataclass
@@ -84,6 +97,12 @@ class Run:
     """Steps done."""
     ended: str = ""
     """Why it ended before `steps`; empty while it goes on, and where it was not ended."""
+    order: Int[Tensor, "n"] | None = None
+    """The row that each row was before the last step put them in order; None: it did not."""
+    script: Sequence[Command] = ()
+    """Changes to make when as many steps are done as each says: those of a run to replay."""
+    waited: float = 0.0
+    """Seconds that training stood still because somebody paused it."""
 
     def __post_init__(self) -> None:
         self.model.frame = self.frame
@@ -96,6 +115,8 @@ class Run:
     needs: Needs = field(init=False)
     clock: Clock = field(init=False)
     """Time that the strategy takes: observing, deciding (with what it surveys) and editing."""
+    commands: list[Command] = field(default_factory=list, init=False)
+    """Changes that were made to it, in order: `splat.checkpoint` keeps them. Append by `obey`."""
 
     @property
     def over(self) -> bool:
@@ -127,8 +148,39 @@ class Run:
         """Adam on the cloud, and the optimizers of the networks beside it."""
         self.model.cloud.optimize(self.step, visible)
         for part in self.modules.values():
-            part.optimizer.step()
+            part.moved(self.rate)
             part.optimizer.zero_grad(set_to_none=True)
+
+    @property
+    def rate(self) -> float:
+        """Factor on all learning rates; 1: as planned."""
+        return self.model.cloud.rate_scale
+
+    def obey(self, name: str, value: float) -> Command:
+        """Change a knob of the strategy (`splat.tuning.knobs`), or `rate`; what was done.
+
+        Only the thread that trains may call it, between two steps: watchers do. Raises ValueError,
+        and changes nothing, where the name or the value does not fit or no step is to come.
+        """
+        if self.over:
+            raise ValueError(
+                f"{name} changes nothing any more, step {self.step:,} was the last of the run;"
+                " change it earlier"
+            )
+        return self.take(Command(self.step, name, value))
+
+    def take(self, command: Command) -> Command:
+        """Make a change now, under the step that it names, not this one; raises as `obey`."""
+        if command.name == RATE:
+            rate = checked_rate(command.value)
+            taken = replace(command, value=rate, before=self.rate)
+            self.model.cloud.rate_scale = rate
+        else:
+            self.strategy, taken = made(self.strategy, command)
+            terms = self.strategy.objectives()
+            self.objectives = {n: terms.get(n, old) for n, old in self.objectives.items()}
+        self.commands.append(taken)
+        return taken
 
 
 def train(run: Run) -> None:
@@ -139,17 +191,15 @@ def train(run: Run) -> None:
 
 def advance(run: Run) -> None:
     """One step. What it made is let go before the next one asks for memory."""
-    if run.step and run.step % ORDER_EVERY == 0:
-        run.model.order_rows()
+    _replay(run)
+    ordered = run.step and run.step % ORDER_EVERY == 0
+    run.order = run.model.order_rows() if ordered else None
     batch = run.batches(run.step)
     gaussians = run.model(batch.camera, run.step)
     if run.finishing is not None:
         gaussians = run.finishing(gaussians, run.step)
     rendered = run.render(gaussians, batch.camera, run.needs, run.background)
-    step = Step(
-        run.step, run.model, batch, rendered, run.views, run.render, run.generator, run.extent,
-        run.survey,
-    )  # fmt: skip
+    step = _step(run, batch, rendered)
     losses = {name: objective(step) for name, objective in run.objectives.items()}
     with torch.no_grad():
         rendered.weigh(run.needs.weights, batch)
@@ -163,3 +213,30 @@ def advance(run: Run) -> None:
     run.step += 1
     for watch in run.watchers:
         watch(run, step, losses, change)
+
+
+@torch.no_grad()
+def looked(run: Run) -> Step:
+    """The next step as far as its picture, to ask a strategy what it would propose."""
+    batch = run.batches(run.step)
+    rendered = run.last_render(run.model(batch.camera, run.step), batch.camera, run.needs)
+    return _step(run, batch, rendered)
+
+
+def _step(run: Run, batch: Batch, rendered: Rendered) -> Step:
+    return Step(
+        run.step, run.model, batch, rendered, run.views, run.render, run.generator, run.extent,
+        run.survey,
+    )  # fmt: skip
+
+
+def _replay(run: Run) -> None:
+    """Make the changes that the script has for this step, less those that a resume has made."""
+    made = [command for command in run.commands if command.step == run.step]
+    for command in run.script:
+        if command.step != run.step:
+            continue
+        if command in made:
+            made.remove(command)
+        else:
+            run.take(command)

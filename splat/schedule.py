@@ -66,5 +66,13 @@ def due(done: int, start: int, stop: int, every: int) -> bool:
 
 def dues(start: int, stop: int, every: int, steps: int) -> list[int]:
     """All steps of a run of `steps` at which it is `due`."""
-    first = (start // every + 1) * every
-    return list(range(first, min(stop, steps + 1), every))
+    return list(_dues(start, stop, every, steps))
+
+
+def times_due(start: int, stop: int, every: int, steps: int) -> int:
+    """How many steps of a run of `steps` there are at which it is `due`."""
+    return len(_dues(start, stop, every, steps))
+
+
+def _dues(start: int, stop: int, every: int, steps: int) -> range:
+    return range((start // every + 1) * every, min(stop, steps + 1), every)

@@ -111,14 +111,15 @@ def scores(surveys: Iterable[Surveyed]) -> Scores:
     """Bring views together, one after the other: `scores(step.survey(i) for i in indices)`."""
     total: Scores | None = None
     for each in surveys:
-        view = _of_view(each.rows)
-        total = view if total is None else _with(total, view)
+        view = of_view(each.rows)
+        total = view if total is None else combined(total, view)
     if total is None:
         raise ValueError("scores were asked for over no views; expected at least one")
     return total
 
 
-def _of_view(rows: Contributions) -> Scores:
+def of_view(rows: Contributions) -> Scores:
+    """The scores of one view."""
     seen = {each.name: getattr(rows, each.name).double() for each in fields(rows)}
     mean = seen["mass"] / seen["hits"].clamp_min(1)
     return Scores(
@@ -130,7 +131,8 @@ def _of_view(rows: Contributions) -> Scores:
     )
 
 
-def _with(total: Scores, view: Scores) -> Scores:
+def combined(total: Scores, view: Scores) -> Scores:
+    """The scores of both, as though their views had been looked at together."""
     if total.weighted.shape != view.weighted.shape:
         raise ValueError(
             f"one view was surveyed for {total.weighted.shape[1]} maps and"

@@ -41,6 +41,11 @@ class Stop:
     def __init__(self, save: Callable[[Run], Path], heard: Heard) -> None:
         self._save, self._heard = save, heard
 
+    @property
+    def asked(self) -> bool:
+        """Whether a signal came."""
+        return bool(self._heard.number)
+
     def __call__(self, run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:
         del step, losses, change
         if self._heard.number and not run.over:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 from jaxtyping import Bool
@@ -36,6 +36,8 @@ class Strategy(ABC):
     from it. To change a strategy, wrap it; do not subclass a concrete one.
     """
 
+    known_as: ClassVar[str] = ""
+    """What a recipe calls it; empty: the name of its class in lower case."""
     needs: Needs = Needs()
     start: Start = Start()
     cap: int = 0
@@ -93,6 +95,11 @@ class Strategy(ABC):
     @abstractmethod
     def refine(self, step: Step) -> Edit | None:
         """Propose an edit: after the optimizer, every step. It changes nothing itself."""
+
+
+def called(kind: type[Any]) -> str:
+    """What a recipe calls a method or a part of this class."""
+    return vars(kind).get("known_as") or kind.__name__.lower()
 
 
 @dataclass(frozen=True)

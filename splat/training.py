@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Protocol
 
 from splat.evaluate import mean_psnr
 from splat.folder import Folder
@@ -15,7 +17,7 @@ from splat.kernels import one_torch_thread
 from splat.loader import spread
 from splat.log import LOG_EVERY, Log, read_log
 from splat.options import Watching
-from splat.run import Watcher, train
+from splat.run import Run, Watcher, train
 from splat.stop import stoppable
 from splat.types import Batch
 from splat.watch import Bar, Board, Checkpoints, Guard, HeldOut, looked_key
@@ -24,12 +26,28 @@ TRAINED_VIEWS = 16
 """Most views to look at for goals where none is held out."""
 
 
+class Viewer(Watcher, Protocol):
+    """A watcher that serves people, and lets them steer the run."""
+
+    stopping: Callable[[], bool]
+    """Whether a signal asks to stop, which one that stands still must heed."""
+    saving: Callable[[Run], Path] | None
+    """Writes a checkpoint; None: there is no folder for one."""
+    measured: Callable[[], Sequence[float]]
+    """dB of the looks at held-out photos so far."""
+
+
 def trained(
-    job: Job, folder: Folder | None, watching: Watching, watchers: Sequence[Watcher]
+    job: Job,
+    folder: Folder | None,
+    watching: Watching,
+    watchers: Sequence[Watcher],
+    viewer: Viewer | None = None,
 ) -> float:
     """Seconds that training took, with those of timing before it.
 
-    A checkpoint is written after all that may object to a step or end the run with it.
+    A checkpoint is written after all that may object to a step or end the run with it, and after
+    watchers and viewer had their turn, so that it holds what they changed.
     """
     run, start = job.run, time.monotonic() - job.pace.spent
     every = 1 if run.render.device.type == "cpu" else LOG_EVERY
@@ -40,9 +58,10 @@ def trained(
             bar = stack.enter_context(closing(Bar(run.step, run.steps)))
             watchers = [bar, *watchers]
         if folder is None:
-            run.watchers = [*_measured(job, watching), Guard(every), *watchers]
+            looks = _measured(job, watching)
+            run.watchers = [*_seen(viewer, looks), *looks, Guard(every), *watchers]
             train(run)
-            return time.monotonic() - start
+            return time.monotonic() - start - run.waited
         keeper = Checkpoints(folder.checkpoints, watching.checkpoint_every, watching.keep)
         log = stack.enter_context(closing(Log(folder.log, run.step, job.pace.spent)))
         if watching.tensorboard:
@@ -50,7 +69,10 @@ def trained(
             watchers = [stack.enter_context(closing(board)), *watchers]
         stop = stack.enter_context(stoppable(keeper.save))
         looks = _measured(job, watching, folder, log)
-        run.watchers = [*looks, Guard(every, keeper), log, keeper, *watchers, stop]
+        if viewer is not None:
+            viewer.stopping, viewer.saving = lambda: stop.asked, keeper.save
+        seen = _seen(viewer, looks)
+        run.watchers = [*seen, *looks, Guard(every, keeper), *watchers, log, keeper, stop]
         train(run)
         return log.seconds
 
@@ -66,9 +88,17 @@ def no_old_garbage() -> Iterator[None]:
         gc.unfreeze()
 
 
+def _seen(viewer: Viewer | None, looks: Sequence[HeldOut]) -> list[Watcher]:
+    if viewer is None:
+        return []
+    if looks:
+        viewer.measured = lambda: looks[0].values
+    return [viewer]
+
+
 def _measured(
     job: Job, watching: Watching, folder: Folder | None = None, log: Log | None = None
-) -> list[Watcher]:
+) -> list[HeldOut]:
     """What looks at views now and then: because it was asked to, or for the goals."""
     run, goals = job.run, goals_of(job.options)
     every = watching.eval_every or (max(1, run.steps // LOOKS) if goals else 0)

@@ -113,7 +113,9 @@ class HeldOut:
     ) -> None:
         """`measure` gives dB; `before` is what it gave at earlier steps of this run."""
         self._every, self._measure, self._log = every, measure, log
-        self._goals, self._values, self._held_out = goals, list(before), held_out
+        self._goals, self._held_out = goals, held_out
+        self.values = list(before)
+        """dB that was found, of this run's earlier looks too."""
 
     def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
         del step, losses, change
@@ -124,8 +126,8 @@ class HeldOut:
         took = round(time.monotonic() - start, 3)
         views = "held-out views" if self._held_out else "views that are trained on"
         _log.info("step %s: %.2f dB on %s", f"{run.step:,}", value, views)
-        self._values.append(value)
-        run.ended = self._goals.reached(self._values)
+        self.values.append(value)
+        run.ended = self._goals.reached(self.values)
         if self._log is not None:
             ended = {"ended": run.ended} if run.ended else {}
             looked = {looked_key(self._held_out): value, LOOK: took, **ended}

@@ -95,6 +95,11 @@ class Adc(Strategy):
             )
         if self.refine_every < 1:
             raise ValueError(f"refine_every is {self.refine_every}, expected at least 1 step")
+        if self.dense_share <= 0:
+            raise ValueError(
+                f"dense_share is {self.dense_share}, expected scene extents above 0: 0.01 is"
+                " published"
+            )
         if self.prune_share is not None and self.prune_share < 0:
             raise ValueError(
                 f"prune_share is {self.prune_share}, expected scene extents, or 0 for no limit"

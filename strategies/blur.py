@@ -31,6 +31,7 @@ class BlurSplit(Wrapper):
     Differs: pixels are counted in a few training views at each refinement, not in every step's.
     """
 
+    known_as = "blur-split"
     share: float = 2e-4
     """Share of a picture's pixels above which a row is split (1/5000)."""
     views: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from splat.schedule import dues
+from splat.schedule import times_due
 
 Curve = Literal["linear", "parabola", "sqrt"]
 """linear: in equal parts (LiteGS); parabola: fast at first (Taming 3DGS); sqrt: faster still, and
@@ -32,7 +32,8 @@ def share(done: int, start: int, stop: int, every: int) -> float:
     The phase has a refinement at each multiple of `every` between `start` and `stop`, all of them
     equal parts of it; with the last one its share is 1.
     """
-    return len(dues(start, stop, every, done)) / max(len(dues(start, stop, every, stop)), 1)
+    whole = times_due(start, stop, every, stop)
+    return times_due(start, stop, every, done) / max(whole, 1)
 
 
 def room(rows: int, doomed: int, target: int) -> int:

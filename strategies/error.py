@@ -43,6 +43,7 @@ class ErrorBased(Strategy):
     step on a CPU.
     """
 
+    known_as = "error"
     cap: int = 1_000_000
     """Most rows the cloud may grow to."""
     error: Literal["l1", "ssim"] = "l1"
@@ -76,6 +77,11 @@ class ErrorBased(Strategy):
             raise ValueError(f"cap is {self.cap}, expected at least 1: give the most rows to have")
         if self.refine_every < 1:
             raise ValueError(f"refine_every is {self.refine_every}, expected at least 1 step")
+        if self.dense_share <= 0:
+            raise ValueError(
+                f"dense_share is {self.dense_share}, expected scene extents above 0: 0.01 is"
+                " published"
+            )
         if self.error not in ("l1", "ssim"):
             raise ValueError(f"error is {self.error!r}, expected l1 or ssim")
         if not (0 <= self.grow_share <= 1 and 0 <= self.opacity_leak < 1):

@@ -42,6 +42,7 @@ class ImprovedGs(Strategy):
     and are left out.
     """
 
+    known_as = "igs"
     cap: int = 3_000_000
     """Rows at the end of the curve, and the most there ever are."""
     curve: Curve = "sqrt"

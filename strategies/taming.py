@@ -53,6 +53,13 @@ class Terms:
     blend: float = 50.0
     """Blending weight, summed."""
 
+    def __post_init__(self) -> None:
+        for name, weight in vars(self).items():
+            if weight < 0:
+                raise ValueError(
+                    f"{name} is {weight}, expected a weight of 0 or more: rows are drawn by a score"
+                )
+
 
 @dataclass(frozen=True)
 class Taming(Strategy):
@@ -109,6 +116,11 @@ class Taming(Strategy):
             raise ValueError(
                 f"refine_every is {self.refine_every}, reset_every {self.reset_every} and views"
                 f" {self.views}, expected steps and a number of views; 0 for no reset, all views"
+            )
+        if self.dense_share <= 0 or self.prune_size < 0:
+            raise ValueError(
+                f"dense_share is {self.dense_share} and prune_size {self.prune_size}, expected"
+                " scene extents: 0.01 and 0.1 are published; a prune_size of 0 removes none"
             )
         if not (0 < self.reset_opacity < 1 and 0 <= self.prune_share <= 1):
             raise ValueError(

@@ -14,6 +14,7 @@ VERBS = {
     "resume": "go on with a run from its last checkpoint",
     "eval": "measure a run, or a file of Gaussians, on held-out photos",
     "compare": "compare strategies fairly, and write a report",
+    "view": "look at a run or a file in a browser, or at two of them side by side",
     "render": "draw a turntable, the views or a camera path, as pictures or a video",
     "export": "write the Gaussians of a run to a file, and check it",
     "convert": "write a file of Gaussians in another format",

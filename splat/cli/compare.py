@@ -37,6 +37,7 @@ class Shared(Options):
     minutes: tyro.conf.Suppress[float | None] = None
     psnr: tyro.conf.Suppress[float | None] = None
     patience: tyro.conf.Suppress[int] = 0
+    replay: tyro.conf.Suppress[Path | None] = None
 
 
 @dataclass(frozen=True)

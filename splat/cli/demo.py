@@ -13,9 +13,10 @@ from typing import Literal
 from splat import api, recipe
 from splat.cli.parse import parsed
 from splat.cli.train import report
+from splat.cli.viewing import resolved
 from splat.datasets import demo
 from splat.folder import vacant
-from splat.options import Options, Reading, Watching
+from splat.options import Options, Reading, Viewing, Watching
 
 SIZE = (400, 300)
 
@@ -42,6 +43,7 @@ class Demo:
     json: bool = False
     """Print the figures as JSON."""
     watching: Watching = field(default_factory=Watching)
+    viewing: Viewing = field(default_factory=Viewing)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     folder = demo.cached(width=width, height=height)
     _log.info("%s, after %.0f s", folder, time.monotonic() - start)
     return report(
-        lambda: api.train(
+        lambda done: api.train(
             api.load(folder),
             recipe.usual().limited(asked.cap),
             options,
@@ -64,6 +66,8 @@ def main(arguments: Sequence[str]) -> int:
             watching=asked.watching,
             reading=Reading(),
             command=shlex.join(["splat", "demo", *arguments]),
+            viewing=resolved(asked.viewing, arguments, silent=asked.json or asked.watching.quiet),
+            done=done,
         ),
         asked.out,
         asked.json,

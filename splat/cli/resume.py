@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,8 +12,9 @@ import tyro
 from splat import api
 from splat.cli.parse import parsed
 from splat.cli.train import report
+from splat.cli.viewing import resolved
 from splat.folder import existing, read_config
-from splat.options import hint
+from splat.options import Viewing, hint
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Resume:
     """Print the figures as JSON."""
     quiet: bool = False
     """Say nothing but warnings and the result."""
+    viewing: Viewing = field(default_factory=Viewing)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,13 +47,15 @@ def main(arguments: Sequence[str]) -> int:
     config = read_config(existing(asked.run).config)
     scene = None if asked.scene is None else api.reread(config, asked.scene)
     return report(
-        lambda: api.resume(
+        lambda done: api.resume(
             asked.run,
             scene,
             steps=asked.steps,
             device=asked.device,
             threads=asked.threads,
             watching=replace(config.watching, quiet=asked.quiet),
+            viewing=resolved(asked.viewing, arguments, silent=asked.json or asked.quiet),
+            done=done,
         ),
         asked.run,
         asked.json,

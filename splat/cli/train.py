@@ -15,12 +15,14 @@ from typing import Annotated, Any, Union
 import tyro
 
 from splat import api, methods, recipe
+from splat.anatomy import statistics
 from splat.api import Result
 from splat.cli.parse import parsed
+from splat.cli.viewing import resolved
 from splat.finish import summary
 from splat.folder import vacant
 from splat.limit import rows_within
-from splat.options import Options, Reading, Watching, hint, whole
+from splat.options import Options, Reading, Viewing, Watching, hint, whole
 from splat.receipt import Receipt
 from splat.render import choose_device
 from splat.stop import Stopped
@@ -55,6 +57,7 @@ class Train:
     training: Options = field(default_factory=Options)
     reading: Reading = field(default_factory=Reading)
     watching: Watching = field(default_factory=Watching)
+    viewing: Viewing = field(default_factory=Viewing)
     method: Strategy = field(default_factory=lambda: recipe.usual())  # not the field above
 
 
@@ -64,8 +67,9 @@ def main(arguments: Sequence[str]) -> int:
     out = asked.out or Path("runs") / asked.scene.resolve().name
     vacant(out, asked.overwrite)
     scene = api.read_scene(asked.scene, asked.reading)
+    silent = asked.json or asked.watching.quiet
     return report(
-        lambda: api.train(
+        lambda done: api.train(
             scene,
             asked.method,
             asked.training,
@@ -74,6 +78,8 @@ def main(arguments: Sequence[str]) -> int:
             watching=asked.watching,
             reading=asked.reading,
             command=shlex.join(["splat", "train", *arguments]),
+            viewing=resolved(asked.viewing, arguments, silent=silent),
+            done=done,
         ),
         out,
         asked.json,
@@ -110,24 +116,25 @@ def read(arguments: Sequence[str]) -> Train:
     elif asked.plugin is None and not _names_one(first, offered):
         method = recipe.usual(offered)
     method = recipe.composed(method, parts, offered)
-    recipe.statistics(method)  # what does not go together is said before anything is read
+    statistics(method)  # what does not go together is said before anything is read
     return replace(asked, method=method)
 
 
-def report(call: Callable[[], Result], out: Path, as_json: bool) -> int:
-    """Carry out a run and print what came of it; the exit code."""
+def report(call: Callable[[Callable[[Result], None]], Result], out: Path, as_json: bool) -> int:
+    """Carry out a run, which is given what prints what came of it; the exit code."""
+
+    def printed(result: Result) -> None:
+        said = json.dumps(result.metrics, indent=1) if as_json else told(result.metrics, out)
+        print(said, flush=True)
+
     try:
-        result = call()
+        call(printed)
     except Stopped as stop:
         print(
             f"stopped after step {stop.step:,}; `splat resume {out}` goes on from there",
             file=sys.stderr,
         )
         return 128 + stop.number
-    if as_json:
-        print(json.dumps(result.metrics, indent=1))
-    else:
-        print(told(result.metrics, out))
     return 0
 
 
@@ -188,7 +195,7 @@ def _options(kind: Any) -> dict[str, int]:
 _IMPORT_PATH = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
 _RUN_OPTIONS = {
     name: values
-    for kind in (Train, Options, Reading, Watching)
+    for kind in (Train, Options, Reading, Watching, Viewing)
     for name, values in _options(kind).items()
 }
 

@@ -13,7 +13,7 @@ from splat import checkpoint, export, kernels, machine, paths
 from splat.compress import Search
 from splat.export.settings import Settings
 from splat.finishing import Finishing, finish_at
-from splat.folder import existing, read_config, read_json
+from splat.folder import Folder, existing, read_config, read_json
 from splat.loader import spread
 from splat.model import Explicit
 from splat.options import rgb
@@ -53,16 +53,16 @@ def trained(
     background: str,
     settings: Settings = Settings(),  # noqa: B008
 ) -> Trained:
-    """The last state of a run, or the content of a file read with `settings`."""
+    """The last state of a run, a checkpoint of one, or a file read with `settings`."""
     chosen, _ = choose_device(device)
     kernels.set_threads(machine.cores())
-    if what.is_file():
+    if what.is_file() and what.suffix != ".pt":
         drawing = export.drawing(what)
         found, frame, step = export.read(what, settings), INPUT_FRAME, 0
     else:
-        place = existing(what)
+        place = run_of(what)
         config = read_config(place.config)
-        state = checkpoint.load(place.latest())
+        state = checkpoint.load(what if what.is_file() else place.latest())
         drawing = checkpoint.drawing(state) or Drawing(config.options.antialiased)
         found, frame, step = baked(state), checkpoint.frame(state), state["step"]
         if suffix := config.options.finish_for:
@@ -78,6 +78,11 @@ def trained(
         background=torch.tensor(behind, device=chosen) if any(behind) else None,
         step=step,
     )
+
+
+def run_of(what: Path) -> Folder:
+    """The folder of a run, given it or one of its checkpoints."""
+    return existing(what.resolve().parent.parent if what.is_file() else what)
 
 
 def baked(state: checkpoint.State) -> Gaussians:

@@ -94,7 +94,8 @@ def within(strategy: Strategy, budget: int) -> Strategy:
 def _check(options: Options) -> None:
     for name in OF_RUN:
         if getattr(options, name) != getattr(DEFAULTS, name):
-            say = "its seeds are given with --seeds" if name == "seed" else "all runs are as long"
+            own = {"seed": "its seeds are given with --seeds", "replay": "strategies are unlike"}
+            say = own.get(name, "all runs are as long")
             raise ValueError(f"a comparison has no {name}: {say}; leave it away")
 
 

@@ -1,0 +1,147 @@
+"""`splat view`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+
+from splat import api, export
+from splat.cli.parse import parsed
+from splat.cli.trained import INPUT_FRAME, run_of, trained, views_of
+from splat.folder import Folder, read_config, read_json, same_views
+from splat.job import loaders
+from splat.kernels import one_torch_thread
+from splat.log import read_log
+from splat.options import hint
+from splat.plan import fitted
+from splat.render import drawing_as
+from splat.seed import frame_of, in_frame
+from splat.types import Frame, Gaussians, Points, SceneData
+from splat.viewer.source import Photos, Still
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class View:
+    """Look at a finished run, a checkpoint or a file of Gaussians in a browser; or at two of them,
+    one held against the other."""
+
+    what: tyro.conf.Positional[tuple[Path, ...]]
+    """Folder of a run, a checkpoint of one, or a file of Gaussians; one or two."""
+    cameras: Annotated[Path | None, hint("those of the run")] = None
+    """The cameras.json of a run, to look at a file of Gaussians from."""
+    host: str = "localhost"
+    """Address to listen on. Any but this machine's own is open to the network, and then asks for a
+    token."""
+    port: int = 8080
+    """Port; the next free one if it is taken."""
+    token: Annotated[str | None, hint("made where one is needed")] = None
+    """What a browser must know to be let in."""
+    background: str = "auto"
+    """black, white or #rrggbb; auto: as in training."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to draw."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until Ctrl-C; the exit code."""
+    asked = parsed(View, "view", arguments)
+    if len(asked.what) not in (1, 2):
+        raise ValueError(f"{len(asked.what)} things to look at were given; expected one or two")
+    sources = [_source(path, asked) for path in asked.what]
+    from splat.viewer.opening import announce
+    from splat.viewer.server import Server
+    from splat.viewer.showing import Showing
+
+    with one_torch_thread(), ExitStack() as stack:
+        server = Server(asked.host, asked.port, asked.token)
+        stack.callback(server.close)
+        place = _run(asked.what[0])
+        records = [] if place is None else read_log(place.log)
+        timeline = None if place is None else place.timeline
+        points = _points(place)
+        showing = Showing(server, sources, records, timeline, points)
+        stack.callback(showing.close)
+        announce(server)
+        _log.info("          Ctrl-C ends it")
+        showing.serve()
+    return 0
+
+
+def _source(path: Path, asked: View) -> Still:
+    """What is at a path, in the frame it was trained in, or one that fits it."""
+    found = trained(path, asked.device, asked.background)
+    place = _run(path)
+    # A file may lie in the folder of its run.
+    listed = path.with_name("cameras.json") if place is None else place.cameras
+    known = asked.cameras is not None or listed.is_file()
+    cameras = views_of(path, asked.cameras or listed) if known else []
+    if place is None:
+        frame = frame_of(cameras) if len(cameras) > 1 else _around(found.gaussians)
+        gaussians, render = export.in_frame(found.gaussians, frame), found.gaussians.means.device
+        drawn = drawing_as(found.drawing, frame, render)
+    else:
+        frame, gaussians, drawn = found.frame, found.gaussians, found.render
+    metrics = {} if place is None or not place.metrics.is_file() else read_json(place.metrics)
+    return Still(
+        gaussians,
+        name=path.name if place is None or path.is_dir() else f"{place.path.name}/{path.stem}",
+        frame=frame,
+        render=drawn,
+        drawing=found.drawing,
+        background=found.background,
+        photos=None if place is None else _photos(place, frame, drawn.device),
+        cameras=[in_frame(camera, frame).to(drawn.device) for camera in cameras],
+        step=found.step,
+        psnr=metrics.get("psnr") if metrics.get("steps") == found.step else None,
+    )
+
+
+def _run(path: Path) -> Folder | None:
+    return None if path.is_file() and path.suffix != ".pt" else run_of(path)
+
+
+def _scene(place: Folder) -> SceneData | None:
+    """The photographs of a run, if they are where they were."""
+    config = read_config(place.config)
+    try:
+        scene = api.reread(config)
+        same_views(config, scene)
+    except (OSError, ValueError) as error:
+        _log.warning("without photos: %s", error)
+        return None
+    return scene
+
+
+def _photos(place: Folder, frame: Frame, device: torch.device) -> Photos | None:
+    scene = _scene(place)
+    if scene is None:
+        return None
+    options = fitted(read_config(place.config).options, device)
+    return Photos(*loaders(scene, options, frame, device))
+
+
+def _points(place: Folder | None) -> Points | None:
+    scene = None if place is None else _scene(place)
+    return None if scene is None else scene.points
+
+
+def _around(gaussians: Gaussians) -> Frame:
+    """A frame in which nearly all Gaussians lie within one unit of the middle."""
+    means = gaussians.means.double()
+    means = means[means.isfinite().all(1)]
+    if not len(means):
+        return INPUT_FRAME
+    middle = means.median(0).values
+    reach = float((means - middle).norm(dim=1).quantile(0.9)) if len(means) < 1e6 else 0.0
+    reach = reach or float((means - middle).abs().mean()) * 3 or 1.0
+    x, y, z = middle.tolist()
+    return Frame((x, y, z), 1 / reach)

@@ -1,0 +1,26 @@
+"""Whether a verb that trains serves the viewer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from splat.options import Viewing
+from splat.viewer.server import available
+
+
+def resolved(asked: Viewing, arguments: Sequence[str], *, silent: bool) -> Viewing:
+    """What was asked; where nothing was, the viewer is on for people at a terminal.
+
+    Who asks for it by name wants it until Ctrl-C. `silent`: the output is for a script.
+    """
+    if "--viewer" in arguments:
+        return replace(asked, stay=True)
+    if "--no-viewer" in arguments or silent:
+        return asked
+    return replace(asked, viewer=_at_a_terminal() and available())
+
+
+def _at_a_terminal() -> bool:
+    return all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))

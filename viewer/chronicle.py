@@ -1,0 +1,181 @@
+"""What became of the rows of a run: how old they are, what last happened to them, who died."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from splat.edit import SPLIT, Change, Edit
+from splat.math import rgb_from_sh
+from splat.run import Run
+from splat.types import Gaussians, Step
+
+BORN, HALVED, MOVED = 1, 2, 3
+"""What may have happened to a row: born, born of a row that was split, moved elsewhere."""
+MOST_GHOSTS = 20_000
+MEMORY = 0.97
+"""What a gradient leaves of those gathered before it."""
+GATHER_EVERY = 4
+
+
+@dataclass(frozen=True)
+class Ghosts:
+    """Gaussians that died after a step, in plain colours."""
+
+    step: int
+    gaussians: Gaussians
+
+
+class Chronicle:
+    """Arrays with an entry a row, which follow the rows through every edit. It only looks on."""
+
+    def __init__(self, run: Run) -> None:
+        n, device = len(run.model.cloud), run.model.cloud.device
+        self.began = run.step
+        self.rows: dict[str, Tensor] = {
+            "since": torch.full((n,), run.step, dtype=torch.int32, device=device),
+            "kind": torch.zeros(n, dtype=torch.int8, device=device),
+            "when": torch.zeros(n, dtype=torch.int32, device=device),
+        }
+        """`since`: the step of its birth, or of the start of what is watched; `kind` and `when`:
+        what last happened to it and after which step. Others may add arrays of their own, whose
+        entries are 0 for newborn rows."""
+        self.ghosts: deque[Ghosts] = deque()
+        self.births: Counter[str] = Counter()
+        self.deaths: Counter[str] = Counter()
+        """Rows by reason, since it was begun."""
+        self.followers: list[Callable[[Callable[[Tensor], Tensor]], None]] = []
+        """Called with how rows changed: a function from an array with an entry a row before to one
+        after, 0 for those that are not what they were."""
+        self.gathers = False
+        """Whether gradients are gathered, which costs a twentieth of a step when it is done."""
+
+    def __call__(self, run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:
+        """As a watcher, after every step."""
+        del losses
+        if run.order is not None:
+            order = run.order
+            self._follow(lambda values: values.index_select(0, order))
+        due = self.gathers and run.step % GATHER_EVERY == 0
+        if due and step.rendered.gaussians.source is None:
+            self._gather(step)
+        if change.edit is not None:
+            self._count(change, change.edit)
+            self._edited(run, step, change, change.edit)
+
+    @property
+    def gradient(self) -> Float[Tensor, "n"] | None:
+        """Mean gradient on screen of late, over the steps in which the row was seen."""
+        if "gradient" not in self.rows:
+            return None
+        return self.rows["gradient"] / self.rows["sightings"].clamp_min(1e-6)
+
+    def lately(self, step: int, recent: int) -> Bool[Tensor, "n"]:
+        """Rows to which something happened in the last so many steps."""
+        found: Tensor = (self.rows["kind"] != 0) & (self.rows["when"] > step - recent)
+        return found
+
+    def dead(self, step: int, recent: int) -> list[Gaussians]:
+        """Who died in the last so many steps."""
+        return [each.gaussians for each in self.ghosts if each.step > step - recent]
+
+    def _gather(self, step: Step) -> None:
+        n, device = len(self.rows["kind"]), self.rows["kind"].device
+        for name in ("gradient", "sightings"):
+            if name not in self.rows:
+                self.rows[name] = torch.zeros(n, device=device)
+        visible = step.rendered.visible
+        length = step.rendered.screen_gradient().norm(dim=1)
+        self.rows["gradient"].mul_(MEMORY).add_(length.where(visible, 0))
+        self.rows["sightings"].mul_(MEMORY).add_(visible)
+
+    def _edited(self, run: Run, step: Step, change: Change, edit: Edit) -> None:
+        n, device = change.before, self.rows["kind"].device
+        moved = [a.index for a in edit.assign if a.parents is not None and len(a.index)]
+        kept, born = change.kept, [append.parents for append in edit.append]
+        if not moved and kept is None:
+            return
+        halved = torch.zeros(n, dtype=torch.bool, device=device)
+        for drop in edit.drop:
+            if drop.reason == SPLIT:
+                halved[drop.rows[drop.rows < n]] = True
+        fresh = [
+            torch.where((parents >= 0) & halved[parents.clamp_min(0)], HALVED, BORN)
+            for parents in born
+        ]
+        kind = torch.cat([self.rows["kind"], *fresh]).to(torch.int8)
+        event = torch.zeros(len(kind), dtype=torch.bool, device=device)
+        event[n:] = True
+        for index in moved:
+            kind[index], event[index] = MOVED, True
+        if kept is not None:
+            self._bury(run, step, kept, halved)
+            kind, event = kind[kept], event[kept]
+
+        added = sum(map(len, born))
+
+        def after(values: Tensor) -> Tensor:
+            values = torch.cat([values, values.new_zeros(added, *values.shape[1:])])
+            values = values if kept is None else values.index_select(0, kept)
+            return values.masked_fill(event.reshape(-1, *[1] * (values.ndim - 1)), 0)
+
+        self._follow(after)
+        self.rows["kind"] = kind
+        for name in ("when", "since"):
+            self.rows[name][event] = run.step
+
+    def _count(self, change: Change, edit: Edit) -> None:
+        for assign in edit.assign:
+            # Without parents a row only gave up a share of itself for its children.
+            if assign.parents is not None and len(assign.index):
+                self.births[assign.reason] += len(assign.index)
+                self.deaths[assign.reason] += len(assign.index)
+        for name, rows in change.counts.items():
+            verb, _, reason = name.partition(":")
+            if verb == "append":
+                self.births[reason] += rows
+            elif verb == "drop" and reason != SPLIT:
+                self.deaths[reason] += rows
+
+    def _follow(self, after: Callable[[Tensor], Tensor]) -> None:
+        self.rows = {name: after(values) for name, values in self.rows.items()}
+        for each in self.followers:
+            each(after)
+
+    def _bury(self, run: Run, step: Step, kept: Tensor, halved: Bool[Tensor, "n"]) -> None:
+        """Keep a copy of the rows that went, as they were drawn last."""
+        drawn = step.rendered.gaussians
+        gone = torch.ones_like(halved)
+        gone[kept[kept < len(gone)]] = False
+        gone &= ~halved
+        if drawn.source is not None:
+            gone = gone[drawn.source // run.model.slots]
+        rows = gone.nonzero()[:, 0][:MOST_GHOSTS]
+        if not len(rows):
+            return
+        self.ghosts.append(Ghosts(run.step, plain(drawn.take(rows))))
+        while sum(len(each.gaussians) for each in self.ghosts) > MOST_GHOSTS:
+            self.ghosts.popleft()
+
+
+def plain(gaussians: Gaussians) -> Gaussians:
+    """A detached copy in colours that look alike from everywhere, without its source."""
+    colors = gaussians.colors.detach()
+    if gaussians.sh_degree is not None:
+        colors = rgb_from_sh(colors[:, 0]).clamp(0, 1)
+    return replace(
+        gaussians,
+        means=gaussians.means.detach().clone(),
+        quats=gaussians.quats.detach().clone(),
+        scales=gaussians.scales.detach().clone(),
+        opacities=gaussians.opacities.detach().clone(),
+        colors=colors.clone(),
+        sh_degree=None,
+        source=None,
+        features=None,
+    )

@@ -1,0 +1,117 @@
+"""Colour maps, how numbers are spread over them, and the legend that says so."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+Pixels = NDArray[np.uint8]
+"""A picture [h, w, 3], RGB."""
+
+MAPS = {
+    "turbo": cv2.COLORMAP_TURBO,
+    "viridis": cv2.COLORMAP_VIRIDIS,
+    "magma": cv2.COLORMAP_MAGMA,
+    "cividis": cv2.COLORMAP_CIVIDIS,
+    "grey": None,
+}
+SAMPLED = 200_000
+"""Most numbers that percentiles are taken of."""
+WIDTH, BAR, TEXT = 360, 14, 20
+"""Of a legend, pixels."""
+
+
+@lru_cache(maxsize=16)
+def table(name: str) -> Float[Tensor, "256 3"]:
+    """A map's 256 colours, RGB in [0, 1]."""
+    ramp = np.arange(256, dtype=np.uint8)[:, None]
+    kind = MAPS[name]
+    bgr = cv2.cvtColor(ramp, cv2.COLOR_GRAY2BGR) if kind is None else cv2.applyColorMap(ramp, kind)
+    return torch.from_numpy(np.ascontiguousarray(bgr[:, 0, ::-1])).float() / 255
+
+
+@dataclass(frozen=True)
+class Span:
+    """From which number to which the colours run, and whether by logarithms."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def shares(self, values: Tensor) -> Tensor:
+        """Where numbers lie: 0 at the low end, 1 at the high one, none beyond."""
+        low, high = self.low, self.high
+        if self.log:
+            values = values.clamp_min(low).log()
+            low, high = math.log(low), math.log(high)
+        return ((values - low) / max(high - low, 1e-30)).clamp(0, 1)
+
+    def at(self, share: float) -> float:
+        """The number at a share of the way."""
+        if self.log:
+            return math.exp((1 - share) * math.log(self.low) + share * math.log(self.high))
+        return (1 - share) * self.low + share * self.high
+
+
+def span(values: Tensor, percent: tuple[float, float] = (0, 100), log: bool = False) -> Span:
+    """The span of most numbers: between two percentiles of them.
+
+    By logarithms only those above 0 count, and the low end is at least a millionth of the high one.
+    """
+    some = values.detach().flatten().float()
+    some = some[some.isfinite()]
+    if log:
+        some = some[some > 0]
+    some = some[:: 1 + len(some) // SAMPLED]
+    if not len(some):
+        return Span(1e-6, 1.0, log) if log else Span(0.0, 1.0)
+    shares = some.new_tensor(percent) / 100
+    low, high = (float(value) for value in some.quantile(shares.clamp(0, 1)))
+    if log:
+        low = max(low, 1e-6 * high)
+    if not low < high:
+        high = low + (abs(low) or 1.0) * 1e-3
+    return Span(low, high, log)
+
+
+def coloured(values: Tensor, within: Span, name: str) -> Tensor:
+    """Colours [..., 3] in [0, 1] of numbers [...]."""
+    index = (within.shares(values) * 255).round().nan_to_num_(0).long()
+    return table(name).to(values.device)[index]
+
+
+def legend(within: Span, name: str, title: str) -> Pixels:
+    """A bar of the colours with numbers under it."""
+    ramp = (table(name).numpy() * 255).astype(np.uint8)
+    picture = np.full((TEXT + BAR + TEXT, WIDTH, 3), 36, np.uint8)
+    across = np.linspace(0, 255, WIDTH).astype(int)
+    picture[TEXT : TEXT + BAR] = ramp[across]
+    _text(picture, title + (" (logarithmic)" if within.log else ""), 0, TEXT - 6)
+    for share in (0.0, 0.5, 1.0):
+        said = f"{within.at(share):.3g}"
+        width = cv2.getTextSize(said, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0]
+        _text(picture, said, round(share * (WIDTH - width)), TEXT + BAR + TEXT - 5)
+    return picture
+
+
+def swatches(entries: dict[str, tuple[float, float, float]]) -> Pixels:
+    """A legend of named colours."""
+    picture = np.full((TEXT * ((len(entries) + 1) // 2) + 6, WIDTH, 3), 36, np.uint8)
+    for i, (name, color) in enumerate(entries.items()):
+        x, y = (i % 2) * WIDTH // 2, (i // 2) * TEXT + 4
+        picture[y : y + 12, x : x + 12] = np.round(np.array(color) * 255)
+        _text(picture, name, x + 18, y + 11)
+    return picture
+
+
+def _text(picture: Pixels, said: str, x: int, y: int) -> None:
+    light = (220, 220, 220)
+    cv2.putText(picture, said, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, light, 1, cv2.LINE_AA)

@@ -1,0 +1,79 @@
+"""The curves of a run, as many points as fit a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splat.edit import SPLIT
+
+MOST = 400
+"""Points of a curve."""
+NAMES = ("loss", "psnr", "test_psnr", "gaussians", "born", "died")
+
+
+class Curves:
+    """What happened over the steps: a row of numbers now and then, NaN where one is not known."""
+
+    def __init__(self) -> None:
+        self._points: list[tuple[int, list[float]]] = []
+        self.stride = 1
+        """Of the records given, one in so many is kept."""
+        self._given = 0
+
+    def add(self, step: int, **numbers: float) -> None:
+        """Add the numbers of a step; where there are too many, every second is let go."""
+        self._given += 1
+        if (self._given - 1) % self.stride:
+            return
+        self._points.append((step, [float(numbers.get(name, np.nan)) for name in NAMES]))
+        if len(self._points) > MOST:
+            self._points = self._points[::2]
+            self.stride *= 2
+
+    @property
+    def count(self) -> int:
+        """Grows with every number added."""
+        return self._given
+
+    def knows(self, *names: str) -> bool:
+        """Whether there is anything of these curves."""
+        places = [NAMES.index(name) for name in names]
+        return any(not np.isnan(row[i]) for _, row in self._points[:] for i in places)
+
+    def data(self, *names: str) -> tuple[NDArray[np.float64], ...]:
+        """Steps, and a curve of each name; two points at least, so that there is a chart."""
+        points = self._points[:]  # another thread may add to it
+        if len(points) < 2:
+            points = [(0, [np.nan] * len(NAMES)), (1, [np.nan] * len(NAMES))]
+        table = np.array([row for _, row in points], np.float64)
+        columns = [table[:, NAMES.index(name)] for name in names]
+        steps = np.array([step for step, _ in points], np.float64)
+        return (steps, *(_filled(column) for column in columns))
+
+
+def of_log(records: Iterable[Mapping[str, Any]]) -> Curves:
+    """The curves that the log of a run holds."""
+    found = Curves()
+    born = died = 0
+    for record in records:
+        for name, rows in record.get("counts", {}).items():
+            verb, _, reason = name.partition(":")
+            born += rows if verb == "append" else 0
+            died += rows if verb == "drop" and reason != SPLIT else 0
+        known = {name: record[name] for name in ("loss", "psnr", "test_psnr") if name in record}
+        if known:
+            found.add(record["step"], gaussians=record["gaussians"], born=born, died=died, **known)
+    return found
+
+
+def _filled(column: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Numbers that come seldom hold until the next: a line is drawn between points only."""
+    known = ~np.isnan(column)
+    if not known.any():
+        return np.zeros_like(column)
+    last = np.maximum.accumulate(np.where(known, np.arange(len(column)), -1))
+    return np.where(last >= 0, column[last], column[known.argmax()])

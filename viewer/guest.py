@@ -1,0 +1,141 @@
+"""A visitor: a browser with its camera, what it asks to see, and what it was shown last."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from splat.types import Camera
+from splat.viewer.look import Look
+
+if TYPE_CHECKING:
+    from splat.viewer.server import Client
+
+Color = Literal["red", "yellow", "green"]
+SETTLED = 0.25
+"""Seconds after the last move from which a camera stands still."""
+LONGEST = 4096
+"""Pixels of the longer side of any picture, at most."""
+AGAIN = 10.0
+"""Seconds before the same trouble is told again."""
+
+_log = logging.getLogger("splat.viewer")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a visitor was shown last."""
+
+    camera: float
+    """When the camera was there, by the clock of the server."""
+    look: Look
+    stamp: Hashable
+    quick: bool
+    """Whether it was drawn in a hurry."""
+
+
+class Guest:
+    """A browser. Its callbacks run on threads of the server and only put plain data here."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.number = int(client.client_id)
+        self.look = Look()
+        self.shown: Shown | None = None
+        self.served = 0.0
+        """When it was served last."""
+        self._changing = threading.Lock()
+        self._told: tuple[str, float] = ("", 0.0)
+
+    def change(self, **changes: Any) -> None:
+        """Ask for something else."""
+        with self._changing:
+            self.look = replace(self.look, **changes)
+
+    @property
+    def moved_at(self) -> float:
+        """When its camera was last somewhere else, by the clock of the server."""
+        return float(self.client.camera.update_timestamp)
+
+    @property
+    def moving(self) -> bool:
+        """Whether its camera still moves."""
+        return time.time() - self.moved_at < SETTLED
+
+    def size(self, pixels: int | None = None) -> tuple[int, int]:
+        """Width and height of its picture, of so many pixels at most."""
+        camera = self.client.camera
+        width, height = max(1, camera.image_width), max(1, camera.image_height)
+        # Whatever a client sends: a picture must not take all memory.
+        shrink = min(1.0, min(self.look.longest, LONGEST) / max(width, height))
+        if pixels is not None:
+            shrink = min(shrink, math.sqrt(pixels / (width * height)))
+        return max(16, round(width * shrink)), max(16, round(height * shrink))
+
+    def camera(self, width: int, height: int) -> Camera:
+        """Where it stands, in the frame of the page; raises ValueError where that is nowhere."""
+        camera = self.client.camera
+        turn, eye, fov = np.array(camera.wxyz), np.array(camera.position), float(camera.fov)
+        if not (np.isfinite(turn).all() and np.isfinite(eye).all() and 0 < fov < math.pi):
+            raise ValueError(f"the browser's camera is nowhere: {eye}, {turn}, {fov}")
+        return placed(turn, eye, fov, width, height)
+
+    def stand(self, camera: Camera) -> None:
+        """Send it to a camera; its picture then holds the whole of that camera's."""
+        own = self.client.camera
+        turn = camera.world_to_camera[:3, :3].double().T.numpy()
+        aspect = max(1, own.image_width) / max(1, own.image_height)
+        high = camera.height / float(camera.K[1, 1]) / 2
+        wide = camera.width / float(camera.K[0, 0]) / 2
+        with self.client.atomic():
+            own.fov = 2 * math.atan(max(high, wide / aspect))
+            own.position = camera.centre.double().cpu().numpy()
+            own.wxyz = quaternion(turn)
+
+    def tell(self, title: str, text: str, color: Color | None = None) -> None:
+        """Show a message; one that was just shown is not repeated."""
+        now = time.monotonic()
+        if self._told[0] == text and now - self._told[1] < AGAIN:
+            return
+        self._told = (text, now)
+        try:
+            self.client.add_notification(title, text, auto_close_seconds=AGAIN, color=color)
+        except Exception as error:  # it left in this moment
+            _log.debug("a message was not delivered: %s", error)
+
+
+def placed(
+    turn: NDArray[np.float64], eye: NDArray[np.float64], fov: float, width: int, height: int
+) -> Camera:
+    """A camera at `eye`, turned by a quaternion (w, x, y, z; camera to world), with a vertical
+    field of view in radians."""
+    w, x, y, z = turn / np.linalg.norm(turn)
+    rotation = np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation.T, -rotation.T @ eye
+    focal = height / 2 / math.tan(fov / 2)
+    K = [[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]
+    return Camera(torch.from_numpy(pose).float(), torch.tensor(K), width, height)
+
+
+def quaternion(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(w, x, y, z) of a rotation."""
+    from scipy.spatial.transform import Rotation
+
+    x, y, z, w = Rotation.from_matrix(rotation).as_quat()
+    return np.array([w, x, y, z])

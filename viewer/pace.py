@@ -1,0 +1,30 @@
+"""How much of the time of training pictures may take."""
+
+from __future__ import annotations
+
+import time
+
+IDLE = 0.4
+"""Part of the share that goes to pictures nobody waits for: what changed while a visitor looks."""
+MARGIN = 0.6
+"""Part of the share that is given out: a picture costs more than its own time. It drives what
+training works with out of the caches, and a visitor's messages want to be read."""
+
+
+class Pace:
+    """Lets a picture be drawn when those before it have been made up for by training."""
+
+    def __init__(self, share: float = 0.1) -> None:
+        """`share` of the time, above 0 and below 1, while a visitor moves."""
+        self.share = share
+        self._moving_at = self._idle_at = 0.0
+
+    def ready(self, moving: bool) -> bool:
+        """Whether a picture may be drawn now: one of a camera that moves, or of one that stands."""
+        return time.monotonic() >= (self._moving_at if moving else self._idle_at)
+
+    def spent(self, seconds: float) -> None:
+        """A picture, or anything else for a visitor, has just taken so long."""
+        now, share = time.monotonic(), min(max(self.share, 1e-3), 0.99) * MARGIN
+        self._moving_at = max(now, self._moving_at) + seconds * (1 / share - 1)
+        self._idle_at = max(now, self._idle_at) + seconds * (1 / (IDLE * share) - 1)

@@ -1,0 +1,147 @@
+"""The page: its tabs, its visitors, and what it says of the run."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from splat import paths
+from splat.seed import focus_point
+from splat.types import Camera, Gaussians
+from splat.viewer.compare_tab import CompareTab
+from splat.viewer.curves import Curves
+from splat.viewer.export_folder import ExportFolder
+from splat.viewer.guest import Guest
+from splat.viewer.scene_tab import Landmarks, SceneTab
+from splat.viewer.server import Server
+from splat.viewer.stage import Stage
+from splat.viewer.timeline import Timeline
+from splat.viewer.training_tab import Steering, TrainingTab
+from splat.viewer.view_tab import ViewTab
+
+EVERY = 0.5
+"""Seconds between updates of what the page says."""
+NEARLY_ALL = 0.02
+"""Share of the Gaussians that lie outside the box around the scene, on each side."""
+State = tuple[str, float | None]
+"""Where a run is, in Markdown, and what share of it is done."""
+
+
+class Page:
+    """Ties visitors to the stage. Its callbacks run on the server's threads, which only put plain
+    data where the stage finds it."""
+
+    def __init__(
+        self,
+        server: Server,
+        stage: Stage,
+        marks: Landmarks,
+        state: Callable[[], State],
+        *,
+        curves: Curves,
+        steering: Steering | None = None,
+        timeline: Timeline | None = None,
+    ) -> None:
+        """`state` is asked on the thread of the stage."""
+        self._server, self._stage, self._marks, self._state = server, stage, marks, state
+        self._timeline = timeline
+        self._said_at = 0.0
+        self._tabs: dict[int, tuple[SceneTab, CompareTab, ExportFolder]] = {}
+        gui = server.viser.gui
+        group = gui.add_tab_group()
+        self._view = group.add_tab("View")
+        self._training = group.add_tab("Training" if steering is not None else "Run")
+        self._scene = group.add_tab("Scene")
+        self._compare = group.add_tab("Compare")
+        with self._training:
+            self.training = TrainingTab(gui, stage, curves, steering)
+        _begin_at(server, stage.easel.source.cameras, marks)
+        server.viser.on_client_connect(self._came)
+        server.viser.on_client_disconnect(self._went)
+
+    @property
+    def guests(self) -> int:
+        """Browsers that are there."""
+        return len(self._stage.guests)
+
+    @property
+    def shows_cameras(self) -> bool:
+        """Whether anybody looks at the cameras, whose figures are then wanted."""
+        return any(scene.shows_cameras for scene, _, _ in tuple(self._tabs.values()))
+
+    def tick(self) -> None:
+        """Now and then, have the page say what is new; called on the thread of the stage."""
+        now = time.monotonic()
+        if now - self._said_at < EVERY or not self._stage.guests:
+            return
+        self._said_at = now
+        state = self._state()
+        self._stage.post.errand(lambda: self._say(state))
+
+    def _say(self, state: State) -> None:
+        self.training.show(*state)
+        for scene, compare, export in tuple(self._tabs.values()):
+            scene.refresh()
+            compare.refresh()
+            export.refresh()
+
+    def _came(self, client: Any) -> None:
+        guest = Guest(client)
+        gui = client.gui
+        with self._view:
+            ViewTab(gui, guest, self._stage)
+        with self._training:
+            export = ExportFolder(gui, guest, self._stage)
+        with self._scene:
+            scene = SceneTab(gui, guest, self._stage, self._marks)
+        with self._compare:
+            compare = CompareTab(gui, guest, self._stage, self._timeline)
+        self._tabs[guest.number] = (scene, compare, export)
+        self._stage.guests[guest.number] = guest
+        self._stage.wish(lambda: None)
+
+    def _went(self, client: Any) -> None:
+        number = int(client.client_id)
+        self._stage.guests.pop(number, None)
+        self._stage.captions.pop(number, None)
+        self._tabs.pop(number, None)
+
+
+def box_around(gaussians: Gaussians) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Corners of a box around nearly all Gaussians."""
+    means = gaussians.means.detach().double().cpu()
+    means = means[means.isfinite().all(1)]
+    if not len(means):
+        return -np.ones(3), np.ones(3)
+    some = means[:: 1 + len(means) // 100_000]
+    ends = some.quantile(torch.tensor([NEARLY_ALL, 1 - NEARLY_ALL], dtype=torch.float64), dim=0)
+    margin = 0.25 * (ends[1] - ends[0]).clamp_min(1e-6)
+    return (ends[0] - margin).numpy(), (ends[1] + margin).numpy()
+
+
+def _begin_at(server: Server, cameras: Sequence[Camera], marks: Landmarks) -> None:
+    """Where a visitor stands at first: at the first camera, or before the middle of the scene."""
+    first = server.viser.initial_camera
+    if cameras:
+        camera = cameras[0].to("cpu")
+        up = paths.upward([each.to("cpu") for each in cameras])
+        focus = focus_point([each.to("cpu") for each in cameras]).numpy()
+        eye = camera.centre.double().numpy()
+        ahead = camera.world_to_camera[2, :3].double().numpy()
+        away = float(np.clip((focus - eye) @ ahead, 0.2, 10))
+        server.viser.scene.set_up_direction(tuple(up))
+        first.position, first.look_at = tuple(eye), tuple(eye + away * ahead)
+        first.fov = 2 * math.atan(camera.height / float(camera.K[1, 1]) / 2)
+        first.up = tuple(-camera.world_to_camera[1, :3].double().numpy())
+        return
+    middle, reach = (marks.low + marks.high) / 2, float(np.linalg.norm(marks.high - marks.low))
+    # Files come in the axes of COLMAP's cameras: y points down.
+    server.viser.scene.set_up_direction("-y")
+    first.position = tuple(middle + np.array([0.0, -0.25, -1.0]) * reach)
+    first.look_at = tuple(middle)

@@ -1,0 +1,303 @@
+"""The picture of a source as it was asked for: modes, filters, and what it is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from splat.math import rotation_matrices
+from splat.types import Camera, Frame, Gaussians, Needs, Rendered
+from splat.viewer import colors
+from splat.viewer.chronicle import BORN, HALVED, MOVED, Chronicle, plain
+from splat.viewer.colors import Pixels
+from splat.viewer.look import Look, Picture
+from splat.viewer.photo import nearest, same_place, warped
+from splat.viewer.source import Source
+from splat.viewer.values import MEANING, WATCHED, Sweep, values
+
+Rgb = Float[Tensor, "h w 3"]
+
+EVENTS = {
+    "born": (0.25, 0.85, 0.35),
+    "split": (0.3, 0.55, 1.0),
+    "moved": (1.0, 0.85, 0.2),
+    "would be pruned": (1.0, 0.25, 0.2),
+    "died": (0.85, 0.3, 0.85),
+}
+_KINDS = {BORN: "born", HALVED: "split", MOVED: "moved"}
+DIM = 0.35
+"""How bright what nothing happened to is shown among events."""
+GHOSTLY = 0.6
+"""Times their opacity at which the dead are shown."""
+WORST = 0.25
+"""Absolute error, mean of R, G and B, that the brightest colour stands for."""
+SOLID = 0.5
+"""Alpha from which a pixel has a depth."""
+FAR = 160.0
+"""Depth that is sent where nothing is; what is sent ends at 167."""
+LINE = (1.0, 1.0, 1.0)
+INPUT = Frame((0.0, 0.0, 0.0), 1.0)
+"""The frame of the input, as a frame of training."""
+
+
+@dataclass
+class Easel:
+    """A source with what is known of its rows; draws it."""
+
+    source: Source
+    chronicle: Chronicle | None = None
+    doomed: Callable[[], Bool[Tensor, "n"] | None] = lambda: None
+    """Rows that the method would prune next."""
+    debris: Callable[[], Bool[Tensor, "n"] | None] = lambda: None
+    """Rows that are floaters and the like."""
+    past: Callable[[int], Source | None] = lambda step: None
+    """The source as it was after a step, where a snapshot was kept."""
+    other: Easel | None = None
+    """What it can be compared with."""
+    sweep: Sweep = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sweep = Sweep(self.source)
+        if self.chronicle is not None:
+            self.chronicle.followers.append(self.sweep.follow)
+
+    @torch.no_grad()
+    def picture(self, look: Look, camera: Camera) -> Picture:
+        """What a look shows from a camera of the source's frame of training."""
+        camera = camera.to(self.source.render.device)
+        if look.past and (then := self._then(look)) is not None:
+            return then.picture(replace(look, past=False), camera)
+        image, drawn, legend, note = self._shown(look, camera)
+        if look.against != "nothing":
+            image, said = self._held_against(look, camera, image, drawn)
+            note = " · ".join(filter(None, [note, said]))
+        depth = _depth_sent(drawn) if look.overlay else None
+        return Picture(_pixels(image), depth, legend, note)
+
+    def filtered(self, look: Look, camera: Camera) -> tuple[Gaussians, Int[Tensor, "n"]]:
+        """What of the source is drawn, and the rows that it comes from."""
+        gaussians = self.source.gaussians(camera)
+        rows = self.source.rows_of(gaussians)
+        keep: Tensor | None = None
+        if look.box is not None:
+            low, high = (gaussians.means.new_tensor(c) for c in (look.box[:3], look.box[3:]))
+            keep = ((gaussians.means >= low) & (gaussians.means <= high)).all(1)
+        if look.faintest > 0:
+            solid = gaussians.opacities >= look.faintest
+            keep = solid if keep is None else keep & solid
+        if not look.floaters and (debris := self.debris()) is not None:
+            clean = ~debris[rows]
+            keep = clean if keep is None else keep & clean
+        return (gaussians, rows) if keep is None else (gaussians.take(keep), rows[keep])
+
+    def kept(self, look: Look, camera: Camera) -> Bool[Tensor, "n"]:
+        """Rows that the box and the filters of a look leave."""
+        _, rows = self.filtered(look, camera.to(self.source.render.device))
+        kept = torch.zeros(self.source.count, dtype=torch.bool, device=rows.device)
+        kept[rows] = True
+        return kept
+
+    def _shown(self, look: Look, camera: Camera) -> tuple[Rgb, Rendered, Pixels | None, str]:
+        gaussians, rows = self.filtered(look, camera)
+        mode = look.mode
+        if mode == "heatmap":
+            return self._heatmap(look, camera, gaussians, rows)
+        if mode == "events":
+            return self._events(look, camera, gaussians, rows)
+        if mode == "normals":
+            gaussians = replace(gaussians, features=normals(gaussians, camera))
+        deep = look.overlay or mode in ("depth", "error", "photo") or look.against == "photo"
+        drawn = self._drawn(gaussians, camera, deep)
+        if mode == "depth":
+            return self._depth(look, drawn)
+        if mode == "alpha":
+            return drawn.alpha[..., None].expand(-1, -1, 3), drawn, None, ""
+        if mode == "normals":
+            assert drawn.features is not None
+            return (drawn.features + drawn.alpha[..., None]) / 2, drawn, None, ""
+        if mode in ("error", "photo"):
+            return self._photo(look, camera, drawn)
+        return drawn.image, drawn, None, ""
+
+    def _drawn(self, gaussians: Gaussians, camera: Camera, depth: bool = False) -> Rendered:
+        found = self.source.render(gaussians, camera, Needs(depth=depth), self.source.background)
+        return found
+
+    def _depth(self, look: Look, drawn: Rendered) -> tuple[Rgb, Rendered, Pixels, str]:
+        assert drawn.depth is not None
+        depth, solid = drawn.depth / self.source.frame.scale, drawn.alpha > SOLID
+        within = colors.span(depth[solid], look.percent, look.log)
+        image = colors.coloured(depth, within, look.colors) * drawn.alpha[..., None]
+        return image, drawn, colors.legend(within, look.colors, "depth, units of the input"), ""
+
+    def _photo(
+        self, look: Look, camera: Camera, drawn: Rendered
+    ) -> tuple[Rgb, Rendered, Pixels | None, str]:
+        photo, shown, name = self._nearest_photo(camera, drawn)
+        if photo is None or shown is None:
+            return drawn.image, drawn, None, name
+        if look.mode == "photo":
+            return photo.where(shown[..., None], drawn.image * DIM), drawn, None, name
+        error = (drawn.image - photo).abs().mean(-1)
+        within = colors.Span(0.0, WORST)
+        image = colors.coloured(error, within, look.colors)
+        image = image.where(shown[..., None], drawn.image.mean(-1, keepdim=True) * DIM)
+        legend = colors.legend(within, look.colors, "error, mean of R, G and B")
+        if bool(shown.any()):
+            squares = (drawn.image.clamp(0, 1) - photo).square()[shown].mean()
+            name += f", {-10 * float(squares.clamp_min(1e-10).log10()):.2f} dB where it shows"
+        return image, drawn, legend, name
+
+    def _nearest_photo(
+        self, camera: Camera, drawn: Rendered
+    ) -> tuple[Rgb | None, Bool[Tensor, "h w"] | None, str]:
+        photos = self.source.photos
+        if photos is None:
+            return None, None, "there are no photographs to hold it against"
+        index = nearest(camera, [seen.camera for seen in photos.seen])
+        batch, seen = photos.batch(index), photos.seen[index]
+        name = f"photo {seen.name}" + (" (held out)" if seen.held_out else "")
+        if same_place(camera, batch.camera):
+            found = warped(batch, camera, None, None)
+        else:
+            assert drawn.depth is not None
+            there = self._drawn(self.source.gaussians(batch.camera), batch.camera, depth=True)
+            assert there.depth is not None
+            depth = drawn.depth.where(drawn.alpha > SOLID, 0)
+            found = warped(batch, camera, depth, there.depth.where(there.alpha > SOLID, 0))
+        return found.image, found.shown, name
+
+    def _heatmap(
+        self, look: Look, camera: Camera, gaussians: Gaussians, rows: Int[Tensor, "n"]
+    ) -> tuple[Rgb, Rendered, Pixels | None, str]:
+        found = values(look.heat, self.source, gaussians, rows, self.chronicle, self.sweep)
+        if found is None:
+            grey = plain(gaussians)
+            drawn = self._drawn(_in(grey, grey.colors.mean(1, keepdim=True) * DIM), camera)
+            watched = self.chronicle is not None or look.heat not in WATCHED
+            why = "is being gathered" if watched else "is known of a run that is watched only"
+            return drawn.image, drawn, None, f"{look.heat} {why}"
+        within = colors.span(found, look.percent, look.log)
+        hot = _in(gaussians, colors.coloured(found, within, look.colors))
+        drawn = self._drawn(hot, camera, look.overlay)
+        said = MEANING[look.heat]
+        done, most = self.sweep.progress
+        note = f"a sweep is at view {done} of {most}" if done else ""
+        return drawn.image, drawn, colors.legend(within, look.colors, said), note
+
+    def _events(
+        self, look: Look, camera: Camera, gaussians: Gaussians, rows: Int[Tensor, "n"]
+    ) -> tuple[Rgb, Rendered, Pixels | None, str]:
+        tinted = plain(gaussians)
+        tint = (tinted.colors.mean(1, keepdim=True) * DIM).expand(-1, 3).clone()
+        step, note = self.source.step, ""
+        parts = []
+        if self.chronicle is None:
+            note = "nobody watched this train: it is not known what happened to its Gaussians"
+        else:
+            lately = self.chronicle.lately(step, look.recent)[rows]
+            kind = self.chronicle.rows["kind"][rows]
+            for number, name in _KINDS.items():
+                tint[lately & (kind == number)] = tint.new_tensor(EVENTS[name])
+            if look.ghosts:
+                parts = self.chronicle.dead(step, look.recent)
+        if look.doomed and (doomed := self.doomed()) is not None:
+            tint[doomed[rows]] = tint.new_tensor(EVENTS["would be pruned"])
+        whole = _together([replace(tinted, colors=tint), *map(_ghost, parts)])
+        drawn = self._drawn(whole, camera, look.overlay)
+        return drawn.image, drawn, colors.swatches(EVENTS), note
+
+    def _held_against(
+        self, look: Look, camera: Camera, image: Rgb, drawn: Rendered
+    ) -> tuple[Rgb, str]:
+        """The picture beside another one, or the difference of both."""
+        if look.against == "photo":
+            photo, shown, said = self._nearest_photo(camera, drawn)
+            if photo is None or shown is None:
+                return image, said
+            other = photo.where(shown[..., None], image * DIM)
+        else:
+            found = self.other if look.against == "other" else self._then(look)
+            if found is None:
+                return image, "there is nothing to hold it against"
+            other = found._seen_from(look, camera, self.source)
+            said = f"{self.source.name} | {found.source.name}"
+        if look.difference:
+            return ((image - other).abs() * look.gain).clamp(0, 1), said
+        width = image.shape[1]
+        cut = min(max(round(look.wipe * width), 0), width)
+        image = torch.cat([image[:, :cut], other[:, cut:]], 1)
+        image[:, max(cut - 1, 0) : cut + 1] = image.new_tensor(LINE)
+        return image, said
+
+    def _then(self, look: Look) -> Easel | None:
+        """The source as it was at the step of the look."""
+        found = None if look.then is None else self.past(look.then)
+        return None if found is None else Easel(found, other=self.other, past=self.past)
+
+    def _seen_from(self, look: Look, camera: Camera, source: Source) -> Rgb:
+        """This source from the camera of another one, whose frame of training may differ."""
+        placed = between(camera, source.frame, self.source.frame).to(self.source.render.device)
+        image = self._shown(replace(look, against="nothing"), placed)[0]
+        return image.to(source.render.device)
+
+
+def between(camera: Camera, frame: Frame, other: Frame) -> Camera:
+    """A camera of one frame of training as it stands in another of the same input."""
+    pose = camera.world_to_camera.double().clone()
+    rotation = pose[:3, :3]
+    moved = pose[:3, 3] / frame.scale - rotation @ pose.new_tensor(frame.centre)
+    pose[:3, 3] = other.scale * (moved + rotation @ pose.new_tensor(other.centre))
+    return replace(camera, world_to_camera=pose.float())
+
+
+def normals(gaussians: Gaussians, camera: Camera) -> Float[Tensor, "n 3"]:
+    """Shortest axes, turned towards the camera, in its axes: x right, y up, z to the viewer."""
+    axes = rotation_matrices(gaussians.quats)
+    shortest = gaussians.scales.argmin(1)
+    normal = axes.gather(2, shortest[:, None, None].expand(-1, 3, 1))[..., 0]
+    away = ((gaussians.means - camera.centre) * normal).sum(1, keepdim=True) > 0
+    normal = torch.where(away, -normal, normal) @ camera.world_to_camera[:3, :3].T
+    return normal * normal.new_tensor([1.0, -1.0, -1.0])
+
+
+def _in(gaussians: Gaussians, tint: Tensor) -> Gaussians:
+    """The set in these colours, wherever it is seen from."""
+    return replace(gaussians, colors=tint.expand(-1, 3).contiguous(), sh_degree=None)
+
+
+def _ghost(gaussians: Gaussians) -> Gaussians:
+    color = gaussians.colors.new_tensor(EVENTS["died"]).expand(len(gaussians), 3)
+    return replace(gaussians, colors=color, opacities=gaussians.opacities.clamp_min(0.3) * GHOSTLY)
+
+
+def _together(parts: list[Gaussians]) -> Gaussians:
+    if len(parts) == 1:
+        return parts[0]
+    return Gaussians(
+        means=torch.cat([part.means for part in parts]),
+        quats=torch.cat([part.quats for part in parts]),
+        scales=torch.cat([part.scales for part in parts]),
+        opacities=torch.cat([part.opacities for part in parts]),
+        colors=torch.cat([part.colors for part in parts]),
+    )
+
+
+def _pixels(image: Rgb) -> Pixels:
+    found: Pixels = (image * 255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
+    return found
+
+
+def _depth_sent(drawn: Rendered) -> NDArray[np.float32] | None:
+    if drawn.depth is None:
+        return None
+    found: NDArray[np.float32] = (
+        drawn.depth.where(drawn.alpha > SOLID, FAR).clamp_max(FAR).cpu().numpy()
+    )
+    return found

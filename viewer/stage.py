@@ -1,0 +1,174 @@
+"""Where pictures are made: the training thread draws for one visitor at a time, between steps."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from splat.viewer.guest import Color, Guest, Shown
+from splat.viewer.look import Picture
+from splat.viewer.pace import Pace
+from splat.viewer.paint import Easel
+from splat.viewer.post import Post
+from splat.viewer.values import SWEPT
+
+BUSY, FREE = 0.007, 0.035
+"""Seconds that a picture of a moving camera is to take: beside training, and without it."""
+LEAST = 96 * 64
+"""Pixels that it has at least."""
+REFRESH = 0.3
+"""Seconds between pictures of what changed before a camera that stands, at least."""
+SWITCH = 5e-4
+"""Seconds after which a thread that wants Python's lock gets it. Kernels let go of it many times a
+step, and each time somebody else may hold it for so long; Python's own 5 ms are a step's time."""
+NAP = 0.02
+"""Seconds between looks for wishes while nothing trains."""
+EVERY_VIEWS = 6
+"""Views of a first sweep after which its heatmap is drawn anew."""
+
+_log = logging.getLogger("splat.viewer")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Something that a visitor wants done between two steps."""
+
+    guest: Guest | None
+    act: Callable[[], None]
+
+
+class Stage:
+    """Serves visitors from the thread that calls `turn`, which alone touches tensors."""
+
+    def __init__(self, easel: Easel, share: float = 0.1) -> None:
+        self.easel, self.pace, self.post = easel, Pace(share), Post()
+        self.guests: dict[int, Guest] = {}
+        self.chores: list[Callable[[], bool]] = []
+        """Work for when nobody waits; each says whether there was any."""
+        self._wishes: deque[Wish] = deque()
+        self._woken = threading.Event()
+        self._per_pixel = 2e-8
+        self._switch = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH)
+        self.captions: dict[int, Callable[[Picture, float], None]] = {}
+        """By visitor: shows the legend and the note of a picture, which took so many seconds."""
+
+    def wish(self, act: Callable[[], None], guest: Guest | None = None) -> None:
+        """Have something done between two steps; from any thread."""
+        self._wishes.append(Wish(guest, act))
+        self._woken.set()
+
+    def turn(self, training: bool) -> bool:
+        """Carry out wishes and draw for one visitor at most; whether anything was done."""
+        if not self.guests and not self._wishes:
+            return False
+        done = self._granted()
+        chosen = self._chosen(training)
+        start = time.perf_counter()
+        if chosen is not None:
+            self._serve(*chosen, training)
+        elif not (self._may(training, moving=False) and self._idle()):
+            return done
+        if training:
+            self.pace.spent(time.perf_counter() - start + self.post.cost)
+        return True
+
+    def rest(self, seconds: float) -> None:
+        """Sleep until somebody wishes something, or for so long."""
+        self._woken.wait(seconds)
+        self._woken.clear()
+
+    def tell(self, title: str, text: str, color: Color | None = None) -> None:
+        """Show a message to everybody."""
+        for guest in list(self.guests.values()):
+            guest.tell(title, text, color)
+
+    def looked_at(self, *heats: str) -> bool:
+        """Whether anybody looks at one of these heatmaps."""
+        looks = [guest.look for guest in list(self.guests.values())]
+        return any(look.mode == "heatmap" and look.heat in heats for look in looks)
+
+    def close(self) -> None:
+        """No more pictures."""
+        self.post.close()
+        sys.setswitchinterval(self._switch)
+
+    def _granted(self) -> bool:
+        done = False
+        while self._wishes:
+            wish, done = self._wishes.popleft(), True
+            try:
+                wish.act()
+            except Exception as error:
+                _log.debug("a wish was not granted", exc_info=True)
+                for guest in [wish.guest] if wish.guest else list(self.guests.values()):
+                    guest.tell("That cannot be done", str(error), "red")
+        return done
+
+    def _chosen(self, training: bool) -> tuple[Guest, bool] | None:
+        """Who is served next, and whether in a hurry: who moves before who waits."""
+        wanting = [
+            (guest, quick)
+            for guest in list(self.guests.values())
+            if (quick := self._wants(guest)) is not None and self._may(training, quick)
+        ]
+        return min(wanting, key=lambda each: (not each[1], each[0].served), default=None)
+
+    def _may(self, training: bool, moving: bool) -> bool:
+        return not training or self.pace.ready(moving)
+
+    def _wants(self, guest: Guest) -> bool | None:
+        """None: nothing new to see; True: at once, as small as it must be; False: at full size."""
+        shown = guest.shown
+        if shown is None or shown.camera != guest.moved_at or shown.look != guest.look:
+            return True
+        if guest.moving:
+            return None
+        if shown.quick:
+            return False
+        late = time.monotonic() - guest.served > REFRESH
+        return False if late and shown.stamp != self._stamp(guest) else None
+
+    def _stamp(self, guest: Guest) -> object:
+        """Changes when what the visitor looks at has changed."""
+        look, source = guest.look, self.easel.source
+        if look.mode == "heatmap" and look.heat in SWEPT:
+            done, _ = self.easel.sweep.progress
+            first = self.easel.sweep.found is None or not self.easel.sweep.fresh
+            return source.stamp, self.easel.sweep.number, done // EVERY_VIEWS if first else 0
+        return None if look.past and look.against == "nothing" else source.stamp
+
+    def _serve(self, guest: Guest, quick: bool, training: bool) -> None:
+        look, moved = guest.look, guest.moved_at
+        pixels = round((BUSY if training else FREE) / self._per_pixel) if quick else None
+        width, height = guest.size(None if pixels is None else max(LEAST, pixels))
+        stamp = self._stamp(guest)
+        guest.served = time.monotonic()
+        guest.shown = Shown(moved, look, stamp, quick)
+        start = time.perf_counter()
+        try:
+            picture = self.easel.picture(look, guest.camera(width, height))
+        except Exception as error:
+            # Whatever a picture does, training goes on and the visitor is told.
+            _log.warning("the viewer could not draw: %s", error)
+            _log.debug("where it happened", exc_info=True)
+            guest.shown = Shown(moved, look, stamp, quick=False)
+            guest.tell("This cannot be drawn", f"{type(error).__name__}: {error}", "red")
+            return
+        took = time.perf_counter() - start
+        self._per_pixel += 0.3 * (took / (width * height) - self._per_pixel)
+        self.post.send(guest, picture, quick)
+        if (caption := self.captions.get(guest.number)) is not None and not quick:
+            self.post.errand(lambda: caption(picture, took))
+
+    def _idle(self) -> bool:
+        """A part of what is gathered over many turns; whether there was any."""
+        if self.looked_at(*SWEPT) and not self.easel.sweep.fresh and self.easel.source.views:
+            self.easel.sweep.look()
+            return True
+        return any(chore() for chore in tuple(self.chores))

@@ -2,10 +2,10 @@
 
     python bench/viewer.py [SCENE] [--init FILE] [--json]
 
-One run, whose work is the same at every step (learning rates of 0), takes turns of a few seconds:
-without the viewer; with it and nobody there; with a visitor who stands; with one who moves. Each is
-compared with the one without the viewer in the same round. The visitor is a process of its own on
-the same machine that receives pictures and throws them away.
+One run, whose work is the same at every step (learning rates of 0), takes turns of a second, with
+the viewer and without: while nobody is there, then with a visitor who stands, then with one who
+moves (and keeps silent in the turns without). Ratios are of neighbours. The visitor is a process
+of its own on the same machine that receives pictures and throws them away.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from splat.options import Options, Viewing
 from splat.run import advance
 from splat.strategies.mcmc import Mcmc
 from splat.strategy import Fixed
+from splat.training import no_old_garbage
 from splat.viewer.opening import opened
 
-TURNS: tuple[str, ...] = ("without", "nobody", "still", "moving")
-WORDS = {"without": "leave", "nobody": "leave", "still": "still", "moving": "move"}
+TURNS = ("nobody", "still", "moving")
+WARM = 3.0
+"""Seconds that are not timed: when a visitor has come, who is shown the whole page first."""
 
 
 def main() -> None:
@@ -39,8 +41,8 @@ def main() -> None:
     parser.add_argument("scene", nargs="?", type=Path)
     parser.add_argument("--init", type=Path, help="Gaussians to draw; default: a short training")
     parser.add_argument("--downscale", type=float, default=1.0)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of a turn")
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of a turn")
+    parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--size", type=int, nargs=2, default=(1280, 720), help="of the window")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
@@ -86,28 +88,37 @@ def measured(scene: Path, asked: argparse.Namespace) -> dict[str, dict[str, floa
             print(word, file=client.stdin, flush=True)
             client.stdout.readline()  # type: ignore[union-attr]
 
-        rates: dict[str, list[float]] = {turn: [] for turn in TURNS}
-        pictures = dict.fromkeys(TURNS, 0.0)
-        with closing(viewer):
-            for first in range(asked.rounds):
-                for turn in TURNS[first % 4 :] + TURNS[: first % 4]:
-                    say(WORDS[turn])
-                    run.watchers = () if turn == "without" else (viewer,)
-                    _steps(run, 0.5)
-                    sent = viewer.stage.post.sent
-                    rates[turn].append(_steps(run, asked.seconds))
-                    pictures[turn] += viewer.stage.post.sent - sent
+        pairs: dict[str, list[tuple[float, float]]] = {turn: [] for turn in TURNS}
+        pictures = dict.fromkeys(TURNS, 0)
+
+        def block(turn: str, watched: bool) -> float:
+            """Steps a second of a turn; unwatched, whoever is there keeps silent."""
+            quiet = "leave" if turn == "nobody" else "still"
+            say("move" if watched and turn == "moving" else quiet)
+            run.watchers = (viewer,) if watched else ()
+            sent = viewer.stage.post.sent
+            rate = _steps(run, asked.seconds)
+            pictures[turn] += viewer.stage.post.sent - sent
+            return rate
+
+        with closing(viewer), no_old_garbage():  # as training does
+            for turn in TURNS:
+                block(turn, True)
+                _steps(run, WARM)
+                pictures[turn] = 0
+                for _ in range(asked.rounds):
+                    pairs[turn].append((block(turn, True), block(turn, False)))
         client.stdin.close()
         client.wait(10)
-    found = {}
-    for turn, own in rates.items():
-        ratios = [rate / other for rate, other in zip(own, rates["without"], strict=True)]
-        found[turn] = {
-            "steps_per_second": round(statistics.median(own), 1),
-            "ratio": round(statistics.median(ratios), 3),
+    return {
+        turn: {
+            "steps_per_second": round(statistics.median(own for own, _ in found), 1),
+            "without": round(statistics.median(other for _, other in found), 1),
+            "ratio": round(statistics.median(own / other for own, other in found), 3),
             "pictures_per_second": round(pictures[turn] / asked.seconds / asked.rounds, 1),
         }
-    return found
+        for turn, found in pairs.items()
+    }
 
 
 def _steps(run: object, seconds: float) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import threading
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -60,6 +62,13 @@ def held_memory() -> int | None:
     if len(pages) > 1:
         return int(pages[1]) * os.sysconf("SC_PAGE_SIZE")
     return peak_memory()
+
+
+def stand_back() -> None:
+    """Let this thread run when others of the process leave a core idle, where the system can."""
+    if sys.platform == "linux":  # elsewhere priorities are the process's
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def processor() -> str:

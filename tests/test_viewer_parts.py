@@ -405,7 +405,7 @@ def test_the_pace_gives_pictures_their_share_and_no_more(monkeypatch: pytest.Mon
             if pace.ready(moving):
                 now += 0.010
                 drawn += 0.010
-                pace.spent(0.010)
+                pace.spent(0.010, moving)
         assert 0.7 * MARGIN * share < drawn / 10 <= 1.05 * MARGIN * share
 
 

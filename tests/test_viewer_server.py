@@ -530,3 +530,20 @@ def test_a_server_left_open_holds_up_nobody() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
     assert (done.returncode, done.stdout, done.stderr) == (0, "end", "")
     assert time.monotonic() - start < 10
+
+
+def test_of_cameras_that_come_thick_and_fast_the_newest_counts(server: Server) -> None:
+    server.listen(0.1)
+    places: list[float] = []
+    server.viser.on_client_connect(
+        lambda client: client.camera.on_update(lambda camera: places.append(camera.position[0]))
+    )
+    with closing(joined(server)) as client:
+        client.send(msgpack.encode(CAMERA))
+        assert seen(lambda: bool(server.viser.get_clients()))
+        for i in range(40):
+            client.send(msgpack.encode({**CAMERA, "position": [float(i), 0.0, 2.0]}))
+            time.sleep(0.01)
+        assert seen(lambda: bool(places) and places[-1] == 39.0)
+    assert places == sorted(places)
+    assert len(places) <= 10, "one each tenth of a second, in four"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from splat.edit import SPLIT
 
-MOST = 400
+MOST = 240
 """Points of a curve."""
 NAMES = ("loss", "psnr", "test_psnr", "gaussians", "born", "died")
 

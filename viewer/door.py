@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,12 +16,18 @@ from typing import Any
 import websockets.asyncio.server as web
 from websockets.http11 import Request, Response
 
+from splat.machine import stand_back
 from splat.viewer.gate import Gate
 from splat.viewer.inbox import LARGEST, Inbox
 from splat.viewer.place import Place
 
 PATIENCE = 0.4
 """Seconds that clients are given to say goodbye."""
+
+CAMERA, CAMERA_BEGINS = b"ViewerCameraMessage", 64
+"""How a camera's message is known, within its first bytes."""
+GATHER = 0.004
+"""Seconds in which cameras that come at once are gathered."""
 
 _log = logging.getLogger("splat.viewer")
 _swapping = threading.RLock()
@@ -32,20 +39,48 @@ class Visitor(web.ServerConnection):
     def __init__(self, inbox: Inbox, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._inbox, self._shown_out = inbox, False
+        self._camera: Any = None
+        """A camera that waits for its turn."""
+        self._due = 0.0
 
     async def recv(self, *args: Any, **kwargs: Any) -> Any:
-        """The next message that is taken; one that is at fault ends the connection."""
+        """The next message that is taken; one that is at fault ends the connection.
+
+        Of cameras that come thick and fast only the newest goes on, now and then.
+        """
         while True:
-            raw = await super().recv(*args, **kwargs)
+            try:
+                wait = None if self._camera is None else max(0.0, self._due - time.monotonic())
+                raw = await asyncio.wait_for(super().recv(*args, **kwargs), wait)
+            except asyncio.TimeoutError:
+                return self._next_camera()
             if self._shown_out:
                 continue  # what had arrived before it was closed
             try:
-                if self._inbox.takes(raw):
-                    return raw
+                if not self._inbox.takes(raw):
+                    continue
             except ValueError as error:
                 _log.info("viewer: %s; its connection was closed", error)
                 self._shown_out = True
                 await self.close(1008, str(error))
+                continue
+            if CAMERA not in raw[:CAMERA_BEGINS]:
+                return raw
+            if self._camera is None:
+                self._due = time.monotonic() + GATHER
+            self._camera = raw
+
+    def _next_camera(self) -> Any:
+        """The camera that waited, after which nothing is read for a while: the system keeps what
+        comes, and nobody is woken for it."""
+        raw, self._camera = self._camera, None
+        self.transport.pause_reading()
+        self.loop.call_later(self._inbox.camera_pause, self._read_on)
+        return raw
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
 
 
 class Line(logging.Handler):
@@ -126,6 +161,7 @@ class _Listening:
 
     async def __aenter__(self) -> Any:
         door = self._door
+        stand_back()  # this is the server's own thread, and training needs the cores
         asyncio.get_running_loop().set_exception_handler(_unretrieved)
         for port in door.place.ports(door.wanted):
             door.gate.port = port

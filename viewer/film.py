@@ -17,6 +17,7 @@ from torch import Tensor
 
 from splat import paths
 from splat.loader import shrunk
+from splat.machine import stand_back
 from splat.types import Camera
 from splat.viewer.guest import LONGEST, Guest
 from splat.viewer.look import Look
@@ -100,6 +101,7 @@ class Shooting:
         self._taken = 0
 
         def write() -> None:
+            stand_back()
             try:
                 with tempfile.TemporaryDirectory() as folder:
                     path = Path(folder) / "path.mp4"

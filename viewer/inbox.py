@@ -44,6 +44,9 @@ class Inbox:
     """Every kind of message there is, by name."""
     present: Callable[[str], object] = _unknown
     """The value that a control of the panel has now; None: not known."""
+    camera_pause: float = 0.02
+    """Seconds after a camera until a client's next ones are read, of which the newest counts.
+    Browsers send fifty a second, and on two cores whoever wakes up costs those who train there."""
 
     def takes(self, raw: bytes | str) -> bool:
         """Whether to act on a message; False: it does no harm and is passed over.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from splat import clean, machine, tuning
 from splat.edit import SPLIT, Change
-from splat.log import LOG_EVERY, view_psnr
+from splat.log import view_psnr
 from splat.plan import size, span
 from splat.run import Run, looked
 from splat.seed import points_in_frame
@@ -34,8 +34,12 @@ from splat.viewer.timeline import Snapshots, Timeline
 
 STALE = 20.0
 """Seconds after which debris is looked for anew while a run trains."""
-PACES = 20
-"""Looks at the clock, two a second, that the pace of training is told from."""
+PACES = 6
+"""Looks at the clock, one every two seconds, that the pace of training is told from."""
+NOTE_EVERY = 20
+"""Steps between points of the curves: each costs a look at a part of the picture."""
+LISTEN_BUSY, LISTEN_FREE = 0.12, 0.02
+"""Seconds between cameras of a visitor who moves: beside training, and without it."""
 GONE = 20.0
 """Seconds without a browser after which a finished run is no longer served."""
 
@@ -104,10 +108,11 @@ class LiveViewer:
         self._once = False
         self.chronicle.gathers = self.stage.looked_at("gradient")
         self.chronicle(run, step, losses, change)
-        if run.step % LOG_EVERY == 0 or run.over:
+        if run.step % NOTE_EVERY == 0 or run.over:
             self._note(run, step, losses)
         if self._keeps:
             self._snapshots(run, step, losses, change)
+        self.server.listen(LISTEN_BUSY)
         self.stage.turn(training=True)
         self.page.tick()
         if self.paused and not run.over:
@@ -159,6 +164,7 @@ class LiveViewer:
 
     def serve(self) -> bool:
         """Do one thing for whoever is there, while nothing trains; whether there was any."""
+        self.server.listen(LISTEN_FREE)
         done = self.stage.turn(training=False)
         self.page.tick()
         return done
@@ -181,8 +187,7 @@ class LiveViewer:
 
     def _note(self, run: Run, step: Step, losses: Mapping[str, Tensor]) -> None:
         value = view_psnr(step)
-        if step.batch.shrink == 1:
-            self.gallery.note(step.batch.name, value)
+        self.gallery.note(step.batch.name, value)
         tested = self.measured()
         self.source.psnr = tested[-1] if tested else self.source.psnr
         self.curves.add(

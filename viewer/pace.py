@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-IDLE = 0.4
+IDLE = 0.3
 """Part of the share that goes to pictures nobody waits for: what changed while a visitor looks."""
-MARGIN = 0.6
+MARGIN = 0.33
 """Part of the share that is given out: a picture costs more than its own time. It drives what
 training works with out of the caches, and a visitor's messages want to be read."""
 
@@ -20,11 +20,13 @@ class Pace:
         self._moving_at = self._idle_at = 0.0
 
     def ready(self, moving: bool) -> bool:
-        """Whether a picture may be drawn now: one of a camera that moves, or of one that stands."""
-        return time.monotonic() >= (self._moving_at if moving else self._idle_at)
+        """Whether a picture may be drawn now: one that is waited for, or one that is not."""
+        now = time.monotonic()
+        return now >= self._moving_at and (moving or now >= self._idle_at)
 
-    def spent(self, seconds: float) -> None:
+    def spent(self, seconds: float, moving: bool) -> None:
         """A picture, or anything else for a visitor, has just taken so long."""
         now, share = time.monotonic(), min(max(self.share, 1e-3), 0.99) * MARGIN
         self._moving_at = max(now, self._moving_at) + seconds * (1 / share - 1)
-        self._idle_at = max(now, self._idle_at) + seconds * (1 / (IDLE * share) - 1)
+        if not moving:
+            self._idle_at = now + seconds * (1 / (IDLE * share) - 1)

@@ -25,7 +25,7 @@ from splat.viewer.timeline import Timeline
 from splat.viewer.training_tab import Steering, TrainingTab
 from splat.viewer.view_tab import ViewTab
 
-EVERY = 0.5
+EVERY = 2.0
 """Seconds between updates of what the page says."""
 NEARLY_ALL = 0.02
 """Share of the Gaussians that lie outside the box around the scene, on each side."""

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from splat.machine import stand_back
 from splat.viewer.guest import Guest
 from splat.viewer.look import Picture
 
@@ -58,6 +59,7 @@ class Post:
         self._thread.join(30)
 
     def _work(self) -> None:
+        stand_back()
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._closed or self._pictures or self._errands)
@@ -74,7 +76,8 @@ class Post:
             try:
                 act()
             except Exception as error:
-                _log.warning("the viewer could not send something: %s", error)
+                # A browser that left, or asyncio's events set from two threads; the next goes out.
+                _log.debug("the viewer could not send something: %s", error, exc_info=True)
 
     def _picture(self, guest: Guest, picture: Picture, moving: bool) -> None:
         start = time.thread_time()

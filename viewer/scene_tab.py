@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MOST_CAMERAS = 300
 MOST_POINTS = 50_000
-FRUSTUM = 0.06
+FRUSTUM = 0.04
 """Size of a camera in the scene, frame of training."""
 STEPS = 200
 """Of a slider of the box."""
@@ -119,6 +119,8 @@ class SceneTab:
             fov=2 * math.atan(camera.height / float(camera.K[1, 1]) / 2),
             aspect=camera.width / camera.height,
             scale=FRUSTUM,
+            thickness=2.0,
+            thickness_units="screen",
             color=UNKNOWN,
             wxyz=quaternion(pose[:3, :3].T.numpy()),
             position=camera.centre.double().cpu().numpy(),

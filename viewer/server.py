@@ -93,6 +93,7 @@ class Server:
             )
         self.port = gate.port
         inbox.present = self._present
+        self._inbox = inbox
         self._tame(messages)
 
     @property
@@ -115,6 +116,10 @@ class Server:
             there = self._url(_name()) if self._place.everywhere else self.url
             lines.append(f"anybody on the network can reach it, and needs the token: {there}")
         return lines
+
+    def listen(self, every: float) -> None:
+        """Read a client's cameras every so many seconds."""
+        self._inbox.camera_pause = every
 
     def close(self) -> None:
         """End the thread and free the port, within two seconds; a second call does nothing."""

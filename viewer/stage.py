@@ -17,8 +17,10 @@ from splat.viewer.paint import Easel
 from splat.viewer.post import Post
 from splat.viewer.values import SWEPT
 
-BUSY, FREE = 0.007, 0.035
+BUSY, FREE = 0.004, 0.035
 """Seconds that a picture of a moving camera is to take: beside training, and without it."""
+SENDING = 0.003
+"""Seconds of a processor that a picture costs after it was encoded, beside a run that trains."""
 LEAST = 96 * 64
 """Pixels that it has at least."""
 REFRESH = 0.3
@@ -71,11 +73,17 @@ class Stage:
         chosen = self._chosen(training)
         start = time.perf_counter()
         if chosen is not None:
-            self._serve(*chosen, training)
-        elif not (self._may(training, moving=False) and self._idle()):
-            return done
+            guest, quick = chosen
+            urgent = self._urgent(guest, quick)
+            self._serve(guest, quick, training)
+            sent = self.post.cost + SENDING
+        else:
+            worked = self._gathered(training)
+            if worked is None:
+                return done
+            urgent, sent = worked, 0.0
         if training:
-            self.pace.spent(time.perf_counter() - start + self.post.cost)
+            self.pace.spent(time.perf_counter() - start + sent, urgent)
         return True
 
     def rest(self, seconds: float) -> None:
@@ -115,9 +123,14 @@ class Stage:
         wanting = [
             (guest, quick)
             for guest in list(self.guests.values())
-            if (quick := self._wants(guest)) is not None and self._may(training, quick)
+            if (quick := self._wants(guest)) is not None
+            and self._may(training, self._urgent(guest, quick))
         ]
         return min(wanting, key=lambda each: (not each[1], each[0].served), default=None)
+
+    def _urgent(self, guest: Guest, quick: bool) -> bool:
+        """Whether a picture is waited for: a full one is where only a hasty one is there."""
+        return quick or guest.shown is None or guest.shown.quick
 
     def _may(self, training: bool, moving: bool) -> bool:
         return not training or self.pace.ready(moving)
@@ -166,9 +179,13 @@ class Stage:
         if (caption := self.captions.get(guest.number)) is not None and not quick:
             self.post.errand(lambda: caption(picture, took))
 
-    def _idle(self) -> bool:
-        """A part of what is gathered over many turns; whether there was any."""
-        if self.looked_at(*SWEPT) and not self.easel.sweep.fresh and self.easel.source.views:
+    def _gathered(self, training: bool) -> bool | None:
+        """Do a part of what is gathered over many turns: True if somebody waits for it, None if
+        there was nothing to do."""
+        swept = self.looked_at(*SWEPT) and self.easel.source.views > 0
+        if swept and not self.easel.sweep.fresh and self._may(training, moving=True):
             self.easel.sweep.look()
             return True
-        return any(chore() for chore in tuple(self.chores))
+        if not self._may(training, moving=False):
+            return None
+        return False if any(chore() for chore in tuple(self.chores)) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +25,8 @@ _CHARTS = (
         {"born": ("born", "#5ce08a"), "died": ("died", "#ff6b6b")},
     ),
 )
+CHARTS_EVERY = 6.0
+"""Seconds between updates of the charts, each of which a browser is sent as a whole."""
 HEIGHT = 150
 """Of a chart, pixels."""
 
@@ -66,7 +69,7 @@ class TrainingTab:
         self._charts = [
             (self._chart(title, series), tuple(series), times) for title, times, series in _CHARTS
         ]
-        self._drawn = -1
+        self._drawn, self._drawn_at = -1, 0.0
         if steering is not None:
             self._changes(steering)
 
@@ -76,9 +79,9 @@ class TrainingTab:
             self._state.content = text
         if self._bar is not None and share is not None:
             self._bar.value = 100 * share
-        count = self._curves.count
-        if count != self._drawn:
-            self._drawn = count
+        count, now = self._curves.count, time.monotonic()
+        if count != self._drawn and now - self._drawn_at > CHARTS_EVERY:
+            self._drawn, self._drawn_at = count, now
             for chart, names, times in self._charts:
                 steps, *lines = self._curves.data(*names)
                 chart.data = (steps, *(times * line for line in lines))

@@ -16,7 +16,6 @@ from typing import Any
 import websockets.asyncio.server as web
 from websockets.http11 import Request, Response
 
-from splat.machine import stand_back
 from splat.viewer.gate import Gate
 from splat.viewer.inbox import LARGEST, Inbox
 from splat.viewer.place import Place
@@ -161,7 +160,6 @@ class _Listening:
 
     async def __aenter__(self) -> Any:
         door = self._door
-        stand_back()  # this is the server's own thread, and training needs the cores
         asyncio.get_running_loop().set_exception_handler(_unretrieved)
         for port in door.place.ports(door.wanted):
             door.gate.port = port

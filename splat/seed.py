@@ -71,6 +71,15 @@ def in_frame(camera: Camera, frame: Frame) -> Camera:
     return replace(camera, world_to_camera=pose.float(), clear_depth=clear)
 
 
+def out_of_frame(camera: Camera, frame: Frame) -> Camera:
+    """A camera of the frame of training as it stands in that of the input."""
+    pose = camera.world_to_camera.double().clone()
+    centre = pose.new_tensor(frame.centre)
+    pose[:3, 3] = pose[:3, 3] / frame.scale - pose[:3, :3] @ centre
+    clear = camera.clear_depth / frame.scale
+    return replace(camera, world_to_camera=pose.float(), clear_depth=clear)
+
+
 def points_in_frame(points: Points, frame: Frame) -> Points:
     """The points as they lie in the frame of training."""
     centre = torch.tensor(frame.centre, dtype=torch.float64)

@@ -23,7 +23,7 @@ from splat.job import Job, prepare
 from splat.kernels import one_torch_thread
 from splat.options import Options
 from splat.run import Run, advance
-from splat.seed import in_frame
+from splat.seed import in_frame, out_of_frame
 from splat.strategies.adc import Adc
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
@@ -45,10 +45,11 @@ from splat.viewer.gallery import UNKNOWN, Gallery
 from splat.viewer.guest import LONGEST, placed, quaternion
 from splat.viewer.look import Look
 from splat.viewer.pace import IDLE, MARGIN, Pace
-from splat.viewer.paint import INPUT, Easel, between, normals
+from splat.viewer.paint import Easel
 from splat.viewer.photo import nearest, same_place, warped
 from splat.viewer.source import Live, Photos, Still
 from splat.viewer.timeline import Snapshots, Timeline
+from splat.viewer.tint import normals
 from splat.viewer.values import SWEPT, Sweep, offered, values
 
 STEPS = 240
@@ -323,12 +324,16 @@ def test_a_run_held_against_itself_differs_nowhere(live: Live) -> None:
     assert "tiny | other" in easel.picture(look, camera).note
 
 
-def test_a_camera_goes_from_frame_to_frame_and_back() -> None:
+def test_a_camera_goes_into_a_frame_and_out_of_it() -> None:
+    """A point is seen where it was, at a depth in other units."""
     camera, frame = standing([1.0, 2, 3], 0.4), Frame((0.5, -1.0, 2.0), 3.0)
-    there = between(camera, Frame((0.0, 0.0, 0.0), 1.0), frame)
-    assert torch.allclose(there.world_to_camera, in_frame(camera, frame).world_to_camera, atol=1e-6)
-    back = between(there, frame, Frame((0.0, 0.0, 0.0), 1.0))
+    back = out_of_frame(in_frame(camera, frame), frame)
     assert torch.allclose(back.world_to_camera, camera.world_to_camera, atol=1e-5)
+    point, there = torch.tensor([2.0, 1, 9]), out_of_frame(camera, frame)
+    outside = (point / frame.scale + torch.tensor(frame.centre))[None]
+    assert float(there.depths(outside)) == pytest.approx(
+        float(camera.depths(point[None])) / frame.scale, rel=1e-5
+    )
 
 
 def test_browser_cameras_are_ours() -> None:
@@ -483,7 +488,7 @@ def test_a_path_leads_through_its_views_and_is_read_by_render(live: Live, tmp_pa
         with pytest.raises(ValueError, match="at most"):
             film.cameras(seconds, 10, side)
     path = tmp_path / "camera_path.json"
-    path.write_bytes(film.written(lambda camera: between(camera, live.frame, INPUT)))
+    path.write_bytes(film.written(lambda camera: out_of_frame(camera, live.frame)))
     back = [in_frame(camera, live.frame) for camera in paths.from_file(path)]
     for one, other in zip(back, film.stops, strict=True):
         assert torch.allclose(one.world_to_camera, other.world_to_camera, atol=1e-4)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from splat import export
 from splat.plan import size
+from splat.seed import out_of_frame
 from splat.types import Gaussians
 from splat.viewer.guest import Guest
-from splat.viewer.paint import INPUT, between
 from splat.viewer.stage import Stage
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class ExportFolder:
 
     def _delivered(self, gaussians: Gaussians, suffix: str) -> None:
         source, guest = self._stage.easel.source, self._guest
-        here = between(guest.camera(*guest.size()), source.frame, INPUT)
+        here = out_of_frame(guest.camera(*guest.size()), source.frame)
         name = (
             f"{Path(source.name).stem}_{source.step}{suffix}" if source.step else f"splat{suffix}"
         )

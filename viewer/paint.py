@@ -11,30 +11,19 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splat.math import rotation_matrices
-from splat.types import Camera, Frame, Gaussians, Needs, Rendered
+from splat.seed import in_frame, out_of_frame
+from splat.types import Camera, Gaussians, Needs, Rendered
 from splat.viewer import colors
-from splat.viewer.chronicle import BORN, HALVED, MOVED, Chronicle, plain
+from splat.viewer.chronicle import Chronicle, plain
 from splat.viewer.colors import Pixels
 from splat.viewer.look import Look, Picture
 from splat.viewer.photo import nearest, same_place, warped
 from splat.viewer.source import Source
+from splat.viewer.tint import DIM, EVENTS, KINDS, ghost, normals, tinted, together
 from splat.viewer.values import MEANING, WATCHED, Sweep, values
 
 Rgb = Float[Tensor, "h w 3"]
 
-EVENTS = {
-    "born": (0.25, 0.85, 0.35),
-    "split": (0.3, 0.55, 1.0),
-    "moved": (1.0, 0.85, 0.2),
-    "would be pruned": (1.0, 0.25, 0.2),
-    "died": (0.85, 0.3, 0.85),
-}
-_KINDS = {BORN: "born", HALVED: "split", MOVED: "moved"}
-DIM = 0.35
-"""How bright what nothing happened to is shown among events."""
-GHOSTLY = 0.6
-"""Times their opacity at which the dead are shown."""
 WORST = 0.25
 """Absolute error, mean of R, G and B, that the brightest colour stands for."""
 SOLID = 0.5
@@ -42,8 +31,6 @@ SOLID = 0.5
 FAR = 160.0
 """Depth that is sent where nothing is; what is sent ends at 167."""
 LINE = (1.0, 1.0, 1.0)
-INPUT = Frame((0.0, 0.0, 0.0), 1.0)
-"""The frame of the input, as a frame of training."""
 
 
 @dataclass
@@ -179,12 +166,12 @@ class Easel:
         found = values(look.heat, self.source, gaussians, rows, self.chronicle, self.sweep)
         if found is None:
             grey = plain(gaussians)
-            drawn = self._drawn(_in(grey, grey.colors.mean(1, keepdim=True) * DIM), camera)
+            drawn = self._drawn(tinted(grey, grey.colors.mean(1, keepdim=True) * DIM), camera)
             watched = self.chronicle is not None or look.heat not in WATCHED
             why = "is being gathered" if watched else "is known of a run that is watched only"
             return drawn.image, drawn, None, f"{look.heat} {why}"
         within = colors.span(found, look.percent, look.log)
-        hot = _in(gaussians, colors.coloured(found, within, look.colors))
+        hot = tinted(gaussians, colors.coloured(found, within, look.colors))
         drawn = self._drawn(hot, camera, look.overlay)
         said = MEANING[look.heat]
         done, most = self.sweep.progress
@@ -194,8 +181,8 @@ class Easel:
     def _events(
         self, look: Look, camera: Camera, gaussians: Gaussians, rows: Int[Tensor, "n"]
     ) -> tuple[Rgb, Rendered, Pixels | None, str]:
-        tinted = plain(gaussians)
-        tint = (tinted.colors.mean(1, keepdim=True) * DIM).expand(-1, 3).clone()
+        bare = plain(gaussians)
+        tint = (bare.colors.mean(1, keepdim=True) * DIM).expand(-1, 3).clone()
         step, note = self.source.step, ""
         parts = []
         if self.chronicle is None:
@@ -203,13 +190,13 @@ class Easel:
         else:
             lately = self.chronicle.lately(step, look.recent)[rows]
             kind = self.chronicle.rows["kind"][rows]
-            for number, name in _KINDS.items():
+            for number, name in KINDS.items():
                 tint[lately & (kind == number)] = tint.new_tensor(EVENTS[name])
             if look.ghosts:
                 parts = self.chronicle.dead(step, look.recent)
         if look.doomed and (doomed := self.doomed()) is not None:
             tint[doomed[rows]] = tint.new_tensor(EVENTS["would be pruned"])
-        whole = _together([replace(tinted, colors=tint), *map(_ghost, parts)])
+        whole = together([replace(bare, colors=tint), *map(ghost, parts)])
         drawn = self._drawn(whole, camera, look.overlay)
         return drawn.image, drawn, colors.swatches(EVENTS), note
 
@@ -243,50 +230,10 @@ class Easel:
 
     def _seen_from(self, look: Look, camera: Camera, source: Source) -> Rgb:
         """This source from the camera of another one, whose frame of training may differ."""
-        placed = between(camera, source.frame, self.source.frame).to(self.source.render.device)
+        there = in_frame(out_of_frame(camera.to("cpu"), source.frame), self.source.frame)
+        placed = there.to(self.source.render.device)
         image = self._shown(replace(look, against="nothing"), placed)[0]
         return image.to(source.render.device)
-
-
-def between(camera: Camera, frame: Frame, other: Frame) -> Camera:
-    """A camera of one frame of training as it stands in another of the same input."""
-    pose = camera.world_to_camera.double().clone()
-    rotation = pose[:3, :3]
-    moved = pose[:3, 3] / frame.scale - rotation @ pose.new_tensor(frame.centre)
-    pose[:3, 3] = other.scale * (moved + rotation @ pose.new_tensor(other.centre))
-    return replace(camera, world_to_camera=pose.float())
-
-
-def normals(gaussians: Gaussians, camera: Camera) -> Float[Tensor, "n 3"]:
-    """Shortest axes, turned towards the camera, in its axes: x right, y up, z to the viewer."""
-    axes = rotation_matrices(gaussians.quats)
-    shortest = gaussians.scales.argmin(1)
-    normal = axes.gather(2, shortest[:, None, None].expand(-1, 3, 1))[..., 0]
-    away = ((gaussians.means - camera.centre) * normal).sum(1, keepdim=True) > 0
-    normal = torch.where(away, -normal, normal) @ camera.world_to_camera[:3, :3].T
-    return normal * normal.new_tensor([1.0, -1.0, -1.0])
-
-
-def _in(gaussians: Gaussians, tint: Tensor) -> Gaussians:
-    """The set in these colours, wherever it is seen from."""
-    return replace(gaussians, colors=tint.expand(-1, 3).contiguous(), sh_degree=None)
-
-
-def _ghost(gaussians: Gaussians) -> Gaussians:
-    color = gaussians.colors.new_tensor(EVENTS["died"]).expand(len(gaussians), 3)
-    return replace(gaussians, colors=color, opacities=gaussians.opacities.clamp_min(0.3) * GHOSTLY)
-
-
-def _together(parts: list[Gaussians]) -> Gaussians:
-    if len(parts) == 1:
-        return parts[0]
-    return Gaussians(
-        means=torch.cat([part.means for part in parts]),
-        quats=torch.cat([part.quats for part in parts]),
-        scales=torch.cat([part.scales for part in parts]),
-        opacities=torch.cat([part.opacities for part in parts]),
-        colors=torch.cat([part.colors for part in parts]),
-    )
 
 
 def _pixels(image: Rgb) -> Pixels:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from splat.seed import out_of_frame
 from splat.types import Camera, Points
 from splat.viewer.film import Film, Shooting
 from splat.viewer.gallery import UNKNOWN, Gallery
 from splat.viewer.guest import Guest, quaternion
-from splat.viewer.paint import INPUT, between
 from splat.viewer.stage import Stage
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ class SceneTab:
                     self._shoot(cameras, float(fps.value), bar)
                 else:
                     film.cameras(1, 2, 64)
-                    data = film.written(lambda c: between(c, self._stage.easel.source.frame, INPUT))
+                    data = film.written(lambda c: out_of_frame(c, self._stage.easel.source.frame))
                     self._guest.client.send_file_download("camera_path.json", data)
             except ValueError as error:
                 self._guest.tell("That is no path", str(error), "yellow")

@@ -1,0 +1,60 @@
+"""Gaussians in other colours: what happened to them, which way they face, who died."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat.math import rotation_matrices
+from splat.types import Camera, Gaussians
+from splat.viewer.chronicle import BORN, HALVED, MOVED
+
+EVENTS = {
+    "born": (0.25, 0.85, 0.35),
+    "split": (0.3, 0.55, 1.0),
+    "moved": (1.0, 0.85, 0.2),
+    "would be pruned": (1.0, 0.25, 0.2),
+    "died": (0.85, 0.3, 0.85),
+}
+KINDS = {BORN: "born", HALVED: "split", MOVED: "moved"}
+DIM = 0.35
+"""How bright what nothing happened to is shown among events."""
+GHOSTLY = 0.6
+"""Times their opacity at which the dead are shown."""
+
+
+def normals(gaussians: Gaussians, camera: Camera) -> Float[Tensor, "n 3"]:
+    """Shortest axes, turned towards the camera, in its axes: x right, y up, z to the viewer."""
+    axes = rotation_matrices(gaussians.quats)
+    shortest = gaussians.scales.argmin(1)
+    normal = axes.gather(2, shortest[:, None, None].expand(-1, 3, 1))[..., 0]
+    away = ((gaussians.means - camera.centre) * normal).sum(1, keepdim=True) > 0
+    normal = torch.where(away, -normal, normal) @ camera.world_to_camera[:3, :3].T
+    return normal * normal.new_tensor([1.0, -1.0, -1.0])
+
+
+def tinted(gaussians: Gaussians, tint: Tensor) -> Gaussians:
+    """The set in these colours, wherever it is seen from."""
+    return replace(gaussians, colors=tint.expand(-1, 3).contiguous(), sh_degree=None)
+
+
+def ghost(gaussians: Gaussians) -> Gaussians:
+    """The set as the dead are shown."""
+    color = gaussians.colors.new_tensor(EVENTS["died"]).expand(len(gaussians), 3)
+    return replace(gaussians, colors=color, opacities=gaussians.opacities.clamp_min(0.3) * GHOSTLY)
+
+
+def together(parts: list[Gaussians]) -> Gaussians:
+    """Sets of plain colours as one."""
+    if len(parts) == 1:
+        return parts[0]
+    return Gaussians(
+        means=torch.cat([part.means for part in parts]),
+        quats=torch.cat([part.quats for part in parts]),
+        scales=torch.cat([part.scales for part in parts]),
+        opacities=torch.cat([part.opacities for part in parts]),
+        colors=torch.cat([part.colors for part in parts]),
+    )

@@ -177,10 +177,11 @@ def test_a_change_that_does_not_fit_is_told_and_nothing_changes(
         visitor = viewer.stage.guests[0]
         viewer.stage.wish(lambda: viewer.set("mcmc.cap", 10.5), visitor)
         viewer.stage.wish(lambda: viewer.set("mcmc.hat", 1), visitor)
+        viewer.stage.wish(lambda: viewer.set("rate", float("nan")), visitor)
 
     with directed(monkeypatch, {10: wish}) as director:
         result = trained(tiny_folder, tmp_path / "run", director, viewing=VIEWING)
-    assert len(windows[0].told) == 2 and "mcmc.cap" in windows[0].told[0][1]
+    assert len(windows[0].told) == 3 and "mcmc.cap" in windows[0].told[0][1]
     assert "commands" not in result.metrics
 
 

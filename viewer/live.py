@@ -24,6 +24,7 @@ from splat.types import Points, Step
 from splat.viewer.chronicle import Chronicle
 from splat.viewer.curves import Curves
 from splat.viewer.gallery import Gallery
+from splat.viewer.mask import Mask
 from splat.viewer.page import Page, State, box_around
 from splat.viewer.paint import Easel
 from splat.viewer.scene_tab import Landmarks
@@ -32,8 +33,6 @@ from splat.viewer.source import Live, Photos
 from splat.viewer.stage import NAP, Stage
 from splat.viewer.timeline import Snapshots, Timeline
 
-STALE = 20.0
-"""Seconds after which debris is looked for anew while a run trains."""
 PACES = 6
 """Looks at the clock, one every two seconds, that the pace of training is told from."""
 NOTE_EVERY = 20
@@ -125,8 +124,7 @@ class LiveViewer:
 
     def set(self, name: str, value: float) -> None:
         """Change a number from the next step on; raises ValueError where that does not fit."""
-        whole = name in self.knobs() and self.knobs()[name].whole and value == int(value)
-        taken = self.run.obey(name, int(value) if whole else value)
+        taken = self.run.obey(name, value)
         _log.info("step %s: %s is %g from here on", f"{self.run.step:,}", name, taken.value)
 
     def pause(self, paused: bool) -> None:
@@ -265,25 +263,3 @@ class LiveViewer:
             return torch.stack(list(masks)).any(0).to(self.run.render.device)
 
         return self._debris_rows.made(looked)
-
-
-class Mask:
-    """A mask of rows that is costly to make: it is made anew now and then, and follows the rows."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._mask: Tensor | None = None
-        self._key: object = None
-        self._step, self._at = -1, 0.0
-
-    def made(self, make: Callable[[], Tensor], key: object = None) -> Tensor:
-        """The mask; another `key` than before makes it anew, and so does time while steps pass."""
-        old = self._step != self._run.step and time.monotonic() - self._at > STALE
-        if self._mask is None or key != self._key or old:
-            self._mask, self._key = make(), key
-            self._step, self._at = self._run.step, time.monotonic()
-        return self._mask
-
-    def follow(self, after: Callable[[Tensor], Tensor]) -> None:
-        """Let the mask follow its rows."""
-        self._mask = None if self._mask is None else after(self._mask)

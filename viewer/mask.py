@@ -1,0 +1,36 @@
+"""Masks of rows that are costly to make, kept while a run goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from splat.run import Run
+
+STALE = 20.0
+"""Seconds after which a mask is made anew while steps pass."""
+
+
+class Mask:
+    """A mask of rows that is costly to make: it is made anew now and then, and follows the rows."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._mask: Tensor | None = None
+        self._key: object = None
+        self._step, self._at = -1, 0.0
+
+    def made(self, make: Callable[[], Tensor], key: object = None) -> Bool[Tensor, "n"]:
+        """The mask; another `key` than before makes it anew, and so does time while steps pass."""
+        old = self._step != self._run.step and time.monotonic() - self._at > STALE
+        if self._mask is None or key != self._key or old:
+            self._mask, self._key = make(), key
+            self._step, self._at = self._run.step, time.monotonic()
+        return self._mask
+
+    def follow(self, after: Callable[[Tensor], Tensor]) -> None:
+        """Let the mask follow its rows."""
+        self._mask = None if self._mask is None else after(self._mask)

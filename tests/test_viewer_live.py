@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -165,6 +166,8 @@ def test_what_is_changed_is_recorded_and_replays(
     for path in checkpoint.found(place.checkpoints)[1:]:
         path.unlink()
     place.metrics.unlink()
+    api.resume(place.path, watching=Watching(quiet=True, pictures=False), lpips=None)
+    assert saved(tmp_path / "again") == final
 
 
 def test_a_change_that_does_not_fit_is_told_and_nothing_changes(
@@ -223,10 +226,7 @@ def test_pause_stands_still_and_one_step_is_one_step(
 
 
 def test_a_picture_that_raises_is_told_and_training_goes_on(
-    tiny_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     windows: list[Window] = []
 
@@ -320,7 +320,8 @@ def test_ctrl_c_ends_a_run_that_stands_still(
         trained(tiny_folder, tmp_path / "run", director, viewing=VIEWING)
     assert checkpoint.found(Folder(tmp_path / "run").checkpoints)
     assert director.viewer is not None
-    assert director.viewer.server.port
+    with pytest.raises(OSError):  # nobody listens there any more
+        socket.create_connection(("127.0.0.1", director.viewer.server.port), timeout=1)
 
 
 @pytest.mark.usefixtures("interruptible")

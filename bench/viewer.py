@@ -4,8 +4,9 @@
 
 One run, whose work is the same at every step (learning rates of 0), takes turns of a second, with
 the viewer and without: while nobody is there, then with a visitor who stands, then with one who
-moves (and keeps silent in the turns without). Ratios are of neighbours. The visitor is a process
-of its own on the same machine that receives pictures and throws them away.
+moves. Ratios are of neighbours. The visitor is a process of its own on the same machine that
+receives pictures and throws them away; in the turns without, what it sends goes to itself, so that
+its own work, which is not the viewer's, is in both.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from splat.training import no_old_garbage
 from splat.viewer.opening import opened
 
 TURNS = ("nobody", "still", "moving")
+_WORDS = {"nobody": ("leave", "leave"), "still": ("still", "still"), "moving": ("move", "aside")}
+"""What the visitor is told in a turn with the viewer, and without it."""
 WARM = 3.0
 """Seconds that are not timed: when a visitor has come, who is shown the whole page first."""
 
@@ -92,9 +95,8 @@ def measured(scene: Path, asked: argparse.Namespace) -> dict[str, dict[str, floa
         pictures = dict.fromkeys(TURNS, 0)
 
         def block(turn: str, watched: bool) -> float:
-            """Steps a second of a turn; unwatched, whoever is there keeps silent."""
-            quiet = "leave" if turn == "nobody" else "still"
-            say("move" if watched and turn == "moving" else quiet)
+            """Steps a second of a turn; unwatched, whoever is there sends to itself."""
+            say(_WORDS[turn][not watched])
             run.watchers = (viewer,) if watched else ()
             sent = viewer.stage.post.sent
             rate = _steps(run, asked.seconds)

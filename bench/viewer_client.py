@@ -1,7 +1,8 @@
 """A browser's part of the conversation with the viewer, for measuring: it asks and throws away.
 
 It takes words from stdin: `still` (a camera that stands), `move` (one that orbits, 50 messages a
-second as browsers send), `leave`. It repeats each when it has obeyed. What it sends is made before
+second as browsers send), `aside` (the same messages, sent to itself), `leave`. It repeats each when
+it has obeyed. What it sends is made before
 it is needed, so that it takes as little as it can from a machine that it shares.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 import sys
 import threading
 import time
@@ -35,6 +37,9 @@ class Visitor:
         turns = [2 * math.pi * i / PLACES for i in range(PLACES)]
         self._frames = [_frame(_camera(turn, width, height)) for turn in turns]
         self._socket: Any = None
+        self._aside, sink = socket.socketpair()
+        threading.Thread(target=_drained, args=(sink,), daemon=True).start()
+        self.aside = False
         self.moving = threading.Event()
 
     def come(self) -> None:
@@ -50,24 +55,31 @@ class Visitor:
 
     def leave(self) -> None:
         """Go."""
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            socket.close()
+        there, self._socket = self._socket, None
+        if there is not None:
+            there.close()
 
     def orbit(self) -> None:
         """Send a camera that goes round, for ever."""
         for frame in cycle(self._frames):
             self.moving.wait()
             time.sleep(1 / RATE)
-            socket = self._socket
-            if socket is not None:
-                with suppress(OSError):
-                    socket.socket.sendall(frame)
+            there = self._socket
+            with suppress(OSError):
+                if self.aside:
+                    self._aside.sendall(frame)
+                elif there is not None:
+                    there.socket.sendall(frame)
 
     def _drain(self) -> None:
         with suppress(ConnectionClosed):
             for _ in self._socket:
                 pass
+
+
+def _drained(sink: socket.socket) -> None:
+    while sink.recv(4096):
+        pass
 
 
 def _camera(turn: float, width: int, height: int) -> bytes:
@@ -104,7 +116,8 @@ def main() -> None:
     threading.Thread(target=visitor.orbit, daemon=True).start()
     for line in sys.stdin:
         word = line.strip()
-        visitor.moving.set() if word == "move" else visitor.moving.clear()
+        visitor.aside = word == "aside"
+        visitor.moving.set() if word in ("move", "aside") else visitor.moving.clear()
         visitor.leave() if word == "leave" else visitor.come()
         print(word, flush=True)
 

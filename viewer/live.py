@@ -35,10 +35,10 @@ from splat.viewer.timeline import Snapshots, Timeline
 
 PACES = 6
 """Looks at the clock, one every two seconds, that the pace of training is told from."""
-NOTE_EVERY = 20
-"""Steps between points of the curves: each costs a look at a part of the picture."""
+NOTE_EVERY, NOTE_SECONDS = 20, 0.5
+"""Steps, and seconds, between points of the curves at least: each costs a look at the picture."""
 LISTEN_BUSY, LISTEN_FREE = 0.12, 0.02
-"""Seconds between cameras of a visitor who moves: beside training, and without it."""
+"""Seconds between cameras of a visitor who moves, at least: beside training, and without it."""
 GONE = 20.0
 """Seconds without a browser after which a finished run is no longer served."""
 
@@ -89,6 +89,7 @@ class LiveViewer:
         self._snapshots = Snapshots(line, run.steps, snapshots, self.stage.post.errand)
         self._keeps = snapshots > 0
         self._once = False
+        self._note_at = 0.0
         self._doomed_rows, self._debris_rows = Mask(run), Mask(run)
         self.chronicle.followers += [self._doomed_rows.follow, self._debris_rows.follow]
         self.stage.chores.append(self._measure)
@@ -107,11 +108,12 @@ class LiveViewer:
         self._once = False
         self.chronicle.gathers = self.stage.looked_at("gradient")
         self.chronicle(run, step, losses, change)
-        if run.step % NOTE_EVERY == 0 or run.over:
+        if run.over or (run.step % NOTE_EVERY == 0 and time.monotonic() >= self._note_at):
             self._note(run, step, losses)
         if self._keeps:
             self._snapshots(run, step, losses, change)
-        self.server.listen(LISTEN_BUSY)
+        # Where a camera is need not be known before it may be drawn.
+        self.server.listen(max(LISTEN_BUSY, self.stage.pace.wait))
         self.stage.turn(training=True)
         self.page.tick()
         if self.paused and not run.over:
@@ -184,6 +186,7 @@ class LiveViewer:
             run.waited += time.monotonic() - start
 
     def _note(self, run: Run, step: Step, losses: Mapping[str, Tensor]) -> None:
+        self._note_at = time.monotonic() + NOTE_SECONDS
         value = view_psnr(step)
         self.gallery.note(step.batch.name, value)
         tested = self.measured()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-IDLE = 0.3
+IDLE = 0.2
 """Part of the share that goes to pictures nobody waits for: what changed while a visitor looks."""
 MARGIN = 0.33
 """Part of the share that is given out: a picture costs more than its own time. It drives what
@@ -23,6 +23,11 @@ class Pace:
         """Whether a picture may be drawn now: one that is waited for, or one that is not."""
         now = time.monotonic()
         return now >= self._moving_at and (moving or now >= self._idle_at)
+
+    @property
+    def wait(self) -> float:
+        """Seconds until a picture that is waited for may be drawn."""
+        return max(0.0, self._moving_at - time.monotonic())
 
     def spent(self, seconds: float, moving: bool) -> None:
         """A picture, or anything else for a visitor, has just taken so long."""

@@ -70,6 +70,8 @@ class Stage:
         if not self.guests and not self._wishes:
             return False
         done = self._granted()
+        if not self._may(training, moving=True):
+            return done
         chosen = self._chosen(training)
         start = time.perf_counter()
         if chosen is not None:

@@ -16,9 +16,10 @@ SMALL = 0.01
 GREYS = ("#22262b", "#4a5159", "#6d757e", "#8f969d", "#aeb4ba", "#c9cdd1", "#dfe2e5")
 PALETTE = (0, 1, 2, 3, 4, 5, 6, 8, 9)
 """Colours of matplotlib's tab10 but its grey."""
+_CLOUD_STAGES = [name for name in KERNEL_STAGES if name != "decode"]
 STAGE_COLORS = {
-    name: colormaps["tab10"](i) for name, i in zip(KERNEL_STAGES, PALETTE, strict=True)
-} | {"outside": "#8f969d", "whole": "#c8553d", "training": "#2f6fb0"}
+    name: colormaps["tab10"](i) for name, i in zip(_CLOUD_STAGES, PALETTE, strict=True)
+} | {"decode": "#5b6d1f", "outside": "#8f969d", "whole": "#c8553d", "training": "#2f6fb0"}
 
 
 def profile_chart(found: Mapping[str, Any], path: Path) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 KERNEL_STAGES = (
-    "project", "sort", "bin", "blend", "loss", "blend_backward", "rows_backward", "adam", "other",
+    "project", "sort", "bin", "blend", "loss", "blend_backward", "rows_backward", "adam", "decode",
+    "other",
 )  # fmt: skip
 """Stages of the native kernels in the order of a step; `splat.kernels.stage_seconds` has them."""
 

@@ -61,3 +61,33 @@ def activate_backward(isa: str, arrays: list[int], n: int) -> None: ...
 def walk(
     isa: str, arrays: list[int], n: int, every: int, phase: int, numbers: list[float], seed: int
 ) -> None: ...
+
+class Decoding:
+    def __init__(self, isa: str) -> None: ...
+    def count(
+        self,
+        arrays: list[int],
+        weights: list[int],
+        sizes: list[int],
+        widths: list[int],
+        centre: list[float],
+        distance: bool,
+        keep: bool,
+    ) -> int: ...
+    def write(self, out: list[int]) -> None: ...
+    def backward(self, read: list[int], write: list[int]) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+
+def sight(
+    isa: str,
+    positions: int,
+    reach: int,
+    n: int,
+    view: list[float],
+    width: int,
+    height: int,
+    near: float,
+    seen: int,
+) -> int: ...
+def sight_rows(isa: str, seen: int, n: int, rows: int) -> None: ...

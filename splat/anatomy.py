@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from splat.model import Explicit
+from splat.model import Making
 from splat.strategy import Strategy
 
 Way = tuple[str | int, ...]
@@ -69,9 +69,9 @@ def remembered(strategy: Strategy) -> dict[str, tuple[int, ...]]:
 
     Raises ValueError where its parts do not go together, which only the start of a run tells.
     """
-    rows = {"mean": torch.zeros(2, 3), "quat": torch.ones(2, 4), "log_scale": torch.zeros(2, 3)}
+    rows = {"mean": torch.eye(3)[:2], "quat": torch.ones(2, 4), "log_scale": torch.zeros(2, 3)}
     rows |= {"opacity_logit": torch.zeros(2), "sh": torch.zeros(2, 1, 3)}
-    model = Explicit(rows, steps=1)
+    model = strategy.model(rows, Making(steps=1))
     strategy.begin(model)
     cloud = model.cloud
     return {name: tuple(cloud.statistic(name).shape[1:]) for name in cloud.statistics}

@@ -53,7 +53,7 @@ def prepared(
     with _unsaid():
         job = prepare(scene, strategy, replace(options, steps=most))
     with closing(job):
-        start = len(job.run.model.cloud)
+        start = job.run.model.draws * len(job.run.model.cloud)
         pace = timed(job, seconds, clock)
         steps, needed = fitting(job, start, pace, seconds)
     _say(options, steps, needed + pace.spent)
@@ -73,7 +73,7 @@ def timed(job: Job, seconds: float, clock: Clock = time.monotonic) -> Pace:
     # Whole and already decoded, so that a step is what is timed.
     run.batches = lambda step: batches[step % len(batches)]
     grow(run, round(plan.mean_rows(len(run.model.cloud), job.strategy.cap)))
-    rows, count = len(run.model.cloud), 0
+    rows, count = run.model.draws * len(run.model.cloud), 0
     with one_torch_thread():
         for _ in range(UNTIMED_STEPS):
             advance(run)
@@ -110,14 +110,15 @@ def grow(run: Run, rows: int) -> None:
     parents = torch.randint(len(cloud), (count,), generator=draw, device=cloud.device)
     born = cloud.rows(parents)
     shift = torch.randn(count, 3, generator=draw, device=cloud.device)
-    born["mean"] += shift * born["log_scale"].exp()
+    place, reach = run.model.place, run.model.reach
+    born[place] += shift * born[reach][:, -3:].exp()
     smaller = math.log(factor) / 3
-    born["log_scale"] -= smaller
-    old = cloud["log_scale"].detach() - smaller
+    born[reach] -= smaller
+    old = cloud[reach].detach() - smaller
     run.model.apply(
         Edit(
             append=(Append(born, parents, "timing"),),
-            overwrite=(Overwrite("log_scale", old, "timing"),),
+            overwrite=(Overwrite(reach, old, "timing"),),
         )
     )
 
@@ -130,7 +131,7 @@ def fitting(job: Job, start: int, pace: Pace, seconds: float) -> tuple[int, floa
 
     def needed(steps: int) -> float:
         options = replace(job.options, steps=steps)
-        cap = job.strategy.cap
+        cap = job.run.model.draws * job.strategy.cap
         views, device = job.scene.train, job.run.render.device
         return plan.predicted(views, options, device, start, cap, job.photos.sizes, pace).seconds
 

@@ -168,6 +168,8 @@ class Cloud:
             if rows:
                 counts[f"{verb}:{reason}"] = counts.get(f"{verb}:{reason}", 0) + rows
 
+        for zero in edit.zero:
+            self._statistics[zero.name][zero.where] = 0
         for nudge in edit.nudge:
             self._columns[nudge.name].values.add_(nudge.delta)
         for overwrite in edit.overwrite:

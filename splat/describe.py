@@ -62,11 +62,18 @@ def asked(strategy: Strategy) -> dict[str, str]:
         "rows begin": f"with opacity {start.opacity:g}, and {start.scale:g} of the mean distance"
         " to the three nearest points for a scale",
         "asks of the renderer": ", ".join(wanted) or "nothing beyond the picture",
-        "statistics of rows": ", ".join(statistics(strategy)) or "none",
+        "statistics of rows": _remembered(strategy),
         "terms of the loss": ", ".join(objectives) or "none of its own",
         "moves dead rows": "yes" if strategy.recycles else "no",
         "resets opacity": "yes" if strategy.resets else "no",
     }
+
+
+def _remembered(strategy: Strategy) -> str:
+    try:
+        return ", ".join(statistics(strategy)) or "none"
+    except ValueError as error:  # it is not whole yet, and says what is missing
+        return f"not known: {error}"
 
 
 def ranged(steps: Sequence[int]) -> str:
@@ -128,7 +135,7 @@ def _value(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, tuple):
         return " ".join(map(_value, value)) or "none"
-    return str(value)
+    return str(value) or "none"
 
 
 def _runs(steps: Sequence[int]) -> list[list[int]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 Rows = Mapping[str, Tensor]
@@ -68,8 +68,18 @@ class Nudge:
 
 
 @dataclass(frozen=True)
+class Zero:
+    """Zero a statistic where its window is over, of the rows before the edit; not counted."""
+
+    name: str
+    where: Bool[Tensor, "n ..."]
+    """Of the statistic's shape, or of its first axes."""
+
+
+@dataclass(frozen=True)
 class Edit:
-    """Changes for one cloud, applied together in the order nudge, overwrite, assign, append, drop.
+    """Changes for one cloud, applied together in the order zero, nudge, overwrite, assign, append,
+    drop.
 
     Row numbers are those before the edit. Split = append the children + drop the parent;
     clone = append; relocation = assign; opacity reset = overwrite. `drop` may name appended rows
@@ -83,6 +93,7 @@ class Edit:
     drop: tuple[Drop, ...] = ()
     clear: tuple[str, ...] = ()
     """Statistics to zero for all rows once the rest is done (the end of a window)."""
+    zero: tuple[Zero, ...] = ()
 
     def __add__(self, other: Edit) -> Edit:
         return Edit(
@@ -92,6 +103,7 @@ class Edit:
             self.append + other.append,
             self.drop + other.drop,
             self.clear + other.clear,
+            self.zero + other.zero,
         )
 
 

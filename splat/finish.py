@@ -16,14 +16,18 @@ from splat import kernels, machine, recipe
 from splat.evaluate import Metrics, ViewMetrics, evaluate
 from splat.folder import Folder, write_json
 from splat.job import Job
+from splat.loader import spread
 from splat.log import read_log
 from splat.lpips import Net
+from splat.model import Explicit
 from splat.pictures import Row, contact_sheet, curves
 from splat.plan import span
 from splat.receipt import exported
 from splat.tuning import told
 from splat.types import Batch
 
+COUNTED = 16
+"""Most views in which Gaussians are counted where each has its own."""
 MOST_CHANGES = 4
 """To a run while it trained, in a line."""
 
@@ -51,6 +55,7 @@ def finish(
     record["training_memory_mb"] = _megabytes(peak)
     if folder is None:
         return record
+    model = job.run.model
     receipt = exported(
         job.run.baked(),
         job.run.frame,
@@ -60,6 +65,8 @@ def finish(
         job.run.background,
         drawing=job.run.drawing,
         photos=found is not None,
+        whole=model if model.left_out else None,
+        dropped=(model.left_out,) if model.left_out else (),
     )
     record["export"] = vars(receipt)
     if rows:
@@ -113,7 +120,7 @@ def figures(job: Job, found: Metrics | None, seconds: float) -> dict[str, Any]:
         "split": split_said(views, total, len(scene.train)),
         "views": views,
         "size": [first.width, first.height],
-        "gaussians": len(run.model.cloud),
+        **counted(job),
         "steps": run.step,
         "ended": _ended(job, plain.get("psnr")),
         "minutes": options.minutes,
@@ -133,6 +140,16 @@ def figures(job: Job, found: Metrics | None, seconds: float) -> dict[str, Any]:
         "per_view": plain.get("views", []),
     }
     return record | ({"commands": list(map(asdict, run.commands))} if run.commands else {})
+
+
+@torch.no_grad()
+def counted(job: Job) -> dict[str, int]:
+    """Gaussians; where rows only make them, those of a mean view, and the rows."""
+    model, cameras = job.run.model, job.photos.cameras
+    if isinstance(model, Explicit):
+        return {"gaussians": len(model.cloud)}
+    looked = [len(model(cameras[i])) for i in spread(len(cameras), COUNTED)]
+    return {"gaussians": round(sum(looked) / len(looked)), model.unit: len(model.cloud)}
 
 
 def _ended(job: Job, psnr: float | None) -> str | None:
@@ -158,6 +175,8 @@ def summary(record: Mapping[str, Any]) -> str:
     width, height = record["size"]
     lines.append(f"on {record['split']}, at {width}x{height} pixels")
     last = f"{record['gaussians']:,} Gaussians"
+    if "anchors" in record:
+        last = f"{record['anchors']:,} anchors, which make {last} in a view"
     if record["seconds"]:
         last += (
             f", {record['steps']:,} steps in {span(record['seconds'])}"

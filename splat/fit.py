@@ -42,6 +42,9 @@ def check(edit: Edit, cloud: Cloud) -> None:
         _inside(drop.rows, grown, "drop")
     for name in edit.clear:
         cloud.statistic(name)
+    for zero in edit.zero:
+        whole = cloud.statistic(zero.name).shape
+        _expect(zero.where.shape, whole[: zero.where.ndim], f"zero of {zero.name!r}")
 
 
 def _expect(shape: tuple[int, ...], expected: tuple[int, ...], what: str) -> None:

@@ -26,7 +26,7 @@ from splat.export import ply
 from splat.finishing import Finishing, finish_at
 from splat.goals import check_goals, said_goals
 from splat.loader import Loader, spread
-from splat.model import Explicit, Rates, columns_of
+from splat.model import Explicit, Making, Rates, columns_of
 from splat.objective import Objective, Photometric
 from splat.options import Options, rgb
 from splat.plan import Pace
@@ -128,7 +128,8 @@ def prepare(
     if options.replay is not None:
         run.script = recorded(options.replay)
         followed(run.strategy, (each for each in run.script if each.step >= run.step))
-    start, cap = len(run.model.cloud), run.strategy.cap
+    draws = run.model.draws
+    start, cap = draws * len(run.model.cloud), draws * run.strategy.cap
     found = plan.predicted(scene.train, options, device, start, cap, photos.sizes, pace)
     return Job(scene, strategy, options, run, photos, held_out, found, why, pace)
 
@@ -146,7 +147,7 @@ def announce(job: Job) -> None:
         say("          %s", smaller)
     cap = f", at most {run.strategy.cap:,}" if run.strategy.cap else ""
     method = recipe.told(job.strategy)
-    say("method    %s, from %s Gaussians%s", method, f"{len(run.model.cloud):,}", cap)
+    say("method    %s, from %s %s%s", method, f"{len(run.model.cloud):,}", run.model.unit, cap)
     left = job.plan.seconds * (1 - run.step / run.steps)
     done = f" from step {run.step:,}" if run.step else ""
     if run.drawing.near is not None:
@@ -245,13 +246,22 @@ def _run(
     behind = rgb(options.background)
     scaled = options.schedule == "scaled"
     rates = Rates().scheduled(options.steps) if scaled else Rates()
-    model = Explicit(
-        {name: values.to(device) for name, values in rows.items()},
+    making = Making(
         steps=options.steps if scaled else PUBLISHED_STEPS,
         sh_every=every(SH_EVERY, options.steps) if scaled else SH_EVERY,
         rates=replace(rates, sh_tail_every=options.harmonics_every),
         moments=torch.bfloat16 if options.moments == "bfloat16" else torch.float32,
+        seed=options.seed,
+        views=photos.cameras,
+        frame=frame,
     )
+    model = strategy.model({name: values.to(device) for name, values in rows.items()}, making)
+    if options.finish_for is not None and not isinstance(model, Explicit):
+        raise ValueError(
+            f"finish-for rounds Gaussians that are trained themselves, and {model.unit} make theirs"
+            " for each camera; leave it out, and give the file its own training: splat export"
+            " --refine"
+        )
     objectives: dict[str, Objective] = {"photometric": Photometric(options.ssim_weight)}
     objectives |= strategy.objectives()
     return Run(
@@ -266,12 +276,19 @@ def _run(
         seed=options.seed,
         frame=frame,
         drawing=drawing,
+        modules=model.networks(),
         visible_only=options.adam == "visible",
         finishing=None
         if options.finish_for is None
         else Finishing(options.finish_for, frame, finish_at(options.steps, options.finish_share)),
         background=torch.tensor(behind, device=device) if any(behind) else None,
     )
+
+
+def start_rows(job: Job) -> dict[str, Tensor]:
+    """What a job's model was made from before step 0: columns of `Explicit`."""
+    device = job.run.render.device
+    return _start(job.scene, job.photos, job.strategy, job.options, job.run.frame, device)
 
 
 def _start(

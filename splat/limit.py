@@ -30,14 +30,20 @@ def limited(strategy: Strategy, options: Options) -> Strategy:
     """The strategy within the budget asked for; what that means is said aloud."""
     if options.budget is None:
         return strategy
-    suffix, (_, of_bytes) = options.budget_of, amount(options.budget)
-    rows = rows_within(options.budget, options.sh_degree, suffix)
-    text = f"at most {rows:,} Gaussians"
+    suffix, (count, of_bytes) = options.budget_of, amount(options.budget)
+    if of_bytes and strategy.row_bytes:
+        rows, unit = max(1, count // strategy.row_bytes), strategy.handles
+        what = f"of {strategy.row_bytes:,} bytes each, before they are coded"
+    else:
+        rows = rows_within(options.budget, options.sh_degree, suffix)
+        unit = "Gaussians" if strategy.handles in ("", "gaussians") else strategy.handles
+        what = f"of a {suffix} with {options.sh_degree} bands of harmonics"
+    text = f"at most {rows:,} {unit}"
     if of_bytes:
-        text += f", {options.budget} of a {suffix} with {options.sh_degree} bands of harmonics"
+        text += f", {options.budget} {what}"
     if strategy.cap > rows:
         text += f"; the method's cap of {strategy.cap:,} is higher"
     elif 0 < strategy.cap < rows:
-        text = f"the method's cap of {strategy.cap:,} Gaussians holds, it is lower than {rows:,}"
+        text = f"the method's cap of {strategy.cap:,} {unit} holds, it is lower than {rows:,}"
     _log.info("budget    %s", text)
     return kept_within(strategy, rows)

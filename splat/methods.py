@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from splat import plan
+from splat.imports import module_of, place_of, where_and_name
 from splat.strategies.adc import Adc
 from splat.strategies.blur import BlurSplit
 from splat.strategies.budget import Budget
@@ -22,6 +19,9 @@ from splat.strategies.igs import ImprovedGs
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
 from splat.strategies.protect import Protect
+from splat.strategies.scaffold import Scaffold
+from splat.strategies.scaffold.coded import Coded
+from splat.strategies.scaffold.gsdf import Gsdf
 from splat.strategies.significance import Significance
 from splat.strategies.taming import Taming
 from splat.strategy import Fixed, Strategy, Wrapper
@@ -33,6 +33,7 @@ METHODS: Mapping[str, type[Strategy]] = {
     "igs": ImprovedGs,
     "error": ErrorBased,
     "taming": Taming,
+    "scaffold": Scaffold,
     "fixed": Fixed,
 }
 """By their name on the command line."""
@@ -42,6 +43,8 @@ PARTS: Mapping[str, type[Wrapper]] = {
     "protect": Protect,
     "freeze": Freeze,
     "budget": Budget,
+    "coded": Coded,
+    "gsdf": Gsdf,
 }
 """What may follow a method and a `+`, and alters what stands before."""
 PRESETS: Mapping[str, tuple[str, str]] = {
@@ -77,8 +80,8 @@ DEFAULT = "mrnf"
 """The method where one is needed and none is named,"""
 USUAL = f"{DEFAULT} + renew"
 """and the recipe of a plain `splat train scene/`: the best of docs/league.md."""
-_MODULE = "splat_plugin_"
-"""Start of the module name of a plugin that was loaded from a file."""
+ANCHOR_DRAWS = 4
+"""Gaussians that an anchor makes in a picture, about."""
 
 
 def fitted(device: torch.device, budget: int = 0) -> dict[str, Strategy]:
@@ -93,6 +96,7 @@ def fitted(device: torch.device, budget: int = 0) -> dict[str, Strategy]:
         "igs": ImprovedGs(cap=budget or found.cap),
         "error": ErrorBased(cap=budget or found.cap),
         "taming": Taming(cap=budget or found.cap),
+        "scaffold": Scaffold(cap=0 if budget else limit // ANCHOR_DRAWS),
         "fixed": Fixed(),
     }
 
@@ -108,14 +112,6 @@ def name_of(kind: type[Strategy]) -> str | None:
     return next((name for name, known in listed if known is kind), None)
 
 
-def place_of(kind: type[Any]) -> str:
-    """The import path of a class, as `plugin` takes it."""
-    module = kind.__module__
-    if module.startswith(_MODULE):
-        return f"{sys.modules[module].__file__}:{kind.__qualname__}"
-    return f"{module}:{kind.__qualname__}"
-
-
 def outlined(description: Mapping[str, Any]) -> str:
     """The classes of a strategy as `described` gave it, without importing them."""
     fields = description["fields"]
@@ -126,12 +122,8 @@ def outlined(description: Mapping[str, Any]) -> str:
 
 def plugin(place: str) -> type[Strategy]:
     """The strategy class at `module:Class` or `file.py:Class`; modules may lie in this folder."""
-    where, _, name = place.rpartition(":")
-    if not where or not name:
-        raise ValueError(
-            f"plugin {place!r} names no class; expected module:Class or path/to/file.py:Class"
-        )
-    module = _from_file(Path(where)) if where.endswith(".py") else _from_module(where)
+    where, name = where_and_name(place, "plugin", "Class")
+    module = module_of(where)
     found = vars(module).get(name)
     if not isinstance(found, type) or not issubclass(found, Strategy):
         what = "holds no" if found is None else "holds another thing as"
@@ -200,36 +192,5 @@ def _value(value: Any) -> Any:
 
 def _class(place: str) -> type[Any]:
     where, _, name = place.rpartition(":")
-    module = _from_file(Path(where)) if where.endswith(".py") else _from_module(where)
-    kind: type[Any] = getattr(module, name)
+    kind: type[Any] = getattr(module_of(where), name)
     return kind
-
-
-def _from_module(name: str) -> Any:
-    # The folder one works in is looked at last, and for as long as this import only.
-    sys.path.append(str(Path.cwd()))
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"plugin module {name!r} cannot be imported ({error}); expected a module that is"
-            " installed or lies in this folder, or the path of a .py file"
-        ) from error
-    finally:
-        sys.path.remove(str(Path.cwd()))
-
-
-def _from_file(path: Path) -> Any:
-    path = path.resolve()
-    name = f"{_MODULE}{path.stem}"
-    loaded = sys.modules.get(name)
-    if loaded is not None and loaded.__file__ == str(path):
-        return loaded
-    if not path.is_file():
-        raise FileNotFoundError(f"plugin file {path} does not exist; check its path")
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module

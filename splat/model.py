@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -20,12 +20,45 @@ from splat.schedule import PUBLISHED_STEPS
 from splat.types import Camera, Frame, Gaussians, Rendered
 
 
+@dataclass
+class Trained:
+    """A network trained beside the cloud, with the optimizer that moves it."""
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    rates: Sequence[Rate] = ()
+    """Of its groups of parameters, in their order; none: those that it was made with, for ever."""
+
+    def moved(self, step: int, rate_scale: float) -> None:
+        """Let the optimizer make a step at so many times the rates of a step of the run."""
+        groups = self.optimizer.param_groups
+        planned = [group["lr"] for group in groups]
+        wanted = [rate(step) for rate in self.rates] or planned
+        for group, rate in zip(groups, wanted, strict=True):
+            group["lr"] = rate_scale * rate
+        self.optimizer.step()
+        for group, rate in zip(groups, planned, strict=True):
+            group["lr"] = rate
+
+
 class Model(nn.Module):
     """Turns rows into Gaussians for one camera."""
 
     cloud: Cloud
     slots: int = 1
     """Gaussians one row may make; the row of a Gaussian is `source // slots`."""
+    draws: int = 1
+    """Gaussians that a row makes in a picture, about; what time and memory are predicted from."""
+    unit: str = "Gaussians"
+    """What rows are, for people."""
+    left_out: str = ""
+    """What `bake` for all cameras cannot keep of what each is shown, for people."""
+    place: str = "mean"
+    """The column of positions [N, 3], frame of training,"""
+    reach: str = "log_scale"
+    """and that of log sizes [N, ...]."""
+    voxel: float = 0.0
+    """Side of the finest cells of the grid that rows lie on, frame of training; 0: on none."""
     frame: Frame = Frame((0.0, 0.0, 0.0), 1.0)
     """What is trained in, as a similarity of the input's; a run sets it before anything begins."""
 
@@ -36,6 +69,15 @@ class Model(nn.Module):
     @abstractmethod
     def bake(self, camera: Camera | None = None) -> Gaussians:
         """A plain, detached set for exporters, in the frame of training."""
+
+    def networks(self) -> Mapping[str, Trained]:
+        """What is trained beside the rows, by name; the same objects each time."""
+        return {}
+
+    def rows_for(self, camera: Camera) -> Int[Tensor, "m"]:
+        """Rows that may make Gaussians for a camera, ascending."""
+        del camera
+        return torch.arange(len(self.cloud), device=self.cloud.device)
 
     def order_rows(self) -> Int[Tensor, "n"] | None:
         """Bring rows into an order that suits memory; what they are stays the same.
@@ -82,6 +124,38 @@ class Rates:
         """
         factor = min(2.0, max(1.0, math.sqrt(PUBLISHED_STEPS / steps)))
         return replace(self, mean=self.mean * factor, mean_end=self.mean_end * factor)
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a model that is made for a run is told of it."""
+
+    steps: int
+    """Of the run, over which learning rates fall."""
+    rates: Rates = field(default_factory=Rates)
+    """Of Gaussians that are rows themselves."""
+    sh_every: int = 1000
+    """Steps after which one more band of harmonics is switched on; 0: all at once."""
+    moments: torch.dtype = torch.float32
+    """Type of Adam's moments."""
+    seed: int = 0
+    """Of what networks begin with."""
+    views: Sequence[Camera] = ()
+    """All training cameras, frame of training; none where a saved state is to tell of them."""
+    photos: int = 0
+    """How many there are, where `views` does not say."""
+    frame: Frame = Model.frame
+
+
+def explicit(rows: Mapping[str, Tensor], making: Making) -> Explicit:
+    """Rows that are Gaussians, as a run trains them."""
+    return Explicit(
+        rows,
+        steps=making.steps,
+        sh_every=making.sh_every,
+        rates=making.rates,
+        moments=making.moments,
+    )
 
 
 def columns_of(gaussians: Gaussians, sh_degree: int | None = None) -> dict[str, Tensor]:

@@ -171,6 +171,8 @@ def _reordered(tried: Trial, step: Step, order: Int[Tensor, "n"]) -> Step:
     state["statistics"] = {name: values[order] for name, values in state["statistics"].items()}
     model = tried.model({name: column["values"] for name, column in state["columns"].items()})
     model.frame = step.model.frame
+    for name, network in step.model.networks().items():
+        model.networks()[name].module.load_state_dict(network.module.state_dict())
     tried.strategy.begin(model)
     model.cloud.load_state_dict(state)
     known: dict[tuple[int, tuple[PixelMap, ...]], Surveyed] = {}
@@ -182,11 +184,17 @@ def _reordered(tried: Trial, step: Step, order: Int[Tensor, "n"]) -> Step:
             known[key] = survey(model, step.render, batch, maps, background, step.number)
         return known[key]
 
-    return replace(step, model=model, rendered=_permuted(step.rendered, order), survey=surveyed)
+    rendered = _permuted(step.rendered, order, model.slots)
+    return replace(step, model=model, rendered=rendered, survey=surveyed)
 
 
-def _permuted(rendered: Rendered, order: Int[Tensor, "n"]) -> Rendered:
+def _permuted(rendered: Rendered, order: Int[Tensor, "n"], slots: int) -> Rendered:
+    """A picture of the same rows in another order."""
     drawn, gradient = rendered.gaussians, rendered.gradient
+    if drawn.source is not None:
+        place = order.argsort()
+        source = place[drawn.source // slots] * slots + drawn.source % slots
+        return replace(rendered, gaussians=replace(drawn, source=source))
 
     def taken(values: Tensor | None) -> Any:
         return None if values is None else values.detach()[order]

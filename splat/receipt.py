@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,22 +71,24 @@ def exported(
     drawing: Drawing,
     settings: Settings = Settings(),  # noqa: B008
     photos: bool = True,
-    whole: Gaussians | None = None,
+    whole: Gaussians | Callable[[Camera], Gaussians] | None = None,
     dropped: tuple[str, ...] = (),
     cameras: Sequence[Camera] = (),
 ) -> Receipt:
     """Write a set trained in `frame`, read it back, and draw both in the cameras of `batches`.
 
     `photos` False: the batches' pixels are no truth to compare with. `whole` is what the file is
-    compared with where the set is a part of it already, `dropped` what was taken away then. A page
-    begins at the first of `cameras`, which are in the frame of the input.
+    compared with where the set is a part of it already, or stands for what a model makes for each
+    camera, `dropped` what was taken away then. A page begins at the first of `cameras`, which are
+    in the frame of the input.
     """
     whole = gaussians if whole is None else whole
     export.write(gaussians, path, frame, drawing, settings, cameras)
     again = export.in_frame(export.read(path, settings), frame).to(render.device)
     same, before, after = [], [], []
     for batch in batches:
-        first = drawn(whole, batch.camera, render, background)
+        trained = whole(batch.camera) if callable(whole) else whole
+        first = drawn(trained, batch.camera, render, background)
         second = drawn(again, batch.camera, render, background)
         same.append(min(CLOSEST, psnr(first, second)))
         if photos:

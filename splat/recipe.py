@@ -24,6 +24,7 @@ from typing import Any
 
 from splat import methods
 from splat.cli.parse import complaint, parsed
+from splat.imports import place_of
 from splat.strategies.compose import Chain
 from splat.strategy import Strategy, Wrapper, called
 
@@ -209,7 +210,7 @@ def _apart(strategy: Strategy, keep: bool) -> str:
 
 def _term(strategy: Strategy) -> str:
     kind = type(strategy)
-    name = methods.name_of(kind) or methods.place_of(kind)
+    name = methods.name_of(kind) or place_of(kind)
     hidden = ("base",) if isinstance(strategy, Wrapper) else ()
     return " ".join(map(shlex.quote, [name, *_options(strategy, hidden)]))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from splat.clock import Clock
 from splat.edit import Change
 from splat.finishing import Finished
-from splat.model import Model
+from splat.model import Model, Trained
 from splat.objective import Objective
 from splat.score import survey
 from splat.strategy import Strategy
@@ -44,25 +44,6 @@ class Watcher(Protocol):
     def __call__(
         self, run: Run, step: Step, losses: Mapping[str, Tensor], change: Change
     ) -> None: ...
-
-
-@dataclass
-class Trained:
-    """A network trained beside the cloud, with the optimizer that moves it."""
-
-    module: torch.nn.Module
-    optimizer: torch.optim.Optimizer
-
-    def moved(self, rate_scale: float) -> None:
-        """Let the optimizer make a step at so many times its rates, which stay as planned."""
-        groups = self.optimizer.param_groups
-        planned = [group["lr"] for group in groups]
-        if rate_scale != 1:
-            for group in groups:
-                group["lr"] = group["lr"] * rate_scale
-        self.optimizer.step()
-        for group, rate in zip(groups, planned, strict=True):
-            group["lr"] = rate
 
 
 @dataclass
@@ -148,7 +129,7 @@ class Run:
         """Adam on the cloud, and the optimizers of the networks beside it."""
         self.model.cloud.optimize(self.step, visible)
         for part in self.modules.values():
-            part.moved(self.rate)
+            part.moved(self.step, self.rate)
             part.optimizer.zero_grad(set_to_none=True)
 
     @property

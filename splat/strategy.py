@@ -11,11 +11,11 @@ import tyro
 from jaxtyping import Bool
 from torch import Tensor
 
-from splat.edit import Edit
+from splat.edit import Edit, Rows
+from splat.model import Making, Model, explicit
 from splat.types import Needs, Step
 
 if TYPE_CHECKING:
-    from splat.model import Model
     from splat.objective import Objective
 
 
@@ -38,6 +38,10 @@ class Strategy(ABC):
 
     known_as: ClassVar[str] = ""
     """What a recipe calls it; empty: the name of its class in lower case."""
+    handles: str = "gaussians"
+    """What rows it is for; empty: any."""
+    row_bytes: int = 0
+    """Of a row in the method's own file; 0: rows are Gaussians, whose files say it."""
     needs: Needs = Needs()
     start: Start = Start()
     cap: int = 0
@@ -84,6 +88,14 @@ class Strategy(ABC):
         """Terms of the loss that belong to the method (MCMC's regularisers)."""
         return {}
 
+    def model(self, rows: Rows, making: Making) -> Model:
+        """What draws the rows that it is for.
+
+        `rows` are those that `columns_of` makes of Gaussians to start from, or the columns of a
+        cloud of such a model, whose state is then loaded.
+        """
+        return explicit(rows, making)
+
     def begin(self, model: Model) -> None:
         """Declare statistics with `model.cloud.track`; called once a run, before a resume loads."""
         del model
@@ -105,6 +117,8 @@ def called(kind: type[Any]) -> str:
 @dataclass(frozen=True)
 class Fixed(Strategy):
     """No density control: the points one starts from are the Gaussians one ends with."""
+
+    handles = ""
 
     def refine(self, step: Step) -> Edit | None:
         del step
@@ -131,6 +145,14 @@ class Wrapper(Recycler):
 
     base: Annotated[Strategy, tyro.conf.Suppress] = Fixed()
     """What is altered; on the command line what stands before the `+`."""
+
+    @property
+    def handles(self) -> str:  # type: ignore[override]
+        return self.base.handles
+
+    @property
+    def row_bytes(self) -> int:  # type: ignore[override]
+        return self.base.row_bytes
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
@@ -163,6 +185,9 @@ class Wrapper(Recycler):
 
     def objectives(self) -> Mapping[str, Objective]:
         return self.base.objectives()
+
+    def model(self, rows: Rows, making: Making) -> Model:
+        return self.base.model(rows, making)
 
     def begin(self, model: Model) -> None:
         self.base.begin(model)

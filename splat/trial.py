@@ -23,9 +23,9 @@ from splat.cloud import Cloud
 from splat.datasets import demo
 from splat.edit import Change
 from splat.evaluate import mean_psnr
-from splat.job import Job, prepare
+from splat.job import Job, prepare, start_rows
 from splat.kernels import one_torch_thread
-from splat.model import Explicit
+from splat.model import Making, Model
 from splat.objective import Photometric
 from splat.options import Options
 from splat.run import Run, advance
@@ -91,9 +91,8 @@ class Trial:
 
     @cached_property
     def first(self) -> dict[str, Tensor]:
-        """The rows that a run starts with."""
-        cloud = self.job.run.model.cloud
-        return cloud.rows(torch.arange(len(cloud)))
+        """The Gaussians that a run's rows are made from."""
+        return start_rows(self.job)
 
     @cached_property
     def record(self) -> Record:
@@ -130,9 +129,11 @@ class Trial:
     ) -> Run:
         """A fresh run, of another strategy or from other rows if given."""
         strategy = self.strategy if strategy is None else strategy
+        model = self.model(self.first if first is None else first)
         return replace(
             self.job.run,
-            model=self.model(self.first if first is None else first),
+            model=model,
+            modules=model.networks(),
             strategy=strategy,
             objectives={"photometric": Photometric(), **strategy.objectives()},
             watchers=(),
@@ -145,10 +146,13 @@ class Trial:
         """What is behind everything."""
         return self.job.run.background
 
-    def model(self, first: Mapping[str, Tensor]) -> Explicit:
-        """A model of these rows as runs have it."""
+    def model(self, first: Mapping[str, Tensor]) -> Model:
+        """A model of these Gaussians, or of the columns of another one, as runs have it."""
         own = {name: values.clone() for name, values in first.items()}
-        return Explicit(own, steps=self.steps, sh_every=max(1, self.steps // 4))
+        run = self.job.run
+        sh_every = max(1, self.steps // 4)
+        making = Making(self.steps, sh_every=sh_every, views=run.views, frame=run.frame)
+        return self.strategy.model(own, making)
 
     def resumed(self, state: State) -> Run:
         """A run that goes on from a checkpoint."""
@@ -179,7 +183,7 @@ class Trial:
                 found.edits[run.step] = change
             found.counts.append(len(run.model.cloud))
             if printed:
-                found.prints.append(prints(run.model.cloud))
+                found.prints.append({**prints(run.model.cloud), **_network_prints(run.model)})
             if change and not found.unsound:
                 found.unsound = unsound(run.model.cloud, run.step)
             if not len(run.model.cloud):
@@ -259,6 +263,15 @@ def prints(cloud: Cloud, statistics: bool = True) -> Prints:
     if statistics:
         found |= {f"statistic {name}": _print(cloud.statistic(name)) for name in cloud.statistics}
     return found
+
+
+def _network_prints(model: Model) -> Prints:
+    """A fingerprint of each number that is trained beside the rows."""
+    return {
+        f"network {name} ({what})": _print(values.detach())
+        for name, part in model.networks().items()
+        for what, values in part.module.named_parameters()
+    }
 
 
 def difference(one: Prints, other: Prints) -> str:

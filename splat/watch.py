@@ -213,7 +213,7 @@ class Board:
 
 def _state(run: Run, step: Step, losses: Losses) -> str:
     loss = sum(float(value.detach()) for value in losses.values())
-    return f"loss {loss:.4f}, {view_psnr(step):.2f} dB, {len(run.model.cloud):,} Gaussians"
+    return f"loss {loss:.4f}, {view_psnr(step):.2f} dB, {len(run.model.cloud):,} {run.model.unit}"
 
 
 def _rows_said(broken: Mapping[str, int], total: int) -> str:

@@ -9,11 +9,12 @@ import torch
 
 from splat.edit import Edit
 from splat.families import together, within
+from splat.model import Model
 from splat.schedule import at, due, dues, every
 from splat.strategies.births import split
 from splat.strategies.select import select
 from splat.strategies.views import drawn
-from splat.strategy import Strategy, Wrapper
+from splat.strategy import Strategy, Wrapper, called
 from splat.types import Step
 
 VIEWS_SHARE = 20
@@ -68,6 +69,14 @@ class BlurSplit(Wrapper):
     def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
         own = dues(self.refine_from, self.refine_until, self.refine_every, steps)
         return {**self.base.acts(steps), **({"split what blurs": own} if own else {})}
+
+    def begin(self, model: Model) -> None:
+        if "log_scale" not in model.cloud:
+            raise ValueError(
+                f"blur-split splits rows that are Gaussians, and those of {called(type(self.base))}"
+                f" are {model.unit}, which are not split; leave it out"
+            )
+        super().begin(model)
 
     def altered(self, step: Step, edit: Edit | None) -> Edit | None:
         if not due(step.number + 1, self.refine_from, self.refine_until, self.refine_every):

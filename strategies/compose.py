@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from jaxtyping import Bool
 from torch import Tensor
 
-from splat.edit import Edit
+from splat.edit import Edit, Rows
 from splat.families import together, within
-from splat.model import Model
+from splat.model import Making, Model
 from splat.objective import Objective
 from splat.strategy import Recycler, Start, Strategy, recycler
 from splat.types import Needs, Step
@@ -32,6 +32,13 @@ class Chain(Recycler):
     def __post_init__(self) -> None:
         if len(self.parts) < 2:
             raise ValueError(f"a chain of {len(self.parts)}; expected two strategies or more")
+        kinds = {part.handles: part for part in self.parts if part.handles}
+        if len(kinds) > 1:
+            (one, first), (other, second), *_ = kinds.items()
+            raise ValueError(
+                f"{_name(first)} is for rows that are {one}, and {_name(second)} for {other}, which"
+                " one cloud cannot both be; take one of them"
+            )
         movers = [_name(part) for part in self.parts if part.recycles]
         faders = [_name(part) for part in self.parts if part.resets]
         if len(movers) > 1:
@@ -49,6 +56,14 @@ class Chain(Recycler):
                 f"{faders[0]} and {faders[1]} both reset opacity, each undoing the other's; take"
                 " one of them, or one without resets"
             )
+
+    @property
+    def handles(self) -> str:  # type: ignore[override]
+        return self._main.handles
+
+    @property
+    def row_bytes(self) -> int:  # type: ignore[override]
+        return self._main.row_bytes
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
@@ -93,6 +108,9 @@ class Chain(Recycler):
                 found[f"{name}_{place}" if name in found else name] = objective
         return found
 
+    def model(self, rows: Rows, making: Making) -> Model:
+        return self._main.model(rows, making)
+
     def begin(self, model: Model) -> None:
         for part in self.parts:
             part.begin(model)
@@ -115,6 +133,11 @@ class Chain(Recycler):
             moves = part.recycles
             edits.append(recycler(part).recycle(own, rows) if moves else part.refine(own))
         return self._one(step, edits)
+
+    @property
+    def _main(self) -> Strategy:
+        """The first that is for rows of one kind, or else the first."""
+        return next((part for part in self.parts if part.handles), self.parts[0])
 
     def _one(self, step: Step, edits: Sequence[Edit | None]) -> Edit | None:
         cloud = step.model.cloud

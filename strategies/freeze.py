@@ -64,7 +64,7 @@ class Freeze(Wrapper):
         cloud = model.cloud
         if self.rows == "start":
             return torch.ones(len(cloud), dtype=torch.bool, device=cloud.device)
-        means = cloud["mean"].detach().double()
+        means = cloud[model.place].detach().double()
         given = means / model.frame.scale + means.new_tensor(model.frame.centre)
         low, high = means.new_tensor(self.low), means.new_tensor(self.high)
         inside = ((given >= low) & (given <= high)).all(1)

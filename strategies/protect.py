@@ -80,6 +80,11 @@ class Protect(Wrapper):
             )
 
     def begin(self, model: Model) -> None:
+        if self._asks("opacity") and "opacity_logit" not in model.cloud:
+            raise ValueError(
+                f"rule {self.rule!r} asks for opacity, which {model.unit} have only for a camera;"
+                " ask for scale or age"
+            )
         super().begin(model)
         if self._watches_age:
             model.cloud.track(AGE)
@@ -94,10 +99,10 @@ class Protect(Wrapper):
             return edit
         cloud = step.model.cloud
         shape = {name: cloud[name].detach() for name in cloud.names}
-        matched = [self._matched(shape, self._ages(step), step.extent)]
+        matched = [self._matched(shape, self._ages(step), step)]
         for append in edit.append:
             born = torch.zeros(len(append.parents), device=cloud.device)
-            matched.append(self._matched(append.rows, born, step.extent))
+            matched.append(self._matched(append.rows, born, step))
         safe = torch.cat(matched)
         drops = tuple(
             replace(drop, rows=drop.rows[~safe[drop.rows]]) if self._covers(drop.reason) else drop
@@ -107,7 +112,10 @@ class Protect(Wrapper):
 
     @property
     def _watches_age(self) -> bool:
-        return any(condition.what == "age" for condition in conditions(self.rule))
+        return self._asks("age")
+
+    def _asks(self, what: str) -> bool:
+        return any(condition.what == what for condition in conditions(self.rule))
 
     def _covers(self, reason: str) -> bool:
         return reason != SPLIT and (not self.reasons or reason in self.reasons)
@@ -118,13 +126,13 @@ class Protect(Wrapper):
             return cloud.statistic(AGE)
         return torch.zeros(len(cloud), device=cloud.device)
 
-    def _matched(self, rows: Rows, ages: Float[Tensor, "n"], extent: float) -> Bool[Tensor, "n"]:
+    def _matched(self, rows: Rows, ages: Float[Tensor, "n"], step: Step) -> Bool[Tensor, "n"]:
         found = torch.ones(len(ages), dtype=torch.bool, device=ages.device)
         for condition in conditions(self.rule):
             if condition.what == "opacity":
                 values = rows["opacity_logit"].sigmoid()
             elif condition.what == "scale":
-                values = rows["log_scale"].amax(1).exp() / extent
+                values = rows[step.model.reach].amax(1).exp() / step.extent
             else:
                 values = ages
             found &= condition.holds(values)

@@ -106,6 +106,7 @@ class Significance(Wrapper):
     def begin(self, model: Model) -> None:
         if self.how is None:
             self._refuse_to_drop()
+        _activated(model.cloud, self.score)  # of what rows lack one learns now
         self.base.begin(model)
 
     def refine(self, step: Step) -> Edit | None:

@@ -16,6 +16,7 @@ from splat.strategies.error import ErrorBased
 from splat.strategies.igs import ImprovedGs
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
+from splat.strategies.scaffold import Scaffold
 from splat.strategies.significance import Significance
 from splat.strategies.taming import Taming
 from splat.strategy import Fixed, Strategy
@@ -29,6 +30,18 @@ _EARLY: dict[str, Any] = {
     "reset_until": 50,
 }
 _MCMC = Mcmc(cap=2500, refine_from=10, refine_until=150, refine_every=20, growth=1.6)
+_SCAFFOLD = Scaffold(
+    cap=1500,
+    grow_gradient=5e-5,
+    coarsest=4,
+    finer=2,
+    prune_opacity=0.3,
+    seen_share=0.5,
+    observe_from=5,
+    refine_from=10,
+    refine_until=150,
+    refine_every=20,
+)
 METHODS: dict[str, Strategy] = {
     "fixed": Fixed(),
     "adc": Adc(cap=1000, grow_gradient=2e-3, **_EARLY),
@@ -109,6 +122,8 @@ METHODS: dict[str, Strategy] = {
         refine_until=150,
         refine_every=20,
     ),
+    "scaffold": _SCAFFOLD,
+    "scaffold_significance": Significance(_SCAFFOLD, "mass", at=(35, 155), keep=0.8, views=5),
 }
 """With numbers that put edits, resets and ends of windows into the first steps."""
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from splat.cloud import Cloud
 from splat.edit import Change
-from splat.model import Explicit
+from splat.model import Explicit, Model
 from splat.strategy import Strategy
 from splat.types import (
     Batch,
@@ -94,7 +94,7 @@ def no_survey(index: int, maps: Sequence[PixelMap] = ()) -> Surveyed:
 
 
 def survey_of(
-    model: Explicit, views: Sequence[Mapping[str, Tensor]], asked: list[int] | None = None
+    model: Model, views: Sequence[Mapping[str, Tensor]], asked: list[int] | None = None
 ) -> Survey:
     """What rows contribute, made by hand: fields of `Contributions` for each view, others zero.
 
@@ -118,7 +118,7 @@ def survey_of(
 
 
 def step_of(
-    model: Explicit,
+    model: Model,
     done: int = 1,
     *,
     visible: Tensor | None = None,

@@ -554,7 +554,7 @@ def test_the_strategies_of_the_documentation_do_what_they_owe(
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache.mkdir("splat-demo-home")))
     page = (Path(__file__).parent.parent / "docs/strategies.md").read_text()
     blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page, re.DOTALL)
-    assert [name for name, _ in blocks] == ["coarse.py", "until.py"]
+    assert [name for name, _ in blocks] == ["coarse.py", "wall.py", "until.py"]
     for name, text in blocks:
         (tmp_path / name).write_text(text)
     recipe = ("coarse.py:Coarse", "--radius-px", 9, "+", "until.py:Until", "--last", 15_000)

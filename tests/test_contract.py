@@ -15,6 +15,8 @@ from splat.run import Run, train
 from splat.strategies.budget import Budget
 from splat.strategies.freeze import Freeze
 from splat.strategies.protect import Protect
+from splat.strategies.scaffold.coded import Coded
+from splat.strategies.scaffold.gsdf import Gsdf
 from splat.strategy import Strategy
 
 STEPS, GAIN = 200, 3.0
@@ -29,6 +31,10 @@ COMPOSED: dict[str, Strategy] = {
         grow_from=10,
         grow_until=150,
     ),
+    "scaffold, coded": Coded(
+        METHODS["scaffold"], mask_weight=0.1, noise_from=12, pause_until=30, adapt_from=35
+    ),
+    "scaffold, by a signed distance": Gsdf(METHODS["scaffold"], sdf="splat.datasets.demo:sdf"),
 }
 
 

@@ -33,6 +33,7 @@ ONE_PLACE = {
     "plyfile": {"splat/export/ply.py"},
     "PIL": {"splat/export/sog_container.py"},
     "zstandard": {"splat/export/spz_container.py"},
+    "constriction": {"strategies/scaffold/packing.py"},
     "viser": {"viewer/server.py"},
     "websockets": {"viewer/gate.py", "viewer/door.py"},
     "msgspec": {"viewer/inbox.py"},

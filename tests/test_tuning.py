@@ -331,7 +331,7 @@ def test_the_rate_is_that_of_networks_too_and_stays_as_planned_there() -> None:
     )
     part, before = Trained(module, optimizer), module.weight.item()
     module.weight.grad = torch.ones(1, 1)
-    part.moved(0.25)
+    part.moved(0, 0.25)
     assert module.weight.item() == pytest.approx(before - 0.125)
     assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.1]
 

@@ -62,7 +62,7 @@ class Chronicle:
             order = run.order
             self._follow(lambda values: values.index_select(0, order))
         due = self.gathers and run.step % GATHER_EVERY == 0
-        if due and step.rendered.gaussians.source is None:
+        if due:
             self._gather(step)
         if change.edit is not None:
             self._count(change, change.edit)
@@ -89,9 +89,13 @@ class Chronicle:
         for name in ("gradient", "sightings"):
             if name not in self.rows:
                 self.rows[name] = torch.zeros(n, device=device)
-        visible = step.rendered.visible
-        length = step.rendered.screen_gradient().norm(dim=1)
-        self.rows["gradient"].mul_(MEMORY).add_(length.where(visible, 0))
+        visible, source = step.rendered.visible.float(), step.rendered.gaussians.source
+        length = step.rendered.screen_gradient().norm(dim=1) * visible
+        if source is not None:
+            rows = source // step.model.slots
+            length = length.new_zeros(n).index_add_(0, rows, length)
+            visible = visible.new_zeros(n).index_add_(0, rows, visible)
+        self.rows["gradient"].mul_(MEMORY).add_(length)
         self.rows["sightings"].mul_(MEMORY).add_(visible)
 
     def _edited(self, run: Run, step: Step, change: Change, edit: Edit) -> None:

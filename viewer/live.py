@@ -95,7 +95,7 @@ class LiveViewer:
         self.stage.chores.append(self._measure)
         self._figures = ""
         self._paces: deque[tuple[float, int]] = deque(maxlen=PACES)
-        low, high = box_around(run.baked())
+        low, high = box_around(self.source.positions)
         start = None if points is None else points_in_frame(points, run.frame)
         marks = Landmarks(self.gallery, start, low, high)
         self.page = Page(
@@ -211,7 +211,7 @@ class LiveViewer:
         else:
             left = span(pace * (run.steps - run.step))
             lines += [f"{1 / pace:.1f} steps a second, {left} left" if pace else "begins"]
-        lines += [f"{len(run.model.cloud):,} Gaussians, {size(held or 0)} of memory"]
+        lines += [f"{len(run.model.cloud):,} {run.model.unit}, {size(held or 0)} of memory"]
         tested = self.gallery.held_out or self.source.psnr
         if tested is not None:
             lines += [f"{tested:.2f} dB on held-out photos"]
@@ -262,7 +262,8 @@ class LiveViewer:
         """Rows that `splat clean` would take out."""
 
         def looked() -> Tensor:
-            masks = clean.debris(self.source.baked()).values()
-            return torch.stack(list(masks)).any(0).to(self.run.render.device)
+            whole = self.source.baked()
+            found = torch.stack(list(clean.debris(whole).values())).any(0)
+            return self.source.rows_where(whole, found.to(self.run.render.device))
 
         return self._debris_rows.made(looked)

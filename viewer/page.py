@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from splat import paths
 from splat.seed import focus_point
-from splat.types import Camera, Gaussians
+from splat.types import Camera
 from splat.viewer.compare_tab import CompareTab
 from splat.viewer.curves import Curves
 from splat.viewer.export_folder import ExportFolder
@@ -113,9 +115,11 @@ class Page:
         self._tabs.pop(number, None)
 
 
-def box_around(gaussians: Gaussians) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Corners of a box around nearly all Gaussians."""
-    means = gaussians.means.detach().double().cpu()
+def box_around(
+    positions: Float[Tensor, "n 3"],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Corners of a box around nearly all positions."""
+    means = positions.detach().double().cpu()
     means = means[means.isfinite().all(1)]
     if not len(means):
         return -np.ones(3), np.ones(3)

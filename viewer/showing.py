@@ -50,7 +50,7 @@ class Showing:
         self._found: Bool[Tensor, "n"] | None = None
         self.stage = Stage(easel)
         gallery = None if first.photos is None else Gallery(first, first.photos)
-        low, high = box_around(first.baked())
+        low, high = box_around(first.positions)
         start = None if points is None else points_in_frame(points, first.frame)
         marks = Landmarks(gallery, start, low, high)
         curves = of_log(log)
@@ -75,11 +75,12 @@ class Showing:
         for source in self._sources:
             figure = "" if source.psnr is None else f", {source.psnr:.2f} dB on held-out photos"
             step = f"trained for {source.step:,} steps, " if source.step else ""
-            lines.append(f"**{source.name}**: {step}{source.count:,} Gaussians{figure}")
+            lines.append(f"**{source.name}**: {step}{source.count:,} {source.unit}{figure}")
         return "  \n".join(lines), None
 
     def _debris(self, source: Source) -> Bool[Tensor, "n"]:
         if self._found is None:
-            masks = list(clean.debris(source.baked()).values())
-            self._found = torch.stack(masks).any(0).to(source.render.device)
+            whole = source.baked()
+            found = torch.stack(list(clean.debris(whole).values())).any(0)
+            self._found = source.rows_where(whole, found.to(source.render.device))
         return self._found

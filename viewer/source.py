@@ -5,14 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from splat.loader import Loader
 from splat.maps import Error
+from splat.model import Model
 from splat.run import Run
+from splat.score import survey
 from splat.types import (
     Batch,
     Camera,
@@ -83,6 +86,13 @@ class Source(ABC):
     """dB on the held-out photos, as far as it was measured."""
     slots: int = 1
     """Gaussians that a row may make."""
+    unit: str = "Gaussians"
+    """What rows are, for people."""
+
+    @property
+    @abstractmethod
+    def positions(self) -> Float[Tensor, "n 3"]:
+        """Where rows are, frame of training."""
 
     @property
     @abstractmethod
@@ -122,6 +132,13 @@ class Source(ABC):
             return torch.arange(len(gaussians), device=gaussians.means.device)
         return gaussians.source // self.slots
 
+    def rows_where(self, gaussians: Gaussians, each: Bool[Tensor, "n"]) -> Bool[Tensor, "m"]:
+        """Rows that have Gaussians in a set, and for all of which this is so."""
+        if gaussians.source is None:
+            return each
+        rows, some = self.rows_of(gaussians), each.new_zeros(self.count)
+        return some.index_fill(0, rows[each], True) & ~some.index_fill(0, rows[~each], True)
+
 
 class Live(Source):
     """A run, as it is between two steps."""
@@ -130,7 +147,11 @@ class Live(Source):
         self.run, self.photos, self.name = run, photos, name
         self.frame, self.render, self.drawing = run.frame, run.render, run.drawing
         self.background, self.cameras = run.background, run.views
-        self.slots = run.model.slots
+        self.slots, self.unit = run.model.slots, run.model.unit
+
+    @property
+    def positions(self) -> Float[Tensor, "n 3"]:
+        return self.run.model.cloud[self.run.model.place].detach()
 
     @property
     def step(self) -> int:
@@ -182,6 +203,10 @@ class Still(Source):
         return self._step
 
     @property
+    def positions(self) -> Float[Tensor, "n 3"]:
+        return self._gaussians.means
+
+    @property
     def stamp(self) -> Hashable:
         return id(self._gaussians)
 
@@ -206,3 +231,49 @@ class Still(Source):
             self.background,
             lambda rendered: torch.stack([each(rendered, batch) for each in ERROR], -1),
         )[1]
+
+
+class Unbaked(Still):
+    """A model that makes other Gaussians for each camera, and stays as it is."""
+
+    def __init__(self, model: Model, **known: Any) -> None:
+        """`known` is what `Still` is told beside its Gaussians."""
+        super().__init__(_NOTHING, **known)
+        self._model = model
+        self.slots, self.unit = model.slots, model.unit
+
+    @property
+    def positions(self) -> Float[Tensor, "n 3"]:
+        return self._model.cloud[self._model.place].detach()
+
+    @property
+    def stamp(self) -> Hashable:
+        return id(self._model)
+
+    @property
+    def count(self) -> int:
+        return len(self._model.cloud)
+
+    @torch.no_grad()
+    def gaussians(self, camera: Camera) -> Gaussians:
+        found: Gaussians = self._model(camera)
+        return found
+
+    def baked(self) -> Gaussians:
+        if self._gaussians is _NOTHING:
+            self._gaussians = self._model.bake()
+        return replace(self._gaussians)
+
+    def surveyed(self, index: int) -> Contributions:
+        if self.photos is not None:
+            batch, maps = self.photos.batch(index), ERROR
+        else:
+            camera = self.cameras[index]
+            pixels = torch.zeros(camera.height, camera.width, 3, dtype=torch.uint8)
+            batch, maps = Batch(camera, pixels.to(self.render.device)), ()
+        return survey(self._model, self.render, batch, maps, self.background).rows
+
+
+_NOTHING = Gaussians(
+    torch.zeros(0, 3), torch.zeros(0, 4), torch.zeros(0, 3), torch.zeros(0), torch.zeros(0, 3)
+)

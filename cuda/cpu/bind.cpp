@@ -78,6 +78,41 @@ class Frame {
   Settings settings_{};
 };
 
+// Anchors as Gaussians: what the forward passes leave for a backward.
+class Decoding {
+ public:
+  explicit Decoding(const std::string& isa) : table_(named(isa)), decoding_(table_.decoding_new()) {}
+  ~Decoding() { table_.decoding_delete(decoding_); }
+  Decoding(const Decoding&) = delete;
+  Decoding& operator=(const Decoding&) = delete;
+
+  int64_t count(const std::array<Address, 6>& arrays, const std::array<Address, 6>& weights, const std::array<int64_t, 2>& sizes,
+                const std::array<int, 3>& widths, const std::array<double, 3>& centre, bool distance, bool keep) {
+    return table_.decode_count(
+        decoding_, {at(arrays[0]), at(arrays[1]), at(arrays[2]), at(arrays[3]), at(arrays[4]), at<const int64_t>(arrays[5]),
+                    sizes[0], sizes[1], widths[0], widths[1], widths[2],
+                    {at(weights[0]), at(weights[1]), at(weights[2]), at(weights[3]), at(weights[4]), at(weights[5])},
+                    {centre[0], centre[1], centre[2]}, distance, keep});
+  }
+
+  void write(const std::array<Address, 6>& out) {
+    table_.decode(decoding_, {at(out[0]), at(out[1]), at(out[2]), at(out[3]), at(out[4]), at<int64_t>(out[5])});
+  }
+
+  void backward(const std::array<Address, 8>& read, const std::array<Address, 10>& write) {
+    table_.decode_backward(
+        decoding_, {at(read[0]), at(read[1]), at(read[2]), at(read[3]), at(read[4]), at(read[5]), at(read[6]), at(read[7]),
+                    at(write[0]), at(write[1]), at(write[2]), at(write[3]),
+                    {at(write[4]), at(write[5]), at(write[6]), at(write[7]), at(write[8]), at(write[9])}});
+  }
+
+  int64_t bytes() const { return table_.decoding_bytes(decoding_); }
+
+ private:
+  const Table& table_;
+  void* decoding_;
+};
+
 }  // namespace
 
 NB_MODULE(_cpu, m) {
@@ -134,6 +169,29 @@ NB_MODULE(_cpu, m) {
          const std::array<double, 4>& numbers, uint64_t seed) {
         named(isa).walk({at(arrays[0]), at(arrays[1]), at(arrays[2]), at(arrays[3]), n, every, phase, numbers[0],
                          numbers[1], numbers[2], numbers[3], seed});
+      },
+      nb::call_guard<nb::gil_scoped_release>());
+  nb::class_<Decoding>(m, "Decoding")
+      .def(nb::init<const std::string&>())
+      .def("count", &Decoding::count, nb::call_guard<nb::gil_scoped_release>())
+      .def("write", &Decoding::write, nb::call_guard<nb::gil_scoped_release>())
+      .def("backward", &Decoding::backward, nb::call_guard<nb::gil_scoped_release>())
+      .def_prop_ro("bytes", &Decoding::bytes);
+  m.def(
+      "sight",
+      [](const std::string& isa, Address positions, Address reach, int64_t n, const std::array<double, 16>& view, int width,
+         int height, double near, Address seen) {
+        Sight s{at(positions), at(reach), n, {}, near, at<uint64_t>(seen)};
+        for (int i = 0; i < 12; ++i) s.view.world_to_camera[i] = view[i];
+        s.view.fx = view[12], s.view.fy = view[13], s.view.cx = view[14], s.view.cy = view[15];
+        s.view.width = width, s.view.height = height;
+        return named(isa).sight(s);
+      },
+      nb::call_guard<nb::gil_scoped_release>());
+  m.def(
+      "sight_rows",
+      [](const std::string& isa, Address seen, int64_t n, Address rows) {
+        named(isa).sight_rows(at<const uint64_t>(seen), n, at<int64_t>(rows));
       },
       nb::call_guard<nb::gil_scoped_release>());
 }

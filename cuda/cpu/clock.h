@@ -16,11 +16,12 @@ enum Stage {
   kBlendBackward,
   kRowsBackward,    // projection and harmonics backward
   kAdam,
+  kDecode,          // anchors into Gaussians, and back
   kOther,           // random walks, statistics
   kStages
 };
 constexpr const char* kStageNames[kStages] = {
-    "project", "sort", "bin", "blend", "loss", "blend_backward", "rows_backward", "adam", "other"};
+    "project", "sort", "bin", "blend", "loss", "blend_backward", "rows_backward", "adam", "decode", "other"};
 
 int64_t stage_nanoseconds(Stage stage);
 void add_nanoseconds(Stage stage, int64_t time);

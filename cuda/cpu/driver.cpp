@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "driver_decode.h"
 #include "driver_fuzz.h"
 #include "driver_losses.h"
 #include "kernels.h"
@@ -240,6 +241,7 @@ void check(const Table& table) {
   check_threads<Real>(table, random_input(900, 131, 97, true));
   check_broken<Real>(table);
   failures += check_losses(table);
+  failures += check_decoding(table);
   failures += fuzz_table(table, 0, kFuzzed);
 }
 

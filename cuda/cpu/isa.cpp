@@ -1,8 +1,10 @@
 // All kernels for one instruction set: compiled once per set, each into its own namespace.
 #include "activate.h"
 #include "adam.h"
+#include "decode_backward.h"
 #include "frame.h"
 #include "kernels.h"
+#include "sight.h"
 #include "ssim.h"
 #include "walk.h"
 
@@ -28,6 +30,14 @@ const Table SPLAT_JOIN(table_, SPLAT_ISA) = {
     SPLAT_ISA::activate,
     SPLAT_ISA::activate_backward,
     SPLAT_ISA::walk,
+    [] { return static_cast<void*>(new SPLAT_ISA::Decoding); },
+    [](void* decoding) { delete static_cast<SPLAT_ISA::Decoding*>(decoding); },
+    [](const void* decoding) { return static_cast<const SPLAT_ISA::Decoding*>(decoding)->bytes(); },
+    [](void* decoding, const Anchors& a) { return static_cast<SPLAT_ISA::Decoding*>(decoding)->count(a); },
+    [](void* decoding, const DecodedRows& rows) { static_cast<SPLAT_ISA::Decoding*>(decoding)->write(rows); },
+    [](void* decoding, const DecodedGradients& g) { static_cast<SPLAT_ISA::Decoding*>(decoding)->backward(g); },
+    SPLAT_ISA::sight,
+    SPLAT_ISA::sight_rows,
 };
 
 }  // namespace splat

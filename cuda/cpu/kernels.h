@@ -137,6 +137,57 @@ struct Walk {
   uint64_t seed;
 };
 
+struct Anchors {
+  const void* positions;      // [n, 3]
+  const void* features;       // [n, feature_count]
+  const void* reach;          // [n, 6] log scales: of the offsets, of the sizes
+  const void* offsets;        // [n, slots, 3]
+  const void* masks;          // [n, slots], or null
+  const int64_t* rows;        // [count] those to decode, each at most once
+  int64_t n, count;
+  int feature_count;          // 1 to 64
+  int slots;                  // 1 to 16
+  int hidden;                 // 16 to 64, in steps of 16
+  const void* weights[6];     // two layers each of opacity, colour, covariance; biases are the last rows
+  double centre[3];           // of the camera
+  bool distance;              // whether the networks read it
+  bool keep;                  // for a backward
+};
+
+struct DecodedRows {          // as many rows as were counted
+  void* means;                // [., 3]
+  void* quats;                // [., 4] wxyz, of length 1
+  void* scales;               // [., 3]
+  void* opacities;            // [.]
+  void* colors;               // [., 3]
+  int64_t* source;            // [.] anchor's row times slots, plus the slot
+};
+
+struct DecodedGradients {
+  const void* quats;          // as decoded
+  const void* scales;
+  const void* colors;
+  const void* v_means;        // each may be null
+  const void* v_quats;
+  const void* v_scales;
+  const void* v_opacities;
+  const void* v_colors;
+  void* v_features;           // written for every row of the cloud; each may be null, as those below
+  void* v_reach;
+  void* v_offsets;
+  void* v_masks;
+  void* v_weights[6];
+};
+
+struct Sight {
+  const void* positions;   // [n, 3]
+  const void* reach;       // [n, 6]
+  int64_t n;
+  View view;
+  double near;             // 0 or more
+  uint64_t* seen;          // [(n + 63) / 64] a bit for each row, written
+};
+
 struct Table {
   const char* name;
   int lanes;
@@ -151,6 +202,14 @@ struct Table {
   void (*activate)(const Activation&);
   void (*activate_backward)(const ActivationGradients&);
   void (*walk)(const Walk&);
+  void* (*decoding_new)();
+  void (*decoding_delete)(void*);
+  int64_t (*decoding_bytes)(const void*);
+  int64_t (*decode_count)(void* decoding, const Anchors&);  // Gaussians that there will be
+  void (*decode)(void* decoding, const DecodedRows&);       // what was counted last
+  void (*decode_backward)(void* decoding, const DecodedGradients&);  // as often as wanted
+  int64_t (*sight)(const Sight&);                           // returns how many are seen
+  void (*sight_rows)(const uint64_t* seen, int64_t n, int64_t* rows);
 };
 
 const Table* table(const char* name);  // null where the name is unknown or the CPU lacks it

@@ -151,8 +151,8 @@ def main(arguments: Sequence[str]) -> int:
             drawing=found.drawing,
             settings=part.settings,
             photos=seen.photos is not None,
-            whole=found.gaussians,
-            dropped=part.dropped,
+            whole=found.seen_by,
+            dropped=(*found.left_out, *part.dropped),
             cameras=[camera for camera, _ in cameras_of(place.cameras)],
         )
     print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.said())

@@ -92,4 +92,5 @@ def _pictures(
     found: Trained, cameras: Sequence[Camera], quiet: bool
 ) -> Iterator[Float[Tensor, "h w 3"]]:
     for camera in tqdm(cameras, unit="picture", disable=quiet or None):
-        yield drawn(found.gaussians, found.placed(camera), found.render, found.background)
+        there = found.placed(camera)
+        yield drawn(found.seen_by(there), there, found.render, found.background)

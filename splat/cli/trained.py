@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from splat.loader import spread
 from splat.model import Explicit
 from splat.options import rgb
 from splat.render import choose_device, drawing_as
+from splat.restored import restored
 from splat.seed import in_frame
 from splat.sight import sight
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
@@ -33,14 +35,24 @@ INPUT_FRAME = Frame((0.0, 0.0, 0.0), 1.0)
 class Trained:
     """Gaussians ready to draw, and what they are drawn with."""
 
-    gaussians: Gaussians
-    """In `frame`, on the renderer's device."""
+    seen_by: Callable[[Camera], Gaussians]
+    """What there is for a camera of `frame`, on the renderer's device: a model, where each has its
+    own."""
+    baked: Callable[[], Gaussians]
+    """Makes of it one set for all cameras."""
     frame: Frame
     render: Renderer
     drawing: Drawing
     background: torch.Tensor | None
+    left_out: tuple[str, ...]
+    """What one set for all cameras cannot keep of what each is shown."""
     step: int
     """Steps that they were trained for, 0 where that is not known."""
+
+    @cached_property
+    def gaussians(self) -> Gaussians:
+        """One set for all cameras, in `frame`, on the renderer's device."""
+        return self.baked().to(self.render.device)
 
     def placed(self, camera: Camera) -> Camera:
         """A camera of the input's frame where the Gaussians are."""
@@ -58,20 +70,31 @@ def trained(
     kernels.set_threads(machine.cores())
     if what.is_file() and what.suffix != ".pt":
         drawing = export.drawing(what)
-        found, frame, step = export.read(what, settings), INPUT_FRAME, 0
+        whole, frame, step = export.read(what, settings).to(chosen), INPUT_FRAME, 0
+        seen_by, baked = _fixed(whole)
+        left_out: tuple[str, ...] = ()
     else:
         place = run_of(what)
         config = read_config(place.config)
         state = checkpoint.load(what if what.is_file() else place.latest())
         drawing = checkpoint.drawing(state) or Drawing(config.options.antialiased)
-        found, frame, step = baked(state), checkpoint.frame(state), state["step"]
-        if suffix := config.options.finish_for:
-            start = finish_at(state["steps"], config.options.finish_share)
-            found = Finishing(suffix, frame, start)(found, step)
+        model = restored(config, state, chosen)
+        left_out = (model.left_out,) if model.left_out else ()
+        frame, step = checkpoint.frame(state), state["step"]
+        if isinstance(model, Explicit):
+            whole = model.bake()
+            if suffix := config.options.finish_for:
+                start = finish_at(state["steps"], config.options.finish_share)
+                whole = Finishing(suffix, frame, start)(whole, step)
+            seen_by, baked = _fixed(whole.to(chosen))
+        else:
+            seen_by, baked = model, model.bake
         background = config.options.background if background == "auto" else background
     behind = rgb("black" if background == "auto" else background)
     return Trained(
-        gaussians=found.to(chosen),
+        seen_by=seen_by,
+        baked=baked,
+        left_out=left_out,
         frame=frame,
         render=drawing_as(drawing, frame, chosen),
         drawing=drawing,
@@ -85,9 +108,11 @@ def run_of(what: Path) -> Folder:
     return existing(what.resolve().parent.parent if what.is_file() else what)
 
 
-def baked(state: checkpoint.State) -> Gaussians:
-    """The Gaussians of a checkpoint, in the frame of training."""
-    return Explicit(checkpoint.rows(state), steps=0).bake()
+def _fixed(
+    gaussians: Gaussians,
+) -> tuple[Callable[[Camera], Gaussians], Callable[[], Gaussians]]:
+    """A set that is the same for all cameras."""
+    return lambda camera: gaussians, lambda: gaussians
 
 
 def cameras_of(path: Path) -> list[tuple[Camera, Mapping[str, Any]]]:

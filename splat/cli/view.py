@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
@@ -19,12 +19,13 @@ from splat.folder import Folder, read_config, read_json, same_views
 from splat.job import loaders
 from splat.kernels import one_torch_thread
 from splat.log import read_log
+from splat.model import Model
 from splat.options import hint
 from splat.plan import fitted
 from splat.render import drawing_as
 from splat.seed import frame_of, in_frame
 from splat.types import Frame, Gaussians, Points, SceneData
-from splat.viewer.source import Photos, Still
+from splat.viewer.source import Photos, Still, Unbaked
 
 _log = logging.getLogger(__name__)
 
@@ -89,10 +90,9 @@ def _source(path: Path, asked: View) -> Still:
         gaussians, render = export.in_frame(found.gaussians, frame), found.gaussians.means.device
         drawn = drawing_as(found.drawing, frame, render)
     else:
-        frame, gaussians, drawn = found.frame, found.gaussians, found.render
+        frame, drawn = found.frame, found.render
     metrics = {} if place is None or not place.metrics.is_file() else read_json(place.metrics)
-    return Still(
-        gaussians,
+    about: dict[str, Any] = dict(
         name=path.name if place is None or path.is_dir() else f"{place.path.name}/{path.stem}",
         frame=frame,
         render=drawn,
@@ -103,6 +103,9 @@ def _source(path: Path, asked: View) -> Still:
         step=found.step,
         psnr=metrics.get("psnr") if metrics.get("steps") == found.step else None,
     )
+    if isinstance(found.seen_by, Model):
+        return Unbaked(found.seen_by, **about)
+    return Still(gaussians if place is None else found.gaussians, **about)
 
 
 def _run(path: Path) -> Folder | None:

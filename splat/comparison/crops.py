@@ -26,10 +26,10 @@ from splat.evaluate import psnr
 from splat.folder import read_config
 from splat.job import loaders
 from splat.loader import Loader
-from splat.model import Explicit
 from splat.options import rgb
 from splat.pictures import INK, WORST, Bytes, as_bytes
 from splat.render import choose_device, drawing_as
+from splat.restored import restored
 from splat.types import Batch, Drawing, Needs
 
 SHARE, LEAST = 0.33, 48
@@ -141,8 +141,7 @@ class _Drawer:
         place = runs.folder_of(out, outcome.entry)
         state = checkpoint.load(place.latest())
         self.config, self.frame = read_config(place.config), checkpoint.frame(state)
-        rows = {name: values.to(device) for name, values in checkpoint.rows(state).items()}
-        self._gaussians = Explicit(rows, steps=0).bake()
+        self._model = restored(self.config, state, device)
         drawing = checkpoint.drawing(state) or Drawing(plan.shared.options.antialiased)
         self._render = drawing_as(drawing, self.frame, device)
         behind = rgb(self.config.options.background)
@@ -150,7 +149,8 @@ class _Drawer:
 
     def __call__(self, batch: Batch) -> Floats:
         with torch.no_grad():
-            found = self._render(self._gaussians, batch.camera, Needs(), self._background)
+            gaussians = self._model(batch.camera)
+            found = self._render(gaussians, batch.camera, Needs(), self._background)
         image: Floats = found.image.clamp(0, 1).cpu().numpy()
         return image
 

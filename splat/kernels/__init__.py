@@ -7,6 +7,8 @@ another: CUDA tensors go to the CUDA build, and where it is missing an error say
 
 from splat.kernels.activate import activate
 from splat.kernels.adam import adam
+from splat.kernels.decode import Decoded, Heads, decode
+from splat.kernels.frustum import in_frustum
 from splat.kernels.harmonics import Harmonics, HarmonicsGradient
 from splat.kernels.native import (
     isa,
@@ -24,12 +26,16 @@ from splat.kernels.walk import walk
 
 __all__ = [
     "NEAR",
+    "Decoded",
     "Harmonics",
     "HarmonicsGradient",
+    "Heads",
     "Projection",
     "Statistics",
     "activate",
     "adam",
+    "decode",
+    "in_frustum",
     "isa",
     "isas",
     "one_torch_thread",

@@ -76,8 +76,6 @@ def rasterize(
     it is made of (`Harmonics.pending`), a twelfth of its size.
     """
     n = len(means)
-    if n == 0:
-        raise ValueError("there is nothing to draw: the scene has 0 Gaussians")
     shaped("quats", quats, (n, 4))
     shaped("scales", scales, (n, 3))
     shaped("opacities", opacities, (n,))

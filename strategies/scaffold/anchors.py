@@ -1,0 +1,229 @@
+"""`Anchored`: anchors on a grid, each of which makes up to k Gaussians for a camera."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from splat import kernels
+from splat.cloud import Cloud, morton_order
+from splat.column import Rate
+from splat.edit import Change, Edit, Rows
+from splat.model import Making, Model, Trained
+from splat.seed import neighbour_distances
+from splat.strategies.scaffold.bake import baked
+from splat.strategies.scaffold.grid import cells, centres, unique
+from splat.strategies.scaffold.networks import Networks
+from splat.types import Camera, Gaussians
+
+FEATURE_RATE, REACH_RATE = 7.5e-3, 7e-3
+OFFSET_RATES = (1e-2, 1e-4)
+"""Learning rates (Scaffold-GS, released code); offsets' fall over the run."""
+SAME = 2e-7
+"""Distance, frame of training, up to which two points are one."""
+
+
+class Anchored(Model):
+    """The representation of Scaffold-GS (Lu et al., CVPR 2024, section 3.2).
+
+    Columns: `anchor` [N, 3], the middle of a cell of the grid, which never moves; `feature`
+    [N, F]; `reach` [N, 6], log sizes, three that offsets are in units of and three that Gaussians
+    are at most as large as; `offset` [N, k, 3]. For a camera three small networks, which read an
+    anchor's feature and the direction it is seen from, say what its k Gaussians are; those of no
+    opacity are left out. Only anchors in the camera's frustum are asked.
+    """
+
+    unit = "anchors"
+    left_out = (
+        "how opacity, size and turn depend on the camera; colours became harmonics, by least"
+        " squares over the training views (splat export --refine 500 wins most of it back)"
+    )
+    place = "anchor"
+    reach = "reach"
+
+    def __init__(
+        self,
+        rows: Rows,
+        making: Making,
+        *,
+        slots: int = 10,
+        features: int = 32,
+        hidden: int = 32,
+        voxel: float = 0.0,
+        distance: bool = False,
+        codes: int = 0,
+    ) -> None:
+        """`rows` are Gaussians to start from, or the columns of another such model.
+
+        `slots` is k, `hidden` the width of the networks. `voxel` is the side of the finest cells,
+        frame of training; 0: the median distance between neighbours of the start. With `distance`
+        the networks read how far the camera is, too; `codes` is the length of a photo's code.
+        """
+        super().__init__()
+        self.slots, self.draws, self.distance = slots, max(1, slots // 2), distance
+        self.settings: dict[str, Any] = {
+            "slots": slots,
+            "features": features,
+            "hidden": hidden,
+            "distance": distance,
+            "codes": codes,
+        }
+        if "anchor" not in rows:
+            self.voxel = voxel or _spacing(rows["mean"])
+            rows = _begun(rows["mean"], self.voxel, slots, features)
+        self.cloud = Cloud(making.moments)
+        add = self.cloud.add
+        add("anchor", rows["anchor"], Rate(0.0))
+        add("feature", rows["feature"], Rate(FEATURE_RATE))
+        add("reach", rows["reach"], Rate(REACH_RATE))
+        add("offset", rows["offset"], Rate(*OFFSET_RATES, making.steps))
+        draws = torch.Generator().manual_seed(making.seed)
+        photos = (len(making.views) or making.photos, codes)
+        networks = Networks(features, slots, hidden, photos, draws).to(rows["anchor"].device)
+        # Not a submodule: a run saves its networks with their optimizers.
+        self._networks = {"heads": networks.trained(making.steps)}
+        self.heads = networks.heads
+        self.views = tuple(making.views)
+        self._looked: tuple[Camera, Tensor] | None = None
+
+    def networks(self) -> Mapping[str, Trained]:
+        return self._networks
+
+    def forward(self, camera: Camera, step: int | None = None) -> Gaussians:
+        return self._decoded(camera, self._look(camera), step)
+
+    def _decoded(self, camera: Camera, rows: Int[Tensor, "m"], step: int | None) -> Gaussians:
+        """What these anchors make for a camera."""
+        heads = self.heads(None if step is None else camera.index)
+        columns = {name: self.cloud[name] for name in self.cloud.names}
+        return decoded(columns, heads, rows, camera, distance=self.distance)
+
+    def rows_for(self, camera: Camera) -> Int[Tensor, "m"]:
+        if self._looked is None or self._looked[0] is not camera:
+            return self._look(camera)
+        return self._looked[1]
+
+    def order_rows(self) -> Int[Tensor, "n"]:
+        self._looked = None
+        order = morton_order(self.cloud["anchor"].detach())
+        self.cloud.reorder(order)
+        return order
+
+    def apply(self, edit: Edit | None) -> Change:  # type: ignore[override]
+        self._looked = None
+        return super().apply(edit)
+
+    @torch.no_grad()
+    def bake(self, camera: Camera | None = None) -> Gaussians:
+        """With a camera what is drawn for it, in plain colours; else one set for all views.
+
+        That has harmonics of degree 3, and is what all views have in common (`baked`).
+        """
+        if camera is not None:
+            return self.forward(camera)
+        return baked(
+            lambda camera, rows: self._decoded(camera, rows, None),
+            self._look,
+            len(self.cloud),
+            self.slots,
+            self.views,
+        )
+
+    def get_extra_state(self) -> dict[str, Any]:
+        views = [_packed(camera) for camera in self.views]
+        return {**self.cloud.state_dict(), "voxel": self.voxel, "views": views}
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        self.cloud.load_state_dict(state)
+        self._looked = None
+        self.voxel = float(state["voxel"])
+        self.views = tuple(_unpacked(view, self.cloud.device) for view in state["views"])
+
+    def _look(self, camera: Camera) -> Int[Tensor, "m"]:
+        """Which anchors a camera may see; what edits and the strategy then ask for again."""
+        rows = in_sight({name: self.cloud[name] for name in ("anchor", "reach")}, camera)
+        self._looked = (camera, rows)
+        return rows
+
+
+def decoded(
+    columns: Rows,
+    heads: kernels.Heads,
+    rows: Int[Tensor, "m"],
+    camera: Camera,
+    *,
+    distance: bool,
+    masks: Float[Tensor, "n k"] | None = None,
+) -> Gaussians:
+    """What some anchors, given by their columns, make for a camera (`splat.kernels.decode`)."""
+    found = kernels.decode(
+        columns["anchor"],
+        columns["feature"],
+        columns["reach"],
+        columns["offset"],
+        heads,
+        rows,
+        camera.centre,
+        distance=distance,
+        masks=masks,
+    )
+    return Gaussians(
+        means=found.means,
+        quats=found.quats,
+        scales=found.scales,
+        opacities=found.opacities,
+        colors=found.colors,
+        source=found.source,
+    )
+
+
+def in_sight(columns: Rows, camera: Camera) -> Int[Tensor, "m"]:
+    """Rows of the anchors, given by their columns, that a camera may see, ascending."""
+    return kernels.in_frustum(
+        columns["anchor"],
+        columns["reach"],
+        camera.world_to_camera,
+        camera.K,
+        camera.width,
+        camera.height,
+        kernels.NEAR,
+    )
+
+
+def _packed(camera: Camera) -> dict[str, Any]:
+    """A camera as a checkpoint keeps it."""
+    return {
+        "pose": camera.world_to_camera.cpu(),
+        "K": camera.K.cpu(),
+        "size": [camera.width, camera.height],
+        "index": camera.index,
+    }
+
+
+def _unpacked(saved: Mapping[str, Any], device: torch.device) -> Camera:
+    width, height = saved["size"]
+    return Camera(saved["pose"], saved["K"], width, height, index=saved["index"]).to(device)
+
+
+def _spacing(positions: Float[Tensor, "n 3"]) -> float:
+    """Median distance of points to the nearest other one, those aside that share their place."""
+    found = neighbour_distances(positions, neighbours=1)
+    apart = found[found > SAME]
+    return float(apart.median()) if len(apart) else 1.0
+
+
+def _begun(positions: Float[Tensor, "n 3"], voxel: float, slots: int, features: int) -> Rows:
+    """Anchors in all cells that hold a point, each as large as its neighbours are far."""
+    middle = centres(unique(cells(positions, voxel)), voxel)
+    n = len(middle)
+    size = neighbour_distances(middle).to(middle.device).log()
+    return {
+        "anchor": middle,
+        "feature": middle.new_zeros(n, features),
+        "reach": size[:, None].repeat(1, 6),
+        "offset": middle.new_zeros(n, slots, 3),
+    }

@@ -1,0 +1,224 @@
+"""Compact anchors: `scaffold + coded` trains them to be coded in few bits (HAC, ECCV 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.special import log_ndtr
+
+from splat.edit import Append, Drop, Edit, Rows
+from splat.model import Making, Model
+from splat.objective import Objective
+from splat.schedule import at
+from splat.strategies.scaffold.anchors import Anchored
+from splat.strategies.scaffold.compact import (
+    MASK_START,
+    STEPS,
+    CodedAnchors,
+    Sample,
+    Training,
+)
+from splat.strategies.scaffold.context import Shape
+from splat.strategy import Wrapper, called
+from splat.types import Step
+
+LOG2 = 1.4426950408889634
+REFRESH_EVERY = 32
+"""Steps between looks at the context for the steps of all anchors."""
+
+
+@dataclass(frozen=True)
+class Bits(Objective):
+    """rate * bits per number of an anchor + mask_weight * mean mask (HAC, eq. 10 and 11).
+
+    Bits of a number are those of the normal distribution that the context expects, over a step
+    around it; offsets count by their masks. The signs of the context's grid are told once for all.
+    """
+
+    rate: float
+    mask_weight: float
+
+    def __call__(self, step: Step) -> Float[Tensor, ""]:
+        model = step.model
+        assert isinstance(model, CodedAnchors)
+        found = self.mask_weight * model.cloud["mask"].sigmoid().mean()
+        sample = model.sample
+        if sample is None or sample.step != step.number:
+            return found
+        numbers = sum(model.context.widths)
+        bits = bits_of(model, sample).sum() / max(1, sample.values.numel())
+        return found + self.rate * (bits + model.context.bits() / (numbers * len(model.cloud)))
+
+
+def bits_of(model: CodedAnchors, sample: Sample) -> Float[Tensor, "n d"]:
+    """Bits of each number of a sample; those of offsets times their masks."""
+    context, expected = model.context, sample.expected
+    bits = gaussian_bits(sample.values - expected.mean, expected.scale, context.wide(expected.step))
+    features, reach, _ = context.widths
+    masks = sample.masks.repeat_interleave(3, 1)
+    return bits * torch.cat([torch.ones_like(bits[:, : features + reach]), masks], 1)
+
+
+def gaussian_bits(
+    apart: Float[Tensor, "n d"], scale: Float[Tensor, "n d"], step: Float[Tensor, "n d"]
+) -> Float[Tensor, "n d"]:
+    """-log2 of a normal distribution's mass over a step around what is so far from its mean.
+
+    By logarithms of tails, so that what lies far out has a gradient too.
+    """
+    far, half = apart.abs() / scale, step / (2 * scale)
+    near = log_ndtr(half - far)
+    beyond = log_ndtr(-half - far)
+    found: Tensor = -LOG2 * (near + torch.log1p(-(beyond - near).clamp_max(-1e-6).exp()))
+    return found
+
+
+@dataclass(frozen=True)
+class Coded(Wrapper):
+    """Anchors that take few bits in a file (after HAC, Chen et al., ECCV 2024).
+
+    Numbers of anchors are rounded, by steps that a small context expects to do no harm where an
+    anchor lies, and what differs little from what the context expects takes few bits. Offsets that
+    draw nothing worth their bits are masked out. Stands after scaffold; export as .anchors.
+    """
+
+    rate: float = 1e-3
+    """Weight of the bits per number in the loss: more makes the file smaller and the picture
+    worse."""
+    mask_weight: float = 5e-4
+    """Weight of the mean mask in the loss: more takes more offsets out."""
+    mask_rate: float = 1.0
+    """Factor on the learning rate of masks."""
+    feature_step: float = 1.0
+    """What features are rounded to at first; steps adapt up to twice as much, and down."""
+    reach_step: float = 0.02
+    """The same for log sizes,"""
+    offset_step: float = 0.2
+    """and for offsets, in units of the reach."""
+    levels: int = 6
+    """Grids in space that the context reads."""
+    planes: int = 2
+    """Grids on planes that it reads."""
+    entries: int = 12
+    """Binary logarithm of the entries of a grid at most."""
+    channels: int = 2
+    """Signs in an entry."""
+    width: int = 32
+    """Of the context's network."""
+    share: float = 0.07
+    """Share of the anchors of a view whose bits are counted at a step."""
+    noise_from: int = 3000
+    """Step from which numbers are shaken as much as rounding will change them; anchors neither
+    come nor go"""
+    pause_until: int = 4000
+    """until this step."""
+    adapt_from: int = 10_000
+    """Step from which steps follow the context, and bits cost."""
+
+    def __post_init__(self) -> None:
+        weights = ("rate", "mask_weight")
+        for name in weights:
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name):g}, expected 0 or more")
+        for name in ("mask_rate", "feature_step", "reach_step", "offset_step"):
+            if not 0 < getattr(self, name) <= 100:
+                raise ValueError(f"{name} is {getattr(self, name):g}, expected 0 to 100, not 0")
+        for name, low, high in (
+            ("levels", 1, 16),
+            ("planes", 0, 16),
+            ("entries", 4, 20),
+            ("channels", 1, 8),
+            ("width", 1, 256),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected {low} to {high}")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share is {self.share:g}, expected a share above 0")
+        if not 0 <= self.noise_from <= self.pause_until <= self.adapt_from:
+            raise ValueError(
+                f"noise_from is {self.noise_from}, pause_until {self.pause_until} and adapt_from"
+                f" {self.adapt_from}; expected them in this order"
+            )
+
+    def scheduled(self, steps: int) -> Coded:
+        return replace(
+            self,
+            base=self.base.scheduled(steps),
+            noise_from=at(self.noise_from, steps),
+            pause_until=at(self.pause_until, steps),
+            adapt_from=at(self.adapt_from, steps),
+        )
+
+    def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
+        found = self.base.acts(steps)
+        left = {
+            what: [done for done in when if not self._pauses(done)] for what, when in found.items()
+        }
+        return {what: when for what, when in left.items() if when}
+
+    def objectives(self) -> Mapping[str, Objective]:
+        return {**self.base.objectives(), "bits": Bits(self.rate, self.mask_weight)}
+
+    def model(self, rows: Rows, making: Making) -> Model:
+        plain = self.base.model(rows, making)
+        if not isinstance(plain, Anchored) or isinstance(plain, CodedAnchors):
+            raise ValueError(
+                f"coded is for anchors that are not coded yet, and {called(type(self.base))} makes"
+                f" {plain.unit}; put it once after scaffold: scaffold + coded"
+            )
+        shape = Shape(
+            steps=(self.feature_step, self.reach_step, self.offset_step),
+            levels=self.levels,
+            planes=self.planes,
+            entries=self.entries,
+            channels=self.channels,
+            hidden=self.width,
+        )
+        training = Training(self.noise_from, self.adapt_from, self.share, self.mask_rate)
+        settings = {**plain.settings, "voxel": plain.voxel}
+        return CodedAnchors(rows, making, settings, shape, training)
+
+    def begin(self, model: Model) -> None:
+        super().begin(model)
+        model.cloud.track(STEPS, 3)
+
+    def observe(self, step: Step) -> None:
+        super().observe(step)
+        model, since = step.model, step.number - self.adapt_from
+        assert isinstance(model, CodedAnchors)
+        model.done = step.number + 1
+        if since >= 0 and since % REFRESH_EVERY == 0:
+            model.refresh()
+
+    def refine(self, step: Step) -> Edit | None:
+        return None if self._pauses(step.number + 1) else super().refine(step)
+
+    def altered(self, step: Step, edit: Edit | None) -> Edit | None:
+        if edit is None:
+            return None
+        model = step.model
+        assert isinstance(model, CodedAnchors)
+        born = tuple(_masked(append, model.slots) for append in edit.append)
+        empty = (~model.on).all(1)
+        gone = empty.clone()
+        for drop in edit.drop:
+            gone[drop.rows[drop.rows < len(gone)]] = True
+        if bool(gone.all()) and not born:
+            return edit  # a scene of nothing could never grow again
+        masked = Drop(empty.nonzero().squeeze(1), "masked")
+        return replace(edit, append=born, drop=(*edit.drop, masked))
+
+    def _pauses(self, done: int) -> bool:
+        return self.noise_from <= done < self.pause_until
+
+
+def _masked(append: Append, slots: int) -> Append:
+    """Rows to be born, with masks that are on."""
+    if "mask" in append.rows:
+        return append
+    masks = append.rows["anchor"].new_full((len(append.parents), slots), MASK_START)
+    return replace(append, rows={**append.rows, "mask": masks})

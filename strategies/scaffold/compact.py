@@ -1,0 +1,228 @@
+"""`CodedAnchors`: anchors that learn to be told in few bits (HAC, Chen et al., ECCV 2024)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from splat.column import Rate
+from splat.edit import Change, Edit, Rows
+from splat.model import Making
+from splat.strategies.scaffold.anchors import Anchored, decoded
+from splat.strategies.scaffold.bake import baked
+from splat.strategies.scaffold.context import Context, Expected, Shape
+from splat.strategies.scaffold.networks import Networks
+from splat.strategies.scaffold.settled import Settled, settled
+from splat.strategies.scaffold.shaken import shaken
+from splat.types import Camera, Gaussians
+
+MASK_RATES = (1e-2, 1e-4)
+"""Learning rates at the start and the end of a run (HAC)."""
+MASK_START = 1.0
+"""Logit of a mask at first."""
+MASK_OFF = -4.59512
+"""Logit up to which a mask is off: its logistic function is 0.01."""
+STEPS = "code_steps"
+"""Statistic of anchors: the steps of their numbers by kind; 0: not known yet, those of the base."""
+FINISHED = 1 << 40
+"""Steps of training that what is read from a file counts as done."""
+LEAST_SAMPLE = 256
+"""Anchors that are sampled at least, where a view has as many."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How anchors are trained for being coded."""
+
+    noise_from: int = 3000
+    """Steps after which numbers are shaken by as much as rounding will change them,"""
+    adapt_from: int = 10_000
+    """and after which steps follow the context, and bits cost."""
+    share: float = 0.07
+    """Of the anchors of a view, whose bits are counted at a step."""
+    mask_rate: float = 1.0
+    """Factor on the learning rate of masks."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some anchors of a view, shaken, and what the context expects of them."""
+
+    step: int
+    values: Float[Tensor, "n d"]
+    masks: Float[Tensor, "n k"]
+    """1 or 0."""
+    expected: Expected
+
+
+class CodedAnchors(Anchored):
+    """Anchors of Scaffold-GS that are trained to be rounded and coded.
+
+    One more column: `mask` [N, k], logits of whether an offset is drawn at all. One more network:
+    `context`, which expects an anchor's numbers by where it lies. After training (`step` None) it
+    draws what a file would hold (`settled`), once numbers are shaken.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        making: Making,
+        settings: Mapping[str, Any],
+        shape: Shape,
+        training: Training,
+    ) -> None:
+        """`settings` are those of `Anchored`."""
+        super().__init__(rows, making, **settings)
+        self.shape, self.training_for, self.seed = shape, training, making.seed
+        cloud = self.cloud
+        logits = rows.get("mask")
+        if logits is None:
+            logits = cloud["offset"].new_full(cloud["offset"].shape[:2], MASK_START)
+        first, last = (training.mask_rate * rate for rate in MASK_RATES)
+        cloud.add("mask", logits, Rate(first, last, making.steps))
+        start = (cloud["anchor"], cloud["reach"])
+        draws = torch.Generator().manual_seed(making.seed)
+        context = Context(self.settings["features"], self.slots, shape, start, draws)
+        self._networks["context"] = context.to(cloud.device).trained(making.steps)
+        self.done = 0
+        """Steps of training done, as far as rounding goes by them."""
+        self.sample: Sample | None = None
+        """What the last step of training drew, for the term of the loss."""
+        self._settled: Settled | None = None
+
+    @property
+    def context(self) -> Context:
+        """What anchors are expected to be."""
+        found = self._networks["context"].module
+        assert isinstance(found, Context)
+        return found
+
+    @property
+    def on(self) -> Bool[Tensor, "n k"]:
+        """Offsets whose masks are on."""
+        return self.cloud["mask"].detach() > MASK_OFF
+
+    def forward(self, camera: Camera, step: int | None = None) -> Gaussians:
+        self.sample = None
+        if step is not None:
+            self._settled = None
+        found = self.settled() if step is None else None
+        if found is None:
+            return super().forward(camera, step)
+        which = found.look(camera)
+        self._looked = (camera, found.rows.index_select(0, which).sort().values)
+        return self._numbered(found, found.drawn(camera, which))
+
+    def settled(self) -> Settled | None:
+        """What a file holds of it as it is now; None before numbers are shaken."""
+        if self.done <= self.training_for.noise_from:
+            return None
+        if self._settled is None:
+            heads = self._networks["heads"].module
+            assert isinstance(heads, Networks)
+            columns = {name: self.cloud[name] for name in ("anchor", "feature", "reach", "offset")}
+            self._settled = settled(
+                columns, self.on, self.voxel, self.context, heads, self.distance
+            )
+        return self._settled
+
+    def keep(self, found: Settled) -> None:
+        """Draw, after training, what a file holds, which these rows were made of."""
+        self.done, self._settled = FINISHED, found
+
+    def order_rows(self) -> Int[Tensor, "n"]:
+        self._settled = None
+        return super().order_rows()
+
+    def apply(self, edit: Edit | None) -> Change:  # type: ignore[override]
+        if edit is not None:
+            self._settled = None
+        return super().apply(edit)
+
+    @torch.no_grad()
+    def bake(self, camera: Camera | None = None) -> Gaussians:
+        found = self.settled()
+        if camera is not None or found is None:
+            return super().bake(camera)
+        plain = baked(found.drawn, found.look, len(found.rows), self.slots, self.views)
+        return self._numbered(found, plain)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {**super().get_extra_state(), "done": self.done}
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        super().set_extra_state(state)
+        self.done, self._settled = int(state["done"]), None
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Take the steps of all anchors anew from the context."""
+        cloud = self.cloud
+        cloud.statistic(STEPS).copy_(self.context.steps(cloud["anchor"]))
+
+    def stream(self, step: int, purpose: str) -> torch.Generator:
+        """Draws that depend on the seed, a step and a purpose only."""
+        text = f"{self.seed}/{step}/code {purpose}".encode()
+        number = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+        return torch.Generator(self.cloud.device).manual_seed(number >> 1)
+
+    def _decoded(self, camera: Camera, rows: Int[Tensor, "m"], step: int | None) -> Gaussians:
+        cloud = self.cloud
+        columns = {name: cloud[name] for name in ("anchor", "feature", "reach", "offset")}
+        logits = cloud["mask"]
+        soft = logits.sigmoid()
+        # 1 or 0 to draw with; its gradient is that of the logistic function.
+        masks = soft + ((logits > MASK_OFF).to(soft.dtype) - soft).detach()
+        shaking = step is not None and step >= self.training_for.noise_from and len(rows)
+        if shaking and torch.is_grad_enabled():
+            assert step is not None
+            columns |= self._shaken(columns, masks, rows, step)
+        heads = self.heads(None if step is None else camera.index)
+        return decoded(columns, heads, rows, camera, distance=self.distance, masks=masks)
+
+    def _shaken(self, columns: Rows, masks: Tensor, rows: Tensor, step: int) -> dict[str, Tensor]:
+        """Columns with noise on what a view has; some of it is kept for the term of the loss."""
+        device, count = self.cloud.device, len(rows)
+        n = min(count, max(LEAST_SAMPLE, round(self.training_for.share * count)))
+        picked = torch.randperm(count, generator=self.stream(step, "pick"), device=device)[:n]
+        chosen = rows.index_select(0, picked)
+        expected = self.context(columns["anchor"].index_select(0, chosen))
+        steps = rows.new_tensor(self.shape.steps, dtype=torch.float32).expand(count, 3)
+        if step < self.training_for.adapt_from:
+            # The context learns first what anchors are like, before it may press them.
+            expected = replace(expected, step=steps[:n])
+        elif STEPS in self.cloud.statistics:
+            known = self.cloud.statistic(STEPS).index_select(0, rows)
+            steps = known.where(known > 0, steps)
+        widths = self.context.widths
+        noise = torch.rand(count, sum(widths), generator=self.stream(step, "noise"), device=device)
+        parts, found = [], {}
+        for kind, own in enumerate(noise.sub_(0.5).split(list(widths), 1)):
+            name = ("feature", "reach", "offset")[kind]
+            whole, some = shaken(
+                columns[name].flatten(1),
+                expected.step[:, kind : kind + 1],
+                rows,
+                picked,
+                own,
+                steps[:, kind : kind + 1],
+            )
+            found[name] = whole.view_as(columns[name])
+            parts.append(some)
+        values = torch.cat(parts, 1)
+        if step < self.training_for.adapt_from:
+            values = values.detach()
+        self.sample = Sample(step, values, masks.index_select(0, chosen), expected)
+        return found
+
+    def _numbered(self, found: Settled, made: Gaussians) -> Gaussians:
+        """Gaussians of what is settled by the rows that it was rounded from."""
+        assert made.source is not None
+        row = found.rows.index_select(0, made.source.div(self.slots, rounding_mode="floor"))
+        return replace(made, source=row * self.slots + made.source % self.slots)

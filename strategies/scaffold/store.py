@@ -1,0 +1,212 @@
+"""Anchors in a file of their own, `.anchors`: plain, or coded in few bits."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from splat.model import Making, Model
+from splat.strategies.scaffold import codes, container, packing
+from splat.strategies.scaffold.anchors import Anchored
+from splat.strategies.scaffold.compact import MASK_START, CodedAnchors, Training
+from splat.strategies.scaffold.context import Context, Shape
+from splat.strategies.scaffold.networks import Networks
+from splat.types import Camera, Drawing, Frame
+
+
+def write_anchors(
+    model: Model,
+    path: Path,
+    frame: Frame,
+    drawing: Drawing,
+    background: Sequence[float] | None = None,
+    *,
+    plain: bool = False,
+) -> None:
+    """Write the anchors of a model, in the frame of training, with all that draws them.
+
+    Coded where they were trained for it, unless `plain`; else every number is a float32.
+    `background` is RGB, None black. ValueError where the model has no anchors, or the coder is not
+    installed.
+    """
+    if not isinstance(model, Anchored):
+        raise ValueError(
+            f"{path.suffix or path.name} files hold anchors, and this model has {model.unit};"
+            " train with scaffold, or write another format"
+        )
+    found = model.settled() if isinstance(model, CodedAnchors) and not plain else None
+    header: dict[str, Any] = {
+        "frame": {"centre": list(frame.centre), "scale": frame.scale},
+        "drawing": asdict(drawing),
+        "background": None if background is None else [float(c) for c in background],
+        "settings": model.settings,
+        "voxel": model.voxel,
+        "photos": _photos(model),
+        "views": len(model.views),
+    }
+    if isinstance(model, CodedAnchors):
+        header["shape"] = asdict(model.shape)
+    if found is None:
+        header |= {"kind": "plain", "anchors": len(model.cloud)}
+        sections = _plain_sections(model)
+    else:
+        header |= {"kind": "coded", "anchors": len(found.rows)}
+        more, sections = codes.packed(found)
+        header |= more
+    container.write(path, header, {**sections, "views": _views_packed(model.views)})
+
+
+def read_anchors(path: Path) -> tuple[Anchored, Frame, Drawing]:
+    """The model of a file, on the CPU, the frame that it is in, and how it is to be drawn.
+
+    What was coded draws, after training, exactly what was drawn where the file was written.
+    ValueError in a sentence where the file is broken.
+    """
+    header, sections = container.read(path)
+    coded = header.get("kind") == "coded"
+    if coded:
+        packing.check()
+    try:
+        model = _coded(header, sections) if coded else _plain(header, sections)
+        (x, y, z), scale = header["frame"]["centre"], header["frame"]["scale"]
+        views, drawing = (
+            _views_unpacked(sections["views"], header["views"]),
+            Drawing(**header["drawing"]),
+        )
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError,
+            zlib.error) as error:  # fmt: skip
+        raise container.broken(path, f"does not fit together: {error}") from None
+    model.voxel = header["voxel"]
+    model.views, model.frame = views, Frame((x, y, z), scale)
+    return model, model.frame, drawing
+
+
+def header_of(path: Path) -> dict[str, Any]:
+    """What a file says of itself: kind, anchors, frame, drawing, background, settings."""
+    return container.read(path)[0]
+
+
+def _plain_sections(model: Anchored) -> dict[str, bytes]:
+    columns = {f"column {name}": codes.floats([model.cloud[name]], "<f4")
+               for name in model.cloud.names}  # fmt: skip
+    return columns | {
+        f"network {name}": codes.floats(part.module.state_dict().values(), "<f4")
+        for name, part in model.networks().items()
+    }
+
+
+def _plain(header: dict[str, Any], sections: dict[str, bytes]) -> Anchored:
+    n, settings = header["anchors"], header["settings"]
+    k = settings["slots"]
+    shapes: dict[str, tuple[int, ...]] = {
+        "anchor": (3,),
+        "feature": (settings["features"],),
+        "reach": (6,),
+    }
+    shapes |= {"offset": (k, 3), "mask": (k,)}
+    rows = {
+        name: torch.from_numpy(np.frombuffer(sections[f"column {name}"], "<f4").copy())
+        .float()
+        .view(n, *shape)
+        for name, shape in shapes.items()
+        if f"column {name}" in sections
+    }
+    model = _made(header, rows)
+    for name, part in model.networks().items():
+        codes.fill(part.module.state_dict().values(), sections[f"network {name}"], "<f4")
+    return model
+
+
+def _coded(header: dict[str, Any], sections: dict[str, bytes]) -> Anchored:
+    settings, nowhere = header["settings"], torch.zeros(1, 6)
+    unused = torch.Generator()
+    context = Context(
+        settings["features"],
+        settings["slots"],
+        _shape(header),
+        (nowhere[:, :3], nowhere),
+        unused,
+    )
+    networks = Networks(
+        settings["features"],
+        settings["slots"],
+        settings["hidden"],
+        (header["photos"], settings["codes"]),
+        unused,
+    )
+    found = codes.unpacked(header, sections, context, networks, settings["distance"])
+    logits = torch.where(found.masks, MASK_START, -9.0)
+    model = _made(header, {**found.columns, "mask": logits})
+    assert isinstance(model, CodedAnchors)
+    for name, module in (("heads", networks), ("context", context)):
+        model.networks()[name].module.load_state_dict(module.state_dict())
+    model.keep(found)
+    return model
+
+
+def _made(header: dict[str, Any], rows: dict[str, Tensor]) -> Anchored:
+    making = Making(steps=1, photos=header["photos"])
+    if "shape" in header:
+        return CodedAnchors(rows, making, header["settings"], _shape(header), Training())
+    return Anchored(rows, making, **header["settings"])
+
+
+def _shape(header: dict[str, Any]) -> Shape:
+    told = header["shape"]
+    return Shape(**{**told, "steps": tuple(told["steps"])})
+
+
+def _photos(model: Anchored) -> int:
+    heads = model.networks()["heads"].module
+    assert isinstance(heads, Networks)
+    return len(model.views) if heads.codes is None else len(heads.codes)
+
+
+def _views_packed(views: Sequence[Camera]) -> bytes:
+    """Poses as three rows of four, focal lengths and centre in pixels, size, number.
+
+    Number by number, and of each first all highest bytes, and so on: they differ little.
+    """
+    numbers = [
+        [
+            *view.world_to_camera[:3].flatten().tolist(),
+            *_lens(view),
+            view.width,
+            view.height,
+            view.index,
+        ]
+        for view in views
+    ]
+    plain = np.array(numbers, "<f4").reshape(len(views), _NUMBERS)
+    split = np.ascontiguousarray(plain.T).view(np.uint8).reshape(_NUMBERS, len(views), 4)
+    return zlib.compress(split.transpose(0, 2, 1).tobytes(), 9)
+
+
+def _views_unpacked(data: bytes, count: int) -> tuple[Camera, ...]:
+    whole = np.frombuffer(zlib.decompress(data), np.uint8).reshape(_NUMBERS, 4, count)
+    numbers = np.ascontiguousarray(whole.transpose(0, 2, 1)).view("<f4")[..., 0].T
+    return tuple(_view(row.tolist()) for row in numbers)
+
+
+_NUMBERS = 19
+"""Of a view."""
+
+
+def _lens(view: Camera) -> Iterator[float]:
+    K = view.K.tolist()
+    yield from (K[0][0], K[1][1], K[0][2], K[1][2])
+
+
+def _view(numbers: list[float]) -> Camera:
+    pose = torch.eye(4)
+    pose[:3] = torch.tensor(numbers[:12]).view(3, 4)
+    fx, fy, cx, cy, width, height, index = numbers[12:]
+    K = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    return Camera(pose, K, int(width), int(height), index=int(index))

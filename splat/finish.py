@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat import kernels, machine, recipe
+from splat import anchors, kernels, machine, recipe
+from splat.anchors import AnchorsReceipt
 from splat.evaluate import Metrics, ViewMetrics, evaluate
 from splat.folder import Folder, write_json
 from splat.job import Job
@@ -69,6 +70,8 @@ def finish(
         dropped=(model.left_out,) if model.left_out else (),
     )
     record["export"] = vars(receipt)
+    if model.left_out:
+        record["anchors_file"] = vars(_own_file(job, folder, found is not None))
     if rows:
         contact_sheet(rows, folder.contact_sheet, f"{job.scene.path.name}, {method_name(job)}")
     if pictures:
@@ -76,6 +79,16 @@ def finish(
         curves(read_log(folder.log) + last, folder.curves)
     write_json(folder.metrics, record)
     return record
+
+
+def _own_file(job: Job, folder: Folder, photos: bool) -> AnchorsReceipt:
+    """The model as it is, which the set of Gaussians only stands for."""
+    batches = job.test_batches() if photos else [job.photos.batch(0)]
+    run = job.run
+    return anchors.written(
+        run.model, folder.anchors, run.frame, run.render, batches, run.background,
+        drawing=run.drawing, photos=photos,
+    )  # fmt: skip
 
 
 def measure(

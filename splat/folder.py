@@ -57,6 +57,11 @@ class Folder:
         return self.path / "point_cloud.ply"
 
     @property
+    def anchors(self) -> Path:
+        """The anchors of a run that has some."""
+        return self.path / "scene.anchors"
+
+    @property
     def contact_sheet(self) -> Path:
         return self.path / "contact_sheet.png"
 
@@ -103,6 +108,7 @@ class Folder:
             self.replayed,
             self.metrics,
             self.gaussians,
+            self.anchors,
             self.contact_sheet,
             self.curves,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -219,6 +220,11 @@ def rgb(name: str) -> Rgb:
         red, green, blue = (int(name[i : i + 2], 16) / 255 for i in (1, 3, 5))
         return red, green, blue
     raise ValueError(f"background is {name!r}; expected auto, {', '.join(COLORS)} or #rrggbb")
+
+
+def hexadecimal(color: Sequence[float]) -> str:
+    """A colour in [0, 1] as `rgb` reads it."""
+    return "#" + "".join(f"{round(255 * value):02x}" for value in color)
 
 
 def whole(text: str) -> int:

@@ -43,21 +43,23 @@ class Receipt:
 
     def said(self) -> str:
         """The receipt in a few lines."""
-        lines = [
+        first = (
             f"{self.file}: {self.gaussians:,} Gaussians, {size(self.bytes)}"
             f" ({self.bytes_per_gaussian:.1f} bytes each), {bands(self.sh_degree)}, {self.frame}"
-        ]
-        lines += [f"  left out: {what}" for what in self.dropped]
-        if self.same_db is not None:
-            lines[0] += "; read back it draws the same"
-            lines[0] += f" to {self.same_db:.1f} dB" if self.same_db < CLOSEST else ""
-        if self.psnr_before is not None and self.psnr_after is not None:
-            change = self.psnr_after - self.psnr_before
-            lines[0] += (
-                f", held-out PSNR {self.psnr_before:.2f} -> {self.psnr_after:.2f} dB"
-                f" ({change:+.3f})"
-            )
-        return "\n".join(lines)
+            + drawn_said(self.same_db, self.psnr_before, self.psnr_after)
+        )
+        return "\n".join([first, *(f"  left out: {what}" for what in self.dropped)])
+
+
+def drawn_said(same_db: float | None, before: float | None, after: float | None) -> str:
+    """How a file draws that was read back, to follow what else is said of it."""
+    said = ""
+    if same_db is not None:
+        said += "; read back it draws the same"
+        said += f" to {same_db:.1f} dB" if same_db < CLOSEST else ""
+    if before is not None and after is not None:
+        said += f", held-out PSNR {before:.2f} -> {after:.2f} dB ({after - before:+.3f})"
+    return said
 
 
 def exported(
@@ -85,15 +87,10 @@ def exported(
     whole = gaussians if whole is None else whole
     export.write(gaussians, path, frame, drawing, settings, cameras)
     again = export.in_frame(export.read(path, settings), frame).to(render.device)
-    same, before, after = [], [], []
-    for batch in batches:
-        trained = whole(batch.camera) if callable(whole) else whole
-        first = drawn(trained, batch.camera, render, background)
-        second = drawn(again, batch.camera, render, background)
-        same.append(min(CLOSEST, psnr(first, second)))
-        if photos:
-            before.append(min(CLOSEST, psnr(first, batch.image, batch.mask)))
-            after.append(min(CLOSEST, psnr(second, batch.image, batch.mask)))
+    trained = _fixed(whole) if isinstance(whole, Gaussians) else whole
+    same_db, before, after = compared(
+        trained, _fixed(again), render, batches, background, photos=photos
+    )
     return Receipt(
         file=str(path),
         bytes=path.stat().st_size,
@@ -101,11 +98,39 @@ def exported(
         bytes_per_gaussian=path.stat().st_size / len(again),
         sh_degree=again.sh_degree or 0,
         frame=frame_said(path, settings),
-        same_db=mean(same),
-        psnr_before=mean(before),
-        psnr_after=mean(after),
+        same_db=same_db,
+        psnr_before=before,
+        psnr_after=after,
         dropped=(*dropped, *lost(gaussians, again, drawing, path)),
     )
+
+
+def _fixed(gaussians: Gaussians) -> Callable[[Camera], Gaussians]:
+    return lambda camera: gaussians
+
+
+def compared(
+    one: Callable[[Camera], Gaussians],
+    other: Callable[[Camera], Gaussians],
+    render: Renderer,
+    batches: Iterable[Batch],
+    background: Float[Tensor, "3"] | None,
+    *,
+    photos: bool,
+) -> tuple[float | None, float | None, float | None]:
+    """dB of the pictures of one against those of another, and of each against the photos.
+
+    Means over the batches, none above 100 dB; None where there are none, or no photos.
+    """
+    same, before, after = [], [], []
+    for batch in batches:
+        first = drawn(one(batch.camera), batch.camera, render, background)
+        second = drawn(other(batch.camera), batch.camera, render, background)
+        same.append(min(CLOSEST, psnr(first, second)))
+        if photos:
+            before.append(min(CLOSEST, psnr(first, batch.image, batch.mask)))
+            after.append(min(CLOSEST, psnr(second, batch.image, batch.mask)))
+    return mean(same), mean(before), mean(after)
 
 
 def lost(gaussians: Gaussians, again: Gaussians, drawing: Drawing, path: Path) -> tuple[str, ...]:

@@ -176,6 +176,8 @@ def test_the_viewer_shows_anchors_in_every_mode(job: Job) -> None:
             assert bool(found.isfinite().all())
         assert len(source.positions) == source.count == len(run.model.cloud)
         whole = source.baked()
+        part = easel.left(Look(faintest=0.2), whole)
+        assert torch.equal(part.means, whole.means[whole.opacities >= 0.2])
         assert bool(source.rows_where(whole, torch.ones_like(whole.opacities) > 0).any())
 
 
@@ -208,7 +210,21 @@ def test_verbs_take_a_run_of_anchors(
     assert again["psnr_before"] == pytest.approx(receipt["psnr_before"], abs=1e-4)
     shown = splat("render", run, "--path", "views", "-o", "pictures", "--quiet")
     assert shown.code == 0 and len(list(Path("pictures").glob("*.png"))) == 12
+    own = record["anchors_file"]
+    assert (own["kind"], own["anchors"]) == ("plain", record["anchors"])
+    assert own["bytes"] == (run / "scene.anchors").stat().st_size
+    assert own["same_db"] == 100 and own["psnr_after"] == pytest.approx(record["psnr"], abs=1e-4)
+    asked = ("--scene", tiny_folder, "--json", "--quiet")
+    of_file = json.loads(splat("eval", run / "scene.anchors", *asked).out)
+    assert of_file["psnr"] == pytest.approx(record["psnr"], abs=1e-4)
+    cameras = ("--cameras", run / "cameras.json")
+    shown = splat("render", run / "scene.anchors", "--path", "views", "-o", "two", *cameras)
+    assert shown.code == 0
+    for name in ("00000.png", "00007.png"):
+        assert Path("two", name).read_bytes() == Path("pictures", name).read_bytes()
     assert splat("resume", run, "--steps", 70, "--quiet").code == 0
+    refused = splat("export", run, "-o", "y.anchors", "--target-size", "1MB")
+    assert refused.code != 0 and "anchors as they were trained" in refused.err
 
 
 def test_a_restored_model_is_the_one_that_was_saved(

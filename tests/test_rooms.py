@@ -13,7 +13,7 @@ HOUSE = Path(__file__).parent.parent
 EDGES = {
     f"splat/{n}.py"
     for n in (
-        *("__init__", "api", "job", "methods", "doctor", "finish", "limit", "recipe"),
+        *("__init__", "anchors", "api", "job", "methods", "doctor", "finish", "limit", "recipe"),
         *("conformance", "describe", "trial", "comparison/request"),
     )
 }

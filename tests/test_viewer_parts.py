@@ -290,17 +290,19 @@ def test_depth_and_normals_of_a_wall() -> None:
 
 
 def test_the_box_and_the_filters_leave_what_they_say(live: Live) -> None:
-    camera, whole = live.cameras[0], live.baked()
+    whole = live.baked()
     low, high = whole.means.quantile(0.3, 0), whole.means.quantile(0.7, 0)
     box = (*low.tolist(), *high.tolist())
-    kept = Easel(live).kept(Look(box=box), camera)  # type: ignore[arg-type]
-    assert torch.equal(kept, ((whole.means >= low) & (whole.means <= high)).all(1))
-    kept = Easel(live).kept(Look(faintest=0.3), camera)
-    assert torch.equal(kept, whole.opacities >= 0.3)
+    left = Easel(live).left(Look(box=box), whole)  # type: ignore[arg-type]
+    inside = ((whole.means >= low) & (whole.means <= high)).all(1)
+    assert torch.equal(live.rows_of(left), inside.nonzero()[:, 0])
+    assert torch.equal(left.means, whole.means[inside])
+    left = Easel(live).left(Look(faintest=0.3), whole)
+    assert torch.equal(left.opacities, whole.opacities[whole.opacities >= 0.3])
     debris = torch.zeros(len(whole), dtype=torch.bool)
     debris[::3] = True
-    kept = Easel(live, debris=lambda: debris).kept(Look(floaters=False), camera)
-    assert torch.equal(kept, ~debris)
+    left = Easel(live, debris=lambda: debris).left(Look(floaters=False), whole)
+    assert torch.equal(left.means, whole.means[~debris])
 
 
 def test_a_run_held_against_itself_differs_nowhere(live: Live) -> None:

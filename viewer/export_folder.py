@@ -44,9 +44,9 @@ class ExportFolder:
 
     def refresh(self) -> None:
         """Say how large the file would be."""
-        count, degree = self._stage.easel.source.count, 3
-        most = export.size_of(max(1, count), degree, self._suffix.value)
-        text = f"{count:,} Gaussians, at most {size(most)}"
+        source, degree = self._stage.easel.source, 3
+        most = export.size_of(max(1, source.slots * source.count), degree, self._suffix.value)
+        text = f"{source.count:,} {source.unit}, at most {size(most)}"
         if self._size.content != text:
             self._size.content = text
 
@@ -55,7 +55,7 @@ class ExportFolder:
         easel, guest = self._stage.easel, self._guest
         gaussians = easel.source.baked()
         if shown:
-            gaussians = gaussians.take(easel.kept(guest.look, guest.camera(*guest.size())))
+            gaussians = easel.left(guest.look, gaussians)
         copy = gaussians.to("cpu")
         self._stage.post.errand(lambda: self._delivered(copy, suffix))
 

@@ -69,7 +69,11 @@ class Easel:
 
     def filtered(self, look: Look, camera: Camera) -> tuple[Gaussians, Int[Tensor, "n"]]:
         """What of the source is drawn, and the rows that it comes from."""
-        gaussians = self.source.gaussians(camera)
+        gaussians = self.left(look, self.source.gaussians(camera))
+        return gaussians, self.source.rows_of(gaussians)
+
+    def left(self, look: Look, gaussians: Gaussians) -> Gaussians:
+        """What the box and the filters of a look leave of a set of the source."""
         rows = self.source.rows_of(gaussians)
         keep: Tensor | None = None
         if look.box is not None:
@@ -81,14 +85,11 @@ class Easel:
         if not look.floaters and (debris := self.debris()) is not None:
             clean = ~debris[rows]
             keep = clean if keep is None else keep & clean
-        return (gaussians, rows) if keep is None else (gaussians.take(keep), rows[keep])
-
-    def kept(self, look: Look, camera: Camera) -> Bool[Tensor, "n"]:
-        """Rows that the box and the filters of a look leave."""
-        _, rows = self.filtered(look, camera.to(self.source.render.device))
-        kept = torch.zeros(self.source.count, dtype=torch.bool, device=rows.device)
-        kept[rows] = True
-        return kept
+        if keep is None:
+            return gaussians
+        # Where rows are Gaussians, only this says which ones are left.
+        source = rows if gaussians.source is None else gaussians.source
+        return replace(gaussians, source=source).take(keep)
 
     def _shown(self, look: Look, camera: Camera) -> tuple[Rgb, Rendered, Pixels | None, str]:
         gaussians, rows = self.filtered(look, camera)

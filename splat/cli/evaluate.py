@@ -9,15 +9,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import tyro
 
-from splat import api, checkpoint, export, methods
+from splat import anchors, api, checkpoint, export, methods
 from splat.cli.parse import parsed
 from splat.finish import figures, measure, summary
 from splat.folder import existing, read_config, read_json, same_views, write_json
-from splat.job import Job, prepare
-from splat.options import Options, Reading, hint
+from splat.job import Job, loaders, prepare
+from splat.options import Options, Reading, hexadecimal, hint, rgb
+from splat.render import drawing_as
 from splat.strategy import Fixed
+from splat.types import SceneData
 
 FIGURES = ("psnr", "ssim", "lpips", "lpips_net", "lpips_missing", "split", "views", "per_view")
 """What a new measurement replaces in the metrics of a run."""
@@ -82,6 +85,8 @@ def _of_file(asked: Evaluate) -> Job:
     if asked.scene is None:
         raise ValueError(f"{asked.what} is a file; say with --scene which photos to measure it on")
     scene = api.read_scene(asked.scene, asked.reading)
+    if asked.what.suffix == anchors.SUFFIX:
+        return _of_anchors(asked, scene)
     drawing = export.drawing(asked.what)
     options = Options(
         init=asked.what,
@@ -94,6 +99,41 @@ def _of_file(asked: Evaluate) -> Job:
         steps=1,
     )
     return prepare(scene, Fixed(), options)
+
+
+def _of_anchors(asked: Evaluate, scene: SceneData) -> Job:
+    """A job of what a file of anchors draws, in the frame that it has."""
+    model, frame, drawing = anchors.read_anchors(asked.what)
+    if asked.background == "auto":
+        behind = anchors.background_of(asked.what)
+    else:
+        behind = torch.tensor(rgb(asked.background))
+    options = Options(
+        downscale=asked.downscale,
+        max_side=asked.max_side,
+        background="black" if behind is None else hexadecimal(behind.tolist()),
+        device=asked.device,
+        steps=1,
+    )
+    job = prepare(scene, Fixed(), options)
+    job.close()
+    device = job.run.render.device
+    if device.type != "cpu":
+        raise ValueError(f"{asked.what} is measured on the CPU only; add --device cpu")
+    photos, test = loaders(scene, job.options, frame, device)
+    run = replace(
+        job.run,
+        model=model,
+        modules=model.networks(),
+        frame=frame,
+        drawing=drawing,
+        render=drawing_as(drawing, frame, device),
+        batches=photos,
+        views=photos.cameras,
+        photos=photos.batch_at,
+        background=behind,
+    )
+    return replace(job, run=run, photos=photos, held_out=test)
 
 
 def _brought_up_to_date(run: Path, record: dict[str, Any]) -> dict[str, Any]:

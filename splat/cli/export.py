@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from splat import api, export, plan
+from splat import anchors, api, export, plan
 from splat.cli.parse import parsed
 from splat.cli.trained import SCORED, Trained, cameras_of, held_out, searched, trained
 from splat.compress import PALETTED, Search, Variant, chosen, table, trimmed, variants
@@ -22,6 +22,7 @@ from splat.export.settings import Settings
 from splat.folder import existing, read_config, same_views
 from splat.job import loaders
 from splat.loader import Loader, spread
+from splat.model import Model
 from splat.options import amount, hint
 from splat.rates import rate_chart
 from splat.receipt import exported
@@ -46,7 +47,7 @@ class Export:
     """Folder of the run; its last checkpoint is taken."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The file; its ending says which format: .ply, .compressed.ply, .spz, .sog, .glb, .splat, or
-    .html, a page that shows it."""
+    .html, a page that shows it; .anchors for runs of scaffold, which splat alone reads."""
     target_size: Annotated[str | None, hint("any")] = None
     """Bytes that the file may take, such as 8MB: Gaussians, harmonics and their precision are
     reduced until it does, in the way that loses least."""
@@ -64,6 +65,8 @@ class Export:
     seconds a hundred and gains back much of what was lost. It needs the photos."""
     plot: Annotated[Path | None, hint("none")] = None
     """A PNG of the files tried: what they weigh against what they lose."""
+    plain: bool = False
+    """Of .anchors: every number as it is, not coded."""
     settings: Settings = field(default_factory=Settings)
     overwrite: bool = False
     """Replace the file that is there."""
@@ -121,6 +124,8 @@ class _Part:
 def main(arguments: Sequence[str]) -> int:
     """Export; the exit code."""
     asked = parsed(Export, "export", arguments)
+    if asked.out.suffix == anchors.SUFFIX:
+        return _anchors(asked)
     size_most, loss_most = _size(asked.target_size), _loss(asked.max_loss)
     suffixes = asked.formats or (export.suffix_of(asked.out, written=True),)
     for suffix in suffixes:
@@ -154,6 +159,36 @@ def main(arguments: Sequence[str]) -> int:
             whole=found.seen_by,
             dropped=(*found.left_out, *part.dropped),
             cameras=[camera for camera, _ in cameras_of(place.cameras)],
+        )
+    print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.said())
+    return 0
+
+
+def _anchors(asked: Export) -> int:
+    """Write the anchors themselves."""
+    if asked.target or asked.keep is not None or asked.sh_degree is not None or asked.refine:
+        raise ValueError(
+            f"{asked.out.name} holds anchors as they were trained; nothing can be left out of it:"
+            " train with scaffold + coded and a larger --rate for a smaller file"
+        )
+    _vacant(asked.out, asked.overwrite)
+    found = trained(asked.run, asked.device, "auto")
+    if not isinstance(found.seen_by, Model):
+        raise ValueError(
+            f"{asked.run} has no anchors but Gaussians; give {asked.out.name} another ending, such"
+            " as .spz, or train with scaffold"
+        )
+    with _views(asked.run, found) as seen:
+        receipt = anchors.written(
+            found.seen_by,
+            asked.out,
+            found.frame,
+            found.render,
+            seen.held_out,
+            found.background,
+            drawing=found.drawing,
+            plain=asked.plain,
+            photos=seen.photos is not None,
         )
     print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.said())
     return 0

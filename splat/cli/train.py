@@ -16,6 +16,7 @@ import tyro
 
 from splat import api, methods, recipe
 from splat.anatomy import statistics
+from splat.anchors import AnchorsReceipt
 from splat.api import Result
 from splat.cli.parse import parsed
 from splat.cli.viewing import resolved
@@ -141,7 +142,10 @@ def report(call: Callable[[Callable[[Result], None]], Result], out: Path, as_jso
 def told(metrics: Mapping[str, Any], out: Path) -> str:
     """The figures of a run and where its files are, for people."""
     receipt = Receipt(**metrics["export"])
-    return f"{summary(metrics)}\n{receipt.said()}\npictures, curves and the log are in {out}"
+    files = [receipt.said()]
+    if "anchors_file" in metrics:
+        files.append(AnchorsReceipt(**metrics["anchors_file"]).said())
+    return "\n".join([summary(metrics), *files, f"pictures, curves and the log are in {out}"])
 
 
 def _with_methods(offered: Mapping[str, Strategy], default: str) -> type[Train]:

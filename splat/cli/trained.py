@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from splat import checkpoint, export, kernels, machine, paths
+from splat import anchors, checkpoint, export, kernels, machine, paths
 from splat.compress import Search
 from splat.export.settings import Settings
 from splat.finishing import Finishing, finish_at
@@ -68,6 +68,8 @@ def trained(
     """The last state of a run, a checkpoint of one, or a file read with `settings`."""
     chosen, _ = choose_device(device)
     kernels.set_threads(machine.cores())
+    if what.is_file() and what.suffix == anchors.SUFFIX:
+        return _of_anchors(what, chosen, background)
     if what.is_file() and what.suffix != ".pt":
         drawing = export.drawing(what)
         whole, frame, step = export.read(what, settings).to(chosen), INPUT_FRAME, 0
@@ -100,6 +102,22 @@ def trained(
         drawing=drawing,
         background=torch.tensor(behind, device=chosen) if any(behind) else None,
         step=step,
+    )
+
+
+def _of_anchors(what: Path, device: torch.device, background: str) -> Trained:
+    model, frame, drawing = anchors.read_anchors(what)
+    own = anchors.background_of(what)
+    behind = own if background == "auto" else torch.tensor(rgb(background))
+    return Trained(
+        seen_by=anchors.decoding(model, device),
+        baked=model.bake,
+        frame=frame,
+        render=drawing_as(drawing, frame, device),
+        drawing=drawing,
+        background=None if behind is None else behind.to(device),
+        left_out=(model.left_out,),
+        step=0,
     )
 
 

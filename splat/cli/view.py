@@ -85,7 +85,8 @@ def _source(path: Path, asked: View) -> Still:
     listed = path.with_name("cameras.json") if place is None else place.cameras
     known = asked.cameras is not None or listed.is_file()
     cameras = views_of(path, asked.cameras or listed) if known else []
-    if place is None:
+    makes = isinstance(found.seen_by, Model)
+    if place is None and not makes:
         frame = frame_of(cameras) if len(cameras) > 1 else _around(found.gaussians)
         gaussians, render = export.in_frame(found.gaussians, frame), found.gaussians.means.device
         drawn = drawing_as(found.drawing, frame, render)

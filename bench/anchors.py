@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import Failed, json_of, markdown, write_json
+from common import Failed, markdown, output_of, write_json
 
 SCENES = {"fox": 2, "plush_phone": 2, "lego_400": 1}
 """How many times their photos are shrunk."""
@@ -84,7 +84,7 @@ class Bench:
         more = ["--plain"] if kind == "plain" else []
         if not path.is_file():
             run = str(self.out / f"{scene}-{name}")
-            json_of([self.program, "export", run, "-o", str(path), "--json", *more])
+            output_of([self.program, "export", run, "-o", str(path), *more])
         return path.stat().st_size
 
     def scene(self, scene: str, methods: Sequence[str]) -> None:
@@ -92,27 +92,28 @@ class Bench:
         plain = self.trained(scene, "scaffold", ["scaffold", "--cap", "0"])
         whole = self.size(scene, "scaffold", "plain")
         self.noted(scene, "scaffold", plain, whole)
-        coded = self.trained(scene, "coded", ["scaffold", "--cap", "0", "+", "coded"])
-        small = self.size(scene, "coded", "coded")
-        self.noted(scene, "scaffold + coded", coded, small)
         for method in methods:
             drawn = plain["gaussians"]
             for what, cap in (("drawn", drawn), ("bytes", whole // PLY_BYTES)):
                 name = f"{method}-{what}"
                 found = self.trained(scene, name, [method, "--cap", str(cap)])
                 self.noted(scene, f"{method}, equal {what}", found, found["export"]["bytes"])
+        coded = self.trained(scene, "coded", ["scaffold", "--cap", "0", "+", "coded"])
+        small = self.size(scene, "coded", "coded")
+        self.noted(scene, "scaffold + coded", coded, small)
+        for method in methods:
             self.small(scene, method, small)
 
     def small(self, scene: str, method: str, size: int) -> None:
         """The best file of a method's run within some bytes."""
         path, receipt = (self.out / f"{scene}-{method}-small{end}" for end in ("", ".json"))
         if not receipt.is_file():
-            found = json_of(
+            said, _ = output_of(
                 [self.program, "export", str(self.out / f"{scene}-{method}-drawn"), "-o", str(path),
                  "--formats", ".sog", ".spz", "--target-size", str(size), "--overwrite", "--quiet",
                  "--json"]
             )  # fmt: skip
-            write_json(receipt, found)
+            write_json(receipt, json.loads(said))
         found = json.loads(receipt.read_text())
         line = dict.fromkeys(COLUMNS) | {
             "psnr": found["psnr_after"],

@@ -70,6 +70,10 @@ class Model(nn.Module):
     def bake(self, camera: Camera | None = None) -> Gaussians:
         """A plain, detached set for exporters, in the frame of training."""
 
+    def sketch(self) -> Gaussians:
+        """As `bake` for all cameras, as quickly as it can be had: for looks at a run."""
+        return self.bake()
+
     def networks(self) -> Mapping[str, Trained]:
         """What is trained beside the rows, by name; the same objects each time."""
         return {}

@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from splat import checkpoint, datasets, export
+from splat import checkpoint, datasets, export, kernels
+from splat.evaluate import mean_psnr
 from splat.folder import read_config
 from splat.job import Job, prepare
 from splat.kernels import one_torch_thread
@@ -25,11 +26,14 @@ from splat.restored import restored
 from splat.run import advance
 from splat.strategies.scaffold import Scaffold, bake
 from splat.strategies.scaffold.bake import baked
+from splat.strategies.scaffold.coded import Coded
+from splat.strategy import Strategy
 from splat.types import Camera, Gaussians
 from splat.viewer.chronicle import Chronicle
 from splat.viewer.look import Look
 from splat.viewer.paint import Easel
 from splat.viewer.source import Live, Photos, Unbaked
+from splat.viewer.timeline import Snapshots, Timeline
 from splat.viewer.values import Sweep, offered, values
 
 SLOTS, ANCHORS, DEGREE = 3, 5, 3
@@ -145,6 +149,16 @@ def test_a_bake_stays_near_what_views_are_shown(job: Job) -> None:
         assert torch.equal(one, three)
 
 
+def test_snapshots_are_sketches_of_all_that_views_see(job: Job, tmp_path: Path) -> None:
+    timeline = Timeline(tmp_path / "timeline")
+    Snapshots(timeline, 200, 4, lambda act: act()).keep(job.run)
+    source = Live(job.run, Photos(job.photos, job.held_out), "tiny")
+    found = timeline.source(200, source)
+    assert found is not None
+    one, two = found.baked(), job.run.model.sketch()
+    assert len(one) == len(two) and abs(len(two) / len(job.run.baked()) - 1) < 0.2
+
+
 def test_a_bake_is_the_same_twice(job: Job) -> None:
     one, two = job.run.baked(), job.run.baked()
     assert torch.equal(one.colors, two.colors) and torch.equal(one.quats, two.quats)
@@ -241,3 +255,33 @@ def test_a_restored_model_is_the_one_that_was_saved(
     assert len(one.views) == 10 and np.isfinite(one(camera).means.detach().numpy()).all()
     refused = splat("train", tiny_folder, "scaffold", "--steps", 9, "--finish-for", ".spz")
     assert refused.code != 0 and "finish-for" in refused.err
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("strategy", [SCAFFOLD, Coded(SCAFFOLD)], ids=["scaffold", "coded"])
+def test_anchors_train_on_cuda(strategy: Strategy, tiny_folder: Path, cuda_kernels: None) -> None:
+    """Through the same loop; and what the networks make there is what they make on the CPU."""
+    options = Options(steps=200, schedule="published", resolution="full", device="cuda")
+    with closing(prepare(datasets.load(tiny_folder), strategy, options)) as job:
+        run = job.run
+        before = mean_psnr(run.model, run.render, job.test_batches(), run.background)
+        while not run.over:
+            advance(run)
+        after = mean_psnr(run.model, run.render, job.test_batches(), run.background)
+        assert after > before + 3
+        assert len(run.baked()) > len(run.model.cloud)
+        cloud, camera = run.model.cloud, run.views[0]
+        names = ("anchor", "feature", "reach", "offset")
+        columns = [cloud[name].detach() for name in names]
+        network: Any = run.model.networks()["heads"].module
+        rows = run.model.rows_for(camera)
+        there = kernels.decode(*columns, network.heads(None), rows, camera.centre)
+        here = kernels.decode(
+            *(column.cpu() for column in columns), network.cpu().heads(None), rows.cpu(),
+            camera.centre.cpu(),
+        )  # fmt: skip
+        assert torch.equal(there.source.cpu(), here.source)
+        for name in ("means", "quats", "scales", "opacities", "colors"):
+            torch.testing.assert_close(
+                getattr(there, name).cpu(), getattr(here, name), atol=1e-4, rtol=1e-3
+            )

@@ -107,5 +107,7 @@ class Snapshots:
     @torch.no_grad()
     def keep(self, run: Run) -> None:
         """Keep what is there now."""
-        copy, frame, at = plain(run.model(run.views[0], run.step)), run.frame, run.step
+        one = run.model.slots == 1
+        shown = run.model(run.views[0], run.step) if one else run.model.sketch()
+        copy, frame, at = plain(shown), run.frame, run.step
         self._later(lambda: self._timeline.keep(copy, frame, at))

@@ -18,8 +18,11 @@ from splat.seed import neighbour_distances
 from splat.strategies.scaffold.bake import baked
 from splat.strategies.scaffold.grid import cells, centres, unique
 from splat.strategies.scaffold.networks import Networks
+from splat.strategies.views import spread
 from splat.types import Camera, Gaussians
 
+SKETCHED = 12
+"""Views that a sketch looks from."""
 FEATURE_RATE, REACH_RATE = 7.5e-3, 7e-3
 OFFSET_RATES = (1e-2, 1e-4)
 """Learning rates (Scaffold-GS, released code); offsets' fall over the run."""
@@ -132,6 +135,15 @@ class Anchored(Model):
             self.slots,
             self.views,
         )
+
+    @torch.no_grad()
+    def sketch(self) -> Gaussians:
+        views = [self.views[i] for i in spread(len(self.views), SKETCHED)]
+
+        def made(camera: Camera, rows: Int[Tensor, "m"]) -> Gaussians:
+            return self._decoded(camera, rows, None)
+
+        return baked(made, self._look, len(self.cloud), self.slots, views, degree=0)
 
     def get_extra_state(self) -> dict[str, Any]:
         views = [_packed(camera) for camera in self.views]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splat.strategies.scaffold.packing import BitsIn, BitsOut, chance
+from splat.strategies.scaffold.packing import BitsIn, BitsOut, chance, inflated
 
 Ints = NDArray[np.int64]
 LEVELS = 6
@@ -63,9 +63,7 @@ def packed(cells: Ints) -> Cells:
 
 def unpacked(cells: Cells) -> Ints:
     """The cells [n, 3]; ValueError where their chances are broken."""
-    table = np.frombuffer(zlib.decompress(cells.chances), np.uint8)
-    if len(table) != LEVELS * _STATES:
-        raise ValueError(f"{len(table)} chances; expected {LEVELS * _STATES}")
+    table = np.frombuffer(inflated(cells.chances, LEVELS * _STATES), np.uint8)
     source = BitsIn(cells.bits)
     keys = np.zeros(1, np.int64)
     for level in range(cells.depth):

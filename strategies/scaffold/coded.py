@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,8 @@ from torch.special import log_ndtr
 from splat.edit import Append, Drop, Edit, Rows
 from splat.model import Making, Model
 from splat.objective import Objective
-from splat.schedule import at
+from splat.schedule import PUBLISHED_STEPS, at
+from splat.strategies.scaffold import packing
 from splat.strategies.scaffold.anchors import Anchored
 from splat.strategies.scaffold.compact import (
     MASK_START,
@@ -27,16 +29,20 @@ from splat.strategy import Wrapper, called
 from splat.types import Step
 
 LOG2 = 1.4426950408889634
+FASTER = 4.0
+"""Most that the rate of masks is multiplied by in a short run."""
 REFRESH_EVERY = 32
 """Steps between looks at the context for the steps of all anchors."""
 
 
 @dataclass(frozen=True)
 class Bits(Objective):
-    """rate * bits per number of an anchor + mask_weight * mean mask (HAC, eq. 10 and 11).
+    """rate * bits per number of an anchor + mask_weight * mean mask (after HAC).
 
     Bits of a number are those of the normal distribution that the context expects, over a step
     around it; offsets count by their masks. The signs of the context's grid are told once for all.
+    0 until numbers are shaken: an offset that nothing is drawn of while a scene takes shape may be
+    needed later, and one that is masked out has no gradient to come back by.
     """
 
     rate: float
@@ -45,7 +51,9 @@ class Bits(Objective):
     def __call__(self, step: Step) -> Float[Tensor, ""]:
         model = step.model
         assert isinstance(model, CodedAnchors)
-        found = self.mask_weight * model.cloud["mask"].sigmoid().mean()
+        shaking = step.number >= model.training_for.noise_from
+        masks = model.cloud["mask"].sigmoid().mean()
+        found = (self.mask_weight if shaking else 0.0) * masks
         sample = model.sample
         if sample is None or sample.step != step.number:
             return found
@@ -86,18 +94,19 @@ class Coded(Wrapper):
     draw nothing worth their bits are masked out. Stands after scaffold; export as .anchors.
     """
 
-    rate: float = 1e-3
-    """Weight of the bits per number in the loss: more makes the file smaller and the picture
-    worse."""
+    rate: float = 1.2e-3
+    """Weight of the bits per number in the loss (1e-3 is published): more makes the file smaller
+    and the picture worse."""
     mask_weight: float = 5e-4
     """Weight of the mean mask in the loss: more takes more offsets out."""
     mask_rate: float = 1.0
-    """Factor on the learning rate of masks."""
-    feature_step: float = 1.0
+    """Factor on the learning rate of masks. A fitted schedule multiplies it by up to 4: in a short
+    run they must get as far."""
+    feature_step: float = 0.4
     """What features are rounded to at first; steps adapt up to twice as much, and down."""
-    reach_step: float = 0.02
+    reach_step: float = 0.06
     """The same for log sizes,"""
-    offset_step: float = 0.2
+    offset_step: float = 0.1
     """and for offsets, in units of the reach."""
     levels: int = 6
     """Grids in space that the context reads."""
@@ -109,7 +118,7 @@ class Coded(Wrapper):
     """Signs in an entry."""
     width: int = 32
     """Of the context's network."""
-    share: float = 0.07
+    share: float = 0.04
     """Share of the anchors of a view whose bits are counted at a step."""
     noise_from: int = 3000
     """Step from which numbers are shaken as much as rounding will change them; anchors neither
@@ -145,9 +154,12 @@ class Coded(Wrapper):
             )
 
     def scheduled(self, steps: int) -> Coded:
+        # A mask drifts by its rate times the number of steps, and diffuses by its root.
+        faster = min(FASTER, max(1.0, math.sqrt(PUBLISHED_STEPS / steps)))
         return replace(
             self,
             base=self.base.scheduled(steps),
+            mask_rate=self.mask_rate * faster,
             noise_from=at(self.noise_from, steps),
             pause_until=at(self.pause_until, steps),
             adapt_from=at(self.adapt_from, steps),
@@ -183,6 +195,7 @@ class Coded(Wrapper):
         return CodedAnchors(rows, making, settings, shape, training)
 
     def begin(self, model: Model) -> None:
+        packing.check()  # not only once training is over
         super().begin(model)
         model.cloud.track(STEPS, 3)
 

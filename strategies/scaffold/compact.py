@@ -16,10 +16,10 @@ from splat.edit import Change, Edit, Rows
 from splat.model import Making
 from splat.strategies.scaffold.anchors import Anchored, decoded
 from splat.strategies.scaffold.bake import baked
-from splat.strategies.scaffold.context import Context, Expected, Shape
+from splat.strategies.scaffold.context import KINDS, Context, Expected, Shape
 from splat.strategies.scaffold.networks import Networks
 from splat.strategies.scaffold.settled import Settled, settled
-from splat.strategies.scaffold.shaken import shaken
+from splat.strategies.scaffold.shaken import noise, shaken
 from splat.types import Camera, Gaussians
 
 MASK_RATES = (1e-2, 1e-4)
@@ -44,7 +44,7 @@ class Training:
     """Steps after which numbers are shaken by as much as rounding will change them,"""
     adapt_from: int = 10_000
     """and after which steps follow the context, and bits cost."""
-    share: float = 0.07
+    share: float = 0.04
     """Of the anchors of a view, whose bits are counted at a step."""
     mask_rate: float = 1.0
     """Factor on the learning rate of masks."""
@@ -187,38 +187,37 @@ class CodedAnchors(Anchored):
         return decoded(columns, heads, rows, camera, distance=self.distance, masks=masks)
 
     def _shaken(self, columns: Rows, masks: Tensor, rows: Tensor, step: int) -> dict[str, Tensor]:
-        """Columns with noise on what a view has; some of it is kept for the term of the loss."""
-        device, count = self.cloud.device, len(rows)
+        """Columns with noise on them; some of what is in view is kept for the term of the loss."""
+        cloud, count, adapting = self.cloud, len(rows), step >= self.training_for.adapt_from
         n = min(count, max(LEAST_SAMPLE, round(self.training_for.share * count)))
-        picked = torch.randperm(count, generator=self.stream(step, "pick"), device=device)[:n]
-        chosen = rows.index_select(0, picked)
-        expected = self.context(columns["anchor"].index_select(0, chosen))
-        steps = rows.new_tensor(self.shape.steps, dtype=torch.float32).expand(count, 3)
-        if step < self.training_for.adapt_from:
+        order = torch.randperm(count, generator=self.stream(step, "pick"), device=rows.device)
+        picked = rows.index_select(0, order[:n])
+        expected = self.context(columns["anchor"].index_select(0, picked))
+        steps = columns["anchor"].new_tensor(self.shape.steps).expand(len(cloud), 3)
+        if not adapting:
             # The context learns first what anchors are like, before it may press them.
             expected = replace(expected, step=steps[:n])
-        elif STEPS in self.cloud.statistics:
-            known = self.cloud.statistic(STEPS).index_select(0, rows)
+        elif STEPS in cloud.statistics:
+            known = cloud.statistic(STEPS)
             steps = known.where(known > 0, steps)
-        widths = self.context.widths
-        noise = torch.rand(count, sum(widths), generator=self.stream(step, "noise"), device=device)
+        widths = list(self.context.widths)
+        drawn = noise(len(cloud), sum(widths), self.stream(step, "noise")).split(widths, 1)
         parts, found = [], {}
-        for kind, own in enumerate(noise.sub_(0.5).split(list(widths), 1)):
-            name = ("feature", "reach", "offset")[kind]
+        for kind, name in enumerate(KINDS):
+            own = slice(kind, kind + 1)
             whole, some = shaken(
                 columns[name].flatten(1),
-                expected.step[:, kind : kind + 1],
-                rows,
+                expected.step[:, own],
                 picked,
-                own,
-                steps[:, kind : kind + 1],
+                drawn[kind],
+                steps[:, own],
+                count / n,
             )
             found[name] = whole.view_as(columns[name])
             parts.append(some)
         values = torch.cat(parts, 1)
-        if step < self.training_for.adapt_from:
-            values = values.detach()
-        self.sample = Sample(step, values, masks.index_select(0, chosen), expected)
+        values = values if adapting else values.detach()
+        self.sample = Sample(step, values, masks.index_select(0, picked), expected)
         return found
 
     def _numbered(self, found: Settled, made: Gaussians) -> Gaussians:

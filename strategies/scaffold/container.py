@@ -53,7 +53,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     if zlib.crc32(text) != crc:
         raise broken(path, "has another header than was written (its checksum differs)")
     header: dict[str, Any] = json.loads(text)
-    sections, at = {}, _START.size + length
+    sections: dict[str, bytes] = {}
+    at = _START.size + length
     for name, size, crc in header.pop("sections"):
         part = data[at : at + size]
         if len(part) < size:

@@ -23,7 +23,7 @@ FINEST_STEP = 1 / 16
 """Smallest step, in base steps; the largest is 2."""
 WIDEST = 8.0
 """Largest size of the logarithm of a scale, in units of the spread."""
-GRID_RATE, NETWORK_RATE = (1e-2, 1e-4), (5e-3, 1e-4)
+GRID_RATE, NETWORK_RATE = (3e-2, 1e-3), (1e-2, 5e-4)
 """Learning rates at the start and the end of a run."""
 
 
@@ -31,7 +31,7 @@ GRID_RATE, NETWORK_RATE = (1e-2, 1e-4), (5e-3, 1e-4)
 class Shape:
     """How large a context is, and the steps that it starts from."""
 
-    steps: tuple[float, float, float] = (1.0, 0.02, 0.2)
+    steps: tuple[float, float, float] = (0.4, 0.06, 0.1)
     """Base steps of features, of reach (log sizes) and of offsets (in units of the reach)."""
     levels: int = 6
     """Of the grid in space,"""
@@ -39,7 +39,7 @@ class Shape:
     """and of the grids on the three planes of two axes."""
     coarsest: int = 8
     """Cells of the first level along an axis,"""
-    finest: int = 128
+    finest: int = 256
     """and of the last one; on planes twice as many."""
     entries: int = 12
     """Binary logarithm of the most entries of a level."""

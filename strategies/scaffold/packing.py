@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,14 @@ def chance(ones: NDArray[Any], of: NDArray[Any]) -> NDArray[np.uint8]:
     """Chances by counts, in parts of 256 and never none."""
     share = (ones + 0.4) / (of + 0.8)
     return np.clip(np.rint(SHARES * share), 1, SHARES - 1).astype(np.uint8)
+
+
+def inflated(data: bytes, size: int) -> bytes:
+    """What zlib made of so many bytes; ValueError where it was of more or fewer."""
+    found = zlib.decompressobj().decompress(data, size + 1)
+    if len(found) != size:
+        raise ValueError(f"{len(found):,} bytes or more in place of {size:,}")
+    return found
 
 
 def _normal(low: int, high: int) -> Any:

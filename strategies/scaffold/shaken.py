@@ -8,21 +8,34 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+SHIFT = 7
+"""Draws of its own that each row of noise has; the others are those of the next rows."""
+
+
+def noise(rows: int, width: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
+    """Even draws from -1/2 to 1/2; those of a row are as if drawn apart, and so are any column's.
+
+    A row is the one before, shifted: so much noise is not to take longer than the step it is for.
+    """
+    count = max(0, SHIFT * (rows - 1)) + width
+    drawn = torch.rand(count, generator=generator, device=generator.device).sub_(0.5)
+    return drawn.as_strided((rows, width), (SHIFT, 1))
+
 
 def shaken(
     values: Float[Tensor, "N d"],
     live: Float[Tensor, "n 1"],
-    rows: Int[Tensor, "V"],
     picked: Int[Tensor, "n"],
-    noise: Float[Tensor, "V d"],
-    steps: Float[Tensor, "V 1"],
+    noise: Float[Tensor, "N d"],
+    steps: Float[Tensor, "N 1"],
+    factor: float,
 ) -> tuple[Float[Tensor, "N d"], Float[Tensor, "n d"]]:
-    """Values with noise times steps added in `rows`, and those of `rows[picked]` by themselves.
+    """Values + noise x steps, and those of the picked rows by themselves.
 
-    Steps of picked rows are `live`. Their gradient is what the picked rows say, taken for all of
-    `rows`: V / n times as much as of their number.
+    Steps of picked rows are `live`. What the first result says of them counts `factor` times in
+    their gradient: the picked rows speak for others too.
     """
-    found: tuple[Tensor, Tensor] = _Shaken.apply(values, live, rows, picked, noise, steps)  # type: ignore[no-untyped-call]
+    found: tuple[Tensor, Tensor] = _Shaken.apply(values, live, picked, noise, steps, factor)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -32,22 +45,20 @@ class _Shaken(torch.autograd.Function):
         ctx: Any,
         values: Tensor,
         live: Tensor,
-        rows: Tensor,
         picked: Tensor,
         noise: Tensor,
         steps: Tensor,
+        factor: float,
     ) -> tuple[Tensor, Tensor]:
-        own, chosen = noise.index_select(0, picked), rows.index_select(0, picked)
-        added = (noise * steps).index_copy_(0, picked, own * live)
-        whole = values.index_add(0, rows, added)
-        ctx.save_for_backward(own, chosen)
-        ctx.factor = len(rows) / max(1, len(picked))
-        return whole, whole.index_select(0, chosen)
+        whole = torch.addcmul(values, noise, steps.index_copy(0, picked, live))
+        ctx.save_for_backward(noise.index_select(0, picked), picked)
+        ctx.factor = factor
+        return whole, whole.index_select(0, picked)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        own, chosen = ctx.saved_tensors
+        own, picked = ctx.saved_tensors
         whole, some = gradients
-        live = ctx.factor * (whole.index_select(0, chosen) * own).sum(1, keepdim=True)
+        live = ctx.factor * (whole.index_select(0, picked) * own).sum(1, keepdim=True)
         live += (some * own).sum(1, keepdim=True)
-        return whole.index_add(0, chosen, some), live, None, None, None, None
+        return whole.index_add(0, picked, some), live, None, None, None, None

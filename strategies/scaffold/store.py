@@ -190,7 +190,8 @@ def _views_packed(views: Sequence[Camera]) -> bytes:
 
 
 def _views_unpacked(data: bytes, count: int) -> tuple[Camera, ...]:
-    whole = np.frombuffer(zlib.decompress(data), np.uint8).reshape(_NUMBERS, 4, count)
+    plain = packing.inflated(data, 4 * _NUMBERS * count)
+    whole = np.frombuffer(plain, np.uint8).reshape(_NUMBERS, 4, count)
     numbers = np.ascontiguousarray(whole.transpose(0, 2, 1)).view("<f4")[..., 0].T
     return tuple(_view(row.tolist()) for row in numbers)
 

@@ -108,10 +108,10 @@ class Bench:
         """The best file of a method's run within some bytes."""
         path, receipt = (self.out / f"{scene}-{method}-small{end}" for end in ("", ".json"))
         if not receipt.is_file():
+            run, most = str(self.out / f"{scene}-{method}-drawn"), f"{size // 1000}kB"
             said, _ = output_of(
-                [self.program, "export", str(self.out / f"{scene}-{method}-drawn"), "-o", str(path),
-                 "--formats", ".sog", ".spz", "--target-size", str(size), "--overwrite", "--quiet",
-                 "--json"]
+                [self.program, "export", run, "-o", str(path), "--formats", ".sog", ".spz",
+                 "--target-size", most, "--overwrite", "--quiet", "--json"]
             )  # fmt: skip
             write_json(receipt, json.loads(said))
         found = json.loads(receipt.read_text())

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from splat import budget, checkpoint, datasets, export, kernels, limit, methods, recipe
 from splat.export import ply
-from splat.finish import finish, summary, version
+from splat.finish import finish, stand_in, summary, version
 from splat.folder import (
     Config,
     Folder,
@@ -279,8 +279,11 @@ def _carried_out(
             stack.enter_context(closing(viewer))
         seconds = trained(job, folder, watching, watchers, viewer)
         between = (lambda: None) if viewer is None else viewer.serve
-        metrics = finish(job, folder, seconds, lpips, pictures=watching.pictures, between=between)
-        baked = export.from_frame(job.run.baked(), job.run.frame)
+        whole = stand_in(job)
+        metrics = finish(
+            job, folder, seconds, lpips, whole=whole, pictures=watching.pictures, between=between
+        )
+        baked = export.from_frame(whole, job.run.frame)
         result = Result(baked.to("cpu"), metrics, None if folder is None else folder.path)
         if done is not None:
             done(result)

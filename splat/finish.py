@@ -15,6 +15,7 @@ from torch import Tensor
 from splat import anchors, kernels, machine, recipe
 from splat.anchors import AnchorsReceipt
 from splat.evaluate import Metrics, ViewMetrics, evaluate
+from splat.export.settings import Settings
 from splat.folder import Folder, write_json
 from splat.job import Job
 from splat.loader import spread
@@ -24,11 +25,15 @@ from splat.model import Explicit
 from splat.pictures import Row, contact_sheet, curves
 from splat.plan import span
 from splat.receipt import exported
+from splat.refine import refined
+from splat.resolution import Sizes
 from splat.tuning import told
-from splat.types import Batch
+from splat.types import Batch, Gaussians
 
 COUNTED = 16
 """Most views in which Gaussians are counted where each has its own."""
+MOST_REFINED = 500
+"""Steps of training for a set that was baked, at most."""
 MOST_CHANGES = 4
 """To a run while it trained, in a line."""
 
@@ -41,11 +46,13 @@ def finish(
     seconds: float,
     net: Net | None = "alex",
     *,
+    whole: Gaussians | None = None,
     pictures: bool = True,
     between: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
     """Measure a run at its end, write its files, and return what `metrics.json` holds.
 
+    `whole` is what the file of Gaussians is to hold, None: what `stand_in` gives.
     `between` is called after every view: this takes a while, and a viewer may have visitors.
     """
     rows: list[Row] = []
@@ -58,7 +65,7 @@ def finish(
         return record
     model = job.run.model
     receipt = exported(
-        job.run.baked(),
+        stand_in(job) if whole is None else whole,
         job.run.frame,
         folder.gaussians,
         job.run.render,
@@ -67,7 +74,7 @@ def finish(
         drawing=job.run.drawing,
         photos=found is not None,
         whole=model if model.left_out else None,
-        dropped=(model.left_out,) if model.left_out else (),
+        dropped=_left_out(job),
     )
     record["export"] = vars(receipt)
     if model.left_out:
@@ -79,6 +86,34 @@ def finish(
         curves(read_log(folder.log) + last, folder.curves)
     write_json(folder.metrics, record)
     return record
+
+
+def stand_in(job: Job) -> Gaussians:
+    """The Gaussians that a run's file holds, in the frame of training.
+
+    Where rows only make Gaussians for a camera, what is baked for all is trained a little more.
+    """
+    run, steps = job.run, stand_in_steps(job)
+    if not steps:
+        return run.baked()
+    sizes, job.photos.sizes = job.photos.sizes, Sizes()
+    try:
+        return refined(
+            run.baked(), run.frame, job.photos, run.render, run.background,
+            drawing=run.drawing, suffix=".ply", settings=Settings(), steps=steps, seed=run.seed,
+        )  # fmt: skip
+    finally:
+        job.photos.sizes = sizes
+
+
+def stand_in_steps(job: Job) -> int:
+    """Steps that a baked set is trained for: a tenth of the run's, within limits."""
+    return min(MOST_REFINED, job.run.step // 10) if job.run.model.left_out else 0
+
+
+def _left_out(job: Job) -> tuple[str, ...]:
+    said = job.run.model.left_out
+    return (f"{said}, then {stand_in_steps(job):,} steps of training",) if said else ()
 
 
 def _own_file(job: Job, folder: Folder, photos: bool) -> AnchorsReceipt:

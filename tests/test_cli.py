@@ -564,7 +564,7 @@ def test_the_strategies_of_the_documentation_do_what_they_owe(
     assert named(asked.method) == "coarse + until" and asked.training.steps == 300
     for line in re.findall(r"^    splat train scene/ (.*)$", page, re.MULTILINE):
         if "rooms.txt" not in line:
-            read(["scene", *shlex.split(line)])
+            read(["scene", *shlex.split(line, comments=True)])
     (file,) = re.findall(r"```\n# rooms.txt\n(.*?)```", page, re.DOTALL)
     assert said(parsed_strategy(file)) == (
         "mcmc --cap 200k + protect --rule 'age<500' + budget --rows 150k --curve sqrt"

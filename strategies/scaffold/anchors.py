@@ -43,7 +43,7 @@ class Anchored(Model):
     unit = "anchors"
     left_out = (
         "how opacity, size and turn depend on the camera; colours became harmonics, by least"
-        " squares over the training views (splat export --refine 500 wins most of it back)"
+        " squares over the training views"
     )
     place = "anchor"
     reach = "reach"

@@ -34,6 +34,9 @@ from splat.run import Run
 from splat.stop import Stopped
 from splat.strategies.adc import Adc
 from splat.strategies.mcmc import Mcmc
+from splat.strategies.scaffold import Scaffold
+from splat.strategies.scaffold.coded import Coded
+from splat.strategy import Strategy
 from splat.types import Step
 from splat.viewer import opening
 from splat.viewer.live import LiveViewer
@@ -86,10 +89,24 @@ def options(**more: Any) -> Options:
     return Options(steps=STEPS, device="cpu", threads=2, **more)
 
 
-def trained(folder: Path, out: Path, director: Director | None = None, **more: Any) -> api.Result:
+METHODS: dict[str, Strategy] = {
+    "mcmc": Mcmc(cap=600),
+    "scaffold": Scaffold(),
+    "coded": Coded(Scaffold()),
+}
+"""Rows that are Gaussians, and such as make them for each camera."""
+
+
+def trained(
+    folder: Path,
+    out: Path,
+    director: Director | None = None,
+    strategy: Strategy = METHODS["mcmc"],
+    **more: Any,
+) -> api.Result:
     return api.train(
         splat.load(folder),
-        Mcmc(cap=600),
+        strategy,
         options(),
         out=out,
         watching=Watching(quiet=True, checkpoint_every=40, keep=9, pictures=False),
@@ -111,11 +128,13 @@ def saved(out: Path, step: int = STEPS) -> bytes:
     return checkpoint.path_of(Folder(out).checkpoints, step).read_bytes()
 
 
+@pytest.mark.parametrize("method", METHODS)
 def test_watching_changes_nothing(
-    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two visitors, one of whom never stands still, in modes that look hardest: the same bytes."""
-    trained(tiny_folder, tmp_path / "alone")
+    strategy = METHODS[method]
+    trained(tiny_folder, tmp_path / "alone", strategy=strategy)
     windows: list[Window] = []
 
     def come(viewer: LiveViewer, run: Run) -> None:
@@ -127,7 +146,7 @@ def test_watching_changes_nothing(
     for step in range(6, STEPS):
         acts[step] = lambda viewer, run: windows[1].move(0.01 * run.step)
     with directed(monkeypatch, acts) as director:
-        trained(tiny_folder, tmp_path / "watched", director, viewing=VIEWING)
+        trained(tiny_folder, tmp_path / "watched", director, strategy, viewing=VIEWING)
     assert all(window.pictures for window in windows)
     for step in (40, 80, STEPS):
         assert saved(tmp_path / "watched", step) == saved(tmp_path / "alone", step)
@@ -278,8 +297,9 @@ def test_a_browser_that_is_gone_or_nowhere_harms_nobody(
     assert well.pictures and not well.told
 
 
+@pytest.mark.parametrize("method", METHODS)
 def test_an_export_is_what_is_there_and_a_checkpoint_is_a_good_one(
-    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: dict[str, Any] = {}
 
@@ -295,7 +315,7 @@ def test_an_export_is_what_is_there_and_a_checkpoint_is_a_good_one(
         viewer.stage.wish(lambda: kept.update(baked=run.baked(), frame=run.frame, step=run.step))
 
     with directed(monkeypatch, {50: wish}) as director:
-        trained(tiny_folder, tmp_path / "run", director, viewing=VIEWING)
+        trained(tiny_folder, tmp_path / "run", director, METHODS[method], viewing=VIEWING)
     files, baked = kept["window"].files, export.from_frame(kept["baked"], kept["frame"])
     assert len(files) == 2
     for name, data in files.items():

@@ -237,6 +237,14 @@ def test_verbs_take_a_run_of_anchors(
     for name in ("00000.png", "00007.png"):
         assert Path("two", name).read_bytes() == Path("pictures", name).read_bytes()
     assert splat("resume", run, "--steps", 70, "--quiet").code == 0
+    # Other verbs write them where the photos' cameras are.
+    there = export.read(run / "point_cloud.ply")
+    for verb in (("convert", run / "scene.anchors", "z.ply"),
+                 ("clean", run / "scene.anchors", "-o", "c.ply")):  # fmt: skip
+        assert splat(*verb).code == 0
+        found = export.read(Path(verb[-1]))
+        apart = (found.means.median(0).values - there.means.median(0).values).norm()
+        assert apart < 0.05 * (there.means - there.means.median(0).values).norm(dim=1).median()
     refused = splat("export", run, "-o", "y.anchors", "--target-size", "1MB")
     assert refused.code != 0 and "anchors as they were trained" in refused.err
 

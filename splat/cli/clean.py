@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
             f" {_counted(masks)}"
         )
     if out is not None:
-        export.write(found.gaussians.take(~gone), out, drawing=found.drawing)
+        export.write(found.gaussians.take(~gone), out, found.frame, found.drawing)
     record = _record(asked.file, out, masks, gone, sum(broken))
     print(json.dumps(record, indent=1) if asked.json else _told(record))
     return 0

@@ -13,7 +13,7 @@ import tyro
 
 from splat import export
 from splat.cli.parse import parsed
-from splat.cli.trained import INPUT_FRAME, LOOKED_AT, Trained, searched, trained, views_of
+from splat.cli.trained import LOOKED_AT, Trained, searched, trained, views_of
 from splat.compress import Variant
 from splat.export.settings import Settings
 from splat.loader import spread
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     gaussians, dropped = _fitted(asked, found, batches, settings)
     receipt = exported(
         gaussians,
-        INPUT_FRAME,
+        found.frame,
         asked.target,
         found.render,
         [batches[i] for i in spread(len(batches), LOOKED_AT)],
@@ -84,8 +84,8 @@ def main(arguments: Sequence[str]) -> int:
         drawing=found.drawing,
         settings=settings,
         photos=False,
-        whole=found.gaussians,
-        dropped=dropped,
+        whole=found.seen_by,
+        dropped=(*found.left_out, *dropped),
         cameras=cameras,
     )
     print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.said())

@@ -107,7 +107,8 @@ def prepare(
         )
     cameras = [view.camera for view in scene.train]
     frame = seed.frame_of(cameras) if state is None else checkpoint.frame(state)
-    photos, held_out = loaders(scene, options, frame, device)
+    outlines = any(term.needs.outline for term in fitted.objectives().values())
+    photos, held_out = loaders(scene, options, frame, device, outlines=outlines)
     if scene.points is not None and len(scene.points.positions):
         known = seed.points_in_frame(scene.points, frame).positions
         photos.cameras = seed.with_clear_depth(photos.cameras, known)
@@ -210,9 +211,15 @@ def _background(scene: SceneData, options: Options) -> str:
 
 
 def loaders(
-    scene: SceneData, options: Options, frame: Frame, device: torch.device
+    scene: SceneData,
+    options: Options,
+    frame: Frame,
+    device: torch.device,
+    *,
+    outlines: bool = False,
 ) -> tuple[Loader, Loader | None]:
-    """The views to train on and those held out; `options` are fitted ones."""
+    """The views to train on, with their outlines if asked for, and those held out; `options` are
+    fitted ones."""
     assert options.downscale != "auto" and options.cache is not None
 
     def loader(test: bool) -> Loader:
@@ -228,6 +235,7 @@ def loaders(
             device=device,
             seed=options.seed,
             workers=max(1, min(4, machine.cores() // 2)),
+            outlines=outlines and not test,
         )
 
     return loader(test=False), loader(test=True) if scene.test else None
@@ -268,7 +276,7 @@ def _run(
         model=model,
         strategy=strategy,
         objectives=objectives,
-        render=drawing_as(drawing, frame, device),
+        render=model.drawn_by(drawing_as(drawing, frame, device)),
         batches=photos,
         views=photos.cameras,
         photos=photos.batch_at,

@@ -12,12 +12,13 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from splat.photo import MaskMode, averaged, photograph
+from splat.photo import MaskMode, averaged, outline, photograph
 from splat.resolution import Sizes
 from splat.seed import in_frame
 from splat.types import Batch, Camera, Frame, View
 
-Decoded = tuple[UInt8[Tensor, "h w 3"], UInt8[Tensor, "h w"] | None]
+Decoded = tuple[UInt8[Tensor, "h w 3"], UInt8[Tensor, "h w"] | None, UInt8[Tensor, "h w"] | None]
+"""Pixels, mask and outline of a `Batch`."""
 Shown = tuple[int, float]
 """Which view, and how many times smaller than its camera."""
 
@@ -39,8 +40,8 @@ class Loader:
     Every epoch shows every view once, in an order drawn from (seed, epoch), at the size that
     `sizes` gives the step: the whole picture, averaged by area. Views stay decoded, first come
     first kept, within `budget_bytes`, and so do smaller ones for as long as their size is shown;
-    `ahead` further ones are decoded before they are asked for. Call from one thread; `close` when
-    done.
+    `ahead` further ones are decoded before they are asked for. With `outlines` batches have their
+    outline. Call from one thread; `close` when done.
     """
 
     sizes: Sizes = Sizes()
@@ -60,6 +61,7 @@ class Loader:
         seed: int = 0,
         workers: int = 1,
         ahead: int = 3,
+        outlines: bool = False,
     ) -> None:
         if not views:
             raise ValueError("no views to load; expected at least one: see `--eval`")
@@ -67,7 +69,7 @@ class Loader:
         sized = [shrunk(view.camera, downscale, max_side) for view in views]
         self.cameras = tuple(in_frame(camera, frame).to(device) for camera in sized)
         """Cameras of all views at full size, in the frame of training."""
-        self._background, self._masks = background, masks
+        self._background, self._masks, self._outlines = background, masks, outlines
         self._budget, self._device, self._seed, self._ahead = budget_bytes, device, seed, ahead
         self._kept: dict[Shown, Decoded] = {}
         self._used = 0
@@ -131,7 +133,7 @@ class Loader:
         for i, view in enumerate(self.views):
             camera = self._camera((i, factor))
             masked = view.mask is not None or view.lens is not None
-            total += camera.width * camera.height * (4 if masked else 3)
+            total += camera.width * camera.height * (3 + masked + self._outlines)
         return total
 
     def _camera(self, shown: Shown) -> Camera:
@@ -145,13 +147,11 @@ class Loader:
             whole, found = coming.result() if coming is not None else self._made(*self._job(shown))
             self._keep((shown[0], 1.0), whole)
             self._keep(shown, found)
-        pixels, mask = found
-        if torch.device(self._device).type != "cpu":
-            pixels = pixels.to(self._device)
-            mask = None if mask is None else mask.to(self._device)
+        pixels, mask, covered = found
         camera, index = self._camera(shown), shown[0]
         shrink = self.cameras[index].width / camera.width
-        return Batch(camera, pixels, mask, self.views[index].name, shrink)
+        batch = Batch(camera, pixels, mask, self.views[index].name, shrink, covered)
+        return batch if torch.device(self._device).type == "cpu" else batch.to(self._device)
 
     def _request(self, shown: Shown) -> None:
         if shown not in self._kept and shown not in self._coming:
@@ -162,21 +162,21 @@ class Loader:
 
     def _made(self, index: int, camera: Camera, whole: Decoded | None) -> tuple[Decoded, Decoded]:
         """A view at full size, decoded unless it is there, and at the size of a camera."""
-        pixels, mask = whole = self._decode(index) if whole is None else whole
+        pixels, mask, covered = whole = self._decode(index) if whole is None else whole
         size = (camera.width, camera.height)
         if size == (pixels.shape[1], pixels.shape[0]):
             return whole, whole
         small, counts = averaged(pixels.numpy(), None if mask is None else mask.numpy(), *size)
-        return whole, (
-            torch.from_numpy(small),
-            None if counts is None else torch.from_numpy(counts),
-        )
+        inside = None
+        if covered is not None:
+            inside = np.asarray(cv2.resize(covered.numpy(), size, interpolation=cv2.INTER_AREA))
+        return whole, _tensors(small, counts, inside)
 
     def _decode(self, index: int) -> Decoded:
         view, camera = self.views[index], self.cameras[index]
         size = (camera.width, camera.height)
         pixels, mask = photograph(view, *size, self._background, self._masks)
-        return torch.from_numpy(pixels), None if mask is None else torch.from_numpy(mask)
+        return _tensors(pixels, mask, outline(view, *size) if self._outlines else None)
 
     def _keep(self, shown: Shown, decoded: Decoded) -> None:
         size = _bytes(decoded)
@@ -188,6 +188,14 @@ class Loader:
         """Let go what is kept at other sizes than these."""
         for shown in [shown for shown in self._kept if shown[1] not in factors]:
             self._used -= _bytes(self._kept.pop(shown))
+
+
+def _tensors(pixels: np.ndarray, mask: np.ndarray | None, covered: np.ndarray | None) -> Decoded:
+    return (
+        torch.from_numpy(pixels),
+        None if mask is None else torch.from_numpy(mask),
+        None if covered is None else torch.from_numpy(covered),
+    )
 
 
 def _bytes(decoded: Decoded) -> int:

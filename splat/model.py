@@ -6,10 +6,10 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from splat import kernels
@@ -17,7 +17,7 @@ from splat.cloud import Cloud, morton_order
 from splat.column import Rate
 from splat.edit import Change, Edit
 from splat.schedule import PUBLISHED_STEPS
-from splat.types import Camera, Frame, Gaussians, Rendered
+from splat.types import Camera, Frame, Gaussians, Rendered, Renderer
 
 
 @dataclass
@@ -41,6 +41,19 @@ class Trained:
             group["lr"] = rate
 
 
+class Surface(Protocol):
+    """A signed distance that is trained beside the rows, in the frame of training."""
+
+    @property
+    def box(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Its low corner and its high one; outside of it nothing is known."""
+        ...
+
+    def __call__(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+        """Distances to the surface, negative inside, without gradients."""
+        ...
+
+
 class Model(nn.Module):
     """Turns rows into Gaussians for one camera."""
 
@@ -61,6 +74,14 @@ class Model(nn.Module):
     """Side of the finest cells of the grid that rows lie on, frame of training; 0: on none."""
     frame: Frame = Frame((0.0, 0.0, 0.0), 1.0)
     """What is trained in, as a similarity of the input's; a run sets it before anything begins."""
+    surface: Surface | None = None
+    """What is known of the surface beside the rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.beside: dict[str, Trained] = {}
+        """Networks trained beside the rows; no submodules, a run saves them with their
+        optimizers."""
 
     @abstractmethod
     def forward(self, camera: Camera, step: int | None = None) -> Gaussians:
@@ -76,7 +97,11 @@ class Model(nn.Module):
 
     def networks(self) -> Mapping[str, Trained]:
         """What is trained beside the rows, by name; the same objects each time."""
-        return {}
+        return self.beside
+
+    def drawn_by(self, render: Renderer) -> Renderer:
+        """What draws the Gaussians that it makes, by what draws Gaussians."""
+        return render
 
     def rows_for(self, camera: Camera) -> Int[Tensor, "m"]:
         """Rows that may make Gaussians for a camera, ascending."""

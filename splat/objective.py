@@ -16,6 +16,12 @@ class Objective(ABC):
     """One term of the loss, weight included; constant, like a strategy."""
 
     needs: Needs = Needs()
+    """What it asks of the renderer at any step."""
+
+    def needs_at(self, step: int) -> Needs:
+        """What it asks of the renderer at a step, by its number."""
+        del step
+        return self.needs
 
     @abstractmethod
     def __call__(self, step: Step) -> Float[Tensor, ""]:

@@ -53,6 +53,25 @@ def photograph(
     return np.ascontiguousarray(pixels), counts
 
 
+def outline(view: View, width: int, height: int) -> UInt8[ndarray, "h w"] | None:
+    """How much of each pixel of `photograph` is of the object, 255 all of it.
+
+    By the photo's alpha channel and mask; None where it has neither, or one that hides nothing.
+    """
+    pixels, alpha = _rgb_alpha(_decoded(view.image), view.image)
+    _check_size(pixels, view)
+    covered = _least(None if view.mask is None else _mask(view), alpha)
+    if covered is None or covered.min() == 255:
+        return None
+    if view.lens is not None:
+        covered = _undistorted(pixels, covered, view, view.lens)[1]
+    if (width, height) != (view.camera.width, view.camera.height):
+        covered = np.asarray(
+            cv2.resize(covered, (width, height), interpolation=cv2.INTER_AREA), np.uint8
+        )
+    return np.ascontiguousarray(covered)
+
+
 def averaged(
     pixels: UInt8[ndarray, "h w 3"], counts: UInt8[ndarray, "h w"] | None, width: int, height: int
 ) -> tuple[UInt8[ndarray, "y x 3"], UInt8[ndarray, "y x"] | None]:

@@ -13,9 +13,9 @@ from splat.model import Explicit, Making, Model
 def restored(config: Config, state: State, device: torch.device | str = "cpu") -> Model:
     """The model that a run's checkpoint has, on `device`."""
     rows = {name: values.to(device) for name, values in checkpoint.rows(state).items()}
-    if "mean" in rows:
+    if "mean" in rows and not state["modules"]:
         return Explicit(rows, steps=0)
-    # Only the method knows what its rows make.
+    # Only the method knows what its rows make, and what is beside them.
     strategy = methods.rebuilt(config.method)
     model = strategy.model(rows, Making(steps=state["steps"], photos=state["views"]))
     model.frame = checkpoint.frame(state)

@@ -88,16 +88,20 @@ class Run:
     def __post_init__(self) -> None:
         self.model.frame = self.frame
         self.strategy.begin(self.model)
-        self.needs = self.strategy.needs
-        for objective in self.objectives.values():
-            self.needs = self.needs | objective.needs
         self.clock = Clock(self.render.device)
 
-    needs: Needs = field(init=False)
     clock: Clock = field(init=False)
     """Time that the strategy takes: observing, deciding (with what it surveys) and editing."""
     commands: list[Command] = field(default_factory=list, init=False)
     """Changes that were made to it, in order: `splat.checkpoint` keeps them. Append by `obey`."""
+
+    @property
+    def needs(self) -> Needs:
+        """What is asked of the renderer at this step."""
+        found = self.strategy.needs
+        for objective in self.objectives.values():
+            found = found | objective.needs_at(self.step)
+        return found
 
     @property
     def over(self) -> bool:
@@ -179,11 +183,12 @@ def advance(run: Run) -> None:
     gaussians = run.model(batch.camera, run.step)
     if run.finishing is not None:
         gaussians = run.finishing(gaussians, run.step)
-    rendered = run.render(gaussians, batch.camera, run.needs, run.background)
+    needs = run.needs
+    rendered = run.render(gaussians, batch.camera, needs, run.background)
     step = _step(run, batch, rendered)
     losses = {name: objective(step) for name, objective in run.objectives.items()}
     with torch.no_grad():
-        rendered.weigh(run.needs.weights, batch)
+        rendered.weigh(needs.weights, batch)
     torch.autograd.backward(tuple(losses.values()))  # of their sum
     with torch.no_grad():
         with run.clock:

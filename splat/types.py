@@ -145,12 +145,21 @@ class Batch:
     shrink: float = 1.0
     """How many times smaller, along a side, than its view at full size. What is measured in pixels
     and compared with a number is multiplied by it first."""
+    outline: UInt8[Tensor, "h w"] | None = None
+    """How much of the pixel is of the object that the photo's alpha channel or mask tells from its
+    background, 255: all; None where it has neither, or nobody asked (`Needs.outline`)."""
 
     def to(self, device: torch.device | str) -> Batch:
         """The same with its tensors on `device`."""
-        mask = None if self.mask is None else self.mask.to(device)
+        mask, outline = (
+            None if each is None else each.to(device) for each in (self.mask, self.outline)
+        )
         return replace(
-            self, camera=self.camera.to(device), pixels=self.pixels.to(device), mask=mask
+            self,
+            camera=self.camera.to(device),
+            pixels=self.pixels.to(device),
+            mask=mask,
+            outline=outline,
         )
 
     @property
@@ -210,6 +219,10 @@ class Needs:
     """Sum over pixels of |d loss / d mean2d| (AbsGS), beside the plain gradient."""
     depth: bool = False
     """Expected depth."""
+    normal: bool = False
+    """Blended normals."""
+    outline: bool = False
+    """The outline of what is photographed, of photos that have one (`Batch.outline`)."""
     weights: tuple[PixelMap, ...] = ()
     """Maps for each of which backward gives every Gaussian's sum of map value times blending
     weight over the picture (`Rendered.weighted`); see `splat.maps`."""
@@ -218,6 +231,8 @@ class Needs:
         return Needs(
             self.absolute_gradient or other.absolute_gradient,
             self.depth or other.depth,
+            self.normal or other.normal,
+            self.outline or other.outline,
             tuple(dict.fromkeys(self.weights + other.weights)),
         )
 
@@ -283,6 +298,9 @@ class Rendered:
     depth: Float[Tensor, "h w"] | None = None
     """Expected camera depth: blended z over alpha (0 where alpha is 0); present if asked for."""
     features: Float[Tensor, "h w f"] | None = None
+    normal: Float[Tensor, "h w 3"] | None = None
+    """Blended normals (`splat.render.normals`), world axes, not divided by alpha and not of unit
+    length; present if asked for."""
     gradient: ScreenGradient = field(default_factory=ScreenGradient)
 
     def weigh(self, maps: Sequence[PixelMap], batch: Batch) -> None:

@@ -127,7 +127,7 @@ def _of_anchors(asked: Evaluate, scene: SceneData) -> Job:
         modules=model.networks(),
         frame=frame,
         drawing=drawing,
-        render=drawing_as(drawing, frame, device),
+        render=model.drawn_by(drawing_as(drawing, frame, device)),
         batches=photos,
         views=photos.cameras,
         photos=photos.batch_at,

@@ -16,7 +16,7 @@ from splat.export.settings import Settings
 from splat.finishing import Finishing, finish_at
 from splat.folder import Folder, existing, read_config, read_json
 from splat.loader import spread
-from splat.model import Explicit
+from splat.model import Explicit, Surface
 from splat.options import rgb
 from splat.render import choose_device, drawing_as
 from splat.restored import restored
@@ -48,6 +48,8 @@ class Trained:
     """What one set for all cameras cannot keep of what each is shown."""
     step: int
     """Steps that they were trained for, 0 where that is not known."""
+    surface: Surface | None = None
+    """The signed distance that was trained beside them, in `frame`."""
 
     @cached_property
     def gaussians(self) -> Gaussians:
@@ -71,7 +73,7 @@ def trained(
     if what.is_file() and what.suffix == anchors.SUFFIX:
         return _of_anchors(what, chosen, background)
     if what.is_file() and what.suffix != ".pt":
-        drawing = export.drawing(what)
+        drawing, model = export.drawing(what), None
         whole, frame, step = export.read(what, settings).to(chosen), INPUT_FRAME, 0
         seen_by, baked = _fixed(whole)
         left_out: tuple[str, ...] = ()
@@ -93,15 +95,17 @@ def trained(
             seen_by, baked = model, model.bake
         background = config.options.background if background == "auto" else background
     behind = rgb("black" if background == "auto" else background)
+    render = drawing_as(drawing, frame, chosen)
     return Trained(
         seen_by=seen_by,
         baked=baked,
         left_out=left_out,
         frame=frame,
-        render=drawing_as(drawing, frame, chosen),
+        render=render if model is None else model.drawn_by(render),
         drawing=drawing,
         background=torch.tensor(behind, device=chosen) if any(behind) else None,
         step=step,
+        surface=None if model is None else model.surface,
     )
 
 

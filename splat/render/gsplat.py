@@ -13,6 +13,7 @@ from torch import Tensor
 
 from splat.kernels import NEAR
 from splat.render.hooks import watched, weigh_in, zeros_for
+from splat.render.normals import with_normals
 from splat.render.pairs import Pairs, bands, contributions, nothing, together
 from splat.types import Camera, Contributions, Gaussians, Needs, Rendered, ScreenGradient
 
@@ -57,7 +58,11 @@ class GsplatRenderer:
         the depth) are blended in one pass: 513 at most, fewer where the card's shared memory is
         short.
         """
-        return self._drawn(gaussians, camera, needs, background)[0]
+
+        def draw(gaussians: Gaussians, needs: Needs) -> Rendered:
+            return self._drawn(gaussians, camera, needs, background)[0]
+
+        return with_normals(draw, gaussians, camera, needs)
 
     @torch.no_grad()
     def survey(

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat import kernels
+from splat.render.normals import with_normals
 from splat.types import Camera, Contributions, Gaussians, Needs, Rendered
 
 
@@ -27,7 +28,10 @@ class NativeRenderer:
         needs: Needs = Needs(),  # noqa: B008
         background: Tensor | None = None,
     ) -> Rendered:
-        return self._drawn(gaussians, camera, needs, background)[0]
+        def draw(gaussians: Gaussians, needs: Needs) -> Rendered:
+            return self._drawn(gaussians, camera, needs, background)[0]
+
+        return with_normals(draw, gaussians, camera, needs)
 
     @torch.no_grad()
     def survey(

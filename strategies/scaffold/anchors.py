@@ -13,7 +13,7 @@ from splat import kernels
 from splat.cloud import Cloud, morton_order
 from splat.column import Rate
 from splat.edit import Change, Edit, Rows
-from splat.model import Making, Model, Trained
+from splat.model import Making, Model
 from splat.seed import neighbour_distances
 from splat.strategies.scaffold.bake import baked
 from splat.strategies.scaffold.grid import cells, centres, unique
@@ -87,14 +87,10 @@ class Anchored(Model):
         draws = torch.Generator().manual_seed(making.seed)
         photos = (len(making.views) or making.photos, codes)
         networks = Networks(features, slots, hidden, photos, draws).to(rows["anchor"].device)
-        # Not a submodule: a run saves its networks with their optimizers.
-        self._networks = {"heads": networks.trained(making.steps)}
+        self.beside["heads"] = networks.trained(making.steps)
         self.heads = networks.heads
         self.views = tuple(making.views)
         self._looked: tuple[Camera, Tensor] | None = None
-
-    def networks(self) -> Mapping[str, Trained]:
-        return self._networks
 
     def forward(self, camera: Camera, step: int | None = None) -> Gaussians:
         return self._decoded(camera, self._look(camera), step)

@@ -89,7 +89,7 @@ class CodedAnchors(Anchored):
         start = (cloud["anchor"], cloud["reach"])
         draws = torch.Generator().manual_seed(making.seed)
         context = Context(self.settings["features"], self.slots, shape, start, draws)
-        self._networks["context"] = context.to(cloud.device).trained(making.steps)
+        self.beside["context"] = context.to(cloud.device).trained(making.steps)
         self.done = 0
         """Steps of training done, as far as rounding goes by them."""
         self.sample: Sample | None = None
@@ -99,7 +99,7 @@ class CodedAnchors(Anchored):
     @property
     def context(self) -> Context:
         """What anchors are expected to be."""
-        found = self._networks["context"].module
+        found = self.beside["context"].module
         assert isinstance(found, Context)
         return found
 
@@ -124,7 +124,7 @@ class CodedAnchors(Anchored):
         if self.done <= self.training_for.noise_from:
             return None
         if self._settled is None:
-            heads = self._networks["heads"].module
+            heads = self.beside["heads"].module
             assert isinstance(heads, Networks)
             columns = {name: self.cloud[name] for name in ("anchor", "feature", "reach", "offset")}
             self._settled = settled(

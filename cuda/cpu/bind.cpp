@@ -113,6 +113,30 @@ class Decoding {
   void* decoding_;
 };
 
+// A field of planes and lines: what its forward pass leaves for a backward.
+class Field {
+ public:
+  explicit Field(const std::string& isa) : table_(named(isa)), field_(table_.field_new()) {}
+  ~Field() { table_.field_delete(field_); }
+  Field(const Field&) = delete;
+  Field& operator=(const Field&) = delete;
+
+  void forward(const std::array<Address, 7>& arrays, const std::array<int64_t, 4>& sizes, double beta) {
+    table_.field(field_, {at(arrays[0]), at(arrays[1]), at(arrays[2]), at(arrays[3]), at(arrays[4]), sizes[0], int(sizes[1]),
+                          int(sizes[2]), int(sizes[3]), beta, at(arrays[5]), at(arrays[6])});
+  }
+
+  void backward(const std::array<Address, 2>& read, const std::array<Address, 4>& write) {
+    table_.field_backward(field_, {at(read[0]), at(read[1]), at(write[0]), at(write[1]), at(write[2]), at(write[3])});
+  }
+
+  int64_t bytes() const { return table_.field_bytes(field_); }
+
+ private:
+  const Table& table_;
+  void* field_;
+};
+
 }  // namespace
 
 NB_MODULE(_cpu, m) {
@@ -194,4 +218,9 @@ NB_MODULE(_cpu, m) {
         named(isa).sight_rows(at<const uint64_t>(seen), n, at<int64_t>(rows));
       },
       nb::call_guard<nb::gil_scoped_release>());
+  nb::class_<Field>(m, "Field")
+      .def(nb::init<const std::string&>())
+      .def("forward", &Field::forward, nb::call_guard<nb::gil_scoped_release>())
+      .def("backward", &Field::backward, nb::call_guard<nb::gil_scoped_release>())
+      .def_prop_ro("bytes", &Field::bytes);
 }

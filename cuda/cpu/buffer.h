@@ -22,6 +22,7 @@ template <class T>
 SPLAT_INLINE T most(T a, T b) {
   return a < b ? b : a;
 }
+SPLAT_INLINE int rounded_up(int count, int to) { return (count + to - 1) / to * to; }
 template <class T>
 SPLAT_INLINE void fill(T* first, T* last, T value) {
   for (; first != last; ++first) *first = value;

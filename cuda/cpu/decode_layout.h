@@ -13,8 +13,6 @@ constexpr double kTinyLength = 1e-12;
 
 enum Head { kOpacityHead, kColorHead, kCovarianceHead, kHeads };
 
-SPLAT_INLINE int rounded_up(int count, int to) { return (count + to - 1) / to * to; }
-
 // Where everything of a call lies; matrices of weights are padded to whole vectors.
 struct DecodeLayout {
   int features, slots, hidden;  // F, k, H

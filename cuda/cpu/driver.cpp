@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "driver_decode.h"
+#include "driver_field.h"
 #include "driver_fuzz.h"
 #include "driver_losses.h"
 #include "kernels.h"
@@ -242,6 +243,7 @@ void check(const Table& table) {
   check_broken<Real>(table);
   failures += check_losses(table);
   failures += check_decoding(table);
+  failures += check_field(table);
   failures += fuzz_table(table, 0, kFuzzed);
 }
 

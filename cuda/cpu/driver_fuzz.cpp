@@ -5,6 +5,7 @@
 // crash, hang, write elsewhere, leave an output unwritten, hold more than rows times tiles need, or
 // give a gradient to a row that it did not draw.
 #include "driver_decode.h"
+#include "driver_field.h"
 #include "driver_fuzz.h"
 #include "driver_fuzz_rows.h"
 
@@ -269,6 +270,7 @@ int cases(const Table& table, uint64_t seed, int count) {
     step_harmonics<Real, uint16_t>(table, dice, report);
     walk_and_activate<Real>(table, dice, report);
     anchors::broken<Real>(table, dice, report);
+    fields::broken<Real>(table, dice, report);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     report.expect(seconds.count() < 60, "took " + std::to_string(seconds.count()) + " s");
     failures += report.failures;

@@ -2,6 +2,7 @@
 #include "activate.h"
 #include "adam.h"
 #include "decode_backward.h"
+#include "field_backward.h"
 #include "frame.h"
 #include "kernels.h"
 #include "sight.h"
@@ -38,6 +39,11 @@ const Table SPLAT_JOIN(table_, SPLAT_ISA) = {
     [](void* decoding, const DecodedGradients& g) { static_cast<SPLAT_ISA::Decoding*>(decoding)->backward(g); },
     SPLAT_ISA::sight,
     SPLAT_ISA::sight_rows,
+    [] { return static_cast<void*>(new SPLAT_ISA::Field); },
+    [](void* field) { delete static_cast<SPLAT_ISA::Field*>(field); },
+    [](const void* field) { return static_cast<const SPLAT_ISA::Field*>(field)->bytes(); },
+    [](void* field, const FieldPoints& points) { static_cast<SPLAT_ISA::Field*>(field)->forward(points); },
+    [](void* field, const FieldGradients& g) { static_cast<SPLAT_ISA::Field*>(field)->backward(g); },
 };
 
 }  // namespace splat

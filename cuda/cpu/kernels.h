@@ -188,6 +188,30 @@ struct Sight {
   uint64_t* seen;          // [(n + 63) / 64] a bit for each row, written
 };
 
+struct FieldPoints {
+  const void* points;      // [n, 3]
+  const void* planes;      // [3, side, side, channels]
+  const void* lines;       // [3, side, channels]
+  const void* first;       // [3 channels + 4, hidden]
+  const void* second;      // [hidden + 1]
+  int64_t n;               // below 2^31
+  int side;                // 3 or more
+  int channels;            // 16, 32 or 48
+  int hidden;              // 16 to 128, in steps of 16
+  double beta;             // above 0
+  void* value;             // [n]
+  void* gradient;          // [n, 3] by the coordinates; null where there is no backward
+};
+
+struct FieldGradients {
+  const void* v_value;     // each may be null
+  const void* v_gradient;
+  void* v_planes;          // all written; each may be null
+  void* v_lines;
+  void* v_first;
+  void* v_second;
+};
+
 struct Table {
   const char* name;
   int lanes;
@@ -210,6 +234,11 @@ struct Table {
   void (*decode_backward)(void* decoding, const DecodedGradients&);  // as often as wanted
   int64_t (*sight)(const Sight&);                           // returns how many are seen
   void (*sight_rows)(const uint64_t* seen, int64_t n, int64_t* rows);
+  void* (*field_new)();
+  void (*field_delete)(void*);
+  int64_t (*field_bytes)(const void*);
+  void (*field)(void* field, const FieldPoints&);
+  void (*field_backward)(void* field, const FieldGradients&);  // of the points last given, as often as wanted
 };
 
 const Table* table(const char* name);  // null where the name is unknown or the CPU lacks it

@@ -27,6 +27,8 @@ from splat.plan import span
 from splat.receipt import exported
 from splat.refine import refined
 from splat.resolution import Sizes
+from splat.strategies.deferred.model import Relightable
+from splat.strategies.scaffold.anchors import Anchored
 from splat.tuning import told
 from splat.types import Batch, Gaussians
 
@@ -77,7 +79,7 @@ def finish(
         dropped=_left_out(job),
     )
     record["export"] = vars(receipt)
-    if model.left_out:
+    if isinstance(model, Anchored):
         record["anchors_file"] = vars(_own_file(job, folder, found is not None))
     if rows:
         contact_sheet(rows, folder.contact_sheet, f"{job.scene.path.name}, {method_name(job)}")
@@ -194,7 +196,7 @@ def figures(job: Job, found: Metrics | None, seconds: float) -> dict[str, Any]:
 def counted(job: Job) -> dict[str, int]:
     """Gaussians; where rows only make them, those of a mean view, and the rows."""
     model, cameras = job.run.model, job.photos.cameras
-    if isinstance(model, Explicit):
+    if isinstance(model, Explicit | Relightable):
         return {"gaussians": len(model.cloud)}
     looked = [len(model(cameras[i])) for i in spread(len(cameras), COUNTED)]
     return {"gaussians": round(sum(looked) / len(looked)), model.unit: len(model.cloud)}

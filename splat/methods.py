@@ -13,6 +13,7 @@ from splat.imports import module_of, place_of, where_and_name
 from splat.strategies.adc import Adc
 from splat.strategies.blur import BlurSplit
 from splat.strategies.budget import Budget
+from splat.strategies.deferred import Deferred
 from splat.strategies.error import ErrorBased
 from splat.strategies.freeze import Freeze
 from splat.strategies.igs import ImprovedGs
@@ -22,6 +23,7 @@ from splat.strategies.protect import Protect
 from splat.strategies.scaffold import Scaffold
 from splat.strategies.scaffold.coded import Coded
 from splat.strategies.scaffold.gsdf import Gsdf
+from splat.strategies.sdf import Sdf
 from splat.strategies.significance import Significance
 from splat.strategies.taming import Taming
 from splat.strategy import Fixed, Strategy, Wrapper
@@ -45,6 +47,8 @@ PARTS: Mapping[str, type[Wrapper]] = {
     "budget": Budget,
     "coded": Coded,
     "gsdf": Gsdf,
+    "deferred": Deferred,
+    "sdf": Sdf,
 }
 """What may follow a method and a `+`, and alters what stands before."""
 PRESETS: Mapping[str, tuple[str, str]] = {

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from splat import kernels
 from splat.cloud import Cloud, morton_order
 from splat.column import Rate
-from splat.edit import Change, Edit
+from splat.edit import Change, Edit, Rows
 from splat.schedule import PUBLISHED_STEPS
 from splat.types import Camera, Frame, Gaussians, Rendered, Renderer
 
@@ -203,6 +203,16 @@ def columns_of(gaussians: Gaussians, sh_degree: int | None = None) -> dict[str, 
     }
 
 
+def add_shapes(cloud: Cloud, rows: Rows, rates: Rates, steps: int, extent: float = 1.0) -> None:
+    """Add the columns of a Gaussian but for its colours: `mean`, `quat`, `log_scale` and
+    `opacity_logit`, as `Explicit` has them."""
+    mean = Rate(rates.mean * extent, rates.mean_end * extent, steps)
+    cloud.add("mean", rows["mean"], mean)
+    cloud.add("quat", rows["quat"], Rate(rates.quat))
+    cloud.add("log_scale", rows["log_scale"], Rate(rates.log_scale))
+    cloud.add("opacity_logit", rows["opacity_logit"], Rate(rates.opacity_logit))
+
+
 class Explicit(Model):
     """The representation of 3DGS: every row is one Gaussian.
 
@@ -229,13 +239,9 @@ class Explicit(Model):
         rates = rates or Rates()
         self.sh_every = sh_every
         self.cloud = Cloud(moments)
-        add = self.cloud.add
-        add("mean", rows["mean"], Rate(rates.mean * extent, rates.mean_end * extent, steps))
-        add("quat", rows["quat"], Rate(rates.quat))
-        add("log_scale", rows["log_scale"], Rate(rates.log_scale))
-        add("opacity_logit", rows["opacity_logit"], Rate(rates.opacity_logit))
+        add_shapes(self.cloud, rows, rates, steps, extent)
         tail = Rate(rates.sh, tail=rates.sh_tail, tail_every=rates.sh_tail_every)
-        add("sh", rows["sh"], tail, harmonics=True)
+        self.cloud.add("sh", rows["sh"], tail, harmonics=True)
 
     @property
     def sh_degree(self) -> int:

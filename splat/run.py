@@ -189,7 +189,8 @@ def advance(run: Run) -> None:
     losses = {name: objective(step) for name, objective in run.objectives.items()}
     with torch.no_grad():
         rendered.weigh(needs.weights, batch)
-    torch.autograd.backward(tuple(losses.values()))  # of their sum
+    # Of their sum; a term that has nothing to say at a step is a constant.
+    torch.autograd.backward([loss for loss in losses.values() if loss.requires_grad])
     with torch.no_grad():
         with run.clock:
             run.strategy.observe(step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,14 +14,27 @@ from methods import METHODS, job_of
 from splat.conformance import checked
 from splat.run import Run, train
 from splat.strategies.budget import Budget
+from splat.strategies.deferred import Deferred
 from splat.strategies.freeze import Freeze
 from splat.strategies.protect import Protect
 from splat.strategies.scaffold.coded import Coded
 from splat.strategies.scaffold.gsdf import Gsdf
+from splat.strategies.sdf import Sdf
 from splat.strategy import Strategy
 
 STEPS, GAIN = 200, 3.0
+_SDF: dict[str, Any] = {
+    "learn_from": 3,
+    "mutual_from": 20,
+    "every": 3,
+    "rays": 64,
+    "samples": 8,
+    "resolution": 64,
+    "prune_from": 60,
+    "prune_every": 25,
+}
 COMPOSED: dict[str, Strategy] = {
+    "adc, relightable": Deferred(METHODS["adc"], light_rows=16),
     "mcmc, most of it frozen": Freeze(
         METHODS["mcmc"], rows="inside", low=(-9.0, -9.0, -9.0), high=(0.5, 9.0, 9.0)
     ),
@@ -33,6 +47,12 @@ COMPOSED: dict[str, Strategy] = {
     ),
     "scaffold, coded": Coded(
         METHODS["scaffold"], mask_weight=0.1, noise_from=12, pause_until=30, adapt_from=35
+    ),
+    "adc, with a signed distance": Sdf(
+        METHODS["adc"], box=(-1.5, -1.5, -0.3, 1.5, 1.5, 1.2), **_SDF
+    ),
+    "mcmc, with a signed distance": Sdf(
+        METHODS["mcmc"], box=(-1.5, -1.5, -0.3, 1.5, 1.5, 1.2), threshold="adaptive", **_SDF
     ),
     "scaffold, by a signed distance": Gsdf(METHODS["scaffold"], sdf="splat.datasets.demo:sdf"),
 }

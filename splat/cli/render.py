@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     if not asked.overwrite and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
         raise FileExistsError(f"{out} exists; replace it with --overwrite, or give another name")
     found = trained(asked.what, asked.device, asked.background)
-    cameras = [shrunk(camera, 1, asked.max_side) for camera in _cameras(asked)]
+    cameras = [shrunk(camera, 1, asked.max_side) for camera in asked_cameras(asked)]
     count = paths.write_video(_pictures(found, cameras, asked.quiet), out, asked.fps)
     print(f"{out}: {count} pictures of {cameras[0].width}x{cameras[0].height} pixels")
     return 0
@@ -71,7 +71,8 @@ def _usual(asked: Render) -> Path:
     return parent / (f"{name}.mp4" if asked.path != "views" else name)
 
 
-def _cameras(asked: Render) -> list[Camera]:
+def asked_cameras(asked: Render) -> list[Camera]:
+    """The cameras of the path that was asked for, in the frame of the input."""
     if asked.frames < 1:
         raise ValueError(f"frames is {asked.frames}; expected at least 1")
     if asked.path.endswith(".json"):

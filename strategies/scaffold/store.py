@@ -12,13 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splat.model import Making, Model
+from splat.model import Making, Model, Trained
 from splat.strategies.scaffold import codes, container, packing
 from splat.strategies.scaffold.anchors import Anchored
 from splat.strategies.scaffold.compact import MASK_START, CodedAnchors, Training
 from splat.strategies.scaffold.context import Context, Shape
 from splat.strategies.scaffold.networks import Networks
 from splat.types import Camera, Drawing, Frame
+
+NETWORKS = ("heads", "context")
+"""Those that make Gaussians of anchors; what else is trained beside them is not drawn with."""
 
 
 def write_anchors(
@@ -98,8 +101,12 @@ def _plain_sections(model: Anchored) -> dict[str, bytes]:
                for name in model.cloud.names}  # fmt: skip
     return columns | {
         f"network {name}": codes.floats(part.module.state_dict().values(), "<f4")
-        for name, part in model.networks().items()
+        for name, part in _own(model)
     }
+
+
+def _own(model: Anchored) -> list[tuple[str, Trained]]:
+    return [(name, model.networks()[name]) for name in NETWORKS if name in model.networks()]
 
 
 def _plain(header: dict[str, Any], sections: dict[str, bytes]) -> Anchored:
@@ -119,7 +126,7 @@ def _plain(header: dict[str, Any], sections: dict[str, bytes]) -> Anchored:
         if f"column {name}" in sections
     }
     model = _made(header, rows)
-    for name, part in model.networks().items():
+    for name, part in _own(model):
         codes.fill(part.module.state_dict().values(), sections[f"network {name}"], "<f4")
     return model
 

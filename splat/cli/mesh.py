@@ -1,0 +1,276 @@
+"""`splat mesh`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from splat import mesh, plan
+from splat.clean import Box
+from splat.cli.parse import parsed
+from splat.cli.trained import Trained, run_of, trained, views_of
+from splat.loader import shrunk, spread
+from splat.mesh import cubes
+from splat.mesh.region import Corners
+from splat.options import hint
+from splat.strategies.sdf import Learned
+from splat.strategies.sdf.refine import refine
+from splat.types import Camera
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Write the surface of a run, or of a file of Gaussians, as a coloured mesh of triangles.
+
+    splat mesh run/ -o scene.ply
+    splat mesh run/ -o scene.glb --resolution 400 --box -1 -1 0 1 1 1.5
+    splat mesh scene.spz -o scene.obj --cameras run/cameras.json
+    """
+
+    what: tyro.conf.Positional[Path]
+    """Folder of a run, or a file of Gaussians."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """The file; its ending says which format: .ply, .glb or .obj."""
+    by: Literal["auto", "sdf", "depth"] = "auto"
+    """sdf: where a signed distance is zero that was trained beside the Gaussians; depth: fused from
+    the depth that the Gaussians show to the cameras. auto: sdf where the run has one."""
+    refine: int = 0
+    """Of sdf: steps for which the distance first goes on learning from the depth, the normals and
+    the outline that the finished Gaussians show to the cameras (GS-ROR²'s second stage)."""
+    resolution: int = 256
+    """Cells along the longest side of the box."""
+    box: Annotated[
+        Box | None,
+        tyro.conf.arg(metavar="X Y Z X Y Z"),
+        hint("what the cameras look at; of sdf, where it is known"),
+    ] = None
+    """The part of space to make a mesh of, in the frame of the photos' cameras: x y z of its low
+    corner, then of its high one."""
+    truncation: float = 4.0
+    """Of depth: cells before and behind a surface in which a view tells of its distance."""
+    keep_share: float = 0.02
+    """Parts of the mesh of less than this share of the area of the largest one are left out."""
+    faces: Annotated[int | None, hint("all")] = None
+    """Triangles that the mesh may have, such as 100k."""
+    cameras: Annotated[Path | None, hint("those of the run")] = None
+    """The cameras.json of a run, to look at a file of Gaussians from."""
+    views: int = 120
+    """Most cameras to look from, evenly spread over those there are."""
+    max_side: int = 800
+    """Longest side of the pictures looked at, pixels; 0: as the cameras have it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to draw."""
+    overwrite: bool = False
+    """Replace the file that is there."""
+    json: bool = False
+    """Print the figures as JSON."""
+    quiet: bool = False
+    """Say nothing but warnings and the result."""
+
+    def __post_init__(self) -> None:
+        box = self.box
+        if box is not None and not all(a < b for a, b in zip(box[:3], box[3:], strict=True)):
+            raise ValueError(f"box is {box}; expected x y z of its low corner, then of its high")
+        for name, least in (
+            ("resolution", 8),
+            ("refine", 0),
+            ("views", 1),
+            ("max_side", 0),
+            ("truncation", 1),
+        ):
+            if not getattr(self, name) >= least:
+                given = f"{name.replace('_', '-')} is {getattr(self, name)}"
+                raise ValueError(f"{given}; expected {least} or more")
+        if not 0 <= self.keep_share <= 1:
+            raise ValueError(f"keep-share is {self.keep_share:g}; expected a share from 0 to 1")
+        if self.faces is not None and self.faces < 4:
+            raise ValueError(f"faces is {self.faces}; expected 4 or more")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Make a mesh; the exit code."""
+    asked = parsed(Mesh, "mesh", arguments)
+    start = time.perf_counter()
+    cubes.needed()
+    mesh.suffix_of(asked.out)
+    if asked.out.exists() and not asked.overwrite:
+        raise FileExistsError(
+            f"{asked.out} exists; replace it with --overwrite, or give another name"
+        )
+    found = trained(asked.what, asked.device, "auto")
+    by = _way(asked, found)
+    cameras = _cameras(asked, found)
+    if asked.refine:
+        _refine(asked, found, by, cameras)
+    low, high = _corners(asked, found, by, cameras)
+    made, how = (_by_distance if by == "sdf" else _by_depth)(asked, found, cameras, low, high)
+    if not len(made.faces):
+        raise ValueError(
+            f"no surface in the box {_said(low, high, found)}; give a larger one with --box x y z X"
+            " Y Z, in the frame of the photos' cameras"
+        )
+    cut = _cut(made, low, high)
+    if asked.faces is not None:
+        made = mesh.decimated(made, asked.faces)
+    made = made.out_of(found.frame)
+    mesh.write(made, asked.out)
+    record = {
+        "file": str(asked.out),
+        "vertices": len(made.vertices),
+        "faces": len(made.faces),
+        "bytes": asked.out.stat().st_size,
+        "watertight": made.watertight,
+        "cut": cut,
+        "area": made.area,
+        "how": how,
+        "seconds": time.perf_counter() - start,
+    }
+    print(json.dumps(record, indent=1) if asked.json else _told(record))
+    return 0
+
+
+def _way(asked: Mesh, found: Trained) -> Literal["sdf", "depth"]:
+    if asked.by == "sdf" and found.surface is None:
+        raise ValueError(
+            f"{asked.what} has no signed distance, which some methods train beside the Gaussians;"
+            " leave --by out, and depth is fused"
+        )
+    return "depth" if asked.by == "depth" or found.surface is None else "sdf"
+
+
+def _refine(asked: Mesh, found: Trained, by: str, cameras: Sequence[Camera]) -> None:
+    if by != "sdf" or not isinstance(found.surface, Learned):
+        raise ValueError(
+            "refine goes on with a signed distance that was learned beside Gaussians, and this mesh"
+            " is not made of one; leave it out, or train with a recipe such as 'adc + sdf'"
+        )
+
+    def shown(steps: Iterable[int]) -> Iterable[int]:
+        return tqdm(steps, unit="step", disable=asked.quiet or None)  # type: ignore[no-any-return]
+
+    field = found.surface.field
+    refine(field, found.seen_by, found.render, cameras, steps=asked.refine, shown=shown)
+
+
+def _cameras(asked: Mesh, found: Trained) -> list[Camera]:
+    """Some of the cameras, in the frame of training."""
+    what = asked.what
+    if what.is_file() and asked.cameras is None:
+        if what.suffix != ".pt":
+            raise ValueError(
+                f"{what} is a file without cameras; give those to look from with --cameras"
+                " RUN/cameras.json"
+            )
+        what = run_of(what).path
+    every = views_of(what, asked.cameras)
+    some = [every[i] for i in spread(len(every), asked.views)]
+    return [found.placed(shrunk(camera, 1, asked.max_side or None)) for camera in some]
+
+
+def _corners(asked: Mesh, found: Trained, by: str, cameras: Sequence[Camera]) -> Corners:
+    """The box in the frame of training."""
+    if asked.box is not None:
+        centre, scale = np.array(found.frame.centre), found.frame.scale
+        ends = (scale * (np.array(asked.box).reshape(2, 3) - centre)).tolist()
+        low, high = ends
+        if by == "sdf" and found.surface is not None:
+            known = found.surface.box
+            low = [max(pair) for pair in zip(low, known[0], strict=True)]
+            high = [min(pair) for pair in zip(high, known[1], strict=True)]
+            if not all(a < b for a, b in zip(low, high, strict=True)):
+                raise ValueError(
+                    f"the signed distance is not known in that box; it is in {_said(*known, found)}"
+                )
+        return (low[0], low[1], low[2]), (high[0], high[1], high[2])
+    if by == "sdf" and found.surface is not None:
+        corners, why = found.surface.box, "where the signed distance is known"
+    else:
+        corners, why = mesh.region(found.gaussians, cameras), "what the cameras look at"
+    _log.info("--box %s (%s)", _said(*corners, found), why)
+    return corners
+
+
+def _said(low: Sequence[float], high: Sequence[float], found: Trained) -> str:
+    """A box as --box takes it."""
+    frame = found.frame
+    corners = np.array([low, high]) / frame.scale + np.array(frame.centre)
+    return " ".join(f"{value:.4g}" for value in corners.ravel())
+
+
+def _by_distance(
+    asked: Mesh,
+    found: Trained,
+    cameras: Sequence[Camera],
+    low: Sequence[float],
+    high: Sequence[float],
+) -> tuple[mesh.Mesh, str]:
+    assert found.surface is not None
+    surface, cell = found.surface, _cell(asked, low, high)
+    raw = mesh.from_distance(surface, low, high, asked.resolution, found.render.device)
+    made = mesh.tidied(raw, asked.keep_share)
+    if len(made.faces):
+        # Depth and distance are trained apart, and agree to a few cells.
+        tolerance = asked.truncation * cell
+        made = mesh.painted(made, _pictures(asked, found, cameras, tolerance), tolerance)
+    return made, f"from the signed distance, cells of {_length(cell, found)}"
+
+
+def _by_depth(
+    asked: Mesh,
+    found: Trained,
+    cameras: Sequence[Camera],
+    low: Sequence[float],
+    high: Sequence[float],
+) -> tuple[mesh.Mesh, str]:
+    cell = _cell(asked, low, high)
+    truncation = asked.truncation * cell
+    seen = _pictures(asked, found, cameras, truncation)
+    made = mesh.tidied(mesh.from_depth(seen, low, high, cell, truncation), asked.keep_share)
+    return made, f"from depth of {len(cameras)} views, cells of {_length(cell, found)}"
+
+
+def _pictures(
+    asked: Mesh, found: Trained, cameras: Sequence[Camera], tolerance: float
+) -> Iterator[mesh.Picture]:
+    shown: Iterable[Camera] = tqdm(cameras, unit="view", disable=asked.quiet or None)
+    for camera in shown:
+        gaussians = found.seen_by(camera)
+        yield mesh.pictured(gaussians, camera, found.render, found.background, tolerance)
+
+
+def _cell(asked: Mesh, low: Sequence[float], high: Sequence[float]) -> float:
+    return max(b - a for a, b in zip(low, high, strict=True)) / asked.resolution
+
+
+def _length(cell: float, found: Trained) -> str:
+    return f"{cell / found.frame.scale:.3g}"
+
+
+def _cut(made: mesh.Mesh, low: Sequence[float], high: Sequence[float]) -> bool:
+    """Whether the box cuts the surface: its border lies on a face of the box somewhere."""
+    ends = made.vertices[made.border.ravel()]
+    margin = 0.01 * (np.array(high) - np.array(low))
+    return bool(((ends < np.array(low) + margin) | (ends > np.array(high) - margin)).any())
+
+
+def _told(record: dict[str, Any]) -> str:
+    """A record for people."""
+    closed = "watertight" if record["watertight"] else "open"
+    if record["cut"]:
+        closed = "open, also where the box cuts it"
+    return (
+        f"{record['file']}: {record['vertices']:,} vertices, {record['faces']:,} faces,"
+        f" {plan.size(record['bytes'])}, {closed}, area {record['area']:.4g};"
+        f" {record['how']}, {plan.span(record['seconds'])}"
+    )

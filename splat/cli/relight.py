@@ -1,0 +1,137 @@
+"""`splat relight`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from splat import paths
+from splat.cli.parse import parsed
+from splat.cli.render import Render, asked_cameras
+from splat.cli.trained import Trained, trained
+from splat.loader import shrunk
+from splat.model import Model
+from splat.options import rgb
+from splat.render import drawing_as
+from splat.strategies.deferred import panorama
+from splat.strategies.deferred.color import displayed
+from splat.strategies.deferred.drawing import Shaded, maps_of
+from splat.strategies.deferred.relit import TRAINED, light_of, relit
+from splat.types import Camera, Needs, Rendered
+
+LIGHT = "light"
+"""Background that is the light itself."""
+
+
+@dataclass(frozen=True)
+class Relight(Render):
+    """Draw a run of deferred along a path of cameras, under another light.
+
+    splat relight run/ --light studio.hdr
+    splat relight run/ --light studio.hdr --rotate 90 --background light -o turned.mp4
+    splat relight run/ --light trained --path views --maps -o looks/
+    """
+
+    light: str = field(kw_only=True)
+    """A panorama of the whole sphere, twice as wide as high (.hdr, .exr, or .png and .jpg as sRGB);
+    its upper edge is +z of the scene, its middle +x. trained: the light that was learned."""
+    rotate: float = 0.0
+    """Degrees that the light is turned about z, from +x towards +y."""
+    exposure: float = 0.0
+    """Stops that the light is brighter than its file says; 1 is twice as bright."""
+    light_rows: int = 0
+    """Rows that the panorama is brought to; 0: as many as the learned one has. More are sharper in
+    mirrors."""
+    maps: bool = False
+    """Write albedo, roughness, metallic, normals, and the diffuse and the specular part of each
+    picture too, and the learned light as light.hdr."""
+    background: str = "auto"
+    """black, white or #rrggbb; light: what shines on it; auto: as in training."""
+
+    def __post_init__(self) -> None:
+        if self.light_rows and (self.light_rows not in range(16, 257) or self.light_rows % 8):
+            raise ValueError(
+                f"light-rows is {self.light_rows}, expected a multiple of 8 from 16 to 256, or 0"
+            )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Relight; the exit code."""
+    asked = parsed(Relight, "relight", arguments)
+    out = asked.out or _usual(asked)
+    if not asked.overwrite and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
+        raise FileExistsError(f"{out} exists; replace it with --overwrite, or give another name")
+    if asked.background not in ("auto", LIGHT):
+        rgb(asked.background)
+    surrounded = asked.background == LIGHT
+    found = trained(asked.what, asked.device, "auto" if surrounded else asked.background)
+    model = found.seen_by
+    if not isinstance(model, Model):
+        raise ValueError(
+            f"{asked.what} has no materials and cannot be lit anew; expected the folder of a run of"
+            " a method with deferred, such as adc + deferred"
+        )
+    shown = light_of(
+        model, asked.light, rows=asked.light_rows, degrees=asked.rotate, stops=asked.exposure
+    )
+    plain = drawing_as(found.drawing, found.frame, found.render.device)
+    render = relit(model, plain, shown, surrounded=surrounded)
+    cameras = [shrunk(camera, 1, asked.max_side) for camera in asked_cameras(asked)]
+    beside = out.with_suffix("") if out.suffix else out / "maps"
+    beside = beside.with_name(f"{beside.name}_maps") if out.suffix else beside
+    pictures = _pictures(found, model, render, cameras, asked, beside)
+    count = paths.write_video(pictures, out, asked.fps)
+    print(f"{out}: {count} pictures of {cameras[0].width}x{cameras[0].height} pixels")
+    if asked.maps:
+        panorama.write(light_of(model, TRAINED), beside / "light.hdr")
+        print(f"{beside}: maps of each picture, and the learned light")
+    return 0
+
+
+def _usual(asked: Relight) -> Path:
+    """A name in the run that says path and light."""
+    name = f"{Path(asked.path).stem}_{Path(asked.light).stem}"
+    parent = asked.what if asked.what.is_dir() else asked.what.parent
+    return parent / (f"{name}.mp4" if asked.path != "views" else name)
+
+
+def _pictures(
+    found: Trained,
+    model: Model,
+    render: Shaded,
+    cameras: Sequence[Camera],
+    asked: Relight,
+    beside: Path,
+) -> Iterator[Float[Tensor, "h w 3"]]:
+    background = None if asked.background == LIGHT else found.background
+    for number, camera in enumerate(tqdm(cameras, unit="picture", disable=asked.quiet or None)):
+        there = found.placed(camera)
+        with torch.no_grad():
+            gaussians = model(there)
+            drawn = render(gaussians, there, Needs(), background)
+            if asked.maps:
+                parts = render.parts(gaussians, there)
+                for name, picture in _maps(drawn, parts).items():
+                    paths.write_png(picture, beside / name / f"{number:05d}.png")
+        yield drawn.image.clamp(0, 1)
+
+
+def _maps(
+    drawn: Rendered, parts: tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 3"]]
+) -> Mapping[str, Float[Tensor, "h w 3"]]:
+    """Pictures of what is known of the materials, over black, by what they show."""
+    maps, alpha = maps_of(drawn), drawn.alpha[..., None]
+    return {
+        "albedo": alpha * displayed(maps.albedo),
+        "roughness": alpha * maps.roughness[..., None].expand(-1, -1, 3),
+        "metallic": alpha * maps.metallic[..., None].expand(-1, -1, 3),
+        "normal": alpha * (maps.normal + 1) / 2,
+        "diffuse": displayed(parts[0]),
+        "specular": displayed(parts[1]),
+    }

@@ -1,0 +1,114 @@
+"""The part that makes Gaussians relightable: materials in place of colours, and a light."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from splat.anatomy import parts_with_ways
+from splat.edit import Rows
+from splat.model import Making, Model
+from splat.objective import Objective
+from splat.strategies.compose import Chain
+from splat.strategies.deferred.drawing import CHANNELS, has_materials
+from splat.strategies.deferred.model import SEEN_FROM, Relightable
+from splat.strategies.deferred.terms import (
+    Flat,
+    NeutralLight,
+    NormalsOfDepth,
+    Outline,
+    SmoothMaterials,
+)
+from splat.strategy import Strategy, Wrapper, called
+from splat.types import Step
+
+
+@dataclass(frozen=True)
+class Deferred(Wrapper):
+    """Learn materials and the light in place of colours, so that the scene can be lit anew.
+
+    Each Gaussian has an albedo, a roughness and a metallic; its normal is its shortest axis. They
+    are blended first, and each pixel is then shaded once by a light from all around that is
+    learned with them, as GS-ROR2 (Zhu et al.) has it. Meant for objects before a plain background.
+    `splat relight` then shows it under another light. Shadows and light between surfaces are left
+    out: what there is of them ends up in the albedo.
+    """
+
+    known_as = "deferred"
+    light_rows: int = 64
+    """Rows of the learned panorama, even; it has twice as many columns."""
+    normal_weight: float = 0.2
+    """Weight of the term that brings normals and the slopes of the depth map together."""
+    outline_weight: float = 0.2
+    """Weight of the term that compares what is opaque with the outlines of photos, if they have an
+    alpha channel or masks."""
+    flat_weight: float = 1.0
+    """Weight of the mean shortest scale, scene extents: only what is flat has a normal."""
+    smooth_weight: float = 0.01
+    """Weight of the term that keeps materials even where the photo is."""
+    light_weight: float = 0.05
+    """Weight of the term that keeps the light white."""
+
+    def __post_init__(self) -> None:
+        if self.light_rows < 16 or self.light_rows > 256 or self.light_rows % 8:
+            raise ValueError(
+                f"light_rows is {self.light_rows}, expected a multiple of 8 from 16 to 256"
+            )
+        for name, value in (
+            ("normal_weight", self.normal_weight),
+            ("outline_weight", self.outline_weight),
+            ("flat_weight", self.flat_weight),
+            ("smooth_weight", self.smooth_weight),
+            ("light_weight", self.light_weight),
+        ):
+            if not value >= 0:
+                raise ValueError(f"{name} is {value:g}, expected 0 or more")
+
+    def objectives(self) -> Mapping[str, Objective]:
+        found = dict(self.base.objectives())
+        if self.normal_weight:
+            found["normals_of_depth"] = NormalsOfDepth(self.normal_weight)
+        if self.outline_weight:
+            found["outline"] = Outline(self.outline_weight)
+        if self.flat_weight:
+            found["flat"] = Flat(self.flat_weight)
+        if self.smooth_weight:
+            found["smooth_materials"] = SmoothMaterials(self.smooth_weight)
+        if self.light_weight:
+            found["neutral_light"] = NeutralLight(self.light_weight)
+        return found
+
+    def model(self, rows: Rows, making: Making) -> Model:
+        _check(self.base)
+        return Relightable(rows, making, self.light_rows)
+
+    def begin(self, model: Model) -> None:
+        super().begin(model)
+        model.cloud.track(SEEN_FROM, 3)
+
+    def observe(self, step: Step) -> None:
+        super().observe(step)
+        rendered, gaussians = step.rendered, step.rendered.gaussians
+        if rendered.gradient.signed is None or not has_materials(gaussians):
+            return
+        assert gaussians.features is not None
+        # Only what reaches a pixel has a gradient: what is hidden does not tell where outside is.
+        reached = (rendered.gradient.signed != 0).any(1, keepdim=True)
+        toward = gaussians.features.detach()[:, 2:CHANNELS] * reached
+        step.model.cloud.statistic(SEEN_FROM).add_(toward)
+
+
+def _check(base: Strategy) -> None:
+    """Raise ValueError where the base has rows that are no Gaussians, or makes a model itself."""
+    if base.handles == "anchors":
+        raise ValueError(
+            f"deferred gives a material to rows that are Gaussians, and {called(type(base))} has"
+            " anchors, whose networks make their colours; put it after another method: adc +"
+            " deferred"
+        )
+    for _, part in parts_with_ways(base):
+        if type(part).model not in (Strategy.model, Wrapper.model, Chain.model):
+            raise ValueError(
+                f"deferred makes the model, and {called(type(part))}, which stands before it, makes"
+                f" one too; put deferred first: adc + deferred + {called(type(part))}"
+            )

@@ -1,0 +1,7 @@
+"""A signed distance learned beside Gaussians (GS-ROR²): mutual supervision, pruning, refinement."""
+
+from splat.strategies.sdf.coupling import Coupling, Weights
+from splat.strategies.sdf.field import Field, Learned
+from splat.strategies.sdf.sdf import Sdf
+
+__all__ = ["Coupling", "Field", "Learned", "Sdf", "Weights"]

@@ -49,7 +49,8 @@ class Weights:
     mask: float = 1.0
     """Cross entropy of the field's opacity and the outline."""
     free: float = 1.0
-    """What the field lacks to be free in front of where the Gaussians have a surface."""
+    """What the field lacks to be free in front of where the Gaussians have a surface; only where
+    there are no outlines, for mirrors have their surface behind the true one."""
     eikonal: float = 2.0
     """Gradients of length 1."""
     smooth: float = 0.1
@@ -101,7 +102,7 @@ class Coupling(Objective):
     """Steps between those that look at both, from `join` on."""
     rays: int = 1024
     """Rays a step."""
-    samples: int = 16
+    samples: int = 10
     """Points on a ray."""
     weights: Weights = Weights()
     finest: int = 128
@@ -121,7 +122,7 @@ class Coupling(Objective):
         """Whether a step, by its number, looks at both."""
         if step < self.join:
             return step >= self.start
-        return (step - self.join) % self.every == 0
+        return (step + 1) % self.every == 0  # so that the log, every ten steps, has some
 
     def spans(self, step: int) -> int:
         """Of the field's splines at a step."""
@@ -174,7 +175,9 @@ class Coupling(Objective):
         drawn = met(found, field, ends, extra, turned)
         terms = self._taught(found, seen, drawn, step) | self._kept(seen, drawn)
         terms["tv"] = tv(field, generator)
-        if batch.outline is not None:
+        if batch.outline is None:
+            terms["free"] = self._freed(seen, drawn)
+        else:
             pixels = torch.randint(
                 batch.outline.numel(), (PIXELS,), generator=generator, device=device
             )
@@ -216,15 +219,18 @@ class Coupling(Objective):
         there = value + (slope * (centres - centres.detach())).sum(1)
         return PAPER_HALF * _mean(there.abs(), (centres.detach().abs() <= 1).all(1))
 
+    def _freed(self, seen: Seen, drawn: Met) -> Float[Tensor, ""]:
+        """Mean of what distances lack in front of the Gaussians' surface."""
+        front = seen.distance.detach()[:, None] - drawn.middles
+        free = seen.solid[:, None] & (front > FREE)
+        along = drawn.values[: free.numel()].view_as(free)
+        return _mean((FREE - along).relu(), free)
+
     def _kept(self, seen: Seen, drawn: Met) -> dict[str, Float[Tensor, ""]]:
         count = self.rays // 2
         evenly = drawn.values[-self.rays - 2 * count : -2 * count]
         here, there = (normalize(each, dim=1) for each in drawn.slopes[-2 * count :].split(count))
-        front = seen.distance.detach()[:, None] - drawn.middles
-        free = seen.solid[:, None] & (front > FREE)
-        along = drawn.values[: free.numel()].view_as(free)
         return {
-            "free": _mean((FREE - along).relu(), free),
             "eikonal": (drawn.slopes.norm(dim=1) - 1).square().mean(),
             "smooth": _mean((here - there).square().sum(1), seen.solid[:count]),
             "sparse": (-SPARSE * evenly.abs()).exp().mean(),

@@ -81,7 +81,7 @@ class Sdf(Wrapper):
     """Steps between those that bring both together."""
     rays: int = 1024
     """Rays a step."""
-    samples: int = 16
+    samples: int = 10
     """Points on a ray."""
     resolution: int = 128
     """Spans of the splines that its factors are, at last: 32, 64, 128 or 256."""

@@ -208,7 +208,7 @@ def test_each_teaches_the_other_without_learning_from_its_own_lesson(joined: boo
         "centre_to_gaussians",
     ):
         coupling = Coupling(
-            0, 0 if joined else 50, boxed=False, weights=replace(only, **{name: 1.0})
+            0, 0 if joined else 50, 1, boxed=False, weights=replace(only, **{name: 1.0})
         )
         step = stepped(model, 10, CAMERAS[0], WHOLE)
         loss = coupling(step)
@@ -229,7 +229,7 @@ def test_a_centre_is_pulled_along_the_slope() -> None:
     ball(model.networks()[NAME].module)
     only = Weights(**dict.fromkeys(vars(Weights()), 0.0))
     coupling = Coupling(
-        0, 0, boxed=False, weights=replace(only, centre_to_gaussians=1.0), rays=4096
+        0, 0, 1, boxed=False, weights=replace(only, centre_to_gaussians=1.0), rays=4096
     )
     coupling(stepped(model, 0, CAMERAS[0], WHOLE)).backward()
     mean = model.cloud["mean"]
@@ -244,7 +244,7 @@ def test_a_centre_is_pulled_along_the_slope() -> None:
 def test_what_has_not_learned_does_not_teach() -> None:
     _, model = run_of(Sdf(Fixed()), shell(radius=0.3))
     learned: Any = ball(model.networks()[NAME].module)
-    coupling = Coupling(0, 0, boxed=False)
+    coupling = Coupling(0, 0, 1, boxed=False)
     step = stepped(model, 0, CAMERAS[0], WHOLE)
     terms = coupling.terms(learned, step.batch, step.rendered, drawing(0), 0)
     assert "mask" in terms and not any(name.endswith("_to_gaussians") for name in terms)

@@ -56,12 +56,12 @@ def photograph(
 def outline(view: View, width: int, height: int) -> UInt8[ndarray, "h w"] | None:
     """How much of each pixel of `photograph` is of the object, 255 all of it.
 
-    By the photo's alpha channel and mask; None where it has neither, or one that hides nothing.
+    By the photo's alpha channel and mask; None where it has neither.
     """
     pixels, alpha = _rgb_alpha(_decoded(view.image), view.image)
     _check_size(pixels, view)
     covered = _least(None if view.mask is None else _mask(view), alpha)
-    if covered is None or covered.min() == 255:
+    if covered is None:
         return None
     if view.lens is not None:
         covered = _undistorted(pixels, covered, view, view.lens)[1]

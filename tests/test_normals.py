@@ -96,6 +96,9 @@ def test_an_outline_is_alpha_and_mask_together(tmp_path) -> None:
     assert outline(View("a", camera, tmp_path / "a.png"), 1, 1)[0, 0] == pytest.approx(127.5, abs=1)
     cv2.imwrite(str(tmp_path / "b.png"), picture[..., :3])
     assert outline(View("b", camera, tmp_path / "b.png"), 8, 8) is None
+    picture[..., 3] = 255
+    cv2.imwrite(str(tmp_path / "c.png"), picture)
+    assert outline(View("c", camera, tmp_path / "c.png"), 8, 8).min() == 255  # it fills the photo
 
 
 @pytest.mark.parametrize("outlines", [True, False])

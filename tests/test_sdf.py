@@ -322,10 +322,12 @@ def test_the_threshold_is_that_of_the_paper_in_its_box() -> None:
 
 
 def test_more_than_half_is_refused(caplog: pytest.LogCaptureFixture) -> None:
-    rows = shell()
-    rows["mean"] = rows["mean"] + 10  # all of them outside of the box
-    strategy, model = run_of(pruning(), rows)
+    strategy = pruning()
+    model = strategy.model(shell(), Making(steps=100))
+    strategy.begin(model)
     ball(model.networks()[NAME].module)
+    with torch.no_grad():
+        model.cloud["mean"].add_(10)  # all of them outside of the box
     step = stepped(model, 9, CAMERAS[0], WHOLE)
     with caplog.at_level(logging.WARNING):
         assert strategy.refine(step) is None
@@ -334,15 +336,28 @@ def test_more_than_half_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     assert forced is not None and len(forced.drop[0].rows) == 3000
 
 
-def test_outside_the_box_rows_go_only_where_outlines_say_that_nothing_is_there() -> None:
+@pytest.mark.parametrize("given", [False, True])
+def test_outside_a_given_box_rows_stay(given: bool) -> None:
+    strategy = pruning(threshold_share=1.0)  # which none within the box exceeds
     rows = shell()
-    rows["mean"][:100] += 10
-    strategy, model = run_of(pruning(), rows)
+    strategy = replace(strategy, box=(-1, -1, -1, 1, 1, 1) if given else None)
+    model = strategy.model(rows, Making(steps=100))
+    strategy.begin(model)
     ball(model.networks()[NAME].module)
-    with_outline = strategy.condemned(stepped(model, 9, CAMERAS[0], WHOLE))
-    without = strategy.condemned(stepped(model, 9, CAMERAS[0]))
-    assert with_outline is not None and int(with_outline.sum()) == 100
-    assert without is not None and int(without.sum()) == 0
+    with torch.no_grad():
+        model.cloud["mean"][:100] += 10
+    gone = strategy.condemned(stepped(model, 9, CAMERAS[0], WHOLE))
+    assert gone is not None and int(gone.sum()) == (0 if given else 100)
+
+
+def test_an_alpha_channel_that_hides_nothing_is_no_outline_in_a_box() -> None:
+    _, model = run_of(Sdf(Fixed()), shell(radius=0.55))
+    learned: Any = ball(model.networks()[NAME].module)
+    coupling = Coupling(0, 50, 1)
+    with_alpha = coupling(stepped(model, 3, CAMERAS[0], WHOLE))
+    without = coupling(stepped(model, 3, CAMERAS[0]))
+    assert torch.equal(with_alpha, without)
+    assert learned.spans == 32
 
 
 def test_carving_comes_down_to_the_threshold() -> None:

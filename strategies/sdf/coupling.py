@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -29,6 +29,8 @@ and the share of the rays that must agree for it to teach: what has not learned 
 outlines, by which it learns more than the Gaussians know, and without."""
 PIXELS = 4096
 """Of a photo whose opacity is compared with the outline."""
+LOOK_EVERY = 100
+"""Steps between updates of the grid that leads rays."""
 NEAR = 0.02
 """Distance, half sides, of the pairs of points by which smoothness is judged."""
 SPARSE = 20 * PAPER_HALF
@@ -109,7 +111,8 @@ class Coupling(Objective):
     """Spans of the field's splines at `settle`; from `join` on they are halved on the way there."""
     settle: int = 0
     boxed: bool = True
-    """Whether the box was given, so that outlines are not needed."""
+    """Whether the box was given, and may hold part of what is photographed; without, it holds all
+    of what outlines show."""
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
@@ -148,7 +151,11 @@ class Coupling(Objective):
             finer(trained)
         if step.number == self.start or step.number % LOOK_EVERY < self.every:
             field.look()
-        terms = self.terms(field, step.batch, step.rendered, step.generator("sdf"), step.number)
+        batch = step.batch
+        if self.boxed and batch.outline is not None and int(batch.outline.min()) == 255:
+            # An alpha channel that hides nothing tells nothing of what is in the box.
+            batch = replace(batch, outline=None)
+        terms = self.terms(field, batch, step.rendered, step.generator("sdf"), step.number)
         return sum(terms.values(), step.rendered.alpha.new_zeros(()))
 
     def terms(
@@ -235,10 +242,6 @@ class Coupling(Objective):
             "smooth": _mean((here - there).square().sum(1), seen.solid[:count]),
             "sparse": (-SPARSE * evenly.abs()).exp().mean(),
         }
-
-
-LOOK_EVERY = 100
-"""Steps between updates of the grid that leads rays."""
 
 
 def observed(batch: Batch, rendered: Rendered, found: Rays) -> Seen:

@@ -186,8 +186,8 @@ class Sdf(Wrapper):
     def condemned(self, step: Step) -> Bool[Tensor, "n"] | None:
         """Rows away from the surface; None where they are too many for this to be right.
 
-        Outside the box nothing is known: there, rows go where the photos' outlines say that all is
-        inside of it.
+        Outside a box that was given rows stay, for nothing is known of them; outside one that was
+        fitted around what outlines show there is nothing.
         """
         learned = step.model.networks()[NAME].module
         assert isinstance(learned, Field)
@@ -198,7 +198,7 @@ class Sdf(Wrapper):
         # Gaussians of an anchor stand about it, within its cell.
         reach = self.most(learned) * self._carving(step.number + 1) + step.model.voxel
         away = ~(distance.abs() <= reach)
-        gone: Tensor = away | outside if step.batch.outline is not None else away & ~outside
+        gone: Tensor = away | outside if self.box is None else away & ~outside
         if not self.force and int(gone.sum()) > MOST_DROPPED * len(gone):
             _log.warning(
                 "warning: step %s: sdf would prune %s of %s %s, more than half, and prunes none:"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from splat import api, kernels
 from splat.edit import Edit
 from splat.model import Making, Trained
+from splat.options import Options
 from splat.recipe import parsed_strategy
 from splat.render import renderer_for
 from splat.strategies.adc import Adc
@@ -251,19 +255,49 @@ def test_what_has_not_learned_does_not_teach() -> None:
 
 
 def test_a_field_learns_what_gaussians_show() -> None:
-    found = field()
-    model = Fixed().model(shell(radius=0.45), Making(steps=1))
-    refine(
-        found, lambda view: model(view), renderer_for("cpu"), CAMERAS,
-        steps=200, finest=32, weights=Weights(depth_to_gaussians=0, normal_to_gaussians=0,
-                                              centre_to_gaussians=0, alpha=0),
-    )  # fmt: skip
+    _, model = run_of(Sdf(Fixed()), shell(radius=0.45))
+    trained = model.networks()[NAME]
+    found: Any = trained.module
+    coupling = Coupling(0, 200, boxed=False)
+    with torch.no_grad():
+        steps = [stepped(model, 0, batch.camera, batch.outline) for batch in map(looking, range(4))]
+    with kernels.one_torch_thread():
+        for number in range(200):
+            step = replace(steps[number % 4], number=number)
+            coupling(step).backward()
+            trained.moved(number, 1.0)
+            trained.optimizer.zero_grad(set_to_none=True)
     on = normalize(torch.randn(2000, 3, generator=drawing(3)), dim=1)
     value, slope = found(0.45 * on)
     assert float(value.detach().abs().mean()) < 0.03  # it began 0.15 away
     assert float((normalize(slope, dim=1) * on).sum(1).mean()) > 0.95
     near = on * (0.45 + 0.2 * torch.rand(2000, 1) - 0.1)
     assert float((found(near)[1].norm(dim=1) - 1).abs().mean()) < 0.1  # R4 of the eikonal term
+
+
+def looking(step: int, radius: float = 0.45) -> Batch:
+    """The batch of a step: a camera, and the outline of a ball, without a photo."""
+    view = CAMERAS[step % len(CAMERAS)]
+    through = rays(view, field(), torch.arange(SIZE * SIZE))
+    along = through.direction @ through.origin
+    inside = through.origin.square().sum() - along.square() < radius**2
+    outline = (255 * inside).to(torch.uint8).view(SIZE, SIZE)
+    return Batch(view, torch.zeros(SIZE, SIZE, 3, dtype=torch.uint8), outline=outline)
+
+
+def test_refining_goes_on_from_where_a_run_ended() -> None:
+    found = ball(field())
+    with torch.no_grad():
+        found.log_sharpness.fill_(math.log(100.0))
+    model = Fixed().model(shell(radius=0.57), Making(steps=1))
+    seen = [looking(view, 0.57) for view in range(4)]
+    refine(
+        found, lambda view: model(view), renderer_for("cpu"), lambda step: seen[step % 4],
+        steps=150, finest=64, rate=0.3,
+    )  # fmt: skip
+    assert found.spans == 64
+    on = normalize(torch.randn(2000, 3, generator=drawing(3)), dim=1)
+    assert float(found(0.57 * on)[0].detach().abs().mean()) < 0.015  # it was 0.03
 
 
 def planted(count: int, share: float) -> dict[str, Tensor]:
@@ -446,3 +480,38 @@ def test_only_the_steps_that_look_ask_for_depth() -> None:
     assert [coupling.spans(step) for step in (0, 19)] == [32, 32]
     finest = replace(coupling, finest=128, settle=40)
     assert [finest.spans(step) for step in (20, 29, 30, 100)] == [64, 64, 128, 128]
+
+
+@pytest.fixture(scope="module")
+def run(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run beside which a distance was learned."""
+    out = tmp_path_factory.mktemp("runs") / "sdf"
+    part = "sdf --box -1.5 -1.5 -0.3 1.5 1.5 1.2 --rays 128 --every 1 --resolution 64"
+    recipe = parsed_strategy(f"mcmc --cap 2000 + {part}")
+    options = Options(steps=120, max_side=0)
+    api.train(api.load(tiny_folder), recipe, options, out=out, lpips=None)
+    return out
+
+
+def test_a_run_tells_its_distance_and_a_mesh_is_made_of_it(
+    run: Path, splat: Callable[..., Any], tmp_path: Path
+) -> None:
+    pytest.importorskip("skimage", reason="needs scikit-image")
+    out = tmp_path / "a.ply"
+    found = splat("mesh", run, "-o", out, "--resolution", "48", "--json", "--quiet")
+    assert found.code == 0 and "signed distance" in found.said
+    refined = tmp_path / "b.ply"
+    more = ("--refine", "3", "--resolution", "48", "--json", "--quiet")
+    assert splat("mesh", run, "-o", refined, *more).code == 0
+    assert out.read_bytes() != refined.read_bytes()
+    refused = splat("mesh", run, "-o", tmp_path / "c.ply", "--by", "depth", "--refine", "3")
+    assert refused.code != 0 and "leave it out" in refused.said
+
+
+def test_evaluating_and_exporting_take_a_run_with_a_distance(
+    run: Path, splat: Callable[..., Any], tmp_path: Path
+) -> None:
+    found = splat("eval", run, "--json")
+    assert found.code == 0
+    exported = splat("export", run, "-o", tmp_path / "a.ply")
+    assert exported.code == 0 and "Gaussians" in exported.said

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,11 +15,13 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from splat import mesh, plan
+from splat import api, mesh, plan
 from splat.clean import Box
 from splat.cli.parse import parsed
 from splat.cli.trained import Trained, run_of, trained, views_of
-from splat.loader import shrunk, spread
+from splat.folder import read_config, same_views
+from splat.job import loaders
+from splat.loader import Loader, shrunk, spread
 from splat.mesh import cubes
 from splat.mesh.region import Corners
 from splat.options import hint
@@ -46,8 +49,9 @@ class Mesh:
     """sdf: where a signed distance is zero that was trained beside the Gaussians; depth: fused from
     the depth that the Gaussians show to the cameras. auto: sdf where the run has one."""
     refine: int = 0
-    """Of sdf: steps for which the distance first goes on learning from the depth, the normals and
-    the outline that the finished Gaussians show to the cameras (GS-ROR²'s second stage)."""
+    """Of sdf: steps for which the distance first goes on learning, with finer splines, from the
+    depth and the normals that the finished Gaussians show, and the photos' outlines (GS-ROR²'s
+    second stage); 400 are some."""
     resolution: int = 256
     """Cells along the longest side of the box."""
     box: Annotated[
@@ -112,7 +116,7 @@ def main(arguments: Sequence[str]) -> int:
     by = _way(asked, found)
     cameras = _cameras(asked, found)
     if asked.refine:
-        _refine(asked, found, by, cameras)
+        _refine(asked, found, by)
     low, high = _corners(asked, found, by, cameras)
     made, how = (_by_distance if by == "sdf" else _by_depth)(asked, found, cameras, low, high)
     if not len(made.faces):
@@ -149,7 +153,7 @@ def _way(asked: Mesh, found: Trained) -> Literal["sdf", "depth"]:
     return "depth" if asked.by == "depth" or found.surface is None else "sdf"
 
 
-def _refine(asked: Mesh, found: Trained, by: str, cameras: Sequence[Camera]) -> None:
+def _refine(asked: Mesh, found: Trained, by: str) -> None:
     if by != "sdf" or not isinstance(found.surface, Learned):
         raise ValueError(
             "refine goes on with a signed distance that was learned beside Gaussians, and this mesh"
@@ -159,8 +163,27 @@ def _refine(asked: Mesh, found: Trained, by: str, cameras: Sequence[Camera]) -> 
     def shown(steps: Iterable[int]) -> Iterable[int]:
         return tqdm(steps, unit="step", disable=asked.quiet or None)  # type: ignore[no-any-return]
 
-    field = found.surface.field
-    refine(field, found.seen_by, found.render, cameras, steps=asked.refine, shown=shown)
+    with _batches(asked, found) as batches:
+        field = found.surface.field
+        refine(field, found.seen_by, found.render, batches, steps=asked.refine, shown=shown)
+
+
+@contextmanager
+def _batches(asked: Mesh, found: Trained) -> Iterator[Loader]:
+    """The photos that a run was trained on, with their outlines, one a step."""
+    config, device = read_config(run_of(asked.what).config), found.render.device
+    try:
+        scene = api.reread(config)
+        same_views(config, scene)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"refine looks at the outlines of the photos, which cannot be read: {error}; bring them"
+            " back, or leave --refine out"
+        ) from None
+    options = plan.fitted(config.options, device)
+    photos, held_out = loaders(scene, options, found.frame, device, outlines=True)
+    with closing(photos), closing(held_out or photos):
+        yield photos
 
 
 def _cameras(asked: Mesh, found: Trained) -> list[Camera]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 
 import torch
 
@@ -21,50 +20,45 @@ REFINING = Weights(
     alpha=0.0,
 )
 """GS-ROR²'s second stage: normals and masks weigh more, and nothing comes back."""
-RATE = 0.3
+RATE = 0.1
 """Of the rates that a run begins with."""
+FINEST = 256
+"""Spans of the splines, at least."""
 
 
 def refine(
     field: Field,
     seen_by: Callable[[Camera], Gaussians],
     render: Renderer,
-    cameras: Sequence[Camera],
+    batches: Callable[[int], Batch],
     *,
     steps: int,
-    finest: int = 256,
+    finest: int = FINEST,
     seed: int = 0,
+    rate: float = RATE,
     weights: Weights = REFINING,
     shown: Callable[[Iterable[int]], Iterable[int]] = lambda steps: steps,
 ) -> None:
-    """Train the field on what the Gaussians show to cameras (frame of training), in place.
+    """Train the field on what the Gaussians show to the camera of each step's batch, in place.
 
-    Depth, normals and opacity of the Gaussians are the teacher (GS-ROR², Zhu et al. 2024), and the
-    splines are made as fine as `finest` at once.
+    Depth and normals of the Gaussians are the teacher (GS-ROR², Zhu et al. 2024), with the outlines
+    of batches that have one; pictures are not looked at. The splines are made as fine as `finest`
+    at once. All in the frame of training.
     """
-    if not cameras:
-        raise ValueError("there are no cameras to refine the distance from")
     trained = field.trained(steps)
     while field.spans < finest:
         finer(trained)
-    coupling = Coupling(start=-steps, join=steps, weights=weights, boxed=True)
+    coupling = Coupling(start=0, join=0, weights=weights, boxed=True)
     draws = torch.Generator(field.box.device).manual_seed(seed)
-    order = torch.Generator().manual_seed(seed)
     with one_torch_thread():
         for step in shown(range(steps)):
             if step % LOOK_EVERY == 0:
                 field.look()
-            if step % len(cameras) == 0:
-                turn = torch.randperm(len(cameras), generator=order)
-            camera = cameras[int(turn[step % len(cameras)])]
+            batch = batches(step)
             with torch.no_grad():
-                rendered = render(seen_by(camera), camera, Needs(depth=True, normal=True))
-            nothing = torch.zeros(camera.height, camera.width, 3, dtype=torch.uint8)
-            outline = (255 * rendered.alpha.clamp(0, 1)).round().to(torch.uint8)
-            batch = replace(Batch(camera, nothing.to(outline.device)), outline=outline)
-            terms = coupling.terms(field, batch, rendered, draws, 0)
-            torch.autograd.backward(
-                [sum(terms.values(), outline.new_zeros((), dtype=torch.float32))]
-            )
-            trained.moved(step, RATE)
+                needs = Needs(depth=True, normal=True)
+                rendered = render(seen_by(batch.camera), batch.camera, needs)
+            terms = coupling.terms(field, batch, rendered, draws, 1)
+            torch.autograd.backward(sum(terms.values(), rendered.alpha.new_zeros(())))
+            trained.moved(step, rate)
             trained.optimizer.zero_grad(set_to_none=True)

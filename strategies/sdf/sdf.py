@@ -225,7 +225,7 @@ class Sdf(Wrapper):
             return self.threshold_share * learned.diagonal
         # Where the logistic density falls to a share e of its peak: 4 q / (1 + q)^2 = e.
         root = 2 / FAINTEST - 1
-        at = math.log(root + math.sqrt(root * root - 1)) / float(learned.sharpness)
+        at = math.log(root + math.sqrt(root * root - 1)) / float(learned.sharpness.detach())
         low, high = (share * learned.diagonal for share in ADAPTIVE_RANGE)
         return min(max(at * float(learned.half_side), low), high)
 

@@ -54,6 +54,12 @@ COMPOSED: dict[str, Strategy] = {
     "mcmc, with a signed distance": Sdf(
         METHODS["mcmc"], box=(-1.5, -1.5, -0.3, 1.5, 1.5, 1.2), threshold="adaptive", **_SDF
     ),
+    "adc, relightable, with a signed distance": Sdf(
+        Deferred(METHODS["adc"], light_rows=16), box=(-1.5, -1.5, -0.3, 1.5, 1.5, 1.2), **_SDF
+    ),
+    "scaffold, with a signed distance": Sdf(
+        METHODS["scaffold"], box=(-1.5, -1.5, -0.3, 1.5, 1.5, 1.2), **_SDF
+    ),
     "scaffold, by a signed distance": Gsdf(METHODS["scaffold"], sdf="splat.datasets.demo:sdf"),
 }
 

@@ -174,7 +174,8 @@ class Coupling(Objective):
         surface = found.origin + along * found.direction[:count]
         aside = NEAR * torch.randn(count, 3, generator=generator, device=device)
         means = rendered.gaussians.means
-        some = torch.randint(len(means), (self.rays,), generator=generator, device=device)
+        asked = self.rays if len(means) else 0
+        some = torch.randint(max(1, len(means)), (asked,), generator=generator, device=device)
         centres = field.placed(means.index_select(0, some))
         points = [centres.detach(), evenly, surface, surface + aside]
         extra = torch.cat(points).clamp(-1, 1)
@@ -219,8 +220,8 @@ class Coupling(Objective):
 
     def _pulled(self, centres: Float[Tensor, "m 3"], drawn: Met) -> Float[Tensor, ""]:
         """Mean distance of centres from the surface, of those in the box."""
-        first = len(drawn.values) - 2 * self.rays - 2 * (self.rays // 2)
-        part = slice(first, first + self.rays)
+        end = len(drawn.values) - self.rays - 2 * (self.rays // 2)
+        part = slice(end - len(centres), end)
         value, slope = drawn.values[part].detach(), drawn.slopes[part].detach()
         # The field at the centres, and by its slope how it changes with them.
         there = value + (slope * (centres - centres.detach())).sum(1)

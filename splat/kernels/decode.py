@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from splat.kernels.native import address, cpu, plain, same_kind, shaped, table_of
+from splat.kernels.native import Scratch, address, plain, same_kind, shaped, table_of
 
 TINY = 1e-12
 """What lengths that are divided by are at least: those of quaternions and of ways to the camera."""
@@ -128,22 +128,6 @@ def by_torch(
     )
 
 
-class _Decodings:
-    """Scratch of one decoding, handed to the next one once its backward is gone."""
-
-    idle: dict[str, list[Any]] = {}  # noqa: RUF012
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        waiting = self.idle.setdefault(name, [])
-        self.native = waiting.pop() if waiting else cpu.Decoding(name)
-
-    def __del__(self) -> None:
-        waiting = self.idle.setdefault(self._name, [])
-        if len(waiting) < 2:
-            waiting.append(self.native)
-
-
 class _Decode(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -152,7 +136,7 @@ class _Decode(torch.autograd.Function):
         centre, distance, keep = view
         held = [plain(t) for t in (positions, *learned[:4], rows, *learned[4:])]
         features, offsets = held[1], held[3]
-        decoding = _Decodings(table_of(features))
+        decoding = Scratch("Decoding", table_of(features))
         n = decoding.native.count(
             [address(t) for t in held[:6]],
             [address(t) for t in held[6:]],

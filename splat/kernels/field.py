@@ -16,7 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from splat.kernels.native import address, cpu, plain, same_kind, shaped, table_of
+from splat.kernels.native import Scratch, address, plain, same_kind, shaped, table_of
 
 CHANNELS, HIDDEN = 48, 128
 """The most of each; they come in multiples of 16."""
@@ -68,7 +68,7 @@ def value(
             return torch.cat([_value(each, planes, lines, first, second, beta) for each in parts])
         held = [plain(t) for t in (points, planes, lines, first, second)]
         f = points.new_empty(len(points))
-        pass_ = _Passes(table_of(points))
+        pass_ = Scratch("Field", table_of(points))
         pass_.native.forward([address(t) for t in (*held, f)] + [0], _sizes(held), beta)
         return f
 
@@ -100,28 +100,12 @@ def _value(
     return softplus(_seen(features, points) @ first, beta, LINEAR) @ second[:-1] + second[-1]
 
 
-class _Passes:
-    """Scratch of one pass, handed to the next one once its backward is gone."""
-
-    idle: dict[str, list[Any]] = {}  # noqa: RUF012
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        waiting = self.idle.setdefault(name, [])
-        self.native = waiting.pop() if waiting else cpu.Field(name)
-
-    def __del__(self) -> None:
-        waiting = self.idle.setdefault(self._name, [])
-        if len(waiting) < 2:
-            waiting.append(self.native)
-
-
 class _Field(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, points: Tensor, beta: float, *learned: Tensor) -> tuple[Tensor, Tensor]:
         held = [plain(t) for t in (points, *learned)]
         f, g = points.new_empty(len(points)), points.new_empty(len(points), 3)
-        pass_ = _Passes(table_of(points))
+        pass_ = Scratch("Field", table_of(points))
         pass_.native.forward([address(t) for t in (*held, f, g)], _sizes(held), beta)
         ctx.set_materialize_grads(False)
         if any(ctx.needs_input_grad[2:]):

@@ -85,6 +85,24 @@ def stage_seconds() -> dict[str, float]:
     return dict(cpu.stage_seconds())
 
 
+class Scratch:
+    """What native code keeps of one forward pass, handed to the next once its backward is gone."""
+
+    idle: dict[tuple[str, str], list[Any]] = {}  # noqa: RUF012
+    """By the class of the native module and the table of functions that it is for."""
+
+    def __init__(self, kind: str, table: str) -> None:
+        """`kind` is a class of `_cpu`; `table` is what `table_of` says."""
+        self._key = kind, table
+        waiting = self.idle.setdefault(self._key, [])
+        self.native = waiting.pop() if waiting else getattr(cpu, kind)(table)
+
+    def __del__(self) -> None:
+        waiting = self.idle.setdefault(self._key, [])
+        if len(waiting) < 2:
+            waiting.append(self.native)
+
+
 def cuda() -> Any:
     try:
         from splat import _gpu

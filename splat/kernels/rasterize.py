@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.kernels.harmonics import Harmonics, HarmonicsGradient
-from splat.kernels.native import address, cpu, plain, same_kind, shaped, table_of
+from splat.kernels.native import Scratch, address, plain, same_kind, shaped, table_of
 from splat.types import ScreenGradient
 
 NEAR = 0.01
@@ -108,25 +108,14 @@ def maps_of(pixels: Tensor | None, image: Tensor) -> Tensor | None:
     return plain(pixels.to(image))  # type: ignore[no-any-return]
 
 
-class _Frames:
-    """Scratch of one forward pass, handed to the next one once its backward is gone."""
-
-    idle: dict[str, list[Any]] = {}  # noqa: RUF012
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        waiting = self.idle.setdefault(name, [])
-        self.native = waiting.pop() if waiting else cpu.Frame(name)
-
-    def __del__(self) -> None:
-        waiting = self.idle.setdefault(self._name, [])
-        if len(waiting) < 2:
-            waiting.append(self.native)
-
-
 def scratch_bytes() -> int:
     """Scratch that idle frames hold."""
-    return sum(frame.bytes for waiting in _Frames.idle.values() for frame in waiting)
+    return sum(
+        frame.bytes
+        for (kind, _), waiting in Scratch.idle.items()
+        if kind == "Frame"
+        for frame in waiting
+    )
 
 
 class _Rasterize(torch.autograd.Function):
@@ -151,7 +140,7 @@ class _Rasterize(torch.autograd.Function):
         channels = int(depth) + (0 if features is None else features.shape[1])
         extra = torch.empty(height, width, channels, dtype=dtype) if channels else None
         over = None if background is None else plain(background.to(dtype))
-        frame = _Frames(table_of(means))
+        frame = Scratch("Frame", table_of(means))
         pose = [value for row in world_to_camera.tolist() for value in row]
         (fx, _, cx), (_, fy, cy), _ = K.tolist()
         frame.native.forward(

@@ -24,6 +24,8 @@ START_RADIUS = 0.6
 START_SHARPNESS = 20.0
 """Of the logistic distribution by which a distance becomes opaque, per half side (NeuS begins with
 about as much)."""
+SHARPEST = 1e6
+"""Sharpness beyond which single precision tells nothing more."""
 BETA = 20.0
 """Of the softplus: the larger, the more it has corners as a relu has."""
 START_SPREAD = 0.1
@@ -105,7 +107,7 @@ class Field(nn.Module):
     @property
     def sharpness(self) -> Tensor:
         """How fast a ray becomes opaque at the surface, per half side."""
-        return self.log_sharpness.exp().clamp(max=1e4)
+        return self.log_sharpness.exp().clamp(max=SHARPEST)
 
     def placed(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """Points of the frame of training in coordinates of the cube."""

@@ -22,7 +22,7 @@ def main(
     views: int = 60,
     tests: int = 12,
     size: int = 256,
-    samples: int = 36,
+    samples: int = 25,
 ) -> None:
     """Photograph an object of known shape and material into a new folder, by Mitsuba 3.
 

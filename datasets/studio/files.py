@@ -54,7 +54,7 @@ def write(
     views: int = 60,
     tests: int = 12,
     size: int = 256,
-    samples: int = 36,
+    samples: int = 25,
 ) -> None:
     """Photograph an object into a new folder, which appears when it is complete.
 
@@ -73,7 +73,7 @@ def write(
             f"views, tests and size are {views}, {tests} and {size}; expected at least 1, 1 and 8"
         )
     if samples < 4 or math.isqrt(samples) ** 2 != samples:
-        raise ValueError(f"samples is {samples}; expected a square number, such as 16, 36 or 64")
+        raise ValueError(f"samples is {samples}; expected a square number, such as 16, 25 or 64")
     if folder.exists():
         raise FileExistsError(
             f"{folder}: exists already; expected a new folder for the pictures of an object: "
@@ -99,7 +99,7 @@ def cached(
     views: int = 60,
     tests: int = 12,
     size: int = 256,
-    samples: int = 36,
+    samples: int = 25,
 ) -> Path:
     """The folder of an object, drawn when it is first asked for (see `write`).
 

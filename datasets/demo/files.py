@@ -52,7 +52,7 @@ def write(
         draft.chmod(0o755)
         stand = cameras(views, width, height)
         _write_views(draft, stand, samples)
-        _write_model(draft / "sparse" / "0", stand, scattered(points, seed))
+        write_model(draft / "sparse" / "0", stand, scattered(points, seed))
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -73,7 +73,7 @@ def cached(
     `cache` defaults to `splat` in the user's cache. Another version of the scene's code, or other
     arguments, make another folder; processes that race for the same one agree on the first.
     """
-    root = Path(cache) if cache is not None else _user_cache()
+    root = Path(cache) if cache is not None else user_cache()
     sizes = (views, width, height, samples, points, seed)
     folder = root / f"demo-{_fingerprint(sizes)}"
     if not folder.is_dir():
@@ -93,17 +93,18 @@ def truth(folder: Path | str, name: str) -> DemoView:
     """What `write` wrote about the picture `name`; normals are as exact as 8 bits hold them."""
     folder = Path(folder)
     known = folder / "truth"
-    normals = _read(known / "normals" / name, cv2.IMREAD_COLOR)[..., ::-1] / 127.5 - 1
+    normals = read_image(known / "normals" / name, cv2.IMREAD_COLOR)[..., ::-1] / 127.5 - 1
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
     return DemoView(
-        torch.from_numpy(_read(folder / "images" / name, cv2.IMREAD_COLOR)[..., ::-1].copy()),
+        torch.from_numpy(read_image(folder / "images" / name, cv2.IMREAD_COLOR)[..., ::-1].copy()),
         torch.from_numpy(np.load(known / "depth" / f"{Path(name).stem}.npy")),
         torch.from_numpy(normals.astype(np.float32)),
-        torch.from_numpy(_read(known / "objects" / name, cv2.IMREAD_GRAYSCALE)),
+        torch.from_numpy(read_image(known / "objects" / name, cv2.IMREAD_GRAYSCALE)),
     )
 
 
-def _user_cache() -> Path:
+def user_cache() -> Path:
+    """Where generated scenes are kept."""
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "splat"
 
@@ -116,7 +117,8 @@ def _fingerprint(sizes: tuple[int, ...]) -> str:
     return digest.hexdigest()
 
 
-def _name(index: int) -> str:
+def name_of(index: int) -> str:
+    """Of the photo of a view."""
     return f"view_{index:03d}.png"
 
 
@@ -125,7 +127,7 @@ def _write_views(folder: Path, stand: Sequence[Camera], samples: int) -> None:
         (folder / part).mkdir(parents=True)
 
     def draw(camera: Camera) -> None:
-        _write_view(folder, _name(camera.index), render(camera, samples))
+        _write_view(folder, name_of(camera.index), render(camera, samples))
 
     # A view is drawn by one thread from start to end: their number does not change a byte.
     with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), len(stand)))) as pool:
@@ -135,21 +137,23 @@ def _write_views(folder: Path, stand: Sequence[Camera], samples: int) -> None:
 def _write_view(folder: Path, name: str, view: DemoView) -> None:
     known = folder / "truth"
     normals = np.round((view.normals.numpy() + 1) * 127.5).astype(np.uint8)
-    _save(folder / "images" / name, view.image.numpy()[..., ::-1])
-    _save(known / "normals" / name, normals[..., ::-1])
-    _save(known / "masks" / name, view.mask.numpy())
-    _save(known / "objects" / name, view.objects.numpy())
+    save(folder / "images" / name, view.image.numpy()[..., ::-1])
+    save(known / "normals" / name, normals[..., ::-1])
+    save(known / "masks" / name, view.mask.numpy())
+    save(known / "objects" / name, view.objects.numpy())
     np.save(known / "depth" / f"{Path(name).stem}.npy", view.depth.numpy())
 
 
-def _save(path: Path, image: np.ndarray) -> None:
+def save(path: Path, image: np.ndarray) -> None:
+    """Write a PNG, channels in OpenCV's order."""
     done, data = cv2.imencode(".png", image)
     assert done
     # cv2.imwrite fails without a reason, and on Windows for names beyond ASCII.
     path.write_bytes(data.tobytes())
 
 
-def _read(path: Path, flags: int) -> np.ndarray:
+def read_image(path: Path, flags: int) -> np.ndarray:
+    """What a PNG holds, as OpenCV decodes it with `flags`."""
     image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), flags)
     if image is None:
         raise ValueError(
@@ -159,7 +163,7 @@ def _read(path: Path, flags: int) -> np.ndarray:
     return np.asarray(image)
 
 
-def _write_model(folder: Path, stand: Sequence[Camera], cloud: Points) -> None:
+def write_model(folder: Path, stand: Sequence[Camera], cloud: Points) -> None:
     """COLMAP's three binary files: one camera, the poses, points without tracks."""
     folder.mkdir(parents=True)
     K, width, height = stand[0].K.double(), stand[0].width, stand[0].height
@@ -170,7 +174,7 @@ def _write_model(folder: Path, stand: Sequence[Camera], cloud: Points) -> None:
     for view in stand:
         pose = view.world_to_camera.double().numpy()
         images.append(struct.pack("<i7di", view.index + 1, *_quaternion(pose), *pose[:3, 3], 1))
-        images.append(_name(view.index).encode() + b"\0" + struct.pack("<Q", 0))
+        images.append(name_of(view.index).encode() + b"\0" + struct.pack("<Q", 0))
     (folder / "images.bin").write_bytes(b"".join(images))
     rows = [struct.pack("<Q", len(cloud.positions))]
     colors = (cloud.colors * 255).round().int().tolist()

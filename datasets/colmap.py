@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from splat.datasets import photo
+from splat.datasets import cuts, photo
 from splat.datasets.cameras import lens, pinhole
 from splat.datasets.colmap_model import Pose, Sensor, cloud, holds_model, poses, registered, sensors
 from splat.math import rotation_matrices
-from splat.types import Camera, Lens, Points, SceneData, View
+from splat.types import Points, SceneData, View
 
 _LENSES: dict[str, tuple[int, str]] = {
     "SIMPLE_PINHOLE": (1, "radial"),
@@ -32,7 +33,8 @@ _LENSES: dict[str, tuple[int, str]] = {
     "FISHEYE": (2, "fisheye"),
     "EUCM": (2, "eucm"),
 }
-"""Focal lengths a model has, and the family of its lens in `splat.lens`."""
+"""Focal lengths a model has, and the family of its lens in `splat.lens`; EQUIRECTANGULAR, the one
+that is missing, has neither."""
 
 
 def load(path: Path, images: str | None = None) -> SceneData | None:
@@ -82,7 +84,8 @@ def _image_folder(path: Path, images: str | None, notes: list[str]) -> Path:
 
 def _views(model: Path, folder: Path, notes: list[str]) -> tuple[View, ...]:
     cameras = sensors(model)
-    found, missing = [], []
+    found: list[View] = []
+    missing, photos = [], 0
     listed = sorted(poses(model), key=lambda pose: pose.name)
     for pose in listed:
         image = photo.find(folder, pose.name)
@@ -95,10 +98,10 @@ def _views(model: Path, folder: Path, notes: list[str]) -> tuple[View, ...]:
                 f"among the {len(cameras)} cameras; expected a whole model: export it again"
             )
         try:
-            camera, bent = _camera(pose, cameras[pose.camera])
+            found += _views_of(pose, cameras[pose.camera], image)
         except ValueError as error:
             raise ValueError(f"{model}: image {pose.name}: {error}") from None
-        found.append(View(pose.name, camera, image, lens=bent))
+        photos += 1
     if not found:
         raise FileNotFoundError(
             f"{folder}: holds none of the {len(listed)} photos registered in {model} (such as "
@@ -110,29 +113,36 @@ def _views(model: Path, folder: Path, notes: list[str]) -> tuple[View, ...]:
             f"{len(missing)} of {len(listed)} registered photos are missing in {folder.name}/ "
             f"and were skipped (the first is {missing[0]})"
         )
-    if (there := photo.count(folder)) > len(found):
-        notes.append(f"COLMAP registered {len(found)} of the {there} photos in {folder.name}/")
+    if (there := photo.count(folder)) > photos:
+        notes.append(f"COLMAP registered {photos} of the {there} photos in {folder.name}/")
     return tuple(found)
 
 
-def _camera(pose: Pose, sensor: Sensor) -> tuple[Camera, Lens | None]:
+def _views_of(pose: Pose, sensor: Sensor, image: Path) -> tuple[View, ...]:
+    """The view of a photo, or several where it sees too much for one."""
+    size = (sensor.width, sensor.height)
+    matrix = _matrix(pose)
     if sensor.model not in _LENSES:
-        raise ValueError(
-            f"the camera model is {sensor.model}, a full panorama; expected a perspective or "
-            "fisheye lens: cut perspective views out of it first"
-        )
+        return cuts.panorama(pose.name, image, matrix, size)
     focals, family = _LENSES[sensor.model]
     values = sensor.parameters
+    focal = (values[0], values[focals - 1])
+    principal = (values[focals], values[focals + 1])
+    camera = pinhole(matrix, focal, principal, size)
+    bent = lens(family, values[focals + 2 :])
+    parts = cuts.fisheye(pose.name, image, matrix, focal, principal, size, bent)
+    return parts or (View(pose.name, camera, image, lens=bent),)
+
+
+def _matrix(pose: Pose) -> npt.NDArray[np.float64]:
+    """World to camera."""
     quaternion = torch.tensor([pose.quaternion], dtype=torch.float64)
     if not float(quaternion.norm()) > 0:
         raise ValueError("its rotation is a quaternion of zeros or NaN; expected a unit one")
     matrix = np.eye(4)
     matrix[:3, :3] = rotation_matrices(quaternion)[0].numpy()
     matrix[:3, 3] = pose.translation
-    focal = (values[0], values[focals - 1])
-    principal = (values[focals], values[focals + 1])
-    camera = pinhole(matrix, focal, principal, (sensor.width, sensor.height))
-    return camera, lens(family, values[focals + 2 :])
+    return matrix
 
 
 def _points(model: Path) -> Points | None:

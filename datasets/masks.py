@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from splat.datasets import photo
+from splat.datasets.cuts import photo_of
 from splat.types import SceneData, View
 
 
@@ -47,7 +48,7 @@ def _each(scene: SceneData, change: Callable[[View], View]) -> SceneData:
 def _masked(view: View, folder: Path, keep: bool) -> View:
     if keep and view.mask is not None:
         return view
-    names = (view.name, view.image.name)
+    names = (photo_of(view), view.image.name)
     endings = [f"{name}.png" for name in names]
     endings += [str(PurePosixPath(name).with_suffix(".png")) for name in names]
     paths = [folder / ending for ending in endings]

@@ -9,6 +9,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
+from splat.datasets import cuts
 from splat.types import Camera, SceneData, View
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
@@ -49,6 +50,9 @@ def fitted(scene: SceneData) -> SceneData:
     sizes = {view.image: size(view.image) for view in (*scene.train, *scene.test)}
 
     def fit(view: View) -> View:
+        if view.cut is not None:
+            _check_shape(view.cut.size, sizes[view.image], view.image)
+            return cuts.fitted_cut(view, sizes[view.image])
         return replace(view, camera=_resized(view.camera, sizes[view.image], view.image))
 
     train, test = tuple(map(fit, scene.train)), tuple(map(fit, scene.test))
@@ -65,6 +69,7 @@ def fitted(scene: SceneData) -> SceneData:
     if lenses := [view.lens.model for view in after if view.lens is not None]:
         kinds = ", ".join(sorted(set(lenses)))
         notes += (f"{len(lenses)} photos are undistorted when they are decoded ({kinds})",)
+    notes += cuts.told(after)
     return replace(scene, train=train, test=test, notes=notes)
 
 
@@ -72,14 +77,19 @@ def _resized(camera: Camera, found: tuple[int, int], image: Path) -> Camera:
     width, height = found
     if (width, height) == (camera.width, camera.height):
         return camera
+    _check_shape((camera.width, camera.height), found, image)
+    return camera.resized(width, height)
+
+
+def _check_shape(camera: tuple[int, int], found: tuple[int, int], image: Path) -> None:
+    (width, height), (wide, high) = found, camera
     # Both sides may have been rounded by up to a pixel when the photo was scaled.
-    if abs(width * camera.height - height * camera.width) > max(camera.width, camera.height):
+    if abs(width * high - height * wide) > max(wide, high):
         raise ValueError(
-            f"{image}: is {width}x{height} pixels, its camera {camera.width}x{camera.height}; "
+            f"{image}: is {width}x{height} pixels, its camera {wide}x{high}; "
             "expected the same shape: use the photos that the poses were made from (stored "
             "pixels, not turned by EXIF), or a scaled copy of them"
         )
-    return camera.resized(width, height)
 
 
 def _jpeg_size(file: BinaryIO) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from splat.datasets.cuts import photo_of
 from splat.types import SceneData, View
 
 _EVERY = 8
@@ -23,19 +24,29 @@ def split(scene: SceneData, eval: str = "auto") -> SceneData:
     views = tuple(sorted((*scene.train, *scene.test), key=lambda view: view.name))
     if eval == "all":
         return _told_apart(scene, views, views, f"all {len(views)} views train and are evaluated")
-    if eval == "none" or (eval == "auto" and len(views) < 3):
+    if eval == "none" or (eval == "auto" and len({photo_of(view) for view in views}) < 3):
         return _told_apart(scene, views, (), f"no view of {len(views)} is held out")
     if eval == "auto" or eval.isdigit():
         every = _EVERY if eval == "auto" else int(eval)
         if every < 2:
             raise ValueError(f"--eval {eval}: leaves no view to train on; expected 2 or more")
-        test = views[::every]
-        said = f"{len(test)} of {len(views)} views are held out (one in {every}, by name)"
+        test, said = _every(views, every)
     else:
         test = _named(views, eval)
         said = f"{len(test)} of {len(views)} views are held out, by name"
     out = {view.name for view in test}
     return _told_apart(scene, tuple(v for v in views if v.name not in out), test, said)
+
+
+def _every(views: tuple[View, ...], every: int) -> tuple[tuple[View, ...], str]:
+    """Every so many photos, with all views that were cut out of them, and what to say."""
+    photos = sorted({photo_of(view) for view in views})
+    chosen = set(photos[::every])
+    test = tuple(view for view in views if photo_of(view) in chosen)
+    said = f"{len(test)} of {len(views)} views are held out (one in {every}, by name)"
+    if len(photos) < len(views):
+        said = f"{len(chosen)} of {len(photos)} photos are held out (one in {every}, by name)"
+    return test, said
 
 
 def _told_apart(
@@ -57,12 +68,13 @@ def _named(views: tuple[View, ...], eval: str) -> tuple[View, ...]:
     if len(listed) == 1 and Path(eval).is_file():
         listed = Path(eval).read_text("utf-8").splitlines()
     names = [name.strip() for name in listed if name.strip()]
-    by_name = {PurePosixPath(view.name).with_suffix("").as_posix(): view for view in views}
-    by_name |= {view.name: view for view in views}
+    by_name = {PurePosixPath(photo_of(v)).with_suffix("").as_posix(): photo_of(v) for v in views}
+    by_name |= {photo_of(view): photo_of(view) for view in views}
+    by_name |= {view.name: photo_of(view) for view in views}
     if unknown := [name for name in names if name not in by_name]:
         raise ValueError(
             f"--eval {eval}: there is no view called {unknown[0]}; expected auto, all, none, a "
             f"number, or names such as {views[0].name}, in a text file or separated by commas"
         )
-    chosen = {by_name[name].name for name in names}
-    return tuple(view for view in views if view.name in chosen)
+    chosen = {by_name[name] for name in names}
+    return tuple(view for view in views if photo_of(view) in chosen)

@@ -28,7 +28,7 @@ from splat.folder import (
 )
 from splat.job import Job, announce, prepare
 from splat.lpips import Net
-from splat.options import Options, Reading, Viewing, Watching
+from splat.options import PLANES, Options, Reading, Viewing, Watching
 from splat.render import choose_device, renderer_for
 from splat.replay import write_script
 from splat.run import Watcher
@@ -60,13 +60,23 @@ class Result:
 
 
 def load(
-    path: Path | str, *, images: str | None = None, masks: str = "auto", eval: str = "auto"
+    path: Path | str,
+    *,
+    images: str | None = None,
+    masks: str = "auto",
+    eval: str = "auto",
+    depths: str = "auto",
+    normals: str = "auto",
+    depth_kind: str = "auto",
 ) -> SceneData:
     """The posed photographs in a folder (COLMAP, nerfstudio or Blender); nothing is decoded.
 
     The options are those of `splat train`; see `splat.options.Reading`.
     """
-    return datasets.load(path, images=images, masks=masks, eval=eval)
+    return datasets.load(
+        path, images=images, masks=masks, eval=eval, depths=depths, normals=normals,
+        depth_kind=depth_kind,
+    )  # fmt: skip
 
 
 def train(
@@ -102,7 +112,7 @@ def train(
         )
         strategy = recipe.usual(methods.fitted(choose_device(options.device)[0], most))
     strategy = limit.limited(strategy, options)
-    if options.init is not None:
+    if options.init is not None and options.init != PLANES:
         _check_seen(options.init, scene)
     job = budget.prepared(scene, strategy, options)
     with closing(job):
@@ -174,7 +184,15 @@ def resume(
 
 def read_scene(path: Path, reading: Reading) -> SceneData:
     """The scene in a folder, read as asked."""
-    return datasets.load(path, images=reading.images, masks=reading.masks, eval=reading.eval)
+    return datasets.load(
+        path,
+        images=reading.images,
+        masks=reading.masks,
+        eval=reading.eval,
+        depths=reading.depths,
+        normals=reading.normals,
+        depth_kind=reading.depth_kind,
+    )
 
 
 def reread(config: Config, moved: Path | None = None) -> SceneData:
@@ -202,11 +220,15 @@ def _reading_of(scene: SceneData) -> Reading | None:
 
 def _same(first: Sequence[View], second: Sequence[View]) -> bool:
     def alike(a: View, b: View) -> bool:
-        files = (a.name, a.image, a.mask, a.lens) == (b.name, b.image, b.mask, b.lens)
+        files = _files(a) == _files(b)
         poses = torch.equal(a.camera.world_to_camera, b.camera.world_to_camera)
         return files and poses and torch.equal(a.camera.K, b.camera.K)
 
     return len(first) == len(second) and all(map(alike, first, second))
+
+
+def _files(view: View) -> tuple[object, ...]:
+    return view.name, view.image, view.mask, view.lens, view.depth, view.normal
 
 
 def rasterize(
@@ -328,6 +350,7 @@ def _pinned(asked: Options, job: Job) -> Options:
         downscale=fitted.downscale,
         background=fitted.background,
         resolution=fitted.resolution,
+        exposure=fitted.exposure,
     )
 
 

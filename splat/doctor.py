@@ -37,7 +37,7 @@ def checks() -> list[Check]:
     found.append(kernels)
     if kernels.state == "good" and found[-2].state == "good":
         found.append(_speed())
-    return [*found, *_cuda(), _lpips(), _viewer(), _tensorboard(), _video(), _disk()]
+    return [*found, *_cuda(), _lpips(), _viewer(), _prep(), _tensorboard(), _video(), _disk()]
 
 
 def _program() -> Check:
@@ -187,6 +187,17 @@ def _viewer() -> Check:
         return Check("viewer", "good", f"viser {metadata.version('viser')}")
     install = f"pip install '{_DISTRIBUTION}[viewer]'"
     return Check("viewer", "missing", "viser is not installed; watching a run needs it", install)
+
+
+def _prep() -> Check:
+    install = f"pip install '{_DISTRIBUTION}[prep]'"
+    if not find_spec("pycolmap"):
+        text = "pycolmap is not installed; only `splat prep` needs it"
+        return Check("prep", "missing", text, install)
+    found = f"pycolmap {metadata.version('pycolmap')}"
+    if not find_spec("pillow_heif"):
+        return Check("prep", "missing", f"{found}; HEIC photos cannot be read", install)
+    return Check("prep", "good", f"{found}, pillow-heif {metadata.version('pillow-heif')}")
 
 
 def _tensorboard() -> Check:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
@@ -50,6 +50,10 @@ class Metrics:
     lpips_missing: str
     """Why there is no LPIPS; empty where there is."""
     views: tuple[ViewMetrics, ...]
+    protocol: str
+    """What of the photos was fitted before they were measured, and which part was."""
+    psnr_unfitted: float | None
+    """dB on whole photos taken as they are; None where nothing is fitted."""
     seconds: float
     """Rendering, measuring and decoding together."""
 
@@ -57,6 +61,38 @@ class Metrics:
         """For JSON, which has no infinity: infinite PSNR (no error at all) is null there."""
         plain: dict[str, Any] = _plain(asdict(self))
         return plain
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A picture to hold against a photo."""
+
+    batch: Batch
+    image: Float[Tensor, "h w 3"]
+    first: int = 0
+    """Column from which on they are measured."""
+
+    def part(self) -> tuple[Float[Tensor, "h w 3"], Batch]:
+        """The columns that are measured, of both."""
+        batch, cut = self.batch, slice(self.first, None)
+        mask = None if batch.mask is None else batch.mask[:, cut].contiguous()
+        pixels = batch.pixels[:, cut].contiguous()
+        return self.image[:, cut].contiguous(), replace(batch, pixels=pixels, mask=mask)
+
+
+class Fit(Protocol):
+    """Fits of a photo what training cannot know, and draws it so."""
+
+    @property
+    def said(self) -> str:
+        """What is fitted, on which part, and which is measured."""
+        ...
+
+    def __call__(self, batch: Batch) -> Seen: ...
+
+
+AS_GIVEN = "photos as they are, whole"
+"""The protocol where nothing is fitted."""
 
 
 def evaluate(
@@ -67,21 +103,29 @@ def evaluate(
     *,
     lpips: Net | None = "alex",
     look: Callable[[Batch, Float[Tensor, "h w 3"], ViewMetrics], None] | None = None,
+    fit: Fit | None = None,
 ) -> Metrics:
     """Draw every batch and compare; `gaussians` is a model, or `lambda camera: fixed`.
 
     `look` is given each picture once it is measured, for contact sheets. `lpips` None leaves
     LPIPS out; where its weights are not installed the figure is None and `lpips_missing` says so.
+    `fit` draws photos whose exposure or pose is not known.
     """
     start = time.perf_counter()
     perceptual, missing = _perceptual(lpips, render.device)
-    views = []
+    views, plain = [], []
     for batch in batches:
         with torch.no_grad():
             image = render(gaussians(batch.camera), batch.camera, Needs(), background).image
-            views.append(_measured(image.clamp(0, 1), batch, perceptual))
+        seen = Seen(batch, image)
+        if fit is not None:
+            plain.append(psnr(image, batch.image, batch.mask))
+            seen = fit(batch)
+        with torch.no_grad():
+            part, photo = seen.part()
+            views.append(_measured(part.clamp(0, 1), photo, perceptual))
         if look is not None:
-            look(batch, image, views[-1])
+            look(seen.batch, seen.image, views[-1])
     if not views:
         raise ValueError("no views to evaluate; hold some out, see `--eval`")
     distances = [view.lpips for view in views if view.lpips is not None]
@@ -94,6 +138,8 @@ def evaluate(
         lpips_net=lpips if distances else None,
         lpips_missing=missing,
         views=tuple(views),
+        protocol=AS_GIVEN if fit is None else fit.said,
+        psnr_unfitted=_mean(plain) if plain else None,
         seconds=time.perf_counter() - start,
     )
 
@@ -104,18 +150,19 @@ def mean_psnr(
     render: Renderer,
     batches: Iterable[Batch],
     background: Float[Tensor, "3"] | None = None,
+    *,
+    fit: Fit | None = None,
 ) -> float:
     """The PSNR that `evaluate` finds, dB, without its other figures, in a twentieth of its time."""
-    return _mean(
-        [
-            psnr(
-                render(gaussians(batch.camera), batch.camera, Needs(), background).image,
-                batch.image,
-                batch.mask,
-            )
-            for batch in batches
-        ]
-    )
+
+    def value(batch: Batch) -> float:
+        if fit is None:
+            image = render(gaussians(batch.camera), batch.camera, Needs(), background).image
+            return psnr(image, batch.image, batch.mask)
+        image, photo = fit(batch).part()
+        return psnr(image, photo.image, photo.mask)
+
+    return _mean([value(batch) for batch in batches])
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from typing import Any
@@ -16,7 +16,8 @@ from splat import anchors, kernels, machine, recipe
 from splat.anchors import AnchorsReceipt
 from splat.evaluate import Metrics, ViewMetrics, evaluate
 from splat.export.settings import Settings
-from splat.folder import Folder, write_json
+from splat.floaters import Rules, floaters
+from splat.folder import Folder, move_cameras, write_json
 from splat.job import Job
 from splat.loader import spread
 from splat.log import read_log
@@ -27,13 +28,19 @@ from splat.plan import span
 from splat.receipt import exported
 from splat.refine import refined
 from splat.resolution import Sizes
+from splat.seed import out_of_frame
+from splat.sensor.corrected import Corrected
+from splat.sensor.held_out import HeldOutFit
+from splat.sensor.tones import Matrices
 from splat.strategies.deferred.model import Relightable
 from splat.strategies.scaffold.anchors import Anchored
 from splat.tuning import told
-from splat.types import Batch, Gaussians
+from splat.types import Batch, Camera, Gaussians
 
 COUNTED = 16
 """Most views in which Gaussians are counted where each has its own."""
+FLOATING = 16
+"""Most views in which floaters are looked for."""
 MOST_REFINED = 500
 """Steps of training for a set that was baked, at most."""
 MOST_CHANGES = 4
@@ -60,18 +67,20 @@ def finish(
     rows: list[Row] = []
     pictures = pictures and folder is not None
     peak = machine.peak_memory()
-    found = measure(job, net, rows if pictures else None, between)
+    placed: dict[str, Camera] = {}
+    found = measure(job, net, rows if pictures else None, between, placed, fit=fit_of(job))
     record = figures(job, found, seconds)
     record["training_memory_mb"] = _megabytes(peak)
     if folder is None:
         return record
+    _write_placed(job, folder, placed)
     model = job.run.model
     receipt = exported(
         stand_in(job) if whole is None else whole,
         job.run.frame,
         folder.gaussians,
         job.run.render,
-        job.test_batches() if found is not None else [job.photos.batch(0)],
+        _fitted(job) if found is not None else [job.photos.batch(0)],
         job.run.background,
         drawing=job.run.drawing,
         photos=found is not None,
@@ -99,11 +108,13 @@ def stand_in(job: Job) -> Gaussians:
     if not steps:
         return run.baked()
     sizes, job.photos.sizes = job.photos.sizes, Sizes()
+    photos = job.photos if run.sensor is None else Corrected(job.photos, run.sensor)
     try:
-        return refined(
-            run.baked(), run.frame, job.photos, run.render, run.background,
+        # What is cropped away must be there while the rest learns to stand in.
+        return run.model.kept(refined(
+            run.baked(whole=True), run.frame, photos, run.render, run.background,
             drawing=run.drawing, suffix=".ply", settings=Settings(), steps=steps, seed=run.seed,
-        )  # fmt: skip
+        ))  # fmt: skip
     finally:
         job.photos.sizes = sizes
 
@@ -115,7 +126,23 @@ def stand_in_steps(job: Job) -> int:
 
 def _left_out(job: Job) -> tuple[str, ...]:
     said = job.run.model.left_out
-    return (f"{said}, then {stand_in_steps(job):,} steps of training",) if said else ()
+    found: tuple[str, ...] = ()
+    if said:
+        found = (f"{said}, then {stand_in_steps(job):,} steps of training",)
+    crop = cropped(job)["crop"]
+    if crop is not None:
+        found += (f"{crop['outside']:,} {job.run.model.unit} outside of the crop",)
+    return found
+
+
+def cropped(job: Job) -> dict[str, Any]:
+    """The box that births and files keep to, and how many rows are in it; None: there is none."""
+    model = job.run.model
+    if model.crop is None:
+        return {"crop": None}
+    held = model.crop.holds(model.cloud[model.place], model.frame)
+    inside = int(held.sum())
+    return {"crop": {**asdict(model.crop), "inside": inside, "outside": len(held) - inside}}
 
 
 def _own_file(job: Job, folder: Folder, photos: bool) -> AnchorsReceipt:
@@ -133,12 +160,21 @@ def measure(
     net: Net | None,
     rows: list[Row] | None = None,
     between: Callable[[], object] = lambda: None,
+    placed: dict[str, Camera] | None = None,
+    *,
+    fit: HeldOutFit | None = None,
 ) -> Metrics | None:
-    """The figures on the held-out views, or None where there are none."""
+    """The figures on the held-out views, or None where there are none.
+
+    `fit` fits photos before they are measured; `placed` is given the cameras by name, where they
+    were found to stand.
+    """
     if job.held_out is None:
         return None
 
     def look(batch: Batch, image: Float[Tensor, "h w 3"], view: ViewMetrics) -> None:
+        if placed is not None:
+            placed[batch.name] = batch.camera
         if rows is not None:
             rows.append(Row.of(batch.name, view.psnr, batch.image, image, batch.mask))
         between()
@@ -150,6 +186,47 @@ def measure(
         job.run.background,
         lpips=net,
         look=look,
+        fit=fit,
+    )
+
+
+def _fitted(job: Job) -> Iterator[Batch]:
+    """The held-out views, posed and exposed as they fit best, for pictures to be held against."""
+    fit = fit_of(job)
+    return (batch if fit is None else fit.adjusted(batch) for batch in job.test_batches())
+
+
+@torch.no_grad()
+def _write_placed(job: Job, folder: Folder, held_out: Mapping[str, Camera]) -> None:
+    """The cameras of the run anew, where they moved."""
+    sensor = job.run.sensor
+    if sensor is None or sensor.poses is None:
+        return
+    names = [view.name for view in job.scene.train]
+    moved = dict(zip(names, map(sensor.aim, job.photos.cameras), strict=True))
+    found = {**held_out, **moved}
+    move_cameras(
+        folder.cameras,
+        {name: out_of_frame(each, job.run.frame).world_to_camera for name, each in found.items()},
+    )
+
+
+def fit_of(job: Job, *, pose: bool = True) -> HeldOutFit | None:
+    """What fits held-out photos where the run corrects those that it trains on; None: nothing.
+
+    Without `pose`, which takes a while, exposures only.
+    """
+    run = job.run
+    sensor = run.sensor
+    if sensor is None or (sensor.tone is None and not pose):
+        return None
+    return HeldOutFit(
+        run.model,
+        run.last_render,
+        run.background,
+        exposure=sensor.tone is not None,
+        mixed=isinstance(sensor.tone, Matrices),
+        pose=pose and sensor.poses is not None,
     )
 
 
@@ -168,9 +245,13 @@ def figures(job: Job, found: Metrics | None, seconds: float) -> dict[str, Any]:
         "lpips_net": plain.get("lpips_net"),
         "lpips_missing": plain.get("lpips_missing", "no view is held out"),
         "split": split_said(views, total, len(scene.train)),
+        "protocol": plain.get("protocol"),
+        "psnr_unfitted": plain.get("psnr_unfitted"),
         "views": views,
         "size": [first.width, first.height],
         **counted(job),
+        **cropped(job),
+        "floaters": floating(job),
         "steps": run.step,
         "ended": _ended(job, plain.get("psnr")),
         "minutes": options.minutes,
@@ -202,6 +283,21 @@ def counted(job: Job) -> dict[str, int]:
     return {"gaussians": round(sum(looked) / len(looked)), model.unit: len(model.cloud)}
 
 
+@torch.no_grad()
+def floating(job: Job) -> dict[str, float] | None:
+    """The floater score on training views, in percent; None where rows only make Gaussians."""
+    run, photos = job.run, job.photos
+    if not isinstance(run.model, Explicit | Relightable):
+        return None
+    sensor = run.sensor
+    batches = [photos.batch(i) for i in spread(len(photos), FLOATING)]
+    aimed = batches if sensor is None else [sensor.aimed(batch) for batch in batches]
+    found = floaters(
+        run.baked(), run.render, aimed, run.background, Rules(rounds=1), develop=run.developed
+    )
+    return {"percent": found.share, "rows": int(found.rows.sum()), "views": found.views}
+
+
 def _ended(job: Job, psnr: float | None) -> str | None:
     """Why training ended early, or what it missed; None where it just took all its steps."""
     run, asked = job.run, job.options.psnr
@@ -222,6 +318,8 @@ def summary(record: Mapping[str, Any]) -> str:
             else f"no LPIPS ({record['lpips_missing']})"
         )
         lines.append(f"PSNR {record['psnr']:.2f} dB, SSIM {record['ssim']:.4f}, {perceptual}")
+    if record.get("psnr_unfitted") is not None:
+        lines.append(f"{record['protocol']}; as they are, {record['psnr_unfitted']:.2f} dB")
     width, height = record["size"]
     lines.append(f"on {record['split']}, at {width}x{height} pixels")
     last = f"{record['gaussians']:,} Gaussians"
@@ -236,6 +334,14 @@ def summary(record: Mapping[str, Any]) -> str:
         last += f" of the {span(60 * record['minutes'])} asked for"
     peak = f", at most {record['peak_memory_mb']:,.0f} MB" if record["peak_memory_mb"] else ""
     lines.append(f"{last}{peak}, on {record['device']}")
+    if record.get("crop"):
+        crop = record["crop"]
+        lines.append(f"of these {crop['inside']:,} are inside of the crop, which files hold")
+    if record.get("floaters"):
+        found = record["floaters"]
+        lines.append(
+            f"floaters: {found['rows']:,}, which are {found['percent']:.2f} % of what is drawn"
+        )
     if record.get("commands"):
         lines.append(_changes_said(record["commands"]))
     if record.get("ended"):

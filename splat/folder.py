@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from splat import checkpoint
 from splat.files import replacing
 from splat.options import Options, Reading, Watching
@@ -263,6 +265,16 @@ def write_cameras(
                 }
             )
     write_json(path, {"cameras": cameras})
+
+
+def move_cameras(path: Path, poses: Mapping[str, Tensor]) -> None:
+    """Write the cameras of a run anew, world_to_camera by name; what was given stays beside it."""
+    record = read_json(path)
+    for entry in record["cameras"]:
+        if entry["name"] in poses:
+            entry.setdefault("given", entry["world_to_camera"])
+            entry["world_to_camera"] = poses[entry["name"]].tolist()
+    write_json(path, record)
 
 
 def write_json(path: Path, record: Any) -> None:

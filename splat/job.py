@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from splat import (
     checkpoint,
     export,
+    guidance,
     kernels,
     machine,
     plan,
@@ -20,25 +21,36 @@ from splat import (
     resolution,
     seed,
     silhouette,
+    sky,
 )
 from splat.checkpoint import State
+from splat.crop import box_of
 from splat.export import ply
 from splat.finishing import Finishing, finish_at
 from splat.goals import check_goals, said_goals
 from splat.loader import Loader, spread
 from splat.model import Explicit, Making, Rates, columns_of
 from splat.objective import Objective, Photometric
-from splat.options import Options, rgb
+from splat.options import PLANES, Options, rgb, whole
 from splat.plan import Pace
 from splat.render import choose_device, drawing_as
 from splat.replay import recorded
 from splat.run import Run
 from splat.schedule import PUBLISHED_STEPS, every
+from splat.sensor import Sensor, sensor_for
+from splat.sensor.measured import measured
+from splat.strategies import lighthouse
+from splat.strategies.crop import Crop
 from splat.strategies.significance import VIEWS_SHARE, Significance
 from splat.strategy import Strategy
 from splat.tuning import followed
-from splat.types import Batch, Camera, Drawing, Frame, Points, SceneData
+from splat.types import Batch, Camera, Drawing, Frame, Needs, Points, SceneData
 
+LEAST_ON_PLANES, PLANES_SHARE = 3000, 0.8
+"""Gaussians that `--init planes` adds to the points of a scene, or a third of their number where
+that is more: bare walls need few. And of the cap, what all may be: the rest is left for growth."""
+MOST_MEASURED = 200
+"""Photos whose exposure is measured before the first step."""
 SH_EVERY = 1000
 """Steps after which one more band of harmonics is switched on, in a published run (3DGS)."""
 
@@ -105,10 +117,13 @@ def prepare(
             how="shrink",
             views=max(1, options.steps // VIEWS_SHARE),
         )
+    if options.crop is not None:
+        box = box_of(options.crop)
+        fitted = Crop(fitted, low=box.low, high=box.high)
     cameras = [view.camera for view in scene.train]
     frame = seed.frame_of(cameras) if state is None else checkpoint.frame(state)
-    outlines = any(term.needs.outline for term in fitted.objectives().values())
-    photos, held_out = loaders(scene, options, frame, device, outlines=outlines)
+    terms = _terms(scene, fitted, options, frame)
+    photos, held_out = loaders(scene, options, frame, device, _asked(terms, options))
     if scene.points is not None and len(scene.points.positions):
         known = seed.points_in_frame(scene.points, frame).positions
         photos.cameras = seed.with_clear_depth(photos.cameras, known)
@@ -123,7 +138,8 @@ def prepare(
     else:
         rows = checkpoint.rows(state)
         drawing = checkpoint.drawing(state) or Drawing(options.antialiased)
-    run = _run(fitted, options, rows, photos, frame, drawing, device)
+    options, sensor = _sensor(scene, options, photos, frame, state, device)
+    run = _run(fitted, options, rows, photos, frame, drawing, device, sensor, terms)
     if state is not None:
         checkpoint.restore(run, state)
     if options.replay is not None:
@@ -151,8 +167,14 @@ def announce(job: Job) -> None:
     say("method    %s, from %s %s%s", method, f"{len(run.model.cloud):,}", run.model.unit, cap)
     left = job.plan.seconds * (1 - run.step / run.steps)
     done = f" from step {run.step:,}" if run.step else ""
+    if run.model.crop is not None:
+        say("crop      births, and files, within %s only", run.model.crop.said())
     if run.drawing.near is not None:
         say("near      nothing closer to a camera than %.3g is drawn", run.drawing.near)
+    if run.sensor is not None:
+        say("sensor    %s", run.sensor.said())
+    for line in guidance.said(scene.train, run.objectives):
+        say("guided    %s", line)
     say("steps     %s%s, about %s", f"{run.steps:,}", done, plan.span(left))
     if run.script:
         to_come = sum(run.step <= command.step < run.steps for command in run.script)
@@ -210,16 +232,47 @@ def _background(scene: SceneData, options: Options) -> str:
     return "white" if scene.format == "blender" else "black"
 
 
+def _sensor(
+    scene: SceneData,
+    options: Options,
+    photos: Loader,
+    frame: Frame,
+    state: State | None,
+    device: torch.device,
+) -> tuple[Options, Sensor | None]:
+    """What corrects the photos, and the options with that decided.
+
+    A checkpoint's `state` has all that is measured here, and is loaded later.
+    """
+    known = scene.points is not None and len(scene.points.positions) > 0
+    points = seed.points_in_frame(scene.points, frame) if known and scene.points else None
+    exposure, gains = options.exposure, None
+    if state is None and exposure != "off" and points is not None:
+        views = spread(len(photos), MOST_MEASURED)
+        found = measured([photos.batch(index).to("cpu") for index in views], points)
+        _log.info("exposure  %s", found.said())
+        gains = torch.ones(len(photos), 3)
+        gains[views] = found.gains
+        if exposure == "auto":
+            exposure = "channel" if found.differ else "off"
+    exposure = "off" if exposure == "auto" else exposure
+    assert options.steps is not None
+    sensor = sensor_for(
+        len(photos), options.steps, exposure=exposure, refine_poses=options.refine_poses,
+        gains=gains, device=device,
+    )  # fmt: skip
+    return replace(options, exposure=exposure), sensor
+
+
 def loaders(
     scene: SceneData,
     options: Options,
     frame: Frame,
     device: torch.device,
-    *,
-    outlines: bool = False,
+    needs: Needs = Needs(),  # noqa: B008
 ) -> tuple[Loader, Loader | None]:
-    """The views to train on, with their outlines if asked for, and those held out; `options` are
-    fitted ones."""
+    """The views to train on, with their outlines, depth and normals as far as `needs` asks for
+    them, and those held out; `options` are fitted ones."""
     assert options.downscale != "auto" and options.cache is not None
 
     def loader(test: bool) -> Loader:
@@ -235,10 +288,36 @@ def loaders(
             device=device,
             seed=options.seed,
             workers=max(1, min(4, machine.cores() // 2)),
-            outlines=outlines and not test,
+            outlines=needs.outline and not test,
+            depths=needs.given_depth and not test,
+            normals=needs.given_normal and not test,
         )
 
     return loader(test=False), loader(test=True) if scene.test else None
+
+
+def _terms(
+    scene: SceneData, strategy: Strategy, options: Options, frame: Frame
+) -> Mapping[str, Objective]:
+    """What a run learns from beside the photos: what was given with them, and terms of the method,
+    which go first where both have one of a name."""
+    assert options.steps is not None
+    known = scene.points
+    points = None if known is None else seed.points_in_frame(known, frame).positions
+    given = guidance.given_terms(
+        scene.train, options.depth_weight, options.normal_weight, options.steps, points
+    )
+    return {**given, **strategy.objectives()}
+
+
+def _asked(terms: Mapping[str, Objective], options: Options) -> Needs:
+    """What photos are to bring with them."""
+    found = Needs()
+    for term in terms.values():
+        found = found | term.needs
+    if options.init == PLANES:
+        found = found | Needs(given_depth=True, given_normal=True)
+    return found
 
 
 def _run(
@@ -249,6 +328,8 @@ def _run(
     frame: Frame,
     drawing: Drawing,
     device: torch.device,
+    sensor: Sensor | None,
+    terms: Mapping[str, Objective],
 ) -> Run:
     assert options.steps is not None
     behind = rgb(options.background)
@@ -271,7 +352,8 @@ def _run(
             " --refine"
         )
     objectives: dict[str, Objective] = {"photometric": Photometric(options.ssim_weight)}
-    objectives |= strategy.objectives()
+    objectives |= terms
+    objectives |= {} if sensor is None else sensor.objectives()
     return Run(
         model=model,
         strategy=strategy,
@@ -284,7 +366,8 @@ def _run(
         seed=options.seed,
         frame=frame,
         drawing=drawing,
-        modules=model.networks(),
+        modules={**model.networks(), **({} if sensor is None else sensor.parts)},
+        sensor=sensor,
         visible_only=options.adam == "visible",
         finishing=None
         if options.finish_for is None
@@ -309,19 +392,52 @@ def _start(
 ) -> dict[str, Tensor]:
     """Rows before step 0, at most as many as the strategy may have."""
     generator = torch.Generator().manual_seed(options.seed)
+    if options.init == PLANES:
+        _no_sky(options, "planes")
+        return _from_planes(scene, photos, strategy, options, frame)
     if options.init is not None and export.holds_gaussians(options.init):
+        _no_sky(options, "Gaussians")
         return _thinned(_from_gaussians(options.init, options, frame), strategy, generator)
     points = scene.points if options.init is None else ply.read_points(options.init)
     if points is None or len(points.positions) == 0:
         count = plan.fit(device).random_points
         count = min(count, strategy.cap) if strategy.cap else count
+        _no_sky(options, "random points")
         found = _random(photos, options, count, generator)
     else:
-        found = seed.points_in_frame(points, frame)
+        found = _with_sky(seed.points_in_frame(points, frame), photos, options, strategy.cap)
     kept = _fewer(len(found.positions), strategy, generator)
     if kept is not None:
         found = Points(found.positions[kept], found.colors[kept])
     return seed.rows_from_points(found, strategy.start, options.sh_degree)
+
+
+def _no_sky(options: Options, start: str) -> None:
+    """Say that a shell that was asked for is left out."""
+    if options.sky not in ("auto", "none"):
+        _log.info("start     no points of sky: a run from %s has no use for them", start)
+
+
+def _with_sky(points: Points, photos: Loader, options: Options, cap: int) -> Points:
+    """The points, and those of a far shell where one is asked for, or wanted by itself."""
+    if options.sky == "none":
+        return points
+    views = spread(len(photos), sky.MOST_VIEWS)
+    why = ""
+    if options.sky == "auto":
+        found = sky.judged([photos.cameras[i].to("cpu") for i in views], points.positions)
+        if not found.unbounded:
+            return points
+        why = f": the scene is unbounded, {found.said()}"
+    count = sky.COUNT if options.sky == "auto" else whole(options.sky)
+    count = min(count, cap // 5) if cap else count
+    shell = sky.shell([photos.batch(i).to("cpu") for i in views], points.positions, count)
+    if shell is None:
+        _log.info("start     no points of sky: photos show nothing far away%s", why)
+        return points
+    _log.info("start     %s points of sky on a far shell%s", f"{len(shell.positions):,}", why)
+    both = zip((points.positions, points.colors), (shell.positions, shell.colors), strict=True)
+    return Points(*(torch.cat([known.float(), far]) for known, far in both))
 
 
 def _random(photos: Loader, options: Options, count: int, generator: torch.Generator) -> Points:
@@ -337,6 +453,31 @@ def _random(photos: Loader, options: Options, count: int, generator: torch.Gener
             return found
     _log.info("start     %s random points inside the camera frusta", f"{count:,}")
     return seed.random_in_frusta([c.to("cpu") for c in photos.cameras], count, generator)
+
+
+def _from_planes(
+    scene: SceneData, photos: Loader, strategy: Strategy, options: Options, frame: Frame
+) -> dict[str, Tensor]:
+    """Flat Gaussians on the planes that depth and normals of the photos show."""
+    kind = next((view.depth.kind for view in scene.train if view.depth is not None), None)
+    if kind is None or not any(view.normal is not None for view in scene.train):
+        raise ValueError(
+            f"init is planes, and {scene.path} has no"
+            f" {'depth maps' if kind is None else 'normal maps'}; expected depths/ and normals/"
+            " beside the photos: add them, or start from points"
+        )
+    if PLANES.exists():
+        _log.info("start     from planes; for what is called so here give its whole path")
+    points = None if scene.points is None else seed.points_in_frame(scene.points, frame)
+    count = 0 if points is None else len(points.positions)
+    most = count + max(LEAST_ON_PLANES, count // 3)
+    most = min(most, int(PLANES_SHARE * strategy.cap) or most)
+    batches = (photos.batch(index).to("cpu") for index in range(len(photos)))
+    found = lighthouse.assembled(
+        batches, points, kind, strategy.start, options.sh_degree, max(most, 2)
+    )
+    _log.info("start     %s", found.said())
+    return found.rows
 
 
 def _from_gaussians(path: Path, options: Options, frame: Frame) -> dict[str, Tensor]:

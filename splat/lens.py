@@ -21,7 +21,41 @@ def distort(lens: Lens, x: Array, y: Array) -> tuple[Array, Array]:
 
     Pixels follow as fx x' + cx, fy y' + cy. Coefficients left out are zero.
     """
-    return _FAMILIES[lens.model](x, y, lens.coefficients)
+    return directed(lens, x, y, np.ones(()))
+
+
+def directed(lens: Lens, x: Array, y: Array, z: Array) -> tuple[Array, Array]:
+    """Where the lens puts the directions (x, y, z), on the plane z = 1.
+
+    A fisheye sees beyond a right angle to its axis; for the others z must be above 0.
+    """
+    if lens.model in _FISHEYES:
+        u, v = _equidistant(x, y, z)
+        return _FISHEYES[lens.model](u, v, lens.coefficients)
+    return _FAMILIES[lens.model](x / z, y / z, lens.coefficients)
+
+
+def is_fisheye(lens: Lens) -> bool:
+    """Whether the lens bends by angles, so that it may see beyond a right angle to its axis."""
+    return lens.model in _FISHEYES
+
+
+def angle_at(lens: Lens, radius: float) -> float:
+    """Angle to the axis, radians, that a fisheye without decentring puts at `radius` of the plane.
+
+    That from which on the lens folds back, or pi, where it reaches no further.
+    """
+    angles = np.linspace(0, np.pi, 1801)
+    with np.errstate(all="ignore"):
+        u, v = _FISHEYES[lens.model](angles, np.zeros_like(angles), lens.coefficients)
+        radii = np.hypot(u, v)
+    past = np.flatnonzero((radii[1:] >= radius) | ~(np.diff(radii) > 0))
+    if len(past) == 0:
+        return float(np.pi)
+    first = int(past[0])
+    low, high = radii[first], radii[first + 1]
+    share = np.clip((radius - low) / (high - low), 0, 1) if high > low else 0.0
+    return float(angles[first] + share * (angles[1] - angles[0]))
 
 
 def reach(lens: Lens, radius: float) -> float:
@@ -51,29 +85,41 @@ def _radial(x: Array, y: Array, coefficients: tuple[float, ...]) -> tuple[Array,
     return _tangential(x * scale, y * scale, x, y, p1, p2)
 
 
-def _fisheye(x: Array, y: Array, coefficients: tuple[float, ...]) -> tuple[Array, Array]:
+def _brown(x: Array, y: Array, coefficients: tuple[float, ...]) -> tuple[Array, Array]:
+    """Brown's polynomial as Metashape and RealityCapture have it: k1 k2 k3 k4 p1 p2 skew.
+
+    p1 and p2 in OpenCV's order; skew is how far right a point lies for how far down it is.
+    """
+    k1, k2, k3, k4, p1, p2, skew = _padded(coefficients, 7)
+    r2 = x * x + y * y
+    scale = 1 + r2 * (k1 + r2 * (k2 + r2 * (k3 + r2 * k4)))
+    u, v = _tangential(x * scale, y * scale, x, y, p1, p2)
+    return u + skew * v, v
+
+
+def _fisheye(u: Array, v: Array, coefficients: tuple[float, ...]) -> tuple[Array, Array]:
     """Kannala and Brandt: the radius is a polynomial of the angle; k1 k2 k3 k4."""
     k1, k2, k3, k4 = _padded(coefficients, 4)
-    u, v, t2 = _equidistant(x, y)
+    t2 = u * u + v * v
     scale = 1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4)))
     return u * scale, v * scale
 
 
-def _thin_prism_fisheye(x: Array, y: Array, coefficients: tuple[float, ...]) -> tuple[Array, Array]:
+def _thin_prism_fisheye(u: Array, v: Array, coefficients: tuple[float, ...]) -> tuple[Array, Array]:
     """`fisheye` with terms of a tilted sensor: k1 k2 p1 p2 k3 k4 sx sy."""
     k1, k2, p1, p2, k3, k4, sx, sy = _padded(coefficients, 8)
-    u, v, t2 = _equidistant(x, y)
+    t2 = u * u + v * v
     scale = 1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4)))
     u1, v1 = _tangential(u * scale, v * scale, u, v, p1, p2)
     return u1 + sx * t2, v1 + sy * t2
 
 
 def _rad_tan_thin_prism_fisheye(
-    x: Array, y: Array, coefficients: tuple[float, ...]
+    u: Array, v: Array, coefficients: tuple[float, ...]
 ) -> tuple[Array, Array]:
     """Project Aria's 16 parameters: k0 ... k5, p0 p1, s0 s1 s2 s3."""
     k0, k1, k2, k3, k4, k5, p0, p1, s0, s1, s2, s3 = _padded(coefficients, 12)
-    u, v, t2 = _equidistant(x, y)
+    t2 = u * u + v * v
     scale = 1 + t2 * (k0 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * (k4 + t2 * k5)))))
     u, v = u * scale, v * scale
     r2 = u * u + v * v
@@ -107,12 +153,14 @@ def _eucm(x: Array, y: Array, coefficients: tuple[float, ...]) -> tuple[Array, A
     return x * scale, y * scale
 
 
-def _equidistant(x: Array, y: Array) -> tuple[Array, Array, Array]:
-    """The point whose radius is its angle to the axis, and the square of that angle."""
+def _equidistant(x: Array, y: Array, z: Array) -> tuple[Array, Array]:
+    """The point whose radius is the angle of (x, y, z) to the axis."""
     r = np.hypot(x, y)
-    angle = np.arctan(r)
-    scale = np.where(r < _SMALL, 1.0, angle / np.maximum(r, _SMALL))
-    return x * scale, y * scale, angle * angle
+    # Straight ahead the angle is the radius over z.
+    scale = np.where(
+        r < _SMALL, 1 / np.maximum(z, _SMALL), np.arctan2(r, z) / np.maximum(r, _SMALL)
+    )
+    return x * scale, y * scale
 
 
 def _tangential(
@@ -125,10 +173,16 @@ def _tangential(
 
 _FAMILIES: dict[str, Distortion] = {
     "radial": _radial,
-    "fisheye": _fisheye,
-    "thin_prism_fisheye": _thin_prism_fisheye,
-    "rad_tan_thin_prism_fisheye": _rad_tan_thin_prism_fisheye,
+    "brown": _brown,
     "fov": _fov,
     "division": _division,
     "eucm": _eucm,
 }
+"""Of points on the plane z = 1."""
+_FISHEYES: dict[str, Distortion] = {
+    "fisheye": _fisheye,
+    "brown_fisheye": _brown,
+    "thin_prism_fisheye": _thin_prism_fisheye,
+    "rad_tan_thin_prism_fisheye": _rad_tan_thin_prism_fisheye,
+}
+"""Of points whose radius is their angle to the axis."""

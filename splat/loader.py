@@ -9,16 +9,23 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from splat.guides import given_depth, given_normal, resized_depth, resized_normal
 from splat.photo import MaskMode, averaged, outline, photograph
 from splat.resolution import Sizes
 from splat.seed import in_frame
 from splat.types import Batch, Camera, Frame, View
 
-Decoded = tuple[UInt8[Tensor, "h w 3"], UInt8[Tensor, "h w"] | None, UInt8[Tensor, "h w"] | None]
-"""Pixels, mask and outline of a `Batch`."""
+Decoded = tuple[
+    UInt8[Tensor, "h w 3"],
+    UInt8[Tensor, "h w"] | None,
+    UInt8[Tensor, "h w"] | None,
+    Float[Tensor, "h w"] | None,
+    Float[Tensor, "h w 3"] | None,
+]
+"""Pixels, mask, outline, depth and normals of a `Batch`."""
 Shown = tuple[int, float]
 """Which view, and how many times smaller than its camera."""
 
@@ -40,8 +47,8 @@ class Loader:
     Every epoch shows every view once, in an order drawn from (seed, epoch), at the size that
     `sizes` gives the step: the whole picture, averaged by area. Views stay decoded, first come
     first kept, within `budget_bytes`, and so do smaller ones for as long as their size is shown;
-    `ahead` further ones are decoded before they are asked for. With `outlines` batches have their
-    outline. Call from one thread; `close` when done.
+    `ahead` further ones are decoded before they are asked for. With `outlines`, `depths` and
+    `normals` batches have these, as far as they are there. Call from one thread; `close` when done.
     """
 
     sizes: Sizes = Sizes()
@@ -62,6 +69,8 @@ class Loader:
         workers: int = 1,
         ahead: int = 3,
         outlines: bool = False,
+        depths: bool = False,
+        normals: bool = False,
     ) -> None:
         if not views:
             raise ValueError("no views to load; expected at least one: see `--eval`")
@@ -70,6 +79,7 @@ class Loader:
         self.cameras = tuple(in_frame(camera, frame).to(device) for camera in sized)
         """Cameras of all views at full size, in the frame of training."""
         self._background, self._masks, self._outlines = background, masks, outlines
+        self._depths, self._normals, self._scale = depths, normals, frame.scale
         self._budget, self._device, self._seed, self._ahead = budget_bytes, device, seed, ahead
         self._kept: dict[Shown, Decoded] = {}
         self._used = 0
@@ -133,7 +143,9 @@ class Loader:
         for i, view in enumerate(self.views):
             camera = self._camera((i, factor))
             masked = view.mask is not None or view.lens is not None
-            total += camera.width * camera.height * (3 + masked + self._outlines)
+            given = 4 * (self._depths and view.depth is not None)
+            given += 12 * (self._normals and view.normal is not None)
+            total += camera.width * camera.height * (3 + masked + self._outlines + given)
         return total
 
     def _camera(self, shown: Shown) -> Camera:
@@ -147,10 +159,11 @@ class Loader:
             whole, found = coming.result() if coming is not None else self._made(*self._job(shown))
             self._keep((shown[0], 1.0), whole)
             self._keep(shown, found)
-        pixels, mask, covered = found
+        pixels, mask, covered, depth, normal = found
         camera, index = self._camera(shown), shown[0]
         shrink = self.cameras[index].width / camera.width
-        batch = Batch(camera, pixels, mask, self.views[index].name, shrink, covered)
+        name = self.views[index].name
+        batch = Batch(camera, pixels, mask, name, shrink, covered, depth, normal)
         return batch if torch.device(self._device).type == "cpu" else batch.to(self._device)
 
     def _request(self, shown: Shown) -> None:
@@ -162,7 +175,8 @@ class Loader:
 
     def _made(self, index: int, camera: Camera, whole: Decoded | None) -> tuple[Decoded, Decoded]:
         """A view at full size, decoded unless it is there, and at the size of a camera."""
-        pixels, mask, covered = whole = self._decode(index) if whole is None else whole
+        whole = self._decode(index) if whole is None else whole
+        pixels, mask, covered, depth, normal = whole
         size = (camera.width, camera.height)
         if size == (pixels.shape[1], pixels.shape[0]):
             return whole, whole
@@ -170,13 +184,18 @@ class Loader:
         inside = None
         if covered is not None:
             inside = np.asarray(cv2.resize(covered.numpy(), size, interpolation=cv2.INTER_AREA))
-        return whole, _tensors(small, counts, inside)
+        depth_small = None if depth is None else resized_depth(depth.numpy(), *size)
+        normal_small = None if normal is None else resized_normal(normal.numpy(), *size)
+        return whole, _tensors(small, counts, inside, depth_small, normal_small)
 
     def _decode(self, index: int) -> Decoded:
         view, camera = self.views[index], self.cameras[index]
         size = (camera.width, camera.height)
         pixels, mask = photograph(view, *size, self._background, self._masks)
-        return _tensors(pixels, mask, outline(view, *size) if self._outlines else None)
+        covered = outline(view, *size) if self._outlines else None
+        depth = given_depth(view, *size, self._scale) if self._depths else None
+        normal = given_normal(view, *size) if self._normals else None
+        return _tensors(pixels, mask, covered, depth, normal)
 
     def _keep(self, shown: Shown, decoded: Decoded) -> None:
         size = _bytes(decoded)
@@ -190,16 +209,24 @@ class Loader:
             self._used -= _bytes(self._kept.pop(shown))
 
 
-def _tensors(pixels: np.ndarray, mask: np.ndarray | None, covered: np.ndarray | None) -> Decoded:
+def _tensors(
+    pixels: np.ndarray,
+    mask: np.ndarray | None,
+    covered: np.ndarray | None,
+    depth: np.ndarray | None,
+    normal: np.ndarray | None,
+) -> Decoded:
     return (
         torch.from_numpy(pixels),
         None if mask is None else torch.from_numpy(mask),
         None if covered is None else torch.from_numpy(covered),
+        None if depth is None else torch.from_numpy(depth),
+        None if normal is None else torch.from_numpy(normal),
     )
 
 
 def _bytes(decoded: Decoded) -> int:
-    return sum(part.numel() for part in decoded if part is not None)
+    return sum(part.numel() * part.element_size() for part in decoded if part is not None)
 
 
 def spread(count: int, most: int) -> list[int]:

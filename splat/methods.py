@@ -11,12 +11,16 @@ import torch
 from splat import plan
 from splat.imports import module_of, place_of, where_and_name
 from splat.strategies.adc import Adc
+from splat.strategies.alpha_mask import AlphaMask
 from splat.strategies.blur import BlurSplit
 from splat.strategies.budget import Budget
+from splat.strategies.crop import Crop
 from splat.strategies.deferred import Deferred
 from splat.strategies.error import ErrorBased
+from splat.strategies.floaters import Floaters
 from splat.strategies.freeze import Freeze
 from splat.strategies.igs import ImprovedGs
+from splat.strategies.lighthouse import Lighthouse
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
 from splat.strategies.protect import Protect
@@ -45,10 +49,14 @@ PARTS: Mapping[str, type[Wrapper]] = {
     "protect": Protect,
     "freeze": Freeze,
     "budget": Budget,
+    "crop": Crop,
     "coded": Coded,
     "gsdf": Gsdf,
     "deferred": Deferred,
     "sdf": Sdf,
+    "lighthouse": Lighthouse,
+    "alpha-mask": AlphaMask,
+    "floaters": Floaters,
 }
 """What may follow a method and a `+`, and alters what stands before."""
 PRESETS: Mapping[str, tuple[str, str]] = {

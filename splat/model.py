@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from splat import kernels
 from splat.cloud import Cloud, morton_order
 from splat.column import Rate
+from splat.crop import Box
 from splat.edit import Change, Edit, Rows
 from splat.schedule import PUBLISHED_STEPS
 from splat.types import Camera, Frame, Gaussians, Rendered, Renderer
@@ -26,7 +27,7 @@ class Trained:
 
     module: nn.Module
     optimizer: torch.optim.Optimizer
-    rates: Sequence[Rate] = ()
+    rates: Sequence[Callable[[int], float]] = ()
     """Of its groups of parameters, in their order; none: those that it was made with, for ever."""
 
     def moved(self, step: int, rate_scale: float) -> None:
@@ -76,6 +77,8 @@ class Model(nn.Module):
     """What is trained in, as a similarity of the input's; a run sets it before anything begins."""
     surface: Surface | None = None
     """What is known of the surface beside the rows."""
+    crop: Box | None = None
+    """What of the scene is wanted (`splat.strategies.crop`); None: all of it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,6 +93,10 @@ class Model(nn.Module):
     @abstractmethod
     def bake(self, camera: Camera | None = None) -> Gaussians:
         """A plain, detached set for exporters, in the frame of training."""
+
+    def kept(self, gaussians: Gaussians) -> Gaussians:
+        """What of a set in the frame of training is wanted: what files hold."""
+        return gaussians if self.crop is None else self.crop.kept(gaussians, self.frame)
 
     def sketch(self) -> Gaussians:
         """As `bake` for all cameras, as quickly as it can be had: for looks at a run."""

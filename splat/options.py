@@ -7,16 +7,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
+from splat.crop import box_of
 from splat.photo import MaskMode
 from splat.resolution import DEFAULT, Resolution
+from splat.sensor.kinds import Exposure
 
 Rgb = tuple[float, float, float]
 
 COLORS: dict[str, Rgb] = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0)}
+PLANES = Path("planes")
+"""What `init` is where a run starts from planes, not from a file."""
 MOST_PSNR = 60.0
 """dB beyond which no photo is matched: 8 bits end there."""
 _FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
@@ -41,6 +45,15 @@ class Reading:
     eval: str = "auto"
     """Views held out to measure with. auto: the dataset's own split, or every 8th; N: every Nth;
     none; all: train and measure on all; or names: a text file, or a list with commas."""
+    depths: str = "auto"
+    """Depth maps to learn from, called as the photos (.png of 16 bits, .exr, .npy). auto: those in
+    depths/; none; or the name of another folder."""
+    normals: str = "auto"
+    """Normal maps to learn from (.png, .npy). auto: those in normals/; none; or the name of another
+    folder."""
+    depth_kind: Literal["auto", "metric", "affine", "inverse"] = "auto"
+    """What depth maps hold: depth in units of the poses; depth up to a factor and a summand for
+    each photo; or one over depth up to these. auto: what depths.json says, else affine."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,16 @@ class Options:
     """Format of that file. Of a compressed one as many Gaussians are allowed as fit however badly
     they compress."""
     init: Annotated[Path | None, hint("the points of the scene")] = None
-    """A .ply of points, or a file of Gaussians, to start from, in the frame of the scene."""
+    """A .ply of points, or a file of Gaussians, to start from, in the frame of the scene. planes:
+    flat Gaussians on the walls that depth and normal maps of the photos show."""
+    crop: Annotated[tuple[float, float, float, float, float, float] | None, hint("all of it")] = (
+        None
+    )
+    """Lowest and highest corner, X Y Z X Y Z, of a box in the coordinates of the scene. New
+    Gaussians are born inside only; those outside explain the background, and no file holds them."""
+    sky: str = "auto"
+    """Points on a far shell behind all that is known, in the colours of the photos, to start from
+    too: none, a number such as 20k, or auto: where much of what cameras look at has no points."""
     sh_degree: int = 3
     """Bands of spherical harmonics, 0 (colours look alike from everywhere) to 3."""
     background: str = "auto"
@@ -94,6 +116,12 @@ class Options:
     there, and what would gather there is a haze from everywhere else."""
     antialiased: bool = False
     """Dim what the low-pass filter widens (Mip-Splatting): for scenes seen from near and far."""
+    exposure: Literal["auto", Exposure] = "auto"
+    """What is learned of each photo's exposure and white balance, beside the scene. off; channel: a
+    gain and a bias for each channel; affine: a matrix; grid: a bilateral grid, for photos that were
+    brightened in parts. auto: channel where the photos differ, by the points that they share."""
+    refine_poses: bool = False
+    """Move each camera a little while training, rigidly: for poses that are not exact."""
     adam: Literal["all", "visible"] = "all"
     """Gaussians that a step moves: all (those out of sight go on by their momentum), or those in
     sight only, which is faster where a photo shows a small part of a large scene."""
@@ -109,6 +137,11 @@ class Options:
     finish_keep: float = 1.0
     """Share of the Gaussians that is kept when it begins: those that matter most to the pictures.
     Below 1 no more are born then."""
+    depth_weight: float = 1.0
+    """Of the depth maps that come with the photos, in the loss, at first; it falls to a hundredth
+    over the run. 0: they are not looked at."""
+    normal_weight: float = 0.05
+    """Of the normal maps, likewise."""
     ssim_weight: float = 0.2
     """Share of SSIM in the loss, the rest is L1."""
     schedule: Literal["scaled", "published"] = "scaled"
@@ -132,11 +165,20 @@ class Options:
             )
         if self.budget is not None:
             amount(self.budget)
+        if self.crop is not None:
+            # A run folder gives it as a list.
+            object.__setattr__(self, "crop", tuple(self.crop))
+            box_of(self.crop)
+        if self.sky not in ("auto", "none") and whole(self.sky) < 1:
+            raise ValueError(
+                f"sky is {self.sky}; expected auto, none or a number of points above 0"
+            )
         _least("threads", self.threads, 1)
         _least("cache", self.cache, 0)
         _least("seed", self.seed, 0)
         _least("harmonics-every", self.harmonics_every, 1)
         _one_of("adam", self.adam, ("all", "visible"))
+        _one_of("exposure", self.exposure, ("auto", *get_args(Exposure)))
         _one_of("moments", self.moments, ("float32", "bfloat16"))
         if self.downscale != "auto" and not 1 <= self.downscale < 1000:
             raise ValueError(f"downscale is {self.downscale:g}; expected auto, or 1 and more")
@@ -154,6 +196,9 @@ class Options:
                 "finish-keep is given without --finish-for; say which format it is for, or prune"
                 " with `+ significance`"
             )
+        for name, weight in (("depth", self.depth_weight), ("normal", self.normal_weight)):
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"{name}-weight is {weight:g}; expected 0 or more")
         if not 0 <= self.ssim_weight <= 1:
             raise ValueError(f"ssim-weight is {self.ssim_weight:g}; expected a share from 0 to 1")
         if self.background != "auto":

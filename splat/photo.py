@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Shaped, UInt8
+from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 
-from splat.lens import distort, reach
-from splat.types import Lens, View
+from splat.types import View
+from splat.warp import as_pinhole, black_or_white
 
 MaskMode = Literal["auto", "ignore", "transparent"]
 """What pixels outside masks and alpha do: they do not count (`ignore`), or they are replaced by
 the background (`transparent`). `auto`: masks are ignored, an alpha channel is transparent."""
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
-_STRIP = 32
 
 
 def photograph(
@@ -38,13 +36,12 @@ def photograph(
     _check_size(pixels, view)
     mask = None if view.mask is None else _mask(view)
     if masks == "ignore" and alpha is not None:
-        mask, alpha = _least(mask, _black_or_white(alpha >= 128)), None
+        mask, alpha = _least(mask, black_or_white(alpha >= 128)), None
     if masks == "transparent" and mask is not None:
         mask, alpha = None, _least(mask, alpha)
     if alpha is not None:
         pixels = _over(pixels, alpha, background)
-    if view.lens is not None:
-        pixels, mask = _undistorted(pixels, mask, view, view.lens)
+    pixels, mask = as_pinhole(pixels, mask, view)
     if (width, height) != (view.camera.width, view.camera.height):
         size = (width, height)
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
@@ -63,8 +60,8 @@ def outline(view: View, width: int, height: int) -> UInt8[ndarray, "h w"] | None
     covered = _least(None if view.mask is None else _mask(view), alpha)
     if covered is None:
         return None
-    if view.lens is not None:
-        covered = _undistorted(pixels, covered, view, view.lens)[1]
+    covered = as_pinhole(pixels, covered, view)[1]
+    assert covered is not None
     if (width, height) != (view.camera.width, view.camera.height):
         covered = np.asarray(
             cv2.resize(covered, (width, height), interpolation=cv2.INTER_AREA), np.uint8
@@ -152,12 +149,17 @@ def _rgb_alpha(
 
 def _check_size(image: Shaped[ndarray, "h w *c"], view: View) -> None:
     height, width = image.shape[:2]
-    camera = view.camera
-    if (width, height) != (camera.width, camera.height):
+    expected = _stored_size(view)
+    if (width, height) != expected:
         raise ValueError(
-            f"{view.image}: is {width}x{height} pixels, its camera {camera.width}x{camera.height}; "
+            f"{view.image}: is {width}x{height} pixels, its camera {expected[0]}x{expected[1]}; "
             "expected the file that was there when the scene was read: load the scene again"
         )
+
+
+def _stored_size(view: View) -> tuple[int, int]:
+    """Width and height of the photo that the view is of, or was cut out of."""
+    return (view.camera.width, view.camera.height) if view.cut is None else view.cut.size
 
 
 def _mask(view: View) -> UInt8[ndarray, "h w"]:
@@ -169,16 +171,13 @@ def _mask(view: View) -> UInt8[ndarray, "h w"]:
     if image.shape[2] == 4:
         counts &= image[:, :, 3] != 0
     height, width = counts.shape
-    if (width, height) != (view.camera.width, view.camera.height):
+    expected = _stored_size(view)
+    if (width, height) != expected:
         raise ValueError(
             f"{view.mask}: is {width}x{height} pixels, its photo "
-            f"{view.camera.width}x{view.camera.height}; expected the same size: export it again"
+            f"{expected[0]}x{expected[1]}; expected the same size: export it again"
         )
-    return _black_or_white(counts)
-
-
-def _black_or_white(white: Bool[ndarray, "..."]) -> UInt8[ndarray, "..."]:
-    return np.asarray(np.where(white, 255, 0), np.uint8)
+    return black_or_white(counts)
 
 
 def _least(
@@ -201,49 +200,3 @@ def _over(
         np.uint8
     )
     return over
-
-
-def _undistorted(
-    pixels: UInt8[ndarray, "h w 3"], mask: UInt8[ndarray, "h w"] | None, view: View, lens: Lens
-) -> tuple[UInt8[ndarray, "h w 3"], UInt8[ndarray, "h w"]]:
-    camera = view.camera
-    K = camera.K.double()
-    intrinsics = (float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]))
-    map_x, map_y, inside = _map(lens, intrinsics, camera.width, camera.height)
-    pixels = _sampled(pixels, map_x, map_y)
-    return pixels, inside if mask is None else np.minimum(_sampled(mask, map_x, map_y), inside)
-
-
-def _sampled(image: Any, map_x: Any, map_y: Any) -> Any:
-    return cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-
-@lru_cache(maxsize=2)
-def _map(
-    lens: Lens, intrinsics: tuple[float, float, float, float], width: int, height: int
-) -> tuple[Float32[ndarray, "h w"], Float32[ndarray, "h w"], UInt8[ndarray, "h w"]]:
-    """For each pixel of the pinhole picture: where in the photo it is, and 255 if in it at all.
-
-    The pinhole keeps the photo's size, focal lengths and principal point: the middle of the
-    picture keeps its resolution, and what the photo never saw is masked out.
-    Kept for two lenses: most scenes have one, and a map is made of 9 bytes a pixel.
-    """
-    fx, fy, cx, cy = intrinsics
-    far = np.hypot(max(cx, width - cx) / fx, max(cy, height - cy) / fy)
-    limit = reach(lens, float(far)) ** 2
-    x = (np.arange(width) + 0.5 - cx) / fx
-    map_x, map_y = np.empty((2, height, width), np.float32)
-    inside = np.empty((height, width), np.uint8)
-    for top in range(0, height, _STRIP):
-        rows = slice(top, min(top + _STRIP, height))
-        y = (np.arange(rows.start, rows.stop) + 0.5 - cy) / fy
-        x_grid, y_grid = np.broadcast_arrays(x[None], y[:, None])
-        with np.errstate(all="ignore"):
-            u, v = distort(lens, x_grid, y_grid)
-            u, v = fx * u + cx, fy * v + cy
-            good = (u >= 0) & (u <= width) & (v >= 0) & (v <= height)
-        good &= x_grid**2 + y_grid**2 <= limit
-        # OpenCV counts from the centre of the first pixel.
-        map_x[rows], map_y[rows] = np.where(good, u - 0.5, -1), np.where(good, v - 0.5, -1)
-        inside[rows] = _black_or_white(good)
-    return map_x, map_y, inside

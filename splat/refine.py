@@ -14,6 +14,7 @@ from splat.loader import Loader
 from splat.model import Explicit, Rates, columns_of
 from splat.objective import Photometric
 from splat.run import Run, train
+from splat.sensor.corrected import Corrected
 from splat.strategy import Fixed
 from splat.types import Drawing, Frame, Gaussians, Renderer
 
@@ -26,7 +27,7 @@ FITTED_EVERY = 50
 def refined(
     gaussians: Gaussians,
     frame: Frame,
-    photos: Loader,
+    photos: Loader | Corrected,
     render: Renderer,
     background: Float[Tensor, "3"] | None,
     *,

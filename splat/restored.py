@@ -6,19 +6,31 @@ import torch
 
 from splat import checkpoint, methods
 from splat.checkpoint import State
+from splat.crop import Box, box_of, described_box, meeting
 from splat.folder import Config
 from splat.model import Explicit, Making, Model
+from splat.sensor.sensor import SENSOR
+
+
+def crop_of(config: Config) -> Box | None:
+    """The box that a run was cropped to."""
+    own = described_box(config.method)
+    asked = config.options.crop
+    return own if asked is None else meeting(own, box_of(asked))
 
 
 def restored(config: Config, state: State, device: torch.device | str = "cpu") -> Model:
     """The model that a run's checkpoint has, on `device`."""
     rows = {name: values.to(device) for name, values in checkpoint.rows(state).items()}
-    if "mean" in rows and not state["modules"]:
-        return Explicit(rows, steps=0)
+    own = [name for name in state["modules"] if name not in SENSOR]
+    if "mean" in rows and not own:
+        plain = Explicit(rows, steps=0)
+        plain.frame, plain.crop = checkpoint.frame(state), crop_of(config)
+        return plain
     # Only the method knows what its rows make, and what is beside them.
     strategy = methods.rebuilt(config.method)
     model = strategy.model(rows, Making(steps=state["steps"], photos=state["views"]))
-    model.frame = checkpoint.frame(state)
+    model.frame, model.crop = checkpoint.frame(state), crop_of(config)
     model.load_state_dict(state["model"])
     for name, part in model.networks().items():
         part.module.load_state_dict(state["modules"][name]["module"])

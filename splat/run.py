@@ -17,6 +17,7 @@ from splat.finishing import Finished
 from splat.model import Model, Trained
 from splat.objective import Objective
 from splat.score import survey
+from splat.sensor import Sensor
 from splat.strategy import Strategy
 from splat.tuning import RATE, Command, checked_rate, made
 from splat.types import (
@@ -69,6 +70,9 @@ class Run:
     """How `render` draws."""
     background: Float[Tensor, "3"] | None = None
     modules: Mapping[str, Trained] = field(default_factory=dict)
+    """Networks trained beside the rows, the sensor's too."""
+    sensor: Sensor | None = None
+    """What corrects poses and exposures of the photos; None: they are taken as they are."""
     visible_only: bool = False
     """Whether a step moves the rows in sight only (`Cloud.optimize`)."""
     finishing: Callable[[Gaussians, int], Gaussians] | None = None
@@ -113,15 +117,30 @@ class Run:
         """What draws the model as it is exported."""
         return Finished(self.render, self.finishing, self.step) if self.finishing else self.render
 
-    def baked(self) -> Gaussians:
-        """What is exported, in the frame of training."""
+    def baked(self, *, whole: bool = False) -> Gaussians:
+        """What is exported, in the frame of training; `whole`: with what a crop leaves out."""
         found = self.model.bake()
+        found = found if whole else self.model.kept(found)
         return self.finishing(found, self.step) if self.finishing else found
 
     def survey(self, index: int, maps: Sequence[PixelMap] = ()) -> Surveyed:
         """What every row does in a training view as it is now (`Step.survey`)."""
         batch = self.photos(index, self.step)
-        return survey(self.model, self.render, batch, maps, self.background, self.step)
+        with torch.no_grad():
+            batch = batch if self.sensor is None else self.sensor.aimed(batch)
+
+        def develop(rendered: Rendered) -> Rendered:
+            return self.developed(rendered, batch.camera)
+
+        return survey(
+            self.model, self.render, batch, maps, self.background, self.step, develop=develop
+        )
+
+    def developed(self, rendered: Rendered, camera: Camera) -> Rendered:
+        """A picture of a training view as its photo would show it."""
+        if self.sensor is None:
+            return rendered
+        return self.sensor.developed(rendered, camera, self.background)
 
     def generator(self, purpose: str) -> torch.Generator:
         """A fresh random stream that depends on (seed, step, purpose) only."""
@@ -180,12 +199,15 @@ def advance(run: Run) -> None:
     ordered = run.step and run.step % ORDER_EVERY == 0
     run.order = run.model.order_rows() if ordered else None
     batch = run.batches(run.step)
-    gaussians = run.model(batch.camera, run.step)
+    # Only drawing passes gradients to where the camera stands.
+    camera = batch.camera if run.sensor is None else run.sensor.aim(batch.camera)
+    gaussians = run.model(camera, run.step)
     if run.finishing is not None:
         gaussians = run.finishing(gaussians, run.step)
     needs = run.needs
-    rendered = run.render(gaussians, batch.camera, needs, run.background)
-    step = _step(run, batch, rendered)
+    rendered = run.render(gaussians, camera, needs, run.background)
+    rendered = run.developed(rendered, camera)
+    step = _step(run, replace(batch, camera=camera.detached()), rendered)
     losses = {name: objective(step) for name, objective in run.objectives.items()}
     with torch.no_grad():
         rendered.weigh(needs.weights, batch)
@@ -206,7 +228,10 @@ def advance(run: Run) -> None:
 def looked(run: Run) -> Step:
     """The next step as far as its picture, to ask a strategy what it would propose."""
     batch = run.batches(run.step)
+    if run.sensor is not None:
+        batch = run.sensor.aimed(batch)
     rendered = run.last_render(run.model(batch.camera, run.step), batch.camera, run.needs)
+    rendered = run.developed(rendered, batch.camera)
     return _step(run, batch, rendered)
 
 

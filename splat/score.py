@@ -45,11 +45,17 @@ def survey(
     maps: Sequence[PixelMap] = (),
     background: Float[Tensor, "3"] | None = None,
     step: int | None = None,
+    *,
+    develop: Callable[[Rendered], Rendered] | None = None,
 ) -> Surveyed:
-    """Draw one view and say what every row did in it; `step` as in `Model.forward`."""
+    """Draw one view and say what every row did in it; `step` as in `Model.forward`.
+
+    Maps look at what `develop` makes of the picture, as the photo shows it.
+    """
 
     def weigh(rendered: Rendered) -> Float[Tensor, "h w m"]:
-        return torch.stack([each(rendered, batch) for each in maps], -1)
+        seen = rendered if develop is None else develop(rendered)
+        return torch.stack([each(seen, batch) for each in maps], -1)
 
     gaussians = model(batch.camera, step)
     rendered, found = render.survey(gaussians, batch.camera, background, weigh if maps else None)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from splat.evaluate import mean_psnr
+from splat.finish import fit_of
 from splat.folder import Folder
 from splat.goals import LOOKS, goals_of
 from splat.job import Job
@@ -107,7 +108,8 @@ def _measured(
         return []
 
     def value() -> float:
-        return mean_psnr(run.model, run.last_render, _looked_at(job), run.background)
+        fit = fit_of(job, pose=False) if held_out else None
+        return mean_psnr(run.model, run.last_render, _looked_at(job), run.background, fit=fit)
 
     key = looked_key(held_out)
     # What was seen before a resume: it decides, with what is seen next, when the run ends.

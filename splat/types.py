@@ -7,10 +7,11 @@ Conventions, once for the whole project: world units; cameras look along +z with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -43,6 +44,10 @@ class Camera:
     def to(self, device: torch.device | str) -> Camera:
         """The same camera with its tensors on `device`."""
         return replace(self, world_to_camera=self.world_to_camera.to(device), K=self.K.to(device))
+
+    def detached(self) -> Camera:
+        """The same camera, to which no gradient is passed."""
+        return replace(self, world_to_camera=self.world_to_camera.detach())
 
     def resized(self, width: int, height: int) -> Camera:
         """The same field of view at another size in pixels."""
@@ -87,6 +92,45 @@ class Lens:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """Where a pinhole view lies in a photo that sees too much for one: a panorama, a fisheye."""
+
+    rotation: tuple[float, ...]
+    """Nine numbers, row by row: from the axes of the view to those of the photograph."""
+    focal: tuple[float, float]
+    """Of the photograph, pixels; of a panorama pixels per radian, across and down."""
+    principal: tuple[float, float]
+    """Pixel of the photograph that looks along its axis."""
+    size: tuple[int, int]
+    """Width and height of the photograph."""
+    lens: Lens | None = None
+    """A fisheye; None: the photograph is an equirectangular panorama."""
+    limit: float = math.pi
+    """Angle to the axis, radians, beyond which the photograph shows nothing."""
+
+
+@dataclass(frozen=True)
+class DepthFile:
+    """Depth that is known beside a photograph, not yet decoded."""
+
+    path: Path
+    kind: Literal["metric", "affine", "inverse"] = "affine"
+    """Its numbers are camera z, camera z up to a factor and a summand, or 1 / z up to these."""
+    scale: float = 1.0
+    """World units of the input per number, where they are metric."""
+
+
+@dataclass(frozen=True)
+class NormalFile:
+    """Normals that are known beside a photograph, not yet decoded."""
+
+    path: Path
+    frame: Literal["camera", "opengl", "world"] = "camera"
+    """Their axes: those of the camera as ours are, of the camera with +y up and +z towards it, or
+    the world's."""
+
+
+@dataclass(frozen=True)
 class View:
     """One posed photograph, not yet decoded."""
 
@@ -99,6 +143,10 @@ class View:
     """An image that is non-zero where the photo counts."""
     lens: Lens | None = None
     """None where the photograph is free of distortion."""
+    depth: DepthFile | None = None
+    normal: NormalFile | None = None
+    cut: Cut | None = None
+    """Where the photograph sees more than this view, which was cut out of it."""
 
 
 @dataclass(frozen=True)
@@ -148,11 +196,19 @@ class Batch:
     outline: UInt8[Tensor, "h w"] | None = None
     """How much of the pixel is of the object that the photo's alpha channel or mask tells from its
     background, 255: all; None where it has neither, or nobody asked (`Needs.outline`)."""
+    depth: Float[Tensor, "h w"] | None = None
+    """Depth that was given with the photo, 0 where it is not known: units of training where it is
+    metric, else the numbers of the file; None where nothing was given, or nobody asked
+    (`Needs.given_depth`)."""
+    normal: Float[Tensor, "h w 3"] | None = None
+    """Normals that were given, world axes, unit length, 0 where not known; None likewise
+    (`Needs.given_normal`)."""
 
     def to(self, device: torch.device | str) -> Batch:
         """The same with its tensors on `device`."""
-        mask, outline = (
-            None if each is None else each.to(device) for each in (self.mask, self.outline)
+        mask, outline, depth, normal = (
+            None if each is None else each.to(device)
+            for each in (self.mask, self.outline, self.depth, self.normal)
         )
         return replace(
             self,
@@ -160,6 +216,8 @@ class Batch:
             pixels=self.pixels.to(device),
             mask=mask,
             outline=outline,
+            depth=depth,
+            normal=normal,
         )
 
     @property
@@ -223,6 +281,10 @@ class Needs:
     """Blended normals."""
     outline: bool = False
     """The outline of what is photographed, of photos that have one (`Batch.outline`)."""
+    given_depth: bool = False
+    """The depth that was given with photos (`Batch.depth`)."""
+    given_normal: bool = False
+    """The normals that were given with photos (`Batch.normal`)."""
     weights: tuple[PixelMap, ...] = ()
     """Maps for each of which backward gives every Gaussian's sum of map value times blending
     weight over the picture (`Rendered.weighted`); see `splat.maps`."""
@@ -233,6 +295,8 @@ class Needs:
             self.depth or other.depth,
             self.normal or other.normal,
             self.outline or other.outline,
+            self.given_depth or other.given_depth,
+            self.given_normal or other.given_normal,
             tuple(dict.fromkeys(self.weights + other.weights)),
         )
 

@@ -11,9 +11,12 @@ from splat import datasets
 from splat.job import Job, prepare
 from splat.options import Options
 from splat.strategies.adc import Adc
+from splat.strategies.alpha_mask import AlphaMask
 from splat.strategies.blur import BlurSplit
 from splat.strategies.error import ErrorBased
+from splat.strategies.floaters import Floaters
 from splat.strategies.igs import ImprovedGs
+from splat.strategies.lighthouse import Lighthouse
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
 from splat.strategies.scaffold import Scaffold
@@ -54,6 +57,14 @@ METHODS: dict[str, Strategy] = {
         split_screen_px=60,
         pause_after_reset=10,
         **_EARLY,
+    ),
+    "adc_lighthouse": Lighthouse(Adc(cap=1000, grow_gradient=2e-3, **_EARLY)),
+    "adc_alpha_mask": AlphaMask(
+        Adc(cap=1000, grow_gradient=2e-3, **_EARLY),
+        hull=True,
+        prune_from=5,
+        prune_until=190,
+        prune_every=15,
     ),
     "mcmc": _MCMC,
     "adc_significance": Significance(
@@ -122,6 +133,10 @@ METHODS: dict[str, Strategy] = {
         refine_until=150,
         refine_every=20,
     ),
+    "adc_floaters": Floaters(
+        Adc(cap=1000, grow_gradient=2e-3, **_EARLY), at=(35, 75), share=0.1, views=6
+    ),
+    "mcmc_floaters": Floaters(_MCMC, at=(35, 155), share=0.1, alone=0.1, views=6),
     "scaffold": _SCAFFOLD,
     "scaffold_significance": Significance(_SCAFFOLD, "mass", at=(35, 155), keep=0.8, views=5),
 }

@@ -120,11 +120,6 @@ def test_nan_in_a_pose(tmp_path: Path) -> None:
     refused(ValueError, model, "image 003.png", "NaN", images="whole/images")
 
 
-def test_a_panorama(tmp_path: Path) -> None:
-    colmap(tmp_path, sensor=("EQUIRECTANGULAR", (96, 80)))
-    refused(ValueError, tmp_path, "EQUIRECTANGULAR", "a full panorama", "expected a perspective")
-
-
 def test_no_folder_of_photos(tmp_path: Path) -> None:
     colmap(tmp_path, images=None)
     refused(FileNotFoundError, tmp_path, "images: there is no such folder", "--images")

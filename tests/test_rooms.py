@@ -14,7 +14,7 @@ EDGES = {
     f"splat/{n}.py"
     for n in (
         *("__init__", "anchors", "api", "job", "methods", "doctor", "finish", "limit", "recipe"),
-        *("conformance", "describe", "trial", "comparison/request"),
+        *("conformance", "describe", "trial", "comparison/request", "prep/gather"),
     )
 }
 """Where the rooms are put together, with `splat/cli`."""
@@ -31,7 +31,9 @@ FORBIDDEN = {
 ONE_PLACE = {
     "gsplat": {"splat/render/gsplat.py"},
     "plyfile": {"splat/export/ply.py"},
-    "PIL": {"splat/export/sog_container.py"},
+    "PIL": {"splat/export/sog_container.py", "splat/prep/photos.py"},
+    "pillow_heif": {"splat/prep/photos.py"},
+    "pycolmap": {"splat/prep/sfm.py"},
     "zstandard": {"splat/export/spz_container.py"},
     "constriction": {"strategies/scaffold/packing.py"},
     "viser": {"viewer/server.py"},

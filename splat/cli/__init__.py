@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 VERBS = {
+    "prep": "make a posed scene of photos or of a video",
     "train": "train a scene from posed photographs",
     "resume": "go on with a run from its last checkpoint",
     "eval": "measure a run, or a file of Gaussians, on held-out photos",
@@ -21,6 +22,7 @@ VERBS = {
     "mesh": "make a coloured mesh of triangles of a run or a file",
     "convert": "write a file of Gaussians in another format",
     "clean": "take floaters and other debris out of a file of Gaussians",
+    "erase": "take out what a few masks mean, and fill what is then seen behind it",
     "strategies": "list, show or test the ways in which Gaussians grow and are pruned",
     "info": "say what is in a scene, a run or a file, and what training would take",
     "demo": "train the built-in scene, in a few minutes",

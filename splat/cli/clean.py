@@ -5,39 +5,52 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 import tyro
 from tqdm import tqdm
 
-from splat import export
-from splat.clean import Limits, debris, unseen
+from splat import api, export, plan
+from splat.clean import Box, Limits, debris, unseen
 from splat.cli.parse import parsed
 from splat.cli.trained import Trained, trained, views_of
+from splat.evaluate import mean_psnr
 from splat.export import rows
+from splat.floaters import floaters
+from splat.folder import existing, read_config, same_views
+from splat.job import loaders
+from splat.loader import spread
 from splat.options import hint
 from splat.plan import size
+from splat.types import Batch, Frame, Gaussians
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Clean:
-    """Take debris out of a file of Gaussians, and write what is left.
+    """Take debris out of a run, or of a file of Gaussians, and write what is left to a file.
 
     What is removed by default is hardly ever wanted. Every limit may be changed, and 0 switches a
-    reason off: splat clean scene.ply -o clean.ply --floaters 100 --needles 0
+    reason off: splat clean scene.ply -o clean.ply --floaters 100 --needles 0. Of a run, or with
+    --cameras, views say what floats before surfaces, too: splat clean run/ -o clean.ply
     """
 
     file: tyro.conf.Positional[Path]
-    """The file to read."""
+    """The file to read, or the folder of a run."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"]), hint("needed to write")] = None
     """The file to write; its ending says which format."""
     limits: Limits = field(default_factory=Limits)
-    cameras: Annotated[Path | None, hint("none")] = None
+    cameras: Annotated[Path | None, hint("those of the run")] = None
     """The cameras.json of a run: Gaussians that are drawn in none of them are removed too."""
+    views: int = 40
+    """Most of these views that are asked which Gaussians float: nearer to a camera than anything
+    is known to be, or in the free space before surfaces. Photos of a run speak for what they need.
+    0: none is asked."""
     dry_run: bool = False
     """Say what would be removed, and write nothing."""
     overwrite: bool = False
@@ -52,6 +65,8 @@ class Clean:
     def __post_init__(self) -> None:
         if self.out is None and not self.dry_run:
             raise ValueError("give the file to write with -o, or --dry-run to write none")
+        if self.views < 0:
+            raise ValueError(f"views is {self.views}; expected how many to ask, or 0 for none")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -64,12 +79,16 @@ def main(arguments: Sequence[str]) -> int:
             raise FileExistsError(
                 f"{out} exists; replace it with --overwrite, or give another name"
             )
-    if not asked.file.is_file():
-        raise FileNotFoundError(f"{asked.file} is not a file; give a file of Gaussians")
+    if not asked.file.exists():
+        raise FileNotFoundError(
+            f"{asked.file} is not a file; give a file of Gaussians, or the folder of a run"
+        )
     with left_out() as broken:
         found = trained(asked.file, asked.device, "auto")
-    masks = _masks(asked, found)
-    gone = torch.stack(list(masks.values())).any(0)
+    with _photos(asked, found) as photos:
+        masks = _masks(asked, found, photos)
+        gone = torch.stack(list(masks.values())).any(0)
+        psnr = {} if not photos or gone.all() else _psnr(found, photos, gone)
     if gone.all():
         raise ValueError(
             f"all {len(gone):,} Gaussians of {asked.file} would be removed; loosen the limits:"
@@ -77,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     if out is not None:
         export.write(found.gaussians.take(~gone), out, found.frame, found.drawing)
-    record = _record(asked.file, out, masks, gone, sum(broken))
+    record = _record(asked.file, out, masks, gone, sum(broken)) | psnr
     print(json.dumps(record, indent=1) if asked.json else _told(record))
     return 0
 
@@ -100,13 +119,63 @@ def left_out() -> Iterator[list[int]]:
         logger.removeHandler(ear)
 
 
-def _masks(asked: Clean, found: Trained) -> dict[str, torch.Tensor]:
-    masks = debris(found.gaussians, asked.limits)
-    if asked.cameras is not None:
-        cameras = [found.placed(camera) for camera in views_of(asked.file, asked.cameras)]
-        seen = tqdm(cameras, unit="view", disable=asked.quiet or None)
-        masks["unseen"] = unseen(found.gaussians, seen, found.render)
+@contextmanager
+def _photos(asked: Clean, found: Trained) -> Iterator[list[Batch]]:
+    """Photos that a run was trained on, as many as are asked; none of a file, or if unreadable."""
+    if asked.file.is_file() or asked.cameras is not None or not asked.views:
+        yield []
+        return
+    config = read_config(existing(asked.file).config)
+    try:
+        scene = api.reread(config)
+        same_views(config, scene)
+    except (OSError, ValueError) as error:
+        _log.warning("the photos cannot be read, so only what is surely alone floats: %s", error)
+        yield []
+        return
+    device = found.render.device
+    photos, held_out = loaders(scene, plan.fitted(config.options, device), found.frame, device)
+    with closing(photos), closing(held_out or photos):
+        yield [photos.batch(i) for i in spread(len(photos), asked.views)]
+
+
+def _masks(asked: Clean, found: Trained, photos: list[Batch]) -> dict[str, torch.Tensor]:
+    masks = debris(found.gaussians, _framed(asked.limits, found.frame))
+    if asked.file.is_file() and asked.cameras is None:
+        return masks
+    cameras = [found.placed(camera) for camera in views_of(asked.file, asked.cameras)]
+    if asked.views:
+        # Broken rows would spoil what is seen of the others.
+        whole = (~masks["broken"]).nonzero().squeeze(1)
+        some = [cameras[i] for i in spread(len(cameras), asked.views)]
+        verdict = floaters(
+            found.gaussians.take(whole), found.render, photos or some, found.background
+        )
+        for reason, rows in (("near", verdict.near), ("free space", verdict.free)):
+            mask = torch.zeros_like(masks["broken"])
+            masks[reason] = mask.index_put_((whole,), rows)
+    seen = tqdm(cameras, unit="view", disable=asked.quiet or None)
+    masks["unseen"] = unseen(found.gaussians, seen, found.render)
     return masks
+
+
+def _framed(limits: Limits, frame: Frame) -> Limits:
+    """The limits with their box, which is of the input, in the frame that Gaussians are in."""
+    if limits.box is None:
+        return limits
+    x, y, z = frame.centre
+    moved = (frame.scale * (a - b) for a, b in zip(limits.box, (x, y, z) * 2, strict=True))
+    return replace(limits, box=cast(Box, tuple(moved)))
+
+
+def _psnr(found: Trained, photos: list[Batch], gone: torch.Tensor) -> dict[str, Any]:
+    """How well photos that were trained on are matched before and after, dB."""
+
+    def matched(rows: Gaussians) -> float:
+        return mean_psnr(lambda camera: rows, found.render, photos, found.background)
+
+    before, after = matched(found.gaussians), matched(found.gaussians.take(~gone))
+    return {"psnr": {"before": before, "after": after, "views": len(photos)}}
 
 
 def _counted(masks: dict[str, torch.Tensor]) -> str:
@@ -139,6 +208,11 @@ def _told(record: dict[str, Any]) -> str:
     lines += [(name, f"{count:,}", f"{count / n:.2%}") for name, count in counts.items()]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     table = [f"{a:{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in lines]
+    if psnr := record.get("psnr"):
+        table.append(
+            f"PSNR on {psnr['views']} views that were trained on: {psnr['before']:.2f} ->"
+            f" {psnr['after']:.2f} dB"
+        )
     end = "nothing was written (--dry-run)"
     if record["out"] is not None:
         end = f"{record['out']}: {record['left']:,} Gaussians, {size(record['bytes'])}"

@@ -14,15 +14,19 @@ import tyro
 
 from splat import anchors, api, checkpoint, export, methods
 from splat.cli.parse import parsed
-from splat.finish import figures, measure, summary
+from splat.finish import figures, fit_of, measure, summary
 from splat.folder import existing, read_config, read_json, same_views, write_json
 from splat.job import Job, loaders, prepare
 from splat.options import Options, Reading, hexadecimal, hint, rgb
 from splat.render import drawing_as
+from splat.sensor.held_out import HeldOutFit
 from splat.strategy import Fixed
 from splat.types import SceneData
 
-FIGURES = ("psnr", "ssim", "lpips", "lpips_net", "lpips_missing", "split", "views", "per_view")
+FIGURES = (
+    *("psnr", "ssim", "lpips", "lpips_net", "lpips_missing", "split", "views", "per_view"),
+    *("protocol", "psnr_unfitted", "floaters"),
+)
 """What a new measurement replaces in the metrics of a run."""
 
 
@@ -37,6 +41,9 @@ class Evaluate:
     """Folder of a run, or a file of Gaussians in the frame of the scene."""
     scene: Annotated[Path | None, hint("that of the run")] = None
     """Folder of the scene: for a file, or where that of a run was moved to."""
+    fit: Literal["auto", "none", "exposure", "pose", "both"] = "auto"
+    """What of each held-out photo is fitted on its left half; figures are of the right half then.
+    auto: what the run learned of the photos that it trained on."""
     net: Literal["alex", "vgg", "none"] = "alex"
     """Network of LPIPS; figures of different networks do not compare."""
     json: bool = False
@@ -63,12 +70,28 @@ def main(arguments: Sequence[str]) -> int:
             raise ValueError(
                 f"no view of {job.scene.path} is held out; nothing to measure on: see --eval"
             )
-        found = measure(job, None if asked.net == "none" else asked.net)
+        net = None if asked.net == "none" else asked.net
+        found = measure(job, net, fit=_fit(job, asked.fit))
         record = figures(job, found, 0.0)
     if asked.what.is_dir():
         record = _brought_up_to_date(asked.what, record)
     print(json.dumps(record, indent=1) if asked.json else summary(record))
     return 0
+
+
+def _fit(job: Job, asked: str) -> HeldOutFit | None:
+    if asked == "auto":
+        return fit_of(job)
+    if asked == "none":
+        return None
+    run = job.run
+    return HeldOutFit(
+        run.model,
+        run.last_render,
+        run.background,
+        exposure=asked != "pose",
+        pose=asked != "exposure",
+    )
 
 
 def _of_run(asked: Evaluate) -> Job:

@@ -63,6 +63,9 @@ class Export:
     refine: int = 0
     """Steps of training after what is left out is gone, drawn as the file will be: it costs some
     seconds a hundred and gains back much of what was lost. It needs the photos."""
+    exposure_of: Annotated[str | None, hint("the mean of all photos")] = None
+    """Of a run that learned exposures: the training photo whose exposure the colours are to have,
+    by its name."""
     plot: Annotated[Path | None, hint("none")] = None
     """A PNG of the files tried: what they weigh against what they lose."""
     plain: bool = False
@@ -132,7 +135,10 @@ def main(arguments: Sequence[str]) -> int:
         export.suffix_of(Path(f"x{suffix}"), written=True)
     if not asked.formats:
         _vacant(asked.out, asked.overwrite)
-    found, place = trained(asked.run, asked.device, "auto"), existing(asked.run)
+    found, place = (
+        trained(asked.run, asked.device, "auto", exposure=asked.exposure_of),
+        existing(asked.run),
+    )
     with _views(asked.run, found) as seen:
         if _as_it_is(asked, found):
             part = _Part(found.gaussians, asked.out, asked.settings)
@@ -172,7 +178,7 @@ def _anchors(asked: Export) -> int:
             " train with scaffold + coded and a larger --rate for a smaller file"
         )
     _vacant(asked.out, asked.overwrite)
-    found = trained(asked.run, asked.device, "auto")
+    found = trained(asked.run, asked.device, "auto", exposure=asked.exposure_of)
     if not isinstance(found.seen_by, Model):
         raise ValueError(
             f"{asked.run} has no anchors but Gaussians; give {asked.out.name} another ending, such"

@@ -17,17 +17,19 @@ from tqdm import tqdm
 
 from splat import api, mesh, plan
 from splat.clean import Box
+from splat.cli.masked import Masked, of_object, trimmed
 from splat.cli.parse import parsed
 from splat.cli.trained import Trained, run_of, trained, views_of
 from splat.folder import read_config, same_views
 from splat.job import loaders
 from splat.loader import Loader, shrunk, spread
 from splat.mesh import cubes
+from splat.mesh.masks import Trim
 from splat.mesh.region import Corners
 from splat.options import hint
 from splat.strategies.sdf import Learned
 from splat.strategies.sdf.refine import refine
-from splat.types import Camera
+from splat.types import Camera, Needs
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +67,13 @@ class Mesh:
     """Of depth: cells before and behind a surface in which a view tells of its distance."""
     keep_share: float = 0.02
     """Parts of the mesh of less than this share of the area of the largest one are left out."""
+    masks: Annotated[str | None, tyro.conf.arg(metavar="FOLDER|auto"), hint("none")] = None
+    """Leave out what masks of the object disprove: masks of a folder, called as the photos and
+    white where the object is; auto: those of the scene, or the photos' alpha channels. They open
+    holes that fusion closed."""
+    hull: bool = False
+    """Of masks: also what other faces hide. For masks that show the whole object, even where
+    something stands before it."""
     faces: Annotated[int | None, hint("all")] = None
     """Triangles that the mesh may have, such as 100k."""
     cameras: Annotated[Path | None, hint("those of the run")] = None
@@ -113,6 +122,9 @@ def main(arguments: Sequence[str]) -> int:
             f"{asked.out} exists; replace it with --overwrite, or give another name"
         )
     found = trained(asked.what, asked.device, "auto")
+    masks: Sequence[Masked] = ()
+    if asked.masks is not None:
+        masks = of_object(asked.what, asked.cameras, asked.masks, asked.max_side)
     by = _way(asked, found)
     cameras = _cameras(asked, found)
     if asked.refine:
@@ -124,6 +136,10 @@ def main(arguments: Sequence[str]) -> int:
             f"no surface in the box {_said(low, high, found)}; give a larger one with --box x y z X"
             " Y Z, in the frame of the photos' cameras"
         )
+    if masks:
+        before = len(made.faces)
+        made = trimmed(made, found, masks, Trim(hull=asked.hull), asked.quiet)
+        how += f", without {before - len(made.faces):,} faces that masks disprove"
     cut = _cut(made, low, high)
     if asked.faces is not None:
         made = mesh.decimated(made, asked.faces)
@@ -181,7 +197,7 @@ def _batches(asked: Mesh, found: Trained) -> Iterator[Loader]:
             " back, or leave --refine out"
         ) from None
     options = plan.fitted(config.options, device)
-    photos, held_out = loaders(scene, options, found.frame, device, outlines=True)
+    photos, held_out = loaders(scene, options, found.frame, device, Needs(outline=True))
     with closing(photos), closing(held_out or photos):
         yield photos
 

@@ -44,6 +44,9 @@ class Render:
     """The cameras.json of a run, to draw a file of Gaussians with."""
     background: str = "auto"
     """black, white or #rrggbb; auto: as in training."""
+    exposure_of: Annotated[str | None, hint("the mean of all photos")] = None
+    """Of a run that learned exposures: the training photo, by its name, whose exposure pictures are
+    to have."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to draw."""
     overwrite: bool = False
@@ -58,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     out = asked.out or _usual(asked)
     if not asked.overwrite and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
         raise FileExistsError(f"{out} exists; replace it with --overwrite, or give another name")
-    found = trained(asked.what, asked.device, asked.background)
+    found = trained(asked.what, asked.device, asked.background, exposure=asked.exposure_of)
     cameras = [shrunk(camera, 1, asked.max_side) for camera in asked_cameras(asked)]
     count = paths.write_video(_pictures(found, cameras, asked.quiet), out, asked.fps)
     print(f"{out}: {count} pictures of {cameras[0].width}x{cameras[0].height} pixels")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shlex
 import sys
@@ -24,10 +25,13 @@ from splat.finish import summary
 from splat.folder import vacant
 from splat.limit import rows_within
 from splat.options import Options, Reading, Viewing, Watching, hint, whole
+from splat.prep.suffixes import is_video
 from splat.receipt import Receipt
 from splat.render import choose_device
 from splat.stop import Stopped
 from splat.strategy import Strategy
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Train:
     """
 
     scene: tyro.conf.Positional[Path]
-    """Folder of a COLMAP, nerfstudio or Blender scene."""
+    """Folder of a COLMAP, nerfstudio or Blender scene; with --prep of photos, or a video."""
     out: Annotated[Path | None, hint("runs/ and the name of the scene")] = None
     """Folder for the run."""
     overwrite: bool = False
@@ -53,6 +57,10 @@ class Train:
     recipe: Annotated[str | None, hint("none")] = None
     """In place of a method: a text file with what would stand here, such as `mcmc --cap 60k` and
     `+ protect` in as many lines as one likes, # before comments; or that text itself."""
+    prep: bool = False
+    """The scene is photos without poses, or a video: find the poses first, as `splat prep` does."""
+    prep_out: Annotated[Path | None, hint("the name of the photos and _scene")] = None
+    """Folder for the posed scene of --prep."""
     json: bool = False
     """Print the figures as JSON."""
     training: Options = field(default_factory=Options)
@@ -67,8 +75,8 @@ def main(arguments: Sequence[str]) -> int:
     asked = read(arguments)
     out = asked.out or Path("runs") / asked.scene.resolve().name
     vacant(out, asked.overwrite)
-    scene = api.read_scene(asked.scene, asked.reading)
     silent = asked.json or asked.watching.quiet
+    scene = api.read_scene(_posed(asked, silent), asked.reading)
     return report(
         lambda done: api.train(
             scene,
@@ -85,6 +93,26 @@ def main(arguments: Sequence[str]) -> int:
         out,
         asked.json,
     )
+
+
+def _posed(asked: Train, silent: bool) -> Path:
+    """The folder of the scene, whose poses are found first where that is asked for."""
+    if asked.prep:
+        from splat.cli.prep import usual
+        from splat.prep import prepare
+
+        out = asked.prep_out or usual(asked.scene)
+        for line in prepare(asked.scene, out, quiet=silent).said().splitlines():
+            _log.info("%s", line)
+        return out
+    if asked.prep_out is not None:
+        raise ValueError("prep-out is given without --prep; add --prep, or leave it out")
+    if asked.scene.is_file() and is_video(asked.scene):
+        raise ValueError(
+            f"{asked.scene}: is a video; expected the folder of a scene: make one with"
+            f" `splat prep {asked.scene} -o SCENE`, or add --prep"
+        )
+    return asked.scene
 
 
 def read(arguments: Sequence[str]) -> Train:
@@ -192,8 +220,13 @@ def _options(kind: Any) -> dict[str, int]:
         if entry.type == "bool":
             found |= {flag: 0, flag.replace("--", "--no-", 1): 0}
         else:
-            found[flag] = 1
+            found[flag] = _numbers(str(entry.type))
     return found
+
+
+def _numbers(kind: str) -> int:
+    """How many values an option of a type takes: those of a tuple of numbers, or one."""
+    return kind.count("float") if "tuple[float" in kind else 1
 
 
 _IMPORT_PATH = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")

@@ -21,6 +21,7 @@ from splat.options import rgb
 from splat.render import choose_device, drawing_as
 from splat.restored import restored
 from splat.seed import in_frame
+from splat.sensor.baked import tone_of, toned
 from splat.sight import sight
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
 
@@ -66,8 +67,12 @@ def trained(
     device: str,
     background: str,
     settings: Settings = Settings(),  # noqa: B008
+    exposure: str | None = None,
 ) -> Trained:
-    """The last state of a run, a checkpoint of one, or a file read with `settings`."""
+    """The last state of a run, a checkpoint of one, or a file read with `settings`.
+
+    Of a run that learned exposures, in that of a training photo; None: in the mean one.
+    """
     chosen, _ = choose_device(device)
     kernels.set_threads(machine.cores())
     if what.is_file() and what.suffix == anchors.SUFFIX:
@@ -86,13 +91,20 @@ def trained(
         left_out = (model.left_out,) if model.left_out else ()
         frame, step = checkpoint.frame(state), state["step"]
         if isinstance(model, Explicit):
-            whole = model.bake()
+            whole = model.kept(model.bake())
+            if exposure is not None:
+                whole = toned(whole, tone_of(state["modules"], config.train, exposure))
             if suffix := config.options.finish_for:
                 start = finish_at(state["steps"], config.options.finish_share)
                 whole = Finishing(suffix, frame, start)(whole, step)
             seen_by, baked = _fixed(whole.to(chosen))
+        elif exposure is not None:
+            raise ValueError(
+                f"exposure is given, and {model.unit} make their colours for each camera; expected"
+                " a run whose Gaussians have harmonics: leave it out"
+            )
         else:
-            seen_by, baked = model, model.bake
+            seen_by, baked = model, lambda: model.kept(model.bake())
         background = config.options.background if background == "auto" else background
     behind = rgb("black" if background == "auto" else background)
     render = drawing_as(drawing, frame, chosen)

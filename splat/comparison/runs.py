@@ -30,6 +30,10 @@ class Note:
     """Why it failed, a sentence; empty: it did not."""
 
 
+DECIDED = (("background", "auto"), ("exposure", "auto"))
+"""What a run decides by its photos, which are those of all."""
+
+
 def folder_of(out: Path, entry: Entry) -> Folder:
     """The folder of a run."""
     return Folder(out / "runs" / entry.key)
@@ -123,7 +127,7 @@ def _check_same(plan: Plan, place: Folder, entry: Entry) -> None:
     config = read_config(place.config)
     asked, found = _settings(plan, entry), _of(config.options, config.method)
     for name, value in asked.items():
-        if found[name] != value and (name, value) != ("background", "auto"):
+        if found[name] != value and (name, value) not in DECIDED:
             raise ValueError(
                 f"{place.path} has {name} {found[name]}, in this comparison it would be {value};"
                 " unlike runs do not compare: remove that folder, or give another one with --out"

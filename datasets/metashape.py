@@ -1,0 +1,193 @@
+"""Agisoft Metashape: an XML of cameras (File > Export > Export Cameras) beside the photos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+import numpy as np
+import numpy.typing as npt
+
+from splat.datasets import cuts, photo
+from splat.datasets.cameras import lens, pinhole
+from splat.datasets.found import folder_of, points_beside, some, world_to_camera
+from splat.types import SceneData, View
+
+Array = npt.NDArray[np.float64]
+
+_KINDS = {"frame": "brown", "fisheye": "brown_fisheye", "spherical": ""}
+"""Types of a sensor, and the family of its lens; empty: a panorama."""
+
+
+@dataclass(frozen=True)
+class _Sensor:
+    kind: str
+    size: tuple[int, int]
+    focal: tuple[float, float]
+    principal: tuple[float, float]
+    coefficients: tuple[float, ...]
+
+
+def load(path: Path, images: str | None = None) -> SceneData | None:
+    """The chunk with most posed cameras of the only file of cameras, or None where there is none.
+
+    Poses are in the frame of the chunk's transform, which is that of what is exported beside.
+    """
+    found = [(file, root) for file in sorted(path.glob("*.xml")) if (root := _document(file))]
+    if not found:
+        return None
+    file, root = found[0]
+    chunks = list(root.iter("chunk"))
+    posed = [sum(1 for _ in _posed(chunk)) for chunk in chunks]
+    notes = []
+    if len(found) > 1:
+        notes.append(f"{file.name} was read, of {len(found)} files of cameras")
+    if sum(posed) == 0:
+        raise ValueError(
+            f"{file}: none of its cameras has a transform; expected aligned photos: align them, "
+            "and export the cameras again"
+        )
+    chunk = chunks[posed.index(max(posed))]
+    if len(chunks) > 1:
+        notes.append(f"of {len(chunks)} chunks the one with most cameras was taken ({max(posed)})")
+    folder = folder_of(path, images)
+    views, more = _views(file, chunk, folder)
+    points, said = points_beside(path, views)
+    return SceneData(path, "metashape", views, (), points, (*notes, *more, *said))
+
+
+def _document(file: Path) -> Element | None:
+    """The root of a file of cameras; None: it is another XML."""
+    try:
+        root = ElementTree.parse(file).getroot()
+    except ElementTree.ParseError as error:
+        if b"<document" not in file.read_bytes()[:1000]:
+            return None
+        raise ValueError(
+            f"{file}: is not whole ({error}); expected an XML of cameras: export it again"
+        ) from None
+    return root if root.tag == "document" and root.find("chunk/cameras") is not None else None
+
+
+def _cameras(chunk: Element) -> list[Element]:
+    """All of them, in groups or not."""
+    found = chunk.find("cameras")
+    return [] if found is None else list(found.iter("camera"))
+
+
+def _posed(chunk: Element) -> Iterator[Element]:
+    """Its cameras with a transform; disabled ones are left out."""
+    for camera in _cameras(chunk):
+        text = camera.findtext("transform")
+        if text and camera.get("enabled", "true").lower() not in ("false", "0"):
+            yield camera
+
+
+def _views(file: Path, chunk: Element, folder: Path) -> tuple[tuple[View, ...], list[str]]:
+    sensors = {sensor.get("id"): sensor for sensor in chunk.iter("sensor")}
+    places = {c.get("id"): _similarity(c.find("transform")) for c in chunk.iter("component")}
+    place = _similarity(chunk.find("transform"))
+    views: list[View] = []
+    missing = []
+    for camera in _posed(chunk):
+        label = camera.get("label", "")
+        image = photo.find(folder, label)
+        if image is None:
+            missing.append(label)
+            continue
+        try:
+            sensor = sensors.get(camera.get("sensor_id"))
+            if sensor is None:
+                raise ValueError(f"its sensor {camera.get('sensor_id')} is not in the file")
+            own = places.get(camera.get("component_id"))
+            matrix = (place if own is None else own) @ _numbers(camera.findtext("transform"), 16)
+            views += _views_of(image, folder, world_to_camera(matrix), _sensor(sensor))
+        except ValueError as error:
+            raise ValueError(f"{file}: camera {label}: {error}") from None
+    notes = some(views, missing, file, folder)
+    cameras = len(_cameras(chunk))
+    unposed = cameras - sum(1 for _ in _posed(chunk))
+    if unposed:
+        notes.append(f"{unposed} of {cameras} cameras have no pose or are disabled")
+    return tuple(sorted(views, key=lambda view: view.name)), notes
+
+
+def _views_of(image: Path, folder: Path, pose: Array, sensor: _Sensor) -> tuple[View, ...]:
+    name = image.relative_to(folder).as_posix()
+    if not sensor.kind:
+        return cuts.panorama(name, image, pose, sensor.size)
+    bent = lens("radial", ()) if not any(sensor.coefficients) and sensor.kind == "brown" else None
+    if any(sensor.coefficients) or sensor.kind == "brown_fisheye":
+        bent = lens(sensor.kind, sensor.coefficients)
+    camera = pinhole(pose, sensor.focal, sensor.principal, sensor.size)
+    parts = cuts.fisheye(name, image, pose, sensor.focal, sensor.principal, sensor.size, bent)
+    return parts or (View(name, camera, image, lens=bent),)
+
+
+def _sensor(element: Element) -> _Sensor:
+    """A sensor by its adjusted calibration, or the only one that it has."""
+    found = element.findall("calibration")
+    adjusted = [each for each in found if each.get("class") == "adjusted"]
+    calibration = next(iter(adjusted or found), None)
+    kind = element.get("type") or "frame"
+    if calibration is not None:
+        kind = calibration.get("type") or kind
+    if kind not in _KINDS:
+        raise ValueError(
+            f"its sensor is of type {kind}; expected one of {', '.join(_KINDS)}: convert the photos"
+        )
+    resolution = element.find("resolution")
+    if resolution is None and calibration is not None:
+        resolution = calibration.find("resolution")
+    if resolution is None:
+        raise ValueError("its sensor has no resolution; expected width and height")
+    size = int(resolution.get("width", 0)), int(resolution.get("height", 0))
+    if kind == "spherical":
+        return _Sensor("", size, (1, 1), (0, 0), ())
+    if calibration is None:
+        raise ValueError("its sensor has no calibration; expected one: align the photos first")
+    f, b1, b2, cx, cy, k1, k2, k3, k4, p1, p2 = (
+        _value(calibration, name)
+        for name in ("f", "b1", "b2", "cx", "cy", "k1", "k2", "k3", "k4", "p1", "p2")
+    )
+    # Metashape's p1 goes with r^2 + 2 x^2, which is OpenCV's p2.
+    skew = b2 / (f + b1) if f + b1 else 0.0
+    principal = size[0] / 2 + cx, size[1] / 2 + cy
+    return _Sensor(_KINDS[kind], size, (f + b1, f), principal, (k1, k2, k3, k4, p2, p1, skew))
+
+
+def _similarity(element: Element | None) -> Array:
+    """The transform of a chunk or component: scale * rotation, and translation."""
+    found = np.eye(4)
+    if element is None:
+        return found
+    scale = float(_numbers(element.findtext("scale") or "1", 1))
+    rotation, translation = element.findtext("rotation"), element.findtext("translation")
+    found[:3, :3] *= scale
+    if rotation:
+        found[:3, :3] = scale * _numbers(rotation, 9).reshape(3, 3)
+    if translation:
+        found[:3, 3] = _numbers(translation, 3)
+    return found
+
+
+def _numbers(text: str | None, count: int) -> Array:
+    """So many numbers; 16 of them as 4x4, 1 as a scalar."""
+    try:
+        found = np.array([float(word) for word in (text or "").split()])
+    except ValueError:
+        found = np.empty(0)
+    if len(found) != count or not np.isfinite(found).all():
+        raise ValueError(f"a transform has {len(found)} numbers; expected {count} finite ones")
+    return found.reshape(4, 4) if count == 16 else found if count > 1 else found[0]
+
+
+def _value(calibration: Element, name: str) -> float:
+    text = calibration.findtext(name)
+    try:
+        return float(text) if text else 0.0
+    except ValueError:
+        raise ValueError(f"its calibration has {name} = {text!r}; expected a number") from None

@@ -1,0 +1,126 @@
+"""Polycam's raw data (developer mode): `keyframes/` with photos, cameras and, of LiDAR, depth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from splat.datasets import photo
+from splat.datasets.cameras import pinhole
+from splat.datasets.found import OPENGL, photos_in, some, world_to_camera
+from splat.types import DepthFile, Points, SceneData, View
+
+METRES = 0.001
+"""Of a number of a depth map."""
+SURE = 255
+"""Confidence of depth that is good."""
+MOST_POINTS, MOST_MAPS = 150_000, 100
+FARTHEST = 5.0
+"""Metres up to which depth of a LiDAR is good."""
+
+
+def load(path: Path, images: str | None = None) -> SceneData | None:
+    """The keyframes of a capture, corrected ones where there are some; None: it is no capture.
+
+    Poses are ARKit's, in metres with +y up; depth comes along as metric, and gives the points.
+    """
+    root = path / "keyframes"
+    sources = [(root / f"{kind}images", root / f"{kind}cameras") for kind in ("corrected_", "")]
+    found = [(a, b) for a, b in sources if b.is_dir() and any(b.glob("*.json"))]
+    if not found:
+        return None
+    pictures, cameras = found[0]
+    notes = []
+    if pictures.name == "images":
+        notes.append("there are no corrected poses; those of the walk itself were taken")
+    folder = path / images if images is not None else pictures
+    there = photos_in(folder) if folder.is_dir() else {}
+    views, missing = [], []
+    for file in sorted(cameras.glob("*.json")):
+        if file.stem not in there:
+            missing.append(file.stem)
+            continue
+        try:
+            views.append(_view(file, there[file.stem], root))
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
+    notes += some(views, missing, cameras, folder)
+    points = _points(views, root)
+    if points is not None:
+        notes.append(f"{len(points.positions):,} points to start from were taken from its depth")
+    return SceneData(path, "polycam", tuple(views), (), points, tuple(notes))
+
+
+def _view(file: Path, image: Path, root: Path) -> View:
+    try:
+        entry = json.loads(file.read_text("utf-8"))
+    except ValueError:
+        raise ValueError("is not JSON; expected a camera: export the capture again") from None
+    names = [[f"t_{i}{j}" for j in range(4)] for i in range(3)]
+    matrix = [[_number(entry, name) for name in row] for row in names]
+    focal, principal = (
+        (_number(entry, a), _number(entry, b)) for a, b in (("fx", "fy"), ("cx", "cy"))
+    )
+    stored = photo.size(image)
+    size = int(entry.get("width", stored[0])), int(entry.get("height", stored[1]))
+    camera = pinhole(world_to_camera(matrix, OPENGL), focal, principal, size)
+    depth = root / "depth" / f"{file.stem}.png"
+    known = DepthFile(depth, "metric", METRES) if depth.is_file() else None
+    return View(image.name, camera, image, depth=known)
+
+
+def _points(views: Sequence[View], root: Path) -> Points | None:
+    """What the depth maps show where they are sure of it, in the colours of the photos."""
+    having = [view for view in views if view.depth is not None]
+    having = having[:: max(1, len(having) // MOST_MAPS)]
+    found = [_seen(view, root, MOST_POINTS // len(having)) for view in having]
+    if not found:
+        return None
+    positions, colors = (np.concatenate(each) for each in zip(*found, strict=True))
+    if len(positions) == 0:
+        return None
+    return Points(torch.from_numpy(positions), torch.from_numpy(colors))
+
+
+def _seen(
+    view: View, root: Path, most: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
+    assert view.depth is not None
+    depth = cv2.imread(str(view.depth.path), cv2.IMREAD_UNCHANGED)
+    small = cv2.imread(str(view.image), cv2.IMREAD_REDUCED_COLOR_4)
+    if depth is None or small is None or depth.ndim != 2:
+        raise ValueError(
+            f"{view.depth.path if small is not None else view.image}: cannot be decoded; expected a"
+            " picture (depth: grey, of 16 bits): export the capture again"
+        )
+    metres = depth.astype(np.float64) * METRES
+    good = (metres > 0) & (metres <= FARTHEST)
+    sure = cv2.imread(str(root / "confidence" / view.depth.path.name), cv2.IMREAD_GRAYSCALE)
+    if sure is not None and sure.shape == depth.shape:
+        good &= sure == SURE
+    rows, columns = np.nonzero(good)
+    step = max(1, len(rows) // most)
+    rows, columns = rows[::step], columns[::step]
+    height, width = depth.shape
+    K, pose = view.camera.K.double().numpy(), view.camera.world_to_camera.double().numpy()
+    z = metres[rows, columns]
+    u = (columns + 0.5) / width * view.camera.width
+    v = (rows + 0.5) / height * view.camera.height
+    local = np.stack([(u - K[0, 2]) / K[0, 0] * z, (v - K[1, 2]) / K[1, 1] * z, z], 1)
+    shown = cv2.resize(small, (width, height), interpolation=cv2.INTER_AREA)[:, :, ::-1]
+    colors = np.asarray(shown[rows, columns] / 255, np.float32)
+    return (local - pose[:3, 3]) @ pose[:3, :3], colors
+
+
+def _number(entry: Any, name: str) -> float:
+    value = entry.get(name) if isinstance(entry, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"has {name} = {value!r}; expected a number: export the capture again")
+    return float(value)

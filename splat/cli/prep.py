@@ -1,0 +1,58 @@
+"""`splat prep`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from splat.cli.parse import parsed
+from splat.options import hint
+from splat.prep import PrepOptions, prepare
+
+
+@dataclass(frozen=True)
+class Prep:
+    """Make a posed scene of photographs or of a video: splat prep photos/ -o scene/
+
+    A second run goes on where the first was interrupted; changed options redo what they change.
+    """
+
+    source: tyro.conf.Positional[Path]
+    """Folder of photos, which is searched with all folders in it, or a video."""
+    out: Annotated[
+        Path | None, tyro.conf.arg(aliases=["-o"]), hint("the name of the source and _scene")
+    ] = None
+    """Folder for the scene."""
+    overwrite: bool = False
+    """Start anew in a folder that was prepared before."""
+    json: bool = False
+    """Print the report as JSON."""
+    quiet: bool = False
+    """Say nothing but warnings and the report."""
+    preparing: PrepOptions = field(default_factory=PrepOptions)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prepare; the exit code."""
+    asked = parsed(Prep, "prep", arguments)
+    out = asked.out or usual(asked.source)
+    report = prepare(
+        asked.source, out, asked.preparing, overwrite=asked.overwrite,
+        quiet=asked.quiet or asked.json,
+    )  # fmt: skip
+    if asked.json:
+        print(json.dumps({**asdict(report), "advice": report.advice()}, indent=1))
+    else:
+        print(f"{report.said()}\nnow: splat train {out}")
+    return 0
+
+
+def usual(source: Path) -> Path:
+    """The folder for a scene, beside what it is made of."""
+    path = source.resolve()
+    return path.with_name(f"{path.stem if path.is_file() else path.name}_scene")

@@ -1,0 +1,7 @@
+"""Depth and normals that were given with photographs, as terms of the loss."""
+
+from splat.guidance.fit import fitted_line
+from splat.guidance.shape import normals_of_depth
+from splat.guidance.terms import GivenDepth, GivenNormal, given_terms, said
+
+__all__ = ["GivenDepth", "GivenNormal", "fitted_line", "given_terms", "normals_of_depth", "said"]

@@ -1,0 +1,89 @@
+"""Depth that was given with a photo, aligned to the points of the scene that the photo shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from splat.guidance.fit import fitted_line
+from splat.types import Batch
+
+Kind = Literal["metric", "affine", "inverse"]
+Line = tuple[float, float]
+"""Factor and summand."""
+
+LEAST_POINTS = 12
+"""Points of the scene from which depth is fitted to them."""
+OCCLUDED = 0.15
+"""Relative depth behind the nearest point of its surroundings from which a point is hidden."""
+CELLS = 24
+"""Surroundings along the longer side of a photo."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Points of the scene that a camera sees."""
+
+    pixels: Int[Tensor, "m"]
+    """Where, row after row."""
+    depth: Float[Tensor, "m"]
+    """Camera z, units of training; float64."""
+    given: Float[Tensor, "m"]
+    """Number of the depth map there; float64."""
+
+
+def visible(batch: Batch, points: Float[Tensor, "n 3"]) -> Seen:
+    """Points in the picture where depth is given, less those that nearer ones hide."""
+    assert batch.depth is not None
+    camera, width = batch.camera, batch.camera.width
+    pose, K = camera.world_to_camera.double(), camera.K.double()
+    x, y, z = (points.to(pose) @ pose[:3, :3].T + pose[:3, 3]).unbind(1)
+    before = z > 1e-6
+    x, y, z = x[before], y[before], z[before]
+    columns = (K[0, 0] * x / z + K[0, 2]).floor()
+    rows = (K[1, 1] * y / z + K[1, 2]).floor()
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < camera.height)
+    columns, rows, z = columns[inside].long(), rows[inside].long(), z[inside]
+    side = max(1, max(width, camera.height) // CELLS)
+    cells = (rows // side) * (width // side + 1) + columns // side
+    front = z.new_full(((camera.height // side + 1) * (width // side + 1),), torch.inf)
+    front = front.scatter_reduce(0, cells, z, "amin")
+    pixels = rows * width + columns
+    given = batch.depth.flatten().index_select(0, pixels).double()
+    kept = (z <= (1 + OCCLUDED) * front.index_select(0, cells)) & (given != 0)
+    if batch.mask is not None:
+        kept &= batch.mask.flatten().index_select(0, pixels) != 0
+    return Seen(pixels[kept], z[kept], given[kept])
+
+
+def fitted(given: Float[Tensor, "m"], depth: Float[Tensor, "m"], kind: Kind) -> Line | None:
+    """Factor and summand that make depth (`inverse`: one over it) of given numbers.
+
+    By the least absolute relative residuals; None where x varies too little, or a larger number
+    would be less depth.
+    """
+    if kind == "metric":
+        return 1.0, 0.0
+    wanted = 1 / depth if kind == "inverse" else depth
+    line = fitted_line(given, wanted, 1 / wanted)
+    return None if line is None or line[0] <= 0 else line
+
+
+def to_points(seen: Seen, kind: Kind) -> Line | None:
+    """What aligns a photo's depth to the points that it shows; None where they are too few."""
+    if kind != "metric" and len(seen.given) < LEAST_POINTS:
+        return None
+    return fitted(seen.given, seen.depth, kind)
+
+
+def in_depth(given: Float[Tensor, "*n"], line: Line, kind: Kind) -> Float[Tensor, "*n"]:
+    """Given numbers as depth, by what `fitted` found; 0 where they are beyond infinity."""
+    found = line[0] * given + line[1]
+    if kind == "inverse":
+        # Of a number just above 0, which is as far as can be, one over it may be infinite.
+        found = torch.where(found > 1e-9, 1 / found.clamp_min(1e-9), torch.zeros_like(found))
+    return found.clamp_min(0)

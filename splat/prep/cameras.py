@@ -1,0 +1,50 @@
+"""Which photos share a camera, and what is known of it before poses are found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from splat.prep.photos import Photo
+
+FEW = 5
+"""Photos below which a camera has too few to find four coefficients of its lens from."""
+GUESS = 1.2
+"""Focal length over the longest side, where nothing is known."""
+FISHEYE_GUESS = 0.5
+
+
+@dataclass(frozen=True)
+class Group:
+    """Photos of one size, made by one camera at one focal length."""
+
+    names: tuple[str, ...]
+    camera: str
+    width: int
+    height: int
+    model: str
+    focal: float
+    """Pixels."""
+    known: bool
+    """Whether EXIF says so; else it is a guess."""
+
+
+def groups(photos: Sequence[Photo], model: str) -> list[Group]:
+    """The photos by camera, in the order of their first photo. `model` may be auto."""
+    found: dict[tuple[object, ...], list[Photo]] = {}
+    for photo in photos:
+        focal = None if photo.focal_35mm is None else round(photo.focal_35mm, 1)
+        found.setdefault((photo.width, photo.height, photo.camera, focal), []).append(photo)
+    return [_group(members, model) for members in found.values()]
+
+
+def _group(members: Sequence[Photo], model: str) -> Group:
+    first = members[0]
+    if model == "auto":
+        model = "OPENCV" if len(members) >= FEW else "SIMPLE_RADIAL"
+    guess = FISHEYE_GUESS if "FISHEYE" in model else GUESS
+    focal = first.focal or guess * max(first.width, first.height)
+    names = tuple(photo.name for photo in members)
+    return Group(
+        names, first.camera, first.width, first.height, model, focal, first.focal is not None
+    )

@@ -1,0 +1,63 @@
+"""What a user gives `splat prep`, checked: the folder of the scene, a distance, places."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from splat.prep.gather import Gathered
+from splat.prep.options import PrepOptions
+from splat.prep.photos import Photo
+
+OURS = ("images", "sparse", ".prep", "photos.json", "prep.json", "prep.txt")
+"""What a preparation writes into the folder of the scene."""
+
+
+def vacate(source: Path, out: Path, overwrite: bool) -> None:
+    """See that `out` is a folder for this; what was prepared there goes if it is to go."""
+    here, there = source.resolve(), out.resolve()
+    if here == there or here in there.parents or there in here.parents:
+        raise ValueError(
+            f"{out}: lies within {source}, or that in it; expected a folder apart from the photos:"
+            " give another with -o"
+        )
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / ".prep").is_dir()):
+        raise FileExistsError(
+            f"{out} holds something that `splat prep` did not make; give another folder with -o"
+        )
+    if overwrite:
+        for name in OURS:
+            path = out / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    (out / ".prep").mkdir(parents=True, exist_ok=True)
+
+
+def named_distance(
+    options: PrepOptions, found: Gathered, registered: list[str]
+) -> tuple[str, str, float] | None:
+    """The photos of --distance by their names in the scene."""
+    if options.distance is None:
+        return None
+    one, other, metres = options.distance
+    ends = []
+    for asked in (one, other):
+        name = next((p.name for p in found.photos if asked in (p.name, p.source)), None)
+        if name is None or name not in registered:
+            state = "is no photo of the scene" if name is None else "was not registered"
+            raise ValueError(
+                f"distance is given for {asked}, which {state}; expected two registered photos,"
+                f" such as {registered[0]} {registered[-1]} {metres:g}"
+            )
+        ends.append(name)
+    return ends[0], ends[1], metres
+
+
+def place_of(photo: Photo) -> tuple[float, float, float] | None:
+    """Latitude, longitude and altitude (NaN where unknown), or None."""
+    if photo.latitude is None or photo.longitude is None:
+        return None
+    return (
+        photo.latitude,
+        photo.longitude,
+        float("nan" if photo.altitude is None else photo.altitude),
+    )

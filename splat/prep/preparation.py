@@ -1,0 +1,232 @@
+"""From photographs or a video to a posed scene: the stages in their order."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from splat import machine
+from splat.prep import pairs
+from splat.prep.cameras import Group, groups
+from splat.prep.child import carried_out, check_installed, threads_for
+from splat.prep.gather import (
+    LEAST,
+    Gathered,
+    Tick,
+    check_enough,
+    fingerprint,
+    gathered,
+    sources,
+    write_json,
+)
+from splat.prep.given import named_distance, place_of, vacate
+from splat.prep.options import PrepOptions
+from splat.prep.report import Report
+from splat.prep.stages import Stages
+
+_log = logging.getLogger(__name__)
+
+
+def prepare(
+    source: Path | str,
+    out: Path | str,
+    options: PrepOptions | None = None,
+    *,
+    overwrite: bool = False,
+    quiet: bool = True,
+) -> Report:
+    """Make the folder `out` a scene of the photos below `source`, or of a video.
+
+    `images/` and `sparse/` are COLMAP's, undistortion is left to whoever reads them. `photos.json`
+    has a record of each photo (`splat.prep.photos.Photo`), `prep.json` and `prep.txt` the report. A
+    second call goes on where an earlier one was interrupted, and does again what other options or
+    files change; `overwrite` starts anew. Raises ValueError, with the report written, where fewer
+    than three photos are registered.
+    """
+    source, out, options = Path(source), Path(out), options or PrepOptions()
+    check_installed()
+    files, _ = sources(source)
+    vacate(source, out, overwrite)
+    return _Preparation(source, out, options, Stages(out), quiet).done(files)
+
+
+@dataclass
+class _Preparation:
+    source: Path
+    out: Path
+    options: PrepOptions
+    stages: Stages
+    quiet: bool
+
+    def done(self, files: list[Path]) -> Report:
+        """All stages, and the report."""
+        before = self.stages.complete()
+        found = self._gathered(files)
+        check_enough(self.source, found)
+        families = groups(found.photos, self.options.camera_model)
+        job = self._job(found, families)
+        self._features(job, families)
+        matched = self._matches(job, found)
+        solved = self._mapped(job)
+        placed: dict[str, Any] = {"frame": None}
+        registered = len(solved["models"][0]["registered"]) if solved["models"] else 0
+        if registered >= LEAST:
+            placed = self._placed(job, found, solved)
+        report = Report.of(
+            self.source, self.out, found, solved, matching=matched["matching"],
+            pairs=matched["pairs"], frame=placed["frame"], options=asdict(self.options),
+            seconds=self.stages.seconds(),
+        )  # fmt: skip
+        report.write(self.out)
+        if registered < LEAST:
+            advice = report.failed[0][1] if report.failed else "no overlap"
+            raise ValueError(
+                f"{self.source}: {registered} of {report.photos} photos could be registered (the"
+                f" first failed: {advice}); expected at least {LEAST}: take more photos that"
+                f" overlap by two thirds, from different places; {self.out / 'prep.txt'} names"
+                " each photo"
+            )
+        if before == self.stages.complete():
+            _log.info("%s was complete already; nothing has changed since", self.out)
+        return report
+
+    def _gathered(self, files: list[Path]) -> Gathered:
+        options, kept = self.options, self.stages.folder / "gathered.json"
+        settings = (options.frames, options.every) if self.source.is_file() else ()
+        state = self.stages.begin(
+            "gather", fingerprint(self.source, files), options.drop_blurry, *settings
+        )
+        if state == "done" and kept.is_file():
+            found = Gathered.read(kept)
+            if all((self.out / "images" / photo.name).is_file() for photo in found.photos):
+                return found
+        what = "frame" if self.source.is_file() else "photo"
+        with self._bar("pictures", what) as tick:
+            found = gathered(
+                self.source, self.out / "images", self.stages.folder / "photos.jsonl", options, tick
+            )
+        found.write(kept)
+        write_json(self.out / "photos.json", [asdict(photo) for photo in found.photos])
+        self.stages.end("gather")
+        _log.info("%s", found.said())
+        return found
+
+    def _job(self, found: Gathered, families: list[Group]) -> dict[str, Any]:
+        """What all stages of COLMAP are told."""
+        folder = self.stages.folder.resolve()
+        pixels = max(photo.width * photo.height for photo in found.photos)
+        longest = max(max(photo.width, photo.height) for photo in found.photos)
+        return {
+            "database": str(folder / "database.db"),
+            "images": str((self.out / "images").resolve()),
+            "names": sorted(photo.name for photo in found.photos),
+            "seed": self.options.seed,
+            "threads": self.options.threads or machine.cores(),
+            "few_threads": threads_for(
+                pixels, self.options.max_side, longest, self.options.threads
+            ),
+            **{name: str(folder / name) for name in ("raw", "models", "sparse")},
+            "list": str(folder / "pairs.txt"),
+            "groups": [asdict(group) for group in families],
+        }
+
+    def _features(self, job: dict[str, Any], families: list[Group]) -> None:
+        options = self.options
+        state = self.stages.begin("features", job["groups"], options.features, options.max_side)
+        if state == "done":
+            return
+        known = sum(group.known for group in families)
+        _log.info(
+            "cameras: %d, by size, make and focal length (known of %d)",
+            len(families),
+            known,
+        )
+        asked = {"features": options.features, "max_side": options.max_side}
+        asked["threads"] = job["few_threads"]
+        with self._bar("features", "photo") as tick:
+            carried_out("features", {**job, **asked}, self.stages.folder, tick)
+        self.stages.end("features")
+
+    def _matches(self, job: dict[str, Any], found: Gathered) -> dict[str, Any]:
+        options, kept = self.options, self.stages.folder / "matched.json"
+        matching = pairs.chosen(options.matching, len(found.photos), found.video)
+        state = self.stages.begin("matches", matching, options.overlap, options.alike, options.seed)
+        if state == "done" and kept.is_file():
+            return _read_json(kept)
+        why = (
+            ""
+            if options.matching == matching
+            else f" for {len(found.photos)} pictures" + (" of a video" if found.video else "")
+        )
+        _log.info("matching: %s%s", matching, why)
+        places = {photo.name: place_of(photo) for photo in found.photos}
+        asked = {
+            "matching": matching, "overlap": options.overlap, "alike": options.alike,
+            "gps": [places[name] for name in job["names"]], "anew": state == "new",
+        }  # fmt: skip
+        with self._bar("matches", "pair") as tick:
+            done = carried_out("matches", {**job, **asked}, self.stages.folder, tick)
+        done = {"matching": matching, **done}
+        write_json(kept, done)
+        self.stages.end("matches")
+        return done
+
+    def _mapped(self, job: dict[str, Any]) -> dict[str, Any]:
+        kept = self.stages.folder / "mapped.json"
+        if self.stages.begin("mapping", self.options.seed) == "done" and kept.is_file():
+            return _read_json(kept)
+        with self._bar("poses", "photo") as tick:
+            done = carried_out("mapping", job, self.stages.folder, tick)
+        write_json(kept, done)
+        self.stages.end("mapping")
+        return done
+
+    def _placed(
+        self, job: dict[str, Any], found: Gathered, solved: dict[str, Any]
+    ) -> dict[str, Any]:
+        options, kept = self.options, self.stages.folder / "placed.json"
+        distance = named_distance(options, found, solved["models"][0]["registered"])
+        state = self.stages.begin("placing", options.frame, distance)
+        if state == "done" and kept.is_file() and (self.out / "sparse").is_dir():
+            return _read_json(kept)
+        gps = {photo.name: place_of(photo) for photo in found.photos}
+        asked = {"frame": options.frame, "distance": distance, "gps": gps}
+        done = carried_out("placing", {**job, **asked}, self.stages.folder, lambda *_: None)
+        # The old model goes when the new one is whole.
+        old, new = self.stages.folder / "old", self.stages.folder / "sparse"
+        shutil.rmtree(old, ignore_errors=True)
+        if (self.out / "sparse").exists():
+            (self.out / "sparse").rename(old)
+        new.rename(self.out / "sparse")
+        shutil.rmtree(old, ignore_errors=True)
+        write_json(kept, done)
+        self.stages.end("placing")
+        return done
+
+    @contextmanager
+    def _bar(self, what: str, unit: str) -> Iterator[Tick]:
+        """A progress bar, to be told how many are done of how many."""
+        bar = tqdm(desc=what, unit=unit, disable=self.quiet or None, leave=False)
+
+        def tick(done: int, total: int) -> None:
+            bar.total = max(total, done)
+            bar.update(done - bar.n)
+
+        start = time.monotonic()
+        with bar:
+            yield tick
+        _log.info("%s: %.0f s", what, time.monotonic() - start)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found

@@ -1,0 +1,65 @@
+"""What was done in the folder of a scene already, so that a second run goes on from there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from splat.prep.gather import write_json
+
+ORDER = ("gather", "features", "matches", "mapping", "placing")
+State = Literal["done", "begun", "new"]
+VERSION = 1
+"""Changes when what a stage leaves does."""
+
+
+class Stages:
+    """Keys of the stages that are complete. A stage's key holds those before it."""
+
+    def __init__(self, scene: Path) -> None:
+        self.folder = scene / ".prep"
+        self._file = self.folder / "state.json"
+        self._done: dict[str, Any] = {}
+        if self._file.is_file():
+            self._done = json.loads(self._file.read_text("utf-8"))
+        self._keys: dict[str, str] = {}
+        self._since = time.monotonic()
+
+    def begin(self, stage: str, *settings: Any) -> State:
+        """How far a stage with these settings is. What a `new` one left earlier is cleared."""
+        before = self._keys.get(ORDER[ORDER.index(stage) - 1], "")
+        text = json.dumps([VERSION, before, stage, *settings], default=str)
+        key = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+        self._keys[stage], self._since = key, time.monotonic()
+        known = self._done.get(stage, {})
+        if known.get("key") == key:
+            return "done" if known.get("complete") else "begun"
+        for later in ORDER[ORDER.index(stage) :]:
+            self._done.pop(later, None)
+        if stage == "features":
+            # Features of other photos or settings do not mix.
+            for file in self.folder.glob("database.db*"):
+                file.unlink()
+        self._done[stage] = {"key": key}
+        self._keep()
+        return "new"
+
+    def end(self, stage: str) -> None:
+        """The stage is complete."""
+        took = time.monotonic() - self._since
+        self._done[stage] = {"key": self._keys[stage], "complete": True, "seconds": round(took, 1)}
+        self._keep()
+
+    def complete(self) -> dict[str, str]:
+        """Keys of the stages that are complete."""
+        return {name: entry["key"] for name, entry in self._done.items() if "complete" in entry}
+
+    def seconds(self) -> dict[str, float]:
+        """That each stage took when it was carried out."""
+        return {name: entry.get("seconds", 0.0) for name, entry in self._done.items()}
+
+    def _keep(self) -> None:
+        write_json(self._file, self._done)

@@ -1,0 +1,13 @@
+"""Endings of the files that `splat prep` takes beside the pictures that training reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HEIF = (".heic", ".heif")
+VIDEO = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mts", ".3gp")
+
+
+def is_video(path: Path) -> bool:
+    """Whether the name is that of a video."""
+    return path.suffix.lower() in VIDEO

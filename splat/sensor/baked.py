@@ -1,0 +1,52 @@
+"""Gaussians in the exposure of a photo: its map of colours taken over by their harmonics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from splat.math import sh_from_rgb
+from splat.sensor.sensor import GRID, TONE
+from splat.sensor.tones import Channels, Map, Matrices
+from splat.types import Gaussians
+
+
+def toned(gaussians: Gaussians, tone: Map) -> Gaussians:
+    """The set as a photo with this map would show it.
+
+    Exact where colours are not clamped at black: a blend of mapped colours is the mapped blend.
+    """
+    tone = tone.to(gaussians.colors)
+    colors = gaussians.colors @ tone[:, :3].T
+    if gaussians.sh_degree is None:
+        return replace(gaussians, colors=colors + tone[:, 3])
+    grey = torch.full((1, 3), 0.5, dtype=colors.dtype, device=colors.device)
+    # Harmonics are added to a grey of 0.5, which is mapped too.
+    colors[:, 0] += sh_from_rgb(grey @ tone[:, :3].T + tone[:, 3])
+    return replace(gaussians, colors=colors)
+
+
+def tone_of(modules: Mapping[str, Any], names: Sequence[str], photo: str) -> Map:
+    """The map of a training photo, by its name, in the networks of a checkpoint."""
+    if TONE not in modules:
+        raise ValueError(
+            "the run learned no exposures; expected one that was trained with --exposure channel or"
+            " affine: leave --exposure-of out"
+        )
+    if photo not in names:
+        raise ValueError(
+            f"exposure-of is {photo!r}, which is none of the {len(names)} photos trained on"
+            f" (such as {names[0]}); give the name of one of them"
+        )
+    if GRID in modules:
+        raise ValueError(
+            "the run learned exposures that change over each photo (--exposure grid), which"
+            " Gaussians cannot hold; leave --exposure-of out: files have the mean exposure"
+        )
+    values = modules[TONE]["module"]["values"]
+    tones = (Channels if values.shape[1] == 6 else Matrices)(len(values))
+    tones.load_state_dict(modules[TONE]["module"])
+    return tones.map(names.index(photo)).detach()

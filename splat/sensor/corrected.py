@@ -1,0 +1,37 @@
+"""Training photos as a sensor has them in the end: for those who train on them without it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from splat.loader import Loader
+from splat.sensor.held_out import undeveloped
+from splat.sensor.sensor import Sensor
+from splat.types import Batch
+
+
+class Corrected:
+    """A loader's batches, posed as the sensor thinks and brought to the mean exposure."""
+
+    def __init__(self, photos: Loader, sensor: Sensor) -> None:
+        self._photos, self._sensor = photos, sensor
+        with torch.no_grad():
+            self.cameras = tuple(sensor.aim(camera) for camera in photos.cameras)
+            """Cameras of all views at full size, in the frame of training."""
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step."""
+        return self._corrected(self._photos(step))
+
+    def batch_at(self, index: int, step: int) -> Batch:
+        """View `index`, at the size that a step shows."""
+        return self._corrected(self._photos.batch_at(index, step))
+
+    @torch.no_grad()
+    def _corrected(self, batch: Batch) -> Batch:
+        view, sensor = batch.camera.index, self._sensor
+        if sensor.tone is not None:
+            batch = undeveloped(batch, sensor.tone.map(view))
+        return replace(batch, camera=sensor.aim(batch.camera))

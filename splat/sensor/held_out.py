@@ -1,0 +1,145 @@
+"""Held-out photos, fitted before they are measured: on their left half, for their right one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat.evaluate import Seen
+from splat.sensor.newton import downhill, error
+from splat.sensor.poses import FARTHEST, bend, exponential
+from splat.sensor.tones import Map, fitted, mapped
+from splat.types import Batch, Camera, Gaussians, Needs, Renderer
+
+SMALL, FULL = 12, 6
+"""Steps that look for a pose, on pictures of half the size and then on whole ones."""
+
+
+@dataclass(frozen=True)
+class HeldOutFit:
+    """What a photo that was never trained on would show, had its camera been known better.
+
+    Neither its exposure nor the error of its pose can come from training. As is the custom since
+    NeRF in the Wild (Martin-Brualla et al. 2021), they are fitted on the left half of the photo
+    while the scene stays as it is; figures are of the right half.
+    """
+
+    gaussians: Callable[[Camera], Gaussians]
+    render: Renderer
+    background: Float[Tensor, "3"] | None
+    exposure: bool
+    mixed: bool = False
+    """Whether exposures mix channels."""
+    pose: bool = False
+
+    @property
+    def said(self) -> str:
+        """The protocol, in a sentence."""
+        what = [name for name, on in (("exposure", self.exposure), ("pose", self.pose)) if on]
+        return (
+            f"{' and '.join(what)} of each held-out photo fitted on its left half,"
+            " figures of its right half"
+        )
+
+    def __call__(self, batch: Batch) -> Seen:
+        camera, tone = self.found(batch)
+        with torch.no_grad():
+            image = self._developed(self._drawn(camera), tone)
+        return Seen(replace(batch, camera=camera), image, batch.camera.width // 2)
+
+    def adjusted(self, batch: Batch) -> Batch:
+        """The photo as the mean exposure would have it, its camera where it fits best."""
+        camera, tone = self.found(batch)
+        return replace(undeveloped(batch, tone), camera=camera)
+
+    def found(self, batch: Batch) -> tuple[Camera, Map]:
+        """The camera and the map of colours that fit the left half of a photo."""
+        camera = self._placed(batch) if self.pose else batch.camera
+        with torch.no_grad():
+            return camera, self._tone(self._drawn(camera)[0], batch)
+
+    @torch.enable_grad()
+    def _placed(self, batch: Batch) -> Camera:
+        """Newton steps on the mean error, and the best place on the way."""
+        best = batch.camera.world_to_camera
+        for seen, steps in ((halved(batch), SMALL), (batch, FULL)):
+            pose, least = best, torch.inf
+            left = _left_half(seen)
+            for _ in range(steps):
+                twist = torch.zeros(6, device=self.render.device, requires_grad=True)
+                camera = replace(seen.camera, world_to_camera=exponential(twist) @ pose)
+                rendered = self.render(
+                    self._still(camera), camera, Needs(depth=True), self.background
+                )
+                still = camera.detached()
+                tone = self._tone(rendered.image.detach(), seen).to(rendered.image)
+                rendered = replace(rendered, image=mapped(rendered.image, tone))
+                assert left.mask is not None
+                loss = (error(rendered.image, seen.image) * left.mask).mean()
+                if float(loss.detach()) < least:
+                    least, best = float(loss.detach()), pose
+                loss.backward()
+                assert twist.grad is not None
+                curvature = bend(rendered, replace(left, camera=still))
+                pose = exponential(downhill(twist.grad, curvature, 1.0, 2 * FARTHEST)) @ pose
+        return replace(batch.camera, world_to_camera=best)
+
+    def _tone(self, image: Float[Tensor, "h w 3"], batch: Batch) -> Map:
+        if not self.exposure:
+            return torch.eye(3, 4, dtype=torch.float64, device=self.render.device)
+        half = slice(None, batch.camera.width // 2)
+        counts = None if batch.mask is None else batch.mask[:, half]
+        return fitted(image[:, half], batch.image[:, half], counts, mixed=self.mixed)
+
+    def _drawn(self, camera: Camera) -> tuple[Tensor, Tensor]:
+        found = self.render(self._still(camera), camera, Needs(), self.background)
+        return found.image, found.alpha
+
+    @torch.no_grad()
+    def _still(self, camera: Camera) -> Gaussians:
+        return self.gaussians(camera.detached())
+
+    def _developed(self, drawn: tuple[Tensor, Tensor], tone: Map) -> Float[Tensor, "h w 3"]:
+        image, alpha = drawn
+        tone = tone.to(image)
+        found = mapped(image, tone)
+        if self.background is None:
+            return found
+        # What photos are laid over has no exposure.
+        return found + (1 - alpha)[..., None] * (self.background - mapped(self.background, tone))
+
+
+def undeveloped(batch: Batch, tone: Map) -> Batch:
+    """A photo with its map of colours taken back, to 8 bits."""
+    tone = tone.detach().double()
+    back = torch.linalg.inv(tone[:, :3])
+    values = (batch.image.double() - tone[:, 3]) @ back.T
+    return replace(batch, pixels=values.clamp(0, 1).mul(255).round().to(torch.uint8))
+
+
+def halved(batch: Batch) -> Batch:
+    """A photo and its mask at half their size."""
+    camera = batch.camera.resized(max(1, batch.camera.width // 2), max(1, batch.camera.height // 2))
+    size = (camera.width, camera.height)
+    pixels = cv2.resize(batch.pixels.cpu().numpy(), size, interpolation=cv2.INTER_AREA)
+    mask = None
+    if batch.mask is not None:
+        whole = cv2.resize(
+            batch.mask.cpu().numpy() * np.uint8(255), size, interpolation=cv2.INTER_AREA
+        )
+        mask = torch.from_numpy((whole == 255).astype(np.uint8)).to(batch.pixels.device)
+    small = torch.from_numpy(np.asarray(pixels)).to(batch.pixels.device)
+    return Batch(camera, small, mask, batch.name, 2 * batch.shrink)
+
+
+def _left_half(batch: Batch) -> Batch:
+    """Only the left half counts."""
+    mask = torch.ones_like(batch.pixels[..., 0]) if batch.mask is None else batch.mask.clone()
+    mask[:, batch.camera.width // 2 :] = 0
+    return replace(batch, mask=mask)

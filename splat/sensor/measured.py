@@ -1,0 +1,103 @@
+"""How differently photos were exposed, measured on the points that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat.types import Batch, Camera, Points
+
+MOST_POINTS = 20_000
+"""Points that are looked at,"""
+FEWEST_POINTS = 50
+"""and as many must be seen to say something of a photo."""
+DARK, BRIGHT = 0.06, 0.94
+"""Values between which a channel tells of the exposure."""
+DIFFERENT = 0.1
+"""Standard deviation of exposures, stops, from which photos are said to differ."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Exposures of photos."""
+
+    gains: Float[Tensor, "v 3"]
+    """By which each channel is brighter than in the mean photo; 1 where nothing is known."""
+    known: int
+    """Photos of which something is known."""
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the exposures, stops."""
+        return float(self.gains.log2().mean(1).std(correction=0))
+
+    @property
+    def tint(self) -> float:
+        """Standard deviation of a channel's gain beside the exposure, stops."""
+        stops = self.gains.log2()
+        return float((stops - stops.mean(1, keepdim=True)).std(correction=0))
+
+    def said(self) -> str:
+        """What was found, in a sentence."""
+        if not self.known:
+            return "photos show too few points to compare their exposures"
+        differ = "the photos differ" if self.differ else "the photos are alike"
+        return (
+            f"{differ}: by {self.spread:.2f} stops and, between channels, {self.tint:.2f} (standard"
+            f" deviation, on points that {self.known} photos share)"
+        )
+
+    @property
+    def differ(self) -> bool:
+        """Whether the photos are so different that they must be brought together."""
+        return max(self.spread, self.tint) >= DIFFERENT
+
+
+def measured(batches: Sequence[Batch], points: Points) -> Measured:
+    """The exposure of photos by what they show of coloured points, frame of the cameras.
+
+    A gain is the median, over the points before a camera and in its picture, of the photo's value
+    over the point's own colour, the mean of those who saw it: what hides a point is brighter as
+    often as it is darker.
+    """
+    every = max(1, len(points.positions) // MOST_POINTS)
+    some = Points(points.positions[::every], points.colors[::every])
+    stops = torch.full((len(batches), 3), torch.nan, dtype=torch.float64)
+    for view, batch in enumerate(batches):
+        stops[view] = _stops(batch, some)
+    known = stops.isfinite().all(1)
+    stops[~known] = stops[known].mean(0) if bool(known.any()) else 0.0
+    return Measured((stops - stops.mean(0)).exp2().float(), int(known.sum()))
+
+
+def _stops(batch: Batch, points: Points) -> Float[Tensor, "3"]:
+    """Median of log2(photo / point) for each channel; NaN where too little is seen."""
+    u, v, inside = _pixels(batch.camera, points.positions)
+    pixels = batch.pixels[v[inside], u[inside]].double() / 255
+    own = points.colors[inside].double()
+    counts = torch.ones(len(own), dtype=torch.bool)
+    if batch.mask is not None:
+        counts = batch.mask[v[inside], u[inside]] != 0
+    found = torch.full((3,), torch.nan, dtype=torch.float64)
+    for channel in range(3):
+        x, y = own[:, channel], pixels[:, channel]
+        good = counts & (x > DARK) & (x < BRIGHT) & (y > DARK) & (y < BRIGHT)
+        if int(good.sum()) >= FEWEST_POINTS:
+            found[channel] = float(np.median((y[good] / x[good]).log2().numpy()))
+    return found
+
+
+def _pixels(camera: Camera, positions: Float[Tensor, "n 3"]) -> tuple[Tensor, Tensor, Tensor]:
+    """The pixel of each point, and whether it lies before the camera and in its picture."""
+    pose, K = camera.world_to_camera.double(), camera.K.double()
+    inside = ~camera.depths(positions).isnan()
+    x, y, z = (positions.double() @ pose[:3, :3].T + pose[:3, 3]).unbind(1)
+    z = z.where(inside, torch.ones_like(z))
+    u = ((K[0, 0] * x / z + K[0, 2]).where(inside, torch.zeros_like(z))).long()
+    v = ((K[1, 1] * y / z + K[1, 2]).where(inside, torch.zeros_like(z))).long()
+    return u.clamp(0, camera.width - 1), v.clamp(0, camera.height - 1), inside

@@ -1,0 +1,95 @@
+"""Newton's steps for tables of which a step shows one row, and whose loss is nearly quadratic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from splat.column import Rate
+
+MOST_PIXELS = 40_000
+"""Pixels that tell how a picture changes."""
+LEAST_ERROR = 0.02
+"""Below it errors are squared rather than absolute ones."""
+DAMPED = 1e-3
+"""Share of its diagonal that is added to the curvature."""
+
+
+BEGIN, LOOKS, LATEST = 0.1, 10, 0.4
+"""Share of a run after which rows move, or so many looks at each photo if that is later, but after
+this share at the latest: before, there is no scene to hold photos against, and what it gets wrong
+would be learned as theirs."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """A rate that is zero before a step."""
+
+    rate: Rate
+    begin: int
+
+    def __call__(self, step: int) -> float:
+        return 0.0 if step < self.begin else self.rate(step)
+
+
+def later(start: float, end: float, steps: int, views: int) -> Later:
+    """A rate that begins once a run of `steps` on so many views has a scene."""
+    begin = max(BEGIN * steps, min(LOOKS * views, LATEST * steps))
+    return Later(Rate(start, end, steps), round(begin))
+
+
+class Newton(torch.optim.Optimizer):
+    """Moves the row of the view that was drawn to where a quadratic model has its least loss.
+
+    A photo has its turn a few dozen times in a run: too seldom for descent, to which a turn and a
+    shift of a camera, or a gain and a bias, look almost alike. The gradient is that of the whole
+    loss, from the renderer; the curvature is told to `bent` after the forward pass.
+    """
+
+    def __init__(self, table: torch.nn.Parameter, farthest: float) -> None:
+        """A table [views, numbers], and how far a step may move a number."""
+        super().__init__([table], {"lr": 1.0})
+        self._farthest = farthest
+        self.bent: tuple[int, Float[Tensor, "k k"]] | None = None
+        """The row that was drawn, and how the loss bends with its numbers."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step for one row."""
+        assert closure is None
+        (group,) = self.param_groups
+        (table,) = group["params"]
+        if table.grad is not None and self.bent is not None and group["lr"]:
+            row, curvature = self.bent
+            table[row] += downhill(table.grad[row], curvature, group["lr"], self._farthest)
+
+
+def downhill(
+    gradient: Float[Tensor, "k"],
+    curvature: Float[Tensor, "k k"],
+    rate: float,
+    farthest: float,
+) -> Float[Tensor, "k"]:
+    """`rate` times Newton's step, shortened to `farthest`; zero where there is none."""
+    bent = curvature + DAMPED * curvature.diagonal().diag()
+    motion, failed = torch.linalg.solve_ex(bent, -rate * gradient.double())
+    if int(failed) or not bool(motion.isfinite().all()):
+        return torch.zeros_like(gradient)
+    shorter: Tensor = motion * min(1.0, farthest / max(float(motion.abs().max()), 1e-12))
+    return shorter.to(gradient)
+
+
+def error(image: Float[Tensor, "h w 3"], photo: Float[Tensor, "h w 3"]) -> Float[Tensor, "h w"]:
+    """Absolute errors, squared ones near zero (Huber's), of which `weights` tell the curvature."""
+    found: Tensor = functional.huber_loss(image, photo, reduction="none", delta=LEAST_ERROR)
+    return found.mean(-1) / LEAST_ERROR
+
+
+def weights(errors: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """What an absolute error r curves like: r^2 / 2 |r|."""
+    return 1 / errors.double().clamp_min(LEAST_ERROR)

@@ -1,0 +1,123 @@
+"""`Sensor`: what stands between a scene and its photographs, learned beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat.model import Trained
+from splat.objective import Objective
+from splat.sensor.grids import Grids, Smooth
+from splat.sensor.kinds import Exposure
+from splat.sensor.newton import Newton
+from splat.sensor.poses import PosePrior, Poses
+from splat.sensor.tones import Channels, Matrices, TonePrior, Tones, mapped
+from splat.types import Batch, Camera, Rendered
+
+SENSOR = POSES, TONE, GRID = "sensor.poses", "sensor.tone", "sensor.grid"
+"""Names of its parts among the networks of a run."""
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """Where the camera of each training view really stood, and how its photo was developed.
+
+    Views are told by `Camera.index`. It acts on training only: what is drawn for other cameras, or
+    exported, is the scene in the mean exposure.
+    """
+
+    poses: Poses | None = None
+    tone: Tones | None = None
+    grid: Grids | None = None
+    parts: Mapping[str, Trained] = field(default_factory=dict)
+    """Its tables with what moves them, by name."""
+
+    def aim(self, camera: Camera) -> Camera:
+        """A training camera where it is thought to stand now; differentiable."""
+        if self.poses is None:
+            return camera
+        return replace(camera, world_to_camera=self.poses(camera.world_to_camera, camera.index))
+
+    def aimed(self, batch: Batch) -> Batch:
+        """A training view with its camera where it is thought to stand now."""
+        return batch if self.poses is None else replace(batch, camera=self.aim(batch.camera))
+
+    def developed(
+        self, rendered: Rendered, camera: Camera, background: Float[Tensor, "3"] | None = None
+    ) -> Rendered:
+        """A picture as the photo of a training view would show it.
+
+        A `background` that was given is in photos as it is, whatever their exposure.
+        """
+        if self.tone is None:
+            return rendered
+        image = self.tone(rendered.image, camera.index)
+        if self.grid is not None:
+            image = self.grid(image, camera.index)
+        if background is not None:
+            changed = mapped(background, self.tone.map(camera.index))
+            image = image + (1 - rendered.alpha)[..., None] * (background - changed)
+        return replace(rendered, image=image)
+
+    def objectives(self) -> Mapping[str, Objective]:
+        """Its terms of the loss."""
+        found: dict[str, Objective] = {}
+        if self.poses is not None:
+            found["poses"] = PosePrior(self.poses, self._newton(POSES))
+        if self.tone is not None:
+            found["exposure"] = TonePrior(self.tone, self._newton(TONE))
+        if self.grid is not None:
+            found["grid"] = Smooth(self.grid)
+        return found
+
+    def _newton(self, part: str) -> Newton:
+        found = self.parts[part].optimizer
+        assert isinstance(found, Newton)
+        return found
+
+    def said(self) -> str:
+        """What it corrects, for people."""
+        what = []
+        if self.tone is not None:
+            what.append(f"exposure ({(self.grid or self.tone).known_as})")
+        if self.poses is not None:
+            what.append("pose")
+        return f"learns {' and '.join(what)} of each photo"
+
+
+def sensor_for(
+    views: int,
+    steps: int,
+    *,
+    exposure: Exposure = "off",
+    refine_poses: bool = False,
+    gains: Float[Tensor, "v 3"] | None = None,
+    device: torch.device | str = "cpu",
+) -> Sensor | None:
+    """The sensor of a run of `steps`, or None where nothing is to be corrected.
+
+    `gains` are the photos' exposures as they were measured, to start from.
+    """
+    parts: dict[str, Poses | Tones | Grids] = {}
+    if refine_poses:
+        parts[POSES] = poses = Poses(views)
+    if exposure != "off":
+        parts[TONE] = tone = Channels(views) if exposure == "channel" else Matrices(views)
+        if gains is not None:
+            tone.begin(gains)
+    if exposure == "grid":
+        parts[GRID] = grid = Grids(views)
+    if not parts:
+        return None
+    for part in parts.values():
+        part.to(device)
+    return Sensor(
+        poses=poses if refine_poses else None,
+        tone=None if exposure == "off" else tone,
+        grid=grid if exposure == "grid" else None,
+        parts={name: part.trained(steps) for name, part in parts.items()},
+    )

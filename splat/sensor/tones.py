@@ -1,0 +1,199 @@
+"""How each photo was exposed and its white balanced: an affine map of colours, learned beside."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from splat.model import Trained
+from splat.objective import Objective
+from splat.sensor.newton import MOST_PIXELS, Newton, later, weights
+from splat.types import Step
+
+RATE, RATE_END = 0.5, 0.1
+"""Share of the way to the map that fits a photo best that a step takes it."""
+FARTHEST = 0.2
+"""That a step moves a gain or a bias at most."""
+EXPECTED, PRIOR = 0.3, 1e-3
+"""Standard deviation of gains and biases, for a prior, and its weight."""
+
+Map = Float[Tensor, "3 4"]
+"""A map of colours: its first three columns times RGB, plus the last."""
+
+
+class Tones(nn.Module, ABC):
+    """A map of colours for each training view.
+
+    What the views have in common is taken out of every one of them: a scene that is darker seen by
+    photos that are all brighter would be the same photos. So the scene has the mean exposure, and
+    files of it need no correction.
+    """
+
+    known_as = ""
+    """For people."""
+
+    def __init__(self, views: int, numbers: int) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.zeros(views, numbers))
+
+    def own(self, view: int) -> Float[Tensor, "k"]:
+        """The numbers of a view, less the mean over views, to which no gradient is passed."""
+        return self.values[view] - self.values.detach().mean(0)
+
+    @abstractmethod
+    def begin(self, gains: Float[Tensor, "v 3"]) -> None:
+        """Start from gains that were measured."""
+
+    @abstractmethod
+    def map(self, view: int) -> Map:
+        """The map of a view."""
+
+    def forward(self, image: Float[Tensor, "h w 3"], view: int) -> Float[Tensor, "h w 3"]:
+        """A picture of the scene as the photo of this view would have developed it."""
+        return mapped(image, self.map(view))
+
+    def trained(self, steps: int) -> Trained:
+        """With what moves it over a run of so many steps."""
+        rate = later(RATE, RATE_END, steps, len(self.values))
+        return Trained(self, Newton(self.values, FARTHEST), [rate])
+
+    @abstractmethod
+    def slopes(self, image: Float[Tensor, "n 3"], view: int) -> Float[Tensor, "3 n k"]:
+        """Derivatives of each channel of colours, once mapped, by the numbers of the view."""
+
+
+class Channels(Tones):
+    """A gain and a bias for each channel, as LighthouseGS has them: exposure, white balance."""
+
+    known_as = "gain and bias of each channel"
+
+    def __init__(self, views: int) -> None:
+        super().__init__(views, 6)
+
+    def map(self, view: int) -> Map:
+        own = self.own(view)
+        return torch.cat([own[:3].exp().diag(), own[3:, None]], 1)
+
+    def forward(self, image: Float[Tensor, "h w 3"], view: int) -> Float[Tensor, "h w 3"]:
+        own = self.own(view)
+        return image * own[:3].exp() + own[3:]
+
+    def slopes(self, image: Float[Tensor, "n 3"], view: int) -> Float[Tensor, "3 n k"]:
+        found = image.new_zeros(3, len(image), 6)
+        for channel in range(3):
+            found[channel, :, channel] = image[:, channel] * self.own(view)[channel].exp()
+            found[channel, :, 3 + channel] = 1
+        return found
+
+    @torch.no_grad()
+    def begin(self, gains: Float[Tensor, "v 3"]) -> None:
+        """Start from gains that were measured."""
+        self.values[:, :3] = gains.log().to(self.values)
+
+
+class Matrices(Tones):
+    """A whole affine map, channels mixed: cameras that treat colours in other ways."""
+
+    known_as = "matrix"
+
+    def __init__(self, views: int) -> None:
+        super().__init__(views, 12)
+
+    def map(self, view: int) -> Map:
+        own = self.own(view).reshape(3, 4)
+        return own + torch.eye(3, 4, dtype=own.dtype, device=own.device)
+
+    def slopes(self, image: Float[Tensor, "n 3"], view: int) -> Float[Tensor, "3 n k"]:
+        del view
+        found = image.new_zeros(3, len(image), 12)
+        for channel in range(3):
+            found[channel, :, 4 * channel : 4 * channel + 3] = image
+            found[channel, :, 4 * channel + 3] = 1
+        return found
+
+    @torch.no_grad()
+    def begin(self, gains: Float[Tensor, "v 3"]) -> None:
+        """Start from gains that were measured."""
+        self.values[:, [0, 5, 10]] = gains.to(self.values) - 1
+
+
+class TonePrior(Objective):
+    """PRIOR / 2 * squared length of the view's numbers, in units of what is expected of them.
+
+    Beside it tells the optimizer how the loss bends with them.
+    """
+
+    def __init__(self, tones: Tones, newton: Newton) -> None:
+        self.tones, self.newton = tones, newton
+
+    def __call__(self, step: Step) -> Float[Tensor, ""]:
+        view, stiff = step.batch.camera.index, PRIOR / EXPECTED**2
+        own = self.tones.own(view)
+        eye = torch.eye(len(own), dtype=torch.float64, device=own.device)
+        self.newton.bent = view, self._bend(step, view) + stiff * eye
+        return stiff / 2 * own.square().sum()
+
+    @torch.no_grad()
+    def _bend(self, step: Step, view: int) -> Float[Tensor, "k k"]:
+        """Second derivatives of the mean absolute error, as Gauss and Newton's; float64."""
+        batch = step.batch
+        image, photo = step.rendered.image.detach(), batch.image
+        every = max(1, math.ceil(math.sqrt(image[..., 0].numel() / MOST_PIXELS)))
+        some = (slice(None, None, every), slice(None, None, every))
+        developed, photo = image[some].reshape(-1, 3), photo[some].reshape(-1, 3)
+        counts = torch.ones(len(photo), dtype=torch.bool, device=photo.device)
+        if batch.mask is not None:
+            counts = batch.mask[some].reshape(-1) != 0
+        tone = self.tones.map(view).double()
+        scene = (developed.double() - tone[:, 3]) @ torch.linalg.inv(tone[:, :3]).T
+        heavy = weights(developed - photo) * counts[:, None] / 3
+        slopes = self.tones.slopes(scene, view)
+        return torch.einsum("cni,nc,cnj->ij", slopes, heavy, slopes) / len(photo)
+
+
+def mapped(image: Float[Tensor, "h w 3"], tone: Map) -> Float[Tensor, "h w 3"]:
+    """A picture with its colours mapped."""
+    return image @ tone[:, :3].T + tone[:, 3]
+
+
+def fitted(
+    image: Float[Tensor, "h w 3"],
+    photo: Float[Tensor, "h w 3"],
+    counts: Tensor | None = None,
+    *,
+    mixed: bool = False,
+    rounds: int = 4,
+) -> Map:
+    """The map that brings a picture nearest to a photo: least absolute differences, float64.
+
+    A gain and a bias for each channel, or with `mixed` a whole matrix. Found by least squares that
+    are weighed anew (Schlossmacher 1973); pixels that the photo clips do not count. The identity
+    where there is next to nothing to see.
+    """
+    keep = ((photo > 0.01) & (photo < 0.99)).all(-1)
+    keep = keep if counts is None else keep & (counts != 0)
+    x, y = image[keep].double(), photo[keep].double()
+    found = torch.eye(3, 4, dtype=torch.float64, device=image.device)
+    if len(x) < 64:
+        return found
+    one = torch.ones_like(x[:, :1])
+    for channel in range(3):
+        columns = [0, 1, 2] if mixed else [channel]
+        design = torch.cat([x[:, columns], one], 1)
+        weights = torch.ones_like(design[:, 0])
+        for _ in range(rounds):
+            # A little ridge about the identity: a picture of one colour fixes no gain.
+            ridge = 1e-6 * len(x)
+            target = found.new_tensor([float(c == channel) for c in columns] + [0.0])
+            left = (design * weights[:, None]).T @ design
+            left.diagonal().add_(ridge)
+            right = (design * weights[:, None]).T @ y[:, channel] + ridge * target
+            answer = torch.linalg.solve(left, right)
+            weights = 1 / (design @ answer - y[:, channel]).abs().clamp_min(1e-3)
+            weights = weights / weights.mean()
+        found[channel, columns], found[channel, 3] = answer[:-1], answer[-1]
+    return found

@@ -1,0 +1,235 @@
+"""Rows that outlines of photos disprove: masks alone open holes, beside any method.
+
+Inspired by Landreau & Tamaazousti 2022 (arXiv 2210.09148), who remove faces of a mesh that are
+drawn outside of 2-D masks; the same for Gaussians, with a rule and numbers of our own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+from splat.edit import Drop, Edit
+from splat.families import together
+from splat.model import Model
+from splat.objective import Objective
+from splat.schedule import at, due, dues, every
+from splat.strategies.window import add, rows_of
+from splat.strategy import Strategy, Wrapper, recycler
+from splat.types import Batch, Needs, Rendered, Step
+
+SHOWN, OUTSIDE, AGAINST, PROOFS = "mask_shown", "mask_outside", "mask_against", "mask_proofs"
+"""Statistics of the window: blending weight in photos with an outline, and of it what lies outside
+of the outline; photos in which more than the share does, and those in which all does."""
+WINDOW = (SHOWN, OUTSIDE, AGAINST, PROOFS)
+LEAST_SHOWN = 0.5
+"""Blending weight in a photo, pixels at full size, from which a row is judged."""
+ALL = 0.99
+"""Share that is taken for all: a Gaussian ends nowhere."""
+_INSIDE = 128
+"""Of an outline: from here on a pixel is more of the object than not."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """1 in photos that have an outline, else 0."""
+
+    def __call__(self, rendered: Rendered, batch: Batch) -> Float[Tensor, "h w"]:
+        make = torch.zeros_like if batch.outline is None else torch.ones_like
+        return make(rendered.alpha.detach())
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """How much of a pixel lies outside of the photo's outline, grown by `margin` pixels; 0 where
+    the photo has none."""
+
+    margin: int = 1
+
+    def __call__(self, rendered: Rendered, batch: Batch) -> Float[Tensor, "h w"]:
+        if batch.outline is None:
+            return torch.zeros_like(rendered.alpha.detach())
+        return 1 - _grown(batch.outline, self.margin)
+
+
+@dataclass(frozen=True)
+class Silhouette(Objective):
+    """weight * mean |alpha - outline|, of photos that have an outline."""
+
+    weight: float = 0.0
+    needs = Needs(outline=True)
+
+    def __call__(self, step: Step) -> Float[Tensor, ""]:
+        alpha, outline = step.rendered.alpha, step.batch.outline
+        if outline is None or not self.weight:
+            return alpha.new_zeros(())
+        return self.weight * (alpha - outline.to(alpha.dtype) / 255).abs().mean()
+
+
+@dataclass(frozen=True)
+class AlphaMask(Wrapper):
+    """Remove rows that are drawn outside of the outlines of photos (masks, or alpha channels).
+
+    What is of the object lies within its outline in every photo. A row goes if, of the photos since
+    the last time, it is drawn outside by more than a share of its blending weight, over all or in
+    several of them, or wholly outside in one. Methods that move rows move it. Photos without an
+    outline say nothing. Outlines must show the whole object: not for masks that leave out people.
+    """
+
+    known_as = "alpha-mask"
+
+    above: float = 0.5
+    """Share of a row's blending weight from which on it goes if it lies outside, over all photos"""
+    views: int = 3
+    """or in so many."""
+    proof: int = 1
+    """Photos that are proof if all of a row's blending weight there lies outside; more where masks
+    or poses are not to be trusted one by one."""
+    hull: bool = False
+    """Hidden rows are judged, too: a projection wholly beyond an outline is as good a proof (the
+    visual hull)."""
+    margin: int = 1
+    """Pixels that outlines are grown by first, as they are never exact."""
+    silhouette: float = 0.0
+    """Weight of a term of the loss, mean |opacity of the picture - outline|; 0: none."""
+    prune_from: int = 500
+    """Rows are judged after this step."""
+    prune_until: int = 25_000
+    """Rows are judged before this step."""
+    prune_every: int = 500
+    """Steps between two times; what counts is what was drawn since the last one, so there should
+    be as many as photos."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.above < 1:
+            raise ValueError(f"above is {self.above}, expected a share between 0 and 1")
+        for name, least in (
+            ("views", 1), ("proof", 1), ("prune_every", 1), ("margin", 0), ("silhouette", 0)
+        ):  # fmt: skip
+            if not getattr(self, name) >= least:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected {least} or more")
+
+    @property
+    def needs(self) -> Needs:  # type: ignore[override]
+        return self.base.needs | Needs(outline=True, weights=(Outlined(), Beyond(self.margin)))
+
+    def objectives(self) -> Mapping[str, Objective]:
+        # Photos bring their outlines where a term of the loss asks for them.
+        return {**self.base.objectives(), "silhouette": Silhouette(self.silhouette)}
+
+    def scheduled(self, steps: int) -> Strategy:
+        return replace(
+            self,
+            base=self.base.scheduled(steps),
+            prune_from=at(self.prune_from, steps),
+            prune_until=at(self.prune_until, steps),
+            prune_every=every(self.prune_every, steps),
+        )
+
+    def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
+        what = f"{'move' if self.base.recycles else 'prune'} by masks"
+        own = dues(self.prune_from, self.prune_until, self.prune_every, steps)
+        base = self.base.acts(steps)
+        return {**base, **({what: sorted({*base.get(what, ()), *own})} if own else {})}
+
+    def begin(self, model: Model) -> None:
+        self.base.begin(model)
+        for name in WINDOW:
+            model.cloud.track(name)
+
+    def observe(self, step: Step) -> None:
+        self.base.observe(step)
+        if step.batch.outline is None:
+            return
+        cloud = step.model.cloud
+        # Of a smaller picture a pixel stands for several.
+        area = step.batch.shrink**2
+        maps = (Outlined(), Beyond(self.margin))
+        shown, outside = (_by_row(step, step.rendered.weighted(map) * area) for map in maps)
+        judged = shown >= LEAST_SHOWN
+        proven = judged & (outside >= ALL * shown)
+        if self.hull:
+            away = _by_row(step, beyond(step.rendered, step.batch, self.margin).float())
+            proven |= (away > 0) & (away == _by_row(step, step.rendered.visible.float()))
+        cloud.statistic(SHOWN).add_(shown)
+        cloud.statistic(OUTSIDE).add_(outside)
+        cloud.statistic(AGAINST).add_(judged & (outside > self.above * shown))
+        cloud.statistic(PROOFS).add_(proven)
+
+    def refine(self, step: Step) -> Edit | None:
+        return self._proposed(step, None)
+
+    def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
+        return self._proposed(step, rows)
+
+    def condemned(self, step: Step) -> Bool[Tensor, "n"]:
+        """Rows that the window disproves; none where that would be all of them."""
+        shown, outside, against, proofs = map(step.model.cloud.statistic, WINDOW)
+        gone = (shown >= LEAST_SHOWN) & (outside > self.above * shown)
+        gone = gone | (against >= self.views) | (proofs >= self.proof)
+        return gone & ~gone.all()
+
+    def _proposed(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
+        if not due(step.number + 1, self.prune_from, self.prune_until, self.prune_every):
+            return self._asked(step, rows)
+        cloud = step.model.cloud
+        if not cloud.statistic(SHOWN).any():
+            _log.warning(
+                "step %s: alpha-mask removed nothing, as no photo that was shown has an outline;"
+                " give masks with --masks FOLDER, or photos with an alpha channel",
+                f"{step.number + 1:,}",
+            )
+        gone, clear = self.condemned(step), Edit(clear=WINDOW)
+        if self.base.recycles:
+            return (self._asked(step, gone if rows is None else gone | rows) or Edit()) + clear
+        drop = Edit(drop=(Drop(gone.nonzero().squeeze(1), "mask"),))
+        return (together([drop, self._asked(step, rows)], cloud) or Edit()) + clear
+
+    def _asked(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
+        if rows is None:
+            return self.base.refine(step)
+        return recycler(self.base).recycle(step, rows)
+
+
+def _by_row(step: Step, values: Float[Tensor, "m"]) -> Float[Tensor, "n"]:
+    """What Gaussians of the step's picture have, added up over those of a row."""
+    total = torch.zeros(len(step.model.cloud), device=values.device)
+    add(total, rows_of(step), values)
+    return total
+
+
+def beyond(rendered: Rendered, batch: Batch, margin: int) -> Bool[Tensor, "m"]:
+    """Gaussians of a picture that lie wholly outside of its photo's outline, hidden or not.
+
+    One that is projected farther from the outline than its longer half extent, its centre within
+    the picture.
+    """
+    camera, means = batch.camera, rendered.gaussians.means.detach()
+    assert batch.outline is not None
+    outside = (_grown(batch.outline, margin) < _INSIDE / 255).to(torch.uint8).cpu().numpy()
+    away = torch.full((camera.height, camera.width), torch.inf)
+    if not outside.all():
+        away = torch.from_numpy(np.asarray(cv2.distanceTransform(outside, cv2.DIST_L2, 5)))
+    pose, K = camera.world_to_camera, camera.K
+    x, y, z = (means @ pose[:3, :3].T + pose[:3, 3]).unbind(1)
+    u, v = K[0, 0] * x / z + K[0, 2], K[1, 1] * y / z + K[1, 2]
+    inside = (z > 0) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+    pixel = (v.where(inside, 0).long() * camera.width + u.where(inside, 0).long()).clamp_min(0)
+    distance = away.to(means).flatten().index_select(0, pixel)
+    return inside & rendered.visible & (distance > rendered.radii)
+
+
+def _grown(outline: Tensor, margin: int) -> Float[Tensor, "h w"]:
+    """An outline in [0, 1], moved outward by so many pixels."""
+    inside = outline.float()[None, None] / 255
+    return max_pool2d(inside, 2 * margin + 1, 1, margin)[0, 0]

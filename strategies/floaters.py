@@ -1,0 +1,117 @@
+"""Rows in the free space before surfaces are dropped while a run trains, beside any method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from splat import floaters, schedule
+from splat.edit import Drop, Edit
+from splat.families import together
+from splat.model import Model
+from splat.strategies.views import spread
+from splat.strategy import Strategy, Wrapper, called, recycler
+from splat.types import Rendered, Step
+
+VIEWS_SHARE = 50
+"""Looking at a view costs two training steps and a half; together a 20th of a run at most."""
+FEWEST_VIEWS = 6
+"""That have to agree, whatever it costs."""
+BARE = 0.01
+"""Opacity of a pixel below which it shows the background."""
+
+
+@dataclass(frozen=True)
+class Floaters(Wrapper):
+    """Drop what floats: rows that views find alone in the free space before surfaces (ours).
+
+    Views are asked what they see at the place of a row without it (`splat.floaters`), and their
+    photos whether they miss it. Where the method moves rows, floaters are moved, and their number
+    stays.
+    """
+
+    known_as = "floaters"
+    at: tuple[int, ...] = (9_000, 15_000, 21_000, 27_000)
+    """Steps after which rows are looked at."""
+    share: float = 0.02
+    """Share of the rows that may go at once; those that are most of the pictures go first."""
+    alone: float = 0.35
+    """Share of the sight of a row that finds no surface at its depth, from which on it floats."""
+    views: int = 24
+    """Training views that are looked at, evenly spread; 0: all. A fitted schedule looks at no more
+    than cost a 20th of the run, and at 6 at least."""
+
+    def __post_init__(self) -> None:
+        if not self.at or min(self.at) < 1 or list(self.at) != sorted(set(self.at)):
+            raise ValueError(
+                f"at is {self.at}, expected steps above 0 in ascending order, such as 9000 15000"
+            )
+        for name in ("share", "alone"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, expected a share above 0 and up to 1"
+                )
+        if self.views < 0:
+            raise ValueError(f"views is {self.views}, expected a number of views, or 0 for all")
+
+    def scheduled(self, steps: int) -> Strategy:
+        at = tuple(dict.fromkeys(max(schedule.at(step, steps), 1) for step in self.at))
+        most = max(steps // (VIEWS_SHARE * len(at)), FEWEST_VIEWS)
+        return replace(
+            self, base=self.base.scheduled(steps), at=at, views=min(self.views or most, most)
+        )
+
+    def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
+        base = self.base.acts(steps)
+        what = f"{'move' if self.recycles else 'drop'} floaters"
+        own = {*base.get(what, ()), *(done for done in self.at if done <= steps)}
+        return {**base, **({what: sorted(own)} if own else {})}
+
+    def begin(self, model: Model) -> None:
+        if model.slots > 1 or "log_scale" not in model.cloud:
+            raise ValueError(
+                f"floaters are rows that are Gaussians, and those of {called(type(self.base))} are"
+                f" {model.unit}; leave it out"
+            )
+        super().begin(model)
+
+    def refine(self, step: Step) -> Edit | None:
+        return self._proposed(step, None)
+
+    def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
+        return self._proposed(step, rows)
+
+    def _proposed(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
+        """What the base proposes, with `rows` moved, and what floats gone where that is due."""
+        base, gone = self.base, None
+        if step.number + 1 in self.at:
+            gone = self.found(step)
+        if gone is not None and gone.any() and self.recycles:
+            rows, gone = gone if rows is None else gone | rows, None
+        edit = base.refine(step) if rows is None else recycler(base).recycle(step, rows)
+        if gone is None or not gone.any():
+            return edit
+        drop = Drop(gone.nonzero().squeeze(1), "floater")
+        return together([Edit(drop=(drop,)), edit], step.model.cloud)
+
+    def found(self, step: Step) -> Bool[Tensor, "n"]:
+        """Rows that float, no more than may go at once and never the last one."""
+        n = len(step.model.cloud)
+        looked = [step.survey(i) for i in spread(len(step.views), self.views)]
+        batches = [each.batch for each in looked]
+        with torch.no_grad():
+            gaussians = step.model(batches[0].camera, step.number)
+        rules = floaters.Rules(alone=self.alone, rounds=1)
+        behind = _background([each.rendered for each in looked])
+        verdict = floaters.floaters(gaussians, step.render, batches, behind, rules)
+        return verdict.at_most(min(int(self.share * n), n - 1)).rows
+
+
+def _background(pictures: Sequence[Rendered]) -> Float[Tensor, "3"] | None:
+    """The colour that pictures have where nothing is drawn; None where there is no such place."""
+    bare = torch.cat([each.image[each.alpha < BARE] for each in pictures])
+    return bare.median(0).values if len(bare) else None

@@ -1,0 +1,212 @@
+"""Planes of many photos as one scaffold of flat Gaussians, and loose points beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from numpy import ndarray
+from torch import Tensor
+
+from splat.guidance.align import Kind
+from splat.seed import neighbour_distances
+from splat.strategies.lighthouse.planes import Lifted, Plane, lifted, on_planes
+from splat.strategies.lighthouse.thin import Placed, gaussians, joined, thinned, without
+from splat.strategy import Start
+from splat.types import Batch, Points
+
+TURN = 10.0
+"""Degrees between normals of one and the same plane, at most."""
+APART = 0.03
+"""Distance of one plane's places from another that is the same, depths of the photo's middle."""
+MEET = 0.1
+"""Share of a plane's cells that the other must hold for them to be the same."""
+BLOCK = 0.1
+"""Side of such a cell, depths of the photo's middle."""
+EXACT_SHARE, LOOSE_SHARE = 0.75, 0.2
+"""Share of the Gaussians that may be points of the scene, and pixels of no plane, at most."""
+ROUNDS = 4
+LOOKED_AT = 2000
+"""Places of a photo's plane, evenly spread, at most, when planes are compared."""
+
+
+@dataclass
+class Sheet:
+    """One plane of the scene, seen in one photo or more."""
+
+    normal: Float64[ndarray, "3"]
+    offset: float
+    weight: float
+    unit: float
+    """Depth of the middle of the photo that saw it first."""
+    places: Float64[ndarray, "m 3"]
+    members: list[tuple[int, int]] = field(default_factory=list)
+    """Photo, and number of its plane in it."""
+
+    def plane(self) -> Plane:
+        """As the plane of a photo."""
+        return Plane(self.normal, self.offset, self.weight)
+
+
+@dataclass(frozen=True)
+class Scaffold:
+    """What a run starts from."""
+
+    rows: dict[str, Tensor]
+    """Columns of `Explicit`, in Morton order."""
+    sheets: int
+    """Planes."""
+    flat: int
+    """Gaussians on planes."""
+    photos: int
+    """Photos that told of them."""
+
+    def said(self) -> str:
+        """In a sentence."""
+        loose = len(self.rows["mean"]) - self.flat
+        return (
+            f"{self.sheets} planes of {self.photos} photos: {self.flat:,} flat Gaussians, and"
+            f" {loose:,} points beside them"
+        )
+
+
+def assembled(
+    batches: Iterable[Batch],
+    points: Points | None,
+    kind: Kind,
+    start: Start,
+    sh_degree: int,
+    most: int,
+) -> Scaffold:
+    """A scaffold of at most `most` Gaussians out of photos with depth and normals.
+
+    `points` are those of the scene, in the frame of training; depth that is not metric is aligned
+    to them. They begin as they are, being where things have detail, and planes fill what is bare
+    between them. ValueError where no photo can be used.
+    """
+    known = points or Points(torch.zeros(0, 3), torch.zeros(0, 3))
+    found = [each for each in (lifted(batch, known, kind) for batch in batches) if each is not None]
+    found = [each for each in found if len(each.depth)]
+    if not found:
+        raise ValueError(
+            "init planes: no photo has depth, normals and enough points of the scene to align them"
+            " to; expected depths/ and normals/ beside the photos, and points of the scene or depth"
+            " that is metric: start from points instead"
+        )
+    sheets = merged([sheet for i, each in enumerate(found) for sheet in _sheets(each, i)])
+    normals = np.array([sheet.normal for sheet in sheets]).reshape(-1, 3)
+    exact = _of_scene(known)
+    if len(exact.places) > EXACT_SHARE * most:
+        exact = thinned(exact, normals, int(EXACT_SHARE * most))
+    room = most - len(exact.places)
+    loose = thinned(_loose(found), normals, min(room, int(LOOSE_SHARE * most)))
+    flat = thinned(_flat(found, sheets), normals, room - len(loose.places))
+    flat, loose = without(flat, exact), without(loose, exact)
+    rows = gaussians(joined([flat, loose, exact]), normals, start, sh_degree)
+    return Scaffold(rows, len(sheets), len(flat.places), len(found))
+
+
+def merged(sheets: Sequence[Sheet]) -> list[Sheet]:
+    """The sheets, those that are of one plane put together: alike in normal and place, and holding
+    cells of space in common. The largest first."""
+    found = list(sheets)
+    for _ in range(ROUNDS):
+        before = len(found)
+        kept: list[Sheet] = []
+        for sheet in sorted(found, key=lambda s: (-s.weight, s.members)):
+            same = next((other for other in kept if _same(other, sheet)), None)
+            if same is None:
+                kept.append(sheet)
+            else:
+                _join(same, sheet)
+        found = kept
+        if len(found) == before:
+            break
+    return found
+
+
+def _sheets(view: Lifted, number: int) -> list[Sheet]:
+    places = on_planes(view, view.planes, view.labels)
+    unit, found = float(np.median(view.depth)), []
+    for label, plane in enumerate(view.planes):
+        mine = places[(view.labels == label) & np.isfinite(places[:, 0])]
+        if len(mine):
+            some = mine[:: -(-len(mine) // LOOKED_AT)]
+            weight = float(len(mine))
+            sheet = Sheet(plane.normal, plane.offset, weight, unit, some, [(number, label)])
+            found.append(sheet)
+    return found
+
+
+def _same(first: Sheet, second: Sheet) -> bool:
+    """Whether the second, which is no larger, is of the first one's plane."""
+    if first.normal @ second.normal < np.cos(np.radians(TURN)):
+        return False
+    unit = min(first.unit, second.unit)
+    away = np.abs(second.places @ first.normal - first.offset)
+    if np.median(away) > APART * unit:
+        return False
+    # Cells of places moved onto the first one's plane, whose distance is not to count.
+    mine, other = (_cells(_onto(first, each.places), BLOCK * unit) for each in (first, second))
+    return bool(np.isin(other, mine).mean() >= MEET)
+
+
+def _onto(sheet: Sheet, places: Float64[ndarray, "m 3"]) -> Float64[ndarray, "m 3"]:
+    return np.asarray(places - (places @ sheet.normal - sheet.offset)[:, None] * sheet.normal)
+
+
+def _cells(places: Float64[ndarray, "m 3"], side: float) -> ndarray:
+    """The cells of space that places lie in, each once."""
+    cells = np.unique(np.rint(places / side).astype(np.int64), axis=0)
+    return np.asarray((cells + 2**20) @ np.array([2**42, 2**21, 1]))
+
+
+def _join(first: Sheet, second: Sheet) -> None:
+    share = second.weight / (first.weight + second.weight)
+    normal = (1 - share) * first.normal + share * second.normal
+    first.normal = normal / np.linalg.norm(normal)
+    first.places = np.concatenate([first.places, second.places])
+    # The median leaves out photos whose depth is wrong.
+    first.offset = float(np.median(first.places @ first.normal))
+    first.weight += second.weight
+    first.members += second.members
+
+
+def _flat(found: Sequence[Lifted], sheets: Sequence[Sheet]) -> Placed:
+    """Pixels of planes, each where its ray meets the plane of all photos."""
+    of = {member: number for number, sheet in enumerate(sheets) for member in sheet.members}
+    planes, parts = [sheet.plane() for sheet in sheets], []
+    for i, view in enumerate(found):
+        numbers = np.array([of.get((i, n), -1) for n in range(len(view.planes))] + [-1], np.int64)
+        which = numbers[view.labels]
+        places = on_planes(view, planes, which)
+        good = np.isfinite(places[:, 0])
+        size = view.depth[good] * view.spacing
+        parts.append(Placed(places[good], view.colors[good], which[good], size))
+    return joined(parts)
+
+
+def _loose(found: Sequence[Lifted]) -> Placed:
+    """Pixels of no plane."""
+    parts = []
+    for view in found:
+        mine = view.labels < 0
+        none = np.full(int(mine.sum()), -1, np.int64)
+        size = view.depth[mine] * view.spacing
+        parts.append(Placed(view.positions[mine], view.colors[mine], none, size))
+    return joined(parts)
+
+
+def _of_scene(points: Points) -> Placed:
+    """Points of the scene."""
+    count = len(points.positions)
+    size = neighbour_distances(points.positions).double().numpy()[:count]
+    return Placed(
+        points.positions.double().cpu().numpy(),
+        points.colors.double().cpu().numpy(),
+        np.full(count, -1, np.int64),
+        size,
+    )

@@ -1,0 +1,70 @@
+"""`Lighthouse`: any method with flat surfaces of steady normals, and large opaque rows spared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from splat.edit import Edit
+from splat.guidance import GivenNormal
+from splat.model import Model
+from splat.objective import Objective
+from splat.strategies.lighthouse.terms import Consistent, Flat, SmoothNormals
+from splat.strategies.protect import Protect
+from splat.strategy import Wrapper
+from splat.types import Step
+
+SIZES = ("size", "screen")
+"""Reasons for which oversized rows are dropped."""
+
+
+@dataclass(frozen=True)
+class Lighthouse(Wrapper):
+    """Keep surfaces flat and their normals steady, and spare large rows that are opaque.
+
+    For rooms, whose bare walls tell little (after LighthouseGS, 2025): normals that are given with
+    the photos, where there are any; normals that change little from pixel to pixel and agree with
+    the depth drawn; Gaussians that are thin. Rows more opaque than `spared` are not dropped for
+    their size: a bare wall is rightly one large Gaussian. `--init planes` starts from walls.
+    """
+
+    normal_weight: float = 0.05
+    """Of 1 - cos between drawn and given normals; without given ones there is no such term."""
+    flat_weight: float = 0.05
+    """Of the mean of the smallest scales, scene extents."""
+    smooth_weight: float = 0.05
+    """Of the mean difference of neighbouring normals."""
+    agree_weight: float = 0.2
+    """Of 1 - cos between drawn normals and those of the drawn depth."""
+    spared: float = 0.5
+    """Opacity above which a row is not dropped for its size; 1: none is spared."""
+
+    def __post_init__(self) -> None:
+        for name in ("normal_weight", "flat_weight", "smooth_weight", "agree_weight"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(
+                    f"{name} is {getattr(self, name):g}, expected a weight of 0 or more"
+                )
+        if not 0 <= self.spared <= 1:
+            raise ValueError(f"spared is {self.spared:g}, expected an opacity from 0 to 1")
+
+    def objectives(self) -> Mapping[str, Objective]:
+        own: dict[str, tuple[float, Objective]] = {
+            "given_normal": (self.normal_weight, GivenNormal(self.normal_weight, steps=0)),
+            "flat": (self.flat_weight, Flat(self.flat_weight)),
+            "smooth_normals": (self.smooth_weight, SmoothNormals(self.smooth_weight)),
+            "depth_to_normal": (self.agree_weight, Consistent(self.agree_weight)),
+        }
+        terms = {name: term for name, (weight, term) in own.items() if weight}
+        return {**self.base.objectives(), **terms}
+
+    def altered(self, step: Step, edit: Edit | None) -> Edit | None:
+        if not self._can_spare(step.model):
+            return edit
+        return Protect(self.base, rule=f"opacity>{self.spared:g}", reasons=SIZES).altered(
+            step, edit
+        )
+
+    def _can_spare(self, model: Model) -> bool:
+        """Anchors have an opacity only for a camera; no rule asks for theirs."""
+        return self.spared < 1 and "opacity_logit" in model.cloud

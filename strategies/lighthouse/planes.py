@@ -1,0 +1,229 @@
+"""A photo with depth and normals, as pieces of planes and what lies between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64
+from numpy import ndarray
+
+from splat.guidance import fitted_line
+from splat.guidance.align import LEAST_POINTS, Kind, Line, Seen, in_depth, to_points, visible
+from splat.strategies.lighthouse.shift import modes, nearest
+from splat.types import Batch, Points
+
+SAMPLES = 16_000
+"""Pixels of a photo that are looked at, about."""
+TURN = 15.0
+"""Degrees within which normals are of one direction."""
+APART = 0.04
+"""Depths of the photo's middle within which places are of one plane."""
+SHARE = 0.015
+"""Share of the photo from which a plane is one."""
+GRAZING = 0.1
+"""Cosine between a ray and a normal below which a ray tells nothing of where the plane is."""
+OFF = 0.5
+"""Relative difference of the depth of a pixel and of its plane from which it is not of it."""
+STRETCH = 1.25
+"""Slope of the fit of a plane, and its inverse, beyond which it is taken for noise: then depth is
+only moved."""
+JUMP = 0.05
+"""Relative difference to the depth of a neighbour from which there is an edge."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """normal . x = offset, in the frame of training."""
+
+    normal: Float64[ndarray, "3"]
+    """Unit, towards the camera that saw it."""
+    offset: float
+    weight: float
+    """Pixels, by which planes are averaged."""
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """Pixels of a photo in space."""
+
+    centre: Float64[ndarray, "3"]
+    """The camera."""
+    directions: Float64[ndarray, "n 3"]
+    """World axes, of camera depth 1."""
+    depth: Float64[ndarray, "n"]
+    """Aligned, camera z."""
+    colors: Float64[ndarray, "n 3"]
+    labels: Int64[ndarray, "n"]
+    """Which of `planes` a pixel is of, -1: none."""
+    planes: tuple[Plane, ...]
+    spacing: float
+    """Distance of two pixels of the grid at depth 1."""
+
+    @property
+    def positions(self) -> Float64[ndarray, "n 3"]:
+        """Of the pixels, frame of training."""
+        return np.asarray(self.centre + self.depth[:, None] * self.directions)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Pixels of a coarse grid whose depth and normal are known."""
+
+    stride: int
+    numbers: Int64[ndarray, "y x"]
+    """Which of the pixels lies there, -1: none."""
+    rows: Int64[ndarray, "n"]
+    columns: Int64[ndarray, "n"]
+    given: Float64[ndarray, "n"]
+    normals: Float64[ndarray, "n 3"]
+
+
+def lifted(batch: Batch, points: Points, kind: Kind) -> Lifted | None:
+    """The photo in space, its depth aligned to the points of the scene; None where it cannot be.
+
+    Depth is fitted to the points that the camera sees, then that of each plane to the points on it,
+    both by the least absolute residuals (after LighthouseGS, 2025).
+    """
+    if batch.depth is None or batch.normal is None:
+        return None
+    grid, seen = _grid(batch), visible(batch, points.positions)
+    line = to_points(seen, kind)
+    if line is None:
+        return None
+    camera = batch.camera
+    pose, K = camera.world_to_camera.double().cpu().numpy(), camera.K.double().cpu().numpy()
+    x = (grid.columns + 0.5 - K[0, 2]) / K[0, 0]
+    y = (grid.rows + 0.5 - K[1, 2]) / K[1, 1]
+    colors = batch.pixels.cpu().numpy()[grid.rows, grid.columns] / 255.0
+    found = Lifted(
+        centre=-pose[:3, :3].T @ pose[:3, 3],
+        directions=np.stack([x, y, np.ones_like(x)], 1) @ pose[:3, :3],
+        depth=in_depth(torch.from_numpy(grid.given), line, kind).numpy(),
+        colors=colors,
+        labels=np.full(len(x), -1, np.int64),
+        planes=(),
+        spacing=grid.stride / float(K[0, 0]),
+    )
+    found = replace(found, labels=segmented(found, grid.normals))
+    return _cleaned(_refined(found, grid, _on(grid, seen, batch), seen, line, kind), grid)
+
+
+def segmented(found: Lifted, normals: Float64[ndarray, "n 3"]) -> Int64[ndarray, "n"]:
+    """Which plane each pixel is of, -1 for none: by mean shift of the normals, then of the offsets
+    of those that agree."""
+    labels = np.full(len(normals), -1, np.int64)
+    known = found.depth > 0
+    if not known.any():
+        return labels
+    radius = 2 * np.sin(np.radians(TURN) / 2)
+    directions = modes(normals[known], radius, SHARE)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    which = np.where(known, nearest(normals, directions, radius), -1)
+    apart = APART * float(np.median(found.depth[known]))
+    count, positions = 0, found.positions
+    for number, direction in enumerate(directions):
+        mine = (which == number).nonzero()[0]
+        offsets = (positions[mine] @ direction)[:, None]
+        levels = modes(offsets, apart, SHARE * len(which) / max(len(mine), 1))
+        level = nearest(offsets, levels, apart)
+        labels[mine] = np.where(level >= 0, count + level, -1)
+        count += len(levels)
+    return labels
+
+
+def on_planes(
+    found: Lifted, planes: Sequence[Plane], which: Int64[ndarray, "n"]
+) -> Float64[ndarray, "n 3"]:
+    """Where the ray of each pixel meets a plane, `which` of them for each pixel; NaN where it
+    grazes it, is far from it, or is of none (-1)."""
+    places = np.full((len(which), 3), np.nan)
+    for number in np.unique(which[which >= 0]):
+        mine = (which == number).nonzero()[0]
+        plane, rays = planes[int(number)], found.directions[mine]
+        slope = rays @ plane.normal
+        steep = np.abs(slope) > GRAZING * np.linalg.norm(rays, axis=1)
+        depth = (plane.offset - found.centre @ plane.normal) / np.where(steep, slope, 1.0)
+        good = steep & (np.abs(depth - found.depth[mine]) < OFF * found.depth[mine])
+        places[mine[good]] = found.centre + depth[good, None] * rays[good]
+    return places
+
+
+def _grid(batch: Batch) -> _Grid:
+    assert batch.depth is not None and batch.normal is not None
+    width, height = batch.camera.width, batch.camera.height
+    stride = max(1, round((width * height / SAMPLES) ** 0.5))
+    down, across = np.meshgrid(
+        np.arange(stride // 2, height, stride), np.arange(stride // 2, width, stride), indexing="ij"
+    )
+    given = batch.depth.cpu().numpy()[down, across].astype(np.float64)
+    normals = batch.normal.cpu().numpy()[down, across].astype(np.float64)
+    known = (given != 0) & (normals != 0).any(2)
+    if batch.mask is not None:
+        known &= batch.mask.cpu().numpy()[down, across] != 0
+    numbers = np.where(known, known.cumsum().reshape(known.shape) - 1, -1)
+    return _Grid(stride, numbers, down[known], across[known], given[known], normals[known])
+
+
+def _on(grid: _Grid, seen: Seen, batch: Batch) -> Int64[ndarray, "m"]:
+    """Which pixel of the grid stands for that of each point, -1: none."""
+    pixels, (height, width) = seen.pixels.cpu().numpy(), grid.numbers.shape
+    rows = np.minimum(pixels // batch.camera.width // grid.stride, height - 1)
+    columns = np.minimum(pixels % batch.camera.width // grid.stride, width - 1)
+    return np.asarray(grid.numbers[rows, columns])
+
+
+def refitted(depth: Float64[ndarray, "m"], wanted: Float64[ndarray, "m"]) -> Line:
+    """The second fit, of the depth on one plane to that of the points on it.
+
+    A summand alone where the plane's depth varies too little to tell the factor; (1, 0) where there
+    are too few points.
+    """
+    if len(depth) < LEAST_POINTS:
+        return 1.0, 0.0
+    line = fitted_line(torch.from_numpy(depth), torch.from_numpy(wanted))
+    if line is not None and 1 / STRETCH < line[0] < STRETCH:
+        return line
+    return 1.0, float(np.median(wanted - depth))
+
+
+def _refined(
+    found: Lifted, grid: _Grid, at: Int64[ndarray, "m"], seen: Seen, line: Line, kind: Kind
+) -> Lifted:
+    """With its planes, the depth on each fitted to the points on it: `at` are pixels of these."""
+    on = np.where(at >= 0, found.labels[at], -1) if len(found.labels) else at
+    first, wanted = in_depth(seen.given, line, kind).cpu().numpy(), seen.depth.cpu().numpy()
+    depth, planes = found.depth.copy(), []
+    for label in range(int(found.labels.max(initial=-1)) + 1):
+        mine, known = found.labels == label, on == label
+        if kind != "metric":
+            slope, shift = refitted(first[known], wanted[known])
+            depth[mine] = slope * depth[mine] + shift
+        normal = grid.normals[mine].mean(0)
+        normal /= np.linalg.norm(normal)
+        places = found.centre + depth[mine, None] * found.directions[mine]
+        if known.sum() >= LEAST_POINTS:  # points know best where it is
+            places = found.centre + wanted[known, None] * found.directions[at[known]]
+        planes.append(Plane(normal, float(np.median(places @ normal)), float(mine.sum())))
+    return replace(found, depth=depth, planes=tuple(planes))
+
+
+def _cleaned(found: Lifted, grid: _Grid) -> Lifted:
+    """Without pixels of no depth, and of no plane at an edge, where depth is a mean of two."""
+    full = np.full(grid.numbers.shape, np.nan)
+    full[grid.numbers >= 0] = found.depth
+    edge = np.zeros(full.shape, bool)
+    for axis in (0, 1):
+        jumps = np.abs(np.diff(full, axis=axis)) > JUMP * np.delete(full, -1, axis)
+        none = np.zeros_like(np.take(edge, [0], axis))
+        edge |= np.concatenate([jumps, none], axis) | np.concatenate([none, jumps], axis)
+    kept = (found.depth > 0) & ((found.labels >= 0) | ~edge[grid.numbers >= 0])
+    return replace(
+        found,
+        directions=found.directions[kept],
+        depth=found.depth[kept],
+        colors=found.colors[kept],
+        labels=found.labels[kept],
+    )

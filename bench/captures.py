@@ -28,6 +28,7 @@ from splat.datasets import sweep
 from splat.evaluate import evaluate, mean_psnr, psnr
 from splat.job import Job, prepare
 from splat.kernels import one_torch_thread
+from splat.methods import fitted
 from splat.options import Options
 from splat.recipe import usual
 from splat.run import train
@@ -91,6 +92,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=320)
     parser.add_argument("--kind", choices=("walk", "sweep"), default="walk")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cap", type=int, default=30_000, help="most Gaussians")
     parser.add_argument("--troubles", nargs="*", choices=TROUBLES, default=list(TROUBLES))
     parser.add_argument("--corrections", nargs="*", choices=CORRECTIONS, default=())
     parser.add_argument("--out", type=Path, default=Path("captures.json"))
@@ -109,7 +111,8 @@ def of_run(
         steps=asked.steps, downscale=asked.downscale, max_side=0, seed=asked.seed, device="cpu",
         **CORRECTIONS[name],
     )  # fmt: skip
-    with one_torch_thread(), closing(prepare(scene, usual(), options)) as job:
+    method = usual(fitted(torch.device("cpu"), asked.cap)).limited(asked.cap)
+    with one_torch_thread(), closing(prepare(scene, method, options)) as job:
         train(job.run)
         run = job.run
         fit = HeldOutFit(run.model, run.last_render, run.background, exposure=True, pose=True)

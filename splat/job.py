@@ -33,12 +33,13 @@ from splat.model import Explicit, Making, Rates, columns_of
 from splat.objective import Objective, Photometric
 from splat.options import PLANES, Options, rgb, whole
 from splat.plan import Pace
+from splat.prep.photos import exposure_value
 from splat.render import choose_device, drawing_as
 from splat.replay import recorded
 from splat.run import Run
 from splat.schedule import PUBLISHED_STEPS, every
 from splat.sensor import Sensor, sensor_for
-from splat.sensor.measured import measured
+from splat.sensor.measured import by_exif, measured
 from splat.strategies import lighthouse
 from splat.strategies.crop import Crop
 from splat.strategies.significance import VIEWS_SHARE, Significance
@@ -49,6 +50,8 @@ from splat.types import Batch, Camera, Drawing, Frame, Needs, Points, SceneData
 LEAST_ON_PLANES, PLANES_SHARE = 3000, 0.8
 """Gaussians that `--init planes` adds to the points of a scene, or a third of their number where
 that is more: bare walls need few. And of the cap, what all may be: the rest is left for growth."""
+LOOKS_FOR_POSES = 30
+"""Looks at each photo from which on poses are known to get better."""
 MOST_MEASURED = 200
 """Photos whose exposure is measured before the first step."""
 SH_EVERY = 1000
@@ -247,9 +250,12 @@ def _sensor(
     known = scene.points is not None and len(scene.points.positions) > 0
     points = seed.points_in_frame(scene.points, frame) if known and scene.points else None
     exposure, gains = options.exposure, None
-    if state is None and exposure != "off" and points is not None:
+    if state is None and exposure != "off":
         views = spread(len(photos), MOST_MEASURED)
-        found = measured([photos.batch(index).to("cpu") for index in views], points)
+        if points is not None:
+            found = measured([photos.batch(index).to("cpu") for index in views], points)
+        else:
+            found = by_exif([exposure_value(scene.train[index].image) for index in views])
         _log.info("exposure  %s", found.said())
         gains = torch.ones(len(photos), 3)
         gains[views] = found.gains
@@ -257,6 +263,13 @@ def _sensor(
             exposure = "channel" if found.differ else "off"
     exposure = "off" if exposure == "auto" else exposure
     assert options.steps is not None
+    looks = options.steps / len(photos)
+    if options.refine_poses and looks < LOOKS_FOR_POSES and state is None:
+        _log.warning(
+            "warning: %s steps show each of %s photos %.0f times; poses need %s looks or more, or"
+            " they get worse: raise --steps",
+            f"{options.steps:,}", len(photos), looks, LOOKS_FOR_POSES,
+        )  # fmt: skip
     sensor = sensor_for(
         len(photos), options.steps, exposure=exposure, refine_poses=options.refine_poses,
         gains=gains, device=device,

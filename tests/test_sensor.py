@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import Outcome
 from jaxtyping import Float
+from PIL import Image
 from scipy.linalg import expm
 from torch import Tensor
 
@@ -24,13 +25,14 @@ from splat.job import Job, prepare
 from splat.kernels import rasterize
 from splat.math import sh_from_rgb
 from splat.options import Options
+from splat.prep.photos import exposure_value
 from splat.render import renderer_for
 from splat.run import Run, train
 from splat.seed import frame_of, points_in_frame
 from splat.sensor.baked import tone_of, toned
 from splat.sensor.grids import Grids
 from splat.sensor.held_out import HeldOutFit, halved, undeveloped
-from splat.sensor.measured import measured
+from splat.sensor.measured import by_exif, measured
 from splat.sensor.newton import downhill, error
 from splat.sensor.poses import FARTHEST, Poses, bend, exponential, turned
 from splat.sensor.rows import RowAdam
@@ -245,6 +247,20 @@ class TestMeasured:
             assert job.options.exposure == "off" and job.run.sensor is None
 
         with_job(scene, Options(steps=1, device="cpu"), look)
+
+    def test_without_points_exif_is_asked(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.jpg"
+        exif = Image.Exif()
+        exif.get_ifd(0x8769).update({0x829A: 1 / 64, 0x829D: 4.0, 0x8827: 200})
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path, exif=exif)
+        # log2(16 * 64) - 1
+        assert exposure_value(path) == pytest.approx(9.0)
+        assert exposure_value(tmp_path / "none.jpg") is None
+        found = by_exif([9.0, 11.2, None])
+        # The last takes the mean of the others; a stop of light is 1 / 2.2 of one of values.
+        torch.testing.assert_close(found.gains.log2()[:, 0], torch.tensor([0.5, -0.5, 0.0]))
+        assert found.known == 2 and found.differ
+        assert not by_exif([None, None]).differ
 
 
 def check(job: Job, scene: SceneData) -> None:

@@ -95,6 +95,16 @@ def taken_in(source: Path, target: Path) -> tuple[Photo, Grey]:
         return Photo("", "", width, height, turned=turned, **facts), grey
 
 
+def exposure_value(path: Path) -> float | None:
+    """What EXIF says a photo was exposed for, stops at ISO 100; None where it does not say."""
+    try:
+        with _opened(path) as image:
+            found: float | None = _facts(image.getexif(), *image.size)["ev"]
+    except (OSError, ValueError):
+        return None
+    return found
+
+
 def must_convert(source: Path, image: Image.Image) -> bool:
     """Whether a photo cannot stay the file it is."""
     plain = image.mode in ("L", "RGB", "RGBA", "LA", "I;16")

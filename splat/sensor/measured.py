@@ -18,6 +18,8 @@ FEWEST_POINTS = 50
 """and as many must be seen to say something of a photo."""
 DARK, BRIGHT = 0.06, 0.94
 """Values between which a channel tells of the exposure."""
+GAMMA = 2.2
+"""Of displays."""
 DIFFERENT = 0.1
 """Standard deviation of exposures, stops, from which photos are said to differ."""
 
@@ -30,6 +32,8 @@ class Measured:
     """By which each channel is brighter than in the mean photo; 1 where nothing is known."""
     known: int
     """Photos of which something is known."""
+    by: str = "on points that they share"
+    """How it was found, for people."""
 
     @property
     def spread(self) -> float:
@@ -45,11 +49,11 @@ class Measured:
     def said(self) -> str:
         """What was found, in a sentence."""
         if not self.known:
-            return "photos show too few points to compare their exposures"
+            return "there are no points to compare photos by, and EXIF says nothing"
         differ = "the photos differ" if self.differ else "the photos are alike"
         return (
             f"{differ}: by {self.spread:.2f} stops and, between channels, {self.tint:.2f} (standard"
-            f" deviation, on points that {self.known} photos share)"
+            f" deviation, {self.known} photos, {self.by})"
         )
 
     @property
@@ -73,6 +77,20 @@ def measured(batches: Sequence[Batch], points: Points) -> Measured:
     known = stops.isfinite().all(1)
     stops[~known] = stops[known].mean(0) if bool(known.any()) else 0.0
     return Measured((stops - stops.mean(0)).exp2().float(), int(known.sum()))
+
+
+def by_exif(values: Sequence[float | None]) -> Measured:
+    """The exposure of photos by what they were exposed for, stops; None where that is not known.
+
+    A scene of constant light is darker in a photo that was exposed for more of it. Values of a
+    photo are not proportional to light: gains are those of a gamma of 2.2.
+    """
+    known = torch.tensor([value is not None for value in values])
+    stops = torch.tensor([value or 0.0 for value in values], dtype=torch.float64)
+    if bool(known.any()):
+        stops[~known] = stops[known].mean()
+    gains = ((stops.mean() - stops) / GAMMA).exp2().float()
+    return Measured(gains[:, None].repeat(1, 3), int(known.sum()), "by EXIF")
 
 
 def _stops(batch: Batch, points: Points) -> Float[Tensor, "3"]:

@@ -1,6 +1,7 @@
 """Captures as people make them: what each correction is worth, on planted troubles and real ones.
 
     python bench/captures.py                        the generated room, every trouble by itself
+    python bench/captures.py --kind sweep --troubles all       a hand-held sweep: LighthouseGS too
     python bench/captures.py --scene scene/ --downscale 2      photos of one's own: exposures
 
 Every run is measured in the same way, whether it corrects or not: exposure and pose of each
@@ -29,12 +30,13 @@ from splat.evaluate import evaluate, mean_psnr, psnr
 from splat.job import Job, prepare
 from splat.kernels import one_torch_thread
 from splat.methods import fitted
-from splat.options import Options
+from splat.options import PLANES, Options
 from splat.recipe import usual
 from splat.run import train
 from splat.seed import in_frame
 from splat.sensor.held_out import HeldOutFit
 from splat.sensor.poses import turned
+from splat.strategies.lighthouse import Lighthouse
 from splat.types import Camera, SceneData
 
 TROUBLES = {
@@ -42,8 +44,10 @@ TROUBLES = {
     "exposure": sweep.Plant(exposure=0.3),
     "drift": sweep.Plant(drift=0.06),
     "both": sweep.Plant(exposure=0.3, drift=0.06),
+    "all": sweep.Plant(exposure=0.3, drift=0.06, depth=True),
 }
 """Stops of the exposures' standard deviation; metres that poses have drifted by the last view."""
+GUIDED = {"depth_weight": 1.0, "normal_weight": 0.05}
 CORRECTIONS: dict[str, dict[str, Any]] = {
     "nothing": {"exposure": "off"},
     "channel": {"exposure": "channel"},
@@ -51,12 +55,18 @@ CORRECTIONS: dict[str, dict[str, Any]] = {
     "grid": {"exposure": "grid"},
     "poses": {"exposure": "off", "refine_poses": True},
     "both": {"exposure": "channel", "refine_poses": True},
+    "depth": {"exposure": "channel", "refine_poses": True, **GUIDED},
+    "planes": {"exposure": "channel", "refine_poses": True, "init": PLANES, **GUIDED},
+    "lighthouse": {"exposure": "channel", "refine_poses": True, "init": PLANES, **GUIDED},
 }
+"""What a run corrects; `depth` learns from warped depth and normals too, `planes` starts from them,
+and `lighthouse` has its losses and its pruning as well."""
 ASKED = {
     "none": ("nothing", "channel", "poses"),
     "exposure": ("nothing", "channel", "affine", "grid"),
     "drift": ("nothing", "poses"),
     "both": ("nothing", "both"),
+    "all": ("nothing", "both", "depth", "planes", "lighthouse"),
 }
 """Corrections that are tried on each trouble."""
 
@@ -93,7 +103,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--kind", choices=("walk", "sweep"), default="walk")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cap", type=int, default=30_000, help="most Gaussians")
-    parser.add_argument("--troubles", nargs="*", choices=TROUBLES, default=list(TROUBLES))
+    parser.add_argument("--troubles", nargs="*", choices=TROUBLES, default=list(TROUBLES)[:4])
     parser.add_argument("--corrections", nargs="*", choices=CORRECTIONS, default=())
     parser.add_argument("--out", type=Path, default=Path("captures.json"))
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "splat-sweep")
@@ -109,9 +119,11 @@ def of_run(
     """A run with a correction, and its figures."""
     options = Options(
         steps=asked.steps, downscale=asked.downscale, max_side=0, seed=asked.seed, device="cpu",
-        **CORRECTIONS[name],
+        **({"depth_weight": 0.0, "normal_weight": 0.0} | CORRECTIONS[name]),
     )  # fmt: skip
     method = usual(fitted(torch.device("cpu"), asked.cap)).limited(asked.cap)
+    if name == "lighthouse":
+        method = Lighthouse(method)
     with one_torch_thread(), closing(prepare(scene, method, options)) as job:
         train(job.run)
         run = job.run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from splat.folder import (
     Folder,
     check_steps,
     existing,
+    moved_cameras,
     read_config,
     same_views,
     vacant,
@@ -195,13 +196,30 @@ def read_scene(path: Path, reading: Reading) -> SceneData:
     )
 
 
-def reread(config: Config, moved: Path | None = None) -> SceneData:
-    """The scene of a run, from disk; `moved` is where it lies now, if not where it lay."""
+def reread(config: Config, moved: Path | None = None, *, placed: Path | None = None) -> SceneData:
+    """The scene of a run, from disk; `moved` is where it lies now, if not where it lay.
+
+    `placed` is the file of the run's cameras, for poses as the run found them where it moved them;
+    None: as they were given.
+    """
     if config.reading is None:
         raise ValueError(
             "the scene of this run was made in Python; go on there with splat.resume(folder, scene)"
         )
-    return read_scene(moved or config.scene, config.reading)
+    scene = read_scene(moved or config.scene, config.reading)
+    return scene if placed is None else _placed(scene, moved_cameras(placed))
+
+
+def _placed(scene: SceneData, poses: Mapping[str, Tensor]) -> SceneData:
+    """The scene with other poses, by the names of views."""
+
+    def place(view: View) -> View:
+        pose = poses.get(view.name)
+        if pose is None:
+            return view
+        return replace(view, camera=replace(view.camera, world_to_camera=pose))
+
+    return replace(scene, train=tuple(map(place, scene.train)), test=tuple(map(place, scene.test)))
 
 
 def _reading_of(scene: SceneData) -> Reading | None:

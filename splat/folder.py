@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from splat import checkpoint
@@ -275,6 +276,14 @@ def move_cameras(path: Path, poses: Mapping[str, Tensor]) -> None:
             entry.setdefault("given", entry["world_to_camera"])
             entry["world_to_camera"] = poses[entry["name"]].tolist()
     write_json(path, record)
+
+
+def moved_cameras(path: Path) -> dict[str, Tensor]:
+    """Poses, world_to_camera by name, that a run found other than they were given."""
+    if not path.is_file():
+        return {}
+    entries = [entry for entry in read_json(path)["cameras"] if "given" in entry]
+    return {entry["name"]: torch.tensor(entry["world_to_camera"]) for entry in entries}
 
 
 def write_json(path: Path, record: Any) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 from splat import api, checkpoint, datasets, export
 from splat.datasets import demo
 from splat.evaluate import psnr
+from splat.folder import read_config
 from splat.job import Job, prepare
 from splat.kernels import rasterize
 from splat.math import sh_from_rgb
@@ -460,6 +461,20 @@ class TestRuns:
             again = splat(*verb)
             assert again.code == 0, again.said
 
+    @pytest.mark.gpu
+    @pytest.mark.usefixtures("cuda_kernels")
+    def test_on_cuda(self, tiny_folder: Path) -> None:
+        options = Options(steps=40, device="cuda", exposure="grid", refine_poses=True)
+
+        def look(job: Job) -> None:
+            train(job.run)
+            for part in job.run.modules.values():
+                for values in part.module.parameters():
+                    assert values.is_cuda and bool(values.isfinite().all())
+                    assert float(values.abs().max()) > 0
+
+        with_job(datasets.load(tiny_folder), options, look)
+
     def test_without_a_sensor_nothing_changes(self, tiny_folder: Path) -> None:
         assert sensor_for(5, 100) is None
 
@@ -535,4 +550,10 @@ class TestBaked:
         assert done.code == 0, done.said
         entries = json.loads(Path("run/cameras.json").read_text())["cameras"]
         assert all("given" in entry for entry in entries)
-        assert any(entry["given"] != entry["world_to_camera"] for entry in entries)
+        moved = next(e for e in entries if e["given"] != e["world_to_camera"])
+        config = read_config(Path("run/config.json"))
+        given, placed = api.reread(config), api.reread(config, placed=Path("run/cameras.json"))
+        for scene, wanted in ((given, "given"), (placed, "world_to_camera")):
+            view = next(v for v in (*scene.train, *scene.test) if v.name == moved["name"])
+            pose = view.camera.world_to_camera
+            torch.testing.assert_close(pose.float(), torch.tensor(moved[wanted]))

@@ -127,7 +127,7 @@ def _photos(asked: Clean, found: Trained) -> Iterator[list[Batch]]:
         return
     config = read_config(existing(asked.file).config)
     try:
-        scene = api.reread(config)
+        scene = api.reread(config, placed=existing(asked.file).cameras)
         same_views(config, scene)
     except (OSError, ValueError) as error:
         _log.warning("the photos cannot be read, so only what is surely alone floats: %s", error)

@@ -119,6 +119,7 @@ def _of_file(asked: Evaluate) -> Job:
         antialiased=drawing.antialiased,
         near=drawing.near,
         device=asked.device,
+        exposure="off",
         steps=1,
     )
     return prepare(scene, Fixed(), options)
@@ -136,6 +137,7 @@ def _of_anchors(asked: Evaluate, scene: SceneData) -> Job:
         max_side=asked.max_side,
         background="black" if behind is None else hexadecimal(behind.tolist()),
         device=asked.device,
+        exposure="off",
         steps=1,
     )
     job = prepare(scene, Fixed(), options)

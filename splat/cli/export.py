@@ -314,7 +314,7 @@ def _views(run: Path, found: Trained) -> Iterator[_Seen]:
     config = read_config(place.config)
     device = found.render.device
     try:
-        scene = api.reread(config)
+        scene = api.reread(config, placed=place.cameras)
         same_views(config, scene)
     except (OSError, ValueError) as error:
         _log.warning("the photos cannot be read, so pictures are compared without them: %s", error)

@@ -63,7 +63,7 @@ def scene_of(what: Path, cameras: Path | None) -> SceneData | None:
     if not place.is_run():
         return None
     try:
-        return api.reread(read_config(place.config))
+        return api.reread(read_config(place.config), placed=place.cameras)
     except (OSError, ValueError) as error:
         _log.warning("the scene of %s cannot be read: %s", place.path, error)
         return None

@@ -189,7 +189,7 @@ def _batches(asked: Mesh, found: Trained) -> Iterator[Loader]:
     """The photos that a run was trained on, with their outlines, one a step."""
     config, device = read_config(run_of(asked.what).config), found.render.device
     try:
-        scene = api.reread(config)
+        scene = api.reread(config, placed=run_of(asked.what).cameras)
         same_views(config, scene)
     except (OSError, ValueError) as error:
         raise ValueError(

@@ -117,7 +117,7 @@ def _scene(place: Folder) -> SceneData | None:
     """The photographs of a run, if they are where they were."""
     config = read_config(place.config)
     try:
-        scene = api.reread(config)
+        scene = api.reread(config, placed=place.cameras)
         same_views(config, scene)
     except (OSError, ValueError) as error:
         _log.warning("without photos: %s", error)

@@ -11,6 +11,7 @@ from splat.comparison.page import clean, terms
 from splat.comparison.plan import plain
 from splat.comparison.request import DEFAULTS
 from splat.comparison.results import OFF, Outcome
+from splat.evaluate import AS_GIVEN
 from splat.options import Reading
 
 _SIZES = {
@@ -41,7 +42,7 @@ def protocol(found: Comparison) -> str:
         "Pictures": f"{_pictures(found, done)}; {_SIZES[shared.options.resolution]}.",
         "Quality": (
             "On views that were never trained on: means over views of PSNR, of SSIM (window of 11"
-            f" pixels) and of {_lpips(done)}, taken on floats without rounding."
+            f" pixels) and of {_lpips(done)}, taken on floats without rounding." + _fitted(done)
         ),
         "Seeds": (
             f"{', '.join(map(str, found.plan.seeds))}. ± is the sample standard deviation over"
@@ -64,6 +65,12 @@ def protocol(found: Comparison) -> str:
     if others := _others(found):
         said["Other options"] = others
     return terms(said)
+
+
+def _fitted(done: list[Outcome]) -> str:
+    """A word where held-out photos were fitted before they were measured."""
+    found = sorted({o.metrics.get("protocol") or AS_GIVEN for o in done} - {AS_GIVEN})
+    return "".join(f" Of scenes whose photos differ: {escape(said)}." for said in found)
 
 
 def _kernels(done: list[Outcome]) -> str:

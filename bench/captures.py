@@ -44,9 +44,11 @@ TROUBLES = {
     "exposure": sweep.Plant(exposure=0.3),
     "drift": sweep.Plant(drift=0.06),
     "both": sweep.Plant(exposure=0.3, drift=0.06),
+    "people": sweep.Plant(transients=16),
     "all": sweep.Plant(exposure=0.3, drift=0.06, depth=True),
 }
-"""Stops of the exposures' standard deviation; metres that poses have drifted by the last view."""
+"""Stops of the exposures' standard deviation; metres that poses have drifted by the last view;
+photos in which somebody stands."""
 GUIDED = {"depth_weight": 1.0, "normal_weight": 0.05}
 CORRECTIONS: dict[str, dict[str, Any]] = {
     "nothing": {"exposure": "off"},
@@ -57,15 +59,17 @@ CORRECTIONS: dict[str, dict[str, Any]] = {
     "both": {"exposure": "channel", "refine_poses": True},
     "depth": {"exposure": "channel", "refine_poses": True, **GUIDED},
     "planes": {"exposure": "channel", "refine_poses": True, "init": PLANES, **GUIDED},
+    "masks": {"exposure": "off"},
     "lighthouse": {"exposure": "channel", "refine_poses": True, "init": PLANES, **GUIDED},
 }
 """What a run corrects; `depth` learns from warped depth and normals too, `planes` starts from them,
-and `lighthouse` has its losses and its pruning as well."""
+and `lighthouse` has its losses and its pruning as well; `masks` leave out who stands there."""
 ASKED = {
     "none": ("nothing", "channel", "poses"),
     "exposure": ("nothing", "channel", "affine", "grid"),
     "drift": ("nothing", "poses"),
     "both": ("nothing", "both"),
+    "people": ("nothing", "masks"),
     "all": ("nothing", "both", "depth", "planes", "lighthouse"),
 }
 """Corrections that are tried on each trouble."""
@@ -86,8 +90,9 @@ def main() -> None:
                 asked.cache, plant, count=asked.views, width=asked.width,
                 height=asked.width * 3 // 4, kind=asked.kind,
             )  # fmt: skip
-            scene, truth = splat.load(folder), sweep.truth(folder)
+            truth = sweep.truth(folder)
             for name in asked.corrections or ASKED[trouble]:
+                scene = splat.load(folder, masks="truth/masks" if name == "masks" else "none")
                 rows.append(of_run(scene, name, asked, truth) | {"trouble": trouble})
                 print(line(rows[-1]), flush=True)
     write_json(asked.out, {"machine": machine(), "rows": rows})
@@ -103,7 +108,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--kind", choices=("walk", "sweep"), default="walk")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cap", type=int, default=30_000, help="most Gaussians")
-    parser.add_argument("--troubles", nargs="*", choices=TROUBLES, default=list(TROUBLES)[:4])
+    parser.add_argument("--troubles", nargs="*", choices=TROUBLES, default=list(TROUBLES)[:5])
     parser.add_argument("--corrections", nargs="*", choices=CORRECTIONS, default=())
     parser.add_argument("--out", type=Path, default=Path("captures.json"))
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "splat-sweep")

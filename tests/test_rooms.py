@@ -14,7 +14,7 @@ EDGES = {
     f"splat/{n}.py"
     for n in (
         *("__init__", "anchors", "api", "job", "methods", "doctor", "finish", "limit", "recipe"),
-        *("conformance", "describe", "trial", "comparison/request", "prep/gather"),
+        *("start", "conformance", "describe", "trial", "comparison/request", "prep/gather"),
     )
 }
 """Where the rooms are put together, with `splat/cli`."""

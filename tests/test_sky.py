@@ -173,7 +173,7 @@ def test_bad_numbers(sky: str) -> None:
 
 
 def test_an_unbounded_scene_gets_it_by_itself(caplog: pytest.LogCaptureFixture) -> None:
-    from splat.job import _with_sky
+    from splat.start import _with_sky
 
     class Photos:
         """What the start asks of a loader."""

@@ -51,10 +51,11 @@ class Newton(torch.optim.Optimizer):
     loss, from the renderer; the curvature is told to `bent` after the forward pass.
     """
 
-    def __init__(self, table: torch.nn.Parameter, farthest: float) -> None:
-        """A table [views, numbers], and how far a step may move a number."""
+    def __init__(self, table: torch.nn.Parameter, farthest: float, momentum: float = 0.0) -> None:
+        """A table [views, numbers], how far a step may move a number, and which share of a row's
+        last motion it makes again."""
         super().__init__([table], {"lr": 1.0})
-        self._farthest = farthest
+        self._farthest, self._momentum = farthest, momentum
         self.bent: tuple[int, Float[Tensor, "k k"]] | None = None
         """The row that was drawn, and how the loss bends with its numbers."""
 
@@ -66,7 +67,12 @@ class Newton(torch.optim.Optimizer):
         (table,) = group["params"]
         if table.grad is not None and self.bent is not None and group["lr"]:
             row, curvature = self.bent
-            table[row] += downhill(table.grad[row], curvature, group["lr"], self._farthest)
+            motion = downhill(table.grad[row], curvature, group["lr"], self._farthest)
+            if self._momentum:
+                last = self.state[table].setdefault("last", torch.zeros_like(table))
+                motion += self._momentum * last[row]
+                last[row] = motion
+            table[row] += motion
 
 
 def downhill(

@@ -8,19 +8,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from splat.column import Rate
 from splat.maps import LUMA
 from splat.model import Trained
 from splat.objective import Objective
-from splat.sensor.newton import MOST_PIXELS, Newton, later, weights
+from splat.sensor.newton import MOST_PIXELS, Newton, weights
 from splat.types import Batch, Needs, Rendered, Step
 
 RATE, RATE_END = 1.0, 0.3
 """Share of the way to where a photo fits best that a step takes its camera."""
 FARTHEST = 0.005
 """Radians, or extents, that a step moves a camera at most."""
+MOMENTUM = 0.7
+"""Share of its last motion that a camera makes again: neighbours that are off together are slow to
+notice, since the scene follows them."""
 EXPECTED = 0.03
 """Standard deviation of what poses are off by, for the prior: radians, extents."""
-PRIOR = 3e-3
+PRIOR = 1e-4
 """Weight of the prior."""
 
 
@@ -65,8 +69,9 @@ class Poses(nn.Module):
 
     def trained(self, steps: int) -> Trained:
         """With what moves it over a run of so many steps."""
-        rate = later(RATE, RATE_END, steps, len(self.twists))
-        return Trained(self, Newton(self.twists, FARTHEST), [rate])
+        # From the first step on: what has grown about poses that are off holds them there.
+        newton = Newton(self.twists, FARTHEST, MOMENTUM)
+        return Trained(self, newton, [Rate(RATE, RATE_END, steps)])
 
 
 class PosePrior(Objective):

@@ -121,8 +121,8 @@ class Options:
     gain and a bias for each channel; affine: a matrix; grid: a bilateral grid, for photos that were
     brightened in parts. auto: channel where the photos differ, by the points that they share."""
     refine_poses: bool = False
-    """Move each camera a little while training, rigidly: for poses that are not exact. Exact ones get
-    worse by it."""
+    """Move each camera a little while training, rigidly: for poses that are not exact. Exact ones
+    get worse by it."""
     adam: Literal["all", "visible"] = "all"
     """Gaussians that a step moves: all (those out of sight go on by their momentum), or those in
     sight only, which is faster where a photo shows a small part of a large scene."""

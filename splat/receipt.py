@@ -93,9 +93,9 @@ def exported(
     )
     return Receipt(
         file=str(path),
-        bytes=path.stat().st_size,
+        bytes=export.weight(path),
         gaussians=len(again),
-        bytes_per_gaussian=path.stat().st_size / len(again),
+        bytes_per_gaussian=export.weight(path) / len(again),
         sh_degree=again.sh_degree or 0,
         frame=frame_said(path, settings),
         same_db=same_db,

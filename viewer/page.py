@@ -119,11 +119,10 @@ def box_around(
     positions: Float[Tensor, "n 3"],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Corners of a box around nearly all positions."""
-    means = positions.detach().double().cpu()
-    means = means[means.isfinite().all(1)]
-    if not len(means):
+    some = positions.detach()[:: 1 + len(positions) // 100_000].double().cpu()
+    some = some[some.isfinite().all(1)]
+    if not len(some):
         return -np.ones(3), np.ones(3)
-    some = means[:: 1 + len(means) // 100_000]
     ends = some.quantile(torch.tensor([NEARLY_ALL, 1 - NEARLY_ALL], dtype=torch.float64), dim=0)
     margin = 0.25 * (ends[1] - ends[0]).clamp_min(1e-6)
     return (ends[0] - margin).numpy(), (ends[1] + margin).numpy()

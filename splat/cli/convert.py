@@ -31,7 +31,8 @@ class Convert:
     """
 
     source: tyro.conf.Positional[Path]
-    """The file to read: .ply, .compressed.ply, .spz, .sog, .glb, .splat, .ksplat or .html."""
+    """The file to read: .ply, .compressed.ply, .spz, .sog, .glb, .splat, .ksplat, .html, or
+    lod-meta.json with its chunks beside it."""
     target: tyro.conf.Positional[Path]
     """The file to write; its ending says which format."""
     sh_degree: Annotated[int | None, hint("as they are")] = None

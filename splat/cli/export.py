@@ -47,7 +47,8 @@ class Export:
     """Folder of the run; its last checkpoint is taken."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The file; its ending says which format: .ply, .compressed.ply, .spz, .sog, .glb, .splat, or
-    .html, a page that shows it; .anchors for runs of scaffold, which splat alone reads."""
+    .html, a page that shows it; lod-meta.json for levels of detail that are streamed, chunks beside
+    it; .anchors for runs of scaffold, which splat alone reads."""
     target_size: Annotated[str | None, hint("any")] = None
     """Bytes that the file may take, such as 8MB: Gaussians, harmonics and their precision are
     reduced until it does, in the way that loses least."""
@@ -133,6 +134,11 @@ def main(arguments: Sequence[str]) -> int:
     suffixes = asked.formats or (export.suffix_of(asked.out, written=True),)
     for suffix in suffixes:
         export.suffix_of(Path(f"x{suffix}"), written=True)
+        if asked.target and not export.one_file(suffix):
+            raise ValueError(
+                f"{suffix} is not one file, and --target-size and --max-loss choose one; leave them"
+                " out, or export to another format"
+            )
     if not asked.formats:
         _vacant(asked.out, asked.overwrite)
     found, place = (

@@ -107,7 +107,7 @@ def of_run(folder: Folder) -> dict[str, Any]:
         "made_by": f"splat {config.made_by}",
         "method": methods.outlined(config.method),
         "method_fields": config.method["fields"],
-        "steps_done": steps[-1] if steps else 0,
+        "steps_done": steps[-1] if steps else metrics.get("steps", 0),
         "steps": config.options.steps,
         "checkpoints": steps,
         "options": {name: value for name, value in asdict(config.options).items() if value},
@@ -127,7 +127,7 @@ def of_file(path: Path) -> dict[str, Any]:
     bulk_low, bulk_high = zip(*axes, strict=True)
     longest = found.scales.amax(1)
     at = torch.tensor([0.05, 0.5, 0.95])
-    weight = path.stat().st_size
+    weight = export.weight(path)
     return {
         "file": str(path),
         "format": export.suffix_of(path).removeprefix("."),

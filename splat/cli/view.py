@@ -11,23 +11,30 @@ from typing import Annotated, Any, Literal
 
 import torch
 import tyro
+from jaxtyping import Float
+from torch import Tensor
 
-from splat import api, export
+from splat import api, export, kernels, machine
 from splat.cli.parse import parsed
 from splat.cli.trained import INPUT_FRAME, run_of, trained, views_of
+from splat.export import compressed, ply
 from splat.folder import Folder, read_config, read_json, same_views
 from splat.job import loaders
 from splat.kernels import one_torch_thread
+from splat.lod.store import MANY, stored
 from splat.log import read_log
 from splat.model import Model
-from splat.options import hint
+from splat.options import hint, rgb
 from splat.plan import fitted
-from splat.render import drawing_as
+from splat.render import choose_device, drawing_as
 from splat.seed import frame_of, in_frame
-from splat.types import Frame, Gaussians, Points, SceneData
+from splat.types import Camera, Frame, Points, SceneData
+from splat.viewer.layers import Layered
 from splat.viewer.source import Photos, Still, Unbaked
 
 _log = logging.getLogger(__name__)
+_SAMPLED = 2_000_000
+"""Gaussians that say where a file's middle is, at most."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +86,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def _source(path: Path, asked: View) -> Still:
     """What is at a path, in the frame it was trained in, or one that fits it."""
-    found = trained(path, asked.device, asked.background)
     place = _run(path)
-    # A file may lie in the folder of its run.
-    listed = path.with_name("cameras.json") if place is None else place.cameras
-    known = asked.cameras is not None or listed.is_file()
-    cameras = views_of(path, asked.cameras or listed) if known else []
+    cameras = _cameras(path, place, asked)
+    if place is None and _large(path):
+        return _from_disk(path, cameras, asked)
+    found = trained(path, asked.device, asked.background)
     makes = isinstance(found.seen_by, Model)
     if place is None and not makes:
-        frame = frame_of(cameras) if len(cameras) > 1 else _around(found.gaussians)
+        frame = frame_of(cameras) if len(cameras) > 1 else _around(found.gaussians.means)
         gaussians, render = export.in_frame(found.gaussians, frame), found.gaussians.means.device
         drawn = drawing_as(found.drawing, frame, render)
     else:
@@ -106,7 +112,57 @@ def _source(path: Path, asked: View) -> Still:
     )
     if isinstance(found.seen_by, Model):
         return Unbaked(found.seen_by, **about)
-    return Still(gaussians if place is None else found.gaussians, **about)
+    whole = gaussians if place is None else found.gaussians
+    if len(whole) <= MANY:
+        return Still(whole, **about)
+    whole = whole.to("cpu")
+    store = stored(
+        len(whole), lambda low, high: whole.take(torch.arange(low, high)), None, about["name"]
+    )
+    return Layered(store, **about)
+
+
+def _cameras(path: Path, place: Folder | None, asked: View) -> list[Camera]:
+    """Those to look from, frame of the input; empty where none are known."""
+    # A file may lie in the folder of its run.
+    listed = path.with_name("cameras.json") if place is None else place.cameras
+    known = asked.cameras is not None or listed.is_file()
+    return views_of(path, asked.cameras or listed) if known else []
+
+
+def _large(path: Path) -> bool:
+    """Whether a file is read part by part, as it would take too much memory at once."""
+    if path.suffix.lower() != ".ply" or compressed.is_compressed(path):
+        return False
+    return ply.holds_gaussians(path) and len(ply.Opened(path)) > MANY
+
+
+def _from_disk(path: Path, cameras: Sequence[Camera], asked: View) -> Layered:
+    """A large file, in a frame that fits it."""
+    device, _ = choose_device(asked.device)
+    kernels.set_threads(machine.cores())
+    rows = ply.Opened(path)
+    _log.info(
+        "reading   %s: %s Gaussians, which are put into levels of detail", path, f"{len(rows):,}"
+    )
+    store = stored(
+        len(rows),
+        rows.part,
+        lambda means: frame_of(cameras) if len(cameras) > 1 else _around(means),
+        str(path),
+    )
+    assert store.frame is not None
+    drawing, frame = export.drawing(path), store.frame
+    behind = rgb("black" if asked.background == "auto" else asked.background)
+    return Layered(
+        store,
+        name=path.name,
+        frame=frame,
+        render=drawing_as(drawing, frame, device),
+        drawing=drawing,
+        background=torch.tensor(behind, device=device) if any(behind) else None,
+        cameras=[in_frame(camera, frame).to(device) for camera in cameras],
+    )
 
 
 def _run(path: Path) -> Folder | None:
@@ -138,9 +194,10 @@ def _points(place: Folder | None) -> Points | None:
     return None if scene is None else scene.points
 
 
-def _around(gaussians: Gaussians) -> Frame:
+def _around(means: Float[Tensor, "n 3"]) -> Frame:
     """A frame in which nearly all Gaussians lie within one unit of the middle."""
-    means = gaussians.means.double()
+    # Of many some are enough, and their copies would be large.
+    means = means[:: 1 + len(means) // _SAMPLED].double()
     means = means[means.isfinite().all(1)]
     if not len(means):
         return INPUT_FRAME

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.export import compressed, gltf, html, ksplat, ply, sog, splat, spz
+from splat.export import compressed, gltf, html, ksplat, lod, ply, sog, splat, spz
 from splat.export.settings import Settings
 from splat.types import Camera, Drawing, Frame, Gaussians
 
@@ -25,14 +25,32 @@ _FORMATS: dict[str, ModuleType] = {
     ".splat": splat,
     ".ksplat": ksplat,
     ".sog": sog,
+    lod.SUFFIX: lod,
 }
 """Modules by suffix; the longest one that a name ends in counts. Each has `read` and `drawing`,
 and one that can write has `write` and `size`."""
+_FOLDERS = (lod,)
+"""Those that write more than the one file."""
 
 
-def suffixes(*, written: bool = False) -> tuple[str, ...]:
-    """Endings of file names that `read` knows, or only those that `write` knows too."""
-    return tuple(s for s, module in _FORMATS.items() if not written or hasattr(module, "write"))
+def suffixes(*, written: bool = False, folders: bool = False) -> tuple[str, ...]:
+    """Endings of file names that `read` knows, or only those that `write` knows too; with
+    `folders` also of what is not one file."""
+    known = _FORMATS.items()
+    if not written:
+        return tuple(s for s, _ in known)
+    written_too = [(s, module) for s, module in known if hasattr(module, "write")]
+    return tuple(s for s, module in written_too if folders or module not in _FOLDERS)
+
+
+def one_file(suffix: str) -> bool:
+    """Whether a format is one file: sets can be fitted to its size, and it can be sent."""
+    return _format(Path(f"x{suffix}"), written=True) not in _FOLDERS
+
+
+def weight(path: Path) -> int:
+    """Bytes of a file, and of those that belong to it."""
+    return lod.weight(path) if _format(path) is lod else path.stat().st_size
 
 
 def write(
@@ -165,14 +183,15 @@ def _double(values: tuple[float, float, float], like: Gaussians) -> Float[Tensor
 def suffix_of(path: Path, *, written: bool = False) -> str:
     """Which of the known suffixes a name ends in; raises ValueError where it is none."""
     name = path.name.lower()
-    found = [suffix for suffix in suffixes(written=written) if name.endswith(suffix)]
+    known = suffixes(written=written, folders=True)
+    found = [suffix for suffix in known if name.endswith(suffix)]
     if found:
         return max(found, key=len)
     if written and any(map(name.endswith, suffixes())):
         what = "ends in a format that is read only"
     else:
         what = "ends in no known format of Gaussians"
-    raise ValueError(f"{path.name!r} {what}; use one of: {', '.join(suffixes(written=written))}")
+    raise ValueError(f"{path.name!r} {what}; use one of: {', '.join(known)}")
 
 
 def _format(path: Path, *, written: bool = False) -> ModuleType:

@@ -77,21 +77,35 @@ def quantiser(
 
 def read(path: Path) -> Gaussians:
     """The Gaussians of a file; rows with NaN or infinite values are left out, with a warning."""
-    data = _open(path)
-    names = data["vertex"].data.dtype.names or ()
-    k = _coefficients(names, path)
-    rest = tuple(f"f_rest_{c * (k - 1) + j}" for j in range(k - 1) for c in range(3))
-    table = _table(data, (*_POSITION, *_SHAPE))
-    means, opacity, scales, quats = torch.split(table, [3, 1, 3, 4], dim=1)
-    gaussians = Gaussians(
-        means=means.contiguous(),
-        quats=upright(quats),
-        scales=scales.exp(),
-        opacities=opacity[:, 0].sigmoid(),
-        colors=_table(data, (*_CONSTANT, *rest)).view(-1, k, 3),
-        sh_degree=round(k**0.5) - 1,
-    )
+    gaussians = Opened(path).part()
     return kept(gaussians, finite(gaussians), path)
+
+
+class Opened:
+    """A file of Gaussians whose rows stay on disk until they are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._data = _open(path)
+        names = self._data["vertex"].data.dtype.names or ()
+        k = self._coefficients = _coefficients(names, path)
+        self._rest = tuple(f"f_rest_{c * (k - 1) + j}" for j in range(k - 1) for c in range(3))
+
+    def __len__(self) -> int:
+        return len(self._data["vertex"].data)
+
+    def part(self, low: int = 0, high: int | None = None) -> Gaussians:
+        """Rows from one to before another, finite or not."""
+        rows, k = slice(low, high), self._coefficients
+        table = _table(self._data, (*_POSITION, *_SHAPE), rows=rows)
+        means, opacity, scales, quats = torch.split(table, [3, 1, 3, 4], dim=1)
+        return Gaussians(
+            means=means.contiguous(),
+            quats=upright(quats),
+            scales=scales.exp(),
+            opacities=opacity[:, 0].sigmoid(),
+            colors=_table(self._data, (*_CONSTANT, *self._rest), rows=rows).view(-1, k, 3),
+            sh_degree=round(k**0.5) - 1,
+        )
 
 
 def read_points(path: Path) -> Points:
@@ -160,17 +174,20 @@ def _open(path: Path) -> PlyData:
 
 
 def _table(
-    data: PlyData, names: tuple[str, ...], kind: type[np.floating[Any]] = np.float32
+    data: PlyData,
+    names: tuple[str, ...],
+    kind: type[np.floating[Any]] = np.float32,
+    rows: slice = slice(None),
 ) -> Float[Tensor, "n m"]:
-    rows = data["vertex"].data
-    kinds = {field[0] for field in (rows.dtype.fields or {}).values()}
-    table = np.empty((len(rows), len(names)), kind)
+    there = data["vertex"].data[rows]
+    kinds = {field[0] for field in (there.dtype.fields or {}).values()}
+    table = np.empty((len(there), len(names)), kind)
     # Row by row as the file lies, a part at a time, so that each byte is fetched once.
-    for start in range(0, len(rows), _CHUNK):
-        part = rows[start : start + _CHUNK]
+    for start in range(0, len(there), _CHUNK):
+        part = there[start : start + _CHUNK]
         into = table[start : start + _CHUNK]
         if kinds == {table.dtype}:
-            columns = [rows.dtype.names.index(name) for name in names]
+            columns = [there.dtype.names.index(name) for name in names]
             alike = part.view(kind).reshape(len(part), -1)
             np.take(alike, columns, axis=1, out=into, mode="clip")
         else:

@@ -21,7 +21,7 @@ from splat.export.codebook import LEVELS, averages, levels_of, palette_labels
 from splat.export.order import spatial_order
 from splat.export.rows import THINNEST, Rows, finite, harmonics, kept, rows_of, upright
 from splat.export.settings import Settings
-from splat.export.sog_texels import MOST_ENTRIES, Levels, decode, encode, logarithms
+from splat.export.sog_texels import MOST_ENTRIES, Levels, Texels, decode, encode, logarithms
 from splat.files import replacing
 from splat.types import Drawing, Gaussians
 
@@ -42,10 +42,14 @@ def write(
     """
     rows = rows_of(gaussians, path)
     rows = rows.take(spatial_order(rows.means))
-    fit = _fitted(rows, settings)
-    texels = encode(rows, fit.levels, fit.labels, fit.entries)
+    levels, texels = _coded(rows, settings)
     with replacing(path) as draft:
-        sog_container.write(draft, fit.levels, texels, drawing)
+        sog_container.write(draft, levels, texels, drawing)
+
+
+def write_apart(rows: Rows, folder: Path, drawing: Drawing, settings: Settings) -> None:
+    """Write rows in their order into a folder that is there: meta.json and images beside it."""
+    sog_container.write_apart(folder, *_coded(rows, settings), drawing)
 
 
 def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
@@ -54,7 +58,7 @@ def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noq
 
 
 def read(path: Path) -> Gaussians:
-    """The Gaussians of a file, versions 1 and 2."""
+    """The Gaussians of a file, versions 1 and 2, or of a folder, given its meta.json."""
     levels, texels = sog_container.read(path)
     gaussians = decode(texels, levels).gaussians()
     # Levels are finite, so the coefficients need no look.
@@ -96,6 +100,11 @@ def quantiser(
         return replace(found, source=given.source, features=given.features)
 
     return quantised
+
+
+def _coded(rows: Rows, settings: Settings) -> tuple[Levels, Texels]:
+    fit = _fitted(rows, settings)
+    return fit.levels, encode(rows, fit.levels, fit.labels, fit.entries)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""What surrounds the numbers of a `.sog`: a ZIP archive of lossless images and a document.
+"""What surrounds the numbers of a `.sog`: a ZIP archive of lossless images and a document, or a
+folder of them.
 
 Texel i of an image belongs to Gaussian i, rows first. Only the palette of harmonics has an image
 of another kind: 64 entries a row, the coefficients of each side by side.
@@ -53,6 +54,22 @@ _FAILURES = (
 
 def write(path: Path, levels: Levels, texels: Texels, drawing: Drawing) -> None:
     """Write a file of version 2; always the same bytes for the same numbers."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in _files(levels, texels, drawing):
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            # Else it would depend on the system.
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            archive.writestr(entry, data)
+
+
+def write_apart(folder: Path, levels: Levels, texels: Texels, drawing: Drawing) -> None:
+    """Write the same files into a folder that is there, meta.json the last."""
+    for name, data in reversed(list(_files(levels, texels, drawing))):
+        (folder / name).write_bytes(data)
+
+
+def _files(levels: Levels, texels: Texels, drawing: Drawing) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes of what a file of version 2 holds."""
     shape = _shape(len(texels.means))
     images = {
         "means_l": (texels.means & 255, shape),
@@ -65,10 +82,9 @@ def write(path: Path, levels: Levels, texels: Texels, drawing: Drawing) -> None:
         labels, entries = texels.palette.labels, texels.palette.entries
         images["shN_labels"] = torch.stack([labels & 255, labels >> 8, labels * 0], 1), shape
         images["shN_centroids"] = entries.flatten(0, 1), _palette_shape(*entries.shape[:2])
-    with zipfile.ZipFile(path, "w") as archive:
-        _add(archive, _META, written(levels, texels, drawing))
-        for name, (rows, of_image) in images.items():
-            _add(archive, f"{name}.webp", _encoded(rows, of_image))
+    yield _META, written(levels, texels, drawing)
+    for name, (rows, of_image) in images.items():
+        yield f"{name}.webp", _encoded(rows, of_image)
 
 
 def most(n: int, entries: int, coefficients: int) -> int:
@@ -81,7 +97,7 @@ def most(n: int, entries: int, coefficients: int) -> int:
 
 
 def read(path: Path) -> tuple[Levels, Texels]:
-    """What a file of version 1 or 2 holds.
+    """What a file of version 1 or 2 holds, or a folder, given its meta.json.
 
     Raises ValueError where the file is broken or is none, before memory is taken that its size
     does not account for.
@@ -129,20 +145,13 @@ def _encoded(rows: Int[Tensor, "n c"], shape: tuple[int, int]) -> bytes:
     return file.getvalue()
 
 
-def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-    entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-    # Else it would depend on the system.
-    entry.create_system, entry.external_attr = 3, 0o644 << 16
-    archive.writestr(entry, data)
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """The archive; whatever fails in it raises ValueError."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; give the path of a .sog file")
     # Once it is in memory, errors are those of what it holds.
-    data = path.read_bytes()
+    data = _gathered(path) if path.suffix == ".json" else path.read_bytes()
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             yield archive
@@ -155,6 +164,17 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     except _FAILURES as error:
         what = f"is broken ({error})"
     raise ValueError(f"{path} {' '.join(what.split())}; fetch or export it again")
+
+
+def _gathered(path: Path) -> bytes:
+    """A meta.json and the images beside it, as the archive that they could be."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.write(path, _META)
+        for image in sorted(path.parent.iterdir()):
+            if image.suffix in (".webp", ".png"):
+                archive.write(image, image.name)
+    return file.getvalue()
 
 
 def _size(archive: zipfile.ZipFile) -> int:

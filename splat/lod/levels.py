@@ -1,0 +1,198 @@
+"""A set in leaves of a k-d tree, and coarser versions of every leaf.
+
+Level 0 is the set itself. Each row of level 1 stands for four neighbours or so, found by place
+and colour, and each row of a further level for four of the one before; every leaf has as
+many rows of such a level as every other one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from splat.lod.merge import merged
+from splat.lod.tree import BLOCK, depth_for, halved, leaf_order, starts_of
+from splat.math import SH_C0
+from splat.types import Gaussians
+
+LEAF = 1 << 13
+"""Rows of a leaf at most."""
+RATIO = 4
+"""Rows of a level that become one of the next."""
+FEWEST = 32
+"""Rows that a leaf has at its coarsest level, at least."""
+_COLOUR = 1.0
+"""How far apart rows count as whose colours are black and white, in steps between rows of level
+1."""
+
+Part = Callable[[int, int], Gaussians]
+"""Rows of a set in the order of its leaves, from one to before another."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """What is known of m leaves at all levels; lengths in the units of the set."""
+
+    starts: Int[Tensor, "m+1"]
+    """Where the rows of each leaf begin at level 0, and how many there are."""
+    coarser: tuple[Gaussians, ...]
+    """Levels from 1 on, leaf by leaf. `source` is a row of level 0 that is among those it stands
+    for."""
+    low: Float[Tensor, "m 3"]
+    high: Float[Tensor, "m 3"]
+    """Corners of a box around the centres of a leaf, at all levels."""
+    reach: Float[Tensor, "m"]
+    """Longest standard deviation of a leaf, at any level."""
+    errors: Float[Tensor, "l m"]
+    """How far the rows of a level stand from those of level 0, about; rising from 0."""
+
+    def __len__(self) -> int:
+        """Leaves."""
+        return len(self.starts) - 1
+
+    @property
+    def counts(self) -> Int[Tensor, "l m"]:
+        """Rows of each leaf at each level."""
+        coarser = [torch.full((len(self),), len(each) // len(self)) for each in self.coarser]
+        return torch.stack([self.starts.diff(), *coarser])
+
+    def rows(self, level: int, leaf: int) -> slice:
+        """Those of a leaf at a level."""
+        if level == 0:
+            return slice(int(self.starts[leaf]), int(self.starts[leaf + 1]))
+        count = len(self.coarser[level - 1]) // len(self)
+        return slice(leaf * count, (leaf + 1) * count)
+
+
+def ordered(means: Float[Tensor, "n 3"], leaf: int = LEAF) -> Int[Tensor, "n"]:
+    """Rows such that those of each leaf lie one behind the other."""
+    if not len(means):
+        raise ValueError("there are no Gaussians to put into leaves; expected at least one")
+    positions = means.detach().float().cpu().numpy()
+    return torch.from_numpy(leaf_order(positions, depth_for(len(means), leaf)))
+
+
+def coarser_counts(n: int, leaf: int = LEAF) -> tuple[int, ...]:
+    """Rows that each leaf of `n` rows has at the levels from 1 on: powers of two."""
+    depth = depth_for(n, leaf)
+    below = max(0, round(math.log2(max(1, n / RATIO))) - depth)
+    # At level 1 there are 2^below of them, and at each level after it a quarter.
+    levels = max(0, (below - _log2(FEWEST)) // _log2(RATIO) + 1)
+    return tuple((1 << below) // RATIO**level for level in range(levels))
+
+
+def built(n: int, part: Part, leaf: int = LEAF, threads: int = 1) -> Levels:
+    """All levels of `n` rows, which `part` gives in the order of `ordered`.
+
+    It is asked for some ten thousand rows at a time, from several threads.
+    """
+    depth = depth_for(n, leaf)
+    coarse = coarser_counts(n, leaf)
+    levels, below = len(coarse), _log2(coarse[0]) if coarse else 0
+    top = min(depth, depth_for(n, BLOCK))
+    blocks = starts_of(n, top)
+
+    def one(low: int, high: int) -> _Block:
+        return _block(part(low, high), low, depth - top, below, levels)
+
+    with _alone(threads) as pool:
+        found = list(pool.map(one, blocks[:-1].tolist(), blocks[1:].tolist()))
+    return Levels(
+        starts=torch.from_numpy(starts_of(n, depth)),
+        coarser=tuple(_joined([each.coarser[k] for each in found]) for k in range(levels)),
+        low=torch.cat([each.low for each in found]),
+        high=torch.cat([each.high for each in found]),
+        reach=torch.cat([each.reach for each in found]),
+        errors=torch.cat([each.errors for each in found], 1),
+    )
+
+
+@dataclass(frozen=True)
+class _Block:
+    """The same of the leaves in one node."""
+
+    coarser: list[Gaussians]
+    low: Float[Tensor, "m 3"]
+    high: Float[Tensor, "m 3"]
+    reach: Float[Tensor, "m"]
+    errors: Float[Tensor, "l m"]
+
+
+@torch.no_grad()
+def _block(gaussians: Gaussians, first: int, depth: int, below: int, levels: int) -> _Block:
+    """Levels of the rows of a node whose leaves are `depth` halvings down, and the rows of level 1
+    `below` more. `first` is the number of its first row."""
+    n, leaves = len(gaussians), 1 << depth
+    starts = torch.from_numpy(starts_of(n, depth))
+    leaf = torch.repeat_interleave(torch.arange(leaves), starts.diff())
+    low, high = (_of_leaves(gaussians.means, leaf, leaves, which) for which in ("amin", "amax"))
+    reach = _of_leaves(gaussians.scales.amax(1), leaf, leaves, "amax")
+    found, errors = [], [torch.zeros(leaves)]
+    level = replace(gaussians, source=torch.arange(first, first + n), features=None)
+    for k in range(levels):
+        if k == 0:
+            members, there = _groups(gaussians, low, high, leaf, depth, below)
+        else:
+            members, there = torch.arange(len(level)).view(-1, RATIO), None
+        coarse = merged(level, members, there)
+        apart = (level.means[members] - coarse.means[:, None]).square().sum(-1)
+        apart = apart.amax(1).sqrt().view(leaves, -1).median(1).values
+        errors.append(errors[-1] + apart)
+        reach = torch.maximum(reach, coarse.scales.amax(1).view(leaves, -1).amax(1))
+        found.append(coarse)
+        level = coarse
+    return _Block(found, low, high, reach, torch.stack(errors))
+
+
+def _groups(
+    gaussians: Gaussians, low: Tensor, high: Tensor, leaf: Tensor, depth: int, below: int
+) -> tuple[Int[Tensor, "g m"], Tensor]:
+    """Rows that become one at level 1, in the order of the tree, and which of them count."""
+    step = ((high - low).amax(1) / math.sqrt(1 << below)).clamp_min(1e-30)[leaf]
+    constant = gaussians.colors if gaussians.colors.ndim == 2 else gaussians.colors[:, 0] * SH_C0
+    # From the corner of the leaf: far from the origin steps would have no digits left.
+    places = (gaussians.means - low[leaf]) / step[:, None]
+    features = torch.cat([places, _COLOUR * constant.float()], 1).T.contiguous().numpy()
+    order = halved(features, depth + below, depth)
+    starts = torch.from_numpy(starts_of(len(gaussians), depth + below))
+    counts = starts.diff()
+    slots = starts[:-1, None] + torch.arange(int(counts.max()))
+    there = slots < starts[1:, None]
+    return torch.from_numpy(order)[slots.where(there, starts[:-1, None])], there
+
+
+def _log2(power: int) -> int:
+    return power.bit_length() - 1
+
+
+def _of_leaves(values: Tensor, leaf: Tensor, leaves: int, which: str) -> Tensor:
+    out = values.new_zeros(leaves, *values.shape[1:])
+    index = leaf.view(-1, *(1,) * (values.ndim - 1)).expand_as(values)
+    return out.scatter_reduce(0, index, values, which, include_self=False)
+
+
+def _joined(parts: list[Gaussians]) -> Gaussians:
+    def of(name: str) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts])
+
+    names = ("means", "quats", "scales", "opacities", "colors", "source")
+    return Gaussians(**{name: of(name) for name in names}, sh_degree=parts[0].sh_degree)
+
+
+@contextmanager
+def _alone(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads each of which computes alone: sums come out the same with any number of them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads, "levels", torch.set_num_threads, (1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)

@@ -22,6 +22,7 @@ class Frame:
         depth: bool,
         numbers: list[float],
         out: list[int],
+        half_colors: bool,
     ) -> None: ...
     def backward(
         self, read: list[int], write: list[int], maps: int, map_count: int, sums: int
@@ -53,6 +54,7 @@ def adam(
     degree: int,
     half: bool,
     seed: int,
+    half_values: bool,
 ) -> None: ...
 def activate(
     isa: str, log_scales: int, logits: int, scales: int, opacities: int, n: int

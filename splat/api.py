@@ -28,14 +28,16 @@ from splat.folder import (
     write_cameras,
 )
 from splat.job import Job, announce, prepare
+from splat.log import renumber
 from splat.lpips import Net
 from splat.options import PLANES, Options, Reading, Viewing, Watching
+from splat.parallel import Ranks, first, is_first, joined
 from splat.render import choose_device, renderer_for
 from splat.replay import write_script
 from splat.run import Watcher
 from splat.strategy import Strategy
 from splat.training import trained
-from splat.types import Camera, Gaussians, Needs, Rendered, SceneData, View
+from splat.types import Camera, Frame, Gaussians, Needs, Rendered, SceneData, View
 
 if TYPE_CHECKING:
     from splat.viewer.live import LiveViewer
@@ -94,30 +96,44 @@ def train(
     lpips: Net | None = "alex",
     viewing: Viewing | None = None,
     done: Callable[[Result], None] | None = None,
+    frame: Frame | None = None,
+    cap_asked: bool = True,
 ) -> Result:
     """Train a scene, as `splat train` does; without `out` nothing is written.
 
     `strategy` None is the default method, of a size that suits the device. `watchers` are called
     after every step. `viewing` serves the live viewer, beyond the end of training as it says;
     `done` is called with the result before that. `reading` says how `scene` was read, for
-    `splat resume`; without it that is found out if it can be. With `out`, Ctrl-C ends a run
-    between two steps, by `Stopped`.
+    `splat resume`; without it that is found out if it can be. `frame` is what to train in where
+    that of the scene's own cameras is not meant (no steps are timed then). `cap_asked` False lets
+    `Options.memory` lower the cap of `strategy`. With `out`, Ctrl-C ends
+    a run between two steps, by `Stopped`. Processes that torchrun started train one run together;
+    only the first of them has metrics to return, and calls `done`.
     """
     options, watching = options or Options(), watching or Watching(quiet=True)
-    folder = None if out is None else vacant(Path(out), overwrite)
+    ranks = _met(viewing)
+    folder = None if out is None else first(ranks, lambda: vacant(Path(out), overwrite))
     if strategy is None:
         most = (
             limit.rows_within(options.budget, options.sh_degree, options.budget_of)
             if options.budget
             else 0
         )
+        cap_asked = False
         strategy = recipe.usual(methods.fitted(choose_device(options.device)[0], most))
-    strategy = limit.limited(strategy, options)
+    strategy, options = limit.within_memory(
+        scene, limit.limited(strategy, options), options, choose_device(options.device)[0],
+        cap_asked=cap_asked, processes=1 if ranks is None else ranks.local_count,
+    )  # fmt: skip
+    strategy, options = _alike(strategy, options, ranks)
     if options.init is not None and options.init != PLANES:
         _check_seen(options.init, scene)
-    job = budget.prepared(scene, strategy, options)
+    if frame is None:
+        job = budget.prepared(scene, strategy, options, ranks=ranks)
+    else:
+        job = prepare(scene, strategy, options, frame=frame, ranks=ranks)
     with closing(job):
-        if folder is not None:
+        if folder is not None and is_first(ranks):
             config = Config(
                 scene=scene.path.resolve(),
                 reading=reading or _reading_of(scene),
@@ -157,17 +173,21 @@ def resume(
     so are goals that had ended the run. `scene` and `strategy` are needed
     where the run was begun in Python with some that a file cannot describe.
     """
+    ranks = _met(viewing)
     place = existing(Path(folder))
     config = read_config(place.config)
-    state = checkpoint.load(place.latest())
+    state = checkpoint.load(first(ranks, place.latest))
     check_steps(place, state, config.options.steps or 0, steps)
-    place.clear_drafts()
+    if is_first(ranks):
+        place.clear_drafts()
     if steps is not None:
         config = replace(config, options=_further(config.options, state, steps))
     options = replace(
         config.options,
         device=device or config.options.device,
         threads=threads or config.options.threads,
+        # Of a run that does not say it, as it was before there was a choice.
+        decoding="reduced" if config.options.decoding == "reduced" else "full",
     )
     scene = scene or reread(config)
     same_views(config, scene)
@@ -175,11 +195,15 @@ def resume(
     if steps is not None:
         _log.info("schedules are those of a run of %s steps from here on", f"{steps:,}")
     strategy = limit.limited(strategy or methods.rebuilt(config.method), options)
-    job = prepare(scene, strategy, options, state)
+    job = prepare(scene, strategy, options, state, ranks=ranks)
     job.run.ended = "" if steps is not None else job.run.ended
     with closing(job):
-        config.write(place.config)
+        if is_first(ranks):
+            config.write(place.config)
+            if checkpoint.at_once(state) != job.run.at_once:
+                renumber(place.log, checkpoint.at_once(state), job.run.at_once)
         watching = watching or config.watching
+        del state  # as large as what is trained
         return _carried_out(job, place, watching, watchers, lpips, viewing, done)
 
 
@@ -312,24 +336,48 @@ def _carried_out(
     done: Callable[[Result], None] | None,
 ) -> Result:
     """Train a job to its end and finish it; then, where there is a viewer, go on serving it."""
-    announce(job)
+    if is_first(job.run.ranks):
+        announce(job)
     with ExitStack() as stack:
         viewer = _viewer(job, folder, viewing)
         if viewer is not None:
             stack.enter_context(closing(viewer))
         seconds = trained(job, folder, watching, watchers, viewer)
         between = (lambda: None) if viewer is None else viewer.serve
-        whole = stand_in(job)
+        whole = first(job.run.ranks, lambda: stand_in(job))
         metrics = finish(
             job, folder, seconds, lpips, whole=whole, pictures=watching.pictures, between=between
         )
         baked = export.from_frame(whole, job.run.frame)
         result = Result(baked.to("cpu"), metrics, None if folder is None else folder.path)
-        if done is not None:
+        if done is not None and is_first(job.run.ranks):
             done(result)
         if viewer is not None and viewing is not None:
             viewer.linger(summary(metrics), metrics["psnr"], viewing.stay)
         return result
+
+
+def _met(viewing: Viewing | None) -> Ranks | None:
+    """The processes of a run, where torchrun started several; only the first of them speaks."""
+    ranks = joined()
+    if ranks is not None and viewing is not None and viewing.viewer:
+        raise ValueError(
+            f"the viewer is asked for in a run of {ranks.count} processes, which nobody can steer"
+            " from a page; leave --viewer out, and look at the run with `splat view` when it is"
+            " done"
+        )
+    if not is_first(ranks):
+        logging.getLogger("splat").setLevel(logging.ERROR)
+    return ranks
+
+
+def _alike(strategy: Strategy, options: Options, ranks: Ranks | None) -> tuple[Strategy, Options]:
+    """What is trained as the first process has it, whose machine it was fitted to."""
+    if ranks is None:
+        return strategy, options
+    own = methods.described(strategy)
+    described, options = ranks.same((own, options))
+    return (strategy if described == own else methods.rebuilt(described)), options
 
 
 def _viewer(job: Job, folder: Folder | None, viewing: Viewing | None) -> LiveViewer | None:
@@ -369,6 +417,7 @@ def _pinned(asked: Options, job: Job) -> Options:
         background=fitted.background,
         resolution=fitted.resolution,
         exposure=fitted.exposure,
+        decoding=fitted.decoding,
     )
 
 

@@ -17,6 +17,7 @@ from splat.job import Job, prepare
 from splat.kernels import one_torch_thread
 from splat.loader import spread
 from splat.options import Options
+from splat.parallel import Ranks, first, steps_of
 from splat.plan import Pace
 from splat.run import Run, advance
 from splat.schedule import PUBLISHED_STEPS
@@ -40,24 +41,28 @@ _log = logging.getLogger(__name__)
 
 
 def prepared(
-    scene: SceneData, strategy: Strategy, options: Options, clock: Clock = time.monotonic
+    scene: SceneData,
+    strategy: Strategy,
+    options: Options,
+    clock: Clock = time.monotonic,
+    ranks: Ranks | None = None,
 ) -> Job:
     """`prepare`, with the number of steps fixed by timing where there is a budget of minutes.
 
     What is timed is thrown away: the run depends on the number alone, not on how it was found.
     """
     if options.minutes is None:
-        return prepare(scene, strategy, options)
+        return prepare(scene, strategy, options, ranks=ranks)
     seconds, most = 60 * options.minutes, options.steps or PUBLISHED_STEPS
     _log.info("timing    some steps, to fit the run into %s ...", plan.span(seconds))
     with _unsaid():
-        job = prepare(scene, strategy, replace(options, steps=most))
+        job = prepare(scene, strategy, replace(options, steps=most), ranks=ranks)
     with closing(job):
         start = job.run.model.draws * len(job.run.model.cloud)
         pace = timed(job, seconds, clock)
-        steps, needed = fitting(job, start, pace, seconds)
+        steps, needed = first(ranks, lambda: fitting(job, start, pace, seconds))
     _say(options, steps, needed + pace.spent)
-    return prepare(scene, strategy, replace(options, steps=steps), pace=pace)
+    return prepare(scene, strategy, replace(options, steps=steps), pace=pace, ranks=ranks)
 
 
 def timed(job: Job, seconds: float, clock: Clock = time.monotonic) -> Pace:
@@ -78,7 +83,7 @@ def timed(job: Job, seconds: float, clock: Clock = time.monotonic) -> Pace:
         for _ in range(UNTIMED_STEPS):
             advance(run)
         start = now = _settled(run.render.device, clock)
-        while count < len(batches) or (now - start < limit and run.step < run.steps):
+        while _alike(run, count < len(batches) or (now - start < limit and not run.over)):
             advance(run)
             now, count = _settled(run.render.device, clock), count + 1
     areas = [batch.camera.width * batch.camera.height for batch in batches]
@@ -92,6 +97,11 @@ def timed(job: Job, seconds: float, clock: Clock = time.monotonic) -> Pace:
         decoding=(decoded - began) / (plan.DECODE_SECONDS * on_disk),
         spent=now - began,
     )
+
+
+def _alike(run: Run, found: bool) -> bool:
+    """What the first of the processes of a run finds by its own clock."""
+    return found if run.ranks is None else run.ranks.same(found)
 
 
 @torch.no_grad()
@@ -130,12 +140,13 @@ def fitting(job: Job, start: int, pace: Pace, seconds: float) -> tuple[int, floa
     """
 
     def needed(steps: int) -> float:
-        options = replace(job.options, steps=steps)
+        options = replace(job.options, steps=steps_of(steps, job.run.ranks))
         cap = job.run.model.draws * job.strategy.cap
         views, device = job.scene.train, job.run.render.device
         return plan.predicted(views, options, device, start, cap, job.photos.sizes, pace).seconds
 
-    high = job.run.steps
+    assert job.options.steps is not None
+    high = job.options.steps
     low = min(LEAST_STEPS, high)
     left = SHARE * seconds - pace.spent
     while low < high:

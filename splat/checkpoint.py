@@ -24,8 +24,10 @@ from splat.tuning import Command
 from splat.types import Drawing, Frame
 
 FORMAT = "splat checkpoint"
-VERSION = 2
+VERSION = 3
 """Of the format; files of a newer one are refused."""
+CHANGED = 2
+"""Version of files of runs that somebody changed, by one process: older ones read them."""
 UNCHANGED = 1
 """Version of files of runs that nobody changed while they trained: an older splat reads them."""
 
@@ -36,7 +38,7 @@ def save(run: Run, path: Path) -> None:
     """Write the state of a run; what stood at `path` stays until the new file is complete."""
     state = {
         "format": FORMAT,
-        "version": VERSION if run.commands else UNCHANGED,
+        "version": VERSION if run.at_once > 1 else CHANGED if run.commands else UNCHANGED,
         "step": run.step,
         "steps": run.steps,
         "ended": run.ended,
@@ -53,6 +55,8 @@ def save(run: Run, path: Path) -> None:
             for name, part in run.modules.items()
         },
     }
+    if run.at_once > 1:
+        state["at_once"] = run.at_once
     if run.commands:
         state["commands"] = [[each.step, each.name, each.value] for each in run.commands]
     with replacing(path) as draft, draft.open("wb") as file:
@@ -109,14 +113,37 @@ def restore(run: Run, state: State) -> None:
         part.module.load_state_dict(state["modules"][name]["module"])
         part.optimizer.load_state_dict(state["modules"][name]["optimizer"])
     run.step, run.ended = state["step"], state.get("ended", "")
+    was, now = at_once(state), run.at_once
+    if was != now:
+        run.step = min(regrouped(run.step, was, now), run.steps)
+        run.model.cloud.regrouped(was, now)
+        for part in run.modules.values():
+            part.regrouped(was, now)
     for step, name, value in state.get("commands", ()):
         try:
-            run.take(Command(step, name, value))
+            run.take(Command(regrouped(step, was, now), name, value))
         except ValueError as error:
             raise ValueError(
                 f"the checkpoint has a change of {name} at step {step:,}, which this method does"
                 f" not take: {error}"
             ) from None
+
+
+def at_once(state: State) -> int:
+    """Photos that a step of the run showed: as many as there were processes."""
+    found: int = state.get("at_once", 1)
+    return found
+
+
+def shown(state: State) -> int:
+    """Photos that the run has shown."""
+    found: int = state["step"] * at_once(state)
+    return found
+
+
+def regrouped(step: int, was: int, now: int) -> int:
+    """The number of steps of `now` photos that show what so many of `was` did, or a few more."""
+    return -(-step * was // now)
 
 
 def frame(state: State) -> Frame:
@@ -137,9 +164,9 @@ def rows(state: State) -> dict[str, Tensor]:
     return {name: column["values"] for name, column in columns.items()}
 
 
-def path_of(folder: Path, step: int) -> Path:
-    """The file of a step."""
-    return folder / f"step_{step:08d}.pt"
+def path_of(folder: Path, shown: int) -> Path:
+    """The file of a run that has shown so many photos, one a step unless processes share it."""
+    return folder / f"step_{shown:08d}.pt"
 
 
 def found(folder: Path) -> list[Path]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from splat.column import Column, Rate
+from splat.column import Column, Rate, Scaling
 from splat.edit import Change, Edit, Rows
 from splat.families import spared
 from splat.fit import check
+from splat.kept import kept
 from splat.kernels import Harmonics, HarmonicsGradient
+
+Combine = Literal["sum", "max", "min", "same"]
+"""How a statistic comes together where several processes each observe a photo of their own."""
 
 
 class Cloud:
@@ -29,22 +33,32 @@ class Cloud:
     """Rows there were before the first edit of the run."""
     rate_scale: float = 1.0
     """Factor on the learning rates of all columns; 1: as planned. No part of the saved state."""
+    scaling: Scaling = Scaling()
+    """Photos that a step shows, all processes together, and what follows for Adam; not saved."""
 
-    def __init__(self, moments: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        moments: torch.dtype = torch.float32,
+        keep: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         """An empty cloud; `moments` is the type of Adam's moments, float32 or bfloat16.
 
         bfloat16 halves what they take (a third of a Gaussian's memory); they are rounded at random.
+        With `keep` moments and harmonics are where it copies them to (`splat.offload`).
         """
         self._moments = moments
+        self._keep = keep
         self._columns: dict[str, Column] = {}
         self._statistics: dict[str, Tensor] = {}
+        self._combine: dict[str, Combine] = {}
         self._holding: list[str] = []
 
     def add(self, name: str, values: Tensor, rate: Rate, *, harmonics: bool = False) -> None:
         """Add a column [N, ...]; the first one decides N.
 
         The gradient of one of `harmonics` may come as factors (`splat.kernels.Harmonics`): its
-        `grad` is then None, and `gradient` writes it out.
+        `grad` is then None, and `gradient` writes it out. Values of type bfloat16 stay that: steps
+        round them at random, edits to the nearest.
         """
         if name in self._columns:
             raise ValueError(f"column {name!r} exists already; choose another name")
@@ -52,10 +66,12 @@ class Cloud:
         if self._columns and len(values) != len(self):
             raise ValueError(f"column {name!r} has {len(values)} rows, the cloud has {len(self)}")
         values = values.detach().contiguous()
-        moments = values.dtype if self._moments == torch.float32 else self._moments
+        whole = torch.float32 if values.dtype == torch.bfloat16 else values.dtype
+        moments = whole if self._moments == torch.float32 else self._moments
         first, second = (torch.zeros_like(values, dtype=moments) for _ in range(2))
         kind = Harmonics if harmonics else torch.nn.Parameter
-        self._columns[name] = Column(kind(values), first, second, rate)
+        column = Column(kind(values), first, second, rate)
+        self._columns[name] = column if self._keep is None else kept(column, self._keep)
 
     def __len__(self) -> int:
         """Rows; a cloud without columns has none."""
@@ -72,6 +88,11 @@ class Cloud:
         return name in self._columns
 
     @property
+    def kept_away(self) -> bool:
+        """Whether moments and harmonics are kept away from the device that trains."""
+        return self._keep is not None
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Columns in the order they were added."""
         return tuple(self._columns)
@@ -86,8 +107,8 @@ class Cloud:
         return next(iter(self._columns.values())).values.device
 
     def rows(self, index: Tensor) -> dict[str, Tensor]:
-        """A copy of some rows of every column, detached."""
-        return {name: column.values.detach()[index] for name, column in self._columns.items()}
+        """A copy of some rows of every column, detached, none of them bfloat16."""
+        return {name: column.rows(index) for name, column in self._columns.items()}
 
     def gradient(self, name: str) -> Tensor | None:
         """The gradient of a column since the last step, [N, ...]; None where there is none."""
@@ -101,22 +122,38 @@ class Cloud:
         return self._columns[name].first, self._columns[name].second
 
     def rate(self, name: str, step: int) -> float:
-        """Learning rate of a column at a step, `rate_scale` included."""
-        return self.rate_scale * self._columns[name].rate(step)
+        """Learning rate of a column at a step, `rate_scale` and `scaling` included."""
+        return self.rate_scale * self.scaling.rate * self._columns[name].rate(step)
 
     def parameters(self) -> Iterator[Tensor]:
         """The columns; what backward left of each is what `gradient` says."""
         for column in self._columns.values():
             yield column.values
 
-    def track(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> None:
-        """Declare a statistic [N, *shape], zero at first; one owner a name."""
+    def track(
+        self,
+        name: str,
+        *shape: int,
+        dtype: torch.dtype = torch.float32,
+        combine: Combine = "sum",
+    ) -> None:
+        """Declare a statistic [N, *shape], zero at first; one owner a name.
+
+        Where several processes observe a photo each at a step, `combine` says how what they found
+        becomes one: "sum", to which `observe` only adds; "max" and "min", element by element, by
+        which it only grows or falls; "same", of which all find the same by themselves.
+        """
         if name in self._statistics:
             raise ValueError(
                 f"statistic {name!r} has an owner already, and two would both count it; leave one"
                 " of the two strategies out, or choose another name"
             )
         self._statistics[name] = torch.zeros(len(self), *shape, dtype=dtype, device=self.device)
+        self._combine[name] = combine
+
+    def combines(self, name: str) -> Combine:
+        """How a statistic comes together, as it was declared."""
+        return self._combine.get(name, "same")
 
     def statistic(self, name: str) -> Tensor:
         """The tensor of a statistic, to be accumulated into in place."""
@@ -129,7 +166,7 @@ class Cloud:
 
     def hold(self, name: str, rows: Bool[Tensor, "n"]) -> None:
         """Track, under a name, rows that no step and no edit moves, changes or drops."""
-        self.track(name, dtype=torch.bool)
+        self.track(name, dtype=torch.bool, combine="same")
         self._statistics[name].copy_(rows)
         self._holding.append(name)
 
@@ -150,7 +187,7 @@ class Cloud:
         if held is not None:
             visible = ~held if visible is None else visible & ~held
         for column in self._columns.values():
-            column.optimize(step, visible, self.rate_scale)
+            column.optimize(step, visible, self.rate_scale, self.scaling)
 
     @torch.no_grad()
     def apply(self, edit: Edit | None) -> Change:
@@ -171,7 +208,8 @@ class Cloud:
         for zero in edit.zero:
             self._statistics[zero.name][zero.where] = 0
         for nudge in edit.nudge:
-            self._columns[nudge.name].values.add_(nudge.delta)
+            nudged = self._columns[nudge.name].values
+            nudged.add_(nudge.delta.to(nudged.device))
         for overwrite in edit.overwrite:
             column = self._columns[overwrite.name]
             column.values.copy_(overwrite.values)
@@ -220,10 +258,12 @@ class Cloud:
         device = self.device
         for name, saved in state["columns"].items():
             column = self._columns[name]
-            column.replace(saved["values"].to(device).clone())
-            kind = column.first.dtype
-            column.first = saved["first"].to(device, kind, copy=True)
-            column.second = saved["second"].to(device, kind, copy=True)
+            column.replace(saved["values"].to(column.values.device).clone())
+            place, kind = column.first.device, column.first.dtype
+            column.remember(
+                saved["first"].to(place, kind, copy=True),
+                saved["second"].to(place, kind, copy=True),
+            )
             column.count = int(saved["count"])
         # A statistic that the saved run did not keep begins now.
         n = len(self)
@@ -233,13 +273,24 @@ class Cloud:
         self._statistics |= {n: t.to(device).clone() for n, t in state["statistics"].items()}
         self.began = int(state.get("began", n))
 
+    def regrouped(self, was: int, now: int) -> None:
+        """Take over moments of steps that showed `was` photos each, to go on with `now`.
+
+        Adam's count follows the photos. Its second moment is mostly noise, of which the mean of
+        fewer photos has the more (the assumption of the square root rule, `Scaling`).
+        """
+        for column in self._columns.values():
+            column.count = -(-column.count * was // now)
+            column.second.mul_(was / now)
+
     def _assign(self, index: Tensor, rows: Rows, restart: bool) -> None:
         for name, values in rows.items():
-            self._columns[name].values[index] = values
+            whole = self._columns[name].values
+            whole[index.to(whole.device)] = values.to(whole)
         if restart:
             for column in self._columns.values():
-                column.first[index] = 0
-                column.second[index] = 0
+                for moment in (column.first, column.second):
+                    moment[index.to(moment.device)] = 0
         for statistic in self._statistics.values():
             statistic[index] = 0
 
@@ -270,8 +321,9 @@ class Cloud:
         fresh = sum(len(append.parents) for append in born)
 
         def moved(values: Tensor, added: list[Tensor]) -> Tensor:
+            added = [each.to(values) for each in added]
             whole = torch.cat([values, *added]) if added else values
-            return whole if keep is None else whole.index_select(0, keep)
+            return whole if keep is None else whole.index_select(0, keep.to(whole.device))
 
         def padded(values: Tensor) -> Tensor:
             zeros = values.new_zeros(fresh, *values.shape[1:])
@@ -280,17 +332,19 @@ class Cloud:
         for name, column in self._columns.items():
             values = moved(column.values.detach(), [append.rows[name] for append in born])
             column.replace(values.contiguous())
-            column.first = padded(column.first)
-            column.second = padded(column.second)
+            column.remember(padded(column.first), padded(column.second))
         self._statistics = {name: padded(values) for name, values in self._statistics.items()}
         parents = moved(old, [append.parents for append in born])
         return parents, torch.arange(len(old) + fresh, device=self.device) if keep is None else keep
 
     def _gather(self, order: Tensor) -> None:
         for column in self._columns.values():
-            column.replace(column.values.detach().index_select(0, order))
-            column.first = column.first.index_select(0, order)
-            column.second = column.second.index_select(0, order)
+
+            def ordered(values: Tensor) -> Tensor:
+                return values.index_select(0, order.to(values.device))
+
+            column.replace(ordered(column.values.detach()))
+            column.remember(ordered(column.first), ordered(column.second))
         self._statistics = {n: t.index_select(0, order) for n, t in self._statistics.items()}
 
 

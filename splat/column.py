@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splat import kernels
-from splat.kernels import Harmonics, HarmonicsGradient
+from splat.kernels import Harmonics, HarmonicsGradient, left_by_backward
+from splat.kernels.harmonics import basis
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-15
+AT_ONCE = 1 << 14
+"""Rows whose gradients are written out together where they came as several factors: as many as
+stay in the caches of a core."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How Adam moves where a step shows several photos, by the mean of their gradients.
+
+    The square root rule (Malladi et al. 2022, "On the SDEs and scaling rules for adaptive gradient
+    algorithms"; used for Gaussians by Zhao et al. 2024, "On scaling up 3D Gaussian splatting
+    training"): rates times the root of the number of photos, and moments that forget as much per
+    photo as with one. For one photo all is exactly as it was.
+    """
+
+    photos: int = 1
+
+    @property
+    def rate(self) -> float:
+        """Factor on learning rates."""
+        return math.sqrt(self.photos)
+
+    @property
+    def epsilon(self) -> float:
+        """Factor on Adam's epsilon: what it is added to is smaller by as much."""
+        return 1 / math.sqrt(self.photos)
+
+    def betas(self, planned: tuple[float, float]) -> tuple[float, float]:
+        """Adam's betas for a step, of those for a photo."""
+        first, second = planned
+        return first**self.photos, second**self.photos
 
 
 @dataclass(frozen=True)
@@ -46,17 +79,21 @@ class Column:
     """Adam's steps, shared by all rows (newborn rows see a warm bias correction, as in 3DGS)."""
 
     def replace(self, values: Tensor) -> None:
-        """Take other values; a column of harmonics stays one."""
-        self.values = type(self.values)(values)
+        """Take other values, in the type of those before; a column of harmonics stays one."""
+        self.values = type(self.values)(values.to(self.values.dtype))
+
+    def remember(self, first: Tensor, second: Tensor) -> None:
+        """Take other moments."""
+        self.first, self.second = first, second
+
+    def rows(self, index: Tensor) -> Tensor:
+        """A copy of some rows, detached; float32 where they are kept as bfloat16."""
+        found = self.values.detach()[index]
+        return found.float() if found.dtype == torch.bfloat16 else found
 
     def gradient(self) -> Tensor | HarmonicsGradient | None:
         """What backward left, as factors where it left nothing else."""
-        pending = self.values.pending if isinstance(self.values, Harmonics) else []
-        if len(pending) == 1 and self.values.grad is None:
-            return pending[0]
-        whole = [] if self.values.grad is None else [self.values.grad]
-        whole += [part.dense(self.values.shape[1]) for part in pending]
-        return sum(whole[1:], whole[0]) if whole else None
+        return left_by_backward(self.values)
 
     def clear_gradient(self) -> None:
         self.values.grad = None
@@ -64,28 +101,73 @@ class Column:
             self.values.pending.clear()
 
     def optimize(
-        self, step: int, visible: Bool[Tensor, "n"] | None, rate_scale: float = 1.0
+        self,
+        step: int,
+        visible: Bool[Tensor, "n"] | None,
+        rate_scale: float = 1.0,
+        scaling: Scaling = Scaling(),
     ) -> None:
         """One Adam step at so many times its rate, if backward left a gradient; then it is gone."""
-        gradient = self.gradient()
-        if gradient is None:
+        for number, (rows, gradient) in enumerate(self._gradients()):
+            self.count += number == 0
+            self._optimized(rows, gradient, step, visible, rate_scale, scaling)
+        self.clear_gradient()
+
+    def _gradients(self) -> Iterator[tuple[slice | None, Tensor | HarmonicsGradient]]:
+        """What backward left, of all rows (None), or bit by bit where that takes less memory."""
+        pending = self.values.pending if isinstance(self.values, Harmonics) else []
+        if len(pending) > 1 and self.values.grad is None:
+            for start in range(0, len(self.values), AT_ONCE):
+                rows = slice(start, start + AT_ONCE)
+                yield rows, summed(pending, rows, self.values.shape[1])
             return
-        self.count += 1
+        gradient = self.gradient()
+        if gradient is not None:
+            yield None, gradient
+
+    def _optimized(
+        self,
+        rows: slice | None,
+        gradient: Tensor | HarmonicsGradient,
+        step: int,
+        visible: Bool[Tensor, "n"] | None,
+        rate_scale: float,
+        scaling: Scaling,
+    ) -> None:
+        state: tuple[Tensor, Tensor, Tensor] = (self.values, self.first, self.second)
+        if rows is not None:
+            values, first, second = state
+            state = (values.detach()[rows], first[rows], second[rows])
+            visible = None if visible is None else visible[rows]
+        values, first, second = state
         for part, count in _parts(self.count, self.rate.tail_every):
             kernels.adam(
-                self.values,
+                values,
                 gradient,
-                self.first,
-                self.second,
-                rate=rate_scale * self.rate(step),
+                first,
+                second,
+                rate=rate_scale * scaling.rate * self.rate(step),
                 tail=self.rate.tail,
                 count=count,
-                betas=BETAS,
-                epsilon=EPSILON,
+                betas=scaling.betas(BETAS),
+                epsilon=scaling.epsilon * EPSILON,
                 part=part,
                 visible=visible,
             )
-        self.clear_gradient()
+
+
+def summed(
+    parts: Sequence[HarmonicsGradient], rows: slice, coefficients: int
+) -> Float[Tensor, "m k 3"]:
+    """The sum of gradients that came as factors, of some rows, written out."""
+    like = parts[0].factors[rows]
+    # Rows last, so that all arithmetic runs along them.
+    whole = like.new_zeros(coefficients, 3, len(like))
+    for part in parts:
+        turned = part.factors[rows].T.contiguous()
+        bands = basis(turned[3:].T, part.degree).T.contiguous()
+        whole[: len(bands)].addcmul_(bands[:, None], turned[None, :3])
+    return whole.view(3 * coefficients, -1).T.reshape(len(like), coefficients, 3)
 
 
 def _parts(count: int, tail_every: int) -> list[tuple[str, int]]:

@@ -1,9 +1,10 @@
-"""A box of the input's frame: what of a scene is wanted."""
+"""A part of the input's frame, such as a box: what of a scene is wanted."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from jaxtyping import Bool, Float
@@ -16,11 +17,43 @@ Corner = tuple[float, float, float]
 EVERYWHERE: tuple[Corner, Corner] = ((-1e9, -1e9, -1e9), (1e9, 1e9, 1e9))
 """Corners of a box that leaves nothing out."""
 PART = "splat.strategies.crop:Crop"
-"""Where the part is that keeps births inside a box."""
+"""Where the part is that keeps births inside a box,"""
+BLOCK = "splat.strategies.block:Block"
+"""and the one that keeps them inside a block."""
+
+
+class Region(ABC):
+    """A part of space, in the coordinates of the input."""
+
+    @abstractmethod
+    def holds(self, positions: Float[Tensor, "n 3"], frame: Frame) -> Bool[Tensor, "n"]:
+        """Which positions, in the frame of training `frame`, lie inside."""
+
+    @abstractmethod
+    def said(self) -> str:
+        """Where it is, for people, to follow `from` or `within`."""
+
+    def described(self) -> dict[str, Any]:
+        """Its numbers, for records."""
+        return asdict(self)  # type: ignore[call-overload, no-any-return]  # all are dataclasses
+
+    def kept(self, gaussians: Gaussians, frame: Frame) -> Gaussians:
+        """Those whose centre lies inside; raises ValueError where there are none."""
+        inside = self.holds(gaussians.means, frame)
+        if not bool(inside.any()):
+            raise ValueError(self.bare(len(inside)))
+        return gaussians if bool(inside.all()) else gaussians.take(inside)
+
+    def bare(self, count: int) -> str:
+        """What is wrong where none of so many Gaussians lies inside."""
+        return (
+            f"the crop box from {self.said()} holds none of the {count:,} Gaussians that"
+            " were trained; expected some inside: train again with a larger box"
+        )
 
 
 @dataclass(frozen=True)
-class Box:
+class Box(Region):
     """A box along the axes of the input."""
 
     low: Corner
@@ -43,19 +76,23 @@ class Box:
         found: Bool[Tensor, "n"] = ((given >= low) & (given <= high)).all(1)
         return found
 
-    def kept(self, gaussians: Gaussians, frame: Frame) -> Gaussians:
-        """Those whose centre lies inside; raises ValueError where there are none."""
-        inside = self.holds(gaussians.means, frame)
-        if not bool(inside.any()):
-            raise ValueError(
-                f"the crop box from {self.said()} holds none of the {len(inside):,} Gaussians that"
-                " were trained; expected some inside: train again with a larger box"
-            )
-        return gaussians if bool(inside.all()) else gaussians.take(inside)
-
     def said(self) -> str:
         """Its corners, for people."""
         return f"{told(self.low)} to {told(self.high)}"
+
+
+@dataclass(frozen=True)
+class Both(Region):
+    """What lies in both of two regions."""
+
+    one: Region
+    other: Region
+
+    def holds(self, positions: Float[Tensor, "n 3"], frame: Frame) -> Bool[Tensor, "n"]:
+        return self.one.holds(positions, frame) & self.other.holds(positions, frame)
+
+    def said(self) -> str:
+        return f"{self.one.said()} and {self.other.said()}"
 
 
 def told(corner: Corner) -> str:
@@ -71,10 +108,12 @@ def box_of(six: tuple[float, ...]) -> Box:
     return Box((a, b, c), (d, e, f))
 
 
-def meeting(one: Box | None, other: Box) -> Box:
-    """What lies in both of two boxes."""
+def meeting(one: Region | None, other: Region) -> Region:
+    """What lies in both of two regions; of two boxes a box."""
     if one is None:
         return other
+    if not (isinstance(one, Box) and isinstance(other, Box)):
+        return Both(one, other)
     low, high = (
         tuple(pick(a, b) for a, b in zip(ours, theirs, strict=True))
         for pick, ours, theirs in ((max, one.low, other.low), (min, one.high, other.high))
@@ -82,14 +121,18 @@ def meeting(one: Box | None, other: Box) -> Box:
     return box_of((*low, *high))
 
 
-def described_box(description: Mapping[str, Any]) -> Box | None:
-    """The box of the crops in a method as `splat.methods.described` gave it; None: it has none."""
+def described_region(description: Mapping[str, Any]) -> Region | None:
+    """The region of the crops in a method as `splat.methods.described` gave it; None: all."""
     fields = description["fields"]
-    found = None
-    if description["class"] == PART:
-        found = box_of((*fields["low"], *fields["high"]))
     inner = [fields.get("base"), *(fields.get("parts") or ())]
+    found: Region | None = None
     for each in inner:
-        own = described_box(each) if isinstance(each, dict) else None
+        own = described_region(each) if isinstance(each, dict) else None
         found = meeting(found, own) if own is not None else found
+    if description["class"] == PART:
+        found = meeting(found, box_of((*fields["low"], *fields["high"])))
+    if description["class"] == BLOCK:
+        from splat.blocks.cells import described_cell  # which is a region itself
+
+        found = meeting(found, described_cell(fields["cell"]))
     return found

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from splat.lpips import SMALLEST, Lpips, Net
+from splat.parallel import Ranks
 from splat.types import Batch, Camera, Gaussians, Needs, Renderer
 
 WINDOW, DEVIATION = 11, 1.5
@@ -104,12 +105,14 @@ def evaluate(
     lpips: Net | None = "alex",
     look: Callable[[Batch, Float[Tensor, "h w 3"], ViewMetrics], None] | None = None,
     fit: Fit | None = None,
+    ranks: Ranks | None = None,
 ) -> Metrics:
     """Draw every batch and compare; `gaussians` is a model, or `lambda camera: fixed`.
 
     `look` is given each picture once it is measured, for contact sheets. `lpips` None leaves
     LPIPS out; where its weights are not installed the figure is None and `lpips_missing` says so.
-    `fit` draws photos whose exposure or pose is not known.
+    `fit` draws photos whose exposure or pose is not known. Of several processes each is given the
+    batches that are its share; the figures are of all.
     """
     start = time.perf_counter()
     perceptual, missing = _perceptual(lpips, render.device)
@@ -126,6 +129,8 @@ def evaluate(
             views.append(_measured(part.clamp(0, 1), photo, perceptual))
         if look is not None:
             look(seen.batch, seen.image, views[-1])
+    if ranks is not None:
+        views, plain = ranks.interleaved(views), ranks.interleaved(plain)
     if not views:
         raise ValueError("no views to evaluate; hold some out, see `--eval`")
     distances = [view.lpips for view in views if view.lpips is not None]
@@ -152,6 +157,7 @@ def mean_psnr(
     background: Float[Tensor, "3"] | None = None,
     *,
     fit: Fit | None = None,
+    ranks: Ranks | None = None,
 ) -> float:
     """The PSNR that `evaluate` finds, dB, without its other figures, in a twentieth of its time."""
 
@@ -162,7 +168,8 @@ def mean_psnr(
         image, photo = fit(batch).part()
         return psnr(image, photo.image, photo.mask)
 
-    return _mean([value(batch) for batch in batches])
+    found = [value(batch) for batch in batches]
+    return _mean(found if ranks is None else ranks.interleaved(found))
 
 
 @torch.no_grad()

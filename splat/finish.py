@@ -23,6 +23,7 @@ from splat.loader import spread
 from splat.log import read_log
 from splat.lpips import Net
 from splat.model import Explicit
+from splat.parallel import is_first
 from splat.pictures import Row, contact_sheet, curves
 from splat.plan import span
 from splat.receipt import exported
@@ -63,12 +64,16 @@ def finish(
 
     `whole` is what the file of Gaussians is to hold, None: what `stand_in` gives.
     `between` is called after every view: this takes a while, and a viewer may have visitors.
+    Of several processes each measures its share; the first does the rest, and the others return
+    nothing.
     """
     rows: list[Row] = []
     pictures = pictures and folder is not None
     peak = machine.peak_memory()
     placed: dict[str, Camera] = {}
     found = measure(job, net, rows if pictures else None, between, placed, fit=fit_of(job))
+    if not is_first(job.run.ranks):
+        return {}
     record = figures(job, found, seconds)
     record["training_memory_mb"] = _megabytes(peak)
     if folder is None:
@@ -142,7 +147,7 @@ def cropped(job: Job) -> dict[str, Any]:
         return {"crop": None}
     held = model.crop.holds(model.cloud[model.place], model.frame)
     inside = int(held.sum())
-    return {"crop": {**asdict(model.crop), "inside": inside, "outside": len(held) - inside}}
+    return {"crop": {**model.crop.described(), "inside": inside, "outside": len(held) - inside}}
 
 
 def _own_file(job: Job, folder: Folder, photos: bool) -> AnchorsReceipt:
@@ -179,15 +184,23 @@ def measure(
             rows.append(Row.of(batch.name, view.psnr, batch.image, image, batch.mask))
         between()
 
-    return evaluate(
+    ranks = job.run.ranks
+    found = evaluate(
         job.run.model,
         job.run.last_render,
-        job.test_batches(),
+        job.own_batches(),
         job.run.background,
         lpips=net,
         look=look,
         fit=fit,
+        ranks=ranks,
     )
+    if ranks is not None and rows is not None:
+        rows[:] = ranks.interleaved(rows)
+    if ranks is not None and placed is not None:
+        for own in ranks.each(placed):
+            placed.update(own)
+    return found
 
 
 def _fitted(job: Job) -> Iterator[Batch]:
@@ -253,6 +266,7 @@ def figures(job: Job, found: Metrics | None, seconds: float) -> dict[str, Any]:
         **cropped(job),
         "floaters": floating(job),
         "steps": run.step,
+        **({} if run.at_once == 1 else {"processes": run.at_once}),
         "ended": _ended(job, plain.get("psnr")),
         "minutes": options.minutes,
         "seconds": round(seconds, 2),
@@ -327,7 +341,7 @@ def summary(record: Mapping[str, Any]) -> str:
         last = f"{record['anchors']:,} anchors, which make {last} in a view"
     if record["seconds"]:
         last += (
-            f", {record['steps']:,} steps in {span(record['seconds'])}"
+            f", {record['steps']:,} steps{_each(record)} in {span(record['seconds'])}"
             f" ({1e3 * record['seconds_per_step']:.1f} ms a step)"
         )
     if record.get("minutes"):
@@ -347,6 +361,11 @@ def summary(record: Mapping[str, Any]) -> str:
     if record.get("ended"):
         lines.append(f"training ended {record['ended']}")
     return "\n".join(lines)
+
+
+def _each(record: Mapping[str, Any]) -> str:
+    """How many photos a step showed, where these were several."""
+    return f" of {record['processes']} photos" if "processes" in record else ""
 
 
 def _changes_said(commands: Sequence[Mapping[str, Any]]) -> str:

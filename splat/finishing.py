@@ -62,6 +62,9 @@ class Finishing:
         """What to draw in step `step`."""
         if step < self._start:
             return gaussians
+        if gaussians.colors.dtype == torch.bfloat16:
+            # What is read back from the file is no bfloat16.
+            gaussians = replace(gaussians, colors=gaussians.colors.float())
         rounded = self._rounded(gaussians, step)
         # The file has unit quaternions; with their own length the gradient is that of the length.
         length = gaussians.quats.detach().norm(dim=1, keepdim=True)

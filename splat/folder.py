@@ -65,6 +65,16 @@ class Folder:
         return self.path / "scene.anchors"
 
     @property
+    def blocks(self) -> Path:
+        """The runs of the blocks that it was cut into (`splat.blocks`)."""
+        return self.path / "blocks"
+
+    @property
+    def division(self) -> Path:
+        """How it was cut into blocks, where it was."""
+        return self.path / "blocks.json"
+
+    @property
     def contact_sheet(self) -> Path:
         return self.path / "contact_sheet.png"
 
@@ -95,9 +105,13 @@ class Folder:
         """Whether a run of ours was begun here."""
         return self.config.is_file()
 
+    def in_blocks(self) -> bool:
+        """Whether it is one that was cut into blocks, which has no checkpoints of its own."""
+        return self.division.is_file()
+
     def clear(self) -> None:
         """Remove what a run writes, and nothing else that may lie here."""
-        for path in (self.checkpoints, self.tensorboard, self.timeline):
+        for path in (self.checkpoints, self.tensorboard, self.timeline, self.blocks):
             shutil.rmtree(path, ignore_errors=True)
         for path in self._files:
             path.unlink(missing_ok=True)
@@ -112,6 +126,7 @@ class Folder:
             self.metrics,
             self.gaussians,
             self.anchors,
+            self.division,
             self.contact_sheet,
             self.curves,
         )
@@ -233,11 +248,11 @@ def same_views(config: Config, scene: SceneData) -> None:
 
 def check_steps(place: Folder, state: checkpoint.State, planned: int, asked: int | None) -> None:
     """Raise ValueError where a run in the state of a checkpoint has no step to go."""
-    done, ended = state["step"], state.get("ended", "")
+    done, ended = checkpoint.shown(state), state.get("ended", "")
     if asked is not None and asked <= done:
         raise ValueError(f"{place.path} is at step {done:,} already; give --steps beyond it")
     if asked is None and (ended or done >= planned) and place.metrics.is_file():
-        if read_json(place.metrics).get("steps") == done:
+        if read_json(place.metrics).get("steps") == state["step"]:
             why = f" ({ended})" if ended else ""
             raise ValueError(
                 f"{place.path} is finished at step {done:,}{why}; to go on, give --steps beyond it"

@@ -14,6 +14,8 @@ from splat import (
     guidance,
     kernels,
     machine,
+    memory,
+    offload,
     plan,
     recipe,
     resolution,
@@ -24,9 +26,10 @@ from splat.crop import box_of
 from splat.finishing import Finishing, finish_at
 from splat.goals import check_goals, said_goals
 from splat.loader import Loader
-from splat.model import Explicit, Making, Rates
+from splat.model import Explicit, Making, Model, Rates
 from splat.objective import Objective, Photometric
 from splat.options import PLANES, Options, rgb
+from splat.parallel import Ranks, first, steps_of
 from splat.plan import Pace
 from splat.render import choose_device, drawing_as
 from splat.replay import recorded
@@ -34,6 +37,7 @@ from splat.run import Run
 from splat.schedule import PUBLISHED_STEPS, every
 from splat.sensor import Sensor
 from splat.sensor.chosen import sensor_of
+from splat.shelf import Shelf
 from splat.start import rows_at_start
 from splat.strategies.crop import Crop
 from splat.strategies.significance import VIEWS_SHARE, Significance
@@ -72,6 +76,14 @@ class Job:
             for index in range(len(self.held_out)):
                 yield self.held_out.batch(index)
 
+    def own_batches(self) -> Iterator[Batch]:
+        """Those of the held-out views that this process measures; all, where it is alone."""
+        if self.held_out is not None:
+            all_of_them: Sequence[int] = range(len(self.held_out))
+            ranks = self.run.ranks
+            for index in all_of_them if ranks is None else ranks.shared(all_of_them):
+                yield self.held_out.batch(index)
+
     def close(self) -> None:
         """Stop the loaders' threads."""
         self.photos.close()
@@ -85,51 +97,70 @@ def prepare(
     options: Options,
     state: State | None = None,
     pace: Pace = Pace(),  # noqa: B008
+    frame: Frame | None = None,
+    ranks: Ranks | None = None,
 ) -> Job:
     """Everything that training needs, before step 0 or as the checkpoint `state` left it.
 
-    `pace` is what was timed of this scene and method on this machine.
+    `pace` is what was timed of this scene and method on this machine; `frame` is what to train in,
+    None: that of the views that are trained on. `ranks` are the processes that train it together;
+    the steps of `options` are photos then, and those of the run as many times fewer.
     """
+    held = memory.held()
     check_goals(options, scene)
     device, why = choose_device(options.device)
-    options = replace(plan.fitted(options, device), background=_background(scene, options))
+    options = alike(plan.fitted(options, device), options, ranks)
+    options = replace(options, background=background_of(scene, options))
     assert options.threads is not None and options.steps is not None
     kernels.set_threads(options.threads)
-    scaled = options.schedule == "scaled"
-    fitted = strategy.scheduled(options.steps) if scaled else strategy
+    scaled, steps = options.schedule == "scaled", steps_of(options.steps, ranks)
+    # What is published for so many photos is due after as many times fewer steps of several.
+    span = steps if scaled else steps_of(PUBLISHED_STEPS, ranks)
+    fitted = strategy.scheduled(span) if scaled or ranks is not None else strategy
     if options.finish_keep < 1:
-        at = max(1, finish_at(options.steps, options.finish_share))
+        at = max(1, finish_at(steps, options.finish_share))
         fitted = Significance(
             fitted,
             score="squared",
             at=(at,),
             keep=options.finish_keep,
             how="shrink",
-            views=max(1, options.steps // VIEWS_SHARE),
+            views=max(1, steps // VIEWS_SHARE),
         )
     if options.crop is not None:
         box = box_of(options.crop)
         fitted = Crop(fitted, low=box.low, high=box.high)
     cameras = [view.camera for view in scene.train]
-    frame = seed.frame_of(cameras) if state is None else checkpoint.frame(state)
-    terms = _terms(scene, fitted, options, frame)
-    photos, held_out = loaders(scene, options, frame, device, _asked(terms, options))
+    if state is not None:
+        frame = checkpoint.frame(state)
+    elif frame is None:
+        frame = seed.frame_of(cameras)
+    terms = _terms(scene, fitted, replace(options, steps=steps), frame)
+    photos, held_out = loaders(scene, options, frame, device, _asked(terms, options), ranks)
     if scene.points is not None and len(scene.points.positions):
         known = seed.points_in_frame(scene.points, frame).positions
         photos.cameras = seed.with_clear_depth(photos.cameras, known)
     assert options.resolution != "auto"
     looked_at = photos.pictures(resolution.DASH_PHOTOS)
-    photos.sizes = resolution.sizes(options.resolution, options.steps, looked_at)
+    photos.sizes = resolution.sizes(options.resolution, steps, looked_at)
     if state is None:
+        known_frame = frame
         with kernels.one_torch_thread():
-            rows = rows_at_start(scene, photos, fitted, options, frame, device)
-        near = options.near or _near(photos.cameras, rows) / frame.scale
+            rows = first(
+                ranks,
+                lambda: rows_at_start(scene, photos, fitted, options, known_frame, device),
+            )
+        near = options.near or nearest(photos.cameras, rows) / frame.scale
         drawing = Drawing(options.antialiased, near)
     else:
         rows = checkpoint.rows(state)
         drawing = checkpoint.drawing(state) or Drawing(options.antialiased)
-    options, sensor = sensor_of(scene, options, photos, frame, device, resumed=state is not None)
-    run = _run(fitted, options, rows, photos, frame, drawing, device, sensor, terms)
+    reduced = memory.reduces(options, scene.train)
+    options = replace(options, decoding="reduced" if reduced else "full")
+    options, sensor = sensor_of(
+        scene, options, photos, frame, device, resumed=state is not None, ranks=ranks
+    )
+    run = _run(fitted, options, rows, photos, frame, drawing, device, sensor, terms, ranks)
     if state is not None:
         checkpoint.restore(run, state)
     if options.replay is not None:
@@ -137,8 +168,22 @@ def prepare(
         followed(run.strategy, (each for each in run.script if each.step >= run.step))
     draws = run.model.draws
     start, cap = draws * len(run.model.cloud), draws * run.strategy.cap
-    found = plan.predicted(scene.train, options, device, start, cap, photos.sizes, pace)
+    found = plan.predicted(
+        scene.train, replace(options, steps=steps), device, start, cap, photos.sizes, pace,
+        held_out=scene.test, libraries=held,
+    )  # fmt: skip
     return Job(scene, strategy, options, run, photos, held_out, found, why, pace)
+
+
+def alike(fitted: Options, asked: Options, ranks: Ranks | None) -> Options:
+    """Options that were fitted to this machine, the same in all processes of a run; those on one
+    machine share its cores and its memory (which `splat.limit` has done where that is given)."""
+    if ranks is None:
+        return fitted
+    threads = asked.threads or max(1, machine.cores() // ranks.local_count)
+    found = ranks.same(fitted)
+    sharing = 1 if found.memory is not None else ranks.local_count
+    return replace(found, threads=threads, cache=(found.cache or 0) // sharing)
 
 
 def announce(job: Job) -> None:
@@ -166,6 +211,8 @@ def announce(job: Job) -> None:
     for line in guidance.said(scene.train, run.objectives):
         say("guided    %s", line)
     say("steps     %s%s, about %s", f"{run.steps:,}", done, plan.span(left))
+    if run.ranks is not None:
+        say("parallel  %s", _parallel(run))
     if run.script:
         to_come = sum(run.step <= command.step < run.steps for command in run.script)
         say("replay    %s of %s changes are to come", f"{to_come:,}", f"{len(run.script):,}")
@@ -174,8 +221,18 @@ def announce(job: Job) -> None:
     say("memory    %s", job.plan.said())
     if job.plan.free is not None and job.plan.host > job.plan.free:
         _log.warning(
-            "warning: that is more memory than is free; lower --cap, --max-side or --cache"
+            "warning: that is more memory than is free; give --memory, or lower --cap or --max-side"
         )
+
+
+def _parallel(run: Run) -> str:
+    """Which processes train, and what is otherwise for it."""
+    count, scaling = run.at_once, run.model.cloud.scaling
+    return (
+        f"{count} processes: {run.steps:,} steps of {count} photos each, the mean of their"
+        f" gradients; learning rates x {scaling.rate:.3g} and Adam's betas to the power of {count}"
+        " (square root rule, Malladi et al. 2022)"
+    )
 
 
 def counted(scene: SceneData) -> str:
@@ -208,7 +265,7 @@ def sizes_line(scene: SceneData, cameras: Sequence[Camera]) -> str:
     return text + (f" (and {len(others)} other sizes)" if others else "")
 
 
-def _near(cameras: Sequence[Camera], rows: dict[str, Tensor]) -> float:
+def nearest(cameras: Sequence[Camera], rows: dict[str, Tensor]) -> float:
     """Depth from which to draw, frame of training: up to there all that is known is clear."""
     if not any(camera.clear_depth for camera in cameras):
         cameras = seed.with_clear_depth(cameras, rows["mean"])
@@ -216,7 +273,8 @@ def _near(cameras: Sequence[Camera], rows: dict[str, Tensor]) -> float:
     return max(min(clear, default=0.0), kernels.NEAR)
 
 
-def _background(scene: SceneData, options: Options) -> str:
+def background_of(scene: SceneData, options: Options) -> str:
+    """The colour behind everything: white for scenes of Blender unless another is asked for."""
     if options.background != "auto":
         return options.background
     return "white" if scene.format == "blender" else "black"
@@ -228,10 +286,13 @@ def loaders(
     frame: Frame,
     device: torch.device,
     needs: Needs = Needs(),  # noqa: B008
+    ranks: Ranks | None = None,
 ) -> tuple[Loader, Loader | None]:
     """The views to train on, with their outlines, depth and normals as far as `needs` asks for
-    them, and those held out; `options` are fitted ones."""
+    them, and those held out; `options` are fitted ones. Processes show the former by turns."""
     assert options.downscale != "auto" and options.cache is not None
+    on_disk = options.photo_cache or 0
+    shelf = Shelf(machine.user_cache() / "photos", on_disk) if on_disk else None
 
     def loader(test: bool) -> Loader:
         return Loader(
@@ -242,13 +303,17 @@ def loaders(
             background=rgb(options.background),
             masks=options.mask_mode,
             # Held-out views are looked at seldom, one after the other.
-            budget_bytes=(options.cache or 0) // (8 if test else 1),
+            budget_bytes=(options.cache or 0) // (memory.HELD_OUT_SHARE if test else 1),
             device=device,
             seed=options.seed,
-            workers=max(1, min(4, machine.cores() // 2)),
+            workers=memory.decoders(),
             outlines=needs.outline and not test,
             depths=needs.given_depth and not test,
             normals=needs.given_normal and not test,
+            # What is measured with is decoded in full always.
+            reduced=memory.reduces(options, scene.train) and not test,
+            shelf=shelf,
+            turn=(0, 1) if test or ranks is None else (ranks.rank, ranks.count),
         )
 
     return loader(test=False), loader(test=True) if scene.test else None
@@ -278,6 +343,20 @@ def _asked(terms: Mapping[str, Objective], options: Options) -> Needs:
     return found
 
 
+def _half_harmonics(model: Model, device: torch.device) -> None:
+    """Raise ValueError where harmonics cannot be kept as bfloat16."""
+    if device.type != "cpu":
+        raise ValueError(
+            f"harmonics is bfloat16 on {device.type}, where what draws takes float32 only; leave it"
+            " out, or train with --device cpu"
+        )
+    if all(model.cloud[name].dtype != torch.bfloat16 for name in model.cloud.names):
+        raise ValueError(
+            f"harmonics is bfloat16, and {model.unit} of this method are kept without harmonics;"
+            " leave it out, --moments bfloat16 saves memory there too"
+        )
+
+
 def _run(
     strategy: Strategy,
     options: Options,
@@ -288,21 +367,30 @@ def _run(
     device: torch.device,
     sensor: Sensor | None,
     terms: Mapping[str, Objective],
+    ranks: Ranks | None,
 ) -> Run:
     assert options.steps is not None
     behind = rgb(options.background)
-    scaled = options.schedule == "scaled"
+    scaled, steps = options.schedule == "scaled", steps_of(options.steps, ranks)
+    # By the photos: that a step of several moves farther is said by `splat.column.Scaling`.
     rates = Rates().scheduled(options.steps) if scaled else Rates()
     making = Making(
-        steps=options.steps if scaled else PUBLISHED_STEPS,
-        sh_every=every(SH_EVERY, options.steps) if scaled else SH_EVERY,
+        steps=steps if scaled else steps_of(PUBLISHED_STEPS, ranks),
+        sh_every=every(SH_EVERY, steps) if scaled else steps_of(SH_EVERY, ranks),
         rates=replace(rates, sh_tail_every=options.harmonics_every),
         moments=torch.bfloat16 if options.moments == "bfloat16" else torch.float32,
+        harmonics=torch.bfloat16 if options.harmonics == "bfloat16" else torch.float32,
+        keep=offload.kept_by(device) if options.offload else None,
         seed=options.seed,
         views=photos.cameras,
         frame=frame,
     )
     model = strategy.model({name: values.to(device) for name, values in rows.items()}, making)
+    if options.harmonics == "bfloat16":
+        _half_harmonics(model, device)
+    if options.offload and (ranks is not None or not model.cloud.kept_away):
+        what = "several processes" if ranks is not None else f"{model.unit} of this method"
+        raise ValueError(f"offload keeps plain Gaussians of one process, not {what}; leave it out")
     if options.finish_for is not None and not isinstance(model, Explicit):
         raise ValueError(
             f"finish-for rounds Gaussians that are trained themselves, and {model.unit} make theirs"
@@ -320,7 +408,7 @@ def _run(
         batches=photos,
         views=photos.cameras,
         photos=photos.batch_at,
-        steps=options.steps,
+        steps=steps,
         seed=options.seed,
         frame=frame,
         drawing=drawing,
@@ -329,8 +417,9 @@ def _run(
         visible_only=options.adam == "visible",
         finishing=None
         if options.finish_for is None
-        else Finishing(options.finish_for, frame, finish_at(options.steps, options.finish_share)),
+        else Finishing(options.finish_for, frame, finish_at(steps, options.finish_share)),
         background=torch.tensor(behind, device=device) if any(behind) else None,
+        ranks=ranks,
     )
 
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
-from splat import export
+import torch
+
+from splat import export, plan
+from splat.model import Explicit, Making, columns_of
 from splat.options import Options, amount
+from splat.ration import Wanted, rationed
 from splat.strategies.budget import kept_within
-from splat.strategy import Strategy
+from splat.strategy import Fixed, Strategy
+from splat.types import Gaussians, SceneData
+
+ANCHOR_DRAWS = 5
+"""Gaussians that an anchor makes in a picture: half of its slots (`Model.draws`)."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,3 +56,45 @@ def limited(strategy: Strategy, options: Options) -> Strategy:
         text = f"the method's cap of {strategy.cap:,} {unit} holds, it is lower than {rows:,}"
     _log.info("budget    %s", text)
     return kept_within(strategy, rows)
+
+
+def within_memory(
+    scene: SceneData,
+    strategy: Strategy,
+    options: Options,
+    device: torch.device,
+    *,
+    cap_asked: bool = True,
+    processes: int = 1,
+) -> tuple[Strategy, Options]:
+    """Strategy and options within the memory asked for (`splat.ration`), of which each of so many
+    processes on a machine has its share; what gives way for it is said aloud."""
+    if options.memory is None:
+        return strategy, options
+    anchors = strategy.handles not in ("", "gaussians")
+    draws = ANCHOR_DRAWS if anchors else 1
+    points = scene.points if options.init is None else None
+    start = plan.fit(device).random_points if points is None else len(points.positions)
+    wanted = Wanted(
+        start=draws * (min(start, strategy.cap) if strategy.cap else start),
+        cap=draws * strategy.cap,
+        grows=not isinstance(strategy, Fixed),
+        cap_asked=cap_asked or options.budget is not None,
+        half_harmonics=not anchors and _has_harmonics(strategy),
+    )
+    share = replace(options, memory=options.memory // processes)
+    found = rationed(scene, share, device, wanted)
+    _log.info("memory    %s", found.said)
+    options = replace(found.options, memory=options.memory)
+    if found.cap:
+        strategy = kept_within(strategy, max(1, found.cap // draws))
+    return strategy, options
+
+
+def _has_harmonics(strategy: Strategy) -> bool:
+    """Whether the colours of rows are harmonics, which may be bfloat16."""
+    one = Gaussians(
+        torch.zeros(1, 3), torch.tensor([[1.0, 0, 0, 0]]), torch.ones(1, 3), torch.full((1,), 0.5),
+        torch.zeros(1, 1, 3), 0,
+    )  # fmt: skip
+    return isinstance(strategy.model(columns_of(one, 0), Making(steps=1)), Explicit)

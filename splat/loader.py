@@ -5,29 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from typing import overload
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
+from jaxtyping import UInt8
 
-from splat.guides import given_depth, given_normal, resized_depth, resized_normal
-from splat.photo import MaskMode, averaged, outline, photograph
+from splat.decoder import Decoded, Decoder, bytes_of
+from splat.photo import MaskMode
 from splat.resolution import Sizes
 from splat.seed import in_frame
+from splat.shelf import Shelf
 from splat.types import Batch, Camera, Frame, View
 
-Decoded = tuple[
-    UInt8[Tensor, "h w 3"],
-    UInt8[Tensor, "h w"] | None,
-    UInt8[Tensor, "h w"] | None,
-    Float[Tensor, "h w"] | None,
-    Float[Tensor, "h w 3"] | None,
-]
-"""Pixels, mask, outline, depth and normals of a `Batch`."""
 Shown = tuple[int, float]
 """Which view, and how many times smaller than its camera."""
+AHEAD = 3
+"""Views that are decoded before they are asked for."""
 
 
 def shrunk(camera: Camera, downscale: float = 1, max_side: int | None = None) -> Camera:
@@ -47,8 +42,11 @@ class Loader:
     Every epoch shows every view once, in an order drawn from (seed, epoch), at the size that
     `sizes` gives the step: the whole picture, averaged by area. Views stay decoded, first come
     first kept, within `budget_bytes`, and so do smaller ones for as long as their size is shown;
-    `ahead` further ones are decoded before they are asked for. With `outlines`, `depths` and
-    `normals` batches have these, as far as they are there. Call from one thread; `close` when done.
+    `ahead` further ones are decoded before they are asked for. Where the budget holds not all of
+    them, they are kept on the `shelf` and read from there. With `reduced`, JPEGs are decoded no
+    larger than needed, which changes pixels a little. With `outlines`, `depths` and `normals`
+    batches have these, as far as they are there. `turn`: which of how many processes this is, that
+    show the views by turns. Call from one thread; `close` when done.
     """
 
     sizes: Sizes = Sizes()
@@ -67,10 +65,13 @@ class Loader:
         device: torch.device | str = "cpu",
         seed: int = 0,
         workers: int = 1,
-        ahead: int = 3,
+        ahead: int = AHEAD,
         outlines: bool = False,
         depths: bool = False,
         normals: bool = False,
+        reduced: bool = False,
+        shelf: Shelf | None = None,
+        turn: tuple[int, int] = (0, 1),
     ) -> None:
         if not views:
             raise ValueError("no views to load; expected at least one: see `--eval`")
@@ -78,9 +79,14 @@ class Loader:
         sized = [shrunk(view.camera, downscale, max_side) for view in views]
         self.cameras = tuple(in_frame(camera, frame).to(device) for camera in sized)
         """Cameras of all views at full size, in the frame of training."""
-        self._background, self._masks, self._outlines = background, masks, outlines
-        self._depths, self._normals, self._scale = depths, normals, frame.scale
+        self._decoder = Decoder(
+            self.views, self.cameras, background=background, masks=masks, scale=frame.scale,
+            outlines=outlines, depths=depths, normals=normals, reduced=reduced,
+        )  # fmt: skip
+        if shelf is not None and self._bytes_at(1.0) > budget_bytes:
+            self._decoder.keep_on(shelf)
         self._budget, self._device, self._seed, self._ahead = budget_bytes, device, seed, ahead
+        self._turn = turn
         self._kept: dict[Shown, Decoded] = {}
         self._used = 0
         self._coming: dict[Shown, Future[tuple[Decoded, Decoded]]] = {}
@@ -94,7 +100,8 @@ class Loader:
         """The batch of a step."""
         now, *window = (self.shown_at(step + i) for i in range(self._ahead + 1))
         # Views asked for out of turn (after a resume) leave no stale futures behind.
-        self._coming = {s: f for s, f in self._coming.items() if s == now or s in window}
+        for shown in [s for s in self._coming if s != now and s not in window]:
+            self._coming.pop(shown).cancel()
         self._forget({1.0, now[1]})
         self._request(now)
         for later in window:
@@ -107,7 +114,8 @@ class Loader:
 
     def index_at(self, step: int) -> int:
         """Which view a step shows."""
-        epoch, place = divmod(step, len(self.views))
+        which, of = self._turn
+        epoch, place = divmod(step * of + which, len(self.views))
         return int(epoch_order(self._seed, epoch, len(self.views))[place])
 
     def batch(self, index: int) -> Batch:
@@ -122,6 +130,10 @@ class Loader:
         """At most so many of the photos at full size, evenly spread."""
         for index in spread(len(self), most):
             yield self.batch(index).pixels.cpu().numpy()
+
+    def some(self, indices: Sequence[int]) -> Sequence[Batch]:
+        """Some of the views at full size on the CPU, each decoded whenever it is looked at."""
+        return _Some(self, indices)
 
     def bytes_needed(self) -> int:
         """What all views take decoded (masks that hide in an alpha channel not counted), and with
@@ -139,14 +151,7 @@ class Loader:
         self._coming.clear()
 
     def _bytes_at(self, factor: float) -> int:
-        total = 0
-        for i, view in enumerate(self.views):
-            camera = self._camera((i, factor))
-            masked = view.mask is not None or view.lens is not None
-            given = 4 * (self._depths and view.depth is not None)
-            given += 12 * (self._normals and view.normal is not None)
-            total += camera.width * camera.height * (3 + masked + self._outlines + given)
-        return total
+        return sum(self._decoder.bytes_of(index, factor) for index in range(len(self)))
 
     def _camera(self, shown: Shown) -> Camera:
         index, factor = shown
@@ -175,30 +180,14 @@ class Loader:
 
     def _made(self, index: int, camera: Camera, whole: Decoded | None) -> tuple[Decoded, Decoded]:
         """A view at full size, decoded unless it is there, and at the size of a camera."""
-        whole = self._decode(index) if whole is None else whole
-        pixels, mask, covered, depth, normal = whole
+        whole = self._decoder.whole(index) if whole is None else whole
         size = (camera.width, camera.height)
-        if size == (pixels.shape[1], pixels.shape[0]):
+        if size == (whole[0].shape[1], whole[0].shape[0]):
             return whole, whole
-        small, counts = averaged(pixels.numpy(), None if mask is None else mask.numpy(), *size)
-        inside = None
-        if covered is not None:
-            inside = np.asarray(cv2.resize(covered.numpy(), size, interpolation=cv2.INTER_AREA))
-        depth_small = None if depth is None else resized_depth(depth.numpy(), *size)
-        normal_small = None if normal is None else resized_normal(normal.numpy(), *size)
-        return whole, _tensors(small, counts, inside, depth_small, normal_small)
-
-    def _decode(self, index: int) -> Decoded:
-        view, camera = self.views[index], self.cameras[index]
-        size = (camera.width, camera.height)
-        pixels, mask = photograph(view, *size, self._background, self._masks)
-        covered = outline(view, *size) if self._outlines else None
-        depth = given_depth(view, *size, self._scale) if self._depths else None
-        normal = given_normal(view, *size) if self._normals else None
-        return _tensors(pixels, mask, covered, depth, normal)
+        return whole, self._decoder.smaller(whole, *size)
 
     def _keep(self, shown: Shown, decoded: Decoded) -> None:
-        size = _bytes(decoded)
+        size = bytes_of(decoded)
         if shown not in self._kept and self._used + size <= self._budget:
             self._kept[shown] = decoded
             self._used += size
@@ -206,27 +195,24 @@ class Loader:
     def _forget(self, factors: set[float]) -> None:
         """Let go what is kept at other sizes than these."""
         for shown in [shown for shown in self._kept if shown[1] not in factors]:
-            self._used -= _bytes(self._kept.pop(shown))
+            self._used -= bytes_of(self._kept.pop(shown))
 
 
-def _tensors(
-    pixels: np.ndarray,
-    mask: np.ndarray | None,
-    covered: np.ndarray | None,
-    depth: np.ndarray | None,
-    normal: np.ndarray | None,
-) -> Decoded:
-    return (
-        torch.from_numpy(pixels),
-        None if mask is None else torch.from_numpy(mask),
-        None if covered is None else torch.from_numpy(covered),
-        None if depth is None else torch.from_numpy(depth),
-        None if normal is None else torch.from_numpy(normal),
-    )
+class _Some(Sequence[Batch]):
+    def __init__(self, photos: Loader, indices: Sequence[int]) -> None:
+        self._photos, self._indices = photos, indices
 
+    def __len__(self) -> int:
+        return len(self._indices)
 
-def _bytes(decoded: Decoded) -> int:
-    return sum(part.numel() * part.element_size() for part in decoded if part is not None)
+    @overload
+    def __getitem__(self, at: int) -> Batch: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Batch]: ...
+    def __getitem__(self, at: int | slice) -> Batch | Sequence[Batch]:
+        if isinstance(at, slice):
+            return _Some(self._photos, self._indices[at])
+        return self._photos.batch(self._indices[at]).to("cpu")
 
 
 def spread(count: int, most: int) -> list[int]:

@@ -131,6 +131,13 @@ def line_of(command: Command) -> dict[str, Any]:
     return {"step": command.step, COMMAND: told}
 
 
+def renumber(path: Path, was: int, now: int) -> None:
+    """Count the steps of a log anew: those of `was` photos each as steps of `now` photos."""
+    records = [{**r, "step": -(-r["step"] * was // now)} for r in read_log(path)]
+    with replacing(path) as draft:
+        draft.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
 def read_log(path: Path, step: int | None = None) -> list[dict[str, Any]]:
     """The records of a log, up to a step; a last line that was cut off is left out."""
     if not path.is_file():

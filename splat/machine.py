@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
 import threading
 from contextlib import suppress
@@ -62,6 +63,20 @@ def held_memory() -> int | None:
     if len(pages) > 1:
         return int(pages[1]) * os.sysconf("SC_PAGE_SIZE")
     return peak_memory()
+
+
+def user_cache() -> Path:
+    """Where what can be made again is kept between runs: `splat` in the user's cache."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "splat"
+
+
+def disk_free(folder: Path) -> int | None:
+    """Bytes free on the disk of a folder, which need not be there yet; None: nobody knows."""
+    for place in (folder, *folder.parents):
+        with suppress(OSError):
+            return shutil.disk_usage(place).free
+    return None
 
 
 def stand_back() -> None:

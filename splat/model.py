@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from splat import kernels
 from splat.cloud import Cloud, morton_order
-from splat.column import Rate
-from splat.crop import Box
+from splat.column import Rate, Scaling
+from splat.crop import Region
 from splat.edit import Change, Edit, Rows
+from splat.offload import Bringing
 from splat.schedule import PUBLISHED_STEPS
 from splat.types import Camera, Frame, Gaussians, Rendered, Renderer
 
@@ -29,17 +30,33 @@ class Trained:
     optimizer: torch.optim.Optimizer
     rates: Sequence[Callable[[int], float]] = ()
     """Of its groups of parameters, in their order; none: those that it was made with, for ever."""
+    of_photos: bool = False
+    """Whether it has a row for each photo, which moves when that photo is shown, and only then."""
 
-    def moved(self, step: int, rate_scale: float) -> None:
-        """Let the optimizer make a step at so many times the rates of a step of the run."""
+    def moved(self, step: int, rate_scale: float, scaling: Scaling = Scaling()) -> None:  # noqa: B008
+        """Let the optimizer make a step at so many times the rates of a step of the run, fitted to
+        the photos that it shows."""
+        scaling = Scaling() if self.of_photos else scaling
         groups = self.optimizer.param_groups
-        planned = [group["lr"] for group in groups]
-        wanted = [rate(step) for rate in self.rates] or planned
+        planned = [{name: group.get(name) for name in ("lr", "betas", "eps")} for group in groups]
+        wanted = [rate(step) for rate in self.rates] or [group["lr"] for group in groups]
         for group, rate in zip(groups, wanted, strict=True):
-            group["lr"] = rate_scale * rate
+            group["lr"] = rate_scale * scaling.rate * rate
+            if scaling.photos > 1 and "betas" in group:
+                group["betas"] = scaling.betas(group["betas"])
+                group["eps"] *= scaling.epsilon
         self.optimizer.step()
-        for group, rate in zip(groups, planned, strict=True):
-            group["lr"] = rate
+        for group, before in zip(groups, planned, strict=True):
+            group.update({name: value for name, value in before.items() if value is not None})
+
+    def regrouped(self, was: int, now: int) -> None:
+        """As `Cloud.regrouped`, of an optimizer that is torch's Adam."""
+        if self.of_photos:
+            return
+        for state in self.optimizer.state.values():
+            if "exp_avg_sq" in state:
+                state["exp_avg_sq"].mul_(was / now)
+                state["step"].mul_(was / now).ceil_()
 
 
 class Surface(Protocol):
@@ -77,11 +94,13 @@ class Model(nn.Module):
     """What is trained in, as a similarity of the input's; a run sets it before anything begins."""
     surface: Surface | None = None
     """What is known of the surface beside the rows."""
-    crop: Box | None = None
+    crop: Region | None = None
     """What of the scene is wanted (`splat.strategies.crop`); None: all of it."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.seen: tuple[Rendered, Bool[Tensor, "n"]] | None = None
+        """A picture, and the rows in sight in it or in those of other processes."""
         self.beside: dict[str, Trained] = {}
         """Networks trained beside the rows; no submodules, a run saves them with their
         optimizers."""
@@ -123,7 +142,10 @@ class Model(nn.Module):
         return None
 
     def rows_in_sight(self, rendered: Rendered) -> Bool[Tensor, "n"]:
-        """Rows of which a Gaussian was projected inside the picture."""
+        """Rows of which a Gaussian was projected inside the picture; of a step that several
+        processes made together, once it is optimized, inside the picture of any of them."""
+        if self.seen is not None and self.seen[0] is rendered:
+            return self.seen[1]
         source = rendered.gaussians.source
         if source is None:
             return rendered.visible
@@ -174,6 +196,10 @@ class Making:
     """Steps after which one more band of harmonics is switched on; 0: all at once."""
     moments: torch.dtype = torch.float32
     """Type of Adam's moments."""
+    harmonics: torch.dtype = torch.float32
+    """Type of harmonics, where rows have any."""
+    keep: Callable[[Tensor], Tensor] | None = None
+    """Where moments and harmonics are kept (`splat.offload`); None: on the device that trains."""
     seed: int = 0
     """Of what networks begin with."""
     views: Sequence[Camera] = ()
@@ -191,6 +217,8 @@ def explicit(rows: Mapping[str, Tensor], making: Making) -> Explicit:
         sh_every=making.sh_every,
         rates=making.rates,
         moments=making.moments,
+        harmonics=making.harmonics,
+        keep=making.keep,
     )
 
 
@@ -236,19 +264,27 @@ class Explicit(Model):
         sh_every: int = 1000,
         rates: Rates | None = None,
         moments: torch.dtype = torch.float32,
+        harmonics: torch.dtype = torch.float32,
+        keep: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         """Rows to start from; `steps` of the run (for the fall of the means' rate).
 
         One more band of harmonics is switched on every `sh_every` steps (0: all at once).
-        `moments` is the type of Adam's moments, float32 or bfloat16.
+        `moments` is the type of Adam's moments, float32 or bfloat16. `harmonics` is bfloat16 where
+        `sh` is to be kept as that (CPU only), whatever the rows come as. With `keep`, `sh` and all
+        moments are where it copies them to, and rows are brought from there to be drawn and moved:
+        draw by what `drawn_by` gives, and move the rows in sight.
         """
         super().__init__()
         rates = rates or Rates()
         self.sh_every = sh_every
-        self.cloud = Cloud(moments)
+        self.cloud = Cloud(moments, keep)
         add_shapes(self.cloud, rows, rates, steps, extent)
         tail = Rate(rates.sh, tail=rates.sh_tail, tail_every=rates.sh_tail_every)
-        self.cloud.add("sh", rows["sh"], tail, harmonics=True)
+        sh = rows["sh"]
+        if torch.bfloat16 in (sh.dtype, harmonics):  # rows of float64, in tests, stay that
+            sh = sh.to(harmonics)
+        self.cloud.add("sh", sh, tail, harmonics=True)
 
     @property
     def sh_degree(self) -> int:
@@ -271,6 +307,9 @@ class Explicit(Model):
             sh_degree=degree,
         )
 
+    def drawn_by(self, render: Renderer) -> Renderer:
+        return Bringing(render) if self.cloud.kept_away else render
+
     def order_rows(self) -> Int[Tensor, "n"]:
         order = morton_order(self.cloud["mean"].detach())
         self.cloud.reorder(order)
@@ -280,14 +319,16 @@ class Explicit(Model):
     def bake(self, camera: Camera | None = None) -> Gaussians:
         del camera
         cloud = self.cloud
-        return Gaussians(
+        found = Gaussians(
             means=cloud["mean"].detach().clone(),
             quats=nn.functional.normalize(cloud["quat"].detach(), dim=-1),
             scales=cloud["log_scale"].detach().exp(),
             opacities=cloud["opacity_logit"].detach().sigmoid(),
-            colors=cloud["sh"].detach().clone(),
+            colors=cloud["sh"].detach().to(cloud["mean"].dtype, copy=True),
             sh_degree=self.sh_degree,
         )
+        # The device that trains may have no room for all harmonics.
+        return found.to(cloud["sh"].device) if cloud.kept_away else found
 
     def get_extra_state(self) -> dict[str, Any]:
         return self.cloud.state_dict()

@@ -126,8 +126,16 @@ class Options:
     adam: Literal["all", "visible"] = "all"
     """Gaussians that a step moves: all (those out of sight go on by their momentum), or those in
     sight only, which is faster where a photo shows a small part of a large scene."""
-    moments: Literal["float32", "bfloat16"] = "float32"
-    """What Adam's moments are kept as. bfloat16 saves a quarter of a Gaussian's memory."""
+    moments: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What Adam's moments are kept as. bfloat16 saves a quarter of a Gaussian's memory. auto:
+    float32, where --memory leaves room for it."""
+    harmonics: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the harmonics of colours are kept as (CPU only). bfloat16 saves an eighth of the
+    memory of Gaussians. auto: float32, where --memory leaves room for it."""
+    offload: bool = False
+    """Keep Adam's moments and the harmonics of colours in the memory of the machine, and bring
+    those of Gaussians in view to the GPU (CUDA, with --adam visible): for more Gaussians than it
+    has room for."""
     harmonics_every: int = 1
     """Steps between moves of the colours' dependence on the direction of view."""
     finish_for: Annotated[str | None, hint("none")] = None
@@ -154,6 +162,17 @@ class Options:
     same steps."""
     cache: Annotated[int | None, hint("a quarter of the free memory")] = None
     """Bytes that decoded photos may take, such as 2GB."""
+    photo_cache: Annotated[int | None, hint("20 GB, or half of the free disk")] = None
+    """Bytes on disk that photos which --cache does not hold are kept in, decoded and shrunk, in
+    the user's cache folder; 0: they are decoded anew each time. Results do not depend on it."""
+    decoding: Literal["auto", "full", "reduced"] = "auto"
+    """How JPEGs to train on are decoded. reduced: at a half, a quarter or an eighth of a side
+    where that is enough, which takes less time and memory and changes pixels a little. auto:
+    reduced from 4 billion pixels in all photos on, which are 330 photos of 12 megapixels."""
+    memory: Annotated[int | None, hint("what is free")] = None
+    """Bytes of memory that the run may take at its peak, such as 6GB. The photo cache is made
+    smaller for it, then moments become bfloat16, then fewer Gaussians are allowed; what is asked
+    for by itself is kept."""
 
     def __post_init__(self) -> None:
         _least("steps", self.steps, 1)
@@ -176,11 +195,24 @@ class Options:
             )
         _least("threads", self.threads, 1)
         _least("cache", self.cache, 0)
+        _least("photo-cache", self.photo_cache, 0)
+        _least("memory", self.memory, 1)
         _least("seed", self.seed, 0)
         _least("harmonics-every", self.harmonics_every, 1)
         _one_of("adam", self.adam, ("all", "visible"))
+        if self.offload and self.adam != "visible":
+            raise ValueError(
+                "offload moves the Gaussians in sight only, and adam is all; add --adam visible"
+            )
+        if self.offload and self.finish_for is not None:
+            raise ValueError(
+                "finish-for rounds all Gaussians at every step, and offload keeps most of them from"
+                " the GPU; leave one of the two out"
+            )
+        _one_of("harmonics", self.harmonics, ("auto", "float32", "bfloat16"))
         _one_of("exposure", self.exposure, ("auto", *get_args(Exposure)))
-        _one_of("moments", self.moments, ("float32", "bfloat16"))
+        _one_of("moments", self.moments, ("auto", "float32", "bfloat16"))
+        _one_of("decoding", self.decoding, ("auto", "full", "reduced"))
         if self.downscale != "auto" and not 1 <= self.downscale < 1000:
             raise ValueError(f"downscale is {self.downscale:g}; expected auto, or 1 and more")
         if self.max_side is not None and self.max_side != 0 and self.max_side < 16:
@@ -306,4 +338,5 @@ def _least(name: str, value: int | None, least: int) -> None:
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """The command line checks this too; in Python another word would count as the default."""
     if value not in allowed:
-        raise ValueError(f"{name} is {value!r}; expected {' or '.join(allowed)}")
+        *others, last = allowed
+        raise ValueError(f"{name} is {value!r}; expected {', '.join(others)} or {last}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,11 @@ MaskMode = Literal["auto", "ignore", "transparent"]
 """What pixels outside masks and alpha do: they do not count (`ignore`), or they are replaced by
 the background (`transparent`). `auto`: masks are ignored, an alpha channel is transparent."""
 
+_REDUCED = {
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+}
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 
 
@@ -26,13 +32,17 @@ def photograph(
     height: int,
     background: tuple[float, float, float] = (1.0, 1.0, 1.0),
     masks: MaskMode = "auto",
+    *,
+    reduced: bool = False,
 ) -> tuple[UInt8[ndarray, "h w 3"], UInt8[ndarray, "h w"] | None]:
     """The photo of `view` as its pinhole camera would take it, area-averaged to width x height.
 
     RGB, and 1 where a pixel counts (None: all do). A pixel counts only where all of the photo
-    below it counts, so nothing that is masked out bleeds into what is learnt.
+    below it counts, so nothing that is masked out bleeds into what is learnt. `reduced`: a JPEG is
+    decoded at a half, a quarter or an eighth of its size where that is enough (`reduction`).
     """
-    pixels, alpha = _rgb_alpha(_decoded(view.image), view.image)
+    stored, view = _stored(view, reduction(view, width, height) if reduced else 1)
+    pixels, alpha = _bgr_alpha(stored, view.image)
     _check_size(pixels, view)
     mask = None if view.mask is None else _mask(view)
     if masks == "ignore" and alpha is not None:
@@ -40,14 +50,45 @@ def photograph(
     if masks == "transparent" and mask is not None:
         mask, alpha = None, _least(mask, alpha)
     if alpha is not None:
-        pixels = _over(pixels, alpha, background)
+        pixels = _over(pixels, alpha, background[::-1])
     pixels, mask = as_pinhole(pixels, mask, view)
     if (width, height) != (view.camera.width, view.camera.height):
         size = (width, height)
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
         mask = None if mask is None else cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
     counts = None if mask is None or mask.min() == 255 else (mask == 255).astype(np.uint8)
-    return np.ascontiguousarray(pixels), counts
+    # Turned round once it is small: a copy of all of a large photo is spared.
+    return np.ascontiguousarray(pixels[:, :, ::-1]), counts
+
+
+def reduction(view: View, width: int, height: int) -> int:
+    """How many times smaller, along a side, a JPEG may be decoded for a picture of width x height.
+
+    8, 4 or 2 where what is decoded is no smaller than the picture and has no part of a pixel, so
+    that the cameras fit it exactly; else, and for photos with masks or from which views are cut
+    out, 1.
+    """
+    full = view.camera
+    if view.mask is not None or view.cut is not None:
+        return 1
+    return next((k for k in _REDUCED if _divides(k, full.width, width, full.height, height)), 1)
+
+
+def _divides(k: int, *sides: int) -> bool:
+    """Whether k times smaller is whole and no smaller than wanted; pairs of side and wanted one."""
+    pairs = zip(sides[::2], sides[1::2], strict=True)
+    return all(side % k == 0 and side // k >= wanted for side, wanted in pairs)
+
+
+def _stored(view: View, factor: int) -> tuple[Shaped[ndarray, "..."], View]:
+    """The pixels of a photo, so many times smaller if it is a JPEG, and its view at that size."""
+    image, camera = _decoded(view.image, factor), view.camera
+    if factor == 1 or image.shape[:2] == (camera.height, camera.width):
+        return image, view
+    small = camera.resized(camera.width // factor, camera.height // factor)
+    if image.shape[:2] == (small.height, small.width):
+        return image, replace(view, camera=small)
+    return _decoded(view.image), view  # of a size that is not the camera's, which is said of it
 
 
 def outline(view: View, width: int, height: int) -> UInt8[ndarray, "h w"] | None:
@@ -55,7 +96,7 @@ def outline(view: View, width: int, height: int) -> UInt8[ndarray, "h w"] | None
 
     By the photo's alpha channel and mask; None where it has neither.
     """
-    pixels, alpha = _rgb_alpha(_decoded(view.image), view.image)
+    pixels, alpha = _bgr_alpha(_decoded(view.image), view.image)
     _check_size(pixels, view)
     covered = _least(None if view.mask is None else _mask(view), alpha)
     if covered is None:
@@ -81,15 +122,20 @@ def averaged(
     return np.asarray(small, np.uint8), whole.astype(np.uint8)
 
 
-def _decoded(path: Path) -> Shaped[ndarray, "..."]:
+def _decoded(path: Path, factor: int = 1) -> Shaped[ndarray, "..."]:
     """The file's own pixels in OpenCV's channel order; turned as stored, not as EXIF asks.
+
+    A JPEG is `factor` times smaller, along a side, rounded up.
 
     COLMAP and those who write transforms.json pose the stored pixels, and OpenCV's "unchanged"
     leaves them as they are.
     """
     raw = _without_profile(path.read_bytes())
     stored = np.frombuffer(raw, np.uint8)
-    image = cv2.imdecode(stored, cv2.IMREAD_UNCHANGED) if _complete(raw) else None
+    flags = cv2.IMREAD_UNCHANGED
+    if factor > 1 and raw.startswith(_JPEG):
+        flags = _REDUCED[factor] | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(stored, flags) if _complete(raw) else None
     if image is None:
         raise ValueError(
             f"{path}: cannot be decoded to its end; expected a whole PNG, JPEG or other picture "
@@ -132,19 +178,19 @@ def _eight_bits(image: Shaped[ndarray, "..."]) -> UInt8[ndarray, "..."]:
     return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _rgb_alpha(
+def _bgr_alpha(
     image: Shaped[ndarray, "..."], path: Path
 ) -> tuple[UInt8[ndarray, "h w 3"], UInt8[ndarray, "h w"] | None]:
-    """Colours in RGB order, and the alpha channel where there is one."""
+    """Colours in OpenCV's order, and the alpha channel where there is one."""
     image = _eight_bits(image)
     if image.ndim == 2:
         image = image[:, :, None]
     channels = image.shape[2]
     if channels not in (1, 3, 4):
         raise ValueError(f"{path}: has {channels} channels; expected grey, RGB or RGBA: convert it")
-    rgb = np.repeat(image, 3, 2) if channels == 1 else image[:, :, 2::-1]
+    bgr = np.repeat(image, 3, 2) if channels == 1 else image[:, :, :3]
     alpha = image[:, :, 3] if channels == 4 else None
-    return np.ascontiguousarray(rgb), alpha
+    return np.ascontiguousarray(bgr), alpha
 
 
 def _check_size(image: Shaped[ndarray, "h w *c"], view: View) -> None:

@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 import torch
 
 from splat import machine
-from splat.loader import shrunk
+from splat.memory import (
+    PIXEL_BYTES,
+    ending_bytes,
+    held,
+    offloaded_bytes,
+    photos_of,
+    reduces,
+    scratch_bytes,
+    state_bytes,
+)
 from splat.options import Options
 from splat.resolution import DEFAULT, Resolution, Sizes
 from splat.schedule import PUBLISHED_STEPS
@@ -31,23 +40,12 @@ DECODE_SECONDS = 1.5e-8
 CUDA_STEP_SECONDS, CUDA_PIXEL_SECONDS, CUDA_ROW_SECONDS = 4e-3, 4e-9, 6e-9
 """The same on a recent GPU of a data centre; a rough guide."""
 
-STATE_BYTES = 830
-"""Of one Gaussian: parameters, gradients, two moments, statistics."""
-HALF_MOMENTS_BYTES = 236
-"""Of it what bfloat16 moments save."""
-DENSE_HARMONICS_BYTES = 170
-"""What it takes more where gradients of harmonics are written out (CUDA)."""
-SCRATCH_BYTES = 400
-"""Of one Gaussian while a picture is drawn."""
-PIXEL_BYTES = 80
-"""Of one pixel while a picture is drawn and measured."""
-LIBRARY_BYTES = 320 << 20
-"""What Python, torch and the libraries hold before a run where that cannot be measured: a torch
-that knows CUDA holds 400 MB more."""
-FINISH_BYTES = 280 << 20
-"""What is loaded on the way: LPIPS, and what draws pictures at the end."""
+REDUCED_TIME, READ_TIME = 0.6, 0.03
+"""Of that what decoding no larger than needed takes, and reading what is kept on disk, decoded."""
 MOST_CACHE, LEAST_CACHE = 4 << 30, 256 << 20
 """Bytes the cache of photos is kept within where nobody asks."""
+MOST_ON_DISK, DISK_SHARE = 20 << 30, 2
+"""Bytes on disk that decoded photos are kept within, and one part of so many of what is free."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +112,7 @@ def fitted(options: Options, device: torch.device) -> Options:
         resolution=_resolution(options),
         threads=options.threads or machine.cores(),
         cache=cache_bytes() if options.cache is None else options.cache,
+        photo_cache=disk_bytes() if options.photo_cache is None else options.photo_cache,
     )
 
 
@@ -121,6 +120,12 @@ def cache_bytes() -> int:
     """A quarter of the memory that is free, within bounds."""
     known = machine.memory()
     return min(MOST_CACHE, max(LEAST_CACHE, known[1] // 4)) if known else LEAST_CACHE * 4
+
+
+def disk_bytes() -> int:
+    """What decoded photos may take on disk where nobody asks: a share of what is free."""
+    free = machine.disk_free(machine.user_cache())
+    return 0 if free is None else min(MOST_ON_DISK, free // DISK_SHARE)
 
 
 def _resolution(options: Options) -> Resolution:
@@ -151,6 +156,8 @@ class Plan:
     """Bytes of decoded photos that are kept."""
     photos_all: int
     """Bytes of all photos decoded."""
+    passing: int
+    """Bytes of photos on their way: decoded ahead, and what decoding takes while it goes on."""
     gaussians: int
     """Bytes of the Gaussians' state at their most."""
     scratch: int
@@ -160,26 +167,42 @@ class Plan:
     free: int | None
     """Bytes of memory free now on this machine."""
     on_cpu: bool
+    on_disk: bool = False
+    """Whether photos that memory does not hold are kept on disk, decoded."""
+    offloaded: int = 0
+    """Bytes of Gaussians in the memory of the machine, beside a GPU."""
+    ending: int = 0
+    """Bytes that the end of the run takes beyond what training alone has let go by then."""
 
     @property
     def total(self) -> int:
         """Bytes at the peak."""
-        return self.libraries + self.photos + self.gaussians + self.scratch
+        return self.host_alone + self.gaussians + self.scratch
 
     @property
     def host(self) -> int:
         """Bytes of it in the memory of the machine, not of the GPU."""
-        return self.total if self.on_cpu else self.libraries + self.photos
+        return self.total if self.on_cpu else self.host_alone
+
+    @property
+    def host_alone(self) -> int:
+        """Bytes that are never on a GPU."""
+        return self.libraries + self.photos + self.passing + self.offloaded + self.ending
 
     def said(self) -> str:
         """The plan of memory in a sentence."""
         kept = size(self.photos)
         if self.photos < self.photos_all:
-            kept += f" of {size(self.photos_all)} (the rest is decoded anew each time)"
+            rest = "kept on disk, decoded" if self.on_disk else "decoded anew each time"
+            kept += f" of {size(self.photos_all)} (the rest is {rest})"
         free = "" if self.free is None else f"; {size(self.free)} are free"
+        away = f" + offloaded {size(self.offloaded)}" if self.offloaded else ""
+        figures = f" + figures at the end {size(self.ending)}" if self.ending else ""
         return (
-            f"photos {kept} + Gaussians {size(self.gaussians)} + scratch {size(self.scratch)}"
-            f" + libraries {size(self.libraries)} = about {size(self.total)}{free}"
+            f"photos {kept} + decoding {size(self.passing)} + Gaussians {size(self.gaussians)}"
+            f"{away} + scratch {size(self.scratch)} + libraries {size(self.libraries)}"
+            f"{figures}"
+            f" = about {size(self.total)}{free}"
         )
 
 
@@ -199,43 +222,41 @@ def predicted(
     cap: int,
     sizes: Sizes = Sizes(),  # noqa: B008
     pace: Pace = Pace(),
+    *,
+    held_out: Sequence[View] = (),
+    libraries: int | None = None,
 ) -> Plan:
     """What training on `views` will take, from `start` Gaussians to `cap` (0: unknown).
 
     `options` are those that `fitted` gave, `sizes` those of the run's pictures; `pace` says what
-    is known of this machine and scene.
+    is known of this machine and scene, `libraries` what it held before the run began (None: what
+    it holds now).
     """
-    assert options.steps and options.threads and options.cache is not None
-    cameras = [shrunk(view.camera, _factor(options), options.max_side or None) for view in views]
-    areas = [camera.width * camera.height for camera in cameras]
+    assert options.steps and options.threads
+    photos = photos_of(views, held_out, options, sizes)
+    areas = [camera.width * camera.height for camera in photos.cameras]
     most, rows = max(start, cap), mean_rows(start, cap)
     area = sizes.area * sum(areas) / len(areas)
     step = pace.step * step_seconds(device, area, rows, options.threads)
     decoding = pace.decoding * DECODE_SECONDS * sum(v.camera.width * v.camera.height for v in views)
-    whole = 3 * sum(areas)
-    everything = whole + max((round(whole / factor**2) for factor in sizes.small), default=0)
-    kept = min(everything, options.cache)
-    again = options.steps / len(views) * (1 - min(1, kept / whole))
-    known = machine.memory()
+    decoding *= REDUCED_TIME if reduces(options, views) else 1
+    again = options.steps / len(views) * (1 - min(1, photos.kept / photos.whole))
+    on_disk = bool(options.photo_cache)
+    known, on_cpu = machine.memory(), device.type == "cpu"
     return Plan(
-        seconds=options.steps * step + decoding * (1 + again),
-        photos=kept,
-        photos_all=everything,
-        gaussians=_state_bytes(options, device) * most,
-        scratch=SCRATCH_BYTES * most + PIXEL_BYTES * max(areas),
-        libraries=(machine.held_memory() or LIBRARY_BYTES) + FINISH_BYTES,
+        seconds=options.steps * step + decoding * (1 + again * (READ_TIME if on_disk else 1)),
+        photos=photos.kept,
+        photos_all=photos.everything,
+        passing=photos.passing,
+        gaussians=state_bytes(options, device) * most,
+        offloaded=offloaded_bytes(options) * most,
+        scratch=scratch_bytes(cap > 0, on_cpu) * most + PIXEL_BYTES * max(areas),
+        libraries=held() if libraries is None else libraries,
         free=known[1] if known else None,
-        on_cpu=device.type == "cpu",
+        on_cpu=on_cpu,
+        on_disk=on_disk,
+        ending=max(0, ending_bytes(most, max(areas), on_cpu, cap > 0) - photos.passing),
     )
-
-
-def _state_bytes(options: Options, device: torch.device) -> int:
-    half = HALF_MOMENTS_BYTES if options.moments == "bfloat16" else 0
-    return STATE_BYTES - half + (DENSE_HARMONICS_BYTES if device.type == "cuda" else 0)
-
-
-def _factor(options: Options) -> float:
-    return 1.0 if options.downscale == "auto" else options.downscale
 
 
 def size(count: float) -> str:

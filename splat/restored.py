@@ -6,15 +6,15 @@ import torch
 
 from splat import checkpoint, methods
 from splat.checkpoint import State
-from splat.crop import Box, box_of, described_box, meeting
+from splat.crop import Region, box_of, described_region, meeting
 from splat.folder import Config
 from splat.model import Explicit, Making, Model
 from splat.sensor.sensor import SENSOR
 
 
-def crop_of(config: Config) -> Box | None:
-    """The box that a run was cropped to."""
-    own = described_box(config.method)
+def crop_of(config: Config) -> Region | None:
+    """What a run was cropped to."""
+    own = described_region(config.method)
     asked = config.options.crop
     return own if asked is None else meeting(own, box_of(asked))
 

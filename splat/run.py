@@ -12,10 +12,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from splat.clock import Clock
+from splat.column import Scaling
 from splat.edit import Change
 from splat.finishing import Finished
 from splat.model import Model, Trained
 from splat.objective import Objective
+from splat.parallel import Apart, Ranks, together
 from splat.score import survey
 from splat.sensor import Sensor
 from splat.strategy import Strategy
@@ -88,9 +90,12 @@ class Run:
     """Changes to make when as many steps are done as each says: those of a run to replay."""
     waited: float = 0.0
     """Seconds that training stood still because somebody paused it."""
+    ranks: Ranks | None = None
+    """The processes that train it together, each with other photos; None: this one alone."""
 
     def __post_init__(self) -> None:
         self.model.frame = self.frame
+        self.model.cloud.scaling = Scaling(self.at_once)
         self.strategy.begin(self.model)
         self.clock = Clock(self.render.device)
 
@@ -98,6 +103,11 @@ class Run:
     """Time that the strategy takes: observing, deciding (with what it surveys) and editing."""
     commands: list[Command] = field(default_factory=list, init=False)
     """Changes that were made to it, in order: `splat.checkpoint` keeps them. Append by `obey`."""
+
+    @property
+    def at_once(self) -> int:
+        """Photos that a step shows, all processes together."""
+        return 1 if self.ranks is None else self.ranks.count
 
     @property
     def needs(self) -> Needs:
@@ -152,7 +162,7 @@ class Run:
         """Adam on the cloud, and the optimizers of the networks beside it."""
         self.model.cloud.optimize(self.step, visible)
         for part in self.modules.values():
-            part.moved(self.step, self.rate)
+            part.moved(self.step, self.rate, self.model.cloud.scaling)
             part.optimizer.zero_grad(set_to_none=True)
 
     @property
@@ -213,12 +223,16 @@ def advance(run: Run) -> None:
         rendered.weigh(needs.weights, batch)
     # Of their sum; a term that has nothing to say at a step is a constant.
     torch.autograd.backward([loss for loss in losses.values() if loss.requires_grad])
+    apart = None if run.ranks is None else Apart(run.model.cloud)
     with torch.no_grad():
         with run.clock:
             run.strategy.observe(step)
+        if run.ranks is not None and apart is not None:
+            step, losses = together(run.ranks, apart, step, run.modules, losses)
         run.optimize(run.model.rows_in_sight(rendered) if run.visible_only else None)
         with run.clock:
             change = run.model.apply(run.strategy.refine(step))
+    run.model.seen = None
     run.step += 1
     for watch in run.watchers:
         watch(run, step, losses, change)

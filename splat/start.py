@@ -73,7 +73,7 @@ def _with_sky(points: Points, photos: Loader, options: Options, cap: int) -> Poi
         why = f": the scene is unbounded, {found.said()}"
     count = sky.COUNT if options.sky == "auto" else whole(options.sky)
     count = min(count, cap // 5) if cap else count
-    shell = sky.shell([photos.batch(i).to("cpu") for i in views], points.positions, count)
+    shell = sky.shell(photos.some(views), points.positions, count)
     if shell is None:
         _log.info("start     no points of sky: photos show nothing far away%s", why)
         return points

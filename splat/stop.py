@@ -46,17 +46,27 @@ class Stop:
         """Whether a signal came."""
         return bool(self._heard.number)
 
+    @property
+    def number(self) -> int:
+        """The signal that came; 0: none."""
+        return self._heard.number
+
     def __call__(self, run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:
         del step, losses, change
-        if self._heard.number and not run.over:
-            raise Stopped(self._heard.number, run.step, self._save(run))
+        # Of several processes all stop after the step at which one of them said so.
+        number = self._heard.number if run.ranks is None else run.ranks.asked
+        if number and not run.over:
+            raise Stopped(number, run.step, self._save(run))
 
 
 @contextmanager
-def stoppable(save: Callable[[Run], Path]) -> Iterator[Stop]:
-    """Within, the first Ctrl-C or SIGTERM is left to `Stop`; `save` writes the checkpoint."""
+def stoppable(save: Callable[[Run], Path], *, silent: bool = False) -> Iterator[Stop]:
+    """Within, the first Ctrl-C or SIGTERM is left to `Stop`; `save` writes the checkpoint.
+
+    `silent`: nothing is said of it, for who started several processes says enough.
+    """
     warning = "stopping after this step; once more to stop at once, without a checkpoint"
-    with listening(warning) as heard:
+    with listening("" if silent else warning) as heard:
         yield Stop(save, heard)
 
 
@@ -78,7 +88,8 @@ def listening(warning: str) -> Iterator[Heard]:
         heard.number = number
         for each in numbers:
             signal.signal(each, before[each])
-        _log.warning("%s", warning)
+        if warning:
+            _log.warning("%s", warning)
 
     for number in numbers:
         signal.signal(number, note)

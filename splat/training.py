@@ -18,6 +18,7 @@ from splat.kernels import one_torch_thread
 from splat.loader import spread
 from splat.log import LOG_EVERY, Log, read_log
 from splat.options import Watching
+from splat.parallel import Lost, first, is_first
 from splat.run import Run, Watcher, train
 from splat.stop import stoppable
 from splat.types import Batch
@@ -48,14 +49,17 @@ def trained(
     """Seconds that training took, with those of timing before it.
 
     A checkpoint is written after all that may object to a step or end the run with it, and after
-    watchers and viewer had their turn, so that it holds what they changed.
+    watchers and viewer had their turn, so that it holds what they changed. Of several processes
+    the first one shows, logs and saves; where one of them is gone, each of the others saves what
+    the last whole step left, and `Lost` says how to go on.
     """
     run, start = job.run, time.monotonic() - job.pace.spent
+    writes = is_first(run.ranks)
     every = 1 if run.render.device.type == "cpu" else LOG_EVERY
     with ExitStack() as stack:
         stack.enter_context(one_torch_thread())
         stack.enter_context(no_old_garbage())
-        if not watching.quiet:
+        if writes and not watching.quiet:
             bar = stack.enter_context(closing(Bar(run.step, run.steps)))
             watchers = [bar, *watchers]
         if folder is None:
@@ -64,18 +68,41 @@ def trained(
             train(run)
             return time.monotonic() - start - run.waited
         keeper = Checkpoints(folder.checkpoints, watching.checkpoint_every, watching.keep)
-        log = stack.enter_context(closing(Log(folder.log, run.step, job.pace.spent)))
-        if watching.tensorboard:
+        log = None
+        if writes:
+            log = stack.enter_context(closing(Log(folder.log, run.step, job.pace.spent)))
+        if writes and watching.tensorboard:
             board = Board(folder.tensorboard, run.step)
             watchers = [stack.enter_context(closing(board)), *watchers]
-        stop = stack.enter_context(stoppable(keeper.save))
+        save = keeper.save if writes else keeper.path
+        stop = stack.enter_context(stoppable(save, silent=run.ranks is not None))
+        if run.ranks is not None:
+            run.ranks.asking = lambda: stop.number
         looks = _measured(job, watching, folder, log)
         if viewer is not None:
             viewer.stopping, viewer.saving = lambda: stop.asked, keeper.save
         seen = _seen(viewer, looks)
-        run.watchers = [*seen, *looks, Guard(every, keeper), *watchers, log, keeper, stop]
+        kept: list[Watcher] = [] if log is None else [log, keeper]
+        run.watchers = [*seen, *looks, Guard(every, keeper), *watchers, *kept, stop]
+        stack.enter_context(_surviving(run, keeper, folder))
         train(run)
-        return log.seconds
+        return time.monotonic() - start if log is None else log.seconds
+
+
+@contextmanager
+def _surviving(run: Run, keeper: Checkpoints, folder: Folder) -> Iterator[None]:
+    """Within, a run of which another process is gone leaves a checkpoint of its last whole step."""
+    try:
+        yield
+    except Lost as lost:
+        if not folder.config.is_file():
+            raise  # another machine's disk, where the run is not kept
+        path = keeper.save(run)
+        raise Lost(
+            f"step {run.step:,} was the last that all {run.at_once} processes finished, one is"
+            f" gone; {path.name} holds it: go on with `torchrun --nproc-per-node {run.at_once} -m"
+            f" splat resume {folder.path}`"
+        ) from lost
 
 
 @contextmanager
@@ -109,16 +136,21 @@ def _measured(
 
     def value() -> float:
         fit = fit_of(job, pose=False) if held_out else None
-        return mean_psnr(run.model, run.last_render, _looked_at(job), run.background, fit=fit)
+        return mean_psnr(
+            run.model, run.last_render, _looked_at(job), run.background, fit=fit, ranks=run.ranks
+        )
 
     key = looked_key(held_out)
     # What was seen before a resume: it decides, with what is seen next, when the run ends.
-    records = [] if folder is None else read_log(folder.log)
+    records = [] if folder is None else first(run.ranks, lambda: read_log(folder.log))
     before = [record[key] for record in records if key in record]
     return [HeldOut(every, value, log, goals=goals, before=before, held_out=held_out)]
 
 
 def _looked_at(job: Job) -> Iterator[Batch]:
+    """What of the views this process looks at."""
     if job.held_out is not None:
-        return job.test_batches()
-    return (job.photos.batch(i) for i in spread(len(job.photos), TRAINED_VIEWS))
+        return job.own_batches()
+    indices: Sequence[int] = spread(len(job.photos), TRAINED_VIEWS)
+    own = indices if job.run.ranks is None else job.run.ranks.shared(indices)
+    return (job.photos.batch(i) for i in own)

@@ -81,9 +81,13 @@ class Checkpoints:
         if late or run.step % self._every == 0 or run.over:
             self.save(run)
 
+    def path(self, run: Run) -> Path:
+        """Where it writes what a run is now."""
+        return checkpoint.path_of(self.folder, run.step * run.at_once)
+
     def save(self, run: Run) -> Path:
         """Write one now, unless the columns are broken: every file here is a good one."""
-        path = checkpoint.path_of(self.folder, run.step)
+        path = self.path(run)
         if broken := checkpoint.broken_columns(run.model.cloud):
             rows = _rows_said(broken, len(run.model.cloud))
             raise Diverged(f"step {run.step:,}: {rows}; {_kept(self.last)}")

@@ -163,9 +163,9 @@ class Adc(Strategy):
     def begin(self, model: Model) -> None:
         window.track(model.cloud)
         if self.prune_before_scene:
-            model.cloud.track(BEFORE)
+            model.cloud.track(BEFORE, combine="max")
         if self._watches_radius:
-            model.cloud.track(RADIUS)
+            model.cloud.track(RADIUS, combine="max")
 
     def observe(self, step: Step) -> None:
         if step.number + 1 >= self.refine_until:

@@ -145,7 +145,7 @@ class AlphaMask(Wrapper):
     def begin(self, model: Model) -> None:
         self.base.begin(model)
         for name in WINDOW:
-            model.cloud.track(name)
+            model.cloud.track(name, combine="sum")
 
     def observe(self, step: Step) -> None:
         self.base.observe(step)

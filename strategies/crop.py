@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splat.crop import EVERYWHERE, Box, Corner, meeting
@@ -46,25 +47,40 @@ class Crop(Wrapper):
             )
 
     def altered(self, step: Step, edit: Edit | None) -> Edit | None:
-        if edit is None or not (edit.append or edit.assign):
-            return edit
-        cloud = step.model.cloud
-        check(edit, cloud)
-        strays = self._strays(step.model, edit)
-        if not bool(strays.any()):
-            return edit
-        number = families(edit, len(cloud))
-        marked = torch.zeros_like(strays)
-        marked[number[strays]] = True
-        return within(without(edit, len(cloud), marked[number]), cloud, self.cap)
+        box, frame = Box(self.low, self.high), step.model.frame
+        return confined(step, edit, lambda positions: box.holds(positions, frame), self.cap)
 
-    def _strays(self, model: Model, edit: Edit) -> Bool[Tensor, "m"]:
-        """Old and appended rows that the edit would put outside."""
-        box, place = Box(self.low, self.high), model.place
-        n = len(model.cloud)
-        found = torch.zeros(n, dtype=torch.bool, device=model.cloud.device)
-        for assign in edit.assign:
-            if place in assign.rows:
-                found[assign.index] = ~box.holds(assign.rows[place], model.frame)
-        born = [~box.holds(append.rows[place], model.frame) for append in edit.append]
-        return torch.cat([found, *born])
+
+def confined(
+    step: Step,
+    edit: Edit | None,
+    holds: Callable[[Float[Tensor, "m 3"]], Bool[Tensor, "m"]],
+    cap: int,
+) -> Edit | None:
+    """An edit without the families of which a row would be put where `holds` says no.
+
+    Positions are in the frame of training; of what is left at most `cap` rows come to be.
+    """
+    if edit is None or not (edit.append or edit.assign):
+        return edit
+    cloud = step.model.cloud
+    check(edit, cloud)
+    strays = _strays(step.model, edit, holds)
+    if not bool(strays.any()):
+        return edit
+    number = families(edit, len(cloud))
+    marked = torch.zeros_like(strays)
+    marked[number[strays]] = True
+    return within(without(edit, len(cloud), marked[number]), cloud, cap)
+
+
+def _strays(
+    model: Model, edit: Edit, holds: Callable[[Float[Tensor, "m 3"]], Bool[Tensor, "m"]]
+) -> Bool[Tensor, "m"]:
+    """Old and appended rows that the edit would put outside."""
+    place, n = model.place, len(model.cloud)
+    found = torch.zeros(n, dtype=torch.bool, device=model.cloud.device)
+    for assign in edit.assign:
+        if place in assign.rows:
+            found[assign.index] = ~holds(assign.rows[place])
+    return torch.cat([found, *(~holds(append.rows[place]) for append in edit.append)])

@@ -115,7 +115,7 @@ class ErrorBased(Strategy):
         return {"grow, prune and leak": edits} if edits else {}
 
     def begin(self, model: Model) -> None:
-        model.cloud.track(WORST)
+        model.cloud.track(WORST, combine="max")
 
     def observe(self, step: Step) -> None:
         if step.number + 1 >= self.refine_until:

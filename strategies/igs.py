@@ -122,7 +122,7 @@ class ImprovedGs(Strategy):
 
     def begin(self, model: Model) -> None:
         window.track(model.cloud)
-        model.cloud.track(EDGES)
+        model.cloud.track(EDGES, combine="sum")
 
     def observe(self, step: Step) -> None:
         if step.number + 1 >= self.refine_until:

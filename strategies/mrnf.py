@@ -139,8 +139,8 @@ class Mrnf(Strategy):
         return {what: when for what, when in found.items() if when}
 
     def begin(self, model: Model) -> None:
-        model.cloud.track(WORST)
-        model.cloud.track(SEEN)
+        model.cloud.track(WORST, combine="max")
+        model.cloud.track(SEEN, combine="max")
 
     def observe(self, step: Step) -> None:
         if step.number + 1 >= self.refine_until:

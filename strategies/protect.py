@@ -87,7 +87,7 @@ class Protect(Wrapper):
             )
         super().begin(model)
         if self._watches_age:
-            model.cloud.track(AGE)
+            model.cloud.track(AGE, combine="same")
 
     def observe(self, step: Step) -> None:
         super().observe(step)

@@ -20,7 +20,7 @@ WINDOW = (SCREEN_GRADIENT, VIEWS)
 def track(cloud: Cloud) -> None:
     """Declare the statistics of the window."""
     for name in WINDOW:
-        cloud.track(name)
+        cloud.track(name, combine="sum")
 
 
 def rows_of(step: Step, rendered: Rendered | None = None) -> Int[Tensor, "n"] | None:

@@ -196,7 +196,7 @@ def test_other_values_are_refused(
     [
         ({"harmonics_every": 0}, "harmonics-every is 0; expected 1 or more"),
         ({"adam": "seen"}, "adam is 'seen'; expected all or visible"),
-        ({"moments": "float16"}, "moments is 'float16'; expected float32 or bfloat16"),
+        ({"moments": "float16"}, "moments is 'float16'; expected auto, float32 or bfloat16"),
     ],
 )
 def test_python_is_told_as_well(given: dict[str, Any], sentence: str) -> None:

@@ -227,7 +227,7 @@ def test_foreign_broken_and_newer_files_are_refused(tmp_path: Path) -> None:
         (b"garbage", "cannot be read as a checkpoint"),
         ({"weights": torch.zeros(3)}, "is no checkpoint of splat"),
         (torch.zeros(3), "is no checkpoint of splat"),
-        ({"format": checkpoint.FORMAT, "version": 99}, "format 99, this splat reads up to 2"),
+        ({"format": checkpoint.FORMAT, "version": 99}, "format 99, this splat reads up to 3"),
         (Path("made by pickle"), "cannot be read as a checkpoint"),
     ):
         if type(content) is bytes:

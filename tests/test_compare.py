@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from splat import api
-from splat.comparison import crew, page
+from splat import api, machine
+from splat.comparison import page
 from splat.comparison.asked import budget_said, budgets_of, recipes_of, seeds_of, slug
 from splat.comparison.compare import compared, read
-from splat.comparison.crew import Interrupted, share_of
 from splat.comparison.crops import farthest
 from splat.comparison.drawing import apart
 from splat.comparison.plan import Ask, Entrant, Entry, Plan, Scene, Shared, read_plan
@@ -35,6 +34,7 @@ from splat.comparison.results import Outcome
 from splat.comparison.runs import Note
 from splat.comparison.table import FIGURES, best, lines, over_scenes
 from splat.comparison.text import text_table
+from splat.jobs import Interrupted, Share, share_of
 from splat.options import Options, Reading
 from splat.strategies.mcmc import Mcmc
 from splat.types import SceneData
@@ -492,13 +492,13 @@ def test_two_comparisons_do_not_work_in_one_folder(
 
 
 def test_as_many_at_once_as_there_are_cores_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew.machine, "cores", lambda: 8)
-    assert share_of("cpu", None, None, 10) == crew.Share(1, 8)
-    assert share_of("cpu", None, 2, 10) == crew.Share(4, 2)
-    assert share_of("cpu", 3, None, 10) == crew.Share(3, 2)
-    assert share_of("cpu", None, 2, 2) == crew.Share(2, 2)
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    assert share_of("cpu", None, None, 10) == Share(1, 8)
+    assert share_of("cpu", None, 2, 10) == Share(4, 2)
+    assert share_of("cpu", 3, None, 10) == Share(3, 2)
+    assert share_of("cpu", None, 2, 2) == Share(2, 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    assert share_of("cuda", None, None, 10) == crew.Share(2, 4, ("2", "5"))
+    assert share_of("cuda", None, None, 10) == Share(2, 4, ("2", "5"))
     with pytest.raises(ValueError, match="workers is 3 and there are 2 CUDA devices"):
         share_of("cuda", 3, None, 10)
 

@@ -16,7 +16,7 @@ from steps import model_of, step_of
 from splat import api, checkpoint, export
 from splat.cli.train import read
 from splat.cli.trained import trained
-from splat.crop import PART, Box, box_of, described_box
+from splat.crop import PART, Box, box_of, described_region
 from splat.edit import Change
 from splat.imports import place_of
 from splat.methods import described
@@ -131,8 +131,8 @@ def test_a_part_and_its_description() -> None:
     assert place_of(Crop) == PART
     inner = Crop(low=(-1, -2, -3), high=(5, 5, 5))
     told = described(Crop(Protect(inner), low=(0, -9, -9), high=(9, 9, 4)))
-    assert described_box(told) == Box((0, -2, -3), (5, 5, 4))
-    assert described_box(described(METHODS["adc"])) is None
+    assert described_region(told) == Box((0, -2, -3), (5, 5, 4))
+    assert described_region(described(METHODS["adc"])) is None
 
 
 def test_command_line() -> None:

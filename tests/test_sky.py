@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -185,6 +185,9 @@ def test_an_unbounded_scene_gets_it_by_itself(caplog: pytest.LogCaptureFixture) 
 
         def batch(self, index: int) -> Batch:
             return photo(self.cameras[index], index)
+
+        def some(self, indices: Sequence[int]) -> list[Batch]:
+            return [self.batch(index) for index in indices]
 
     known = Points(field(), torch.rand(12_000, 3, generator=torch.Generator().manual_seed(0)))
     with caplog.at_level(logging.INFO, "splat"):

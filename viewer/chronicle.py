@@ -171,7 +171,7 @@ def plain(gaussians: Gaussians) -> Gaussians:
     """A detached copy in colours that look alike from everywhere, without its source."""
     colors = gaussians.colors.detach()
     if gaussians.sh_degree is not None:
-        colors = rgb_from_sh(colors[:, 0]).clamp(0, 1)
+        colors = rgb_from_sh(colors[:, 0].to(gaussians.means.dtype)).clamp(0, 1)
     return replace(
         gaussians,
         means=gaussians.means.detach().clone(),

@@ -2,7 +2,7 @@
 //
 // A group of W rows is as many whole vectors as a row has columns, and every group meets the same
 // pattern of columns. Rows out of sight may be left as they are, columns that have no gradient yet
-// too; the gradient of harmonics may come as factors, and the moments as bfloat16.
+// too; the gradient of harmonics may come as factors, and values and moments may be bfloat16.
 #pragma once
 
 #include <splat/sh.h>
@@ -51,7 +51,9 @@ SPLAT_INLINE void harmonics_gradient(const real* factors, int lanes_here, int de
   store_columns(rows, columns, W, out, columns);
 }
 
-template <class Moment>
+constexpr uint32_t kValueKeys = 0x6A09E667u;  // what sets the draws for values apart from those for moments
+
+template <class Value, class Moment>
 class AdamStep {
  public:
   AdamStep(const Adam& step, const AdamPattern& pattern)
@@ -71,7 +73,7 @@ class AdamStep {
       harmonics_gradient(static_cast<const real*>(step_.factors) + 6 * row, rows, step_.degree, step_.columns, expanded);
       gradient = expanded;
     }
-    real* values = static_cast<real*>(step_.values) + at;
+    Value* values = static_cast<Value*>(step_.values) + at;
     Moment *first = static_cast<Moment*>(step_.first) + at, *second = static_cast<Moment*>(step_.second) + at;
     if (rows < W) return part(at, rows, keep, gradient, values, first, second);
     if (all && !partial_) {
@@ -85,7 +87,8 @@ class AdamStep {
 
  private:
   struct PartRows {
-    Buffer<real> gradient, values, moves;
+    Buffer<real> gradient, moves;
+    Buffer<Value> values;
     Buffer<Moment> first, second;
   };
 
@@ -105,10 +108,10 @@ class AdamStep {
   }
 
   template <bool kMasked>
-  void vector(std::ptrdiff_t at, int j, const real* gradient, real* values, Moment* first, Moment* second,
+  void vector(std::ptrdiff_t at, int j, const real* gradient, Value* values, Moment* first, Moment* second,
               const real* moves) const {
     const int i = j * W;
-    const F old_first = load_moments(first + i), old_second = load_moments(second + i), old = load(values + i);
+    const F old_first = load(first + i), old_second = load(second + i), old = load(values + i);
     F m = old_first, v = old_second;
     const F change = adam_step(numbers_, load(gradient + i), m, v);
     F value = fnma(load(pattern_.rates.data() + i), change, old);
@@ -117,9 +120,9 @@ class AdamStep {
       m = sel(move, m, old_first), v = sel(move, v, old_second), value = sel(move, value, old);
     }
     const uint32_t key = step_.seed + uint32_t(at + i) * 2u;
-    store_moments(first + i, m, key);
-    store_moments(second + i, v, key + 1u);
-    store(values + i, value);
+    store_rounded(first + i, m, key);
+    store_rounded(second + i, v, key + 1u);
+    store_rounded(values + i, value, key + kValueKeys);
   }
 
   // 1 for each element of W rows that is to move.
@@ -133,20 +136,21 @@ class AdamStep {
   }
 
   // The last rows, fewer than W, through copies: nothing beyond them is read or written.
-  void part(std::ptrdiff_t at, int rows, const real* keep, const real* gradient, real* values, Moment* first,
+  void part(std::ptrdiff_t at, int rows, const real* keep, const real* gradient, Value* values, Moment* first,
             Moment* second) const {
     const int columns = step_.columns, count = rows * columns;
     PartRows& p = own<PartRows>();
     const std::size_t room = std::size_t(columns) * W;
-    real *g = p.gradient.resize(room), *x = p.values.resize(room);
+    real* g = p.gradient.resize(room);
+    Value* x = p.values.resize(room);
     Moment *m = p.first.resize(room), *v = p.second.resize(room);
-    fill(g, g + room, real(0)), fill(x, x + room, real(0));
+    fill(g, g + room, real(0)), fill(x, x + room, Value(0));
     fill(m, m + room, Moment(0)), fill(v, v + room, Moment(0));
-    std::memcpy(g, gradient, count * sizeof(real)), std::memcpy(x, values, count * sizeof(real));
+    std::memcpy(g, gradient, count * sizeof(real)), std::memcpy(x, values, count * sizeof(Value));
     std::memcpy(m, first, count * sizeof(Moment)), std::memcpy(v, second, count * sizeof(Moment));
     const real* moves = moving(rows, keep);
     for (int j = 0; j < columns; ++j) vector<true>(at, j, g, x, m, v, moves);
-    std::memcpy(values, x, count * sizeof(real));
+    std::memcpy(values, x, count * sizeof(Value));
     std::memcpy(first, m, count * sizeof(Moment)), std::memcpy(second, v, count * sizeof(Moment));
   }
 
@@ -156,9 +160,9 @@ class AdamStep {
   AdamNumbers<real> numbers_;
 };
 
-template <class Moment>
+template <class Value, class Moment>
 static void adam_rows(const Adam& step, const AdamPattern& pattern) {
-  const AdamStep<Moment> all(step, pattern);
+  const AdamStep<Value, Moment> all(step, pattern);
   parallel_for((step.rows + kAdamRows - 1) / kAdamRows, [&](std::ptrdiff_t item) {
     const std::ptrdiff_t end = least<std::ptrdiff_t>(step.rows, (item + 1) * kAdamRows);
     for (std::ptrdiff_t row = item * kAdamRows; row < end; row += W)
@@ -171,10 +175,10 @@ static void adam(const Adam& step) {
   StageClock clock;
   AdamPattern& pattern = own<AdamPattern>();
   pattern.set(step);
-  if (step.half)
-    adam_rows<Half>(step, pattern);
+  if (step.half_values)
+    step.half ? adam_rows<Half, Half>(step, pattern) : adam_rows<Half, real>(step, pattern);
   else
-    adam_rows<real>(step, pattern);
+    step.half ? adam_rows<real, Half>(step, pattern) : adam_rows<real, real>(step, pattern);
   clock.done(kAdam);
 }
 

@@ -46,10 +46,10 @@ class Frame {
   void forward(const std::array<Address, 6>& scene, int64_t n, int sh_degree, int coefficients,
                int features, const std::array<double, 16>& view, int width, int height,
                bool antialiased, bool absolute, bool depth, const std::array<double, 4>& numbers,
-               const std::array<Address, 5>& out) {
+               const std::array<Address, 5>& out, bool half_colors) {
     settings_ = {antialiased, absolute, depth, numbers[0], numbers[1], numbers[2], numbers[3]};
     scene_ = {at(scene[0]), at(scene[1]), at(scene[2]), at(scene[3]), at(scene[4]), at(scene[5]),
-              n, sh_degree, coefficients, features};
+              n, sh_degree, coefficients, features, half_colors};
     Forward f{scene_, {}, settings_, at(out[0]), at(out[1]), at(out[2]), at(out[3]), at(out[4])};
     for (int i = 0; i < 12; ++i) f.view.world_to_camera[i] = view[i];
     f.view.fx = view[12], f.view.fy = view[13], f.view.cx = view[14], f.view.cy = view[15];
@@ -168,10 +168,11 @@ NB_MODULE(_cpu, m) {
   m.def(
       "adam",
       [](const std::string& isa, const std::array<Address, 6>& arrays, int64_t rows, int columns, int head,
-         const std::array<int, 2>& active, const std::array<double, 7>& numbers, int degree, bool half, uint32_t seed) {
+         const std::array<int, 2>& active, const std::array<double, 7>& numbers, int degree, bool half, uint32_t seed,
+         bool half_values) {
         named(isa).adam({at(arrays[0]), at(arrays[1]), at(arrays[2]), at(arrays[3]), rows, columns, head, active[0], active[1],
                          numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6],
-                         at(arrays[4]), degree, at<const uint8_t>(arrays[5]), half, seed});
+                         at(arrays[4]), degree, at<const uint8_t>(arrays[5]), half, seed, half_values});
       },
       nb::call_guard<nb::gil_scoped_release>());
   m.def(

@@ -70,9 +70,29 @@ struct Result {
   std::vector<Real> values[kResults];  // see kNames; those from `means` to `pose` are gradients
 };
 
-// With maps, backward gives their sums; without, there are none. The survey has them always.
+// The upper half of a float, which is a bfloat16.
+uint16_t upper(double value) {
+  const float whole = float(value);
+  uint32_t word;
+  std::memcpy(&word, &whole, 4);
+  return uint16_t(word >> 16);
+}
+
+// The input with harmonics that a bfloat16 holds exactly.
+Input with_short_colors(Input in) {
+  for (double& value : in.arrays[kColors]) {
+    const uint32_t word = uint32_t(upper(value)) << 16;
+    float kept;
+    std::memcpy(&kept, &word, 4);
+    value = double(kept);
+  }
+  return in;
+}
+
+// With maps, backward gives their sums; without, there are none. The survey has them always. With
+// `half` harmonics are handed over as bfloat16.
 template <class Real>
-Result<Real> run(const Table& table, const Input& in, int maps = kMaps) {
+Result<Real> run(const Table& table, const Input& in, int maps = kMaps, bool half = false) {
   std::vector<Real> arrays[kArrays];
   for (int a = 0; a < kArrays; ++a) arrays[a].assign(in.arrays[a].begin(), in.arrays[a].end());
   const std::size_t pixels = std::size_t(in.width) * in.height, n = std::size_t(in.n);
@@ -84,7 +104,10 @@ Result<Real> run(const Table& table, const Input& in, int maps = kMaps) {
   std::vector<Real> radii(n), background{Real(0.2), Real(0.5), Real(0.9)}, v_background(3);
   Forward f{};
   f.scene = {arrays[0].data(), arrays[1].data(), arrays[2].data(), arrays[3].data(), arrays[4].data(),
-             arrays[5].data(), in.n, 3, 16, 2};
+             arrays[5].data(), in.n, 3, 16, 2, half};
+  std::vector<uint16_t> halves;
+  for (double value : in.arrays[kColors]) halves.push_back(upper(value));
+  if (half) f.scene.colors = halves.data();
   const double view[12] = {0.96, 0.05, 0.27, 0.1, -0.04, 0.998, -0.05, -0.2, -0.27, 0.04, 0.96, 3.2};
   std::memcpy(f.view.world_to_camera, view, sizeof view);
   f.view.fx = f.view.fy = 1.1 * in.width;
@@ -170,6 +193,13 @@ void check_maps(const Table& table, const Input& in) {
   expect(largest > 1 && off <= 1e-5 * largest, std::string(table.name) + ": sums of backward and survey differ");
 }
 
+// Numbers that a bfloat16 holds are drawn alike however they are handed over.
+template <class Real>
+void check_half_colors(const Table& table, const Input& any) {
+  const Input in = with_short_colors(any);
+  expect_same(table, run<Real>(table, in), run<Real>(table, in, kMaps, true), "the type of harmonics");
+}
+
 template <class Real>
 void check_threads(const Table& table, const Input& in) {
   set_threads(1);
@@ -239,6 +269,7 @@ void check(const Table& table) {
     compare(table, random_input(40, 5, 3, false), "5x3");
   }
   check_maps<Real>(table, random_input(500, 61, 45, true));
+  for (const int n : {500, 37, 1}) check_half_colors<Real>(table, random_input(n, 61, 45, true));
   check_threads<Real>(table, random_input(900, 131, 97, true));
   check_broken<Real>(table);
   failures += check_losses(table);

@@ -91,6 +91,19 @@ Arrays<Real> random_rows(Dice& dice, int n, const int (&columns)[kArrays], bool 
   return a;
 }
 
+// As bfloat16: the upper halves of floats.
+template <class Real>
+Guarded<uint16_t> upper_halves(Guarded<Real>& values) {
+  Guarded<uint16_t> halves(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const float value = float(values[i]);
+    uint32_t word;
+    std::memcpy(&word, &value, 4);
+    halves[i] = uint16_t(word >> 16);
+  }
+  return halves;
+}
+
 // Forward and backward; `frame` may have drawn other pictures before.
 template <class Real>
 void draw(const Table& table, void* frame, Dice& dice, int64_t& bytes_allowed, Report& report) {
@@ -103,6 +116,8 @@ void draw(const Table& table, void* frame, Dice& dice, int64_t& bytes_allowed, R
   Forward f{};
   f.scene = {rows.of[kMeans].data(), rows.of[kQuats].data(), rows.of[kScales].data(), rows.of[kOpacities].data(),
              rows.of[kColors].data(), features ? rows.of[kFeatures].data() : nullptr, n, degree, coefficients, features};
+  Guarded<uint16_t> halves = upper_halves(rows.of[kColors]);
+  if (degree >= 0 && dice.chance(0.3)) f.scene.colors = halves.data(), f.scene.half_colors = true;
   f.view = random_view(dice, anything && dice.chance(0.5));
   f.settings = random_settings(dice, broken_settings);
   const std::size_t pixels = std::size_t(f.view.width) * f.view.height;
@@ -153,7 +168,7 @@ void draw(const Table& table, void* frame, Dice& dice, int64_t& bytes_allowed, R
   bytes_allowed += (1 << 21) + 400 * int64_t(n) + 200 * tiles + n * tiles * of_pair;
   report.expect(table.frame_bytes(frame) <= bytes_allowed, "scratch of " + std::to_string(table.frame_bytes(frame)));
 
-  bool intact = background.intact() && radii.intact() && v_background.intact() && maps.intact() && sums.intact() &&
+  bool intact = halves.intact() && background.intact() && radii.intact() && v_background.intact() && maps.intact() && sums.intact() &&
                 scores.intact() && strongest.intact();
   bool written = radii.written() && v_background.written() && sums.written() && scores.written() && strongest.written();
   for (auto& array : rows.of) intact = intact && array.intact();
@@ -268,6 +283,8 @@ int cases(const Table& table, uint64_t seed, int count) {
     step<Real>(table, dice, report);
     step_harmonics<Real, Real>(table, dice, report);
     step_harmonics<Real, uint16_t>(table, dice, report);
+    step_harmonics<Real, Real, uint16_t>(table, dice, report);
+    step_harmonics<Real, uint16_t, uint16_t>(table, dice, report);
     walk_and_activate<Real>(table, dice, report);
     anchors::broken<Real>(table, dice, report);
     fields::broken<Real>(table, dice, report);

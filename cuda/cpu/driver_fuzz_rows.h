@@ -1,5 +1,5 @@
 // Fuzzing of what works row by row beside Adam on plain gradients: parts of columns, rows in sight,
-// factors of harmonics, bfloat16 moments; activations; the random walk.
+// factors of harmonics, bfloat16 values and moments; activations; the random walk.
 #pragma once
 
 #include <cmath>
@@ -8,12 +8,14 @@
 
 namespace splat::fuzz {
 
-template <class Real, class Moment>
+template <class Real, class Moment, class Value = Real>
 void step_harmonics(const Table& table, Dice& dice, Report& report) {
   const int rows = dice.size(1500) - 1, degree = dice.below(4), stored = degree + dice.below(4 - degree);
   const int columns = 3 * (stored + 1) * (stored + 1);
   const std::size_t count = std::size_t(rows) * columns;
-  Guarded<Real> values = random_numbers<Real>(dice, count, 0.02), factors = random_numbers<Real>(dice, std::size_t(rows) * 6, 0.02);
+  Guarded<Real> numbers = random_numbers<Real>(dice, count, 0.02), factors = random_numbers<Real>(dice, std::size_t(rows) * 6, 0.02);
+  Guarded<Value> values(count);
+  for (std::size_t i = 0; i < count; ++i) values[i] = sizeof(Value) == 2 ? Value(dice.below(65536)) : Value(numbers[i]);
   Guarded<Moment> first(count), second(count);
   for (std::size_t i = 0; i < count; ++i) first[i] = Moment(dice.below(16000)), second[i] = Moment(dice.below(16000));
   Guarded<uint8_t> visible(rows);
@@ -22,7 +24,7 @@ void step_harmonics(const Table& table, Dice& dice, Report& report) {
   const int begin = dice.chance(0.5) ? 0 : 3, end = dice.chance(0.5) ? columns : 3 * (degree + 1) * (degree + 1);
   table.adam({values.data(), nullptr, first.data(), second.data(), rows, columns, 3, begin, end, 0.1, 0.01, 0.9, 0.999,
               1e-15, 1 - std::pow(0.9, 3), 1 - std::pow(0.999, 3), factors.data(), degree,
-              some ? visible.data() : nullptr, sizeof(Moment) == 2, uint32_t(dice.next())});
+              some ? visible.data() : nullptr, sizeof(Moment) == 2, uint32_t(dice.next()), sizeof(Value) == 2});
   report.expect(values.intact() && factors.intact() && first.intact() && second.intact() && visible.intact(),
                 "adam on harmonics wrote outside of an array");
 }

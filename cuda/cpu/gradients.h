@@ -40,9 +40,8 @@ SPLAT_INLINE void color_backward(const Scene& scene, const Pinhole<real>& cam, c
   }
   const int used = (scene.sh_degree + 1) * (scene.sh_degree + 1);
   const int64_t stride = 3 * int64_t(scene.coefficients);
-  prefetch_rows(static_cast<const real*>(scene.colors), stride, i + W, scene.n);
   F sh[3 * kMaxCoefficients], basis[kMaxCoefficients], e[kMaxCoefficients], d[3], inverse, w[3];
-  load_columns(static_cast<const real*>(scene.colors) + stride * i, stride, 3 * used, lanes_here, sh);
+  load_harmonics(scene, i, lanes_here, used, sh);
   direction(cam, g, d, inverse);
   sh_basis(scene.sh_degree, d[0], d[1], d[2], basis, real(0));
   alignas(64) real drawn[3][W] = {};

@@ -1,4 +1,4 @@
-// Adam's moments in memory as vectors: as they are, or as bfloat16.
+// Vectors into memory: as they are, or rounded to bfloat16 at random. `load` takes both.
 #pragma once
 
 #include <splat/half.h>
@@ -7,15 +7,8 @@
 
 namespace splat::SPLAT_ISA {
 
-SPLAT_INLINE F load_moments(const real* p) { return load(p); }
-SPLAT_INLINE void store_moments(real* p, F value, uint32_t) { store(p, value); }
-
-SPLAT_INLINE F load_moments(const Half* p) {
-  alignas(64) real t[W];
-  for (int i = 0; i < W; ++i) t[i] = real(from_half(p[i]));
-  return load(t);
-}
-SPLAT_INLINE void store_moments(Half* p, F values, uint32_t key) {
+SPLAT_INLINE void store_rounded(real* p, F value, uint32_t) { store(p, value); }
+SPLAT_INLINE void store_rounded(Half* p, F values, uint32_t key) {
   alignas(64) real t[W];
   store(t, values);
   for (int i = 0; i < W; ++i) p[i] = to_half(float(t[i]), key + 2u * uint32_t(i));

@@ -27,12 +27,13 @@ struct Scene {
   const void* quats;      // [n, 4] wxyz
   const void* scales;     // [n, 3]
   const void* opacities;  // [n]
-  const void* colors;     // [n, 3], or [n, coefficients, 3]
+  const void* colors;     // [n, 3], or [n, coefficients, 3], these perhaps bfloat16
   const void* features;   // [n, feature_count], or null
   int64_t n;
   int sh_degree;          // -1: colors are RGB
   int coefficients;       // stored per Gaussian; (sh_degree + 1)^2 of them are read
   int feature_count;
+  bool half_colors;       // harmonics are bfloat16
 };
 
 struct Forward {
@@ -104,6 +105,7 @@ struct Adam {
   const uint8_t* visible;  // [rows], or null: rows where it is 0 keep their values and moments
   bool half;               // the moments are bfloat16, rounded at random
   uint32_t seed;           // of the rounding
+  bool half_values;        // the values are bfloat16, rounded likewise
 };
 
 struct Activation {

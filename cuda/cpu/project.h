@@ -44,23 +44,34 @@ SPLAT_INLINE void direction(const Pinhole<real>& cam, const Group& g, F* d, F& i
 }
 
 // Ask for the next W rows now: rows of harmonics are too long for the processor to see them coming.
-SPLAT_INLINE void prefetch_rows(const real* base, int64_t stride, int64_t i, int64_t n) {
-  constexpr int64_t kLine = 64 / sizeof(real);
+template <class T>
+SPLAT_INLINE void prefetch_rows(const T* base, int64_t stride, int64_t i, int64_t n) {
+  constexpr int64_t kLine = 64 / sizeof(T);
   for (int64_t k = i * stride, last = least(i + W, n) * stride; k < last; k += kLine) SPLAT_PREFETCH(base + k);
+}
+
+// The first `used` coefficients of the rows [i, i + lanes_here), whatever they are kept as.
+SPLAT_INLINE void load_harmonics(const Scene& scene, int64_t i, int lanes_here, int used, F* sh) {
+  const int64_t stride = 3 * int64_t(scene.coefficients);
+  if (scene.half_colors) {
+    const Half* halves = static_cast<const Half*>(scene.colors);
+    prefetch_rows(halves, stride, i + W, scene.n);
+    return load_columns(halves + stride * i, stride, 3 * used, lanes_here, sh);
+  }
+  const real* colors = static_cast<const real*>(scene.colors);
+  prefetch_rows(colors, stride, i + W, scene.n);
+  load_columns(colors + stride * i, stride, 3 * used, lanes_here, sh);
 }
 
 SPLAT_INLINE void colors_of(const Scene& scene, const Pinhole<real>& cam, int64_t i, int lanes_here,
                             const Group& g, F* rgb) {
-  const real* colors = static_cast<const real*>(scene.colors);
   if (scene.sh_degree < 0) {
-    load_columns(colors + 3 * i, 3, 3, lanes_here, rgb);
+    load_columns(static_cast<const real*>(scene.colors) + 3 * i, 3, 3, lanes_here, rgb);
     return;
   }
   const int used = (scene.sh_degree + 1) * (scene.sh_degree + 1);
-  const int64_t stride = 3 * int64_t(scene.coefficients);
-  prefetch_rows(colors, stride, i + W, scene.n);
   F sh[3 * kMaxCoefficients], basis[kMaxCoefficients], d[3], inverse;
-  load_columns(colors + stride * i, stride, 3 * used, lanes_here, sh);
+  load_harmonics(scene, i, lanes_here, used, sh);
   direction(cam, g, d, inverse);
   sh_basis(scene.sh_degree, d[0], d[1], d[2], basis, real(0));
   for (int c = 0; c < 3; ++c) {

@@ -15,6 +15,10 @@ struct F {
 };
 
 SPLAT_INLINE F load(const real* p) { return {_mm256_loadu_ps(p)}; }
+SPLAT_INLINE F load(const uint16_t* p) {
+  const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16))};
+}
 SPLAT_INLINE void store(real* p, F a) { _mm256_storeu_ps(p, a.v); }
 SPLAT_INLINE F set1(real a) { return {_mm256_set1_ps(a)}; }
 SPLAT_INLINE F operator+(F a, F b) { return {_mm256_add_ps(a.v, b.v)}; }

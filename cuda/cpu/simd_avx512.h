@@ -21,6 +21,10 @@ struct F {
 };
 
 SPLAT_INLINE F load(const real* p) { return {_mm512_loadu_ps(p)}; }
+SPLAT_INLINE F load(const uint16_t* p) {
+  const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16))};
+}
 SPLAT_INLINE void store(real* p, F a) { _mm512_storeu_ps(p, a.v); }
 SPLAT_INLINE F set1(real a) { return {_mm512_set1_ps(a)}; }
 SPLAT_INLINE F operator+(F a, F b) { return {_mm512_add_ps(a.v, b.v)}; }

@@ -120,6 +120,16 @@ SPLAT_INLINE F zero_unless(M m, F a) {
 
 #endif
 
+SPLAT_INLINE F load(const uint16_t* p) {
+  real t[W];
+  SPLAT_LANES {
+    const uint32_t word = uint32_t(p[i]) << 16;
+    float value;
+    std::memcpy(&value, &word, 4);
+    t[i] = real(value);
+  }
+  return load(t);
+}
 #define SPLAT_MAP1(name, expression)   \
   SPLAT_INLINE F name(F a) {           \
     F r;                               \

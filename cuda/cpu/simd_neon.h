@@ -15,6 +15,7 @@ struct F {
 };
 
 SPLAT_INLINE F load(const real* p) { return {vld1q_f32(p)}; }
+SPLAT_INLINE F load(const uint16_t* p) { return {vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16))}; }
 SPLAT_INLINE void store(real* p, F a) { vst1q_f32(p, a.v); }
 SPLAT_INLINE F set1(real a) { return {vdupq_n_f32(a)}; }
 SPLAT_INLINE F operator+(F a, F b) { return {vaddq_f32(a.v, b.v)}; }

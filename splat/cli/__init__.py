@@ -66,8 +66,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if found is None:
             raise
         code, sentence = found
-        print(f"splat {verb}: {sentence}", file=sys.stderr)
+        if _speaks():
+            print(f"splat {verb}: {sentence}", file=sys.stderr, flush=True)
         return code
+
+
+def _speaks() -> bool:
+    """Whether this process says what went wrong: of several that torchrun started only one."""
+    if "RANK" not in os.environ:
+        return True
+    from splat.parallel import speaks
+
+    return speaks()
 
 
 def usage() -> str:

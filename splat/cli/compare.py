@@ -16,8 +16,8 @@ from splat.cli.parse import parsed
 from splat.comparison import compare
 from splat.comparison.asked import budgets_of, recipes_of, seeds_of
 from splat.comparison.compare import Comparison
-from splat.comparison.crew import Interrupted
 from splat.comparison.request import Request
+from splat.jobs import Interrupted
 from splat.options import Options, Reading, hint
 from splat.resolution import Resolution
 
@@ -74,6 +74,10 @@ class Compare:
     """Network of LPIPS; figures of different networks do not compare."""
     workers: Annotated[int | None, hint("cores / threads, or one for each GPU")] = None
     """Runs at once, each in a process of its own. 0: one after the other in this one."""
+    on: Annotated[str | None, tyro.conf.arg(metavar="ray|ADDRESS"), hint("this machine")] = None
+    """Who carries the runs out: ray is Ray on this machine, an address (ray://host:10001,
+    host:6379, auto) a cluster of it, all of whose machines see the scenes and --out under the same
+    paths and have the same splat (extra [ray])."""
     retry: bool = False
     """Begin runs that failed anew."""
     only_report: bool = False
@@ -100,6 +104,7 @@ def main(arguments: Sequence[str]) -> int:
             retry=asked.retry,
             reference=asked.reference,
             quiet=asked.quiet,
+            where=asked.on,
         )
     except Interrupted as stop:
         _reported(compare.read(asked.out, asked.reference), asked)

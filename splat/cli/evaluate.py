@@ -13,9 +13,10 @@ import torch
 import tyro
 
 from splat import anchors, api, checkpoint, export, methods
+from splat.blocks.again import measured_again
 from splat.cli.parse import parsed
 from splat.finish import figures, fit_of, measure, summary
-from splat.folder import existing, read_config, read_json, same_views, write_json
+from splat.folder import Folder, existing, read_config, read_json, same_views, write_json
 from splat.job import Job, loaders, prepare
 from splat.options import Options, Reading, hexadecimal, hint, rgb
 from splat.render import drawing_as
@@ -64,6 +65,8 @@ class Evaluate:
 def main(arguments: Sequence[str]) -> int:
     """Measure; the exit code."""
     asked = parsed(Evaluate, "eval", arguments)
+    if Folder(asked.what).in_blocks():
+        return _of_blocks(asked)
     job = _of_file(asked) if asked.what.is_file() else _of_run(asked)
     with closing(job):
         if job.held_out is None:
@@ -102,6 +105,23 @@ def _of_run(asked: Evaluate) -> Job:
     same_views(config, scene)
     options = replace(config.options, device=asked.device)
     return prepare(scene, methods.rebuilt(config.method), options, state)
+
+
+def _of_blocks(asked: Evaluate) -> int:
+    """Measure what the blocks of a run were merged to; the exit code."""
+    if asked.fit not in ("auto", "none"):
+        raise ValueError(
+            f"fit is {asked.fit!r}, and {asked.what} was trained in blocks, which learn neither"
+            " poses nor exposures; leave it out"
+        )
+    record = measured_again(
+        existing(asked.what),
+        asked.scene,
+        asked.device,
+        None if asked.net == "none" else asked.net,
+    )
+    print(json.dumps(record, indent=1) if asked.json else summary(record))
+    return 0
 
 
 def _of_file(asked: Evaluate) -> Job:

@@ -10,10 +10,11 @@ from typing import Annotated, Literal
 import tyro
 
 from splat import api
+from splat.cli.blocks import check_no_block, resumed_in_blocks
 from splat.cli.parse import parsed
 from splat.cli.train import report
 from splat.cli.viewing import resolved
-from splat.folder import existing, read_config
+from splat.folder import Folder, existing, read_config
 from splat.options import Viewing, hint
 
 
@@ -34,6 +35,10 @@ class Resume:
     """Where to go on."""
     threads: Annotated[int | None, hint("as the run was begun")] = None
     """Threads on the CPU; results do not depend on it."""
+    workers: Annotated[int | None, hint("cores / threads, or one for each GPU")] = None
+    """Of a run in blocks, how many are trained at once."""
+    on: Annotated[str | None, tyro.conf.arg(metavar="ray|ADDRESS"), hint("this machine")] = None
+    """Of a run in blocks, who carries them out (`splat train --help`)."""
     json: bool = False
     """Print the figures as JSON."""
     quiet: bool = False
@@ -46,6 +51,14 @@ def main(arguments: Sequence[str]) -> int:
     asked = parsed(Resume, "resume", arguments)
     config = read_config(existing(asked.run).config)
     scene = None if asked.scene is None else api.reread(config, asked.scene)
+    if Folder(asked.run).in_blocks():
+        return resumed_in_blocks(asked, scene)
+    if asked.workers is not None or asked.on is not None:
+        raise ValueError(
+            f"{asked.run} is a run in one piece; expected --workers and --on with one in blocks:"
+            " leave them out"
+        )
+    check_no_block(asked.run)
     return report(
         lambda done: api.resume(
             asked.run,

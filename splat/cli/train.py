@@ -19,12 +19,14 @@ from splat import api, methods, recipe
 from splat.anatomy import statistics
 from splat.anchors import AnchorsReceipt
 from splat.api import Result
+from splat.blocks.asked import Blocking
 from splat.cli.parse import parsed
 from splat.cli.viewing import resolved
 from splat.finish import summary
 from splat.folder import vacant
 from splat.limit import rows_within
 from splat.options import Options, Reading, Viewing, Watching, hint, whole
+from splat.parallel import first, is_first, joined
 from splat.prep.suffixes import is_video
 from splat.receipt import Receipt
 from splat.render import choose_device
@@ -67,6 +69,7 @@ class Train:
     reading: Reading = field(default_factory=Reading)
     watching: Watching = field(default_factory=Watching)
     viewing: Viewing = field(default_factory=Viewing)
+    blocking: Blocking = field(default_factory=Blocking)
     method: Strategy = field(default_factory=lambda: recipe.usual())  # not the field above
 
 
@@ -74,9 +77,14 @@ def main(arguments: Sequence[str]) -> int:
     """Train; the exit code."""
     asked = read(arguments)
     out = asked.out or Path("runs") / asked.scene.resolve().name
-    vacant(out, asked.overwrite)
+    ranks = joined()
+    first(ranks, lambda: vacant(out, asked.overwrite))
     silent = asked.json or asked.watching.quiet
     scene = api.read_scene(_posed(asked, silent), asked.reading)
+    if asked.blocking.blocks is not None:
+        from splat.cli.blocks import trained_in_blocks
+
+        return trained_in_blocks(asked, scene, out, shlex.join(["splat", "train", *arguments]))
     return report(
         lambda done: api.train(
             scene,
@@ -89,15 +97,27 @@ def main(arguments: Sequence[str]) -> int:
             command=shlex.join(["splat", "train", *arguments]),
             viewing=resolved(asked.viewing, arguments, silent=silent),
             done=done,
+            cap_asked=_asks_for_cap(asked, arguments),
         ),
         out,
         asked.json,
     )
 
 
+def _asks_for_cap(asked: Train, arguments: Sequence[str]) -> bool:
+    """Whether the number of Gaussians is said, and not fitted to the device."""
+    words = [*arguments, *(recipe.given(asked.recipe).split() if asked.recipe else ())]
+    return any(word.partition("=")[0] in ("--cap", "--rows", "--budget") for word in words)
+
+
 def _posed(asked: Train, silent: bool) -> Path:
     """The folder of the scene, whose poses are found first where that is asked for."""
     if asked.prep:
+        if joined() is not None:
+            raise ValueError(
+                "prep is asked for in a run of several processes, which would all do it; find the"
+                f" poses first, with `splat prep {asked.scene}`, and train what it writes"
+            )
         from splat.cli.prep import usual
         from splat.prep import prepare
 
@@ -159,10 +179,13 @@ def report(call: Callable[[Callable[[Result], None]], Result], out: Path, as_jso
     try:
         call(printed)
     except Stopped as stop:
-        print(
-            f"stopped after step {stop.step:,}; `splat resume {out}` goes on from there",
-            file=sys.stderr,
-        )
+        ranks = joined()
+        if is_first(ranks):
+            by = "" if ranks is None else f"torchrun --nproc-per-node {ranks.local_count} -m "
+            print(
+                f"stopped after step {stop.step:,}; `{by}splat resume {out}` goes on from there",
+                file=sys.stderr,
+            )
         return 128 + stop.number
     return 0
 
@@ -232,7 +255,7 @@ def _numbers(kind: str) -> int:
 _IMPORT_PATH = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
 _RUN_OPTIONS = {
     name: values
-    for kind in (Train, Options, Reading, Watching, Viewing)
+    for kind in (Train, Options, Reading, Watching, Viewing, Blocking)
     for name, values in _options(kind).items()
 }
 

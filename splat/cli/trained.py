@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from splat import anchors, checkpoint, export, kernels, machine, paths
+from splat.blocks.merged import Merged
+from splat.blocks.plan import read_plan
 from splat.compress import Search
 from splat.export.settings import Settings
 from splat.finishing import Finishing, finish_at
@@ -77,6 +79,8 @@ def trained(
     kernels.set_threads(machine.cores())
     if what.is_file() and what.suffix == anchors.SUFFIX:
         return _of_anchors(what, chosen, background)
+    if Folder(what).in_blocks():
+        return _of_blocks(Folder(what), chosen, background, exposure)
     if what.is_file() and what.suffix != ".pt":
         drawing, model = export.drawing(what), None
         whole, frame, step = export.read(what, settings).to(chosen), INPUT_FRAME, 0
@@ -118,6 +122,36 @@ def trained(
         background=torch.tensor(behind, device=chosen) if any(behind) else None,
         step=step,
         surface=None if model is None else model.surface,
+    )
+
+
+def _of_blocks(
+    place: Folder, device: torch.device, background: str, exposure: str | None
+) -> Trained:
+    """What the blocks of a run were merged to, in the frame that they were trained in."""
+    if not place.gaussians.is_file():
+        raise FileNotFoundError(
+            f"{place.path} is cut into blocks that are not all trained; expected them merged: go on"
+            f" with `splat resume {place.path}`"
+        )
+    if exposure is not None:
+        raise ValueError(
+            f"exposure is given, and {place.path} was trained in blocks, which learn none; leave it"
+            " out"
+        )
+    config = read_config(place.config)
+    behind = config.options.background if background == "auto" else background
+    merged = Merged.of(place.gaussians, read_plan(place.division).frame, device, behind)
+    seen_by, baked = _fixed(merged.gaussians)
+    return Trained(
+        seen_by=seen_by,
+        baked=baked,
+        frame=merged.frame,
+        render=merged.render,
+        drawing=export.drawing(place.gaussians),
+        background=merged.background,
+        left_out=(),
+        step=config.options.steps or 0,
     )
 
 

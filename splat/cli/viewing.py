@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from splat.options import Viewing
+from splat.parallel import joined
 from splat.viewer.server import available
 
 
 def resolved(asked: Viewing, arguments: Sequence[str], *, silent: bool) -> Viewing:
     """What was asked; where nothing was, the viewer is on for people at a terminal.
 
-    Who asks for it by name wants it until Ctrl-C. `silent`: the output is for a script.
+    Who asks for it by name wants it until Ctrl-C. `silent`: the output is for a script. A run of
+    several processes has none.
     """
     if "--viewer" in arguments:
         return replace(asked, stay=True)
-    if "--no-viewer" in arguments or silent:
+    if "--no-viewer" in arguments or silent or joined() is not None:
         return asked
     return replace(asked, viewer=_at_a_terminal() and available())
 

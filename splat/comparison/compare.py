@@ -14,6 +14,7 @@ from splat.comparison.lock import locked
 from splat.comparison.plan import Ask, Entry, Plan, read_plan, write_plan
 from splat.comparison.request import Request, planned
 from splat.comparison.results import Outcome, outcome, outcomes
+from splat.jobs import Share, share_of
 from splat.plan import span
 
 _log = logging.getLogger(__name__)
@@ -39,12 +40,13 @@ def compared(
     retry: bool = False,
     reference: str | None = None,
     quiet: bool = False,
+    where: str | None = None,
 ) -> Comparison:
-    """Carry out what is missing of what is asked for; raises `crew.Interrupted` on a signal.
+    """Carry out what is missing of what is asked for; raises `jobs.Interrupted` on a signal.
 
     Runs that are done are left as they are, those that were begun go on, those that failed are
     begun anew with `retry` only. `workers` are runs at once, 0: one after the other in this
-    process.
+    process. `where` are they carried out: on this machine, or by Ray (`jobs.engine_of`).
     """
     known = read_plan(out)
     plan, asks = planned(request, out)
@@ -55,7 +57,7 @@ def compared(
             runs.state_of(plan, out, entry)
         _check_reference(plan, reference)
         write_plan(plan, out)
-        _carry_out(plan, asks, out, workers, threads, retry, quiet)
+        _carry_out(plan, asks, out, workers, threads, retry, quiet, where)
     return read(out, reference)
 
 
@@ -82,6 +84,7 @@ def _carry_out(
     threads: int | None,
     retry: bool,
     quiet: bool,
+    where: str | None,
 ) -> None:
     entries = plan.entries(asks)
     states = {entry: runs.state_of(plan, out, entry) for entry in entries}
@@ -91,10 +94,10 @@ def _carry_out(
             runs.forget(out, entry)
     todo = [e for e in entries if states[e] != "done" and (retry or e not in lost)]
     done = sum(state == "done" for state in states.values())
-    share = crew.share_of(plan.shared.device, workers, threads, len(todo))
+    share = share_of(plan.shared.device, workers, threads, len(todo), where)
     _log.info(
         "runs      %d of %s steps, %d of them done; %s", len(entries),
-        f"{plan.shared.options.steps:,}", done, _share_said(share, plan.shared.device),
+        f"{plan.shared.options.steps:,}", done, _share_said(share, plan.shared.device, where),
     )  # fmt: skip
     if lost and not retry:
         _log.warning("warning: %d failed before; --retry begins them anew", len(lost))
@@ -109,7 +112,7 @@ def _carry_out(
         after = f", about {span(left)} left" if over < len(todo) else ""
         _log.info("%3d of %d  %s%s", over, len(todo), said(outcome(plan, out, entry)), after)
 
-    crew.carried_out(plan, out, todo, share, ended, quiet)
+    crew.carried_out(plan, out, todo, share, ended, quiet, where)
 
 
 def said(found: Outcome) -> str:
@@ -124,7 +127,8 @@ def said(found: Outcome) -> str:
     return f"{name}: {quality}, {count:,.0f} Gaussians, {span(seconds)}"
 
 
-def _share_said(share: crew.Share, device: str) -> str:
+def _share_said(share: Share, device: str, where: str | None) -> str:
     many = {0: "in this process", 1: "one at a time"}.get(share.workers, f"{share.workers} at once")
     threads = "1 thread" if share.threads == 1 else f"{share.threads} threads"
-    return many if device == "cuda" else f"{many}, {threads} each"
+    said = many if device == "cuda" else f"{many}, {threads} each"
+    return said if where is None else f"{said}, by Ray" + ("" if where == "ray" else f" at {where}")

@@ -16,7 +16,7 @@ from splat.types import SceneData
 FORMAT = "splat comparison"
 VERSION = 1
 FILE = "comparison.json"
-HOW = ("threads", "cache", "device")
+HOW = ("threads", "cache", "photo_cache", "device")
 """Options that say how a run is carried out, not what comes of it (the device is kept apart)."""
 OF_RUN = ("seed", "budget", "budget_of", "minutes", "psnr", "patience", "replay")
 """Options that belong to one run, or end runs unlike one another."""

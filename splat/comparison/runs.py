@@ -30,7 +30,9 @@ class Note:
     """Why it failed, a sentence; empty: it did not."""
 
 
-DECIDED = (("background", "auto"), ("exposure", "auto"))
+DECIDED = tuple(
+    (name, "auto") for name in ("background", "exposure", "decoding", "moments", "harmonics")
+)
 """What a run decides by its photos, which are those of all."""
 
 

@@ -9,7 +9,7 @@ from splat.kernels.activate import activate
 from splat.kernels.adam import adam
 from splat.kernels.decode import Decoded, Heads, decode
 from splat.kernels.frustum import in_frustum
-from splat.kernels.harmonics import Harmonics, HarmonicsGradient
+from splat.kernels.harmonics import Brought, Harmonics, HarmonicsGradient, left_by_backward
 from splat.kernels.native import (
     isa,
     isas,
@@ -26,6 +26,7 @@ from splat.kernels.walk import walk
 
 __all__ = [
     "NEAR",
+    "Brought",
     "Decoded",
     "Harmonics",
     "HarmonicsGradient",
@@ -38,6 +39,7 @@ __all__ = [
     "in_frustum",
     "isa",
     "isas",
+    "left_by_backward",
     "one_torch_thread",
     "photometric",
     "rasterize",

@@ -7,7 +7,17 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from splat.kernels.harmonics import HarmonicsGradient
-from splat.kernels.native import address, cpu, cuda, same_kind, shaped, single, stream, table_of
+from splat.kernels.native import (
+    address,
+    cpu,
+    cuda,
+    is_half,
+    same_kind,
+    shaped,
+    single,
+    stream,
+    table_of,
+)
 
 
 def adam(
@@ -28,8 +38,8 @@ def adam(
 
     In a column with axes [n, k, c], entries beyond the first of k move at `rate * tail`; `part`
     is "head" or "tail" where only that entry, or only those beyond it, move at all. Rows that are
-    not `visible` keep values and moments. Moments of type bfloat16 are rounded at random, as
-    (count, element) has it.
+    not `visible` keep values and moments. What is bfloat16 of values and moments is rounded at
+    random, as (count, element) has it; a dense gradient of such values may be bfloat16 too.
     """
     head, columns = _head(values)
     begin, end = {"all": (0, columns), "head": (0, head), "tail": (head, columns)}[part]
@@ -43,12 +53,23 @@ def adam(
             factors, degree = gradient.factors.contiguous(), gradient.degree
             end = min(end, 3 * (degree + 1) ** 2)
             shaped("the gradient's factors", factors, (len(values), 6))
-            same_kind(values=values, factors=factors)
-    _checked(values, values=values, first=first, second=second)
-    same_kind(first=first, second=second)
+            if not is_half(values):
+                same_kind(values=values, factors=factors)
     if isinstance(gradient, Tensor):
         gradient = gradient.contiguous()
-        _checked(values, gradient=gradient)
+        gradient = gradient.float() if is_half(values) and is_half(gradient) else gradient
+    # What is computed in: of values that are bfloat16 the gradient's type.
+    given = gradient if factors is None else factors
+    assert isinstance(given, Tensor)
+    like = given if is_half(values) else values
+    if is_half(values) and given.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"gradient is {given.dtype}, of values that are bfloat16; expected float32 or bfloat16"
+        )
+    _checked(values, like, values=values, first=first, second=second)
+    same_kind(first=first, second=second)
+    if factors is None:
+        _checked(values, like, gradient=given)
     if visible is not None:
         shaped("visible", visible, (len(values),))
         if visible.dtype != torch.bool or visible.device != values.device:
@@ -67,6 +88,10 @@ def adam(
     arrays = [address(t) for t in (values, dense, first, second)]
     seed = count * 0x9E3779B1 % 2**32
     if values.is_cuda:
+        if is_half(values):
+            raise ValueError(
+                "the CUDA kernels move float32 values and were given bfloat16; keep them as float32"
+            )
         single(values)
         with torch.cuda.device(values.device):
             cuda().adam(
@@ -75,8 +100,8 @@ def adam(
             )  # fmt: skip
     else:
         cpu.adam(
-            table_of(values), [*arrays, address(factors), address(visible)], len(values), columns,
-            head, [begin, end], numbers, degree, half, seed,
+            table_of(like), [*arrays, address(factors), address(visible)], len(values), columns,
+            head, [begin, end], numbers, degree, half, seed, is_half(values),
         )  # fmt: skip
 
 
@@ -85,13 +110,13 @@ def _head(values: Tensor) -> tuple[int, int]:
     return (columns // values.shape[1] if values.ndim == 3 else columns), columns
 
 
-def _checked(like: Tensor, /, **tensors: Tensor) -> None:
+def _checked(values: Tensor, like: Tensor, /, **tensors: Tensor) -> None:
     for name, tensor in tensors.items():
         if not tensor.is_contiguous():
             raise ValueError(f"{name} is not contiguous; adam works in place on whole columns")
-        shaped(name, tensor, tuple(like.shape))
-        moment = name in ("first", "second") and tensor.dtype == torch.bfloat16
-        if (tensor.dtype != like.dtype and not moment) or tensor.device != like.device:
+        shaped(name, tensor, tuple(values.shape))
+        half = name != "gradient" and is_half(tensor)
+        if (tensor.dtype != like.dtype and not half) or tensor.device != like.device:
             raise ValueError(
                 f"{name} is {tensor.dtype} on {tensor.device}, the values are {like.dtype} on"
                 f" {like.device}; they must agree"

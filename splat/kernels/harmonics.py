@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 _SH0 = 0.28209479177387814
@@ -30,6 +30,10 @@ class HarmonicsGradient:
     degree: int
     """Bands that were drawn."""
 
+    def take(self, rows: Int[Tensor, "m"]) -> HarmonicsGradient:
+        """Of some of the rows."""
+        return HarmonicsGradient(self.factors.index_select(0, rows), self.degree)
+
     def dense(self, coefficients: int) -> Float[Tensor, "n k 3"]:
         """The gradient written out; 0 beyond the bands that were drawn."""
         rows = torch.einsum(
@@ -47,11 +51,32 @@ class Harmonics(torch.nn.Parameter):
     """
 
     pending: list[HarmonicsGradient]
+    brought: list[Brought]
+    """Rows that were drawn elsewhere since the last step."""
 
     def __new__(cls, data: Tensor, requires_grad: bool = True) -> Harmonics:
         made = super().__new__(cls, data, requires_grad)
-        made.pending = []
+        made.pending, made.brought = [], []
         return made
+
+
+@dataclass(frozen=True)
+class Brought:
+    """Some rows of harmonics where they were drawn."""
+
+    rows: Int[Tensor, "m"]
+    leaf: Harmonics
+    """Takes the gradient of these rows."""
+
+
+def left_by_backward(leaf: Tensor) -> Tensor | HarmonicsGradient | None:
+    """The gradient of a leaf, as factors where there is nothing else."""
+    pending = leaf.pending if isinstance(leaf, Harmonics) else []
+    if len(pending) == 1 and leaf.grad is None:
+        return pending[0]
+    whole = [] if leaf.grad is None else [leaf.grad]
+    whole += [part.dense(leaf.shape[1]) for part in pending]
+    return sum(whole[1:], whole[0]) if whole else None
 
 
 def basis(direction: Float[Tensor, "n 3"], degree: int) -> Float[Tensor, "n k"]:

@@ -133,6 +133,11 @@ def table_of(tensor: Tensor) -> str:
     raise ValueError(f"the kernels take float32 (or float64 in tests), not {tensor.dtype}")
 
 
+def is_half(tensor: Tensor) -> bool:
+    """Whether the kernels read it as bfloat16."""
+    return tensor.dtype == torch.bfloat16
+
+
 def address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 

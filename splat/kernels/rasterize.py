@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.kernels.harmonics import Harmonics, HarmonicsGradient
-from splat.kernels.native import Scratch, address, plain, same_kind, shaped, table_of
+from splat.kernels.native import Scratch, address, is_half, plain, same_kind, shaped, table_of
 from splat.types import ScreenGradient
 
 NEAR = 0.01
@@ -71,7 +71,8 @@ def rasterize(
     """Draw one picture: image [h, w, 3], alpha [h, w], extra channels [h, w, c], statistics.
 
     The extra channels are blended camera depth (if asked for) and then the features, over zero
-    and not divided by alpha. `colors` is [n, 3] RGB, or [n, k, 3] SH with `sh_degree` bands used.
+    and not divided by alpha. `colors` is [n, 3] RGB, or [n, k, 3] SH with `sh_degree` bands used,
+    which may be bfloat16.
     Gradients reach everything but K. That of `colors` reaches a leaf of type `Harmonics` as what
     it is made of (`Harmonics.pending`), a twelfth of its size.
     """
@@ -91,7 +92,9 @@ def rasterize(
     if features is not None:
         shaped("features", features, (n, features.shape[-1]))
     rows = {"means": means, "quats": quats, "scales": scales, "opacities": opacities}
-    same_kind(**rows, colors=colors, **({} if features is None else {"features": features}))
+    if sh_degree is None or not is_half(colors):
+        rows["colors"] = colors
+    same_kind(**rows, **({} if features is None else {"features": features}))
     statistics = Statistics(torch.empty(n, dtype=means.dtype))
     image, alpha, extra = _Rasterize.apply(  # type: ignore[no-untyped-call]
         means, quats, scales, opacities, colors, features, background, world_to_camera,
@@ -158,6 +161,7 @@ class _Rasterize(torch.autograd.Function):
             [projection.eps2d, projection.near, projection.far, projection.radius_clip],
             [address(over), address(image), address(alpha), address(extra),
              address(statistics.radii)],
+            is_half(colors),
         )  # fmt: skip
         statistics.drawn = frame, image.detach()
         ctx.frame, ctx.gradient, ctx.absolute = frame, statistics.gradient, absolute
@@ -178,10 +182,13 @@ class _Rasterize(torch.autograd.Function):
         image, alpha, *rest = saved[5 + features :]
         extra = rest[0] if rest else None
         n = len(saved[0])
-        outputs = [None if t is None else torch.empty_like(t) for t in rows]
-        factors = None
-        if ctx.harmonics is not None:
-            outputs[4], factors = None, image.new_empty(n, 6)
+        # Written in the type of the picture; of colours that are bfloat16 autograd rounds it.
+        written = [True] * 4 + [ctx.harmonics is None, True]
+        outputs = [
+            torch.empty_like(t, dtype=image.dtype) if wanted and t is not None else None
+            for t, wanted in zip(rows, written, strict=True)
+        ]
+        factors = None if ctx.harmonics is None else image.new_empty(n, 6)
         means2d = image.new_empty(n, 2)
         absolute = torch.empty_like(means2d) if ctx.absolute else None
         v_view = image.new_zeros(4, 4) if ctx.needs_input_grad[7] else None

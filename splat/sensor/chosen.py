@@ -10,6 +10,7 @@ import torch
 from splat import seed
 from splat.loader import Loader, spread
 from splat.options import Options
+from splat.parallel import Ranks, steps_of
 from splat.prep.photos import exposure_value
 from splat.sensor.measured import by_exif, measured
 from splat.sensor.sensor import Sensor, sensor_for
@@ -31,10 +32,12 @@ def sensor_of(
     device: torch.device,
     *,
     resumed: bool,
+    ranks: Ranks | None = None,
 ) -> tuple[Options, Sensor | None]:
     """What corrects the photos of a run, and its options with that decided.
 
     Of a run that is `resumed` nothing is measured: a checkpoint has it all, and is loaded later.
+    `ranks` are the processes that show its photos.
     """
     known = scene.points is not None and len(scene.points.positions) > 0
     points = seed.points_in_frame(scene.points, frame) if known and scene.points else None
@@ -42,7 +45,7 @@ def sensor_of(
     if not resumed and exposure != "off":
         views = spread(len(photos), MOST_MEASURED)
         if points is not None:
-            found = measured([photos.batch(index).to("cpu") for index in views], points)
+            found = measured((photos.batch(index).to("cpu") for index in views), points)
         else:
             found = by_exif([exposure_value(scene.train[index].image) for index in views])
         _log.info("exposure  %s", found.said())
@@ -60,7 +63,8 @@ def sensor_of(
             f"{options.steps:,}", len(photos), looks, LOOKS_FOR_POSES,
         )  # fmt: skip
     sensor = sensor_for(
-        len(photos), options.steps, exposure=exposure, refine_poses=options.refine_poses,
-        gains=gains, device=device,
+        len(photos), steps_of(options.steps, ranks), exposure=exposure,
+        refine_poses=options.refine_poses, gains=gains, device=device,
+        at_once=1 if ranks is None else ranks.count,
     )  # fmt: skip
     return replace(options, exposure=exposure), sensor

@@ -57,9 +57,11 @@ class Grids(nn.Module):
         change = torch.einsum("ijhw,hwj->hwi", maps[:, :3], image) + maps[:, 3].permute(1, 2, 0)
         return image + change
 
-    def trained(self, steps: int) -> Trained:
-        """With what moves it over a run of so many steps."""
-        return Trained(self, RowAdam([self.cells]), [Rate(RATE, RATE_END, steps)])
+    def trained(self, steps: int, at_once: int = 1) -> Trained:
+        """With what moves it over a run of so many steps, each of so many photos at once."""
+        del at_once
+        rates = [Rate(RATE, RATE_END, steps)]
+        return Trained(self, RowAdam([self.cells]), rates, of_photos=True)
 
 
 class Smooth(Objective):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +62,7 @@ class Measured:
         return max(self.spread, self.tint) >= DIFFERENT
 
 
-def measured(batches: Sequence[Batch], points: Points) -> Measured:
+def measured(batches: Iterable[Batch], points: Points) -> Measured:
     """The exposure of photos by what they show of coloured points, frame of the cameras.
 
     A gain is the median, over the points before a camera and in its picture, of the photo's value
@@ -71,9 +71,7 @@ def measured(batches: Sequence[Batch], points: Points) -> Measured:
     """
     every = max(1, len(points.positions) // MOST_POINTS)
     some = Points(points.positions[::every], points.colors[::every])
-    stops = torch.full((len(batches), 3), torch.nan, dtype=torch.float64)
-    for view, batch in enumerate(batches):
-        stops[view] = _stops(batch, some)
+    stops = torch.stack([_stops(batch, some) for batch in batches])
     known = stops.isfinite().all(1)
     stops[~known] = stops[known].mean(0) if bool(known.any()) else 0.0
     return Measured((stops - stops.mean(0)).exp2().float(), int(known.sum()))

@@ -58,21 +58,44 @@ class Newton(torch.optim.Optimizer):
         self._farthest, self._momentum = farthest, momentum
         self.bent: tuple[int, Float[Tensor, "k k"]] | None = None
         """The row that was drawn, and how the loss bends with its numbers."""
+        self.others: list[tuple[int, Float[Tensor, "k k"]]] = []
+        """The same of photos that other processes drew at this step."""
+
+    @torch.no_grad()
+    def meet(self, gathered: Callable[[Tensor], Tensor]) -> None:
+        """Take what all processes know of their photos, each alike: `gathered` stacks a tensor of
+        each. Gradients must be sums over them."""
+        (table,) = self.param_groups[0]["params"]
+        side = table.shape[1]
+        own = torch.full((1 + side * side,), -1.0, dtype=torch.float64, device=table.device)
+        if self.bent is not None:
+            own[0], own[1:] = self.bent[0], self.bent[1].flatten()
+        found: dict[int, Tensor] = {}
+        for each in gathered(own):
+            row, curvature = int(each[0]), each[1:].view(side, side)
+            if row >= 0:  # one photo that two of them show bends as both do
+                found[row] = found[row] + curvature if row in found else curvature
+        self.bent, self.others = None, list(found.items())
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step for one row."""
+        """One step for the row of each photo that was drawn."""
         assert closure is None
         (group,) = self.param_groups
         (table,) = group["params"]
-        if table.grad is not None and self.bent is not None and group["lr"]:
-            row, curvature = self.bent
-            motion = downhill(table.grad[row], curvature, group["lr"], self._farthest)
-            if self._momentum:
-                last = self.state[table].setdefault("last", torch.zeros_like(table))
-                motion += self._momentum * last[row]
-                last[row] = motion
-            table[row] += motion
+        if table.grad is not None and group["lr"]:
+            for row, curvature in [*([self.bent] if self.bent is not None else []), *self.others]:
+                self._moved(table, row, curvature, group["lr"])
+        self.others = []
+
+    def _moved(self, table: Tensor, row: int, curvature: Float[Tensor, "k k"], rate: float) -> None:
+        assert table.grad is not None
+        motion = downhill(table.grad[row], curvature, rate, self._farthest)
+        if self._momentum:
+            last = self.state[table].setdefault("last", torch.zeros_like(table))
+            motion += self._momentum * last[row]
+            last[row] = motion
+        table[row] += motion
 
 
 def downhill(

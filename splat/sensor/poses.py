@@ -67,11 +67,12 @@ class Poses(nn.Module):
         """The pose of a view, corrected."""
         return exponential(self.twists[view]) @ world_to_camera
 
-    def trained(self, steps: int) -> Trained:
-        """With what moves it over a run of so many steps."""
+    def trained(self, steps: int, at_once: int = 1) -> Trained:
+        """With what moves it over a run of so many steps, each of so many photos at once."""
+        del at_once
         # From the first step on: what has grown about poses that are off holds them there.
         newton = Newton(self.twists, FARTHEST, MOMENTUM)
-        return Trained(self, newton, [Rate(RATE, RATE_END, steps)])
+        return Trained(self, newton, [Rate(RATE, RATE_END, steps)], of_photos=True)
 
 
 class PosePrior(Objective):

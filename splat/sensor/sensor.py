@@ -97,10 +97,12 @@ def sensor_for(
     refine_poses: bool = False,
     gains: Float[Tensor, "v 3"] | None = None,
     device: torch.device | str = "cpu",
+    at_once: int = 1,
 ) -> Sensor | None:
     """The sensor of a run of `steps`, or None where nothing is to be corrected.
 
-    `gains` are the photos' exposures as they were measured, to start from.
+    `gains` are the photos' exposures as they were measured, to start from; a step shows so many
+    photos `at_once`.
     """
     parts: dict[str, Poses | Tones | Grids] = {}
     if refine_poses:
@@ -119,5 +121,5 @@ def sensor_for(
         poses=poses if refine_poses else None,
         tone=None if exposure == "off" else tone,
         grid=grid if exposure == "grid" else None,
-        parts={name: part.trained(steps) for name, part in parts.items()},
+        parts={name: part.trained(steps, at_once) for name, part in parts.items()},
     )

@@ -56,10 +56,10 @@ class Tones(nn.Module, ABC):
         """A picture of the scene as the photo of this view would have developed it."""
         return mapped(image, self.map(view))
 
-    def trained(self, steps: int) -> Trained:
-        """With what moves it over a run of so many steps."""
-        rate = later(RATE, RATE_END, steps, len(self.values))
-        return Trained(self, Newton(self.values, FARTHEST), [rate])
+    def trained(self, steps: int, at_once: int = 1) -> Trained:
+        """With what moves it over a run of so many steps, each of so many photos at once."""
+        rate = later(RATE, RATE_END, steps, -(-len(self.values) // at_once))
+        return Trained(self, Newton(self.values, FARTHEST), [rate], of_photos=True)
 
     @abstractmethod
     def slopes(self, image: Float[Tensor, "n 3"], view: int) -> Float[Tensor, "3 n k"]:

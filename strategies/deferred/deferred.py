@@ -84,7 +84,7 @@ class Deferred(Wrapper):
 
     def begin(self, model: Model) -> None:
         super().begin(model)
-        model.cloud.track(SEEN_FROM, 3)
+        model.cloud.track(SEEN_FROM, 3, combine="sum")
 
     def observe(self, step: Step) -> None:
         super().observe(step)

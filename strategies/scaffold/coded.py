@@ -197,7 +197,7 @@ class Coded(Wrapper):
     def begin(self, model: Model) -> None:
         packing.check()  # not only once training is over
         super().begin(model)
-        model.cloud.track(STEPS, 3)
+        model.cloud.track(STEPS, 3, combine="same")
 
     def observe(self, step: Step) -> None:
         super().observe(step)

@@ -138,9 +138,9 @@ class Scaffold(Strategy):
 
     def begin(self, model: Model) -> None:
         for name in (OPACITY, VISITS):
-            model.cloud.track(name)
+            model.cloud.track(name, combine="sum")
         for name in (GRADIENT, SEEN):
-            model.cloud.track(name, self.slots)
+            model.cloud.track(name, self.slots, combine="sum")
 
     def observe(self, step: Step) -> None:
         if not self.observe_from < step.number + 1 < self.refine_until:
@@ -167,8 +167,9 @@ class Scaffold(Strategy):
         if not due(done, self.refine_from, self.refine_until, self.refine_every):
             return None
         cloud = step.model.cloud
-        ready = cloud.statistic(SEEN) > 0.5 * self.seen_share * self.refine_every
-        judged = cloud.statistic(VISITS) > self.seen_share * self.refine_every
+        photos = self.refine_every * cloud.scaling.photos
+        ready = cloud.statistic(SEEN) > 0.5 * self.seen_share * photos
+        judged = cloud.statistic(VISITS) > self.seen_share * photos
         dropped = judged & self._faint(step, guide)
         pull = self._pull(step, ready, guide)
         room = None if not self.cap else self.cap - len(cloud) + int(dropped.sum())

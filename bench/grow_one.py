@@ -1,0 +1,118 @@
+"""Parts of `grow.py` that each have a process of their own; one line of JSON each.
+
+python bench/grow_one.py make FOLDER PHOTOS WIDTH HEIGHT POINTS SEED    writes a COLMAP scene
+python bench/grow_one.py measure FOLDER STEPS THREADS MEMORY            trains it, times and weighs
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+
+GROUND = 2048
+"""Pixels along a side of the picture on the ground."""
+PITCH = 0.05
+"""Metres that one of them covers; photos see one of their own pixels for each."""
+WARM_UP = 10
+"""Steps that are not counted: caches fill, and pictures for comparison are decoded."""
+_POINT = np.dtype(
+    [("id", "<u8"), ("xyz", "<f8", 3), ("rgb", "u1", 3), ("error", "<f8"), ("track", "<u8")]
+)
+
+
+def ground(seed: int) -> np.ndarray:
+    """The picture on the ground: noise with waves of all lengths, BGR."""
+    chance = np.random.default_rng(seed)
+    picture = np.zeros((GROUND, GROUND, 3), np.float32)
+    for size in (8, 32, 128, 512, 1024, 2048):
+        noise = chance.random((size, size, 3), np.float32)
+        picture += cv2.resize(noise, (GROUND, GROUND), interpolation=cv2.INTER_CUBIC)
+    low, high = picture.min(), picture.max()
+    return np.round((picture - low) / (high - low) * 255).astype(np.uint8)
+
+
+def make(folder: Path, photos: int, width: int, height: int, points: int, seed: int) -> Any:
+    """Write the scene: cameras look straight down, so that photos are crops, exactly."""
+    if max(width, height) >= GROUND:
+        raise ValueError(f"photos are {width}x{height}; expected less than {GROUND} each way")
+    picture, chance = ground(seed), np.random.default_rng([seed, 1])
+    model = folder / "sparse" / "0"
+    for part in (model, folder / "images"):
+        part.mkdir(parents=True)
+    focal, images = 0.8 * width, [struct.pack("<Q", photos)]
+    for index in range(photos):
+        left, top = (int(chance.integers(GROUND - side)) for side in (width, height))
+        done, data = cv2.imencode(".jpg", picture[top : top + height, left : left + width])
+        assert done
+        name = f"{index:05d}.jpg"
+        (folder / "images" / name).write_bytes(data.tobytes())
+        # World x to the right, y down the picture, z away from the camera: no turn at all.
+        centre = np.array([left + width / 2, top + height / 2, 0]) * PITCH - [0, 0, focal * PITCH]
+        images.append(struct.pack("<i7di", index + 1, 1, 0, 0, 0, *-centre, 1))
+        images.append(name.encode() + b"\0" + struct.pack("<Q", 0))
+    camera = struct.pack("<QiiQQ4d", 1, 1, 1, width, height, focal, focal, width / 2, height / 2)
+    (model / "cameras.bin").write_bytes(camera)
+    (model / "images.bin").write_bytes(b"".join(images))
+    rows = np.zeros(points, _POINT)
+    flat = chance.random((points, 2)) * GROUND
+    rows["id"] = np.arange(1, points + 1)
+    rows["xyz"][:, :2] = flat * PITCH
+    rows["rgb"] = picture[flat[:, 1].astype(int), flat[:, 0].astype(int), ::-1]
+    (model / "points3D.bin").write_bytes(struct.pack("<Q", points) + rows.tobytes())
+    return {"photos": photos}
+
+
+def measure(folder: Path, steps: int, threads: int, memory: int) -> dict[str, Any]:
+    """Train with as many Gaussians as there are points, none born; seconds and bytes."""
+    import torch
+
+    import splat
+    from splat import machine
+    from splat.datasets import load
+    from splat.options import Options
+    from splat.strategy import Fixed
+
+    torch.set_num_threads(threads)
+    held, ends = machine.held_memory(), []
+    peaks: list[int | None] = []
+
+    def ended(*of: object) -> None:
+        ends.append(time.perf_counter())
+        peaks.append(machine.peak_memory())
+
+    start = time.perf_counter()
+    scene = load(folder, eval="none")
+    options = Options(
+        steps=steps, threads=threads, resolution="full", exposure="off", sky="none",
+        device="cpu", memory=memory or None,
+    )  # fmt: skip
+    splat.train(scene, Fixed(), options, watchers=[ended], lpips=None)
+    spans = [b - a for a, b in pairwise(ends)][WARM_UP:]
+    peak = peaks[-1]
+    return {
+        "photos": len(scene.train),
+        "step_ms": median(spans) * 1e3,
+        "slowest_ms": max(spans) * 1e3,
+        "before_s": ends[0] - start - median(spans),
+        "peak_mb": None if peak is None or held is None else (peak - held) / 1e6,
+        "held_mb": None if held is None else held / 1e6,
+    }
+
+
+def main() -> None:
+    what, folder, *numbers = sys.argv[1:]
+    jobs = {"make": make, "measure": measure}
+    print(json.dumps(jobs[what](Path(folder), *map(int, numbers))))
+
+
+if __name__ == "__main__":
+    main()

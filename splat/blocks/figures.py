@@ -1,0 +1,177 @@
+"""A merged scene measured on held-out photos: all of their pixels, and those along the seams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat import kernels, machine, plan, recipe
+from splat.blocks.merged import Merged
+from splat.blocks.plan import Part, Plan, folder_of
+from splat.blocks.seams import Strip
+from splat.evaluate import Metrics, ViewMetrics, evaluate
+from splat.export.settings import Settings
+from splat.finish import split_said, version
+from splat.folder import Config, Folder, read_json
+from splat.job import loaders
+from splat.lpips import Net
+from splat.pictures import Row
+from splat.receipt import CLOSEST, Receipt, frame_said
+from splat.render import choose_device
+from splat.strategy import Strategy
+from splat.types import Batch, Camera, Frame, SceneData
+
+
+def batches_of(
+    scene: SceneData, config: Config, frame: Frame, device: torch.device
+) -> Iterator[Batch]:
+    """The held-out photos, decoded one after the other at the size of training."""
+    photos, test = loaders(scene, plan.fitted(config.options, device), frame, device)
+    with closing(photos), closing(test or photos):
+        for index in range(0 if test is None else len(test)):
+            assert test is not None
+            yield test.batch(index)
+
+
+def measured(
+    merged: Merged,
+    cells: Plan,
+    batches: Iterator[Batch],
+    net: Net | None,
+    rows: list[Row] | None = None,
+    seams_of: Callable[[Camera], Tensor] | None = None,
+) -> tuple[Metrics, dict[str, Any]]:
+    """The figures of all pixels, and those of the strip along the borders.
+
+    Pictures to show are added to `rows`. `seams_of` says which pixels are of the strip; None: what
+    the merged scene shows there says it.
+    """
+    strip = Strip()
+
+    def look(batch: Batch, image: Float[Tensor, "h w 3"], view: ViewMetrics) -> None:
+        seam = (seams_of or (lambda camera: merged.seam(camera, cells)))(batch.camera)
+        strip.add(image, batch, seam)
+        if rows is not None:
+            rows.append(Row.of(batch.name, view.psnr, batch.image, image, batch.mask))
+
+    found = evaluate(
+        lambda camera: merged.gaussians,
+        merged.render,
+        batches,
+        merged.background,
+        lpips=net,
+        look=look,
+    )
+    return found, strip.record()
+
+
+def record_of(
+    run: Folder,
+    cells: Plan,
+    config: Config,
+    scene: SceneData,
+    strategy: Strategy,
+    found: tuple[Metrics, dict[str, Any]] | None,
+    count: int,
+) -> dict[str, Any]:
+    """What `metrics.json` holds of a run in blocks."""
+    device = choose_device(config.options.device)[0]
+    on_cpu = device.type == "cpu"
+    plain = {} if found is None else found[0].as_dict()
+    parts = [_part_record(run, part) for part in cells.parts]
+    seconds = sum(part["seconds"] for part in parts)
+    steps = config.options.steps or 0
+    total = len({view.name for view in (*scene.train, *scene.test)})
+    peaks = [part["peak_memory_mb"] for part in parts if part["peak_memory_mb"]]
+    return {
+        "psnr": plain.get("psnr"),
+        "ssim": plain.get("ssim"),
+        "lpips": plain.get("lpips"),
+        "lpips_net": plain.get("lpips_net"),
+        "lpips_missing": plain.get("lpips_missing", "no view is held out"),
+        "split": split_said(len(scene.test), total, len(scene.train)),
+        "protocol": plain.get("protocol"),
+        "psnr_unfitted": None,
+        "seams": None if found is None else found[1],
+        "views": len(scene.test),
+        "size": parts[0]["size"],
+        "gaussians": count,
+        "crop": None,
+        "floaters": None,
+        "steps": steps,
+        "ended": None,
+        "minutes": None,
+        "seconds": round(seconds, 2),
+        "seconds_per_step": seconds / max(1, steps * len(parts)),
+        "peak_memory_mb": max(peaks, default=None),
+        "merging_memory_mb": _megabytes(machine.peak_memory()),
+        "peak_gpu_memory_mb": None if on_cpu else max(p["peak_gpu_memory_mb"] or 0 for p in parts),
+        "device": "cpu" if on_cpu else torch.cuda.get_device_name(),
+        "isa": kernels.isa() if on_cpu else None,
+        "threads": config.options.threads,
+        "method": recipe.named(strategy),
+        "recipe": recipe.told(strategy),
+        "seed": config.options.seed,
+        "antialiased": config.options.antialiased,
+        "scene": str(scene.path),
+        "version": version(),
+        "blocks": parts,
+        "export": vars(_receipt(run, count, config.options.sh_degree, found)),
+        "per_view": plain.get("views", []),
+    }
+
+
+def _part_record(run: Folder, part: Part) -> dict[str, Any]:
+    """What is told of a block."""
+    known = read_json(folder_of(run, part).metrics)
+    names = ("gaussians", "seconds", "peak_memory_mb", "peak_gpu_memory_mb", "size")
+    return {
+        "name": part.name,
+        "views": len(part.views),
+        "points": part.points,
+        "cap": part.cap,
+        "kept": known["crop"]["inside"],
+        **{name: known[name] for name in names},
+    }
+
+
+def _receipt(
+    run: Folder, count: int, degree: int, found: tuple[Metrics, dict[str, Any]] | None
+) -> Receipt:
+    """Of the merged file, which is measured itself: nothing is lost on the way to it."""
+    path, psnr = run.gaussians, None if found is None else min(CLOSEST, found[0].psnr)
+    weight = path.stat().st_size
+    return Receipt(
+        file=str(path),
+        bytes=weight,
+        gaussians=count,
+        bytes_per_gaussian=weight / count,
+        sh_degree=degree,
+        frame=frame_said(path, Settings()),
+        same_db=None,
+        psnr_before=psnr,
+        psnr_after=psnr,
+    )
+
+
+def brought_up_to_date(
+    known: dict[str, Any], found: tuple[Metrics, dict[str, Any]]
+) -> dict[str, Any]:
+    """The record of a run with new figures."""
+    plain = found[0].as_dict()
+    names = ("psnr", "ssim", "lpips", "lpips_net", "lpips_missing", "protocol")
+    return {
+        **known,
+        **{name: plain[name] for name in names},
+        "seams": found[1],
+        "per_view": plain["views"],
+    }
+
+
+def _megabytes(count: int | None) -> float | None:
+    return None if count is None else round(count / 1e6, 1)

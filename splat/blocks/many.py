@@ -1,0 +1,84 @@
+"""How many blocks there must be for each to fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from splat import machine, plan
+from splat.blocks.division import squarest
+from splat.blocks.plan import ROOM
+from splat.loader import spread
+from splat.options import Options
+from splat.types import View
+
+MOST = 256
+"""Blocks that are asked for unasked, at most."""
+FILL = 0.9
+"""Share of the memory that is free that predictions may fill."""
+NEIGHBOURS = 2.0
+"""Times its share of the ground that a block sees of the views, about."""
+AROUND = 1.3
+"""Times its share of the scene's points that a block starts from, with margin and backdrop."""
+
+
+def room(options: Options, device: torch.device, workers: int) -> int | None:
+    """Bytes that each of some blocks at once may take; None where nobody can say."""
+    if options.memory is not None:
+        return options.memory // workers
+    if device.type == "cuda":
+        return int(FILL * torch.cuda.mem_get_info(device)[0])
+    known = machine.memory()
+    return None if known is None else int(FILL * known[1]) // workers
+
+
+def taken(
+    views: Sequence[View],
+    options: Options,
+    device: torch.device,
+    start: int,
+    cap: int,
+    blocks: int,
+    libraries: int | None = None,
+) -> plan.Plan:
+    """What each of so many blocks is predicted to take, at their most.
+
+    `views`, `start` and `cap` are those of all of them; `options` are fitted ones.
+    """
+    share = 1.0 if blocks == 1 else min(1.0, NEIGHBOURS / blocks)
+    some = [views[i] for i in spread(len(views), max(1, round(share * len(views))))]
+    more = 1.0 if blocks == 1 else AROUND
+    most = cap if blocks == 1 else int(ROOM * cap / blocks)
+    begin = min(round(more * start / blocks), most or start)
+    least = replace(options, memory=None)
+    return plan.predicted(some, least, device, begin, most, libraries=libraries)
+
+
+def enough(
+    views: Sequence[View],
+    options: Options,
+    device: torch.device,
+    start: int,
+    cap: int,
+    sides: tuple[float, float],
+    most: int,
+) -> tuple[int, int]:
+    """The fewest blocks, along and across, of which each is predicted to take at most `most` bytes.
+
+    The photos that memory does not hold are read again, so that only Gaussians make a block
+    smaller. Raises ValueError where none of `MOST` blocks would fit.
+    """
+    on_gpu = device.type == "cuda"
+    lean = replace(options, cache=0)
+    for count in range(1, MOST + 1):
+        shape = squarest(count, sides)
+        found = taken(views, lean, device, start, cap, shape[0] * shape[1])
+        if (found.gaussians + found.scratch if on_gpu else found.total) <= most:
+            return shape
+    raise ValueError(
+        f"a block takes {plan.size(found.total)} even if there are {MOST}, and has"
+        f" {plan.size(most)}; expected more: lower --max-side or --cap, give --memory, or run fewer"
+        " --workers at once"
+    )

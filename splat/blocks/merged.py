@@ -1,0 +1,42 @@
+"""The Gaussians of all blocks as one set, drawn in the frame that the blocks were trained in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from splat import export
+from splat.blocks.plan import Plan
+from splat.blocks.seams import on_seam
+from splat.options import rgb
+from splat.render import drawing_as
+from splat.types import Camera, Frame, Gaussians, Needs, Renderer
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The Gaussians of a file, ready to draw in the frame of training."""
+
+    gaussians: Gaussians
+    frame: Frame
+    render: Renderer
+    background: Float[Tensor, "3"] | None
+
+    @classmethod
+    def of(cls, path: Path, frame: Frame, device: torch.device, background: str) -> Merged:
+        """Those of `path`, before a background as options name it."""
+        drawing = export.drawing(path)
+        gaussians = export.in_frame(export.read(path), frame).to(device)
+        behind = torch.tensor(rgb(background), device=device)
+        render = drawing_as(drawing, frame, device)
+        return cls(gaussians, frame, render, behind if bool(behind.any()) else None)
+
+    @torch.no_grad()
+    def seam(self, camera: Camera, cells: Plan) -> Bool[Tensor, "h w"]:
+        """Pixels of a camera of `frame` that show what is near a border of blocks."""
+        rendered = self.render(self.gaussians, camera, Needs(depth=True), self.background)
+        return on_seam(rendered, camera, cells.cells, cells.strip, self.frame)

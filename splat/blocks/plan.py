@@ -1,0 +1,188 @@
+"""What is decided for all blocks before the first one trains; `blocks.json` in the run's folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from splat import seed
+from splat.blocks.cells import AS_GIVEN, Cell, Ground, ground_of_json, members
+from splat.blocks.division import cells_of, extents
+from splat.blocks.sight import assigned, shares
+from splat.crop import Region
+from splat.folder import Folder, read_json, write_json
+from splat.types import Camera, Frame, Points, SceneData
+
+FORMAT = "splat blocks"
+VERSION = 1
+MARGIN = 0.1
+"""How far beyond its cell a block trains, in sides of a square cell of the mean size."""
+STRIP = 0.05
+"""Width of the strip along a border whose pixels are measured apart, in the same sides."""
+BACKDROP = 0.1
+"""Share of a block's Gaussians at the start, at most, that are there to explain the background."""
+ROOM = 1.15
+"""Times its share of all Gaussians that a block trains at most: margin and backdrop are not merged,
+and take more than that, so that what is merged stays a little below what was asked for."""
+LEAST_SHARE = 0.1
+"""Of a picture that a block must cover for the view to be one of its."""
+FEW_VIEWS = 8
+"""Fewer show a block from too few sides."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A block: what of the scene it is, and what it is trained from."""
+
+    name: str
+    """Its column and row, such as 0-1; its folder in `run/blocks`."""
+    cell: Cell
+    views: tuple[str, ...]
+    """Those that it is trained on, in the order of the scene."""
+    inside: int
+    """Cameras that stand in its cell."""
+    points: int
+    """Points of the scene in its cell."""
+    cap: int
+    """Most Gaussians, with margin and backdrop; 0: no limit."""
+    share: int = 0
+    """Most Gaussians of it that are merged; 0: no limit."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the jobs of the blocks are told, beside the settings of their run."""
+
+    mark: str
+    """A hash of the scene's cameras, names of views and points."""
+    ground: Ground
+    frame: Frame
+    """What every block is trained in: the frame of all cameras."""
+    margin: float
+    """How far beyond its cell a block trains, in units of the contracted ground."""
+    strip: float
+    """Width of the strip to each side of a border that has figures of its own, likewise."""
+    backdrop: float
+    """Share of a block's cap that may be points from outside."""
+    parts: tuple[Part, ...]
+    made_by: str
+    """Version of splat."""
+
+    @property
+    def cells(self) -> list[Cell]:
+        """What each block owns, in their order."""
+        return [part.cell for part in self.parts]
+
+    def part(self, name: str) -> Part:
+        return next(part for part in self.parts if part.name == name)
+
+    def write(self, path: Path) -> None:
+        record = asdict(self)
+        for part in record["parts"]:
+            cell = part.pop("cell")
+            part |= {"low": cell["low"], "high": cell["high"]}
+        write_json(path, {"format": FORMAT, "version": VERSION, **record})
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan of a run in blocks; raises ValueError where the file is none, or a newer one."""
+    record = read_json(path)
+    if type(record) is not dict or record.get("format") != FORMAT:
+        raise ValueError(
+            f"{path}: is no plan of blocks; expected what `splat train --blocks` wrote"
+        )
+    if record["version"] > VERSION:
+        raise ValueError(f"{path}: was written by a newer splat; upgrade splat-toolkit")
+    ground = ground_of_json(record["ground"])
+    x, y, z = record["frame"]["centre"]
+    return Plan(
+        mark=record["mark"],
+        ground=ground,
+        frame=Frame((x, y, z), record["frame"]["scale"]),
+        margin=record["margin"],
+        strip=record["strip"],
+        backdrop=record["backdrop"],
+        parts=tuple(_part(ground, entry) for entry in record["parts"]),
+        made_by=record["made_by"],
+    )
+
+
+def _part(ground: Ground, entry: dict[str, Any]) -> Part:
+    (a, b), (c, d) = entry["low"], entry["high"]
+    return Part(
+        name=entry["name"],
+        cell=Cell(ground, (a, b), (c, d)),
+        views=tuple(entry["views"]),
+        inside=entry["inside"],
+        points=entry["points"],
+        cap=entry["cap"],
+        share=entry["share"],
+    )
+
+
+def folder_of(run: Folder, part: Part) -> Folder:
+    """Where a block is trained."""
+    return Folder(run.blocks / part.name)
+
+
+def log_of(run: Folder, part: Part) -> Path:
+    """What the process of a block said, beside its folder."""
+    return run.blocks / f"{part.name}.log"
+
+
+def divided(
+    scene: SceneData,
+    points: Points,
+    ground: Ground,
+    shape: tuple[int, int],
+    cap: int,
+    *,
+    mark: str,
+    made_by: str,
+    margin: float = MARGIN,
+    backdrop: float = BACKDROP,
+    wanted: Region | None = None,
+) -> Plan:
+    """The plan of so many blocks along and across, of at most `cap` Gaussians together (0: any).
+
+    Cells hold equally many `points`, of those that lie in what is `wanted` where that is not all.
+    """
+    cameras = [view.camera for view in scene.train]
+    flat = ground.flat(points.positions, AS_GIVEN)
+    counted = flat if wanted is None else flat[wanted.holds(points.positions, AS_GIVEN)]
+    cells = cells_of(ground, counted, shape)
+    if len(cells) > len(cameras):
+        raise ValueError(
+            f"blocks is {shape[0]}x{shape[1]} and there are {len(cameras)} views to train on;"
+            " expected a view for each block at least: ask for fewer blocks"
+        )
+    side = math.sqrt(math.prod(extents(counted)) / len(cells))
+    width = margin * side
+    own = _standing(cells, cameras)
+    share = shares(cameras, points.positions, members(cells, flat, width))
+    seen = assigned(share, own, LEAST_SHARE)
+    held = members(cells, counted).sum(0).tolist()
+    around = members(cells, counted, width).sum(0).tolist()
+    parts = []
+    for i, cell in enumerate(cells):
+        views = tuple(scene.train[row].name for row in seen[:, i].nonzero()[:, 0].tolist())
+        name = f"{i // shape[1]}-{i % shape[1]}"
+        limit = cap * held[i] // sum(held)
+        room = 1.0 if len(cells) == 1 else min(ROOM, around[i] / held[i] + backdrop)
+        inside = int(own[:, i].sum())
+        parts.append(Part(name, cell, views, inside, held[i], int(room * limit), limit))
+    frame = seed.frame_of(cameras)
+    return Plan(mark, ground, frame, width, STRIP * side, backdrop, tuple(parts), made_by)
+
+
+def _standing(cells: Sequence[Cell], cameras: Sequence[Camera]) -> Bool[Tensor, "v b"]:
+    """Which cameras stand in which cells; each in exactly one."""
+    centres = torch.stack([camera.centre.double() for camera in cameras])
+    return members(cells, cells[0].ground.flat(centres, AS_GIVEN))

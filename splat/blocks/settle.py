@@ -1,0 +1,114 @@
+"""What a run in blocks is asked for, settled once for all of them; what does not go together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from splat import export, memory, plan, seed, sky
+from splat.export import ply
+from splat.job import background_of, nearest
+from splat.loader import shrunk, spread
+from splat.model import Explicit, Making, columns_of
+from splat.options import PLANES, Options
+from splat.strategy import Strategy
+from splat.types import Camera, Frame, Gaussians, Points, SceneData
+
+ALONE = ("minutes", "psnr", "patience", "replay", "finish_for")
+"""Options that end or steer one run by what happens in it."""
+
+_log = logging.getLogger(__name__)
+
+
+def check(strategy: Strategy, options: Options) -> None:
+    """Raise ValueError where what is asked for cannot be trained in blocks and merged."""
+    plain = Options()
+    for name in ALONE:
+        if getattr(options, name) != getattr(plain, name):
+            raise ValueError(
+                f"blocks are asked for with --{name.replace('_', '-')}, which is for a run in one"
+                " piece: leave one of them out"
+            )
+    if options.exposure not in ("auto", "off"):
+        raise ValueError(
+            f"exposure is {options.exposure!r}, which each block would learn for itself, so that"
+            " their colours would not meet; with --blocks leave it out, or correct the photos first"
+        )
+    if options.refine_poses:
+        raise ValueError(
+            "refine-poses is given, with which each block would move its cameras for itself, so"
+            " that blocks would not meet; with --blocks leave it out, or refine poses first"
+        )
+    if options.init == PLANES or (
+        options.init is not None and export.holds_gaussians(options.init)
+    ):
+        raise ValueError(
+            f"init is {options.init}, and blocks start from points; leave it out, or give points"
+        )
+    _check_rows(strategy)
+
+
+def _check_rows(strategy: Strategy) -> None:
+    """Raise where rows are no Gaussians of their own, or networks are trained beside them."""
+    one = Gaussians(
+        torch.zeros(1, 3), torch.tensor([[1.0, 0, 0, 0]]), torch.ones(1, 3), torch.full((1,), 0.5),
+        torch.zeros(1, 1, 3), 0,
+    )  # fmt: skip
+    fits = strategy.handles in ("", "gaussians")
+    model = strategy.model(columns_of(one, 0), Making(steps=1)) if fits else None
+    if not isinstance(model, Explicit) or model.networks() or model.surface is not None:
+        what = "rows that make Gaussians for each camera" if not fits else "networks beside them"
+        raise ValueError(
+            f"the method trains {what}, which cannot be merged; expected one of plain Gaussians,"
+            " such as mrnf or mcmc: leave --blocks out, or take another method"
+        )
+
+
+def points_of(scene: SceneData, options: Options) -> Points:
+    """The points to cut by and to start from; raises ValueError where there are none."""
+    points = scene.points if options.init is None else ply.read_points(options.init)
+    if points is None or not len(points.positions):
+        raise ValueError(
+            f"{scene.path}: has no points, and blocks are cut by them; give some with --init, or"
+            " leave --blocks out"
+        )
+    return points
+
+
+def settled(
+    scene: SceneData, points: Points, options: Options, device: torch.device, frame: Frame
+) -> Options:
+    """The options with all said that each block would decide by its own photos and points."""
+    fitted = plan.fitted(options, device)
+    small = [
+        shrunk(view.camera, float(fitted.downscale), fitted.max_side or None)
+        for view in scene.train
+    ]
+    known = seed.points_in_frame(points, frame).positions
+    cameras = [seed.in_frame(camera, frame) for camera in small]
+    near = options.near or nearest(seed.with_clear_depth(cameras, known), {}) / frame.scale
+    if options.exposure == "auto":
+        _log.info("exposure  off: blocks would each learn their own")
+    return replace(
+        options,
+        steps=fitted.steps,
+        max_side=fitted.max_side,
+        downscale=fitted.downscale,
+        resolution=fitted.resolution,
+        background=background_of(scene, options),
+        decoding="reduced" if memory.reduces(options, scene.train) else "full",
+        exposure="off",
+        near=near,
+        sky=_sky(cameras, known, options),
+    )
+
+
+def _sky(cameras: Sequence[Camera], positions: torch.Tensor, options: Options) -> str:
+    """Points of the sky that each block is to look for, by what all cameras show."""
+    if options.sky != "auto":
+        return options.sky
+    found = sky.judged([cameras[i] for i in spread(len(cameras), sky.MOST_VIEWS)], positions)
+    return str(sky.COUNT) if found.unbounded else "none"

@@ -1,0 +1,88 @@
+"""Which views see which blocks, by the points that stand before all others in their pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from splat.types import Camera
+
+MOST_POINTS = 200_000
+"""Points that are looked at, evenly taken."""
+CELLS, IN_CELL = 32, 8
+"""Most cells along the longer side of a picture, and the points that one should hold."""
+BEHIND = 1.25
+"""Times the depth of the nearest point of a cell at which points count as hidden by it."""
+
+
+def seen_places(
+    camera: Camera, points: Float[Tensor, "n 3"]
+) -> tuple[Float[Tensor, "n"], Float[Tensor, "n 2"]]:
+    """Depths of points and where they are in the picture, as shares of its sides.
+
+    Depths are NaN behind the camera and outside of its picture; float64.
+    """
+    pose, K = camera.world_to_camera.double(), camera.K.double()
+    local = points.double() @ pose[:3, :3].T + pose[:3, 3]
+    depth = local[:, 2]
+    share = (K[:2, :2].diagonal() * local[:, :2] / depth[:, None] + K[:2, 2]) / K.new_tensor(
+        [camera.width, camera.height]
+    )
+    inside = (depth > 0) & (share >= 0).all(1) & (share < 1).all(1)
+    return depth.where(inside, torch.nan), share
+
+
+def grid_of(camera: Camera, count: int) -> tuple[int, int]:
+    """Cells across and down a picture that shows so many points."""
+    longer = max(camera.width, camera.height)
+    area = camera.width * camera.height / longer**2
+    side = min(CELLS, max(2, round(math.sqrt(count / IN_CELL / area))))
+    return max(1, round(side * camera.width / longer)), max(1, round(side * camera.height / longer))
+
+
+def in_front(
+    depth: Float[Tensor, "m"], share: Float[Tensor, "m 2"], grid: tuple[int, int]
+) -> tuple[Bool[Tensor, "m"], Tensor]:
+    """Which of the points inside a picture are hidden by no other, and the cell of each."""
+    across, down = grid
+    place = (share * share.new_tensor(grid)).long()
+    cell = place[:, 1].clamp(0, down - 1) * across + place[:, 0].clamp(0, across - 1)
+    nearest = torch.full((across * down,), math.inf, dtype=depth.dtype)
+    nearest = nearest.scatter_reduce(0, cell, depth, "amin")
+    return depth <= BEHIND * nearest[cell], cell
+
+
+def shares(
+    cameras: Sequence[Camera], points: Float[Tensor, "n 3"], member: Bool[Tensor, "n b"]
+) -> Float[Tensor, "v b"]:
+    """The share of each camera's picture that the points of each block cover.
+
+    Points and cameras are in one frame. A part of the picture without points is nobody's; one with
+    points of several blocks is shared by them in proportion, and points of two count for both.
+    """
+    stride = max(1, len(points) // MOST_POINTS)
+    points, member = points[::stride], member[::stride]
+    found = torch.zeros(len(cameras), member.shape[1], dtype=torch.float64)
+    for i, camera in enumerate(cameras):
+        depth, share = seen_places(camera, points)
+        seen = (~depth.isnan()).nonzero()[:, 0]
+        if not len(seen):
+            continue
+        grid = grid_of(camera, len(seen))
+        front, cell = in_front(depth[seen], share[seen], grid)
+        rows, cell = seen[front], cell[front]
+        total = torch.bincount(cell, minlength=grid[0] * grid[1]).double()
+        weight = (1 / total)[cell]
+        found[i] = (member[rows] * weight[:, None]).sum(0) / (grid[0] * grid[1])
+    return found
+
+
+def assigned(
+    share: Float[Tensor, "v b"], own: Bool[Tensor, "v b"], least: float
+) -> Bool[Tensor, "v b"]:
+    """Views of each block: those that it covers enough of, and those taken from within."""
+    return own | (share >= least)

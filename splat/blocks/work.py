@@ -1,0 +1,153 @@
+"""The job of one block: an ordinary run of its views and points, begun or gone on with."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from splat import api, checkpoint, machine, methods
+from splat.blocks.plan import Part, Plan, folder_of, read_plan
+from splat.blocks.settle import points_of
+from splat.blocks.start import start_points
+from splat.comparison.plan import fingerprint
+from splat.folder import Config, Folder, read_config, read_json, write_json
+from splat.options import Options, Watching, whole
+from splat.strategies.block import Block
+from splat.strategies.budget import kept_within
+from splat.strategy import Strategy
+from splat.types import SceneData
+
+CALL = "splat.blocks.work:main"
+"""What an engine of jobs calls."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Carry out a block; the exit code.
+
+    The arguments are the folder of the run, the block's name, its threads, and bytes for photos.
+    """
+    run, name, threads, cache = Folder(Path(arguments[0])), *arguments[1:4]
+    imported = machine.held_memory()
+    plan, config = read_plan(run.division), read_config(run.config)
+    part = plan.part(name)
+    if done(run, part, config):
+        return 0
+    _note(run, part, imported)
+    scene = scene_of(plan, part, config)
+    strategy, place = strategy_of(plan, part, config), folder_of(run, part)
+    watching = replace(config.watching, keep=1, pictures=False, quiet=True, eval_every=0)
+    if place.is_run() and checkpoint.found(place.checkpoints):
+        api.resume(
+            place.path, scene, strategy, threads=int(threads) or None, watching=watching, lpips=None
+        )
+    else:
+        _begin(scene, strategy, plan, config, place, watching, int(threads), int(cache))
+    _note(run, part, imported)
+    return 0
+
+
+def _begin(
+    scene: SceneData,
+    strategy: Strategy,
+    plan: Plan,
+    config: Config,
+    place: Folder,
+    watching: Watching,
+    threads: int,
+    cache: int,
+) -> None:
+    place.clear_drafts()
+    options = replace(options_of(config), threads=threads or None)
+    if options.cache is None and cache:
+        options = replace(options, cache=cache)
+    api.train(
+        scene,
+        strategy,
+        options,
+        out=place.path,
+        overwrite=True,
+        watching=watching,
+        reading=config.reading,
+        command=config.command,
+        lpips=None,
+        frame=plan.frame,
+    )
+
+
+def options_of(config: Config) -> Options:
+    """The options of every block, by those of the run: caps and points are in the plan."""
+    return replace(config.options, budget=None, memory=None, init=None)
+
+
+def strategy_of(plan: Plan, part: Part, config: Config) -> Strategy:
+    """The method of a block: that of the run with its share of the cap, within its borders."""
+    whole_method = methods.rebuilt(config.method)
+    own = kept_within(whole_method, part.cap) if part.cap else whole_method
+    return Block(own, cell=part.cell, margin=plan.margin)
+
+
+def scene_of(plan: Plan, part: Part, config: Config) -> SceneData:
+    """The views and points of a block; what else the scene holds is let go."""
+    scene = api.read_scene(config.scene, _reading(config))
+    if fingerprint(scene) != plan.mark:
+        raise ValueError(
+            f"{config.scene}: the views or points are not those that the blocks were cut for;"
+            " restore them, or begin another run"
+        )
+    names, points = set(part.views), points_of(scene, config.options)
+    views = tuple(view for view in scene.train if view.name in names)
+    sky = config.options.sky
+    shell = 0 if sky == "none" else min(whole(sky), part.cap // 5)
+    seeded = hashlib.blake2b(f"{config.options.seed}/{part.name}".encode(), digest_size=7)
+    found = start_points(
+        points,
+        part.cell,
+        plan.margin,
+        [view.camera for view in views],
+        part.cap - shell,
+        plan.backdrop,
+        torch.Generator().manual_seed(int.from_bytes(seeded.digest(), "little")),
+    )
+    return replace(scene, train=views, test=(), points=found, notes=())
+
+
+def _reading(config: Config) -> Any:
+    if config.reading is None:
+        raise ValueError(
+            "the scene of this run was made in Python; expected one in a folder: blocks are"
+            " trained by processes that read it for themselves"
+        )
+    return config.reading
+
+
+def done(run: Folder, part: Part, config: Config) -> bool:
+    """Whether a block is trained to its end and its file is there."""
+    place = folder_of(run, part)
+    if not (place.metrics.is_file() and place.gaussians.is_file()):
+        return False
+    return bool(read_json(place.metrics)["steps"] == config.options.steps)
+
+
+def note_of(run: Folder, part: Part) -> dict[str, Any]:
+    """What processes took of memory for a block, bytes, beside its folder: one record each."""
+    path = _note_path(run, part)
+    found: dict[str, Any] = read_json(path) if path.is_file() else {"processes": []}
+    return found
+
+
+def _note(run: Folder, part: Part, imported: int | None) -> None:
+    """Note what this process held once all was imported, and the most so far."""
+    record, own = note_of(run, part), {"id": os.getpid(), "imported": imported}
+    others = [each for each in record["processes"] if each["id"] != own["id"]]
+    record["processes"] = [*others, {**own, "peak": machine.peak_memory()}]
+    write_json(_note_path(run, part), record)
+
+
+def _note_path(run: Folder, part: Part) -> Path:
+    return run.blocks / f"{part.name}.json"

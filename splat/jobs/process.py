@@ -1,0 +1,95 @@
+"""Processes of jobs as those see them who begin them: on this machine, or in a worker of Ray."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from splat.jobs.work import Work
+
+BEGUN, FAILED = "--- begun ", "failed: "
+"""What lines of a log begin with: one for each process, and why one failed."""
+STOPPED = (-signal.SIGTERM, 128 + signal.SIGTERM)
+"""Exit codes of a process that was asked to stop."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the process of a job finds around it."""
+
+    threads: int
+    device: str | None = None
+    """As CUDA_VISIBLE_DEVICES names it; None: as it is for who begins the process."""
+    folder: str | None = None
+    """That it works in; None: the same."""
+    path: tuple[str, ...] | None = None
+    """Where modules are looked for; None: as here."""
+    variables: tuple[tuple[str, str], ...] = ()
+    """More of the environment."""
+
+
+def begun(work: Work, place: Place) -> subprocess.Popen[bytes]:
+    """A process that carries out a job; it ends, with a checkpoint, when its stdin is closed."""
+    environment = {**os.environ, **dict(place.variables), "OMP_NUM_THREADS": str(place.threads)}
+    if place.device is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = place.device
+    # With -m a folder named splat where one works would be found before the one in use.
+    path = sys.path if place.path is None else list(place.path)
+    code = f"import sys; sys.path[:] = {path!r}; from splat.jobs import child;"
+    command = [sys.executable, "-c", f"{code} sys.exit(child.main(sys.argv[1:]))"]
+    log = work.log if place.folder is None else Path(place.folder) / work.log
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as sink:
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        sink.write(f"{BEGUN}{now} on {platform.node()}\n".encode())
+        sink.flush()
+        # In a session of its own a Ctrl-C does not reach it: we ask it to stop, and wait.
+        return subprocess.Popen(
+            [*command, work.call, str(work.log), *work.arguments],
+            stdin=subprocess.PIPE,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=place.folder,
+            start_new_session=True,
+        )
+
+
+def length(log: Path) -> int:
+    """Bytes of a log."""
+    return log.stat().st_size if log.is_file() else 0
+
+
+def lines_of(log: Path, since: int) -> list[str]:
+    """Lines of a log after so many bytes of it."""
+    if not log.is_file():
+        return []
+    with log.open("rb") as file:
+        file.seek(since)
+        return file.read().decode(errors="replace").splitlines()
+
+
+def killed(code: int) -> bool:
+    """Whether a signal ended a process that nobody here sent."""
+    return code < 0 or code > 128
+
+
+def why(code: int, log: Path, lines: Sequence[str], attempts: int) -> str:
+    """Why a job failed, by the exit code of its process and the lines of its log."""
+    told = [line for line in lines if line.startswith(FAILED)]
+    if told and not killed(code):
+        return told[-1].removeprefix(FAILED)
+    times = f" ({attempts} attempts)" if attempts > 1 else ""
+    if code == -signal.SIGKILL:
+        return f"its process was killed; perhaps memory ran out: try fewer --workers{times}"
+    if killed(code):
+        number = -code if code < 0 else code - 128
+        return f"its process was ended by signal {number}; see {log.name}{times}"
+    return f"its process ended with exit code {code}; see {log.name}{times}"

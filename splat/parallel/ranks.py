@@ -1,0 +1,246 @@
+"""`Ranks`: the processes that train one run together, as torchrun started them."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(minutes=30)
+"""How long one process waits for another that says nothing: the first writes figures and files
+alone. One that is gone is noticed at once."""
+GRACE = 5.0
+"""Seconds after a signal in which what goes on between GPUs may still end."""
+_OPS = {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX, "min": dist.ReduceOp.MIN}
+
+
+class Lost(RuntimeError):
+    """Another process of the run is gone."""
+
+
+def _nothing() -> int:
+    return 0
+
+
+@dataclass
+class Ranks:
+    """Which of the processes of a run this is, and what they tell each other.
+
+    All of them must call the same things in the same order. A call raises `Lost` where another
+    process is gone.
+    """
+
+    rank: int
+    count: int
+    local: int
+    """Which of the processes on its machine,"""
+    local_count: int
+    """and how many there are on it."""
+    asking: Callable[[], int] = field(default=_nothing, repr=False)
+    """The signal that asks this process to stop; 0: none."""
+    asked: int = 0
+    """The signal that asked any of them to stop, as all know since the last step."""
+    store: Any = field(default=None, repr=False)
+    """What all can reach as long as whoever started them is there."""
+    talk: Any = field(default=None, repr=False)
+    """The group that what is not on a GPU goes by."""
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that speaks and writes."""
+        return self.rank == 0
+
+    def reduced(self, values: Tensor, how: Literal["sum", "max", "min"]) -> None:
+        """Make a tensor the sum, or the largest or least, over all processes, in place.
+
+        It is the same to the bit for all of them.
+        """
+        with self._watched():
+            if values.is_cuda:
+                self._waited(dist.all_reduce(values, _OPS[how], async_op=True))
+            else:
+                dist.all_reduce(values, _OPS[how], group=self.talk)
+
+    def gathered(self, values: Tensor) -> Tensor:
+        """The tensors of all processes, all of one shape, stacked in their order."""
+        with self._watched():
+            found = values.new_empty(self.count, *values.shape)
+            parts = list(found.unbind(0))
+            if values.is_cuda:
+                self._waited(dist.all_gather(parts, values.contiguous(), async_op=True))
+            else:
+                dist.all_gather(parts, values.contiguous(), group=self.talk)
+            return found
+
+    def same(self, value: T) -> T:
+        """What the first process has, for all of them; it must pickle."""
+        with self._watched():
+            held = [value]
+            dist.broadcast_object_list(held, 0, group=self.talk, device=torch.device("cpu"))
+            return held[0]
+
+    def each(self, value: T) -> list[T]:
+        """What every process has, in their order; it must pickle."""
+        with self._watched():
+            held: list[Any] = [None] * self.count
+            dist.all_gather_object(held, value, group=self.talk)
+            return held
+
+    def shared(self, items: Sequence[T]) -> Sequence[T]:
+        """The part of some items that is this process's to work on."""
+        return items[self.rank :: self.count]
+
+    def interleaved(self, own: Sequence[T]) -> list[T]:
+        """What all have made of their `shared` parts, in the order of the whole."""
+        parts = [list(part) for part in self.each(own)]
+        most = max(map(len, parts))
+        return [part[i] for i in range(most) for part in parts if i < len(part)]
+
+    def speaks(self) -> bool:
+        """Whether it is for this process to say what went wrong: the one that asks first."""
+        try:
+            return bool(self.store.add("splat said", 1) == 1)
+        except (RuntimeError, OSError):
+            return True  # who kept count is gone, too
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Errors of the network as `Lost`."""
+        try:
+            yield
+        except RuntimeError as error:
+            if isinstance(error, Lost) or type(error).__name__ == "OutOfMemoryError":
+                raise
+            raise self._gone(str(error).strip().partition("\n")[0]) from error
+
+    def _waited(self, work: Any) -> None:
+        """Wait for what GPUs do together, which knows of nobody that is gone.
+
+        torchrun asks those that are left to stop; then it is given up.
+        """
+        since = 0.0
+        while not work.is_completed():
+            if self.asking() and not since:
+                since = time.monotonic()
+            if since and time.monotonic() - since > GRACE:
+                abort = getattr(dist.distributed_c10d, "_abort_process_group", None)
+                if abort is not None:  # else what hangs ends with the process
+                    abort()
+                raise self._gone("what goes on between GPUs does not end")
+            time.sleep(5e-5)
+        work.wait()
+
+    def _gone(self, reason: str) -> Lost:
+        _lost.append(
+            Lost(
+                f"another of the {self.count} processes of this run is gone or does not answer"
+                f" ({reason}); start all of them anew"
+            )
+        )
+        return _lost[-1]
+
+
+_ours: list[Ranks] = []
+"""Those of this process, once it has met the others;"""
+_lost: list[Lost] = []
+"""and that one of them is gone."""
+
+
+def joined() -> Ranks | None:
+    """The processes of this run as torchrun's environment has them, all met; None: this is alone.
+
+    Every process on a machine takes the GPU of its number there, where there are any.
+    """
+    if _ours:
+        return _ours[0]
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
+        return None
+    found = Ranks(
+        rank=_number("RANK"),
+        count=_number("WORLD_SIZE"),
+        local=_number("LOCAL_RANK"),
+        local_count=_number("LOCAL_WORLD_SIZE"),
+    )
+    backend = "gloo"
+    if torch.cuda.is_available():
+        devices = torch.cuda.device_count()
+        if found.local < devices:
+            torch.cuda.set_device(found.local)
+        if found.local_count <= devices:
+            backend = "cpu:gloo,cuda:nccl"
+    with found._watched():
+        found.store, _, _ = next(rendezvous("env://", found.rank, found.count))
+        dist.init_process_group(
+            backend, store=found.store, rank=found.rank, world_size=found.count, timeout=PATIENCE
+        )
+        found.talk = dist.group.WORLD if backend == "gloo" else dist.new_group(backend="gloo")
+    _ours.append(found)
+    atexit.register(_left)
+    return found
+
+
+def first(ranks: Ranks | None, act: Callable[[], T]) -> T:
+    """What the first process finds by `act`, which the others wait for; raises alike in all."""
+    if ranks is None:
+        return act()
+    found: T | None = None
+    error: Exception | None = None
+    if ranks.first:
+        try:
+            found = act()
+        except (OSError, ValueError, RuntimeError) as raised:
+            error = raised
+    found, error = ranks.same((found, error))
+    if error is not None:
+        raise error
+    return found  # type: ignore[return-value]
+
+
+def speaks() -> bool:
+    """Whether it is for this process to say what went wrong; of several the first that asks."""
+    if _ours:
+        return _ours[0].speaks()
+    return os.environ.get("RANK", "0") == "0"
+
+
+def is_first(ranks: Ranks | None) -> bool:
+    """Whether this process speaks and writes: it is alone, or the first."""
+    return ranks is None or ranks.first
+
+
+def steps_of(photos: int, ranks: Ranks | None) -> int:
+    """Steps in which so many photos are shown."""
+    return photos if ranks is None else -(-photos // ranks.count)
+
+
+def _number(name: str) -> int:
+    text = os.environ.get(name, "")
+    if not text.isdigit():
+        raise ValueError(
+            f"{name} is {text!r} in the environment, beside WORLD_SIZE"
+            f" {os.environ.get('WORLD_SIZE')}; expected a number: start several processes by"
+            " `torchrun --nproc-per-node 2 -m splat train ...`, or unset WORLD_SIZE for one"
+        )
+    return int(text)
+
+
+def _left() -> None:
+    """Part from the others at the end of the process, unless they are gone."""
+    if not _lost:
+        # A group that is still held ends with the process, amid its threads, which aborts it.
+        for ranks in _ours:
+            ranks.talk = ranks.store = None
+        with suppress(Exception):
+            dist.destroy_process_group()

@@ -1,0 +1,215 @@
+"""One step of several processes: what each found in its own photo becomes one thing for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from splat.cloud import Cloud
+from splat.kernels import Harmonics, HarmonicsGradient
+from splat.model import Trained
+from splat.parallel.ranks import Ranks
+from splat.types import Step
+
+NONE, FACTORS, DENSE = 0.0, 1.0, 2.0
+"""What backward left of a parameter; of all processes the most counts."""
+CHECK_EVERY = 10
+"""Steps between looks whether all processes still have the same rows."""
+
+
+class Apart:
+    """The statistics of a cloud while this process observes a photo of its own.
+
+    What sums up begins at zero meanwhile, so that what is added can be told.
+    """
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._before = {name: cloud.statistic(name).clone() for name in cloud.statistics}
+        for name in self.of("sum"):
+            cloud.statistic(name).zero_()
+
+    def of(self, how: Literal["sum", "max", "min"]) -> list[str]:
+        """Names of those that come together so."""
+        return [name for name in self._cloud.statistics if self._cloud.combines(name) == how]
+
+    def found(self, how: Literal["sum", "max", "min"]) -> list[Tensor]:
+        """What this process has of them."""
+        return [self._cloud.statistic(name) for name in self.of(how)]
+
+    def joined(self) -> None:
+        """Add what all have found to what there was."""
+        for name in self.of("sum"):
+            found, before = self._cloud.statistic(name), self._before[name]
+            found.copy_(found | before) if found.dtype == torch.bool else found.add_(before)
+
+    def undone(self) -> None:
+        """Make all statistics what they were before this step."""
+        for name, before in self._before.items():
+            self._cloud.statistic(name).copy_(before)
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What processes must know of each other before gradients go round."""
+
+    kinds: Sequence[float]
+    """What backward left of each parameter, `NONE`, `FACTORS` or `DENSE`."""
+    degree: int
+    """Bands of harmonics that were drawn."""
+    shrink: float
+
+
+@torch.no_grad()
+def together(
+    ranks: Ranks,
+    apart: Apart,
+    step: Step,
+    modules: Mapping[str, Trained],
+    losses: Mapping[str, Tensor],
+) -> tuple[Step, dict[str, Tensor]]:
+    """Bring a step of all processes together, once each has drawn and observed its photo.
+
+    Gradients become their mean over the photos (sums where a parameter belongs to one photo), so
+    do losses; statistics combine as they were declared; rows in sight are those that any has in
+    sight. The step that is returned says of its photo only what is true of all of them: how much
+    it was shrunk. Where another process is gone, statistics are as before the step, and `Lost` is
+    raised: nothing of the step was done.
+    """
+    try:
+        return _together(ranks, apart, step, modules, losses)
+    except RuntimeError:
+        apart.undone()
+        raise
+
+
+def _together(
+    ranks: Ranks,
+    apart: Apart,
+    step: Step,
+    modules: Mapping[str, Trained],
+    losses: Mapping[str, Tensor],
+) -> tuple[Step, dict[str, Tensor]]:
+    cloud, model = step.model.cloud, step.model
+    parameters = [*cloud.parameters(), *_shared(modules, of_photos=False)]
+    of_photos = list(_shared(modules, of_photos=True))
+    said = _header(ranks, step, [*parameters, *of_photos])
+    kinds = said.kinds[: len(parameters)]
+    means = _dense(parameters, kinds, DENSE)
+    sums = _dense(of_photos, said.kinds[len(parameters) :], DENSE)
+    terms = [loss.detach().float().reshape(1) for loss in losses.values()]
+    reduced(ranks, [*terms, *means, *sums, *apart.found("sum")], "sum")
+    for value in (*terms, *means):
+        value /= ranks.count
+    seen = model.rows_in_sight(step.rendered).clone()
+    reduced(ranks, [*apart.found("max"), seen], "max")
+    reduced(ranks, apart.found("min"), "min")
+    for parameter, kind in zip(parameters, kinds, strict=True):
+        if kind == FACTORS:
+            assert isinstance(parameter, Harmonics)
+            _expand(ranks, parameter, said.degree)
+    for part in modules.values():
+        meet = getattr(part.optimizer, "meet", None)
+        if meet is not None:
+            meet(ranks.gathered)
+    apart.joined()
+    model.seen = (step.rendered, seen)
+    batch = replace(step.batch, shrink=said.shrink)
+    found = {name: term[0] for name, term in zip(losses, terms, strict=True)}
+    return replace(step, batch=batch), found
+
+
+def reduced(ranks: Ranks, tensors: Sequence[Tensor], how: Literal["sum", "max", "min"]) -> None:
+    """Reduce tensors over all processes in place, those of one type and device in one go."""
+    groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for tensor in tensors:
+        kind = torch.uint8 if tensor.dtype == torch.bool else tensor.dtype
+        groups.setdefault((kind, tensor.device), []).append(tensor)
+    for (kind, _), group in groups.items():
+        flat = torch.cat([tensor.reshape(-1).to(kind) for tensor in group])
+        ranks.reduced(flat, how)
+        start = 0
+        for tensor in group:
+            part = flat[start : start + tensor.numel()]
+            tensor.copy_(part.view(tensor.shape))
+            start += tensor.numel()
+
+
+def _header(ranks: Ranks, step: Step, parameters: Sequence[Tensor]) -> _Said:
+    """Tell the others what is to come; raises where they are not at the same place."""
+    kinds = [_kind(parameter) for parameter in parameters]
+    degree = max((d for p in parameters for d in _degrees(p)), default=0)
+    state = [step.number, len(step.model.cloud), _print(step)]
+    own = [ranks.asking(), step.batch.shrink, degree, *state, *(-value for value in state)]
+    header = torch.tensor([*own, *kinds], dtype=torch.float64)
+    ranks.reduced(header, "max")
+    signal, shrink, degree, *found = header.tolist()
+    if any(found[i] != -found[3 + i] for i in range(3)):
+        rows, unit = f"{len(step.model.cloud):,}", step.model.unit
+        raise ValueError(
+            f"step {step.number:,}: the processes of this run no longer have the same {rows}"
+            f" {unit}; expected the same, bit by bit: use machines of one kind, and strategies"
+            " whose proposals depend on statistics, not on the picture of one process"
+        )
+    ranks.asked = int(signal)
+    return _Said(found[6:], int(degree), shrink)
+
+
+def _print(step: Step) -> float:
+    """A number that tells clouds apart, now and then; else 0."""
+    if step.number % CHECK_EVERY:
+        return 0.0
+    return float(step.model.cloud[step.model.place].detach().double().sum())
+
+
+def _shared(modules: Mapping[str, Trained], *, of_photos: bool) -> Iterator[torch.nn.Parameter]:
+    for part in modules.values():
+        if part.of_photos == of_photos:
+            yield from part.module.parameters()
+
+
+def _kind(parameter: Tensor) -> float:
+    pending = _pending(parameter)
+    if parameter.grad is not None or len(pending) > 1:
+        return DENSE
+    return FACTORS if pending else NONE
+
+
+def _pending(parameter: Tensor) -> list[HarmonicsGradient]:
+    return parameter.pending if isinstance(parameter, Harmonics) else []
+
+
+def _degrees(parameter: Tensor) -> list[int]:
+    return [part.degree for part in _pending(parameter)]
+
+
+def _dense(parameters: Sequence[Tensor], kinds: Sequence[float], kind: float) -> list[Tensor]:
+    """Gradients of those parameters of a kind, written out; zero where this process has none."""
+    found = []
+    for parameter, own in zip(parameters, kinds, strict=True):
+        if own != kind:
+            continue
+        for part in _pending(parameter):
+            whole = part.dense(parameter.shape[1])
+            parameter.grad = whole if parameter.grad is None else parameter.grad + whole
+        _pending(parameter).clear()
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        found.append(parameter.grad)
+    return found
+
+
+def _expand(ranks: Ranks, parameter: Harmonics, degree: int) -> None:
+    """Gradients that came as factors, six numbers a row, of all processes; their sum is the mean.
+
+    They stay factors: `splat.column` writes them out a few rows at a time.
+    """
+    pending = _pending(parameter)
+    own = pending[0].factors if pending else torch.zeros(len(parameter), 6)
+    found = ranks.gathered(own.detach())
+    found[..., :3] /= ranks.count
+    pending[:] = [HarmonicsGradient(factors, degree) for factors in found]

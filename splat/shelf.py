@@ -1,0 +1,190 @@
+"""`Shelf`: decoded photographs on disk, as training sees them, for scenes that memory cannot hold.
+
+A folder of files, one a photo. A file appears whole, by a rename, and is never changed; its name
+says all that it was made of, so that what is found is what would be decoded, to the byte. Many
+processes may share a folder: what one of them removes, another makes anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import threading
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Shaped
+
+Part = Shaped[np.ndarray, "..."] | None
+SUFFIX = ".photo"
+KEPT_FREE = 1 << 30
+"""Bytes of a disk that are left free."""
+STALE = 3600
+"""Seconds after which a draft is of a process that has died."""
+_VERSION, _LINE = 1, 64
+"""Of what files hold; and bytes at multiples of which arrays begin."""
+
+_log = logging.getLogger(__name__)
+
+
+class Shelf:
+    """Lists of arrays under marks, in a folder that is to hold at most so many bytes.
+
+    What does not fit is left out, first come first kept; what other scenes left there goes first,
+    the longest unused before the rest (`make_room`). A folder that cannot be written is said of
+    once, and read only from then on. Call from any thread.
+    """
+
+    def __init__(self, folder: Path, most: int) -> None:
+        self._folder, self._room = folder, most
+        self._most = most
+        self._lock = threading.Lock()
+        self._known: set[str] = set()
+
+    def make_room(self, wanted: Mapping[str, int]) -> None:
+        """Remove what others left, as far as what is `wanted`, bytes by mark, needs its room."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            held = _files(self._folder)
+            free = shutil.disk_usage(self._folder).free
+        except OSError as error:
+            self._close(error)
+            return
+        own = {mark: held.pop(mark)[1] for mark in wanted if mark in held}
+        missing = sum(size for mark, size in wanted.items() if mark not in own)
+        others = sum(size for _, size in held.values())
+        room = min(self._most - sum(own.values()) - others, free - KEPT_FREE)
+        for mark, (_, size) in sorted(held.items(), key=lambda item: item[1]):
+            if room >= missing:
+                break
+            with suppress(OSError):
+                (self._folder / f"{mark}{SUFFIX}").unlink()
+                room += size
+        self._room = max(0, room)
+
+    def found(self, mark: str) -> list[Part] | None:
+        """What was put under a mark; None where nothing, or nothing whole, is."""
+        path = self._folder / f"{mark}{SUFFIX}"
+        known = mark in self._known
+        try:
+            with path.open("rb", buffering=0) as file:
+                raw = np.empty(os.fstat(file.fileno()).st_size, np.uint8)
+                whole = file.readinto(raw.data) == raw.size
+            if not known:
+                os.utime(path)  # it was of use, and is removed after others
+        except OSError:
+            return None
+        parts = _parts(raw, checked=not known) if whole else None
+        if parts is None:
+            with suppress(OSError):
+                path.unlink()
+            return None
+        self._known.add(mark)
+        return parts
+
+    def put(self, mark: str, parts: Sequence[Part]) -> None:
+        """Keep arrays under a mark, if there is room for them."""
+        path = self._folder / f"{mark}{SUFFIX}"
+        blocks = _blocks(parts)
+        size = sum(len(block) for block in blocks)
+        with self._lock:
+            if size > self._room:
+                return
+            self._room -= size
+        draft = path.with_name(f".{mark}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            with draft.open("wb") as file:
+                file.writelines(blocks)
+            os.replace(draft, path)
+        except OSError as error:
+            self._close(error)
+        finally:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+
+    def _close(self, error: OSError) -> None:
+        """Write no more; said once."""
+        with self._lock:
+            said, self._room, self._most = self._most == 0, 0, 0
+        if not said:
+            _log.warning(
+                "warning: no more photos are kept in %s (%s); they are decoded anew each time:"
+                " free some space, or set XDG_CACHE_HOME to a folder elsewhere",
+                self._folder,
+                error.strerror or error,
+            )
+
+
+def marked(files: Sequence[Path], how: Sequence[Any]) -> str | None:
+    """A mark for what is made of files: other ones, changed ones or made otherwise, another mark.
+
+    None where a file is not there. The decoder's version counts too: its pixels may differ.
+    """
+    digest = hashlib.blake2b(f"{_VERSION}/{cv2.__version__}".encode(), digest_size=20)
+    try:
+        for file in files:
+            known = file.stat()
+            digest.update(f"/{file.resolve()}/{known.st_size}/{known.st_mtime_ns}".encode())
+    except OSError:
+        return None
+    digest.update(repr(how).encode())
+    return digest.hexdigest()
+
+
+def _files(folder: Path) -> dict[str, tuple[float, int]]:
+    """When each file of a folder was last of use, seconds, and its bytes; dead drafts go."""
+    found = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):  # another process removes files too
+                known = entry.stat()
+                if entry.name.endswith(SUFFIX):
+                    found[entry.name.removesuffix(SUFFIX)] = (known.st_mtime, known.st_size)
+                elif entry.name.startswith(".") and time.time() - known.st_mtime > STALE:
+                    os.unlink(entry.path)
+    return found
+
+
+def _blocks(parts: Sequence[Part]) -> list[bytes | memoryview]:
+    """A line that says what follows, and the arrays, each from a multiple of 64 bytes on."""
+    arrays = [None if part is None else np.ascontiguousarray(part) for part in parts]
+    crc, blocks = 0, list[bytes | memoryview]()
+    for array in arrays:
+        if array is not None:
+            blocks += [array.reshape(-1).view(np.uint8).data, bytes(-array.nbytes % _LINE)]
+    for block in blocks:
+        crc = zlib.crc32(block, crc)
+    said = [None if array is None else [array.dtype.str, list(array.shape)] for array in arrays]
+    line = json.dumps({"parts": said, "crc": crc}).encode()
+    return [line + b" " * (-(len(line) + 1) % _LINE) + b"\n", *blocks]
+
+
+def _parts(raw: np.ndarray, *, checked: bool) -> list[Part] | None:
+    """The arrays of a file, which share its memory; None where it is not whole."""
+    line, _, _ = raw[:1024].tobytes().partition(b"\n")
+    at = len(line) + 1
+    try:
+        known = json.loads(line)
+        if checked and zlib.crc32(raw[at:].data) != known["crc"]:
+            return None
+        found: list[Part] = []
+        for said in known["parts"]:
+            if said is None:
+                found.append(None)
+                continue
+            kind, shape = np.dtype(said[0]), tuple(said[1])
+            size = kind.itemsize * int(np.prod(shape))
+            found.append(raw[at : at + size].view(kind).reshape(shape))
+            at += size + -size % _LINE
+    except (ValueError, KeyError, TypeError):
+        return None
+    return found if at == raw.size else None

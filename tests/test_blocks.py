@@ -165,6 +165,13 @@ def test_what_a_wall_hides_is_not_seen() -> None:
     camera = placed(0, 0, 0, (1, 0, 0))
     assert float(shares([camera], points, member)) == 0
     assert float(shares([camera], behind, member[len(wall) :])) > 0.5
+    # Half of what it sees has no points, and belongs to whoever owns what is far on that side.
+    half = wall[wall[:, 1] > 0]
+    member = torch.ones(len(half), 1, dtype=torch.bool)
+    seen = float(shares([camera], half, member))
+    assert 0.4 < seen < 0.6
+    assert float(shares([camera], half, member, lambda far: far[:, 1:2] > 0)) == seen
+    assert float(shares([camera], half, member, lambda far: far[:, 1:2] < 0)) == pytest.approx(1.0)
 
 
 def test_a_block_starts_from_its_own_points_and_a_backdrop_of_what_it_sees() -> None:

@@ -31,7 +31,7 @@ BACKDROP = 0.1
 ROOM = 1.15
 """Times its share of all Gaussians that a block trains at most: margin and backdrop are not merged,
 and take more than that, so that what is merged stays a little below what was asked for."""
-LEAST_SHARE = 0.1
+LEAST_SHARE = 0.05
 """Of a picture that a block must cover for the view to be one of its."""
 FEW_VIEWS = 8
 """Fewer show a block from too few sides."""
@@ -166,7 +166,12 @@ def divided(
     side = math.sqrt(math.prod(extents(counted)) / len(cells))
     width = margin * side
     own = _standing(cells, cameras)
-    share = shares(cameras, points.positions, members(cells, flat, width))
+    share = shares(
+        cameras,
+        points.positions,
+        members(cells, flat, width),
+        lambda places: members(cells, ground.flat(places, AS_GIVEN)),
+    )
     seen = assigned(share, own, LEAST_SHARE)
     held = members(cells, counted).sum(0).tolist()
     around = members(cells, counted, width).sum(0).tolist()

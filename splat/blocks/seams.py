@@ -36,14 +36,15 @@ def landed(camera: Camera, depth: Float[Tensor, "h w"]) -> Float[Tensor, "h w 3"
 def on_seam(
     rendered: Rendered, camera: Camera, cells: Sequence[Cell], width: float, frame: Frame
 ) -> Bool[Tensor, "h w"]:
-    """Pixels of things that lie less than `width` of the contracted ground from a border.
+    """Pixels of things that lie less than `width` of the ground from a border.
 
-    `rendered` is a picture with depth, from a camera of `frame`.
+    Where cameras stand only: beyond, the ground is contracted, and a strip of it would be as wide
+    as it is far. `rendered` is a picture with depth, from a camera of `frame`.
     """
     assert rendered.depth is not None
     places = landed(camera, rendered.depth).reshape(-1, 3)
     flat = cells[0].ground.flat(places, frame)
-    near = members(cells, flat, width).sum(1) > 1
+    near = (members(cells, flat, width).sum(1) > 1) & (flat.norm(dim=1) <= 1)
     solid = (rendered.alpha.detach().cpu() >= SOLID) & (rendered.depth.detach().cpu() > 0)
     return near.reshape(solid.shape) & solid
 

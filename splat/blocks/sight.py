@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,6 +15,8 @@ MOST_POINTS = 200_000
 """Points that are looked at, evenly taken."""
 CELLS, IN_CELL = 32, 8
 """Most cells along the longer side of a picture, and the points that one should hold."""
+FAR = 1e9
+"""A depth at which all that counts is the direction."""
 BEHIND = 1.25
 """Times the depth of the nearest point of a cell at which points count as hidden by it."""
 
@@ -57,12 +59,17 @@ def in_front(
 
 
 def shares(
-    cameras: Sequence[Camera], points: Float[Tensor, "n 3"], member: Bool[Tensor, "n b"]
+    cameras: Sequence[Camera],
+    points: Float[Tensor, "n 3"],
+    member: Bool[Tensor, "n b"],
+    owners: Callable[[Float[Tensor, "m 3"]], Bool[Tensor, "m b"]] | None = None,
 ) -> Float[Tensor, "v b"]:
     """The share of each camera's picture that the points of each block cover.
 
-    Points and cameras are in one frame. A part of the picture without points is nobody's; one with
-    points of several blocks is shared by them in proportion, and points of two count for both.
+    Points and cameras are in one frame. A part of the picture with points of several blocks is
+    shared by them in proportion, and points of two count for both. A part without points shows the
+    sky or what else is far away: it is that of the block that far places there are `owners` of, or
+    nobody's.
     """
     stride = max(1, len(points) // MOST_POINTS)
     points, member = points[::stride], member[::stride]
@@ -77,8 +84,21 @@ def shares(
         rows, cell = seen[front], cell[front]
         total = torch.bincount(cell, minlength=grid[0] * grid[1]).double()
         weight = (1 / total)[cell]
-        found[i] = (member[rows] * weight[:, None]).sum(0) / (grid[0] * grid[1])
+        covered = (member[rows] * weight[:, None]).sum(0)
+        if owners is not None:
+            covered += owners(_far(camera, grid)[total == 0]).sum(0)
+        found[i] = covered / (grid[0] * grid[1])
     return found
+
+
+def _far(camera: Camera, grid: tuple[int, int]) -> Float[Tensor, "m 3"]:
+    """Places far behind the middle of each cell of a picture, row by row."""
+    across, down = ((torch.arange(n, dtype=torch.float64) + 0.5) / n for n in grid)
+    v, u = torch.meshgrid(down * camera.height, across * camera.width, indexing="ij")
+    pose, K = camera.world_to_camera.double(), camera.K.double()
+    x, y = (u.reshape(-1) - K[0, 2]) / K[0, 0], (v.reshape(-1) - K[1, 2]) / K[1, 1]
+    local = FAR * torch.stack([x, y, torch.ones_like(x)], 1)
+    return (local - pose[:3, 3]) @ pose[:3, :3]
 
 
 def assigned(

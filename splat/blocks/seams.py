@@ -46,7 +46,8 @@ def on_seam(
     flat = cells[0].ground.flat(places, frame)
     near = (members(cells, flat, width).sum(1) > 1) & (flat.norm(dim=1) <= 1)
     solid = (rendered.alpha.detach().cpu() >= SOLID) & (rendered.depth.detach().cpu() > 0)
-    return near.reshape(solid.shape) & solid
+    found: Bool[Tensor, "h w"] = near.reshape(solid.shape) & solid
+    return found
 
 
 @dataclass

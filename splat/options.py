@@ -61,7 +61,7 @@ class Options:
     """How a scene is trained. What is not given is fitted to the device and said aloud."""
 
     steps: Annotated[int | None, _FITTED] = None
-    """Steps to train for, one photo each."""
+    """Steps to train for, one photo each; of several processes (torchrun): photos in all."""
     minutes: Annotated[float | None, hint("no limit")] = None
     """Minutes that training may take, decoding included; figures and files at the end come on top.
     Some steps are timed, and the steps that fit are fixed, --steps or 30,000 at most, and said

@@ -106,7 +106,12 @@ class Strategy(ABC):
 
     @abstractmethod
     def refine(self, step: Step) -> Edit | None:
-        """Propose an edit: after the optimizer, every step. It changes nothing itself."""
+        """Propose an edit: after the optimizer, every step. It changes nothing itself.
+
+        It depends on rows, statistics, surveys and `step.generator` only, not on the picture of
+        the step: where several processes train together, each has another one, and all of them
+        must propose the same.
+        """
 
 
 def called(kind: type[Any]) -> str:

@@ -198,8 +198,6 @@ def main(folder: Path, out: Path) -> None:
         sphere.write_text(_SPHERE)
     found: dict[str, Any] = {}
     methods = {**METHODS, **PARTS, "gsdf": Gsdf(_SCAFFOLD, sdf=f"{sphere}:distance")}
-    if ranks.count > 2:
-        methods = {name: methods[name] for name in ("adc", "mrnf", "scaffold")}
     with one_torch_thread():
         found["methods"] = {
             name: followed(folder, strategy, ranks) for name, strategy in methods.items()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import struct
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +16,7 @@ import torch
 from splat.datasets.demo.points import points as scattered
 from splat.datasets.demo.poses import cameras
 from splat.datasets.demo.trace import DemoView, render
+from splat.datasets.drafts import drafted, vacant
 from splat.types import Camera, Points
 
 PINHOLE = 1
@@ -41,21 +40,11 @@ def write(
     `masks/*.png` (255 on the things) and `objects/*.png` (numbers). `seed` scatters the points.
     """
     folder = Path(folder)
-    if folder.exists():
-        raise FileExistsError(
-            f"{folder}: exists already; expected a new folder for the built-in scene: remove it "
-            "or give another name"
-        )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        draft.chmod(0o755)
+    vacant(folder, "the built-in scene")
+    with drafted(folder) as draft:
         stand = cameras(views, width, height)
         _write_views(draft, stand, samples)
         write_model(draft / "sparse" / "0", stand, scattered(points, seed))
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def cached(

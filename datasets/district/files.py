@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import struct
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from splat.datasets.district.layout import District
 from splat.datasets.district.light import lit
 from splat.datasets.district.picture import DistrictView, depth, render
 from splat.datasets.district.poses import cameras
+from splat.datasets.drafts import drafted, vacant
 from splat.types import Camera
 
 TEST_EVERY = 8
@@ -73,21 +72,11 @@ def write(
     shoot_points = _quotas(views, points, width * height)
     if not 1 <= quality <= 100:
         raise ValueError(f"quality is {quality}; expected from 1 to 100, JPEG's scale")
-    if folder.exists():
-        raise FileExistsError(
-            f"{folder}: exists already; expected a new folder for the generated district: remove "
-            "it or give another name"
-        )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        draft.chmod(0o755)
+    vacant(folder, "the generated district")
+    with drafted(folder) as draft:
         shoot = _Shoot(draft, district, shoot_points, quality, depth)
         cloud = _write_views(shoot, stand)
         _write_model(draft / "sparse" / "0", stand, cloud)
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return folder
 
 

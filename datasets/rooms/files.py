@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import shutil
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ import numpy as np
 import torch
 
 from splat.datasets.demo.files import name_of, save, user_cache, write_model
+from splat.datasets.drafts import drafted, vacant
 from splat.datasets.rooms import picture
 from splat.datasets.rooms.binaural import heard
 from splat.datasets.rooms.decay import told
@@ -105,27 +104,17 @@ def write(
             raise ValueError(f"{what} is {value}; expected at least {low}: give more")
     if not 0.2 <= seconds <= 5:
         raise ValueError(f"seconds is {seconds:g}; expected 0.2 to 5: give another length")
-    if folder.exists():
-        raise FileExistsError(
-            f"{folder}: exists already; expected a new folder for the generated room: remove it "
-            "or give another name"
-        )
+    vacant(folder, "the generated room")
     take = Take(room, rate, seconds, rays, seed)
     played = standing(room, sources, seed)
     ears, test = placed(room, played, listeners, seed)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        draft.chmod(0o755)
+    with drafted(folder) as draft:
         rows = _write_sounds(take, draft / "sounds", played, ears, test, workers)
         if views:
             stand = picture.cameras(room, views, width, height, seed)
             _write_scene(room, draft / "scene", stand, points, samples, seed)
         card = {**_surfaces(take, played), "listeners": rows}
         (draft / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return folder
 
 

@@ -6,8 +6,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import numpy.typing as npt
 
 from splat.datasets import demo
 from splat.datasets.demo.shapes import Array
+from splat.datasets.drafts import drafted, vacant
 from splat.datasets.studio.lights import LIGHTS, exposure, panorama
 from splat.datasets.studio.mesh import triangles
 from splat.datasets.studio.photograph import lit, pictures, renderer, shape, window
@@ -74,20 +73,10 @@ def write(
         )
     if samples < 4 or math.isqrt(samples) ** 2 != samples:
         raise ValueError(f"samples is {samples}; expected a square number, such as 16, 25 or 64")
-    if folder.exists():
-        raise FileExistsError(
-            f"{folder}: exists already; expected a new folder for the pictures of an object: "
-            "remove it or give another name"
-        )
+    vacant(folder, "the pictures of an object")
     renderer()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        draft.chmod(0o755)
+    with drafted(folder) as draft:
         _draw(draft, object, light, tuple(unseen), (views, tests, size, samples))
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def cached(

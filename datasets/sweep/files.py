@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -17,6 +15,7 @@ import torch
 
 from splat.datasets.demo.files import name_of, save, user_cache, write_model
 from splat.datasets.demo.shapes import Array
+from splat.datasets.drafts import drafted, vacant
 from splat.datasets.sweep.layout import CLUTTER, TRANSIENT
 from splat.datasets.sweep.light import baked
 from splat.datasets.sweep.plant import (
@@ -88,15 +87,8 @@ def write(
         )
     training = [index for index in range(count) if index % test_every]
     guests = visited(training, plant)
-    if folder.exists():
-        raise FileExistsError(
-            f"{folder}: exists already; expected a new folder for the generated room: remove it "
-            "or give another name"
-        )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        draft.chmod(0o755)
+    vacant(folder, "the generated room")
+    with drafted(folder) as draft:
         shoot = _Shoot(draft, plant, exposures(count, plant), guests, clutter, samples)
         affine, depths = _write_views(shoot, stand)
         reported = drifted(stand, plant)
@@ -106,9 +98,6 @@ def write(
             cloud = misplaced(cloud, true, told, [depths[i] for i in training])
         write_model(draft / "sparse" / "0", reported, cloud)
         _write_cards(shoot, stand, affine, kind=kind, test_every=test_every)
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return folder
 
 

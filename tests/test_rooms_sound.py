@@ -19,6 +19,7 @@ from splat.datasets.rooms import ROOMS, Room, cached, cameras, points, render, w
 from splat.datasets.rooms import binaural as hearing
 from splat.datasets.rooms import decay as dying
 from splat.datasets.rooms import head as heads
+from splat.datasets.rooms.dry import LOUD, dry
 from splat.datasets.rooms.listeners import listeners, sources
 from splat.datasets.rooms.materials import MATERIALS, VACUUM, Material
 from splat.datasets.rooms.picture import frame
@@ -420,6 +421,98 @@ def test_same_seed_same_bytes(folder: Path, tmp_path: Path) -> None:
 def test_two_workers_write_the_same(folder: Path, tmp_path: Path) -> None:
     again = write(tmp_path / "two", "ell", sources=2, **{**SMALL, "workers": 2})
     assert bytes_of(folder) == bytes_of(again)
+
+
+# --------------------------------------------------------------------------------------- recordings
+
+
+def test_dry_sound_is_steady_and_grows_at_its_end() -> None:
+    """No quarter of a second is silent; what is longer begins with what is shorter."""
+    sound = dry(RATE, 6 * RATE, 3)
+    assert sound.dtype == np.float32 and len(sound) == 6 * RATE and np.abs(sound).max() < 0.9
+    quarters = np.sqrt((sound.reshape(-1, RATE // 4) ** 2).mean(1))
+    assert quarters.min() > LOUD / 5 and np.sqrt((sound**2).mean()) == pytest.approx(LOUD, rel=0.1)
+    assert np.array_equal(dry(RATE, 2 * RATE, 3), sound[: 2 * RATE])
+    assert not np.array_equal(dry(RATE, 2 * RATE, 4), sound[: 2 * RATE])
+    assert not np.array_equal(dry(RATE, 2 * RATE, 3, 1), sound[: 2 * RATE])
+    # Sound of a voice and of strings: the half below 1 kHz has most, hisses reach to the top.
+    energy = np.abs(np.fft.rfft(sound)) ** 2
+    low, top = energy[: 6 * 1000].sum(), energy[6 * 4000 :].sum()
+    assert 0.7 < low / energy.sum() < 1 and 1e-4 < top / energy.sum() < 0.1
+
+
+@pytest.fixture(scope="module")
+def taped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    arguments = {**SMALL, "listeners": 6, "views": 0, "kind": "recordings"}
+    return write(tmp_path_factory.mktemp("taped") / "ell", "ell", sources=2, **arguments)
+
+
+def test_held_out_sources_are_heard_by_held_out_listeners_alone(
+    folder: Path, tmp_path: Path
+) -> None:
+    """And what those hear is what they would hear if no source were held out."""
+    held = write(tmp_path / "ell", "ell", sources=2, held_sources=1, **{**SMALL, "views": 0})
+    data, whole = sounds.load(held), sounds.load(folder)
+    assert len(data.sources) == 2 and {sound.source for sound in data.train} == {0}
+    assert {sound.source for sound in data.test} == {0, 1}
+    assert {sound.ears for sound in data.test} == {sound.ears for sound in whole.test}
+    for sound in data.test:
+        same = next(other for other in whole.test if other.name == sound.name)
+        assert sound.file.read_bytes() == same.file.read_bytes()
+    with pytest.raises(ValueError, match="held_sources is 2 of 2; expected fewer"):
+        write(tmp_path / "x", "ell", sources=2, held_sources=2, **SMALL)
+
+
+def test_recordings_are_what_the_source_played_in_that_room(taped: Path, tmp_path: Path) -> None:
+    """Sample by sample the sum over the response of what was played so much earlier."""
+    rooms = {**SMALL, "listeners": 6, "views": 0}
+    plain = write(tmp_path / "ell", "ell", sources=2, **rooms)
+    known = sounds.load(plain)
+    responses = {sound.name: sound for sound in (*known.train, *known.test)}
+    data = sounds.load(taped, rate=RATE)
+    assert data.kind == "recordings" and (len(data.train), len(data.test)) == (8, 4)
+    assert not data.notes and json.loads((taped / "truth.json").read_text())["kind"] == data.kind
+    samples = 4800
+    for sound in (*data.train, *data.test):
+        assert sound.dry is not None
+        assert responses[sound.name].ears == sound.ears, "the same places as of responses"
+        assert (sound.start, sound.seconds) == (samples / RATE, 1.0)
+        response = sounds.read_wav(responses[sound.name].file, channels=2, rate=RATE)
+        wet = sounds.read_wav(sound.file, channels=2, rate=RATE).double().numpy()
+        played = sounds.read_wav(sound.dry, channels=1, rate=RATE)[0].double().numpy()
+        assert wet.shape == (2, samples + RATE) and played.shape == (samples + RATE,)
+        for ear in range(2):
+            whole = np.convolve(played, response[ear].double().numpy())
+            # From the clip's start on all that still rings is in the file.
+            clip = slice(samples, samples + RATE)
+            assert np.allclose(wet[ear, clip], whole[clip], atol=1e-6 * np.abs(wet).max())
+        # Of one long sound, a stretch for each listener.
+        number, source = (int(n) for n in Path(sound.name).name.split("_"))
+        long = dry(RATE, samples + (number + 1) * RATE, 0, source)
+        assert np.array_equal(played.astype(np.float32), long[-samples - RATE :])
+        clipped = {"channels": 2, "rate": RATE, "start": sound.start, "seconds": sound.seconds}
+        assert sounds.read_wav(sound.file, **clipped).shape == (2, RATE)
+
+
+def test_what_was_played_before_is_heard_on(taped: Path) -> None:
+    """The file of a later listener begins with the ring of what came before its own stretch."""
+    data = sounds.load(taped)
+    late = next(s for s in data.train if Path(s.name).name == "0003_0")
+    wet = sounds.read_wav(late.file, channels=2, rate=RATE).numpy()
+    played = sounds.read_wav(late.dry, channels=1, rate=RATE)[0].numpy()
+    far = math.dist(late.ears.position, data.sources[0].position)
+    due = int(far / SPEED * RATE) - 16
+    assert np.abs(wet[:, :due]).max() > 1e-3 * np.abs(played).max(), "before its own could arrive"
+
+
+def test_same_seed_same_recordings(taped: Path, tmp_path: Path) -> None:
+    arguments = {**SMALL, "listeners": 6, "views": 0, "kind": "recordings"}
+    assert bytes_of(taped) == bytes_of(write(tmp_path / "x", "ell", sources=2, **arguments))
+    with pytest.raises(ValueError, match="kind is 'music'; expected one of responses, recordings"):
+        write(tmp_path / "y", "ell", **{**arguments, "kind": "music"})
+
+
+# ------------------------------------------------------------------------------------------- cache
 
 
 def test_cached_by_arguments(tmp_path: Path) -> None:

@@ -10,13 +10,16 @@ from typing import Annotated, Literal
 import tyro
 
 from splat.datasets.rooms.files import write
+from splat.datasets.rooms.takes import Kind
 
 
 def main(
     out: Annotated[Path, tyro.conf.Positional],
     shape: Literal["shoebox", "ell", "hall"] = "shoebox",
+    kind: Kind = "responses",
     listeners: int = 300,
     sources: int = 1,
+    held_sources: int = 0,
     seed: int = 0,
     views: int = 60,
     width: int = 320,
@@ -27,13 +30,15 @@ def main(
     rays: int = 10_000,
     workers: int = 2,
 ) -> None:
-    """Simulate a room's impulse responses and draw its pictures into a new folder.
+    """Simulate how a room sounds and draw its pictures into a new folder.
 
     Args:
         out: Folder to write, which must not exist.
         shape: Which room.
+        kind: Impulse responses, or recordings of what the sources play, a second for each listener.
         listeners: Heads, each with its own place and direction; one in five is held out.
         sources: Each is heard by every listener.
+        held_sources: Of the sources, how many are held out: held-out listeners alone hear them.
         seed: Of places, rays, noise and views.
         views: Pictures of the room; 0 for none.
         width: Of a picture, pixels.
@@ -46,11 +51,13 @@ def main(
     """
     start = time.perf_counter()
     write(
-        out, shape, listeners=listeners, sources=sources, seed=seed, views=views, width=width,
-        height=height, points=points, rate=rate, seconds=seconds, rays=rays, workers=workers,
+        out, shape, kind=kind, listeners=listeners, sources=sources, held_sources=held_sources,
+        seed=seed, views=views, width=width, height=height, points=points, rate=rate,
+        seconds=seconds, rays=rays, workers=workers,
     )  # fmt: skip
     took = time.perf_counter() - start
-    print(f"{out}: {listeners * sources} responses, {views} pictures of the {shape}, {took:.0f} s")
+    many = f"{kind} of {sources} sources at {listeners} places"
+    print(f"{out}: {many}, {views} pictures of the {shape}, {took:.0f} s")
 
 
 if __name__ == "__main__":

@@ -59,6 +59,11 @@ def save(run: Run, path: Path) -> None:
         state["at_once"] = run.at_once
     if run.commands:
         state["commands"] = [[each.step, each.name, each.value] for each in run.commands]
+    write(state, path)
+
+
+def write(state: State, path: Path) -> None:
+    """Write a state, tensors and numbers and texts; equal ones as equal bytes, all or nothing."""
     with replacing(path) as draft, draft.open("wb") as file:
         sink = _Sink(file)
         torch.save(_canonical(state), cast(BinaryIO, sink))  # of a file it uses write and flush
@@ -68,8 +73,9 @@ def save(run: Run, path: Path) -> None:
     _sync_folder(path.parent)
 
 
-def load(path: Path) -> State:
-    """What a checkpoint holds, on the CPU; raises ValueError where it is none, or a newer one."""
+def load(path: Path, kind: str = FORMAT, version: int = VERSION) -> State:
+    """What a checkpoint holds, on the CPU; raises ValueError where it is none of that kind, or a
+    newer one."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -80,14 +86,14 @@ def load(path: Path) -> State:
             f"{path} cannot be read as a checkpoint ({reason}); delete it and resume from the one"
             " before"
         ) from None
-    if type(state) is not dict or state.get("format") != FORMAT:
+    if type(state) is not dict or state.get("format") != kind:
         raise ValueError(
             f"{path} is no checkpoint of splat, though torch can read it; give a run folder that"
             " `splat train` wrote"
         )
-    if state["version"] > VERSION:
+    if state["version"] > version:
         raise ValueError(
-            f"{path} has checkpoint format {state['version']}, this splat reads up to {VERSION};"
+            f"{path} has checkpoint format {state['version']}, this splat reads up to {version};"
             " upgrade splat-toolkit"
         )
     return state

@@ -37,7 +37,17 @@ def checks() -> list[Check]:
     found.append(kernels)
     if kernels.state == "good" and found[-2].state == "good":
         found.append(_speed())
-    return [*found, *_cuda(), _lpips(), _viewer(), _prep(), _tensorboard(), _video(), _disk()]
+    return [
+        *found,
+        *_cuda(),
+        _lpips(),
+        _viewer(),
+        _prep(),
+        _sound(),
+        _tensorboard(),
+        _video(),
+        _disk(),
+    ]
 
 
 def _program() -> Check:
@@ -198,6 +208,16 @@ def _prep() -> Check:
     if not find_spec("pillow_heif"):
         return Check("prep", "missing", f"{found}; HEIC photos cannot be read", install)
     return Check("prep", "good", f"{found}, pillow-heif {metadata.version('pillow-heif')}")
+
+
+def _sound() -> Check:
+    install = f"pip install '{_DISTRIBUTION}[sound]'"
+    if not find_spec("soundfile"):
+        return Check("sound", "missing", "soundfile is not installed; hearing needs it", install)
+    found = f"soundfile {metadata.version('soundfile')}"
+    if not find_spec("av"):
+        return Check("sound", "missing", f"{found}; no sound under videos without PyAV", install)
+    return Check("sound", "good", f"{found}, PyAV {metadata.version('av')}")
 
 
 def _tensorboard() -> Check:

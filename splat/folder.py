@@ -75,6 +75,11 @@ class Folder:
         return self.path / "blocks.json"
 
     @property
+    def audio(self) -> Path:
+        """What the run has learned to hear (`splat train-audio`)."""
+        return self.path / "audio"
+
+    @property
     def contact_sheet(self) -> Path:
         return self.path / "contact_sheet.png"
 
@@ -111,7 +116,9 @@ class Folder:
 
     def clear(self) -> None:
         """Remove what a run writes, and nothing else that may lie here."""
-        for path in (self.checkpoints, self.tensorboard, self.timeline, self.blocks):
+        for path in (
+            self.checkpoints, self.tensorboard, self.timeline, self.blocks, self.audio,
+        ):  # fmt: skip
             shutil.rmtree(path, ignore_errors=True)
         for path in self._files:
             path.unlink(missing_ok=True)

@@ -154,9 +154,7 @@ class Run:
 
     def generator(self, purpose: str) -> torch.Generator:
         """A fresh random stream that depends on (seed, step, purpose) only."""
-        text = f"{self.seed}/{self.step}/{purpose}".encode()
-        number = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
-        return torch.Generator(self.render.device).manual_seed(number >> 1)
+        return stream(self.seed, self.step, purpose, self.render.device)
 
     def optimize(self, visible: Bool[Tensor, "n"] | None = None) -> None:
         """Adam on the cloud, and the optimizers of the networks beside it."""
@@ -195,6 +193,13 @@ class Run:
             self.objectives = {n: terms.get(n, old) for n, old in self.objectives.items()}
         self.commands.append(taken)
         return taken
+
+
+def stream(seed: int, step: int, purpose: str, device: torch.device) -> torch.Generator:
+    """A fresh random stream that depends on (seed, step, purpose) only."""
+    text = f"{seed}/{step}/{purpose}".encode()
+    number = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+    return torch.Generator(device).manual_seed(number >> 1)
 
 
 def train(run: Run) -> None:

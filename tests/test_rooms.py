@@ -41,6 +41,7 @@ ONE_PLACE = {
     "constriction": {"strategies/scaffold/packing.py"},
     "viser": {"viewer/server.py"},
     "soundfile": {"datasets/sounds/wav.py"},
+    "av": {"splat/acoustic/film.py"},
     "pyroomacoustics": {"datasets/rooms/simulate.py"},
     "slab": {"datasets/rooms/head.py"},
     "websockets": {"viewer/gate.py", "viewer/door.py"},
@@ -48,6 +49,7 @@ ONE_PLACE = {
     "matplotlib": {
         "splat/pictures.py",
         "splat/rates.py",
+        "splat/acoustic/picture.py",
         *(f"splat/comparison/{name}.py" for name in ("charts", "crops", "drawing")),
     },
 }

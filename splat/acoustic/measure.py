@@ -122,7 +122,7 @@ def spectra(sound: Float[Tensor, "c samples"]) -> Float[Tensor, "c bins frames"]
     return torch.abs(found)
 
 
-def envelope(sound: Float[Tensor, "c samples"]) -> Float[Tensor, "c samples"]:
+def envelope(sound: Float[Tensor, "*c samples"]) -> Float[Tensor, "*c samples"]:
     """The size of the analytic signal (Hilbert's transform, by FFT)."""
     samples = sound.shape[-1]
     weight = torch.zeros(samples, dtype=sound.dtype, device=sound.device)

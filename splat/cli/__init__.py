@@ -13,10 +13,12 @@ VERBS = {
     "prep": "make a posed scene of photos or of a video",
     "train": "train a scene from posed photographs",
     "resume": "go on with a run from its last checkpoint",
+    "train-audio": "teach a trained scene what it sounds like",
     "eval": "measure a run, or a file of Gaussians, on held-out photos",
     "compare": "compare strategies fairly, and write a report",
     "view": "look at a run or a file in a browser, or at two of them side by side",
     "render": "draw a turntable, the views or a camera path, as pictures or a video",
+    "hear": "hear a sound in the scene of a run, from a place or along a camera path",
     "relight": "draw a run of deferred under another light",
     "export": "write the Gaussians of a run to a file, and check it",
     "mesh": "make a coloured mesh of triangles of a run or a file",
@@ -28,8 +30,8 @@ VERBS = {
     "demo": "train the built-in scene, in a few minutes",
     "doctor": "say what this machine can do, and what is missing",
 }
-_FILES = {"eval": "evaluate"}
-"""Modules of verbs whose name Python has for something else."""
+_FILES = {"eval": "evaluate", "train-audio": "train_audio"}
+"""Modules of verbs whose name Python has for something else, or cannot have."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 import tyro
@@ -47,6 +48,15 @@ class Render:
     exposure_of: Annotated[str | None, hint("the mean of all photos")] = None
     """Of a run that learned exposures: the training photo, by its name, whose exposure pictures are
     to have."""
+    sound: Annotated[Path | None, hint("none")] = None
+    """A WAV file that a source in the scene plays, to be heard along the path under a video, of a
+    run whose field of sound is trained. It is cut, or followed by silence, to be as long."""
+    source_at: Annotated[
+        tuple[float, float, float] | None,
+        tyro.conf.arg(name="from"),
+        hint("the first that was trained"),
+    ] = None
+    """Where that source is, X Y Z in the coordinates of the scene."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to draw."""
     overwrite: bool = False
@@ -61,11 +71,47 @@ def main(arguments: Sequence[str]) -> int:
     out = asked.out or _usual(asked)
     if not asked.overwrite and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
         raise FileExistsError(f"{out} exists; replace it with --overwrite, or give another name")
-    found = trained(asked.what, asked.device, asked.background, exposure=asked.exposure_of)
     cameras = [shrunk(camera, 1, asked.max_side) for camera in asked_cameras(asked)]
-    count = paths.write_video(_pictures(found, cameras, asked.quiet), out, asked.fps)
-    print(f"{out}: {count} pictures of {cameras[0].width}x{cameras[0].height} pixels")
+    heard = _heard(asked, out, cameras)
+    found = trained(asked.what, asked.device, asked.background, exposure=asked.exposure_of)
+    pictures = _pictures(found, cameras, asked.quiet)
+    count = _filmed(pictures, out, asked.fps, heard)
+    sound = "" if heard is None else f", with {count / asked.fps:.2f} s of sound"
+    print(f"{out}: {count} pictures of {cameras[0].width}x{cameras[0].height} pixels{sound}")
     return 0
+
+
+def _heard(
+    asked: Render, out: Path, cameras: Sequence[Camera]
+) -> Float[Tensor, "2 samples"] | None:
+    """What is to be heard under the video, found before anything is drawn."""
+    if asked.sound is None:
+        if asked.source_at is not None:
+            raise ValueError("--from is given without --sound; expected both or neither")
+        return None
+    if out.suffix.lower() != ".mp4":
+        raise ValueError(f"{out} is no video; expected a name ending in .mp4 with --sound")
+    from splat.cli import sounding
+
+    return sounding.under(asked.what, cameras, asked.fps, asked.sound, asked.source_at)
+
+
+def _filmed(
+    pictures: Iterator[Float[Tensor, "h w 3"]],
+    out: Path,
+    fps: float,
+    heard: Float[Tensor, "2 samples"] | None,
+) -> int:
+    if heard is None:
+        return paths.write_video(pictures, out, fps)
+    from splat.acoustic import film
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as place:
+        silent = Path(place) / "silent.mp4"
+        count = paths.write_video(pictures, silent, fps)
+        film.join(silent, heard, out)
+    return count
 
 
 def _usual(asked: Render) -> Path:

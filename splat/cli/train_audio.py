@@ -1,0 +1,262 @@
+"""`splat train-audio`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shlex
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from tqdm import tqdm
+
+from splat import checkpoint, kernels
+from splat.acoustic.units import UNSURE
+from splat.cli.heard import AudioFolder, audio_of, scene_of
+from splat.cli.parse import parsed
+from splat.cli.sounding import aloud
+from splat.datasets import sounds
+from splat.datasets.sounds import SoundData
+from splat.edit import Change
+from splat.folder import existing, read_json, write_json
+from splat.options import hint
+from splat.strategies.acoustic.audible import Audible, Seen, Settings
+from splat.strategies.acoustic.density import AudioGuided
+from splat.strategies.acoustic.hearing import Hearing, kept
+from splat.strategies.acoustic.learning import (
+    FORMAT,
+    VERSION,
+    Learning,
+    Places,
+    fixed,
+    metres_of,
+    places,
+)  # fmt: skip
+from splat.strategies.acoustic.scene import Scene, check_within
+from splat.strategies.acoustic.score import heard_there, told
+
+LOG_EVERY = 10
+SAVE_EVERY = 500
+KEEP = 2
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What is asked of the training; a run that goes on has it from its start."""
+
+    steps: int = 1000
+    """Steps, each over `batch` places."""
+    points: int = 250
+    """Audio points at first: one in each cell of a grid over the surfaces."""
+    batch: int = 16
+    """Places of a step."""
+    share: float = 0.15
+    """Points about the listener, and about the source, that it hears by; of all."""
+    guidance_rate: float = 0.1
+    """Learning rate of guidance."""
+    network_rate: float = 2e-3
+    """Learning rate of the networks."""
+    carrier_rate: float = 5e-2
+    """Learning rate of the noise that all places share; 0: it stays flat noise."""
+    no_adapt: bool = False
+    """Leave guidance as the scene's Gaussians give it; the points stay as they are, too."""
+    no_density: bool = False
+    """Leave the points as they are, and learn their guidance."""
+    metres: Annotated[float | None, hint("from when sounds arrive, else 1")] = None
+    """Metres that one unit of the scene is."""
+    seed: int = 0
+    """Of the networks and of all draws."""
+    density: AudioGuided = field(default_factory=AudioGuided)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "points", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in ("guidance_rate", "network_rate", "carrier_rate"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share is {self.share}; expected more than 0, and at most 1")
+        if self.metres is not None and not self.metres > 0:
+            raise ValueError(f"metres is {self.metres}; expected more than 0")
+
+
+@dataclass(frozen=True)
+class TrainAudio:
+    """Teach a trained scene what it sounds like (audio-guided points, as AV-GS).
+
+    splat train scene/ --out run/, then splat train-audio run/ sounds/. The Gaussians stay as they
+    are, to the bit; what is learned lies in run/audio. Then splat hear run/ --source voice.wav.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Folder of a run of `splat train`."""
+    sounds: Annotated[tyro.conf.Positional[Path | None], hint("with --resume, as it was begun")] = (
+        None
+    )
+    """Folder of impulse responses or recordings: our own layout (sounds.json), RWAVS, or as in
+    SoundSpaces."""
+    resume: bool = False
+    """Go on from the last checkpoint; it ends with the same bytes as if it had never stopped."""
+    overwrite: bool = False
+    """Replace what the run has learned to hear."""
+    threads: Annotated[int | None, hint("1, or as it was begun")] = None
+    """Threads. The parts are so small that more seldom help, and the last bits of results depend on
+    it: with --resume, leave it as it was."""
+    json: bool = False
+    """Print the figures as JSON."""
+    quiet: bool = False
+    """Say nothing but warnings and the result."""
+    taught: Taught = field(default_factory=Taught)
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads is {self.threads}; expected at least 1")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train; the exit code."""
+    asked = parsed(TrainAudio, "train-audio", arguments)
+    run = existing(asked.run)
+    audio = audio_of(run)
+    config = _resumed(audio, asked) if asked.resume else _begun(audio, asked, arguments)
+    torch.set_num_threads(config["threads"])
+    kernels.set_threads(config["threads"])
+    data = sounds.load(Path(config["sounds"]))
+    scene = scene_of(run.path)
+    with aloud():
+        learning, hearing, held_out = _prepared(scene, data, _taught(config))
+    if asked.resume:
+        learning.restore(checkpoint.load(_last(audio), FORMAT, VERSION))
+    else:
+        if audio.path.is_dir():
+            shutil.rmtree(audio.path)
+        write_json(audio.config, config)
+    begun = time.monotonic()
+    _train(learning, hearing, audio, quiet=asked.quiet or asked.json)
+    metrics = {
+        "steps": learning.step,
+        "seconds": round(time.monotonic() - begun, 1),
+        "points": {"began": hearing.began, "now": len(learning.model.cloud)},
+        "metres": learning.model.settings.metres,
+        **heard_there(hearing, data, held_out),
+    }
+    write_json(audio.metrics, metrics)
+    print(json.dumps(metrics, indent=1) if asked.json else told(metrics, audio.path))
+    return 0
+
+
+def _begun(audio: AudioFolder, asked: TrainAudio, arguments: Sequence[str]) -> dict[str, Any]:
+    if asked.sounds is None:
+        raise ValueError("no folder of sounds is given; expected one behind the run")
+    if checkpoint.found(audio.checkpoints) and not asked.overwrite:
+        raise FileExistsError(
+            f"{audio.path} is there already; go on with --resume, or replace it with --overwrite"
+        )
+    return {
+        "format": "splat audio",
+        "version": 1,
+        "sounds": str(asked.sounds.resolve()),
+        "taught": asdict(asked.taught),
+        "threads": asked.threads or 1,
+        "command": shlex.join(["splat", "train-audio", *arguments]),
+    }
+
+
+def _resumed(audio: AudioFolder, asked: TrainAudio) -> dict[str, Any]:
+    if not audio.config.is_file() or not checkpoint.found(audio.checkpoints):
+        raise FileNotFoundError(
+            f"{audio.path} holds no checkpoint; expected a training to go on with: begin it"
+            " without --resume"
+        )
+    config: dict[str, Any] = read_json(audio.config)
+    state = checkpoint.load(_last(audio), FORMAT, VERSION)
+    if state["step"] >= state["steps"] and audio.metrics.is_file():
+        raise ValueError(f"{audio.path} is finished at step {state['step']:,}; nothing is left")
+    if asked.sounds is not None:
+        config["sounds"] = str(asked.sounds.resolve())
+    config["threads"] = asked.threads or config.get("threads", 1)
+    return config
+
+
+def _taught(config: Mapping[str, Any]) -> Taught:
+    given = dict(config["taught"])
+    return Taught(**{**given, "density": AudioGuided(**given["density"])})
+
+
+def _last(audio: AudioFolder) -> Path:
+    return checkpoint.found(audio.checkpoints)[-1]
+
+
+def _prepared(
+    scene: Scene, data: SoundData, taught: Taught
+) -> tuple[Learning, Hearing, Places | None]:
+    """The field as it begins, from the scene and from training places; and held-out places, so
+    that files that do not fit are found before anything is trained or replaced."""
+    for said in data.notes:
+        _log.info(said)
+    metres, note = (taught.metres, "") if taught.metres else metres_of(data)
+    if note:
+        _log.log(logging.WARNING if note == UNSURE else logging.INFO, note)
+    mass = scene.mass()
+    bounds = scene.bounds(mass)
+    check_within(data, bounds, metres)
+    seen = Seen(scene.look())
+    learned = places(data, data.train, seen, metres)
+    held_out = places(data, data.test, seen, metres) if data.test else None
+    seconds = learned.truth.shape[-1] / data.rate
+    settings = Settings(
+        data.kind, data.rate, seconds, metres, taught.share, taught.guidance_rate,
+        taught.network_rate, taught.carrier_rate, not taught.no_adapt,
+    )  # fmt: skip
+    rows = scene.points(mass, taught.points, metres)
+    model = Audible(rows, settings, taught.seed, taught.steps)
+    strategy = taught.density.scheduled(taught.steps)
+    if taught.no_adapt or taught.no_density:
+        strategy = fixed(strategy)
+    learning = Learning(model, strategy, learned, taught.steps, taught.seed, taught.batch)
+    starts = rows["mean"] / metres
+    return learning, Hearing(model, data.sources, bounds, starts, seen), held_out
+
+
+def _train(learning: Learning, hearing: Hearing, audio: AudioFolder, *, quiet: bool) -> None:
+    lines = _kept_lines(audio.log, learning.step)
+    with audio.log.open("w", encoding="utf-8") as log:
+        log.writelines(lines)
+
+        def watch(_: Learning, terms: Mapping[str, float], change: Change) -> None:
+            if change.counts:
+                edit = {"step": learning.step, "before": change.before, **change.counts}
+                print(json.dumps(edit), file=log)
+            if learning.step % LOG_EVERY == 0 or learning.step == learning.steps:
+                record = {"step": learning.step, "points": len(learning.model.cloud),
+                          "loss": sum(terms.values()), "terms": terms}  # fmt: skip
+                print(json.dumps(record), file=log, flush=True)
+
+        learning.watch = watch
+        bar = tqdm(total=learning.steps, initial=learning.step, unit="step", disable=quiet or None)
+        with bar:
+            while learning.step < learning.steps:
+                learning.advance()
+                bar.update()
+                if learning.step % SAVE_EVERY == 0 or learning.step == learning.steps:
+                    path = checkpoint.path_of(audio.checkpoints, learning.step)
+                    learning.save(path, **kept(hearing))
+                    checkpoint.prune(audio.checkpoints, KEEP)
+
+
+def _kept_lines(log: Path, step: int) -> list[str]:
+    """What a log has up to a step, to go on from there."""
+    if not log.is_file():
+        return []
+    lines = log.read_text("utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    return [line for line in whole if json.loads(line)["step"] <= step]

@@ -1,0 +1,475 @@
+"""`splat train-audio` on a tiny room: what it learns, repeats, keeps and refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import hearing_room
+import numpy as np
+import pytest
+import torch
+from conftest import Outcome
+from hearing_room import RATE, SECONDS, hashes
+from scipy.signal import fftconvolve
+from torch import Tensor
+
+from splat import checkpoint, kernels
+from splat.acoustic.baselines import Records, answer, errors, nearest
+from splat.cli import heard, train_audio
+from splat.cli.train_audio import Taught
+from splat.datasets import sounds
+from splat.datasets.sounds import Ears, Source
+from splat.datasets.sounds.wav import read_wav
+from splat.strategies.acoustic import points, recording
+from splat.strategies.acoustic.audible import Audible, Seen, Settings
+from splat.strategies.acoustic.density import AudioGuided
+from splat.strategies.acoustic.learning import Learning, fixed, places
+
+pytest.importorskip("soundfile")
+Splat = Callable[..., Outcome]
+
+SMALL = (
+    "--points", 150, "--batch", 4, "--threads", 1, "--least-uses", 1, "--quantile", 0.9,
+    "--idle", 0.05, "--quiet",
+)  # fmt: skip
+STEPS = ("--steps", 40)
+
+
+@pytest.fixture(autouse=True)
+def threads_of_torch() -> Iterator[None]:
+    """One, unless a run is asked to take more; afterwards as before."""
+    before = torch.get_num_threads(), kernels.threads()
+    yield
+    torch.set_num_threads(before[0])
+    kernels.set_threads(before[1])
+
+
+@pytest.fixture(scope="module")
+def seen_room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run and with two folders of sounds; not to be changed."""
+    folder = tmp_path_factory.mktemp("hearing")
+    hearing_room.trained(folder)
+    hearing_room.write_responses(folder / "responses")
+    hearing_room.write_recordings(folder / "recordings")
+    return folder
+
+
+@pytest.fixture
+def room(seen_room: Path, tmp_path: Path) -> Path:
+    """A copy of one's own, without the photos."""
+    for name in ("run", "responses", "recordings"):
+        shutil.copytree(seen_room / name, tmp_path / name)
+    return tmp_path
+
+
+def edits(run: Path) -> list[dict[str, Any]]:
+    lines = (run / "audio/log.jsonl").read_text().splitlines()
+    return [record for record in map(json.loads, lines) if "before" in record]
+
+
+def last(run: Path) -> bytes:
+    return checkpoint.found(run / "audio/checkpoints")[-1].read_bytes()
+
+
+def figures(run: Path) -> dict[str, Any]:
+    """All but how long it took."""
+    found: dict[str, Any] = json.loads((run / "audio/metrics.json").read_text())
+    assert found.pop("seconds") >= 0
+    return found
+
+
+# ------------------------------------------------------------------------------------------- runs
+
+
+def test_the_visual_run_stays_to_the_byte(room: Path, splat: Splat) -> None:
+    before = hashes(room)
+    said = splat("train-audio", room / "run", room / "responses", *SMALL, *STEPS)
+    assert said.code == 0 and "errors at 4 places that were never trained on: MAG" in said.said
+    assert hashes(room, "run/audio") == before and len(before) > 40
+    names = set(hashes(room / "run/audio"))
+    assert names == {"config.json", "log.jsonl", "metrics.json", "checkpoints/step_00000040.pt"}
+    found = figures(room / "run")
+    assert found["held_out"] == 4 and found["metres"] == 1.0 and found["steps"] == 40
+    assert all(math.isfinite(found[name]) for name in ("mag", "env", "t60", "edt", "c50"))
+    assert edits(room / "run"), "points came and went"
+    counts = [sum(n if "append" in what else -n for what, n in each.items()
+                  if what not in ("step", "before")) for each in edits(room / "run")]  # fmt: skip
+    assert found["points"]["now"] == found["points"]["began"] + sum(counts)
+
+
+def test_what_it_learned_is_heard_without_the_scene(room: Path, splat: Splat) -> None:
+    splat("train-audio", room / "run", room / "responses", *SMALL, *STEPS)
+    for name in ("checkpoints", "point_cloud.ply", "cameras.json"):
+        thing = room / "run" / name
+        shutil.rmtree(thing) if thing.is_dir() else thing.unlink()
+    found = heard.hearing(room / "run", "cpu")
+    assert found.kind == "responses" and found.rate == RATE and found.metres == 1.0
+    assert [each.position for each in found.sources] == [
+        pytest.approx(each.position) for each in hearing_room.SOURCES
+    ]
+    low, high = found.bounds
+    assert low == pytest.approx((0, 0, 0), abs=0.2)
+    assert high == pytest.approx(hearing_room.SIZE, abs=0.2)
+    assert found.inside(Ears((2, 1, 1), (1, 0, 0))) and not found.inside(Ears((5, 1, 1), (1, 0, 0)))
+    assert len(found.points) > found.began > 100
+    size = torch.tensor(hearing_room.SIZE)
+    astray = ((found.points < -0.5) | (found.points > size + 0.5)).any(1)
+    assert astray.float().mean() < 0.1, "children of children may lie farther"
+    ears = hearing_room.places(20, seed=3)
+    made = found.responses(ears, found.sources[0])
+    assert made.shape == (20, 2, round(RATE * SECONDS)) and torch.isfinite(made).all()
+    # In whatever company a place is asked about, its response is the same.
+    torch.testing.assert_close(made[7:9], found.responses(ears[7:9], found.sources[0]))
+    for sound, each in zip(made, ears, strict=True):
+        start = math.dist(each.position, found.sources[0].position) / 343 * RATE
+        assert sound[:, : int(start) - 10].abs().max() < 0.1 * sound.abs().max()
+    with pytest.raises(ValueError, match="has no masks; expected one trained on recordings"):
+        found.masks(ears, found.sources[0])
+
+
+@pytest.mark.parametrize("kind", ["responses", "recordings"])
+def test_hear_writes_what_the_field_says(kind: str, room: Path, splat: Splat) -> None:
+    """A WAV of somebody who stands, and one along the views of the run."""
+    assert splat("train-audio", room / "run", room / kind, *SMALL, "--steps", 20).code == 0
+    dry = 0.1 * torch.randn(1, RATE // 2, generator=torch.Generator().manual_seed(5))
+    sounds.write_wav("dry.wav", dry, RATE)
+    asked = ("hear", room / "run", "--source", "dry.wav", "--quiet", "--float", "--from")
+    asked = (*asked, *hearing_room.SOURCES[0].position)
+    here = ("--at", 2.5, 1, 1.2, "--facing", 0, 1, 0, "--up", 0, 0, 1)
+    standing = splat(*asked, *here, "-o", "there.wav")
+    assert standing.code == 0, standing.err
+    found = read_wav("there.wav", channels=2, rate=RATE)
+    field = heard.hearing(room / "run", "cpu")
+    ears = [Ears((2.5, 1.0, 1.2), (0.0, 1.0, 0.0))]
+    if kind == "responses":
+        response = field.responses(ears, field.sources[0])[0].double().numpy()
+        true = np.stack([fftconvolve(dry[0].double().numpy(), ear) for ear in response])
+        assert found.shape == true.shape
+        assert np.abs(found.numpy() - true).max() < 1e-5 * np.abs(true).max()
+    else:
+        mixture, difference = field.masks(ears, field.sources[0])
+        played = recording.spectra(dry[0]).abs().square().sum(1)
+        for ear, sign in zip(found, (1, -1), strict=True):
+            energy = recording.spectra(ear).abs().square().sum(1)
+            expected = (mixture[0] * (1 + sign * difference[0])).square() * played
+            torch.testing.assert_close(energy[9:-9], expected[9:-9], rtol=0.3, atol=0)
+    moving = splat(*asked, "--path", "views", "-o", "round.wav")
+    assert moving.code == 0, moving.err
+    found = read_wav("round.wav", channels=2, rate=RATE)
+    assert found.shape[1] >= len(dry[0]) and torch.isfinite(found).all()
+    outside = splat(*asked, "--at", 2.5, 1, 9, "-o", "outside.wav")
+    assert outside.code == 2 and "outside of the scene, which reaches from" in outside.err
+    assert not Path("outside.wav").exists()
+
+
+def test_what_can_be_seen_in_the_run(seen_room: Path) -> None:
+    scene = heard.scene_of(seen_room / "run", "cpu")
+    depths = scene.look()(torch.tensor([1.0, 1.2, 1.1]))
+    ways = [3.0, 1.8, 1.4, 1.0, 1.2, 1.1]  # to +x, +y, +z, -x, -y and -z
+    for depth, way in zip(depths, ways, strict=True):
+        assert float(depth[60:68, 60:68].mean()) == pytest.approx(way, abs=0.05)
+    mass = scene.mass()
+    assert len(mass) == len(scene.gaussians) and (mass > 0).float().mean() > 0.9
+    rows = scene.points(mass, 200, 0.5)
+    assert 50 < len(rows["mean"]) <= 200
+    assert (rows["mean"] <= 0.5 * torch.tensor(hearing_room.SIZE) + 0.1).all()
+
+
+def test_runs_repeat_to_the_byte(room: Path, splat: Splat) -> None:
+    for name in ("responses", "recordings"):
+        asked = ("train-audio", room / "run", room / name, *SMALL, "--steps", 12, "--overwrite")
+        assert splat(*asked).code == 0
+        first, said = last(room / "run"), figures(room / "run")
+        torch.rand(7)  # whatever else was drawn
+        assert splat(*asked).code == 0
+        assert last(room / "run") == first and figures(room / "run") == said
+        assert splat(*asked, "--seed", 1).code == 0
+        assert last(room / "run") != first
+
+
+@pytest.mark.parametrize("kind", ["responses", "recordings"])
+@pytest.mark.parametrize("stop", [12, 17])
+def test_a_run_that_was_killed_ends_alike(
+    kind: str, stop: int, room: Path, splat: Splat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed at a checkpoint, and five steps beyond one: some edits lie on either side. It goes on
+    with as many threads as it was begun with."""
+    given = (*SMALL, *STEPS)
+    monkeypatch.setattr(train_audio, "SAVE_EVERY", 12)
+    shutil.copytree(room / "run", room / "other")
+    assert splat("train-audio", room / "run", room / kind, *given).code == 0
+    whole, said = last(room / "run"), figures(room / "run")
+    log = (room / "run/audio/log.jsonl").read_text()
+    assert {each["step"] <= 12 for each in edits(room / "run")} == {True, False}
+    advance = Learning.advance
+
+    def dying(learning: Learning) -> None:
+        if learning.step == stop:
+            raise KeyboardInterrupt
+        advance(learning)
+
+    monkeypatch.setattr(Learning, "advance", dying)
+    ended = splat("train-audio", room / "other", room / kind, *given)
+    assert ended.code == 130 and ended.err.strip().endswith("train-audio: interrupted")
+    monkeypatch.setattr(Learning, "advance", advance)
+    assert not (room / "other/audio/metrics.json").exists()
+    torch.rand(11)
+    assert splat("train-audio", room / "other", "--resume", "--quiet").code == 0
+    assert last(room / "other") == whole and figures(room / "other") == said
+    assert (room / "other/audio/log.jsonl").read_text() == log
+    over = splat("train-audio", room / "other", "--resume")
+    assert over.code == 2 and "is finished at step 40; nothing is left" in over.err
+
+
+def test_what_never_came_to_a_checkpoint_is_begun_anew(
+    room: Path, splat: Splat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was learned, and so nothing is lost; what was learned goes when all is well."""
+    asked = ("train-audio", room / "run", room / "responses", *SMALL, "--steps", 4)
+
+    def dying(learning: Learning) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learning, "advance", dying)
+        assert splat(*asked).code == 130 and (room / "run/audio/config.json").is_file()
+    refused = splat("train-audio", room / "run", "--resume")
+    assert refused.code == 2 and "begin it without --resume" in refused.err
+    assert splat(*asked).code == 0 and len(hashes(room / "run/audio")) == 4
+    again = (*asked[:2], room / "recordings", *asked[3:], "--overwrite")
+    assert splat(*again).code == 0 and len(hashes(room / "run/audio")) == 4
+    assert heard.hearing(room / "run", "cpu").kind == "recordings"
+
+
+def test_points_that_do_not_adapt(room: Path, splat: Splat) -> None:
+    for option in ("--no-adapt", "--no-density"):
+        asked = ("train-audio", room / "run", room / "responses", *SMALL, "--steps", 12)
+        assert splat(*asked, option, "--overwrite").code == 0
+        state = checkpoint.load(
+            checkpoint.found(room / "run/audio/checkpoints")[-1], "splat audio checkpoint", 1
+        )
+        scene = heard.scene_of(room / "run", "cpu")
+        given = scene.points(scene.mass(), 150, 1.0)
+        columns = state["model"]["cloud"]["columns"]
+        assert torch.equal(columns["mean"]["values"], given["mean"])
+        same = torch.equal(columns["guidance"]["values"], given["guidance"])
+        assert same == (option == "--no-adapt") and not edits(room / "run")
+
+
+def test_rates_of_zero_leave_things_as_they_are(room: Path, splat: Splat) -> None:
+    asked = ("train-audio", room / "run", room / "responses", *SMALL, "--steps", 4)
+    assert splat(*asked, "--carrier-rate", 0).code == 0
+    found = heard.hearing(room / "run").model
+    fresh = Audible(found.cloud.rows(torch.arange(len(found.cloud))), found.settings, 0, 4)
+    for name, value in fresh.maker.named_parameters():
+        assert torch.equal(value, dict(found.maker.named_parameters())[name]), name
+
+
+def test_json_is_all_that_is_printed(room: Path, splat: Splat) -> None:
+    """Notes go to the other stream."""
+    card = json.loads((room / "responses/sounds.json").read_text())
+    for place in (*card["sounds"], *card["sources"]):
+        place["position"] = [value / 0.3048 for value in place["position"]]
+    # Of a scene in metres these would be far outside: the unit is said.
+    (room / "responses/sounds.json").write_text(json.dumps(card))
+    asked = [each for each in SMALL if each != "--quiet"]
+    said = splat("train-audio", room / "run", room / "responses", *asked, "--steps", 2, "--json")
+    assert said.code == 2 and "lie outside of the scene" in said.err
+    assert "splat train-audio: " in said.err and "a unit of the scene is 0.3" in said.said
+    hearing_room.write_responses(room / "again")
+    said = splat("train-audio", room / "run", room / "again", *asked, "--steps", 2, "--json")
+    assert json.loads(said.out)["steps"] == 2 and said.code == 0
+
+
+# ------------------------------------------------------------------------------------- what learns
+
+
+@pytest.mark.slow
+def test_the_field_beats_who_learns_nothing(room: Path, splat: Splat) -> None:
+    """On places it never heard: the mean response, and what the nearest listener heard."""
+    folder = hearing_room.write_responses(room / "many", 16, 16)
+    data = sounds.load(folder)
+    asked = ("--points", 200, "--steps", 400, "--batch", 8, "--threads", 1, "--quiet")
+    assert splat("train-audio", room / "run", folder, *asked).code == 0
+    found = figures(room / "run")
+    told: dict[str, list[Any]] = {"mean": [], "nearest": []}
+    for number, source in enumerate(data.sources):
+        train = [each for each in data.train if each.source == number]
+        records = Records(
+            torch.stack([read_wav(each.file, channels=2, rate=RATE) for each in train]),
+            torch.tensor([each.ears.position for each in train]),
+            torch.tensor(source.position),
+            RATE,
+        )
+        for each in (each for each in data.test if each.source == number):
+            truth = answer(read_wav(each.file, channels=2, rate=RATE), RATE)
+            place = torch.tensor(each.ears.position)
+            told["mean"].append(errors(records.mean, truth))
+            told["nearest"].append(errors(nearest(records, place), truth))
+    for name, each in told.items():
+        for measure in ("mag", "t60", "env", "edt", "c50"):
+            rule = sum(getattr(error, measure) for error in each) / len(each)
+            assert found[measure] < 0.8 * rule, (name, measure)
+
+
+def test_recordings_teach_their_masks(seen_room: Path, tmp_path: Path) -> None:
+    """Noise through known masks: what is learned of places never heard is nearer to them than what
+    it began with, and near."""
+    data = sounds.load(hearing_room.write_recordings(tmp_path, 40, 10))
+    walls = hearing_room.walls()
+    rows = points.born(walls, torch.ones(len(walls)), 150, 1.0)
+    seen = Seen(lambda at: torch.full((6, 128, 128), torch.inf))
+    model = Audible(rows, Settings("recordings", RATE, 1.0, 1.0), seed=0, steps=150)
+    learning = Learning(model, fixed(AudioGuided()), places(data, data.train, seen, 1.0), 150)
+    ears = [each.ears for each in data.test]
+    there = seen.listening(ears, [data.sources[0]] * len(ears), 1.0)
+    known = [hearing_room.masks(each, data.sources[0]) for each in ears]
+    mixtures, differences = (torch.stack(part) for part in zip(*known, strict=True))
+
+    @torch.no_grad()
+    def apart() -> tuple[float, float]:
+        """Of the mixture, dB; of the difference."""
+        mixture, difference = model.maker(model(there).masks)
+        off: Tensor = 20 * (mixture / mixtures).log10()
+        return float(off.abs().mean()), float((difference - differences).abs().mean())
+
+    before = apart()
+    while learning.step < learning.steps:
+        learning.advance()
+    after = apart()
+    assert before[0] > 2 and after[0] < 1 and after[0] < 0.4 * before[0]
+    assert after[1] < 0.4 * before[1]
+
+
+# -------------------------------------------------------------------------------------- bad input
+
+
+def changed(folder: Path, number: int, sound: Tensor, rate: int = RATE) -> Path:
+    """A folder of sounds one of whose files is another."""
+    sounds.write_wav(folder / f"wav/{number:03d}.wav", sound, rate)
+    return folder
+
+
+def said_of(folder: Path, key: str, **values: Any) -> Path:
+    """A folder of sounds of which the card says other things, of one sound or of one source."""
+    card = json.loads((folder / "sounds.json").read_text())
+    card[key][1] |= values
+    (folder / "sounds.json").write_text(json.dumps(card))
+    return folder
+
+
+def short(folder: Path) -> Path:
+    for i in range(16):
+        changed(folder, i, NOISE[:, :200])
+    return folder
+
+
+NOISE = 0.1 * torch.randn(2, 2000, generator=torch.Generator().manual_seed(0))
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "rate": (lambda f: changed(f, 3, NOISE, 16000),
+             r"003\.wav: has 16000 samples a second; expected 8000"),
+    "mono": (lambda f: changed(f, 3, NOISE[:1]), r"003\.wav: is mono; expected stereo"),
+    "silent": (lambda f: changed(f, 3, 0 * NOISE), r"003\.wav: its left channel is silent"),
+    "held out": (lambda f: changed(f, 14, 0 * NOISE), r"014\.wav: its left channel is silent"),
+    "cut": (lambda f: (f / "wav/003.wav").write_bytes(b"RIFF"), r"003\.wav: is no sound file"),
+    "gone": (lambda f: (f / "wav/003.wav").unlink(), r"its file wav/003\.wav does not exist"),
+    "short": (short, r"its responses last at most 0\.025 s; expected 0\.05 s or more"),
+    "listener": (lambda f: said_of(f, "sounds", position=[9, 1, 1]),
+                 r"1 of its 16 places lie outside of the scene, such as wav/001 at \(9\.00, 1\.00,"
+                 r" 1\.00\); expected all within \(.*\) to \(.*\): give sounds of this scene"),
+    "source": (lambda f: said_of(f, "sources", position=[2, 1, -4]),
+               r"a source at \(2\.00, 1\.00, -4\.00\) lies outside of the scene; expected all"),
+    "facing": (lambda f: said_of(f, "sounds", facing=[0, 0, 2]), r"which is its up; expected"),
+    "up": (lambda f: said_of(f, "sounds", up=[0, 0, 0]), r"sound 1: `up`"),
+    "kind": (lambda f: (f / "sounds.json").write_text("[]"), r"sounds\.json"),
+    "no card": (lambda f: (f / "sounds.json").unlink(), r"is no known layout of sounds; expected"),
+    "empty": (lambda f: [shutil.rmtree(f), f.mkdir()], r"responses: is an empty folder; expected"),
+    "missing": (shutil.rmtree, r"responses: does not exist; expected a folder of sounds"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_sounds_leave_what_was_learned(case: str, room: Path, splat: Splat) -> None:
+    kept = room / "run/audio/checkpoints/step_00000007.pt"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"what was learned before")
+    spoil, sentence = BAD[case]
+    spoil(room / "responses")
+    before = hashes(room)
+    refused = splat(
+        "train-audio", room / "run", room / "responses", *SMALL, *STEPS, "--metres", 1,
+        "--overwrite",
+    )  # fmt: skip
+    lines = refused.err.strip().splitlines()
+    assert refused.code == 2 and not refused.out and len(lines) == 1, refused.said
+    assert lines[0].startswith("splat train-audio: ") and re.search(sentence, lines[0]), lines
+    assert hashes(room) == before
+
+
+def test_clipped_sounds_are_warned_of_once(room: Path, splat: Splat) -> None:
+    loud = (20 * NOISE).clamp(-1, 1)
+    changed(room / "responses", 3, loud)
+    told = splat("train-audio", room / "run", room / "responses", *SMALL, "--steps", 2)
+    assert told.code == 0
+    warned = [line for line in told.err.splitlines() if "clipped" in line]
+    assert len(warned) == 1 and "003.wav: seems clipped" in warned[0]
+
+
+def test_what_is_asked_is_checked(room: Path, splat: Splat) -> None:
+    run, folder = room / "run", room / "responses"
+
+    def refused(sentence: str, *arguments: object) -> None:
+        before = hashes(room)
+        found = splat("train-audio", *arguments)
+        assert found.code == 2 and sentence in " ".join(found.err.split()), found.said
+        assert hashes(room) == before
+
+    refused("no folder of sounds is given; expected one behind the run", run)
+    refused("is no run of splat, it has no config.json", folder, folder)
+    refused("does not exist; expected the folder of a run", room / "nowhere", folder)
+    refused("holds no checkpoint; expected a training to go on with", run, "--resume")
+    refused("steps is 0; expected at least 1", run, folder, "--steps", 0)
+    refused("threads is 0; expected at least 1", run, folder, "--threads", 0)
+    refused("share is 0.0; expected more than 0, and at most 1", run, folder, "--share", 0)
+    refused("metres is -1.0; expected more than 0", run, folder, "--metres", -1)
+    refused("network_rate is -1.0; expected 0 or more", run, folder, "--network-rate", -1)
+    refused("quantile is 2.0; expected a share from 0 to 1", run, folder, "--quantile", 2)
+    assert splat("train-audio", run, folder, *SMALL, "--steps", 2).code == 0
+    refused("is there already; go on with --resume, or replace it with --overwrite", run, folder)
+    shutil.rmtree(run / "checkpoints")
+    refused("holds no checkpoint yet", run, folder, "--overwrite")
+
+
+def test_a_run_without_sound_says_so(seen_room: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"has not learned to hear; .* `splat train-audio"):
+        heard.hearing(seen_room / "run")
+
+
+def test_held_out_sounds_may_be_longer_or_shorter(room: Path, splat: Splat) -> None:
+    for i, ears in enumerate(hearing_room.places(16)):
+        sound = hearing_room.response(ears, hearing_room.SOURCES[i % 2], i)
+        if i == 12:
+            changed(room / "responses", i, torch.cat([sound, 1e-4 * sound[:, -500:]], 1))
+    assert splat("train-audio", room / "run", room / "responses", *SMALL, "--steps", 2).code == 0
+    assert math.isfinite(figures(room / "run")["mag"])
+
+
+def test_settings_come_back_as_they_were() -> None:
+    taught = Taught(steps=7, density=AudioGuided(cap=11))
+    config = json.loads(json.dumps({"taught": asdict(taught)}))
+    assert train_audio._taught(config) == taught
+
+
+def test_sources_that_were_not_trained_are_looked_at(room: Path, splat: Splat) -> None:
+    assert splat("train-audio", room / "run", room / "responses", *SMALL, "--steps", 2).code == 0
+    found = heard.hearing(room / "run", "cpu")
+    new = Source((2.0, 1.5, 1.0))
+    sound = found.responses(hearing_room.places(2), new)
+    assert torch.isfinite(sound).all() and found.seen.depths(new).shape == (6, 128, 128)

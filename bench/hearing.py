@@ -25,7 +25,7 @@ from hearing_rooms import HeardRoom, of_answers, of_noise, of_rules, opened
 from hearing_table import table, walls_table
 from hearing_walls import walls
 
-EQUAL = "540"
+EQUAL = "532"
 """Points that density control ends with: those that stay are as many from the start."""
 VARIANTS: dict[str, tuple[str, ...]] = {
     "adaptive": (),
@@ -65,7 +65,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=None, help="trained fields; RUNS/heard")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["adaptive", "fixed"])
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--threads", type=int, default=1, help="while measuring")
     parser.add_argument("--floor", type=Path, default=None, help="file that keeps what is noise")
     parser.add_argument("--only-baselines", action="store_true")

@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 class Taught:
     """What is asked of the training; a run that goes on has it from its start."""
 
-    steps: int = 1000
+    steps: int = 800
     """Steps, each over `batch` places."""
     points: int = 250
     """Audio points at first: one in each cell of a grid over the surfaces."""
@@ -60,7 +60,9 @@ class Taught:
     """Places of a step."""
     share: float = 0.15
     """Points about the listener, and about the source, that it hears by; of all."""
-    guidance_rate: float = 0.1
+    dropped: float = 0.5
+    """Share of the points that a step does without, drawn anew each time."""
+    guidance_rate: float = 0.03
     """Learning rate of guidance."""
     network_rate: float = 2e-3
     """Learning rate of the networks."""
@@ -83,6 +85,8 @@ class Taught:
         for name in ("guidance_rate", "network_rate", "carrier_rate"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more")
+        if not 0 <= self.dropped < 1:
+            raise ValueError(f"dropped is {self.dropped}; expected 0 or more, less than 1")
         if not 0 < self.share <= 1:
             raise ValueError(f"share is {self.share}; expected more than 0, and at most 1")
         if self.metres is not None and not self.metres > 0:
@@ -222,7 +226,9 @@ def _prepared(
     strategy = taught.density.scheduled(taught.steps)
     if taught.no_adapt or taught.no_density:
         strategy = fixed(strategy)
-    learning = Learning(model, strategy, learned, taught.steps, taught.seed, taught.batch)
+    learning = Learning(
+        model, strategy, learned, taught.steps, taught.seed, taught.batch, taught.dropped
+    )
     starts = rows["mean"] / metres
     return learning, Hearing(model, data.sources, bounds, starts, seen), held_out
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from splat.cloud import Cloud
@@ -38,7 +38,7 @@ class Settings:
     """What one unit of the scene is."""
     share: float = 0.15
     """Points about a listener, and about a source, that it hears by; of all."""
-    guidance_rate: float = 0.1
+    guidance_rate: float = 0.03
     """Learning rate of guidance."""
     network_rate: float = 2e-3
     """Learning rate of the networks."""
@@ -94,12 +94,15 @@ class Audible:
         optimizer = torch.optim.Adam(groups, settings.network_rate)
         self.network = Trained(self.field, optimizer, [_falling(r, steps) for r in rates])
 
-    def __call__(self, heard: Listening) -> Heard:
-        """Masks for listeners."""
+    def __call__(self, heard: Listening, points: Int[Tensor, "k"] | None = None) -> Heard:
+        """Masks for listeners, by all points or by some rows of them."""
         mean, normal = self.cloud["mean"].detach(), self.cloud["normal"].detach()
         guidance = self.cloud["guidance"]
         if not self.settings.adapt:
             guidance = guidance.detach()
+        if points is not None:
+            mean, normal = mean[points], normal[points]
+            guidance = guidance.index_select(0, points)
         each = guidance.expand(len(heard), *guidance.shape)
         if torch.is_grad_enabled() and each.requires_grad:
             each.retain_grad()

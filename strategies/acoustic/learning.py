@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from splat import checkpoint
@@ -108,6 +108,8 @@ class Learning:
     seed: int = 0
     batch: int = 16
     """Listeners of a step."""
+    dropped: float = 0.0
+    """Share of the points that a step does without: others have to tell what they would."""
     weights: Weights = field(default_factory=Weights)
     step: int = 0
     """Steps done."""
@@ -134,16 +136,22 @@ class Learning:
         model, many = self.model, min(self.batch, len(self.places))
         draw = self.generator("places")
         rows = torch.randperm(len(self.places), generator=draw, device=draw.device)[:many]
-        found = model(self.places.heard[rows])
+        points = self._points()
+        found = model(self.places.heard[rows], points)
         terms = self._terms(found.masks, rows)
         total = sum(terms.values(), torch.zeros(()))
         total.backward()
         step = AudioStep(
             self.step,
             model,
-            found.used,
-            _lengths(found.guidance, many),
-            left_out(found.context, found.used),
+            *(
+                self._of_all(each, points)
+                for each in (
+                    found.used,
+                    _lengths(found.guidance, many),
+                    left_out(found.context, found.used),
+                )
+            ),
             self.generator,
         )
         with torch.no_grad():
@@ -156,6 +164,25 @@ class Learning:
         if self.watch is not None:
             said = {name: float(value.detach()) for name, value in terms.items()}
             self.watch(self, said, change)
+
+    def _points(self) -> Int[Tensor, "k"] | None:
+        """The points that this step hears by, ascending; None: all."""
+        whole = len(self.model.cloud)
+        many = max(1, round((1 - self.dropped) * whole))
+        if many >= whole:
+            return None
+        draw = self.generator("points")
+        return torch.randperm(whole, generator=draw, device=draw.device)[:many].sort().values
+
+    def _of_all(
+        self, values: Float[Tensor, "b k"], points: Int[Tensor, "k"] | None
+    ) -> Float[Tensor, "b n"]:
+        """Values of some points as values of all, 0 for the others."""
+        if points is None:
+            return values
+        found = values.new_zeros(len(values), len(self.model.cloud))
+        found[:, points] = values
+        return found
 
     def _terms(self, masks: Any, rows: Tensor) -> dict[str, Tensor]:
         maker = self.model.maker

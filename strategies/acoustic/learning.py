@@ -144,14 +144,9 @@ class Learning:
         step = AudioStep(
             self.step,
             model,
-            *(
-                self._of_all(each, points)
-                for each in (
-                    found.used,
-                    _lengths(found.guidance, many),
-                    left_out(found.context, found.used),
-                )
-            ),
+            self._of_all(found.used, points),
+            self._of_all(_lengths(found.guidance, many), points),
+            self._of_all(left_out(found.context, found.used), points),
             self.generator,
         )
         with torch.no_grad():

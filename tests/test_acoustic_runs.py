@@ -21,13 +21,14 @@ from scipy.signal import fftconvolve
 from torch import Tensor
 
 from splat import checkpoint, kernels
+from splat.acoustic import measure
 from splat.acoustic.baselines import Records, answer, errors, nearest
 from splat.cli import heard, train_audio
 from splat.cli.train_audio import Taught
 from splat.datasets import sounds
 from splat.datasets.sounds import Ears, Source
 from splat.datasets.sounds.wav import read_wav
-from splat.strategies.acoustic import points, recording
+from splat.strategies.acoustic import points
 from splat.strategies.acoustic.audible import Audible, Seen, Settings
 from splat.strategies.acoustic.density import AudioGuided
 from splat.strategies.acoustic.learning import Learning, fixed, places
@@ -155,9 +156,9 @@ def test_hear_writes_what_the_field_says(kind: str, room: Path, splat: Splat) ->
         assert np.abs(found.numpy() - true).max() < 1e-5 * np.abs(true).max()
     else:
         mixture, difference = field.masks(ears, field.sources[0])
-        played = recording.spectra(dry[0]).abs().square().sum(1)
+        played = measure.stft(dry[0]).abs().square().sum(1)
         for ear, sign in zip(found, (1, -1), strict=True):
-            energy = recording.spectra(ear).abs().square().sum(1)
+            energy = measure.stft(ear).abs().square().sum(1)
             expected = (mixture[0] * (1 + sign * difference[0])).square() * played
             torch.testing.assert_close(energy[9:-9], expected[9:-9], rtol=0.3, atol=0)
     moving = splat(*asked, "--path", "views", "-o", "round.wav")
@@ -314,9 +315,9 @@ def test_the_field_beats_who_learns_nothing(room: Path, splat: Splat) -> None:
             told["mean"].append(errors(records.mean, truth))
             told["nearest"].append(errors(nearest(records, place), truth))
     for name, each in told.items():
-        for measure in ("mag", "t60", "env", "edt", "c50"):
-            rule = sum(getattr(error, measure) for error in each) / len(each)
-            assert found[measure] < 0.8 * rule, (name, measure)
+        for figure in ("mag", "t60", "env", "edt", "c50"):
+            rule = sum(getattr(error, figure) for error in each) / len(each)
+            assert found[figure] < 0.8 * rule, (name, figure)
 
 
 def test_recordings_teach_their_masks(seen_room: Path, tmp_path: Path) -> None:

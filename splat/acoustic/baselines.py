@@ -23,10 +23,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from splat.acoustic.arrival import SPEED
 from splat.acoustic.measure import Decay, decay, envelope, spectra
 
-SPEED = 343.0
-"""Of sound, metres a second."""
 NEAR = 0.1
 """Metres: nobody stands nearer to a source."""
 TOGETHER = 64
@@ -105,7 +104,7 @@ class Records:
         numbers = torch.tensor(self.decays, dtype=torch.float64).nanmean(0)
         t60, edt, c50 = (float(value) for value in numbers)
         parts = self.responses.split(TOGETHER)
-        spectrum = sum((_spectra(part).double().sum(0) for part in parts), start=ZERO)
+        spectrum = sum((spectra(part).double().sum(0) for part in parts), start=ZERO)
         outline = self.envelopes.double().mean(0)
         return Answer(Decay(t60, edt, c50), spectrum / len(self.responses), outline)
 
@@ -149,7 +148,7 @@ def aligned(
     energy = torch.einsum("fn,ns->fs", loud.square(), sounds.double().square().mean(1))
     outline = _weighed(loud, shifted(records.envelopes, late))
     parts = zip(sounds.split(TOGETHER), loud.split(TOGETHER, 1), strict=True)
-    spectrum = sum((_weighed(weight, _spectra(part)) for part, weight in parts), start=ZERO)
+    spectrum = sum((_weighed(weight, spectra(part)) for part, weight in parts), start=ZERO)
     many = len(sounds)
     return [
         Answer(
@@ -194,11 +193,6 @@ def summary(found: Sequence[Errors]) -> dict[str, float]:
         if len(known) < len(values):
             said[f"{name}_missing"] = len(values) - len(known)
     return said
-
-
-def _spectra(sounds: Float[Tensor, "n 2 samples"]) -> Float[Tensor, "n 2 bins frames"]:
-    found = spectra(sounds.flatten(0, 1))
-    return found.reshape(len(sounds), 2, *found.shape[1:])
 
 
 def _weighed(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 SILENT = 1e-20
@@ -113,13 +113,19 @@ def decay(response: Float[Tensor, "c samples"], rate: int) -> Decay:
     return Decay(a, b, c)
 
 
-def spectra(sound: Float[Tensor, "c samples"]) -> Float[Tensor, "c bins frames"]:
-    """Magnitudes: 512 samples a frame, 128 apart, Hann's window, silence before and after."""
+def stft(sound: Float[Tensor, "*c samples"]) -> Complex[Tensor, "*c bins frames"]:
+    """Spectra: 512 samples a frame, 128 apart, Hann's window, silence before and after."""
     window = torch.hann_window(FFT, dtype=sound.dtype, device=sound.device)
+    rows = sound.reshape(-1, sound.shape[-1])
     found = torch.stft(
-        sound, FFT, HOP, window=window, center=True, pad_mode="constant", return_complex=True
+        rows, FFT, HOP, window=window, center=True, pad_mode="constant", return_complex=True
     )
-    return torch.abs(found)
+    return found.reshape(*sound.shape[:-1], *found.shape[1:])
+
+
+def spectra(sound: Float[Tensor, "*c samples"]) -> Float[Tensor, "*c bins frames"]:
+    """Magnitudes of `stft`, which MAG compares."""
+    return torch.abs(stft(sound))
 
 
 def envelope(sound: Float[Tensor, "*c samples"]) -> Float[Tensor, "*c samples"]:

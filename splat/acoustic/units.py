@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-SPEED = 343.0
-"""Of sound, metres a second."""
+from splat.acoustic.arrival import SPEED
+
 FEWEST = 8
 """Places with a straight way that it takes."""
 ASTRAY = 1e-3

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from splat.cloud import Cloud
 from splat.column import Rate
@@ -129,11 +129,6 @@ class Audible:
         self.field.load_state_dict(state["field"])
         self.maker.load_state_dict(state["maker"])
         self.network.optimizer.load_state_dict(state["optimizer"])
-
-    @property
-    def parts(self) -> tuple[nn.Module, nn.Module]:
-        """Networks, and what makes sound."""
-        return self.field, self.maker
 
 
 def _falling(rate: float, steps: int) -> Rate:

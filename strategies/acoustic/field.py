@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from splat.acoustic.arrival import SPEED
 from splat.strategies.acoustic.geometry import (
     DIRECT,
     POINT,
@@ -35,8 +36,6 @@ for recordings (256 for responses) and has two of four layers each."""
 ODD = 24
 SPREAD = 1.5
 """Early frames on each side over which a context is spread."""
-SPEED = 343.0
-"""Of sound, metres a second."""
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class Hearing:
         A response has noise of its own in it. Its power about each frequency is what the field
         tells; noise of that power has sqrt(pi) / 2 times its root as mean magnitude (Rayleigh).
         """
-        power = _spread(spectra_of(self.responses(ears, source)).square())
+        power = _spread(measure.spectra(self.responses(ears, source)).square())
         found: Tensor = power.sqrt() * (math.pi**0.5 / 2)
         return found
 
@@ -120,12 +120,6 @@ def responses(model: Audible, maker: Responder, heard: Listening) -> Float[Tenso
         local = maker(model(some).masks, some, part)
         found.append(placed(local, maker.grid, later))
     return torch.cat(found)
-
-
-def spectra_of(sounds: Float[Tensor, "n 2 samples"]) -> Float[Tensor, "n 2 bins frames"]:
-    """As `measure.spectra`, of many."""
-    found: Tensor = measure.spectra(sounds.flatten(0, 1)).unflatten(0, sounds.shape[:2])
-    return found
 
 
 def _spread(power: Float[Tensor, "n 2 bins frames"]) -> Float[Tensor, "n 2 bins frames"]:

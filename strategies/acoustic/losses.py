@@ -10,7 +10,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from splat.acoustic.measure import EARLY, FFT, HOP, envelope
+from splat.acoustic.measure import EARLY, FFT, envelope, stft
 from splat.strategies.acoustic.response import Grid
 from splat.strategies.acoustic.signal import at_nodes
 
@@ -100,13 +100,7 @@ class ResponseLoss:
 
 def magnitudes(sound: Float[Tensor, "*b samples"]) -> Float[Tensor, "*b bins frames"]:
     """As `splat.acoustic.measure.spectra`, with a gradient where they are 0."""
-    window = torch.hann_window(FFT, dtype=sound.dtype, device=sound.device)
-    found = torch.stft(
-        sound.flatten(0, -2), FFT, HOP, window=window, center=True, pad_mode="constant",
-        return_complex=True,
-    )  # fmt: skip
-    size: Tensor = sizes(found).unflatten(0, sound.shape[:-1])
-    return size
+    return sizes(stft(sound))
 
 
 def sizes(spectra: Complex[Tensor, "..."]) -> Float[Tensor, "..."]:

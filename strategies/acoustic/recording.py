@@ -8,10 +8,10 @@ recordings have over what was played, in the mean of the training places.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from splat.acoustic.measure import FFT, HOP
+from splat.acoustic.measure import FFT, stft
 from splat.strategies.acoustic.field import Masks, Tokens
 from splat.strategies.acoustic.losses import magnitudes, sizes
 
@@ -21,14 +21,6 @@ BINS = FFT // 2 + 1
 def tokens() -> Tokens:
     """One frame, a number for each frequency."""
     return Tokens(torch.ones(1, 1), BINS, slice(0, 0), 1.0)
-
-
-def spectra(sound: Float[Tensor, "*b samples"]) -> Complex[Tensor, "*b bins frames"]:
-    """As those that MAG compares (`splat.acoustic.measure.spectra`), complex."""
-    window = torch.hann_window(FFT, dtype=sound.dtype, device=sound.device)
-    return torch.stft(
-        sound, FFT, HOP, window=window, center=True, pad_mode="constant", return_complex=True
-    )
 
 
 class Recorder(nn.Module):
@@ -45,8 +37,8 @@ class Recorder(nn.Module):
         """Take the mean level of recordings over what was played, by power."""
         power, played = torch.zeros(BINS), torch.zeros(BINS)
         for sound, source in zip(heard, dry, strict=True):
-            power += spectra(sound).abs().square().mean((0, 2)).cpu()
-            played += spectra(source).abs().square().mean(1).cpu()
+            power += stft(sound).abs().square().mean((0, 2)).cpu()
+            played += stft(source).abs().square().mean(1).cpu()
         floor = 1e-6 * played.mean()
         self.level.copy_(((power + floor) / (played + floor)).log() / 2)
 
@@ -74,7 +66,7 @@ class RecordingLoss:
         rows: Tensor,
     ) -> dict[str, Float[Tensor, ""]]:
         """Of some of the training places."""
-        truth, played = self.truth[rows], sizes(spectra(self.dry[rows]))
+        truth, played = self.truth[rows], sizes(stft(self.dry[rows]))
         found = (mixture[..., None] * played)[:, None]
         odd = difference[:, None, :, None]
         ears = torch.cat([found * (1 + odd), found * (1 - odd)], 1)

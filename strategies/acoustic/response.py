@@ -17,7 +17,8 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from splat.strategies.acoustic.field import SPEED, Masks, Tokens
+from splat.acoustic.arrival import RADIUS, SPEED
+from splat.strategies.acoustic.field import Masks, Tokens
 from splat.strategies.acoustic.geometry import Listening
 from splat.strategies.acoustic.signal import (
     Frames,
@@ -41,8 +42,6 @@ FADE = (24.0, 64.0)
 """Samples after the arrival in which the pulse gives way to what follows."""
 CHANGE = (600.0, 860.0)
 """Samples after the arrival in which early frames give way to late ones."""
-HEAD = 0.0875
-"""Radius of a head, metres."""
 HIDDEN = 0.01
 """Amplitude of direct sound, of what it would be, where the source is not in sight."""
 BANDS = 32
@@ -172,7 +171,7 @@ class Responder(nn.Module):
     ) -> Float[Tensor, "b 2 samples"]:
         grid = self.grid
         left = heard.towards[:, 1].clamp(-1, 1)
-        lead = HEAD / SPEED * (torch.asin(left) + left) * grid.rate / 2
+        lead = RADIUS / SPEED * (torch.asin(left) + left) * grid.rate / 2
         lag = part[:, None] + torch.stack([-lead, lead], 1) + grid.arrival
         loud = torch.log(heard.sight + HIDDEN) - heard.distance.log()
         size = (self.direct + log_mask) @ self.pulse_bank + loud[:, None, None]

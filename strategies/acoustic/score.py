@@ -11,10 +11,11 @@ from torch.nn.functional import pad
 
 from splat.acoustic import measure
 from splat.acoustic.baselines import answer, errors, summary
+from splat.acoustic.masked import gains, masked
 from splat.datasets.sounds import SoundData
 from splat.strategies.acoustic.hearing import Hearing, responses
 from splat.strategies.acoustic.learning import Places, places
-from splat.strategies.acoustic.recording import Recorder, spectra
+from splat.strategies.acoustic.recording import Recorder
 from splat.strategies.acoustic.response import Responder
 
 NAMES = {
@@ -45,11 +46,10 @@ def heard_there(hearing: Hearing, data: SoundData, truth: Places | None = None) 
     if not isinstance(maker, Recorder) or truth.dry is None:
         raise TypeError("a field is of responses or of recordings")
     mixture, difference = maker(hearing.model(truth.heard).masks)
+    gained, start = gains(mixture, difference), torch.zeros(1, dtype=torch.float64)
     mag, env = [], []
-    for m, d, dry, sound in zip(mixture, difference, truth.dry, truth.truth, strict=True):
-        ears = torch.stack([m * (1 + d), m * (1 - d)])[..., None] * spectra(dry)
-        window = torch.hann_window(measure.FFT)
-        made = torch.istft(ears, measure.FFT, measure.HOP, window=window, length=len(dry))
+    for gain, dry, sound in zip(gained, truth.dry, truth.truth, strict=True):
+        made = masked(dry, gain[None], start)
         mag.append(measure.mag(made, sound))
         env.append(measure.env(made, sound))
     return {

@@ -10,6 +10,8 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from splat.acoustic.arrival import SPEED
+
 FLATTENED = 60
 """Rounds that flatten a carrier."""
 APART = 0.175
@@ -69,7 +71,7 @@ def carrier(frames: Frames, rate: int, generator: torch.Generator) -> Complex[Te
     it are then its shaper's, not chance.
     """
     noise = torch.fft.rfft(torch.randn(2, frames.length, generator=generator))
-    wave = 2 * APART / 343.0 * torch.arange(noise.shape[1]) * rate / frames.length
+    wave = 2 * APART / SPEED * torch.arange(noise.shape[1]) * rate / frames.length
     alike = torch.sinc(wave)
     mid, side = noise[0] * ((1 + alike) / 2).sqrt(), noise[1] * ((1 - alike) / 2).sqrt()
     signal = torch.fft.irfft(torch.stack([mid + side, mid - side]), frames.length)

@@ -163,7 +163,9 @@ def test_guidance_begins_with_what_a_wall_is() -> None:
     mass = torch.ones(len(walls))
     rows = points.born(walls, mass, 200, 2.0)
     assert 100 < len(rows["mean"]) <= 200 and rows["guidance"].shape[1] == points.GUIDANCE
-    for mean, normal, guidance in zip(*rows.values(), strict=True):
+    assert torch.equal(rows["mass"], torch.ones(len(rows["mean"])))
+    columns = (rows[name] for name in ("mean", "normal", "guidance"))
+    for mean, normal, guidance in zip(*columns, strict=True):
         at = (mean - torch.tensor(hearing_room.SIZE)).abs().minimum(mean.abs())
         axis = int(at.argmin())
         if float(at.sort().values[1]) > 0.7:  # far from corners, where sixteen lie in a plane
@@ -217,14 +219,44 @@ def test_heads_are_made_upright() -> None:
 def test_listeners_hear_by_the_nearest_points() -> None:
     heard, mean = listening(4), draws(40, 3).float()
     seen = geometry.relative(heard, mean, mean)
-    weight = nearest(seen, 0.15)
+    weight = nearest(seen, torch.ones(40), 0.15)
     torch.testing.assert_close(weight.sum(1), torch.ones(4))
     for row, near, far in zip(weight, seen.near, seen.far, strict=True):
         expected = torch.zeros(40)
         for distance in (near, far):
             expected[distance.argsort()[:6]] += 1 / 12
         torch.testing.assert_close(row, expected)
-    assert (nearest(seen, 1e-6) > 0).sum(1).max() <= 2, "one point at the least, of each"
+    least = (nearest(seen, torch.ones(40), 1e-6) > 0).sum(1)
+    assert least.max() <= 2 and least.min() >= 1, "one point at the least, of each"
+
+
+def test_points_count_by_mass_and_the_last_in_part() -> None:
+    """By hand: of a mass of 4 the nearest 1.75, which are 1, 1/2 and a quarter of the next 1."""
+    far = torch.tensor([[3.0, 1.0, 4.0, 2.0, 5.0]])
+    mass = torch.tensor([1.0, 1.0, 1.0, 0.5, 0.5])
+    seen = geometry.Relative(torch.zeros(1, 5, 14), torch.zeros(1, 5), far, far, far)
+    expected = torch.tensor([[0.25, 1, 0, 0.5, 0]]) / 1.75
+    torch.testing.assert_close(nearest(seen, mass, 1.75 / 4), expected)
+
+
+def test_a_point_in_two_halves_is_heard_as_one() -> None:
+    """So that copies do not push others out of a neighbourhood, nor change what is heard."""
+    field, heard, rows = told(GRID.tokens()).double(), double(listening(4)), rows_of(60)
+    rows = {name: value.double() for name, value in rows.items()}
+    rows["mass"][7] = 0.5
+    twice = {name: torch.cat([value, value[5:6]]) for name, value in rows.items()}
+    twice["mass"][[5, -1]] = 0.5
+
+    @torch.no_grad()
+    def masks(rows: dict[str, Tensor]) -> Masks:
+        mean, normal, guidance, mass = (rows[n] for n in ("mean", "normal", "guidance", "mass"))
+        weight = nearest(geometry.relative(heard, mean, normal), mass, 0.15)
+        return field(heard, mean, normal, guidance, weight, mass)[0]
+
+    one, two = masks(rows), masks(twice)
+    assert one.mixture.std() > 0.01 and one.difference.std() > 0.01
+    torch.testing.assert_close(two.mixture, one.mixture, atol=1e-12, rtol=0)
+    torch.testing.assert_close(two.difference, one.difference, atol=1e-12, rtol=0)
 
 
 def mirrored(heard: Listening, turn: Tensor) -> Listening:
@@ -251,7 +283,7 @@ def test_a_mirrored_room_has_mirrored_ears(kind: str, dtype: torch.dtype, apart:
     @torch.no_grad()
     def masks(heard: Listening, turn: Tensor) -> Masks:
         mean, normal = rows["mean"] @ turn, rows["normal"] @ turn
-        weight = nearest(geometry.relative(heard, mean, normal), 0.15)
+        weight = nearest(geometry.relative(heard, mean, normal), rows["mass"], 0.15)
         return field(heard, mean, normal, rows["guidance"], weight)[0]
 
     found, there = masks(heard, torch.eye(3, dtype=dtype)), masks(other, turn)
@@ -272,8 +304,10 @@ def test_the_order_of_points_does_not_matter() -> None:
     field, rows, heard = told(GRID.tokens()).double(), rows_of(), double(listening())
     order = torch.randperm(len(rows["mean"]), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        one, _ = field(heard, *(rows[name].double() for name in rows))
-        two, _ = field(heard, *(rows[name][order].double() for name in rows))
+        mean, normal, mass, guidance = (value.double() for value in rows.values())
+        mass = mass + torch.arange(len(mass)) % 3
+        one, _ = field(heard, mean, normal, guidance, mass=mass)
+        two, _ = field(heard, mean[order], normal[order], guidance[order], mass=mass[order])
     torch.testing.assert_close(one.mixture, two.mixture, atol=1e-12, rtol=0)
     torch.testing.assert_close(one.difference, two.difference, atol=1e-12, rtol=0)
 
@@ -454,7 +488,8 @@ def test_the_gradient_of_the_whole() -> None:
     truth = torch.stack([hearing_room.response(e, hearing_room.SOURCES[0], 0) for e in ears])
     later, part = response.shifts(GRID, heard.distance)
     loss = ResponseLoss(response.localized(truth.double(), GRID, later), GRID)
-    weight = nearest(geometry.relative(heard, rows["mean"], rows["normal"]), 0.3)
+    seen = geometry.relative(heard, rows["mean"], rows["normal"])
+    weight = nearest(seen, rows["mass"], 0.3)
     weights = vars(Weights())
 
     def total(guidance: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ def cloud_of(n: int, seed: int = 0) -> Cloud:
     cloud = Cloud()
     cloud.add("mean", torch.randn(n, 3, generator=draw), Rate(0.0))
     cloud.add("normal", torch.randn(n, 3, generator=draw), Rate(0.0))
+    cloud.add("mass", torch.rand(n, generator=draw) + 0.5, Rate(0.0))
     cloud.add("guidance", torch.randn(n, 16, generator=draw), Rate(0.03))
     return cloud
 
@@ -99,10 +100,14 @@ def test_the_strongest_are_doubled_and_the_idle_go() -> None:
         first, second = cloud.moments(name)
         assert not first[-10:].any() and not second[-10:].any(), "newborn rows remember nothing"
         assert first[:95].all() and second[:95].all()
-        assert torch.equal(cloud[name][:95], before[name][stay]), "survivors stay as they are"
+        if name != "mass":
+            assert torch.equal(cloud[name][:95], before[name][stay]), "survivors stay as they are"
     for name in ("normal", "guidance"):
         assert torch.equal(cloud[name][-10:], before[name][parents]), "children inherit"
     assert (cloud["mean"][-10:] != before["mean"][parents]).all()
+    shared = before["mass"].clone()
+    shared[parents] /= 2
+    assert torch.equal(cloud["mass"], torch.cat([shared[stay], shared[parents]])), "halves each"
 
 
 def test_children_lie_half_a_neighbour_away() -> None:
@@ -110,6 +115,7 @@ def test_children_lie_half_a_neighbour_away() -> None:
     side = 0.2 * torch.arange(10.0)
     cloud = Cloud()
     cloud.add("mean", torch.cartesian_prod(side, side, side), Rate(0.0))
+    cloud.add("mass", torch.ones(1000), Rate(0.0))
     rule = AudioGuided(every=1, begin_at=0, end_at=100, quantile=0, idle=0, least_uses=0)
     rule.begin(Rows(cloud))
     gradient = torch.arange(1000.0)[None]
@@ -133,6 +139,7 @@ def test_distances_are_exact_far_from_the_origin() -> None:
     place = torch.rand(200, 3, generator=torch.Generator().manual_seed(0)) + 30
     place[1::2] = place[::2] + torch.tensor([2.0**-8, 0, 0])
     cloud.add("mean", place, Rate(0.0))
+    cloud.add("mass", torch.ones(200), Rate(0.0))
     rule = AudioGuided(every=1, begin_at=0, end_at=100, quantile=0, idle=0, least_uses=0)
     rule.begin(Rows(cloud))
     step = step_of(cloud, torch.ones(1, 200), torch.arange(200.0)[None], torch.ones(1, 200))
@@ -253,17 +260,23 @@ def test_bad_values_say_what_is_expected(given: dict[str, float], sentence: str)
 def test_leaving_a_point_out_by_brute_force() -> None:
     draw = torch.Generator().manual_seed(0)
     context = torch.randn(3, 12, 5, generator=draw, dtype=torch.float64)
-    used = (torch.rand(3, 12, generator=draw) < 0.6).double()
-    used[2] = 0
-    used[2, 4] = 1  # a listener with a single point
-    found = left_out(context, used)
+    weight = torch.rand(3, 12, generator=draw, dtype=torch.float64)
+    weight = weight.where(torch.rand(3, 12, generator=draw) < 0.6, 0)
+    weight[1] = (weight[1] > 0).double()  # a mean of equals
+    weight[2] = 0
+    weight[2, 4] = 1  # a listener with a single point
+    weight /= weight.sum(1, keepdim=True)
+    found = left_out(context, weight)
     for b in range(2):
-        rows = used[b].nonzero().squeeze(1)
-        whole = context[b, rows].mean(0)
+        whole = weight[b] @ context[b]
         for j in range(12):
-            rest = rows[rows != j]
-            expected = (context[b, rest].mean(0) - whole).norm() if used[b, j] else 0.0
+            rest = weight[b].clone()
+            rest[j] = 0
+            expected = ((rest / rest.sum()) @ context[b] - whole).norm()
             assert float(found[b, j]) == pytest.approx(float(expected), abs=1e-12)
+    many = int((weight[1] > 0).sum())
+    apart = (context[1] - weight[1] @ context[1]).norm(dim=1) / (many - 1)
+    torch.testing.assert_close(found[1], apart.where(weight[1] > 0, 0))
     assert not found[2].any(), "there is no mean without it, and nothing to compare"
 
 
@@ -288,7 +301,7 @@ def test_gradients_are_those_of_each_listener_alone(adapt: bool) -> None:
         found = model(heard[rows])
         mixture, difference = model.maker(found.masks)
         apart = (mixture - truth[rows]).square() + (difference - truth[rows]).abs()
-        return apart.mean(1), found.guidance, found.used
+        return apart.mean(1), found.guidance, (found.weight > 0).double()
 
     each, guidance, used = losses(slice(0, 5))
     each.mean().backward()

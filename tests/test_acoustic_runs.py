@@ -31,7 +31,7 @@ from splat.datasets.sounds.wav import read_wav
 from splat.strategies.acoustic import points
 from splat.strategies.acoustic.audible import Audible, Seen, Settings
 from splat.strategies.acoustic.density import AudioGuided
-from splat.strategies.acoustic.learning import Learning, fixed, places
+from splat.strategies.acoustic.learning import Learning, fixed, loaded, places
 
 pytest.importorskip("soundfile")
 Splat = Callable[..., Outcome]
@@ -253,15 +253,23 @@ def test_points_that_do_not_adapt(room: Path, splat: Splat) -> None:
     for option in ("--no-adapt", "--no-density"):
         asked = ("train-audio", room / "run", room / "responses", *SMALL, "--steps", 12)
         assert splat(*asked, option, "--overwrite").code == 0
-        state = checkpoint.load(
-            checkpoint.found(room / "run/audio/checkpoints")[-1], "splat audio checkpoint", 1
-        )
+        state = loaded(checkpoint.found(room / "run/audio/checkpoints")[-1])
         scene = heard.scene_of(room / "run", "cpu")
         given = scene.points(scene.mass(), 150, 1.0)
         columns = state["model"]["cloud"]["columns"]
         assert torch.equal(columns["mean"]["values"], given["mean"])
         same = torch.equal(columns["guidance"]["values"], given["guidance"])
         assert same == (option == "--no-adapt") and not edits(room / "run")
+
+
+def test_what_an_older_splat_learned_is_refused(room: Path, splat: Splat) -> None:
+    assert splat("train-audio", room / "run", room / "responses", *SMALL, "--steps", 4).code == 0
+    last = checkpoint.found(room / "run/audio/checkpoints")[-1]
+    torch.save({**loaded(last), "version": 1}, last)
+    (room / "run/audio/metrics.json").unlink()
+    said = splat("train-audio", room / "run", "--resume")
+    assert said.code == 2 and len(said.err.strip().splitlines()) == 1
+    assert "has format 1 of what is learned of sound, this splat reads 2; train it" in said.err
 
 
 def test_rates_of_zero_leave_things_as_they_are(room: Path, splat: Splat) -> None:

@@ -31,11 +31,10 @@ from splat.strategies.acoustic.audible import Audible, Seen, Settings
 from splat.strategies.acoustic.density import AudioGuided
 from splat.strategies.acoustic.hearing import Hearing, kept
 from splat.strategies.acoustic.learning import (
-    FORMAT,
-    VERSION,
     Learning,
     Places,
     fixed,
+    loaded,
     metres_of,
     places,
 )  # fmt: skip
@@ -139,7 +138,7 @@ def main(arguments: Sequence[str]) -> int:
     with aloud():
         learning, hearing, held_out = _prepared(scene, data, _taught(config))
     if asked.resume:
-        learning.restore(checkpoint.load(_last(audio), FORMAT, VERSION))
+        learning.restore(loaded(_last(audio)))
     else:
         if audio.path.is_dir():
             shutil.rmtree(audio.path)
@@ -182,7 +181,7 @@ def _resumed(audio: AudioFolder, asked: TrainAudio) -> dict[str, Any]:
             " without --resume"
         )
     config: dict[str, Any] = read_json(audio.config)
-    state = checkpoint.load(_last(audio), FORMAT, VERSION)
+    state = loaded(_last(audio))
     if state["step"] >= state["steps"] and audio.metrics.is_file():
         raise ValueError(f"{audio.path} is finished at step {state['step']:,}; nothing is left")
     if asked.sounds is not None:

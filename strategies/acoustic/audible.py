@@ -55,22 +55,23 @@ class Heard:
     masks: Masks
     context: Float[Tensor, "b n c"]
     """Contexts whose mean is taken, of each point for each listener."""
-    used: Float[Tensor, "b n"]
-    """1 where a point is among those of a listener."""
+    weight: Float[Tensor, "b n"]
+    """Of each point in that mean; 0 where it is not among those of a listener."""
     guidance: Float[Tensor, "b n g"]
     """Of each point for each listener apart: its gradient after backward is that of a use."""
 
 
 class Audible:
-    """Columns: `mean` [N, 3] in metres along the axes of the input, `normal` [N, 3], `guidance`
-    [N, 16], of which only guidance is learned. Nothing of the scene that it came from is kept or
-    changed."""
+    """Columns: `mean` [N, 3] in metres along the axes of the input, `normal` [N, 3], `mass` [N]
+    (how much a point counts for), `guidance` [N, 16]. Only guidance is learned. Nothing of the
+    scene that it came from is kept or changed."""
 
     def __init__(self, rows: Rows, settings: Settings, seed: int, steps: int) -> None:
         self.settings = settings
         self.cloud = Cloud()
         self.cloud.add("mean", rows["mean"], Rate(0.0))
         self.cloud.add("normal", rows["normal"], Rate(0.0))
+        self.cloud.add("mass", rows["mass"], Rate(0.0))
         self.cloud.add("guidance", rows["guidance"], _falling(settings.guidance_rate, steps))
         self.maker: Responder | Recorder
         tokens: Tokens
@@ -96,19 +97,20 @@ class Audible:
 
     def __call__(self, heard: Listening, points: Int[Tensor, "k"] | None = None) -> Heard:
         """Masks for listeners, by all points or by some rows of them."""
-        mean, normal = self.cloud["mean"].detach(), self.cloud["normal"].detach()
+        still = (self.cloud[name].detach() for name in ("mean", "normal", "mass"))
+        mean, normal, mass = still
         guidance = self.cloud["guidance"]
         if not self.settings.adapt:
             guidance = guidance.detach()
         if points is not None:
-            mean, normal = mean[points], normal[points]
+            mean, normal, mass = mean[points], normal[points], mass[points]
             guidance = guidance.index_select(0, points)
         each = guidance.expand(len(heard), *guidance.shape)
         if torch.is_grad_enabled() and each.requires_grad:
             each.retain_grad()
-        weight = nearest(relative(heard, mean, normal), self.settings.share)
-        masks, context = self.field(heard, mean, normal, each, weight)
-        return Heard(masks, context[..., :CONTEXT].detach(), (weight > 0).float(), each)
+        weight = nearest(relative(heard, mean, normal), mass, self.settings.share)
+        masks, context = self.field(heard, mean, normal, each, weight, mass)
+        return Heard(masks, context[..., :CONTEXT].detach(), weight, each)
 
     def apply(self, edit: Edit | None) -> Change:
         """Carry out what density control proposes."""

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from splat.cloud import Cloud
-from splat.edit import Append, Drop, Edit
+from splat.edit import Append, Drop, Edit, Nudge
 
 GRADIENT, CONTRIBUTION, USES = "audio_gradient", "audio_contribution", "audio_uses"
 """Statistics: sums over uses of the two measures, and the number of uses."""
@@ -32,7 +32,7 @@ class Audible(Protocol):
 
     @property
     def cloud(self) -> Cloud:
-        """Their rows: `mean` [N, 3], and columns that children inherit."""
+        """Their rows: `mean` [N, 3], `mass` [N], and columns that children inherit."""
         ...
 
 
@@ -53,12 +53,15 @@ class AudioStep:
     """A fresh stream for a purpose, from (seed, number, purpose)."""
 
 
-def left_out(context: Float[Tensor, "b n c"], used: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
-    """How far the mean of the used contexts moves without each of them: |F_j - mean| / (n - 1)."""
-    many = used.sum(1, keepdim=True)
-    mean = torch.einsum("bn,bnc->bc", used / many.clamp_min(1), context)
+def left_out(context: Float[Tensor, "b n c"], weight: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+    """How far a mean of contexts moves without each of them, w |F - mean| / (1 - w).
+
+    Weights of a listener have a sum of 1; of n equal ones it is |F - mean| / (n - 1).
+    """
+    mean = torch.einsum("bn,bnc->bc", weight, context)
     apart: Tensor = (context - mean[:, None]).norm(dim=-1)
-    return used * apart / (many - 1).clamp_min(1)
+    # A single point has no rest to be compared with.
+    return (weight * apart / (1 - weight)).where(weight < 1 - 1e-6, 0)
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,10 @@ class AudioGuided:
         idle = self._idle(cloud.statistic(CONTRIBUTION) / uses.clamp_min(1), known)
         room = self.cap - len(cloud) + len(idle)
         born = self._pulled(cloud.statistic(GRADIENT) / uses.clamp_min(1), known, idle, room)
+        half = torch.zeros_like(cloud["mass"].detach())
+        half[born] = -cloud["mass"].detach()[born] / 2
         return Edit(
+            nudge=(Nudge("mass", half),),
             append=(self._children(cloud, born, step.generator("audio children")),),
             drop=(Drop(idle, "idle"),),
             clear=(GRADIENT, CONTRIBUTION, USES),
@@ -170,5 +176,6 @@ class AudioGuided:
             apart[torch.arange(len(parents), device=place.device), parents] = torch.inf
             near = apart.amin(1, keepdim=True)
             noise = torch.randn(rows["mean"].shape, generator=generator, device=place.device)
+            rows["mass"] = rows["mass"] / 2
             rows["mean"] = rows["mean"] + self.jitter * near.where(near.isfinite(), 0) * noise
         return Append(rows, parents, "pulled")

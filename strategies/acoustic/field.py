@@ -119,20 +119,23 @@ class Field(nn.Module):
         normal: Float[Tensor, "n 3"],
         guidance: Float[Tensor, "n g"] | Float[Tensor, "b n g"],
         near: Float[Tensor, "b n"] | None = None,
+        mass: Float[Tensor, "n"] | None = None,
     ) -> tuple[Masks, Float[Tensor, "b n c"]]:
         """Masks, and the contexts that they came of.
 
-        `near` has the weight of each point for each listener, rows of sum 1; None: all alike.
+        `mass` says how much each point counts for; None: all alike. `near` has the weight of each
+        point for each listener, rows of sum 1; None: by mass.
         `guidance` may be given for each listener apart, so that gradients can be told apart.
         """
         seen = relative(heard, mean, normal)
         context = self.pooled(guidance, seen)
-        weight = torch.full_like(seen.near, 1 / len(mean)) if near is None else near
+        part = torch.full_like(seen.near[0], 1 / len(mean)) if mass is None else mass / mass.sum()
+        weight = part.expand_as(seen.near) if near is None else near
         mean_of, sides, echo = context.split((CONTEXT, SIDES, ECHO), -1)
         even, odd = direct(heard)
         pooled = torch.einsum("bn,bnc->bc", weight, mean_of)
         state = self.start(torch.cat([pooled, even], 1))[:, None] + self.time(self.frames)
-        early = self.echo(self._laid(echo, seen.detour))
+        early = self.echo(self._laid(echo, seen.detour, part))
         first, last = self.early.start, self.early.stop
         state = torch.cat([state[:, :first], state[:, first:last] + early, state[:, last:]], 1)
         for layer in self.layers:
@@ -143,25 +146,31 @@ class Field(nn.Module):
         return Masks(self.mixture(state), torch.tanh(self.difference(found))), context
 
     def _laid(
-        self, echo: Float[Tensor, "b n c"], detour: Float[Tensor, "b n"]
+        self,
+        echo: Float[Tensor, "b n c"],
+        detour: Float[Tensor, "b n"],
+        part: Float[Tensor, "n"],
     ) -> Float[Tensor, "b t c"]:
         """Contexts in the early frames in which the ways by their points arrive."""
         many = self.early.stop - self.early.start
         at = detour / (SPEED * self.hop)
         apart = (at[:, None] - torch.arange(many, device=at.device)[:, None]).abs()
         share = (1 - apart / SPREAD).clamp_min(0)
-        found: Tensor = torch.einsum("btn,bnc->btc", share, echo) * (many / detour.shape[1])
+        found: Tensor = many * torch.einsum("btn,bnc->btc", share * part, echo)
         return found
 
 
-def nearest(seen: Relative, share: float) -> Float[Tensor, "b n"]:
-    """Weights of the points that are among the nearest `share` of the listener's or the source's.
+def nearest(seen: Relative, mass: Float[Tensor, "n"], share: float) -> Float[Tensor, "b n"]:
+    """Weights, rows of sum 1: of the points nearest to the listener, or to the source, by mass.
 
-    Those of both count twice (AV-GS takes 15 % about each).
+    About each those count that hold `share` of the mass (AV-GS takes 15 %), the last of them in
+    part. Points of both count twice.
     """
-    many = max(1, round(share * seen.near.shape[1]))
+    whole = share * mass.sum()
     found = torch.zeros_like(seen.near)
     for distance in (seen.near, seen.far):
-        rows: Int[Tensor, "b k"] = distance.topk(many, dim=1, largest=False).indices
-        found = found + torch.zeros_like(found).scatter_(1, rows, 1.0)
-    return found / (2 * many)
+        order: Int[Tensor, "b n"] = distance.argsort(dim=1, stable=True)
+        held = mass[order]
+        counted = (whole - (held.cumsum(1) - held)).clamp_min(0).minimum(held)
+        found = found + torch.zeros_like(found).scatter_(1, order, counted)
+    return found / (2 * whole)

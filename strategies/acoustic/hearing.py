@@ -13,12 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from splat import checkpoint
 from splat.acoustic import measure
 from splat.datasets.sounds import Ears, Source
 from splat.strategies.acoustic.audible import Audible, Kind, Seen, Settings
 from splat.strategies.acoustic.geometry import Listening
-from splat.strategies.acoustic.learning import FORMAT, TOGETHER, VERSION
+from splat.strategies.acoustic.learning import TOGETHER, loaded
 from splat.strategies.acoustic.recording import Recorder
 from splat.strategies.acoustic.response import Responder, placed, shifts
 from splat.strategies.acoustic.scene import MARGIN, Triple, within
@@ -148,7 +147,7 @@ def kept(hearing: Hearing) -> dict[str, Any]:
 
 def opened(path: Path, look: Look) -> tuple[Hearing, Mapping[str, Any]]:
     """The field of a checkpoint, and the state; `look` is asked about sources that it lacks."""
-    state = checkpoint.load(path, FORMAT, VERSION)
+    state = loaded(path)
     columns = state["model"]["cloud"]["columns"]
     rows = {name: column["values"] for name, column in columns.items()}
     model = Audible(rows, Settings(**state["settings"]), state["seed"], state["steps"])

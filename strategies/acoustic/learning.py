@@ -31,7 +31,7 @@ from splat.strategies.acoustic.recording import Recorder, RecordingLoss
 from splat.strategies.acoustic.response import Responder, localized, shifts
 
 FORMAT = "splat audio checkpoint"
-VERSION = 1
+VERSION = 2
 SHORTEST = 0.05
 """Seconds that the longest response must last, as long as what C50 takes for early sound."""
 ASKED = 64
@@ -144,9 +144,9 @@ class Learning:
         step = AudioStep(
             self.step,
             model,
-            self._of_all(found.used, points),
+            self._of_all((found.weight > 0).float(), points),
             self._of_all(_lengths(found.guidance, many), points),
-            self._of_all(left_out(found.context, found.used), points),
+            self._of_all(left_out(found.context, found.weight), points),
             self.generator,
         )
         with torch.no_grad():
@@ -209,6 +209,17 @@ class Learning:
         """Go on from a saved state of a run that was built alike."""
         self.model.load(state["model"])
         self.step = int(state["step"])
+
+
+def loaded(path: Path) -> checkpoint.State:
+    """What a checkpoint of sound holds; raises ValueError where it is none, newer or too old."""
+    state = checkpoint.load(path, FORMAT, VERSION)
+    if state["version"] < VERSION:
+        raise ValueError(
+            f"{path} has format {state['version']} of what is learned of sound, this splat reads"
+            f" {VERSION}; train it again: splat train-audio with --overwrite"
+        )
+    return state
 
 
 def _lengths(guidance: Float[Tensor, "b n g"], many: int) -> Float[Tensor, "b n"]:

@@ -46,7 +46,12 @@ def born(
     )
     guidance = known.new_zeros(len(rows), GUIDANCE)
     guidance[:, : known.shape[1]] = known
-    return {"mean": found.means.clone(), "normal": normal, "guidance": guidance}
+    return {
+        "mean": found.means.clone(),
+        "normal": normal,
+        "mass": known.new_ones(len(rows)),
+        "guidance": guidance,
+    }
 
 
 def thinned(places: Float[Tensor, "n 3"], mass: Float[Tensor, "n"], count: int) -> Int[Tensor, "m"]:

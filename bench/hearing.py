@@ -25,7 +25,7 @@ from hearing_rooms import HeardRoom, of_answers, of_noise, of_rules, opened
 from hearing_table import table, walls_table
 from hearing_walls import walls
 
-EQUAL = "532"
+EQUAL = "545"
 """Points that density control ends with: those that stay are as many from the start."""
 VARIANTS: dict[str, tuple[str, ...]] = {
     "adaptive": (),

@@ -33,7 +33,7 @@ class Weights:
     """Mean square difference of envelopes, of the training set's mean square."""
     bands: float = 0.3
     """Mean difference of logarithms of energy by band and time."""
-    decay: float = 0.3
+    decay: float = 0.6
     """Mean difference of energy decay curves, dB."""
     clarity: float = 0.1
     """Difference of C50, dB."""

@@ -45,6 +45,9 @@ CHANGE = (600.0, 860.0)
 HIDDEN = 0.01
 """Amplitude of direct sound, of what it would be, where the source is not in sight."""
 BANDS = 32
+NODES = 6
+"""Times at which masks of late frames are told. Between them they are straight in decibels, as one
+exponential decay is beside another: what frames say one by one is mostly noise."""
 WAVES = 4
 """Octaves of sines that tell frames when they are."""
 ROLL_OFF = 0.875
@@ -87,12 +90,17 @@ class Grid:
         size = self.samples(LATE)
         return Frames(size, self.length // (size // 4) + 3, self.arrival, self.length)
 
+    @property
+    def nodes(self) -> Float[Tensor, "k"]:
+        """Where late masks are told, in late frames: closer together while much is heard."""
+        return torch.linspace(0, 1, NODES).square() * (self.late.count - 1)
+
     def tokens(self) -> Tokens:
-        """The pulse, early frames and late frames: what they are, and when."""
+        """The pulse, early frames and the times of late masks: what they are, and when."""
         early, late = self.early, self.late
         start = torch.tensor([-1.0])
         parts = [start, torch.arange(early.count) * (30.0 * early.hop / self.rate),
-                 torch.arange(late.count) * (5.0 * late.hop / self.rate)]  # fmt: skip
+                 self.nodes * (5.0 * late.hop / self.rate)]  # fmt: skip
         time = torch.cat(parts)[:, None]
         kind = F.one_hot(torch.repeat_interleave(torch.tensor([len(p) for p in parts])), 3).float()
         waves = [wave(time * 2**i) for i in range(WAVES) for wave in (torch.sin, torch.cos)]
@@ -110,6 +118,7 @@ class Responder(nn.Module):
     pulse_bank: Tensor
     early_bank: Tensor
     late_bank: Tensor
+    between: Tensor
     after: Tensor
     early_share: Tensor
     late_share: Tensor
@@ -131,6 +140,7 @@ class Responder(nn.Module):
             "pulse_bank": bank(bands, self.pulse, grid.rate),
             "early_bank": bank(bands, early.size, grid.rate),
             "late_bank": bank(bands, late.size, grid.rate),
+            "between": _between(grid.nodes, late.count),
             **_envelopes(grid),
         }
         for name, value in made.items():
@@ -158,7 +168,8 @@ class Responder(nn.Module):
         """Responses in local time; `part` is the part of a sample that the arrival is later."""
         early, late = self.grid.early, self.grid.late
         ears = masks.ears
-        pulse, first, then = ears.split((1, early.count, late.count), 2)
+        pulse, first, told = ears.split((1, early.count, NODES), 2)
+        then = self.between @ told
         loud = torch.exp((self.first + first) @ self.early_bank)
         begin = _sounding(early, torch.view_as_complex(self.early_noise) * loud)
         loud = torch.exp((self.then + then) @ self.late_bank)
@@ -187,6 +198,16 @@ def _sounding(
 ) -> Float[Tensor, "b 2 samples"]:
     found: Tensor = frames.signal(spectra.flatten(0, 1)).unflatten(0, spectra.shape[:2])
     return found
+
+
+def _between(nodes: Float[Tensor, "k"], count: int) -> Float[Tensor, "t k"]:
+    """What values at ascending times give at 0, 1, ... `count` - 1 by straight lines."""
+    at = torch.arange(count, dtype=nodes.dtype)
+    right = torch.searchsorted(nodes, at, right=True).clamp(1, len(nodes) - 1)
+    before, after = nodes[right - 1], nodes[right]
+    share = ((at - before) / (after - before)).clamp(0, 1)[:, None]
+    left = F.one_hot(right - 1, len(nodes)) * (1 - share)
+    return left + F.one_hot(right, len(nodes)) * share
 
 
 def _logs(power: Float[Tensor, "*t bins"], means: Float[Tensor, "bands bins"]) -> Tensor:

@@ -483,11 +483,33 @@ def test_losses_by_hand() -> None:
     assert found["decay"] == pytest.approx(20 * math.log10(2), rel=1e-3)
     assert found["clarity"] == pytest.approx(0, abs=1e-4)
     assert 0 < found["energy"] < 20 * math.log10(2)
+    assert found["time"] == pytest.approx(0, abs=1e-5)
     # Magnitudes and envelopes are those that MAG and ENV compare.
     torch.testing.assert_close(
         recording.magnitudes(local[:2]), torch.stack([measure.spectra(each) for each in local[:2]]),
         atol=2e-6, rtol=1e-5,
     )  # fmt: skip
+
+
+def test_reverberation_times_are_those_that_are_measured() -> None:
+    """Of noise that dies away; and of another that does so 10 % faster a tenth is lost."""
+    draw = torch.Generator().manual_seed(0)
+    time = torch.arange(GRID.length) / RATE - GRID.arrival / RATE
+    noise = torch.randn(6, 2, GRID.length, generator=draw) * (time >= 0)
+    rates = torch.linspace(20, 40, 6)[:, None, None]
+    slow, fast = (noise * torch.exp(-k * rates * time.clamp_min(0)) for k in (1.0, 1.1))
+    loss = ResponseLoss(slow, GRID)
+    found, known = loss.times(slow)
+    assert known.all()
+    for row, times in zip(slow, found, strict=True):
+        torch.testing.assert_close(times.double(), measure.t60(row, RATE), rtol=5e-3, atol=0)
+    assert float(loss(fast, torch.arange(6))["time"]) == pytest.approx(1 - 1 / 1.1, rel=0.1)
+    # What does not come down to -35 dB has none, nor has silence; neither is compared.
+    endless = noise.clone().requires_grad_()
+    assert not loss.times(noise)[1].any() and not loss.times(0 * noise)[1].any()
+    apart = loss(endless, torch.arange(6))["time"]
+    (slope,) = torch.autograd.grad(apart, endless)
+    assert float(apart.detach()) == 0 and not slope.any()
 
 
 def test_the_gradient_of_the_whole() -> None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,6 +19,12 @@ DEPTH = 42.0
 """dB below the whole down to which the decay curve counts: T60 is read down to 35."""
 FLOOR = 1e-4
 """Of the whole energy: less than this in an interval is silence."""
+TICK = 0.002
+"""Seconds between the places of a decay curve that its slope is read from."""
+FIRST, LAST = -5.0, -35.0
+"""dB that T60 is read between (ISO 3382-1)."""
+STEEP = -1.0
+"""dB a second: a decay is steeper."""
 INTERVALS = 40
 """From 2 ms after the arrival to the end, evenly in logarithms."""
 
@@ -39,6 +45,9 @@ class Weights:
     """Difference of C50, dB."""
     energy: float = 0.1
     """Mean difference of energy in intervals of time, dB."""
+    time: float = 5.0
+    """Mean relative difference of T60. Terms that compare logarithms pull noise below its mean, and
+    leave decays too steep: this one sets their slope right."""
 
 
 class ResponseLoss:
@@ -56,6 +65,8 @@ class ResponseLoss:
         self.edges = torch.unique(edges).to(device)
         early = grid.arrival + EARLY * grid.rate
         self.clear = int((self.edges - early).abs().argmin())
+        ticks = torch.arange(grid.arrival, grid.length, max(1, round(TICK * grid.rate)))
+        self.ticks, self.seconds = ticks.to(device), (ticks / grid.rate).to(truth)
 
     def __call__(
         self, found: Float[Tensor, "b 2 samples"], rows: Tensor
@@ -80,6 +91,7 @@ class ResponseLoss:
             / counts.sum(),
             "clarity": (self._clarity(energy) - self._clarity(true_energy)).abs().mean(),
             "energy": (within - true_within)[..., :-1].abs().mean(),
+            "time": self._time_apart(found, truth),
         }
 
     def _bands(self, size: Float[Tensor, "*b bins frames"]) -> Float[Tensor, "*b bands half"]:
@@ -92,6 +104,31 @@ class ResponseLoss:
         """Energy up to each edge, and of the whole."""
         running = F.pad(sound.square().cumsum(-1), (1, 0))
         return torch.cat([running.index_select(-1, self.edges), running[..., -1:]], -1)
+
+    def _time_apart(
+        self, found: Float[Tensor, "b 2 samples"], truth: Float[Tensor, "b 2 samples"]
+    ) -> Float[Tensor, ""]:
+        """Of ears of which both have a T60; 0 where none has."""
+        (time, known), (true_time, true_known) = self.times(found), self.times(truth)
+        both = known & true_known
+        apart = ((time - true_time).abs() / true_time).where(both, 0)
+        return apart.sum() / both.sum().clamp_min(1)
+
+    def times(
+        self, sound: Float[Tensor, "*b samples"]
+    ) -> tuple[Float[Tensor, "*b"], Bool[Tensor, "*b"]]:
+        """T60 as `splat.acoustic.measure` has it, from fewer samples of the decay curve and with a
+        gradient; and whether there is one (elsewhere it is 1 s)."""
+        running = F.pad(sound.square().cumsum(-1), (1, 0))
+        left = running[..., -1:] - running.index_select(-1, self.ticks)
+        curve = _db(left / left[..., :1].clamp_min(1e-14))
+        within = ((curve <= FIRST) & (curve >= LAST)).to(curve)
+        many = within.sum(-1, keepdim=True)
+        at = self.seconds - (within * self.seconds).sum(-1, keepdim=True) / many.clamp_min(1)
+        at = at * within
+        slope = (at * curve).sum(-1) / at.square().sum(-1).clamp_min(1e-9)
+        known = (many[..., 0] > 2) & (curve[..., -1] < LAST) & (slope < STEEP)
+        return -60 / slope.where(known, -60), known
 
     def _clarity(self, energy: Float[Tensor, "*b edges"]) -> Float[Tensor, "*b"]:
         early = energy[..., self.clear]

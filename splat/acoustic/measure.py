@@ -19,6 +19,8 @@ ONSET = 20.0
 """Direct sound is where the response first comes within so many dB of its peak."""
 EARLY = 0.05
 """Seconds after the onset that C50 counts as early."""
+FALL = (-5.0, -35.0)
+"""dB of the decay curve that T60 is read between."""
 CEILING = 60.0
 """C50 of a response that is over by then, dB: sound without a room has no finite one."""
 FFT, HOP = 512, 128
@@ -80,12 +82,14 @@ def decay_time(
     return torch.stack(found)
 
 
-def t60(response: Float[Tensor, "c samples"], rate: int, last: float = -35.0) -> Float[Tensor, "c"]:
+def t60(
+    response: Float[Tensor, "c samples"], rate: int, last: float = FALL[1]
+) -> Float[Tensor, "c"]:
     """Reverberation time, seconds: the slope from -5 to `last` dB, extrapolated (T30, by default).
 
     With `last=-25` it is T20, for responses whose end is noise.
     """
-    return decay_time(response, rate, -5.0, last)
+    return decay_time(response, rate, FALL[0], last)
 
 
 def edt(response: Float[Tensor, "c samples"], rate: int) -> Float[Tensor, "c"]:

@@ -68,6 +68,9 @@ def left_out(context: Float[Tensor, "b n c"], weight: Float[Tensor, "b n"]) -> F
 class AudioGuided:
     """Duplicates audio points of a high mean gradient, and removes those that contribute little.
 
+    A copy takes half of what its parent counts for (`mass`), so that copies do not push other
+    points out of the neighbourhoods that are heard by.
+
     It has the verbs of a `Strategy`, for steps that listen instead of looking.
     """
 

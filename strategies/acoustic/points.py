@@ -33,7 +33,8 @@ def born(
     `mass` is what each Gaussian weighs in all training views (`Contributions.mass`). `mean` [N, 3]
     in the frame of the Gaussians, `normal` [N, 3] of either sign, `guidance` [N, 16]: colour less
     grey (3), opacity, logs of the three sizes from large to small in metres, the upward share of
-    the normal; then zeros. `metres` is what one unit of the frame is.
+    the normal; then zeros. Beside them the column `mass` [N], what a point counts for: 1. `metres`
+    is what one unit of the frame is.
     """
     rows = thinned(gaussians.means, mass, count)
     found = gaussians.take(rows)

@@ -58,7 +58,8 @@ class Taught:
     batch: int = 16
     """Places of a step."""
     share: float = 0.15
-    """Points about the listener, and about the source, that it hears by; of all."""
+    """Of what all points count for: those nearest to the listener that it hears by, and as many
+    nearest to the source."""
     dropped: float = 0.5
     """Share of the points that a step does without, drawn anew each time."""
     guidance_rate: float = 0.03

@@ -37,7 +37,8 @@ class Settings:
     metres: float
     """What one unit of the scene is."""
     share: float = 0.15
-    """Points about a listener, and about a source, that it hears by; of all."""
+    """Of what all points count for: those nearest to a listener that it hears by, and as many
+    nearest to the source."""
     guidance_rate: float = 0.03
     """Learning rate of guidance."""
     network_rate: float = 2e-3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,6 +13,12 @@ import pytest
 import torch
 
 from splat import kernels
+
+
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    # Tests that run side by side (`pytest -n 2`) share the cores.
+    kernels.set_threads(max(1, kernels.threads() // workers))
+    torch.set_num_threads(max(1, torch.get_num_threads() // workers))
 
 
 @dataclass(frozen=True)

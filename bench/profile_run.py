@@ -69,16 +69,16 @@ def booked_run(run: Run, ledger: Ledger) -> None:
     names = list(run.objectives)
 
     def objective(name: str) -> Any:
-        inner = Wrapped(ledger, "objectives", run.objectives[name])
         if name != names[-1]:
-            return inner
+            return Wrapped(ledger, "objectives", run.objectives[name])
 
-        def last(step: Any) -> Any:
-            loss = inner(step)
-            ledger.enter("autograd")  # until the strategy observes
-            return loss
+        class Last(Wrapped):
+            def __call__(self, step: Any) -> Any:
+                loss = super().__call__(step)
+                ledger.enter("autograd")  # until the strategy observes
+                return loss
 
-        return last
+        return Last(ledger, "objectives", run.objectives[name])
 
     def observed(step: Any) -> None:
         if ledger.open_account == "autograd":

@@ -25,8 +25,7 @@ struct ForwardState {
 // products alone: that chain, and mispredicted branches, are what blending waits for.
 template <bool kExtra>
 SPLAT_INLINE bool walk_block(const ExtraChannels& extra, ForwardState& s, int block) {
-  const F px = load(kOffsets.lane_x) + kOffsets.block_x[block];
-  const F py = load(kOffsets.lane_y) + kOffsets.block_y[block];
+  const F px = load(kCentres.x[block]), py = load(kCentres.y[block]);
   const F threshold = set1(real(kThresholdLog2)), stop = set1(real(kTransmittanceStop)), cap = set1(real(kMaxAlpha));
   ForwardBlock& state = s.blocks[block];
   F T = load(state.T), kept = load(state.kept);
@@ -43,7 +42,7 @@ SPLAT_INLINE bool walk_block(const ExtraChannels& extra, ForwardState& s, int bl
       const F left = fnma(alpha, T, T);
       const M unfinished = left > stop;
       const F w = zero_unless(unfinished, alpha * T);
-      kept = sel(unfinished, left, kept);
+      kept -= w;
       T = left;
       red = fma(w, set1(g.r), red);
       green = fma(w, set1(g.g), green);
@@ -93,13 +92,13 @@ static void forward_tile(const ExtraChannels& extra, const Order& order, const B
     }
     for (int j = 0; j < count; j += W) touched_blocks(s.outlines, j, s.touched + j);
     for (int j = 0; j < kBatch; ++j) s.touched[j] = j < count ? s.touched[j] & open : 0;
-    for (int word = 0; word < kBatch; word += 64) transpose_bits(s.touched + word);
+    for (int word = 0; word < count; word += 64) transpose_bits(s.touched + word);
     fill(s.drawn, s.drawn + kBatch, uint64_t(0));
     for (uint64_t todo = open; todo; todo &= todo - 1) {
       const int b = lowest_bit(todo);
       if (!walk_block<kExtra>(extra, s, b)) open &= ~(uint64_t(1) << b);
     }
-    for (int word = 0; word < kBatch; word += 64) transpose_bits(s.drawn + word);
+    for (int word = 0; word < count; word += 64) transpose_bits(s.drawn + word);
     for (int j = 0; j < count; ++j) order.hits()[first + j] = s.drawn[j];
   }
   for (; first < end; ++first) order.hits()[first] = 0;

@@ -12,9 +12,10 @@ struct BackwardBlock {
   alignas(64) real T[W], S[W], v[3][W];
 };
 
-// What one Gaussian is at the pixels of a block.
+// What one Gaussian is at the pixels of a block: its alpha and blending weight there, the offset in
+// units of its shape, and d loss / d ln(alpha).
 struct Meeting {
-  alignas(64) real alpha[W], x[W], y[W];
+  alignas(64) real alpha[W], x[W], y[W], w[W], g[W];
   BackwardBlock* block;
 };
 
@@ -80,9 +81,7 @@ struct PairBackward {
     Meeting* end = s.meetings;
     for (; hits; hits &= hits - 1, ++end) {
       const int b = lowest_bit(hits);
-      const F px = load(kOffsets.lane_x) + kOffsets.block_x[b];
-      const F py = load(kOffsets.lane_y) + kOffsets.block_y[b];
-      const Offset d(g, px, py);
+      const Offset d(g, load(kCentres.x[b]), load(kCentres.y[b]));
       store(end->alpha, zero_unless(d.log2_alpha >= threshold, mn(exp2(d.log2_alpha), cap)));
       store(end->x, d.x), store(end->y, d.y);
       end->block = &s.blocks[b];
@@ -104,7 +103,6 @@ struct PairBackward {
       if constexpr (kMaps > 0) {
         const real* map = &s.maps[std::size_t(m->block - s.blocks) * maps.count * W];
         for (int k = 0; k < kMaps; ++k) weighed[k] = fma(w, load(map + k * W), weighed[k]);
-        if constexpr (kMaps == kHeldMaps) store(m->alpha, w);
       }
       const F v0 = load(state.v[0]), v1 = load(state.v[1]), v2 = load(state.v[2]);
       F D = fma(v0, set1(g.r), fma(v1, set1(g.g), v2 * set1(g.b)));
@@ -118,18 +116,20 @@ struct PairBackward {
       }
       const F S = fnma(w, D, load(state.S));
       store(state.S, S);
-      // d loss / d ln(alpha); nothing where alpha was capped.
-      const F g_log = zero_unless(unfinished & (alpha < cap), alpha * fnma(S, recip(set1(1) - alpha), T * D));
-      const F x = load(m->x), y = load(m->y), gx = g_log * x, gy = g_log * y;
+      // Nothing where alpha was capped.
+      store(m->g, zero_unless(unfinished & (alpha < cap), alpha * fnma(S, recip(set1(1) - alpha), T * D)));
+      store(m->w, w);
+    }
+    // Apart, because sixteen registers hold these sums or what the loop above works on, not both.
+    for (const Meeting* m = s.meetings; m != end; ++m) {
+      const F g_log = load(m->g), w = load(m->w), x = load(m->x), y = load(m->y), gx = g_log * x, gy = g_log * y;
       sums[0] += g_log;
       sums[1] += gx;
       sums[2] += gy;
       sums[3] = fma(gx, x, sums[3]);
       sums[4] = fma(gx, y, sums[4]);
       sums[5] = fma(gy, y, sums[5]);
-      sums[6] = fma(w, v0, sums[6]);
-      sums[7] = fma(w, v1, sums[7]);
-      sums[8] = fma(w, v2, sums[8]);
+      for (int c = 0; c < 3; ++c) sums[6 + c] = fma(w, load(m->block->v[c]), sums[6 + c]);
       if constexpr (kAbsolute) {
         sums[9] += abs(gx * set1(g.n0));
         sums[10] += abs(fma(gx, set1(g.n1), gy * set1(g.n2)));
@@ -138,10 +138,10 @@ struct PairBackward {
     if constexpr (kExtra)
       for (int e = 0; e < extra.count; ++e) out[kMoments + e] = sum(load(&s.sums[e * W]));
     if constexpr (kMaps == kHeldMaps)
-      for (int k = kHeldMaps; k < maps.count; ++k) {  // meetings hold blending weights by now
+      for (int k = kHeldMaps; k < maps.count; ++k) {
         F total = set1(0);
         for (const Meeting* m = s.meetings; m != end; ++m)
-          total = fma(load(m->alpha), load(&s.maps[(std::size_t(m->block - s.blocks) * maps.count + k) * W]), total);
+          total = fma(load(m->w), load(&s.maps[(std::size_t(m->block - s.blocks) * maps.count + k) * W]), total);
         mapped()[k] = sum(total);
       }
   }

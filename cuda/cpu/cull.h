@@ -25,17 +25,20 @@ struct ExtraChannels {
   }
 };
 
-// Centres of a block's pixels from its corner, and corners of the blocks from the tile's.
-struct Offsets {
-  alignas(64) real lane_x[W]{}, lane_y[W]{}, block_x[64]{}, block_y[64]{};
+// Centres of a tile's pixels from its corner, block by block.
+struct Centres {
+  alignas(64) real x[64][W]{}, y[64][W]{};
 
-  constexpr Offsets() {
-    for (int l = 0; l < W; ++l) lane_x[l] = real(l % kBlockW) + real(0.5), lane_y[l] = real(l / kBlockW) + real(0.5);
-    for (int b = 0; b < 64; ++b) block_x[b] = real(b % 8 * kBlockW), block_y[b] = real(b / 8 * kBlockH);
+  constexpr Centres() {
+    for (int b = 0; b < 64; ++b)
+      for (int l = 0; l < W; ++l) {
+        x[b][l] = real(b % 8 * kBlockW + l % kBlockW) + real(0.5);
+        y[b][l] = real(b / 8 * kBlockH + l / kBlockW) + real(0.5);
+      }
   }
 };
 // A constant of the compiler: nothing of an instruction set may run when the module is loaded.
-static constexpr Offsets kOffsets{};
+static constexpr Centres kCentres{};
 
 // Offset from a Gaussian's mean in units of its own shape, (x, y) = N (dx, dy), and log2(alpha)
 // there. Both directions use this one expression: a lane near the threshold must fall on the same
@@ -108,9 +111,8 @@ struct ScreenTile {
   }
   // Lanes of a block that lie inside the picture.
   M inside(const Grid& grid, int block) const {
-    const F x = load(kOffsets.lane_x) + kOffsets.block_x[block];
-    const F y = load(kOffsets.lane_y) + kOffsets.block_y[block];
-    return (x < set1(real(grid.width - left))) & (y < set1(real(grid.height - top)));
+    return (load(kCentres.x[block]) < set1(real(grid.width - left))) &
+           (load(kCentres.y[block]) < set1(real(grid.height - top)));
   }
   // Visit the pixels of a block: fn(lane, index of the pixel in the picture).
   template <class Fn>

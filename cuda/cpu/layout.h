@@ -35,15 +35,25 @@ SPLAT_INLINE int lowest_bit(uint64_t word) {
 #endif
 }
 
+// One step of transposing: blocks of kWidth x kWidth bits off the diagonal change places.
+template <int kWidth>
+SPLAT_INLINE void swap_bits(uint64_t* rows, uint64_t mask) {
+  for (int first = 0; first < 64; first += 2 * kWidth)
+    for (int i = first; i < first + kWidth; ++i) {
+      const uint64_t swap = ((rows[i] >> kWidth) ^ rows[i + kWidth]) & mask;
+      rows[i] ^= swap << kWidth;
+      rows[i + kWidth] ^= swap;
+    }
+}
+
 // Transpose a 64 x 64 bit matrix: bit j of rows[i] becomes bit i of rows[j].
 SPLAT_INLINE void transpose_bits(uint64_t* rows) {
-  uint64_t mask = 0x00000000FFFFFFFFull;
-  for (int width = 32; width; width >>= 1, mask ^= mask << width)
-    for (int i = 0; i < 64; i = ((i | width) + 1) & ~width) {
-      const uint64_t swap = ((rows[i] >> width) ^ rows[i | width]) & mask;
-      rows[i] ^= swap << width;
-      rows[i | width] ^= swap;
-    }
+  swap_bits<32>(rows, 0x00000000FFFFFFFFull);
+  swap_bits<16>(rows, 0x0000FFFF0000FFFFull);
+  swap_bits<8>(rows, 0x00FF00FF00FF00FFull);
+  swap_bits<4>(rows, 0x0F0F0F0F0F0F0F0Full);
+  swap_bits<2>(rows, 0x3333333333333333ull);
+  swap_bits<1>(rows, 0x5555555555555555ull);
 }
 
 }  // namespace splat::SPLAT_ISA

@@ -62,9 +62,7 @@ struct PairSurvey {
     SurveyMeeting* end = s.meetings;
     for (; hits; hits &= hits - 1, ++end) {
       end->block = lowest_bit(hits);
-      const F px = load(kOffsets.lane_x) + kOffsets.block_x[end->block];
-      const F py = load(kOffsets.lane_y) + kOffsets.block_y[end->block];
-      const F p = Offset(g, px, py).log2_alpha;
+      const F p = Offset(g, load(kCentres.x[end->block]), load(kCentres.y[end->block])).log2_alpha;
       store(end->alpha, zero_unless(p >= threshold, mn(exp2(p), cap)));
     }
     return end;

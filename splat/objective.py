@@ -51,7 +51,7 @@ class OpacityL1(Objective):
     weight: float = 0.01
 
     def __call__(self, step: Step) -> Float[Tensor, ""]:
-        return self.weight * step.rendered.gaussians.opacities.mean()
+        return self.weight * kernels.mean_of(step.rendered.gaussians.opacities)
 
 
 @dataclass(frozen=True)
@@ -61,4 +61,4 @@ class ScaleL1(Objective):
     weight: float = 0.01
 
     def __call__(self, step: Step) -> Float[Tensor, ""]:
-        return self.weight * step.rendered.gaussians.scales.mean()
+        return self.weight * kernels.mean_of(step.rendered.gaussians.scales)

@@ -222,7 +222,9 @@ def advance(run: Run) -> None:
     needs = run.needs
     rendered = run.render(gaussians, camera, needs, run.background)
     rendered = run.developed(rendered, camera)
-    step = _step(run, replace(batch, camera=camera.detached()), rendered)
+    if run.sensor is not None:
+        batch = replace(batch, camera=camera.detached())
+    step = _step(run, batch, rendered)
     losses = {name: objective(step) for name, objective in run.objectives.items()}
     with torch.no_grad():
         rendered.weigh(needs.weights, batch)

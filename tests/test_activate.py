@@ -76,6 +76,38 @@ def test_a_gradient_without_memory_of_its_own_is_read_right(dtype: torch.dtype) 
     close(logs.grad, logs.detach().double().exp(), bound(dtype))
 
 
+@pytest.mark.parametrize("n", ROWS[1:])
+@pytest.mark.parametrize("rows_too", [True, False], ids=["rows-too", "means-alone"])
+def test_means_and_their_gradients_equal_those_of_torch(
+    n: int, rows_too: bool, dtype: torch.dtype
+) -> None:
+    logs, logits = (t.clamp(-3, 3).requires_grad_() for t in stored(n, dtype))
+    scales, opacities = kernels.activate(logs, logits)
+    means = kernels.mean_of(scales), kernels.mean_of(opacities)
+    exact = [t.detach().double().requires_grad_() for t in (logs, logits)]
+    s, o = exact[0].exp(), exact[1].sigmoid()
+    for found, expected in zip(means, (s.mean(), o.mean()), strict=True):
+        close(found.detach(), expected.detach(), 4 * bound(dtype))
+    terms = [3 * means[0] - 2 * means[1], 3 * s.mean() - 2 * o.mean()]
+    if rows_too:
+        terms[0] = terms[0] + (scales.square().sum() + opacities.square().sum()) / n
+        terms[1] = terms[1] + (s.square().sum() + o.square().sum()) / n
+    for term in terms:
+        term.backward()
+    for leaf, expected in zip((logs, logits), exact, strict=True):
+        assert leaf.grad is not None and expected.grad is not None
+        torch.testing.assert_close(
+            leaf.grad.double(), expected.grad, rtol=20 * bound(dtype), atol=2 * bound(dtype) / n
+        )
+
+
+def test_the_mean_of_what_activate_did_not_give(dtype: torch.dtype) -> None:
+    """Made of it, or of something else: a mean that was found for other values is not used."""
+    scales, opacities = kernels.activate(*stored(37, dtype))
+    assert kernels.mean_of(scales * 2) == (scales * 2).mean()
+    assert kernels.mean_of(opacities[:5]) == opacities[:5].mean()
+
+
 def test_strided_columns_are_read_right(dtype: torch.dtype) -> None:
     whole = torch.cat([t.reshape(37, -1) for t in stored(37, dtype)], 1)
     scales, opacities = kernels.activate(whole[:, 1:], whole[:, 0])

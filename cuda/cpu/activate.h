@@ -52,31 +52,58 @@ SPLAT_INLINE void store_some(real* p, F value, int count) {
   std::memcpy(p, t, count * sizeof(real));
 }
 
+// target[i] = fn(source[i]) for `count` values; returns their sum, in an order that no thread changes.
+template <class Fn>
+static double mapped(const real* source, real* target, std::ptrdiff_t count, Fn&& fn) {
+  const std::ptrdiff_t items = (count + kActivateChunk - 1) / kActivateChunk;
+  thread_local Buffer<double> kept;
+  double* const parts = kept.resize(items);
+  parallel_for(items, [&](std::ptrdiff_t item) {
+    const std::ptrdiff_t end = least(count, (item + 1) * kActivateChunk), whole = end - (end - item * kActivateChunk) % W;
+    F total = set1(0);
+    for (std::ptrdiff_t i = item * kActivateChunk; i < whole; i += W) {
+      const F value = fn(load(source + i));
+      store(target + i, value);
+      total += value;
+    }
+    double rest = 0;
+    if (whole < end) {
+      store_some(target + whole, fn(load_some(source + whole, int(end - whole))), int(end - whole));
+      for (std::ptrdiff_t i = whole; i < end; ++i) rest += double(target[i]);
+    }
+    parts[item] = double(sum(total)) + rest;
+  });
+  double total = 0;
+  for (std::ptrdiff_t item = 0; item < items; ++item) total += parts[item];
+  return total;
+}
+
 static void activate(const Activation& a) {
   StageClock clock;
-  const auto *logs = static_cast<const real*>(a.log_scales), *logits = static_cast<const real*>(a.logits);
-  auto *scales = static_cast<real*>(a.scales), *opacities = static_cast<real*>(a.opacities);
-  in_vectors(3 * a.n, [=](std::ptrdiff_t i, int count) { store_some(scales + i, exp(load_some(logs + i, count)), count); });
-  in_vectors(a.n, [=](std::ptrdiff_t i, int count) {
-    store_some(opacities + i, logistic(load_some(logits + i, count)), count);
-  });
+  const double of_scales = mapped(static_cast<const real*>(a.log_scales), static_cast<real*>(a.scales), 3 * a.n,
+                                  [](F x) { return exp(x); });
+  const double of_opacities = mapped(static_cast<const real*>(a.logits), static_cast<real*>(a.opacities), a.n,
+                                     [](F x) { return logistic(x); });
+  if (a.means) a.means[0] = of_scales / double(3 * a.n), a.means[1] = of_opacities / double(a.n);
   clock.done(kOther);
 }
 
-// Gradients by what is stored, from those by what is drawn.
+// Gradients by what is stored, from those by what is drawn and by its means.
 static void activate_backward(const ActivationGradients& a) {
   StageClock clock;
   const auto *scales = static_cast<const real*>(a.scales), *opacities = static_cast<const real*>(a.opacities);
   const auto *v_scales = static_cast<const real*>(a.v_scales), *v_opacities = static_cast<const real*>(a.v_opacities);
   auto *v_logs = static_cast<real*>(a.v_log_scales), *v_logits = static_cast<real*>(a.v_logits);
+  const F of_scale = set1(real(a.v_mean_scale / double(3 * a.n))), of_opacity = set1(real(a.v_mean_opacity / double(a.n)));
+  const auto given = [](const real* v, std::ptrdiff_t i, int count) { return v ? load_some(v + i, count) : set1(0); };
   if (v_logs)
     in_vectors(3 * a.n, [=](std::ptrdiff_t i, int count) {
-      store_some(v_logs + i, load_some(v_scales + i, count) * load_some(scales + i, count), count);
+      store_some(v_logs + i, (given(v_scales, i, count) + of_scale) * load_some(scales + i, count), count);
     });
   if (v_logits)
     in_vectors(a.n, [=](std::ptrdiff_t i, int count) {
       const F o = load_some(opacities + i, count);
-      store_some(v_logits + i, load_some(v_opacities + i, count) * (o * (set1(1) - o)), count);
+      store_some(v_logits + i, (given(v_opacities, i, count) + of_opacity) * (o * (set1(1) - o)), count);
     });
   clock.done(kOther);
 }

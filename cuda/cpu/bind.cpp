@@ -178,14 +178,16 @@ NB_MODULE(_cpu, m) {
   m.def(
       "activate",
       [](const std::string& isa, Address log_scales, Address logits, Address scales, Address opacities, int64_t n) {
-        named(isa).activate({at(log_scales), at(logits), at(scales), at(opacities), n});
+        std::array<double, 2> means;
+        named(isa).activate({at(log_scales), at(logits), at(scales), at(opacities), n, means.data()});
+        return means;
       },
       nb::call_guard<nb::gil_scoped_release>());
   m.def(
       "activate_backward",
-      [](const std::string& isa, const std::array<Address, 6>& arrays, int64_t n) {
+      [](const std::string& isa, const std::array<Address, 6>& arrays, int64_t n, const std::array<double, 2>& v_means) {
         named(isa).activate_backward({at(arrays[0]), at(arrays[1]), at(arrays[2]), at(arrays[3]), at(arrays[4]),
-                                      at(arrays[5]), n});
+                                      at(arrays[5]), n, v_means[0], v_means[1]});
       },
       nb::call_guard<nb::gil_scoped_release>());
   m.def(

@@ -36,10 +36,12 @@ void walk_and_activate(const Table& table, Dice& dice, Report& report) {
   Guarded<Real> quats = random_numbers<Real>(dice, 4 * n, 0.02), logs = random_numbers<Real>(dice, 3 * n, 0.02);
   Guarded<Real> logits = random_numbers<Real>(dice, n, 0.02), delta(3 * n), scales(3 * n), opacities(n);
   table.walk({quats.data(), logs.data(), logits.data(), delta.data(), rows, 1 + dice.below(4), 0, 3.0, 0.005, 100, 0.1, dice.next()});
-  table.activate({logs.data(), logits.data(), scales.data(), opacities.data(), rows});
+  double means[2];
+  table.activate({logs.data(), logits.data(), scales.data(), opacities.data(), rows, means});
   Guarded<Real> v_scales = random_numbers<Real>(dice, 3 * n, 0.02), v_opacities = random_numbers<Real>(dice, n, 0.02);
   Guarded<Real> of_logs(3 * n), of_logits(n);
-  table.activate_backward({scales.data(), opacities.data(), v_scales.data(), v_opacities.data(), of_logs.data(), of_logits.data(), rows});
+  table.activate_backward({scales.data(), opacities.data(), v_scales.data(), v_opacities.data(), of_logs.data(), of_logits.data(), rows,
+                           0.5, -0.5});
   bool intact = true, written = true;
   for (auto* array : {&quats, &logs, &logits, &delta, &scales, &opacities, &v_scales, &v_opacities, &of_logs, &of_logits})
     intact &= array->intact();

@@ -114,16 +114,19 @@ struct Activation {
   void* scales;            // [n, 3]
   void* opacities;         // [n]
   int64_t n;
+  double* means;           // [2] of all scales, of all opacities; or null
 };
 
 struct ActivationGradients {
   const void* scales;
   const void* opacities;
-  const void* v_scales;     // null, with v_log_scales, where there is none
-  const void* v_opacities;  // null, with v_logits, where there is none
-  void* v_log_scales;
+  const void* v_scales;     // null where there is none
+  const void* v_opacities;
+  void* v_log_scales;       // null where it is not wanted
   void* v_logits;
   int64_t n;
+  double v_mean_scale;      // gradients by the means, 0 where there is none
+  double v_mean_opacity;
 };
 
 struct Walk {

@@ -5,7 +5,7 @@ build of the same code that gradients are tested with. Nothing here falls back f
 another: CUDA tensors go to the CUDA build, and where it is missing an error says so.
 """
 
-from splat.kernels.activate import activate
+from splat.kernels.activate import activate, mean_of
 from splat.kernels.adam import adam
 from splat.kernels.decode import Decoded, Heads, decode
 from splat.kernels.frustum import in_frustum
@@ -40,6 +40,7 @@ __all__ = [
     "isa",
     "isas",
     "left_by_backward",
+    "mean_of",
     "one_torch_thread",
     "photometric",
     "rasterize",

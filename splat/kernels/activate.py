@@ -22,31 +22,42 @@ def activate(
     if log_scales.device.type != "cpu":
         return log_scales.exp(), logits.sigmoid()
     same_kind(log_scales=log_scales, logits=logits)
-    scales, opacities = _Activate.apply(log_scales, logits)  # type: ignore[no-untyped-call]
+    scales, opacities, *means = _Activate.apply(log_scales, logits)  # type: ignore[no-untyped-call]
+    scales.found_mean, opacities.found_mean = means
     return scales, opacities
+
+
+def mean_of(values: Tensor) -> Float[Tensor, ""]:
+    """The mean of all values. Of what `activate` gave it costs nothing, its gradient included."""
+    found: Tensor | None = getattr(values, "found_mean", None)
+    return values.mean() if found is None else found
 
 
 class _Activate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, log_scales: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, log_scales: Tensor, logits: Tensor) -> tuple[Tensor, ...]:
         log_scales, logits = plain(log_scales), plain(logits)
         scales, opacities = torch.empty_like(log_scales), torch.empty_like(logits)
-        cpu.activate(
+        means = cpu.activate(
             table_of(logits), address(log_scales), address(logits), address(scales),
             address(opacities), len(logits),
         )  # fmt: skip
         ctx.save_for_backward(scales, opacities)
         ctx.set_materialize_grads(False)
-        return scales, opacities
+        return scales, opacities, *(torch.scalar_tensor(m, dtype=logits.dtype) for m in means)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         scales, opacities = ctx.saved_tensors
-        given = [None if g is None else plain(g) for g in gradients]
-        found = [None if g is None else torch.empty_like(g) for g in given]
+        by_rows = [None if g is None else plain(g) for g in gradients[:2]]
+        found = [
+            None if rows is None and mean is None else torch.empty_like(values)
+            for values, rows, mean in zip((scales, opacities), by_rows, gradients[2:], strict=True)
+        ]
         cpu.activate_backward(
             table_of(opacities),
-            [address(t) for t in (scales, opacities, *given, *found)],
+            [address(t) for t in (scales, opacities, *by_rows, *found)],
             len(opacities),
+            [0.0 if g is None else float(g) for g in gradients[2:]],
         )
         return found[0], found[1]

@@ -52,7 +52,7 @@ def adam(
             # Bands that were never drawn have had no gradient: their step would be 0.
             factors, degree = gradient.factors.contiguous(), gradient.degree
             end = min(end, 3 * (degree + 1) ** 2)
-            shaped("the gradient's factors", factors, (len(values), 6))
+            shaped("the gradient's factors", factors, (values.shape[0], 6))
             if not is_half(values):
                 same_kind(values=values, factors=factors)
     if isinstance(gradient, Tensor):
@@ -66,12 +66,12 @@ def adam(
         raise ValueError(
             f"gradient is {given.dtype}, of values that are bfloat16; expected float32 or bfloat16"
         )
-    _checked(values, like, values=values, first=first, second=second)
     same_kind(first=first, second=second)
+    _checked(like, values.shape, values=values, first=first, second=second)
     if factors is None:
-        _checked(values, like, gradient=given)
+        _checked(like, values.shape, gradient=given)
     if visible is not None:
-        shaped("visible", visible, (len(values),))
+        shaped("visible", visible, (values.shape[0],))
         if visible.dtype != torch.bool or visible.device != values.device:
             raise ValueError(
                 f"visible is {visible.dtype} on {visible.device}; expected torch.bool on"
@@ -95,26 +95,27 @@ def adam(
         single(values)
         with torch.cuda.device(values.device):
             cuda().adam(
-                [*arrays, address(visible)], len(values), columns, head, [begin, end], numbers,
+                [*arrays, address(visible)], values.shape[0], columns, head, [begin, end], numbers,
                 half, seed, stream(values),
             )  # fmt: skip
     else:
         cpu.adam(
-            table_of(like), [*arrays, address(factors), address(visible)], len(values), columns,
+            table_of(like), [*arrays, address(factors), address(visible)], values.shape[0], columns,
             head, [begin, end], numbers, degree, half, seed, is_half(values),
         )  # fmt: skip
 
 
 def _head(values: Tensor) -> tuple[int, int]:
-    columns = values[0].numel() if len(values) else 1
+    rows = values.shape[0]
+    columns = values.numel() // rows if rows else 1
     return (columns // values.shape[1] if values.ndim == 3 else columns), columns
 
 
-def _checked(values: Tensor, like: Tensor, /, **tensors: Tensor) -> None:
+def _checked(like: Tensor, shape: torch.Size, /, **tensors: Tensor) -> None:
     for name, tensor in tensors.items():
         if not tensor.is_contiguous():
             raise ValueError(f"{name} is not contiguous; adam works in place on whole columns")
-        shaped(name, tensor, tuple(values.shape))
+        shaped(name, tensor, shape)
         half = name != "gradient" and is_half(tensor)
         if (tensor.dtype != like.dtype and not half) or tensor.device != like.device:
             raise ValueError(

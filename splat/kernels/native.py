@@ -143,7 +143,10 @@ def address(tensor: Tensor | None) -> int:
 
 
 def plain(tensor: Any) -> Any:
-    return None if tensor is None else tensor.detach().contiguous()
+    """Detached and contiguous, as native code reads it."""
+    if tensor is None or (tensor.is_contiguous() and not tensor.requires_grad):
+        return tensor
+    return tensor.detach().contiguous()
 
 
 def same_device(image: Tensor, target: Tensor) -> Sequence[Tensor]:
@@ -153,15 +156,16 @@ def same_device(image: Tensor, target: Tensor) -> Sequence[Tensor]:
 
 
 def shaped(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-    if tuple(tensor.shape) != shape:
+    if tensor.shape != shape:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {shape}")
 
 
 def same_kind(**tensors: Tensor) -> None:
     """Refuse tensors of which the native code would read one as what another is."""
-    (name, like), *others = tensors.items()
-    for other, tensor in others:
-        if tensor.dtype != like.dtype or tensor.device != like.device:
+    name, like = next(iter(tensors.items()))
+    dtype, device = like.dtype, like.device
+    for other, tensor in tensors.items():
+        if tensor.dtype != dtype or tensor.device != device:
             raise ValueError(
                 f"{other} is {tensor.dtype} on {tensor.device}, {name} is {like.dtype} on"
                 f" {like.device}; they must agree"

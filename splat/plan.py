@@ -28,9 +28,10 @@ TARGET_SECONDS = 170.0
 PIXEL_SECONDS = 4.5e-7
 """One core on one pixel of a step: blending and loss, forward and backward (AVX2, Zen 3 at 2.4
 GHz, photographs of a room)."""
-ROW_SECONDS = 2.6e-7
-"""One core on one Gaussian of a step: projection, harmonics, Adam, density control."""
-STEP_SECONDS = 7e-4
+ROW_SECONDS = 4e-7
+"""One core on one Gaussian of a step: projection, harmonics, Adam, density control, and what
+blending takes for it however small the picture is."""
+STEP_SECONDS = 2.5e-3
 """What a step costs however small it is."""
 ISA_FACTORS = {"avx512": 0.5, "avx2": 1.0, "neon": 3.0, "base": 5.0}
 """How much longer a step takes with other instruction sets. NEON's is a guess on the safe side:

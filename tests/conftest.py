@@ -14,7 +14,6 @@ import torch
 
 from splat import kernels
 
-
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     # Tests that run side by side (`pytest -n 2`) share the cores.
     kernels.set_threads(max(1, kernels.threads() // workers))

@@ -18,7 +18,7 @@ from splat.folder import Folder
 from splat.job import Job, prepare
 from splat.options import Options, Watching
 from splat.plan import Pace
-from splat.types import SceneData
+from splat.types import Batch, SceneData
 
 OPTIONS = Options(steps=5000, max_side=0, threads=1, resolution="full")
 
@@ -40,7 +40,8 @@ def scene(tiny_folder: Path) -> SceneData:
 
 
 def job_of(scene: SceneData, options: Options = OPTIONS) -> Job:
-    return prepare(scene, METHODS["fixed"], options)
+    """A short run, whose end is timed."""
+    return prepare(scene, METHODS["fixed"], replace(options, steps=20))
 
 
 def test_steps_and_decoding_are_compared_with_the_constants(scene: SceneData) -> None:
@@ -50,8 +51,27 @@ def test_steps_and_decoding_are_compared_with_the_constants(scene: SceneData) ->
     device, pixels = job.run.render.device, 96 * 72
     assert pace.step == pytest.approx(0.01 / plan.step_seconds(device, pixels, 500, 1))
     assert pace.decoding == pytest.approx(0.01 / (plan.DECODE_SECONDS * 8 * pixels))
-    # A look at the start, one after decoding, and 0.4 s of steps, a twenty-fifth of the budget.
-    assert pace.spent == pytest.approx(0.02 + 0.4, abs=0.0101)
+    # A look at the start, one after decoding, one after each of the 20 steps of the short run, one
+    # before steps are timed, and 0.4 s of those, a twenty-fifth of the budget.
+    assert pace.spent == pytest.approx(0.01 + 0.2 + 0.01 + 0.4, abs=0.0101)
+
+
+@pytest.mark.parametrize(("seconds", "ripe"), [(10.0, 20), (1.9, 12)])
+def test_what_is_timed_is_the_end_of_a_short_run(
+    scene: SceneData, seconds: float, ripe: int
+) -> None:
+    """All of it, or as many steps as fit into 6 % of the budget, a tick of 0.01 s each."""
+    with closing(job_of(scene)) as job:
+        sizes = []
+        batches = job.run.batches
+
+        def noted(step: int) -> Batch:
+            sizes.append(step)
+            return batches(step)
+
+        job.run.batches = noted  # those of the short run; what is timed has its own
+        budget.timed(job, seconds, Clock(0.01))
+    assert sizes == list(range(ripe))
 
 
 def test_the_copy_that_is_timed_has_as_many_rows_as_the_run_on_average(scene: SceneData) -> None:
@@ -68,33 +88,31 @@ def test_the_copy_that_is_timed_has_as_many_rows_as_the_run_on_average(scene: Sc
 def test_all_views_are_timed_however_short_the_budget(scene: SceneData) -> None:
     with closing(job_of(scene)) as job:
         pace = budget.timed(job, 0.001, Clock(1.0))
-    assert pace.spent == 2.0 + 8
+    assert pace.spent == 1.0 + 1 + 1 + 8  # decoding, one step of the short run, and a look
 
 
 @pytest.mark.parametrize("seconds", [10.0, 25.0, 40.0])
 def test_the_most_steps_that_fit_are_found(scene: SceneData, seconds: float) -> None:
     with closing(job_of(scene)) as job:
         pace = Pace(step=0.01 / plan.step_seconds(job.run.render.device, 96 * 72, 500, 1), spent=1)
-        steps, needed = budget.fitting(job, 500, pace, seconds)
+        steps, needed = budget.fitting(job, 500, 5000, pace, seconds)
     assert abs(steps - (budget.SHARE * seconds - 1) / 0.01) <= 1
     assert needed <= budget.SHARE * seconds - 1 < needed + 0.01
 
 
 def test_the_budget_is_bounded_by_the_steps_and_by_the_least(scene: SceneData) -> None:
     with closing(job_of(scene)) as job:
-        assert budget.fitting(job, 500, Pace(), 1e6)[0] == 5000
-        assert budget.fitting(job, 500, Pace(step=1e6), 1.0)[0] == budget.LEAST_STEPS
-    with closing(job_of(scene, replace(OPTIONS, steps=20))) as job:
-        assert budget.fitting(job, 500, Pace(step=1e6), 1.0)[0] == 20
+        assert budget.fitting(job, 500, 5000, Pace(), 1e6)[0] == 5000
+        assert budget.fitting(job, 500, 5000, Pace(step=1e6), 1.0)[0] == budget.LEAST_STEPS
+        assert budget.fitting(job, 500, 20, Pace(step=1e6), 1.0)[0] == 20
 
 
 def test_smaller_pictures_and_more_rows_change_what_fits(scene: SceneData) -> None:
     found = {}
     for kind in ("full", "dash"):
-        options = replace(OPTIONS, steps=100_000, resolution=kind)
-        with closing(job_of(scene, options)) as job:
-            found[kind] = budget.fitting(job, 500, Pace(), 5.0)[0]
-            found["many"] = budget.fitting(job, 50_000, Pace(), 5.0)[0]
+        with closing(job_of(scene, replace(OPTIONS, resolution=kind))) as job:
+            found[kind] = budget.fitting(job, 500, 100_000, Pace(), 15.0)[0]
+            found["many"] = budget.fitting(job, 50_000, 100_000, Pace(), 15.0)[0]
     assert found["dash"] > found["full"] > found["many"]
 
 

@@ -81,6 +81,15 @@ def test_where_a_point_lies_by_hand() -> None:
     assert torch.equal(found.even, again.even), "normals may have either sign"
 
 
+def test_who_walks_through_a_source_hears_it_as_from_its_edge() -> None:
+    """The law of distance ends at 0.3 m; directions are told to 0.05 m, and shrink from there."""
+    away = [1.0, 0.3, 0.1, 0.0]
+    sources = [Source((0, metres, 0)) for metres in away]
+    heard = Seen(open_air).listening([Ears((0, 0, 0), (1, 0, 0))] * 4, sources, 1.0)
+    torch.testing.assert_close(heard.distance, torch.tensor([1.0, 0.3, 0.3, 0.3]))
+    torch.testing.assert_close(heard.towards[:, 1], torch.tensor([1.0, 1.0, 1.0, 0.0]))
+
+
 def test_heads_are_made_upright() -> None:
     # Nose up by 45 degrees: the top of the head goes back by as much, left stays left.
     axes = axes_of([Ears((0, 0, 0), (1, 0, 1))])[0]

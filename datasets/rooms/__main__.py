@@ -56,7 +56,7 @@ def main(
         seconds=seconds, rays=rays, workers=workers,
     )  # fmt: skip
     took = time.perf_counter() - start
-    many = f"{kind} of {sources} sources at {listeners} places"
+    many = f"{kind} of {sources} source{'s' if sources > 1 else ''} at {listeners} places"
     print(f"{out}: {many}, {views} pictures of the {shape}, {took:.0f} s")
 
 

@@ -20,7 +20,10 @@ DIRECT = 7
 TURNED = 3
 """Odd numbers of it."""
 NEAR = 0.05
-"""Metres: what is nearer counts as so far."""
+"""Metres: a point that is nearer counts as so far."""
+NEAR_SOURCE = 0.3
+"""Metres: a source that is nearer counts as so far. A loudspeaker is no point, and no microphone
+stands within it: at centimetres the law of distance alone would drown all else that is heard."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,14 @@ class Listening:
 
     @property
     def distance(self) -> Float[Tensor, "b"]:
-        """From the source, metres."""
+        """From the source, metres, `NEAR_SOURCE` or more."""
         found: Tensor = (self.place - self.source).norm(dim=1)
-        return found.clamp_min(NEAR)
+        return found.clamp_min(NEAR_SOURCE)
 
     @property
     def towards(self) -> Float[Tensor, "b 3"]:
         """Direction of the source in axes of the head: front, left, up."""
-        way = (self.source - self.place) / self.distance[:, None]
+        way = torch.nn.functional.normalize(self.source - self.place, dim=1, eps=NEAR)
         return torch.einsum("bk,bak->ba", way, self.axes)
 
     def __getitem__(self, rows: Tensor | slice) -> Listening:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from splat import kernels
 from splat.types import Batch, Rendered
 
 LUMA = (0.299, 0.587, 0.114)
@@ -24,7 +25,7 @@ class Error:
     """Absolute difference of picture and photograph, mean over channels; 0 where masked."""
 
     def __call__(self, rendered: Rendered, batch: Batch) -> Float[Tensor, "h w"]:
-        error = (rendered.image.detach() - batch.image).abs_().mean(-1)
+        error = kernels.errors(rendered.image, batch.pixels)
         return error if batch.mask is None else error.mul_(batch.mask)
 
 

@@ -180,6 +180,23 @@ class TestTones:
         image = torch.rand(5, 7, 3)
         torch.testing.assert_close(mapped(image, tone.map(1)), tone(image, 1))
 
+    @pytest.mark.parametrize("kind", [Channels, Matrices])
+    def test_how_errors_bend_is_told_by_the_slopes(self, kind: type[Channels]) -> None:
+        """Against slopes by autograd, colour by colour."""
+        tone = kind(3).double()
+        draw = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            tone.values.copy_(0.2 * torch.randn(tone.values.shape, generator=draw))
+        scene, heavy = (torch.rand(2, 3, 3, generator=draw).double() for _ in range(2))
+        developed = tone(scene, 1)
+        expected = torch.zeros(tone.values.shape[1], tone.values.shape[1], dtype=torch.float64)
+        for one, weight in zip(developed.flatten(), heavy.flatten(), strict=True):
+            (slope,) = torch.autograd.grad(one, tone.values, retain_graph=True)
+            expected += weight * slope[1].outer(slope[1])
+        with torch.no_grad():
+            found = tone.bent(developed.reshape(-1, 3), heavy.reshape(-1, 3), 1)
+        torch.testing.assert_close(found, expected)
+
     def test_a_grid_maps_by_place_and_brightness(self) -> None:
         grids = Grids(1)
         with torch.no_grad():

@@ -7,6 +7,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <stdexcept>
@@ -188,6 +189,30 @@ NB_MODULE(_cpu, m) {
       [](const std::string& isa, const std::array<Address, 6>& arrays, int64_t n, const std::array<double, 2>& v_means) {
         named(isa).activate_backward({at(arrays[0]), at(arrays[1]), at(arrays[2]), at(arrays[3]), at(arrays[4]),
                                       at(arrays[5]), n, v_means[0], v_means[1]});
+      },
+      nb::call_guard<nb::gil_scoped_release>());
+  m.def(
+      "tone",
+      [](const std::string& isa, Address image, int64_t pixels, const std::array<double, 12>& map, Address out) {
+        Tone t{at(image), pixels, {}, at(out)};
+        std::copy(map.begin(), map.end(), t.map);
+        named(isa).tone(t);
+      },
+      nb::call_guard<nb::gil_scoped_release>());
+  m.def(
+      "tone_backward",
+      [](const std::string& isa, const std::array<Address, 3>& arrays, int64_t pixels, const std::array<double, 12>& map) {
+        std::array<double, 12> v_map;
+        ToneGradients t{at(arrays[0]), at(arrays[1]), pixels, {}, at(arrays[2]), v_map.data()};
+        std::copy(map.begin(), map.end(), t.map);
+        named(isa).tone_backward(t);
+        return v_map;
+      },
+      nb::call_guard<nb::gil_scoped_release>());
+  m.def(
+      "errors",
+      [](const std::string& isa, Address image, Address target, Address bytes, int64_t pixels, Address out) {
+        named(isa).errors({at(image), at(target), at<const uint8_t>(bytes), pixels, at(out)});
       },
       nb::call_guard<nb::gil_scoped_release>());
   m.def(

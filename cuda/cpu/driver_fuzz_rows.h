@@ -1,5 +1,6 @@
 // Fuzzing of what works row by row beside Adam on plain gradients: parts of columns, rows in sight,
-// factors of harmonics, bfloat16 values and moments; activations; the random walk.
+// factors of harmonics, bfloat16 values and moments; activations; the random walk; and pixel by pixel,
+// maps of colours and of errors.
 #pragma once
 
 #include <cmath>
@@ -52,6 +53,31 @@ void walk_and_activate(const Table& table, Dice& dice, Report& report) {
   for (std::size_t i = 0; i < n; ++i)
     if (std::fabs(logits[i]) < 1e15) finite &= opacities.finite(i, 1) && opacities[i] >= 0 && opacities[i] <= 1;
   report.expect(finite, "an opacity is not within 0 and 1");
+}
+
+template <class Real>
+void map_colours(const Table& table, Dice& dice, Report& report) {
+  const int pixels = dice.size(10000);
+  const std::size_t n = pixels;
+  Guarded<Real> image = random_numbers<Real>(dice, 3 * n, 0.02), v_out = random_numbers<Real>(dice, 3 * n, 0.02);
+  Guarded<Real> out(3 * n), v_image(3 * n);
+  Tone t{image.data(), pixels, {}, out.data()};
+  Guarded<double> map = random_numbers<double>(dice, 12, 0.02), v_map(12);
+  for (int k = 0; k < 12; ++k) t.map[k] = map[k];
+  table.tone(t);
+  ToneGradients g{image.data(), v_out.data(), pixels, {}, dice.chance(0.8) ? v_image.data() : nullptr, v_map.data()};
+  for (int k = 0; k < 12; ++k) g.map[k] = map[k];
+  table.tone_backward(g);
+  Guarded<uint8_t> bytes(3 * n);
+  for (std::size_t i = 0; i < 3 * n; ++i) bytes[i] = uint8_t(dice.below(256));
+  const bool photo = dice.chance(0.5);
+  Guarded<Real> wrong(n);
+  table.errors({image.data(), photo ? nullptr : v_out.data(), photo ? bytes.data() : nullptr, pixels, wrong.data()});
+  bool intact = map.intact() && v_map.intact() && bytes.intact();
+  for (auto* array : {&image, &v_out, &out, &v_image, &wrong}) intact &= array->intact();
+  report.expect(intact, "a map of colours or of errors wrote outside of an array");
+  report.expect(out.written() && wrong.written() && (!g.v_image || v_image.written()),
+                "a map of colours or of errors left something unwritten");
 }
 
 }  // namespace splat::fuzz

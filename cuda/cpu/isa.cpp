@@ -5,6 +5,7 @@
 #include "field_backward.h"
 #include "frame.h"
 #include "kernels.h"
+#include "pixels.h"
 #include "sight.h"
 #include "ssim.h"
 #include "walk.h"
@@ -30,6 +31,9 @@ const Table SPLAT_JOIN(table_, SPLAT_ISA) = {
     SPLAT_ISA::adam,
     SPLAT_ISA::activate,
     SPLAT_ISA::activate_backward,
+    SPLAT_ISA::tone,
+    SPLAT_ISA::tone_backward,
+    SPLAT_ISA::errors,
     SPLAT_ISA::walk,
     [] { return static_cast<void*>(new SPLAT_ISA::Decoding); },
     [](void* decoding) { delete static_cast<SPLAT_ISA::Decoding*>(decoding); },

@@ -129,6 +129,30 @@ struct ActivationGradients {
   double v_mean_opacity;
 };
 
+struct Tone {
+  const void* image;       // [pixels, 3]
+  int64_t pixels;
+  double map[12];          // [3, 4]: out = map[:, :3] rgb + map[:, 3]
+  void* out;               // [pixels, 3]
+};
+
+struct ToneGradients {
+  const void* image;       // as Tone had it
+  const void* v_out;       // [pixels, 3]
+  int64_t pixels;
+  double map[12];
+  void* v_image;           // [pixels, 3], or null
+  double* v_map;           // [12]
+};
+
+struct Errors {
+  const void* image;       // [pixels, 3]
+  const void* target;      // [pixels, 3], or null
+  const uint8_t* bytes;    // the target as bytes, or null
+  int64_t pixels;
+  void* out;               // [pixels] mean over channels of |image - target|
+};
+
 struct Walk {
   const void* quats;       // [n, 4] wxyz, of any length
   const void* log_scales;  // [n, 3]
@@ -230,6 +254,9 @@ struct Table {
   void (*adam)(const Adam&);
   void (*activate)(const Activation&);
   void (*activate_backward)(const ActivationGradients&);
+  void (*tone)(const Tone&);
+  void (*tone_backward)(const ToneGradients&);
+  void (*errors)(const Errors&);
   void (*walk)(const Walk&);
   void* (*decoding_new)();
   void (*decoding_delete)(void*);

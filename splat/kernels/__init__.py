@@ -20,6 +20,7 @@ from splat.kernels.native import (
     use_isa,
 )
 from splat.kernels.photometric import photometric
+from splat.kernels.pixels import errors, toned
 from splat.kernels.rasterize import NEAR, Projection, Statistics, rasterize, scratch_bytes
 from splat.kernels.survey import survey
 from splat.kernels.walk import walk
@@ -36,6 +37,7 @@ __all__ = [
     "activate",
     "adam",
     "decode",
+    "errors",
     "in_frustum",
     "isa",
     "isas",
@@ -49,6 +51,7 @@ __all__ = [
     "stage_seconds",
     "survey",
     "threads",
+    "toned",
     "use_isa",
     "walk",
 ]

@@ -121,4 +121,4 @@ def error(image: Float[Tensor, "h w 3"], photo: Float[Tensor, "h w 3"]) -> Float
 
 def weights(errors: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """What an absolute error r curves like: r^2 / 2 |r|."""
-    return 1 / errors.double().clamp_min(LEAST_ERROR)
+    return 1 / errors.clamp_min(LEAST_ERROR)

@@ -124,7 +124,7 @@ def bend(rendered: Rendered, batch: Batch) -> Float[Tensor, "6 6"]:
     local = torch.stack([a, b, c], -1)
     place = torch.stack([u.expand_as(z), v.expand_as(z), torch.ones_like(z)], -1)
     rows = torch.cat([torch.linalg.cross(place, local), local / z[..., None]], -1)[counts]
-    heavy = rows * weights(errors[inner][counts])[:, None]
+    heavy = rows * weights(errors[inner][counts].double())[:, None]
     return heavy.T @ rows / max(1, counts.numel())
 
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from splat import kernels
 from splat.model import Trained
 from splat.objective import Objective
 from splat.sensor.newton import MOST_PIXELS, Newton, later, weights
@@ -62,8 +63,11 @@ class Tones(nn.Module, ABC):
         return Trained(self, Newton(self.values, FARTHEST), [rate], of_photos=True)
 
     @abstractmethod
-    def slopes(self, image: Float[Tensor, "n 3"], view: int) -> Float[Tensor, "3 n k"]:
-        """Derivatives of each channel of colours, once mapped, by the numbers of the view."""
+    def bent(
+        self, developed: Float[Tensor, "n 3"], heavy: Float[Tensor, "n 3"], view: int
+    ) -> Float[Tensor, "k k"]:
+        """Sum over mapped colours and their channels of heavy * slopes slopes^T, where slopes
+        are the derivatives of a channel by the numbers of the view; float64."""
 
 
 class Channels(Tones):
@@ -78,16 +82,15 @@ class Channels(Tones):
         own = self.own(view)
         return torch.cat([own[:3].exp().diag(), own[3:, None]], 1)
 
-    def forward(self, image: Float[Tensor, "h w 3"], view: int) -> Float[Tensor, "h w 3"]:
-        own = self.own(view)
-        return image * own[:3].exp() + own[3:]
-
-    def slopes(self, image: Float[Tensor, "n 3"], view: int) -> Float[Tensor, "3 n k"]:
-        found = image.new_zeros(3, len(image), 6)
-        for channel in range(3):
-            found[channel, :, channel] = image[:, channel] * self.own(view)[channel].exp()
-            found[channel, :, 3 + channel] = 1
-        return found
+    def bent(
+        self, developed: Float[Tensor, "n 3"], heavy: Float[Tensor, "n 3"], view: int
+    ) -> Float[Tensor, "k k"]:
+        # By the logarithm of a gain: what it makes of the scene; by a bias: 1.
+        gained = developed - self.own(view)[3:]
+        pull = heavy * gained
+        both = pull.sum(0).double().diag()
+        upper = torch.cat([(pull * gained).sum(0).double().diag(), both], 1)
+        return torch.cat([upper, torch.cat([both, heavy.sum(0).double().diag()], 1)])
 
     @torch.no_grad()
     def begin(self, gains: Float[Tensor, "v 3"]) -> None:
@@ -107,12 +110,14 @@ class Matrices(Tones):
         own = self.own(view).reshape(3, 4)
         return own + torch.eye(3, 4, dtype=own.dtype, device=own.device)
 
-    def slopes(self, image: Float[Tensor, "n 3"], view: int) -> Float[Tensor, "3 n k"]:
-        del view
-        found = image.new_zeros(3, len(image), 12)
-        for channel in range(3):
-            found[channel, :, 4 * channel : 4 * channel + 3] = image
-            found[channel, :, 4 * channel + 3] = 1
+    def bent(
+        self, developed: Float[Tensor, "n 3"], heavy: Float[Tensor, "n 3"], view: int
+    ) -> Float[Tensor, "k k"]:
+        tone = self.map(view)
+        scene = (developed - tone[:, 3]) @ torch.linalg.inv(tone[:, :3]).T
+        slopes = torch.cat([scene, torch.ones_like(scene[:, :1])], 1)
+        blocks = [(slopes * each[:, None]).T @ slopes for each in heavy.unbind(1)]
+        found: Tensor = torch.block_diag(*blocks).double()
         return found
 
     @torch.no_grad()
@@ -140,23 +145,20 @@ class TonePrior(Objective):
     @torch.no_grad()
     def _bend(self, step: Step, view: int) -> Float[Tensor, "k k"]:
         """Second derivatives of the mean absolute error, as Gauss and Newton's; float64."""
-        batch = step.batch
-        image, photo = step.rendered.image.detach(), batch.image
+        batch, image = step.batch, step.rendered.image.detach()
         every = max(1, math.ceil(math.sqrt(image[..., 0].numel() / MOST_PIXELS)))
         some = (slice(None, None, every), slice(None, None, every))
-        developed, photo = image[some].reshape(-1, 3), photo[some].reshape(-1, 3)
-        counts = torch.ones(len(photo), dtype=torch.bool, device=photo.device)
+        developed, photo = (values[some].reshape(-1, 3) for values in (image, batch.pixels))
+        heavy = weights((developed - photo.float() / 255).abs())
         if batch.mask is not None:
-            counts = batch.mask[some].reshape(-1) != 0
-        tone = self.tones.map(view).double()
-        scene = (developed.double() - tone[:, 3]) @ torch.linalg.inv(tone[:, :3]).T
-        heavy = weights(developed - photo) * counts[:, None] / 3
-        slopes = self.tones.slopes(scene, view)
-        return torch.einsum("cni,nc,cnj->ij", slopes, heavy, slopes) / len(photo)
+            heavy = heavy * (batch.mask[some].reshape(-1, 1) != 0)
+        return self.tones.bent(developed, heavy, view) / (3 * len(photo))
 
 
-def mapped(image: Float[Tensor, "h w 3"], tone: Map) -> Float[Tensor, "h w 3"]:
-    """A picture with its colours mapped."""
+def mapped(image: Float[Tensor, "*shape 3"], tone: Map) -> Float[Tensor, "*shape 3"]:
+    """Colours mapped, those of a picture or others."""
+    if image.ndim == 3 and image.dtype == tone.dtype:
+        return kernels.toned(image, tone)
     return image @ tone[:, :3].T + tone[:, 3]
 
 

@@ -69,6 +69,18 @@ def tiny_folder(request: pytest.FixtureRequest) -> Path:
     )
 
 
+@pytest.fixture(scope="session")
+def ring(request: pytest.FixtureRequest) -> Path:
+    """The built-in scene in 30 pictures of 128 x 96 pixels; not to be written to."""
+    from splat.datasets import demo
+
+    cache = request.config.cache
+    assert cache is not None
+    return demo.cached(
+        cache.mkdir("splat-demo"), views=30, width=128, height=96, samples=2, points=1500
+    )
+
+
 @pytest.fixture
 def splat(
     capfd: pytest.CaptureFixture[str],

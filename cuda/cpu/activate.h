@@ -80,11 +80,11 @@ static double mapped(const real* source, real* target, std::ptrdiff_t count, Fn&
 
 static void activate(const Activation& a) {
   StageClock clock;
-  const double of_scales = mapped(static_cast<const real*>(a.log_scales), static_cast<real*>(a.scales), 3 * a.n,
-                                  [](F x) { return exp(x); });
-  const double of_opacities = mapped(static_cast<const real*>(a.logits), static_cast<real*>(a.opacities), a.n,
-                                     [](F x) { return logistic(x); });
-  if (a.means) a.means[0] = of_scales / double(3 * a.n), a.means[1] = of_opacities / double(a.n);
+  const double scales = mapped(static_cast<const real*>(a.log_scales), static_cast<real*>(a.scales), 3 * a.n,
+                               [](F x) { return exp(x); });
+  const double opacities = mapped(static_cast<const real*>(a.logits), static_cast<real*>(a.opacities), a.n,
+                                  [](F x) { return logistic(x); });
+  a.means[0] = scales / double(3 * a.n), a.means[1] = opacities / double(a.n);
   clock.done(kOther);
 }
 

@@ -114,7 +114,7 @@ struct Activation {
   void* scales;            // [n, 3]
   void* opacities;         // [n]
   int64_t n;
-  double* means;           // [2] of all scales, of all opacities; or null
+  double* means;           // [2] of all scales, of all opacities; written
 };
 
 struct ActivationGradients {

@@ -57,10 +57,8 @@ static void walk(const Walk& w) {
     for (std::ptrdiff_t i = item * kWalkRows; i < end; i += W) {
       const int here = (int)least<std::ptrdiff_t>(W, end - i);
       const F logit = load_some(logits + i, here);
-      alignas(64) real turn[W] = {};
-      // Rows are many, and a division for each would take longer than all the rest.
-      for (std::ptrdiff_t lane = w.every == 1 ? 0 : (w.phase - i % w.every + w.every) % w.every; lane < here; lane += w.every)
-        turn[lane] = 1;
+      alignas(64) real turn[W];
+      for (int lane = 0; lane < W; ++lane) turn[lane] = lane < here && (i + lane) % w.every == w.phase;
       const M moves = (logit < set1(real(w.quiet))) & (load(turn) > set1(real(0.5)));
       F moved[3] = {set1(0), set1(0), set1(0)};
       if (any(moves)) {

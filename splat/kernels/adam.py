@@ -43,48 +43,24 @@ def adam(
     """
     head, columns = _head(values)
     begin, end = {"all": (0, columns), "head": (0, head), "tail": (head, columns)}[part]
-    factors: Tensor | None = None
-    degree = 0
-    if isinstance(gradient, HarmonicsGradient):
-        if columns > 48 or values.is_cuda:
-            gradient = gradient.dense(values.shape[1])
-        else:
-            # Bands that were never drawn have had no gradient: their step would be 0.
-            factors, degree = gradient.factors.contiguous(), gradient.degree
-            end = min(end, 3 * (degree + 1) ** 2)
-            shaped("the gradient's factors", factors, (values.shape[0], 6))
-            if not is_half(values):
-                same_kind(values=values, factors=factors)
-    if isinstance(gradient, Tensor):
-        gradient = gradient.contiguous()
-        gradient = gradient.float() if is_half(values) and is_half(gradient) else gradient
+    given, degree = _given(gradient, values, columns)
+    if degree is not None:
+        # Bands that were never drawn have had no gradient: their step would be 0.
+        end = min(end, 3 * (degree + 1) ** 2)
     # What is computed in: of values that are bfloat16 the gradient's type.
-    given = gradient if factors is None else factors
-    assert isinstance(given, Tensor)
     like = given if is_half(values) else values
-    if is_half(values) and given.dtype not in (torch.float32, torch.float64):
-        raise ValueError(
-            f"gradient is {given.dtype}, of values that are bfloat16; expected float32 or bfloat16"
-        )
     same_kind(first=first, second=second)
     _checked(like, values.shape, values=values, first=first, second=second)
-    if factors is None:
+    if degree is None:
         _checked(like, values.shape, gradient=given)
-    if visible is not None:
-        shaped("visible", visible, (values.shape[0],))
-        if visible.dtype != torch.bool or visible.device != values.device:
-            raise ValueError(
-                f"visible is {visible.dtype} on {visible.device}; expected torch.bool on"
-                f" {values.device}"
-            )
-        visible = visible.contiguous().view(torch.uint8)
+    seen = None if visible is None else _seen(visible, values)
     if begin >= end:
         return
     half = first.dtype == torch.bfloat16
     numbers = [
         rate, rate * tail, *betas, epsilon, 1 - betas[0] ** count, 1 - betas[1] ** count,
     ]  # fmt: skip
-    dense = gradient if isinstance(gradient, Tensor) else None
+    dense, factors = (given, None) if degree is None else (None, given)
     arrays = [address(t) for t in (values, dense, first, second)]
     seed = count * 0x9E3779B1 % 2**32
     if values.is_cuda:
@@ -95,14 +71,49 @@ def adam(
         single(values)
         with torch.cuda.device(values.device):
             cuda().adam(
-                [*arrays, address(visible)], values.shape[0], columns, head, [begin, end], numbers,
+                [*arrays, address(seen)], values.shape[0], columns, head, [begin, end], numbers,
                 half, seed, stream(values),
             )  # fmt: skip
     else:
         cpu.adam(
-            table_of(like), [*arrays, address(factors), address(visible)], values.shape[0], columns,
-            head, [begin, end], numbers, degree, half, seed, is_half(values),
+            table_of(like), [*arrays, address(factors), address(seen)], values.shape[0], columns,
+            head, [begin, end], numbers, degree or 0, half, seed, is_half(values),
         )  # fmt: skip
+
+
+def _given(
+    gradient: Tensor | HarmonicsGradient, values: Tensor, columns: int
+) -> tuple[Tensor, int | None]:
+    """What the kernels read of a gradient: itself, or its factors and their degree."""
+    degree: int | None = None
+    if not isinstance(gradient, HarmonicsGradient):
+        given = gradient.contiguous()
+    elif columns > 48 or values.is_cuda:
+        given = gradient.dense(values.shape[1])
+    else:
+        given, degree = gradient.factors.contiguous(), gradient.degree
+        shaped("the gradient's factors", given, (values.shape[0], 6))
+        if not is_half(values):
+            same_kind(values=values, factors=given)
+    if is_half(values):
+        given = given.float() if degree is None and is_half(given) else given
+        if given.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"gradient is {given.dtype}, of values that are bfloat16; expected float32 or"
+                " bfloat16"
+            )
+    return given, degree
+
+
+def _seen(visible: Bool[Tensor, "n"], values: Tensor) -> Tensor:
+    """Rows that move, as the kernels read them."""
+    shaped("visible", visible, (values.shape[0],))
+    if visible.dtype != torch.bool or visible.device != values.device:
+        raise ValueError(
+            f"visible is {visible.dtype} on {visible.device}; expected torch.bool on"
+            f" {values.device}"
+        )
+    return visible.contiguous().view(torch.uint8)
 
 
 def _head(values: Tensor) -> tuple[int, int]:

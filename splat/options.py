@@ -64,7 +64,7 @@ class Options:
     """Steps to train for, one photo each; of several processes (torchrun): photos in all."""
     minutes: Annotated[float | None, hint("no limit")] = None
     """Minutes that training may take, decoding included; figures and files at the end come on top.
-    Some steps are timed, and the steps that fit are fixed, --steps or 30,000 at most, and said
+    A short run is timed, and the steps that fit are fixed, --steps or 30,000 at most, and said
     aloud: --steps with that number makes the same run, to the byte."""
     psnr: Annotated[float | None, hint("none")] = None
     """Training ends once the held-out photos are matched to so many dB. They are looked at every

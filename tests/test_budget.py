@@ -134,7 +134,8 @@ def test_the_record_makes_the_same_run(
     assert 40 <= steps == result.metrics["steps"] and record["minutes"] == 0.02
     said = [r.getMessage() for r in caplog.records]
     assert any(f"--steps {steps} in place of --minutes makes the same run" in text for text in said)
-    assert sum(text.startswith("scene ") for text in said) == 1
+    for once in ("scene ", "exposure ", "timing ", "budget "):
+        assert sum(text.startswith(once) for text in said) == 1, once
     trained(scene, tmp_path / "steps", replace(options, minutes=None, steps=steps))
     first, second = (Folder(tmp_path / name) for name in ("minutes", "steps"))
     assert first.latest().read_bytes() == second.latest().read_bytes()

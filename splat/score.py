@@ -18,6 +18,7 @@ from splat.types import (
     Rendered,
     Renderer,
     Surveyed,
+    beside,
 )
 
 Significance = Literal[
@@ -55,7 +56,7 @@ def survey(
 
     def weigh(rendered: Rendered) -> Float[Tensor, "h w m"]:
         seen = rendered if develop is None else develop(rendered)
-        return torch.stack([each(seen, batch) for each in maps], -1)
+        return beside([each(seen, batch) for each in maps])
 
     gaussians = model(batch.camera, step)
     rendered, found = render.survey(gaussians, batch.camera, background, weigh if maps else None)

@@ -13,53 +13,53 @@ struct ForwardBlock {
 
 struct ForwardState {
   ForwardBlock blocks[64];
-  alignas(64) Record records[kBatch];
+  alignas(64) Placed gaussians[kBatch];
   Outlines outlines;
+  alignas(64) real alphas[kBatch][W];  // those of a block
   alignas(64) uint64_t touched[kBatch], drawn[kBatch];
   Buffer<real> extra;      // [kBatch][count]
   Buffer<real> extra_sum;  // [64][count][W]
 };
 
-// Nothing here branches on a pixel. T goes on falling in a finished pixel, so that being above the
-// stop is all there is to being unfinished, and what the picture shows (`kept`) leaves T's chain of
-// products alone: that chain, and mispredicted branches, are what blending waits for.
+// First what Gaussians are at the block's pixels, then what they add up to: the processor has more
+// of two short chains on its way than of one long one. Nothing here branches on a pixel. T goes on
+// falling in a finished pixel, so that being above the stop is all there is to being unfinished,
+// and what the picture shows (`kept`) leaves T's chain of products alone.
 template <bool kExtra>
 SPLAT_INLINE bool walk_block(const ExtraChannels& extra, ForwardState& s, int block) {
   const F px = load(kCentres.x[block]), py = load(kCentres.y[block]);
   const F threshold = set1(real(kThresholdLog2)), stop = set1(real(kTransmittanceStop)), cap = set1(real(kMaxAlpha));
+  real* alphas = s.alphas[0];
+  for (uint64_t todo = s.touched[block]; todo; todo &= todo - 1, alphas += W) {
+    const F p = Offset(s.gaussians[lowest_bit(todo)], px, py).log2_alpha;
+    store(alphas, zero_unless(p >= threshold, mn(exp2(p), cap)));
+  }
   ForwardBlock& state = s.blocks[block];
   F T = load(state.T), kept = load(state.kept);
   F red = load(state.rgb[0]), green = load(state.rgb[1]), blue = load(state.rgb[2]);
-  bool open = true;
-  for (int word = 0; word < kBatch / 64; ++word) {
-    uint64_t drawn = 0;
-    for (uint64_t todo = open ? s.touched[word * 64 + block] : 0; todo; todo &= todo - 1) {
-      const int j = lowest_bit(todo);
-      const Record& g = s.records[word * 64 + j];
-      const F p = Offset(g, px, py).log2_alpha;
-      const M hit = p >= threshold;
-      const F alpha = zero_unless(hit, mn(exp2(p), cap));
-      const F left = fnma(alpha, T, T);
-      const M unfinished = left > stop;
-      const F w = zero_unless(unfinished, alpha * T);
-      kept -= w;
-      T = left;
-      red = fma(w, set1(g.r), red);
-      green = fma(w, set1(g.g), green);
-      blue = fma(w, set1(g.b), blue);
-      if constexpr (kExtra) {
-        const real* values = &s.extra[std::size_t(word * 64 + j) * extra.count];
-        real* sums = &s.extra_sum[std::size_t(block) * extra.count * W];
-        for (int e = 0; e < extra.count; ++e) store(sums + e * W, fma(w, set1(values[e]), load(sums + e * W)));
-      }
-      drawn |= uint64_t(any(hit & unfinished)) << j;
+  uint64_t drawn = 0;
+  alphas = s.alphas[0];
+  for (uint64_t todo = s.touched[block]; todo; todo &= todo - 1, alphas += W) {
+    const int j = lowest_bit(todo);
+    const Placed& g = s.gaussians[j];
+    const F alpha = load(alphas), left = fnma(alpha, T, T);
+    const F w = zero_unless(left > stop, alpha * T);
+    kept -= w;
+    T = left;
+    red = fma(w, set1(g.r), red);
+    green = fma(w, set1(g.g), green);
+    blue = fma(w, set1(g.b), blue);
+    if constexpr (kExtra) {
+      const real* values = &s.extra[std::size_t(j) * extra.count];
+      real* sums = &s.extra_sum[std::size_t(block) * extra.count * W];
+      for (int e = 0; e < extra.count; ++e) store(sums + e * W, fma(w, set1(values[e]), load(sums + e * W)));
     }
-    s.drawn[word * 64 + block] = drawn;
-    open = open && any(T > stop);
+    drawn |= uint64_t(any(w > set1(0))) << j;
   }
+  s.drawn[block] = drawn;
   store(state.T, T), store(state.kept, kept);
   store(state.rgb[0], red), store(state.rgb[1], green), store(state.rgb[2], blue);
-  return open;
+  return any(T > stop);
 }
 
 template <bool kExtra>
@@ -86,19 +86,19 @@ static void forward_tile(const ExtraChannels& extra, const Order& order, const B
     for (int j = 0; j < count; ++j) {
       const uint32_t row = order.rows()[first + j];
       SPLAT_PREFETCH(&records[order.rows()[least(first + j + kAhead, end - 1)]]);
-      s.records[j] = tile.placed(records[row]);
-      s.outlines.set(j, s.records[j]);
+      s.gaussians[j] = tile.placed(records[row]);
+      s.outlines.set(j, s.gaussians[j]);
       if constexpr (kExtra) extra.gather(records[row], row, &s.extra[std::size_t(j) * extra.count]);
     }
     for (int j = 0; j < count; j += W) touched_blocks(s.outlines, j, s.touched + j);
     for (int j = 0; j < kBatch; ++j) s.touched[j] = j < count ? s.touched[j] & open : 0;
-    for (int word = 0; word < count; word += 64) transpose_bits(s.touched + word);
+    transpose_bits(s.touched);
     fill(s.drawn, s.drawn + kBatch, uint64_t(0));
     for (uint64_t todo = open; todo; todo &= todo - 1) {
       const int b = lowest_bit(todo);
       if (!walk_block<kExtra>(extra, s, b)) open &= ~(uint64_t(1) << b);
     }
-    for (int word = 0; word < count; word += 64) transpose_bits(s.drawn + word);
+    transpose_bits(s.drawn);
     for (int j = 0; j < count; ++j) order.hits()[first + j] = s.drawn[j];
   }
   for (; first < end; ++first) order.hits()[first] = 0;

@@ -76,7 +76,7 @@ struct PairBackward {
   F sums[kMoments + 2], weighed[kHeldMaps];
   real* out = nullptr;  // the record that the sums are of
 
-  SPLAT_MEMBER Meeting* meet(const Record& g, uint64_t hits) const {
+  SPLAT_MEMBER Meeting* meet(const Placed& g, uint64_t hits) const {
     const F threshold = set1(real(kThresholdLog2)), cap = set1(real(kMaxAlpha));
     Meeting* end = s.meetings;
     for (; hits; hits &= hits - 1, ++end) {
@@ -89,7 +89,7 @@ struct PairBackward {
     return end;
   }
 
-  SPLAT_MEMBER void accumulate(const Record& g, Meeting* end) {
+  SPLAT_MEMBER void accumulate(const Placed& g, Meeting* end) {
     const F stop = set1(real(kTransmittanceStop)), cap = set1(real(kMaxAlpha));
     for (F& value : sums) value = set1(0);
     for (F& value : weighed) value = set1(0);
@@ -178,7 +178,7 @@ static void backward_tile(const ExtraChannels& extra, const PixelMaps& maps, con
     const uint64_t hits = order.hits()[pair];
     if (!hits) continue;
     const uint32_t row = order.rows()[pair];
-    const Record g = tile.placed(records[row]);
+    const Placed g = tile.placed(records[row]);
     Meeting* met = pairs.meet(g, hits);
     pairs.finish();
     if constexpr (kExtra) extra.gather(records[row], row, s.values.data());

@@ -8,7 +8,7 @@
 namespace splat::SPLAT_ISA {
 
 constexpr uint32_t kAhead = 6;                  // pairs whose records are asked for before their turn
-constexpr int kBatch = 256;                     // Gaussians of a tile handled at a time
+constexpr int kBatch = 64;                      // Gaussians of a tile handled at a time: the bits of a word
 constexpr double kThresholdLog2 = -kLog2Of255;  // log2 of kAlphaThreshold
 constexpr double kSlack = 1e-4, kSlackPixels = 1e-2;  // blocks this close are kept: log2(alpha), x
 
@@ -25,31 +25,38 @@ struct ExtraChannels {
   }
 };
 
-// Centres of a tile's pixels from its corner, block by block.
+// Pixels are told from the middle of their tile: what is small has more digits.
+constexpr int kMiddleX = kTileW / 2, kMiddleY = kTileH / 2;
+
+// Centres of a tile's pixels, block by block.
 struct Centres {
   alignas(64) real x[64][W]{}, y[64][W]{};
 
   constexpr Centres() {
     for (int b = 0; b < 64; ++b)
       for (int l = 0; l < W; ++l) {
-        x[b][l] = real(b % 8 * kBlockW + l % kBlockW) + real(0.5);
-        y[b][l] = real(b / 8 * kBlockH + l / kBlockW) + real(0.5);
+        x[b][l] = real(b % 8 * kBlockW + l % kBlockW - kMiddleX) + real(0.5);
+        y[b][l] = real(b / 8 * kBlockH + l / kBlockW - kMiddleY) + real(0.5);
       }
   }
 };
 // A constant of the compiler: nothing of an instruction set may run when the module is loaded.
 static constexpr Centres kCentres{};
 
-// Offset from a Gaussian's mean in units of its own shape, (x, y) = N (dx, dy), and log2(alpha)
-// there. Both directions use this one expression: a lane near the threshold must fall on the same
-// side each time.
+// A Gaussian as the pixels of a tile have it. A pixel's offset from the mean (u, v) in units of the
+// Gaussian's own shape is (n0 px + n1 py + x0, n2 py + y0).
+struct Placed {
+  real u, v, x0, y0, n0, n1, n2, lo, r, g, b, z;
+};
+
+// That offset, and log2(alpha) there. Both directions use this one expression: a lane near the
+// threshold must fall on the same side each time.
 struct Offset {
   F x, y, log2_alpha;
 
-  Offset(const Record& g, F px, F py) {
-    const F dy = py - set1(g.v);
-    x = fma(set1(g.n0), px - set1(g.u), set1(g.n1) * dy);
-    y = set1(g.n2) * dy;
+  Offset(const Placed& g, F px, F py) {
+    x = fma(set1(g.n0), px, fma(set1(g.n1), py, set1(g.x0)));
+    y = fma(set1(g.n2), py, set1(g.y0));
     log2_alpha = fnma(x, x, fnma(y, y, set1(g.lo)));
   }
 };
@@ -58,7 +65,7 @@ struct Offset {
 struct Outlines {
   alignas(64) real u[kBatch], v[kBatch], n0[kBatch], n1[kBatch], n2[kBatch], lo[kBatch];
 
-  void set(int j, const Record& g) {
+  void set(int j, const Placed& g) {
     u[j] = g.u, v[j] = g.v, n0[j] = g.n0, n1[j] = g.n1, n2[j] = g.n2, lo[j] = g.lo;
   }
 };
@@ -72,18 +79,18 @@ SPLAT_INLINE void touched_blocks(const Outlines& g, int j, uint64_t* words) {
   const F u = load(g.u + j), v = load(g.v + j), n1 = load(g.n1 + j), n2 = load(g.n2 + j), zero = set1(0);
   const F reach = load(g.lo + j) - real(kThresholdLog2 - kSlack);  // |N d|^2 where the threshold is met
   const F lean = -(n1 / n2) * sqrt(reach / fma(n1, n1, n2 * n2)), per_n0 = set1(1) / load(g.n0 + j);
-  const F first = set1(real(kBlockW) - real(0.5)), per_block = set1(real(1) / kBlockW);
+  const F first = set1(real(kBlockW - kMiddleX) - real(0.5)), per_block = set1(real(1) / kBlockW);
   // Eight rows of eight columns: 24, 24 and 16 bits, which floats hold exactly.
   constexpr int kRowsAPart = 3;
   F parts[3] = {zero, zero, zero};
   for (int row = 0; row < 8; ++row) {
-    const F above = set1(real(row * kBlockH) + real(0.5)) - v, below = above + real(kBlockH - 1);
+    const F above = set1(real(row * kBlockH - kMiddleY) + real(0.5)) - v, below = above + real(kBlockH - 1);
     const F nearest = n2 * mn(mx(zero, above), below);
     const F right_y = mn(mx(lean, above), below), left_y = mn(mx(-lean, above), below);
     const auto half = [&](F y) { return sqrt(mx(fnma(n2 * y, n2 * y, reach), zero)); };
     const F right = fma(per_n0, fnma(n1, right_y, half(right_y)), u) + real(kSlackPixels);
     const F left = fnma(per_n0, fma(n1, left_y, half(left_y)), u) - real(kSlackPixels);
-    const F last_column = mn(floor((right - real(0.5)) * per_block), set1(7));
+    const F last_column = mn(floor((right + real(kMiddleX - 0.5)) * per_block), set1(7));
     const F column = mn(mx(-floor((first - left) * per_block), zero), set1(8));
     const M any_column = (nearest * nearest <= reach) & (column <= last_column);
     const F columns = scale_by_power(set1(1), last_column + real(1)) - scale_by_power(set1(1), column);
@@ -103,16 +110,14 @@ struct ScreenTile {
   ScreenTile(const Grid& grid, int64_t index)
       : left(int(index % grid.columns) * kTileW), top(int(index / grid.columns) * kTileH) {}
 
-  // The record with its position relative to the tile's corner.
-  Record placed(Record g) const {
-    g.u = (g.u - real(left)) + g.du;
-    g.v = (g.v - real(top)) + g.dv;
-    return g;
+  Placed placed(const Record& g) const {
+    const real u = (g.u - real(left + kMiddleX)) + g.du, v = (g.v - real(top + kMiddleY)) + g.dv;
+    return {u, v, -(g.n0 * u + g.n1 * v), -(g.n2 * v), g.n0, g.n1, g.n2, g.lo, g.r, g.g, g.b, g.z};
   }
   // Lanes of a block that lie inside the picture.
   M inside(const Grid& grid, int block) const {
-    return (load(kCentres.x[block]) < set1(real(grid.width - left))) &
-           (load(kCentres.y[block]) < set1(real(grid.height - top)));
+    return (load(kCentres.x[block]) < set1(real(grid.width - left - kMiddleX))) &
+           (load(kCentres.y[block]) < set1(real(grid.height - top - kMiddleY)));
   }
   // Visit the pixels of a block: fn(lane, index of the pixel in the picture).
   template <class Fn>

@@ -90,6 +90,60 @@ SPLAT_INLINE void transpose(F* v) {  // v[i] lane j <-> v[j] lane i
     }
 }
 
+#define SPLAT_OWN_SPLIT
+// Half a vector holds four neighbouring rows: the other four go the same way beside them.
+SPLAT_INLINE __m256 halves(const real* low, const real* high) {
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
+}
+SPLAT_INLINE void split3(const real* p, F* out) {
+  const __m256 a = halves(p, p + 12);          // x0 y0 z0 x1
+  const __m256 b = halves(p + 4, p + 16);      // y1 z1 x2 y2
+  const __m256 c = halves(p + 8, p + 20);      // z2 x3 y3 z3
+  const __m256 yz = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(1, 0, 2, 1));  // y0 z0 y1 z1
+  const __m256 xy = _mm256_shuffle_ps(b, c, _MM_SHUFFLE(2, 1, 3, 2));  // x2 y2 x3 y3
+  out[0].v = _mm256_shuffle_ps(a, xy, _MM_SHUFFLE(2, 0, 3, 0));
+  out[1].v = _mm256_shuffle_ps(yz, xy, _MM_SHUFFLE(3, 1, 2, 0));
+  out[2].v = _mm256_shuffle_ps(yz, c, _MM_SHUFFLE(3, 0, 3, 1));
+}
+SPLAT_INLINE void merge3(const F* v, real* p) {
+  const __m256 x = v[0].v, y = v[1].v, z = v[2].v;
+  const __m256 xy = _mm256_shuffle_ps(x, y, _MM_SHUFFLE(2, 0, 2, 0));  // x0 x2 y0 y2
+  const __m256 yz = _mm256_shuffle_ps(y, z, _MM_SHUFFLE(3, 1, 3, 1));  // y1 y3 z1 z3
+  const __m256 zx = _mm256_shuffle_ps(z, x, _MM_SHUFFLE(3, 1, 2, 0));  // z0 z2 x1 x3
+  const __m256 a = _mm256_shuffle_ps(xy, zx, _MM_SHUFFLE(2, 0, 2, 0));
+  const __m256 b = _mm256_shuffle_ps(yz, xy, _MM_SHUFFLE(3, 1, 2, 0));
+  const __m256 c = _mm256_shuffle_ps(zx, yz, _MM_SHUFFLE(3, 1, 3, 1));
+  for (int half = 0; half < 2; ++half) {
+    const auto part = [half](__m256 from) { return half ? _mm256_extractf128_ps(from, 1) : _mm256_castps256_ps128(from); };
+    _mm_storeu_ps(p + 12 * half, part(a));
+    _mm_storeu_ps(p + 12 * half + 4, part(b));
+    _mm_storeu_ps(p + 12 * half + 8, part(c));
+  }
+}
+SPLAT_INLINE void transpose_halves(__m256* v) {  // in each half v[i] lane j <-> v[j] lane i
+  const __m256 ab = _mm256_unpacklo_ps(v[0], v[1]), cd = _mm256_unpacklo_ps(v[2], v[3]);
+  const __m256 ab_high = _mm256_unpackhi_ps(v[0], v[1]), cd_high = _mm256_unpackhi_ps(v[2], v[3]);
+  v[0] = _mm256_shuffle_ps(ab, cd, _MM_SHUFFLE(1, 0, 1, 0));
+  v[1] = _mm256_shuffle_ps(ab, cd, _MM_SHUFFLE(3, 2, 3, 2));
+  v[2] = _mm256_shuffle_ps(ab_high, cd_high, _MM_SHUFFLE(1, 0, 1, 0));
+  v[3] = _mm256_shuffle_ps(ab_high, cd_high, _MM_SHUFFLE(3, 2, 3, 2));
+}
+SPLAT_INLINE void split4(const real* p, F* out) {
+  __m256 v[4];
+  for (int k = 0; k < 4; ++k) v[k] = halves(p + 4 * k, p + 4 * k + 16);
+  transpose_halves(v);
+  for (int k = 0; k < 4; ++k) out[k].v = v[k];
+}
+SPLAT_INLINE void merge4(const F* from, real* p) {
+  __m256 v[4];
+  for (int k = 0; k < 4; ++k) v[k] = from[k].v;
+  transpose_halves(v);
+  for (int k = 0; k < 4; ++k) {
+    _mm_storeu_ps(p + 4 * k, _mm256_castps256_ps128(v[k]));
+    _mm_storeu_ps(p + 4 * k + 16, _mm256_extractf128_ps(v[k], 1));
+  }
+}
+
 #define SPLAT_OWN_EXP2
 // As simd_avx512.h says, with 8ths from the table and a cubic. Relative error 1e-7.
 SPLAT_INLINE F exp2(F p) {

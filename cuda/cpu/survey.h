@@ -57,7 +57,7 @@ struct PairSurvey {
   SurveyState& s;
   int maps;
 
-  SPLAT_MEMBER SurveyMeeting* meet(const Record& g, uint64_t hits) const {
+  SPLAT_MEMBER SurveyMeeting* meet(const Placed& g, uint64_t hits) const {
     const F threshold = set1(real(kThresholdLog2)), cap = set1(real(kMaxAlpha));
     SurveyMeeting* end = s.meetings;
     for (; hits; hits &= hits - 1, ++end) {
@@ -68,7 +68,7 @@ struct PairSurvey {
     return end;
   }
 
-  SPLAT_MEMBER void accumulate(const Record& g, uint32_t row, SurveyMeeting* end, real* out) const {
+  SPLAT_MEMBER void accumulate(const Placed& g, uint32_t row, SurveyMeeting* end, real* out) const {
     const F stop = set1(real(kTransmittanceStop)), cap = set1(real(kMaxAlpha)), zero = set1(0), one = set1(1);
     const F rgb[3] = {set1(g.r), set1(g.g), set1(g.b)}, mark = set1(as_mark(row + 1));
     F mass = zero, hits = zero, transmitted = zero, squared = zero, most = zero;
@@ -133,7 +133,7 @@ static void survey_tile(const PixelMaps& maps, const Order& order, const Buffer<
     const uint64_t hits = order.hits()[pair];
     if (!hits) continue;
     const uint32_t row = order.rows()[pair];
-    const Record g = tile.placed(records[row]);
+    const Placed g = tile.placed(records[row]);
     pairs.accumulate(g, row, pairs.meet(g, hits), out.record(out.place(order.slots()[pair])));
   }
   for (int b = 0; b < 64; ++b)

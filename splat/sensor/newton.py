@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -105,12 +106,18 @@ def downhill(
     farthest: float,
 ) -> Float[Tensor, "k"]:
     """`rate` times Newton's step, shortened to `farthest`; zero where there is none."""
-    bent = curvature + DAMPED * curvature.diagonal().diag()
-    motion, failed = torch.linalg.solve_ex(bent, -rate * gradient.double())
-    if int(failed) or not bool(motion.isfinite().all()):
+    # In numpy: of half a dozen numbers, torch's calls would take longer than what they do.
+    bent = curvature.cpu().numpy()
+    try:
+        motion = np.linalg.solve(
+            bent + DAMPED * np.diag(bent.diagonal()), -rate * gradient.double().cpu().numpy()
+        )
+    except np.linalg.LinAlgError:
         return torch.zeros_like(gradient)
-    shorter: Tensor = motion * min(1.0, farthest / max(float(motion.abs().max()), 1e-12))
-    return shorter.to(gradient)
+    if not np.isfinite(motion).all():
+        return torch.zeros_like(gradient)
+    motion *= min(1.0, farthest / max(np.abs(motion).max(), 1e-12))
+    return torch.from_numpy(motion).to(gradient)
 
 
 def error(image: Float[Tensor, "h w 3"], photo: Float[Tensor, "h w 3"]) -> Float[Tensor, "h w"]:

@@ -69,7 +69,7 @@ class Sensor:
         if self.poses is not None:
             found["poses"] = PosePrior(self.poses, self._newton(POSES))
         if self.tone is not None:
-            found["exposure"] = TonePrior(self.tone, self._newton(TONE))
+            found["exposure"] = TonePrior(self.tone, self._newton(TONE), *self.parts[TONE].rates)
         if self.grid is not None:
             found["grid"] = Smooth(self.grid)
         return found

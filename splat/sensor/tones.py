@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -12,13 +13,15 @@ from torch import Tensor, nn
 from splat import kernels
 from splat.model import Trained
 from splat.objective import Objective
-from splat.sensor.newton import MOST_PIXELS, Newton, later, weights
+from splat.sensor.newton import Newton, later, weights
 from splat.types import Step
 
 RATE, RATE_END = 0.5, 0.1
 """Share of the way to the map that fits a photo best that a step takes it."""
 FARTHEST = 0.2
 """That a step moves a gain or a bias at most."""
+MOST_PIXELS = 10_000
+"""Pixels that tell how the loss bends with a map's few numbers."""
 EXPECTED, PRIOR = 0.3, 1e-3
 """Standard deviation of gains and biases, for a prior, and its weight."""
 
@@ -129,17 +132,19 @@ class Matrices(Tones):
 class TonePrior(Objective):
     """PRIOR / 2 * squared length of the view's numbers, in units of what is expected of them.
 
-    Beside it tells the optimizer how the loss bends with them.
+    Beside it tells the optimizer how the loss bends with them, at steps at which it moves them.
     """
 
-    def __init__(self, tones: Tones, newton: Newton) -> None:
-        self.tones, self.newton = tones, newton
+    def __init__(self, tones: Tones, newton: Newton, rate: Callable[[int], float]) -> None:
+        self.tones, self.newton, self.rate = tones, newton, rate
 
     def __call__(self, step: Step) -> Float[Tensor, ""]:
         view, stiff = step.batch.camera.index, PRIOR / EXPECTED**2
         own = self.tones.own(view)
-        eye = torch.eye(len(own), dtype=torch.float64, device=own.device)
-        self.newton.bent = view, self._bend(step, view) + stiff * eye
+        self.newton.bent = None
+        if self.rate(step.number):
+            eye = torch.eye(len(own), dtype=torch.float64, device=own.device)
+            self.newton.bent = view, self._bend(step, view) + stiff * eye
         return stiff / 2 * own.square().sum()
 
     @torch.no_grad()

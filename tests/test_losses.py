@@ -13,7 +13,7 @@ from torch import Tensor
 from splat import kernels
 from splat.types import Batch, Camera
 
-TILE = 140
+TILE = 204
 """Columns of a work item, the most; see kTileColumns."""
 SIZES = [
     (1, 1), (5, 7), (11, 11), (1, 60), (60, 1), (25, 33), (97, 30),

@@ -147,7 +147,7 @@ template <class Real>
 int check(const Table& table) {
   int failures = 0;
   const int sizes[][2] = {{1, 1},    {7, 5},    {3, 40},   {40, 3},
-                          {31, 107}, {140, 13}, {141, 29}, {285, 12}};
+                          {31, 107}, {204, 13}, {205, 29}, {413, 12}};
   for (const auto& size : sizes)
     for (const bool bytes : {false, true})
       failures += check_picture<Real>(table, size[0], size[1], bytes);

@@ -21,8 +21,8 @@
 namespace splat::SPLAT_ISA {
 
 constexpr int kMaps = 4;                // vectors of a row that lie side by side
-constexpr int kTileColumns = 140;       // a wider tile overlaps less, and needs larger rings
-constexpr int kBandRows = 96;           // a higher band overlaps less, and needs more pictures
+constexpr int kTileColumns = 204;       // a wider tile overlaps less, and needs larger rings
+constexpr int kBandRows = 160;          // a higher band overlaps less, and needs more pictures
 constexpr int kLeastRows = 24;          // of a band, where there are fewer work items than wanted
 constexpr int kItems = 16;              // wanted: as many threads have something to do
 constexpr int kVectors = (kTileColumns + 4 * kRadius + W - 1) / W;

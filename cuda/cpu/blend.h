@@ -13,8 +13,7 @@ struct ForwardBlock {
 
 struct ForwardState {
   ForwardBlock blocks[64];
-  alignas(64) Placed gaussians[kBatch];
-  Outlines outlines;
+  Batch batch;
   alignas(64) real alphas[kBatch][W];  // those of a block
   alignas(64) uint64_t touched[kBatch], drawn[kBatch];
   Buffer<real> extra;      // [kBatch][count]
@@ -31,7 +30,7 @@ SPLAT_INLINE bool walk_block(const ExtraChannels& extra, ForwardState& s, int bl
   const F threshold = set1(real(kThresholdLog2)), stop = set1(real(kTransmittanceStop)), cap = set1(real(kMaxAlpha));
   real* alphas = s.alphas[0];
   for (uint64_t todo = s.touched[block]; todo; todo &= todo - 1, alphas += W) {
-    const F p = Offset(s.gaussians[lowest_bit(todo)], px, py).log2_alpha;
+    const F p = Offset(s.batch.at(lowest_bit(todo)), px, py).log2_alpha;
     store(alphas, zero_unless(p >= threshold, mn(exp2(p), cap)));
   }
   ForwardBlock& state = s.blocks[block];
@@ -41,7 +40,7 @@ SPLAT_INLINE bool walk_block(const ExtraChannels& extra, ForwardState& s, int bl
   alphas = s.alphas[0];
   for (uint64_t todo = s.touched[block]; todo; todo &= todo - 1, alphas += W) {
     const int j = lowest_bit(todo);
-    const Placed& g = s.gaussians[j];
+    const Placed g = s.batch.at(j);
     const F alpha = load(alphas), left = fnma(alpha, T, T);
     const F w = zero_unless(left > stop, alpha * T);
     kept -= w;
@@ -82,15 +81,13 @@ static void forward_tile(const ExtraChannels& extra, const Order& order, const B
   const uint32_t end = order.end(index);
   uint32_t first = order.begin(index);
   for (; first < end && open; first += kBatch) {
-    const int count = (int)least<uint32_t>(kBatch, end - first);
-    for (int j = 0; j < count; ++j) {
-      const uint32_t row = order.rows()[first + j];
-      SPLAT_PREFETCH(&records[order.rows()[least(first + j + kAhead, end - 1)]]);
-      s.gaussians[j] = tile.placed(records[row]);
-      s.outlines.set(j, s.gaussians[j]);
-      if constexpr (kExtra) extra.gather(records[row], row, &s.extra[std::size_t(j) * extra.count]);
-    }
-    for (int j = 0; j < count; j += W) touched_blocks(s.outlines, j, s.touched + j);
+    const int count = tile.place(records, order.rows() + first, end - first, s.batch);
+    for (int j = 0; j < count; j += W) touched_blocks(s.batch, j, s.touched + j);
+    if constexpr (kExtra)
+      for (int j = 0; j < count; ++j) {
+        const uint32_t row = order.rows()[first + j];
+        extra.gather(records[row], row, &s.extra[std::size_t(j) * extra.count]);
+      }
     for (int j = 0; j < kBatch; ++j) s.touched[j] = j < count ? s.touched[j] & open : 0;
     transpose_bits(s.touched);
     fill(s.drawn, s.drawn + kBatch, uint64_t(0));

@@ -22,6 +22,7 @@ struct Meeting {
 struct BackwardState {
   BackwardBlock blocks[64];
   Meeting meetings[64];
+  Batch batch;
   Buffer<real> v_extra;  // [64][count][W]
   Buffer<real> values;   // [count] of one Gaussian
   Buffer<real> sums;     // [count][W]
@@ -171,19 +172,21 @@ static void backward_tile(const ExtraChannels& extra, const PixelMaps& maps, con
   if constexpr (kMaps > 0) maps.load(grid, tile, s.maps);
   PairBackward<kExtra, kAbsolute, kMaps> pairs{extra, maps, s, {}};
   const uint32_t end = order.end(index);
-  for (uint32_t pair = order.begin(index); pair < end; ++pair) {
-    const uint32_t ahead = least(pair + kAhead, end - 1);
-    SPLAT_PREFETCH(&records[order.rows()[ahead]]);
-    out.prefetch(order.slots()[ahead]);
-    const uint64_t hits = order.hits()[pair];
-    if (!hits) continue;
-    const uint32_t row = order.rows()[pair];
-    const Placed g = tile.placed(records[row]);
-    Meeting* met = pairs.meet(g, hits);
-    pairs.finish();
-    if constexpr (kExtra) extra.gather(records[row], row, s.values.data());
-    pairs.out = out.record(out.place(order.slots()[pair]));
-    pairs.accumulate(g, met);
+  for (uint32_t first = order.begin(index); first < end; first += kBatch) {
+    const int count = tile.place(records, order.rows() + first, end - first, s.batch);
+    for (int j = 0; j < count; ++j) {
+      const uint32_t pair = first + j;
+      out.prefetch(order.slots()[least(pair + kAheadOut, end - 1)]);
+      const uint64_t hits = order.hits()[pair];
+      if (!hits) continue;
+      const uint32_t row = order.rows()[pair];
+      const Placed g = s.batch.at(j);
+      Meeting* met = pairs.meet(g, hits);
+      pairs.finish();
+      if constexpr (kExtra) extra.gather(records[row], row, s.values.data());
+      pairs.out = out.record(out.place(order.slots()[pair]));
+      pairs.accumulate(g, met);
+    }
   }
   pairs.finish();
 }

@@ -7,7 +7,7 @@
 
 namespace splat::SPLAT_ISA {
 
-constexpr uint32_t kAhead = 6;                  // pairs whose records are asked for before their turn
+constexpr uint32_t kAhead = 32, kAheadOut = 6;  // pairs whose records, and sums, are asked for before their turn
 constexpr int kBatch = 64;                      // Gaussians of a tile handled at a time: the bits of a word
 constexpr double kThresholdLog2 = -kLog2Of255;  // log2 of kAlphaThreshold
 constexpr double kSlack = 1e-4, kSlackPixels = 1e-2;  // blocks this close are kept: log2(alpha), x
@@ -43,10 +43,10 @@ struct Centres {
 // A constant of the compiler: nothing of an instruction set may run when the module is loaded.
 static constexpr Centres kCentres{};
 
-// A Gaussian as the pixels of a tile have it. A pixel's offset from the mean (u, v) in units of the
+// A Gaussian as the pixels of a tile have it: a pixel's offset from the mean in units of the
 // Gaussian's own shape is (n0 px + n1 py + x0, n2 py + y0).
 struct Placed {
-  real u, v, x0, y0, n0, n1, n2, lo, r, g, b, z;
+  real x0, y0, n0, n1, n2, lo, r, g, b;
 };
 
 // That offset, and log2(alpha) there. Both directions use this one expression: a lane near the
@@ -61,21 +61,32 @@ struct Offset {
   }
 };
 
-// What culling reads of a batch of records.
-struct Outlines {
-  alignas(64) real u[kBatch], v[kBatch], n0[kBatch], n1[kBatch], n2[kBatch], lo[kBatch];
+// Many of them, number by number, with their means (u, v): culling reads vectors, blending one.
+struct Batch {
+  alignas(64) real u[kBatch], v[kBatch], x0[kBatch], y0[kBatch], n0[kBatch], n1[kBatch], n2[kBatch], lo[kBatch];
+  alignas(64) real r[kBatch], g[kBatch], b[kBatch];
 
-  void set(int j, const Placed& g) {
-    u[j] = g.u, v[j] = g.v, n0[j] = g.n0, n1[j] = g.n1, n2[j] = g.n2, lo[j] = g.lo;
-  }
+  Placed at(int j) const { return {x0[j], y0[j], n0[j], n1[j], n2[j], lo[j], r[j], g[j], b[j]}; }
 };
+
+// The numbers of W records, number by number.
+SPLAT_INLINE void columns_of(const Record* const* records, F* columns) {
+  for (int first = 0; first < kRecordReals; first += W) {
+    // The last read of narrow vectors overlaps the one before, that of wide ones the next record.
+    const int from = most(0, least(first, kRecordReals - W));
+    F rows[W];
+    for (int lane = 0; lane < W; ++lane) rows[lane] = load(reinterpret_cast<const real*>(records[lane]) + from);
+    transpose(rows);
+    for (int k = 0; k < W && from + k < kRecordReals; ++k) columns[from + k] = rows[k];
+  }
+}
 
 // Which of a tile's 64 blocks hold a point where a Gaussian reaches the threshold, for W of them.
 // Each row of blocks cuts a convex piece out of the ellipse; the blocks that the piece's extent in
 // x meets are the ones. The ellipse is farthest to the right at dy = lean, to the left at
 // dy = -lean, and falls off above and below: within a row of blocks it is farthest at the dy of the
 // row nearest to that.
-SPLAT_INLINE void touched_blocks(const Outlines& g, int j, uint64_t* words) {
+SPLAT_INLINE void touched_blocks(const Batch& g, int j, uint64_t* words) {
   const F u = load(g.u + j), v = load(g.v + j), n1 = load(g.n1 + j), n2 = load(g.n2 + j), zero = set1(0);
   const F reach = load(g.lo + j) - real(kThresholdLog2 - kSlack);  // |N d|^2 where the threshold is met
   const F lean = -(n1 / n2) * sqrt(reach / fma(n1, n1, n2 * n2)), per_n0 = set1(1) / load(g.n0 + j);
@@ -110,9 +121,19 @@ struct ScreenTile {
   ScreenTile(const Grid& grid, int64_t index)
       : left(int(index % grid.columns) * kTileW), top(int(index / grid.columns) * kTileH) {}
 
-  Placed placed(const Record& g) const {
-    const real u = (g.u - real(left + kMiddleX)) + g.du, v = (g.v - real(top + kMiddleY)) + g.dv;
-    return {u, v, -(g.n0 * u + g.n1 * v), -(g.n2 * v), g.n0, g.n1, g.n2, g.lo, g.r, g.g, g.b, g.z};
+  // Places the first `kBatch` of `total` rows, or all where there are fewer, and says how many; asks
+  // for those that follow.
+  int place(const Buffer<Record>& records, const uint32_t* rows, uint32_t total, Batch& batch) const {
+    const int count = (int)least<uint32_t>(kBatch, total);
+    for (int j = 0; j < count; j += W) {
+      const Record* some[W];
+      for (int lane = 0; lane < W; ++lane) {
+        SPLAT_PREFETCH(&records[rows[least<uint32_t>(j + lane + kAhead, total - 1)]]);
+        some[lane] = &records[rows[least<uint32_t>(j + lane, total - 1)]];
+      }
+      place(some, j, batch);
+    }
+    return count;
   }
   // Lanes of a block that lie inside the picture.
   M inside(const Grid& grid, int block) const {
@@ -132,6 +153,18 @@ struct ScreenTile {
     }
     for (int y = 0; y < rows; ++y)
       for (int x = 0; x < columns; ++x) fn(y * kBlockW + x, first + int64_t(y) * grid.width + x);
+  }
+
+ private:
+  void place(const Record* const* records, int j, Batch& batch) const {
+    F c[kRecordReals];
+    columns_of(records, c);
+    const F u = (c[0] - real(left + kMiddleX)) + c[2], v = (c[1] - real(top + kMiddleY)) + c[3];
+    const F n0 = c[4], n1 = c[5], n2 = c[6];
+    store(batch.u + j, u), store(batch.v + j, v);
+    store(batch.x0 + j, -fma(n0, u, n1 * v)), store(batch.y0 + j, -(n2 * v));
+    store(batch.n0 + j, n0), store(batch.n1 + j, n1), store(batch.n2 + j, n2), store(batch.lo + j, c[7]);
+    store(batch.r + j, c[8]), store(batch.g + j, c[9]), store(batch.b + j, c[10]);
   }
 };
 

@@ -19,7 +19,7 @@ constexpr int kTileH = 8 * kBlockH;
 // What blending reads of a Gaussian. At offset (dx, dy) from (u, v), log2(alpha) is
 // lo - (n0 dx + n1 dy)^2 - (n2 dy)^2; `projection.h` says why in this form.
 // A float cannot hold a screen position to better than 1e-4 of a pixel in a large picture, so the
-// whole pixels (u, v) and the rest (du, dv) are apart; a tile adds them up relative to its corner.
+// whole pixels (u, v) and the rest (du, dv) are apart; a tile adds them up relative to its middle.
 struct Record {
   real u, v, du, dv, n0, n1, n2, lo, r, g, b, z;
 };

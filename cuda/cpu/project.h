@@ -154,7 +154,7 @@ static void project_rows(const Scene& scene, const Settings& settings, const Pin
                          const Grid& grid, Buffer<Record>& records, Buffer<Rect>& rects,
                          real* radii) {
   const int64_t n = scene.n;
-  records.resize(n);
+  records.resize(n + 1);  // wide vectors read beyond the last one's end
   rects.resize(n);
   parallel_for((n + kRowChunk - 1) / kRowChunk, [&](std::ptrdiff_t chunk) {
     for (int64_t i = chunk * kRowChunk, last = least(n, i + kRowChunk); i < last; i += W)

@@ -50,6 +50,7 @@ struct SurveyMeeting {
 struct SurveyState {
   SurveyBlock blocks[64];
   SurveyMeeting meetings[64];
+  Batch batch;
   Buffer<real> maps;  // [64][count][W]
 };
 
@@ -126,15 +127,16 @@ static void survey_tile(const PixelMaps& maps, const Order& order, const Buffer<
   if (maps.count) maps.load(grid, tile, s.maps);
   const PairSurvey pairs{s, maps.count};
   const uint32_t end = order.end(index);
-  for (uint32_t pair = order.begin(index); pair < end; ++pair) {
-    const uint32_t ahead = least(pair + kAhead, end - 1);
-    SPLAT_PREFETCH(&records[order.rows()[ahead]]);
-    out.prefetch(order.slots()[ahead]);
-    const uint64_t hits = order.hits()[pair];
-    if (!hits) continue;
-    const uint32_t row = order.rows()[pair];
-    const Placed g = tile.placed(records[row]);
-    pairs.accumulate(g, row, pairs.meet(g, hits), out.record(out.place(order.slots()[pair])));
+  for (uint32_t first = order.begin(index); first < end; first += kBatch) {
+    const int count = tile.place(records, order.rows() + first, end - first, s.batch);
+    for (int j = 0; j < count; ++j) {
+      const uint32_t pair = first + j;
+      out.prefetch(order.slots()[least(pair + kAheadOut, end - 1)]);
+      const uint64_t hits = order.hits()[pair];
+      if (!hits) continue;
+      const Placed g = s.batch.at(j);
+      pairs.accumulate(g, order.rows()[pair], pairs.meet(g, hits), out.record(out.place(order.slots()[pair])));
+    }
   }
   for (int b = 0; b < 64; ++b)
     tile.pixels(grid, b, [&](int l, int64_t pixel) {

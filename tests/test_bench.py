@@ -17,6 +17,7 @@ sys.path.append(str(BENCH))
 
 import common  # noqa: E402
 import ledger  # noqa: E402
+import opensplat  # noqa: E402
 import quality  # noqa: E402
 import rounds  # noqa: E402
 import traffic  # noqa: E402
@@ -127,3 +128,19 @@ def test_step_prints_the_keys_of_the_yardstick() -> None:
     assert {"iteration_ms", "forward_ms", "loss"} <= set(size)
     assert set(size["stages"]) == {*common.KERNEL_STAGES, "outside"}
     assert 0 < size["forward_ms"] < size["iteration_ms"]
+
+
+def test_opensplat_is_given_the_same_lens() -> None:
+    """Clip space of OpenGL, y down as pixels: (x + 1) width / 2, (y + 1) height / 2."""
+    view = workload.camera(400, 300)
+    fx, fy = float(view.K[0, 0]), float(view.K[1, 1])
+    point = torch.tensor([0.3, -0.2, 2.0, 1.0])
+    x, y, z, w = (opensplat.lens(fx, fy, 400, 300) @ point).tolist()
+    pixel = view.K @ point[:3] / point[2]
+    assert [(x / w + 1) * 200, (y / w + 1) * 150] == pytest.approx(pixel[:2].tolist())
+    assert -1 < z / w < 1
+
+
+def test_what_is_no_checkout_of_opensplat_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"no project_gaussians\.cpp in .* expected a checkout"):
+        opensplat.compiled(tmp_path)

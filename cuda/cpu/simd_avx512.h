@@ -71,7 +71,7 @@ SPLAT_INLINE void sum8(const F* v, real* out) {  // out[i] = sum(v[i]), halving 
                          _mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0xDD));
   const __m512 c = _mm512_add_ps(_mm512_shuffle_ps(b[0], b[1], 0x44), _mm512_shuffle_ps(b[0], b[1], 0xEE));
   // Quarter q holds two parts of the sum q, then two of the sum 4 + q.
-  const __m512 d = _mm512_add_ps(c, _mm512_permute_ps(c, 0xB1));
+  const __m512 d = _mm512_add_ps(c, _mm512_shuffle_ps(c, c, 0xB1));
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
   _mm256_storeu_ps(out, _mm512_castps512_ps256(_mm512_permutexvar_ps(order, d)));
 }

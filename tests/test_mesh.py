@@ -350,8 +350,9 @@ def test_a_run_becomes_a_mesh_in_the_frame_of_the_input(splat: Splat, run: Path)
     assert "a.ply: " in done.out and "from depth of 12 views, cells of 0.0406" in done.out
     rows = plyfile.PlyData.read("a.ply")["vertex"]
     vertices = np.stack([rows[axis] for axis in "xyz"], 1).astype(np.float64)
-    # The run is short and its pictures small: a cell and a half is what it can tell.
-    assert float(demo.sdf(torch.from_numpy(vertices)).abs().median()) < 0.06
+    # The run is short and its pictures small: two cells are what it can tell. Vertices left in
+    # the frame of training are 0.16 away.
+    assert float(demo.sdf(torch.from_numpy(vertices)).abs().median()) < 2 * 0.0406
     again = splat("mesh", run, "-o", "a.ply", "--quiet")
     assert again.code == 2 and "a.ply exists; replace it with --overwrite" in again.said
     cameras = ("--cameras", run / "cameras.json", "--views", 4)

@@ -171,7 +171,7 @@ static void backward_tile(const ExtraChannels& extra, const PixelMaps& maps, con
   if constexpr (kExtra) s.values.resize(extra.count), s.sums.resize(std::size_t(extra.count) * W);
   if constexpr (kMaps > 0) maps.load(grid, tile, s.maps);
   PairBackward<kExtra, kAbsolute, kMaps> pairs{extra, maps, s, {}};
-  const uint32_t end = order.end(index);
+  const uint32_t end = order.drawn_end(index);
   for (uint32_t first = order.begin(index); first < end; first += kBatch) {
     const int count = tile.place(records, order.rows() + first, end - first, s.batch);
     for (int j = 0; j < count; ++j) {

@@ -89,6 +89,12 @@ class Order {
 
   uint32_t begin(int64_t tile) const { return tile_start_[tile]; }
   uint32_t end(int64_t tile) const { return tile_start_[tile + 1]; }
+  // Past the last pair that was drawn: what lies behind an opaque surface comes last.
+  uint32_t drawn_end(int64_t tile) const {
+    uint32_t found = end(tile);
+    while (found > begin(tile) && !hits_[found - 1]) --found;
+    return found;
+  }
   int64_t pairs() const { return pairs_; }
   const uint32_t* rows() const { return pair_rows_.data(); }       // [pairs] in tile order
   uint64_t* hits() const { return hits_.data(); }                  // [pairs] blocks really drawn

@@ -126,7 +126,7 @@ static void survey_tile(const PixelMaps& maps, const Order& order, const Buffer<
   }
   if (maps.count) maps.load(grid, tile, s.maps);
   const PairSurvey pairs{s, maps.count};
-  const uint32_t end = order.end(index);
+  const uint32_t end = order.drawn_end(index);
   for (uint32_t first = order.begin(index); first < end; first += kBatch) {
     const int count = tile.place(records, order.rows() + first, end - first, s.batch);
     for (int j = 0; j < count; ++j) {

@@ -171,23 +171,16 @@ static void backward_tile(const ExtraChannels& extra, const PixelMaps& maps, con
   if constexpr (kExtra) s.values.resize(extra.count), s.sums.resize(std::size_t(extra.count) * W);
   if constexpr (kMaps > 0) maps.load(grid, tile, s.maps);
   PairBackward<kExtra, kAbsolute, kMaps> pairs{extra, maps, s, {}};
-  const uint32_t end = order.drawn_end(index);
-  for (uint32_t first = order.begin(index); first < end; first += kBatch) {
-    const int count = tile.place(records, order.rows() + first, end - first, s.batch);
-    for (int j = 0; j < count; ++j) {
-      const uint32_t pair = first + j;
-      out.prefetch(order.slots()[least(pair + kAheadOut, end - 1)]);
-      const uint64_t hits = order.hits()[pair];
-      if (!hits) continue;
+  each_drawn(order, records, tile, index, out, s.batch, [&](uint32_t pair, const Placed& g, uint64_t hits) {
+    Meeting* met = pairs.meet(g, hits);
+    pairs.finish();
+    if constexpr (kExtra) {
       const uint32_t row = order.rows()[pair];
-      const Placed g = s.batch.at(j);
-      Meeting* met = pairs.meet(g, hits);
-      pairs.finish();
-      if constexpr (kExtra) extra.gather(records[row], row, s.values.data());
-      pairs.out = out.record(out.place(order.slots()[pair]));
-      pairs.accumulate(g, met);
+      extra.gather(records[row], row, s.values.data());
     }
-  }
+    pairs.out = out.record(out.place(order.slots()[pair]));
+    pairs.accumulate(g, met);
+  });
   pairs.finish();
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "columns.h"
+#include "cull.h"
 #include "order.h"
 
 namespace splat::SPLAT_ISA {
@@ -98,5 +99,20 @@ class MomentSums {
   Buffer<real> rows_;     // [W][columns]
   Buffer<real> moments_;  // [columns][W]
 };
+
+// fn(pair, its Gaussian, the blocks it was drawn on) for what was drawn in a tile, front to back.
+template <class Fn>
+SPLAT_INLINE void each_drawn(const Order& order, const Buffer<Record>& records, const ScreenTile& tile,
+                             int64_t index, const PairSums& sums, Batch& batch, Fn&& fn) {
+  const uint32_t end = order.drawn_end(index);
+  for (uint32_t first = order.begin(index); first < end; first += kBatch) {
+    const int count = tile.place(records, order.rows() + first, end - first, batch);
+    for (int j = 0; j < count; ++j) {
+      const uint32_t pair = first + j;
+      sums.prefetch(order.slots()[least(pair + kAheadOut, end - 1)]);
+      if (const uint64_t hits = order.hits()[pair]) fn(pair, batch.at(j), hits);
+    }
+  }
+}
 
 }  // namespace splat::SPLAT_ISA

@@ -126,18 +126,9 @@ static void survey_tile(const PixelMaps& maps, const Order& order, const Buffer<
   }
   if (maps.count) maps.load(grid, tile, s.maps);
   const PairSurvey pairs{s, maps.count};
-  const uint32_t end = order.drawn_end(index);
-  for (uint32_t first = order.begin(index); first < end; first += kBatch) {
-    const int count = tile.place(records, order.rows() + first, end - first, s.batch);
-    for (int j = 0; j < count; ++j) {
-      const uint32_t pair = first + j;
-      out.prefetch(order.slots()[least(pair + kAheadOut, end - 1)]);
-      const uint64_t hits = order.hits()[pair];
-      if (!hits) continue;
-      const Placed g = s.batch.at(j);
-      pairs.accumulate(g, order.rows()[pair], pairs.meet(g, hits), out.record(out.place(order.slots()[pair])));
-    }
-  }
+  each_drawn(order, records, tile, index, out, s.batch, [&](uint32_t pair, const Placed& g, uint64_t hits) {
+    pairs.accumulate(g, order.rows()[pair], pairs.meet(g, hits), out.record(out.place(order.slots()[pair])));
+  });
   for (int b = 0; b < 64; ++b)
     tile.pixels(grid, b, [&](int l, int64_t pixel) {
       strongest[pixel] = int32_t(of_mark(s.blocks[b].mark[l])) - 1;

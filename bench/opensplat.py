@@ -4,8 +4,9 @@
     OPENSPLAT=OpenSplat python bench/opensplat.py
     OPENSPLAT=OpenSplat python bench/report.py --yardstick bench/opensplat.py --out report
 
-Compiles its CPU sources with this machine's instructions (a minute, once; torch keeps the result)
-and prints one line of JSON with the keys of a yardstick.
+Compiles its CPU sources with this machine's instructions (a minute, once; torch keeps the result),
+or with the flags that OPENSPLAT_FLAGS names (its own build has -O3 alone), and prints one line of
+JSON with the keys of a yardstick.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ SOURCES = (
     "tensor_math.cpp", "rasterizer/gsplat-cpu/gsplat_cpu.cpp",
 )  # fmt: skip
 NEAR, FAR = 0.001, 1000.0
+FLAGS = "-O3 -march=native"
 
 
 def compiled(checkout: Path) -> Any:
@@ -40,7 +42,7 @@ def compiled(checkout: Path) -> Any:
     return load(
         "splat_bench_opensplat",
         [str(Path(__file__).with_suffix(".cpp")), *(str(checkout / name) for name in SOURCES)],
-        extra_cflags=["-O3", "-march=native", "-fopenmp", "-w"],
+        extra_cflags=[*os.environ.get("OPENSPLAT_FLAGS", FLAGS).split(), "-fopenmp", "-w"],
         extra_ldflags=["-fopenmp"],
         extra_include_paths=[str(checkout), str(checkout / "rasterizer")],
         verbose=False,

@@ -159,7 +159,6 @@ def _spread(drawn: Rendered, gaussians: Gaussians, rows: Int[Tensor, "m"]) -> Re
     """What was drawn of some rows as a picture of all."""
     return replace(
         drawn,
-        visible=_out(drawn.visible, rows, len(gaussians)),
         radii=_out(drawn.radii, rows, len(gaussians)),
         gaussians=gaussians,
     )

@@ -201,7 +201,6 @@ def _permuted(rendered: Rendered, order: Int[Tensor, "n"], slots: int) -> Render
 
     return replace(
         rendered,
-        visible=taken(rendered.visible),
         radii=taken(rendered.radii),
         gaussians=Gaussians(
             taken(drawn.means), taken(drawn.quats), taken(drawn.scales), taken(drawn.opacities),

@@ -362,8 +362,6 @@ class Rendered:
 
     image: Float[Tensor, "h w 3"]
     alpha: Float[Tensor, "h w"]
-    visible: Bool[Tensor, "n"]
-    """Projected inside the picture with a chance to reach a pixel."""
     radii: Float[Tensor, "n"]
     """Longer half extent on screen, pixels; 0 where not visible."""
     gaussians: Gaussians
@@ -374,6 +372,11 @@ class Rendered:
     """Blended normals (`splat.render.normals`), world axes, not divided by alpha and not of unit
     length; present if asked for."""
     gradient: ScreenGradient = field(default_factory=ScreenGradient)
+
+    @property
+    def visible(self) -> Bool[Tensor, "n"]:
+        """Projected inside the picture with a chance to reach a pixel."""
+        return self.radii > 0
 
     def weigh(self, maps: Sequence[PixelMap], batch: Batch) -> None:
         """Ask backward, which is still to come, for `weighted` of these maps."""

@@ -182,7 +182,7 @@ class Taming(Strategy):
         cloud, rendered, rows = step.model.cloud, found.rendered, found.rows
         source = window.rows_of(step, rendered)
         radius = torch.zeros(len(cloud), device=cloud.device)
-        window.raise_to(radius, source, rendered.radii * rendered.visible)
+        window.raise_to(radius, source, rendered.radii)
         pose = found.batch.camera.world_to_camera
         depth = cloud["mean"].detach() @ pose[2, :3] + pose[2, 3]
         values = {

@@ -143,11 +143,12 @@ def step_of(
     half = torch.tensor([CAMERA.width / 2, CAMERA.height / 2])
     if gradient is None:
         gradient = torch.zeros(n, 2)
+    radii = torch.ones(n) if radii is None else radii
+    visible = torch.ones(n, dtype=torch.bool) if visible is None else visible
     rendered = Rendered(
         image=torch.zeros(CAMERA.height, CAMERA.width, 3),
         alpha=torch.zeros(CAMERA.height, CAMERA.width),
-        visible=torch.ones(n, dtype=torch.bool) if visible is None else visible,
-        radii=torch.ones(n) if radii is None else radii,
+        radii=radii * visible,
         gaussians=gaussians,
         gradient=ScreenGradient(gradient / half, None if absolute is None else absolute / half),
     )

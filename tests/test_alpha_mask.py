@@ -182,7 +182,7 @@ def test_beyond_is_farther_than_its_reach() -> None:
     # The centre of the first two is 10.5 pixels from the nearest one inside, of a margin of 0.
     radii = torch.tensor([9.0, 12, 1, 1, 1])
     zeros = torch.zeros(20, 20)
-    rendered = Rendered(zeros[..., None].expand(20, 20, 3), zeros, radii > 0, radii, rows)
+    rendered = Rendered(zeros[..., None].expand(20, 20, 3), zeros, radii, rows)
     batch = Batch(camera, torch.zeros(20, 20, 3, dtype=torch.uint8), outline=inside)
     assert beyond(rendered, batch, 0).tolist() == [True, False, False, False, False]
     batch = Batch(camera, batch.pixels, outline=torch.zeros_like(inside))

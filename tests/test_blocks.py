@@ -294,7 +294,7 @@ def test_the_strip_is_what_lies_along_a_border() -> None:
     alpha = torch.ones(30, 40)
     alpha[:10] = 0.2
     seen = Rendered(
-        torch.zeros(30, 40, 3), alpha, torch.zeros(0), torch.zeros(0),
+        torch.zeros(30, 40, 3), alpha, torch.zeros(0),
         Gaussians(*(torch.zeros(0, k) for k in (3, 4, 3, 1, 3))), depth=torch.full((30, 40), 10.0),
     )  # fmt: skip
     seam = on_seam(seen, camera, cells, 0.1, AS_GIVEN)  # a unit to each side: 2 pixels

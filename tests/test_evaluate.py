@@ -33,7 +33,7 @@ class Painter:
         if background is not None:
             image = image + background
         ones = torch.ones(len(gaussians))
-        return Rendered(image, image[..., 0], ones > 0, ones, gaussians)
+        return Rendered(image, image[..., 0], ones, gaussians)
 
 
 def photo(height: int = 20, width: int = 30, seed: int = 0) -> Tensor:

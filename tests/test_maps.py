@@ -15,7 +15,7 @@ def picture(image: Tensor) -> Rendered:
     """A picture of these pixels, of no Gaussians."""
     height, width = image.shape[:2]
     none = Gaussians(*(torch.zeros(0, k) for k in (3, 4, 3)), torch.zeros(0), torch.zeros(0, 3))
-    return Rendered(image, torch.ones(height, width), torch.zeros(0).bool(), torch.zeros(0), none)
+    return Rendered(image, torch.ones(height, width), torch.zeros(0), none)
 
 
 def photo(pixels: Tensor, mask: Tensor | None = None) -> Batch:

@@ -31,9 +31,7 @@ def surveyed(**values: list[float] | list[list[float]]) -> Surveyed:
     batch = Batch(CAMERA, torch.zeros(CAMERA.height, CAMERA.width, 3, dtype=torch.uint8))
     gaussians = Gaussians(*(torch.zeros(0, k) for k in (3, 4, 3)), torch.zeros(0), torch.zeros(0))
     nothing = torch.zeros(CAMERA.height, CAMERA.width)
-    rendered = Rendered(
-        nothing[..., None], nothing, torch.zeros(0).bool(), torch.zeros(0), gaussians
-    )
+    rendered = Rendered(nothing[..., None], nothing, torch.zeros(0), gaussians)
     return Surveyed(batch, rendered, Contributions(**(zeros | given)))
 
 

@@ -67,8 +67,9 @@ constexpr int kHeldMaps = 2;  // of which the sums lie in registers beside the g
 
 // A Gaussian of a tile on its way to a gradient record: what it is at each of its blocks, then what
 // follows from that, then the sums over lanes. Loops of short chains keep the processor busier than
-// one of long chains, and the sums wait until the next Gaussian has begun. `kMaps` is the number of
-// maps up to `kHeldMaps`, which stands for more as well.
+// one of long chains, and the sums wait until the next Gaussian has begun. What follows and its sums
+// over blocks are one loop where registers hold both (sixteen do not). `kMaps` is the number of maps
+// up to `kHeldMaps`, which stands for more as well.
 template <bool kExtra, bool kAbsolute, int kMaps>
 struct PairBackward {
   const ExtraChannels& extra;
@@ -118,24 +119,13 @@ struct PairBackward {
       const F S = fnma(w, D, load(state.S));
       store(state.S, S);
       // Nothing where alpha was capped.
-      store(m->g, zero_unless(unfinished & (alpha < cap), alpha * fnma(S, recip(set1(1) - alpha), T * D)));
-      store(m->w, w);
+      const F g_log = zero_unless(unfinished & (alpha < cap), alpha * fnma(S, recip(set1(1) - alpha), T * D));
+      if constexpr (kManyRegisters) add(g, *m, g_log, w);
+      if constexpr (!kManyRegisters) store(m->g, g_log);
+      if constexpr (!kManyRegisters || kMaps == kHeldMaps) store(m->w, w);
     }
-    // Apart, because sixteen registers hold these sums or what the loop above works on, not both.
-    for (const Meeting* m = s.meetings; m != end; ++m) {
-      const F g_log = load(m->g), w = load(m->w), x = load(m->x), y = load(m->y), gx = g_log * x, gy = g_log * y;
-      sums[0] += g_log;
-      sums[1] += gx;
-      sums[2] += gy;
-      sums[3] = fma(gx, x, sums[3]);
-      sums[4] = fma(gx, y, sums[4]);
-      sums[5] = fma(gy, y, sums[5]);
-      for (int c = 0; c < 3; ++c) sums[6 + c] = fma(w, load(m->block->v[c]), sums[6 + c]);
-      if constexpr (kAbsolute) {
-        sums[9] += abs(gx * set1(g.n0));
-        sums[10] += abs(fma(gx, set1(g.n1), gy * set1(g.n2)));
-      }
-    }
+    if constexpr (!kManyRegisters)
+      for (const Meeting* m = s.meetings; m != end; ++m) add(g, *m, load(m->g), load(m->w));
     if constexpr (kExtra)
       for (int e = 0; e < extra.count; ++e) out[kMoments + e] = sum(load(&s.sums[e * W]));
     if constexpr (kMaps == kHeldMaps)
@@ -145,6 +135,21 @@ struct PairBackward {
           total = fma(load(m->w), load(&s.maps[(std::size_t(m->block - s.blocks) * maps.count + k) * W]), total);
         mapped()[k] = sum(total);
       }
+  }
+
+  SPLAT_MEMBER void add(const Placed& g, const Meeting& m, F g_log, F w) {
+    const F x = load(m.x), y = load(m.y), gx = g_log * x, gy = g_log * y;
+    sums[0] += g_log;
+    sums[1] += gx;
+    sums[2] += gy;
+    sums[3] = fma(gx, x, sums[3]);
+    sums[4] = fma(gx, y, sums[4]);
+    sums[5] = fma(gy, y, sums[5]);
+    for (int c = 0; c < 3; ++c) sums[6 + c] = fma(w, load(m.block->v[c]), sums[6 + c]);
+    if constexpr (kAbsolute) {
+      sums[9] += abs(gx * set1(g.n0));
+      sums[10] += abs(fma(gx, set1(g.n1), gy * set1(g.n2)));
+    }
   }
 
   SPLAT_MEMBER void finish() const {

@@ -2,12 +2,12 @@
 //
 // This header is compiled once per instruction set into its own namespace (SPLAT_ISA). Every
 // function is static and inlined, so that the linker can never keep an AVX-512 copy for everybody.
-// What the sets share is below. The file of the one chosen defines real, W, M and F, and for them:
-// load (of reals, or of bfloat16 in their 16 bits), store, set1, + - * /, fma (a b + c), fnma
-// (c - a b), mn and mx (the second operand where one is not a number), sqrt, abs, floor, recip (to
-// 2^-22), < <= > >= (false for what is not a number), & | !, sel (m ? a : b), zero_unless, bits,
-// lanes, scale_by_power (by 2^floor(p)), sum, sum8 and transpose; and, where it has better ones than
-// those below, exp2, split3 and its kin.
+// What the sets share is below. The file of the one chosen defines real, W, M and F, kManyRegisters
+// (32 of them, not 16), and for them: load (of reals, or of bfloat16 in their 16 bits), store, set1,
+// + - * /, fma (a b + c), fnma (c - a b), mn and mx (the second operand where one is not a number),
+// sqrt, abs, floor, recip (to 2^-22), < <= > >= (false for what is not a number), & | !, sel (m ? a :
+// b), zero_unless, bits, lanes, scale_by_power (by 2^floor(p)), sum, sum8 and transpose; and, where it
+// has better ones than those below, exp2, split3 and its kin.
 #pragma once
 
 #include <cmath>

@@ -7,6 +7,7 @@ namespace splat::SPLAT_ISA {
 
 using real = float;
 constexpr int W = 8;
+constexpr bool kManyRegisters = false;
 struct M {
   __m256 m;
 };

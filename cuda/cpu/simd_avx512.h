@@ -13,6 +13,7 @@ namespace splat::SPLAT_ISA {
 
 using real = float;
 constexpr int W = 16;
+constexpr bool kManyRegisters = true;
 struct M {
   __mmask16 m;
 };

@@ -16,6 +16,7 @@ using real = float;
 using lane_bits = uint32_t;
 #endif
 constexpr int W = 4;
+constexpr bool kManyRegisters = false;
 #define SPLAT_LANES for (int i = 0; i < W; ++i)
 #if defined(__GNUC__)  // GCC and Clang turn these into vectors of whatever the machine has
 

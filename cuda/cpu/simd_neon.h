@@ -7,6 +7,7 @@ namespace splat::SPLAT_ISA {
 
 using real = float;
 constexpr int W = 4;
+constexpr bool kManyRegisters = true;
 struct M {
   uint32x4_t m;  // all ones or all zeros
 };

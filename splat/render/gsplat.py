@@ -165,7 +165,6 @@ class GsplatRenderer:
         rendered = Rendered(
             image=drawn[0, ..., :3],
             alpha=alpha[0, ..., 0],
-            visible=(extents > 0).all(-1),
             radii=extents.amax(-1).float(),
             gaussians=gaussians,
             depth=drawn[0, ..., -1] if needs.depth else None,
@@ -237,7 +236,6 @@ def _empty(
     return Rendered(
         image=image if background is None else image + background,
         alpha=black,
-        visible=none.bool(),
         radii=none,
         gaussians=gaussians,
         depth=black if needs.depth else None,

@@ -65,12 +65,10 @@ class NativeRenderer:
             absolute=needs.absolute_gradient,
             projection=self.projection,
         )
-        radii = statistics.radii
         rendered = Rendered(
             image=image,
             alpha=alpha,
-            visible=radii > 0,
-            radii=radii,
+            radii=statistics.radii,
             gaussians=gaussians,
             depth=extra[..., 0] / alpha.clamp_min(1e-10)
             if needs.depth and extra is not None

@@ -19,6 +19,7 @@ from splat.objective import Photometric
 from splat.render import renderer_for
 from splat.run import Run, train
 from splat.strategy import Fixed
+from splat.training import no_old_garbage
 from splat.types import Batch, Rendered, Step
 
 STILL = Rates(mean=0, mean_end=0, log_scale=0, quat=0, opacity_logit=0, sh=0)
@@ -43,14 +44,16 @@ def run_of(size: Size, columns: Mapping[str, Tensor], target: Tensor) -> Run:
 
 @dataclass
 class Tick:
-    """The state of the clocks at the end of a step."""
+    """The state of the clocks between two steps."""
 
-    wall: float
-    """Milliseconds."""
+    ended: float
+    """Milliseconds: the step before it was done."""
     processor: float
     """Milliseconds of processor time, all threads together."""
     stages: dict[str, float]
     """Seconds that the kernels have spent on each stage."""
+    began: float = 0.0
+    """Milliseconds: the clocks were read, and the next step begins."""
 
 
 @dataclass
@@ -87,13 +90,15 @@ class Clock:
         now = Tick(time.perf_counter() * 1e3, time.process_time() * 1e3, kernels.stage_seconds())
         self.ticks.append(now)
         self.loss = float(losses["photometric"].detach())
+        now.began = time.perf_counter() * 1e3
 
     def steps(self, count: int, warm_up: int) -> list[dict[str, Any]]:
         """Advance the run; what each of `count` steps took, after some that are not counted."""
         self.ticks, self.forward = [], []
         # The first step has no beginning that was noted, so that one more is made.
         self.run.steps = self.run.step + 1 + warm_up + count
-        train(self.run)
+        with no_old_garbage():
+            train(self.run)
         spans = zip(pairwise(self.ticks), self.forward[1:], strict=True)
         return [span(a, b, forward) for (a, b), forward in spans][warm_up:]
 
@@ -101,7 +106,7 @@ class Clock:
 def span(start: Tick, end: Tick, forward: float) -> dict[str, Any]:
     """One step: milliseconds; stages of the kernels, and `outside`, all that is none of them."""
     stages = {name: (end.stages[name] - start.stages[name]) * 1e3 for name in end.stages}
-    wall = end.wall - start.wall
+    wall = end.ended - start.began
     return {
         "wall": wall,
         "forward": forward,

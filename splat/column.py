@@ -97,7 +97,7 @@ class Column:
 
     def clear_gradient(self) -> None:
         self.values.grad = None
-        if isinstance(self.values, Harmonics):
+        if type(self.values) is Harmonics:
             self.values.pending.clear()
 
     def optimize(
@@ -115,7 +115,7 @@ class Column:
 
     def _gradients(self) -> Iterator[tuple[slice | None, Tensor | HarmonicsGradient]]:
         """What backward left, of all rows (None), or bit by bit where that takes less memory."""
-        pending = self.values.pending if isinstance(self.values, Harmonics) else []
+        pending = self.values.pending if type(self.values) is Harmonics else []
         if len(pending) > 1 and self.values.grad is None:
             for start in range(0, len(self.values), AT_ONCE):
                 rows = slice(start, start + AT_ONCE)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.kernels.native import address, cpu, plain, same_kind, shaped, table_of
+from splat.kernels.native import address, addresses, cpu, plain, same_kind, shaped, table_of
 
 
 def activate(
@@ -56,7 +56,7 @@ class _Activate(torch.autograd.Function):
         ]
         cpu.activate_backward(
             table_of(opacities),
-            [address(t) for t in (scales, opacities, *by_rows, *found)],
+            addresses(scales, opacities, *by_rows, *found),
             len(opacities),
             [0.0 if g is None else float(g) for g in gradients[2:]],
         )

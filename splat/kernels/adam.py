@@ -8,7 +8,7 @@ from torch import Tensor
 
 from splat.kernels.harmonics import HarmonicsGradient
 from splat.kernels.native import (
-    address,
+    addresses,
     cpu,
     cuda,
     is_half,
@@ -41,7 +41,7 @@ def adam(
     not `visible` keep values and moments. What is bfloat16 of values and moments is rounded at
     random, as (count, element) has it; a dense gradient of such values may be bfloat16 too.
     """
-    head, columns = _head(values)
+    rows, head, columns = _counts(values)
     begin, end = {"all": (0, columns), "head": (0, head), "tail": (head, columns)}[part]
     given, degree = _given(gradient, values, columns)
     if degree is not None:
@@ -50,9 +50,9 @@ def adam(
     # What is computed in: of values that are bfloat16 the gradient's type.
     like = given if is_half(values) else values
     same_kind(first=first, second=second)
-    _checked(like, values.shape, values=values, first=first, second=second)
+    _checked(like, values, values=values, first=first, second=second)
     if degree is None:
-        _checked(like, values.shape, gradient=given)
+        _checked(like, values, gradient=given)
     seen = None if visible is None else _seen(visible, values)
     if begin >= end:
         return
@@ -61,7 +61,7 @@ def adam(
         rate, rate * tail, *betas, epsilon, 1 - betas[0] ** count, 1 - betas[1] ** count,
     ]  # fmt: skip
     dense, factors = (given, None) if degree is None else (None, given)
-    arrays = [address(t) for t in (values, dense, first, second)]
+    arrays = addresses(values, dense, first, second, factors, seen)
     seed = count * 0x9E3779B1 % 2**32
     if values.is_cuda:
         if is_half(values):
@@ -71,13 +71,13 @@ def adam(
         single(values)
         with torch.cuda.device(values.device):
             cuda().adam(
-                [*arrays, address(seen)], values.shape[0], columns, head, [begin, end], numbers,
-                half, seed, stream(values),
+                [*arrays[:4], arrays[5]], rows, columns, head, [begin, end], numbers, half, seed,
+                stream(values),
             )  # fmt: skip
     else:
         cpu.adam(
-            table_of(like), [*arrays, address(factors), address(seen)], values.shape[0], columns,
-            head, [begin, end], numbers, degree or 0, half, seed, is_half(values),
+            table_of(like), arrays, rows, columns, head, [begin, end], numbers, degree or 0, half,
+            seed, is_half(values),
         )  # fmt: skip
 
 
@@ -116,19 +116,23 @@ def _seen(visible: Bool[Tensor, "n"], values: Tensor) -> Tensor:
     return visible.contiguous().view(torch.uint8)
 
 
-def _head(values: Tensor) -> tuple[int, int]:
-    rows = values.shape[0]
+def _counts(values: Tensor) -> tuple[int, int, int]:
+    """Rows, columns that are the head, and all columns."""
+    shape = values.shape
+    rows = shape[0]
     columns = values.numel() // rows if rows else 1
-    return (columns // values.shape[1] if values.ndim == 3 else columns), columns
+    return rows, (columns // shape[1] if len(shape) == 3 else columns), columns
 
 
-def _checked(like: Tensor, shape: torch.Size, /, **tensors: Tensor) -> None:
+def _checked(like: Tensor, of: Tensor, /, **tensors: Tensor) -> None:
+    shape, dtype, device = of.shape, like.dtype, like.device
     for name, tensor in tensors.items():
         if not tensor.is_contiguous():
             raise ValueError(f"{name} is not contiguous; adam works in place on whole columns")
-        shaped(name, tensor, shape)
-        half = name != "gradient" and is_half(tensor)
-        if (tensor.dtype != like.dtype and not half) or tensor.device != like.device:
+        if tensor.shape != shape:
+            shaped(name, tensor, shape)
+        fits = tensor.dtype == dtype or (name != "gradient" and is_half(tensor))
+        if not fits or tensor.device != device:
             raise ValueError(
                 f"{name} is {tensor.dtype} on {tensor.device}, the values are {like.dtype} on"
                 f" {like.device}; they must agree"

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from splat.kernels.native import Scratch, address, plain, same_kind, shaped, table_of
+from splat.kernels.native import Scratch, addresses, plain, same_kind, shaped, table_of
 
 TINY = 1e-12
 """What lengths that are divided by are at least: those of quaternions and of ways to the camera."""
@@ -138,8 +138,8 @@ class _Decode(torch.autograd.Function):
         features, offsets = held[1], held[3]
         decoding = Scratch("Decoding", table_of(features))
         n = decoding.native.count(
-            [address(t) for t in held[:6]],
-            [address(t) for t in held[6:]],
+            addresses(*held[:6]),
+            addresses(*held[6:]),
             [len(features), len(rows)],
             [features.shape[1], offsets.shape[1], held[6].shape[1]],
             centre,
@@ -150,7 +150,7 @@ class _Decode(torch.autograd.Function):
         quats, opacities = features.new_empty(n, 4), features.new_empty(n)
         source = torch.empty(n, dtype=torch.int64)
         out = (means, quats, scales, opacities, colors, source)
-        decoding.native.write([address(t) for t in out])
+        decoding.native.write(addresses(*out))
         ctx.mark_non_differentiable(source)
         ctx.set_materialize_grads(False)
         if keep:
@@ -168,9 +168,7 @@ class _Decode(torch.autograd.Function):
             torch.empty_like(t) if wanted else None
             for t, wanted in zip(learned, ctx.needs_input_grad[3:], strict=True)
         ]
-        ctx.decoding.native.backward(
-            [address(t) for t in (quats, scales, colors, *given)], [address(t) for t in found]
-        )
+        ctx.decoding.native.backward(addresses(quats, scales, colors, *given), addresses(*found))
         return (None, None, None, *found)
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from splat.kernels.native import Scratch, address, plain, same_kind, shaped, table_of
+from splat.kernels.native import Scratch, addresses, plain, same_kind, shaped, table_of
 
 CHANNELS, HIDDEN = 48, 128
 """The most of each; they come in multiples of 16."""
@@ -69,7 +69,7 @@ def value(
         held = [plain(t) for t in (points, planes, lines, first, second)]
         f = points.new_empty(len(points))
         pass_ = Scratch("Field", table_of(points))
-        pass_.native.forward([address(t) for t in (*held, f)] + [0], _sizes(held), beta)
+        pass_.native.forward([*addresses(*held, f), 0], _sizes(held), beta)
         return f
 
 
@@ -106,7 +106,7 @@ class _Field(torch.autograd.Function):
         held = [plain(t) for t in (points, *learned)]
         f, g = points.new_empty(len(points)), points.new_empty(len(points), 3)
         pass_ = Scratch("Field", table_of(points))
-        pass_.native.forward([address(t) for t in (*held, f, g)], _sizes(held), beta)
+        pass_.native.forward(addresses(*held, f, g), _sizes(held), beta)
         ctx.set_materialize_grads(False)
         if any(ctx.needs_input_grad[2:]):
             ctx.pass_ = pass_
@@ -121,7 +121,7 @@ class _Field(torch.autograd.Function):
             torch.empty_like(t) if wanted else None
             for t, wanted in zip(held[1:], ctx.needs_input_grad[2:], strict=True)
         ]
-        ctx.pass_.native.backward([address(t) for t in given], [address(t) for t in found])
+        ctx.pass_.native.backward(addresses(*given), addresses(*found))
         return (None, None, *found)
 
 

@@ -47,7 +47,8 @@ class HarmonicsGradient:
 class Harmonics(torch.nn.Parameter):
     """SH coefficients [n, k, 3] that take their gradients as factors from renderers that can.
 
-    A renderer that cannot leaves `grad` as everywhere else.
+    A renderer that cannot leaves `grad` as everywhere else. Ask for its exact type: `isinstance` of
+    a kind of `Parameter` runs Python code of torch's.
     """
 
     pending: list[HarmonicsGradient]
@@ -71,12 +72,14 @@ class Brought:
 
 def left_by_backward(leaf: Tensor) -> Tensor | HarmonicsGradient | None:
     """The gradient of a leaf, as factors where there is nothing else."""
-    pending = leaf.pending if isinstance(leaf, Harmonics) else []
+    pending = leaf.pending if type(leaf) is Harmonics else []
+    if not pending:
+        return leaf.grad
     if len(pending) == 1 and leaf.grad is None:
         return pending[0]
     whole = [] if leaf.grad is None else [leaf.grad]
     whole += [part.dense(leaf.shape[1]) for part in pending]
-    return sum(whole[1:], whole[0]) if whole else None
+    return sum(whole[1:], whole[0])
 
 
 def basis(direction: Float[Tensor, "n 3"], degree: int) -> Float[Tensor, "n k"]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from splat.kernels.native import address, cpu, plain, same_device, shaped, table_of
+from splat.kernels.native import address, addresses, cpu, plain, same_device, shaped, table_of
 
 
 def toned(image: Float[Tensor, "h w 3"], tone: Float[Tensor, "3 4"]) -> Float[Tensor, "h w 3"]:
@@ -64,6 +64,6 @@ class _Toned(torch.autograd.Function):
         v_image = torch.empty_like(image) if ctx.needs_input_grad[0] else None
         pixels = image.shape[0] * image.shape[1]
         v_map = cpu.tone_backward(
-            table_of(image), [address(t) for t in (image, v_out, v_image)], pixels, ctx.map
+            table_of(image), addresses(image, v_out, v_image), pixels, ctx.map
         )
         return v_image, torch.tensor(v_map, dtype=ctx.like).view(3, 4)

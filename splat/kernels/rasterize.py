@@ -11,7 +11,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.kernels.harmonics import Harmonics, HarmonicsGradient
-from splat.kernels.native import Scratch, address, is_half, plain, same_kind, shaped, table_of
+from splat.kernels.native import (
+    Scratch,
+    address,
+    addresses,
+    is_half,
+    plain,
+    same_kind,
+    shaped,
+    table_of,
+)
 from splat.types import ScreenGradient
 
 NEAR = 0.01
@@ -147,7 +156,7 @@ class _Rasterize(torch.autograd.Function):
         pose = [value for row in world_to_camera.tolist() for value in row]
         (fx, _, cx), (_, fy, cy), _ = K.tolist()
         frame.native.forward(
-            [address(t) for t in rows],
+            addresses(*rows),
             len(means),
             -1 if sh_degree is None else sh_degree,
             colors.shape[1] if sh_degree is not None else 1,
@@ -159,8 +168,7 @@ class _Rasterize(torch.autograd.Function):
             absolute,
             depth,
             [projection.eps2d, projection.near, projection.far, projection.radius_clip],
-            [address(over), address(image), address(alpha), address(extra),
-             address(statistics.radii)],
+            addresses(over, image, alpha, extra, statistics.radii),
             is_half(colors),
         )  # fmt: skip
         statistics.drawn = frame, image.detach()
@@ -168,8 +176,8 @@ class _Rasterize(torch.autograd.Function):
         ctx.background = background is not None
         ctx.features = features is not None
         ctx.set_materialize_grads(False)  # what is not used costs nothing in backward
-        factored = isinstance(colors, Harmonics) and sh_degree is not None
-        ctx.harmonics = (colors, sh_degree) if factored and colors.requires_grad else None
+        factored = type(colors) is Harmonics and sh_degree is not None and colors.requires_grad
+        ctx.harmonics = (colors, sh_degree) if factored else None
         ctx.save_for_backward(*(t for t in (*rows, image, alpha, extra) if t is not None))
         return image, alpha, extra
 
@@ -197,19 +205,8 @@ class _Rasterize(torch.autograd.Function):
         if maps is not None:
             sums = image.new_empty(n, maps.shape[2])
         ctx.frame.native.backward(
-            [address(t) for t in (image, alpha, extra, v_image, v_alpha, v_extra)],
-            [
-                address(t)
-                for t in (
-                    *outputs[:5],
-                    factors,
-                    outputs[5],
-                    means2d,
-                    absolute,
-                    v_view,
-                    v_background,
-                )
-            ],
+            addresses(image, alpha, extra, v_image, v_alpha, v_extra),
+            addresses(*outputs[:5], factors, outputs[5], means2d, absolute, v_view, v_background),
             address(maps),
             0 if maps is None else maps.shape[2],
             address(sums),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.kernels.native import address, cpu, plain, same_kind, shaped, table_of
+from splat.kernels.native import addresses, cpu, plain, same_kind, shaped, table_of
 
 
 def walk(
@@ -38,7 +38,7 @@ def walk(
     given = [plain(t) for t in (quats, log_scales, logits)]
     delta = logits.new_empty(n, 3)
     cpu.walk(
-        table_of(logits), [address(t) for t in (*given, delta)],
+        table_of(logits), addresses(*given, delta),
         n, every, phase, [quiet, dead, steepness, reach], seed % 2**64,
     )  # fmt: skip
     return delta

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from splat import kernels
 from splat.column import Column, Rate, Scaling
 from splat.edit import Change, Edit, Rows
 from splat.families import spared
@@ -208,8 +209,7 @@ class Cloud:
         for zero in edit.zero:
             self._statistics[zero.name][zero.where] = 0
         for nudge in edit.nudge:
-            nudged = self._columns[nudge.name].values
-            nudged.add_(nudge.delta.to(nudged.device))
+            kernels.add(self._columns[nudge.name].values, nudge.delta)
         for overwrite in edit.overwrite:
             column = self._columns[overwrite.name]
             column.values.copy_(overwrite.values)

@@ -51,7 +51,7 @@ class OpacityL1(Objective):
     weight: float = 0.01
 
     def __call__(self, step: Step) -> Float[Tensor, ""]:
-        return self.weight * kernels.mean_of(step.rendered.gaussians.opacities)
+        return kernels.mean_of(step.rendered.gaussians.opacities, self.weight)
 
 
 @dataclass(frozen=True)
@@ -61,4 +61,4 @@ class ScaleL1(Objective):
     weight: float = 0.01
 
     def __call__(self, step: Step) -> Float[Tensor, ""]:
-        return self.weight * kernels.mean_of(step.rendered.gaussians.scales)
+        return kernels.mean_of(step.rendered.gaussians.scales, self.weight)

@@ -226,8 +226,9 @@ def advance(run: Run) -> None:
         batch = replace(batch, camera=camera.detached())
     step = _step(run, batch, rendered)
     losses = {name: objective(step) for name, objective in run.objectives.items()}
-    with torch.no_grad():
-        rendered.weigh(needs.weights, batch)
+    if needs.weights:
+        with torch.no_grad():
+            rendered.weigh(needs.weights, batch)
     # Of their sum; a term that has nothing to say at a step is a constant.
     torch.autograd.backward([loss for loss in losses.values() if loss.requires_grad])
     apart = None if run.ranks is None else Apart(run.model.cloud)
@@ -239,7 +240,8 @@ def advance(run: Run) -> None:
         run.optimize(run.model.rows_in_sight(rendered) if run.visible_only else None)
         with run.clock:
             change = run.model.apply(run.strategy.refine(step))
-    run.model.seen = None
+    if run.model.seen is not None:  # a module takes its time to set anything
+        run.model.seen = None
     run.step += 1
     for watch in run.watchers:
         watch(run, step, losses, change)

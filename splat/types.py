@@ -290,6 +290,8 @@ class Needs:
     weight over the picture (`Rendered.weighted`); see `splat.maps`."""
 
     def __or__(self, other: Needs) -> Needs:
+        if other is self or other == Needs():
+            return self
         return Needs(
             self.absolute_gradient or other.absolute_gradient,
             self.depth or other.depth,

@@ -190,3 +190,25 @@ def test_the_walk_of_other_devices_has_the_same_distribution(dtype: torch.dtype)
         for delta in (by_torch[moved].double(), native[moved].double()):
             assert ((torch.cov(delta.T) - expected).abs() < 4.5 * error).all()
             assert (delta.mean(0).abs() < 4.5 * (d / count).sqrt()).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(1,), (5, 3), (4099, 3), (2, 2048)])
+def test_a_step_is_added_as_torch_adds_it(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    draw = torch.Generator().manual_seed(0)
+    values, delta = (torch.randn(shape, dtype=dtype, generator=draw) for _ in range(2))
+    expected = values + delta
+    kernels.add(values, delta)
+    assert torch.equal(values, expected)
+
+
+def test_what_is_not_our_kind_is_added_by_torch() -> None:
+    half, delta = torch.ones(7, 3, dtype=torch.bfloat16), torch.full((7, 3), 0.5)
+    kernels.add(half, delta)
+    assert torch.equal(half, torch.full((7, 3), 1.5, dtype=torch.bfloat16))
+    turned = torch.zeros(3, 7).T
+    delta = torch.arange(21.0).view(7, 3)
+    kernels.add(turned, delta)
+    assert torch.equal(turned, delta)
+    with pytest.raises(ValueError, match=r"delta has shape \(3,\), expected \(7, 3\)"):
+        kernels.add(half, delta[0])

@@ -223,6 +223,10 @@ NB_MODULE(_cpu, m) {
                          numbers[1], numbers[2], numbers[3], seed});
       },
       nb::call_guard<nb::gil_scoped_release>());
+  m.def(
+      "add",
+      [](const std::string& isa, Address values, Address delta, int64_t n) { named(isa).add(at(values), at(delta), n); },
+      nb::call_guard<nb::gil_scoped_release>());
   nb::class_<Decoding>(m, "Decoding")
       .def(nb::init<const std::string&>())
       .def("count", &Decoding::count, nb::call_guard<nb::gil_scoped_release>())

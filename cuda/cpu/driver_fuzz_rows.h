@@ -37,6 +37,7 @@ void walk_and_activate(const Table& table, Dice& dice, Report& report) {
   Guarded<Real> quats = random_numbers<Real>(dice, 4 * n, 0.02), logs = random_numbers<Real>(dice, 3 * n, 0.02);
   Guarded<Real> logits = random_numbers<Real>(dice, n, 0.02), delta(3 * n), scales(3 * n), opacities(n);
   table.walk({quats.data(), logs.data(), logits.data(), delta.data(), rows, 1 + dice.below(4), 0, 3.0, 0.005, 100, 0.1, dice.next()});
+  table.add(logs.data(), delta.data(), 3 * rows);
   double means[2];
   table.activate({logs.data(), logits.data(), scales.data(), opacities.data(), rows, means});
   Guarded<Real> v_scales = random_numbers<Real>(dice, 3 * n, 0.02), v_opacities = random_numbers<Real>(dice, n, 0.02);

@@ -35,6 +35,7 @@ const Table SPLAT_JOIN(table_, SPLAT_ISA) = {
     SPLAT_ISA::tone_backward,
     SPLAT_ISA::errors,
     SPLAT_ISA::walk,
+    SPLAT_ISA::add,
     [] { return static_cast<void*>(new SPLAT_ISA::Decoding); },
     [](void* decoding) { delete static_cast<SPLAT_ISA::Decoding*>(decoding); },
     [](const void* decoding) { return static_cast<const SPLAT_ISA::Decoding*>(decoding)->bytes(); },

@@ -258,6 +258,7 @@ struct Table {
   void (*tone_backward)(const ToneGradients&);
   void (*errors)(const Errors&);
   void (*walk)(const Walk&);
+  void (*add)(void* values, const void* delta, int64_t n);  // values += delta
   void* (*decoding_new)();
   void (*decoding_delete)(void*);
   int64_t (*decoding_bytes)(const void*);

@@ -86,4 +86,12 @@ static void walk(const Walk& w) {
   clock.done(kOther);
 }
 
+static void add(void* values, const void* delta, int64_t n) {
+  StageClock clock;
+  auto* to = static_cast<real*>(values);
+  const auto* by = static_cast<const real*>(delta);
+  in_vectors(n, [=](std::ptrdiff_t i, int count) { store_some(to + i, load_some(to + i, count) + load_some(by + i, count), count); });
+  clock.done(kOther);
+}
+
 }  // namespace splat::SPLAT_ISA

@@ -23,7 +23,7 @@ from splat.kernels.photometric import photometric
 from splat.kernels.pixels import errors, toned
 from splat.kernels.rasterize import NEAR, Projection, Statistics, rasterize, scratch_bytes
 from splat.kernels.survey import survey
-from splat.kernels.walk import walk
+from splat.kernels.walk import add, walk
 
 __all__ = [
     "NEAR",
@@ -36,6 +36,7 @@ __all__ = [
     "Statistics",
     "activate",
     "adam",
+    "add",
     "decode",
     "errors",
     "in_frustum",

@@ -18,7 +18,7 @@ def activate(
 
     On the CPU in one pass of our own, elsewhere by torch.
     """
-    shaped("logits", logits, (len(log_scales),))
+    shaped("logits", logits, log_scales.shape[:1])
     if log_scales.device.type != "cpu":
         return log_scales.exp(), logits.sigmoid()
     same_kind(log_scales=log_scales, logits=logits)
@@ -27,10 +27,29 @@ def activate(
     return scales, opacities
 
 
-def mean_of(values: Tensor) -> Float[Tensor, ""]:
-    """The mean of all values. Of what `activate` gave it costs nothing, its gradient included."""
+def mean_of(values: Tensor, weight: float = 1.0) -> Float[Tensor, ""]:
+    """`weight` times the mean of all values. Of what `activate` gave it costs next to nothing, its
+    gradient included."""
     found: Tensor | None = getattr(values, "found_mean", None)
-    return values.mean() if found is None else found
+    if found is None:
+        return weight * values.mean()
+    weighted: Tensor = _Weighted.apply(found, weight)  # type: ignore[no-untyped-call]
+    return weighted
+
+
+class _Weighted(torch.autograd.Function):
+    """A number times a weight. Torch's product of two numbers is code that nothing else in a step
+    needs, so that it must come from memory; this is at hand."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, weight: float) -> Tensor:
+        ctx.weight = weight
+        return torch.scalar_tensor(weight * float(value), dtype=value.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        return torch.scalar_tensor(ctx.weight * float(gradient), dtype=gradient.dtype), None
 
 
 class _Activate(torch.autograd.Function):
@@ -40,7 +59,7 @@ class _Activate(torch.autograd.Function):
         scales, opacities = torch.empty_like(log_scales), torch.empty_like(logits)
         means = cpu.activate(
             table_of(logits), address(log_scales), address(logits), address(scales),
-            address(opacities), len(logits),
+            address(opacities), logits.shape[0],
         )  # fmt: skip
         ctx.save_for_backward(scales, opacities)
         ctx.set_materialize_grads(False)
@@ -57,7 +76,7 @@ class _Activate(torch.autograd.Function):
         cpu.activate_backward(
             table_of(opacities),
             addresses(scales, opacities, *by_rows, *found),
-            len(opacities),
+            opacities.shape[0],
             [0.0 if g is None else float(g) for g in gradients[2:]],
         )
         return found[0], found[1]

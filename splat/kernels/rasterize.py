@@ -85,7 +85,7 @@ def rasterize(
     Gradients reach everything but K. That of `colors` reaches a leaf of type `Harmonics` as what
     it is made of (`Harmonics.pending`), a twelfth of its size.
     """
-    n = len(means)
+    n = means.shape[0]
     shaped("quats", quats, (n, 4))
     shaped("scales", scales, (n, 3))
     shaped("opacities", opacities, (n,))
@@ -157,7 +157,7 @@ class _Rasterize(torch.autograd.Function):
         (fx, _, cx), (_, fy, cy), _ = K.tolist()
         frame.native.forward(
             addresses(*rows),
-            len(means),
+            means.shape[0],
             -1 if sh_degree is None else sh_degree,
             colors.shape[1] if sh_degree is not None else 1,
             0 if features is None else features.shape[1],
@@ -189,7 +189,7 @@ class _Rasterize(torch.autograd.Function):
         rows = [*saved[: 5 + features], *([] if features else [None])]
         image, alpha, *rest = saved[5 + features :]
         extra = rest[0] if rest else None
-        n = len(saved[0])
+        n = saved[0].shape[0]
         # Written in the type of the picture; of colours that are bfloat16 autograd rounds it.
         written = [True] * 4 + [ctx.harmonics is None, True]
         outputs = [

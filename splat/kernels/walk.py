@@ -1,11 +1,12 @@
-"""The random walk of 3DGS-MCMC."""
+"""The random walk of 3DGS-MCMC, and how rows are moved by what it gives."""
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.kernels.native import addresses, cpu, plain, same_kind, shaped, table_of
+from splat.kernels.native import address, addresses, cpu, plain, same_kind, shaped, table_of
 
 
 def walk(
@@ -27,7 +28,7 @@ def walk(
     whose logit is `quiet` or more stay, as do those whose number is not `phase` modulo `every`.
     On the CPU only.
     """
-    n = len(logits)
+    n = logits.shape[0]
     shaped("quats", quats, (n, 4))
     shaped("log_scales", log_scales, (n, 3))
     if not 0 <= phase < every:
@@ -42,3 +43,19 @@ def walk(
         n, every, phase, [quiet, dead, steepness, reach], seed % 2**64,
     )  # fmt: skip
     return delta
+
+
+@torch.no_grad()
+def add(values: Tensor, delta: Tensor) -> None:
+    """values += delta, in place.
+
+    On the CPU by all threads, of contiguous floats of one type; anything else by torch.
+    """
+    delta = delta.to(values.device)
+    shaped("delta", delta, tuple(values.shape))
+    floats = values.dtype == delta.dtype and values.dtype in (torch.float32, torch.float64)
+    dense = values.is_contiguous() and delta.is_contiguous()
+    if values.device.type == "cpu" and floats and dense:
+        cpu.add(table_of(values), address(values), address(delta), values.numel())
+    else:
+        values.add_(delta)

@@ -28,6 +28,8 @@ from rounds import (
 )
 from train import Job
 
+from splat import kernels
+
 
 def contestants(options: argparse.Namespace) -> list[Contestant]:
     """Who takes part in the step; ours come first."""
@@ -36,12 +38,12 @@ def contestants(options: argparse.Namespace) -> list[Contestant]:
     step += ["--count", str(options.count)] if options.count else []
     step += ["--size", *options.size] if options.size else []
     made = [
-        Contestant(f"splat {isa}" if isa else "splat",
-                   script("step.py", *step, *(["--isa", isa] if isa else [])))
-        for isa in options.isa or [""]
-    ]  # fmt: skip
+        Contestant(f"splat {isa}", script("step.py", *step, "--isa", isa))
+        for isa in options.isa or [kernels.isa()]
+    ]
     if options.yardstick:
-        made.append(Contestant(YARDSTICK, [sys.executable, str(options.yardstick), threads]))
+        name = f"{YARDSTICK} {options.yardstick.stem}"
+        made.append(Contestant(name, [sys.executable, str(options.yardstick), threads]))
     if options.gsplat:
         made.append(
             Contestant(GSPLAT, script(

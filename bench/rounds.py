@@ -10,6 +10,7 @@ from typing import Any
 from common import Failed, json_of, markdown, medians
 
 YARDSTICK, GSPLAT = "yardstick", "gsplat"
+"""How the name of a yardstick begins, which goes on with its script's; and the other's name."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ def ratios(rounds: Rounds, ours: Sequence[str]) -> dict[str, Any]:
         for first in list(rounds.results.get(name, {}).values())[:1]:
             for size in sizes_of(first):
                 for key in ("iteration_ms", "forward_ms"):
-                    if found := rounds.ratio(name, YARDSTICK, size, key):
-                        made[f"{name} / {YARDSTICK}, {size}, {key}"] = found
+                    for other in (n for n in rounds.results if n.startswith(YARDSTICK)):
+                        if found := rounds.ratio(name, other, size, key):
+                            made[f"{name} / {other}, {size}, {key}"] = found
     kept = list(rounds.results.get(GSPLAT, {}).values())
     for size in sizes_of(kept[0]) if kept else ():
         each = [found[size]["ratio"] for found in kept]
@@ -91,8 +93,9 @@ def against(steps: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str,
                     for stage, ms in now["stages"].items()
                     if before["stages"].get(stage)
                 }
-            rulers = [of.get(YARDSTICK, {}).get(size) for of in (steps, then)]
-            if name != YARDSTICK and all(rulers):
+            ruler = next((n for n in steps if n.startswith(YARDSTICK)), YARDSTICK)
+            rulers = [of.get(ruler, {}).get(size) for of in (steps, then)]
+            if name != ruler and all(rulers):
                 scale = rulers[0]["iteration_ms"] / rulers[1]["iteration_ms"]
                 entry["by_yardstick"] = entry["iteration_ms"] / scale
             made[f"{name}, {size}"] = entry

@@ -49,7 +49,8 @@ def adam(
         end = min(end, 3 * (degree + 1) ** 2)
     # What is computed in: of values that are bfloat16 the gradient's type.
     like = given if is_half(values) else values
-    same_kind(first=first, second=second)
+    if first.dtype != second.dtype or first.device != second.device:
+        same_kind(first=first, second=second)  # which says so
     _checked(like, values, values=values, first=first, second=second)
     if degree is None:
         _checked(like, values, gradient=given)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float
@@ -34,20 +33,18 @@ class Scaling:
 
     photos: int = 1
 
-    @cached_property
+    @property
     def rate(self) -> float:
         """Factor on learning rates."""
         return math.sqrt(self.photos)
 
-    @cached_property
+    @property
     def epsilon(self) -> float:
         """Factor on Adam's epsilon: what it is added to is smaller by as much."""
         return 1 / math.sqrt(self.photos)
 
     def betas(self, planned: tuple[float, float]) -> tuple[float, float]:
         """Adam's betas for a step, of those for a photo."""
-        if self.photos == 1:
-            return planned
         first, second = planned
         return first**self.photos, second**self.photos
 
@@ -111,23 +108,22 @@ class Column:
         scaling: Scaling = Scaling(),
     ) -> None:
         """One Adam step at so many times its rate, if backward left a gradient; then it is gone."""
-        gradients = self._in_parts()
-        if gradients is None:
-            gradient = self.gradient()
-            gradients = iter(()) if gradient is None else iter([(None, gradient)])
-        for number, (rows, gradient) in enumerate(gradients):
+        for number, (rows, gradient) in enumerate(self._gradients()):
             self.count += number == 0
             self._optimized(rows, gradient, step, visible, rate_scale, scaling)
         self.clear_gradient()
 
-    def _in_parts(self) -> Iterator[tuple[slice | None, Tensor | HarmonicsGradient]] | None:
-        """What backward left, bit by bit where that takes less memory; None: it does not."""
-        values = self.values
-        if type(values) is not Harmonics or len(values.pending) < 2 or values.grad is not None:
-            return None
-        starts = range(0, len(values), AT_ONCE)
-        parts = (slice(start, start + AT_ONCE) for start in starts)
-        return ((rows, summed(values.pending, rows, values.shape[1])) for rows in parts)
+    def _gradients(self) -> Iterator[tuple[slice | None, Tensor | HarmonicsGradient]]:
+        """What backward left, of all rows (None), or bit by bit where that takes less memory."""
+        pending = self.values.pending if type(self.values) is Harmonics else []
+        if len(pending) > 1 and self.values.grad is None:
+            for start in range(0, len(self.values), AT_ONCE):
+                rows = slice(start, start + AT_ONCE)
+                yield rows, summed(pending, rows, self.values.shape[1])
+            return
+        gradient = self.gradient()
+        if gradient is not None:
+            yield None, gradient
 
     def _optimized(
         self,

@@ -89,7 +89,6 @@ class Loader:
         self._turn = turn
         self._kept: dict[Shown, Decoded] = {}
         self._cameras: dict[Shown, Camera] = {}
-        self._factors: set[float] = set()
         self._used = 0
         self._coming: dict[Shown, Future[tuple[Decoded, Decoded]]] = {}
         # OpenCV's own threads would spin on the cores that train.
@@ -196,15 +195,10 @@ class Loader:
         size = bytes_of(decoded)
         if shown not in self._kept and self._used + size <= self._budget:
             self._kept[shown] = decoded
-            if shown[1] not in self._factors:
-                self._factors = set()
             self._used += size
 
     def _forget(self, factors: set[float]) -> None:
         """Let go what is kept at other sizes than these."""
-        if factors == self._factors:
-            return
-        self._factors = factors  # nothing else is kept, until something is
         for shown in [shown for shown in self._kept if shown[1] not in factors]:
             self._used -= bytes_of(self._kept.pop(shown))
         for shown in [shown for shown in self._cameras if shown[1] not in factors]:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -144,3 +145,18 @@ def test_opensplat_is_given_the_same_lens() -> None:
 def test_what_is_no_checkout_of_opensplat_is_told(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"no project_gaussians\.cpp in .* expected a checkout"):
         opensplat.compiled(tmp_path)
+
+
+def test_a_yardstick_is_compared_with_itself_alone() -> None:
+    def steps(ours: float, name: str, theirs: float) -> dict[str, Any]:
+        return {
+            "splat avx2": {"400": {"iteration_ms": ours}},
+            name: {"400": {"iteration_ms": theirs}},
+        }
+
+    then = {"steps": steps(10.0, "yardstick one", 8.0)}
+    same = rounds.against(steps(15.0, "yardstick one", 16.0), then)
+    assert same["splat avx2, 400"] == {"iteration_ms": 1.5, "by_yardstick": 0.75}
+    assert same["yardstick one, 400"] == {"iteration_ms": 2.0}
+    other = rounds.against(steps(15.0, "yardstick two", 160.0), then)
+    assert other == {"splat avx2, 400": {"iteration_ms": 1.5}}

@@ -83,12 +83,12 @@ def test_means_and_their_gradients_equal_those_of_torch(
 ) -> None:
     logs, logits = (t.clamp(-3, 3).requires_grad_() for t in stored(n, dtype))
     scales, opacities = kernels.activate(logs, logits)
-    means = kernels.mean_of(scales), kernels.mean_of(opacities)
+    means = kernels.mean_of(scales, 0.25), kernels.mean_of(opacities)
     exact = [t.detach().double().requires_grad_() for t in (logs, logits)]
     s, o = exact[0].exp(), exact[1].sigmoid()
-    for found, expected in zip(means, (s.mean(), o.mean()), strict=True):
+    for found, expected in zip(means, (0.25 * s.mean(), o.mean()), strict=True):
         close(found.detach(), expected.detach(), 4 * bound(dtype))
-    terms = [3 * means[0] - 2 * means[1], 3 * s.mean() - 2 * o.mean()]
+    terms = [3 * means[0] - 2 * means[1], 0.75 * s.mean() - 2 * o.mean()]
     if rows_too:
         terms[0] = terms[0] + (scales.square().sum() + opacities.square().sum()) / n
         terms[1] = terms[1] + (s.square().sum() + o.square().sum()) / n
@@ -104,7 +104,7 @@ def test_means_and_their_gradients_equal_those_of_torch(
 def test_the_mean_of_what_activate_did_not_give(dtype: torch.dtype) -> None:
     """Made of it, or of something else: a mean that was found for other values is not used."""
     scales, opacities = kernels.activate(*stored(37, dtype))
-    assert kernels.mean_of(scales * 2) == (scales * 2).mean()
+    assert kernels.mean_of(scales * 2, 0.5) == 0.5 * (scales * 2).mean()
     assert kernels.mean_of(opacities[:5]) == opacities[:5].mean()
 
 

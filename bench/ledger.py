@@ -41,11 +41,11 @@ class Ledger:
 
     def enter(self, name: str) -> None:
         """Open an account."""
-        self._open.append(_Open(name, time.perf_counter(), kernel_seconds()))
+        self._open.append(_Open(name, time.perf_counter(), kernels.seconds()))
 
     def leave(self) -> None:
         """Close the one that was opened last."""
-        now, stages = time.perf_counter(), kernel_seconds()
+        now, stages = time.perf_counter(), kernels.seconds()
         done = self._open.pop()
         alone = now - done.start - (stages - done.stages)
         kept = self.seconds.setdefault(self._phases[-1], {})
@@ -106,11 +106,6 @@ class Wrapped:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
-
-
-def kernel_seconds() -> float:
-    """Of all stages since the process began."""
-    return sum(kernels.stage_seconds().values())
 
 
 def booking_seconds(times: int = 2000) -> float:

@@ -53,6 +53,7 @@ def test_every_stage_of_the_kernels_has_its_bytes() -> None:
     moved = traffic.bytes_moved(traffic.Load(rows=100, visible=70, pairs=300, pixels=4000))
     assert set(moved) == {*common.KERNEL_STAGES, "outside"}
     assert set(kernels.stage_seconds()) == set(common.KERNEL_STAGES)
+    assert kernels.seconds() == pytest.approx(sum(kernels.stage_seconds().values()))
     # Parameters and moments read, gradients read, parameters and moments written.
     assert moved["adam"] == 100 * 59 * 4 * 7
 

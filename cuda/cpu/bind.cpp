@@ -150,6 +150,11 @@ NB_MODULE(_cpu, m) {
     for (int k = 0; k < kStages; ++k) found.emplace_back(kStageNames[k], 1e-9 * double(stage_nanoseconds(Stage(k))));
     return found;
   });
+  m.def("seconds", [] {
+    int64_t sum = 0;
+    for (int k = 0; k < kStages; ++k) sum += stage_nanoseconds(Stage(k));
+    return 1e-9 * double(sum);
+  });
   m.def("best_isa", [] { return std::string(best_table()->name); });
   m.def("has_isa", [](const std::string& isa) { return table(isa.c_str()) != nullptr; });
   nb::class_<Frame>(m, "Frame")

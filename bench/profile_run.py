@@ -2,8 +2,9 @@
 
     python bench/profile_run.py SCENE --downscale 2 --steps 7000 mcmc --cap 60k
 
-What follows the profiler's own options (--profile-out) is given to `splat train` as it is. Nothing
-of splat is edited: its parts are wrapped from outside, in this process.
+What follows the profiler's own options (--profile-out, --whole) is given to `splat train` as it is.
+Nothing of splat is edited: its parts are wrapped from outside, in this process. That takes time,
+which is booked outside of the kernels; --whole wraps nothing of a step and tells their share alone.
 """
 
 from __future__ import annotations
@@ -92,8 +93,8 @@ def booked_run(run: Run, ledger: Ledger) -> None:
     object.__setattr__(strategy, "refine", ledger.booking("refine", refine))
 
 
-def profiled(arguments: Sequence[str], ledger: Ledger) -> int:
-    """Run `splat train` with its parts wrapped; its exit code."""
+def profiled(arguments: Sequence[str], ledger: Ledger, *, whole: bool = False) -> int:
+    """Run `splat train` with its parts wrapped, or `whole`: its phases alone; its exit code."""
     prepare, trained, finish, train = (
         budget.prepare, api.trained, api.finish, splat.training.train,
     )  # fmt: skip
@@ -101,11 +102,13 @@ def profiled(arguments: Sequence[str], ledger: Ledger) -> int:
     def prepared(*given: Any, **named: Any) -> Job:
         with ledger.phase(PREPARE):
             job: Job = prepare(*given, **named)
-        booked_run(job.run, ledger)
+        if not whole:
+            booked_run(job.run, ledger)
         return job
 
     def watched(run: Run) -> None:
-        run.watchers = [Wrapped(ledger, f"watch {type(w).__name__}", w) for w in run.watchers]
+        if not whole:
+            run.watchers = [Wrapped(ledger, f"watch {type(w).__name__}", w) for w in run.watchers]
         train(run)
 
     def phase(name: str, call: Any) -> Any:
@@ -183,9 +186,10 @@ def main() -> int:
         allow_abbrev=False,
     )
     parser.add_argument("--profile-out", type=Path, default=Path("profile"), metavar="FOLDER")
+    parser.add_argument("--whole", action="store_true", help="the kernels' share alone")
     options, arguments = parser.parse_known_args()
     ledger = Ledger()
-    code = profiled(arguments, ledger)
+    code = profiled(arguments, ledger, whole=options.whole)
     if code:
         return code
     whole = time.perf_counter() - START

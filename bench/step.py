@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from timing import Clock, run_of, state_bytes, summed_up
+from timing import Clock, Savings, run_of, state_bytes, summed_up
 from torch import Tensor
 from workload import COUNT, SIZES, Size, key_of, rows, size_of, targets
 
@@ -18,10 +18,10 @@ WARM_UP = 4
 
 
 def measured(
-    size: Size, columns: Mapping[str, Tensor], target: Tensor, repeats: int
+    size: Size, columns: Mapping[str, Tensor], target: Tensor, repeats: int, savings: Savings
 ) -> dict[str, Any]:
     """One picture size: times in milliseconds, memory in bytes a Gaussian."""
-    run = run_of(size, columns, target)
+    run = run_of(size, columns, target, savings)
     clock = Clock(run)
     found = summed_up(clock.steps(repeats, WARM_UP), clock.loss)
     return {
@@ -52,14 +52,17 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=COUNT, help="Gaussians")
     parser.add_argument("--size", type=size_of, nargs="+", default=SIZES, metavar="WxH")
     parser.add_argument("--seed", type=int, default=0, help="of the Gaussians")
+    parser.add_argument("--adam", choices=("all", "visible"), default="all")
+    parser.add_argument("--moments", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     kernels.set_threads(options.threads)
     torch.set_num_threads(options.torch_threads)
+    savings = Savings(options.adam == "visible", getattr(torch, options.moments))
     columns, pictures = rows(options.count, options.seed), targets(options.size)
     with kernels.use_isa(options.isa):
         sizes = {
-            key_of(size): measured(size, columns, pictures[size], options.repeats)
+            key_of(size): measured(size, columns, pictures[size], options.repeats, savings)
             for size in options.size
         }
     if options.json:

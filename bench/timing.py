@@ -9,6 +9,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
+import torch
 from torch import Tensor
 from workload import Size, camera
 
@@ -25,11 +26,26 @@ from splat.types import Batch, Rendered, Step
 STILL = Rates(mean=0, mean_end=0, log_scale=0, quat=0, opacity_logit=0, sh=0)
 
 
-def run_of(size: Size, columns: Mapping[str, Tensor], target: Tensor) -> Run:
+@dataclass(frozen=True)
+class Savings:
+    """What a step may save, as options of `splat train`; as they are: nothing."""
+
+    visible_only: bool = False
+    """Adam moves the rows in sight alone."""
+    moments: torch.dtype = torch.float32
+    """Of Adam."""
+
+
+def run_of(
+    size: Size,
+    columns: Mapping[str, Tensor],
+    target: Tensor,
+    savings: Savings = Savings(),
+) -> Run:
     """A run whose every step is the same step: Adam works in full, at learning rate 0."""
     batch = Batch(camera(*size), target)
     # A fall of the means' rate cannot start from 0, so it falls over no steps at all.
-    model = Explicit(columns, steps=0, sh_every=0, rates=STILL)
+    model = Explicit(columns, steps=0, sh_every=0, rates=STILL, moments=savings.moments)
     return Run(
         model=model,
         strategy=Fixed(),
@@ -39,6 +55,7 @@ def run_of(size: Size, columns: Mapping[str, Tensor], target: Tensor) -> Run:
         views=[batch.camera],
         photos=lambda index, step: batch,
         steps=0,
+        visible_only=savings.visible_only,
     )
 
 

@@ -31,11 +31,12 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "adaptive": (),
     "fixed": ("--no-density", "--points", EQUAL),
     "frozen": ("--no-adapt", "--points", EQUAL),
+    "pointless": ("--points", "0"),
     "slow": ("--quantile", "0.98"),
 }
 """Options of `splat train-audio` by name of the variant; the first is held against the others.
-`fixed` learns guidance at points that stay, `frozen` does not; `slow` duplicates the 2 % of the
-points that are pulled at hardest at a time, as first planned."""
+`fixed` learns guidance at points that stay, `frozen` does not, `pointless` has no points at all;
+`slow` duplicates the 2 % of the points that are pulled at hardest at a time, as first planned."""
 VISUAL = ("--steps", "3000", "--exposure", "off", "--quiet")
 Results = dict[str, Any]
 

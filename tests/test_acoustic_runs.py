@@ -31,6 +31,8 @@ from splat.datasets.sounds.wav import read_wav
 from splat.strategies.acoustic import points
 from splat.strategies.acoustic.audible import Audible, Seen, Settings
 from splat.strategies.acoustic.density import AudioGuided
+from splat.strategies.acoustic.field import Masks
+from splat.strategies.acoustic.geometry import Listening
 from splat.strategies.acoustic.learning import Learning, fixed, loaded, places
 
 pytest.importorskip("soundfile")
@@ -260,6 +262,26 @@ def test_points_that_do_not_adapt(room: Path, splat: Splat) -> None:
         assert torch.equal(columns["mean"]["values"], given["mean"])
         same = torch.equal(columns["guidance"]["values"], given["guidance"])
         assert same == (option == "--no-adapt") and not edits(room / "run")
+
+
+def test_without_points_only_the_way_from_the_source_is_known(room: Path, splat: Splat) -> None:
+    asked = ("train-audio", room / "run", room / "responses", *SMALL, "--points", 0, "--steps", 12)
+    assert splat(*asked).code == 0
+    found = json.loads((room / "run/audio/metrics.json").read_text())
+    assert found["points"] == {"began": 0, "now": 0} and not edits(room / "run")
+    model = heard.hearing(room / "run").model
+    generator = torch.Generator().manual_seed(1)
+    place, source, step = (torch.rand(3, generator=generator) for _ in range(3))
+    axes, sight = torch.eye(3)[None], torch.ones(1)
+
+    def masks(moved: torch.Tensor, turned: torch.Tensor) -> Masks:
+        return model(Listening((place + moved)[None], turned, (source + moved)[None], sight)).masks
+
+    here, there = masks(torch.zeros(3), axes), masks(step, axes)
+    assert here.mixture.abs().max() > 0.01
+    assert torch.allclose(here.mixture, there.mixture, atol=1e-5)
+    other = masks(step, torch.tensor([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])[None])
+    assert not torch.allclose(here.ears, other.ears, atol=1e-3)
 
 
 def test_what_an_older_splat_learned_is_refused(room: Path, splat: Splat) -> None:

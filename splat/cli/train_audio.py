@@ -54,7 +54,8 @@ class Taught:
     steps: int = 800
     """Steps, each over `batch` places."""
     points: int = 250
-    """Audio points at first: one in each cell of a grid over the surfaces."""
+    """Audio points at first: one in each cell of a grid over the surfaces. 0: none ever; the field
+    knows how far, where and how much in sight the source is, as one without a scene."""
     batch: int = 16
     """Places of a step."""
     share: float = 0.15
@@ -79,9 +80,9 @@ class Taught:
     density: AudioGuided = field(default_factory=AudioGuided)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "points", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name, least in (("steps", 1), ("points", 0), ("batch", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
         for name in ("guidance_rate", "network_rate", "carrier_rate"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more")

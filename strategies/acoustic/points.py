@@ -28,7 +28,7 @@ GREY = 0.28209479177387814
 def born(
     gaussians: Gaussians, mass: Float[Tensor, "n"], count: int, metres: float
 ) -> dict[str, Tensor]:
-    """Columns of about `count` audio points, or of fewer where there is less to see.
+    """Columns of about `count` audio points, or of fewer where there is less to see; 0: of none.
 
     `mass` is what each Gaussian weighs in all training views (`Contributions.mass`). `mean` [N, 3]
     in the frame of the Gaussians, `normal` [N, 3] of either sign, `guidance` [N, 16]: colour less
@@ -36,7 +36,7 @@ def born(
     the normal; then zeros. Beside them the column `mass` [N], what a point counts for: 1. `metres`
     is what one unit of the frame is.
     """
-    rows = thinned(gaussians.means, mass, count)
+    rows = thinned(gaussians.means, mass, count) if count else torch.arange(0)
     found = gaussians.take(rows)
     heavy = mass > mass.sum() / (10 * len(mass))
     normal = normals(gaussians.means[heavy], found.means)

@@ -54,8 +54,8 @@ class Taught:
     steps: int = 800
     """Steps, each over `batch` places."""
     points: int = 250
-    """Audio points at first: one in each cell of a grid over the surfaces. 0: none ever; the field
-    knows how far, where and how much in sight the source is, as one without a scene."""
+    """Audio points at first: one in each cell of a grid over the surfaces. 0: none; the field knows
+    how far away, where and how much in sight the source is, and no more."""
     batch: int = 16
     """Places of a step."""
     share: float = 0.15

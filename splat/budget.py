@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ from splat.plan import Pace
 from splat.run import Run, advance
 from splat.schedule import PUBLISHED_STEPS
 from splat.strategy import Strategy
-from splat.types import SceneData
+from splat.types import Batch, SceneData
 
 LEAST_STEPS = 300
 """Fewer make no scene, whatever the budget."""
@@ -74,40 +74,61 @@ def timed(job: Job, seconds: float, clock: Clock = time.monotonic) -> Pace:
     """How long decoding and steps of a job take here; the job, a short one, is spent on it.
 
     Steps are timed with rows as they are at its end, and with as many as the run to be planned will
-    have on average.
+    have on average; where it begins with smaller pictures, half of them with such, which tells what
+    steps cost whose pictures are of any size.
     """
     run, threads, began = job.run, job.options.threads or 1, clock()
     indices = spread(len(job.photos), TIMED_VIEWS)
-    batches = [job.photos.batch(index) for index in indices]
-    decoded = clock()
-    limit = min(TIMED_SHARE * seconds, TIMED_SECONDS)
-    now = decoded
+    # Already decoded, so that a step is what is timed.
+    whole = [job.photos.batch(index) for index in indices]
+    decoded = now = clock()
+    sizes = job.photos.sizes
+    amid_small = round(sizes.phases[-1][0] * sizes.steps) // 2
+    small = [job.photos.batch_at(index, amid_small) for index in indices]
+    area, small_area = _mean_area(whole), _mean_area(small)
     with one_torch_thread():
         while not run.over and _alike(run, now - decoded < RIPE_SHARE * seconds):
             advance(run)
             now = _settled(run.render.device, clock)
-    # Whole and already decoded, so that a step is what is timed.
-    run.batches = lambda step: batches[step % len(batches)]
-    grow(run, round(plan.mean_rows(len(run.model.cloud), job.strategy.cap)))
-    rows, count = run.model.draws * len(run.model.cloud), 0
-    with one_torch_thread():
-        for _ in range(UNTIMED_STEPS):
-            advance(run)
-        start = now = _settled(run.render.device, clock)
-        while _alike(run, count < len(batches) or now - start < limit):
-            advance(run)
-            now, count = _settled(run.render.device, clock), count + 1
-    areas = [batch.camera.width * batch.camera.height for batch in batches]
+        grow(run, round(plan.mean_rows(len(run.model.cloud), job.strategy.cap)))
+        rows = run.model.draws * len(run.model.cloud)
+        fixed, of_pixels = plan.step_parts(run.render.device, area, rows, threads)
+        limit = min(TIMED_SHARE * seconds, TIMED_SECONDS)
+        if small_area == area:
+            taken = _per_step(run, whole, limit, clock)
+            step = pixels = taken / (fixed + of_pixels)
+        else:
+            taken, less = (_per_step(run, each, limit / 2, clock) for each in (whole, small))
+            added = min(max((taken - less) / (1 - small_area / area), 0.0), taken)
+            step, pixels = (taken - added) / fixed, added / of_pixels
     on_disk = sum(
         view.camera.width * view.camera.height
         for view in (job.photos.views[index] for index in indices)
     )
-    expected = plan.step_seconds(run.render.device, sum(areas) / len(areas), rows, threads)
     return Pace(
-        step=(now - start) / count / expected,
+        step=step,
+        pixels=pixels,
         decoding=(decoded - began) / (plan.DECODE_SECONDS * on_disk),
-        spent=now - began,
+        spent=clock() - began,
     )
+
+
+def _per_step(run: Run, batches: Sequence[Batch], least: float, clock: Clock) -> float:
+    """Seconds of a step, of as many as take `least` and show each of the batches."""
+    run.batches = lambda step: batches[step % len(batches)]
+    for _ in range(UNTIMED_STEPS):
+        advance(run)
+    start = now = _settled(run.render.device, clock)
+    count = 0
+    while _alike(run, count < len(batches) or now - start < least):
+        advance(run)
+        now, count = _settled(run.render.device, clock), count + 1
+    return (now - start) / count
+
+
+def _mean_area(batches: Sequence[Batch]) -> float:
+    """Pixels of their pictures, the mean."""
+    return sum(batch.camera.width * batch.camera.height for batch in batches) / len(batches)
 
 
 def _alike(run: Run, found: bool) -> bool:

@@ -89,14 +89,21 @@ def fit(device: torch.device) -> Fit:
     return chosen
 
 
-def step_seconds(device: torch.device, pixels: float, rows: float, threads: int = 0) -> float:
-    """Predicted seconds of a step with so many pixels and Gaussians."""
+def step_parts(
+    device: torch.device, pixels: float, rows: float, threads: int = 0
+) -> tuple[float, float]:
+    """Predicted seconds of a step with so many Gaussians, and what so many pixels add to them."""
     if device.type == "cuda":
-        return CUDA_STEP_SECONDS + CUDA_PIXEL_SECONDS * pixels + CUDA_ROW_SECONDS * rows
+        return CUDA_STEP_SECONDS + CUDA_ROW_SECONDS * rows, CUDA_PIXEL_SECONDS * pixels
     from splat import kernels
 
-    work = PIXEL_SECONDS * pixels + ROW_SECONDS * rows
-    return STEP_SECONDS + work * ISA_FACTORS[kernels.isa()] / (threads or machine.cores())
+    factor = ISA_FACTORS[kernels.isa()] / (threads or machine.cores())
+    return STEP_SECONDS + ROW_SECONDS * rows * factor, PIXEL_SECONDS * pixels * factor
+
+
+def step_seconds(device: torch.device, pixels: float, rows: float, threads: int = 0) -> float:
+    """Predicted seconds of a step with so many pixels and Gaussians."""
+    return sum(step_parts(device, pixels, rows, threads))
 
 
 def fitted(options: Options, device: torch.device) -> Options:
@@ -140,7 +147,9 @@ class Pace:
     """What was timed here, to correct the constants of this file."""
 
     step: float = 1.0
-    """How many times longer a step took,"""
+    """How many times longer a step took, its pixels left out,"""
+    pixels: float = 1.0
+    """what its pixels added,"""
     decoding: float = 1.0
     """and a photo to decode."""
     spent: float = 0.0
@@ -238,7 +247,8 @@ def predicted(
     areas = [camera.width * camera.height for camera in photos.cameras]
     most, rows = max(start, cap), mean_rows(start, cap)
     area = sizes.area * sum(areas) / len(areas)
-    step = pace.step * step_seconds(device, area, rows, options.threads)
+    fixed, of_pixels = step_parts(device, area, rows, options.threads)
+    step = pace.step * fixed + pace.pixels * of_pixels
     decoding = pace.decoding * DECODE_SECONDS * sum(v.camera.width * v.camera.height for v in views)
     decoding *= REDUCED_TIME if reduces(options, views) else 1
     again = options.steps / len(views) * (1 - min(1, photos.kept / photos.whole))

@@ -18,6 +18,7 @@ from splat.folder import Folder
 from splat.job import Job, prepare
 from splat.options import Options, Watching
 from splat.plan import Pace
+from splat.run import Run
 from splat.types import Batch, SceneData
 
 OPTIONS = Options(steps=5000, max_side=0, threads=1, resolution="full")
@@ -50,10 +51,31 @@ def test_steps_and_decoding_are_compared_with_the_constants(scene: SceneData) ->
         pace = budget.timed(job, 10.0, Clock(0.01))
     device, pixels = job.run.render.device, 96 * 72
     assert pace.step == pytest.approx(0.01 / plan.step_seconds(device, pixels, 500, 1))
+    assert pace.pixels == pace.step
     assert pace.decoding == pytest.approx(0.01 / (plan.DECODE_SECONDS * 8 * pixels))
     # A look at the start, one after decoding, one after each of the 20 steps of the short run, one
-    # before steps are timed, and 0.4 s of those, a twenty-fifth of the budget.
-    assert pace.spent == pytest.approx(0.01 + 0.2 + 0.01 + 0.4, abs=0.0101)
+    # before steps are timed, 0.4 s of those, a twenty-fifth of the budget, and one at the end.
+    assert pace.spent == pytest.approx(0.01 + 0.2 + 0.01 + 0.4 + 0.01, abs=0.0101)
+
+
+def test_what_pixels_cost_is_told_by_smaller_pictures(
+    scene: SceneData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of steps that take 3 ms and 1 us a pixel, whatever their pictures."""
+    clock, advance = Clock(0.0), budget.advance
+
+    def slowly(run: Run) -> None:
+        camera = run.batches(run.step).camera
+        advance(run)
+        clock.now += 0.003 + 1e-6 * camera.width * camera.height
+
+    monkeypatch.setattr(budget, "advance", slowly)
+    for kind in ("dash", "warm-up"):
+        with closing(job_of(scene, replace(OPTIONS, resolution=kind))) as job:
+            pace = budget.timed(job, 10.0, clock)
+            fixed, of_pixels = plan.step_parts(job.run.render.device, 96 * 72, 500, 1)
+        assert pace.step * fixed == pytest.approx(0.003), kind
+        assert pace.pixels * of_pixels == pytest.approx(1e-6 * 96 * 72), kind
 
 
 @pytest.mark.parametrize(("seconds", "ripe"), [(10.0, 20), (1.9, 12)])
@@ -88,13 +110,15 @@ def test_the_copy_that_is_timed_has_as_many_rows_as_the_run_on_average(scene: Sc
 def test_all_views_are_timed_however_short_the_budget(scene: SceneData) -> None:
     with closing(job_of(scene)) as job:
         pace = budget.timed(job, 0.001, Clock(1.0))
-    assert pace.spent == 1.0 + 1 + 1 + 8  # decoding, one step of the short run, and a look
+    # Decoding, one step of the short run, and a look before and after.
+    assert pace.spent == 1.0 + 1 + 1 + 8 + 1
 
 
 @pytest.mark.parametrize("seconds", [10.0, 25.0, 40.0])
 def test_the_most_steps_that_fit_are_found(scene: SceneData, seconds: float) -> None:
     with closing(job_of(scene)) as job:
-        pace = Pace(step=0.01 / plan.step_seconds(job.run.render.device, 96 * 72, 500, 1), spent=1)
+        slower = 0.01 / plan.step_seconds(job.run.render.device, 96 * 72, 500, 1)
+        pace = Pace(step=slower, pixels=slower, spent=1)
         steps, needed = budget.fitting(job, 500, 5000, pace, seconds)
     assert abs(steps - (budget.SHARE * seconds - 1) / 0.01) <= 1
     assert needed <= budget.SHARE * seconds - 1 < needed + 0.01

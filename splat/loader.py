@@ -89,6 +89,8 @@ class Loader:
         self._turn = turn
         self._kept: dict[Shown, Decoded] = {}
         self._cameras: dict[Shown, Camera] = {}
+        self._factor = 1.0
+        """How many times smaller the picture of the last step was."""
         self._used = 0
         self._coming: dict[Shown, Future[tuple[Decoded, Decoded]]] = {}
         # OpenCV's own threads would spin on the cores that train.
@@ -103,7 +105,9 @@ class Loader:
         # Views asked for out of turn (after a resume) leave no stale futures behind.
         for shown in [s for s in self._coming if s != now and s not in window]:
             self._coming.pop(shown).cancel()
-        self._forget({1.0, now[1]})
+        if now[1] != self._factor:
+            self._factor = now[1]
+            self._forget({1.0, self._factor})
         self._request(now)
         for later in window:
             self._request(later)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -44,8 +46,12 @@ class Sizes:
 
     def factor(self, step: int) -> float:
         """The factor of a step, from 0; a function of the step alone."""
-        starts = ((round(share * self.steps), factor) for share, factor in self.phases)
-        return [factor for start, factor in starts if start <= step][-1]
+        return self.phases[bisect_right(self._starts, step) - 1][1]
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """The step that each phase begins with, ascending; of several the last one counts."""
+        return [round(share * self.steps) for share, _ in self.phases]
 
     @property
     def area(self) -> float:

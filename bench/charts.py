@@ -16,10 +16,16 @@ SMALL = 0.01
 GREYS = ("#22262b", "#4a5159", "#6d757e", "#8f969d", "#aeb4ba", "#c9cdd1", "#dfe2e5")
 PALETTE = (0, 1, 2, 3, 4, 5, 6, 8, 9)
 """Colours of matplotlib's tab10 but its grey."""
-_CLOUD_STAGES = [name for name in KERNEL_STAGES if name != "decode"]
+_CLOUD_STAGES = [name for name in KERNEL_STAGES if name not in ("aside", "decode")]
 STAGE_COLORS = {
     name: colormaps["tab10"](i) for name, i in zip(_CLOUD_STAGES, PALETTE, strict=True)
-} | {"decode": "#5b6d1f", "outside": "#8f969d", "whole": "#c8553d", "training": "#2f6fb0"}
+} | {
+    "aside": "#dbdb8d",
+    "decode": "#5b6d1f",
+    "outside": "#8f969d",
+    "whole": "#c8553d",
+    "training": "#2f6fb0",
+}
 
 
 def profile_chart(found: Mapping[str, Any], path: Path) -> None:
@@ -27,7 +33,10 @@ def profile_chart(found: Mapping[str, Any], path: Path) -> None:
     figure = Figure(figsize=(11, 5.2), dpi=110, layout="constrained")
     above, below = figure.subplots(2, 1)
     stacked(above, found["training"], found["training_seconds"])
-    share = f"{found['kernel_share']:.1%} in the kernels (coloured); the bar is {found['bar']:.0%}"
+    share = (
+        f"{found['kernel_share']:.1%} in the kernels (coloured; {found['thread_share']:.1%} of the"
+        f" threads' time); the bar is {found['bar']:.0%}"
+    )
     above.axvline(found["bar"] * found["training_seconds"], color="black", linestyle=":")
     above.set_title(f"training, {found['training_seconds']:.1f} s: {share}", loc="left")
     whole = {"training": found["training_seconds"], **found["rest"]}

@@ -15,10 +15,11 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 KERNEL_STAGES = (
-    "project", "sort", "bin", "blend", "loss", "blend_backward", "rows_backward", "adam", "decode",
-    "other",
+    "project", "sort", "bin", "blend", "loss", "blend_backward", "rows_backward", "adam", "aside",
+    "decode", "other",
 )  # fmt: skip
-"""Stages of the native kernels in the order of a step; `splat.kernels.stage_seconds` has them."""
+"""Stages of the native kernels in the order of a step; `splat.kernels.stage_seconds` has them.
+`aside` is Adam on all threads but the caller's, which is in Python meanwhile."""
 
 
 class Failed(RuntimeError):

@@ -153,11 +153,14 @@ def summary(ledger: Ledger, start_up: float, whole: float) -> dict[str, Any]:
         "command: reading the scene, folder, printing": sum(ledger.seconds[REST].values()),
     }
     wall, per = ledger.phases[TRAINING], booking_seconds()
+    aside = stages.get("aside", 0.0)
     return {
         "whole_seconds": whole,
         "training_seconds": wall,
         "kernel_seconds": sum(stages.values()),
         "kernel_share": sum(stages.values()) / wall,
+        # Of the time of all threads: one of them is in Python while the others do what is aside.
+        "thread_share": (sum(stages.values()) - aside / kernels.threads()) / wall,
         "bar": BAR,
         "training": training,
         "rest": others,
@@ -201,9 +204,10 @@ def main() -> int:
     write_json(options.profile_out / "profile.json", found)
     profile_chart(found, options.profile_out / "profile.png")
     print(f"\n{table(found)}\n")
-    verdict = "reached" if found["kernel_share"] >= BAR else "missed"
+    verdict = "reached" if found["thread_share"] >= BAR else "missed"
     print(
-        f"kernels: {found['kernel_share']:.1%} of the wall time of training; {BAR:.0%} is {verdict}"
+        f"kernels: {found['kernel_share']:.1%} of the wall time of training,"
+        f" {found['thread_share']:.1%} of the threads' time; {BAR:.0%} of both is {verdict}"
         f"\nthe profiler itself: about {found['profiler_seconds']:.2f} s"
         f" ({found['profiler_share']:.2%} of training)"
         f"\nin {options.profile_out}: profile.json, profile.png"

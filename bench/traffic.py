@@ -68,6 +68,7 @@ def bytes_moved(load: Load) -> dict[str, float]:
         "blend_backward": p * (4 + RECORD + 16 + 8 + 24) + x * 28 + d * SUMS,
         "rows_backward": n * (2 * GEOMETRY + 8 + sh + 8) + v * (sh + RECORD) + d * SUMS,
         "adam": n * 7 * (GEOMETRY + sh),
+        "aside": 0.0,  # counted with Adam
         "decode": 0.0,  # a cloud of Gaussians has no anchors
         "other": 0.0,
         "outside": n * 104,

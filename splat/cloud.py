@@ -14,7 +14,7 @@ from splat.column import Column, Rate, Scaling
 from splat.edit import Change, Edit, Rows
 from splat.families import spared
 from splat.fit import check
-from splat.kept import kept
+from splat.kept import Kept
 from splat.kernels import Harmonics, HarmonicsGradient
 
 Combine = Literal["sum", "max", "min", "same"]
@@ -72,7 +72,7 @@ class Cloud:
         first, second = (torch.zeros_like(values, dtype=moments) for _ in range(2))
         kind = Harmonics if harmonics else torch.nn.Parameter
         column = Column(kind(values), first, second, rate)
-        self._columns[name] = column if self._keep is None else kept(column, self._keep)
+        self._columns[name] = column if self._keep is None else Kept(column, self._keep)
 
     def __len__(self) -> int:
         """Rows; a cloud without columns has none."""
@@ -183,11 +183,14 @@ class Cloud:
 
         With `visible`, rows where it is False stay as they are, moments included (as the sparse
         Adam of Taming 3DGS, Mallick et al. 2024): the cost of a step is then that of what is seen.
+        On the CPU the step of harmonics may go on when this returns; whoever asks the cloud for
+        them or for their moments waits for it.
         """
         held = self.held
         if held is not None:
             visible = ~held if visible is None else visible & ~held
-        for column in self._columns.values():
+        # Harmonics first: their step goes on aside while those of the others are made.
+        for column in sorted(self._columns.values(), key=lambda column: not column.is_harmonics):
             column.optimize(step, visible, self.rate_scale, self.scaling)
 
     @torch.no_grad()

@@ -68,23 +68,60 @@ class Rate:
         return math.exp((1 - t) * math.log(self.start) + t * math.log(self.end))
 
 
-@dataclass
 class Column:
-    values: torch.nn.Parameter
-    first: Tensor
-    """Adam's first moment."""
-    second: Tensor
-    rate: Rate
-    count: int = 0
-    """Adam's steps, shared by all rows (newborn rows see a warm bias correction, as in 3DGS)."""
+    """Values [N, ...], and what Adam needs to move them.
+
+    A step of harmonics goes on when `optimize` has returned, on the threads of the kernels that
+    have nothing else to do: nobody needs them before the next picture. Who asks for values or
+    moments has to wait for it; who asked before the step asks again.
+    """
+
+    def __init__(
+        self,
+        values: torch.nn.Parameter,
+        first: Tensor,
+        second: Tensor,
+        rate: Rate,
+        count: int = 0,
+    ) -> None:
+        self._values, self._first, self._second = values, first, second
+        self._going = 0
+        """The step that goes on (`splat.kernels.finish`); 0: none."""
+        self.rate = rate
+        self.count = count
+        """Adam's steps, shared by all rows (newborn rows see a warm bias correction, as in
+        3DGS)."""
+
+    @property
+    def values(self) -> torch.nn.Parameter:
+        self._finish()
+        return self._values
+
+    @property
+    def first(self) -> Tensor:
+        """Adam's first moment."""
+        self._finish()
+        return self._first
+
+    @property
+    def second(self) -> Tensor:
+        self._finish()
+        return self._second
 
     def replace(self, values: Tensor) -> None:
         """Take other values, in the type of those before; a column of harmonics stays one."""
-        self.values = type(self.values)(values.to(self.values.dtype))
+        self._finish()
+        self._values = type(self._values)(values.to(self._values.dtype))
 
     def remember(self, first: Tensor, second: Tensor) -> None:
         """Take other moments."""
-        self.first, self.second = first, second
+        self._finish()
+        self._first, self._second = first, second
+
+    @property
+    def is_harmonics(self) -> bool:
+        """Whether they are harmonics, whose gradient may come as factors."""
+        return type(self._values) is Harmonics
 
     def rows(self, index: Tensor) -> Tensor:
         """A copy of some rows, detached; float32 where they are kept as bfloat16."""
@@ -96,9 +133,9 @@ class Column:
         return left_by_backward(self.values)
 
     def clear_gradient(self) -> None:
-        self.values.grad = None
-        if type(self.values) is Harmonics:
-            self.values.pending.clear()
+        self._values.grad = None
+        if type(self._values) is Harmonics:
+            self._values.pending.clear()
 
     def optimize(
         self,
@@ -140,8 +177,10 @@ class Column:
             state = (values.detach()[rows], first[rows], second[rows])
             visible = None if visible is None else visible[rows]
         values, first, second = state
-        for part, count in _parts(self.count, self.rate.tail_every):
-            kernels.adam(
+        parts = _parts(self.count, self.rate.tail_every)
+        aside = rows is None and len(parts) == 1 and self.is_harmonics
+        for part, count in parts:
+            going = kernels.adam(
                 values,
                 gradient,
                 first,
@@ -153,7 +192,17 @@ class Column:
                 epsilon=scaling.epsilon * EPSILON,
                 part=part,
                 visible=visible,
+                aside=aside,
             )
+            if aside:
+                self._going = going
+
+    def _finish(self) -> None:
+        going = self._going
+        if going:
+            kernels.finish(going)
+            if self._going == going:  # another thread may have asked, too, and gone on
+                self._going = 0
 
 
 def summed(

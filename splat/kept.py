@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Int
@@ -17,11 +16,15 @@ Keep = Callable[[Tensor], Tensor]
 Gradient = Tensor | HarmonicsGradient
 
 
-@dataclass
 class Kept(Column):
     """Adam's moments, and of harmonics the values too, are where `keep` copies them to."""
 
-    keep: Keep = field(kw_only=True)
+    def __init__(self, column: Column, keep: Keep) -> None:
+        """A column with what of it is kept away copied there."""
+        super().__init__(column.values, column.first, column.second, column.rate, column.count)
+        self.keep = keep
+        self.replace(column.values.detach())
+        self.remember(column.first, column.second)
 
     def replace(self, values: Tensor) -> None:
         away = isinstance(self.values, Harmonics)
@@ -93,14 +96,6 @@ class Kept(Column):
             return rows, _together(parts, rows, self.values)
         whole = left_by_backward(self.values)
         return None if whole is None else (rows, _take(whole, rows))
-
-
-def kept(column: Column, keep: Keep) -> Kept:
-    """A column with what of it is kept away copied there."""
-    made = Kept(column.values, column.first, column.second, column.rate, column.count, keep=keep)
-    made.replace(column.values.detach())
-    made.remember(column.first, column.second)
-    return made
 
 
 def _brought(away: Tensor, rows: Int[Tensor, "m"]) -> Tensor:

@@ -293,11 +293,12 @@ class Explicit(Model):
 
     def forward(self, camera: Camera, step: int | None = None) -> Gaussians:
         del camera
+        cloud = self.cloud
+        scales, opacities = kernels.activate(cloud["log_scale"], cloud["opacity_logit"])
+        # Harmonics last: their step of Adam may still go on.
         degree = self.sh_degree
         if step is not None and self.sh_every:
             degree = min(degree, step // self.sh_every)
-        cloud = self.cloud
-        scales, opacities = kernels.activate(cloud["log_scale"], cloud["opacity_logit"])
         return Gaussians(
             means=cloud["mean"],
             quats=cloud["quat"],

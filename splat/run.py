@@ -216,10 +216,10 @@ def advance(run: Run) -> None:
     batch = run.batches(run.step)
     # Only drawing passes gradients to where the camera stands.
     camera = batch.camera if run.sensor is None else run.sensor.aim(batch.camera)
+    needs = run.needs
     gaussians = run.model(camera, run.step)
     if run.finishing is not None:
         gaussians = run.finishing(gaussians, run.step)
-    needs = run.needs
     rendered = run.render(gaussians, camera, needs, run.background)
     rendered = run.developed(rendered, camera)
     if run.sensor is not None:

@@ -367,6 +367,8 @@ class Rendered:
     radii: Float[Tensor, "n"]
     """Longer half extent on screen, pixels; 0 where not visible."""
     gaussians: Gaussians
+    """What was drawn. Once a step is optimized its harmonics are on their way to the next one: who
+    comes later, as `Strategy.refine` and watchers do, reads them from the cloud, which waits."""
     depth: Float[Tensor, "h w"] | None = None
     """Expected camera depth: blended z over alpha (0 where alpha is 0); present if asked for."""
     features: Float[Tensor, "h w f"] | None = None

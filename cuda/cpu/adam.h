@@ -19,6 +19,7 @@
 namespace splat::SPLAT_ISA {
 
 constexpr std::ptrdiff_t kAdamRows = 256;  // of a work item; a multiple of every W
+constexpr std::ptrdiff_t kAsideRows = 128;  // a loop that is run meanwhile waits for an item to end
 constexpr int kMaxHarmonics = 3 * (kMaxShDegree + 1) * (kMaxShDegree + 1);
 
 // What a step does at the columns of W rows: their rates, and whether they move at all.
@@ -160,15 +161,33 @@ class AdamStep {
   AdamNumbers<real> numbers_;
 };
 
+// The rows of a work item of so many.
+template <class Value, class Moment>
+static void adam_item(const AdamStep<Value, Moment>& all, std::ptrdiff_t rows, std::ptrdiff_t item, std::ptrdiff_t size) {
+  const std::ptrdiff_t end = least<std::ptrdiff_t>(rows, (item + 1) * size);
+  for (std::ptrdiff_t row = item * size; row < end; row += W)
+    all.group(row, (int)least<std::ptrdiff_t>(W, end - row));
+}
+
 template <class Value, class Moment>
 static void adam_rows(const Adam& step, const AdamPattern& pattern) {
   const AdamStep<Value, Moment> all(step, pattern);
-  parallel_for((step.rows + kAdamRows - 1) / kAdamRows, [&](std::ptrdiff_t item) {
-    const std::ptrdiff_t end = least<std::ptrdiff_t>(step.rows, (item + 1) * kAdamRows);
-    for (std::ptrdiff_t row = item * kAdamRows; row < end; row += W)
-      all.group(row, (int)least<std::ptrdiff_t>(W, end - row));
-  });
+  parallel_for((step.rows + kAdamRows - 1) / kAdamRows,
+               [&](std::ptrdiff_t item) { adam_item(all, step.rows, item, kAdamRows); });
 }
+
+// The step of a column that goes on while its caller does other things.
+template <class Value, class Moment>
+class AdamAside : public Aside {
+ public:
+  explicit AdamAside(const Adam& step) : step_(step), all_(step_, pattern_) { pattern_.set(step_); }
+  void item(std::ptrdiff_t i) override { adam_item(all_, step_.rows, i, kAsideRows); }
+
+ private:
+  const Adam step_;
+  AdamPattern pattern_;
+  const AdamStep<Value, Moment> all_;
+};
 
 static void adam(const Adam& step) {
   if (step.rows < 1) return;
@@ -180,6 +199,22 @@ static void adam(const Adam& step) {
   else
     step.half ? adam_rows<real, Half>(step, pattern) : adam_rows<real, real>(step, pattern);
   clock.done(kAdam);
+}
+
+template <class Value, class Moment>
+static std::uint64_t adam_begun(const Adam& step) {
+  return begin((step.rows + kAsideRows - 1) / kAsideRows, std::make_unique<AdamAside<Value, Moment>>(step));
+}
+
+// What to `finish` it by.
+static std::uint64_t adam_aside(const Adam& step) {
+  if (step.rows < 1) return 0;
+  StageClock clock;
+  const std::uint64_t number =
+      step.half_values ? (step.half ? adam_begun<Half, Half>(step) : adam_begun<Half, real>(step))
+                       : (step.half ? adam_begun<real, Half>(step) : adam_begun<real, real>(step));
+  clock.done(kAdam);
+  return number;
 }
 
 }  // namespace splat::SPLAT_ISA

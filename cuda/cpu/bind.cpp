@@ -145,12 +145,23 @@ NB_MODULE(_cpu, m) {
   m.def("threads", &threads, "Threads that the kernels use.");
   m.def("set_threads", &set_threads, nb::arg("count"));
   m.def("forget_threads", &forget_threads);
+  m.def(
+      "finish",
+      [](uint64_t number) {
+        StageClock clock;
+        finish(number);
+        clock.done(kAdam);
+      },
+      nb::call_guard<nb::gil_scoped_release>());
+  m.def("finish_all", &finish_all, nb::call_guard<nb::gil_scoped_release>());
   m.def("stage_seconds", [] {
+    book_aside(nanoseconds_now());
     std::vector<std::pair<std::string, double>> found;
     for (int k = 0; k < kStages; ++k) found.emplace_back(kStageNames[k], 1e-9 * double(stage_nanoseconds(Stage(k))));
     return found;
   });
   m.def("seconds", [] {
+    book_aside(nanoseconds_now());
     int64_t sum = 0;
     for (int k = 0; k < kStages; ++k) sum += stage_nanoseconds(Stage(k));
     return 1e-9 * double(sum);
@@ -175,10 +186,13 @@ NB_MODULE(_cpu, m) {
       "adam",
       [](const std::string& isa, const std::array<Address, 6>& arrays, int64_t rows, int columns, int head,
          const std::array<int, 2>& active, const std::array<double, 7>& numbers, int degree, bool half, uint32_t seed,
-         bool half_values) {
-        named(isa).adam({at(arrays[0]), at(arrays[1]), at(arrays[2]), at(arrays[3]), rows, columns, head, active[0], active[1],
-                         numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6],
-                         at(arrays[4]), degree, at<const uint8_t>(arrays[5]), half, seed, half_values});
+         bool half_values, bool aside) {
+        const Adam step{at(arrays[0]), at(arrays[1]), at(arrays[2]), at(arrays[3]), rows, columns, head, active[0], active[1],
+                        numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6],
+                        at(arrays[4]), degree, at<const uint8_t>(arrays[5]), half, seed, half_values};
+        if (aside) return named(isa).adam_aside(step);
+        named(isa).adam(step);
+        return uint64_t(0);
       },
       nb::call_guard<nb::gil_scoped_release>());
   m.def(

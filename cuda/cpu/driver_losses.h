@@ -114,8 +114,19 @@ int check_picture(const Table& table, int width, int height, bool bytes) {
          report<Real>(table, "gradient of the loss", width, height, worst / largest);
 }
 
+// A step, or one aside beside loops that others run.
+inline void adam(const Table& table, const Adam& step, bool aside) {
+  if (!aside) return table.adam(step);
+  const std::uint64_t number = table.adam_aside(step);
+  std::vector<int> seen(100);
+  for (int i = 0; i < 5; ++i) parallel_for(100, [&](std::ptrdiff_t k) { ++seen[k]; });
+  if (seen != std::vector<int>(100, 5)) throw std::runtime_error("a loop beside another skips items");
+  finish(number);
+  finish(number);  // of one that is done nothing is left to do
+}
+
 template <class Real>
-int check_adam(const Table& table, int rows, int columns, int head) {
+int check_adam(const Table& table, int rows, int columns, int head, bool aside) {
   const std::size_t count = std::size_t(rows) * columns;
   std::mt19937 random(11);
   const auto number = [&] { return Real(random() % 2001 / 1000.0 - 1); };
@@ -128,7 +139,7 @@ int check_adam(const Table& table, int rows, int columns, int head) {
   const Adam step{values.data(), gradient.data(), first.data(), second.data(), rows, columns, head,
                   0, columns, 0.1, 0.01, 0.9, 0.999, 1e-8, 1 - std::pow(0.9, 5), 1 - std::pow(0.999, 5),
                   nullptr, 0, nullptr, false, 0};
-  table.adam(step);
+  adam(table, step, aside);
   double worst = 0;
   for (std::size_t i = 0; i < count; ++i) {
     const double g = double(gradient[i]), rate = int(i % columns) < head ? 0.1 : 0.01;
@@ -140,7 +151,7 @@ int check_adam(const Table& table, int rows, int columns, int head) {
     const double miss = std::fabs(double(values[i]) - (p[i] - change));
     worst = larger(worst, miss / std::fmax(1, std::fabs(change)));
   }
-  return report<Real>(table, "adam", rows, columns, worst);
+  return report<Real>(table, aside ? "adam aside" : "adam", rows, columns, worst);
 }
 
 template <class Real>
@@ -152,7 +163,9 @@ int check(const Table& table) {
     for (const bool bytes : {false, true})
       failures += check_picture<Real>(table, size[0], size[1], bytes);
   const int shapes[][3] = {{0, 3, 1}, {1, 1, 1}, {1001, 3, 3}, {333, 48, 3}, {57, 7, 2}, {3, 100, 0}};
-  for (const auto& shape : shapes) failures += check_adam<Real>(table, shape[0], shape[1], shape[2]);
+  for (const auto& shape : shapes)
+    for (const bool aside : {false, true})
+      failures += check_adam<Real>(table, shape[0], shape[1], shape[2], aside);
   return failures;
 }
 

@@ -29,6 +29,7 @@ const Table SPLAT_JOIN(table_, SPLAT_ISA) = {
     [](void* frame, const Survey& s) { static_cast<SPLAT_ISA::Frame*>(frame)->survey(s); },
     SPLAT_ISA::photometric,
     SPLAT_ISA::adam,
+    SPLAT_ISA::adam_aside,
     SPLAT_ISA::activate,
     SPLAT_ISA::activate_backward,
     SPLAT_ISA::tone,

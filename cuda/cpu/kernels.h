@@ -252,6 +252,7 @@ struct Table {
   void (*survey)(void* frame, const Survey&);    // between forward and backward, or after it
   double (*photometric)(const Photometric&);     // returns the loss
   void (*adam)(const Adam&);
+  uint64_t (*adam_aside)(const Adam&);           // returns what to `finish` it by (`pool.h`)
   void (*activate)(const Activation&);
   void (*activate_backward)(const ActivationGradients&);
   void (*tone)(const Tone&);

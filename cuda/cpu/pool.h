@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 
 namespace splat {
 
@@ -19,5 +21,21 @@ template <class Fn>
 void parallel_for(std::ptrdiff_t items, Fn&& fn) {
   parallel(items, &fn, [](void* context, std::ptrdiff_t i) { (*static_cast<Fn*>(context))(i); });
 }
+
+// A loop that goes on aside: begun, and finished when somebody needs what it makes. Meanwhile
+// threads that have no other loop to run take its items.
+class Aside {
+ public:
+  virtual ~Aside() = default;
+  virtual void item(std::ptrdiff_t i) = 0;
+};
+
+// One goes on at a time: another that is there already is finished first. What to finish it by; 0
+// where it is done already, because there is no thread to spare.
+std::uint64_t begin(std::ptrdiff_t items, std::unique_ptr<Aside> work);
+// Helps until it is done; throws what an item threw. Of one that is done it does nothing. By any
+// thread; what was written is then there for it.
+void finish(std::uint64_t number);
+void finish_all();
 
 }  // namespace splat

@@ -7,6 +7,7 @@ another: CUDA tensors go to the CUDA build, and where it is missing an error say
 
 from splat.kernels.activate import activate, mean_of
 from splat.kernels.adam import adam
+from splat.kernels.aside import finish
 from splat.kernels.decode import Decoded, Heads, decode
 from splat.kernels.frustum import in_frustum
 from splat.kernels.harmonics import Brought, Harmonics, HarmonicsGradient, left_by_backward
@@ -40,6 +41,7 @@ __all__ = [
     "add",
     "decode",
     "errors",
+    "finish",
     "in_frustum",
     "isa",
     "isas",

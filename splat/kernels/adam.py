@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from splat.kernels.aside import hold
 from splat.kernels.harmonics import HarmonicsGradient
 from splat.kernels.native import (
     addresses,
@@ -33,13 +34,18 @@ def adam(
     epsilon: float = 1e-15,
     part: str = "all",
     visible: Bool[Tensor, "n"] | None = None,
-) -> None:
+    aside: bool = False,
+) -> int:
     """One Adam step in place on [n, ...] rows; `count` steps include this one.
 
     In a column with axes [n, k, c], entries beyond the first of k move at `rate * tail`; `part`
     is "head" or "tail" where only that entry, or only those beyond it, move at all. Rows that are
     not `visible` keep values and moments. What is bfloat16 of values and moments is rounded at
     random, as (count, element) has it; a dense gradient of such values may be bfloat16 too.
+
+    With `aside` it may go on after the call, on threads that have nothing else to do: nobody may
+    read or write values, moments and gradient until `finish` was called with the number returned
+    (0: it is done already). What it writes is the same.
     """
     rows, head, columns = _counts(values)
     begin, end = {"all": (0, columns), "head": (0, head), "tail": (head, columns)}[part]
@@ -56,7 +62,7 @@ def adam(
         _checked(like, values, gradient=given)
     seen = None if visible is None else _seen(visible, values)
     if begin >= end:
-        return
+        return 0
     half = first.dtype == torch.bfloat16
     numbers = [
         rate, rate * tail, *betas, epsilon, 1 - betas[0] ** count, 1 - betas[1] ** count,
@@ -75,11 +81,13 @@ def adam(
                 [*arrays[:4], arrays[5]], rows, columns, head, [begin, end], numbers, half, seed,
                 stream(values),
             )  # fmt: skip
-    else:
-        cpu.adam(
-            table_of(like), arrays, rows, columns, head, [begin, end], numbers, degree or 0, half,
-            seed, is_half(values),
-        )  # fmt: skip
+        return 0
+    number = cpu.adam(
+        table_of(like), arrays, rows, columns, head, [begin, end], numbers, degree or 0, half,
+        seed, is_half(values), aside,
+    )  # fmt: skip
+    hold(number, values, given, first, second, seen)
+    return number
 
 
 def _given(

@@ -1,14 +1,18 @@
 """What it would be worth to know more: a trained field beside itself with parts of the truth.
 
-    python bench/hearing_limits.py ROOM RUN [RUN ...]
+    python bench/hearing_limits.py ROOM [RUN ...]
 
 ROOM is a folder of `python -m splat.datasets.rooms`, a RUN has a field that learned it. Errors are
-means over held-out places of MAG and ENV of responses as they sound, noise and all.
+means over held-out places of MAG and ENV.
 
-First what was recorded takes the place of what the field says, in spans of time. Then the true
-images of the source, up to some order of reflections, with what their walls leave of them and as
-KEMAR's ears hear them, are added to it; what it says itself of the time in which most of them
-arrive is made fainter by the factor at which the error is least.
+First those of answers by means (`hearing_rooms.of_knowing`): of all but the noise, of what masks
+tell alone, of all but the noise and what walls are made of.
+
+Then, of each run, those of responses as they sound, noise and all. What was recorded takes the
+place of what the field says, in spans of time. The true images of the source, up to some order of
+reflections, with what their walls leave of them and as KEMAR's ears hear them, are added to it;
+what it says itself of the time in which most of them arrive is made fainter by the factor at which
+the error is least.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import markdown
-from hearing_rooms import HeardRoom, opened
+from hearing_rooms import HeardRoom, of_knowing, opened
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
@@ -45,10 +49,13 @@ Responses = Float[Tensor, "n 2 samples"]
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("room", type=Path)
-    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("runs", type=Path, nargs="*")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     room = opened(asked.room.resolve())
+    known = of_knowing(room)
+    lines = [[name, f"{row['mag']:.5f}", f"{row['env']:.5f}"] for name, row in known.items()]
+    print(f"\n{room.name}\n\n{markdown(['what is known', 'MAG', 'ENV'], lines)}", flush=True)
     true = torch.stack([room.response(sound) for sound in room.data.test])
     images = {order: images_of(room, order, true.shape[-1]) for order in (0, *ORDERS)}
     for run in asked.runs:

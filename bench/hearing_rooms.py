@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,12 +16,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.acoustic.baselines import Answer, Errors, Records, answer, baselines, errors, summary
-from splat.acoustic.measure import Decay
+from splat.acoustic.measure import FFT, Decay
 from splat.datasets.rooms.binaural import heard
 from splat.datasets.rooms.head import kemar
-from splat.datasets.rooms.shapes import ROOMS
+from splat.datasets.rooms.materials import Material
+from splat.datasets.rooms.shapes import ROOMS, Room
 from splat.datasets.rooms.simulate import simulate
 from splat.datasets.sounds import Ears, Heard, SoundData, Source, load, read_wav
+from splat.strategies.acoustic.response import BANDS
+from splat.strategies.acoustic.signal import at_nodes, bank
 
 DRAWS = 8
 """Of the noise of late sound, beside the one that was recorded."""
@@ -142,28 +145,71 @@ def of_noise(room: HeardRoom) -> dict[str, dict[str, float]]:
     draw: list[Errors] = []
     energy: list[Errors] = []
     more = 1 + 1 / DRAWS
-    for number in range(len(room.data.sources)):
-        pairs = zip(room.data.test, room.true, strict=True)
-        mine = [(sound, true) for sound, true in pairs if sound.source == number]
-        drawn = _redraws(room, number, [sound for sound, _ in mine])
-        for (sound, true), draws in zip(mine, drawn, strict=True):
-            answers = [answer(each, room.data.rate) for each in draws]
-            draw += [errors(each, true) for each in answers]
-            found = errors(_mean(answers), true)
-            floor.append(found._replace(mag=found.mag / more, env=found.env / math.sqrt(more)))
-            row = known[Path(sound.name).name]
-            numbers = Decay(*(math.nan if row[k] is None else row[k] for k in Decay._fields))
-            far = errors(true._replace(decay=numbers), true)
-            energy.append(far._replace(mag=math.nan, env=math.nan))
+    for sound, true, answers in _drawn(room, ROOMS[room.truth["room"]]):
+        draw += [errors(each, true) for each in answers]
+        found = errors(_mean(answers), true)
+        floor.append(found._replace(mag=found.mag / more, env=found.env / math.sqrt(more)))
+        row = known[Path(sound.name).name]
+        numbers = Decay(*(math.nan if row[k] is None else row[k] for k in Decay._fields))
+        far = errors(true._replace(decay=numbers), true)
+        energy.append(far._replace(mag=math.nan, env=math.nan))
     return {"floor": summary(floor), "draw": summary(draw), "energy": summary(energy)}
 
 
-def _redraws(room: HeardRoom, number: int, sounds: Sequence[Heard]) -> list[list[Tensor]]:
-    """Responses at the same places with other noise, `DRAWS` of each."""
+def of_knowing(room: HeardRoom) -> dict[str, dict[str, float]]:
+    """Errors of those who know nearly all of a room, and answer by means over `DRAWS`.
+
+    `room`: all but the noise. `energies`: only what masks tell, the size to be expected of each
+    frame and band (a field's bands), right at every place; ENV is none of theirs. `alike`: all but
+    the noise and which surface takes and scatters how much, each having the mean over the area.
+    """
+    rate = room.data.rate
+    middle, around = at_nodes(BANDS, FFT, rate).double(), bank(BANDS, FFT, rate).double()
+    found: dict[str, list[Errors]] = {"room": [], "energies": [], "alike": []}
+    own = ROOMS[room.truth["room"]]
+    for _, true, answers in _drawn(room, own):
+        mean = _mean(answers)
+        found["room"].append(errors(mean, true))
+        sizes = torch.einsum("nb,cbt->cnt", middle, mean.spectra.double())
+        told = mean._replace(spectra=torch.einsum("nb,cnt->cbt", around, sizes))
+        found["energies"].append(errors(told, true)._replace(env=math.nan))
+    for _, true, answers in _drawn(room, alike(own)):
+        found["alike"].append(errors(_mean(answers), true))
+    return {name: summary(each) for name, each in found.items()}
+
+
+def alike(room: Room) -> Room:
+    """The room with the mean over its area on every surface."""
+    area = np.array([surface.area for surface in room.surfaces])
+
+    def mean(name: str) -> tuple[float, ...]:
+        values = np.array([getattr(surface.material, name) for surface in room.surfaces])
+        return tuple(float(value) for value in area @ values / area.sum())
+
+    same = Material("mean", mean("absorption"), mean("scattering"))
+    floor, ceiling = (
+        tuple((plan, same) for plan, _ in part) for part in (room.floor, room.ceiling)
+    )
+    return replace(room, walls=(same,) * len(room.walls), floor=floor, ceiling=ceiling)
+
+
+def _drawn(room: HeardRoom, of: Room) -> Iterator[tuple[Heard, Answer, list[Answer]]]:
+    """Each held-out sound, the answer that it is, and those of `DRAWS` others there in a room."""
+    for number in range(len(room.data.sources)):
+        pairs = zip(room.data.test, room.true, strict=True)
+        mine = [(sound, true) for sound, true in pairs if sound.source == number]
+        drawn = _redraws(room, of, number, [sound for sound, _ in mine])
+        for (sound, true), draws in zip(mine, drawn, strict=True):
+            yield sound, true, [answer(each, room.data.rate) for each in draws]
+
+
+def _redraws(room: HeardRoom, of: Room, number: int, sounds: Sequence[Heard]) -> list[list[Tensor]]:
+    """Responses at the same places with other noise, `DRAWS` of each; `of` may differ in its
+    materials."""
     told, rate = room.truth, room.data.rate
     samples = round(told["seconds"] * rate)
     echoes = simulate(
-        ROOMS[told["room"]], room.data.sources[number].position,
+        of, room.data.sources[number].position,
         np.array([sound.ears.position for sound in sounds]), rate=rate, seconds=told["seconds"],
         rays=told["rays"], seed=told["seed"] * 1000 + number,
     )  # fmt: skip
@@ -177,7 +223,9 @@ def _redraws(room: HeardRoom, number: int, sounds: Sequence[Heard]) -> list[list
             noise = np.random.default_rng(seed)
             draws.append(torch.from_numpy(heard(echoes, i, sound.ears, head, rate, samples, noise)))
         written = room.response(sound)
-        if not torch.allclose(draws[0], written, atol=1e-5 * float(written.abs().max())):
+        if of is ROOMS[told["room"]] and not torch.allclose(
+            draws[0], written, atol=1e-5 * float(written.abs().max())
+        ):
             raise ValueError(
                 f"{sound.file}: is not what this version of the generator writes; expected the "
                 "same to draw its noise again: generate the room again"

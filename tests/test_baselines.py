@@ -294,6 +294,28 @@ def test_noise_leaves_a_floor_that_one_draw_doubles(room: Any) -> None:
         rooms.of_noise(other)
 
 
+def test_who_knows_less_of_a_room_is_farther_off(room: Any) -> None:
+    rooms = part("hearing_rooms")
+    found = rooms.of_knowing(room)
+    noise = rooms.of_noise(room)["floor"]["mag"]
+    assert found["room"]["mag"] == pytest.approx(noise * (1 + 1 / rooms.DRAWS))
+    assert found["room"]["mag"] < found["energies"]["mag"] and math.isnan(found["energies"]["env"])
+    for name in ("mag", "env", "t60"):
+        assert found["room"][name] < found["alike"][name], name
+
+
+def test_a_room_of_one_material_takes_as_much_as_it_did_in_all() -> None:
+    rooms = part("hearing_rooms")
+    for room in rooms.ROOMS.values():
+        same = rooms.alike(room)
+        assert len({surface.material for surface in same.surfaces}) == 1
+
+        def taken(of: Any) -> Any:
+            return sum(s.area * np.array(s.material.absorption) for s in of.surfaces)
+
+        np.testing.assert_allclose(taken(same), taken(room))
+
+
 def test_results_are_kept_and_walls_tell_where_points_went(
     room: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

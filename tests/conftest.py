@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -105,3 +106,26 @@ def splat(
     yield run
     logger.handlers, logger.propagate = before[0], before[1]
     logger.setLevel(before[2])
+
+
+@pytest.fixture(scope="session")
+def seen_room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run and with two folders of sounds; not to be changed."""
+    import hearing_room
+
+    folder = tmp_path_factory.mktemp("hearing")
+    hearing_room.trained(folder)
+    hearing_room.write_responses(folder / "responses")
+    hearing_room.write_recordings(folder / "recordings")
+    return folder
+
+
+@pytest.fixture
+def room(seen_room: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of one's own, without the photos. Numbers of threads are afterwards as before."""
+    for name in ("run", "responses", "recordings"):
+        shutil.copytree(seen_room / name, tmp_path / name)
+    before = torch.get_num_threads(), kernels.threads()
+    yield tmp_path
+    torch.set_num_threads(before[0])
+    kernels.set_threads(before[1])

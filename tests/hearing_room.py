@@ -7,9 +7,11 @@ The room is 4 x 3 x 2.5 metres, flat Gaussians on its walls. What is heard is di
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +27,11 @@ from splat.render import renderer_for
 from splat.strategy import Fixed
 from splat.types import Camera, Gaussians, SceneData, View
 
+SMALL = (
+    "--points", 150, "--batch", 4, "--threads", 1, "--least-uses", 1, "--quantile", 0.9,
+    "--idle", 0.05, "--quiet",
+)  # fmt: skip
+"""Options of a run that takes a second."""
 SIZE = (4.0, 3.0, 2.5)
 RATE, SECONDS = 8000, 0.25
 SPEED, HEAD = 343.0, 0.0875
@@ -188,3 +195,10 @@ def hashes(folder: Path, without: str = "") -> dict[str, str]:
         for name, file in names.items()
         if not (without and name.startswith(without + "/"))
     }
+
+
+def figures(run: Path) -> dict[str, Any]:
+    """What a run says of its sound, all but how long it took."""
+    found: dict[str, Any] = json.loads((run / "audio/metrics.json").read_text())
+    assert found.pop("seconds") >= 0
+    return found

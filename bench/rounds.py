@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from common import Failed, json_of, markdown, medians
+from common import Failed, by_caller, json_of, markdown, medians
 
 YARDSTICK, GSPLAT = "yardstick", "gsplat"
 """How the name of a yardstick begins, which goes on with its script's; and the other's name."""
@@ -88,10 +88,11 @@ def against(steps: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str,
                 continue
             entry = {"iteration_ms": now["iteration_ms"] / before["iteration_ms"]}
             if "stages" in now and "stages" in before:
+                known = by_caller(before["stages"])
                 entry["stages"] = {
-                    stage: ms / before["stages"][stage]
-                    for stage, ms in now["stages"].items()
-                    if before["stages"].get(stage)
+                    stage: ms / known[stage]
+                    for stage, ms in by_caller(now["stages"]).items()
+                    if known.get(stage)
                 }
             ruler = next((n for n in steps if n.startswith(YARDSTICK)), YARDSTICK)
             rulers = [of.get(ruler, {}).get(size) for of in (steps, then)]

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import Failed, json_of, machine, markdown, script, write_json
+from common import Failed, by_caller, json_of, machine, markdown, script, write_json
 from traffic import fitted, memory_bound, predicted
 
 COUNTS = ("50k", "200k", "1M", "3M")
@@ -35,21 +35,11 @@ def measured(count: int, options: argparse.Namespace) -> dict[str, Any]:
         return json_of(script("scale_one.py", "measure", file, *numbers))
 
 
-def alone(stages: Mapping[str, float]) -> dict[str, float]:
-    """Stages with what goes on aside booked for the caller, whose time it is on any number of
-    threads; Adam is the shorter by it."""
-    return {
-        name: ms + (stages.get("aside", 0.0) if name == "outside" else 0.0)
-        for name, ms in stages.items()
-        if name != "aside"
-    }
-
-
 def with_prediction(
     found: Mapping[str, Any], target: int, bandwidth: Mapping[str, float], asked: float | None
 ) -> dict[str, Any]:
     """What was measured, with the fit of each stage and its time on `target` threads."""
-    times = {int(n): alone(of["stages"]) for n, of in found["threads"].items()}
+    times = {int(n): by_caller(of["stages"]) for n, of in found["threads"].items()}
     triad = max(bandwidth.values())
     limit = asked or triad
     stages = {}

@@ -58,6 +58,18 @@ def test_every_stage_of_the_kernels_has_its_bytes() -> None:
     assert moved["adam"] == 100 * 59 * 4 * 7
 
 
+def test_a_loop_aside_is_no_gain_of_another_stage() -> None:
+    """One thread: 2 ms of Adam, 1.5 of Python. Two: the half of it, and Python beside the rest."""
+    stages = {"blend": 4.0, "adam": 0.4, "aside": 0.9, "outside": 0.6}
+    assert common.by_caller(stages) == {"blend": 4.0, "adam": 0.4, "outside": 1.5}
+    assert common.by_caller({"adam": 2.0, "outside": 1.5}) == {"adam": 2.0, "outside": 1.5}
+    before = {"400": {"iteration_ms": 8.0, "stages": {"adam": 2.0, "outside": 1.5, "blend": 4.0}}}
+    found = rounds.against(
+        {"splat": {"400": {"iteration_ms": 6.0, "stages": stages}}}, {"steps": {"splat": before}}
+    )
+    assert found["splat, 400"]["stages"] == {"blend": 1.0, "adam": 0.2, "outside": 1.0}
+
+
 def test_medians_keep_the_shape() -> None:
     results = [{"a": x, "b": {"c": 2 * x}, "name": "n", "count": 3} for x in (1.0, 5.0, 2.0)]
     assert common.medians(results) == {"a": 2.0, "b": {"c": 4.0}, "name": "n", "count": 3}

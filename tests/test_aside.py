@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 
@@ -141,12 +142,19 @@ def test_a_child_finds_it_done(threads: None) -> None:
     alone, cloud = cloud_of(ROWS), cloud_of(ROWS)
     step(alone)
     expected = alone["sh"].detach().numpy().tobytes()
-    values = cloud["sh"].detach().numpy()  # torch's own threads are not there in a child
     step(cloud)
     child = os.fork()
-    if child == 0:
-        os._exit(0 if values.tobytes() == expected else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    if child == 0:  # without torch's own threads, and without ours
+        os._exit(0 if cloud["sh"].detach().numpy().tobytes() == expected else 1)
+    until, status = time.monotonic() + 30, (0, 0)
+    while status[0] == 0 and time.monotonic() < until:
+        status = os.waitpid(child, os.WNOHANG)
+        time.sleep(0.01)
+    if status[0] == 0:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert status[0] == child, "the child waits for a step that is done"
+    assert os.waitstatus_to_exitcode(status[1]) == 0
 
 
 def test_its_time_is_part_of_the_wall_clock(threads: None) -> None:

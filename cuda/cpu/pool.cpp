@@ -102,6 +102,10 @@ class Going {
 
   std::uint64_t last() const { return number_.load(std::memory_order_acquire); }
 
+  // In a forked child, where all is done and another thread may have held the lock. What began and
+  // ended is known by its number on either side.
+  void forget() { new (&mutex_) std::mutex; }
+
  private:
   std::unique_ptr<Aside> work_;
   std::atomic<std::uint64_t> open_{0};  // items that nobody has taken; above 32 bits, of which loop
@@ -243,7 +247,7 @@ void set_threads(int count) { wanted.store(std::max(1, count)); }
 void forget_threads() {
   pool.release();  // leaked on purpose: its threads are the parent's
   new (&owner) std::mutex;
-  new (&going) Going;
+  going.forget();
 }
 
 void parallel(std::ptrdiff_t items, void* context, Body body) {

@@ -15,7 +15,7 @@ _held: tuple[int, tuple[Any, ...]] = (0, ())
 def hold(number: int, *what: Any) -> None:
     """Keep what a kernel that was begun under a number works on. One goes on at a time."""
     global _held
-    if number:
+    if number > _held[0]:  # another thread may have begun one since, by which this one is done
         _held = number, what
 
 

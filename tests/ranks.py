@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
 import subprocess
 import sys
+import weakref
 import zlib
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -190,9 +192,14 @@ def kept(folder: Path, out: Path, ranks: Ranks) -> None:
 
 
 def main(folder: Path, out: Path) -> None:
-    """All of it; what is found goes to out/RANK.json."""
+    """All of it; what is found goes to out/RANK.json, and who is left of the group at the end to
+    out/RANK.left."""
+    group: list[weakref.ref[Any]] = []
+    atexit.register(lambda: left.write_text(str(group[0]())))  # the later at the end, the earlier
     ranks = joined()
     assert ranks is not None
+    left = out / f"{ranks.rank}.left"
+    group.append(weakref.ref(ranks.talk))
     sphere = out / "sphere.py"
     if ranks.first:
         sphere.write_text(_SPHERE)

@@ -94,6 +94,13 @@ def test_a_step_is_that_of_one_process_which_shows_both_photos(pair: list[dict[s
 
 
 @pytest.mark.slow
+def test_nobody_holds_the_group_at_the_end(pair: object, kept: Path) -> None:
+    """Who does lets it end amid its threads, and three of ten times that aborts the process."""
+    del pair
+    assert [(kept / f"{rank}.left").read_text() for rank in (0, 1)] == ["None", "None"]
+
+
+@pytest.mark.slow
 def test_so_is_a_step_of_three(three: list[dict[str, Any]]) -> None:
     for found in three:
         assert max(*found["step"]["plain"].values(), *found["step"]["sensor"].values()) < 1e-5

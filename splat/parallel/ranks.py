@@ -13,6 +13,10 @@ from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
+
+# Its functions take the group of all for a default as they are made, and would hold it for good
+# (`_left`). Here they are made before there is one; torch's optimizers would do it later.
+import torch.distributed.nn
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 

@@ -119,8 +119,8 @@ Going going;
 
 class Pool {
  public:
-  explicit Pool(int count) {
-    for (int i = 1; i < count; ++i) workers_.emplace_back([this] { work(); });
+  explicit Pool(int count) : shares_(count) {
+    for (int i = 1; i < count; ++i) workers_.emplace_back([this, i] { work(i); });
   }
 
   ~Pool() {
@@ -133,7 +133,7 @@ class Pool {
     for (auto& worker : workers_) worker.join();
   }
 
-  int size() const { return 1 + (int)workers_.size(); }
+  int size() const { return (int)shares_.size(); }
 
   // Wakes who sleeps, to what goes on aside.
   void call() {
@@ -144,15 +144,17 @@ class Pool {
   void run(std::ptrdiff_t items, void* context, Body body) {
     body_ = body;
     context_ = context;
-    items_ = items;
-    next_.store(0, std::memory_order_relaxed);
+    for (int i = 0; i < size(); ++i) {
+      shares_[i].next.store(items * i / size(), std::memory_order_relaxed);
+      shares_[i].end = items * (i + 1) / size();
+    }
     open_.store(true);
     {
       std::lock_guard<std::mutex> lock(mutex_);
       generation_.fetch_add(1, std::memory_order_release);
     }
     wake_.notify_all();
-    take();
+    take(0);
     // Who has not come by now (asleep, or at an item aside) is not waited for.
     open_.store(false);
     for (int spins = 0; inside_.load() != 0; ++spins) {
@@ -165,15 +167,20 @@ class Pool {
   }
 
  private:
-  // Memory may run out in any thread. The caller learns of it, and not before the others are done:
-  // what they work on is the caller's.
-  void take() {
+  // A thread begins with the items that are its own in every loop over as many: what it wrote in the
+  // last one is nearer to it than what another did. Then it helps the others. Memory may run out in
+  // any of them. The caller learns of it, and not before the others are done: what they work on is
+  // the caller's.
+  void take(int thread) {
     [[maybe_unused]] FlushDenormals guard;
     try {
-      for (;;) {
-        const std::ptrdiff_t i = next_.fetch_add(1, std::memory_order_relaxed);
-        if (i >= items_) return;
-        body_(context_, i);
+      for (int k = 0; k < size(); ++k) {
+        Share& share = shares_[(thread + k) % size()];
+        for (;;) {
+          const std::ptrdiff_t i = share.next.fetch_add(1, std::memory_order_relaxed);
+          if (i >= share.end) break;
+          body_(context_, i);
+        }
       }
     } catch (...) {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -181,7 +188,7 @@ class Pool {
     }
   }
 
-  void work() {
+  void work(int thread) {
     unsigned seen = 0;
     for (;;) {
       for (int spins = 0; spins < kSpins; ++spins) {
@@ -200,7 +207,7 @@ class Pool {
       seen = now;
       if (stop_) return;
       inside_.fetch_add(1);  // before the look, as the caller closes before it looks for us
-      if (open_.load()) take();
+      if (open_.load()) take(thread);
       inside_.fetch_sub(1);
     }
   }
@@ -209,18 +216,23 @@ class Pool {
     return generation_.load(std::memory_order_acquire) != seen || going.waits();
   }
 
+  // A thread's own items of a loop.
+  struct alignas(64) Share {
+    std::atomic<std::ptrdiff_t> next{0};
+    std::ptrdiff_t end = 0;
+  };
+
+  std::vector<Share> shares_;
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::atomic<unsigned> generation_{0};
-  std::atomic<std::ptrdiff_t> next_{0};
   std::atomic<bool> open_{false};  // whether threads may still come to the loop
   std::atomic<int> inside_{0};     // threads that have
   bool stop_ = false;
   std::exception_ptr failure_;
   Body body_ = nullptr;
   void* context_ = nullptr;
-  std::ptrdiff_t items_ = 0;
 };
 
 std::mutex owner;                 // one parallel loop at a time; a second caller runs alone

@@ -319,6 +319,7 @@ class Cloud:
             gone = None
         if not born and gone is None:
             return None, None
+        kernels.forget_outputs()  # they are of as many rows as there were
         keep = None if gone is None else (~gone).nonzero().squeeze(1)
         old = torch.arange(len(self), device=self.device)
         fresh = sum(len(append.parents) for append in born)

@@ -14,7 +14,7 @@ from splat.finish import fit_of
 from splat.folder import Folder
 from splat.goals import LOOKS, goals_of
 from splat.job import Job
-from splat.kernels import one_torch_thread
+from splat.kernels import forget_outputs, one_torch_thread
 from splat.loader import spread
 from splat.log import LOG_EVERY, Log, read_log
 from splat.options import Watching
@@ -58,6 +58,7 @@ def trained(
     every = 1 if run.render.device.type == "cpu" else LOG_EVERY
     with ExitStack() as stack:
         stack.enter_context(one_torch_thread())
+        stack.callback(forget_outputs)
         stack.enter_context(no_old_garbage())
         if writes and not watching.quiet:
             bar = stack.enter_context(closing(Bar(run.step, run.steps)))

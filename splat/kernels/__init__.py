@@ -21,6 +21,7 @@ from splat.kernels.native import (
     threads,
     use_isa,
 )
+from splat.kernels.output import forget as forget_outputs
 from splat.kernels.photometric import photometric
 from splat.kernels.pixels import errors, toned
 from splat.kernels.rasterize import NEAR, Projection, Statistics, rasterize, scratch_bytes
@@ -42,6 +43,7 @@ __all__ = [
     "decode",
     "errors",
     "finish",
+    "forget_outputs",
     "in_frustum",
     "isa",
     "isas",

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from splat.kernels import output
 from splat.kernels.native import Scratch, addresses, plain, same_kind, shaped, table_of
 
 TINY = 1e-12
@@ -146,8 +147,9 @@ class _Decode(torch.autograd.Function):
             distance,
             keep,
         )
-        means, scales, colors = (features.new_empty(n, 3) for _ in range(3))
-        quats, opacities = features.new_empty(n, 4), features.new_empty(n)
+        means, scales, colors = (output.empty(n, 3, dtype=features.dtype) for _ in range(3))
+        quats = output.empty(n, 4, dtype=features.dtype)
+        opacities = output.empty(n, dtype=features.dtype)
         source = torch.empty(n, dtype=torch.int64)
         out = (means, quats, scales, opacities, colors, source)
         decoding.native.write(addresses(*out))
@@ -165,7 +167,7 @@ class _Decode(torch.autograd.Function):
         learned = [*held[:4], *held[5:]]
         given = [None if g is None else plain(g) for g in gradients[:5]]
         found = [
-            torch.empty_like(t) if wanted else None
+            output.empty_like(t) if wanted else None
             for t, wanted in zip(learned, ctx.needs_input_grad[3:], strict=True)
         ]
         ctx.decoding.native.backward(addresses(quats, scales, colors, *given), addresses(*found))

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from splat.kernels import output
 from splat.kernels.native import address, addresses, cpu, plain, same_kind, shaped, table_of
 
 
@@ -37,7 +38,7 @@ def walk(
         )
     same_kind(quats=quats, log_scales=log_scales, logits=logits)
     given = [plain(t) for t in (quats, log_scales, logits)]
-    delta = logits.new_empty(n, 3)
+    delta = output.empty(n, 3, dtype=logits.dtype)
     cpu.walk(
         table_of(logits), addresses(*given, delta),
         n, every, phase, [quiet, dead, steepness, reach], seed % 2**64,

@@ -1,0 +1,90 @@
+"""Large outputs of kernels: in memory that nobody holds any longer, and in no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from methods import _EARLY
+from ranks import job_of
+
+from splat import kernels
+from splat.kernels import output
+from splat.run import advance
+from splat.strategies.adc import Adc
+from splat.trial import prints, tiny_scene
+
+ROWS = output.LARGE // 8
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept() -> Iterator[None]:
+    kernels.forget_outputs()
+    yield
+    kernels.forget_outputs()
+
+
+def rows(n: int = ROWS) -> torch.Tensor:
+    return output.empty(n, 3, dtype=torch.float32)
+
+
+def test_memory_is_used_again_once_no_tensor_looks_at_it() -> None:
+    first = rows()
+    place = first.data_ptr()
+    assert first.shape == (ROWS, 3) and first.dtype == torch.float32 and place % 64 == 0
+    looks = [first.detach(), first[5:].flatten(), first.numpy()]
+    del first
+    while looks:
+        other = rows()
+        assert other.data_ptr() != place
+        kernels.forget_outputs()
+        looks.pop()
+    assert rows().data_ptr() == place
+
+
+def test_autograd_holds_what_it_keeps() -> None:
+    leaf = torch.zeros(ROWS, 3, requires_grad=True)
+    scales, _ = kernels.activate(leaf, torch.zeros(ROWS))
+    place = scales.data_ptr()
+    loss = (scales * torch.tensor([1.0, 2.0, 3.0])).sum()
+    del scales
+    assert rows().data_ptr() != place
+    loss.backward()
+    assert torch.equal(leaf.grad, torch.tensor([1.0, 2.0, 3.0]).expand(ROWS, 3))
+    held = leaf.grad.data_ptr()
+    assert held not in (rows().data_ptr(), rows(ROWS + 9).data_ptr())
+
+
+def test_other_sizes_let_go_what_is_kept() -> None:
+    del [rows(), rows()][:]
+    assert len(output._idle) == 2
+    lent = rows(int(ROWS / 1.2))  # near enough
+    assert len(output._idle) == 1
+    grown = rows(2 * ROWS)
+    assert not output._idle
+    del lent, grown
+    kernels.forget_outputs()
+    assert not output._idle
+
+
+def test_small_ones_and_other_types_are_torchs() -> None:
+    del [output.empty(9, 3, dtype=torch.float32), output.empty(1 << 23, dtype=torch.bool)][:]
+    assert not output._idle
+
+
+def test_a_run_ends_with_the_same_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tiny_scene(tmp_path)
+    found = []
+    for large in (output.LARGE, 1):
+        monkeypatch.setattr(output, "LARGE", large)
+        job = job_of(folder, Adc(cap=700, grow_gradient=2e-3, **_EARLY), None)
+        used = 0
+        while not job.run.over:
+            advance(job.run)
+            used += len(output._idle)
+        job.close()
+        found.append(prints(job.run.model.cloud))
+        assert (used > 0) == (large == 1)
+    assert found[0] == found[1]

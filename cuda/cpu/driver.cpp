@@ -10,7 +10,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -19,6 +18,7 @@
 #include "driver_field.h"
 #include "driver_fuzz.h"
 #include "driver_losses.h"
+#include "driver_pool.h"
 #include "kernels.h"
 #include "pool.h"
 
@@ -223,82 +223,6 @@ void check_threads(const Table& table, const Input& in) {
   set_threads(2);
 }
 
-// What an item throws reaches the caller, after all items of the other threads, and harms no later loop.
-void check_pool() {
-  set_threads(3);
-  for (const int bad : {0, 7, 499}) {
-    bool caught = false;
-    try {
-      parallel_for(500, [&](std::ptrdiff_t i) {
-        if (i == bad) throw std::runtime_error("one item");
-      });
-    } catch (const std::runtime_error&) {
-      caught = true;
-    }
-    expect(caught, "an exception of an item was lost");
-    std::vector<int> seen(1000);
-    parallel_for(1000, [&](std::ptrdiff_t i) { ++seen[i]; });
-    expect(seen == std::vector<int>(1000, 1), "a loop after an exception skips items");
-  }
-  set_threads(2);
-}
-
-// Counts in `seen`, and throws at item `bad`.
-class Counting : public Aside {
- public:
-  Counting(std::vector<int>& seen, int bad) : seen_(seen), bad_(bad) {}
-  void item(std::ptrdiff_t i) override {
-    if (i == bad_) throw std::runtime_error("one item");
-    ++seen_[i];
-  }
-
- private:
-  std::vector<int>& seen_;
-  int bad_;
-};
-
-// Loops aside: all items are done, once, by the time of `finish`, whoever calls it, whatever else runs
-// and however many threads there are meanwhile. What one throws reaches who finishes it.
-void check_aside() {
-  for (const int count : {3, 1, 2}) {
-    set_threads(count);
-    std::vector<std::vector<int>> seen(50, std::vector<int>(300));
-    std::uint64_t number = 0;
-    for (auto& each : seen) {
-      number = begin(300, std::make_unique<Counting>(each, -1));
-      std::vector<int> others(20);
-      parallel_for(20, [&](std::ptrdiff_t i) { ++others[i]; });
-      expect(others == std::vector<int>(20, 1), "a loop beside one aside skips items");
-      if (&each == &seen[25]) set_threads(count % 3 + 1), parallel_for(20, [&](std::ptrdiff_t i) { ++others[i]; });
-    }
-    std::thread other([number] { finish(number); });
-    other.join();
-    for (const auto& each : seen) expect(each == std::vector<int>(300, 1), "a loop aside skips items");
-    std::vector<int> few(300);
-    bool caught = false;
-    try {
-      finish(begin(300, std::make_unique<Counting>(few, 7)));
-    } catch (const std::runtime_error&) {
-      caught = true;
-    }
-    expect(caught, "an exception of an item aside was lost");
-    finish_all();
-  }
-  // Callers from several threads, each of which waits for its own.
-  set_threads(3);
-  std::vector<std::thread> callers;
-  for (int k = 0; k < 3; ++k)
-    callers.emplace_back([] {
-      for (int i = 0; i < 30; ++i) {
-        std::vector<int> seen(100);
-        finish(begin(100, std::make_unique<Counting>(seen, -1)));
-        expect(seen == std::vector<int>(100, 1), "a loop aside of another caller skips items");
-      }
-    });
-  for (auto& caller : callers) caller.join();
-  set_threads(2);
-}
-
 template <class Real>
 void check_broken(const Table& table) {
   Input in = random_input(600, 75, 50, true);
@@ -357,8 +281,7 @@ int main(int count, char** arguments) {
     first = 4;
   }
   set_threads(2);
-  check_pool();
-  check_aside();
+  failures += check_pool();
   int found = 0;
   for (const char* isa : {"avx512", "avx2", "neon", "base", "f64"}) {
     bool wanted = count == first;

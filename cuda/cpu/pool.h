@@ -1,4 +1,5 @@
-// A small thread pool of our own: one parallel loop at a time, items handed out one by one.
+// A small thread pool of our own: one parallel loop at a time, items handed out one by one, to each
+// thread first those that are its own in every loop over as many.
 //
 // Results never depend on the number of threads: an item writes only what belongs to it.
 #pragma once

@@ -27,7 +27,7 @@ def nothing_kept() -> Iterator[None]:
 
 
 def rows(n: int = ROWS) -> torch.Tensor:
-    return output.empty(n, 3, dtype=torch.float32)
+    return output.rows.empty(n, 3, dtype=torch.float32)
 
 
 def test_memory_is_used_again_once_no_tensor_looks_at_it() -> None:
@@ -59,19 +59,29 @@ def test_autograd_holds_what_it_keeps() -> None:
 
 def test_other_sizes_let_go_what_is_kept() -> None:
     del [rows(), rows()][:]
-    assert len(output._idle) == 2
+    assert len(output.rows.idle) == 2
     lent = rows(int(ROWS / 1.2))  # near enough
-    assert len(output._idle) == 1
+    assert len(output.rows.idle) == 1
     grown = rows(2 * ROWS)
-    assert not output._idle
+    assert not output.rows.idle
     del lent, grown
     kernels.forget_outputs()
-    assert not output._idle
+    assert not output.rows.idle
+
+
+def test_pictures_of_another_size_let_go_no_rows() -> None:
+    del [rows()][:]
+    for side in (1024, 2048):
+        assert output.pictures.empty(side, side, dtype=torch.float32).shape == (side, side)
+    assert len(output.rows.idle) == len(output.pictures.idle) == 1
 
 
 def test_small_ones_and_other_types_are_torchs() -> None:
-    del [output.empty(9, 3, dtype=torch.float32), output.empty(1 << 23, dtype=torch.bool)][:]
-    assert not output._idle
+    del [
+        output.rows.empty(9, 3, dtype=torch.float32),
+        output.rows.empty(1 << 23, dtype=torch.bool),
+    ][:]
+    assert not output.rows.idle
 
 
 def test_a_run_ends_with_the_same_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -83,7 +93,7 @@ def test_a_run_ends_with_the_same_bytes(monkeypatch: pytest.MonkeyPatch, tmp_pat
         used = 0
         while not job.run.over:
             advance(job.run)
-            used += len(output._idle)
+            used += len(output.rows.idle) + len(output.pictures.idle)
         job.close()
         found.append(prints(job.run.model.cloud))
         assert (used > 0) == (large == 1)

@@ -57,7 +57,7 @@ class _Activate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, log_scales: Tensor, logits: Tensor) -> tuple[Tensor, ...]:
         log_scales, logits = plain(log_scales), plain(logits)
-        scales, opacities = output.empty_like(log_scales), output.empty_like(logits)
+        scales, opacities = output.rows.empty_like(log_scales), output.rows.empty_like(logits)
         means = cpu.activate(
             table_of(logits), address(log_scales), address(logits), address(scales),
             address(opacities), logits.shape[0],
@@ -71,7 +71,7 @@ class _Activate(torch.autograd.Function):
         scales, opacities = ctx.saved_tensors
         by_rows = [None if g is None else plain(g) for g in gradients[:2]]
         found = [
-            None if rows is None and mean is None else output.empty_like(values)
+            None if rows is None and mean is None else output.rows.empty_like(values)
             for values, rows, mean in zip((scales, opacities), by_rows, gradients[2:], strict=True)
         ]
         cpu.activate_backward(

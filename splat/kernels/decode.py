@@ -147,9 +147,9 @@ class _Decode(torch.autograd.Function):
             distance,
             keep,
         )
-        means, scales, colors = (output.empty(n, 3, dtype=features.dtype) for _ in range(3))
-        quats = output.empty(n, 4, dtype=features.dtype)
-        opacities = output.empty(n, dtype=features.dtype)
+        means, scales, colors = (output.rows.empty(n, 3, dtype=features.dtype) for _ in range(3))
+        quats = output.rows.empty(n, 4, dtype=features.dtype)
+        opacities = output.rows.empty(n, dtype=features.dtype)
         source = torch.empty(n, dtype=torch.int64)
         out = (means, quats, scales, opacities, colors, source)
         decoding.native.write(addresses(*out))
@@ -167,7 +167,7 @@ class _Decode(torch.autograd.Function):
         learned = [*held[:4], *held[5:]]
         given = [None if g is None else plain(g) for g in gradients[:5]]
         found = [
-            output.empty_like(t) if wanted else None
+            output.rows.empty_like(t) if wanted else None
             for t, wanted in zip(learned, ctx.needs_input_grad[3:], strict=True)
         ]
         ctx.decoding.native.backward(addresses(quats, scales, colors, *given), addresses(*found))

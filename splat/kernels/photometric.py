@@ -35,7 +35,7 @@ class _Photometric(torch.autograd.Function):
         image, target = same_device(image.detach().contiguous(), target.detach().contiguous())
         bytes_ = target if target.dtype == torch.uint8 else None
         floats = None if bytes_ is not None else target.to(image.dtype)
-        gradient = output.empty_like(image) if ctx.needs_input_grad[0] else None
+        gradient = output.pictures.empty_like(image) if ctx.needs_input_grad[0] else None
         height, width = image.shape[:2]
         if image.is_cuda:
             loss = _cuda_photometric(image, floats, bytes_, gradient, ssim_weight)

@@ -39,7 +39,7 @@ def errors(
         return (image - (photo if bytes_ is None else photo.div_(255))).abs_().mean(-1)
     image, bytes_ = plain(image), plain(bytes_)
     floats = plain(target.to(image.dtype)) if bytes_ is None else None
-    out = output.empty(*image.shape[:2], dtype=image.dtype)
+    out = output.pictures.empty(*image.shape[:2], dtype=image.dtype)
     cpu.errors(
         table_of(image), address(image), address(floats), address(bytes_), out.numel(), address(out)
     )
@@ -50,7 +50,7 @@ class _Toned(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, image: Tensor, tone: Tensor) -> Tensor:
         image = plain(image)
-        out = output.empty_like(image)
+        out = output.pictures.empty_like(image)
         ctx.map = tone.detach().double().flatten().tolist()
         pixels = image.shape[0] * image.shape[1]
         cpu.tone(table_of(image), address(image), pixels, ctx.map, address(out))
@@ -62,7 +62,7 @@ class _Toned(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor]:
         (image,) = ctx.saved_tensors
         v_out = plain(gradients[0])
-        v_image = output.empty_like(image) if ctx.needs_input_grad[0] else None
+        v_image = output.pictures.empty_like(image) if ctx.needs_input_grad[0] else None
         pixels = image.shape[0] * image.shape[1]
         v_map = cpu.tone_backward(
             table_of(image), addresses(image, v_out, v_image), pixels, ctx.map

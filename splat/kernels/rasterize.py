@@ -105,7 +105,7 @@ def rasterize(
     if sh_degree is None or not is_half(colors):
         rows["colors"] = colors
     same_kind(**rows, **({} if features is None else {"features": features}))
-    statistics = Statistics(output.empty(n, dtype=means.dtype))
+    statistics = Statistics(output.rows.empty(n, dtype=means.dtype))
     image, alpha, extra = _Rasterize.apply(  # type: ignore[no-untyped-call]
         means, quats, scales, opacities, colors, features, background, world_to_camera,
         (K, width, height, sh_degree, depth, absolute, projection or Projection(), statistics),
@@ -148,10 +148,10 @@ class _Rasterize(torch.autograd.Function):
         K, width, height, sh_degree, depth, absolute, projection, statistics = settings
         rows = [plain(t) for t in (means, quats, scales, opacities, colors, features)]
         dtype = means.dtype
-        image = output.empty(height, width, 3, dtype=dtype)
-        alpha = output.empty(height, width, dtype=dtype)
+        image = output.pictures.empty(height, width, 3, dtype=dtype)
+        alpha = output.pictures.empty(height, width, dtype=dtype)
         channels = int(depth) + (0 if features is None else features.shape[1])
-        extra = output.empty(height, width, channels, dtype=dtype) if channels else None
+        extra = output.pictures.empty(height, width, channels, dtype=dtype) if channels else None
         over = None if background is None else plain(background.to(dtype))
         frame = Scratch("Frame", table_of(means))
         pose = [value for row in world_to_camera.tolist() for value in row]
@@ -194,17 +194,17 @@ class _Rasterize(torch.autograd.Function):
         # Written in the type of the picture; of colours that are bfloat16 autograd rounds it.
         written = [True] * 4 + [ctx.harmonics is None, True]
         outputs = [
-            output.empty_like(t, image.dtype) if wanted and t is not None else None
+            output.rows.empty_like(t, image.dtype) if wanted and t is not None else None
             for t, wanted in zip(rows, written, strict=True)
         ]
-        factors = None if ctx.harmonics is None else output.empty(n, 6, dtype=image.dtype)
-        means2d = output.empty(n, 2, dtype=image.dtype)
-        absolute = output.empty_like(means2d) if ctx.absolute else None
+        factors = None if ctx.harmonics is None else output.rows.empty(n, 6, dtype=image.dtype)
+        means2d = output.rows.empty(n, 2, dtype=image.dtype)
+        absolute = output.rows.empty_like(means2d) if ctx.absolute else None
         v_view = image.new_zeros(4, 4) if ctx.needs_input_grad[7] else None
         v_background = image.new_empty(3) if ctx.background else None
         maps, sums = maps_of(ctx.gradient.pixels, image), None
         if maps is not None:
-            sums = output.empty(n, maps.shape[2], dtype=image.dtype)
+            sums = output.rows.empty(n, maps.shape[2], dtype=image.dtype)
         ctx.frame.native.backward(
             addresses(image, alpha, extra, v_image, v_alpha, v_extra),
             addresses(*outputs[:5], factors, outputs[5], means2d, absolute, v_view, v_background),

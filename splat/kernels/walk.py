@@ -38,7 +38,7 @@ def walk(
         )
     same_kind(quats=quats, log_scales=log_scales, logits=logits)
     given = [plain(t) for t in (quats, log_scales, logits)]
-    delta = output.empty(n, 3, dtype=logits.dtype)
+    delta = output.rows.empty(n, 3, dtype=logits.dtype)
     cpu.walk(
         table_of(logits), addresses(*given, delta),
         n, every, phase, [quiet, dead, steepness, reach], seed % 2**64,

@@ -195,7 +195,8 @@ def main(folder: Path, out: Path) -> None:
     """All of it; what is found goes to out/RANK.json, and who is left of the group at the end to
     out/RANK.left."""
     group: list[weakref.ref[Any]] = []
-    atexit.register(lambda: left.write_text(str(group[0]())))  # the later at the end, the earlier
+    # Before `joined` registers that the group is left, and so called after it.
+    atexit.register(lambda: left.write_text(str(group[0]())))
     ranks = joined()
     assert ranks is not None
     left = out / f"{ranks.rank}.left"

@@ -71,6 +71,16 @@ def tiny_folder(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
+def trial_folder(request: pytest.FixtureRequest) -> Path:
+    """The scene of trials, kept between runs of the tests."""
+    from splat.trial import tiny_scene
+
+    cache = request.config.cache
+    assert cache is not None
+    return tiny_scene(cache.mkdir("splat-demo"))
+
+
+@pytest.fixture(scope="session")
 def ring(request: pytest.FixtureRequest) -> Path:
     """The built-in scene in 30 pictures of 128 x 96 pixels; not to be written to."""
     from splat.datasets import demo

@@ -17,15 +17,7 @@ from splat.edit import Append, Assign, Drop, Edit, Overwrite
 from splat.model import Model
 from splat.strategies.adc import Adc
 from splat.strategy import Strategy
-from splat.trial import tiny_scene
 from splat.types import Step
-
-
-@pytest.fixture(scope="module")
-def folder(request: pytest.FixtureRequest) -> Path:
-    cache = request.config.cache
-    assert cache is not None
-    return tiny_scene(cache.mkdir("splat-demo"))
 
 
 def due(step: Step) -> bool:
@@ -279,36 +271,39 @@ BROKEN: list[tuple[Strategy, str, str]] = [
     ("strategy", "check", "words"), BROKEN, ids=[f"{type(s).__name__}-{c}" for s, c, _ in BROKEN]
 )
 def test_what_a_strategy_does_not_do_is_found_out(
-    strategy: Strategy, check: str, words: str, folder: Path
+    strategy: Strategy, check: str, words: str, trial_folder: Path
 ) -> None:
     COUNTER["seen"] = 0
-    (found,) = checked(strategy, steps=24, fitted=False, folder=folder, only=(check,))
+    (found,) = checked(strategy, steps=24, fitted=False, folder=trial_folder, only=(check,))
     assert not found.passed and words in found.said, found.said
 
 
-def test_where_an_error_was_raised_is_said(folder: Path) -> None:
-    (found,) = checked(NeedsThree(), steps=24, fitted=False, folder=folder, only=("odd rows",))
+def test_where_an_error_was_raised_is_said(trial_folder: Path) -> None:
+    (found,) = checked(
+        NeedsThree(), steps=24, fitted=False, folder=trial_folder, only=("odd rows",)
+    )
     assert "(test_conformance.py:" in found.said
 
 
 @pytest.mark.parametrize("strategy", [Sound(), DrawsWell(), Ties(), Sound(cap=0)])
-def test_sound_strategies_pass(strategy: Strategy, folder: Path) -> None:
-    found = checked(strategy, steps=60, fitted=False, folder=folder)
+def test_sound_strategies_pass(strategy: Strategy, trial_folder: Path) -> None:
+    found = checked(strategy, steps=60, fitted=False, folder=trial_folder)
     assert [f.check for f in found] == list(CHECKS)
     assert all(f.passed for f in found), [f for f in found if not f.passed]
     assert all(f.owed and f.said for f in found)
 
 
-def test_steps_are_fitted_and_a_cap_is_lowered(folder: Path) -> None:
+def test_steps_are_fitted_and_a_cap_is_lowered(trial_folder: Path) -> None:
     found = {
-        f.check: f for f in checked(Adc(cap=50_000), folder=folder, only=("schedule", "limit"))
+        f.check: f
+        for f in checked(Adc(cap=50_000), folder=trial_folder, only=("schedule", "limit"))
     }
     assert found["schedule"].said == "4 edits, all at steps that acts() names"
     assert found["limit"].passed
 
 
-def test_the_shared_generators_are_as_before(folder: Path) -> None:
+def test_the_shared_generators_are_as_before(trial_folder: Path) -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    checked(DrawsFromAll(), steps=6, fitted=False, folder=folder, only=("rows",))
+    checked(DrawsFromAll(), steps=6, fitted=False, folder=trial_folder, only=("rows",))
     assert torch.equal(before, torch.get_rng_state())

@@ -14,7 +14,7 @@ from splat import kernels
 from splat.kernels import output
 from splat.run import advance
 from splat.strategies.adc import Adc
-from splat.trial import prints, tiny_scene
+from splat.trial import prints
 
 ROWS = output.LARGE // 8
 
@@ -84,12 +84,13 @@ def test_small_ones_and_other_types_are_torchs() -> None:
     assert not output.rows.idle
 
 
-def test_a_run_ends_with_the_same_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    folder = tiny_scene(tmp_path)
+def test_a_run_ends_with_the_same_bytes(
+    monkeypatch: pytest.MonkeyPatch, trial_folder: Path
+) -> None:
     found = []
     for large in (output.LARGE, 1):
         monkeypatch.setattr(output, "LARGE", large)
-        job = job_of(folder, Adc(cap=700, grow_gradient=2e-3, **_EARLY), None)
+        job = job_of(trial_folder, Adc(cap=700, grow_gradient=2e-3, **_EARLY), None)
         used = 0
         while not job.run.over:
             advance(job.run)

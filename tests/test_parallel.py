@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 import signal
 import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from ranks import PHOTOS, STEPS, job_of, started
-from steps import model_of
-from torch import Tensor
+from ranks import PHOTOS, started
 
-from splat import api, checkpoint, column, datasets
-from splat.column import BETAS, EPSILON, Scaling
+from splat import api, checkpoint, datasets
 from splat.folder import read_config
-from splat.kernels import Harmonics, HarmonicsGradient
-from splat.loader import Loader
-from splat.log import read_log, renumber
-from splat.model import Trained
-from splat.options import Options, Viewing
-from splat.parallel import Apart, Lost, Ranks, joined, ranks, steps_of, together
-from splat.parallel.together import _expand
-from splat.run import _step
-from splat.sensor.newton import Newton
-from splat.strategy import Fixed
-from splat.trial import tiny_scene
-from splat.types import Frame
+from splat.log import read_log
 
 HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope="module")
-def folder(request: pytest.FixtureRequest) -> Path:
-    cache = request.config.cache
-    assert cache is not None
-    return tiny_scene(cache.mkdir("splat-demo"))
 
 
 @pytest.fixture(scope="module")
@@ -47,24 +23,24 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("ranks")
 
 
-def _done(count: int, folder: Path, kept: Path) -> list[dict[str, Any]]:
-    parts = started(count, [str(HERE / "ranks.py"), str(folder), str(kept)])
+def _done(count: int, trial_folder: Path, kept: Path) -> list[dict[str, Any]]:
+    parts = started(count, [str(HERE / "ranks.py"), str(trial_folder), str(kept)])
     said = [part.communicate(timeout=300)[0] for part in parts]
     assert [part.returncode for part in parts] == [0] * count, "\n".join(said)
     return [json.loads((kept / f"{rank}.json").read_text()) for rank in range(count)]
 
 
 @pytest.fixture(scope="module")
-def pair(folder: Path, kept: Path) -> list[dict[str, Any]]:
+def pair(trial_folder: Path, kept: Path) -> list[dict[str, Any]]:
     """What each of two processes found (`ranks.main`)."""
-    return _done(2, folder, kept)
+    return _done(2, trial_folder, kept)
 
 
 @pytest.fixture(scope="module")
-def three(folder: Path, kept: Path, pair: object) -> list[dict[str, Any]]:
+def three(trial_folder: Path, kept: Path, pair: object) -> list[dict[str, Any]]:
     """What each of three found, which go on with the run of the two as well."""
     del pair
-    return _done(3, folder, kept)
+    return _done(3, trial_folder, kept)
 
 
 @pytest.mark.slow
@@ -137,14 +113,14 @@ def test_a_run_of_two_goes_on_to_the_same_bytes(pair: object, kept: Path) -> Non
 
 @pytest.mark.slow
 def test_and_with_another_number_of_processes(
-    pair: object, three: object, kept: Path, folder: Path
+    pair: object, three: object, kept: Path, trial_folder: Path
 ) -> None:
     del pair, three
     later = checkpoint.load(_last(kept / "later"))
     assert later["step"] == PHOTOS // 3 and checkpoint.shown(later) == PHOTOS
     steps = [record["step"] for record in read_log(kept / "later" / "log.jsonl")]
     assert steps == sorted(steps) and steps[-1] == PHOTOS // 3
-    found = api.resume(kept / "alone", datasets.load(folder), lpips=None)
+    found = api.resume(kept / "alone", datasets.load(trial_folder), lpips=None)
     assert found.metrics["steps"] == PHOTOS and "processes" not in found.metrics
     alone = checkpoint.load(_last(kept / "alone"))
     assert "at_once" not in alone and alone["version"] == checkpoint.UNCHANGED
@@ -153,9 +129,11 @@ def test_and_with_another_number_of_processes(
 
 
 @pytest.mark.slow
-def test_where_one_is_killed_the_others_keep_the_last_step(folder: Path, tmp_path: Path) -> None:
+def test_where_one_is_killed_the_others_keep_the_last_step(
+    trial_folder: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
-    asked = ["train", str(folder), "--out", str(out), "--steps", "60000", "--max-side", "0"]
+    asked = ["train", str(trial_folder), "--out", str(out), "--steps", "60000", "--max-side", "0"]
     asked += ["--checkpoint-every", "1000000", "--quiet", "--device", "cpu", "fixed"]
     parts = started(3, ["-m", "splat", *asked])
     log = out / "log.jsonl"
@@ -175,250 +153,5 @@ def test_where_one_is_killed_the_others_keep_the_last_step(folder: Path, tmp_pat
     state = checkpoint.load(there[-1])
     assert state["step"] >= 30 and there[-1].name == f"step_{3 * state['step']:08d}.pt"
     steps = 3 * state["step"] + 20
-    found = api.resume(out, datasets.load(folder), steps=steps, lpips=None)
+    found = api.resume(out, datasets.load(trial_folder), steps=steps, lpips=None)
     assert found.metrics["steps"] == steps
-
-
-def test_rates_and_betas_follow_the_square_root_rule() -> None:
-    one, four = Scaling(), Scaling(4)
-    assert (one.rate, one.epsilon, one.betas(BETAS)) == (1.0, 1.0, BETAS)
-    assert four.rate == 2.0 and four.epsilon == 0.5
-    assert four.betas(BETAS) == (0.9**4, 0.999**4)
-    # Near 1 that is the rule in the form 1 - W (1 - beta).
-    assert four.betas(BETAS)[1] == pytest.approx(1 - 4 * (1 - 0.999), abs=1e-5)
-
-
-def test_adam_moves_columns_and_networks_by_that_rule() -> None:
-    photos, steps = 4, 3
-    model = model_of(5)
-    model.cloud.scaling = Scaling(photos)
-    network = torch.nn.Linear(3, 1, bias=False)
-    before = network.weight.detach().clone()
-    trained = Trained(network, torch.optim.Adam(network.parameters(), lr=1e-2, eps=EPSILON))
-    draw = torch.Generator().manual_seed(0)
-    gradients = torch.randn(steps, 5, 3, generator=draw, dtype=torch.float64)
-    start = model.cloud["mean"].detach().clone()
-    for number in range(steps):
-        model.cloud["mean"].grad = gradients[number].float()
-        model.cloud.optimize(number)
-        network.weight.grad = gradients[number, :1].float()
-        trained.moved(number, 1.0, model.cloud.scaling)
-    group = trained.optimizer.param_groups[0]
-    assert (group["lr"], group["betas"], group["eps"]) == (1e-2, (0.9, 0.999), EPSILON)
-
-    def wanted(values: Tensor, gradients: Tensor, rate: Any) -> Tensor:
-        values, first, second = values.double(), 0.0, 0.0
-        b1, b2 = 0.9**photos, 0.999**photos
-        for t, g in enumerate(gradients):
-            first, second = b1 * first + (1 - b1) * g, b2 * second + (1 - b2) * g * g
-            root = (second / (1 - b2 ** (t + 1))).sqrt() + EPSILON / 2
-            values = values - 2 * rate(t) * first / (1 - b1 ** (t + 1)) / root
-        return values
-
-    rate = model.cloud._columns["mean"].rate
-    moved = (model.cloud["mean"].detach().double() - start) / rate(0)
-    expected = (wanted(start, gradients, rate) - start) / rate(0)
-    torch.testing.assert_close(moved, expected, atol=2e-3, rtol=1e-3)
-    assert model.cloud.rate("mean", 0) == 2 * rate(0)
-    torch.testing.assert_close(
-        network.weight.detach().double(),
-        wanted(before, gradients[:, :1], lambda _: 1e-2),
-        atol=1e-6, rtol=1e-5,
-    )  # fmt: skip
-
-
-class Two(Ranks):
-    """Two processes in one: what this one says, and beside it what the other would."""
-
-    def __init__(self, others: Mapping[str, list[Tensor]]) -> None:
-        super().__init__(0, 2, 0, 2)
-        self.others = {how: list(tensors) for how, tensors in others.items()}
-
-    def reduced(self, values: Tensor, how: Any) -> None:
-        if not self.others[how]:
-            raise Lost("gone")
-        other = self.others[how].pop(0).to(values.dtype)
-        assert other.shape == values.shape
-        both = torch.stack([values, other])
-        values.copy_(both.sum(0) if how == "sum" else getattr(both, f"a{how}")(0))
-
-    def gathered(self, values: Tensor) -> Tensor:
-        return torch.stack([values, self.others["gather"].pop(0)])
-
-
-def test_statistics_combine_as_they_declare_and_come_back_where_one_is_gone(folder: Path) -> None:
-    job = job_of(folder, Fixed(), None)
-    run, cloud = job.run, job.run.model.cloud
-    for how in ("sum", "max", "min", "same"):
-        cloud.track(how, combine=how)  # type: ignore[arg-type]
-        cloud.statistic(how).fill_(5)
-    rows, picture = len(cloud), run.batches(0)
-    rendered = run.render(run.model(picture.camera, 0), picture.camera, run.needs)
-    step = _step(run, picture, rendered)
-    kinds = [0.0] * len(cloud.names)
-    header = torch.tensor([0, 3.0, 0, 0, rows, -1e9, 0, -rows, -1e9, *kinds], dtype=torch.float64)
-    ones = torch.ones(rows)
-    seen = torch.zeros(rows)
-    seen[0] = 1
-    others = {
-        "max": [header, 9 * ones, seen],
-        "sum": [torch.cat([torch.tensor([3.0]), 7 * ones])],
-        "min": [2 * ones],
-    }
-
-    def observed() -> Apart:
-        apart = Apart(cloud)
-        cloud.statistic("sum").add_(1)
-        cloud.statistic("max").clamp_min_(6)
-        cloud.statistic("min").clamp_max_(4)
-        cloud.statistic("same").add_(1)
-        return apart
-
-    gone = Two({**others, "min": []})
-    with pytest.raises(Lost):
-        together(gone, observed(), step, {}, {"loss": torch.tensor(1.0)})
-    assert all(bool((cloud.statistic(how) == 5).all()) for how in ("sum", "max", "min", "same"))
-    whole, losses = together(Two(others), observed(), step, {}, {"loss": torch.tensor(1.0)})
-    found = {how: float(cloud.statistic(how)[0]) for how in ("sum", "max", "min", "same")}
-    assert found == {"sum": 5 + 1 + 7, "max": 9, "min": 2, "same": 6}
-    assert float(losses["loss"]) == 2.0 and whole.batch.shrink == 3.0
-    assert bool(run.model.rows_in_sight(rendered)[0])
-    job.close()
-
-
-def test_factors_of_harmonics_are_averaged_and_moved_as_if_written_out(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(column, "AT_ONCE", 3)
-    draw = torch.Generator().manual_seed(0)
-    ours, theirs = torch.randn(2, 7, 6, generator=draw)
-    model, plain = model_of(7, sh_degree=3), model_of(7, sh_degree=3)
-    values = model.cloud["sh"]
-    assert isinstance(values, Harmonics)
-    values.pending.append(HarmonicsGradient(ours.clone(), 2))
-    _expand(Two({"gather": [theirs]}), values, 2)
-    assert len(values.pending) == 2 and values.grad is None
-    wanted = (HarmonicsGradient(ours, 2).dense(16) + HarmonicsGradient(theirs, 2).dense(16)) / 2
-    found = model.cloud.gradient("sh")
-    assert found is not None
-    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)
-    plain.cloud["sh"].grad = wanted
-    visible = torch.arange(7) != 4
-    for cloud in (model.cloud, plain.cloud):
-        cloud.optimize(0, visible)
-    assert not values.pending and model.cloud._columns["sh"].count == 1
-    for one, other in zip(model.cloud.moments("sh"), plain.cloud.moments("sh"), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-5)
-    torch.testing.assert_close(model.cloud["sh"], plain.cloud["sh"], atol=1e-6, rtol=1e-6)
-    assert torch.equal(model.cloud["sh"][4], model_of(7, sh_degree=3).cloud["sh"][4])
-
-
-def told(row: int, bent: Tensor) -> Tensor:
-    return torch.cat([torch.tensor([row]), bent.flatten()]).double()
-
-
-def test_newton_moves_the_row_of_each_photo_as_alone() -> None:
-    draw = torch.Generator().manual_seed(0)
-    gradient = torch.randn(4, 2, generator=draw)
-    bends = {1: torch.diag(torch.tensor([2.0, 3])).double(), 3: 4 * torch.eye(2).double()}
-
-    def newton() -> tuple[torch.nn.Parameter, Newton]:
-        table = torch.nn.Parameter(torch.zeros(4, 2))
-        table.grad = gradient.clone()
-        return table, Newton(table, 10.0, 0.5)
-
-    alone, one = newton()
-    for row, bent in bends.items():
-        one.bent = (row, bent)
-        one.step()
-    table, both = newton()
-    both.bent = (1, bends[1])
-    both.meet(
-        Two({"gather": [torch.cat([torch.tensor([3.0]), bends[3].flatten()]).double()]}).gathered
-    )
-    both.step()
-    assert torch.equal(table, alone) and bool((alone[[1, 3]] != 0).all())
-    # Two of one photo: the least of both their losses.
-    table, both = newton()
-    both.bent = (1, bends[1])
-    both.meet(
-        Two({"gather": [torch.cat([torch.tensor([1.0]), bends[1].flatten()]).double()]}).gathered
-    )
-    both.step()
-    torch.testing.assert_close(table[1].detach(), alone[1].detach() / 2, atol=1e-6, rtol=2e-3)
-
-
-def test_photos_are_shown_by_turns(folder: Path) -> None:
-    scene = datasets.load(folder)
-    frame = Frame((0.0, 0.0, 0.0), 1.0)
-    whole = Loader(scene.train, frame=frame, seed=3)
-    turns = [Loader(scene.train, frame=frame, seed=3, turn=(rank, 3)) for rank in range(3)]
-    order = [whole.index_at(number) for number in range(30)]
-    assert [turns[n % 3].index_at(n // 3) for n in range(30)] == order
-    assert torch.equal(turns[1](4).pixels, whole(13).pixels)
-    for loader in (whole, *turns):
-        loader.close()
-
-
-def test_steps_are_counted_anew_for_another_number_of_photos(tmp_path: Path) -> None:
-    many = Ranks(0, 3, 0, 3)
-    assert [steps_of(count, many) for count in (99, 100, 1)] == [33, 34, 1]
-    assert steps_of(100, None) == 100
-    assert [checkpoint.regrouped(15, 2, now) for now in (1, 3, 4)] == [30, 10, 8]
-    log = tmp_path / "log.jsonl"
-    log.write_text('{"step": 3, "x": 1}\n{"step": 10}\n')
-    renumber(log, 1, 2)
-    assert read_log(log) == [{"step": 2, "x": 1}, {"step": 5}]
-
-
-def test_moments_go_over_to_other_numbers_of_photos() -> None:
-    cloud = model_of(3).cloud
-    cloud["mean"].grad = torch.ones(3, 3)
-    cloud.optimize(0)
-    first, second = (moment.clone() for moment in cloud.moments("mean"))
-    cloud.regrouped(3, 1)
-    assert torch.equal(cloud.moments("mean")[0], first)
-    assert torch.equal(cloud.moments("mean")[1], second * 3)
-    assert cloud._columns["mean"].count == 3
-
-
-def test_shares_come_back_in_the_order_of_the_whole() -> None:
-    items = list(range(8))
-    three = [Ranks(rank, 3, 0, 1) for rank in range(3)]
-    parts = [own.shared(items) for own in three]
-    three[0].each = lambda value: parts  # type: ignore[method-assign, assignment]
-    assert three[0].interleaved(parts[0]) == items
-
-
-@pytest.fixture
-def several(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ranks]:
-    found = Ranks(0, 2, 0, 2)
-    monkeypatch.setattr(ranks, "_ours", [found])
-    yield found
-
-
-def test_a_page_for_several_processes_is_refused_in_a_sentence(
-    several: Ranks, folder: Path
-) -> None:
-    with pytest.raises(ValueError, match="the viewer is asked for in a run of 2 processes"):
-        api.train(datasets.load(folder), Fixed(), Options(steps=2), viewing=Viewing(viewer=True))
-
-
-def test_an_environment_that_is_not_torchruns_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
-    with pytest.raises(ValueError, match="LOCAL_RANK is '' in the environment"):
-        joined()
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    assert joined() is None
-
-
-def test_a_run_of_several_is_as_many_times_fewer_steps(folder: Path, several: Ranks) -> None:
-    several.same = lambda value: value  # type: ignore[method-assign, assignment]
-    job = job_of(folder, Fixed(), several)
-    assert job.options.steps == 2 * STEPS and job.run.steps == STEPS and job.run.at_once == 2
-    assert job.run.model.cloud.scaling == Scaling(2)
-    rate = job.run.model.cloud._columns["mean"].rate
-    assert rate.steps == 15_000 and math.isclose(rate(15_000), 1.6e-6, rel_tol=1e-9)
-    job.close()

@@ -39,21 +39,13 @@ from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
 from splat.strategies.significance import Significance
 from splat.strategy import Fixed, Strategy, Wrapper, called
-from splat.trial import Trial, tiny_scene, trial
+from splat.trial import Trial, trial
 from splat.tuning import Command, Knob, followed, knobs, turned
 from splat.types import Step
 
 Outcome = Any
 STEPS = 60
 Given = Sequence[tuple[int, str, float]]
-
-
-@pytest.fixture(scope="module")
-def folder(request: pytest.FixtureRequest) -> Path:
-    """The scene of trials."""
-    cache = request.config.cache
-    assert cache is not None
-    return tiny_scene(cache.mkdir("splat-demo"))
 
 
 @contextmanager
@@ -226,10 +218,10 @@ CHANGED: dict[str, tuple[Strategy, Given]] = {
 
 @pytest.mark.parametrize("name", CHANGED)
 def test_resumed_and_replayed_runs_end_with_the_same_bytes(
-    name: str, folder: Path, tmp_path: Path
+    name: str, trial_folder: Path, tmp_path: Path
 ) -> None:
     strategy, given = CHANGED[name]
-    with tried(strategy, folder, tmp_path / "kept") as trial_:
+    with tried(strategy, trial_folder, tmp_path / "kept") as trial_:
         cuts = (25, 33)
         first = trial_.run()
         whole = ended(first, tmp_path / "whole.pt", obeying(given), saving(cuts, tmp_path))
@@ -260,8 +252,8 @@ def test_resumed_and_replayed_runs_end_with_the_same_bytes(
         assert ended(resumed, tmp_path / "resumed.pt") == whole
 
 
-def test_without_changes_a_checkpoint_is_one_of_before(folder: Path, tmp_path: Path) -> None:
-    with tried(MCMC, folder, tmp_path / "kept") as trial_:
+def test_without_changes_a_checkpoint_is_one_of_before(trial_folder: Path, tmp_path: Path) -> None:
+    with tried(MCMC, trial_folder, tmp_path / "kept") as trial_:
         plain = ended(trial_.run(), tmp_path / "plain.pt", until=15)
         state = checkpoint.load(tmp_path / "plain.pt")
         assert state["version"] == 1 and "commands" not in state
@@ -276,8 +268,8 @@ def test_without_changes_a_checkpoint_is_one_of_before(folder: Path, tmp_path: P
             assert torch.equal(values, checkpoint.rows(other)[name])
 
 
-def test_a_change_that_is_refused_changes_nothing(folder: Path, tmp_path: Path) -> None:
-    with tried(MCMC, folder, tmp_path / "kept") as trial_:
+def test_a_change_that_is_refused_changes_nothing(trial_folder: Path, tmp_path: Path) -> None:
+    with tried(MCMC, trial_folder, tmp_path / "kept") as trial_:
         run = trial_.run()
         for name, value in (("mcmc.cap", 0.5), ("rate", 0), ("rate", 101), ("rate", float("nan"))):
             with pytest.raises(ValueError, match=f"{name} is"):
@@ -293,8 +285,8 @@ def test_a_change_that_is_refused_changes_nothing(folder: Path, tmp_path: Path) 
             checkpoint.restore(trial_.run(), {**checkpoint.load(tmp_path / "x.pt"), **state})
 
 
-def test_terms_of_the_loss_follow(folder: Path, tmp_path: Path) -> None:
-    with tried(MCMC, folder, tmp_path / "kept") as trial_:
+def test_terms_of_the_loss_follow(trial_folder: Path, tmp_path: Path) -> None:
+    with tried(MCMC, trial_folder, tmp_path / "kept") as trial_:
         run = trial_.run()
         photometric = run.objectives["photometric"]
         taken = run.obey("mcmc.scale_weight", 1)
@@ -350,9 +342,9 @@ LOWERED, UNTIL = 42, 112
 
 @pytest.mark.parametrize("name", GROWING)
 def test_a_cap_below_what_there_is_lets_no_row_be_born_beyond_it(
-    name: str, folder: Path, tmp_path: Path
+    name: str, trial_folder: Path, tmp_path: Path
 ) -> None:
-    with tried(GROWING[name], folder, tmp_path) as trial_:
+    with tried(GROWING[name], trial_folder, tmp_path) as trial_:
         run = trial_.run()
         trial_.followed(run, LOWERED, printed=False)
         rows = len(run.model.cloud)
@@ -369,10 +361,10 @@ def test_a_cap_below_what_there_is_lets_no_row_be_born_beyond_it(
         assert max(left.counts[LOWERED:]) > rows
 
 
-def test_the_log_has_a_line_for_every_change(folder: Path, tmp_path: Path) -> None:
+def test_the_log_has_a_line_for_every_change(trial_folder: Path, tmp_path: Path) -> None:
     path, saved = tmp_path / "log.jsonl", tmp_path / "saved"
     given: Given = [(10, "rate", 0.5), (14, "mcmc.cap", 300.0)]
-    with tried(MCMC, folder, tmp_path / "kept") as trial_:
+    with tried(MCMC, trial_folder, tmp_path / "kept") as trial_:
         run = trial_.run()
         with closing(Log(path)) as log:
             ended(run, tmp_path / "a.pt", log, saving((14,), saved), obeying(given), until=22)
@@ -406,8 +398,8 @@ def test_the_log_has_a_line_for_every_change(folder: Path, tmp_path: Path) -> No
         assert recorded(path) == tuple(again.commands)
 
 
-def test_time_in_which_a_run_was_paused_does_not_count(folder: Path, tmp_path: Path) -> None:
-    with tried(MCMC, folder, tmp_path / "kept") as trial_:
+def test_time_in_which_a_run_was_paused_does_not_count(trial_folder: Path, tmp_path: Path) -> None:
+    with tried(MCMC, trial_folder, tmp_path / "kept") as trial_:
         run = trial_.run()
         with closing(Log(tmp_path / "log.jsonl", spent=50.0)) as log:
             ended(run, tmp_path / "a.pt", log, until=10)
@@ -495,7 +487,7 @@ def test_what_cannot_be_replayed_is_said_at_once(
         planned(asked, tmp_path / "comparison")
 
 
-def test_edits_stay_those_of_the_strategy_at_hand(folder: Path, tmp_path: Path) -> None:
+def test_edits_stay_those_of_the_strategy_at_hand(trial_folder: Path, tmp_path: Path) -> None:
     """A change at a step holds for all of that step, its edit included, and not before."""
     asked: list[tuple[int, int]] = []
 
@@ -507,7 +499,7 @@ def test_edits_stay_those_of_the_strategy_at_hand(folder: Path, tmp_path: Path) 
             asked.append((step.number, self.cap))
             return None
 
-    with tried(Noting(), folder, tmp_path / "kept") as trial_:
+    with tried(Noting(), trial_folder, tmp_path / "kept") as trial_:
         run = trial_.run()
         run.script = (Command(0, "noting.cap", 8), Command(2, "noting.cap", 9))
         ended(run, tmp_path / "a.pt", obeying([(4, "noting.cap", 5)]), until=6)

@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from splat import api, kernels
+from splat.core.strategy import Strategy
 from splat.datasets import demo
-from splat.finish import counted
-from splat.job import Job, prepare
 from splat.kernels import one_torch_thread
+from splat.loop import advance
 from splat.options import Options
-from splat.run import advance
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.scaffold import Scaffold
-from splat.strategy import Strategy
-from splat.training import no_old_garbage
+from splat.training.finish import counted
+from splat.training.prepare import Job, prepare
+from splat.training.session import no_old_garbage
 
 
 def main() -> None:

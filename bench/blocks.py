@@ -79,9 +79,9 @@ def _blocks(asked: argparse.Namespace, out: Path) -> None:
 def whole(asked: argparse.Namespace) -> dict[str, Any]:
     """Train all of it at once, in this process, which a bench begins for it alone."""
     from splat import api
-    from splat import machine as here
     from splat.blocks import work  # what a block's process imports, too
     from splat.cli.train import read
+    from splat.system import machine as here
 
     imported = here.held_memory() or 0
     arguments = [asked.scene, "--quiet", *_options(asked), METHOD, "--cap", asked.cap]
@@ -109,8 +109,8 @@ def compared(whole: Path, blocks: Path, device: str) -> dict[str, Any]:
     from splat.blocks.figures import batches_of, measured
     from splat.blocks.merged import Merged
     from splat.blocks.plan import read_plan
-    from splat.folder import Folder, read_config
     from splat.render import choose_device
+    from splat.runs.folder import Folder, read_config
 
     place, chosen = Folder(blocks), choose_device(device)[0]
     cells, config = read_plan(place.division), read_config(place.config)

@@ -26,17 +26,17 @@ from torch import Tensor
 
 import splat
 from splat.datasets import sweep
-from splat.evaluate import evaluate, mean_psnr, psnr
-from splat.job import Job, prepare
+from splat.evaluation.evaluate import evaluate, mean_psnr, psnr
 from splat.kernels import one_torch_thread
-from splat.methods import fitted
+from splat.loop import train
 from splat.options import PLANES, Options
-from splat.recipe import usual
-from splat.run import train
-from splat.seed import in_frame
+from splat.recipes.catalog import fitted
+from splat.recipes.recipe import usual
+from splat.seeding.seed import in_frame
 from splat.sensor.held_out import HeldOutFit
 from splat.sensor.poses import turned
 from splat.strategies.lighthouse import Lighthouse
+from splat.training.prepare import Job, prepare
 from splat.types import Camera, SceneData
 
 TROUBLES = {

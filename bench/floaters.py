@@ -19,17 +19,18 @@ import torch
 from common import markdown
 from torch import Tensor
 
-from splat import api, plan
+from splat import api
+from splat.cleanup.floaters import Rules, floaters
 from splat.cli.trained import trained
 from splat.datasets import demo, load
-from splat.evaluate import mean_psnr
-from splat.floaters import Rules, floaters
-from splat.folder import existing, read_config
-from splat.job import loaders
-from splat.loader import spread
+from splat.evaluation.evaluate import mean_psnr
 from splat.math import sh_from_rgb
+from splat.photos.loader import spread
+from splat.planning import predict
 from splat.render import renderer_for
-from splat.seed import in_frame
+from splat.runs.folder import existing, read_config
+from splat.seeding.seed import in_frame
+from splat.training.prepare import loaders
 from splat.types import Batch, Camera, Frame, Gaussians, Needs, Renderer
 
 HEADS = (
@@ -108,7 +109,7 @@ def built_in(views: int) -> Known:
 def of_run(run: Path, views: int) -> Known:
     """A run that was trained; its depths are its own."""
     found, config = trained(run, "cpu", "auto"), read_config(existing(run).config)
-    options = plan.fitted(config.options, torch.device("cpu"))
+    options = predict.fitted(config.options, torch.device("cpu"))
     training, held_out = loaders(api.reread(config), options, found.frame, torch.device("cpu"))
     with closing(training), closing(held_out or training):
         photos = [training.batch(i) for i in spread(len(training), views)]

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from common import Failed, json_of, machine, markdown, medians, output_of, script, write_json
 
-from splat import export
-from splat.machine import held_memory
+from splat import formats
 from splat.options import whole
+from splat.system.machine import held_memory
 from splat.types import Gaussians
 
 SUFFIXES = (".ply", ".compressed.ply", ".spz", ".sog", ".glb", ".splat", ".html")
@@ -62,9 +62,9 @@ def measured(action: str, count: int, path: Path) -> dict[str, Any]:
     Path("/proc/self/clear_refs").write_text("5")
     before, start = held_memory(), time.perf_counter()
     if given is not None:
-        export.write(given, path)
+        formats.write(given, path)
     else:
-        export.read(path)
+        formats.read(path)
     seconds = time.perf_counter() - start
     return {"seconds": seconds, "memory": peak() - (before or 0)}
 

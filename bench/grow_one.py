@@ -76,10 +76,10 @@ def measure(folder: Path, steps: int, threads: int, memory: int) -> dict[str, An
     import torch
 
     import splat
-    from splat import machine
+    from splat.core.strategy import Fixed
     from splat.datasets import load
     from splat.options import Options
-    from splat.strategy import Fixed
+    from splat.system import machine
 
     torch.set_num_threads(threads)
     held, ends = machine.held_memory(), []

@@ -35,7 +35,7 @@ from torch import Tensor  # noqa: E402
 from workload import Size, camera, key_of, rows, size_of, targets  # noqa: E402
 
 from splat import kernels  # noqa: E402
-from splat.evaluate import _ssim_map  # noqa: E402
+from splat.evaluation.evaluate import _ssim_map  # noqa: E402
 from splat.types import Camera  # noqa: E402
 
 TILE = 16

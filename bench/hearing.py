@@ -6,7 +6,7 @@
 
 A room is a folder of `python -m splat.datasets.rooms`. Its visual run is RUNS/NAME, trained where
 it is missing. What is in the file of results is not trained or measured again. Errors are means
-over the held-out places of MAG, ENV, T60, EDT and C50 (see `splat.acoustic`).
+over the held-out places of MAG, ENV, T60, EDT and C50 (see `splat.strategies.acoustic`).
 """
 
 from __future__ import annotations

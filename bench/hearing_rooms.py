@@ -15,14 +15,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.acoustic.baselines import Answer, Errors, Records, answer, baselines, errors, summary
-from splat.acoustic.measure import FFT, Decay
 from splat.datasets.rooms.binaural import heard
 from splat.datasets.rooms.head import kemar
 from splat.datasets.rooms.materials import Material
 from splat.datasets.rooms.shapes import ROOMS, Room
 from splat.datasets.rooms.simulate import simulate
 from splat.datasets.sounds import Ears, Heard, SoundData, Source, load, read_wav
+from splat.strategies.acoustic.baselines import (
+    Answer,
+    Errors,
+    Records,
+    answer,
+    baselines,
+    errors,
+    summary,
+)
+from splat.strategies.acoustic.measure import FFT, Decay
 from splat.strategies.acoustic.response import BANDS
 from splat.strategies.acoustic.signal import at_nodes, bank
 

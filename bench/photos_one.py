@@ -23,9 +23,11 @@ import numpy as np
 import torch
 from workload import size_of
 
-from splat import budget, machine, methods, training
-from splat.limit import limited, within_memory
 from splat.options import Options, Watching
+from splat.recipes import catalog
+from splat.system import machine
+from splat.training import session, time_budget
+from splat.training.row_budget import limited, within_memory
 from splat.types import Camera, Points, SceneData, View
 
 DISTINCT = 8
@@ -102,14 +104,14 @@ def train(folder: Path, count: int, asked: dict[str, Any]) -> dict[str, Any]:
     before (medians)."""
     points, cap, method = asked.pop("points"), asked.pop("cap"), asked.pop("method", "mcmc")
     scene, options = scene_of(folder, count, points), Options(**asked)
-    strategy = methods.METHODS[method]()
+    strategy = catalog.METHODS[method]()
     if options.budget is None and cap:
         strategy = limited(strategy, replace(options, budget=str(cap)))
     before = machine.held_memory() or 0
     strategy, options = within_memory(scene, strategy, options, torch.device("cpu"))
-    job = budget.prepared(scene, strategy, options)
+    job = time_budget.prepared(scene, strategy, options)
     looks = Looks()
-    training.trained(job, None, Watching(quiet=True), [looks])
+    session.trained(job, None, Watching(quiet=True), [looks])
     found = {
         "photos": count,
         "rows": looks.rows,

@@ -24,13 +24,14 @@ from common import KERNEL_STAGES, machine, markdown, write_json  # noqa: E402
 from ledger import Ledger, Wrapped, booking_seconds  # noqa: E402
 
 import splat.cli  # noqa: E402
-import splat.cli.errors  # noqa: E402
 import splat.cli.train  # noqa: E402
-import splat.finish  # noqa: E402
-import splat.training  # noqa: E402
-from splat import api, budget, kernels  # noqa: E402
-from splat.job import Job  # noqa: E402
-from splat.run import Run  # noqa: E402
+import splat.system.errors  # noqa: E402
+import splat.training.finish  # noqa: E402
+import splat.training.session  # noqa: E402
+from splat import api, kernels  # noqa: E402
+from splat.loop import Run  # noqa: E402
+from splat.training import time_budget  # noqa: E402
+from splat.training.prepare import Job  # noqa: E402
 
 # All that the command will need is imported by now, so that imports are told from work.
 IMPORTED = time.perf_counter()
@@ -96,7 +97,7 @@ def booked_run(run: Run, ledger: Ledger) -> None:
 def profiled(arguments: Sequence[str], ledger: Ledger, *, whole: bool = False) -> int:
     """Run `splat train` with its parts wrapped, or `whole`: its phases alone; its exit code."""
     prepare, trained, finish, train = (
-        budget.prepare, api.trained, api.finish, splat.training.train,
+        time_budget.prepare, api.trained, api.finish, splat.training.session.train,
     )  # fmt: skip
 
     def prepared(*given: Any, **named: Any) -> Job:
@@ -120,10 +121,10 @@ def profiled(arguments: Sequence[str], ledger: Ledger, *, whole: bool = False) -
 
     with ExitStack() as stack:
         replaced = [
-            (budget, "prepare", prepared),
+            (time_budget, "prepare", prepared),
             (api, "trained", phase(TRAINING, trained)),
             (api, "finish", phase(FINISH, finish)),
-            (splat.training, "train", watched),
+            (splat.training.session, "train", watched),
         ]
         for name, part in (
             ("measure", "evaluation of held-out views"),
@@ -131,7 +132,8 @@ def profiled(arguments: Sequence[str], ledger: Ledger, *, whole: bool = False) -
             ("contact_sheet", "contact sheet"),
             ("curves", "curves"),
         ):
-            replaced.append((splat.finish, name, ledger.booking(part, getattr(splat.finish, name))))
+            module = splat.training.finish
+            replaced.append((module, name, ledger.booking(part, getattr(module, name))))
         for module, name, value in replaced:
             stack.enter_context(patch.object(module, name, value))
         with ledger.phase(REST):

@@ -19,8 +19,9 @@ from timing import Clock, run_of, state_bytes, summed_up
 from torch import Tensor
 from traffic import Load, bytes_moved
 
-from splat import kernels, machine
-from splat.model import Explicit
+from splat import kernels
+from splat.core.model import Explicit
+from splat.system import machine
 from splat.types import Camera
 
 WARM_UP = 2

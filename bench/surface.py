@@ -31,8 +31,8 @@ from surface_truth import against_truth
 from splat import datasets
 from splat.cli.trained import Trained, trained
 from splat.datasets import studio
-from splat.loader import Loader
 from splat.mesh.cubes import needed
+from splat.photos.loader import Loader
 from splat.types import SceneData
 
 PLAIN = ("adc --cap 30k", "mcmc --cap 30k")

@@ -15,9 +15,9 @@ from torch.nn.functional import normalize
 
 from splat.cli.trained import Trained
 from splat.datasets import studio
-from splat.loader import shrunk
-from splat.paths import write_png
-from splat.photo import photograph
+from splat.photos.loader import shrunk
+from splat.photos.photo import photograph
+from splat.render.camera_paths import write_png
 from splat.strategies.deferred.model import Relightable
 from splat.types import Camera, Needs, SceneData, View
 

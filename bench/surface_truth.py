@@ -20,7 +20,7 @@ from torch.nn.functional import normalize
 from splat import mesh
 from splat.cli.trained import Trained
 from splat.datasets import studio
-from splat.evaluate import psnr
+from splat.evaluation.evaluate import psnr
 from splat.render import drawing_as
 from splat.strategies.deferred import panorama
 from splat.strategies.deferred.drawing import maps_of

@@ -14,13 +14,13 @@ from torch import Tensor
 from workload import Size, camera
 
 from splat import kernels
-from splat.edit import Change
-from splat.model import Explicit, Rates
-from splat.objective import Photometric
+from splat.core.edit import Change
+from splat.core.model import Explicit, Rates
+from splat.core.objective import Photometric
+from splat.core.strategy import Fixed
+from splat.loop import Run, train
 from splat.render import renderer_for
-from splat.run import Run, train
-from splat.strategy import Fixed
-from splat.training import no_old_garbage
+from splat.training.session import no_old_garbage
 from splat.types import Batch, Rendered, Step
 
 STILL = Rates(mean=0, mean_end=0, log_scale=0, quat=0, opacity_logit=0, sh=0)

@@ -21,14 +21,14 @@ from contextlib import closing
 from pathlib import Path
 
 from splat import api
+from splat.core.strategy import Fixed
 from splat.datasets import demo
-from splat.job import prepare
 from splat.kernels import one_torch_thread
+from splat.loop import advance
 from splat.options import Options, Viewing
-from splat.run import advance
 from splat.strategies.mcmc import Mcmc
-from splat.strategy import Fixed
-from splat.training import no_old_garbage
+from splat.training.prepare import prepare
+from splat.training.session import no_old_garbage
 from splat.viewer.opening import opened
 
 TURNS = ("nobody", "still", "moving")

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from splat.cloud import morton_order
+from splat.core.cloud import morton_order
 from splat.types import Camera
 
 COUNT = 50_000
@@ -41,7 +41,7 @@ def key_of(size: Size) -> str:
 
 
 def rows(count: int = COUNT, seed: int = 0) -> dict[str, Tensor]:
-    """Columns of `splat.model.Explicit`, float32, SH degree 3, in Morton order as in training.
+    """Columns of `splat.core.model.Explicit`, float32, SH degree 3, in Morton order as in training.
 
     Draws in doubles, about 1 kB of memory a Gaussian: measure memory in another process.
     """

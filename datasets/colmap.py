@@ -33,8 +33,8 @@ _LENSES: dict[str, tuple[int, str]] = {
     "FISHEYE": (2, "fisheye"),
     "EUCM": (2, "eucm"),
 }
-"""Focal lengths a model has, and the family of its lens in `splat.lens`; EQUIRECTANGULAR, the one
-that is missing, has neither."""
+"""Focal lengths a model has, and the family of its lens in `splat.photos.lens`; EQUIRECTANGULAR,
+the one that is missing, has neither."""
 
 
 def load(path: Path, images: str | None = None) -> SceneData | None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from splat.datasets.cameras import pinhole
-from splat.lens import angle_at, is_fisheye
+from splat.photos.lens import angle_at, is_fisheye
 from splat.types import Cut, Lens, View
 
 Array = npt.NDArray[np.float64]

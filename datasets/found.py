@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from splat.datasets import photo
 from splat.datasets.points import points_in_view
-from splat.export import ply
+from splat.formats import ply
 from splat.types import Points, View
 
 Array = npt.NDArray[np.float64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from splat.datasets.transforms import Entry, Frames, names_of, plain, read, shortened
-from splat.export import ply
+from splat.formats import ply
 from splat.types import Points, SceneData, View
 
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from splat.api import Result, load, rasterize, read, resume, train, write
+    from splat.core.chain import Chain
+    from splat.core.strategy import Fixed, Strategy
     from splat.options import Options, Reading, Watching
     from splat.strategies.adc import Adc
     from splat.strategies.budget import Budget
-    from splat.strategies.compose import Chain
     from splat.strategies.freeze import Freeze
     from splat.strategies.mcmc import Mcmc
     from splat.strategies.protect import Protect
-    from splat.strategy import Fixed, Strategy
 
 if find_spec("splat.strategies") is None:
     raise ImportError(
@@ -54,12 +54,12 @@ __all__ = [
 _PLACES = {
     "Adc": "splat.strategies.adc",
     "Budget": "splat.strategies.budget",
-    "Chain": "splat.strategies.compose",
+    "Chain": "splat.core.chain",
     "Freeze": "splat.strategies.freeze",
     "Mcmc": "splat.strategies.mcmc",
     "Protect": "splat.strategies.protect",
-    "Fixed": "splat.strategy",
-    "Strategy": "splat.strategy",
+    "Fixed": "splat.core.strategy",
+    "Strategy": "splat.core.strategy",
     "Options": "splat.options",
     "Reading": "splat.options",
     "Watching": "splat.options",

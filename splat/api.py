@@ -13,10 +13,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat import budget, checkpoint, datasets, export, kernels, limit, methods, recipe
-from splat.export import ply
-from splat.finish import finish, stand_in, summary, version
-from splat.folder import (
+from splat import datasets, formats, kernels
+from splat.core.strategy import Strategy
+from splat.evaluation.lpips import Net
+from splat.formats import ply
+from splat.loop import Watcher
+from splat.options import PLANES, Options, Reading, Viewing, Watching
+from splat.parallel import Ranks, first, is_first, joined
+from splat.recipes import catalog, recipe
+from splat.render import choose_device, renderer_for
+from splat.runs import checkpoint
+from splat.runs.folder import (
     Config,
     Folder,
     check_steps,
@@ -27,16 +34,12 @@ from splat.folder import (
     vacant,
     write_cameras,
 )
-from splat.job import Job, announce, prepare
-from splat.log import renumber
-from splat.lpips import Net
-from splat.options import PLANES, Options, Reading, Viewing, Watching
-from splat.parallel import Ranks, first, is_first, joined
-from splat.render import choose_device, renderer_for
-from splat.replay import write_script
-from splat.run import Watcher
-from splat.strategy import Strategy
-from splat.training import trained
+from splat.runs.log import renumber
+from splat.runs.replay import write_script
+from splat.training import row_budget, time_budget
+from splat.training.finish import finish, stand_in, summary, version
+from splat.training.prepare import Job, announce, prepare
+from splat.training.session import trained
 from splat.types import Camera, Frame, Gaussians, Needs, Rendered, SceneData, View
 
 if TYPE_CHECKING:
@@ -44,8 +47,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-read = export.read
-write = export.write
+read = formats.read
+write = formats.write
 
 RenderMode = Literal["RGB", "D", "ED", "RGB+D", "RGB+ED"]
 
@@ -115,21 +118,21 @@ def train(
     folder = None if out is None else first(ranks, lambda: vacant(Path(out), overwrite))
     if strategy is None:
         most = (
-            limit.rows_within(options.budget, options.sh_degree, options.budget_of)
+            row_budget.rows_within(options.budget, options.sh_degree, options.budget_of)
             if options.budget
             else 0
         )
         cap_asked = False
-        strategy = recipe.usual(methods.fitted(choose_device(options.device)[0], most))
-    strategy, options = limit.within_memory(
-        scene, limit.limited(strategy, options), options, choose_device(options.device)[0],
+        strategy = recipe.usual(catalog.fitted(choose_device(options.device)[0], most))
+    strategy, options = row_budget.within_memory(
+        scene, row_budget.limited(strategy, options), options, choose_device(options.device)[0],
         cap_asked=cap_asked, processes=1 if ranks is None else ranks.local_count,
     )  # fmt: skip
     strategy, options = _alike(strategy, options, ranks)
     if options.init is not None and options.init != PLANES:
         _check_seen(options.init, scene)
     if frame is None:
-        job = budget.prepared(scene, strategy, options, ranks=ranks)
+        job = time_budget.prepared(scene, strategy, options, ranks=ranks)
     else:
         job = prepare(scene, strategy, options, frame=frame, ranks=ranks)
     with closing(job):
@@ -139,7 +142,7 @@ def train(
                 reading=reading or _reading_of(scene),
                 train=tuple(view.name for view in scene.train),
                 test=tuple(view.name for view in scene.test),
-                method=methods.described(strategy),
+                method=catalog.described(strategy),
                 options=_pinned(options, job),
                 watching=watching,
                 command=command,
@@ -194,7 +197,7 @@ def resume(
     config = replace(config, scene=scene.path.resolve())
     if steps is not None:
         _log.info("schedules are those of a run of %s steps from here on", f"{steps:,}")
-    strategy = limit.limited(strategy or methods.rebuilt(config.method), options)
+    strategy = row_budget.limited(strategy or catalog.rebuilt(config.method), options)
     job = prepare(scene, strategy, options, state, ranks=ranks)
     job.run.ended = "" if steps is not None else job.run.ended
     with closing(job):
@@ -348,7 +351,7 @@ def _carried_out(
         metrics = finish(
             job, folder, seconds, lpips, whole=whole, pictures=watching.pictures, between=between
         )
-        baked = export.from_frame(whole, job.run.frame)
+        baked = formats.from_frame(whole, job.run.frame)
         result = Result(baked.to("cpu"), metrics, None if folder is None else folder.path)
         if done is not None and is_first(job.run.ranks):
             done(result)
@@ -375,9 +378,9 @@ def _alike(strategy: Strategy, options: Options, ranks: Ranks | None) -> tuple[S
     """What is trained as the first process has it, whose machine it was fitted to."""
     if ranks is None:
         return strategy, options
-    own = methods.described(strategy)
+    own = catalog.described(strategy)
     described, options = ranks.same((own, options))
-    return (strategy if described == own else methods.rebuilt(described)), options
+    return (strategy if described == own else catalog.rebuilt(described)), options
 
 
 def _viewer(job: Job, folder: Folder | None, viewing: Viewing | None) -> LiveViewer | None:

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from splat.model import Model
+    from splat.core.model import Model
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Lens:
     """How a lens bends what a pinhole would see; undone when the photograph is decoded."""
 
     model: str
-    """A family of `splat.lens`: `radial`, `fisheye`, `thin_prism_fisheye`, `fov`, ..."""
+    """A family of `splat.photos.lens`: `radial`, `fisheye`, `thin_prism_fisheye`, `fov`, ..."""
     coefficients: tuple[float, ...]
     """Of points on the plane z = 1; the photograph's focal lengths are its camera's."""
 
@@ -287,7 +287,7 @@ class Needs:
     """The normals that were given with photos (`Batch.normal`)."""
     weights: tuple[PixelMap, ...] = ()
     """Maps for each of which backward gives every Gaussian's sum of map value times blending
-    weight over the picture (`Rendered.weighted`); see `splat.maps`."""
+    weight over the picture (`Rendered.weighted`); see `splat.core.maps`."""
 
     def __or__(self, other: Needs) -> Needs:
         if other is self or other == Needs():
@@ -425,7 +425,7 @@ class Surveyed:
 
 
 class Survey(Protocol):
-    """Scores the rows of a run in one of its training views (`splat.score`)."""
+    """Scores the rows of a run in one of its training views (`splat.core.score`)."""
 
     def __call__(self, index: int, maps: Sequence[PixelMap] = ()) -> Surveyed:
         """Training view `index`, at the size of the step's own picture."""

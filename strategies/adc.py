@@ -10,16 +10,25 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from splat.cloud import Cloud
-from splat.edit import Edit
+from splat.core.cloud import Cloud
+from splat.core.edit import Edit
+from splat.core.model import Model
+from splat.core.schedule import (
+    at,
+    due,
+    dues,
+    every,
+    full_by,
+    refinements_left,
+    resets_end,
+    resets_every,
+)
+from splat.core.strategy import Strategy
 from splat.math import logit_of
-from splat.model import Model
-from splat.schedule import at, due, dues, every, full_by, refinements_left, resets_end, resets_every
-from splat.strategies import window
-from splat.strategies.births import cloned_or_split
-from splat.strategies.deaths import dropped, faint, largest, reset
-from splat.strategies.window import WINDOW, mean_screen_gradient
-from splat.strategy import Strategy
+from splat.rules import window
+from splat.rules.births import cloned_or_split
+from splat.rules.deaths import dropped, faint, largest, reset
+from splat.rules.window import WINDOW, mean_screen_gradient
 from splat.types import Camera, Needs, Step
 
 BEFORE = "before_scene"

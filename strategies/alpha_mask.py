@@ -17,13 +17,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from splat.edit import Drop, Edit
-from splat.families import together
-from splat.model import Model
-from splat.objective import Objective
-from splat.schedule import at, due, dues, every
-from splat.strategies.window import add, rows_of
-from splat.strategy import Strategy, Wrapper, recycler
+from splat.core.edit import Drop, Edit
+from splat.core.families import together
+from splat.core.model import Model
+from splat.core.objective import Objective
+from splat.core.schedule import at, due, dues, every
+from splat.core.strategy import Strategy, Wrapper, recycler
+from splat.rules.window import add, rows_of
 from splat.types import Batch, Needs, Rendered, Step
 
 SHOWN, OUTSIDE, AGAINST, PROOFS = "mask_shown", "mask_outside", "mask_against", "mask_proofs"

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from splat.edit import Edit
-from splat.families import together, within
-from splat.model import Model
-from splat.schedule import at, due, dues, every
-from splat.strategies.births import split
-from splat.strategies.select import select
-from splat.strategies.views import drawn
-from splat.strategy import Strategy, Wrapper, called
+from splat.core.edit import Edit
+from splat.core.families import together, within
+from splat.core.model import Model
+from splat.core.schedule import at, due, dues, every
+from splat.core.strategy import Strategy, Wrapper, called
+from splat.rules.births import split
+from splat.rules.select import select
+from splat.rules.views import drawn
 from splat.types import Step
 
 VIEWS_SHARE = 20

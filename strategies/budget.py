@@ -9,11 +9,11 @@ from typing import Literal
 from jaxtyping import Bool
 from torch import Tensor
 
-from splat.edit import Edit
-from splat.families import within
-from splat.schedule import at
-from splat.strategies.curve import target
-from splat.strategy import Strategy, Wrapper, recycler
+from splat.core.edit import Edit
+from splat.core.families import within
+from splat.core.schedule import at
+from splat.core.strategy import Strategy, Wrapper, recycler
+from splat.rules.curve import target
 from splat.types import Step
 
 Course = Literal["constant", "linear", "parabola", "sqrt", "resolution"]

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from splat.crop import EVERYWHERE, Box, Corner, meeting
-from splat.edit import Edit
-from splat.families import families, within, without
-from splat.fit import check
-from splat.model import Model
-from splat.strategy import Wrapper
+from splat.core.edit import Edit
+from splat.core.edit_check import check
+from splat.core.families import families, within, without
+from splat.core.model import Model
+from splat.core.region import EVERYWHERE, Box, Corner, meeting
+from splat.core.strategy import Wrapper
 from splat.types import Step
 
 

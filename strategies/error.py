@@ -10,18 +10,18 @@ from typing import Literal
 from jaxtyping import Bool
 from torch import Tensor
 
-from splat import schedule
-from splat.cloud import Cloud
-from splat.edit import Edit
-from splat.maps import Dissimilarity, Error
-from splat.model import Model
-from splat.schedule import at, due, dues
-from splat.strategies import window
-from splat.strategies.births import cloned_or_split
-from splat.strategies.curve import room
-from splat.strategies.deaths import dropped, faint, largest, leak
-from splat.strategies.select import select
-from splat.strategy import Strategy
+from splat.core import schedule
+from splat.core.cloud import Cloud
+from splat.core.edit import Edit
+from splat.core.maps import Dissimilarity, Error
+from splat.core.model import Model
+from splat.core.schedule import at, due, dues
+from splat.core.strategy import Strategy
+from splat.rules import window
+from splat.rules.births import cloned_or_split
+from splat.rules.curve import room
+from splat.rules.deaths import dropped, faint, largest, leak
+from splat.rules.select import select
 from splat.types import Needs, PixelMap, Step
 
 WORST = "worst_error"

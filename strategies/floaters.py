@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from splat import floaters, schedule
-from splat.edit import Drop, Edit
-from splat.families import together
-from splat.model import Model
-from splat.strategies.views import spread
-from splat.strategy import Strategy, Wrapper, called, recycler
+from splat.cleanup import floaters
+from splat.core import schedule
+from splat.core.edit import Drop, Edit
+from splat.core.families import together
+from splat.core.model import Model
+from splat.core.strategy import Strategy, Wrapper, called, recycler
+from splat.rules.views import spread
 from splat.types import Rendered, Step
 
 VIEWS_SHARE = 50
@@ -29,9 +30,9 @@ BARE = 0.01
 class Floaters(Wrapper):
     """Drop what floats: rows that views find alone in the free space before surfaces (ours).
 
-    Views are asked what they see at the place of a row without it (`splat.floaters`), and their
-    photos whether they miss it. Where the method moves rows, floaters are moved, and their number
-    stays.
+    Views are asked what they see at the place of a row without it (`splat.cleanup.floaters`), and
+    their photos whether they miss it. Where the method moves rows, floaters are moved, and their
+    number stays.
     """
 
     known_as = "floaters"

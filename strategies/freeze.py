@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from splat.edit import Edit
-from splat.families import within
-from splat.model import Model
-from splat.strategy import Wrapper, recycler
+from splat.core.edit import Edit
+from splat.core.families import within
+from splat.core.model import Model
+from splat.core.strategy import Wrapper, recycler
 from splat.types import Step
 
 Corner = tuple[float, float, float]

@@ -9,18 +9,18 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from splat.cloud import Cloud
-from splat.edit import Edit
-from splat.maps import Edge
-from splat.model import Model
-from splat.schedule import at, due, dues, every, resets_end, resets_every
-from splat.strategies import window
-from splat.strategies.births import long_axis_split
-from splat.strategies.curve import Curve, room, share, target
-from splat.strategies.deaths import dropped, faint, reset
-from splat.strategies.select import select
-from splat.strategies.window import WINDOW, mean_screen_gradient
-from splat.strategy import Strategy
+from splat.core.cloud import Cloud
+from splat.core.edit import Edit
+from splat.core.maps import Edge
+from splat.core.model import Model
+from splat.core.schedule import at, due, dues, every, resets_end, resets_every
+from splat.core.strategy import Strategy
+from splat.rules import window
+from splat.rules.births import long_axis_split
+from splat.rules.curve import Curve, room, share, target
+from splat.rules.deaths import dropped, faint, reset
+from splat.rules.select import select
+from splat.rules.window import WINDOW, mean_screen_gradient
 from splat.types import Needs, Step
 
 EDGES = "edge_score"

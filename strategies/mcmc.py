@@ -11,14 +11,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from splat import kernels, schedule
-from splat.cloud import Cloud
-from splat.edit import Append, Assign, Edit, Nudge
+from splat import kernels
+from splat.core import schedule
+from splat.core.cloud import Cloud
+from splat.core.edit import Append, Assign, Edit, Nudge
+from splat.core.objective import Objective, OpacityL1, ScaleL1
+from splat.core.schedule import PUBLISHED_STEPS, at, due, dues, full_by, refinements_left
+from splat.core.strategy import Recycler, Start
 from splat.math import logit_of
-from splat.objective import Objective, OpacityL1, ScaleL1
-from splat.schedule import PUBLISHED_STEPS, at, due, dues, full_by, refinements_left
-from splat.strategies.relocation import Relocation, Shares, rotated, shares
-from splat.strategy import Recycler, Start
+from splat.rules.relocation import Relocation, Shares, rotated, shares
 from splat.types import Step
 
 PUBLISHED_START = Start(opacity=0.5, scale=0.1)

@@ -11,19 +11,19 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from splat import schedule
-from splat.cloud import Cloud
-from splat.edit import Edit, Nudge
-from splat.maps import EdgedError, Error
+from splat.core import schedule
+from splat.core.cloud import Cloud
+from splat.core.edit import Edit, Nudge
+from splat.core.maps import EdgedError, Error
+from splat.core.model import Model
+from splat.core.schedule import PUBLISHED_STEPS, at, due, dues
+from splat.core.strategy import Strategy
 from splat.math import logit_of
-from splat.model import Model
-from splat.schedule import PUBLISHED_STEPS, at, due, dues
-from splat.strategies import window
-from splat.strategies.births import long_axis_split, moment_split
-from splat.strategies.curve import room
-from splat.strategies.deaths import dropped, faint, largest, leak
-from splat.strategies.select import select
-from splat.strategy import Strategy
+from splat.rules import window
+from splat.rules.births import long_axis_split, moment_split
+from splat.rules.curve import room
+from splat.rules.deaths import dropped, faint, largest, leak
+from splat.rules.select import select
 from splat.types import Needs, PixelMap, Step
 
 WORST = "worst_error"

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from splat.edit import SPLIT, Edit, Rows
-from splat.families import within
-from splat.model import Model
-from splat.strategy import Wrapper
+from splat.core.edit import SPLIT, Edit, Rows
+from splat.core.families import within
+from splat.core.model import Model
+from splat.core.strategy import Wrapper
 from splat.types import Step
 
 AGE = "protect_age"

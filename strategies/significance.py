@@ -11,14 +11,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from splat import schedule, score
-from splat.cloud import Cloud
-from splat.edit import Drop, Edit
-from splat.families import together, within
-from splat.model import Model
-from splat.strategies.select import Mode, select
-from splat.strategies.views import spread
-from splat.strategy import Strategy, Wrapper, recycler
+from splat.core import schedule, score
+from splat.core.cloud import Cloud
+from splat.core.edit import Drop, Edit
+from splat.core.families import together, within
+from splat.core.model import Model
+from splat.core.strategy import Strategy, Wrapper, recycler
+from splat.rules.select import Mode, select
+from splat.rules.views import spread
 from splat.types import Step
 
 Score = Literal[score.Significance, "random"]
@@ -33,7 +33,7 @@ _OF_COLUMNS = ("lightgaussian", "lightgaussian_released", "opacity")
 class Significance(Wrapper):
     """Prune the rows that contribute least to the training views, at given steps.
 
-    Rows are scored in many views as they are at the step (`splat.score`); what is least
+    Rows are scored in many views as they are at the step (`splat.core.score`); what is least
     significant goes, or is moved by a method that moves rows. As it stands this is LightGaussian
     (Fan et al. 2024): two thirds at once, 5,000 steps before the end. What a doomed row would have
     given birth to in the same edit is not born.

@@ -10,19 +10,19 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from splat.edit import Edit
-from splat.maps import Salience
-from splat.model import Model
-from splat.objective import Photometric
-from splat.schedule import at, due, dues, every, resets_end, resets_every
-from splat.strategies import window
-from splat.strategies.births import cloned_or_split
-from splat.strategies.curve import Curve, room, share, target
-from splat.strategies.deaths import dropped, faint, largest, reset
-from splat.strategies.select import select
-from splat.strategies.views import drawn
-from splat.strategies.window import WINDOW, mean_screen_gradient
-from splat.strategy import Strategy
+from splat.core.edit import Edit
+from splat.core.maps import Salience
+from splat.core.model import Model
+from splat.core.objective import Photometric
+from splat.core.schedule import at, due, dues, every, resets_end, resets_every
+from splat.core.strategy import Strategy
+from splat.rules import window
+from splat.rules.births import cloned_or_split
+from splat.rules.curve import Curve, room, share, target
+from splat.rules.deaths import dropped, faint, largest, reset
+from splat.rules.select import select
+from splat.rules.views import drawn
+from splat.rules.window import WINDOW, mean_screen_gradient
 from splat.types import Step, Surveyed
 
 VIEWS_SHARE = 20
@@ -47,7 +47,7 @@ class Terms:
     distance: float = 50.0
     """Distances of the pixels hit from the row's centre, summed."""
     salience: float = 10.0
-    """Error and edges of the photograph times blending weight, summed (`splat.maps.Salience`)."""
+    """Error and edges of the photograph times blending weight, summed (`core.maps.Salience`)."""
     pixels: float = 0.1
     """Pixels hit."""
     blend: float = 50.0

@@ -73,7 +73,7 @@ def tiny_folder(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def trial_folder(request: pytest.FixtureRequest) -> Path:
     """The scene of trials, kept between runs of the tests."""
-    from splat.trial import tiny_scene
+    from splat.conformance.trial import tiny_scene
 
     cache = request.config.cache
     assert cache is not None

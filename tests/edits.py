@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from splat.cloud import Cloud
-from splat.edit import SPLIT, Append, Assign, Drop, Edit, Nudge, Overwrite
+from splat.core.cloud import Cloud
+from splat.core.edit import SPLIT, Append, Assign, Drop, Edit, Nudge, Overwrite
 
 
 def random_edit(cloud: Cloud, draw: torch.Generator, *, deaths: float = 0.1) -> Edit:

@@ -18,13 +18,13 @@ import torch
 from scenes import write_picture
 from torch import Tensor
 
-from splat import api, export
+from splat import api, formats
+from splat.core.strategy import Fixed
 from splat.datasets import sounds
 from splat.datasets.sounds import Ears, Heard, Source, own
 from splat.math import sh_from_rgb
 from splat.options import Options
 from splat.render import renderer_for
-from splat.strategy import Fixed
 from splat.types import Camera, Gaussians, SceneData, View
 
 SMALL = (
@@ -86,7 +86,7 @@ def trained(folder: Path) -> Path:
     scene, run = folder / "scene", folder / "run"
     surface, draw = walls(), renderer_for("cpu")
     scene.mkdir(parents=True)
-    export.write(surface, scene / "walls.ply")
+    formats.write(surface, scene / "walls.ply")
     views = []
     for i, camera in enumerate(cameras()):
         image = scene / f"{i:02d}.png"

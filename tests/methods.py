@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from splat import datasets
-from splat.job import Job, prepare
+from splat.core.strategy import Fixed, Strategy
 from splat.options import Options
 from splat.strategies.adc import Adc
 from splat.strategies.alpha_mask import AlphaMask
@@ -22,7 +22,7 @@ from splat.strategies.mrnf import Mrnf
 from splat.strategies.scaffold import Scaffold
 from splat.strategies.significance import Significance
 from splat.strategies.taming import Taming
-from splat.strategy import Fixed, Strategy
+from splat.training.prepare import Job, prepare
 
 _EARLY: dict[str, Any] = {
     "prune_share": 0.5,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from splat.edit import Append, Drop, Edit
-from splat.model import Model
-from splat.objective import Objective, OpacityL1
-from splat.strategy import Start, Strategy
+from splat.core.edit import Append, Drop, Edit
+from splat.core.model import Model
+from splat.core.objective import Objective, OpacityL1
+from splat.core.strategy import Start, Strategy
 from splat.types import Needs, Step
 
 

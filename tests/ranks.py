@@ -20,17 +20,19 @@ from methods import _EARLY, _MCMC, _SCAFFOLD, METHODS
 from parts import Asking, Killer
 from torch.distributed import TCPStore
 
-from splat import api, checkpoint, datasets
-from splat.edit import Edit, Nudge
-from splat.evaluate import evaluate
-from splat.job import Job, prepare
+from splat import api, datasets
+from splat.conformance.trial import prints
+from splat.core.chain import Chain
+from splat.core.edit import Edit, Nudge
+from splat.core.strategy import Fixed, Strategy, Wrapper
+from splat.evaluation.evaluate import evaluate
 from splat.kernels import one_torch_thread
+from splat.loop import Run, advance
 from splat.options import Options, Watching
 from splat.parallel import Ranks, joined
-from splat.run import Run, advance
+from splat.runs import checkpoint
 from splat.strategies.adc import Adc
 from splat.strategies.budget import Budget
-from splat.strategies.compose import Chain
 from splat.strategies.crop import Crop
 from splat.strategies.deferred import Deferred
 from splat.strategies.freeze import Freeze
@@ -38,8 +40,7 @@ from splat.strategies.protect import Protect
 from splat.strategies.scaffold.coded import Coded
 from splat.strategies.scaffold.gsdf import Gsdf
 from splat.strategies.sdf.sdf import Sdf
-from splat.strategy import Fixed, Strategy, Wrapper
-from splat.trial import prints
+from splat.training.prepare import Job, prepare
 from splat.types import Step
 
 STEPS = 50

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from splat.lens import distort
-from splat.photo import photograph
+from splat.photos.lens import distort
+from splat.photos.photo import photograph
 from splat.types import Camera, Lens, SceneData, View
 
 Array = npt.NDArray[np.float64]

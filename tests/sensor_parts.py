@@ -13,11 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat import datasets
-from splat.job import Job, prepare
+from splat.core.strategy import Fixed, Strategy
 from splat.options import Options
-from splat.seed import frame_of
+from splat.seeding.seed import frame_of
 from splat.sensor.poses import exponential
-from splat.strategy import Fixed, Strategy
+from splat.training.prepare import Job, prepare
 from splat.types import Batch, Camera, Gaussians, Rendered, SceneData
 
 STOPS = (0.5, -0.4, 0.0, 0.3)

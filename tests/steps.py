@@ -9,10 +9,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from splat.cloud import Cloud
-from splat.edit import Change
-from splat.model import Explicit, Model
-from splat.strategy import Strategy
+from splat.core.cloud import Cloud
+from splat.core.edit import Change
+from splat.core.model import Explicit, Model
+from splat.core.strategy import Strategy
 from splat.types import (
     Batch,
     Camera,

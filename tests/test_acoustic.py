@@ -12,9 +12,8 @@ from hearing_room import RATE, SECONDS, SPEED
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from splat.acoustic import units
 from splat.datasets.sounds import Ears, Source
-from splat.strategies.acoustic import geometry, points, recording, response, sight
+from splat.strategies.acoustic import geometry, points, recording, response, sight, units
 from splat.strategies.acoustic.audible import Audible, Seen, Settings, axes_of
 from splat.strategies.acoustic.field import Masks, nearest
 from splat.strategies.acoustic.geometry import Listening

@@ -12,9 +12,9 @@ import torch
 from steps import assert_consistent, fill_moments, streams
 from torch import Tensor
 
-from splat.cloud import Cloud
-from splat.column import Rate
-from splat.edit import Change, Edit
+from splat.core.cloud import Cloud
+from splat.core.column import Rate
+from splat.core.edit import Change, Edit
 from splat.strategies.acoustic import points
 from splat.strategies.acoustic.audible import Audible, Seen, Settings
 from splat.strategies.acoustic.density import (

@@ -13,11 +13,11 @@ from conftest import Outcome
 from hearing_room import RATE, figures
 from torch import Tensor
 
-from splat.acoustic.baselines import Records, answer, errors, nearest
 from splat.datasets import sounds
 from splat.datasets.sounds.wav import read_wav
 from splat.strategies.acoustic import points
 from splat.strategies.acoustic.audible import Audible, Seen, Settings
+from splat.strategies.acoustic.baselines import Records, answer, errors, nearest
 from splat.strategies.acoustic.density import AudioGuided
 from splat.strategies.acoustic.learning import Learning, fixed, places
 

@@ -12,9 +12,8 @@ from acoustic_parts import GRID, double, draws, listening, open_air, rows_of, to
 from hearing_room import HEAD, RATE, SECONDS, SPEED
 from torch import Tensor
 
-from splat.acoustic import measure
 from splat.datasets.sounds import Ears, Source
-from splat.strategies.acoustic import geometry, recording, response
+from splat.strategies.acoustic import geometry, measure, recording, response
 from splat.strategies.acoustic.audible import Seen
 from splat.strategies.acoustic.field import Masks, nearest
 from splat.strategies.acoustic.geometry import Listening

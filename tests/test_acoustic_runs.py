@@ -18,13 +18,13 @@ from conftest import Outcome
 from hearing_room import RATE, SECONDS, SMALL, figures, hashes
 from scipy.signal import fftconvolve
 
-from splat import checkpoint
-from splat.acoustic import measure
 from splat.cli import heard, train_audio
 from splat.cli.train_audio import Taught
 from splat.datasets import sounds
 from splat.datasets.sounds import Ears, Source
 from splat.datasets.sounds.wav import read_wav
+from splat.runs import checkpoint
+from splat.strategies.acoustic import measure
 from splat.strategies.acoustic.audible import Audible
 from splat.strategies.acoustic.density import AudioGuided
 from splat.strategies.acoustic.field import Masks

@@ -14,14 +14,14 @@ from methods import METHODS, job_of
 from steps import assert_consistent
 from torch import Tensor
 
-from splat import checkpoint
-from splat.edit import Change
-from splat.folder import Folder
-from splat.job import Job
-from splat.model import Explicit
+from splat.core.edit import Change
+from splat.core.model import Explicit
+from splat.core.strategy import Strategy
+from splat.loop import Run, train
 from splat.options import Options
-from splat.run import Run, train
-from splat.strategy import Strategy
+from splat.runs import checkpoint
+from splat.runs.folder import Folder
+from splat.training.prepare import Job
 from splat.types import Step
 
 Outcome = Any

@@ -9,11 +9,11 @@ import torch
 from steps import CAMERA, assert_consistent, fill_moments, model_of, refined, repeated, step_of
 from torch import Tensor
 
-from splat.edit import Edit
+from splat.core.edit import Edit
+from splat.core.model import Explicit
 from splat.math import covariances
-from splat.model import Explicit
+from splat.rules.relocation import rotated
 from splat.strategies.adc import Adc, mean_screen_gradient
-from splat.strategies.relocation import rotated
 
 OPACITY = "opacity_logit"
 

@@ -14,15 +14,15 @@ from steps import model_of, refined, step_of
 from test_mesh_masks import RING, hull, stand, torus
 from torch import Tensor
 
-from splat.conformance import checked
+from splat.conformance.checks import checked
+from splat.core.model import Explicit, Rates
+from splat.core.objective import Objective, Photometric
+from splat.loop import Run, train
 from splat.math import quaternions, sh_from_rgb
 from splat.mesh import Mesh
 from splat.mesh.raster import silhouette
-from splat.model import Explicit, Rates
-from splat.objective import Objective, Photometric
-from splat.recipe import parsed_strategy
+from splat.recipes.recipe import parsed_strategy
 from splat.render import renderer_for
-from splat.run import Run, train
 from splat.strategies.adc import Adc
 from splat.strategies.alpha_mask import (
     AGAINST,

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from splat import kernels
-from splat.cloud import Cloud
-from splat.column import Rate
-from splat.edit import Drop, Edit
+from splat.core.cloud import Cloud
+from splat.core.column import Rate
+from splat.core.edit import Drop, Edit
 from splat.kernels import HarmonicsGradient
 
 ROWS = 120_000

@@ -14,20 +14,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from splat import checkpoint, datasets, export, kernels
-from splat.evaluate import mean_psnr
-from splat.folder import read_config
-from splat.job import Job, prepare
+from splat import datasets, formats, kernels
+from splat.core.strategy import Strategy
+from splat.evaluation.evaluate import mean_psnr
 from splat.kernels import one_torch_thread
 from splat.kernels.harmonics import basis
+from splat.loop import advance
 from splat.math import covariances, quaternions, rotation_matrices
 from splat.options import Options
-from splat.restored import restored
-from splat.run import advance
+from splat.recipes.restored import restored
+from splat.runs import checkpoint
+from splat.runs.folder import read_config
 from splat.strategies.scaffold import Scaffold, bake
 from splat.strategies.scaffold.bake import baked
 from splat.strategies.scaffold.coded import Coded
-from splat.strategy import Strategy
+from splat.training.prepare import Job, prepare
 from splat.types import Camera, Gaussians
 from splat.viewer.chronicle import Chronicle
 from splat.viewer.look import Look
@@ -217,7 +218,7 @@ def test_verbs_take_a_run_of_anchors(
     receipt = record["export"]
     assert abs(receipt["psnr_after"] - receipt["psnr_before"]) < 1.5
     assert "least squares" in receipt["dropped"][0]
-    assert len(export.read(run / "point_cloud.ply")) == receipt["gaussians"]
+    assert len(formats.read(run / "point_cloud.ply")) == receipt["gaussians"]
     measured = json.loads(splat("eval", run, "--json", "--quiet").out)
     assert measured["psnr"] == pytest.approx(record["psnr"], abs=1e-6)
     again = json.loads(splat("export", run, "-o", "x.spz", "--json").out)
@@ -238,11 +239,11 @@ def test_verbs_take_a_run_of_anchors(
         assert Path("two", name).read_bytes() == Path("pictures", name).read_bytes()
     assert splat("resume", run, "--steps", 70, "--quiet").code == 0
     # Other verbs write them where the photos' cameras are.
-    there = export.read(run / "point_cloud.ply")
+    there = formats.read(run / "point_cloud.ply")
     for verb in (("convert", run / "scene.anchors", "z.ply"),
                  ("clean", run / "scene.anchors", "-o", "c.ply")):  # fmt: skip
         assert splat(*verb).code == 0
-        found = export.read(Path(verb[-1]))
+        found = formats.read(Path(verb[-1]))
         apart = (found.means.median(0).values - there.means.median(0).values).norm()
         assert apart < 0.05 * (there.means - there.means.median(0).values).norm(dim=1).median()
     refused = splat("export", run, "-o", "y.anchors", "--target-size", "1MB")

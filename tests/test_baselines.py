@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from splat.acoustic import measure
-from splat.acoustic.baselines import (
+from splat.strategies.acoustic import measure
+from splat.strategies.acoustic.baselines import (
     SPEED,
     Errors,
     Records,

@@ -25,7 +25,7 @@ import surface_truth  # noqa: E402
 
 from splat.datasets import studio  # noqa: E402
 from splat.render import drawing_as  # noqa: E402
-from splat.seed import in_frame  # noqa: E402
+from splat.seeding.seed import in_frame  # noqa: E402
 from splat.strategies.sdf.field import Field  # noqa: E402
 from splat.types import (  # noqa: E402
     Camera,

@@ -10,10 +10,10 @@ import torch
 from steps import fill_moments, model_of
 from torch import Tensor
 
-from splat.cloud import Cloud
-from splat.edit import Edit
+from splat.core.cloud import Cloud
+from splat.core.edit import Edit
 from splat.math import covariances, rotation_matrices
-from splat.strategies.births import (
+from splat.rules.births import (
     cloned,
     cloned_or_split,
     long_axis_split,

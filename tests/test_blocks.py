@@ -16,10 +16,11 @@ import pytest
 import torch
 from steps import CAMERA, model_of, step_of
 
-from splat import api, datasets, export
+from splat import api, datasets, formats
 from splat.blocks import train as blocks
 from splat.blocks import work
 from splat.blocks.asked import Blocking
+from splat.blocks.block import Block
 from splat.blocks.cells import AS_GIVEN, BEYOND, Cell, Ground, members
 from splat.blocks.division import cells_of, extents, ground_of, shape_of, squarest
 from splat.blocks.many import enough, taken
@@ -27,22 +28,21 @@ from splat.blocks.plan import folder_of, read_plan
 from splat.blocks.seams import Strip, landed, on_seam
 from splat.blocks.sight import assigned, shares
 from splat.blocks.start import covers, drawn, start_points
-from splat.edit import Append, Edit
-from splat.export.header import Header
-from splat.export.join import joined
-from splat.folder import Folder, read_config
+from splat.core.edit import Append, Edit
+from splat.core.strategy import Fixed, Strategy
+from splat.formats.header import Header
+from splat.formats.join import joined
 from splat.jobs import Interrupted
-from splat.methods import described, rebuilt
+from splat.loop import Run
 from splat.options import Options, Reading, Watching
-from splat.restored import crop_of
-from splat.run import Run
-from splat.seed import neighbour_distances
-from splat.strategies.block import Block
+from splat.recipes.catalog import described, rebuilt
+from splat.recipes.restored import crop_of
+from splat.runs.folder import Folder, read_config
+from splat.seeding.seed import neighbour_distances
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
 from splat.strategies.scaffold import Scaffold
 from splat.strategies.sdf import Sdf
-from splat.strategy import Fixed, Strategy
 from splat.types import Batch, Camera, Frame, Gaussians, Points, Rendered
 
 FLAT = Ground((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), 10.0)
@@ -269,9 +269,9 @@ def test_auto_asks_for_as_many_blocks_as_memory_needs(tiny_folder: Path) -> None
 
 def api_fitted(options: Options, device: torch.device) -> Options:
     """The options with everything said."""
-    from splat import plan
+    from splat.planning import predict
 
-    return plan.fitted(options, device)
+    return predict.fitted(options, device)
 
 
 def test_pixels_land_where_they_were_projected_from() -> None:
@@ -338,7 +338,7 @@ def test_the_merged_file_is_what_the_blocks_own(run: Path) -> None:
     assert body(place.gaussians) == b"".join(map(body, files))
     record = json.loads(place.metrics.read_text())
     counts = [part["kept"] for part in record["blocks"]]
-    found = export.read(place.gaussians)
+    found = formats.read(place.gaussians)
     assert len(found) == sum(counts) == record["gaussians"] and min(counts) > 0
     assert sum(part.share for part in cells.parts) <= METHOD.cap
     assert all(part.share <= part.cap <= 1.15 * part.share for part in cells.parts)
@@ -352,7 +352,7 @@ def test_the_merged_file_is_what_the_blocks_own(run: Path) -> None:
         start += count
     assert record["psnr"] > 12 and record["seams"]["share"] > 0
     # All have the frame of all, not that of their own views, and draw from the same depth on.
-    near = {export.drawing(path).near for path in files}
+    near = {formats.drawing(path).near for path in files}
     assert len(near) == 1 and None not in near
     assert all(set(part.views) <= set(read_config(place.config).train) for part in cells.parts)
 
@@ -406,8 +406,8 @@ def test_verbs_take_a_merged_run(run: Path, splat: Callable[..., Any]) -> None:
     assert found.code == 0 and json.loads(found.out)["psnr"] == pytest.approx(record["psnr"])
     made = splat("export", run, "-o", "scene.ply", "--quiet")
     assert made.code == 0, made.said
-    same = export.read(Path("scene.ply"))
-    assert torch.allclose(same.means, export.read(run / "point_cloud.ply").means, atol=1e-5)
+    same = formats.read(Path("scene.ply"))
+    assert torch.allclose(same.means, formats.read(run / "point_cloud.ply").means, atol=1e-5)
     assert splat("render", run, "-o", "views", "--path", "views", "--quiet").code == 0
     assert len(list(Path("views").glob("*.png"))) == 12
     assert splat("clean", run, "--dry-run", "--quiet").code == 0
@@ -468,8 +468,8 @@ def test_no_points_no_blocks(tiny_folder: Path, tmp_path: Path) -> None:
 
 def test_files_of_other_columns_are_not_joined(tmp_path: Path) -> None:
     one = model_of(5, sh_degree=1).bake()
-    export.write(one, tmp_path / "a.ply")
-    export.write(model_of(5, sh_degree=2).bake(), tmp_path / "b.ply")
+    formats.write(one, tmp_path / "a.ply")
+    formats.write(model_of(5, sh_degree=2).bake(), tmp_path / "b.ply")
     with pytest.raises(ValueError, match="has other columns"):
         joined([tmp_path / "a.ply", tmp_path / "b.ply"], tmp_path / "c.ply")
     cut = tmp_path / "cut.ply"
@@ -479,11 +479,14 @@ def test_files_of_other_columns_are_not_joined(tmp_path: Path) -> None:
     assert not (tmp_path / "c.ply").exists()
     assert joined([tmp_path / "a.ply"] * 3, tmp_path / "c.ply") == 15
     assert joined([tmp_path / "a.ply"] * 2, tmp_path / "d.ply", [2, 0]) == 7
-    opacities = export.read(tmp_path / "a.ply").opacities
+    opacities = formats.read(tmp_path / "a.ply").opacities
     kept = opacities.argsort(descending=True, stable=True)[:2].sort().values
     both = torch.cat([opacities[kept], opacities])
-    assert torch.equal(export.read(tmp_path / "d.ply").opacities, both)
-    last, first = export.read(tmp_path / "c.ply").means[10:], export.read(tmp_path / "a.ply").means
+    assert torch.equal(formats.read(tmp_path / "d.ply").opacities, both)
+    last, first = (
+        formats.read(tmp_path / "c.ply").means[10:],
+        formats.read(tmp_path / "a.ply").means,
+    )
     assert torch.equal(last, first)
 
 

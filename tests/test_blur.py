@@ -10,9 +10,9 @@ import torch
 from parts import Cloner, Killer
 from steps import CAMERA, model_of, refined, step_of, survey_of
 
+from splat.core.strategy import Fixed, Strategy
 from splat.strategies.blur import BlurSplit
 from splat.strategies.mcmc import Mcmc
-from splat.strategy import Fixed, Strategy
 
 PIXELS = CAMERA.width * CAMERA.height
 BLUR = BlurSplit(share=0.1)

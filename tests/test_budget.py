@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 from methods import METHODS
 
-from splat import api, budget, plan
-from splat.folder import Folder
-from splat.job import Job, prepare
+from splat import api
+from splat.loop import Run
 from splat.options import Options, Watching
-from splat.plan import Pace
-from splat.run import Run
+from splat.planning import predict
+from splat.planning.predict import Pace
+from splat.runs.folder import Folder
+from splat.training import time_budget
+from splat.training.prepare import Job, prepare
 from splat.types import Batch, SceneData
 
 OPTIONS = Options(steps=5000, max_side=0, threads=1, resolution="full")
@@ -48,11 +50,11 @@ def job_of(scene: SceneData, options: Options = OPTIONS) -> Job:
 def test_steps_and_decoding_are_compared_with_the_constants(scene: SceneData) -> None:
     """One look at the clock a step, so a step takes a tick; decoding 8 photos takes one."""
     with closing(job_of(scene)) as job:
-        pace = budget.timed(job, 10.0, Clock(0.01))
+        pace = time_budget.timed(job, 10.0, Clock(0.01))
     device, pixels = job.run.render.device, 96 * 72
-    assert pace.step == pytest.approx(0.01 / plan.step_seconds(device, pixels, 500, 1))
+    assert pace.step == pytest.approx(0.01 / predict.step_seconds(device, pixels, 500, 1))
     assert pace.pixels == pace.step
-    assert pace.decoding == pytest.approx(0.01 / (plan.DECODE_SECONDS * 8 * pixels))
+    assert pace.decoding == pytest.approx(0.01 / (predict.DECODE_SECONDS * 8 * pixels))
     # A look at the start, one after decoding, one after each of the 20 steps of the short run, one
     # before steps are timed, 0.4 s of those, a twenty-fifth of the budget, and one at the end.
     assert pace.spent == pytest.approx(0.01 + 0.2 + 0.01 + 0.4 + 0.01, abs=0.0101)
@@ -62,18 +64,18 @@ def test_what_pixels_cost_is_told_by_smaller_pictures(
     scene: SceneData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of steps that take 3 ms and 1 us a pixel, whatever their pictures."""
-    clock, advance = Clock(0.0), budget.advance
+    clock, advance = Clock(0.0), time_budget.advance
 
     def slowly(run: Run) -> None:
         camera = run.batches(run.step).camera
         advance(run)
         clock.now += 0.003 + 1e-6 * camera.width * camera.height
 
-    monkeypatch.setattr(budget, "advance", slowly)
+    monkeypatch.setattr(time_budget, "advance", slowly)
     for kind in ("dash", "warm-up"):
         with closing(job_of(scene, replace(OPTIONS, resolution=kind))) as job:
-            pace = budget.timed(job, 10.0, clock)
-            fixed, of_pixels = plan.step_parts(job.run.render.device, 96 * 72, 500, 1)
+            pace = time_budget.timed(job, 10.0, clock)
+            fixed, of_pixels = predict.step_parts(job.run.render.device, 96 * 72, 500, 1)
         assert pace.step * fixed == pytest.approx(0.003), kind
         assert pace.pixels * of_pixels == pytest.approx(1e-6 * 96 * 72), kind
 
@@ -92,7 +94,7 @@ def test_what_is_timed_is_the_end_of_a_short_run(
             return batches(step)
 
         job.run.batches = noted  # those of the short run; what is timed has its own
-        budget.timed(job, seconds, Clock(0.01))
+        time_budget.timed(job, seconds, Clock(0.01))
     assert sizes == list(range(ripe))
 
 
@@ -100,8 +102,8 @@ def test_the_copy_that_is_timed_has_as_many_rows_as_the_run_on_average(scene: Sc
     with closing(prepare(scene, METHODS["mcmc"], OPTIONS)) as job:
         cloud = job.run.model.cloud
         before = float(cloud["log_scale"].detach().exp().square().sum())
-        budget.timed(job, 0.001, Clock(0.01))
-        assert len(cloud) == plan.mean_rows(500, 2500) == 2100
+        time_budget.timed(job, 0.001, Clock(0.01))
+        assert len(cloud) == predict.mean_rows(500, 2500) == 2100
         after = float(cloud["log_scale"].detach().exp().square().sum())
         # n copies whose sides are the cube root of n smaller cover the cube root of n as much.
         assert after == pytest.approx(before * (2100 / 500) ** (1 / 3), rel=0.15)
@@ -109,7 +111,7 @@ def test_the_copy_that_is_timed_has_as_many_rows_as_the_run_on_average(scene: Sc
 
 def test_all_views_are_timed_however_short_the_budget(scene: SceneData) -> None:
     with closing(job_of(scene)) as job:
-        pace = budget.timed(job, 0.001, Clock(1.0))
+        pace = time_budget.timed(job, 0.001, Clock(1.0))
     # Decoding, one step of the short run, and a look before and after.
     assert pace.spent == 1.0 + 1 + 1 + 8 + 1
 
@@ -117,26 +119,28 @@ def test_all_views_are_timed_however_short_the_budget(scene: SceneData) -> None:
 @pytest.mark.parametrize("seconds", [10.0, 25.0, 40.0])
 def test_the_most_steps_that_fit_are_found(scene: SceneData, seconds: float) -> None:
     with closing(job_of(scene)) as job:
-        slower = 0.01 / plan.step_seconds(job.run.render.device, 96 * 72, 500, 1)
+        slower = 0.01 / predict.step_seconds(job.run.render.device, 96 * 72, 500, 1)
         pace = Pace(step=slower, pixels=slower, spent=1)
-        steps, needed = budget.fitting(job, 500, 5000, pace, seconds)
-    assert abs(steps - (budget.SHARE * seconds - 1) / 0.01) <= 1
-    assert needed <= budget.SHARE * seconds - 1 < needed + 0.01
+        steps, needed = time_budget.fitting(job, 500, 5000, pace, seconds)
+    assert abs(steps - (time_budget.SHARE * seconds - 1) / 0.01) <= 1
+    assert needed <= time_budget.SHARE * seconds - 1 < needed + 0.01
 
 
 def test_the_budget_is_bounded_by_the_steps_and_by_the_least(scene: SceneData) -> None:
     with closing(job_of(scene)) as job:
-        assert budget.fitting(job, 500, 5000, Pace(), 1e6)[0] == 5000
-        assert budget.fitting(job, 500, 5000, Pace(step=1e6), 1.0)[0] == budget.LEAST_STEPS
-        assert budget.fitting(job, 500, 20, Pace(step=1e6), 1.0)[0] == 20
+        assert time_budget.fitting(job, 500, 5000, Pace(), 1e6)[0] == 5000
+        assert (
+            time_budget.fitting(job, 500, 5000, Pace(step=1e6), 1.0)[0] == time_budget.LEAST_STEPS
+        )
+        assert time_budget.fitting(job, 500, 20, Pace(step=1e6), 1.0)[0] == 20
 
 
 def test_smaller_pictures_and_more_rows_change_what_fits(scene: SceneData) -> None:
     found = {}
     for kind in ("full", "dash"):
         with closing(job_of(scene, replace(OPTIONS, resolution=kind))) as job:
-            found[kind] = budget.fitting(job, 500, 100_000, Pace(), 15.0)[0]
-            found["many"] = budget.fitting(job, 50_000, 100_000, Pace(), 15.0)[0]
+            found[kind] = time_budget.fitting(job, 500, 100_000, Pace(), 15.0)[0]
+            found["many"] = time_budget.fitting(job, 50_000, 100_000, Pace(), 15.0)[0]
     assert found["dash"] > found["full"] > found["many"]
 
 
@@ -150,7 +154,7 @@ def test_the_record_makes_the_same_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     caplog.set_level(logging.INFO, "splat")
-    monkeypatch.setattr(budget, "LEAST_STEPS", 40)
+    monkeypatch.setattr(time_budget, "LEAST_STEPS", 40)
     options = Options(minutes=0.02, max_side=0, threads=1)
     result = trained(scene, tmp_path / "minutes", options)
     record = json.loads(Folder(tmp_path / "minutes").config.read_text())["options"]
@@ -174,7 +178,7 @@ def test_a_resume_never_times_again(
     def never(*arguments: object) -> None:
         raise AssertionError("it was timed again")
 
-    monkeypatch.setattr(budget, "timed", never)
+    monkeypatch.setattr(time_budget, "timed", never)
     Folder(tmp_path / "run").metrics.unlink()
     again = api.resume(tmp_path / "run", lpips=None).metrics
     assert (again["steps"], again["minutes"]) == (20, 0.001)

@@ -25,7 +25,7 @@ from scenes import (
 from scipy.spatial.transform import Rotation
 
 from splat import datasets
-from splat.lens import distort
+from splat.photos.lens import distort
 from splat.types import Lens, SceneData
 
 Array = np.ndarray

@@ -17,13 +17,14 @@ import torch
 from methods import METHODS
 from torch import Tensor
 
-from splat import api, checkpoint
-from splat.edit import Change
-from splat.files import DiskFull
-from splat.folder import Folder
+from splat import api
+from splat.core.edit import Change
+from splat.loop import Run
 from splat.options import Options, Reading, Watching
-from splat.run import Run
-from splat.stop import Stopped
+from splat.runs import checkpoint
+from splat.runs.folder import Folder
+from splat.system.files import DiskFull
+from splat.training.stop import Stopped
 from splat.types import Step
 
 Outcome = Any
@@ -154,7 +155,8 @@ def test_a_second_signal_ends_at_once(tiny_folder: Path, tmp_path: Path) -> None
 KILLER = """
 import os, signal, sys, time
 from pathlib import Path
-from splat import api, checkpoint
+from splat import api
+from splat.runs import checkpoint
 from splat.options import Options, Reading, Watching
 from splat.strategies.mcmc import Mcmc
 

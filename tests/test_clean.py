@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from splat import export
-from splat.clean import Limits, debris, floaters, giants, needles, outside, unseen
+from splat import formats
+from splat.cleanup.debris import Limits, debris, floaters, giants, needles, outside, unseen
 from splat.render import renderer_for
 from splat.types import Camera, Drawing, Gaussians
 
@@ -173,7 +173,7 @@ def messy(path: Path) -> Path:
     lonely = planted(torch.tensor([[5.0, 0, 0], [0, 6, 0], [0, 0, 7]]))
     lonely.opacities[0] = 1e-4
     long = replace(planted(0.9 * ball.means[:2]), scales=torch.tensor([[0.8, 1e-5, 1e-5]] * 2))
-    export.write(joined(joined(ball, lonely), long), path, drawing=Drawing(True, 0.25))
+    formats.write(joined(joined(ball, lonely), long), path, drawing=Drawing(True, 0.25))
     return path
 
 
@@ -187,9 +187,9 @@ def test_the_command_says_what_it_removes(splat: Splat) -> None:
         "removed": "5", "left": "1,000",
     }  # fmt: skip
     assert said.out.splitlines()[-1].startswith("b.ply: 1,000 Gaussians, ")
-    left = export.read("b.ply")
+    left = formats.read("b.ply")
     torch.testing.assert_close(left.means, surface(1000).means, rtol=0, atol=0)
-    assert export.drawing("b.ply") == Drawing(True, 0.25)
+    assert formats.drawing("b.ply") == Drawing(True, 0.25)
     again = json.loads(splat("clean", "b.ply", "--dry-run", "--json").out)
     assert again["removed"] == 0 and again["left"] == 1000 and again["out"] is None
 
@@ -234,7 +234,7 @@ def test_broken_rows_are_counted(splat: Splat, caplog: pytest.LogCaptureFixture)
     record = json.loads(splat("clean", "a.ply", "-o", "b.ply", "--json").out)
     assert (record["gaussians"], record["reasons"]["broken"]) == (1005, 1)
     assert (record["removed"], record["left"]) == (5, 1000)
-    assert not logging.getLogger("splat.export.rows").handlers
+    assert not logging.getLogger("splat.formats.rows").handlers
 
 
 def test_cameras_of_a_run(splat: Splat) -> None:
@@ -250,4 +250,4 @@ def test_cameras_of_a_run(splat: Splat) -> None:
     record = json.loads(splat("clean", "a.ply", "-o", "b.ply", *asked).out)
     # Of the background some is beside the picture, and all behind the camera's plane is out.
     assert 50 < record["reasons"]["unseen"] < 1000
-    assert record["left"] == len(export.read("b.ply"))
+    assert record["left"] == len(formats.read("b.ply"))

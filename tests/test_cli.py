@@ -17,13 +17,13 @@ import pytest
 import torch
 
 import splat as package
-from splat import api, export
+from splat import api, formats
 from splat.cli import VERBS
 from splat.cli.train import read
-from splat.describe import ranged
-from splat.methods import METHODS, PARTS, PRESETS, USUAL
 from splat.options import Options, whole
-from splat.recipe import named, parsed_strategy, said, told
+from splat.recipes.catalog import METHODS, PARTS, PRESETS, USUAL
+from splat.recipes.page import ranged
+from splat.recipes.recipe import named, parsed_strategy, said, told
 from splat.strategies.adc import Adc
 from splat.strategies.budget import Budget, kept_within
 from splat.strategies.freeze import Freeze
@@ -243,8 +243,8 @@ def test_doctor_says_what_is_there(splat: Splat) -> None:
 PLUGIN = '''
 from dataclasses import dataclass
 import torch
-from splat.edit import Drop, Edit
-from splat.strategy import Fixed, Strategy
+from splat.core.edit import Drop, Edit
+from splat.core.strategy import Fixed, Strategy
 
 @dataclass(frozen=True)
 class Thin(Strategy):
@@ -337,7 +337,7 @@ def test_the_python_interface_trains_without_leaving_a_trace(
 
 
 def test_rasterize_takes_gsplats_arguments(run: Path) -> None:
-    gaussians = export.read(run / "point_cloud.ply")
+    gaussians = formats.read(run / "point_cloud.ply")
     view = torch.eye(4)
     view[2, 3] = 4
     K = torch.tensor([[60.0, 0, 20], [0, 60, 15], [0, 0, 1]])
@@ -462,8 +462,8 @@ def test_one_budget_for_every_method(splat: Splat, tiny_folder: Path, tmp_path: 
 GROWS = '''
 from dataclasses import dataclass
 import torch
-from splat.edit import Append, Edit
-from splat.strategy import Strategy
+from splat.core.edit import Append, Edit
+from splat.core.strategy import Strategy
 
 @dataclass(frozen=True)
 class Grows(Strategy):

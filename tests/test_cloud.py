@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from splat.cloud import Cloud, morton_order
-from splat.column import Rate
-from splat.edit import Append, Assign, Change, Drop, Edit, Nudge, Overwrite
+from splat.core.cloud import Cloud, morton_order
+from splat.core.column import Rate
+from splat.core.edit import Append, Assign, Change, Drop, Edit, Nudge, Overwrite
 
 SHAPES: dict[str, tuple[int, ...]] = {"a": (3,), "b": (), "c": (2, 3)}
 """Columns of the clouds here."""

@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.special import ndtr
 
-from splat.model import Making
-from splat.recipe import parsed_strategy
-from splat.run import Run, train
+from splat.core.model import Making
+from splat.loop import Run, train
+from splat.recipes.recipe import parsed_strategy
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.scaffold import Scaffold, cellcode, container, packing
 from splat.strategies.scaffold.anchors import Anchored

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from splat import api, machine
+from splat import api
 from splat.comparison import page
 from splat.comparison.asked import budget_said, budgets_of, recipes_of, seeds_of, slug
 from splat.comparison.compare import compared, read
@@ -37,6 +37,7 @@ from splat.comparison.text import text_table
 from splat.jobs import Interrupted, Share, share_of
 from splat.options import Options, Reading
 from splat.strategies.mcmc import Mcmc
+from splat.system import machine
 from splat.types import SceneData
 
 Splat = Callable[..., Any]
@@ -48,7 +49,7 @@ HOOK = "SPLAT_TEST_HOOK"
 PLUGIN = f'''
 import os, signal, time
 from dataclasses import dataclass
-from splat.strategy import Strategy
+from splat.core.strategy import Strategy
 
 
 @dataclass(frozen=True)
@@ -485,7 +486,7 @@ def test_two_comparisons_do_not_work_in_one_folder(
     request_of: Request, tmp_path: Path, whole: Path
 ) -> None:
     pytest.importorskip("fcntl")
-    from splat.comparison.lock import locked
+    from splat.system.lock import locked
 
     with locked(whole / ".lock", "it"), pytest.raises(ValueError, match="another process works"):
         compared(request_of, whole, workers=0, quiet=True)

@@ -15,19 +15,19 @@ from parts import Asking, Cloner, Killer
 from steps import assert_consistent, model_of, refined, step_of
 from torch import Tensor
 
-from splat import checkpoint
-from splat.edit import SPLIT, Append, Change, Drop, Edit, Nudge
-from splat.limit import limited, rows_within
-from splat.model import Explicit
+from splat.core.chain import Chain
+from splat.core.edit import SPLIT, Append, Change, Drop, Edit, Nudge
+from splat.core.model import Explicit
+from splat.core.strategy import Fixed, Recycler, Strategy, Wrapper, recycler
+from splat.loop import Run, train
 from splat.options import Options
-from splat.run import Run, train
+from splat.runs import checkpoint
 from splat.strategies.adc import Adc
 from splat.strategies.budget import Budget, kept_within
-from splat.strategies.compose import Chain
 from splat.strategies.freeze import Freeze
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.protect import Protect
-from splat.strategy import Fixed, Recycler, Strategy, Wrapper, recycler
+from splat.training.row_budget import limited, rows_within
 from splat.types import Frame, Needs, Step
 
 ADC, MCMC = METHODS["adc"], METHODS["mcmc"]
@@ -470,13 +470,13 @@ def test_one_dial_for_every_strategy() -> None:
 
 
 def test_a_budget_of_bytes_is_that_of_the_file(tmp_path: Path) -> None:
-    from splat import export
+    from splat import formats
     from splat.types import Drawing
 
     for degree in range(4):
         rows = rows_within("20kB", degree)
         gaussians = model_of(rows, sh_degree=degree).bake()
-        export.write(gaussians, tmp_path / "x.ply", None, Drawing(True, 1 / 3))
+        formats.write(gaussians, tmp_path / "x.ply", None, Drawing(True, 1 / 3))
         assert 20_000 - (56 + 12 * 16) - 60 <= (tmp_path / "x.ply").stat().st_size <= 20_000
     assert rows_within("200k", 3) == 200_000
     # As many as fit however badly they compress.

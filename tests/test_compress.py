@@ -12,13 +12,13 @@ import pytest
 import torch
 from formats import some
 
-from splat import api, export
-from splat.compress import Search, Variant, chosen, variants
-from splat.export.settings import Settings
+from splat import api, formats
+from splat.export.search import Search, Variant, chosen, variants
+from splat.export.view_weights import Sight, sight, with_fewer_bands
+from splat.formats.settings import Settings
 from splat.kernels.harmonics import basis
 from splat.options import Options, Reading
 from splat.render import renderer_for
-from splat.sight import Sight, sight, with_fewer_bands
 from splat.strategies.mcmc import Mcmc
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians
 
@@ -155,7 +155,7 @@ def test_export_of_a_part(splat: Splat, run: Path) -> None:
     found = splat("export", run, "-o", "x.ply", "--keep", "0.5", "--sh-degree", "0", "--json")
     receipt = json.loads(found.out)
     assert receipt["gaussians"] == 250 and receipt["sh_degree"] == 0
-    assert export.read("x.ply").sh_degree == 0
+    assert formats.read("x.ply").sh_degree == 0
     assert any("least significant" in each for each in receipt["dropped"])
 
 

@@ -12,11 +12,11 @@ import torch
 from parts import Cloner
 from torch import Tensor
 
-from splat.conformance import CHECKS, checked
-from splat.edit import Append, Assign, Drop, Edit, Overwrite
-from splat.model import Model
+from splat.conformance.checks import CHECKS, checked
+from splat.core.edit import Append, Assign, Drop, Edit, Overwrite
+from splat.core.model import Model
+from splat.core.strategy import Strategy
 from splat.strategies.adc import Adc
-from splat.strategy import Strategy
 from splat.types import Step
 
 

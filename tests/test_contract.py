@@ -1,4 +1,4 @@
-"""What every strategy owes (`splat.conformance`), by all of ours and by some that are composed."""
+"""What every strategy owes (`splat.conformance`), by all of ours and by some composed ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 import torch
 from methods import METHODS, job_of
 
-from splat.conformance import checked
-from splat.run import Run, train
+from splat.conformance.checks import checked
+from splat.core.strategy import Strategy
+from splat.loop import Run, train
 from splat.strategies.budget import Budget
 from splat.strategies.deferred import Deferred
 from splat.strategies.freeze import Freeze
@@ -20,7 +21,6 @@ from splat.strategies.protect import Protect
 from splat.strategies.scaffold.coded import Coded
 from splat.strategies.scaffold.gsdf import Gsdf
 from splat.strategies.sdf import Sdf
-from splat.strategy import Strategy
 
 STEPS, GAIN = 200, 3.0
 _SDF: dict[str, Any] = {

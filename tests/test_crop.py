@@ -13,17 +13,18 @@ from edits import random_edit
 from methods import METHODS, job_of
 from steps import model_of, step_of
 
-from splat import api, checkpoint, export
+from splat import api, formats
 from splat.cli.train import read
 from splat.cli.trained import trained
-from splat.crop import PART, Box, box_of, described_region
-from splat.edit import Change
-from splat.imports import place_of
-from splat.methods import described
+from splat.core.edit import Change
+from splat.core.region import PART, Box, box_of, described_region
+from splat.loop import Run, train
 from splat.options import Options, Reading
-from splat.run import Run, train
+from splat.recipes.catalog import described
+from splat.runs import checkpoint
 from splat.strategies.crop import Crop
 from splat.strategies.protect import Protect
+from splat.system.import_path import place_of
 from splat.types import Frame, Step
 
 BOX = (-1.0, -1.0, -0.2, 1.0, 1.0, 1.2)
@@ -87,7 +88,7 @@ def test_files_and_figures(tiny_folder: Path, tmp_path: Path) -> None:
     crop, metrics = found.metrics["crop"], found.metrics
     assert crop["inside"] + crop["outside"] == metrics["gaussians"]
     assert crop["outside"] > 0 and crop["low"] == LOW
-    file = export.read(out / "point_cloud.ply")
+    file = formats.read(out / "point_cloud.ply")
     here = Frame((0.0, 0.0, 0.0), 1.0)
     assert len(file) == crop["inside"] == metrics["export"]["gaussians"]
     assert bool(

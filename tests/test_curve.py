@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from splat.strategies.curve import Curve, room, share, target
+from splat.rules.curve import Curve, room, share, target
 
 
 def test_the_parabola_is_the_published_recurrence() -> None:

@@ -12,10 +12,10 @@ from splat import datasets
 from splat.cli import info
 from splat.datasets.cuts import panorama as panorama_views
 from splat.datasets.cuts import photo_of
-from splat.lens import angle_at, directed
-from splat.photo import outline, photograph
+from splat.photos.lens import angle_at, directed
+from splat.photos.photo import outline, photograph
+from splat.photos.warp import _in_photo as in_panorama
 from splat.types import Lens, SceneData, View
-from splat.warp import _in_photo as in_panorama
 
 Array = np.ndarray
 SIZE = (256, 128)

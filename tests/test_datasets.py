@@ -14,7 +14,7 @@ import torch
 from scenes import check_axes, views_of
 
 from splat import datasets
-from splat.photo import photograph
+from splat.photos.photo import photograph
 from splat.types import Lens, Points
 
 

@@ -16,8 +16,8 @@ from conftest import Outcome
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from splat.model import Making, columns_of
-from splat.recipe import parsed_strategy
+from splat.core.model import Making, columns_of
+from splat.recipes.recipe import parsed_strategy
 from splat.render import renderer_for
 from splat.strategies.deferred import panorama
 from splat.strategies.deferred.brdf import reflectance, table

@@ -17,15 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splat import erase, export
+from splat import formats
+from splat.cleanup import erase
+from splat.cleanup.erase.agree import Fill, Proposal, agreed
+from splat.cleanup.erase.fill import Filled, filled
+from splat.cleanup.erase.inpaint import hole_filled
+from splat.cleanup.erase.look import Look
+from splat.cleanup.erase.rows import joined
+from splat.cleanup.erase.vote import Choice, Votes, chosen, vote
 from splat.datasets import sweep
-from splat.erase.agree import Fill, Proposal, agreed
-from splat.erase.fill import Filled, filled
-from splat.erase.inpaint import hole_filled
-from splat.erase.look import Look
-from splat.erase.rows import joined
-from splat.erase.vote import Choice, Votes, chosen, vote
-from splat.export.header import Header
+from splat.formats.header import Header
 from splat.math import quaternions, sh_from_rgb
 from splat.render import renderer_for
 from splat.types import Camera, Drawing, Gaussians
@@ -299,24 +300,24 @@ def bytes_of(path: Path) -> Array:
 def test_rows_that_stay_are_the_same_bytes(tmp_path: Path) -> None:
     rows = replace(room().rows, opacities=room().rows.opacities * 0.77).take(torch.arange(500))
     source, out = tmp_path / "a.ply", tmp_path / "b.ply"
-    export.write(rows, source, None, Drawing(True, 0.02))
-    back, keep = export.read(source), torch.arange(500) % 3 > 0
+    formats.write(rows, source, None, Drawing(True, 0.02))
+    back, keep = formats.read(source), torch.arange(500) % 3 > 0
     new = rows.take(torch.arange(5))
-    assert erase.write_left(source, back, keep, new, out, None, export.drawing(source))
+    assert erase.write_left(source, back, keep, new, out, None, formats.drawing(source))
     assert np.array_equal(bytes_of(out)[:-5], bytes_of(source)[keep.numpy()])
     assert np.array_equal(bytes_of(out)[-5:], bytes_of(source)[:5])
-    assert export.drawing(out) == Drawing(True, 0.02) and len(export.read(out)) == 338
+    assert formats.drawing(out) == Drawing(True, 0.02) and len(formats.read(out)) == 338
     # Another format, or other columns, are written anew.
     assert not erase.write_left(source, back, keep, None, tmp_path / "c.spz", None, Drawing())
     wide = replace(new, colors=torch.zeros(5, 4, 3), sh_degree=1)
     assert not erase.write_left(None, wide, torch.ones(5) > 0, None, out, None, Drawing())
-    assert len(export.read(out)) == 5
+    assert len(formats.read(out)) == 5
 
 
 def files(folder: Path) -> None:
     """The room as a file, cameras.json and masks of it."""
     it = room()
-    export.write(it.rows, folder / "room.ply")
+    formats.write(it.rows, folder / "room.ply")
     (folder / "gone").mkdir()
     entries = []
     for i, camera in enumerate(it.cameras):
@@ -349,7 +350,7 @@ def test_the_command(splat: Splat, tmp_path: Path) -> None:
     assert record["masks"] == len(room().voting) and record["copied"]
     assert record["removed"] + record["left"] == record["gaussians"] == len(room().rows)
     new = record["filled"]["gaussians"]
-    assert new > 50 and len(export.read("out.ply")) == record["left"] + new
+    assert new > 50 and len(formats.read("out.ply")) == record["left"] + new
     before, after = bytes_of(tmp_path / "room.ply"), bytes_of(tmp_path / "out.ply")
     there = {row.tobytes() for row in after[: record["left"]]}
     unmeant = votes().unmeant.numpy()
@@ -357,7 +358,7 @@ def test_the_command(splat: Splat, tmp_path: Path) -> None:
     again = splat(*usual, "-o", "out.ply")
     assert again.code != 0 and "out.ply exists" in again.said
     kept = splat(*usual, "-o", "bag.spz", "--outside")
-    assert kept.code == 0 and "masks mean" in kept.said and len(export.read("bag.spz")) < 3000
+    assert kept.code == 0 and "masks mean" in kept.said and len(formats.read("bag.spz")) < 3000
     dry = splat(*usual, "--dry-run")
     assert dry.code == 0 and "nothing was written" in dry.said
 

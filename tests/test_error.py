@@ -12,8 +12,8 @@ import torch
 from steps import assert_consistent, model_of, refined, step_of
 from torch import Tensor
 
-from splat.maps import Dissimilarity, Error
-from splat.model import Explicit
+from splat.core.maps import Dissimilarity, Error
+from splat.core.model import Explicit
 from splat.strategies.error import WORST, ErrorBased
 
 STILL = ErrorBased(opacity_leak=0.0)

@@ -11,8 +11,8 @@ import reference
 import torch
 from torch import Tensor
 
-from splat.evaluate import Metrics, evaluate, psnr, ssim
-from splat.lpips import find_weights
+from splat.evaluation.evaluate import Metrics, evaluate, psnr, ssim
+from splat.evaluation.lpips import find_weights
 from splat.types import Batch, Camera, Gaussians, Needs, Rendered
 
 

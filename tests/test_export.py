@@ -13,9 +13,9 @@ import torch
 from plyfile import PlyData, PlyElement
 from torch.nn.functional import normalize
 
-from splat import export
-from splat.export import ply
-from splat.files import replacing
+from splat import formats
+from splat.formats import ply
+from splat.system.files import replacing
 from splat.types import Drawing, Frame, Gaussians
 
 
@@ -61,21 +61,21 @@ def save(
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_written_is_read(tmp_path: Path, degree: int) -> None:
     gaussians = some(degree=degree)
-    export.write(gaussians, tmp_path / "new" / "scene.ply")
-    assert_same(export.read(tmp_path / "new" / "scene.ply"), gaussians)
+    formats.write(gaussians, tmp_path / "new" / "scene.ply")
+    assert_same(formats.read(tmp_path / "new" / "scene.ply"), gaussians)
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["scene.ply"]
 
 
 def test_more_rows_than_one_part(tmp_path: Path) -> None:
     gaussians = some(20_000, degree=1)
-    export.write(gaussians, tmp_path / "scene.ply")
-    assert_same(export.read(tmp_path / "scene.ply"), gaussians)
+    formats.write(gaussians, tmp_path / "scene.ply")
+    assert_same(formats.read(tmp_path / "scene.ply"), gaussians)
 
 
 def test_plain_colours_become_the_constant_coefficient(tmp_path: Path) -> None:
     gaussians = some(degree=None)
-    export.write(gaussians, tmp_path / "scene.ply")
-    found = export.read(tmp_path / "scene.ply")
+    formats.write(gaussians, tmp_path / "scene.ply")
+    found = formats.read(tmp_path / "scene.ply")
     assert found.sh_degree == 0
     drawn = 0.5 + 0.28209479177387814 * found.colors[:, 0]
     torch.testing.assert_close(drawn, gaussians.colors)
@@ -84,12 +84,12 @@ def test_plain_colours_become_the_constant_coefficient(tmp_path: Path) -> None:
 def test_bands_beyond_the_degree_are_not_written(tmp_path: Path) -> None:
     gaussians = some(degree=3)
     part = Gaussians(**{**vars(gaussians), "sh_degree": 1})
-    export.write(part, tmp_path / "scene.ply")
-    torch.testing.assert_close(export.read(tmp_path / "scene.ply").colors, gaussians.colors[:, :4])
+    formats.write(part, tmp_path / "scene.ply")
+    torch.testing.assert_close(formats.read(tmp_path / "scene.ply").colors, gaussians.colors[:, :4])
 
 
 def test_header_bytes(tmp_path: Path) -> None:
-    export.write(some(7, degree=1), tmp_path / "scene.ply", drawing=Drawing(antialiased=True))
+    formats.write(some(7, degree=1), tmp_path / "scene.ply", drawing=Drawing(antialiased=True))
     names = "x y z nx ny nz f_dc_0 f_dc_1 f_dc_2".split() + [f"f_rest_{i}" for i in range(9)]
     names += "opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3".split()
     header = (
@@ -106,8 +106,8 @@ def test_header_bytes(tmp_path: Path) -> None:
     "drawing", [Drawing(), Drawing(True), Drawing(True, 0.1), Drawing(False, 1e-9 / 3)]
 )
 def test_how_it_was_drawn_is_remembered(tmp_path: Path, drawing: Drawing) -> None:
-    export.write(some(3), tmp_path / "scene.ply", drawing=drawing)
-    assert export.drawing(tmp_path / "scene.ply") == drawing
+    formats.write(some(3), tmp_path / "scene.ply", drawing=drawing)
+    assert formats.drawing(tmp_path / "scene.ply") == drawing
     assert len(PlyData.read(tmp_path / "scene.ply")["vertex"].data) == 3
 
 
@@ -116,18 +116,18 @@ def test_every_coefficient_has_its_column(tmp_path: Path, degree: int) -> None:
     k = (degree + 1) ** 2
     # Coefficient j of channel c holds 100 c + j: no two columns agree.
     colors = (torch.arange(k)[:, None] + 100 * torch.arange(3)[None]).float().expand(2, k, 3)
-    export.write(Gaussians(**{**vars(some(2, degree)), "colors": colors}), tmp_path / "a.ply")
+    formats.write(Gaussians(**{**vars(some(2, degree)), "colors": colors}), tmp_path / "a.ply")
     table = columns(tmp_path / "a.ply")
     for channel in range(3):
         assert table[f"f_dc_{channel}"][1] == 100 * channel
         for j in range(1, k):
             assert table[f"f_rest_{channel * (k - 1) + j - 1}"][1] == 100 * channel + j
-    torch.testing.assert_close(export.read(tmp_path / "a.ply").colors, colors)
+    torch.testing.assert_close(formats.read(tmp_path / "a.ply").colors, colors)
 
 
 def test_others_read_the_encoded_values(tmp_path: Path) -> None:
     gaussians = some(20)
-    export.write(gaussians, tmp_path / "a.ply")
+    formats.write(gaussians, tmp_path / "a.ply")
     table = columns(tmp_path / "a.ply")
     opacities = gaussians.opacities.double()
     expected = {
@@ -156,8 +156,8 @@ def test_agrees_with_gsplat(tmp_path: Path, degree: int) -> None:
         format="ply",
     )
     (tmp_path / "gsplat.ply").write_bytes(data)
-    assert_same(export.read(tmp_path / "gsplat.ply"), gaussians)
-    export.write(gaussians, tmp_path / "ours.ply")
+    assert_same(formats.read(tmp_path / "gsplat.ply"), gaussians)
+    formats.write(gaussians, tmp_path / "ours.ply")
     ours, theirs = columns(tmp_path / "ours.ply"), columns(tmp_path / "gsplat.ply")
     assert set(theirs) == set(ours) - {"nx", "ny", "nz"}
     for name, values in theirs.items():
@@ -166,14 +166,14 @@ def test_agrees_with_gsplat(tmp_path: Path, degree: int) -> None:
 
 def test_files_are_in_the_frame_of_the_input(tmp_path: Path) -> None:
     trained, frame = some(), Frame((1.0, -20.0, 300.0), 0.25)
-    export.write(trained, tmp_path / "a.ply", frame)
-    found = export.read(tmp_path / "a.ply")
+    formats.write(trained, tmp_path / "a.ply", frame)
+    found = formats.read(tmp_path / "a.ply")
     close = torch.testing.assert_close
     close(found.means, trained.means / 0.25 + torch.tensor([1.0, -20.0, 300.0]))
     close(found.scales, trained.scales / 0.25)
     close(found.quats, normalize(trained.quats, dim=1))
     close(found.colors, trained.colors)
-    back = export.in_frame(found, frame)
+    back = formats.in_frame(found, frame)
     close(back.means, trained.means, rtol=1e-5, atol=1e-5)
     close(back.scales, trained.scales)
 
@@ -187,9 +187,9 @@ def test_extreme_values_stay_finite(tmp_path: Path) -> None:
         "scales": scales,
         "quats": torch.zeros(5, 4),
     }
-    export.write(Gaussians(**extreme), tmp_path / "a.ply")
+    formats.write(Gaussians(**extreme), tmp_path / "a.ply")
     assert all(np.isfinite(values).all() for values in columns(tmp_path / "a.ply").values())
-    found = export.read(tmp_path / "a.ply")
+    found = formats.read(tmp_path / "a.ply")
     torch.testing.assert_close(
         found.opacities, opacities.clamp(1e-6, 1 - 1e-6), rtol=1e-3, atol=1e-7
     )
@@ -200,7 +200,7 @@ def test_extreme_values_stay_finite(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["big-endian", "text", "extra", "double", "no normals"])
 def test_variants_of_the_format(tmp_path: Path, kind: str) -> None:
     gaussians = some(12, degree=2)
-    export.write(gaussians, tmp_path / "a.ply")
+    formats.write(gaussians, tmp_path / "a.ply")
     table = columns(tmp_path / "a.ply")
     if kind == "extra":
         table = {"id": np.arange(12, dtype=np.int32), **table, "red": np.zeros(12, np.uint8)}
@@ -210,7 +210,7 @@ def test_variants_of_the_format(tmp_path: Path, kind: str) -> None:
         table = {name: table[name] for name in reversed(table) if name not in ("nx", "ny", "nz")}
     order = ">" if kind == "big-endian" else "<"
     path = save(table, tmp_path / "b.ply", order, text=kind == "text")
-    found = export.read(path)
+    found = formats.read(path)
     torch.testing.assert_close(found.colors, gaussians.colors)
     torch.testing.assert_close(found.means, gaussians.means)
     torch.testing.assert_close(found.opacities, gaussians.opacities)
@@ -219,41 +219,41 @@ def test_variants_of_the_format(tmp_path: Path, kind: str) -> None:
 def test_broken_rows_are_left_out_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    export.write(some(10), tmp_path / "a.ply")
+    formats.write(some(10), tmp_path / "a.ply")
     table = columns(tmp_path / "a.ply")
     table["x"][2], table["f_rest_7"][4], table["scale_1"][6] = math.nan, math.inf, 1000
     table["opacity"][8] = math.inf  # opaque, not broken
     table["rot_2"][9] = math.nan
     path = save(table, tmp_path / "b.ply")
     with caplog.at_level(logging.WARNING):
-        found = export.read(path)
+        found = formats.read(path)
     assert len(found) == 6 and found.opacities.max() == 1
     assert "4 of 10 Gaussians" in caplog.text and "b.ply" in caplog.text
     broken = some(10)
     broken.means[3] = math.nan
     with caplog.at_level(logging.WARNING):
-        export.write(broken, path)
-    assert len(export.read(path)) == 9
+        formats.write(broken, path)
+    assert len(formats.read(path)) == 9
 
 
 def test_no_gaussians_at_all(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there are no Gaussians"):
-        export.write(some(0), tmp_path / "a.ply")
+        formats.write(some(0), tmp_path / "a.ply")
     assert not list(tmp_path.iterdir())
     nothing = {name: values[:0] for name, values in _one(tmp_path).items()}
     with pytest.raises(ValueError, match=r"a\.ply: there are no Gaussians"):
-        export.read(save(nothing, tmp_path / "a.ply"))
+        formats.read(save(nothing, tmp_path / "a.ply"))
 
 
 def _one(folder: Path) -> dict[str, np.ndarray]:
-    export.write(some(1), folder / "one.ply")
+    formats.write(some(1), folder / "one.ply")
     return columns(folder / "one.ply")
 
 
 def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     """A file and words of its message, by what is wrong with it."""
     good = folder / "good.ply"
-    export.write(some(10), good)
+    formats.write(some(10), good)
     table, data = columns(good), good.read_bytes()
 
     def raw(name: str, content: bytes) -> Path:
@@ -292,7 +292,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
 def test_bad_files_say_what_is_wrong(tmp_path: Path, what: str) -> None:
     path, words = bad_files(tmp_path)[what]
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
-        export.read(path)
+        formats.read(path)
     message = str(caught.value)
     assert words in message and path.name in message and "\n" not in message
 
@@ -300,7 +300,7 @@ def test_bad_files_say_what_is_wrong(tmp_path: Path, what: str) -> None:
 @pytest.mark.parametrize("name", ["scene.obj", "scene", "scene.ply.gz"])
 def test_unknown_suffix(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=r"known format of Gaussians; use one of: \.ply"):
-        export.write(some(), tmp_path / name)
+        formats.write(some(), tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
@@ -324,7 +324,7 @@ def test_point_clouds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 def test_gaussians_as_points(tmp_path: Path) -> None:
     gaussians = some(10)
-    export.write(gaussians, tmp_path / "a.ply")
+    formats.write(gaussians, tmp_path / "a.ply")
     points = ply.read_points(tmp_path / "a.ply")
     assert ply.holds_gaussians(tmp_path / "a.ply")
     torch.testing.assert_close(points.positions, gaussians.means)

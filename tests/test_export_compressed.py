@@ -14,9 +14,9 @@ import torch
 from formats import matched, some
 from plyfile import PlyData
 
-from splat import export
-from splat.export import compressed
-from splat.export.order import spatial_order
+from splat import formats
+from splat.formats import compressed
+from splat.formats.order import spatial_order
 from splat.types import Drawing, Gaussians
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "splats"
@@ -58,7 +58,7 @@ def header(n: int, bounds: list[str], rest: int, comments: tuple[str, ...] = ())
 
 def test_bytes_by_hand(tmp_path: Path) -> None:
     drawn = Drawing(antialiased=True, near=0.25)
-    export.write(three(), tmp_path / "a.compressed.ply", drawing=drawn)
+    formats.write(three(), tmp_path / "a.compressed.ply", drawing=drawn)
     data = (tmp_path / "a.compressed.ply").read_bytes()
     start = header(3, BOUNDS, 9, ("SplatRenderMode: mip", "SplatNearPlane: 0.25"))
     assert data[: len(start)] == start
@@ -80,12 +80,12 @@ def test_bytes_by_hand(tmp_path: Path) -> None:
     rest += [128 + i for i in (18, 21, 24, 19, 22, 25, 20, 23, 26)]
     rest += [255, 131, 134, 0, 132, 135, 128, 133, 136]
     assert list(data[len(start) + 72 + 48 :]) == rest
-    assert export.drawing(tmp_path / "a.compressed.ply") == drawn
+    assert formats.drawing(tmp_path / "a.compressed.ply") == drawn
 
 
 def test_read_by_hand(tmp_path: Path) -> None:
-    export.write(three(), tmp_path / "a.compressed.ply")
-    found = export.read(tmp_path / "a.compressed.ply")
+    formats.write(three(), tmp_path / "a.compressed.ply")
+    found = formats.read(tmp_path / "a.compressed.ply")
     low, high = torch.tensor([[0.0, -1, 2], [4.0, 1, 10]])
     share = torch.tensor([512 / 2047, 256 / 1023, 512 / 2047])
     close = torch.testing.assert_close
@@ -106,7 +106,7 @@ def test_old_files_have_no_bounds_of_colours(tmp_path: Path) -> None:
     path = tmp_path / "old.ply"
     row = struct.pack("<12f", *[0.0] * 12) + struct.pack("<4I", 0, 0, 0, 0xFF330040)
     path.write_bytes(header(1, BOUNDS[:12], 0, ("made by hand",)) + row)
-    found = export.read(path)
+    found = formats.read(path)
     rgb = torch.tensor([1.0, 0.2, 0.0])
     torch.testing.assert_close(found.colors, ((rgb - 0.5) / C0)[None, None])
     assert found.sh_degree == 0
@@ -117,7 +117,7 @@ def test_opacities_of_others_have_finite_logits(tmp_path: Path, byte: int) -> No
     path = tmp_path / "a.compressed.ply"
     row = struct.pack("<18f", *[0.0] * 18) + struct.pack("<4I", 0, 0, 0, byte)
     path.write_bytes(header(1, BOUNDS, 0) + row)
-    found = export.read(path).opacities.logit()
+    found = formats.read(path).opacities.logit()
     assert found.isfinite().all() and 13 < found.abs().item() < 15
 
 
@@ -125,14 +125,14 @@ def test_a_rotation_nobody_writes_is_unit(tmp_path: Path) -> None:
     path = tmp_path / "a.compressed.ply"
     row = struct.pack("<18f", *[0.0] * 18) + struct.pack("<4I", 0, 0x3FFFFFFF, 0, 128)
     path.write_bytes(header(1, BOUNDS, 0) + row)
-    found = export.read(path).quats[0]
+    found = formats.read(path).quats[0]
     torch.testing.assert_close(found, torch.tensor([0.0, 1, 1, 1]) / math.sqrt(3))
 
 
 def test_the_last_chunk_has_bounds_of_its_own(tmp_path: Path) -> None:
     given = some(257, degree=0)
     given.means[100] = torch.tensor([1e4, 2e4, 3e4])
-    export.write(given, tmp_path / "a.compressed.ply")
+    formats.write(given, tmp_path / "a.compressed.ply")
     chunk = PlyData.read(tmp_path / "a.compressed.ply")["chunk"].data
     assert len(chunk) == 2
     for axis, name in enumerate("xyz"):
@@ -146,8 +146,8 @@ def test_values_that_overflow_do_no_harm(tmp_path: Path) -> None:
     given.scales[2, 1], given.colors[3, 0, 0], given.colors[4, 1, 0] = 3e38, 3e38, 3e38
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        export.write(given, tmp_path / "a.compressed.ply")
-        found = export.read(tmp_path / "a.compressed.ply")
+        formats.write(given, tmp_path / "a.compressed.ply")
+        found = formats.read(tmp_path / "a.compressed.ply")
     assert len(found) == 5 and found.means.abs().max() == 1e38
     assert found.scales.log().max() == pytest.approx(20) and found.colors[:, 1:].max() == 4
 
@@ -155,15 +155,15 @@ def test_values_that_overflow_do_no_harm(tmp_path: Path) -> None:
 def test_either_kind_under_either_name(tmp_path: Path) -> None:
     given, drawn = some(300, degree=1), Drawing(True, 0.5)
     for name in ("plain.ply", "packed.compressed.ply"):
-        export.write(given, tmp_path / name, drawing=drawn)
+        formats.write(given, tmp_path / name, drawing=drawn)
     (tmp_path / "plain.ply").rename(tmp_path / "a.compressed.ply")
     (tmp_path / "packed.compressed.ply").rename(tmp_path / "b.ply")
-    torch.testing.assert_close(export.read(tmp_path / "a.compressed.ply").means, given.means)
-    found = matched(export.read(tmp_path / "b.ply"), given)
+    torch.testing.assert_close(formats.read(tmp_path / "a.compressed.ply").means, given.means)
+    found = matched(formats.read(tmp_path / "b.ply"), given)
     assert 0 < (found.means - given.means).abs().max() < 0.02
-    assert export.drawing(tmp_path / "a.compressed.ply") == drawn
-    assert export.drawing(tmp_path / "b.ply") == drawn
-    assert export.holds_gaussians(tmp_path / "b.ply")
+    assert formats.drawing(tmp_path / "a.compressed.ply") == drawn
+    assert formats.drawing(tmp_path / "b.ply") == drawn
+    assert formats.holds_gaussians(tmp_path / "b.ply")
 
 
 def test_any_number_of_threads_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_any_number_of_threads_gives_the_same_bytes(tmp_path: Path) -> None:
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            export.write(some(40_000, 1), tmp_path / f"{threads}.compressed.ply")
+            formats.write(some(40_000, 1), tmp_path / f"{threads}.compressed.ply")
     finally:
         torch.set_num_threads(before)
     first, second = (tmp_path / f"{threads}.compressed.ply" for threads in (1, 2))
@@ -179,8 +179,11 @@ def test_any_number_of_threads_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_the_quantiser_knows_the_ends_of_ranges(tmp_path: Path) -> None:
-    export.write(three(), tmp_path / "a.compressed.ply")
-    read, short = export.read(tmp_path / "a.compressed.ply"), compressed.quantiser(three())(three())
+    formats.write(three(), tmp_path / "a.compressed.ply")
+    read, short = (
+        formats.read(tmp_path / "a.compressed.ply"),
+        compressed.quantiser(three())(three()),
+    )
     order = [1, 2, 0]
     assert (short.colors[order] == read.colors).all() and short.colors[:, 1:].max() == 4
     assert (short.opacities[order] == read.opacities).all()
@@ -199,7 +202,7 @@ def test_the_quantiser_follows_a_set_that_moves(tmp_path: Path) -> None:
 
 
 def bad_files(folder: Path) -> dict[str, tuple[bytes, str]]:
-    export.write(some(300, degree=1), folder / "good.compressed.ply")
+    formats.write(some(300, degree=1), folder / "good.compressed.ply")
     good = (folder / "good.compressed.ply").read_bytes()
     return {
         "cut off": (good[:-1], "bytes, expected"),
@@ -226,14 +229,14 @@ def test_bad_files_say_what_is_wrong(tmp_path: Path, what: str) -> None:
     path = tmp_path / "bad.compressed.ply"
     path.write_bytes(content)
     with pytest.raises(ValueError) as caught:
-        export.read(path)
+        formats.read(path)
     message = str(caught.value)
     assert words in message and path.name in message and "\n" not in message
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.compressed\.ply is not a file"):
-        export.read(tmp_path / "none.compressed.ply")
+        formats.read(tmp_path / "none.compressed.ply")
 
 
 @pytest.mark.parametrize("degree", [0, 3])
@@ -252,8 +255,8 @@ def test_agrees_with_gsplat(tmp_path: Path, degree: int) -> None:
         format="ply_compressed",
     )
     (tmp_path / "gsplat.compressed.ply").write_bytes(data)
-    export.write(given, tmp_path / "ours.compressed.ply")
-    read = [export.read(tmp_path / f"{name}.compressed.ply") for name in ("gsplat", "ours")]
+    formats.write(given, tmp_path / "ours.compressed.ply")
+    read = [formats.read(tmp_path / f"{name}.compressed.ply") for name in ("gsplat", "ours")]
     theirs, ours = (matched(found, given) for found in read)
     torch.testing.assert_close(ours.means, theirs.means, rtol=0, atol=1e-5)
     torch.testing.assert_close(ours.quats, theirs.quats, rtol=0, atol=1e-5)
@@ -267,7 +270,7 @@ def test_files_of_others(name: str, n: int) -> None:
     path = DATA / f"{name}.compressed.ply"
     if not path.is_file():
         pytest.skip(f"needs ../shared/data/splats/{path.name}")
-    found, data = export.read(path), PlyData.read(path)
+    found, data = formats.read(path), PlyData.read(path)
     assert len(found) == n and found.sh_degree == 0
     for i in (0, 255, 256, n // 2, n - 1):
         chunk = data["chunk"].data[i // 256]

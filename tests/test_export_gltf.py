@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch.nn.functional import normalize
 
-from splat import export
-from splat.export import gltf
-from splat.export.placing import Placing
+from splat import formats
+from splat.formats import gltf
+from splat.formats.placing import Placing
 from splat.kernels.harmonics import basis
 from splat.math import covariances
 from splat.types import Drawing, Gaussians
@@ -144,17 +144,17 @@ def save(
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_written_is_read_to_the_bit(tmp_path: Path, degree: int) -> None:
     gaussians = some(degree=degree)
-    export.write(gaussians, tmp_path / "a.glb")
-    found = export.read(tmp_path / "a.glb")
+    formats.write(gaussians, tmp_path / "a.glb")
+    found = formats.read(tmp_path / "a.glb")
     assert_same(found, gaussians)
-    export.write(found, tmp_path / "b.glb")
+    formats.write(found, tmp_path / "b.glb")
     assert (tmp_path / "a.glb").read_bytes() == (tmp_path / "b.glb").read_bytes()
 
 
 def test_more_rows_than_one_part(tmp_path: Path) -> None:
     gaussians = some(40_000, degree=1)
-    export.write(gaussians, tmp_path / "a.glb")
-    assert_same(export.read(tmp_path / "a.glb"), gaussians)
+    formats.write(gaussians, tmp_path / "a.glb")
+    assert_same(formats.read(tmp_path / "a.glb"), gaussians)
 
 
 def test_bytes_of_one_gaussian(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_bytes_of_one_gaussian(tmp_path: Path) -> None:
     sh = torch.tensor([[[1.0, 0.0, -9.0], [2, 3, 4], [5, 6, 7], [8, 9, 10]]])
     scales, opacity = torch.tensor([[0.5, 1, 2]]), torch.tensor([0.6])
     one = Gaussians(torch.tensor([[1.0, 2, 3]]), quats, scales, opacity, sh, 1)
-    export.write(one, tmp_path / "a.glb", drawing=Drawing(True, 0.25))
+    formats.write(one, tmp_path / "a.glb", drawing=Drawing(True, 0.25))
     document, block = parts(tmp_path / "a.glb")
     # A half turn about z: x and y are negated, and so are the harmonics that go with x or y. The
     # quaternion is (0, 0, 0, 1) times (w, x, y, z) = (-z, -y, x, w). 0.5 + 0.2821 is 0.7821, in
@@ -184,7 +184,7 @@ def test_bytes_of_one_gaussian(tmp_path: Path) -> None:
 @pytest.mark.parametrize("degree", [0, 3])
 def test_structure_of_the_document(tmp_path: Path, degree: int) -> None:
     gaussians = some(7, degree)
-    export.write(gaussians, tmp_path / "a.glb")
+    formats.write(gaussians, tmp_path / "a.glb")
     document, block = parts(tmp_path / "a.glb")
     assert document["extensionsUsed"] == [NAME] and "extensionsRequired" not in document
     assert document["buffers"] == [{"byteLength": len(block)}]
@@ -206,17 +206,17 @@ def test_every_coefficient_has_its_attribute(tmp_path: Path, degree: int) -> Non
     k = (degree + 1) ** 2
     # Coefficient j of channel c holds 100 c + j + 1: no two agree but for the sign.
     colors = (torch.arange(k)[:, None] + 100 * torch.arange(3)[None] + 1).float().expand(2, k, 3)
-    export.write(Gaussians(**{**vars(some(2, degree)), "colors": colors}), tmp_path / "a.glb")
+    formats.write(Gaussians(**{**vars(some(2, degree)), "colors": colors}), tmp_path / "a.glb")
     table = attributes(tmp_path / "a.glb")
     for j, name in enumerate(harmonic(k)):
         np.testing.assert_array_equal(abs(table[name][1]), [j + 1, 101 + j, 201 + j])
     assert len(table) == 5 + k
-    torch.testing.assert_close(export.read(tmp_path / "a.glb").colors, colors, rtol=0, atol=0)
+    torch.testing.assert_close(formats.read(tmp_path / "a.glb").colors, colors, rtol=0, atol=0)
 
 
 def test_colours_are_those_of_the_turned_direction(tmp_path: Path) -> None:
     gaussians = some(5)
-    export.write(gaussians, tmp_path / "a.glb")
+    formats.write(gaussians, tmp_path / "a.glb")
     table = attributes(tmp_path / "a.glb")
     stored = torch.stack([torch.tensor(table[name]) for name in harmonic(16)], 1)
     seen = normalize(torch.randn(40, 3, generator=torch.Generator().manual_seed(1)), dim=1)
@@ -232,20 +232,20 @@ def test_colours_are_those_of_the_turned_direction(tmp_path: Path) -> None:
 
 def test_plain_colours_and_unused_bands(tmp_path: Path) -> None:
     plain = some(degree=None)
-    export.write(plain, tmp_path / "a.glb")
-    found = export.read(tmp_path / "a.glb")
+    formats.write(plain, tmp_path / "a.glb")
+    found = formats.read(tmp_path / "a.glb")
     assert found.sh_degree == 0
     torch.testing.assert_close(0.5 + 0.28209479177387814 * found.colors[:, 0], plain.colors)
     whole = some(degree=3)
-    export.write(Gaussians(**{**vars(whole), "sh_degree": 1}), tmp_path / "b.glb")
-    torch.testing.assert_close(export.read(tmp_path / "b.glb").colors, whole.colors[:, :4])
+    formats.write(Gaussians(**{**vars(whole), "sh_degree": 1}), tmp_path / "b.glb")
+    torch.testing.assert_close(formats.read(tmp_path / "b.glb").colors, whole.colors[:, :4])
 
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_size_is_at_most_what_was_said(tmp_path: Path, degree: int) -> None:
     for n in (1, 10, 12_345):
-        export.write(some(n, degree), tmp_path / "a.glb", drawing=Drawing(True, 0.1 + 0.2))
-        slack = export.size_of(n, degree, ".glb") - (tmp_path / "a.glb").stat().st_size
+        formats.write(some(n, degree), tmp_path / "a.glb", drawing=Drawing(True, 0.1 + 0.2))
+        slack = formats.size_of(n, degree, ".glb") - (tmp_path / "a.glb").stat().st_size
         assert 0 <= slack < 120
 
 
@@ -253,8 +253,8 @@ def test_size_is_at_most_what_was_said(tmp_path: Path, degree: int) -> None:
     "drawing", [Drawing(), Drawing(True), Drawing(True, 0.1), Drawing(False, 1e-9 / 3)]
 )
 def test_how_it_was_drawn_is_remembered(tmp_path: Path, drawing: Drawing) -> None:
-    export.write(some(3), tmp_path / "a.glb", drawing=drawing)
-    assert export.drawing(tmp_path / "a.glb") == drawing
+    formats.write(some(3), tmp_path / "a.glb", drawing=drawing)
+    assert formats.drawing(tmp_path / "a.glb") == drawing
 
 
 @pytest.mark.parametrize("extras", [3, [], {"near": "1"}, {"near": -1}, {"near": True}])
@@ -263,7 +263,7 @@ def test_words_of_others_about_drawing(tmp_path: Path, extras: object) -> None:
     document, block = parts(path)
     document["meshes"][0]["primitives"][0]["extensions"][NAME]["extras"] = extras
     path.write_bytes(container(document, block))
-    assert export.drawing(path) == Drawing()
+    assert formats.drawing(path) == Drawing()
 
 
 def test_quantised_attributes_and_strides(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_quantised_attributes_and_strides(tmp_path: Path) -> None:
             "OPACITY": (opacities, True, 4),
             "POSITION": (exact["POSITION"][0], False, 20),
         }
-        found = export.read(save(tmp_path / "a.glb", [table]))
+        found = formats.read(save(tmp_path / "a.glb", [table]))
         most = float(ints[kinds[1]])
         expected = torch.tensor(scales.astype(np.float32)) / (most if kinds[1] == "u1" else 1)
         torch.testing.assert_close(found.scales, expected)
@@ -309,7 +309,7 @@ def test_nodes_place_gaussians(tmp_path: Path, as_matrix: bool) -> None:
         matrix = np.eye(4)
         matrix[:3, :3], matrix[:3, 3] = inner.as_matrix(), shift
         child = {"mesh": 0, "matrix": matrix.T.flatten().tolist()}
-    found = export.read(save(tmp_path / "a.glb", [columns(gaussians)], [parent, child]))
+    found = formats.read(save(tmp_path / "a.glb", [columns(gaussians)], [parent, child]))
     # The file is y-up; what is read is not.
     turn = torch.diag(HALF_TURN) @ torch.tensor((outer * inner).as_matrix()).float()
     moved = outer.apply(scale * shift) * HALF_TURN.numpy()
@@ -343,7 +343,7 @@ def test_quarter_turns_are_exact() -> None:
 def test_primitives_and_places_are_brought_together(tmp_path: Path) -> None:
     first, second = some(4, 1), some(3, 2, seed=1)
     nodes = [{"mesh": 0}, {"mesh": 0, "translation": [0, 5, 0]}, {}]
-    found = export.read(save(tmp_path / "a.glb", [columns(first), columns(second)], nodes))
+    found = formats.read(save(tmp_path / "a.glb", [columns(first), columns(second)], nodes))
     assert len(found) == 14 and found.sh_degree == 2
     once = torch.cat([first.means, second.means])
     places = torch.cat([once, once + torch.tensor([0.0, 5, 0])]) * HALF_TURN
@@ -356,7 +356,7 @@ def test_a_mesh_without_nodes(tmp_path: Path) -> None:
     document, block = parts(path)
     del document["nodes"], document["scenes"]
     path.write_bytes(container(document, block))
-    assert len(export.read(path)) == 4
+    assert len(formats.read(path)) == 4
 
 
 def test_extreme_values_stay(tmp_path: Path) -> None:
@@ -368,32 +368,32 @@ def test_extreme_values_stay(tmp_path: Path) -> None:
         colors=torch.zeros(2, 1, 3),
         sh_degree=0,
     )
-    export.write(extreme, tmp_path / "a.glb")
-    found = export.read(tmp_path / "a.glb")
+    formats.write(extreme, tmp_path / "a.glb")
+    found = formats.read(tmp_path / "a.glb")
     assert_same(found, Gaussians(**{**vars(extreme), "quats": torch.tensor([[1.0, 0, 0, 0]] * 2)}))
 
 
 def test_broken_rows_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     broken = some(10)
     broken.means[3], broken.colors[5, 7, 1] = math.nan, math.inf
-    export.write(broken, tmp_path / "a.glb")
-    assert len(export.read(tmp_path / "a.glb")) == 8
+    formats.write(broken, tmp_path / "a.glb")
+    assert len(formats.read(tmp_path / "a.glb")) == 8
     assert "2 of 10 Gaussians" in caplog.text
     table = columns(some(10))
     table["SCALE"][0][4] = math.nan
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        assert len(export.read(save(tmp_path / "b.glb", [table]))) == 9
+        assert len(formats.read(save(tmp_path / "b.glb", [table]))) == 9
     assert "1 of 10 Gaussians" in caplog.text and "b.glb" in caplog.text
 
 
 def test_nothing_to_write_and_too_much(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there are no Gaussians"):
-        export.write(some(0), tmp_path / "a.glb")
+        formats.write(some(0), tmp_path / "a.glb")
     flat = torch.zeros(1, 3).expand(20_000_000, 3)
     quats, sh = flat[:, :1].expand(-1, 4), flat[:, None].expand(-1, 16, 3)
     with pytest.raises(ValueError, match="more than the 4 GiB"):
-        export.write(Gaussians(flat, quats, flat, flat[:, 0], sh, 3), tmp_path / "a.glb")
+        formats.write(Gaussians(flat, quats, flat, flat[:, 0], sh, 3), tmp_path / "a.glb")
     assert not list(tmp_path.iterdir())
 
 
@@ -403,7 +403,7 @@ def test_linear_colours_are_said_aloud(tmp_path: Path, caplog: pytest.LogCapture
     said = document["meshes"][0]["primitives"][0]["extensions"][NAME]
     said["colorSpace"] = "lin_rec709_display"
     path.write_bytes(container(document, block))
-    assert len(export.read(path)) == 3 and "linear light" in caplog.text
+    assert len(formats.read(path)) == 3 and "linear light" in caplog.text
 
 
 def test_nothing_is_lost_so_nothing_is_quantised() -> None:
@@ -454,7 +454,7 @@ def test_faults_are_named(tmp_path: Path, what: str) -> None:
     document, block = parts(save(tmp_path / "a.glb", [columns(some(4))]))
     (tmp_path / "a.glb").write_bytes(container(changed(document, keys, value), block))
     with pytest.raises(ValueError) as caught:
-        export.read(tmp_path / "a.glb")
+        formats.read(tmp_path / "a.glb")
     message = str(caught.value)
     assert words in message and "a.glb" in message and "\n" not in message
 
@@ -467,7 +467,7 @@ def test_values_of_early_drafts(tmp_path: Path, name: str, value: float, words: 
     table = columns(some(4))
     table[name][0][2] = value
     with pytest.raises(ValueError, match=words):
-        export.read(save(tmp_path / "a.glb", [table]))
+        formats.read(save(tmp_path / "a.glb", [table]))
 
 
 def test_missing_attributes(tmp_path: Path) -> None:
@@ -475,14 +475,14 @@ def test_missing_attributes(tmp_path: Path) -> None:
         table = columns(some(4))
         del table[gone]
         with pytest.raises(ValueError, match=words):
-            export.read(save(tmp_path / "a.glb", [table]))
+            formats.read(save(tmp_path / "a.glb", [table]))
 
 
 def test_containers_that_are_none(tmp_path: Path) -> None:
     path = tmp_path / "a.glb"
     with pytest.raises(FileNotFoundError, match=r"a\.glb is not a file"):
-        export.read(path)
-    export.write(some(4), path)
+        formats.read(path)
+    formats.write(some(4), path)
     good = path.read_bytes()
     _, block = parts(path)
     text = struct.unpack_from("<I", good, 12)[0]
@@ -506,7 +506,7 @@ def test_containers_that_are_none(tmp_path: Path) -> None:
     for words, data in cases.items():
         path.write_bytes(data)
         with pytest.raises(ValueError, match="(?i)" + words.replace("(", r"\(")) as caught:
-            export.read(path)
+            formats.read(path)
         assert "a.glb" in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -514,13 +514,13 @@ def test_a_small_file_does_not_unpack_to_a_large_set(tmp_path: Path) -> None:
     nodes = [{"mesh": 0} for _ in range(2000)]
     path = save(tmp_path / "a.glb", [columns(some(50, 0))], nodes)
     with pytest.raises(ValueError, match="so often"):
-        export.read(path)
+        formats.read(path)
     # Sixteen attributes may share one accessor, but not one without end.
     document, block = parts(save(path, [columns(some(50, 0))]))
     shared = document["meshes"][0]["primitives"] * 100
     path.write_bytes(container(changed(document, ("meshes", 0, "primitives"), shared), block))
     with pytest.raises(ValueError, match="so often"):
-        export.read(path)
+        formats.read(path)
 
 
 JUNK: tuple[object, ...] = (
@@ -585,8 +585,8 @@ def _mutated(document: dict[str, Any], keys: Sequence[Any], draw: random.Random)
 
 def _refuses(path: Path) -> bool:
     try:
-        assert len(export.read(path)) < 1000
-        export.drawing(path)
+        assert len(formats.read(path)) < 1000
+        formats.drawing(path)
     except ValueError as error:
         assert path.name in str(error) and "\n" not in str(error) and len(str(error)) < 600
         return True

@@ -15,9 +15,9 @@ import pytest
 import torch
 from formats import some
 
-from splat import export
-from splat.export import html, spz
-from splat.export.settings import Settings
+from splat import formats
+from splat.formats import html, spz
+from splat.formats.settings import Settings
 from splat.types import Camera, Drawing, Gaussians
 
 SCRIPT = "</script><script>alert(1)</script><!-- \"'&{{payload}}"
@@ -77,11 +77,11 @@ def same(found: Gaussians, expected: Gaussians) -> None:
 @pytest.mark.parametrize("degree", [0, 1, 3])
 def test_a_page_holds_the_very_file_that_spz_writes(tmp_path: Path, degree: int) -> None:
     gaussians, drawing = some(degree=degree), Drawing(antialiased=True)
-    export.write(gaussians, tmp_path / "a.html", drawing=drawing)
-    export.write(gaussians, tmp_path / "a.spz", drawing=drawing)
+    formats.write(gaussians, tmp_path / "a.html", drawing=drawing)
+    formats.write(gaussians, tmp_path / "a.spz", drawing=drawing)
     page = Parsed((tmp_path / "a.html").read_text())
     assert base64.b64decode(page.text_of("payload")) == (tmp_path / "a.spz").read_bytes()
-    same(export.read(tmp_path / "a.html"), export.read(tmp_path / "a.spz"))
+    same(formats.read(tmp_path / "a.html"), formats.read(tmp_path / "a.spz"))
     assert page.text_of("title") == page.text_of("h1") == "a"
     assert page.scene() == {"name": "a", "near": None}
 
@@ -90,10 +90,10 @@ def test_settings_of_harmonics_apply_and_those_that_the_page_cannot_read_do_not(
     tmp_path: Path,
 ) -> None:
     gaussians = some()
-    export.write(gaussians, tmp_path / "a.html", settings=Settings(4, "rub", (8, 8)))
-    export.write(gaussians, tmp_path / "a.spz", settings=Settings(3, "ply", (8, 8)))
-    same(export.read(tmp_path / "a.html"), export.read(tmp_path / "a.spz"))
-    fitted = export.quantiser(".html", gaussians, Settings(4, "rub", (8, 8)))
+    formats.write(gaussians, tmp_path / "a.html", settings=Settings(4, "rub", (8, 8)))
+    formats.write(gaussians, tmp_path / "a.spz", settings=Settings(3, "ply", (8, 8)))
+    same(formats.read(tmp_path / "a.html"), formats.read(tmp_path / "a.spz"))
+    fitted = formats.quantiser(".html", gaussians, Settings(4, "rub", (8, 8)))
     same(fitted(gaussians), spz.quantiser(gaussians, Settings(3, "ply", (8, 8)))(gaussians))
 
 
@@ -133,8 +133,8 @@ def test_no_name_breaks_out_of_its_place() -> None:
 
 def test_a_file_may_have_any_name(tmp_path: Path) -> None:
     path = tmp_path / "\udcff é {{title}} <b>.html"
-    export.write(some(5), path)
-    assert len(export.read(path)) == 5
+    formats.write(some(5), path)
+    assert len(formats.read(path)) == 5
     assert Parsed(path.read_text()).scene()["name"] == "? é {{title}} <b>"
 
 
@@ -144,8 +144,8 @@ def test_how_it_was_drawn_is_remembered(
     tmp_path: Path, antialiased: bool, near: float | None
 ) -> None:
     drawing = Drawing(antialiased, near)
-    export.write(some(5), tmp_path / "a.html", drawing=drawing)
-    assert export.drawing(tmp_path / "a.html") == drawing
+    formats.write(some(5), tmp_path / "a.html", drawing=drawing)
+    assert formats.drawing(tmp_path / "a.html") == drawing
 
 
 def test_it_starts_at_the_first_camera_with_their_mean_up() -> None:
@@ -181,14 +181,14 @@ def test_cameras_are_written(tmp_path: Path) -> None:
 def test_size_is_never_less_than_what_is_written(tmp_path: Path, degree: int) -> None:
     settings = Settings(spz_sh_bits=(8, 8))
     path = tmp_path / f"{'<' * 230}.html"
-    export.write(some(3000, degree), path, drawing=Drawing(near=-0.1 / 3), settings=settings)
-    most = export.size_of(3000, degree, ".html", settings)
+    formats.write(some(3000, degree), path, drawing=Drawing(near=-0.1 / 3), settings=settings)
+    most = formats.size_of(3000, degree, ".html", settings)
     assert path.stat().st_size <= most < 1.6 * path.stat().st_size
 
 
 def test_the_same_set_makes_the_same_page(tmp_path: Path) -> None:
     for folder in ("a", "b"):
-        export.write(some(300), tmp_path / folder / "scene.html")
+        formats.write(some(300), tmp_path / folder / "scene.html")
     assert (tmp_path / "a/scene.html").read_bytes() == (tmp_path / "b/scene.html").read_bytes()
 
 
@@ -197,11 +197,11 @@ def test_rows_that_are_no_numbers_are_left_out(
 ) -> None:
     gaussians = some(5)
     gaussians.means[2, 1] = torch.nan
-    export.write(gaussians, tmp_path / "a.html")
-    assert len(export.read(tmp_path / "a.html")) == 4
+    formats.write(gaussians, tmp_path / "a.html")
+    assert len(formats.read(tmp_path / "a.html")) == 4
     assert f"{tmp_path / 'a.html'}: 1 of 5" in caplog.text
     with pytest.raises(ValueError, match=r"none\.html: there are no Gaussians"):
-        export.write(some(0), tmp_path / "none.html")
+        formats.write(some(0), tmp_path / "none.html")
     assert not (tmp_path / "none.html").exists()
 
 
@@ -221,10 +221,10 @@ def test_rows_that_are_no_numbers_are_left_out(
     ],
 )
 def test_broken_pages_are_named(tmp_path: Path, change: Any, said: str) -> None:
-    export.write(some(5), tmp_path / "good.html")
+    formats.write(some(5), tmp_path / "good.html")
     bad = tmp_path / "bad.html"
     bad.write_text(change((tmp_path / "good.html").read_text()))
-    for look in (export.read, export.drawing):
+    for look in (formats.read, formats.drawing):
         with pytest.raises(ValueError, match=said) as error:
             look(bad)
         assert str(bad) in str(error.value) and "\n" not in str(error.value)
@@ -235,24 +235,24 @@ def test_broken_pages_are_named(tmp_path: Path, change: Any, said: str) -> None:
     "scene", ["", "[]", "{", '{"near": "far"}', '{"near": 1e999}', '{"near": ' + "9" * 400 + "}"]
 )
 def test_a_broken_description_is_named_or_passed_over(tmp_path: Path, scene: str) -> None:
-    export.write(some(5), tmp_path / "a.html")
+    formats.write(some(5), tmp_path / "a.html")
     text = (tmp_path / "a.html").read_text()
     (tmp_path / "a.html").write_text(re.sub('id="scene">[^<]+', f'id="scene">{scene}', text))
     if scene.startswith('{"'):
-        assert export.drawing(tmp_path / "a.html") == Drawing()
+        assert formats.drawing(tmp_path / "a.html") == Drawing()
     else:
         with pytest.raises(ValueError, match=r"a\.html describes its scene"):
-            export.drawing(tmp_path / "a.html")
+            formats.drawing(tmp_path / "a.html")
 
 
 def test_a_missing_page_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no\.html is not a file"):
-        export.read(tmp_path / "no.html")
+        formats.read(tmp_path / "no.html")
 
 
 def test_damage_is_a_sentence_or_harmless(tmp_path: Path) -> None:
     path = tmp_path / "a.html"
-    export.write(some(40), path)
+    formats.write(some(40), path)
     whole = path.read_bytes()
     places: list[int] = []
     for start in (b'<script type="application/json"', b'<script type="application/octet-stream"'):
@@ -268,7 +268,7 @@ def test_damage_is_a_sentence_or_harmless(tmp_path: Path) -> None:
             start_of_gap = dice.choice(places)
             del data[start_of_gap : start_of_gap + dice.randint(1, 200)]
         path.write_bytes(data)
-        for look in (export.read, export.drawing):
+        for look in (formats.read, formats.drawing):
             try:
                 look(path)
             except ValueError as error:

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from splat import export
-from splat.export import codebook, sog, sog_container
-from splat.export.order import spatial_order
-from splat.export.settings import Settings
-from splat.export.sog_texels import Levels, Palette, Texels
+from splat import formats
+from splat.formats import codebook, sog, sog_container
+from splat.formats.order import spatial_order
+from splat.formats.settings import Settings
+from splat.formats.sog_texels import Levels, Palette, Texels
 from splat.types import Drawing
 
 Meta = dict[str, Any]
@@ -67,7 +67,7 @@ def by_hand() -> tuple[Meta, Pictures]:
 
 
 def test_a_file_made_by_hand(tmp_path: Path) -> None:
-    found = export.read(save(tmp_path / "a.sog", *by_hand()))
+    found = formats.read(save(tmp_path / "a.sog", *by_hand()))
     close = torch.testing.assert_close
     assert len(found) == 5 and found.sh_degree == 1
     e = math.e
@@ -88,13 +88,13 @@ def test_a_file_made_by_hand(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["PNG", "deflated", "null", "more texels"])
 def test_variants_of_the_format(tmp_path: Path, kind: str) -> None:
     meta, images = by_hand()
-    plain = export.read(save(tmp_path / "a.sog", meta, images))
+    plain = formats.read(save(tmp_path / "a.sog", meta, images))
     if kind == "null":
         meta["scales"]["codebook"][0] = None
     if kind == "more texels":
         images = {n: np.pad(t, ((0, 60), (0, 0), (0, 0))) for n, t in images.items()}
     options = {"PNG": {"kind": "PNG"}, "deflated": {"squeeze": zipfile.ZIP_DEFLATED}}
-    found = export.read(save(tmp_path / "b.sog", meta, images, **options.get(kind, {})))
+    found = formats.read(save(tmp_path / "b.sog", meta, images, **options.get(kind, {})))
     for name in ("means", "quats", "scales", "opacities", "colors"):
         torch.testing.assert_close(getattr(found, name), getattr(plain, name))
 
@@ -113,7 +113,7 @@ def test_version_1(tmp_path: Path) -> None:
         "sh0": {"mins": [0, 1, 2, -5], "maxs": [1, 2, 4, 5], "files": ["c.webp"]},
         "shN": {"shape": [5, 9], "mins": -0.5, "maxs": 0.5, "files": ["p.webp", "labels.webp"]},
     }
-    found = export.read(save(tmp_path / "a.sog", meta, images))
+    found = formats.read(save(tmp_path / "a.sog", meta, images))
     close = torch.testing.assert_close
     close(found.means[0], torch.tensor([1 - math.e, math.e**4 - 1, math.e**2 - 1]))
     close(found.scales[1].log(), torch.tensor([-2 + 14 / 255, -3 + 24 / 255, -4 + 36 / 255]))
@@ -124,7 +124,7 @@ def test_version_1(tmp_path: Path) -> None:
 
 def test_what_is_written(tmp_path: Path) -> None:
     given = some(70, degree=1)
-    export.write(given, tmp_path / "a.sog", drawing=Drawing(antialiased=True))
+    formats.write(given, tmp_path / "a.sog", drawing=Drawing(antialiased=True))
     with zipfile.ZipFile(tmp_path / "a.sog") as archive:
         entries = archive.infolist()
         meta = json.loads(archive.read("meta.json"))
@@ -162,8 +162,8 @@ def test_what_is_written(tmp_path: Path) -> None:
 def test_within_the_quanta(tmp_path: Path, n: int) -> None:
     given = some(n, degree=0)
     given.means[0] = torch.tensor([2000.0, -0.01, 0])
-    export.write(given, tmp_path / "a.sog")
-    found, like = export.read(tmp_path / "a.sog"), given.take(spatial_order(given.means))
+    formats.write(given, tmp_path / "a.sog")
+    found, like = formats.read(tmp_path / "a.sog"), given.take(spatial_order(given.means))
     logs = like.means.double().sign() * like.means.double().abs().log1p()
     step = (logs.amax(0) - logs.amin(0)) / 65535
     off = (found.means.double() - like.means.double()).abs()
@@ -187,8 +187,8 @@ def test_few_values_and_few_vectors_are_kept(tmp_path: Path, degree: int) -> Non
         scales=values[pick[:, :1].squeeze(1)].exp(),
         opacities=(pick[:, 0, 0] / 255),
     )
-    export.write(given, tmp_path / "a.sog")
-    found, like = export.read(tmp_path / "a.sog"), given.take(spatial_order(given.means))
+    formats.write(given, tmp_path / "a.sog")
+    found, like = formats.read(tmp_path / "a.sog"), given.take(spatial_order(given.means))
     torch.testing.assert_close(found.colors, like.colors, rtol=0, atol=0)
     torch.testing.assert_close(found.opacities, like.opacities)
     torch.testing.assert_close(found.scales, like.scales)
@@ -262,11 +262,11 @@ def test_a_palette_of_vectors_that_are_all_alike() -> None:
 def test_the_size_of_the_palette(tmp_path: Path) -> None:
     count = {n: sog._entries(n, Settings()) for n in (1, 1000, 1024, 4096, 8192, 99_999, 1 << 20)}
     assert list(count.values()) == [1, 1000, 1024, 1024, 2048, 16_384, 65_536]
-    export.write(some(500, degree=1), tmp_path / "a.sog", settings=Settings(sog_palette=20))
-    colors = export.read(tmp_path / "a.sog").colors
+    formats.write(some(500, degree=1), tmp_path / "a.sog", settings=Settings(sog_palette=20))
+    colors = formats.read(tmp_path / "a.sog").colors
     assert len(colors[:, 1:].flatten(1).unique(dim=0)) <= 20
     with pytest.raises(ValueError, match="has 1 to 65,536 rows, not 65,537"):
-        export.write(some(), tmp_path / "b.sog", settings=Settings(sog_palette=65_537))
+        formats.write(some(), tmp_path / "b.sog", settings=Settings(sog_palette=65_537))
 
 
 def test_the_seed_and_the_threads(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_the_seed_and_the_threads(tmp_path: Path) -> None:
     try:
         for threads, seed in ((1, 0), (2, 0), (2, 1)):
             torch.set_num_threads(threads)
-            export.write(given, tmp_path / "a.sog", settings=Settings(seed=seed))
+            formats.write(given, tmp_path / "a.sog", settings=Settings(seed=seed))
             data.append((tmp_path / "a.sog").read_bytes())
             assert torch.get_num_threads() == threads
     finally:
@@ -286,16 +286,16 @@ def test_the_seed_and_the_threads(tmp_path: Path) -> None:
 @pytest.mark.parametrize("degree", [0, 3])
 def test_the_quantiser_is_what_is_read(tmp_path: Path, degree: int) -> None:
     given = some(3000, degree)
-    export.write(given, tmp_path / "a.sog")
-    found = export.read(tmp_path / "a.sog")
-    short = export.quantiser(".sog", given)(given).take(spatial_order(given.means))
+    formats.write(given, tmp_path / "a.sog")
+    found = formats.read(tmp_path / "a.sog")
+    short = formats.quantiser(".sog", given)(given).take(spatial_order(given.means))
     for name in ("means", "quats", "scales", "opacities", "colors"):
         torch.testing.assert_close(getattr(short, name), getattr(found, name), rtol=0, atol=0)
 
 
 def test_the_quantiser_goes_with_a_set_that_moves() -> None:
     given = some(3000, degree=1)
-    quantised = export.quantiser(".sog", given)
+    quantised = formats.quantiser(".sog", given)
     first = quantised(given).colors[:, 1:].flatten(1)
     labels = first.unique(dim=0, return_inverse=True)[1]
     moved = replace(given, colors=given.colors * 0.8, means=given.means * 10)
@@ -308,8 +308,8 @@ def test_the_quantiser_goes_with_a_set_that_moves() -> None:
 
 @pytest.mark.parametrize("drawing", [Drawing(), Drawing(True), Drawing(True, 0.1), Drawing(near=2)])
 def test_how_it_was_drawn_is_remembered(tmp_path: Path, drawing: Drawing) -> None:
-    export.write(some(3), tmp_path / "a.sog", drawing=drawing)
-    assert export.drawing(tmp_path / "a.sog") == drawing
+    formats.write(some(3), tmp_path / "a.sog", drawing=drawing)
+    assert formats.drawing(tmp_path / "a.sog") == drawing
 
 
 @pytest.mark.parametrize("n", [1, 17, 300, 5000, 20_000])
@@ -383,7 +383,7 @@ def test_files_that_lie(
     meta, images = by_hand()
     change(meta, images)
     with pytest.raises(ValueError, match=words) as caught:
-        export.read(save(tmp_path / "a.sog", meta, images))
+        formats.read(save(tmp_path / "a.sog", meta, images))
     assert "a.sog" in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -391,9 +391,9 @@ def test_files_that_lie(
 def test_a_document_that_is_none(tmp_path: Path, text: bytes) -> None:
     path = save(tmp_path / "a.sog", text, {}, squeeze=zipfile.ZIP_DEFLATED)
     with pytest.raises(ValueError, match=r"a\.sog .*; fetch or export it again"):
-        export.read(path)
+        formats.read(path)
     with pytest.raises(ValueError, match=r"a\.sog .*; fetch or export it again"):
-        export.drawing(path)
+        formats.drawing(path)
 
 
 def test_values_of_all_kinds_in_the_document(tmp_path: Path) -> None:
@@ -413,7 +413,7 @@ def test_values_of_all_kinds_in_the_document(tmp_path: Path) -> None:
                 for name, data in files.items():
                     archive.writestr(name, json.dumps(changed) if name == "meta.json" else data)
             try:
-                export.read(tmp_path / "bad.sog")
+                formats.read(tmp_path / "bad.sog")
             except ValueError as error:
                 refused += 1
                 assert str(error).count("bad.sog") == 1 and "\n" not in str(error)
@@ -421,7 +421,7 @@ def test_values_of_all_kinds_in_the_document(tmp_path: Path) -> None:
 
 
 def test_bytes_changed_anywhere(tmp_path: Path) -> None:
-    export.write(some(40, degree=1), tmp_path / "good.sog")
+    formats.write(some(40, degree=1), tmp_path / "good.sog")
     good = (tmp_path / "good.sog").read_bytes()
     draw = np.random.default_rng(0)
     refused = 0
@@ -433,7 +433,7 @@ def test_bytes_changed_anywhere(tmp_path: Path) -> None:
             changed = changed[: draw.integers(len(good))]
         (tmp_path / "bad.sog").write_bytes(changed)
         try:
-            export.read(tmp_path / "bad.sog")
+            formats.read(tmp_path / "bad.sog")
         except ValueError as error:
             refused += 1
             assert "bad.sog" in str(error) and "\n" not in str(error)
@@ -442,15 +442,15 @@ def test_bytes_changed_anywhere(tmp_path: Path) -> None:
 
 def test_missing_and_other_files(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.sog is not a file"):
-        export.read(tmp_path / "none.sog")
+        formats.read(tmp_path / "none.sog")
     for data, words in ((b"", "it is empty"), (b"ply\nformat", "it starts with b'ply")):
         (tmp_path / "a.sog").write_bytes(data)
         with pytest.raises(ValueError, match=rf"a\.sog is no \.sog file.*{words}"):
-            export.read(tmp_path / "a.sog")
+            formats.read(tmp_path / "a.sog")
 
 
 def test_infinite_scales_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     meta, images = by_hand()
     meta["scales"]["codebook"][7] = 1000
-    found = export.read(save(tmp_path / "a.sog", meta, images))
+    found = formats.read(save(tmp_path / "a.sog", meta, images))
     assert len(found) == 4 and "1 of 5 Gaussians" in caplog.text

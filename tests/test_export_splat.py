@@ -12,7 +12,7 @@ import pytest
 import torch
 from formats import matched, some, turned_by
 
-from splat import export
+from splat import formats
 from splat.types import Drawing, Gaussians
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "splats"
@@ -38,15 +38,15 @@ def test_splat_bytes_by_hand(tmp_path: Path) -> None:
         colors=torch.cat([((rgb - 0.5) / C0)[:, None], torch.ones(3, 15, 3)], 1),
         sh_degree=3,
     )
-    export.write(given, tmp_path / "a.splat", drawing=Drawing(True))
+    formats.write(given, tmp_path / "a.splat", drawing=Drawing(True))
     # Size times opacity: 0.125, 2 and 0. Bytes are rounded: 63.75, 127.5 and 191.25; 254.745.
     expected = struct.pack("<6f8B", 4, 5, 6, 1, 2, 4, 0, 255, 255, 64, 205, 128, 26, 128)
     expected += struct.pack("<6f8B", 1, 2, 3, *[0.5] * 3, 64, 128, 191, 255, 255, 128, 128, 128)
     expected += struct.pack("<6f8B", 7, 8, 9, 1, 1, 1, 0, 0, 0, 0, 0, 128, 128, 128)
     assert (tmp_path / "a.splat").read_bytes() == expected
-    assert export.size_of(3, 3, ".splat") == len(expected)
-    assert export.drawing(tmp_path / "a.splat") == Drawing()
-    found = export.read(tmp_path / "a.splat")
+    assert formats.size_of(3, 3, ".splat") == len(expected)
+    assert formats.drawing(tmp_path / "a.splat") == Drawing()
+    found = formats.read(tmp_path / "a.splat")
     close = torch.testing.assert_close
     close(found.opacities, torch.tensor([64 / 255, 1, 0]))
     close(found.colors[1, 0] * C0 + 0.5, torch.tensor([64, 128, 191]) / 255)
@@ -57,8 +57,8 @@ def test_splat_bytes_by_hand(tmp_path: Path) -> None:
 
 def test_splat_is_in_falling_order(tmp_path: Path) -> None:
     given = some(500)
-    export.write(given, tmp_path / "a.splat")
-    found = export.read(tmp_path / "a.splat")
+    formats.write(given, tmp_path / "a.splat")
+    found = formats.read(tmp_path / "a.splat")
     like = given.take(torch.cdist(found.means, given.means).argmin(1))
     weight = like.scales.prod(1) * like.opacities
     assert (weight.diff() <= 1e-6 * weight[:-1]).all()
@@ -79,8 +79,8 @@ def test_splat_agrees_with_gsplat(tmp_path: Path) -> None:
         format="splat",
     )
     (tmp_path / "gsplat.splat").write_bytes(bytes_of)
-    export.write(given, tmp_path / "ours.splat")
-    read = [export.read(tmp_path / f"{name}.splat") for name in ("gsplat", "ours")]
+    formats.write(given, tmp_path / "ours.splat")
+    read = [formats.read(tmp_path / f"{name}.splat") for name in ("gsplat", "ours")]
     theirs, ours = (matched(found, given) for found in read)
     torch.testing.assert_close(ours.means, theirs.means, rtol=0, atol=0)
     torch.testing.assert_close(ours.scales, theirs.scales, rtol=1e-5, atol=0)
@@ -94,10 +94,10 @@ def test_splat_agrees_with_gsplat(tmp_path: Path) -> None:
 def test_splat_quantiser_takes_plain_colours(tmp_path: Path) -> None:
     given = some(50, degree=0)
     plain = replace(given, colors=given.colors[:, 0] * C0 + 0.5, sh_degree=None)
-    found = export.quantiser(".splat", plain)(plain)
-    export.write(plain, tmp_path / "a.splat")
+    found = formats.quantiser(".splat", plain)(plain)
+    formats.write(plain, tmp_path / "a.splat")
     torch.testing.assert_close(
-        matched(export.read(tmp_path / "a.splat"), given).colors, found.colors
+        matched(formats.read(tmp_path / "a.splat"), given).colors, found.colors
     )
 
 
@@ -105,13 +105,13 @@ def test_splat_quantiser_takes_plain_colours(tmp_path: Path) -> None:
 def test_splat_of_a_wrong_length(tmp_path: Path, length: int, words: str) -> None:
     (tmp_path / "a.splat").write_bytes(b"\0" * length)
     with pytest.raises(ValueError, match=rf"a\.splat {words}, expected 32 for each Gaussian"):
-        export.read(tmp_path / "a.splat")
+        formats.read(tmp_path / "a.splat")
     with pytest.raises(FileNotFoundError, match=r"none\.splat is not a file"):
-        export.read(tmp_path / "none.splat")
+        formats.read(tmp_path / "none.splat")
 
 
 def test_splat_of_others() -> None:
-    found = export.read(data("plant.splat"))
+    found = formats.read(data("plant.splat"))
     raw = np.fromfile(data("plant.splat"), np.uint8).reshape(-1, 32)
     assert len(found) == len(raw) == 113_648
     assert np.allclose(found.opacities.numpy() * 255, raw[:, 27])
@@ -119,7 +119,7 @@ def test_splat_of_others() -> None:
 
 
 def test_the_same_scene_in_both_formats() -> None:
-    one, other = export.read(data("minimal.splat")), export.read(data("minimal.ksplat"))
+    one, other = formats.read(data("minimal.splat")), formats.read(data("minimal.ksplat"))
     for field in ("means", "scales", "opacities", "colors"):
         torch.testing.assert_close(getattr(one, field), getattr(other, field))
     assert turned_by(one.quats, other.quats).max() < 0.1
@@ -200,7 +200,7 @@ def test_ksplat_of_every_level(tmp_path: Path, level: int, degree: int) -> None:
     record = {0: (44, 80, 140), 1: (24, 42, 72), 2: (24, 33, 48)}[level][degree]
     assert len(section.row(0)) == record
     (tmp_path / "a.ksplat").write_bytes(ksplat([section]))
-    found = export.read(tmp_path / "a.ksplat")
+    found = formats.read(tmp_path / "a.ksplat")
     half = 0 if level == 0 else 1e-3
     assert found.sh_degree == degree and found.colors.shape == given.colors.shape
     torch.testing.assert_close(found.means, given.means, rtol=0, atol=0 if level == 0 else 4e-4)
@@ -211,7 +211,7 @@ def test_ksplat_of_every_level(tmp_path: Path, level: int, degree: int) -> None:
     assert colors[:, 0].max() <= 0.501 / 255 / C0
     if degree:
         assert colors[:, 1:].max() <= (0, 1e-3, 0.501 * 4 / 255)[level]
-    assert export.drawing(tmp_path / "a.ksplat") == Drawing()
+    assert formats.drawing(tmp_path / "a.ksplat") == Drawing()
 
 
 def test_ksplat_of_several_sections(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_ksplat_of_several_sections(tmp_path: Path) -> None:
     sections = [Section(parts[0], 1, (5,), 5), Section(parts[1], 1, (2, 1), 9),
                 Section(parts[2], 1, (4, 4, 1), 4)]  # fmt: skip
     (tmp_path / "a.ksplat").write_bytes(ksplat(sections, room=11))
-    found = export.read(tmp_path / "a.ksplat")
+    found = formats.read(tmp_path / "a.ksplat")
     assert len(found) == 17 and found.sh_degree == 2
     means = torch.cat([part.means for part in parts])
     torch.testing.assert_close(found.means, means, rtol=0, atol=4e-4)
@@ -234,7 +234,7 @@ def test_ksplat_that_does_not_say_its_ranges(tmp_path: Path) -> None:
     data[36:44] = bytes(8)
     data[4096 + 24 : 4096 + 28] = bytes(4)
     (tmp_path / "a.ksplat").write_bytes(data)
-    found = export.read(tmp_path / "a.ksplat")
+    found = formats.read(tmp_path / "a.ksplat")
     torch.testing.assert_close(found.means, given.means, rtol=0, atol=4e-4)
     # The bytes were made for -2 to 2.
     expected = given.colors[:, 1:] * 0.75
@@ -243,7 +243,7 @@ def test_ksplat_that_does_not_say_its_ranges(tmp_path: Path) -> None:
 
 def test_ksplat_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="read only"):
-        export.write(some(3), tmp_path / "a.ksplat")
+        formats.write(some(3), tmp_path / "a.ksplat")
 
 
 def bad_ksplats() -> dict[str, tuple[bytes, str]]:
@@ -280,7 +280,7 @@ def test_bad_ksplats_say_what_is_wrong(tmp_path: Path, what: str) -> None:
     content, words = bad_ksplats()[what]
     (tmp_path / "bad.ksplat").write_bytes(content)
     with pytest.raises(ValueError) as caught:
-        export.read(tmp_path / "bad.ksplat")
+        formats.read(tmp_path / "bad.ksplat")
     message = str(caught.value)
     assert words in message and "bad.ksplat" in message and "\n" not in message
 
@@ -298,7 +298,7 @@ def test_ksplats_that_lie_are_refused_or_read(tmp_path: Path) -> None:
             changed[place] = int(draw.integers(256))
         path.write_bytes(changed)
         try:
-            assert len(export.read(path)) <= 20
+            assert len(formats.read(path)) <= 20
         except ValueError as error:
             refused += 1
             assert "bad.ksplat" in str(error) and "\n" not in str(error)

@@ -15,10 +15,10 @@ import zstandard
 from scipy.spatial import cKDTree
 from torch.nn.functional import normalize
 
-from splat import export
-from splat.export import spz, spz_container
-from splat.export.order import spatial_order
-from splat.export.settings import Settings
+from splat import formats
+from splat.formats import spz, spz_container
+from splat.formats.order import spatial_order
+from splat.formats.settings import Settings
 from splat.kernels.harmonics import basis
 from splat.math import covariances
 from splat.render.native import NativeRenderer
@@ -112,7 +112,7 @@ def assert_equal(found: Gaussians, expected: Gaussians) -> None:
 def test_bytes_of_one_gaussian(tmp_path: Path, version: int) -> None:
     path = tmp_path / "one.spz"
     settings = Settings(spz_version=version, spz_sh_bits=(5, 4))  # type: ignore[arg-type]
-    export.write(one(), path, drawing=Drawing(antialiased=True), settings=settings)
+    formats.write(one(), path, drawing=Drawing(antialiased=True), settings=settings)
     data, parts = path.read_bytes(), streams(version)
     if version < 4:
         assert data[:10] == bytes.fromhex("1f8b08 00 00000000 00 ff")
@@ -349,16 +349,16 @@ def test_opacities_of_0_and_1_stay(tmp_path: Path) -> None:
     found = written(gaussians, tmp_path / "a.spz")
     assert sorted(found.opacities.tolist()) == pytest.approx([0, 128 / 255, 1])
     torch.testing.assert_close(found.quats, torch.tensor([1.0, 0, 0, 0]).expand(3, 4))
-    export.write(found, tmp_path / "a.ply")
-    assert export.read(tmp_path / "a.ply").opacities.logit().isfinite().all()
+    formats.write(found, tmp_path / "a.ply")
+    assert formats.read(tmp_path / "a.ply").opacities.logit().isfinite().all()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_how_it_was_drawn_is_remembered(tmp_path: Path, version: int) -> None:
     settings = Settings(spz_version=version)  # type: ignore[arg-type]
     for antialiased in (False, True):
-        export.write(some(3), tmp_path / "a.spz", None, Drawing(antialiased, 0.1), settings)
-        assert export.drawing(tmp_path / "a.spz") == Drawing(antialiased)
+        formats.write(some(3), tmp_path / "a.spz", None, Drawing(antialiased, 0.1), settings)
+        assert formats.drawing(tmp_path / "a.spz") == Drawing(antialiased)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -371,9 +371,9 @@ def test_size_is_never_exceeded(tmp_path: Path, version: int) -> None:
         gaussians = replace(gaussians, means=(torch.rand(n, 3, generator=draw) - 0.5) * 4090)
         spz.write(gaussians, tmp_path / "a.spz", settings=settings)
         taken = (tmp_path / "a.spz").stat().st_size
-        assert taken <= export.size_of(n, degree, ".spz", settings)
+        assert taken <= formats.size_of(n, degree, ".spz", settings)
         # Unless it is tiny, not by much.
-        assert n == 1 or taken > 0.8 * export.size_of(n, degree, ".spz", settings)
+        assert n == 1 or taken > 0.8 * formats.size_of(n, degree, ".spz", settings)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -467,7 +467,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
 def test_bad_files_say_what_is_wrong(tmp_path: Path) -> None:
     for what, (path, words) in bad_files(tmp_path).items():
         with pytest.raises((ValueError, FileNotFoundError)) as caught:
-            export.read(path)
+            formats.read(path)
         message = str(caught.value)
         assert words in message and path.name in message and "\n" not in message, what
 
@@ -509,14 +509,14 @@ def test_small_files_of_others(name: str) -> None:
     path = DATA / f"{name}.spz"
     if not path.is_file():
         pytest.skip(f"needs ../shared/data/splats/{name}.spz")
-    found = export.read(path)
+    found = formats.read(path)
     z = -1.0 if name in ("minimal-raw", "minimal-v2") else 1.0
     expected = torch.tensor([[-1.0, 0, z], [0, 0, z], [-1, 0, 0], [0, 0, 0]])
     torch.testing.assert_close(found.means, expected, rtol=0, atol=0)
     torch.testing.assert_close(found.opacities, torch.full((4,), 0.9), rtol=0, atol=0.002)
     torch.testing.assert_close(found.scales, torch.full((4, 3), 0.1), rtol=0.03, atol=0)
     assert found.quats[:, 0].min() > 0.999 and found.sh_degree == 0
-    assert export.drawing(path) == Drawing()
+    assert formats.drawing(path) == Drawing()
 
 
 def test_a_scan_of_others_is_the_same_in_two_formats(tmp_path: Path) -> None:
@@ -524,9 +524,9 @@ def test_a_scan_of_others_is_the_same_in_two_formats(tmp_path: Path) -> None:
     one, other = (DATA / f"biker{suffix}" for suffix in (".spz", ".compressed.ply"))
     if not (one.is_file() and other.is_file()):
         pytest.skip("needs ../shared/data/splats/biker.spz and .compressed.ply")
-    found = export.read(one)
+    found = formats.read(one)
     assert len(found) == 152_746 and found.sh_degree == 0
-    ours = written(export.read(other), tmp_path / "a.spz", spz_version=4, spz_axes="rub")
+    ours = written(formats.read(other), tmp_path / "a.spz", spz_version=4, spz_axes="rub")
     some_rows = torch.arange(0, len(found), 50)
     distance, nearest = cKDTree(ours.means.numpy()).query(found.means[some_rows].numpy())
     assert distance.max() < 0.001
@@ -537,8 +537,8 @@ def test_a_scan_of_others_is_the_same_in_two_formats(tmp_path: Path) -> None:
 def test_the_axes_of_a_file_that_names_none_may_be_given(tmp_path: Path) -> None:
     settings = Settings(spz_axes="rub")
     given = some(30, degree=2)
-    export.write(given, tmp_path / "a.spz", settings=settings)
-    found, turned = export.read(tmp_path / "a.spz", settings), export.read(tmp_path / "a.spz")
+    formats.write(given, tmp_path / "a.spz", settings=settings)
+    found, turned = formats.read(tmp_path / "a.spz", settings), formats.read(tmp_path / "a.spz")
     torch.testing.assert_close(found.means * torch.tensor([1.0, -1, -1]), turned.means)
     gap = torch.cdist(found.means, given.means, compute_mode="donot_use_mm_for_euclid_dist")
     assert gap.min(1).values.max() < 1e-3

@@ -10,10 +10,10 @@ from edits import altered, random_edit, shared
 from steps import assert_consistent, fill_moments, model_of
 from torch import Tensor
 
-from splat.cloud import Cloud
-from splat.edit import SPLIT, Append, Assign, Drop, Edit, Nudge, Overwrite
-from splat.families import families, spared, together, within, without
-from splat.trial import prints
+from splat.conformance.trial import prints
+from splat.core.cloud import Cloud
+from splat.core.edit import SPLIT, Append, Assign, Drop, Edit, Nudge, Overwrite
+from splat.core.families import families, spared, together, within, without
 
 CASES = range(25)
 

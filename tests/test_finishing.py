@@ -10,11 +10,12 @@ import torch
 from formats import some
 from methods import job_of
 
-from splat import api, checkpoint, export
+from splat import api, formats
 from splat.cli.trained import trained
-from splat.finishing import Finishing
+from splat.export.quantised import Finishing
+from splat.loop import Run, train
 from splat.options import Options, Reading
-from splat.run import Run, train
+from splat.runs import checkpoint
 from splat.strategies.mrnf import Mrnf
 from splat.types import Frame, Gaussians, Step
 
@@ -34,8 +35,8 @@ def test_drawn_is_what_is_read_back_and_gradients_pass(tmp_path: Path, suffix: s
     finishing = Finishing(suffix, FRAME, 10)
     assert finishing(given, 9) is given
     found = finishing(given, 10)
-    export.write(found, tmp_path / f"x{suffix}", FRAME)
-    again = export.in_frame(export.read(tmp_path / f"x{suffix}"), FRAME)
+    formats.write(found, tmp_path / f"x{suffix}", FRAME)
+    again = formats.in_frame(formats.read(tmp_path / f"x{suffix}"), FRAME)
     # Rounding what is rounded already changes next to nothing: the drawn rows are in the file.
     apart = torch.cdist(
         found.means.detach(), again.means, compute_mode="donot_use_mm_for_euclid_dist"
@@ -83,13 +84,13 @@ def test_figures_and_files_are_of_what_was_trained(tiny_folder: Path, tmp_path: 
     options = Options(steps=40, max_side=0, finish_for=".splat", finish_share=0.5)
     out = tmp_path / "run"
     found = api.train(api.load(tiny_folder), Mrnf(cap=600), options, out=out, reading=Reading())
-    rounded = export.quantiser(".splat", found.gaussians)(found.gaussians)
+    rounded = formats.quantiser(".splat", found.gaussians)(found.gaussians)
     torch.testing.assert_close(rounded.opacities, found.gaussians.opacities)
     torch.testing.assert_close(rounded.colors[:, :1], found.gaussians.colors[:, :1])
     receipt = found.metrics["export"]
     assert receipt["psnr_after"] == pytest.approx(found.metrics["psnr"], abs=0.01)
     again = trained(out, "cpu", "auto")
-    file = export.in_frame(export.read(out / "point_cloud.ply"), again.frame)
+    file = formats.in_frame(formats.read(out / "point_cloud.ply"), again.frame)
     torch.testing.assert_close(file.colors, again.gaussians.colors, rtol=0, atol=1e-6)
 
 

@@ -15,18 +15,18 @@ from methods import job_of
 from steps import model_of, refined, step_of
 from torch import Tensor
 
-from splat import datasets, export
+from splat import datasets, formats
+from splat.cleanup.floaters import Rules, Verdict, floaters
+from splat.cleanup.free_space import places
+from splat.core.strategy import Fixed
 from splat.datasets import demo
-from splat.floaters import Rules, Verdict, floaters
-from splat.freespace import places
+from splat.loop import train
 from splat.math import sh_from_rgb
 from splat.render import renderer_for
-from splat.run import train
-from splat.seed import in_frame
+from splat.seeding.seed import in_frame
 from splat.strategies.floaters import Floaters
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.scaffold import Scaffold
-from splat.strategy import Fixed
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Needs
 
 Splat = Callable[..., Any]
@@ -253,7 +253,7 @@ def test_absurd_rules_are_refused(absurd: dict[str, Any]) -> None:
 
 def on_disk(path: Path, rows: Gaussians) -> Path:
     harmonics = sh_from_rgb(rows.colors)[:, None]
-    export.write(replace(rows, colors=harmonics, sh_degree=0), path, drawing=Drawing(near=0.01))
+    formats.write(replace(rows, colors=harmonics, sh_degree=0), path, drawing=Drawing(near=0.01))
     return path
 
 
@@ -328,7 +328,7 @@ def test_a_run_says_its_score_and_is_cleaned(
     said = json.loads(done.out)
     assert said["reasons"]["near"] >= 5 and said["reasons"]["free space"] >= 15
     assert said["psnr"]["after"] > said["psnr"]["before"] + 0.2
-    assert said["left"] == len(export.read("b.ply")) >= 0.9 * n
+    assert said["left"] == len(formats.read("b.ply")) >= 0.9 * n
     told = splat("clean", "run", "--dry-run", "--quiet").out
     assert "PSNR on 10 views that were trained on" in told and "free space" in told
     # Of a file cameras say it, without photos, or do not.

@@ -11,21 +11,21 @@ import pytest
 import torch
 from formats import QUANTA, Quantum, matched, some, turned_by
 
-from splat import export
+from splat import formats
 from splat.types import Drawing, Frame, Gaussians
 
 every = pytest.mark.parametrize("suffix", QUANTA)
 
 
 def test_the_list_is_whole() -> None:
-    assert set(QUANTA) == set(export.suffixes(written=True))
+    assert set(QUANTA) == set(formats.suffixes(written=True))
     for suffix, quantum in QUANTA.items():
-        assert export.most_degree(suffix) == quantum.most_degree
+        assert formats.most_degree(suffix) == quantum.most_degree
 
 
 def again(gaussians: Gaussians, folder: Path, suffix: str) -> Gaussians:
-    export.write(gaussians, folder / f"scene{suffix}")
-    return export.read(folder / f"scene{suffix}")
+    formats.write(gaussians, folder / f"scene{suffix}")
+    return formats.read(folder / f"scene{suffix}")
 
 
 def assert_within(found: Gaussians, given: Gaussians, quantum: Quantum) -> None:
@@ -77,7 +77,7 @@ def test_every_coefficient_keeps_its_place(tmp_path: Path, suffix: str) -> None:
 @every
 def test_nothing_is_refused(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(ValueError, match=r"scene.*there are no Gaussians; expected at least one"):
-        export.write(some(0), tmp_path / f"scene{suffix}")
+        formats.write(some(0), tmp_path / f"scene{suffix}")
     assert not list(tmp_path.iterdir())
 
 
@@ -101,8 +101,8 @@ def test_extremes_stay_finite(tmp_path: Path, suffix: str) -> None:
     for values in (found.means, found.quats, found.scales, found.colors):
         assert values.isfinite().all()
     assert found.opacities.min() >= 0 and found.opacities.max() <= 1
-    export.write(found, tmp_path / "plain.ply")
-    assert len(export.read(tmp_path / "plain.ply")) == 8
+    formats.write(found, tmp_path / "plain.ply")
+    assert len(formats.read(tmp_path / "plain.ply")) == 8
 
 
 @every
@@ -130,8 +130,8 @@ def test_far_floaters_do_not_spoil_the_rest(tmp_path: Path, suffix: str) -> None
 def test_the_frame_is_undone(tmp_path: Path, suffix: str) -> None:
     given = some(400, degree=0)
     frame = Frame((1.0, -2.0, 3.0), 0.5)
-    export.write(given, tmp_path / f"scene{suffix}", frame)
-    found = export.in_frame(export.read(tmp_path / f"scene{suffix}"), frame)
+    formats.write(given, tmp_path / f"scene{suffix}", frame)
+    found = formats.in_frame(formats.read(tmp_path / f"scene{suffix}"), frame)
     quantum = QUANTA[suffix]
     assert_within(matched(found, given), given, replace(quantum, position=quantum.position + 1e-6))
 
@@ -140,7 +140,7 @@ def test_the_frame_is_undone(tmp_path: Path, suffix: str) -> None:
 def test_the_same_bytes_twice(tmp_path: Path, suffix: str) -> None:
     given = some(3000, degree=2)
     for name in ("a", "b"):
-        export.write(given, tmp_path / name / f"scene{suffix}")
+        formats.write(given, tmp_path / name / f"scene{suffix}")
     first, second = (tmp_path / name / f"scene{suffix}" for name in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
 
@@ -149,19 +149,19 @@ def test_the_same_bytes_twice(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("degree", [0, 3])
 def test_no_larger_than_it_says(tmp_path: Path, suffix: str, degree: int) -> None:
     for n in (1, 700):
-        export.write(some(n, degree), tmp_path / f"x{suffix}", drawing=Drawing(True, 0.25))
-        assert (tmp_path / f"x{suffix}").stat().st_size <= export.size_of(n, degree, suffix)
+        formats.write(some(n, degree), tmp_path / f"x{suffix}", drawing=Drawing(True, 0.25))
+        assert (tmp_path / f"x{suffix}").stat().st_size <= formats.size_of(n, degree, suffix)
     degree = min(degree, QUANTA[suffix].most_degree)
-    least = export.size_of(1, degree, suffix)
-    assert export.most_in(least - 1, degree, suffix) == 0
-    assert export.most_in(least, degree, suffix) >= 1
+    least = formats.size_of(1, degree, suffix)
+    assert formats.most_in(least - 1, degree, suffix) == 0
+    assert formats.most_in(least, degree, suffix) >= 1
 
 
 @every
 def test_the_quantiser_does_what_the_file_does(tmp_path: Path, suffix: str) -> None:
     given = some(700, degree=2)
     found = matched(again(given, tmp_path, suffix), given)
-    short = export.quantiser(suffix, given)(given)
+    short = formats.quantiser(suffix, given)(given)
     assert len(short) == len(given)
     close = torch.testing.assert_close
     close(short.means, found.means, rtol=1e-5, atol=1e-5)
@@ -174,7 +174,7 @@ def test_the_quantiser_does_what_the_file_does(tmp_path: Path, suffix: str) -> N
 @every
 def test_files_that_lie_are_refused_in_a_sentence(tmp_path: Path, suffix: str) -> None:
     """Cut off, made longer, and with bytes changed: a set or one sentence, and nothing else."""
-    export.write(some(300, degree=1), tmp_path / f"good{suffix}")
+    formats.write(some(300, degree=1), tmp_path / f"good{suffix}")
     good = (tmp_path / f"good{suffix}").read_bytes()
     draw = torch.Generator().manual_seed(0)
 
@@ -194,7 +194,7 @@ def test_files_that_lie_are_refused_in_a_sentence(tmp_path: Path, suffix: str) -
         path = tmp_path / f"bad{suffix}"
         path.write_bytes(content)
         try:
-            found = export.read(path)
+            found = formats.read(path)
         except ValueError as error:
             refused += 1
             assert "bad" in str(error) and "\n" not in str(error)

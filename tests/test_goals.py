@@ -13,14 +13,15 @@ import pytest
 from methods import METHODS
 from test_checkpoint import at, kill
 
-from splat import api, checkpoint
-from splat.evaluate import evaluate, mean_psnr
-from splat.folder import Folder
-from splat.goals import Goals
-from splat.job import prepare
-from splat.log import read_log
+from splat import api
+from splat.evaluation.evaluate import evaluate, mean_psnr
 from splat.options import Options, Watching
-from splat.stop import Stopped
+from splat.runs import checkpoint
+from splat.runs.folder import Folder
+from splat.runs.log import read_log
+from splat.training.goals import Goals
+from splat.training.prepare import prepare
+from splat.training.stop import Stopped
 
 
 def end(goals: Goals, values: list[float]) -> int:

@@ -17,24 +17,25 @@ from methods import METHODS
 from steps import refined, step_of
 from torch import Tensor
 
-from splat import api, checkpoint, datasets
-from splat.anatomy import remembered
+from splat import api, datasets
+from splat.core.edit import Change, Edit
+from splat.core.fields import remembered
+from splat.core.model import Making
+from splat.core.strategy import Strategy, Wrapper
 from splat.datasets import demo
-from splat.edit import Change, Edit
-from splat.folder import Folder, read_config
-from splat.job import prepare
-from splat.methods import described, rebuilt
-from splat.model import Making
+from splat.loop import Run, train
 from splat.options import Options, Reading, Watching
-from splat.recipe import parsed_strategy, said
-from splat.run import Run, train
-from splat.stop import Stopped
+from splat.recipes.catalog import described, rebuilt
+from splat.recipes.recipe import parsed_strategy, said
+from splat.runs import checkpoint
+from splat.runs.folder import Folder, read_config
 from splat.strategies.adc import Adc
 from splat.strategies.scaffold import Scaffold
 from splat.strategies.scaffold.anchors import Anchored
 from splat.strategies.scaffold.density import GRADIENT, OPACITY, SEEN, VISITS
 from splat.strategies.scaffold.gsdf import Gsdf
-from splat.strategy import Strategy, Wrapper
+from splat.training.prepare import prepare
+from splat.training.stop import Stopped
 from splat.types import Frame, Step
 
 BASE = Scaffold(slots=1, voxel=0.01)

@@ -18,18 +18,19 @@ from scenes import HEIGHT, WIDTH, shots, write_colmap
 from steps import model_of, step_of
 from torch import Tensor
 
-from splat import api, datasets, exr
+from splat import api, datasets
 from splat.guidance import GivenDepth, GivenNormal, fitted_line, given_terms, normals_of_depth
 from splat.guidance.align import visible
 from splat.guidance.shape import rays
 from splat.guidance.terms import decayed
-from splat.guides import given_depth, given_normal, resized_depth
-from splat.job import prepare
-from splat.lens import distort
-from splat.loader import Loader
+from splat.loop import Run, train
 from splat.options import Options
+from splat.photos import exr
+from splat.photos.given_maps import given_depth, given_normal, resized_depth
+from splat.photos.lens import distort
+from splat.photos.loader import Loader
 from splat.render import renderer_for
-from splat.run import Run, train
+from splat.training.prepare import prepare
 from splat.types import Batch, Camera, DepthFile, Gaussians, Lens, Needs, NormalFile, Step, View
 
 CAMERA = Camera(torch.eye(4), torch.tensor([[30.0, 0, 8], [0, 32.0, 6], [0, 0, 1]]), 16, 12)

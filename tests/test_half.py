@@ -14,15 +14,17 @@ from steps import CAMERA
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from splat import checkpoint, export, kernels, memory
-from splat.cloud import Cloud
-from splat.edit import Append, Assign, Drop, Edit, Nudge, Overwrite
-from splat.finishing import Finishing
-from splat.job import _half_harmonics
+from splat import formats, kernels
+from splat.core.cloud import Cloud
+from splat.core.edit import Append, Assign, Drop, Edit, Nudge, Overwrite
+from splat.core.model import Explicit
+from splat.export.quantised import Finishing
 from splat.kernels import Harmonics, HarmonicsGradient
-from splat.model import Explicit
+from splat.loop import train
 from splat.options import Options
-from splat.run import train
+from splat.planning import memory
+from splat.runs import checkpoint
+from splat.training.prepare import _half_harmonics
 from splat.types import Frame
 
 BF16 = torch.bfloat16
@@ -341,8 +343,8 @@ def test_runs_repeat_and_resume_to_the_byte(name: str, tiny_folder: Path, tmp_pa
         assert one.run.model.cloud["sh"].dtype == BF16
         assert_whole(one.run.model.cloud)
         out = tmp_path / "scene.ply"
-        export.write(one.run.baked(), out)
-        colors = export.read(out).colors
+        formats.write(one.run.baked(), out)
+        colors = formats.read(out).colors
         assert torch.equal(colors, one.run.model.cloud["sh"].detach().float())
     with job(threads=1, state=checkpoint.load(path)) as resumed:
         assert resumed.run.step == SAVED and resumed.run.model.cloud["sh"].dtype == BF16

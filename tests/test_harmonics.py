@@ -12,11 +12,11 @@ from steps import CAMERA
 from torch import Tensor
 
 from splat import kernels
-from splat.cloud import Cloud, Rate
-from splat.edit import Append, Assign, Drop, Edit, Overwrite
+from splat.core.cloud import Cloud, Rate
+from splat.core.edit import Append, Assign, Drop, Edit, Overwrite
+from splat.core.model import Explicit
 from splat.kernels import Harmonics, HarmonicsGradient
 from splat.kernels.harmonics import basis
-from splat.model import Explicit
 
 N = 90
 RATE, TAIL = 2.5e-3, 0.05

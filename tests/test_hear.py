@@ -17,11 +17,11 @@ from scipy.io import wavfile
 from scipy.signal import fftconvolve
 from torch import Tensor
 
-from splat import paths
-from splat.acoustic import arrival, film, masked, measure, moving, picture
 from splat.cli import sounding
 from splat.datasets import sounds
 from splat.datasets.sounds import Ears, Source
+from splat.render import camera_paths
+from splat.strategies.acoustic import arrival, film, masked, measure, moving, picture
 from splat.types import Camera
 
 soundfile = pytest.importorskip("soundfile")
@@ -385,7 +385,7 @@ def test_sound_lies_under_the_video(
     first = round(frames[0].pts * frames[0].time_base * 48000)
     found = np.concatenate([frame.to_ndarray() for frame in frames], 1)
     found = found[:, -first:] if first < 0 else np.pad(found, ((0, 0), (first, 0)))
-    cameras = paths.turntable(sounding.views_of(tiny_run, None), 45)
+    cameras = camera_paths.turntable(sounding.views_of(tiny_run, None), 45)
     ears = [sounding.ears_of(camera) for camera in cameras]
     sound = sounds.read_wav(source, channels=1, rate=RATE)[0]
     true = moving.heard(field, ears, TRAINED[0], sound, fps=30)[:, : 3 * RATE // 2]
@@ -405,7 +405,7 @@ def test_sound_lies_under_the_video(
 def test_pictures_are_copied_as_they_are_coded(fps: float, tmp_path: Path) -> None:
     av, cv2 = pytest.importorskip("av"), pytest.importorskip("cv2")
     frames = [torch.rand(16, 24, 3, generator=torch.Generator().manual_seed(i)) for i in range(25)]
-    paths.write_video(frames, tmp_path / "silent.mp4", fps)
+    camera_paths.write_video(frames, tmp_path / "silent.mp4", fps)
     film.join(tmp_path / "silent.mp4", noise(2.0).expand(2, -1), tmp_path / "x.mp4")
 
     def coded(name: str) -> list[bytes]:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from splat.acoustic import measure
-from splat.acoustic.baselines import Errors
+from splat.strategies.acoustic import measure
+from splat.strategies.acoustic.baselines import Errors
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 benchmark = pytest.mark.skipif(not BENCH.is_dir(), reason="the benchmarks are not in this tree")

@@ -11,9 +11,9 @@ import torch
 from steps import assert_consistent, fill_moments, model_of, refined, step_of
 from torch import Tensor
 
-from splat.maps import Edge
-from splat.model import Explicit
-from splat.strategies.curve import share, target
+from splat.core.maps import Edge
+from splat.core.model import Explicit
+from splat.rules.curve import share, target
 from splat.strategies.igs import EDGES, ImprovedGs
 
 LINEAR = ImprovedGs(cap=100, curve="linear")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from splat import export
+from splat import formats
 from splat.cli.info import of_file, told
 from splat.types import Drawing, Gaussians
 
@@ -33,13 +33,13 @@ def some(n: int = 200, degree: int = 2) -> Gaussians:
 
 
 def written(gaussians: Gaussians, path: Path) -> dict[str, Any]:
-    export.write(gaussians, path, drawing=Drawing(True, 0.5))
+    formats.write(gaussians, path, drawing=Drawing(True, 0.5))
     return of_file(path)
 
 
 @pytest.mark.parametrize("suffix", [".ply", ".glb", ".compressed.ply", ".spz"])
 def test_every_format_has_the_same_record(tmp_path: Path, suffix: str) -> None:
-    if suffix not in export.suffixes(written=True):
+    if suffix not in formats.suffixes(written=True):
         pytest.skip(f"{suffix} is not written")
     path = tmp_path / f"a{suffix}"
     record = written(some(), path)
@@ -88,7 +88,7 @@ def test_problems_are_counted(tmp_path: Path) -> None:
     rows.scales[7:9] = torch.tensor([2.0, 1e-4, 1e-4])
     rows.scales[9] = 50.0
     # Another program may write what we do not.
-    export.write(replace(rows, means=rows.means.nan_to_num(7777.0)), tmp_path / "a.ply")
+    formats.write(replace(rows, means=rows.means.nan_to_num(7777.0)), tmp_path / "a.ply")
     data = (tmp_path / "a.ply").read_bytes()
     broken = data.replace(np.float32(7777).tobytes(), np.float32(np.nan).tobytes())
     (tmp_path / "a.ply").write_bytes(broken)
@@ -119,7 +119,7 @@ def test_histograms_hold_every_row(tmp_path: Path) -> None:
 
 
 def test_bars(splat: Splat) -> None:
-    export.write(replace(some(40), opacities=torch.tensor([0.05] * 30 + [0.95] * 10)), "a.ply")
+    formats.write(replace(some(40), opacities=torch.tensor([0.05] * 30 + [0.95] * 10)), "a.ply")
     said = splat("info", "a.ply").out.splitlines()
     at = said.index("opacity histogram:")
     assert said[at + 1] == "    0 to 0.1 30 " + 40 * "#"

@@ -14,8 +14,8 @@ import torch
 from formats import QUANTA, matched, some
 from interop.compare import errors, in_place
 
-from splat import export
-from splat.export.settings import Settings
+from splat import formats
+from splat.formats.settings import Settings
 from splat.types import Gaussians
 
 # Apart from the versions of .spz, all are taken by both directions.
@@ -95,8 +95,8 @@ def assert_within(found: Gaussians, given: Gaussians, suffix: str, times: float 
 @of_each_degree
 def test_gsply_reads_ours(gsply: ModuleType, tmp_path: Path, name: str, degree: int) -> None:
     given, path = some(degree=degree), tmp_path / name
-    export.write(given, path, settings=FILES[name])
-    assert_within(read_by_gsply(gsply, path), given, export.suffix_of(path))
+    formats.write(given, path, settings=FILES[name])
+    assert_within(read_by_gsply(gsply, path), given, formats.suffix_of(path))
 
 
 @of_each_file
@@ -104,7 +104,7 @@ def test_gsply_reads_ours(gsply: ModuleType, tmp_path: Path, name: str, degree: 
 def test_we_read_gsplys(gsply: ModuleType, tmp_path: Path, name: str, degree: int) -> None:
     given, path = some(degree=degree), tmp_path / name
     written_by_gsply(gsply, given, path)
-    assert_within(export.read(path), given, export.suffix_of(path))
+    assert_within(formats.read(path), given, formats.suffix_of(path))
 
 
 @of_each_degree
@@ -117,14 +117,14 @@ def test_we_read_gsplats(
     kind = {".compressed.ply": "ply_compressed"}.get(suffix, suffix[1:])
     fields = {**columns(given), "sh0": given.colors[:, :1]}
     exporter.export_splats(**fields, format=kind, save_to=str(path))
-    assert_within(export.read(path), given, suffix, times)
+    assert_within(formats.read(path), given, suffix, times)
 
 
 @of_each_file
 def test_gsply_sees_what_we_see(gsply: ModuleType, tmp_path: Path, name: str) -> None:
     """Of the same file, where both decode the same bytes: within rounding, far below a quantum."""
     path = tmp_path / name
-    export.write(some(), path, settings=FILES[name])
-    ours, theirs = export.read(path), read_by_gsply(gsply, path)
+    formats.write(some(), path, settings=FILES[name])
+    ours, theirs = formats.read(path), read_by_gsply(gsply, path)
     for field, error in errors(theirs, ours).items():
         assert error.max() < (2e-2 if field == "degrees" else 2e-6), field

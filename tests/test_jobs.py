@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from splat import machine
 from splat.jobs import Ended, Interrupted, Share, Work, connection, engine_of, share_of
 from splat.jobs.board import Board, steps_of
+from splat.system import machine
 
 COUNTER = '''
 """A job that counts, keeps its count, and may be killed at it."""
@@ -350,7 +350,7 @@ KILLER = '''
 import os, signal
 from dataclasses import dataclass
 from pathlib import Path
-from splat.strategy import Strategy
+from splat.core.strategy import Strategy
 
 
 @dataclass(frozen=True)

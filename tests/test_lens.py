@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from splat.lens import distort, reach
+from splat.photos.lens import distort, reach
 from splat.types import Lens
 
 Array = npt.NDArray[np.float64]

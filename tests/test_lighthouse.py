@@ -17,10 +17,10 @@ from test_guidance import CAMERA, looked, plane_depth
 from torch import Tensor
 
 from splat import datasets
+from splat.core.edit import Drop, Edit
+from splat.core.strategy import Start, Strategy
 from splat.datasets import sweep
-from splat.edit import Drop, Edit
 from splat.guidance import GivenNormal
-from splat.job import prepare, start_rows
 from splat.math import rotation_matrices
 from splat.options import Options
 from splat.strategies.adc import Adc
@@ -30,7 +30,7 @@ from splat.strategies.lighthouse.planes import lifted, refitted
 from splat.strategies.lighthouse.shift import modes, nearest
 from splat.strategies.lighthouse.terms import Consistent, Flat, SmoothNormals
 from splat.strategies.lighthouse.thin import Placed, basis, thinned
-from splat.strategy import Start, Strategy
+from splat.training.prepare import prepare, start_rows
 from splat.types import Batch, Camera, Points, Step
 
 # A room: two walls that meet, and the floor.
@@ -237,7 +237,7 @@ def test_planes_need_maps(tmp_path: Path, sweep_folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["scaffold", "mcmc"])
 def test_it_alters_any_method(sweep_folder: Path, name: str) -> None:
-    from splat.run import advance
+    from splat.loop import advance
 
     with job_on(sweep_folder, Lighthouse(METHODS[name]), init=Path("planes")) as job:
         own = ["flat", "smooth_normals", "depth_to_normal", "given_normal"]

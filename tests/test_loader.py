@@ -18,12 +18,13 @@ import pytest
 import scenes
 import torch
 
-from splat import datasets, machine
-from splat.decoder import Decoder
-from splat.loader import Loader, epoch_order, shrunk
-from splat.photo import photograph
-from splat.seed import frame_of
-from splat.shelf import Shelf
+from splat import datasets
+from splat.photos.decoder import Decoder
+from splat.photos.disk_cache import Shelf
+from splat.photos.loader import Loader, epoch_order, shrunk
+from splat.photos.photo import photograph
+from splat.seeding.seed import frame_of
+from splat.system import machine
 from splat.types import Batch, Camera, Frame, SceneData
 
 UNMOVED = Frame((0.0, 0.0, 0.0), 1.0)
@@ -227,7 +228,7 @@ def test_what_lies_on_a_shelf_is_what_is_decoded(
         expected = [loader.batch(i) for i in range(9)]
     for decodes in (True, False):
         if not decodes:
-            monkeypatch.setattr("splat.decoder.photograph", undecodable)
+            monkeypatch.setattr("splat.photos.decoder.photograph", undecodable)
         with loading(scene, **options, shelf=Shelf(tmp_path / "shelf", 1 << 30)) as loader:
             for i, batch in enumerate(expected):
                 found = loader.batch(i)
@@ -298,7 +299,7 @@ def test_a_shelf_that_takes_nothing_is_said_of_once(
         def full(*_: Any) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr("splat.shelf.os.replace", full)
+        monkeypatch.setattr("splat.photos.disk_cache.os.replace", full)
     with (
         loading(scene, seed=1) as plain,
         loading(scene, seed=1, budget_bytes=BYTES, shelf=Shelf(folder, 1 << 30)) as loader,
@@ -337,7 +338,7 @@ SHARED = """
 import sys
 import numpy as np
 from pathlib import Path
-from splat.shelf import Shelf
+from splat.photos.disk_cache import Shelf
 made = 0
 shelf = Shelf(Path(sys.argv[1]), 1 << 30)
 shelf.make_room({str(i): 30000 for i in range(60)})

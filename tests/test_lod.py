@@ -18,9 +18,9 @@ import torch
 from formats import matched, some, turned_by
 from torch import Tensor
 
-from splat import export
-from splat.export import lod, ply
-from splat.export.lod_meta import read_meta
+from splat import formats
+from splat.formats import lod, ply
+from splat.formats.lod_meta import read_meta
 from splat.lod.choose import chosen, distances, may_show
 from splat.lod.levels import FEWEST, RATIO, Levels, built, ordered
 from splat.lod.merge import MOST_OPAQUE, masses, merged, shown_area
@@ -282,7 +282,7 @@ def test_a_large_file_is_read_part_by_part(
 ) -> None:
     monkeypatch.setattr("splat.lod.store._PART", 300)
     given = some(1000, degree=3)
-    export.write(given, tmp_path / "a.ply")
+    formats.write(given, tmp_path / "a.ply")
     data = bytearray((tmp_path / "a.ply").read_bytes())
     row = (len(data) - data.index(b"end_header\n") - 11) // 1000
     data[-row : -row + 4] = np.float32(np.nan).tobytes()
@@ -291,8 +291,8 @@ def test_a_large_file_is_read_part_by_part(
     frame = Frame((1.0, 2.0, 3.0), 0.5)
     store = stored(len(rows), rows.part, lambda means: frame, "a.ply", LEAF)
     assert "a.ply: 1 of 1000 Gaussians" in caplog.text
-    whole = export.from_frame(store.whole(), frame)
-    like = export.read(tmp_path / "a.ply")
+    whole = formats.from_frame(store.whole(), frame)
+    like = formats.read(tmp_path / "a.ply")
     found = matched(whole, like)
     assert len(found) == 999
     torch.testing.assert_close(found.means, like.means, atol=1e-5, rtol=1e-5)
@@ -321,7 +321,7 @@ def test_view_draws_large_files_in_layers(
     from splat.cli import view
 
     path = tmp_path / name
-    export.write(some(600, degree=1), path)
+    formats.write(some(600, degree=1), path)
     asked = view.View((path,), device="cpu")
     small = view._source(path, asked)
     assert type(small) is Still
@@ -344,8 +344,8 @@ def test_what_is_not_one_file_is_not_fitted_to_a_size() -> None:
 
     with pytest.raises(ValueError, match=r"lod-meta\.json is not one file"):
         main(["run", "-o", "x/lod-meta.json", "--target-size", "8MB"])
-    assert lod.SUFFIX not in export.suffixes(written=True)
-    assert export.one_file(".spz") and not export.one_file(lod.SUFFIX)
+    assert lod.SUFFIX not in formats.suffixes(written=True)
+    assert formats.one_file(".spz") and not formats.one_file(lod.SUFFIX)
 
 
 @pytest.fixture(scope="module")
@@ -354,19 +354,19 @@ def streamed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Gaussians]
     path = tmp_path_factory.mktemp("streamed") / "scene" / "lod-meta.json"
     given = some(900, degree=1, seed=4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("splat.export.lod.CHUNK", 512)
-        patch.setattr("splat.export.lod.LEAF", LEAF)
-        export.write(given, path, drawing=Drawing(antialiased=True))
+        patch.setattr("splat.formats.lod.CHUNK", 512)
+        patch.setattr("splat.formats.lod.LEAF", LEAF)
+        formats.write(given, path, drawing=Drawing(antialiased=True))
     return path, given
 
 
 def test_streamed_files_hold_every_row_once(streamed: tuple[Path, Gaussians]) -> None:
     path, given = streamed
-    found = matched(export.read(path), given)
+    found = matched(formats.read(path), given)
     assert float((found.means - given.means).abs().max()) < 1e-3 * float(given.means.abs().max())
     assert float((found.opacities - given.opacities).abs().max()) < 1 / 500
     assert float((found.colors[:, 0] - given.colors[:, 0]).abs().max()) < 0.05
-    assert export.drawing(path).antialiased
+    assert formats.drawing(path).antialiased
     said = json.loads(path.read_text())
     assert said["version"] == 1 and said["counts"][0] == 900
     assert said["count"] == sum(said["counts"]) and said["lodLevels"] == len(said["counts"])
@@ -381,7 +381,7 @@ def test_streamed_files_hold_every_row_once(streamed: tuple[Path, Gaussians]) ->
         # Rows of a chunk belong to one leaf each, without gaps.
         ends = np.cumsum([count for _, count in sorted(places)])
         assert [offset for offset, _ in sorted(places)] == [0, *ends[:-1]]
-        assert len(export.sog.read(path.parent / meta.names[number])) == ends[-1]
+        assert len(formats.sog.read(path.parent / meta.names[number])) == ends[-1]
 
 
 def test_boxes_of_the_tree_hold_their_rows(streamed: tuple[Path, Gaussians]) -> None:
@@ -396,7 +396,7 @@ def test_boxes_of_the_tree_hold_their_rows(streamed: tuple[Path, Gaussians]) -> 
             inside(child, own)  # type: ignore[arg-type]
         for place in node.get("lods", {}).values():  # type: ignore[attr-defined]
             rows = slice(place["offset"], place["offset"] + place["count"])
-            means = export.sog.read(path.parent / names[place["file"]]).means[rows]
+            means = formats.sog.read(path.parent / names[place["file"]]).means[rows]
             low, high = torch.tensor(own["min"]), torch.tensor(own["max"])  # type: ignore[index]
             assert bool(((means >= low - 1e-3) & (means <= high + 1e-3)).all())
 
@@ -406,24 +406,24 @@ def test_boxes_of_the_tree_hold_their_rows(streamed: tuple[Path, Gaussians]) -> 
 
 def test_size_bounds_what_is_written(streamed: tuple[Path, Gaussians]) -> None:
     path, given = streamed
-    assert path.stat().st_size < export.weight(path)
-    assert sum(f.stat().st_size for f in path.parent.rglob("*.*")) == export.weight(path)
+    assert path.stat().st_size < formats.weight(path)
+    assert sum(f.stat().st_size for f in path.parent.rglob("*.*")) == formats.weight(path)
     alone = path.parent.parent / "alone" / "lod-meta.json"
-    export.write(given, alone)
-    assert export.weight(alone) <= export.size_of(900, 1, lod.SUFFIX)
+    formats.write(given, alone)
+    assert formats.weight(alone) <= formats.size_of(900, 1, lod.SUFFIX)
 
 
 def test_an_export_replaces_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "lod-meta.json"
     (tmp_path / "notes.txt").write_text("mine")
-    export.write(some(600, degree=0), path)
+    formats.write(some(600, degree=0), path)
     first = sorted(p.name for p in tmp_path.iterdir())
-    export.write(some(40, degree=0), path)
+    formats.write(some(40, degree=0), path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0_0", "lod-meta.json", "notes.txt"]
-    assert "1_0" in first and len(export.read(path)) == 40
+    assert "1_0" in first and len(formats.read(path)) == 40
     path.unlink()
     with pytest.raises(ValueError, match="0_0 is in the way"):
-        export.write(some(40, degree=0), path)
+        formats.write(some(40, degree=0), path)
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".lod")]
 
 
@@ -449,7 +449,7 @@ def test_a_broken_document_is_said_to_be(
     path = tmp_path / "lod-meta.json"
     path.write_text(json.dumps(said))
     with pytest.raises(ValueError, match=says):
-        export.read(path)
+        formats.read(path)
 
 
 def test_convert_writes_and_reads_it(
@@ -459,13 +459,13 @@ def test_convert_writes_and_reads_it(
 
     caplog.set_level(logging.INFO)
     given = some(300, degree=0)
-    export.write(given, tmp_path / "a.ply")
+    formats.write(given, tmp_path / "a.ply")
     assert main([str(tmp_path / "a.ply"), str(tmp_path / "b" / "lod-meta.json"), "--json"]) == 0
     receipt = json.loads(capsys.readouterr().out)
     assert receipt["gaussians"] == 300
-    assert receipt["bytes"] == export.weight(tmp_path / "b" / "lod-meta.json")
+    assert receipt["bytes"] == formats.weight(tmp_path / "b" / "lod-meta.json")
     assert main([str(tmp_path / "b" / "lod-meta.json"), str(tmp_path / "c.ply")]) == 0
-    assert len(export.read(tmp_path / "c.ply")) == 300
+    assert len(formats.read(tmp_path / "c.ply")) == 300
 
 
 def splat_transform() -> list[str]:
@@ -493,7 +493,7 @@ def test_splat_transform_reads_every_level(
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        theirs, ours = export.read(out), lod.read_level(path, level)
+        theirs, ours = formats.read(out), lod.read_level(path, level)
         assert len(theirs) == count == len(ours)
         found = matched(theirs, ours)
         torch.testing.assert_close(found.means, ours.means, atol=1e-4, rtol=1e-4)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from splat.lpips import Lpips, Net, find_weights, load_pickle
+from splat.evaluation.lpips import Lpips, Net, find_weights, load_pickle
 
 AUTHORS: dict[Net, tuple[float, float]] = {
     "alex": (0.01456275, 0.18609799),

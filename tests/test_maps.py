@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from splat.maps import Edge, Error, Label, OutsideMask
+from splat.core.maps import Edge, Error, Label, OutsideMask
 from splat.types import Batch, Camera, Gaussians, Rendered
 
 HEIGHT, WIDTH = 6, 8

@@ -13,12 +13,12 @@ import torch
 from steps import assert_consistent, fill_moments, model_of, refined, repeated, step_of
 from torch import Tensor
 
-from splat.cloud import Cloud
+from splat.core.cloud import Cloud
+from splat.core.model import Explicit
+from splat.core.objective import OpacityL1, ScaleL1
+from splat.core.strategy import Start
 from splat.math import covariances
-from splat.model import Explicit
-from splat.objective import OpacityL1, ScaleL1
-from splat.strategies.mcmc import Mcmc
-from splat.strategies.relocation import (
+from splat.rules.relocation import (
     MOST_COPIES,
     Relocation,
     copies_logit,
@@ -27,7 +27,7 @@ from splat.strategies.relocation import (
     shares,
     shrink,
 )
-from splat.strategy import Start
+from splat.strategies.mcmc import Mcmc
 
 OPACITIES = [0.02, 0.1, 0.3, 0.5, 0.8, 0.95, 0.99]
 TABLE = [

@@ -13,13 +13,15 @@ import pytest
 import torch
 from methods import METHODS
 
-from splat import api, limit, memory, plan
-from splat.folder import Folder, read_config
-from splat.memory import photos_of
+from splat import api
 from splat.options import Options
-from splat.photo import photograph, reduction
-from splat.ration import LARGEST_SMALL, Ration, Wanted, rationed
+from splat.photos.photo import photograph, reduction
+from splat.planning import memory, predict
+from splat.planning.memory import photos_of
+from splat.planning.memory_budget import LARGEST_SMALL, Ration, Wanted, rationed
+from splat.runs.folder import Folder, read_config
 from splat.strategies.mcmc import Mcmc
+from splat.training import row_budget
 from splat.types import Camera, Cut, Lens, SceneData, View
 
 CPU = torch.device("cpu")
@@ -125,9 +127,9 @@ def test_what_cannot_be_is_said_with_what_would_be_needed() -> None:
 def test_what_is_predicted_is_within_it(size: float, held_out: int) -> None:
     scene = scene_of(held_out=held_out)
     found = rationed(scene, replace(OPTIONS, memory=int(size)), CPU, WANTED, LIBRARIES)
-    fitted = plan.fitted(found.options, CPU)
+    fitted = predict.fitted(found.options, CPU)
     rows = found.cap or WANTED.cap
-    predicted = plan.predicted(
+    predicted = predict.predicted(
         scene.train, fitted, CPU, min(rows, WANTED.start), rows, LARGEST_SMALL,
         held_out=scene.test, libraries=LIBRARIES,
     )  # fmt: skip
@@ -137,7 +139,7 @@ def test_what_is_predicted_is_within_it(size: float, held_out: int) -> None:
 
 
 def test_the_photos_of_a_run_add_up() -> None:
-    options = plan.fitted(replace(OPTIONS, cache=10 * PICTURE * 3), CPU)
+    options = predict.fitted(replace(OPTIONS, cache=10 * PICTURE * 3), CPU)
     found = photos_of(scene_of().train, scene_of(0, 9).test, options)
     assert found.whole == 100 * PICTURE * 3 and found.everything == 109 * PICTURE * 3
     assert found.kept == 10 * PICTURE * 3 + 10 * PICTURE * 3 // 8
@@ -240,8 +242,8 @@ def test_rows_of_anchors_are_counted_by_the_gaussians_they_make(
 ) -> None:
     monkeypatch.setattr(memory, "held", lambda: LIBRARIES)
     options = replace(OPTIONS, memory=LEFT + LEAST + 50_000 * (ROW - 236))
-    strategy, options = limit.within_memory(
+    strategy, options = row_budget.within_memory(
         scene_of(), METHODS["scaffold"], options, CPU, cap_asked=False
     )
-    assert strategy.cap * limit.ANCHOR_DRAWS <= 50_000
+    assert strategy.cap * row_budget.ANCHOR_DRAWS <= 50_000
     assert options.harmonics == "auto"

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-from splat import export, mesh
+from splat import formats, mesh
 from splat.math import quaternions
 from splat.mesh.masks import Trim, pruned
 from splat.mesh.raster import covered, silhouette
@@ -269,7 +269,7 @@ def test_the_command_opens_it(splat: Splat, tmp_path: Path) -> None:
         colors=torch.zeros(n, 1, 3),
         sh_degree=0,
     )
-    export.write(rows, tmp_path / "hull.ply")
+    formats.write(rows, tmp_path / "hull.ply")
     (tmp_path / "masks").mkdir()
     entries = []
     for i, (camera, mask) in enumerate(zip(cameras, masks, strict=True)):

@@ -11,8 +11,8 @@ import torch
 from steps import assert_consistent, fill_moments, model_of, refined, step_of
 from torch import Tensor
 
-from splat.maps import EdgedError, Error
-from splat.model import Explicit
+from splat.core.maps import EdgedError, Error
+from splat.core.model import Explicit
 from splat.strategies.mrnf import SEEN, WORST, Mrnf
 
 STILL = Mrnf(noise=0.0, opacity_leak=0.0, scale_leak=0.0)

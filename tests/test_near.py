@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from splat import datasets, export, seed
+from splat import datasets, formats
 from splat.cli.trained import trained
-from splat.job import Job, prepare
+from splat.core.strategy import Fixed
 from splat.options import Options
 from splat.render.native import NativeRenderer
-from splat.strategy import Fixed
+from splat.seeding import seed
+from splat.training.prepare import Job, prepare
 from splat.types import Camera, Frame, Gaussians, Points
 
 Splat = Callable[..., Any]
@@ -73,7 +74,7 @@ def test_a_run_measures_draws_and_resumes_with_the_depth_it_began_with(
         assert found.drawing.near == wanted
         assert isinstance(found.render, NativeRenderer)
         assert abs(found.render.projection.near - wanted * frame.scale) < 1e-9
-        assert export.drawing(tmp_path / "run/point_cloud.ply").near == wanted
+        assert formats.drawing(tmp_path / "run/point_cloud.ply").near == wanted
 
 
 def test_without_points_the_start_tells_and_gsplats_depth_is_the_least(tiny_folder: Path) -> None:

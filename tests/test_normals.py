@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from splat.loader import Loader
-from splat.photo import outline
+from splat.photos.loader import Loader
+from splat.photos.photo import outline
 from splat.render import renderer_for
 from splat.render.normals import facing
 from splat.types import Camera, Frame, Gaussians, Needs, View

@@ -12,18 +12,19 @@ import torch
 from methods import METHODS, job_of
 from torch import Tensor
 
-from splat import checkpoint, offload
-from splat.cloud import Cloud
-from splat.column import Rate
-from splat.edit import Append, Drop, Edit
-from splat.job import Job
+from splat.core import offload
+from splat.core.cloud import Cloud
+from splat.core.column import Rate
+from splat.core.edit import Append, Drop, Edit
+from splat.core.maps import Edge, Error
+from splat.core.model import Explicit, Rates
+from splat.core.offload import Bringing, may_show
 from splat.kernels import Harmonics
-from splat.maps import Edge, Error
-from splat.model import Explicit, Rates
-from splat.offload import Bringing, may_show
+from splat.loop import Run, train
 from splat.options import Options
 from splat.render import renderer_for
-from splat.run import Run, train
+from splat.runs import checkpoint
+from splat.training.prepare import Job
 from splat.types import Batch, Camera, Gaussians, Needs
 
 WIDTH, HEIGHT = 60, 44

@@ -11,10 +11,10 @@ from methods import _EARLY
 from ranks import job_of
 
 from splat import kernels
+from splat.conformance.trial import prints
 from splat.kernels import output
-from splat.run import advance
+from splat.loop import advance
 from splat.strategies.adc import Adc
-from splat.trial import prints
 
 ROWS = output.LARGE // 8
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from ranks import PHOTOS, started
 
-from splat import api, checkpoint, datasets
-from splat.folder import read_config
-from splat.log import read_log
+from splat import api, datasets
+from splat.runs import checkpoint
+from splat.runs.folder import read_config
+from splat.runs.log import read_log
 
 HERE = Path(__file__).parent
 

@@ -15,7 +15,7 @@ import pytest
 import scenes
 import torch
 
-from splat.photo import MaskMode, photograph
+from splat.photos.photo import MaskMode, photograph
 from splat.types import Camera, Lens, View
 
 RNG = np.random.default_rng(7)

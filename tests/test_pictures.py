@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from splat import paths
-from splat.pictures import Row, contact_sheet, curves
+from splat.evaluation.pictures import Row, contact_sheet, curves
+from splat.render import camera_paths
 from splat.types import Camera
 
 
@@ -112,7 +112,7 @@ def test_curves(tmp_path: Path) -> None:
 
 def test_turntable_goes_round_at_the_cameras_height() -> None:
     cameras = ring(np.arange(0, 360, 30), (6, 4))
-    path = paths.turntable(cameras, 40)
+    path = camera_paths.turntable(cameras, 40)
     assert len(path) == 40
     assert_rigid(path)
     offsets = torch.stack([camera.centre for camera in path]) - FOCUS
@@ -131,7 +131,7 @@ def test_turntable_goes_round_at_the_cameras_height() -> None:
 
 def test_turntable_sways_where_cameras_stand_on_an_arc() -> None:
     cameras = ring(np.linspace(-50, 50, 11))
-    path = paths.turntable(cameras, 60)
+    path = camera_paths.turntable(cameras, 60)
     offsets = torch.stack([camera.centre for camera in path]) - FOCUS
     angles = torch.rad2deg(torch.atan2(offsets[:, 2], offsets[:, 0]))
     assert 48 < angles.max() < 51 and -51 < angles.min() < -48
@@ -143,26 +143,26 @@ def test_turntable_looks_out_where_the_cameras_do() -> None:
     for angle in torch.arange(0, 6.2, 0.5):
         out = torch.tensor([torch.cos(angle), 0.0, torch.sin(angle)])
         cameras.append(looking(FOCUS + out, FOCUS + 9 * out, UP))
-    for camera in paths.turntable(cameras, 12):
+    for camera in camera_paths.turntable(cameras, 12):
         assert float(camera.world_to_camera[2, :3] @ (camera.centre - FOCUS)) > 0.9
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_turntable_of_hardly_any_cameras(count: int) -> None:
-    path = paths.turntable(ring(np.array([10, 12])[:count]), 8)
+    path = camera_paths.turntable(ring(np.array([10, 12])[:count]), 8)
     assert_rigid(path)
     assert all(torch.isfinite(camera.world_to_camera).all() for camera in path)
 
 
 def test_turntable_straight_down() -> None:
     cameras = [looking(torch.tensor([0.0, -4, 0]), torch.zeros(3), torch.tensor([0, 0, 1.0]))] * 3
-    path = paths.turntable(cameras, 8)
+    path = camera_paths.turntable(cameras, 8)
     assert_rigid(path)
 
 
 def test_along_passes_through_the_cameras() -> None:
     cameras = ring(np.arange(0, 100, 20))
-    path = paths.along(cameras, 81)
+    path = camera_paths.along(cameras, 81)
     assert_rigid(path)
     for ours, theirs in ((path[0], cameras[0]), (path[40], cameras[2]), (path[-1], cameras[-1])):
         torch.testing.assert_close(ours.world_to_camera, theirs.world_to_camera, rtol=0, atol=1e-3)
@@ -171,7 +171,7 @@ def test_along_passes_through_the_cameras() -> None:
     assert speed.max() < 1.3 * speed.min()
     radii = (centres - FOCUS - 2 * UP).norm(dim=1)
     assert (radii - 5).abs().max() < 0.1
-    assert paths.along(cameras[:1], 3) == [cameras[0]] * 3
+    assert camera_paths.along(cameras[:1], 3) == [cameras[0]] * 3
 
 
 def test_along_blends_lens_time_and_standing_still() -> None:
@@ -180,15 +180,15 @@ def test_along_blends_lens_time_and_standing_still() -> None:
         first.world_to_camera, first.K * torch.tensor([[2.0], [2.0], [1.0]]), 128, 96, 1.0
     )
     zoom = Camera(first.world_to_camera, first.K * torch.tensor([[3.0], [3.0], [1.0]]), 64, 48, 1.0)
-    middle = paths.along([first, wide, zoom], 3)[1]
+    middle = camera_paths.along([first, wide, zoom], 3)[1]
     assert (middle.width, middle.height) == (64, 48)
     torch.testing.assert_close(middle.K, first.K)
-    assert paths.along([first, zoom], 3)[1].time == pytest.approx(0.5)
-    assert float(paths.along([first, zoom], 3)[1].K[0, 0]) == pytest.approx(160)
+    assert camera_paths.along([first, zoom], 3)[1].time == pytest.approx(0.5)
+    assert float(camera_paths.along([first, zoom], 3)[1].K[0, 0]) == pytest.approx(160)
 
 
 def test_paths_need_cameras_and_frames() -> None:
-    for make in (paths.turntable, paths.along):
+    for make in (camera_paths.turntable, camera_paths.along):
         with pytest.raises(ValueError, match="at least one of each"):
             make([], 5)
         with pytest.raises(ValueError, match="0 frames from 1 cameras"):
@@ -202,7 +202,7 @@ def test_path_of_nerfstudio(tmp_path: Path) -> None:
     entry = {"camera_to_world": pose.ravel().tolist(), "fov": 90, "aspect": 2.0}
     data = {"render_width": 200, "render_height": 100, "fps": 24, "camera_path": [entry] * 2}
     (tmp_path / "path.json").write_text(json.dumps(data))
-    first, _ = paths.from_file(tmp_path / "path.json")
+    first, _ = camera_paths.from_file(tmp_path / "path.json")
     assert (first.width, first.height) == (200, 100)
     torch.testing.assert_close(first.centre, torch.tensor([1.0, 2.0, 3.0]))
     # Half of 100 pixels at 45 degrees: up and right of the axis lands up and right of the centre.
@@ -215,7 +215,7 @@ def test_path_of_our_own(tmp_path: Path) -> None:
     entries = [{"world_to_camera": camera.world_to_camera.tolist()} for camera in cameras]
     data = {"width": 64, "height": 48, "K": cameras[0].K.tolist(), "cameras": entries}
     (tmp_path / "path.json").write_text(json.dumps(data))
-    for found, camera in zip(paths.from_file(tmp_path / "path.json"), cameras, strict=True):
+    for found, camera in zip(camera_paths.from_file(tmp_path / "path.json"), cameras, strict=True):
         torch.testing.assert_close(found.world_to_camera, camera.world_to_camera)
         torch.testing.assert_close(found.K, camera.K)
 
@@ -243,7 +243,7 @@ def test_path_of_our_own(tmp_path: Path) -> None:
 def test_bad_path_files(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "path.json").write_text(text)
     with pytest.raises(ValueError, match=words) as caught:
-        paths.from_file(tmp_path / "path.json")
+        camera_paths.from_file(tmp_path / "path.json")
     assert "path.json" in str(caught.value)
 
 
@@ -254,7 +254,7 @@ def frames(count: int, height: int = 49, width: int = 65) -> list[Tensor]:
 
 
 def test_video(tmp_path: Path) -> None:
-    assert paths.write_video(iter(frames(7)), tmp_path / "new" / "a.mp4", fps=10.0) == 7
+    assert camera_paths.write_video(iter(frames(7)), tmp_path / "new" / "a.mp4", fps=10.0) == 7
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["a.mp4"]
     video = cv2.VideoCapture(str(tmp_path / "new" / "a.mp4"))
     assert video.get(cv2.CAP_PROP_FPS) == 10
@@ -266,7 +266,7 @@ def test_video(tmp_path: Path) -> None:
 
 
 def test_folder_of_pngs(tmp_path: Path) -> None:
-    assert paths.write_video(iter(frames(3)), tmp_path / "frames") == 3
+    assert camera_paths.write_video(iter(frames(3)), tmp_path / "frames") == 3
     names = sorted(file.name for file in (tmp_path / "frames").iterdir())
     assert names == ["00000.png", "00001.png", "00002.png"]
     np.testing.assert_array_equal(decoded(tmp_path / "frames" / names[2])[5, 5], [204, 102, 51])
@@ -275,13 +275,13 @@ def test_folder_of_pngs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.mp4", "frames"])
 def test_no_frames(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="no frames"):
-        paths.write_video(iter([]), tmp_path / name)
+        camera_paths.write_video(iter([]), tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
 def test_frames_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"name ending in \.mp4, or a folder"):
-        paths.write_video(iter(frames(1)), tmp_path / "a.gif")
+        camera_paths.write_video(iter(frames(1)), tmp_path / "a.gif")
     with pytest.raises(ValueError, match="frame 2 has another size"):
-        paths.write_video([*frames(1), *frames(1, 30)], tmp_path / "a.mp4")
+        camera_paths.write_video([*frames(1), *frames(1, 30)], tmp_path / "a.mp4")
     assert not list(tmp_path.iterdir())

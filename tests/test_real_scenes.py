@@ -12,7 +12,7 @@ import pytest
 from scenes import Array, projected
 
 from splat import datasets
-from splat.photo import photograph
+from splat.photos.photo import photograph
 from splat.types import SceneData, View
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from splat import methods
-from splat.methods import described, outlined, rebuilt
-from splat.recipe import given, named, parsed_strategy, said, segments, told
+from splat.core.chain import Chain
+from splat.core.strategy import Fixed, Strategy, Wrapper
+from splat.recipes import catalog
+from splat.recipes.catalog import described, outlined, rebuilt
+from splat.recipes.recipe import given, named, parsed_strategy, said, segments, told
 from splat.strategies.adc import Adc
 from splat.strategies.budget import Budget
-from splat.strategies.compose import Chain
 from splat.strategies.freeze import Freeze
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.protect import Protect
 from splat.strategies.significance import Significance
-from splat.strategy import Fixed, Strategy, Wrapper
 
 RECIPES: dict[str, Strategy] = {
     "mcmc": Mcmc(),
@@ -83,10 +83,10 @@ def test_what_is_offered_has_the_defaults() -> None:
 @pytest.mark.parametrize("seed", range(30))
 def test_any_strategy_of_ours_is_said_and_parsed(seed: int) -> None:
     draw = random.Random(seed)
-    strategy = altered(draw.choice([*methods.METHODS.values()]), draw)
+    strategy = altered(draw.choice([*catalog.METHODS.values()]), draw)
     for _ in range(draw.randrange(4)):
         if draw.random() < 0.7:
-            part = altered(draw.choice([*methods.PARTS.values()]), draw)
+            part = altered(draw.choice([*catalog.PARTS.values()]), draw)
             strategy = dataclasses.replace(part, base=strategy)
         else:
             strategy = Chain((strategy, draw.choice([Fixed(), Protect()])))
@@ -170,7 +170,7 @@ def test_what_is_no_recipe_is_answered(text: str, words: str) -> None:
 
 MINE = '''
 from dataclasses import dataclass, field
-from splat.strategy import Fixed, Strategy, Wrapper
+from splat.core.strategy import Fixed, Strategy, Wrapper
 
 @dataclass(frozen=True)
 class Inner:

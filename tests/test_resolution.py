@@ -17,15 +17,18 @@ import torch
 from methods import METHODS
 from test_checkpoint import at, kill
 
-from splat import api, checkpoint, datasets, plan, resolution
-from splat.folder import Folder
-from splat.job import prepare
-from splat.loader import Loader, shrunk, spread
+from splat import api, datasets
 from splat.options import Options, Watching
-from splat.photo import averaged, photograph
-from splat.resolution import Sizes, dashed, significance, sizes
-from splat.stop import Stopped
+from splat.photos import resolution
+from splat.photos.loader import Loader, shrunk, spread
+from splat.photos.photo import averaged, photograph
+from splat.photos.resolution import Sizes, dashed, significance, sizes
+from splat.planning import predict
+from splat.runs import checkpoint
+from splat.runs.folder import Folder
 from splat.strategies.adc import RADIUS, Adc
+from splat.training.prepare import prepare
+from splat.training.stop import Stopped
 from splat.types import Frame, SceneData
 
 UNMOVED = Frame((0.0, 0.0, 0.0), 1.0)
@@ -139,10 +142,10 @@ def test_a_small_pixel_counts_where_all_below_it_count() -> None:
 
 def test_the_plan_counts_fewer_pixels_and_the_small_photos(tiny_folder: Path) -> None:
     views, device = api.load(tiny_folder).train, torch.device("cpu")
-    options = plan.fitted(Options(steps=500, max_side=0, cache=1 << 30, threads=1), device)
-    full = plan.predicted(views, options, device, 500, 1000)
+    options = predict.fitted(Options(steps=500, max_side=0, cache=1 << 30, threads=1), device)
+    full = predict.predicted(views, options, device, 500, 1000)
     dash = Sizes(500, dashed(np.linspace(0, 1, 1025)))
-    smaller = plan.predicted(views, options, device, 500, 1000, dash)
+    smaller = predict.predicted(views, options, device, 500, 1000, dash)
     assert smaller.seconds < full.seconds
     assert smaller.photos == pytest.approx(1.5 * full.photos)
 
@@ -150,12 +153,12 @@ def test_the_plan_counts_fewer_pixels_and_the_small_photos(tiny_folder: Path) ->
 def test_a_fitted_schedule_takes_the_default_and_a_published_one_is_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(plan, "DEFAULT", "warm-up")
+    monkeypatch.setattr(predict, "DEFAULT", "warm-up")
     device = torch.device("cpu")
-    assert plan.fitted(Options(), device).resolution == "warm-up"
-    assert plan.fitted(Options(schedule="published"), device).resolution == "full"
+    assert predict.fitted(Options(), device).resolution == "warm-up"
+    assert predict.fitted(Options(schedule="published"), device).resolution == "full"
     asked = Options(schedule="published", resolution="dash")
-    assert plan.fitted(asked, device).resolution == "dash"
+    assert predict.fitted(asked, device).resolution == "dash"
 
 
 def options_of(kind: resolution.Resolution) -> Options:
@@ -201,7 +204,7 @@ def test_resume_is_exact_across_a_switch(
 
 def test_radii_are_compared_at_full_size(tiny_folder: Path) -> None:
     """What a small picture shows of a row counts as it would be in the whole one."""
-    from splat.run import advance
+    from splat.loop import advance
 
     strategy = replace(METHODS["adc_revised"], split_screen_px=60)
     assert isinstance(strategy, Adc)

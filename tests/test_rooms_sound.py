@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from splat.acoustic import measure
 from splat.datasets import load, sounds
 from splat.datasets.rooms import ROOMS, Room, cached, cameras, points, render, write
 from splat.datasets.rooms import binaural as hearing
@@ -27,6 +26,7 @@ from splat.datasets.rooms.shapes import box
 from splat.datasets.rooms.simulate import BIN, SPEED, Echoes, directions, simulate
 from splat.datasets.sounds import Ears
 from splat.datasets.sounds.split import apart
+from splat.strategies.acoustic import measure
 
 pytest.importorskip("pyroomacoustics")
 pytest.importorskip("soundfile")

@@ -7,11 +7,11 @@ import torch
 from formats import some
 from torch import Tensor
 
-from splat import export
-from splat.export.settings import Settings
+from splat import formats
+from splat.export.harmonics import constants_take_over, rounded
+from splat.export.view_weights import Sight, seen_together
+from splat.formats.settings import Settings
 from splat.kernels.harmonics import basis
-from splat.rounding import constants_take_over, rounded
-from splat.sight import Sight, seen_together
 from splat.types import Gaussians
 
 
@@ -86,9 +86,9 @@ def test_what_is_seen_together() -> None:
 @pytest.mark.parametrize("suffix", [".spz", ".html", ".compressed.ply"])
 def test_the_grid_is_what_the_format_keeps(suffix: str) -> None:
     given = some(200)
-    grid = export.harmonics_grid(suffix, Settings())
+    grid = formats.harmonics_grid(suffix, Settings())
     assert grid is not None
-    found = export.quantiser(suffix, given)(given).colors
+    found = formats.quantiser(suffix, given)(given).colors
     for k in range(1, 16):
         on_grid = grid(given.colors[:, k], k)
         torch.testing.assert_close(on_grid, found[:, k])
@@ -108,4 +108,4 @@ def test_constants_make_up_for_what_a_palette_loses() -> None:
 
 
 def test_formats_without_a_grid() -> None:
-    assert export.harmonics_grid(".ply") is None and export.harmonics_grid(".glb") is None
+    assert formats.harmonics_grid(".ply") is None and formats.harmonics_grid(".glb") is None

@@ -12,11 +12,12 @@ import torch
 from steps import CAMERA, assert_consistent, fill_moments, refined, step_of
 from torch import Tensor
 
-from splat.anatomy import remembered
-from splat.edit import Edit
-from splat.model import Making
+from splat.core.edit import Edit
+from splat.core.fields import remembered
+from splat.core.model import Making
+from splat.core.score import survey
+from splat.core.strategy import Wrapper
 from splat.render.native import NativeRenderer
-from splat.score import survey
 from splat.strategies.blur import BlurSplit
 from splat.strategies.protect import Protect
 from splat.strategies.scaffold import Scaffold
@@ -27,7 +28,6 @@ from splat.strategies.scaffold.growth import Level, Pull, grown, levels
 from splat.strategies.scaffold.networks import Networks
 from splat.strategies.scaffold.volume import Volume
 from splat.strategies.significance import Significance
-from splat.strategy import Wrapper
 from splat.types import Batch, Camera, Frame, Gaussians, PixelMap, Step, Surveyed
 
 GRID = Level(side=0.25, threshold=2e-4, keep=0.5)

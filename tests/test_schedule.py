@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from splat.model import Rates
-from splat.schedule import at, due, dues, every, full_by, resets_end, resets_every
+from splat.core.model import Rates
+from splat.core.schedule import at, due, dues, every, full_by, resets_end, resets_every
 
 
 def test_a_published_run_keeps_every_number() -> None:

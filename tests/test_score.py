@@ -12,12 +12,12 @@ from methods import job_of
 from steps import CAMERA, model_of
 from torch import Tensor
 
-from splat.maps import Edge, Error
-from splat.model import Explicit, Model
+from splat.core.maps import Edge, Error
+from splat.core.model import Explicit, Model
+from splat.core.score import Significance, scores, significance, survey
+from splat.core.strategy import Fixed, Strategy
+from splat.loop import advance, train
 from splat.render.native import NativeRenderer
-from splat.run import advance, train
-from splat.score import Significance, scores, significance, survey
-from splat.strategy import Fixed, Strategy
 from splat.types import Batch, Camera, Contributions, Gaussians, Needs, Rendered, Step, Surveyed
 
 SCORES = ("mass", "hits", "transmitted", "most", "area", "squared", "weighted")

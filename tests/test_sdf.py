@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from splat import api, kernels
-from splat.edit import Edit
-from splat.model import Making, Trained
+from splat.core.edit import Edit
+from splat.core.model import Making, Trained
+from splat.core.strategy import Fixed
 from splat.options import Options
-from splat.recipe import parsed_strategy
+from splat.recipes.recipe import parsed_strategy
 from splat.render import renderer_for
 from splat.strategies.adc import Adc
 from splat.strategies.mcmc import Mcmc
@@ -29,7 +30,6 @@ from splat.strategies.sdf.field import finer
 from splat.strategies.sdf.rays import met, opaque, rays, sections, weights
 from splat.strategies.sdf.refine import refine
 from splat.strategies.sdf.sdf import FAINTEST, THRESHOLD
-from splat.strategy import Fixed
 from splat.types import Batch, Camera, Needs
 
 BOX = ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0))

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from splat.strategies.select import select
+from splat.rules.select import select
 
 
 def draws(seed: int) -> torch.Generator:

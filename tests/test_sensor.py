@@ -12,17 +12,17 @@ from PIL import Image
 from sensor_parts import STOPS, blobs, camera, exposed, with_job
 
 from splat import datasets
-from splat.job import Job
 from splat.options import Options
 from splat.prep.photos import exposure_value
 from splat.render import renderer_for
-from splat.seed import points_in_frame
+from splat.seeding.seed import points_in_frame
 from splat.sensor.grids import Grids
 from splat.sensor.held_out import undeveloped
 from splat.sensor.measured import by_exif, measured
 from splat.sensor.rows import RowAdam
 from splat.sensor.sensor import Sensor
 from splat.sensor.tones import Channels, Matrices, fitted, mapped
+from splat.training.prepare import Job
 from splat.types import Batch, Needs, SceneData
 
 

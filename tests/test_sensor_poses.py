@@ -15,15 +15,15 @@ from sensor_parts import blobs, camera, planted, shown, with_job
 from torch import Tensor
 
 from splat import datasets
-from splat.job import Job
 from splat.kernels import rasterize
+from splat.loop import train
 from splat.options import Options
 from splat.render import renderer_for
-from splat.run import train
 from splat.sensor.newton import downhill, error
 from splat.sensor.poses import FARTHEST, Poses, bend, exponential, turned
 from splat.sensor.sensor import Sensor
 from splat.strategies.mcmc import Mcmc
+from splat.training.prepare import Job
 from splat.types import Needs
 
 

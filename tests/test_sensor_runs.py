@@ -12,14 +12,14 @@ import torch
 from conftest import Outcome
 from sensor_parts import STOPS, blobs, camera, exposed, with_job
 
-from splat import api, checkpoint, datasets, export
-from splat.evaluate import psnr
-from splat.folder import read_config
-from splat.job import Job, prepare
+from splat import api, datasets, formats
+from splat.evaluation.evaluate import psnr
+from splat.loop import Run, train
 from splat.math import sh_from_rgb
 from splat.options import Options
 from splat.render import renderer_for
-from splat.run import Run, train
+from splat.runs import checkpoint
+from splat.runs.folder import read_config
 from splat.sensor.baked import tone_of, toned
 from splat.sensor.held_out import HeldOutFit, halved
 from splat.sensor.poses import exponential
@@ -27,6 +27,7 @@ from splat.sensor.sensor import POSES, TONE, sensor_for
 from splat.sensor.tones import mapped
 from splat.strategies.adc import Adc
 from splat.strategies.mcmc import Mcmc
+from splat.training.prepare import Job, prepare
 from splat.types import Batch, Needs
 
 
@@ -63,7 +64,7 @@ class TestRuns:
             job = prepare(scene, Mcmc(cap=1200), options, state)
             try:
                 while job.run.step < until:
-                    from splat.run import advance
+                    from splat.loop import advance
 
                     advance(job.run)
                 path = tmp_path / f"{until}-{state is None}.pt"
@@ -170,7 +171,7 @@ class TestBaked:
         wanted = tone_of(state["modules"], names, names[3])
         for name, extra in (("mean.ply", ()), ("own.ply", ("--exposure-of", names[3]))):
             assert splat("export", "run", "-o", name, *extra).code == 0
-        mean, own = export.read(Path("mean.ply")), export.read(Path("own.ply"))
+        mean, own = formats.read(Path("mean.ply")), formats.read(Path("own.ply"))
         torch.testing.assert_close(own.colors, toned(mean, wanted).colors, atol=1e-5, rtol=0)
         missing = splat("export", "run", "-o", "no.ply", "--exposure-of", "nobody.png")
         assert missing.code == 2 and "none of the 10 photos trained on" in missing.said

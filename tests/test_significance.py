@@ -14,16 +14,16 @@ from methods import job_of
 from steps import assert_consistent, fill_moments, model_of, refined, step_of, survey_of
 from torch import Tensor
 
-from splat import score
-from splat.edit import Append, Edit
-from splat.model import Explicit
-from splat.recipe import parsed_strategy
-from splat.run import Run, train
+from splat.core import score
+from splat.core.edit import Append, Edit
+from splat.core.model import Explicit
+from splat.core.strategy import Fixed, Strategy
+from splat.loop import Run, train
+from splat.recipes.recipe import parsed_strategy
+from splat.rules.views import drawn, spread
 from splat.strategies.adc import Adc
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.significance import Significance
-from splat.strategies.views import drawn, spread
-from splat.strategy import Fixed, Strategy
 from splat.types import Step
 
 ONCE = Significance(score="mass", at=(100,), keep=0.5)

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from splat.silhouette import plain, random_in_silhouettes
+from splat.seeding.silhouette import plain, random_in_silhouettes
 from splat.types import Batch, Camera
 
 SIZE, RADIUS, AWAY = 64, 0.5, 3.0

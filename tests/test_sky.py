@@ -15,7 +15,7 @@ from scenes import Shot, looking, shots, write_colmap, write_picture
 
 from splat import kernels
 from splat.options import Options
-from splat.sky import judged, shell
+from splat.seeding.sky import judged, shell
 from splat.types import Batch, Camera, Points
 
 SIDE = 64
@@ -173,7 +173,7 @@ def test_bad_numbers(sky: str) -> None:
 
 
 def test_an_unbounded_scene_gets_it_by_itself(caplog: pytest.LogCaptureFixture) -> None:
-    from splat.start import _with_sky
+    from splat.seeding.start import _with_sky
 
     class Photos:
         """What the start asks of a loader."""

@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from splat.acoustic import measure
 from splat.datasets import sounds
 from splat.datasets.sounds import own, rwavs, soundspaces, split
+from splat.strategies.acoustic import measure
 
 soundfile = pytest.importorskip("soundfile")
 RATE = 8000

@@ -10,11 +10,11 @@ import torch
 from steps import CAMERA, assert_consistent, model_of, refined, step_of, survey_of
 from torch import Tensor
 
-from splat.maps import Salience
-from splat.model import Explicit
-from splat.strategies.curve import share, target
+from splat.core.maps import Salience
+from splat.core.model import Explicit
+from splat.rules.curve import share, target
+from splat.rules.window import SCREEN_GRADIENT, VIEWS
 from splat.strategies.taming import Taming, Terms, weighed
-from splat.strategies.window import SCREEN_GRADIENT, VIEWS
 from splat.types import Batch, Step, Surveyed
 
 NONE = Terms(**dict.fromkeys(asdict(Terms()), 0.0))

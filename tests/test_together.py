@@ -13,18 +13,20 @@ from ranks import STEPS, job_of
 from steps import model_of
 from torch import Tensor
 
-from splat import api, checkpoint, column, datasets
-from splat.column import BETAS, EPSILON, Scaling
+from splat import api, datasets
+from splat.core import column
+from splat.core.column import BETAS, EPSILON, Scaling
+from splat.core.model import Trained
+from splat.core.strategy import Fixed
 from splat.kernels import Harmonics, HarmonicsGradient
-from splat.loader import Loader
-from splat.log import read_log, renumber
-from splat.model import Trained
+from splat.loop import _step
 from splat.options import Options, Viewing
 from splat.parallel import Apart, Lost, Ranks, joined, ranks, steps_of, together
 from splat.parallel.together import _expand
-from splat.run import _step
+from splat.photos.loader import Loader
+from splat.runs import checkpoint
+from splat.runs.log import read_log, renumber
 from splat.sensor.newton import Newton
-from splat.strategy import Fixed
 from splat.types import Frame
 
 

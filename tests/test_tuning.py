@@ -18,29 +18,30 @@ from methods import METHODS
 from test_checkpoint import at, kill
 from torch import Tensor
 
-from splat import api, checkpoint
-from splat.cloud import Cloud
-from splat.column import Rate
+from splat import api
 from splat.comparison.request import DEFAULTS, Request, planned
-from splat.describe import parts
-from splat.edit import Change, Edit
-from splat.folder import Folder, read_config
-from splat.log import Log, read_log
-from splat.methods import METHODS as OFFERED
-from splat.methods import PARTS
-from splat.objective import Objective, OpacityL1, ScaleL1
+from splat.conformance.trial import Trial, trial
+from splat.core.cloud import Cloud
+from splat.core.column import Rate
+from splat.core.edit import Change, Edit
+from splat.core.knobs import Command, Knob, followed, knobs, turned
+from splat.core.objective import Objective, OpacityL1, ScaleL1
+from splat.core.strategy import Fixed, Strategy, Wrapper, called
+from splat.loop import Run, Trained, advance
 from splat.options import Options, Reading, Watching
-from splat.recipe import parsed_strategy
-from splat.replay import recorded
-from splat.run import Run, Trained, advance
-from splat.stop import Stopped
+from splat.recipes.catalog import METHODS as OFFERED
+from splat.recipes.catalog import PARTS
+from splat.recipes.page import parts
+from splat.recipes.recipe import parsed_strategy
+from splat.runs import checkpoint
+from splat.runs.folder import Folder, read_config
+from splat.runs.log import Log, read_log
+from splat.runs.replay import recorded
 from splat.strategies.budget import Budget
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
 from splat.strategies.significance import Significance
-from splat.strategy import Fixed, Strategy, Wrapper, called
-from splat.trial import Trial, trial
-from splat.tuning import Command, Knob, followed, knobs, turned
+from splat.training.stop import Stopped
 from splat.types import Step
 
 Outcome = Any

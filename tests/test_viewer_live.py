@@ -25,18 +25,19 @@ from visitors import Window, guest
 pytest.importorskip("viser")
 
 import splat
-from splat import api, checkpoint, export
+from splat import api, formats
 from splat.cli.viewing import resolved
-from splat.edit import SPLIT, Change
-from splat.folder import Folder
+from splat.core.edit import SPLIT, Change
+from splat.core.strategy import Strategy
+from splat.loop import Run
 from splat.options import Options, Viewing, Watching
-from splat.run import Run
-from splat.stop import Stopped
+from splat.runs import checkpoint
+from splat.runs.folder import Folder
 from splat.strategies.adc import Adc
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.scaffold import Scaffold
 from splat.strategies.scaffold.coded import Coded
-from splat.strategy import Strategy
+from splat.training.stop import Stopped
 from splat.types import Step
 from splat.viewer import opening
 from splat.viewer.live import LiveViewer
@@ -316,12 +317,12 @@ def test_an_export_is_what_is_there_and_a_checkpoint_is_a_good_one(
 
     with directed(monkeypatch, {50: wish}) as director:
         trained(tiny_folder, tmp_path / "run", director, METHODS[method], viewing=VIEWING)
-    files, baked = kept["window"].files, export.from_frame(kept["baked"], kept["frame"])
+    files, baked = kept["window"].files, formats.from_frame(kept["baked"], kept["frame"])
     assert len(files) == 2
     for name, data in files.items():
         path = tmp_path / name
         path.write_bytes(data)
-        found = export.read(path)
+        found = formats.read(path)
         if path.suffix == ".spz":
             assert len(found) == len(baked)
         else:

@@ -17,17 +17,18 @@ import torch
 from torch import Tensor
 from visitors import guest
 
-from splat import datasets, export, paths
-from splat.edit import Append, Assign, Change, Drop, Edit
-from splat.job import Job, prepare
+from splat import datasets, formats
+from splat.core.edit import Append, Assign, Change, Drop, Edit
+from splat.core.strategy import Fixed, Strategy
 from splat.kernels import one_torch_thread
+from splat.loop import Run, advance
 from splat.options import Options
-from splat.run import Run, advance
-from splat.seed import in_frame, out_of_frame
+from splat.render import camera_paths
+from splat.seeding.seed import in_frame, out_of_frame
 from splat.strategies.adc import Adc
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
-from splat.strategy import Fixed, Strategy
+from splat.training.prepare import Job, prepare
 from splat.types import Batch, Camera, Frame, Step
 from splat.viewer import colors
 from splat.viewer.chronicle import (
@@ -308,7 +309,7 @@ def test_the_box_and_the_filters_leave_what_they_say(live: Live) -> None:
 def test_a_run_held_against_itself_differs_nowhere(live: Live) -> None:
     """From another frame of training of the same input, too."""
     frame = Frame((0.3, -0.2, 0.1), 1.7)
-    moved = export.in_frame(export.from_frame(live.baked(), live.frame), frame)
+    moved = formats.in_frame(formats.from_frame(live.baked(), live.frame), frame)
     from splat.render import drawing_as
 
     other = Still(
@@ -491,7 +492,7 @@ def test_a_path_leads_through_its_views_and_is_read_by_render(live: Live, tmp_pa
             film.cameras(seconds, 10, side)
     path = tmp_path / "camera_path.json"
     path.write_bytes(film.written(lambda camera: out_of_frame(camera, live.frame)))
-    back = [in_frame(camera, live.frame) for camera in paths.from_file(path)]
+    back = [in_frame(camera, live.frame) for camera in camera_paths.from_file(path)]
     for one, other in zip(back, film.stops, strict=True):
         assert torch.allclose(one.world_to_camera, other.world_to_camera, atol=1e-4)
 

@@ -15,18 +15,19 @@ import torch
 from methods import METHODS, job_of
 from torch import Tensor
 
-from splat import api, checkpoint
-from splat.edit import Change, Edit, Nudge
-from splat.files import DiskFull
-from splat.folder import Folder
-from splat.job import Job
-from splat.log import Log, read_log
-from splat.objective import Objective
+from splat import api
+from splat.core.edit import Change, Edit, Nudge
+from splat.core.objective import Objective
+from splat.core.strategy import Strategy
+from splat.loop import Run, train
 from splat.options import Options, Watching
-from splat.run import Run, train
-from splat.strategy import Strategy
+from splat.runs import checkpoint
+from splat.runs.folder import Folder
+from splat.runs.log import Log, read_log
+from splat.system.files import DiskFull
+from splat.training.prepare import Job
+from splat.training.watchers import Bar, Board, Checkpoints, Diverged, Guard, HeldOut
 from splat.types import Step
-from splat.watch import Bar, Board, Checkpoints, Diverged, Guard, HeldOut
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def test_the_log_says_what_looks_and_the_strategy_take(tmp_path: Path, tiny_fold
 def test_without_a_terminal_progress_is_ten_lines(
     job: Job, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "splat.watch")
+    caplog.set_level(logging.INFO, "splat.training.watchers")
     with closing(Bar(0, 60)) as bar:
         job.run.watchers = [bar]
         train(job.run)

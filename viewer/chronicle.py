@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from splat.edit import SPLIT, Change, Edit
+from splat.core.edit import SPLIT, Change, Edit
+from splat.loop import Run
 from splat.math import rgb_from_sh
-from splat.run import Run
 from splat.types import Gaussians, Step
 
 BORN, HALVED, MOVED = 1, 2, 3

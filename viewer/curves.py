@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splat.edit import SPLIT
+from splat.core.edit import SPLIT
 
 MOST = 240
 """Points of a curve."""

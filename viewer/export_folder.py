@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from splat import export
-from splat.plan import size
-from splat.seed import out_of_frame
+from splat import formats
+from splat.planning.predict import size
+from splat.seeding.seed import out_of_frame
 from splat.types import Gaussians
 from splat.viewer.guest import Guest
 from splat.viewer.stage import Stage
@@ -24,7 +24,7 @@ class ExportFolder:
         """Fill the container that is open."""
         self._guest, self._stage = guest, stage
         with gui.add_folder("Export", expand_by_default=False):
-            suffix = gui.add_dropdown("Format", export.suffixes(written=True))
+            suffix = gui.add_dropdown("Format", formats.suffixes(written=True))
             cropped = gui.add_checkbox(
                 "Only what is shown", False, hint="Without what the box and the filters hide."
             )
@@ -45,7 +45,7 @@ class ExportFolder:
     def refresh(self) -> None:
         """Say how large the file would be."""
         source, degree = self._stage.easel.source, 3
-        most = export.size_of(max(1, source.slots * source.count), degree, self._suffix.value)
+        most = formats.size_of(max(1, source.slots * source.count), degree, self._suffix.value)
         text = f"{source.count:,} {source.unit}, at most {size(most)}"
         if self._size.content != text:
             self._size.content = text
@@ -68,7 +68,7 @@ class ExportFolder:
         try:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / name
-                export.write(gaussians, path, source.frame, source.drawing, cameras=[here])
+                formats.write(gaussians, path, source.frame, source.drawing, cameras=[here])
                 data = path.read_bytes()
         except (OSError, ValueError) as error:
             guest.tell("The file was not written", str(error), "red")

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat import paths
-from splat.loader import shrunk
-from splat.machine import stand_back
+from splat.photos.loader import shrunk
+from splat.render import camera_paths
+from splat.system.machine import stand_back
 from splat.types import Camera
 from splat.viewer.guest import LONGEST, Guest
 from splat.viewer.look import Look
@@ -52,7 +52,7 @@ class Film:
             )
         size = shrunk(self.stops[0], 1, longest)
         first = size.resized(size.width & ~1, size.height & ~1)
-        return paths.along([first, *self.stops[1:]], max(2, round(seconds * fps)))
+        return camera_paths.along([first, *self.stops[1:]], max(2, round(seconds * fps)))
 
     def preview(self, seconds: float) -> None:
         """Lead the visitor's own camera along the path."""
@@ -105,7 +105,7 @@ class Shooting:
             try:
                 with tempfile.TemporaryDirectory() as folder:
                     path = Path(folder) / "path.mp4"
-                    paths.write_video(self._waiting(), path, fps)
+                    camera_paths.write_video(self._waiting(), path, fps)
                     done(path.read_bytes())
             except Exception as error:
                 failed(str(error))

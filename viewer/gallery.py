@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from splat.evaluate import psnr
+from splat.evaluation.evaluate import psnr
 from splat.types import Needs
 from splat.viewer.source import Photos, Source
 

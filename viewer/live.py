@@ -14,12 +14,14 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from splat import clean, machine, tuning
-from splat.edit import SPLIT, Change
-from splat.log import view_psnr
-from splat.plan import size, span
-from splat.run import Run, looked
-from splat.seed import points_in_frame
+from splat.cleanup import debris
+from splat.core import knobs
+from splat.core.edit import SPLIT, Change
+from splat.loop import Run, looked
+from splat.planning.predict import size, span
+from splat.runs.log import view_psnr
+from splat.seeding.seed import points_in_frame
+from splat.system import machine
 from splat.types import Points, Step
 from splat.viewer.chronicle import Chronicle
 from splat.viewer.curves import Curves
@@ -119,10 +121,10 @@ class LiveViewer:
         if self.paused and not run.over:
             self._stand_still(run)
 
-    def knobs(self) -> Mapping[str, tuning.Knob]:
+    def knobs(self) -> Mapping[str, knobs.Knob]:
         """What can be changed: the factor on the learning rates, and the strategy's numbers."""
-        rate = tuning.Knob(self.run.rate, False, "Factor on all learning rates.")
-        return {tuning.RATE: rate, **tuning.knobs(self.run.strategy)}
+        rate = knobs.Knob(self.run.rate, False, "Factor on all learning rates.")
+        return {knobs.RATE: rate, **knobs.knobs(self.run.strategy)}
 
     def set(self, name: str, value: float) -> None:
         """Change a number from the next step on; raises ValueError where that does not fit."""
@@ -263,7 +265,7 @@ class LiveViewer:
 
         def looked() -> Tensor:
             whole = self.source.baked()
-            found = torch.stack(list(clean.debris(whole).values())).any(0)
+            found = torch.stack(list(debris.debris(whole).values())).any(0)
             return self.source.rows_where(whole, found.to(self.run.render.device))
 
         return self._debris_rows.made(looked)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from jaxtyping import Bool
 from torch import Tensor
 
-from splat.run import Run
+from splat.loop import Run
 
 STALE = 20.0
 """Seconds after which a mask is made anew while steps pass."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from splat.job import Job
-from splat.log import read_log
 from splat.options import Viewing
+from splat.runs.log import read_log
+from splat.training.prepare import Job
 from splat.viewer.curves import of_log
 from splat.viewer.live import LiveViewer
 from splat.viewer.server import Server

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splat import paths
-from splat.seed import focus_point
+from splat.render import camera_paths
+from splat.seeding.seed import focus_point
 from splat.types import Camera
 from splat.viewer.compare_tab import CompareTab
 from splat.viewer.curves import Curves
@@ -133,7 +133,7 @@ def _begin_at(server: Server, cameras: Sequence[Camera], marks: Landmarks) -> No
     first = server.viser.initial_camera
     if cameras:
         camera = cameras[0].to("cpu")
-        up = paths.upward([each.to("cpu") for each in cameras])
+        up = camera_paths.upward([each.to("cpu") for each in cameras])
         focus = focus_point([each.to("cpu") for each in cameras]).numpy()
         eye = camera.centre.double().numpy()
         ahead = camera.world_to_camera[2, :3].double().numpy()

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splat.seed import in_frame, out_of_frame
+from splat.seeding.seed import in_frame, out_of_frame
 from splat.types import Camera, Gaussians, Needs, Rendered
 from splat.viewer import colors
 from splat.viewer.chronicle import Chronicle, plain

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from splat.machine import stand_back
+from splat.system.machine import stand_back
 from splat.viewer.guest import Guest
 from splat.viewer.look import Picture
 

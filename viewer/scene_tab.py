@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from splat.seed import out_of_frame
+from splat.seeding.seed import out_of_frame
 from splat.types import Camera, Points
 from splat.viewer.film import Film, Shooting
 from splat.viewer.gallery import UNKNOWN, Gallery

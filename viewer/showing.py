@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from splat import clean
-from splat.seed import points_in_frame
+from splat.cleanup import debris
+from splat.seeding.seed import points_in_frame
 from splat.types import Points
 from splat.viewer.curves import of_log
 from splat.viewer.gallery import Gallery
@@ -81,6 +81,6 @@ class Showing:
     def _debris(self, source: Source) -> Bool[Tensor, "n"]:
         if self._found is None:
             whole = source.baked()
-            found = torch.stack(list(clean.debris(whole).values())).any(0)
+            found = torch.stack(list(debris.debris(whole).values())).any(0)
             self._found = source.rows_where(whole, found.to(source.render.device))
         return self._found

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from splat.loader import Loader
-from splat.maps import Error
-from splat.model import Model
-from splat.run import Run
-from splat.score import survey
+from splat.core.maps import Error
+from splat.core.model import Model
+from splat.core.score import survey
+from splat.loop import Run
+from splat.photos.loader import Loader
 from splat.types import (
     Batch,
     Camera,

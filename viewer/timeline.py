@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from splat import export
-from splat.edit import Change
+from splat import formats
+from splat.core.edit import Change
+from splat.loop import Run
 from splat.math import sh_from_rgb
-from splat.run import Run
 from splat.types import Frame, Gaussians, Step
 from splat.viewer.chronicle import plain
 from splat.viewer.source import Source, Still
@@ -34,7 +34,7 @@ class Timeline:
         """In a folder, that of a run; None: one that goes with the process."""
         self._own = tempfile.TemporaryDirectory("splat") if folder is None else None
         self.folder = folder or Path(self._own.name)  # type: ignore[union-attr]
-        self._read = lru_cache(maxsize=2)(export.read)
+        self._read = lru_cache(maxsize=2)(formats.read)
 
     @property
     def steps(self) -> list[int]:
@@ -58,14 +58,14 @@ class Timeline:
             sh,
             0,
         )
-        export.write(with_sh, self.path(step), frame)
+        formats.write(with_sh, self.path(step), frame)
 
     def source(self, step: int, like: Source) -> Source | None:
         """The snapshot of the last step up to `step`, drawn as `like` is; None: there is none."""
         before = [each for each in self.steps if each <= step]
         if not before:
             return None
-        found = export.in_frame(self._read(self.path(before[-1])), like.frame)
+        found = formats.in_frame(self._read(self.path(before[-1])), like.frame)
         return Still(
             found.to(like.render.device),
             name=f"{like.name} at step {before[-1]:,}",

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from splat.tuning import Knob
+from splat.core.knobs import Knob
 from splat.viewer.curves import Curves
 from splat.viewer.guest import Guest
 from splat.viewer.stage import Stage

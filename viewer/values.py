@@ -8,8 +8,8 @@ from dataclasses import fields
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from splat.loader import spread
-from splat.score import Scores, combined, of_view
+from splat.core.score import Scores, combined, of_view
+from splat.photos.loader import spread
 from splat.types import Gaussians
 from splat.viewer.chronicle import Chronicle
 from splat.viewer.source import Source

@@ -9,9 +9,9 @@ from splat import api
 from splat.blocks.figures import batches_of, brought_up_to_date, measured
 from splat.blocks.merged import Merged
 from splat.blocks.plan import read_plan
-from splat.folder import Folder, read_config, read_json, same_views, write_json
-from splat.lpips import Net
+from splat.evaluation.lpips import Net
 from splat.render import choose_device
+from splat.runs.folder import Folder, read_config, read_json, same_views, write_json
 
 
 def measured_again(

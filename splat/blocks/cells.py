@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from splat.crop import Corner, Region
+from splat.core.region import Corner, Region
 from splat.types import Frame
 
 Pair = tuple[float, float]
@@ -98,7 +98,7 @@ def _side(low: float, high: float) -> str:
 
 
 def described_cell(description: Mapping[str, Any]) -> Cell:
-    """A cell as `splat.methods.described` gave it."""
+    """A cell as `splat.recipes.catalog.described` gave it."""
     fields = description["fields"]
     return Cell(ground_of_json(fields["ground"]["fields"]), *map(_pair, _corners(fields)))
 

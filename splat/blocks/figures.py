@@ -10,20 +10,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat import kernels, machine, plan, recipe
+from splat import kernels
 from splat.blocks.merged import Merged
 from splat.blocks.plan import Part, Plan, folder_of
 from splat.blocks.seams import Strip
-from splat.evaluate import Metrics, ViewMetrics, evaluate
-from splat.export.settings import Settings
-from splat.finish import split_said, version
-from splat.folder import Config, Folder, read_json
-from splat.job import loaders
-from splat.lpips import Net
-from splat.pictures import Row
-from splat.receipt import CLOSEST, Receipt, frame_said
+from splat.core.strategy import Strategy
+from splat.evaluation.evaluate import Metrics, ViewMetrics, evaluate
+from splat.evaluation.lpips import Net
+from splat.evaluation.pictures import Row
+from splat.export.receipt import CLOSEST, Receipt, frame_said
+from splat.formats.settings import Settings
+from splat.planning import predict
+from splat.recipes import recipe
 from splat.render import choose_device
-from splat.strategy import Strategy
+from splat.runs.folder import Config, Folder, read_json
+from splat.system import machine
+from splat.training.finish import split_said, version
+from splat.training.prepare import loaders
 from splat.types import Batch, Camera, Frame, SceneData
 
 
@@ -31,7 +34,7 @@ def batches_of(
     scene: SceneData, config: Config, frame: Frame, device: torch.device
 ) -> Iterator[Batch]:
     """The held-out photos, decoded one after the other at the size of training."""
-    photos, test = loaders(scene, plan.fitted(config.options, device), frame, device)
+    photos, test = loaders(scene, predict.fitted(config.options, device), frame, device)
     with closing(photos), closing(test or photos):
         for index in range(0 if test is None else len(test)):
             assert test is not None

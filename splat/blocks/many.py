@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import torch
 
-from splat import machine, plan
 from splat.blocks.division import squarest
 from splat.blocks.plan import ROOM
-from splat.loader import spread
 from splat.options import Options
+from splat.photos.loader import spread
+from splat.planning import predict
+from splat.system import machine
 from splat.types import View
 
 MOST = 256
@@ -42,7 +43,7 @@ def taken(
     cap: int,
     blocks: int,
     libraries: int | None = None,
-) -> plan.Plan:
+) -> predict.Plan:
     """What each of so many blocks is predicted to take, at their most.
 
     `views`, `start` and `cap` are those of all of them; `options` are fitted ones.
@@ -53,7 +54,7 @@ def taken(
     most = cap if blocks == 1 else int(ROOM * cap / blocks)
     begin = min(round(more * start / blocks), most or start)
     least = replace(options, memory=None)
-    return plan.predicted(some, least, device, begin, most, libraries=libraries)
+    return predict.predicted(some, least, device, begin, most, libraries=libraries)
 
 
 def enough(
@@ -78,7 +79,7 @@ def enough(
         if (found.gaussians + found.scratch if on_gpu else found.total) <= most:
             return shape
     raise ValueError(
-        f"a block takes {plan.size(found.total)} even if there are {MOST}, and has"
-        f" {plan.size(most)}; expected more: lower --max-side or --cap, give --memory, or run fewer"
-        " --workers at once"
+        f"a block takes {predict.size(found.total)} even if there are {MOST}, and has"
+        f" {predict.size(most)}; expected more: lower --max-side or --cap, give --memory, or run"
+        " fewer --workers at once"
     )

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from splat import export
+from splat import formats
 from splat.blocks.plan import Plan
 from splat.blocks.seams import on_seam
 from splat.options import rgb
@@ -29,8 +29,8 @@ class Merged:
     @classmethod
     def of(cls, path: Path, frame: Frame, device: torch.device, background: str) -> Merged:
         """Those of `path`, before a background as options name it."""
-        drawing = export.drawing(path)
-        gaussians = export.in_frame(export.read(path), frame).to(device)
+        drawing = formats.drawing(path)
+        gaussians = formats.in_frame(formats.read(path), frame).to(device)
         behind = torch.tensor(rgb(background), device=device)
         render = drawing_as(drawing, frame, device)
         return cls(gaussians, frame, render, behind if bool(behind.any()) else None)

@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from splat import seed
 from splat.blocks.cells import AS_GIVEN, Cell, Ground, ground_of_json, members
 from splat.blocks.division import cells_of, extents
 from splat.blocks.sight import assigned, shares
-from splat.crop import Region
-from splat.folder import Folder, read_json, write_json
+from splat.core.region import Region
+from splat.runs.folder import Folder, read_json, write_json
+from splat.seeding import seed
 from splat.types import Camera, Frame, Points, SceneData
 
 FORMAT = "splat blocks"

@@ -8,13 +8,15 @@ from dataclasses import replace
 
 import torch
 
-from splat import export, memory, plan, seed, sky
-from splat.export import ply
-from splat.job import background_of, nearest
-from splat.loader import shrunk, spread
-from splat.model import Explicit, Making, columns_of
+from splat import formats
+from splat.core.model import Explicit, Making, columns_of
+from splat.core.strategy import Strategy
+from splat.formats import ply
 from splat.options import PLANES, Options
-from splat.strategy import Strategy
+from splat.photos.loader import shrunk, spread
+from splat.planning import memory, predict
+from splat.seeding import seed, sky
+from splat.training.prepare import background_of, nearest
 from splat.types import Camera, Frame, Gaussians, Points, SceneData
 
 ALONE = ("minutes", "psnr", "patience", "replay", "finish_for")
@@ -43,7 +45,7 @@ def check(strategy: Strategy, options: Options) -> None:
             " that blocks would not meet; with --blocks leave it out, or refine poses first"
         )
     if options.init == PLANES or (
-        options.init is not None and export.holds_gaussians(options.init)
+        options.init is not None and formats.holds_gaussians(options.init)
     ):
         raise ValueError(
             f"init is {options.init}, and blocks start from points; leave it out, or give points"
@@ -82,7 +84,7 @@ def settled(
     scene: SceneData, points: Points, options: Options, device: torch.device, frame: Frame
 ) -> Options:
     """The options with all said that each block would decide by its own photos and points."""
-    fitted = plan.fitted(options, device)
+    fitted = predict.fitted(options, device)
     small = [
         shrunk(view.camera, float(fitted.downscale), fitted.max_side or None)
         for view in scene.train

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from splat.blocks.cells import AS_GIVEN, Cell
 from splat.blocks.sight import grid_of, in_front, seen_places
-from splat.loader import spread
-from splat.seed import neighbour_distances
+from splat.photos.loader import spread
+from splat.seeding.seed import neighbour_distances
 from splat.types import Camera, Points
 
 LOOKED_AT = 64

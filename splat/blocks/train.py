@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from splat import api, limit, methods, plan, recipe
+from splat import api
 from splat.blocks import many, settle
 from splat.blocks.asked import Blocking
 from splat.blocks.cells import AS_GIVEN
@@ -20,18 +20,21 @@ from splat.blocks.plan import Plan, divided, folder_of, read_plan
 from splat.blocks.whole import Whole
 from splat.blocks.work import done
 from splat.comparison.plan import fingerprint
-from splat.crop import Region, box_of
-from splat.export.join import joined
-from splat.finish import version
-from splat.folder import Config, existing, read_config, vacant, write_cameras, write_json
+from splat.core.region import Region, box_of
+from splat.core.strategy import Strategy
+from splat.evaluation.lpips import Net
+from splat.evaluation.pictures import Row, contact_sheet
+from splat.formats.join import joined
 from splat.jobs import Ended, engine_of, share_of
-from splat.loader import shrunk
-from splat.lpips import Net
 from splat.options import Options, Reading, Watching
-from splat.pictures import Row, contact_sheet
+from splat.photos.loader import shrunk
+from splat.planning import predict
+from splat.recipes import catalog, recipe
 from splat.render import choose_device
-from splat.seed import frame_of
-from splat.strategy import Strategy
+from splat.runs.folder import Config, existing, read_config, vacant, write_cameras, write_json
+from splat.seeding.seed import frame_of
+from splat.training import row_budget
+from splat.training.finish import version
 from splat.types import Points, SceneData
 
 _log = logging.getLogger(__name__)
@@ -62,9 +65,9 @@ def train(
     device = choose_device(options.device)[0]
     if strategy is None:
         degree, suffix = options.sh_degree, options.budget_of
-        most = limit.rows_within(options.budget, degree, suffix) if options.budget else 0
-        strategy = recipe.usual(methods.fitted(device, most))
-    strategy = limit.limited(strategy, options)
+        most = row_budget.rows_within(options.budget, degree, suffix) if options.budget else 0
+        strategy = recipe.usual(catalog.fitted(device, most))
+    strategy = row_budget.limited(strategy, options)
     settle.check(strategy, options)
     points = settle.points_of(scene, options)
     frame = frame_of([view.camera for view in scene.train])
@@ -75,7 +78,7 @@ def train(
         reading=reading,
         train=tuple(view.name for view in scene.train),
         test=tuple(view.name for view in scene.test),
-        method=methods.described(strategy),
+        method=catalog.described(strategy),
         options=settled,
         watching=watching,
         command=command,
@@ -183,9 +186,9 @@ def _enough(
     ground = ground_of([view.camera for view in scene.train])
     sides = extents(ground.flat(points.positions, AS_GIVEN))
     start = len(points.positions)
-    fitted = plan.fitted(options, device)
+    fitted = predict.fitted(options, device)
     shape = many.enough(scene.train, fitted, device, start, strategy.cap, sides, most)
-    _log.info("blocks    %dx%d, for %s each", *shape, plan.size(most))
+    _log.info("blocks    %dx%d, for %s each", *shape, predict.size(most))
     return shape
 
 
@@ -227,7 +230,7 @@ def _merged(whole: Whole, lpips: Net | None) -> dict[str, Any]:
         merged = Merged.of(run.gaussians, cells.frame, whole.device, config.options.background)
         batches = batches_of(whole.scene, config, cells.frame, whole.device)
         found = measured(merged, cells, batches, lpips, rows if config.watching.pictures else None)
-    strategy = methods.rebuilt(config.method)
+    strategy = catalog.rebuilt(config.method)
     record = record_of(run, cells, config, whole.scene, strategy, found, count)
     if rows:
         title = f"{whole.scene.path.name}, {recipe.named(strategy)}, {len(cells.parts)} blocks"

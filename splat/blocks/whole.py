@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from splat import plan
 from splat.blocks.many import AROUND
 from splat.blocks.plan import FEW_VIEWS, Part, Plan, folder_of, log_of
 from splat.blocks.work import CALL, done, options_of
-from splat.folder import Config, Folder
 from splat.jobs import Share, Work
+from splat.planning import predict
+from splat.runs.folder import Config, Folder
 from splat.types import SceneData
 
 LEAST_CACHE = 32 << 20
@@ -49,22 +49,22 @@ class Whole:
             memory=found.host,
         )
 
-    def predicted(self, part: Part, share: Share) -> plan.Plan:
+    def predicted(self, part: Part, share: Share) -> predict.Plan:
         """What a block is predicted to take."""
         asked, names = options_of(self.config), set(part.views)
         views = [view for view in self.scene.train if view.name in names]
         cache = asked.cache
         if cache is None:
-            cache = plan.cache_bytes() // max(1, share.workers)
-        fitted = plan.fitted(replace(asked, cache=cache, threads=share.threads), self.device)
+            cache = predict.cache_bytes() // max(1, share.workers)
+        fitted = predict.fitted(replace(asked, cache=cache, threads=share.threads), self.device)
         start = min(round(AROUND * part.points), part.cap or part.points)
-        return plan.predicted(views, fitted, self.device, start, part.cap)
+        return predict.predicted(views, fitted, self.device, start, part.cap)
 
-    def _cache(self, found: plan.Plan, share: Share) -> int:
+    def _cache(self, found: predict.Plan, share: Share) -> int:
         """Bytes for the decoded photos of a block: what is left of its share of the memory."""
         at_once = max(1, share.workers)
         if self.config.options.memory is None:
-            return plan.cache_bytes() // at_once
+            return predict.cache_bytes() // at_once
         rest = found.host - found.photos
         return max(LEAST_CACHE, self.config.options.memory // at_once - rest)
 
@@ -87,7 +87,7 @@ class Whole:
                 part.inside,
                 f"{part.points:,}",
                 cap,
-                plan.size(self.predicted(part, share).total),
+                predict.size(self.predicted(part, share).total),
             )
             if len(part.views) < FEW_VIEWS:
                 _log.warning(

@@ -35,7 +35,7 @@ _FILES = {"eval": "evaluate", "train-audio": "train_audio"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb with its arguments; the exit code (see `splat.cli.errors`)."""
+    """Run a verb with its arguments; the exit code (see `splat.system.errors`)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given or bool(os.environ.get("SPLAT_DEBUG"))
     given = [argument for argument in given if argument != "--debug"]
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if verb not in VERBS:
         return _unknown(verb)
-    from splat.cli import errors
+    from splat.system import errors
 
     errors.speak(quiet="--quiet" in rest)
     try:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splat.blocks import train as blocks
-from splat.finish import summary
-from splat.folder import Folder
+from splat.export.receipt import Receipt
 from splat.jobs import Interrupted
 from splat.parallel import joined
-from splat.receipt import Receipt
+from splat.runs.folder import Folder
+from splat.training.finish import summary
 from splat.types import SceneData
 
 if TYPE_CHECKING:

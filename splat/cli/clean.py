@@ -14,18 +14,19 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from splat import api, export, plan
-from splat.clean import Box, Limits, debris, unseen
-from splat.cli.parse import parsed
+from splat import api, formats
+from splat.cleanup.debris import Box, Limits, debris, unseen
+from splat.cleanup.floaters import floaters
 from splat.cli.trained import Trained, trained, views_of
-from splat.evaluate import mean_psnr
-from splat.export import rows
-from splat.floaters import floaters
-from splat.folder import existing, read_config, same_views
-from splat.job import loaders
-from splat.loader import spread
+from splat.evaluation.evaluate import mean_psnr
+from splat.formats import rows
 from splat.options import hint
-from splat.plan import size
+from splat.options.parse import parsed
+from splat.photos.loader import spread
+from splat.planning import predict
+from splat.planning.predict import size
+from splat.runs.folder import existing, read_config, same_views
+from splat.training.prepare import loaders
 from splat.types import Batch, Frame, Gaussians
 
 _log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parsed(Clean, "clean", arguments)
     out = None if asked.dry_run else asked.out
     if out is not None:
-        export.suffix_of(out, written=True)
+        formats.suffix_of(out, written=True)
         if out.exists() and not asked.overwrite:
             raise FileExistsError(
                 f"{out} exists; replace it with --overwrite, or give another name"
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
             f" {_counted(masks)}"
         )
     if out is not None:
-        export.write(found.gaussians.take(~gone), out, found.frame, found.drawing)
+        formats.write(found.gaussians.take(~gone), out, found.frame, found.drawing)
     record = _record(asked.file, out, masks, gone, sum(broken)) | psnr
     print(json.dumps(record, indent=1) if asked.json else _told(record))
     return 0
@@ -134,7 +135,7 @@ def _photos(asked: Clean, found: Trained) -> Iterator[list[Batch]]:
         yield []
         return
     device = found.render.device
-    photos, held_out = loaders(scene, plan.fitted(config.options, device), found.frame, device)
+    photos, held_out = loaders(scene, predict.fitted(config.options, device), found.frame, device)
     with closing(photos), closing(held_out or photos):
         yield [photos.batch(i) for i in spread(len(photos), asked.views)]
 

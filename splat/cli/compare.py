@@ -11,15 +11,15 @@ from typing import Annotated, Literal
 
 import tyro
 
-from splat.cli.errors import FAILED
-from splat.cli.parse import parsed
 from splat.comparison import compare
 from splat.comparison.asked import budgets_of, recipes_of, seeds_of
 from splat.comparison.compare import Comparison
 from splat.comparison.request import Request
 from splat.jobs import Interrupted
 from splat.options import Options, Reading, hint
-from splat.resolution import Resolution
+from splat.options.parse import parsed
+from splat.photos.resolution import Resolution
+from splat.system.errors import FAILED
 
 _KEPT = "as before in a comparison that is there"
 

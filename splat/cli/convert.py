@@ -11,14 +11,14 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from splat import export
-from splat.cli.parse import parsed
+from splat import formats
 from splat.cli.trained import LOOKED_AT, Trained, searched, trained, views_of
-from splat.compress import Variant
-from splat.export.settings import Settings
-from splat.loader import spread
+from splat.export.receipt import exported
+from splat.export.search import Variant
+from splat.formats.settings import Settings
 from splat.options import hint
-from splat.receipt import exported
+from splat.options.parse import parsed
+from splat.photos.loader import spread
 from splat.types import Batch, Gaussians
 
 
@@ -59,7 +59,7 @@ class Convert:
 def main(arguments: Sequence[str]) -> int:
     """Convert; the exit code."""
     asked = parsed(Convert, "convert", arguments)
-    export.suffix_of(asked.target, written=True)
+    formats.suffix_of(asked.target, written=True)
     if asked.target.exists() and not asked.overwrite:
         raise FileExistsError(
             f"{asked.target} exists; replace it with --overwrite, or give another name"
@@ -98,8 +98,8 @@ def _fitted(
 ) -> tuple[Gaussians, tuple[str, ...]]:
     """What to write: with the bands asked for, and harmonics fitted to what the cameras see."""
     gaussians = found.gaussians
-    whole, suffix = gaussians.sh_degree or 0, export.suffix_of(asked.target)
-    degree = min(whole if asked.sh_degree is None else asked.sh_degree, export.most_degree(suffix))
+    whole, suffix = gaussians.sh_degree or 0, formats.suffix_of(asked.target)
+    degree = min(whole if asked.sh_degree is None else asked.sh_degree, formats.most_degree(suffix))
     if batches:
         search = searched(found, batches, photos=False)
         gaussians = search.final(Variant(suffix, settings, degree), len(gaussians))

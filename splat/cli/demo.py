@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from splat import api, recipe
-from splat.cli.parse import parsed
+from splat import api
 from splat.cli.train import report
 from splat.cli.viewing import resolved
 from splat.datasets import demo
-from splat.folder import vacant
 from splat.options import Options, Reading, Viewing, Watching
+from splat.options.parse import parsed
+from splat.recipes import recipe
+from splat.runs.folder import vacant
 
 SIZE = (400, 300)
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from splat import doctor
-from splat.cli.parse import parsed
+from splat.cli import machine_check
+from splat.options.parse import parsed
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ MARKS = {"good": "ok", "missing": "--", "broken": "NO"}
 def main(arguments: Sequence[str]) -> int:
     """Print the checks; 1 where something is broken without which nothing can be trained."""
     asked = parsed(Doctor, "doctor", arguments)
-    found = doctor.checks()
+    found = machine_check.checks()
     if asked.json:
         print(json.dumps([asdict(check) for check in found], indent=1))
     else:

@@ -14,13 +14,14 @@ from jaxtyping import Bool
 from torch import Tensor
 from tqdm import tqdm
 
-from splat import erase, export
+from splat import formats
+from splat.cleanup import erase
 from splat.cli.masked import Masked, in_folder, listed, scene_of
-from splat.cli.parse import parsed
 from splat.cli.trained import Trained, run_of, trained
-from splat.loader import shrunk, spread
 from splat.options import hint
-from splat.plan import size
+from splat.options.parse import parsed
+from splat.photos.loader import shrunk, spread
+from splat.planning.predict import size
 from splat.types import Camera, Gaussians
 
 
@@ -85,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parsed(Erase, "erase", arguments)
     out = None if asked.dry_run else asked.out
     if out is not None:
-        export.suffix_of(out, written=True)
+        formats.suffix_of(out, written=True)
         if out.exists() and not asked.overwrite:
             raise FileExistsError(
                 f"{out} exists; replace it with --overwrite, or give another name"
@@ -177,8 +178,8 @@ def _source(what: Path, found: Trained) -> Path | None:
     path = run_of(what).gaussians
     if not path.is_file():
         return None
-    written: Gaussians = export.read(path)
-    rows = export.from_frame(found.gaussians.to("cpu"), found.frame)
+    written: Gaussians = formats.read(path)
+    rows = formats.from_frame(found.gaussians.to("cpu"), found.frame)
     return path if torch.equal(written.means, rows.means) else None
 
 

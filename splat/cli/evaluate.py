@@ -12,16 +12,19 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
-from splat import anchors, api, checkpoint, export, methods
+from splat import api, formats
 from splat.blocks.again import measured_again
-from splat.cli.parse import parsed
-from splat.finish import figures, fit_of, measure, summary
-from splat.folder import Folder, existing, read_config, read_json, same_views, write_json
-from splat.job import Job, loaders, prepare
+from splat.core.strategy import Fixed
 from splat.options import Options, Reading, hexadecimal, hint, rgb
+from splat.options.parse import parsed
+from splat.recipes import catalog
 from splat.render import drawing_as
+from splat.runs import checkpoint
+from splat.runs.folder import Folder, existing, read_config, read_json, same_views, write_json
 from splat.sensor.held_out import HeldOutFit
-from splat.strategy import Fixed
+from splat.strategies.scaffold import files
+from splat.training.finish import figures, fit_of, measure, summary
+from splat.training.prepare import Job, loaders, prepare
 from splat.types import SceneData
 
 FIGURES = (
@@ -104,7 +107,7 @@ def _of_run(asked: Evaluate) -> Job:
     scene = api.reread(config, asked.scene)
     same_views(config, scene)
     options = replace(config.options, device=asked.device)
-    return prepare(scene, methods.rebuilt(config.method), options, state)
+    return prepare(scene, catalog.rebuilt(config.method), options, state)
 
 
 def _of_blocks(asked: Evaluate) -> int:
@@ -128,9 +131,9 @@ def _of_file(asked: Evaluate) -> Job:
     if asked.scene is None:
         raise ValueError(f"{asked.what} is a file; say with --scene which photos to measure it on")
     scene = api.read_scene(asked.scene, asked.reading)
-    if asked.what.suffix == anchors.SUFFIX:
+    if asked.what.suffix == files.SUFFIX:
         return _of_anchors(asked, scene)
-    drawing = export.drawing(asked.what)
+    drawing = formats.drawing(asked.what)
     options = Options(
         init=asked.what,
         downscale=asked.downscale,
@@ -147,9 +150,9 @@ def _of_file(asked: Evaluate) -> Job:
 
 def _of_anchors(asked: Evaluate, scene: SceneData) -> Job:
     """A job of what a file of anchors draws, in the frame that it has."""
-    model, frame, drawing = anchors.read_anchors(asked.what)
+    model, frame, drawing = files.read_anchors(asked.what)
     if asked.background == "auto":
-        behind = anchors.background_of(asked.what)
+        behind = files.background_of(asked.what)
     else:
         behind = torch.tensor(rgb(asked.background))
     options = Options(

@@ -14,20 +14,22 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from splat import anchors, api, export, plan
-from splat.cli.parse import parsed
+from splat import api, formats
 from splat.cli.trained import SCORED, Trained, cameras_of, held_out, searched, trained
-from splat.compress import PALETTED, Search, Variant, chosen, table, trimmed, variants
-from splat.export.settings import Settings
-from splat.folder import existing, read_config, same_views
-from splat.job import loaders
-from splat.loader import Loader, spread
-from splat.model import Model
+from splat.core.model import Model
+from splat.export.chart import rate_chart
+from splat.export.receipt import exported
+from splat.export.retrain import refined
+from splat.export.search import PALETTED, Search, Variant, chosen, table, trimmed, variants
+from splat.export.view_weights import sight
+from splat.formats.settings import Settings
 from splat.options import amount, hint
-from splat.rates import rate_chart
-from splat.receipt import exported
-from splat.refine import refined
-from splat.sight import sight
+from splat.options.parse import parsed
+from splat.photos.loader import Loader, spread
+from splat.planning import predict
+from splat.runs.folder import existing, read_config, same_views
+from splat.strategies.scaffold import files
+from splat.training.prepare import loaders
 from splat.types import Batch, Gaussians
 
 _log = logging.getLogger(__name__)
@@ -128,13 +130,13 @@ class _Part:
 def main(arguments: Sequence[str]) -> int:
     """Export; the exit code."""
     asked = parsed(Export, "export", arguments)
-    if asked.out.suffix == anchors.SUFFIX:
+    if asked.out.suffix == files.SUFFIX:
         return _anchors(asked)
     size_most, loss_most = _size(asked.target_size), _loss(asked.max_loss)
-    suffixes = asked.formats or (export.suffix_of(asked.out, written=True),)
+    suffixes = asked.formats or (formats.suffix_of(asked.out, written=True),)
     for suffix in suffixes:
-        export.suffix_of(Path(f"x{suffix}"), written=True)
-        if asked.target and not export.one_file(suffix):
+        formats.suffix_of(Path(f"x{suffix}"), written=True)
+        if asked.target and not formats.one_file(suffix):
             raise ValueError(
                 f"{suffix} is not one file, and --target-size and --max-loss choose one; leave them"
                 " out, or export to another format"
@@ -191,7 +193,7 @@ def _anchors(asked: Export) -> int:
             " as .spz, or train with scaffold"
         )
     with _views(asked.run, found) as seen:
-        receipt = anchors.written(
+        receipt = files.written(
             found.seen_by,
             asked.out,
             found.frame,
@@ -210,9 +212,9 @@ def _as_it_is(asked: Export, found: Trained) -> bool:
     """Whether nothing of the set is lost, so that it need not be looked at."""
     if asked.target or asked.keep is not None or asked.sh_degree is not None:
         return False
-    suffix = export.suffix_of(asked.out)
-    rounds = suffix in PALETTED or export.harmonics_grid(suffix, asked.settings) is not None
-    return not rounds and (found.gaussians.sh_degree or 0) <= export.most_degree(suffix)
+    suffix = formats.suffix_of(asked.out)
+    rounds = suffix in PALETTED or formats.harmonics_grid(suffix, asked.settings) is not None
+    return not rounds and (found.gaussians.sh_degree or 0) <= formats.most_degree(suffix)
 
 
 def _chosen(
@@ -239,8 +241,8 @@ def _chosen(
 
 def _asked(asked: Export, search: Search) -> _Part:
     """The part that was asked for in so many words."""
-    suffix = export.suffix_of(asked.out)
-    degree = min(search.gaussians.sh_degree or 0, export.most_degree(suffix))
+    suffix = formats.suffix_of(asked.out)
+    degree = min(search.gaussians.sh_degree or 0, formats.most_degree(suffix))
     wanted = degree if asked.sh_degree is None else min(degree, asked.sh_degree)
     count = max(1, round((asked.keep or 1) * len(search.gaussians)))
     settings = asked.settings.for_views()
@@ -261,7 +263,7 @@ def _refined(part: _Part, found: Trained, seen: _Seen, steps: int, size_most: in
         found.render,
         found.background,
         drawing=found.drawing,
-        suffix=export.suffix_of(part.out),
+        suffix=formats.suffix_of(part.out),
         settings=part.settings,
         steps=steps,
     )
@@ -330,7 +332,7 @@ def _views(run: Path, found: Trained) -> Iterator[_Seen]:
         every = [Batch(found.placed(camera), nothing) for camera, _ in cameras]
         yield _Seen(test, every, None)
         return
-    options = plan.fitted(config.options, device)
+    options = predict.fitted(config.options, device)
     photos, test_photos = loaders(scene, options, found.frame, device)
     with closing(photos), closing(test_photos or photos):
         training = _decoded(photos, SCORED)

@@ -12,14 +12,14 @@ from typing import Annotated
 
 import tyro
 
-from splat.acoustic import moving
 from splat.cli import sounding
-from splat.cli.parse import parsed
 from splat.cli.render import Render, asked_cameras
 from splat.cli.trained import run_of
 from splat.datasets.sounds import Ears, Source, write_wav
 from splat.datasets.sounds.types import Triple
 from splat.options import hint
+from splat.options.parse import parsed
+from splat.strategies.acoustic import moving
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
     with sounding.aloud():
         scale = write_wav(asked.out, found, field.rate, depth="float" if asked.floats else "16")
     if asked.spectrogram is not None:
-        from splat.acoustic.picture import spectrogram
+        from splat.strategies.acoustic.picture import spectrogram
 
         spectrogram(found, field.rate, asked.spectrogram, f"{asked.source.name} in {asked.run}")
     print(_result(asked.out, found.shape[1] / field.rate, took, scale * float(found.abs().max())))

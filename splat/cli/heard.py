@@ -8,9 +8,9 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from splat import checkpoint
 from splat.cli.trained import run_of, trained, views_of
-from splat.folder import Folder
+from splat.runs import checkpoint
+from splat.runs.folder import Folder
 from splat.strategies.acoustic.hearing import Hearing, opened
 from splat.strategies.acoustic.scene import Scene
 

@@ -14,15 +14,18 @@ import torch
 import tyro
 from torch import Tensor
 
-from splat import api, checkpoint, export, methods, plan, recipe
-from splat.clean import Limits, giants, needles
+from splat import api, formats
+from splat.cleanup.debris import Limits, giants, needles
 from splat.cli.clean import left_out
-from splat.cli.parse import parsed
-from splat.export.rows import FAINTEST
-from splat.folder import Folder, read_config, read_json
-from splat.loader import shrunk
+from splat.formats.rows import FAINTEST
 from splat.options import Options, Reading
+from splat.options.parse import parsed
+from splat.photos.loader import shrunk
+from splat.planning import predict
+from splat.recipes import catalog, recipe
 from splat.render import choose_device
+from splat.runs import checkpoint
+from splat.runs.folder import Folder, read_config, read_json
 from splat.types import Gaussians, SceneData
 
 BULK = torch.tensor([0.01, 0.99])
@@ -60,11 +63,11 @@ def main(arguments: Sequence[str]) -> int:
 def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
     """What a scene holds, and what a plain `splat train` of it would take here."""
     device, why = choose_device(wanted)
-    method = recipe.usual(methods.fitted(device))
-    options = plan.fitted(Options(), device)
+    method = recipe.usual(catalog.fitted(device))
+    options = predict.fitted(Options(), device)
     start = 0 if scene.points is None else len(scene.points.positions)
-    start = start or plan.fit(device).random_points
-    found = plan.predicted(
+    start = start or predict.fit(device).random_points
+    found = predict.predicted(
         scene.train, options, device, min(start, method.cap or start), method.cap
     )
     views = {view.name: view for view in (*scene.train, *scene.test)}
@@ -83,7 +86,7 @@ def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
         "notes": list(scene.notes),
         "training": {
             "device": why,
-            "method": f"{methods.USUAL}, at most {method.cap:,} Gaussians",
+            "method": f"{catalog.USUAL}, at most {method.cap:,} Gaussians",
             "steps": options.steps,
             "size": f"{first.width}x{first.height}",
             "predicted_seconds": round(found.seconds),
@@ -105,7 +108,7 @@ def of_run(folder: Folder) -> dict[str, Any]:
         "scene": str(config.scene),
         "command": config.command,
         "made_by": f"splat {config.made_by}",
-        "method": methods.outlined(config.method),
+        "method": catalog.outlined(config.method),
         "method_fields": config.method["fields"],
         "steps_done": steps[-1] if steps else metrics.get("steps", 0),
         "steps": config.options.steps,
@@ -118,19 +121,19 @@ def of_run(folder: Folder) -> dict[str, Any]:
 def of_file(path: Path) -> dict[str, Any]:
     """What a file of Gaussians holds."""
     with left_out() as broken:
-        found = export.read(path)
+        found = formats.read(path)
     if not len(found):
         raise ValueError(f"{path} holds no Gaussians")
-    drawing = export.drawing(path)
+    drawing = formats.drawing(path)
     low, high = found.means.amin(0), found.means.amax(0)
     axes = [_quantiles(axis, BULK) for axis in found.means.unbind(1)]
     bulk_low, bulk_high = zip(*axes, strict=True)
     longest = found.scales.amax(1)
     at = torch.tensor([0.05, 0.5, 0.95])
-    weight = export.weight(path)
+    weight = formats.weight(path)
     return {
         "file": str(path),
-        "format": export.suffix_of(path).removeprefix("."),
+        "format": formats.suffix_of(path).removeprefix("."),
         "bytes": weight,
         "gaussians": len(found),
         "bytes_per_gaussian": round(weight / len(found), 2),

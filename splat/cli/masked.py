@@ -16,10 +16,10 @@ from splat import api, mesh
 from splat.cli.trained import Trained, cameras_of, run_of
 from splat.datasets import photo as photos
 from splat.datasets.masks import with_masks
-from splat.folder import Folder, existing, read_config
-from splat.loader import shrunk, spread
 from splat.mesh.masks import Trim, pruned
-from splat.photo import outline, photograph
+from splat.photos.loader import shrunk, spread
+from splat.photos.photo import outline, photograph
+from splat.runs.folder import Folder, existing, read_config
 from splat.types import Camera, SceneData, View
 
 AUTO = "auto"

@@ -15,20 +15,21 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from splat import api, mesh, plan
-from splat.clean import Box
+from splat import api, mesh
+from splat.cleanup.debris import Box
 from splat.cli.masked import Masked, of_object, trimmed
-from splat.cli.parse import parsed
 from splat.cli.trained import Trained, run_of, trained, views_of
-from splat.folder import read_config, same_views
-from splat.job import loaders
-from splat.loader import Loader, shrunk, spread
 from splat.mesh import cubes
 from splat.mesh.masks import Trim
 from splat.mesh.region import Corners
 from splat.options import hint
+from splat.options.parse import parsed
+from splat.photos.loader import Loader, shrunk, spread
+from splat.planning import predict
+from splat.runs.folder import read_config, same_views
 from splat.strategies.sdf import Learned
 from splat.strategies.sdf.refine import refine
+from splat.training.prepare import loaders
 from splat.types import Camera, Needs
 
 _log = logging.getLogger(__name__)
@@ -196,7 +197,7 @@ def _batches(asked: Mesh, found: Trained) -> Iterator[Loader]:
             f"refine looks at the outlines of the photos, which cannot be read: {error}; bring them"
             " back, or leave --refine out"
         ) from None
-    options = plan.fitted(config.options, device)
+    options = predict.fitted(config.options, device)
     photos, held_out = loaders(scene, options, found.frame, device, Needs(outline=True))
     with closing(photos), closing(held_out or photos):
         yield photos
@@ -310,6 +311,6 @@ def _told(record: dict[str, Any]) -> str:
         closed = "open, also where the box cuts it"
     return (
         f"{record['file']}: {record['vertices']:,} vertices, {record['faces']:,} faces,"
-        f" {plan.size(record['bytes'])}, {closed}, area {record['area']:.4g};"
-        f" {record['how']}, {plan.span(record['seconds'])}"
+        f" {predict.size(record['bytes'])}, {closed}, area {record['area']:.4g};"
+        f" {record['how']}, {predict.span(record['seconds'])}"
     )

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import tyro
 
-from splat.cli.parse import parsed
 from splat.options import hint
+from splat.options.parse import parsed
 from splat.prep import PrepOptions, prepare
 
 

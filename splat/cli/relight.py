@@ -11,14 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from splat import paths
-from splat.cli.parse import parsed
 from splat.cli.render import Render, asked_cameras
 from splat.cli.trained import Trained, trained
-from splat.loader import shrunk
-from splat.model import Model
+from splat.core.model import Model
 from splat.options import rgb
-from splat.render import drawing_as
+from splat.options.parse import parsed
+from splat.photos.loader import shrunk
+from splat.render import camera_paths, drawing_as
 from splat.strategies.deferred import panorama
 from splat.strategies.deferred.color import displayed
 from splat.strategies.deferred.drawing import Shaded, maps_of
@@ -86,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     beside = out.with_suffix("") if out.suffix else out / "maps"
     beside = beside.with_name(f"{beside.name}_maps") if out.suffix else beside
     pictures = _pictures(found, model, render, cameras, asked, beside)
-    count = paths.write_video(pictures, out, asked.fps)
+    count = camera_paths.write_video(pictures, out, asked.fps)
     print(f"{out}: {count} pictures of {cameras[0].width}x{cameras[0].height} pixels")
     if asked.maps:
         panorama.write(light_of(model, TRAINED), beside / "light.hdr")
@@ -118,7 +117,7 @@ def _pictures(
             if asked.maps:
                 parts = render.parts(gaussians, there)
                 for name, picture in _maps(drawn, parts).items():
-                    paths.write_png(picture, beside / name / f"{number:05d}.png")
+                    camera_paths.write_png(picture, beside / name / f"{number:05d}.png")
         yield drawn.image.clamp(0, 1)
 
 

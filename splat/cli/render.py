@@ -13,12 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from splat import paths
-from splat.cli.parse import parsed
 from splat.cli.trained import Trained, trained, views_of
-from splat.loader import shrunk
+from splat.export.receipt import drawn
 from splat.options import hint
-from splat.receipt import drawn
+from splat.options.parse import parsed
+from splat.photos.loader import shrunk
+from splat.render import camera_paths
 from splat.types import Camera
 
 
@@ -103,13 +103,13 @@ def _filmed(
     heard: Float[Tensor, "2 samples"] | None,
 ) -> int:
     if heard is None:
-        return paths.write_video(pictures, out, fps)
-    from splat.acoustic import film
+        return camera_paths.write_video(pictures, out, fps)
+    from splat.strategies.acoustic import film
 
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as place:
         silent = Path(place) / "silent.mp4"
-        count = paths.write_video(pictures, silent, fps)
+        count = camera_paths.write_video(pictures, silent, fps)
         film.join(silent, heard, out)
     return count
 
@@ -127,15 +127,15 @@ def asked_cameras(asked: Render) -> list[Camera]:
     if asked.path.endswith(".json"):
         if not Path(asked.path).is_file():
             raise FileNotFoundError(f"{asked.path} does not exist; expected a camera path")
-        return paths.from_file(asked.path)
+        return camera_paths.from_file(asked.path)
     if asked.path not in ("turntable", "along", "views"):
         raise ValueError(
             f"path is {asked.path!r}; expected turntable, along, views or a file ending in .json"
         )
     cameras = views_of(asked.what, asked.cameras)
     if asked.path == "turntable":
-        return paths.turntable(cameras, asked.frames)
-    return paths.along(cameras, asked.frames) if asked.path == "along" else cameras
+        return camera_paths.turntable(cameras, asked.frames)
+    return camera_paths.along(cameras, asked.frames) if asked.path == "along" else cameras
 
 
 def _pictures(

@@ -11,11 +11,11 @@ import tyro
 
 from splat import api
 from splat.cli.blocks import check_no_block, resumed_in_blocks
-from splat.cli.parse import parsed
 from splat.cli.train import report
 from splat.cli.viewing import resolved
-from splat.folder import Folder, existing, read_config
 from splat.options import Viewing, hint
+from splat.options.parse import parsed
+from splat.runs.folder import Folder, existing, read_config
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat import paths
-from splat.acoustic import film, moving
 from splat.cli import heard
 from splat.cli.trained import run_of, views_of
 from splat.datasets import sounds
 from splat.datasets.sounds import Ears, Source
 from splat.datasets.sounds.types import Triple
 from splat.datasets.sounds.wav import FULL
+from splat.render import camera_paths
+from splat.strategies.acoustic import film, moving
 from splat.strategies.acoustic.hearing import Hearing
 from splat.types import Camera
 
@@ -67,7 +67,7 @@ def turned(at: Triple, facing: Triple, up: Triple) -> Ears:
 
 def upright(run: Path) -> Triple:
     """Which way is up in a scene: as its cameras have it."""
-    return _triple(paths.upward(views_of(run_of(run).path, None)))
+    return _triple(camera_paths.upward(views_of(run_of(run).path, None)))
 
 
 def placed(field: Hearing, where: Triple | None) -> Source:
@@ -128,8 +128,8 @@ def played(path: Path, rate: int) -> Float[Tensor, "samples"]:
 def under(
     run: Path, cameras: Sequence[Camera], fps: float, path: Path, where: Triple | None
 ) -> Float[Tensor, "2 samples"]:
-    """What is heard along a video of these cameras, just as long, at the rate of `splat.acoustic.
-    film`; it is no louder than full scale."""
+    """What is heard along a video of these cameras, just as long, at the rate of
+    `splat.strategies.acoustic.film`; it is no louder than full scale."""
     film.library()
     field = hearing(run)
     source, ears = placed(field, where), [ears_of(camera) for camera in cameras]

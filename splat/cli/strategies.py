@@ -13,10 +13,10 @@ from typing import Annotated
 
 import tyro
 
-from splat import methods, recipe
-from splat.cli.parse import parsed
+from splat.core.strategy import Strategy
 from splat.options import hint
-from splat.strategy import Strategy
+from splat.options.parse import parsed
+from splat.recipes import catalog, recipe
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,15 @@ def usage() -> str:
 
 def listed(arguments: Sequence[str]) -> int:
     """Name what there is."""
-    from splat.describe import headline
+    from splat.recipes.page import headline
 
     asked = parsed(List, "strategies list", arguments)
-    groups = {"methods": methods.METHODS, "parts": methods.PARTS}
+    groups = {"methods": catalog.METHODS, "parts": catalog.PARTS}
     record = {
         what: {name: headline(kind) for name, kind in group.items()}
         for what, group in groups.items()
     }
-    record["presets"] = {name: what for name, (_, what) in methods.PRESETS.items()}
+    record["presets"] = {name: what for name, (_, what) in catalog.PRESETS.items()}
     if asked.json:
         print(json.dumps(record, indent=1))
         return 0
@@ -107,7 +107,7 @@ def listed(arguments: Sequence[str]) -> int:
 
 def shown(arguments: Sequence[str]) -> int:
     """Say all of a strategy."""
-    from splat.describe import page
+    from splat.recipes.page import page
 
     asked = parsed(Show, "strategies show", _joined(arguments, {"--steps": 1}))
     print(page(_strategy(asked.recipe), asked.steps))
@@ -116,7 +116,7 @@ def shown(arguments: Sequence[str]) -> int:
 
 def tested(arguments: Sequence[str]) -> int:
     """Try what a strategy owes."""
-    from splat.conformance import STEPS, checked
+    from splat.conformance.checks import STEPS, checked
 
     own = {"--steps": 1, "--gain": 1, "--json": 0}
     asked = parsed(Test, "strategies test", _joined(arguments, own))
@@ -146,7 +146,7 @@ def _strategy(text: str) -> Strategy:
     """Of a recipe; a part alone is shown around a method that does nothing."""
     text = recipe.given(text)
     first = (shlex.split(text) or [""])[0]
-    alone = first in methods.PARTS or first in methods.PRESETS
+    alone = first in catalog.PARTS or first in catalog.PRESETS
     return recipe.parsed_strategy(f"fixed {recipe.PLUS} {text}" if alone else text)
 
 

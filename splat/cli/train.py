@@ -15,23 +15,24 @@ from typing import Annotated, Any, Union
 
 import tyro
 
-from splat import api, methods, recipe
-from splat.anatomy import statistics
-from splat.anchors import AnchorsReceipt
+from splat import api
 from splat.api import Result
 from splat.blocks.asked import Blocking
-from splat.cli.parse import parsed
 from splat.cli.viewing import resolved
-from splat.finish import summary
-from splat.folder import vacant
-from splat.limit import rows_within
+from splat.core.fields import statistics
+from splat.core.strategy import Strategy
+from splat.export.receipt import Receipt
 from splat.options import Options, Reading, Viewing, Watching, hint, whole
+from splat.options.parse import parsed
 from splat.parallel import first, is_first, joined
 from splat.prep.suffixes import is_video
-from splat.receipt import Receipt
+from splat.recipes import catalog, recipe
 from splat.render import choose_device
-from splat.stop import Stopped
-from splat.strategy import Strategy
+from splat.runs.folder import vacant
+from splat.strategies.scaffold.files import AnchorsReceipt
+from splat.training.finish import summary
+from splat.training.row_budget import rows_within
+from splat.training.stop import Stopped
 
 _log = logging.getLogger(__name__)
 
@@ -142,12 +143,12 @@ def read(arguments: Sequence[str]) -> Train:
     degree = whole(_value(arguments, "--sh-degree") or str(Options.sh_degree))
     suffix = _value(arguments, "--budget-of") or Options.budget_of
     most = rows_within(budget, degree, suffix) if budget else 0
-    offered = methods.fitted(device, most)
-    default = methods.DEFAULT
+    offered = catalog.fitted(device, most)
+    default = catalog.DEFAULT
     first, *parts = recipe.segments(arguments)
     own = _place(first)
     if place := _value(arguments, "--plugin") or own:
-        kind = methods.plugin(place)
+        kind = catalog.plugin(place)
         default = kind.__name__.lower()
         offered = {default: kind(), **offered}
         first = [default if argument == own else argument for argument in first]

@@ -17,16 +17,16 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from splat import checkpoint, kernels
-from splat.acoustic.units import UNSURE
+from splat import kernels
 from splat.cli.heard import AudioFolder, audio_of, scene_of
-from splat.cli.parse import parsed
 from splat.cli.sounding import aloud
+from splat.core.edit import Change
 from splat.datasets import sounds
 from splat.datasets.sounds import SoundData
-from splat.edit import Change
-from splat.folder import existing, read_json, write_json
 from splat.options import hint
+from splat.options.parse import parsed
+from splat.runs import checkpoint
+from splat.runs.folder import existing, read_json, write_json
 from splat.strategies.acoustic.audible import Audible, Seen, Settings
 from splat.strategies.acoustic.density import AudioGuided
 from splat.strategies.acoustic.hearing import Hearing, kept
@@ -40,6 +40,7 @@ from splat.strategies.acoustic.learning import (
 )  # fmt: skip
 from splat.strategies.acoustic.scene import Scene, check_within
 from splat.strategies.acoustic.score import heard_there, told
+from splat.strategies.acoustic.units import UNSURE
 
 LOG_EVERY = 10
 SAVE_EVERY = 500

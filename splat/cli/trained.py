@@ -10,21 +10,24 @@ from typing import Any
 
 import torch
 
-from splat import anchors, checkpoint, export, kernels, machine, paths
+from splat import formats, kernels
 from splat.blocks.merged import Merged
 from splat.blocks.plan import read_plan
-from splat.compress import Search
-from splat.export.settings import Settings
-from splat.finishing import Finishing, finish_at
-from splat.folder import Folder, existing, read_config, read_json
-from splat.loader import spread
-from splat.model import Explicit, Surface
+from splat.core.model import Explicit, Surface
+from splat.export.quantised import Finishing, finish_at
+from splat.export.search import Search
+from splat.export.view_weights import sight
+from splat.formats.settings import Settings
 from splat.options import rgb
-from splat.render import choose_device, drawing_as
-from splat.restored import restored
-from splat.seed import in_frame
+from splat.photos.loader import spread
+from splat.recipes.restored import restored
+from splat.render import camera_paths, choose_device, drawing_as
+from splat.runs import checkpoint
+from splat.runs.folder import Folder, existing, read_config, read_json
+from splat.seeding.seed import in_frame
 from splat.sensor.baked import tone_of, toned
-from splat.sight import sight
+from splat.strategies.scaffold import files
+from splat.system import machine
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
 
 SCORED = 40
@@ -77,13 +80,13 @@ def trained(
     """
     chosen, _ = choose_device(device)
     kernels.set_threads(machine.cores())
-    if what.is_file() and what.suffix == anchors.SUFFIX:
+    if what.is_file() and what.suffix == files.SUFFIX:
         return _of_anchors(what, chosen, background)
     if Folder(what).in_blocks():
         return _of_blocks(Folder(what), chosen, background, exposure)
     if what.is_file() and what.suffix != ".pt":
-        drawing, model = export.drawing(what), None
-        whole, frame, step = export.read(what, settings).to(chosen), INPUT_FRAME, 0
+        drawing, model = formats.drawing(what), None
+        whole, frame, step = formats.read(what, settings).to(chosen), INPUT_FRAME, 0
         seen_by, baked = _fixed(whole)
         left_out: tuple[str, ...] = ()
     else:
@@ -148,7 +151,7 @@ def _of_blocks(
         baked=baked,
         frame=merged.frame,
         render=merged.render,
-        drawing=export.drawing(place.gaussians),
+        drawing=formats.drawing(place.gaussians),
         background=merged.background,
         left_out=(),
         step=config.options.steps or 0,
@@ -156,11 +159,11 @@ def _of_blocks(
 
 
 def _of_anchors(what: Path, device: torch.device, background: str) -> Trained:
-    model, frame, drawing = anchors.read_anchors(what)
-    own = anchors.background_of(what)
+    model, frame, drawing = files.read_anchors(what)
+    own = files.background_of(what)
     behind = own if background == "auto" else torch.tensor(rgb(background))
     return Trained(
-        seen_by=anchors.decoding(model, device),
+        seen_by=files.decoding(model, device),
         baked=model.bake,
         frame=frame,
         render=drawing_as(drawing, frame, device),
@@ -186,7 +189,7 @@ def _fixed(
 def cameras_of(path: Path) -> list[tuple[Camera, Mapping[str, Any]]]:
     """The cameras that a run wrote, in the frame of the input, with their names and splits."""
     entries = read_json(path)["cameras"]
-    return list(zip(paths.from_file(path), entries, strict=True))
+    return list(zip(camera_paths.from_file(path), entries, strict=True))
 
 
 def views_of(what: Path, cameras: Path | None) -> list[Camera]:

@@ -14,20 +14,21 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
-from splat import api, export, kernels, machine
-from splat.cli.parse import parsed
+from splat import api, formats, kernels
 from splat.cli.trained import INPUT_FRAME, run_of, trained, views_of
-from splat.export import compressed, ply
-from splat.folder import Folder, read_config, read_json, same_views
-from splat.job import loaders
+from splat.core.model import Model
+from splat.formats import compressed, ply
 from splat.kernels import one_torch_thread
 from splat.lod.store import MANY, stored
-from splat.log import read_log
-from splat.model import Model
 from splat.options import hint, rgb
-from splat.plan import fitted
+from splat.options.parse import parsed
+from splat.planning.predict import fitted
 from splat.render import choose_device, drawing_as
-from splat.seed import frame_of, in_frame
+from splat.runs.folder import Folder, read_config, read_json, same_views
+from splat.runs.log import read_log
+from splat.seeding.seed import frame_of, in_frame
+from splat.system import machine
+from splat.training.prepare import loaders
 from splat.types import Camera, Frame, Points, SceneData
 from splat.viewer.layers import Layered
 from splat.viewer.source import Photos, Still, Unbaked
@@ -94,7 +95,7 @@ def _source(path: Path, asked: View) -> Still:
     makes = isinstance(found.seen_by, Model)
     if place is None and not makes:
         frame = frame_of(cameras) if len(cameras) > 1 else _around(found.gaussians.means)
-        gaussians, render = export.in_frame(found.gaussians, frame), found.gaussians.means.device
+        gaussians, render = formats.in_frame(found.gaussians, frame), found.gaussians.means.device
         drawn = drawing_as(found.drawing, frame, render)
     else:
         frame, drawn = found.frame, found.render
@@ -152,7 +153,7 @@ def _from_disk(path: Path, cameras: Sequence[Camera], asked: View) -> Layered:
         str(path),
     )
     assert store.frame is not None
-    drawing, frame = export.drawing(path), store.frame
+    drawing, frame = formats.drawing(path), store.frame
     behind = rgb("black" if asked.background == "auto" else asked.background)
     return Layered(
         store,

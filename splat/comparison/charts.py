@@ -27,7 +27,7 @@ from splat.comparison.drawing import (
 from splat.comparison.plan import Plan
 from splat.comparison.results import Outcome
 from splat.comparison.table import stat
-from splat.pictures import BINS, FAINT, INK, binned
+from splat.evaluation.pictures import BINS, FAINT, INK, binned
 
 Groups = Mapping[str, Sequence[Outcome]]
 """Runs that are done, by strategy, in order."""

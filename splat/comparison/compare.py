@@ -10,12 +10,12 @@ from pathlib import Path
 
 from splat.comparison import crew, runs
 from splat.comparison.asked import budget_said
-from splat.comparison.lock import locked
 from splat.comparison.plan import Ask, Entry, Plan, read_plan, write_plan
 from splat.comparison.request import Request, planned
 from splat.comparison.results import Outcome, outcome, outcomes
 from splat.jobs import Share, share_of
-from splat.plan import span
+from splat.planning.predict import span
+from splat.system.lock import locked
 
 _log = logging.getLogger(__name__)
 

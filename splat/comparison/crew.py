@@ -8,7 +8,7 @@ from pathlib import Path
 from splat.comparison import runs
 from splat.comparison.plan import Entry, Plan
 from splat.jobs import Ended, Share, Work, engine_of
-from splat.plan import cache_bytes
+from splat.planning.predict import cache_bytes
 
 RETRIES_HERE, RETRIES = 1, 3
 """Times that a run is begun again after its process was killed: here mostly for want of memory,

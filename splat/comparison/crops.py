@@ -15,21 +15,23 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from splat import api, checkpoint, kernels, machine
-from splat import plan as sizes
+from splat import api, kernels
 from splat.comparison import runs
 from splat.comparison.asked import budget_said, slug
 from splat.comparison.drawing import DPI, Chart, finished, shortened
 from splat.comparison.plan import Plan
 from splat.comparison.results import Outcome
-from splat.evaluate import psnr
-from splat.folder import read_config
-from splat.job import loaders
-from splat.loader import Loader
+from splat.evaluation.evaluate import psnr
+from splat.evaluation.pictures import INK, WORST, Bytes, as_bytes
 from splat.options import rgb
-from splat.pictures import INK, WORST, Bytes, as_bytes
+from splat.photos.loader import Loader
+from splat.planning import predict as sizes
+from splat.recipes.restored import restored
 from splat.render import choose_device, drawing_as
-from splat.restored import restored
+from splat.runs import checkpoint
+from splat.runs.folder import read_config
+from splat.system import machine
+from splat.training.prepare import loaders
 from splat.types import Batch, Drawing, Needs
 
 SHARE, LEAST = 0.33, 48

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, NullFormatter
 
-from splat.pictures import FAINT, INK, drawn, png, styled
+from splat.evaluation.pictures import FAINT, INK, drawn, png, styled
 
 COLORS = (
     "#2f6fb0", "#c8553d", "#2a9d8f", "#8d4f9f", "#d29a1f", "#5aa9dd", "#c76b98", "#6b7a2c",

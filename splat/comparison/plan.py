@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from splat.comparison.asked import OWN, budget_said, slug
-from splat.folder import read_json, write_json
 from splat.options import Options, Reading
+from splat.runs.folder import read_json, write_json
 from splat.types import SceneData
 
 FORMAT = "splat comparison"
@@ -30,7 +30,7 @@ class Entrant:
     recipe: str
     """All of it that is not the default."""
     strategy: Mapping[str, Any]
-    """As `splat.methods.described` gives it, without a budget."""
+    """As `splat.recipes.catalog.described` gives it, without a budget."""
     opacity: float
     """What it starts with, and"""
     scale: float

@@ -11,7 +11,7 @@ from splat.comparison.page import clean, terms
 from splat.comparison.plan import plain
 from splat.comparison.request import DEFAULTS
 from splat.comparison.results import OFF, Outcome
-from splat.evaluate import AS_GIVEN
+from splat.evaluation.evaluate import AS_GIVEN
 from splat.options import Reading
 
 _SIZES = {

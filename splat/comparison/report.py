@@ -26,9 +26,9 @@ from splat.comparison.sections import (
     within,
 )
 from splat.comparison.table import Line, lines, over_scenes
-from splat.files import replacing
-from splat.folder import write_json
-from splat.pictures import BINS, png
+from splat.evaluation.pictures import BINS, png
+from splat.runs.folder import write_json
+from splat.system.files import replacing
 
 REPORT, FIGURES_FOLDER = "report.html", "figures"
 

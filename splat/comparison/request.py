@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from splat import api, methods
-from splat import plan as sizes
+from splat import api
 from splat.comparison.asked import OWN
 from splat.comparison.plan import (
     FILE,
@@ -26,12 +25,14 @@ from splat.comparison.plan import (
     plain,
     read_plan,
 )
-from splat.finish import version
+from splat.core.strategy import Strategy
 from splat.options import Options, Reading
-from splat.recipe import given, parsed_strategy, told
+from splat.planning import predict as sizes
+from splat.recipes import catalog
+from splat.recipes.recipe import given, parsed_strategy, told
 from splat.render import choose_device
 from splat.strategies.budget import kept_within
-from splat.strategy import Strategy
+from splat.training.finish import version
 
 STRATEGIES = ("adc", "mcmc")
 """Compared where nobody says what."""
@@ -179,7 +180,7 @@ def _entrant(name: str, what: str | Strategy, known: Plan | None) -> Entrant:
     strategy = parsed_strategy(given(what)) if isinstance(what, str) else what
     start = strategy.start
     recipe = told(strategy)
-    found = Entrant(name, recipe, methods.described(strategy), start.opacity, start.scale)
+    found = Entrant(name, recipe, catalog.described(strategy), start.opacity, start.scale)
     for other in known.entrants if known else ():
         if other.name == name and other.strategy != found.strategy:
             raise ValueError(

@@ -7,13 +7,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from splat import api, checkpoint, machine, methods
+from splat import api
 from splat.comparison.plan import Entry, Plan, fingerprint, plain
 from splat.comparison.request import within
-from splat.folder import Folder, read_config, read_json, write_json
-from splat.lpips import Net
+from splat.core.strategy import Strategy
+from splat.evaluation.lpips import Net
 from splat.options import Options, Watching
-from splat.strategy import Strategy
+from splat.recipes import catalog
+from splat.runs import checkpoint
+from splat.runs.folder import Folder, read_config, read_json, write_json
+from splat.system import machine
 
 State = Literal["done", "failed", "begun", "waiting"]
 
@@ -88,7 +91,7 @@ def state_of(plan: Plan, out: Path, entry: Entry) -> State:
 
 def strategy_of(plan: Plan, entry: Entry) -> Strategy:
     """The strategy of a run, within its budget."""
-    return within(methods.rebuilt(plan.entrant(entry.entrant).strategy), entry.budget)
+    return within(catalog.rebuilt(plan.entrant(entry.entrant).strategy), entry.budget)
 
 
 def carry_out(
@@ -138,7 +141,7 @@ def _check_same(plan: Plan, place: Folder, entry: Entry) -> None:
 
 def _settings(plan: Plan, entry: Entry) -> dict[str, Any]:
     options = replace(plan.shared.options, seed=entry.seed)
-    return _of(options, methods.described(strategy_of(plan, entry)))
+    return _of(options, catalog.described(strategy_of(plan, entry)))
 
 
 def _of(options: Options, method: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from splat.comparison.asked import budget_said
 from splat.comparison.results import Outcome
 from splat.comparison.table import DELTA, FIGURES, Figure, Line, Stat
-from splat.files import replacing
+from splat.system.files import replacing
 
 
 def said(figure: Figure, value: Stat | None, *, sign: bool = False) -> str:

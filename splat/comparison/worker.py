@@ -7,10 +7,10 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from splat.cli import errors
 from splat.comparison import runs
 from splat.comparison.plan import read_plan
-from splat.stop import Stopped
+from splat.system import errors
+from splat.training.stop import Stopped
 
 _log = logging.getLogger(__name__)
 

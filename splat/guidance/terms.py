@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from splat.core.objective import Objective
 from splat.guidance.align import Kind, Line, fitted, in_depth, to_points, visible
-from splat.objective import Objective
 from splat.types import Batch, Needs, Rendered, Step, View
 
 SOLID = 0.5

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from splat.cli import errors
-from splat.comparison.lock import locked
 from splat.jobs.process import FAILED
+from splat.system import errors
+from splat.system.lock import locked
 
 PATIENCE = 60.0
 """Seconds to wait for a process that was working on the same job and is about to end."""
@@ -53,7 +53,7 @@ def called(call: str, log: Path, arguments: Sequence[str]) -> tuple[int, str]:
 def _stopped_by(error: Exception) -> int:
     """The signal that stopped a job; 0: the error is another one."""
     # One that waits for its lock, or does not train, holds no torch in memory.
-    stop = sys.modules.get("splat.stop")
+    stop = sys.modules.get("splat.training.stop")
     return error.number if stop is not None and isinstance(error, stop.Stopped) else 0
 
 

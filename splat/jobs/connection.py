@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from splat import machine
 from splat.jobs.work import Share
+from splat.system import machine
 
 HERE = "ray"
 """The place that is Ray on this machine, started and shut down by us."""

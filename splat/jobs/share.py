@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from splat import machine
 from splat.jobs.work import Share
+from splat.system import machine
 
 
 def share_of(

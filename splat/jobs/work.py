@@ -13,10 +13,10 @@ class Work:
     """A job: a function of a module, called with strings in a process of its own.
 
     The function takes the sequence of `arguments` and returns an exit code: 0 where all is done,
-    128 + n where signal n stopped it with a checkpoint. It may raise: `splat.stop.Stopped` is such
-    a stop, all else a failure that is told in a sentence. Where its process was killed it is called
-    again, and goes on from the checkpoints that it left; so it must be safe to call twice. No two
-    processes call it for the same `log` at once.
+    128 + n where signal n stopped it with a checkpoint. It may raise: `splat.training.stop.Stopped`
+    is such a stop, all else a failure that is told in a sentence. Where its process was killed it
+    is called again, and goes on from the checkpoints that it left; so it must be safe to call
+    twice. No two processes call it for the same `log` at once.
     """
 
     key: str

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from splat.export import in_frame
-from splat.export.rows import finite
+from splat.formats import in_frame
+from splat.formats.rows import finite
 from splat.kernels import one_torch_thread, threads
 from splat.lod.choose import chosen, may_show
 from splat.lod.levels import LEAF, Levels, Part, built, ordered

@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Float32
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splat import machine
 from splat.mesh.mesh import Mesh
+from splat.system import machine
 
 Distance = Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]
 """Signed distances at points, negative inside."""

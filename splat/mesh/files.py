@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 
-from splat.export import glb
-from splat.files import replacing
+from splat.formats import glb
 from splat.mesh.mesh import Mesh
+from splat.system.files import replacing
 
 _WHITE = 255
 _ARRAY, _ELEMENTS = 34962, 34963

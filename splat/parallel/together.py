@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from splat.cloud import Cloud
+from splat.core.cloud import Cloud
+from splat.core.model import Trained
 from splat.kernels import Harmonics, HarmonicsGradient
-from splat.model import Trained
 from splat.parallel.ranks import Ranks
 from splat.types import Step
 
@@ -206,7 +206,7 @@ def _dense(parameters: Sequence[Tensor], kinds: Sequence[float], kind: float) ->
 def _expand(ranks: Ranks, parameter: Harmonics, degree: int) -> None:
     """Gradients that came as factors, six numbers a row, of all processes; their sum is the mean.
 
-    They stay factors: `splat.column` writes them out a few rows at a time.
+    They stay factors: `splat.core.column` writes them out a few rows at a time.
     """
     pending = _pending(parameter)
     own = pending[0].factors if pending else torch.zeros(len(parameter), 6)

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from splat import machine
+from splat.system import machine
 
 INSTALL = "pip install 'splat-toolkit[prep]'"
 _WORDS = 300

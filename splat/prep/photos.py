@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from splat.files import replacing
 from splat.prep.quality import SIDE, Grey
 from splat.prep.suffixes import HEIF
+from splat.system.files import replacing
 
 AS_IS = (".jpg", ".jpeg", ".png")
 """What both COLMAP and the training read as it is; the rest is written anew."""

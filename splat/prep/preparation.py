@@ -14,7 +14,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from splat import machine
 from splat.prep import pairs
 from splat.prep.cameras import Group, groups
 from splat.prep.child import carried_out, check_installed, threads_for
@@ -32,6 +31,7 @@ from splat.prep.given import named_distance, place_of, vacate
 from splat.prep.options import PrepOptions
 from splat.prep.report import Report
 from splat.prep.stages import Stages
+from splat.system import machine
 
 _log = logging.getLogger(__name__)
 

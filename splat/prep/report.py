@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from splat.files import replacing
 from splat.prep.gather import Gathered, write_json
+from splat.system.files import replacing
 
 FEW_FEATURES, FEW_MATCHES = 400, 60
 LARGE_ERROR = 1.5

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from splat.files import replacing
 from splat.prep.photos import Photo
 from splat.prep.quality import STILL, Grey, reduced, same, sharpness, thumbnail
+from splat.system.files import replacing
 
 CANDIDATES = 8
 """Frames of a span that are judged; the others are passed over, which is faster."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from splat.loader import Loader
+from splat.photos.loader import Loader
 from splat.sensor.held_out import undeveloped
 from splat.sensor.sensor import Sensor
 from splat.types import Batch

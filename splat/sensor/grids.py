@@ -7,10 +7,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from splat.column import Rate
-from splat.maps import LUMA
-from splat.model import Trained
-from splat.objective import Objective
+from splat.core.column import Rate
+from splat.core.maps import LUMA
+from splat.core.model import Trained
+from splat.core.objective import Objective
 from splat.sensor.rows import RowAdam
 from splat.types import Step
 

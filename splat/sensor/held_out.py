@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.evaluate import Seen
+from splat.evaluation.evaluate import Seen
 from splat.sensor.newton import downhill, error
 from splat.sensor.poses import FARTHEST, bend, exponential
 from splat.sensor.tones import Map, fitted, mapped

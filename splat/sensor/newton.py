@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from splat.column import Rate
+from splat.core.column import Rate
 
 MOST_PIXELS = 40_000
 """Pixels that tell how a picture changes."""

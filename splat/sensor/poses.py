@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from splat.column import Rate
-from splat.maps import LUMA
-from splat.model import Trained
-from splat.objective import Objective
+from splat.core.column import Rate
+from splat.core.maps import LUMA
+from splat.core.model import Trained
+from splat.core.objective import Objective
 from splat.sensor.newton import MOST_PIXELS, Newton, weights
 from splat.types import Batch, Needs, Rendered, Step
 

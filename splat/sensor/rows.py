@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from splat.column import BETAS, EPSILON
+from splat.core.column import BETAS, EPSILON
 
 
 class RowAdam(torch.optim.Optimizer):

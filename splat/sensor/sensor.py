@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.model import Trained
-from splat.objective import Objective
+from splat.core.model import Trained
+from splat.core.objective import Objective
 from splat.sensor.grids import Grids, Smooth
 from splat.sensor.kinds import Exposure
 from splat.sensor.newton import Newton

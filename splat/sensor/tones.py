@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from splat import kernels
-from splat.model import Trained
-from splat.objective import Objective
+from splat.core.model import Trained
+from splat.core.objective import Objective
 from splat.sensor.newton import Newton, later, weights
 from splat.types import Step
 

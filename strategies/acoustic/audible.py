@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from splat.cloud import Cloud
-from splat.column import Rate
+from splat.core.cloud import Cloud
+from splat.core.column import Rate
+from splat.core.edit import Change, Edit, Rows
+from splat.core.model import Trained
 from splat.datasets.sounds import Ears, Source
-from splat.edit import Change, Edit, Rows
-from splat.model import Trained
 from splat.strategies.acoustic import recording
 from splat.strategies.acoustic.field import CONTEXT, Field, Masks, Tokens, nearest
 from splat.strategies.acoustic.geometry import Listening, relative

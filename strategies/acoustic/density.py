@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from splat.cloud import Cloud
-from splat.edit import Append, Drop, Edit, Nudge
+from splat.core.cloud import Cloud
+from splat.core.edit import Append, Drop, Edit, Nudge
 
 GRADIENT, CONTRIBUTION, USES = "audio_gradient", "audio_contribution", "audio_uses"
 """Statistics: sums over uses of the two measures, and the number of uses."""

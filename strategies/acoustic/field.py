@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from splat.acoustic.arrival import SPEED
+from splat.strategies.acoustic.arrival import SPEED
 from splat.strategies.acoustic.geometry import (
     DIRECT,
     POINT,

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from splat.acoustic import measure
 from splat.datasets.sounds import Ears, Source
+from splat.strategies.acoustic import measure
 from splat.strategies.acoustic.audible import Audible, Kind, Seen, Settings
 from splat.strategies.acoustic.geometry import Listening
 from splat.strategies.acoustic.learning import TOGETHER, loaded

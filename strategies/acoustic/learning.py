@@ -17,18 +17,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from splat import checkpoint
-from splat.acoustic.measure import onset
-from splat.acoustic.units import metres
+from splat.core.edit import Change
 from splat.datasets.sounds import Heard, SoundData, read_wav
-from splat.edit import Change
-from splat.run import stream
+from splat.loop import stream
+from splat.runs import checkpoint
 from splat.strategies.acoustic.audible import Audible, Seen
 from splat.strategies.acoustic.density import AudioGuided, AudioStep, left_out
 from splat.strategies.acoustic.geometry import Listening
 from splat.strategies.acoustic.losses import ResponseLoss, Weights
+from splat.strategies.acoustic.measure import onset
 from splat.strategies.acoustic.recording import Recorder, RecordingLoss
 from splat.strategies.acoustic.response import Responder, localized, shifts
+from splat.strategies.acoustic.units import metres
 
 FORMAT = "splat audio checkpoint"
 VERSION = 2

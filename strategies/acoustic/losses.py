@@ -10,7 +10,7 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from splat.acoustic.measure import EARLY, FALL, FFT, envelope, stft
+from splat.strategies.acoustic.measure import EARLY, FALL, FFT, envelope, stft
 from splat.strategies.acoustic.response import Grid
 from splat.strategies.acoustic.signal import at_nodes
 
@@ -115,8 +115,8 @@ class ResponseLoss:
     def times(
         self, sound: Float[Tensor, "*b samples"]
     ) -> tuple[Float[Tensor, "*b"], Bool[Tensor, "*b"]]:
-        """T60 as `splat.acoustic.measure` has it, from fewer samples of the decay curve and with a
-        gradient, seconds; and whether there is one (elsewhere it is 1 s)."""
+        """T60 as `measure` has it, from fewer samples of the decay curve and with a gradient,
+        seconds; and whether there is one (elsewhere it is 1 s)."""
         running = F.pad(sound.square().cumsum(-1), (1, 0))
         left = running[..., -1:] - running.index_select(-1, self.ticks)
         curve = _db(left / left[..., :1].clamp_min(1e-14))
@@ -135,7 +135,7 @@ class ResponseLoss:
 
 
 def magnitudes(sound: Float[Tensor, "*b samples"]) -> Float[Tensor, "*b bins frames"]:
-    """As `splat.acoustic.measure.spectra`, with a gradient where they are 0."""
+    """As `splat.strategies.acoustic.measure.spectra`, with a gradient where they are 0."""
     return sizes(stft(sound))
 
 

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from splat.acoustic.measure import FFT, stft
 from splat.strategies.acoustic.field import Masks, Tokens
 from splat.strategies.acoustic.losses import magnitudes, sizes
+from splat.strategies.acoustic.measure import FFT, stft
 
 BINS = FFT // 2 + 1
 

@@ -17,7 +17,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from splat.acoustic.arrival import RADIUS, SPEED
+from splat.strategies.acoustic.arrival import RADIUS, SPEED
 from splat.strategies.acoustic.field import Masks, Tokens
 from splat.strategies.acoustic.geometry import Listening
 from splat.strategies.acoustic.signal import (

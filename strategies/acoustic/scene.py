@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.datasets.sounds import SoundData
-from splat.seed import in_frame
+from splat.seeding.seed import in_frame
 from splat.strategies.acoustic.points import born
 from splat.strategies.acoustic.sight import Look, looking
 from splat.types import Camera, Frame, Gaussians, Renderer

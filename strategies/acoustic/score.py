@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from splat.acoustic import measure
-from splat.acoustic.baselines import answer, errors, summary
-from splat.acoustic.masked import gains, masked
 from splat.datasets.sounds import SoundData
+from splat.strategies.acoustic import measure
+from splat.strategies.acoustic.baselines import answer, errors, summary
 from splat.strategies.acoustic.hearing import Hearing, responses
 from splat.strategies.acoustic.learning import Places, places
+from splat.strategies.acoustic.masked import gains, masked
 from splat.strategies.acoustic.recording import Recorder
 from splat.strategies.acoustic.response import Responder
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.seed import in_frame
+from splat.seeding.seed import in_frame
 from splat.types import Camera, Frame, Gaussians, Needs, Renderer
 
 SIDE = 128

@@ -10,7 +10,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from splat.acoustic.arrival import SPEED
+from splat.strategies.acoustic.arrival import SPEED
 
 FLATTENED = 60
 """Rounds that flatten a carrier."""

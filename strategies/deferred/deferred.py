@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from splat.anatomy import parts_with_ways
-from splat.edit import Rows
-from splat.model import Making, Model
-from splat.objective import Objective
-from splat.strategies.compose import Chain
+from splat.core.chain import Chain
+from splat.core.edit import Rows
+from splat.core.fields import parts_with_ways
+from splat.core.model import Making, Model
+from splat.core.objective import Objective
+from splat.core.strategy import Strategy, Wrapper, called
 from splat.strategies.deferred.drawing import CHANNELS, has_materials
 from splat.strategies.deferred.model import SEEN_FROM, Relightable
 from splat.strategies.deferred.terms import (
@@ -19,7 +20,6 @@ from splat.strategies.deferred.terms import (
     Outline,
     SmoothMaterials,
 )
-from splat.strategy import Strategy, Wrapper, called
 from splat.types import Step
 
 

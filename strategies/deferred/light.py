@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from splat.column import EPSILON, Rate
-from splat.model import Trained
+from splat.core.column import EPSILON, Rate
+from splat.core.model import Trained
 from splat.strategies.deferred.panorama import coordinates
 from splat.strategies.deferred.prefilter import LEVELS, Atlas, prefiltered
 

@@ -10,11 +10,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from splat import kernels
-from splat.cloud import Cloud, morton_order
-from splat.column import Rate
-from splat.edit import Rows
+from splat.core.cloud import Cloud, morton_order
+from splat.core.column import Rate
+from splat.core.edit import Rows
+from splat.core.model import Making, Model, add_shapes
 from splat.math import SH_C0
-from splat.model import Making, Model, add_shapes
 from splat.render.normals import facing
 from splat.strategies.deferred.baking import baked, outward
 from splat.strategies.deferred.drawing import Shaded

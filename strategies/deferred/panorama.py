@@ -17,8 +17,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splat.files import replacing
 from splat.strategies.deferred.color import linear
+from splat.system.files import replacing
 
 BRIGHTEST = 1e5
 """Radiance above this is taken for it: one broken texel would else be all the light there is."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.model import Model
+from splat.core.model import Model
 from splat.strategies.deferred import panorama
 from splat.strategies.deferred.drawing import Shaded
 from splat.strategies.deferred.light import Lit

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy
 
-from splat.objective import Objective
+from splat.core.objective import Objective
 from splat.strategies.deferred.drawing import FAINTEST, has_materials, rays
 from splat.strategies.deferred.model import Relightable
 from splat.strategies.deferred.shading import unit

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from splat.edit import Edit
+from splat.core.edit import Edit
+from splat.core.model import Model
+from splat.core.objective import Objective
+from splat.core.strategy import Wrapper
 from splat.guidance import GivenNormal
-from splat.model import Model
-from splat.objective import Objective
 from splat.strategies.lighthouse.terms import Consistent, Flat, SmoothNormals
 from splat.strategies.protect import Protect
-from splat.strategy import Wrapper
 from splat.types import Step
 
 SIZES = ("size", "screen")

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from splat.core.objective import Objective
 from splat.guidance import normals_of_depth
 from splat.guidance.terms import solid
-from splat.objective import Objective
 from splat.types import Needs, Step
 
 

@@ -10,15 +10,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from splat import kernels
-from splat.cloud import Cloud, morton_order
-from splat.column import Rate
-from splat.edit import Change, Edit, Rows
-from splat.model import Making, Model
-from splat.seed import neighbour_distances
+from splat.core.cloud import Cloud, morton_order
+from splat.core.column import Rate
+from splat.core.edit import Change, Edit, Rows
+from splat.core.model import Making, Model
+from splat.rules.views import spread
+from splat.seeding.seed import neighbour_distances
 from splat.strategies.scaffold.bake import baked
 from splat.strategies.scaffold.grid import cells, centres, unique
 from splat.strategies.scaffold.networks import Networks
-from splat.strategies.views import spread
 from splat.types import Camera, Gaussians
 
 SKETCHED = 12

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from splat.kernels.harmonics import basis
 from splat.math import SH_C0, covariances, quaternions
-from splat.strategies.views import spread
+from splat.rules.views import spread
 from splat.types import Camera, Gaussians
 
 MOST_VIEWS = 200

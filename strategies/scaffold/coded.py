@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.special import log_ndtr
 
-from splat.edit import Append, Drop, Edit, Rows
-from splat.model import Making, Model
-from splat.objective import Objective
-from splat.schedule import PUBLISHED_STEPS, at
+from splat.core.edit import Append, Drop, Edit, Rows
+from splat.core.model import Making, Model
+from splat.core.objective import Objective
+from splat.core.schedule import PUBLISHED_STEPS, at
+from splat.core.strategy import Wrapper, called
 from splat.strategies.scaffold import packing
 from splat.strategies.scaffold.anchors import Anchored
 from splat.strategies.scaffold.compact import (
@@ -25,7 +26,6 @@ from splat.strategies.scaffold.compact import (
     Training,
 )
 from splat.strategies.scaffold.context import Shape
-from splat.strategy import Wrapper, called
 from splat.types import Step
 
 LOG2 = 1.4426950408889634

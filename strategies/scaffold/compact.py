@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from splat.column import Rate
-from splat.edit import Change, Edit, Rows
-from splat.model import Making
+from splat.core.column import Rate
+from splat.core.edit import Change, Edit, Rows
+from splat.core.model import Making
 from splat.strategies.scaffold.anchors import Anchored, decoded
 from splat.strategies.scaffold.bake import baked
 from splat.strategies.scaffold.context import KINDS, Context, Expected, Shape

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from splat.files import replacing
+from splat.system.files import replacing
 
 SUFFIX = ".anchors"
 MAGIC = b"SPLATANC"

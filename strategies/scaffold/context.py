@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from splat.column import EPSILON, Rate
-from splat.model import Trained
+from splat.core.column import EPSILON, Rate
+from splat.core.model import Trained
 from splat.strategies.scaffold.signs import box_of, grids_of, signs_of, squeezed
 
 KINDS = ("feature", "reach", "offset")

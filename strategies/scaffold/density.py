@@ -9,15 +9,15 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from splat.edit import Drop, Edit, Nudge, Rows, Zero
-from splat.model import Making, Model
-from splat.objective import Objective
-from splat.schedule import at, due, dues, every
+from splat.core.edit import Drop, Edit, Nudge, Rows, Zero
+from splat.core.model import Making, Model
+from splat.core.objective import Objective
+from splat.core.schedule import at, due, dues, every
+from splat.core.strategy import Strategy
 from splat.strategies.scaffold.anchors import Anchored
 from splat.strategies.scaffold.growth import Pull, grown, levels
 from splat.strategies.scaffold.guide import Guide
 from splat.strategies.scaffold.volume import Volume
-from splat.strategy import Strategy
 from splat.types import Step
 
 OPACITY, VISITS = "anchor_opacity", "anchor_visits"

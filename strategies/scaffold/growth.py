@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from splat.edit import Append
+from splat.core.edit import Append
 from splat.strategies.scaffold.grid import cells, cells_of, centres, keys
 
 

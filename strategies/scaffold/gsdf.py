@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from splat.edit import Edit
-from splat.imports import module_of, where_and_name
-from splat.model import Model
+from splat.core.edit import Edit
+from splat.core.model import Model
+from splat.core.strategy import Strategy, Wrapper, called
 from splat.strategies.scaffold.guide import Guided
-from splat.strategy import Strategy, Wrapper, called
+from splat.system.import_path import module_of, where_and_name
 from splat.types import Step
 
 Distance = Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from splat.edit import Edit
+from splat.core.edit import Edit
 from splat.types import Step
 
 

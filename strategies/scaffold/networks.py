@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from splat import kernels
-from splat.column import EPSILON, Rate
-from splat.model import Trained
+from splat.core.column import EPSILON, Rate
+from splat.core.model import Trained
 
 HEADS = {"opacity": 1, "color": 3, "covariance": 7}
 """Their names, and the numbers that each tells of a Gaussian."""

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splat.edit import Rows
+from splat.core.edit import Rows
 from splat.strategies.scaffold import cellcode
 from splat.strategies.scaffold.anchors import decoded, in_sight
 from splat.strategies.scaffold.context import Context

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splat.model import Making, Model, Trained
+from splat.core.model import Making, Model, Trained
 from splat.strategies.scaffold import codes, container, packing
 from splat.strategies.scaffold.anchors import Anchored
 from splat.strategies.scaffold.compact import MASK_START, CodedAnchors, Training

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.objective import Objective
+from splat.core.objective import Objective
 from splat.types import Step
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from splat.objective import Objective
+from splat.core.objective import Objective
 from splat.strategies.sdf.field import COARSEST, PAPER_HALF, Field, finer, tv
 from splat.strategies.sdf.rays import Met, Rays, chosen, met, rays, sections
 from splat.types import Batch, Needs, Rendered, Step

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from splat.column import Rate
+from splat.core.column import Rate
+from splat.core.model import Trained
 from splat.kernels.field import field, value
-from splat.model import Trained
 
 Corner = tuple[float, float, float]
 Box = tuple[Corner, Corner]
@@ -158,7 +158,7 @@ class Field(nn.Module):
 
 
 class Learned:
-    """A field as the surface of a model (`splat.model.Surface`)."""
+    """A field as the surface of a model (`splat.core.model.Surface`)."""
 
     def __init__(self, field: Field) -> None:
         self.field = field

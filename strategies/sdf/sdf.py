@@ -13,15 +13,15 @@ import tyro
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from splat import schedule
-from splat.edit import Drop, Edit, Rows
-from splat.families import together
-from splat.model import Making, Model
-from splat.objective import Objective
+from splat.core import schedule
+from splat.core.edit import Drop, Edit, Rows
+from splat.core.families import together
+from splat.core.model import Making, Model
+from splat.core.objective import Objective
+from splat.core.strategy import Strategy, Wrapper, recycler
 from splat.options import hint
 from splat.strategies.sdf.coupling import NAME, Coupling, Weights
 from splat.strategies.sdf.field import Box, Field, Learned
-from splat.strategy import Strategy, Wrapper, recycler
 from splat.types import Step
 
 Six = tuple[float, float, float, float, float, float]

@@ -17,7 +17,7 @@ import torch
 from formats import QUANTA, matched, turned_by
 from torch import Tensor
 
-from splat import export
+from splat import formats
 from splat.types import Gaussians
 
 
@@ -70,8 +70,8 @@ class Check:
         off: dict[str, list[Tensor]] = {}
         wrong = []
         for given_file, found_file in self.files:
-            given = export.read(given_file)
-            found = matched(export.read(found_file), given)
+            given = formats.read(given_file)
+            found = matched(formats.read(found_file), given)
             for name, error in errors(found, given).items():
                 off.setdefault(name, []).append(error.flatten())
             degree = min(given.sh_degree or 0, quantum.most_degree)

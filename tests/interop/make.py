@@ -13,8 +13,8 @@ from pathlib import Path
 
 from formats import some
 
-from splat import export
-from splat.export.settings import Settings
+from splat import formats
+from splat.formats.settings import Settings
 
 FILES = {
     "scene.ply": Settings(),
@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
     for degree in range(4):
         (folder / str(degree)).mkdir(parents=True, exist_ok=True)
         for name, settings in FILES.items():
-            export.write(some(5000, degree), folder / str(degree) / name, settings=settings)
+            formats.write(some(5000, degree), folder / str(degree) / name, settings=settings)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,0 @@
-"""What sounds are like in a scene."""

@@ -1,0 +1,45 @@
+"""A block of a scene that is trained in several: births about its cell, files of its cell only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from splat.blocks.cells import BEYOND, Cell, Ground
+from splat.core.edit import Edit
+from splat.core.model import Model
+from splat.core.region import meeting
+from splat.core.strategy import Wrapper
+from splat.strategies.crop import confined
+from splat.types import Step
+
+ALL = Cell(Ground((0, 0, 0), (1, 0, 0), (0, 1, 0), 1.0), (-BEYOND, -BEYOND), (BEYOND, BEYOND))
+"""The one cell of a scene that is not cut."""
+
+
+@dataclass(frozen=True)
+class Block(Wrapper):
+    """Births in a cell and a margin about it; what is outside still trains and is still pruned.
+
+    Neighbours train the margin too, so that what ends at the border is as good as in the middle,
+    and each keeps what lies in its own cell: files hold that only.
+    """
+
+    cell: Cell = ALL
+    """What the block owns."""
+    margin: float = 0.0
+    """How far beyond it rows are born, in units of the contracted ground."""
+
+    def begin(self, model: Model) -> None:
+        super().begin(model)
+        model.crop = meeting(model.crop, self.cell)
+
+    def altered(self, step: Step, edit: Edit | None) -> Edit | None:
+        frame = step.model.frame
+
+        def holds(positions: Float[Tensor, "n 3"]) -> Bool[Tensor, "n"]:
+            return self.cell.around(self.cell.ground.flat(positions, frame), self.margin)
+
+        return confined(step, edit, holds, self.cap)

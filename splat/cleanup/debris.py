@@ -1,0 +1,181 @@
+"""Debris in sets of Gaussians: masks of the rows that are hardly ever wanted, a reason each.
+
+Limits are relative to the scene and were chosen on trained ones so that its own rows stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from jaxtyping import Bool
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from splat.formats.order import spatial_order
+from splat.formats.rows import finite
+from splat.options import hint
+from splat.types import Camera, Gaussians, Renderer
+
+_Whole = NDArray[np.integer[Any]]
+Box = tuple[float, float, float, float, float, float]
+
+_NEIGHBOURS = 8
+_REACH = 10.0
+"""Times the usual distance to the last of those neighbours that a gap may be."""
+_TOUCH = 3.0
+"""Standard deviations at which a Gaussian ends."""
+_MOST = 64
+"""Neighbours of a row that those do not link to the largest island."""
+_LONG = 10.0
+"""Times the usual length from which a needle is long."""
+_BULK = 0.9
+"""Share of the rows whose distances from the middle tell the size of a scene."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What counts as debris; 0: is not looked for."""
+
+    floaters: int = 10
+    """Islands of fewer Gaussians than this, with a wide gap around them."""
+    giants: float = 1.0
+    """Gaussians whose longest axis (a standard deviation) is more than so many times the radius of
+    the scene, that of nine tenths of it; or, farther out, than their distance from its middle."""
+    needles: float = 100.0
+    """Gaussians of more than ten times the usual length whose longest axis is more than so many
+    times the next one; discs are none."""
+    faint: Annotated[float, hint("1/255")] = 1 / 255
+    """Gaussians whose opacity is less than this; below 1/255 none is ever drawn."""
+    box: Annotated[Box | None, tyro.conf.arg(metavar="X Y Z X Y Z"), hint("none")] = None
+    """Gaussians that lie outside this box: x y z of its low corner, then of its high corner."""
+
+    def __post_init__(self) -> None:
+        for name in ("floaters", "giants", "needles", "faint"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name):g}; expected 0 or more")
+        if self.box is not None and not all(
+            low < high for low, high in zip(self.box[:3], self.box[3:], strict=True)
+        ):
+            raise ValueError(f"box is {self.box}; expected x y z of its low corner, then its high")
+
+
+def debris(gaussians: Gaussians, limits: Limits = Limits()) -> dict[str, Bool[Tensor, "n"]]:
+    """Rows to remove by reason; a row may have several, but broken ones have no other."""
+    whole = finite(gaussians)
+    rows = whole.nonzero()[:, 0]
+    if not len(rows):
+        return {"broken": ~whole}
+    part = gaussians if len(rows) == len(whole) else gaussians.take(rows)
+    found = {
+        "floaters": floaters(part, limits.floaters) if limits.floaters else None,
+        "giants": giants(part, limits.giants) if limits.giants else None,
+        "needles": needles(part, limits.needles) if limits.needles else None,
+        "faint": part.opacities < limits.faint if limits.faint else None,
+        "outside": outside(part, limits.box) if limits.box else None,
+    }
+    masks = {"broken": ~whole}
+    for reason, mask in found.items():
+        if mask is not None:
+            masks[reason] = torch.zeros_like(whole).index_put_((rows,), mask)
+    return masks
+
+
+def floaters(gaussians: Gaussians, fewest: int) -> Bool[Tensor, "n"]:
+    """Members of islands of fewer than `fewest` rows; values must be finite.
+
+    Near neighbours are of one island if the gap between their centres is no more than ten times
+    the usual one, or if they touch within three standard deviations of their longest axes. Where no
+    island holds half of the rows, nothing is said to float.
+    """
+    order = spatial_order(gaussians.means).numpy()
+    centres = gaussians.means.cpu().numpy()[order]
+    # Rows at one place are one site: a search among equal points has no end.
+    starts = np.flatnonzero(np.append(True, (np.diff(centres, axis=0) != 0).any(1)))
+    rows = np.diff(np.append(starts, len(order)))
+    longest = gaussians.scales.amax(1).cpu().numpy()[order]
+    radius = _TOUCH * np.maximum.reduceat(longest, starts).astype(np.float64)
+    sites = _floating(centres[starts].astype(np.float64), radius, rows, fewest)
+    floating = np.empty(len(order), bool)
+    floating[order] = np.repeat(sites, rows)
+    return torch.from_numpy(floating).to(gaussians.means.device)
+
+
+def giants(gaussians: Gaussians, times: float) -> Bool[Tensor, "n"]:
+    """Rows longer than `times` the radius of the scene, or than their distance from its middle.
+
+    The middle is the median of the centres, and within the radius lie nine tenths of them. What is
+    far away, such as a sky, may be large.
+    """
+    distance = (gaussians.means - gaussians.means.median(0).values).norm(dim=1)
+    radius = distance.kthvalue(max(1, round(_BULK * len(distance)))).values
+    found: Tensor = (gaussians.scales.amax(1) > times * distance.clamp_min(radius)) & (radius > 0)
+    return found
+
+
+def needles(gaussians: Gaussians, ratio: float) -> Bool[Tensor, "n"]:
+    """Rows whose longest axis is more than `ratio` times the middle one, and ten times the median.
+
+    Shorter ones are what hair, wires and edges are made of.
+    """
+    _, middle, longest = gaussians.scales.sort(dim=1).values.unbind(1)
+    found: Tensor = (longest > ratio * middle) & (longest > _LONG * longest.median())
+    return found
+
+
+def outside(gaussians: Gaussians, box: Box) -> Bool[Tensor, "n"]:
+    """Rows whose centres lie outside a box of a low corner and a high one."""
+    low, high = (gaussians.means.new_tensor(corner) for corner in (box[:3], box[3:]))
+    return ((gaussians.means < low) | (gaussians.means > high)).any(1)
+
+
+@torch.no_grad()
+def unseen(gaussians: Gaussians, cameras: Iterable[Camera], render: Renderer) -> Bool[Tensor, "n"]:
+    """Rows that are drawn in no pixel of any camera: out of sight, hidden or too faint."""
+    seen = torch.zeros(len(gaussians), dtype=torch.bool, device=gaussians.means.device)
+    for camera in cameras:
+        seen |= render.survey(gaussians, camera)[1].hits > 0
+    return ~seen
+
+
+def _floating(
+    sites: NDArray[np.float64], radius: NDArray[np.float64], rows: _Whole, fewest: int
+) -> NDArray[np.bool_]:
+    """Sites on islands of fewer than `fewest` rows; `rows` says how many are at each."""
+    n, tree = len(sites), cKDTree(sites)
+    nothing = np.zeros(n, bool)
+    if n == 1:
+        return nothing
+    distance, other = tree.query(sites, min(_NEIGHBOURS + 1, n), workers=-1)
+    reach = _REACH * np.median(distance[:, -1])
+
+    def links(some: _Whole, distance: NDArray[np.float64], other: _Whole) -> tuple[_Whole, _Whole]:
+        near = distance <= np.maximum(reach, radius[some, None] + radius[other])
+        return some[near.nonzero()[0]], other[near]
+
+    start, end = links(np.arange(n), distance, other)
+    size = _sizes(rows, start, end)
+    if size.max() < rows.sum() / 2:
+        return nothing
+    # The nearest neighbours of a row in a dense clump are all of the clump, so more are looked at.
+    loose = np.flatnonzero(size < size.max())
+    more = links(loose, *tree.query(sites[loose], np.arange(1, 1 + min(_MOST, n)), workers=-1))
+    size = _sizes(rows, np.append(start, more[0]), np.append(end, more[1]))
+    found: NDArray[np.bool_] = (size < fewest) & (size < size.max())
+    return found
+
+
+def _sizes(rows: _Whole, start: _Whole, end: _Whole) -> _Whole:
+    """Rows of the island that each site is on, from links between sites."""
+    n = len(rows)
+    graph = coo_matrix((np.ones(len(start), np.int8), (start, end)), shape=(n, n))
+    island = connected_components(graph, directed=False)[1]
+    size: _Whole = np.bincount(island, weights=rows).astype(np.int64)[island]
+    return size

@@ -1,0 +1,98 @@
+"""The rows of a file that stay, to the byte, and new ones behind them."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from torch import Tensor
+
+from splat import formats
+from splat.formats.header import BINARY, Header
+from splat.system.files import replacing
+from splat.types import Drawing, Frame, Gaussians
+
+_SIZES = {"char": 1, "uchar": 1, "short": 2, "ushort": 2, "int": 4, "uint": 4, "float": 4}
+_SIZES |= {"double": 8, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "float64": 8}
+
+
+def write_left(
+    source: Path | None,
+    gaussians: Gaussians,
+    keep: Bool[Tensor, "n"],
+    new: Gaussians | None,
+    out: Path,
+    frame: Frame | None,
+    drawing: Drawing,
+) -> bool:
+    """Write the rows to keep, and new ones behind them; whether bytes of `source` were copied.
+
+    `source` is the file that `gaussians`, in `frame`, were read from or exported to; where it and
+    `out` are plain .ply, rows that stay are copied byte by byte. Else they are written anew.
+    """
+    if source is not None and _plain(source) and formats.suffix_of(out, written=True) == ".ply":
+        head = Header.of(source)
+        if head.tables[0].count == len(keep):
+            table = _rows(source, head)[keep.cpu().numpy()]
+            added = _written(new, frame, drawing, head)
+            if added is not None:
+                _write(out, head, np.concatenate([table, added]))
+                return True
+    left = gaussians.take(keep)
+    formats.write(left if new is None else joined(left, new), out, frame, drawing)
+    return False
+
+
+def joined(first: Gaussians, second: Gaussians) -> Gaussians:
+    """Both sets, of the same kind of colours, as one."""
+    import torch
+
+    names = ("means", "quats", "scales", "opacities", "colors")
+    parts = {name: torch.cat([getattr(first, name), getattr(second, name)]) for name in names}
+    return Gaussians(**parts, sh_degree=first.sh_degree)
+
+
+def _plain(path: Path) -> bool:
+    """Whether a file is a .ply of one table of binary rows of Gaussians."""
+    if not path.name.lower().endswith(".ply") or not path.is_file():
+        return False
+    head = Header.of(path)
+    kinds = [column.split()[0] for table in head.tables for column in table.columns]
+    return (
+        BINARY in head.lines
+        and len(head.tables) == 1
+        and all(kind in _SIZES for kind in kinds)
+        and path.stat().st_size == head.bytes + head.tables[0].count * _width(head)
+    )
+
+
+def _width(head: Header) -> int:
+    return sum(_SIZES[column.split()[0]] for column in head.tables[0].columns)
+
+
+def _rows(path: Path, head: Header) -> UInt8[np.ndarray, "n b"]:
+    count, width = head.tables[0].count, _width(head)
+    return np.fromfile(path, np.uint8, count * width, offset=head.bytes).reshape(count, width)
+
+
+def _written(
+    new: Gaussians | None, frame: Frame | None, drawing: Drawing, like: Header
+) -> UInt8[np.ndarray, "m b"] | None:
+    """New rows as a file has them whose header is `like`; None where its columns are others."""
+    if new is None or not len(new):
+        return np.empty((0, _width(like)), np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "new.ply"
+        formats.write(new, path, frame, drawing)
+        head = Header.of(path)
+        return _rows(path, head) if head.tables[0].columns == like.tables[0].columns else None
+
+
+def _write(path: Path, head: Header, table: UInt8[np.ndarray, "n b"]) -> None:
+    count = f"element vertex {len(table)}"
+    lines = [count if line.startswith("element vertex ") else line for line in head.lines]
+    with replacing(path) as draft, draft.open("wb") as file:
+        file.write("\n".join([*lines, ""]).encode("ascii", "replace"))
+        file.write(np.ascontiguousarray(table).data)

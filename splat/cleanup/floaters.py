@@ -1,0 +1,196 @@
+"""Floaters: Gaussians in the free space before surfaces, found by what many views see there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from splat.cleanup.free_space import places
+from splat.kernels import one_torch_thread
+from splat.photos.loader import shrunk
+from splat.photos.photo import averaged
+from splat.types import Batch, Camera, Gaussians, Needs, Rendered, Renderer
+
+LEAST_SEEN = 0.5
+"""Sight of a row, summed over views, below which nothing is said of it."""
+
+Develop = Callable[[Rendered, Camera], Rendered]
+"""Makes of a picture what a photo from there would show of it."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What counts as a floater."""
+
+    alone: float = 0.35
+    """Share of the sight of a row that finds no surface at its depth, from which on it floats,"""
+    alone_unproved: float = 0.98
+    """and where there are no photos that could speak for it."""
+    spared_by: float = 0.05
+    """Share of the views, one at least, in which a row must bring pictures nearer to their photos
+    to be spared; three times as many where it is near to a camera."""
+    tolerance: float = 0.05
+    """Share of a depth by which what is of one surface may differ."""
+    side: int = 240
+    """Longest side of the pictures that are looked at, pixels."""
+    rounds: int = 2
+    """How often one looks, without what was found before: floaters hide floaters."""
+
+    def __post_init__(self) -> None:
+        for name in ("alone", "alone_unproved", "tolerance", "spared_by"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(
+                    f"{name} is {getattr(self, name):g}; expected a share above 0 and up to 1"
+                )
+        for name in ("side", "rounds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which of n rows float, why, and how much of the pictures they are."""
+
+    near: Bool[Tensor, "n"]
+    """Nearer to a camera that draws them than anything is known to be."""
+    free: Bool[Tensor, "n"]
+    """In the free space before surfaces; none that is `near`."""
+    mass: Float[Tensor, "n"]
+    """Blending weight of every row, summed over the pixels of the views."""
+    views: int
+    """How many were looked at."""
+
+    @property
+    def rows(self) -> Bool[Tensor, "n"]:
+        """All that float."""
+        return self.near | self.free
+
+    @property
+    def share(self) -> float:
+        """The floater score: percent of the blending weight in all views that is of floaters."""
+        total = float(self.mass.sum())
+        return 100 * float(self.mass[self.rows].sum()) / total if total > 0 else 0.0
+
+    def at_most(self, count: int) -> Verdict:
+        """No more than so many rows of it: those of the largest blending weight."""
+        found = self.rows.nonzero().squeeze(1)
+        first = found[self.mass[found].argsort(descending=True, stable=True)[:count]]
+        kept = torch.zeros_like(self.near).index_fill_(0, first, True)
+        return replace(self, near=self.near & kept, free=self.free & kept)
+
+
+@torch.no_grad()
+def floaters(
+    gaussians: Gaussians,
+    render: Renderer,
+    views: Sequence[Camera] | Sequence[Batch],
+    background: Float[Tensor, "3"] | None = None,
+    rules: Rules = Rules(),
+    develop: Develop | None = None,
+) -> Verdict:
+    """Look at a set from cameras, or with photos from those that took them, for what floats.
+
+    A row floats where most of the sight that views have of its place finds, once the row itself is
+    taken away, nothing at its depth. A surface has neighbours there; a blob before it has none.
+    Photos may speak for a row: one that brings pictures nearer to them is spared, on the whole and
+    in one view at least. Near to a camera three are asked: the one that it serves says nothing of
+    whether it is there.
+    """
+    with one_torch_thread():
+        return _found(gaussians, render, views, background, rules, develop)
+
+
+def _found(
+    gaussians: Gaussians,
+    render: Renderer,
+    views: Sequence[Camera] | Sequence[Batch],
+    background: Float[Tensor, "3"] | None,
+    rules: Rules,
+    develop: Develop | None,
+) -> Verdict:
+    n, device = len(gaussians), gaussians.means.device
+    near, free = torch.zeros(2, n, dtype=torch.bool, device=device)
+    mass = torch.zeros(n, dtype=torch.float64, device=device)
+    cameras = [_small(_camera(view), rules.side) for view in views]
+    photos = [_smaller(view, rules.side) for view in views if isinstance(view, Batch)]
+    alone = rules.alone if photos else rules.alone_unproved
+    for turn in range(rules.rounds if cameras else 0):
+        left = (~(near | free)).nonzero().squeeze(1)
+        if not len(left):
+            break
+        part = gaussians.take(left)
+        found = places(part, render, cameras, rules.tolerance)
+        if turn == 0:
+            mass = found.mass
+        gone = (found.seen >= LEAST_SEEN) & (found.alone >= alone)
+        if photos and gone.any():
+            helped = _helped(part, gone, render, photos, background, develop)
+            fewest = max(int(rules.spared_by * len(photos)), 1)
+            gone &= helped < found.near.double().mul_(2 * fewest).add_(fewest)
+        if not gone.any():
+            break
+        near[left[gone & found.near]] = True
+        free[left[gone & ~found.near]] = True
+    return Verdict(near, free, mass, len(cameras))
+
+
+def _helped(
+    gaussians: Gaussians,
+    suspects: Bool[Tensor, "n"],
+    render: Renderer,
+    photos: Sequence[Batch],
+    background: Float[Tensor, "3"] | None,
+    develop: Develop | None,
+) -> Float[Tensor, "n"]:
+    """In how many photos each row brings the picture nearer; 0 where it does not on the whole.
+
+    By the squared error of pictures without all suspects less that with them, pixel by pixel, in
+    which rows have their part by their blending weight.
+    """
+    without = gaussians.take(~suspects)
+    gained, views = gaussians.means.new_zeros(2, len(gaussians), dtype=torch.float64)
+
+    def error(batch: Batch, rendered: Rendered) -> Float[Tensor, "h w"]:
+        drawn = rendered if develop is None else develop(rendered, batch.camera)
+        found = (drawn.image.clamp(0, 1) - batch.image).square().mean(-1)
+        return found if batch.mask is None else found.mul_(batch.mask != 0)
+
+    def gain(batch: Batch, rendered: Rendered) -> Float[Tensor, "h w 1"]:
+        bare = render(without, batch.camera, Needs(), background)
+        found: Tensor = error(batch, bare) - error(batch, rendered)
+        return found[..., None]
+
+    for batch in photos:
+        rows = render.survey(gaussians, batch.camera, background, partial(gain, batch))[1]
+        gained += rows.weighted[:, 0]
+        views += rows.weighted[:, 0] > 0
+    found: Tensor = views.where(gained > 0, 0)
+    return found
+
+
+def _camera(view: Camera | Batch) -> Camera:
+    return view.camera if isinstance(view, Batch) else view
+
+
+def _small(camera: Camera, side: int) -> Camera:
+    return shrunk(camera, max_side=side)
+
+
+def _smaller(batch: Batch, side: int) -> Batch:
+    """A photo at the size that is looked at."""
+    camera = _small(batch.camera, side)
+    if (camera.width, camera.height) == (batch.camera.width, batch.camera.height):
+        return batch
+    pixels, mask = averaged(
+        batch.pixels.cpu().numpy(),
+        None if batch.mask is None else batch.mask.cpu().numpy(),
+        camera.width,
+        camera.height,
+    )
+    counts = None if mask is None else torch.from_numpy(mask)
+    return Batch(camera, torch.from_numpy(pixels), counts, batch.name).to(batch.pixels.device)

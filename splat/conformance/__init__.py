@@ -1,0 +1,1 @@
+"""What every strategy owes, checked on anybody's."""

@@ -1,0 +1,303 @@
+"""A strategy on trial: short runs of it on a tiny scene, looked at after every step."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import random
+import traceback
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from splat import datasets, kernels
+from splat.core.cloud import Cloud
+from splat.core.edit import Change
+from splat.core.model import Making, Model
+from splat.core.objective import Photometric
+from splat.core.strategy import Strategy
+from splat.datasets import demo
+from splat.evaluation.evaluate import mean_psnr
+from splat.kernels import one_torch_thread
+from splat.loop import Run, advance
+from splat.options import Options
+from splat.runs.checkpoint import State, restore, rows, save
+from splat.training.prepare import Job, prepare, start_rows
+from splat.types import Step
+
+VIEWS, WIDTH, HEIGHT, POINTS = 9, 48, 36, 240
+"""Of the scene of trials: small enough for steps of a millisecond."""
+MOST_ROWS = 1000
+"""Where a strategy has a cap, and it is higher."""
+QUIET_STEPS = 60
+"""Steps to compare where nothing is ever edited."""
+EDITS_SEEN = 3
+"""Edits to compare."""
+Prints = Mapping[str, int]
+"""A fingerprint of every tensor of a cloud."""
+
+
+class Broken(Exception):
+    """A strategy does not do what it owes, in a sentence."""
+
+
+def tiny_scene(cache: Path | None = None) -> Path:
+    """The folder of a scene to try strategies on; drawn in two seconds when first asked for."""
+    return demo.cached(cache, views=VIEWS, width=WIDTH, height=HEIGHT, samples=2, points=POINTS)
+
+
+@dataclass
+class Record:
+    """What a run was like."""
+
+    prints: list[Prints] = field(default_factory=list)
+    """After each step."""
+    edits: dict[int, Change] = field(default_factory=dict)
+    """By the step after which rows changed, counted as done."""
+    counts: list[int] = field(default_factory=list)
+    """Rows after each step."""
+    saved: dict[int, Path] = field(default_factory=dict)
+    """Checkpoints by the steps done."""
+    unsound: str = ""
+    """What is not as it must be with the rows, at the first step where that is so."""
+    psnr: tuple[float, float] = (0.0, 0.0)
+    """On the photos of training before and after, dB; of the whole run only."""
+
+
+@dataclass
+class Trial:
+    """A strategy, and the runs that are made of it."""
+
+    given: Strategy
+    """As it was given."""
+    strategy: Strategy
+    """With the step numbers of its runs, which are taken literally."""
+    steps: int
+    job: Job
+    kept: Path
+    """A folder for checkpoints."""
+
+    gain: float = 0.0
+    """dB by which the picture is to get better."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What checks have found out and others look at too."""
+
+    @cached_property
+    def first(self) -> dict[str, Tensor]:
+        """The Gaussians that a run's rows are made from."""
+        return start_rows(self.job)
+
+    @cached_property
+    def record(self) -> Record:
+        """The whole run."""
+        run = self.run()
+        before = self._psnr(run)
+        found = self.followed(run, self.steps)
+        found.psnr = (before, self._psnr(run))
+        return found
+
+    @cached_property
+    def again(self) -> Record:
+        """A second run, to the horizon, under other circumstances; saved at two steps.
+
+        Saved amid what is gathered for an edit, and right before one.
+        """
+        edits = [0, *sorted(self.record.edits)]
+        last = edits[: EDITS_SEEN + 2][-1] - 1
+        cuts = {sum(edits[1:3]) // 2, last} if len(edits) > 2 else {self.horizon // 2}
+        return self.followed(
+            self.run(), self.horizon, threads=1, chance=1, saves=frozenset(cuts - {0})
+        )
+
+    @property
+    def horizon(self) -> int:
+        """Steps that show a few edits, or that nothing is edited."""
+        edits = sorted(self.record.edits)
+        if not edits:
+            return min(self.steps, QUIET_STEPS)
+        return min(self.steps, edits[: EDITS_SEEN + 1][-1] + 2)
+
+    def run(
+        self, strategy: Strategy | None = None, first: Mapping[str, Tensor] | None = None
+    ) -> Run:
+        """A fresh run, of another strategy or from other rows if given."""
+        strategy = self.strategy if strategy is None else strategy
+        model = self.model(self.first if first is None else first)
+        return replace(
+            self.job.run,
+            model=model,
+            modules=model.networks(),
+            strategy=strategy,
+            objectives={"photometric": Photometric(), **strategy.objectives()},
+            watchers=(),
+            step=0,
+            ended="",
+        )
+
+    @property
+    def background(self) -> Tensor | None:
+        """What is behind everything."""
+        return self.job.run.background
+
+    def model(self, first: Mapping[str, Tensor]) -> Model:
+        """A model of these Gaussians, or of the columns of another one, as runs have it."""
+        own = {name: values.clone() for name, values in first.items()}
+        run = self.job.run
+        sh_every = max(1, self.steps // 4)
+        making = Making(self.steps, sh_every=sh_every, views=run.views, frame=run.frame)
+        return self.strategy.model(own, making)
+
+    def resumed(self, state: State) -> Run:
+        """A run that goes on from a checkpoint."""
+        run = self.run(first=rows(state))
+        restore(run, state)
+        return run
+
+    def followed(
+        self,
+        run: Run,
+        until: int,
+        *,
+        threads: int = 2,
+        chance: int = 0,
+        saves: frozenset[int] = frozenset(),
+        printed: bool = True,
+    ) -> Record:
+        """Advance a run and note what it does; Broken where it raises.
+
+        `chance` seeds the generators that everybody shares; `saves` are steps to save after;
+        fingerprints are taken if `printed`.
+        """
+        found = Record()
+
+        def watch(run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:
+            del step, losses
+            if change:
+                found.edits[run.step] = change
+            found.counts.append(len(run.model.cloud))
+            if printed:
+                found.prints.append({**prints(run.model.cloud), **_network_prints(run.model)})
+            if change and not found.unsound:
+                found.unsound = unsound(run.model.cloud, run.step)
+            if not len(run.model.cloud):
+                raise Broken(found.unsound)
+            if run.step in saves:
+                found.saved[run.step] = self.kept / f"{len(list(self.kept.iterdir()))}.pt"
+                save(run, found.saved[run.step])
+
+        run.watchers = (watch,)
+        with _quiet(chance, threads):
+            while run.step < until and not run.over:
+                try:
+                    advance(run)
+                except Broken:
+                    raise
+                except Exception as error:
+                    raise Broken(self.blamed(run.step + 1, error)) from error
+        return found
+
+    def blamed(self, done: int, error: Exception) -> str:
+        """What was raised, at which step, and where in the strategy's own file."""
+        file = inspect.getsourcefile(type(self.strategy))
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+        where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+        text = " ".join(str(error).split())
+        return f"step {done} raises {type(error).__name__}: {text}{where}"
+
+    @torch.no_grad()
+    def _psnr(self, run: Run) -> float:
+        batches = (self.job.photos.batch(index) for index in range(len(self.job.photos)))
+        return mean_psnr(run.model, run.render, batches, run.background)
+
+
+@contextlib.contextmanager
+def trial(
+    given: Strategy, steps: int, kept: Path, *, fitted: bool = True, folder: Path | None = None
+) -> Iterator[Trial]:
+    """A strategy on trial, on the scene in a folder or the tiny one."""
+    strategy = given.scheduled(steps) if fitted else given
+    if fitted and strategy.cap > MOST_ROWS:
+        strategy = strategy.limited(MOST_ROWS)
+    options = Options(
+        steps=steps, threads=2, schedule="published", max_side=0, device="cpu",
+        resolution="warm-up",
+    )  # fmt: skip
+    with one_torch_thread():
+        job = prepare(datasets.load(folder or tiny_scene()), strategy, options)
+    with contextlib.closing(job):
+        yield Trial(given, strategy, steps, job, kept)
+
+
+def unsound(cloud: Cloud, done: int) -> str:
+    """What is wrong with the rows after so many steps; empty where they are whole and finite."""
+    n = len(cloud)
+    if n == 0:
+        return f"after step {done} no row is left: a cloud of none can never grow again"
+    parts: dict[str, Tensor] = {}
+    for name in cloud.names:
+        parts[f"column {name}"] = cloud[name].detach()
+        parts[f"moments of {name}"] = torch.stack(cloud.moments(name), 1)
+    parts |= {f"statistic {name}": cloud.statistic(name) for name in cloud.statistics}
+    for what, values in parts.items():
+        if len(values) != n:
+            return f"after step {done} {what} has {len(values)} rows, the cloud has {n}"
+        if not bool(values.isfinite().all()):
+            return f"after step {done} {what} has values that are not finite"
+    return ""
+
+
+def prints(cloud: Cloud, statistics: bool = True) -> Prints:
+    """A fingerprint of each column with its moments, and of each statistic."""
+    found = {}
+    for name in cloud.names:
+        tensors = (cloud[name].detach(), *cloud.moments(name))
+        for what, tensor in zip(("", " (moment)", " (second moment)"), tensors, strict=True):
+            found[f"column {name}{what}"] = _print(tensor)
+    if statistics:
+        found |= {f"statistic {name}": _print(cloud.statistic(name)) for name in cloud.statistics}
+    return found
+
+
+def _network_prints(model: Model) -> Prints:
+    """A fingerprint of each number that is trained beside the rows."""
+    return {
+        f"network {name} ({what})": _print(values.detach())
+        for name, part in model.networks().items()
+        for what, values in part.module.named_parameters()
+    }
+
+
+def difference(one: Prints, other: Prints) -> str:
+    """The first tensor that is not the same to the bit; empty where all are."""
+    return next((name for name in one if one[name] != other.get(name)), "")
+
+
+def _print(tensor: Tensor) -> int:
+    data: Any = tensor.contiguous().flatten().view(torch.uint8).numpy()
+    return zlib.crc32(data, tensor.numel())
+
+
+@contextlib.contextmanager
+def _quiet(chance: int, threads: int) -> Iterator[None]:
+    """With so many threads of the kernels, and the shared generators seeded; then as before."""
+    before, own = kernels.threads(), random.getstate()
+    state, numpy_state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
+    kernels.set_threads(threads)
+    torch.manual_seed(chance)
+    np.random.seed(chance)  # noqa: NPY002
+    random.seed(chance)
+    try:
+        with one_torch_thread():
+            yield
+    finally:
+        kernels.set_threads(before)
+        torch.set_rng_state(state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(own)

@@ -1,0 +1,155 @@
+"""Several strategies on one cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from splat.core.edit import Edit, Rows
+from splat.core.families import together, within
+from splat.core.model import Making, Model
+from splat.core.objective import Objective
+from splat.core.strategy import Recycler, Start, Strategy, recycler
+from splat.types import Needs, Step
+
+
+@dataclass(frozen=True)
+class Chain(Recycler):
+    """Several strategies at once: each proposes from the same rows, and their edits are added.
+
+    A row that one of them drops is no parent and gives nothing away in the others' edits: births
+    and moves of its family do not happen. Of two families with a row in common that of the
+    earlier strategy stays. Rows begin as the first has it, and there are never more than the
+    least of the caps.
+    """
+
+    parts: tuple[Strategy, ...]
+    """In the order in which they were given."""
+
+    def __post_init__(self) -> None:
+        if len(self.parts) < 2:
+            raise ValueError(f"a chain of {len(self.parts)}; expected two strategies or more")
+        kinds = {part.handles: part for part in self.parts if part.handles}
+        if len(kinds) > 1:
+            (one, first), (other, second), *_ = kinds.items()
+            raise ValueError(
+                f"{_name(first)} is for rows that are {one}, and {_name(second)} for {other}, which"
+                " one cloud cannot both be; take one of them"
+            )
+        movers = [_name(part) for part in self.parts if part.recycles]
+        faders = [_name(part) for part in self.parts if part.resets]
+        if len(movers) > 1:
+            raise ValueError(
+                f"{movers[0]} and {movers[1]} both move dead rows, and would move the same ones;"
+                " take one of them"
+            )
+        if movers and faders:
+            raise ValueError(
+                f"{faders[0]} makes all rows faint now and then, and {movers[0]} takes faint rows"
+                f" for dead and moves them; take one of them, or {faders[0]} without resets"
+            )
+        if len(faders) > 1:
+            raise ValueError(
+                f"{faders[0]} and {faders[1]} both reset opacity, each undoing the other's; take"
+                " one of them, or one without resets"
+            )
+
+    @property
+    def handles(self) -> str:  # type: ignore[override]
+        return self._main.handles
+
+    @property
+    def row_bytes(self) -> int:  # type: ignore[override]
+        return self._main.row_bytes
+
+    @property
+    def needs(self) -> Needs:  # type: ignore[override]
+        found = Needs()
+        for part in self.parts:
+            found = found | part.needs
+        return found
+
+    @property
+    def start(self) -> Start:  # type: ignore[override]
+        return self.parts[0].start
+
+    @property
+    def cap(self) -> int:  # type: ignore[override]
+        return min((part.cap for part in self.parts if part.cap), default=0)
+
+    @property
+    def resets(self) -> bool:  # type: ignore[override]
+        return any(part.resets for part in self.parts)
+
+    @property
+    def recycles(self) -> bool:  # type: ignore[override]
+        return any(part.recycles for part in self.parts)
+
+    def scheduled(self, steps: int) -> Strategy:
+        return replace(self, parts=tuple(part.scheduled(steps) for part in self.parts))
+
+    def limited(self, cap: int, by: int = 0) -> Strategy:
+        return replace(self, parts=tuple(part.limited(cap, by) for part in self.parts))
+
+    def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
+        found: dict[str, set[int]] = {}
+        for part in self.parts:
+            for what, when in part.acts(steps).items():
+                found.setdefault(what, set()).update(when)
+        return {what: sorted(when) for what, when in found.items()}
+
+    def objectives(self) -> Mapping[str, Objective]:
+        found: dict[str, Objective] = {}
+        for place, part in enumerate(self.parts, 1):
+            for name, objective in part.objectives().items():
+                found[f"{name}_{place}" if name in found else name] = objective
+        return found
+
+    def model(self, rows: Rows, making: Making) -> Model:
+        return self._main.model(rows, making)
+
+    def begin(self, model: Model) -> None:
+        for part in self.parts:
+            part.begin(model)
+
+    def observe(self, step: Step) -> None:
+        for place, part in enumerate(self.parts):
+            part.observe(_stream_of(step, place))
+
+    def refine(self, step: Step) -> Edit | None:
+        steps = [_stream_of(step, place) for place in range(len(self.parts))]
+        return self._one(
+            step, [part.refine(own) for part, own in zip(self.parts, steps, strict=True)]
+        )
+
+    def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
+        recycler(self)
+        edits = []
+        for place, part in enumerate(self.parts):
+            own = _stream_of(step, place)
+            moves = part.recycles
+            edits.append(recycler(part).recycle(own, rows) if moves else part.refine(own))
+        return self._one(step, edits)
+
+    @property
+    def _main(self) -> Strategy:
+        """The first that is for rows of one kind, or else the first."""
+        return next((part for part in self.parts if part.handles), self.parts[0])
+
+    def _one(self, step: Step, edits: Sequence[Edit | None]) -> Edit | None:
+        cloud = step.model.cloud
+        return within(together(edits, cloud), cloud, self.cap)
+
+
+def _stream_of(step: Step, place: int) -> Step:
+    """The step with draws of its own for each strategy but the first, whose are as if alone."""
+    if not place:
+        return step
+    return replace(step, generator=lambda purpose: step.generator(f"{place}/{purpose}"))
+
+
+def _name(strategy: Strategy) -> str:
+    return type(strategy).__name__.lower()

@@ -1,0 +1,82 @@
+"""What a strategy is made of: parts, what is said of their fields, what it remembers of rows."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from splat.core.model import Making
+from splat.core.strategy import Strategy
+
+Way = tuple[str | int, ...]
+"""The way from a strategy to something in it: names of fields, and places in tuples."""
+
+
+def parts_with_ways(strategy: Strategy, way: Way = ()) -> Iterator[tuple[Way, Strategy]]:
+    """A strategy and those in its fields, the inner ones first, in the order of its recipe."""
+    for field in fields_of(strategy):
+        value = getattr(strategy, field.name)
+        if isinstance(value, Strategy):
+            yield from parts_with_ways(value, (*way, field.name))
+        elif isinstance(value, tuple):
+            for place, each in enumerate(value):
+                if isinstance(each, Strategy):
+                    yield from parts_with_ways(each, (*way, field.name, place))
+    yield way, strategy
+
+
+def with_value(part: Any, way: Way, value: Any) -> Any:
+    """A dataclass, or a tuple, with another value at the end of a way; its checks run anew."""
+    first, *rest = way
+    if isinstance(first, int):
+        whole = list(part)
+        whole[first] = with_value(whole[first], tuple(rest), value) if rest else value
+        return tuple(whole)
+    new = with_value(getattr(part, first), tuple(rest), value) if rest else value
+    return dataclasses.replace(part, **{first: new})
+
+
+def fields_of(part: Any) -> tuple[dataclasses.Field[Any], ...]:
+    """The fields of a dataclass; none of another thing."""
+    return dataclasses.fields(part) if dataclasses.is_dataclass(part) else ()
+
+
+def field_docs(kind: type[Any]) -> dict[str, str]:
+    """The docstrings under the fields of a dataclass and of those it derives from."""
+    found: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(each)))
+        except (OSError, TypeError, SyntaxError):
+            continue  # made at run time, or built in
+        body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
+        for field, doc in zip(body, body[1:], strict=False):  # noqa: RUF007
+            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+                continue
+            if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
+                found[field.target.id] = " ".join(str(doc.value.value).split())
+    return found
+
+
+def remembered(strategy: Strategy) -> dict[str, tuple[int, ...]]:
+    """What a strategy remembers of each row: statistics, and the shape of one row of each.
+
+    Raises ValueError where its parts do not go together, which only the start of a run tells.
+    """
+    rows = {"mean": torch.eye(3)[:2], "quat": torch.ones(2, 4), "log_scale": torch.zeros(2, 3)}
+    rows |= {"opacity_logit": torch.zeros(2), "sh": torch.zeros(2, 1, 3)}
+    model = strategy.model(rows, Making(steps=1))
+    strategy.begin(model)
+    cloud = model.cloud
+    return {name: tuple(cloud.statistic(name).shape[1:]) for name in cloud.statistics}
+
+
+def statistics(strategy: Strategy) -> tuple[str, ...]:
+    """Names of what a strategy remembers of rows; raises as `remembered`."""
+    return tuple(remembered(strategy))

@@ -1,0 +1,339 @@
+"""`Model`: what is drawn; `Explicit`: one row, one Gaussian, colours as spherical harmonics."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from splat import kernels
+from splat.core.cloud import Cloud, morton_order
+from splat.core.column import Rate, Scaling
+from splat.core.edit import Change, Edit, Rows
+from splat.core.offload import Bringing
+from splat.core.region import Region
+from splat.core.schedule import PUBLISHED_STEPS
+from splat.types import Camera, Frame, Gaussians, Rendered, Renderer
+
+
+@dataclass
+class Trained:
+    """A network trained beside the cloud, with the optimizer that moves it."""
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    rates: Sequence[Callable[[int], float]] = ()
+    """Of its groups of parameters, in their order; none: those that it was made with, for ever."""
+    of_photos: bool = False
+    """Whether it has a row for each photo, which moves when that photo is shown, and only then."""
+
+    def moved(self, step: int, rate_scale: float, scaling: Scaling = Scaling()) -> None:  # noqa: B008
+        """Let the optimizer make a step at so many times the rates of a step of the run, fitted to
+        the photos that it shows."""
+        scaling = Scaling() if self.of_photos else scaling
+        groups = self.optimizer.param_groups
+        planned = [{name: group.get(name) for name in ("lr", "betas", "eps")} for group in groups]
+        wanted = [rate(step) for rate in self.rates] or [group["lr"] for group in groups]
+        for group, rate in zip(groups, wanted, strict=True):
+            group["lr"] = rate_scale * scaling.rate * rate
+            if scaling.photos > 1 and "betas" in group:
+                group["betas"] = scaling.betas(group["betas"])
+                group["eps"] *= scaling.epsilon
+        self.optimizer.step()
+        for group, before in zip(groups, planned, strict=True):
+            group.update({name: value for name, value in before.items() if value is not None})
+
+    def regrouped(self, was: int, now: int) -> None:
+        """As `Cloud.regrouped`, of an optimizer that is torch's Adam."""
+        if self.of_photos:
+            return
+        for state in self.optimizer.state.values():
+            if "exp_avg_sq" in state:
+                state["exp_avg_sq"].mul_(was / now)
+                state["step"].mul_(was / now).ceil_()
+
+
+class Surface(Protocol):
+    """A signed distance that is trained beside the rows, in the frame of training."""
+
+    @property
+    def box(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Its low corner and its high one; outside of it nothing is known."""
+        ...
+
+    def __call__(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+        """Distances to the surface, negative inside, without gradients."""
+        ...
+
+
+class Model(nn.Module):
+    """Turns rows into Gaussians for one camera."""
+
+    cloud: Cloud
+    slots: int = 1
+    """Gaussians one row may make; the row of a Gaussian is `source // slots`."""
+    draws: int = 1
+    """Gaussians that a row makes in a picture, about; what time and memory are predicted from."""
+    unit: str = "Gaussians"
+    """What rows are, for people."""
+    left_out: str = ""
+    """What `bake` for all cameras cannot keep of what each is shown, for people."""
+    place: str = "mean"
+    """The column of positions [N, 3], frame of training,"""
+    reach: str = "log_scale"
+    """and that of log sizes [N, ...]."""
+    voxel: float = 0.0
+    """Side of the finest cells of the grid that rows lie on, frame of training; 0: on none."""
+    frame: Frame = Frame((0.0, 0.0, 0.0), 1.0)
+    """What is trained in, as a similarity of the input's; a run sets it before anything begins."""
+    surface: Surface | None = None
+    """What is known of the surface beside the rows."""
+    crop: Region | None = None
+    """What of the scene is wanted (`splat.strategies.crop`); None: all of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: tuple[Rendered, Bool[Tensor, "n"]] | None = None
+        """A picture, and the rows in sight in it or in those of other processes."""
+        self.beside: dict[str, Trained] = {}
+        """Networks trained beside the rows; no submodules, a run saves them with their
+        optimizers."""
+
+    @abstractmethod
+    def forward(self, camera: Camera, step: int | None = None) -> Gaussians:
+        """The Gaussians to draw for this camera; `step` None is after training."""
+
+    @abstractmethod
+    def bake(self, camera: Camera | None = None) -> Gaussians:
+        """A plain, detached set for exporters, in the frame of training."""
+
+    def kept(self, gaussians: Gaussians) -> Gaussians:
+        """What of a set in the frame of training is wanted: what files hold."""
+        return gaussians if self.crop is None else self.crop.kept(gaussians, self.frame)
+
+    def sketch(self) -> Gaussians:
+        """As `bake` for all cameras, as quickly as it can be had: for looks at a run."""
+        return self.bake()
+
+    def networks(self) -> Mapping[str, Trained]:
+        """What is trained beside the rows, by name; the same objects each time."""
+        return self.beside
+
+    def drawn_by(self, render: Renderer) -> Renderer:
+        """What draws the Gaussians that it makes, by what draws Gaussians."""
+        return render
+
+    def rows_for(self, camera: Camera) -> Int[Tensor, "m"]:
+        """Rows that may make Gaussians for a camera, ascending."""
+        del camera
+        return torch.arange(len(self.cloud), device=self.cloud.device)
+
+    def order_rows(self) -> Int[Tensor, "n"] | None:
+        """Bring rows into an order that suits memory; what they are stays the same.
+
+        The row that each one was; None where all are where they were.
+        """
+        return None
+
+    def rows_in_sight(self, rendered: Rendered) -> Bool[Tensor, "n"]:
+        """Rows of which a Gaussian was projected inside the picture; of a step that several
+        processes made together, once it is optimized, inside the picture of any of them."""
+        if self.seen is not None and self.seen[0] is rendered:
+            return self.seen[1]
+        source = rendered.gaussians.source
+        if source is None:
+            return rendered.visible
+        seen = torch.zeros(len(self.cloud), dtype=torch.bool, device=source.device)
+        seen[source[rendered.visible] // self.slots] = True
+        return seen
+
+    def apply(self, edit: Edit | None) -> Change:  # type: ignore[override]
+        """Carry out a strategy's proposal."""
+        return self.cloud.apply(edit)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Learning rates of 3DGS (Kerbl et al. 2023, released code); means in units of the extent."""
+
+    mean: float = 1.6e-4
+    mean_end: float = 1.6e-6
+    log_scale: float = 5e-3
+    quat: float = 1e-3
+    opacity_logit: float = 5e-2
+    sh: float = 2.5e-3
+    sh_tail: float = 1 / 20
+    """Factor for the coefficients beyond the constant one."""
+    sh_tail_every: int = 1
+    """Steps between moves of the coefficients beyond the constant one."""
+
+    def scheduled(self, steps: int) -> Rates:
+        """Rates for a run of `steps`: in a short one means move farther at a step.
+
+        A mean diffuses by its rate times the root of the number of steps; the factor
+        sqrt(30,000 / steps) lets it get as far in a short run as in a published one. It is at
+        most 2: more gains nothing in scenes of many photos and harms those of few.
+        """
+        factor = min(2.0, max(1.0, math.sqrt(PUBLISHED_STEPS / steps)))
+        return replace(self, mean=self.mean * factor, mean_end=self.mean_end * factor)
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a model that is made for a run is told of it."""
+
+    steps: int
+    """Of the run, over which learning rates fall."""
+    rates: Rates = field(default_factory=Rates)
+    """Of Gaussians that are rows themselves."""
+    sh_every: int = 1000
+    """Steps after which one more band of harmonics is switched on; 0: all at once."""
+    moments: torch.dtype = torch.float32
+    """Type of Adam's moments."""
+    harmonics: torch.dtype = torch.float32
+    """Type of harmonics, where rows have any."""
+    keep: Callable[[Tensor], Tensor] | None = None
+    """Where moments and harmonics are kept (`splat.core.offload`); None: on the device that
+    trains."""
+    seed: int = 0
+    """Of what networks begin with."""
+    views: Sequence[Camera] = ()
+    """All training cameras, frame of training; none where a saved state is to tell of them."""
+    photos: int = 0
+    """How many there are, where `views` does not say."""
+    frame: Frame = Model.frame
+
+
+def explicit(rows: Mapping[str, Tensor], making: Making) -> Explicit:
+    """Rows that are Gaussians, as a run trains them."""
+    return Explicit(
+        rows,
+        steps=making.steps,
+        sh_every=making.sh_every,
+        rates=making.rates,
+        moments=making.moments,
+        harmonics=making.harmonics,
+        keep=making.keep,
+    )
+
+
+def columns_of(gaussians: Gaussians, sh_degree: int | None = None) -> dict[str, Tensor]:
+    """Columns of `Explicit` that draw a set with harmonics; bands of `sh_degree`, None: its own."""
+    degree = gaussians.sh_degree or 0
+    wanted = (degree if sh_degree is None else sh_degree) + 1
+    sh = gaussians.colors.new_zeros(len(gaussians), wanted**2, 3)
+    k = min(wanted, degree + 1) ** 2
+    sh[:, :k] = gaussians.colors[:, :k]
+    return {
+        "mean": gaussians.means,
+        "quat": gaussians.quats,
+        "log_scale": gaussians.scales.clamp_min(1e-12).log(),
+        "opacity_logit": gaussians.opacities.clamp(1e-6, 1 - 1e-6).logit(),
+        "sh": sh,
+    }
+
+
+def add_shapes(cloud: Cloud, rows: Rows, rates: Rates, steps: int, extent: float = 1.0) -> None:
+    """Add the columns of a Gaussian but for its colours: `mean`, `quat`, `log_scale` and
+    `opacity_logit`, as `Explicit` has them."""
+    mean = Rate(rates.mean * extent, rates.mean_end * extent, steps)
+    cloud.add("mean", rows["mean"], mean)
+    cloud.add("quat", rows["quat"], Rate(rates.quat))
+    cloud.add("log_scale", rows["log_scale"], Rate(rates.log_scale))
+    cloud.add("opacity_logit", rows["opacity_logit"], Rate(rates.opacity_logit))
+
+
+class Explicit(Model):
+    """The representation of 3DGS: every row is one Gaussian.
+
+    Columns: `mean` [N, 3], `quat` [N, 4] (w, x, y, z), `log_scale` [N, 3], `opacity_logit` [N],
+    `sh` [N, (degree + 1)^2, 3], its first coefficient the constant one.
+    """
+
+    def __init__(
+        self,
+        rows: Mapping[str, torch.Tensor],
+        *,
+        steps: int,
+        extent: float = 1.0,
+        sh_every: int = 1000,
+        rates: Rates | None = None,
+        moments: torch.dtype = torch.float32,
+        harmonics: torch.dtype = torch.float32,
+        keep: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """Rows to start from; `steps` of the run (for the fall of the means' rate).
+
+        One more band of harmonics is switched on every `sh_every` steps (0: all at once).
+        `moments` is the type of Adam's moments, float32 or bfloat16. `harmonics` is bfloat16 where
+        `sh` is to be kept as that (CPU only), whatever the rows come as. With `keep`, `sh` and all
+        moments are where it copies them to, and rows are brought from there to be drawn and moved:
+        draw by what `drawn_by` gives, and move the rows in sight.
+        """
+        super().__init__()
+        rates = rates or Rates()
+        self.sh_every = sh_every
+        self.cloud = Cloud(moments, keep)
+        add_shapes(self.cloud, rows, rates, steps, extent)
+        tail = Rate(rates.sh, tail=rates.sh_tail, tail_every=rates.sh_tail_every)
+        sh = rows["sh"]
+        if torch.bfloat16 in (sh.dtype, harmonics):  # rows of float64, in tests, stay that
+            sh = sh.to(harmonics)
+        self.cloud.add("sh", sh, tail, harmonics=True)
+
+    @property
+    def sh_degree(self) -> int:
+        """Highest band stored."""
+        return math.isqrt(self.cloud["sh"].shape[1]) - 1
+
+    def forward(self, camera: Camera, step: int | None = None) -> Gaussians:
+        del camera
+        cloud = self.cloud
+        scales, opacities = kernels.activate(cloud["log_scale"], cloud["opacity_logit"])
+        # Harmonics last: their step of Adam may still go on.
+        degree = self.sh_degree
+        if step is not None and self.sh_every:
+            degree = min(degree, step // self.sh_every)
+        return Gaussians(
+            means=cloud["mean"],
+            quats=cloud["quat"],
+            scales=scales,
+            opacities=opacities,
+            colors=cloud["sh"],
+            sh_degree=degree,
+        )
+
+    def drawn_by(self, render: Renderer) -> Renderer:
+        return Bringing(render) if self.cloud.kept_away else render
+
+    def order_rows(self) -> Int[Tensor, "n"]:
+        order = morton_order(self.cloud["mean"].detach())
+        self.cloud.reorder(order)
+        return order
+
+    @torch.no_grad()
+    def bake(self, camera: Camera | None = None) -> Gaussians:
+        del camera
+        cloud = self.cloud
+        found = Gaussians(
+            means=cloud["mean"].detach().clone(),
+            quats=nn.functional.normalize(cloud["quat"].detach(), dim=-1),
+            scales=cloud["log_scale"].detach().exp(),
+            opacities=cloud["opacity_logit"].detach().sigmoid(),
+            colors=cloud["sh"].detach().to(cloud["mean"].dtype, copy=True),
+            sh_degree=self.sh_degree,
+        )
+        # The device that trains may have no room for all harmonics.
+        return found.to(cloud["sh"].device) if cloud.kept_away else found
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return self.cloud.state_dict()
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        self.cloud.load_state_dict(state)

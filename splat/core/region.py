@@ -1,0 +1,138 @@
+"""A part of the input's frame, such as a box: what of a scene is wanted."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from splat.types import Frame, Gaussians
+
+Corner = tuple[float, float, float]
+
+EVERYWHERE: tuple[Corner, Corner] = ((-1e9, -1e9, -1e9), (1e9, 1e9, 1e9))
+"""Corners of a box that leaves nothing out."""
+PART = "splat.strategies.crop:Crop"
+"""Where the part is that keeps births inside a box,"""
+BLOCK = "splat.blocks.block:Block"
+"""and the one that keeps them inside a block."""
+
+
+class Region(ABC):
+    """A part of space, in the coordinates of the input."""
+
+    @abstractmethod
+    def holds(self, positions: Float[Tensor, "n 3"], frame: Frame) -> Bool[Tensor, "n"]:
+        """Which positions, in the frame of training `frame`, lie inside."""
+
+    @abstractmethod
+    def said(self) -> str:
+        """Where it is, for people, to follow `from` or `within`."""
+
+    def described(self) -> dict[str, Any]:
+        """Its numbers, for records."""
+        return asdict(self)  # type: ignore[call-overload, no-any-return]  # all are dataclasses
+
+    def kept(self, gaussians: Gaussians, frame: Frame) -> Gaussians:
+        """Those whose centre lies inside; raises ValueError where there are none."""
+        inside = self.holds(gaussians.means, frame)
+        if not bool(inside.any()):
+            raise ValueError(self.bare(len(inside)))
+        return gaussians if bool(inside.all()) else gaussians.take(inside)
+
+    def bare(self, count: int) -> str:
+        """What is wrong where none of so many Gaussians lies inside."""
+        return (
+            f"the crop box from {self.said()} holds none of the {count:,} Gaussians that"
+            " were trained; expected some inside: train again with a larger box"
+        )
+
+
+@dataclass(frozen=True)
+class Box(Region):
+    """A box along the axes of the input."""
+
+    low: Corner
+    """Lowest corner, units of the input,"""
+    high: Corner
+    """and highest one."""
+
+    def __post_init__(self) -> None:
+        if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError(
+                f"the crop box from {told(self.low)} to {told(self.high)} holds nothing; expected"
+                " the lowest x y z and then the highest, each of the first below its second"
+            )
+
+    def holds(self, positions: Float[Tensor, "n 3"], frame: Frame) -> Bool[Tensor, "n"]:
+        """Which positions, in the frame of training `frame`, lie inside; its faces count."""
+        means = positions.detach().double()
+        given = means / frame.scale + means.new_tensor(frame.centre)
+        low, high = means.new_tensor(self.low), means.new_tensor(self.high)
+        found: Bool[Tensor, "n"] = ((given >= low) & (given <= high)).all(1)
+        return found
+
+    def said(self) -> str:
+        """Its corners, for people."""
+        return f"{told(self.low)} to {told(self.high)}"
+
+
+@dataclass(frozen=True)
+class Both(Region):
+    """What lies in both of two regions."""
+
+    one: Region
+    other: Region
+
+    def holds(self, positions: Float[Tensor, "n 3"], frame: Frame) -> Bool[Tensor, "n"]:
+        return self.one.holds(positions, frame) & self.other.holds(positions, frame)
+
+    def said(self) -> str:
+        return f"{self.one.said()} and {self.other.said()}"
+
+
+def told(corner: Corner) -> str:
+    """A corner, for people."""
+    return " ".join(f"{value:g}" for value in corner)
+
+
+def box_of(six: tuple[float, ...]) -> Box:
+    """The box of six numbers: the lowest x y z, then the highest."""
+    if len(six) != 6:
+        raise ValueError(f"crop has {len(six)} numbers; expected 6, X Y Z of two corners")
+    a, b, c, d, e, f = map(float, six)
+    return Box((a, b, c), (d, e, f))
+
+
+def meeting(one: Region | None, other: Region) -> Region:
+    """What lies in both of two regions; of two boxes a box."""
+    if one is None:
+        return other
+    if not (isinstance(one, Box) and isinstance(other, Box)):
+        return Both(one, other)
+    low, high = (
+        tuple(pick(a, b) for a, b in zip(ours, theirs, strict=True))
+        for pick, ours, theirs in ((max, one.low, other.low), (min, one.high, other.high))
+    )
+    return box_of((*low, *high))
+
+
+def described_region(description: Mapping[str, Any]) -> Region | None:
+    """The region of the crops in a method as `catalog.described` gave it; None: all."""
+    fields = description["fields"]
+    inner = [fields.get("base"), *(fields.get("parts") or ())]
+    found: Region | None = None
+    for each in inner:
+        own = described_region(each) if isinstance(each, dict) else None
+        found = meeting(found, own) if own is not None else found
+    if description["class"] == PART:
+        found = meeting(found, box_of((*fields["low"], *fields["high"])))
+    if description["class"] == BLOCK:
+        from splat.blocks.cells import described_cell  # which is a region itself
+
+        found = meeting(found, described_cell(fields["cell"]))
+    return found

@@ -1,0 +1,227 @@
+"""What rows contribute to pictures: one service, from which all scores of significance are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat.core.model import Model
+from splat.types import (
+    Batch,
+    Contributions,
+    PixelMap,
+    Rendered,
+    Renderer,
+    Surveyed,
+    beside,
+)
+
+Significance = Literal[
+    "mass",
+    "hits",
+    "most",
+    "area",
+    "lightgaussian",
+    "lightgaussian_released",
+    "squared",
+    "mini",
+    "mini_outdoor",
+    "opacity",
+]
+
+VOLUME_POWER = 0.1
+"""How much of a row's volume counts (LightGaussian)."""
+
+
+@torch.no_grad()
+def survey(
+    model: Model,
+    render: Renderer,
+    batch: Batch,
+    maps: Sequence[PixelMap] = (),
+    background: Float[Tensor, "3"] | None = None,
+    step: int | None = None,
+    *,
+    develop: Callable[[Rendered], Rendered] | None = None,
+) -> Surveyed:
+    """Draw one view and say what every row did in it; `step` as in `Model.forward`.
+
+    Maps look at what `develop` makes of the picture, as the photo shows it.
+    """
+
+    def weigh(rendered: Rendered) -> Float[Tensor, "h w m"]:
+        seen = rendered if develop is None else develop(rendered)
+        return beside([each(seen, batch) for each in maps])
+
+    gaussians = model(batch.camera, step)
+    rendered, found = render.survey(gaussians, batch.camera, background, weigh if maps else None)
+    source, n = gaussians.source, len(model.cloud)
+    if source is not None:
+        found = _by_row(found, source // model.slots, n)
+    return Surveyed(batch, rendered, found)
+
+
+def _by_row(found: Contributions, rows: Tensor, n: int) -> Contributions:
+    """Contributions of Gaussians brought together by the row that they came from."""
+
+    def added(values: Tensor) -> Tensor:
+        return values.new_zeros(n, *values.shape[1:]).index_add_(0, rows, values)
+
+    return Contributions(
+        mass=added(found.mass),
+        hits=added(found.hits),
+        transmitted=added(found.transmitted),
+        most=found.most.new_zeros(n).scatter_reduce_(0, rows, found.most, "amax"),
+        area=added(found.area),
+        squared=added(found.squared),
+        weighted=added(found.weighted),
+    )
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What every row did in a number of views: sums over them, and the most in one of them.
+
+    In float64, so that counts of many views stay whole numbers.
+    """
+
+    mass: Float[Tensor, "n"]
+    """Blending weight, as the fields of `Contributions` of the same names, summed over views."""
+    hits: Float[Tensor, "n"]
+    transmitted: Float[Tensor, "n"]
+    area: Float[Tensor, "n"]
+    squared: Float[Tensor, "n"]
+    weighted: Float[Tensor, "n m"]
+    most: Float[Tensor, "n"]
+    """Largest blending weight in any pixel of any view."""
+    area_most: Float[Tensor, "n"]
+    """`area` in the view where it is largest."""
+    weighted_most: Float[Tensor, "n m"]
+    """`weighted` in the view where it is largest."""
+    mean: Float[Tensor, "n"]
+    """Mean blending weight over the pixels hit in a view, summed over the views in which the row
+    is the strongest somewhere."""
+    views: Float[Tensor, "n"]
+    """Views with a pixel hit."""
+
+
+_LARGEST = ("most", "area_most", "weighted_most")
+
+
+@torch.no_grad()
+def scores(surveys: Iterable[Surveyed]) -> Scores:
+    """Bring views together, one after the other: `scores(step.survey(i) for i in indices)`."""
+    total: Scores | None = None
+    for each in surveys:
+        view = of_view(each.rows)
+        total = view if total is None else combined(total, view)
+    if total is None:
+        raise ValueError("scores were asked for over no views; expected at least one")
+    return total
+
+
+def of_view(rows: Contributions) -> Scores:
+    """The scores of one view."""
+    seen = {each.name: getattr(rows, each.name).double() for each in fields(rows)}
+    mean = seen["mass"] / seen["hits"].clamp_min(1)
+    return Scores(
+        **seen,
+        area_most=seen["area"],
+        weighted_most=seen["weighted"],
+        mean=mean.where(seen["area"] > 0, 0),
+        views=(seen["hits"] > 0).double(),
+    )
+
+
+def combined(total: Scores, view: Scores) -> Scores:
+    """The scores of both, as though their views had been looked at together."""
+    if total.weighted.shape != view.weighted.shape:
+        raise ValueError(
+            f"one view was surveyed for {total.weighted.shape[1]} maps and"
+            f" {len(total.weighted)} rows, another for {view.weighted.shape[1]} and"
+            f" {len(view.weighted)}; they must agree"
+        )
+
+    def both(name: str) -> Tensor:
+        a, b = getattr(total, name), getattr(view, name)
+        return torch.maximum(a, b) if name in _LARGEST else a + b
+
+    return Scores(**{each.name: both(each.name) for each in fields(total)})
+
+
+def significance(
+    name: Significance,
+    scores: Scores | None,
+    opacity: Float[Tensor, "n"],
+    scale: Float[Tensor, "n 3"],
+) -> Float[Tensor, "n"]:
+    """A score of every row, the more significant the larger, of the type of `opacity`.
+
+    `opacity` and `scale` are activated; `scores` may be None for `opacity` alone. The names:
+
+    - `mass`: blending weight summed over all pixels of all views.
+    - `hits`: pixels in which the row is drawn.
+    - `most`: the largest blending weight anywhere (RadSplat, Niemeyer et al. 2024).
+    - `area`: pixels in which it is the strongest.
+    - `lightgaussian`: opacity times the transmittance in front of it, over the pixels hit, times
+      clip(V / V_90, 0, 1)^0.1, V_90 being the volume that a tenth of the rows exceeds
+      (LightGaussian, Fan et al. 2024, as in the paper).
+    - `lightgaussian_released`: as the code released with it: opacity times the pixels hit, without
+      transmittance, times (V / V_10)^0.1, V_10 being the volume that nine tenths exceed, unclipped.
+    - `squared`: squared derivatives of the picture by the projected Gaussian's value
+      (Speedy-Splat, Hanson et al. 2025).
+    - `mini`: `mass` of rows that are the strongest in some pixel, 0 of the others (Mini-Splatting,
+      Fang & Wang 2024).
+    - `mini_outdoor`: its variant for outdoor scenes: the mean blending weight over the pixels hit,
+      summed over the views in which the row is the strongest somewhere.
+    - `opacity`: the row's own.
+    """
+    if name not in get_args(Significance):
+        raise ValueError(
+            f"there is no score of significance {name!r}; expected one of"
+            f" {', '.join(get_args(Significance))}"
+        )
+    if name == "opacity":
+        return opacity
+    if scores is None:
+        raise ValueError(f"the score {name!r} is made from views; give it their scores")
+    return _FORMULAS[name](scores, opacity.double(), scale.double()).to(opacity.dtype)
+
+
+def _lightgaussian(scores: Scores, opacity: Tensor, scale: Tensor) -> Tensor:
+    ratio = _log_volume_over(scale, exceeding=len(scale) // 10).clamp_max(0)
+    return opacity * scores.transmitted * (VOLUME_POWER * ratio).exp()
+
+
+def _lightgaussian_released(scores: Scores, opacity: Tensor, scale: Tensor) -> Tensor:
+    ratio = _log_volume_over(scale, exceeding=9 * len(scale) // 10)
+    return opacity * scores.hits * (VOLUME_POWER * ratio).exp()
+
+
+def _log_volume_over(scale: Tensor, exceeding: int) -> Tensor:
+    """Logarithm of volumes over the one that `exceeding` rows may exceed.
+
+    Logarithms, as the volume of a small row is below what a float holds.
+    """
+    volume = scale.clamp_min(torch.finfo(scale.dtype).tiny).log().sum(-1)
+    if not len(volume):
+        return volume
+    return volume - volume.kthvalue(len(volume) - exceeding).values
+
+
+_FORMULAS: Mapping[str, Callable[[Scores, Tensor, Tensor], Tensor]] = {
+    "mass": lambda scores, opacity, scale: scores.mass,
+    "hits": lambda scores, opacity, scale: scores.hits,
+    "most": lambda scores, opacity, scale: scores.most,
+    "area": lambda scores, opacity, scale: scores.area,
+    "lightgaussian": _lightgaussian,
+    "lightgaussian_released": _lightgaussian_released,
+    "squared": lambda scores, opacity, scale: scores.squared,
+    "mini": lambda scores, opacity, scale: scores.mass.where(scores.area > 0, 0),
+    "mini_outdoor": lambda scores, opacity, scale: scores.mean,
+}

@@ -1,0 +1,222 @@
+"""`Strategy`: how rows come, go and move; `Fixed` leaves them as they are."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import tyro
+from jaxtyping import Bool
+from torch import Tensor
+
+from splat.core.edit import Edit, Rows
+from splat.core.model import Making, Model, explicit
+from splat.types import Needs, Step
+
+if TYPE_CHECKING:
+    from splat.core.objective import Objective
+
+
+@dataclass(frozen=True)
+class Start:
+    """How rows begin where they are made from bare points."""
+
+    opacity: float = 0.1
+    scale: float = 1.0
+    """In units of the mean distance to the three nearest points."""
+
+
+class Strategy(ABC):
+    """Decides when rows grow, move and are pruned.
+
+    An object is constant: what it remembers of rows lies in statistics of the cloud, its draws
+    come from `step.generator(purpose)`. So it can be used for many runs, and resume needs nothing
+    from it. To change a strategy, wrap it; do not subclass a concrete one.
+    """
+
+    known_as: ClassVar[str] = ""
+    """What a recipe calls it; empty: the name of its class in lower case."""
+    handles: str = "gaussians"
+    """What rows it is for; empty: any."""
+    row_bytes: int = 0
+    """Of a row in the method's own file; 0: rows are Gaussians, whose files say it."""
+    needs: Needs = Needs()
+    start: Start = Start()
+    cap: int = 0
+    """Most rows there may be, 0 for no limit; runs do not start with more."""
+    resets: bool = False
+    """Whether it ever makes all rows faint at once."""
+    recycles: bool = False
+    """Whether it moves rows that are as good as dead and fills up to its cap whatever others
+    drop; then it is a `Recycler`."""
+
+    def scheduled(self, steps: int) -> Strategy:
+        """This strategy with its step numbers, published for 30,000 steps, fitted to `steps`.
+
+        `splat.core.schedule` has the rules; a strategy without step numbers returns itself.
+        """
+        del steps
+        return self
+
+    def limited(self, cap: int, by: int = 0) -> Strategy:
+        """This strategy with `cap` rows at most, or fewer where it has fewer.
+
+        `by` is a step at which to be as many: a pace of its own (a field `full_by`) gives way to
+        it; 0 leaves it. A strategy without a field `cap` returns itself and `cap` binds nothing:
+        see `splat.strategies.budget`.
+        """
+        if not is_dataclass(self):
+            return self
+        names = {field.name for field in fields(self)}
+        if "cap" not in names:
+            return self
+        pace = {"full_by": by} if by and "full_by" in names else {}
+        return replace(self, cap=min(cap, self.cap or cap), **pace)
+
+    def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
+        """What it does after which steps (counted as done) of a run of `steps`, for people.
+
+        Asked of a strategy that is already fitted to the run. What it does at every step is left
+        out.
+        """
+        del steps
+        return {}
+
+    def objectives(self) -> Mapping[str, Objective]:
+        """Terms of the loss that belong to the method (MCMC's regularisers)."""
+        return {}
+
+    def model(self, rows: Rows, making: Making) -> Model:
+        """What draws the rows that it is for.
+
+        `rows` are those that `columns_of` makes of Gaussians to start from, or the columns of a
+        cloud of such a model, whose state is then loaded.
+        """
+        return explicit(rows, making)
+
+    def begin(self, model: Model) -> None:
+        """Declare statistics with `model.cloud.track`; called once a run, before a resume loads."""
+        del model
+
+    def observe(self, step: Step) -> None:
+        """Accumulate statistics: after backward, before the optimizer."""
+        del step
+
+    @abstractmethod
+    def refine(self, step: Step) -> Edit | None:
+        """Propose an edit: after the optimizer, every step. It changes nothing itself.
+
+        It depends on rows, statistics, surveys and `step.generator` only, not on the picture of
+        the step: where several processes train together, each has another one, and all of them
+        must propose the same.
+        """
+
+
+def called(kind: type[Any]) -> str:
+    """What a recipe calls a method or a part of this class."""
+    return vars(kind).get("known_as") or kind.__name__.lower()
+
+
+@dataclass(frozen=True)
+class Fixed(Strategy):
+    """No density control: the points one starts from are the Gaussians one ends with."""
+
+    handles = ""
+
+    def refine(self, step: Step) -> Edit | None:
+        del step
+        return None
+
+
+class Recycler(Strategy):
+    """A strategy that moves dead rows, and takes a word of others on which ones are dead."""
+
+    recycles = True
+
+    @abstractmethod
+    def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
+        """As `refine`, with these rows moved too, at this step whether or not one is due."""
+
+
+@dataclass(frozen=True)
+class Wrapper(Recycler):
+    """Another strategy, altered: everything is the base's unless a subclass says otherwise.
+
+    It is a `Recycler` where its base is one (`recycles`). A subclass that alters what the base
+    proposes overrides `altered`, so that what `refine` and `recycle` give is altered alike.
+    """
+
+    base: Annotated[Strategy, tyro.conf.Suppress] = Fixed()
+    """What is altered; on the command line what stands before the `+`."""
+
+    @property
+    def handles(self) -> str:  # type: ignore[override]
+        return self.base.handles
+
+    @property
+    def row_bytes(self) -> int:  # type: ignore[override]
+        return self.base.row_bytes
+
+    @property
+    def needs(self) -> Needs:  # type: ignore[override]
+        return self.base.needs
+
+    @property
+    def start(self) -> Start:  # type: ignore[override]
+        return self.base.start
+
+    @property
+    def cap(self) -> int:  # type: ignore[override]
+        return self.base.cap
+
+    @property
+    def resets(self) -> bool:  # type: ignore[override]
+        return self.base.resets
+
+    @property
+    def recycles(self) -> bool:  # type: ignore[override]
+        return self.base.recycles
+
+    def scheduled(self, steps: int) -> Strategy:
+        return replace(self, base=self.base.scheduled(steps))
+
+    def limited(self, cap: int, by: int = 0) -> Strategy:
+        return replace(self, base=self.base.limited(cap, by))
+
+    def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
+        return self.base.acts(steps)
+
+    def objectives(self) -> Mapping[str, Objective]:
+        return self.base.objectives()
+
+    def model(self, rows: Rows, making: Making) -> Model:
+        return self.base.model(rows, making)
+
+    def begin(self, model: Model) -> None:
+        self.base.begin(model)
+
+    def observe(self, step: Step) -> None:
+        self.base.observe(step)
+
+    def refine(self, step: Step) -> Edit | None:
+        return self.altered(step, self.base.refine(step))
+
+    def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
+        return self.altered(step, recycler(self.base).recycle(step, rows))
+
+    def altered(self, step: Step, edit: Edit | None) -> Edit | None:
+        """What the base proposes, altered."""
+        del step
+        return edit
+
+
+def recycler(strategy: Strategy) -> Recycler:
+    """The strategy as one that moves dead rows; raises ValueError where it does not."""
+    if strategy.recycles and isinstance(strategy, Recycler):
+        return strategy
+    raise ValueError(
+        f"{type(strategy).__name__} does not move rows that are as good as dead, which was asked"
+        " of it; put this behind a method that does, such as mcmc"
+    )

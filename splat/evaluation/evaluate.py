@@ -1,0 +1,240 @@
+"""PSNR, SSIM and LPIPS of what is drawn against photographs.
+
+Figures are taken on floats clamped to [0, 1] without rounding to 8 bits, as the field does.
+Pixels whose mask is 0 do not count: PSNR leaves them out; for SSIM and LPIPS they first take the
+photograph's own values, and SSIM is averaged over the pixels that count, LPIPS over all.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from splat.evaluation.lpips import SMALLEST, Lpips, Net
+from splat.parallel import Ranks
+from splat.types import Batch, Camera, Gaussians, Needs, Renderer
+
+WINDOW, DEVIATION = 11, 1.5
+"""Side and standard deviation of SSIM's Gaussian window, pixels (Wang et al. 2004)."""
+C1, C2 = 0.01**2, 0.03**2
+
+
+@dataclass(frozen=True)
+class ViewMetrics:
+    """The figures of one view."""
+
+    name: str
+    psnr: float
+    """dB."""
+    ssim: float
+    lpips: float | None
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The figures of a set of views: means over views, and each view's own."""
+
+    psnr: float
+    """dB; the mean of the views' PSNR, not the PSNR of their mean error."""
+    ssim: float
+    lpips: float | None
+    lpips_net: Net | None
+    """Which network LPIPS looked with; figures of different nets do not compare."""
+    lpips_missing: str
+    """Why there is no LPIPS; empty where there is."""
+    views: tuple[ViewMetrics, ...]
+    protocol: str
+    """What of the photos was fitted before they were measured, and which part was."""
+    psnr_unfitted: float | None
+    """dB on whole photos taken as they are; None where nothing is fitted."""
+    seconds: float
+    """Rendering, measuring and decoding together."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, which has no infinity: infinite PSNR (no error at all) is null there."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A picture to hold against a photo."""
+
+    batch: Batch
+    image: Float[Tensor, "h w 3"]
+    first: int = 0
+    """Column from which on they are measured."""
+
+    def part(self) -> tuple[Float[Tensor, "h w 3"], Batch]:
+        """The columns that are measured, of both."""
+        batch, cut = self.batch, slice(self.first, None)
+        mask = None if batch.mask is None else batch.mask[:, cut].contiguous()
+        pixels = batch.pixels[:, cut].contiguous()
+        return self.image[:, cut].contiguous(), replace(batch, pixels=pixels, mask=mask)
+
+
+class Fit(Protocol):
+    """Fits of a photo what training cannot know, and draws it so."""
+
+    @property
+    def said(self) -> str:
+        """What is fitted, on which part, and which is measured."""
+        ...
+
+    def __call__(self, batch: Batch) -> Seen: ...
+
+
+AS_GIVEN = "photos as they are, whole"
+"""The protocol where nothing is fitted."""
+
+
+def evaluate(
+    gaussians: Callable[[Camera], Gaussians],
+    render: Renderer,
+    batches: Iterable[Batch],
+    background: Float[Tensor, "3"] | None = None,
+    *,
+    lpips: Net | None = "alex",
+    look: Callable[[Batch, Float[Tensor, "h w 3"], ViewMetrics], None] | None = None,
+    fit: Fit | None = None,
+    ranks: Ranks | None = None,
+) -> Metrics:
+    """Draw every batch and compare; `gaussians` is a model, or `lambda camera: fixed`.
+
+    `look` is given each picture once it is measured, for contact sheets. `lpips` None leaves
+    LPIPS out; where its weights are not installed the figure is None and `lpips_missing` says so.
+    `fit` draws photos whose exposure or pose is not known. Of several processes each is given the
+    batches that are its share; the figures are of all.
+    """
+    start = time.perf_counter()
+    perceptual, missing = _perceptual(lpips, render.device)
+    views, plain = [], []
+    for batch in batches:
+        with torch.no_grad():
+            image = render(gaussians(batch.camera), batch.camera, Needs(), background).image
+        seen = Seen(batch, image)
+        if fit is not None:
+            plain.append(psnr(image, batch.image, batch.mask))
+            seen = fit(batch)
+        with torch.no_grad():
+            part, photo = seen.part()
+            views.append(_measured(part.clamp(0, 1), photo, perceptual))
+        if look is not None:
+            look(seen.batch, seen.image, views[-1])
+    if ranks is not None:
+        views, plain = ranks.interleaved(views), ranks.interleaved(plain)
+    if not views:
+        raise ValueError("no views to evaluate; hold some out, see `--eval`")
+    distances = [view.lpips for view in views if view.lpips is not None]
+    if perceptual is not None and not distances:
+        missing = f"pictures are smaller than {SMALLEST} pixels"
+    return Metrics(
+        psnr=_mean([view.psnr for view in views]),
+        ssim=_mean([view.ssim for view in views]),
+        lpips=_mean(distances) if distances else None,
+        lpips_net=lpips if distances else None,
+        lpips_missing=missing,
+        views=tuple(views),
+        protocol=AS_GIVEN if fit is None else fit.said,
+        psnr_unfitted=_mean(plain) if plain else None,
+        seconds=time.perf_counter() - start,
+    )
+
+
+@torch.no_grad()
+def mean_psnr(
+    gaussians: Callable[[Camera], Gaussians],
+    render: Renderer,
+    batches: Iterable[Batch],
+    background: Float[Tensor, "3"] | None = None,
+    *,
+    fit: Fit | None = None,
+    ranks: Ranks | None = None,
+) -> float:
+    """The PSNR that `evaluate` finds, dB, without its other figures, in a twentieth of its time."""
+
+    def value(batch: Batch) -> float:
+        if fit is None:
+            image = render(gaussians(batch.camera), batch.camera, Needs(), background).image
+            return psnr(image, batch.image, batch.mask)
+        image, photo = fit(batch).part()
+        return psnr(image, photo.image, photo.mask)
+
+    found = [value(batch) for batch in batches]
+    return _mean(found if ranks is None else ranks.interleaved(found))
+
+
+@torch.no_grad()
+def psnr(x: Float[Tensor, "h w 3"], y: Float[Tensor, "h w 3"], mask: Tensor | None = None) -> float:
+    """Peak signal-to-noise ratio in dB; infinite where the pictures agree, NaN if none counts."""
+    squares = (x.clamp(0, 1) - y.clamp(0, 1)).square()
+    if mask is not None:
+        squares = squares[mask != 0]
+    error = float(squares.double().mean())
+    return math.inf if error == 0 else -10 * math.log10(error)
+
+
+@torch.no_grad()
+def ssim(x: Float[Tensor, "h w 3"], y: Float[Tensor, "h w 3"], mask: Tensor | None = None) -> float:
+    """Mean structural similarity, zeros beyond the edge, as in training and in INRIA's metric."""
+    if mask is not None:
+        x = x.where(mask[..., None] != 0, y)
+    values = _ssim_map(x.clamp(0, 1), y.clamp(0, 1))
+    if mask is not None:
+        values = values[mask != 0]
+    return float(values.double().mean())
+
+
+def _ssim_map(x: Float[Tensor, "h w 3"], y: Float[Tensor, "h w 3"]) -> Float[Tensor, "h w 3"]:
+    offsets = torch.arange(WINDOW, dtype=x.dtype, device=x.device) - WINDOW // 2
+    weights = (-offsets.square() / (2 * DEVIATION**2)).exp()
+    weights = weights / weights.sum()
+    maps = torch.cat([x, y, x * x, y * y, x * y], 2).permute(2, 0, 1)[:, None]
+    for row in (weights.reshape(1, 1, 1, -1), weights.reshape(1, 1, -1, 1)):
+        maps = functional.conv2d(maps, row, padding=(row.shape[2] // 2, row.shape[3] // 2))
+    mx, my, xx, yy, xy = maps[:, 0].permute(1, 2, 0).chunk(5, dim=2)
+    covariance, variances = xy - mx * my, xx + yy - mx * mx - my * my
+    top = (2 * mx * my + C1) * (2 * covariance + C2)
+    values: Tensor = top / ((mx * mx + my * my + C1) * (variances + C2))
+    return values
+
+
+def _measured(image: Float[Tensor, "h w 3"], batch: Batch, perceptual: Lpips | None) -> ViewMetrics:
+    truth, mask = batch.image, batch.mask
+    distance = None
+    if perceptual is not None and min(truth.shape[:2]) >= SMALLEST:
+        filled = image if mask is None else image.where(mask[..., None] != 0, truth)
+        distance = perceptual(filled, truth)
+    return ViewMetrics(batch.name, psnr(image, truth, mask), ssim(image, truth, mask), distance)
+
+
+def _perceptual(net: Net | None, device: torch.device) -> tuple[Lpips | None, str]:
+    """The measure, or why it is missing: a run must not lose its other figures for it."""
+    if net is None:
+        return None, "not asked for"
+    try:
+        return Lpips(net, device), ""
+    except (OSError, ValueError) as error:
+        return None, str(error)
+
+
+def _mean(values: list[float]) -> float:
+    """Mean of those that are numbers: a view that is masked out altogether has none."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,179 @@
+"""A file of Gaussians and its receipt: its weight, how it draws once read back, what it lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat import formats
+from splat.evaluation.evaluate import psnr
+from splat.formats.settings import Settings
+from splat.planning.predict import size
+from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Needs, Renderer
+
+CLOSEST = 100.0
+"""dB from which two pictures count as equal."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was written, and how it looks when read back."""
+
+    file: str
+    bytes: int
+    gaussians: int
+    bytes_per_gaussian: float
+    sh_degree: int
+    frame: str
+    """Which frame and axes the positions are in."""
+    same_db: float | None
+    """PSNR of pictures of the file against pictures of what was written, at most 100 dB; None
+    where there is no camera to look from."""
+    psnr_before: float | None
+    """dB of what was written on the held-out photos; None without photos."""
+    psnr_after: float | None
+    """dB of the file, read back, on the same photos."""
+    dropped: tuple[str, ...] = ()
+    """What of the Gaussians the file does not hold, and why."""
+
+    def said(self) -> str:
+        """The receipt in a few lines."""
+        first = (
+            f"{self.file}: {self.gaussians:,} Gaussians, {size(self.bytes)}"
+            f" ({self.bytes_per_gaussian:.1f} bytes each), {bands(self.sh_degree)}, {self.frame}"
+            + drawn_said(self.same_db, self.psnr_before, self.psnr_after)
+        )
+        return "\n".join([first, *(f"  left out: {what}" for what in self.dropped)])
+
+
+def drawn_said(same_db: float | None, before: float | None, after: float | None) -> str:
+    """How a file draws that was read back, to follow what else is said of it."""
+    said = ""
+    if same_db is not None:
+        said += "; read back it draws the same"
+        said += f" to {same_db:.1f} dB" if same_db < CLOSEST else ""
+    if before is not None and after is not None:
+        said += f", held-out PSNR {before:.2f} -> {after:.2f} dB ({after - before:+.3f})"
+    return said
+
+
+def exported(
+    gaussians: Gaussians,
+    frame: Frame,
+    path: Path,
+    render: Renderer,
+    batches: Iterable[Batch],
+    background: Float[Tensor, "3"] | None,
+    *,
+    drawing: Drawing,
+    settings: Settings = Settings(),  # noqa: B008
+    photos: bool = True,
+    whole: Gaussians | Callable[[Camera], Gaussians] | None = None,
+    dropped: tuple[str, ...] = (),
+    cameras: Sequence[Camera] = (),
+) -> Receipt:
+    """Write a set trained in `frame`, read it back, and draw both in the cameras of `batches`.
+
+    `photos` False: the batches' pixels are no truth to compare with. `whole` is what the file is
+    compared with where the set is a part of it already, or stands for what a model makes for each
+    camera, `dropped` what was taken away then. A page begins at the first of `cameras`, which are
+    in the frame of the input.
+    """
+    whole = gaussians if whole is None else whole
+    formats.write(gaussians, path, frame, drawing, settings, cameras)
+    again = formats.in_frame(formats.read(path, settings), frame).to(render.device)
+    trained = _fixed(whole) if isinstance(whole, Gaussians) else whole
+    same_db, before, after = compared(
+        trained, _fixed(again), render, batches, background, photos=photos
+    )
+    return Receipt(
+        file=str(path),
+        bytes=formats.weight(path),
+        gaussians=len(again),
+        bytes_per_gaussian=formats.weight(path) / len(again),
+        sh_degree=again.sh_degree or 0,
+        frame=frame_said(path, settings),
+        same_db=same_db,
+        psnr_before=before,
+        psnr_after=after,
+        dropped=(*dropped, *lost(gaussians, again, drawing, path)),
+    )
+
+
+def _fixed(gaussians: Gaussians) -> Callable[[Camera], Gaussians]:
+    return lambda camera: gaussians
+
+
+def compared(
+    one: Callable[[Camera], Gaussians],
+    other: Callable[[Camera], Gaussians],
+    render: Renderer,
+    batches: Iterable[Batch],
+    background: Float[Tensor, "3"] | None,
+    *,
+    photos: bool,
+) -> tuple[float | None, float | None, float | None]:
+    """dB of the pictures of one against those of another, and of each against the photos.
+
+    Means over the batches, none above 100 dB; None where there are none, or no photos.
+    """
+    same, before, after = [], [], []
+    for batch in batches:
+        first = drawn(one(batch.camera), batch.camera, render, background)
+        second = drawn(other(batch.camera), batch.camera, render, background)
+        same.append(min(CLOSEST, psnr(first, second)))
+        if photos:
+            before.append(min(CLOSEST, psnr(first, batch.image, batch.mask)))
+            after.append(min(CLOSEST, psnr(second, batch.image, batch.mask)))
+    return mean(same), mean(before), mean(after)
+
+
+def lost(gaussians: Gaussians, again: Gaussians, drawing: Drawing, path: Path) -> tuple[str, ...]:
+    """What of a set and of how it is drawn a file does not hold, and why."""
+    found, suffix = [], formats.suffix_of(path)
+    if rows := len(gaussians) - len(again):
+        found.append(f"{rows:,} Gaussians with NaN or infinite values")
+    degree, kept = gaussians.sh_degree or 0, again.sh_degree or 0
+    if kept < degree:
+        found.append(f"harmonics beyond {bands(kept)}: {suffix} has no place for them")
+    said = formats.drawing(path)
+    if drawing.antialiased and not said.antialiased:
+        found.append(f"that it was trained antialiased: {suffix} has no place for it")
+    if drawing.near is not None and said.near is None:
+        found.append(
+            f"that nothing nearer than {drawing.near:.3g} is drawn: {suffix} has no place for it"
+        )
+    return tuple(found)
+
+
+def frame_said(path: Path, settings: Settings) -> str:
+    """Which frame and axes the positions of a file are in."""
+    suffix = formats.suffix_of(path)
+    if suffix == ".spz" and settings.spz_axes == "rub":
+        return "in the frame of the photos' cameras, axes right-up-back"
+    if suffix == ".glb":
+        return "in the frame of the photos' cameras, turned to glTF's y up"
+    return "in the frame of the photos' cameras"
+
+
+def bands(degree: int) -> str:
+    """A degree of harmonics for people."""
+    return f"SH degree {degree}"
+
+
+def mean(values: list[float]) -> float | None:
+    """None of nothing."""
+    return sum(values) / len(values) if values else None
+
+
+@torch.no_grad()
+def drawn(
+    gaussians: Gaussians, camera: Camera, render: Renderer, background: Float[Tensor, "3"] | None
+) -> Float[Tensor, "h w 3"]:
+    """A picture in [0, 1]."""
+    return render(gaussians, camera, Needs(), background).image.clamp(0, 1)

@@ -1,0 +1,99 @@
+"""What a set of Gaussians is to cameras: which rows matter, and from where they are seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from splat.core.score import scores, significance
+from splat.kernels.harmonics import basis
+from splat.types import Batch, Gaussians, Renderer, Surveyed
+
+_CHUNK = 1 << 14
+_PRIOR = 1e-3
+"""Weight of the coefficients as they were, as a share of what a row weighs in all views."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Seen in v views."""
+
+    centres: Float[Tensor, "v 3"]
+    """Of the cameras."""
+    masses: Float[Tensor, "v n"]
+    """Blending weight that a row has in a view, summed over its pixels."""
+    score: Float[Tensor, "n"]
+    """Significance: squared derivatives of the pictures (Speedy-Splat, Hanson et al. 2025)."""
+
+    def take(self, rows: Tensor) -> Sight:
+        """Of some of the rows."""
+        return Sight(self.centres, self.masses[:, rows], self.score[rows])
+
+    def most_significant(self, count: int) -> Int[Tensor, "m"]:
+        """The rows of the highest score, in their own order; of equal ones the last."""
+        order = self.score.argsort(stable=True)
+        return order[len(order) - count :].sort().values
+
+
+@torch.no_grad()
+def sight(
+    gaussians: Gaussians,
+    render: Renderer,
+    batches: Iterable[Batch],
+    background: Float[Tensor, "3"] | None,
+) -> Sight:
+    """Look at a set from the cameras of `batches`; all in one frame."""
+    centres, masses = [], []
+
+    def looked() -> Iterable[Surveyed]:
+        for batch in batches:
+            rendered, rows = render.survey(gaussians, batch.camera, background)
+            centres.append(batch.camera.centre)
+            masses.append(rows.mass.float())
+            yield Surveyed(batch, rendered, rows)
+
+    total = scores(looked())
+    score = significance("squared", total, gaussians.opacities, gaussians.scales)
+    return Sight(torch.stack(centres), torch.stack(masses), score)
+
+
+@torch.no_grad()
+def with_fewer_bands(gaussians: Gaussians, degree: int, sight: Sight) -> Gaussians:
+    """The set with harmonics up to `degree`, which take over what the others drew.
+
+    Cutting bands off leaves the colour that a Gaussian would have on the average over all
+    directions; the views see it from some. So the coefficients that stay are fitted, row by row and
+    by least squares over the views it is seen in, weighted by its blending weight there, to the
+    colours of all.
+    """
+    whole = gaussians.sh_degree
+    if whole is None or degree >= whole:
+        return gaussians
+    k = (degree + 1) ** 2
+    stay, go = gaussians.colors[:, :k].clone(), gaussians.colors[:, k : (whole + 1) ** 2]
+    for start in range(0, len(gaussians), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        normal = seen_together(gaussians.means[part], sight, part, whole)
+        ridge = _PRIOR * torch.eye(k, dtype=normal.dtype, device=normal.device)
+        right = torch.einsum("nkj,njc->nkc", normal[:, :k, k:], go[part])
+        stay[part] += torch.linalg.solve(normal[:, :k, :k] + ridge, right)
+    return replace(gaussians, colors=stay, sh_degree=degree)
+
+
+def seen_together(
+    means: Float[Tensor, "n 3"], sight: Sight, rows: slice, degree: int
+) -> Float[Tensor, "n k k"]:
+    """Products of every two harmonics in the directions that rows are seen in.
+
+    Averaged over views by the rows' blending weights there; 0 where none sees a row.
+    """
+    direction = torch.nn.functional.normalize(means[None] - sight.centres[:, None], dim=-1)
+    masses = sight.masses[:, rows]
+    views, n = masses.shape
+    every = basis(direction.reshape(-1, 3), degree).reshape(views, n, -1)
+    share = masses / masses.sum(0).clamp_min(1e-12)
+    return torch.einsum("vnk,vnl->nkl", every * share[..., None], every)

@@ -1,0 +1,206 @@
+"""Files of Gaussians: written and read by the suffix of their name, in the frame of the input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat.formats import compressed, gltf, html, ksplat, lod, ply, sog, splat, spz
+from splat.formats.settings import Settings
+from splat.types import Camera, Drawing, Frame, Gaussians
+
+_FORMATS: dict[str, ModuleType] = {
+    ".ply": ply,
+    ".compressed.ply": compressed,
+    ".glb": gltf,
+    ".spz": spz,
+    ".html": html,
+    ".splat": splat,
+    ".ksplat": ksplat,
+    ".sog": sog,
+    lod.SUFFIX: lod,
+}
+"""Modules by suffix; the longest one that a name ends in counts. Each has `read` and `drawing`,
+and one that can write has `write` and `size`."""
+_FOLDERS = (lod,)
+"""Those that write more than the one file."""
+
+
+def suffixes(*, written: bool = False, folders: bool = False) -> tuple[str, ...]:
+    """Endings of file names that `read` knows, or only those that `write` knows too; with
+    `folders` also of what is not one file."""
+    known = _FORMATS.items()
+    if not written:
+        return tuple(s for s, _ in known)
+    written_too = [(s, module) for s, module in known if hasattr(module, "write")]
+    return tuple(s for s, module in written_too if folders or module not in _FOLDERS)
+
+
+def one_file(suffix: str) -> bool:
+    """Whether a format is one file: sets can be fitted to its size, and it can be sent."""
+    return _format(Path(f"x{suffix}"), written=True) not in _FOLDERS
+
+
+def weight(path: Path) -> int:
+    """Bytes of a file, and of those that belong to it."""
+    return lod.weight(path) if _format(path) is lod else path.stat().st_size
+
+
+def write(
+    gaussians: Gaussians,
+    path: str | Path,
+    frame: Frame | None = None,
+    drawing: Drawing = Drawing(),  # noqa: B008
+    settings: Settings = Settings(),  # noqa: B008
+    cameras: Sequence[Camera] = (),
+) -> None:
+    """Write a set that was trained in `frame` (None: that of the input) in the format of `path`.
+
+    `drawing` says how it is meant to be drawn, for viewers that can follow; `cameras`, in the frame
+    of the input, where a page begins. Features are not
+    written, nor SH bands beyond `sh_degree`; rows with NaN or infinite values are left out, with
+    a warning. Raises ValueError where nothing is left to write.
+    """
+    path = Path(path)
+    module = _format(path, written=True)
+    more = {"cameras": cameras} if module is html else {}
+    module.write(from_frame(gaussians, frame), path, drawing, settings, **more)
+
+
+def size_of(
+    n: int,
+    sh_degree: int,
+    suffix: str = ".ply",
+    settings: Settings = Settings(),  # noqa: B008
+) -> int:
+    """Bytes that a file of `n` Gaussians takes at most."""
+    return int(_format(Path(f"x{suffix}"), written=True).size(n, sh_degree, settings))
+
+
+def most_in(size: int, sh_degree: int, suffix: str = ".ply") -> int:
+    """How many Gaussians fit into a file of so many bytes; 0 if none does."""
+    low, high = 0, max(0, size)
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = size_of(middle, sh_degree, suffix) <= size
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return low
+
+
+def read(path: str | Path, settings: Settings = Settings()) -> Gaussians:  # noqa: B008
+    """The Gaussians of a file, in its own frame, with unit quaternions, on the CPU.
+
+    Of `settings` only the axes count, of files that do not name theirs.
+    """
+    path = Path(path)
+    module = _reader(path)
+    if module is spz:
+        return spz.read(path, settings)
+    gaussians: Gaussians = module.read(path)
+    return gaussians
+
+
+def quantiser(
+    suffix: str,
+    gaussians: Gaussians,
+    settings: Settings = Settings(),  # noqa: B008
+) -> Callable[[Gaussians], Gaussians]:
+    """What a format makes of a set, row by row: a function from one to what would be read back.
+
+    Fitted to `gaussians` (bounds, codebooks); it takes sets of as many rows in the same order.
+    """
+    module = _format(Path(f"x{suffix}"), written=True)
+    found: Callable[[Gaussians], Gaussians] = module.quantiser(gaussians, settings)
+    return found
+
+
+def most_degree(suffix: str) -> int:
+    """Bands of harmonics that a format has a place for."""
+    return int(getattr(_format(Path(f"x{suffix}"), written=True), "MOST_DEGREE", 3))
+
+
+def harmonics_grid(
+    suffix: str,
+    settings: Settings = Settings(),  # noqa: B008
+) -> Callable[[Tensor, int], Tensor] | None:
+    """What a format makes of values of a coefficient [n, 3], given its number from 1 up.
+
+    None where it does not round coefficients one by one.
+    """
+    module = _format(Path(f"x{suffix}"), written=True)
+    if not hasattr(module, "harmonics_grid"):
+        return None
+    found: Callable[[Tensor, int], Tensor] = module.harmonics_grid(settings)
+    return found
+
+
+def holds_gaussians(path: Path) -> bool:
+    """Whether `read` is meant for this file; False for a plain point cloud."""
+    return _reader(path) is not ply or ply.holds_gaussians(path)
+
+
+def drawing(path: str | Path) -> Drawing:
+    """How the file says that its Gaussians are meant to be drawn."""
+    path = Path(path)
+    said: Drawing = _reader(path).drawing(path)
+    return said
+
+
+def from_frame(gaussians: Gaussians, frame: Frame | None) -> Gaussians:
+    """A set trained in `frame`, as it lies in the frame of the input."""
+    if frame is None:
+        return gaussians
+    centre = _double(frame.centre, gaussians)
+    means = gaussians.means.double() / frame.scale + centre
+    return _moved(gaussians, means, 1 / frame.scale)
+
+
+def in_frame(gaussians: Gaussians, frame: Frame) -> Gaussians:
+    """A set in the frame of the input, as it lies in the frame of training."""
+    means = (gaussians.means.double() - _double(frame.centre, gaussians)) * frame.scale
+    return _moved(gaussians, means, frame.scale)
+
+
+def _moved(gaussians: Gaussians, means: Float[Tensor, "n 3"], scale: float) -> Gaussians:
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"the scale of a frame is {scale}, it must be a positive number")
+    # A similarity without rotation leaves quaternions and harmonics as they are.
+    scales = (gaussians.scales.double() * scale).float()
+    return replace(gaussians, means=means.float(), scales=scales)
+
+
+def _double(values: tuple[float, float, float], like: Gaussians) -> Float[Tensor, "3"]:
+    return torch.tensor(values, dtype=torch.float64, device=like.means.device)
+
+
+def suffix_of(path: Path, *, written: bool = False) -> str:
+    """Which of the known suffixes a name ends in; raises ValueError where it is none."""
+    name = path.name.lower()
+    known = suffixes(written=written, folders=True)
+    found = [suffix for suffix in known if name.endswith(suffix)]
+    if found:
+        return max(found, key=len)
+    if written and any(map(name.endswith, suffixes())):
+        what = "ends in a format that is read only"
+    else:
+        what = "ends in no known format of Gaussians"
+    raise ValueError(f"{path.name!r} {what}; use one of: {', '.join(known)}")
+
+
+def _format(path: Path, *, written: bool = False) -> ModuleType:
+    return _FORMATS[suffix_of(path, written=written)]
+
+
+def _reader(path: Path) -> ModuleType:
+    module = _format(path)
+    if module in (ply, compressed):
+        # Many name either kind just .ply.
+        return compressed if compressed.is_compressed(path) else ply
+    return module

@@ -1,0 +1,222 @@
+"""The `.compressed.ply` of PlayCanvas and SuperSplat: 16 bytes a Gaussian, and one a coefficient.
+
+Elements: `chunk`, the bounds of every 256 Gaussians; `vertex`, four words each; `sh`, the
+coefficients beyond the constant one (channel-major: all of red, then green, then blue). As
+splat-transform, PlayCanvas' converter, reads and writes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product, zip_longest
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import hardshrink
+
+from splat.formats import chunks
+from splat.formats.header import BINARY, Header, Table, written
+from splat.formats.order import CHUNK, spatial_order
+from splat.formats.rows import THINNEST, finite, harmonics, kept, rows_of, upright
+from splat.formats.settings import Settings
+from splat.math import rgb_from_sh, sh_from_rgb
+from splat.system.files import replacing
+from splat.types import Drawing, Gaussians
+
+_BOUNDS = tuple(
+    f"float {end}_{name}"
+    for names in (("x", "y", "z"), ("scale_x", "scale_y", "scale_z"), ("r", "g", "b"))
+    for end, name in product(("min", "max"), names)
+)
+_OLD_BOUNDS = _BOUNDS[:12]
+"""Old files have no bounds of colours, which lie within 0 and 1."""
+_WORDS = tuple(f"uint packed_{name}" for name in ("position", "rotation", "scale", "color"))
+
+
+def write(
+    gaussians: Gaussians,
+    path: Path,
+    drawing: Drawing = Drawing(),  # noqa: B008
+    settings: Settings = Settings(),  # noqa: B008
+) -> None:
+    """Write Gaussians with neighbours beside each other, 16.3 + 3 (k - 1) bytes each.
+
+    Rows that hold NaN or infinite values are left out, with a warning.
+    """
+    del settings
+    rows = rows_of(gaussians, path)
+    code = chunks.coded(rows, spatial_order(rows.means))
+    with replacing(path) as draft, draft.open("wb") as file:
+        file.write(written(_tables(len(rows), rows.sh.shape[1]), drawing))
+        for table in (code.bounds, code.words, code.rest):
+            file.write(table.data)
+
+
+def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
+    """Bytes that a file of `n` Gaussians takes, with the longest header."""
+    del settings
+    tables = _tables(n, (sh_degree + 1) ** 2)
+    longest = written(tables, Drawing(True, -1.0000000000000002e-300))
+    return len(longest) + sum(table.bytes for table in tables)
+
+
+def read(path: Path) -> Gaussians:
+    """The Gaussians of a file; rows with NaN or infinite values are left out, with a warning."""
+    n, k, bounds, start = _layout(path)
+    with path.open("rb") as file:
+        file.seek(start)
+        code = chunks.Coded(
+            bounds=_with_colors(
+                np.fromfile(file, "<f4", bounds * _chunks(n)).reshape(-1, bounds // 6, 2, 3)
+            ),
+            words=np.fromfile(file, "<u4", 4 * n).reshape(n, 4),
+            rest=np.fromfile(file, np.uint8, 3 * (k - 1) * n).reshape(n, 3, k - 1),
+        )
+    gaussians = chunks.decoded(code).gaussians()
+    # Bytes are finite whatever they are, so the coefficients they stand for need no look.
+    return kept(gaussians, finite(replace(gaussians, colors=gaussians.colors[:, 0])), path)
+
+
+def drawing(path: Path) -> Drawing:
+    """How the header says that the Gaussians are meant to be drawn."""
+    return Header.of(path).drawing
+
+
+@torch.no_grad()
+def quantiser(
+    gaussians: Gaussians,
+    settings: Settings = Settings(),  # noqa: B008
+) -> Callable[[Gaussians], Gaussians]:
+    """What is read back of a set whose rows share chunks as those of `gaussians` do.
+
+    Expects finite values; everything stays on the device it is on.
+    """
+    del settings
+    n = len(gaussians)
+    order = spatial_order(gaussians.means).to(gaussians.means.device)
+    place = torch.empty_like(order)
+    place[order] = torch.arange(n, device=order.device)
+    filled = torch.cat([order, order[-1:].expand(-n % CHUNK)])
+
+    @torch.no_grad()
+    def quantised(given: Gaussians) -> Gaussians:
+        sh = harmonics(given)
+        values = [
+            given.means.clamp(-chunks.FARTHEST, chunks.FARTHEST),
+            given.scales.clamp_min(THINNEST).log().clamp(-chunks.LARGEST, chunks.LARGEST),
+            rgb_from_sh(sh[:, 0]),
+        ]
+        bounded = torch.cat(values, 1)[filled].unflatten(0, (-1, CHUNK))
+        means, log_scales, rgb = _between(bounded).flatten(0, 1)[place].split(3, dim=1)
+        colors = _harmonics(sh)
+        colors[:, 0] = sh_from_rgb(rgb)
+        return Gaussians(
+            means=means,
+            quats=_rotations(upright(given.quats)),
+            scales=log_scales.exp(),
+            opacities=(given.opacities * 255 + 0.5).floor().clamp(1, 254) / 255,
+            colors=colors,
+            sh_degree=given.sh_degree or 0,
+        )
+
+    return quantised
+
+
+def is_compressed(path: Path) -> bool:
+    """Whether a .ply has chunks, and is to be read here."""
+    return any(table.name == "chunk" for table in Header.of(path).tables)
+
+
+class _Layout(NamedTuple):
+    """What a file holds, and where."""
+
+    n: int
+    k: int
+    """SH coefficients a channel."""
+    bounds: int
+    """Columns of `chunk`."""
+    start: int
+    """Bytes of the header."""
+
+
+def _layout(path: Path) -> _Layout:
+    """The layout of a file, once its header and its length are as they must be."""
+    header = Header.of(path)
+    # gsplat writes an element `sh` without columns where there are no harmonics.
+    tables = [table for table in header.tables if table.columns]
+    found = {table.name: table for table in tables}
+    columns = {name: len(table.columns) for name, table in found.items()}
+    if "vertex" not in found:
+        raise ValueError(f"{path} has no element 'vertex'; fetch or export it again")
+    n = found["vertex"].count
+    k = {9: 4, 24: 9, 45: 16}.get(columns.get("sh", 0), 1)
+    bounds = _OLD_BOUNDS if columns.get("chunk") == len(_OLD_BOUNDS) else _BOUNDS
+    if BINARY not in header.lines:
+        raise ValueError(f"{path} is no binary .ply, expected '{BINARY}'; export it again")
+    expected = _tables(n, k, bounds)
+    for one, other in zip_longest(tables, expected, fillvalue="no further element"):
+        if one != other:
+            raise ValueError(f"{path} has {one}, expected {other}; fetch or export it again")
+    length, there = header.bytes + sum(table.bytes for table in expected), path.stat().st_size
+    if length != there:
+        raise ValueError(
+            f"{path} has {there:,} bytes, expected {length:,} for {n:,} Gaussians;"
+            " fetch or export it again"
+        )
+    return _Layout(n, k, len(bounds), header.bytes)
+
+
+def harmonics_grid(settings: Settings) -> Callable[[Tensor, int], Tensor]:
+    """What is read back of values of a coefficient, the constant one apart."""
+    del settings
+    return lambda values, k: _harmonics(values)
+
+
+def _tables(n: int, k: int, bounds: tuple[str, ...] = _BOUNDS) -> list[Table]:
+    rest = tuple(f"uchar f_rest_{i}" for i in range(3 * (k - 1)))
+    tables = [Table("chunk", _chunks(n), bounds), Table("vertex", n, _WORDS)]
+    return [*tables, Table("sh", n, rest)] if rest else tables
+
+
+def _chunks(n: int) -> int:
+    return -(-n // CHUNK)
+
+
+def _with_colors(bounds: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bounds [chunks, 3, 2, 3] where there may be none of colours."""
+    if bounds.shape[1] == 3:
+        return bounds
+    colors = np.broadcast_to(np.array([[0], [1]], np.float32), (len(bounds), 1, 2, 3))
+    return np.concatenate([bounds, colors], axis=1)
+
+
+def _between(values: Float[Tensor, "c m 9"]) -> Float[Tensor, "c m 9"]:
+    """Values rounded to the steps between the least and the greatest of each chunk."""
+    low, high = values.aminmax(dim=1, keepdim=True)
+    step = (high - low) / values.new_tensor(chunks.MOST)
+    number = (values - low).div_(step.where(step >= chunks.THINNEST_STEP, torch.inf))
+    return number.add_(0.5).floor_().mul_(step).add_(low)
+
+
+def _rotations(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
+    """Unit quaternions with all but their largest component rounded."""
+    largest = quats.abs().argmax(dim=1, keepdim=True)
+    others = quats * quats.gather(1, largest).sign()
+    others = ((others * math.sqrt(0.5) + 0.5) * 1023 + 0.5).floor() / 1023 - 0.5
+    others = (others * math.sqrt(2)).scatter(1, largest, 0)
+    rest = (1 - others.square().sum(1, keepdim=True)).clamp_min(0).sqrt()
+    return others.scatter_add_(1, largest, rest)
+
+
+def _harmonics(sh: Float[Tensor, "n k 3"]) -> Float[Tensor, "n k 3"]:
+    """The middles of steps of 1/32, and the ends of the range for the first and the last one."""
+    middles = (sh * 32).add_(128).clamp_(0, 255).floor_().sub_(127.5)
+    # What is left of the two outermost, 127.5 either way, lifts them to 128.
+    return middles.add_(hardshrink(middles, 127), alpha=0.5 / 127.5).div_(32)

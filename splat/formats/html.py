@@ -1,0 +1,219 @@
+"""A page that shows the scene: one file that opens from a disk or a stick, without a network.
+
+The page (`viewer/page`) is our own: styles, scripts and shaders are put into it when it is written.
+It holds an `.spz` of version 3 in base64, along the axes of a `.ply`, and as JSON what that format
+has no place for: a name, the near plane, and where to look from.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from html import escape
+from importlib.resources import files
+from math import isfinite
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat.formats import spz
+from splat.formats.rows import finite, kept
+from splat.formats.settings import Settings
+from splat.seeding.seed import focus_point
+from splat.system.files import replacing
+from splat.types import Camera, Drawing, Gaussians
+
+_LINKED = re.compile(
+    r'<script([^>]*?) src="([\w.-]+)"></script>|<link rel="stylesheet" href="([\w.-]+)">'
+)
+_PAYLOAD = '<script type="application/octet-stream" id="payload">'
+_SCENE = '<script type="application/json" id="scene">'
+_END = "</script>"
+_LONGEST_NAME = 255
+"""Bytes of a file's name, on every system that we know of."""
+_LONGEST_NEAR = -1.0000000000000002e-300
+
+
+def write(
+    gaussians: Gaussians,
+    path: Path,
+    drawing: Drawing = Drawing(),  # noqa: B008
+    settings: Settings = Settings(),  # noqa: B008
+    cameras: Sequence[Camera] = (),
+) -> None:
+    """Write a page named like its file; `cameras`, in the frame of the file, say where it starts.
+
+    What is lost, and when ValueError is raised, is as `splat.formats.spz.write` says.
+    """
+    gaussians = kept(gaussians, finite(gaussians), path)
+    with _beside(path) as payload:
+        spz.write(gaussians, payload, drawing, _inside(settings))
+        text = page(payload.read_bytes(), path.stem, cameras, drawing.near)
+    with replacing(path) as draft:
+        draft.write_bytes(text.encode())
+
+
+def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
+    """Bytes that a page of `n` Gaussians takes at most."""
+    # A character of the name takes up to 6, in the title, the heading and the JSON.
+    code = len(page(b"", "", near=_LONGEST_NEAR).encode()) + 3 * 6 * _LONGEST_NAME
+    return code + 4 * -(-spz.size(n, sh_degree, _inside(settings)) // 3)
+
+
+def read(path: Path) -> Gaussians:
+    """The Gaussians in a page."""
+    with _unpacked(path) as payload:
+        return spz.read(payload)
+
+
+def drawing(path: Path) -> Drawing:
+    """How the page draws its Gaussians."""
+    with _unpacked(path) as payload:
+        antialiased = spz.drawing(payload).antialiased
+    near = _scene(path).get("near")
+    return Drawing(antialiased, near if isinstance(near, float) and isfinite(near) else None)
+
+
+def quantiser(
+    gaussians: Gaussians,
+    settings: Settings = Settings(),  # noqa: B008
+) -> Callable[[Gaussians], Gaussians]:
+    """That of the `.spz` inside."""
+    return spz.quantiser(gaussians, _inside(settings))
+
+
+def harmonics_grid(settings: Settings) -> Callable[[Tensor, int], Tensor]:
+    """That of the `.spz` inside."""
+    return spz.harmonics_grid(settings)
+
+
+def page(
+    payload: bytes, name: str, cameras: Sequence[Camera] = (), near: float | None = None
+) -> str:
+    """The page around an `.spz` of version 3.
+
+    With `cameras`, in the frame of the Gaussians, it starts at the first, with the mean of their up
+    directions up, turning about the point that they look at. Without, it starts where most of the
+    scene is in sight, with -y up. Centres less deep than `near` are not drawn (None: 0.01).
+    """
+    name = name.encode(errors="replace").decode()  # names of files need not be text
+    scene = {"name": name, "near": near, **(_start(cameras) if cameras else {})}
+    values = {
+        "title": escape(name),
+        # No element can be closed from within JSON that is free of this sign.
+        "scene": json.dumps(scene).replace("<", "\\u003c"),
+        "payload": base64.b64encode(payload).decode("ascii"),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], _template())
+
+
+@cache
+def _template() -> str:
+    """The page with all its parts in it, still without a scene."""
+    folder = files("splat.viewer").joinpath("page")
+
+    def text(name: str) -> str:
+        return folder.joinpath(name).read_text(encoding="utf-8")
+
+    def inlined(found: re.Match[str]) -> str:
+        attributes, script, style = found.groups()
+        if style:
+            return f"<style>\n{text(style)}</style>"
+        return f"<script{attributes}>\n{text(script)}</script>"
+
+    return _LINKED.sub(inlined, text("page.html"))
+
+
+def _inside(settings: Settings) -> Settings:
+    """Settings of the `.spz` inside: the page reads one version, along one set of axes."""
+    return replace(settings, spz_version=3, spz_axes="ply")
+
+
+def _start(cameras: Sequence[Camera]) -> dict[str, Any]:
+    """Where the page starts, as its script reads it."""
+    first = cameras[0]
+    up = -torch.stack([camera.world_to_camera[1, :3].double() for camera in cameras]).mean(0)
+    if up.norm() < 1e-3:
+        up = -first.world_to_camera[1, :3].double()
+    pose = first.world_to_camera.double()
+    pivot: Float[Tensor, "3"] = focus_point(cameras)
+    ahead = float(pose[2, :3] @ pivot + pose[2, 3]) > 0
+    return {
+        "up": (up / up.norm()).tolist(),
+        # Cameras that look out of a room's middle have their common point behind them.
+        "pivot": pivot.tolist() if ahead else None,
+        "start": {
+            "world_to_camera": pose.tolist(),
+            "K": first.K.double().tolist(),
+            "width": first.width,
+            "height": first.height,
+        },
+    }
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """The `.spz` of a page, as a file."""
+    try:
+        content = base64.b64decode(_block(path, _PAYLOAD), validate=True)
+    except binascii.Error as error:
+        raise ValueError(
+            f"{path} holds a scene that is no base64 ({error}); fetch or export it again"
+        ) from None
+    with _beside(path) as payload:
+        payload.write_bytes(content)
+        yield payload
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A place for the `.spz` of a page; what is said to be wrong with it names the page."""
+    with TemporaryDirectory() as folder:
+        payload = Path(folder) / "scene.spz"
+        try:
+            yield payload
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(payload), str(path))) from None
+
+
+def _scene(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(_block(path, _SCENE), parse_int=float)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} describes its scene in broken JSON ({error}); fetch or export it again"
+        ) from None
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"{path} describes its scene as {type(found).__name__}, expected an object; "
+            "fetch or export it again"
+        )
+    return found
+
+
+def _block(path: Path, start: str) -> bytes:
+    """What the page holds after `start`, to the end of that element."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file; give the path of an exported .html page")
+    data = path.read_bytes()
+    begin = data.find(start.encode())
+    if begin < 0:
+        raise ValueError(
+            f"{path} holds no scene: it is no page that was exported here, or cut off; "
+            "fetch or export it again"
+        )
+    begin += len(start)
+    end = data.find(_END.encode(), begin)
+    if end < 0:
+        raise ValueError(f"{path} is cut off within its scene; fetch or export it again")
+    return data[begin:end].strip()

@@ -1,0 +1,219 @@
+"""The streamed `.sog` of PlayCanvas: `lod-meta.json` and folders of chunks, in levels of detail.
+
+As splat-transform writes it and the PlayCanvas engine reads it (version 1): a document with a
+binary tree whose leaves say, for each level, which rows of which chunk are theirs. A chunk is a
+`.sog` that lies open in a folder, of one level and of leaves that are neighbours. Viewers fetch the
+chunks of what is looked at, coarse ones first.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from splat.formats import sog
+from splat.formats.lod_meta import Place, read_meta, tree, written
+from splat.formats.rows import finite, kept, rows_of
+from splat.formats.settings import Settings
+from splat.kernels import threads
+from splat.lod.levels import LEAF, Levels, built, coarser_counts, ordered
+from splat.lod.tree import depth_for
+from splat.system.files import replacing
+from splat.types import Drawing, Gaussians
+
+SUFFIX = "lod-meta.json"
+CHUNK = 1 << 18
+"""Rows of a chunk, at most."""
+_NODE, _PLACE, _NAME = 512, 64, 64
+"""Bytes that a leaf with the nodes above it, a level of a leaf, and a chunk take in the document,
+at most."""
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Leaves from one to before another, at one level."""
+
+    level: int
+    number: int
+    first: int
+    end: int
+
+
+@torch.no_grad()
+def write(
+    gaussians: Gaussians,
+    path: Path,
+    drawing: Drawing = Drawing(),  # noqa: B008
+    settings: Settings = Settings(),  # noqa: B008
+) -> None:
+    """Write the document, and chunks into folders LEVEL_NUMBER beside it.
+
+    Rows that hold NaN or infinite values are left out, with a warning. Beside the set there is a
+    third of it in memory, and a chunk. What another such document at `path` had is replaced.
+    """
+    gaussians = kept(gaussians, finite(gaussians), path).to("cpu")
+    order = ordered(gaussians.means, LEAF)
+
+    def part(low: int, high: int) -> Gaussians:
+        return gaussians.take(order[low:high])
+
+    levels = built(len(gaussians), part, LEAF, threads())
+    chunks = list(_chunks(levels))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent, prefix=".lod.") as drafts:
+        for chunk in chunks:
+            folder = Path(drafts) / _name(path, chunk)
+            folder.mkdir()
+            rows = rows_of(_rows(levels, chunk, gaussians, order), path)
+            sog.write_apart(rows, folder, drawing, settings)
+        _put(path, Path(drafts))
+        with replacing(path) as draft:
+            draft.write_bytes(_document(path, levels, chunks))
+
+
+def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
+    """Bytes that the document and its chunks take at most, of all levels."""
+    leaves = 1 << depth_for(n, LEAF)
+    counts = [-(-n // leaves), *coarser_counts(n, LEAF)]
+    total = 4096 + leaves * (_NODE + _PLACE * len(counts))
+    for count in counts:
+        each = max(1, CHUNK // count)
+        full, rest = divmod(leaves, each)
+        total += full * (_NAME + sog.size(each * count, sh_degree, settings))
+        total += _NAME + sog.size(rest * count, sh_degree, settings) if rest else 0
+    return total
+
+
+def quantiser(
+    gaussians: Gaussians,
+    settings: Settings = Settings(),  # noqa: B008
+) -> Callable[[Gaussians], Gaussians]:
+    """As if the finest level were one chunk; its own have codebooks each, which lose less."""
+    return sog.quantiser(gaussians, settings)
+
+
+def read(path: Path) -> Gaussians:
+    """The Gaussians of the finest level."""
+    return read_level(path, 0)
+
+
+def read_level(path: Path, level: int) -> Gaussians:
+    """The Gaussians of a level, chunk by chunk in the order of the document."""
+    meta = read_meta(path)
+    if not 0 <= level < meta.levels:
+        raise ValueError(f"{path}: there is no level {level}; expected 0 to {meta.levels - 1}")
+    parts = []
+    for name, count in meta.chunks(level):
+        part = sog.read(_inside(path, name))
+        if len(part) < count:
+            raise ValueError(
+                f"{path}: {name} has {len(part):,} Gaussians, expected {count:,}; fetch or export"
+                " it again"
+            )
+        parts.append(part)
+    return _joined(parts)
+
+
+def drawing(path: Path) -> Drawing:
+    """How the chunks say that their Gaussians are meant to be drawn."""
+    return sog.drawing(_inside(path, read_meta(path).chunks(0)[0][0]))
+
+
+def weight(path: Path) -> int:
+    """Bytes of the document and all its chunks."""
+    meta = read_meta(path)
+    folders = {_inside(path, name).parent for name in meta.names}
+    files = [file for folder in folders for file in folder.iterdir() if file.is_file()]
+    return path.stat().st_size + sum(file.stat().st_size for file in files)
+
+
+def _chunks(levels: Levels) -> Iterator[_Chunk]:
+    """As many leaves to a chunk as fit, and one at least."""
+    for level, counts in enumerate(levels.counts):
+        most = max(1, CHUNK // int(counts.max()))
+        for number, first in enumerate(range(0, len(levels), most)):
+            yield _Chunk(level, number, first, min(first + most, len(levels)))
+
+
+def _rows(levels: Levels, chunk: _Chunk, gaussians: Gaussians, order: Tensor) -> Gaussians:
+    low = levels.rows(chunk.level, chunk.first).start
+    high = levels.rows(chunk.level, chunk.end - 1).stop
+    if chunk.level == 0:
+        return gaussians.take(order[low:high])
+    return levels.coarser[chunk.level - 1].take(torch.arange(low, high))
+
+
+def _document(path: Path, levels: Levels, chunks: list[_Chunk]) -> bytes:
+    places: list[dict[int, Place]] = [{} for _ in range(len(levels))]
+    for file, chunk in enumerate(chunks):
+        start = levels.rows(chunk.level, chunk.first).start
+        for leaf in range(chunk.first, chunk.end):
+            rows = levels.rows(chunk.level, leaf)
+            places[leaf][chunk.level] = Place(file, rows.start - start, rows.stop - rows.start)
+    # Boxes are around what is drawn, as other writers have them: one standard deviation.
+    low, high = levels.low - levels.reach[:, None], levels.high + levels.reach[:, None]
+    names = [f"{_name(path, chunk)}/meta.json" for chunk in chunks]
+    return written(names, levels.counts.sum(1).tolist(), tree(low, high, places))
+
+
+def _name(path: Path, chunk: _Chunk) -> str:
+    """Of the folder of a chunk; of documents side by side each has its own."""
+    return f"{path.name.removesuffix(SUFFIX)}{chunk.level}_{chunk.number}"
+
+
+def _put(path: Path, drafts: Path) -> None:
+    """Move chunks to where they belong, in place of those of the document that is there."""
+    if path.is_file():
+        old = [_inside(path, name).parent for name in _known(path)]
+        # Without its document nothing is taken for whole that is not.
+        path.unlink()
+        for folder in old:
+            if folder != path.parent.resolve():
+                shutil.rmtree(folder, ignore_errors=True)
+    for draft in sorted(drafts.iterdir()):
+        folder = path.parent / draft.name
+        if folder.exists():
+            raise ValueError(
+                f"{folder} is in the way of a chunk of {path.name}; move it away, or export into"
+                " another folder"
+            )
+        draft.rename(folder)
+
+
+def _known(path: Path) -> list[str]:
+    """Chunks of a document that is to be replaced; none where it is no such document."""
+    try:
+        return read_meta(path).names
+    except ValueError:
+        return []
+
+
+def _inside(path: Path, name: str) -> Path:
+    """A chunk's meta.json, which lies below the document."""
+    folder = path.parent.resolve()
+    found = (folder / name).resolve()
+    if folder not in found.parents or found.name != "meta.json":
+        raise ValueError(
+            f"{path}: has {name!r} as a chunk; expected FOLDER/meta.json: fetch or export it again"
+        )
+    return found
+
+
+def _joined(parts: list[Gaussians]) -> Gaussians:
+    if len(parts) == 1:
+        return parts[0]
+    degrees = {part.sh_degree for part in parts}
+    if len(degrees) > 1:
+        raise ValueError(f"chunks have harmonics of degrees {sorted(map(str, degrees))}, not one")
+    names = ("means", "quats", "scales", "opacities", "colors")
+    columns: dict[str, Any] = {}
+    for name in names:
+        columns[name] = torch.cat([getattr(part, name) for part in parts])
+    return Gaussians(**columns, sh_degree=parts[0].sh_degree)

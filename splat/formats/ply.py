@@ -1,0 +1,231 @@
+"""The `.ply` of 3DGS (Kerbl et al. 2023): float32 rows with named columns.
+
+Columns: x y z, nx ny nz (zeros), f_dc_0..2, f_rest_* (channel-major: all of red, then green, then
+blue), opacity (logit), scale_0..2 (natural logarithm), rot_0..3 (w, x, y, z).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from plyfile import PlyData, PlyParseError
+from torch import Tensor
+
+from splat.formats.header import Header, Table, written
+from splat.formats.rows import FAINTEST, finite, kept, rows_of, upright, warn_left_out
+from splat.formats.settings import Settings
+from splat.math import rgb_from_sh
+from splat.system.files import replacing
+from splat.types import Drawing, Gaussians, Points
+
+_CHUNK = 1 << 13
+_POSITION = ("x", "y", "z")
+_CONSTANT = ("f_dc_0", "f_dc_1", "f_dc_2")
+_SHAPE = ("opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3")
+_COLORS = (("red", "green", "blue"), ("r", "g", "b"))
+
+_Floats = NDArray[np.float32]
+
+_log = logging.getLogger(__name__)
+
+
+def write(
+    gaussians: Gaussians,
+    path: Path,
+    drawing: Drawing = Drawing(),  # noqa: B008
+    settings: Settings = Settings(),  # noqa: B008
+) -> None:
+    """Write Gaussians as they are, 56 + 12 k bytes each for k SH coefficients.
+
+    Rows that hold NaN or infinite values are left out, with a warning.
+    """
+    del settings
+    rows = rows_of(gaussians, path)
+    logits = rows.opacities.double().clamp(FAINTEST, 1 - FAINTEST).logit().float()
+    shape = torch.cat([logits[:, None], rows.log_scales, rows.quats], dim=1).numpy()
+    means, sh = rows.means.numpy(), rows.sh.numpy()
+    n, k = sh.shape[:2]
+    with replacing(path) as draft, draft.open("wb") as file:
+        file.write(_header(n, k, drawing))
+        for start in range(0, n, _CHUNK):
+            part = slice(start, start + _CHUNK)
+            file.write(_records(means[part], sh[part], shape[part]).data)
+
+
+def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
+    """Bytes that a file of `n` Gaussians takes, with the longest header."""
+    del settings
+    k = (sh_degree + 1) ** 2
+    return len(_header(n, k, Drawing(True, -1.0000000000000002e-300))) + n * (56 + 12 * k)
+
+
+def quantiser(
+    gaussians: Gaussians,
+    settings: Settings = Settings(),  # noqa: B008
+) -> Callable[[Gaussians], Gaussians]:
+    """Nothing is lost but what lies beyond the bands in use."""
+    del gaussians, settings
+    return lambda given: given
+
+
+def read(path: Path) -> Gaussians:
+    """The Gaussians of a file; rows with NaN or infinite values are left out, with a warning."""
+    gaussians = Opened(path).part()
+    return kept(gaussians, finite(gaussians), path)
+
+
+class Opened:
+    """A file of Gaussians whose rows stay on disk until they are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._data = _open(path)
+        names = self._data["vertex"].data.dtype.names or ()
+        k = self._coefficients = _coefficients(names, path)
+        self._rest = tuple(f"f_rest_{c * (k - 1) + j}" for j in range(k - 1) for c in range(3))
+
+    def __len__(self) -> int:
+        return len(self._data["vertex"].data)
+
+    def part(self, low: int = 0, high: int | None = None) -> Gaussians:
+        """Rows from one to before another, finite or not."""
+        rows, k = slice(low, high), self._coefficients
+        table = _table(self._data, (*_POSITION, *_SHAPE), rows=rows)
+        means, opacity, scales, quats = torch.split(table, [3, 1, 3, 4], dim=1)
+        return Gaussians(
+            means=means.contiguous(),
+            quats=upright(quats),
+            scales=scales.exp(),
+            opacities=opacity[:, 0].sigmoid(),
+            colors=_table(self._data, (*_CONSTANT, *self._rest), rows=rows).view(-1, k, 3),
+            sh_degree=round(k**0.5) - 1,
+        )
+
+
+def read_points(path: Path) -> Points:
+    """Positions and colours of a point cloud, or the centres and constant colours of Gaussians.
+
+    Positions stay float64 where they are (surveyed coordinates need it).
+    """
+    data = _open(path)
+    kinds = data["vertex"].data.dtype
+    names = kinds.names or ()
+    _expect(names, _POSITION, path, "points")
+    positions = _table(data, _POSITION, np.float64 if kinds["x"].itemsize == 8 else np.float32)
+    colors = _point_colors(data, names, path)
+    keep = positions.isfinite().all(1) & colors.isfinite().all(1)
+    if not keep.all():
+        warn_left_out(path, int((~keep).sum()), len(keep), "points")
+    return Points(positions[keep], colors[keep].clamp(0, 1))
+
+
+def holds_gaussians(path: Path) -> bool:
+    """Whether `read` is meant for this file; False for a plain point cloud."""
+    names = _open(path)["vertex"].data.dtype.names or ()
+    return set(_CONSTANT) <= set(names) and set(_SHAPE) <= set(names)
+
+
+def drawing(path: Path) -> Drawing:
+    """How the header says that the Gaussians are meant to be drawn."""
+    return Header.of(path).drawing
+
+
+def _header(n: int, k: int, drawing: Drawing) -> bytes:
+    rest = tuple(f"f_rest_{i}" for i in range(3 * (k - 1)))
+    # SIBR, INRIA's viewer, expects the normals.
+    names = (*_POSITION, "nx", "ny", "nz", *_CONSTANT, *rest, *_SHAPE)
+    table = Table("vertex", n, tuple(f"float {name}" for name in names))
+    return written([table], drawing)
+
+
+def _records(means: _Floats, sh: _Floats, shape: _Floats) -> _Floats:
+    # NumPy, as several threads would wait for each other longer than so few rows take.
+    n, k = sh.shape[:2]
+    table = np.zeros((n, 14 + 3 * k), "<f4")
+    table[:, :3], table[:, 6:9], table[:, -8:] = means, sh[:, 0], shape
+    for channel in range(3):
+        start = 9 + channel * (k - 1)
+        table[:, start : start + k - 1] = sh[:, 1:, channel]
+    return table
+
+
+def _open(path: Path) -> PlyData:
+    """The parsed file; rows of binary files stay on disk until they are used."""
+    Header.of(path)
+    try:
+        data = PlyData.read(path)
+    except (PlyParseError, ValueError) as error:
+        raise ValueError(
+            f"{path} is broken or cut off ({error}); fetch or export it again"
+        ) from None
+    if "chunk" in data:
+        raise ValueError(
+            f"{path} is a compressed .ply, expected a plain one; convert it with `splat convert`"
+        )
+    if "vertex" not in data:
+        raise ValueError(f"{path} has no element 'vertex'; expected a .ply of Gaussians or points")
+    return data
+
+
+def _table(
+    data: PlyData,
+    names: tuple[str, ...],
+    kind: type[np.floating[Any]] = np.float32,
+    rows: slice = slice(None),
+) -> Float[Tensor, "n m"]:
+    there = data["vertex"].data[rows]
+    kinds = {field[0] for field in (there.dtype.fields or {}).values()}
+    table = np.empty((len(there), len(names)), kind)
+    # Row by row as the file lies, a part at a time, so that each byte is fetched once.
+    for start in range(0, len(there), _CHUNK):
+        part = there[start : start + _CHUNK]
+        into = table[start : start + _CHUNK]
+        if kinds == {table.dtype}:
+            columns = [there.dtype.names.index(name) for name in names]
+            alike = part.view(kind).reshape(len(part), -1)
+            np.take(alike, columns, axis=1, out=into, mode="clip")
+        else:
+            for column, name in enumerate(names):
+                into[:, column] = part[name]
+    return torch.from_numpy(table)
+
+
+def _coefficients(names: tuple[str, ...], path: Path) -> int:
+    """SH coefficients a channel, once all columns of Gaussians are known to be there."""
+    if not set(names) & {*_CONSTANT, *_SHAPE} and set(_POSITION) <= set(names):
+        raise ValueError(
+            f"{path} is a point cloud (it has {', '.join(names[:6])}), not Gaussians; "
+            "train from it with --init, or read it with read_points"
+        )
+    _expect(names, (*_POSITION, *_CONSTANT, *_SHAPE), path, "Gaussians")
+    rest = sum(name.startswith("f_rest_") for name in names)
+    if rest not in (0, 9, 24, 45):
+        raise ValueError(
+            f"{path} has {rest} columns f_rest_*, expected 0, 9, 24 or 45 (SH degree 0 to 3)"
+        )
+    _expect(names, tuple(f"f_rest_{i}" for i in range(rest)), path, "Gaussians")
+    return rest // 3 + 1
+
+
+def _expect(names: tuple[str, ...], wanted: tuple[str, ...], path: Path, what: str) -> None:
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise ValueError(f"{path} lacks the columns {', '.join(missing)}, which {what} need")
+
+
+def _point_colors(data: PlyData, names: tuple[str, ...], path: Path) -> Float[Tensor, "n 3"]:
+    if set(_CONSTANT) <= set(names):
+        return rgb_from_sh(_table(data, _CONSTANT))
+    for triple in _COLORS:
+        if set(triple) <= set(names):
+            kind = data["vertex"].data.dtype[triple[0]]
+            whole = float(np.iinfo(kind).max) if kind.kind in "iu" else 1.0
+            return _table(data, triple) / whole
+    _log.warning("%s has no colours; its points start grey", path)
+    return torch.full((len(data["vertex"].data), 3), 0.5)

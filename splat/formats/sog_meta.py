@@ -1,0 +1,181 @@
+"""The `meta.json` of a `.sog`: how many Gaussians there are, what bytes stand for, where they are.
+
+Files of version 1, which name no version, have bounds where those of version 2 have codebooks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from reprlib import repr as shown
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat.formats.codebook import LEVELS
+from splat.formats.sog_texels import Levels, Texels
+from splat.types import Drawing
+
+COEFFICIENTS = (3, 8, 15)
+"""Of a channel, beyond the constant one, for degrees 1 to 3."""
+LONGEST = 3 * LEVELS * 20 + 2048
+"""Bytes of what is written, at most."""
+_LARGEST = 1e38
+"""Numbers up to it are finite as float32."""
+
+
+class Broken(Exception):
+    """What is wrong with a file, as the rest of a sentence that begins with its name."""
+
+
+def written(levels: Levels, texels: Texels, drawing: Drawing) -> bytes:
+    """The document of a file of version 2."""
+    lows, highs = levels.bounds.tolist()
+    said: dict[str, Any] = {"version": 2, "asset": {"generator": "splat"}}
+    # A flag in the specification at first, then the name of a model: readers know one or the other.
+    said |= {"count": len(texels.means), "antialias": drawing.antialiased}
+    said |= {"model": "antialiased"} if drawing.antialiased else {}
+    said |= {"extras": {"near": drawing.near}} if drawing.near is not None else {}
+    said["means"] = {"mins": lows, "maxs": highs, "files": ["means_l.webp", "means_u.webp"]}
+    said["scales"] = {"codebook": _short(levels.log_scales[:, 0]), "files": ["scales.webp"]}
+    said["quats"] = {"files": ["quats.webp"]}
+    said["sh0"] = {"codebook": _short(levels.constant[:, 0]), "files": ["sh0.webp"]}
+    if texels.palette and levels.harmonics is not None:
+        count, k = texels.palette.entries.shape[:2]
+        bands = 1 + COEFFICIENTS.index(k)
+        said["shN"] = {"count": count, "bands": bands, "codebook": _short(levels.harmonics)}
+        said["shN"]["files"] = ["shN_centroids.webp", "shN_labels.webp"]
+    return json.dumps(said).encode()
+
+
+def _short(levels: Float[Tensor, "256"]) -> list[float]:
+    """Numbers with as few digits as float32 needs."""
+    return [float(str(level)) for level in levels.numpy()]
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What a document says; what it should not raises `Broken` when it is asked for."""
+
+    said: dict[str, Any]
+
+    @classmethod
+    def of(cls, document: bytes) -> Meta:
+        """A document of version 1 or 2."""
+        said = json.loads(document)
+        if not isinstance(said, dict):
+            raise Broken(f"has {shown(said)} as meta.json, expected an object")
+        if said.get("version", 1) not in (1, 2):
+            raise Broken(f"is a .sog of version {shown(said['version'])}, expected 1 or 2")
+        return cls(said)
+
+    @property
+    def first(self) -> bool:
+        """Whether the version is 1."""
+        return bool(self.said.get("version", 1) == 1)
+
+    @property
+    def harmonics(self) -> bool:
+        """Whether there are any beyond the constant one."""
+        return "shN" in self.said
+
+    @property
+    def drawing(self) -> Drawing:
+        """How the Gaussians are meant to be drawn."""
+        extras = self.said.get("extras")
+        near: Any = extras.get("near") if isinstance(extras, dict) else None
+        if not (type(near) in (float, int) and 0 < near < math.inf):
+            near = None
+        flagged = self.said.get("antialias") is True
+        return Drawing(flagged or self.said.get("model") == "antialiased", near)
+
+    def count(self, most: int) -> int:
+        """How many Gaussians there are."""
+        if self.first:
+            return _whole({"count": _list(self._part("means"), "shape", 2)[0]}, "count", most)
+        return _whole(self.said, "count", most)
+
+    def entries(self, most: int) -> int:
+        """How many there are in the palette; version 1 fills its image."""
+        return most if self.first else _whole(self._part("shN"), "count", most)
+
+    def files(self, name: str, count: int) -> list[str]:
+        """The images of a property."""
+        found = _list(self._part(name), "files", count)
+        if not all(isinstance(each, str) for each in found):
+            raise Broken(f"has {shown(found)} as files of {name!r} in meta.json, expected names")
+        return found
+
+    def levels(self) -> Levels:
+        """What bytes stand for."""
+        means = self._part("means")
+        bounds = torch.stack([_numbers(means, end, 3) for end in ("mins", "maxs")])
+        steps = torch.arange(LEVELS) / (LEVELS - 1)
+        scales, colors = self._part("scales"), self._part("sh0")
+        rest = self._part("shN") if self.harmonics else None
+        if not self.first:
+            return Levels(
+                bounds=bounds,
+                log_scales=_codebook(scales)[:, None].expand(-1, 3),
+                constant=_codebook(colors)[:, None].expand(-1, 3),
+                opacities=steps,
+                harmonics=None if rest is None else _codebook(rest),
+            )
+        constant, logits = _between(colors, 4, steps).split([3, 1], dim=1)
+        # Coefficients beyond the constant one share their bounds, which are no lists.
+        rest = rest and {end: [rest.get(end)] for end in ("mins", "maxs")}
+        return Levels(
+            bounds=bounds,
+            log_scales=_between(scales, 3, steps),
+            constant=constant,
+            opacities=logits[:, 0].sigmoid(),
+            harmonics=None if rest is None else _between(rest, 1, steps)[:, 0],
+        )
+
+    def _part(self, name: str) -> dict[str, Any]:
+        part = self.said.get(name)
+        if not isinstance(part, dict):
+            raise Broken(f"has {shown(part)} as {name!r} in meta.json, expected an object")
+        return part
+
+
+def _codebook(part: dict[str, Any]) -> Float[Tensor, "256"]:
+    values = list(_list(part, "codebook", LEVELS))
+    if values[0] is None:
+        # A bug of early tools; PlayCanvas goes on from the others by their mean distance.
+        second, last = _numbers({"codebook": [values[1], values[-1]]}, "codebook", 2).tolist()
+        values[0] = second - (last - second) / (LEVELS - 1)
+    return _numbers({"codebook": values}, "codebook", LEVELS).float()
+
+
+def _between(
+    part: dict[str, Any], channels: int, steps: Float[Tensor, "256"]
+) -> Float[Tensor, "256 c"]:
+    """Levels at equal distances."""
+    low, high = (_numbers(part, end, channels) for end in ("mins", "maxs"))
+    return torch.lerp(low, high, steps[:, None].double()).float()
+
+
+def _list(part: dict[str, Any], key: str, count: int) -> list[Any]:
+    found = part.get(key)
+    if not isinstance(found, list) or len(found) != count:
+        raise Broken(f"has {shown(found)} as {key!r} in meta.json, expected a list of {count}")
+    return found
+
+
+def _numbers(part: dict[str, Any], key: str, count: int) -> Float[Tensor, "count"]:
+    """Finite numbers, float64."""
+    found = _list(part, key, count)
+    if not all(type(each) in (int, float) and abs(each) < _LARGEST for each in found):
+        raise Broken(f"has {shown(found)} as {key!r} in meta.json, expected finite numbers")
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def _whole(part: dict[str, Any], key: str, most: int) -> int:
+    found: Any = part.get(key)
+    if type(found) is not int or not 1 <= found <= most:
+        raise Broken(f"has {shown(found)} as {key!r} in meta.json, expected 1 to {most:,}")
+    return found

@@ -1,0 +1,269 @@
+"""What surrounds the streams of an `.spz`: header, compression, extensions.
+
+Up to version 3 a file is one member of gzip: a header of 16 bytes, the streams, and records of
+extensions. Some writers leave the compression out. Version 4 has a plain header of 32 bytes, then
+extensions, a table of sizes, and a frame of zstd for each stream that is not empty.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from splat.formats.spz_streams import Layout
+
+ANTIALIASED = 1
+"""Flag: drawn with opacity compensated for the low-pass filter."""
+_EXTENDED = 2
+"""Flag: there are extensions."""
+_MAGIC = b"NGSP"
+_HEADER = struct.Struct("<4sIIBBBB")
+"""Magic, version, Gaussians, degree, fractional bits, flags, streams (0 up to version 3)."""
+_REST_OF_4 = struct.Struct("<I12x")
+"""Where the table of sizes begins."""
+_SIZES = struct.Struct("<QQ")
+"""Of a stream: compressed and plain."""
+_RECORD = struct.Struct("<II")
+"""Of an extension: its type, and bytes that follow."""
+_GZIP = b"\x1f\x8b"
+_GZIP_HEADER = _GZIP + b"\x08" + bytes(6) + b"\xff"
+"""Deflate; no name, no time, no system."""
+_END_OF_DEFLATE = b"\x03\x00"
+"""A last block that is empty."""
+
+_LEVEL_OF_GZIP, _LEVEL_OF_ZSTD = 6, 12
+_PART = 1 << 22
+"""Bytes that are deflated at a time, without a look at those before."""
+_THREADS = 2
+_RATIO = 1032
+"""Bytes that deflate makes of one at most; zstd makes more only of Gaussians that are all alike."""
+_HARMLESS = 1 << 26
+"""Bytes that a file may ask for however small it is."""
+_MOST_EXTENSIONS = 1 << 24
+"""Bytes of extensions that are looked through."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """How many Gaussians a file holds, and how."""
+
+    layout: Layout
+    n: int
+    flags: int
+
+    @property
+    def sizes(self) -> list[int]:
+        """Plain bytes of each stream."""
+        return [self.n * width for width in self.layout.widths]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds."""
+
+    header: Header
+    streams: Sequence[bytes | memoryview]
+    extensions: dict[int, bytes]
+    """Payloads by type."""
+
+
+def packed(header: Header, streams: Sequence[NDArray[np.uint8]]) -> Iterator[bytes]:
+    """A file, a part after the other; always the same bytes for the same streams."""
+    plain = [stream.data.cast("B") for stream in streams if stream.size]
+    layout, flags = header.layout, header.flags
+    count = len(plain) if layout.version == 4 else 0
+    start = _HEADER.pack(
+        _MAGIC, layout.version, header.n, layout.degree, layout.point, flags, count
+    )
+    return _framed(start, plain) if count else _zipped(b"".join([start, *plain]))
+
+
+def most(plain: int) -> int:
+    """Bytes that a file takes at most for so many of streams: what does not shrink is stored."""
+    return plain + plain // 1000 + 512
+
+
+def unpacked(path: Path) -> Contents:
+    """The streams of a file of any version.
+
+    Raises ValueError where the file is broken or is none, before memory is taken that its size
+    does not account for.
+    """
+    data = _file(path)
+    if data[:2] == _GZIP:
+        header, body = _unzipped(data, path)
+    else:
+        header, body = _header(data, path), memoryview(data)[_HEADER.size :]
+        if header.layout.version == 4:
+            return _unframed(header, data, path)
+    plain = sum(header.sizes)
+    if len(body) < plain:
+        raise _broken(path, f"holds {len(body):,} bytes of Gaussians, expected {plain:,}")
+    return Contents(
+        header, _cut(body[:plain], header.sizes), _extensions(header, body[plain:], path)
+    )
+
+
+def header_of(path: Path) -> Header:
+    """The header of a file."""
+    data = _file(path)
+    if data[:2] == _GZIP:
+        data = _inflated(zlib.decompressobj(31), data, _HEADER.size, path)
+    return _header(data, path)
+
+
+def _zipped(plain: bytes) -> Iterator[bytes]:
+    yield _GZIP_HEADER
+    starts = range(0, len(plain), _PART)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        yield from pool.map(lambda at: _deflated(memoryview(plain)[at : at + _PART]), starts)
+    yield _END_OF_DEFLATE + struct.pack("<II", zlib.crc32(plain), len(plain) & 0xFFFFFFFF)
+
+
+def _deflated(part: memoryview) -> bytes:
+    """Blocks of deflate that end at a whole byte, and after which others may follow."""
+    deflate = zlib.compressobj(_LEVEL_OF_GZIP, wbits=-15)
+    return deflate.compress(part) + deflate.flush(zlib.Z_SYNC_FLUSH)
+
+
+def _framed(start: bytes, streams: Sequence[memoryview]) -> Iterator[bytes]:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        frames = list(pool.map(_frame, streams))
+    yield start + _REST_OF_4.pack(_HEADER.size + _REST_OF_4.size)
+    for frame, stream in zip(frames, streams, strict=True):
+        yield _SIZES.pack(len(frame), stream.nbytes)
+    yield from frames
+
+
+def _frame(stream: memoryview) -> bytes:
+    return zstandard.ZstdCompressor(level=_LEVEL_OF_ZSTD).compress(stream)
+
+
+def _file(path: Path) -> bytes:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file; give the path of an .spz file")
+    return path.read_bytes()
+
+
+def _header(data: bytes, path: Path) -> Header:
+    if data[: len(_MAGIC)] != _MAGIC:
+        found = f"starts with {data[:8]!r}, not with {_MAGIC!r}" if data else "is empty"
+        raise _broken(path, f"{found}: it is no .spz file")
+    if len(data) < _HEADER.size:
+        raise _broken(path, "is cut off in its header")
+    _, version, n, degree, point, flags, _ = _HEADER.unpack_from(data)
+    if version not in range(1, 5):
+        raise _broken(path, f"is an .spz of version {version}, expected 1 to 4")
+    if degree not in range(5):
+        raise _broken(path, f"claims harmonics of degree {degree}, expected 0 to 4")
+    if point > 24:
+        raise _broken(path, f"claims {point} fractional bits of the 24 of a position")
+    if n == 0:
+        raise ValueError(f"{path}: there are no Gaussians; expected at least one")
+    return Header(Layout(version, degree, point), n, flags)
+
+
+def _unzipped(data: bytes, path: Path) -> tuple[Header, memoryview]:
+    """The header, and what follows it."""
+    inflate = zlib.decompressobj(31)
+    header = _header(_inflated(inflate, data, _HEADER.size, path), path)
+    if header.layout.version == 4:
+        raise _broken(path, "is of version 4 inside gzip, expected versions 1 to 3")
+    limit = _claimed(header, data, path) + _MOST_EXTENSIONS
+    body = _inflated(inflate, inflate.unconsumed_tail, limit + 1, path)
+    if len(body) > limit or inflate.unused_data:
+        raise _broken(path, f"goes on after its {header.n:,} Gaussians")
+    if not inflate.eof:
+        raise _broken(path, "is cut off")
+    return header, memoryview(body)
+
+
+def _inflated(inflate: zlib._Decompress, data: bytes, limit: int, path: Path) -> bytes:
+    try:
+        return inflate.decompress(data, limit)
+    except zlib.error as error:
+        raise _broken(path, f"is broken ({error})") from None
+
+
+def _unframed(header: Header, data: bytes, path: Path) -> Contents:
+    _claimed(header, data, path)
+    first = _HEADER.size + _REST_OF_4.size
+    sizes = [size for size in header.sizes if size]
+    if len(data) < first:
+        raise _broken(path, "is cut off in its header")
+    (table,) = _REST_OF_4.unpack_from(data, _HEADER.size)
+    end = table + len(sizes) * _SIZES.size
+    count = data[_HEADER.size - 1]
+    if count != len(sizes):
+        raise _broken(path, f"has {count} streams, expected {len(sizes)}")
+    if not first <= table <= end <= len(data):
+        raise _broken(path, f"has its table of sizes at byte {table:,} of {len(data):,}")
+    shrunk, plain = zip(*_SIZES.iter_unpack(data[table:end]), strict=True)
+    if list(plain) != sizes:
+        raise _broken(path, f"has streams of {list(plain)} bytes, expected {sizes}")
+    if end + sum(shrunk) != len(data):
+        raise _broken(path, f"has {len(data):,} bytes, expected {end + sum(shrunk):,}")
+    frames = _cut(memoryview(data)[end:], shrunk)
+    streams = [_unframed_stream(*each, path) for each in zip(frames, sizes, strict=True)]
+    empty = [b""] * (len(header.sizes) - len(sizes))
+    records = data[first:table] if header.flags & _EXTENDED else b""
+    return Contents(header, [*streams, *empty], _extensions(header, memoryview(records), path))
+
+
+def _unframed_stream(frame: memoryview, size: int, path: Path) -> bytes:
+    try:
+        # A frame that does not tell its size is taken up to the size expected.
+        told = zstandard.frame_content_size(frame)
+        if told in (-1, size):
+            stream = zstandard.ZstdDecompressor().decompress(
+                frame, max_output_size=size, allow_extra_data=False
+            )
+            if len(stream) == size:
+                return stream
+    except zstandard.ZstdError as error:
+        raise _broken(path, f"is broken ({error})") from None
+    raise _broken(path, f"has a stream that does not hold the {size:,} bytes expected")
+
+
+def _claimed(header: Header, data: bytes, path: Path) -> int:
+    """Plain bytes of the streams, as many as may be of a file of this size."""
+    plain = sum(header.sizes)
+    if plain > max(_RATIO * len(data), _HARMLESS):
+        raise _broken(path, f"claims {header.n:,} Gaussians in {len(data):,} bytes")
+    return plain
+
+
+def _cut(data: memoryview, sizes: Sequence[int]) -> list[memoryview]:
+    parts, at = [], 0
+    for size in sizes:
+        parts.append(data[at : at + size])
+        at += size
+    return parts
+
+
+def _extensions(header: Header, records: memoryview, path: Path) -> dict[int, bytes]:
+    if records and not header.flags & _EXTENDED:
+        raise _broken(path, f"goes on for {len(records):,} bytes after its Gaussians")
+    if len(records) > _MOST_EXTENSIONS:
+        raise _broken(path, f"has {len(records):,} bytes of extensions")
+    found, at = {}, 0
+    while at < len(records):
+        payload = at + _RECORD.size
+        kind, length = _RECORD.unpack_from(records, at) if payload <= len(records) else (0, 0)
+        at = payload + length
+        if at > len(records):
+            raise _broken(path, "has an extension that is cut off")
+        found[kind] = bytes(records[payload:at])
+    return found
+
+
+def _broken(path: Path, what: str) -> ValueError:
+    return ValueError(f"{path} {what}; fetch or export it again")

@@ -1,0 +1,278 @@
+"""`Run` and `train`: the one loop that every method shares."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from splat.core.column import Scaling
+from splat.core.edit import Change
+from splat.core.knobs import RATE, Command, checked_rate, made
+from splat.core.model import Model, Trained
+from splat.core.objective import Objective
+from splat.core.score import survey
+from splat.core.strategy import Strategy
+from splat.export.quantised import Finished
+from splat.parallel import Apart, Ranks, together
+from splat.sensor import Sensor
+from splat.system.clock import Clock
+from splat.types import (
+    Batch,
+    Camera,
+    Drawing,
+    Frame,
+    Gaussians,
+    Needs,
+    PixelMap,
+    Rendered,
+    Renderer,
+    Step,
+    Surveyed,
+)
+
+ORDER_EVERY = 1000
+"""Steps between looks after the order of rows, which births leave as they come."""
+
+
+class Watcher(Protocol):
+    """Looks at a step once it is done. Watchers change what is trained by `run.obey` only; one
+    that sets `run.ended` makes this step the last."""
+
+    def __call__(
+        self, run: Run, step: Step, losses: Mapping[str, Tensor], change: Change
+    ) -> None: ...
+
+
+@dataclass
+class Run:
+    """One training run: its parts, and how far it is."""
+
+    model: Model
+    strategy: Strategy
+    objectives: Mapping[str, Objective]
+    render: Renderer
+    batches: Callable[[int], Batch]
+    """The decoded view of a step: a function of the step alone."""
+    views: Sequence[Camera]
+    """All training cameras, in the frame of training."""
+    photos: Callable[[int, int], Batch]
+    """A view by its number, decoded, at the size that a step shows."""
+    steps: int
+    """Where it ends."""
+    seed: int = 0
+    extent: float = 1.0
+    frame: Frame = field(default_factory=lambda: Frame((0.0, 0.0, 0.0), 1.0))
+    drawing: Drawing = field(default_factory=Drawing)
+    """How `render` draws."""
+    background: Float[Tensor, "3"] | None = None
+    modules: Mapping[str, Trained] = field(default_factory=dict)
+    """Networks trained beside the rows, the sensor's too."""
+    sensor: Sensor | None = None
+    """What corrects poses and exposures of the photos; None: they are taken as they are."""
+    visible_only: bool = False
+    """Whether a step moves the rows in sight only (`Cloud.optimize`)."""
+    finishing: Callable[[Gaussians, int], Gaussians] | None = None
+    """What a step draws in place of what the model makes (`splat.export.quantised`)."""
+    watchers: Sequence[Watcher] = ()
+    step: int = 0
+    """Steps done."""
+    ended: str = ""
+    """Why it ended before `steps`; empty while it goes on, and where it was not ended."""
+    order: Int[Tensor, "n"] | None = None
+    """The row that each row was before the last step put them in order; None: it did not."""
+    script: Sequence[Command] = ()
+    """Changes to make when as many steps are done as each says: those of a run to replay."""
+    waited: float = 0.0
+    """Seconds that training stood still because somebody paused it."""
+    ranks: Ranks | None = None
+    """The processes that train it together, each with other photos; None: this one alone."""
+
+    def __post_init__(self) -> None:
+        self.model.frame = self.frame
+        self.model.cloud.scaling = Scaling(self.at_once)
+        self.strategy.begin(self.model)
+        self.clock = Clock(self.render.device)
+
+    clock: Clock = field(init=False)
+    """Time that the strategy takes: observing, deciding (with what it surveys) and editing."""
+    commands: list[Command] = field(default_factory=list, init=False)
+    """Changes that were made to it, in order: `splat.runs.checkpoint` keeps them. Append by
+    `obey`."""
+
+    @property
+    def at_once(self) -> int:
+        """Photos that a step shows, all processes together."""
+        return 1 if self.ranks is None else self.ranks.count
+
+    @property
+    def needs(self) -> Needs:
+        """What is asked of the renderer at this step."""
+        found = self.strategy.needs
+        for objective in self.objectives.values():
+            found = found | objective.needs_at(self.step)
+        return found
+
+    @property
+    def over(self) -> bool:
+        """Whether the last step is done."""
+        return self.step >= self.steps or bool(self.ended)
+
+    @property
+    def last_render(self) -> Renderer:
+        """What draws the model as it is exported."""
+        return Finished(self.render, self.finishing, self.step) if self.finishing else self.render
+
+    def baked(self, *, whole: bool = False) -> Gaussians:
+        """What is exported, in the frame of training; `whole`: with what a crop leaves out."""
+        found = self.model.bake()
+        found = found if whole else self.model.kept(found)
+        return self.finishing(found, self.step) if self.finishing else found
+
+    def survey(self, index: int, maps: Sequence[PixelMap] = ()) -> Surveyed:
+        """What every row does in a training view as it is now (`Step.survey`)."""
+        batch = self.photos(index, self.step)
+        with torch.no_grad():
+            batch = batch if self.sensor is None else self.sensor.aimed(batch)
+
+        def develop(rendered: Rendered) -> Rendered:
+            return self.developed(rendered, batch.camera)
+
+        return survey(
+            self.model, self.render, batch, maps, self.background, self.step, develop=develop
+        )
+
+    def developed(self, rendered: Rendered, camera: Camera) -> Rendered:
+        """A picture of a training view as its photo would show it."""
+        if self.sensor is None:
+            return rendered
+        return self.sensor.developed(rendered, camera, self.background)
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A fresh random stream that depends on (seed, step, purpose) only."""
+        return stream(self.seed, self.step, purpose, self.render.device)
+
+    def optimize(self, visible: Bool[Tensor, "n"] | None = None) -> None:
+        """Adam on the cloud, and the optimizers of the networks beside it."""
+        self.model.cloud.optimize(self.step, visible)
+        for part in self.modules.values():
+            part.moved(self.step, self.rate, self.model.cloud.scaling)
+            part.optimizer.zero_grad(set_to_none=True)
+
+    @property
+    def rate(self) -> float:
+        """Factor on all learning rates; 1: as planned."""
+        return self.model.cloud.rate_scale
+
+    def obey(self, name: str, value: float) -> Command:
+        """Change a knob of the strategy (`splat.core.knobs.knobs`), or `rate`; what was done.
+
+        Only the thread that trains may call it, between two steps: watchers do. Raises ValueError,
+        and changes nothing, where the name or the value does not fit or no step is to come.
+        """
+        if self.over:
+            raise ValueError(
+                f"{name} changes nothing any more, step {self.step:,} was the last of the run;"
+                " change it earlier"
+            )
+        return self.take(Command(self.step, name, value))
+
+    def take(self, command: Command) -> Command:
+        """Make a change now, under the step that it names, not this one; raises as `obey`."""
+        if command.name == RATE:
+            rate = checked_rate(command.value)
+            taken = replace(command, value=rate, before=self.rate)
+            self.model.cloud.rate_scale = rate
+        else:
+            self.strategy, taken = made(self.strategy, command)
+            terms = self.strategy.objectives()
+            self.objectives = {n: terms.get(n, old) for n, old in self.objectives.items()}
+        self.commands.append(taken)
+        return taken
+
+
+def stream(seed: int, step: int, purpose: str, device: torch.device) -> torch.Generator:
+    """A fresh random stream that depends on (seed, step, purpose) only."""
+    text = f"{seed}/{step}/{purpose}".encode()
+    number = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+    return torch.Generator(device).manual_seed(number >> 1)
+
+
+def train(run: Run) -> None:
+    """Advance `run` to its last step."""
+    while not run.over:
+        advance(run)
+
+
+def advance(run: Run) -> None:
+    """One step. What it made is let go before the next one asks for memory."""
+    _replay(run)
+    ordered = run.step and run.step % ORDER_EVERY == 0
+    run.order = run.model.order_rows() if ordered else None
+    batch = run.batches(run.step)
+    # Only drawing passes gradients to where the camera stands.
+    camera = batch.camera if run.sensor is None else run.sensor.aim(batch.camera)
+    needs = run.needs
+    gaussians = run.model(camera, run.step)
+    if run.finishing is not None:
+        gaussians = run.finishing(gaussians, run.step)
+    rendered = run.render(gaussians, camera, needs, run.background)
+    rendered = run.developed(rendered, camera)
+    if run.sensor is not None:
+        batch = replace(batch, camera=camera.detached())
+    step = _step(run, batch, rendered)
+    losses = {name: objective(step) for name, objective in run.objectives.items()}
+    if needs.weights:
+        with torch.no_grad():
+            rendered.weigh(needs.weights, batch)
+    # Of their sum; a term that has nothing to say at a step is a constant.
+    torch.autograd.backward([loss for loss in losses.values() if loss.requires_grad])
+    apart = None if run.ranks is None else Apart(run.model.cloud)
+    with torch.no_grad():
+        with run.clock:
+            run.strategy.observe(step)
+        if run.ranks is not None and apart is not None:
+            step, losses = together(run.ranks, apart, step, run.modules, losses)
+        run.optimize(run.model.rows_in_sight(rendered) if run.visible_only else None)
+        with run.clock:
+            change = run.model.apply(run.strategy.refine(step))
+    if run.model.seen is not None:  # a module takes its time to set anything
+        run.model.seen = None
+    run.step += 1
+    for watch in run.watchers:
+        watch(run, step, losses, change)
+
+
+@torch.no_grad()
+def looked(run: Run) -> Step:
+    """The next step as far as its picture, to ask a strategy what it would propose."""
+    batch = run.batches(run.step)
+    if run.sensor is not None:
+        batch = run.sensor.aimed(batch)
+    rendered = run.last_render(run.model(batch.camera, run.step), batch.camera, run.needs)
+    rendered = run.developed(rendered, batch.camera)
+    return _step(run, batch, rendered)
+
+
+def _step(run: Run, batch: Batch, rendered: Rendered) -> Step:
+    return Step(
+        run.step, run.model, batch, rendered, run.views, run.render, run.generator, run.extent,
+        run.survey,
+    )  # fmt: skip
+
+
+def _replay(run: Run) -> None:
+    """Make the changes that the script has for this step, less those that a resume has made."""
+    made = [command for command in run.commands if command.step == run.step]
+    for command in run.script:
+        if command.step != run.step:
+            continue
+        if command in made:
+            made.remove(command)
+        else:
+            run.take(command)

@@ -1,0 +1,1 @@
+"""Photographs: decoded, undistorted, shrunk, kept at hand, and the maps that came with them."""

@@ -1,0 +1,144 @@
+"""`Decoder`: views of a scene as steps see them, photo, mask, outline, depth and normals alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from splat.photos.disk_cache import Part, Shelf, marked
+from splat.photos.given_maps import given_depth, given_normal, resized_depth, resized_normal
+from splat.photos.photo import MaskMode, averaged, outline, photograph, reduction
+from splat.types import Camera, View
+
+Decoded = tuple[
+    UInt8[Tensor, "h w 3"],
+    UInt8[Tensor, "h w"] | None,
+    UInt8[Tensor, "h w"] | None,
+    Float[Tensor, "h w"] | None,
+    Float[Tensor, "h w 3"] | None,
+]
+"""Pixels, mask, outline, depth and normals of a `Batch`."""
+STORED_BYTES = 4
+"""Of a pixel of a photo that is decoded: the file, and what the decoder makes of it."""
+LENS_BYTES = 12
+"""What it takes more where a lens is undone: a second picture, and the map, which is kept."""
+
+
+class Decoder:
+    """Makes what a `Batch` shows of a view: the same bytes whoever asks, whenever.
+
+    `cameras` have the sizes wanted. `reduced` decodes JPEGs no larger than needed
+    (`splat.photos.photo.reduction`); metric depth is in units of the input times `scale`.
+    `outlines`, `depths` and `normals` are made where asked for. May be called from many threads.
+    """
+
+    def __init__(
+        self,
+        views: Sequence[View],
+        cameras: Sequence[Camera],
+        *,
+        background: tuple[float, float, float],
+        masks: MaskMode,
+        scale: float,
+        outlines: bool,
+        depths: bool,
+        normals: bool,
+        reduced: bool,
+    ) -> None:
+        self._views, self._sizes = views, [(camera.width, camera.height) for camera in cameras]
+        self._background, self._masks, self._scale = background, masks, scale
+        self._outlines, self._depths, self._normals = outlines, depths, normals
+        self._reduced = reduced
+        self._shelf: Shelf | None = None
+        self._marks: list[str | None] = []
+
+    def keep_on(self, shelf: Shelf) -> None:
+        """Keep whole views on a shelf, and take them from there."""
+        self._shelf, self._marks = shelf, [self._mark(index) for index in range(len(self._views))]
+        wanted = zip(self._marks, map(self.bytes_of, range(len(self._views))), strict=True)
+        shelf.make_room({mark: size for mark, size in wanted if mark is not None})
+
+    def whole(self, index: int) -> Decoded:
+        """A view at its full size."""
+        mark = self._marks[index] if self._shelf is not None else None
+        found = None if self._shelf is None or mark is None else self._shelf.found(mark)
+        if found is not None:
+            return _tensors(*found)
+        made = self._made(index)
+        if self._shelf is not None and mark is not None:
+            self._shelf.put(mark, made)
+        return _tensors(*made)
+
+    def smaller(self, whole: Decoded, width: int, height: int) -> Decoded:
+        """A view at another size, averaged of what it is at its full one."""
+        pixels, mask, covered, depth, normal = whole
+        size = (width, height)
+        small, counts = averaged(pixels.numpy(), None if mask is None else mask.numpy(), *size)
+        inside = None
+        if covered is not None:
+            inside = np.asarray(cv2.resize(covered.numpy(), size, interpolation=cv2.INTER_AREA))
+        depth_small = None if depth is None else resized_depth(depth.numpy(), *size)
+        normal_small = None if normal is None else resized_normal(normal.numpy(), *size)
+        return _tensors(small, counts, inside, depth_small, normal_small)
+
+    def bytes_of(self, index: int, factor: float = 1.0) -> int:
+        """What a view takes, so many times smaller along a side; masks that hide in an alpha
+        channel are not counted."""
+        view, sides = self._views[index], self._sizes[index]
+        width, height = (max(1, round(side / factor)) for side in sides)
+        masked = view.mask is not None or view.lens is not None
+        given = 4 * (self._depths and view.depth is not None)
+        given += 12 * (self._normals and view.normal is not None)
+        return width * height * (3 + masked + self._outlines + given)
+
+    def _made(self, index: int) -> list[Part]:
+        view, size = self._views[index], self._sizes[index]
+        pixels, mask = photograph(view, *size, self._background, self._masks, reduced=self._reduced)
+        covered = outline(view, *size) if self._outlines else None
+        depth = given_depth(view, *size, self._scale) if self._depths else None
+        normal = given_normal(view, *size) if self._normals else None
+        return [pixels, mask, covered, depth, normal]
+
+    def _mark(self, index: int) -> str | None:
+        """What tells a view and all that is made of it from any other; None: a file is gone."""
+        view, camera = self._views[index], self._views[index].camera
+        files: list[Path] = [view.image, *([view.mask] if view.mask is not None else [])]
+        given: list[Any] = []
+        if self._depths and view.depth is not None:
+            files.append(view.depth.path)
+            given += [view.depth.kind, view.depth.scale, self._scale]
+        if self._normals and view.normal is not None:
+            files.append(view.normal.path)
+            given += [view.normal.frame, camera.world_to_camera.tolist()]
+        how = [
+            *(self._sizes[index], camera.width, camera.height, camera.K.tolist()),
+            *(view.lens, view.cut, self._background, self._masks, self._outlines),
+            *(self._reduced and reduction(view, *self._sizes[index]), *given),
+        ]
+        return marked(files, how)
+
+
+def _tensors(*parts: Part) -> Decoded:
+    pixels, *others = (None if part is None else torch.from_numpy(part) for part in parts)
+    assert pixels is not None and len(others) == 4
+    return (pixels, *others)  # type: ignore[return-value]
+
+
+def bytes_passing(view: View, factor: int) -> int:
+    """What decoding a view takes while it goes on, beside what comes of it; `factor`: of a JPEG
+    so many times smaller (`splat.photos.photo.reduction`)."""
+    pixels = view.camera.width * view.camera.height
+    lens = LENS_BYTES if view.lens is not None or view.cut is not None else 0
+    return pixels * (STORED_BYTES + lens) // factor**2
+
+
+def bytes_of(decoded: Decoded) -> int:
+    """What a decoded view takes."""
+    return sum(part.numel() * part.element_size() for part in decoded if part is not None)

@@ -1,0 +1,248 @@
+"""Depth and normals that were given with photographs, as arrays: decoded, undistorted, resized."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, Shaped
+from numpy import ndarray
+
+from splat.photos import exr
+from splat.photos.warp import undistortion
+from splat.types import Camera, DepthFile, NormalFile, View
+
+_DEPTH_NAMES = ("Z", "V", "Depth.Z", "depth.Z", "Depth.V", "Y", "R")
+"""Channels of an OpenEXR file that are taken for depth, the first that is there."""
+_KNOWN = 0.5
+"""Share of a pixel that must be known for it to be."""
+_AWAY = 0.8
+"""Share of normals that face away from the camera from which their axes are taken for others."""
+
+
+def given_depth(
+    view: View, width: int, height: int, scale: float = 1.0
+) -> Float32[ndarray, "h w"] | None:
+    """The depth that is beside a photo, as its pinhole camera sees it, at width x height.
+
+    0 where it is not known. Metric depth is in world units of the input times `scale`; others are
+    the numbers of the file. None where there is none.
+    """
+    if view.depth is None:
+        return None
+    found = _depth(view.depth)
+    _check_shape(view.depth.path, found, view)
+    if view.depth.kind == "metric":
+        found *= np.float32(view.depth.scale * scale)
+        found[found < 0] = 0
+    found = _undistorted(found, view)
+    return resized_depth(found, width, height)
+
+
+def given_normal(view: View, width: int, height: int) -> Float32[ndarray, "h w 3"] | None:
+    """The normals that are beside a photo, world axes and unit length, at width x height.
+
+    0 where they are not known; None where there are none.
+    """
+    if view.normal is None:
+        return None
+    found = _normal(view.normal)
+    _check_shape(view.normal.path, found, view)
+    found = _undistorted(found, view)
+    rotation = view.camera.world_to_camera[:3, :3].double().numpy().astype(np.float32)
+    if view.normal.frame == "opengl":
+        found[..., 1:] *= -1
+    if view.normal.frame != "world":
+        _check_facing(found, view)
+        found = found @ rotation  # the transpose of it, of column vectors
+    return resized_normal(found, width, height)
+
+
+def resized_depth(
+    depth: Float32[ndarray, "h w"], width: int, height: int
+) -> Float32[ndarray, "y x"]:
+    """At another size: the mean of what is known, where at least half of a pixel is."""
+    if depth.shape == (height, width):
+        return depth
+    known = (depth != 0).astype(np.float32)
+    share = _resampled(known, width, height)
+    found = _resampled(depth, width, height) / np.maximum(share, 1e-6)
+    return np.where(share >= _KNOWN, found, 0).astype(np.float32)
+
+
+def resized_normal(
+    normal: Float32[ndarray, "h w 3"], width: int, height: int
+) -> Float32[ndarray, "y x 3"]:
+    """At another size, of unit length again, where at least half of a pixel is known."""
+    if normal.shape[:2] == (height, width):
+        return normal
+    share = _resampled((normal != 0).any(2).astype(np.float32), width, height)
+    return _unit(_resampled(normal, width, height) * (share >= _KNOWN)[..., None])
+
+
+def _resampled(values: Any, width: int, height: int) -> Any:
+    smaller = width <= values.shape[1]
+    method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return cv2.resize(values, (width, height), interpolation=method)
+
+
+def _unit(normals: Float32[ndarray, "h w 3"]) -> Float32[ndarray, "h w 3"]:
+    """Of unit length, 0 where they are (nearly) 0 or not finite."""
+    normals = np.nan_to_num(normals, nan=0.0, posinf=0.0, neginf=0.0)
+    length = np.linalg.norm(normals, axis=2, keepdims=True)
+    return np.where(length > 1e-3, normals / np.maximum(length, 1e-3), 0).astype(np.float32)
+
+
+def _depth(file: DepthFile) -> Float32[ndarray, "h w"]:
+    """The numbers of a file, 0 where unknown."""
+    suffix, path = file.path.suffix, file.path
+    if suffix == ".exr":
+        channels = exr.read(path)
+        name = next((n for n in _DEPTH_NAMES if n in channels), None)
+        if name is None:
+            raise ValueError(
+                f"{path}: has channels {', '.join(channels)}; expected one of depth, called"
+                f" {', '.join(_DEPTH_NAMES[:2])}: export depth alone"
+            )
+        found = channels[name].copy()
+    elif suffix == ".png":
+        found = _sixteen_bits(path).astype(np.float32)
+    else:
+        found = _numbers(path).astype(np.float32)
+    found = found.reshape([side for side in found.shape if side != 1])
+    if found.ndim != 2:
+        raise ValueError(
+            f"{path}: is of shape {found.shape}; expected rows and columns of one number a pixel"
+        )
+    # Renderers write 1e10 and such where there is nothing.
+    found[~np.isfinite(found) | (np.abs(found) > 1e9)] = 0
+    return np.ascontiguousarray(found)
+
+
+def _sixteen_bits(path: Path) -> Shaped[ndarray, "h w"]:
+    image = _picture(path)
+    if image.dtype != np.uint16 or image.ndim != 2:
+        channels = 1 if image.ndim == 2 else image.shape[2]
+        raise ValueError(
+            f"{path}: has {8 * image.dtype.itemsize} bits and {channels} channels a pixel; expected"
+            " depth of 16 bits and one channel: 8 bits are too coarse, export it anew or give .npy"
+        )
+    return image
+
+
+def _normal(file: NormalFile) -> Float32[ndarray, "h w 3"]:
+    path = file.path
+    if path.suffix == ".png":
+        image = _picture(path)
+        if image.ndim != 3 or image.shape[2] not in (3, 4):
+            raise ValueError(
+                f"{path}: is grey; expected normals as RGB, 0 to the most for -1 to 1: export anew"
+            )
+        most = np.iinfo(image.dtype).max
+        found = image[..., 2::-1].astype(np.float32) * np.float32(2 / most) - 1
+        found[(image[..., :3] == 0).all(2)] = 0
+        if image.shape[2] == 4:
+            found[image[..., 3] == 0] = 0
+    else:
+        found = _numbers(path).astype(np.float32)
+        if found.ndim == 4 and found.shape[0] == 1:
+            found = found[0]
+        if found.ndim == 3 and found.shape[2] != 3 and found.shape[0] == 3:
+            found = found.transpose(1, 2, 0)
+    if found.ndim != 3 or found.shape[2] != 3:
+        raise ValueError(
+            f"{path}: is of shape {found.shape}; expected rows, columns and three numbers a pixel"
+        )
+    return _unit(np.ascontiguousarray(found))
+
+
+def _picture(path: Path) -> Shaped[ndarray, "..."]:
+    raw = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED) if len(raw) else None
+    if image is None or b"IEND" not in raw[-64:].tobytes():
+        raise ValueError(
+            f"{path}: cannot be decoded to its end; expected a whole PNG: copy it anew"
+        )
+    return np.asarray(image)
+
+
+def _numbers(path: Path) -> Shaped[ndarray, "..."]:
+    """The array of a .npy file, or the only one (or `depth`, `normal`) of an .npz."""
+    try:
+        found: Any = np.load(path, allow_pickle=False)
+        if path.suffix == ".npz":
+            names = [n for n in ("depth", "normal", "normals") if n in found.files] or found.files
+            if len(names) != 1:
+                raise ValueError(
+                    f"{path}: holds {', '.join(found.files) or 'nothing'}; expected one array, or"
+                    " one called depth or normal"
+                )
+            found = found[names[0]]
+    except (OSError, EOFError, zipfile.BadZipFile):
+        raise _broken(path) from None
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise _broken(path) from None
+    if found.dtype.kind != "f" and found.dtype != np.uint16:
+        raise ValueError(
+            f"{path}: numbers are {found.dtype}; expected float16, float32, float64 or uint16:"
+            " convert them"
+        )
+    return np.asarray(found)
+
+
+def _broken(path: Path) -> ValueError:
+    return ValueError(f"{path}: cannot be read; expected a whole NumPy array: write it again")
+
+
+def _check_shape(path: Path, found: Shaped[ndarray, "h w *c"], view: View) -> None:
+    """Maps may be of any size, but of the photo's shape."""
+    (height, width), camera = found.shape[:2], view.camera
+    if abs(width * camera.height - height * camera.width) > max(camera.width, camera.height):
+        raise ValueError(
+            f"{path}: is {width}x{height} pixels, its photo {camera.width}x{camera.height};"
+            " expected the same shape, at any size: make it from the whole photo, as it is stored"
+        )
+
+
+def _check_facing(normals: Float32[ndarray, "h w 3"], view: View) -> None:
+    """What a camera sees faces it; where most does not, other axes are meant."""
+    assert view.normal is not None
+    camera = _of_size(view.camera, normals)
+    away = (normals * _rays(camera)).sum(2)
+    known = (normals != 0).any(2)
+    if known.any() and (away[known] > 0).mean() > _AWAY:
+        raise ValueError(
+            f"{view.normal.path}: normals face away from the camera; expected +x right, +y down, +z"
+            ' forward: put {"frame": "opengl"} (+y up, +z to the camera) or {"frame": "world"} in'
+            " normals.json beside it, or turn them"
+        )
+
+
+def _rays(camera: Camera) -> Float32[ndarray, "h w 3"]:
+    """Directions of pixel centres with z = 1."""
+    K = camera.K.double().numpy()
+    x = (np.arange(camera.width) + 0.5 - K[0, 2]) / K[0, 0]
+    y = (np.arange(camera.height) + 0.5 - K[1, 2]) / K[1, 1]
+    across, down = np.broadcast_arrays(x[None], y[:, None])
+    return np.stack([across, down, np.ones_like(across)], 2).astype(np.float32)
+
+
+def _of_size(camera: Camera, values: Shaped[ndarray, "h w *c"]) -> Camera:
+    height, width = values.shape[:2]
+    return camera.resized(width, height)
+
+
+def _undistorted(values: Any, view: View) -> Any:
+    """As the pinhole camera sees it, at the map's own size; 0 where the photo saw nothing."""
+    if view.lens is None:
+        return values
+    map_x, map_y, inside = undistortion(view.lens, _of_size(view.camera, values))
+    # The nearest value, for a mean of two depths is the depth of nothing.
+    found = cv2.remap(values, map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    found[inside == 0] = 0
+    return found

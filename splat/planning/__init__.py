@@ -1,0 +1,1 @@
+"""What a run will take: rows, memory and time, predicted before it begins."""

@@ -1,0 +1,289 @@
+"""What fits a device, and what a run will take of time and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from splat.core.schedule import PUBLISHED_STEPS
+from splat.options import Options
+from splat.photos.resolution import DEFAULT, Resolution, Sizes
+from splat.planning.memory import (
+    PIXEL_BYTES,
+    ending_bytes,
+    held,
+    offloaded_bytes,
+    photos_of,
+    reduces,
+    scratch_bytes,
+    state_bytes,
+)
+from splat.system import machine
+from splat.types import View
+
+TARGET_SECONDS = 170.0
+"""Longest predicted training that a plain `splat train` on the CPU is fitted to."""
+PIXEL_SECONDS = 4.5e-7
+"""One core on one pixel of a step: blending and loss, forward and backward (AVX2, Zen 3 at 2.4
+GHz, photographs of a room)."""
+ROW_SECONDS = 4e-7
+"""One core on one Gaussian of a step: projection, harmonics, Adam, density control, and what
+blending takes for it however small the picture is."""
+STEP_SECONDS = 2.5e-3
+"""What a step costs however small it is."""
+ISA_FACTORS = {"avx512": 0.5, "avx2": 1.0, "neon": 3.0, "base": 5.0}
+"""How much longer a step takes with other instruction sets. NEON's is a guess on the safe side:
+half of the width of AVX2 says 2, and it was measured on no machine."""
+DECODE_SECONDS = 1.5e-8
+"""One core on one pixel of a photo on disk: decoding and shrinking."""
+CUDA_STEP_SECONDS, CUDA_PIXEL_SECONDS, CUDA_ROW_SECONDS = 4e-3, 4e-9, 6e-9
+"""The same on a recent GPU of a data centre; a rough guide."""
+
+REDUCED_TIME, READ_TIME = 0.6, 0.03
+"""Of that what decoding no larger than needed takes, and reading what is kept on disk, decoded."""
+MOST_CACHE, LEAST_CACHE = 4 << 30, 256 << 20
+"""Bytes the cache of photos is kept within where nobody asks."""
+MOST_ON_DISK, DISK_SHARE = 20 << 30, 2
+"""Bytes on disk that decoded photos are kept within, and one part of so many of what is free."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Size of a run that suits a device."""
+
+    max_side: int
+    """Longest side of a photo, pixels; 0: as it is."""
+    steps: int
+    cap: int
+    """Most Gaussians."""
+    random_points: int
+    """Points to start from where the scene has none."""
+
+
+LADDER = (
+    Fit(480, 2000, 30_000, 10_000),
+    Fit(560, 2500, 40_000, 15_000),
+    Fit(640, 3000, 40_000, 15_000),
+    Fit(640, 4000, 50_000, 15_000),
+    Fit(800, 5000, 60_000, 20_000),
+    Fit(960, 7000, 100_000, 20_000),
+    Fit(1200, 10_000, 200_000, 50_000),
+    Fit(1600, 15_000, 400_000, 100_000),
+    Fit(1600, 30_000, 1_000_000, 100_000),
+)
+"""Runs on a CPU, from the smallest to the published one."""
+CUDA = Fit(0, PUBLISHED_STEPS, 1_000_000, 100_000)
+
+
+def fit(device: torch.device) -> Fit:
+    """The published run on CUDA; on a CPU the largest of the ladder that ends in time."""
+    if device.type == "cuda":
+        return CUDA
+    chosen = LADDER[0]
+    for rung in LADDER:
+        pixels = round(rung.max_side**2 * 0.7)
+        if rung.steps * step_seconds(device, pixels, 0.8 * rung.cap) <= TARGET_SECONDS:
+            chosen = rung
+    return chosen
+
+
+def step_parts(
+    device: torch.device, pixels: float, rows: float, threads: int = 0
+) -> tuple[float, float]:
+    """Predicted seconds of a step with so many Gaussians, and what so many pixels add to them."""
+    if device.type == "cuda":
+        return CUDA_STEP_SECONDS + CUDA_ROW_SECONDS * rows, CUDA_PIXEL_SECONDS * pixels
+    from splat import kernels
+
+    factor = ISA_FACTORS[kernels.isa()] / (threads or machine.cores())
+    return STEP_SECONDS + ROW_SECONDS * rows * factor, PIXEL_SECONDS * pixels * factor
+
+
+def step_seconds(device: torch.device, pixels: float, rows: float, threads: int = 0) -> float:
+    """Predicted seconds of a step with so many pixels and Gaussians."""
+    return sum(step_parts(device, pixels, rows, threads))
+
+
+def fitted(options: Options, device: torch.device) -> Options:
+    """The options with everything said that was left to the device."""
+    found = fit(device)
+    max_side = options.max_side
+    if max_side is None:
+        max_side = found.max_side if options.downscale == "auto" else 0
+    return replace(
+        options,
+        steps=options.steps or found.steps,
+        max_side=max_side,
+        downscale=1.0 if options.downscale == "auto" else options.downscale,
+        resolution=_resolution(options),
+        threads=options.threads or machine.cores(),
+        cache=cache_bytes() if options.cache is None else options.cache,
+        photo_cache=disk_bytes() if options.photo_cache is None else options.photo_cache,
+    )
+
+
+def cache_bytes() -> int:
+    """A quarter of the memory that is free, within bounds."""
+    known = machine.memory()
+    return min(MOST_CACHE, max(LEAST_CACHE, known[1] // 4)) if known else LEAST_CACHE * 4
+
+
+def disk_bytes() -> int:
+    """What decoded photos may take on disk where nobody asks: a share of what is free."""
+    free = machine.disk_free(machine.user_cache())
+    return 0 if free is None else min(MOST_ON_DISK, free // DISK_SHARE)
+
+
+def _resolution(options: Options) -> Resolution:
+    if options.resolution != "auto":
+        return options.resolution
+    return DEFAULT if options.schedule == "scaled" else "full"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What was timed here, to correct the constants of this file."""
+
+    step: float = 1.0
+    """How many times longer a step took, its pixels left out,"""
+    pixels: float = 1.0
+    """what its pixels added,"""
+    decoding: float = 1.0
+    """and a photo to decode."""
+    spent: float = 0.0
+    """Seconds that timing took."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is predicted to take."""
+
+    seconds: float
+    """Of training, with decoding; what was spent on timing is left out."""
+    photos: int
+    """Bytes of decoded photos that are kept."""
+    photos_all: int
+    """Bytes of all photos decoded."""
+    passing: int
+    """Bytes of photos on their way: decoded ahead, and what decoding takes while it goes on."""
+    gaussians: int
+    """Bytes of the Gaussians' state at their most."""
+    scratch: int
+    """Bytes of scratch while drawing."""
+    libraries: int
+    """Bytes of Python, torch and all else."""
+    free: int | None
+    """Bytes of memory free now on this machine."""
+    on_cpu: bool
+    on_disk: bool = False
+    """Whether photos that memory does not hold are kept on disk, decoded."""
+    offloaded: int = 0
+    """Bytes of Gaussians in the memory of the machine, beside a GPU."""
+    ending: int = 0
+    """Bytes that the end of the run takes beyond what training alone has let go by then."""
+
+    @property
+    def total(self) -> int:
+        """Bytes at the peak."""
+        return self.host_alone + self.gaussians + self.scratch
+
+    @property
+    def host(self) -> int:
+        """Bytes of it in the memory of the machine, not of the GPU."""
+        return self.total if self.on_cpu else self.host_alone
+
+    @property
+    def host_alone(self) -> int:
+        """Bytes that are never on a GPU."""
+        return self.libraries + self.photos + self.passing + self.offloaded + self.ending
+
+    def said(self) -> str:
+        """The plan of memory in a sentence."""
+        kept = size(self.photos)
+        if self.photos < self.photos_all:
+            rest = "kept on disk, decoded" if self.on_disk else "decoded anew each time"
+            kept += f" of {size(self.photos_all)} (the rest is {rest})"
+        free = "" if self.free is None else f"; {size(self.free)} are free"
+        away = f" + offloaded {size(self.offloaded)}" if self.offloaded else ""
+        figures = f" + figures at the end {size(self.ending)}" if self.ending else ""
+        return (
+            f"photos {kept} + decoding {size(self.passing)} + Gaussians {size(self.gaussians)}"
+            f"{away} + scratch {size(self.scratch)} + libraries {size(self.libraries)}"
+            f"{figures}"
+            f" = about {size(self.total)}{free}"
+        )
+
+
+def mean_rows(start: int, cap: int) -> float:
+    """Gaussians over a run, on average, from `start` to `cap` (0: unknown).
+
+    Growth is over by the middle of a run and mostly done before.
+    """
+    return 0.2 * start + 0.8 * max(start, cap)
+
+
+def predicted(
+    views: Sequence[View],
+    options: Options,
+    device: torch.device,
+    start: int,
+    cap: int,
+    sizes: Sizes = Sizes(),  # noqa: B008
+    pace: Pace = Pace(),
+    *,
+    held_out: Sequence[View] = (),
+    libraries: int | None = None,
+) -> Plan:
+    """What training on `views` will take, from `start` Gaussians to `cap` (0: unknown).
+
+    `options` are those that `fitted` gave, `sizes` those of the run's pictures; `pace` says what
+    is known of this machine and scene, `libraries` what it held before the run began (None: what
+    it holds now).
+    """
+    assert options.steps and options.threads
+    photos = photos_of(views, held_out, options, sizes)
+    areas = [camera.width * camera.height for camera in photos.cameras]
+    most, rows = max(start, cap), mean_rows(start, cap)
+    area = sizes.area * sum(areas) / len(areas)
+    fixed, of_pixels = step_parts(device, area, rows, options.threads)
+    step = pace.step * fixed + pace.pixels * of_pixels
+    decoding = pace.decoding * DECODE_SECONDS * sum(v.camera.width * v.camera.height for v in views)
+    decoding *= REDUCED_TIME if reduces(options, views) else 1
+    again = options.steps / len(views) * (1 - min(1, photos.kept / photos.whole))
+    on_disk = bool(options.photo_cache)
+    known, on_cpu = machine.memory(), device.type == "cpu"
+    return Plan(
+        seconds=options.steps * step + decoding * (1 + again * (READ_TIME if on_disk else 1)),
+        photos=photos.kept,
+        photos_all=photos.everything,
+        passing=photos.passing,
+        gaussians=state_bytes(options, device) * most,
+        offloaded=offloaded_bytes(options) * most,
+        scratch=scratch_bytes(cap > 0, on_cpu) * most + PIXEL_BYTES * max(areas),
+        libraries=held() if libraries is None else libraries,
+        free=known[1] if known else None,
+        on_cpu=on_cpu,
+        on_disk=on_disk,
+        ending=max(0, ending_bytes(most, max(areas), on_cpu, cap > 0) - photos.passing),
+    )
+
+
+def size(count: float) -> str:
+    """Bytes as people read them."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}"
+    return f"{count / 1e3:.3g} kB"
+
+
+def span(seconds: float) -> str:
+    """A length of time as people read it."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,255 @@
+"""Strategies as texts: `mcmc --cap 200k + protect --rule 'opacity>0.5'`, and back.
+
+A recipe is what stands on the command line: a method with its options, then parts, each after a
+`+`, that alter what stands before them; a second method after a `+` works beside the first. In a
+file it may run over several lines, and what follows a # is a comment:
+
+    # rooms.txt
+    mcmc --cap 200k                 # grows by itself
+    + freeze --rows start
+    + budget --rows 200k --curve sqrt
+
+Parentheses keep together what a part would else not stand alone with: adc + (fixed + protect).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from splat.core.chain import Chain
+from splat.core.strategy import Strategy, Wrapper, called
+from splat.options.parse import complaint, parsed
+from splat.recipes import catalog
+from splat.system.import_path import place_of
+
+PLUS = "+"
+_FILE = re.compile(r"[^\s]+\.(txt|recipe|toml|ya?ml|json|cfg)")
+
+
+def parsed_strategy(
+    recipe: str | Sequence[str], offered: Mapping[str, Strategy] | None = None
+) -> Strategy:
+    """The strategy of a recipe, given as a text or as arguments; ValueError where it is none.
+
+    `offered` are the methods with their defaults, by name: those of their classes if not given.
+    """
+    with complaint():
+        return composed(None, segments(_tokens(recipe)), offered or catalog.published())
+
+
+def usual(offered: Mapping[str, Strategy] | None = None) -> Strategy:
+    """The strategy where a user names none."""
+    return parsed_strategy(catalog.USUAL, offered)
+
+
+def given(recipe: str) -> str:
+    """The text of a recipe: what a file of this name holds, or else itself."""
+    path = Path(recipe)
+    try:
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    except OSError:  # a text too long for a name
+        return recipe
+    if _FILE.fullmatch(recipe):
+        raise FileNotFoundError(
+            f"{recipe} does not exist; expected a file with a recipe, or a recipe such as"
+            " 'mcmc --cap 200k + protect'"
+        )
+    return recipe
+
+
+def said(strategy: Strategy) -> str:
+    """The recipe of a strategy: options that are not the defaults of its class.
+
+    `parsed_strategy` makes an equal one of it. ValueError where options cannot hold a field.
+    """
+    if isinstance(strategy, Chain):
+        first, *others = strategy.parts
+        rest = [_apart(part, isinstance(part, Chain | Wrapper)) for part in others]
+        return f" {PLUS} ".join([_apart(first, isinstance(first, Chain)), *rest])
+    if isinstance(strategy, Wrapper):
+        return f"{said(strategy.base)} {PLUS} {_term(strategy)}"
+    return _term(strategy)
+
+
+def named(strategy: Strategy) -> str:
+    """The names in its recipe: `mcmc + protect`."""
+    if isinstance(strategy, Chain):
+        return f" {PLUS} ".join(map(named, strategy.parts))
+    if isinstance(strategy, Wrapper):
+        return f"{named(strategy.base)} {PLUS} {called(type(strategy))}"
+    return called(type(strategy))
+
+
+def told(strategy: Strategy) -> str:
+    """`said`, or where no options can say it, `named`."""
+    try:
+        return said(strategy)
+    except ValueError:
+        return named(strategy)
+
+
+def segments(tokens: Sequence[str]) -> list[list[str]]:
+    """The tokens between the `+` that stand in no parentheses.
+
+    A preset after a `+` is what its name stands for, with its options for each part of it.
+    """
+    found: list[list[str]] = [[]]
+    depth = 0
+    for token in tokens:
+        depth += (token == "(") - (token == ")")
+        if depth < 0:
+            raise ValueError("a recipe has a ) without its (")
+        if token == PLUS and not depth:
+            found.append([])
+        else:
+            found[-1].append(token)
+    if depth:
+        raise ValueError("a recipe has a ( without its )")
+    return [found[0], *(term for each in found[1:] for term in _spelled(each))]
+
+
+def _spelled(term: list[str]) -> list[list[str]]:
+    if not term or term[0] not in catalog.PRESETS:
+        return [term]
+    text, _ = catalog.PRESETS[term[0]]
+    return [[*part, *term[1:]] for part in segments(_tokens(text))]
+
+
+def composed(
+    strategy: Strategy | None, terms: Sequence[Sequence[str]], offered: Mapping[str, Strategy]
+) -> Strategy:
+    """A strategy with the terms of a recipe after it; None: they are the whole recipe."""
+    beside = False
+    for term in terms:
+        if not term:
+            raise ValueError(
+                f"nothing stands before or after a {PLUS}; expected a method, then parts, such as"
+                " 'mcmc --cap 200k + protect'"
+            )
+        if term[0] == "(":
+            if term[-1] != ")" or len(segments(term[1:-1])) < 1:
+                raise ValueError(f"{term[-1]!r} stands after a ); expected a {PLUS} between them")
+            made: Strategy | type[Wrapper] = composed(None, segments(term[1:-1]), offered)
+        else:
+            made = found(term[0], offered)
+        if isinstance(made, type):
+            strategy, beside = _wrapped(made, strategy, term), False
+            continue
+        if term[0] != "(":
+            made = parsed(type(made), _program(term[0]), term[1:], made)
+        if strategy is None:
+            strategy = made
+        elif beside and isinstance(strategy, Chain):
+            strategy = Chain((*strategy.parts, made))
+        else:
+            strategy, beside = Chain((strategy, made)), True
+    assert strategy is not None
+    return strategy
+
+
+def found(name: str, offered: Mapping[str, Strategy]) -> Strategy | type[Wrapper]:
+    """The method of a name or an import path with its defaults, or the kind of part."""
+    if name in offered:
+        return offered[name]
+    if name in catalog.PARTS:
+        return catalog.PARTS[name]
+    if ":" in name:
+        kind = catalog.plugin(name)
+        return kind if issubclass(kind, Wrapper) else kind()
+    if name in catalog.PRESETS:
+        raise ValueError(_cannot_stand_first(name))
+    known = [*offered, *catalog.PARTS, *catalog.PRESETS]
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"perhaps you meant {near[0]}" if near else f"there are {', '.join(known)}"
+    if PLUS in name[1:-1]:
+        hint = f"a {PLUS} needs a space on either side"
+    raise ValueError(f"there is no method or part {name!r}; {hint}")
+
+
+def _wrapped(kind: type[Wrapper], strategy: Strategy | None, term: Sequence[str]) -> Strategy:
+    name, *options = term
+    if strategy is None:
+        raise ValueError(_cannot_stand_first(name))
+    # The base is there from the start, so that it is what the part's own checks look at.
+    return parsed(kind, _program(f"... {PLUS} {name}"), options, kind(base=strategy))
+
+
+def _cannot_stand_first(name: str) -> str:
+    return (
+        f"{name} alters another method and cannot stand first; put it after one:"
+        f" {catalog.DEFAULT} {PLUS} {name}"
+    )
+
+
+def _program(name: str) -> str:
+    return f"train SCENE {name}"
+
+
+def _tokens(recipe: str | Sequence[str]) -> list[str]:
+    if not isinstance(recipe, str):
+        return list(recipe)
+    text = re.sub(r"(^|\s)#[^\n]*", r"\1", recipe)
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="()")
+    lexer.whitespace_split, lexer.commenters = True, ""
+    try:
+        return list(lexer)
+    except ValueError as error:
+        raise ValueError(f"recipe {recipe!r} cannot be read: {error}") from None
+
+
+def _apart(strategy: Strategy, keep: bool) -> str:
+    return f"( {said(strategy)} )" if keep else said(strategy)
+
+
+def _term(strategy: Strategy) -> str:
+    kind = type(strategy)
+    name = catalog.name_of(kind) or place_of(kind)
+    hidden = ("base",) if isinstance(strategy, Wrapper) else ()
+    return " ".join(map(shlex.quote, [name, *_options(strategy, hidden)]))
+
+
+def _options(part: Any, hidden: Sequence[str] = ()) -> list[str]:
+    """Options of a dataclass for the fields that differ from their defaults."""
+    found: list[str] = []
+    for field in dataclasses.fields(part):
+        value, default = getattr(part, field.name), _default(field)
+        if field.name in hidden or (type(value) is type(default) and value == default):
+            continue
+        flag = "--" + field.name.replace("_", "-")
+        if dataclasses.is_dataclass(value):
+            if type(value) is not type(default):
+                raise ValueError(f"{type(part).__name__}: no option can say another {field.name}")
+            found += _options(value)
+        elif isinstance(value, bool):
+            found.append(flag if value else flag.replace("--", "--no-", 1))
+        elif isinstance(value, tuple | list):
+            found += [flag, *(_word(item, field.name) for item in value)]
+        else:
+            found += [flag, _word(value, field.name)]
+    return found
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _word(value: Any, name: str) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Path):
+        raise ValueError(f"no option can say that {name} is {value!r}")
+    if isinstance(value, int):
+        for letter, factor in (("M", 10**6), ("k", 10**3)):
+            if value and value % factor == 0:
+                return f"{value // factor}{letter}"
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
+    return str(value)

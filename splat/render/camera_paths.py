@@ -1,0 +1,288 @@
+"""Camera paths to render along, and the frames written as a video or a folder of PNGs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy.interpolate import CubicHermiteSpline, interp1d
+from scipy.spatial.transform import Rotation, Slerp
+from torch import Tensor
+
+from splat.seeding.seed import focus_point
+from splat.system.files import replacing
+from splat.types import Camera
+
+Array = NDArray[np.float64]
+
+WIDE_GAP = math.pi / 2
+"""Widest angle without a training camera that a full turn crosses; beyond it the path sways."""
+LEAST_SWAY = math.radians(10)
+
+
+def turntable(cameras: Sequence[Camera], frames: int) -> list[Camera]:
+    """A closed path around what the cameras look at, at their mean height, upright.
+
+    It is an ellipse where the cameras stand all around, otherwise it sways along the arc they
+    stand on. Lens and size are those of the first camera, with the principal point centred.
+    """
+    _counted(cameras, frames)
+    poses, centres = _poses(cameras), _centres(cameras)
+    up, focus = upward(cameras), _numpy(focus_point(cameras))
+    height = float(((centres - focus) @ up).mean())
+    axes, radii, turns = _ring(centres - focus, up, frames)
+    ring = np.stack([np.cos(turns) * radii[0], np.sin(turns) * radii[1]], 1)
+    eyes = focus + height * up + ring @ axes
+    # Cameras that stand in a room and look at its walls look away from their common point.
+    outward = float((poses[:, 2, :3] * (focus - centres)).sum()) < 0
+    head = replace(cameras[0], K=_centred(cameras[0]))
+    looks = (eyes - focus) if outward else (focus - eyes)
+    return [_looking(head, eye, look, up) for eye, look in zip(eyes, looks, strict=True)]
+
+
+def along(cameras: Sequence[Camera], frames: int) -> list[Camera]:
+    """A smooth path through the cameras in their order, at even speed.
+
+    Positions follow a Catmull-Rom spline, rotations the shortest way (slerp), lenses a straight
+    line; the size is that of the first camera.
+    """
+    _counted(cameras, frames)
+    head = cameras[0]
+    if len(cameras) == 1:
+        return [head] * frames
+    poses, centres = _poses(cameras), _centres(cameras)
+    sized = [camera.resized(head.width, head.height) for camera in cameras]
+    knots = _knots(poses, centres, _numpy(focus_point(cameras)))
+    at = np.linspace(0, 1, frames)
+    eyes = CubicHermiteSpline(knots, centres, np.gradient(centres, knots, axis=0))(at)
+    turns = Slerp(knots, Rotation.from_matrix(poses[:, :3, :3]))(at).as_matrix()
+    lenses = interp1d(knots, np.stack([_numpy(camera.K) for camera in sized]), axis=0)(at)
+    times = np.interp(at, knots, [camera.time for camera in cameras])
+    return [
+        _standing(replace(head, K=_tensor(lens), time=float(time)), turn, eye)
+        for turn, eye, lens, time in zip(turns, eyes, lenses, times, strict=True)
+    ]
+
+
+def from_file(path: str | Path) -> list[Camera]:
+    """The cameras of a JSON file, in its own frame, which should be that of the input.
+
+    Either nerfstudio's camera path (`camera_path` with `camera_to_world` in OpenGL's axes and a
+    vertical `fov` in degrees, `render_width`, `render_height`), or ours: `width`, `height` and
+    `cameras`, a list of `world_to_camera` (4 x 4, rows first) and `K` (3 x 3), both as in
+    `splat.types.Camera`; `K` may stand beside `width` once for all.
+    """
+    path = Path(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON ({error}); expected a camera path") from None
+    entries = data.get("camera_path", data.get("cameras")) if type(data) is dict else None
+    if not entries:
+        raise ValueError(
+            f"{path} holds no camera path; expected `camera_path` (nerfstudio) or `cameras`"
+        )
+    parse = _nerfstudio if "camera_path" in data else _plain
+    cameras = []
+    for i, entry in enumerate(entries):
+        try:
+            cameras.append(parse(data, entry))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: camera {i} is incomplete or malformed ({error})") from None
+    return cameras
+
+
+def write_video(
+    frames: Iterable[Float[Tensor, "h w 3"]], path: str | Path, fps: float = 30.0
+) -> int:
+    """Write frames in [0, 1] and say how many: to `.mp4`, or to a folder as 00000.png, ...
+
+    A video keeps the size of its first frame, less a row or column where that is odd.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".mp4":
+        with replacing(path) as draft:
+            return _write_mp4(frames, draft, fps)
+    if path.suffix and not path.is_dir():
+        raise ValueError(f"cannot write frames to {path}; give a name ending in .mp4, or a folder")
+    count = 0
+    for count, frame in enumerate(frames, 1):
+        write_png(frame, path / f"{count - 1:05d}.png")
+    if not count:
+        raise ValueError(f"no frames to write to {path}; ask for at least one")
+    return count
+
+
+def write_png(image: Float[Tensor, "h w 3"], path: Path) -> None:
+    """Write a picture in [0, 1] as an 8-bit PNG."""
+    _, data = cv2.imencode(".png", _bgr(image))
+    with replacing(path) as draft:
+        draft.write_bytes(data.tobytes())
+
+
+def upward(cameras: Sequence[Camera]) -> Array:
+    """Which way is up: what is level in all pictures is across it; else the pictures' mean up.
+
+    Cameras that look down from one side have a mean up that leans away from them.
+    """
+    poses = _poses(cameras)
+    mean = -poses[:, 1, :3].mean(0)
+    if np.linalg.norm(mean) < 1e-3:
+        mean = -poses[0, 1, :3]
+    spread, axes = np.linalg.eigh(poses[:, 0, :3].T @ poses[:, 0, :3])
+    across: Array = axes[:, 0] * math.copysign(1, float(axes[:, 0] @ mean))
+    sure = spread[1] > 0.02 * spread[2] and spread[0] < 0.25 * spread[1]
+    if sure and across @ mean > 0.5 * np.linalg.norm(mean):
+        return across
+    return _unit(mean)
+
+
+def _ring(offsets: Array, up: Array, frames: int) -> tuple[Array, tuple[float, float], Array]:
+    """Two level axes, a radius along each, and every frame's angle, for cameras at `offsets`."""
+    first = _unit(np.cross(up, np.eye(3)[np.abs(up).argmin()]))
+    axes = np.stack([first, np.cross(up, first)])
+    flat = offsets @ axes.T
+    angles = np.sort(np.arctan2(flat[:, 1], flat[:, 0]))
+    gaps = np.diff(angles, append=angles[0] + 2 * math.pi)
+    widest = int(gaps.argmax())
+    part = np.arange(frames) / frames
+    if gaps[widest] > WIDE_GAP:
+        span = max(2 * math.pi - float(gaps[widest]), 2 * LEAST_SWAY)
+        middle = angles[widest] + gaps[widest] / 2 + math.pi
+        radius = float(np.linalg.norm(flat, axis=1).mean())
+        return axes, (radius, radius), middle + span / 2 * np.sin(2 * math.pi * part)
+    # Points spread evenly over an ellipse have a mean square of half its radius squared.
+    squares, turn = np.linalg.eigh(flat.T @ flat / len(flat))
+    radii = np.sqrt(2 * squares)
+    return turn.T @ axes, (float(radii[0]), float(radii[1])), 2 * math.pi * part
+
+
+def _knots(poses: Array, centres: Array, focus: Array) -> Array:
+    """When each camera is passed, 0 to 1: by the way between them, moved and turned."""
+    turns = Rotation.from_matrix(poses[:, :3, :3])
+    angles: Array = (turns[1:] * turns[:-1].inv()).magnitude()
+    reach = float(np.linalg.norm(centres - focus, axis=1).mean())
+    ways = np.linalg.norm(np.diff(centres, axis=0), axis=1) + 0.5 * reach * angles
+    ways += max(1e-6 * float(ways.sum()), 1e-12)
+    knots: Array = np.concatenate([[0.0], np.cumsum(ways) / ways.sum()])
+    knots[-1] = 1
+    return knots
+
+
+def _looking(camera: Camera, eye: Array, look: Array, up: Array) -> Camera:
+    """The camera standing at `eye` upright, turned to the direction `look`."""
+    own = _numpy(camera.world_to_camera)[:3, :3]
+    ahead = _unit(look) if look.any() else own[2]
+    right: Array = np.cross(ahead, up)
+    if float(np.linalg.norm(right)) < 1e-6:  # straight up or down: keep the camera's own up
+        right = np.cross(ahead, -own[1])
+    right = _unit(right)
+    down = np.cross(ahead, right)
+    return _standing(camera, np.stack([right, down, ahead]), eye)
+
+
+def _standing(camera: Camera, rotation: Array, eye: Array) -> Camera:
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation, -rotation @ eye
+    return replace(camera, world_to_camera=_tensor(pose))
+
+
+def _centred(camera: Camera) -> Float[Tensor, "3 3"]:
+    K = camera.K.clone()
+    K[0, 2], K[1, 2] = camera.width / 2, camera.height / 2
+    return K
+
+
+def _nerfstudio(data: dict[str, Any], entry: dict[str, Any]) -> Camera:
+    if data.get("camera_type", "perspective") != "perspective":
+        raise ValueError(f"its type is {data['camera_type']!r}, expected 'perspective'")
+    width, height = int(data["render_width"]), int(data["render_height"])
+    pose: Array = np.array(entry["camera_to_world"], np.float64).reshape(4, 4)
+    pose[:] = np.linalg.inv(pose @ np.diag([1.0, -1.0, -1.0, 1.0]))  # from OpenGL's axes to ours
+    focal = height / 2 / math.tan(math.radians(float(entry["fov"])) / 2)
+    K = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    return _checked(pose, K, width, height, float(entry.get("render_time", 0)))
+
+
+def _plain(data: dict[str, Any], entry: dict[str, Any]) -> Camera:
+    shared = {**data, **entry}
+    pose = np.array(shared["world_to_camera"], np.float64).reshape(4, 4)
+    K = np.array(shared["K"], np.float64).reshape(3, 3)
+    return _checked(
+        pose, K, int(shared["width"]), int(shared["height"]), float(shared.get("time", 0))
+    )
+
+
+def _checked(pose: Array, K: Array, width: int, height: int, time: float) -> Camera:
+    rotation = pose[:3, :3]
+    if not (np.isfinite(pose).all() and np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3)):
+        raise ValueError("its pose is not a rotation and a translation")
+    if np.linalg.det(rotation) < 0:
+        raise ValueError("its pose mirrors")
+    if not (np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0 and min(width, height) > 0):
+        raise ValueError("its focal length or size is not positive")
+    return Camera(_tensor(pose), _tensor(K), width, height, time)
+
+
+def _write_mp4(frames: Iterable[Float[Tensor, "h w 3"]], path: Path, fps: float) -> int:
+    count, size, video = 0, (0, 0), None
+    try:
+        for count, frame in enumerate(frames, 1):
+            pixels = _bgr(frame)
+            if video is None:
+                size = (pixels.shape[1] & ~1, pixels.shape[0] & ~1)
+                video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+            if (pixels.shape[1] & ~1, pixels.shape[0] & ~1) != size:
+                raise ValueError(f"frame {count} has another size than the first, {size}")
+            video.write(np.ascontiguousarray(pixels[: size[1], : size[0]]))
+    finally:
+        if video is not None:
+            video.release()
+    if not count:
+        raise ValueError("no frames for the video; ask for at least one")
+    # The writer reports nothing, not even a full disk: what it wrote has to be looked at.
+    if int(cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT)) != count:
+        raise OSError(f"the video could not be written to {path.parent}; is the disk full?")
+    return count
+
+
+def _counted(cameras: Sequence[Camera], frames: int) -> None:
+    if not cameras or frames < 1:
+        raise ValueError(
+            f"a path of {frames} frames from {len(cameras)} cameras; give at least one of each"
+        )
+
+
+def _bgr(image: Float[Tensor, "h w 3"]) -> NDArray[np.uint8]:
+    pixels = (image.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    return np.ascontiguousarray(pixels[..., ::-1])
+
+
+def _poses(cameras: Sequence[Camera]) -> Array:
+    return np.stack([_numpy(camera.world_to_camera) for camera in cameras])
+
+
+def _centres(cameras: Sequence[Camera]) -> Array:
+    return np.stack([_numpy(camera.centre) for camera in cameras])
+
+
+def _unit(vector: Array) -> Array:
+    unit: Array = vector / np.linalg.norm(vector)
+    return unit
+
+
+def _numpy(values: Tensor) -> Array:
+    return values.detach().double().cpu().numpy()
+
+
+def _tensor(values: Array) -> Tensor:
+    return torch.from_numpy(values).float()

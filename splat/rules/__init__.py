@@ -1,0 +1,1 @@
+"""What methods are built of: births, deaths, relocation, choices among rows, windows of steps."""

@@ -1,0 +1,243 @@
+"""Checkpoints: the whole state of a run in one file, written so that none is ever half there.
+
+A file holds tensors, numbers and texts only, so `torch.load(path, weights_only=True)` opens it.
+It depends on nothing but the run: equal runs write equal bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import torch
+from torch import Tensor
+
+from splat.core.cloud import Cloud
+from splat.core.knobs import Command
+from splat.loop import Run
+from splat.system.files import replacing
+from splat.types import Drawing, Frame
+
+FORMAT = "splat checkpoint"
+VERSION = 3
+"""Of the format; files of a newer one are refused."""
+CHANGED = 2
+"""Version of files of runs that somebody changed, by one process: older ones read them."""
+UNCHANGED = 1
+"""Version of files of runs that nobody changed while they trained: an older splat reads them."""
+
+State = Mapping[str, Any]
+
+
+def save(run: Run, path: Path) -> None:
+    """Write the state of a run; what stood at `path` stays until the new file is complete."""
+    state = {
+        "format": FORMAT,
+        "version": VERSION if run.at_once > 1 else CHANGED if run.commands else UNCHANGED,
+        "step": run.step,
+        "steps": run.steps,
+        "ended": run.ended,
+        "seed": run.seed,
+        "views": len(run.views),
+        "frame": {"centre": list(run.frame.centre), "scale": run.frame.scale},
+        "drawing": asdict(run.drawing),
+        "model": dict(run.model.state_dict()),
+        "modules": {
+            name: {
+                "module": dict(part.module.state_dict()),
+                "optimizer": part.optimizer.state_dict(),
+            }
+            for name, part in run.modules.items()
+        },
+    }
+    if run.at_once > 1:
+        state["at_once"] = run.at_once
+    if run.commands:
+        state["commands"] = [[each.step, each.name, each.value] for each in run.commands]
+    write(state, path)
+
+
+def write(state: State, path: Path) -> None:
+    """Write a state, tensors and numbers and texts; equal ones as equal bytes, all or nothing."""
+    with replacing(path) as draft, draft.open("wb") as file:
+        sink = _Sink(file)
+        torch.save(_canonical(state), cast(BinaryIO, sink))  # of a file it uses write and flush
+        sink.check()
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_folder(path.parent)
+
+
+def load(path: Path, kind: str = FORMAT, version: int = VERSION) -> State:
+    """What a checkpoint holds, on the CPU; raises ValueError where it is none of that kind, or a
+    newer one."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} does not exist; expected a checkpoint") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint ({reason}); delete it and resume from the one"
+            " before"
+        ) from None
+    if type(state) is not dict or state.get("format") != kind:
+        raise ValueError(
+            f"{path} is no checkpoint of splat, though torch can read it; give a run folder that"
+            " `splat train` wrote"
+        )
+    if state["version"] > version:
+        raise ValueError(
+            f"{path} has checkpoint format {state['version']}, this splat reads up to {version};"
+            " upgrade splat-toolkit"
+        )
+    return state
+
+
+def restore(run: Run, state: State) -> None:
+    """Set a fresh run that was built alike to the state of a checkpoint, on its own device.
+
+    What was changed while it trained is changed again, under the same steps.
+    """
+    if state["views"] != len(run.views):
+        raise ValueError(
+            f"the checkpoint was trained on {state['views']} views, the scene has"
+            f" {len(run.views)} now; restore the photos that were there"
+        )
+    if set(state["modules"]) != set(run.modules):
+        raise ValueError(
+            f"the checkpoint has networks {sorted(state['modules'])}, this method has"
+            f" {sorted(run.modules)}; resume with the method it was trained with"
+        )
+    run.model.load_state_dict(state["model"])
+    for name, part in run.modules.items():
+        part.module.load_state_dict(state["modules"][name]["module"])
+        part.optimizer.load_state_dict(state["modules"][name]["optimizer"])
+    run.step, run.ended = state["step"], state.get("ended", "")
+    was, now = at_once(state), run.at_once
+    if was != now:
+        run.step = min(regrouped(run.step, was, now), run.steps)
+        run.model.cloud.regrouped(was, now)
+        for part in run.modules.values():
+            part.regrouped(was, now)
+    for step, name, value in state.get("commands", ()):
+        try:
+            run.take(Command(regrouped(step, was, now), name, value))
+        except ValueError as error:
+            raise ValueError(
+                f"the checkpoint has a change of {name} at step {step:,}, which this method does"
+                f" not take: {error}"
+            ) from None
+
+
+def at_once(state: State) -> int:
+    """Photos that a step of the run showed: as many as there were processes."""
+    found: int = state.get("at_once", 1)
+    return found
+
+
+def shown(state: State) -> int:
+    """Photos that the run has shown."""
+    found: int = state["step"] * at_once(state)
+    return found
+
+
+def regrouped(step: int, was: int, now: int) -> int:
+    """The number of steps of `now` photos that show what so many of `was` did, or a few more."""
+    return -(-step * was // now)
+
+
+def frame(state: State) -> Frame:
+    """The frame that was trained in."""
+    x, y, z = state["frame"]["centre"]
+    return Frame((x, y, z), state["frame"]["scale"])
+
+
+def drawing(state: State) -> Drawing | None:
+    """How it was drawn; None: written by a splat that did not say."""
+    said = state.get("drawing")
+    return None if said is None else Drawing(**said)
+
+
+def rows(state: State) -> dict[str, Tensor]:
+    """The columns of the model's cloud."""
+    columns = state["model"]["_extra_state"]["columns"]
+    return {name: column["values"] for name, column in columns.items()}
+
+
+def path_of(folder: Path, shown: int) -> Path:
+    """The file of a run that has shown so many photos, one a step unless processes share it."""
+    return folder / f"step_{shown:08d}.pt"
+
+
+def found(folder: Path) -> list[Path]:
+    """Checkpoints in a folder, oldest first."""
+    return sorted(folder.glob("step_*.pt"))
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the last `keep`."""
+    for path in found(folder)[:-keep]:
+        path.unlink(missing_ok=True)
+
+
+def broken_columns(cloud: Cloud) -> dict[str, int]:
+    """Columns that hold NaN or infinite values, and in how many rows."""
+    broken = {}
+    for name in cloud.names:
+        values = cloud[name].detach()
+        # Finite terms may have a sum that is not, so the sum only clears, never accuses.
+        if not bool(values.sum().isfinite()):
+            count = int((~values.isfinite()).reshape(len(values), -1).any(1).sum())
+            if count:
+                broken[name] = count
+    return broken
+
+
+def _canonical(value: Any) -> Any:
+    """Equal values as objects that pickle alike: it writes a text anew if it is another object."""
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, dict):
+        return {_canonical(name): _canonical(item) for name, item in value.items()}
+    return [_canonical(item) for item in value] if isinstance(value, list) else value
+
+
+class _Sink:
+    """A file for `torch.save`, whose C++ turns an error within a write into an obscure one."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        if self._error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self._error = error
+        return len(data)
+
+    def flush(self) -> None:
+        """`check` and the file's own flush do it."""
+
+    def check(self) -> None:
+        """Raise what went wrong."""
+        if self._error is not None:
+            raise self._error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself outlast a loss of power, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

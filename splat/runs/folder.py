@@ -1,0 +1,322 @@
+"""The folder of a run: what lies where, and the settings that resume reads again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from splat.options import Options, Reading, Watching
+from splat.runs import checkpoint
+from splat.system.files import replacing
+from splat.types import SceneData, View
+
+FORMAT = "splat run"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Paths within the folder of a run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Scene, method and options; all that resume needs beside a checkpoint."""
+        return self.path / "config.json"
+
+    @property
+    def cameras(self) -> Path:
+        """Cameras of all views in the frame of the input (`render.camera_paths.from_file`)."""
+        return self.path / "cameras.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def replayed(self) -> Path:
+        """The changes that the run replays, as a log has them."""
+        return self.path / "replay.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def gaussians(self) -> Path:
+        """The result in the frame of the input."""
+        return self.path / "point_cloud.ply"
+
+    @property
+    def anchors(self) -> Path:
+        """The anchors of a run that has some."""
+        return self.path / "scene.anchors"
+
+    @property
+    def blocks(self) -> Path:
+        """The runs of the blocks that it was cut into (`splat.blocks`)."""
+        return self.path / "blocks"
+
+    @property
+    def division(self) -> Path:
+        """How it was cut into blocks, where it was."""
+        return self.path / "blocks.json"
+
+    @property
+    def audio(self) -> Path:
+        """What the run has learned to hear (`splat train-audio`)."""
+        return self.path / "audio"
+
+    @property
+    def contact_sheet(self) -> Path:
+        return self.path / "contact_sheet.png"
+
+    @property
+    def curves(self) -> Path:
+        return self.path / "curves.png"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def timeline(self) -> Path:
+        """Snapshots that the viewer kept."""
+        return self.path / "timeline"
+
+    def latest(self) -> Path:
+        """The last checkpoint."""
+        there = checkpoint.found(self.checkpoints)
+        if not there:
+            raise FileNotFoundError(
+                f"{self.path} holds no checkpoint yet; start it anew with splat train ..."
+                f" --out {self.path} --overwrite"
+            )
+        return there[-1]
+
+    def is_run(self) -> bool:
+        """Whether a run of ours was begun here."""
+        return self.config.is_file()
+
+    def in_blocks(self) -> bool:
+        """Whether it is one that was cut into blocks, which has no checkpoints of its own."""
+        return self.division.is_file()
+
+    def clear(self) -> None:
+        """Remove what a run writes, and nothing else that may lie here."""
+        for path in (
+            self.checkpoints, self.tensorboard, self.timeline, self.blocks, self.audio,
+        ):  # fmt: skip
+            shutil.rmtree(path, ignore_errors=True)
+        for path in self._files:
+            path.unlink(missing_ok=True)
+
+    @property
+    def _files(self) -> tuple[Path, ...]:
+        return (
+            self.config,
+            self.cameras,
+            self.log,
+            self.replayed,
+            self.metrics,
+            self.gaussians,
+            self.anchors,
+            self.division,
+            self.contact_sheet,
+            self.curves,
+        )
+
+    def clear_drafts(self) -> None:
+        """Remove half-written files of a process that was killed."""
+        drafts = [self.checkpoints.glob(".step_*.*.pt")]
+        drafts += [self.path.glob(f".{path.stem}.*{path.suffix}") for path in self._files]
+        for path in (path for group in drafts for path in group):
+            path.unlink(missing_ok=True)
+
+
+def vacant(path: Path, overwrite: bool) -> Folder:
+    """The folder for a new run; raises FileExistsError where something lies that may be wanted."""
+    folder = Folder(path)
+    if path.is_file():
+        raise FileExistsError(f"{path} is a file; give the run a folder with --out")
+    if not path.is_dir() or not any(path.iterdir()):
+        return folder
+    if not folder.is_run():
+        raise FileExistsError(
+            f"{path} is not empty and no run of splat; give another folder with --out"
+        )
+    if not overwrite:
+        raise FileExistsError(
+            f"{path} holds a run already; go on with `splat resume {path}`, replace it with"
+            " --overwrite, or give another folder with --out"
+        )
+    return folder
+
+
+def existing(path: Path) -> Folder:
+    """The folder of a run that was begun; raises FileNotFoundError where there is none."""
+    folder = Folder(path)
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} does not exist; expected the folder of a run")
+    if not folder.is_run():
+        raise FileNotFoundError(
+            f"{path} is no run of splat, it has no {folder.config.name}; expected a folder that"
+            " `splat train` wrote"
+        )
+    return folder
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run was asked for, with everything said that the device decided."""
+
+    scene: Path
+    reading: Reading | None
+    """None: the scene was made in Python, which alone can make it again."""
+    train: tuple[str, ...]
+    """Names of the views that are trained on."""
+    test: tuple[str, ...]
+    method: Mapping[str, Any]
+    """As `splat.recipes.catalog.described` gives it."""
+    options: Options
+    watching: Watching
+    command: str
+    """What was typed, for people."""
+    made_by: str
+    """Version of splat."""
+
+    def write(self, path: Path) -> None:
+        record = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        write_json(path, record)
+
+
+def read_config(path: Path) -> Config:
+    """The settings of a run; raises ValueError where the file is none of ours, or a newer one."""
+    record = read_json(path)
+    if type(record) is not dict or record.get("format") != FORMAT:
+        raise ValueError(f"{path} does not describe a run of splat; give a folder of `splat train`")
+    if record["version"] > VERSION:
+        raise ValueError(f"{path} was written by a newer splat; upgrade splat-toolkit")
+    reading, options = record["reading"], record["options"]
+    replay = Folder(path.parent).replayed if options.get("replay") else None
+    try:
+        return Config(
+            scene=Path(record["scene"]),
+            reading=None if reading is None else Reading(**reading),
+            train=tuple(record["train"]),
+            test=tuple(record["test"]),
+            method=record["method"],
+            options=Options(
+                **{
+                    **options,
+                    "init": options["init"] and Path(options["init"]),
+                    "replay": replay,
+                }
+            ),
+            watching=Watching(**record["watching"]),
+            command=record["command"],
+            made_by=record["made_by"],
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} was written by splat {record.get('made_by', '?')} and does not fit this"
+            f" version ({error}); use that version"
+        ) from None
+
+
+def same_views(config: Config, scene: SceneData) -> None:
+    """Raise ValueError where the scene on disk is not the one that the run was begun with."""
+    for name, known, views in (
+        ("trained on", config.train, scene.train),
+        ("held out", config.test, scene.test),
+    ):
+        now = [view.name for view in views]
+        if list(known) == now:
+            continue
+        odd = sorted(set(known) ^ set(now))
+        what = f"{odd[0]} is " + ("missing" if odd[0] in known else "new") if odd else "their order"
+        raise ValueError(
+            f"{scene.path}: the {len(known)} views that were {name} are {len(now)} others now"
+            f" ({what}); restore the scene as it was, or begin a new run"
+        )
+
+
+def check_steps(place: Folder, state: checkpoint.State, planned: int, asked: int | None) -> None:
+    """Raise ValueError where a run in the state of a checkpoint has no step to go."""
+    done, ended = checkpoint.shown(state), state.get("ended", "")
+    if asked is not None and asked <= done:
+        raise ValueError(f"{place.path} is at step {done:,} already; give --steps beyond it")
+    if asked is None and (ended or done >= planned) and place.metrics.is_file():
+        if read_json(place.metrics).get("steps") == state["step"]:
+            why = f" ({ended})" if ended else ""
+            raise ValueError(
+                f"{place.path} is finished at step {done:,}{why}; to go on, give --steps beyond it"
+            )
+
+
+def write_cameras(
+    path: Path, train: Sequence[View], test: Sequence[View], sizes: Mapping[str, tuple[int, int]]
+) -> None:
+    """The cameras of a run at the size (width, height) by name that it was trained at."""
+    cameras, listed = [], set()
+    for split, views in (("train", train), ("test", test)):
+        for view in views:
+            if view.name in listed:
+                continue
+            listed.add(view.name)
+            camera = view.camera.resized(*sizes[view.name])
+            cameras.append(
+                {
+                    "name": view.name,
+                    "split": split,
+                    "width": camera.width,
+                    "height": camera.height,
+                    "K": camera.K.tolist(),
+                    "world_to_camera": camera.world_to_camera.tolist(),
+                }
+            )
+    write_json(path, {"cameras": cameras})
+
+
+def move_cameras(path: Path, poses: Mapping[str, Tensor]) -> None:
+    """Write the cameras of a run anew, world_to_camera by name; what was given stays beside it."""
+    record = read_json(path)
+    for entry in record["cameras"]:
+        if entry["name"] in poses:
+            entry.setdefault("given", entry["world_to_camera"])
+            entry["world_to_camera"] = poses[entry["name"]].tolist()
+    write_json(path, record)
+
+
+def moved_cameras(path: Path) -> dict[str, Tensor]:
+    """Poses, world_to_camera by name, that a run found other than they were given."""
+    if not path.is_file():
+        return {}
+    entries = [entry for entry in read_json(path)["cameras"] if "given" in entry]
+    return {entry["name"]: torch.tensor(entry["world_to_camera"]) for entry in entries}
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Write a record for people and scripts."""
+    with replacing(path) as draft:
+        draft.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """What a file of ours holds."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON ({error}); it was changed or cut off") from None

@@ -1,0 +1,153 @@
+"""The log of a run: a line of JSON every few steps, and one for every edit and every change."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from torch import Tensor
+
+from splat.core.edit import Change
+from splat.core.knobs import Command
+from splat.evaluation.evaluate import psnr
+from splat.loop import Run
+from splat.system.files import disk_full, replacing
+from splat.types import Step
+
+LOG_EVERY = 10
+"""Steps between lines: each costs a look at a part of the picture."""
+PART = 4
+"""The PSNR of a training view is taken on every fourth row of it."""
+
+STRATEGY = "strategy_seconds"
+"""Key: what of the seconds so far the strategy took (`Run.clock`)."""
+LOOK = "look_seconds"
+"""Key: what a look at views took, which is part of the seconds but no training."""
+
+COMMAND = "command"
+"""Key: a change that was made to the run."""
+
+Losses = Mapping[str, Tensor]
+
+
+class Log:
+    """A line of JSON every ten steps, and one for every edit with its births and deaths.
+
+    Changes to the run (`Run.commands`) have a line each too, with the step that they were made at;
+    time in which the run was paused (`Run.waited`) does not count.
+    """
+
+    def __init__(self, path: Path, step: int = 0, spent: float = 0.0) -> None:
+        """Append to the log of a run that is at `step`; lines beyond it are taken back.
+
+        `spent` are seconds that training took before a new log is begun.
+        """
+        self._path = path
+        # Whether the run has the commands of this very step already, only the run knows.
+        records = [r for r in read_log(path, step) if COMMAND not in r or r["step"] < step]
+        with replacing(path) as draft:
+            draft.write_text("".join(json.dumps(record) + "\n" for record in records))
+        self._file: TextIO = path.open("a", encoding="utf-8", buffering=1)
+        self._before = max((record.get("seconds", 0.0) for record in records), default=spent)
+        self._in_strategy = max((record.get(STRATEGY, 0.0) for record in records), default=0.0)
+        self._start = time.monotonic()
+        self._step, self._told = step, -1
+        self._run: Run | None = None
+
+    def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
+        self._run = run
+        self._tell_commands(run, change)
+        if change:
+            self.write({**self.head(run), "before": change.before, "counts": dict(change.counts)})
+        if run.step % LOG_EVERY == 0 or run.over:
+            terms = {name: float(loss.detach()) for name, loss in losses.items()}
+            self.write(
+                {
+                    **self.head(run),
+                    STRATEGY: round(self._in_strategy + run.clock.seconds, 3),
+                    "loss": sum(terms.values()),
+                    "terms": terms,
+                    "psnr": view_psnr(step),
+                    "view": step.batch.name,
+                }
+            )
+
+    @property
+    def seconds(self) -> float:
+        """Spent in training so far, those before a resume included."""
+        waited = 0.0 if self._run is None else self._run.waited
+        return self._before + time.monotonic() - self._start - waited
+
+    def head(self, run: Run) -> dict[str, Any]:
+        """What a line begins with."""
+        self._run = run
+        return {
+            "step": run.step,
+            "gaussians": len(run.model.cloud),
+            "seconds": round(self.seconds, 3),
+        }
+
+    def _tell_commands(self, run: Run, change: Change) -> None:
+        """A line for each command that has none yet."""
+        if self._told < 0:
+            self._told = sum(command.step < self._step for command in run.commands)
+        for command in run.commands[self._told :]:
+            # Rows as they were then: edits of the step in between came later.
+            rows = len(run.model.cloud) if command.step == run.step else change.before
+            self.write({**self.head(run), "gaussians": rows, **line_of(command)})
+        self._told = len(run.commands)
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Add a line."""
+        self._careful(lambda: self._file.write(json.dumps(record) + "\n"))
+
+    def close(self) -> None:
+        """No more lines."""
+        self._careful(self._file.close)
+
+    def _careful(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except OSError as error:
+            raise disk_full(error, self._path) or error from error
+
+
+def view_psnr(step: Step) -> float:
+    """PSNR of the step's picture against its photo on a part of the rows, dB; at most 100."""
+    batch, part = step.batch, slice(None, None, PART)
+    truth = batch.pixels[part].float().div_(255)
+    mask = None if batch.mask is None else batch.mask[part]
+    value = psnr(step.rendered.image.detach()[part], truth, mask)
+    return min(value, 100.0) if not math.isnan(value) else 0.0
+
+
+def line_of(command: Command) -> dict[str, Any]:
+    """A command as a log has it, without what only the run knows."""
+    told = {"name": command.name, "value": command.value, "before": command.before}
+    return {"step": command.step, COMMAND: told}
+
+
+def renumber(path: Path, was: int, now: int) -> None:
+    """Count the steps of a log anew: those of `was` photos each as steps of `now` photos."""
+    records = [{**r, "step": -(-r["step"] * was // now)} for r in read_log(path)]
+    with replacing(path) as draft:
+        draft.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def read_log(path: Path, step: int | None = None) -> list[dict[str, Any]]:
+    """The records of a log, up to a step; a last line that was cut off is left out."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if step is None or record["step"] <= step:
+            records.append(record)
+    return records

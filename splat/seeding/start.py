@@ -1,0 +1,148 @@
+"""Rows before step 0: from points, a sky, planes, Gaussians of a file, or at random."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from splat import formats
+from splat.core.model import columns_of
+from splat.core.strategy import Strategy
+from splat.formats import ply
+from splat.options import PLANES, Options, rgb, whole
+from splat.photos.loader import Loader, spread
+from splat.planning import predict
+from splat.seeding import seed, silhouette, sky
+from splat.strategies import lighthouse
+from splat.types import Frame, Points, SceneData
+
+LEAST_ON_PLANES, PLANES_SHARE = 3000, 0.8
+"""Gaussians that `--init planes` adds to the points of a scene, or a third of their number where
+that is more: bare walls need few. And of the cap, what all may be: the rest is left for growth."""
+
+_log = logging.getLogger(__name__)
+
+
+def rows_at_start(
+    scene: SceneData,
+    photos: Loader,
+    strategy: Strategy,
+    options: Options,
+    frame: Frame,
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """Rows before step 0, at most as many as the strategy may have."""
+    generator = torch.Generator().manual_seed(options.seed)
+    if options.init == PLANES:
+        _no_sky(options, "planes")
+        return _from_planes(scene, photos, strategy, options, frame)
+    if options.init is not None and formats.holds_gaussians(options.init):
+        _no_sky(options, "Gaussians")
+        return _thinned(_from_gaussians(options.init, options, frame), strategy, generator)
+    points = scene.points if options.init is None else ply.read_points(options.init)
+    if points is None or len(points.positions) == 0:
+        count = predict.fit(device).random_points
+        count = min(count, strategy.cap) if strategy.cap else count
+        _no_sky(options, "random points")
+        found = _random(photos, options, count, generator)
+    else:
+        found = _with_sky(seed.points_in_frame(points, frame), photos, options, strategy.cap)
+    kept = _fewer(len(found.positions), strategy, generator)
+    if kept is not None:
+        found = Points(found.positions[kept], found.colors[kept])
+    return seed.rows_from_points(found, strategy.start, options.sh_degree)
+
+
+def _no_sky(options: Options, start: str) -> None:
+    """Say that a shell that was asked for is left out."""
+    if options.sky not in ("auto", "none"):
+        _log.info("start     no points of sky: a run from %s has no use for them", start)
+
+
+def _with_sky(points: Points, photos: Loader, options: Options, cap: int) -> Points:
+    """The points, and those of a far shell where one is asked for, or wanted by itself."""
+    if options.sky == "none":
+        return points
+    views = spread(len(photos), sky.MOST_VIEWS)
+    why = ""
+    if options.sky == "auto":
+        found = sky.judged([photos.cameras[i].to("cpu") for i in views], points.positions)
+        if not found.unbounded:
+            return points
+        why = f": the scene is unbounded, {found.said()}"
+    count = sky.COUNT if options.sky == "auto" else whole(options.sky)
+    count = min(count, cap // 5) if cap else count
+    shell = sky.shell(photos.some(views), points.positions, count)
+    if shell is None:
+        _log.info("start     no points of sky: photos show nothing far away%s", why)
+        return points
+    _log.info("start     %s points of sky on a far shell%s", f"{len(shell.positions):,}", why)
+    both = zip((points.positions, points.colors), (shell.positions, shell.colors), strict=True)
+    return Points(*(torch.cat([known.float(), far]) for known, far in both))
+
+
+def _random(photos: Loader, options: Options, count: int, generator: torch.Generator) -> Points:
+    """Points where there are none: inside the outlines of an object, or all over what is seen."""
+    indices = spread(len(photos), silhouette.MOST_VIEWS)
+    looked_at = [photos.batch(index).to("cpu") for index in indices]
+    behind = torch.tensor([round(255 * c) for c in rgb(options.background)], dtype=torch.uint8)
+    if silhouette.plain(looked_at, behind):
+        found = silhouette.random_in_silhouettes(looked_at, behind, count, generator)
+        if found is not None:
+            size = f"{len(found.positions):,}"
+            _log.info("start     %s random points inside the outlines of what is shown", size)
+            return found
+    _log.info("start     %s random points inside the camera frusta", f"{count:,}")
+    return seed.random_in_frusta([c.to("cpu") for c in photos.cameras], count, generator)
+
+
+def _from_planes(
+    scene: SceneData, photos: Loader, strategy: Strategy, options: Options, frame: Frame
+) -> dict[str, Tensor]:
+    """Flat Gaussians on the planes that depth and normals of the photos show."""
+    kind = next((view.depth.kind for view in scene.train if view.depth is not None), None)
+    if kind is None or not any(view.normal is not None for view in scene.train):
+        raise ValueError(
+            f"init is planes, and {scene.path} has no"
+            f" {'depth maps' if kind is None else 'normal maps'}; expected depths/ and normals/"
+            " beside the photos: add them, or start from points"
+        )
+    if PLANES.exists():
+        _log.info("start     from planes; for what is called so here give its whole path")
+    points = None if scene.points is None else seed.points_in_frame(scene.points, frame)
+    count = 0 if points is None else len(points.positions)
+    most = count + max(LEAST_ON_PLANES, count // 3)
+    most = min(most, int(PLANES_SHARE * strategy.cap) or most)
+    batches = (photos.batch(index).to("cpu") for index in range(len(photos)))
+    found = lighthouse.assembled(
+        batches, points, kind, strategy.start, options.sh_degree, max(most, 2)
+    )
+    _log.info("start     %s", found.said())
+    return found.rows
+
+
+def _from_gaussians(path: Path, options: Options, frame: Frame) -> dict[str, Tensor]:
+    """The rows of a splat file, in the frame of training."""
+    return columns_of(formats.in_frame(formats.read(path), frame), options.sh_degree)
+
+
+def _thinned(
+    rows: dict[str, Tensor], strategy: Strategy, generator: torch.Generator
+) -> dict[str, Tensor]:
+    kept = _fewer(len(rows["mean"]), strategy, generator)
+    return rows if kept is None else {name: values[kept] for name, values in rows.items()}
+
+
+def _fewer(count: int, strategy: Strategy, generator: torch.Generator) -> Tensor | None:
+    """Which to keep where there are more than the cap, in their order; None: all."""
+    if not strategy.cap or count <= strategy.cap:
+        return None
+    _log.info(
+        "start     %s of %s are kept, drawn evenly: the cap is lower",
+        f"{strategy.cap:,}",
+        f"{count:,}",
+    )
+    return torch.randperm(count, generator=generator)[: strategy.cap].sort().values

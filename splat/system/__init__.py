@@ -1,0 +1,1 @@
+"""The machine and its files: memory, clocks, locks, atomic writes, import paths, errors."""

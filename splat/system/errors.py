@@ -1,0 +1,47 @@
+"""What the user hears: messages while things go well, one sentence when they do not."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from tqdm import tqdm
+
+from splat.system.files import DiskFull
+
+FAILED, BAD_INPUT = 1, 2
+"""Exit codes: the run failed; the input is at fault. 128 + n: a signal n ended it."""
+
+
+class _Aloud(logging.Handler):
+    """To stderr, above a progress bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def speak(quiet: bool) -> None:
+    """Say what the program says of itself; `quiet`: warnings only."""
+    logger = logging.getLogger("splat")
+    logger.handlers = [_Aloud()]
+    logger.propagate = False
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def explained(error: Exception) -> tuple[int, str] | None:
+    """Exit code and sentence of an error; None for a mistake of ours, which needs its traceback."""
+    text = " ".join(str(error).split())
+    short = "can't allocate memory" in text or type(error).__name__ == "OutOfMemoryError"
+    if short or isinstance(error, MemoryError):
+        return FAILED, "memory ran out; lower --cap, --max-side or --cache"
+    if isinstance(error, DiskFull):
+        return FAILED, text
+    if isinstance(error, OSError):
+        if error.strerror and error.filename:
+            text = f"{error.filename}: {error.strerror}"
+        return BAD_INPUT, text
+    if isinstance(error, ValueError | ImportError):
+        return BAD_INPUT, text
+    if isinstance(error, RuntimeError):
+        return FAILED, text
+    return None

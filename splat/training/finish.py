@@ -1,0 +1,407 @@
+"""What is left of a run: its figures, its pictures, and the file of Gaussians, checked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from importlib import metadata
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat import kernels
+from splat.cleanup.floaters import Rules, floaters
+from splat.core.knobs import told
+from splat.core.model import Explicit
+from splat.evaluation.evaluate import Metrics, ViewMetrics, evaluate
+from splat.evaluation.lpips import Net
+from splat.evaluation.pictures import Row, contact_sheet, curves
+from splat.export.receipt import exported
+from splat.export.retrain import refined
+from splat.formats.settings import Settings
+from splat.parallel import is_first
+from splat.photos.loader import spread
+from splat.photos.resolution import Sizes
+from splat.planning.predict import span
+from splat.recipes import recipe
+from splat.runs.folder import Folder, move_cameras, write_json
+from splat.runs.log import read_log
+from splat.seeding.seed import out_of_frame
+from splat.sensor.corrected import Corrected
+from splat.sensor.held_out import HeldOutFit
+from splat.sensor.tones import Matrices
+from splat.strategies.deferred.model import Relightable
+from splat.strategies.scaffold import files
+from splat.strategies.scaffold.anchors import Anchored
+from splat.strategies.scaffold.files import AnchorsReceipt
+from splat.system import machine
+from splat.training.prepare import Job
+from splat.types import Batch, Camera, Gaussians
+
+COUNTED = 16
+"""Most views in which Gaussians are counted where each has its own."""
+FLOATING = 16
+"""Most views in which floaters are looked for."""
+MOST_REFINED = 500
+"""Steps of training for a set that was baked, at most."""
+MOST_CHANGES = 4
+"""To a run while it trained, in a line."""
+
+_log = logging.getLogger(__name__)
+
+
+def finish(
+    job: Job,
+    folder: Folder | None,
+    seconds: float,
+    net: Net | None = "alex",
+    *,
+    whole: Gaussians | None = None,
+    pictures: bool = True,
+    between: Callable[[], object] = lambda: None,
+) -> dict[str, Any]:
+    """Measure a run at its end, write its files, and return what `metrics.json` holds.
+
+    `whole` is what the file of Gaussians is to hold, None: what `stand_in` gives.
+    `between` is called after every view: this takes a while, and a viewer may have visitors.
+    Of several processes each measures its share; the first does the rest, and the others return
+    nothing.
+    """
+    rows: list[Row] = []
+    pictures = pictures and folder is not None
+    peak = machine.peak_memory()
+    placed: dict[str, Camera] = {}
+    found = measure(job, net, rows if pictures else None, between, placed, fit=fit_of(job))
+    if not is_first(job.run.ranks):
+        return {}
+    record = figures(job, found, seconds)
+    record["training_memory_mb"] = _megabytes(peak)
+    if folder is None:
+        return record
+    _write_placed(job, folder, placed)
+    model = job.run.model
+    receipt = exported(
+        stand_in(job) if whole is None else whole,
+        job.run.frame,
+        folder.gaussians,
+        job.run.render,
+        _fitted(job) if found is not None else [job.photos.batch(0)],
+        job.run.background,
+        drawing=job.run.drawing,
+        photos=found is not None,
+        whole=model if model.left_out else None,
+        dropped=_left_out(job),
+    )
+    record["export"] = vars(receipt)
+    if isinstance(model, Anchored):
+        record["anchors_file"] = vars(_own_file(job, folder, found is not None))
+    if rows:
+        contact_sheet(rows, folder.contact_sheet, f"{job.scene.path.name}, {method_name(job)}")
+    if pictures:
+        last = [] if found is None else [{"step": job.run.step, "test_psnr": found.psnr}]
+        curves(read_log(folder.log) + last, folder.curves)
+    write_json(folder.metrics, record)
+    return record
+
+
+def stand_in(job: Job) -> Gaussians:
+    """The Gaussians that a run's file holds, in the frame of training.
+
+    Where rows only make Gaussians for a camera, what is baked for all is trained a little more.
+    """
+    run, steps = job.run, stand_in_steps(job)
+    if not steps:
+        return run.baked()
+    sizes, job.photos.sizes = job.photos.sizes, Sizes()
+    photos = job.photos if run.sensor is None else Corrected(job.photos, run.sensor)
+    try:
+        # What is cropped away must be there while the rest learns to stand in.
+        return run.model.kept(refined(
+            run.baked(whole=True), run.frame, photos, run.render, run.background,
+            drawing=run.drawing, suffix=".ply", settings=Settings(), steps=steps, seed=run.seed,
+        ))  # fmt: skip
+    finally:
+        job.photos.sizes = sizes
+
+
+def stand_in_steps(job: Job) -> int:
+    """Steps that a baked set is trained for: a tenth of the run's, within limits."""
+    return min(MOST_REFINED, job.run.step // 10) if job.run.model.left_out else 0
+
+
+def _left_out(job: Job) -> tuple[str, ...]:
+    said = job.run.model.left_out
+    found: tuple[str, ...] = ()
+    if said:
+        found = (f"{said}, then {stand_in_steps(job):,} steps of training",)
+    crop = cropped(job)["crop"]
+    if crop is not None:
+        found += (f"{crop['outside']:,} {job.run.model.unit} outside of the crop",)
+    return found
+
+
+def cropped(job: Job) -> dict[str, Any]:
+    """The box that births and files keep to, and how many rows are in it; None: there is none."""
+    model = job.run.model
+    if model.crop is None:
+        return {"crop": None}
+    held = model.crop.holds(model.cloud[model.place], model.frame)
+    inside = int(held.sum())
+    return {"crop": {**model.crop.described(), "inside": inside, "outside": len(held) - inside}}
+
+
+def _own_file(job: Job, folder: Folder, photos: bool) -> AnchorsReceipt:
+    """The model as it is, which the set of Gaussians only stands for."""
+    batches = job.test_batches() if photos else [job.photos.batch(0)]
+    run = job.run
+    return files.written(
+        run.model, folder.anchors, run.frame, run.render, batches, run.background,
+        drawing=run.drawing, photos=photos,
+    )  # fmt: skip
+
+
+def measure(
+    job: Job,
+    net: Net | None,
+    rows: list[Row] | None = None,
+    between: Callable[[], object] = lambda: None,
+    placed: dict[str, Camera] | None = None,
+    *,
+    fit: HeldOutFit | None = None,
+) -> Metrics | None:
+    """The figures on the held-out views, or None where there are none.
+
+    `fit` fits photos before they are measured; `placed` is given the cameras by name, where they
+    were found to stand.
+    """
+    if job.held_out is None:
+        return None
+
+    def look(batch: Batch, image: Float[Tensor, "h w 3"], view: ViewMetrics) -> None:
+        if placed is not None:
+            placed[batch.name] = batch.camera
+        if rows is not None:
+            rows.append(Row.of(batch.name, view.psnr, batch.image, image, batch.mask))
+        between()
+
+    ranks = job.run.ranks
+    found = evaluate(
+        job.run.model,
+        job.run.last_render,
+        job.own_batches(),
+        job.run.background,
+        lpips=net,
+        look=look,
+        fit=fit,
+        ranks=ranks,
+    )
+    if ranks is not None and rows is not None:
+        rows[:] = ranks.interleaved(rows)
+    if ranks is not None and placed is not None:
+        for own in ranks.each(placed):
+            placed.update(own)
+    return found
+
+
+def _fitted(job: Job) -> Iterator[Batch]:
+    """The held-out views, posed and exposed as they fit best, for pictures to be held against."""
+    fit = fit_of(job)
+    return (batch if fit is None else fit.adjusted(batch) for batch in job.test_batches())
+
+
+@torch.no_grad()
+def _write_placed(job: Job, folder: Folder, held_out: Mapping[str, Camera]) -> None:
+    """The cameras of the run anew, where they moved."""
+    sensor = job.run.sensor
+    if sensor is None or sensor.poses is None:
+        return
+    names = [view.name for view in job.scene.train]
+    moved = dict(zip(names, map(sensor.aim, job.photos.cameras), strict=True))
+    found = {**held_out, **moved}
+    move_cameras(
+        folder.cameras,
+        {name: out_of_frame(each, job.run.frame).world_to_camera for name, each in found.items()},
+    )
+
+
+def fit_of(job: Job, *, pose: bool = True) -> HeldOutFit | None:
+    """What fits held-out photos where the run corrects those that it trains on; None: nothing.
+
+    Without `pose`, which takes a while, exposures only.
+    """
+    run = job.run
+    sensor = run.sensor
+    if sensor is None or (sensor.tone is None and not pose):
+        return None
+    return HeldOutFit(
+        run.model,
+        run.last_render,
+        run.background,
+        exposure=sensor.tone is not None,
+        mixed=isinstance(sensor.tone, Matrices),
+        pose=pose and sensor.poses is not None,
+    )
+
+
+def figures(job: Job, found: Metrics | None, seconds: float) -> dict[str, Any]:
+    """What `metrics.json` holds of a run and its figures."""
+    run, options, scene = job.run, job.options, job.scene
+    views = len(scene.test)
+    total = len({view.name for view in (*scene.train, *scene.test)})
+    plain = {} if found is None else found.as_dict()
+    first = job.photos.cameras[0]
+    on_cpu = run.render.device.type == "cpu"
+    record = {
+        "psnr": plain.get("psnr"),
+        "ssim": plain.get("ssim"),
+        "lpips": plain.get("lpips"),
+        "lpips_net": plain.get("lpips_net"),
+        "lpips_missing": plain.get("lpips_missing", "no view is held out"),
+        "split": split_said(views, total, len(scene.train)),
+        "protocol": plain.get("protocol"),
+        "psnr_unfitted": plain.get("psnr_unfitted"),
+        "views": views,
+        "size": [first.width, first.height],
+        **counted(job),
+        **cropped(job),
+        "floaters": floating(job),
+        "steps": run.step,
+        **({} if run.at_once == 1 else {"processes": run.at_once}),
+        "ended": _ended(job, plain.get("psnr")),
+        "minutes": options.minutes,
+        "seconds": round(seconds, 2),
+        "seconds_per_step": seconds / max(1, run.step),
+        "peak_memory_mb": _megabytes(machine.peak_memory()),
+        "peak_gpu_memory_mb": None if on_cpu else _megabytes(torch.cuda.max_memory_allocated()),
+        "device": "cpu" if on_cpu else torch.cuda.get_device_name(),
+        "isa": kernels.isa() if on_cpu else None,
+        "threads": options.threads,
+        "method": method_name(job),
+        "recipe": recipe.told(job.strategy),
+        "seed": options.seed,
+        "antialiased": options.antialiased,
+        "scene": str(scene.path),
+        "version": version(),
+        "per_view": plain.get("views", []),
+    }
+    return record | ({"commands": list(map(asdict, run.commands))} if run.commands else {})
+
+
+@torch.no_grad()
+def counted(job: Job) -> dict[str, int]:
+    """Gaussians; where rows only make them, those of a mean view, and the rows."""
+    model, cameras = job.run.model, job.photos.cameras
+    if isinstance(model, Explicit | Relightable):
+        return {"gaussians": len(model.cloud)}
+    looked = [len(model(cameras[i])) for i in spread(len(cameras), COUNTED)]
+    return {"gaussians": round(sum(looked) / len(looked)), model.unit: len(model.cloud)}
+
+
+@torch.no_grad()
+def floating(job: Job) -> dict[str, float] | None:
+    """The floater score on training views, in percent; None where rows only make Gaussians."""
+    run, photos = job.run, job.photos
+    if not isinstance(run.model, Explicit | Relightable):
+        return None
+    sensor = run.sensor
+    batches = [photos.batch(i) for i in spread(len(photos), FLOATING)]
+    aimed = batches if sensor is None else [sensor.aimed(batch) for batch in batches]
+    found = floaters(
+        run.baked(), run.render, aimed, run.background, Rules(rounds=1), develop=run.developed
+    )
+    return {"percent": found.share, "rows": int(found.rows.sum()), "views": found.views}
+
+
+def _ended(job: Job, psnr: float | None) -> str | None:
+    """Why training ended early, or what it missed; None where it just took all its steps."""
+    run, asked = job.run, job.options.psnr
+    if run.ended:
+        return f"at step {run.step:,} of {run.steps:,}: {run.ended}"
+    if not run.over or asked is None or psnr is None or psnr >= asked:
+        return None
+    return f"after all {run.steps:,} steps, short of the {asked:g} dB asked for"
+
+
+def summary(record: Mapping[str, Any]) -> str:
+    """The figures of a run for people, a few lines."""
+    lines = []
+    if record["psnr"] is not None:
+        perceptual = (
+            f"LPIPS ({record['lpips_net']}) {record['lpips']:.4f}"
+            if record["lpips"] is not None
+            else f"no LPIPS ({record['lpips_missing']})"
+        )
+        lines.append(f"PSNR {record['psnr']:.2f} dB, SSIM {record['ssim']:.4f}, {perceptual}")
+    if record.get("psnr_unfitted") is not None:
+        lines.append(f"{record['protocol']}; as they are, {record['psnr_unfitted']:.2f} dB")
+    width, height = record["size"]
+    lines.append(f"on {record['split']}, at {width}x{height} pixels")
+    last = f"{record['gaussians']:,} Gaussians"
+    if "anchors" in record:
+        last = f"{record['anchors']:,} anchors, which make {last} in a view"
+    if record["seconds"]:
+        last += (
+            f", {record['steps']:,} steps{_each(record)} in {span(record['seconds'])}"
+            f" ({1e3 * record['seconds_per_step']:.1f} ms a step)"
+        )
+    if record.get("minutes"):
+        last += f" of the {span(60 * record['minutes'])} asked for"
+    peak = f", at most {record['peak_memory_mb']:,.0f} MB" if record["peak_memory_mb"] else ""
+    lines.append(f"{last}{peak}, on {record['device']}")
+    if record.get("crop"):
+        crop = record["crop"]
+        lines.append(f"of these {crop['inside']:,} are inside of the crop, which files hold")
+    if record.get("floaters"):
+        found = record["floaters"]
+        lines.append(
+            f"floaters: {found['rows']:,}, which are {found['percent']:.2f} % of what is drawn"
+        )
+    if record.get("commands"):
+        lines.append(_changes_said(record["commands"]))
+    if record.get("ended"):
+        lines.append(f"training ended {record['ended']}")
+    return "\n".join(lines)
+
+
+def _each(record: Mapping[str, Any]) -> str:
+    """How many photos a step showed, where these were several."""
+    return f" of {record['processes']} photos" if "processes" in record else ""
+
+
+def _changes_said(commands: Sequence[Mapping[str, Any]]) -> str:
+    """What was changed while the run trained, in a line."""
+    said = [f"{c['name']} {told(c['value'])} at step {c['step']:,}" for c in commands]
+    if len(said) > MOST_CHANGES:
+        said[MOST_CHANGES - 1 :] = [f"{len(said) - MOST_CHANGES + 1:,} more"]
+    return f"changed while it trained: {', '.join(said)}"
+
+
+def split_said(test: int, total: int, train: int) -> str:
+    """Which views figures are of."""
+    if test == 0:
+        return "no view: none is held out"
+    if test == total == train:
+        return f"all {total} views, which were trained on too"
+    return f"{test} of {total} views that were never trained on"
+
+
+def method_name(job: Job) -> str:
+    """The strategy as the command line names it."""
+    return recipe.named(job.strategy)
+
+
+def version() -> str:
+    """Of the installed distribution."""
+    try:
+        return metadata.version("splat-toolkit")
+    except metadata.PackageNotFoundError:
+        from splat import __version__
+
+        return __version__
+
+
+def _megabytes(count: int | None) -> float | None:
+    return None if count is None else round(count / 1e6, 1)

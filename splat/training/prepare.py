@@ -1,0 +1,425 @@
+"""`Job`: a scene, how it is to be trained, and the run made of both."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from splat import guidance, kernels
+from splat.core import offload
+from splat.core.knobs import followed
+from splat.core.model import Explicit, Making, Model, Rates
+from splat.core.objective import Objective, Photometric
+from splat.core.region import box_of
+from splat.core.schedule import PUBLISHED_STEPS, every
+from splat.core.strategy import Strategy
+from splat.export.quantised import Finishing, finish_at
+from splat.loop import Run
+from splat.options import PLANES, Options, rgb
+from splat.parallel import Ranks, first, steps_of
+from splat.photos import resolution
+from splat.photos.disk_cache import Shelf
+from splat.photos.loader import Loader
+from splat.planning import memory, predict
+from splat.planning.predict import Pace
+from splat.recipes import recipe
+from splat.render import choose_device, drawing_as
+from splat.runs import checkpoint
+from splat.runs.checkpoint import State
+from splat.runs.replay import recorded
+from splat.seeding import seed
+from splat.seeding.start import rows_at_start
+from splat.sensor import Sensor
+from splat.strategies.crop import Crop
+from splat.strategies.significance import VIEWS_SHARE, Significance
+from splat.system import machine
+from splat.training.goals import check_goals, said_goals
+from splat.training.sensor_choice import sensor_of
+from splat.types import Batch, Camera, Drawing, Frame, Needs, SceneData
+
+SH_EVERY = 1000
+"""Steps after which one more band of harmonics is switched on, in a published run (3DGS)."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Job:
+    """A scene, how it is to be trained, and the run made of both; `close` it when done."""
+
+    scene: SceneData
+    strategy: Strategy
+    """As it was asked for, not yet fitted to the number of steps."""
+    options: Options
+    """With everything said that was left to the device."""
+    run: Run
+    photos: Loader
+    """The views that are trained on."""
+    held_out: Loader | None
+    """The views that are measured; None where none are held out."""
+    plan: predict.Plan
+    why_device: str
+    pace: Pace
+    """What was timed before, of this scene and method on this machine."""
+
+    def test_batches(self) -> Iterator[Batch]:
+        """The held-out views, decoded."""
+        if self.held_out is not None:
+            for index in range(len(self.held_out)):
+                yield self.held_out.batch(index)
+
+    def own_batches(self) -> Iterator[Batch]:
+        """Those of the held-out views that this process measures; all, where it is alone."""
+        if self.held_out is not None:
+            all_of_them: Sequence[int] = range(len(self.held_out))
+            ranks = self.run.ranks
+            for index in all_of_them if ranks is None else ranks.shared(all_of_them):
+                yield self.held_out.batch(index)
+
+    def close(self) -> None:
+        """Stop the loaders' threads."""
+        self.photos.close()
+        if self.held_out is not None:
+            self.held_out.close()
+
+
+def prepare(
+    scene: SceneData,
+    strategy: Strategy,
+    options: Options,
+    state: State | None = None,
+    pace: Pace = Pace(),  # noqa: B008
+    frame: Frame | None = None,
+    ranks: Ranks | None = None,
+) -> Job:
+    """Everything that training needs, before step 0 or as the checkpoint `state` left it.
+
+    `pace` is what was timed of this scene and method on this machine; `frame` is what to train in,
+    None: that of the views that are trained on. `ranks` are the processes that train it together;
+    the steps of `options` are photos then, and those of the run as many times fewer.
+    """
+    held = memory.held()
+    check_goals(options, scene)
+    device, why = choose_device(options.device)
+    options = alike(predict.fitted(options, device), options, ranks)
+    options = replace(options, background=background_of(scene, options))
+    assert options.threads is not None and options.steps is not None
+    kernels.set_threads(options.threads)
+    scaled, steps = options.schedule == "scaled", steps_of(options.steps, ranks)
+    # What is published for so many photos is due after as many times fewer steps of several.
+    span = steps if scaled else steps_of(PUBLISHED_STEPS, ranks)
+    fitted = strategy.scheduled(span) if scaled or ranks is not None else strategy
+    if options.finish_keep < 1:
+        at = max(1, finish_at(steps, options.finish_share))
+        fitted = Significance(
+            fitted,
+            score="squared",
+            at=(at,),
+            keep=options.finish_keep,
+            how="shrink",
+            views=max(1, steps // VIEWS_SHARE),
+        )
+    if options.crop is not None:
+        box = box_of(options.crop)
+        fitted = Crop(fitted, low=box.low, high=box.high)
+    cameras = [view.camera for view in scene.train]
+    if state is not None:
+        frame = checkpoint.frame(state)
+    elif frame is None:
+        frame = seed.frame_of(cameras)
+    terms = _terms(scene, fitted, replace(options, steps=steps), frame)
+    photos, held_out = loaders(scene, options, frame, device, _asked(terms, options), ranks)
+    if scene.points is not None and len(scene.points.positions):
+        known = seed.points_in_frame(scene.points, frame).positions
+        photos.cameras = seed.with_clear_depth(photos.cameras, known)
+    assert options.resolution != "auto"
+    looked_at = photos.pictures(resolution.DASH_PHOTOS)
+    photos.sizes = resolution.sizes(options.resolution, steps, looked_at)
+    if state is None:
+        known_frame = frame
+        with kernels.one_torch_thread():
+            rows = first(
+                ranks,
+                lambda: rows_at_start(scene, photos, fitted, options, known_frame, device),
+            )
+        near = options.near or nearest(photos.cameras, rows) / frame.scale
+        drawing = Drawing(options.antialiased, near)
+    else:
+        rows = checkpoint.rows(state)
+        drawing = checkpoint.drawing(state) or Drawing(options.antialiased)
+    reduced = memory.reduces(options, scene.train)
+    options = replace(options, decoding="reduced" if reduced else "full")
+    options, sensor = sensor_of(
+        scene, options, photos, frame, device, resumed=state is not None, ranks=ranks
+    )
+    run = _run(fitted, options, rows, photos, frame, drawing, device, sensor, terms, ranks)
+    if state is not None:
+        checkpoint.restore(run, state)
+    if options.replay is not None:
+        run.script = recorded(options.replay)
+        followed(run.strategy, (each for each in run.script if each.step >= run.step))
+    draws = run.model.draws
+    start, cap = draws * len(run.model.cloud), draws * run.strategy.cap
+    found = predict.predicted(
+        scene.train, replace(options, steps=steps), device, start, cap, photos.sizes, pace,
+        held_out=scene.test, libraries=held,
+    )  # fmt: skip
+    return Job(scene, strategy, options, run, photos, held_out, found, why, pace)
+
+
+def alike(fitted: Options, asked: Options, ranks: Ranks | None) -> Options:
+    """Options that were fitted to this machine, the same in all processes of a run; those on one
+    machine share its cores and its memory (which `row_budget` has done where that is given)."""
+    if ranks is None:
+        return fitted
+    threads = asked.threads or max(1, machine.cores() // ranks.local_count)
+    found = ranks.same(fitted)
+    sharing = 1 if found.memory is not None else ranks.local_count
+    return replace(found, threads=threads, cache=(found.cache or 0) // sharing)
+
+
+def announce(job: Job) -> None:
+    """Say aloud what is about to happen: scene, device, size, memory, time."""
+    scene, run = job.scene, job.run
+    say = _log.info
+    say("scene     %s", counted(scene))
+    for note in scene.notes:
+        say("          %s", note)
+    say("device    %s", device_line(job))
+    say("photos    %s", sizes_line(scene, job.photos.cameras))
+    if smaller := job.photos.sizes.said():
+        say("          %s", smaller)
+    cap = f", at most {run.strategy.cap:,}" if run.strategy.cap else ""
+    method = recipe.told(job.strategy)
+    say("method    %s, from %s %s%s", method, f"{len(run.model.cloud):,}", run.model.unit, cap)
+    left = job.plan.seconds * (1 - run.step / run.steps)
+    done = f" from step {run.step:,}" if run.step else ""
+    if run.model.crop is not None:
+        say("crop      births, and files, within %s only", run.model.crop.said())
+    if run.drawing.near is not None:
+        say("near      nothing closer to a camera than %.3g is drawn", run.drawing.near)
+    if run.sensor is not None:
+        say("sensor    %s", run.sensor.said())
+    for line in guidance.said(scene.train, run.objectives):
+        say("guided    %s", line)
+    say("steps     %s%s, about %s", f"{run.steps:,}", done, predict.span(left))
+    if run.ranks is not None:
+        say("parallel  %s", _parallel(run))
+    if run.script:
+        to_come = sum(run.step <= command.step < run.steps for command in run.script)
+        say("replay    %s of %s changes are to come", f"{to_come:,}", f"{len(run.script):,}")
+    if ends := said_goals(job.options, scene):
+        say("ends      %s", ends)
+    say("memory    %s", job.plan.said())
+    if job.plan.free is not None and job.plan.host > job.plan.free:
+        _log.warning(
+            "warning: that is more memory than is free; give --memory, or lower --cap or --max-side"
+        )
+
+
+def _parallel(run: Run) -> str:
+    """Which processes train, and what is otherwise for it."""
+    count, scaling = run.at_once, run.model.cloud.scaling
+    return (
+        f"{count} processes: {run.steps:,} steps of {count} photos each, the mean of their"
+        f" gradients; learning rates x {scaling.rate:.3g} and Adam's betas to the power of {count}"
+        " (square root rule, Malladi et al. 2022)"
+    )
+
+
+def counted(scene: SceneData) -> str:
+    """What is in a scene, in a line."""
+    total = len({view.name for view in (*scene.train, *scene.test)})
+    points = "no points" if scene.points is None else f"{len(scene.points.positions):,} points"
+    return (
+        f"{scene.path} ({scene.format}): {total} photos, {len(scene.train)} to train on,"
+        f" {len(scene.test)} held out, {points}"
+    )
+
+
+def device_line(job: Job) -> str:
+    """Which device was taken and why."""
+    if job.run.render.device.type == "cuda":
+        return job.why_device
+    return f"{job.why_device}; {job.options.threads} threads, {kernels.isa()}"
+
+
+def sizes_line(scene: SceneData, cameras: Sequence[Camera]) -> str:
+    """Sizes of the pictures that are trained on."""
+    pairs = {
+        ((c.width, c.height), (v.camera.width, v.camera.height))
+        for c, v in zip(cameras, scene.train, strict=True)
+    }
+    (small, large), *others = sorted(pairs, reverse=True)
+    text = f"{small[0]}x{small[1]} pixels"
+    if small != large:
+        text += f", shrunk from {large[0]}x{large[1]}"
+    return text + (f" (and {len(others)} other sizes)" if others else "")
+
+
+def nearest(cameras: Sequence[Camera], rows: dict[str, Tensor]) -> float:
+    """Depth from which to draw, frame of training: up to there all that is known is clear."""
+    if not any(camera.clear_depth for camera in cameras):
+        cameras = seed.with_clear_depth(cameras, rows["mean"])
+    clear = [camera.clear_depth for camera in cameras if camera.clear_depth]
+    return max(min(clear, default=0.0), kernels.NEAR)
+
+
+def background_of(scene: SceneData, options: Options) -> str:
+    """The colour behind everything: white for scenes of Blender unless another is asked for."""
+    if options.background != "auto":
+        return options.background
+    return "white" if scene.format == "blender" else "black"
+
+
+def loaders(
+    scene: SceneData,
+    options: Options,
+    frame: Frame,
+    device: torch.device,
+    needs: Needs = Needs(),  # noqa: B008
+    ranks: Ranks | None = None,
+) -> tuple[Loader, Loader | None]:
+    """The views to train on, with their outlines, depth and normals as far as `needs` asks for
+    them, and those held out; `options` are fitted ones. Processes show the former by turns."""
+    assert options.downscale != "auto" and options.cache is not None
+    on_disk = options.photo_cache or 0
+    shelf = Shelf(machine.user_cache() / "photos", on_disk) if on_disk else None
+
+    def loader(test: bool) -> Loader:
+        return Loader(
+            scene.test if test else scene.train,
+            frame=frame,
+            downscale=float(options.downscale),
+            max_side=options.max_side or None,
+            background=rgb(options.background),
+            masks=options.mask_mode,
+            # Held-out views are looked at seldom, one after the other.
+            budget_bytes=(options.cache or 0) // (memory.HELD_OUT_SHARE if test else 1),
+            device=device,
+            seed=options.seed,
+            workers=memory.decoders(),
+            outlines=needs.outline and not test,
+            depths=needs.given_depth and not test,
+            normals=needs.given_normal and not test,
+            # What is measured with is decoded in full always.
+            reduced=memory.reduces(options, scene.train) and not test,
+            shelf=shelf,
+            turn=(0, 1) if test or ranks is None else (ranks.rank, ranks.count),
+        )
+
+    return loader(test=False), loader(test=True) if scene.test else None
+
+
+def _terms(
+    scene: SceneData, strategy: Strategy, options: Options, frame: Frame
+) -> Mapping[str, Objective]:
+    """What a run learns from beside the photos: what was given with them, and terms of the method,
+    which go first where both have one of a name."""
+    assert options.steps is not None
+    known = scene.points
+    points = None if known is None else seed.points_in_frame(known, frame).positions
+    given = guidance.given_terms(
+        scene.train, options.depth_weight, options.normal_weight, options.steps, points
+    )
+    return {**given, **strategy.objectives()}
+
+
+def _asked(terms: Mapping[str, Objective], options: Options) -> Needs:
+    """What photos are to bring with them."""
+    found = Needs()
+    for term in terms.values():
+        found = found | term.needs
+    if options.init == PLANES:
+        found = found | Needs(given_depth=True, given_normal=True)
+    return found
+
+
+def _half_harmonics(model: Model, device: torch.device) -> None:
+    """Raise ValueError where harmonics cannot be kept as bfloat16."""
+    if device.type != "cpu":
+        raise ValueError(
+            f"harmonics is bfloat16 on {device.type}, where what draws takes float32 only; leave it"
+            " out, or train with --device cpu"
+        )
+    if all(model.cloud[name].dtype != torch.bfloat16 for name in model.cloud.names):
+        raise ValueError(
+            f"harmonics is bfloat16, and {model.unit} of this method are kept without harmonics;"
+            " leave it out, --moments bfloat16 saves memory there too"
+        )
+
+
+def _run(
+    strategy: Strategy,
+    options: Options,
+    rows: dict[str, Tensor],
+    photos: Loader,
+    frame: Frame,
+    drawing: Drawing,
+    device: torch.device,
+    sensor: Sensor | None,
+    terms: Mapping[str, Objective],
+    ranks: Ranks | None,
+) -> Run:
+    assert options.steps is not None
+    behind = rgb(options.background)
+    scaled, steps = options.schedule == "scaled", steps_of(options.steps, ranks)
+    # By the photos: that a step of several moves farther is said by `splat.core.column.Scaling`.
+    rates = Rates().scheduled(options.steps) if scaled else Rates()
+    making = Making(
+        steps=steps if scaled else steps_of(PUBLISHED_STEPS, ranks),
+        sh_every=every(SH_EVERY, steps) if scaled else steps_of(SH_EVERY, ranks),
+        rates=replace(rates, sh_tail_every=options.harmonics_every),
+        moments=torch.bfloat16 if options.moments == "bfloat16" else torch.float32,
+        harmonics=torch.bfloat16 if options.harmonics == "bfloat16" else torch.float32,
+        keep=offload.kept_by(device) if options.offload else None,
+        seed=options.seed,
+        views=photos.cameras,
+        frame=frame,
+    )
+    model = strategy.model({name: values.to(device) for name, values in rows.items()}, making)
+    if options.harmonics == "bfloat16":
+        _half_harmonics(model, device)
+    if options.offload and (ranks is not None or not model.cloud.kept_away):
+        what = "several processes" if ranks is not None else f"{model.unit} of this method"
+        raise ValueError(f"offload keeps plain Gaussians of one process, not {what}; leave it out")
+    if options.finish_for is not None and not isinstance(model, Explicit):
+        raise ValueError(
+            f"finish-for rounds Gaussians that are trained themselves, and {model.unit} make theirs"
+            " for each camera; leave it out, and give the file its own training: splat export"
+            " --refine"
+        )
+    objectives: dict[str, Objective] = {"photometric": Photometric(options.ssim_weight)}
+    objectives |= terms
+    objectives |= {} if sensor is None else sensor.objectives()
+    return Run(
+        model=model,
+        strategy=strategy,
+        objectives=objectives,
+        render=model.drawn_by(drawing_as(drawing, frame, device)),
+        batches=photos,
+        views=photos.cameras,
+        photos=photos.batch_at,
+        steps=steps,
+        seed=options.seed,
+        frame=frame,
+        drawing=drawing,
+        modules={**model.networks(), **({} if sensor is None else sensor.parts)},
+        sensor=sensor,
+        visible_only=options.adam == "visible",
+        finishing=None
+        if options.finish_for is None
+        else Finishing(options.finish_for, frame, finish_at(steps, options.finish_share)),
+        background=torch.tensor(behind, device=device) if any(behind) else None,
+        ranks=ranks,
+    )
+
+
+def start_rows(job: Job) -> dict[str, Tensor]:
+    """What a job's model was made from before step 0: columns of `Explicit`."""
+    device = job.run.render.device
+    return rows_at_start(job.scene, job.photos, job.strategy, job.options, job.run.frame, device)

@@ -1,0 +1,101 @@
+"""A budget of Gaussians or of bytes, laid on whatever strategy a run has."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import torch
+
+from splat import formats
+from splat.core.model import Explicit, Making, columns_of
+from splat.core.strategy import Fixed, Strategy
+from splat.options import Options, amount
+from splat.planning import predict
+from splat.planning.memory_budget import Wanted, rationed
+from splat.strategies.budget import kept_within
+from splat.types import Gaussians, SceneData
+
+ANCHOR_DRAWS = 5
+"""Gaussians that an anchor makes in a picture: half of its slots (`Model.draws`)."""
+
+_log = logging.getLogger(__name__)
+
+
+def rows_within(budget: str, sh_degree: int, suffix: str = ".ply") -> int:
+    """Most rows of a budget such as 200k, or of 12MB of a file with so many bands."""
+    count, of_bytes = amount(budget)
+    if not of_bytes:
+        return count
+    rows = formats.most_in(count, sh_degree, suffix)
+    if rows < 1:
+        raise ValueError(
+            f"budget is {budget}, which holds no Gaussian: a {suffix} of one has"
+            f" {formats.size_of(1, sh_degree, suffix):,} bytes; give more, such as 12MB"
+        )
+    return rows
+
+
+def limited(strategy: Strategy, options: Options) -> Strategy:
+    """The strategy within the budget asked for; what that means is said aloud."""
+    if options.budget is None:
+        return strategy
+    suffix, (count, of_bytes) = options.budget_of, amount(options.budget)
+    if of_bytes and strategy.row_bytes:
+        rows, unit = max(1, count // strategy.row_bytes), strategy.handles
+        what = f"of {strategy.row_bytes:,} bytes each, before they are coded"
+    else:
+        rows = rows_within(options.budget, options.sh_degree, suffix)
+        unit = "Gaussians" if strategy.handles in ("", "gaussians") else strategy.handles
+        what = f"of a {suffix} with {options.sh_degree} bands of harmonics"
+    text = f"at most {rows:,} {unit}"
+    if of_bytes:
+        text += f", {options.budget} {what}"
+    if strategy.cap > rows:
+        text += f"; the method's cap of {strategy.cap:,} is higher"
+    elif 0 < strategy.cap < rows:
+        text = f"the method's cap of {strategy.cap:,} {unit} holds, it is lower than {rows:,}"
+    _log.info("budget    %s", text)
+    return kept_within(strategy, rows)
+
+
+def within_memory(
+    scene: SceneData,
+    strategy: Strategy,
+    options: Options,
+    device: torch.device,
+    *,
+    cap_asked: bool = True,
+    processes: int = 1,
+) -> tuple[Strategy, Options]:
+    """Strategy and options within the memory asked for (`splat.planning.memory_budget`), of which
+    each of so many processes on a machine has its share; what gives way is said aloud."""
+    if options.memory is None:
+        return strategy, options
+    anchors = strategy.handles not in ("", "gaussians")
+    draws = ANCHOR_DRAWS if anchors else 1
+    points = scene.points if options.init is None else None
+    start = predict.fit(device).random_points if points is None else len(points.positions)
+    wanted = Wanted(
+        start=draws * (min(start, strategy.cap) if strategy.cap else start),
+        cap=draws * strategy.cap,
+        grows=not isinstance(strategy, Fixed),
+        cap_asked=cap_asked or options.budget is not None,
+        half_harmonics=not anchors and _has_harmonics(strategy),
+    )
+    share = replace(options, memory=options.memory // processes)
+    found = rationed(scene, share, device, wanted)
+    _log.info("memory    %s", found.said)
+    options = replace(found.options, memory=options.memory)
+    if found.cap:
+        strategy = kept_within(strategy, max(1, found.cap // draws))
+    return strategy, options
+
+
+def _has_harmonics(strategy: Strategy) -> bool:
+    """Whether the colours of rows are harmonics, which may be bfloat16."""
+    one = Gaussians(
+        torch.zeros(1, 3), torch.tensor([[1.0, 0, 0, 0]]), torch.ones(1, 3), torch.full((1,), 0.5),
+        torch.zeros(1, 1, 3), 0,
+    )  # fmt: skip
+    return isinstance(strategy.model(columns_of(one, 0), Making(steps=1)), Explicit)

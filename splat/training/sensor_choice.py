@@ -1,0 +1,70 @@
+"""Which corrections a run makes, by its options and its photos."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import torch
+
+from splat.options import Options
+from splat.parallel import Ranks, steps_of
+from splat.photos.loader import Loader, spread
+from splat.prep.photos import exposure_value
+from splat.seeding import seed
+from splat.sensor.measured import by_exif, measured
+from splat.sensor.sensor import Sensor, sensor_for
+from splat.types import Frame, SceneData
+
+LOOKS_FOR_POSES = 30
+"""Looks at each photo from which on poses are known to get better."""
+MOST_MEASURED = 200
+"""Photos whose exposure is measured before the first step."""
+
+_log = logging.getLogger(__name__)
+
+
+def sensor_of(
+    scene: SceneData,
+    options: Options,
+    photos: Loader,
+    frame: Frame,
+    device: torch.device,
+    *,
+    resumed: bool,
+    ranks: Ranks | None = None,
+) -> tuple[Options, Sensor | None]:
+    """What corrects the photos of a run, and its options with that decided.
+
+    Of a run that is `resumed` nothing is measured: a checkpoint has it all, and is loaded later.
+    `ranks` are the processes that show its photos.
+    """
+    known = scene.points is not None and len(scene.points.positions) > 0
+    points = seed.points_in_frame(scene.points, frame) if known and scene.points else None
+    exposure, gains = options.exposure, None
+    if not resumed and exposure != "off":
+        views = spread(len(photos), MOST_MEASURED)
+        if points is not None:
+            found = measured((photos.batch(index).to("cpu") for index in views), points)
+        else:
+            found = by_exif([exposure_value(scene.train[index].image) for index in views])
+        _log.info("exposure  %s", found.said())
+        gains = torch.ones(len(photos), 3)
+        gains[views] = found.gains
+        if exposure == "auto":
+            exposure = "channel" if found.differ else "off"
+    exposure = "off" if exposure == "auto" else exposure
+    assert options.steps is not None
+    looks = options.steps / len(photos)
+    if options.refine_poses and looks < LOOKS_FOR_POSES and not resumed:
+        _log.warning(
+            "warning: %s steps show each of %s photos %.0f times; poses need %s looks or more, or"
+            " they get worse: raise --steps",
+            f"{options.steps:,}", len(photos), looks, LOOKS_FOR_POSES,
+        )  # fmt: skip
+    sensor = sensor_for(
+        len(photos), steps_of(options.steps, ranks), exposure=exposure,
+        refine_poses=options.refine_poses, gains=gains, device=device,
+        at_once=1 if ranks is None else ranks.count,
+    )  # fmt: skip
+    return replace(options, exposure=exposure), sensor

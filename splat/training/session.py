@@ -1,0 +1,157 @@
+"""A job trained to its end under the eyes of its watchers."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from splat.evaluation.evaluate import mean_psnr
+from splat.kernels import forget_outputs, one_torch_thread
+from splat.loop import Run, Watcher, train
+from splat.options import Watching
+from splat.parallel import Lost, first, is_first
+from splat.photos.loader import spread
+from splat.runs.folder import Folder
+from splat.runs.log import LOG_EVERY, Log, read_log
+from splat.training.finish import fit_of
+from splat.training.goals import LOOKS, goals_of
+from splat.training.prepare import Job
+from splat.training.stop import stoppable
+from splat.training.watchers import Bar, Board, Checkpoints, Guard, HeldOut, looked_key
+from splat.types import Batch
+
+TRAINED_VIEWS = 16
+"""Most views to look at for goals where none is held out."""
+
+
+class Viewer(Watcher, Protocol):
+    """A watcher that serves people, and lets them steer the run."""
+
+    stopping: Callable[[], bool]
+    """Whether a signal asks to stop, which one that stands still must heed."""
+    saving: Callable[[Run], Path] | None
+    """Writes a checkpoint; None: there is no folder for one."""
+    measured: Callable[[], Sequence[float]]
+    """dB of the looks at held-out photos so far."""
+
+
+def trained(
+    job: Job,
+    folder: Folder | None,
+    watching: Watching,
+    watchers: Sequence[Watcher],
+    viewer: Viewer | None = None,
+) -> float:
+    """Seconds that training took, with those of timing before it.
+
+    A checkpoint is written after all that may object to a step or end the run with it, and after
+    watchers and viewer had their turn, so that it holds what they changed. Of several processes
+    the first one shows, logs and saves; where one of them is gone, each of the others saves what
+    the last whole step left, and `Lost` says how to go on.
+    """
+    run, start = job.run, time.monotonic() - job.pace.spent
+    writes = is_first(run.ranks)
+    every = 1 if run.render.device.type == "cpu" else LOG_EVERY
+    with ExitStack() as stack:
+        stack.enter_context(one_torch_thread())
+        stack.callback(forget_outputs)
+        stack.enter_context(no_old_garbage())
+        if writes and not watching.quiet:
+            bar = stack.enter_context(closing(Bar(run.step, run.steps)))
+            watchers = [bar, *watchers]
+        if folder is None:
+            looks = _measured(job, watching)
+            run.watchers = [*_seen(viewer, looks), *looks, Guard(every), *watchers]
+            train(run)
+            return time.monotonic() - start - run.waited
+        keeper = Checkpoints(folder.checkpoints, watching.checkpoint_every, watching.keep)
+        log = None
+        if writes:
+            log = stack.enter_context(closing(Log(folder.log, run.step, job.pace.spent)))
+        if writes and watching.tensorboard:
+            board = Board(folder.tensorboard, run.step)
+            watchers = [stack.enter_context(closing(board)), *watchers]
+        save = keeper.save if writes else keeper.path
+        stop = stack.enter_context(stoppable(save, silent=run.ranks is not None))
+        if run.ranks is not None:
+            run.ranks.asking = lambda: stop.number
+        looks = _measured(job, watching, folder, log)
+        if viewer is not None:
+            viewer.stopping, viewer.saving = lambda: stop.asked, keeper.save
+        seen = _seen(viewer, looks)
+        kept: list[Watcher] = [] if log is None else [log, keeper]
+        run.watchers = [*seen, *looks, Guard(every, keeper), *watchers, *kept, stop]
+        stack.enter_context(_surviving(run, keeper, folder))
+        train(run)
+        return time.monotonic() - start if log is None else log.seconds
+
+
+@contextmanager
+def _surviving(run: Run, keeper: Checkpoints, folder: Folder) -> Iterator[None]:
+    """Within, a run of which another process is gone leaves a checkpoint of its last whole step."""
+    try:
+        yield
+    except Lost as lost:
+        if not folder.config.is_file():
+            raise  # another machine's disk, where the run is not kept
+        path = keeper.save(run)
+        raise Lost(
+            f"step {run.step:,} was the last that all {run.at_once} processes finished, one is"
+            f" gone; {path.name} holds it: go on with `torchrun --nproc-per-node {run.at_once} -m"
+            f" splat resume {folder.path}`"
+        ) from lost
+
+
+@contextmanager
+def no_old_garbage() -> Iterator[None]:
+    """Let Python's cycle collector look at what steps leave only, not at all that was imported."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _seen(viewer: Viewer | None, looks: Sequence[HeldOut]) -> list[Watcher]:
+    if viewer is None:
+        return []
+    if looks:
+        viewer.measured = lambda: looks[0].values
+    return [viewer]
+
+
+def _measured(
+    job: Job, watching: Watching, folder: Folder | None = None, log: Log | None = None
+) -> list[HeldOut]:
+    """What looks at views now and then: because it was asked to, or for the goals."""
+    run, goals = job.run, goals_of(job.options)
+    every = watching.eval_every or (max(1, run.steps // LOOKS) if goals else 0)
+    held_out = job.held_out is not None
+    if not every or not (goals or held_out):
+        return []
+
+    def value() -> float:
+        fit = fit_of(job, pose=False) if held_out else None
+        return mean_psnr(
+            run.model, run.last_render, _looked_at(job), run.background, fit=fit, ranks=run.ranks
+        )
+
+    key = looked_key(held_out)
+    # What was seen before a resume: it decides, with what is seen next, when the run ends.
+    records = [] if folder is None else first(run.ranks, lambda: read_log(folder.log))
+    before = [record[key] for record in records if key in record]
+    return [HeldOut(every, value, log, goals=goals, before=before, held_out=held_out)]
+
+
+def _looked_at(job: Job) -> Iterator[Batch]:
+    """What of the views this process looks at."""
+    if job.held_out is not None:
+        return job.own_batches()
+    indices: Sequence[int] = spread(len(job.photos), TRAINED_VIEWS)
+    own = indices if job.run.ranks is None else job.run.ranks.shared(indices)
+    return (job.photos.batch(i) for i in own)

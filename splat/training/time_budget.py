@@ -1,0 +1,223 @@
+"""A budget of minutes: a short run is timed, then the number of steps that fits is fixed."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+
+import torch
+
+from splat.core.edit import Append, Edit, Overwrite
+from splat.core.schedule import PUBLISHED_STEPS
+from splat.core.strategy import Strategy
+from splat.kernels import one_torch_thread
+from splat.loop import Run, advance
+from splat.options import Options
+from splat.parallel import Ranks, first, steps_of
+from splat.photos.loader import spread
+from splat.planning import predict
+from splat.planning.predict import Pace
+from splat.training.prepare import Job, prepare
+from splat.types import Batch, SceneData
+
+LEAST_STEPS = 300
+"""Fewer make no scene, whatever the budget."""
+SHARE = 0.8
+"""Share of the budget that is planned for: a limit is a limit, and machines have slow minutes.
+Planned with 0.9, two runs of five took 1.1 of their minute where others used the machine."""
+RIPE_STEPS, RIPE_SHARE = 200, 0.06
+"""Steps of a short run whose end is timed, and the longest share of the budget spent on it. Rows as
+a run begins with them are small and apart: planned by its first steps, a run of 60,000 took 3.6
+times as long as planned. After 150 steps of a run they cost what they cost in the end."""
+TIMED_SHARE, TIMED_SECONDS = 0.04, 6.0
+"""Longest time spent on timing steps: share of the budget, and seconds."""
+TIMED_VIEWS = 8
+"""Views that are timed, evenly spread: views of a scene differ in what they cost."""
+UNTIMED_STEPS = 4
+"""First steps, which take memory for the first time."""
+
+Clock = Callable[[], float]
+
+_log = logging.getLogger(__name__)
+
+
+def prepared(
+    scene: SceneData,
+    strategy: Strategy,
+    options: Options,
+    clock: Clock = time.monotonic,
+    ranks: Ranks | None = None,
+) -> Job:
+    """`prepare`, with the number of steps fixed by timing where there is a budget of minutes.
+
+    What is timed is thrown away: the run depends on the number alone, not on how it was found.
+    """
+    if options.minutes is None:
+        return prepare(scene, strategy, options, ranks=ranks)
+    seconds, most = 60 * options.minutes, options.steps or PUBLISHED_STEPS
+    _log.info("timing    some steps, to fit the run into %s ...", predict.span(seconds))
+    with _unsaid():
+        short = replace(options, steps=min(steps_of(RIPE_STEPS, ranks), most))
+        job = prepare(scene, strategy, short, ranks=ranks)
+    with closing(job):
+        start = job.run.model.draws * len(job.run.model.cloud)
+        pace = timed(job, seconds, clock)
+        steps, needed = first(ranks, lambda: fitting(job, start, most, pace, seconds))
+    _say(options, steps, needed + pace.spent)
+    return prepare(scene, strategy, replace(options, steps=steps), pace=pace, ranks=ranks)
+
+
+def timed(job: Job, seconds: float, clock: Clock = time.monotonic) -> Pace:
+    """How long decoding and steps of a job take here; the job, a short one, is spent on it.
+
+    Steps are timed with rows as they are at its end, and with as many as the run to be planned will
+    have on average; where it begins with smaller pictures, half of them with such, which tells what
+    steps cost whose pictures are of any size.
+    """
+    run, threads, began = job.run, job.options.threads or 1, clock()
+    indices = spread(len(job.photos), TIMED_VIEWS)
+    # Already decoded, so that a step is what is timed.
+    whole = [job.photos.batch(index) for index in indices]
+    decoded = now = clock()
+    sizes = job.photos.sizes
+    amid_small = round(sizes.phases[-1][0] * sizes.steps) // 2
+    small = [job.photos.batch_at(index, amid_small) for index in indices]
+    area, small_area = _mean_area(whole), _mean_area(small)
+    with one_torch_thread():
+        while not run.over and _alike(run, now - decoded < RIPE_SHARE * seconds):
+            advance(run)
+            now = _settled(run.render.device, clock)
+        grow(run, round(predict.mean_rows(len(run.model.cloud), job.strategy.cap)))
+        rows = run.model.draws * len(run.model.cloud)
+        fixed, of_pixels = predict.step_parts(run.render.device, area, rows, threads)
+        limit = min(TIMED_SHARE * seconds, TIMED_SECONDS)
+        if small_area == area:
+            taken = _per_step(run, whole, limit, clock)
+            step = pixels = taken / (fixed + of_pixels)
+        else:
+            taken, less = (_per_step(run, each, limit / 2, clock) for each in (whole, small))
+            added = min(max((taken - less) / (1 - small_area / area), 0.0), taken)
+            step, pixels = (taken - added) / fixed, added / of_pixels
+    on_disk = sum(
+        view.camera.width * view.camera.height
+        for view in (job.photos.views[index] for index in indices)
+    )
+    return Pace(
+        step=step,
+        pixels=pixels,
+        decoding=(decoded - began) / (predict.DECODE_SECONDS * on_disk),
+        spent=clock() - began,
+    )
+
+
+def _per_step(run: Run, batches: Sequence[Batch], least: float, clock: Clock) -> float:
+    """Seconds of a step, of as many as take `least` and show each of the batches."""
+    run.batches = lambda step: batches[step % len(batches)]
+    for _ in range(UNTIMED_STEPS):
+        advance(run)
+    start = now = _settled(run.render.device, clock)
+    count = 0
+    while _alike(run, count < len(batches) or now - start < least):
+        advance(run)
+        now, count = _settled(run.render.device, clock), count + 1
+    return (now - start) / count
+
+
+def _mean_area(batches: Sequence[Batch]) -> float:
+    """Pixels of their pictures, the mean."""
+    return sum(batch.camera.width * batch.camera.height for batch in batches) / len(batches)
+
+
+def _alike(run: Run, found: bool) -> bool:
+    """What the first of the processes of a run finds by its own clock."""
+    return found if run.ranks is None else run.ranks.same(found)
+
+
+@torch.no_grad()
+def grow(run: Run, rows: int) -> None:
+    """Bring a run to so many rows, about as growth would: more of them, each smaller.
+
+    Copies lie within the Gaussian they come from. Sides shrink by the cube root, so that all cover
+    a little more together than before: a grown cloud was as slow on photographs of two scenes.
+    """
+    cloud = run.model.cloud
+    factor = rows / len(cloud)
+    if factor <= 1:
+        return
+    draw = torch.Generator(cloud.device).manual_seed(0)
+    count = rows - len(cloud)
+    parents = torch.randint(len(cloud), (count,), generator=draw, device=cloud.device)
+    born = cloud.rows(parents)
+    shift = torch.randn(count, 3, generator=draw, device=cloud.device)
+    place, reach = run.model.place, run.model.reach
+    born[place] += shift * born[reach][:, -3:].exp()
+    smaller = math.log(factor) / 3
+    born[reach] -= smaller
+    old = cloud[reach].detach() - smaller
+    run.model.apply(
+        Edit(
+            append=(Append(born, parents, "timing"),),
+            overwrite=(Overwrite(reach, old, "timing"),),
+        )
+    )
+
+
+def fitting(job: Job, start: int, most: int, pace: Pace, seconds: float) -> tuple[int, float]:
+    """Most steps that fit into a budget, and the seconds that they take, timing left out.
+
+    At least `LEAST_STEPS`, at most `most`. `job` began with `start` Gaussians.
+    """
+
+    def needed(steps: int) -> float:
+        options = replace(job.options, steps=steps_of(steps, job.run.ranks))
+        cap = job.run.model.draws * job.strategy.cap
+        views, device = job.scene.train, job.run.render.device
+        return predict.predicted(views, options, device, start, cap, job.photos.sizes, pace).seconds
+
+    low, high = min(LEAST_STEPS, most), most
+    left = SHARE * seconds - pace.spent
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if needed(middle) <= left else (low, middle - 1)
+    return low, needed(low)
+
+
+def _say(options: Options, steps: int, needed: float) -> None:
+    assert options.minutes is not None
+    seconds = 60 * options.minutes
+    if needed > seconds:
+        _log.warning(
+            "warning: %s are too short for %s steps, which is the least; they will take about %s",
+            predict.span(seconds),
+            f"{steps:,}",
+            predict.span(needed),
+        )
+        return
+    _log.info(
+        "budget    %s steps fit into %s; --steps %d in place of --minutes makes the same run",
+        f"{steps:,}",
+        predict.span(seconds),
+        steps,
+    )
+
+
+def _settled(device: torch.device, clock: Clock) -> float:
+    """The time once all that was asked of the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return clock()
+
+
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """What the real run will say is not said of the one that is thrown away."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)

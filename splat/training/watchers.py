@@ -1,0 +1,230 @@
+"""Watchers: what looks at a run while it goes on, and never changes it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from splat.core.edit import Change
+from splat.loop import Run
+from splat.planning import predict
+from splat.runs import checkpoint
+from splat.runs.log import LOG_EVERY, LOOK, Log, view_psnr
+from splat.training.goals import Goals
+from splat.types import Step
+
+COLUMNS_EVERY = 100
+"""Steps between looks for NaN in the columns."""
+CHECKPOINT_SECONDS = 60.0
+"""Longest time between checkpoints,"""
+CHECKPOINT_SHARE = 0.05
+"""unless writing them would take more than this share of it."""
+
+_log = logging.getLogger(__name__)
+
+Losses = Mapping[str, Tensor]
+
+
+class Diverged(RuntimeError):
+    """A loss or a parameter is no longer a finite number."""
+
+
+class Guard:
+    """Stops with a diagnosis as soon as a loss or a parameter is NaN or infinite."""
+
+    def __init__(self, every: int = 1, keeper: Checkpoints | None = None) -> None:
+        """Look at losses every so many steps: on CUDA each look waits for the device."""
+        self._every, self._keeper = every, keeper
+
+    def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
+        del change
+        if run.step % self._every == 0:
+            values = {name: float(loss.detach()) for name, loss in losses.items()}
+            if bad := {name: value for name, value in values.items() if not math.isfinite(value)}:
+                terms = " and ".join(f"{name} is {value}" for name, value in bad.items())
+                raise Diverged(self._diagnosis(run, step, f"the loss term {terms}"))
+        if run.step % COLUMNS_EVERY == 0 or run.over:
+            self.check_columns(run, step)
+
+    def check_columns(self, run: Run, step: Step) -> None:
+        """Raise where a column holds NaN or infinite values."""
+        if broken := checkpoint.broken_columns(run.model.cloud):
+            raise Diverged(self._diagnosis(run, step, _rows_said(broken, len(run.model.cloud))))
+
+    def _diagnosis(self, run: Run, step: Step, found: str) -> str:
+        text = f"step {run.step:,} (view {step.batch.name}): {found}"
+        broken = checkpoint.broken_columns(run.model.cloud)
+        if broken and "column" not in found:
+            text += f"; {_rows_said(broken, len(run.model.cloud))}"
+        return f"{text}; {_kept(self._keeper.last if self._keeper else None)}"
+
+
+class Checkpoints:
+    """Writes one every so many steps, each minute, and at the end; keeps the last few."""
+
+    def __init__(self, folder: Path, every: int, keep: int) -> None:
+        self.folder, self._every, self._keep = folder, every, keep
+        there = checkpoint.found(folder)
+        self.last: Path | None = there[-1] if there else None
+        self._since, self._pause = time.monotonic(), CHECKPOINT_SECONDS
+
+    def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
+        del step, losses, change
+        late = time.monotonic() - self._since > self._pause
+        if late or run.step % self._every == 0 or run.over:
+            self.save(run)
+
+    def path(self, run: Run) -> Path:
+        """Where it writes what a run is now."""
+        return checkpoint.path_of(self.folder, run.step * run.at_once)
+
+    def save(self, run: Run) -> Path:
+        """Write one now, unless the columns are broken: every file here is a good one."""
+        path = self.path(run)
+        if broken := checkpoint.broken_columns(run.model.cloud):
+            rows = _rows_said(broken, len(run.model.cloud))
+            raise Diverged(f"step {run.step:,}: {rows}; {_kept(self.last)}")
+        start = time.monotonic()
+        checkpoint.save(run, path)
+        checkpoint.prune(self.folder, self._keep)
+        self.last, self._since = path, time.monotonic()
+        self._pause = max(CHECKPOINT_SECONDS, (self._since - start) / CHECKPOINT_SHARE)
+        return path
+
+
+class HeldOut:
+    """Measures the held-out views every so many steps, and ends the run where goals are met.
+
+    Where nothing is held out, the goals look at views that are trained on.
+    """
+
+    def __init__(
+        self,
+        every: int,
+        measure: Callable[[], float],
+        log: Log | None,
+        *,
+        goals: Goals = Goals(),  # noqa: B008
+        before: Sequence[float] = (),
+        held_out: bool = True,
+    ) -> None:
+        """`measure` gives dB; `before` is what it gave at earlier steps of this run."""
+        self._every, self._measure, self._log = every, measure, log
+        self._goals, self._held_out = goals, held_out
+        self.values = list(before)
+        """dB that was found, of this run's earlier looks too."""
+
+    def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
+        del step, losses, change
+        if run.step % self._every or run.over:
+            return
+        start = time.monotonic()
+        value = self._measure()
+        took = round(time.monotonic() - start, 3)
+        views = "held-out views" if self._held_out else "views that are trained on"
+        _log.info("step %s: %.2f dB on %s", f"{run.step:,}", value, views)
+        self.values.append(value)
+        run.ended = self._goals.reached(self.values)
+        if self._log is not None:
+            ended = {"ended": run.ended} if run.ended else {}
+            looked = {looked_key(self._held_out): value, LOOK: took, **ended}
+            self._log.write({**self._log.head(run), **looked})
+
+
+def looked_key(held_out: bool) -> str:
+    """What the log calls the dB of a look at views, held out or trained on."""
+    return "test_psnr" if held_out else "train_psnr"
+
+
+class Bar:
+    """Progress on a terminal as a bar, elsewhere as a line now and then."""
+
+    LINES = 10
+    """Lines of a whole run where there is no terminal."""
+    PAUSE = 0.3
+    """Seconds between looks at the picture."""
+
+    def __init__(self, step: int, steps: int) -> None:
+        self._bar = tqdm(
+            total=steps,
+            initial=step,
+            unit=" step",
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+            mininterval=0.2,
+        )
+        self._first, self._start, self._shown = step, time.monotonic(), 0.0
+
+    def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
+        del change
+        if self._bar.disable:
+            if run.step % max(1, run.steps // self.LINES) == 0 and not run.over:
+                _log.info("%s", self._line(run, step, losses))
+            return
+        now = time.monotonic()
+        if now - self._shown > self.PAUSE or run.over:
+            self._shown = now
+            self._bar.set_postfix_str(_state(run, step, losses), refresh=False)
+            self._bar.update(run.step - self._bar.n)
+
+    def close(self) -> None:
+        """Leave the line as it is."""
+        self._bar.close()
+
+    def _line(self, run: Run, step: Step, losses: Losses) -> str:
+        pace = (time.monotonic() - self._start) / max(1, run.step - self._first)
+        left = predict.span(pace * (run.steps - run.step))
+        return (
+            f"step {run.step:,} of {run.steps:,}: {_state(run, step, losses)},"
+            f" {pace * 1e3:.1f} ms a step, {left} left"
+        )
+
+
+class Board:
+    """TensorBoard's event files."""
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
+        """Write into `folder`; after a resume, what came after `step` is taken back."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ValueError(
+                f"--tensorboard needs TensorBoard, which cannot be imported ({error}): run"
+                " `pip install 'splat-toolkit[tensorboard]'`"
+            ) from error
+        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+
+    def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
+        for name, rows in change.counts.items():
+            self._writer.add_scalar(f"edits/{name.replace(':', '_')}", rows, run.step)
+        if run.step % LOG_EVERY == 0:
+            for name, loss in losses.items():
+                self._writer.add_scalar(f"loss/{name}", float(loss.detach()), run.step)
+            self._writer.add_scalar("psnr/training_view", view_psnr(step), run.step)
+            self._writer.add_scalar("gaussians", len(run.model.cloud), run.step)
+
+    def close(self) -> None:
+        """Write what is pending."""
+        self._writer.close()
+
+
+def _state(run: Run, step: Step, losses: Losses) -> str:
+    loss = sum(float(value.detach()) for value in losses.values())
+    return f"loss {loss:.4f}, {view_psnr(step):.2f} dB, {len(run.model.cloud):,} {run.model.unit}"
+
+
+def _rows_said(broken: Mapping[str, int], total: int) -> str:
+    columns = ", ".join(f"{name!r} ({rows} of {total} rows)" for name, rows in broken.items())
+    return f"columns with values that are not finite: {columns}"
+
+
+def _kept(path: Path | None) -> str:
+    return f"the last good checkpoint is {path}" if path else "there is no checkpoint yet"

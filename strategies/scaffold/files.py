@@ -1,0 +1,102 @@
+"""Files of anchors: written with a receipt, and read to be drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat.core.model import Model
+from splat.export.receipt import compared, drawn_said
+from splat.planning.predict import size
+from splat.strategies.scaffold.container import SUFFIX
+from splat.strategies.scaffold.store import header_of, read_anchors, write_anchors
+from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
+
+__all__ = [
+    "SUFFIX",
+    "AnchorsReceipt",
+    "background_of",
+    "decoding",
+    "read_anchors",
+    "written",
+]
+
+
+@dataclass(frozen=True)
+class AnchorsReceipt:
+    """What was written of anchors, and how it looks when read back."""
+
+    file: str
+    kind: str
+    """coded, or plain: every number a float32."""
+    bytes: int
+    anchors: int
+    bytes_per_anchor: float
+    same_db: float | None
+    """PSNR of pictures of the file against those of what was written, at most 100 dB."""
+    psnr_before: float | None
+    """dB of what was written on the held-out photos; None without photos."""
+    psnr_after: float | None
+    """dB of the file, read back, on the same photos."""
+
+    def said(self) -> str:
+        """The receipt in a line."""
+        return (
+            f"{self.file}: {self.anchors:,} anchors, {self.kind}, {size(self.bytes)}"
+            f" ({self.bytes_per_anchor:.1f} bytes each)"
+            + drawn_said(self.same_db, self.psnr_before, self.psnr_after)
+        )
+
+
+def written(
+    model: Model,
+    path: Path,
+    frame: Frame,
+    render: Renderer,
+    batches: Iterable[Batch],
+    background: Float[Tensor, "3"] | None,
+    *,
+    drawing: Drawing,
+    plain: bool = False,
+    photos: bool = True,
+) -> AnchorsReceipt:
+    """Write the anchors of a model, read them back, and draw both in the cameras of `batches`.
+
+    Coded where they were trained for it, unless `plain`. `photos` False: the batches' pixels are no
+    truth to compare with. ValueError where the model has no anchors.
+    """
+    behind = None if background is None else background.tolist()
+    write_anchors(model, path, frame, drawing, behind, plain=plain)
+    again = read_anchors(path)[0]
+    same_db, before, after = compared(
+        model, decoding(again, render.device), render, batches, background, photos=photos
+    )
+    count = len(again.cloud)
+    return AnchorsReceipt(
+        file=str(path),
+        kind=header_of(path)["kind"],
+        bytes=path.stat().st_size,
+        anchors=count,
+        bytes_per_anchor=path.stat().st_size / count,
+        same_db=same_db,
+        psnr_before=before,
+        psnr_after=after,
+    )
+
+
+def decoding(model: Model, device: torch.device) -> Callable[[Camera], Gaussians]:
+    """What a model that was read makes for a camera, on a device: itself where that is the CPU."""
+    if device.type == "cpu":
+        return model
+    return lambda camera: model(camera.to("cpu")).to(device)
+
+
+def background_of(path: Path) -> Float[Tensor, "3"] | None:
+    """What is behind everything in a file, RGB; None: black."""
+    behind = header_of(path)["background"]
+    return None if behind is None else torch.tensor(behind)

@@ -25,6 +25,7 @@ from common import machine, write_json
 from torch import Tensor
 
 import splat
+from splat.core.frame import camera_to_frame
 from splat.datasets import sweep
 from splat.evaluation.evaluate import evaluate, mean_psnr, psnr
 from splat.kernels import one_torch_thread
@@ -32,7 +33,6 @@ from splat.loop import train
 from splat.options import PLANES, Options
 from splat.recipes.catalog import fitted
 from splat.recipes.recipe import usual
-from splat.seeding.seed import in_frame
 from splat.sensor.held_out import HeldOutFit
 from splat.sensor.poses import turned
 from splat.strategies.lighthouse import Lighthouse
@@ -167,7 +167,7 @@ def trained_psnr(job: Job) -> float:
 def left(job: Job, truth: sweep.SweepTruth) -> dict[str, Any]:
     """What of the planted troubles is left: millimetres, degrees, and stops of exposures."""
     run, names = job.run, [view.name for view in job.scene.train]
-    true = [in_frame(truth.cameras[name], run.frame) for name in names]
+    true = [camera_to_frame(truth.cameras[name], run.frame) for name in names]
     given = list(job.photos.cameras)
     sensor = run.sensor
     with torch.no_grad():

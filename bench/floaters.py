@@ -22,14 +22,13 @@ from torch import Tensor
 from splat import api
 from splat.cleanup.floaters import Rules, floaters
 from splat.cli.trained import trained
+from splat.core.frame import camera_to_frame
 from splat.datasets import demo, load
 from splat.evaluation.evaluate import mean_psnr
-from splat.math import sh_from_rgb
-from splat.photos.loader import spread
+from splat.math import sh_from_rgb, spread
 from splat.planning import predict
 from splat.render import renderer_for
 from splat.runs.folder import existing, read_config
-from splat.seeding.seed import in_frame
 from splat.training.prepare import loaders
 from splat.types import Batch, Camera, Frame, Gaussians, Needs, Renderer
 
@@ -75,7 +74,7 @@ def built_in(views: int) -> Known:
     sets, photos, depths = [], [], []
     for i in spread(len(scene.train), views):
         view = scene.train[i]
-        known, camera = demo.truth(folder, view.name), in_frame(view.camera, frame)
+        known, camera = demo.truth(folder, view.name), camera_to_frame(view.camera, frame)
         height, width = known.depth.shape
         grid = torch.meshgrid(
             torch.arange(STRIDE // 2, height, STRIDE),
@@ -100,7 +99,7 @@ def built_in(views: int) -> Known:
         depths.append(known.depth)
     whole = Gaussians(*(torch.cat([getattr(each, name) for each in sets]) for name in NAMES))
     test = [
-        Batch(in_frame(view.camera, frame), demo.truth(folder, view.name).image)
+        Batch(camera_to_frame(view.camera, frame), demo.truth(folder, view.name).image)
         for view in scene.test
     ]
     return Known("built-in, true surface", whole, renderer_for("cpu"), None, photos, depths, test)

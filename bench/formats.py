@@ -20,8 +20,8 @@ import torch
 from common import Failed, json_of, machine, markdown, medians, output_of, script, write_json
 
 from splat import formats
-from splat.options import whole
 from splat.system.machine import held_memory
+from splat.system.numbers import whole
 from splat.types import Gaussians
 
 SUFFIXES = (".ply", ".compressed.ply", ".spz", ".sog", ".glb", ".splat", ".html")

@@ -113,7 +113,7 @@ def same(run: Mapping[str, Any], variant: str, seed: int, steps: int) -> bool:
 def of_run(room: HeardRoom, variant: str, seed: int, asked: argparse.Namespace) -> Results:
     """Train a field and measure it where nobody stood."""
     # Imported here: rules need no field.
-    from splat.cli.heard import hearing
+    from splat.strategies.acoustic.verbs.heard import hearing
 
     run = place_of(room, variant, seed, asked)
     seconds = trained(room, run, variant, seed, asked)

@@ -29,12 +29,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from splat.cli.heard import hearing
 from splat.datasets.rooms.binaural import arrivals, axes, early
 from splat.datasets.rooms.head import kemar
 from splat.datasets.rooms.shapes import ROOMS
 from splat.datasets.rooms.simulate import SPEED, simulate
 from splat.strategies.acoustic.measure import env, mag
+from splat.strategies.acoustic.verbs.heard import hearing
 
 DIRECT, MOST = 2.2, 20.0
 """Milliseconds after direct sound: when it is over, and until when images are told one by one."""

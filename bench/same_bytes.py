@@ -51,7 +51,8 @@ RECIPES = {
 OPTIONS = {
     "alpha-mask": "--masks truth/masks --mask-mode transparent adc --cap 6000 + alpha-mask",
     "sdf": "--masks truth/masks --mask-mode transparent adc --cap 4000 + sdf",
-    "gsdf": "--masks truth/masks --mask-mode transparent scaffold --cap 3000 + gsdf",
+    "gsdf": "--masks truth/masks --mask-mode transparent scaffold --cap 3000 + gsdf --sdf"
+    " {truth}:sdf",
     "planes": "--depths truth/depth --depth-kind metric --normals truth/normals --init planes"
     " mrnf --cap 5000 + lighthouse",
     "run-options": "--crop -2 -2 -2 2 2 2 --finish-for .spz --finish-keep 0.8 --exposure affine"
@@ -80,6 +81,7 @@ def scene(folder: Path) -> Path:
             [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd="/"
         )
         shutil.copytree(done.stdout.strip().splitlines()[-1], folder)
+        (folder / "truth" / "normals" / "normals.json").write_text('{"frame": "world"}')
     return folder
 
 
@@ -140,10 +142,12 @@ def main() -> None:
     out = asked.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     where = scene(out / "scene")
+    truth = out / "truth.py"
+    truth.write_text("from splat.datasets.demo import sdf  # noqa: F401\n")
     known = out / "digests.json"
     record = json.loads(known.read_text()) if known.is_file() else {}
     cases = {name: ("", recipe) for name, recipe in RECIPES.items()}
-    cases |= {name: (options, "") for name, options in OPTIONS.items()}
+    cases |= {name: (options.format(truth=truth), "") for name, options in OPTIONS.items()}
     wrong = 0
     for name, (options, recipe) in cases.items():
         if asked.only and name not in asked.only:

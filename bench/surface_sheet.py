@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from splat.cli.trained import Trained
+from splat.core.frame import shrunk
 from splat.datasets import studio
-from splat.photos.loader import shrunk
 from splat.photos.photo import photograph
-from splat.render.camera_paths import write_png
+from splat.render.video import write_png
 from splat.strategies.deferred.model import Relightable
 from splat.types import Camera, Needs, SceneData, View
 

@@ -17,11 +17,12 @@ from splat import kernels
 from splat.core.edit import Change
 from splat.core.model import Explicit, Rates
 from splat.core.objective import Photometric
+from splat.core.step import Step
 from splat.core.strategy import Fixed
 from splat.loop import Run, train
 from splat.render import renderer_for
 from splat.training.session import no_old_garbage
-from splat.types import Batch, Rendered, Step
+from splat.types import Batch, Rendered
 
 STILL = Rates(mean=0, mean_end=0, log_scale=0, quat=0, opacity_logit=0, sh=0)
 

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from splat.core.cloud import morton_order
+from splat.core.frame import morton_order
 from splat.types import Camera
 
 COUNT = 50_000

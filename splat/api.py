@@ -14,13 +14,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat import datasets, formats, kernels
+from splat.core.frame import gaussians_from_frame
 from splat.core.strategy import Strategy
 from splat.evaluation.lpips import Net
 from splat.formats import ply
 from splat.loop import Watcher
 from splat.options import PLANES, Options, Reading, Viewing, Watching
 from splat.parallel import Ranks, first, is_first, joined
-from splat.recipes import catalog, recipe
+from splat.recipes import catalog, recipe, saved
 from splat.render import choose_device, renderer_for
 from splat.runs import checkpoint
 from splat.runs.folder import (
@@ -36,8 +37,9 @@ from splat.runs.folder import (
 )
 from splat.runs.log import renumber
 from splat.runs.replay import write_script
+from splat.system.version import version
 from splat.training import row_budget, time_budget
-from splat.training.finish import finish, stand_in, summary, version
+from splat.training.finish import finish, stand_in, summary
 from splat.training.prepare import Job, announce, prepare
 from splat.training.session import trained
 from splat.types import Camera, Frame, Gaussians, Needs, Rendered, SceneData, View
@@ -123,7 +125,7 @@ def train(
             else 0
         )
         cap_asked = False
-        strategy = recipe.usual(catalog.fitted(choose_device(options.device)[0], most))
+        strategy = recipe.usual(catalog.Offered(choose_device(options.device)[0], most))
     strategy, options = row_budget.within_memory(
         scene, row_budget.limited(strategy, options), options, choose_device(options.device)[0],
         cap_asked=cap_asked, processes=1 if ranks is None else ranks.local_count,
@@ -142,7 +144,7 @@ def train(
                 reading=reading or _reading_of(scene),
                 train=tuple(view.name for view in scene.train),
                 test=tuple(view.name for view in scene.test),
-                method=catalog.described(strategy),
+                method=saved.described(strategy),
                 options=_pinned(options, job),
                 watching=watching,
                 command=command,
@@ -197,7 +199,7 @@ def resume(
     config = replace(config, scene=scene.path.resolve())
     if steps is not None:
         _log.info("schedules are those of a run of %s steps from here on", f"{steps:,}")
-    strategy = row_budget.limited(strategy or catalog.rebuilt(config.method), options)
+    strategy = row_budget.limited(strategy or saved.rebuilt(config.method), options)
     job = prepare(scene, strategy, options, state, ranks=ranks)
     job.run.ended = "" if steps is not None else job.run.ended
     with closing(job):
@@ -351,7 +353,7 @@ def _carried_out(
         metrics = finish(
             job, folder, seconds, lpips, whole=whole, pictures=watching.pictures, between=between
         )
-        baked = formats.from_frame(whole, job.run.frame)
+        baked = gaussians_from_frame(whole, job.run.frame)
         result = Result(baked.to("cpu"), metrics, None if folder is None else folder.path)
         if done is not None and is_first(job.run.ranks):
             done(result)
@@ -378,9 +380,9 @@ def _alike(strategy: Strategy, options: Options, ranks: Ranks | None) -> tuple[S
     """What is trained as the first process has it, whose machine it was fitted to."""
     if ranks is None:
         return strategy, options
-    own = catalog.described(strategy)
+    own = saved.described(strategy)
     described, options = ranks.same((own, options))
-    return (strategy if described == own else catalog.rebuilt(described)), options
+    return (strategy if described == own else saved.rebuilt(described)), options
 
 
 def _viewer(job: Job, folder: Folder | None, viewing: Viewing | None) -> LiveViewer | None:

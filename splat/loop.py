@@ -17,9 +17,10 @@ from splat.core.knobs import RATE, Command, checked_rate, made
 from splat.core.model import Model, Trained
 from splat.core.objective import Objective
 from splat.core.score import survey
+from splat.core.step import Step
 from splat.core.strategy import Strategy
-from splat.export.quantised import Finished
 from splat.parallel import Apart, Ranks, together
+from splat.render.quantised import Finished
 from splat.sensor import Sensor
 from splat.system.clock import Clock
 from splat.types import (
@@ -32,7 +33,6 @@ from splat.types import (
     PixelMap,
     Rendered,
     Renderer,
-    Step,
     Surveyed,
 )
 
@@ -94,7 +94,7 @@ class Run:
     """The processes that train it together, each with other photos; None: this one alone."""
 
     def __post_init__(self) -> None:
-        self.model.frame = self.frame
+        self.model.frame, self.model.region = self.frame, self.strategy.region()
         self.model.cloud.scaling = Scaling(self.at_once)
         self.strategy.begin(self.model)
         self.clock = Clock(self.render.device)
@@ -238,11 +238,9 @@ def advance(run: Run) -> None:
             run.strategy.observe(step)
         if run.ranks is not None and apart is not None:
             step, losses = together(run.ranks, apart, step, run.modules, losses)
-        run.optimize(run.model.rows_in_sight(rendered) if run.visible_only else None)
+        run.optimize(step.rows_in_sight if run.visible_only else None)
         with run.clock:
             change = run.model.apply(run.strategy.refine(step))
-    if run.model.seen is not None:  # a module takes its time to set anything
-        run.model.seen = None
     run.step += 1
     for watch in run.watchers:
         watch(run, step, losses, change)

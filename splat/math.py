@@ -57,3 +57,8 @@ def sh_from_rgb(rgb: Tensor) -> Tensor:
 def rgb_from_sh(constant: Tensor) -> Tensor:
     """Colour drawn by a constant coefficient alone, not clamped."""
     return 0.5 + SH_C0 * constant
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most so many of 0 ... count-1, evenly spread."""
+    return [i * count // min(count, most) for i in range(min(count, most))]

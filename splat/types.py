@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from splat.core.model import Model
+    pass
 
 
 @dataclass(frozen=True)
@@ -459,23 +459,3 @@ class Renderer(Protocol):
         `weigh` makes of the picture the maps that `Contributions.weighted` is of.
         """
         ...
-
-
-@dataclass(frozen=True)
-class Step:
-    """All that objectives, strategies and watchers may see of one step (at most ten fields)."""
-
-    number: int
-    """Steps done before this one: the first step is 0."""
-    model: Model
-    batch: Batch
-    rendered: Rendered
-    views: Sequence[Camera]
-    """All training cameras."""
-    render: Renderer
-    generator: Callable[[str], torch.Generator]
-    """A fresh stream for a purpose, from (seed, number, purpose): equal after resume."""
-    extent: float
-    """Scene radius, world units of training: 1.1 x largest distance of a camera to their mean."""
-    survey: Survey
-    """What every row does in a training view as it is now: `step.survey(index, maps)`."""

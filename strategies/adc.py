@@ -23,13 +23,14 @@ from splat.core.schedule import (
     resets_end,
     resets_every,
 )
+from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.math import logit_of
 from splat.rules import window
 from splat.rules.births import cloned_or_split
 from splat.rules.deaths import dropped, faint, largest, reset
 from splat.rules.window import WINDOW, mean_screen_gradient
-from splat.types import Camera, Needs, Step
+from splat.types import Camera, Needs
 
 BEFORE = "before_scene"
 """Statistic: 1 where a camera saw a row nearer than anything real is, else 0."""

@@ -22,9 +22,10 @@ from splat.core.families import together
 from splat.core.model import Model
 from splat.core.objective import Objective
 from splat.core.schedule import at, due, dues, every
+from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, recycler
 from splat.rules.window import add, rows_of
-from splat.types import Batch, Needs, Rendered, Step
+from splat.types import Batch, Needs, Rendered
 
 SHOWN, OUTSIDE, AGAINST, PROOFS = "mask_shown", "mask_outside", "mask_against", "mask_proofs"
 """Statistics of the window: blending weight in photos with an outline, and of it what lies outside

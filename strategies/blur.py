@@ -11,14 +11,11 @@ from splat.core.edit import Edit
 from splat.core.families import together, within
 from splat.core.model import Model
 from splat.core.schedule import at, due, dues, every
+from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, called
 from splat.rules.births import split
 from splat.rules.select import select
-from splat.rules.views import drawn
-from splat.types import Step
-
-VIEWS_SHARE = 20
-"""Scoring a view costs about a training step; together a 20th of the phase at most."""
+from splat.rules.views import VIEWS_SHARE, drawn
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from torch import Tensor
 from splat.core.edit import Edit
 from splat.core.families import within
 from splat.core.schedule import at
+from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, recycler
 from splat.rules.curve import target
-from splat.types import Step
 
 Course = Literal["constant", "linear", "parabola", "sqrt", "resolution"]
 
@@ -92,11 +92,3 @@ class Budget(Wrapper):
     def _asked(self, step: Step, most: int) -> Strategy:
         """The base, that should have so many rows: now, where a curve has its own pace."""
         return self.base.limited(most, 0 if self.curve == "constant" else step.number + 1)
-
-
-def kept_within(strategy: Strategy, rows: int) -> Strategy:
-    """A strategy that never has more rows: by its cap, or where it has none by a `Budget`."""
-    limited = strategy.limited(rows)
-    if limited.cap and limited.cap <= rows:
-        return limited
-    return Budget(limited, rows=rows, curve="constant")

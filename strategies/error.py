@@ -16,13 +16,14 @@ from splat.core.edit import Edit
 from splat.core.maps import Dissimilarity, Error
 from splat.core.model import Model
 from splat.core.schedule import at, due, dues
+from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.rules import window
 from splat.rules.births import cloned_or_split
 from splat.rules.curve import room
 from splat.rules.deaths import dropped, faint, largest, leak
 from splat.rules.select import select
-from splat.types import Needs, PixelMap, Step
+from splat.types import Needs, PixelMap
 
 WORST = "worst_error"
 """Statistic: most error, in whole pixels, that a row stood for in one picture of the window."""

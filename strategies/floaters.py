@@ -14,9 +14,10 @@ from splat.core import schedule
 from splat.core.edit import Drop, Edit
 from splat.core.families import together
 from splat.core.model import Model
+from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, called, recycler
-from splat.rules.views import spread
-from splat.types import Rendered, Step
+from splat.rules.views import evenly
+from splat.types import Rendered
 
 VIEWS_SHARE = 50
 """Looking at a view costs two training steps and a half; together a 20th of a run at most."""
@@ -102,7 +103,7 @@ class Floaters(Wrapper):
     def found(self, step: Step) -> Bool[Tensor, "n"]:
         """Rows that float, no more than may go at once and never the last one."""
         n = len(step.model.cloud)
-        looked = [step.survey(i) for i in spread(len(step.views), self.views)]
+        looked = [step.survey(i) for i in evenly(len(step.views), self.views)]
         batches = [each.batch for each in looked]
         with torch.no_grad():
             gaussians = step.model(batches[0].camera, step.number)

@@ -12,8 +12,8 @@ from torch import Tensor
 from splat.core.edit import Edit
 from splat.core.families import within
 from splat.core.model import Model
+from splat.core.step import Step
 from splat.core.strategy import Wrapper, recycler
-from splat.types import Step
 
 Corner = tuple[float, float, float]
 

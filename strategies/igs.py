@@ -14,6 +14,7 @@ from splat.core.edit import Edit
 from splat.core.maps import Edge
 from splat.core.model import Model
 from splat.core.schedule import at, due, dues, every, resets_end, resets_every
+from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.rules import window
 from splat.rules.births import long_axis_split
@@ -21,7 +22,7 @@ from splat.rules.curve import Curve, room, share, target
 from splat.rules.deaths import dropped, faint, reset
 from splat.rules.select import select
 from splat.rules.window import WINDOW, mean_screen_gradient
-from splat.types import Needs, Step
+from splat.types import Needs
 
 EDGES = "edge_score"
 """Statistic: sum over the window's pictures of edges x blending weight, each in units of the mean

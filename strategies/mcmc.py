@@ -17,10 +17,10 @@ from splat.core.cloud import Cloud
 from splat.core.edit import Append, Assign, Edit, Nudge
 from splat.core.objective import Objective, OpacityL1, ScaleL1
 from splat.core.schedule import PUBLISHED_STEPS, at, due, dues, full_by, refinements_left
+from splat.core.step import Step
 from splat.core.strategy import Recycler, Start
 from splat.math import logit_of
 from splat.rules.relocation import Relocation, Shares, rotated, shares
-from splat.types import Step
 
 PUBLISHED_START = Start(opacity=0.5, scale=0.1)
 """How rows begin in the released code."""

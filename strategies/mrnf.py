@@ -17,6 +17,7 @@ from splat.core.edit import Edit, Nudge
 from splat.core.maps import EdgedError, Error
 from splat.core.model import Model
 from splat.core.schedule import PUBLISHED_STEPS, at, due, dues
+from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.math import logit_of
 from splat.rules import window
@@ -24,7 +25,7 @@ from splat.rules.births import long_axis_split, moment_split
 from splat.rules.curve import room
 from splat.rules.deaths import dropped, faint, largest, leak
 from splat.rules.select import select
-from splat.types import Needs, PixelMap, Step
+from splat.types import Needs, PixelMap
 
 WORST = "worst_error"
 """Statistic: most error, in whole pixels, that a row stood for in one picture of the window."""
@@ -203,7 +204,7 @@ class Mrnf(Strategy):
         quiet = logit_of(1 - LEAST_GATE ** (1 / GATE_POWER))
         logit = cloud["opacity_logit"].detach()
         rows = (logit < quiet).nonzero().squeeze(1)
-        rows = rows[step.model.rows_in_sight(step.rendered).index_select(0, rows)]
+        rows = rows[step.rows_in_sight.index_select(0, rows)]
         if not len(rows):
             return Edit()
         draw = torch.randn(len(rows), 3, generator=step.generator("walk"), device=logit.device)

@@ -16,16 +16,14 @@ from splat.core.cloud import Cloud
 from splat.core.edit import Drop, Edit
 from splat.core.families import together, within
 from splat.core.model import Model
+from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, recycler
 from splat.rules.select import Mode, select
-from splat.rules.views import spread
-from splat.types import Step
+from splat.rules.views import VIEWS_SHARE, evenly
 
 Score = Literal[score.Significance, "random"]
 LIGHTGAUSSIAN_KEEP = 0.34
 """Share of rows that LightGaussian keeps."""
-VIEWS_SHARE = 20
-"""Scoring a view costs about a training step; all of it together a 20th of a run at most."""
 _OF_COLUMNS = ("lightgaussian", "lightgaussian_released", "opacity")
 
 
@@ -145,7 +143,7 @@ class Significance(Wrapper):
         opacity, scale = _activated(cloud, self.score)
         found = None
         if self.score != "opacity":
-            indices = spread(len(step.views), self.views)
+            indices = evenly(len(step.views), self.views)
             found = score.scores(step.survey(index) for index in indices)
         return score.significance(self.score, found, opacity, scale)
 

@@ -15,18 +15,17 @@ from splat.core.maps import Salience
 from splat.core.model import Model
 from splat.core.objective import Photometric
 from splat.core.schedule import at, due, dues, every, resets_end, resets_every
+from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.rules import window
 from splat.rules.births import cloned_or_split
 from splat.rules.curve import Curve, room, share, target
 from splat.rules.deaths import dropped, faint, largest, reset
 from splat.rules.select import select
-from splat.rules.views import drawn
+from splat.rules.views import VIEWS_SHARE, drawn
 from splat.rules.window import WINDOW, mean_screen_gradient
-from splat.types import Step, Surveyed
+from splat.types import Surveyed
 
-VIEWS_SHARE = 20
-"""Scoring a view costs about a training step; together a 20th of the growth phase at most."""
 LEAST_SCORE = 1e-6
 """Added to a score before its inverse is drawn by: rows of no score are the first to go."""
 

@@ -10,8 +10,9 @@ import torch
 from splat.core.edit import Append, Drop, Edit
 from splat.core.model import Model
 from splat.core.objective import Objective, OpacityL1
+from splat.core.step import Step
 from splat.core.strategy import Start, Strategy
-from splat.types import Needs, Step
+from splat.types import Needs
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from splat import api, datasets
 from splat.conformance.trial import prints
 from splat.core.chain import Chain
 from splat.core.edit import Edit, Nudge
+from splat.core.step import Step
 from splat.core.strategy import Fixed, Strategy, Wrapper
 from splat.evaluation.evaluate import evaluate
 from splat.kernels import one_torch_thread
@@ -41,7 +42,6 @@ from splat.strategies.scaffold.coded import Coded
 from splat.strategies.scaffold.gsdf import Gsdf
 from splat.strategies.sdf.sdf import Sdf
 from splat.training.prepare import Job, prepare
-from splat.types import Step
 
 STEPS = 50
 """Of each method: edits, resets and a window's end fall into them."""

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat import datasets
+from splat.core.frame import frame_of
 from splat.core.strategy import Fixed, Strategy
 from splat.options import Options
-from splat.seeding.seed import frame_of
 from splat.sensor.poses import exponential
 from splat.training.prepare import Job, prepare
 from splat.types import Batch, Camera, Gaussians, Rendered, SceneData

@@ -12,6 +12,7 @@ from torch import Tensor
 from splat.core.cloud import Cloud
 from splat.core.edit import Change
 from splat.core.model import Explicit, Model
+from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.types import (
     Batch,
@@ -22,7 +23,6 @@ from splat.types import (
     PixelMap,
     Rendered,
     ScreenGradient,
-    Step,
     Survey,
     Surveyed,
 )

@@ -17,8 +17,8 @@ from conftest import Outcome
 from hearing_room import RATE, SMALL, figures, hashes
 from torch import Tensor
 
-from splat.cli import heard
 from splat.datasets import sounds
+from splat.strategies.acoustic.verbs import heard
 
 pytest.importorskip("soundfile")
 Splat = Callable[..., Outcome]

@@ -18,8 +18,6 @@ from conftest import Outcome
 from hearing_room import RATE, SECONDS, SMALL, figures, hashes
 from scipy.signal import fftconvolve
 
-from splat.cli import heard, train_audio
-from splat.cli.train_audio import Taught
 from splat.datasets import sounds
 from splat.datasets.sounds import Ears, Source
 from splat.datasets.sounds.wav import read_wav
@@ -30,6 +28,8 @@ from splat.strategies.acoustic.density import AudioGuided
 from splat.strategies.acoustic.field import Masks
 from splat.strategies.acoustic.geometry import Listening
 from splat.strategies.acoustic.learning import Learning, loaded
+from splat.strategies.acoustic.verbs import heard, train_audio
+from splat.strategies.acoustic.verbs.train_audio import Taught
 
 pytest.importorskip("soundfile")
 Splat = Callable[..., Outcome]

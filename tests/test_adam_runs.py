@@ -16,13 +16,13 @@ from torch import Tensor
 
 from splat.core.edit import Change
 from splat.core.model import Explicit
+from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.loop import Run, train
 from splat.options import Options
 from splat.runs import checkpoint
 from splat.runs.folder import Folder
 from splat.training.prepare import Job
-from splat.types import Step
 
 Outcome = Any
 THRIFTY: dict[str, Any] = {"adam": "visible", "moments": "bfloat16", "harmonics_every": 4}

@@ -23,9 +23,9 @@ sys.path.append(str(BENCH))
 import surface  # noqa: E402
 import surface_truth  # noqa: E402
 
+from splat.core.frame import camera_to_frame  # noqa: E402
 from splat.datasets import studio  # noqa: E402
 from splat.render import drawing_as  # noqa: E402
-from splat.seeding.seed import in_frame  # noqa: E402
 from splat.strategies.sdf.field import Field  # noqa: E402
 from splat.types import (  # noqa: E402
     Camera,
@@ -67,7 +67,7 @@ def run_with(gaussians: Gaussians, frame: Frame = FRAME, known: Any = None) -> A
         render=drawing_as(Drawing(), frame, device),
         background=None,
         surface=known,
-        placed=lambda camera: in_frame(camera, frame),
+        placed=lambda camera: camera_to_frame(camera, frame),
     )
 
 

@@ -29,16 +29,16 @@ from splat.blocks.seams import Strip, landed, on_seam
 from splat.blocks.sight import assigned, shares
 from splat.blocks.start import covers, drawn, start_points
 from splat.core.edit import Append, Edit
+from splat.core.frame import neighbour_distances
 from splat.core.strategy import Fixed, Strategy
 from splat.formats.header import Header
 from splat.formats.join import joined
 from splat.jobs import Interrupted
 from splat.loop import Run
 from splat.options import Options, Reading, Watching
-from splat.recipes.catalog import described, rebuilt
-from splat.recipes.restored import crop_of
+from splat.recipes.restored import region_of
+from splat.recipes.saved import described, rebuilt
 from splat.runs.folder import Folder, read_config
-from splat.seeding.seed import neighbour_distances
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
 from splat.strategies.scaffold import Scaffold
@@ -240,7 +240,7 @@ def test_a_block_is_described_and_rebuilt() -> None:
     told = json.loads(json.dumps(described(Block(Mcmc(cap=50), cell=cell, margin=0.125))))
     assert rebuilt(told) == Block(Mcmc(cap=50), cell=cell, margin=0.125)
     config: Any = type("Config", (), {"method": told, "options": Options()})
-    assert crop_of(config) == cell
+    assert region_of(config) == cell
     assert cell.said() == "the ground from -0.5 to 0.25 along and below 1 across"
 
 

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from splat import api
 from splat.core.edit import Change
+from splat.core.step import Step
 from splat.loop import Run
 from splat.options import Options, Reading, Watching
 from splat.runs import checkpoint
 from splat.runs.folder import Folder
 from splat.system.files import DiskFull
 from splat.training.stop import Stopped
-from splat.types import Step
 
 Outcome = Any
 

@@ -20,15 +20,17 @@ import splat as package
 from splat import api, formats
 from splat.cli import VERBS
 from splat.cli.train import read
-from splat.options import Options, whole
+from splat.options import Options
 from splat.recipes.catalog import METHODS, PARTS, PRESETS, USUAL
 from splat.recipes.page import ranged
+from splat.recipes.parts import kept_within
 from splat.recipes.recipe import named, parsed_strategy, said, told
 from splat.strategies.adc import Adc
-from splat.strategies.budget import Budget, kept_within
+from splat.strategies.budget import Budget
 from splat.strategies.freeze import Freeze
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.protect import Protect
+from splat.system.numbers import whole
 
 Splat = Callable[..., Any]
 
@@ -52,7 +54,7 @@ def run(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_verb_has_help_and_is_listed(splat: Splat) -> None:
     listed = splat("--help")
     assert listed.code == 0
-    for verb, what in VERBS.items():
+    for verb, (_, what) in VERBS.items():
         assert f"{verb} " in listed.out and what in listed.out
         shown = splat(verb, "--help")
         assert shown.code == 0 and f"usage: splat {verb}" in shown.out

@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from splat.core.cloud import Cloud, morton_order
+from splat.core.cloud import Cloud
 from splat.core.column import Rate
 from splat.core.edit import Append, Assign, Change, Drop, Edit, Nudge, Overwrite
+from splat.core.frame import morton_order
 
 SHAPES: dict[str, tuple[int, ...]] = {"a": (3,), "b": (), "c": (2, 3)}
 """Columns of the clouds here."""

@@ -15,9 +15,9 @@ from torch import Tensor
 from splat.conformance.checks import CHECKS, checked
 from splat.core.edit import Append, Assign, Drop, Edit, Overwrite
 from splat.core.model import Model
+from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.strategies.adc import Adc
-from splat.types import Step
 
 
 def due(step: Step) -> bool:

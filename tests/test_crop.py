@@ -16,16 +16,19 @@ from steps import model_of, step_of
 from splat import api, formats
 from splat.cli.train import read
 from splat.cli.trained import trained
+from splat.core.chain import Chain
 from splat.core.edit import Change
-from splat.core.region import PART, Box, box_of, described_region
+from splat.core.region import Box, box_of
+from splat.core.step import Step
+from splat.core.strategy import Fixed
 from splat.loop import Run, train
 from splat.options import Options, Reading
-from splat.recipes.catalog import described
+from splat.recipes.saved import described, rebuilt
 from splat.runs import checkpoint
+from splat.strategies.budget import Budget
 from splat.strategies.crop import Crop
 from splat.strategies.protect import Protect
-from splat.system.import_path import place_of
-from splat.types import Frame, Step
+from splat.types import Frame
 
 BOX = (-1.0, -1.0, -0.2, 1.0, 1.0, 1.2)
 LOW, HIGH = BOX[:3], BOX[3:]
@@ -128,12 +131,18 @@ def test_the_box_is_in_the_frame_of_the_input() -> None:
     assert box.holds(places, frame).tolist() == [True, False, True, False]
 
 
-def test_a_part_and_its_description() -> None:
-    assert place_of(Crop) == PART
+def test_the_region_of_a_method_and_of_what_a_run_folder_says_of_it() -> None:
     inner = Crop(low=(-1, -2, -3), high=(5, 5, 5))
-    told = described(Crop(Protect(inner), low=(0, -9, -9), high=(9, 9, 4)))
-    assert described_region(told) == Box((0, -2, -3), (5, 5, 4))
-    assert described_region(described(METHODS["adc"])) is None
+    whole = Crop(Protect(inner), low=(0, -9, -9), high=(9, 9, 4))
+    assert whole.region() == rebuilt(described(whole)).region() == Box((0, -2, -3), (5, 5, 4))
+    both = Chain((inner, Budget(Crop(low=(0, -9, -9), high=(9, 9, 4)))))
+    assert both.region() == whole.region()
+    assert METHODS["adc"].region() is None
+    told = described(inner) | {}
+    told["fields"]["base"] = {"class": "__main__:Mine", "fields": {"cap": 5}}
+    with pytest.raises(ValueError, match="defined in a script"):
+        rebuilt(told)
+    assert rebuilt(told, missing=Fixed()).region() == Box((-1, -2, -3), (5, 5, 5))
 
 
 def test_command_line() -> None:

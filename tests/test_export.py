@@ -14,6 +14,7 @@ from plyfile import PlyData, PlyElement
 from torch.nn.functional import normalize
 
 from splat import formats
+from splat.core.frame import gaussians_to_frame
 from splat.formats import ply
 from splat.system.files import replacing
 from splat.types import Drawing, Frame, Gaussians
@@ -173,7 +174,7 @@ def test_files_are_in_the_frame_of_the_input(tmp_path: Path) -> None:
     close(found.scales, trained.scales / 0.25)
     close(found.quats, normalize(trained.quats, dim=1))
     close(found.colors, trained.colors)
-    back = formats.in_frame(found, frame)
+    back = gaussians_to_frame(found, frame)
     close(back.means, trained.means, rtol=1e-5, atol=1e-5)
     close(back.scales, trained.scales)
 

@@ -12,12 +12,14 @@ from methods import job_of
 
 from splat import api, formats
 from splat.cli.trained import trained
+from splat.core.frame import gaussians_to_frame
+from splat.core.step import Step
 from splat.export.quantised import Finishing
 from splat.loop import Run, train
 from splat.options import Options, Reading
 from splat.runs import checkpoint
 from splat.strategies.mrnf import Mrnf
-from splat.types import Frame, Gaussians, Step
+from splat.types import Frame, Gaussians
 
 FRAME = Frame((0.5, -1.0, 2.0), 0.25)
 COLUMNS = ("means", "quats", "scales", "opacities", "colors")
@@ -36,7 +38,7 @@ def test_drawn_is_what_is_read_back_and_gradients_pass(tmp_path: Path, suffix: s
     assert finishing(given, 9) is given
     found = finishing(given, 10)
     formats.write(found, tmp_path / f"x{suffix}", FRAME)
-    again = formats.in_frame(formats.read(tmp_path / f"x{suffix}"), FRAME)
+    again = gaussians_to_frame(formats.read(tmp_path / f"x{suffix}"), FRAME)
     # Rounding what is rounded already changes next to nothing: the drawn rows are in the file.
     apart = torch.cdist(
         found.means.detach(), again.means, compute_mode="donot_use_mm_for_euclid_dist"
@@ -90,7 +92,7 @@ def test_figures_and_files_are_of_what_was_trained(tiny_folder: Path, tmp_path: 
     receipt = found.metrics["export"]
     assert receipt["psnr_after"] == pytest.approx(found.metrics["psnr"], abs=0.01)
     again = trained(out, "cpu", "auto")
-    file = formats.in_frame(formats.read(out / "point_cloud.ply"), again.frame)
+    file = gaussians_to_frame(formats.read(out / "point_cloud.ply"), again.frame)
     torch.testing.assert_close(file.colors, again.gaussians.colors, rtol=0, atol=1e-6)
 
 

@@ -18,12 +18,12 @@ from torch import Tensor
 from splat import datasets, formats
 from splat.cleanup.floaters import Rules, Verdict, floaters
 from splat.cleanup.free_space import places
+from splat.core.frame import camera_to_frame
 from splat.core.strategy import Fixed
 from splat.datasets import demo
 from splat.loop import train
 from splat.math import sh_from_rgb
 from splat.render import renderer_for
-from splat.seeding.seed import in_frame
 from splat.strategies.floaters import Floaters
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.scaffold import Scaffold
@@ -83,7 +83,7 @@ def surfels(folder: Path) -> tuple[Gaussians, list[Batch], list[Tensor]]:
     views = sorted((*scene.train, *scene.test), key=lambda view: view.name)
     sets, photos, depths = [], [], []
     for view in views:
-        known, camera = demo.truth(folder, view.name), in_frame(view.camera, frame)
+        known, camera = demo.truth(folder, view.name), camera_to_frame(view.camera, frame)
         row, column = torch.meshgrid(
             torch.arange(1, HEIGHT, STRIDE), torch.arange(1, WIDTH, STRIDE), indexing="ij"
         )

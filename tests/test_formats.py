@@ -12,6 +12,7 @@ import torch
 from formats import QUANTA, Quantum, matched, some, turned_by
 
 from splat import formats
+from splat.core.frame import gaussians_to_frame
 from splat.types import Drawing, Frame, Gaussians
 
 every = pytest.mark.parametrize("suffix", QUANTA)
@@ -131,7 +132,7 @@ def test_the_frame_is_undone(tmp_path: Path, suffix: str) -> None:
     given = some(400, degree=0)
     frame = Frame((1.0, -2.0, 3.0), 0.5)
     formats.write(given, tmp_path / f"scene{suffix}", frame)
-    found = formats.in_frame(formats.read(tmp_path / f"scene{suffix}"), frame)
+    found = gaussians_to_frame(formats.read(tmp_path / f"scene{suffix}"), frame)
     quantum = QUANTA[suffix]
     assert_within(matched(found, given), given, replace(quantum, position=quantum.position + 1e-6))
 

@@ -21,12 +21,13 @@ from splat import api, datasets
 from splat.core.edit import Change, Edit
 from splat.core.fields import remembered
 from splat.core.model import Making
+from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper
 from splat.datasets import demo
 from splat.loop import Run, train
 from splat.options import Options, Reading, Watching
-from splat.recipes.catalog import described, rebuilt
 from splat.recipes.recipe import parsed_strategy, said
+from splat.recipes.saved import described, rebuilt
 from splat.runs import checkpoint
 from splat.runs.folder import Folder, read_config
 from splat.strategies.adc import Adc
@@ -36,7 +37,7 @@ from splat.strategies.scaffold.density import GRADIENT, OPACITY, SEEN, VISITS
 from splat.strategies.scaffold.gsdf import Gsdf
 from splat.training.prepare import prepare
 from splat.training.stop import Stopped
-from splat.types import Frame, Step
+from splat.types import Frame
 
 BASE = Scaffold(slots=1, voxel=0.01)
 FRAME = Frame((1.0, 0.0, 0.0), 0.5)

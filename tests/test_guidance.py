@@ -19,6 +19,7 @@ from steps import model_of, step_of
 from torch import Tensor
 
 from splat import api, datasets
+from splat.core.step import Step
 from splat.guidance import GivenDepth, GivenNormal, fitted_line, given_terms, normals_of_depth
 from splat.guidance.align import visible
 from splat.guidance.shape import rays
@@ -31,7 +32,7 @@ from splat.photos.lens import distort
 from splat.photos.loader import Loader
 from splat.render import renderer_for
 from splat.training.prepare import prepare
-from splat.types import Batch, Camera, DepthFile, Gaussians, Lens, Needs, NormalFile, Step, View
+from splat.types import Batch, Camera, DepthFile, Gaussians, Lens, Needs, NormalFile, View
 
 CAMERA = Camera(torch.eye(4), torch.tensor([[30.0, 0, 8], [0, 32.0, 6], [0, 0, 1]]), 16, 12)
 UNMOVED = {"frame": api.checkpoint.Frame((0.0, 0.0, 0.0), 1.0)}

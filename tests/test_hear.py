@@ -17,11 +17,12 @@ from scipy.io import wavfile
 from scipy.signal import fftconvolve
 from torch import Tensor
 
-from splat.cli import sounding
 from splat.datasets import sounds
 from splat.datasets.sounds import Ears, Source
 from splat.render import camera_paths
+from splat.render.video import write_video
 from splat.strategies.acoustic import arrival, film, masked, measure, moving, picture
+from splat.strategies.acoustic.verbs import sounding
 from splat.types import Camera
 
 soundfile = pytest.importorskip("soundfile")
@@ -405,7 +406,7 @@ def test_sound_lies_under_the_video(
 def test_pictures_are_copied_as_they_are_coded(fps: float, tmp_path: Path) -> None:
     av, cv2 = pytest.importorskip("av"), pytest.importorskip("cv2")
     frames = [torch.rand(16, 24, 3, generator=torch.Generator().manual_seed(i)) for i in range(25)]
-    camera_paths.write_video(frames, tmp_path / "silent.mp4", fps)
+    write_video(frames, tmp_path / "silent.mp4", fps)
     film.join(tmp_path / "silent.mp4", noise(2.0).expand(2, -1), tmp_path / "x.mp4")
 
     def coded(name: str) -> list[bytes]:

@@ -209,7 +209,7 @@ def trainings(room: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tra
 
     monkeypatch.setattr(bench, "output_of", commands.ran)
     monkeypatch.setattr(bench, "program", lambda: "splat")
-    monkeypatch.setattr("splat.cli.heard.hearing", hearing)
+    monkeypatch.setattr("splat.strategies.acoustic.verbs.heard.hearing", hearing)
     (tmp_path / "runs" / room.name).mkdir(parents=True)
     (tmp_path / "runs" / room.name / "point_cloud.ply").touch()
     given = ["--runs", str(tmp_path / "runs"), "--seeds", "0", "1", "--steps", "7"]

@@ -18,20 +18,21 @@ from torch import Tensor
 
 from splat import datasets
 from splat.core.edit import Drop, Edit
+from splat.core.step import Step
 from splat.core.strategy import Start, Strategy
 from splat.datasets import sweep
 from splat.guidance import GivenNormal
 from splat.math import rotation_matrices
 from splat.options import Options
+from splat.seeding.planes.assemble import Sheet, assembled, merged
+from splat.seeding.planes.planes import lifted, refitted
+from splat.seeding.planes.shift import modes, nearest
+from splat.seeding.planes.thin import Placed, basis, thinned
 from splat.strategies.adc import Adc
-from splat.strategies.lighthouse import Lighthouse, assembled
-from splat.strategies.lighthouse.assemble import Sheet, merged
-from splat.strategies.lighthouse.planes import lifted, refitted
-from splat.strategies.lighthouse.shift import modes, nearest
+from splat.strategies.lighthouse import Lighthouse
 from splat.strategies.lighthouse.terms import Consistent, Flat, SmoothNormals
-from splat.strategies.lighthouse.thin import Placed, basis, thinned
 from splat.training.prepare import prepare, start_rows
-from splat.types import Batch, Camera, Points, Step
+from splat.types import Batch, Camera, Points
 
 # A room: two walls that meet, and the floor.
 

@@ -19,6 +19,7 @@ from formats import matched, some, turned_by
 from torch import Tensor
 
 from splat import formats
+from splat.core.frame import gaussians_from_frame
 from splat.formats import lod, ply
 from splat.formats.lod_meta import read_meta
 from splat.lod.choose import chosen, distances, may_show
@@ -291,7 +292,7 @@ def test_a_large_file_is_read_part_by_part(
     frame = Frame((1.0, 2.0, 3.0), 0.5)
     store = stored(len(rows), rows.part, lambda means: frame, "a.ply", LEAF)
     assert "a.ply: 1 of 1000 Gaussians" in caplog.text
-    whole = formats.from_frame(store.whole(), frame)
+    whole = gaussians_from_frame(store.whole(), frame)
     like = formats.read(tmp_path / "a.ply")
     found = matched(whole, like)
     assert len(found) == 999

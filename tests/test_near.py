@@ -12,10 +12,11 @@ import torch
 
 from splat import datasets, formats
 from splat.cli.trained import trained
+from splat.core.frame import camera_to_frame, focus_point
 from splat.core.strategy import Fixed
 from splat.options import Options
 from splat.render.native import NativeRenderer
-from splat.seeding import seed
+from splat.seeding import points
 from splat.training.prepare import Job, prepare
 from splat.types import Camera, Frame, Gaussians, Points
 
@@ -33,15 +34,15 @@ def test_the_nearest_hundredth_of_what_a_camera_sees() -> None:
     line = torch.zeros(201, 3)
     line[:, 2] = torch.arange(201) + 1.0
     elsewhere = torch.tensor([[0.0, 0.0, -0.1], [3.0, 0.0, 0.5], [0.0, -0.6, 0.5]])
-    (found,) = seed.with_clear_depth([CAMERA], torch.cat([elsewhere, line]))
+    (found,) = points.with_clear_depth([CAMERA], torch.cat([elsewhere, line]))
     assert abs(found.clear_depth - 1.5) < 1e-5, "behind and beside the camera do not count"
     ahead = replace(CAMERA, world_to_camera=torch.eye(4))
     ahead.world_to_camera[2, 3] = -1.5  # sees 200 of the points, from a depth of 0.5 on
-    both = seed.with_clear_depth([CAMERA, ahead], line)
+    both = points.with_clear_depth([CAMERA, ahead], line)
     assert [round(camera.clear_depth, 5) for camera in both] == [1.5, (0.5 + 1.99) / 2]
-    (found,) = seed.with_clear_depth([CAMERA], elsewhere)
+    (found,) = points.with_clear_depth([CAMERA], elsewhere)
     assert found.clear_depth == 0, "nothing in sight, nothing known"
-    moved = seed.in_frame(both[0], Frame((1.0, 2.0, 3.0), 0.5))
+    moved = camera_to_frame(both[0], Frame((1.0, 2.0, 3.0), 0.5))
     assert abs(moved.clear_depth - 0.75) < 1e-6
 
 
@@ -64,7 +65,7 @@ def test_a_run_measures_draws_and_resumes_with_the_depth_it_began_with(
         near, frame = job.run.drawing.near, job.run.frame
     assert near is not None and scene.points is not None
     cameras = [view.camera for view in scene.train]
-    seeing = seed.with_clear_depth(cameras, scene.points.positions)
+    seeing = points.with_clear_depth(cameras, scene.points.positions)
     assert abs(near - min(camera.clear_depth for camera in seeing)) < 1e-4 * near
     command = ("train", tiny_folder, "--out", "run", "--steps", 2, "--quiet", "--no-pictures")
     for asked, wanted in (((), near), (("--near", 0.5), 0.5)):
@@ -81,7 +82,7 @@ def test_without_points_the_start_tells_and_gsplats_depth_is_the_least(tiny_fold
     scene = datasets.load(tiny_folder)
     options = Options(steps=2, max_side=0, device="cpu")
     with closing(prepare(replace(scene, points=None), Fixed(), options)) as job:
-        focus = seed.focus_point(job.photos.cameras)
+        focus = focus_point(job.photos.cameras)
         away = min(float((c.centre.double() - focus).norm()) for c in job.photos.cameras)
         # Random points begin at a tenth of the distance to what the cameras look at.
         assert 0.05 * away <= drawn_from(job) < 0.08 * away

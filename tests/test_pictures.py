@@ -14,6 +14,7 @@ from torch import Tensor
 
 from splat.evaluation.pictures import Row, contact_sheet, curves
 from splat.render import camera_paths
+from splat.render.video import write_video
 from splat.types import Camera
 
 
@@ -254,7 +255,7 @@ def frames(count: int, height: int = 49, width: int = 65) -> list[Tensor]:
 
 
 def test_video(tmp_path: Path) -> None:
-    assert camera_paths.write_video(iter(frames(7)), tmp_path / "new" / "a.mp4", fps=10.0) == 7
+    assert write_video(iter(frames(7)), tmp_path / "new" / "a.mp4", fps=10.0) == 7
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["a.mp4"]
     video = cv2.VideoCapture(str(tmp_path / "new" / "a.mp4"))
     assert video.get(cv2.CAP_PROP_FPS) == 10
@@ -266,7 +267,7 @@ def test_video(tmp_path: Path) -> None:
 
 
 def test_folder_of_pngs(tmp_path: Path) -> None:
-    assert camera_paths.write_video(iter(frames(3)), tmp_path / "frames") == 3
+    assert write_video(iter(frames(3)), tmp_path / "frames") == 3
     names = sorted(file.name for file in (tmp_path / "frames").iterdir())
     assert names == ["00000.png", "00001.png", "00002.png"]
     np.testing.assert_array_equal(decoded(tmp_path / "frames" / names[2])[5, 5], [204, 102, 51])
@@ -275,13 +276,13 @@ def test_folder_of_pngs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.mp4", "frames"])
 def test_no_frames(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="no frames"):
-        camera_paths.write_video(iter([]), tmp_path / name)
+        write_video(iter([]), tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
 def test_frames_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"name ending in \.mp4, or a folder"):
-        camera_paths.write_video(iter(frames(1)), tmp_path / "a.gif")
+        write_video(iter(frames(1)), tmp_path / "a.gif")
     with pytest.raises(ValueError, match="frame 2 has another size"):
-        camera_paths.write_video([*frames(1), *frames(1, 30)], tmp_path / "a.mp4")
+        write_video([*frames(1), *frames(1, 30)], tmp_path / "a.mp4")
     assert not list(tmp_path.iterdir())

@@ -13,9 +13,10 @@ import textured
 from PIL import Image
 from test_prep import TURNED, save, write_video
 
+from splat.photos.exif import Unreadable
 from splat.prep.gather import check_enough, gathered
 from splat.prep.options import PrepOptions
-from splat.prep.photos import Unreadable, taken_in
+from splat.prep.photos import taken_in
 from splat.prep.quality import same, sharpness, thumbnail
 from splat.prep.video import picked
 

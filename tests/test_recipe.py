@@ -13,8 +13,8 @@ import pytest
 from splat.core.chain import Chain
 from splat.core.strategy import Fixed, Strategy, Wrapper
 from splat.recipes import catalog
-from splat.recipes.catalog import described, outlined, rebuilt
 from splat.recipes.recipe import given, named, parsed_strategy, said, segments, told
+from splat.recipes.saved import described, outlined, rebuilt
 from splat.strategies.adc import Adc
 from splat.strategies.budget import Budget
 from splat.strategies.freeze import Freeze
@@ -83,10 +83,10 @@ def test_what_is_offered_has_the_defaults() -> None:
 @pytest.mark.parametrize("seed", range(30))
 def test_any_strategy_of_ours_is_said_and_parsed(seed: int) -> None:
     draw = random.Random(seed)
-    strategy = altered(draw.choice([*catalog.METHODS.values()]), draw)
+    strategy = altered(draw.choice([*catalog.methods().values()]), draw)
     for _ in range(draw.randrange(4)):
         if draw.random() < 0.7:
-            part = altered(draw.choice([*catalog.PARTS.values()]), draw)
+            part = altered(draw.choice([*catalog.parts().values()]), draw)
             strategy = dataclasses.replace(part, base=strategy)
         else:
             strategy = Chain((strategy, draw.choice([Fixed(), Protect()])))

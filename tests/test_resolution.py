@@ -18,9 +18,11 @@ from methods import METHODS
 from test_checkpoint import at, kill
 
 from splat import api, datasets
+from splat.core.frame import shrunk
+from splat.math import spread
 from splat.options import Options, Watching
 from splat.photos import resolution
-from splat.photos.loader import Loader, shrunk, spread
+from splat.photos.loader import Loader
 from splat.photos.photo import averaged, photograph
 from splat.photos.resolution import Sizes, dashed, significance, sizes
 from splat.planning import predict

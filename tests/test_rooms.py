@@ -11,8 +11,8 @@ HOUSE = Path(__file__).parent.parent
 ONE_PLACE = {
     "gsplat": {"splat/render/gsplat.py"},
     "plyfile": {"splat/formats/ply.py"},
-    "PIL": {"splat/formats/sog_container.py", "splat/prep/photos.py"},
-    "pillow_heif": {"splat/prep/photos.py"},
+    "PIL": {"splat/formats/sog_container.py", "splat/prep/photos.py", "splat/photos/exif.py"},
+    "pillow_heif": {"splat/photos/exif.py"},
     "pycolmap": {"splat/prep/sfm.py"},
     "zstandard": {"splat/formats/spz_container.py"},
     "ray": {"splat/jobs/connection.py"},

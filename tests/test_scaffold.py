@@ -16,6 +16,7 @@ from splat.core.edit import Edit
 from splat.core.fields import remembered
 from splat.core.model import Making
 from splat.core.score import survey
+from splat.core.step import Step
 from splat.core.strategy import Wrapper
 from splat.render.native import NativeRenderer
 from splat.strategies.blur import BlurSplit
@@ -28,7 +29,7 @@ from splat.strategies.scaffold.growth import Level, Pull, grown, levels
 from splat.strategies.scaffold.networks import Networks
 from splat.strategies.scaffold.volume import Volume
 from splat.strategies.significance import Significance
-from splat.types import Batch, Camera, Frame, Gaussians, PixelMap, Step, Surveyed
+from splat.types import Batch, Camera, Frame, Gaussians, PixelMap, Surveyed
 
 GRID = Level(side=0.25, threshold=2e-4, keep=0.5)
 EMPTY = torch.empty(0, dtype=torch.int64)

@@ -15,10 +15,11 @@ from torch import Tensor
 from splat.core.maps import Edge, Error
 from splat.core.model import Explicit, Model
 from splat.core.score import Significance, scores, significance, survey
+from splat.core.step import Step
 from splat.core.strategy import Fixed, Strategy
 from splat.loop import advance, train
 from splat.render.native import NativeRenderer
-from splat.types import Batch, Camera, Contributions, Gaussians, Needs, Rendered, Step, Surveyed
+from splat.types import Batch, Camera, Contributions, Gaussians, Needs, Rendered, Surveyed
 
 SCORES = ("mass", "hits", "transmitted", "most", "area", "squared", "weighted")
 

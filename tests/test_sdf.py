@@ -99,7 +99,7 @@ def run_of(strategy: Sdf, rows: dict[str, Tensor], box: Any = BOX) -> Any:
 
 def stepped(model: Any, number: int, view: Camera, outline: Tensor | None = None) -> Any:
     """A step of a run, as far as the picture."""
-    from splat.types import Step
+    from splat.core.step import Step
 
     rendered = renderer_for("cpu")(model(view), view, Needs(depth=True, normal=True))
     pixels = torch.zeros(view.height, view.width, 3, dtype=torch.uint8)

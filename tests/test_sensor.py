@@ -12,10 +12,10 @@ from PIL import Image
 from sensor_parts import STOPS, blobs, camera, exposed, with_job
 
 from splat import datasets
+from splat.core.frame import points_to_frame
 from splat.options import Options
-from splat.prep.photos import exposure_value
+from splat.photos.exif import exposure_value
 from splat.render import renderer_for
-from splat.seeding.seed import points_in_frame
 from splat.sensor.grids import Grids
 from splat.sensor.held_out import undeveloped
 from splat.sensor.measured import by_exif, measured
@@ -180,7 +180,7 @@ class TestMeasured:
 def check(job: Job, scene: SceneData) -> None:
     assert scene.points is not None
     batches = [job.photos.batch(i) for i in range(len(job.photos))]
-    found = measured(batches, points_in_frame(scene.points, job.run.frame))
+    found = measured(batches, points_to_frame(scene.points, job.run.frame))
     planted = torch.tensor([STOPS[i % 4] for i in range(len(batches))])
     torch.testing.assert_close(
         found.gains.log2().mean(1), planted - planted.mean(), atol=0.08, rtol=0

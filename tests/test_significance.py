@@ -17,14 +17,14 @@ from torch import Tensor
 from splat.core import score
 from splat.core.edit import Append, Edit
 from splat.core.model import Explicit
+from splat.core.step import Step
 from splat.core.strategy import Fixed, Strategy
 from splat.loop import Run, train
 from splat.recipes.recipe import parsed_strategy
-from splat.rules.views import drawn, spread
+from splat.rules.views import drawn, evenly
 from splat.strategies.adc import Adc
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.significance import Significance
-from splat.types import Step
 
 ONCE = Significance(score="mass", at=(100,), keep=0.5)
 
@@ -150,7 +150,7 @@ def test_only_at_its_steps_are_views_looked_at() -> None:
 
 
 def test_views_are_evenly_spread_or_drawn() -> None:
-    assert spread(10, 3) == [0, 3, 6] and spread(3, 9) == spread(3, 0) == [0, 1, 2]
+    assert evenly(10, 3) == [0, 3, 6] and evenly(3, 9) == evenly(3, 0) == [0, 1, 2]
     some = drawn(100, 10, torch.Generator().manual_seed(0))
     assert len(set(some)) == 10 and some == sorted(some) and 0 <= some[0] and some[-1] < 100
     assert drawn(4, 10, torch.Generator()) == [0, 1, 2, 3]

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from splat.core.maps import Salience
 from splat.core.model import Explicit
+from splat.core.step import Step
 from splat.rules.curve import share, target
 from splat.rules.window import SCREEN_GRADIENT, VIEWS
 from splat.strategies.taming import Taming, Terms, weighed
-from splat.types import Batch, Step, Surveyed
+from splat.types import Batch, Surveyed
 
 NONE = Terms(**dict.fromkeys(asdict(Terms()), 0.0))
 BLEND = replace(NONE, blend=1.0)

@@ -26,11 +26,11 @@ from splat.core.column import Rate
 from splat.core.edit import Change, Edit
 from splat.core.knobs import Command, Knob, followed, knobs, turned
 from splat.core.objective import Objective, OpacityL1, ScaleL1
+from splat.core.step import Step
 from splat.core.strategy import Fixed, Strategy, Wrapper, called
 from splat.loop import Run, Trained, advance
 from splat.options import Options, Reading, Watching
-from splat.recipes.catalog import METHODS as OFFERED
-from splat.recipes.catalog import PARTS
+from splat.recipes import catalog
 from splat.recipes.page import parts
 from splat.recipes.recipe import parsed_strategy
 from splat.runs import checkpoint
@@ -42,7 +42,6 @@ from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
 from splat.strategies.significance import Significance
 from splat.training.stop import Stopped
-from splat.types import Step
 
 Outcome = Any
 STEPS = 60
@@ -110,7 +109,7 @@ def test_knobs_bear_the_names_of_the_recipe() -> None:
 
 
 def test_parts_are_called_as_the_command_line_offers_them() -> None:
-    for name, kind in {**OFFERED, **PARTS}.items():
+    for name, kind in {**catalog.methods(), **catalog.parts()}.items():
         assert called(kind) == name
     strategy = parsed_strategy("( mcmc + freeze ) + protect + budget")
     heads = [name.partition(".")[0] for name in knobs(strategy)]

@@ -21,9 +21,10 @@ sync_api = pytest.importorskip("playwright.sync_api")
 
 import splat  # noqa: E402
 from splat import api, formats  # noqa: E402
+from splat.core.frame import gaussians_from_frame  # noqa: E402
 from splat.export.receipt import drawn  # noqa: E402
 from splat.options import Options, Viewing, Watching  # noqa: E402
-from splat.render import camera_paths  # noqa: E402
+from splat.render.video import write_png  # noqa: E402
 from splat.strategies.mcmc import Mcmc  # noqa: E402
 from splat.viewer import opening  # noqa: E402
 from splat.viewer.live import LiveViewer  # noqa: E402
@@ -198,7 +199,7 @@ def own_picture(trainer: Trainer, tmp_path: Path) -> np.ndarray:
 
     def draw() -> None:
         image = drawn(live.source.gaussians(camera), camera, live.run.render, live.run.background)
-        camera_paths.write_png(image.detach(), tmp_path / "own.png")
+        write_png(image.detach(), tmp_path / "own.png")
         done.set()
 
     live.stage.wish(draw)  # that thread alone touches the run's tensors
@@ -253,7 +254,7 @@ def test_it_shows_what_trains_and_pause_step_and_export_do_what_they_say(
             page.get_by_role("button", name="Download").click()
         coming.value.save_as(tmp_path / "got.spz")
         got = formats.read(tmp_path / "got.spz")
-        own = formats.from_frame(trainer.live.run.baked(), trainer.live.run.frame)
+        own = gaussians_from_frame(trainer.live.run.baked(), trainer.live.run.frame)
         assert len(got) == len(own)
         assert float((got.means.sort(0).values - own.means.sort(0).values).abs().max()) < 0.01
 

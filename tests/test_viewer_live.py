@@ -28,6 +28,8 @@ import splat
 from splat import api, formats
 from splat.cli.viewing import resolved
 from splat.core.edit import SPLIT, Change
+from splat.core.frame import gaussians_from_frame
+from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.loop import Run
 from splat.options import Options, Viewing, Watching
@@ -38,7 +40,6 @@ from splat.strategies.mcmc import Mcmc
 from splat.strategies.scaffold import Scaffold
 from splat.strategies.scaffold.coded import Coded
 from splat.training.stop import Stopped
-from splat.types import Step
 from splat.viewer import opening
 from splat.viewer.live import LiveViewer
 from splat.viewer.look import Look
@@ -317,7 +318,7 @@ def test_an_export_is_what_is_there_and_a_checkpoint_is_a_good_one(
 
     with directed(monkeypatch, {50: wish}) as director:
         trained(tiny_folder, tmp_path / "run", director, METHODS[method], viewing=VIEWING)
-    files, baked = kept["window"].files, formats.from_frame(kept["baked"], kept["frame"])
+    files, baked = kept["window"].files, gaussians_from_frame(kept["baked"], kept["frame"])
     assert len(files) == 2
     for name, data in files.items():
         path = tmp_path / name

@@ -17,19 +17,25 @@ import torch
 from torch import Tensor
 from visitors import guest
 
-from splat import datasets, formats
+from splat import datasets
 from splat.core.edit import Append, Assign, Change, Drop, Edit
+from splat.core.frame import (
+    camera_from_frame,
+    camera_to_frame,
+    gaussians_from_frame,
+    gaussians_to_frame,
+)
+from splat.core.step import Step
 from splat.core.strategy import Fixed, Strategy
 from splat.kernels import one_torch_thread
 from splat.loop import Run, advance
 from splat.options import Options
 from splat.render import camera_paths
-from splat.seeding.seed import in_frame, out_of_frame
 from splat.strategies.adc import Adc
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
 from splat.training.prepare import Job, prepare
-from splat.types import Batch, Camera, Frame, Step
+from splat.types import Batch, Camera, Frame
 from splat.viewer import colors
 from splat.viewer.chronicle import (
     BORN,
@@ -309,7 +315,7 @@ def test_the_box_and_the_filters_leave_what_they_say(live: Live) -> None:
 def test_a_run_held_against_itself_differs_nowhere(live: Live) -> None:
     """From another frame of training of the same input, too."""
     frame = Frame((0.3, -0.2, 0.1), 1.7)
-    moved = formats.in_frame(formats.from_frame(live.baked(), live.frame), frame)
+    moved = gaussians_to_frame(gaussians_from_frame(live.baked(), live.frame), frame)
     from splat.render import drawing_as
 
     other = Still(
@@ -330,9 +336,9 @@ def test_a_run_held_against_itself_differs_nowhere(live: Live) -> None:
 def test_a_camera_goes_into_a_frame_and_out_of_it() -> None:
     """A point is seen where it was, at a depth in other units."""
     camera, frame = standing([1.0, 2, 3], 0.4), Frame((0.5, -1.0, 2.0), 3.0)
-    back = out_of_frame(in_frame(camera, frame), frame)
+    back = camera_from_frame(camera_to_frame(camera, frame), frame)
     assert torch.allclose(back.world_to_camera, camera.world_to_camera, atol=1e-5)
-    point, there = torch.tensor([2.0, 1, 9]), out_of_frame(camera, frame)
+    point, there = torch.tensor([2.0, 1, 9]), camera_from_frame(camera, frame)
     outside = (point / frame.scale + torch.tensor(frame.centre))[None]
     assert float(there.depths(outside)) == pytest.approx(
         float(camera.depths(point[None])) / frame.scale, rel=1e-5
@@ -491,8 +497,8 @@ def test_a_path_leads_through_its_views_and_is_read_by_render(live: Live, tmp_pa
         with pytest.raises(ValueError, match="at most"):
             film.cameras(seconds, 10, side)
     path = tmp_path / "camera_path.json"
-    path.write_bytes(film.written(lambda camera: out_of_frame(camera, live.frame)))
-    back = [in_frame(camera, live.frame) for camera in camera_paths.from_file(path)]
+    path.write_bytes(film.written(lambda camera: camera_from_frame(camera, live.frame)))
+    back = [camera_to_frame(camera, live.frame) for camera in camera_paths.from_file(path)]
     for one, other in zip(back, film.stops, strict=True):
         assert torch.allclose(one.world_to_camera, other.world_to_camera, atol=1e-4)
 

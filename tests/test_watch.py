@@ -18,6 +18,7 @@ from torch import Tensor
 from splat import api
 from splat.core.edit import Change, Edit, Nudge
 from splat.core.objective import Objective
+from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.loop import Run, train
 from splat.options import Options, Watching
@@ -27,7 +28,6 @@ from splat.runs.log import Log, read_log
 from splat.system.files import DiskFull
 from splat.training.prepare import Job
 from splat.training.watchers import Bar, Board, Checkpoints, Diverged, Guard, HeldOut
-from splat.types import Step
 
 
 @dataclass(frozen=True)

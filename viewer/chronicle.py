@@ -11,9 +11,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splat.core.edit import SPLIT, Change, Edit
+from splat.core.step import Step
 from splat.loop import Run
 from splat.math import rgb_from_sh
-from splat.types import Gaussians, Step
+from splat.types import Gaussians
 
 BORN, HALVED, MOVED = 1, 2, 3
 """What may have happened to a row: born, born of a row that was split, moved elsewhere."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splat import formats
-from splat.planning.predict import size
-from splat.seeding.seed import out_of_frame
+from splat.core.frame import camera_from_frame
+from splat.system.text import size
 from splat.types import Gaussians
 from splat.viewer.guest import Guest
 from splat.viewer.stage import Stage
@@ -61,7 +61,7 @@ class ExportFolder:
 
     def _delivered(self, gaussians: Gaussians, suffix: str) -> None:
         source, guest = self._stage.easel.source, self._guest
-        here = out_of_frame(guest.camera(*guest.size()), source.frame)
+        here = camera_from_frame(guest.camera(*guest.size()), source.frame)
         name = (
             f"{Path(source.name).stem}_{source.step}{suffix}" if source.step else f"splat{suffix}"
         )

@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.photos.loader import shrunk
+from splat.core.frame import shrunk
 from splat.render import camera_paths
+from splat.render.video import write_video
 from splat.system.machine import stand_back
 from splat.types import Camera
 from splat.viewer.guest import LONGEST, Guest
@@ -105,7 +106,7 @@ class Shooting:
             try:
                 with tempfile.TemporaryDirectory() as folder:
                     path = Path(folder) / "path.mp4"
-                    camera_paths.write_video(self._waiting(), path, fps)
+                    write_video(self._waiting(), path, fps)
                     done(path.read_bytes())
             except Exception as error:
                 failed(str(error))

@@ -17,12 +17,13 @@ from torch import Tensor
 from splat.cleanup import debris
 from splat.core import knobs
 from splat.core.edit import SPLIT, Change
+from splat.core.frame import points_to_frame
+from splat.core.step import Step
+from splat.evaluation.evaluate import view_psnr
 from splat.loop import Run, looked
-from splat.planning.predict import size, span
-from splat.runs.log import view_psnr
-from splat.seeding.seed import points_in_frame
 from splat.system import machine
-from splat.types import Points, Step
+from splat.system.text import size, span
+from splat.types import Points
 from splat.viewer.chronicle import Chronicle
 from splat.viewer.curves import Curves
 from splat.viewer.gallery import Gallery
@@ -98,7 +99,7 @@ class LiveViewer:
         self._figures = ""
         self._paces: deque[tuple[float, int]] = deque(maxlen=PACES)
         low, high = box_around(self.source.positions)
-        start = None if points is None else points_in_frame(points, run.frame)
+        start = None if points is None else points_to_frame(points, run.frame)
         marks = Landmarks(self.gallery, start, low, high)
         self.page = Page(
             server, self.stage, marks, self._state,

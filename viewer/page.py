@@ -13,8 +13,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from splat.core.frame import focus_point
 from splat.render import camera_paths
-from splat.seeding.seed import focus_point
 from splat.types import Camera
 from splat.viewer.compare_tab import CompareTab
 from splat.viewer.curves import Curves

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splat.seeding.seed import in_frame, out_of_frame
+from splat.core.frame import camera_from_frame, camera_to_frame
 from splat.types import Camera, Gaussians, Needs, Rendered
 from splat.viewer import colors
 from splat.viewer.chronicle import Chronicle, plain
@@ -231,7 +231,9 @@ class Easel:
 
     def _seen_from(self, look: Look, camera: Camera, source: Source) -> Rgb:
         """This source from the camera of another one, whose frame of training may differ."""
-        there = in_frame(out_of_frame(camera.to("cpu"), source.frame), self.source.frame)
+        there = camera_to_frame(
+            camera_from_frame(camera.to("cpu"), source.frame), self.source.frame
+        )
         placed = there.to(self.source.render.device)
         image = self._shown(replace(look, against="nothing"), placed)[0]
         return image.to(source.render.device)

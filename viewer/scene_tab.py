@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from splat.seeding.seed import out_of_frame
+from splat.core.frame import camera_from_frame
 from splat.types import Camera, Points
 from splat.viewer.film import Film, Shooting
 from splat.viewer.gallery import UNKNOWN, Gallery
@@ -246,7 +246,9 @@ class SceneTab:
                     self._shoot(cameras, float(fps.value), bar)
                 else:
                     film.cameras(1, 2, 64)
-                    data = film.written(lambda c: out_of_frame(c, self._stage.easel.source.frame))
+                    data = film.written(
+                        lambda c: camera_from_frame(c, self._stage.easel.source.frame)
+                    )
                     self._guest.client.send_file_download("camera_path.json", data)
             except ValueError as error:
                 self._guest.tell("That is no path", str(error), "yellow")

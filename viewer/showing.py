@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from splat.cleanup import debris
-from splat.seeding.seed import points_in_frame
+from splat.core.frame import points_to_frame
 from splat.types import Points
 from splat.viewer.curves import of_log
 from splat.viewer.gallery import Gallery
@@ -51,7 +51,7 @@ class Showing:
         self.stage = Stage(easel)
         gallery = None if first.photos is None else Gallery(first, first.photos)
         low, high = box_around(first.positions)
-        start = None if points is None else points_in_frame(points, first.frame)
+        start = None if points is None else points_to_frame(points, first.frame)
         marks = Landmarks(gallery, start, low, high)
         curves = of_log(log)
         self.page = Page(server, self.stage, marks, self._state, curves=curves, timeline=line)

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from splat import formats
 from splat.core.edit import Change
+from splat.core.frame import gaussians_to_frame
+from splat.core.step import Step
 from splat.loop import Run
 from splat.math import sh_from_rgb
-from splat.types import Frame, Gaussians, Step
+from splat.types import Frame, Gaussians
 from splat.viewer.chronicle import plain
 from splat.viewer.source import Source, Still
 
@@ -65,7 +67,7 @@ class Timeline:
         before = [each for each in self.steps if each <= step]
         if not before:
             return None
-        found = formats.in_frame(self._read(self.path(before[-1])), like.frame)
+        found = gaussians_to_frame(self._read(self.path(before[-1])), like.frame)
         return Still(
             found.to(like.render.device),
             name=f"{like.name} at step {before[-1]:,}",

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from splat.core.score import Scores, combined, of_view
-from splat.photos.loader import spread
+from splat.math import spread
 from splat.types import Gaussians
 from splat.viewer.chronicle import Chronicle
 from splat.viewer.source import Source

@@ -11,7 +11,8 @@ from splat.blocks.merged import Merged
 from splat.blocks.plan import read_plan
 from splat.evaluation.lpips import Net
 from splat.render import choose_device
-from splat.runs.folder import Folder, read_config, read_json, same_views, write_json
+from splat.runs.folder import Folder, read_config, same_views
+from splat.system.files import read_json, write_json
 
 
 def measured_again(

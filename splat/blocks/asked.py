@@ -10,7 +10,7 @@ import tyro
 
 from splat.blocks.division import shape_of
 from splat.blocks.plan import BACKDROP, MARGIN
-from splat.options import hint
+from splat.system.numbers import hint
 
 
 @dataclass(frozen=True)

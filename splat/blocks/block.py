@@ -9,11 +9,10 @@ from torch import Tensor
 
 from splat.blocks.cells import BEYOND, Cell, Ground
 from splat.core.edit import Edit
-from splat.core.model import Model
-from splat.core.region import meeting
+from splat.core.region import Region, meeting
+from splat.core.step import Step
 from splat.core.strategy import Wrapper
-from splat.strategies.crop import confined
-from splat.types import Step
+from splat.rules.confine import confined
 
 ALL = Cell(Ground((0, 0, 0), (1, 0, 0), (0, 1, 0), 1.0), (-BEYOND, -BEYOND), (BEYOND, BEYOND))
 """The one cell of a scene that is not cut."""
@@ -32,9 +31,8 @@ class Block(Wrapper):
     margin: float = 0.0
     """How far beyond it rows are born, in units of the contracted ground."""
 
-    def begin(self, model: Model) -> None:
-        super().begin(model)
-        model.crop = meeting(model.crop, self.cell)
+    def region(self) -> Region:
+        return meeting(self.base.region(), self.cell)
 
     def altered(self, step: Step, edit: Edit | None) -> Edit | None:
         frame = step.model.frame

@@ -98,7 +98,7 @@ def _side(low: float, high: float) -> str:
 
 
 def described_cell(description: Mapping[str, Any]) -> Cell:
-    """A cell as `splat.recipes.catalog.described` gave it."""
+    """A cell as `splat.recipes.saved.described` gave it."""
     fields = description["fields"]
     return Cell(ground_of_json(fields["ground"]["fields"]), *map(_pair, _corners(fields)))
 

@@ -23,9 +23,11 @@ from splat.formats.settings import Settings
 from splat.planning import predict
 from splat.recipes import recipe
 from splat.render import choose_device
-from splat.runs.folder import Config, Folder, read_json
+from splat.runs.folder import Config, Folder
 from splat.system import machine
-from splat.training.finish import split_said, version
+from splat.system.files import read_json
+from splat.system.version import version
+from splat.training.finish import split_said
 from splat.training.prepare import loaders
 from splat.types import Batch, Camera, Frame, SceneData
 

@@ -9,10 +9,11 @@ import torch
 
 from splat.blocks.division import squarest
 from splat.blocks.plan import ROOM
+from splat.math import spread
 from splat.options import Options
-from splat.photos.loader import spread
 from splat.planning import predict
 from splat.system import machine
+from splat.system.text import size
 from splat.types import View
 
 MOST = 256
@@ -79,7 +80,7 @@ def enough(
         if (found.gaussians + found.scratch if on_gpu else found.total) <= most:
             return shape
     raise ValueError(
-        f"a block takes {predict.size(found.total)} even if there are {MOST}, and has"
-        f" {predict.size(most)}; expected more: lower --max-side or --cap, give --memory, or run"
+        f"a block takes {size(found.total)} even if there are {MOST}, and has"
+        f" {size(most)}; expected more: lower --max-side or --cap, give --memory, or run"
         " fewer --workers at once"
     )

@@ -12,8 +12,9 @@ from torch import Tensor
 from splat import formats
 from splat.blocks.plan import Plan
 from splat.blocks.seams import on_seam
-from splat.options import rgb
+from splat.core.frame import gaussians_to_frame
 from splat.render import drawing_as
+from splat.system.colours import rgb
 from splat.types import Camera, Frame, Gaussians, Needs, Renderer
 
 
@@ -30,7 +31,7 @@ class Merged:
     def of(cls, path: Path, frame: Frame, device: torch.device, background: str) -> Merged:
         """Those of `path`, before a background as options name it."""
         drawing = formats.drawing(path)
-        gaussians = formats.in_frame(formats.read(path), frame).to(device)
+        gaussians = gaussians_to_frame(formats.read(path), frame).to(device)
         behind = torch.tensor(rgb(background), device=device)
         render = drawing_as(drawing, frame, device)
         return cls(gaussians, frame, render, behind if bool(behind.any()) else None)

@@ -15,9 +15,10 @@ from torch import Tensor
 from splat.blocks.cells import AS_GIVEN, Cell, Ground, ground_of_json, members
 from splat.blocks.division import cells_of, extents
 from splat.blocks.sight import assigned, shares
+from splat.core.frame import frame_of
 from splat.core.region import Region
-from splat.runs.folder import Folder, read_json, write_json
-from splat.seeding import seed
+from splat.runs.folder import Folder
+from splat.system.files import read_json, write_json
 from splat.types import Camera, Frame, Points, SceneData
 
 FORMAT = "splat blocks"
@@ -183,7 +184,7 @@ def divided(
         room = 1.0 if len(cells) == 1 else min(ROOM, around[i] / held[i] + backdrop)
         inside = int(own[:, i].sum())
         parts.append(Part(name, cell, views, inside, held[i], int(room * limit), limit))
-    frame = seed.frame_of(cameras)
+    frame = frame_of(cameras)
     return Plan(mark, ground, frame, width, STRIP * side, backdrop, tuple(parts), made_by)
 
 

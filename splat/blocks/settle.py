@@ -9,13 +9,15 @@ from dataclasses import replace
 import torch
 
 from splat import formats
-from splat.core.model import Explicit, Making, columns_of
+from splat.core.frame import camera_to_frame, points_to_frame, shrunk
+from splat.core.model import Making, columns_of
 from splat.core.strategy import Strategy
 from splat.formats import ply
+from splat.math import spread
 from splat.options import PLANES, Options
-from splat.photos.loader import shrunk, spread
 from splat.planning import memory, predict
-from splat.seeding import seed, sky
+from splat.seeding import sky
+from splat.seeding.points import with_clear_depth
 from splat.training.prepare import background_of, nearest
 from splat.types import Camera, Frame, Gaussians, Points, SceneData
 
@@ -61,7 +63,7 @@ def _check_rows(strategy: Strategy) -> None:
     )  # fmt: skip
     fits = strategy.handles in ("", "gaussians")
     model = strategy.model(columns_of(one, 0), Making(steps=1)) if fits else None
-    if not isinstance(model, Explicit) or model.networks() or model.surface is not None:
+    if not model.same_for_all_views or model.networks() or model.surface is not None:
         what = "rows that make Gaussians for each camera" if not fits else "networks beside them"
         raise ValueError(
             f"the method trains {what}, which cannot be merged; expected one of plain Gaussians,"
@@ -89,9 +91,9 @@ def settled(
         shrunk(view.camera, float(fitted.downscale), fitted.max_side or None)
         for view in scene.train
     ]
-    known = seed.points_in_frame(points, frame).positions
-    cameras = [seed.in_frame(camera, frame) for camera in small]
-    near = options.near or nearest(seed.with_clear_depth(cameras, known), {}) / frame.scale
+    known = points_to_frame(points, frame).positions
+    cameras = [camera_to_frame(camera, frame) for camera in small]
+    near = options.near or nearest(with_clear_depth(cameras, known), {}) / frame.scale
     if options.exposure == "auto":
         _log.info("exposure  off: blocks would each learn their own")
     return replace(

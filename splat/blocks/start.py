@@ -10,8 +10,8 @@ from torch import Tensor
 
 from splat.blocks.cells import AS_GIVEN, Cell
 from splat.blocks.sight import grid_of, in_front, seen_places
-from splat.photos.loader import spread
-from splat.seeding.seed import neighbour_distances
+from splat.core.frame import neighbour_distances
+from splat.math import spread
 from splat.types import Camera, Points
 
 LOOKED_AT = 64

@@ -19,7 +19,7 @@ from splat.blocks.merged import Merged
 from splat.blocks.plan import Plan, divided, folder_of, read_plan
 from splat.blocks.whole import Whole
 from splat.blocks.work import done
-from splat.comparison.plan import fingerprint
+from splat.core.frame import frame_of, shrunk
 from splat.core.region import Region, box_of
 from splat.core.strategy import Strategy
 from splat.evaluation.lpips import Net
@@ -27,14 +27,14 @@ from splat.evaluation.pictures import Row, contact_sheet
 from splat.formats.join import joined
 from splat.jobs import Ended, engine_of, share_of
 from splat.options import Options, Reading, Watching
-from splat.photos.loader import shrunk
 from splat.planning import predict
-from splat.recipes import catalog, recipe
+from splat.recipes import catalog, recipe, saved
 from splat.render import choose_device
-from splat.runs.folder import Config, existing, read_config, vacant, write_cameras, write_json
-from splat.seeding.seed import frame_of
+from splat.runs.folder import Config, existing, fingerprint, read_config, vacant, write_cameras
+from splat.system.files import write_json
+from splat.system.text import size
+from splat.system.version import version
 from splat.training import row_budget
-from splat.training.finish import version
 from splat.types import Points, SceneData
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def train(
     if strategy is None:
         degree, suffix = options.sh_degree, options.budget_of
         most = row_budget.rows_within(options.budget, degree, suffix) if options.budget else 0
-        strategy = recipe.usual(catalog.fitted(device, most))
+        strategy = recipe.usual(catalog.Offered(device, most))
     strategy = row_budget.limited(strategy, options)
     settle.check(strategy, options)
     points = settle.points_of(scene, options)
@@ -78,7 +78,7 @@ def train(
         reading=reading,
         train=tuple(view.name for view in scene.train),
         test=tuple(view.name for view in scene.test),
-        method=catalog.described(strategy),
+        method=saved.described(strategy),
         options=settled,
         watching=watching,
         command=command,
@@ -188,7 +188,7 @@ def _enough(
     start = len(points.positions)
     fitted = predict.fitted(options, device)
     shape = many.enough(scene.train, fitted, device, start, strategy.cap, sides, most)
-    _log.info("blocks    %dx%d, for %s each", *shape, predict.size(most))
+    _log.info("blocks    %dx%d, for %s each", *shape, size(most))
     return shape
 
 
@@ -230,7 +230,7 @@ def _merged(whole: Whole, lpips: Net | None) -> dict[str, Any]:
         merged = Merged.of(run.gaussians, cells.frame, whole.device, config.options.background)
         batches = batches_of(whole.scene, config, cells.frame, whole.device)
         found = measured(merged, cells, batches, lpips, rows if config.watching.pictures else None)
-    strategy = catalog.rebuilt(config.method)
+    strategy = saved.rebuilt(config.method)
     record = record_of(run, cells, config, whole.scene, strategy, found, count)
     if rows:
         title = f"{whole.scene.path.name}, {recipe.named(strategy)}, {len(cells.parts)} blocks"

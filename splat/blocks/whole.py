@@ -13,6 +13,7 @@ from splat.blocks.work import CALL, done, options_of
 from splat.jobs import Share, Work
 from splat.planning import predict
 from splat.runs.folder import Config, Folder
+from splat.system.text import size
 from splat.types import SceneData
 
 LEAST_CACHE = 32 << 20
@@ -87,7 +88,7 @@ class Whole:
                 part.inside,
                 f"{part.points:,}",
                 cap,
-                predict.size(self.predicted(part, share).total),
+                size(self.predicted(part, share).total),
             )
             if len(part.views) < FEW_VIEWS:
                 _log.warning(

@@ -16,14 +16,15 @@ from splat.blocks.block import Block
 from splat.blocks.plan import Part, Plan, folder_of, read_plan
 from splat.blocks.settle import points_of
 from splat.blocks.start import start_points
-from splat.comparison.plan import fingerprint
 from splat.core.strategy import Strategy
-from splat.options import Options, Watching, whole
-from splat.recipes import catalog
+from splat.options import Options, Watching
+from splat.recipes.parts import kept_within
+from splat.recipes.saved import rebuilt
 from splat.runs import checkpoint
-from splat.runs.folder import Config, Folder, read_config, read_json, write_json
-from splat.strategies.budget import kept_within
+from splat.runs.folder import Config, Folder, fingerprint, read_config
 from splat.system import machine
+from splat.system.files import read_json, write_json
+from splat.system.numbers import whole
 from splat.types import SceneData
 
 CALL = "splat.blocks.work:main"
@@ -90,7 +91,7 @@ def options_of(config: Config) -> Options:
 
 def strategy_of(plan: Plan, part: Part, config: Config) -> Strategy:
     """The method of a block: that of the run with its share of the cap, within its borders."""
-    whole_method = catalog.rebuilt(config.method)
+    whole_method = rebuilt(config.method)
     own = kept_within(whole_method, part.cap) if part.cap else whole_method
     return Block(own, cell=part.cell, margin=plan.margin)
 

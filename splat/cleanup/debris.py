@@ -19,9 +19,9 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from splat.core.frame import finite
 from splat.formats.order import spatial_order
-from splat.formats.rows import finite
-from splat.options import hint
+from splat.system.numbers import hint
 from splat.types import Camera, Gaussians, Renderer
 
 _Whole = NDArray[np.integer[Any]]

@@ -8,30 +8,55 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 
 VERBS = {
-    "prep": "make a posed scene of photos or of a video",
-    "train": "train a scene from posed photographs",
-    "resume": "go on with a run from its last checkpoint",
-    "train-audio": "teach a trained scene what it sounds like",
-    "eval": "measure a run, or a file of Gaussians, on held-out photos",
-    "compare": "compare strategies fairly, and write a report",
-    "view": "look at a run or a file in a browser, or at two of them side by side",
-    "render": "draw a turntable, the views or a camera path, as pictures or a video",
-    "hear": "hear a sound in the scene of a run, from a place or along a camera path",
-    "relight": "draw a run of deferred under another light",
-    "export": "write the Gaussians of a run to a file, and check it",
-    "mesh": "make a coloured mesh of triangles of a run or a file",
-    "convert": "write a file of Gaussians in another format",
-    "clean": "take floaters and other debris out of a file of Gaussians",
-    "erase": "take out what a few masks mean, and fill what is then seen behind it",
-    "strategies": "list, show or test the ways in which Gaussians grow and are pruned",
-    "info": "say what is in a scene, a run or a file, and what training would take",
-    "demo": "train the built-in scene, in a few minutes",
-    "doctor": "say what this machine can do, and what is missing",
+    "prep": ("splat.cli.prep", "make a posed scene of photos or of a video"),
+    "train": ("splat.cli.train", "train a scene from posed photographs"),
+    "resume": ("splat.cli.resume", "go on with a run from its last checkpoint"),
+    "train-audio": (
+        "splat.strategies.acoustic.verbs.train_audio",
+        "teach a trained scene what it sounds like",
+    ),
+    "eval": ("splat.cli.evaluate", "measure a run, or a file of Gaussians, on held-out photos"),
+    "compare": ("splat.cli.compare", "compare strategies fairly, and write a report"),
+    "view": (
+        "splat.cli.view",
+        "look at a run or a file in a browser, or at two of them side by side",
+    ),
+    "render": (
+        "splat.cli.render",
+        "draw a turntable, the views or a camera path, as pictures or a video",
+    ),
+    "hear": (
+        "splat.strategies.acoustic.verbs.hear",
+        "hear a sound in the scene of a run, from a place or along a camera path",
+    ),
+    "relight": (
+        "splat.strategies.deferred.verbs.relight",
+        "draw a run of deferred under another light",
+    ),
+    "export": ("splat.cli.export", "write the Gaussians of a run to a file, and check it"),
+    "mesh": ("splat.cli.mesh", "make a coloured mesh of triangles of a run or a file"),
+    "convert": ("splat.cli.convert", "write a file of Gaussians in another format"),
+    "clean": ("splat.cli.clean", "take floaters and other debris out of a file of Gaussians"),
+    "erase": (
+        "splat.cli.erase",
+        "take out what a few masks mean, and fill what is then seen behind it",
+    ),
+    "strategies": (
+        "splat.cli.strategies",
+        "list, show or test the ways in which Gaussians grow and are pruned",
+    ),
+    "info": (
+        "splat.cli.info",
+        "say what is in a scene, a run or a file, and what training would take",
+    ),
+    "demo": ("splat.cli.demo", "train the built-in scene, in a few minutes"),
+    "doctor": ("splat.cli.doctor", "say what this machine can do, and what is missing"),
 }
-_FILES = {"eval": "evaluate", "train-audio": "train_audio"}
-"""Modules of verbs whose name Python has for something else, or cannot have."""
+"""Where each lies, and what it does; those of a method lie with it, and are not offered without."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,13 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"splat {__version__}")
         return 0
-    if verb not in VERBS:
+    if verb not in offered():
         return _unknown(verb)
     from splat.system import errors
 
     errors.speak(quiet="--quiet" in rest)
     try:
-        code: int = import_module(f"splat.cli.{_FILES.get(verb, verb)}").main(rest)
+        code: int = import_module(VERBS[verb][0]).main(rest)
         return code
     except KeyboardInterrupt:
         print(f"splat {verb}: interrupted", file=sys.stderr)
@@ -82,12 +107,27 @@ def _speaks() -> bool:
     return speaks()
 
 
+def offered() -> dict[str, str]:
+    """Verbs that are there, and what they do."""
+    return {verb: what for verb, (place, what) in VERBS.items() if _there(place)}
+
+
+def _there(place: str) -> bool:
+    """Whether there is such a module; its own package is not loaded to find out."""
+    room, _, name = place.removeprefix("splat.").partition(".")
+    package = find_spec(f"splat.{room}")
+    places = [] if package is None else [*(package.submodule_search_locations or ())]
+    file = name.replace(".", "/") + ".py"
+    return any(Path(each, file).is_file() for each in places)
+
+
 def usage() -> str:
     """All verbs."""
-    width = max(map(len, VERBS))
-    verbs = "\n".join(f"  {verb:{width}}  {what}" for verb, what in VERBS.items())
+    verbs = offered()
+    width = max(map(len, verbs))
+    lines = "\n".join(f"  {verb:{width}}  {what}" for verb, what in verbs.items())
     return (
-        f"usage: splat VERB ...\n\n{verbs}\n\n"
+        f"usage: splat VERB ...\n\n{lines}\n\n"
         "splat VERB --help says what a verb takes. For example:\n"
         "  splat train scene/ --out run/ --downscale 2 --steps 7000 mcmc --cap 60k\n"
         "  splat train scene/ --out run/ --budget 200k mcmc + protect --rule 'age<500'\n"
@@ -96,7 +136,7 @@ def usage() -> str:
 
 
 def _unknown(verb: str) -> int:
-    near = difflib.get_close_matches(verb, VERBS, 1)
-    hint = f"perhaps you meant {near[0]}" if near else f"there are {', '.join(VERBS)}"
+    near = difflib.get_close_matches(verb, offered(), 1)
+    hint = f"perhaps you meant {near[0]}" if near else f"there are {', '.join(offered())}"
     print(f"splat: there is no verb {verb!r}; {hint}", file=sys.stderr)
     return 2

@@ -20,12 +20,12 @@ from splat.cleanup.floaters import floaters
 from splat.cli.trained import Trained, trained, views_of
 from splat.evaluation.evaluate import mean_psnr
 from splat.formats import rows
-from splat.options import hint
+from splat.math import spread
 from splat.options.parse import parsed
-from splat.photos.loader import spread
 from splat.planning import predict
-from splat.planning.predict import size
 from splat.runs.folder import existing, read_config, same_views
+from splat.system.numbers import hint
+from splat.system.text import size
 from splat.training.prepare import loaders
 from splat.types import Batch, Frame, Gaussians
 

@@ -16,10 +16,11 @@ from splat.comparison.asked import budgets_of, recipes_of, seeds_of
 from splat.comparison.compare import Comparison
 from splat.comparison.request import Request
 from splat.jobs import Interrupted
-from splat.options import Options, Reading, hint
+from splat.options import Options, Reading
 from splat.options.parse import parsed
 from splat.photos.resolution import Resolution
 from splat.system.errors import FAILED
+from splat.system.numbers import hint
 
 _KEPT = "as before in a comparison that is there"
 

@@ -16,9 +16,9 @@ from splat.cli.trained import LOOKED_AT, Trained, searched, trained, views_of
 from splat.export.receipt import exported
 from splat.export.search import Variant
 from splat.formats.settings import Settings
-from splat.options import hint
+from splat.math import spread
 from splat.options.parse import parsed
-from splat.photos.loader import spread
+from splat.system.numbers import hint
 from splat.types import Batch, Gaussians
 
 

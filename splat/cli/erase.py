@@ -18,10 +18,11 @@ from splat import formats
 from splat.cleanup import erase
 from splat.cli.masked import Masked, in_folder, listed, scene_of
 from splat.cli.trained import Trained, run_of, trained
-from splat.options import hint
+from splat.core.frame import gaussians_from_frame, shrunk
+from splat.math import spread
 from splat.options.parse import parsed
-from splat.photos.loader import shrunk, spread
-from splat.planning.predict import size
+from splat.system.numbers import hint
+from splat.system.text import size
 from splat.types import Camera, Gaussians
 
 
@@ -179,7 +180,7 @@ def _source(what: Path, found: Trained) -> Path | None:
     if not path.is_file():
         return None
     written: Gaussians = formats.read(path)
-    rows = formats.from_frame(found.gaussians.to("cpu"), found.frame)
+    rows = gaussians_from_frame(found.gaussians.to("cpu"), found.frame)
     return path if torch.equal(written.means, rows.means) else None
 
 

@@ -15,14 +15,17 @@ import tyro
 from splat import api, formats
 from splat.blocks.again import measured_again
 from splat.core.strategy import Fixed
-from splat.options import Options, Reading, hexadecimal, hint, rgb
+from splat.options import Options, Reading
 from splat.options.parse import parsed
-from splat.recipes import catalog
+from splat.recipes import saved
+from splat.recipes.model_files import ModelFile, model_file
 from splat.render import drawing_as
 from splat.runs import checkpoint
-from splat.runs.folder import Folder, existing, read_config, read_json, same_views, write_json
+from splat.runs.folder import Folder, existing, read_config, same_views
 from splat.sensor.held_out import HeldOutFit
-from splat.strategies.scaffold import files
+from splat.system.colours import hexadecimal, rgb
+from splat.system.files import read_json, write_json
+from splat.system.numbers import hint
 from splat.training.finish import figures, fit_of, measure, summary
 from splat.training.prepare import Job, loaders, prepare
 from splat.types import SceneData
@@ -107,7 +110,7 @@ def _of_run(asked: Evaluate) -> Job:
     scene = api.reread(config, asked.scene)
     same_views(config, scene)
     options = replace(config.options, device=asked.device)
-    return prepare(scene, catalog.rebuilt(config.method), options, state)
+    return prepare(scene, saved.rebuilt(config.method), options, state)
 
 
 def _of_blocks(asked: Evaluate) -> int:
@@ -131,8 +134,8 @@ def _of_file(asked: Evaluate) -> Job:
     if asked.scene is None:
         raise ValueError(f"{asked.what} is a file; say with --scene which photos to measure it on")
     scene = api.read_scene(asked.scene, asked.reading)
-    if asked.what.suffix == files.SUFFIX:
-        return _of_anchors(asked, scene)
+    if (own := model_file(asked.what.suffix)) is not None:
+        return _of_model(asked, own, scene)
     drawing = formats.drawing(asked.what)
     options = Options(
         init=asked.what,
@@ -148,11 +151,11 @@ def _of_file(asked: Evaluate) -> Job:
     return prepare(scene, Fixed(), options)
 
 
-def _of_anchors(asked: Evaluate, scene: SceneData) -> Job:
-    """A job of what a file of anchors draws, in the frame that it has."""
-    model, frame, drawing = files.read_anchors(asked.what)
+def _of_model(asked: Evaluate, own: ModelFile, scene: SceneData) -> Job:
+    """A job of what a model in a file of its own draws, in the frame that it has."""
+    model, frame, drawing = own.read(asked.what)
     if asked.background == "auto":
-        behind = files.background_of(asked.what)
+        behind = own.background_of(asked.what)
     else:
         behind = torch.tensor(rgb(asked.background))
     options = Options(

@@ -23,12 +23,13 @@ from splat.export.retrain import refined
 from splat.export.search import PALETTED, Search, Variant, chosen, table, trimmed, variants
 from splat.export.view_weights import sight
 from splat.formats.settings import Settings
-from splat.options import amount, hint
+from splat.math import spread
 from splat.options.parse import parsed
-from splat.photos.loader import Loader, spread
+from splat.photos.loader import Loader
 from splat.planning import predict
+from splat.recipes.model_files import ModelFile, model_file
 from splat.runs.folder import existing, read_config, same_views
-from splat.strategies.scaffold import files
+from splat.system.numbers import amount, hint
 from splat.training.prepare import loaders
 from splat.types import Batch, Gaussians
 
@@ -130,8 +131,8 @@ class _Part:
 def main(arguments: Sequence[str]) -> int:
     """Export; the exit code."""
     asked = parsed(Export, "export", arguments)
-    if asked.out.suffix == files.SUFFIX:
-        return _anchors(asked)
+    if (own := model_file(asked.out.suffix)) is not None:
+        return _model(asked, own)
     size_most, loss_most = _size(asked.target_size), _loss(asked.max_loss)
     suffixes = asked.formats or (formats.suffix_of(asked.out, written=True),)
     for suffix in suffixes:
@@ -178,8 +179,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _anchors(asked: Export) -> int:
-    """Write the anchors themselves."""
+def _model(asked: Export, own: ModelFile) -> int:
+    """Write the model itself, not the Gaussians that it makes."""
     if asked.target or asked.keep is not None or asked.sh_degree is not None or asked.refine:
         raise ValueError(
             f"{asked.out.name} holds anchors as they were trained; nothing can be left out of it:"
@@ -193,7 +194,7 @@ def _anchors(asked: Export) -> int:
             " as .spz, or train with scaffold"
         )
     with _views(asked.run, found) as seen:
-        receipt = files.written(
+        receipt = own.written(
             found.seen_by,
             asked.out,
             found.frame,
@@ -204,7 +205,7 @@ def _anchors(asked: Export) -> int:
             plain=asked.plain,
             photos=seen.photos is not None,
         )
-    print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.said())
+    print(json.dumps(vars(receipt), indent=1) if asked.json else receipt.said())
     return 0
 
 

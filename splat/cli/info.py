@@ -17,15 +17,16 @@ from torch import Tensor
 from splat import api, formats
 from splat.cleanup.debris import Limits, giants, needles
 from splat.cli.clean import left_out
+from splat.core.frame import shrunk
 from splat.formats.rows import FAINTEST
 from splat.options import Options, Reading
 from splat.options.parse import parsed
-from splat.photos.loader import shrunk
 from splat.planning import predict
-from splat.recipes import catalog, recipe
+from splat.recipes import catalog, recipe, saved
 from splat.render import choose_device
 from splat.runs import checkpoint
-from splat.runs.folder import Folder, read_config, read_json
+from splat.runs.folder import Folder, read_config
+from splat.system.files import read_json
 from splat.types import Gaussians, SceneData
 
 BULK = torch.tensor([0.01, 0.99])
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
 def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
     """What a scene holds, and what a plain `splat train` of it would take here."""
     device, why = choose_device(wanted)
-    method = recipe.usual(catalog.fitted(device))
+    method = recipe.usual(catalog.Offered(device))
     options = predict.fitted(Options(), device)
     start = 0 if scene.points is None else len(scene.points.positions)
     start = start or predict.fit(device).random_points
@@ -86,7 +87,7 @@ def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
         "notes": list(scene.notes),
         "training": {
             "device": why,
-            "method": f"{catalog.USUAL}, at most {method.cap:,} Gaussians",
+            "method": f"{catalog.usual()}, at most {method.cap:,} Gaussians",
             "steps": options.steps,
             "size": f"{first.width}x{first.height}",
             "predicted_seconds": round(found.seconds),
@@ -108,7 +109,7 @@ def of_run(folder: Folder) -> dict[str, Any]:
         "scene": str(config.scene),
         "command": config.command,
         "made_by": f"splat {config.made_by}",
-        "method": catalog.outlined(config.method),
+        "method": saved.outlined(config.method),
         "method_fields": config.method["fields"],
         "steps_done": steps[-1] if steps else metrics.get("steps", 0),
         "steps": config.options.steps,

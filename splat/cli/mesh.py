@@ -19,16 +19,17 @@ from splat import api, mesh
 from splat.cleanup.debris import Box
 from splat.cli.masked import Masked, of_object, trimmed
 from splat.cli.trained import Trained, run_of, trained, views_of
+from splat.core.frame import shrunk
+from splat.math import spread
 from splat.mesh import cubes
 from splat.mesh.masks import Trim
 from splat.mesh.region import Corners
-from splat.options import hint
 from splat.options.parse import parsed
-from splat.photos.loader import Loader, shrunk, spread
+from splat.photos.loader import Loader
 from splat.planning import predict
 from splat.runs.folder import read_config, same_views
-from splat.strategies.sdf import Learned
-from splat.strategies.sdf.refine import refine
+from splat.system.numbers import hint
+from splat.system.text import size, span
 from splat.training.prepare import loaders
 from splat.types import Camera, Needs
 
@@ -171,7 +172,7 @@ def _way(asked: Mesh, found: Trained) -> Literal["sdf", "depth"]:
 
 
 def _refine(asked: Mesh, found: Trained, by: str) -> None:
-    if by != "sdf" or not isinstance(found.surface, Learned):
+    if by != "sdf" or found.surface is None:
         raise ValueError(
             "refine goes on with a signed distance that was learned beside Gaussians, and this mesh"
             " is not made of one; leave it out, or train with a recipe such as 'adc + sdf'"
@@ -181,8 +182,8 @@ def _refine(asked: Mesh, found: Trained, by: str) -> None:
         return tqdm(steps, unit="step", disable=asked.quiet or None)  # type: ignore[no-any-return]
 
     with _batches(asked, found) as batches:
-        field = found.surface.field
-        refine(field, found.seen_by, found.render, batches, steps=asked.refine, shown=shown)
+        surface = found.surface
+        surface.refine(found.seen_by, found.render, batches, steps=asked.refine, shown=shown)
 
 
 @contextmanager
@@ -311,6 +312,6 @@ def _told(record: dict[str, Any]) -> str:
         closed = "open, also where the box cuts it"
     return (
         f"{record['file']}: {record['vertices']:,} vertices, {record['faces']:,} faces,"
-        f" {predict.size(record['bytes'])}, {closed}, area {record['area']:.4g};"
-        f" {record['how']}, {predict.span(record['seconds'])}"
+        f" {size(record['bytes'])}, {closed}, area {record['area']:.4g};"
+        f" {record['how']}, {span(record['seconds'])}"
     )

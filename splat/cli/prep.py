@@ -10,9 +10,9 @@ from typing import Annotated
 
 import tyro
 
-from splat.options import hint
 from splat.options.parse import parsed
 from splat.prep import PrepOptions, prepare
+from splat.system.numbers import hint
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from jaxtyping import Float
@@ -14,12 +13,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from splat.cli.trained import Trained, trained, views_of
+from splat.core.frame import shrunk
 from splat.export.receipt import drawn
-from splat.options import hint
 from splat.options.parse import parsed
-from splat.photos.loader import shrunk
 from splat.render import camera_paths
+from splat.render.video import write_video
+from splat.system.import_path import loaded
+from splat.system.numbers import hint
 from splat.types import Camera
+
+SOUNDING = "splat.strategies.acoustic.verbs.sounding"
+"""Where sound for a video comes from."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,7 @@ def _heard(
         return None
     if out.suffix.lower() != ".mp4":
         raise ValueError(f"{out} is no video; expected a name ending in .mp4 with --sound")
-    from splat.cli import sounding
-
-    return sounding.under(asked.what, cameras, asked.fps, asked.sound, asked.source_at)
+    return _sounding().under(asked.what, cameras, asked.fps, asked.sound, asked.source_at)
 
 
 def _filmed(
@@ -103,15 +105,20 @@ def _filmed(
     heard: Float[Tensor, "2 samples"] | None,
 ) -> int:
     if heard is None:
-        return camera_paths.write_video(pictures, out, fps)
-    from splat.strategies.acoustic import film
-
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as place:
-        silent = Path(place) / "silent.mp4"
-        count = camera_paths.write_video(pictures, silent, fps)
-        film.join(silent, heard, out)
+        return write_video(pictures, out, fps)
+    count: int = _sounding().filmed(pictures, out, fps, heard)
     return count
+
+
+def _sounding() -> Any:
+    """What makes scenes heard, which is a method's own."""
+    found = loaded(SOUNDING)
+    if found is None:
+        raise ValueError(
+            f"sound is asked for, and {SOUNDING} is not there; install splat-toolkit whole, or"
+            " leave --sound out"
+        )
+    return found
 
 
 def _usual(asked: Render) -> Path:

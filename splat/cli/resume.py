@@ -13,9 +13,10 @@ from splat import api
 from splat.cli.blocks import check_no_block, resumed_in_blocks
 from splat.cli.train import report
 from splat.cli.viewing import resolved
-from splat.options import Viewing, hint
+from splat.options import Viewing
 from splat.options.parse import parsed
 from splat.runs.folder import Folder, existing, read_config
+from splat.system.numbers import hint
 
 
 @dataclass(frozen=True)

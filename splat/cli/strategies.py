@@ -14,9 +14,9 @@ from typing import Annotated
 import tyro
 
 from splat.core.strategy import Strategy
-from splat.options import hint
 from splat.options.parse import parsed
 from splat.recipes import catalog, recipe
+from splat.system.numbers import hint
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def listed(arguments: Sequence[str]) -> int:
     from splat.recipes.page import headline
 
     asked = parsed(List, "strategies list", arguments)
-    groups = {"methods": catalog.METHODS, "parts": catalog.PARTS}
+    groups = {"methods": catalog.methods(), "parts": catalog.parts()}
     record = {
         what: {name: headline(kind) for name, kind in group.items()}
         for what, group in groups.items()
@@ -146,7 +146,7 @@ def _strategy(text: str) -> Strategy:
     """Of a recipe; a part alone is shown around a method that does nothing."""
     text = recipe.given(text)
     first = (shlex.split(text) or [""])[0]
-    alone = first in catalog.PARTS or first in catalog.PRESETS
+    alone = first in catalog.parts() or first in catalog.PRESETS
     return recipe.parsed_strategy(f"fixed {recipe.PLUS} {text}" if alone else text)
 
 

@@ -22,14 +22,15 @@ from splat.cli.viewing import resolved
 from splat.core.fields import statistics
 from splat.core.strategy import Strategy
 from splat.export.receipt import Receipt
-from splat.options import Options, Reading, Viewing, Watching, hint, whole
+from splat.options import Options, Reading, Viewing, Watching
 from splat.options.parse import parsed
 from splat.parallel import first, is_first, joined
 from splat.prep.suffixes import is_video
 from splat.recipes import catalog, recipe
+from splat.recipes.model_files import MODEL_FILES, key_of, model_file
 from splat.render import choose_device
 from splat.runs.folder import vacant
-from splat.strategies.scaffold.files import AnchorsReceipt
+from splat.system.numbers import hint, whole
 from splat.training.finish import summary
 from splat.training.row_budget import rows_within
 from splat.training.stop import Stopped
@@ -143,8 +144,8 @@ def read(arguments: Sequence[str]) -> Train:
     degree = whole(_value(arguments, "--sh-degree") or str(Options.sh_degree))
     suffix = _value(arguments, "--budget-of") or Options.budget_of
     most = rows_within(budget, degree, suffix) if budget else 0
-    offered = catalog.fitted(device, most)
-    default = catalog.DEFAULT
+    offered: Mapping[str, Strategy] = catalog.Offered(device, most)
+    default = catalog.default()
     first, *parts = recipe.segments(arguments)
     own = _place(first)
     if place := _value(arguments, "--plugin") or own:
@@ -157,7 +158,7 @@ def read(arguments: Sequence[str]) -> Train:
         if {"-h", "--help"} & set(part):
             # Help is asked of a part: what stands before it need not be whole.
             recipe.composed(offered[default], [part], offered)
-    asked = parsed(_with_methods(offered, default), "train", first)
+    asked = parsed(_with_methods(_choices(first, offered, default), default), "train", first)
     method = asked.method
     if asked.recipe is not None:
         if method != offered[default] or _names_one(first, offered):
@@ -195,9 +196,23 @@ def told(metrics: Mapping[str, Any], out: Path) -> str:
     """The figures of a run and where its files are, for people."""
     receipt = Receipt(**metrics["export"])
     files = [receipt.said()]
-    if "anchors_file" in metrics:
-        files.append(AnchorsReceipt(**metrics["anchors_file"]).said())
+    for suffix in MODEL_FILES:
+        own = model_file(suffix)
+        if own is not None and key_of(suffix) in metrics:
+            files.append(own.said(metrics[key_of(suffix)]))
     return "\n".join([summary(metrics), *files, f"pictures, curves and the log are in {out}"])
+
+
+def _choices(
+    arguments: Sequence[str], offered: Mapping[str, Strategy], default: str
+) -> Mapping[str, Strategy]:
+    """The methods among which arguments choose: all of them where they name none that is known,
+    since help and suggestions name all."""
+    words = list(_words(arguments))
+    named = [word for word in words if word in offered]
+    if {"-h", "--help"} & set(arguments) or (words and not named):
+        return offered
+    return {name: offered[name] for name in dict.fromkeys([default, *named, "fixed"])}
 
 
 def _with_methods(offered: Mapping[str, Strategy], default: str) -> type[Train]:

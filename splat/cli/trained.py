@@ -13,21 +13,22 @@ import torch
 from splat import formats, kernels
 from splat.blocks.merged import Merged
 from splat.blocks.plan import read_plan
-from splat.core.model import Explicit, Surface
+from splat.core.frame import camera_to_frame
+from splat.core.model import Surface
 from splat.export.quantised import Finishing, finish_at
 from splat.export.search import Search
 from splat.export.view_weights import sight
 from splat.formats.settings import Settings
-from splat.options import rgb
-from splat.photos.loader import spread
+from splat.math import spread
+from splat.recipes.model_files import ModelFile, model_file
 from splat.recipes.restored import restored
 from splat.render import camera_paths, choose_device, drawing_as
 from splat.runs import checkpoint
-from splat.runs.folder import Folder, existing, read_config, read_json
-from splat.seeding.seed import in_frame
+from splat.runs.folder import Folder, existing, read_config
 from splat.sensor.baked import tone_of, toned
-from splat.strategies.scaffold import files
 from splat.system import machine
+from splat.system.colours import rgb
+from splat.system.files import read_json
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
 
 SCORED = 40
@@ -64,7 +65,7 @@ class Trained:
 
     def placed(self, camera: Camera) -> Camera:
         """A camera of the input's frame where the Gaussians are."""
-        return in_frame(camera, self.frame).to(self.render.device)
+        return camera_to_frame(camera, self.frame).to(self.render.device)
 
 
 def trained(
@@ -80,8 +81,8 @@ def trained(
     """
     chosen, _ = choose_device(device)
     kernels.set_threads(machine.cores())
-    if what.is_file() and what.suffix == files.SUFFIX:
-        return _of_anchors(what, chosen, background)
+    if what.is_file() and (own := model_file(what.suffix)) is not None:
+        return _of_model(own, what, chosen, background)
     if Folder(what).in_blocks():
         return _of_blocks(Folder(what), chosen, background, exposure)
     if what.is_file() and what.suffix != ".pt":
@@ -97,7 +98,7 @@ def trained(
         model = restored(config, state, chosen)
         left_out = (model.left_out,) if model.left_out else ()
         frame, step = checkpoint.frame(state), state["step"]
-        if isinstance(model, Explicit):
+        if model.same_for_all_views:
             whole = model.kept(model.bake())
             if exposure is not None:
                 whole = toned(whole, tone_of(state["modules"], config.train, exposure))
@@ -158,12 +159,11 @@ def _of_blocks(
     )
 
 
-def _of_anchors(what: Path, device: torch.device, background: str) -> Trained:
-    model, frame, drawing = files.read_anchors(what)
-    own = files.background_of(what)
-    behind = own if background == "auto" else torch.tensor(rgb(background))
+def _of_model(own: ModelFile, what: Path, device: torch.device, background: str) -> Trained:
+    model, frame, drawing = own.read(what)
+    behind = own.background_of(what) if background == "auto" else torch.tensor(rgb(background))
     return Trained(
-        seen_by=files.decoding(model, device),
+        seen_by=own.decoding(model, device),
         baked=model.bake,
         frame=frame,
         render=drawing_as(drawing, frame, device),

@@ -16,18 +16,20 @@ from torch import Tensor
 
 from splat import api, formats, kernels
 from splat.cli.trained import INPUT_FRAME, run_of, trained, views_of
+from splat.core.frame import camera_to_frame, frame_of, gaussians_to_frame
 from splat.core.model import Model
 from splat.formats import compressed, ply
 from splat.kernels import one_torch_thread
 from splat.lod.store import MANY, stored
-from splat.options import hint, rgb
 from splat.options.parse import parsed
 from splat.planning.predict import fitted
 from splat.render import choose_device, drawing_as
-from splat.runs.folder import Folder, read_config, read_json, same_views
+from splat.runs.folder import Folder, read_config, same_views
 from splat.runs.log import read_log
-from splat.seeding.seed import frame_of, in_frame
 from splat.system import machine
+from splat.system.colours import rgb
+from splat.system.files import read_json
+from splat.system.numbers import hint
 from splat.training.prepare import loaders
 from splat.types import Camera, Frame, Points, SceneData
 from splat.viewer.layers import Layered
@@ -95,7 +97,7 @@ def _source(path: Path, asked: View) -> Still:
     makes = isinstance(found.seen_by, Model)
     if place is None and not makes:
         frame = frame_of(cameras) if len(cameras) > 1 else _around(found.gaussians.means)
-        gaussians, render = formats.in_frame(found.gaussians, frame), found.gaussians.means.device
+        gaussians, render = gaussians_to_frame(found.gaussians, frame), found.gaussians.means.device
         drawn = drawing_as(found.drawing, frame, render)
     else:
         frame, drawn = found.frame, found.render
@@ -107,7 +109,7 @@ def _source(path: Path, asked: View) -> Still:
         drawing=found.drawing,
         background=found.background,
         photos=None if place is None else _photos(place, frame, drawn.device),
-        cameras=[in_frame(camera, frame).to(drawn.device) for camera in cameras],
+        cameras=[camera_to_frame(camera, frame).to(drawn.device) for camera in cameras],
         step=found.step,
         psnr=metrics.get("psnr") if metrics.get("steps") == found.step else None,
     )
@@ -162,7 +164,7 @@ def _from_disk(path: Path, cameras: Sequence[Camera], asked: View) -> Layered:
         render=drawing_as(drawing, frame, device),
         drawing=drawing,
         background=torch.tensor(behind, device=device) if any(behind) else None,
-        cameras=[in_frame(camera, frame).to(device) for camera in cameras],
+        cameras=[camera_to_frame(camera, frame).to(device) for camera in cameras],
     )
 
 

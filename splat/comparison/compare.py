@@ -14,8 +14,8 @@ from splat.comparison.plan import Ask, Entry, Plan, read_plan, write_plan
 from splat.comparison.request import Request, planned
 from splat.comparison.results import Outcome, outcome, outcomes
 from splat.jobs import Share, share_of
-from splat.planning.predict import span
 from splat.system.lock import locked
+from splat.system.text import span
 
 _log = logging.getLogger(__name__)
 

@@ -23,7 +23,6 @@ from splat.comparison.plan import Plan
 from splat.comparison.results import Outcome
 from splat.evaluation.evaluate import psnr
 from splat.evaluation.pictures import INK, WORST, Bytes, as_bytes
-from splat.options import rgb
 from splat.photos.loader import Loader
 from splat.planning import predict as sizes
 from splat.recipes.restored import restored
@@ -31,6 +30,7 @@ from splat.render import choose_device, drawing_as
 from splat.runs import checkpoint
 from splat.runs.folder import read_config
 from splat.system import machine
+from splat.system.colours import rgb
 from splat.training.prepare import loaders
 from splat.types import Batch, Drawing, Needs
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -10,8 +9,7 @@ from typing import Any
 
 from splat.comparison.asked import OWN, budget_said, slug
 from splat.options import Options, Reading
-from splat.runs.folder import read_json, write_json
-from splat.types import SceneData
+from splat.system.files import read_json, write_json
 
 FORMAT = "splat comparison"
 VERSION = 1
@@ -30,7 +28,7 @@ class Entrant:
     recipe: str
     """All of it that is not the default."""
     strategy: Mapping[str, Any]
-    """As `splat.recipes.catalog.described` gives it, without a budget."""
+    """As `splat.recipes.saved.described` gives it, without a budget."""
     opacity: float
     """What it starts with, and"""
     scale: float
@@ -141,21 +139,6 @@ def _product(ask: Ask) -> Iterator[Entry]:
             for budget in ask.budgets:
                 for entrant in ask.entrants:
                     yield Entry(scene, entrant, budget, seed)
-
-
-def fingerprint(scene: SceneData) -> str:
-    """A hash of all that is read of a scene but its photos' pixels."""
-    found = hashlib.blake2b(digest_size=16)
-    for views in (scene.train, scene.test):
-        found.update(f"{len(views)} views\n".encode())
-        for view in views:
-            camera = view.camera
-            found.update(f"{view.name} {camera.width} {camera.height}\n".encode())
-            found.update(camera.K.double().numpy().tobytes())
-            found.update(camera.world_to_camera.double().numpy().tobytes())
-    if scene.points is not None:
-        found.update(scene.points.positions.numpy().tobytes())
-    return found.hexdigest()
 
 
 def write_plan(plan: Plan, out: Path) -> None:

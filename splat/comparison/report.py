@@ -27,8 +27,7 @@ from splat.comparison.sections import (
 )
 from splat.comparison.table import Line, lines, over_scenes
 from splat.evaluation.pictures import BINS, png
-from splat.runs.folder import write_json
-from splat.system.files import replacing
+from splat.system.files import replacing, write_json
 
 REPORT, FIGURES_FOLDER = "report.html", "figures"
 

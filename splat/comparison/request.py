@@ -20,7 +20,6 @@ from splat.comparison.plan import (
     Plan,
     Scene,
     Shared,
-    fingerprint,
     joined,
     plain,
     read_plan,
@@ -28,11 +27,12 @@ from splat.comparison.plan import (
 from splat.core.strategy import Strategy
 from splat.options import Options, Reading
 from splat.planning import predict as sizes
-from splat.recipes import catalog
+from splat.recipes import saved
+from splat.recipes.parts import kept_within
 from splat.recipes.recipe import given, parsed_strategy, told
 from splat.render import choose_device
-from splat.strategies.budget import kept_within
-from splat.training.finish import version
+from splat.runs.folder import fingerprint
+from splat.system.version import version
 
 STRATEGIES = ("adc", "mcmc")
 """Compared where nobody says what."""
@@ -180,7 +180,7 @@ def _entrant(name: str, what: str | Strategy, known: Plan | None) -> Entrant:
     strategy = parsed_strategy(given(what)) if isinstance(what, str) else what
     start = strategy.start
     recipe = told(strategy)
-    found = Entrant(name, recipe, catalog.described(strategy), start.opacity, start.scale)
+    found = Entrant(name, recipe, saved.described(strategy), start.opacity, start.scale)
     for other in known.entrants if known else ():
         if other.name == name and other.strategy != found.strategy:
             raise ValueError(

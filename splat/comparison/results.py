@@ -11,8 +11,8 @@ from splat.comparison import runs
 from splat.comparison.asked import OWN
 from splat.comparison.plan import Entry, Plan
 from splat.comparison.runs import Note, State
-from splat.runs.folder import read_json
 from splat.runs.log import LOOK, STRATEGY, read_log
+from splat.system.files import read_json
 
 OFF = 0.01
 """Share by which the last number of Gaussians may miss the budget unmarked."""

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from splat import api
-from splat.comparison.plan import Entry, Plan, fingerprint, plain
+from splat.comparison.plan import Entry, Plan, plain
 from splat.comparison.request import within
 from splat.core.strategy import Strategy
 from splat.evaluation.lpips import Net
 from splat.options import Options, Watching
-from splat.recipes import catalog
+from splat.recipes import saved
 from splat.runs import checkpoint
-from splat.runs.folder import Folder, read_config, read_json, write_json
+from splat.runs.folder import Folder, fingerprint, read_config
 from splat.system import machine
+from splat.system.files import read_json, write_json
 
 State = Literal["done", "failed", "begun", "waiting"]
 
@@ -91,7 +92,7 @@ def state_of(plan: Plan, out: Path, entry: Entry) -> State:
 
 def strategy_of(plan: Plan, entry: Entry) -> Strategy:
     """The strategy of a run, within its budget."""
-    return within(catalog.rebuilt(plan.entrant(entry.entrant).strategy), entry.budget)
+    return within(saved.rebuilt(plan.entrant(entry.entrant).strategy), entry.budget)
 
 
 def carry_out(
@@ -141,7 +142,7 @@ def _check_same(plan: Plan, place: Folder, entry: Entry) -> None:
 
 def _settings(plan: Plan, entry: Entry) -> dict[str, Any]:
     options = replace(plan.shared.options, seed=entry.seed)
-    return _of(options, catalog.described(strategy_of(plan, entry)))
+    return _of(options, saved.described(strategy_of(plan, entry)))
 
 
 def _of(options: Options, method: Mapping[str, Any]) -> dict[str, Any]:

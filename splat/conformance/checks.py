@@ -22,10 +22,10 @@ from splat.conformance.trial import Broken, Prints, Record, Trial, difference, t
 from splat.core.chain import Chain
 from splat.core.edit import Edit
 from splat.core.schedule import PUBLISHED_STEPS
+from splat.core.step import Step
 from splat.core.strategy import Fixed, Strategy, Wrapper
+from splat.recipes.parts import kept_within
 from splat.runs import checkpoint
-from splat.strategies.budget import kept_within
-from splat.types import Step
 
 STEPS = 500
 """Of the runs: schedules fitted to them still grow, prune and reset."""

@@ -14,8 +14,9 @@ from torch import Tensor
 from splat.conformance.trial import Broken, Prints, Trial, difference, prints
 from splat.core.edit import SPLIT, Edit
 from splat.core.score import survey
+from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper
-from splat.types import Gaussians, PixelMap, Rendered, ScreenGradient, Step, Surveyed
+from splat.types import Gaussians, PixelMap, Rendered, ScreenGradient, Surveyed
 
 DRAWS = 32
 """How often a strategy that draws is asked, for each order of the rows."""

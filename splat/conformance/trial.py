@@ -22,6 +22,7 @@ from splat.core.cloud import Cloud
 from splat.core.edit import Change
 from splat.core.model import Making, Model
 from splat.core.objective import Photometric
+from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.datasets import demo
 from splat.evaluation.evaluate import mean_psnr
@@ -30,7 +31,6 @@ from splat.loop import Run, advance
 from splat.options import Options
 from splat.runs.checkpoint import State, restore, rows, save
 from splat.training.prepare import Job, prepare, start_rows
-from splat.types import Step
 
 VIEWS, WIDTH, HEIGHT, POINTS = 9, 48, 36, 240
 """Of the scene of trials: small enough for steps of a millisecond."""

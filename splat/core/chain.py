@@ -12,8 +12,10 @@ from splat.core.edit import Edit, Rows
 from splat.core.families import together, within
 from splat.core.model import Making, Model
 from splat.core.objective import Objective
+from splat.core.region import Region, meeting
+from splat.core.step import Step
 from splat.core.strategy import Recycler, Start, Strategy, recycler
-from splat.types import Needs, Step
+from splat.types import Needs
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,10 @@ class Chain(Recycler):
         return self._main.handles
 
     @property
+    def draws(self) -> int:  # type: ignore[override]
+        return self._main.draws
+
+    @property
     def row_bytes(self) -> int:  # type: ignore[override]
         return self._main.row_bytes
 
@@ -100,6 +106,13 @@ class Chain(Recycler):
             for what, when in part.acts(steps).items():
                 found.setdefault(what, set()).update(when)
         return {what: sorted(when) for what, when in found.items()}
+
+    def region(self) -> Region | None:
+        found: Region | None = None
+        for part in self.parts:
+            own = part.region()
+            found = found if own is None else meeting(found, own)
+        return found
 
     def objectives(self) -> Mapping[str, Objective]:
         found: dict[str, Objective] = {}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from splat import kernels
@@ -350,14 +350,3 @@ class Cloud:
             column.replace(ordered(column.values.detach()))
             column.remember(ordered(column.first), ordered(column.second))
         self._statistics = {n: t.index_select(0, order) for n, t in self._statistics.items()}
-
-
-def morton_order(positions: Float[Tensor, "n 3"]) -> Int[Tensor, "n"]:
-    """Rows along a Z-order curve (10 bits an axis): neighbours in space are near in memory."""
-    low, high = positions.amin(0), positions.amax(0)
-    cell = ((positions - low) / (high - low).clamp_min(1e-12) * 1023).long().clamp_(0, 1023)
-    code = torch.zeros(len(positions), dtype=torch.int64, device=positions.device)
-    for bit in range(10):
-        for axis in range(3):
-            code |= ((cell[:, axis] >> bit) & 1) << (3 * bit + axis)
-    return torch.argsort(code, stable=True)

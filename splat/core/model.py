@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -13,13 +13,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from splat import kernels
-from splat.core.cloud import Cloud, morton_order
+from splat.core.cloud import Cloud
 from splat.core.column import Rate, Scaling
 from splat.core.edit import Change, Edit, Rows
+from splat.core.frame import morton_order
 from splat.core.offload import Bringing
 from splat.core.region import Region
 from splat.core.schedule import PUBLISHED_STEPS
-from splat.types import Camera, Frame, Gaussians, Rendered, Renderer
+from splat.types import Batch, Camera, Frame, Gaussians, Rendered, Renderer
 
 
 @dataclass
@@ -71,6 +72,18 @@ class Surface(Protocol):
         """Distances to the surface, negative inside, without gradients."""
         ...
 
+    def refine(
+        self,
+        seen_by: Callable[[Camera], Gaussians],
+        render: Renderer,
+        batches: Callable[[int], Batch],
+        *,
+        steps: int,
+        shown: Callable[[Iterable[int]], Iterable[int]],
+    ) -> None:
+        """Go on learning, in place, from what Gaussians that are done show to each step's photo."""
+        ...
+
 
 class Model(nn.Module):
     """Turns rows into Gaussians for one camera."""
@@ -82,6 +95,12 @@ class Model(nn.Module):
     """Gaussians that a row makes in a picture, about; what time and memory are predicted from."""
     unit: str = "Gaussians"
     """What rows are, for people."""
+    rows_are_gaussians: bool = False
+    """Whether every row is one Gaussian of its own, which can be counted and asked for a place."""
+    same_for_all_views: bool = False
+    """Whether it makes the same set for every camera, which is then what files hold."""
+    own_suffix: str = ""
+    """Of the file in which the model itself is kept (`splat.recipes.model_files`); empty: none."""
     left_out: str = ""
     """What `bake` for all cameras cannot keep of what each is shown, for people."""
     place: str = "mean"
@@ -94,13 +113,11 @@ class Model(nn.Module):
     """What is trained in, as a similarity of the input's; a run sets it before anything begins."""
     surface: Surface | None = None
     """What is known of the surface beside the rows."""
-    crop: Region | None = None
-    """What of the scene is wanted (`splat.strategies.crop`); None: all of it."""
+    region: Region | None = None
+    """What of the scene is wanted (`Strategy.region`); None: all of it. A run sets it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: tuple[Rendered, Bool[Tensor, "n"]] | None = None
-        """A picture, and the rows in sight in it or in those of other processes."""
         self.beside: dict[str, Trained] = {}
         """Networks trained beside the rows; no submodules, a run saves them with their
         optimizers."""
@@ -115,7 +132,7 @@ class Model(nn.Module):
 
     def kept(self, gaussians: Gaussians) -> Gaussians:
         """What of a set in the frame of training is wanted: what files hold."""
-        return gaussians if self.crop is None else self.crop.kept(gaussians, self.frame)
+        return gaussians if self.region is None else self.region.kept(gaussians, self.frame)
 
     def sketch(self) -> Gaussians:
         """As `bake` for all cameras, as quickly as it can be had: for looks at a run."""
@@ -142,10 +159,8 @@ class Model(nn.Module):
         return None
 
     def rows_in_sight(self, rendered: Rendered) -> Bool[Tensor, "n"]:
-        """Rows of which a Gaussian was projected inside the picture; of a step that several
-        processes made together, once it is optimized, inside the picture of any of them."""
-        if self.seen is not None and self.seen[0] is rendered:
-            return self.seen[1]
+        """Rows of which a Gaussian was projected inside the picture (of a step: see
+        `Step.rows_in_sight`)."""
         source = rendered.gaussians.source
         if source is None:
             return rendered.visible
@@ -255,6 +270,9 @@ class Explicit(Model):
     Columns: `mean` [N, 3], `quat` [N, 4] (w, x, y, z), `log_scale` [N, 3], `opacity_logit` [N],
     `sh` [N, (degree + 1)^2, 3], its first coefficient the constant one.
     """
+
+    rows_are_gaussians = True
+    same_for_all_views = True
 
     def __init__(
         self,

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat import kernels
-from splat.types import Needs, Step
+from splat.core.step import Step
+from splat.types import Needs
 
 
 class Objective(ABC):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,10 +15,6 @@ Corner = tuple[float, float, float]
 
 EVERYWHERE: tuple[Corner, Corner] = ((-1e9, -1e9, -1e9), (1e9, 1e9, 1e9))
 """Corners of a box that leaves nothing out."""
-PART = "splat.strategies.crop:Crop"
-"""Where the part is that keeps births inside a box,"""
-BLOCK = "splat.blocks.block:Block"
-"""and the one that keeps them inside a block."""
 
 
 class Region(ABC):
@@ -119,20 +114,3 @@ def meeting(one: Region | None, other: Region) -> Region:
         for pick, ours, theirs in ((max, one.low, other.low), (min, one.high, other.high))
     )
     return box_of((*low, *high))
-
-
-def described_region(description: Mapping[str, Any]) -> Region | None:
-    """The region of the crops in a method as `catalog.described` gave it; None: all."""
-    fields = description["fields"]
-    inner = [fields.get("base"), *(fields.get("parts") or ())]
-    found: Region | None = None
-    for each in inner:
-        own = described_region(each) if isinstance(each, dict) else None
-        found = meeting(found, own) if own is not None else found
-    if description["class"] == PART:
-        found = meeting(found, box_of((*fields["low"], *fields["high"])))
-    if description["class"] == BLOCK:
-        from splat.blocks.cells import described_cell  # which is a region itself
-
-        found = meeting(found, described_cell(fields["cell"]))
-    return found

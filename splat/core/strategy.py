@@ -13,7 +13,9 @@ from torch import Tensor
 
 from splat.core.edit import Edit, Rows
 from splat.core.model import Making, Model, explicit
-from splat.types import Needs, Step
+from splat.core.region import Region
+from splat.core.step import Step
+from splat.types import Needs
 
 if TYPE_CHECKING:
     from splat.core.objective import Objective
@@ -40,6 +42,8 @@ class Strategy(ABC):
     """What a recipe calls it; empty: the name of its class in lower case."""
     handles: str = "gaussians"
     """What rows it is for; empty: any."""
+    draws: int = 1
+    """Gaussians that a row makes in a picture, about (`Model.draws`)."""
     row_bytes: int = 0
     """Of a row in the method's own file; 0: rows are Gaussians, whose files say it."""
     needs: Needs = Needs()
@@ -83,6 +87,10 @@ class Strategy(ABC):
         """
         del steps
         return {}
+
+    def region(self) -> Region | None:
+        """What of the scene is wanted: files hold what lies in it only; None: all of it."""
+        return None
 
     def objectives(self) -> Mapping[str, Objective]:
         """Terms of the loss that belong to the method (MCMC's regularisers)."""
@@ -156,6 +164,10 @@ class Wrapper(Recycler):
         return self.base.handles
 
     @property
+    def draws(self) -> int:  # type: ignore[override]
+        return self.base.draws
+
+    @property
     def row_bytes(self) -> int:  # type: ignore[override]
         return self.base.row_bytes
 
@@ -187,6 +199,9 @@ class Wrapper(Recycler):
 
     def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
         return self.base.acts(steps)
+
+    def region(self) -> Region | None:
+        return self.base.region()
 
     def objectives(self) -> Mapping[str, Objective]:
         return self.base.objectives()

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from splat.core.step import Step
 from splat.evaluation.lpips import SMALLEST, Lpips, Net
 from splat.parallel import Ranks
 from splat.types import Batch, Camera, Gaussians, Needs, Renderer
@@ -238,3 +239,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def view_psnr(step: Step) -> float:
+    """PSNR of the step's picture against its photo on a part of the rows, dB; at most 100."""
+    batch, part = step.batch, slice(None, None, PART)
+    truth = batch.pixels[part].float().div_(255)
+    mask = None if batch.mask is None else batch.mask[part]
+    value = psnr(step.rendered.image.detach()[part], truth, mask)
+    return min(value, 100.0) if not math.isnan(value) else 0.0
+
+
+PART = 4
+"""The PSNR of a training view is taken on every fourth row of it."""

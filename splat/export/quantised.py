@@ -7,14 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from splat import formats
+from splat.core.frame import gaussians_from_frame, gaussians_to_frame
 from splat.formats.settings import Settings
-from splat.types import Camera, Contributions, Frame, Gaussians, Needs, Rendered, Renderer
-
-Rounding = Callable[[Gaussians, int], Gaussians]
+from splat.types import Frame, Gaussians
 
 FITTED_SELDOM = (".sog",)
 """Formats whose codebooks take too long to be made at every step."""
@@ -87,38 +85,10 @@ class Finishing:
             colors=gaussians.colors.detach(),
             sh_degree=gaussians.sh_degree,
         )
-        given = formats.from_frame(plain, self._frame)
+        given = gaussians_from_frame(plain, self._frame)
         if self._fitted is None or (step - self._start) % self._every == 0:
             self._fitted = formats.quantiser(self._suffix, given, self._settings)
-        return formats.in_frame(self._fitted(given), self._frame)
-
-
-class Finished:
-    """A renderer that draws what a run that finishes for a file makes of Gaussians after a step."""
-
-    def __init__(self, render: Renderer, finishing: Rounding, step: int) -> None:
-        self.device, self._render = render.device, render
-        self._finishing, self._step = finishing, step
-
-    def __call__(
-        self,
-        gaussians: Gaussians,
-        camera: Camera,
-        needs: Needs = Needs(),  # noqa: B008
-        background: Float[Tensor, "3"] | None = None,
-    ) -> Rendered:
-        return self._render(self._finishing(gaussians, self._step), camera, needs, background)
-
-    def survey(
-        self,
-        gaussians: Gaussians,
-        camera: Camera,
-        background: Float[Tensor, "3"] | None = None,
-        weigh: Callable[[Rendered], Float[Tensor, "h w m"]] | None = None,
-    ) -> tuple[Rendered, Contributions]:
-        return self._render.survey(
-            self._finishing(gaussians, self._step), camera, background, weigh
-        )
+        return gaussians_to_frame(self._fitted(given), self._frame)
 
 
 def finish_at(steps: int, share: float) -> int:

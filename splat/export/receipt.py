@@ -11,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat import formats
+from splat.core.frame import gaussians_to_frame
 from splat.evaluation.evaluate import psnr
 from splat.formats.settings import Settings
-from splat.planning.predict import size
+from splat.system.text import size
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Needs, Renderer
 
 CLOSEST = 100.0
@@ -86,7 +87,7 @@ def exported(
     """
     whole = gaussians if whole is None else whole
     formats.write(gaussians, path, frame, drawing, settings, cameras)
-    again = formats.in_frame(formats.read(path, settings), frame).to(render.device)
+    again = gaussians_to_frame(formats.read(path, settings), frame).to(render.device)
     trained = _fixed(whole) if isinstance(whole, Gaussians) else whole
     same_db, before, after = compared(
         trained, _fixed(again), render, batches, background, photos=photos

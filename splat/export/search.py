@@ -11,12 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat import formats
+from splat.core.frame import gaussians_to_frame
 from splat.evaluation.evaluate import psnr
 from splat.export.harmonics import constants_take_over, rounded
 from splat.export.receipt import CLOSEST, bands, drawn, mean
 from splat.export.view_weights import Sight, with_fewer_bands
 from splat.formats.settings import Settings
-from splat.planning.predict import size
+from splat.system.text import size
 from splat.types import Batch, Drawing, Frame, Gaussians, Renderer
 
 SH_BITS = ((8, 8), (6, 5), (5, 4), (4, 3))
@@ -165,7 +166,7 @@ class Search:
         return path.stat().st_size
 
     def _noted(self, variant: Variant, count: int, weight: int, path: Path) -> Tried:
-        again = formats.in_frame(formats.read(path, variant.settings), self.frame).to(
+        again = gaussians_to_frame(formats.read(path, variant.settings), self.frame).to(
             self.render.device
         )
         seen = self._seen(again)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from splat.core.frame import gaussians_from_frame
 from splat.formats import compressed, gltf, html, ksplat, lod, ply, sog, splat, spz
 from splat.formats.settings import Settings
 from splat.types import Camera, Drawing, Frame, Gaussians
@@ -71,7 +68,7 @@ def write(
     path = Path(path)
     module = _format(path, written=True)
     more = {"cameras": cameras} if module is html else {}
-    module.write(from_frame(gaussians, frame), path, drawing, settings, **more)
+    module.write(gaussians_from_frame(gaussians, frame), path, drawing, settings, **more)
 
 
 def size_of(
@@ -151,33 +148,6 @@ def drawing(path: str | Path) -> Drawing:
     path = Path(path)
     said: Drawing = _reader(path).drawing(path)
     return said
-
-
-def from_frame(gaussians: Gaussians, frame: Frame | None) -> Gaussians:
-    """A set trained in `frame`, as it lies in the frame of the input."""
-    if frame is None:
-        return gaussians
-    centre = _double(frame.centre, gaussians)
-    means = gaussians.means.double() / frame.scale + centre
-    return _moved(gaussians, means, 1 / frame.scale)
-
-
-def in_frame(gaussians: Gaussians, frame: Frame) -> Gaussians:
-    """A set in the frame of the input, as it lies in the frame of training."""
-    means = (gaussians.means.double() - _double(frame.centre, gaussians)) * frame.scale
-    return _moved(gaussians, means, frame.scale)
-
-
-def _moved(gaussians: Gaussians, means: Float[Tensor, "n 3"], scale: float) -> Gaussians:
-    if not (math.isfinite(scale) and scale > 0):
-        raise ValueError(f"the scale of a frame is {scale}, it must be a positive number")
-    # A similarity without rotation leaves quaternions and harmonics as they are.
-    scales = (gaussians.scales.double() * scale).float()
-    return replace(gaussians, means=means.float(), scales=scales)
-
-
-def _double(values: tuple[float, float, float], like: Gaussians) -> Float[Tensor, "3"]:
-    return torch.tensor(values, dtype=torch.float64, device=like.means.device)
 
 
 def suffix_of(path: Path, *, written: bool = False) -> str:

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import hardshrink
 
+from splat.core.frame import finite
 from splat.formats import chunks
 from splat.formats.header import BINARY, Header, Table, written
 from splat.formats.order import CHUNK, spatial_order
-from splat.formats.rows import THINNEST, finite, harmonics, kept, rows_of, upright
+from splat.formats.rows import THINNEST, harmonics, kept, rows_of, upright
 from splat.formats.settings import Settings
 from splat.math import rgb_from_sh, sh_from_rgb
 from splat.system.files import replacing

@@ -21,9 +21,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from splat.core.frame import finite
 from splat.formats import glb
 from splat.formats.placing import Placing
-from splat.formats.rows import finite, harmonics, kept, upright
+from splat.formats.rows import harmonics, kept, upright
 from splat.formats.settings import Settings
 from splat.math import rgb_from_sh
 from splat.system.files import replacing

@@ -26,10 +26,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from splat.core.frame import finite, focus_point
 from splat.formats import spz
-from splat.formats.rows import finite, kept
+from splat.formats.rows import kept
 from splat.formats.settings import Settings
-from splat.seeding.seed import focus_point
 from splat.system.files import replacing
 from splat.types import Camera, Drawing, Gaussians
 

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from splat.formats.rows import finite, kept, upright
+from splat.core.frame import finite
+from splat.formats.rows import kept, upright
 from splat.math import SH_C0
 from splat.types import Drawing, Gaussians
 

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from splat.core.frame import finite
 from splat.formats import sog
 from splat.formats.lod_meta import Place, read_meta, tree, written
-from splat.formats.rows import finite, kept, rows_of
+from splat.formats.rows import kept, rows_of
 from splat.formats.settings import Settings
 from splat.kernels import threads
 from splat.lod.levels import LEAF, Levels, built, coarser_counts, ordered

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from plyfile import PlyData, PlyParseError
 from torch import Tensor
 
+from splat.core.frame import finite
 from splat.formats.header import Header, Table, written
-from splat.formats.rows import FAINTEST, finite, kept, rows_of, upright, warn_left_out
+from splat.formats.rows import FAINTEST, kept, rows_of, upright, warn_left_out
 from splat.formats.settings import Settings
 from splat.math import rgb_from_sh
 from splat.system.files import replacing

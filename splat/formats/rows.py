@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from splat.core.frame import finite
 from splat.math import sh_from_rgb
 from splat.types import Gaussians
 
@@ -90,13 +91,6 @@ def upright(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
     unit = quats.new_tensor([1.0, 0.0, 0.0, 0.0])
     # What is no number stays one, to be left out by `kept`.
     return normalize(quats.where(length != 0, unit), dim=1)
-
-
-def finite(gaussians: Gaussians) -> Bool[Tensor, "n"]:
-    """Rows without NaN and infinite values."""
-    # A sum is finite if its terms are, and much faster to look at.
-    rows = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.colors.flatten(1))
-    return (torch.stack([values.sum(1) for values in rows]).sum(0) + gaussians.opacities).isfinite()
 
 
 def kept(gaussians: Gaussians, keep: Bool[Tensor, "n"], path: Path) -> Gaussians:

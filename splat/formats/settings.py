@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from splat.options import hint
+from splat.system.numbers import hint
 
 PLAIN_BITS = (8, 8)
 """Of harmonics that are rounded one by one."""

@@ -16,10 +16,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from splat.core.frame import finite
 from splat.formats import sog_container
 from splat.formats.codebook import LEVELS, averages, levels_of, palette_labels
 from splat.formats.order import spatial_order
-from splat.formats.rows import THINNEST, Rows, finite, harmonics, kept, rows_of, upright
+from splat.formats.rows import THINNEST, Rows, harmonics, kept, rows_of, upright
 from splat.formats.settings import Settings
 from splat.formats.sog_texels import MOST_ENTRIES, Levels, Texels, decode, encode, logarithms
 from splat.system.files import replacing

@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.formats.rows import finite, harmonics, kept, rows_of, upright
+from splat.core.frame import finite
+from splat.formats.rows import harmonics, kept, rows_of, upright
 from splat.formats.settings import Settings
 from splat.math import rgb_from_sh, sh_from_rgb
 from splat.system.files import replacing

@@ -20,8 +20,9 @@ from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
+from splat.core.frame import finite
 from splat.formats.order import spatial_order
-from splat.formats.rows import THINNEST, Rows, finite, harmonics, kept, rows_of, upright
+from splat.formats.rows import THINNEST, Rows, harmonics, kept, rows_of, upright
 from splat.formats.settings import Settings
 from splat.formats.spz_container import (
     ANTIALIASED,

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from splat.core.objective import Objective
+from splat.core.step import Step
 from splat.guidance.align import Kind, Line, fitted, in_depth, to_points, visible
-from splat.types import Batch, Needs, Rendered, Step, View
+from splat.types import Batch, Needs, Rendered, View
 
 SOLID = 0.5
 """Opacity from which a pixel has a depth and a normal."""

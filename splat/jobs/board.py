@@ -13,7 +13,7 @@ from types import TracebackType
 from tqdm import tqdm
 
 from splat.jobs.work import Work
-from splat.planning.predict import span
+from splat.system.text import span
 
 LOOK, LINE = 1.0, 60.0
 """Seconds between looks at how far the jobs are, and between lines where there is no terminal."""

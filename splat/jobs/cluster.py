@@ -19,8 +19,8 @@ from splat.jobs.local import WARNING
 from splat.jobs.process import BEGUN, STOPPED, Place, killed, length, lines_of, why
 from splat.jobs.task import Asked, carried_out
 from splat.jobs.work import Ended, Interrupted, Share, Work, checked
-from splat.planning.predict import size
-from splat.training.stop import Heard, listening
+from splat.system.signals import Heard, listening
+from splat.system.text import size
 
 LOOK, STALLED = 0.2, 60.0
 """Seconds between looks, and without any job begun until that is said."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from splat.jobs.board import Board
 from splat.jobs.process import STOPPED, Place, begun, killed, length, lines_of, why
 from splat.jobs.work import Ended, Interrupted, Share, Work, checked
-from splat.planning.predict import size
 from splat.system import machine
-from splat.training.stop import Heard, listening
+from splat.system.signals import Heard, listening
+from splat.system.text import size
 
 PAUSE = 0.1
 """Seconds between looks after the processes."""

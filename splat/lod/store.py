@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from splat.formats import in_frame
-from splat.formats.rows import finite
+from splat.core.frame import finite, gaussians_to_frame
 from splat.kernels import one_torch_thread, threads
 from splat.lod.choose import chosen, may_show
 from splat.lod.levels import LEAF, Levels, Part, built, ordered
@@ -112,7 +111,7 @@ def _scattered(part: Part, place: Tensor, n: int, kept: int, frame: Frame | None
     for low in range(0, n, _PART):
         to = place[low : low + _PART]
         given = part(low, min(n, low + _PART)).take(to >= 0)
-        given = given if frame is None else in_frame(given, frame)
+        given = given if frame is None else gaussians_to_frame(given, frame)
         to = to[to >= 0]
         for name, column in columns.items():
             column[to] = getattr(given, name).to(column.dtype)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from splat.options import whole
+from splat.system.numbers import whole
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from splat.core.cloud import Cloud
 from splat.core.model import Trained
+from splat.core.step import Step
 from splat.kernels import Harmonics, HarmonicsGradient
 from splat.parallel.ranks import Ranks
-from splat.types import Step
 
 NONE, FACTORS, DENSE = 0.0, 1.0, 2.0
 """What backward left of a parameter; of all processes the most counts."""
@@ -117,10 +117,9 @@ def _together(
         if meet is not None:
             meet(ranks.gathered)
     apart.joined()
-    model.seen = (step.rendered, seen)
     batch = replace(step.batch, shrink=said.shrink)
     found = {name: term[0] for name, term in zip(losses, terms, strict=True)}
-    return replace(step, batch=batch), found
+    return replace(step, batch=batch, seen=seen), found
 
 
 def reduced(ranks: Ranks, tensors: Sequence[Tensor], how: Literal["sum", "max", "min"]) -> None:

@@ -12,28 +12,18 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from splat.core.frame import camera_to_frame, shrunk
+from splat.math import spread
 from splat.photos.decoder import Decoded, Decoder, bytes_of
 from splat.photos.disk_cache import Shelf
 from splat.photos.photo import MaskMode
 from splat.photos.resolution import Sizes
-from splat.seeding.seed import in_frame
 from splat.types import Batch, Camera, Frame, View
 
 Shown = tuple[int, float]
 """Which view, and how many times smaller than its camera."""
 AHEAD = 3
 """Views that are decoded before they are asked for."""
-
-
-def shrunk(camera: Camera, downscale: float = 1, max_side: int | None = None) -> Camera:
-    """The camera at 1/downscale of its size, and its longer side at most `max_side` pixels.
-
-    Sizes are rounded; the intrinsics follow the rounded size.
-    """
-    longest = max(camera.width, camera.height)
-    factor = max(1.0, downscale, longest / max_side if max_side else 1.0)
-    width, height = (max(1, round(side / factor)) for side in (camera.width, camera.height))
-    return camera.resized(width, height)
 
 
 class Loader:
@@ -77,7 +67,7 @@ class Loader:
             raise ValueError("no views to load; expected at least one: see `--eval`")
         self.views = tuple(views)
         sized = [shrunk(view.camera, downscale, max_side) for view in views]
-        self.cameras = tuple(in_frame(camera, frame).to(device) for camera in sized)
+        self.cameras = tuple(camera_to_frame(camera, frame).to(device) for camera in sized)
         """Cameras of all views at full size, in the frame of training."""
         self._decoder = Decoder(
             self.views, self.cameras, background=background, masks=masks, scale=frame.scale,
@@ -224,11 +214,6 @@ class _Some(Sequence[Batch]):
         if isinstance(at, slice):
             return _Some(self._photos, self._indices[at])
         return self._photos.batch(self._indices[at]).to("cpu")
-
-
-def spread(count: int, most: int) -> list[int]:
-    """At most so many of 0 ... count-1, evenly spread."""
-    return [i * count // min(count, most) for i in range(min(count, most))]
 
 
 @lru_cache(maxsize=4)  # asked for again and again at every step of an epoch

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
+from splat.core.frame import shrunk
 from splat.options import Options
 from splat.photos.decoder import bytes_passing
-from splat.photos.loader import AHEAD, shrunk
+from splat.photos.loader import AHEAD
 from splat.photos.photo import reduction
 from splat.photos.resolution import Sizes
 from splat.system import machine

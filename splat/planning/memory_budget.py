@@ -20,7 +20,7 @@ from splat.planning.memory import (
     scratch_bytes,
     state_bytes,
 )
-from splat.planning.predict import size
+from splat.system.text import size
 from splat.types import SceneData
 
 LEAST_CACHE = 64 << 20

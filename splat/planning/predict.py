@@ -21,6 +21,7 @@ from splat.planning.memory import (
     state_bytes,
 )
 from splat.system import machine
+from splat.system.text import size
 from splat.types import View
 
 TARGET_SECONDS = 170.0
@@ -268,22 +269,3 @@ def predicted(
         on_disk=on_disk,
         ending=max(0, ending_bytes(most, max(areas), on_cpu, cap > 0) - photos.passing),
     )
-
-
-def size(count: float) -> str:
-    """Bytes as people read them."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if count >= factor:
-            return f"{count / factor:.3g} {unit}"
-    return f"{count / 1e3:.3g} kB"
-
-
-def span(seconds: float) -> str:
-    """A length of time as people read it."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from splat.datasets.photo import SUFFIXES
+from splat.photos.exif import HEIF, Unreadable
 from splat.prep import video
 from splat.prep.options import PrepOptions
-from splat.prep.photos import Photo, Unreadable, suffix_for, taken_in
+from splat.prep.photos import Photo, suffix_for, taken_in
 from splat.prep.quality import THUMBNAIL, Grey, blurry, same, sharpness, thumbnail
-from splat.prep.suffixes import HEIF, VIDEO, is_video
+from splat.prep.suffixes import VIDEO, is_video
 from splat.system.files import replacing
 
 LEAST = 3

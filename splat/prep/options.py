@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from splat.options import hint
+from splat.system.numbers import hint
 
 Matching = Literal["auto", "exhaustive", "sequential", "similar"]
 CAMERA_MODELS = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-HEIF = (".heic", ".heif")
 VIDEO = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mts", ".3gp")
 
 

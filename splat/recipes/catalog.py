@@ -1,62 +1,49 @@
-"""The methods and parts that the command line offers, and one's own by their import path."""
+"""Methods and parts by name: where each lies, as a string, loaded when it is asked for.
+
+Packages that are installed beside this one add theirs by entry points (`splat.strategies`): a class
+that derives from `Strategy`, under the name that recipes are to call it. A method whose file is not
+there is not offered; all others are.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import logging
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import metadata
 
 import torch
 
-from splat.core.strategy import Fixed, Strategy, Wrapper
+from splat.core.strategy import Strategy, Wrapper
 from splat.planning import predict
-from splat.strategies.adc import Adc
-from splat.strategies.alpha_mask import AlphaMask
-from splat.strategies.blur import BlurSplit
-from splat.strategies.budget import Budget
-from splat.strategies.crop import Crop
-from splat.strategies.deferred import Deferred
-from splat.strategies.error import ErrorBased
-from splat.strategies.floaters import Floaters
-from splat.strategies.freeze import Freeze
-from splat.strategies.igs import ImprovedGs
-from splat.strategies.lighthouse import Lighthouse
-from splat.strategies.mcmc import Mcmc
-from splat.strategies.mrnf import Mrnf
-from splat.strategies.protect import Protect
-from splat.strategies.scaffold import Scaffold
-from splat.strategies.scaffold.coded import Coded
-from splat.strategies.scaffold.gsdf import Gsdf
-from splat.strategies.sdf import Sdf
-from splat.strategies.significance import Significance
-from splat.strategies.taming import Taming
-from splat.system.import_path import module_of, place_of, where_and_name
+from splat.system.import_path import loaded, module_of, where_and_name
 
-METHODS: Mapping[str, type[Strategy]] = {
-    "mcmc": Mcmc,
-    "adc": Adc,
-    "mrnf": Mrnf,
-    "igs": ImprovedGs,
-    "error": ErrorBased,
-    "taming": Taming,
-    "scaffold": Scaffold,
-    "fixed": Fixed,
+METHODS: Mapping[str, str] = {
+    "mcmc": "splat.strategies.mcmc:Mcmc",
+    "adc": "splat.strategies.adc:Adc",
+    "mrnf": "splat.strategies.mrnf:Mrnf",
+    "igs": "splat.strategies.igs:ImprovedGs",
+    "error": "splat.strategies.error:ErrorBased",
+    "taming": "splat.strategies.taming:Taming",
+    "scaffold": "splat.strategies.scaffold:Scaffold",
+    "fixed": "splat.core.strategy:Fixed",
 }
 """By their name on the command line."""
-PARTS: Mapping[str, type[Wrapper]] = {
-    "significance": Significance,
-    "blur-split": BlurSplit,
-    "protect": Protect,
-    "freeze": Freeze,
-    "budget": Budget,
-    "crop": Crop,
-    "coded": Coded,
-    "gsdf": Gsdf,
-    "deferred": Deferred,
-    "sdf": Sdf,
-    "lighthouse": Lighthouse,
-    "alpha-mask": AlphaMask,
-    "floaters": Floaters,
+PARTS: Mapping[str, str] = {
+    "significance": "splat.strategies.significance:Significance",
+    "blur-split": "splat.strategies.blur:BlurSplit",
+    "protect": "splat.strategies.protect:Protect",
+    "freeze": "splat.strategies.freeze:Freeze",
+    "budget": "splat.strategies.budget:Budget",
+    "crop": "splat.strategies.crop:Crop",
+    "coded": "splat.strategies.scaffold.coded:Coded",
+    "gsdf": "splat.strategies.scaffold.gsdf:Gsdf",
+    "deferred": "splat.strategies.deferred:Deferred",
+    "sdf": "splat.strategies.sdf:Sdf",
+    "lighthouse": "splat.strategies.lighthouse:Lighthouse",
+    "alpha-mask": "splat.strategies.alpha_mask:AlphaMask",
+    "floaters": "splat.strategies.floaters:Floaters",
 }
 """What may follow a method and a `+`, and alters what stands before."""
 PRESETS: Mapping[str, tuple[str, str]] = {
@@ -92,52 +79,122 @@ DEFAULT = "mrnf"
 """The method where one is needed and none is named,"""
 USUAL = f"{DEFAULT} + renew"
 """and the recipe of a plain `splat train scene/`: the best of docs/league.md."""
-ANCHOR_DRAWS = 4
-"""Gaussians that an anchor makes in a picture, about."""
+GROUP = "splat.strategies"
+"""Entry points of other packages' methods and parts."""
+
+_log = logging.getLogger(__name__)
 
 
-def fitted(device: torch.device, budget: int = 0) -> dict[str, Strategy]:
-    """Every method with the largest number of Gaussians that suits the device, or a budget."""
-    found = predict.fit(device)
-    # Published ADC has no limit; a machine with little time or memory needs one.
-    limit = 0 if device.type == "cuda" else found.cap
-    return {
-        "mcmc": Mcmc(cap=budget or found.cap),
-        "adc": Adc(cap=budget or limit),
-        "mrnf": Mrnf(cap=budget or found.cap),
-        "igs": ImprovedGs(cap=budget or found.cap),
-        "error": ErrorBased(cap=budget or found.cap),
-        "taming": Taming(cap=budget or found.cap),
-        "scaffold": Scaffold(cap=0 if budget else limit // ANCHOR_DRAWS),
-        "fixed": Fixed(),
-    }
+@cache
+def installed() -> Mapping[str, str]:
+    """Methods and parts of other packages, by name; ours go before those of the same name."""
+    found: dict[str, str] = {}
+    for entry in metadata.entry_points(group=GROUP):
+        if entry.name in METHODS or entry.name in PARTS or entry.name in PRESETS:
+            _log.warning("warning: %s calls %s %r, as one of ours is called; ours is taken",
+                         GROUP, entry.value, entry.name)  # fmt: skip
+        else:
+            found.setdefault(entry.name, entry.value.replace(" ", ""))
+    return found
 
 
-def published() -> dict[str, Strategy]:
-    """Every method with the numbers of its class."""
-    return {name: kind() for name, kind in METHODS.items()}
+def places() -> Mapping[str, str]:
+    """Where every method and part lies, ours and those of other packages, by name."""
+    return {**METHODS, **PARTS, **installed()}
+
+
+def kind_of(name: str) -> type[Strategy] | None:
+    """The class that a name stands for; None: it stands for none, or its file is not there."""
+    place = places().get(name)
+    if place is None:
+        return None
+    found = loaded(place)
+    return None if found is None else _checked(found, place)
+
+
+def methods() -> dict[str, type[Strategy]]:
+    """Every method that can be loaded, by name."""
+    return {name: kind for name, kind in _kinds() if not issubclass(kind, Wrapper)}
+
+
+def parts() -> dict[str, type[Wrapper]]:
+    """Every part that can be loaded, by name."""
+    return {name: kind for name, kind in _kinds() if issubclass(kind, Wrapper)}
+
+
+def _kinds() -> Iterator[tuple[str, type[Strategy]]]:
+    for name in (*METHODS, *PARTS):
+        kind = kind_of(name)
+        if kind is not None:
+            yield name, kind
+    for name, place in installed().items():
+        try:
+            kind = kind_of(name)
+        except Exception as error:
+            _log.warning("warning: %s (%s) cannot be loaded: %s", name, place, error)
+        else:
+            if kind is not None:
+                yield name, kind
+
+
+def default() -> str:
+    """The method where none is named: `DEFAULT`, or the first that is there."""
+    return DEFAULT if kind_of(DEFAULT) is not None else next(iter(methods()))
+
+
+def usual() -> str:
+    """The recipe where none is given: `USUAL`, or without what is not there of it."""
+    whole = kind_of(DEFAULT) is not None and kind_of("significance") is not None
+    return USUAL if whole else default()
+
+
+class Offered(Mapping[str, Strategy]):
+    """Methods by name, each with what suits a device, or a budget, for its defaults.
+
+    They are loaded when they are asked for; going through them loads them all.
+    """
+
+    def __init__(self, device: torch.device | None = None, budget: int = 0) -> None:
+        """`device` None: with the numbers of their classes. `budget`: Gaussians, 0: none."""
+        self._device, self._budget = device, budget
+
+    def __getitem__(self, name: str) -> Strategy:
+        kind = None if name in PARTS else kind_of(name)
+        if kind is None or issubclass(kind, Wrapper):
+            raise KeyError(name)
+        return kind() if self._device is None else sized(kind(), self._device, self._budget)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(methods())
+
+    def __len__(self) -> int:
+        return len(methods())
+
+
+def sized(strategy: Strategy, device: torch.device, budget: int = 0) -> Strategy:
+    """A method with the largest number of rows that suits the device, or a budget of Gaussians.
+
+    Where rows have a file of their own the budget is none of Gaussians. What is published without
+    a limit has none on CUDA; a machine with little time or memory needs one.
+    """
+    if not dataclasses.is_dataclass(strategy) or "cap" not in {
+        field.name for field in dataclasses.fields(strategy)
+    }:
+        return strategy
+    if budget:
+        return strategy if strategy.row_bytes else dataclasses.replace(strategy, cap=budget)
+    if device.type == "cuda" and not strategy.cap:
+        return strategy
+    return dataclasses.replace(strategy, cap=predict.fit(device).cap // strategy.draws)
 
 
 def name_of(kind: type[Strategy]) -> str | None:
     """What a method or part is called in a recipe; None: it is one's own."""
-    listed = (*METHODS.items(), *PARTS.items())
-    return next((name for name, known in listed if known is kind), None)
-
-
-def outlined(description: Mapping[str, Any]) -> str:
-    """The classes of a strategy as `described` gave it, without importing them."""
-    fields = description["fields"]
-    inner = [part for part in (fields.get("base"), *fields.get("parts", ())) if part]
-    own = description["class"].rpartition(":")[2]
-    return " + ".join([*map(outlined, inner), *([] if fields.get("parts") else [own])])
-
-
-MOVED = {
-    "splat.strategy:Fixed": "splat.core.strategy:Fixed",
-    "splat.strategies.compose:Chain": "splat.core.chain:Chain",
-    "splat.strategies.block:Block": "splat.blocks.block:Block",
-}
-"""Classes that run folders name by where they were, and where they are now."""
+    own = f"{kind.__module__}:{kind.__qualname__}"
+    for name, place in places().items():
+        if place == own or (place.rpartition(":")[2] == kind.__name__ and kind_of(name) is kind):
+            return name
+    return None
 
 
 def plugin(place: str) -> type[Strategy]:
@@ -145,11 +202,21 @@ def plugin(place: str) -> type[Strategy]:
     where, name = where_and_name(place, "plugin", "Class")
     module = module_of(where)
     found = vars(module).get(name)
-    if not isinstance(found, type) or not issubclass(found, Strategy):
-        what = "holds no" if found is None else "holds another thing as"
+    if found is None:
         raise ValueError(
-            f"plugin {place!r}: {where} {what} {name}; expected a class that derives from"
-            " splat.core.strategy.Strategy"
+            f"plugin {place!r}: {where} holds no {name}; expected a class that derives from"
+            " splat.core.Strategy"
+        )
+    return _checked(found, place)
+
+
+def _checked(found: object, place: str) -> type[Strategy]:
+    """What lies at a place, if it is a strategy whose fields can be options."""
+    where, _, name = place.rpartition(":")
+    if not isinstance(found, type) or not issubclass(found, Strategy):
+        raise ValueError(
+            f"plugin {place!r}: {where} holds another thing as {name}; expected a class that"
+            " derives from splat.core.Strategy"
         )
     if not dataclasses.is_dataclass(found):
         raise ValueError(
@@ -157,60 +224,3 @@ def plugin(place: str) -> type[Strategy]:
             " @dataclass(frozen=True), so that its fields become options"
         )
     return found
-
-
-def described(strategy: Strategy) -> dict[str, Any]:
-    """A strategy as JSON can hold it: where its class is, and its fields."""
-    return {"class": place_of(type(strategy)), "fields": _fields(strategy)}
-
-
-def rebuilt(description: Mapping[str, Any]) -> Strategy:
-    """The strategy that `described` saw."""
-    place = MOVED.get(description["class"], description["class"])
-    if place.startswith("__main__:"):
-        raise ValueError(
-            f"the method {place.partition(':')[2]} was defined in a script; go on from Python with"
-            " splat.resume(folder, strategy=...)"
-        )
-    strategy: Strategy = _build(plugin(place), description["fields"])
-    return strategy
-
-
-def _fields(part: Any) -> dict[str, Any]:
-    values = {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}
-    return {name: _plain(value) for name, value in values.items()}
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"class": place_of(type(value)), "fields": _fields(value)}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise ValueError(
-        f"a field of the method holds a {type(value).__name__}, which a run folder cannot keep;"
-        " use numbers, texts, tuples and dataclasses of them"
-    )
-
-
-def _build(kind: type[Any], fields: Mapping[str, Any]) -> Any:
-    known = {field.name for field in dataclasses.fields(kind)}
-    if unknown := sorted(set(fields) - known):
-        raise ValueError(
-            f"{kind.__name__} has no field {unknown[0]!r}; the run was made by another version of"
-            f" it: use that one, or begin anew"
-        )
-    return kind(**{name: _value(value) for name, value in fields.items()})
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, dict):
-        return _build(_class(value["class"]), value["fields"])
-    return tuple(_value(item) for item in value) if isinstance(value, list) else value
-
-
-def _class(place: str) -> type[Any]:
-    where, _, name = MOVED.get(place, place).rpartition(":")
-    kind: type[Any] = getattr(module_of(where), name)
-    return kind

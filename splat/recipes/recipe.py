@@ -40,12 +40,13 @@ def parsed_strategy(
     `offered` are the methods with their defaults, by name: those of their classes if not given.
     """
     with complaint():
-        return composed(None, segments(_tokens(recipe)), offered or catalog.published())
+        known = catalog.Offered() if offered is None else offered
+        return composed(None, segments(_tokens(recipe)), known)
 
 
 def usual(offered: Mapping[str, Strategy] | None = None) -> Strategy:
     """The strategy where a user names none."""
-    return parsed_strategy(catalog.USUAL, offered)
+    return parsed_strategy(catalog.usual(), offered)
 
 
 def given(recipe: str) -> str:
@@ -158,14 +159,17 @@ def found(name: str, offered: Mapping[str, Strategy]) -> Strategy | type[Wrapper
     """The method of a name or an import path with its defaults, or the kind of part."""
     if name in offered:
         return offered[name]
-    if name in catalog.PARTS:
-        return catalog.PARTS[name]
+    part = catalog.kind_of(name)
+    if part is not None and issubclass(part, Wrapper):
+        return part
     if ":" in name:
         kind = catalog.plugin(name)
         return kind if issubclass(kind, Wrapper) else kind()
     if name in catalog.PRESETS:
         raise ValueError(_cannot_stand_first(name))
-    known = [*offered, *catalog.PARTS, *catalog.PRESETS]
+    if place := catalog.places().get(name):
+        raise ValueError(f"{name} is at {place}, which is not there; install splat-toolkit whole")
+    known = [*offered, *catalog.parts(), *catalog.PRESETS]
     near = difflib.get_close_matches(name, known, 1)
     hint = f"perhaps you meant {near[0]}" if near else f"there are {', '.join(known)}"
     if PLUS in name[1:-1]:
@@ -184,7 +188,7 @@ def _wrapped(kind: type[Wrapper], strategy: Strategy | None, term: Sequence[str]
 def _cannot_stand_first(name: str) -> str:
     return (
         f"{name} alters another method and cannot stand first; put it after one:"
-        f" {catalog.DEFAULT} {PLUS} {name}"
+        f" {catalog.default()} {PLUS} {name}"
     )
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import torch
 
 from splat.core.model import Explicit, Making, Model
-from splat.core.region import Region, box_of, described_region, meeting
-from splat.recipes import catalog
+from splat.core.region import Region, box_of, meeting
+from splat.core.strategy import Fixed
+from splat.recipes.saved import rebuilt
 from splat.runs import checkpoint
 from splat.runs.checkpoint import State
 from splat.runs.folder import Config
 from splat.sensor.sensor import SENSOR
 
 
-def crop_of(config: Config) -> Region | None:
-    """What a run was cropped to."""
-    own = described_region(config.method)
+def region_of(config: Config) -> Region | None:
+    """What of the scene a run was asked for."""
+    # Parts of a method that only a script can make still keep to what they were told.
+    own = rebuilt(config.method, missing=Fixed()).region()
     asked = config.options.crop
     return own if asked is None else meeting(own, box_of(asked))
 
@@ -26,12 +28,12 @@ def restored(config: Config, state: State, device: torch.device | str = "cpu") -
     own = [name for name in state["modules"] if name not in SENSOR]
     if "mean" in rows and not own:
         plain = Explicit(rows, steps=0)
-        plain.frame, plain.crop = checkpoint.frame(state), crop_of(config)
+        plain.frame, plain.region = checkpoint.frame(state), region_of(config)
         return plain
     # Only the method knows what its rows make, and what is beside them.
-    strategy = catalog.rebuilt(config.method)
+    strategy = rebuilt(config.method)
     model = strategy.model(rows, Making(steps=state["steps"], photos=state["views"]))
-    model.frame, model.crop = checkpoint.frame(state), crop_of(config)
+    model.frame, model.region = checkpoint.frame(state), region_of(config)
     model.load_state_dict(state["model"])
     for name, part in model.networks().items():
         part.module.load_state_dict(state["modules"][name]["module"])

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import torch
 
+from splat.math import spread
 
-def spread(views: int, count: int) -> list[int]:
+VIEWS_SHARE = 20
+"""Surveying a view costs about a training step; all of it together a 20th of the steps between."""
+
+
+def evenly(views: int, count: int) -> list[int]:
     """`count` of the views, evenly spread over their order; 0, or more than there are: all."""
-    count = min(count, views) if count > 0 else views
-    return [i * views // count for i in range(count)]
+    return spread(views, count if count > 0 else views)
 
 
 def drawn(views: int, count: int, generator: torch.Generator) -> list[int]:

@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from splat.core.cloud import Cloud
-from splat.types import Rendered, Step
+from splat.core.step import Step
+from splat.types import Rendered
 
 SCREEN_GRADIENT = "screen_gradient"
 """Statistic: length of the screen gradient, summed over the steps a row was visible in."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from splat.options import Options, Reading, Watching
 from splat.runs import checkpoint
-from splat.system.files import replacing
+from splat.system.files import read_json, write_json
 from splat.types import SceneData, View
 
 FORMAT = "splat run"
@@ -59,10 +59,9 @@ class Folder:
         """The result in the frame of the input."""
         return self.path / "point_cloud.ply"
 
-    @property
-    def anchors(self) -> Path:
-        """The anchors of a run that has some."""
-        return self.path / "scene.anchors"
+    def own_file(self, suffix: str) -> Path:
+        """The model itself, of a run whose model has a file of its own (`Model.own_suffix`)."""
+        return self.path / f"scene{suffix}"
 
     @property
     def blocks(self) -> Path:
@@ -132,7 +131,7 @@ class Folder:
             self.replayed,
             self.metrics,
             self.gaussians,
-            self.anchors,
+            self.own_file(".anchors"),
             self.division,
             self.contact_sheet,
             self.curves,
@@ -189,7 +188,7 @@ class Config:
     """Names of the views that are trained on."""
     test: tuple[str, ...]
     method: Mapping[str, Any]
-    """As `splat.recipes.catalog.described` gives it."""
+    """As `splat.recipes.saved.described` gives it."""
     options: Options
     watching: Watching
     command: str
@@ -308,15 +307,16 @@ def moved_cameras(path: Path) -> dict[str, Tensor]:
     return {entry["name"]: torch.tensor(entry["world_to_camera"]) for entry in entries}
 
 
-def write_json(path: Path, record: Any) -> None:
-    """Write a record for people and scripts."""
-    with replacing(path) as draft:
-        draft.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:
-    """What a file of ours holds."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON ({error}); it was changed or cut off") from None
+def fingerprint(scene: SceneData) -> str:
+    """A hash of all that is read of a scene but its photos' pixels."""
+    found = hashlib.blake2b(digest_size=16)
+    for views in (scene.train, scene.test):
+        found.update(f"{len(views)} views\n".encode())
+        for view in views:
+            camera = view.camera
+            found.update(f"{view.name} {camera.width} {camera.height}\n".encode())
+            found.update(camera.K.double().numpy().tobytes())
+            found.update(camera.world_to_camera.double().numpy().tobytes())
+    if scene.points is not None:
+        found.update(scene.points.positions.numpy().tobytes())
+    return found.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,15 +12,13 @@ from torch import Tensor
 
 from splat.core.edit import Change
 from splat.core.knobs import Command
-from splat.evaluation.evaluate import psnr
+from splat.core.step import Step
+from splat.evaluation.evaluate import view_psnr
 from splat.loop import Run
 from splat.system.files import disk_full, replacing
-from splat.types import Step
 
 LOG_EVERY = 10
 """Steps between lines: each costs a look at a part of the picture."""
-PART = 4
-"""The PSNR of a training view is taken on every fourth row of it."""
 
 STRATEGY = "strategy_seconds"
 """Key: what of the seconds so far the strategy took (`Run.clock`)."""
@@ -114,15 +111,6 @@ class Log:
             act()
         except OSError as error:
             raise disk_full(error, self._path) or error from error
-
-
-def view_psnr(step: Step) -> float:
-    """PSNR of the step's picture against its photo on a part of the rows, dB; at most 100."""
-    batch, part = step.batch, slice(None, None, PART)
-    truth = batch.pixels[part].float().div_(255)
-    mask = None if batch.mask is None else batch.mask[part]
-    value = psnr(step.rendered.image.detach()[part], truth, mask)
-    return min(value, 100.0) if not math.isnan(value) else 0.0
 
 
 def line_of(command: Command) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from splat.seeding.seed import focus_point
+from splat.core.frame import focus_point
 from splat.types import Batch, Points
 
 PLAIN_SHARE = 0.1

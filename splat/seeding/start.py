@@ -9,14 +9,19 @@ import torch
 from torch import Tensor
 
 from splat import formats
+from splat.core.frame import gaussians_to_frame, points_to_frame
 from splat.core.model import columns_of
 from splat.core.strategy import Strategy
 from splat.formats import ply
-from splat.options import PLANES, Options, rgb, whole
-from splat.photos.loader import Loader, spread
+from splat.math import spread
+from splat.options import PLANES, Options
+from splat.photos.loader import Loader
 from splat.planning import predict
-from splat.seeding import seed, silhouette, sky
-from splat.strategies import lighthouse
+from splat.seeding import silhouette, sky
+from splat.seeding.planes.assemble import assembled
+from splat.seeding.points import random_in_frusta, rows_from_points
+from splat.system.colours import rgb
+from splat.system.numbers import whole
 from splat.types import Frame, Points, SceneData
 
 LEAST_ON_PLANES, PLANES_SHARE = 3000, 0.8
@@ -49,11 +54,11 @@ def rows_at_start(
         _no_sky(options, "random points")
         found = _random(photos, options, count, generator)
     else:
-        found = _with_sky(seed.points_in_frame(points, frame), photos, options, strategy.cap)
+        found = _with_sky(points_to_frame(points, frame), photos, options, strategy.cap)
     kept = _fewer(len(found.positions), strategy, generator)
     if kept is not None:
         found = Points(found.positions[kept], found.colors[kept])
-    return seed.rows_from_points(found, strategy.start, options.sh_degree)
+    return rows_from_points(found, strategy.start, options.sh_degree)
 
 
 def _no_sky(options: Options, start: str) -> None:
@@ -96,7 +101,7 @@ def _random(photos: Loader, options: Options, count: int, generator: torch.Gener
             _log.info("start     %s random points inside the outlines of what is shown", size)
             return found
     _log.info("start     %s random points inside the camera frusta", f"{count:,}")
-    return seed.random_in_frusta([c.to("cpu") for c in photos.cameras], count, generator)
+    return random_in_frusta([c.to("cpu") for c in photos.cameras], count, generator)
 
 
 def _from_planes(
@@ -112,21 +117,19 @@ def _from_planes(
         )
     if PLANES.exists():
         _log.info("start     from planes; for what is called so here give its whole path")
-    points = None if scene.points is None else seed.points_in_frame(scene.points, frame)
+    points = None if scene.points is None else points_to_frame(scene.points, frame)
     count = 0 if points is None else len(points.positions)
     most = count + max(LEAST_ON_PLANES, count // 3)
     most = min(most, int(PLANES_SHARE * strategy.cap) or most)
     batches = (photos.batch(index).to("cpu") for index in range(len(photos)))
-    found = lighthouse.assembled(
-        batches, points, kind, strategy.start, options.sh_degree, max(most, 2)
-    )
+    found = assembled(batches, points, kind, strategy.start, options.sh_degree, max(most, 2))
     _log.info("start     %s", found.said())
     return found.rows
 
 
 def _from_gaussians(path: Path, options: Options, frame: Frame) -> dict[str, Tensor]:
     """The rows of a splat file, in the frame of training."""
-    return columns_of(formats.in_frame(formats.read(path), frame), options.sh_degree)
+    return columns_of(gaussians_to_frame(formats.read(path), frame), options.sh_degree)
 
 
 def _thinned(

@@ -11,8 +11,8 @@ from splat.core.column import Rate
 from splat.core.maps import LUMA
 from splat.core.model import Trained
 from splat.core.objective import Objective
+from splat.core.step import Step
 from splat.sensor.rows import RowAdam
-from splat.types import Step
 
 SIZE = (8, 16, 16)
 """Cells along brightness, down and across."""

@@ -12,8 +12,9 @@ from splat.core.column import Rate
 from splat.core.maps import LUMA
 from splat.core.model import Trained
 from splat.core.objective import Objective
+from splat.core.step import Step
 from splat.sensor.newton import MOST_PIXELS, Newton, weights
-from splat.types import Batch, Needs, Rendered, Step
+from splat.types import Batch, Needs, Rendered
 
 RATE, RATE_END = 1.0, 0.3
 """Share of the way to where a photo fits best that a step takes its camera."""

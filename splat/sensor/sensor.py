@@ -11,8 +11,8 @@ from torch import Tensor
 
 from splat.core.model import Trained
 from splat.core.objective import Objective
+from splat.options.exposure import Exposure
 from splat.sensor.grids import Grids, Smooth
-from splat.sensor.kinds import Exposure
 from splat.sensor.newton import Newton
 from splat.sensor.poses import PosePrior, Poses
 from splat.sensor.tones import Channels, Matrices, TonePrior, Tones, mapped

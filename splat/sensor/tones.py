@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from splat import kernels
 from splat.core.model import Trained
 from splat.core.objective import Objective
+from splat.core.step import Step
 from splat.sensor.newton import Newton, later, weights
-from splat.types import Step
 
 RATE, RATE_END = 0.5, 0.1
 """Share of the way to the map that fits a photo best that a step takes it."""

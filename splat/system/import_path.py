@@ -44,6 +44,19 @@ def module_of(where: str, what: str = "plugin") -> ModuleType:
     return _from_file(Path(where), what) if where.endswith(".py") else _from_name(where, what)
 
 
+def loaded(place: str) -> Any | None:
+    """What lies at `module:name`, or the module where no name is given; None: there is no such
+    module. A module that is there and cannot be imported raises what it raises."""
+    where, _, name = place.partition(":")
+    try:
+        module = importlib.import_module(where)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{where}.".startswith(f"{error.name}."):
+            return None
+        raise
+    return getattr(module, name) if name else module
+
+
 def _from_name(name: str, what: str) -> ModuleType:
     # The folder one works in is looked at last, and for as long as this import only.
     sys.path.append(str(Path.cwd()))

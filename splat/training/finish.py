@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from importlib import metadata
 from typing import Any
 
 import torch
@@ -14,30 +13,28 @@ from torch import Tensor
 
 from splat import kernels
 from splat.cleanup.floaters import Rules, floaters
+from splat.core.frame import camera_from_frame
 from splat.core.knobs import told
-from splat.core.model import Explicit
 from splat.evaluation.evaluate import Metrics, ViewMetrics, evaluate
 from splat.evaluation.lpips import Net
 from splat.evaluation.pictures import Row, contact_sheet, curves
 from splat.export.receipt import exported
 from splat.export.retrain import refined
 from splat.formats.settings import Settings
+from splat.math import spread
 from splat.parallel import is_first
-from splat.photos.loader import spread
 from splat.photos.resolution import Sizes
-from splat.planning.predict import span
 from splat.recipes import recipe
-from splat.runs.folder import Folder, move_cameras, write_json
+from splat.recipes.model_files import Receipt, key_of, model_file
+from splat.runs.folder import Folder, move_cameras
 from splat.runs.log import read_log
-from splat.seeding.seed import out_of_frame
 from splat.sensor.corrected import Corrected
 from splat.sensor.held_out import HeldOutFit
 from splat.sensor.tones import Matrices
-from splat.strategies.deferred.model import Relightable
-from splat.strategies.scaffold import files
-from splat.strategies.scaffold.anchors import Anchored
-from splat.strategies.scaffold.files import AnchorsReceipt
 from splat.system import machine
+from splat.system.files import write_json
+from splat.system.text import span
+from splat.system.version import version
 from splat.training.prepare import Job
 from splat.types import Batch, Camera, Gaussians
 
@@ -96,8 +93,8 @@ def finish(
         dropped=_left_out(job),
     )
     record["export"] = vars(receipt)
-    if isinstance(model, Anchored):
-        record["anchors_file"] = vars(_own_file(job, folder, found is not None))
+    if model.own_suffix:
+        record[key_of(model.own_suffix)] = vars(_own_file(job, folder, found is not None))
     if rows:
         contact_sheet(rows, folder.contact_sheet, f"{job.scene.path.name}, {method_name(job)}")
     if pictures:
@@ -146,20 +143,22 @@ def _left_out(job: Job) -> tuple[str, ...]:
 def cropped(job: Job) -> dict[str, Any]:
     """The box that births and files keep to, and how many rows are in it; None: there is none."""
     model = job.run.model
-    if model.crop is None:
+    if model.region is None:
         return {"crop": None}
-    held = model.crop.holds(model.cloud[model.place], model.frame)
+    held = model.region.holds(model.cloud[model.place], model.frame)
     inside = int(held.sum())
-    return {"crop": {**model.crop.described(), "inside": inside, "outside": len(held) - inside}}
+    return {"crop": {**model.region.described(), "inside": inside, "outside": len(held) - inside}}
 
 
-def _own_file(job: Job, folder: Folder, photos: bool) -> AnchorsReceipt:
+def _own_file(job: Job, folder: Folder, photos: bool) -> Receipt:
     """The model as it is, which the set of Gaussians only stands for."""
     batches = job.test_batches() if photos else [job.photos.batch(0)]
     run = job.run
-    return files.written(
-        run.model, folder.anchors, run.frame, run.render, batches, run.background,
-        drawing=run.drawing, photos=photos,
+    writer = model_file(run.model.own_suffix)
+    assert writer is not None
+    return writer.written(
+        run.model, folder.own_file(run.model.own_suffix), run.frame, run.render, batches,
+        run.background, drawing=run.drawing, photos=photos,
     )  # fmt: skip
 
 
@@ -223,7 +222,10 @@ def _write_placed(job: Job, folder: Folder, held_out: Mapping[str, Camera]) -> N
     found = {**held_out, **moved}
     move_cameras(
         folder.cameras,
-        {name: out_of_frame(each, job.run.frame).world_to_camera for name, each in found.items()},
+        {
+            name: camera_from_frame(each, job.run.frame).world_to_camera
+            for name, each in found.items()
+        },
     )
 
 
@@ -294,7 +296,7 @@ def figures(job: Job, found: Metrics | None, seconds: float) -> dict[str, Any]:
 def counted(job: Job) -> dict[str, int]:
     """Gaussians; where rows only make them, those of a mean view, and the rows."""
     model, cameras = job.run.model, job.photos.cameras
-    if isinstance(model, Explicit | Relightable):
+    if model.rows_are_gaussians:
         return {"gaussians": len(model.cloud)}
     looked = [len(model(cameras[i])) for i in spread(len(cameras), COUNTED)]
     return {"gaussians": round(sum(looked) / len(looked)), model.unit: len(model.cloud)}
@@ -304,7 +306,7 @@ def counted(job: Job) -> dict[str, int]:
 def floating(job: Job) -> dict[str, float] | None:
     """The floater score on training views, in percent; None where rows only make Gaussians."""
     run, photos = job.run, job.photos
-    if not isinstance(run.model, Explicit | Relightable):
+    if not run.model.rows_are_gaussians:
         return None
     sensor = run.sensor
     batches = [photos.batch(i) for i in spread(len(photos), FLOATING)]
@@ -391,16 +393,6 @@ def split_said(test: int, total: int, train: int) -> str:
 def method_name(job: Job) -> str:
     """The strategy as the command line names it."""
     return recipe.named(job.strategy)
-
-
-def version() -> str:
-    """Of the installed distribution."""
-    try:
-        return metadata.version("splat-toolkit")
-    except metadata.PackageNotFoundError:
-        from splat import __version__
-
-        return __version__
 
 
 def _megabytes(count: int | None) -> float | None:

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from splat import guidance, kernels
 from splat.core import offload
+from splat.core.frame import frame_of, points_to_frame
 from splat.core.knobs import followed
-from splat.core.model import Explicit, Making, Model, Rates
+from splat.core.model import Making, Model, Rates
 from splat.core.objective import Objective, Photometric
-from splat.core.region import box_of
 from splat.core.schedule import PUBLISHED_STEPS, every
 from splat.core.strategy import Strategy
 from splat.export.quantised import Finishing, finish_at
 from splat.loop import Run
-from splat.options import PLANES, Options, rgb
+from splat.options import PLANES, Options
 from splat.parallel import Ranks, first, steps_of
 from splat.photos import resolution
 from splat.photos.disk_cache import Shelf
@@ -27,16 +27,17 @@ from splat.photos.loader import Loader
 from splat.planning import memory, predict
 from splat.planning.predict import Pace
 from splat.recipes import recipe
+from splat.recipes.parts import with_options
 from splat.render import choose_device, drawing_as
 from splat.runs import checkpoint
 from splat.runs.checkpoint import State
 from splat.runs.replay import recorded
-from splat.seeding import seed
+from splat.seeding.points import with_clear_depth
 from splat.seeding.start import rows_at_start
 from splat.sensor import Sensor
-from splat.strategies.crop import Crop
-from splat.strategies.significance import VIEWS_SHARE, Significance
 from splat.system import machine
+from splat.system.colours import rgb
+from splat.system.text import span
 from splat.training.goals import check_goals, said_goals
 from splat.training.sensor_choice import sensor_of
 from splat.types import Batch, Camera, Drawing, Frame, Needs, SceneData
@@ -111,31 +112,19 @@ def prepare(
     kernels.set_threads(options.threads)
     scaled, steps = options.schedule == "scaled", steps_of(options.steps, ranks)
     # What is published for so many photos is due after as many times fewer steps of several.
-    span = steps if scaled else steps_of(PUBLISHED_STEPS, ranks)
-    fitted = strategy.scheduled(span) if scaled or ranks is not None else strategy
-    if options.finish_keep < 1:
-        at = max(1, finish_at(steps, options.finish_share))
-        fitted = Significance(
-            fitted,
-            score="squared",
-            at=(at,),
-            keep=options.finish_keep,
-            how="shrink",
-            views=max(1, steps // VIEWS_SHARE),
-        )
-    if options.crop is not None:
-        box = box_of(options.crop)
-        fitted = Crop(fitted, low=box.low, high=box.high)
+    due_over = steps if scaled else steps_of(PUBLISHED_STEPS, ranks)
+    fitted = strategy.scheduled(due_over) if scaled or ranks is not None else strategy
+    fitted = with_options(fitted, options, steps)
     cameras = [view.camera for view in scene.train]
     if state is not None:
         frame = checkpoint.frame(state)
     elif frame is None:
-        frame = seed.frame_of(cameras)
+        frame = frame_of(cameras)
     terms = _terms(scene, fitted, replace(options, steps=steps), frame)
     photos, held_out = loaders(scene, options, frame, device, _asked(terms, options), ranks)
     if scene.points is not None and len(scene.points.positions):
-        known = seed.points_in_frame(scene.points, frame).positions
-        photos.cameras = seed.with_clear_depth(photos.cameras, known)
+        known = points_to_frame(scene.points, frame).positions
+        photos.cameras = with_clear_depth(photos.cameras, known)
     assert options.resolution != "auto"
     looked_at = photos.pictures(resolution.DASH_PHOTOS)
     photos.sizes = resolution.sizes(options.resolution, steps, looked_at)
@@ -198,15 +187,15 @@ def announce(job: Job) -> None:
     say("method    %s, from %s %s%s", method, f"{len(run.model.cloud):,}", run.model.unit, cap)
     left = job.plan.seconds * (1 - run.step / run.steps)
     done = f" from step {run.step:,}" if run.step else ""
-    if run.model.crop is not None:
-        say("crop      births, and files, within %s only", run.model.crop.said())
+    if run.model.region is not None:
+        say("crop      births, and files, within %s only", run.model.region.said())
     if run.drawing.near is not None:
         say("near      nothing closer to a camera than %.3g is drawn", run.drawing.near)
     if run.sensor is not None:
         say("sensor    %s", run.sensor.said())
     for line in guidance.said(scene.train, run.objectives):
         say("guided    %s", line)
-    say("steps     %s%s, about %s", f"{run.steps:,}", done, predict.span(left))
+    say("steps     %s%s, about %s", f"{run.steps:,}", done, span(left))
     if run.ranks is not None:
         say("parallel  %s", _parallel(run))
     if run.script:
@@ -264,7 +253,7 @@ def sizes_line(scene: SceneData, cameras: Sequence[Camera]) -> str:
 def nearest(cameras: Sequence[Camera], rows: dict[str, Tensor]) -> float:
     """Depth from which to draw, frame of training: up to there all that is known is clear."""
     if not any(camera.clear_depth for camera in cameras):
-        cameras = seed.with_clear_depth(cameras, rows["mean"])
+        cameras = with_clear_depth(cameras, rows["mean"])
     clear = [camera.clear_depth for camera in cameras if camera.clear_depth]
     return max(min(clear, default=0.0), kernels.NEAR)
 
@@ -322,7 +311,7 @@ def _terms(
     which go first where both have one of a name."""
     assert options.steps is not None
     known = scene.points
-    points = None if known is None else seed.points_in_frame(known, frame).positions
+    points = None if known is None else points_to_frame(known, frame).positions
     given = guidance.given_terms(
         scene.train, options.depth_weight, options.normal_weight, options.steps, points
     )
@@ -387,7 +376,7 @@ def _run(
     if options.offload and (ranks is not None or not model.cloud.kept_away):
         what = "several processes" if ranks is not None else f"{model.unit} of this method"
         raise ValueError(f"offload keeps plain Gaussians of one process, not {what}; leave it out")
-    if options.finish_for is not None and not isinstance(model, Explicit):
+    if options.finish_for is not None and not model.same_for_all_views:
         raise ValueError(
             f"finish-for rounds Gaussians that are trained themselves, and {model.unit} make theirs"
             " for each camera; leave it out, and give the file its own training: splat export"

@@ -8,16 +8,14 @@ from dataclasses import replace
 import torch
 
 from splat import formats
-from splat.core.model import Explicit, Making, columns_of
+from splat.core.model import Making, columns_of
 from splat.core.strategy import Fixed, Strategy
-from splat.options import Options, amount
+from splat.options import Options
 from splat.planning import predict
 from splat.planning.memory_budget import Wanted, rationed
-from splat.strategies.budget import kept_within
+from splat.recipes.parts import kept_within
+from splat.system.numbers import amount
 from splat.types import Gaussians, SceneData
-
-ANCHOR_DRAWS = 5
-"""Gaussians that an anchor makes in a picture: half of its slots (`Model.draws`)."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,8 +70,7 @@ def within_memory(
     each of so many processes on a machine has its share; what gives way is said aloud."""
     if options.memory is None:
         return strategy, options
-    anchors = strategy.handles not in ("", "gaussians")
-    draws = ANCHOR_DRAWS if anchors else 1
+    draws = strategy.draws
     points = scene.points if options.init is None else None
     start = predict.fit(device).random_points if points is None else len(points.positions)
     wanted = Wanted(
@@ -81,7 +78,7 @@ def within_memory(
         cap=draws * strategy.cap,
         grows=not isinstance(strategy, Fixed),
         cap_asked=cap_asked or options.budget is not None,
-        half_harmonics=not anchors and _has_harmonics(strategy),
+        half_harmonics=_has_harmonics(strategy),
     )
     share = replace(options, memory=options.memory // processes)
     found = rationed(scene, share, device, wanted)
@@ -98,4 +95,4 @@ def _has_harmonics(strategy: Strategy) -> bool:
         torch.zeros(1, 3), torch.tensor([[1.0, 0, 0, 0]]), torch.ones(1, 3), torch.full((1,), 0.5),
         torch.zeros(1, 1, 3), 0,
     )  # fmt: skip
-    return isinstance(strategy.model(columns_of(one, 0), Making(steps=1)), Explicit)
+    return strategy.model(columns_of(one, 0), Making(steps=1)).same_for_all_views

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import torch
 
+from splat.core.frame import points_to_frame
+from splat.math import spread
 from splat.options import Options
 from splat.parallel import Ranks, steps_of
-from splat.photos.loader import Loader, spread
-from splat.prep.photos import exposure_value
-from splat.seeding import seed
+from splat.photos.exif import exposure_value
+from splat.photos.loader import Loader
 from splat.sensor.measured import by_exif, measured
 from splat.sensor.sensor import Sensor, sensor_for
 from splat.types import Frame, SceneData
@@ -40,7 +41,7 @@ def sensor_of(
     `ranks` are the processes that show its photos.
     """
     known = scene.points is not None and len(scene.points.positions) > 0
-    points = seed.points_in_frame(scene.points, frame) if known and scene.points else None
+    points = points_to_frame(scene.points, frame) if known and scene.points else None
     exposure, gains = options.exposure, None
     if not resumed and exposure != "off":
         views = spread(len(photos), MOST_MEASURED)

@@ -12,9 +12,9 @@ from typing import Protocol
 from splat.evaluation.evaluate import mean_psnr
 from splat.kernels import forget_outputs, one_torch_thread
 from splat.loop import Run, Watcher, train
+from splat.math import spread
 from splat.options import Watching
 from splat.parallel import Lost, first, is_first
-from splat.photos.loader import spread
 from splat.runs.folder import Folder
 from splat.runs.log import LOG_EVERY, Log, read_log
 from splat.training.finish import fit_of

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from torch import Tensor
 
 from splat.core.edit import Change
+from splat.core.step import Step
 from splat.loop import Run
-from splat.types import Step
+from splat.system.signals import Heard, listening
 
 _log = logging.getLogger(__name__)
 
@@ -26,13 +23,6 @@ class Stopped(Exception):
     def __init__(self, number: int, step: int, path: Path) -> None:
         super().__init__(f"stopped after step {step:,}")
         self.number, self.step, self.path = number, step, path
-
-
-@dataclass
-class Heard:
-    """The signal that came; 0: none."""
-
-    number: int = 0
 
 
 class Stop:
@@ -68,33 +58,3 @@ def stoppable(save: Callable[[Run], Path], *, silent: bool = False) -> Iterator[
     warning = "stopping after this step; once more to stop at once, without a checkpoint"
     with listening("" if silent else warning) as heard:
         yield Stop(save, heard)
-
-
-@contextmanager
-def listening(warning: str) -> Iterator[Heard]:
-    """Within, the first Ctrl-C or SIGTERM is noted only, with a warning; a second one ends at once.
-
-    Outside the main thread signals do what they always do.
-    """
-    heard = Heard()
-    if threading.current_thread() is not threading.main_thread():
-        yield heard
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        del frame
-        heard.number = number
-        for each in numbers:
-            signal.signal(each, before[each])
-        if warning:
-            _log.warning("%s", warning)
-
-    for number in numbers:
-        signal.signal(number, note)
-    try:
-        yield heard
-    finally:
-        for number in numbers:
-            signal.signal(number, before[number])

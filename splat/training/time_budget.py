@@ -16,11 +16,12 @@ from splat.core.schedule import PUBLISHED_STEPS
 from splat.core.strategy import Strategy
 from splat.kernels import one_torch_thread
 from splat.loop import Run, advance
+from splat.math import spread
 from splat.options import Options
 from splat.parallel import Ranks, first, steps_of
-from splat.photos.loader import spread
 from splat.planning import predict
 from splat.planning.predict import Pace
+from splat.system.text import span
 from splat.training.prepare import Job, prepare
 from splat.types import Batch, SceneData
 
@@ -59,7 +60,7 @@ def prepared(
     if options.minutes is None:
         return prepare(scene, strategy, options, ranks=ranks)
     seconds, most = 60 * options.minutes, options.steps or PUBLISHED_STEPS
-    _log.info("timing    some steps, to fit the run into %s ...", predict.span(seconds))
+    _log.info("timing    some steps, to fit the run into %s ...", span(seconds))
     with _unsaid():
         short = replace(options, steps=min(steps_of(RIPE_STEPS, ranks), most))
         job = prepare(scene, strategy, short, ranks=ranks)
@@ -192,15 +193,15 @@ def _say(options: Options, steps: int, needed: float) -> None:
     if needed > seconds:
         _log.warning(
             "warning: %s are too short for %s steps, which is the least; they will take about %s",
-            predict.span(seconds),
+            span(seconds),
             f"{steps:,}",
-            predict.span(needed),
+            span(needed),
         )
         return
     _log.info(
         "budget    %s steps fit into %s; --steps %d in place of --minutes makes the same run",
         f"{steps:,}",
-        predict.span(seconds),
+        span(seconds),
         steps,
     )
 

@@ -14,12 +14,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from splat.core.edit import Change
+from splat.core.step import Step
+from splat.evaluation.evaluate import view_psnr
 from splat.loop import Run
-from splat.planning import predict
 from splat.runs import checkpoint
-from splat.runs.log import LOG_EVERY, LOOK, Log, view_psnr
+from splat.runs.log import LOG_EVERY, LOOK, Log
+from splat.system.text import span
 from splat.training.goals import Goals
-from splat.types import Step
 
 COLUMNS_EVERY = 100
 """Steps between looks for NaN in the columns."""
@@ -181,7 +182,7 @@ class Bar:
 
     def _line(self, run: Run, step: Step, losses: Losses) -> str:
         pace = (time.monotonic() - self._start) / max(1, run.step - self._first)
-        left = predict.span(pace * (run.steps - run.step))
+        left = span(pace * (run.steps - run.step))
         return (
             f"step {run.step:,} of {run.steps:,}: {_state(run, step, losses)},"
             f" {pace * 1e3:.1f} ms a step, {left} left"

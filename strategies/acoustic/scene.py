@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from splat.core.frame import camera_to_frame
 from splat.datasets.sounds import SoundData
-from splat.seeding.seed import in_frame
 from splat.strategies.acoustic.points import born
 from splat.strategies.acoustic.sight import Look, looking
 from splat.types import Camera, Frame, Gaussians, Renderer
@@ -42,7 +42,7 @@ class Scene:
         """What each Gaussian weighs in all cameras."""
         found = torch.zeros(len(self.gaussians))
         for camera in self.cameras:
-            there = in_frame(camera, self.frame).to(self.render.device)
+            there = camera_to_frame(camera, self.frame).to(self.render.device)
             found += self.render.survey(self.gaussians, there)[1].mass.float().cpu()
         return found
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.seeding.seed import in_frame
+from splat.core.frame import camera_to_frame
 from splat.types import Camera, Frame, Gaussians, Needs, Renderer
 
 SIDE = 128
@@ -28,7 +28,7 @@ def looking(gaussians: Gaussians, frame: Frame, render: Renderer) -> Look:
         depths = []
         for pose in _poses(place):
             camera = Camera(world_to_camera=pose, K=_lens(), width=SIDE, height=SIDE)
-            there = in_frame(camera, frame).to(render.device)
+            there = camera_to_frame(camera, frame).to(render.device)
             drawn = render(gaussians, there, Needs(depth=True))
             if drawn.depth is None:
                 raise RuntimeError("the renderer drew no depth")

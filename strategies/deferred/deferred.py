@@ -10,6 +10,7 @@ from splat.core.edit import Rows
 from splat.core.fields import parts_with_ways
 from splat.core.model import Making, Model
 from splat.core.objective import Objective
+from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, called
 from splat.strategies.deferred.drawing import CHANNELS, has_materials
 from splat.strategies.deferred.model import SEEN_FROM, Relightable
@@ -20,7 +21,6 @@ from splat.strategies.deferred.terms import (
     Outline,
     SmoothMaterials,
 )
-from splat.types import Step
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from splat import kernels
-from splat.core.cloud import Cloud, morton_order
+from splat.core.cloud import Cloud
 from splat.core.column import Rate
 from splat.core.edit import Rows
+from splat.core.frame import morton_order
 from splat.core.model import Making, Model, add_shapes
 from splat.math import SH_C0
 from splat.render.normals import facing
@@ -39,6 +40,7 @@ class Relightable(Model):
     """
 
     unit = "lit Gaussians"
+    rows_are_gaussians = True
     left_out = (
         "materials, the light, and reflections beyond harmonics of degree 3: each Gaussian is"
         " shaded by itself and rounded to these"

@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy
 
 from splat.core.objective import Objective
+from splat.core.step import Step
 from splat.strategies.deferred.drawing import FAINTEST, has_materials, rays
 from splat.strategies.deferred.model import Relightable
 from splat.strategies.deferred.shading import unit
-from splat.types import Needs, Step
+from splat.types import Needs
 
 EDGE = 10.0
 """How fast smoothness gives way where the photo changes, per unit of colour."""

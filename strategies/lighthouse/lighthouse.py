@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from splat.core.edit import Edit
 from splat.core.model import Model
 from splat.core.objective import Objective
+from splat.core.step import Step
 from splat.core.strategy import Wrapper
 from splat.guidance import GivenNormal
+from splat.rules.spare import conditions, spared
 from splat.strategies.lighthouse.terms import Consistent, Flat, SmoothNormals
-from splat.strategies.protect import Protect
-from splat.types import Step
 
 SIZES = ("size", "screen")
 """Reasons for which oversized rows are dropped."""
@@ -59,11 +59,9 @@ class Lighthouse(Wrapper):
         return {**self.base.objectives(), **terms}
 
     def altered(self, step: Step, edit: Edit | None) -> Edit | None:
-        if not self._can_spare(step.model):
+        if edit is None or not edit.drop or not self._can_spare(step.model):
             return edit
-        return Protect(self.base, rule=f"opacity>{self.spared:g}", reasons=SIZES).altered(
-            step, edit
-        )
+        return spared(step, edit, conditions(f"opacity>{self.spared:g}"), SIZES, self.base.cap)
 
     def _can_spare(self, model: Model) -> bool:
         """Anchors have an opacity only for a camera; no rule asks for theirs."""

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from splat.core.objective import Objective
+from splat.core.step import Step
 from splat.guidance import normals_of_depth
 from splat.guidance.terms import solid
-from splat.types import Needs, Step
+from splat.types import Needs
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from splat import kernels
-from splat.core.cloud import Cloud, morton_order
+from splat.core.cloud import Cloud
 from splat.core.column import Rate
 from splat.core.edit import Change, Edit, Rows
+from splat.core.frame import morton_order, neighbour_distances
 from splat.core.model import Making, Model
-from splat.rules.views import spread
-from splat.seeding.seed import neighbour_distances
+from splat.math import spread
 from splat.strategies.scaffold.bake import baked
 from splat.strategies.scaffold.grid import cells, centres, unique
 from splat.strategies.scaffold.networks import Networks
@@ -30,6 +30,12 @@ SAME = 2e-7
 """Distance, frame of training, up to which two points are one."""
 
 
+def drawn_of(slots: int) -> int:
+    """Gaussians that an anchor of so many slots makes in a picture, about: those of no opacity
+    are left out."""
+    return max(1, slots // 2)
+
+
 class Anchored(Model):
     """The representation of Scaffold-GS (Lu et al., CVPR 2024, section 3.2).
 
@@ -41,6 +47,7 @@ class Anchored(Model):
     """
 
     unit = "anchors"
+    own_suffix = ".anchors"
     left_out = (
         "how opacity, size and turn depend on the camera; colours became harmonics, by least"
         " squares over the training views"
@@ -67,7 +74,7 @@ class Anchored(Model):
         the networks read how far the camera is, too; `codes` is the length of a photo's code.
         """
         super().__init__()
-        self.slots, self.draws, self.distance = slots, max(1, slots // 2), distance
+        self.slots, self.draws, self.distance = slots, drawn_of(slots), distance
         self.settings: dict[str, Any] = {
             "slots": slots,
             "features": features,

@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from splat.kernels.harmonics import basis
-from splat.math import SH_C0, covariances, quaternions
-from splat.rules.views import spread
+from splat.math import SH_C0, covariances, quaternions, spread
 from splat.types import Camera, Gaussians
 
 MOST_VIEWS = 200

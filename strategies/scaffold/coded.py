@@ -15,6 +15,7 @@ from splat.core.edit import Append, Drop, Edit, Rows
 from splat.core.model import Making, Model
 from splat.core.objective import Objective
 from splat.core.schedule import PUBLISHED_STEPS, at
+from splat.core.step import Step
 from splat.core.strategy import Wrapper, called
 from splat.strategies.scaffold import packing
 from splat.strategies.scaffold.anchors import Anchored
@@ -26,7 +27,6 @@ from splat.strategies.scaffold.compact import (
     Training,
 )
 from splat.strategies.scaffold.context import Shape
-from splat.types import Step
 
 LOG2 = 1.4426950408889634
 FASTER = 4.0

@@ -13,12 +13,12 @@ from splat.core.edit import Drop, Edit, Nudge, Rows, Zero
 from splat.core.model import Making, Model
 from splat.core.objective import Objective
 from splat.core.schedule import at, due, dues, every
+from splat.core.step import Step
 from splat.core.strategy import Strategy
-from splat.strategies.scaffold.anchors import Anchored
+from splat.strategies.scaffold.anchors import Anchored, drawn_of
 from splat.strategies.scaffold.growth import Pull, grown, levels
 from splat.strategies.scaffold.guide import Guide
 from splat.strategies.scaffold.volume import Volume
-from splat.types import Step
 
 OPACITY, VISITS = "anchor_opacity", "anchor_visits"
 """Statistics of an anchor: opacity summed over its Gaussians and visits, and its visits: steps
@@ -103,6 +103,10 @@ class Scaffold(Strategy):
             )
         if not 0 < self.seen_share <= 1:
             raise ValueError(f"seen_share is {self.seen_share}, expected a share above 0")
+
+    @property
+    def draws(self) -> int:  # type: ignore[override]
+        return drawn_of(self.slots)
 
     @property
     def row_bytes(self) -> int:  # type: ignore[override]

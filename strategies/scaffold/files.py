@@ -1,10 +1,11 @@
-"""Files of anchors: written with a receipt, and read to be drawn."""
+"""Files of anchors (`splat.recipes.model_files`): written with a receipt, and read to be drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,9 +13,9 @@ from torch import Tensor
 
 from splat.core.model import Model
 from splat.export.receipt import compared, drawn_said
-from splat.planning.predict import size
 from splat.strategies.scaffold.container import SUFFIX
 from splat.strategies.scaffold.store import header_of, read_anchors, write_anchors
+from splat.system.text import size
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
 
 __all__ = [
@@ -22,7 +23,8 @@ __all__ = [
     "AnchorsReceipt",
     "background_of",
     "decoding",
-    "read_anchors",
+    "read",
+    "said",
     "written",
 ]
 
@@ -87,6 +89,16 @@ def written(
         psnr_before=before,
         psnr_after=after,
     )
+
+
+def read(path: Path) -> tuple[Model, Frame, Drawing]:
+    """The anchors of a file, the frame that they lie in, and how they are to be drawn."""
+    return read_anchors(path)
+
+
+def said(receipt: Mapping[str, Any]) -> str:
+    """A receipt, of which these are the fields, in a line."""
+    return AnchorsReceipt(**receipt).said()
 
 
 def decoding(model: Model, device: torch.device) -> Callable[[Camera], Gaussians]:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from splat.core.edit import Edit
 from splat.core.model import Model
+from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, called
 from splat.strategies.scaffold.guide import Guided
 from splat.system.import_path import module_of, where_and_name
-from splat.types import Step
 
 Distance = Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]
 MOST = 1 << 18

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splat.core.edit import Edit
-from splat.types import Step
+from splat.core.step import Step
 
 
 class Guide(Protocol):

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.core.objective import Objective
-from splat.types import Step
+from splat.core.step import Step
 
 
 @dataclass(frozen=True)

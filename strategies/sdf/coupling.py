@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from splat.core.objective import Objective
+from splat.core.step import Step
 from splat.strategies.sdf.field import COARSEST, PAPER_HALF, Field, finer, tv
 from splat.strategies.sdf.rays import Met, Rays, chosen, met, rays, sections
-from splat.types import Batch, Needs, Rendered, Step
+from splat.types import Batch, Needs, Rendered
 
 NAME = "sdf"
 """Of the field among a model's networks."""

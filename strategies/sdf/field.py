@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from splat.core.column import Rate
 from splat.core.model import Trained
 from splat.kernels.field import field, value
+from splat.types import Batch, Camera, Gaussians, Renderer
 
 Corner = tuple[float, float, float]
 Box = tuple[Corner, Corner]
@@ -173,6 +174,20 @@ class Learned:
     def __call__(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
         """Distances, frame of training."""
         return self.field.value(self.field.placed(points)) * self.field.half_side
+
+    def refine(
+        self,
+        seen_by: Callable[[Camera], Gaussians],
+        render: Renderer,
+        batches: Callable[[int], Batch],
+        *,
+        steps: int,
+        shown: Callable[[Iterable[int]], Iterable[int]],
+    ) -> None:
+        """See `splat.strategies.sdf.refine`."""
+        from splat.strategies.sdf.refine import refine  # which trains fields itself
+
+        refine(self.field, seen_by, render, batches, steps=steps, shown=shown)
 
 
 @torch.no_grad()

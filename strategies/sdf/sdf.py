@@ -18,11 +18,11 @@ from splat.core.edit import Drop, Edit, Rows
 from splat.core.families import together
 from splat.core.model import Making, Model
 from splat.core.objective import Objective
+from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, recycler
-from splat.options import hint
 from splat.strategies.sdf.coupling import NAME, Coupling, Weights
 from splat.strategies.sdf.field import Box, Field, Learned
-from splat.types import Step
+from splat.system.numbers import hint
 
 Six = tuple[float, float, float, float, float, float]
 

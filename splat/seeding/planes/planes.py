@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from splat.guidance import fitted_line
 from splat.guidance.align import LEAST_POINTS, Kind, Line, Seen, in_depth, to_points, visible
-from splat.strategies.lighthouse.shift import modes, nearest
+from splat.seeding.planes.shift import modes, nearest
 from splat.types import Batch, Points
 
 SAMPLES = 16_000

@@ -12,10 +12,9 @@ from numpy import ndarray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from splat.core.cloud import morton_order
+from splat.core.frame import morton_order, neighbour_distances
 from splat.core.strategy import Start
 from splat.math import quaternions, sh_from_rgb
-from splat.seeding.seed import neighbour_distances
 
 THIN = 0.1
 """Scale across a plane, scales along it."""

@@ -12,14 +12,14 @@ from typing import Annotated
 
 import tyro
 
-from splat.cli import sounding
 from splat.cli.render import Render, asked_cameras
 from splat.cli.trained import run_of
 from splat.datasets.sounds import Ears, Source, write_wav
 from splat.datasets.sounds.types import Triple
-from splat.options import hint
 from splat.options.parse import parsed
 from splat.strategies.acoustic import moving
+from splat.strategies.acoustic.verbs import sounding
+from splat.system.numbers import hint
 
 _log = logging.getLogger(__name__)
 

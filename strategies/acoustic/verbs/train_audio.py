@@ -18,15 +18,12 @@ import tyro
 from tqdm import tqdm
 
 from splat import kernels
-from splat.cli.heard import AudioFolder, audio_of, scene_of
-from splat.cli.sounding import aloud
 from splat.core.edit import Change
 from splat.datasets import sounds
 from splat.datasets.sounds import SoundData
-from splat.options import hint
 from splat.options.parse import parsed
 from splat.runs import checkpoint
-from splat.runs.folder import existing, read_json, write_json
+from splat.runs.folder import existing
 from splat.strategies.acoustic.audible import Audible, Seen, Settings
 from splat.strategies.acoustic.density import AudioGuided
 from splat.strategies.acoustic.hearing import Hearing, kept
@@ -41,6 +38,10 @@ from splat.strategies.acoustic.learning import (
 from splat.strategies.acoustic.scene import Scene, check_within
 from splat.strategies.acoustic.score import heard_there, told
 from splat.strategies.acoustic.units import UNSURE
+from splat.strategies.acoustic.verbs.heard import AudioFolder, audio_of, scene_of
+from splat.strategies.acoustic.verbs.sounding import aloud
+from splat.system.files import read_json, write_json
+from splat.system.numbers import hint
 
 LOG_EVERY = 10
 SAVE_EVERY = 500

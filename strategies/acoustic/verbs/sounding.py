@@ -8,21 +8,23 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.cli import heard
 from splat.cli.trained import run_of, views_of
 from splat.datasets import sounds
 from splat.datasets.sounds import Ears, Source
 from splat.datasets.sounds.types import Triple
 from splat.datasets.sounds.wav import FULL
 from splat.render import camera_paths
+from splat.render.video import write_video
 from splat.strategies.acoustic import film, moving
 from splat.strategies.acoustic.hearing import Hearing
+from splat.strategies.acoustic.verbs import heard
 from splat.types import Camera
 
 SAME = 0.01
@@ -184,3 +186,18 @@ def said(place: Sequence[float] | np.ndarray) -> str:
 def _triple(vector: np.ndarray) -> Triple:
     x, y, z = vector.tolist()
     return x, y, z
+
+
+def filmed(
+    pictures: Iterator[Float[Tensor, "h w 3"]],
+    out: Path,
+    fps: float,
+    heard: Float[Tensor, "2 samples"],
+) -> int:
+    """Write a video with what is heard along it; how many pictures it has."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as place:
+        silent = Path(place) / "silent.mp4"
+        count = write_video(pictures, silent, fps)
+        film.join(silent, heard, out)
+    return count

@@ -13,15 +13,16 @@ from tqdm import tqdm
 
 from splat.cli.render import Render, asked_cameras
 from splat.cli.trained import Trained, trained
+from splat.core.frame import shrunk
 from splat.core.model import Model
-from splat.options import rgb
 from splat.options.parse import parsed
-from splat.photos.loader import shrunk
-from splat.render import camera_paths, drawing_as
+from splat.render import drawing_as
+from splat.render.video import write_png, write_video
 from splat.strategies.deferred import panorama
 from splat.strategies.deferred.color import displayed
 from splat.strategies.deferred.drawing import Shaded, maps_of
 from splat.strategies.deferred.relit import TRAINED, light_of, relit
+from splat.system.colours import rgb
 from splat.types import Camera, Needs, Rendered
 
 LIGHT = "light"
@@ -85,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     beside = out.with_suffix("") if out.suffix else out / "maps"
     beside = beside.with_name(f"{beside.name}_maps") if out.suffix else beside
     pictures = _pictures(found, model, render, cameras, asked, beside)
-    count = camera_paths.write_video(pictures, out, asked.fps)
+    count = write_video(pictures, out, asked.fps)
     print(f"{out}: {count} pictures of {cameras[0].width}x{cameras[0].height} pixels")
     if asked.maps:
         panorama.write(light_of(model, TRAINED), beside / "light.hdr")
@@ -117,7 +118,7 @@ def _pictures(
             if asked.maps:
                 parts = render.parts(gaussians, there)
                 for name, picture in _maps(drawn, parts).items():
-                    camera_paths.write_png(picture, beside / name / f"{number:05d}.png")
+                    write_png(picture, beside / name / f"{number:05d}.png")
         yield drawn.image.clamp(0, 1)
 
 

@@ -11,11 +11,11 @@ from jaxtyping import Float64
 from numpy import ndarray
 from torch import Tensor
 
+from splat.core.frame import neighbour_distances
 from splat.core.strategy import Start
 from splat.guidance.align import Kind
-from splat.seeding.seed import neighbour_distances
-from splat.strategies.lighthouse.planes import Lifted, Plane, lifted, on_planes
-from splat.strategies.lighthouse.thin import Placed, gaussians, joined, thinned, without
+from splat.seeding.planes.planes import Lifted, Plane, lifted, on_planes
+from splat.seeding.planes.thin import Placed, gaussians, joined, thinned, without
 from splat.types import Batch, Points
 
 TURN = 10.0

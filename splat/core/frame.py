@@ -1,0 +1,137 @@
+"""The frame of training, a similarity of the input's, and what is asked of points in any frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from splat.types import Camera, Frame, Gaussians, Points
+
+
+def neighbour_distances(positions: Float[Tensor, "n 3"], neighbours: int = 3) -> Float[Tensor, "n"]:
+    """Root mean squared distance to the nearest other points (3DGS starts its scales from it)."""
+    if len(positions) < 2:
+        return torch.ones(len(positions))
+    values = positions.double().cpu().numpy()
+    k = min(neighbours + 1, len(values))
+    distances, _ = cKDTree(values).query(values, k=k)
+    mean = np.sqrt((distances[:, 1:] ** 2).mean(1))
+    return torch.from_numpy(np.maximum(mean, 1e-7)).float()
+
+
+def frame_of(cameras: Sequence[Camera]) -> Frame:
+    """The frame to train in: mean camera position at 0, farthest camera at distance 1/1.1.
+
+    So the scene extent of 3DGS (1.1 x that distance) is 1 and learning rates, thresholds and
+    MCMC's noise mean the same in every scene.
+    """
+    centres = torch.stack([camera.centre.double() for camera in cameras])
+    middle = centres.mean(0)
+    reach = float((centres - middle).norm(dim=1).max())
+    # A single camera, or cameras in one place, have no extent: keep the unit of the input.
+    scale = 1 / (1.1 * reach) if reach > 1e-9 else 1.0
+    x, y, z = middle.tolist()
+    return Frame((x, y, z), scale)
+
+
+def camera_to_frame(camera: Camera, frame: Frame) -> Camera:
+    """The camera as it stands in the frame of training."""
+    pose = camera.world_to_camera.double().clone()
+    centre = torch.tensor(frame.centre, dtype=torch.float64)
+    pose[:3, 3] = frame.scale * (pose[:3, :3] @ centre + pose[:3, 3])
+    clear = frame.scale * camera.clear_depth
+    return replace(camera, world_to_camera=pose.float(), clear_depth=clear)
+
+
+def camera_from_frame(camera: Camera, frame: Frame) -> Camera:
+    """A camera of the frame of training as it stands in that of the input."""
+    pose = camera.world_to_camera.double().clone()
+    centre = pose.new_tensor(frame.centre)
+    pose[:3, 3] = pose[:3, 3] / frame.scale - pose[:3, :3] @ centre
+    clear = camera.clear_depth / frame.scale
+    return replace(camera, world_to_camera=pose.float(), clear_depth=clear)
+
+
+def points_to_frame(points: Points, frame: Frame) -> Points:
+    """The points as they lie in the frame of training."""
+    centre = torch.tensor(frame.centre, dtype=torch.float64)
+    moved = (points.positions.double() - centre) * frame.scale
+    return Points(moved.float(), points.colors)
+
+
+def focus_point(cameras: Sequence[Camera]) -> Float[Tensor, "3"]:
+    """The point nearest to all optical axes, in the least-squares sense; float64.
+
+    Parallel axes meet nowhere: a small ridge then draws it to one unit ahead of the cameras.
+    """
+    centres = torch.stack([camera.centre.double() for camera in cameras])
+    ahead = torch.stack([camera.world_to_camera[2, :3].double() for camera in cameras])
+    eye = torch.eye(3, dtype=torch.float64)
+    across = eye - ahead[:, :, None] * ahead[:, None, :]
+    ridge = 1e-3 * len(cameras)
+    right = (across @ centres[:, :, None]).sum(0)[:, 0] + ridge * (centres + ahead).mean(0)
+    point: Tensor = torch.linalg.solve(across.sum(0) + ridge * eye, right)
+    return point
+
+
+def morton_order(positions: Float[Tensor, "n 3"]) -> Int[Tensor, "n"]:
+    """Rows along a Z-order curve (10 bits an axis): neighbours in space are near in memory."""
+    low, high = positions.amin(0), positions.amax(0)
+    cell = ((positions - low) / (high - low).clamp_min(1e-12) * 1023).long().clamp_(0, 1023)
+    code = torch.zeros(len(positions), dtype=torch.int64, device=positions.device)
+    for bit in range(10):
+        for axis in range(3):
+            code |= ((cell[:, axis] >> bit) & 1) << (3 * bit + axis)
+    return torch.argsort(code, stable=True)
+
+
+def gaussians_from_frame(gaussians: Gaussians, frame: Frame | None) -> Gaussians:
+    """A set trained in `frame`, as it lies in the frame of the input."""
+    if frame is None:
+        return gaussians
+    centre = _double(frame.centre, gaussians)
+    means = gaussians.means.double() / frame.scale + centre
+    return _moved(gaussians, means, 1 / frame.scale)
+
+
+def gaussians_to_frame(gaussians: Gaussians, frame: Frame) -> Gaussians:
+    """A set in the frame of the input, as it lies in the frame of training."""
+    means = (gaussians.means.double() - _double(frame.centre, gaussians)) * frame.scale
+    return _moved(gaussians, means, frame.scale)
+
+
+def _moved(gaussians: Gaussians, means: Float[Tensor, "n 3"], scale: float) -> Gaussians:
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"the scale of a frame is {scale}, it must be a positive number")
+    # A similarity without rotation leaves quaternions and harmonics as they are.
+    scales = (gaussians.scales.double() * scale).float()
+    return replace(gaussians, means=means.float(), scales=scales)
+
+
+def _double(values: tuple[float, float, float], like: Gaussians) -> Float[Tensor, "3"]:
+    return torch.tensor(values, dtype=torch.float64, device=like.means.device)
+
+
+def finite(gaussians: Gaussians) -> Bool[Tensor, "n"]:
+    """Rows without NaN and infinite values."""
+    # A sum is finite if its terms are, and much faster to look at.
+    rows = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.colors.flatten(1))
+    return (torch.stack([values.sum(1) for values in rows]).sum(0) + gaussians.opacities).isfinite()
+
+
+def shrunk(camera: Camera, downscale: float = 1, max_side: int | None = None) -> Camera:
+    """The camera at 1/downscale of its size, and its longer side at most `max_side` pixels.
+
+    Sizes are rounded; the intrinsics follow the rounded size.
+    """
+    longest = max(camera.width, camera.height)
+    factor = max(1.0, downscale, longest / max_side if max_side else 1.0)
+    width, height = (max(1, round(side / factor)) for side in (camera.width, camera.height))
+    return camera.resized(width, height)

@@ -1,0 +1,38 @@
+"""The live viewer of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from splat.options.checks import least
+from splat.system.numbers import hint
+
+
+@dataclass(frozen=True)
+class Viewing:
+    """The live viewer: a page on which a run is watched, steered and exported."""
+
+    viewer: Annotated[bool, hint("on a terminal, where it is installed")] = False
+    """Serve it while the run trains, and afterwards as long as a browser is there (until Ctrl-C
+    where --viewer is given). Results do not depend on it."""
+    host: str = "localhost"
+    """Address that it listens on. Any but this machine's own is open to the network, and then asks
+    for a token."""
+    port: int = 8080
+    """Port of it; the next free one if it is taken."""
+    token: Annotated[str | None, hint("made where one is needed")] = None
+    """What a browser must know to be let in."""
+    viewer_share: float = 0.1
+    """Most of training's time that pictures take while somebody moves; less while nobody does."""
+    snapshots: int = 40
+    """Snapshots of the run to scrub through, kept in its folder."""
+    stay: bool = False
+    """Serve the finished run until Ctrl-C, whether or not a browser is there."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.viewer_share < 1:
+            raise ValueError(
+                f"viewer-share is {self.viewer_share:g}; expected a share above 0 and below 1"
+            )
+        least("snapshots", self.snapshots, 0)

@@ -1,0 +1,134 @@
+"""What cameras write beside the pixels (EXIF), of pictures of any kind, HEIC too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+HEIF = (".heic", ".heif")
+
+
+DIAGONAL = math.hypot(36, 24)
+"""Of a frame of 35 mm film, millimetres."""
+
+
+EXIF, _GPS = 0x8769, 0x8825
+
+
+class Unreadable(ValueError):
+    """A picture that cannot be decoded whole."""
+
+
+def exposure_value(path: Path) -> float | None:
+    """What EXIF says a photo was exposed for, stops at ISO 100; None where it does not say."""
+    try:
+        with opened(path) as image:
+            found: float | None = facts(image.getexif(), *image.size)["ev"]
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+@contextmanager
+def opened(source: Path) -> Iterator[Image.Image]:
+    """The file, its errors in a sentence; pictures of any size are let through."""
+    if source.suffix.lower() in HEIF:
+        _register_heif(source)
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with Image.open(source) as image:
+            yield image
+    except UnidentifiedImageError:
+        raise Unreadable("is no picture that can be read") from None
+    except (OSError, SyntaxError, EOFError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise Unreadable(f"cannot be decoded ({' '.join(str(error).split())})") from None
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _register_heif(source: Path) -> None:
+    try:
+        import pillow_heif
+    except ImportError:
+        raise Unreadable(
+            "is a HEIC photo, which needs pillow-heif: pip install 'splat-toolkit[prep]'"
+        ) from None
+    pillow_heif.register_heif_opener()
+
+
+def facts(exif: Image.Exif, width: int, height: int) -> dict[str, Any]:
+    """What EXIF says, as fields of `Photo`."""
+    more, place = exif.get_ifd(EXIF), exif.get_ifd(_GPS)
+    maker = " ".join(str(exif.get(tag, "")).strip("\0 ") for tag in (0x010F, 0x0110)).strip()
+    wide = _number(more.get(0xA405))
+    diagonal = math.hypot(width, height)
+    focal = None if wide is None else wide / DIAGONAL * diagonal
+    if focal is None and (focal := _focal_on_chip(more, max(width, height))):
+        wide = focal / diagonal * DIAGONAL
+    time, f_number, iso = (_number(more.get(tag)) for tag in (0x829A, 0x829D, 0x8827))
+    ev = None
+    if time and f_number and iso:
+        ev = math.log2(f_number**2 / time) - math.log2(iso / 100)
+    return {
+        "camera": maker,
+        "focal_35mm": wide,
+        "focal": focal,
+        **_where(place),
+        "exposure_time": time,
+        "f_number": f_number,
+        "iso": iso,
+        "ev": ev,
+        "taken": str(more.get(0x9003, "")).strip("\0 ") or None,
+    }
+
+
+def _focal_on_chip(more: dict[int, Any], longest: int) -> float | None:
+    """Pixels, from millimetres and the pixels per millimetre of the sensor."""
+    focal, density = _number(more.get(0x920A)), _number(more.get(0xA20E))
+    unit = {2: 25.4, 3: 10.0, 4: 1.0}.get(more.get(0xA210, 2))
+    stored = max(_number(more.get(tag)) or 0.0 for tag in (0xA002, 0xA003))
+    if not focal or not density or unit is None or not stored:
+        return None
+    found = focal * density / unit * longest / stored
+    return found if 0.3 * longest < found < 20 * longest else None
+
+
+def _where(place: dict[int, Any]) -> dict[str, float | None]:
+    latitude = _degrees(place.get(2), place.get(1), 90)
+    longitude = _degrees(place.get(4), place.get(3), 180)
+    if latitude is None or longitude is None or (latitude == 0 and longitude == 0):
+        return {"latitude": None, "longitude": None, "altitude": None}
+    altitude = None
+    with suppress(TypeError, ValueError, ZeroDivisionError):
+        below = place.get(5, 0) in (1, b"\x01")
+        altitude = float(place[6]) * (-1 if below else 1) if 6 in place else None
+    return {"latitude": latitude, "longitude": longitude, "altitude": altitude}
+
+
+def _degrees(values: Any, sign: Any, most: float) -> float | None:
+    try:
+        degrees, minutes, seconds = (float(value) for value in values)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    found = degrees + minutes / 60 + seconds / 3600
+    if not 0 <= found <= most:
+        return None
+    return -found if str(sign).strip("\0 ").upper() in ("S", "W") else found
+
+
+def _number(value: Any) -> float | None:
+    """A positive finite number, or None."""
+    if isinstance(value, tuple | list):
+        value = value[0] if value else None
+    try:
+        found = float(value)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return found if 0 < found < math.inf else None

@@ -1,0 +1,74 @@
+"""Files that keep a model itself, and not the Gaussians that it makes: by their suffix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat.core.model import Model
+from splat.system.import_path import loaded
+from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
+
+MODEL_FILES: Mapping[str, str] = {".anchors": "splat.strategies.scaffold.files"}
+"""Modules by suffix, each a `ModelFile`."""
+
+
+class Receipt(Protocol):
+    """What was written, as a dataclass, and how it looks when read back."""
+
+    def said(self) -> str:
+        """In a line."""
+        ...
+
+
+class ModelFile(Protocol):
+    """A format of a model's own."""
+
+    def read(self, path: Path) -> tuple[Model, Frame, Drawing]:
+        """The model, the frame that it lies in, and how it is to be drawn."""
+        ...
+
+    def background_of(self, path: Path) -> Float[Tensor, "3"] | None:
+        """What is behind everything, RGB; None: black."""
+        ...
+
+    def decoding(self, model: Model, device: torch.device) -> Callable[[Camera], Gaussians]:
+        """What a model that was read makes for a camera, on a device."""
+        ...
+
+    def written(
+        self,
+        model: Model,
+        path: Path,
+        frame: Frame,
+        render: Renderer,
+        batches: Iterable[Batch],
+        background: Float[Tensor, "3"] | None,
+        *,
+        drawing: Drawing,
+        plain: bool = False,
+        photos: bool = True,
+    ) -> Receipt:
+        """Write a model, read it back, and draw both; ValueError where it is of another kind."""
+        ...
+
+    def said(self, receipt: Mapping[str, Any]) -> str:
+        """A receipt, of which these are the fields, in a line."""
+        ...
+
+
+def model_file(suffix: str) -> ModelFile | None:
+    """The format of a suffix; None: it is none, or what reads it is not there."""
+    place = MODEL_FILES.get(suffix)
+    found = None if place is None else loaded(place)
+    return None if found is None else cast(ModelFile, found)
+
+
+def key_of(suffix: str) -> str:
+    """What a receipt of such a file is called in `metrics.json`."""
+    return f"{suffix[1:]}_file"

@@ -1,0 +1,53 @@
+"""Options of a run that stand for parts of a recipe: `--budget`, `--crop` and `--finish-keep`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from splat.core.region import box_of
+from splat.core.strategy import Strategy
+from splat.export.quantised import finish_at
+from splat.options import Options
+from splat.recipes.catalog import PARTS, kind_of
+from splat.rules.views import VIEWS_SHARE
+
+
+def with_part(name: str, base: Strategy, fields: Mapping[str, Any], option: str) -> Strategy:
+    """A strategy with a part of the catalog behind it, which an option of a run stands for."""
+    kind = kind_of(name)
+    if kind is None:
+        raise ValueError(
+            f"{option} is the part {name} of a recipe, and {PARTS[name].partition(':')[0]} is not"
+            " there; install splat-toolkit whole, or leave the option out"
+        )
+    return kind(base=base, **fields)
+
+
+def kept_within(strategy: Strategy, rows: int) -> Strategy:
+    """A strategy that never has more rows: by its cap, or where it has none by a `budget`."""
+    limited = strategy.limited(rows)
+    if limited.cap and limited.cap <= rows:
+        return limited
+    return with_part("budget", limited, {"rows": rows, "curve": "constant"}, "budget")
+
+
+def with_options(strategy: Strategy, options: Options, steps: int) -> Strategy:
+    """A strategy fitted to a run of `steps`, with the parts that options of the run stand for.
+
+    `--finish-keep` is `+ significance`, once, as the last phase begins; `--crop` is `+ crop`.
+    """
+    if options.finish_keep < 1:
+        at = max(1, finish_at(steps, options.finish_share))
+        fields = {
+            "score": "squared",
+            "at": (at,),
+            "keep": options.finish_keep,
+            "how": "shrink",
+            "views": max(1, steps // VIEWS_SHARE),
+        }
+        strategy = with_part("significance", strategy, fields, "finish-keep")
+    if options.crop is not None:
+        box = box_of(options.crop)
+        strategy = with_part("crop", strategy, {"low": box.low, "high": box.high}, "crop")
+    return strategy

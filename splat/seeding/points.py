@@ -1,0 +1,74 @@
+"""Rows to start from: out of points, or at random inside the camera frusta."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat.core.frame import focus_point, morton_order, neighbour_distances
+from splat.core.strategy import Start
+from splat.math import sh_from_rgb
+from splat.types import Camera, Points
+
+
+def rows_from_points(points: Points, start: Start, sh_degree: int = 3) -> dict[str, Tensor]:
+    """Columns of `Explicit` in Morton order: isotropic, unrotated, of the points' colours."""
+    positions = points.positions.float()
+    order = morton_order(positions)
+    positions, colors = positions[order], points.colors.float()[order]
+    n = len(positions)
+    sh = torch.zeros(n, (sh_degree + 1) ** 2, 3)
+    sh[:, 0] = sh_from_rgb(colors)
+    log_scale = (neighbour_distances(positions) * start.scale).log()
+    opacity = torch.tensor(start.opacity)
+    return {
+        "mean": positions,
+        "quat": torch.tensor([1.0, 0, 0, 0]).repeat(n, 1),
+        "log_scale": log_scale[:, None].repeat(1, 3),
+        "opacity_logit": torch.logit(opacity).repeat(n),
+        "sh": sh,
+    }
+
+
+def random_in_frusta(cameras: Sequence[Camera], count: int, generator: torch.Generator) -> Points:
+    """Points of random grey, uniform on screen and in inverse depth, inside what cameras see.
+
+    Depths run from a tenth of the distance between a camera and the point the cameras look at
+    together to three times that distance.
+    """
+    focus = focus_point(cameras).float()
+    which = torch.randint(len(cameras), (count,), generator=generator)
+    u = torch.rand(count, 3, generator=generator)
+    positions = torch.empty(count, 3)
+    for i, camera in enumerate(cameras):
+        mine = which == i
+        distance = float((camera.centre - focus).norm().clamp_min(1e-3))
+        near, far = 0.1 * distance, 3 * distance
+        depth = 1 / (u[mine, 2] * (1 / near - 1 / far) + 1 / far)
+        x = (u[mine, 0] * camera.width - camera.K[0, 2]) / camera.K[0, 0]
+        y = (u[mine, 1] * camera.height - camera.K[1, 2]) / camera.K[1, 1]
+        local = torch.stack([x * depth, y * depth, depth], 1)
+        rotation, translation = camera.world_to_camera[:3, :3], camera.world_to_camera[:3, 3]
+        positions[mine] = (local - translation) @ rotation
+    grey = torch.rand(count, 1, generator=generator).expand(-1, 3)
+    return Points(positions, grey.clone())
+
+
+def with_clear_depth(
+    cameras: Sequence[Camera], positions: Float[Tensor, "n 3"]
+) -> tuple[Camera, ...]:
+    """The cameras, each with half the depth of the nearest hundredth of the points it sees.
+
+    A hundredth, since a few points of a reconstruction are always wrong; 20,000 points are looked
+    at. A camera that sees none knows nothing.
+    """
+    some = positions[:: max(1, len(positions) // 20_000)].cpu()
+    nearest = [float(camera.to("cpu").depths(some).nanquantile(0.01)) for camera in cameras]
+    return tuple(
+        replace(camera, clear_depth=depth / 2 if depth > 0 else 0.0)
+        for camera, depth in zip(cameras, nearest, strict=True)
+    )

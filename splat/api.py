@@ -21,8 +21,8 @@ from splat.formats import ply
 from splat.loop import Watcher
 from splat.options import PLANES, Options, Reading, Viewing, Watching
 from splat.parallel import Ranks, first, is_first, joined
-from splat.recipes import catalog, recipe, saved
-from splat.render import choose_device, renderer_for
+from splat.recipes import saved
+from splat.render import renderer_for
 from splat.runs import checkpoint
 from splat.runs.folder import (
     Config,
@@ -37,8 +37,10 @@ from splat.runs.folder import (
 )
 from splat.runs.log import renumber
 from splat.runs.replay import write_script
+from splat.system.text import span
 from splat.system.version import version
 from splat.training import row_budget, time_budget
+from splat.training.decide import Decided, Decision, decide
 from splat.training.finish import finish, stand_in, summary
 from splat.training.prepare import Job, announce, prepare
 from splat.training.session import trained
@@ -118,25 +120,15 @@ def train(
     options, watching = options or Options(), watching or Watching(quiet=True)
     ranks = _met(viewing)
     folder = None if out is None else first(ranks, lambda: vacant(Path(out), overwrite))
-    if strategy is None:
-        most = (
-            row_budget.rows_within(options.budget, options.sh_degree, options.budget_of)
-            if options.budget
-            else 0
-        )
-        cap_asked = False
-        strategy = recipe.usual(catalog.Offered(choose_device(options.device)[0], most))
-    strategy, options = row_budget.within_memory(
-        scene, row_budget.limited(strategy, options), options, choose_device(options.device)[0],
-        cap_asked=cap_asked, processes=1 if ranks is None else ranks.local_count,
-    )  # fmt: skip
-    strategy, options = _alike(strategy, options, ranks)
+    decided = decide(scene, strategy, options, cap_asked=cap_asked, ranks=ranks)
     if options.init is not None and options.init != PLANES:
         _check_seen(options.init, scene)
     if frame is None:
-        job = time_budget.prepared(scene, strategy, options, ranks=ranks)
+        job = time_budget.prepared(scene, decided, ranks=ranks)
     else:
-        job = prepare(scene, strategy, options, frame=frame, ranks=ranks)
+        job = prepare(
+            scene, decided.strategy, decided.options, frame=frame, ranks=ranks, decided=decided
+        )
     with closing(job):
         if folder is not None and is_first(ranks):
             config = Config(
@@ -144,8 +136,8 @@ def train(
                 reading=reading or _reading_of(scene),
                 train=tuple(view.name for view in scene.train),
                 test=tuple(view.name for view in scene.test),
-                method=saved.described(strategy),
-                options=_pinned(options, job),
+                method=saved.described(decided.strategy),
+                options=_pinned(decided.asked, job),
                 watching=watching,
                 command=command,
                 made_by=version(),
@@ -156,6 +148,32 @@ def train(
             if job.run.script:
                 write_script(job.run.script, folder.replayed)
         return _carried_out(job, folder, watching, watchers, lpips, viewing, done)
+
+
+def decided(
+    scene: SceneData,
+    strategy: Strategy | None = None,
+    options: Options | None = None,
+    *,
+    cap_asked: bool = True,
+) -> Decided:
+    """What `train` would train with these arguments, and why each value is what it is.
+
+    Photos are decoded as far as something depends on them; nothing is trained, nor written. Steps
+    that `Options.minutes` would find by timing are not found.
+    """
+    options = options or Options()
+    found = decide(scene, strategy, options, cap_asked=cap_asked)
+    if found.options.steps is None:
+        return found
+    with closing(prepare(scene, found.strategy, found.options, decided=found)) as job:
+        return job.decided.also(
+            job.options,
+            [
+                Decision("memory", job.plan.said(), "predicted"),
+                Decision("time", f"about {span(job.plan.seconds)}", "predicted, of training alone"),
+            ],
+        )
 
 
 def resume(
@@ -374,15 +392,6 @@ def _met(viewing: Viewing | None) -> Ranks | None:
     if not is_first(ranks):
         logging.getLogger("splat").setLevel(logging.ERROR)
     return ranks
-
-
-def _alike(strategy: Strategy, options: Options, ranks: Ranks | None) -> tuple[Strategy, Options]:
-    """What is trained as the first process has it, whose machine it was fitted to."""
-    if ranks is None:
-        return strategy, options
-    own = saved.described(strategy)
-    described, options = ranks.same((own, options))
-    return (strategy if described == own else saved.rebuilt(described)), options
 
 
 def _viewer(job: Job, folder: Folder | None, viewing: Viewing | None) -> LiveViewer | None:

@@ -218,6 +218,7 @@ def test_births_keep_to_the_margin_and_files_to_the_cell() -> None:
     cell = Cell(FLAT, (-BEYOND, -BEYOND), (0.0, BEYOND))
     strategy = Block(_Born(), cell=cell, margin=0.05)
     strategy.begin(model)
+    model.region = strategy.region()  # as a run does
     edit = strategy.refine(step_of(model))
     assert edit is not None
     born = torch.cat([append.rows["mean"] for append in edit.append])

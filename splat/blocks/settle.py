@@ -18,7 +18,8 @@ from splat.options import PLANES, Options
 from splat.planning import memory, predict
 from splat.seeding import sky
 from splat.seeding.points import with_clear_depth
-from splat.training.prepare import background_of, nearest
+from splat.training.decide import background_of
+from splat.training.prepare import nearest
 from splat.types import Camera, Frame, Gaussians, Points, SceneData
 
 ALONE = ("minutes", "psnr", "patience", "replay", "finish_for")
@@ -63,7 +64,12 @@ def _check_rows(strategy: Strategy) -> None:
     )  # fmt: skip
     fits = strategy.handles in ("", "gaussians")
     model = strategy.model(columns_of(one, 0), Making(steps=1)) if fits else None
-    if not model.same_for_all_views or model.networks() or model.surface is not None:
+    if (
+        model is None
+        or not model.same_for_all_views
+        or model.networks()
+        or model.surface is not None
+    ):
         what = "rows that make Gaussians for each camera" if not fits else "networks beside them"
         raise ValueError(
             f"the method trains {what}, which cannot be merged; expected one of plain Gaussians,"

@@ -28,13 +28,13 @@ from splat.formats.join import joined
 from splat.jobs import Ended, engine_of, share_of
 from splat.options import Options, Reading, Watching
 from splat.planning import predict
-from splat.recipes import catalog, recipe, saved
+from splat.recipes import recipe, saved
 from splat.render import choose_device
 from splat.runs.folder import Config, existing, fingerprint, read_config, vacant, write_cameras
 from splat.system.files import write_json
 from splat.system.text import size
 from splat.system.version import version
-from splat.training import row_budget
+from splat.training.decide import decide
 from splat.types import Points, SceneData
 
 _log = logging.getLogger(__name__)
@@ -62,12 +62,8 @@ def train(
     """
     options, watching = options or Options(), watching or Watching(quiet=True)
     run = vacant(Path(out), overwrite)
-    device = choose_device(options.device)[0]
-    if strategy is None:
-        degree, suffix = options.sh_degree, options.budget_of
-        most = row_budget.rows_within(options.budget, degree, suffix) if options.budget else 0
-        strategy = recipe.usual(catalog.Offered(device, most))
-    strategy = row_budget.limited(strategy, options)
+    decided = decide(scene, strategy, options, in_blocks=True)
+    strategy, device = decided.strategy, decided.device
     settle.check(strategy, options)
     points = settle.points_of(scene, options)
     frame = frame_of([view.camera for view in scene.train])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Literal, Union
 
 import tyro
 
@@ -23,17 +23,17 @@ from splat.core.fields import statistics
 from splat.core.strategy import Strategy
 from splat.export.receipt import Receipt
 from splat.options import Options, Reading, Viewing, Watching
-from splat.options.parse import parsed
+from splat.options.parse import known, parsed
 from splat.parallel import first, is_first, joined
 from splat.prep.suffixes import is_video
 from splat.recipes import catalog, recipe
 from splat.recipes.model_files import MODEL_FILES, key_of, model_file
-from splat.render import choose_device
 from splat.runs.folder import vacant
-from splat.system.numbers import hint, whole
+from splat.system.numbers import hint
+from splat.training.decide import offered as offered_for
 from splat.training.finish import summary
-from splat.training.row_budget import rows_within
 from splat.training.stop import Stopped
+from splat.types import SceneData
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +67,8 @@ class Train:
     """Folder for the posed scene of --prep."""
     json: bool = False
     """Print the figures as JSON."""
+    dry_run: bool = False
+    """Say what would be trained, and why each value is what it is; train nothing."""
     training: Options = field(default_factory=Options)
     reading: Reading = field(default_factory=Reading)
     watching: Watching = field(default_factory=Watching)
@@ -75,14 +77,28 @@ class Train:
     method: Strategy = field(default_factory=lambda: recipe.usual())  # not the field above
 
 
+@dataclass(frozen=True)
+class _Fitting:
+    """What of the options methods are fitted to, or are found by, before they are parsed."""
+
+    device: Literal["auto", "cpu", "cuda"] = Options.device
+    budget: str | None = None
+    sh_degree: int = Options.sh_degree
+    budget_of: str = Options.budget_of
+    plugin: str | None = None
+
+
 def main(arguments: Sequence[str]) -> int:
     """Train; the exit code."""
     asked = read(arguments)
     out = asked.out or Path("runs") / asked.scene.resolve().name
     ranks = joined()
-    first(ranks, lambda: vacant(out, asked.overwrite))
+    if not asked.dry_run:
+        first(ranks, lambda: vacant(out, asked.overwrite))
     silent = asked.json or asked.watching.quiet
     scene = api.read_scene(_posed(asked, silent), asked.reading)
+    if asked.dry_run:
+        return _told_only(asked, scene, _asks_for_cap(asked, arguments))
     if asked.blocking.blocks is not None:
         from splat.cli.blocks import trained_in_blocks
 
@@ -104,6 +120,18 @@ def main(arguments: Sequence[str]) -> int:
         out,
         asked.json,
     )
+
+
+def _told_only(asked: Train, scene: SceneData, cap_asked: bool) -> int:
+    """Say what would be trained; the exit code."""
+    if asked.blocking.blocks is not None:
+        raise ValueError("dry-run says what a run in one piece would be; leave --blocks out")
+    found = api.decided(scene, asked.method, asked.training, cap_asked=cap_asked)
+    if asked.json:
+        print(json.dumps([vars(each) for each in found.decisions], indent=1))
+    else:
+        print(found.said())
+    return 0
 
 
 def _asks_for_cap(asked: Train, arguments: Sequence[str]) -> bool:
@@ -139,16 +167,19 @@ def _posed(asked: Train, silent: bool) -> Path:
 
 def read(arguments: Sequence[str]) -> Train:
     """The arguments; the methods' defaults are those that suit the device asked for."""
-    device, _ = choose_device(_value(arguments, "--device") or "auto")
-    budget = _value(arguments, "--budget")
-    degree = whole(_value(arguments, "--sh-degree") or str(Options.sh_degree))
-    suffix = _value(arguments, "--budget-of") or Options.budget_of
-    most = rows_within(budget, degree, suffix) if budget else 0
-    offered: Mapping[str, Strategy] = catalog.Offered(device, most)
+    fitting = known(_Fitting, "train", arguments)
+    offered: Mapping[str, Strategy] = offered_for(
+        Options(
+            device=fitting.device,
+            budget=fitting.budget,
+            sh_degree=fitting.sh_degree,
+            budget_of=fitting.budget_of,
+        )
+    )
     default = catalog.default()
     first, *parts = recipe.segments(arguments)
     own = _place(first)
-    if place := _value(arguments, "--plugin") or own:
+    if place := fitting.plugin or own:
         kind = catalog.plugin(place)
         default = kind.__name__.lower()
         offered = {default: kind(), **offered}
@@ -291,12 +322,3 @@ def _words(arguments: Sequence[str]) -> Iterator[str]:
     for before, word in pairwise(arguments):
         if not _RUN_OPTIONS.get(before):
             yield word
-
-
-def _value(arguments: Sequence[str], option: str) -> str | None:
-    """What follows an option, before the arguments are parsed as a whole."""
-    for i, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
-        if name == option:
-            return value or next(iter(arguments[i + 1 :]), None)
-    return None

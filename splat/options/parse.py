@@ -57,6 +57,21 @@ def parsed(kind: type[T], verb: str, arguments: Sequence[str], default: T | None
     return value
 
 
+def known(kind: type[T], verb: str, arguments: Sequence[str]) -> T:
+    """Those of a verb's options that a dataclass has, before the rest is parsed."""
+    own = [argument for argument in arguments if argument not in ("-h", "--help")]
+    found: Any = tyro.cli(
+        kind,
+        prog=f"splat {verb}",
+        args=own,
+        config=_CONFIG,
+        registry=_REGISTRY,
+        return_unknown_args=True,
+    )
+    value: T = found[0]
+    return value
+
+
 @contextlib.contextmanager
 def complaint() -> Iterator[None]:
     """Where `parsed` would end the program for bad arguments: ValueError with its explanation."""

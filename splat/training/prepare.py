@@ -28,7 +28,7 @@ from splat.planning import memory, predict
 from splat.planning.predict import Pace
 from splat.recipes import recipe
 from splat.recipes.parts import with_options
-from splat.render import choose_device, drawing_as
+from splat.render import drawing_as
 from splat.runs import checkpoint
 from splat.runs.checkpoint import State
 from splat.runs.replay import recorded
@@ -38,6 +38,7 @@ from splat.sensor import Sensor
 from splat.system import machine
 from splat.system.colours import rgb
 from splat.system.text import span
+from splat.training.decide import ASKED, Decided, Decision, settled
 from splat.training.goals import check_goals, said_goals
 from splat.training.sensor_choice import sensor_of
 from splat.types import Batch, Camera, Drawing, Frame, Needs, SceneData
@@ -63,7 +64,8 @@ class Job:
     held_out: Loader | None
     """The views that are measured; None where none are held out."""
     plan: predict.Plan
-    why_device: str
+    decided: Decided
+    """What nobody said, and why it is as it is."""
     pace: Pace
     """What was timed before, of this scene and method on this machine."""
 
@@ -96,18 +98,19 @@ def prepare(
     pace: Pace = Pace(),  # noqa: B008
     frame: Frame | None = None,
     ranks: Ranks | None = None,
+    decided: Decided | None = None,
 ) -> Job:
     """Everything that training needs, before step 0 or as the checkpoint `state` left it.
 
-    `pace` is what was timed of this scene and method on this machine; `frame` is what to train in,
+    `decided` is what was decided of it before, None: what is left open is decided here. `pace` is
+    what was timed of this scene and method on this machine; `frame` is what to train in,
     None: that of the views that are trained on. `ranks` are the processes that train it together;
     the steps of `options` are photos then, and those of the run as many times fewer.
     """
     held = memory.held()
     check_goals(options, scene)
-    device, why = choose_device(options.device)
-    options = alike(predict.fitted(options, device), options, ranks)
-    options = replace(options, background=background_of(scene, options))
+    decided = decided or settled(scene, strategy, options, ranks)
+    options, device = decided.options, decided.device
     assert options.threads is not None and options.steps is not None
     kernels.set_threads(options.threads)
     scaled, steps = options.schedule == "scaled", steps_of(options.steps, ranks)
@@ -142,9 +145,11 @@ def prepare(
         drawing = checkpoint.drawing(state) or Drawing(options.antialiased)
     reduced = memory.reduces(options, scene.train)
     options = replace(options, decoding="reduced" if reduced else "full")
-    options, sensor = sensor_of(
+    exposure, sensor, why_exposure = sensor_of(
         scene, options, photos, frame, device, resumed=state is not None, ranks=ranks
     )
+    options = replace(options, exposure=exposure)
+    looked = _looked_at(decided, options, drawing, why_exposure)
     run = _run(fitted, options, rows, photos, frame, drawing, device, sensor, terms, ranks)
     if state is not None:
         checkpoint.restore(run, state)
@@ -157,18 +162,25 @@ def prepare(
         scene.train, replace(options, steps=steps), device, start, cap, photos.sizes, pace,
         held_out=scene.test, libraries=held,
     )  # fmt: skip
-    return Job(scene, strategy, options, run, photos, held_out, found, why, pace)
+    return Job(
+        scene, strategy, options, run, photos, held_out, found, decided.also(options, looked), pace
+    )
 
 
-def alike(fitted: Options, asked: Options, ranks: Ranks | None) -> Options:
-    """Options that were fitted to this machine, the same in all processes of a run; those on one
-    machine share its cores and its memory (which `row_budget` has done where that is given)."""
-    if ranks is None:
-        return fitted
-    threads = asked.threads or max(1, machine.cores() // ranks.local_count)
-    found = ranks.same(fitted)
-    sharing = 1 if found.memory is not None else ranks.local_count
-    return replace(found, threads=threads, cache=(found.cache or 0) // sharing)
+def _looked_at(
+    decided: Decided, options: Options, drawing: Drawing, why_exposure: str
+) -> list[Decision]:
+    """What is decided by photos and points."""
+    asked = decided.options
+    why_near = ASKED if asked.near else "half the depth of the nearest points"
+    few = f"photos have fewer than {memory.MANY_PIXELS / 1e9:g} billion pixels in all"
+    many = f"photos have {memory.MANY_PIXELS / 1e9:g} billion pixels in all, or more"
+    why_decoding = many if options.decoding == "reduced" else few
+    return [
+        Decision("decoding", options.decoding, why_decoding if asked.decoding == "auto" else ASKED),
+        Decision("exposure", options.exposure, why_exposure),
+        Decision("near", f"{drawing.near:.3g}" if drawing.near else "0", why_near),
+    ]
 
 
 def announce(job: Job) -> None:
@@ -233,8 +245,8 @@ def counted(scene: SceneData) -> str:
 def device_line(job: Job) -> str:
     """Which device was taken and why."""
     if job.run.render.device.type == "cuda":
-        return job.why_device
-    return f"{job.why_device}; {job.options.threads} threads, {kernels.isa()}"
+        return job.decided.why("device")
+    return f"{job.decided.why('device')}; {job.options.threads} threads, {kernels.isa()}"
 
 
 def sizes_line(scene: SceneData, cameras: Sequence[Camera]) -> str:
@@ -256,13 +268,6 @@ def nearest(cameras: Sequence[Camera], rows: dict[str, Tensor]) -> float:
         cameras = with_clear_depth(cameras, rows["mean"])
     clear = [camera.clear_depth for camera in cameras if camera.clear_depth]
     return max(min(clear, default=0.0), kernels.NEAR)
-
-
-def background_of(scene: SceneData, options: Options) -> str:
-    """The colour behind everything: white for scenes of Blender unless another is asked for."""
-    if options.background != "auto":
-        return options.background
-    return "white" if scene.format == "blender" else "black"
 
 
 def loaders(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 import torch
 
 from splat.core.frame import points_to_frame
 from splat.math import spread
 from splat.options import Options
+from splat.options.exposure import Exposure
 from splat.parallel import Ranks, steps_of
 from splat.photos.exif import exposure_value
 from splat.photos.loader import Loader
 from splat.sensor.measured import by_exif, measured
 from splat.sensor.sensor import Sensor, sensor_for
+from splat.training.decide import ASKED
 from splat.types import Frame, SceneData
 
 LOOKS_FOR_POSES = 30
@@ -34,15 +35,15 @@ def sensor_of(
     *,
     resumed: bool,
     ranks: Ranks | None = None,
-) -> tuple[Options, Sensor | None]:
-    """What corrects the photos of a run, and its options with that decided.
+) -> tuple[Exposure, Sensor | None, str]:
+    """What is learned of exposures, what corrects the photos of a run, and why it is that.
 
     Of a run that is `resumed` nothing is measured: a checkpoint has it all, and is loaded later.
     `ranks` are the processes that show its photos.
     """
     known = scene.points is not None and len(scene.points.positions) > 0
     points = points_to_frame(scene.points, frame) if known and scene.points else None
-    exposure, gains = options.exposure, None
+    exposure, gains, why = options.exposure, None, ASKED
     if not resumed and exposure != "off":
         views = spread(len(photos), MOST_MEASURED)
         if points is not None:
@@ -53,7 +54,7 @@ def sensor_of(
         gains = torch.ones(len(photos), 3)
         gains[views] = found.gains
         if exposure == "auto":
-            exposure = "channel" if found.differ else "off"
+            exposure, why = ("channel" if found.differ else "off"), found.said()
     exposure = "off" if exposure == "auto" else exposure
     assert options.steps is not None
     looks = options.steps / len(photos)
@@ -68,4 +69,4 @@ def sensor_of(
         refine_poses=options.refine_poses, gains=gains, device=device,
         at_once=1 if ranks is None else ranks.count,
     )  # fmt: skip
-    return replace(options, exposure=exposure), sensor
+    return exposure, sensor, why

@@ -13,7 +13,6 @@ import torch
 
 from splat.core.edit import Append, Edit, Overwrite
 from splat.core.schedule import PUBLISHED_STEPS
-from splat.core.strategy import Strategy
 from splat.kernels import one_torch_thread
 from splat.loop import Run, advance
 from splat.math import spread
@@ -22,6 +21,7 @@ from splat.parallel import Ranks, first, steps_of
 from splat.planning import predict
 from splat.planning.predict import Pace
 from splat.system.text import span
+from splat.training.decide import Decided
 from splat.training.prepare import Job, prepare
 from splat.types import Batch, SceneData
 
@@ -48,8 +48,7 @@ _log = logging.getLogger(__name__)
 
 def prepared(
     scene: SceneData,
-    strategy: Strategy,
-    options: Options,
+    decided: Decided,
     clock: Clock = time.monotonic,
     ranks: Ranks | None = None,
 ) -> Job:
@@ -57,19 +56,22 @@ def prepared(
 
     What is timed is thrown away: the run depends on the number alone, not on how it was found.
     """
+    strategy, options = decided.strategy, decided.options
     if options.minutes is None:
-        return prepare(scene, strategy, options, ranks=ranks)
+        return prepare(scene, strategy, options, ranks=ranks, decided=decided)
     seconds, most = 60 * options.minutes, options.steps or PUBLISHED_STEPS
     _log.info("timing    some steps, to fit the run into %s ...", span(seconds))
     with _unsaid():
         short = replace(options, steps=min(steps_of(RIPE_STEPS, ranks), most))
-        job = prepare(scene, strategy, short, ranks=ranks)
+        job = prepare(scene, strategy, short, ranks=ranks, decided=replace(decided, options=short))
     with closing(job):
         start = job.run.model.draws * len(job.run.model.cloud)
         pace = timed(job, seconds, clock)
         steps, needed = first(ranks, lambda: fitting(job, start, most, pace, seconds))
     _say(options, steps, needed + pace.spent)
-    return prepare(scene, strategy, replace(options, steps=steps), pace=pace, ranks=ranks)
+    options = replace(options, steps=steps)
+    decided = replace(decided, options=options)
+    return prepare(scene, strategy, options, pace=pace, ranks=ranks, decided=decided)
 
 
 def timed(job: Job, seconds: float, clock: Clock = time.monotonic) -> Pace:

@@ -1,0 +1,207 @@
+"""What a run takes where nobody said it: decided here, once, each value with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from splat.core.strategy import Strategy
+from splat.options import Options
+from splat.parallel import Ranks
+from splat.planning import predict
+from splat.recipes import catalog, recipe, saved
+from splat.render import choose_device
+from splat.system import machine
+from splat.system.text import size, span
+from splat.training.row_budget import limited, rows_within, within_memory
+from splat.types import SceneData
+
+ASKED = "as asked"
+MOST_WIDE = 24
+"""Letters of a value that has its reason beside it, at most."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A value that a run takes, and why."""
+
+    name: str
+    """The option, as the command line has it."""
+    value: str
+    """As people read it."""
+    why: str
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A run with everything said that was left open."""
+
+    strategy: Strategy
+    """Within the budget and the memory asked for."""
+    asked: Options
+    """As they were asked for, with what `memory` made of them."""
+    options: Options
+    """With everything said; steps are not where they are to be timed for a budget of minutes."""
+    device: torch.device
+    decisions: tuple[Decision, ...]
+
+    def why(self, name: str) -> str:
+        """Why an option is what it is."""
+        return next(each.why for each in self.decisions if each.name == name)
+
+    def also(self, options: Options, more: Sequence[Decision]) -> Decided:
+        """With what was decided once photos were looked at, too."""
+        return replace(self, options=options, decisions=(*self.decisions, *more))
+
+    def said(self) -> str:
+        """A table for people: option, value, why; what is long has lines of its own."""
+        width = max(len(each.name) for each in self.decisions)
+        values = [len(each.value) for each in self.decisions if len(each.value) <= MOST_WIDE]
+        lines = []
+        for each in self.decisions:
+            lines.append(f"{each.name:{width}}  {each.value:{max(values)}}")
+            if len(each.value) > MOST_WIDE:
+                lines.append(" " * (width + 2 + max(values)))
+            lines[-1] += f"  {each.why}"
+        return "\n".join(lines)
+
+
+def offered(options: Options) -> catalog.Offered:
+    """The methods with what suits the device and the budget of a run for their defaults."""
+    most = 0
+    if options.budget:
+        most = rows_within(options.budget, options.sh_degree, options.budget_of)
+    return catalog.Offered(choose_device(options.device)[0], most)
+
+
+def decide(
+    scene: SceneData,
+    strategy: Strategy | None,
+    options: Options,
+    *,
+    cap_asked: bool = True,
+    in_blocks: bool = False,
+    ranks: Ranks | None = None,
+) -> Decided:
+    """Everything that can be said of a run before a photo is decoded.
+
+    `strategy` None is the usual recipe; `cap_asked` says whether somebody asked for its cap, which
+    then does not give way to `Options.memory`. A run `in_blocks` shares its memory out itself.
+    `ranks` are the processes that train together: all decide what the first one does.
+    """
+    device, why_method = choose_device(options.device)[0], ASKED
+    usual = recipe.usual(offered(options))
+    if strategy is None:
+        strategy, cap_asked = usual, False
+    if strategy == usual:
+        why_method = "the default: the best of docs/results/league.md"
+    strategy = limited(strategy, options)
+    if not in_blocks:
+        strategy, options = within_memory(
+            scene, strategy, options, device,
+            cap_asked=cap_asked, processes=1 if ranks is None else ranks.local_count,
+        )  # fmt: skip
+    strategy, options = _alike(strategy, options, ranks)
+    found = settled(scene, strategy, options, ranks)
+    cap = f"{strategy.cap:,}" if strategy.cap else "no limit"
+    own = [
+        Decision("method", recipe.told(strategy), why_method),
+        Decision("cap", cap, _why_cap(strategy, options, cap_asked, device)),
+    ]
+    return replace(found, decisions=(found.decisions[0], *own, *found.decisions[1:]))
+
+
+def settled(
+    scene: SceneData, strategy: Strategy, options: Options, ranks: Ranks | None = None
+) -> Decided:
+    """As `decide`, of a run whose method is within its budget and its memory already."""
+    device, why_device = choose_device(options.device)
+    found = alike(predict.fitted(options, device), options, ranks)
+    if options.minutes is not None:
+        found = replace(found, steps=options.steps)
+    found = replace(found, background=background_of(scene, options))
+    decisions = (
+        Decision("device", device.type, why_device),
+        *_of_options(scene, options, found, device),
+    )
+    return Decided(strategy, options, found, device, decisions)
+
+
+def alike(fitted: Options, asked: Options, ranks: Ranks | None) -> Options:
+    """Options that were fitted to this machine, the same in all processes of a run; those on one
+    machine share its cores and its memory (which `row_budget` has done where that is given)."""
+    if ranks is None:
+        return fitted
+    threads = asked.threads or max(1, machine.cores() // ranks.local_count)
+    found = ranks.same(fitted)
+    sharing = 1 if found.memory is not None else ranks.local_count
+    return replace(found, threads=threads, cache=(found.cache or 0) // sharing)
+
+
+def background_of(scene: SceneData, options: Options) -> str:
+    """The colour behind everything: white for scenes of Blender unless another is asked for."""
+    if options.background != "auto":
+        return options.background
+    return "white" if scene.format == "blender" else "black"
+
+
+def _alike(strategy: Strategy, options: Options, ranks: Ranks | None) -> tuple[Strategy, Options]:
+    """What is trained as the first process has it, whose machine it was fitted to."""
+    if ranks is None:
+        return strategy, options
+    own = saved.described(strategy)
+    described, options = ranks.same((own, options))
+    return (strategy if described == own else saved.rebuilt(described)), options
+
+
+def _why_cap(strategy: Strategy, options: Options, cap_asked: bool, device: torch.device) -> str:
+    if options.budget is not None:
+        return f"--budget {options.budget}, or the method's own where that is lower"
+    if options.memory is not None and not cap_asked:
+        return f"what fits into --memory {size(options.memory)}"
+    if cap_asked:
+        return ASKED
+    if not strategy.cap:
+        return "the method has none"
+    return f"what suits {device.type} here"
+
+
+def _of_options(
+    scene: SceneData, asked: Options, found: Options, device: torch.device
+) -> Iterator[Decision]:
+    """Values of options that may be left open, each with its reason."""
+    if device.type == "cuda":
+        fits = "as published, on CUDA"
+    else:
+        fits = f"the largest run that ends within about {span(predict.TARGET_SECONDS)} here"
+
+    def why(name: str, otherwise: str) -> str:
+        return otherwise if getattr(asked, name) in (None, "auto") else ASKED
+
+    if found.steps is None:
+        yield Decision("steps", "timed", f"as many as fit into --minutes {asked.minutes:g}")
+    else:
+        yield Decision("steps", f"{found.steps:,}", why("steps", fits))
+    side = f"{found.max_side:,}" if found.max_side else "as it is"
+    otherwise = fits if asked.downscale == "auto" else "--downscale says the size"
+    yield Decision("max-side", side, why("max_side", otherwise))
+    yield Decision(
+        "downscale", f"{found.downscale:g}", why("downscale", "--max-side says the size")
+    )
+    first = "the default of runs whose schedules are scaled"
+    whole = "schedules are published ones, which are for full size"
+    scaled = found.schedule == "scaled"
+    yield Decision("resolution", found.resolution, why("resolution", first if scaled else whole))
+    yield Decision("threads", str(found.threads), why("threads", "all cores of this process"))
+    cache = "what --memory leaves" if asked.memory is not None else "a quarter of the free memory"
+    yield Decision("cache", size(found.cache or 0), why("cache", cache))
+    yield Decision(
+        "photo-cache", size(found.photo_cache or 0),
+        why("photo_cache", "20 GB, or half of the free disk"),
+    )  # fmt: skip
+    kind = (
+        "Blender's synthetic scenes have it" if found.background == "white" else "no other is said"
+    )
+    yield Decision("background", found.background, why("background", kind))

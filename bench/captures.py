@@ -152,7 +152,7 @@ def of_run(
 def trained_psnr(job: Job) -> float:
     """dB on the training photos, as the run's own corrections have them."""
     run = job.run
-    if run.sensor is None:
+    if run.sensor.idle:
         return mean_psnr(run.model, run.render, map(job.photos.batch, range(len(job.photos))))
     values = []
     for index in range(len(job.photos)):

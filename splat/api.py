@@ -20,7 +20,7 @@ from splat.evaluation.lpips import Net
 from splat.formats import ply
 from splat.loop import Watcher
 from splat.options import PLANES, Options, Reading, Viewing, Watching
-from splat.parallel import Ranks, first, is_first, joined
+from splat.parallel import Ranks, joined
 from splat.recipes import saved
 from splat.render import renderer_for
 from splat.runs import checkpoint
@@ -119,7 +119,7 @@ def train(
     """
     options, watching = options or Options(), watching or Watching(quiet=True)
     ranks = _met(viewing)
-    folder = None if out is None else first(ranks, lambda: vacant(Path(out), overwrite))
+    folder = None if out is None else ranks.agreed(lambda: vacant(Path(out), overwrite))
     decided = decide(scene, strategy, options, cap_asked=cap_asked, ranks=ranks)
     if options.init is not None and options.init != PLANES:
         _check_seen(options.init, scene)
@@ -130,7 +130,7 @@ def train(
             scene, decided.strategy, decided.options, frame=frame, ranks=ranks, decided=decided
         )
     with closing(job):
-        if folder is not None and is_first(ranks):
+        if folder is not None and ranks.first:
             config = Config(
                 scene=scene.path.resolve(),
                 reading=reading or _reading_of(scene),
@@ -199,9 +199,9 @@ def resume(
     ranks = _met(viewing)
     place = existing(Path(folder))
     config = read_config(place.config)
-    state = checkpoint.load(first(ranks, place.latest))
+    state = checkpoint.load(ranks.agreed(place.latest))
     check_steps(place, state, config.options.steps or 0, steps)
-    if is_first(ranks):
+    if ranks.first:
         place.clear_drafts()
     if steps is not None:
         config = replace(config, options=_further(config.options, state, steps))
@@ -221,7 +221,7 @@ def resume(
     job = prepare(scene, strategy, options, state, ranks=ranks)
     job.run.ended = "" if steps is not None else job.run.ended
     with closing(job):
-        if is_first(ranks):
+        if ranks.first:
             config.write(place.config)
             if checkpoint.at_once(state) != job.run.at_once:
                 renumber(place.log, checkpoint.at_once(state), job.run.at_once)
@@ -359,7 +359,7 @@ def _carried_out(
     done: Callable[[Result], None] | None,
 ) -> Result:
     """Train a job to its end and finish it; then, where there is a viewer, go on serving it."""
-    if is_first(job.run.ranks):
+    if job.run.ranks.first:
         announce(job)
     with ExitStack() as stack:
         viewer = _viewer(job, folder, viewing)
@@ -367,29 +367,29 @@ def _carried_out(
             stack.enter_context(closing(viewer))
         seconds = trained(job, folder, watching, watchers, viewer)
         between = (lambda: None) if viewer is None else viewer.serve
-        whole = first(job.run.ranks, lambda: stand_in(job))
+        whole = job.run.ranks.agreed(lambda: stand_in(job))
         metrics = finish(
             job, folder, seconds, lpips, whole=whole, pictures=watching.pictures, between=between
         )
         baked = gaussians_from_frame(whole, job.run.frame)
         result = Result(baked.to("cpu"), metrics, None if folder is None else folder.path)
-        if done is not None and is_first(job.run.ranks):
+        if done is not None and job.run.ranks.first:
             done(result)
         if viewer is not None and viewing is not None:
             viewer.linger(summary(metrics), metrics["psnr"], viewing.stay)
         return result
 
 
-def _met(viewing: Viewing | None) -> Ranks | None:
+def _met(viewing: Viewing | None) -> Ranks:
     """The processes of a run, where torchrun started several; only the first of them speaks."""
     ranks = joined()
-    if ranks is not None and viewing is not None and viewing.viewer:
+    if not ranks.alone and viewing is not None and viewing.viewer:
         raise ValueError(
             f"the viewer is asked for in a run of {ranks.count} processes, which nobody can steer"
             " from a page; leave --viewer out, and look at the run with `splat view` when it is"
             " done"
         )
-    if not is_first(ranks):
+    if not ranks.first:
         logging.getLogger("splat").setLevel(logging.ERROR)
     return ranks
 

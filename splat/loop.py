@@ -19,8 +19,8 @@ from splat.core.objective import Objective
 from splat.core.score import survey
 from splat.core.step import Step
 from splat.core.strategy import Strategy
-from splat.parallel import Apart, Ranks, together
-from splat.render.quantised import Finished
+from splat.parallel import ALONE, Apart, Ranks, together
+from splat.render.quantised import AS_IT_IS, Quantiser
 from splat.sensor import Sensor
 from splat.system.clock import Clock
 from splat.types import (
@@ -73,12 +73,12 @@ class Run:
     background: Float[Tensor, "3"] | None = None
     modules: Mapping[str, Trained] = field(default_factory=dict)
     """Networks trained beside the rows, the sensor's too."""
-    sensor: Sensor | None = None
-    """What corrects poses and exposures of the photos; None: they are taken as they are."""
+    sensor: Sensor = field(default_factory=Sensor)
+    """What corrects poses and exposures of the photos."""
     visible_only: bool = False
     """Whether a step moves the rows in sight only (`Cloud.optimize`)."""
-    finishing: Callable[[Gaussians, int], Gaussians] | None = None
-    """What a step draws in place of what the model makes (`splat.export.quantised`)."""
+    quantiser: Quantiser = AS_IT_IS
+    """What a step draws in place of what the model makes (`splat.export.quantisation`)."""
     watchers: Sequence[Watcher] = ()
     step: int = 0
     """Steps done."""
@@ -90,8 +90,8 @@ class Run:
     """Changes to make when as many steps are done as each says: those of a run to replay."""
     waited: float = 0.0
     """Seconds that training stood still because somebody paused it."""
-    ranks: Ranks | None = None
-    """The processes that train it together, each with other photos; None: this one alone."""
+    ranks: Ranks = ALONE
+    """The processes that train it together, each with other photos."""
 
     def __post_init__(self) -> None:
         self.model.frame, self.model.region = self.frame, self.strategy.region()
@@ -108,7 +108,7 @@ class Run:
     @property
     def at_once(self) -> int:
         """Photos that a step shows, all processes together."""
-        return 1 if self.ranks is None else self.ranks.count
+        return self.ranks.count
 
     @property
     def needs(self) -> Needs:
@@ -126,19 +126,19 @@ class Run:
     @property
     def last_render(self) -> Renderer:
         """What draws the model as it is exported."""
-        return Finished(self.render, self.finishing, self.step) if self.finishing else self.render
+        return self.quantiser.drawn_by(self.render, self.step)
 
     def baked(self, *, whole: bool = False) -> Gaussians:
         """What is exported, in the frame of training; `whole`: with what a crop leaves out."""
         found = self.model.bake()
         found = found if whole else self.model.kept(found)
-        return self.finishing(found, self.step) if self.finishing else found
+        return self.quantiser(found, self.step)
 
     def survey(self, index: int, maps: Sequence[PixelMap] = ()) -> Surveyed:
         """What every row does in a training view as it is now (`Step.survey`)."""
         batch = self.photos(index, self.step)
         with torch.no_grad():
-            batch = batch if self.sensor is None else self.sensor.aimed(batch)
+            batch = self.sensor.aimed(batch)
 
         def develop(rendered: Rendered) -> Rendered:
             return self.developed(rendered, batch.camera)
@@ -149,8 +149,6 @@ class Run:
 
     def developed(self, rendered: Rendered, camera: Camera) -> Rendered:
         """A picture of a training view as its photo would show it."""
-        if self.sensor is None:
-            return rendered
         return self.sensor.developed(rendered, camera, self.background)
 
     def generator(self, purpose: str) -> torch.Generator:
@@ -216,28 +214,22 @@ def advance(run: Run) -> None:
     run.order = run.model.order_rows() if ordered else None
     batch = run.batches(run.step)
     # Only drawing passes gradients to where the camera stands.
-    camera = batch.camera if run.sensor is None else run.sensor.aim(batch.camera)
+    camera = run.sensor.aim(batch.camera)
     needs = run.needs
-    gaussians = run.model(camera, run.step)
-    if run.finishing is not None:
-        gaussians = run.finishing(gaussians, run.step)
-    rendered = run.render(gaussians, camera, needs, run.background)
-    rendered = run.developed(rendered, camera)
-    if run.sensor is not None:
-        batch = replace(batch, camera=camera.detached())
-    step = _step(run, batch, rendered)
+    gaussians = run.quantiser(run.model(camera, run.step), run.step)
+    rendered = run.developed(run.render(gaussians, camera, needs, run.background), camera)
+    step = _step(run, run.sensor.seen_by(batch, camera), rendered)
     losses = {name: objective(step) for name, objective in run.objectives.items()}
     if needs.weights:
         with torch.no_grad():
-            rendered.weigh(needs.weights, batch)
+            rendered.weigh(needs.weights, step.batch)
     # Of their sum; a term that has nothing to say at a step is a constant.
     torch.autograd.backward([loss for loss in losses.values() if loss.requires_grad])
-    apart = None if run.ranks is None else Apart(run.model.cloud)
+    apart = Apart(run.model.cloud, run.ranks)
     with torch.no_grad():
         with run.clock:
             run.strategy.observe(step)
-        if run.ranks is not None and apart is not None:
-            step, losses = together(run.ranks, apart, step, run.modules, losses)
+        step, losses = together(run.ranks, apart, step, run.modules, losses)
         run.optimize(step.rows_in_sight if run.visible_only else None)
         with run.clock:
             change = run.model.apply(run.strategy.refine(step))
@@ -249,9 +241,7 @@ def advance(run: Run) -> None:
 @torch.no_grad()
 def looked(run: Run) -> Step:
     """The next step as far as its picture, to ask a strategy what it would propose."""
-    batch = run.batches(run.step)
-    if run.sensor is not None:
-        batch = run.sensor.aimed(batch)
+    batch = run.sensor.aimed(run.batches(run.step))
     rendered = run.last_render(run.model(batch.camera, run.step), batch.camera, run.needs)
     rendered = run.developed(rendered, batch.camera)
     return _step(run, batch, rendered)

@@ -30,7 +30,7 @@ from splat.evaluation.evaluate import evaluate
 from splat.kernels import one_torch_thread
 from splat.loop import Run, advance
 from splat.options import Options, Watching
-from splat.parallel import Ranks, joined
+from splat.parallel import ALONE, Ranks, joined
 from splat.runs import checkpoint
 from splat.strategies.adc import Adc
 from splat.strategies.budget import Budget
@@ -89,9 +89,9 @@ class Local(Fixed):
         return Edit(nudge=(Nudge("mean", delta),))
 
 
-def job_of(folder: Path, strategy: Strategy, ranks: Ranks | None, **more: Any) -> Job:
+def job_of(folder: Path, strategy: Strategy, ranks: Ranks, **more: Any) -> Job:
     """A job on the tiny scene whose run has `STEPS` steps."""
-    count = 1 if ranks is None else ranks.count
+    count = ranks.count
     options = Options(
         steps=STEPS * count, threads=1, schedule="published", max_side=0, device="cpu",
         resolution="full", **more,
@@ -123,7 +123,7 @@ def followed(folder: Path, strategy: Strategy, ranks: Ranks, **more: Any) -> dic
 def one_step(folder: Path, ranks: Ranks, **more: Any) -> dict[str, float]:
     """What the first step of several makes of gradients and statistics, against one process that
     shows the photos of all: largest differences, as a share of the largest value."""
-    together, alone = job_of(folder, _ADC, ranks, **more), job_of(folder, _ADC, None, **more)
+    together, alone = job_of(folder, _ADC, ranks, **more), job_of(folder, _ADC, ALONE, **more)
     found = _without_optimizer(together.run, [0])
     wanted = _without_optimizer(alone.run, range(ranks.count))
     together.close(), alone.close()
@@ -199,7 +199,7 @@ def main(folder: Path, out: Path) -> None:
     # Before `joined` registers that the group is left, and so called after it.
     atexit.register(lambda: left.write_text(str(group[0]())))
     ranks = joined()
-    assert ranks is not None
+    assert not ranks.alone
     left = out / f"{ranks.rank}.left"
     group.append(weakref.ref(ranks.talk))
     sphere = out / "sphere.py"

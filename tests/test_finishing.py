@@ -14,7 +14,7 @@ from splat import api, formats
 from splat.cli.trained import trained
 from splat.core.frame import gaussians_to_frame
 from splat.core.step import Step
-from splat.export.quantised import Finishing
+from splat.export.quantisation import Quantisation
 from splat.loop import Run, train
 from splat.options import Options, Reading
 from splat.runs import checkpoint
@@ -34,7 +34,7 @@ def leaves(gaussians: Gaussians) -> Gaussians:
 @pytest.mark.parametrize("suffix", [".splat", ".spz", ".compressed.ply"])
 def test_drawn_is_what_is_read_back_and_gradients_pass(tmp_path: Path, suffix: str) -> None:
     given = leaves(some(40, degree=1))
-    finishing = Finishing(suffix, FRAME, 10)
+    finishing = Quantisation(suffix, FRAME, 10)
     assert finishing(given, 9) is given
     found = finishing(given, 10)
     formats.write(found, tmp_path / f"x{suffix}", FRAME)
@@ -53,9 +53,9 @@ def test_drawn_is_what_is_read_back_and_gradients_pass(tmp_path: Path, suffix: s
 
 def test_formats_that_are_fitted_slowly_are_refused() -> None:
     with pytest.raises(ValueError, match=r"finish-for is '\.sog'; expected .*\.spz"):
-        Finishing(".sog", FRAME, 0)
+        Quantisation(".sog", FRAME, 0)
     with pytest.raises(ValueError, match="finish-for is 'spz'"):
-        Finishing("spz", FRAME, 0)
+        Quantisation("spz", FRAME, 0)
 
 
 def test_a_run_that_finishes_for_a_file_resumes_to_the_byte(

@@ -18,7 +18,7 @@ from splat import formats, kernels
 from splat.core.cloud import Cloud
 from splat.core.edit import Append, Assign, Drop, Edit, Nudge, Overwrite
 from splat.core.model import Explicit
-from splat.export.quantised import Finishing
+from splat.export.quantisation import Quantisation
 from splat.kernels import Harmonics, HarmonicsGradient
 from splat.loop import train
 from splat.options import Options
@@ -302,7 +302,7 @@ def test_states_go_into_models_of_either_type() -> None:
 def test_finishing_draws_what_the_file_holds() -> None:
     """The file's numbers, not these rounded to bfloat16; the gradient arrives all the same."""
     half, whole = model_of(40, BF16), model_of(40, torch.float32)
-    finishing = Finishing(".spz", Frame((0, 0, 0), 1), 0)
+    finishing = Quantisation(".spz", Frame((0, 0, 0), 1), 0)
     mine, other = (finishing(model(CAMERA), 1) for model in (half, whole))
     assert torch.equal(mine.colors, other.colors)
     assert (mine.colors != mine.colors.to(BF16).float()).any()

@@ -14,6 +14,7 @@ from splat import kernels
 from splat.conformance.trial import prints
 from splat.kernels import output
 from splat.loop import advance
+from splat.parallel import ALONE
 from splat.strategies.adc import Adc
 
 ROWS = output.LARGE // 8
@@ -90,7 +91,7 @@ def test_a_run_ends_with_the_same_bytes(
     found = []
     for large in (output.LARGE, 1):
         monkeypatch.setattr(output, "LARGE", large)
-        job = job_of(trial_folder, Adc(cap=700, grow_gradient=2e-3, **_EARLY), None)
+        job = job_of(trial_folder, Adc(cap=700, grow_gradient=2e-3, **_EARLY), ALONE)
         used = 0
         while not job.run.over:
             advance(job.run)

@@ -158,7 +158,7 @@ class TestMeasured:
         scene = datasets.load(tiny_folder)
 
         def look(job: Job) -> None:
-            assert job.options.exposure == "off" and job.run.sensor is None
+            assert job.options.exposure == "off" and job.run.sensor.idle
 
         with_job(scene, Options(steps=1, device="cpu"), look)
 

@@ -109,7 +109,7 @@ class TestRuns:
         with_job(datasets.load(tiny_folder), options, look)
 
     def test_without_a_sensor_nothing_changes(self, tiny_folder: Path) -> None:
-        assert sensor_for(5, 100) is None
+        assert sensor_for(5, 100).idle
 
 
 def kept(found: dict[str, object], run: Run) -> None:

@@ -21,7 +21,7 @@ from splat.core.strategy import Fixed
 from splat.kernels import Harmonics, HarmonicsGradient
 from splat.loop import _step
 from splat.options import Options, Viewing
-from splat.parallel import Apart, Lost, Ranks, joined, ranks, steps_of, together
+from splat.parallel import ALONE, Apart, Lost, Ranks, joined, ranks, together
 from splat.parallel.together import _expand
 from splat.photos.loader import Loader
 from splat.runs import checkpoint
@@ -100,7 +100,7 @@ class Two(Ranks):
 def test_statistics_combine_as_they_declare_and_come_back_where_one_is_gone(
     trial_folder: Path,
 ) -> None:
-    job = job_of(trial_folder, Fixed(), None)
+    job = job_of(trial_folder, Fixed(), ALONE)
     run, cloud = job.run, job.run.model.cloud
     for how in ("sum", "max", "min", "same"):
         cloud.track(how, combine=how)  # type: ignore[arg-type]
@@ -120,7 +120,7 @@ def test_statistics_combine_as_they_declare_and_come_back_where_one_is_gone(
     }
 
     def observed() -> Apart:
-        apart = Apart(cloud)
+        apart = Apart(cloud, Two({}))
         cloud.statistic("sum").add_(1)
         cloud.statistic("max").clamp_min_(6)
         cloud.statistic("min").clamp_max_(4)
@@ -135,7 +135,7 @@ def test_statistics_combine_as_they_declare_and_come_back_where_one_is_gone(
     found = {how: float(cloud.statistic(how)[0]) for how in ("sum", "max", "min", "same")}
     assert found == {"sum": 5 + 1 + 7, "max": 9, "min": 2, "same": 6}
     assert float(losses["loss"]) == 2.0 and whole.batch.shrink == 3.0
-    assert bool(run.model.rows_in_sight(rendered)[0])
+    assert bool(whole.rows_in_sight[0])
     job.close()
 
 
@@ -215,8 +215,8 @@ def test_photos_are_shown_by_turns(trial_folder: Path) -> None:
 
 def test_steps_are_counted_anew_for_another_number_of_photos(tmp_path: Path) -> None:
     many = Ranks(0, 3, 0, 3)
-    assert [steps_of(count, many) for count in (99, 100, 1)] == [33, 34, 1]
-    assert steps_of(100, None) == 100
+    assert [many.steps_of(count) for count in (99, 100, 1)] == [33, 34, 1]
+    assert ALONE.steps_of(100) == 100
     assert [checkpoint.regrouped(15, 2, now) for now in (1, 3, 4)] == [30, 10, 8]
     log = tmp_path / "log.jsonl"
     log.write_text('{"step": 3, "x": 1}\n{"step": 10}\n')
@@ -266,7 +266,7 @@ def test_an_environment_that_is_not_torchruns_is_said(monkeypatch: pytest.Monkey
     with pytest.raises(ValueError, match="LOCAL_RANK is '' in the environment"):
         joined()
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert joined() is None
+    assert joined() is ALONE
 
 
 def test_a_run_of_several_is_as_many_times_fewer_steps(trial_folder: Path, several: Ranks) -> None:

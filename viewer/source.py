@@ -167,7 +167,7 @@ class Live(Source):
 
     def gaussians(self, camera: Camera) -> Gaussians:
         found = self.run.model(camera, self.run.step)
-        return self.run.finishing(found, self.run.step) if self.run.finishing else found
+        return self.run.quantiser(found, self.run.step)
 
     def baked(self) -> Gaussians:
         return self.run.baked()

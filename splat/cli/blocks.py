@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def trained_in_blocks(asked: Train, scene: SceneData, out: Path, command: str) -> int:
     """Train a scene in blocks; the exit code."""
-    if joined() is not None:
+    if not joined().alone:
         raise ValueError(
             "blocks are asked for in a run of several processes; expected one of both: blocks are"
             " shared out with --workers or --on, leave torchrun out"

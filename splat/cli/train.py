@@ -24,7 +24,7 @@ from splat.core.strategy import Strategy
 from splat.export.receipt import Receipt
 from splat.options import Options, Reading, Viewing, Watching
 from splat.options.parse import known, parsed
-from splat.parallel import first, is_first, joined
+from splat.parallel import joined
 from splat.prep.suffixes import is_video
 from splat.recipes import catalog, recipe
 from splat.recipes.model_files import MODEL_FILES, key_of, model_file
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
     out = asked.out or Path("runs") / asked.scene.resolve().name
     ranks = joined()
     if not asked.dry_run:
-        first(ranks, lambda: vacant(out, asked.overwrite))
+        ranks.agreed(lambda: vacant(out, asked.overwrite))
     silent = asked.json or asked.watching.quiet
     scene = api.read_scene(_posed(asked, silent), asked.reading)
     if asked.dry_run:
@@ -143,7 +143,7 @@ def _asks_for_cap(asked: Train, arguments: Sequence[str]) -> bool:
 def _posed(asked: Train, silent: bool) -> Path:
     """The folder of the scene, whose poses are found first where that is asked for."""
     if asked.prep:
-        if joined() is not None:
+        if not joined().alone:
             raise ValueError(
                 "prep is asked for in a run of several processes, which would all do it; find the"
                 f" poses first, with `splat prep {asked.scene}`, and train what it writes"
@@ -213,8 +213,8 @@ def report(call: Callable[[Callable[[Result], None]], Result], out: Path, as_jso
         call(printed)
     except Stopped as stop:
         ranks = joined()
-        if is_first(ranks):
-            by = "" if ranks is None else f"torchrun --nproc-per-node {ranks.local_count} -m "
+        if ranks.first:
+            by = "" if ranks.alone else f"torchrun --nproc-per-node {ranks.local_count} -m "
             print(
                 f"stopped after step {stop.step:,}; `{by}splat resume {out}` goes on from there",
                 file=sys.stderr,

@@ -15,7 +15,7 @@ from splat.blocks.merged import Merged
 from splat.blocks.plan import read_plan
 from splat.core.frame import camera_to_frame
 from splat.core.model import Surface
-from splat.export.quantised import Finishing, finish_at
+from splat.export.quantisation import Quantisation, quantised_from
 from splat.export.search import Search
 from splat.export.view_weights import sight
 from splat.formats.settings import Settings
@@ -103,8 +103,8 @@ def trained(
             if exposure is not None:
                 whole = toned(whole, tone_of(state["modules"], config.train, exposure))
             if suffix := config.options.finish_for:
-                start = finish_at(state["steps"], config.options.finish_share)
-                whole = Finishing(suffix, frame, start)(whole, step)
+                start = quantised_from(state["steps"], config.options.finish_share)
+                whole = Quantisation(suffix, frame, start)(whole, step)
             seen_by, baked = _fixed(whole.to(chosen))
         elif exposure is not None:
             raise ValueError(

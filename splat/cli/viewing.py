@@ -19,7 +19,7 @@ def resolved(asked: Viewing, arguments: Sequence[str], *, silent: bool) -> Viewi
     """
     if "--viewer" in arguments:
         return replace(asked, stay=True)
-    if "--no-viewer" in arguments or silent or joined() is not None:
+    if "--no-viewer" in arguments or silent or not joined().alone:
         return asked
     return replace(asked, viewer=_at_a_terminal() and available())
 

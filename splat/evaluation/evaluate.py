@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from splat.core.step import Step
 from splat.evaluation.lpips import SMALLEST, Lpips, Net
-from splat.parallel import Ranks
+from splat.parallel import ALONE, Ranks
 from splat.types import Batch, Camera, Gaussians, Needs, Renderer
 
 WINDOW, DEVIATION = 11, 1.5
@@ -106,7 +106,7 @@ def evaluate(
     lpips: Net | None = "alex",
     look: Callable[[Batch, Float[Tensor, "h w 3"], ViewMetrics], None] | None = None,
     fit: Fit | None = None,
-    ranks: Ranks | None = None,
+    ranks: Ranks = ALONE,
 ) -> Metrics:
     """Draw every batch and compare; `gaussians` is a model, or `lambda camera: fixed`.
 
@@ -130,8 +130,7 @@ def evaluate(
             views.append(_measured(part.clamp(0, 1), photo, perceptual))
         if look is not None:
             look(seen.batch, seen.image, views[-1])
-    if ranks is not None:
-        views, plain = ranks.interleaved(views), ranks.interleaved(plain)
+    views, plain = ranks.interleaved(views), ranks.interleaved(plain)
     if not views:
         raise ValueError("no views to evaluate; hold some out, see `--eval`")
     distances = [view.lpips for view in views if view.lpips is not None]
@@ -158,7 +157,7 @@ def mean_psnr(
     background: Float[Tensor, "3"] | None = None,
     *,
     fit: Fit | None = None,
-    ranks: Ranks | None = None,
+    ranks: Ranks = ALONE,
 ) -> float:
     """The PSNR that `evaluate` finds, dB, without its other figures, in a twentieth of its time."""
 
@@ -170,7 +169,7 @@ def mean_psnr(
         return psnr(image, photo.image, photo.mask)
 
     found = [value(batch) for batch in batches]
-    return _mean(found if ranks is None else ranks.interleaved(found))
+    return _mean(ranks.interleaved(found))
 
 
 @torch.no_grad()

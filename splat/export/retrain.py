@@ -10,7 +10,7 @@ from torch import Tensor
 from splat.core.model import Explicit, Rates, columns_of
 from splat.core.objective import Photometric
 from splat.core.strategy import Fixed
-from splat.export.quantised import Finishing
+from splat.export.quantisation import Quantisation
 from splat.formats.settings import Settings
 from splat.kernels import one_torch_thread
 from splat.loop import Run, train
@@ -57,7 +57,7 @@ def refined(
         frame=frame,
         drawing=drawing,
         background=background,
-        finishing=Finishing(suffix, frame, 0, settings, fitted_every=FITTED_EVERY),
+        quantiser=Quantisation(suffix, frame, 0, settings, fitted_every=FITTED_EVERY),
     )
     with one_torch_thread():
         train(run)

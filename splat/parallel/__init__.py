@@ -1,16 +1,6 @@
 """One run by several processes, each with other photos (`torchrun ... -m splat train`)."""
 
-from splat.parallel.ranks import Lost, Ranks, first, is_first, joined, speaks, steps_of
+from splat.parallel.ranks import ALONE, Lost, Ranks, joined, speaks
 from splat.parallel.together import Apart, together
 
-__all__ = [
-    "Apart",
-    "Lost",
-    "Ranks",
-    "first",
-    "is_first",
-    "joined",
-    "speaks",
-    "steps_of",
-    "together",
-]
+__all__ = ["ALONE", "Apart", "Lost", "Ranks", "joined", "speaks", "together"]

@@ -38,20 +38,20 @@ def _nothing() -> int:
     return 0
 
 
-@dataclass
+@dataclass(eq=False)
 class Ranks:
     """Which of the processes of a run this is, and what they tell each other.
 
     All of them must call the same things in the same order. A call raises `Lost` where another
-    process is gone.
+    process is gone. Of a process that is alone (`ALONE`) all of it costs nothing.
     """
 
-    rank: int
-    count: int
-    local: int
-    """Which of the processes on its machine,"""
-    local_count: int
-    """and how many there are on it."""
+    rank: int = 0
+    count: int = 1
+    local: int = 0
+    """Which of the processes on its machine this is."""
+    local_count: int = 1
+    """How many of them there are on its machine."""
     asking: Callable[[], int] = field(default=_nothing, repr=False)
     """The signal that asks this process to stop; 0: none."""
     asked: int = 0
@@ -62,15 +62,42 @@ class Ranks:
     """The group that what is not on a GPU goes by."""
 
     @property
+    def alone(self) -> bool:
+        """Whether there are no others."""
+        return self.count == 1
+
+    @property
     def first(self) -> bool:
         """Whether this is the one that speaks and writes."""
         return self.rank == 0
+
+    def agreed(self, act: Callable[[], T]) -> T:
+        """What the first process finds by `act`, which the others wait for; raises alike in all."""
+        if self.alone:
+            return act()
+        found: T | None = None
+        error: Exception | None = None
+        if self.first:
+            try:
+                found = act()
+            except (OSError, ValueError, RuntimeError) as raised:
+                error = raised
+        found, error = self.same((found, error))
+        if error is not None:
+            raise error
+        return found  # type: ignore[return-value]
+
+    def steps_of(self, photos: int) -> int:
+        """Steps in which so many photos are shown."""
+        return -(-photos // self.count)
 
     def reduced(self, values: Tensor, how: Literal["sum", "max", "min"]) -> None:
         """Make a tensor the sum, or the largest or least, over all processes, in place.
 
         It is the same to the bit for all of them.
         """
+        if self.alone:
+            return
         with self._watched():
             if values.is_cuda:
                 self._waited(dist.all_reduce(values, _OPS[how], async_op=True))
@@ -79,6 +106,8 @@ class Ranks:
 
     def gathered(self, values: Tensor) -> Tensor:
         """The tensors of all processes, all of one shape, stacked in their order."""
+        if self.alone:
+            return values[None]
         with self._watched():
             found = values.new_empty(self.count, *values.shape)
             parts = list(found.unbind(0))
@@ -90,6 +119,8 @@ class Ranks:
 
     def same(self, value: T) -> T:
         """What the first process has, for all of them; it must pickle."""
+        if self.alone:
+            return value
         with self._watched():
             held = [value]
             dist.broadcast_object_list(held, 0, group=self.talk, device=torch.device("cpu"))
@@ -97,6 +128,8 @@ class Ranks:
 
     def each(self, value: T) -> list[T]:
         """What every process has, in their order; it must pickle."""
+        if self.alone:
+            return [value]
         with self._watched():
             held: list[Any] = [None] * self.count
             dist.all_gather_object(held, value, group=self.talk)
@@ -156,21 +189,24 @@ class Ranks:
         return _lost[-1]
 
 
+ALONE = Ranks()
+"""The one process of a run that is trained by no others."""
+
 _ours: list[Ranks] = []
 """Those of this process, once it has met the others;"""
 _lost: list[Lost] = []
 """and that one of them is gone."""
 
 
-def joined() -> Ranks | None:
-    """The processes of this run as torchrun's environment has them, all met; None: this is alone.
+def joined() -> Ranks:
+    """The processes of this run as torchrun's environment has them, all met, or `ALONE`.
 
     Every process on a machine takes the GPU of its number there, where there are any.
     """
     if _ours:
         return _ours[0]
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
-        return None
+        return ALONE
     found = Ranks(
         rank=_number("RANK"),
         count=_number("WORLD_SIZE"),
@@ -195,38 +231,11 @@ def joined() -> Ranks | None:
     return found
 
 
-def first(ranks: Ranks | None, act: Callable[[], T]) -> T:
-    """What the first process finds by `act`, which the others wait for; raises alike in all."""
-    if ranks is None:
-        return act()
-    found: T | None = None
-    error: Exception | None = None
-    if ranks.first:
-        try:
-            found = act()
-        except (OSError, ValueError, RuntimeError) as raised:
-            error = raised
-    found, error = ranks.same((found, error))
-    if error is not None:
-        raise error
-    return found  # type: ignore[return-value]
-
-
 def speaks() -> bool:
     """Whether it is for this process to say what went wrong; of several the first that asks."""
     if _ours:
         return _ours[0].speaks()
     return os.environ.get("RANK", "0") == "0"
-
-
-def is_first(ranks: Ranks | None) -> bool:
-    """Whether this process speaks and writes: it is alone, or the first."""
-    return ranks is None or ranks.first
-
-
-def steps_of(photos: int, ranks: Ranks | None) -> int:
-    """Steps in which so many photos are shown."""
-    return photos if ranks is None else -(-photos // ranks.count)
 
 
 def _number(name: str) -> int:

@@ -24,11 +24,15 @@ CHECK_EVERY = 10
 class Apart:
     """The statistics of a cloud while this process observes a photo of its own.
 
-    What sums up begins at zero meanwhile, so that what is added can be told.
+    What sums up begins at zero meanwhile, so that what is added can be told. Of a process that is
+    alone they stay as they are.
     """
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, ranks: Ranks) -> None:
         self._cloud = cloud
+        self._before: dict[str, Tensor] = {}
+        if ranks.alone:
+            return
         self._before = {name: cloud.statistic(name).clone() for name in cloud.statistics}
         for name in self.of("sum"):
             cloud.statistic(name).zero_()
@@ -78,8 +82,10 @@ def together(
     do losses; statistics combine as they were declared; rows in sight are those that any has in
     sight. The step that is returned says of its photo only what is true of all of them: how much
     it was shrunk. Where another process is gone, statistics are as before the step, and `Lost` is
-    raised: nothing of the step was done.
+    raised: nothing of the step was done. Of a process that is alone the step is as it was.
     """
+    if ranks.alone:
+        return step, dict(losses)
     try:
         return _together(ranks, apart, step, modules, losses)
     except RuntimeError:

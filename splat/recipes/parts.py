@@ -7,7 +7,7 @@ from typing import Any
 
 from splat.core.region import box_of
 from splat.core.strategy import Strategy
-from splat.export.quantised import finish_at
+from splat.export.quantisation import quantised_from
 from splat.options import Options
 from splat.recipes.catalog import PARTS, kind_of
 from splat.rules.views import VIEWS_SHARE
@@ -38,7 +38,7 @@ def with_options(strategy: Strategy, options: Options, steps: int) -> Strategy:
     `--finish-keep` is `+ significance`, once, as the last phase begins; `--crop` is `+ crop`.
     """
     if options.finish_keep < 1:
-        at = max(1, finish_at(steps, options.finish_share))
+        at = max(1, quantised_from(steps, options.finish_share))
         fields = {
             "score": "squared",
             "at": (at,),

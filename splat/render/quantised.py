@@ -1,8 +1,9 @@
-"""Pictures of a model whose Gaussians are rounded as a file will round them."""
+"""Pictures of Gaussians that are quantised first, as a file will hold them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from jaxtyping import Float
 from torch import Tensor
@@ -10,12 +11,39 @@ from torch import Tensor
 from splat.types import Camera, Contributions, Gaussians, Needs, Rendered, Renderer
 
 
-class Finished:
-    """A renderer that draws what a run that finishes for a file makes of Gaussians after a step."""
+class Quantiser(Protocol):
+    """What is drawn in place of a set of Gaussians, by the step."""
 
-    def __init__(self, render: Renderer, finishing: Rounding, step: int) -> None:
+    def __call__(self, gaussians: Gaussians, step: int) -> Gaussians:
+        """What to draw in step `step`; gradients pass through it."""
+        ...
+
+    def drawn_by(self, render: Renderer, step: int) -> Renderer:
+        """What draws Gaussians so, as after `step` steps, by what draws Gaussians."""
+        ...
+
+
+class Unquantised:
+    """Gaussians are drawn as they are."""
+
+    def __call__(self, gaussians: Gaussians, step: int) -> Gaussians:
+        del step
+        return gaussians
+
+    def drawn_by(self, render: Renderer, step: int) -> Renderer:
+        del step
+        return render
+
+
+AS_IT_IS = Unquantised()
+
+
+class QuantisedRenderer:
+    """A renderer that draws what a quantiser makes of Gaussians after a step."""
+
+    def __init__(self, render: Renderer, quantiser: Quantiser, step: int) -> None:
         self.device, self._render = render.device, render
-        self._finishing, self._step = finishing, step
+        self._quantiser, self._step = quantiser, step
 
     def __call__(
         self,
@@ -24,7 +52,7 @@ class Finished:
         needs: Needs = Needs(),  # noqa: B008
         background: Float[Tensor, "3"] | None = None,
     ) -> Rendered:
-        return self._render(self._finishing(gaussians, self._step), camera, needs, background)
+        return self._render(self._quantiser(gaussians, self._step), camera, needs, background)
 
     def survey(
         self,
@@ -33,9 +61,5 @@ class Finished:
         background: Float[Tensor, "3"] | None = None,
         weigh: Callable[[Rendered], Float[Tensor, "h w m"]] | None = None,
     ) -> tuple[Rendered, Contributions]:
-        return self._render.survey(
-            self._finishing(gaussians, self._step), camera, background, weigh
-        )
-
-
-Rounding = Callable[[Gaussians, int], Gaussians]
+        drawn = self._quantiser(gaussians, self._step)
+        return self._render.survey(drawn, camera, background, weigh)

@@ -26,8 +26,8 @@ SENSOR = POSES, TONE, GRID = "sensor.poses", "sensor.tone", "sensor.grid"
 class Sensor:
     """Where the camera of each training view really stood, and how its photo was developed.
 
-    Views are told by `Camera.index`. It acts on training only: what is drawn for other cameras, or
-    exported, is the scene in the mean exposure.
+    Without parts it takes photos as they are given. Views are told by `Camera.index`. It acts on
+    training only: what is drawn for other cameras, or exported, is the scene in the mean exposure.
     """
 
     poses: Poses | None = None
@@ -41,6 +41,15 @@ class Sensor:
         if self.poses is None:
             return camera
         return replace(camera, world_to_camera=self.poses(camera.world_to_camera, camera.index))
+
+    @property
+    def idle(self) -> bool:
+        """Whether it corrects nothing."""
+        return not self.parts
+
+    def seen_by(self, batch: Batch, camera: Camera) -> Batch:
+        """A training view with the camera, as `aim` gave it, that its picture was drawn for."""
+        return batch if self.idle else replace(batch, camera=camera.detached())
 
     def aimed(self, batch: Batch) -> Batch:
         """A training view with its camera where it is thought to stand now."""
@@ -98,8 +107,8 @@ def sensor_for(
     gains: Float[Tensor, "v 3"] | None = None,
     device: torch.device | str = "cpu",
     at_once: int = 1,
-) -> Sensor | None:
-    """The sensor of a run of `steps`, or None where nothing is to be corrected.
+) -> Sensor:
+    """The sensor of a run of `steps`.
 
     `gains` are the photos' exposures as they were measured, to start from; a step shows so many
     photos `at_once`.
@@ -113,8 +122,6 @@ def sensor_for(
             tone.begin(gains)
     if exposure == "grid":
         parts[GRID] = grid = Grids(views)
-    if not parts:
-        return None
     for part in parts.values():
         part.to(device)
     return Sensor(

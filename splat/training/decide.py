@@ -9,7 +9,7 @@ import torch
 
 from splat.core.strategy import Strategy
 from splat.options import Options
-from splat.parallel import Ranks
+from splat.parallel import ALONE, Ranks
 from splat.planning import predict
 from splat.recipes import catalog, recipe, saved
 from splat.render import choose_device
@@ -83,7 +83,7 @@ def decide(
     *,
     cap_asked: bool = True,
     in_blocks: bool = False,
-    ranks: Ranks | None = None,
+    ranks: Ranks = ALONE,
 ) -> Decided:
     """Everything that can be said of a run before a photo is decoded.
 
@@ -101,7 +101,7 @@ def decide(
     if not in_blocks:
         strategy, options = within_memory(
             scene, strategy, options, device,
-            cap_asked=cap_asked, processes=1 if ranks is None else ranks.local_count,
+            cap_asked=cap_asked, processes=ranks.local_count,
         )  # fmt: skip
     strategy, options = _alike(strategy, options, ranks)
     found = settled(scene, strategy, options, ranks)
@@ -114,7 +114,7 @@ def decide(
 
 
 def settled(
-    scene: SceneData, strategy: Strategy, options: Options, ranks: Ranks | None = None
+    scene: SceneData, strategy: Strategy, options: Options, ranks: Ranks = ALONE
 ) -> Decided:
     """As `decide`, of a run whose method is within its budget and its memory already."""
     device, why_device = choose_device(options.device)
@@ -129,10 +129,10 @@ def settled(
     return Decided(strategy, options, found, device, decisions)
 
 
-def alike(fitted: Options, asked: Options, ranks: Ranks | None) -> Options:
+def alike(fitted: Options, asked: Options, ranks: Ranks) -> Options:
     """Options that were fitted to this machine, the same in all processes of a run; those on one
     machine share its cores and its memory (which `row_budget` has done where that is given)."""
-    if ranks is None:
+    if ranks.alone:
         return fitted
     threads = asked.threads or max(1, machine.cores() // ranks.local_count)
     found = ranks.same(fitted)
@@ -147,9 +147,9 @@ def background_of(scene: SceneData, options: Options) -> str:
     return "white" if scene.format == "blender" else "black"
 
 
-def _alike(strategy: Strategy, options: Options, ranks: Ranks | None) -> tuple[Strategy, Options]:
+def _alike(strategy: Strategy, options: Options, ranks: Ranks) -> tuple[Strategy, Options]:
     """What is trained as the first process has it, whose machine it was fitted to."""
-    if ranks is None:
+    if ranks.alone:
         return strategy, options
     own = saved.described(strategy)
     described, options = ranks.same((own, options))

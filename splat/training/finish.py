@@ -22,7 +22,6 @@ from splat.export.receipt import exported
 from splat.export.retrain import refined
 from splat.formats.settings import Settings
 from splat.math import spread
-from splat.parallel import is_first
 from splat.photos.resolution import Sizes
 from splat.recipes import recipe
 from splat.recipes.model_files import Receipt, key_of, model_file
@@ -72,7 +71,7 @@ def finish(
     peak = machine.peak_memory()
     placed: dict[str, Camera] = {}
     found = measure(job, net, rows if pictures else None, between, placed, fit=fit_of(job))
-    if not is_first(job.run.ranks):
+    if not job.run.ranks.first:
         return {}
     record = figures(job, found, seconds)
     record["training_memory_mb"] = _megabytes(peak)
@@ -113,7 +112,7 @@ def stand_in(job: Job) -> Gaussians:
     if not steps:
         return run.baked()
     sizes, job.photos.sizes = job.photos.sizes, Sizes()
-    photos = job.photos if run.sensor is None else Corrected(job.photos, run.sensor)
+    photos = job.photos if run.sensor.idle else Corrected(job.photos, run.sensor)
     try:
         # What is cropped away must be there while the rest learns to stand in.
         return run.model.kept(refined(
@@ -197,9 +196,9 @@ def measure(
         fit=fit,
         ranks=ranks,
     )
-    if ranks is not None and rows is not None:
+    if rows is not None:
         rows[:] = ranks.interleaved(rows)
-    if ranks is not None and placed is not None:
+    if placed is not None:
         for own in ranks.each(placed):
             placed.update(own)
     return found
@@ -215,7 +214,7 @@ def _fitted(job: Job) -> Iterator[Batch]:
 def _write_placed(job: Job, folder: Folder, held_out: Mapping[str, Camera]) -> None:
     """The cameras of the run anew, where they moved."""
     sensor = job.run.sensor
-    if sensor is None or sensor.poses is None:
+    if sensor.poses is None:
         return
     names = [view.name for view in job.scene.train]
     moved = dict(zip(names, map(sensor.aim, job.photos.cameras), strict=True))
@@ -236,7 +235,7 @@ def fit_of(job: Job, *, pose: bool = True) -> HeldOutFit | None:
     """
     run = job.run
     sensor = run.sensor
-    if sensor is None or (sensor.tone is None and not pose):
+    if sensor.idle or (sensor.tone is None and not pose):
         return None
     return HeldOutFit(
         run.model,
@@ -310,7 +309,7 @@ def floating(job: Job) -> dict[str, float] | None:
         return None
     sensor = run.sensor
     batches = [photos.batch(i) for i in spread(len(photos), FLOATING)]
-    aimed = batches if sensor is None else [sensor.aimed(batch) for batch in batches]
+    aimed = [sensor.aimed(batch) for batch in batches]
     found = floaters(
         run.baked(), run.render, aimed, run.background, Rules(rounds=1), develop=run.developed
     )

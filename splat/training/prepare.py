@@ -17,10 +17,10 @@ from splat.core.model import Making, Model, Rates
 from splat.core.objective import Objective, Photometric
 from splat.core.schedule import PUBLISHED_STEPS, every
 from splat.core.strategy import Strategy
-from splat.export.quantised import Finishing, finish_at
+from splat.export.quantisation import Quantisation, quantised_from
 from splat.loop import Run
 from splat.options import PLANES, Options
-from splat.parallel import Ranks, first, steps_of
+from splat.parallel import ALONE, Ranks
 from splat.photos import resolution
 from splat.photos.disk_cache import Shelf
 from splat.photos.loader import Loader
@@ -29,6 +29,7 @@ from splat.planning.predict import Pace
 from splat.recipes import recipe
 from splat.recipes.parts import with_options
 from splat.render import drawing_as
+from splat.render.quantised import AS_IT_IS
 from splat.runs import checkpoint
 from splat.runs.checkpoint import State
 from splat.runs.replay import recorded
@@ -80,7 +81,7 @@ class Job:
         if self.held_out is not None:
             all_of_them: Sequence[int] = range(len(self.held_out))
             ranks = self.run.ranks
-            for index in all_of_them if ranks is None else ranks.shared(all_of_them):
+            for index in ranks.shared(all_of_them):
                 yield self.held_out.batch(index)
 
     def close(self) -> None:
@@ -97,7 +98,7 @@ def prepare(
     state: State | None = None,
     pace: Pace = Pace(),  # noqa: B008
     frame: Frame | None = None,
-    ranks: Ranks | None = None,
+    ranks: Ranks = ALONE,
     decided: Decided | None = None,
 ) -> Job:
     """Everything that training needs, before step 0 or as the checkpoint `state` left it.
@@ -113,10 +114,10 @@ def prepare(
     options, device = decided.options, decided.device
     assert options.threads is not None and options.steps is not None
     kernels.set_threads(options.threads)
-    scaled, steps = options.schedule == "scaled", steps_of(options.steps, ranks)
+    scaled, steps = options.schedule == "scaled", ranks.steps_of(options.steps)
     # What is published for so many photos is due after as many times fewer steps of several.
-    due_over = steps if scaled else steps_of(PUBLISHED_STEPS, ranks)
-    fitted = strategy.scheduled(due_over) if scaled or ranks is not None else strategy
+    due_over = steps if scaled else ranks.steps_of(PUBLISHED_STEPS)
+    fitted = strategy.scheduled(due_over) if scaled or not ranks.alone else strategy
     fitted = with_options(fitted, options, steps)
     cameras = [view.camera for view in scene.train]
     if state is not None:
@@ -134,9 +135,8 @@ def prepare(
     if state is None:
         known_frame = frame
         with kernels.one_torch_thread():
-            rows = first(
-                ranks,
-                lambda: rows_at_start(scene, photos, fitted, options, known_frame, device),
+            rows = ranks.agreed(
+                lambda: rows_at_start(scene, photos, fitted, options, known_frame, device)
             )
         near = options.near or nearest(photos.cameras, rows) / frame.scale
         drawing = Drawing(options.antialiased, near)
@@ -203,12 +203,12 @@ def announce(job: Job) -> None:
         say("crop      births, and files, within %s only", run.model.region.said())
     if run.drawing.near is not None:
         say("near      nothing closer to a camera than %.3g is drawn", run.drawing.near)
-    if run.sensor is not None:
+    if not run.sensor.idle:
         say("sensor    %s", run.sensor.said())
     for line in guidance.said(scene.train, run.objectives):
         say("guided    %s", line)
     say("steps     %s%s, about %s", f"{run.steps:,}", done, span(left))
-    if run.ranks is not None:
+    if not run.ranks.alone:
         say("parallel  %s", _parallel(run))
     if run.script:
         to_come = sum(run.step <= command.step < run.steps for command in run.script)
@@ -276,7 +276,7 @@ def loaders(
     frame: Frame,
     device: torch.device,
     needs: Needs = Needs(),  # noqa: B008
-    ranks: Ranks | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[Loader, Loader | None]:
     """The views to train on, with their outlines, depth and normals as far as `needs` asks for
     them, and those held out; `options` are fitted ones. Processes show the former by turns."""
@@ -303,7 +303,7 @@ def loaders(
             # What is measured with is decoded in full always.
             reduced=memory.reduces(options, scene.train) and not test,
             shelf=shelf,
-            turn=(0, 1) if test or ranks is None else (ranks.rank, ranks.count),
+            turn=(0, 1) if test else (ranks.rank, ranks.count),
         )
 
     return loader(test=False), loader(test=True) if scene.test else None
@@ -355,18 +355,18 @@ def _run(
     frame: Frame,
     drawing: Drawing,
     device: torch.device,
-    sensor: Sensor | None,
+    sensor: Sensor,
     terms: Mapping[str, Objective],
-    ranks: Ranks | None,
+    ranks: Ranks,
 ) -> Run:
     assert options.steps is not None
     behind = rgb(options.background)
-    scaled, steps = options.schedule == "scaled", steps_of(options.steps, ranks)
+    scaled, steps = options.schedule == "scaled", ranks.steps_of(options.steps)
     # By the photos: that a step of several moves farther is said by `splat.core.column.Scaling`.
     rates = Rates().scheduled(options.steps) if scaled else Rates()
     making = Making(
-        steps=steps if scaled else steps_of(PUBLISHED_STEPS, ranks),
-        sh_every=every(SH_EVERY, steps) if scaled else steps_of(SH_EVERY, ranks),
+        steps=steps if scaled else ranks.steps_of(PUBLISHED_STEPS),
+        sh_every=every(SH_EVERY, steps) if scaled else ranks.steps_of(SH_EVERY),
         rates=replace(rates, sh_tail_every=options.harmonics_every),
         moments=torch.bfloat16 if options.moments == "bfloat16" else torch.float32,
         harmonics=torch.bfloat16 if options.harmonics == "bfloat16" else torch.float32,
@@ -378,8 +378,8 @@ def _run(
     model = strategy.model({name: values.to(device) for name, values in rows.items()}, making)
     if options.harmonics == "bfloat16":
         _half_harmonics(model, device)
-    if options.offload and (ranks is not None or not model.cloud.kept_away):
-        what = "several processes" if ranks is not None else f"{model.unit} of this method"
+    if options.offload and not (ranks.alone and model.cloud.kept_away):
+        what = f"{model.unit} of this method" if ranks.alone else "several processes"
         raise ValueError(f"offload keeps plain Gaussians of one process, not {what}; leave it out")
     if options.finish_for is not None and not model.same_for_all_views:
         raise ValueError(
@@ -389,7 +389,7 @@ def _run(
         )
     objectives: dict[str, Objective] = {"photometric": Photometric(options.ssim_weight)}
     objectives |= terms
-    objectives |= {} if sensor is None else sensor.objectives()
+    objectives |= sensor.objectives()
     return Run(
         model=model,
         strategy=strategy,
@@ -402,12 +402,12 @@ def _run(
         seed=options.seed,
         frame=frame,
         drawing=drawing,
-        modules={**model.networks(), **({} if sensor is None else sensor.parts)},
+        modules={**model.networks(), **sensor.parts},
         sensor=sensor,
         visible_only=options.adam == "visible",
-        finishing=None
+        quantiser=AS_IT_IS
         if options.finish_for is None
-        else Finishing(options.finish_for, frame, finish_at(steps, options.finish_share)),
+        else Quantisation(options.finish_for, frame, quantised_from(steps, options.finish_share)),
         background=torch.tensor(behind, device=device) if any(behind) else None,
         ranks=ranks,
     )

@@ -10,7 +10,7 @@ from splat.core.frame import points_to_frame
 from splat.math import spread
 from splat.options import Options
 from splat.options.exposure import Exposure
-from splat.parallel import Ranks, steps_of
+from splat.parallel import ALONE, Ranks
 from splat.photos.exif import exposure_value
 from splat.photos.loader import Loader
 from splat.sensor.measured import by_exif, measured
@@ -34,8 +34,8 @@ def sensor_of(
     device: torch.device,
     *,
     resumed: bool,
-    ranks: Ranks | None = None,
-) -> tuple[Exposure, Sensor | None, str]:
+    ranks: Ranks = ALONE,
+) -> tuple[Exposure, Sensor, str]:
     """What is learned of exposures, what corrects the photos of a run, and why it is that.
 
     Of a run that is `resumed` nothing is measured: a checkpoint has it all, and is loaded later.
@@ -65,8 +65,8 @@ def sensor_of(
             f"{options.steps:,}", len(photos), looks, LOOKS_FOR_POSES,
         )  # fmt: skip
     sensor = sensor_for(
-        len(photos), steps_of(options.steps, ranks), exposure=exposure,
+        len(photos), ranks.steps_of(options.steps), exposure=exposure,
         refine_poses=options.refine_poses, gains=gains, device=device,
-        at_once=1 if ranks is None else ranks.count,
+        at_once=ranks.count,
     )  # fmt: skip
     return exposure, sensor, why

@@ -14,7 +14,7 @@ from splat.kernels import forget_outputs, one_torch_thread
 from splat.loop import Run, Watcher, train
 from splat.math import spread
 from splat.options import Watching
-from splat.parallel import Lost, first, is_first
+from splat.parallel import Lost
 from splat.runs.folder import Folder
 from splat.runs.log import LOG_EVERY, Log, read_log
 from splat.training.finish import fit_of
@@ -54,7 +54,7 @@ def trained(
     the last whole step left, and `Lost` says how to go on.
     """
     run, start = job.run, time.monotonic() - job.pace.spent
-    writes = is_first(run.ranks)
+    writes = run.ranks.first
     every = 1 if run.render.device.type == "cpu" else LOG_EVERY
     with ExitStack() as stack:
         stack.enter_context(one_torch_thread())
@@ -76,8 +76,8 @@ def trained(
             board = Board(folder.tensorboard, run.step)
             watchers = [stack.enter_context(closing(board)), *watchers]
         save = keeper.save if writes else keeper.path
-        stop = stack.enter_context(stoppable(save, silent=run.ranks is not None))
-        if run.ranks is not None:
+        stop = stack.enter_context(stoppable(save, silent=not run.ranks.alone))
+        if not run.ranks.alone:
             run.ranks.asking = lambda: stop.number
         looks = _measured(job, watching, folder, log)
         if viewer is not None:
@@ -143,7 +143,7 @@ def _measured(
 
     key = looked_key(held_out)
     # What was seen before a resume: it decides, with what is seen next, when the run ends.
-    records = [] if folder is None else first(run.ranks, lambda: read_log(folder.log))
+    records = [] if folder is None else run.ranks.agreed(lambda: read_log(folder.log))
     before = [record[key] for record in records if key in record]
     return [HeldOut(every, value, log, goals=goals, before=before, held_out=held_out)]
 
@@ -153,5 +153,5 @@ def _looked_at(job: Job) -> Iterator[Batch]:
     if job.held_out is not None:
         return job.own_batches()
     indices: Sequence[int] = spread(len(job.photos), TRAINED_VIEWS)
-    own = indices if job.run.ranks is None else job.run.ranks.shared(indices)
+    own = job.run.ranks.shared(indices)
     return (job.photos.batch(i) for i in own)

@@ -44,7 +44,7 @@ class Stop:
     def __call__(self, run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:
         del step, losses, change
         # Of several processes all stop after the step at which one of them said so.
-        number = self._heard.number if run.ranks is None else run.ranks.asked
+        number = self._heard.number if run.ranks.alone else run.ranks.asked
         if number and not run.over:
             raise Stopped(number, run.step, self._save(run))
 

@@ -17,7 +17,7 @@ from splat.kernels import one_torch_thread
 from splat.loop import Run, advance
 from splat.math import spread
 from splat.options import Options
-from splat.parallel import Ranks, first, steps_of
+from splat.parallel import ALONE, Ranks
 from splat.planning import predict
 from splat.planning.predict import Pace
 from splat.system.text import span
@@ -50,7 +50,7 @@ def prepared(
     scene: SceneData,
     decided: Decided,
     clock: Clock = time.monotonic,
-    ranks: Ranks | None = None,
+    ranks: Ranks = ALONE,
 ) -> Job:
     """`prepare`, with the number of steps fixed by timing where there is a budget of minutes.
 
@@ -62,12 +62,12 @@ def prepared(
     seconds, most = 60 * options.minutes, options.steps or PUBLISHED_STEPS
     _log.info("timing    some steps, to fit the run into %s ...", span(seconds))
     with _unsaid():
-        short = replace(options, steps=min(steps_of(RIPE_STEPS, ranks), most))
+        short = replace(options, steps=min(ranks.steps_of(RIPE_STEPS), most))
         job = prepare(scene, strategy, short, ranks=ranks, decided=replace(decided, options=short))
     with closing(job):
         start = job.run.model.draws * len(job.run.model.cloud)
         pace = timed(job, seconds, clock)
-        steps, needed = first(ranks, lambda: fitting(job, start, most, pace, seconds))
+        steps, needed = ranks.agreed(lambda: fitting(job, start, most, pace, seconds))
     _say(options, steps, needed + pace.spent)
     options = replace(options, steps=steps)
     decided = replace(decided, options=options)
@@ -137,7 +137,7 @@ def _mean_area(batches: Sequence[Batch]) -> float:
 
 def _alike(run: Run, found: bool) -> bool:
     """What the first of the processes of a run finds by its own clock."""
-    return found if run.ranks is None else run.ranks.same(found)
+    return run.ranks.same(found)
 
 
 @torch.no_grad()
@@ -176,7 +176,7 @@ def fitting(job: Job, start: int, most: int, pace: Pace, seconds: float) -> tupl
     """
 
     def needed(steps: int) -> float:
-        options = replace(job.options, steps=steps_of(steps, job.run.ranks))
+        options = replace(job.options, steps=job.run.ranks.steps_of(steps))
         cap = job.run.model.draws * job.strategy.cap
         views, device = job.scene.train, job.run.render.device
         return predict.predicted(views, options, device, start, cap, job.photos.sizes, pace).seconds

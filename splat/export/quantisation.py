@@ -12,13 +12,14 @@ from torch import Tensor
 from splat import formats
 from splat.core.frame import gaussians_from_frame, gaussians_to_frame
 from splat.formats.settings import Settings
-from splat.types import Frame, Gaussians
+from splat.render.quantised import QuantisedRenderer
+from splat.types import Frame, Gaussians, Renderer
 
 FITTED_SELDOM = (".sog",)
 """Formats whose codebooks take too long to be made at every step."""
 
 
-class Finishing:
+class Quantisation:
     """Rounds every step's Gaussians as a format will, from a step on.
 
     The gradient of what is drawn goes to what it was rounded from, as it is (a straight-through
@@ -90,8 +91,12 @@ class Finishing:
             self._fitted = formats.quantiser(self._suffix, given, self._settings)
         return gaussians_to_frame(self._fitted(given), self._frame)
 
+    def drawn_by(self, render: Renderer, step: int) -> Renderer:
+        """What draws Gaussians as they are read back from the file, after `step` steps."""
+        return QuantisedRenderer(render, self, step)
 
-def finish_at(steps: int, share: float) -> int:
+
+def quantised_from(steps: int, share: float) -> int:
     """Steps done before the first one that is drawn as the file will be."""
     return round((1 - share) * steps)
 

@@ -1,31 +1,41 @@
-"""Datasets: one format a file, each `load(path, images) -> SceneData | None`."""
+"""Readers of posed photographs: one format a file, each `load(path, images)` and `EXPECTS`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from splat.datasets import (
-    blender,
-    colmap,
-    metashape,
-    nerfstudio,
-    polycam,
-    reality,
-    record3d,
-)
 from splat.datasets.guides import with_depths, with_normals
 from splat.datasets.masks import with_masks
 from splat.datasets.photo import fitted
 from splat.datasets.points import cleaned, points_in_view
 from splat.datasets.split import split
+from splat.system.entry_points import beside
+from splat.system.import_path import loaded
 from splat.types import SceneData
 
 __all__ = ["load", "points_in_view"]
 
-_READERS = (
-    *(colmap.load, nerfstudio.load, blender.load),
-    *(metashape.load, reality.load, polycam.load, record3d.load),
-)
+READERS: Mapping[str, str] = {
+    name: f"splat.datasets.{name}"
+    for name in (
+        *("colmap", "nerfstudio", "blender"),
+        *("metashape", "reality", "polycam", "record3d"),
+    )
+}
+"""Modules, asked in this order. Each has `load`, which gives None where a folder is not of its
+format, and `EXPECTS`, the files that it looks for, in words."""
+GROUP = "splat.readers"
+"""Entry points of other packages' readers, modules likewise; they are asked after ours."""
+
+
+def readers() -> Iterator[Any]:
+    """The modules of all readers, ours first."""
+    for place in (*READERS.values(), *beside(GROUP, READERS).values()):
+        module = loaded(place)
+        if module is not None:
+            yield module
 
 
 def load(
@@ -67,14 +77,15 @@ def _read(path: Path, images: str | None) -> SceneData:
         raise NotADirectoryError(
             f"{path}: is a file; expected the folder of a scene: give {path.parent}"
         )
-    for reader in _READERS:
-        if (scene := reader(path, images)) is not None:
+    looked_for = []
+    for reader in readers():
+        scene: SceneData | None = reader.load(path, images)
+        if scene is not None:
             return scene
+        looked_for.append(reader.EXPECTS)
+    *others, last = looked_for
     state = "is not a known scene" if any(path.iterdir()) else "is an empty folder"
     raise ValueError(
-        f"{path}: {state}; expected sparse/0/cameras.bin or .txt (COLMAP), transforms.json "
-        "(nerfstudio, instant-ngp), transforms_train.json (Blender), an .xml of cameras "
-        "(Metashape), a .csv of cameras (RealityCapture), keyframes/ (Polycam) or metadata and "
-        f"rgbd/ (Record3D): find the poses of photos with `splat prep {path} -o SCENE`, or with "
-        f"`splat train {path} --prep`"
+        f"{path}: {state}; expected {', '.join(others)} or {last}: find the poses of photos with"
+        f" `splat prep {path} -o SCENE`, or with `splat train {path} --prep`"
     )

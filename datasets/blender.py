@@ -7,6 +7,9 @@ from pathlib import Path
 from splat.datasets.transforms import read
 from splat.types import SceneData, View
 
+EXPECTS = "transforms_train.json (Blender)"
+"""What `load` looks for."""
+
 
 def load(path: Path, images: str | None = None) -> SceneData | None:
     """The scene with its own split, or None. `transforms_val.json` is left unread."""

@@ -14,6 +14,8 @@ from splat.datasets.colmap_model import Pose, Sensor, cloud, holds_model, poses,
 from splat.math import rotation_matrices
 from splat.types import Points, SceneData, View
 
+EXPECTS = "sparse/0/cameras.bin or .txt (COLMAP)"
+"""What `load` looks for."""
 _LENSES: dict[str, tuple[int, str]] = {
     "SIMPLE_PINHOLE": (1, "radial"),
     "PINHOLE": (2, "radial"),

@@ -16,6 +16,8 @@ from splat.datasets.cameras import lens, pinhole
 from splat.datasets.found import folder_of, points_beside, some, world_to_camera
 from splat.types import SceneData, View
 
+EXPECTS = "an .xml of cameras (Metashape)"
+"""What `load` looks for."""
 Array = npt.NDArray[np.float64]
 
 _KINDS = {"frame": "brown", "fisheye": "brown_fisheye", "spherical": ""}

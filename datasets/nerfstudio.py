@@ -8,6 +8,9 @@ from splat.datasets.transforms import Entry, Frames, names_of, plain, read, shor
 from splat.formats import ply
 from splat.types import Points, SceneData, View
 
+EXPECTS = "transforms.json (nerfstudio, instant-ngp)"
+"""What `load` looks for."""
+
 
 def load(path: Path, images: str | None = None) -> SceneData | None:
     """The scene of `transforms.json`, or None where there is none.

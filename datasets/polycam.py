@@ -17,6 +17,8 @@ from splat.datasets.cameras import pinhole
 from splat.datasets.found import OPENGL, photos_in, some, world_to_camera
 from splat.types import DepthFile, Points, SceneData, View
 
+EXPECTS = "keyframes/ (Polycam)"
+"""What `load` looks for."""
 METRES = 0.001
 """Of a number of a depth map."""
 SURE = 255

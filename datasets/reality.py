@@ -14,6 +14,8 @@ from splat.datasets.cameras import lens, pinhole
 from splat.datasets.found import OPENGL, folder_of, points_beside, some, world_to_camera
 from splat.types import SceneData, View
 
+EXPECTS = "a .csv of cameras (RealityCapture)"
+"""What `load` looks for."""
 Row = Mapping[str, str]
 
 _NEEDED = ("name", "x", "y", "alt", "heading", "pitch", "roll", "f")

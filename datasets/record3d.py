@@ -16,6 +16,8 @@ from splat.datasets.found import OPENGL, photos_in, points_beside, some, world_t
 from splat.math import rotation_matrices
 from splat.types import SceneData, View
 
+EXPECTS = "metadata and rgbd/ (Record3D)"
+"""What `load` looks for."""
 Array = npt.NDArray[np.float64]
 
 NEAR_MIDDLE = 0.1

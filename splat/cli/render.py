@@ -95,7 +95,10 @@ def _heard(
         return None
     if out.suffix.lower() != ".mp4":
         raise ValueError(f"{out} is no video; expected a name ending in .mp4 with --sound")
-    return _sounding().under(asked.what, cameras, asked.fps, asked.sound, asked.source_at)
+    found: Float[Tensor, "2 samples"] = _sounding().under(
+        asked.what, cameras, asked.fps, asked.sound, asked.source_at
+    )
+    return found
 
 
 def _filmed(

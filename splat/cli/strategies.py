@@ -83,7 +83,10 @@ def listed(arguments: Sequence[str]) -> int:
     from splat.recipes.page import headline
 
     asked = parsed(List, "strategies list", arguments)
-    groups = {"methods": catalog.methods(), "parts": catalog.parts()}
+    groups: dict[str, Mapping[str, type[Strategy]]] = {
+        "methods": catalog.methods(),
+        "parts": catalog.parts(),
+    }
     record = {
         what: {name: headline(kind) for name, kind in group.items()}
         for what, group in groups.items()

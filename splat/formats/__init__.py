@@ -2,52 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from torch import Tensor
 
 from splat.core.frame import gaussians_from_frame
-from splat.formats import compressed, gltf, html, ksplat, lod, ply, sog, splat, spz
 from splat.formats.settings import Settings
+from splat.system.entry_points import beside
+from splat.system.import_path import loaded
 from splat.types import Camera, Drawing, Frame, Gaussians
 
-_FORMATS: dict[str, ModuleType] = {
-    ".ply": ply,
-    ".compressed.ply": compressed,
-    ".glb": gltf,
-    ".spz": spz,
-    ".html": html,
-    ".splat": splat,
-    ".ksplat": ksplat,
-    ".sog": sog,
-    lod.SUFFIX: lod,
+GROUP = "splat.formats"
+"""Entry points of other packages' formats: modules, under the suffix of their files."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format, known without being loaded."""
+
+    place: str
+    """Its module. It has `read` and `drawing`, and where it can write, `write`, `size` and
+    `quantiser`; see `splat.formats.ply`."""
+    writes: bool = True
+    folder: bool = False
+    """Whether it writes more than the one file."""
+
+
+_OURS: Mapping[str, Format] = {
+    ".ply": Format("splat.formats.ply"),
+    ".compressed.ply": Format("splat.formats.compressed"),
+    ".glb": Format("splat.formats.gltf"),
+    ".spz": Format("splat.formats.spz"),
+    ".html": Format("splat.formats.html"),
+    ".splat": Format("splat.formats.splat"),
+    ".ksplat": Format("splat.formats.ksplat", writes=False),
+    ".sog": Format("splat.formats.sog"),
+    "lod-meta.json": Format("splat.formats.lod", folder=True),
 }
-"""Modules by suffix; the longest one that a name ends in counts. Each has `read` and `drawing`,
-and one that can write has `write` and `size`."""
-_FOLDERS = (lod,)
-"""Those that write more than the one file."""
+"""By suffix; the longest one that a name ends in counts."""
+
+
+@cache
+def known() -> Mapping[str, Format]:
+    """All formats, ours and those of other packages, by suffix."""
+    found = dict(_OURS)
+    for suffix, place in beside(GROUP, _OURS).items():
+        module = loaded(place)
+        found[suffix] = Format(place, hasattr(module, "write"), getattr(module, "FOLDER", False))
+    return found
 
 
 def suffixes(*, written: bool = False, folders: bool = False) -> tuple[str, ...]:
     """Endings of file names that `read` knows, or only those that `write` knows too; with
     `folders` also of what is not one file."""
-    known = _FORMATS.items()
     if not written:
-        return tuple(s for s, _ in known)
-    written_too = [(s, module) for s, module in known if hasattr(module, "write")]
-    return tuple(s for s, module in written_too if folders or module not in _FOLDERS)
+        return tuple(known())
+    return tuple(s for s, each in known().items() if each.writes and (folders or not each.folder))
 
 
 def one_file(suffix: str) -> bool:
     """Whether a format is one file: sets can be fitted to its size, and it can be sent."""
-    return _format(Path(f"x{suffix}"), written=True) not in _FOLDERS
+    return not known()[suffix_of(Path(f"x{suffix}"), written=True)].folder
 
 
 def weight(path: Path) -> int:
     """Bytes of a file, and of those that belong to it."""
-    return lod.weight(path) if _format(path) is lod else path.stat().st_size
+    module = _format(path)
+    return int(module.weight(path)) if hasattr(module, "weight") else path.stat().st_size
 
 
 def write(
@@ -67,7 +92,7 @@ def write(
     """
     path = Path(path)
     module = _format(path, written=True)
-    more = {"cameras": cameras} if module is html else {}
+    more = {"cameras": cameras} if getattr(module, "TAKES_CAMERAS", False) else {}
     module.write(gaussians_from_frame(gaussians, frame), path, drawing, settings, **more)
 
 
@@ -98,10 +123,10 @@ def read(path: str | Path, settings: Settings = Settings()) -> Gaussians:  # noq
     """
     path = Path(path)
     module = _reader(path)
-    if module is spz:
-        return spz.read(path, settings)
-    gaussians: Gaussians = module.read(path)
-    return gaussians
+    if getattr(module, "READS_SETTINGS", False):
+        gaussians: Gaussians = module.read(path, settings)
+        return gaussians
+    return module.read(path)  # type: ignore[no-any-return]
 
 
 def quantiser(
@@ -140,7 +165,8 @@ def harmonics_grid(
 
 def holds_gaussians(path: Path) -> bool:
     """Whether `read` is meant for this file; False for a plain point cloud."""
-    return _reader(path) is not ply or ply.holds_gaussians(path)
+    module = _reader(path)
+    return not hasattr(module, "holds_gaussians") or bool(module.holds_gaussians(path))
 
 
 def drawing(path: str | Path) -> Drawing:
@@ -153,24 +179,25 @@ def drawing(path: str | Path) -> Drawing:
 def suffix_of(path: Path, *, written: bool = False) -> str:
     """Which of the known suffixes a name ends in; raises ValueError where it is none."""
     name = path.name.lower()
-    known = suffixes(written=written, folders=True)
-    found = [suffix for suffix in known if name.endswith(suffix)]
+    offered = suffixes(written=written, folders=True)
+    found = [suffix for suffix in offered if name.endswith(suffix)]
     if found:
         return max(found, key=len)
     if written and any(map(name.endswith, suffixes())):
         what = "ends in a format that is read only"
     else:
         what = "ends in no known format of Gaussians"
-    raise ValueError(f"{path.name!r} {what}; use one of: {', '.join(known)}")
+    raise ValueError(f"{path.name!r} {what}; use one of: {', '.join(offered)}")
 
 
-def _format(path: Path, *, written: bool = False) -> ModuleType:
-    return _FORMATS[suffix_of(path, written=written)]
+def _format(path: Path, *, written: bool = False) -> Any:
+    """The module of a format."""
+    return loaded(known()[suffix_of(path, written=written)].place)
 
 
-def _reader(path: Path) -> ModuleType:
-    module = _format(path)
-    if module in (ply, compressed):
+def _reader(path: Path) -> Any:
+    if suffix_of(path) in (".ply", ".compressed.ply"):
         # Many name either kind just .ply.
-        return compressed if compressed.is_compressed(path) else ply
-    return module
+        compressed = loaded("splat.formats.compressed")
+        return compressed if compressed.is_compressed(path) else loaded("splat.formats.ply")
+    return _format(path)

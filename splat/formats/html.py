@@ -33,6 +33,8 @@ from splat.formats.settings import Settings
 from splat.system.files import replacing
 from splat.types import Camera, Drawing, Gaussians
 
+TAKES_CAMERAS = True
+"""`write` takes the cameras that the page begins at."""
 _LINKED = re.compile(
     r'<script([^>]*?) src="([\w.-]+)"></script>|<link rel="stylesheet" href="([\w.-]+)">'
 )

@@ -46,6 +46,8 @@ from splat.formats.spz_streams import (
 from splat.system.files import replacing
 from splat.types import Drawing, Gaussians
 
+READS_SETTINGS = True
+"""`read` takes settings: files do not name their axes."""
 _POINT = 12
 """Fractional bits of positions, where the scene is small enough."""
 _NEAR = 0.999

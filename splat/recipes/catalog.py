@@ -11,12 +11,12 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib import metadata
 
 import torch
 
 from splat.core.strategy import Strategy, Wrapper
 from splat.planning import predict
+from splat.system.entry_points import beside
 from splat.system.import_path import loaded, module_of, where_and_name
 
 METHODS: Mapping[str, str] = {
@@ -87,15 +87,8 @@ _log = logging.getLogger(__name__)
 
 @cache
 def installed() -> Mapping[str, str]:
-    """Methods and parts of other packages, by name; ours go before those of the same name."""
-    found: dict[str, str] = {}
-    for entry in metadata.entry_points(group=GROUP):
-        if entry.name in METHODS or entry.name in PARTS or entry.name in PRESETS:
-            _log.warning("warning: %s calls %s %r, as one of ours is called; ours is taken",
-                         GROUP, entry.value, entry.name)  # fmt: skip
-        else:
-            found.setdefault(entry.name, entry.value.replace(" ", ""))
-    return found
+    """Methods and parts of other packages, by name."""
+    return beside(GROUP, (*METHODS, *PARTS, *PRESETS))
 
 
 def places() -> Mapping[str, str]:

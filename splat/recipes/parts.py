@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from splat.core.region import box_of
-from splat.core.strategy import Strategy
+from splat.core.strategy import Strategy, Wrapper
 from splat.export.quantisation import quantised_from
 from splat.options import Options
 from splat.recipes.catalog import PARTS, kind_of
@@ -21,6 +21,7 @@ def with_part(name: str, base: Strategy, fields: Mapping[str, Any], option: str)
             f"{option} is the part {name} of a recipe, and {PARTS[name].partition(':')[0]} is not"
             " there; install splat-toolkit whole, or leave the option out"
         )
+    assert issubclass(kind, Wrapper)
     return kind(base=base, **fields)
 
 

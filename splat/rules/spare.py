@@ -60,7 +60,7 @@ def spared(
     cap: int,
     *,
     ages: Float[Tensor, "n"] | None = None,
-) -> Edit:
+) -> Edit | None:
     """An edit that drops no row of which all conditions hold.
 
     Rows are asked as they are before the edit, newborn ones as they are born. `reasons` are those

@@ -1,0 +1,32 @@
+"""What packages that are installed beside this one add to it, by name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from functools import cache
+from importlib import metadata
+
+_log = logging.getLogger(__name__)
+
+
+@cache
+def installed(group: str) -> Mapping[str, str]:
+    """Where what other packages offer under `group` lies, `module:name` or `module`, by name."""
+    found: dict[str, str] = {}
+    for entry in metadata.entry_points(group=group):
+        if entry.name in found:
+            _log.warning("warning: %r of %s is %s and %s; the first is taken",
+                         entry.name, group, found[entry.name], entry.value)  # fmt: skip
+        else:
+            found[entry.name] = entry.value.replace(" ", "")
+    return found
+
+
+def beside(group: str, ours: Collection[str]) -> Mapping[str, str]:
+    """As `installed`, without names that are ours; a warning says so."""
+    found = dict(installed(group))
+    for name in sorted({*found} & {*ours}):
+        _log.warning("warning: %s calls itself %r, as one of ours is called; ours is taken",
+                     found.pop(name), name)  # fmt: skip
+    return found

@@ -554,9 +554,11 @@ def test_the_strategies_of_the_documentation_do_what_they_owe(
     cache = request.config.cache
     assert cache is not None
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache.mkdir("splat-demo-home")))
-    page = (Path(__file__).parent.parent / "docs/strategies.md").read_text()
+    docs = Path(__file__).parent.parent / "docs"
+    pages = ("guide/strategies.md", "methods/own-strategy.md", "methods/anchors.md")
+    page = "\n".join((docs / name).read_text() for name in pages)
     blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page, re.DOTALL)
-    assert [name for name, _ in blocks] == ["coarse.py", "wall.py", "until.py"]
+    assert [name for name, _ in blocks] == ["coarse.py", "until.py", "wall.py"]
     for name, text in blocks:
         (tmp_path / name).write_text(text)
     recipe = ("coarse.py:Coarse", "--radius-px", 9, "+", "until.py:Until", "--last", 15_000)

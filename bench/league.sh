@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The league of docs/league.md: bench/league.sh DATA OUT, with the scenes fox, plush_phone and lego_400
+# The league of docs/results/league.md: bench/league.sh DATA OUT, with the scenes fox, plush_phone and lego_400
 # in DATA. Every command goes on where it was stopped, and reports are written on the way.
 set -euo pipefail
 data=$1 out=$2

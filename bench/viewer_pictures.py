@@ -1,6 +1,6 @@
-"""The pictures of docs/viewer.md: the built-in scene, seen in a browser while it trains.
+"""The pictures of docs/guide/viewer.md: the built-in scene, seen in a browser while it trains.
 
-    python bench/viewer_pictures.py docs/
+    python bench/viewer_pictures.py docs/guide/
 
 needs Playwright (`pip install playwright`) and Chromium. Writes viewer.png and viewer-modes.png.
 """

@@ -554,14 +554,16 @@ def test_the_strategies_of_the_documentation_do_what_they_owe(
     cache = request.config.cache
     assert cache is not None
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache.mkdir("splat-demo-home")))
-    page = (Path(__file__).parent.parent / "docs/strategies.md").read_text()
+    home = Path(__file__).parent.parent
+    page = "\n".join(path.read_text() for path in [home / "README.md", *home.glob("docs/*/*.md")])
     blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page, re.DOTALL)
-    assert [name for name, _ in blocks] == ["coarse.py", "wall.py", "until.py"]
+    assert {name for name, _ in blocks} == {"coarse.py", "largest.py", "until.py", "wall.py"}
     for name, text in blocks:
         (tmp_path / name).write_text(text)
     recipe = ("coarse.py:Coarse", "--radius-px", 9, "+", "until.py:Until", "--last", 15_000)
-    outcome = splat("strategies", "test", *recipe, "--steps", 160)
-    assert outcome.code == 0, outcome.out
+    for tried in (recipe, ("largest.py:Largest",)):
+        outcome = splat("strategies", "test", *tried, "--steps", 160)
+        assert outcome.code == 0, outcome.out
     asked = read(["scene", *map(str, recipe), "--steps", "300"])
     assert named(asked.method) == "coarse + until" and asked.training.steps == 300
     for line in re.findall(r"^    splat train scene/ (.*)$", page, re.MULTILINE):

@@ -78,7 +78,7 @@ PRESETS: Mapping[str, tuple[str, str]] = {
 DEFAULT = "mrnf"
 """The method where one is needed and none is named,"""
 USUAL = f"{DEFAULT} + renew"
-"""and the recipe of a plain `splat train scene/`: the best of docs/league.md."""
+"""and the recipe of a plain `splat train scene/`: the best of docs/results/league.md."""
 GROUP = "splat.strategies"
 """Entry points of other packages' methods and parts."""
 

@@ -105,7 +105,7 @@ def resumed(kept: Path, run: Path) -> dict[str, str]:
     shutil.copytree(kept, run)
     for path in run.glob("point_cloud*"):
         path.unlink()
-    splat("resume", run, "--quiet", "--no-pictures")
+    splat("resume", run, "--quiet")
     return digests(run)
 
 

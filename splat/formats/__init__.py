@@ -198,6 +198,6 @@ def _format(path: Path, *, written: bool = False) -> Any:
 def _reader(path: Path) -> Any:
     if suffix_of(path) in (".ply", ".compressed.ply"):
         # Many name either kind just .ply.
-        compressed = loaded("splat.formats.compressed")
-        return compressed if compressed.is_compressed(path) else loaded("splat.formats.ply")
+        compressed: Any = loaded(_OURS[".compressed.ply"].place)
+        return compressed if compressed.is_compressed(path) else loaded(_OURS[".ply"].place)
     return _format(path)

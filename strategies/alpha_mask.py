@@ -10,7 +10,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -220,6 +219,8 @@ def beyond(rendered: Rendered, batch: Batch, margin: int) -> Bool[Tensor, "m"]:
     outside = (_grown(batch.outline, margin) < _INSIDE / 255).to(torch.uint8).cpu().numpy()
     away = torch.full((camera.height, camera.width), torch.inf)
     if not outside.all():
+        import cv2  # lists of methods are sooner there without it
+
         away = torch.from_numpy(np.asarray(cv2.distanceTransform(outside, cv2.DIST_L2, 5)))
     pose, K = camera.world_to_camera, camera.K
     x, y, z = (means @ pose[:3, :3].T + pose[:3, 3]).unbind(1)

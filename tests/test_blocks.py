@@ -19,10 +19,9 @@ from steps import CAMERA, model_of, step_of
 from splat import api, datasets, formats
 from splat.blocks import train as blocks
 from splat.blocks import work
-from splat.blocks.asked import Blocking
 from splat.blocks.block import Block
 from splat.blocks.cells import AS_GIVEN, BEYOND, Cell, Ground, members
-from splat.blocks.division import cells_of, extents, ground_of, shape_of, squarest
+from splat.blocks.division import cells_of, extents, ground_of, squarest
 from splat.blocks.many import enough, taken
 from splat.blocks.plan import folder_of, read_plan
 from splat.blocks.seams import Strip, landed, on_seam
@@ -36,6 +35,7 @@ from splat.formats.join import joined
 from splat.jobs import Interrupted
 from splat.loop import Run
 from splat.options import Options, Reading, Watching
+from splat.options.blocking import Blocking, shape_of
 from splat.recipes.restored import region_of
 from splat.recipes.saved import described, rebuilt
 from splat.runs.folder import Folder, read_config

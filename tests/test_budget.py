@@ -17,6 +17,7 @@ from splat import api
 from splat.loop import Run
 from splat.options import Options, Watching
 from splat.planning import predict
+from splat.planning.ladder import step_parts, step_seconds
 from splat.planning.predict import Pace
 from splat.runs.folder import Folder
 from splat.training import time_budget
@@ -52,7 +53,7 @@ def test_steps_and_decoding_are_compared_with_the_constants(scene: SceneData) ->
     with closing(job_of(scene)) as job:
         pace = time_budget.timed(job, 10.0, Clock(0.01))
     device, pixels = job.run.render.device, 96 * 72
-    assert pace.step == pytest.approx(0.01 / predict.step_seconds(device, pixels, 500, 1))
+    assert pace.step == pytest.approx(0.01 / step_seconds(device, pixels, 500, 1))
     assert pace.pixels == pace.step
     assert pace.decoding == pytest.approx(0.01 / (predict.DECODE_SECONDS * 8 * pixels))
     # A look at the start, one after decoding, one after each of the 20 steps of the short run, one
@@ -75,7 +76,7 @@ def test_what_pixels_cost_is_told_by_smaller_pictures(
     for kind in ("dash", "warm-up"):
         with closing(job_of(scene, replace(OPTIONS, resolution=kind))) as job:
             pace = time_budget.timed(job, 10.0, clock)
-            fixed, of_pixels = predict.step_parts(job.run.render.device, 96 * 72, 500, 1)
+            fixed, of_pixels = step_parts(job.run.render.device, 96 * 72, 500, 1)
         assert pace.step * fixed == pytest.approx(0.003), kind
         assert pace.pixels * of_pixels == pytest.approx(1e-6 * 96 * 72), kind
 
@@ -119,7 +120,7 @@ def test_all_views_are_timed_however_short_the_budget(scene: SceneData) -> None:
 @pytest.mark.parametrize("seconds", [10.0, 25.0, 40.0])
 def test_the_most_steps_that_fit_are_found(scene: SceneData, seconds: float) -> None:
     with closing(job_of(scene)) as job:
-        slower = 0.01 / predict.step_seconds(job.run.render.device, 96 * 72, 500, 1)
+        slower = 0.01 / step_seconds(job.run.render.device, 96 * 72, 500, 1)
         pace = Pace(step=slower, pixels=slower, spent=1)
         steps, needed = time_budget.fitting(job, 500, 5000, pace, seconds)
     assert abs(steps - (time_budget.SHARE * seconds - 1) / 0.01) <= 1

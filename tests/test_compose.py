@@ -20,6 +20,7 @@ from splat.core.edit import SPLIT, Append, Change, Drop, Edit, Nudge
 from splat.core.model import Explicit
 from splat.core.step import Step
 from splat.core.strategy import Fixed, Recycler, Strategy, Wrapper, recycler
+from splat.formats import rows_within
 from splat.loop import Run, train
 from splat.options import Options
 from splat.recipes.parts import kept_within
@@ -29,7 +30,7 @@ from splat.strategies.budget import Budget
 from splat.strategies.freeze import Freeze
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.protect import Protect
-from splat.training.row_budget import limited, rows_within
+from splat.training.row_budget import limited
 from splat.types import Frame, Needs
 
 ADC, MCMC = METHODS["adc"], METHODS["mcmc"]

@@ -11,18 +11,19 @@ import pytest
 
 from splat import api
 from splat.options import Options
-from splat.planning import predict
+from splat.planning.ladder import fit
+from splat.recipes.offered import offered
 from splat.recipes.recipe import usual
 from splat.runs.folder import Folder, read_config
 from splat.strategies.mcmc import Mcmc
 from splat.system import machine
-from splat.training.decide import ASKED, decide, offered
+from splat.training.decide import ASKED, decide
 
 
 def test_all_that_is_open_is_decided_with_its_reason(tiny_folder: Path) -> None:
     scene = api.load(tiny_folder)
     found = decide(scene, None, Options(device="cpu"))
-    rung = predict.fit(found.device)
+    rung = fit(found.device)
     assert (
         found.strategy == usual(offered(Options(device="cpu"))) and found.strategy.cap == rung.cap
     )

@@ -15,8 +15,8 @@ import pytest
 import scenes
 import torch
 
-from splat.photos.photo import MaskMode, photograph
-from splat.types import Camera, Lens, View
+from splat.photos.photo import photograph
+from splat.types import Camera, Lens, MaskMode, View
 
 RNG = np.random.default_rng(7)
 WIDTH, HEIGHT = 12, 8

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -26,19 +25,6 @@ AS_WELL = 1.1
 so are most streets and walls of a scene that was put upright."""
 BULK = torch.tensor([0.01, 0.99], dtype=torch.float64)
 """Between these shares of the points, along each side, lies the bulk of the scene."""
-
-
-def shape_of(text: str) -> tuple[int, int] | None:
-    """Blocks along the longer and the shorter side of `3x2`; None for `auto`."""
-    if text == "auto":
-        return None
-    match = re.fullmatch(r"([0-9]{1,4})x([0-9]{1,4})", text)
-    if match is None or 0 in (shape := (int(match[1]), int(match[2]))):
-        raise ValueError(
-            f"blocks is {text!r}; expected auto, or how many along the longer and the shorter side"
-            " of the ground, such as 3x2"
-        )
-    return shape
 
 
 def ground_of(cameras: Sequence[Camera]) -> Ground:

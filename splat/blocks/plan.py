@@ -17,18 +17,15 @@ from splat.blocks.division import cells_of, extents
 from splat.blocks.sight import assigned, shares
 from splat.core.frame import frame_of
 from splat.core.region import Region
+from splat.options.blocking import BACKDROP, MARGIN
 from splat.runs.folder import Folder
 from splat.system.files import read_json, write_json
 from splat.types import Camera, Frame, Points, SceneData
 
 FORMAT = "splat blocks"
 VERSION = 1
-MARGIN = 0.1
-"""How far beyond its cell a block trains, in sides of a square cell of the mean size."""
 STRIP = 0.05
 """Width of the strip along a border whose pixels are measured apart, in the same sides."""
-BACKDROP = 0.1
-"""Share of a block's Gaussians at the start, at most, that are there to explain the background."""
 ROOM = 1.15
 """Times its share of all Gaussians that a block trains at most: margin and backdrop are not merged,
 and take more than that, so that what is merged stays a little below what was asked for."""

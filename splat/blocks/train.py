@@ -11,9 +11,8 @@ import torch
 
 from splat import api
 from splat.blocks import many, settle
-from splat.blocks.asked import Blocking
 from splat.blocks.cells import AS_GIVEN
-from splat.blocks.division import extents, ground_of, shape_of
+from splat.blocks.division import extents, ground_of
 from splat.blocks.figures import batches_of, measured, record_of
 from splat.blocks.merged import Merged
 from splat.blocks.plan import Plan, divided, folder_of, read_plan
@@ -27,6 +26,7 @@ from splat.evaluation.pictures import Row, contact_sheet
 from splat.formats.join import joined
 from splat.jobs import Ended, engine_of, share_of
 from splat.options import Options, Reading, Watching
+from splat.options.blocking import Blocking, shape_of
 from splat.planning import predict
 from splat.recipes import recipe, saved
 from splat.render import choose_device

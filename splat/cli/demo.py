@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from splat import api
-from splat.cli.train import report
+from splat.cli.training import report
 from splat.cli.viewing import resolved
 from splat.datasets import demo
 from splat.options import Options, Reading, Viewing, Watching

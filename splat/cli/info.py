@@ -22,7 +22,9 @@ from splat.formats.rows import FAINTEST
 from splat.options import Options, Reading
 from splat.options.parse import parsed
 from splat.planning import predict
+from splat.planning.ladder import fit
 from splat.recipes import catalog, recipe, saved
+from splat.recipes.offered import Offered
 from splat.render import choose_device
 from splat.runs import checkpoint
 from splat.runs.folder import Folder, read_config
@@ -64,10 +66,10 @@ def main(arguments: Sequence[str]) -> int:
 def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
     """What a scene holds, and what a plain `splat train` of it would take here."""
     device, why = choose_device(wanted)
-    method = recipe.usual(catalog.Offered(device))
+    method = recipe.usual(Offered(device))
     options = predict.fitted(Options(), device)
     start = 0 if scene.points is None else len(scene.points.positions)
-    start = start or predict.fit(device).random_points
+    start = start or fit(device).random_points
     found = predict.predicted(
         scene.train, options, device, min(start, method.cap or start), method.cap
     )

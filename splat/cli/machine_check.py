@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from splat import __version__
+from splat.planning.ladder import step_seconds
 from splat.system import machine
 
 State = Literal["good", "missing", "broken"]
@@ -101,11 +102,10 @@ def _speed() -> Check:
     import torch
 
     from splat import kernels
-    from splat.planning import predict
 
     kernels.set_threads(machine.cores())
     took = step_milliseconds()
-    predicted = predict.step_seconds(torch.device("cpu"), 512 * 512, 20_000) * 1e3
+    predicted = step_seconds(torch.device("cpu"), 512 * 512, 20_000) * 1e3
     text = f"{took:.1f} ms for a step of 512x512 pixels and 20,000 Gaussians"
     if took > 2.5 * predicted:
         return Check(

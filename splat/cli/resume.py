@@ -11,7 +11,7 @@ import tyro
 
 from splat import api
 from splat.cli.blocks import check_no_block, resumed_in_blocks
-from splat.cli.train import report
+from splat.cli.training import report
 from splat.cli.viewing import resolved
 from splat.options import Viewing
 from splat.options.parse import parsed

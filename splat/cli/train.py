@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import re
-import shlex
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,27 +11,14 @@ from typing import Annotated, Any, Literal, Union
 
 import tyro
 
-from splat import api
-from splat.api import Result
-from splat.blocks.asked import Blocking
-from splat.cli.viewing import resolved
 from splat.core.fields import statistics
 from splat.core.strategy import Strategy
-from splat.export.receipt import Receipt
 from splat.options import Options, Reading, Viewing, Watching
+from splat.options.blocking import Blocking
 from splat.options.parse import known, parsed
-from splat.parallel import joined
-from splat.prep.suffixes import is_video
 from splat.recipes import catalog, recipe
-from splat.recipes.model_files import MODEL_FILES, key_of, model_file
-from splat.runs.folder import vacant
+from splat.recipes.offered import offered as offered_for
 from splat.system.numbers import hint
-from splat.training.decide import offered as offered_for
-from splat.training.finish import summary
-from splat.training.stop import Stopped
-from splat.types import SceneData
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,78 +74,9 @@ class _Fitting:
 def main(arguments: Sequence[str]) -> int:
     """Train; the exit code."""
     asked = read(arguments)
-    out = asked.out or Path("runs") / asked.scene.resolve().name
-    ranks = joined()
-    if not asked.dry_run:
-        ranks.agreed(lambda: vacant(out, asked.overwrite))
-    silent = asked.json or asked.watching.quiet
-    scene = api.read_scene(_posed(asked, silent), asked.reading)
-    if asked.dry_run:
-        return _told_only(asked, scene, _asks_for_cap(asked, arguments))
-    if asked.blocking.blocks is not None:
-        from splat.cli.blocks import trained_in_blocks
+    from splat.cli.training import carried_out  # torch's and OpenCV's parts, which help needs not
 
-        return trained_in_blocks(asked, scene, out, shlex.join(["splat", "train", *arguments]))
-    return report(
-        lambda done: api.train(
-            scene,
-            asked.method,
-            asked.training,
-            out=out,
-            overwrite=asked.overwrite,
-            watching=asked.watching,
-            reading=asked.reading,
-            command=shlex.join(["splat", "train", *arguments]),
-            viewing=resolved(asked.viewing, arguments, silent=silent),
-            done=done,
-            cap_asked=_asks_for_cap(asked, arguments),
-        ),
-        out,
-        asked.json,
-    )
-
-
-def _told_only(asked: Train, scene: SceneData, cap_asked: bool) -> int:
-    """Say what would be trained; the exit code."""
-    if asked.blocking.blocks is not None:
-        raise ValueError("dry-run says what a run in one piece would be; leave --blocks out")
-    found = api.decided(scene, asked.method, asked.training, cap_asked=cap_asked)
-    if asked.json:
-        print(json.dumps([vars(each) for each in found.decisions], indent=1))
-    else:
-        print(found.said())
-    return 0
-
-
-def _asks_for_cap(asked: Train, arguments: Sequence[str]) -> bool:
-    """Whether the number of Gaussians is said, and not fitted to the device."""
-    words = [*arguments, *(recipe.given(asked.recipe).split() if asked.recipe else ())]
-    return any(word.partition("=")[0] in ("--cap", "--rows", "--budget") for word in words)
-
-
-def _posed(asked: Train, silent: bool) -> Path:
-    """The folder of the scene, whose poses are found first where that is asked for."""
-    if asked.prep:
-        if not joined().alone:
-            raise ValueError(
-                "prep is asked for in a run of several processes, which would all do it; find the"
-                f" poses first, with `splat prep {asked.scene}`, and train what it writes"
-            )
-        from splat.cli.prep import usual
-        from splat.prep import prepare
-
-        out = asked.prep_out or usual(asked.scene)
-        for line in prepare(asked.scene, out, quiet=silent).said().splitlines():
-            _log.info("%s", line)
-        return out
-    if asked.prep_out is not None:
-        raise ValueError("prep-out is given without --prep; add --prep, or leave it out")
-    if asked.scene.is_file() and is_video(asked.scene):
-        raise ValueError(
-            f"{asked.scene}: is a video; expected the folder of a scene: make one with"
-            f" `splat prep {asked.scene} -o SCENE`, or add --prep"
-        )
-    return asked.scene
+    return carried_out(asked, arguments)
 
 
 def read(arguments: Sequence[str]) -> Train:
@@ -200,38 +114,6 @@ def read(arguments: Sequence[str]) -> Train:
     method = recipe.composed(method, parts, offered)
     statistics(method)  # what does not go together is said before anything is read
     return replace(asked, method=method)
-
-
-def report(call: Callable[[Callable[[Result], None]], Result], out: Path, as_json: bool) -> int:
-    """Carry out a run, which is given what prints what came of it; the exit code."""
-
-    def printed(result: Result) -> None:
-        said = json.dumps(result.metrics, indent=1) if as_json else told(result.metrics, out)
-        print(said, flush=True)
-
-    try:
-        call(printed)
-    except Stopped as stop:
-        ranks = joined()
-        if ranks.first:
-            by = "" if ranks.alone else f"torchrun --nproc-per-node {ranks.local_count} -m "
-            print(
-                f"stopped after step {stop.step:,}; `{by}splat resume {out}` goes on from there",
-                file=sys.stderr,
-            )
-        return 128 + stop.number
-    return 0
-
-
-def told(metrics: Mapping[str, Any], out: Path) -> str:
-    """The figures of a run and where its files are, for people."""
-    receipt = Receipt(**metrics["export"])
-    files = [receipt.said()]
-    for suffix in MODEL_FILES:
-        own = model_file(suffix)
-        if own is not None and key_of(suffix) in metrics:
-            files.append(own.said(metrics[key_of(suffix)]))
-    return "\n".join([summary(metrics), *files, f"pictures, curves and the log are in {out}"])
 
 
 def _choices(

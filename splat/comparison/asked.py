@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-from splat.training.row_budget import rows_within
+from splat.formats import rows_within
 
 OWN = 0
 """The budget that is none: every strategy makes as many Gaussians as its recipe says."""

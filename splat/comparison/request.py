@@ -27,6 +27,7 @@ from splat.comparison.plan import (
 from splat.core.strategy import Strategy
 from splat.options import Options, Reading
 from splat.planning import predict as sizes
+from splat.planning.ladder import fit
 from splat.recipes import saved
 from splat.recipes.parts import kept_within
 from splat.recipes.recipe import given, parsed_strategy, told
@@ -80,7 +81,7 @@ def planned(request: Request, out: Path) -> tuple[Plan, tuple[Ask, ...]]:
     ask = Ask(
         scenes=tuple(one.name for one in scenes or (known.scenes if known else ())),
         entrants=tuple(one.name for one in entrants or (known.entrants if known else ())),
-        budgets=request.budgets or (known.budgets if known else (sizes.fit(device).cap,)),
+        budgets=request.budgets or (known.budgets if known else (fit(device).cap,)),
         seeds=request.seeds or (known.seeds if known else SEEDS),
     )
     start = known or Plan(shared, (), (), ())

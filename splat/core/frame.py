@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from splat.types import Camera, Frame, Gaussians, Points
@@ -19,6 +18,8 @@ def neighbour_distances(positions: Float[Tensor, "n 3"], neighbours: int = 3) ->
     """Root mean squared distance to the nearest other points (3DGS starts its scales from it)."""
     if len(positions) < 2:
         return torch.ones(len(positions))
+    from scipy.spatial import cKDTree  # help and lists are sooner there without it
+
     values = positions.double().cpu().numpy()
     k = min(neighbours + 1, len(values))
     distances, _ = cKDTree(values).query(values, k=k)

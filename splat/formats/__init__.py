@@ -14,6 +14,7 @@ from splat.core.frame import gaussians_from_frame
 from splat.formats.settings import Settings
 from splat.system.entry_points import beside
 from splat.system.import_path import loaded
+from splat.system.numbers import amount
 from splat.types import Camera, Drawing, Frame, Gaussians
 
 GROUP = "splat.formats"
@@ -201,3 +202,17 @@ def _reader(path: Path) -> Any:
         compressed: Any = loaded(_OURS[".compressed.ply"].place)
         return compressed if compressed.is_compressed(path) else loaded(_OURS[".ply"].place)
     return _format(path)
+
+
+def rows_within(budget: str, sh_degree: int, suffix: str = ".ply") -> int:
+    """Most rows of a budget such as 200k, or of 12MB of a file with so many bands."""
+    count, of_bytes = amount(budget)
+    if not of_bytes:
+        return count
+    rows = most_in(count, sh_degree, suffix)
+    if rows < 1:
+        raise ValueError(
+            f"budget is {budget}, which holds no Gaussian: a {suffix} of one has"
+            f" {size_of(1, sh_degree, suffix):,} bytes; give more, such as 12MB"
+        )
+    return rows

@@ -10,10 +10,10 @@ from typing import Annotated, Literal, get_args
 from splat.core.region import box_of
 from splat.options.checks import least, one_of
 from splat.options.exposure import Exposure
-from splat.photos.photo import MaskMode
 from splat.photos.resolution import DEFAULT, Resolution
 from splat.system.colours import rgb
 from splat.system.numbers import amount, hint, whole
+from splat.types import MaskMode
 
 PLANES = Path("planes")
 """What `init` is where a run starts from planes, not from a file."""

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from splat.photos.disk_cache import Part, Shelf, marked
 from splat.photos.given_maps import given_depth, given_normal, resized_depth, resized_normal
-from splat.photos.photo import MaskMode, averaged, outline, photograph, reduction
-from splat.types import Camera, View
+from splat.photos.photo import averaged, outline, photograph, reduction
+from splat.types import Camera, MaskMode, View
 
 Decoded = tuple[
     UInt8[Tensor, "h w 3"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,11 +11,7 @@ from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 
 from splat.photos.warp import as_pinhole, black_or_white
-from splat.types import View
-
-MaskMode = Literal["auto", "ignore", "transparent"]
-"""What pixels outside masks and alpha do: they do not count (`ignore`), or they are replaced by
-the background (`transparent`). `auto`: masks are ignored, an alpha channel is transparent."""
+from splat.types import MaskMode, View
 
 _REDUCED = {
     8: cv2.IMREAD_REDUCED_COLOR_8,

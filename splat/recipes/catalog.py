@@ -12,10 +12,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from functools import cache
 
-import torch
-
 from splat.core.strategy import Strategy, Wrapper
-from splat.planning import predict
 from splat.system.entry_points import beside
 from splat.system.import_path import loaded, module_of, where_and_name
 
@@ -139,46 +136,6 @@ def usual() -> str:
     """The recipe where none is given: `USUAL`, or without what is not there of it."""
     whole = kind_of(DEFAULT) is not None and kind_of("significance") is not None
     return USUAL if whole else default()
-
-
-class Offered(Mapping[str, Strategy]):
-    """Methods by name, each with what suits a device, or a budget, for its defaults.
-
-    They are loaded when they are asked for; going through them loads them all.
-    """
-
-    def __init__(self, device: torch.device | None = None, budget: int = 0) -> None:
-        """`device` None: with the numbers of their classes. `budget`: Gaussians, 0: none."""
-        self._device, self._budget = device, budget
-
-    def __getitem__(self, name: str) -> Strategy:
-        kind = None if name in PARTS else kind_of(name)
-        if kind is None or issubclass(kind, Wrapper):
-            raise KeyError(name)
-        return kind() if self._device is None else sized(kind(), self._device, self._budget)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(methods())
-
-    def __len__(self) -> int:
-        return len(methods())
-
-
-def sized(strategy: Strategy, device: torch.device, budget: int = 0) -> Strategy:
-    """A method with the largest number of rows that suits the device, or a budget of Gaussians.
-
-    Where rows have a file of their own the budget is none of Gaussians. What is published without
-    a limit has none on CUDA; a machine with little time or memory needs one.
-    """
-    if not dataclasses.is_dataclass(strategy) or "cap" not in {
-        field.name for field in dataclasses.fields(strategy)
-    }:
-        return strategy
-    if budget:
-        return strategy if strategy.row_bytes else dataclasses.replace(strategy, cap=budget)
-    if device.type == "cuda" and not strategy.cap:
-        return strategy
-    return dataclasses.replace(strategy, cap=predict.fit(device).cap // strategy.draws)
 
 
 def name_of(kind: type[Strategy]) -> str | None:

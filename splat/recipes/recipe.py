@@ -26,6 +26,7 @@ from splat.core.chain import Chain
 from splat.core.strategy import Strategy, Wrapper, called
 from splat.options.parse import complaint, parsed
 from splat.recipes import catalog
+from splat.recipes.offered import Offered
 from splat.system.import_path import place_of
 
 PLUS = "+"
@@ -40,7 +41,7 @@ def parsed_strategy(
     `offered` are the methods with their defaults, by name: those of their classes if not given.
     """
     with complaint():
-        known = catalog.Offered() if offered is None else offered
+        known = Offered() if offered is None else offered
         return composed(None, segments(_tokens(recipe)), known)
 
 

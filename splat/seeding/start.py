@@ -16,7 +16,7 @@ from splat.formats import ply
 from splat.math import spread
 from splat.options import PLANES, Options
 from splat.photos.loader import Loader
-from splat.planning import predict
+from splat.planning.ladder import fit
 from splat.seeding import silhouette, sky
 from splat.seeding.planes.assemble import assembled
 from splat.seeding.points import random_in_frusta, rows_from_points
@@ -49,7 +49,7 @@ def rows_at_start(
         return _thinned(_from_gaussians(options.init, options, frame), strategy, generator)
     points = scene.points if options.init is None else ply.read_points(options.init)
     if points is None or len(points.positions) == 0:
-        count = predict.fit(device).random_points
+        count = fit(device).random_points
         count = min(count, strategy.cap) if strategy.cap else count
         _no_sky(options, "random points")
         found = _random(photos, options, count, generator)

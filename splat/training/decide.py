@@ -11,11 +11,13 @@ from splat.core.strategy import Strategy
 from splat.options import Options
 from splat.parallel import ALONE, Ranks
 from splat.planning import predict
-from splat.recipes import catalog, recipe, saved
+from splat.planning.ladder import TARGET_SECONDS
+from splat.recipes import recipe, saved
+from splat.recipes.offered import offered
 from splat.render import choose_device
 from splat.system import machine
 from splat.system.text import size, span
-from splat.training.row_budget import limited, rows_within, within_memory
+from splat.training.row_budget import limited, within_memory
 from splat.types import SceneData
 
 ASKED = "as asked"
@@ -66,14 +68,6 @@ class Decided:
                 lines.append(" " * (width + 2 + max(values)))
             lines[-1] += f"  {each.why}"
         return "\n".join(lines)
-
-
-def offered(options: Options) -> catalog.Offered:
-    """The methods with what suits the device and the budget of a run for their defaults."""
-    most = 0
-    if options.budget:
-        most = rows_within(options.budget, options.sh_degree, options.budget_of)
-    return catalog.Offered(choose_device(options.device)[0], most)
 
 
 def decide(
@@ -175,7 +169,7 @@ def _of_options(
     if device.type == "cuda":
         fits = "as published, on CUDA"
     else:
-        fits = f"the largest run that ends within about {span(predict.TARGET_SECONDS)} here"
+        fits = f"the largest run that ends within about {span(TARGET_SECONDS)} here"
 
     def why(name: str, otherwise: str) -> str:
         return otherwise if getattr(asked, name) in (None, "auto") else ASKED

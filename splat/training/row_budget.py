@@ -7,31 +7,17 @@ from dataclasses import replace
 
 import torch
 
-from splat import formats
 from splat.core.model import Making, columns_of
 from splat.core.strategy import Fixed, Strategy
+from splat.formats import rows_within
 from splat.options import Options
-from splat.planning import predict
+from splat.planning.ladder import fit
 from splat.planning.memory_budget import Wanted, rationed
 from splat.recipes.parts import kept_within
 from splat.system.numbers import amount
 from splat.types import Gaussians, SceneData
 
 _log = logging.getLogger(__name__)
-
-
-def rows_within(budget: str, sh_degree: int, suffix: str = ".ply") -> int:
-    """Most rows of a budget such as 200k, or of 12MB of a file with so many bands."""
-    count, of_bytes = amount(budget)
-    if not of_bytes:
-        return count
-    rows = formats.most_in(count, sh_degree, suffix)
-    if rows < 1:
-        raise ValueError(
-            f"budget is {budget}, which holds no Gaussian: a {suffix} of one has"
-            f" {formats.size_of(1, sh_degree, suffix):,} bytes; give more, such as 12MB"
-        )
-    return rows
 
 
 def limited(strategy: Strategy, options: Options) -> Strategy:
@@ -72,7 +58,7 @@ def within_memory(
         return strategy, options
     draws = strategy.draws
     points = scene.points if options.init is None else None
-    start = predict.fit(device).random_points if points is None else len(points.positions)
+    start = fit(device).random_points if points is None else len(points.positions)
     wanted = Wanted(
         start=draws * (min(start, strategy.cap) if strategy.cap else start),
         cap=draws * strategy.cap,

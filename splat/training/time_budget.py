@@ -19,6 +19,7 @@ from splat.math import spread
 from splat.options import Options
 from splat.parallel import ALONE, Ranks
 from splat.planning import predict
+from splat.planning.ladder import step_parts
 from splat.planning.predict import Pace
 from splat.system.text import span
 from splat.training.decide import Decided
@@ -96,7 +97,7 @@ def timed(job: Job, seconds: float, clock: Clock = time.monotonic) -> Pace:
             now = _settled(run.render.device, clock)
         grow(run, round(predict.mean_rows(len(run.model.cloud), job.strategy.cap)))
         rows = run.model.draws * len(run.model.cloud)
-        fixed, of_pixels = predict.step_parts(run.render.device, area, rows, threads)
+        fixed, of_pixels = step_parts(run.render.device, area, rows, threads)
         limit = min(TIMED_SHARE * seconds, TIMED_SECONDS)
         if small_area == area:
             taken = _per_step(run, whole, limit, clock)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 
-from splat.blocks.division import shape_of
-from splat.blocks.plan import BACKDROP, MARGIN
 from splat.system.numbers import hint
+
+MARGIN = 0.1
+"""How far beyond its cell a block trains, in sides of a square cell of the mean size."""
+BACKDROP = 0.1
+"""Share of a block's Gaussians at the start, at most, that are there to explain the background."""
 
 
 @dataclass(frozen=True)
@@ -45,3 +49,16 @@ class Blocking:
             raise ValueError(f"block-margin is {self.block_margin:g}; expected 0 or more")
         if not 0 <= self.block_backdrop < 1:
             raise ValueError(f"block-backdrop is {self.block_backdrop:g}; expected a share below 1")
+
+
+def shape_of(text: str) -> tuple[int, int] | None:
+    """Blocks along the longer and the shorter side of `3x2`; None for `auto`."""
+    if text == "auto":
+        return None
+    match = re.fullmatch(r"([0-9]{1,4})x([0-9]{1,4})", text)
+    if match is None or 0 in (shape := (int(match[1]), int(match[2]))):
+        raise ValueError(
+            f"blocks is {text!r}; expected auto, or how many along the longer and the shorter side"
+            " of the ground, such as 3x2"
+        )
+    return shape

@@ -24,7 +24,7 @@ from splat.loop import advance
 from splat.options import Options
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.scaffold import Scaffold
-from splat.training.finish import counted
+from splat.training.finish import gaussian_counts
 from splat.training.prepare import Job, prepare
 from splat.training.session import no_old_garbage
 
@@ -47,7 +47,7 @@ def measured(scene: Path, asked: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds of a step of each, their ratio, and where those of anchors go."""
     with one_torch_thread(), no_old_garbage(), ExitStack() as stack:
         anchors = stack.enter_context(closing(_warm(scene, Scaffold(), asked)))
-        known = counted(anchors)
+        known = gaussian_counts(anchors)
         rows = stack.enter_context(closing(_warm(scene, Mcmc(cap=known["gaussians"]), asked)))
         first, second = [], []
         before, stages, steps = kernels.stage_seconds(), {}, 0

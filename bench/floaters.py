@@ -21,7 +21,7 @@ from torch import Tensor
 
 from splat import api
 from splat.cleanup.floaters import Rules, floaters
-from splat.cli.trained import trained
+from splat.cli.trained import open_scene
 from splat.core.frame import camera_to_frame
 from splat.datasets import demo, load
 from splat.evaluation.evaluate import mean_psnr
@@ -107,8 +107,8 @@ def built_in(views: int) -> Known:
 
 def of_run(run: Path, views: int) -> Known:
     """A run that was trained; its depths are its own."""
-    found, config = trained(run, "cpu", "auto"), read_config(existing(run).config)
-    options = predict.fitted(config.options, torch.device("cpu"))
+    found, config = open_scene(run, "cpu", "auto"), read_config(existing(run).config)
+    options = predict.with_device_defaults(config.options, torch.device("cpu"))
     training, held_out = loaders(api.reread(config), options, found.frame, torch.device("cpu"))
     with closing(training), closing(held_out or training):
         photos = [training.batch(i) for i in spread(len(training), views)]

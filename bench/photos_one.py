@@ -109,9 +109,9 @@ def train(folder: Path, count: int, asked: dict[str, Any]) -> dict[str, Any]:
         strategy = limited(strategy, replace(options, budget=str(cap)))
     before = machine.held_memory() or 0
     strategy, options = within_memory(scene, strategy, options, torch.device("cpu"))
-    job = time_budget.prepared(scene, strategy, options)
+    job = time_budget.prepare_timed(scene, strategy, options)
     looks = Looks()
-    session.trained(job, None, Watching(quiet=True), [looks])
+    session.run_to_end(job, None, Watching(quiet=True), [looks])
     found = {
         "photos": count,
         "rows": looks.rows,

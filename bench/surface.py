@@ -29,7 +29,7 @@ from surface_sheet import write_sheet, write_strips
 from surface_truth import against_truth
 
 from splat import datasets
-from splat.cli.trained import Trained, trained
+from splat.cli.trained import Opened, open_scene
 from splat.datasets import studio
 from splat.mesh.cubes import needed
 from splat.photos.loader import Loader
@@ -122,7 +122,7 @@ class Job:
     def measured(self, folder: Path, sheets: Path) -> dict[str, Any]:
         """The record of a trained run; its strip of pictures goes to `sheets`."""
         metrics = json.loads((folder / "metrics.json").read_text())
-        found, data = trained(folder, "auto", "auto"), datasets.load(self.scene)
+        found, data = open_scene(folder, "auto", "auto"), datasets.load(self.scene)
         if self.known:
             measures = against_truth(found, self.scene, data)
         else:
@@ -139,7 +139,7 @@ class Job:
         }
 
 
-def beside_masks(found: Trained, data: SceneData, max_side: int) -> float | None:
+def beside_masks(found: Opened, data: SceneData, max_side: int) -> float | None:
     """Share of Gaussians that are in the pictures of `MISSED` views or more, but not in the masks.
 
     Whether something hides them there is not asked. None where photos have no masks.

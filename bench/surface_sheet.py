@@ -13,7 +13,7 @@ from surface_truth import drawn_by, true_picture, under
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from splat.cli.trained import Trained
+from splat.cli.trained import Opened
 from splat.core.frame import shrunk
 from splat.datasets import studio
 from splat.photos.photo import photograph
@@ -26,7 +26,7 @@ TITLE = 22
 
 
 def write_strips(
-    found: Trained, scene: Path, data: SceneData, name: str, folder: Path, max_side: int
+    found: Opened, scene: Path, data: SceneData, name: str, folder: Path, max_side: int
 ) -> None:
     """The strip of a run as `strips/NAME.png`, and that of the truth as `strips/SCENE-truth.png`.
 
@@ -75,7 +75,7 @@ def shown(normals: Float[Tensor, "h w 3"], seen: Float[Tensor, "h w 1"]) -> Floa
     return torch.where(seen, (normalize(normals, dim=-1) + 1) / 2, 1.0)
 
 
-def photo_of(found: Trained, view: View, size: Camera) -> UInt8[Tensor, "h w 3"]:
+def photo_of(found: Opened, view: View, size: Camera) -> UInt8[Tensor, "h w 3"]:
     """The photo over the background of the run, of the size of a camera."""
     r, g, b = (0.0, 0.0, 0.0) if found.background is None else found.background.tolist()
     return torch.from_numpy(photograph(view, size.width, size.height, (r, g, b), "transparent")[0])

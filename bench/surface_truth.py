@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from splat import mesh
-from splat.cli.trained import Trained
+from splat.cli.trained import Opened
 from splat.datasets import studio
 from splat.evaluation.evaluate import psnr
 from splat.render import drawing_as
@@ -50,7 +50,7 @@ SOLID = 0.5
 """Alpha from which a pixel's albedo is compared."""
 
 
-def against_truth(found: Trained, scene: Path, data: SceneData) -> dict[str, float | None]:
+def against_truth(found: Opened, scene: Path, data: SceneData) -> dict[str, float | None]:
     """All measures, by name; those that a run has nothing for are left out or None."""
     card = studio.card(scene)
     record: dict[str, float | None] = {
@@ -65,7 +65,7 @@ def against_truth(found: Trained, scene: Path, data: SceneData) -> dict[str, flo
     return record
 
 
-def maps_errors(found: Trained, scene: Path, views: Sequence[View]) -> dict[str, float]:
+def maps_errors(found: Opened, scene: Path, views: Sequence[View]) -> dict[str, float]:
     """Means over views of errors inside the true outline.
 
     `normal`: degrees, of the blended normals of the Gaussians; `surface_normal`: of what rays meet
@@ -108,7 +108,7 @@ def degrees(found: Float[Tensor, "n 3"], truth: Float[Tensor, "n 3"]) -> float:
     return float(torch.rad2deg(cosine.clamp(-1, 1).acos()).mean())
 
 
-def floaters(found: Trained, name: str) -> dict[str, float]:
+def floaters(found: Opened, name: str) -> dict[str, float]:
     """Shares of the Gaussians whose centres are away from the surface of the object `name`.
 
     `floaters` on either side, `floaters_outside` outside; `..._weighted` are shares of opacity.
@@ -127,7 +127,7 @@ def floaters(found: Trained, name: str) -> dict[str, float]:
     return record
 
 
-def surfaces(found: Trained, name: str, views: Sequence[View]) -> dict[str, float | None]:
+def surfaces(found: Opened, name: str, views: Sequence[View]) -> dict[str, float | None]:
     """Chamfer distances between meshes of a run and the surface of the object `name`.
 
     `chamfer` is that of the learned distance where there is one, else of fused depth, which is
@@ -158,7 +158,7 @@ def surfaces(found: Trained, name: str, views: Sequence[View]) -> dict[str, floa
     }
 
 
-def _apart(made: mesh.Mesh, found: Trained, name: str) -> tuple[float, float] | None:
+def _apart(made: mesh.Mesh, found: Opened, name: str) -> tuple[float, float] | None:
     """Mean distances from a mesh in the frame of training to the true surface, and back."""
     made = mesh.tidied(made)
     if not len(made.faces):
@@ -206,12 +206,12 @@ def eikonal(field: Field, points: int = 200_000) -> float:
     return float((field(u)[1].norm(dim=1) - 1).abs().mean()) if len(u) else math.nan
 
 
-def field_of(found: Trained) -> Field | None:
+def field_of(found: Opened) -> Field | None:
     """The distance that was learned beside a run."""
     return found.surface.field if isinstance(found.surface, Learned) else None
 
 
-def relighting(found: Trained, scene: Path, views: Sequence[View]) -> dict[str, float]:
+def relighting(found: Opened, scene: Path, views: Sequence[View]) -> dict[str, float]:
     """PSNR of whole pictures under each light that no photo was taken under, mean over views.
 
     `relit_LIGHT` as learned; `relit_LIGHT_scaled` with albedo times the factors by channel that
@@ -231,7 +231,7 @@ def relighting(found: Trained, scene: Path, views: Sequence[View]) -> dict[str, 
 
 
 def under(
-    found: Trained,
+    found: Opened,
     scene: Path,
     light: str,
     exposures: Mapping[str, float],
@@ -246,7 +246,7 @@ def under(
     return relit(found.seen_by, plain, shining, albedo_scale=scale)
 
 
-def scale_of_albedo(found: Trained, scene: Path, views: Sequence[View]) -> Float[Tensor, "3"]:
+def scale_of_albedo(found: Opened, scene: Path, views: Sequence[View]) -> Float[Tensor, "3"]:
     """Factors of the learned albedo, over all pixels of the views that show the object."""
     mine, true = [], []
     for view in views:
@@ -259,7 +259,7 @@ def scale_of_albedo(found: Trained, scene: Path, views: Sequence[View]) -> Float
     return albedo_scale(torch.cat(mine), torch.cat(true)).to(found.render.device)
 
 
-def drawn_by(render: Renderer, found: Trained, view: View) -> Float[Tensor, "h w 3"]:
+def drawn_by(render: Renderer, found: Opened, view: View) -> Float[Tensor, "h w 3"]:
     """A view of a run, over its background; on the CPU, in [0, 1]."""
     camera = found.placed(view.camera)
     with torch.no_grad():
@@ -267,7 +267,7 @@ def drawn_by(render: Renderer, found: Trained, view: View) -> Float[Tensor, "h w
     return image.cpu().clamp(0, 1)
 
 
-def true_picture(found: Trained, scene: Path, view: View, light: str) -> Float[Tensor, "h w 3"]:
+def true_picture(found: Opened, scene: Path, view: View, light: str) -> Float[Tensor, "h w 3"]:
     """A test view under a light, over the background that the run was trained with."""
     picture = studio.relit(scene, light, view.name).float() / 255
     alpha = picture[..., 3:]

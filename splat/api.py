@@ -20,7 +20,7 @@ from splat.evaluation.lpips import Net
 from splat.formats import ply
 from splat.loop import Watcher
 from splat.options import PLANES, Options, Reading, Viewing, Watching
-from splat.parallel import Ranks, joined
+from splat.parallel import Ranks, current_ranks
 from splat.recipes import saved
 from splat.render import renderer_for
 from splat.runs import checkpoint
@@ -41,9 +41,9 @@ from splat.system.text import span
 from splat.system.version import version
 from splat.training import row_budget, time_budget
 from splat.training.decide import Decided, Decision, decide
-from splat.training.finish import finish, stand_in, summary
+from splat.training.finish import baked_stand_in, finish, summary
 from splat.training.prepare import Job, announce, prepare
-from splat.training.session import trained
+from splat.training.session import run_to_end
 from splat.types import Camera, Frame, Gaussians, Needs, Rendered, SceneData, View
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def train(
     if options.init is not None and options.init != PLANES:
         _check_seen(options.init, scene)
     if frame is None:
-        job = time_budget.prepared(scene, decided, ranks=ranks)
+        job = time_budget.prepare_timed(scene, decided, ranks=ranks)
     else:
         job = prepare(
             scene, decided.strategy, decided.options, frame=frame, ranks=ranks, decided=decided
@@ -365,9 +365,9 @@ def _carried_out(
         viewer = _viewer(job, folder, viewing)
         if viewer is not None:
             stack.enter_context(closing(viewer))
-        seconds = trained(job, folder, watching, watchers, viewer)
+        seconds = run_to_end(job, folder, watching, watchers, viewer)
         between = (lambda: None) if viewer is None else viewer.serve
-        whole = job.run.ranks.agreed(lambda: stand_in(job))
+        whole = job.run.ranks.agreed(lambda: baked_stand_in(job))
         metrics = finish(
             job, folder, seconds, lpips, whole=whole, pictures=watching.pictures, between=between
         )
@@ -382,7 +382,7 @@ def _carried_out(
 
 def _met(viewing: Viewing | None) -> Ranks:
     """The processes of a run, where torchrun started several; only the first of them speaks."""
-    ranks = joined()
+    ranks = current_ranks()
     if not ranks.alone and viewing is not None and viewing.viewer:
         raise ValueError(
             f"the viewer is asked for in a run of {ranks.count} processes, which nobody can steer"

@@ -14,7 +14,7 @@ from torch import Tensor
 from splat.core.column import Scaling
 from splat.core.edit import Change
 from splat.core.knobs import RATE, Command, checked_rate, made
-from splat.core.model import Model, Trained
+from splat.core.model import Model, TrainedModule
 from splat.core.objective import Objective
 from splat.core.score import survey
 from splat.core.step import Step
@@ -71,7 +71,7 @@ class Run:
     drawing: Drawing = field(default_factory=Drawing)
     """How `render` draws."""
     background: Float[Tensor, "3"] | None = None
-    modules: Mapping[str, Trained] = field(default_factory=dict)
+    modules: Mapping[str, TrainedModule] = field(default_factory=dict)
     """Networks trained beside the rows, the sensor's too."""
     sensor: Sensor = field(default_factory=Sensor)
     """What corrects poses and exposures of the photos."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from splat.core.edit import Drop, Edit
-from splat.core.families import together
+from splat.core.families import merged_edits
 from splat.core.model import Model
 from splat.core.objective import Objective
 from splat.core.schedule import at, due, dues, every
@@ -193,7 +193,7 @@ class AlphaMask(Wrapper):
         if self.base.recycles:
             return (self._asked(step, gone if rows is None else gone | rows) or Edit()) + clear
         drop = Edit(drop=(Drop(gone.nonzero().squeeze(1), "mask"),))
-        return (together([drop, self._asked(step, rows)], cloud) or Edit()) + clear
+        return (merged_edits([drop, self._asked(step, rows)], cloud) or Edit()) + clear
 
     def _asked(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
         if rows is None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from splat.core.edit import Edit
-from splat.core.families import together, within
+from splat.core.families import limited_births, merged_edits
 from splat.core.model import Model
 from splat.core.schedule import at, due, dues, every
 from splat.core.step import Step
-from splat.core.strategy import Strategy, Wrapper, called
+from splat.core.strategy import Strategy, Wrapper, recipe_name_of
 from splat.rules.births import split
 from splat.rules.select import select
 from splat.rules.views import VIEWS_SHARE, drawn
@@ -70,8 +70,9 @@ class BlurSplit(Wrapper):
     def begin(self, model: Model) -> None:
         if "log_scale" not in model.cloud:
             raise ValueError(
-                f"blur-split splits rows that are Gaussians, and those of {called(type(self.base))}"
-                f" are {model.unit}, which are not split; leave it out"
+                "blur-split splits rows that are Gaussians, and those of"
+                f" {recipe_name_of(type(self.base))} are {model.unit}, which are not split; leave it"
+                " out"
             )
         super().begin(model)
 
@@ -88,5 +89,5 @@ class BlurSplit(Wrapper):
         parents = select(worst.where(worst > self.share, 0), room)
         grown = split(cloud, parents, step.generator("split what blurs"))
         # What is split here is split once: a family of the base's with such a row is left out.
-        both = together([grown, edit], cloud) if len(parents) else edit
-        return within(both, cloud, self.cap)
+        both = merged_edits([grown, edit], cloud) if len(parents) else edit
+        return limited_births(both, cloud, self.cap)

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from splat.core.edit import Edit
-from splat.core.families import within
+from splat.core.families import limited_births
 from splat.core.schedule import at
 from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, recycler
@@ -82,12 +82,12 @@ class Budget(Wrapper):
 
     def refine(self, step: Step) -> Edit | None:
         most = self.target(step)
-        return within(self._asked(step, most).refine(step), step.model.cloud, most)
+        return limited_births(self._asked(step, most).refine(step), step.model.cloud, most)
 
     def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
         most = self.target(step)
         edit = recycler(self._asked(step, most)).recycle(step, rows)
-        return within(edit, step.model.cloud, most)
+        return limited_births(edit, step.model.cloud, most)
 
     def _asked(self, step: Step, most: int) -> Strategy:
         """The base, that should have so many rows: now, where a curve has its own pace."""

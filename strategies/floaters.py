@@ -12,10 +12,10 @@ from torch import Tensor
 from splat.cleanup import floaters
 from splat.core import schedule
 from splat.core.edit import Drop, Edit
-from splat.core.families import together
+from splat.core.families import merged_edits
 from splat.core.model import Model
 from splat.core.step import Step
-from splat.core.strategy import Strategy, Wrapper, called, recycler
+from splat.core.strategy import Strategy, Wrapper, recipe_name_of, recycler
 from splat.rules.views import evenly
 from splat.types import Rendered
 
@@ -76,8 +76,8 @@ class Floaters(Wrapper):
     def begin(self, model: Model) -> None:
         if model.slots > 1 or "log_scale" not in model.cloud:
             raise ValueError(
-                f"floaters are rows that are Gaussians, and those of {called(type(self.base))} are"
-                f" {model.unit}; leave it out"
+                "floaters are rows that are Gaussians, and those of"
+                f" {recipe_name_of(type(self.base))} are {model.unit}; leave it out"
             )
         super().begin(model)
 
@@ -98,7 +98,7 @@ class Floaters(Wrapper):
         if gone is None or not gone.any():
             return edit
         drop = Drop(gone.nonzero().squeeze(1), "floater")
-        return together([Edit(drop=(drop,)), edit], step.model.cloud)
+        return merged_edits([Edit(drop=(drop,)), edit], step.model.cloud)
 
     def found(self, step: Step) -> Bool[Tensor, "n"]:
         """Rows that float, no more than may go at once and never the last one."""

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from splat.core.edit import Edit
-from splat.core.families import within
+from splat.core.families import limited_births
 from splat.core.model import Model
 from splat.core.step import Step
 from splat.core.strategy import Wrapper, recycler
@@ -58,7 +58,7 @@ class Freeze(Wrapper):
 
     def altered(self, step: Step, edit: Edit | None) -> Edit | None:
         # The cloud itself leaves out what touches them; then there may be more rows than planned.
-        return within(edit, step.model.cloud, self.cap)
+        return limited_births(edit, step.model.cloud, self.cap)
 
     def _chosen(self, model: Model) -> Bool[Tensor, "n"]:
         cloud = model.cloud

@@ -14,7 +14,7 @@ from torch import Tensor
 from splat.core import schedule, score
 from splat.core.cloud import Cloud
 from splat.core.edit import Drop, Edit
-from splat.core.families import together, within
+from splat.core.families import limited_births, merged_edits
 from splat.core.model import Model
 from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, recycler
@@ -133,7 +133,7 @@ class Significance(Wrapper):
         if self.how == "shrink":
             most = len(cloud) - int(gone.sum())
         drop = Drop(gone.nonzero().squeeze(1), "significance")
-        return together([Edit(drop=(drop,)), _asked(self.base, step, rows, most)], cloud)
+        return merged_edits([Edit(drop=(drop,)), _asked(self.base, step, rows, most)], cloud)
 
     def scores(self, step: Step) -> Float[Tensor, "n"]:
         """The score of every row, from the views of the run as they are now."""
@@ -190,7 +190,7 @@ def _asked(base: Strategy, step: Step, rows: Bool[Tensor, "n"] | None, most: int
     """What the base proposes, with no more than so many rows after it; 0: as many as it likes."""
     base = base.limited(most) if most else base
     edit = base.refine(step) if rows is None else recycler(base).recycle(step, rows)
-    return within(edit, step.model.cloud, most)
+    return limited_births(edit, step.model.cloud, most)
 
 
 def _activated(cloud: Cloud, name: str) -> tuple[Float[Tensor, "n"], Float[Tensor, "n 3"]]:

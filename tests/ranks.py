@@ -30,7 +30,7 @@ from splat.evaluation.evaluate import evaluate
 from splat.kernels import one_torch_thread
 from splat.loop import Run, advance
 from splat.options import Options, Watching
-from splat.parallel import ALONE, Ranks, joined
+from splat.parallel import ALONE, Ranks, current_ranks
 from splat.runs import checkpoint
 from splat.strategies.adc import Adc
 from splat.strategies.budget import Budget
@@ -181,7 +181,7 @@ def kept(folder: Path, out: Path, ranks: Ranks) -> None:
     def copied() -> None:
         for name in ("again", "later", "alone"):
             shutil.copytree(out / "whole", out / name)
-            for path in checkpoint.found(out / name / "checkpoints"):
+            for path in checkpoint.checkpoints_in(out / name / "checkpoints"):
                 if path.name > "step_00000030.pt":
                     path.unlink()
             (out / name / "metrics.json").unlink()
@@ -196,9 +196,9 @@ def main(folder: Path, out: Path) -> None:
     """All of it; what is found goes to out/RANK.json, and who is left of the group at the end to
     out/RANK.left."""
     group: list[weakref.ref[Any]] = []
-    # Before `joined` registers that the group is left, and so called after it.
+    # Before `current_ranks` registers that the group is left, and so called after it.
     atexit.register(lambda: left.write_text(str(group[0]())))
-    ranks = joined()
+    ranks = current_ranks()
     assert not ranks.alone
     left = out / f"{ranks.rank}.left"
     group.append(weakref.ref(ranks.talk))

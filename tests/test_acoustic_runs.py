@@ -42,7 +42,7 @@ def edits(run: Path) -> list[dict[str, Any]]:
 
 
 def last(run: Path) -> bytes:
-    return checkpoint.found(run / "audio/checkpoints")[-1].read_bytes()
+    return checkpoint.checkpoints_in(run / "audio/checkpoints")[-1].read_bytes()
 
 
 def test_the_visual_run_stays_to_the_byte(room: Path, splat: Splat) -> None:
@@ -209,7 +209,7 @@ def test_points_that_do_not_adapt(room: Path, splat: Splat) -> None:
     for option in ("--no-adapt", "--no-density"):
         asked = ("train-audio", room / "run", room / "responses", *SMALL, "--steps", 12)
         assert splat(*asked, option, "--overwrite").code == 0
-        state = loaded(checkpoint.found(room / "run/audio/checkpoints")[-1])
+        state = loaded(checkpoint.checkpoints_in(room / "run/audio/checkpoints")[-1])
         scene = heard.scene_of(room / "run", "cpu")
         given = scene.points(scene.mass(), 150, 1.0)
         columns = state["model"]["cloud"]["columns"]
@@ -240,7 +240,7 @@ def test_without_points_only_the_way_from_the_source_is_known(room: Path, splat:
 
 def test_what_an_older_splat_learned_is_refused(room: Path, splat: Splat) -> None:
     assert splat("train-audio", room / "run", room / "responses", *SMALL, "--steps", 4).code == 0
-    last = checkpoint.found(room / "run/audio/checkpoints")[-1]
+    last = checkpoint.checkpoints_in(room / "run/audio/checkpoints")[-1]
     torch.save({**loaded(last), "version": 1}, last)
     (room / "run/audio/metrics.json").unlink()
     said = splat("train-audio", room / "run", "--resume")

@@ -21,7 +21,7 @@ from splat.loop import Run, train
 from splat.math import quaternions, sh_from_rgb
 from splat.mesh import Mesh
 from splat.mesh.raster import silhouette
-from splat.recipes.recipe import parsed_strategy
+from splat.recipes.recipe import strategy_from_text
 from splat.render import renderer_for
 from splat.strategies.adc import Adc
 from splat.strategies.alpha_mask import (
@@ -190,7 +190,7 @@ def test_beyond_is_farther_than_its_reach() -> None:
 
 
 def test_a_recipe_names_it_and_schedules_fit() -> None:
-    part = parsed_strategy("adc + alpha-mask --hull --above 0.7")
+    part = strategy_from_text("adc + alpha-mask --hull --above 0.7")
     assert isinstance(part, AlphaMask) and isinstance(part.base, Adc) and part.hull
     fitted = part.scheduled(3000)
     assert fitted.acts(3000)["prune by masks"][:2] == [100, 150]

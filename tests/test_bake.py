@@ -257,7 +257,7 @@ def test_a_restored_model_is_the_one_that_was_saved(
     asked = ("scaffold", "--codes", 8, "--steps", 40, "--out", run, "--quiet", "--json")
     assert splat("train", tiny_folder, *asked).code == 0
     config = read_config(run / "config.json")
-    path = checkpoint.found(run / "checkpoints")[-1]
+    path = checkpoint.checkpoints_in(run / "checkpoints")[-1]
     one, two = (restored(config, checkpoint.load(path)) for _ in range(2))
     camera = one.views[0]
     assert torch.equal(one(camera).colors, two(camera).colors)

@@ -31,7 +31,7 @@ from splat.core.edit import Append, Edit
 from splat.core.frame import neighbour_distances
 from splat.core.strategy import Fixed, Strategy
 from splat.formats.header import Header
-from splat.formats.join import joined
+from splat.formats.join import join_files
 from splat.jobs import Interrupted
 from splat.loop import Run
 from splat.options import Options, Reading, Watching
@@ -272,7 +272,7 @@ def api_fitted(options: Options, device: torch.device) -> Options:
     """The options with everything said."""
     from splat.planning import predict
 
-    return predict.fitted(options, device)
+    return predict.with_device_defaults(options, device)
 
 
 def test_pixels_land_where_they_were_projected_from() -> None:
@@ -472,14 +472,14 @@ def test_files_of_other_columns_are_not_joined(tmp_path: Path) -> None:
     formats.write(one, tmp_path / "a.ply")
     formats.write(model_of(5, sh_degree=2).bake(), tmp_path / "b.ply")
     with pytest.raises(ValueError, match="has other columns"):
-        joined([tmp_path / "a.ply", tmp_path / "b.ply"], tmp_path / "c.ply")
+        join_files([tmp_path / "a.ply", tmp_path / "b.ply"], tmp_path / "c.ply")
     cut = tmp_path / "cut.ply"
     cut.write_bytes((tmp_path / "a.ply").read_bytes()[:-4])
     with pytest.raises(ValueError, match="expected a whole file"):
-        joined([tmp_path / "a.ply", cut], tmp_path / "c.ply")
+        join_files([tmp_path / "a.ply", cut], tmp_path / "c.ply")
     assert not (tmp_path / "c.ply").exists()
-    assert joined([tmp_path / "a.ply"] * 3, tmp_path / "c.ply") == 15
-    assert joined([tmp_path / "a.ply"] * 2, tmp_path / "d.ply", [2, 0]) == 7
+    assert join_files([tmp_path / "a.ply"] * 3, tmp_path / "c.ply") == 15
+    assert join_files([tmp_path / "a.ply"] * 2, tmp_path / "d.ply", [2, 0]) == 7
     opacities = formats.read(tmp_path / "a.ply").opacities
     kept = opacities.argsort(descending=True, stable=True)[:2].sort().values
     both = torch.cat([opacities[kept], opacities])

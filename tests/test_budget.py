@@ -51,7 +51,7 @@ def job_of(scene: SceneData, options: Options = OPTIONS) -> Job:
 def test_steps_and_decoding_are_compared_with_the_constants(scene: SceneData) -> None:
     """One look at the clock a step, so a step takes a tick; decoding 8 photos takes one."""
     with closing(job_of(scene)) as job:
-        pace = time_budget.timed(job, 10.0, Clock(0.01))
+        pace = time_budget.measured_pace(job, 10.0, Clock(0.01))
     device, pixels = job.run.render.device, 96 * 72
     assert pace.step == pytest.approx(0.01 / step_seconds(device, pixels, 500, 1))
     assert pace.pixels == pace.step
@@ -75,7 +75,7 @@ def test_what_pixels_cost_is_told_by_smaller_pictures(
     monkeypatch.setattr(time_budget, "advance", slowly)
     for kind in ("dash", "warm-up"):
         with closing(job_of(scene, replace(OPTIONS, resolution=kind))) as job:
-            pace = time_budget.timed(job, 10.0, clock)
+            pace = time_budget.measured_pace(job, 10.0, clock)
             fixed, of_pixels = step_parts(job.run.render.device, 96 * 72, 500, 1)
         assert pace.step * fixed == pytest.approx(0.003), kind
         assert pace.pixels * of_pixels == pytest.approx(1e-6 * 96 * 72), kind
@@ -95,7 +95,7 @@ def test_what_is_timed_is_the_end_of_a_short_run(
             return batches(step)
 
         job.run.batches = noted  # those of the short run; what is timed has its own
-        time_budget.timed(job, seconds, Clock(0.01))
+        time_budget.measured_pace(job, seconds, Clock(0.01))
     assert sizes == list(range(ripe))
 
 
@@ -103,7 +103,7 @@ def test_the_copy_that_is_timed_has_as_many_rows_as_the_run_on_average(scene: Sc
     with closing(prepare(scene, METHODS["mcmc"], OPTIONS)) as job:
         cloud = job.run.model.cloud
         before = float(cloud["log_scale"].detach().exp().square().sum())
-        time_budget.timed(job, 0.001, Clock(0.01))
+        time_budget.measured_pace(job, 0.001, Clock(0.01))
         assert len(cloud) == predict.mean_rows(500, 2500) == 2100
         after = float(cloud["log_scale"].detach().exp().square().sum())
         # n copies whose sides are the cube root of n smaller cover the cube root of n as much.
@@ -112,7 +112,7 @@ def test_the_copy_that_is_timed_has_as_many_rows_as_the_run_on_average(scene: Sc
 
 def test_all_views_are_timed_however_short_the_budget(scene: SceneData) -> None:
     with closing(job_of(scene)) as job:
-        pace = time_budget.timed(job, 0.001, Clock(1.0))
+        pace = time_budget.measured_pace(job, 0.001, Clock(1.0))
     # Decoding, one step of the short run, and a look before and after.
     assert pace.spent == 1.0 + 1 + 1 + 8 + 1
 
@@ -122,26 +122,27 @@ def test_the_most_steps_that_fit_are_found(scene: SceneData, seconds: float) -> 
     with closing(job_of(scene)) as job:
         slower = 0.01 / step_seconds(job.run.render.device, 96 * 72, 500, 1)
         pace = Pace(step=slower, pixels=slower, spent=1)
-        steps, needed = time_budget.fitting(job, 500, 5000, pace, seconds)
+        steps, needed = time_budget.steps_within(job, 500, 5000, pace, seconds)
     assert abs(steps - (time_budget.SHARE * seconds - 1) / 0.01) <= 1
     assert needed <= time_budget.SHARE * seconds - 1 < needed + 0.01
 
 
 def test_the_budget_is_bounded_by_the_steps_and_by_the_least(scene: SceneData) -> None:
     with closing(job_of(scene)) as job:
-        assert time_budget.fitting(job, 500, 5000, Pace(), 1e6)[0] == 5000
+        assert time_budget.steps_within(job, 500, 5000, Pace(), 1e6)[0] == 5000
         assert (
-            time_budget.fitting(job, 500, 5000, Pace(step=1e6), 1.0)[0] == time_budget.LEAST_STEPS
+            time_budget.steps_within(job, 500, 5000, Pace(step=1e6), 1.0)[0]
+            == time_budget.LEAST_STEPS
         )
-        assert time_budget.fitting(job, 500, 20, Pace(step=1e6), 1.0)[0] == 20
+        assert time_budget.steps_within(job, 500, 20, Pace(step=1e6), 1.0)[0] == 20
 
 
 def test_smaller_pictures_and_more_rows_change_what_fits(scene: SceneData) -> None:
     found = {}
     for kind in ("full", "dash"):
         with closing(job_of(scene, replace(OPTIONS, resolution=kind))) as job:
-            found[kind] = time_budget.fitting(job, 500, 100_000, Pace(), 15.0)[0]
-            found["many"] = time_budget.fitting(job, 50_000, 100_000, Pace(), 15.0)[0]
+            found[kind] = time_budget.steps_within(job, 500, 100_000, Pace(), 15.0)[0]
+            found["many"] = time_budget.steps_within(job, 50_000, 100_000, Pace(), 15.0)[0]
     assert found["dash"] > found["full"] > found["many"]
 
 

@@ -74,7 +74,7 @@ def test_resume_ends_with_the_same_bytes_with_another_thread_count(
     # Stopped between the first edit of a window, the reset at 45 and the end.
     with pytest.raises(Stopped):
         trained(tiny_folder, tmp_path / "part", 60, watchers=(at(35, kill(signal.SIGTERM)),))
-    assert [path.name for path in checkpoint.found(tmp_path / "part/checkpoints")] == [
+    assert [path.name for path in checkpoint.checkpoints_in(tmp_path / "part/checkpoints")] == [
         "step_00000035.pt"
     ]
     assert splat("resume", tmp_path / "part", "--threads", 1, "--quiet").code == 0
@@ -120,7 +120,7 @@ _PARTS = ("values", "first", "second")
 
 def test_only_the_last_are_kept(tiny_folder: Path, tmp_path: Path) -> None:
     trained(tiny_folder, tmp_path / "run", 10, method="fixed", every=2)
-    steps = [path.stem for path in checkpoint.found(tmp_path / "run/checkpoints")]
+    steps = [path.stem for path in checkpoint.checkpoints_in(tmp_path / "run/checkpoints")]
     assert steps == ["step_00000006", "step_00000008", "step_00000010"]
 
 
@@ -149,7 +149,7 @@ def test_a_second_signal_ends_at_once(tiny_folder: Path, tmp_path: Path) -> None
             trained(tiny_folder, tmp_path / "run", 50, watchers=(at(7, twice),))
     finally:
         signal.signal(signal.SIGINT, before)
-    assert not checkpoint.found(tmp_path / "run/checkpoints")
+    assert not checkpoint.checkpoints_in(tmp_path / "run/checkpoints")
 
 
 KILLER = """

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from splat import formats
-from splat.cleanup.debris import Limits, debris, floaters, giants, needles, outside, unseen
+from splat.cleanup.debris import Limits, debris, giants, islands, needles, outside, unseen
 from splat.render import renderer_for
 from splat.types import Camera, Drawing, Gaussians
 
@@ -73,9 +73,9 @@ def test_floaters_are_islands() -> None:
     corners = torch.cartesian_prod(*[torch.tensor([-4.5, 4.5])] * 3)[:7]
     clumps = (corners[:, None] + 0.05 * torch.randn(7, 8, 3, generator=draw)).reshape(-1, 3)
     rows = joined(surface(), planted(torch.cat([single, clumps])))
-    assert shares(floaters(rows, 10), 116) == (1, 0)
+    assert shares(islands(rows, 10), 116) == (1, 0)
     # A clump of eight is an island only for those who ask for islands of fewer than nine or more.
-    found = floaters(rows, 8)
+    found = islands(rows, 8)
     assert found[-116:-56].all() and not found[-56:].any() and not found[:-116].any()
 
 
@@ -83,21 +83,21 @@ def test_what_touches_or_is_dense_does_not_float() -> None:
     ball = surface()
     # As large as they are, these reach the ball.
     reaching = planted(torch.tensor([[2.0, 0, 0], [0, 0, -2.0]]), size=0.4)
-    assert not floaters(joined(ball, reaching), 10).any()
+    assert not islands(joined(ball, reaching), 10).any()
     # Nearer to each other than to all the rest, and at one place; but they lie on the ball.
     for spread in (0.0, 1e-4):
         draw = torch.Generator().manual_seed(0)
         clump = ball.means[:1] + spread * torch.randn(20, 3, generator=draw)
-        assert not floaters(joined(ball, planted(clump)), 50).any()
+        assert not islands(joined(ball, planted(clump)), 50).any()
 
 
 def test_scenes_without_a_bulk() -> None:
     line = torch.arange(20.0)[:, None] ** 3 * torch.ones(3)
     for means in (torch.zeros(1, 3), torch.zeros(300, 3), line):
-        assert not floaters(planted(means, size=1e-3), 10).any()
+        assert not islands(planted(means, size=1e-3), 10).any()
     blob = 0.1 * torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
     two = torch.cat([blob, torch.full((3, 3), 50.0)])
-    assert shares(floaters(planted(two), 10), 3) == (1, 0)
+    assert shares(islands(planted(two), 10), 3) == (1, 0)
 
 
 def test_giants_are_large_for_the_scene_and_for_their_distance() -> None:

@@ -24,7 +24,7 @@ from splat.options import Options
 from splat.recipes.catalog import METHODS, PARTS, PRESETS, USUAL
 from splat.recipes.page import ranged
 from splat.recipes.parts import kept_within
-from splat.recipes.recipe import named, parsed_strategy, said, told
+from splat.recipes.recipe import names, strategy_from_text, to_text, to_text_or_names
 from splat.strategies.adc import Adc
 from splat.strategies.budget import Budget
 from splat.strategies.freeze import Freeze
@@ -405,8 +405,8 @@ def test_what_does_not_compose_is_refused_at_once(
     splat: Splat, tmp_path: Path, arguments: str, words: str
 ) -> None:
     refused = splat("train", "scene", "--out", "run", *arguments.split())
-    said = refused.said.replace("│ ", "")
-    assert refused.code == 2 and words in said and "Traceback" not in said
+    text = refused.said.replace("│ ", "")
+    assert refused.code == 2 and words in text and "Traceback" not in text
     assert not (tmp_path / "run").exists()
 
 
@@ -446,18 +446,18 @@ def test_one_budget_for_every_method(splat: Splat, tiny_folder: Path, tmp_path: 
         outcome = splat(*shared, "--overwrite", "--out", "run", *arguments)
         return json.loads(outcome.out), outcome.err
 
-    metrics, said = trained("--budget", "0.6k")
-    usual = told(kept_within(parsed_strategy(USUAL), 600))
+    metrics, text = trained("--budget", "0.6k")
+    usual = to_text_or_names(kept_within(strategy_from_text(USUAL), 600))
     assert metrics["recipe"] == usual and metrics["gaussians"] <= 600
-    metrics, said = trained("mcmc", "--cap", "2k", "--budget", 450)
-    assert metrics["gaussians"] == 450 and "the method's cap of 2,000 is higher" in said
-    metrics, said = trained("mcmc", "--cap", 400, "--budget", 450)
-    assert metrics["gaussians"] == 400 and "holds, it is lower than 450" in said
-    metrics, said = trained("fixed", "--budget", "20kB", "--sh-degree", 0)
-    assert "of a .ply with 0 bands of harmonics" in said and "20kB" in said
+    metrics, text = trained("mcmc", "--cap", "2k", "--budget", 450)
+    assert metrics["gaussians"] == 450 and "the method's cap of 2,000 is higher" in text
+    metrics, text = trained("mcmc", "--cap", 400, "--budget", 450)
+    assert metrics["gaussians"] == 400 and "holds, it is lower than 450" in text
+    metrics, text = trained("fixed", "--budget", "20kB", "--sh-degree", 0)
+    assert "of a .ply with 0 bands of harmonics" in text and "20kB" in text
     assert 0.97 * 20_000 < Path("run/point_cloud.ply").stat().st_size <= 20_000
     (tmp_path / "grow.py").write_text(GROWS)
-    metrics, said = trained("--plugin", "grow.py:Grows", "--budget", "0.55k", "+", "protect")
+    metrics, text = trained("--plugin", "grow.py:Grows", "--budget", "0.55k", "+", "protect")
     assert metrics["gaussians"] == 550 and metrics["method"] == "grows + protect + budget"
 
 
@@ -565,11 +565,11 @@ def test_the_strategies_of_the_documentation_do_what_they_owe(
         outcome = splat("strategies", "test", *tried, "--steps", 160)
         assert outcome.code == 0, outcome.out
     asked = read(["scene", *map(str, recipe), "--steps", "300"])
-    assert named(asked.method) == "coarse + until" and asked.training.steps == 300
+    assert names(asked.method) == "coarse + until" and asked.training.steps == 300
     for line in re.findall(r"^    splat train scene/ (.*)$", page, re.MULTILINE):
         if "rooms.txt" not in line:
             read(["scene", *shlex.split(line, comments=True)])
     (file,) = re.findall(r"```\n# rooms.txt\n(.*?)```", page, re.DOTALL)
-    assert said(parsed_strategy(file)) == (
+    assert to_text(strategy_from_text(file)) == (
         "mcmc --cap 200k + protect --rule 'age<500' + budget --rows 150k --curve sqrt"
     )

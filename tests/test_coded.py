@@ -22,7 +22,7 @@ from torch.special import ndtr
 
 from splat.core.model import Making
 from splat.loop import Run, train
-from splat.recipes.recipe import parsed_strategy
+from splat.recipes.recipe import strategy_from_text
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.scaffold import Scaffold, cellcode, container, packing
 from splat.strategies.scaffold.anchors import Anchored
@@ -493,7 +493,7 @@ def test_the_steps_of_all_anchors_are_asked_for_now_and_then() -> None:
 
 @pytest.mark.parametrize("recipe", ["mcmc + coded", "scaffold + coded + coded"])
 def test_where_it_cannot_stand(recipe: str) -> None:
-    strategy = parsed_strategy(recipe)
+    strategy = strategy_from_text(recipe)
     rows = {"mean": seen(), "quat": torch.ones(12, 4), "log_scale": torch.zeros(12, 3)}
     rows |= {"opacity_logit": torch.zeros(12), "sh": torch.zeros(12, 1, 3)}
     with pytest.raises(ValueError, match=r"put it once after scaffold: scaffold \+ coded"):

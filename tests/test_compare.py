@@ -28,7 +28,7 @@ from splat.comparison.compare import compared, read
 from splat.comparison.crops import farthest
 from splat.comparison.drawing import apart
 from splat.comparison.plan import Ask, Entrant, Entry, Plan, Scene, Shared, read_plan
-from splat.comparison.report import told, written
+from splat.comparison.report import summary_text, written
 from splat.comparison.request import Request
 from splat.comparison.results import Outcome
 from splat.comparison.runs import Note
@@ -595,7 +595,7 @@ def test_the_command_line(
     outcome = splat("compare", "--out", out, "--seeds", "7,", "--workers", "0", "--json")
     assert outcome.code == 1 and "hooked, 600, seed 7: failed" in outcome.err
     assert [run["state"] for run in json.loads(outcome.out)["runs"]].count("failed") == 1
-    said = told(read(out, "hooked"), out).splitlines()
+    said = summary_text(read(out, "hooked"), out).splitlines()
     assert "Δ to hooked" in said[1] and said[-1] == f"report: {out / 'report.html'}"
     assert "place.txt" in (out / "report.html").read_text(encoding="utf-8")
     assert "someone" not in (out / "report.html").read_text(encoding="utf-8")

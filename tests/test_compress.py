@@ -13,7 +13,7 @@ import torch
 from formats import some
 
 from splat import api, formats
-from splat.export.search import Search, Variant, chosen, variants
+from splat.export.search import Search, Variant, choose, variants
 from splat.export.view_weights import Sight, sight, with_fewer_bands
 from splat.formats.settings import Settings
 from splat.kernels.harmonics import basis
@@ -94,7 +94,7 @@ def test_a_size_is_kept_and_the_best_of_it_chosen() -> None:
     ways = variants([".ply"], 3, Settings())
     assert [way.degree for way in ways] == [3, 2, 1, 0]
     most = 60_000
-    best = chosen(search, ways, most, None)
+    best = choose(search, ways, most, None)
     assert all(each.bytes <= most for each in search.tried) and len(search.tried) == 4
     assert best.psnr == max(each.psnr for each in search.tried)
     # Rows of 68 bytes all fit; of rows with more bands as many as do.
@@ -105,7 +105,7 @@ def test_a_size_is_kept_and_the_best_of_it_chosen() -> None:
 
 def test_a_loss_is_kept_and_the_smallest_chosen() -> None:
     search = searched(some(400, spread=0.6))
-    best = chosen(search, [Variant(".ply", Settings(), 3)], None, 3.0)
+    best = choose(search, [Variant(".ply", Settings(), 3)], None, 3.0)
     assert best.loss <= 3.0 and best.gaussians < 400
     assert best.bytes == min(each.bytes for each in search.tried if each.loss <= 3.0)
 
@@ -114,14 +114,14 @@ def test_what_cannot_be_had_is_said() -> None:
     search = searched(some(300, spread=0.6))
     ways = variants([".ply"], 3, Settings())
     with pytest.raises(ValueError, match=r"no file of 0\.5 kB holds even 2% of 300 Gaussians"):
-        chosen(search, ways, 500, None)
+        choose(search, ways, 500, None)
     with pytest.raises(ValueError, match=r"of at most 5 kB loses at most 0\.01 dB: the nearest is"):
-        chosen(search, ways, 5000, 0.01)
+        choose(search, ways, 5000, 0.01)
 
 
 def test_without_photos_pictures_of_the_whole_are_the_truth() -> None:
     search = searched(some(300, spread=0.6), photos=False)
-    best = chosen(search, variants([".ply"], 3, Settings()), 10**6, None)
+    best = choose(search, variants([".ply"], 3, Settings()), 10**6, None)
     assert best.variant.degree == 3 and best.psnr == 100 and best.loss == 0
 
 

@@ -15,7 +15,7 @@ from steps import model_of, step_of
 
 from splat import api, formats
 from splat.cli.train import read
-from splat.cli.trained import trained
+from splat.cli.trained import open_scene
 from splat.core.chain import Chain
 from splat.core.edit import Change
 from splat.core.region import Box, box_of
@@ -100,7 +100,7 @@ def test_files_and_figures(tiny_folder: Path, tmp_path: Path) -> None:
     assert any("outside of the crop" in what for what in metrics["export"]["dropped"])
     # Figures are of the whole; what a file holds is seen alone.
     assert metrics["psnr"] > metrics["export"]["psnr_before"]
-    assert len(trained(out, "cpu", "auto").gaussians) == crop["inside"]
+    assert len(open_scene(out, "cpu", "auto").gaussians) == crop["inside"]
     assert len(found.gaussians) == crop["inside"]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from splat import api
 from splat.options import Options
-from splat.planning.ladder import fit
+from splat.planning.ladder import rung_for
 from splat.recipes.offered import offered
 from splat.recipes.recipe import usual
 from splat.runs.folder import Folder, read_config
@@ -23,7 +23,7 @@ from splat.training.decide import ASKED, decide
 def test_all_that_is_open_is_decided_with_its_reason(tiny_folder: Path) -> None:
     scene = api.load(tiny_folder)
     found = decide(scene, None, Options(device="cpu"))
-    rung = fit(found.device)
+    rung = rung_for(found.device)
     assert (
         found.strategy == usual(offered(Options(device="cpu"))) and found.strategy.cap == rung.cap
     )

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from splat.core.model import Making, columns_of
-from splat.recipes.recipe import parsed_strategy
+from splat.recipes.recipe import strategy_from_text
 from splat.render import renderer_for
 from splat.strategies.deferred import panorama
 from splat.strategies.deferred.brdf import reflectance, table
@@ -356,7 +356,7 @@ def test_panoramas_are_read_sized_and_refused(tmp_path: Path) -> None:
 )
 def test_what_does_not_go_together_is_said(recipe: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        strategy = parsed_strategy(recipe)
+        strategy = strategy_from_text(recipe)
         strategy.model(columns_of(_one()), Making(steps=1))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from splat.conformance.trial import prints
 from splat.core.cloud import Cloud
 from splat.core.edit import SPLIT, Append, Assign, Drop, Edit, Nudge, Overwrite
-from splat.core.families import families, spared, together, within, without
+from splat.core.families import families, limited_births, merged_edits, spared, without_families
 
 CASES = range(25)
 
@@ -77,7 +77,7 @@ def test_mcmcs_chain_of_hosts_is_one_family() -> None:
     )
     number = families(edit, 6)
     assert number.tolist() == [0, 0, 2, 3, 4, 5, 0, 3]
-    left = without(edit, 6, number == 0)
+    left = without_families(edit, 6, number == 0)
     assert [each.index.tolist() for each in left.assign] == [[3]]
     assert [each.parents.tolist() for each in left.append] == [[3]]
 
@@ -101,14 +101,14 @@ def test_strikes_renumber_the_newborn_rows_that_drops_name() -> None:
         append=(append(cloud, rows(0, 1)), append(cloud, rows(2, 2), SPLIT)),
         drop=(Drop(rows(2), SPLIT), Drop(rows(3, 5, 7), "opacity")),
     )
-    struck = torch.zeros(8, dtype=torch.bool)
-    struck[[0, 4]] = True
-    left = without(edit, 4, struck)
+    without_families = torch.zeros(8, dtype=torch.bool)
+    without_families[[0, 4]] = True
+    left = without_families(edit, 4, without_families)
     assert [each.parents.tolist() for each in left.append] == [[1], [2, 2]]
     assert [(drop.rows.tolist(), drop.reason) for drop in left.drop] == [
         ([2], SPLIT), ([3, 4, 6], "opacity"),
     ]  # fmt: skip
-    assert without(edit, 4, torch.zeros(8, dtype=torch.bool)) is edit
+    assert without_families(edit, 4, torch.zeros(8, dtype=torch.bool)) is edit
 
 
 @pytest.mark.parametrize("seed", CASES)
@@ -118,7 +118,7 @@ def test_a_family_is_struck_whole_or_not_at_all(seed: int) -> None:
     edit = random_edit(cloud, draw, deaths=0)
     after = n + sum(len(a.parents) for a in edit.append) - len(edit.drop[0].rows)
     most = int(torch.randint(n - 8, after + 1, (1,), generator=draw))
-    left = within(edit, cloud, most)
+    left = limited_births(edit, cloud, most)
     assert left is not None
     kept = {row for each in left.assign for row in each.index.tolist()}
     born = Counter(row for each in left.append for row in each.parents.tolist())
@@ -139,24 +139,24 @@ def test_a_family_is_struck_whole_or_not_at_all(seed: int) -> None:
 def test_the_faintest_parents_lose_their_births_first() -> None:
     cloud = model_of(4, torch.tensor([0.9, 0.1, 0.5, 0.2])).cloud
     edit = Edit(append=(append(cloud, rows(0, 1, 2, 3)),))
-    left = within(edit, cloud, 6)
+    left = limited_births(edit, cloud, 6)
     assert left is not None and left.append[0].parents.tolist() == [0, 2]
     split = Edit(append=(append(cloud, rows(1, 1, 0, 0), SPLIT),), drop=(Drop(rows(0, 1), SPLIT),))
-    left = within(split, cloud, 5)
+    left = limited_births(split, cloud, 5)
     assert left is not None
     assert (left.append[0].parents.tolist(), left.drop[0].rows.tolist()) == ([0, 0], [0])
     # A row without a parent counts by its own opacity.
     orphans = append(cloud, rows(-1, -1))
     orphans.rows["opacity_logit"].copy_(torch.tensor([-3.0, 3.0]))  # type: ignore[union-attr]
-    left = within(Edit(append=(orphans,)), cloud, 5)
+    left = limited_births(Edit(append=(orphans,)), cloud, 5)
     assert left is not None and left.append[0].rows["opacity_logit"].tolist() == [3.0]
 
 
 def test_deaths_make_room_and_newborn_dead_take_none() -> None:
     cloud = model_of(4, torch.tensor([0.9, 0.1, 0.5, 0.2])).cloud
     edit = Edit(append=(append(cloud, rows(0, 1, 2)),), drop=(Drop(rows(3, 5), "opacity"),))
-    assert within(edit, cloud, 5) is edit
-    left = within(edit, cloud, 4)
+    assert limited_births(edit, cloud, 5) is edit
+    left = limited_births(edit, cloud, 4)
     assert left is not None and left.append[0].parents.tolist() == [0, 1]
     assert left.drop[0].rows.tolist() == [3, 5]
     assert cloud.apply(left).after == 4
@@ -164,7 +164,7 @@ def test_deaths_make_room_and_newborn_dead_take_none() -> None:
 
 def test_more_rows_than_allowed_stay_and_none_is_born() -> None:
     cloud = cloud_of(8)
-    left = within(Edit(append=(append(cloud, rows(0, 3)),)), cloud, 5)
+    left = limited_births(Edit(append=(append(cloud, rows(0, 3)),)), cloud, 5)
     assert left is not None and cloud.apply(left).after == 8
 
 
@@ -295,7 +295,7 @@ def test_a_row_that_another_part_drops_has_no_children() -> None:
     )
     for order in (0, 1):
         deaths = Edit(drop=(Drop(rows(1, 2, 4), "significance"),))
-        edit = together([births, deaths] if order == 0 else [deaths, births], cloud)
+        edit = merged_edits([births, deaths] if order == 0 else [deaths, births], cloud)
         assert edit is not None
         assert [each.parents.tolist() for each in edit.append] == [[0]]
         assert dead(edit, 6) == {1, 2, 4}
@@ -311,7 +311,7 @@ def test_a_row_assigned_by_one_and_dropped_by_another_is_dropped() -> None:
             Assign(rows(1, 2, 6), cloud.rows(rows(0, 0, 5)), "relocate", "keep", rows(0, 0, 5)),
         )
     )
-    edit = together([moves, Edit(drop=(Drop(rows(1), "significance"),))], cloud)
+    edit = merged_edits([moves, Edit(drop=(Drop(rows(1), "significance"),))], cloud)
     assert edit is not None
     assert [each.index.tolist() for each in edit.assign] == [[5], [6]]
     before = cloud["opacity_logit"].detach().clone()
@@ -327,7 +327,7 @@ def test_of_two_families_with_a_row_in_common_the_earlier_stays() -> None:
         append=(append(cloud, rows(1, 3), "grow"), append(cloud, rows(0, 0, 4, 4), SPLIT)),
         drop=(Drop(rows(0, 4), SPLIT),),
     )
-    edit = together([first, second], cloud)
+    edit = merged_edits([first, second], cloud)
     assert edit is not None
     assert [each.parents.tolist() for each in edit.append] == [[0, 1], [3], [4, 4]]
     assert [each.index.tolist() for each in edit.assign] == [[3]]
@@ -338,7 +338,7 @@ def test_newborn_rows_that_a_later_part_prunes_are_its_own() -> None:
     cloud = cloud_of(4)
     first = Edit(append=(append(cloud, rows(0, 1)),), drop=(Drop(rows(4), "opacity"),))
     second = Edit(append=(append(cloud, rows(2, 3)),), drop=(Drop(rows(5), "size"),))
-    edit = together([first, second], cloud)
+    edit = merged_edits([first, second], cloud)
     assert edit is not None
     assert {drop.reason: drop.rows.tolist() for drop in edit.drop} == {"opacity": [4], "size": [7]}
 
@@ -347,9 +347,9 @@ def test_if_all_would_die_only_the_first_kills() -> None:
     cloud = cloud_of(4)
     one = Edit(drop=(Drop(rows(0, 1), "opacity"),))
     two = Edit(drop=(Drop(rows(1, 2, 3), "significance"),))
-    edit = together([one, two], cloud)
+    edit = merged_edits([one, two], cloud)
     assert edit is not None and dead(edit, 4) == {0, 1}
-    assert together([None, two, Edit()], cloud) is two and together([None], cloud) is None
+    assert merged_edits([None, two, Edit()], cloud) is two and merged_edits([None], cloud) is None
 
 
 @pytest.mark.parametrize("seed", CASES)
@@ -358,7 +358,7 @@ def test_together_against_sets(seed: int) -> None:
     cloud = cloud_of()
     n, draw = len(cloud), torch.Generator().manual_seed(seed)
     parts = [random_edit(cloud, draw, deaths=0.05) for _ in range(3)]
-    edit = together(parts, cloud)
+    edit = merged_edits(parts, cloud)
     assert edit is not None
     old = set(range(n))
     assert dead(edit, n) & old == set().union(*(dead(part, n) for part in parts)) & old
@@ -390,7 +390,7 @@ def test_nudges_add_up() -> None:
     cloud = cloud_of(3)
     ones = Edit(nudge=(Nudge("mean", torch.ones(3, 3)),))
     before = cloud["mean"].detach().clone()
-    cloud.apply(together([ones, ones], cloud))
+    cloud.apply(merged_edits([ones, ones], cloud))
     assert torch.equal(cloud["mean"].detach(), before + 1 + 1)
 
 

@@ -11,7 +11,7 @@ from formats import some
 from methods import job_of
 
 from splat import api, formats
-from splat.cli.trained import trained
+from splat.cli.trained import open_scene
 from splat.core.frame import gaussians_to_frame
 from splat.core.step import Step
 from splat.export.quantisation import Quantisation
@@ -91,7 +91,7 @@ def test_figures_and_files_are_of_what_was_trained(tiny_folder: Path, tmp_path: 
     torch.testing.assert_close(rounded.colors[:, :1], found.gaussians.colors[:, :1])
     receipt = found.metrics["export"]
     assert receipt["psnr_after"] == pytest.approx(found.metrics["psnr"], abs=0.01)
-    again = trained(out, "cpu", "auto")
+    again = open_scene(out, "cpu", "auto")
     file = gaussians_to_frame(formats.read(out / "point_cloud.ply"), again.frame)
     torch.testing.assert_close(file.colors, again.gaussians.colors, rtol=0, atol=1e-6)
 

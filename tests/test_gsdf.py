@@ -26,7 +26,7 @@ from splat.core.strategy import Strategy, Wrapper
 from splat.datasets import demo
 from splat.loop import Run, train
 from splat.options import Options, Reading, Watching
-from splat.recipes.recipe import parsed_strategy, said
+from splat.recipes.recipe import strategy_from_text, to_text
 from splat.recipes.saved import described, rebuilt
 from splat.runs import checkpoint
 from splat.runs.folder import Folder, read_config
@@ -217,10 +217,10 @@ def test_further_refusals() -> None:
 def test_its_recipe() -> None:
     text = "scaffold --cap 9k + gsdf --sdf splat.datasets.demo:sdf --prune-size 0"
     strategy = Gsdf(Scaffold(cap=9000), sdf="splat.datasets.demo:sdf", prune_size=0.0)
-    assert parsed_strategy(text) == strategy == rebuilt(described(strategy))
-    assert said(strategy) == text
+    assert strategy_from_text(text) == strategy == rebuilt(described(strategy))
+    assert to_text(strategy) == text
     spaced = replace(strategy, sdf="my scenes/wall.py:wall")
-    assert parsed_strategy(said(spaced)) == spaced
+    assert strategy_from_text(to_text(spaced)) == spaced
 
 
 def near_the_surface(run: Run) -> float:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from splat import formats
-from splat.cli.info import of_file, told
+from splat.cli.info import of_file, record_text
 from splat.types import Drawing, Gaussians
 
 Splat = Callable[..., Any]
@@ -132,4 +132,4 @@ def test_bars(splat: Splat) -> None:
 
 def test_told_keeps_to_a_line_a_field() -> None:
     record = {"a_b": 1234, "c": {"d": None, "e": [1, 2]}, "f": ["x", "y"], "g": 0.1234567}
-    assert told(record) == "a b: 1,234\nc:\n  d: -\n  e: 1, 2\nf:\n  x\n  y\ng: 0.123457"
+    assert record_text(record) == "a b: 1,234\nc:\n  d: -\n  e: 1, 2\nf:\n  x\n  y\ng: 0.123457"

@@ -18,7 +18,7 @@ from splat.options import Options
 from splat.photos.photo import photograph, reduction
 from splat.planning import memory, predict
 from splat.planning.memory import photos_of
-from splat.planning.memory_budget import LARGEST_SMALL, Ration, Wanted, rationed
+from splat.planning.memory_budget import LARGEST_SMALL, Ration, Wanted, ration_memory
 from splat.runs.folder import Folder, read_config
 from splat.strategies.mcmc import Mcmc
 from splat.training import row_budget
@@ -58,7 +58,7 @@ def one_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def within(size: float, wanted: Wanted = WANTED, **asked: Any) -> Ration:
     options = replace(OPTIONS, memory=int(size), **asked)
-    return rationed(scene_of(), options, CPU, wanted, LIBRARIES)
+    return ration_memory(scene_of(), options, CPU, wanted, LIBRARIES)
 
 
 def kinds(found: Ration) -> tuple[str, str]:
@@ -126,10 +126,10 @@ def test_what_cannot_be_is_said_with_what_would_be_needed() -> None:
 @pytest.mark.parametrize("size", [4e8, 5e8, 7e8, 1e9, 1.25e9, 3e9])
 def test_what_is_predicted_is_within_it(size: float, held_out: int) -> None:
     scene = scene_of(held_out=held_out)
-    found = rationed(scene, replace(OPTIONS, memory=int(size)), CPU, WANTED, LIBRARIES)
-    fitted = predict.fitted(found.options, CPU)
+    found = ration_memory(scene, replace(OPTIONS, memory=int(size)), CPU, WANTED, LIBRARIES)
+    fitted = predict.with_device_defaults(found.options, CPU)
     rows = found.cap or WANTED.cap
-    predicted = predict.predicted(
+    predicted = predict.predict(
         scene.train, fitted, CPU, min(rows, WANTED.start), rows, LARGEST_SMALL,
         held_out=scene.test, libraries=LIBRARIES,
     )  # fmt: skip
@@ -139,7 +139,7 @@ def test_what_is_predicted_is_within_it(size: float, held_out: int) -> None:
 
 
 def test_the_photos_of_a_run_add_up() -> None:
-    options = predict.fitted(replace(OPTIONS, cache=10 * PICTURE * 3), CPU)
+    options = predict.with_device_defaults(replace(OPTIONS, cache=10 * PICTURE * 3), CPU)
     found = photos_of(scene_of().train, scene_of(0, 9).test, options)
     assert found.whole == 100 * PICTURE * 3 and found.everything == 109 * PICTURE * 3
     assert found.kept == 10 * PICTURE * 3 + 10 * PICTURE * 3 // 8
@@ -219,7 +219,7 @@ def test_a_run_within_memory_keeps_what_was_chosen(
     options = Options(steps=4, max_side=0, threads=1, device="cpu", seed=3)
     wanted = Wanted(start=500, cap=10**6, cap_asked=True)
     with pytest.raises(ValueError) as raised:
-        rationed(scene, replace(options, memory=1), CPU, wanted)
+        ration_memory(scene, replace(options, memory=1), CPU, wanted)
     assert "1,000,000 Gaussians" in str(raised.value)
     strategy = Mcmc(cap=10**6)
     least = replace(options, memory=LIBRARIES + (224 << 20), moments="float32", harmonics="float32")

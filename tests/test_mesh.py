@@ -18,7 +18,7 @@ from torch import Tensor
 
 from splat import api, mesh
 from splat.cli import mesh as command
-from splat.cli.trained import trained
+from splat.cli.trained import open_scene
 from splat.datasets import demo
 from splat.mesh import cubes, fusion
 from splat.options import Options
@@ -343,7 +343,7 @@ def run(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_becomes_a_mesh_in_the_frame_of_the_input(splat: Splat, run: Path) -> None:
-    assert trained(run, "cpu", "auto").frame.scale != pytest.approx(1, abs=0.1)
+    assert open_scene(run, "cpu", "auto").frame.scale != pytest.approx(1, abs=0.1)
     box = ("--box", -1.3, -1.3, -0.1, 1.3, 1.3, 1.1)
     done = splat("mesh", run, "-o", "a.ply", "--resolution", 64, "--quiet", *box)
     assert done.code == 0, done.said
@@ -384,7 +384,7 @@ def test_a_signed_distance_is_preferred(
     splat: Splat, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def with_distance(*arguments: Any) -> Any:
-        found = trained(*arguments)
+        found = open_scene(*arguments)
         return replace(found, surface=Known(found.frame))
 
     monkeypatch.setattr(command, "trained", with_distance)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from splat import datasets, formats
-from splat.cli.trained import trained
+from splat.cli.trained import open_scene
 from splat.core.frame import camera_to_frame, focus_point
 from splat.core.strategy import Fixed
 from splat.options import Options
@@ -71,7 +71,7 @@ def test_a_run_measures_draws_and_resumes_with_the_depth_it_began_with(
     for asked, wanted in (((), near), (("--near", 0.5), 0.5)):
         assert splat(*command, "--overwrite", *asked, "fixed").code == 0
         assert splat("resume", "run", "--steps", 4, "--quiet").code == 0
-        found = trained(tmp_path / "run", "cpu", "auto")
+        found = open_scene(tmp_path / "run", "cpu", "auto")
         assert found.drawing.near == wanted
         assert isinstance(found.render, NativeRenderer)
         assert abs(found.render.projection.near - wanted * frame.scale) < 1e-9

@@ -18,7 +18,7 @@ from splat.core.column import Rate
 from splat.core.edit import Append, Drop, Edit
 from splat.core.maps import Edge, Error
 from splat.core.model import Explicit, Rates
-from splat.core.offload import Bringing, may_show
+from splat.core.offload import OffloadRenderer, may_show
 from splat.kernels import Harmonics
 from splat.loop import Run, train
 from splat.options import Options
@@ -112,7 +112,7 @@ def test_pictures_and_all_that_is_said_of_them_are_the_same() -> None:
     photo = torch.randint(0, 256, (HEIGHT, WIDTH, 3), generator=draw, dtype=torch.uint8)
     batch = Batch(camera_of(), photo)
     plain, away = model_of(700), model_of(700, copied)
-    assert isinstance(away.drawn_by(renderer_for("cpu")), Bringing)
+    assert isinstance(away.drawn_by(renderer_for("cpu")), OffloadRenderer)
     found = []
     for model in (plain, away):
         rendered, loss = drawn(model, needs)

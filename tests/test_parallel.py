@@ -95,7 +95,7 @@ def test_what_depends_on_the_picture_of_one_process_is_refused(pair: list[dict[s
 
 
 def _last(run: Path) -> Path:
-    return checkpoint.found(run / "checkpoints")[-1]
+    return checkpoint.checkpoints_in(run / "checkpoints")[-1]
 
 
 @pytest.mark.slow
@@ -118,7 +118,7 @@ def test_and_with_another_number_of_processes(
 ) -> None:
     del pair, three
     later = checkpoint.load(_last(kept / "later"))
-    assert later["step"] == PHOTOS // 3 and checkpoint.shown(later) == PHOTOS
+    assert later["step"] == PHOTOS // 3 and checkpoint.photos_shown(later) == PHOTOS
     steps = [record["step"] for record in read_log(kept / "later" / "log.jsonl")]
     assert steps == sorted(steps) and steps[-1] == PHOTOS // 3
     found = api.resume(kept / "alone", datasets.load(trial_folder), lpips=None)
@@ -149,7 +149,7 @@ def test_where_one_is_killed_the_others_keep_the_last_step(
     assert said.count("\n") == 1, said  # one of them speaks, and says one thing
     assert "was the last that all 3 processes finished, one is gone" in said
     assert f"torchrun --nproc-per-node 3 -m splat resume {out}" in said
-    there = checkpoint.found(out / "checkpoints")
+    there = checkpoint.checkpoints_in(out / "checkpoints")
     assert any(path.name in said for path in there) and len(there) <= 2
     state = checkpoint.load(there[-1])
     assert state["step"] >= 30 and there[-1].name == f"step_{3 * state['step']:08d}.pt"

@@ -13,7 +13,14 @@ import pytest
 from splat.core.chain import Chain
 from splat.core.strategy import Fixed, Strategy, Wrapper
 from splat.recipes import catalog
-from splat.recipes.recipe import given, named, parsed_strategy, said, segments, told
+from splat.recipes.recipe import (
+    names,
+    strategy_from_text,
+    terms_of,
+    text_of,
+    to_text,
+    to_text_or_names,
+)
 from splat.recipes.saved import described, outlined, rebuilt
 from splat.strategies.adc import Adc
 from splat.strategies.budget import Budget
@@ -48,36 +55,36 @@ RECIPES: dict[str, Strategy] = {
 @pytest.mark.parametrize("text", RECIPES)
 def test_a_recipe_is_parsed_and_said_again(text: str) -> None:
     strategy = RECIPES[text]
-    assert parsed_strategy(text) == strategy
-    assert parsed_strategy(said(strategy)) == strategy
+    assert strategy_from_text(text) == strategy
+    assert strategy_from_text(to_text(strategy)) == strategy
     assert rebuilt(described(strategy)) == strategy
     canonical = text.replace("1.5M", "1500k").replace("1e-3", "0.001")
-    assert said(strategy) == canonical
+    assert to_text(strategy) == canonical
 
 
 def test_a_preset_is_its_parts_with_its_options_for_each() -> None:
     light = Significance(Mcmc(), "most", at=(16_000, 24_000), below=0.25, how="shrink")
-    assert parsed_strategy("mcmc + radsplat --below 0.25 --how shrink") == light
+    assert strategy_from_text("mcmc + radsplat --below 0.25 --how shrink") == light
     mini: dict[str, Any] = {"score": "mini", "how": "recycle"}
     drawn = Significance(Mcmc(), at=(15_000,), keep=0.5, pick="multinomial", **mini)
     held = Significance(drawn, at=(20_000,), mass=0.99, **mini)
-    assert parsed_strategy("mcmc + mini-splatting --how recycle") == held
-    assert parsed_strategy("mcmc + (fixed + mini-splatting --how drop)") != held
+    assert strategy_from_text("mcmc + mini-splatting --how recycle") == held
+    assert strategy_from_text("mcmc + (fixed + mini-splatting --how drop)") != held
     with pytest.raises(ValueError, match=r"cannot stand first.*mrnf \+ radsplat"):
-        parsed_strategy("radsplat")
+        strategy_from_text("radsplat")
 
 
 def test_arguments_serve_as_well_as_a_text() -> None:
     words = ["adc", "--cap", "60k", "+", "protect", "--rule", "opacity>0.5", "--reasons", "size"]
-    assert parsed_strategy(words) == Protect(Adc(cap=60_000), reasons=("size",))
-    assert segments(["a", "+", "(", "b", "+", "c", ")"]) == [["a"], ["(", "b", "+", "c", ")"]]
+    assert strategy_from_text(words) == Protect(Adc(cap=60_000), reasons=("size",))
+    assert terms_of(["a", "+", "(", "b", "+", "c", ")"]) == [["a"], ["(", "b", "+", "c", ")"]]
 
 
 def test_what_is_offered_has_the_defaults() -> None:
     offered = {"mcmc": Mcmc(cap=77), "mine": Adc(cap=5)}
-    assert parsed_strategy("mcmc + protect", offered) == Protect(Mcmc(cap=77))
-    assert parsed_strategy("mine --cap 6", offered) == Adc(cap=6)
-    assert said(Mcmc(cap=77)) == "mcmc --cap 77"
+    assert strategy_from_text("mcmc + protect", offered) == Protect(Mcmc(cap=77))
+    assert strategy_from_text("mine --cap 6", offered) == Adc(cap=6)
+    assert to_text(Mcmc(cap=77)) == "mcmc --cap 77"
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -90,7 +97,7 @@ def test_any_strategy_of_ours_is_said_and_parsed(seed: int) -> None:
             strategy = dataclasses.replace(part, base=strategy)
         else:
             strategy = Chain((strategy, draw.choice([Fixed(), Protect()])))
-    assert parsed_strategy(said(strategy)) == strategy
+    assert strategy_from_text(to_text(strategy)) == strategy
 
 
 def altered(kind: type[Any], draw: random.Random) -> Any:
@@ -128,10 +135,10 @@ def test_a_file_may_have_lines_and_comments(tmp_path: Path) -> None:
         "+ budget --rows 9k\n"
     )
     wanted = Budget(Protect(Mcmc(cap=20_000), reasons=("size",)), rows=9000)
-    assert parsed_strategy(given(str(path))) == wanted
-    assert given("mcmc --cap 3 + protect") == "mcmc --cap 3 + protect"
+    assert strategy_from_text(text_of(str(path))) == wanted
+    assert text_of("mcmc --cap 3 + protect") == "mcmc --cap 3 + protect"
     with pytest.raises(FileNotFoundError, match="does not exist; expected a file with a recipe"):
-        given(str(tmp_path / "flats.txt"))
+        text_of(str(tmp_path / "flats.txt"))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +170,7 @@ def test_a_file_may_have_lines_and_comments(tmp_path: Path) -> None:
 )
 def test_what_is_no_recipe_is_answered(text: str, words: str) -> None:
     with pytest.raises(ValueError) as caught:
-        parsed_strategy(text)
+        strategy_from_text(text)
     assert str(caught.value).count("perhaps you meant") <= 1 and "\u2502" not in str(caught.value)
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
@@ -201,17 +208,17 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_ones_own_strategies_have_their_path_for_a_name(mine: Path) -> None:
     text = "mine.py:Mine --interval 5 --depth 4 + mine.py:Part --no-often + protect"
-    strategy = parsed_strategy(text)
-    assert named(strategy) == "mine + part + protect"
-    assert said(strategy) == text.replace("mine.py", str(mine))
-    assert parsed_strategy(said(strategy)) == strategy
+    strategy = strategy_from_text(text)
+    assert names(strategy) == "mine + part + protect"
+    assert to_text(strategy) == text.replace("mine.py", str(mine))
+    assert strategy_from_text(to_text(strategy)) == strategy
     assert rebuilt(described(strategy)) == strategy
     assert outlined(described(strategy)) == "Mine + Part + Protect"
-    assert parsed_strategy("mcmc + mine.py:Mine") == Chain(
-        (Mcmc(), parsed_strategy("mine.py:Mine"))
+    assert strategy_from_text("mcmc + mine.py:Mine") == Chain(
+        (Mcmc(), strategy_from_text("mine.py:Mine"))
     )
     with pytest.raises(ValueError, match="cannot stand first"):
-        parsed_strategy("mine.py:Part")
+        strategy_from_text("mine.py:Part")
 
 
 def test_what_no_option_can_say_is_named() -> None:
@@ -221,6 +228,6 @@ def test_what_no_option_can_say_is_named() -> None:
 
     odd = Odd(Mcmc(), table={"a": 1})
     with pytest.raises(ValueError, match="no option can say that table is"):
-        said(odd)
-    assert told(odd) == "mcmc + odd" and told(Mcmc(cap=3)) == "mcmc --cap 3"
-    assert named(Chain((Fixed(), Protect(Adc())))) == "fixed + adc + protect"
+        to_text(odd)
+    assert to_text_or_names(odd) == "mcmc + odd" and to_text_or_names(Mcmc(cap=3)) == "mcmc --cap 3"
+    assert names(Chain((Fixed(), Protect(Adc())))) == "fixed + adc + protect"

@@ -144,10 +144,12 @@ def test_a_small_pixel_counts_where_all_below_it_count() -> None:
 
 def test_the_plan_counts_fewer_pixels_and_the_small_photos(tiny_folder: Path) -> None:
     views, device = api.load(tiny_folder).train, torch.device("cpu")
-    options = predict.fitted(Options(steps=500, max_side=0, cache=1 << 30, threads=1), device)
-    full = predict.predicted(views, options, device, 500, 1000)
+    options = predict.with_device_defaults(
+        Options(steps=500, max_side=0, cache=1 << 30, threads=1), device
+    )
+    full = predict.predict(views, options, device, 500, 1000)
     dash = Sizes(500, dashed(np.linspace(0, 1, 1025)))
-    smaller = predict.predicted(views, options, device, 500, 1000, dash)
+    smaller = predict.predict(views, options, device, 500, 1000, dash)
     assert smaller.seconds < full.seconds
     assert smaller.photos == pytest.approx(1.5 * full.photos)
 
@@ -157,10 +159,10 @@ def test_a_fitted_schedule_takes_the_default_and_a_published_one_is_whole(
 ) -> None:
     monkeypatch.setattr(predict, "DEFAULT", "warm-up")
     device = torch.device("cpu")
-    assert predict.fitted(Options(), device).resolution == "warm-up"
-    assert predict.fitted(Options(schedule="published"), device).resolution == "full"
+    assert predict.with_device_defaults(Options(), device).resolution == "warm-up"
+    assert predict.with_device_defaults(Options(schedule="published"), device).resolution == "full"
     asked = Options(schedule="published", resolution="dash")
-    assert predict.fitted(asked, device).resolution == "dash"
+    assert predict.with_device_defaults(asked, device).resolution == "dash"
 
 
 def options_of(kind: resolution.Resolution) -> Options:

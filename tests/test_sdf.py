@@ -16,10 +16,10 @@ from torch.nn.functional import normalize
 
 from splat import api, kernels
 from splat.core.edit import Edit
-from splat.core.model import Making, Trained
+from splat.core.model import Making, TrainedModule
 from splat.core.strategy import Fixed
 from splat.options import Options
-from splat.recipes.recipe import parsed_strategy
+from splat.recipes.recipe import strategy_from_text
 from splat.render import renderer_for
 from splat.strategies.adc import Adc
 from splat.strategies.mcmc import Mcmc
@@ -428,7 +428,7 @@ def test_it_stands_beside_any_method(base: Any) -> None:
     model = strategy.model(shell(500), Making(steps=1000, views=CAMERAS))
     strategy.begin(model)
     trained = model.networks()[NAME]
-    assert isinstance(trained, Trained) and isinstance(trained.module, Field)
+    assert isinstance(trained, TrainedModule) and isinstance(trained.module, Field)
     assert model.surface is not None and model.surface.box == ((-1, -1, -1), (1, 1, 1))
     far = model.surface(torch.tensor([[0.9, 0.0, 0.0], [0.0, 0.0, 0.0]]))
     assert far[0] > 0 > far[1]
@@ -469,7 +469,7 @@ def test_without_outlines_or_a_box_there_is_one_sentence() -> None:
 )
 def test_bad_settings_are_told(said: str, expected: str) -> None:
     with pytest.raises((ValueError, SystemExit), match=expected):
-        parsed_strategy(f"fixed + {said}").model(shell(50), Making(steps=1))
+        strategy_from_text(f"fixed + {said}").model(shell(50), Making(steps=1))
 
 
 def test_only_the_steps_that_look_ask_for_depth() -> None:
@@ -487,7 +487,7 @@ def run(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run beside which a distance was learned."""
     out = tmp_path_factory.mktemp("runs") / "sdf"
     part = "sdf --box -1.5 -1.5 -0.3 1.5 1.5 1.2 --rays 128 --every 1 --resolution 64"
-    recipe = parsed_strategy(f"mcmc --cap 2000 + {part}")
+    recipe = strategy_from_text(f"mcmc --cap 2000 + {part}")
     options = Options(steps=120, max_side=0)
     api.train(api.load(tiny_folder), recipe, options, out=out, lpips=None)
     return out

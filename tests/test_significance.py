@@ -20,7 +20,7 @@ from splat.core.model import Explicit
 from splat.core.step import Step
 from splat.core.strategy import Fixed, Strategy
 from splat.loop import Run, train
-from splat.recipes.recipe import parsed_strategy
+from splat.recipes.recipe import strategy_from_text
 from splat.rules.views import drawn, evenly
 from splat.strategies.adc import Adc
 from splat.strategies.mcmc import Mcmc
@@ -31,7 +31,7 @@ ONCE = Significance(score="mass", at=(100,), keep=0.5)
 
 def preset(recipe: str) -> Significance:
     """A recipe that ends with a preset of significance."""
-    found = parsed_strategy(recipe)
+    found = strategy_from_text(recipe)
     assert isinstance(found, Significance)
     return found
 

@@ -16,12 +16,12 @@ from torch import Tensor
 from splat import api, datasets
 from splat.core import column
 from splat.core.column import BETAS, EPSILON, Scaling
-from splat.core.model import Trained
+from splat.core.model import TrainedModule
 from splat.core.strategy import Fixed
 from splat.kernels import Harmonics, HarmonicsGradient
 from splat.loop import _step
 from splat.options import Options, Viewing
-from splat.parallel import ALONE, Apart, Lost, Ranks, joined, ranks, together
+from splat.parallel import ALONE, Apart, Lost, Ranks, current_ranks, ranks, together
 from splat.parallel.together import _expand
 from splat.photos.loader import Loader
 from splat.runs import checkpoint
@@ -45,7 +45,7 @@ def test_adam_moves_columns_and_networks_by_that_rule() -> None:
     model.cloud.scaling = Scaling(photos)
     network = torch.nn.Linear(3, 1, bias=False)
     before = network.weight.detach().clone()
-    trained = Trained(network, torch.optim.Adam(network.parameters(), lr=1e-2, eps=EPSILON))
+    trained = TrainedModule(network, torch.optim.Adam(network.parameters(), lr=1e-2, eps=EPSILON))
     draw = torch.Generator().manual_seed(0)
     gradients = torch.randn(steps, 5, 3, generator=draw, dtype=torch.float64)
     start = model.cloud["mean"].detach().clone()
@@ -264,9 +264,9 @@ def test_an_environment_that_is_not_torchruns_is_said(monkeypatch: pytest.Monkey
     monkeypatch.setenv("RANK", "1")
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     with pytest.raises(ValueError, match="LOCAL_RANK is '' in the environment"):
-        joined()
+        current_ranks()
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert joined() is ALONE
+    assert current_ranks() is ALONE
 
 
 def test_a_run_of_several_is_as_many_times_fewer_steps(trial_folder: Path, several: Ranks) -> None:

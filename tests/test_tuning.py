@@ -27,12 +27,12 @@ from splat.core.edit import Change, Edit
 from splat.core.knobs import Command, Knob, followed, knobs, turned
 from splat.core.objective import Objective, OpacityL1, ScaleL1
 from splat.core.step import Step
-from splat.core.strategy import Fixed, Strategy, Wrapper, called
+from splat.core.strategy import Fixed, Strategy, Wrapper, recipe_name_of
 from splat.loop import Run, Trained, advance
 from splat.options import Options, Reading, Watching
 from splat.recipes import catalog
 from splat.recipes.page import parts
-from splat.recipes.recipe import parsed_strategy
+from splat.recipes.recipe import strategy_from_text
 from splat.runs import checkpoint
 from splat.runs.folder import Folder, read_config
 from splat.runs.log import Log, read_log
@@ -86,11 +86,11 @@ def ended(run: Run, path: Path, *watchers: Callable[..., None], until: int = STE
 
 
 def names(recipe: str) -> list[str]:
-    return list(knobs(parsed_strategy(recipe)))
+    return list(knobs(strategy_from_text(recipe)))
 
 
 def test_knobs_bear_the_names_of_the_recipe() -> None:
-    found = knobs(parsed_strategy("mrnf + renew").scheduled(3000))
+    found = knobs(strategy_from_text("mrnf + renew").scheduled(3000))
     assert found["mrnf.cap"] == Knob(1_000_000, True, "Most rows the cloud may grow to.")
     assert found["significance.keep"] == Knob(0.8, False, "Share of the rows that is kept.")
     assert found["mrnf.refine_until"].value == 2850 and found["mrnf.noise"].value == 6.0
@@ -110,10 +110,10 @@ def test_knobs_bear_the_names_of_the_recipe() -> None:
 
 def test_parts_are_called_as_the_command_line_offers_them() -> None:
     for name, kind in {**catalog.methods(), **catalog.parts()}.items():
-        assert called(kind) == name
-    strategy = parsed_strategy("( mcmc + freeze ) + protect + budget")
+        assert recipe_name_of(kind) == name
+    strategy = strategy_from_text("( mcmc + freeze ) + protect + budget")
     heads = [name.partition(".")[0] for name in knobs(strategy)]
-    listed = [called(type(part)) for part in parts(strategy)]
+    listed = [recipe_name_of(type(part)) for part in parts(strategy)]
     assert [each for each in listed if each in heads] == list(dict.fromkeys(heads))
 
 
@@ -144,7 +144,7 @@ def test_fields_of_every_kind() -> None:
 
 
 def test_turning_changes_one_field_wherever_it_lies() -> None:
-    strategy = parsed_strategy("mrnf + ( taming --reset-every 0 + renew ) + budget")
+    strategy = strategy_from_text("mrnf + ( taming --reset-every 0 + renew ) + budget")
     again = turned(strategy, "taming.terms.depth", 7)
     assert knobs(again) == {**knobs(strategy), "taming.terms.depth":
                             replace(knobs(strategy)["taming.terms.depth"], value=7.0)}  # fmt: skip
@@ -179,7 +179,7 @@ def test_turning_changes_one_field_wherever_it_lies() -> None:
 )
 def test_refusals(recipe: str, name: str, value: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words) as caught:
-        turned(parsed_strategy(recipe), name, value)
+        turned(strategy_from_text(recipe), name, value)
     assert "\n" not in str(caught.value)
 
 
@@ -331,7 +331,7 @@ def test_the_rate_is_that_of_networks_too_and_stays_as_planned_there() -> None:
 GROWING = {
     **{name: method for name, method in METHODS.items() if name != "fixed"},
     "budget": Budget(METHODS["adc"], rows=900, curve="sqrt", grow_from=10, grow_until=150),
-    "chain": parsed_strategy(
+    "chain": strategy_from_text(
         "adc --cap 3000 --reset-every 0 --grow-gradient 1e-3 --refine-from 5 --refine-every 20"
         " + mrnf --cap 3000 --refine-from 10 --refine-every 20 + blur-split --share 1e-3"
         " --refine-every 15 --refine-from 5 --views 2"

@@ -22,7 +22,6 @@ sync_api = pytest.importorskip("playwright.sync_api")
 import splat  # noqa: E402
 from splat import api, formats  # noqa: E402
 from splat.core.frame import gaussians_from_frame  # noqa: E402
-from splat.export.receipt import drawn  # noqa: E402
 from splat.options import Options, Viewing, Watching  # noqa: E402
 from splat.render.video import write_png  # noqa: E402
 from splat.strategies.mcmc import Mcmc  # noqa: E402
@@ -198,7 +197,7 @@ def own_picture(trainer: Trainer, tmp_path: Path) -> np.ndarray:
     camera, done = guest.camera(WIDTH, HEIGHT), threading.Event()
 
     def draw() -> None:
-        image = drawn(live.source.gaussians(camera), camera, live.run.render, live.run.background)
+        image = draw(live.source.gaussians(camera), camera, live.run.render, live.run.background)
         write_png(image.detach(), tmp_path / "own.png")
         done.set()
 

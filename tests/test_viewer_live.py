@@ -184,7 +184,7 @@ def test_what_is_changed_is_recorded_and_replays(
     )
     assert saved(tmp_path / "again") == final
     place = Folder(tmp_path / "again")
-    for path in checkpoint.found(place.checkpoints)[1:]:
+    for path in checkpoint.checkpoints_in(place.checkpoints)[1:]:
         path.unlink()
     place.metrics.unlink()
     api.resume(place.path, watching=Watching(quiet=True, pictures=False), lpips=None)
@@ -342,7 +342,7 @@ def test_ctrl_c_ends_a_run_that_stands_still(
 
     with directed(monkeypatch, {20: pause}) as director, pytest.raises(Stopped):
         trained(tiny_folder, tmp_path / "run", director, viewing=VIEWING)
-    assert checkpoint.found(Folder(tmp_path / "run").checkpoints)
+    assert checkpoint.checkpoints_in(Folder(tmp_path / "run").checkpoints)
     assert director.viewer is not None
     with pytest.raises(OSError):  # nobody listens there any more
         socket.create_connection(("127.0.0.1", director.viewer.server.port), timeout=1)
@@ -391,7 +391,7 @@ def test_resume_takes_back_the_snapshots_beyond_its_checkpoint(
 ) -> None:
     trained(tiny_folder, tmp_path / "run", viewing=VIEWING)
     place = Folder(tmp_path / "run")
-    for path in checkpoint.found(place.checkpoints)[1:]:
+    for path in checkpoint.checkpoints_in(place.checkpoints)[1:]:
         path.unlink()
     place.metrics.unlink()
     before = len(list(place.timeline.iterdir()))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from splat import kernels
 from splat.blocks.merged import Merged
-from splat.blocks.plan import Part, Plan, folder_of
+from splat.blocks.plan import BlockPlan, Part, folder_of
 from splat.blocks.seams import Strip
 from splat.core.strategy import Strategy
 from splat.evaluation.evaluate import Metrics, ViewMetrics, evaluate
@@ -36,7 +36,9 @@ def batches_of(
     scene: SceneData, config: Config, frame: Frame, device: torch.device
 ) -> Iterator[Batch]:
     """The held-out photos, decoded one after the other at the size of training."""
-    photos, test = loaders(scene, predict.fitted(config.options, device), frame, device)
+    photos, test = loaders(
+        scene, predict.with_device_defaults(config.options, device), frame, device
+    )
     with closing(photos), closing(test or photos):
         for index in range(0 if test is None else len(test)):
             assert test is not None
@@ -45,7 +47,7 @@ def batches_of(
 
 def measured(
     merged: Merged,
-    cells: Plan,
+    cells: BlockPlan,
     batches: Iterator[Batch],
     net: Net | None,
     rows: list[Row] | None = None,
@@ -77,7 +79,7 @@ def measured(
 
 def record_of(
     run: Folder,
-    cells: Plan,
+    cells: BlockPlan,
     config: Config,
     scene: SceneData,
     strategy: Strategy,
@@ -119,8 +121,8 @@ def record_of(
         "device": "cpu" if on_cpu else torch.cuda.get_device_name(),
         "isa": kernels.isa() if on_cpu else None,
         "threads": config.options.threads,
-        "method": recipe.named(strategy),
-        "recipe": recipe.told(strategy),
+        "method": recipe.names(strategy),
+        "recipe": recipe.to_text_or_names(strategy),
         "seed": config.options.seed,
         "antialiased": config.options.antialiased,
         "scene": str(scene.path),

@@ -44,7 +44,7 @@ def taken(
     cap: int,
     blocks: int,
     libraries: int | None = None,
-) -> predict.Plan:
+) -> predict.Prediction:
     """What each of so many blocks is predicted to take, at their most.
 
     `views`, `start` and `cap` are those of all of them; `options` are fitted ones.
@@ -55,7 +55,7 @@ def taken(
     most = cap if blocks == 1 else int(ROOM * cap / blocks)
     begin = min(round(more * start / blocks), most or start)
     least = replace(options, memory=None)
-    return predict.predicted(some, least, device, begin, most, libraries=libraries)
+    return predict.predict(some, least, device, begin, most, libraries=libraries)
 
 
 def enough(

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splat import formats
-from splat.blocks.plan import Plan
+from splat.blocks.plan import BlockPlan
 from splat.blocks.seams import on_seam
 from splat.core.frame import gaussians_to_frame
 from splat.render import drawing_as
@@ -37,7 +37,7 @@ class Merged:
         return cls(gaussians, frame, render, behind if bool(behind.any()) else None)
 
     @torch.no_grad()
-    def seam(self, camera: Camera, cells: Plan) -> Bool[Tensor, "h w"]:
+    def seam(self, camera: Camera, cells: BlockPlan) -> Bool[Tensor, "h w"]:
         """Pixels of a camera of `frame` that show what is near a border of blocks."""
         rendered = self.render(self.gaussians, camera, Needs(depth=True), self.background)
         return on_seam(rendered, camera, cells.cells, cells.strip, self.frame)

@@ -55,7 +55,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BlockPlan:
     """All that the jobs of the blocks are told, beside the settings of their run."""
 
     mark: str
@@ -89,7 +89,7 @@ class Plan:
         write_json(path, {"format": FORMAT, "version": VERSION, **record})
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path) -> BlockPlan:
     """The plan of a run in blocks; raises ValueError where the file is none, or a newer one."""
     record = read_json(path)
     if type(record) is not dict or record.get("format") != FORMAT:
@@ -100,7 +100,7 @@ def read_plan(path: Path) -> Plan:
         raise ValueError(f"{path}: was written by a newer splat; upgrade splat-toolkit")
     ground = ground_of_json(record["ground"])
     x, y, z = record["frame"]["centre"]
-    return Plan(
+    return BlockPlan(
         mark=record["mark"],
         ground=ground,
         frame=Frame((x, y, z), record["frame"]["scale"]),
@@ -147,7 +147,7 @@ def divided(
     margin: float = MARGIN,
     backdrop: float = BACKDROP,
     wanted: Region | None = None,
-) -> Plan:
+) -> BlockPlan:
     """The plan of so many blocks along and across, of at most `cap` Gaussians together (0: any).
 
     Cells hold equally many `points`, of those that lie in what is `wanted` where that is not all.
@@ -182,7 +182,7 @@ def divided(
         inside = int(own[:, i].sum())
         parts.append(Part(name, cell, views, inside, held[i], int(room * limit), limit))
     frame = frame_of(cameras)
-    return Plan(mark, ground, frame, width, STRIP * side, backdrop, tuple(parts), made_by)
+    return BlockPlan(mark, ground, frame, width, STRIP * side, backdrop, tuple(parts), made_by)
 
 
 def _standing(cells: Sequence[Cell], cameras: Sequence[Camera]) -> Bool[Tensor, "v b"]:

@@ -19,7 +19,7 @@ from splat.planning import memory, predict
 from splat.seeding import sky
 from splat.seeding.points import with_clear_depth
 from splat.training.decide import background_of
-from splat.training.prepare import nearest
+from splat.training.prepare import nearest_depth
 from splat.types import Camera, Frame, Gaussians, Points, SceneData
 
 ALONE = ("minutes", "psnr", "patience", "replay", "finish_for")
@@ -92,14 +92,14 @@ def settled(
     scene: SceneData, points: Points, options: Options, device: torch.device, frame: Frame
 ) -> Options:
     """The options with all said that each block would decide by its own photos and points."""
-    fitted = predict.fitted(options, device)
+    fitted = predict.with_device_defaults(options, device)
     small = [
         shrunk(view.camera, float(fitted.downscale), fitted.max_side or None)
         for view in scene.train
     ]
     known = points_to_frame(points, frame).positions
     cameras = [camera_to_frame(camera, frame) for camera in small]
-    near = options.near or nearest(with_clear_depth(cameras, known), {}) / frame.scale
+    near = options.near or nearest_depth(with_clear_depth(cameras, known), {}) / frame.scale
     if options.exposure == "auto":
         _log.info("exposure  off: blocks would each learn their own")
     return replace(

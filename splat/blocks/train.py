@@ -15,7 +15,7 @@ from splat.blocks.cells import AS_GIVEN
 from splat.blocks.division import extents, ground_of
 from splat.blocks.figures import batches_of, measured, record_of
 from splat.blocks.merged import Merged
-from splat.blocks.plan import Plan, divided, folder_of, read_plan
+from splat.blocks.plan import BlockPlan, divided, folder_of, read_plan
 from splat.blocks.whole import Whole
 from splat.blocks.work import done
 from splat.core.frame import frame_of, shrunk
@@ -23,7 +23,7 @@ from splat.core.region import Region, box_of
 from splat.core.strategy import Strategy
 from splat.evaluation.lpips import Net
 from splat.evaluation.pictures import Row, contact_sheet
-from splat.formats.join import joined
+from splat.formats.join import join_files
 from splat.jobs import Ended, engine_of, share_of
 from splat.options import Options, Reading, Watching
 from splat.options.blocking import Blocking, shape_of
@@ -137,7 +137,7 @@ def _divided(
     blocking: Blocking,
     device: torch.device,
     points: Points,
-) -> Plan:
+) -> BlockPlan:
     assert blocking.blocks is not None
     ground = ground_of([view.camera for view in scene.train])
     wanted: Region | None = None if options.crop is None else box_of(options.crop)
@@ -182,7 +182,7 @@ def _enough(
     ground = ground_of([view.camera for view in scene.train])
     sides = extents(ground.flat(points.positions, AS_GIVEN))
     start = len(points.positions)
-    fitted = predict.fitted(options, device)
+    fitted = predict.with_device_defaults(options, device)
     shape = many.enough(scene.train, fitted, device, start, strategy.cap, sides, most)
     _log.info("blocks    %dx%d, for %s each", *shape, size(most))
     return shape
@@ -218,7 +218,7 @@ def _merged(whole: Whole, lpips: Net | None) -> dict[str, Any]:
     """Join the files of all blocks to one, measure it, and write its files; the record."""
     run, cells, config = whole.run, whole.cells, whole.config
     files = [folder_of(run, part).gaussians for part in cells.parts]
-    count = joined(files, run.gaussians, [part.share for part in cells.parts])
+    count = join_files(files, run.gaussians, [part.share for part in cells.parts])
     _log.info("merged    %s Gaussians of %d blocks", f"{count:,}", len(cells.parts))
     rows: list[Row] = []
     found = None
@@ -229,7 +229,7 @@ def _merged(whole: Whole, lpips: Net | None) -> dict[str, Any]:
     strategy = saved.rebuilt(config.method)
     record = record_of(run, cells, config, whole.scene, strategy, found, count)
     if rows:
-        title = f"{whole.scene.path.name}, {recipe.named(strategy)}, {len(cells.parts)} blocks"
+        title = f"{whole.scene.path.name}, {recipe.names(strategy)}, {len(cells.parts)} blocks"
         contact_sheet(rows, run.contact_sheet, title)
     write_json(run.metrics, record)
     return record

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from splat.blocks.many import AROUND
-from splat.blocks.plan import FEW_VIEWS, Part, Plan, folder_of, log_of
+from splat.blocks.plan import FEW_VIEWS, BlockPlan, Part, folder_of, log_of
 from splat.blocks.work import CALL, done, options_of
 from splat.jobs import Share, Work
 from splat.planning import predict
@@ -27,7 +27,7 @@ class Whole:
     """All that is known of a run in blocks."""
 
     run: Folder
-    cells: Plan
+    cells: BlockPlan
     config: Config
     scene: SceneData
     device: torch.device
@@ -50,18 +50,20 @@ class Whole:
             memory=found.host,
         )
 
-    def predicted(self, part: Part, share: Share) -> predict.Plan:
+    def predicted(self, part: Part, share: Share) -> predict.Prediction:
         """What a block is predicted to take."""
         asked, names = options_of(self.config), set(part.views)
         views = [view for view in self.scene.train if view.name in names]
         cache = asked.cache
         if cache is None:
             cache = predict.cache_bytes() // max(1, share.workers)
-        fitted = predict.fitted(replace(asked, cache=cache, threads=share.threads), self.device)
+        fitted = predict.with_device_defaults(
+            replace(asked, cache=cache, threads=share.threads), self.device
+        )
         start = min(round(AROUND * part.points), part.cap or part.points)
-        return predict.predicted(views, fitted, self.device, start, part.cap)
+        return predict.predict(views, fitted, self.device, start, part.cap)
 
-    def _cache(self, found: predict.Plan, share: Share) -> int:
+    def _cache(self, found: predict.Prediction, share: Share) -> int:
         """Bytes for the decoded photos of a block: what is left of its share of the memory."""
         at_once = max(1, share.workers)
         if self.config.options.memory is None:

@@ -13,7 +13,7 @@ import torch
 
 from splat import api
 from splat.blocks.block import Block
-from splat.blocks.plan import Part, Plan, folder_of, read_plan
+from splat.blocks.plan import BlockPlan, Part, folder_of, read_plan
 from splat.blocks.settle import points_of
 from splat.blocks.start import start_points
 from splat.core.strategy import Strategy
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     scene = scene_of(plan, part, config)
     strategy, place = strategy_of(plan, part, config), folder_of(run, part)
     watching = replace(config.watching, keep=1, pictures=False, quiet=True, eval_every=0)
-    if place.is_run() and checkpoint.found(place.checkpoints):
+    if place.is_run() and checkpoint.checkpoints_in(place.checkpoints):
         api.resume(
             place.path, scene, strategy, threads=int(threads) or None, watching=watching, lpips=None
         )
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
 def _begin(
     scene: SceneData,
     strategy: Strategy,
-    plan: Plan,
+    plan: BlockPlan,
     config: Config,
     place: Folder,
     watching: Watching,
@@ -89,14 +89,14 @@ def options_of(config: Config) -> Options:
     return replace(config.options, budget=None, memory=None, init=None)
 
 
-def strategy_of(plan: Plan, part: Part, config: Config) -> Strategy:
+def strategy_of(plan: BlockPlan, part: Part, config: Config) -> Strategy:
     """The method of a block: that of the run with its share of the cap, within its borders."""
     whole_method = rebuilt(config.method)
     own = kept_within(whole_method, part.cap) if part.cap else whole_method
     return Block(own, cell=part.cell, margin=plan.margin)
 
 
-def scene_of(plan: Plan, part: Part, config: Config) -> SceneData:
+def scene_of(plan: BlockPlan, part: Part, config: Config) -> SceneData:
     """The views and points of a block; what else the scene holds is let go."""
     scene = api.read_scene(config.scene, _reading(config))
     if fingerprint(scene) != plan.mark:

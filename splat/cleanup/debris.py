@@ -75,7 +75,7 @@ def debris(gaussians: Gaussians, limits: Limits = Limits()) -> dict[str, Bool[Te
         return {"broken": ~whole}
     part = gaussians if len(rows) == len(whole) else gaussians.take(rows)
     found = {
-        "floaters": floaters(part, limits.floaters) if limits.floaters else None,
+        "floaters": islands(part, limits.floaters) if limits.floaters else None,
         "giants": giants(part, limits.giants) if limits.giants else None,
         "needles": needles(part, limits.needles) if limits.needles else None,
         "faint": part.opacities < limits.faint if limits.faint else None,
@@ -88,7 +88,7 @@ def debris(gaussians: Gaussians, limits: Limits = Limits()) -> dict[str, Bool[Te
     return masks
 
 
-def floaters(gaussians: Gaussians, fewest: int) -> Bool[Tensor, "n"]:
+def islands(gaussians: Gaussians, fewest: int) -> Bool[Tensor, "n"]:
     """Members of islands of fewer than `fewest` rows; values must be finite.
 
     Near neighbours are of one island if the gap between their centres is no more than ten times

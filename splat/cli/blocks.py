@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from splat.blocks import train as blocks
 from splat.export.receipt import Receipt
 from splat.jobs import Interrupted
-from splat.parallel import joined
+from splat.parallel import current_ranks
 from splat.runs.folder import Folder
 from splat.training.finish import summary
 from splat.types import SceneData
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def trained_in_blocks(asked: Train, scene: SceneData, out: Path, command: str) -> int:
     """Train a scene in blocks; the exit code."""
-    if not joined().alone:
+    if not current_ranks().alone:
         raise ValueError(
             "blocks are asked for in a run of several processes; expected one of both: blocks are"
             " shared out with --workers or --on, leave torchrun out"
@@ -89,11 +89,11 @@ def _reported(call: Callable[[], Mapping[str, Any]], out: Path, as_json: bool) -
     except Interrupted as stop:
         print(f"stopped; `splat resume {out}` goes on from there", file=sys.stderr)
         return 128 + stop.number
-    print(json.dumps(record, indent=1) if as_json else told(record, out), flush=True)
+    print(json.dumps(record, indent=1) if as_json else summary_text(record, out), flush=True)
     return 0
 
 
-def told(record: Mapping[str, Any], out: Path) -> str:
+def summary_text(record: Mapping[str, Any], out: Path) -> str:
     """The figures of a run in blocks and where its files are, for people."""
     lines = [summary(record)]
     seams = record["seams"]

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from splat import api, formats
 from splat.cleanup.debris import Box, Limits, debris, unseen
 from splat.cleanup.floaters import floaters
-from splat.cli.trained import Trained, trained, views_of
+from splat.cli.trained import Opened, open_scene, views_of
 from splat.evaluation.evaluate import mean_psnr
 from splat.formats import rows
 from splat.math import spread
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
             f"{asked.file} is not a file; give a file of Gaussians, or the folder of a run"
         )
     with left_out() as broken:
-        found = trained(asked.file, asked.device, "auto")
+        found = open_scene(asked.file, asked.device, "auto")
     with _photos(asked, found) as photos:
         masks = _masks(asked, found, photos)
         gone = torch.stack(list(masks.values())).any(0)
@@ -121,7 +121,7 @@ def left_out() -> Iterator[list[int]]:
 
 
 @contextmanager
-def _photos(asked: Clean, found: Trained) -> Iterator[list[Batch]]:
+def _photos(asked: Clean, found: Opened) -> Iterator[list[Batch]]:
     """Photos that a run was trained on, as many as are asked; none of a file, or if unreadable."""
     if asked.file.is_file() or asked.cameras is not None or not asked.views:
         yield []
@@ -135,12 +135,14 @@ def _photos(asked: Clean, found: Trained) -> Iterator[list[Batch]]:
         yield []
         return
     device = found.render.device
-    photos, held_out = loaders(scene, predict.fitted(config.options, device), found.frame, device)
+    photos, held_out = loaders(
+        scene, predict.with_device_defaults(config.options, device), found.frame, device
+    )
     with closing(photos), closing(held_out or photos):
         yield [photos.batch(i) for i in spread(len(photos), asked.views)]
 
 
-def _masks(asked: Clean, found: Trained, photos: list[Batch]) -> dict[str, torch.Tensor]:
+def _masks(asked: Clean, found: Opened, photos: list[Batch]) -> dict[str, torch.Tensor]:
     masks = debris(found.gaussians, _framed(asked.limits, found.frame))
     if asked.file.is_file() and asked.cameras is None:
         return masks
@@ -169,7 +171,7 @@ def _framed(limits: Limits, frame: Frame) -> Limits:
     return replace(limits, box=cast(Box, tuple(moved)))
 
 
-def _psnr(found: Trained, photos: list[Batch], gone: torch.Tensor) -> dict[str, Any]:
+def _psnr(found: Opened, photos: list[Batch], gone: torch.Tensor) -> dict[str, Any]:
     """How well photos that were trained on are matched before and after, dB."""
 
     def matched(rows: Gaussians) -> float:

@@ -133,8 +133,10 @@ def _request(asked: Compare) -> Request:
 
 def _reported(found: Comparison, asked: Compare) -> int:
     """Write the report and print the figures; the exit code."""
-    from splat.comparison.report import plain_results, told, written
+    from splat.comparison.report import plain_results, summary_text, written
 
     written(found, asked.out)
-    print(json.dumps(plain_results(found), indent=1) if asked.json else told(found, asked.out))
+    print(
+        json.dumps(plain_results(found), indent=1) if asked.json else summary_text(found, asked.out)
+    )
     return FAILED if any(outcome.state == "failed" for outcome in found.outcomes) else 0

@@ -12,8 +12,8 @@ import torch
 import tyro
 
 from splat import formats
-from splat.cli.trained import LOOKED_AT, Trained, searched, trained, views_of
-from splat.export.receipt import exported
+from splat.cli.trained import LOOKED_AT, Opened, open_scene, searched, views_of
+from splat.export.receipt import export
 from splat.export.search import Variant
 from splat.formats.settings import Settings
 from splat.math import spread
@@ -69,13 +69,13 @@ def main(arguments: Sequence[str]) -> int:
             f"{asked.source} is not a file; give a file of Gaussians, or export a run with"
             " `splat export`"
         )
-    found = trained(asked.source, asked.device, "auto", asked.settings)
+    found = open_scene(asked.source, asked.device, "auto", asked.settings)
     nothing = torch.zeros(1, 1, 3, dtype=torch.uint8)
     cameras = [] if asked.cameras is None else views_of(asked.source, asked.cameras)
     batches = [Batch(found.placed(camera), nothing) for camera in cameras]
     settings = asked.settings.for_views() if cameras else asked.settings
     gaussians, dropped = _fitted(asked, found, batches, settings)
-    receipt = exported(
+    receipt = export(
         gaussians,
         found.frame,
         asked.target,
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _fitted(
-    asked: Convert, found: Trained, batches: Sequence[Batch], settings: Settings
+    asked: Convert, found: Opened, batches: Sequence[Batch], settings: Settings
 ) -> tuple[Gaussians, tuple[str, ...]]:
     """What to write: with the bands asked for, and harmonics fitted to what the cameras see."""
     gaussians = found.gaussians

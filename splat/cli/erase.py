@@ -17,7 +17,7 @@ from tqdm import tqdm
 from splat import formats
 from splat.cleanup import erase
 from splat.cli.masked import Masked, in_folder, listed, scene_of
-from splat.cli.trained import Trained, run_of, trained
+from splat.cli.trained import Opened, open_scene, run_of
 from splat.core.frame import gaussians_from_frame, shrunk
 from splat.math import spread
 from splat.options.parse import parsed
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
             )
     entries = listed(asked.what, asked.cameras)
     masked = in_folder(asked.masks, entries, scene_of(asked.what, asked.cameras), asked.max_side)
-    found = trained(asked.what, asked.device, "auto")
+    found = open_scene(asked.what, asked.device, "auto")
     gone, votes = _gone(asked, found, masked)
     filled = None
     if asked.fill:
@@ -131,7 +131,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _gone(
-    asked: Erase, found: Trained, masked: Sequence[Masked]
+    asked: Erase, found: Opened, masked: Sequence[Masked]
 ) -> tuple[Bool[Tensor, "n"], erase.Votes]:
     cameras = [found.placed(each.camera) for each in masked]
     masks = [torch.from_numpy(each.mask.copy()) for each in masked]
@@ -153,7 +153,7 @@ def _gone(
 
 
 def _filled(
-    asked: Erase, found: Trained, keep: Bool[Tensor, "n"], cameras: Sequence[Camera]
+    asked: Erase, found: Opened, keep: Bool[Tensor, "n"], cameras: Sequence[Camera]
 ) -> erase.Filled:
     some = [cameras[i] for i in spread(len(cameras), asked.views)]
     standing = [found.placed(shrunk(camera, 1, asked.max_side or None)) for camera in some]
@@ -170,7 +170,7 @@ def _shown(asked: Erase, what: str) -> Any:
     return told
 
 
-def _source(what: Path, found: Trained) -> Path | None:
+def _source(what: Path, found: Opened) -> Path | None:
     """The file whose rows are those of `found`, if there is one."""
     if what.is_file() and what.suffix != ".pt":
         return what

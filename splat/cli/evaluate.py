@@ -26,7 +26,7 @@ from splat.sensor.held_out import HeldOutFit
 from splat.system.colours import hexadecimal, rgb
 from splat.system.files import read_json, write_json
 from splat.system.numbers import hint
-from splat.training.finish import figures, fit_of, measure, summary
+from splat.training.finish import figures, held_out_fit, measure, summary
 from splat.training.prepare import Job, loaders, prepare
 from splat.types import SceneData
 
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _fit(job: Job, asked: str) -> HeldOutFit | None:
     if asked == "auto":
-        return fit_of(job)
+        return held_out_fit(job)
     if asked == "none":
         return None
     run = job.run

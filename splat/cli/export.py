@@ -15,12 +15,12 @@ import torch
 import tyro
 
 from splat import api, formats
-from splat.cli.trained import SCORED, Trained, cameras_of, held_out, searched, trained
+from splat.cli.trained import SCORED, Opened, cameras_of, held_out, open_scene, searched
 from splat.core.model import Model
 from splat.export.chart import rate_chart
-from splat.export.receipt import exported
-from splat.export.retrain import refined
-from splat.export.search import PALETTED, Search, Variant, chosen, table, trimmed, variants
+from splat.export.receipt import export
+from splat.export.retrain import retrain
+from splat.export.search import PALETTED, Search, Variant, choose, table, trim, variants
 from splat.export.view_weights import sight
 from splat.formats.settings import Settings
 from splat.math import spread
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str]) -> int:
     if not asked.formats:
         _vacant(asked.out, asked.overwrite)
     found, place = (
-        trained(asked.run, asked.device, "auto", exposure=asked.exposure_of),
+        open_scene(asked.run, asked.device, "auto", exposure=asked.exposure_of),
         existing(asked.run),
     )
     with _views(asked.run, found) as seen:
@@ -161,7 +161,7 @@ def main(arguments: Sequence[str]) -> int:
                 part = _asked(asked, search)
         if asked.refine:
             part = _refined(part, found, seen, asked.refine, size_most)
-        receipt = exported(
+        receipt = export(
             part.gaussians,
             found.frame,
             part.out,
@@ -187,7 +187,7 @@ def _model(asked: Export, own: ModelFile) -> int:
             " train with scaffold + coded and a larger --rate for a smaller file"
         )
     _vacant(asked.out, asked.overwrite)
-    found = trained(asked.run, asked.device, "auto", exposure=asked.exposure_of)
+    found = open_scene(asked.run, asked.device, "auto", exposure=asked.exposure_of)
     if not isinstance(found.seen_by, Model):
         raise ValueError(
             f"{asked.run} has no anchors but Gaussians; give {asked.out.name} another ending, such"
@@ -209,7 +209,7 @@ def _model(asked: Export, own: ModelFile) -> int:
     return 0
 
 
-def _as_it_is(asked: Export, found: Trained) -> bool:
+def _as_it_is(asked: Export, found: Opened) -> bool:
     """Whether nothing of the set is lost, so that it need not be looked at."""
     if asked.target or asked.keep is not None or asked.sh_degree is not None:
         return False
@@ -227,7 +227,7 @@ def _chosen(
 ) -> _Part:
     """The part and the way to write it that meet a size or a loss."""
     ways = variants(suffixes, search.gaussians.sh_degree or 0, asked.settings)
-    best = chosen(search, ways, size_most, loss_most)
+    best = choose(search, ways, size_most, loss_most)
     if asked.plot is not None:
         rate_chart(search, best, asked.plot)
     if not asked.quiet and not asked.json:
@@ -251,13 +251,13 @@ def _asked(asked: Export, search: Search) -> _Part:
     return _Part(part, asked.out, settings, _reduced(search.gaussians, part))
 
 
-def _refined(part: _Part, found: Trained, seen: _Seen, steps: int, size_most: int | None) -> _Part:
+def _refined(part: _Part, found: Opened, seen: _Seen, steps: int, size_most: int | None) -> _Part:
     """The part trained a little more; no larger than a file may be."""
     if seen.photos is None:
         raise ValueError(
             "--refine trains on the photos, which cannot be read; leave it out, or put them back"
         )
-    gaussians = refined(
+    gaussians = retrain(
         part.gaussians,
         found.frame,
         seen.photos,
@@ -272,7 +272,7 @@ def _refined(part: _Part, found: Trained, seen: _Seen, steps: int, size_most: in
     if size_most is not None:
         looked = sight(gaussians, found.render, seen.training, found.background)
         whole = len(gaussians)
-        gaussians = trimmed(
+        gaussians = trim(
             gaussians, looked, size_most, part.out, found.frame, found.drawing, part.settings
         )
         if gone := whole - len(gaussians):
@@ -317,7 +317,7 @@ def _loss(text: str | None) -> float | None:
 
 
 @contextmanager
-def _views(run: Path, found: Trained) -> Iterator[_Seen]:
+def _views(run: Path, found: Opened) -> Iterator[_Seen]:
     """Views to compare in: with their photos, or empty pictures where those cannot be read."""
     place = existing(run)
     config = read_config(place.config)
@@ -333,7 +333,7 @@ def _views(run: Path, found: Trained) -> Iterator[_Seen]:
         every = [Batch(found.placed(camera), nothing) for camera, _ in cameras]
         yield _Seen(test, every, None)
         return
-    options = predict.fitted(config.options, device)
+    options = predict.with_device_defaults(config.options, device)
     photos, test_photos = loaders(scene, options, found.frame, device)
     with closing(photos), closing(test_photos or photos):
         training = _decoded(photos, SCORED)

@@ -22,7 +22,7 @@ from splat.formats.rows import FAINTEST
 from splat.options import Options, Reading
 from splat.options.parse import parsed
 from splat.planning import predict
-from splat.planning.ladder import fit
+from splat.planning.ladder import rung_for
 from splat.recipes import catalog, recipe, saved
 from splat.recipes.offered import Offered
 from splat.render import choose_device
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
         record = of_run(Folder(asked.what))
     else:
         record = of_scene(api.read_scene(asked.what, asked.reading), asked.device)
-    print(json.dumps(record, indent=1) if asked.json else told(record))
+    print(json.dumps(record, indent=1) if asked.json else record_text(record))
     return 0
 
 
@@ -67,10 +67,10 @@ def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
     """What a scene holds, and what a plain `splat train` of it would take here."""
     device, why = choose_device(wanted)
     method = recipe.usual(Offered(device))
-    options = predict.fitted(Options(), device)
+    options = predict.with_device_defaults(Options(), device)
     start = 0 if scene.points is None else len(scene.points.positions)
-    start = start or fit(device).random_points
-    found = predict.predicted(
+    start = start or rung_for(device).random_points
+    found = predict.predict(
         scene.train, options, device, min(start, method.cap or start), method.cap
     )
     views = {view.name: view for view in (*scene.train, *scene.test)}
@@ -102,7 +102,7 @@ def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
 def of_run(folder: Folder) -> dict[str, Any]:
     """What a run was asked for, how far it is, and its figures."""
     config = read_config(folder.config)
-    there = checkpoint.found(folder.checkpoints)
+    there = checkpoint.checkpoints_in(folder.checkpoints)
     steps = [int(path.stem.partition("_")[2]) for path in there]
     metrics = read_json(folder.metrics) if folder.metrics.is_file() else {}
     metrics.pop("per_view", None)
@@ -156,7 +156,7 @@ def of_file(path: Path) -> dict[str, Any]:
     }
 
 
-def told(record: dict[str, Any], indent: int = 0) -> str:
+def record_text(record: dict[str, Any], indent: int = 0) -> str:
     """A record for people: a line a field, and a bar for every bin of a histogram."""
     lines = []
     for name, value in record.items():
@@ -164,7 +164,7 @@ def told(record: dict[str, Any], indent: int = 0) -> str:
         if type(value) is dict and set(value) == {"edges", "counts"}:
             lines += [label, *_bars(value["edges"], value["counts"], " " * (indent + 2))]
         elif type(value) is dict:
-            lines += [label, told(value, indent + 2)] if value else []
+            lines += [label, record_text(value, indent + 2)] if value else []
         elif type(value) is list and value and type(value[0]) is str and len(value) > 1:
             lines += [label, *(f"{' ' * indent}  {item}" for item in value)]
         else:

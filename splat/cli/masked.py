@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from tqdm import tqdm
 
 from splat import api, mesh
-from splat.cli.trained import Trained, cameras_of, run_of
+from splat.cli.trained import Opened, cameras_of, run_of
 from splat.core.frame import shrunk
 from splat.datasets import photo as photos
 from splat.datasets.masks import with_masks
@@ -119,7 +119,7 @@ def of_object(what: Path, cameras: Path | None, masks: str, max_side: int) -> li
 
 
 def trimmed(
-    made: mesh.Mesh, found: Trained, shown: Sequence[Masked], options: Trim, quiet: bool
+    made: mesh.Mesh, found: Opened, shown: Sequence[Masked], options: Trim, quiet: bool
 ) -> mesh.Mesh:
     """A mesh in the frame of training without what masks of the object disprove."""
     some = [shown[i] for i in spread(len(shown), MOST)]

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from splat import api, mesh
 from splat.cleanup.debris import Box
 from splat.cli.masked import Masked, of_object, trimmed
-from splat.cli.trained import Trained, run_of, trained, views_of
+from splat.cli.trained import Opened, open_scene, run_of, views_of
 from splat.core.frame import shrunk
 from splat.math import spread
 from splat.mesh import cubes
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str]) -> int:
         raise FileExistsError(
             f"{asked.out} exists; replace it with --overwrite, or give another name"
         )
-    found = trained(asked.what, asked.device, "auto")
+    found = open_scene(asked.what, asked.device, "auto")
     masks: Sequence[Masked] = ()
     if asked.masks is not None:
         masks = of_object(asked.what, asked.cameras, asked.masks, asked.max_side)
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _way(asked: Mesh, found: Trained) -> Literal["sdf", "depth"]:
+def _way(asked: Mesh, found: Opened) -> Literal["sdf", "depth"]:
     if asked.by == "sdf" and found.surface is None:
         raise ValueError(
             f"{asked.what} has no signed distance, which some methods train beside the Gaussians;"
@@ -171,7 +171,7 @@ def _way(asked: Mesh, found: Trained) -> Literal["sdf", "depth"]:
     return "depth" if asked.by == "depth" or found.surface is None else "sdf"
 
 
-def _refine(asked: Mesh, found: Trained, by: str) -> None:
+def _refine(asked: Mesh, found: Opened, by: str) -> None:
     if by != "sdf" or found.surface is None:
         raise ValueError(
             "refine goes on with a signed distance that was learned beside Gaussians, and this mesh"
@@ -187,7 +187,7 @@ def _refine(asked: Mesh, found: Trained, by: str) -> None:
 
 
 @contextmanager
-def _batches(asked: Mesh, found: Trained) -> Iterator[Loader]:
+def _batches(asked: Mesh, found: Opened) -> Iterator[Loader]:
     """The photos that a run was trained on, with their outlines, one a step."""
     config, device = read_config(run_of(asked.what).config), found.render.device
     try:
@@ -198,13 +198,13 @@ def _batches(asked: Mesh, found: Trained) -> Iterator[Loader]:
             f"refine looks at the outlines of the photos, which cannot be read: {error}; bring them"
             " back, or leave --refine out"
         ) from None
-    options = predict.fitted(config.options, device)
+    options = predict.with_device_defaults(config.options, device)
     photos, held_out = loaders(scene, options, found.frame, device, Needs(outline=True))
     with closing(photos), closing(held_out or photos):
         yield photos
 
 
-def _cameras(asked: Mesh, found: Trained) -> list[Camera]:
+def _cameras(asked: Mesh, found: Opened) -> list[Camera]:
     """Some of the cameras, in the frame of training."""
     what = asked.what
     if what.is_file() and asked.cameras is None:
@@ -219,7 +219,7 @@ def _cameras(asked: Mesh, found: Trained) -> list[Camera]:
     return [found.placed(shrunk(camera, 1, asked.max_side or None)) for camera in some]
 
 
-def _corners(asked: Mesh, found: Trained, by: str, cameras: Sequence[Camera]) -> Corners:
+def _corners(asked: Mesh, found: Opened, by: str, cameras: Sequence[Camera]) -> Corners:
     """The box in the frame of training."""
     if asked.box is not None:
         centre, scale = np.array(found.frame.centre), found.frame.scale
@@ -242,7 +242,7 @@ def _corners(asked: Mesh, found: Trained, by: str, cameras: Sequence[Camera]) ->
     return corners
 
 
-def _said(low: Sequence[float], high: Sequence[float], found: Trained) -> str:
+def _said(low: Sequence[float], high: Sequence[float], found: Opened) -> str:
     """A box as --box takes it."""
     frame = found.frame
     corners = np.array([low, high]) / frame.scale + np.array(frame.centre)
@@ -251,7 +251,7 @@ def _said(low: Sequence[float], high: Sequence[float], found: Trained) -> str:
 
 def _by_distance(
     asked: Mesh,
-    found: Trained,
+    found: Opened,
     cameras: Sequence[Camera],
     low: Sequence[float],
     high: Sequence[float],
@@ -269,7 +269,7 @@ def _by_distance(
 
 def _by_depth(
     asked: Mesh,
-    found: Trained,
+    found: Opened,
     cameras: Sequence[Camera],
     low: Sequence[float],
     high: Sequence[float],
@@ -282,7 +282,7 @@ def _by_depth(
 
 
 def _pictures(
-    asked: Mesh, found: Trained, cameras: Sequence[Camera], tolerance: float
+    asked: Mesh, found: Opened, cameras: Sequence[Camera], tolerance: float
 ) -> Iterator[mesh.Picture]:
     shown: Iterable[Camera] = tqdm(cameras, unit="view", disable=asked.quiet or None)
     for camera in shown:
@@ -294,7 +294,7 @@ def _cell(asked: Mesh, low: Sequence[float], high: Sequence[float]) -> float:
     return max(b - a for a, b in zip(low, high, strict=True)) / asked.resolution
 
 
-def _length(cell: float, found: Trained) -> str:
+def _length(cell: float, found: Opened) -> str:
     return f"{cell / found.frame.scale:.3g}"
 
 

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from splat.cli.trained import Trained, trained, views_of
+from splat.cli.trained import Opened, open_scene, views_of
 from splat.core.frame import shrunk
-from splat.export.receipt import drawn
+from splat.export.receipt import draw
 from splat.options.parse import parsed
 from splat.render import camera_paths
 from splat.render.video import write_video
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
         raise FileExistsError(f"{out} exists; replace it with --overwrite, or give another name")
     cameras = [shrunk(camera, 1, asked.max_side) for camera in asked_cameras(asked)]
     heard = _heard(asked, out, cameras)
-    found = trained(asked.what, asked.device, asked.background, exposure=asked.exposure_of)
+    found = open_scene(asked.what, asked.device, asked.background, exposure=asked.exposure_of)
     pictures = _pictures(found, cameras, asked.quiet)
     count = _filmed(pictures, out, asked.fps, heard)
     sound = "" if heard is None else f", with {count / asked.fps:.2f} s of sound"
@@ -149,8 +149,8 @@ def asked_cameras(asked: Render) -> list[Camera]:
 
 
 def _pictures(
-    found: Trained, cameras: Sequence[Camera], quiet: bool
+    found: Opened, cameras: Sequence[Camera], quiet: bool
 ) -> Iterator[Float[Tensor, "h w 3"]]:
     for camera in tqdm(cameras, unit="picture", disable=quiet or None):
         there = found.placed(camera)
-        yield drawn(found.seen_by(there), there, found.render, found.background)
+        yield draw(found.seen_by(there), there, found.render, found.background)

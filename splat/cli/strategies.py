@@ -129,7 +129,7 @@ def tested(arguments: Sequence[str]) -> int:
     if asked.json:
         print(json.dumps([dataclasses.asdict(each) for each in found], indent=1))
         return 1 if failed else 0
-    print(recipe.told(strategy))
+    print(recipe.to_text_or_names(strategy))
     width = max(len(each.check) for each in found)
     for each in found:
         print(f"  {'passed' if each.passed else 'FAILED'}  {each.check:{width}}  {each.owed}.")
@@ -147,10 +147,10 @@ _VERBS: Mapping[str, Callable[[Sequence[str]], int]] = {
 
 def _strategy(text: str) -> Strategy:
     """Of a recipe; a part alone is shown around a method that does nothing."""
-    text = recipe.given(text)
+    text = recipe.text_of(text)
     first = (shlex.split(text) or [""])[0]
     alone = first in catalog.parts() or first in catalog.PRESETS
-    return recipe.parsed_strategy(f"fixed {recipe.PLUS} {text}" if alone else text)
+    return recipe.strategy_from_text(f"fixed {recipe.PLUS} {text}" if alone else text)
 
 
 def _joined(arguments: Sequence[str], own: Mapping[str, int]) -> list[str]:

@@ -91,7 +91,7 @@ def read(arguments: Sequence[str]) -> Train:
         )
     )
     default = catalog.default()
-    first, *parts = recipe.segments(arguments)
+    first, *parts = recipe.terms_of(arguments)
     own = _place(first)
     if place := fitting.plugin or own:
         kind = catalog.plugin(place)
@@ -102,16 +102,16 @@ def read(arguments: Sequence[str]) -> Train:
     for part in parts:
         if {"-h", "--help"} & set(part):
             # Help is asked of a part: what stands before it need not be whole.
-            recipe.composed(offered[default], [part], offered)
+            recipe.compose(offered[default], [part], offered)
     asked = parsed(_with_methods(_choices(first, offered, default), default), "train", first)
     method = asked.method
     if asked.recipe is not None:
         if method != offered[default] or _names_one(first, offered):
             raise ValueError("a recipe is given and a method too; leave one of them out")
-        method = recipe.parsed_strategy(recipe.given(asked.recipe), offered)
+        method = recipe.strategy_from_text(recipe.text_of(asked.recipe), offered)
     elif asked.plugin is None and not _names_one(first, offered):
         method = recipe.usual(offered)
-    method = recipe.composed(method, parts, offered)
+    method = recipe.compose(method, parts, offered)
     statistics(method)  # what does not go together is said before anything is read
     return replace(asked, method=method)
 
@@ -160,7 +160,7 @@ def _parted(part: Sequence[str], first: list[str], offered: Mapping[str, Strateg
 def _part_options(name: str, offered: Mapping[str, Strategy]) -> dict[str, int]:
     if name == "(":
         return {}
-    found = recipe.found(name, offered)
+    found = recipe.method_or_part(name, offered)
     return _options(found if isinstance(found, type) else type(found))
 
 

@@ -39,7 +39,7 @@ INPUT_FRAME = Frame((0.0, 0.0, 0.0), 1.0)
 
 
 @dataclass(frozen=True)
-class Trained:
+class Opened:
     """Gaussians ready to draw, and what they are drawn with."""
 
     seen_by: Callable[[Camera], Gaussians]
@@ -68,13 +68,13 @@ class Trained:
         return camera_to_frame(camera, self.frame).to(self.render.device)
 
 
-def trained(
+def open_scene(
     what: Path,
     device: str,
     background: str,
     settings: Settings = Settings(),  # noqa: B008
     exposure: str | None = None,
-) -> Trained:
+) -> Opened:
     """The last state of a run, a checkpoint of one, or a file read with `settings`.
 
     Of a run that learned exposures, in that of a training photo; None: in the mean one.
@@ -116,7 +116,7 @@ def trained(
         background = config.options.background if background == "auto" else background
     behind = rgb("black" if background == "auto" else background)
     render = drawing_as(drawing, frame, chosen)
-    return Trained(
+    return Opened(
         seen_by=seen_by,
         baked=baked,
         left_out=left_out,
@@ -131,7 +131,7 @@ def trained(
 
 def _of_blocks(
     place: Folder, device: torch.device, background: str, exposure: str | None
-) -> Trained:
+) -> Opened:
     """What the blocks of a run were merged to, in the frame that they were trained in."""
     if not place.gaussians.is_file():
         raise FileNotFoundError(
@@ -147,7 +147,7 @@ def _of_blocks(
     behind = config.options.background if background == "auto" else background
     merged = Merged.of(place.gaussians, read_plan(place.division).frame, device, behind)
     seen_by, baked = _fixed(merged.gaussians)
-    return Trained(
+    return Opened(
         seen_by=seen_by,
         baked=baked,
         frame=merged.frame,
@@ -159,10 +159,10 @@ def _of_blocks(
     )
 
 
-def _of_model(own: ModelFile, what: Path, device: torch.device, background: str) -> Trained:
+def _of_model(own: ModelFile, what: Path, device: torch.device, background: str) -> Opened:
     model, frame, drawing = own.read(what)
     behind = own.background_of(what) if background == "auto" else torch.tensor(rgb(background))
-    return Trained(
+    return Opened(
         seen_by=own.decoding(model, device),
         baked=model.bake,
         frame=frame,
@@ -211,7 +211,7 @@ def held_out(cameras: Sequence[tuple[Camera, Mapping[str, Any]]]) -> list[Camera
 
 
 def searched(
-    found: Trained, batches: Sequence[Batch], *, photos: bool, finished_for: str | None = None
+    found: Opened, batches: Sequence[Batch], *, photos: bool, finished_for: str | None = None
 ) -> Search:
     """Files of what was trained, looked at in some of the views."""
     scored = [batches[i] for i in spread(len(batches), SCORED)]

@@ -15,7 +15,7 @@ from splat.api import Result
 from splat.cli.train import Train
 from splat.cli.viewing import resolved
 from splat.export.receipt import Receipt
-from splat.parallel import joined
+from splat.parallel import current_ranks
 from splat.prep.suffixes import is_video
 from splat.recipes import recipe
 from splat.recipes.model_files import MODEL_FILES, key_of, model_file
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 def carried_out(asked: Train, arguments: Sequence[str]) -> int:
     """Train; the exit code."""
     out = asked.out or Path("runs") / asked.scene.resolve().name
-    ranks = joined()
+    ranks = current_ranks()
     if not asked.dry_run:
         ranks.agreed(lambda: vacant(out, asked.overwrite))
     silent = asked.json or asked.watching.quiet
@@ -74,14 +74,14 @@ def _told_only(asked: Train, scene: SceneData, cap_asked: bool) -> int:
 
 def _asks_for_cap(asked: Train, arguments: Sequence[str]) -> bool:
     """Whether the number of Gaussians is said, and not fitted to the device."""
-    words = [*arguments, *(recipe.given(asked.recipe).split() if asked.recipe else ())]
+    words = [*arguments, *(recipe.text_of(asked.recipe).split() if asked.recipe else ())]
     return any(word.partition("=")[0] in ("--cap", "--rows", "--budget") for word in words)
 
 
 def _posed(asked: Train, silent: bool) -> Path:
     """The folder of the scene, whose poses are found first where that is asked for."""
     if asked.prep:
-        if not joined().alone:
+        if not current_ranks().alone:
             raise ValueError(
                 "prep is asked for in a run of several processes, which would all do it; find the"
                 f" poses first, with `splat prep {asked.scene}`, and train what it writes"
@@ -107,13 +107,15 @@ def report(call: Callable[[Callable[[Result], None]], Result], out: Path, as_jso
     """Carry out a run, which is given what prints what came of it; the exit code."""
 
     def printed(result: Result) -> None:
-        said = json.dumps(result.metrics, indent=1) if as_json else told(result.metrics, out)
+        said = (
+            json.dumps(result.metrics, indent=1) if as_json else summary_text(result.metrics, out)
+        )
         print(said, flush=True)
 
     try:
         call(printed)
     except Stopped as stop:
-        ranks = joined()
+        ranks = current_ranks()
         if ranks.first:
             by = "" if ranks.alone else f"torchrun --nproc-per-node {ranks.local_count} -m "
             print(
@@ -124,12 +126,12 @@ def report(call: Callable[[Callable[[Result], None]], Result], out: Path, as_jso
     return 0
 
 
-def told(metrics: Mapping[str, Any], out: Path) -> str:
+def summary_text(metrics: Mapping[str, Any], out: Path) -> str:
     """The figures of a run and where its files are, for people."""
     receipt = Receipt(**metrics["export"])
     files = [receipt.said()]
     for suffix in MODEL_FILES:
         own = model_file(suffix)
         if own is not None and key_of(suffix) in metrics:
-            files.append(own.said(metrics[key_of(suffix)]))
+            files.append(own.receipt_text(metrics[key_of(suffix)]))
     return "\n".join([summary(metrics), *files, f"pictures, curves and the log are in {out}"])

@@ -15,14 +15,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat import api, formats, kernels
-from splat.cli.trained import INPUT_FRAME, run_of, trained, views_of
+from splat.cli.trained import INPUT_FRAME, open_scene, run_of, views_of
 from splat.core.frame import camera_to_frame, frame_of, gaussians_to_frame
 from splat.core.model import Model
 from splat.formats import compressed, ply
 from splat.kernels import one_torch_thread
 from splat.lod.store import MANY, stored
 from splat.options.parse import parsed
-from splat.planning.predict import fitted
+from splat.planning.predict import with_device_defaults
 from splat.render import choose_device, drawing_as
 from splat.runs.folder import Folder, read_config, same_views
 from splat.runs.log import read_log
@@ -93,7 +93,7 @@ def _source(path: Path, asked: View) -> Still:
     cameras = _cameras(path, place, asked)
     if place is None and _large(path):
         return _from_disk(path, cameras, asked)
-    found = trained(path, asked.device, asked.background)
+    found = open_scene(path, asked.device, asked.background)
     makes = isinstance(found.seen_by, Model)
     if place is None and not makes:
         frame = frame_of(cameras) if len(cameras) > 1 else _around(found.gaussians.means)
@@ -188,7 +188,7 @@ def _photos(place: Folder, frame: Frame, device: torch.device) -> Photos | None:
     scene = _scene(place)
     if scene is None:
         return None
-    options = fitted(read_config(place.config).options, device)
+    options = with_device_defaults(read_config(place.config).options, device)
     return Photos(*loaders(scene, options, frame, device))
 
 

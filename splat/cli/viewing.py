@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from splat.options import Viewing
-from splat.parallel import joined
+from splat.parallel import current_ranks
 from splat.viewer.server import available
 
 
@@ -19,7 +19,7 @@ def resolved(asked: Viewing, arguments: Sequence[str], *, silent: bool) -> Viewi
     """
     if "--viewer" in arguments:
         return replace(asked, stay=True)
-    if "--no-viewer" in arguments or silent or not joined().alone:
+    if "--no-viewer" in arguments or silent or not current_ranks().alone:
         return asked
     return replace(asked, viewer=_at_a_terminal() and available())
 

@@ -159,7 +159,7 @@ class _Drawer:
     def photos(self, plan: Plan, scene: str, device: torch.device) -> Loader:
         """The held-out views."""
         known = api.read_scene(plan.scene(scene).path, plan.shared.reading)
-        options = sizes.fitted(self.config.options, device)
+        options = sizes.with_device_defaults(self.config.options, device)
         training, held_out = loaders(known, options, self.frame, device)
         training.close()
         assert held_out is not None

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, NullFormatter
 
-from splat.evaluation.pictures import FAINT, INK, drawn, png, styled
+from splat.evaluation.pictures import FAINT, INK, figure_pixels, png, styled
 
 COLORS = (
     "#2f6fb0", "#c8553d", "#2a9d8f", "#8d4f9f", "#d29a1f", "#5aa9dd", "#c76b98", "#6b7a2c",
@@ -82,7 +82,7 @@ def panel(title: str, x: str, last: float = 1.0) -> tuple[Figure, Axes]:
 def finished(figure: Figure, name: str, title: str) -> Chart:
     """The panel as a picture."""
     _settle(figure)
-    return Chart(name, title, png(drawn(figure)))
+    return Chart(name, title, png(figure_pixels(figure)))
 
 
 def spanned(axes: Axes, values: Sequence[float]) -> None:

@@ -69,7 +69,7 @@ def plain_results(found: Comparison) -> dict[str, Any]:
     }
 
 
-def told(found: Comparison, out: Path) -> str:
+def summary_text(found: Comparison, out: Path) -> str:
     """The tables for a terminal, and where the report is."""
     each = lines(found.plan, found.outcomes, found.reference)
     means = over_scenes(found.plan, found.outcomes, found.reference) if _many(found) else []

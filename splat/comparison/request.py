@@ -27,10 +27,10 @@ from splat.comparison.plan import (
 from splat.core.strategy import Strategy
 from splat.options import Options, Reading
 from splat.planning import predict as sizes
-from splat.planning.ladder import fit
+from splat.planning.ladder import rung_for
 from splat.recipes import saved
 from splat.recipes.parts import kept_within
-from splat.recipes.recipe import given, parsed_strategy, told
+from splat.recipes.recipe import strategy_from_text, text_of, to_text_or_names
 from splat.render import choose_device
 from splat.runs.folder import fingerprint
 from splat.system.version import version
@@ -81,7 +81,7 @@ def planned(request: Request, out: Path) -> tuple[Plan, tuple[Ask, ...]]:
     ask = Ask(
         scenes=tuple(one.name for one in scenes or (known.scenes if known else ())),
         entrants=tuple(one.name for one in entrants or (known.entrants if known else ())),
-        budgets=request.budgets or (known.budgets if known else (fit(device).cap,)),
+        budgets=request.budgets or (known.budgets if known else (rung_for(device).cap,)),
         seeds=request.seeds or (known.seeds if known else SEEDS),
     )
     start = known or Plan(shared, (), (), ())
@@ -114,7 +114,7 @@ def _check_vacant(out: Path) -> None:
 def _shared(request: Request, known: Plan | None, device: torch.device, out: Path) -> Shared:
     """What all runs share: as it was, if nothing else is asked for."""
     if known is None:
-        fitted = sizes.fitted(request.options, device)
+        fitted = sizes.with_device_defaults(request.options, device)
         how = {name: getattr(DEFAULTS, name) for name in HOW}
         assert fitted.steps is not None
         every = request.eval_every or max(1, fitted.steps // LOOKS)
@@ -178,9 +178,9 @@ def _scenes(paths: Sequence[Path], reading: Reading, known: Plan | None) -> list
 
 def _entrant(name: str, what: str | Strategy, known: Plan | None) -> Entrant:
     # Defaults are those of the classes: what fits this device would be other numbers on another.
-    strategy = parsed_strategy(given(what)) if isinstance(what, str) else what
+    strategy = strategy_from_text(text_of(what)) if isinstance(what, str) else what
     start = strategy.start
-    recipe = told(strategy)
+    recipe = to_text_or_names(strategy)
     found = Entrant(name, recipe, saved.described(strategy), start.opacity, start.scale)
     for other in known.entrants if known else ():
         if other.name == name and other.strategy != found.strategy:

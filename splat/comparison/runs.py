@@ -64,7 +64,7 @@ def begins(out: Path, entry: Entry, at_once: int) -> None:
     """Note that a run is begun or gone on with, so many at once."""
     note = note_of(out, entry)
     turns = (*note.at_once, at_once)
-    write_json(_note(out, entry), asdict(Note(turns, machine.said())))
+    write_json(_note(out, entry), asdict(Note(turns, machine.description())))
 
 
 def failed(out: Path, entry: Entry, why: str) -> None:
@@ -109,7 +109,7 @@ def carry_out(
         )
     strategy, net = strategy_of(plan, entry), _net(shared.net)
     watching = Watching(eval_every=shared.eval_every, keep=1, pictures=False, quiet=True)
-    if place.is_run() and checkpoint.found(place.checkpoints):
+    if place.is_run() and checkpoint.checkpoints_in(place.checkpoints):
         api.resume(place.path, scene, strategy, threads=threads, watching=watching, lpips=net)
         return
     place.clear_drafts()

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from splat.core.edit import Edit, Rows
-from splat.core.families import together, within
+from splat.core.families import limited_births, merged_edits
 from splat.core.model import Making, Model
 from splat.core.objective import Objective
 from splat.core.region import Region, meeting
@@ -154,7 +154,7 @@ class Chain(Recycler):
 
     def _one(self, step: Step, edits: Sequence[Edit | None]) -> Edit | None:
         cloud = step.model.cloud
-        return within(together(edits, cloud), cloud, self.cap)
+        return limited_births(merged_edits(edits, cloud), cloud, self.cap)
 
 
 def _stream_of(step: Step, place: int) -> Step:

@@ -12,7 +12,7 @@ from torch import Tensor
 from splat import kernels
 from splat.core.column import Column, Rate, Scaling
 from splat.core.edit import Change, Edit, Rows
-from splat.core.edit_check import check
+from splat.core.edit_check import check_edit
 from splat.core.families import spared
 from splat.core.offloaded_column import Kept
 from splat.kernels import Harmonics, HarmonicsGradient
@@ -199,7 +199,7 @@ class Cloud:
         before = len(self)
         if edit is None:
             return Change(before, before)
-        check(edit, self)
+        check_edit(edit, self)
         held = self.held
         if held is not None:
             edit = spared(edit, self, held)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from splat.core.cloud import Cloud
 
 
-def check(edit: Edit, cloud: Cloud) -> None:
+def check_edit(edit: Edit, cloud: Cloud) -> None:
     """Raise ValueError where an edit does not fit, with what it should be."""
     n = len(cloud)
     grown = n + sum(len(append.parents) for append in edit.append)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from splat.core.edit import SPLIT, Append, Drop, Edit
-from splat.core.edit_check import check
+from splat.core.edit_check import check_edit
 
 if TYPE_CHECKING:
     from splat.core.cloud import Cloud
@@ -45,7 +45,7 @@ def families(edit: Edit, n: int) -> Int[Tensor, "m"]:
         number = found
 
 
-def without(edit: Edit, n: int, struck: Bool[Tensor, "m"]) -> Edit:
+def without_families(edit: Edit, n: int, struck: Bool[Tensor, "m"]) -> Edit:
     """The edit without the births of these rows, old and appended ones; give whole families.
 
     What goes: assigns of them, appended ones of them, and drops for a split. Other drops are
@@ -84,7 +84,7 @@ def spared(edit: Edit, cloud: Cloud, held: Bool[Tensor, "n"]) -> Edit:
     """The edit without all that would touch rows that are held, to the bit."""
     n = len(cloud)
     if edit.assign or edit.append or edit.drop:
-        edit = without(edit, n, _with_kin(families(edit, n), held))
+        edit = without_families(edit, n, _with_kin(families(edit, n), held))
     apart = torch.cat([held, held.new_zeros(_fresh(edit))])
     nudges = []
     for nudge in edit.nudge:
@@ -104,7 +104,7 @@ def spared(edit: Edit, cloud: Cloud, held: Bool[Tensor, "n"]) -> Edit:
     )
 
 
-def within(edit: Edit | None, cloud: Cloud, most: int) -> Edit | None:
+def limited_births(edit: Edit | None, cloud: Cloud, most: int) -> Edit | None:
     """The edit, with births struck until no more than `most` rows are left after it.
 
     Whole families go, those of the faintest parents first (of equally faint ones the first; where
@@ -113,7 +113,7 @@ def within(edit: Edit | None, cloud: Cloud, most: int) -> Edit | None:
     """
     if edit is None or not most or not edit.append:
         return edit
-    check(edit, cloud)
+    check_edit(edit, cloud)
     n = len(cloud)
     if cloud.held is not None:
         edit = spared(edit, cloud, cloud.held)
@@ -131,10 +131,10 @@ def within(edit: Edit | None, cloud: Cloud, most: int) -> Edit | None:
     left = int((gain[order].cumsum(0) < excess).sum()) + 1
     struck = torch.zeros(size, dtype=torch.bool, device=number.device)
     struck[order[:left]] = True
-    return without(edit, n, struck[number])
+    return without_families(edit, n, struck[number])
 
 
-def together(edits: Sequence[Edit | None], cloud: Cloud) -> Edit | None:
+def merged_edits(edits: Sequence[Edit | None], cloud: Cloud) -> Edit | None:
     """Edits that were proposed for the same rows, as one.
 
     A row that one of them kills has no children and gives nothing away: its families in the
@@ -145,14 +145,14 @@ def together(edits: Sequence[Edit | None], cloud: Cloud) -> Edit | None:
     if len(found) < 2:
         return found[0] if found else None
     for edit in found:
-        check(edit, cloud)
+        check_edit(edit, cloud)
     n = len(cloud)
     deaths = [_dropped(edit, n + _fresh(edit))[0][:n] for edit in found]
     taken = torch.zeros(n, dtype=torch.bool, device=cloud.device)
     kept = []
     for i, edit in enumerate(found):
         killed = torch.stack([taken, *(dead for j, dead in enumerate(deaths) if j != i)]).any(0)
-        edit = without(edit, n, _with_kin(families(edit, n), killed & _involved(edit, n)))
+        edit = without_families(edit, n, _with_kin(families(edit, n), killed & _involved(edit, n)))
         taken = taken | _involved(edit, n)
         kept.append(edit)
     joined = _joined(kept, n)

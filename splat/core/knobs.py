@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from splat.core.fields import Way, field_docs, fields_of, parts_with_ways, remembered, with_value
-from splat.core.strategy import Strategy, called
+from splat.core.strategy import Strategy, recipe_name_of
 
 RATE = "rate"
 """Name of the factor on all learning rates; 1: as planned."""
@@ -129,7 +129,7 @@ def followed(strategy: Strategy, script: Iterable[Command]) -> Strategy:
     return strategy
 
 
-def told(value: Number | None) -> str:
+def value_text(value: Number | None) -> str:
     """A number for people."""
     if value is None:
         return "none"
@@ -174,7 +174,7 @@ def _spots(strategy: Strategy) -> dict[str, _Spot]:
     found: dict[str, _Spot] = {}
     seen: Counter[str] = Counter()
     for way, part in parts_with_ways(strategy):
-        name = called(type(part))
+        name = recipe_name_of(type(part))
         seen[name] += 1
         label = name if seen[name] == 1 else f"{name}-{seen[name]}"
         found |= {f"{label}.{own}": spot for own, spot in _numbers(part, way)}

@@ -17,14 +17,14 @@ from splat.core.cloud import Cloud
 from splat.core.column import Rate, Scaling
 from splat.core.edit import Change, Edit, Rows
 from splat.core.frame import morton_order
-from splat.core.offload import Bringing
+from splat.core.offload import OffloadRenderer
 from splat.core.region import Region
 from splat.core.schedule import PUBLISHED_STEPS
 from splat.types import Batch, Camera, Frame, Gaussians, Rendered, Renderer
 
 
 @dataclass
-class Trained:
+class TrainedModule:
     """A network trained beside the cloud, with the optimizer that moves it."""
 
     module: nn.Module
@@ -118,7 +118,7 @@ class Model(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.beside: dict[str, Trained] = {}
+        self.beside: dict[str, TrainedModule] = {}
         """Networks trained beside the rows; no submodules, a run saves them with their
         optimizers."""
 
@@ -138,7 +138,7 @@ class Model(nn.Module):
         """As `bake` for all cameras, as quickly as it can be had: for looks at a run."""
         return self.bake()
 
-    def networks(self) -> Mapping[str, Trained]:
+    def networks(self) -> Mapping[str, TrainedModule]:
         """What is trained beside the rows, by name; the same objects each time."""
         return self.beside
 
@@ -328,7 +328,7 @@ class Explicit(Model):
         )
 
     def drawn_by(self, render: Renderer) -> Renderer:
-        return Bringing(render) if self.cloud.kept_away else render
+        return OffloadRenderer(render) if self.cloud.kept_away else render
 
     def order_rows(self) -> Int[Tensor, "n"]:
         order = morton_order(self.cloud["mean"].detach())

@@ -43,7 +43,7 @@ def pinned(values: Tensor) -> Tensor:
     return values.detach().to("cpu").contiguous().pin_memory()
 
 
-class Bringing:
+class OffloadRenderer:
     """Draws sets whose colours may be kept elsewhere: what may show is brought to the device.
 
     Pictures, gradients and what is said of every Gaussian are as if all were drawn.

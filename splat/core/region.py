@@ -59,8 +59,9 @@ class Box(Region):
     def __post_init__(self) -> None:
         if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
             raise ValueError(
-                f"the crop box from {told(self.low)} to {told(self.high)} holds nothing; expected"
-                " the lowest x y z and then the highest, each of the first below its second"
+                f"the crop box from {corner_text(self.low)} to {corner_text(self.high)} holds"
+                " nothing; expected the lowest x y z and then the highest, each of the first below"
+                " its second"
             )
 
     def holds(self, positions: Float[Tensor, "n 3"], frame: Frame) -> Bool[Tensor, "n"]:
@@ -73,7 +74,7 @@ class Box(Region):
 
     def said(self) -> str:
         """Its corners, for people."""
-        return f"{told(self.low)} to {told(self.high)}"
+        return f"{corner_text(self.low)} to {corner_text(self.high)}"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Both(Region):
         return f"{self.one.said()} and {self.other.said()}"
 
 
-def told(corner: Corner) -> str:
+def corner_text(corner: Corner) -> str:
     """A corner, for people."""
     return " ".join(f"{value:g}" for value in corner)
 

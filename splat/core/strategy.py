@@ -122,7 +122,7 @@ class Strategy(ABC):
         """
 
 
-def called(kind: type[Any]) -> str:
+def recipe_name_of(kind: type[Any]) -> str:
     """What a recipe calls a method or a part of this class."""
     return vars(kind).get("known_as") or kind.__name__.lower()
 

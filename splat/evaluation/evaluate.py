@@ -66,7 +66,7 @@ class Metrics:
 
 
 @dataclass(frozen=True)
-class Seen:
+class DrawnView:
     """A picture to hold against a photo."""
 
     batch: Batch
@@ -82,7 +82,7 @@ class Seen:
         return self.image[:, cut].contiguous(), replace(batch, pixels=pixels, mask=mask)
 
 
-class Fit(Protocol):
+class HeldOutFitter(Protocol):
     """Fits of a photo what training cannot know, and draws it so."""
 
     @property
@@ -90,7 +90,7 @@ class Fit(Protocol):
         """What is fitted, on which part, and which is measured."""
         ...
 
-    def __call__(self, batch: Batch) -> Seen: ...
+    def __call__(self, batch: Batch) -> DrawnView: ...
 
 
 AS_GIVEN = "photos as they are, whole"
@@ -105,7 +105,7 @@ def evaluate(
     *,
     lpips: Net | None = "alex",
     look: Callable[[Batch, Float[Tensor, "h w 3"], ViewMetrics], None] | None = None,
-    fit: Fit | None = None,
+    fit: HeldOutFitter | None = None,
     ranks: Ranks = ALONE,
 ) -> Metrics:
     """Draw every batch and compare; `gaussians` is a model, or `lambda camera: fixed`.
@@ -121,7 +121,7 @@ def evaluate(
     for batch in batches:
         with torch.no_grad():
             image = render(gaussians(batch.camera), batch.camera, Needs(), background).image
-        seen = Seen(batch, image)
+        seen = DrawnView(batch, image)
         if fit is not None:
             plain.append(psnr(image, batch.image, batch.mask))
             seen = fit(batch)
@@ -156,7 +156,7 @@ def mean_psnr(
     batches: Iterable[Batch],
     background: Float[Tensor, "3"] | None = None,
     *,
-    fit: Fit | None = None,
+    fit: HeldOutFitter | None = None,
     ranks: Ranks = ALONE,
 ) -> float:
     """The PSNR that `evaluate` finds, dB, without its other figures, in a twentieth of its time."""

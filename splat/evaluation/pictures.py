@@ -88,7 +88,7 @@ def contact_sheet(rows: Sequence[Row], path: Path, title: str = "") -> None:
         _text(figure, lefts[1], middle, f"{row.psnr:.2f} dB", INK)
     note = " · ".join(filter(None, (title, f"{count} of {len(rows)} views")))
     _text(figure, _MARGIN, height - _CAPTION // 2 - 4, note, FAINT)
-    page = drawn(figure)
+    page = figure_pixels(figure)
     for top, left, tile in tiles:
         page[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     _save(page, path)
@@ -133,7 +133,7 @@ def curves(log: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.text(
                 0.5, 0.5, "nothing logged", transform=axes.transAxes, ha="center", color=FAINT
             )
-    _save(drawn(figure), path)
+    _save(figure_pixels(figure), path)
 
 
 def _series(log: Sequence[Mapping[str, Any]], key: str) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -253,7 +253,7 @@ def _fitted(picture: NDArray[Any]) -> NDArray[Any]:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
-def drawn(figure: Figure) -> Bytes:
+def figure_pixels(figure: Figure) -> Bytes:
     """The pixels of a figure."""
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from splat.evaluation.pictures import FAINT, INK, drawn, png
+from splat.evaluation.pictures import FAINT, INK, figure_pixels, png
 from splat.export.search import Search, Tried
 from splat.system.files import replacing
 
@@ -45,4 +45,4 @@ def rate_chart(search: Search, best: Tried | None, path: Path) -> None:
     once = dict(zip(labels, handles, strict=True))
     axes.legend(once.values(), once.keys(), frameon=False, fontsize=8)
     with replacing(path) as draft:
-        draft.write_bytes(png(drawn(figure)))
+        draft.write_bytes(png(figure_pixels(figure)))

@@ -63,7 +63,7 @@ def drawn_said(same_db: float | None, before: float | None, after: float | None)
     return said
 
 
-def exported(
+def export(
     gaussians: Gaussians,
     frame: Frame,
     path: Path,
@@ -89,7 +89,7 @@ def exported(
     formats.write(gaussians, path, frame, drawing, settings, cameras)
     again = gaussians_to_frame(formats.read(path, settings), frame).to(render.device)
     trained = _fixed(whole) if isinstance(whole, Gaussians) else whole
-    same_db, before, after = compared(
+    same_db, before, after = compare(
         trained, _fixed(again), render, batches, background, photos=photos
     )
     return Receipt(
@@ -110,7 +110,7 @@ def _fixed(gaussians: Gaussians) -> Callable[[Camera], Gaussians]:
     return lambda camera: gaussians
 
 
-def compared(
+def compare(
     one: Callable[[Camera], Gaussians],
     other: Callable[[Camera], Gaussians],
     render: Renderer,
@@ -125,8 +125,8 @@ def compared(
     """
     same, before, after = [], [], []
     for batch in batches:
-        first = drawn(one(batch.camera), batch.camera, render, background)
-        second = drawn(other(batch.camera), batch.camera, render, background)
+        first = draw(one(batch.camera), batch.camera, render, background)
+        second = draw(other(batch.camera), batch.camera, render, background)
         same.append(min(CLOSEST, psnr(first, second)))
         if photos:
             before.append(min(CLOSEST, psnr(first, batch.image, batch.mask)))
@@ -173,7 +173,7 @@ def mean(values: list[float]) -> float | None:
 
 
 @torch.no_grad()
-def drawn(
+def draw(
     gaussians: Gaussians, camera: Camera, render: Renderer, background: Float[Tensor, "3"] | None
 ) -> Float[Tensor, "h w 3"]:
     """A picture in [0, 1]."""

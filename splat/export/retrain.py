@@ -24,7 +24,7 @@ FITTED_EVERY = 50
 """Steps between fits of codebooks and bounds."""
 
 
-def refined(
+def retrain(
     gaussians: Gaussians,
     frame: Frame,
     photos: Loader | Corrected,

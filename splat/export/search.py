@@ -14,7 +14,7 @@ from splat import formats
 from splat.core.frame import gaussians_to_frame
 from splat.evaluation.evaluate import psnr
 from splat.export.harmonics import constants_take_over, rounded
-from splat.export.receipt import CLOSEST, bands, drawn, mean
+from splat.export.receipt import CLOSEST, bands, draw, mean
 from splat.export.view_weights import Sight, with_fewer_bands
 from splat.formats.settings import Settings
 from splat.system.text import size
@@ -182,7 +182,7 @@ class Search:
         return mean(values) or CLOSEST
 
     def _drawn(self, gaussians: Gaussians, batch: Batch) -> Float[Tensor, "h w 3"]:
-        return drawn(gaussians, batch.camera, self.render, self.background)
+        return draw(gaussians, batch.camera, self.render, self.background)
 
 
 def variants(suffixes: Sequence[str], degree: int, settings: Settings) -> list[Variant]:
@@ -202,7 +202,7 @@ def variants(suffixes: Sequence[str], degree: int, settings: Settings) -> list[V
     return found
 
 
-def chosen(
+def choose(
     search: Search, ways: Sequence[Variant], size_most: int | None, loss_most: float | None
 ) -> Tried:
     """Of files within a size the one that draws best; of those within a loss the smallest.
@@ -216,8 +216,8 @@ def chosen(
         if not fit:
             best = min(search.tried, key=lambda each: each.loss)
             raise ValueError(
-                f"no file loses at most {loss_most:g} dB: the nearest is {told(best)}; allow more"
-                " loss, or another format"
+                f"no file loses at most {loss_most:g} dB: the nearest is {tried_text(best)}; allow"
+                " more loss, or another format"
             )
         return min(fit, key=lambda each: (each.bytes, each.loss))
     found = [search.within(way, size_most) for way in ways]
@@ -233,12 +233,12 @@ def chosen(
     if loss_most is not None and best.loss > loss_most:
         raise ValueError(
             f"no file of at most {size(size_most)} loses at most {loss_most:g} dB: the nearest is"
-            f" {told(best)}; allow more bytes or more loss"
+            f" {tried_text(best)}; allow more bytes or more loss"
         )
     return best
 
 
-def trimmed(
+def trim(
     gaussians: Gaussians,
     looked: Sight,
     most: int,
@@ -265,7 +265,7 @@ def trimmed(
     raise ValueError(f"not one Gaussian fits into {size(most)}; allow more bytes")
 
 
-def told(tried: Tried) -> str:
+def tried_text(tried: Tried) -> str:
     """A trial in a sentence."""
     return (
         f"{tried.variant.said()}, {tried.gaussians:,} Gaussians, {size(tried.bytes)},"

@@ -16,7 +16,7 @@ _CHUNK = 1 << 20
 _KINDS = {"float": "<f4", "uint": "<u4", "uchar": "u1"}
 
 
-def joined(parts: Sequence[Path], path: Path, most: Sequence[int] = ()) -> int:
+def join_files(parts: Sequence[Path], path: Path, most: Sequence[int] = ()) -> int:
     """Write the rows of `parts`, in their order, to one file; how many there are.
 
     Of a part with more rows than its entry of `most` (0: no limit) the faintest are left out. No

@@ -2,6 +2,13 @@
 
 from splat.guidance.fit import fitted_line
 from splat.guidance.shape import normals_of_depth
-from splat.guidance.terms import GivenDepth, GivenNormal, given_terms, said
+from splat.guidance.terms import GivenDepth, GivenNormal, given_terms, guidance_text
 
-__all__ = ["GivenDepth", "GivenNormal", "fitted_line", "given_terms", "normals_of_depth", "said"]
+__all__ = [
+    "GivenDepth",
+    "GivenNormal",
+    "fitted_line",
+    "given_terms",
+    "guidance_text",
+    "normals_of_depth",
+]

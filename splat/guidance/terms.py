@@ -123,7 +123,7 @@ def given_terms(
     return found
 
 
-def said(views: Sequence[View], objectives: Mapping[str, Objective]) -> list[str]:
+def guidance_text(views: Sequence[View], objectives: Mapping[str, Objective]) -> list[str]:
     """What is learned from maps that came with photos, a sentence each."""
     found, depth, normal = [], objectives.get("given_depth"), objectives.get("given_normal")
     if isinstance(depth, GivenDepth):

@@ -198,7 +198,7 @@ _lost: list[Lost] = []
 """and that one of them is gone."""
 
 
-def joined() -> Ranks:
+def current_ranks() -> Ranks:
     """The processes of this run as torchrun's environment has them, all met, or `ALONE`.
 
     Every process on a machine takes the GPU of its number there, where there are any.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from splat.core.cloud import Cloud
-from splat.core.model import Trained
+from splat.core.model import TrainedModule
 from splat.core.step import Step
 from splat.kernels import Harmonics, HarmonicsGradient
 from splat.parallel.ranks import Ranks
@@ -73,7 +73,7 @@ def together(
     ranks: Ranks,
     apart: Apart,
     step: Step,
-    modules: Mapping[str, Trained],
+    modules: Mapping[str, TrainedModule],
     losses: Mapping[str, Tensor],
 ) -> tuple[Step, dict[str, Tensor]]:
     """Bring a step of all processes together, once each has drawn and observed its photo.
@@ -97,7 +97,7 @@ def _together(
     ranks: Ranks,
     apart: Apart,
     step: Step,
-    modules: Mapping[str, Trained],
+    modules: Mapping[str, TrainedModule],
     losses: Mapping[str, Tensor],
 ) -> tuple[Step, dict[str, Tensor]]:
     cloud, model = step.model.cloud, step.model
@@ -171,7 +171,9 @@ def _print(step: Step) -> float:
     return float(step.model.cloud[step.model.place].detach().double().sum())
 
 
-def _shared(modules: Mapping[str, Trained], *, of_photos: bool) -> Iterator[torch.nn.Parameter]:
+def _shared(
+    modules: Mapping[str, TrainedModule], *, of_photos: bool
+) -> Iterator[torch.nn.Parameter]:
     for part in modules.values():
         if part.of_photos == of_photos:
             yield from part.module.parameters()

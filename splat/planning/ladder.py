@@ -27,7 +27,7 @@ CUDA_STEP_SECONDS, CUDA_PIXEL_SECONDS, CUDA_ROW_SECONDS = 4e-3, 4e-9, 6e-9
 
 
 @dataclass(frozen=True)
-class Fit:
+class Rung:
     """Size of a run that suits a device."""
 
     max_side: int
@@ -40,21 +40,21 @@ class Fit:
 
 
 LADDER = (
-    Fit(480, 2000, 30_000, 10_000),
-    Fit(560, 2500, 40_000, 15_000),
-    Fit(640, 3000, 40_000, 15_000),
-    Fit(640, 4000, 50_000, 15_000),
-    Fit(800, 5000, 60_000, 20_000),
-    Fit(960, 7000, 100_000, 20_000),
-    Fit(1200, 10_000, 200_000, 50_000),
-    Fit(1600, 15_000, 400_000, 100_000),
-    Fit(1600, 30_000, 1_000_000, 100_000),
+    Rung(480, 2000, 30_000, 10_000),
+    Rung(560, 2500, 40_000, 15_000),
+    Rung(640, 3000, 40_000, 15_000),
+    Rung(640, 4000, 50_000, 15_000),
+    Rung(800, 5000, 60_000, 20_000),
+    Rung(960, 7000, 100_000, 20_000),
+    Rung(1200, 10_000, 200_000, 50_000),
+    Rung(1600, 15_000, 400_000, 100_000),
+    Rung(1600, 30_000, 1_000_000, 100_000),
 )
 """Runs on a CPU, from the smallest to the published one."""
-CUDA = Fit(0, PUBLISHED_STEPS, 1_000_000, 100_000)
+CUDA = Rung(0, PUBLISHED_STEPS, 1_000_000, 100_000)
 
 
-def fit(device: torch.device) -> Fit:
+def rung_for(device: torch.device) -> Rung:
     """The published run on CUDA; on a CPU the largest of the ladder that ends in time."""
     if device.type == "cuda":
         return CUDA

@@ -62,7 +62,7 @@ class Ration:
     """What was chosen, for people."""
 
 
-def rationed(
+def ration_memory(
     scene: SceneData,
     options: Options,
     device: torch.device,
@@ -77,7 +77,10 @@ def rationed(
     would be needed, where it does not fit.
     """
     assert options.memory is not None
-    photos, on_cpu = _Photos.of(scene, predict.fitted(options, device)), device.type == "cpu"
+    photos, on_cpu = (
+        _Photos.of(scene, predict.with_device_defaults(options, device)),
+        device.type == "cpu",
+    )
     held = GRAIN * math.ceil((memory.held() if libraries is None else libraries) / GRAIN)
     left = options.memory - held - (PIXEL_BYTES * photos.area if on_cpu else 0)
     most = max(wanted.start, wanted.cap)

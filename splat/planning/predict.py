@@ -9,7 +9,7 @@ import torch
 
 from splat.options import Options
 from splat.photos.resolution import DEFAULT, Resolution, Sizes
-from splat.planning.ladder import fit, step_parts
+from splat.planning.ladder import rung_for, step_parts
 from splat.planning.memory import (
     PIXEL_BYTES,
     ending_bytes,
@@ -35,9 +35,9 @@ MOST_ON_DISK, DISK_SHARE = 20 << 30, 2
 """Bytes on disk that decoded photos are kept within, and one part of so many of what is free."""
 
 
-def fitted(options: Options, device: torch.device) -> Options:
+def with_device_defaults(options: Options, device: torch.device) -> Options:
     """The options with everything said that was left to the device."""
-    found = fit(device)
+    found = rung_for(device)
     max_side = options.max_side
     if max_side is None:
         max_side = found.max_side if options.downscale == "auto" else 0
@@ -86,7 +86,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Prediction:
     """What a run is predicted to take."""
 
     seconds: float
@@ -153,7 +153,7 @@ def mean_rows(start: int, cap: int) -> float:
     return 0.2 * start + 0.8 * max(start, cap)
 
 
-def predicted(
+def predict(
     views: Sequence[View],
     options: Options,
     device: torch.device,
@@ -164,12 +164,12 @@ def predicted(
     *,
     held_out: Sequence[View] = (),
     libraries: int | None = None,
-) -> Plan:
+) -> Prediction:
     """What training on `views` will take, from `start` Gaussians to `cap` (0: unknown).
 
-    `options` are those that `fitted` gave, `sizes` those of the run's pictures; `pace` says what
-    is known of this machine and scene, `libraries` what it held before the run began (None: what
-    it holds now).
+    `options` are those that `with_device_defaults` gave, `sizes` those of the run's pictures;
+    `pace` says what is known of this machine and scene, `libraries` what it held before the run
+    began (None: what it holds now).
     """
     assert options.steps and options.threads
     photos = photos_of(views, held_out, options, sizes)
@@ -183,7 +183,7 @@ def predicted(
     again = options.steps / len(views) * (1 - min(1, photos.kept / photos.whole))
     on_disk = bool(options.photo_cache)
     known, on_cpu = machine.memory(), device.type == "cpu"
-    return Plan(
+    return Prediction(
         seconds=options.steps * step + decoding * (1 + again * (READ_TIME if on_disk else 1)),
         photos=photos.kept,
         photos_all=photos.everything,

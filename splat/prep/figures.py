@@ -18,7 +18,7 @@ def off_middle(camera: Any) -> float:
     return math.hypot(right, down) / math.hypot(camera.width, camera.height)
 
 
-def told(model: Any) -> dict[str, Any]:
+def model_facts(model: Any) -> dict[str, Any]:
     """The figures of a model."""
     numbers = model.reg_image_ids()
     used = {model.image(number).camera_id for number in numbers}

@@ -21,7 +21,7 @@ import numpy as np
 import pycolmap
 
 from splat.prep import pairs as choose
-from splat.prep.figures import first, off_middle, told
+from splat.prep.figures import first, model_facts, off_middle
 
 Job = dict[str, Any]
 PORTION = 2
@@ -152,7 +152,7 @@ def mapping(job: Job) -> dict[str, Any]:
         (out / str(i)).mkdir()
         model.write(out / str(i))
     shutil.rmtree(raw)
-    return {"models": [told(model) for model in models], "photos": _matched(job)}
+    return {"models": [model_facts(model) for model in models], "photos": _matched(job)}
 
 
 def _adjusted(model: Any, threads: int) -> Any:

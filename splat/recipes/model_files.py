@@ -57,7 +57,7 @@ class ModelFile(Protocol):
         """Write a model, read it back, and draw both; ValueError where it is of another kind."""
         ...
 
-    def said(self, receipt: Mapping[str, Any]) -> str:
+    def receipt_text(self, receipt: Mapping[str, Any]) -> str:
         """A receipt, of which these are the fields, in a line."""
         ...
 

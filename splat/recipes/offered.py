@@ -10,7 +10,7 @@ import torch
 from splat.core.strategy import Strategy, Wrapper
 from splat.formats import rows_within
 from splat.options import Options
-from splat.planning.ladder import fit
+from splat.planning.ladder import rung_for
 from splat.recipes.catalog import PARTS, kind_of, methods
 from splat.render import choose_device
 
@@ -52,7 +52,7 @@ def sized(strategy: Strategy, device: torch.device, budget: int = 0) -> Strategy
         return strategy if strategy.row_bytes else dataclasses.replace(strategy, cap=budget)
     if device.type == "cuda" and not strategy.cap:
         return strategy
-    return dataclasses.replace(strategy, cap=fit(device).cap // strategy.draws)
+    return dataclasses.replace(strategy, cap=rung_for(device).cap // strategy.draws)
 
 
 def offered(options: Options) -> Offered:

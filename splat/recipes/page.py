@@ -11,7 +11,7 @@ from typing import Any
 from splat.core.chain import Chain
 from splat.core.fields import field_docs, statistics
 from splat.core.strategy import Strategy, Wrapper
-from splat.recipes.recipe import named, told
+from splat.recipes.recipe import names, to_text_or_names
 
 WIDTH = 96
 """Columns of what is printed."""
@@ -28,7 +28,7 @@ def headline(kind: type[Any]) -> str:
 def page(strategy: Strategy, steps: int) -> str:
     """Everything about a strategy, for a run of so many steps."""
     fitted = strategy.scheduled(steps)
-    blocks = [told(strategy)]
+    blocks = [to_text_or_names(strategy)]
     pairs = zip(parts(strategy), parts(fitted), strict=True)
     blocks += [_part(part, own, steps) for part, own in pairs]
     blocks.append("\n".join(_lines(asked(fitted))))
@@ -89,7 +89,7 @@ def ranged(steps: Sequence[int]) -> str:
 
 
 def _part(strategy: Strategy, fitted: Strategy, steps: int) -> str:
-    name = named(strategy).rpartition(" + ")[2]
+    name = names(strategy).rpartition(" + ")[2]
     text = inspect.cleandoc(type(strategy).__doc__ or "")
     lines = [f"{name}: {text}", "", *_options(strategy, fitted)]
     if any(" -> " in line for line in lines):

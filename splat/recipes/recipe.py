@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from splat.core.chain import Chain
-from splat.core.strategy import Strategy, Wrapper, called
+from splat.core.strategy import Strategy, Wrapper, recipe_name_of
 from splat.options.parse import complaint, parsed
 from splat.recipes import catalog
 from splat.recipes.offered import Offered
@@ -33,7 +33,7 @@ PLUS = "+"
 _FILE = re.compile(r"[^\s]+\.(txt|recipe|toml|ya?ml|json|cfg)")
 
 
-def parsed_strategy(
+def strategy_from_text(
     recipe: str | Sequence[str], offered: Mapping[str, Strategy] | None = None
 ) -> Strategy:
     """The strategy of a recipe, given as a text or as arguments; ValueError where it is none.
@@ -42,15 +42,15 @@ def parsed_strategy(
     """
     with complaint():
         known = Offered() if offered is None else offered
-        return composed(None, segments(_tokens(recipe)), known)
+        return compose(None, terms_of(_tokens(recipe)), known)
 
 
 def usual(offered: Mapping[str, Strategy] | None = None) -> Strategy:
     """The strategy where a user names none."""
-    return parsed_strategy(catalog.usual(), offered)
+    return strategy_from_text(catalog.usual(), offered)
 
 
-def given(recipe: str) -> str:
+def text_of(recipe: str) -> str:
     """The text of a recipe: what a file of this name holds, or else itself."""
     path = Path(recipe)
     try:
@@ -66,65 +66,65 @@ def given(recipe: str) -> str:
     return recipe
 
 
-def said(strategy: Strategy) -> str:
+def to_text(strategy: Strategy) -> str:
     """The recipe of a strategy: options that are not the defaults of its class.
 
-    `parsed_strategy` makes an equal one of it. ValueError where options cannot hold a field.
+    `strategy_from_text` makes an equal one of it. ValueError where options cannot hold a field.
     """
     if isinstance(strategy, Chain):
         first, *others = strategy.parts
         rest = [_apart(part, isinstance(part, Chain | Wrapper)) for part in others]
         return f" {PLUS} ".join([_apart(first, isinstance(first, Chain)), *rest])
     if isinstance(strategy, Wrapper):
-        return f"{said(strategy.base)} {PLUS} {_term(strategy)}"
+        return f"{to_text(strategy.base)} {PLUS} {_term(strategy)}"
     return _term(strategy)
 
 
-def named(strategy: Strategy) -> str:
+def names(strategy: Strategy) -> str:
     """The names in its recipe: `mcmc + protect`."""
     if isinstance(strategy, Chain):
-        return f" {PLUS} ".join(map(named, strategy.parts))
+        return f" {PLUS} ".join(map(names, strategy.parts))
     if isinstance(strategy, Wrapper):
-        return f"{named(strategy.base)} {PLUS} {called(type(strategy))}"
-    return called(type(strategy))
+        return f"{names(strategy.base)} {PLUS} {recipe_name_of(type(strategy))}"
+    return recipe_name_of(type(strategy))
 
 
-def told(strategy: Strategy) -> str:
-    """`said`, or where no options can say it, `named`."""
+def to_text_or_names(strategy: Strategy) -> str:
+    """`to_text`, or where no options can say it, `names`."""
     try:
-        return said(strategy)
+        return to_text(strategy)
     except ValueError:
-        return named(strategy)
+        return names(strategy)
 
 
-def segments(tokens: Sequence[str]) -> list[list[str]]:
+def terms_of(tokens: Sequence[str]) -> list[list[str]]:
     """The tokens between the `+` that stand in no parentheses.
 
     A preset after a `+` is what its name stands for, with its options for each part of it.
     """
-    found: list[list[str]] = [[]]
+    method_or_part: list[list[str]] = [[]]
     depth = 0
     for token in tokens:
         depth += (token == "(") - (token == ")")
         if depth < 0:
             raise ValueError("a recipe has a ) without its (")
         if token == PLUS and not depth:
-            found.append([])
+            method_or_part.append([])
         else:
-            found[-1].append(token)
+            method_or_part[-1].append(token)
     if depth:
         raise ValueError("a recipe has a ( without its )")
-    return [found[0], *(term for each in found[1:] for term in _spelled(each))]
+    return [method_or_part[0], *(term for each in method_or_part[1:] for term in _spelled(each))]
 
 
 def _spelled(term: list[str]) -> list[list[str]]:
     if not term or term[0] not in catalog.PRESETS:
         return [term]
     text, _ = catalog.PRESETS[term[0]]
-    return [[*part, *term[1:]] for part in segments(_tokens(text))]
+    return [[*part, *term[1:]] for part in terms_of(_tokens(text))]
 
 
-def composed(
+def compose(
     strategy: Strategy | None, terms: Sequence[Sequence[str]], offered: Mapping[str, Strategy]
 ) -> Strategy:
     """A strategy with the terms of a recipe after it; None: they are the whole recipe."""
@@ -136,11 +136,11 @@ def composed(
                 " 'mcmc --cap 200k + protect'"
             )
         if term[0] == "(":
-            if term[-1] != ")" or len(segments(term[1:-1])) < 1:
+            if term[-1] != ")" or len(terms_of(term[1:-1])) < 1:
                 raise ValueError(f"{term[-1]!r} stands after a ); expected a {PLUS} between them")
-            made: Strategy | type[Wrapper] = composed(None, segments(term[1:-1]), offered)
+            made: Strategy | type[Wrapper] = compose(None, terms_of(term[1:-1]), offered)
         else:
-            made = found(term[0], offered)
+            made = method_or_part(term[0], offered)
         if isinstance(made, type):
             strategy, beside = _wrapped(made, strategy, term), False
             continue
@@ -156,7 +156,7 @@ def composed(
     return strategy
 
 
-def found(name: str, offered: Mapping[str, Strategy]) -> Strategy | type[Wrapper]:
+def method_or_part(name: str, offered: Mapping[str, Strategy]) -> Strategy | type[Wrapper]:
     """The method of a name or an import path with its defaults, or the kind of part."""
     if name in offered:
         return offered[name]
@@ -210,7 +210,7 @@ def _tokens(recipe: str | Sequence[str]) -> list[str]:
 
 
 def _apart(strategy: Strategy, keep: bool) -> str:
-    return f"( {said(strategy)} )" if keep else said(strategy)
+    return f"( {to_text(strategy)} )" if keep else to_text(strategy)
 
 
 def _term(strategy: Strategy) -> str:
@@ -222,7 +222,7 @@ def _term(strategy: Strategy) -> str:
 
 def _options(part: Any, hidden: Sequence[str] = ()) -> list[str]:
     """Options of a dataclass for the fields that differ from their defaults."""
-    found: list[str] = []
+    method_or_part: list[str] = []
     for field in dataclasses.fields(part):
         value, default = getattr(part, field.name), _default(field)
         if field.name in hidden or (type(value) is type(default) and value == default):
@@ -231,14 +231,14 @@ def _options(part: Any, hidden: Sequence[str] = ()) -> list[str]:
         if dataclasses.is_dataclass(value):
             if type(value) is not type(default):
                 raise ValueError(f"{type(part).__name__}: no option can say another {field.name}")
-            found += _options(value)
+            method_or_part += _options(value)
         elif isinstance(value, bool):
-            found.append(flag if value else flag.replace("--", "--no-", 1))
+            method_or_part.append(flag if value else flag.replace("--", "--no-", 1))
         elif isinstance(value, tuple | list):
-            found += [flag, *(_word(item, field.name) for item in value)]
+            method_or_part += [flag, *(_word(item, field.name) for item in value)]
         else:
-            found += [flag, _word(value, field.name)]
-    return found
+            method_or_part += [flag, _word(value, field.name)]
+    return method_or_part
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

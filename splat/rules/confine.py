@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splat.core.edit import Edit
-from splat.core.edit_check import check
-from splat.core.families import families, within, without
+from splat.core.edit_check import check_edit
+from splat.core.families import families, limited_births, without_families
 from splat.core.model import Model
 from splat.core.step import Step
 
@@ -28,14 +28,14 @@ def confined(
     if edit is None or not (edit.append or edit.assign):
         return edit
     cloud = step.model.cloud
-    check(edit, cloud)
+    check_edit(edit, cloud)
     strays = _strays(step.model, edit, holds)
     if not bool(strays.any()):
         return edit
     number = families(edit, len(cloud))
     marked = torch.zeros_like(strays)
     marked[number[strays]] = True
-    return within(without(edit, len(cloud), marked[number]), cloud, cap)
+    return limited_births(without_families(edit, len(cloud), marked[number]), cloud, cap)
 
 
 def _strays(

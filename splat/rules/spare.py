@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splat.core.edit import SPLIT, Edit, Rows
-from splat.core.families import within
+from splat.core.families import limited_births
 from splat.core.step import Step
 
 _COMPARED: dict[str, Callable[[Any, float], Any]] = {
@@ -81,7 +81,7 @@ def spared(
         else drop
         for drop in edit.drop
     )
-    return within(replace(edit, drop=drops), cloud, cap)
+    return limited_births(replace(edit, drop=drops), cloud, cap)
 
 
 def _matched(

@@ -137,14 +137,14 @@ def restore(run: Run, state: State) -> None:
 
 def at_once(state: State) -> int:
     """Photos that a step of the run showed: as many as there were processes."""
-    found: int = state.get("at_once", 1)
-    return found
+    checkpoints_in: int = state.get("at_once", 1)
+    return checkpoints_in
 
 
-def shown(state: State) -> int:
+def photos_shown(state: State) -> int:
     """Photos that the run has shown."""
-    found: int = state["step"] * at_once(state)
-    return found
+    checkpoints_in: int = state["step"] * at_once(state)
+    return checkpoints_in
 
 
 def regrouped(step: int, was: int, now: int) -> int:
@@ -175,14 +175,14 @@ def path_of(folder: Path, shown: int) -> Path:
     return folder / f"step_{shown:08d}.pt"
 
 
-def found(folder: Path) -> list[Path]:
+def checkpoints_in(folder: Path) -> list[Path]:
     """Checkpoints in a folder, oldest first."""
     return sorted(folder.glob("step_*.pt"))
 
 
 def prune(folder: Path, keep: int) -> None:
     """Delete all but the last `keep`."""
-    for path in found(folder)[:-keep]:
+    for path in checkpoints_in(folder)[:-keep]:
         path.unlink(missing_ok=True)
 
 

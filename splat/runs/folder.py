@@ -97,7 +97,7 @@ class Folder:
 
     def latest(self) -> Path:
         """The last checkpoint."""
-        there = checkpoint.found(self.checkpoints)
+        there = checkpoint.checkpoints_in(self.checkpoints)
         if not there:
             raise FileNotFoundError(
                 f"{self.path} holds no checkpoint yet; start it anew with splat train ..."
@@ -254,7 +254,7 @@ def same_views(config: Config, scene: SceneData) -> None:
 
 def check_steps(place: Folder, state: checkpoint.State, planned: int, asked: int | None) -> None:
     """Raise ValueError where a run in the state of a checkpoint has no step to go."""
-    done, ended = checkpoint.shown(state), state.get("ended", "")
+    done, ended = checkpoint.photos_shown(state), state.get("ended", "")
     if asked is not None and asked <= done:
         raise ValueError(f"{place.path} is at step {done:,} already; give --steps beyond it")
     if asked is None and (ended or done >= planned) and place.metrics.is_file():

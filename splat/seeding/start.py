@@ -16,7 +16,7 @@ from splat.formats import ply
 from splat.math import spread
 from splat.options import PLANES, Options
 from splat.photos.loader import Loader
-from splat.planning.ladder import fit
+from splat.planning.ladder import rung_for
 from splat.seeding import silhouette, sky
 from splat.seeding.planes.assemble import assembled
 from splat.seeding.points import random_in_frusta, rows_from_points
@@ -31,7 +31,7 @@ that is more: bare walls need few. And of the cap, what all may be: the rest is 
 _log = logging.getLogger(__name__)
 
 
-def rows_at_start(
+def initial_rows(
     scene: SceneData,
     photos: Loader,
     strategy: Strategy,
@@ -49,7 +49,7 @@ def rows_at_start(
         return _thinned(_from_gaussians(options.init, options, frame), strategy, generator)
     points = scene.points if options.init is None else ply.read_points(options.init)
     if points is None or len(points.positions) == 0:
-        count = fit(device).random_points
+        count = rung_for(device).random_points
         count = min(count, strategy.cap) if strategy.cap else count
         _no_sky(options, "random points")
         found = _random(photos, options, count, generator)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from splat.core.column import Rate
 from splat.core.maps import LUMA
-from splat.core.model import Trained
+from splat.core.model import TrainedModule
 from splat.core.objective import Objective
 from splat.core.step import Step
 from splat.sensor.rows import RowAdam
@@ -57,11 +57,11 @@ class Grids(nn.Module):
         change = torch.einsum("ijhw,hwj->hwi", maps[:, :3], image) + maps[:, 3].permute(1, 2, 0)
         return image + change
 
-    def trained(self, steps: int, at_once: int = 1) -> Trained:
+    def trained(self, steps: int, at_once: int = 1) -> TrainedModule:
         """With what moves it over a run of so many steps, each of so many photos at once."""
         del at_once
         rates = [Rate(RATE, RATE_END, steps)]
-        return Trained(self, RowAdam([self.cells]), rates, of_photos=True)
+        return TrainedModule(self, RowAdam([self.cells]), rates, of_photos=True)
 
 
 class Smooth(Objective):

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.evaluation.evaluate import Seen
+from splat.evaluation.evaluate import DrawnView
 from splat.sensor.newton import downhill, error
 from splat.sensor.poses import FARTHEST, bend, exponential
 from splat.sensor.tones import Map, fitted, mapped
@@ -47,11 +47,11 @@ class HeldOutFit:
             " figures of its right half"
         )
 
-    def __call__(self, batch: Batch) -> Seen:
+    def __call__(self, batch: Batch) -> DrawnView:
         camera, tone = self.found(batch)
         with torch.no_grad():
             image = self._developed(self._drawn(camera), tone)
-        return Seen(replace(batch, camera=camera), image, batch.camera.width // 2)
+        return DrawnView(replace(batch, camera=camera), image, batch.camera.width // 2)
 
     def adjusted(self, batch: Batch) -> Batch:
         """The photo as the mean exposure would have it, its camera where it fits best."""

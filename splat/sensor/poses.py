@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from splat.core.column import Rate
 from splat.core.maps import LUMA
-from splat.core.model import Trained
+from splat.core.model import TrainedModule
 from splat.core.objective import Objective
 from splat.core.step import Step
 from splat.sensor.newton import MOST_PIXELS, Newton, weights
@@ -68,12 +68,12 @@ class Poses(nn.Module):
         """The pose of a view, corrected."""
         return exponential(self.twists[view]) @ world_to_camera
 
-    def trained(self, steps: int, at_once: int = 1) -> Trained:
+    def trained(self, steps: int, at_once: int = 1) -> TrainedModule:
         """With what moves it over a run of so many steps, each of so many photos at once."""
         del at_once
         # From the first step on: what has grown about poses that are off holds them there.
         newton = Newton(self.twists, FARTHEST, MOMENTUM)
-        return Trained(self, newton, [Rate(RATE, RATE_END, steps)], of_photos=True)
+        return TrainedModule(self, newton, [Rate(RATE, RATE_END, steps)], of_photos=True)
 
 
 class PosePrior(Objective):

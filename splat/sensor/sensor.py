@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.core.model import Trained
+from splat.core.model import TrainedModule
 from splat.core.objective import Objective
 from splat.options.exposure import Exposure
 from splat.sensor.grids import Grids, Smooth
@@ -33,7 +33,7 @@ class Sensor:
     poses: Poses | None = None
     tone: Tones | None = None
     grid: Grids | None = None
-    parts: Mapping[str, Trained] = field(default_factory=dict)
+    parts: Mapping[str, TrainedModule] = field(default_factory=dict)
     """Its tables with what moves them, by name."""
 
     def aim(self, camera: Camera) -> Camera:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from splat import kernels
-from splat.core.model import Trained
+from splat.core.model import TrainedModule
 from splat.core.objective import Objective
 from splat.core.step import Step
 from splat.sensor.newton import Newton, later, weights
@@ -60,10 +60,10 @@ class Tones(nn.Module, ABC):
         """A picture of the scene as the photo of this view would have developed it."""
         return mapped(image, self.map(view))
 
-    def trained(self, steps: int, at_once: int = 1) -> Trained:
+    def trained(self, steps: int, at_once: int = 1) -> TrainedModule:
         """With what moves it over a run of so many steps, each of so many photos at once."""
         rate = later(RATE, RATE_END, steps, -(-len(self.values) // at_once))
-        return Trained(self, Newton(self.values, FARTHEST), [rate], of_photos=True)
+        return TrainedModule(self, Newton(self.values, FARTHEST), [rate], of_photos=True)
 
     @abstractmethod
     def bent(

@@ -95,7 +95,7 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def said() -> str:
+def description() -> str:
     """This machine and what runs on it in words, without its name."""
     return (
         f"{processor()}, {cores()} cores, {platform.system()}, Python {platform.python_version()},"

@@ -101,7 +101,7 @@ def decide(
     found = settled(scene, strategy, options, ranks)
     cap = f"{strategy.cap:,}" if strategy.cap else "no limit"
     own = [
-        Decision("method", recipe.told(strategy), why_method),
+        Decision("method", recipe.to_text_or_names(strategy), why_method),
         Decision("cap", cap, _why_cap(strategy, options, cap_asked, device)),
     ]
     return replace(found, decisions=(found.decisions[0], *own, *found.decisions[1:]))
@@ -112,7 +112,7 @@ def settled(
 ) -> Decided:
     """As `decide`, of a run whose method is within its budget and its memory already."""
     device, why_device = choose_device(options.device)
-    found = alike(predict.fitted(options, device), options, ranks)
+    found = alike(predict.with_device_defaults(options, device), options, ranks)
     if options.minutes is not None:
         found = replace(found, steps=options.steps)
     found = replace(found, background=background_of(scene, options))

@@ -14,12 +14,12 @@ from torch import Tensor
 from splat import kernels
 from splat.cleanup.floaters import Rules, floaters
 from splat.core.frame import camera_from_frame
-from splat.core.knobs import told
+from splat.core.knobs import value_text
 from splat.evaluation.evaluate import Metrics, ViewMetrics, evaluate
 from splat.evaluation.lpips import Net
 from splat.evaluation.pictures import Row, contact_sheet, curves
-from splat.export.receipt import exported
-from splat.export.retrain import refined
+from splat.export.receipt import export
+from splat.export.retrain import retrain
 from splat.formats.settings import Settings
 from splat.math import spread
 from splat.photos.resolution import Sizes
@@ -61,7 +61,7 @@ def finish(
 ) -> dict[str, Any]:
     """Measure a run at its end, write its files, and return what `metrics.json` holds.
 
-    `whole` is what the file of Gaussians is to hold, None: what `stand_in` gives.
+    `whole` is what the file of Gaussians is to hold, None: what `baked_stand_in` gives.
     `between` is called after every view: this takes a while, and a viewer may have visitors.
     Of several processes each measures its share; the first does the rest, and the others return
     nothing.
@@ -70,7 +70,7 @@ def finish(
     pictures = pictures and folder is not None
     peak = machine.peak_memory()
     placed: dict[str, Camera] = {}
-    found = measure(job, net, rows if pictures else None, between, placed, fit=fit_of(job))
+    found = measure(job, net, rows if pictures else None, between, placed, fit=held_out_fit(job))
     if not job.run.ranks.first:
         return {}
     record = figures(job, found, seconds)
@@ -79,8 +79,8 @@ def finish(
         return record
     _write_placed(job, folder, placed)
     model = job.run.model
-    receipt = exported(
-        stand_in(job) if whole is None else whole,
+    receipt = export(
+        baked_stand_in(job) if whole is None else whole,
         job.run.frame,
         folder.gaussians,
         job.run.render,
@@ -103,7 +103,7 @@ def finish(
     return record
 
 
-def stand_in(job: Job) -> Gaussians:
+def baked_stand_in(job: Job) -> Gaussians:
     """The Gaussians that a run's file holds, in the frame of training.
 
     Where rows only make Gaussians for a camera, what is baked for all is trained a little more.
@@ -115,7 +115,7 @@ def stand_in(job: Job) -> Gaussians:
     photos = job.photos if run.sensor.idle else Corrected(job.photos, run.sensor)
     try:
         # What is cropped away must be there while the rest learns to stand in.
-        return run.model.kept(refined(
+        return run.model.kept(retrain(
             run.baked(whole=True), run.frame, photos, run.render, run.background,
             drawing=run.drawing, suffix=".ply", settings=Settings(), steps=steps, seed=run.seed,
         ))  # fmt: skip
@@ -133,13 +133,13 @@ def _left_out(job: Job) -> tuple[str, ...]:
     found: tuple[str, ...] = ()
     if said:
         found = (f"{said}, then {stand_in_steps(job):,} steps of training",)
-    crop = cropped(job)["crop"]
+    crop = region_record(job)["crop"]
     if crop is not None:
         found += (f"{crop['outside']:,} {job.run.model.unit} outside of the crop",)
     return found
 
 
-def cropped(job: Job) -> dict[str, Any]:
+def region_record(job: Job) -> dict[str, Any]:
     """The box that births and files keep to, and how many rows are in it; None: there is none."""
     model = job.run.model
     if model.region is None:
@@ -206,7 +206,7 @@ def measure(
 
 def _fitted(job: Job) -> Iterator[Batch]:
     """The held-out views, posed and exposed as they fit best, for pictures to be held against."""
-    fit = fit_of(job)
+    fit = held_out_fit(job)
     return (batch if fit is None else fit.adjusted(batch) for batch in job.test_batches())
 
 
@@ -228,7 +228,7 @@ def _write_placed(job: Job, folder: Folder, held_out: Mapping[str, Camera]) -> N
     )
 
 
-def fit_of(job: Job, *, pose: bool = True) -> HeldOutFit | None:
+def held_out_fit(job: Job, *, pose: bool = True) -> HeldOutFit | None:
     """What fits held-out photos where the run corrects those that it trains on; None: nothing.
 
     Without `pose`, which takes a while, exposures only.
@@ -266,9 +266,9 @@ def figures(job: Job, found: Metrics | None, seconds: float) -> dict[str, Any]:
         "psnr_unfitted": plain.get("psnr_unfitted"),
         "views": views,
         "size": [first.width, first.height],
-        **counted(job),
-        **cropped(job),
-        "floaters": floating(job),
+        **gaussian_counts(job),
+        **region_record(job),
+        "floaters": floater_score(job),
         "steps": run.step,
         **({} if run.at_once == 1 else {"processes": run.at_once}),
         "ended": _ended(job, plain.get("psnr")),
@@ -281,7 +281,7 @@ def figures(job: Job, found: Metrics | None, seconds: float) -> dict[str, Any]:
         "isa": kernels.isa() if on_cpu else None,
         "threads": options.threads,
         "method": method_name(job),
-        "recipe": recipe.told(job.strategy),
+        "recipe": recipe.to_text_or_names(job.strategy),
         "seed": options.seed,
         "antialiased": options.antialiased,
         "scene": str(scene.path),
@@ -292,7 +292,7 @@ def figures(job: Job, found: Metrics | None, seconds: float) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def counted(job: Job) -> dict[str, int]:
+def gaussian_counts(job: Job) -> dict[str, int]:
     """Gaussians; where rows only make them, those of a mean view, and the rows."""
     model, cameras = job.run.model, job.photos.cameras
     if model.rows_are_gaussians:
@@ -302,7 +302,7 @@ def counted(job: Job) -> dict[str, int]:
 
 
 @torch.no_grad()
-def floating(job: Job) -> dict[str, float] | None:
+def floater_score(job: Job) -> dict[str, float] | None:
     """The floater score on training views, in percent; None where rows only make Gaussians."""
     run, photos = job.run, job.photos
     if not run.model.rows_are_gaussians:
@@ -374,7 +374,7 @@ def _each(record: Mapping[str, Any]) -> str:
 
 def _changes_said(commands: Sequence[Mapping[str, Any]]) -> str:
     """What was changed while the run trained, in a line."""
-    said = [f"{c['name']} {told(c['value'])} at step {c['step']:,}" for c in commands]
+    said = [f"{c['name']} {value_text(c['value'])} at step {c['step']:,}" for c in commands]
     if len(said) > MOST_CHANGES:
         said[MOST_CHANGES - 1 :] = [f"{len(said) - MOST_CHANGES + 1:,} more"]
     return f"changed while it trained: {', '.join(said)}"
@@ -391,7 +391,7 @@ def split_said(test: int, total: int, train: int) -> str:
 
 def method_name(job: Job) -> str:
     """The strategy as the command line names it."""
-    return recipe.named(job.strategy)
+    return recipe.names(job.strategy)
 
 
 def _megabytes(count: int | None) -> float | None:

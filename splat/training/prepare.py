@@ -34,7 +34,7 @@ from splat.runs import checkpoint
 from splat.runs.checkpoint import State
 from splat.runs.replay import recorded
 from splat.seeding.points import with_clear_depth
-from splat.seeding.start import rows_at_start
+from splat.seeding.start import initial_rows
 from splat.sensor import Sensor
 from splat.system import machine
 from splat.system.colours import rgb
@@ -64,7 +64,7 @@ class Job:
     """The views that are trained on."""
     held_out: Loader | None
     """The views that are measured; None where none are held out."""
-    plan: predict.Plan
+    plan: predict.Prediction
     decided: Decided
     """What nobody said, and why it is as it is."""
     pace: Pace
@@ -136,9 +136,9 @@ def prepare(
         known_frame = frame
         with kernels.one_torch_thread():
             rows = ranks.agreed(
-                lambda: rows_at_start(scene, photos, fitted, options, known_frame, device)
+                lambda: initial_rows(scene, photos, fitted, options, known_frame, device)
             )
-        near = options.near or nearest(photos.cameras, rows) / frame.scale
+        near = options.near or nearest_depth(photos.cameras, rows) / frame.scale
         drawing = Drawing(options.antialiased, near)
     else:
         rows = checkpoint.rows(state)
@@ -158,7 +158,7 @@ def prepare(
         followed(run.strategy, (each for each in run.script if each.step >= run.step))
     draws = run.model.draws
     start, cap = draws * len(run.model.cloud), draws * run.strategy.cap
-    found = predict.predicted(
+    found = predict.predict(
         scene.train, replace(options, steps=steps), device, start, cap, photos.sizes, pace,
         held_out=scene.test, libraries=held,
     )  # fmt: skip
@@ -187,7 +187,7 @@ def announce(job: Job) -> None:
     """Say aloud what is about to happen: scene, device, size, memory, time."""
     scene, run = job.scene, job.run
     say = _log.info
-    say("scene     %s", counted(scene))
+    say("scene     %s", scene_line(scene))
     for note in scene.notes:
         say("          %s", note)
     say("device    %s", device_line(job))
@@ -195,7 +195,7 @@ def announce(job: Job) -> None:
     if smaller := job.photos.sizes.said():
         say("          %s", smaller)
     cap = f", at most {run.strategy.cap:,}" if run.strategy.cap else ""
-    method = recipe.told(job.strategy)
+    method = recipe.to_text_or_names(job.strategy)
     say("method    %s, from %s %s%s", method, f"{len(run.model.cloud):,}", run.model.unit, cap)
     left = job.plan.seconds * (1 - run.step / run.steps)
     done = f" from step {run.step:,}" if run.step else ""
@@ -205,7 +205,7 @@ def announce(job: Job) -> None:
         say("near      nothing closer to a camera than %.3g is drawn", run.drawing.near)
     if not run.sensor.idle:
         say("sensor    %s", run.sensor.said())
-    for line in guidance.said(scene.train, run.objectives):
+    for line in guidance.guidance_text(scene.train, run.objectives):
         say("guided    %s", line)
     say("steps     %s%s, about %s", f"{run.steps:,}", done, span(left))
     if not run.ranks.alone:
@@ -232,7 +232,7 @@ def _parallel(run: Run) -> str:
     )
 
 
-def counted(scene: SceneData) -> str:
+def scene_line(scene: SceneData) -> str:
     """What is in a scene, in a line."""
     total = len({view.name for view in (*scene.train, *scene.test)})
     points = "no points" if scene.points is None else f"{len(scene.points.positions):,} points"
@@ -262,7 +262,7 @@ def sizes_line(scene: SceneData, cameras: Sequence[Camera]) -> str:
     return text + (f" (and {len(others)} other sizes)" if others else "")
 
 
-def nearest(cameras: Sequence[Camera], rows: dict[str, Tensor]) -> float:
+def nearest_depth(cameras: Sequence[Camera], rows: dict[str, Tensor]) -> float:
     """Depth from which to draw, frame of training: up to there all that is known is clear."""
     if not any(camera.clear_depth for camera in cameras):
         cameras = with_clear_depth(cameras, rows["mean"])
@@ -416,4 +416,4 @@ def _run(
 def start_rows(job: Job) -> dict[str, Tensor]:
     """What a job's model was made from before step 0: columns of `Explicit`."""
     device = job.run.render.device
-    return rows_at_start(job.scene, job.photos, job.strategy, job.options, job.run.frame, device)
+    return initial_rows(job.scene, job.photos, job.strategy, job.options, job.run.frame, device)

@@ -11,8 +11,8 @@ from splat.core.model import Making, columns_of
 from splat.core.strategy import Fixed, Strategy
 from splat.formats import rows_within
 from splat.options import Options
-from splat.planning.ladder import fit
-from splat.planning.memory_budget import Wanted, rationed
+from splat.planning.ladder import rung_for
+from splat.planning.memory_budget import Wanted, ration_memory
 from splat.recipes.parts import kept_within
 from splat.system.numbers import amount
 from splat.types import Gaussians, SceneData
@@ -58,7 +58,7 @@ def within_memory(
         return strategy, options
     draws = strategy.draws
     points = scene.points if options.init is None else None
-    start = fit(device).random_points if points is None else len(points.positions)
+    start = rung_for(device).random_points if points is None else len(points.positions)
     wanted = Wanted(
         start=draws * (min(start, strategy.cap) if strategy.cap else start),
         cap=draws * strategy.cap,
@@ -67,7 +67,7 @@ def within_memory(
         half_harmonics=_has_harmonics(strategy),
     )
     share = replace(options, memory=options.memory // processes)
-    found = rationed(scene, share, device, wanted)
+    found = ration_memory(scene, share, device, wanted)
     _log.info("memory    %s", found.said)
     options = replace(found.options, memory=options.memory)
     if found.cap:

@@ -17,7 +17,7 @@ from splat.options import Watching
 from splat.parallel import Lost
 from splat.runs.folder import Folder
 from splat.runs.log import LOG_EVERY, Log, read_log
-from splat.training.finish import fit_of
+from splat.training.finish import held_out_fit
 from splat.training.goals import LOOKS, goals_of
 from splat.training.prepare import Job
 from splat.training.stop import stoppable
@@ -39,7 +39,7 @@ class Viewer(Watcher, Protocol):
     """dB of the looks at held-out photos so far."""
 
 
-def trained(
+def run_to_end(
     job: Job,
     folder: Folder | None,
     watching: Watching,
@@ -136,7 +136,7 @@ def _measured(
         return []
 
     def value() -> float:
-        fit = fit_of(job, pose=False) if held_out else None
+        fit = held_out_fit(job, pose=False) if held_out else None
         return mean_psnr(
             run.model, run.last_render, _looked_at(job), run.background, fit=fit, ranks=run.ranks
         )

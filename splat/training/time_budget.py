@@ -47,7 +47,7 @@ Clock = Callable[[], float]
 _log = logging.getLogger(__name__)
 
 
-def prepared(
+def prepare_timed(
     scene: SceneData,
     decided: Decided,
     clock: Clock = time.monotonic,
@@ -67,15 +67,15 @@ def prepared(
         job = prepare(scene, strategy, short, ranks=ranks, decided=replace(decided, options=short))
     with closing(job):
         start = job.run.model.draws * len(job.run.model.cloud)
-        pace = timed(job, seconds, clock)
-        steps, needed = ranks.agreed(lambda: fitting(job, start, most, pace, seconds))
+        pace = measured_pace(job, seconds, clock)
+        steps, needed = ranks.agreed(lambda: steps_within(job, start, most, pace, seconds))
     _say(options, steps, needed + pace.spent)
     options = replace(options, steps=steps)
     decided = replace(decided, options=options)
     return prepare(scene, strategy, options, pace=pace, ranks=ranks, decided=decided)
 
 
-def timed(job: Job, seconds: float, clock: Clock = time.monotonic) -> Pace:
+def measured_pace(job: Job, seconds: float, clock: Clock = time.monotonic) -> Pace:
     """How long decoding and steps of a job take here; the job, a short one, is spent on it.
 
     Steps are timed with rows as they are at its end, and with as many as the run to be planned will
@@ -170,7 +170,7 @@ def grow(run: Run, rows: int) -> None:
     )
 
 
-def fitting(job: Job, start: int, most: int, pace: Pace, seconds: float) -> tuple[int, float]:
+def steps_within(job: Job, start: int, most: int, pace: Pace, seconds: float) -> tuple[int, float]:
     """Most steps that fit into a budget, and the seconds that they take, timing left out.
 
     At least `LEAST_STEPS`, at most `most`. `job` began with `start` Gaussians.
@@ -180,7 +180,7 @@ def fitting(job: Job, start: int, most: int, pace: Pace, seconds: float) -> tupl
         options = replace(job.options, steps=job.run.ranks.steps_of(steps))
         cap = job.run.model.draws * job.strategy.cap
         views, device = job.scene.train, job.run.render.device
-        return predict.predicted(views, options, device, start, cap, job.photos.sizes, pace).seconds
+        return predict.predict(views, options, device, start, cap, job.photos.sizes, pace).seconds
 
     low, high = min(LEAST_STEPS, most), most
     left = SHARE * seconds - pace.spent

@@ -73,7 +73,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, every: int, keep: int) -> None:
         self.folder, self._every, self._keep = folder, every, keep
-        there = checkpoint.found(folder)
+        there = checkpoint.checkpoints_in(folder)
         self.last: Path | None = there[-1] if there else None
         self._since, self._pause = time.monotonic(), CHECKPOINT_SECONDS
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from splat.core.cloud import Cloud
 from splat.core.column import Rate
 from splat.core.edit import Change, Edit, Rows
-from splat.core.model import Trained
+from splat.core.model import TrainedModule
 from splat.datasets.sounds import Ears, Source
 from splat.strategies.acoustic import recording
 from splat.strategies.acoustic.field import CONTEXT, Field, Masks, Tokens, nearest
@@ -94,7 +94,7 @@ class Audible:
             groups.append({"params": carriers})
             rates.append(settings.carrier_rate)
         optimizer = torch.optim.Adam(groups, settings.network_rate)
-        self.network = Trained(self.field, optimizer, [_falling(r, steps) for r in rates])
+        self.network = TrainedModule(self.field, optimizer, [_falling(r, steps) for r in rates])
 
     def __call__(self, heard: Listening, points: Int[Tensor, "k"] | None = None) -> Heard:
         """Masks for listeners, by all points or by some rows of them."""

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from splat.evaluation.pictures import FAINT, INK, drawn, png, styled
+from splat.evaluation.pictures import FAINT, INK, figure_pixels, png, styled
 from splat.strategies.acoustic.measure import FFT, HOP, spectra
 from splat.system.files import replacing
 
@@ -49,7 +49,7 @@ def spectrogram(sound: Float[Tensor, "2 samples"], rate: int, path: Path, title:
     scale.ax.tick_params(colors=FAINT, labelcolor=INK, labelsize=9)
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=INK)
     with replacing(path) as draft:
-        draft.write_bytes(png(drawn(figure)))
+        draft.write_bytes(png(figure_pixels(figure)))
 
 
 def _power(sound: Float[Tensor, "2 samples"]) -> Float[Tensor, "2 bins columns"]:

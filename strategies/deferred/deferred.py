@@ -11,7 +11,7 @@ from splat.core.fields import parts_with_ways
 from splat.core.model import Making, Model
 from splat.core.objective import Objective
 from splat.core.step import Step
-from splat.core.strategy import Strategy, Wrapper, called
+from splat.core.strategy import Strategy, Wrapper, recipe_name_of
 from splat.strategies.deferred.drawing import CHANNELS, has_materials
 from splat.strategies.deferred.model import SEEN_FROM, Relightable
 from splat.strategies.deferred.terms import (
@@ -102,13 +102,14 @@ def _check(base: Strategy) -> None:
     """Raise ValueError where the base has rows that are no Gaussians, or makes a model itself."""
     if base.handles == "anchors":
         raise ValueError(
-            f"deferred gives a material to rows that are Gaussians, and {called(type(base))} has"
-            " anchors, whose networks make their colours; put it after another method: adc +"
-            " deferred"
+            "deferred gives a material to rows that are Gaussians, and"
+            f" {recipe_name_of(type(base))} has anchors, whose networks make their colours; put it"
+            " after another method: adc + deferred"
         )
     for _, part in parts_with_ways(base):
         if type(part).model not in (Strategy.model, Wrapper.model, Chain.model):
             raise ValueError(
-                f"deferred makes the model, and {called(type(part))}, which stands before it, makes"
-                f" one too; put deferred first: adc + deferred + {called(type(part))}"
+                f"deferred makes the model, and {recipe_name_of(type(part))}, which stands before it,"
+                " makes one too; put deferred first: adc + deferred +"
+                f" {recipe_name_of(type(part))}"
             )

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from splat.core.column import EPSILON, Rate
-from splat.core.model import Trained
+from splat.core.model import TrainedModule
 from splat.strategies.deferred.panorama import coordinates
 from splat.strategies.deferred.prefilter import LEVELS, Atlas, prefiltered
 
@@ -89,9 +89,9 @@ class Light(nn.Module):
     def forward(self) -> Lit:
         return Lit.by(self.panorama)
 
-    def trained(self, steps: int) -> Trained:
+    def trained(self, steps: int) -> TrainedModule:
         """With an optimizer for a run of so many steps."""
         parts = ((self.log_radiance, RATES), (self.tint, TINT_RATES))
         groups = [{"params": [values], "lr": start} for values, (start, _) in parts]
         optimizer = torch.optim.Adam(groups, eps=EPSILON, foreach=True)
-        return Trained(self, optimizer, [Rate(*rates, steps) for _, rates in parts])
+        return TrainedModule(self, optimizer, [Rate(*rates, steps) for _, rates in parts])

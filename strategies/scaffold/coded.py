@@ -16,7 +16,7 @@ from splat.core.model import Making, Model
 from splat.core.objective import Objective
 from splat.core.schedule import PUBLISHED_STEPS, at
 from splat.core.step import Step
-from splat.core.strategy import Wrapper, called
+from splat.core.strategy import Wrapper, recipe_name_of
 from splat.strategies.scaffold import packing
 from splat.strategies.scaffold.anchors import Anchored
 from splat.strategies.scaffold.compact import (
@@ -179,8 +179,9 @@ class Coded(Wrapper):
         plain = self.base.model(rows, making)
         if not isinstance(plain, Anchored) or isinstance(plain, CodedAnchors):
             raise ValueError(
-                f"coded is for anchors that are not coded yet, and {called(type(self.base))} makes"
-                f" {plain.unit}; put it once after scaffold: scaffold + coded"
+                "coded is for anchors that are not coded yet, and"
+                f" {recipe_name_of(type(self.base))} makes {plain.unit}; put it once after scaffold:"
+                " scaffold + coded"
             )
         shape = Shape(
             steps=(self.feature_step, self.reach_step, self.offset_step),

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from splat.core.column import EPSILON, Rate
-from splat.core.model import Trained
+from splat.core.model import TrainedModule
 from splat.strategies.scaffold.signs import box_of, grids_of, signs_of, squeezed
 
 KINDS = ("feature", "reach", "offset")
@@ -156,14 +156,14 @@ class Context(nn.Module):
         for grids in self.grids:
             yield grids.around(place)
 
-    def trained(self, steps: int) -> Trained:
+    def trained(self, steps: int) -> TrainedModule:
         """With an optimizer for a run of so many steps."""
         rates = [Rate(*GRID_RATE, steps), Rate(*NETWORK_RATE, steps)]
         groups: list[dict[str, Any]] = [
             {"params": [self.table], "lr": rates[0].start},
             {"params": [self.first, self.second], "lr": rates[1].start},
         ]
-        return Trained(self, torch.optim.Adam(groups, eps=EPSILON, foreach=True), rates)
+        return TrainedModule(self, torch.optim.Adam(groups, eps=EPSILON, foreach=True), rates)
 
     def _step(self, said: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         base = said.new_tensor(self.shape.steps)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.core.model import Model
-from splat.export.receipt import compared, drawn_said
+from splat.export.receipt import compare, drawn_said
 from splat.strategies.scaffold.container import SUFFIX
 from splat.strategies.scaffold.store import header_of, read_anchors, write_anchors
 from splat.system.text import size
@@ -24,7 +24,7 @@ __all__ = [
     "background_of",
     "decoding",
     "read",
-    "said",
+    "receipt_text",
     "written",
 ]
 
@@ -75,7 +75,7 @@ def written(
     behind = None if background is None else background.tolist()
     write_anchors(model, path, frame, drawing, behind, plain=plain)
     again = read_anchors(path)[0]
-    same_db, before, after = compared(
+    same_db, before, after = compare(
         model, decoding(again, render.device), render, batches, background, photos=photos
     )
     count = len(again.cloud)
@@ -96,7 +96,7 @@ def read(path: Path) -> tuple[Model, Frame, Drawing]:
     return read_anchors(path)
 
 
-def said(receipt: Mapping[str, Any]) -> str:
+def receipt_text(receipt: Mapping[str, Any]) -> str:
     """A receipt, of which these are the fields, in a line."""
     return AnchorsReceipt(**receipt).said()
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from splat.core.edit import Edit
 from splat.core.model import Model
 from splat.core.step import Step
-from splat.core.strategy import Strategy, Wrapper, called
+from splat.core.strategy import Strategy, Wrapper, recipe_name_of
 from splat.strategies.scaffold.guide import Guided
 from splat.system.import_path import module_of, where_and_name
 
@@ -104,8 +104,9 @@ def _guided(base: Strategy) -> Guided:
     if isinstance(base, Guided):
         return base
     raise ValueError(
-        f"gsdf steers how anchors grow and go, and {called(type(base))}, which it stands after,"
-        " takes no such word; put it right after scaffold: scaffold + gsdf --sdf file.py:function"
+        f"gsdf steers how anchors grow and go, and {recipe_name_of(type(base))}, which it stands"
+        " after, takes no such word; put it right after scaffold: scaffold + gsdf --sdf"
+        " file.py:function"
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from splat import kernels
 from splat.core.column import EPSILON, Rate
-from splat.core.model import Trained
+from splat.core.model import TrainedModule
 
 HEADS = {"opacity": 1, "color": 3, "covariance": 7}
 """Their names, and the numbers that each tells of a Gaussian."""
@@ -72,7 +72,7 @@ class Networks(nn.Module):
             covariance=(self._weights("covariance_in"), self._weights("covariance_out")),
         )
 
-    def trained(self, steps: int) -> Trained:
+    def trained(self, steps: int) -> TrainedModule:
         """With an optimizer for a run of so many steps."""
         parts: dict[str, list[Tensor]] = {}
         for name, weights in self.named_parameters():
@@ -83,7 +83,7 @@ class Networks(nn.Module):
             {"params": weights, "lr": rate.start}
             for weights, rate in zip(parts.values(), rates, strict=True)
         ]
-        return Trained(self, torch.optim.Adam(groups, eps=EPSILON, foreach=True), rates)
+        return TrainedModule(self, torch.optim.Adam(groups, eps=EPSILON, foreach=True), rates)
 
     def _weights(self, name: str) -> Float[Tensor, "i o"]:
         return self.get_parameter(name)

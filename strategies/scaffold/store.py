@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splat.core.model import Making, Model, Trained
+from splat.core.model import Making, Model, TrainedModule
 from splat.strategies.scaffold import codes, container, packing
 from splat.strategies.scaffold.anchors import Anchored
 from splat.strategies.scaffold.compact import MASK_START, CodedAnchors, Training
@@ -105,7 +105,7 @@ def _plain_sections(model: Anchored) -> dict[str, bytes]:
     }
 
 
-def _own(model: Anchored) -> list[tuple[str, Trained]]:
+def _own(model: Anchored) -> list[tuple[str, TrainedModule]]:
     return [(name, model.networks()[name]) for name in NETWORKS if name in model.networks()]
 
 

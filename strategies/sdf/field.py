@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from splat.core.column import Rate
-from splat.core.model import Trained
+from splat.core.model import TrainedModule
 from splat.kernels.field import field, value
 from splat.types import Batch, Camera, Gaussians, Renderer
 
@@ -143,7 +143,7 @@ class Field(nn.Module):
                 own.data = own.new_zeros(saved.shape)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def trained(self, steps: int) -> Trained:
+    def trained(self, steps: int) -> TrainedModule:
         """With an optimizer for a run of so many steps."""
         parts = [
             ([self.planes, self.lines], FACTOR_RATES),
@@ -155,7 +155,7 @@ class Field(nn.Module):
             {"params": weights, "lr": rate.start}
             for (weights, _), rate in zip(parts, rates, strict=True)
         ]
-        return Trained(self, torch.optim.Adam(groups, eps=1e-15, fused=True), rates)
+        return TrainedModule(self, torch.optim.Adam(groups, eps=1e-15, fused=True), rates)
 
 
 class Learned:
@@ -191,7 +191,7 @@ class Learned:
 
 
 @torch.no_grad()
-def finer(trained: Trained) -> None:
+def finer(trained: TrainedModule) -> None:
     """Halve the spans of a field's planes and lines; it stays the same function.
 
     Of quadratic splines, by Chaikin's rule: between each two control points two new ones, a quarter
@@ -203,7 +203,7 @@ def finer(trained: Trained) -> None:
     learned.lines = _swapped(trained, learned.lines, (1,))
 
 
-def _swapped(trained: Trained, old: nn.Parameter, axes: Sequence[int]) -> nn.Parameter:
+def _swapped(trained: TrainedModule, old: nn.Parameter, axes: Sequence[int]) -> nn.Parameter:
     """A parameter with halved spans in another's place among those of the optimizer."""
     values = old.detach()
     for axis in axes:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from splat.core import schedule
 from splat.core.edit import Drop, Edit, Rows
-from splat.core.families import together
+from splat.core.families import merged_edits
 from splat.core.model import Making, Model
 from splat.core.objective import Objective
 from splat.core.step import Step
@@ -174,7 +174,7 @@ class Sdf(Wrapper):
         if gone is None:
             return self.base.refine(step)
         drop = Drop(gone.nonzero().squeeze(1), "distance")
-        return together([Edit(drop=(drop,)), self.base.refine(step)], step.model.cloud)
+        return merged_edits([Edit(drop=(drop,)), self.base.refine(step)], step.model.cloud)
 
     def _due(self, done: int) -> bool:
         first = self.prune_from

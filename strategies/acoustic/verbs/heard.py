@@ -8,7 +8,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.cli.trained import run_of, trained, views_of
+from splat.cli.trained import open_scene, run_of, views_of
 from splat.runs import checkpoint
 from splat.runs.folder import Folder
 from splat.strategies.acoustic.hearing import Hearing, opened
@@ -49,14 +49,14 @@ def audio_of(run: Folder) -> AudioFolder:
 
 def scene_of(run: Path, device: str = "auto") -> Scene:
     """The trained scene of a run."""
-    found = trained(run, device, "auto")
+    found = open_scene(run, device, "auto")
     return Scene(found.gaussians, found.frame, found.render, views_of(run_of(run).path, None))
 
 
 def hearing(run: Path, device: str = "auto") -> Hearing:
     """The trained field of a run; the scene itself is read only where a new source needs it."""
     place = run_of(run)
-    there = checkpoint.found(audio_of(place).checkpoints)
+    there = checkpoint.checkpoints_in(audio_of(place).checkpoints)
     if not there:
         raise FileNotFoundError(
             f"{place.path} has not learned to hear; expected a run with sound: teach it with"

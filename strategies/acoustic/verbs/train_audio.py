@@ -164,7 +164,7 @@ def main(arguments: Sequence[str]) -> int:
 def _begun(audio: AudioFolder, asked: TrainAudio, arguments: Sequence[str]) -> dict[str, Any]:
     if asked.sounds is None:
         raise ValueError("no folder of sounds is given; expected one behind the run")
-    if checkpoint.found(audio.checkpoints) and not asked.overwrite:
+    if checkpoint.checkpoints_in(audio.checkpoints) and not asked.overwrite:
         raise FileExistsError(
             f"{audio.path} is there already; go on with --resume, or replace it with --overwrite"
         )
@@ -179,7 +179,7 @@ def _begun(audio: AudioFolder, asked: TrainAudio, arguments: Sequence[str]) -> d
 
 
 def _resumed(audio: AudioFolder, asked: TrainAudio) -> dict[str, Any]:
-    if not audio.config.is_file() or not checkpoint.found(audio.checkpoints):
+    if not audio.config.is_file() or not checkpoint.checkpoints_in(audio.checkpoints):
         raise FileNotFoundError(
             f"{audio.path} holds no checkpoint; expected a training to go on with: begin it"
             " without --resume"
@@ -200,7 +200,7 @@ def _taught(config: Mapping[str, Any]) -> Taught:
 
 
 def _last(audio: AudioFolder) -> Path:
-    return checkpoint.found(audio.checkpoints)[-1]
+    return checkpoint.checkpoints_in(audio.checkpoints)[-1]
 
 
 def _prepared(

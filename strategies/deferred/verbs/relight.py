@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from splat.cli.render import Render, asked_cameras
-from splat.cli.trained import Trained, trained
+from splat.cli.trained import Opened, open_scene
 from splat.core.frame import shrunk
 from splat.core.model import Model
 from splat.options.parse import parsed
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     if asked.background not in ("auto", LIGHT):
         rgb(asked.background)
     surrounded = asked.background == LIGHT
-    found = trained(asked.what, asked.device, "auto" if surrounded else asked.background)
+    found = open_scene(asked.what, asked.device, "auto" if surrounded else asked.background)
     model = found.seen_by
     if not isinstance(model, Model):
         raise ValueError(
@@ -102,7 +102,7 @@ def _usual(asked: Relight) -> Path:
 
 
 def _pictures(
-    found: Trained,
+    found: Opened,
     model: Model,
     render: Shaded,
     cameras: Sequence[Camera],

@@ -119,7 +119,7 @@ def train(folder: Path, count: int, asked: dict[str, Any]) -> dict[str, Any]:
         # Of training alone: nothing is exported or measured here.
         "predicted_mb": (job.plan.total - job.plan.ending) / 1e6,
         "peak_mb": looks.peak / 1e6,
-        "plan": job.plan.said(),
+        "plan": job.plan.text(),
         "first_ms": median(looks.times[1:count]),
         "later_ms": median(looks.times[count:] or [0.0]),
         "mean_ms": sum(looks.times[1:]) / max(1, len(looks.times) - 1),

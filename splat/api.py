@@ -170,7 +170,7 @@ def decided(
         return job.decided.also(
             job.options,
             [
-                Decision("memory", job.plan.said(), "predicted"),
+                Decision("memory", job.plan.text(), "predicted"),
                 Decision("time", f"about {span(job.plan.seconds)}", "predicted, of training alone"),
             ],
         )

@@ -71,8 +71,8 @@ class BlurSplit(Wrapper):
         if "log_scale" not in model.cloud:
             raise ValueError(
                 "blur-split splits rows that are Gaussians, and those of"
-                f" {recipe_name_of(type(self.base))} are {model.unit}, which are not split; leave it"
-                " out"
+                f" {recipe_name_of(type(self.base))} are {model.unit}, which are not split;"
+                " leave it out"
             )
         super().begin(model)
 

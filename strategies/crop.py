@@ -37,7 +37,7 @@ class Crop(Wrapper):
         place, region = model.cloud[model.place], self.region()
         if len(place) and not bool(region.holds(place, model.frame).any()):
             raise ValueError(
-                f"the crop box from {region.said()} holds none of the {len(place):,}"
+                f"the crop box from {region.text()} holds none of the {len(place):,}"
                 f" {model.unit} that the run starts from; expected a box in the coordinates of the"
                 " scene: `splat info` on a file of points or Gaussians says how far they reach"
             )

@@ -242,7 +242,7 @@ def test_a_block_is_described_and_rebuilt() -> None:
     assert rebuilt(told) == Block(Mcmc(cap=50), cell=cell, margin=0.125)
     config: Any = type("Config", (), {"method": told, "options": Options()})
     assert region_of(config) == cell
-    assert cell.said() == "the ground from -0.5 to 0.25 along and below 1 across"
+    assert cell.text() == "the ground from -0.5 to 0.25 along and below 1 across"
 
 
 def test_squarest_blocks() -> None:

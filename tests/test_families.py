@@ -101,9 +101,9 @@ def test_strikes_renumber_the_newborn_rows_that_drops_name() -> None:
         append=(append(cloud, rows(0, 1)), append(cloud, rows(2, 2), SPLIT)),
         drop=(Drop(rows(2), SPLIT), Drop(rows(3, 5, 7), "opacity")),
     )
-    without_families = torch.zeros(8, dtype=torch.bool)
-    without_families[[0, 4]] = True
-    left = without_families(edit, 4, without_families)
+    struck = torch.zeros(8, dtype=torch.bool)
+    struck[[0, 4]] = True
+    left = without_families(edit, 4, struck)
     assert [each.parents.tolist() for each in left.append] == [[1], [2, 2]]
     assert [(drop.rows.tolist(), drop.reason) for drop in left.drop] == [
         ([2], SPLIT), ([3, 4, 6], "opacity"),

@@ -120,7 +120,7 @@ def test_what_a_package_brings_is_listed_trains_reads_and_writes(
 @pytest.mark.parametrize("recipe", ["mcmc", "adc + protect"])
 def test_ours_are_strings_until_they_are_asked_for(recipe: str) -> None:
     code = (
-        "import sys; from splat.recipes.recipe import parsed_strategy as p;"
+        "import sys; from splat.recipes.recipe import strategy_from_text as p;"
         f" p({recipe!r}); print([m for m in sys.modules if m.startswith('splat.strategies.')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")

@@ -50,7 +50,7 @@ def test_warm_up_is_the_first_tenth_at_half() -> None:
     assert [found.factor(step) for step in (0, 29, 30, 299)] == [2.0, 2.0, 1.0, 1.0]
     assert found.area == pytest.approx(0.1 / 4 + 0.9)
     assert sizes("full", 300).factor(0) == 1.0 and sizes("full", 300).area == 1.0
-    assert found.said() and not sizes("full", 300).said()
+    assert found.text() and not sizes("full", 300).text()
 
 
 def test_a_spectrum_that_fills_its_square_evenly_is_dashed_by_hand() -> None:

@@ -79,13 +79,13 @@ class Cell(Region):
         found: Float[Tensor, "n"] = torch.maximum(low - flat, flat - high).clamp_min(0).norm(dim=1)
         return found
 
-    def said(self) -> str:
+    def text(self) -> str:
         along, across = map(_side, self.low, self.high)
         return f"the ground {along} along and {across} across"
 
     def bare(self, count: int) -> str:
         return (
-            f"the block of {self.said()} holds none of the {count:,} Gaussians that were trained;"
+            f"the block of {self.text()} holds none of the {count:,} Gaussians that were trained;"
             " expected some inside: train again with fewer --blocks"
         )
 

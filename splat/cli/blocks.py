@@ -102,5 +102,5 @@ def summary_text(record: Mapping[str, Any], out: Path) -> str:
             f"along the seams {seams['psnr']:.2f} dB, on {seams['share']:.1%} of the pixels"
         )
     kept = ", ".join(f"{part['name']} {part['kept']:,}" for part in record["blocks"])
-    lines += [f"blocks: {kept} Gaussians", Receipt(**record["export"]).said()]
+    lines += [f"blocks: {kept} Gaussians", Receipt(**record["export"]).text()]
     return "\n".join([*lines, f"what was merged is in {out}, the blocks in {out / 'blocks'}"])

@@ -89,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
         dropped=(*found.left_out, *dropped),
         cameras=cameras,
     )
-    print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.said())
+    print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.text())
     return 0
 
 

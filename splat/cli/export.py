@@ -175,7 +175,7 @@ def main(arguments: Sequence[str]) -> int:
             dropped=(*found.left_out, *part.dropped),
             cameras=[camera for camera, _ in cameras_of(place.cameras)],
         )
-    print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.said())
+    print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.text())
     return 0
 
 
@@ -205,7 +205,7 @@ def _model(asked: Export, own: ModelFile) -> int:
             plain=asked.plain,
             photos=seen.photos is not None,
         )
-    print(json.dumps(vars(receipt), indent=1) if asked.json else receipt.said())
+    print(json.dumps(vars(receipt), indent=1) if asked.json else receipt.text())
     return 0
 
 

@@ -94,7 +94,7 @@ def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
             "size": f"{first.width}x{first.height}",
             "predicted_seconds": round(found.seconds),
             "predicted_memory_mb": round(found.total / 1e6),
-            "memory": found.said(),
+            "memory": found.text(),
         },
     }
 

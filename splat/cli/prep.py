@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     if asked.json:
         print(json.dumps({**asdict(report), "advice": report.advice()}, indent=1))
     else:
-        print(f"{report.said()}\nnow: splat train {out}")
+        print(f"{report.text()}\nnow: splat train {out}")
     return 0
 
 

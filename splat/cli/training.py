@@ -68,7 +68,7 @@ def _told_only(asked: Train, scene: SceneData, cap_asked: bool) -> int:
     if asked.json:
         print(json.dumps([vars(each) for each in found.decisions], indent=1))
     else:
-        print(found.said())
+        print(found.text())
     return 0
 
 
@@ -90,7 +90,7 @@ def _posed(asked: Train, silent: bool) -> Path:
         from splat.prep import prepare
 
         out = asked.prep_out or usual(asked.scene)
-        for line in prepare(asked.scene, out, quiet=silent).said().splitlines():
+        for line in prepare(asked.scene, out, quiet=silent).text().splitlines():
             _log.info("%s", line)
         return out
     if asked.prep_out is not None:
@@ -129,7 +129,7 @@ def report(call: Callable[[Callable[[Result], None]], Result], out: Path, as_jso
 def summary_text(metrics: Mapping[str, Any], out: Path) -> str:
     """The figures of a run and where its files are, for people."""
     receipt = Receipt(**metrics["export"])
-    files = [receipt.said()]
+    files = [receipt.text()]
     for suffix in MODEL_FILES:
         own = model_file(suffix)
         if own is not None and key_of(suffix) in metrics:

@@ -110,12 +110,14 @@ def _carry_out(
         over += 1
         left = (time.monotonic() - start) / over * (len(todo) - over)
         after = f", about {span(left)} left" if over < len(todo) else ""
-        _log.info("%3d of %d  %s%s", over, len(todo), said(outcome(plan, out, entry)), after)
+        _log.info(
+            "%3d of %d  %s%s", over, len(todo), outcome_text(outcome(plan, out, entry)), after
+        )
 
     crew.carried_out(plan, out, todo, share, ended, quiet, where)
 
 
-def said(found: Outcome) -> str:
+def outcome_text(found: Outcome) -> str:
     """A run in a line."""
     entry = found.entry
     name = f"{entry.scene}, {entry.entrant}, {budget_said(entry.budget)}, seed {entry.seed}"
@@ -130,5 +132,9 @@ def said(found: Outcome) -> str:
 def _share_said(share: Share, device: str, where: str | None) -> str:
     many = {0: "in this process", 1: "one at a time"}.get(share.workers, f"{share.workers} at once")
     threads = "1 thread" if share.threads == 1 else f"{share.threads} threads"
-    said = many if device == "cuda" else f"{many}, {threads} each"
-    return said if where is None else f"{said}, by Ray" + ("" if where == "ray" else f" at {where}")
+    outcome_text = many if device == "cuda" else f"{many}, {threads} each"
+    return (
+        outcome_text
+        if where is None
+        else f"{outcome_text}, by Ray" + ("" if where == "ray" else f" at {where}")
+    )

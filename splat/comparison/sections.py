@@ -25,7 +25,7 @@ def verdicts(found: Comparison, headline: Sequence[Line]) -> list[str]:
         lead = first.stats["psnr"].mean - second.stats["psnr"].mean
         spread = max(line.stats["psnr"].sd or 0.0 for line in (first, second))
         doubt = ", which is less than seeds differ by" if lead < spread else ""
-        mean = text.said(FIGURES[0], first.stats["psnr"])
+        mean = text.figure_text(FIGURES[0], first.stats["psnr"])
         said.append(
             f"With {within(budget)}, <b>{escape(first.entrant)}</b> is first: {mean} dB,"
             f" {lead:.2f} dB before {escape(second.entrant)}{doubt}."
@@ -109,7 +109,7 @@ def counted(count: int, what: str) -> str:
 
 
 def _cell(figure: Figure, value: Stat | None, top: float | None, *, sign: bool = False) -> str:
-    mean, _, sd = text.said(figure, value, sign=sign).partition(" ± ")
+    mean, _, sd = text.figure_text(figure, value, sign=sign).partition(" ± ")
     if value is not None and top is not None and value.mean == top:
         mean = f"<b>{mean}</b>"
     return mean + (f' <span class="sd">± {sd}</span>' if sd else "")

@@ -25,7 +25,7 @@ class Figure:
     scale: float = 1.0
     """What it is multiplied by to be shown."""
 
-    def said(self, value: float | None) -> str:
+    def text(self, value: float | None) -> str:
         return "–" if value is None else f"{value * self.scale:,.{self.digits}f}"
 
 

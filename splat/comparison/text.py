@@ -13,14 +13,14 @@ from splat.comparison.table import DELTA, FIGURES, Figure, Line, Stat
 from splat.system.files import replacing
 
 
-def said(figure: Figure, value: Stat | None, *, sign: bool = False) -> str:
+def figure_text(figure: Figure, value: Stat | None, *, sign: bool = False) -> str:
     """Mean ± deviation."""
     if value is None:
         return "–"
     plus = "+" if sign and value.mean >= 0 else ""
-    text = plus + figure.said(value.mean).replace("-", "−")
+    text = plus + figure.text(value.mean).replace("-", "−")
     if value.sd is not None and (figure.best or sign):
-        text += f" ± {figure.said(value.sd)}"
+        text += f" ± {figure.text(value.sd)}"
     return text
 
 
@@ -42,9 +42,14 @@ def text_table(group: Sequence[Line], reference: str) -> str:
     heads = ["", "strategy", first.title, f"Δ to {reference}", *(f.title for f in others), "seeds"]
     rows = []
     for line in sorted(group, key=lambda line: line.rank or len(group) + 1):
-        delta = said(DELTA, line.delta, sign=True) if line.entrant != reference else ""
-        row = [str(line.rank or "–"), line.entrant, said(first, line.stats.get(first.name)), delta]
-        row += [said(figure, line.stats.get(figure.name)) for figure in others]
+        delta = figure_text(DELTA, line.delta, sign=True) if line.entrant != reference else ""
+        row = [
+            str(line.rank or "–"),
+            line.entrant,
+            figure_text(first, line.stats.get(first.name)),
+            delta,
+        ]
+        row += [figure_text(figure, line.stats.get(figure.name)) for figure in others]
         marks = f"  ({'; '.join(line.marks)})" if line.marks else ""
         rows.append([*row, seeds_said(line), marks])
     widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]

@@ -25,7 +25,7 @@ class Region(ABC):
         """Which positions, in the frame of training `frame`, lie inside."""
 
     @abstractmethod
-    def said(self) -> str:
+    def text(self) -> str:
         """Where it is, for people, to follow `from` or `within`."""
 
     def described(self) -> dict[str, Any]:
@@ -42,7 +42,7 @@ class Region(ABC):
     def bare(self, count: int) -> str:
         """What is wrong where none of so many Gaussians lies inside."""
         return (
-            f"the crop box from {self.said()} holds none of the {count:,} Gaussians that"
+            f"the crop box from {self.text()} holds none of the {count:,} Gaussians that"
             " were trained; expected some inside: train again with a larger box"
         )
 
@@ -72,7 +72,7 @@ class Box(Region):
         found: Bool[Tensor, "n"] = ((given >= low) & (given <= high)).all(1)
         return found
 
-    def said(self) -> str:
+    def text(self) -> str:
         """Its corners, for people."""
         return f"{corner_text(self.low)} to {corner_text(self.high)}"
 
@@ -87,8 +87,8 @@ class Both(Region):
     def holds(self, positions: Float[Tensor, "n 3"], frame: Frame) -> Bool[Tensor, "n"]:
         return self.one.holds(positions, frame) & self.other.holds(positions, frame)
 
-    def said(self) -> str:
-        return f"{self.one.said()} and {self.other.said()}"
+    def text(self) -> str:
+        return f"{self.one.text()} and {self.other.text()}"
 
 
 def corner_text(corner: Corner) -> str:

@@ -86,7 +86,7 @@ class HeldOutFitter(Protocol):
     """Fits of a photo what training cannot know, and draws it so."""
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         """What is fitted, on which part, and which is measured."""
         ...
 
@@ -143,7 +143,7 @@ def evaluate(
         lpips_net=lpips if distances else None,
         lpips_missing=missing,
         views=tuple(views),
-        protocol=AS_GIVEN if fit is None else fit.said,
+        protocol=AS_GIVEN if fit is None else fit.text,
         psnr_unfitted=_mean(plain) if plain else None,
         seconds=time.perf_counter() - start,
     )

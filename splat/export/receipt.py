@@ -42,7 +42,7 @@ class Receipt:
     dropped: tuple[str, ...] = ()
     """What of the Gaussians the file does not hold, and why."""
 
-    def said(self) -> str:
+    def text(self) -> str:
         """The receipt in a few lines."""
         first = (
             f"{self.file}: {self.gaussians:,} Gaussians, {size(self.bytes)}"

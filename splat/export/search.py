@@ -43,7 +43,7 @@ class Variant:
     settings: Settings
     degree: int
 
-    def said(self) -> str:
+    def text(self) -> str:
         """For people."""
         text = f"{self.suffix}, {bands(self.degree)}"
         if self.suffix in (".spz", ".html") and self.degree:
@@ -268,7 +268,7 @@ def trim(
 def tried_text(tried: Tried) -> str:
     """A trial in a sentence."""
     return (
-        f"{tried.variant.said()}, {tried.gaussians:,} Gaussians, {size(tried.bytes)},"
+        f"{tried.variant.text()}, {tried.gaussians:,} Gaussians, {size(tried.bytes)},"
         f" {tried.loss:+.2f} dB lost"
     )
 
@@ -285,7 +285,7 @@ def table(search: Search, best: Tried) -> str:
     for each in sorted(search.tried, key=lambda each: each.bytes):
         star = "*" if each is best else " "
         lines.append(
-            f"  {star} {each.variant.said():<32} {each.gaussians:>10,} {each.bytes:>12,}"
+            f"  {star} {each.variant.text():<32} {each.gaussians:>10,} {each.bytes:>12,}"
             f" {each.bytes / each.gaussians:>6.1f} {each.psnr:>7.2f} {each.loss:>6.2f}"
         )
     return "\n".join(lines)

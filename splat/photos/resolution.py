@@ -67,7 +67,7 @@ class Sizes:
         """The factors above 1."""
         return tuple(factor for _, factor in self.phases if factor > 1)
 
-    def said(self) -> str:
+    def text(self) -> str:
         """The sizes in words; empty where all pictures are whole."""
         if not self.small:
             return ""

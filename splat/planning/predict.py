@@ -128,7 +128,7 @@ class Prediction:
         """Bytes that are never on a GPU."""
         return self.libraries + self.photos + self.passing + self.offloaded + self.ending
 
-    def said(self) -> str:
+    def text(self) -> str:
         """The plan of memory in a sentence."""
         kept = size(self.photos)
         if self.photos < self.photos_all:

@@ -59,7 +59,7 @@ class Gathered:
         """Keep it for a second run."""
         write_json(path, asdict(self))
 
-    def said(self) -> str:
+    def text(self) -> str:
         """The counts, in a line."""
         what = "frames" if self.video else "photos"
         parts = [f"{len(self.photos)} {what}"]

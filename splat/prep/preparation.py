@@ -117,7 +117,7 @@ class _Preparation:
         found.write(kept)
         write_json(self.out / "photos.json", [asdict(photo) for photo in found.photos])
         self.stages.end("gather")
-        _log.info("%s", found.said())
+        _log.info("%s", found.text())
         return found
 
     def _job(self, found: Gathered, families: list[Group]) -> dict[str, Any]:

@@ -91,9 +91,9 @@ class Report:
         """Both files."""
         write_json(scene / "prep.json", {**asdict(self), "advice": self.advice()})
         with replacing(scene / "prep.txt") as draft:
-            draft.write_text(self.said() + "\n", "utf-8")
+            draft.write_text(self.text() + "\n", "utf-8")
 
-    def said(self) -> str:
+    def text(self) -> str:
         """All of it, for people."""
         lines = [f"{self.registered} of {self.photos} photos registered ({self.matching})"]
         if self.registered:

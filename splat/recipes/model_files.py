@@ -21,7 +21,7 @@ MODEL_FILES: Mapping[str, str] = {".anchors": "splat.strategies.scaffold.files"}
 class Receipt(Protocol):
     """What was written, as a dataclass, and how it looks when read back."""
 
-    def said(self) -> str:
+    def text(self) -> str:
         """In a line."""
         ...
 

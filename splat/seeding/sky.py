@@ -62,7 +62,7 @@ class Judged:
         """Whether the scene has a sky, or the like."""
         return self.far >= FAR_SHARE and self.empty >= EMPTY_SHARE
 
-    def said(self) -> str:
+    def text(self) -> str:
         """The numbers, for people."""
         return (
             f"{self.far:.0%} of the points are far away, and {self.empty:.0%} of what is looked at"

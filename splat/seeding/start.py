@@ -77,7 +77,7 @@ def _with_sky(points: Points, photos: Loader, options: Options, cap: int) -> Poi
         found = sky.judged([photos.cameras[i].to("cpu") for i in views], points.positions)
         if not found.unbounded:
             return points
-        why = f": the scene is unbounded, {found.said()}"
+        why = f": the scene is unbounded, {found.text()}"
     count = sky.COUNT if options.sky == "auto" else whole(options.sky)
     count = min(count, cap // 5) if cap else count
     shell = sky.shell(photos.some(views), points.positions, count)
@@ -123,7 +123,7 @@ def _from_planes(
     most = min(most, int(PLANES_SHARE * strategy.cap) or most)
     batches = (photos.batch(index).to("cpu") for index in range(len(photos)))
     found = assembled(batches, points, kind, strategy.start, options.sh_degree, max(most, 2))
-    _log.info("start     %s", found.said())
+    _log.info("start     %s", found.text())
     return found.rows
 
 

@@ -39,7 +39,7 @@ class HeldOutFit:
     pose: bool = False
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         """The protocol, in a sentence."""
         what = [name for name, on in (("exposure", self.exposure), ("pose", self.pose)) if on]
         return (

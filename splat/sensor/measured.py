@@ -46,7 +46,7 @@ class Measured:
         stops = self.gains.log2()
         return float((stops - stops.mean(1, keepdim=True)).std(correction=0))
 
-    def said(self) -> str:
+    def text(self) -> str:
         """What was found, in a sentence."""
         if not self.known:
             return "there are no points to compare photos by, and EXIF says nothing"

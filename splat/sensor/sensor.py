@@ -88,7 +88,7 @@ class Sensor:
         assert isinstance(found, Newton)
         return found
 
-    def said(self) -> str:
+    def text(self) -> str:
         """What it corrects, for people."""
         what = []
         if self.tone is not None:

@@ -57,7 +57,7 @@ class Decided:
         """With what was decided once photos were looked at, too."""
         return replace(self, options=options, decisions=(*self.decisions, *more))
 
-    def said(self) -> str:
+    def text(self) -> str:
         """A table for people: option, value, why; what is long has lines of its own."""
         width = max(len(each.name) for each in self.decisions)
         values = [len(each.value) for each in self.decisions if len(each.value) <= MOST_WIDE]

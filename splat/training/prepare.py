@@ -192,7 +192,7 @@ def announce(job: Job) -> None:
         say("          %s", note)
     say("device    %s", device_line(job))
     say("photos    %s", sizes_line(scene, job.photos.cameras))
-    if smaller := job.photos.sizes.said():
+    if smaller := job.photos.sizes.text():
         say("          %s", smaller)
     cap = f", at most {run.strategy.cap:,}" if run.strategy.cap else ""
     method = recipe.to_text_or_names(job.strategy)
@@ -200,11 +200,11 @@ def announce(job: Job) -> None:
     left = job.plan.seconds * (1 - run.step / run.steps)
     done = f" from step {run.step:,}" if run.step else ""
     if run.model.region is not None:
-        say("crop      births, and files, within %s only", run.model.region.said())
+        say("crop      births, and files, within %s only", run.model.region.text())
     if run.drawing.near is not None:
         say("near      nothing closer to a camera than %.3g is drawn", run.drawing.near)
     if not run.sensor.idle:
-        say("sensor    %s", run.sensor.said())
+        say("sensor    %s", run.sensor.text())
     for line in guidance.guidance_text(scene.train, run.objectives):
         say("guided    %s", line)
     say("steps     %s%s, about %s", f"{run.steps:,}", done, span(left))
@@ -215,7 +215,7 @@ def announce(job: Job) -> None:
         say("replay    %s of %s changes are to come", f"{to_come:,}", f"{len(run.script):,}")
     if ends := said_goals(job.options, scene):
         say("ends      %s", ends)
-    say("memory    %s", job.plan.said())
+    say("memory    %s", job.plan.text())
     if job.plan.free is not None and job.plan.host > job.plan.free:
         _log.warning(
             "warning: that is more memory than is free; give --memory, or lower --cap or --max-side"

@@ -50,11 +50,11 @@ def sensor_of(
             found = measured((photos.batch(index).to("cpu") for index in views), points)
         else:
             found = by_exif([exposure_value(scene.train[index].image) for index in views])
-        _log.info("exposure  %s", found.said())
+        _log.info("exposure  %s", found.text())
         gains = torch.ones(len(photos), 3)
         gains[views] = found.gains
         if exposure == "auto":
-            exposure, why = ("channel" if found.differ else "off"), found.said()
+            exposure, why = ("channel" if found.differ else "off"), found.text()
     exposure = "off" if exposure == "auto" else exposure
     assert options.steps is not None
     looks = options.steps / len(photos)

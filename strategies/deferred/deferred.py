@@ -109,7 +109,7 @@ def _check(base: Strategy) -> None:
     for _, part in parts_with_ways(base):
         if type(part).model not in (Strategy.model, Wrapper.model, Chain.model):
             raise ValueError(
-                f"deferred makes the model, and {recipe_name_of(type(part))}, which stands before it,"
-                " makes one too; put deferred first: adc + deferred +"
+                f"deferred makes the model, and {recipe_name_of(type(part))}, which stands before"
+                " it, makes one too; put deferred first: adc + deferred +"
                 f" {recipe_name_of(type(part))}"
             )

@@ -180,8 +180,8 @@ class Coded(Wrapper):
         if not isinstance(plain, Anchored) or isinstance(plain, CodedAnchors):
             raise ValueError(
                 "coded is for anchors that are not coded yet, and"
-                f" {recipe_name_of(type(self.base))} makes {plain.unit}; put it once after scaffold:"
-                " scaffold + coded"
+                f" {recipe_name_of(type(self.base))} makes {plain.unit}; put it once after"
+                " scaffold: scaffold + coded"
             )
         shape = Shape(
             steps=(self.feature_step, self.reach_step, self.offset_step),

@@ -46,7 +46,7 @@ class AnchorsReceipt:
     psnr_after: float | None
     """dB of the file, read back, on the same photos."""
 
-    def said(self) -> str:
+    def text(self) -> str:
         """The receipt in a line."""
         return (
             f"{self.file}: {self.anchors:,} anchors, {self.kind}, {size(self.bytes)}"
@@ -98,7 +98,7 @@ def read(path: Path) -> tuple[Model, Frame, Drawing]:
 
 def receipt_text(receipt: Mapping[str, Any]) -> str:
     """A receipt, of which these are the fields, in a line."""
-    return AnchorsReceipt(**receipt).said()
+    return AnchorsReceipt(**receipt).text()
 
 
 def decoding(model: Model, device: torch.device) -> Callable[[Camera], Gaussians]:

@@ -64,7 +64,7 @@ class Scaffold:
     photos: int
     """Photos that told of them."""
 
-    def said(self) -> str:
+    def text(self) -> str:
         """In a sentence."""
         loose = len(self.rows["mean"]) - self.flat
         return (

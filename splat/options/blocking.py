@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from splat.system.numbers import hint
+from splat.system.ranges import at_least, check_fields, within
 
 MARGIN = 0.1
 """How far beyond its cell a block trains, in sides of a square cell of the mean size."""
@@ -25,30 +25,27 @@ class Blocking:
     """Cut the scene into blocks, each trained by itself, and merge them: 3x2 is three along the
     longer side of the ground and two along the shorter; auto: as many as --memory, or the memory
     that is free, asks for. --steps are those of each block, --cap and --budget of all together."""
-    workers: Annotated[int | None, hint("cores / threads, or one for each GPU")] = None
+    workers: Annotated[int | None, at_least(0, default="cores / threads, or one for each GPU")] = (
+        None
+    )
     """Of --blocks, how many are trained at once, each in a process of its own. 0: one after the
     other in this one."""
     on: Annotated[str | None, tyro.conf.arg(metavar="ray|ADDRESS"), hint("this machine")] = None
     """Who carries blocks out: ray is Ray on this machine, an address (ray://host:10001, host:6379,
     auto) a cluster of it, all of whose machines see the scene and --out under the same paths and
     have the same splat (extra [ray])."""
-    block_margin: float = MARGIN
+    block_margin: Annotated[float, at_least(0)] = MARGIN
     """How far beyond its border a block trains too, in sides of a square block of the mean size."""
-    block_backdrop: float = BACKDROP
+    block_backdrop: Annotated[float, within(0, 1, high_open=True)] = BACKDROP
     """Share of a block's cap that may be points from outside, to explain what is behind it."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.blocks is not None:
             shape_of(self.blocks)
         elif self.workers is not None or self.on is not None:
             given = "workers" if self.workers is not None else "on"
             raise ValueError(f"{given} is given without --blocks; add --blocks, or leave it out")
-        if self.workers is not None and self.workers < 0:
-            raise ValueError(f"workers is {self.workers}; expected 0 or more")
-        if not 0 <= self.block_margin < math.inf:
-            raise ValueError(f"block-margin is {self.block_margin:g}; expected 0 or more")
-        if not 0 <= self.block_backdrop < 1:
-            raise ValueError(f"block-backdrop is {self.block_backdrop:g}; expected a share below 1")
 
 
 def shape_of(text: str) -> tuple[int, int] | None:

@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from splat.core.region import box_of
-from splat.options.checks import least, one_of
 from splat.options.exposure import Exposure
 from splat.photos.resolution import DEFAULT, Resolution
 from splat.system.colours import rgb
 from splat.system.numbers import amount, hint, whole
+from splat.system.ranges import above, at_least, check_fields, within
 from splat.types import MaskMode
 
 PLANES = Path("planes")
 """What `init` is where a run starts from planes, not from a file."""
 MOST_PSNR = 60.0
 """dB beyond which no photo is matched: 8 bits end there."""
-_FITTED = hint("fitted to the device")
+FITTED = "fitted to the device"
 
 
 @dataclass(frozen=True)
 class Options:
     """How a scene is trained. What is not given is fitted to the device and said aloud."""
 
-    steps: Annotated[int | None, _FITTED] = None
+    steps: Annotated[int | None, at_least(1, default=FITTED)] = None
     """Steps to train for, one photo each; of several processes (torchrun): photos in all."""
-    minutes: Annotated[float | None, hint("no limit")] = None
+    minutes: Annotated[float | None, above(0, default="no limit")] = None
     """Minutes that training may take, decoding included; figures and files at the end come on top.
     A short run is timed, and the steps that fit are fixed, --steps or 30,000 at most, and said
     aloud: --steps with that number makes the same run, to the byte."""
-    psnr: Annotated[float | None, hint("none")] = None
+    psnr: Annotated[
+        float | None, within(0, MOST_PSNR, low_open=True, default="none", note="dB, such as 28")
+    ] = None
     """Training ends once the held-out photos are matched to so many dB. They are looked at every
     --eval-every steps, or 20 times a run."""
-    patience: Annotated[int, hint("0: any number")] = 0
+    patience: Annotated[int, at_least(0, default="0: any number")] = 0
     """Training ends once so many looks in a row at the held-out photos (where there are none, at
     photos it trains on) found no more than 0.05 dB over the best look before."""
     resolution: Annotated[
@@ -46,11 +47,11 @@ class Options:
     spectra of the photos (DashGaussian)."""
     downscale: float | Literal["auto"] = "auto"
     """Shrink the photos this many times. auto: until they are at most --max-side large."""
-    max_side: Annotated[int | None, _FITTED] = None
+    max_side: Annotated[int | None, hint(FITTED)] = None
     """Longest side of a photo to train with, pixels; 0: as it is."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train. auto: on CUDA where everything for it is there, else on the CPU."""
-    threads: Annotated[int | None, hint("all cores")] = None
+    threads: Annotated[int | None, at_least(1, default="all cores")] = None
     """Threads on the CPU; results do not depend on it."""
     budget: Annotated[str | None, hint("none but the method's --cap")] = None
     """Most Gaussians, whatever the method: a number such as 200k, or the bytes of the file that
@@ -69,7 +70,7 @@ class Options:
     sky: str = "auto"
     """Points on a far shell behind all that is known, in the colours of the photos, to start from
     too: none, a number such as 20k, or auto: where much of what cameras look at has no points."""
-    sh_degree: int = 3
+    sh_degree: Annotated[int, within(0, 3)] = 3
     """Bands of spherical harmonics, 0 (colours look alike from everywhere) to 3."""
     background: str = "auto"
     """Colour behind everything: black, white or such as #8899aa. auto: black, but white for
@@ -77,7 +78,7 @@ class Options:
     mask_mode: MaskMode = "auto"
     """What is outside a mask: ignore (it does not count) or transparent (it is background).
     auto: masks are ignored, an alpha channel is transparent."""
-    near: Annotated[float | None, hint("half the depth of the nearest points")] = None
+    near: Annotated[float | None, above(0, default="half the depth of the nearest points")] = None
     """Gaussians closer to a camera than this are not drawn, in units of the scene. Nothing real is
     there, and what would gather there is a haze from everywhere else."""
     antialiased: bool = False
@@ -102,53 +103,48 @@ class Options:
     """Keep Adam's moments and the harmonics of colours in the memory of the machine, and bring
     those of Gaussians in view to the GPU (CUDA, with --adam visible): for more Gaussians than it
     has room for."""
-    harmonics_every: int = 1
+    harmonics_every: Annotated[int, at_least(1)] = 1
     """Steps between moves of the colours' dependence on the direction of view."""
     finish_for: Annotated[str | None, hint("none")] = None
     """Format that the run ends for, such as .spz: the last steps draw what would be read back from
     such a file, so that what is exported is what was trained."""
-    finish_share: float = 0.2
+    finish_share: Annotated[float, within(0, 1, low_open=True)] = 0.2
     """Share of the steps that does so."""
-    finish_keep: float = 1.0
+    finish_keep: Annotated[float, within(0, 1, low_open=True)] = 1.0
     """Share of the Gaussians that is kept when it begins: those that matter most to the pictures.
     Below 1 no more are born then."""
-    depth_weight: float = 1.0
+    depth_weight: Annotated[float, at_least(0)] = 1.0
     """Of the depth maps that come with the photos, in the loss, at first; it falls to a hundredth
     over the run. 0: they are not looked at."""
-    normal_weight: float = 0.05
+    normal_weight: Annotated[float, at_least(0)] = 0.05
     """Of the normal maps, likewise."""
-    ssim_weight: float = 0.2
+    ssim_weight: Annotated[float, within(0, 1)] = 0.2
     """Share of SSIM in the loss, the rest is L1."""
     schedule: Literal["scaled", "published"] = "scaled"
     """scaled: step numbers published for 30,000 steps shrink with --steps; published: literal."""
-    seed: int = 0
+    seed: Annotated[int, at_least(0)] = 0
     """Draws another run of the same kind."""
     replay: Annotated[Path | None, hint("none")] = None
     """A run that was changed while it trained, or its log.jsonl: the same changes are made at the
     same steps."""
-    cache: Annotated[int | None, hint("a quarter of the free memory")] = None
+    cache: Annotated[int | None, at_least(0, default="a quarter of the free memory")] = None
     """Bytes that decoded photos may take, such as 2GB."""
-    photo_cache: Annotated[int | None, hint("20 GB, or half of the free disk")] = None
+    photo_cache: Annotated[int | None, at_least(0, default="20 GB, or half of the free disk")] = (
+        None
+    )
     """Bytes on disk that photos which --cache does not hold are kept in, decoded and shrunk, in
     the user's cache folder; 0: they are decoded anew each time. Results do not depend on it."""
     decoding: Literal["auto", "full", "reduced"] = "auto"
     """How JPEGs to train on are decoded. reduced: at a half, a quarter or an eighth of a side
     where that is enough, which takes less time and memory and changes pixels a little. auto:
     reduced from 4 billion pixels in all photos on, which are 330 photos of 12 megapixels."""
-    memory: Annotated[int | None, hint("what is free")] = None
+    memory: Annotated[int | None, at_least(1, default="what is free")] = None
     """Bytes of memory that the run may take at its peak, such as 6GB. The photo cache is made
     smaller for it, then moments become bfloat16, then fewer Gaussians are allowed; what is asked
     for by itself is kept."""
 
     def __post_init__(self) -> None:
-        least("steps", self.steps, 1)
-        least("patience", self.patience, 0)
-        if self.minutes is not None and not 0 < self.minutes < math.inf:
-            raise ValueError(f"minutes is {self.minutes:g}; expected a time above 0")
-        if self.psnr is not None and not 0 < self.psnr <= MOST_PSNR:
-            raise ValueError(
-                f"psnr is {self.psnr:g}; expected dB above 0 and up to {MOST_PSNR:g}, such as 28"
-            )
+        check_fields(self)
         if self.budget is not None:
             amount(self.budget)
         if self.crop is not None:
@@ -159,13 +155,6 @@ class Options:
             raise ValueError(
                 f"sky is {self.sky}; expected auto, none or a number of points above 0"
             )
-        least("threads", self.threads, 1)
-        least("cache", self.cache, 0)
-        least("photo-cache", self.photo_cache, 0)
-        least("memory", self.memory, 1)
-        least("seed", self.seed, 0)
-        least("harmonics-every", self.harmonics_every, 1)
-        one_of("adam", self.adam, ("all", "visible"))
         if self.offload and self.adam != "visible":
             raise ValueError(
                 "offload moves the Gaussians in sight only, and adam is all; add --adam visible"
@@ -175,30 +164,14 @@ class Options:
                 "finish-for rounds all Gaussians at every step, and offload keeps most of them from"
                 " the GPU; leave one of the two out"
             )
-        one_of("harmonics", self.harmonics, ("auto", "float32", "bfloat16"))
-        one_of("exposure", self.exposure, ("auto", *get_args(Exposure)))
-        one_of("moments", self.moments, ("auto", "float32", "bfloat16"))
-        one_of("decoding", self.decoding, ("auto", "full", "reduced"))
         if self.downscale != "auto" and not 1 <= self.downscale < 1000:
             raise ValueError(f"downscale is {self.downscale:g}; expected auto, or 1 and more")
         if self.max_side is not None and self.max_side != 0 and self.max_side < 16:
             raise ValueError(f"max-side is {self.max_side}; expected 16 pixels or more, 0: as is")
-        if self.sh_degree not in range(4):
-            raise ValueError(f"sh-degree is {self.sh_degree}; expected 0, 1, 2 or 3")
-        if self.near is not None and not 0 < self.near < math.inf:
-            raise ValueError(f"near is {self.near:g}; expected a distance above 0")
-        for name, share in (("share", self.finish_share), ("keep", self.finish_keep)):
-            if not 0 < share <= 1:
-                raise ValueError(f"finish-{name} is {share:g}; expected a share above 0, up to 1")
         if self.finish_for is None and self.finish_keep < 1:
             raise ValueError(
                 "finish-keep is given without --finish-for; say which format it is for, or prune"
                 " with `+ significance`"
             )
-        for name, weight in (("depth", self.depth_weight), ("normal", self.normal_weight)):
-            if not 0 <= weight < math.inf:
-                raise ValueError(f"{name}-weight is {weight:g}; expected 0 or more")
-        if not 0 <= self.ssim_weight <= 1:
-            raise ValueError(f"ssim-weight is {self.ssim_weight:g}; expected a share from 0 to 1")
         if self.background != "auto":
             rgb(self.background)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from splat.options.checks import least
 from splat.system.numbers import hint
+from splat.system.ranges import at_least, check_fields, within
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,12 @@ class Viewing:
     """Port of it; the next free one if it is taken."""
     token: Annotated[str | None, hint("made where one is needed")] = None
     """What a browser must know to be let in."""
-    viewer_share: float = 0.1
+    viewer_share: Annotated[float, within(0, 1, low_open=True, high_open=True)] = 0.1
     """Most of training's time that pictures take while somebody moves; less while nobody does."""
-    snapshots: int = 40
+    snapshots: Annotated[int, at_least(0)] = 40
     """Snapshots of the run to scrub through, kept in its folder."""
     stay: bool = False
     """Serve the finished run until Ctrl-C, whether or not a browser is there."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.viewer_share < 1:
-            raise ValueError(
-                f"viewer-share is {self.viewer_share:g}; expected a share above 0 and below 1"
-            )
-        least("snapshots", self.snapshots, 0)
+        check_fields(self)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from splat.options.checks import least
+from splat.system.ranges import at_least, check_fields
 
 
 @dataclass(frozen=True)
 class Watching:
     """What is looked at and kept while a run goes on."""
 
-    checkpoint_every: int = 1000
+    checkpoint_every: Annotated[int, at_least(1)] = 1000
     """Steps between checkpoints; there is one each minute too, and one at the end."""
-    keep: int = 3
+    keep: Annotated[int, at_least(1)] = 3
     """Last checkpoints to keep."""
-    eval_every: int = 0
+    eval_every: Annotated[int, at_least(0)] = 0
     """Steps between measurements on the held-out views; 0: at the end only."""
     pictures: bool = True
     """Draw a contact sheet and the curves of the run at its end."""
@@ -25,6 +26,4 @@ class Watching:
     """Say nothing but warnings and the result."""
 
     def __post_init__(self) -> None:
-        least("checkpoint-every", self.checkpoint_every, 1)
-        least("keep", self.keep, 1)
-        least("eval-every", self.eval_every, 0)
+        check_fields(self)

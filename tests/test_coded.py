@@ -503,9 +503,9 @@ def test_where_it_cannot_stand(recipe: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("rate", -1.0, "rate is -1, expected 0 or more"),
-        ("reach_step", 0.0, "reach_step is 0, expected"),
-        ("entries", 30, "entries is 30, expected 4 to 20"),
+        ("rate", -1.0, "rate is -1; expected 0 or more"),
+        ("reach_step", 0.0, "reach_step is 0; expected"),
+        ("entries", 30, "entries is 30; expected from 4 to 20"),
         ("share", 0.0, "share is 0"),
         ("pause_until", 99, "in this order"),
     ],

@@ -19,7 +19,7 @@ class Base:
     """How many."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(self, as_options=True)
 
 
 @dataclass(frozen=True)

@@ -630,14 +630,14 @@ def test_a_code_learns_from_its_own_photo() -> None:
 @pytest.mark.parametrize(
     ("absurd", "said"),
     [
-        ({"cap": -1}, "cap is -1, expected 0 or more"),
+        ({"cap": -1}, "cap is -1; expected 0 or more"),
         ({"voxel": -0.1}, "voxel is -0.1"),
-        ({"slots": 17}, "slots is 17, expected 1 to 16"),
-        ({"features": 0}, "features is 0, expected 1 to 64"),
+        ({"slots": 17}, "slots is 17; expected from 1 to 16"),
+        ({"features": 0}, "features is 0; expected from 1 to 64"),
         ({"hidden": 24}, "hidden is 24, expected 16, 32, 48 or 64"),
         ({"grids": 9}, "grids is 9"),
         ({"refine_every": 0}, "refine_every is 0"),
-        ({"seen_share": 0.0}, "seen_share is 0.0"),
+        ({"seen_share": 0.0}, "seen_share is 0; expected above 0"),
     ],
 )
 def test_absurd_numbers_are_refused(absurd: dict[str, Any], said: str) -> None:

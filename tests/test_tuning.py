@@ -25,10 +25,11 @@ from splat.core.cloud import Cloud
 from splat.core.column import Rate
 from splat.core.edit import Change, Edit
 from splat.core.knobs import Command, Knob, followed, knobs, turned
+from splat.core.model import TrainedModule
 from splat.core.objective import Objective, OpacityL1, ScaleL1
 from splat.core.step import Step
 from splat.core.strategy import Fixed, Strategy, Wrapper, recipe_name_of
-from splat.loop import Run, Trained, advance
+from splat.loop import Run, advance
 from splat.options import Options, Reading, Watching
 from splat.recipes import catalog
 from splat.recipes.page import parts
@@ -321,7 +322,7 @@ def test_the_rate_is_that_of_networks_too_and_stays_as_planned_there() -> None:
     optimizer = torch.optim.SGD(
         [{"params": [module.weight], "lr": 0.5}, {"params": [], "lr": 0.1}], lr=9.0
     )
-    part, before = Trained(module, optimizer), module.weight.item()
+    part, before = TrainedModule(module, optimizer), module.weight.item()
     module.weight.grad = torch.ones(1, 1)
     part.moved(0, 0.25)
     assert module.weight.item() == pytest.approx(before - 0.125)

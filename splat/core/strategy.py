@@ -15,6 +15,7 @@ from splat.core.edit import Edit, Rows
 from splat.core.model import Making, Model, explicit
 from splat.core.region import Region
 from splat.core.step import Step
+from splat.system.ranges import check_fields
 from splat.types import Needs
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ class Strategy(ABC):
     recycles: bool = False
     """Whether it moves rows that are as good as dead and fills up to its cap whatever others
     drop; then it is a `Recycler`."""
+
+    def __post_init__(self) -> None:
+        """Hold fields to their ranges (`splat.system.ranges`); a class with checks of its own
+        calls this first."""
+        check_fields(self)
 
     def scheduled(self, steps: int) -> Strategy:
         """This strategy with its step numbers, published for 30,000 steps, fitted to `steps`.

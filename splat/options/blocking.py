@@ -40,7 +40,7 @@ class Blocking:
     """Share of a block's cap that may be points from outside, to explain what is behind it."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(self, as_options=True)
         if self.blocks is not None:
             shape_of(self.blocks)
         elif self.workers is not None or self.on is not None:

@@ -144,7 +144,7 @@ class Options:
     for by itself is kept."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(self, as_options=True)
         if self.budget is not None:
             amount(self.budget)
         if self.crop is not None:

@@ -31,4 +31,4 @@ class Viewing:
     """Serve the finished run until Ctrl-C, whether or not a browser is there."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(self, as_options=True)

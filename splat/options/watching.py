@@ -26,4 +26,4 @@ class Watching:
     """Say nothing but warnings and the result."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_fields(self, as_options=True)

@@ -80,14 +80,15 @@ def within(
     return tyro.conf.arg(help_behavior_hint=Range(low, high, low_open, high_open, default, note))
 
 
-def check_fields(record: Any) -> None:
+def check_fields(record: Any, *, as_options: bool = False) -> None:
     """Raise ValueError for the first field of a dataclass whose value its annotation rules out.
 
     A number must lie in its range (of a tuple each one; None and texts such as auto are let pass),
-    a word must be one of its `Literal`.
+    a word must be one of its `Literal`. The sentence calls fields by their names, `as_options` as
+    the command line does.
     """
     for name, rule in _rules(type(record)).items():
-        value, option = getattr(record, name), name.replace("_", "-")
+        value, option = getattr(record, name), name.replace("_", "-") if as_options else name
         if isinstance(rule, Range):
             for each in value if isinstance(value, tuple | list) else (value,):
                 _check_number(option, each, rule)

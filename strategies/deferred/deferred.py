@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 from splat.core.chain import Chain
 from splat.core.edit import Rows
@@ -21,6 +22,7 @@ from splat.strategies.deferred.terms import (
     Outline,
     SmoothMaterials,
 )
+from splat.system.ranges import at_least, within
 
 
 @dataclass(frozen=True)
@@ -35,34 +37,24 @@ class Deferred(Wrapper):
     """
 
     known_as = "deferred"
-    light_rows: int = 64
+    light_rows: Annotated[int, within(16, 256)] = 64
     """Rows of the learned panorama, even; it has twice as many columns."""
-    normal_weight: float = 0.2
+    normal_weight: Annotated[float, at_least(0)] = 0.2
     """Weight of the term that brings normals and the slopes of the depth map together."""
-    outline_weight: float = 0.2
+    outline_weight: Annotated[float, at_least(0)] = 0.2
     """Weight of the term that compares what is opaque with the outlines of photos, if they have an
     alpha channel or masks."""
-    flat_weight: float = 1.0
+    flat_weight: Annotated[float, at_least(0)] = 1.0
     """Weight of the mean shortest scale, scene extents: only what is flat has a normal."""
-    smooth_weight: float = 0.01
+    smooth_weight: Annotated[float, at_least(0)] = 0.01
     """Weight of the term that keeps materials even where the photo is."""
-    light_weight: float = 0.05
+    light_weight: Annotated[float, at_least(0)] = 0.05
     """Weight of the term that keeps the light white."""
 
     def __post_init__(self) -> None:
-        if self.light_rows < 16 or self.light_rows > 256 or self.light_rows % 8:
-            raise ValueError(
-                f"light_rows is {self.light_rows}, expected a multiple of 8 from 16 to 256"
-            )
-        for name, value in (
-            ("normal_weight", self.normal_weight),
-            ("outline_weight", self.outline_weight),
-            ("flat_weight", self.flat_weight),
-            ("smooth_weight", self.smooth_weight),
-            ("light_weight", self.light_weight),
-        ):
-            if not value >= 0:
-                raise ValueError(f"{name} is {value:g}, expected 0 or more")
+        super().__post_init__()
+        if self.light_rows % 8:
+            raise ValueError(f"light_rows is {self.light_rows}; expected a multiple of 8")
 
     def objectives(self) -> Mapping[str, Objective]:
         found = dict(self.base.objectives())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 from splat.core.edit import Edit
 from splat.core.model import Model
@@ -13,6 +14,7 @@ from splat.core.strategy import Wrapper
 from splat.guidance import GivenNormal
 from splat.rules.spare import conditions, spared
 from splat.strategies.lighthouse.terms import Consistent, Flat, SmoothNormals
+from splat.system.ranges import at_least, within
 
 SIZES = ("size", "screen")
 """Reasons for which oversized rows are dropped."""
@@ -28,25 +30,16 @@ class Lighthouse(Wrapper):
     their size: a bare wall is rightly one large Gaussian. `--init planes` starts from walls.
     """
 
-    normal_weight: float = 0.05
+    normal_weight: Annotated[float, at_least(0)] = 0.05
     """Of 1 - cos between drawn and given normals; without given ones there is no such term."""
-    flat_weight: float = 0.05
+    flat_weight: Annotated[float, at_least(0)] = 0.05
     """Of the mean of the smallest scales, scene extents."""
-    smooth_weight: float = 0.05
+    smooth_weight: Annotated[float, at_least(0)] = 0.05
     """Of the mean difference of neighbouring normals."""
-    agree_weight: float = 0.2
+    agree_weight: Annotated[float, at_least(0)] = 0.2
     """Of 1 - cos between drawn normals and those of the drawn depth."""
-    spared: float = 0.5
+    spared: Annotated[float, within(0, 1)] = 0.5
     """Opacity above which a row is not dropped for its size; 1: none is spared."""
-
-    def __post_init__(self) -> None:
-        for name in ("normal_weight", "flat_weight", "smooth_weight", "agree_weight"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(
-                    f"{name} is {getattr(self, name):g}, expected a weight of 0 or more"
-                )
-        if not 0 <= self.spared <= 1:
-            raise ValueError(f"spared is {self.spared:g}, expected an opacity from 0 to 1")
 
     def objectives(self) -> Mapping[str, Objective]:
         own: dict[str, tuple[float, Objective]] = {

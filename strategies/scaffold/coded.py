@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
@@ -27,6 +28,7 @@ from splat.strategies.scaffold.compact import (
     Training,
 )
 from splat.strategies.scaffold.context import Shape
+from splat.system.ranges import at_least, within
 
 LOG2 = 1.4426950408889634
 FASTER = 4.0
@@ -94,31 +96,31 @@ class Coded(Wrapper):
     draw nothing worth their bits are masked out. Stands after scaffold; export as .anchors.
     """
 
-    rate: float = 1.2e-3
+    rate: Annotated[float, at_least(0)] = 1.2e-3
     """Weight of the bits per number in the loss (1e-3 is published): more makes the file smaller
     and the picture worse."""
-    mask_weight: float = 5e-4
+    mask_weight: Annotated[float, at_least(0)] = 5e-4
     """Weight of the mean mask in the loss: more takes more offsets out."""
-    mask_rate: float = 1.0
+    mask_rate: Annotated[float, within(0, 100, low_open=True)] = 1.0
     """Factor on the learning rate of masks. A fitted schedule multiplies it by up to 4: in a short
     run they must get as far."""
-    feature_step: float = 0.4
+    feature_step: Annotated[float, within(0, 100, low_open=True)] = 0.4
     """What features are rounded to at first; steps adapt up to twice as much, and down."""
-    reach_step: float = 0.06
+    reach_step: Annotated[float, within(0, 100, low_open=True)] = 0.06
     """The same for log sizes,"""
-    offset_step: float = 0.1
+    offset_step: Annotated[float, within(0, 100, low_open=True)] = 0.1
     """and for offsets, in units of the reach."""
-    levels: int = 6
+    levels: Annotated[int, within(1, 16)] = 6
     """Grids in space that the context reads."""
-    planes: int = 2
+    planes: Annotated[int, within(0, 16)] = 2
     """Grids on planes that it reads."""
-    entries: int = 12
+    entries: Annotated[int, within(4, 20)] = 12
     """Binary logarithm of the entries of a grid at most."""
-    channels: int = 2
+    channels: Annotated[int, within(1, 8)] = 2
     """Signs in an entry."""
-    width: int = 32
+    width: Annotated[int, within(1, 256)] = 32
     """Of the context's network."""
-    share: float = 0.04
+    share: Annotated[float, within(0, 1, low_open=True)] = 0.04
     """Share of the anchors of a view whose bits are counted at a step."""
     noise_from: int = 3000
     """Step from which numbers are shaken as much as rounding will change them; anchors neither
@@ -129,24 +131,7 @@ class Coded(Wrapper):
     """Step from which steps follow the context, and bits cost."""
 
     def __post_init__(self) -> None:
-        weights = ("rate", "mask_weight")
-        for name in weights:
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name):g}, expected 0 or more")
-        for name in ("mask_rate", "feature_step", "reach_step", "offset_step"):
-            if not 0 < getattr(self, name) <= 100:
-                raise ValueError(f"{name} is {getattr(self, name):g}, expected 0 to 100, not 0")
-        for name, low, high in (
-            ("levels", 1, 16),
-            ("planes", 0, 16),
-            ("entries", 4, 20),
-            ("channels", 1, 8),
-            ("width", 1, 256),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected {low} to {high}")
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share is {self.share:g}, expected a share above 0")
+        super().__post_init__()
         if not 0 <= self.noise_from <= self.pause_until <= self.adapt_from:
             raise ValueError(
                 f"noise_from is {self.noise_from}, pause_until {self.pause_until} and adapt_from"

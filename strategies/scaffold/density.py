@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool
@@ -19,6 +20,7 @@ from splat.strategies.scaffold.anchors import Anchored, drawn_of
 from splat.strategies.scaffold.growth import Pull, grown, levels
 from splat.strategies.scaffold.guide import Guide
 from splat.strategies.scaffold.volume import Volume
+from splat.system.ranges import at_least, within
 
 OPACITY, VISITS = "anchor_opacity", "anchor_visits"
 """Statistics of an anchor: opacity summed over its Gaussians and visits, and its visits: steps
@@ -41,34 +43,34 @@ class Scaffold(Strategy):
     """
 
     handles = "anchors"
-    cap: int = 0
+    cap: Annotated[int, at_least(0)] = 0
     """Most anchors, 0 for no limit. Where it binds, the cells of the largest gradient get one."""
-    slots: int = 10
+    slots: Annotated[int, within(1, 16)] = 10
     """Gaussians that an anchor makes at most."""
-    features: int = 32
+    features: Annotated[int, within(1, 64)] = 32
     """Numbers of an anchor's feature."""
-    hidden: int = 32
+    hidden: Annotated[int, within(1, 64)] = 32
     """Width of the networks; a multiple of 16."""
-    voxel: float = 0.0
+    voxel: Annotated[float, at_least(0)] = 0.0
     """Side of the finest cells, units of the scene; 0: the median distance between neighbours of
     the points that the run starts from."""
     distance: bool = False
     """The networks also read how far the camera is (as the paper has it; off in released code)."""
-    codes: int = 0
+    codes: Annotated[int, at_least(0)] = 0
     """Numbers of a code for each photo that its colours may depend on; 0: none, 32 is published.
     Pictures of other cameras take the mean."""
     grow_gradient: float = 2e-4
     """Mean screen gradient from which an offset grows on the coarsest grid, in half pictures; twice
     as much on each finer one."""
-    coarsest: int = 16
+    coarsest: Annotated[int, at_least(1)] = 16
     """Cells of the coarsest grid, in finest ones along a side."""
-    finer: int = 4
+    finer: Annotated[int, at_least(1)] = 4
     """How many times smaller the cells of the next grid are."""
-    grids: int = 3
+    grids: Annotated[int, within(1, 8)] = 3
     """Grids on which anchors grow."""
     prune_opacity: float = 0.005
     """Anchors whose opacity, summed over their Gaussians, is below this in the mean are dropped."""
-    seen_share: float = 0.8
+    seen_share: Annotated[float, within(0, 1, low_open=True)] = 0.8
     """Share of the steps between refinements in which an anchor must be in sight before it is
     judged; half of it for an offset."""
     volume_weight: float = 0.01
@@ -79,30 +81,13 @@ class Scaffold(Strategy):
     """Anchors are born and dropped after this step."""
     refine_until: int = 15_000
     """Anchors are born and dropped before this step."""
-    refine_every: int = 100
+    refine_every: Annotated[int, at_least(1)] = 100
     """Steps between refinements."""
 
     def __post_init__(self) -> None:
-        for name, value in (("cap", self.cap), ("voxel", self.voxel), ("codes", self.codes)):
-            if value < 0:
-                raise ValueError(f"{name} is {value}, expected 0 or more")
-        for name, value, most in (
-            ("slots", self.slots, 16),
-            ("features", self.features, 64),
-            ("hidden", self.hidden, 64),
-            ("grids", self.grids, 8),
-        ):
-            if not 1 <= value <= most:
-                raise ValueError(f"{name} is {value}, expected 1 to {most}")
+        super().__post_init__()
         if self.hidden % 16:
             raise ValueError(f"hidden is {self.hidden}, expected 16, 32, 48 or 64")
-        if self.refine_every < 1 or self.coarsest < 1 or self.finer < 1:
-            raise ValueError(
-                f"refine_every is {self.refine_every}, coarsest {self.coarsest} and finer"
-                f" {self.finer}; expected at least 1 of each"
-            )
-        if not 0 < self.seen_share <= 1:
-            raise ValueError(f"seen_share is {self.seen_share}, expected a share above 0")
 
     @property
     def draws(self) -> int:  # type: ignore[override]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,6 +16,7 @@ from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, recipe_name_of
 from splat.strategies.scaffold.guide import Guided
 from splat.system.import_path import module_of, where_and_name
+from splat.system.ranges import above, at_least
 
 Distance = Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]
 MOST = 1 << 18
@@ -35,20 +37,13 @@ class Gsdf(Wrapper):
     """The signed distance: module:function, or path/to/file.py:function. The function is given
     points [n, 3] in the coordinates of the scene (those of `splat info FILE`), and returns n
     distances in its units; NaN where it knows none, and there nothing changes."""
-    weight: float = 2e-4
+    weight: Annotated[float, at_least(0)] = 2e-4
     """What is added at the surface to the mean screen gradient of an offset."""
-    band: float = 0.01
+    band: Annotated[float, above(0)] = 0.01
     """Squared distance at which nearness has fallen to 1/e, scene extents squared."""
-    prune_size: float = 0.1
+    prune_size: Annotated[float, at_least(0)] = 0.1
     """Largest size, scene extents, from which an anchor away from the surface may be dropped; 0:
     all of them, as the paper has it."""
-
-    def __post_init__(self) -> None:
-        if not self.band > 0:
-            raise ValueError(f"band is {self.band:g}, expected a squared distance above 0")
-        for name, value in (("weight", self.weight), ("prune_size", self.prune_size)):
-            if not value >= 0:
-                raise ValueError(f"{name} is {value:g}, expected 0 or more")
 
     def begin(self, model: Model) -> None:
         _guided(self.base)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,6 +14,7 @@ from splat.core.objective import Objective
 from splat.core.step import Step
 from splat.strategies.sdf.field import COARSEST, PAPER_HALF, Field, finer, tv
 from splat.strategies.sdf.rays import Met, Rays, chosen, met, rays, sections
+from splat.system.ranges import at_least, check_fields
 from splat.types import Batch, Needs, Rendered
 
 NAME = "sdf"
@@ -42,33 +44,31 @@ SPARSE = 20 * PAPER_HALF
 class Weights:
     """Of the terms; distances count as in a box of half side 1.5, as in GS-ROR²."""
 
-    depth_to_sdf: float = 0.5
-    normal_to_sdf: float = 0.5
-    depth_to_gaussians: float = 0.25
-    normal_to_gaussians: float = 0.25
-    centre_to_gaussians: float = 0.5
+    depth_to_sdf: Annotated[float, at_least(0)] = 0.5
+    normal_to_sdf: Annotated[float, at_least(0)] = 0.5
+    depth_to_gaussians: Annotated[float, at_least(0)] = 0.25
+    normal_to_gaussians: Annotated[float, at_least(0)] = 0.25
+    centre_to_gaussians: Annotated[float, at_least(0)] = 0.5
     """Distances of the Gaussians' centres, which depth alone leaves where others hide them (not in
     GS-ROR²)."""
-    mask: float = 1.0
+    mask: Annotated[float, at_least(0)] = 1.0
     """Cross entropy of the field's opacity and the outline."""
-    free: float = 1.0
+    free: Annotated[float, at_least(0)] = 1.0
     """What the field lacks to be free in front of where the Gaussians have a surface; only where
     there are no outlines, for mirrors have their surface behind the true one."""
-    eikonal: float = 2.0
+    eikonal: Annotated[float, at_least(0)] = 2.0
     """Gradients of length 1."""
-    smooth: float = 0.1
+    smooth: Annotated[float, at_least(0)] = 0.1
     """Normals at neighbouring points of the surface that agree, in place of a Hessian."""
-    sparse: float = 0.01
+    sparse: Annotated[float, at_least(0)] = 0.01
     """exp(-20 |distance|) at points all over the box."""
-    tv: float = 0.1
+    tv: Annotated[float, at_least(0)] = 0.1
     """Total variation of the factors, per span of the coarsest."""
-    alpha: float = 0.2
+    alpha: Annotated[float, at_least(0)] = 0.2
     """Cross entropy of the Gaussians' opacity and the outline."""
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not value >= 0:
-                raise ValueError(f"{name} is {value:g}, expected a weight of 0 or more")
+        check_fields(self)
 
 
 @dataclass(frozen=True)

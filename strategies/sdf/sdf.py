@@ -23,6 +23,7 @@ from splat.core.strategy import Strategy, Wrapper, recycler
 from splat.strategies.sdf.coupling import NAME, Coupling, Weights
 from splat.strategies.sdf.field import Box, Field, Learned
 from splat.system.numbers import hint
+from splat.system.ranges import above, at_least
 
 Six = tuple[float, float, float, float, float, float]
 
@@ -69,7 +70,7 @@ class Sdf(Wrapper):
     threshold: Literal["constant", "adaptive"] = "constant"
     """How far from the surface: a share of the box, or where the learned sharpness leaves a 200th
     of the opacity that is at the surface."""
-    threshold_share: float = THRESHOLD
+    threshold_share: Annotated[float, above(0)] = THRESHOLD
     """The constant threshold, diagonals of the box (0.03 of GS-ROR²'s box of side 3)."""
     force: bool = False
     """Prune even where more than half of all would go; such a prune is refused otherwise."""
@@ -77,42 +78,34 @@ class Sdf(Wrapper):
     """Step at which the distance begins to learn."""
     mutual_from: int = 5125
     """Step from which Gaussians learn from it; so long it only learns from them."""
-    every: int = 2
+    every: Annotated[int, at_least(1)] = 2
     """Steps between those that bring both together."""
-    rays: int = 1024
+    rays: Annotated[int, at_least(1)] = 1024
     """Rays a step."""
-    samples: int = 10
+    samples: Annotated[int, at_least(1)] = 10
     """Points on a ray."""
     resolution: int = 128
     """Spans of the splines that its factors are, at last: 32, 64, 128 or 256."""
     prune_from: int = 18_750
     """First step after which Gaussians are pruned at the threshold."""
-    prune_every: int = 1250
+    prune_every: Annotated[int, at_least(1)] = 1250
     """Steps between prunes."""
-    carve: Annotated[float | None, hint("8, in a given box 1")] = None
+    carve: Annotated[float | None, at_least(1, default="8, in a given box 1")] = None
     """Times the threshold at which pruning begins, at `mutual_from`, to fall to it by `prune_from`;
     a start all over the object is so brought to its surface bit by bit. 1: nothing is pruned before
     `prune_from` (GS-ROR²)."""
     weights: Weights = USUAL
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.box is not None and not all(
             low < high for low, high in zip(self.box[:3], self.box[3:], strict=True)
         ):
             raise ValueError(f"box is {self.box}; expected x y z of its low corner, then its high")
-        for name in ("every", "rays", "samples", "prune_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
         if not 0 <= self.learn_from <= self.mutual_from:
             raise ValueError(
                 f"learn_from is {self.learn_from} and mutual_from {self.mutual_from}; expected"
                 " steps in that order"
-            )
-        if self.carve is not None and not self.carve >= 1:
-            raise ValueError(f"carve is {self.carve:g}, expected 1 or more")
-        if not self.threshold_share > 0:
-            raise ValueError(
-                f"threshold_share is {self.threshold_share:g}, expected a share above 0"
             )
         if self.resolution not in RESOLUTIONS:
             raise ValueError(f"resolution is {self.resolution}, expected one of {RESOLUTIONS}")

@@ -113,10 +113,10 @@ class Cloud:
 
     def gradient(self, name: str) -> Tensor | None:
         """The gradient of a column since the last step, [N, ...]; None where there is none."""
-        found = self._columns[name].gradient()
-        if isinstance(found, HarmonicsGradient):
-            return found.dense(self[name].shape[1])
-        return found
+        gradient = self._columns[name].gradient()
+        if isinstance(gradient, HarmonicsGradient):
+            return gradient.dense(self[name].shape[1])
+        return gradient
 
     def moments(self, name: str) -> tuple[Tensor, Tensor]:
         """Adam's two moments of a column, each [N, ...]; to be read, not written."""
@@ -174,8 +174,8 @@ class Cloud:
     @property
     def held(self) -> Bool[Tensor, "n"] | None:
         """Rows that are held under any name; None where nothing ever is."""
-        found = [self._statistics[name] for name in self._holding]
-        return torch.stack(found).any(0) if found else None
+        masks = [self._statistics[name] for name in self._holding]
+        return torch.stack(masks).any(0) if masks else None
 
     @torch.no_grad()
     def optimize(self, step: int, visible: Bool[Tensor, "n"] | None = None) -> None:

@@ -125,8 +125,8 @@ class Column:
 
     def rows(self, index: Tensor) -> Tensor:
         """A copy of some rows, detached; float32 where they are kept as bfloat16."""
-        found = self.values.detach()[index]
-        return found.float() if found.dtype == torch.bfloat16 else found
+        rows = self.values.detach()[index]
+        return rows.float() if rows.dtype == torch.bfloat16 else rows
 
     def gradient(self) -> Tensor | HarmonicsGradient | None:
         """What backward left, as factors where it left nothing else."""

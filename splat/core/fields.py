@@ -49,10 +49,10 @@ def fields_of(part: Any) -> tuple[dataclasses.Field[Any], ...]:
 
 def field_docs(kind: type[Any]) -> dict[str, str]:
     """The docstrings under the fields of a dataclass and of those it derives from."""
-    found: dict[str, str] = {}
-    for each in reversed(kind.__mro__):
+    docs: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
         try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(each)))
+            tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
         except (OSError, TypeError, SyntaxError):
             continue  # made at run time, or built in
         body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
@@ -60,8 +60,8 @@ def field_docs(kind: type[Any]) -> dict[str, str]:
             if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
                 continue
             if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
-                found[field.target.id] = " ".join(str(doc.value.value).split())
-    return found
+                docs[field.target.id] = " ".join(str(doc.value.value).split())
+    return docs
 
 
 def remembered(strategy: Strategy) -> dict[str, tuple[int, ...]]:

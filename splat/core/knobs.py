@@ -104,13 +104,13 @@ def made(strategy: Strategy, command: Command) -> tuple[Strategy, Command]:
 
 def checked_rate(value: float) -> float:
     """A factor on learning rates; raises ValueError where it is none."""
-    found = float(fitting(RATE, value, whole=False))
-    if not 0 < found <= MOST_RATE:
+    rate = float(fitting(RATE, value, whole=False))
+    if not 0 < rate <= MOST_RATE:
         raise ValueError(
             f"{RATE} is {value:g}, expected a factor above 0 and up to {MOST_RATE:g}; 1 is as"
             " planned"
         )
-    return found
+    return rate
 
 
 def followed(strategy: Strategy, script: Iterable[Command]) -> Strategy:
@@ -147,13 +147,13 @@ def _asked(strategy: Strategy) -> tuple[object, object, object]:
 
 
 def _spot(strategy: Strategy, name: str) -> _Spot:
-    found = _spots(strategy)
-    if name in found:
-        return found[name]
-    known = [*found, RATE]
-    near = [each for each in known if each.endswith(f".{name}")]
-    near = near or difflib.get_close_matches(name, known, 1)
-    hint = f"perhaps you meant {' or '.join(near)}" if near else f"there are {', '.join(known)}"
+    spots = _spots(strategy)
+    if name in spots:
+        return spots[name]
+    names = [*spots, RATE]
+    near = [each for each in names if each.endswith(f".{name}")]
+    near = near or difflib.get_close_matches(name, names, 1)
+    hint = f"perhaps you meant {' or '.join(near)}" if near else f"there are {', '.join(names)}"
     raise ValueError(f"there is no {name!r} to change; {hint}")
 
 
@@ -162,8 +162,8 @@ def fitting(name: str, value: object, whole: bool) -> Number:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{name} is {value!r}, expected a number")
     if not -LARGEST <= value <= LARGEST:
-        said = f"{value:g}" if isinstance(value, float) else "too large"
-        raise ValueError(f"{name} is {said}, expected a finite number, at most {LARGEST:.0e}")
+        text = f"{value:g}" if isinstance(value, float) else "too large"
+        raise ValueError(f"{name} is {text}, expected a finite number, at most {LARGEST:.0e}")
     if whole and value != math.floor(value):
         raise ValueError(f"{name} is {value:g}, expected a whole number")
     return int(value) if whole else float(value)
@@ -171,14 +171,14 @@ def fitting(name: str, value: object, whole: bool) -> Number:
 
 def _spots(strategy: Strategy) -> dict[str, _Spot]:
     """Where every number lies, those that are not set included, by name."""
-    found: dict[str, _Spot] = {}
-    seen: Counter[str] = Counter()
+    spots: dict[str, _Spot] = {}
+    counts: Counter[str] = Counter()
     for way, part in parts_with_ways(strategy):
         name = recipe_name_of(type(part))
-        seen[name] += 1
-        label = name if seen[name] == 1 else f"{name}-{seen[name]}"
-        found |= {f"{label}.{own}": spot for own, spot in _numbers(part, way)}
-    return found
+        counts[name] += 1
+        label = name if counts[name] == 1 else f"{name}-{counts[name]}"
+        spots |= {f"{label}.{own}": spot for own, spot in _numbers(part, way)}
+    return spots
 
 
 def _numbers(part: Any, way: Way) -> Iterator[tuple[str, _Spot]]:

@@ -40,8 +40,8 @@ class TrainedModule:
         scaling = Scaling() if self.of_photos else scaling
         groups = self.optimizer.param_groups
         planned = [{name: group.get(name) for name in ("lr", "betas", "eps")} for group in groups]
-        wanted = [rate(step) for rate in self.rates] or [group["lr"] for group in groups]
-        for group, rate in zip(groups, wanted, strict=True):
+        rates = [rate(step) for rate in self.rates] or [group["lr"] for group in groups]
+        for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate_scale * scaling.rate * rate
             if scaling.photos > 1 and "betas" in group:
                 group["betas"] = scaling.betas(group["betas"])
@@ -241,9 +241,9 @@ def explicit(rows: Mapping[str, Tensor], making: Making) -> Explicit:
 def columns_of(gaussians: Gaussians, sh_degree: int | None = None) -> dict[str, Tensor]:
     """Columns of `Explicit` that draw a set with harmonics; bands of `sh_degree`, None: its own."""
     degree = gaussians.sh_degree or 0
-    wanted = (degree if sh_degree is None else sh_degree) + 1
-    sh = gaussians.colors.new_zeros(len(gaussians), wanted**2, 3)
-    k = min(wanted, degree + 1) ** 2
+    bands = (degree if sh_degree is None else sh_degree) + 1
+    sh = gaussians.colors.new_zeros(len(gaussians), bands**2, 3)
+    k = min(bands, degree + 1) ** 2
     sh[:, :k] = gaussians.colors[:, :k]
     return {
         "mean": gaussians.means,
@@ -339,7 +339,7 @@ class Explicit(Model):
     def bake(self, camera: Camera | None = None) -> Gaussians:
         del camera
         cloud = self.cloud
-        found = Gaussians(
+        gaussians = Gaussians(
             means=cloud["mean"].detach().clone(),
             quats=nn.functional.normalize(cloud["quat"].detach(), dim=-1),
             scales=cloud["log_scale"].detach().exp(),
@@ -348,7 +348,7 @@ class Explicit(Model):
             sh_degree=self.sh_degree,
         )
         # The device that trains may have no room for all harmonics.
-        return found.to(cloud["sh"].device) if cloud.kept_away else found
+        return gaussians.to(cloud["sh"].device) if cloud.kept_away else gaussians
 
     def get_extra_state(self) -> dict[str, Any]:
         return self.cloud.state_dict()

@@ -68,9 +68,9 @@ class OffloadRenderer:
         def spread_gradient(_: Tensor) -> None:
             # All that backward leaves on screen is there once the means have their gradient.
             for name in ("signed", "absolute", "sums"):
-                found = getattr(gradient, name)
-                if found is not None:
-                    setattr(gradient, name, _out(found, rows, len(gaussians)))
+                values = getattr(gradient, name)
+                if values is not None:
+                    setattr(gradient, name, _out(values, rows, len(gaussians)))
 
         if part.means.requires_grad:
             part.means.register_hook(spread_gradient)
@@ -90,19 +90,22 @@ class OffloadRenderer:
             assert weigh is not None
             return weigh(_spread(drawn, gaussians, rows))
 
-        drawn, found = self._render.survey(
+        drawn, contributions = self._render.survey(
             part, camera, background, None if weigh is None else weigh_whole
         )
-        each = {f.name: _out(getattr(found, f.name), rows, len(gaussians)) for f in fields(found)}
-        return _spread(drawn, gaussians, rows), Contributions(**each)
+        columns = {
+            f.name: _out(getattr(contributions, f.name), rows, len(gaussians))
+            for f in fields(contributions)
+        }
+        return _spread(drawn, gaussians, rows), Contributions(**columns)
 
     def _brought(self, gaussians: Gaussians, camera: Camera) -> tuple[Int[Tensor, "m"], Gaussians]:
         """Rows that may show, on the device, and these of the set."""
-        found = may_show(gaussians.means, gaussians.scales, camera)
-        rows = found.to(self.device)
+        shown = may_show(gaussians.means, gaussians.scales, camera)
+        rows = shown.to(self.device)
 
         def some(values: Tensor) -> Tensor:
-            at = rows if values.device == rows.device else found.to(values.device)
+            at = rows if values.device == rows.device else shown.to(values.device)
             return values.index_select(0, at).to(self.device)
 
         def harmonics(colors: Tensor) -> Tensor:

@@ -62,10 +62,10 @@ class Kept(Column):
                 "rows whose moments are kept away were to move out of sight, too; say which are"
                 " visible"
             )
-        found = self._seen(visible)
-        if found is not None:
+        in_sight = self._seen(visible)
+        if in_sight is not None:
             self.count += 1
-            rows, gradient = found
+            rows, gradient = in_sight
             whole = [t.detach() for t in (self.values, self.first, self.second)]
             values, first, second = (_brought(each, rows) for each in whole)
             part = Column(torch.nn.Parameter(values), first, second, self.rate, self.count)
@@ -77,8 +77,8 @@ class Kept(Column):
     def _drawn(self) -> list[tuple[Int[Tensor, "m"], Gradient]]:
         """Rows that were brought to be drawn, and the gradients that they were left."""
         brought = self.values.brought if isinstance(self.values, Harmonics) else []
-        found = [(each.rows, left_by_backward(each.leaf)) for each in brought]
-        parts = [(rows, gradient) for rows, gradient in found if gradient is not None]
+        gradients = [(each.rows, left_by_backward(each.leaf)) for each in brought]
+        parts = [(rows, gradient) for rows, gradient in gradients if gradient is not None]
         own = left_by_backward(self.values) if parts else None
         if own is not None:  # drawn as a whole, too
             parts.append((torch.arange(len(self.values), device=parts[0][0].device), own))
@@ -116,11 +116,13 @@ def _together(
     place = torch.full((len(like),), -1, device=rows.device)
     place[rows] = torch.arange(len(rows), device=rows.device)
     total: Tensor | None = None
-    for drawn, given in parts:
-        whole = given.dense(like.shape[1]) if isinstance(given, HarmonicsGradient) else given
+    for drawn, gradient in parts:
+        whole = (
+            gradient.dense(like.shape[1]) if isinstance(gradient, HarmonicsGradient) else gradient
+        )
         if total is None:
             total = whole.new_zeros(len(rows), *like.shape[1:])
-        wanted = (place[drawn] >= 0).nonzero().squeeze(1)
-        total.index_add_(0, place[drawn][wanted], whole.index_select(0, wanted).to(total))
+        chosen = (place[drawn] >= 0).nonzero().squeeze(1)
+        total.index_add_(0, place[drawn][chosen], whole.index_select(0, chosen).to(total))
     assert total is not None
     return total

@@ -67,10 +67,10 @@ class Box(Region):
     def holds(self, positions: Float[Tensor, "n 3"], frame: Frame) -> Bool[Tensor, "n"]:
         """Which positions, in the frame of training `frame`, lie inside; its faces count."""
         means = positions.detach().double()
-        given = means / frame.scale + means.new_tensor(frame.centre)
+        places = means / frame.scale + means.new_tensor(frame.centre)
         low, high = means.new_tensor(self.low), means.new_tensor(self.high)
-        found: Bool[Tensor, "n"] = ((given >= low) & (given <= high)).all(1)
-        return found
+        inside: Bool[Tensor, "n"] = ((places >= low) & (places <= high)).all(1)
+        return inside
 
     def text(self) -> str:
         """Its corners, for people."""

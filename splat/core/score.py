@@ -55,31 +55,33 @@ def survey(
     """
 
     def weigh(rendered: Rendered) -> Float[Tensor, "h w m"]:
-        seen = rendered if develop is None else develop(rendered)
-        return beside([each(seen, batch) for each in maps])
+        developed = rendered if develop is None else develop(rendered)
+        return beside([map_of(developed, batch) for map_of in maps])
 
     gaussians = model(batch.camera, step)
-    rendered, found = render.survey(gaussians, batch.camera, background, weigh if maps else None)
+    rendered, contributions = render.survey(
+        gaussians, batch.camera, background, weigh if maps else None
+    )
     source, n = gaussians.source, len(model.cloud)
     if source is not None:
-        found = _by_row(found, source // model.slots, n)
-    return Surveyed(batch, rendered, found)
+        contributions = _by_row(contributions, source // model.slots, n)
+    return Surveyed(batch, rendered, contributions)
 
 
-def _by_row(found: Contributions, rows: Tensor, n: int) -> Contributions:
+def _by_row(contributions: Contributions, rows: Tensor, n: int) -> Contributions:
     """Contributions of Gaussians brought together by the row that they came from."""
 
     def added(values: Tensor) -> Tensor:
         return values.new_zeros(n, *values.shape[1:]).index_add_(0, rows, values)
 
     return Contributions(
-        mass=added(found.mass),
-        hits=added(found.hits),
-        transmitted=added(found.transmitted),
-        most=found.most.new_zeros(n).scatter_reduce_(0, rows, found.most, "amax"),
-        area=added(found.area),
-        squared=added(found.squared),
-        weighted=added(found.weighted),
+        mass=added(contributions.mass),
+        hits=added(contributions.hits),
+        transmitted=added(contributions.transmitted),
+        most=contributions.most.new_zeros(n).scatter_reduce_(0, rows, contributions.most, "amax"),
+        area=added(contributions.area),
+        squared=added(contributions.squared),
+        weighted=added(contributions.weighted),
     )
 
 
@@ -127,14 +129,14 @@ def scores(surveys: Iterable[Surveyed]) -> Scores:
 
 def of_view(rows: Contributions) -> Scores:
     """The scores of one view."""
-    seen = {each.name: getattr(rows, each.name).double() for each in fields(rows)}
-    mean = seen["mass"] / seen["hits"].clamp_min(1)
+    sums = {each.name: getattr(rows, each.name).double() for each in fields(rows)}
+    mean = sums["mass"] / sums["hits"].clamp_min(1)
     return Scores(
-        **seen,
-        area_most=seen["area"],
-        weighted_most=seen["weighted"],
-        mean=mean.where(seen["area"] > 0, 0),
-        views=(seen["hits"] > 0).double(),
+        **sums,
+        area_most=sums["area"],
+        weighted_most=sums["weighted"],
+        mean=mean.where(sums["area"] > 0, 0),
+        views=(sums["hits"] > 0).double(),
     )
 
 

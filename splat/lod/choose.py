@@ -71,8 +71,8 @@ def chosen(
 
     def level(most: float) -> Int[Tensor, "m"]:
         # Errors rise with the level, so those within a number are the first ones.
-        found: Int[Tensor, "m"] = (off <= most).sum(0) - 1
-        return found
+        coarsest: Int[Tensor, "m"] = (off <= most).sum(0) - 1
+        return coarsest
 
     def rows(most: float) -> int:
         return int((counts.gather(0, level(most)[None])[0] * shown).sum())
@@ -92,5 +92,5 @@ def _corners(levels: Levels, camera: Camera) -> Float[Tensor, "m 8 3"]:
     sides = torch.cartesian_prod(*[torch.arange(2)] * 3)
     world = torch.stack([ends[:, sides[:, axis], axis] for axis in range(3)], -1)
     pose = camera.world_to_camera.double().cpu()
-    found: Float[Tensor, "m 8 3"] = world @ pose[:3, :3].T + pose[:3, 3]
-    return found
+    corners: Float[Tensor, "m 8 3"] = world @ pose[:3, :3].T + pose[:3, 3]
+    return corners

@@ -103,14 +103,14 @@ def built(n: int, part: Part, leaf: int = LEAF, threads: int = 1) -> Levels:
         return _block(part(low, high), low, depth - top, below, levels)
 
     with _alone(threads) as pool:
-        found = list(pool.map(one, blocks[:-1].tolist(), blocks[1:].tolist()))
+        parts = list(pool.map(one, blocks[:-1].tolist(), blocks[1:].tolist()))
     return Levels(
         starts=torch.from_numpy(starts_of(n, depth)),
-        coarser=tuple(_joined([each.coarser[k] for each in found]) for k in range(levels)),
-        low=torch.cat([each.low for each in found]),
-        high=torch.cat([each.high for each in found]),
-        reach=torch.cat([each.reach for each in found]),
-        errors=torch.cat([each.errors for each in found], 1),
+        coarser=tuple(_joined([each.coarser[k] for each in parts]) for k in range(levels)),
+        low=torch.cat([each.low for each in parts]),
+        high=torch.cat([each.high for each in parts]),
+        reach=torch.cat([each.reach for each in parts]),
+        errors=torch.cat([each.errors for each in parts], 1),
     )
 
 
@@ -134,7 +134,7 @@ def _block(gaussians: Gaussians, first: int, depth: int, below: int, levels: int
     leaf = torch.repeat_interleave(torch.arange(leaves), starts.diff())
     low, high = (_of_leaves(gaussians.means, leaf, leaves, which) for which in ("amin", "amax"))
     reach = _of_leaves(gaussians.scales.amax(1), leaf, leaves, "amax")
-    found, errors = [], [torch.zeros(leaves)]
+    coarser, errors = [], [torch.zeros(leaves)]
     level = replace(gaussians, source=torch.arange(first, first + n), features=None)
     for k in range(levels):
         if k == 0:
@@ -146,9 +146,9 @@ def _block(gaussians: Gaussians, first: int, depth: int, below: int, levels: int
         apart = apart.amax(1).sqrt().view(leaves, -1).median(1).values
         errors.append(errors[-1] + apart)
         reach = torch.maximum(reach, coarse.scales.amax(1).view(leaves, -1).amax(1))
-        found.append(coarse)
+        coarser.append(coarse)
         level = coarse
-    return _Block(found, low, high, reach, torch.stack(errors))
+    return _Block(coarser, low, high, reach, torch.stack(errors))
 
 
 def _groups(

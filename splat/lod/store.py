@@ -75,9 +75,9 @@ def stored(
     """
     means, good = torch.empty(n, 3), torch.zeros(n, dtype=torch.bool)
     for low in range(0, n, _PART):
-        given = part(low, min(n, low + _PART))
-        good[low : low + len(given)] = finite(given)
-        means[low : low + len(given)] = given.means
+        rows = part(low, min(n, low + _PART))
+        good[low : low + len(rows)] = finite(rows)
+        means[low : low + len(rows)] = rows.means
     if not good.any():
         raise ValueError(f"{what} has no Gaussian with finite values; fetch or export it again")
     if not good.all():
@@ -110,23 +110,23 @@ def _scattered(part: Part, place: Tensor, n: int, kept: int, frame: Frame | None
     columns["colors"] = torch.empty(kept, *first.colors.shape[1:], dtype=torch.float16)
     for low in range(0, n, _PART):
         to = place[low : low + _PART]
-        given = part(low, min(n, low + _PART)).take(to >= 0)
-        given = given if frame is None else gaussians_to_frame(given, frame)
+        rows = part(low, min(n, low + _PART)).take(to >= 0)
+        rows = rows if frame is None else gaussians_to_frame(rows, frame)
         to = to[to >= 0]
         for name, column in columns.items():
-            column[to] = getattr(given, name).to(column.dtype)
+            column[to] = getattr(rows, name).to(column.dtype)
     return Gaussians(**columns, sh_degree=first.sh_degree)
 
 
 def _runs(levels: list[int]) -> list[tuple[int, int, int]]:
     """Neighbouring leaves at one level: it, the first and the last of them."""
-    found: list[tuple[int, int, int]] = []
+    runs: list[tuple[int, int, int]] = []
     for leaf, level in enumerate(levels):
-        if found and found[-1][0] == level:
-            found[-1] = (level, found[-1][1], leaf)
+        if runs and runs[-1][0] == level:
+            runs[-1] = (level, runs[-1][1], leaf)
         else:
-            found.append((level, leaf, leaf))
-    return found
+            runs.append((level, leaf, leaf))
+    return runs
 
 
 def _slice(gaussians: Gaussians, low: int, high: int, *, sourced: bool = False) -> Gaussians:

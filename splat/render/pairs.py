@@ -51,8 +51,8 @@ def contributions(
     opacity = opacities.double()[rows]
     bare = opacity * pairs.values
     alpha = bare.clamp_max(ALPHA_MOST)
-    left = so_far((-alpha).log1p()).exp()
-    before = left / (1 - alpha)
+    transmittance = so_far((-alpha).log1p()).exp()
+    before = transmittance / (1 - alpha)
     w = alpha * before
     squared = torch.zeros_like(w)
     for c in range(3):
@@ -60,7 +60,7 @@ def contributions(
         shown = so_far(w * color)
         whole = shown[last]
         if background is not None:
-            whole = whole + left[last] * background[c]
+            whole = whole + transmittance[last] * background[c]
         # d colour / d alpha = T (its own - what lies behind).
         behind = (whole[pixel] - shown) / (1 - alpha)
         squared += (before * color - behind).square_()
@@ -89,9 +89,9 @@ def strongest(
 ) -> Int64[Tensor, "pixels"]:
     """The pair with the largest weight in each pixel, of equals the nearest."""
     largest = w.new_zeros(pixels).scatter_reduce_(0, pixel, w, "amax")
-    found = (w == largest[pixel]).nonzero()[:, 0]
+    strong = (w == largest[pixel]).nonzero()[:, 0]
     nearest = torch.full_like(pixel, len(w))[:pixels]
-    return nearest.scatter_reduce_(0, pixel[found], found, "amin")
+    return nearest.scatter_reduce_(0, pixel[strong], strong, "amin")
 
 
 def together(parts: Sequence[Contributions]) -> Contributions:

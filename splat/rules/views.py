@@ -19,5 +19,5 @@ def drawn(views: int, count: int, generator: torch.Generator) -> list[int]:
     """`count` of the views by chance; 0, or more than there are: all."""
     count = min(count, views) if count > 0 else views
     order = torch.randperm(views, generator=generator, device=generator.device)
-    found: list[int] = order[:count].sort().values.tolist()
-    return found
+    indices: list[int] = order[:count].sort().values.tolist()
+    return indices

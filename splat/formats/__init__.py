@@ -50,11 +50,11 @@ _OURS: Mapping[str, Format] = {
 @cache
 def known() -> Mapping[str, Format]:
     """All formats, ours and those of other packages, by suffix."""
-    found = dict(_OURS)
+    formats = dict(_OURS)
     for suffix, place in beside(GROUP, _OURS).items():
         module = loaded(place)
-        found[suffix] = Format(place, hasattr(module, "write"), getattr(module, "FOLDER", False))
-    return found
+        formats[suffix] = Format(place, hasattr(module, "write"), getattr(module, "FOLDER", False))
+    return formats
 
 
 def suffixes(*, written: bool = False, folders: bool = False) -> tuple[str, ...]:
@@ -140,8 +140,8 @@ def quantiser(
     Fitted to `gaussians` (bounds, codebooks); it takes sets of as many rows in the same order.
     """
     module = _format(Path(f"x{suffix}"), written=True)
-    found: Callable[[Gaussians], Gaussians] = module.quantiser(gaussians, settings)
-    return found
+    function: Callable[[Gaussians], Gaussians] = module.quantiser(gaussians, settings)
+    return function
 
 
 def most_degree(suffix: str) -> int:
@@ -160,8 +160,8 @@ def harmonics_grid(
     module = _format(Path(f"x{suffix}"), written=True)
     if not hasattr(module, "harmonics_grid"):
         return None
-    found: Callable[[Tensor, int], Tensor] = module.harmonics_grid(settings)
-    return found
+    function: Callable[[Tensor, int], Tensor] = module.harmonics_grid(settings)
+    return function
 
 
 def holds_gaussians(path: Path) -> bool:
@@ -173,22 +173,22 @@ def holds_gaussians(path: Path) -> bool:
 def drawing(path: str | Path) -> Drawing:
     """How the file says that its Gaussians are meant to be drawn."""
     path = Path(path)
-    said: Drawing = _reader(path).drawing(path)
-    return said
+    meant: Drawing = _reader(path).drawing(path)
+    return meant
 
 
 def suffix_of(path: Path, *, written: bool = False) -> str:
     """Which of the known suffixes a name ends in; raises ValueError where it is none."""
     name = path.name.lower()
     offered = suffixes(written=written, folders=True)
-    found = [suffix for suffix in offered if name.endswith(suffix)]
-    if found:
-        return max(found, key=len)
+    endings = [suffix for suffix in offered if name.endswith(suffix)]
+    if endings:
+        return max(endings, key=len)
     if written and any(map(name.endswith, suffixes())):
-        what = "ends in a format that is read only"
+        problem = "ends in a format that is read only"
     else:
-        what = "ends in no known format of Gaussians"
-    raise ValueError(f"{path.name!r} {what}; use one of: {', '.join(offered)}")
+        problem = "ends in no known format of Gaussians"
+    raise ValueError(f"{path.name!r} {problem}; use one of: {', '.join(offered)}")
 
 
 def _format(path: Path, *, written: bool = False) -> Any:

@@ -152,11 +152,11 @@ def _layout(path: Path) -> _Layout:
     header = Header.of(path)
     # gsplat writes an element `sh` without columns where there are no harmonics.
     tables = [table for table in header.tables if table.columns]
-    found = {table.name: table for table in tables}
-    columns = {name: len(table.columns) for name, table in found.items()}
-    if "vertex" not in found:
+    by_name = {table.name: table for table in tables}
+    columns = {name: len(table.columns) for name, table in by_name.items()}
+    if "vertex" not in by_name:
         raise ValueError(f"{path} has no element 'vertex'; fetch or export it again")
-    n = found["vertex"].count
+    n = by_name["vertex"].count
     k = {9: 4, 24: 9, 45: 16}.get(columns.get("sh", 0), 1)
     bounds = _OLD_BOUNDS if columns.get("chunk") == len(_OLD_BOUNDS) else _BOUNDS
     if BINARY not in header.lines:

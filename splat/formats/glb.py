@@ -143,8 +143,8 @@ def opened(path: Path) -> Glb:
     with path.open("rb") as file:
         start = file.read(_HEADER.size + _CHUNK.size)
         if start[:4] != b"glTF":
-            found = "is empty" if not start else f"starts with {start[:4]!r}, not with 'glTF'"
-            raise Fault(f"{found}: it is no .glb file")
+            problem = "is empty" if not start else f"starts with {start[:4]!r}, not with 'glTF'"
+            raise Fault(f"{problem}: it is no .glb file")
         if len(start) < _HEADER.size + _CHUNK.size:
             raise Fault("is cut off within its header")
         _, version, length = _HEADER.unpack_from(start)

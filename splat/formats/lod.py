@@ -85,9 +85,9 @@ def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noq
     counts = [-(-n // leaves), *coarser_counts(n, LEAF)]
     total = 4096 + leaves * (_NODE + _PLACE * len(counts))
     for count in counts:
-        each = max(1, CHUNK // count)
-        full, rest = divmod(leaves, each)
-        total += full * (_NAME + sog.size(each * count, sh_degree, settings))
+        per_chunk = max(1, CHUNK // count)
+        full, rest = divmod(leaves, per_chunk)
+        total += full * (_NAME + sog.size(per_chunk * count, sh_degree, settings))
         total += _NAME + sog.size(rest * count, sh_degree, settings) if rest else 0
     return total
 
@@ -199,12 +199,12 @@ def _known(path: Path) -> list[str]:
 def _inside(path: Path, name: str) -> Path:
     """A chunk's meta.json, which lies below the document."""
     folder = path.parent.resolve()
-    found = (folder / name).resolve()
-    if folder not in found.parents or found.name != "meta.json":
+    file = (folder / name).resolve()
+    if folder not in file.parents or file.name != "meta.json":
         raise ValueError(
             f"{path}: has {name!r} as a chunk; expected FOLDER/meta.json: fetch or export it again"
         )
-    return found
+    return file
 
 
 def _joined(parts: list[Gaussians]) -> Gaussians:

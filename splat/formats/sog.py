@@ -97,8 +97,8 @@ def quantiser(
             opacities=given.opacities.clamp(0, 1),
             sh=harmonics(given),
         )
-        found = decode(encode(rows, levels, labels, fit.entries), levels).gaussians()
-        return replace(found, source=given.source, features=given.features)
+        read_back = decode(encode(rows, levels, labels, fit.entries), levels).gaussians()
+        return replace(read_back, source=given.source, features=given.features)
 
     return quantised
 

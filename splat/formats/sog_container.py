@@ -157,13 +157,13 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
             return
     except Broken as error:
-        what = str(error)
+        problem = str(error)
     except zipfile.BadZipFile as error:
         start = f"it starts with {data[:8]!r}" if data else "it is empty"
-        what = f"is no .sog file, or is cut off ({error}; {start})"
+        problem = f"is no .sog file, or is cut off ({error}; {start})"
     except _FAILURES as error:
-        what = f"is broken ({error})"
-    raise ValueError(f"{path} {' '.join(what.split())}; fetch or export it again")
+        problem = f"is broken ({error})"
+    raise ValueError(f"{path} {' '.join(problem.split())}; fetch or export it again")
 
 
 def _gathered(path: Path) -> bytes:

@@ -140,8 +140,8 @@ def quantiser(
         this = replace(layout, degree=rows.degree)
         # Harmonics are not rounded alike upwards and downwards: the file's axes count.
         streams = encode(flipped(rows, signs), this, settings.sh_bits)
-        found = flipped(decode(streams, this), signs).gaussians()
-        return replace(found, source=gaussians.source, features=gaussians.features)
+        read_back = flipped(decode(streams, this), signs).gaussians()
+        return replace(read_back, source=gaussians.source, features=gaussians.features)
 
     return quantised
 

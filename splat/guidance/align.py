@@ -68,8 +68,8 @@ def fitted(given: Float[Tensor, "m"], depth: Float[Tensor, "m"], kind: Kind) -> 
     """
     if kind == "metric":
         return 1.0, 0.0
-    wanted = 1 / depth if kind == "inverse" else depth
-    line = fitted_line(given, wanted, 1 / wanted)
+    target = 1 / depth if kind == "inverse" else depth
+    line = fitted_line(given, target, 1 / target)
     return None if line is None or line[0] <= 0 else line
 
 
@@ -82,8 +82,8 @@ def to_points(seen: Seen, kind: Kind) -> Line | None:
 
 def in_depth(given: Float[Tensor, "*n"], line: Line, kind: Kind) -> Float[Tensor, "*n"]:
     """Given numbers as depth, by what `fitted` found; 0 where they are beyond infinity."""
-    found = line[0] * given + line[1]
+    depth = line[0] * given + line[1]
     if kind == "inverse":
         # Of a number just above 0, which is as far as can be, one over it may be infinite.
-        found = torch.where(found > 1e-9, 1 / found.clamp_min(1e-9), torch.zeros_like(found))
-    return found.clamp_min(0)
+        depth = torch.where(depth > 1e-9, 1 / depth.clamp_min(1e-9), torch.zeros_like(depth))
+    return depth.clamp_min(0)

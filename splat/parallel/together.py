@@ -48,8 +48,10 @@ class Apart:
     def joined(self) -> None:
         """Add what all have found to what there was."""
         for name in self.of("sum"):
-            found, before = self._cloud.statistic(name), self._before[name]
-            found.copy_(found | before) if found.dtype == torch.bool else found.add_(before)
+            statistic, before = self._cloud.statistic(name), self._before[name]
+            statistic.copy_(
+                statistic | before
+            ) if statistic.dtype == torch.bool else statistic.add_(before)
 
     def undone(self) -> None:
         """Make all statistics what they were before this step."""
@@ -103,10 +105,10 @@ def _together(
     cloud, model = step.model.cloud, step.model
     parameters = [*cloud.parameters(), *_shared(modules, of_photos=False)]
     of_photos = list(_shared(modules, of_photos=True))
-    said = _header(ranks, step, [*parameters, *of_photos])
-    kinds = said.kinds[: len(parameters)]
+    header = _header(ranks, step, [*parameters, *of_photos])
+    kinds = header.kinds[: len(parameters)]
     means = _dense(parameters, kinds, DENSE)
-    sums = _dense(of_photos, said.kinds[len(parameters) :], DENSE)
+    sums = _dense(of_photos, header.kinds[len(parameters) :], DENSE)
     terms = [loss.detach().float().reshape(1) for loss in losses.values()]
     reduced(ranks, [*terms, *means, *sums, *apart.found("sum")], "sum")
     for value in (*terms, *means):
@@ -117,15 +119,15 @@ def _together(
     for parameter, kind in zip(parameters, kinds, strict=True):
         if kind == FACTORS:
             assert isinstance(parameter, Harmonics)
-            _expand(ranks, parameter, said.degree)
+            _expand(ranks, parameter, header.degree)
     for part in modules.values():
         meet = getattr(part.optimizer, "meet", None)
         if meet is not None:
             meet(ranks.gathered)
     apart.joined()
-    batch = replace(step.batch, shrink=said.shrink)
-    found = {name: term[0] for name, term in zip(losses, terms, strict=True)}
-    return replace(step, batch=batch, seen=seen), found
+    batch = replace(step.batch, shrink=header.shrink)
+    mean_losses = {name: term[0] for name, term in zip(losses, terms, strict=True)}
+    return replace(step, batch=batch, seen=seen), mean_losses
 
 
 def reduced(ranks: Ranks, tensors: Sequence[Tensor], how: Literal["sum", "max", "min"]) -> None:
@@ -152,8 +154,8 @@ def _header(ranks: Ranks, step: Step, parameters: Sequence[Tensor]) -> _Said:
     own = [ranks.asking(), step.batch.shrink, degree, *state, *(-value for value in state)]
     header = torch.tensor([*own, *kinds], dtype=torch.float64)
     ranks.reduced(header, "max")
-    signal, shrink, degree, *found = header.tolist()
-    if any(found[i] != -found[3 + i] for i in range(3)):
+    signal, shrink, degree, *numbers = header.tolist()
+    if any(numbers[i] != -numbers[3 + i] for i in range(3)):
         rows, unit = f"{len(step.model.cloud):,}", step.model.unit
         raise ValueError(
             f"step {step.number:,}: the processes of this run no longer have the same {rows}"
@@ -161,7 +163,7 @@ def _header(ranks: Ranks, step: Step, parameters: Sequence[Tensor]) -> _Said:
             " whose proposals depend on statistics, not on the picture of one process"
         )
     ranks.asked = int(signal)
-    return _Said(found[6:], int(degree), shrink)
+    return _Said(numbers[6:], int(degree), shrink)
 
 
 def _print(step: Step) -> float:
@@ -196,7 +198,7 @@ def _degrees(parameter: Tensor) -> list[int]:
 
 def _dense(parameters: Sequence[Tensor], kinds: Sequence[float], kind: float) -> list[Tensor]:
     """Gradients of those parameters of a kind, written out; zero where this process has none."""
-    found = []
+    gradients = []
     for parameter, own in zip(parameters, kinds, strict=True):
         if own != kind:
             continue
@@ -206,8 +208,8 @@ def _dense(parameters: Sequence[Tensor], kinds: Sequence[float], kind: float) ->
         _pending(parameter).clear()
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-        found.append(parameter.grad)
-    return found
+        gradients.append(parameter.grad)
+    return gradients
 
 
 def _expand(ranks: Ranks, parameter: Harmonics, degree: int) -> None:
@@ -217,6 +219,6 @@ def _expand(ranks: Ranks, parameter: Harmonics, degree: int) -> None:
     """
     pending = _pending(parameter)
     own = pending[0].factors if pending else torch.zeros(len(parameter), 6)
-    found = ranks.gathered(own.detach())
-    found[..., :3] /= ranks.count
-    pending[:] = [HarmonicsGradient(factors, degree) for factors in found]
+    gathered = ranks.gathered(own.detach())
+    gathered[..., :3] /= ranks.count
+    pending[:] = [HarmonicsGradient(factors, degree) for factors in gathered]

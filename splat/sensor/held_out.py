@@ -41,9 +41,9 @@ class HeldOutFit:
     @property
     def text(self) -> str:
         """The protocol, in a sentence."""
-        what = [name for name, on in (("exposure", self.exposure), ("pose", self.pose)) if on]
+        parts = [name for name, on in (("exposure", self.exposure), ("pose", self.pose)) if on]
         return (
-            f"{' and '.join(what)} of each held-out photo fitted on its left half,"
+            f"{' and '.join(parts)} of each held-out photo fitted on its left half,"
             " figures of its right half"
         )
 
@@ -68,20 +68,20 @@ class HeldOutFit:
     def _placed(self, batch: Batch) -> Camera:
         """Newton steps on the mean error, and the best place on the way."""
         best = batch.camera.world_to_camera
-        for seen, steps in ((halved(batch), SMALL), (batch, FULL)):
+        for photo, steps in ((halved(batch), SMALL), (batch, FULL)):
             pose, least = best, torch.inf
-            left = _left_half(seen)
+            left = _left_half(photo)
             for _ in range(steps):
                 twist = torch.zeros(6, device=self.render.device, requires_grad=True)
-                camera = replace(seen.camera, world_to_camera=exponential(twist) @ pose)
+                camera = replace(photo.camera, world_to_camera=exponential(twist) @ pose)
                 rendered = self.render(
                     self._still(camera), camera, Needs(depth=True), self.background
                 )
                 still = camera.detached()
-                tone = self._tone(rendered.image.detach(), seen).to(rendered.image)
+                tone = self._tone(rendered.image.detach(), photo).to(rendered.image)
                 rendered = replace(rendered, image=mapped(rendered.image, tone))
                 assert left.mask is not None
-                loss = (error(rendered.image, seen.image) * left.mask).mean()
+                loss = (error(rendered.image, photo.image) * left.mask).mean()
                 if float(loss.detach()) < least:
                     least, best = float(loss.detach()), pose
                 loss.backward()
@@ -98,8 +98,8 @@ class HeldOutFit:
         return fitted(image[:, half], batch.image[:, half], counts, mixed=self.mixed)
 
     def _drawn(self, camera: Camera) -> tuple[Tensor, Tensor]:
-        found = self.render(self._still(camera), camera, Needs(), self.background)
-        return found.image, found.alpha
+        rendered = self.render(self._still(camera), camera, Needs(), self.background)
+        return rendered.image, rendered.alpha
 
     @torch.no_grad()
     def _still(self, camera: Camera) -> Gaussians:
@@ -108,11 +108,13 @@ class HeldOutFit:
     def _developed(self, drawn: tuple[Tensor, Tensor], tone: Map) -> Float[Tensor, "h w 3"]:
         image, alpha = drawn
         tone = tone.to(image)
-        found = mapped(image, tone)
+        developed = mapped(image, tone)
         if self.background is None:
-            return found
+            return developed
         # What photos are laid over has no exposure.
-        return found + (1 - alpha)[..., None] * (self.background - mapped(self.background, tone))
+        return developed + (1 - alpha)[..., None] * (
+            self.background - mapped(self.background, tone)
+        )
 
 
 def undeveloped(batch: Batch, tone: Map) -> Batch:

@@ -71,12 +71,12 @@ class Newton(torch.optim.Optimizer):
         own = torch.full((1 + side * side,), -1.0, dtype=torch.float64, device=table.device)
         if self.bent is not None:
             own[0], own[1:] = self.bent[0], self.bent[1].flatten()
-        found: dict[int, Tensor] = {}
+        by_row: dict[int, Tensor] = {}
         for each in gathered(own):
             row, curvature = int(each[0]), each[1:].view(side, side)
             if row >= 0:  # one photo that two of them show bends as both do
-                found[row] = found[row] + curvature if row in found else curvature
-        self.bent, self.others = None, list(found.items())
+                by_row[row] = by_row[row] + curvature if row in by_row else curvature
+        self.bent, self.others = None, list(by_row.items())
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -122,8 +122,8 @@ def downhill(
 
 def error(image: Float[Tensor, "h w 3"], photo: Float[Tensor, "h w 3"]) -> Float[Tensor, "h w"]:
     """Absolute errors, squared ones near zero (Huber's), of which `weights` tell the curvature."""
-    found: Tensor = functional.huber_loss(image, photo, reduction="none", delta=LEAST_ERROR)
-    return found.mean(-1) / LEAST_ERROR
+    huber: Tensor = functional.huber_loss(image, photo, reduction="none", delta=LEAST_ERROR)
+    return huber.mean(-1) / LEAST_ERROR
 
 
 def weights(errors: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -41,8 +41,8 @@ class Blocking:
         if self.blocks is not None:
             shape_of(self.blocks)
         elif self.workers is not None or self.on is not None:
-            given = "workers" if self.workers is not None else "on"
-            raise ValueError(f"{given} is given without --blocks; add --blocks, or leave it out")
+            name = "workers" if self.workers is not None else "on"
+            raise ValueError(f"{name} is given without --blocks; add --blocks, or leave it out")
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"workers is {self.workers}; expected 0 or more")
         if not 0 <= self.block_margin < math.inf:

@@ -109,8 +109,8 @@ def shell(photos: Sequence[Batch], positions: Float[Tensor, "n 3"], count: int) 
     if len(positions):
         away = (positions.double() - middle).norm(dim=1)
         radius = max(radius, BEYOND * float(away.quantile(0.99)))
-    found = middle + radius * directions[good]
-    return Points(found.float(), colors[good].float())
+    places = middle + radius * directions[good]
+    return Points(places.float(), colors[good].float())
 
 
 def _some(positions: Float[Tensor, "n 3"]) -> Float[Tensor, "m 3"]:
@@ -127,10 +127,10 @@ def _sphere(count: int) -> Float[Tensor, "k 3"]:
     return torch.stack([across * angle.cos(), across * angle.sin(), height], 1)
 
 
-def _beside(directions: Float[Tensor, "k 3"], found: Float[Tensor, "g 3"]) -> Bool[Tensor, "k"]:
+def _beside(directions: Float[Tensor, "k 3"], good: Float[Tensor, "g 3"]) -> Bool[Tensor, "k"]:
     """Which directions are within a step of `_LOOKED_AT` of some that were found."""
     step = 1.2 * math.sqrt(4 * math.pi / _LOOKED_AT)
-    distances, _ = cKDTree(found.numpy()).query(directions.numpy(), distance_upper_bound=step)
+    distances, _ = cKDTree(good.numpy()).query(directions.numpy(), distance_upper_bound=step)
     return torch.from_numpy(distances <= step)
 
 

@@ -113,10 +113,10 @@ class Run:
     @property
     def needs(self) -> Needs:
         """What is asked of the renderer at this step."""
-        found = self.strategy.needs
+        needs = self.strategy.needs
         for objective in self.objectives.values():
-            found = found | objective.needs_at(self.step)
-        return found
+            needs = needs | objective.needs_at(self.step)
+        return needs
 
     @property
     def over(self) -> bool:
@@ -130,9 +130,9 @@ class Run:
 
     def baked(self, *, whole: bool = False) -> Gaussians:
         """What is exported, in the frame of training; `whole`: with what a crop leaves out."""
-        found = self.model.bake()
-        found = found if whole else self.model.kept(found)
-        return self.quantiser(found, self.step)
+        gaussians = self.model.bake()
+        gaussians = gaussians if whole else self.model.kept(gaussians)
+        return self.quantiser(gaussians, self.step)
 
     def survey(self, index: int, maps: Sequence[PixelMap] = ()) -> Surveyed:
         """What every row does in a training view as it is now (`Step.survey`)."""

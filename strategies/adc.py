@@ -159,16 +159,16 @@ class Adc(Strategy):
 
     def edit_steps(self, steps: int) -> list[int]:
         """Steps (counted as done) of a run after which rows grow and are pruned."""
-        found = dues(self.refine_from, self.refine_until, self.refine_every, steps)
-        return [done for done in found if not self._paused(done)]
+        steps_due = dues(self.refine_from, self.refine_until, self.refine_every, steps)
+        return [done for done in steps_due if not self._paused(done)]
 
     def reset_steps(self, steps: int) -> list[int]:
         """Steps (counted as done) of a run after which opacity is reset."""
         return [done for done in range(1, steps + 1) if self._resets(done)]
 
     def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
-        found = {"grow and prune": self.edit_steps(steps), "reset opacity": self.reset_steps(steps)}
-        return {what: when for what, when in found.items() if when}
+        acts = {"grow and prune": self.edit_steps(steps), "reset opacity": self.reset_steps(steps)}
+        return {act: done for act, done in acts.items() if done}
 
     def begin(self, model: Model) -> None:
         window.track(model.cloud)

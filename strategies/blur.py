@@ -82,9 +82,9 @@ class BlurSplit(Wrapper):
         cloud = step.model.cloud
         worst = torch.zeros(len(cloud), dtype=torch.float64, device=cloud.device)
         for view in drawn(len(step.views), self.views, step.generator("views of blur")):
-            found = step.survey(view)
-            pixels = found.rendered.alpha.numel()
-            worst = worst.maximum(found.rows.area.double() / pixels)
+            survey = step.survey(view)
+            pixels = survey.rendered.alpha.numel()
+            worst = worst.maximum(survey.rows.area.double() / pixels)
         room = self.cap - len(cloud) if self.cap else len(cloud)
         parents = select(worst.where(worst > self.share, 0), room)
         grown = split(cloud, parents, step.generator("split what blurs"))

@@ -113,13 +113,13 @@ class ImprovedGs(Strategy):
 
     def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
         done = range(1, steps + 1)
-        found = {
+        acts = {
             "split and prune": dues(self.refine_from, self.refine_until, self.refine_every, steps),
             "prune faint rows": [step for step in done if step == self.early_at],
             "prune what recovered least": [step for step in done if self._judges(step)],
             "reset opacity": [step for step in done if self._resets(step)],
         }
-        return {what: when for what, when in found.items() if when}
+        return {act: at_steps for act, at_steps in acts.items() if at_steps}
 
     def begin(self, model: Model) -> None:
         window.track(model.cloud)

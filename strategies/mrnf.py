@@ -133,11 +133,11 @@ class Mrnf(Strategy):
 
     def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
         edits = dues(self.refine_from, self.refine_until, self.refine_every, steps)
-        found = {
+        acts = {
             "split, prune and leak": [done for done in edits if done < self.grow_until],
             "replace, prune and leak": [done for done in edits if done >= self.grow_until],
         }
-        return {what: when for what, when in found.items() if when}
+        return {act: at_steps for act, at_steps in acts.items() if at_steps}
 
     def begin(self, model: Model) -> None:
         model.cloud.track(WORST, combine="max")

@@ -311,7 +311,7 @@ class PixelMap(Protocol):
         ...
 
 
-def beside(maps: Sequence[Float[Tensor, "h w"]]) -> Float[Tensor, "h w m"]:
+def stacked_maps(maps: Sequence[Float[Tensor, "h w"]]) -> Float[Tensor, "h w m"]:
     """Maps as one of several values a pixel; `torch.stack` takes ten times as long for it."""
     stacked = maps[0].new_empty(*maps[0].shape, len(maps))
     for k, each in enumerate(maps):
@@ -386,7 +386,7 @@ class Rendered:
         """Ask backward, which is still to come, for `weighted` of these maps."""
         if maps:
             self.gradient.maps = tuple(maps)
-            self.gradient.pixels = beside([each(self, batch) for each in maps])
+            self.gradient.pixels = stacked_maps([each(self, batch) for each in maps])
 
     def weighted(self, map: PixelMap) -> Float[Tensor, "n"]:
         """After backward: each Gaussian's sum over pixels of map x blending weight.

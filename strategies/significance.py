@@ -19,7 +19,7 @@ from splat.core.model import Model
 from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, recycler
 from splat.rules.select import Mode, select
-from splat.rules.views import VIEWS_SHARE, evenly
+from splat.rules.views import VIEWS_SHARE, even_views
 
 Score = Literal[score.Significance, "random"]
 LIGHTGAUSSIAN_KEEP = 0.34
@@ -143,7 +143,7 @@ class Significance(Wrapper):
         opacity, scale = _activated(cloud, self.score)
         views = None
         if self.score != "opacity":
-            indices = evenly(len(step.views), self.views)
+            indices = even_views(len(step.views), self.views)
             views = score.scores(step.survey(index) for index in indices)
         return score.significance(self.score, views, opacity, scale)
 

@@ -20,9 +20,9 @@ from splat.core.strategy import Strategy
 from splat.rules import window
 from splat.rules.births import cloned_or_split
 from splat.rules.curve import Curve, room, share, target
-from splat.rules.deaths import dropped, faint, largest, reset
+from splat.rules.deaths import faint, largest, opacity_reset, pruning
 from splat.rules.select import select
-from splat.rules.views import VIEWS_SHARE, drawn
+from splat.rules.views import VIEWS_SHARE, random_views
 from splat.rules.window import WINDOW, mean_screen_gradient
 from splat.types import Surveyed
 
@@ -166,12 +166,12 @@ class Taming(Strategy):
         if due(done, self.refine_from, self.refine_until, self.refine_every):
             edit = self._refined(step, done)
         if self._resets(done):
-            edit = reset(step.model.cloud, edit or Edit(), self.reset_opacity)
+            edit = opacity_reset(step.model.cloud, edit or Edit(), self.reset_opacity)
         return edit
 
     def score(self, step: Step) -> Float[Tensor, "n"]:
         """Score of every row over some views as they are now: sum of loss x terms in sight."""
-        views = drawn(len(step.views), self.views, step.generator("views"))
+        views = random_views(len(step.views), self.views, step.generator("views"))
         total = torch.zeros(len(step.model.cloud), dtype=torch.float64, device=step.render.device)
         for view in views:
             total += self._of_view(step, step.survey(view, (Salience(),)))
@@ -212,7 +212,7 @@ class Taming(Strategy):
         )
         grown = cloned_or_split(cloud, grows, large, step.generator("split"))
         rows = len(cloud) + sum(len(append.parents) for append in grown.append)
-        return grown + dropped(rows, gone, grown) + Edit(clear=WINDOW)
+        return grown + pruning(rows, gone, grown) + Edit(clear=WINDOW)
 
     def _gone(
         self, step: Step, score: Float[Tensor, "n"], done: int

@@ -12,7 +12,7 @@ from splat.core.edit import Edit, Rows
 from splat.core.families import limited_births, merged_edits
 from splat.core.model import Making, Model
 from splat.core.objective import Objective
-from splat.core.region import Region, meeting
+from splat.core.region import Region, intersection
 from splat.core.step import Step
 from splat.core.strategy import Recycler, Start, Strategy, recycler
 from splat.types import Needs
@@ -111,7 +111,7 @@ class Chain(Recycler):
         region: Region | None = None
         for part in self.parts:
             own = part.region()
-            region = region if own is None else meeting(region, own)
+            region = region if own is None else intersection(region, own)
         return region
 
     def objectives(self) -> Mapping[str, Objective]:

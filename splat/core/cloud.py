@@ -13,7 +13,7 @@ from splat import kernels
 from splat.core.column import Column, Rate, Scaling
 from splat.core.edit import Change, Edit, Rows
 from splat.core.edit_check import check_edit
-from splat.core.families import spared
+from splat.core.families import without_held
 from splat.core.offloaded_column import Kept
 from splat.kernels import Harmonics, HarmonicsGradient
 
@@ -202,7 +202,7 @@ class Cloud:
         check_edit(edit, self)
         held = self.held
         if held is not None:
-            edit = spared(edit, self, held)
+            edit = without_held(edit, self, held)
         counts: dict[str, int] = {}
 
         def count(verb: str, reason: str, rows: int) -> None:
@@ -276,7 +276,7 @@ class Cloud:
         self._statistics |= {n: t.to(device).clone() for n, t in state["statistics"].items()}
         self.began = int(state.get("began", n))
 
-    def regrouped(self, was: int, now: int) -> None:
+    def regroup(self, was: int, now: int) -> None:
         """Take over moments of steps that showed `was` photos each, to go on with `now`.
 
         Adam's count follows the photos. Its second moment is mostly noise, of which the mean of

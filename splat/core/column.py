@@ -156,7 +156,7 @@ class Column:
         if len(pending) > 1 and self.values.grad is None:
             for start in range(0, len(self.values), AT_ONCE):
                 rows = slice(start, start + AT_ONCE)
-                yield rows, summed(pending, rows, self.values.shape[1])
+                yield rows, dense_sum(pending, rows, self.values.shape[1])
             return
         gradient = self.gradient()
         if gradient is not None:
@@ -205,7 +205,7 @@ class Column:
                 self._going = 0
 
 
-def summed(
+def dense_sum(
     parts: Sequence[HarmonicsGradient], rows: slice, coefficients: int
 ) -> Float[Tensor, "m k 3"]:
     """The sum of gradients that came as factors, of some rows, written out."""

@@ -80,7 +80,7 @@ def without_families(edit: Edit, n: int, struck: Bool[Tensor, "m"]) -> Edit:
     )
 
 
-def spared(edit: Edit, cloud: Cloud, held: Bool[Tensor, "n"]) -> Edit:
+def without_held(edit: Edit, cloud: Cloud, held: Bool[Tensor, "n"]) -> Edit:
     """The edit without all that would touch rows that are held, to the bit."""
     n = len(cloud)
     if edit.assign or edit.append or edit.drop:
@@ -116,7 +116,7 @@ def limited_births(edit: Edit | None, cloud: Cloud, most: int) -> Edit | None:
     check_edit(edit, cloud)
     n = len(cloud)
     if cloud.held is not None:
-        edit = spared(edit, cloud, cloud.held)
+        edit = without_held(edit, cloud, cloud.held)
     size = n + _fresh(edit)
     dies, splits = _dropped(edit, size)
     excess = size - int((dies | splits).sum()) - most

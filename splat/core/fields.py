@@ -64,7 +64,7 @@ def field_docs(kind: type[Any]) -> dict[str, str]:
     return docs
 
 
-def remembered(strategy: Strategy) -> dict[str, tuple[int, ...]]:
+def statistic_shapes(strategy: Strategy) -> dict[str, tuple[int, ...]]:
     """What a strategy remembers of each row: statistics, and the shape of one row of each.
 
     Raises ValueError where its parts do not go together, which only the start of a run tells.
@@ -78,5 +78,5 @@ def remembered(strategy: Strategy) -> dict[str, tuple[int, ...]]:
 
 
 def statistics(strategy: Strategy) -> tuple[str, ...]:
-    """Names of what a strategy remembers of rows; raises as `remembered`."""
-    return tuple(remembered(strategy))
+    """Names of what a strategy remembers of rows; raises as `statistic_shapes`."""
+    return tuple(statistic_shapes(strategy))

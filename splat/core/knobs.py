@@ -19,7 +19,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from splat.core.fields import Way, field_docs, fields_of, parts_with_ways, remembered, with_value
+from splat.core.fields import (
+    Way,
+    field_docs,
+    fields_of,
+    parts_with_ways,
+    statistic_shapes,
+    with_value,
+)
 from splat.core.strategy import Strategy, recipe_name_of
 
 RATE = "rate"
@@ -68,7 +75,7 @@ class _Spot:
 def knobs(strategy: Strategy) -> dict[str, Knob]:
     """The numbers of a strategy and of its parts, by name, in the order of its recipe.
 
-    Those that are not set (None) are left out; `turned` takes them too.
+    Those that are not set (None) are left out; `with_knob` takes them too.
     """
     return {
         name: Knob(spot.value, spot.whole, _doc(spot))
@@ -77,14 +84,14 @@ def knobs(strategy: Strategy) -> dict[str, Knob]:
     }
 
 
-def turned(strategy: Strategy, name: str, value: float) -> Strategy:
+def with_knob(strategy: Strategy, name: str, value: float) -> Strategy:
     """A fitted strategy with another value at one of its knobs, all else alike.
 
     Raises ValueError where there is no such knob, where the strategy's own checks refuse the
     value, and where a run that goes on already could not follow.
     """
     spot = _spot(strategy, name)
-    new: Strategy = with_value(strategy, spot.way, fitting(name, value, spot.whole))
+    new: Strategy = with_value(strategy, spot.way, knob_value(name, value, spot.whole))
     for what, before, after in zip(_ASKED, _asked(strategy), _asked(new), strict=True):
         if before != after:
             raise ValueError(
@@ -94,17 +101,17 @@ def turned(strategy: Strategy, name: str, value: float) -> Strategy:
     return new
 
 
-def made(strategy: Strategy, command: Command) -> tuple[Strategy, Command]:
-    """A strategy with a change made, and the change with all that is known of it; see `turned`."""
+def after_change(strategy: Strategy, command: Command) -> tuple[Strategy, Command]:
+    """A strategy with a change made (`with_knob`), and the change with all that is known of it."""
     spot = _spot(strategy, command.name)
-    new = turned(strategy, command.name, command.value)
-    value = fitting(command.name, command.value, spot.whole)
+    new = with_knob(strategy, command.name, command.value)
+    value = knob_value(command.name, command.value, spot.whole)
     return new, dataclasses.replace(command, value=value, before=spot.value)
 
 
 def checked_rate(value: float) -> float:
     """A factor on learning rates; raises ValueError where it is none."""
-    rate = float(fitting(RATE, value, whole=False))
+    rate = float(knob_value(RATE, value, whole=False))
     if not 0 < rate <= MOST_RATE:
         raise ValueError(
             f"{RATE} is {value:g}, expected a factor above 0 and up to {MOST_RATE:g}; 1 is as"
@@ -113,14 +120,14 @@ def checked_rate(value: float) -> float:
     return rate
 
 
-def followed(strategy: Strategy, script: Iterable[Command]) -> Strategy:
+def after_changes(strategy: Strategy, script: Iterable[Command]) -> Strategy:
     """A strategy once all of these changes are made; raises ValueError where one does not fit."""
     for command in sorted(script, key=lambda each: each.step):
         try:
             if command.name == RATE:
                 checked_rate(command.value)
             else:
-                strategy = turned(strategy, command.name, command.value)
+                strategy = with_knob(strategy, command.name, command.value)
         except ValueError as error:
             raise ValueError(
                 f"the change of {command.name} at step {command.step:,} does not fit this run:"
@@ -143,7 +150,7 @@ _ASKED = ("things of the renderer", "statistics of rows", "terms of the loss")
 def _asked(strategy: Strategy) -> tuple[object, object, object]:
     """What a run is built for once and for all."""
     terms = {name: objective.needs for name, objective in strategy.objectives().items()}
-    return strategy.needs, remembered(strategy), terms
+    return strategy.needs, statistic_shapes(strategy), terms
 
 
 def _spot(strategy: Strategy, name: str) -> _Spot:
@@ -157,7 +164,7 @@ def _spot(strategy: Strategy, name: str) -> _Spot:
     raise ValueError(f"there is no {name!r} to change; {hint}")
 
 
-def fitting(name: str, value: object, whole: bool) -> Number:
+def knob_value(name: str, value: object, whole: bool) -> Number:
     """A value in the type of its knob; raises ValueError where it is no number for it."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{name} is {value!r}, expected a number")

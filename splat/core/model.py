@@ -34,7 +34,7 @@ class TrainedModule:
     of_photos: bool = False
     """Whether it has a row for each photo, which moves when that photo is shown, and only then."""
 
-    def moved(self, step: int, rate_scale: float, scaling: Scaling = Scaling()) -> None:  # noqa: B008
+    def optimize(self, step: int, rate_scale: float, scaling: Scaling = Scaling()) -> None:  # noqa: B008
         """Let the optimizer make a step at so many times the rates of a step of the run, fitted to
         the photos that it shows."""
         scaling = Scaling() if self.of_photos else scaling
@@ -50,8 +50,8 @@ class TrainedModule:
         for group, before in zip(groups, planned, strict=True):
             group.update({name: value for name, value in before.items() if value is not None})
 
-    def regrouped(self, was: int, now: int) -> None:
-        """As `Cloud.regrouped`, of an optimizer that is torch's Adam."""
+    def regroup(self, was: int, now: int) -> None:
+        """As `Cloud.regroup`, of an optimizer that is torch's Adam."""
         if self.of_photos:
             return
         for state in self.optimizer.state.values():

@@ -101,7 +101,7 @@ class OffloadRenderer:
 
     def _brought(self, gaussians: Gaussians, camera: Camera) -> tuple[Int[Tensor, "m"], Gaussians]:
         """Rows that may show, on the device, and these of the set."""
-        shown = may_show(gaussians.means, gaussians.scales, camera)
+        shown = rows_in_frustum(gaussians.means, gaussians.scales, camera)
         rows = shown.to(self.device)
 
         def some(values: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ class OffloadRenderer:
 
 
 @torch.no_grad()
-def may_show(
+def rows_in_frustum(
     means: Float[Tensor, "n 3"], scales: Float[Tensor, "n 3"], camera: Camera
 ) -> Int[Tensor, "m"]:
     """Rows that a renderer may draw for a camera, ascending, and a few more.

@@ -104,7 +104,7 @@ def box_of(six: tuple[float, ...]) -> Box:
     return Box((a, b, c), (d, e, f))
 
 
-def meeting(one: Region | None, other: Region) -> Region:
+def intersection(one: Region | None, other: Region) -> Region:
     """What lies in both of two regions; of two boxes a box."""
     if one is None:
         return other

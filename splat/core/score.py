@@ -18,7 +18,7 @@ from splat.types import (
     Rendered,
     Renderer,
     Surveyed,
-    beside,
+    stacked_maps,
 )
 
 Significance = Literal[
@@ -56,7 +56,7 @@ def survey(
 
     def weigh(rendered: Rendered) -> Float[Tensor, "h w m"]:
         developed = rendered if develop is None else develop(rendered)
-        return beside([map_of(developed, batch) for map_of in maps])
+        return stacked_maps([map_of(developed, batch) for map_of in maps])
 
     gaussians = model(batch.camera, step)
     rendered, contributions = render.survey(
@@ -120,14 +120,14 @@ def scores(surveys: Iterable[Surveyed]) -> Scores:
     """Bring views together, one after the other: `scores(step.survey(i) for i in indices)`."""
     total: Scores | None = None
     for each in surveys:
-        view = of_view(each.rows)
+        view = view_scores(each.rows)
         total = view if total is None else combined(total, view)
     if total is None:
         raise ValueError("scores were asked for over no views; expected at least one")
     return total
 
 
-def of_view(rows: Contributions) -> Scores:
+def view_scores(rows: Contributions) -> Scores:
     """The scores of one view."""
     sums = {each.name: getattr(rows, each.name).double() for each in fields(rows)}
     mean = sums["mass"] / sums["hits"].clamp_min(1)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from splat.core.frame import gaussians_from_frame
 from splat.formats.settings import Settings
-from splat.system.entry_points import beside
-from splat.system.import_path import loaded
+from splat.system.entry_points import installed_besides
+from splat.system.import_path import object_at
 from splat.system.numbers import amount
 from splat.types import Camera, Drawing, Frame, Gaussians
 
@@ -48,11 +48,11 @@ _OURS: Mapping[str, Format] = {
 
 
 @cache
-def known() -> Mapping[str, Format]:
+def all_formats() -> Mapping[str, Format]:
     """All formats, ours and those of other packages, by suffix."""
     formats = dict(_OURS)
-    for suffix, place in beside(GROUP, _OURS).items():
-        module = loaded(place)
+    for suffix, place in installed_besides(GROUP, _OURS).items():
+        module = object_at(place)
         formats[suffix] = Format(place, hasattr(module, "write"), getattr(module, "FOLDER", False))
     return formats
 
@@ -61,13 +61,15 @@ def suffixes(*, written: bool = False, folders: bool = False) -> tuple[str, ...]
     """Endings of file names that `read` knows, or only those that `write` knows too; with
     `folders` also of what is not one file."""
     if not written:
-        return tuple(known())
-    return tuple(s for s, each in known().items() if each.writes and (folders or not each.folder))
+        return tuple(all_formats())
+    return tuple(
+        s for s, each in all_formats().items() if each.writes and (folders or not each.folder)
+    )
 
 
 def one_file(suffix: str) -> bool:
     """Whether a format is one file: sets can be fitted to its size, and it can be sent."""
-    return not known()[suffix_of(Path(f"x{suffix}"), written=True)].folder
+    return not all_formats()[suffix_of(Path(f"x{suffix}"), written=True)].folder
 
 
 def weight(path: Path) -> int:
@@ -193,14 +195,14 @@ def suffix_of(path: Path, *, written: bool = False) -> str:
 
 def _format(path: Path, *, written: bool = False) -> Any:
     """The module of a format."""
-    return loaded(known()[suffix_of(path, written=written)].place)
+    return object_at(all_formats()[suffix_of(path, written=written)].place)
 
 
 def _reader(path: Path) -> Any:
     if suffix_of(path) in (".ply", ".compressed.ply"):
         # Many name either kind just .ply.
-        compressed: Any = loaded(_OURS[".compressed.ply"].place)
-        return compressed if compressed.is_compressed(path) else loaded(_OURS[".ply"].place)
+        compressed: Any = object_at(_OURS[".compressed.ply"].place)
+        return compressed if compressed.is_compressed(path) else object_at(_OURS[".ply"].place)
     return _format(path)
 
 

@@ -54,7 +54,7 @@ class Coded:
 
 
 @np.errstate(over="ignore")  # of harmonics far beyond their range, which end up at its end
-def coded(rows: Rows, order: Int[Tensor, "n"]) -> Coded:
+def encode(rows: Rows, order: Int[Tensor, "n"]) -> Coded:
     """The rows in this order, every `CHUNK` of them within common bounds."""
     n, k = rows.sh.shape[:2]
     # The last chunk is filled up with its last row, which changes no bounds.
@@ -81,7 +81,7 @@ def coded(rows: Rows, order: Int[Tensor, "n"]) -> Coded:
 
 
 @np.errstate(all="ignore")  # of bounds that are not finite
-def decoded(code: Coded) -> Rows:
+def decode(code: Coded) -> Rows:
     """What the numbers stand for; not finite where the bounds are not."""
     n, k = len(code.words), code.rest.shape[2] + 1
     shapes = ((n, 3), (n, 3), (n, 4), (n,), (n, k, 3))

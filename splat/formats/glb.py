@@ -135,7 +135,7 @@ class Glb:
         return begin
 
 
-def opened(path: Path) -> Glb:
+def read_glb(path: Path) -> Glb:
     """The parsed file; raises `Fault` where it is none, or asks for what is not understood."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; give the path of a .glb file")
@@ -158,7 +158,7 @@ def opened(path: Path) -> Glb:
     return Glb(document, _block(path, chunk, at + _CHUNK.size, size))
 
 
-def packed(document: Record) -> bytes:
+def json_bytes(document: Record) -> bytes:
     """The document as it stands in a file."""
     text = json.dumps(document, separators=(",", ":")).encode()
     return text + b" " * (-len(text) % 4)

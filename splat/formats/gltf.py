@@ -24,7 +24,7 @@ from torch import Tensor
 from splat.core.frame import finite
 from splat.formats import glb
 from splat.formats.placing import Placing
-from splat.formats.rows import harmonics, kept, upright
+from splat.formats.rows import harmonics, kept, unit_quats
 from splat.formats.settings import Settings
 from splat.math import rgb_from_sh
 from splat.system.files import replacing
@@ -66,7 +66,7 @@ def write(
     n, sh = len(gaussians), harmonics(gaussians)
     placing, layout = _placing(_UP), _Layout.of(degree)
     corners = placing.points(torch.stack(gaussians.means.aminmax(dim=0)).cpu()).sort(dim=0).values
-    document = glb.packed(_document(layout, n, corners.tolist(), drawing))
+    document = glb.json_bytes(_document(layout, n, corners.tolist(), drawing))
     head = glb.head(document, n * layout.row)
     with replacing(path) as draft, draft.open("wb") as file:
         file.write(head)
@@ -82,7 +82,7 @@ def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noq
     del settings
     layout, longest = _Layout.of(sh_degree), -1.1754943508222875e-38
     document = _document(layout, n, [[longest] * 3] * 2, Drawing(True, -1.0000000000000002e-300))
-    return glb.OVERHEAD + len(glb.packed(document)) + n * layout.row
+    return glb.OVERHEAD + len(glb.json_bytes(document)) + n * layout.row
 
 
 @torch.no_grad()
@@ -92,7 +92,7 @@ def read(path: Path) -> Gaussians:
     Rows with NaN or infinite values are left out, with a warning.
     """
     try:
-        gaussians = _gathered(glb.opened(path), path)
+        gaussians = _gathered(glb.read_glb(path), path)
     except glb.Fault as fault:
         raise ValueError(f"{path} {fault}; fetch or export it again") from None
     return kept(gaussians, finite(gaussians), path)
@@ -101,7 +101,7 @@ def read(path: Path) -> Gaussians:
 def drawing(path: Path) -> Drawing:
     """How the file says that its Gaussians are meant to be drawn."""
     try:
-        extension = _placed_splats(glb.opened(path))[0][0].extension
+        extension = _placed_splats(glb.read_glb(path))[0][0].extension
     except glb.Fault as fault:
         raise ValueError(f"{path} {fault}; fetch or export it again") from None
     extras = extension.get("extras")
@@ -292,7 +292,7 @@ def _ready(gaussians: Gaussians, sh: Float[Tensor, "n k 3"], rows: slice) -> Gau
 def _unit(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
     """Unit quaternions; those that are unit already stay as they are, to the bit."""
     good = (quats.norm(dim=1, keepdim=True) - 1).abs() < _UNIT
-    return quats.where(good, upright(quats))
+    return quats.where(good, unit_quats(quats))
 
 
 def _attributes(part: Gaussians) -> dict[str, Tensor]:

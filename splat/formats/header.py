@@ -99,7 +99,7 @@ class Header:
         return Drawing(_MODE in self.lines, near)
 
 
-def written(tables: Sequence[Table], drawing: Drawing) -> bytes:
+def header_bytes(tables: Sequence[Table], drawing: Drawing) -> bytes:
     """A header of binary tables, the comments after the first element's line.
 
     SIBR, INRIA's viewer, expects the count of rows on the third line.

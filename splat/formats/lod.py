@@ -20,11 +20,11 @@ from torch import Tensor
 
 from splat.core.frame import finite
 from splat.formats import sog
-from splat.formats.lod_meta import Place, read_meta, tree, written
+from splat.formats.lod_meta import Place, document_bytes, read_meta, tree
 from splat.formats.rows import kept, rows_of
 from splat.formats.settings import Settings
 from splat.kernels import threads
-from splat.lod.levels import LEAF, Levels, built, coarser_counts, ordered
+from splat.lod.levels import LEAF, Levels, coarser_counts, levels_of_rows, rows_by_leaf
 from splat.lod.tree import depth_for
 from splat.system.files import replacing
 from splat.types import Drawing, Gaussians
@@ -60,12 +60,12 @@ def write(
     third of it in memory, and a chunk. What another such document at `path` had is replaced.
     """
     gaussians = kept(gaussians, finite(gaussians), path).to("cpu")
-    order = ordered(gaussians.means, LEAF)
+    order = rows_by_leaf(gaussians.means, LEAF)
 
     def part(low: int, high: int) -> Gaussians:
         return gaussians.take(order[low:high])
 
-    levels = built(len(gaussians), part, LEAF, threads())
+    levels = levels_of_rows(len(gaussians), part, LEAF, threads())
     chunks = list(_chunks(levels))
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent, prefix=".lod.") as drafts:
@@ -161,7 +161,7 @@ def _document(path: Path, levels: Levels, chunks: list[_Chunk]) -> bytes:
     # Boxes are around what is drawn, as other writers have them: one standard deviation.
     low, high = levels.low - levels.reach[:, None], levels.high + levels.reach[:, None]
     names = [f"{_name(path, chunk)}/meta.json" for chunk in chunks]
-    return written(names, levels.counts.sum(1).tolist(), tree(low, high, places))
+    return document_bytes(names, levels.counts.sum(1).tolist(), tree(low, high, places))
 
 
 def _name(path: Path, chunk: _Chunk) -> str:

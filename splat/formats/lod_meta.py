@@ -81,7 +81,7 @@ def _around(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def written(names: Sequence[str], counts: Sequence[int], root: Mapping[str, Any]) -> bytes:
+def document_bytes(names: Sequence[str], counts: Sequence[int], root: Mapping[str, Any]) -> bytes:
     """The document."""
     document = {
         "version": 1,

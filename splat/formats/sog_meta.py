@@ -31,7 +31,7 @@ class Broken(Exception):
     """What is wrong with a file, as the rest of a sentence that begins with its name."""
 
 
-def written(levels: Levels, texels: Texels, drawing: Drawing) -> bytes:
+def document_bytes(levels: Levels, texels: Texels, drawing: Drawing) -> bytes:
     """The document of a file of version 2."""
     lows, highs = levels.bounds.tolist()
     document: dict[str, Any] = {"version": 2, "asset": {"generator": "splat"}}

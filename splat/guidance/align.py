@@ -60,7 +60,7 @@ def visible(batch: Batch, points: Float[Tensor, "n 3"]) -> Seen:
     return Seen(pixels[kept], z[kept], given[kept])
 
 
-def fitted(given: Float[Tensor, "m"], depth: Float[Tensor, "m"], kind: Kind) -> Line | None:
+def aligning_line(given: Float[Tensor, "m"], depth: Float[Tensor, "m"], kind: Kind) -> Line | None:
     """Factor and summand that make depth (`inverse`: one over it) of given numbers.
 
     By the least absolute relative residuals; None where x varies too little, or a larger number
@@ -73,15 +73,15 @@ def fitted(given: Float[Tensor, "m"], depth: Float[Tensor, "m"], kind: Kind) -> 
     return None if line is None or line[0] <= 0 else line
 
 
-def to_points(seen: Seen, kind: Kind) -> Line | None:
+def line_to_points(seen: Seen, kind: Kind) -> Line | None:
     """What aligns a photo's depth to the points that it shows; None where they are too few."""
     if kind != "metric" and len(seen.given) < LEAST_POINTS:
         return None
-    return fitted(seen.given, seen.depth, kind)
+    return aligning_line(seen.given, seen.depth, kind)
 
 
 def in_depth(given: Float[Tensor, "*n"], line: Line, kind: Kind) -> Float[Tensor, "*n"]:
-    """Given numbers as depth, by what `fitted` found; 0 where they are beyond infinity."""
+    """Given numbers as depth, by what `aligning_line` found; 0 where they are beyond infinity."""
     depth = line[0] * given + line[1]
     if kind == "inverse":
         # Of a number just above 0, which is as far as can be, one over it may be infinite.

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from splat.core.objective import Objective
 from splat.core.step import Step
-from splat.guidance.align import Kind, Line, fitted, in_depth, to_points, visible
+from splat.guidance.align import Kind, Line, aligning_line, in_depth, line_to_points, visible
 from splat.types import Batch, Needs, Rendered, View
 
 SOLID = 0.5
@@ -75,7 +75,7 @@ class GivenDepth(Objective):
         assert batch.depth is not None
         given, line = batch.depth.to(drawn), None
         if self.points is not None and self.kind != "metric":
-            line = to_points(visible(batch, self.points), self.kind)
+            line = line_to_points(visible(batch, self.points), self.kind)
         line = line or _line_to_drawn(given, drawn, known, self.kind)
         return None if line is None else in_depth(given, line, self.kind)
 
@@ -161,4 +161,4 @@ def _line_to_drawn(
         return None
     places = places[:: max(1, -(-len(places) // FITTED))]
     x, y = (each.flatten().index_select(0, places).double() for each in (given, drawn))
-    return fitted(x, y, kind)
+    return aligning_line(x, y, kind)

@@ -19,7 +19,7 @@ _NEAREST = 0.25
 """Of the size of a leaf: the eye counts as no nearer to it."""
 
 
-def may_show(levels: Levels, camera: Camera, near: float) -> Bool[Tensor, "m"]:
+def leaves_in_frustum(levels: Levels, camera: Camera, near: float) -> Bool[Tensor, "m"]:
     """Leaves some Gaussian of which may show; those left out show nothing.
 
     `near` is the depth from which Gaussians are drawn. Each side of the picture, widened by what
@@ -56,7 +56,7 @@ def distances(levels: Levels, camera: Camera) -> Float[Tensor, "m"]:
     return away.maximum(nearest)
 
 
-def chosen(
+def chosen_levels(
     levels: Levels, shown: Bool[Tensor, "m"], camera: Camera, budget: int
 ) -> Int[Tensor, "m"]:
     """The level of each leaf, such that those shown have at most `budget` rows where they can.

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from splat.lod.merge import merged
-from splat.lod.tree import BLOCK, depth_for, halved, leaf_order, starts_of
+from splat.lod.tree import BLOCK, depth_for, halving_order, leaf_order, starts_of
 from splat.math import SH_C0
 from splat.types import Gaussians
 
@@ -71,7 +71,7 @@ class Levels:
         return slice(leaf * count, (leaf + 1) * count)
 
 
-def ordered(means: Float[Tensor, "n 3"], leaf: int = LEAF) -> Int[Tensor, "n"]:
+def rows_by_leaf(means: Float[Tensor, "n 3"], leaf: int = LEAF) -> Int[Tensor, "n"]:
     """Rows such that those of each leaf lie one behind the other."""
     if not len(means):
         raise ValueError("there are no Gaussians to put into leaves; expected at least one")
@@ -88,8 +88,8 @@ def coarser_counts(n: int, leaf: int = LEAF) -> tuple[int, ...]:
     return tuple((1 << below) // RATIO**level for level in range(levels))
 
 
-def built(n: int, part: Part, leaf: int = LEAF, threads: int = 1) -> Levels:
-    """All levels of `n` rows, which `part` gives in the order of `ordered`.
+def levels_of_rows(n: int, part: Part, leaf: int = LEAF, threads: int = 1) -> Levels:
+    """All levels of `n` rows, which `part` gives in the order of `rows_by_leaf`.
 
     It is asked for some ten thousand rows at a time, from several threads.
     """
@@ -160,7 +160,7 @@ def _groups(
     # From the corner of the leaf: far from the origin steps would have no digits left.
     places = (gaussians.means - low[leaf]) / step[:, None]
     features = torch.cat([places, _COLOUR * constant.float()], 1).T.contiguous().numpy()
-    order = halved(features, depth + below, depth)
+    order = halving_order(features, depth + below, depth)
     starts = torch.from_numpy(starts_of(len(gaussians), depth + below))
     counts = starts.diff()
     slots = starts[:-1, None] + torch.arange(int(counts.max()))

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from splat.core.frame import finite, gaussians_to_frame
 from splat.kernels import one_torch_thread, threads
-from splat.lod.choose import chosen, may_show
-from splat.lod.levels import LEAF, Levels, Part, built, ordered
+from splat.lod.choose import chosen_levels, leaves_in_frustum
+from splat.lod.levels import LEAF, Levels, Part, levels_of_rows, rows_by_leaf
 from splat.types import Camera, Frame, Gaussians
 
 MANY = 2_000_000
@@ -38,8 +38,8 @@ class Store:
         Gaussians nearer than `near` are taken not to be drawn. At most `budget` rows, where the
         coarsest levels allow it. `source` is the row of level 0, or one of those a row stands for.
         """
-        shown = may_show(self.levels, camera, near)
-        levels = chosen(self.levels, shown, camera, budget).where(shown, -1).tolist()
+        shown = leaves_in_frustum(self.levels, camera, near)
+        levels = chosen_levels(self.levels, shown, camera, budget).where(shown, -1).tolist()
         parts = [
             self._rows(level, first, last) for level, first, last in _runs(levels) if level >= 0
         ]
@@ -61,7 +61,7 @@ class Store:
 
 @torch.no_grad()
 @one_torch_thread()
-def stored(
+def store_of(
     n: int,
     part: Part,
     frame_for: Callable[[Float[Tensor, "m 3"]], Frame] | None,
@@ -86,10 +86,10 @@ def stored(
                      what, lost, n)  # fmt: skip
         means = means[good]
     frame = None if frame_for is None else frame_for(means)
-    place = _places(ordered(means, leaf), good)
+    place = _places(rows_by_leaf(means, leaf), good)
     del means
     finest = _scattered(part, place, n, int(good.sum()), frame)
-    levels = built(
+    levels = levels_of_rows(
         len(finest), lambda low, high: _slice(finest, low, high), leaf, threads=threads()
     )
     return Store(finest, levels, frame)

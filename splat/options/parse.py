@@ -57,7 +57,7 @@ def parsed(kind: type[T], verb: str, arguments: Sequence[str], default: T | None
     return value
 
 
-def known(kind: type[T], verb: str, arguments: Sequence[str]) -> T:
+def parsed_known(kind: type[T], verb: str, arguments: Sequence[str]) -> T:
     """Those of a verb's options that a dataclass has, before the rest is parsed."""
     own = [argument for argument in arguments if argument not in ("-h", "--help")]
     outcome: Any = tyro.cli(

@@ -91,7 +91,7 @@ class Ranks:
         """Steps in which so many photos are shown."""
         return -(-photos // self.count)
 
-    def reduced(self, values: Tensor, how: Literal["sum", "max", "min"]) -> None:
+    def reduce(self, values: Tensor, how: Literal["sum", "max", "min"]) -> None:
         """Make a tensor the sum, or the largest or least, over all processes, in place.
 
         It is the same to the bit for all of them.

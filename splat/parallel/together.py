@@ -41,11 +41,11 @@ class Apart:
         """Names of those that come together so."""
         return [name for name in self._cloud.statistics if self._cloud.combines(name) == how]
 
-    def found(self, how: Literal["sum", "max", "min"]) -> list[Tensor]:
+    def tensors(self, how: Literal["sum", "max", "min"]) -> list[Tensor]:
         """What this process has of them."""
         return [self._cloud.statistic(name) for name in self.of(how)]
 
-    def joined(self) -> None:
+    def join(self) -> None:
         """Add what all have found to what there was."""
         for name in self.of("sum"):
             statistic, before = self._cloud.statistic(name), self._before[name]
@@ -53,14 +53,14 @@ class Apart:
                 statistic | before
             ) if statistic.dtype == torch.bool else statistic.add_(before)
 
-    def undone(self) -> None:
+    def undo(self) -> None:
         """Make all statistics what they were before this step."""
         for name, before in self._before.items():
             self._cloud.statistic(name).copy_(before)
 
 
 @dataclass(frozen=True)
-class _Said:
+class _Header:
     """What processes must know of each other before gradients go round."""
 
     kinds: Sequence[float]
@@ -71,7 +71,7 @@ class _Said:
 
 
 @torch.no_grad()
-def together(
+def combined_step(
     ranks: Ranks,
     apart: Apart,
     step: Step,
@@ -91,7 +91,7 @@ def together(
     try:
         return _together(ranks, apart, step, modules, losses)
     except RuntimeError:
-        apart.undone()
+        apart.undo()
         raise
 
 
@@ -110,12 +110,12 @@ def _together(
     means = _dense(parameters, kinds, DENSE)
     sums = _dense(of_photos, header.kinds[len(parameters) :], DENSE)
     terms = [loss.detach().float().reshape(1) for loss in losses.values()]
-    reduced(ranks, [*terms, *means, *sums, *apart.found("sum")], "sum")
+    reduce_tensors(ranks, [*terms, *means, *sums, *apart.tensors("sum")], "sum")
     for value in (*terms, *means):
         value /= ranks.count
     seen = model.rows_in_sight(step.rendered).clone()
-    reduced(ranks, [*apart.found("max"), seen], "max")
-    reduced(ranks, apart.found("min"), "min")
+    reduce_tensors(ranks, [*apart.tensors("max"), seen], "max")
+    reduce_tensors(ranks, apart.tensors("min"), "min")
     for parameter, kind in zip(parameters, kinds, strict=True):
         if kind == FACTORS:
             assert isinstance(parameter, Harmonics)
@@ -124,13 +124,15 @@ def _together(
         meet = getattr(part.optimizer, "meet", None)
         if meet is not None:
             meet(ranks.gathered)
-    apart.joined()
+    apart.join()
     batch = replace(step.batch, shrink=header.shrink)
     mean_losses = {name: term[0] for name, term in zip(losses, terms, strict=True)}
     return replace(step, batch=batch, seen=seen), mean_losses
 
 
-def reduced(ranks: Ranks, tensors: Sequence[Tensor], how: Literal["sum", "max", "min"]) -> None:
+def reduce_tensors(
+    ranks: Ranks, tensors: Sequence[Tensor], how: Literal["sum", "max", "min"]
+) -> None:
     """Reduce tensors over all processes in place, those of one type and device in one go."""
     groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for tensor in tensors:
@@ -138,7 +140,7 @@ def reduced(ranks: Ranks, tensors: Sequence[Tensor], how: Literal["sum", "max", 
         groups.setdefault((kind, tensor.device), []).append(tensor)
     for (kind, _), group in groups.items():
         flat = torch.cat([tensor.reshape(-1).to(kind) for tensor in group])
-        ranks.reduced(flat, how)
+        ranks.reduce(flat, how)
         start = 0
         for tensor in group:
             part = flat[start : start + tensor.numel()]
@@ -146,14 +148,14 @@ def reduced(ranks: Ranks, tensors: Sequence[Tensor], how: Literal["sum", "max", 
             start += tensor.numel()
 
 
-def _header(ranks: Ranks, step: Step, parameters: Sequence[Tensor]) -> _Said:
+def _header(ranks: Ranks, step: Step, parameters: Sequence[Tensor]) -> _Header:
     """Tell the others what is to come; raises where they are not at the same place."""
     kinds = [_kind(parameter) for parameter in parameters]
     degree = max((d for p in parameters for d in _degrees(p)), default=0)
     state = [step.number, len(step.model.cloud), _print(step)]
     own = [ranks.asking(), step.batch.shrink, degree, *state, *(-value for value in state)]
     header = torch.tensor([*own, *kinds], dtype=torch.float64)
-    ranks.reduced(header, "max")
+    ranks.reduce(header, "max")
     signal, shrink, degree, *numbers = header.tolist()
     if any(numbers[i] != -numbers[3 + i] for i in range(3)):
         rows, unit = f"{len(step.model.cloud):,}", step.model.unit
@@ -163,7 +165,7 @@ def _header(ranks: Ranks, step: Step, parameters: Sequence[Tensor]) -> _Said:
             " whose proposals depend on statistics, not on the picture of one process"
         )
     ranks.asked = int(signal)
-    return _Said(numbers[6:], int(degree), shrink)
+    return _Header(numbers[6:], int(degree), shrink)
 
 
 def _print(step: Step) -> float:

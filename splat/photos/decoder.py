@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from splat.photos.disk_cache import Part, Shelf, marked
+from splat.photos.disk_cache import Part, Shelf, mark_of
 from splat.photos.given_maps import given_depth, given_normal, resized_depth, resized_normal
 from splat.photos.photo import averaged, outline, photograph, reduction
 from splat.types import Camera, MaskMode, View
@@ -68,7 +68,7 @@ class Decoder:
     def whole(self, index: int) -> Decoded:
         """A view at its full size."""
         mark = self._marks[index] if self._shelf is not None else None
-        shelved = None if self._shelf is None or mark is None else self._shelf.found(mark)
+        shelved = None if self._shelf is None or mark is None else self._shelf.get(mark)
         if shelved is not None:
             return _tensors(*shelved)
         made = self._made(index)
@@ -122,7 +122,7 @@ class Decoder:
             *(view.lens, view.cut, self._background, self._masks, self._outlines),
             *(self._reduced and reduction(view, *self._sizes[index]), *of_maps),
         ]
-        return marked(files, how)
+        return mark_of(files, how)
 
 
 def _tensors(*parts: Part) -> Decoded:

@@ -71,7 +71,7 @@ class Shelf:
                 room += size
         self._room = max(0, room)
 
-    def found(self, mark: str) -> list[Part] | None:
+    def get(self, mark: str) -> list[Part] | None:
         """What was put under a mark; None where nothing, or nothing whole, is."""
         path = self._folder / f"{mark}{SUFFIX}"
         verified = mark in self._known
@@ -124,7 +124,7 @@ class Shelf:
             )
 
 
-def marked(files: Sequence[Path], how: Sequence[Any]) -> str | None:
+def mark_of(files: Sequence[Path], how: Sequence[Any]) -> str | None:
     """A mark for what is made of files: other ones, changed ones or made otherwise, another mark.
 
     None where a file is not there. The decoder's version counts too: its pixels may differ.

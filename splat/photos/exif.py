@@ -27,7 +27,7 @@ class Unreadable(ValueError):
 def exposure_value(path: Path) -> float | None:
     """What EXIF says a photo was exposed for, stops at ISO 100; None where it does not say."""
     try:
-        with opened(path) as image:
+        with open_picture(path) as image:
             stops: float | None = facts(image.getexif(), *image.size)["ev"]
     except (OSError, ValueError):
         return None
@@ -35,7 +35,7 @@ def exposure_value(path: Path) -> float | None:
 
 
 @contextmanager
-def opened(source: Path) -> Iterator[Image.Image]:
+def open_picture(source: Path) -> Iterator[Image.Image]:
     """The file, its errors in a sentence; pictures of any size are let through."""
     if source.suffix.lower() in HEIF:
         _register_heif(source)

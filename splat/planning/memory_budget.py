@@ -58,7 +58,7 @@ class Ration:
     """With the photo cache and the types of what is kept as they are chosen."""
     cap: int
     """Most Gaussians; 0: as many as wanted."""
-    said: str
+    text: str
     """What was chosen, for people."""
 
 

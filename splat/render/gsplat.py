@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.kernels import NEAR
-from splat.render.hooks import watched, weigh_in, zeros_for
+from splat.render.hooks import screen_gradient_of, weigh_in, zeros_for
 from splat.render.normals import with_normals
-from splat.render.pairs import Pairs, bands, contributions, nothing, together
+from splat.render.pairs import Pairs, bands, contributions, no_contributions, summed_parts
 from splat.types import Camera, Contributions, Gaussians, Needs, Rendered, ScreenGradient
 
 _PICTURE = Needs()
@@ -86,7 +86,9 @@ class GsplatRenderer:
             contributions(pairs, opacities, plain.colors, background, maps[rows].flatten(0, 1))
             for rows, pairs in (self._pairs(projected, camera) if projected else ())
         ]
-        return rendered, together(parts) if parts else nothing(opacities, maps.shape[-1])
+        return rendered, summed_parts(parts) if parts else no_contributions(
+            opacities, maps.shape[-1]
+        )
 
     def _pairs(self, projected: Mapping[str, Any], camera: Camera) -> Iterator[tuple[slice, Pairs]]:
         """Horizontal bands of a picture, their rows of pixels and what is drawn in them."""
@@ -162,7 +164,7 @@ class GsplatRenderer:
             channel_chunk=max(32, count + 1) if needs.absolute_gradient else 32,
         )
         extents = projected["radii"][0]
-        gradient = watched(projected["means2d"])
+        gradient = screen_gradient_of(projected["means2d"])
         first = 3 if gaussians.features is None else 3 + gaussians.features.shape[1]
         if zeros is not None:
             weigh_in(drawn, zeros, first, gradient)

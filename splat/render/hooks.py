@@ -9,7 +9,7 @@ from torch import Tensor
 from splat.types import Gaussians, Needs, ScreenGradient
 
 
-def watched(means2d: Float[Tensor, "1 n 2"]) -> ScreenGradient:
+def screen_gradient_of(means2d: Float[Tensor, "1 n 2"]) -> ScreenGradient:
     """Filled when backward reaches the projected means."""
     gradient = ScreenGradient()
     # gsplat's backward leaves `absgrad` among the tensor's attributes. The hook holds these and

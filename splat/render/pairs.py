@@ -94,7 +94,7 @@ def strongest(
     return nearest.scatter_reduce_(0, pixel[strong], strong, "amin")
 
 
-def together(parts: Sequence[Contributions]) -> Contributions:
+def summed_parts(parts: Sequence[Contributions]) -> Contributions:
     """Contributions to a picture from those to parts of it."""
 
     def whole(name: str) -> Tensor:
@@ -104,7 +104,7 @@ def together(parts: Sequence[Contributions]) -> Contributions:
     return Contributions(**{each.name: whole(each.name) for each in fields(Contributions)})
 
 
-def nothing(like: Float[Tensor, "n"], m: int) -> Contributions:
+def no_contributions(like: Float[Tensor, "n"], m: int) -> Contributions:
     """Contributions of `n` Gaussians that are not drawn."""
     zeros = torch.zeros_like(like)
     return Contributions(zeros, zeros, zeros, zeros, zeros, zeros, zeros[:, None].expand(-1, m))

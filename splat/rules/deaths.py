@@ -28,7 +28,7 @@ def largest(log_scale: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
     return log_scale.detach().amax(1)
 
 
-def dropped(rows: int, gone: Mapping[str, Bool[Tensor, "m"]], grown: Edit) -> Edit:
+def pruning(rows: int, gone: Mapping[str, Bool[Tensor, "m"]], grown: Edit) -> Edit:
     """Drops of the rows that are gone, by reason; none where they would be the last ones.
 
     `rows` counts those that `grown` appends too. A cloud of no row could never grow again.
@@ -38,7 +38,7 @@ def dropped(rows: int, gone: Mapping[str, Bool[Tensor, "m"]], grown: Edit) -> Ed
     return Edit(drop=drops) if len(torch.unique(everything)) < rows else Edit()
 
 
-def reset(cloud: Cloud, edit: Edit, opacity: float) -> Edit:
+def opacity_reset(cloud: Cloud, edit: Edit, opacity: float) -> Edit:
     """The edit, with old, changed and newborn rows made as faint as this at least (3DGS)."""
     limit = logit_of(opacity)
 
@@ -56,7 +56,7 @@ def reset(cloud: Cloud, edit: Edit, opacity: float) -> Edit:
     )
 
 
-def leak(cloud: Cloud, opacity: float, scale: float = 0.0) -> Edit:
+def opacity_decay(cloud: Cloud, opacity: float, scale: float = 0.0) -> Edit:
     """All rows a bit fainter, by an opacity, and smaller, by a share: a reset spread over time."""
     nudges = []
     if opacity > 0:

@@ -71,7 +71,7 @@ def most_copies(opacity_logit: Float[Tensor, "n"], dead: float) -> Int[Tensor, "
     return most.clamp_max(MOST_COPIES).long()
 
 
-def drawn(
+def drawn_rows(
     weights: Float[Tensor, "n"], count: int, generator: torch.Generator
 ) -> Int[Tensor, "count"] | None:
     """Rows drawn with replacement in proportion to their weights; None where all are zero."""
@@ -107,7 +107,7 @@ def shares(
     """Place `count` copies on rows drawn in proportion to opacity; None where none can be."""
     limit = most_copies(opacity_logit, dead)
     weights = opacity_logit.double().sigmoid().where(limit >= 2, 0)
-    targets = drawn(weights, count, generator) if count > 0 else None
+    targets = drawn_rows(weights, count, generator) if count > 0 else None
     if targets is None:
         return None
     extra = torch.bincount(targets, minlength=len(limit)).minimum(limit - 1)

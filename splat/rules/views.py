@@ -10,12 +10,12 @@ VIEWS_SHARE = 20
 """Surveying a view costs about a training step; all of it together a 20th of the steps between."""
 
 
-def evenly(views: int, count: int) -> list[int]:
+def even_views(views: int, count: int) -> list[int]:
     """`count` of the views, evenly spread over their order; 0, or more than there are: all."""
     return spread(views, count if count > 0 else views)
 
 
-def drawn(views: int, count: int, generator: torch.Generator) -> list[int]:
+def random_views(views: int, count: int, generator: torch.Generator) -> list[int]:
     """`count` of the views by chance; 0, or more than there are: all."""
     count = min(count, views) if count > 0 else views
     order = torch.randperm(views, generator=generator, device=generator.device)

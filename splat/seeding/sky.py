@@ -49,7 +49,7 @@ _MOST = 1_000_000
 
 
 @dataclass(frozen=True)
-class Judged:
+class SkyEvidence:
     """What speaks for a sky."""
 
     far: float
@@ -70,10 +70,10 @@ class Judged:
         )
 
 
-def judged(cameras: Sequence[Camera], positions: Float[Tensor, "n 3"]) -> Judged:
+def sky_evidence(cameras: Sequence[Camera], positions: Float[Tensor, "n 3"]) -> SkyEvidence:
     """What cameras and points in the frame of training tell of a scene."""
     if len(positions) == 0:
-        return Judged(0.0, 0.0)
+        return SkyEvidence(0.0, 0.0)
     positions = _some(positions)
     directions = _sphere(_LOOKED_AT)
     seen, clear = _counted(cameras, positions, directions)
@@ -83,7 +83,7 @@ def judged(cameras: Sequence[Camera], positions: Float[Tensor, "n 3"]) -> Judged
     empty = looked & above & (clear >= CLEAR_SHARE * seen)
     middle = torch.stack([camera.centre.double() for camera in cameras]).mean(0)
     away = (positions.double() - middle).norm(dim=1)
-    return Judged(
+    return SkyEvidence(
         far=float((away > FAR * max(1.0, float(away.median()))).double().mean()),
         empty=float(empty.double().sum() / looked.double().sum().clamp_min(1)),
     )

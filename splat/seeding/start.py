@@ -18,7 +18,7 @@ from splat.options import PLANES, Options
 from splat.photos.loader import Loader
 from splat.planning.ladder import rung_for
 from splat.seeding import silhouette, sky
-from splat.seeding.planes.assemble import assembled
+from splat.seeding.planes.assemble import scaffold_of
 from splat.seeding.points import random_in_frusta, rows_from_points
 from splat.system.colours import rgb
 from splat.system.numbers import whole
@@ -74,7 +74,7 @@ def _with_sky(points: Points, photos: Loader, options: Options, cap: int) -> Poi
     views = spread(len(photos), sky.MOST_VIEWS)
     why = ""
     if options.sky == "auto":
-        evidence = sky.judged([photos.cameras[i].to("cpu") for i in views], points.positions)
+        evidence = sky.sky_evidence([photos.cameras[i].to("cpu") for i in views], points.positions)
         if not evidence.unbounded:
             return points
         why = f": the scene is unbounded, {evidence.text()}"
@@ -122,7 +122,7 @@ def _from_planes(
     most = count + max(LEAST_ON_PLANES, count // 3)
     most = min(most, int(PLANES_SHARE * strategy.cap) or most)
     batches = (photos.batch(index).to("cpu") for index in range(len(photos)))
-    scaffold = assembled(batches, points, kind, strategy.start, options.sh_degree, max(most, 2))
+    scaffold = scaffold_of(batches, points, kind, strategy.start, options.sh_degree, max(most, 2))
     _log.info("start     %s", scaffold.text())
     return scaffold.rows
 

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.evaluation.evaluate import DrawnView
-from splat.sensor.newton import downhill, error
+from splat.sensor.newton import downhill, huber_error
 from splat.sensor.poses import FARTHEST, bend, exponential
-from splat.sensor.tones import Map, fitted, mapped
+from splat.sensor.tones import Map, fitted_tone, mapped
 from splat.types import Batch, Camera, Gaussians, Needs, Renderer
 
 SMALL, FULL = 12, 6
@@ -48,17 +48,17 @@ class HeldOutFit:
         )
 
     def __call__(self, batch: Batch) -> DrawnView:
-        camera, tone = self.found(batch)
+        camera, tone = self.camera_and_tone(batch)
         with torch.no_grad():
             image = self._developed(self._drawn(camera), tone)
         return DrawnView(replace(batch, camera=camera), image, batch.camera.width // 2)
 
     def adjusted(self, batch: Batch) -> Batch:
         """The photo as the mean exposure would have it, its camera where it fits best."""
-        camera, tone = self.found(batch)
+        camera, tone = self.camera_and_tone(batch)
         return replace(undeveloped(batch, tone), camera=camera)
 
-    def found(self, batch: Batch) -> tuple[Camera, Map]:
+    def camera_and_tone(self, batch: Batch) -> tuple[Camera, Map]:
         """The camera and the map of colours that fit the left half of a photo."""
         camera = self._placed(batch) if self.pose else batch.camera
         with torch.no_grad():
@@ -68,7 +68,7 @@ class HeldOutFit:
     def _placed(self, batch: Batch) -> Camera:
         """Newton steps on the mean error, and the best place on the way."""
         best = batch.camera.world_to_camera
-        for photo, steps in ((halved(batch), SMALL), (batch, FULL)):
+        for photo, steps in ((half_size(batch), SMALL), (batch, FULL)):
             pose, least = best, torch.inf
             left = _left_half(photo)
             for _ in range(steps):
@@ -81,7 +81,7 @@ class HeldOutFit:
                 tone = self._tone(rendered.image.detach(), photo).to(rendered.image)
                 rendered = replace(rendered, image=mapped(rendered.image, tone))
                 assert left.mask is not None
-                loss = (error(rendered.image, photo.image) * left.mask).mean()
+                loss = (huber_error(rendered.image, photo.image) * left.mask).mean()
                 if float(loss.detach()) < least:
                     least, best = float(loss.detach()), pose
                 loss.backward()
@@ -95,7 +95,7 @@ class HeldOutFit:
             return torch.eye(3, 4, dtype=torch.float64, device=self.render.device)
         half = slice(None, batch.camera.width // 2)
         counts = None if batch.mask is None else batch.mask[:, half]
-        return fitted(image[:, half], batch.image[:, half], counts, mixed=self.mixed)
+        return fitted_tone(image[:, half], batch.image[:, half], counts, mixed=self.mixed)
 
     def _drawn(self, camera: Camera) -> tuple[Tensor, Tensor]:
         rendered = self.render(self._still(camera), camera, Needs(), self.background)
@@ -125,7 +125,7 @@ def undeveloped(batch: Batch, tone: Map) -> Batch:
     return replace(batch, pixels=values.clamp(0, 1).mul(255).round().to(torch.uint8))
 
 
-def halved(batch: Batch) -> Batch:
+def half_size(batch: Batch) -> Batch:
     """A photo and its mask at half their size."""
     camera = batch.camera.resized(max(1, batch.camera.width // 2), max(1, batch.camera.height // 2))
     size = (camera.width, camera.height)

@@ -14,7 +14,7 @@ from splat import kernels
 from splat.core.model import TrainedModule
 from splat.core.objective import Objective
 from splat.core.step import Step
-from splat.sensor.newton import Newton, later, weights
+from splat.sensor.newton import Newton, error_curvature, later
 
 RATE, RATE_END = 0.5, 0.1
 """Share of the way to the map that fits a photo best that a step takes it."""
@@ -154,7 +154,7 @@ class TonePrior(Objective):
         every = max(1, math.ceil(math.sqrt(image[..., 0].numel() / MOST_PIXELS)))
         some = (slice(None, None, every), slice(None, None, every))
         developed, photo = (values[some].reshape(-1, 3) for values in (image, batch.pixels))
-        heavy = weights((developed - photo.float() / 255).abs())
+        heavy = error_curvature((developed - photo.float() / 255).abs())
         if batch.mask is not None:
             heavy = heavy * (batch.mask[some].reshape(-1, 1) != 0)
         return self.tones.bent(developed, heavy, view) / (3 * len(photo))
@@ -167,7 +167,7 @@ def mapped(image: Float[Tensor, "*shape 3"], tone: Map) -> Float[Tensor, "*shape
     return image @ tone[:, :3].T + tone[:, 3]
 
 
-def fitted(
+def fitted_tone(
     image: Float[Tensor, "h w 3"],
     photo: Float[Tensor, "h w 3"],
     counts: Tensor | None = None,

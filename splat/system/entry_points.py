@@ -23,7 +23,7 @@ def installed(group: str) -> Mapping[str, str]:
     return places
 
 
-def beside(group: str, ours: Collection[str]) -> Mapping[str, str]:
+def installed_besides(group: str, ours: Collection[str]) -> Mapping[str, str]:
     """As `installed`, without names that are ours; a warning says so."""
     places = dict(installed(group))
     for name in sorted({*places} & {*ours}):

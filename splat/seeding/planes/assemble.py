@@ -15,7 +15,13 @@ from splat.core.frame import neighbour_distances
 from splat.core.strategy import Start
 from splat.guidance.align import Kind
 from splat.seeding.planes.planes import Lifted, Plane, lifted, on_planes
-from splat.seeding.planes.thin import Placed, gaussians, joined, thinned, without
+from splat.seeding.planes.thin import (
+    Placed,
+    columns_of_places,
+    joined_places,
+    thinned,
+    without_near,
+)
 from splat.types import Batch, Points
 
 TURN = 10.0
@@ -73,7 +79,7 @@ class Scaffold:
         )
 
 
-def assembled(
+def scaffold_of(
     batches: Iterable[Batch],
     points: Points | None,
     kind: Kind,
@@ -98,7 +104,7 @@ def assembled(
             " to; expected depths/ and normals/ beside the photos, and points of the scene or depth"
             " that is metric: start from points instead"
         )
-    sheets = merged([sheet for i, each in enumerate(views) for sheet in _sheets(each, i)])
+    sheets = merged_sheets([sheet for i, each in enumerate(views) for sheet in _sheets(each, i)])
     normals = np.array([sheet.normal for sheet in sheets]).reshape(-1, 3)
     exact = _of_scene(anchors)
     if len(exact.places) > EXACT_SHARE * most:
@@ -106,12 +112,12 @@ def assembled(
     room = most - len(exact.places)
     loose = thinned(_loose(views), normals, min(room, int(LOOSE_SHARE * most)))
     flat = thinned(_flat(views, sheets), normals, room - len(loose.places))
-    flat, loose = without(flat, exact), without(loose, exact)
-    rows = gaussians(joined([flat, loose, exact]), normals, start, sh_degree)
+    flat, loose = without_near(flat, exact), without_near(loose, exact)
+    rows = columns_of_places(joined_places([flat, loose, exact]), normals, start, sh_degree)
     return Scaffold(rows, len(sheets), len(flat.places), len(views))
 
 
-def merged(sheets: Sequence[Sheet]) -> list[Sheet]:
+def merged_sheets(sheets: Sequence[Sheet]) -> list[Sheet]:
     """The sheets, those that are of one plane put together: alike in normal and place, and holding
     cells of space in common. The largest first."""
     left = list(sheets)
@@ -188,7 +194,7 @@ def _flat(views: Sequence[Lifted], sheets: Sequence[Sheet]) -> Placed:
         good = np.isfinite(places[:, 0])
         size = view.depth[good] * view.spacing
         parts.append(Placed(places[good], view.colors[good], which[good], size))
-    return joined(parts)
+    return joined_places(parts)
 
 
 def _loose(views: Sequence[Lifted]) -> Placed:
@@ -199,7 +205,7 @@ def _loose(views: Sequence[Lifted]) -> Placed:
         none = np.full(int(mine.sum()), -1, np.int64)
         size = view.depth[mine] * view.spacing
         parts.append(Placed(view.positions[mine], view.colors[mine], none, size))
-    return joined(parts)
+    return joined_places(parts)
 
 
 def _of_scene(points: Points) -> Placed:

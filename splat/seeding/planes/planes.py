@@ -11,7 +11,7 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from splat.guidance import fitted_line
-from splat.guidance.align import LEAST_POINTS, Kind, Line, Seen, in_depth, to_points, visible
+from splat.guidance.align import LEAST_POINTS, Kind, Line, Seen, in_depth, line_to_points, visible
 from splat.seeding.planes.shift import modes, nearest
 from splat.types import Batch, Points
 
@@ -90,7 +90,7 @@ def lifted(batch: Batch, points: Points, kind: Kind) -> Lifted | None:
     if batch.depth is None or batch.normal is None:
         return None
     grid, seen = _grid(batch), visible(batch, points.positions)
-    line = to_points(seen, kind)
+    line = line_to_points(seen, kind)
     if line is None:
         return None
     camera = batch.camera

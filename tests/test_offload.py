@@ -69,7 +69,7 @@ def model_of(n: int, keep: Any = None, **changed: Any) -> Explicit:
 
 
 @pytest.mark.parametrize("size", [-6.0, -2.5, 0.5])
-def test_all_that_is_drawn_may_show(size: float) -> None:
+def test_all_that_is_drawn_is_in_the_frustum(size: float) -> None:
     """For small and giant Gaussians, needles, near and far ones; a part of all where they fit."""
     render = renderer_for("cpu")
     share = []
@@ -252,7 +252,7 @@ def test_runs_end_alike_and_resume(
         return found
 
     monkeypatch.setattr(offload, "kept_by", lambda device: copied)
-    monkeypatch.setattr(offload, "may_show", noted)
+    monkeypatch.setattr(offload, "rows_in_frustum", noted)
 
     def job(**options: Any) -> closing[Job]:
         found = job_of(tiny_folder, strategy, steps=60, adam="visible", **options)

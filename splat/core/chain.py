@@ -29,7 +29,7 @@ class Chain(Recycler):
     """
 
     parts: tuple[Strategy, ...]
-    """In the order in which they were given."""
+    """The strategies, in the order in which they were given."""
 
     def __post_init__(self) -> None:
         if len(self.parts) < 2:

@@ -1,4 +1,4 @@
-"""Births that belong together, so that an edit from which some are struck is still whole."""
+"""Births that belong together (families), so that an edit stays whole when some are struck."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def without_families(edit: Edit, n: int, struck: Bool[Tensor, "m"]) -> Edit:
 
 
 def without_held(edit: Edit, cloud: Cloud, held: Bool[Tensor, "n"]) -> Edit:
-    """The edit without all that would touch rows that are held, to the bit."""
+    """The edit without all that would touch frozen rows, which stay as they are to the bit."""
     n = len(cloud)
     if edit.assign or edit.append or edit.drop:
         edit = without_families(edit, n, _with_kin(families(edit, n), held))
@@ -165,7 +165,7 @@ def merged_edits(edits: Sequence[Edit | None], cloud: Cloud) -> Edit | None:
 
 
 def _joined(edits: Sequence[Edit], n: int) -> Edit:
-    """Their sum, with the appended rows that drops name counted on."""
+    """Sum of the edits; row numbers of appended rows in drops are shifted accordingly."""
     whole = Edit()
     for edit in edits:
         before = _fresh(whole)

@@ -33,7 +33,7 @@ RATE = "rate"
 """Name of the factor on all learning rates; 1: as planned."""
 MOST_RATE = 100.0
 LARGEST = 2**53
-"""Of a number; up to it every whole number is a float too."""
+"""Largest number a knob may take; up to it every whole number is a float too."""
 Number = int | float
 _SENTENCE = re.compile(r"(?<=[.!?])(?<!al\.)(?<!eq\.)\s+(?=[A-Z0-9])")
 
@@ -44,10 +44,10 @@ class Command:
 
     step: int
     name: str
-    """Of a knob, or `rate`."""
+    """Name of a knob, or `rate`."""
     value: Number
     before: Number | None = dataclasses.field(default=None, compare=False)
-    """What it was before; None: not known, or it was not set."""
+    """Value before the change; None: not known, or not set."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Knob:
     whole: bool
     """Whether it takes whole numbers only."""
     doc: str
-    """What it is, in a sentence; empty where nothing is said of it."""
+    """What it is, in a sentence; empty where its field has no docstring."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ _ASKED = ("things of the renderer", "statistics of rows", "terms of the loss")
 
 
 def _asked(strategy: Strategy) -> tuple[object, object, object]:
-    """What a run is built for once and for all."""
+    """What cannot change while a run goes on: needs, statistics, and needs of terms."""
     terms = {name: objective.needs for name, objective in strategy.objectives().items()}
     return strategy.needs, statistic_shapes(strategy), terms
 

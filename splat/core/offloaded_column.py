@@ -12,15 +12,15 @@ from splat.core.column import Column, Scaling
 from splat.kernels import Harmonics, HarmonicsGradient, left_by_backward
 
 Keep = Callable[[Tensor], Tensor]
-"""Copies a tensor to where it is kept (`splat.core.offload`)."""
+"""Copies a tensor to host memory (`splat.core.offload`)."""
 Gradient = Tensor | HarmonicsGradient
 
 
 class Kept(Column):
-    """Adam's moments, and of harmonics the values too, are where `keep` copies them to."""
+    """An offloaded column: moments, and values of harmonics too, are where `keep` copies them."""
 
     def __init__(self, column: Column, keep: Keep) -> None:
-        """A column with what of it is kept away copied there."""
+        """The column, with what of it is offloaded copied there."""
         super().__init__(column.values, column.first, column.second, column.rate, column.count)
         self.keep = keep
         self.replace(column.values.detach())
@@ -99,7 +99,7 @@ class Kept(Column):
 
 
 def _brought(away: Tensor, rows: Int[Tensor, "m"]) -> Tensor:
-    """Rows of what is kept away, on the device of their numbers."""
+    """Rows of an offloaded tensor, on the device of their numbers."""
     return away.index_select(0, rows.to(away.device)).to(rows.device, non_blocking=True)
 
 
@@ -112,7 +112,7 @@ def _take(gradient: Gradient, rows: Int[Tensor, "m"]) -> Gradient:
 def _together(
     parts: list[tuple[Int[Tensor, "m"], Gradient]], rows: Int[Tensor, "k"], like: Tensor
 ) -> Tensor:
-    """The sum of gradients that several drawings left, written out for these rows."""
+    """Sum of the gradients of several renders, dense, for these rows: [k, ...]."""
     place = torch.full((len(like),), -1, device=rows.device)
     place[rows] = torch.arange(len(rows), device=rows.device)
     total: Tensor | None = None

@@ -1,4 +1,4 @@
-"""What rows contribute to pictures: one service, from which all scores of significance are made."""
+"""Contributions of rows to pictures, from which all scores of significance are made."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Significance = Literal[
 ]
 
 VOLUME_POWER = 0.1
-"""How much of a row's volume counts (LightGaussian)."""
+"""Exponent of a row's volume (LightGaussian)."""
 
 
 @torch.no_grad()
@@ -49,9 +49,9 @@ def survey(
     *,
     develop: Callable[[Rendered], Rendered] | None = None,
 ) -> Surveyed:
-    """Draw one view and say what every row did in it; `step` as in `Model.forward`.
+    """Draw one view and measure the contribution of every row; `step` as in `Model.forward`.
 
-    Maps look at what `develop` makes of the picture, as the photo shows it.
+    Maps are made of the picture as `develop` gives it: in the exposure of the photo.
     """
 
     def weigh(rendered: Rendered) -> Float[Tensor, "h w m"]:
@@ -69,7 +69,7 @@ def survey(
 
 
 def _by_row(contributions: Contributions, rows: Tensor, n: int) -> Contributions:
-    """Contributions of Gaussians brought together by the row that they came from."""
+    """Contributions of Gaussians reduced to the rows [n] that they came from."""
 
     def added(values: Tensor) -> Tensor:
         return values.new_zeros(n, *values.shape[1:]).index_add_(0, rows, values)
@@ -87,13 +87,13 @@ def _by_row(contributions: Contributions, rows: Tensor, n: int) -> Contributions
 
 @dataclass(frozen=True)
 class Scores:
-    """What every row did in a number of views: sums over them, and the most in one of them.
+    """Contributions of every row over several views: sums, and the largest in one view.
 
     In float64, so that counts of many views stay whole numbers.
     """
 
     mass: Float[Tensor, "n"]
-    """Blending weight, as the fields of `Contributions` of the same names, summed over views."""
+    """Blending weight summed over views; so are the fields that follow, as in `Contributions`."""
     hits: Float[Tensor, "n"]
     transmitted: Float[Tensor, "n"]
     area: Float[Tensor, "n"]
@@ -109,7 +109,7 @@ class Scores:
     """Mean blending weight over the pixels hit in a view, summed over the views in which the row
     is the strongest somewhere."""
     views: Float[Tensor, "n"]
-    """Views with a pixel hit."""
+    """Number of views in which the row hits a pixel."""
 
 
 _LARGEST = ("most", "area_most", "weighted_most")
@@ -117,7 +117,7 @@ _LARGEST = ("most", "area_most", "weighted_most")
 
 @torch.no_grad()
 def scores(surveys: Iterable[Surveyed]) -> Scores:
-    """Bring views together, one after the other: `scores(step.survey(i) for i in indices)`."""
+    """Reduce views one after the other: `scores(step.survey(i) for i in indices)`."""
     total: Scores | None = None
     for each in surveys:
         view = view_scores(each.rows)

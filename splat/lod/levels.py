@@ -33,12 +33,12 @@ _COLOUR = 1.0
 1."""
 
 Part = Callable[[int, int], Gaussians]
-"""Rows of a set in the order of its leaves, from one to before another."""
+"""Gives the rows from one number to before another, in the order of the leaves."""
 
 
 @dataclass(frozen=True)
 class Levels:
-    """What is known of m leaves at all levels; lengths in the units of the set."""
+    """Levels of detail of m leaves; lengths in the units of the set."""
 
     starts: Int[Tensor, "m+1"]
     """Where the rows of each leaf begin at level 0, and how many there are."""
@@ -46,15 +46,16 @@ class Levels:
     """Levels from 1 on, leaf by leaf. `source` is a row of level 0 that is among those it stands
     for."""
     low: Float[Tensor, "m 3"]
+    """Low corner of a box around the centres of a leaf, at all levels."""
     high: Float[Tensor, "m 3"]
-    """Corners of a box around the centres of a leaf, at all levels."""
+    """High corner of that box."""
     reach: Float[Tensor, "m"]
     """Longest standard deviation of a leaf, at any level."""
     errors: Float[Tensor, "l m"]
     """How far the rows of a level stand from those of level 0, about; rising from 0."""
 
     def __len__(self) -> int:
-        """Leaves."""
+        """Number of leaves."""
         return len(self.starts) - 1
 
     @property
@@ -64,7 +65,7 @@ class Levels:
         return torch.stack([self.starts.diff(), *coarser])
 
     def rows(self, level: int, leaf: int) -> slice:
-        """Those of a leaf at a level."""
+        """The rows of a leaf at a level."""
         if level == 0:
             return slice(int(self.starts[leaf]), int(self.starts[leaf + 1]))
         count = len(self.coarser[level - 1]) // len(self)
@@ -72,7 +73,7 @@ class Levels:
 
 
 def rows_by_leaf(means: Float[Tensor, "n 3"], leaf: int = LEAF) -> Int[Tensor, "n"]:
-    """Rows such that those of each leaf lie one behind the other."""
+    """Order of the rows in which those of each leaf are contiguous."""
     if not len(means):
         raise ValueError("there are no Gaussians to put into leaves; expected at least one")
     positions = means.detach().float().cpu().numpy()
@@ -116,7 +117,7 @@ def levels_of_rows(n: int, part: Part, leaf: int = LEAF, threads: int = 1) -> Le
 
 @dataclass(frozen=True)
 class _Block:
-    """The same of the leaves in one node."""
+    """`Levels` of the leaves in one node."""
 
     coarser: list[Gaussians]
     low: Float[Tensor, "m 3"]

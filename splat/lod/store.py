@@ -50,7 +50,7 @@ class Store:
         return _float(self.finest)
 
     def _rows(self, level: int, first: int, last: int) -> Gaussians:
-        """Those of leaves, both included."""
+        """Rows of the leaves from `first` to `last`, both included."""
         if last < first:
             return _slice(self.finest, 0, 0, sourced=True)
         low, high = self.levels.rows(level, first).start, self.levels.rows(level, last).stop
@@ -119,7 +119,7 @@ def _scattered(part: Part, place: Tensor, n: int, kept: int, frame: Frame | None
 
 
 def _runs(levels: list[int]) -> list[tuple[int, int, int]]:
-    """Neighbouring leaves at one level: it, the first and the last of them."""
+    """Runs of neighbouring leaves at one level: the level, the first leaf and the last."""
     runs: list[tuple[int, int, int]] = []
     for leaf, level in enumerate(levels):
         if runs and runs[-1][0] == level:

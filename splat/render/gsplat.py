@@ -19,7 +19,7 @@ from splat.types import Camera, Contributions, Gaussians, Needs, Rendered, Scree
 
 _PICTURE = Needs()
 _MOST_PAIRS = 1 << 26
-"""Of pixels and Gaussians looked at in one go, in a survey; about one in five is drawn, and takes
+"""Pairs of pixel and Gaussian tested at once in a survey; about one in five is drawn, and takes
 150 bytes."""
 
 
@@ -72,7 +72,7 @@ class GsplatRenderer:
         background: Float[Tensor, "3"] | None = None,
         weigh: Callable[[Rendered], Float[Tensor, "h w m"]] | None = None,
     ) -> tuple[Rendered, Contributions]:
-        """Draw without gradients, and say what each Gaussian did in the picture.
+        """Draw without gradients, and measure the contribution of each Gaussian.
 
         Opacity in G = alpha / opacity is the one drawn with: antialiasing has dimmed it.
         """
@@ -91,7 +91,7 @@ class GsplatRenderer:
         )
 
     def _pairs(self, projected: Mapping[str, Any], camera: Camera) -> Iterator[tuple[slice, Pairs]]:
-        """Horizontal bands of a picture, their rows of pixels and what is drawn in them."""
+        """Rows of pixels of horizontal bands of a picture, and the pairs drawn in each."""
         means, conics = projected["means2d"][0], projected["conics"][0]
         offsets, ids, side = (
             projected["isect_offsets"][0],
@@ -129,7 +129,7 @@ class GsplatRenderer:
         needs: Needs,
         background: Float[Tensor, "3"] | None,
     ) -> tuple[Rendered, dict[str, Any]]:
-        """A picture, and what gsplat says of it: nothing where there are no Gaussians."""
+        """A picture, and gsplat's intermediate results, empty where there are no Gaussians."""
         if len(gaussians) == 0:
             return _empty(gaussians, camera, needs, background), {}
         camera = camera.to(self.device)
@@ -180,7 +180,7 @@ class GsplatRenderer:
         return rendered, projected
 
     def _rgb(self, gaussians: Gaussians, camera: Camera) -> Float[Tensor, "n 3"]:
-        """Colours as the camera sees them."""
+        """RGB of each Gaussian as the camera sees it: harmonics evaluated."""
         colors, degree = gaussians.colors, gaussians.sh_degree
         if degree is None or not len(gaussians):
             return colors if degree is None else colors[:, 0]

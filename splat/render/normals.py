@@ -31,7 +31,7 @@ def facing_normals(gaussians: Gaussians, camera: Camera) -> Float[Tensor, "n 3"]
 
 
 def with_normals(draw: Draw, gaussians: Gaussians, camera: Camera, needs: Needs) -> Rendered:
-    """What `draw` makes of a set, and its blended normals where they are asked for."""
+    """The picture that `draw` makes, with blended normals where `needs` asks for them."""
     if not needs.normal:
         return draw(gaussians, needs)
     normals = facing_normals(gaussians, camera)

@@ -1,4 +1,4 @@
-"""What Gaussians did in a picture, from a list of all pixels and the Gaussians drawn in them.
+"""Contributions of Gaussians to a picture, from a list of pairs of pixel and Gaussian.
 
 Plain torch for any device. Sums along a pixel are differences of running sums over the whole
 list, which is why these are in float64.
@@ -16,18 +16,19 @@ from torch import Tensor
 from splat.types import Contributions
 
 ALPHA_MOST = 0.999
-"""At which gsplat caps alpha."""
+"""Cap of alpha in gsplat."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """All that blending draws: those of a pixel together, front to back."""
+    """Pairs of pixel and Gaussian that blending draws: those of a pixel together, front to back."""
 
     pixels: Int64[Tensor, "p"]
+    """Pixel numbers, row by row."""
     rows: Int64[Tensor, "p"]
     """Numbers of the Gaussians."""
     values: Float[Tensor, "p"]
-    """Of the projected Gaussian, 1 at its mean; alpha is opacity times this, capped."""
+    """Value of the projected Gaussian, 1 at its mean; alpha is opacity times this, capped."""
 
 
 def contributions(
@@ -37,14 +38,14 @@ def contributions(
     background: Float[Tensor, "3"] | None,
     maps: Float[Tensor, "hw m"],
 ) -> Contributions:
-    """What `n` Gaussians, with opacities and colours as drawn, did in the pixels of the list."""
+    """Contributions of `n` Gaussians, opacities and colours as drawn, to the pixels of the list."""
     n, rows = len(opacities), pairs.rows
     _, pixel, counts = pairs.pixels.unique_consecutive(return_inverse=True, return_counts=True)
     last = counts.cumsum(0) - 1
     first = last - counts + 1
 
     def so_far(values: Float[Tensor, "p"]) -> Float[Tensor, "p"]:
-        """Sums from the front of the pixel up to and with each pair."""
+        """Running sums from the front of each pixel, each pair included."""
         running = values.cumsum(0)
         return running - (running[first] - values[first])[pixel]
 
@@ -67,7 +68,7 @@ def contributions(
     squared = squared.mul_(opacity.square()).masked_fill_(bare >= ALPHA_MOST, 0)
 
     def added(values: Tensor) -> Tensor:
-        """By Gaussian."""
+        """Sums of values of pairs over the pairs of each Gaussian: [n, ...]."""
         total = values.new_zeros(n, *values.shape[1:]).index_add_(0, rows, values)
         return total.to(opacities.dtype)
 
@@ -95,7 +96,7 @@ def strongest(
 
 
 def summed_parts(parts: Sequence[Contributions]) -> Contributions:
-    """Contributions to a picture from those to parts of it."""
+    """Contributions to a picture: the sum of those to its parts (of `most`, the largest)."""
 
     def whole(name: str) -> Tensor:
         values = torch.stack([getattr(part, name) for part in parts])
@@ -105,7 +106,7 @@ def summed_parts(parts: Sequence[Contributions]) -> Contributions:
 
 
 def no_contributions(like: Float[Tensor, "n"], m: int) -> Contributions:
-    """Contributions of `n` Gaussians that are not drawn."""
+    """Contributions of `n` Gaussians that are not drawn: zeros."""
     zeros = torch.zeros_like(like)
     return Contributions(zeros, zeros, zeros, zeros, zeros, zeros, zeros[:, None].expand(-1, m))
 

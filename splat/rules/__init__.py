@@ -1,1 +1,1 @@
-"""What methods are built of: births, deaths, relocation, choices among rows, windows of steps."""
+"""What methods are built of: clone, split, prune, relocation, selection, windows of statistics."""

@@ -41,7 +41,7 @@ def confined(
 def _strays(
     model: Model, edit: Edit, holds: Callable[[Float[Tensor, "m 3"]], Bool[Tensor, "m"]]
 ) -> Bool[Tensor, "m"]:
-    """Old and appended rows that the edit would put outside."""
+    """Which old and appended rows the edit would put outside."""
     place, n = model.place, len(model.cloud)
     strays = torch.zeros(n, dtype=torch.bool, device=model.cloud.device)
     for assign in edit.assign:

@@ -29,16 +29,17 @@ class Condition:
     what: str
     """`opacity`, `scale` (the largest of three, scene extents) or `age` (steps since birth)."""
     sign: str
+    """One of > >= < <=."""
     number: float
 
     def holds(self, values: Float[Tensor, "n"]) -> Bool[Tensor, "n"]:
-        """Where it holds."""
+        """Rows of which it holds."""
         holds: Tensor = _COMPARED[self.sign](values, self.number)
         return holds
 
 
 def conditions(rule: str) -> tuple[Condition, ...]:
-    """A rule such as `opacity>0.5` or `scale<0.01 and age>500`, all of which must hold."""
+    """The conditions of a rule such as `scale<0.01 and age>500`, all of which must hold."""
     comparisons = []
     for text in re.split(r"\band\b|,", rule):
         match = _CONDITION.fullmatch(text)

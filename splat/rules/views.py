@@ -1,4 +1,4 @@
-"""Which training views are looked at when all of them would cost too much."""
+"""A choice of training views to score, where all of them would cost too much."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from splat.math import spread
 
 VIEWS_SHARE = 20
-"""Surveying a view costs about a training step; all of it together a 20th of the steps between."""
+"""One view is scored per so many steps: at a step's cost each, a 20th of the time in all."""
 
 
 def even_views(views: int, count: int) -> list[int]:

@@ -34,7 +34,7 @@ from splat.options import PLANES, Options
 from splat.recipes.catalog import fitted
 from splat.recipes.recipe import usual
 from splat.sensor.held_out import HeldOutFit
-from splat.sensor.poses import turned
+from splat.sensor.poses import angle_between
 from splat.strategies.lighthouse import Lighthouse
 from splat.training.prepare import Job, prepare
 from splat.types import Camera, SceneData
@@ -208,7 +208,7 @@ def apart(found: Sequence[Camera], true: Sequence[Camera]) -> tuple[float, float
     for a, b in pairs:
         moved = a.clone()
         moved[:3, :3] = a[:3, :3] @ turn.T
-        turns.append(turned(moved, b))
+        turns.append(angle_between(moved, b))
     return places, math.sqrt(sum(t * t for t in turns) / len(turns))
 
 

@@ -11,8 +11,8 @@ from splat.datasets.masks import with_masks
 from splat.datasets.photo import fitted
 from splat.datasets.points import cleaned, points_in_view
 from splat.datasets.split import split
-from splat.system.entry_points import beside
-from splat.system.import_path import loaded
+from splat.system.entry_points import installed_besides
+from splat.system.import_path import object_at
 from splat.types import SceneData
 
 __all__ = ["load", "points_in_view"]
@@ -32,8 +32,8 @@ GROUP = "splat.readers"
 
 def readers() -> Iterator[Any]:
     """The modules of all readers, ours first."""
-    for place in (*READERS.values(), *beside(GROUP, READERS).values()):
-        module = loaded(place)
+    for place in (*READERS.values(), *installed_besides(GROUP, READERS).values()):
+        module = object_at(place)
         if module is not None:
             yield module
 

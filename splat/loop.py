@@ -13,13 +13,13 @@ from torch import Tensor
 
 from splat.core.column import Scaling
 from splat.core.edit import Change
-from splat.core.knobs import RATE, Command, checked_rate, made
+from splat.core.knobs import RATE, Command, after_change, checked_rate
 from splat.core.model import Model, TrainedModule
 from splat.core.objective import Objective
 from splat.core.score import survey
 from splat.core.step import Step
 from splat.core.strategy import Strategy
-from splat.parallel import ALONE, Apart, Ranks, together
+from splat.parallel import ALONE, Apart, Ranks, combined_step
 from splat.render.quantised import AS_IT_IS, Quantiser
 from splat.sensor import Sensor
 from splat.system.clock import Clock
@@ -113,10 +113,10 @@ class Run:
     @property
     def needs(self) -> Needs:
         """What is asked of the renderer at this step."""
-        found = self.strategy.needs
+        needs = self.strategy.needs
         for objective in self.objectives.values():
-            found = found | objective.needs_at(self.step)
-        return found
+            needs = needs | objective.needs_at(self.step)
+        return needs
 
     @property
     def over(self) -> bool:
@@ -130,9 +130,9 @@ class Run:
 
     def baked(self, *, whole: bool = False) -> Gaussians:
         """What is exported, in the frame of training; `whole`: with what a crop leaves out."""
-        found = self.model.bake()
-        found = found if whole else self.model.kept(found)
-        return self.quantiser(found, self.step)
+        gaussians = self.model.bake()
+        gaussians = gaussians if whole else self.model.kept(gaussians)
+        return self.quantiser(gaussians, self.step)
 
     def survey(self, index: int, maps: Sequence[PixelMap] = ()) -> Surveyed:
         """What every row does in a training view as it is now (`Step.survey`)."""
@@ -159,7 +159,7 @@ class Run:
         """Adam on the cloud, and the optimizers of the networks beside it."""
         self.model.cloud.optimize(self.step, visible)
         for part in self.modules.values():
-            part.moved(self.step, self.rate, self.model.cloud.scaling)
+            part.optimize(self.step, self.rate, self.model.cloud.scaling)
             part.optimizer.zero_grad(set_to_none=True)
 
     @property
@@ -187,7 +187,7 @@ class Run:
             taken = replace(command, value=rate, before=self.rate)
             self.model.cloud.rate_scale = rate
         else:
-            self.strategy, taken = made(self.strategy, command)
+            self.strategy, taken = after_change(self.strategy, command)
             terms = self.strategy.objectives()
             self.objectives = {n: terms.get(n, old) for n, old in self.objectives.items()}
         self.commands.append(taken)
@@ -229,7 +229,7 @@ def advance(run: Run) -> None:
     with torch.no_grad():
         with run.clock:
             run.strategy.observe(step)
-        step, losses = together(run.ranks, apart, step, run.modules, losses)
+        step, losses = combined_step(run.ranks, apart, step, run.modules, losses)
         run.optimize(step.rows_in_sight if run.visible_only else None)
         with run.clock:
             change = run.model.apply(run.strategy.refine(step))
@@ -239,7 +239,7 @@ def advance(run: Run) -> None:
 
 
 @torch.no_grad()
-def looked(run: Run) -> Step:
+def next_step(run: Run) -> Step:
     """The next step as far as its picture, to ask a strategy what it would propose."""
     batch = run.sensor.aimed(run.batches(run.step))
     rendered = run.last_render(run.model(batch.camera, run.step), batch.camera, run.needs)
@@ -256,11 +256,11 @@ def _step(run: Run, batch: Batch, rendered: Rendered) -> Step:
 
 def _replay(run: Run) -> None:
     """Make the changes that the script has for this step, less those that a resume has made."""
-    made = [command for command in run.commands if command.step == run.step]
+    applied = [command for command in run.commands if command.step == run.step]
     for command in run.script:
         if command.step != run.step:
             continue
-        if command in made:
-            made.remove(command)
+        if command in applied:
+            applied.remove(command)
         else:
             run.take(command)

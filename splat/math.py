@@ -37,8 +37,8 @@ def quaternions(rotations: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 4"]:
     """Unit (w, x, y, z) quaternions of rotations; float64, on the CPU the same to the bit."""
     from scipy.spatial.transform import Rotation
 
-    found = Rotation.from_matrix(rotations.double().cpu().numpy()).as_quat()
-    return torch.from_numpy(found).to(rotations.device).roll(1, 1)
+    quats = Rotation.from_matrix(rotations.double().cpu().numpy()).as_quat()
+    return torch.from_numpy(quats).to(rotations.device).roll(1, 1)
 
 
 def covariances(

@@ -311,12 +311,12 @@ class PixelMap(Protocol):
         ...
 
 
-def beside(maps: Sequence[Float[Tensor, "h w"]]) -> Float[Tensor, "h w m"]:
+def stacked_maps(maps: Sequence[Float[Tensor, "h w"]]) -> Float[Tensor, "h w m"]:
     """Maps as one of several values a pixel; `torch.stack` takes ten times as long for it."""
-    found = maps[0].new_empty(*maps[0].shape, len(maps))
+    stacked = maps[0].new_empty(*maps[0].shape, len(maps))
     for k, each in enumerate(maps):
-        found[..., k] = each
-    return found
+        stacked[..., k] = each
+    return stacked
 
 
 @dataclass
@@ -386,7 +386,7 @@ class Rendered:
         """Ask backward, which is still to come, for `weighted` of these maps."""
         if maps:
             self.gradient.maps = tuple(maps)
-            self.gradient.pixels = beside([each(self, batch) for each in maps])
+            self.gradient.pixels = stacked_maps([each(self, batch) for each in maps])
 
     def weighted(self, map: PixelMap) -> Float[Tensor, "n"]:
         """After backward: each Gaussian's sum over pixels of map x blending weight.
@@ -405,14 +405,14 @@ class Rendered:
         With `absolute`, the absolute values of the pixels' contributions are summed (needs
         `Needs.absolute_gradient`).
         """
-        found = self.gradient.absolute if absolute else self.gradient.signed
-        if found is None:
+        gradient = self.gradient.absolute if absolute else self.gradient.signed
+        if gradient is None:
             raise RuntimeError(
                 "no screen gradient yet: call it after backward"
                 + (", and ask for Needs(absolute_gradient=True)" if absolute else "")
             )
         height, width = self.image.shape[:2]
-        return found * found.new_tensor([width / 2, height / 2])
+        return gradient * gradient.new_tensor([width / 2, height / 2])
 
 
 @dataclass(frozen=True)

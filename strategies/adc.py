@@ -28,7 +28,7 @@ from splat.core.strategy import Strategy
 from splat.math import logit_of
 from splat.rules import window
 from splat.rules.births import cloned_or_split
-from splat.rules.deaths import dropped, faint, largest, reset
+from splat.rules.deaths import faint, largest, opacity_reset, pruning
 from splat.rules.window import WINDOW, mean_screen_gradient
 from splat.types import Camera, Needs
 
@@ -159,16 +159,16 @@ class Adc(Strategy):
 
     def edit_steps(self, steps: int) -> list[int]:
         """Steps (counted as done) of a run after which rows grow and are pruned."""
-        found = dues(self.refine_from, self.refine_until, self.refine_every, steps)
-        return [done for done in found if not self._paused(done)]
+        steps_due = dues(self.refine_from, self.refine_until, self.refine_every, steps)
+        return [done for done in steps_due if not self._paused(done)]
 
     def reset_steps(self, steps: int) -> list[int]:
         """Steps (counted as done) of a run after which opacity is reset."""
         return [done for done in range(1, steps + 1) if self._resets(done)]
 
     def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
-        found = {"grow and prune": self.edit_steps(steps), "reset opacity": self.reset_steps(steps)}
-        return {what: when for what, when in found.items() if when}
+        acts = {"grow and prune": self.edit_steps(steps), "reset opacity": self.reset_steps(steps)}
+        return {act: done for act, done in acts.items() if done}
 
     def begin(self, model: Model) -> None:
         window.track(model.cloud)
@@ -197,7 +197,7 @@ class Adc(Strategy):
         if refines and not self._paused(done):
             edit = self._refined(step, done)
         if self._resets(done):
-            edit = reset(step.model.cloud, edit or Edit(), self.reset_opacity)
+            edit = opacity_reset(step.model.cloud, edit or Edit(), self.reset_opacity)
         return edit
 
     @property
@@ -286,7 +286,7 @@ class Adc(Strategy):
                 seen = cloud.statistic(RADIUS)
                 unseen = seen.new_zeros(len(opacity) - len(seen))
                 gone["screen"] = torch.cat([seen, unseen]) > self.screen_limit_px
-        return dropped(len(opacity), gone, grown)
+        return pruning(len(opacity), gone, grown)
 
 
 def _before_scene(means: Float[Tensor, "n 3"], camera: Camera) -> Int[Tensor, "m"]:

@@ -15,7 +15,7 @@ from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, recipe_name_of
 from splat.rules.births import split
 from splat.rules.select import select
-from splat.rules.views import VIEWS_SHARE, drawn
+from splat.rules.views import VIEWS_SHARE, random_views
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ class BlurSplit(Wrapper):
             return edit
         cloud = step.model.cloud
         worst = torch.zeros(len(cloud), dtype=torch.float64, device=cloud.device)
-        for view in drawn(len(step.views), self.views, step.generator("views of blur")):
-            found = step.survey(view)
-            pixels = found.rendered.alpha.numel()
-            worst = worst.maximum(found.rows.area.double() / pixels)
+        for view in random_views(len(step.views), self.views, step.generator("views of blur")):
+            survey = step.survey(view)
+            pixels = survey.rendered.alpha.numel()
+            worst = worst.maximum(survey.rows.area.double() / pixels)
         room = self.cap - len(cloud) if self.cap else len(cloud)
         parents = select(worst.where(worst > self.share, 0), room)
         grown = split(cloud, parents, step.generator("split what blurs"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from splat.core.edit import Edit
 from splat.core.model import Model
-from splat.core.region import EVERYWHERE, Box, Corner, Region, meeting
+from splat.core.region import EVERYWHERE, Box, Corner, Region, intersection
 from splat.core.step import Step
 from splat.core.strategy import Wrapper
 from splat.rules.confine import confined
@@ -30,7 +30,7 @@ class Crop(Wrapper):
         Box(self.low, self.high)
 
     def region(self) -> Region:
-        return meeting(self.base.region(), Box(self.low, self.high))
+        return intersection(self.base.region(), Box(self.low, self.high))
 
     def begin(self, model: Model) -> None:
         super().begin(model)

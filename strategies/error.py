@@ -21,7 +21,7 @@ from splat.core.strategy import Strategy
 from splat.rules import window
 from splat.rules.births import cloned_or_split
 from splat.rules.curve import room
-from splat.rules.deaths import dropped, faint, largest, leak
+from splat.rules.deaths import faint, largest, opacity_decay, pruning
 from splat.rules.select import select
 from splat.types import Needs, PixelMap
 
@@ -140,8 +140,8 @@ class ErrorBased(Strategy):
         rows = len(cloud) + sum(len(append.parents) for append in grown.append)
         return (
             grown
-            + dropped(rows, gone, grown)
-            + leak(cloud, self.opacity_leak)
+            + pruning(rows, gone, grown)
+            + opacity_decay(cloud, self.opacity_leak)
             + Edit(clear=(WORST,))
         )
 

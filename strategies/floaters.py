@@ -16,7 +16,7 @@ from splat.core.families import merged_edits
 from splat.core.model import Model
 from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, recipe_name_of, recycler
-from splat.rules.views import evenly
+from splat.rules.views import even_views
 from splat.types import Rendered
 
 VIEWS_SHARE = 50
@@ -91,7 +91,7 @@ class Floaters(Wrapper):
         """What the base proposes, with `rows` moved, and what floats gone where that is due."""
         base, gone = self.base, None
         if step.number + 1 in self.at:
-            gone = self.found(step)
+            gone = self.floating(step)
         if gone is not None and gone.any() and self.recycles:
             rows, gone = gone if rows is None else gone | rows, None
         edit = base.refine(step) if rows is None else recycler(base).recycle(step, rows)
@@ -100,10 +100,10 @@ class Floaters(Wrapper):
         drop = Drop(gone.nonzero().squeeze(1), "floater")
         return merged_edits([Edit(drop=(drop,)), edit], step.model.cloud)
 
-    def found(self, step: Step) -> Bool[Tensor, "n"]:
+    def floating(self, step: Step) -> Bool[Tensor, "n"]:
         """Rows that float, no more than may go at once and never the last one."""
         n = len(step.model.cloud)
-        looked = [step.survey(i) for i in evenly(len(step.views), self.views)]
+        looked = [step.survey(i) for i in even_views(len(step.views), self.views)]
         batches = [each.batch for each in looked]
         with torch.no_grad():
             gaussians = step.model(batches[0].camera, step.number)

@@ -19,7 +19,7 @@ from splat.core.strategy import Strategy
 from splat.rules import window
 from splat.rules.births import long_axis_split
 from splat.rules.curve import Curve, room, share, target
-from splat.rules.deaths import dropped, faint, reset
+from splat.rules.deaths import faint, opacity_reset, pruning
 from splat.rules.select import select
 from splat.rules.window import WINDOW, mean_screen_gradient
 from splat.types import Needs
@@ -113,13 +113,13 @@ class ImprovedGs(Strategy):
 
     def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
         done = range(1, steps + 1)
-        found = {
+        acts = {
             "split and prune": dues(self.refine_from, self.refine_until, self.refine_every, steps),
             "prune faint rows": [step for step in done if step == self.early_at],
             "prune what recovered least": [step for step in done if self._judges(step)],
             "reset opacity": [step for step in done if self._resets(step)],
         }
-        return {what: when for what, when in found.items() if when}
+        return {act: at_steps for act, at_steps in acts.items() if at_steps}
 
     def begin(self, model: Model) -> None:
         window.track(model.cloud)
@@ -145,9 +145,9 @@ class ImprovedGs(Strategy):
                 grown = long_axis_split(cloud, self._parents(cloud, doomed, done))
                 rows += len(grown.append[0].parents)
                 grown = grown + Edit(clear=(*WINDOW, EDGES))
-            edit = grown + dropped(rows, gone, grown)
+            edit = grown + pruning(rows, gone, grown)
         if self._resets(done):
-            edit = reset(cloud, edit or Edit(), self.reset_opacity)
+            edit = opacity_reset(cloud, edit or Edit(), self.reset_opacity)
         return edit
 
     def _resets(self, done: int) -> bool:

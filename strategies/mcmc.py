@@ -201,23 +201,23 @@ class Mcmc(Recycler):
             draft.condemn(rows)
         dead = dead.nonzero().squeeze(1)
         edit = Edit()
-        found = self._shares(draft, len(dead), step.generator("relocate"))
-        if found is not None:
-            recycled = dead[: len(found.hosts)]
-            draft.share(found)
-            draft.move(recycled, found.hosts)
+        shared = self._shares(draft, len(dead), step.generator("relocate"))
+        if shared is not None:
+            recycled = dead[: len(shared.hosts)]
+            draft.share(shared)
+            draft.move(recycled, shared.hosts)
             moved = Assign(
-                recycled, draft.rows(recycled), "relocate", self.recycled_moments, found.hosts
+                recycled, draft.rows(recycled), "relocate", self.recycled_moments, shared.hosts
             )
-            edit = Edit(assign=(_shared(found), moved))
+            edit = Edit(assign=(_shared(shared), moved))
         if not self._refines(step):
             return edit
         more = self.target(len(cloud), step.number + 1) - len(cloud)
-        found = self._shares(draft, more, step.generator("grow"))
-        if found is not None:
-            draft.share(found)
-            born = Append(draft.rows(found.hosts), draft.origin[found.hosts], "grow")
-            edit = edit + Edit(assign=(_shared(found),), append=(born,))
+        shared = self._shares(draft, more, step.generator("grow"))
+        if shared is not None:
+            draft.share(shared)
+            born = Append(draft.rows(shared.hosts), draft.origin[shared.hosts], "grow")
+            edit = edit + Edit(assign=(_shared(shared),), append=(born,))
         return edit
 
     def _shares(self, draft: _Draft, count: int, generator: torch.Generator) -> Shares | None:
@@ -264,10 +264,10 @@ class _Draft:
         """Let no copy be made of these rows: as drafted, nothing is to be seen of them."""
         self.opacity_logit[rows] = -math.inf
 
-    def share(self, found: Shares) -> None:
+    def share(self, shares: Shares) -> None:
         """Give hosts the opacity and the scales they have in common with their copies."""
-        self.opacity_logit[found.rows] = found.opacity_logit
-        self.log_scale[found.rows] = found.log_scale
+        self.opacity_logit[shares.rows] = shares.opacity_logit
+        self.log_scale[shares.rows] = shares.log_scale
 
     def move(self, rows: Tensor, hosts: Tensor) -> None:
         """Make rows like their hosts."""
@@ -284,7 +284,7 @@ class _Draft:
         }
 
 
-def _shared(found: Shares) -> Assign:
+def _shared(shares: Shares) -> Assign:
     # Moments are zeroed: they belong to the row as it was before it shared its opacity.
-    values = {"opacity_logit": found.opacity_logit, "log_scale": found.log_scale}
-    return Assign(found.rows, values, "share", "zero")
+    values = {"opacity_logit": shares.opacity_logit, "log_scale": shares.log_scale}
+    return Assign(shares.rows, values, "share", "zero")

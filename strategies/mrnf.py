@@ -23,7 +23,7 @@ from splat.math import logit_of
 from splat.rules import window
 from splat.rules.births import long_axis_split, moment_split
 from splat.rules.curve import room
-from splat.rules.deaths import dropped, faint, largest, leak
+from splat.rules.deaths import faint, largest, opacity_decay, pruning
 from splat.rules.select import select
 from splat.types import Needs, PixelMap
 
@@ -133,11 +133,11 @@ class Mrnf(Strategy):
 
     def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
         edits = dues(self.refine_from, self.refine_until, self.refine_every, steps)
-        found = {
+        acts = {
             "split, prune and leak": [done for done in edits if done < self.grow_until],
             "replace, prune and leak": [done for done in edits if done >= self.grow_until],
         }
-        return {what: when for what, when in found.items() if when}
+        return {act: at_steps for act, at_steps in acts.items() if at_steps}
 
     def begin(self, model: Model) -> None:
         model.cloud.track(WORST, combine="max")
@@ -168,8 +168,8 @@ class Mrnf(Strategy):
         left = max(1 - done / self.run_steps, 0.0)
         return (
             grown
-            + dropped(len(cloud) + 2 * len(parents), gone, grown)
-            + leak(cloud, self.opacity_leak * left, self.scale_leak * left)
+            + pruning(len(cloud) + 2 * len(parents), gone, grown)
+            + opacity_decay(cloud, self.opacity_leak * left, self.scale_leak * left)
             + Edit(clear=(WORST, SEEN))
         )
 

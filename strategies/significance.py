@@ -19,7 +19,7 @@ from splat.core.model import Model
 from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, recycler
 from splat.rules.select import Mode, select
-from splat.rules.views import VIEWS_SHARE, evenly
+from splat.rules.views import VIEWS_SHARE, even_views
 
 Score = Literal[score.Significance, "random"]
 LIGHTGAUSSIAN_KEEP = 0.34
@@ -141,11 +141,11 @@ class Significance(Wrapper):
         if self.score == "random":
             return torch.rand(len(cloud), generator=step.generator("score"), device=cloud.device)
         opacity, scale = _activated(cloud, self.score)
-        found = None
+        views = None
         if self.score != "opacity":
-            indices = evenly(len(step.views), self.views)
-            found = score.scores(step.survey(index) for index in indices)
-        return score.significance(self.score, found, opacity, scale)
+            indices = even_views(len(step.views), self.views)
+            views = score.scores(step.survey(index) for index in indices)
+        return score.significance(self.score, views, opacity, scale)
 
     def condemned(
         self,
@@ -166,8 +166,8 @@ class Significance(Wrapper):
         if not (scores > 0).any():
             return gone
         if self.below is not None:
-            found = scores < self.below
-            return gone if found.all() else found
+            low = scores < self.below
+            return gone if low.all() else low
         if self.pick == "multinomial":
             kept = self._kept(int((scores > 0).sum()), time)
             return ~gone.index_fill_(0, select(scores, kept, "multinomial", generator), True)

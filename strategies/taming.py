@@ -20,9 +20,9 @@ from splat.core.strategy import Strategy
 from splat.rules import window
 from splat.rules.births import cloned_or_split
 from splat.rules.curve import Curve, room, share, target
-from splat.rules.deaths import dropped, faint, largest, reset
+from splat.rules.deaths import faint, largest, opacity_reset, pruning
 from splat.rules.select import select
-from splat.rules.views import VIEWS_SHARE, drawn
+from splat.rules.views import VIEWS_SHARE, random_views
 from splat.rules.window import WINDOW, mean_screen_gradient
 from splat.types import Surveyed
 
@@ -147,12 +147,12 @@ class Taming(Strategy):
 
     def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
         edits = dues(self.refine_from, self.refine_until, self.refine_every, steps)
-        found = {
+        acts = {
             "grow and prune": [done for done in edits if done < self.prune_until],
             "grow": [done for done in edits if done >= self.prune_until],
             "reset opacity": [done for done in range(1, steps + 1) if self._resets(done)],
         }
-        return {what: when for what, when in found.items() if when}
+        return {act: at_steps for act, at_steps in acts.items() if at_steps}
 
     def begin(self, model: Model) -> None:
         window.track(model.cloud)
@@ -166,23 +166,23 @@ class Taming(Strategy):
         if due(done, self.refine_from, self.refine_until, self.refine_every):
             edit = self._refined(step, done)
         if self._resets(done):
-            edit = reset(step.model.cloud, edit or Edit(), self.reset_opacity)
+            edit = opacity_reset(step.model.cloud, edit or Edit(), self.reset_opacity)
         return edit
 
     def score(self, step: Step) -> Float[Tensor, "n"]:
         """Score of every row over some views as they are now: sum of loss x terms in sight."""
-        views = drawn(len(step.views), self.views, step.generator("views"))
+        views = random_views(len(step.views), self.views, step.generator("views"))
         total = torch.zeros(len(step.model.cloud), dtype=torch.float64, device=step.render.device)
         for view in views:
             total += self._of_view(step, step.survey(view, (Salience(),)))
         return total
 
-    def _of_view(self, step: Step, found: Surveyed) -> Float[Tensor, "n"]:
-        cloud, rendered, rows = step.model.cloud, found.rendered, found.rows
+    def _of_view(self, step: Step, survey: Surveyed) -> Float[Tensor, "n"]:
+        cloud, rendered, rows = step.model.cloud, survey.rendered, survey.rows
         source = window.rows_of(step, rendered)
         radius = torch.zeros(len(cloud), device=cloud.device)
         window.raise_to(radius, source, rendered.radii)
-        pose = found.batch.camera.world_to_camera
+        pose = survey.batch.camera.world_to_camera
         depth = cloud["mean"].detach() @ pose[2, :3] + pose[2, 3]
         values = {
             "gradient": mean_screen_gradient(cloud),
@@ -196,7 +196,7 @@ class Taming(Strategy):
             "blend": rows.mass,
         }
         weights = {name: getattr(self.terms, name) for name in values}
-        loss = Photometric()(replace(step, batch=found.batch, rendered=rendered))
+        loss = Photometric()(replace(step, batch=survey.batch, rendered=rendered))
         return loss.double() * weighed(values, weights, radius > 0)
 
     def _resets(self, done: int) -> bool:
@@ -212,23 +212,23 @@ class Taming(Strategy):
         )
         grown = cloned_or_split(cloud, grows, large, step.generator("split"))
         rows = len(cloud) + sum(len(append.parents) for append in grown.append)
-        return grown + dropped(rows, gone, grown) + Edit(clear=WINDOW)
+        return grown + pruning(rows, gone, grown) + Edit(clear=WINDOW)
 
     def _gone(
         self, step: Step, score: Float[Tensor, "n"], done: int
     ) -> dict[str, Bool[Tensor, "n"]]:
         """The drawn part of what 3DGS would prune, by reason."""
         cloud = step.model.cloud
-        found = {"opacity": faint(cloud, self.prune_opacity)}
+        prunable = {"opacity": faint(cloud, self.prune_opacity)}
         if self.prune_size and done > self.reset_every:
             size = largest(cloud["log_scale"]) > math.log(self.prune_size * step.extent)
-            found["size"] = size & ~found["opacity"]
-        may = torch.stack(list(found.values())).any(0)
+            prunable["size"] = size & ~prunable["opacity"]
+        may = torch.stack(list(prunable.values())).any(0)
         count = int(self.prune_share * int(may.sum())) if done < self.prune_until else 0
         unlike = (1 / (LEAST_SCORE + score)).where(may, 0)
         rows = select(unlike, count, "multinomial", step.generator("prune"))
         goes = torch.zeros_like(may).index_fill_(0, rows, True)
-        return {reason: mask & goes for reason, mask in found.items()}
+        return {reason: mask & goes for reason, mask in prunable.items()}
 
     def _drawn(
         self,
@@ -245,14 +245,14 @@ class Taming(Strategy):
         wanting = (mean_screen_gradient(cloud) >= self.grow_gradient) & stays & (score > 0)
         candidates = int(wanting.sum())
         splits = round(min(free, candidates) * int((wanting & large).sum()) / max(candidates, 1))
-        found = [
+        rows = [
             select(score.where(wanting & kind, 0), count, "multinomial", step.generator(purpose))
             for purpose, kind, count in (
                 ("draw clones", ~large, min(free, candidates) - splits),
                 ("draw splits", large, splits),
             )
         ]
-        return torch.cat(found)
+        return torch.cat(rows)
 
 
 def weighed(

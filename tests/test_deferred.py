@@ -265,7 +265,7 @@ def test_a_light_is_learned_from_what_is_known_of_surfaces() -> None:
     for step in range(200):
         error = (shade(albedo, rough, metal, normal, view, light()) - target).abs().mean()
         error.backward()
-        part.moved(step, 3.0)
+        part.optimize(step, 3.0)
         part.optimizer.zero_grad()
     away = (light.panorama - truth).abs() / truth
     assert float(error.detach()) < 0.01

@@ -13,7 +13,13 @@ from torch import Tensor
 from splat.conformance.trial import prints
 from splat.core.cloud import Cloud
 from splat.core.edit import SPLIT, Append, Assign, Drop, Edit, Nudge, Overwrite
-from splat.core.families import families, limited_births, merged_edits, spared, without_families
+from splat.core.families import (
+    families,
+    limited_births,
+    merged_edits,
+    without_families,
+    without_held,
+)
 
 CASES = range(25)
 
@@ -266,7 +272,7 @@ def test_a_copy_does_not_outlive_what_its_frozen_host_would_have_given() -> None
         append=(append(cloud, rows(0, 2), "grow"),),
     )
     for frozen in (0, 1):  # the host, or the row that would have been moved
-        left = spared(edit, cloud, torch.arange(6) == frozen)
+        left = without_held(edit, cloud, torch.arange(6) == frozen)
         assert [each.index.tolist() for each in left.assign] == [[2], [3]]
         assert [each.parents.tolist() for each in left.append] == [[2]]
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from splat import api, datasets
 from splat.core.edit import Change, Edit
-from splat.core.fields import remembered
+from splat.core.fields import statistic_shapes
 from splat.core.model import Making
 from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper
@@ -167,7 +167,7 @@ def test_it_acts_when_its_base_does() -> None:
     assert whole.acts(3000) == Scaffold().scheduled(3000).acts(3000)
     assert whole.limited(77).cap == 77 and whole.handles == "anchors"
     assert whole.objectives() == BASE.objectives()
-    assert remembered(by()) == remembered(BASE)
+    assert statistic_shapes(by()) == statistic_shapes(BASE)
 
 
 class Guided(Wrapper):
@@ -182,7 +182,7 @@ def test_it_stands_behind_what_takes_its_word() -> None:
     for base in (Adc(), Wrapper(BASE), by()):
         strategy: Strategy = replace(by(), base=base)
         with pytest.raises(ValueError, match=r"takes no such word; put it right after scaffold"):
-            remembered(strategy)
+            statistic_shapes(strategy)
     model = pulled(model_at(wall(1.0)), 1e-4)
     found = born(replace(by(), base=Guided(BASE)).refine(bare(model)))
     assert torch.equal(found, born(by().refine(bare(model)))) and len(found)
@@ -200,12 +200,12 @@ def test_it_stands_behind_what_takes_its_word() -> None:
 )
 def test_what_is_no_signed_distance_is_refused(sdf: str, said_: str) -> None:
     with pytest.raises(ValueError, match=said_):
-        remembered(Gsdf(BASE, sdf=sdf))
+        statistic_shapes(Gsdf(BASE, sdf=sdf))
 
 
 def test_further_refusals() -> None:
     with pytest.raises(FileNotFoundError, match=r"sdf file .*none\.py does not exist"):
-        remembered(Gsdf(BASE, sdf="none.py:plane"))
+        statistic_shapes(Gsdf(BASE, sdf="none.py:plane"))
     points = torch.zeros(5, 3)
     with pytest.raises(ValueError, match=r"gave \(5, 1\) for points of \(5, 3\); expected one"):
         by("column").nearness(model_at(points), points)

@@ -24,10 +24,10 @@ from splat.datasets import sweep
 from splat.guidance import GivenNormal
 from splat.math import rotation_matrices
 from splat.options import Options
-from splat.seeding.planes.assemble import Sheet, assembled, merged
+from splat.seeding.planes.assemble import Sheet, merged_sheets, scaffold_of
 from splat.seeding.planes.planes import lifted, refitted
 from splat.seeding.planes.shift import modes, nearest
-from splat.seeding.planes.thin import Placed, basis, thinned
+from splat.seeding.planes.thin import Placed, plane_basis, thinned
 from splat.strategies.adc import Adc
 from splat.strategies.lighthouse import Lighthouse
 from splat.strategies.lighthouse.terms import Consistent, Flat, SmoothNormals
@@ -132,12 +132,12 @@ def test_depth_that_cannot_be_aligned_is_left_out() -> None:
     assert lifted(batch, few, "metric") is not None
     assert lifted(replace(batch, normal=None), points, "affine") is None
     with pytest.raises(ValueError, match="no photo has depth, normals and enough points"):
-        assembled([batch], few, "affine", Start(), 0, 100)
+        scaffold_of([batch], few, "affine", Start(), 0, 100)
 
 
 def sheet(normal: list[float], offset: float, centre: list[float], number: int) -> Sheet:
     """A square metre of a plane."""
-    axes = basis(np.array(normal))
+    axes = plane_basis(np.array(normal))
     side = np.linspace(-0.5, 0.5, 15)
     u, v = (each.ravel() for each in np.meshgrid(side, side))
     places = np.array(centre) + u[:, None] * axes[:, 0] + v[:, None] * axes[:, 1]
@@ -155,7 +155,7 @@ def test_planes_of_several_photos_become_one() -> None:
         sheet([0.0, 0.0, -1.0], -1.0, [0, 0, 1.0], 4),  # seen from the other side
         sheet(up, 1.0, [9.0, 0, 1.0], 5),  # of the same height, somewhere else
     ]
-    found = merged(sheets)
+    found = merged_sheets(sheets)
     assert [each.members for each in found] == [
         [(0, 0), (1, 0), (2, 0)], [(3, 0)], [(4, 0)], [(5, 0)]
     ]  # fmt: skip

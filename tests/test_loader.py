@@ -328,10 +328,10 @@ def test_a_shelf_stays_within_its_bytes(tmp_path: Path) -> None:
     other.make_room({"new": size, "old4": size, "newer": size})
     assert sorted(file.stem for file in tmp_path.iterdir()) == ["old0", "old1", "old4"]
     other.put("new", photo(9))
-    found = other.found("new")
+    found = other.get("new")
     assert found is not None and found[0] is not None and found[1] is None
     assert found[0].shape == (10, 100, 3) and bool((found[0] == 9).all())
-    assert other.found("old3") is None
+    assert other.get("old3") is None
 
 
 SHARED = """
@@ -345,7 +345,7 @@ shelf.make_room({str(i): 30000 for i in range(60)})
 for turn in range(4):
     for i in range(60):
         right = np.full((100, 100, 3), i, np.uint8)
-        found = shelf.found(str(i))
+        found = shelf.get(str(i))
         if found is None:
             shelf.put(str(i), [right])
             made += 1

@@ -22,11 +22,11 @@ from splat import formats
 from splat.core.frame import gaussians_from_frame
 from splat.formats import lod, ply
 from splat.formats.lod_meta import read_meta
-from splat.lod.choose import chosen, distances, may_show
-from splat.lod.levels import FEWEST, RATIO, Levels, built, ordered
+from splat.lod.choose import chosen_levels, distances, leaves_in_frustum
+from splat.lod.levels import FEWEST, RATIO, Levels, levels_of_rows, rows_by_leaf
 from splat.lod.merge import MOST_OPAQUE, masses, merged, shown_area
-from splat.lod.store import Store, stored
-from splat.lod.tree import depth_for, halved, leaf_order, starts_of
+from splat.lod.store import Store, store_of
+from splat.lod.tree import depth_for, halving_order, leaf_order, starts_of
 from splat.math import covariances
 from splat.render.native import NativeRenderer
 from splat.types import Camera, Drawing, Frame, Gaussians
@@ -40,18 +40,20 @@ LEAF = 256
 
 def levels_of(gaussians: Gaussians, leaf: int = LEAF) -> tuple[Gaussians, Levels]:
     """A set in the order of its leaves, and its levels."""
-    there = gaussians.take(ordered(gaussians.means, leaf))
+    there = gaussians.take(rows_by_leaf(gaussians.means, leaf))
     rows = torch.arange(len(there))
-    return there, built(len(there), lambda low, high: there.take(rows[low:high]), leaf, threads=2)
+    return there, levels_of_rows(
+        len(there), lambda low, high: there.take(rows[low:high]), leaf, threads=2
+    )
 
 
-def store_of(gaussians: Gaussians, leaf: int = LEAF) -> Store:
+def store_for(gaussians: Gaussians, leaf: int = LEAF) -> Store:
     rows = torch.arange(len(gaussians))
 
     def part(low: int, high: int) -> Gaussians:
         return gaussians.take(rows[low:high])
 
-    return stored(len(gaussians), part, None, "the set", leaf)
+    return store_of(len(gaussians), part, None, "the set", leaf)
 
 
 def ground(n: int = 4000, seed: int = 0) -> Gaussians:
@@ -90,9 +92,9 @@ def test_every_row_is_in_exactly_one_leaf(n: int) -> None:
 
 def test_a_tree_is_the_same_however_it_is_cut() -> None:
     positions = np.random.default_rng(3).normal(size=(5000, 3)).astype(np.float32)
-    at_once = halved(np.ascontiguousarray(positions.T), 4)
-    first = halved(np.ascontiguousarray(positions.T), 2)
-    then = first[halved(np.ascontiguousarray(positions[first].T), 4, start=2)]
+    at_once = halving_order(np.ascontiguousarray(positions.T), 4)
+    first = halving_order(np.ascontiguousarray(positions.T), 2)
+    then = first[halving_order(np.ascontiguousarray(positions[first].T), 4, start=2)]
     starts = starts_of(5000, 4)
     for low, high in pairwise(starts):
         assert set(at_once[low:high]) == set(then[low:high])
@@ -202,10 +204,10 @@ def test_levels_cover_what_they_stand_for() -> None:
 
 def test_any_number_of_threads_builds_the_same() -> None:
     given = some(70_000, degree=0)
-    there = given.take(ordered(given.means, 512))
+    there = given.take(rows_by_leaf(given.means, 512))
     rows = torch.arange(len(there))
     one, two = (
-        built(70_000, lambda low, high: there.take(rows[low:high]), 512, threads=threads)
+        levels_of_rows(70_000, lambda low, high: there.take(rows[low:high]), 512, threads=threads)
         for threads in (1, 2)
     )
     for a, b in zip(one.coarser, two.coarser, strict=True):
@@ -221,7 +223,7 @@ def test_what_is_culled_would_not_have_shown(eye: tuple[float, float, float]) ->
     given = ground(6000)
     # Some reach far: their leaf may not be left out for where its centres are.
     given.scales[::500] = torch.tensor([3.0, 0.01, 0.4])
-    store = store_of(given)
+    store = store_for(given)
     camera, render = camera_at(eye), NativeRenderer()
     culled = store.view(camera, 0.01, len(given))
     assert eye[2] < 20 or len(culled) < len(given)
@@ -233,14 +235,14 @@ def test_what_is_culled_would_not_have_shown(eye: tuple[float, float, float]) ->
 
 
 def test_levels_grow_coarser_with_distance() -> None:
-    store = store_of(ground(20_000))
+    store = store_for(ground(20_000))
     shown = torch.ones(len(store.levels), dtype=torch.bool)
     camera = camera_at((10.0, -2.0, -40.0))
     # Of leaves that are alike in error: the further, the coarser.
     errors = store.levels.errors[:, :1].expand_as(store.levels.errors).contiguous()
     alike = replace(store.levels, errors=errors)
     for budget in (1000, 5000, 15_000):
-        found = chosen(alike, shown, camera, budget)
+        found = chosen_levels(alike, shown, camera, budget)
         order = distances(alike, camera).argsort()
         assert bool((found[order].diff() >= 0).all()) and int(found.max()) > 0
     # And each leaf by itself, as the camera goes away from it with errors allowed as before.
@@ -254,10 +256,10 @@ def test_levels_grow_coarser_with_distance() -> None:
 
 
 def test_a_budget_is_kept_and_used() -> None:
-    store = store_of(ground(20_000))
+    store = store_for(ground(20_000))
     camera = camera_at((10.0, -2.0, -12.0))
     sizes = [len(store.view(camera, 0.01, budget)) for budget in (5000, 8000, 12_000, 100_000)]
-    shown = may_show(store.levels, camera, 0.01)
+    shown = leaves_in_frustum(store.levels, camera, 0.01)
     assert sizes[-1] == int(store.levels.counts[0][shown].sum())
     for size, budget in zip(sizes[:3], (5000, 8000, 12_000), strict=True):
         assert 0.6 * budget < size <= budget
@@ -267,7 +269,7 @@ def test_a_budget_is_kept_and_used() -> None:
 
 
 def test_coarser_levels_look_like_the_whole_from_afar() -> None:
-    store = store_of(ground(20_000))
+    store = store_for(ground(20_000))
     camera, render = camera_at((10.0, -3.0, -30.0)), NativeRenderer()
     whole = render(store.whole(), camera).image
     errors = [
@@ -290,7 +292,7 @@ def test_a_large_file_is_read_part_by_part(
     (tmp_path / "a.ply").write_bytes(data)
     rows = ply.Opened(tmp_path / "a.ply")
     frame = Frame((1.0, 2.0, 3.0), 0.5)
-    store = stored(len(rows), rows.part, lambda means: frame, "a.ply", LEAF)
+    store = store_of(len(rows), rows.part, lambda means: frame, "a.ply", LEAF)
     assert "a.ply: 1 of 1000 Gaussians" in caplog.text
     whole = gaussians_from_frame(store.whole(), frame)
     like = formats.read(tmp_path / "a.ply")
@@ -304,7 +306,7 @@ def test_a_large_file_is_read_part_by_part(
 
 def test_a_picture_of_layers_is_that_of_the_whole_where_all_fits() -> None:
     given = ground(3000)
-    store, render = store_of(given), NativeRenderer()
+    store, render = store_for(given), NativeRenderer()
     frame = Frame((0.0, 0.0, 0.0), 1.0)
     about: dict[str, Any] = dict(name="x", frame=frame, render=render, drawing=Drawing())
     layers, still = Layered(store, **about), Still(store.whole(), **about)

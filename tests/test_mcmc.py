@@ -22,7 +22,7 @@ from splat.rules.relocation import (
     MOST_COPIES,
     Relocation,
     copies_logit,
-    drawn,
+    drawn_rows,
     most_copies,
     shares,
     shrink,
@@ -131,13 +131,13 @@ def test_no_row_turns_into_copies_that_are_dead() -> None:
 
 def test_rows_are_drawn_in_proportion_with_replacement() -> None:
     weights = torch.tensor([0.0, 1, 3, 0, 4, 0])
-    rows = drawn(weights, 80_000, torch.Generator().manual_seed(0))
+    rows = drawn_rows(weights, 80_000, torch.Generator().manual_seed(0))
     assert rows is not None
     share = torch.bincount(rows, minlength=6) / len(rows)
     assert torch.allclose(share, weights / 8, atol=0.01)
     assert not share[weights == 0].any()
-    assert drawn(torch.zeros(4), 3, torch.Generator()) is None
-    assert drawn(torch.zeros(0), 3, torch.Generator()) is None
+    assert drawn_rows(torch.zeros(4), 3, torch.Generator()) is None
+    assert drawn_rows(torch.zeros(0), 3, torch.Generator()) is None
 
 
 def test_a_row_is_not_drawn_beyond_what_it_can_share() -> None:

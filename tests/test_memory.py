@@ -89,7 +89,7 @@ def test_photos_then_moments_then_harmonics_then_gaussians_give_way() -> None:
     # One Gaussian too many for 100,000: 99,999 in two digits. What is left over is the cache's.
     assert found.cap == 99_000 and kinds(found) == ("bfloat16", "bfloat16")
     assert found.options.cache == LEAST + 1000 * (ROW - 236 - 96) - 1
-    assert "at most 99,000 Gaussians" in found.said
+    assert "at most 99,000 Gaussians" in found.text
 
 
 def test_what_was_asked_for_stays() -> None:

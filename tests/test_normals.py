@@ -11,7 +11,7 @@ from torch import Tensor
 from splat.photos.loader import Loader
 from splat.photos.photo import outline
 from splat.render import renderer_for
-from splat.render.normals import facing
+from splat.render.normals import facing_normals
 from splat.types import Camera, Frame, Gaussians, Needs, View
 
 CAMERA = Camera(torch.eye(4), torch.tensor([[40.0, 0, 16], [0, 40.0, 16], [0, 0, 1]]), 32, 32)
@@ -42,7 +42,7 @@ def test_the_shortest_axis_faces_the_camera(degrees: float) -> None:
     # z turned about x by a: (0, -sin a, cos a); towards the camera, which looks along +z.
     angle = np.radians(degrees)
     axis = torch.tensor([0.0, -np.sin(angle), np.cos(angle)], dtype=torch.float32)
-    normal = facing(disc(turned(degrees)), CAMERA)[0]
+    normal = facing_normals(disc(turned(degrees)), CAMERA)[0]
     torch.testing.assert_close(normal, -axis if degrees < 90 else axis, atol=1e-6, rtol=0)
 
 
@@ -54,7 +54,7 @@ def test_normals_blend_like_any_channel_beside_features(device: str) -> None:
     drawn = render(set_, CAMERA.to(device), Needs(normal=True, depth=True))
     plain = render(set_, CAMERA.to(device), Needs(depth=True))
     assert drawn.normal is not None and plain.normal is None and drawn.features is not None
-    expected = facing(set_, CAMERA.to(device))[0] * drawn.alpha[..., None]
+    expected = facing_normals(set_, CAMERA.to(device))[0] * drawn.alpha[..., None]
     torch.testing.assert_close(drawn.normal, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(drawn.features, plain.features)
     torch.testing.assert_close(drawn.image, plain.image)

@@ -18,7 +18,7 @@ from splat.core.column import Rate
 from splat.core.edit import Append, Drop, Edit
 from splat.core.maps import Edge, Error
 from splat.core.model import Explicit, Rates
-from splat.core.offload import OffloadRenderer, may_show
+from splat.core.offload import OffloadRenderer, rows_in_frustum
 from splat.kernels import Harmonics
 from splat.loop import Run, train
 from splat.options import Options
@@ -69,7 +69,7 @@ def model_of(n: int, keep: Any = None, **changed: Any) -> Explicit:
 
 
 @pytest.mark.parametrize("size", [-6.0, -2.5, 0.5])
-def test_all_that_is_drawn_may_show(size: float) -> None:
+def test_all_that_is_drawn_is_in_the_frustum(size: float) -> None:
     """For small and giant Gaussians, needles, near and far ones; a part of all where they fit."""
     render = renderer_for("cpu")
     share = []
@@ -78,7 +78,7 @@ def test_all_that_is_drawn_may_show(size: float) -> None:
         rows["log_scale"] = rows["log_scale"] + 2.5 + size
         gaussians = Explicit(rows, steps=1)(camera)
         drawn = render(gaussians, camera).visible
-        found = may_show(gaussians.means, gaussians.scales, camera)
+        found = rows_in_frustum(gaussians.means, gaussians.scales, camera)
         assert drawn.any() and (found.diff() > 0).all()
         assert torch.isin(drawn.nonzero().squeeze(1), found).all()
         share.append(len(found) / len(drawn))
@@ -91,7 +91,7 @@ def test_a_gaussian_is_brought_from_where_it_can_reach_the_picture() -> None:
     reach = 3.4 * ((5.0 * 0.5) ** 2 * (1 + 0.78**2) + 1) ** 0.5 + 2  # pixels beyond the edge
     edge = (-reach - 30) / 5
     means = torch.tensor([[edge - 0.01, 0, 10], [edge + 0.01, 0, 10], [0, 0, -1], [0, 0, 0.1]])
-    assert may_show(means, torch.full((4, 3), 0.5), camera).tolist() == [1, 3]
+    assert rows_in_frustum(means, torch.full((4, 3), 0.5), camera).tolist() == [1, 3]
 
 
 def drawn(model: Explicit, needs: Needs = Needs(), seed: int = 0) -> tuple[Any, Tensor]:  # noqa: B008
@@ -247,12 +247,12 @@ def test_runs_end_alike_and_resume(
     strategy, path, brought = METHODS[name], tmp_path / "saved.pt", []
 
     def noted(*given: Any) -> Tensor:
-        found = may_show(*given)
+        found = rows_in_frustum(*given)
         brought.append(len(found) / len(given[0]))
         return found
 
     monkeypatch.setattr(offload, "kept_by", lambda device: copied)
-    monkeypatch.setattr(offload, "may_show", noted)
+    monkeypatch.setattr(offload, "rows_in_frustum", noted)
 
     def job(**options: Any) -> closing[Job]:
         found = job_of(tiny_folder, strategy, steps=60, adam="visible", **options)

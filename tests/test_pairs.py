@@ -12,7 +12,14 @@ from test_survey import CASES, SCORES, case, maps_of, oracle, surveyed
 from torch import Tensor
 
 from splat.render.hooks import weigh_in, zeros_for
-from splat.render.pairs import Pairs, bands, contributions, nothing, strongest, together
+from splat.render.pairs import (
+    Pairs,
+    bands,
+    contributions,
+    no_contributions,
+    strongest,
+    summed_parts,
+)
 from splat.types import Gaussians, Needs, ScreenGradient
 
 
@@ -59,7 +66,7 @@ def test_a_picture_in_bands(size: tuple[int, int] = (61, 45)) -> None:
         here = (pairs.pixels >= low) & (pairs.pixels < high)
         part = Pairs(pairs.pixels[here] - low, pairs.rows[here], pairs.values[here])
         parts.append(contributions(part, opacities, colors, given["background"], maps[low:high]))
-    found = together(parts)
+    found = summed_parts(parts)
     for name in SCORES:
         assert worst(getattr(found, name), truth[name]) <= 1e-9, name
 
@@ -68,7 +75,7 @@ def test_nothing_drawn() -> None:
     none = Pairs(*torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0))
     for m in (0, 2):
         found = contributions(none, torch.ones(5), torch.ones(5, 3), None, torch.ones(12, m))
-        for part in (found, nothing(torch.ones(5), m)):
+        for part in (found, no_contributions(torch.ones(5), m)):
             for name in SCORES:
                 value = getattr(part, name)
                 assert value.shape == ((5, m) if name == "weighted" else (5,))

@@ -24,7 +24,7 @@ from splat.options import Options, Watching
 from splat.photos import resolution
 from splat.photos.loader import Loader
 from splat.photos.photo import averaged, photograph
-from splat.photos.resolution import Sizes, dashed, significance, sizes
+from splat.photos.resolution import Sizes, dash_phases, sizes, spectrum_shares
 from splat.planning import predict
 from splat.runs import checkpoint
 from splat.runs.folder import Folder
@@ -55,7 +55,7 @@ def test_warm_up_is_the_first_tenth_at_half() -> None:
 
 def test_a_spectrum_that_fills_its_square_evenly_is_dashed_by_hand() -> None:
     """Within a window of a share q of each side lies q of it, as 1/f spectra have it."""
-    found = dashed(np.linspace(0, 1, 1025))
+    found = dash_phases(np.linspace(0, 1, 1025))
     shares, factors = zip(*found, strict=True)
     # A quarter is kept at 4; sides grow by sqrt 2, and so do equal shares of the logarithm of 4.
     assert factors == pytest.approx([4, 2 * math.sqrt(2), 2, math.sqrt(2), 1])
@@ -66,7 +66,7 @@ def test_a_spectrum_that_fills_its_square_evenly_is_dashed_by_hand() -> None:
 
 @pytest.mark.parametrize("power", [0.05, 0.5, 1.0, 2.0, 8.0])
 def test_factors_never_rise_and_end_at_one(power: float) -> None:
-    found = Sizes(997, dashed(np.linspace(0, 1, 1025) ** power))
+    found = Sizes(997, dash_phases(np.linspace(0, 1, 1025) ** power))
     factors = [found.factor(step) for step in range(997)]
     assert all(a >= b for a, b in pairwise(factors))
     assert 1 <= factors[0] <= 8 and factors[499:] == [1.0] * 498
@@ -78,25 +78,27 @@ def test_smooth_photos_begin_smaller_than_noise() -> None:
     wave = 128 + 100 * np.sin(2 * grid)[:, None, None] * np.sin(3 * grid)[None, :, None]
     smooth = np.repeat(wave, 3, 2).astype(np.uint8)
     noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3)).astype(np.uint8)
-    assert dashed(significance([smooth]))[0][1] == pytest.approx(8)
+    assert dash_phases(spectrum_shares([smooth]))[0][1] == pytest.approx(8)
     # White noise keeps 1/r^2 of its amplitudes: half at sqrt 2, and at 2 a quarter, more or less.
-    kept = significance([noise])
+    kept = spectrum_shares([noise])
     assert kept[512] == pytest.approx(0.25, abs=0.01)
-    assert dashed(kept)[0][1] in (math.sqrt(2), 2)
+    assert dash_phases(kept)[0][1] in (math.sqrt(2), 2)
 
 
 def test_significance_counts_every_frequency_once() -> None:
-    kept = significance([np.random.default_rng(1).integers(0, 256, (31, 46, 3)).astype(np.uint8)])
+    kept = spectrum_shares(
+        [np.random.default_rng(1).integers(0, 256, (31, 46, 3)).astype(np.uint8)]
+    )
     assert kept[0] == 0 and kept[-1] == pytest.approx(1) and (np.diff(kept) >= 0).all()
     # Of a single wave with 4 periods along 64 pixels all lies at an eighth of the highest.
     wave = 100 + 50 * np.cos(2 * np.pi * 4 * np.arange(64) / 64)
     flat = np.repeat(np.repeat(wave[None, :, None], 48, 0), 3, 2)
-    kept = significance([flat.astype(np.float64)])  # type: ignore[list-item]
+    kept = spectrum_shares([flat.astype(np.float64)])  # type: ignore[list-item]
     assert kept[len(kept) // 8 - 2] < 1e-9 and kept[len(kept) // 8 + 2] == pytest.approx(1)
 
 
 def test_a_photo_of_one_colour_needs_no_small_sizes() -> None:
-    assert dashed(significance([np.full((20, 30, 3), 90, np.uint8)])) == ((0.0, 1.0),)
+    assert dash_phases(spectrum_shares([np.full((20, 30, 3), 90, np.uint8)])) == ((0.0, 1.0),)
 
 
 def test_small_batches_are_the_whole_ones_averaged(loader: Loader) -> None:
@@ -148,7 +150,7 @@ def test_the_plan_counts_fewer_pixels_and_the_small_photos(tiny_folder: Path) ->
         Options(steps=500, max_side=0, cache=1 << 30, threads=1), device
     )
     full = predict.predict(views, options, device, 500, 1000)
-    dash = Sizes(500, dashed(np.linspace(0, 1, 1025)))
+    dash = Sizes(500, dash_phases(np.linspace(0, 1, 1025)))
     smaller = predict.predict(views, options, device, 500, 1000, dash)
     assert smaller.seconds < full.seconds
     assert smaller.photos == pytest.approx(1.5 * full.photos)
@@ -183,10 +185,10 @@ def trained(scene: SceneData, out: Path, kind: resolution.Resolution, stop_at: i
 
 def test_no_picture_is_smaller_than_32_pixels() -> None:
     kept = np.linspace(0, 1, 1025) ** 0.1  # nearly all of it is in the lowest frequencies
-    assert dashed(kept)[0][1] == pytest.approx(8)
-    assert dashed(kept, 300)[0][1] == pytest.approx(8)  # 37.5 pixels
-    assert dashed(kept, 100)[0][1] == pytest.approx(2 * math.sqrt(2))  # 35.4; 4 would leave 25
-    assert dashed(kept, 40) == ((0.0, 1.0),)
+    assert dash_phases(kept)[0][1] == pytest.approx(8)
+    assert dash_phases(kept, 300)[0][1] == pytest.approx(8)  # 37.5 pixels
+    assert dash_phases(kept, 100)[0][1] == pytest.approx(2 * math.sqrt(2))  # 35.4; 4 would leave 25
+    assert dash_phases(kept, 40) == ((0.0, 1.0),)
 
 
 @pytest.mark.parametrize("kind", ["warm-up", "dash"])

@@ -13,7 +13,7 @@ from steps import CAMERA, assert_consistent, fill_moments, refined, step_of
 from torch import Tensor
 
 from splat.core.edit import Edit
-from splat.core.fields import remembered
+from splat.core.fields import statistic_shapes
 from splat.core.model import Making
 from splat.core.score import survey
 from splat.core.step import Step
@@ -546,7 +546,7 @@ def test_parts_for_rows_that_are_gaussians_are_refused_at_the_start(
     part: Wrapper, said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
-        remembered(replace(part, base=Scaffold()))
+        statistic_shapes(replace(part, base=Scaffold()))
 
 
 def test_large_anchors_can_be_protected() -> None:
@@ -623,7 +623,7 @@ def test_a_code_learns_from_its_own_photo() -> None:
     model(model.views[2], 0).colors.square().sum().backward()
     assert codes.grad is not None
     assert codes.grad.any(1).tolist() == [False, False, True]
-    trained.moved(0, 1.0)
+    trained.optimize(0, 1.0)
     assert codes.detach().any(1).tolist() == [False, False, True]
 
 

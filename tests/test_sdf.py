@@ -129,14 +129,14 @@ def test_halved_spans_leave_the_function_as_it_was() -> None:
     before = [each.detach() for each in found(points)]
     loss = found(points)[0].sum()
     loss.backward()
-    trained.moved(0, 0.0)
+    trained.optimize(0, 0.0)
     finer(trained)
     assert found.spans == 64 and found.planes.shape == (3, 66, 66, 16)
     for one, other in zip(found(points), before, strict=True):
         torch.testing.assert_close(one.detach(), other, atol=2e-5, rtol=1e-4)
     # And the optimizer moves the new ones.
     found(points)[0].sum().backward()
-    trained.moved(0, 1.0)
+    trained.optimize(0, 1.0)
     assert float((found(points)[0] - before[0]).detach().abs().mean()) > 1e-3
 
 
@@ -149,7 +149,7 @@ def test_a_finer_state_loads_into_a_fresh_field() -> None:
     points = torch.rand(50, 3)
     assert torch.equal(fresh.module(points)[0], trained.module(points)[0])
     fresh.module(points)[0].sum().backward()
-    fresh.moved(0, 1.0)
+    fresh.optimize(0, 1.0)
     assert not torch.equal(fresh.module(points)[0], trained.module(points)[0])
 
 
@@ -265,7 +265,7 @@ def test_a_field_learns_what_gaussians_show() -> None:
         for number in range(200):
             step = replace(steps[number % 4], number=number)
             coupling(step).backward()
-            trained.moved(number, 1.0)
+            trained.optimize(number, 1.0)
             trained.optimizer.zero_grad(set_to_none=True)
     on = normalize(torch.randn(2000, 3, generator=drawing(3)), dim=1)
     value, slope = (each.detach() for each in found(0.45 * on))

@@ -21,7 +21,7 @@ from splat.sensor.held_out import undeveloped
 from splat.sensor.measured import by_exif, measured
 from splat.sensor.rows import RowAdam
 from splat.sensor.sensor import Sensor
-from splat.sensor.tones import Channels, Matrices, fitted, mapped
+from splat.sensor.tones import Channels, Matrices, fitted_tone, mapped
 from splat.training.prepare import Job
 from splat.types import Batch, Needs, SceneData
 
@@ -131,12 +131,12 @@ class TestFitted:
             tone[:, :3] += torch.tensor([[0, 0.05, 0], [0.03, 0, 0.02], [0, -0.04, 0]])
         photo = mapped(image, tone)
         photo[:8] = torch.rand(8, 50, 3, generator=generator)  # a fifth is of something else
-        found = fitted(image, photo, mixed=mixed)
+        found = fitted_tone(image, photo, mixed=mixed)
         torch.testing.assert_close(found, tone.double(), atol=2e-3, rtol=0)
 
     def test_is_the_identity_where_nothing_counts(self) -> None:
         image = torch.rand(10, 10, 3)
-        found = fitted(image, image * 0.5, torch.zeros(10, 10))
+        found = fitted_tone(image, image * 0.5, torch.zeros(10, 10))
         torch.testing.assert_close(found, torch.eye(3, 4, dtype=torch.float64))
 
     def test_is_taken_back_to_8_bits(self) -> None:

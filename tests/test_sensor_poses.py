@@ -19,8 +19,8 @@ from splat.kernels import rasterize
 from splat.loop import train
 from splat.options import Options
 from splat.render import renderer_for
-from splat.sensor.newton import downhill, error
-from splat.sensor.poses import FARTHEST, Poses, bend, exponential, turned
+from splat.sensor.newton import downhill, huber_error
+from splat.sensor.poses import FARTHEST, Poses, angle_between, bend, exponential
 from splat.sensor.sensor import Sensor
 from splat.strategies.mcmc import Mcmc
 from splat.training.prepare import Job
@@ -57,7 +57,7 @@ class TestPoses:
             twist = torch.zeros(6, requires_grad=True)
             seen = camera(pose=exponential(twist) @ pose)
             drawn = render(gaussians, seen, Needs(depth=True))
-            error(drawn.image, photo.image).mean().backward()
+            huber_error(drawn.image, photo.image).mean().backward()
             assert twist.grad is not None
             curvature = bend(drawn, replace(photo, camera=seen.detached()))
             pose = exponential(downhill(twist.grad, curvature, 1.0, FARTHEST)) @ pose
@@ -138,7 +138,7 @@ def errors(
     for a, b in zip(found, truth, strict=True):
         whole = torch.eye(4, dtype=torch.float64)
         whole[:3, :3] = a[:3, :3].double() @ turn.T
-        turns.append(turned(whole, b.double()))
+        turns.append(angle_between(whole, b.double()))
     return float(places), math.sqrt(sum(t * t for t in turns) / len(turns))
 
 

@@ -20,8 +20,8 @@ from splat.options import Options
 from splat.render import renderer_for
 from splat.runs import checkpoint
 from splat.runs.folder import read_config
-from splat.sensor.baked import tone_of, toned
-from splat.sensor.held_out import HeldOutFit, halved
+from splat.sensor.baked import tone_of, toned_gaussians
+from splat.sensor.held_out import HeldOutFit, half_size
 from splat.sensor.poses import exponential
 from splat.sensor.sensor import POSES, TONE, sensor_for
 from splat.sensor.tones import mapped
@@ -132,7 +132,10 @@ class TestHeldOut:
         assert psnr(part, photo.image) > 38
         spoilt = pixels.clone()
         spoilt[:, 64:] = 0
-        found, other = fit.found(batch), fit.found(replace(batch, pixels=spoilt))
+        found, other = (
+            fit.camera_and_tone(batch),
+            fit.camera_and_tone(replace(batch, pixels=spoilt)),
+        )
         torch.testing.assert_close(found[1], other[1], atol=1e-6, rtol=0)
         torch.testing.assert_close(
             found[0].world_to_camera, other[0].world_to_camera, atol=1e-5, rtol=0
@@ -142,7 +145,7 @@ class TestHeldOut:
         mask = torch.ones(8, 10, dtype=torch.uint8)
         mask[0, 0] = 0
         batch = Batch(camera(10, 8), torch.zeros(8, 10, 3, dtype=torch.uint8), mask)
-        small = halved(batch)
+        small = half_size(batch)
         assert small.camera.width == 5 and small.shrink == 2
         assert small.mask is not None and int((small.mask == 0).sum()) == 1
 
@@ -158,7 +161,9 @@ class TestBaked:
         render = renderer_for("cpu")
         for whole in (gaussians, replace(gaussians, colors=sh, sh_degree=1)):
             plain = render(whole, camera(), Needs(), behind).image
-            again = render(toned(whole, tone), camera(), Needs(), mapped(behind, tone)).image
+            again = render(
+                toned_gaussians(whole, tone), camera(), Needs(), mapped(behind, tone)
+            ).image
             torch.testing.assert_close(again, mapped(plain, tone), atol=1e-5, rtol=0)
 
     def test_a_file_has_the_exposure_of_a_photo(
@@ -172,7 +177,9 @@ class TestBaked:
         for name, extra in (("mean.ply", ()), ("own.ply", ("--exposure-of", names[3]))):
             assert splat("export", "run", "-o", name, *extra).code == 0
         mean, own = formats.read(Path("mean.ply")), formats.read(Path("own.ply"))
-        torch.testing.assert_close(own.colors, toned(mean, wanted).colors, atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            own.colors, toned_gaussians(mean, wanted).colors, atol=1e-5, rtol=0
+        )
         missing = splat("export", "run", "-o", "no.ply", "--exposure-of", "nobody.png")
         assert missing.code == 2 and "none of the 10 photos trained on" in missing.said
 

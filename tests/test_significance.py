@@ -21,7 +21,7 @@ from splat.core.step import Step
 from splat.core.strategy import Fixed, Strategy
 from splat.loop import Run, train
 from splat.recipes.recipe import strategy_from_text
-from splat.rules.views import drawn, evenly
+from splat.rules.views import even_views, random_views
 from splat.strategies.adc import Adc
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.significance import Significance
@@ -150,10 +150,10 @@ def test_only_at_its_steps_are_views_looked_at() -> None:
 
 
 def test_views_are_evenly_spread_or_drawn() -> None:
-    assert evenly(10, 3) == [0, 3, 6] and evenly(3, 9) == evenly(3, 0) == [0, 1, 2]
-    some = drawn(100, 10, torch.Generator().manual_seed(0))
+    assert even_views(10, 3) == [0, 3, 6] and even_views(3, 9) == even_views(3, 0) == [0, 1, 2]
+    some = random_views(100, 10, torch.Generator().manual_seed(0))
     assert len(set(some)) == 10 and some == sorted(some) and 0 <= some[0] and some[-1] < 100
-    assert drawn(4, 10, torch.Generator()) == [0, 1, 2, 3]
+    assert random_views(4, 10, torch.Generator()) == [0, 1, 2, 3]
 
 
 def test_scores_without_views_and_by_chance() -> None:

@@ -15,7 +15,7 @@ from scenes import Shot, looking, shots, write_colmap, write_picture
 
 from splat import kernels
 from splat.options import Options
-from splat.seeding.sky import judged, shell
+from splat.seeding.sky import shell, sky_evidence
 from splat.types import Batch, Camera, Points
 
 SIDE = 64
@@ -66,15 +66,15 @@ def photo(camera: Camera, i: int = 0) -> Batch:
 
 
 def test_an_open_field_has_a_sky_and_a_room_has_none() -> None:
-    found = judged(cameras(), field())
+    found = sky_evidence(cameras(), field())
     assert found.unbounded and found.far > 0.05 and found.empty > 0.2
-    near = judged(cameras(), field(far=False))
+    near = sky_evidence(cameras(), field(far=False))
     assert near.far == 0 and not near.unbounded
     # A sphere of points all about, such as a room seen from its middle: many extents wide.
     draw = torch.randn(60_000, 3, generator=torch.Generator().manual_seed(1))
-    full = judged(cameras(), 20 * torch.nn.functional.normalize(draw))
+    full = sky_evidence(cameras(), 20 * torch.nn.functional.normalize(draw))
     assert full.far == 0 and full.empty < 0.02 and not full.unbounded
-    assert not judged(cameras(), torch.empty(0, 3)).unbounded
+    assert not sky_evidence(cameras(), torch.empty(0, 3)).unbounded
 
 
 def test_the_shell_is_above_the_horizon_in_the_colour_of_most_views() -> None:

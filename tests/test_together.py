@@ -21,7 +21,7 @@ from splat.core.strategy import Fixed
 from splat.kernels import Harmonics, HarmonicsGradient
 from splat.loop import _step
 from splat.options import Options, Viewing
-from splat.parallel import ALONE, Apart, Lost, Ranks, current_ranks, ranks, together
+from splat.parallel import ALONE, Apart, Lost, Ranks, combined_step, current_ranks, ranks
 from splat.parallel.together import _expand
 from splat.photos.loader import Loader
 from splat.runs import checkpoint
@@ -53,7 +53,7 @@ def test_adam_moves_columns_and_networks_by_that_rule() -> None:
         model.cloud["mean"].grad = gradients[number].float()
         model.cloud.optimize(number)
         network.weight.grad = gradients[number, :1].float()
-        trained.moved(number, 1.0, model.cloud.scaling)
+        trained.optimize(number, 1.0, model.cloud.scaling)
     group = trained.optimizer.param_groups[0]
     assert (group["lr"], group["betas"], group["eps"]) == (1e-2, (0.9, 0.999), EPSILON)
 
@@ -85,7 +85,7 @@ class Two(Ranks):
         super().__init__(0, 2, 0, 2)
         self.others = {how: list(tensors) for how, tensors in others.items()}
 
-    def reduced(self, values: Tensor, how: Any) -> None:
+    def reduce(self, values: Tensor, how: Any) -> None:
         if not self.others[how]:
             raise Lost("gone")
         other = self.others[how].pop(0).to(values.dtype)
@@ -129,9 +129,9 @@ def test_statistics_combine_as_they_declare_and_come_back_where_one_is_gone(
 
     gone = Two({**others, "min": []})
     with pytest.raises(Lost):
-        together(gone, observed(), step, {}, {"loss": torch.tensor(1.0)})
+        combined_step(gone, observed(), step, {}, {"loss": torch.tensor(1.0)})
     assert all(bool((cloud.statistic(how) == 5).all()) for how in ("sum", "max", "min", "same"))
-    whole, losses = together(Two(others), observed(), step, {}, {"loss": torch.tensor(1.0)})
+    whole, losses = combined_step(Two(others), observed(), step, {}, {"loss": torch.tensor(1.0)})
     found = {how: float(cloud.statistic(how)[0]) for how in ("sum", "max", "min", "same")}
     assert found == {"sum": 5 + 1 + 7, "max": 9, "min": 2, "same": 6}
     assert float(losses["loss"]) == 2.0 and whole.batch.shrink == 3.0
@@ -229,7 +229,7 @@ def test_moments_go_over_to_other_numbers_of_photos() -> None:
     cloud["mean"].grad = torch.ones(3, 3)
     cloud.optimize(0)
     first, second = (moment.clone() for moment in cloud.moments("mean"))
-    cloud.regrouped(3, 1)
+    cloud.regroup(3, 1)
     assert torch.equal(cloud.moments("mean")[0], first)
     assert torch.equal(cloud.moments("mean")[1], second * 3)
     assert cloud._columns["mean"].count == 3

@@ -24,7 +24,7 @@ from splat.conformance.trial import Trial, trial
 from splat.core.cloud import Cloud
 from splat.core.column import Rate
 from splat.core.edit import Change, Edit
-from splat.core.knobs import Command, Knob, followed, knobs, turned
+from splat.core.knobs import Command, Knob, after_changes, knobs, with_knob
 from splat.core.model import TrainedModule
 from splat.core.objective import Objective, OpacityL1, ScaleL1
 from splat.core.step import Step
@@ -140,18 +140,18 @@ def test_fields_of_every_kind() -> None:
         "odd.weight": Knob(0.0, False, ""),
     }
     # What is not set has no value to show, and can be set.
-    assert turned(Odd(), "odd.maybe", 3.0) == Odd(maybe=3)
-    assert type(vars(turned(Odd(), "odd.ratio", 2))["ratio"]) is float
+    assert with_knob(Odd(), "odd.maybe", 3.0) == Odd(maybe=3)
+    assert type(vars(with_knob(Odd(), "odd.ratio", 2))["ratio"]) is float
 
 
 def test_turning_changes_one_field_wherever_it_lies() -> None:
     strategy = strategy_from_text("mrnf + ( taming --reset-every 0 + renew ) + budget")
-    again = turned(strategy, "taming.terms.depth", 7)
+    again = with_knob(strategy, "taming.terms.depth", 7)
     assert knobs(again) == {**knobs(strategy), "taming.terms.depth":
                             replace(knobs(strategy)["taming.terms.depth"], value=7.0)}  # fmt: skip
     deep = Significance(Significance(Mrnf(cap=50), keep=0.5), keep=0.6)
-    assert turned(deep, "significance-2.keep", 0.7) == replace(deep, keep=0.7)
-    assert turned(deep, "mrnf.cap", 9.0) == Significance(
+    assert with_knob(deep, "significance-2.keep", 0.7) == replace(deep, keep=0.7)
+    assert with_knob(deep, "mrnf.cap", 9.0) == Significance(
         Significance(Mrnf(cap=9), keep=0.5), keep=0.6
     )
 
@@ -180,23 +180,23 @@ def test_turning_changes_one_field_wherever_it_lies() -> None:
 )
 def test_refusals(recipe: str, name: str, value: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words) as caught:
-        turned(strategy_from_text(recipe), name, value)
+        with_knob(strategy_from_text(recipe), name, value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_term_of_the_loss_may_not_come_or_go() -> None:
     with pytest.raises(ValueError, match="other terms of the loss from its start"):
-        turned(Odd(), "odd.weight", 1)
+        with_knob(Odd(), "odd.weight", 1)
 
 
 def test_a_script_is_checked_in_the_order_of_its_steps() -> None:
     script = [Command(9, "significance.mass", 0.5), Command(5, "significance.keep", 0.5)]
     first = Significance(Mrnf())
-    assert followed(first, script[:1]) == replace(first, mass=0.5)
+    assert after_changes(first, script[:1]) == replace(first, mass=0.5)
     with pytest.raises(ValueError, match=r"change of significance\.mass at step 9 does not fit"):
-        followed(first, script)
+        after_changes(first, script)
     with pytest.raises(ValueError, match=r"change of rate at step 1 .* rate is 0, expected"):
-        followed(first, [Command(1, "rate", 0)])
+        after_changes(first, [Command(1, "rate", 0)])
 
 
 MCMC = Mcmc(cap=900, refine_from=10, refine_until=150, refine_every=10, growth=1.3)
@@ -324,7 +324,7 @@ def test_the_rate_is_that_of_networks_too_and_stays_as_planned_there() -> None:
     )
     part, before = TrainedModule(module, optimizer), module.weight.item()
     module.weight.grad = torch.ones(1, 1)
-    part.moved(0, 0.25)
+    part.optimize(0, 0.25)
     assert module.weight.item() == pytest.approx(before - 0.125)
     assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.1]
 

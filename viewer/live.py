@@ -20,7 +20,7 @@ from splat.core.edit import SPLIT, Change
 from splat.core.frame import points_to_frame
 from splat.core.step import Step
 from splat.evaluation.evaluate import view_psnr
-from splat.loop import Run, looked
+from splat.loop import Run, next_step
 from splat.system import machine
 from splat.system.text import size, span
 from splat.types import Points
@@ -252,7 +252,7 @@ class LiveViewer:
 
         def asked() -> Tensor:
             # The step before is not kept for this: its memory is what the next one works with.
-            edit = run.strategy.refine(replace(looked(run), number=coming[0] - 1))
+            edit = run.strategy.refine(replace(next_step(run), number=coming[0] - 1))
             gone = torch.zeros(len(run.model.cloud), dtype=torch.bool, device=run.render.device)
             for drop in () if edit is None else edit.drop:
                 if drop.reason != SPLIT:
@@ -264,9 +264,9 @@ class LiveViewer:
     def _debris(self) -> Bool[Tensor, "n"] | None:
         """Rows that `splat clean` would take out."""
 
-        def looked() -> Tensor:
+        def debris_rows() -> Tensor:
             whole = self.source.baked()
             found = torch.stack(list(debris.debris(whole).values())).any(0)
             return self.source.rows_where(whole, found.to(self.run.render.device))
 
-        return self._debris_rows.made(looked)
+        return self._debris_rows.made(debris_rows)

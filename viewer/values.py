@@ -8,7 +8,7 @@ from dataclasses import fields
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from splat.core.score import Scores, combined, of_view
+from splat.core.score import Scores, combined, view_scores
 from splat.math import spread
 from splat.types import Gaussians
 from splat.viewer.chronicle import Chronicle
@@ -87,7 +87,7 @@ class Sweep:
             return
         if self._next == 0:
             self._stamp = self._source.stamp
-        view = of_view(self._source.surveyed(self._views[self._next]))
+        view = view_scores(self._source.surveyed(self._views[self._next]))
         self._coming = view if self._coming is None else combined(self._coming, view)
         self._next += 1
         if self._next == len(self._views):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from splat.blocks.cells import BEYOND, Cell, Ground
 from splat.core.edit import Edit
-from splat.core.region import Region, meeting
+from splat.core.region import Region, intersection
 from splat.core.step import Step
 from splat.core.strategy import Wrapper
 from splat.rules.confine import confined
@@ -32,7 +32,7 @@ class Block(Wrapper):
     """How far beyond it rows are born, in units of the contracted ground."""
 
     def region(self) -> Region:
-        return meeting(self.base.region(), self.cell)
+        return intersection(self.base.region(), self.cell)
 
     def altered(self, step: Step, edit: Edit | None) -> Edit | None:
         frame = step.model.frame

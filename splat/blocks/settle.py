@@ -120,5 +120,5 @@ def _sky(cameras: Sequence[Camera], positions: torch.Tensor, options: Options) -
     """Points of the sky that each block is to look for, by what all cameras show."""
     if options.sky != "auto":
         return options.sky
-    found = sky.judged([cameras[i] for i in spread(len(cameras), sky.MOST_VIEWS)], positions)
+    found = sky.sky_evidence([cameras[i] for i in spread(len(cameras), sky.MOST_VIEWS)], positions)
     return str(sky.COUNT) if found.unbounded else "none"

@@ -18,7 +18,7 @@ from splat.export.receipt import draw
 from splat.options.parse import parsed
 from splat.render import camera_paths
 from splat.render.video import write_video
-from splat.system.import_path import loaded
+from splat.system.import_path import object_at
 from splat.system.numbers import hint
 from splat.types import Camera
 
@@ -115,7 +115,7 @@ def _filmed(
 
 def _sounding() -> Any:
     """What makes scenes heard, which is a method's own."""
-    found = loaded(SOUNDING)
+    found = object_at(SOUNDING)
     if found is None:
         raise ValueError(
             f"sound is asked for, and {SOUNDING} is not there; install splat-toolkit whole, or"

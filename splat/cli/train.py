@@ -15,7 +15,7 @@ from splat.core.fields import statistics
 from splat.core.strategy import Strategy
 from splat.options import Options, Reading, Viewing, Watching
 from splat.options.blocking import Blocking
-from splat.options.parse import known, parsed
+from splat.options.parse import parsed, parsed_known
 from splat.recipes import catalog, recipe
 from splat.recipes.offered import offered as offered_for
 from splat.system.numbers import hint
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def read(arguments: Sequence[str]) -> Train:
     """The arguments; the methods' defaults are those that suit the device asked for."""
-    fitting = known(_Fitting, "train", arguments)
+    fitting = parsed_known(_Fitting, "train", arguments)
     offered: Mapping[str, Strategy] = offered_for(
         Options(
             device=fitting.device,

@@ -25,7 +25,7 @@ from splat.recipes.restored import restored
 from splat.render import camera_paths, choose_device, drawing_as
 from splat.runs import checkpoint
 from splat.runs.folder import Folder, existing, read_config
-from splat.sensor.baked import tone_of, toned
+from splat.sensor.baked import tone_of, toned_gaussians
 from splat.system import machine
 from splat.system.colours import rgb
 from splat.system.files import read_json
@@ -101,7 +101,7 @@ def open_scene(
         if model.same_for_all_views:
             whole = model.kept(model.bake())
             if exposure is not None:
-                whole = toned(whole, tone_of(state["modules"], config.train, exposure))
+                whole = toned_gaussians(whole, tone_of(state["modules"], config.train, exposure))
             if suffix := config.options.finish_for:
                 start = quantised_from(state["steps"], config.options.finish_share)
                 whole = Quantisation(suffix, frame, start)(whole, step)

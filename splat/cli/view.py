@@ -20,7 +20,7 @@ from splat.core.frame import camera_to_frame, frame_of, gaussians_to_frame
 from splat.core.model import Model
 from splat.formats import compressed, ply
 from splat.kernels import one_torch_thread
-from splat.lod.store import MANY, stored
+from splat.lod.store import MANY, store_of
 from splat.options.parse import parsed
 from splat.planning.predict import with_device_defaults
 from splat.render import choose_device, drawing_as
@@ -119,7 +119,7 @@ def _source(path: Path, asked: View) -> Still:
     if len(whole) <= MANY:
         return Still(whole, **about)
     whole = whole.to("cpu")
-    store = stored(
+    store = store_of(
         len(whole), lambda low, high: whole.take(torch.arange(low, high)), None, about["name"]
     )
     return Layered(store, **about)
@@ -148,7 +148,7 @@ def _from_disk(path: Path, cameras: Sequence[Camera], asked: View) -> Layered:
     _log.info(
         "reading   %s: %s Gaussians, which are put into levels of detail", path, f"{len(rows):,}"
     )
-    store = stored(
+    store = store_of(
         len(rows),
         rows.part,
         lambda means: frame_of(cameras) if len(cameras) > 1 else _around(means),

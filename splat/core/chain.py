@@ -12,7 +12,7 @@ from splat.core.edit import Edit, Rows
 from splat.core.families import limited_births, merged_edits
 from splat.core.model import Making, Model
 from splat.core.objective import Objective
-from splat.core.region import Region, meeting
+from splat.core.region import Region, intersection
 from splat.core.step import Step
 from splat.core.strategy import Recycler, Start, Strategy, recycler
 from splat.types import Needs
@@ -29,7 +29,7 @@ class Chain(Recycler):
     """
 
     parts: tuple[Strategy, ...]
-    """In the order in which they were given."""
+    """The strategies, in the order in which they were given."""
 
     def __post_init__(self) -> None:
         if len(self.parts) < 2:
@@ -73,10 +73,10 @@ class Chain(Recycler):
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
-        found = Needs()
+        needs = Needs()
         for part in self.parts:
-            found = found | part.needs
-        return found
+            needs = needs | part.needs
+        return needs
 
     @property
     def start(self) -> Start:  # type: ignore[override]
@@ -101,25 +101,25 @@ class Chain(Recycler):
         return replace(self, parts=tuple(part.limited(cap, by) for part in self.parts))
 
     def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
-        found: dict[str, set[int]] = {}
+        acts: dict[str, set[int]] = {}
         for part in self.parts:
-            for what, when in part.acts(steps).items():
-                found.setdefault(what, set()).update(when)
-        return {what: sorted(when) for what, when in found.items()}
+            for act, done in part.acts(steps).items():
+                acts.setdefault(act, set()).update(done)
+        return {act: sorted(done) for act, done in acts.items()}
 
     def region(self) -> Region | None:
-        found: Region | None = None
+        region: Region | None = None
         for part in self.parts:
             own = part.region()
-            found = found if own is None else meeting(found, own)
-        return found
+            region = region if own is None else intersection(region, own)
+        return region
 
     def objectives(self) -> Mapping[str, Objective]:
-        found: dict[str, Objective] = {}
+        terms: dict[str, Objective] = {}
         for place, part in enumerate(self.parts, 1):
             for name, objective in part.objectives().items():
-                found[f"{name}_{place}" if name in found else name] = objective
-        return found
+                terms[f"{name}_{place}" if name in terms else name] = objective
+        return terms
 
     def model(self, rows: Rows, making: Making) -> Model:
         return self._main.model(rows, making)

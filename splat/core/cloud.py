@@ -13,12 +13,12 @@ from splat import kernels
 from splat.core.column import Column, Rate, Scaling
 from splat.core.edit import Change, Edit, Rows
 from splat.core.edit_check import check_edit
-from splat.core.families import spared
+from splat.core.families import without_held
 from splat.core.offloaded_column import Kept
 from splat.kernels import Harmonics, HarmonicsGradient
 
 Combine = Literal["sum", "max", "min", "same"]
-"""How a statistic comes together where several processes each observe a photo of their own."""
+"""How a statistic is reduced over processes that each observe a photo of their own."""
 
 
 class Cloud:
@@ -26,12 +26,12 @@ class Cloud:
 
     Only `apply` changes the number or the place of rows; only `optimize` runs Adam. Strategies
     propose (`Edit`) and never touch this state themselves. Every column, moment and statistic has
-    N rows at all times. Rows that are held (`hold`) keep their values to the bit, whatever is
+    N rows at all times. Frozen rows (`hold`) keep their values to the bit, whatever is
     proposed and whatever gradient they have.
     """
 
     began: int = 0
-    """Rows there were before the first edit of the run."""
+    """Number of rows before the first edit of the run."""
     rate_scale: float = 1.0
     """Factor on the learning rates of all columns; 1: as planned. No part of the saved state."""
     scaling: Scaling = Scaling()
@@ -113,10 +113,10 @@ class Cloud:
 
     def gradient(self, name: str) -> Tensor | None:
         """The gradient of a column since the last step, [N, ...]; None where there is none."""
-        found = self._columns[name].gradient()
-        if isinstance(found, HarmonicsGradient):
-            return found.dense(self[name].shape[1])
-        return found
+        gradient = self._columns[name].gradient()
+        if isinstance(gradient, HarmonicsGradient):
+            return gradient.dense(self[name].shape[1])
+        return gradient
 
     def moments(self, name: str) -> tuple[Tensor, Tensor]:
         """Adam's two moments of a column, each [N, ...]; to be read, not written."""
@@ -127,7 +127,7 @@ class Cloud:
         return self.rate_scale * self.scaling.rate * self._columns[name].rate(step)
 
     def parameters(self) -> Iterator[Tensor]:
-        """The columns; what backward left of each is what `gradient` says."""
+        """The columns' parameters; `gradient` gives the gradient of each."""
         for column in self._columns.values():
             yield column.values
 
@@ -140,9 +140,9 @@ class Cloud:
     ) -> None:
         """Declare a statistic [N, *shape], zero at first; one owner a name.
 
-        Where several processes observe a photo each at a step, `combine` says how what they found
-        becomes one: "sum", to which `observe` only adds; "max" and "min", element by element, by
-        which it only grows or falls; "same", of which all find the same by themselves.
+        Where several processes observe a photo each at a step, `combine` says how their
+        statistics are reduced: "sum", to which `observe` only adds; "max" and "min", element by
+        element, by which it only grows or falls; "same", which all processes compute alike.
         """
         if name in self._statistics:
             raise ValueError(
@@ -153,7 +153,7 @@ class Cloud:
         self._combine[name] = combine
 
     def combines(self, name: str) -> Combine:
-        """How a statistic comes together, as it was declared."""
+        """How a statistic is reduced over processes, as it was declared."""
         return self._combine.get(name, "same")
 
     def statistic(self, name: str) -> Tensor:
@@ -166,16 +166,16 @@ class Cloud:
             ) from None
 
     def hold(self, name: str, rows: Bool[Tensor, "n"]) -> None:
-        """Track, under a name, rows that no step and no edit moves, changes or drops."""
+        """Freeze rows under a name: no step and no edit moves, changes or drops them."""
         self.track(name, dtype=torch.bool, combine="same")
         self._statistics[name].copy_(rows)
         self._holding.append(name)
 
     @property
     def held(self) -> Bool[Tensor, "n"] | None:
-        """Rows that are held under any name; None where nothing ever is."""
-        found = [self._statistics[name] for name in self._holding]
-        return torch.stack(found).any(0) if found else None
+        """Rows that are frozen under any name; None where none ever are."""
+        masks = [self._statistics[name] for name in self._holding]
+        return torch.stack(masks).any(0) if masks else None
 
     @torch.no_grad()
     def optimize(self, step: int, visible: Bool[Tensor, "n"] | None = None) -> None:
@@ -202,7 +202,7 @@ class Cloud:
         check_edit(edit, self)
         held = self.held
         if held is not None:
-            edit = spared(edit, self, held)
+            edit = without_held(edit, self, held)
         counts: dict[str, int] = {}
 
         def count(verb: str, reason: str, rows: int) -> None:
@@ -276,7 +276,7 @@ class Cloud:
         self._statistics |= {n: t.to(device).clone() for n, t in state["statistics"].items()}
         self.began = int(state.get("began", n))
 
-    def regrouped(self, was: int, now: int) -> None:
+    def regroup(self, was: int, now: int) -> None:
         """Take over moments of steps that showed `was` photos each, to go on with `now`.
 
         Adam's count follows the photos. Its second moment is mostly noise, of which the mean of
@@ -312,7 +312,7 @@ class Cloud:
     def _resize(self, edit: Edit, gone: Tensor | None) -> tuple[Tensor, Tensor] | tuple[None, None]:
         """Append, then drop, one column at a time so that the peak is one column's copy.
 
-        What `Change` says of it: parents, and which rows were kept.
+        Gives `Change.parents` and `Change.kept`.
         """
         born = [append for append in edit.append if len(append.parents)]
         if gone is not None and not gone.any():

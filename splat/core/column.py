@@ -44,7 +44,7 @@ class Scaling:
         return 1 / math.sqrt(self.photos)
 
     def betas(self, planned: tuple[float, float]) -> tuple[float, float]:
-        """Adam's betas for a step, of those for a photo."""
+        """Adam's betas for a step, from those for one photo."""
         first, second = planned
         return first**self.photos, second**self.photos
 
@@ -86,7 +86,7 @@ class Column:
     ) -> None:
         self._values, self._first, self._second = values, first, second
         self._going = 0
-        """The step that goes on (`splat.kernels.finish`); 0: none."""
+        """The step still running on other threads (`splat.kernels.finish`); 0: none."""
         self.rate = rate
         self.count = count
         """Adam's steps, shared by all rows (newborn rows see a warm bias correction, as in
@@ -105,31 +105,32 @@ class Column:
 
     @property
     def second(self) -> Tensor:
+        """Adam's second moment."""
         self._finish()
         return self._second
 
     def replace(self, values: Tensor) -> None:
-        """Take other values, in the type of those before; a column of harmonics stays one."""
+        """Set the values, cast to their present type; a column of harmonics stays one."""
         self._finish()
         self._values = type(self._values)(values.to(self._values.dtype))
 
     def remember(self, first: Tensor, second: Tensor) -> None:
-        """Take other moments."""
+        """Set Adam's moments."""
         self._finish()
         self._first, self._second = first, second
 
     @property
     def is_harmonics(self) -> bool:
-        """Whether they are harmonics, whose gradient may come as factors."""
+        """Whether the values are harmonics, whose gradient may come as factors."""
         return type(self._values) is Harmonics
 
     def rows(self, index: Tensor) -> Tensor:
         """A copy of some rows, detached; float32 where they are kept as bfloat16."""
-        found = self.values.detach()[index]
-        return found.float() if found.dtype == torch.bfloat16 else found
+        rows = self.values.detach()[index]
+        return rows.float() if rows.dtype == torch.bfloat16 else rows
 
     def gradient(self) -> Tensor | HarmonicsGradient | None:
-        """What backward left, as factors where it left nothing else."""
+        """The gradient that backward left, as factors where that is all; None: none."""
         return left_by_backward(self.values)
 
     def clear_gradient(self) -> None:
@@ -151,12 +152,12 @@ class Column:
         self.clear_gradient()
 
     def _gradients(self) -> Iterator[tuple[slice | None, Tensor | HarmonicsGradient]]:
-        """What backward left, of all rows (None), or bit by bit where that takes less memory."""
+        """Rows (None: all) and their gradient, in parts where that takes less memory."""
         pending = self.values.pending if type(self.values) is Harmonics else []
         if len(pending) > 1 and self.values.grad is None:
             for start in range(0, len(self.values), AT_ONCE):
                 rows = slice(start, start + AT_ONCE)
-                yield rows, summed(pending, rows, self.values.shape[1])
+                yield rows, dense_sum(pending, rows, self.values.shape[1])
             return
         gradient = self.gradient()
         if gradient is not None:
@@ -205,7 +206,7 @@ class Column:
                 self._going = 0
 
 
-def summed(
+def dense_sum(
     parts: Sequence[HarmonicsGradient], rows: slice, coefficients: int
 ) -> Float[Tensor, "m k 3"]:
     """The sum of gradients that came as factors, of some rows, written out."""

@@ -22,7 +22,7 @@ class Drop:
 
     rows: Int[Tensor, "d"]
     reason: str
-    """A word for the log: `opacity`, `size`, `split`, ..."""
+    """A word for the log, such as `opacity`, `size` or `split`."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Append:
     parents: Int[Tensor, "a"]
     """Row (before the edit) each new row comes from, -1 for none."""
     reason: str
-    """`clone`, `split`, `grow`, ..."""
+    """A word for the log, such as `clone`, `split` or `grow`."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Assign:
     """Replace rows in place (MCMC's relocation): N does not change."""
 
     index: Int[Tensor, "m"]
-    """Unique rows."""
+    """The rows that are replaced, each once."""
     rows: Rows
-    """Columns that are not named keep their values."""
+    """New values by column; columns that are not named keep theirs."""
     reason: str
     moments: Literal["zero", "keep"] = "zero"
     parents: Int[Tensor, "m"] | None = None
-    """Where the new values come from, for the log."""
+    """Row that each new value comes from, for the log."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Zero:
 
     name: str
     where: Bool[Tensor, "n ..."]
-    """Of the statistic's shape, or of its first axes."""
+    """Which entries, in the statistic's shape or in that of its first axes."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Births that belong together, so that an edit from which some are struck is still whole."""
+"""Births that belong together (families), so that an edit stays whole when some are struck."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def families(edit: Edit, n: int) -> Int[Tensor, "m"]:
     number = torch.arange(size, device=device)
     while True:
         low = torch.minimum(number[one], number[other])
-        found = number.scatter_reduce(0, one, low, "amin").scatter_reduce(0, other, low, "amin")
-        found = found[found]
-        if torch.equal(found, number):
+        lowest = number.scatter_reduce(0, one, low, "amin").scatter_reduce(0, other, low, "amin")
+        lowest = lowest[lowest]
+        if torch.equal(lowest, number):
             return number
-        number = found
+        number = lowest
 
 
 def without_families(edit: Edit, n: int, struck: Bool[Tensor, "m"]) -> Edit:
@@ -80,8 +80,8 @@ def without_families(edit: Edit, n: int, struck: Bool[Tensor, "m"]) -> Edit:
     )
 
 
-def spared(edit: Edit, cloud: Cloud, held: Bool[Tensor, "n"]) -> Edit:
-    """The edit without all that would touch rows that are held, to the bit."""
+def without_held(edit: Edit, cloud: Cloud, held: Bool[Tensor, "n"]) -> Edit:
+    """The edit without all that would touch frozen rows, which stay as they are to the bit."""
     n = len(cloud)
     if edit.assign or edit.append or edit.drop:
         edit = without_families(edit, n, _with_kin(families(edit, n), held))
@@ -116,7 +116,7 @@ def limited_births(edit: Edit | None, cloud: Cloud, most: int) -> Edit | None:
     check_edit(edit, cloud)
     n = len(cloud)
     if cloud.held is not None:
-        edit = spared(edit, cloud, cloud.held)
+        edit = without_held(edit, cloud, cloud.held)
     size = n + _fresh(edit)
     dies, splits = _dropped(edit, size)
     excess = size - int((dies | splits).sum()) - most
@@ -128,9 +128,9 @@ def limited_births(edit: Edit | None, cloud: Cloud, most: int) -> Edit | None:
     gain.index_add_(0, number, -(splits & ~dies).long())
     growing = (gain > 0).nonzero().squeeze(1)
     order = growing[_rank(edit, cloud, number)[growing].argsort(stable=True)]
-    left = int((gain[order].cumsum(0) < excess).sum()) + 1
+    count = int((gain[order].cumsum(0) < excess).sum()) + 1
     struck = torch.zeros(size, dtype=torch.bool, device=number.device)
-    struck[order[:left]] = True
+    struck[order[:count]] = True
     return without_families(edit, n, struck[number])
 
 
@@ -141,16 +141,16 @@ def merged_edits(edits: Sequence[Edit | None], cloud: Cloud) -> Edit | None:
     others are struck. Of two families with a row in common that of the earlier edit stays. If no
     row were left, only the first of them kills.
     """
-    found = [edit for edit in edits if edit is not None and edit != Edit()]
-    if len(found) < 2:
-        return found[0] if found else None
-    for edit in found:
+    proposed = [edit for edit in edits if edit is not None and edit != Edit()]
+    if len(proposed) < 2:
+        return proposed[0] if proposed else None
+    for edit in proposed:
         check_edit(edit, cloud)
     n = len(cloud)
-    deaths = [_dropped(edit, n + _fresh(edit))[0][:n] for edit in found]
+    deaths = [_dropped(edit, n + _fresh(edit))[0][:n] for edit in proposed]
     taken = torch.zeros(n, dtype=torch.bool, device=cloud.device)
     kept = []
-    for i, edit in enumerate(found):
+    for i, edit in enumerate(proposed):
         killed = torch.stack([taken, *(dead for j, dead in enumerate(deaths) if j != i)]).any(0)
         edit = without_families(edit, n, _with_kin(families(edit, n), killed & _involved(edit, n)))
         taken = taken | _involved(edit, n)
@@ -165,7 +165,7 @@ def merged_edits(edits: Sequence[Edit | None], cloud: Cloud) -> Edit | None:
 
 
 def _joined(edits: Sequence[Edit], n: int) -> Edit:
-    """Their sum, with the appended rows that drops name counted on."""
+    """Sum of the edits; row numbers of appended rows in drops are shifted accordingly."""
     whole = Edit()
     for edit in edits:
         before = _fresh(whole)
@@ -188,10 +188,10 @@ def _dropped(edit: Edit, size: int) -> tuple[Bool[Tensor, "m"], Bool[Tensor, "m"
 
 def _involved(edit: Edit, n: int) -> Bool[Tensor, "n"]:
     """Old rows that are a parent, or are changed by an assign or a split."""
-    found = torch.zeros(n, dtype=torch.bool, device=_device(edit))
+    involved = torch.zeros(n, dtype=torch.bool, device=_device(edit))
     for rows in _changed(edit):
-        found[rows[(rows >= 0) & (rows < n)]] = True
-    return found
+        involved[rows[(rows >= 0) & (rows < n)]] = True
+    return involved
 
 
 def _changed(edit: Edit) -> Iterator[Tensor]:

@@ -1,4 +1,4 @@
-"""What a strategy is made of: parts, what is said of their fields, what it remembers of rows."""
+"""What a strategy is made of: parts, the docstrings of their fields, statistics of rows."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def with_value(part: Any, way: Way, value: Any) -> Any:
 
 
 def fields_of(part: Any) -> tuple[dataclasses.Field[Any], ...]:
-    """The fields of a dataclass; none of another thing."""
+    """The fields of a dataclass; none of any other object."""
     return dataclasses.fields(part) if dataclasses.is_dataclass(part) else ()
 
 
 def field_docs(kind: type[Any]) -> dict[str, str]:
     """The docstrings under the fields of a dataclass and of those it derives from."""
-    found: dict[str, str] = {}
-    for each in reversed(kind.__mro__):
+    docs: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
         try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(each)))
+            tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
         except (OSError, TypeError, SyntaxError):
             continue  # made at run time, or built in
         body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
@@ -60,14 +60,14 @@ def field_docs(kind: type[Any]) -> dict[str, str]:
             if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
                 continue
             if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
-                found[field.target.id] = " ".join(str(doc.value.value).split())
-    return found
+                docs[field.target.id] = " ".join(str(doc.value.value).split())
+    return docs
 
 
-def remembered(strategy: Strategy) -> dict[str, tuple[int, ...]]:
-    """What a strategy remembers of each row: statistics, and the shape of one row of each.
+def statistic_shapes(strategy: Strategy) -> dict[str, tuple[int, ...]]:
+    """The statistics that a strategy tracks, by name, and the shape of one row of each.
 
-    Raises ValueError where its parts do not go together, which only the start of a run tells.
+    Raises ValueError where its parts do not go together, as the start of a run would.
     """
     rows = {"mean": torch.eye(3)[:2], "quat": torch.ones(2, 4), "log_scale": torch.zeros(2, 3)}
     rows |= {"opacity_logit": torch.zeros(2), "sh": torch.zeros(2, 1, 3)}
@@ -78,5 +78,5 @@ def remembered(strategy: Strategy) -> dict[str, tuple[int, ...]]:
 
 
 def statistics(strategy: Strategy) -> tuple[str, ...]:
-    """Names of what a strategy remembers of rows; raises as `remembered`."""
-    return tuple(remembered(strategy))
+    """Names of the statistics that a strategy tracks; raises as `statistic_shapes`."""
+    return tuple(statistic_shapes(strategy))

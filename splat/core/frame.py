@@ -1,4 +1,4 @@
-"""The frame of training, a similarity of the input's, and what is asked of points in any frame."""
+"""The frame of training, a similarity of the input's, and geometry of points and cameras."""
 
 from __future__ import annotations
 

@@ -19,14 +19,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from splat.core.fields import Way, field_docs, fields_of, parts_with_ways, remembered, with_value
+from splat.core.fields import (
+    Way,
+    field_docs,
+    fields_of,
+    parts_with_ways,
+    statistic_shapes,
+    with_value,
+)
 from splat.core.strategy import Strategy, recipe_name_of
 
 RATE = "rate"
 """Name of the factor on all learning rates; 1: as planned."""
 MOST_RATE = 100.0
 LARGEST = 2**53
-"""Of a number; up to it every whole number is a float too."""
+"""Largest number a knob may take; up to it every whole number is a float too."""
 Number = int | float
 _SENTENCE = re.compile(r"(?<=[.!?])(?<!al\.)(?<!eq\.)\s+(?=[A-Z0-9])")
 
@@ -37,10 +44,10 @@ class Command:
 
     step: int
     name: str
-    """Of a knob, or `rate`."""
+    """Name of a knob, or `rate`."""
     value: Number
     before: Number | None = dataclasses.field(default=None, compare=False)
-    """What it was before; None: not known, or it was not set."""
+    """Value before the change; None: not known, or not set."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Knob:
     whole: bool
     """Whether it takes whole numbers only."""
     doc: str
-    """What it is, in a sentence; empty where nothing is said of it."""
+    """What it is, in a sentence; empty where its field has no docstring."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class _Spot:
 def knobs(strategy: Strategy) -> dict[str, Knob]:
     """The numbers of a strategy and of its parts, by name, in the order of its recipe.
 
-    Those that are not set (None) are left out; `turned` takes them too.
+    Those that are not set (None) are left out; `with_knob` takes them too.
     """
     return {
         name: Knob(spot.value, spot.whole, _doc(spot))
@@ -77,14 +84,14 @@ def knobs(strategy: Strategy) -> dict[str, Knob]:
     }
 
 
-def turned(strategy: Strategy, name: str, value: float) -> Strategy:
+def with_knob(strategy: Strategy, name: str, value: float) -> Strategy:
     """A fitted strategy with another value at one of its knobs, all else alike.
 
     Raises ValueError where there is no such knob, where the strategy's own checks refuse the
     value, and where a run that goes on already could not follow.
     """
     spot = _spot(strategy, name)
-    new: Strategy = with_value(strategy, spot.way, fitting(name, value, spot.whole))
+    new: Strategy = with_value(strategy, spot.way, knob_value(name, value, spot.whole))
     for what, before, after in zip(_ASKED, _asked(strategy), _asked(new), strict=True):
         if before != after:
             raise ValueError(
@@ -94,33 +101,33 @@ def turned(strategy: Strategy, name: str, value: float) -> Strategy:
     return new
 
 
-def made(strategy: Strategy, command: Command) -> tuple[Strategy, Command]:
-    """A strategy with a change made, and the change with all that is known of it; see `turned`."""
+def after_change(strategy: Strategy, command: Command) -> tuple[Strategy, Command]:
+    """A strategy with a change made (`with_knob`), and the change with all that is known of it."""
     spot = _spot(strategy, command.name)
-    new = turned(strategy, command.name, command.value)
-    value = fitting(command.name, command.value, spot.whole)
+    new = with_knob(strategy, command.name, command.value)
+    value = knob_value(command.name, command.value, spot.whole)
     return new, dataclasses.replace(command, value=value, before=spot.value)
 
 
 def checked_rate(value: float) -> float:
     """A factor on learning rates; raises ValueError where it is none."""
-    found = float(fitting(RATE, value, whole=False))
-    if not 0 < found <= MOST_RATE:
+    rate = float(knob_value(RATE, value, whole=False))
+    if not 0 < rate <= MOST_RATE:
         raise ValueError(
             f"{RATE} is {value:g}, expected a factor above 0 and up to {MOST_RATE:g}; 1 is as"
             " planned"
         )
-    return found
+    return rate
 
 
-def followed(strategy: Strategy, script: Iterable[Command]) -> Strategy:
+def after_changes(strategy: Strategy, script: Iterable[Command]) -> Strategy:
     """A strategy once all of these changes are made; raises ValueError where one does not fit."""
     for command in sorted(script, key=lambda each: each.step):
         try:
             if command.name == RATE:
                 checked_rate(command.value)
             else:
-                strategy = turned(strategy, command.name, command.value)
+                strategy = with_knob(strategy, command.name, command.value)
         except ValueError as error:
             raise ValueError(
                 f"the change of {command.name} at step {command.step:,} does not fit this run:"
@@ -141,29 +148,29 @@ _ASKED = ("things of the renderer", "statistics of rows", "terms of the loss")
 
 
 def _asked(strategy: Strategy) -> tuple[object, object, object]:
-    """What a run is built for once and for all."""
+    """What cannot change while a run goes on: needs, statistics, and needs of terms."""
     terms = {name: objective.needs for name, objective in strategy.objectives().items()}
-    return strategy.needs, remembered(strategy), terms
+    return strategy.needs, statistic_shapes(strategy), terms
 
 
 def _spot(strategy: Strategy, name: str) -> _Spot:
-    found = _spots(strategy)
-    if name in found:
-        return found[name]
-    known = [*found, RATE]
-    near = [each for each in known if each.endswith(f".{name}")]
-    near = near or difflib.get_close_matches(name, known, 1)
-    hint = f"perhaps you meant {' or '.join(near)}" if near else f"there are {', '.join(known)}"
+    spots = _spots(strategy)
+    if name in spots:
+        return spots[name]
+    names = [*spots, RATE]
+    near = [each for each in names if each.endswith(f".{name}")]
+    near = near or difflib.get_close_matches(name, names, 1)
+    hint = f"perhaps you meant {' or '.join(near)}" if near else f"there are {', '.join(names)}"
     raise ValueError(f"there is no {name!r} to change; {hint}")
 
 
-def fitting(name: str, value: object, whole: bool) -> Number:
+def knob_value(name: str, value: object, whole: bool) -> Number:
     """A value in the type of its knob; raises ValueError where it is no number for it."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{name} is {value!r}, expected a number")
     if not -LARGEST <= value <= LARGEST:
-        said = f"{value:g}" if isinstance(value, float) else "too large"
-        raise ValueError(f"{name} is {said}, expected a finite number, at most {LARGEST:.0e}")
+        text = f"{value:g}" if isinstance(value, float) else "too large"
+        raise ValueError(f"{name} is {text}, expected a finite number, at most {LARGEST:.0e}")
     if whole and value != math.floor(value):
         raise ValueError(f"{name} is {value:g}, expected a whole number")
     return int(value) if whole else float(value)
@@ -171,14 +178,14 @@ def fitting(name: str, value: object, whole: bool) -> Number:
 
 def _spots(strategy: Strategy) -> dict[str, _Spot]:
     """Where every number lies, those that are not set included, by name."""
-    found: dict[str, _Spot] = {}
-    seen: Counter[str] = Counter()
+    spots: dict[str, _Spot] = {}
+    counts: Counter[str] = Counter()
     for way, part in parts_with_ways(strategy):
         name = recipe_name_of(type(part))
-        seen[name] += 1
-        label = name if seen[name] == 1 else f"{name}-{seen[name]}"
-        found |= {f"{label}.{own}": spot for own, spot in _numbers(part, way)}
-    return found
+        counts[name] += 1
+        label = name if counts[name] == 1 else f"{name}-{counts[name]}"
+        spots |= {f"{label}.{own}": spot for own, spot in _numbers(part, way)}
+    return spots
 
 
 def _numbers(part: Any, way: Way) -> Iterator[tuple[str, _Spot]]:

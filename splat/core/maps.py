@@ -1,4 +1,4 @@
-"""Maps of weights over the pixels of a picture: where it is wrong, where it has edges, ..."""
+"""Maps of weights over the pixels of a picture: error, edges, dissimilarity, masks, labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LUMA = (0.299, 0.587, 0.114)
 SSIM_MEAN, SSIM_SPREAD = 0.01**2, 0.03**2
 """SSIM's constants for values in [0, 1]."""
 LEAST_RANGE = 1e-6
-"""Range of a map up to which it is taken for flat."""
+"""Range up to which a map counts as constant."""
 
 
 @dataclass(frozen=True)

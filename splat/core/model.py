@@ -30,18 +30,18 @@ class TrainedModule:
     module: nn.Module
     optimizer: torch.optim.Optimizer
     rates: Sequence[Callable[[int], float]] = ()
-    """Of its groups of parameters, in their order; none: those that it was made with, for ever."""
+    """Learning rate by step of each group of parameters; none: the optimizer's own, constant."""
     of_photos: bool = False
     """Whether it has a row for each photo, which moves when that photo is shown, and only then."""
 
-    def moved(self, step: int, rate_scale: float, scaling: Scaling = Scaling()) -> None:  # noqa: B008
-        """Let the optimizer make a step at so many times the rates of a step of the run, fitted to
-        the photos that it shows."""
+    def optimize(self, step: int, rate_scale: float, scaling: Scaling = Scaling()) -> None:  # noqa: B008
+        """One optimizer step at `rate_scale` times the rates of step `step`, scaled for the number
+        of photos that it shows."""
         scaling = Scaling() if self.of_photos else scaling
         groups = self.optimizer.param_groups
         planned = [{name: group.get(name) for name in ("lr", "betas", "eps")} for group in groups]
-        wanted = [rate(step) for rate in self.rates] or [group["lr"] for group in groups]
-        for group, rate in zip(groups, wanted, strict=True):
+        rates = [rate(step) for rate in self.rates] or [group["lr"] for group in groups]
+        for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate_scale * scaling.rate * rate
             if scaling.photos > 1 and "betas" in group:
                 group["betas"] = scaling.betas(group["betas"])
@@ -50,8 +50,8 @@ class TrainedModule:
         for group, before in zip(groups, planned, strict=True):
             group.update({name: value for name, value in before.items() if value is not None})
 
-    def regrouped(self, was: int, now: int) -> None:
-        """As `Cloud.regrouped`, of an optimizer that is torch's Adam."""
+    def regroup(self, was: int, now: int) -> None:
+        """As `Cloud.regroup`, for an optimizer that is torch's Adam."""
         if self.of_photos:
             return
         for state in self.optimizer.state.values():
@@ -65,7 +65,7 @@ class Surface(Protocol):
 
     @property
     def box(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """Its low corner and its high one; outside of it nothing is known."""
+        """Low and high corner of its bounding box, outside of which nothing is known."""
         ...
 
     def __call__(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
@@ -81,7 +81,7 @@ class Surface(Protocol):
         steps: int,
         shown: Callable[[Iterable[int]], Iterable[int]],
     ) -> None:
-        """Go on learning, in place, from what Gaussians that are done show to each step's photo."""
+        """Train on, in place, against what the finished Gaussians show of each step's view."""
         ...
 
 
@@ -92,29 +92,29 @@ class Model(nn.Module):
     slots: int = 1
     """Gaussians one row may make; the row of a Gaussian is `source // slots`."""
     draws: int = 1
-    """Gaussians that a row makes in a picture, about; what time and memory are predicted from."""
+    """About how many Gaussians a row makes in a picture; time and memory are predicted from it."""
     unit: str = "Gaussians"
-    """What rows are, for people."""
+    """What rows are called in messages."""
     rows_are_gaussians: bool = False
     """Whether every row is one Gaussian of its own, which can be counted and asked for a place."""
     same_for_all_views: bool = False
     """Whether it makes the same set for every camera, which is then what files hold."""
     own_suffix: str = ""
-    """Of the file in which the model itself is kept (`splat.recipes.model_files`); empty: none."""
+    """Suffix of the file that keeps the model itself (`splat.recipes.model_files`); empty: none."""
     left_out: str = ""
-    """What `bake` for all cameras cannot keep of what each is shown, for people."""
+    """What `bake` for all cameras leaves out, in words for messages; empty: nothing."""
     place: str = "mean"
-    """The column of positions [N, 3], frame of training,"""
+    """The column of positions [N, 3], frame of training."""
     reach: str = "log_scale"
-    """and that of log sizes [N, ...]."""
+    """The column of log sizes [N, ...]."""
     voxel: float = 0.0
     """Side of the finest cells of the grid that rows lie on, frame of training; 0: on none."""
     frame: Frame = Frame((0.0, 0.0, 0.0), 1.0)
-    """What is trained in, as a similarity of the input's; a run sets it before anything begins."""
+    """The frame of training, a similarity of the input's; a run sets it before anything begins."""
     surface: Surface | None = None
-    """What is known of the surface beside the rows."""
+    """A signed distance trained beside the rows; None: none."""
     region: Region | None = None
-    """What of the scene is wanted (`Strategy.region`); None: all of it. A run sets it."""
+    """The region that is exported (`Strategy.region`); None: everywhere. A run sets it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,19 +131,19 @@ class Model(nn.Module):
         """A plain, detached set for exporters, in the frame of training."""
 
     def kept(self, gaussians: Gaussians) -> Gaussians:
-        """What of a set in the frame of training is wanted: what files hold."""
+        """The Gaussians of a set (frame of training) inside the region: those that files hold."""
         return gaussians if self.region is None else self.region.kept(gaussians, self.frame)
 
     def sketch(self) -> Gaussians:
-        """As `bake` for all cameras, as quickly as it can be had: for looks at a run."""
+        """A quicker `bake` for all cameras, for live views of a run."""
         return self.bake()
 
     def networks(self) -> Mapping[str, TrainedModule]:
-        """What is trained beside the rows, by name; the same objects each time."""
+        """Networks trained beside the rows, by name; the same objects each time."""
         return self.beside
 
     def drawn_by(self, render: Renderer) -> Renderer:
-        """What draws the Gaussians that it makes, by what draws Gaussians."""
+        """The renderer for the Gaussians it makes, given one that draws Gaussians."""
         return render
 
     def rows_for(self, camera: Camera) -> Int[Tensor, "m"]:
@@ -152,9 +152,9 @@ class Model(nn.Module):
         return torch.arange(len(self.cloud), device=self.cloud.device)
 
     def order_rows(self) -> Int[Tensor, "n"] | None:
-        """Bring rows into an order that suits memory; what they are stays the same.
+        """Permute rows for memory locality; their values stay the same.
 
-        The row that each one was; None where all are where they were.
+        Gives the old number of each row; None where none moved.
         """
         return None
 
@@ -201,32 +201,32 @@ class Rates:
 
 @dataclass(frozen=True)
 class Making:
-    """What a model that is made for a run is told of it."""
+    """What a run tells the model that is made for it."""
 
     steps: int
-    """Of the run, over which learning rates fall."""
+    """Steps of the run, over which learning rates fall."""
     rates: Rates = field(default_factory=Rates)
-    """Of Gaussians that are rows themselves."""
+    """Learning rates of rows that are Gaussians."""
     sh_every: int = 1000
     """Steps after which one more band of harmonics is switched on; 0: all at once."""
     moments: torch.dtype = torch.float32
-    """Type of Adam's moments."""
+    """Data type of Adam's moments."""
     harmonics: torch.dtype = torch.float32
-    """Type of harmonics, where rows have any."""
+    """Data type of harmonics, where rows have any."""
     keep: Callable[[Tensor], Tensor] | None = None
     """Where moments and harmonics are kept (`splat.core.offload`); None: on the device that
     trains."""
     seed: int = 0
-    """Of what networks begin with."""
+    """Seed of the initial weights of networks."""
     views: Sequence[Camera] = ()
-    """All training cameras, frame of training; none where a saved state is to tell of them."""
+    """All training cameras, frame of training; none where a saved state holds them."""
     photos: int = 0
-    """How many there are, where `views` does not say."""
+    """Number of training photos where `views` is empty."""
     frame: Frame = Model.frame
 
 
 def explicit(rows: Mapping[str, Tensor], making: Making) -> Explicit:
-    """Rows that are Gaussians, as a run trains them."""
+    """The model of rows that are Gaussians, as a run trains them."""
     return Explicit(
         rows,
         steps=making.steps,
@@ -239,11 +239,11 @@ def explicit(rows: Mapping[str, Tensor], making: Making) -> Explicit:
 
 
 def columns_of(gaussians: Gaussians, sh_degree: int | None = None) -> dict[str, Tensor]:
-    """Columns of `Explicit` that draw a set with harmonics; bands of `sh_degree`, None: its own."""
+    """Columns of `Explicit` for a set with harmonics, of degree `sh_degree` (None: its own)."""
     degree = gaussians.sh_degree or 0
-    wanted = (degree if sh_degree is None else sh_degree) + 1
-    sh = gaussians.colors.new_zeros(len(gaussians), wanted**2, 3)
-    k = min(wanted, degree + 1) ** 2
+    bands = (degree if sh_degree is None else sh_degree) + 1
+    sh = gaussians.colors.new_zeros(len(gaussians), bands**2, 3)
+    k = min(bands, degree + 1) ** 2
     sh[:, :k] = gaussians.colors[:, :k]
     return {
         "mean": gaussians.means,
@@ -339,7 +339,7 @@ class Explicit(Model):
     def bake(self, camera: Camera | None = None) -> Gaussians:
         del camera
         cloud = self.cloud
-        found = Gaussians(
+        gaussians = Gaussians(
             means=cloud["mean"].detach().clone(),
             quats=nn.functional.normalize(cloud["quat"].detach(), dim=-1),
             scales=cloud["log_scale"].detach().exp(),
@@ -348,7 +348,7 @@ class Explicit(Model):
             sh_degree=self.sh_degree,
         )
         # The device that trains may have no room for all harmonics.
-        return found.to(cloud["sh"].device) if cloud.kept_away else found
+        return gaussians.to(cloud["sh"].device) if cloud.kept_away else gaussians
 
     def get_extra_state(self) -> dict[str, Any]:
         return self.cloud.state_dict()

@@ -17,10 +17,10 @@ class Objective(ABC):
     """One term of the loss, weight included; constant, like a strategy."""
 
     needs: Needs = Needs()
-    """What it asks of the renderer at any step."""
+    """What it needs of the renderer at any step."""
 
     def needs_at(self, step: int) -> Needs:
-        """What it asks of the renderer at a step, by its number."""
+        """What it needs of the renderer at the step of this number."""
         del step
         return self.needs
 
@@ -47,7 +47,7 @@ class Photometric(Objective):
 
 @dataclass(frozen=True)
 class OpacityL1(Objective):
-    """weight * mean opacity: faint rows fade so that they can be moved (3DGS-MCMC, eq. 9 there)."""
+    """Opacity regulariser, weight * mean: faint rows fade, to be relocated (3DGS-MCMC, eq. 9)."""
 
     weight: float = 0.01
 
@@ -57,7 +57,7 @@ class OpacityL1(Objective):
 
 @dataclass(frozen=True)
 class ScaleL1(Objective):
-    """weight * mean scale over rows and axes (3DGS-MCMC, same source), world units of training."""
+    """Scale regulariser, weight * mean over rows and axes (3DGS-MCMC), world units of training."""
 
     weight: float = 0.01
 

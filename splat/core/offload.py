@@ -1,4 +1,4 @@
-"""Rows whose harmonics and moments are kept in the machine's memory, not in the GPU's.
+"""Offloading: rows whose harmonics and moments are in the machine's memory, not in the GPU's.
 
 They are nine tenths of what a Gaussian takes, and a picture of a large scene shows few of its
 Gaussians. So places, sizes and opacities stay on the GPU, where they say which rows may show; the
@@ -29,7 +29,7 @@ _SLACK = 2.0
 
 
 def kept_by(device: torch.device) -> Callable[[Tensor], Tensor]:
-    """What copies tensors to the memory of the machine; ValueError where the device has no own."""
+    """Copies tensors to host memory; ValueError where the device has no memory of its own."""
     if device.type != "cuda":
         raise ValueError(
             f"offload keeps Gaussians from the memory of a GPU, and the device is {device.type};"
@@ -39,14 +39,14 @@ def kept_by(device: torch.device) -> Callable[[Tensor], Tensor]:
 
 
 def pinned(values: Tensor) -> Tensor:
-    """A copy in memory of the machine from which a GPU takes by itself."""
+    """A copy in pinned host memory, which a GPU reads by itself."""
     return values.detach().to("cpu").contiguous().pin_memory()
 
 
 class OffloadRenderer:
-    """Draws sets whose colours may be kept elsewhere: what may show is brought to the device.
+    """Draws sets whose colours may be offloaded: what is in the frustum is brought to the device.
 
-    Pictures, gradients and what is said of every Gaussian are as if all were drawn.
+    Pictures, gradients and statistics of every Gaussian are as if all were drawn.
     """
 
     def __init__(self, render: Renderer) -> None:
@@ -68,9 +68,9 @@ class OffloadRenderer:
         def spread_gradient(_: Tensor) -> None:
             # All that backward leaves on screen is there once the means have their gradient.
             for name in ("signed", "absolute", "sums"):
-                found = getattr(gradient, name)
-                if found is not None:
-                    setattr(gradient, name, _out(found, rows, len(gaussians)))
+                values = getattr(gradient, name)
+                if values is not None:
+                    setattr(gradient, name, _out(values, rows, len(gaussians)))
 
         if part.means.requires_grad:
             part.means.register_hook(spread_gradient)
@@ -90,19 +90,22 @@ class OffloadRenderer:
             assert weigh is not None
             return weigh(_spread(drawn, gaussians, rows))
 
-        drawn, found = self._render.survey(
+        drawn, contributions = self._render.survey(
             part, camera, background, None if weigh is None else weigh_whole
         )
-        each = {f.name: _out(getattr(found, f.name), rows, len(gaussians)) for f in fields(found)}
-        return _spread(drawn, gaussians, rows), Contributions(**each)
+        columns = {
+            f.name: _out(getattr(contributions, f.name), rows, len(gaussians))
+            for f in fields(contributions)
+        }
+        return _spread(drawn, gaussians, rows), Contributions(**columns)
 
     def _brought(self, gaussians: Gaussians, camera: Camera) -> tuple[Int[Tensor, "m"], Gaussians]:
-        """Rows that may show, on the device, and these of the set."""
-        found = may_show(gaussians.means, gaussians.scales, camera)
-        rows = found.to(self.device)
+        """Row numbers in the frustum, on the device, and these Gaussians."""
+        shown = rows_in_frustum(gaussians.means, gaussians.scales, camera)
+        rows = shown.to(self.device)
 
         def some(values: Tensor) -> Tensor:
-            at = rows if values.device == rows.device else found.to(values.device)
+            at = rows if values.device == rows.device else shown.to(values.device)
             return values.index_select(0, at).to(self.device)
 
         def harmonics(colors: Tensor) -> Tensor:
@@ -126,10 +129,10 @@ class OffloadRenderer:
 
 
 @torch.no_grad()
-def may_show(
+def rows_in_frustum(
     means: Float[Tensor, "n 3"], scales: Float[Tensor, "n 3"], camera: Camera
 ) -> Int[Tensor, "m"]:
-    """Rows that a renderer may draw for a camera, ascending, and a few more.
+    """Frustum culling: rows that a renderer may draw for a camera, ascending, and a few more.
 
     A Gaussian reaches, on screen, `_REACH` times its largest scale times the largest slope of the
     projection there, which renderers hold within 0.3 half pictures beyond the edges.
@@ -151,12 +154,12 @@ def may_show(
 
 
 def _out(values: Tensor, rows: Int[Tensor, "m"], n: int) -> Tensor:
-    """Values of some rows among zeros for all others."""
+    """Values of some rows, scattered among zeros for all `n`."""
     return values.new_zeros(n, *values.shape[1:]).index_copy_(0, rows, values)
 
 
 def _spread(drawn: Rendered, gaussians: Gaussians, rows: Int[Tensor, "m"]) -> Rendered:
-    """What was drawn of some rows as a picture of all."""
+    """A picture of some rows as one of all: the others have radius 0."""
     return replace(
         drawn,
         radii=_out(drawn.radii, rows, len(gaussians)),

@@ -12,15 +12,15 @@ from splat.core.column import Column, Scaling
 from splat.kernels import Harmonics, HarmonicsGradient, left_by_backward
 
 Keep = Callable[[Tensor], Tensor]
-"""Copies a tensor to where it is kept (`splat.core.offload`)."""
+"""Copies a tensor to host memory (`splat.core.offload`)."""
 Gradient = Tensor | HarmonicsGradient
 
 
 class Kept(Column):
-    """Adam's moments, and of harmonics the values too, are where `keep` copies them to."""
+    """An offloaded column: moments, and values of harmonics too, are where `keep` copies them."""
 
     def __init__(self, column: Column, keep: Keep) -> None:
-        """A column with what of it is kept away copied there."""
+        """The column, with what of it is offloaded copied there."""
         super().__init__(column.values, column.first, column.second, column.rate, column.count)
         self.keep = keep
         self.replace(column.values.detach())
@@ -62,10 +62,10 @@ class Kept(Column):
                 "rows whose moments are kept away were to move out of sight, too; say which are"
                 " visible"
             )
-        found = self._seen(visible)
-        if found is not None:
+        in_sight = self._seen(visible)
+        if in_sight is not None:
             self.count += 1
-            rows, gradient = found
+            rows, gradient = in_sight
             whole = [t.detach() for t in (self.values, self.first, self.second)]
             values, first, second = (_brought(each, rows) for each in whole)
             part = Column(torch.nn.Parameter(values), first, second, self.rate, self.count)
@@ -77,8 +77,8 @@ class Kept(Column):
     def _drawn(self) -> list[tuple[Int[Tensor, "m"], Gradient]]:
         """Rows that were brought to be drawn, and the gradients that they were left."""
         brought = self.values.brought if isinstance(self.values, Harmonics) else []
-        found = [(each.rows, left_by_backward(each.leaf)) for each in brought]
-        parts = [(rows, gradient) for rows, gradient in found if gradient is not None]
+        gradients = [(each.rows, left_by_backward(each.leaf)) for each in brought]
+        parts = [(rows, gradient) for rows, gradient in gradients if gradient is not None]
         own = left_by_backward(self.values) if parts else None
         if own is not None:  # drawn as a whole, too
             parts.append((torch.arange(len(self.values), device=parts[0][0].device), own))
@@ -99,7 +99,7 @@ class Kept(Column):
 
 
 def _brought(away: Tensor, rows: Int[Tensor, "m"]) -> Tensor:
-    """Rows of what is kept away, on the device of their numbers."""
+    """Rows of an offloaded tensor, on the device of their numbers."""
     return away.index_select(0, rows.to(away.device)).to(rows.device, non_blocking=True)
 
 
@@ -112,15 +112,17 @@ def _take(gradient: Gradient, rows: Int[Tensor, "m"]) -> Gradient:
 def _together(
     parts: list[tuple[Int[Tensor, "m"], Gradient]], rows: Int[Tensor, "k"], like: Tensor
 ) -> Tensor:
-    """The sum of gradients that several drawings left, written out for these rows."""
+    """Sum of the gradients of several renders, dense, for these rows: [k, ...]."""
     place = torch.full((len(like),), -1, device=rows.device)
     place[rows] = torch.arange(len(rows), device=rows.device)
     total: Tensor | None = None
-    for drawn, given in parts:
-        whole = given.dense(like.shape[1]) if isinstance(given, HarmonicsGradient) else given
+    for drawn, gradient in parts:
+        whole = (
+            gradient.dense(like.shape[1]) if isinstance(gradient, HarmonicsGradient) else gradient
+        )
         if total is None:
             total = whole.new_zeros(len(rows), *like.shape[1:])
-        wanted = (place[drawn] >= 0).nonzero().squeeze(1)
-        total.index_add_(0, place[drawn][wanted], whole.index_select(0, wanted).to(total))
+        chosen = (place[drawn] >= 0).nonzero().squeeze(1)
+        total.index_add_(0, place[drawn][chosen], whole.index_select(0, chosen).to(total))
     assert total is not None
     return total

@@ -1,4 +1,4 @@
-"""A part of the input's frame, such as a box: what of a scene is wanted."""
+"""A part of the input's frame, such as a box, to which what is exported is cropped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from splat.types import Frame, Gaussians
 Corner = tuple[float, float, float]
 
 EVERYWHERE: tuple[Corner, Corner] = ((-1e9, -1e9, -1e9), (1e9, 1e9, 1e9))
-"""Corners of a box that leaves nothing out."""
+"""Low and high corner of a box that leaves nothing out."""
 
 
 class Region(ABC):
@@ -33,14 +33,14 @@ class Region(ABC):
         return asdict(self)  # type: ignore[call-overload, no-any-return]  # all are dataclasses
 
     def kept(self, gaussians: Gaussians, frame: Frame) -> Gaussians:
-        """Those whose centre lies inside; raises ValueError where there are none."""
+        """The Gaussians whose centre lies inside; raises ValueError where there are none."""
         inside = self.holds(gaussians.means, frame)
         if not bool(inside.any()):
             raise ValueError(self.bare(len(inside)))
         return gaussians if bool(inside.all()) else gaussians.take(inside)
 
     def bare(self, count: int) -> str:
-        """What is wrong where none of so many Gaussians lies inside."""
+        """The message where none of so many Gaussians lies inside."""
         return (
             f"the crop box from {self.text()} holds none of the {count:,} Gaussians that"
             " were trained; expected some inside: train again with a larger box"
@@ -52,9 +52,9 @@ class Box(Region):
     """A box along the axes of the input."""
 
     low: Corner
-    """Lowest corner, units of the input,"""
+    """Lowest corner, units of the input."""
     high: Corner
-    """and highest one."""
+    """Highest corner, units of the input."""
 
     def __post_init__(self) -> None:
         if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
@@ -67,10 +67,10 @@ class Box(Region):
     def holds(self, positions: Float[Tensor, "n 3"], frame: Frame) -> Bool[Tensor, "n"]:
         """Which positions, in the frame of training `frame`, lie inside; its faces count."""
         means = positions.detach().double()
-        given = means / frame.scale + means.new_tensor(frame.centre)
+        places = means / frame.scale + means.new_tensor(frame.centre)
         low, high = means.new_tensor(self.low), means.new_tensor(self.high)
-        found: Bool[Tensor, "n"] = ((given >= low) & (given <= high)).all(1)
-        return found
+        inside: Bool[Tensor, "n"] = ((places >= low) & (places <= high)).all(1)
+        return inside
 
     def text(self) -> str:
         """Its corners, for people."""
@@ -79,7 +79,7 @@ class Box(Region):
 
 @dataclass(frozen=True)
 class Both(Region):
-    """What lies in both of two regions."""
+    """The intersection of two regions."""
 
     one: Region
     other: Region
@@ -104,8 +104,8 @@ def box_of(six: tuple[float, ...]) -> Box:
     return Box((a, b, c), (d, e, f))
 
 
-def meeting(one: Region | None, other: Region) -> Region:
-    """What lies in both of two regions; of two boxes a box."""
+def intersection(one: Region | None, other: Region) -> Region:
+    """The intersection of two regions; of two boxes a box. None is everywhere."""
     if one is None:
         return other
     if not (isinstance(one, Box) and isinstance(other, Box)):

@@ -35,7 +35,7 @@ def stands_for(published: int, steps: int) -> float:
 
 
 def compounded(share: float, times: float) -> float:
-    """What growth by a share comes to when it is repeated, never more than doubling."""
+    """Compound growth: the share that `times` growths by a share add up to, at most 1."""
     return share if times == 1 else min((1 + share) ** times - 1, 1.0)
 
 
@@ -65,12 +65,12 @@ def due(done: int, start: int, stop: int, every: int) -> bool:
 
 
 def dues(start: int, stop: int, every: int, steps: int) -> list[int]:
-    """All steps of a run of `steps` at which it is `due`."""
+    """All steps of a run of `steps` that are `due`."""
     return list(_dues(start, stop, every, steps))
 
 
 def times_due(start: int, stop: int, every: int, steps: int) -> int:
-    """How many steps of a run of `steps` there are at which it is `due`."""
+    """Number of steps of a run of `steps` that are `due`."""
     return len(_dues(start, stop, every, steps))
 
 

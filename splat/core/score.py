@@ -1,4 +1,4 @@
-"""What rows contribute to pictures: one service, from which all scores of significance are made."""
+"""Contributions of rows to pictures, from which all scores of significance are made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from splat.types import (
     Rendered,
     Renderer,
     Surveyed,
-    beside,
+    stacked_maps,
 )
 
 Significance = Literal[
@@ -35,7 +35,7 @@ Significance = Literal[
 ]
 
 VOLUME_POWER = 0.1
-"""How much of a row's volume counts (LightGaussian)."""
+"""Exponent of a row's volume (LightGaussian)."""
 
 
 @torch.no_grad()
@@ -49,49 +49,51 @@ def survey(
     *,
     develop: Callable[[Rendered], Rendered] | None = None,
 ) -> Surveyed:
-    """Draw one view and say what every row did in it; `step` as in `Model.forward`.
+    """Draw one view and measure the contribution of every row; `step` as in `Model.forward`.
 
-    Maps look at what `develop` makes of the picture, as the photo shows it.
+    Maps are made of the picture as `develop` gives it: in the exposure of the photo.
     """
 
     def weigh(rendered: Rendered) -> Float[Tensor, "h w m"]:
-        seen = rendered if develop is None else develop(rendered)
-        return beside([each(seen, batch) for each in maps])
+        developed = rendered if develop is None else develop(rendered)
+        return stacked_maps([map_of(developed, batch) for map_of in maps])
 
     gaussians = model(batch.camera, step)
-    rendered, found = render.survey(gaussians, batch.camera, background, weigh if maps else None)
+    rendered, contributions = render.survey(
+        gaussians, batch.camera, background, weigh if maps else None
+    )
     source, n = gaussians.source, len(model.cloud)
     if source is not None:
-        found = _by_row(found, source // model.slots, n)
-    return Surveyed(batch, rendered, found)
+        contributions = _by_row(contributions, source // model.slots, n)
+    return Surveyed(batch, rendered, contributions)
 
 
-def _by_row(found: Contributions, rows: Tensor, n: int) -> Contributions:
-    """Contributions of Gaussians brought together by the row that they came from."""
+def _by_row(contributions: Contributions, rows: Tensor, n: int) -> Contributions:
+    """Contributions of Gaussians reduced to the rows [n] that they came from."""
 
     def added(values: Tensor) -> Tensor:
         return values.new_zeros(n, *values.shape[1:]).index_add_(0, rows, values)
 
     return Contributions(
-        mass=added(found.mass),
-        hits=added(found.hits),
-        transmitted=added(found.transmitted),
-        most=found.most.new_zeros(n).scatter_reduce_(0, rows, found.most, "amax"),
-        area=added(found.area),
-        squared=added(found.squared),
-        weighted=added(found.weighted),
+        mass=added(contributions.mass),
+        hits=added(contributions.hits),
+        transmitted=added(contributions.transmitted),
+        most=contributions.most.new_zeros(n).scatter_reduce_(0, rows, contributions.most, "amax"),
+        area=added(contributions.area),
+        squared=added(contributions.squared),
+        weighted=added(contributions.weighted),
     )
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What every row did in a number of views: sums over them, and the most in one of them.
+    """Contributions of every row over several views: sums, and the largest in one view.
 
     In float64, so that counts of many views stay whole numbers.
     """
 
     mass: Float[Tensor, "n"]
-    """Blending weight, as the fields of `Contributions` of the same names, summed over views."""
+    """Blending weight summed over views; so are the fields that follow, as in `Contributions`."""
     hits: Float[Tensor, "n"]
     transmitted: Float[Tensor, "n"]
     area: Float[Tensor, "n"]
@@ -107,7 +109,7 @@ class Scores:
     """Mean blending weight over the pixels hit in a view, summed over the views in which the row
     is the strongest somewhere."""
     views: Float[Tensor, "n"]
-    """Views with a pixel hit."""
+    """Number of views in which the row hits a pixel."""
 
 
 _LARGEST = ("most", "area_most", "weighted_most")
@@ -115,26 +117,26 @@ _LARGEST = ("most", "area_most", "weighted_most")
 
 @torch.no_grad()
 def scores(surveys: Iterable[Surveyed]) -> Scores:
-    """Bring views together, one after the other: `scores(step.survey(i) for i in indices)`."""
+    """Reduce views one after the other: `scores(step.survey(i) for i in indices)`."""
     total: Scores | None = None
     for each in surveys:
-        view = of_view(each.rows)
+        view = view_scores(each.rows)
         total = view if total is None else combined(total, view)
     if total is None:
         raise ValueError("scores were asked for over no views; expected at least one")
     return total
 
 
-def of_view(rows: Contributions) -> Scores:
+def view_scores(rows: Contributions) -> Scores:
     """The scores of one view."""
-    seen = {each.name: getattr(rows, each.name).double() for each in fields(rows)}
-    mean = seen["mass"] / seen["hits"].clamp_min(1)
+    sums = {each.name: getattr(rows, each.name).double() for each in fields(rows)}
+    mean = sums["mass"] / sums["hits"].clamp_min(1)
     return Scores(
-        **seen,
-        area_most=seen["area"],
-        weighted_most=seen["weighted"],
-        mean=mean.where(seen["area"] > 0, 0),
-        views=(seen["hits"] > 0).double(),
+        **sums,
+        area_most=sums["area"],
+        weighted_most=sums["weighted"],
+        mean=mean.where(sums["area"] > 0, 0),
+        views=(sums["hits"] > 0).double(),
     )
 
 

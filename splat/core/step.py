@@ -33,9 +33,9 @@ class Step:
     extent: float
     """Scene radius, world units of training: 1.1 x largest distance of a camera to their mean."""
     survey: Survey
-    """What every row does in a training view as it is now: `step.survey(index, maps)`."""
+    """Contributions of every row to a training view now: `step.survey(index, maps)`."""
     seen: Bool[Tensor, "n"] | None = None
-    """Rows in sight of any process, of a step that several made together; None: of this alone."""
+    """Rows in sight of any process, where several made this step; None: this process only."""
 
     @property
     def rows_in_sight(self) -> Bool[Tensor, "n"]:

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Start:
-    """How rows begin where they are made from bare points."""
+    """Opacity and scale of rows that are made from points."""
 
     opacity: float = 0.1
     scale: float = 1.0
-    """In units of the mean distance to the three nearest points."""
+    """Scale, in units of the mean distance to the three nearest points."""
 
 
 class Strategy(ABC):
@@ -40,22 +40,22 @@ class Strategy(ABC):
     """
 
     known_as: ClassVar[str] = ""
-    """What a recipe calls it; empty: the name of its class in lower case."""
+    """Its name in a recipe; empty: the name of its class in lower case."""
     handles: str = "gaussians"
-    """What rows it is for; empty: any."""
+    """Kind of rows it is for; empty: any."""
     draws: int = 1
-    """Gaussians that a row makes in a picture, about (`Model.draws`)."""
+    """About how many Gaussians a row makes in a picture (`Model.draws`)."""
     row_bytes: int = 0
-    """Of a row in the method's own file; 0: rows are Gaussians, whose files say it."""
+    """Bytes of a row in the method's own file; 0: rows are Gaussians, as other files hold."""
     needs: Needs = Needs()
     start: Start = Start()
     cap: int = 0
     """Most rows there may be, 0 for no limit; runs do not start with more."""
     resets: bool = False
-    """Whether it ever makes all rows faint at once."""
+    """Whether it ever resets opacity: makes all rows faint at once."""
     recycles: bool = False
-    """Whether it moves rows that are as good as dead and fills up to its cap whatever others
-    drop; then it is a `Recycler`."""
+    """Whether it relocates dead rows, so that it fills up to its cap whatever others drop; then it
+    is a `Recycler`."""
 
     def __post_init__(self) -> None:
         """Hold fields to their ranges (`splat.system.ranges`); a class with checks of its own
@@ -95,7 +95,7 @@ class Strategy(ABC):
         return {}
 
     def region(self) -> Region | None:
-        """What of the scene is wanted: files hold what lies in it only; None: all of it."""
+        """The region to which exported files are cropped; None: everywhere."""
         return None
 
     def objectives(self) -> Mapping[str, Objective]:
@@ -103,7 +103,7 @@ class Strategy(ABC):
         return {}
 
     def model(self, rows: Rows, making: Making) -> Model:
-        """What draws the rows that it is for.
+        """The model that draws its rows.
 
         `rows` are those that `columns_of` makes of Gaussians to start from, or the columns of a
         cloud of such a model, whose state is then loaded.
@@ -129,7 +129,7 @@ class Strategy(ABC):
 
 
 def recipe_name_of(kind: type[Any]) -> str:
-    """What a recipe calls a method or a part of this class."""
+    """The name in a recipe of a method or a part of this class."""
     return vars(kind).get("known_as") or kind.__name__.lower()
 
 
@@ -145,13 +145,13 @@ class Fixed(Strategy):
 
 
 class Recycler(Strategy):
-    """A strategy that moves dead rows, and takes a word of others on which ones are dead."""
+    """A strategy that relocates dead rows, and those that another part calls dead."""
 
     recycles = True
 
     @abstractmethod
     def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
-        """As `refine`, with these rows moved too, at this step whether or not one is due."""
+        """As `refine`, with these rows relocated too, whether or not a refinement is due."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class Wrapper(Recycler):
     """
 
     base: Annotated[Strategy, tyro.conf.Suppress] = Fixed()
-    """What is altered; on the command line what stands before the `+`."""
+    """The strategy that is altered; on the command line what stands before the `+`."""
 
     @property
     def handles(self) -> str:  # type: ignore[override]
@@ -228,13 +228,13 @@ class Wrapper(Recycler):
         return self.altered(step, recycler(self.base).recycle(step, rows))
 
     def altered(self, step: Step, edit: Edit | None) -> Edit | None:
-        """What the base proposes, altered."""
+        """The edit that the base proposes, altered."""
         del step
         return edit
 
 
 def recycler(strategy: Strategy) -> Recycler:
-    """The strategy as one that moves dead rows; raises ValueError where it does not."""
+    """The strategy as one that relocates dead rows; raises ValueError where it does not."""
     if strategy.recycles and isinstance(strategy, Recycler):
         return strategy
     raise ValueError(

@@ -121,15 +121,15 @@ def evaluate(
     for batch in batches:
         with torch.no_grad():
             image = render(gaussians(batch.camera), batch.camera, Needs(), background).image
-        seen = DrawnView(batch, image)
+        drawn = DrawnView(batch, image)
         if fit is not None:
             plain.append(psnr(image, batch.image, batch.mask))
-            seen = fit(batch)
+            drawn = fit(batch)
         with torch.no_grad():
-            part, photo = seen.part()
+            part, photo = drawn.part()
             views.append(_measured(part.clamp(0, 1), photo, perceptual))
         if look is not None:
-            look(seen.batch, seen.image, views[-1])
+            look(drawn.batch, drawn.image, views[-1])
     views, plain = ranks.interleaved(views), ranks.interleaved(plain)
     if not views:
         raise ValueError("no views to evaluate; hold some out, see `--eval`")
@@ -168,8 +168,8 @@ def mean_psnr(
         image, photo = fit(batch).part()
         return psnr(image, photo.image, photo.mask)
 
-    found = [value(batch) for batch in batches]
-    return _mean(ranks.interleaved(found))
+    values = [value(batch) for batch in batches]
+    return _mean(ranks.interleaved(values))
 
 
 @torch.no_grad()
@@ -228,8 +228,8 @@ def _perceptual(net: Net | None, device: torch.device) -> tuple[Lpips | None, st
 
 def _mean(values: list[float]) -> float:
     """Mean of those that are numbers: a view that is masked out altogether has none."""
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
+    numbers = [value for value in values if not math.isnan(value)]
+    return sum(numbers) / len(numbers) if numbers else math.nan
 
 
 def _plain(value: Any) -> Any:

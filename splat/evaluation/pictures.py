@@ -138,8 +138,8 @@ def curves(log: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def _series(log: Sequence[Mapping[str, Any]], key: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """Steps and values of the records that hold a finite number under `key`."""
-    found = [(record["step"], record[key]) for record in log if record.get(key) is not None]
-    table = np.array(found, np.float64).reshape(-1, 2)
+    points = [(record["step"], record[key]) for record in log if record.get(key) is not None]
+    table = np.array(points, np.float64).reshape(-1, 2)
     table = table[np.isfinite(table).all(1)]
     return table[:, 0], table[:, 1]
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from splat.core.frame import gaussians_from_frame
 from splat.formats.settings import Settings
-from splat.system.entry_points import beside
-from splat.system.import_path import loaded
+from splat.system.entry_points import installed_besides
+from splat.system.import_path import object_at
 from splat.system.numbers import amount
 from splat.types import Camera, Drawing, Frame, Gaussians
 
@@ -48,26 +48,28 @@ _OURS: Mapping[str, Format] = {
 
 
 @cache
-def known() -> Mapping[str, Format]:
+def all_formats() -> Mapping[str, Format]:
     """All formats, ours and those of other packages, by suffix."""
-    found = dict(_OURS)
-    for suffix, place in beside(GROUP, _OURS).items():
-        module = loaded(place)
-        found[suffix] = Format(place, hasattr(module, "write"), getattr(module, "FOLDER", False))
-    return found
+    formats = dict(_OURS)
+    for suffix, place in installed_besides(GROUP, _OURS).items():
+        module = object_at(place)
+        formats[suffix] = Format(place, hasattr(module, "write"), getattr(module, "FOLDER", False))
+    return formats
 
 
 def suffixes(*, written: bool = False, folders: bool = False) -> tuple[str, ...]:
     """Endings of file names that `read` knows, or only those that `write` knows too; with
     `folders` also of what is not one file."""
     if not written:
-        return tuple(known())
-    return tuple(s for s, each in known().items() if each.writes and (folders or not each.folder))
+        return tuple(all_formats())
+    return tuple(
+        s for s, each in all_formats().items() if each.writes and (folders or not each.folder)
+    )
 
 
 def one_file(suffix: str) -> bool:
     """Whether a format is one file: sets can be fitted to its size, and it can be sent."""
-    return not known()[suffix_of(Path(f"x{suffix}"), written=True)].folder
+    return not all_formats()[suffix_of(Path(f"x{suffix}"), written=True)].folder
 
 
 def weight(path: Path) -> int:
@@ -140,8 +142,8 @@ def quantiser(
     Fitted to `gaussians` (bounds, codebooks); it takes sets of as many rows in the same order.
     """
     module = _format(Path(f"x{suffix}"), written=True)
-    found: Callable[[Gaussians], Gaussians] = module.quantiser(gaussians, settings)
-    return found
+    function: Callable[[Gaussians], Gaussians] = module.quantiser(gaussians, settings)
+    return function
 
 
 def most_degree(suffix: str) -> int:
@@ -160,8 +162,8 @@ def harmonics_grid(
     module = _format(Path(f"x{suffix}"), written=True)
     if not hasattr(module, "harmonics_grid"):
         return None
-    found: Callable[[Tensor, int], Tensor] = module.harmonics_grid(settings)
-    return found
+    function: Callable[[Tensor, int], Tensor] = module.harmonics_grid(settings)
+    return function
 
 
 def holds_gaussians(path: Path) -> bool:
@@ -173,34 +175,34 @@ def holds_gaussians(path: Path) -> bool:
 def drawing(path: str | Path) -> Drawing:
     """How the file says that its Gaussians are meant to be drawn."""
     path = Path(path)
-    said: Drawing = _reader(path).drawing(path)
-    return said
+    meant: Drawing = _reader(path).drawing(path)
+    return meant
 
 
 def suffix_of(path: Path, *, written: bool = False) -> str:
     """Which of the known suffixes a name ends in; raises ValueError where it is none."""
     name = path.name.lower()
     offered = suffixes(written=written, folders=True)
-    found = [suffix for suffix in offered if name.endswith(suffix)]
-    if found:
-        return max(found, key=len)
+    endings = [suffix for suffix in offered if name.endswith(suffix)]
+    if endings:
+        return max(endings, key=len)
     if written and any(map(name.endswith, suffixes())):
-        what = "ends in a format that is read only"
+        problem = "ends in a format that is read only"
     else:
-        what = "ends in no known format of Gaussians"
-    raise ValueError(f"{path.name!r} {what}; use one of: {', '.join(offered)}")
+        problem = "ends in no known format of Gaussians"
+    raise ValueError(f"{path.name!r} {problem}; use one of: {', '.join(offered)}")
 
 
 def _format(path: Path, *, written: bool = False) -> Any:
     """The module of a format."""
-    return loaded(known()[suffix_of(path, written=written)].place)
+    return object_at(all_formats()[suffix_of(path, written=written)].place)
 
 
 def _reader(path: Path) -> Any:
     if suffix_of(path) in (".ply", ".compressed.ply"):
         # Many name either kind just .ply.
-        compressed: Any = loaded(_OURS[".compressed.ply"].place)
-        return compressed if compressed.is_compressed(path) else loaded(_OURS[".ply"].place)
+        compressed: Any = object_at(_OURS[".compressed.ply"].place)
+        return compressed if compressed.is_compressed(path) else object_at(_OURS[".ply"].place)
     return _format(path)
 
 

@@ -54,7 +54,7 @@ class Coded:
 
 
 @np.errstate(over="ignore")  # of harmonics far beyond their range, which end up at its end
-def coded(rows: Rows, order: Int[Tensor, "n"]) -> Coded:
+def encode(rows: Rows, order: Int[Tensor, "n"]) -> Coded:
     """The rows in this order, every `CHUNK` of them within common bounds."""
     n, k = rows.sh.shape[:2]
     # The last chunk is filled up with its last row, which changes no bounds.
@@ -81,23 +81,23 @@ def coded(rows: Rows, order: Int[Tensor, "n"]) -> Coded:
 
 
 @np.errstate(all="ignore")  # of bounds that are not finite
-def decoded(found: Coded) -> Rows:
+def decode(code: Coded) -> Rows:
     """What the numbers stand for; not finite where the bounds are not."""
-    n, k = len(found.words), found.rest.shape[2] + 1
+    n, k = len(code.words), code.rest.shape[2] + 1
     shapes = ((n, 3), (n, 3), (n, 4), (n,), (n, k, 3))
     means, log_scales, quats, opacities, sh = (np.empty(shape, np.float32) for shape in shapes)
     for part, chunks in _parts(n):
         position, rotation, scale, color = (
-            _unpacked(word, bits) for word, bits in zip(found.words[part].T, _WORDS, strict=True)
+            _unpacked(word, bits) for word, bits in zip(code.words[part].T, _WORDS, strict=True)
         )
-        ends = found.bounds[chunks].transpose(2, 1, 3, 0).reshape(2, 9, -1)
+        ends = code.bounds[chunks].transpose(2, 1, 3, 0).reshape(2, 9, -1)
         ends = np.repeat(ends, CHUNK, axis=2)[:, :, : position.shape[1]]
         values = ends[0] + np.concatenate([position, scale, color[:3]]) * _steps(ends)
         means[part], log_scales[part] = values[:3].T, values[3:6].T
         quats[part] = _rotations(rotation).T
         opacities[part] = np.clip(color[3] / 255, FAINTEST, 1 - FAINTEST)
         sh[part, 0] = (values[6:].T - 0.5) / SH_C0
-        sh[part, 1:] = np.take(HARMONICS, found.rest[part]).transpose(0, 2, 1)
+        sh[part, 1:] = np.take(HARMONICS, code.rest[part]).transpose(0, 2, 1)
     return Rows(*map(torch.from_numpy, (means, log_scales, quats, opacities, sh)))
 
 

@@ -241,9 +241,9 @@ def _looked_up(
         order[rows] = _gaps(vectors[rows], centres).topk(looked, dim=1, largest=False).indices
 
     def improve(cell: Tensor, rows: Tensor) -> None:
-        found, gap = _nearest(vectors[rows], entries[cell])
+        nearest, gap = _nearest(vectors[rows], entries[cell])
         better = gap < gaps[rows]
-        gaps[rows[better]], labels[rows[better]] = gap[better], cell[found[better]]
+        gaps[rows[better]], labels[rows[better]] = gap[better], cell[nearest[better]]
 
     list(pool.map(rank, torch.arange(len(vectors)).split(_PART)))
     for numbers in order.T:
@@ -256,14 +256,14 @@ def _nearest(
     vectors: Float[Tensor, "n d"], entries: Float[Tensor, "m d"]
 ) -> tuple[Int[Tensor, "n"], Float[Tensor, "n"]]:
     """The nearest entry of each vector, and its gap."""
-    found, least = [], []
+    nearest, least = [], []
     for part in vectors.split(max(1, _PAIRS // len(entries))):
         gaps = _gaps(part, entries).numpy()
         # NumPy finds the least of a row several times faster than torch.
         numbers = gaps.argmin(1)
-        found.append(numbers)
+        nearest.append(numbers)
         least.append(gaps[np.arange(len(part)), numbers])
-    return torch.from_numpy(np.concatenate(found)), torch.from_numpy(np.concatenate(least))
+    return torch.from_numpy(np.concatenate(nearest)), torch.from_numpy(np.concatenate(least))
 
 
 def _gaps(vectors: Float[Tensor, "n d"], entries: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:

@@ -23,9 +23,9 @@ from torch.nn.functional import hardshrink
 
 from splat.core.frame import finite
 from splat.formats import chunks
-from splat.formats.header import BINARY, Header, Table, written
+from splat.formats.header import BINARY, Header, Table, header_bytes
 from splat.formats.order import CHUNK, spatial_order
-from splat.formats.rows import THINNEST, harmonics, kept, rows_of, upright
+from splat.formats.rows import THINNEST, harmonics, kept, rows_of, unit_quats
 from splat.formats.settings import Settings
 from splat.math import rgb_from_sh, sh_from_rgb
 from splat.system.files import replacing
@@ -53,9 +53,9 @@ def write(
     """
     del settings
     rows = rows_of(gaussians, path)
-    code = chunks.coded(rows, spatial_order(rows.means))
+    code = chunks.encode(rows, spatial_order(rows.means))
     with replacing(path) as draft, draft.open("wb") as file:
-        file.write(written(_tables(len(rows), rows.sh.shape[1]), drawing))
+        file.write(header_bytes(_tables(len(rows), rows.sh.shape[1]), drawing))
         for table in (code.bounds, code.words, code.rest):
             file.write(table.data)
 
@@ -64,7 +64,7 @@ def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noq
     """Bytes that a file of `n` Gaussians takes, with the longest header."""
     del settings
     tables = _tables(n, (sh_degree + 1) ** 2)
-    longest = written(tables, Drawing(True, -1.0000000000000002e-300))
+    longest = header_bytes(tables, Drawing(True, -1.0000000000000002e-300))
     return len(longest) + sum(table.bytes for table in tables)
 
 
@@ -80,7 +80,7 @@ def read(path: Path) -> Gaussians:
             words=np.fromfile(file, "<u4", 4 * n).reshape(n, 4),
             rest=np.fromfile(file, np.uint8, 3 * (k - 1) * n).reshape(n, 3, k - 1),
         )
-    gaussians = chunks.decoded(code).gaussians()
+    gaussians = chunks.decode(code).gaussians()
     # Bytes are finite whatever they are, so the coefficients they stand for need no look.
     return kept(gaussians, finite(replace(gaussians, colors=gaussians.colors[:, 0])), path)
 
@@ -120,7 +120,7 @@ def quantiser(
         colors[:, 0] = sh_from_rgb(rgb)
         return Gaussians(
             means=means,
-            quats=_rotations(upright(given.quats)),
+            quats=_rotations(unit_quats(given.quats)),
             scales=log_scales.exp(),
             opacities=(given.opacities * 255 + 0.5).floor().clamp(1, 254) / 255,
             colors=colors,
@@ -152,11 +152,11 @@ def _layout(path: Path) -> _Layout:
     header = Header.of(path)
     # gsplat writes an element `sh` without columns where there are no harmonics.
     tables = [table for table in header.tables if table.columns]
-    found = {table.name: table for table in tables}
-    columns = {name: len(table.columns) for name, table in found.items()}
-    if "vertex" not in found:
+    by_name = {table.name: table for table in tables}
+    columns = {name: len(table.columns) for name, table in by_name.items()}
+    if "vertex" not in by_name:
         raise ValueError(f"{path} has no element 'vertex'; fetch or export it again")
-    n = found["vertex"].count
+    n = by_name["vertex"].count
     k = {9: 4, 24: 9, 45: 16}.get(columns.get("sh", 0), 1)
     bounds = _OLD_BOUNDS if columns.get("chunk") == len(_OLD_BOUNDS) else _BOUNDS
     if BINARY not in header.lines:

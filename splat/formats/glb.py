@@ -135,7 +135,7 @@ class Glb:
         return begin
 
 
-def opened(path: Path) -> Glb:
+def read_glb(path: Path) -> Glb:
     """The parsed file; raises `Fault` where it is none, or asks for what is not understood."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; give the path of a .glb file")
@@ -143,8 +143,8 @@ def opened(path: Path) -> Glb:
     with path.open("rb") as file:
         start = file.read(_HEADER.size + _CHUNK.size)
         if start[:4] != b"glTF":
-            found = "is empty" if not start else f"starts with {start[:4]!r}, not with 'glTF'"
-            raise Fault(f"{found}: it is no .glb file")
+            problem = "is empty" if not start else f"starts with {start[:4]!r}, not with 'glTF'"
+            raise Fault(f"{problem}: it is no .glb file")
         if len(start) < _HEADER.size + _CHUNK.size:
             raise Fault("is cut off within its header")
         _, version, length = _HEADER.unpack_from(start)
@@ -158,7 +158,7 @@ def opened(path: Path) -> Glb:
     return Glb(document, _block(path, chunk, at + _CHUNK.size, size))
 
 
-def packed(document: Record) -> bytes:
+def json_bytes(document: Record) -> bytes:
     """The document as it stands in a file."""
     text = json.dumps(document, separators=(",", ":")).encode()
     return text + b" " * (-len(text) % 4)

@@ -24,7 +24,7 @@ from torch import Tensor
 from splat.core.frame import finite
 from splat.formats import glb
 from splat.formats.placing import Placing
-from splat.formats.rows import harmonics, kept, upright
+from splat.formats.rows import harmonics, kept, unit_quats
 from splat.formats.settings import Settings
 from splat.math import rgb_from_sh
 from splat.system.files import replacing
@@ -66,7 +66,7 @@ def write(
     n, sh = len(gaussians), harmonics(gaussians)
     placing, layout = _placing(_UP), _Layout.of(degree)
     corners = placing.points(torch.stack(gaussians.means.aminmax(dim=0)).cpu()).sort(dim=0).values
-    document = glb.packed(_document(layout, n, corners.tolist(), drawing))
+    document = glb.json_bytes(_document(layout, n, corners.tolist(), drawing))
     head = glb.head(document, n * layout.row)
     with replacing(path) as draft, draft.open("wb") as file:
         file.write(head)
@@ -82,7 +82,7 @@ def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noq
     del settings
     layout, longest = _Layout.of(sh_degree), -1.1754943508222875e-38
     document = _document(layout, n, [[longest] * 3] * 2, Drawing(True, -1.0000000000000002e-300))
-    return glb.OVERHEAD + len(glb.packed(document)) + n * layout.row
+    return glb.OVERHEAD + len(glb.json_bytes(document)) + n * layout.row
 
 
 @torch.no_grad()
@@ -92,7 +92,7 @@ def read(path: Path) -> Gaussians:
     Rows with NaN or infinite values are left out, with a warning.
     """
     try:
-        gaussians = _gathered(glb.opened(path), path)
+        gaussians = _gathered(glb.read_glb(path), path)
     except glb.Fault as fault:
         raise ValueError(f"{path} {fault}; fetch or export it again") from None
     return kept(gaussians, finite(gaussians), path)
@@ -101,10 +101,10 @@ def read(path: Path) -> Gaussians:
 def drawing(path: Path) -> Drawing:
     """How the file says that its Gaussians are meant to be drawn."""
     try:
-        said = _placed_splats(glb.opened(path))[0][0].said
+        extension = _placed_splats(glb.read_glb(path))[0][0].extension
     except glb.Fault as fault:
         raise ValueError(f"{path} {fault}; fetch or export it again") from None
-    extras = said.get("extras")
+    extras = extension.get("extras")
     if not isinstance(extras, dict):
         return Drawing()
     near: Any = extras.get("near")
@@ -145,7 +145,7 @@ class _Layout:
 class _Splat:
     """A primitive of Gaussians as a file holds it; every accessor has as many rows."""
 
-    said: glb.Record
+    extension: glb.Record
     """What the extension says of it."""
     positions: glb.Accessor
     quats: glb.Accessor
@@ -156,14 +156,14 @@ class _Splat:
 
     @classmethod
     def of(cls, file: glb.Glb, primitive: glb.Record) -> _Splat:
-        said = glb.mapping(primitive["extensions"][_NAME], _NAME)
+        extension = glb.mapping(primitive["extensions"][_NAME], _NAME)
         attributes = glb.mapping(primitive.get("attributes"), "attributes")
-        if said.get("kernel") != "ellipse" or primitive.get("mode") != 0:
+        if extension.get("kernel") != "ellipse" or primitive.get("mode") != 0:
             raise glb.Fault(
                 "holds Gaussians of another kind, expected points of the kernel ellipse"
             )
-        if "extensions" in said:
-            names = ", ".join(glb.mapping(said["extensions"], "extensions"))
+        if "extensions" in extension:
+            names = ", ".join(glb.mapping(extension["extensions"], "extensions"))
             raise glb.Fault(f"holds Gaussians packed by {shown(names)}, which is not understood")
 
         def accessor(name: str, width: int) -> glb.Accessor:
@@ -172,18 +172,18 @@ class _Splat:
             return file.accessor(attributes[name], width)
 
         degree = max(d for d in range(4) if f"{_NAME}:SH_DEGREE_{d}_COEF_0" in attributes or not d)
-        found = cls(
-            said,
+        splat = cls(
+            extension,
             accessor("POSITION", 3),
             accessor(f"{_NAME}:ROTATION", 4),
             accessor(f"{_NAME}:SCALE", 3),
             accessor(f"{_NAME}:OPACITY", 1),
             [accessor(name, 3) for name in _semantics(degree)],
         )
-        every = (found.positions, found.quats, found.scales, found.opacities, *found.harmonics)
+        every = (splat.positions, splat.quats, splat.scales, splat.opacities, *splat.harmonics)
         if len({len(each.raw) for each in every}) > 1:
             raise glb.Fault("has attributes of one primitive with different numbers of rows")
-        return found
+        return splat
 
     def __len__(self) -> int:
         return len(self.positions.raw)
@@ -214,7 +214,7 @@ class _Splat:
 def _gathered(file: glb.Glb, path: Path) -> Gaussians:
     """All Gaussians of the scene, one primitive after the other."""
     splats = _placed_splats(file)
-    if any(splat.said.get("colorSpace") == _LINEAR for splat, _ in splats):
+    if any(splat.extension.get("colorSpace") == _LINEAR for splat, _ in splats):
         _log.warning("%s holds colours in linear light; they are read as they are", path)
     whole = _empty(sum(len(splat) for splat, _ in splats), max(s.degree for s, _ in splats))
     at = 0
@@ -231,25 +231,27 @@ def _gathered(file: glb.Glb, path: Path) -> Gaussians:
 
 def _placed_splats(file: glb.Glb) -> list[tuple[_Splat, Placing]]:
     """The primitives of the scene and how they come to lie, turned from y-up; at least one."""
-    known: dict[int, list[_Splat]] = {}
-    found: list[tuple[_Splat, Placing]] = []
+    by_mesh: dict[int, list[_Splat]] = {}
+    placed: list[tuple[_Splat, Placing]] = []
     unpacked = 0
     for mesh, matrix in file.placements():
-        if mesh not in known:
+        if mesh not in by_mesh:
             primitives = glb.array(file.entry("meshes", mesh), "primitives")
-            known[mesh] = [_Splat.of(file, each) for each in primitives if _is_splat(each)]
-        if known[mesh]:
+            by_mesh[mesh] = [_Splat.of(file, each) for each in primitives if _is_splat(each)]
+        if by_mesh[mesh]:
             placing = _placing(_UP @ matrix)
-            found += [(splat, placing) for splat in known[mesh]]
-            unpacked += sum(len(each) * 4 * (11 + 3 * len(each.harmonics)) for each in known[mesh])
+            placed += [(splat, placing) for splat in by_mesh[mesh]]
+            unpacked += sum(
+                len(each) * 4 * (11 + 3 * len(each.harmonics)) for each in by_mesh[mesh]
+            )
         if unpacked > _UNPACKED * len(file.data):
             raise glb.Fault(
                 f"places its Gaussians so often that they take {unpacked:,} bytes and more, but has"
                 f" {len(file.data):,} bytes of data"
             )
-    if not found:
+    if not placed:
         raise glb.Fault(f"has no primitive with {_NAME}, expected Gaussians")
-    return found
+    return placed
 
 
 def _is_splat(primitive: object) -> bool:
@@ -258,10 +260,10 @@ def _is_splat(primitive: object) -> bool:
 
 
 def _placing(matrix: glb.Matrix) -> Placing:
-    found = Placing.of(matrix)
-    if found is None:
+    placing = Placing.of(matrix)
+    if placing is None:
         raise glb.Fault("has a node that stretches, shears or mirrors, expected even scales")
-    return found
+    return placing
 
 
 def _empty(n: int, degree: int) -> Gaussians:
@@ -290,7 +292,7 @@ def _ready(gaussians: Gaussians, sh: Float[Tensor, "n k 3"], rows: slice) -> Gau
 def _unit(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
     """Unit quaternions; those that are unit already stay as they are, to the bit."""
     good = (quats.norm(dim=1, keepdim=True) - 1).abs() < _UNIT
-    return quats.where(good, upright(quats))
+    return quats.where(good, unit_quats(quats))
 
 
 def _attributes(part: Gaussians) -> dict[str, Tensor]:

@@ -58,8 +58,8 @@ class Header:
         with path.open("rb") as file:
             start = file.read(_LONGEST)
         if start[:3] != b"ply":
-            found = "is empty" if not start else f"starts with {start[:16]!r}, not with 'ply'"
-            raise ValueError(f"{path} {found}: it is no .ply file; fetch or export it again")
+            problem = "is empty" if not start else f"starts with {start[:16]!r}, not with 'ply'"
+            raise ValueError(f"{path} {problem}: it is no .ply file; fetch or export it again")
         end = re.search(rb"^end_header\r?\n", start, re.MULTILINE)
         if end is None:
             raise ValueError(
@@ -78,28 +78,28 @@ class Header:
     @property
     def tables(self) -> list[Table]:
         """Elements in their order; some writers leave one without columns."""
-        found: list[tuple[str, int, list[str]]] = []
+        tables: list[tuple[str, int, list[str]]] = []
         for line in self.lines:
             words = line.split()
             if words[:1] == ["element"] and len(words) == 3 and re.fullmatch("[0-9]+", words[2]):
                 # No file has more rows than 18 digits can say.
-                found.append((words[1], int(words[2][:19]), []))
-            elif words[:1] == ["property"] and found:
-                found[-1][2].append(" ".join(_SAME.get(word, word) for word in words[1:]))
-        return [Table(name, count, tuple(columns)) for name, count, columns in found]
+                tables.append((words[1], int(words[2][:19]), []))
+            elif words[:1] == ["property"] and tables:
+                tables[-1][2].append(" ".join(_SAME.get(word, word) for word in words[1:]))
+        return [Table(name, count, tuple(columns)) for name, count, columns in tables]
 
     @property
     def drawing(self) -> Drawing:
         """How the Gaussians are meant to be drawn."""
-        said = [line.removeprefix(_NEAR) for line in self.lines if line.startswith(_NEAR)]
+        nears = [line.removeprefix(_NEAR) for line in self.lines if line.startswith(_NEAR)]
         try:
-            near = float(said[0]) if said else None
+            near = float(nears[0]) if nears else None
         except ValueError:
             near = None  # a comment of somebody else's that begins like ours
         return Drawing(_MODE in self.lines, near)
 
 
-def written(tables: Sequence[Table], drawing: Drawing) -> bytes:
+def header_bytes(tables: Sequence[Table], drawing: Drawing) -> bytes:
     """A header of binary tables, the comments after the first element's line.
 
     SIBR, INRIA's viewer, expects the count of rows on the third line.

@@ -116,7 +116,7 @@ def page(
         "scene": json.dumps(scene).replace("<", "\\u003c"),
         "payload": base64.b64encode(payload).decode("ascii"),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], _template())
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], _template())
 
 
 @cache
@@ -127,8 +127,8 @@ def _template() -> str:
     def text(name: str) -> str:
         return folder.joinpath(name).read_text(encoding="utf-8")
 
-    def inlined(found: re.Match[str]) -> str:
-        attributes, script, style = found.groups()
+    def inlined(match: re.Match[str]) -> str:
+        attributes, script, style = match.groups()
         if style:
             return f"<style>\n{text(style)}</style>"
         return f"<script{attributes}>\n{text(script)}</script>"
@@ -190,17 +190,17 @@ def _beside(path: Path) -> Iterator[Path]:
 
 def _scene(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(_block(path, _SCENE), parse_int=float)
+        scene = json.loads(_block(path, _SCENE), parse_int=float)
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} describes its scene in broken JSON ({error}); fetch or export it again"
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(scene, dict):
         raise ValueError(
-            f"{path} describes its scene as {type(found).__name__}, expected an object; "
+            f"{path} describes its scene as {type(scene).__name__}, expected an object; "
             "fetch or export it again"
         )
-    return found
+    return scene
 
 
 def _block(path: Path, start: str) -> bytes:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from splat.formats.header import BINARY, Header, Table, written
+from splat.formats.header import BINARY, Header, Table, header_bytes
 from splat.system.files import replacing
 
 _CHUNK = 1 << 20
@@ -34,11 +34,11 @@ def join_files(parts: Sequence[Path], path: Path, most: Sequence[int] = ()) -> i
                 f"{part}: has other columns, or is drawn otherwise, than {parts[0]}; expected"
                 " files of one training: export them alike"
             )
-    wanted = most or [0] * len(parts)
-    limits = [limit or table.count for limit, table in zip(wanted, tables, strict=True)]
+    most_rows = most or [0] * len(parts)
+    limits = [limit or table.count for limit, table in zip(most_rows, tables, strict=True)]
     total = sum(min(limit, table.count) for limit, table in zip(limits, tables, strict=True))
     with replacing(path) as draft, draft.open("wb") as file:
-        file.write(written([replace(tables[0], count=total)], headers[0].drawing))
+        file.write(header_bytes([replace(tables[0], count=total)], headers[0].drawing))
         for part, header, table, limit in zip(parts, headers, tables, limits, strict=True):
             if limit < table.count:
                 _copy_most_opaque(part, header.bytes, table, limit, file)

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from splat.core.frame import finite
-from splat.formats.rows import kept, upright
+from splat.formats.rows import kept, unit_quats
 from splat.math import SH_C0
 from splat.types import Drawing, Gaussians
 
@@ -168,7 +168,7 @@ def _gathered(data: bytes) -> Gaussians:
         sh[rows, : (part.section.degree + 1) ** 2] = part.harmonics(weakest, strongest)
     return Gaussians(
         means=torch.from_numpy(means),
-        quats=upright(torch.from_numpy(quats)),
+        quats=unit_quats(torch.from_numpy(quats)),
         scales=torch.from_numpy(scales),
         opacities=torch.from_numpy(opacities),
         colors=torch.from_numpy(sh),

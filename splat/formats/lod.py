@@ -20,11 +20,11 @@ from torch import Tensor
 
 from splat.core.frame import finite
 from splat.formats import sog
-from splat.formats.lod_meta import Place, read_meta, tree, written
+from splat.formats.lod_meta import Place, document_bytes, read_meta, tree
 from splat.formats.rows import kept, rows_of
 from splat.formats.settings import Settings
 from splat.kernels import threads
-from splat.lod.levels import LEAF, Levels, built, coarser_counts, ordered
+from splat.lod.levels import LEAF, Levels, coarser_counts, levels_of_rows, rows_by_leaf
 from splat.lod.tree import depth_for
 from splat.system.files import replacing
 from splat.types import Drawing, Gaussians
@@ -60,12 +60,12 @@ def write(
     third of it in memory, and a chunk. What another such document at `path` had is replaced.
     """
     gaussians = kept(gaussians, finite(gaussians), path).to("cpu")
-    order = ordered(gaussians.means, LEAF)
+    order = rows_by_leaf(gaussians.means, LEAF)
 
     def part(low: int, high: int) -> Gaussians:
         return gaussians.take(order[low:high])
 
-    levels = built(len(gaussians), part, LEAF, threads())
+    levels = levels_of_rows(len(gaussians), part, LEAF, threads())
     chunks = list(_chunks(levels))
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent, prefix=".lod.") as drafts:
@@ -85,9 +85,9 @@ def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noq
     counts = [-(-n // leaves), *coarser_counts(n, LEAF)]
     total = 4096 + leaves * (_NODE + _PLACE * len(counts))
     for count in counts:
-        each = max(1, CHUNK // count)
-        full, rest = divmod(leaves, each)
-        total += full * (_NAME + sog.size(each * count, sh_degree, settings))
+        per_chunk = max(1, CHUNK // count)
+        full, rest = divmod(leaves, per_chunk)
+        total += full * (_NAME + sog.size(per_chunk * count, sh_degree, settings))
         total += _NAME + sog.size(rest * count, sh_degree, settings) if rest else 0
     return total
 
@@ -161,7 +161,7 @@ def _document(path: Path, levels: Levels, chunks: list[_Chunk]) -> bytes:
     # Boxes are around what is drawn, as other writers have them: one standard deviation.
     low, high = levels.low - levels.reach[:, None], levels.high + levels.reach[:, None]
     names = [f"{_name(path, chunk)}/meta.json" for chunk in chunks]
-    return written(names, levels.counts.sum(1).tolist(), tree(low, high, places))
+    return document_bytes(names, levels.counts.sum(1).tolist(), tree(low, high, places))
 
 
 def _name(path: Path, chunk: _Chunk) -> str:
@@ -199,12 +199,12 @@ def _known(path: Path) -> list[str]:
 def _inside(path: Path, name: str) -> Path:
     """A chunk's meta.json, which lies below the document."""
     folder = path.parent.resolve()
-    found = (folder / name).resolve()
-    if folder not in found.parents or found.name != "meta.json":
+    file = (folder / name).resolve()
+    if folder not in file.parents or file.name != "meta.json":
         raise ValueError(
             f"{path}: has {name!r} as a chunk; expected FOLDER/meta.json: fetch or export it again"
         )
-    return found
+    return file
 
 
 def _joined(parts: list[Gaussians]) -> Gaussians:

@@ -41,13 +41,13 @@ class Meta:
 
     def chunks(self, level: int) -> list[tuple[str, int]]:
         """The chunks of a level, with the rows that they have at least."""
-        found: dict[int, int] = {}
+        rows: dict[int, int] = {}
         for leaf in self.leaves:
             if (place := leaf.get(level)) is not None:
-                found[place.file] = max(found.get(place.file, 0), place.offset + place.count)
-        if not found:
+                rows[place.file] = max(rows.get(place.file, 0), place.offset + place.count)
+        if not rows:
             raise ValueError(f"{self.path}: level {level} has no rows; fetch or export it again")
-        return [(self.names[file], found[file]) for file in sorted(found)]
+        return [(self.names[file], rows[file]) for file in sorted(rows)]
 
     def count(self, level: int) -> int:
         """Rows of a level."""
@@ -81,9 +81,9 @@ def _around(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def written(names: Sequence[str], counts: Sequence[int], root: Mapping[str, Any]) -> bytes:
+def document_bytes(names: Sequence[str], counts: Sequence[int], root: Mapping[str, Any]) -> bytes:
     """The document."""
-    said = {
+    document = {
         "version": 1,
         "asset": {"generator": "splat"},
         "count": sum(counts),
@@ -92,7 +92,7 @@ def written(names: Sequence[str], counts: Sequence[int], root: Mapping[str, Any]
         "filenames": list(names),
         "tree": _short(root),
     }
-    return json.dumps(said, separators=(",", ":")).encode()
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def _short(node: Any) -> Any:
@@ -109,35 +109,35 @@ def read_meta(path: Path) -> Meta:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; give the path of a lod-meta.json")
     try:
-        said = json.loads(path.read_bytes())
-        return _parsed(path, said)
+        document = json.loads(path.read_bytes())
+        return _parsed(path, document)
     except (_Broken, ValueError, RecursionError) as error:
-        what = str(error) if isinstance(error, _Broken) else f"is no JSON document ({error})"
-        raise ValueError(f"{path} {what}; fetch or export it again") from None
+        problem = str(error) if isinstance(error, _Broken) else f"is no JSON document ({error})"
+        raise ValueError(f"{path} {problem}; fetch or export it again") from None
 
 
 class _Broken(Exception):
     """What is wrong with a document, as the rest of a sentence that begins with its name."""
 
 
-def _parsed(path: Path, said: Any) -> Meta:
-    if not isinstance(said, dict) or said.get("version", 1) != 1:
-        version = said.get("version") if isinstance(said, dict) else said
+def _parsed(path: Path, document: Any) -> Meta:
+    if not isinstance(document, dict) or document.get("version", 1) != 1:
+        version = document.get("version") if isinstance(document, dict) else document
         raise _Broken(f"has version {shown(version)}, expected a document of version 1")
-    levels, names = said.get("lodLevels"), said.get("filenames")
+    levels, names = document.get("lodLevels"), document.get("filenames")
     if type(levels) is not int or not 1 <= levels <= _MOST_LEVELS:
         raise _Broken(f"has {shown(levels)} levels, expected 1 to {_MOST_LEVELS}")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise _Broken(f"has {shown(names)} as filenames, expected a list of names")
     leaves = [
         {level: place for level, place in _places(node, levels, len(names))}
-        for node in _nodes(said.get("tree"))
+        for node in _nodes(document.get("tree"))
     ]
-    found = Meta(path, names, levels, [leaf for leaf in leaves if leaf])
-    counts = said.get("counts")
-    if counts is not None and counts != [found.count(level) for level in range(levels)]:
+    meta = Meta(path, names, levels, [leaf for leaf in leaves if leaf])
+    counts = document.get("counts")
+    if counts is not None and counts != [meta.count(level) for level in range(levels)]:
         raise _Broken(f"has {shown(counts)} rows by its counts, and other numbers in its tree")
-    return found
+    return meta
 
 
 def _nodes(root: Any) -> Iterator[dict[str, Any]]:

@@ -81,8 +81,10 @@ def _turned_basis(turn: NDArray[np.float64]) -> NDArray[np.float64]:
 
     It is linear, so that the harmonics' values in more directions than coefficients determine it.
     """
-    seen = np.random.default_rng(0).normal(size=(64, 3))
-    seen /= np.linalg.norm(seen, axis=1, keepdims=True)
-    now, before = (basis(torch.from_numpy(d), _DEGREE).numpy() for d in (seen, seen @ turn))
-    found: NDArray[np.float64] = np.linalg.lstsq(now, before, rcond=None)[0]
-    return found
+    directions = np.random.default_rng(0).normal(size=(64, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    now, before = (
+        basis(torch.from_numpy(d), _DEGREE).numpy() for d in (directions, directions @ turn)
+    )
+    turned: NDArray[np.float64] = np.linalg.lstsq(now, before, rcond=None)[0]
+    return turned

@@ -19,8 +19,8 @@ from plyfile import PlyData, PlyParseError
 from torch import Tensor
 
 from splat.core.frame import finite
-from splat.formats.header import Header, Table, written
-from splat.formats.rows import FAINTEST, kept, rows_of, upright, warn_left_out
+from splat.formats.header import Header, Table, header_bytes
+from splat.formats.rows import FAINTEST, kept, rows_of, unit_quats, warn_left_out
 from splat.formats.settings import Settings
 from splat.math import rgb_from_sh
 from splat.system.files import replacing
@@ -101,7 +101,7 @@ class Opened:
         means, opacity, scales, quats = torch.split(table, [3, 1, 3, 4], dim=1)
         return Gaussians(
             means=means.contiguous(),
-            quats=upright(quats),
+            quats=unit_quats(quats),
             scales=scales.exp(),
             opacities=opacity[:, 0].sigmoid(),
             colors=_table(self._data, (*_CONSTANT, *self._rest), rows=rows).view(-1, k, 3),
@@ -142,7 +142,7 @@ def _header(n: int, k: int, drawing: Drawing) -> bytes:
     # SIBR, INRIA's viewer, expects the normals.
     names = (*_POSITION, "nx", "ny", "nz", *_CONSTANT, *rest, *_SHAPE)
     table = Table("vertex", n, tuple(f"float {name}" for name in names))
-    return written([table], drawing)
+    return header_bytes([table], drawing)
 
 
 def _records(means: _Floats, sh: _Floats, shape: _Floats) -> _Floats:

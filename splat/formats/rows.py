@@ -72,7 +72,7 @@ def rows_of(gaussians: Gaussians, path: Path) -> Rows:
     return Rows(
         means=gaussians.means.detach().float().cpu().contiguous(),
         log_scales=gaussians.scales.detach().float().clamp_min(THINNEST).log().cpu().contiguous(),
-        quats=upright(gaussians.quats.detach().float()).cpu().contiguous(),
+        quats=unit_quats(gaussians.quats.detach().float()).cpu().contiguous(),
         opacities=gaussians.opacities.detach().float().clamp(0, 1).cpu().contiguous(),
         sh=harmonics(gaussians).detach().float().cpu().contiguous(),
     )
@@ -85,7 +85,7 @@ def harmonics(gaussians: Gaussians) -> Float[Tensor, "n k 3"]:
     return gaussians.colors[:, : (gaussians.sh_degree + 1) ** 2]
 
 
-def upright(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
+def unit_quats(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
     """Unit quaternions; one without a length becomes no rotation."""
     length = quats.norm(dim=1, keepdim=True)
     unit = quats.new_tensor([1.0, 0.0, 0.0, 0.0])

@@ -20,7 +20,7 @@ from splat.core.frame import finite
 from splat.formats import sog_container
 from splat.formats.codebook import LEVELS, averages, levels_of, palette_labels
 from splat.formats.order import spatial_order
-from splat.formats.rows import THINNEST, Rows, harmonics, kept, rows_of, upright
+from splat.formats.rows import THINNEST, Rows, harmonics, kept, rows_of, unit_quats
 from splat.formats.settings import Settings
 from splat.formats.sog_texels import MOST_ENTRIES, Levels, Texels, decode, encode, logarithms
 from splat.system.files import replacing
@@ -93,12 +93,12 @@ def quantiser(
         rows = Rows(
             means=given.means,
             log_scales=given.scales.clamp_min(THINNEST).log(),
-            quats=upright(given.quats),
+            quats=unit_quats(given.quats),
             opacities=given.opacities.clamp(0, 1),
             sh=harmonics(given),
         )
-        found = decode(encode(rows, levels, labels, fit.entries), levels).gaussians()
-        return replace(found, source=given.source, features=given.features)
+        read_back = decode(encode(rows, levels, labels, fit.entries), levels).gaussians()
+        return replace(read_back, source=given.source, features=given.features)
 
     return quantised
 

@@ -23,7 +23,7 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from splat.formats.sog_meta import COEFFICIENTS, LONGEST, Broken, Meta, written
+from splat.formats.sog_meta import COEFFICIENTS, LONGEST, Broken, Meta, document_bytes
 from splat.formats.sog_texels import FIRST_KIND, MOST_ENTRIES, Levels, Palette, Texels
 from splat.types import Drawing
 
@@ -82,7 +82,7 @@ def _files(levels: Levels, texels: Texels, drawing: Drawing) -> Iterator[tuple[s
         labels, entries = texels.palette.labels, texels.palette.entries
         images["shN_labels"] = torch.stack([labels & 255, labels >> 8, labels * 0], 1), shape
         images["shN_centroids"] = entries.flatten(0, 1), _palette_shape(*entries.shape[:2])
-    yield _META, written(levels, texels, drawing)
+    yield _META, document_bytes(levels, texels, drawing)
     for name, (rows, of_image) in images.items():
         yield f"{name}.webp", _encoded(rows, of_image)
 
@@ -157,13 +157,13 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
             return
     except Broken as error:
-        what = str(error)
+        problem = str(error)
     except zipfile.BadZipFile as error:
         start = f"it starts with {data[:8]!r}" if data else "it is empty"
-        what = f"is no .sog file, or is cut off ({error}; {start})"
+        problem = f"is no .sog file, or is cut off ({error}; {start})"
     except _FAILURES as error:
-        what = f"is broken ({error})"
-    raise ValueError(f"{path} {' '.join(what.split())}; fetch or export it again")
+        problem = f"is broken ({error})"
+    raise ValueError(f"{path} {' '.join(problem.split())}; fetch or export it again")
 
 
 def _gathered(path: Path) -> bytes:

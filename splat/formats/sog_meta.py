@@ -31,24 +31,24 @@ class Broken(Exception):
     """What is wrong with a file, as the rest of a sentence that begins with its name."""
 
 
-def written(levels: Levels, texels: Texels, drawing: Drawing) -> bytes:
+def document_bytes(levels: Levels, texels: Texels, drawing: Drawing) -> bytes:
     """The document of a file of version 2."""
     lows, highs = levels.bounds.tolist()
-    said: dict[str, Any] = {"version": 2, "asset": {"generator": "splat"}}
+    document: dict[str, Any] = {"version": 2, "asset": {"generator": "splat"}}
     # A flag in the specification at first, then the name of a model: readers know one or the other.
-    said |= {"count": len(texels.means), "antialias": drawing.antialiased}
-    said |= {"model": "antialiased"} if drawing.antialiased else {}
-    said |= {"extras": {"near": drawing.near}} if drawing.near is not None else {}
-    said["means"] = {"mins": lows, "maxs": highs, "files": ["means_l.webp", "means_u.webp"]}
-    said["scales"] = {"codebook": _short(levels.log_scales[:, 0]), "files": ["scales.webp"]}
-    said["quats"] = {"files": ["quats.webp"]}
-    said["sh0"] = {"codebook": _short(levels.constant[:, 0]), "files": ["sh0.webp"]}
+    document |= {"count": len(texels.means), "antialias": drawing.antialiased}
+    document |= {"model": "antialiased"} if drawing.antialiased else {}
+    document |= {"extras": {"near": drawing.near}} if drawing.near is not None else {}
+    document["means"] = {"mins": lows, "maxs": highs, "files": ["means_l.webp", "means_u.webp"]}
+    document["scales"] = {"codebook": _short(levels.log_scales[:, 0]), "files": ["scales.webp"]}
+    document["quats"] = {"files": ["quats.webp"]}
+    document["sh0"] = {"codebook": _short(levels.constant[:, 0]), "files": ["sh0.webp"]}
     if texels.palette and levels.harmonics is not None:
         count, k = texels.palette.entries.shape[:2]
         bands = 1 + COEFFICIENTS.index(k)
-        said["shN"] = {"count": count, "bands": bands, "codebook": _short(levels.harmonics)}
-        said["shN"]["files"] = ["shN_centroids.webp", "shN_labels.webp"]
-    return json.dumps(said).encode()
+        document["shN"] = {"count": count, "bands": bands, "codebook": _short(levels.harmonics)}
+        document["shN"]["files"] = ["shN_centroids.webp", "shN_labels.webp"]
+    return json.dumps(document).encode()
 
 
 def _short(levels: Float[Tensor, "256"]) -> list[float]:
@@ -60,43 +60,43 @@ def _short(levels: Float[Tensor, "256"]) -> list[float]:
 class Meta:
     """What a document says; what it should not raises `Broken` when it is asked for."""
 
-    said: dict[str, Any]
+    document: dict[str, Any]
 
     @classmethod
     def of(cls, document: bytes) -> Meta:
         """A document of version 1 or 2."""
-        said = json.loads(document)
-        if not isinstance(said, dict):
-            raise Broken(f"has {shown(said)} as meta.json, expected an object")
-        if said.get("version", 1) not in (1, 2):
-            raise Broken(f"is a .sog of version {shown(said['version'])}, expected 1 or 2")
-        return cls(said)
+        parsed = json.loads(document)
+        if not isinstance(parsed, dict):
+            raise Broken(f"has {shown(parsed)} as meta.json, expected an object")
+        if parsed.get("version", 1) not in (1, 2):
+            raise Broken(f"is a .sog of version {shown(parsed['version'])}, expected 1 or 2")
+        return cls(parsed)
 
     @property
     def first(self) -> bool:
         """Whether the version is 1."""
-        return bool(self.said.get("version", 1) == 1)
+        return bool(self.document.get("version", 1) == 1)
 
     @property
     def harmonics(self) -> bool:
         """Whether there are any beyond the constant one."""
-        return "shN" in self.said
+        return "shN" in self.document
 
     @property
     def drawing(self) -> Drawing:
         """How the Gaussians are meant to be drawn."""
-        extras = self.said.get("extras")
+        extras = self.document.get("extras")
         near: Any = extras.get("near") if isinstance(extras, dict) else None
         if not (type(near) in (float, int) and 0 < near < math.inf):
             near = None
-        flagged = self.said.get("antialias") is True
-        return Drawing(flagged or self.said.get("model") == "antialiased", near)
+        flagged = self.document.get("antialias") is True
+        return Drawing(flagged or self.document.get("model") == "antialiased", near)
 
     def count(self, most: int) -> int:
         """How many Gaussians there are."""
         if self.first:
             return _whole({"count": _list(self._part("means"), "shape", 2)[0]}, "count", most)
-        return _whole(self.said, "count", most)
+        return _whole(self.document, "count", most)
 
     def entries(self, most: int) -> int:
         """How many there are in the palette; version 1 fills its image."""
@@ -104,10 +104,10 @@ class Meta:
 
     def files(self, name: str, count: int) -> list[str]:
         """The images of a property."""
-        found = _list(self._part(name), "files", count)
-        if not all(isinstance(each, str) for each in found):
-            raise Broken(f"has {shown(found)} as files of {name!r} in meta.json, expected names")
-        return found
+        names = _list(self._part(name), "files", count)
+        if not all(isinstance(each, str) for each in names):
+            raise Broken(f"has {shown(names)} as files of {name!r} in meta.json, expected names")
+        return names
 
     def levels(self) -> Levels:
         """What bytes stand for."""
@@ -136,7 +136,7 @@ class Meta:
         )
 
     def _part(self, name: str) -> dict[str, Any]:
-        part = self.said.get(name)
+        part = self.document.get(name)
         if not isinstance(part, dict):
             raise Broken(f"has {shown(part)} as {name!r} in meta.json, expected an object")
         return part
@@ -160,22 +160,22 @@ def _between(
 
 
 def _list(part: dict[str, Any], key: str, count: int) -> list[Any]:
-    found = part.get(key)
-    if not isinstance(found, list) or len(found) != count:
-        raise Broken(f"has {shown(found)} as {key!r} in meta.json, expected a list of {count}")
-    return found
+    values = part.get(key)
+    if not isinstance(values, list) or len(values) != count:
+        raise Broken(f"has {shown(values)} as {key!r} in meta.json, expected a list of {count}")
+    return values
 
 
 def _numbers(part: dict[str, Any], key: str, count: int) -> Float[Tensor, "count"]:
     """Finite numbers, float64."""
-    found = _list(part, key, count)
-    if not all(type(each) in (int, float) and abs(each) < _LARGEST for each in found):
-        raise Broken(f"has {shown(found)} as {key!r} in meta.json, expected finite numbers")
-    return torch.tensor(found, dtype=torch.float64)
+    numbers = _list(part, key, count)
+    if not all(type(each) in (int, float) and abs(each) < _LARGEST for each in numbers):
+        raise Broken(f"has {shown(numbers)} as {key!r} in meta.json, expected finite numbers")
+    return torch.tensor(numbers, dtype=torch.float64)
 
 
 def _whole(part: dict[str, Any], key: str, most: int) -> int:
-    found: Any = part.get(key)
-    if type(found) is not int or not 1 <= found <= most:
-        raise Broken(f"has {shown(found)} as {key!r} in meta.json, expected 1 to {most:,}")
-    return found
+    number: Any = part.get(key)
+    if type(number) is not int or not 1 <= number <= most:
+        raise Broken(f"has {shown(number)} as {key!r} in meta.json, expected 1 to {most:,}")
+    return number

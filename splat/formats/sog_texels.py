@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from splat.formats.codebook import averages, nearest_level
-from splat.formats.rows import Rows, upright
+from splat.formats.rows import Rows, unit_quats
 
 MOST_ENTRIES = 1 << 16
 """Of a palette: a label has 16 bits."""
@@ -127,7 +127,7 @@ def _decoded(code: UInt8[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
     rest = (1 - others.square().sum(1, keepdim=True)).clamp_min(0).sqrt()
     quats = torch.empty(len(code), 4, device=code.device)
     quats.scatter_(1, torch.tensor(_OTHERS, device=code.device)[largest[:, 0]], others)
-    return upright(quats.scatter_(1, largest, rest))
+    return unit_quats(quats.scatter_(1, largest, rest))
 
 
 def _harmonics(texels: Texels, levels: Levels) -> Float[Tensor, "n k 3"]:

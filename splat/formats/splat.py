@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.core.frame import finite
-from splat.formats.rows import harmonics, kept, rows_of, upright
+from splat.formats.rows import harmonics, kept, rows_of, unit_quats
 from splat.formats.settings import Settings
 from splat.math import rgb_from_sh, sh_from_rgb
 from splat.system.files import replacing
@@ -102,7 +102,7 @@ def _quantised(given: Gaussians) -> Gaussians:
     colors = _color_bytes(harmonics(given)[:, 0], given.opacities)
     return Gaussians(
         means=given.means,
-        quats=_quats(_quaternion_bytes(upright(given.quats))),
+        quats=_quats(_quaternion_bytes(unit_quats(given.quats))),
         scales=given.scales,
         opacities=colors[:, 3] / 255,
         colors=_constant(colors),
@@ -127,4 +127,4 @@ def _constant(colors: Tensor) -> Float[Tensor, "n 1 3"]:
 
 
 def _quats(quaternions: Tensor) -> Float[Tensor, "n 4"]:
-    return upright((quaternions.float() - 128) / 128)
+    return unit_quats((quaternions.float() - 128) / 128)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from splat.core.frame import finite
 from splat.formats.order import spatial_order
-from splat.formats.rows import THINNEST, Rows, harmonics, kept, rows_of, upright
+from splat.formats.rows import THINNEST, Rows, harmonics, kept, rows_of, unit_quats
 from splat.formats.settings import Settings
 from splat.formats.spz_container import (
     ANTIALIASED,
@@ -133,15 +133,15 @@ def quantiser(
         rows = Rows(
             means=gaussians.means,
             log_scales=_logarithms(gaussians),
-            quats=upright(gaussians.quats),
+            quats=unit_quats(gaussians.quats),
             opacities=gaussians.opacities.clamp(0, 1),
             sh=harmonics(gaussians),
         )
         this = replace(layout, degree=rows.degree)
         # Harmonics are not rounded alike upwards and downwards: the file's axes count.
         streams = encode(flipped(rows, signs), this, settings.sh_bits)
-        found = flipped(decode(streams, this), signs).gaussians()
-        return replace(found, source=gaussians.source, features=gaussians.features)
+        read_back = flipped(decode(streams, this), signs).gaussians()
+        return replace(read_back, source=gaussians.source, features=gaussians.features)
 
     return quantised
 

@@ -155,8 +155,8 @@ def _file(path: Path) -> bytes:
 
 def _header(data: bytes, path: Path) -> Header:
     if data[: len(_MAGIC)] != _MAGIC:
-        found = f"starts with {data[:8]!r}, not with {_MAGIC!r}" if data else "is empty"
-        raise _broken(path, f"{found}: it is no .spz file")
+        problem = f"starts with {data[:8]!r}, not with {_MAGIC!r}" if data else "is empty"
+        raise _broken(path, f"{problem}: it is no .spz file")
     if len(data) < _HEADER.size:
         raise _broken(path, "is cut off in its header")
     _, version, n, degree, point, flags, _ = _HEADER.unpack_from(data)
@@ -221,8 +221,8 @@ def _unframed(header: Header, data: bytes, path: Path) -> Contents:
 def _unframed_stream(frame: memoryview, size: int, path: Path) -> bytes:
     try:
         # A frame that does not tell its size is taken up to the size expected.
-        told = zstandard.frame_content_size(frame)
-        if told in (-1, size):
+        stated_size = zstandard.frame_content_size(frame)
+        if stated_size in (-1, size):
             stream = zstandard.ZstdDecompressor().decompress(
                 frame, max_output_size=size, allow_extra_data=False
             )
@@ -254,15 +254,15 @@ def _extensions(header: Header, records: memoryview, path: Path) -> dict[int, by
         raise _broken(path, f"goes on for {len(records):,} bytes after its Gaussians")
     if len(records) > _MOST_EXTENSIONS:
         raise _broken(path, f"has {len(records):,} bytes of extensions")
-    found, at = {}, 0
+    payloads, at = {}, 0
     while at < len(records):
         payload = at + _RECORD.size
         kind, length = _RECORD.unpack_from(records, at) if payload <= len(records) else (0, 0)
         at = payload + length
         if at > len(records):
             raise _broken(path, "has an extension that is cut off")
-        found[kind] = bytes(records[payload:at])
-    return found
+        payloads[kind] = bytes(records[payload:at])
+    return payloads
 
 
 def _broken(path: Path, what: str) -> ValueError:

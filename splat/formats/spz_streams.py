@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from splat.formats.rows import Rows, upright
+from splat.formats.rows import Rows, unit_quats
 
 REACH = (1 << 23) - 1
 """Largest number that a position may be, before the point is set."""
@@ -136,7 +136,7 @@ def _first_three(quats: Float[Tensor, "n 4"]) -> UInt8[Tensor, "n 3"]:
 
 def _from_first_three(stream: UInt8[Tensor, "n 3"]) -> Float[Tensor, "n 4"]:
     xyz = stream / 127.5 - 1
-    return upright(torch.cat([_remaining(xyz), xyz], 1))
+    return unit_quats(torch.cat([_remaining(xyz), xyz], 1))
 
 
 def _smallest_three(quats: Float[Tensor, "n 4"]) -> UInt8[Tensor, "n 4"]:
@@ -157,7 +157,7 @@ def _from_smallest_three(stream: UInt8[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
     three = torch.where((codes & 512) > 0, -magnitude, magnitude)
     xyzw = torch.empty(len(stream), 4, device=stream.device)
     xyzw.scatter_(1, _others(largest), three).scatter_(1, largest, _remaining(three))
-    return upright(xyzw.roll(1, 1))
+    return unit_quats(xyzw.roll(1, 1))
 
 
 def _others(largest: Int[Tensor, "n 1"]) -> Int[Tensor, "n 3"]:

@@ -60,7 +60,7 @@ def visible(batch: Batch, points: Float[Tensor, "n 3"]) -> Seen:
     return Seen(pixels[kept], z[kept], given[kept])
 
 
-def fitted(given: Float[Tensor, "m"], depth: Float[Tensor, "m"], kind: Kind) -> Line | None:
+def aligning_line(given: Float[Tensor, "m"], depth: Float[Tensor, "m"], kind: Kind) -> Line | None:
     """Factor and summand that make depth (`inverse`: one over it) of given numbers.
 
     By the least absolute relative residuals; None where x varies too little, or a larger number
@@ -68,22 +68,22 @@ def fitted(given: Float[Tensor, "m"], depth: Float[Tensor, "m"], kind: Kind) -> 
     """
     if kind == "metric":
         return 1.0, 0.0
-    wanted = 1 / depth if kind == "inverse" else depth
-    line = fitted_line(given, wanted, 1 / wanted)
+    target = 1 / depth if kind == "inverse" else depth
+    line = fitted_line(given, target, 1 / target)
     return None if line is None or line[0] <= 0 else line
 
 
-def to_points(seen: Seen, kind: Kind) -> Line | None:
+def line_to_points(seen: Seen, kind: Kind) -> Line | None:
     """What aligns a photo's depth to the points that it shows; None where they are too few."""
     if kind != "metric" and len(seen.given) < LEAST_POINTS:
         return None
-    return fitted(seen.given, seen.depth, kind)
+    return aligning_line(seen.given, seen.depth, kind)
 
 
 def in_depth(given: Float[Tensor, "*n"], line: Line, kind: Kind) -> Float[Tensor, "*n"]:
-    """Given numbers as depth, by what `fitted` found; 0 where they are beyond infinity."""
-    found = line[0] * given + line[1]
+    """Given numbers as depth, by what `aligning_line` found; 0 where they are beyond infinity."""
+    depth = line[0] * given + line[1]
     if kind == "inverse":
         # Of a number just above 0, which is as far as can be, one over it may be infinite.
-        found = torch.where(found > 1e-9, 1 / found.clamp_min(1e-9), torch.zeros_like(found))
-    return found.clamp_min(0)
+        depth = torch.where(depth > 1e-9, 1 / depth.clamp_min(1e-9), torch.zeros_like(depth))
+    return depth.clamp_min(0)

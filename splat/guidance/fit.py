@@ -40,10 +40,10 @@ def fitted_line(
     weights, small = base, 1e-2
     slope = offset = 0.0
     for _ in range(ROUNDS):
-        found = _solved(u, v, weights)
-        if found is None:
+        line = _solved(u, v, weights)
+        if line is None:
             return None
-        slope, offset = found
+        slope, offset = line
         weights = base / (v - slope * u - offset).abs().clamp_min(small)
         small = max(_SHRINK * small, _FLOOR)
     slope *= height / spread

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from splat.core.objective import Objective
 from splat.core.step import Step
-from splat.guidance.align import Kind, Line, fitted, in_depth, to_points, visible
+from splat.guidance.align import Kind, Line, aligning_line, in_depth, line_to_points, visible
 from splat.types import Batch, Needs, Rendered, View
 
 SOLID = 0.5
@@ -75,7 +75,7 @@ class GivenDepth(Objective):
         assert batch.depth is not None
         given, line = batch.depth.to(drawn), None
         if self.points is not None and self.kind != "metric":
-            line = to_points(visible(batch, self.points), self.kind)
+            line = line_to_points(visible(batch, self.points), self.kind)
         line = line or _line_to_drawn(given, drawn, known, self.kind)
         return None if line is None else in_depth(given, line, self.kind)
 
@@ -113,35 +113,35 @@ def given_terms(
 ) -> dict[str, Objective]:
     """The terms for what views have; weights of 0 leave them out. `points` are those of the scene,
     frame of training."""
-    found: dict[str, Objective] = {}
+    terms: dict[str, Objective] = {}
     kind = next((view.depth.kind for view in views if view.depth is not None), None)
     if kind is not None and depth_weight:
         some = None if points is None else points[:: max(1, -(-len(points) // LOOKED_AT))]
-        found["given_depth"] = GivenDepth(depth_weight, kind, steps, some)
+        terms["given_depth"] = GivenDepth(depth_weight, kind, steps, some)
     if normal_weight and any(view.normal is not None for view in views):
-        found["given_normal"] = GivenNormal(normal_weight, steps)
-    return found
+        terms["given_normal"] = GivenNormal(normal_weight, steps)
+    return terms
 
 
 def guidance_text(views: Sequence[View], objectives: Mapping[str, Objective]) -> list[str]:
     """What is learned from maps that came with photos, a sentence each."""
-    found, depth, normal = [], objectives.get("given_depth"), objectives.get("given_normal")
+    sentences, depth, normal = [], objectives.get("given_depth"), objectives.get("given_normal")
     if isinstance(depth, GivenDepth):
         count = sum(view.depth is not None for view in views)
         how = "" if depth.kind == "metric" else ", factor and summand fitted to each"
         text = f"by the depth of {count} photos ({depth.kind}{how}), weight {depth.weight:g}"
-        found.append(f"{text}, in the end a hundredth of it")
+        sentences.append(f"{text}, in the end a hundredth of it")
     if isinstance(normal, GivenNormal) and any(view.normal is not None for view in views):
         count = sum(view.normal is not None for view in views)
         late = ", in the end a hundredth of it" if normal.steps else ""
-        found.append(f"by the normals of {count} photos, weight {normal.weight:g}{late}")
-    return found
+        sentences.append(f"by the normals of {count} photos, weight {normal.weight:g}{late}")
+    return sentences
 
 
 def solid(rendered: Rendered, batch: Batch) -> Bool[Tensor, "h w"]:
     """Where a picture shows something, and the photo counts."""
-    found: Tensor = rendered.alpha.detach() > SOLID
-    return found if batch.mask is None else found & (batch.mask != 0)
+    opaque: Tensor = rendered.alpha.detach() > SOLID
+    return opaque if batch.mask is None else opaque & (batch.mask != 0)
 
 
 def decayed(weight: float, number: int, steps: int) -> float:
@@ -161,4 +161,4 @@ def _line_to_drawn(
         return None
     places = places[:: max(1, -(-len(places) // FITTED))]
     x, y = (each.flatten().index_select(0, places).double() for each in (given, drawn))
-    return fitted(x, y, kind)
+    return aligning_line(x, y, kind)

@@ -1,4 +1,4 @@
-"""Which leaves may show in a picture, and at which level of detail each is drawn."""
+"""Frustum culling of leaves, and the level of detail at which each is drawn."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _BLUR = 4.0
 _WIDEST = 1.3
 """Directions count as no further from the axis, in half widths, where a Gaussian is projected."""
 _NEAREST = 0.25
-"""Of the size of a leaf: the eye counts as no nearer to it."""
+"""Least distance of the eye to a leaf, in sizes of the leaf."""
 
 
-def may_show(levels: Levels, camera: Camera, near: float) -> Bool[Tensor, "m"]:
-    """Leaves some Gaussian of which may show; those left out show nothing.
+def leaves_in_frustum(levels: Levels, camera: Camera, near: float) -> Bool[Tensor, "m"]:
+    """Frustum culling: leaves some Gaussian of which may show; the others show nothing.
 
     `near` is the depth from which Gaussians are drawn. Each side of the picture, widened by what
     the largest Gaussian of the leaf covers, is a half-space of centres; a leaf whose eight corners
@@ -46,8 +46,8 @@ def may_show(levels: Levels, camera: Camera, near: float) -> Bool[Tensor, "m"]:
 
 
 def distances(levels: Levels, camera: Camera) -> Float[Tensor, "m"]:
-    """From the camera's centre to the box of each leaf, and no less than a quarter of its size:
-    where the eye is in a leaf, most of what lies in it is about as far away. float64."""
+    """Distance of the camera to the box of each leaf, no less than a quarter of its size: where the
+    eye is in a leaf, most of what lies in it is about as far away. float64."""
     pose = camera.world_to_camera.double().cpu()
     eye = -pose[:3, :3].T @ pose[:3, 3]
     low, high = levels.low.double(), levels.high.double()
@@ -56,12 +56,12 @@ def distances(levels: Levels, camera: Camera) -> Float[Tensor, "m"]:
     return away.maximum(nearest)
 
 
-def chosen(
+def chosen_levels(
     levels: Levels, shown: Bool[Tensor, "m"], camera: Camera, budget: int
 ) -> Int[Tensor, "m"]:
     """The level of each leaf, such that those shown have at most `budget` rows where they can.
 
-    The error on screen is the same for all: a leaf is drawn at the coarsest level that is off by
+    The screen-space error is the same for all: a leaf is drawn at the coarsest level that is off by
     no more pixels than a number, and that number is as small as the budget lets it be. Where the
     coarsest levels have more rows than that, these are what is drawn.
     """
@@ -71,8 +71,8 @@ def chosen(
 
     def level(most: float) -> Int[Tensor, "m"]:
         # Errors rise with the level, so those within a number are the first ones.
-        found: Int[Tensor, "m"] = (off <= most).sum(0) - 1
-        return found
+        coarsest: Int[Tensor, "m"] = (off <= most).sum(0) - 1
+        return coarsest
 
     def rows(most: float) -> int:
         return int((counts.gather(0, level(most)[None])[0] * shown).sum())
@@ -87,10 +87,10 @@ def chosen(
 
 
 def _corners(levels: Levels, camera: Camera) -> Float[Tensor, "m 8 3"]:
-    """Of the box around each leaf, in the frame of the camera; float64."""
+    """Corners of the box around each leaf, in the frame of the camera; float64."""
     ends = torch.stack([levels.low, levels.high], 1).double()
     sides = torch.cartesian_prod(*[torch.arange(2)] * 3)
     world = torch.stack([ends[:, sides[:, axis], axis] for axis in range(3)], -1)
     pose = camera.world_to_camera.double().cpu()
-    found: Float[Tensor, "m 8 3"] = world @ pose[:3, :3].T + pose[:3, 3]
-    return found
+    corners: Float[Tensor, "m 8 3"] = world @ pose[:3, :3].T + pose[:3, 3]
+    return corners

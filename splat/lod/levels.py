@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from splat.lod.merge import merged
-from splat.lod.tree import BLOCK, depth_for, halved, leaf_order, starts_of
+from splat.lod.tree import BLOCK, depth_for, halving_order, leaf_order, starts_of
 from splat.math import SH_C0
 from splat.types import Gaussians
 
@@ -33,12 +33,12 @@ _COLOUR = 1.0
 1."""
 
 Part = Callable[[int, int], Gaussians]
-"""Rows of a set in the order of its leaves, from one to before another."""
+"""Gives the rows from one number to before another, in the order of the leaves."""
 
 
 @dataclass(frozen=True)
 class Levels:
-    """What is known of m leaves at all levels; lengths in the units of the set."""
+    """Levels of detail of m leaves; lengths in the units of the set."""
 
     starts: Int[Tensor, "m+1"]
     """Where the rows of each leaf begin at level 0, and how many there are."""
@@ -46,15 +46,16 @@ class Levels:
     """Levels from 1 on, leaf by leaf. `source` is a row of level 0 that is among those it stands
     for."""
     low: Float[Tensor, "m 3"]
+    """Low corner of a box around the centres of a leaf, at all levels."""
     high: Float[Tensor, "m 3"]
-    """Corners of a box around the centres of a leaf, at all levels."""
+    """High corner of that box."""
     reach: Float[Tensor, "m"]
     """Longest standard deviation of a leaf, at any level."""
     errors: Float[Tensor, "l m"]
     """How far the rows of a level stand from those of level 0, about; rising from 0."""
 
     def __len__(self) -> int:
-        """Leaves."""
+        """Number of leaves."""
         return len(self.starts) - 1
 
     @property
@@ -64,15 +65,15 @@ class Levels:
         return torch.stack([self.starts.diff(), *coarser])
 
     def rows(self, level: int, leaf: int) -> slice:
-        """Those of a leaf at a level."""
+        """The rows of a leaf at a level."""
         if level == 0:
             return slice(int(self.starts[leaf]), int(self.starts[leaf + 1]))
         count = len(self.coarser[level - 1]) // len(self)
         return slice(leaf * count, (leaf + 1) * count)
 
 
-def ordered(means: Float[Tensor, "n 3"], leaf: int = LEAF) -> Int[Tensor, "n"]:
-    """Rows such that those of each leaf lie one behind the other."""
+def rows_by_leaf(means: Float[Tensor, "n 3"], leaf: int = LEAF) -> Int[Tensor, "n"]:
+    """Order of the rows in which those of each leaf are contiguous."""
     if not len(means):
         raise ValueError("there are no Gaussians to put into leaves; expected at least one")
     positions = means.detach().float().cpu().numpy()
@@ -88,8 +89,8 @@ def coarser_counts(n: int, leaf: int = LEAF) -> tuple[int, ...]:
     return tuple((1 << below) // RATIO**level for level in range(levels))
 
 
-def built(n: int, part: Part, leaf: int = LEAF, threads: int = 1) -> Levels:
-    """All levels of `n` rows, which `part` gives in the order of `ordered`.
+def levels_of_rows(n: int, part: Part, leaf: int = LEAF, threads: int = 1) -> Levels:
+    """All levels of `n` rows, which `part` gives in the order of `rows_by_leaf`.
 
     It is asked for some ten thousand rows at a time, from several threads.
     """
@@ -103,20 +104,20 @@ def built(n: int, part: Part, leaf: int = LEAF, threads: int = 1) -> Levels:
         return _block(part(low, high), low, depth - top, below, levels)
 
     with _alone(threads) as pool:
-        found = list(pool.map(one, blocks[:-1].tolist(), blocks[1:].tolist()))
+        parts = list(pool.map(one, blocks[:-1].tolist(), blocks[1:].tolist()))
     return Levels(
         starts=torch.from_numpy(starts_of(n, depth)),
-        coarser=tuple(_joined([each.coarser[k] for each in found]) for k in range(levels)),
-        low=torch.cat([each.low for each in found]),
-        high=torch.cat([each.high for each in found]),
-        reach=torch.cat([each.reach for each in found]),
-        errors=torch.cat([each.errors for each in found], 1),
+        coarser=tuple(_joined([each.coarser[k] for each in parts]) for k in range(levels)),
+        low=torch.cat([each.low for each in parts]),
+        high=torch.cat([each.high for each in parts]),
+        reach=torch.cat([each.reach for each in parts]),
+        errors=torch.cat([each.errors for each in parts], 1),
     )
 
 
 @dataclass(frozen=True)
 class _Block:
-    """The same of the leaves in one node."""
+    """`Levels` of the leaves in one node."""
 
     coarser: list[Gaussians]
     low: Float[Tensor, "m 3"]
@@ -134,7 +135,7 @@ def _block(gaussians: Gaussians, first: int, depth: int, below: int, levels: int
     leaf = torch.repeat_interleave(torch.arange(leaves), starts.diff())
     low, high = (_of_leaves(gaussians.means, leaf, leaves, which) for which in ("amin", "amax"))
     reach = _of_leaves(gaussians.scales.amax(1), leaf, leaves, "amax")
-    found, errors = [], [torch.zeros(leaves)]
+    coarser, errors = [], [torch.zeros(leaves)]
     level = replace(gaussians, source=torch.arange(first, first + n), features=None)
     for k in range(levels):
         if k == 0:
@@ -146,9 +147,9 @@ def _block(gaussians: Gaussians, first: int, depth: int, below: int, levels: int
         apart = apart.amax(1).sqrt().view(leaves, -1).median(1).values
         errors.append(errors[-1] + apart)
         reach = torch.maximum(reach, coarse.scales.amax(1).view(leaves, -1).amax(1))
-        found.append(coarse)
+        coarser.append(coarse)
         level = coarse
-    return _Block(found, low, high, reach, torch.stack(errors))
+    return _Block(coarser, low, high, reach, torch.stack(errors))
 
 
 def _groups(
@@ -160,7 +161,7 @@ def _groups(
     # From the corner of the leaf: far from the origin steps would have no digits left.
     places = (gaussians.means - low[leaf]) / step[:, None]
     features = torch.cat([places, _COLOUR * constant.float()], 1).T.contiguous().numpy()
-    order = halved(features, depth + below, depth)
+    order = halving_order(features, depth + below, depth)
     starts = torch.from_numpy(starts_of(len(gaussians), depth + below))
     counts = starts.diff()
     slots = starts[:-1, None] + torch.arange(int(counts.max()))

@@ -18,14 +18,14 @@ from splat.math import covariances
 from splat.types import Gaussians
 
 _POWER = 1.6075
-"""Of the mean of powers that is the surface of an ellipsoid, to 1.1 % (Thomsen)."""
+"""Exponent of Thomsen's formula for the surface of an ellipsoid, right to 1.1 %."""
 _SWEEPS = 6
 _GROWTH = 0.25
 """Power of an opacity above 1 by which half axes grow; 0.5 would keep all of the weight. That is
 better by 1 to 2 dB on opaque surfaces of one layer and worse by as much on trained scenes, in which
 more hides; 0.25 is as good there as 0."""
 MOST_OPAQUE = 0.999
-"""Opacity of what is merged, at most."""
+"""Largest opacity of a merged Gaussian."""
 
 
 def shown_area(scales: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
@@ -39,7 +39,7 @@ def shown_area(scales: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
 
 
 def masses(gaussians: Gaussians) -> Float[Tensor, "n"]:
-    """What each puts on a picture from far away, on the mean of all directions; float64."""
+    """Opacity times mean projected area: what each adds to a picture from far away; float64."""
     return gaussians.opacities.double() * shown_area(gaussians.scales.double())
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from splat.core.frame import finite, gaussians_to_frame
 from splat.kernels import one_torch_thread, threads
-from splat.lod.choose import chosen, may_show
-from splat.lod.levels import LEAF, Levels, Part, built, ordered
+from splat.lod.choose import chosen_levels, leaves_in_frustum
+from splat.lod.levels import LEAF, Levels, Part, levels_of_rows, rows_by_leaf
 from splat.types import Camera, Frame, Gaussians
 
 MANY = 2_000_000
@@ -38,8 +38,8 @@ class Store:
         Gaussians nearer than `near` are taken not to be drawn. At most `budget` rows, where the
         coarsest levels allow it. `source` is the row of level 0, or one of those a row stands for.
         """
-        shown = may_show(self.levels, camera, near)
-        levels = chosen(self.levels, shown, camera, budget).where(shown, -1).tolist()
+        shown = leaves_in_frustum(self.levels, camera, near)
+        levels = chosen_levels(self.levels, shown, camera, budget).where(shown, -1).tolist()
         parts = [
             self._rows(level, first, last) for level, first, last in _runs(levels) if level >= 0
         ]
@@ -50,7 +50,7 @@ class Store:
         return _float(self.finest)
 
     def _rows(self, level: int, first: int, last: int) -> Gaussians:
-        """Those of leaves, both included."""
+        """Rows of the leaves from `first` to `last`, both included."""
         if last < first:
             return _slice(self.finest, 0, 0, sourced=True)
         low, high = self.levels.rows(level, first).start, self.levels.rows(level, last).stop
@@ -61,7 +61,7 @@ class Store:
 
 @torch.no_grad()
 @one_torch_thread()
-def stored(
+def store_of(
     n: int,
     part: Part,
     frame_for: Callable[[Float[Tensor, "m 3"]], Frame] | None,
@@ -75,9 +75,9 @@ def stored(
     """
     means, good = torch.empty(n, 3), torch.zeros(n, dtype=torch.bool)
     for low in range(0, n, _PART):
-        given = part(low, min(n, low + _PART))
-        good[low : low + len(given)] = finite(given)
-        means[low : low + len(given)] = given.means
+        rows = part(low, min(n, low + _PART))
+        good[low : low + len(rows)] = finite(rows)
+        means[low : low + len(rows)] = rows.means
     if not good.any():
         raise ValueError(f"{what} has no Gaussian with finite values; fetch or export it again")
     if not good.all():
@@ -86,10 +86,10 @@ def stored(
                      what, lost, n)  # fmt: skip
         means = means[good]
     frame = None if frame_for is None else frame_for(means)
-    place = _places(ordered(means, leaf), good)
+    place = _places(rows_by_leaf(means, leaf), good)
     del means
     finest = _scattered(part, place, n, int(good.sum()), frame)
-    levels = built(
+    levels = levels_of_rows(
         len(finest), lambda low, high: _slice(finest, low, high), leaf, threads=threads()
     )
     return Store(finest, levels, frame)
@@ -110,23 +110,23 @@ def _scattered(part: Part, place: Tensor, n: int, kept: int, frame: Frame | None
     columns["colors"] = torch.empty(kept, *first.colors.shape[1:], dtype=torch.float16)
     for low in range(0, n, _PART):
         to = place[low : low + _PART]
-        given = part(low, min(n, low + _PART)).take(to >= 0)
-        given = given if frame is None else gaussians_to_frame(given, frame)
+        rows = part(low, min(n, low + _PART)).take(to >= 0)
+        rows = rows if frame is None else gaussians_to_frame(rows, frame)
         to = to[to >= 0]
         for name, column in columns.items():
-            column[to] = getattr(given, name).to(column.dtype)
+            column[to] = getattr(rows, name).to(column.dtype)
     return Gaussians(**columns, sh_degree=first.sh_degree)
 
 
 def _runs(levels: list[int]) -> list[tuple[int, int, int]]:
-    """Neighbouring leaves at one level: it, the first and the last of them."""
-    found: list[tuple[int, int, int]] = []
+    """Runs of neighbouring leaves at one level: the level, the first leaf and the last."""
+    runs: list[tuple[int, int, int]] = []
     for leaf, level in enumerate(levels):
-        if found and found[-1][0] == level:
-            found[-1] = (level, found[-1][1], leaf)
+        if runs and runs[-1][0] == level:
+            runs[-1] = (level, runs[-1][1], leaf)
         else:
-            found.append((level, leaf, leaf))
-    return found
+            runs.append((level, leaf, leaf))
+    return runs
 
 
 def _slice(gaussians: Gaussians, low: int, high: int, *, sourced: bool = False) -> Gaussians:

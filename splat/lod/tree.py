@@ -51,11 +51,11 @@ def leaf_order(positions: _Array, depth: int) -> _Array:
     starts = starts_of(len(positions), top)
     for low, high in pairwise(starts):
         rows = order[low:high]
-        rows[:] = rows[halved(along[:, rows], depth - top)]
+        rows[:] = rows[halving_order(along[:, rows], depth - top)]
     return order
 
 
-def halved(features: _Array, depth: int, start: int = 0) -> _Array:
+def halving_order(features: _Array, depth: int, start: int = 0) -> _Array:
     """Order in which columns of features [d, n] lie in nodes of `depth`, one behind the other.
 
     The nodes of the depth `start` lie so already and stay where they are. For few rows: number,

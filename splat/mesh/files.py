@@ -113,7 +113,7 @@ def _glb(mesh: Mesh) -> bytes:
         "bufferViews": views,
         "buffers": [{"byteLength": start}],
     }
-    text = glb.packed(document)
+    text = glb.json_bytes(document)
     if glb.OVERHEAD + len(text) + start > glb.MOST:
         raise ValueError(f"{n:,} vertices take more than the 4 GiB that a .glb can have")
     return glb.head(text, start) + b"".join(part.tobytes() for part in parts)

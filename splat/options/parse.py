@@ -45,7 +45,7 @@ def parsed(kind: type[T], verb: str, arguments: Sequence[str], default: T | None
     `default` has the values of options that are not given; None: the class's own.
     """
     given: dict[str, Any] = {} if default is None else {"default": default}
-    found: Any = tyro.cli(
+    outcome: Any = tyro.cli(
         kind,
         prog=f"splat {verb}",
         args=list(arguments),
@@ -53,14 +53,14 @@ def parsed(kind: type[T], verb: str, arguments: Sequence[str], default: T | None
         registry=_REGISTRY,
         **given,
     )
-    value: T = found
+    value: T = outcome
     return value
 
 
-def known(kind: type[T], verb: str, arguments: Sequence[str]) -> T:
+def parsed_known(kind: type[T], verb: str, arguments: Sequence[str]) -> T:
     """Those of a verb's options that a dataclass has, before the rest is parsed."""
     own = [argument for argument in arguments if argument not in ("-h", "--help")]
-    found: Any = tyro.cli(
+    outcome: Any = tyro.cli(
         kind,
         prog=f"splat {verb}",
         args=own,
@@ -68,7 +68,7 @@ def known(kind: type[T], verb: str, arguments: Sequence[str]) -> T:
         registry=_REGISTRY,
         return_unknown_args=True,
     )
-    value: T = found[0]
+    value: T = outcome[0]
     return value
 
 
@@ -89,8 +89,8 @@ def _sentence(box: str) -> str:
     """What a box of tyro says, without its frame, its title and its way to the help."""
     lines = [line.strip(_FRAME) for line in box.splitlines()[1:]]
     ends = [i for i, line in enumerate(lines) if not line]
-    said = " ".join(lines[: ends[0]] if ends else lines)
+    message = " ".join(lines[: ends[0]] if ends else lines)
     hints = [i for i, line in enumerate(lines) if line.startswith("Perhaps you meant")]
     rest = lines[hints[0] :] if hints else []
     meant = [line.split()[0] for line in rest if line.startswith("--")]
-    return f"{said}; perhaps you meant {' or '.join(meant)}" if meant else said
+    return f"{message}; perhaps you meant {' or '.join(meant)}" if meant else message

@@ -75,23 +75,23 @@ class Ranks:
         """What the first process finds by `act`, which the others wait for; raises alike in all."""
         if self.alone:
             return act()
-        found: T | None = None
+        value: T | None = None
         error: Exception | None = None
         if self.first:
             try:
-                found = act()
+                value = act()
             except (OSError, ValueError, RuntimeError) as raised:
                 error = raised
-        found, error = self.same((found, error))
+        value, error = self.same((value, error))
         if error is not None:
             raise error
-        return found  # type: ignore[return-value]
+        return value  # type: ignore[return-value]
 
     def steps_of(self, photos: int) -> int:
         """Steps in which so many photos are shown."""
         return -(-photos // self.count)
 
-    def reduced(self, values: Tensor, how: Literal["sum", "max", "min"]) -> None:
+    def reduce(self, values: Tensor, how: Literal["sum", "max", "min"]) -> None:
         """Make a tensor the sum, or the largest or least, over all processes, in place.
 
         It is the same to the bit for all of them.
@@ -109,13 +109,13 @@ class Ranks:
         if self.alone:
             return values[None]
         with self._watched():
-            found = values.new_empty(self.count, *values.shape)
-            parts = list(found.unbind(0))
+            stacked = values.new_empty(self.count, *values.shape)
+            parts = list(stacked.unbind(0))
             if values.is_cuda:
                 self._waited(dist.all_gather(parts, values.contiguous(), async_op=True))
             else:
                 dist.all_gather(parts, values.contiguous(), group=self.talk)
-            return found
+            return stacked
 
     def same(self, value: T) -> T:
         """What the first process has, for all of them; it must pickle."""
@@ -207,7 +207,7 @@ def current_ranks() -> Ranks:
         return _ours[0]
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
         return ALONE
-    found = Ranks(
+    ranks = Ranks(
         rank=_number("RANK"),
         count=_number("WORLD_SIZE"),
         local=_number("LOCAL_RANK"),
@@ -216,19 +216,19 @@ def current_ranks() -> Ranks:
     backend = "gloo"
     if torch.cuda.is_available():
         devices = torch.cuda.device_count()
-        if found.local < devices:
-            torch.cuda.set_device(found.local)
-        if found.local_count <= devices:
+        if ranks.local < devices:
+            torch.cuda.set_device(ranks.local)
+        if ranks.local_count <= devices:
             backend = "cpu:gloo,cuda:nccl"
-    with found._watched():
-        found.store, _, _ = next(rendezvous("env://", found.rank, found.count))
+    with ranks._watched():
+        ranks.store, _, _ = next(rendezvous("env://", ranks.rank, ranks.count))
         dist.init_process_group(
-            backend, store=found.store, rank=found.rank, world_size=found.count, timeout=PATIENCE
+            backend, store=ranks.store, rank=ranks.rank, world_size=ranks.count, timeout=PATIENCE
         )
-        found.talk = dist.group.WORLD if backend == "gloo" else dist.new_group(backend="gloo")
-    _ours.append(found)
+        ranks.talk = dist.group.WORLD if backend == "gloo" else dist.new_group(backend="gloo")
+    _ours.append(ranks)
     atexit.register(_left)
-    return found
+    return ranks
 
 
 def speaks() -> bool:

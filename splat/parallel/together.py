@@ -41,24 +41,26 @@ class Apart:
         """Names of those that come together so."""
         return [name for name in self._cloud.statistics if self._cloud.combines(name) == how]
 
-    def found(self, how: Literal["sum", "max", "min"]) -> list[Tensor]:
+    def tensors(self, how: Literal["sum", "max", "min"]) -> list[Tensor]:
         """What this process has of them."""
         return [self._cloud.statistic(name) for name in self.of(how)]
 
-    def joined(self) -> None:
+    def join(self) -> None:
         """Add what all have found to what there was."""
         for name in self.of("sum"):
-            found, before = self._cloud.statistic(name), self._before[name]
-            found.copy_(found | before) if found.dtype == torch.bool else found.add_(before)
+            statistic, before = self._cloud.statistic(name), self._before[name]
+            statistic.copy_(
+                statistic | before
+            ) if statistic.dtype == torch.bool else statistic.add_(before)
 
-    def undone(self) -> None:
+    def undo(self) -> None:
         """Make all statistics what they were before this step."""
         for name, before in self._before.items():
             self._cloud.statistic(name).copy_(before)
 
 
 @dataclass(frozen=True)
-class _Said:
+class _Header:
     """What processes must know of each other before gradients go round."""
 
     kinds: Sequence[float]
@@ -69,7 +71,7 @@ class _Said:
 
 
 @torch.no_grad()
-def together(
+def combined_step(
     ranks: Ranks,
     apart: Apart,
     step: Step,
@@ -89,7 +91,7 @@ def together(
     try:
         return _together(ranks, apart, step, modules, losses)
     except RuntimeError:
-        apart.undone()
+        apart.undo()
         raise
 
 
@@ -103,32 +105,34 @@ def _together(
     cloud, model = step.model.cloud, step.model
     parameters = [*cloud.parameters(), *_shared(modules, of_photos=False)]
     of_photos = list(_shared(modules, of_photos=True))
-    said = _header(ranks, step, [*parameters, *of_photos])
-    kinds = said.kinds[: len(parameters)]
+    header = _header(ranks, step, [*parameters, *of_photos])
+    kinds = header.kinds[: len(parameters)]
     means = _dense(parameters, kinds, DENSE)
-    sums = _dense(of_photos, said.kinds[len(parameters) :], DENSE)
+    sums = _dense(of_photos, header.kinds[len(parameters) :], DENSE)
     terms = [loss.detach().float().reshape(1) for loss in losses.values()]
-    reduced(ranks, [*terms, *means, *sums, *apart.found("sum")], "sum")
+    reduce_tensors(ranks, [*terms, *means, *sums, *apart.tensors("sum")], "sum")
     for value in (*terms, *means):
         value /= ranks.count
     seen = model.rows_in_sight(step.rendered).clone()
-    reduced(ranks, [*apart.found("max"), seen], "max")
-    reduced(ranks, apart.found("min"), "min")
+    reduce_tensors(ranks, [*apart.tensors("max"), seen], "max")
+    reduce_tensors(ranks, apart.tensors("min"), "min")
     for parameter, kind in zip(parameters, kinds, strict=True):
         if kind == FACTORS:
             assert isinstance(parameter, Harmonics)
-            _expand(ranks, parameter, said.degree)
+            _expand(ranks, parameter, header.degree)
     for part in modules.values():
         meet = getattr(part.optimizer, "meet", None)
         if meet is not None:
             meet(ranks.gathered)
-    apart.joined()
-    batch = replace(step.batch, shrink=said.shrink)
-    found = {name: term[0] for name, term in zip(losses, terms, strict=True)}
-    return replace(step, batch=batch, seen=seen), found
+    apart.join()
+    batch = replace(step.batch, shrink=header.shrink)
+    mean_losses = {name: term[0] for name, term in zip(losses, terms, strict=True)}
+    return replace(step, batch=batch, seen=seen), mean_losses
 
 
-def reduced(ranks: Ranks, tensors: Sequence[Tensor], how: Literal["sum", "max", "min"]) -> None:
+def reduce_tensors(
+    ranks: Ranks, tensors: Sequence[Tensor], how: Literal["sum", "max", "min"]
+) -> None:
     """Reduce tensors over all processes in place, those of one type and device in one go."""
     groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for tensor in tensors:
@@ -136,7 +140,7 @@ def reduced(ranks: Ranks, tensors: Sequence[Tensor], how: Literal["sum", "max", 
         groups.setdefault((kind, tensor.device), []).append(tensor)
     for (kind, _), group in groups.items():
         flat = torch.cat([tensor.reshape(-1).to(kind) for tensor in group])
-        ranks.reduced(flat, how)
+        ranks.reduce(flat, how)
         start = 0
         for tensor in group:
             part = flat[start : start + tensor.numel()]
@@ -144,16 +148,16 @@ def reduced(ranks: Ranks, tensors: Sequence[Tensor], how: Literal["sum", "max", 
             start += tensor.numel()
 
 
-def _header(ranks: Ranks, step: Step, parameters: Sequence[Tensor]) -> _Said:
+def _header(ranks: Ranks, step: Step, parameters: Sequence[Tensor]) -> _Header:
     """Tell the others what is to come; raises where they are not at the same place."""
     kinds = [_kind(parameter) for parameter in parameters]
     degree = max((d for p in parameters for d in _degrees(p)), default=0)
     state = [step.number, len(step.model.cloud), _print(step)]
     own = [ranks.asking(), step.batch.shrink, degree, *state, *(-value for value in state)]
     header = torch.tensor([*own, *kinds], dtype=torch.float64)
-    ranks.reduced(header, "max")
-    signal, shrink, degree, *found = header.tolist()
-    if any(found[i] != -found[3 + i] for i in range(3)):
+    ranks.reduce(header, "max")
+    signal, shrink, degree, *numbers = header.tolist()
+    if any(numbers[i] != -numbers[3 + i] for i in range(3)):
         rows, unit = f"{len(step.model.cloud):,}", step.model.unit
         raise ValueError(
             f"step {step.number:,}: the processes of this run no longer have the same {rows}"
@@ -161,7 +165,7 @@ def _header(ranks: Ranks, step: Step, parameters: Sequence[Tensor]) -> _Said:
             " whose proposals depend on statistics, not on the picture of one process"
         )
     ranks.asked = int(signal)
-    return _Said(found[6:], int(degree), shrink)
+    return _Header(numbers[6:], int(degree), shrink)
 
 
 def _print(step: Step) -> float:
@@ -196,7 +200,7 @@ def _degrees(parameter: Tensor) -> list[int]:
 
 def _dense(parameters: Sequence[Tensor], kinds: Sequence[float], kind: float) -> list[Tensor]:
     """Gradients of those parameters of a kind, written out; zero where this process has none."""
-    found = []
+    gradients = []
     for parameter, own in zip(parameters, kinds, strict=True):
         if own != kind:
             continue
@@ -206,8 +210,8 @@ def _dense(parameters: Sequence[Tensor], kinds: Sequence[float], kind: float) ->
         _pending(parameter).clear()
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-        found.append(parameter.grad)
-    return found
+        gradients.append(parameter.grad)
+    return gradients
 
 
 def _expand(ranks: Ranks, parameter: Harmonics, degree: int) -> None:
@@ -217,6 +221,6 @@ def _expand(ranks: Ranks, parameter: Harmonics, degree: int) -> None:
     """
     pending = _pending(parameter)
     own = pending[0].factors if pending else torch.zeros(len(parameter), 6)
-    found = ranks.gathered(own.detach())
-    found[..., :3] /= ranks.count
-    pending[:] = [HarmonicsGradient(factors, degree) for factors in found]
+    gathered = ranks.gathered(own.detach())
+    gathered[..., :3] /= ranks.count
+    pending[:] = [HarmonicsGradient(factors, degree) for factors in gathered]

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from splat.photos.disk_cache import Part, Shelf, marked
+from splat.photos.disk_cache import Part, Shelf, mark_of
 from splat.photos.given_maps import given_depth, given_normal, resized_depth, resized_normal
 from splat.photos.photo import averaged, outline, photograph, reduction
 from splat.types import Camera, MaskMode, View
@@ -62,15 +62,15 @@ class Decoder:
     def keep_on(self, shelf: Shelf) -> None:
         """Keep whole views on a shelf, and take them from there."""
         self._shelf, self._marks = shelf, [self._mark(index) for index in range(len(self._views))]
-        wanted = zip(self._marks, map(self.bytes_of, range(len(self._views))), strict=True)
-        shelf.make_room({mark: size for mark, size in wanted if mark is not None})
+        sizes = zip(self._marks, map(self.bytes_of, range(len(self._views))), strict=True)
+        shelf.make_room({mark: size for mark, size in sizes if mark is not None})
 
     def whole(self, index: int) -> Decoded:
         """A view at its full size."""
         mark = self._marks[index] if self._shelf is not None else None
-        found = None if self._shelf is None or mark is None else self._shelf.found(mark)
-        if found is not None:
-            return _tensors(*found)
+        shelved = None if self._shelf is None or mark is None else self._shelf.get(mark)
+        if shelved is not None:
+            return _tensors(*shelved)
         made = self._made(index)
         if self._shelf is not None and mark is not None:
             self._shelf.put(mark, made)
@@ -94,9 +94,9 @@ class Decoder:
         view, sides = self._views[index], self._sizes[index]
         width, height = (max(1, round(side / factor)) for side in sides)
         masked = view.mask is not None or view.lens is not None
-        given = 4 * (self._depths and view.depth is not None)
-        given += 12 * (self._normals and view.normal is not None)
-        return width * height * (3 + masked + self._outlines + given)
+        of_maps = 4 * (self._depths and view.depth is not None)
+        of_maps += 12 * (self._normals and view.normal is not None)
+        return width * height * (3 + masked + self._outlines + of_maps)
 
     def _made(self, index: int) -> list[Part]:
         view, size = self._views[index], self._sizes[index]
@@ -110,19 +110,19 @@ class Decoder:
         """What tells a view and all that is made of it from any other; None: a file is gone."""
         view, camera = self._views[index], self._views[index].camera
         files: list[Path] = [view.image, *([view.mask] if view.mask is not None else [])]
-        given: list[Any] = []
+        of_maps: list[Any] = []
         if self._depths and view.depth is not None:
             files.append(view.depth.path)
-            given += [view.depth.kind, view.depth.scale, self._scale]
+            of_maps += [view.depth.kind, view.depth.scale, self._scale]
         if self._normals and view.normal is not None:
             files.append(view.normal.path)
-            given += [view.normal.frame, camera.world_to_camera.tolist()]
+            of_maps += [view.normal.frame, camera.world_to_camera.tolist()]
         how = [
             *(self._sizes[index], camera.width, camera.height, camera.K.tolist()),
             *(view.lens, view.cut, self._background, self._masks, self._outlines),
-            *(self._reduced and reduction(view, *self._sizes[index]), *given),
+            *(self._reduced and reduction(view, *self._sizes[index]), *of_maps),
         ]
-        return marked(files, how)
+        return mark_of(files, how)
 
 
 def _tensors(*parts: Part) -> Decoded:

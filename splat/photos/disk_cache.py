@@ -71,19 +71,19 @@ class Shelf:
                 room += size
         self._room = max(0, room)
 
-    def found(self, mark: str) -> list[Part] | None:
+    def get(self, mark: str) -> list[Part] | None:
         """What was put under a mark; None where nothing, or nothing whole, is."""
         path = self._folder / f"{mark}{SUFFIX}"
-        known = mark in self._known
+        verified = mark in self._known
         try:
             with path.open("rb", buffering=0) as file:
                 raw = np.empty(os.fstat(file.fileno()).st_size, np.uint8)
                 whole = file.readinto(raw.data) == raw.size
-            if not known:
+            if not verified:
                 os.utime(path)  # it was of use, and is removed after others
         except OSError:
             return None
-        parts = _parts(raw, checked=not known) if whole else None
+        parts = _parts(raw, checked=not verified) if whole else None
         if parts is None:
             with suppress(OSError):
                 path.unlink()
@@ -114,8 +114,8 @@ class Shelf:
     def _close(self, error: OSError) -> None:
         """Write no more; said once."""
         with self._lock:
-            said, self._room, self._most = self._most == 0, 0, 0
-        if not said:
+            warned, self._room, self._most = self._most == 0, 0, 0
+        if not warned:
             _log.warning(
                 "warning: no more photos are kept in %s (%s); they are decoded anew each time:"
                 " free some space, or set XDG_CACHE_HOME to a folder elsewhere",
@@ -124,7 +124,7 @@ class Shelf:
             )
 
 
-def marked(files: Sequence[Path], how: Sequence[Any]) -> str | None:
+def mark_of(files: Sequence[Path], how: Sequence[Any]) -> str | None:
     """A mark for what is made of files: other ones, changed ones or made otherwise, another mark.
 
     None where a file is not there. The decoder's version counts too: its pixels may differ.
@@ -132,8 +132,8 @@ def marked(files: Sequence[Path], how: Sequence[Any]) -> str | None:
     digest = hashlib.blake2b(f"{_VERSION}/{cv2.__version__}".encode(), digest_size=20)
     try:
         for file in files:
-            known = file.stat()
-            digest.update(f"/{file.resolve()}/{known.st_size}/{known.st_mtime_ns}".encode())
+            status = file.stat()
+            digest.update(f"/{file.resolve()}/{status.st_size}/{status.st_mtime_ns}".encode())
     except OSError:
         return None
     digest.update(repr(how).encode())
@@ -142,16 +142,16 @@ def marked(files: Sequence[Path], how: Sequence[Any]) -> str | None:
 
 def _files(folder: Path) -> dict[str, tuple[float, int]]:
     """When each file of a folder was last of use, seconds, and its bytes; dead drafts go."""
-    found = {}
+    files = {}
     with os.scandir(folder) as entries:
         for entry in entries:
             with suppress(OSError):  # another process removes files too
-                known = entry.stat()
+                status = entry.stat()
                 if entry.name.endswith(SUFFIX):
-                    found[entry.name.removesuffix(SUFFIX)] = (known.st_mtime, known.st_size)
-                elif entry.name.startswith(".") and time.time() - known.st_mtime > STALE:
+                    files[entry.name.removesuffix(SUFFIX)] = (status.st_mtime, status.st_size)
+                elif entry.name.startswith(".") and time.time() - status.st_mtime > STALE:
                     os.unlink(entry.path)
-    return found
+    return files
 
 
 def _blocks(parts: Sequence[Part]) -> list[bytes | memoryview]:
@@ -163,8 +163,8 @@ def _blocks(parts: Sequence[Part]) -> list[bytes | memoryview]:
             blocks += [array.reshape(-1).view(np.uint8).data, bytes(-array.nbytes % _LINE)]
     for block in blocks:
         crc = zlib.crc32(block, crc)
-    said = [None if array is None else [array.dtype.str, list(array.shape)] for array in arrays]
-    line = json.dumps({"parts": said, "crc": crc}).encode()
+    kinds = [None if array is None else [array.dtype.str, list(array.shape)] for array in arrays]
+    line = json.dumps({"parts": kinds, "crc": crc}).encode()
     return [line + b" " * (-(len(line) + 1) % _LINE) + b"\n", *blocks]
 
 
@@ -173,18 +173,18 @@ def _parts(raw: np.ndarray, *, checked: bool) -> list[Part] | None:
     line, _, _ = raw[:1024].tobytes().partition(b"\n")
     at = len(line) + 1
     try:
-        known = json.loads(line)
-        if checked and zlib.crc32(raw[at:].data) != known["crc"]:
+        contents = json.loads(line)
+        if checked and zlib.crc32(raw[at:].data) != contents["crc"]:
             return None
-        found: list[Part] = []
-        for said in known["parts"]:
-            if said is None:
-                found.append(None)
+        parts: list[Part] = []
+        for described in contents["parts"]:
+            if described is None:
+                parts.append(None)
                 continue
-            kind, shape = np.dtype(said[0]), tuple(said[1])
+            kind, shape = np.dtype(described[0]), tuple(described[1])
             size = kind.itemsize * int(np.prod(shape))
-            found.append(raw[at : at + size].view(kind).reshape(shape))
+            parts.append(raw[at : at + size].view(kind).reshape(shape))
             at += size + -size % _LINE
     except (ValueError, KeyError, TypeError):
         return None
-    return found if at == raw.size else None
+    return parts if at == raw.size else None

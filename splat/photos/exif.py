@@ -27,15 +27,15 @@ class Unreadable(ValueError):
 def exposure_value(path: Path) -> float | None:
     """What EXIF says a photo was exposed for, stops at ISO 100; None where it does not say."""
     try:
-        with opened(path) as image:
-            found: float | None = facts(image.getexif(), *image.size)["ev"]
+        with open_picture(path) as image:
+            stops: float | None = facts(image.getexif(), *image.size)["ev"]
     except (OSError, ValueError):
         return None
-    return found
+    return stops
 
 
 @contextmanager
-def opened(source: Path) -> Iterator[Image.Image]:
+def open_picture(source: Path) -> Iterator[Image.Image]:
     """The file, its errors in a sentence; pictures of any size are let through."""
     if source.suffix.lower() in HEIF:
         _register_heif(source)
@@ -96,8 +96,8 @@ def _focal_on_chip(more: dict[int, Any], longest: int) -> float | None:
     stored = max(_number(more.get(tag)) or 0.0 for tag in (0xA002, 0xA003))
     if not focal or not density or unit is None or not stored:
         return None
-    found = focal * density / unit * longest / stored
-    return found if 0.3 * longest < found < 20 * longest else None
+    pixels = focal * density / unit * longest / stored
+    return pixels if 0.3 * longest < pixels < 20 * longest else None
 
 
 def _where(place: dict[int, Any]) -> dict[str, float | None]:
@@ -117,10 +117,10 @@ def _degrees(values: Any, sign: Any, most: float) -> float | None:
         degrees, minutes, seconds = (float(value) for value in values)
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    found = degrees + minutes / 60 + seconds / 3600
-    if not 0 <= found <= most:
+    angle = degrees + minutes / 60 + seconds / 3600
+    if not 0 <= angle <= most:
         return None
-    return -found if str(sign).strip("\0 ").upper() in ("S", "W") else found
+    return -angle if str(sign).strip("\0 ").upper() in ("S", "W") else angle
 
 
 def _number(value: Any) -> float | None:
@@ -128,7 +128,7 @@ def _number(value: Any) -> float | None:
     if isinstance(value, tuple | list):
         value = value[0] if value else None
     try:
-        found = float(value)
+        number = float(value)
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    return found if 0 < found < math.inf else None
+    return number if 0 < number < math.inf else None

@@ -55,37 +55,37 @@ def _header(raw: bytes, path: Path) -> _Header:
             f"{path}: is OpenEXR in tiles, deep or of several parts; expected scan lines: convert"
             " it, or give .npy"
         )
-    at, found = 8, {}
+    at, attributes = 8, {}
     while raw[at] != 0:
         name, at = _text(raw, at)
         _, at = _text(raw, at)
         (size,) = struct.unpack_from("<i", raw, at)
-        found[name] = raw[at + 4 : at + 4 + size]
+        attributes[name] = raw[at + 4 : at + 4 + size]
         at += 4 + size
-    compression = found["compression"][0]
+    compression = attributes["compression"][0]
     if compression not in _LINES:
         kind = _NAMES[compression] if compression < len(_NAMES) else compression
         raise ValueError(
             f"{path}: is OpenEXR compressed by {kind}; expected ZIP, ZIPS, RLE or none: save it so,"
             " or give .npy"
         )
-    left, top, right, bottom = struct.unpack("<4i", found["dataWindow"])
-    channels = _listed(found["channels"], path)
+    left, top, right, bottom = struct.unpack("<4i", attributes["dataWindow"])
+    channels = _listed(attributes["channels"], path)
     return _Header(channels, compression, right - left + 1, bottom - top + 1, top, at + 1)
 
 
 def _listed(raw: bytes, path: Path) -> tuple[tuple[str, np.dtype[Any]], ...]:
     """Names and types of the channels, in the order of the file."""
     at = 0
-    found: list[tuple[str, np.dtype[Any]]] = []
+    channels: list[tuple[str, np.dtype[Any]]] = []
     while raw[at] != 0:
         name, at = _text(raw, at)
         kind, _, across, down = struct.unpack_from("<iIii", raw, at)
         if (across, down) != (1, 1):
             raise ValueError(f"{path}: channel {name} is subsampled; expected all pixels of it")
-        found.append((name, _TYPES[kind]))
+        channels.append((name, _TYPES[kind]))
         at += 16
-    return tuple(found)
+    return tuple(channels)
 
 
 def _text(raw: bytes, at: int) -> tuple[str, int]:
@@ -98,25 +98,25 @@ def _text(raw: bytes, at: int) -> tuple[str, int]:
 def _channels(raw: bytes, header: _Header) -> Mapping[str, Float32[ndarray, "h w"]]:
     lines = _LINES[header.compression]
     count = -(-header.height // lines)
-    found = {
+    channels = {
         name: np.empty((header.height, header.width), np.float32) for name, _ in header.channels
     }
     for offset in struct.unpack_from(f"<{count}Q", raw, header.end):
         row, size = struct.unpack_from("<ii", raw, offset)
         first = row - header.top
         rows = min(lines, header.height - first)
-        wanted = rows * header.width * sum(kind.itemsize for _, kind in header.channels)
+        expected = rows * header.width * sum(kind.itemsize for _, kind in header.channels)
         data = raw[offset + 8 : offset + 8 + size]
         # What compression does not make smaller is kept as it is.
-        plain = data if size >= wanted else _plain(data, header.compression)
-        if len(plain) != wanted:
+        plain = data if size >= expected else _plain(data, header.compression)
+        if len(plain) != expected:
             raise IndexError
         at = 0
         for y in range(first, first + rows):
             for name, kind in header.channels:
-                found[name][y] = np.frombuffer(plain, kind, header.width, at)
+                channels[name][y] = np.frombuffer(plain, kind, header.width, at)
                 at += header.width * kind.itemsize
-    return found
+    return channels
 
 
 def _plain(data: bytes, compression: int) -> bytes:
@@ -133,13 +133,13 @@ def _plain(data: bytes, compression: int) -> bytes:
 
 def _runs(data: bytes) -> bytes:
     """Run lengths undone: a count of -n has n bytes follow, a count of n one byte n + 1 times."""
-    at, found = 0, bytearray()
+    at, unpacked = 0, bytearray()
     while at < len(data):
         count = data[at] - 256 if data[at] > 127 else data[at]
         if count < 0:
-            found += data[at + 1 : at + 1 - count]
+            unpacked += data[at + 1 : at + 1 - count]
             at += 1 - count
         else:
-            found += data[at + 1 : at + 2] * (count + 1)
+            unpacked += data[at + 1 : at + 2] * (count + 1)
             at += 2
-    return bytes(found)
+    return bytes(unpacked)

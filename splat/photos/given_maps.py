@@ -33,13 +33,13 @@ def given_depth(
     """
     if view.depth is None:
         return None
-    found = _depth(view.depth)
-    _check_shape(view.depth.path, found, view)
+    depth = _depth(view.depth)
+    _check_shape(view.depth.path, depth, view)
     if view.depth.kind == "metric":
-        found *= np.float32(view.depth.scale * scale)
-        found[found < 0] = 0
-    found = _undistorted(found, view)
-    return resized_depth(found, width, height)
+        depth *= np.float32(view.depth.scale * scale)
+        depth[depth < 0] = 0
+    depth = _undistorted(depth, view)
+    return resized_depth(depth, width, height)
 
 
 def given_normal(view: View, width: int, height: int) -> Float32[ndarray, "h w 3"] | None:
@@ -49,16 +49,16 @@ def given_normal(view: View, width: int, height: int) -> Float32[ndarray, "h w 3
     """
     if view.normal is None:
         return None
-    found = _normal(view.normal)
-    _check_shape(view.normal.path, found, view)
-    found = _undistorted(found, view)
+    normals = _normal(view.normal)
+    _check_shape(view.normal.path, normals, view)
+    normals = _undistorted(normals, view)
     rotation = view.camera.world_to_camera[:3, :3].double().numpy().astype(np.float32)
     if view.normal.frame == "opengl":
-        found[..., 1:] *= -1
+        normals[..., 1:] *= -1
     if view.normal.frame != "world":
-        _check_facing(found, view)
-        found = found @ rotation  # the transpose of it, of column vectors
-    return resized_normal(found, width, height)
+        _check_facing(normals, view)
+        normals = normals @ rotation  # the transpose of it, of column vectors
+    return resized_normal(normals, width, height)
 
 
 def resized_depth(
@@ -69,8 +69,8 @@ def resized_depth(
         return depth
     known = (depth != 0).astype(np.float32)
     share = _resampled(known, width, height)
-    found = _resampled(depth, width, height) / np.maximum(share, 1e-6)
-    return np.where(share >= _KNOWN, found, 0).astype(np.float32)
+    mean = _resampled(depth, width, height) / np.maximum(share, 1e-6)
+    return np.where(share >= _KNOWN, mean, 0).astype(np.float32)
 
 
 def resized_normal(
@@ -107,19 +107,19 @@ def _depth(file: DepthFile) -> Float32[ndarray, "h w"]:
                 f"{path}: has channels {', '.join(channels)}; expected one of depth, called"
                 f" {', '.join(_DEPTH_NAMES[:2])}: export depth alone"
             )
-        found = channels[name].copy()
+        depth = channels[name].copy()
     elif suffix == ".png":
-        found = _sixteen_bits(path).astype(np.float32)
+        depth = _sixteen_bits(path).astype(np.float32)
     else:
-        found = _numbers(path).astype(np.float32)
-    found = found.reshape([side for side in found.shape if side != 1])
-    if found.ndim != 2:
+        depth = _numbers(path).astype(np.float32)
+    depth = depth.reshape([side for side in depth.shape if side != 1])
+    if depth.ndim != 2:
         raise ValueError(
-            f"{path}: is of shape {found.shape}; expected rows and columns of one number a pixel"
+            f"{path}: is of shape {depth.shape}; expected rows and columns of one number a pixel"
         )
     # Renderers write 1e10 and such where there is nothing.
-    found[~np.isfinite(found) | (np.abs(found) > 1e9)] = 0
-    return np.ascontiguousarray(found)
+    depth[~np.isfinite(depth) | (np.abs(depth) > 1e9)] = 0
+    return np.ascontiguousarray(depth)
 
 
 def _sixteen_bits(path: Path) -> Shaped[ndarray, "h w"]:
@@ -142,21 +142,21 @@ def _normal(file: NormalFile) -> Float32[ndarray, "h w 3"]:
                 f"{path}: is grey; expected normals as RGB, 0 to the most for -1 to 1: export anew"
             )
         most = np.iinfo(image.dtype).max
-        found = image[..., 2::-1].astype(np.float32) * np.float32(2 / most) - 1
-        found[(image[..., :3] == 0).all(2)] = 0
+        normals = image[..., 2::-1].astype(np.float32) * np.float32(2 / most) - 1
+        normals[(image[..., :3] == 0).all(2)] = 0
         if image.shape[2] == 4:
-            found[image[..., 3] == 0] = 0
+            normals[image[..., 3] == 0] = 0
     else:
-        found = _numbers(path).astype(np.float32)
-        if found.ndim == 4 and found.shape[0] == 1:
-            found = found[0]
-        if found.ndim == 3 and found.shape[2] != 3 and found.shape[0] == 3:
-            found = found.transpose(1, 2, 0)
-    if found.ndim != 3 or found.shape[2] != 3:
+        normals = _numbers(path).astype(np.float32)
+        if normals.ndim == 4 and normals.shape[0] == 1:
+            normals = normals[0]
+        if normals.ndim == 3 and normals.shape[2] != 3 and normals.shape[0] == 3:
+            normals = normals.transpose(1, 2, 0)
+    if normals.ndim != 3 or normals.shape[2] != 3:
         raise ValueError(
-            f"{path}: is of shape {found.shape}; expected rows, columns and three numbers a pixel"
+            f"{path}: is of shape {normals.shape}; expected rows, columns and three numbers a pixel"
         )
-    return _unit(np.ascontiguousarray(found))
+    return _unit(np.ascontiguousarray(normals))
 
 
 def _picture(path: Path) -> Shaped[ndarray, "..."]:
@@ -172,36 +172,36 @@ def _picture(path: Path) -> Shaped[ndarray, "..."]:
 def _numbers(path: Path) -> Shaped[ndarray, "..."]:
     """The array of a .npy file, or the only one (or `depth`, `normal`) of an .npz."""
     try:
-        found: Any = np.load(path, allow_pickle=False)
+        loaded: Any = np.load(path, allow_pickle=False)
         if path.suffix == ".npz":
-            names = [n for n in ("depth", "normal", "normals") if n in found.files] or found.files
+            names = [n for n in ("depth", "normal", "normals") if n in loaded.files] or loaded.files
             if len(names) != 1:
                 raise ValueError(
-                    f"{path}: holds {', '.join(found.files) or 'nothing'}; expected one array, or"
+                    f"{path}: holds {', '.join(loaded.files) or 'nothing'}; expected one array, or"
                     " one called depth or normal"
                 )
-            found = found[names[0]]
+            loaded = loaded[names[0]]
     except (OSError, EOFError, zipfile.BadZipFile):
         raise _broken(path) from None
     except ValueError as error:
         if str(path) in str(error):
             raise
         raise _broken(path) from None
-    if found.dtype.kind != "f" and found.dtype != np.uint16:
+    if loaded.dtype.kind != "f" and loaded.dtype != np.uint16:
         raise ValueError(
-            f"{path}: numbers are {found.dtype}; expected float16, float32, float64 or uint16:"
+            f"{path}: numbers are {loaded.dtype}; expected float16, float32, float64 or uint16:"
             " convert them"
         )
-    return np.asarray(found)
+    return np.asarray(loaded)
 
 
 def _broken(path: Path) -> ValueError:
     return ValueError(f"{path}: cannot be read; expected a whole NumPy array: write it again")
 
 
-def _check_shape(path: Path, found: Shaped[ndarray, "h w *c"], view: View) -> None:
+def _check_shape(path: Path, values: Shaped[ndarray, "h w *c"], view: View) -> None:
     """Maps may be of any size, but of the photo's shape."""
-    (height, width), camera = found.shape[:2], view.camera
+    (height, width), camera = values.shape[:2], view.camera
     if abs(width * camera.height - height * camera.width) > max(camera.width, camera.height):
         raise ValueError(
             f"{path}: is {width}x{height} pixels, its photo {camera.width}x{camera.height};"
@@ -243,6 +243,8 @@ def _undistorted(values: Any, view: View) -> Any:
         return values
     map_x, map_y, inside = undistortion(view.lens, _of_size(view.camera, values))
     # The nearest value, for a mean of two depths is the depth of nothing.
-    found = cv2.remap(values, map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-    found[inside == 0] = 0
-    return found
+    undistorted = cv2.remap(
+        values, map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
+    )
+    undistorted[inside == 0] = 0
+    return undistorted

@@ -157,12 +157,14 @@ class Loader:
 
     def _batch(self, shown: Shown) -> Batch:
         coming = self._coming.pop(shown, None)
-        found = self._kept.get(shown)
-        if found is None:
-            whole, found = coming.result() if coming is not None else self._made(*self._job(shown))
+        decoded = self._kept.get(shown)
+        if decoded is None:
+            whole, decoded = (
+                coming.result() if coming is not None else self._made(*self._job(shown))
+            )
             self._keep((shown[0], 1.0), whole)
-            self._keep(shown, found)
-        pixels, mask, covered, depth, normal = found
+            self._keep(shown, decoded)
+        pixels, mask, covered, depth, normal = decoded
         camera, index = self._camera(shown), shown[0]
         shrink = self.cameras[index].width / camera.width
         name = self.views[index].name

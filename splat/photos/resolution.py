@@ -83,11 +83,13 @@ def sizes(kind: Resolution, steps: int, pictures: Iterable[UInt8[ndarray, "h w 3
         return Sizes(steps)
     pictures = list(pictures)
     side = min((min(picture.shape[:2]) for picture in pictures), default=0)
-    return Sizes(steps, dashed(significance(pictures), side))
+    return Sizes(steps, dash_phases(spectrum_shares(pictures), side))
 
 
-def dashed(kept: Float64[ndarray, "b"], side: float = math.inf) -> tuple[tuple[float, float], ...]:
-    """The phases of DashGaussian for photos of a significance as `significance` gives it.
+def dash_phases(
+    kept: Float64[ndarray, "b"], side: float = math.inf
+) -> tuple[tuple[float, float], ...]:
+    """The phases of DashGaussian for photos of a significance as `spectrum_shares` gives it.
 
     A picture that is r times smaller keeps x(r) of the significance. It begins with the largest r
     that keeps a quarter, and comes to r after the share log(x(r) / x(first)) / log(1 / x(first))
@@ -110,7 +112,7 @@ def dashed(kept: Float64[ndarray, "b"], side: float = math.inf) -> tuple[tuple[f
     return tuple(zip(shares, factors, strict=True))
 
 
-def significance(pictures: Iterable[UInt8[ndarray, "h w 3"]]) -> Float64[ndarray, "b"]:
+def spectrum_shares(pictures: Iterable[UInt8[ndarray, "h w 3"]]) -> Float64[ndarray, "b"]:
     """Share of a spectrum's amplitudes within centred windows of sides from none to all of it.
 
     The mean over pictures, each in grey and without its mean brightness, which any size keeps.

@@ -70,13 +70,13 @@ def photos_of(
     """What photos take in a run of `options`, fitted ones."""
     assert options.cache is not None
     cameras = tuple(_small(view, options) for view in views)
-    each = [_bytes(view, camera) for view, camera in zip(views, cameras, strict=True)]
+    of_views = [_bytes(view, camera) for view, camera in zip(views, cameras, strict=True)]
     small = max((1 / factor**2 for factor in sizes.small), default=0.0)
-    whole, aside = sum(each), sum(_bytes(view, _small(view, options)) for view in held_out)
+    whole, aside = sum(of_views), sum(_bytes(view, _small(view, options)) for view in held_out)
     everything = whole + round(small * whole)
     kept = min(everything, options.cache)
     kept_aside = min(aside, options.cache // HELD_OUT_SHARE)
-    ahead = (AHEAD + 1) * round((1 + small) * max(each)) if kept < everything else 0
+    ahead = (AHEAD + 1) * round((1 + small) * max(of_views)) if kept < everything else 0
     reduced = reduces(options, views)
     once = max(
         bytes_passing(view, reduction(view, c.width, c.height) if reduced else 1)

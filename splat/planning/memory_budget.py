@@ -58,7 +58,7 @@ class Ration:
     """With the photo cache and the types of what is kept as they are chosen."""
     cap: int
     """Most Gaussians; 0: as many as wanted."""
-    said: str
+    text: str
     """What was chosen, for people."""
 
 
@@ -159,12 +159,12 @@ def _kinds(options: Options, wanted: Wanted, on_cpu: bool) -> list[tuple[Any, An
     """Types of moments and harmonics, those that take most first."""
     moments, harmonics = options.moments, options.harmonics
     first = ("float32" if moments == "auto" else moments, harmonics)
-    found = [first]
+    kinds = [first]
     if on_cpu and moments == "auto":
-        found.append(("bfloat16", harmonics))
+        kinds.append(("bfloat16", harmonics))
     if on_cpu and harmonics == "auto" and wanted.half_harmonics and options.sh_degree:
-        found.append((found[-1][0], "bfloat16"))
-    return found
+        kinds.append((kinds[-1][0], "bfloat16"))
+    return kinds
 
 
 def _rounded(rows: int) -> int:

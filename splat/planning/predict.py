@@ -37,13 +37,13 @@ MOST_ON_DISK, DISK_SHARE = 20 << 30, 2
 
 def with_device_defaults(options: Options, device: torch.device) -> Options:
     """The options with everything said that was left to the device."""
-    found = rung_for(device)
+    rung = rung_for(device)
     max_side = options.max_side
     if max_side is None:
-        max_side = found.max_side if options.downscale == "auto" else 0
+        max_side = rung.max_side if options.downscale == "auto" else 0
     return replace(
         options,
-        steps=options.steps or found.steps,
+        steps=options.steps or rung.steps,
         max_side=max_side,
         downscale=1.0 if options.downscale == "auto" else options.downscale,
         resolution=_resolution(options),
@@ -55,8 +55,8 @@ def with_device_defaults(options: Options, device: torch.device) -> Options:
 
 def cache_bytes() -> int:
     """A quarter of the memory that is free, within bounds."""
-    known = machine.memory()
-    return min(MOST_CACHE, max(LEAST_CACHE, known[1] // 4)) if known else LEAST_CACHE * 4
+    memory = machine.memory()
+    return min(MOST_CACHE, max(LEAST_CACHE, memory[1] // 4)) if memory else LEAST_CACHE * 4
 
 
 def disk_bytes() -> int:
@@ -182,7 +182,7 @@ def predict(
     decoding *= REDUCED_TIME if reduces(options, views) else 1
     again = options.steps / len(views) * (1 - min(1, photos.kept / photos.whole))
     on_disk = bool(options.photo_cache)
-    known, on_cpu = machine.memory(), device.type == "cpu"
+    memory, on_cpu = machine.memory(), device.type == "cpu"
     return Prediction(
         seconds=options.steps * step + decoding * (1 + again * (READ_TIME if on_disk else 1)),
         photos=photos.kept,
@@ -192,7 +192,7 @@ def predict(
         offloaded=offloaded_bytes(options) * most,
         scratch=scratch_bytes(cap > 0, on_cpu) * most + PIXEL_BYTES * max(areas),
         libraries=held() if libraries is None else libraries,
-        free=known[1] if known else None,
+        free=memory[1] if memory else None,
         on_cpu=on_cpu,
         on_disk=on_disk,
         ending=max(0, ending_bytes(most, max(areas), on_cpu, cap > 0) - photos.passing),

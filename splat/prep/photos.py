@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from splat.photos.exif import EXIF, HEIF, facts, opened
+from splat.photos.exif import EXIF, HEIF, facts, open_picture
 from splat.prep.quality import SIDE, Grey
 from splat.system.files import replacing
 
@@ -66,7 +66,7 @@ def taken_in(source: Path, target: Path) -> tuple[Photo, Grey]:
     anew without the orientation, a JPEG of quality 95 and full colour resolution unless the
     target is a PNG. `name` and `source` of the result are left to the caller. Raises Unreadable.
     """
-    with opened(source) as image:
+    with open_picture(source) as image:
         exif = image.getexif()
         turn = exif.get(_ORIENTATION, 1)
         # A HEIC is turned as it is decoded.

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 
 from splat.core.strategy import Strategy, Wrapper
-from splat.system.entry_points import beside
-from splat.system.import_path import loaded, module_of, where_and_name
+from splat.system.entry_points import installed_besides
+from splat.system.import_path import module_of, object_at, where_and_name
 
 METHODS: Mapping[str, str] = {
     "mcmc": "splat.strategies.mcmc:Mcmc",
@@ -85,7 +85,7 @@ _log = logging.getLogger(__name__)
 @cache
 def installed() -> Mapping[str, str]:
     """Methods and parts of other packages, by name."""
-    return beside(GROUP, (*METHODS, *PARTS, *PRESETS))
+    return installed_besides(GROUP, (*METHODS, *PARTS, *PRESETS))
 
 
 def places() -> Mapping[str, str]:
@@ -98,7 +98,7 @@ def kind_of(name: str) -> type[Strategy] | None:
     place = places().get(name)
     if place is None:
         return None
-    found = loaded(place)
+    found = object_at(place)
     return None if found is None else _checked(found, place)
 
 

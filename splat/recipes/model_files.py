@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.core.model import Model
-from splat.system.import_path import loaded
+from splat.system.import_path import object_at
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
 
 MODEL_FILES: Mapping[str, str] = {".anchors": "splat.strategies.scaffold.files"}
@@ -65,7 +65,7 @@ class ModelFile(Protocol):
 def model_file(suffix: str) -> ModelFile | None:
     """The format of a suffix; None: it is none, or what reads it is not there."""
     place = MODEL_FILES.get(suffix)
-    found = None if place is None else loaded(place)
+    found = None if place is None else object_at(place)
     return None if found is None else cast(ModelFile, found)
 
 

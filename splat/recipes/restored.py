@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from splat.core.model import Explicit, Making, Model
-from splat.core.region import Region, box_of, meeting
+from splat.core.region import Region, box_of, intersection
 from splat.core.strategy import Fixed
 from splat.recipes.saved import rebuilt
 from splat.runs import checkpoint
@@ -19,7 +19,7 @@ def region_of(config: Config) -> Region | None:
     # Parts of a method that only a script can make still keep to what they were told.
     own = rebuilt(config.method, missing=Fixed()).region()
     asked = config.options.crop
-    return own if asked is None else meeting(own, box_of(asked))
+    return own if asked is None else intersection(own, box_of(asked))
 
 
 def restored(config: Config, state: State, device: torch.device | str = "cpu") -> Model:

@@ -41,7 +41,7 @@ def renderer_for(
 
 
 def drawing_as(drawing: Drawing, frame: Frame, device: torch.device | str) -> Renderer:
-    """The renderer of a device for Gaussians in `frame` that are to be drawn as `drawing` says."""
+    """The renderer of a device for Gaussians in `frame`, with the settings of `drawing`."""
     near = NEAR if drawing.near is None else drawing.near * frame.scale
     return renderer_for(device, antialiased=drawing.antialiased, near=near)
 

@@ -12,14 +12,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.kernels import NEAR
-from splat.render.hooks import watched, weigh_in, zeros_for
+from splat.render.hooks import screen_gradient_of, weigh_in, zeros_for
 from splat.render.normals import with_normals
-from splat.render.pairs import Pairs, bands, contributions, nothing, together
+from splat.render.pairs import Pairs, bands, contributions, no_contributions, summed_parts
 from splat.types import Camera, Contributions, Gaussians, Needs, Rendered, ScreenGradient
 
 _PICTURE = Needs()
 _MOST_PAIRS = 1 << 26
-"""Of pixels and Gaussians looked at in one go, in a survey; about one in five is drawn, and takes
+"""Pairs of pixel and Gaussian tested at once in a survey; about one in five is drawn, and takes
 150 bytes."""
 
 
@@ -72,26 +72,32 @@ class GsplatRenderer:
         background: Float[Tensor, "3"] | None = None,
         weigh: Callable[[Rendered], Float[Tensor, "h w m"]] | None = None,
     ) -> tuple[Rendered, Contributions]:
-        """Draw without gradients, and say what each Gaussian did in the picture.
+        """Draw without gradients, and measure the contribution of each Gaussian.
 
         Opacity in G = alpha / opacity is the one drawn with: antialiasing has dimmed it.
         """
         camera = camera.to(self.device)
         plain = replace(gaussians, colors=self._rgb(gaussians, camera), sh_degree=None)
-        rendered, found = self._drawn(plain, camera, _PICTURE, background)
+        rendered, projected = self._drawn(plain, camera, _PICTURE, background)
         rendered = replace(rendered, gaussians=gaussians)
         maps = rendered.image[..., :0] if weigh is None else weigh(rendered)
-        opacities = found["opacities"][0] if found else gaussians.opacities
+        opacities = projected["opacities"][0] if projected else gaussians.opacities
         parts = [
             contributions(pairs, opacities, plain.colors, background, maps[rows].flatten(0, 1))
-            for rows, pairs in (self._pairs(found, camera) if found else ())
+            for rows, pairs in (self._pairs(projected, camera) if projected else ())
         ]
-        return rendered, together(parts) if parts else nothing(opacities, maps.shape[-1])
+        return rendered, summed_parts(parts) if parts else no_contributions(
+            opacities, maps.shape[-1]
+        )
 
-    def _pairs(self, found: Mapping[str, Any], camera: Camera) -> Iterator[tuple[slice, Pairs]]:
-        """Horizontal bands of a picture, their rows of pixels and what is drawn in them."""
-        means, conics = found["means2d"][0], found["conics"][0]
-        offsets, ids, side = found["isect_offsets"][0], found["flatten_ids"], found["tile_size"]
+    def _pairs(self, projected: Mapping[str, Any], camera: Camera) -> Iterator[tuple[slice, Pairs]]:
+        """Rows of pixels of horizontal bands of a picture, and the pairs drawn in each."""
+        means, conics = projected["means2d"][0], projected["conics"][0]
+        offsets, ids, side = (
+            projected["isect_offsets"][0],
+            projected["flatten_ids"],
+            projected["tile_size"],
+        )
         starts = [*offsets[:, 0].tolist(), len(ids)]
         for first, end in bands(starts, _MOST_PAIRS // side**2):
             rows = slice(first * side, min(end * side, camera.height))
@@ -103,7 +109,7 @@ class GsplatRenderer:
                 means.new_ones(1, height, camera.width),
                 within[None],
                 conics[None],
-                found["opacities"],
+                projected["opacities"],
                 camera.width,
                 height,
                 side,
@@ -123,7 +129,7 @@ class GsplatRenderer:
         needs: Needs,
         background: Float[Tensor, "3"] | None,
     ) -> tuple[Rendered, dict[str, Any]]:
-        """A picture, and what gsplat says of it: nothing where there are no Gaussians."""
+        """A picture, and gsplat's intermediate results, empty where there are no Gaussians."""
         if len(gaussians) == 0:
             return _empty(gaussians, camera, needs, background), {}
         camera = camera.to(self.device)
@@ -137,7 +143,7 @@ class GsplatRenderer:
         count = 3 + sum(each.shape[1] for each in features)
         if background is not None:
             background = torch.cat([background, background.new_zeros(count - 3)])[None]
-        drawn, alpha, found = self._gsplat.rasterization(
+        drawn, alpha, projected = self._gsplat.rasterization(
             gaussians.means,
             gaussians.quats,
             gaussians.scales,
@@ -157,8 +163,8 @@ class GsplatRenderer:
             # Each further pass would overwrite the absolute gradient of the one before it.
             channel_chunk=max(32, count + 1) if needs.absolute_gradient else 32,
         )
-        extents = found["radii"][0]
-        gradient = watched(found["means2d"])
+        extents = projected["radii"][0]
+        gradient = screen_gradient_of(projected["means2d"])
         first = 3 if gaussians.features is None else 3 + gaussians.features.shape[1]
         if zeros is not None:
             weigh_in(drawn, zeros, first, gradient)
@@ -171,16 +177,16 @@ class GsplatRenderer:
             features=None if gaussians.features is None else drawn[0, ..., 3:first],
             gradient=gradient,
         )
-        return rendered, found
+        return rendered, projected
 
     def _rgb(self, gaussians: Gaussians, camera: Camera) -> Float[Tensor, "n 3"]:
-        """Colours as the camera sees them."""
+        """RGB of each Gaussian as the camera sees it: harmonics evaluated."""
         colors, degree = gaussians.colors, gaussians.sh_degree
         if degree is None or not len(gaussians):
             return colors if degree is None else colors[:, 0]
         towards = gaussians.means - camera.centre
-        seen: Tensor = 0.5 + self._gsplat.spherical_harmonics(degree, towards, colors)
-        return seen.clamp(min=0)
+        rgb: Tensor = 0.5 + self._gsplat.spherical_harmonics(degree, towards, colors)
+        return rgb.clamp(min=0)
 
 
 def load() -> ModuleType:

@@ -1,4 +1,4 @@
-"""What fills a picture's `ScreenGradient` where backward is a library's: hooks on its tensors."""
+"""Hooks that fill a picture's `ScreenGradient` where backward is a library's."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 from splat.types import Gaussians, Needs, ScreenGradient
 
 
-def watched(means2d: Float[Tensor, "1 n 2"]) -> ScreenGradient:
-    """Filled when backward reaches the projected means."""
+def screen_gradient_of(means2d: Float[Tensor, "1 n 2"]) -> ScreenGradient:
+    """The screen-space gradient, filled when backward reaches the projected means."""
     gradient = ScreenGradient()
     # gsplat's backward leaves `absgrad` among the tensor's attributes. The hook holds these and
     # not the tensor, which would be a cycle that keeps a whole graph's memory alive.

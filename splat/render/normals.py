@@ -15,7 +15,7 @@ from splat.types import Camera, Gaussians, Needs, Rendered
 Draw = Callable[[Gaussians, Needs], Rendered]
 
 
-def facing(gaussians: Gaussians, camera: Camera) -> Float[Tensor, "n 3"]:
+def facing_normals(gaussians: Gaussians, camera: Camera) -> Float[Tensor, "n 3"]:
     """The shortest axis of each Gaussian, turned towards the camera: world axes, unit length.
 
     It is the normal of a flat Gaussian (Jiang et al. 2024, GaussianShader). Differentiable in the
@@ -31,10 +31,10 @@ def facing(gaussians: Gaussians, camera: Camera) -> Float[Tensor, "n 3"]:
 
 
 def with_normals(draw: Draw, gaussians: Gaussians, camera: Camera, needs: Needs) -> Rendered:
-    """What `draw` makes of a set, and its blended normals where they are asked for."""
+    """The picture that `draw` makes, with blended normals where `needs` asks for them."""
     if not needs.normal:
         return draw(gaussians, needs)
-    normals = facing(gaussians, camera)
+    normals = facing_normals(gaussians, camera)
     own = gaussians.features
     features = normals if own is None else torch.cat([own, normals], 1)
     rendered = draw(replace(gaussians, features=features), replace(needs, normal=False))

@@ -1,4 +1,4 @@
-"""What Gaussians did in a picture, from a list of all pixels and the Gaussians drawn in them.
+"""Contributions of Gaussians to a picture, from a list of pairs of pixel and Gaussian.
 
 Plain torch for any device. Sums along a pixel are differences of running sums over the whole
 list, which is why these are in float64.
@@ -16,18 +16,19 @@ from torch import Tensor
 from splat.types import Contributions
 
 ALPHA_MOST = 0.999
-"""At which gsplat caps alpha."""
+"""Cap of alpha in gsplat."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """All that blending draws: those of a pixel together, front to back."""
+    """Pairs of pixel and Gaussian that blending draws: those of a pixel together, front to back."""
 
     pixels: Int64[Tensor, "p"]
+    """Pixel numbers, row by row."""
     rows: Int64[Tensor, "p"]
     """Numbers of the Gaussians."""
     values: Float[Tensor, "p"]
-    """Of the projected Gaussian, 1 at its mean; alpha is opacity times this, capped."""
+    """Value of the projected Gaussian, 1 at its mean; alpha is opacity times this, capped."""
 
 
 def contributions(
@@ -37,22 +38,22 @@ def contributions(
     background: Float[Tensor, "3"] | None,
     maps: Float[Tensor, "hw m"],
 ) -> Contributions:
-    """What `n` Gaussians, with opacities and colours as drawn, did in the pixels of the list."""
+    """Contributions of `n` Gaussians, opacities and colours as drawn, to the pixels of the list."""
     n, rows = len(opacities), pairs.rows
     _, pixel, counts = pairs.pixels.unique_consecutive(return_inverse=True, return_counts=True)
     last = counts.cumsum(0) - 1
     first = last - counts + 1
 
     def so_far(values: Float[Tensor, "p"]) -> Float[Tensor, "p"]:
-        """Sums from the front of the pixel up to and with each pair."""
+        """Running sums from the front of each pixel, each pair included."""
         running = values.cumsum(0)
         return running - (running[first] - values[first])[pixel]
 
     opacity = opacities.double()[rows]
     bare = opacity * pairs.values
     alpha = bare.clamp_max(ALPHA_MOST)
-    left = so_far((-alpha).log1p()).exp()
-    before = left / (1 - alpha)
+    transmittance = so_far((-alpha).log1p()).exp()
+    before = transmittance / (1 - alpha)
     w = alpha * before
     squared = torch.zeros_like(w)
     for c in range(3):
@@ -60,14 +61,14 @@ def contributions(
         shown = so_far(w * color)
         whole = shown[last]
         if background is not None:
-            whole = whole + left[last] * background[c]
+            whole = whole + transmittance[last] * background[c]
         # d colour / d alpha = T (its own - what lies behind).
         behind = (whole[pixel] - shown) / (1 - alpha)
         squared += (before * color - behind).square_()
     squared = squared.mul_(opacity.square()).masked_fill_(bare >= ALPHA_MOST, 0)
 
     def added(values: Tensor) -> Tensor:
-        """By Gaussian."""
+        """Sums of values of pairs over the pairs of each Gaussian: [n, ...]."""
         total = values.new_zeros(n, *values.shape[1:]).index_add_(0, rows, values)
         return total.to(opacities.dtype)
 
@@ -89,13 +90,13 @@ def strongest(
 ) -> Int64[Tensor, "pixels"]:
     """The pair with the largest weight in each pixel, of equals the nearest."""
     largest = w.new_zeros(pixels).scatter_reduce_(0, pixel, w, "amax")
-    found = (w == largest[pixel]).nonzero()[:, 0]
+    strong = (w == largest[pixel]).nonzero()[:, 0]
     nearest = torch.full_like(pixel, len(w))[:pixels]
-    return nearest.scatter_reduce_(0, pixel[found], found, "amin")
+    return nearest.scatter_reduce_(0, pixel[strong], strong, "amin")
 
 
-def together(parts: Sequence[Contributions]) -> Contributions:
-    """Contributions to a picture from those to parts of it."""
+def summed_parts(parts: Sequence[Contributions]) -> Contributions:
+    """Contributions to a picture: the sum of those to its parts (of `most`, the largest)."""
 
     def whole(name: str) -> Tensor:
         values = torch.stack([getattr(part, name) for part in parts])
@@ -104,8 +105,8 @@ def together(parts: Sequence[Contributions]) -> Contributions:
     return Contributions(**{each.name: whole(each.name) for each in fields(Contributions)})
 
 
-def nothing(like: Float[Tensor, "n"], m: int) -> Contributions:
-    """Contributions of `n` Gaussians that are not drawn."""
+def no_contributions(like: Float[Tensor, "n"], m: int) -> Contributions:
+    """Contributions of `n` Gaussians that are not drawn: zeros."""
     zeros = torch.zeros_like(like)
     return Contributions(zeros, zeros, zeros, zeros, zeros, zeros, zeros[:, None].expand(-1, m))
 

@@ -12,14 +12,14 @@ from splat.types import Camera, Contributions, Gaussians, Needs, Rendered, Rende
 
 
 class Quantiser(Protocol):
-    """What is drawn in place of a set of Gaussians, by the step."""
+    """Quantisation of what is drawn, by the step."""
 
     def __call__(self, gaussians: Gaussians, step: int) -> Gaussians:
-        """What to draw in step `step`; gradients pass through it."""
+        """The quantised set to draw in step `step`; gradients pass through it."""
         ...
 
     def drawn_by(self, render: Renderer, step: int) -> Renderer:
-        """What draws Gaussians so, as after `step` steps, by what draws Gaussians."""
+        """The renderer that quantises as after `step` steps, given one that does not."""
         ...
 
 

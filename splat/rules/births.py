@@ -1,4 +1,4 @@
-"""How children are built out of their parents: clones, and three kinds of split.
+"""Clone and split: how children are made of their parents, with three kinds of split.
 
 Every function takes unique rows and gives an `Edit` that adds one row for each. What a child
 starts with is published per method; second moments below are of the two children about their
@@ -27,11 +27,11 @@ LONG_SHIFT = 0.45
 LONG_OPACITY = 0.6
 """Opacity of each of these children over that of their parent."""
 MOMENT_SHRINK = 1 - math.sqrt(0.5)
-"""What the longest scale loses in `moment_split`: its children are 1/sqrt(2) as long."""
+"""Share that the longest scale loses in `moment_split`: children are 1/sqrt(2) as long."""
 
 
 def cloned(cloud: Cloud, parents: Int[Tensor, "c"], revised: bool = False) -> Edit:
-    """A second row in the place of the first. (3DGS' paper moves it; its code does not.)
+    """Clone: a second row in the place of the first. (3DGS' paper moves it; its code does not.)
 
     With `revised`, both get the opacity with which they compose to what one was.
     """
@@ -49,7 +49,7 @@ def cloned(cloud: Cloud, parents: Int[Tensor, "c"], revised: bool = False) -> Ed
 def split(
     cloud: Cloud, parents: Int[Tensor, "s"], generator: torch.Generator, revised: bool = False
 ) -> Edit:
-    """Two rows, drawn from the Gaussian that they replace, 1.6 times smaller (3DGS).
+    """Split: two rows, drawn from the Gaussian that they replace, 1.6 times smaller (3DGS).
 
     Second moments are 1.39 in the mean of all draws. With `revised`, the children would, in one
     place, compose to their parent's opacity.
@@ -82,7 +82,7 @@ def cloned_or_split(
 
 
 def long_axis_split(cloud: Cloud, parents: Int[Tensor, "s"]) -> Edit:
-    """Two rows side by side along the longest axis (Improved-GS, Deng et al. 2025).
+    """Long-axis split: two rows side by side along the longest axis (Improved-GS, 2025).
 
     They share the parent's ellipsoid of three scales: each stands at 0.45 of its half axis, ends
     where it ends (long scale x 0.55) and is as thick as it is there (x sqrt(1 - 0.45^2)). Second
@@ -103,7 +103,7 @@ def long_axis_split(cloud: Cloud, parents: Int[Tensor, "s"]) -> Edit:
 def moment_split(
     cloud: Cloud, parents: Int[Tensor, "s"], generator: torch.Generator | None = None
 ) -> Edit:
-    """Two rows with, together, the second moment of their parent along each of its axes (Brush).
+    """Split into two rows that keep the second moment of their parent along each axis (Brush).
 
     An axis r times as long as the longest shrinks to k = 1 - r^2 (1 - 1/sqrt(2)) of itself and
     the children move by sqrt(1 - k^2) of it, so that k^2 + (1 - k^2) = 1. Opacity becomes

@@ -41,10 +41,10 @@ def confined(
 def _strays(
     model: Model, edit: Edit, holds: Callable[[Float[Tensor, "m 3"]], Bool[Tensor, "m"]]
 ) -> Bool[Tensor, "m"]:
-    """Old and appended rows that the edit would put outside."""
+    """Which old and appended rows the edit would put outside."""
     place, n = model.place, len(model.cloud)
-    found = torch.zeros(n, dtype=torch.bool, device=model.cloud.device)
+    strays = torch.zeros(n, dtype=torch.bool, device=model.cloud.device)
     for assign in edit.assign:
         if place in assign.rows:
-            found[assign.index] = ~holds(assign.rows[place])
-    return torch.cat([found, *(~holds(append.rows[place]) for append in edit.append)])
+            strays[assign.index] = ~holds(assign.rows[place])
+    return torch.cat([strays, *(~holds(append.rows[place]) for append in edit.append)])

@@ -1,4 +1,4 @@
-"""Budget curves: how many rows there are to be as a growth phase goes by."""
+"""Budget curves: the number of rows as a function of the share of a growth phase."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Curve = Literal["linear", "parabola", "sqrt"]
 """linear: in equal parts (LiteGS); parabola: fast at first (Taming 3DGS); sqrt: faster still, and
 without regard to the rows at the start (Improved-GS)."""
 _ROUNDING = 1e-6
-"""Rows that the rounding of a sum must not cost."""
+"""Added before rounding down, so that rounding of a sum costs no row."""
 
 
 def target(curve: Curve, start: int, budget: int, u: float) -> int:
@@ -27,7 +27,7 @@ def target(curve: Curve, start: int, budget: int, u: float) -> int:
 
 
 def share(done: int, start: int, stop: int, every: int) -> float:
-    """Which share of a growth phase is over with the refinement at step `done`.
+    """Share of a growth phase that is over with the refinement at step `done`.
 
     The phase has a refinement at each multiple of `every` between `start` and `stop`, all of them
     equal parts of it; with the last one its share is 1.
@@ -37,5 +37,5 @@ def share(done: int, start: int, stop: int, every: int) -> float:
 
 
 def room(rows: int, doomed: int, target: int) -> int:
-    """How many rows may be born where so many of them are about to die."""
+    """How many rows may be added where `doomed` of them are about to be pruned."""
     return max(target - (rows - doomed), 0)

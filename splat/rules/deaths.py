@@ -1,4 +1,4 @@
-"""How rows go: removed for a reason, all made faint at once, or fading bit by bit."""
+"""Pruning, opacity reset and opacity decay."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from splat.core.edit import Drop, Edit, Nudge, Overwrite
 from splat.math import logit_of
 
 FAINTEST = 1e-6
-"""Opacity below which nothing fades."""
+"""Least opacity that decay leaves."""
 
 
 def faint(cloud: Cloud, opacity: float) -> Bool[Tensor, "n"]:
-    """Rows below an opacity."""
+    """Which rows are below an opacity."""
     return cloud["opacity_logit"].detach() < logit_of(opacity)
 
 
 def largest(log_scale: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
-    """Log of the largest scale of each row."""
+    """Logarithm of the largest scale of each row."""
     return log_scale.detach().amax(1)
 
 
-def dropped(rows: int, gone: Mapping[str, Bool[Tensor, "m"]], grown: Edit) -> Edit:
-    """Drops of the rows that are gone, by reason; none where they would be the last ones.
+def pruning(rows: int, gone: Mapping[str, Bool[Tensor, "m"]], grown: Edit) -> Edit:
+    """Pruning: drops of the rows that are gone, by reason; none where no row would be left.
 
-    `rows` counts those that `grown` appends too. A cloud of no row could never grow again.
+    `rows` counts those that `grown` appends too. A cloud without rows could never grow again.
     """
     drops = tuple(Drop(mask.nonzero().squeeze(1), reason) for reason, mask in gone.items())
     everything = torch.cat([drop.rows for drop in (*grown.drop, *drops)])
     return Edit(drop=drops) if len(torch.unique(everything)) < rows else Edit()
 
 
-def reset(cloud: Cloud, edit: Edit, opacity: float) -> Edit:
-    """The edit, with old, changed and newborn rows made as faint as this at least (3DGS)."""
+def opacity_reset(cloud: Cloud, edit: Edit, opacity: float) -> Edit:
+    """Opacity reset: the edit, with opacity of old, changed and newborn rows clamped (3DGS)."""
     limit = logit_of(opacity)
 
     def clamped(rows: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -56,8 +56,8 @@ def reset(cloud: Cloud, edit: Edit, opacity: float) -> Edit:
     )
 
 
-def leak(cloud: Cloud, opacity: float, scale: float = 0.0) -> Edit:
-    """All rows a bit fainter, by an opacity, and smaller, by a share: a reset spread over time."""
+def opacity_decay(cloud: Cloud, opacity: float, scale: float = 0.0) -> Edit:
+    """Opacity decay: every row loses `opacity`, and the share `scale` of its scales."""
     nudges = []
     if opacity > 0:
         old = cloud["opacity_logit"].detach().double()

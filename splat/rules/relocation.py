@@ -1,4 +1,4 @@
-"""Several Gaussians where one was: how faint and how small each copy is, and who is copied.
+"""Relocation: opacity and scale of several Gaussians in the place of one, and who is copied.
 
 The rule of 3DGS-MCMC (Kheradmand et al. 2024, arXiv 2404.09591): n copies in one place
 have together the opacity of the one at its centre, and the same integral along any line through
@@ -22,7 +22,7 @@ Relocation = Literal["line", "area"]
 """What copies keep beside the peak: the integral along a line (published) or over the picture."""
 
 MOST_COPIES = 51
-"""Of one row at once (as in the released code). Beyond it the alternating sum loses its digits."""
+"""Most copies of one row at once (as released); beyond it the alternating sum loses digits."""
 
 
 def copies_logit(
@@ -62,7 +62,7 @@ def _line_coefficients() -> Float[Tensor, "n j"]:
 
 
 def most_copies(opacity_logit: Float[Tensor, "n"], dead: float) -> Int[Tensor, "n"]:
-    """Into how many a row can turn before each of them is as faint as `dead`.
+    """Most copies of each row before each of them is as faint as `dead`.
 
     Differs: the released code clamps the copies' opacity from below instead, which makes faint
     rows brighter (0.1 in 50 copies composes to 0.22).
@@ -71,7 +71,7 @@ def most_copies(opacity_logit: Float[Tensor, "n"], dead: float) -> Int[Tensor, "
     return most.clamp_max(MOST_COPIES).long()
 
 
-def drawn(
+def drawn_rows(
     weights: Float[Tensor, "n"], count: int, generator: torch.Generator
 ) -> Int[Tensor, "count"] | None:
     """Rows drawn with replacement in proportion to their weights; None where all are zero."""
@@ -107,7 +107,7 @@ def shares(
     """Place `count` copies on rows drawn in proportion to opacity; None where none can be."""
     limit = most_copies(opacity_logit, dead)
     weights = opacity_logit.double().sigmoid().where(limit >= 2, 0)
-    targets = drawn(weights, count, generator) if count > 0 else None
+    targets = drawn_rows(weights, count, generator) if count > 0 else None
     if targets is None:
         return None
     extra = torch.bincount(targets, minlength=len(limit)).minimum(limit - 1)

@@ -1,6 +1,6 @@
-"""Which rows are taken by their score: the highest, or drawn in proportion to it.
+"""Selection of rows by score: the highest, or a draw in proportion to it.
 
-Drawing with replacement, where one row may be taken several times, is `relocation.drawn`.
+Drawing with replacement, where one row may be taken several times, is `relocation.drawn_rows`.
 """
 
 from __future__ import annotations

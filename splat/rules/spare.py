@@ -29,17 +29,18 @@ class Condition:
     what: str
     """`opacity`, `scale` (the largest of three, scene extents) or `age` (steps since birth)."""
     sign: str
+    """One of > >= < <=."""
     number: float
 
     def holds(self, values: Float[Tensor, "n"]) -> Bool[Tensor, "n"]:
-        """Where it holds."""
-        found: Tensor = _COMPARED[self.sign](values, self.number)
-        return found
+        """Rows of which it holds."""
+        holds: Tensor = _COMPARED[self.sign](values, self.number)
+        return holds
 
 
 def conditions(rule: str) -> tuple[Condition, ...]:
-    """A rule such as `opacity>0.5` or `scale<0.01 and age>500`, all of which must hold."""
-    found = []
+    """The conditions of a rule such as `scale<0.01 and age>500`, all of which must hold."""
+    comparisons = []
     for text in re.split(r"\band\b|,", rule):
         match = _CONDITION.fullmatch(text)
         if match is None:
@@ -48,8 +49,8 @@ def conditions(rule: str) -> tuple[Condition, ...]:
                 " number, such as 'opacity>0.5' or 'scale<0.01 and age>500' (in quotes: a shell"
                 " takes > for a file)"
             )
-        found.append(Condition(match[1], match[2], float(match[3])))
-    return tuple(found)
+        comparisons.append(Condition(match[1], match[2], float(match[3])))
+    return tuple(comparisons)
 
 
 def spared(
@@ -69,8 +70,8 @@ def spared(
     """
     cloud = step.model.cloud
     shape = {name: cloud[name].detach() for name in cloud.names}
-    known = torch.zeros(len(cloud), device=cloud.device) if ages is None else ages
-    matched = [_matched(shape, known, rule, step)]
+    row_ages = torch.zeros(len(cloud), device=cloud.device) if ages is None else ages
+    matched = [_matched(shape, row_ages, rule, step)]
     for append in edit.append:
         born = torch.zeros(len(append.parents), device=cloud.device)
         matched.append(_matched(append.rows, born, rule, step))
@@ -87,7 +88,7 @@ def spared(
 def _matched(
     rows: Rows, ages: Float[Tensor, "n"], rule: Sequence[Condition], step: Step
 ) -> Bool[Tensor, "n"]:
-    found = torch.ones(len(ages), dtype=torch.bool, device=ages.device)
+    matched = torch.ones(len(ages), dtype=torch.bool, device=ages.device)
     for condition in rule:
         if condition.what == "opacity":
             values = rows["opacity_logit"].sigmoid()
@@ -95,5 +96,5 @@ def _matched(
             values = rows[step.model.reach].amax(1).exp() / step.extent
         else:
             values = ages
-        found &= condition.holds(values)
-    return found
+        matched &= condition.holds(values)
+    return matched

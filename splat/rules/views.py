@@ -1,4 +1,4 @@
-"""Which training views are looked at when all of them would cost too much."""
+"""A choice of training views to score, where all of them would cost too much."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import torch
 from splat.math import spread
 
 VIEWS_SHARE = 20
-"""Surveying a view costs about a training step; all of it together a 20th of the steps between."""
+"""One view is scored per so many steps: at a step's cost each, a 20th of the time in all."""
 
 
-def evenly(views: int, count: int) -> list[int]:
+def even_views(views: int, count: int) -> list[int]:
     """`count` of the views, evenly spread over their order; 0, or more than there are: all."""
     return spread(views, count if count > 0 else views)
 
 
-def drawn(views: int, count: int, generator: torch.Generator) -> list[int]:
+def random_views(views: int, count: int, generator: torch.Generator) -> list[int]:
     """`count` of the views by chance; 0, or more than there are: all."""
     count = min(count, views) if count > 0 else views
     order = torch.randperm(views, generator=generator, device=generator.device)
-    found: list[int] = order[:count].sort().values.tolist()
-    return found
+    indices: list[int] = order[:count].sort().values.tolist()
+    return indices

@@ -1,4 +1,4 @@
-"""The window between two refinements: how hard pictures pulled each row on the screen."""
+"""Screen-space gradient of rows, accumulated over the window between two refinements."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def rows_of(step: Step, rendered: Rendered | None = None) -> Int[Tensor, "n"] | 
 
 
 def add(statistic: Float[Tensor, "n"], rows: Tensor | None, values: Float[Tensor, "m"]) -> None:
-    """Add what Gaussians have to the rows they are of."""
+    """Add values of Gaussians to the rows they are of (None: one a row, in order)."""
     if rows is None:
         statistic.add_(values)
     else:
@@ -42,7 +42,7 @@ def add(statistic: Float[Tensor, "n"], rows: Tensor | None, values: Float[Tensor
 def raise_to(
     statistic: Float[Tensor, "n"], rows: Tensor | None, values: Float[Tensor, "m"]
 ) -> None:
-    """Keep the largest that Gaussians have ever had, for the rows they are of."""
+    """Raise the statistic to the largest value of the Gaussians of each row."""
     if rows is None:
         torch.maximum(statistic, values, out=statistic)
     else:
@@ -50,7 +50,7 @@ def raise_to(
 
 
 def observe(step: Step, absolute: bool = False) -> None:
-    """Count this step's picture; `absolute` as in `Rendered.screen_gradient`."""
+    """Accumulate this step's screen-space gradient; `absolute` as in `Rendered.screen_gradient`."""
     cloud, rendered, rows = step.model.cloud, step.rendered, rows_of(step)
     visible = rendered.visible.float()
     # A third of the time of a norm over the axis of two.
@@ -61,5 +61,5 @@ def observe(step: Step, absolute: bool = False) -> None:
 
 
 def mean_screen_gradient(cloud: Cloud) -> Float[Tensor, "n"]:
-    """Mean over the steps of the window in which a row was visible, in half pictures."""
+    """Mean screen-space gradient over the window's steps that show a row, in half pictures."""
     return cloud.statistic(SCREEN_GRADIENT) / cloud.statistic(VIEWS).clamp_min(1)

@@ -122,9 +122,9 @@ def restore(run: Run, state: State) -> None:
     was, now = at_once(state), run.at_once
     if was != now:
         run.step = min(regrouped(run.step, was, now), run.steps)
-        run.model.cloud.regrouped(was, now)
+        run.model.cloud.regroup(was, now)
         for part in run.modules.values():
-            part.regrouped(was, now)
+            part.regroup(was, now)
     for step, name, value in state.get("commands", ()):
         try:
             run.take(Command(regrouped(step, was, now), name, value))

@@ -54,7 +54,7 @@ def random_in_silhouettes(
     low, high = focus - reach, focus + reach
     drawn_at_once = max(LEAST_DRAWN, 4 * count)
     kept: list[Points] = []
-    found = 0
+    total = 0
     for attempt in range(ROUNDS):
         drawn = low + (high - low) * torch.rand(drawn_at_once, 3, generator=generator)
         inside = _inside(drawn, photos, background)
@@ -66,8 +66,8 @@ def random_in_silhouettes(
             low, high = inside.positions.amin(0) - margin, inside.positions.amax(0) + margin
             continue
         kept.append(inside)
-        found += len(inside.positions)
-        if found >= count:
+        total += len(inside.positions)
+        if total >= count:
             break
     positions, colors = (torch.cat([getattr(p, n) for p in kept]) for n in ("positions", "colors"))
     return Points(positions[:count], colors[:count])

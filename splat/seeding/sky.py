@@ -49,7 +49,7 @@ _MOST = 1_000_000
 
 
 @dataclass(frozen=True)
-class Judged:
+class SkyEvidence:
     """What speaks for a sky."""
 
     far: float
@@ -70,10 +70,10 @@ class Judged:
         )
 
 
-def judged(cameras: Sequence[Camera], positions: Float[Tensor, "n 3"]) -> Judged:
+def sky_evidence(cameras: Sequence[Camera], positions: Float[Tensor, "n 3"]) -> SkyEvidence:
     """What cameras and points in the frame of training tell of a scene."""
     if len(positions) == 0:
-        return Judged(0.0, 0.0)
+        return SkyEvidence(0.0, 0.0)
     positions = _some(positions)
     directions = _sphere(_LOOKED_AT)
     seen, clear = _counted(cameras, positions, directions)
@@ -83,7 +83,7 @@ def judged(cameras: Sequence[Camera], positions: Float[Tensor, "n 3"]) -> Judged
     empty = looked & above & (clear >= CLEAR_SHARE * seen)
     middle = torch.stack([camera.centre.double() for camera in cameras]).mean(0)
     away = (positions.double() - middle).norm(dim=1)
-    return Judged(
+    return SkyEvidence(
         far=float((away > FAR * max(1.0, float(away.median()))).double().mean()),
         empty=float(empty.double().sum() / looked.double().sum().clamp_min(1)),
     )
@@ -109,8 +109,8 @@ def shell(photos: Sequence[Batch], positions: Float[Tensor, "n 3"], count: int) 
     if len(positions):
         away = (positions.double() - middle).norm(dim=1)
         radius = max(radius, BEYOND * float(away.quantile(0.99)))
-    found = middle + radius * directions[good]
-    return Points(found.float(), colors[good].float())
+    places = middle + radius * directions[good]
+    return Points(places.float(), colors[good].float())
 
 
 def _some(positions: Float[Tensor, "n 3"]) -> Float[Tensor, "m 3"]:
@@ -127,10 +127,10 @@ def _sphere(count: int) -> Float[Tensor, "k 3"]:
     return torch.stack([across * angle.cos(), across * angle.sin(), height], 1)
 
 
-def _beside(directions: Float[Tensor, "k 3"], found: Float[Tensor, "g 3"]) -> Bool[Tensor, "k"]:
+def _beside(directions: Float[Tensor, "k 3"], good: Float[Tensor, "g 3"]) -> Bool[Tensor, "k"]:
     """Which directions are within a step of `_LOOKED_AT` of some that were found."""
     step = 1.2 * math.sqrt(4 * math.pi / _LOOKED_AT)
-    distances, _ = cKDTree(found.numpy()).query(directions.numpy(), distance_upper_bound=step)
+    distances, _ = cKDTree(good.numpy()).query(directions.numpy(), distance_upper_bound=step)
     return torch.from_numpy(distances <= step)
 
 

@@ -18,7 +18,7 @@ from splat.options import PLANES, Options
 from splat.photos.loader import Loader
 from splat.planning.ladder import rung_for
 from splat.seeding import silhouette, sky
-from splat.seeding.planes.assemble import assembled
+from splat.seeding.planes.assemble import scaffold_of
 from splat.seeding.points import random_in_frusta, rows_from_points
 from splat.system.colours import rgb
 from splat.system.numbers import whole
@@ -52,13 +52,13 @@ def initial_rows(
         count = rung_for(device).random_points
         count = min(count, strategy.cap) if strategy.cap else count
         _no_sky(options, "random points")
-        found = _random(photos, options, count, generator)
+        begin = _random(photos, options, count, generator)
     else:
-        found = _with_sky(points_to_frame(points, frame), photos, options, strategy.cap)
-    kept = _fewer(len(found.positions), strategy, generator)
+        begin = _with_sky(points_to_frame(points, frame), photos, options, strategy.cap)
+    kept = _fewer(len(begin.positions), strategy, generator)
     if kept is not None:
-        found = Points(found.positions[kept], found.colors[kept])
-    return rows_from_points(found, strategy.start, options.sh_degree)
+        begin = Points(begin.positions[kept], begin.colors[kept])
+    return rows_from_points(begin, strategy.start, options.sh_degree)
 
 
 def _no_sky(options: Options, start: str) -> None:
@@ -74,10 +74,10 @@ def _with_sky(points: Points, photos: Loader, options: Options, cap: int) -> Poi
     views = spread(len(photos), sky.MOST_VIEWS)
     why = ""
     if options.sky == "auto":
-        found = sky.judged([photos.cameras[i].to("cpu") for i in views], points.positions)
-        if not found.unbounded:
+        evidence = sky.sky_evidence([photos.cameras[i].to("cpu") for i in views], points.positions)
+        if not evidence.unbounded:
             return points
-        why = f": the scene is unbounded, {found.text()}"
+        why = f": the scene is unbounded, {evidence.text()}"
     count = sky.COUNT if options.sky == "auto" else whole(options.sky)
     count = min(count, cap // 5) if cap else count
     shell = sky.shell(photos.some(views), points.positions, count)
@@ -95,11 +95,11 @@ def _random(photos: Loader, options: Options, count: int, generator: torch.Gener
     looked_at = [photos.batch(index).to("cpu") for index in indices]
     behind = torch.tensor([round(255 * c) for c in rgb(options.background)], dtype=torch.uint8)
     if silhouette.plain(looked_at, behind):
-        found = silhouette.random_in_silhouettes(looked_at, behind, count, generator)
-        if found is not None:
-            size = f"{len(found.positions):,}"
+        inside = silhouette.random_in_silhouettes(looked_at, behind, count, generator)
+        if inside is not None:
+            size = f"{len(inside.positions):,}"
             _log.info("start     %s random points inside the outlines of what is shown", size)
-            return found
+            return inside
     _log.info("start     %s random points inside the camera frusta", f"{count:,}")
     return random_in_frusta([c.to("cpu") for c in photos.cameras], count, generator)
 
@@ -122,9 +122,9 @@ def _from_planes(
     most = count + max(LEAST_ON_PLANES, count // 3)
     most = min(most, int(PLANES_SHARE * strategy.cap) or most)
     batches = (photos.batch(index).to("cpu") for index in range(len(photos)))
-    found = assembled(batches, points, kind, strategy.start, options.sh_degree, max(most, 2))
-    _log.info("start     %s", found.text())
-    return found.rows
+    scaffold = scaffold_of(batches, points, kind, strategy.start, options.sh_degree, max(most, 2))
+    _log.info("start     %s", scaffold.text())
+    return scaffold.rows
 
 
 def _from_gaussians(path: Path, options: Options, frame: Frame) -> dict[str, Tensor]:

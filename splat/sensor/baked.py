@@ -14,7 +14,7 @@ from splat.sensor.tones import Channels, Map, Matrices
 from splat.types import Gaussians
 
 
-def toned(gaussians: Gaussians, tone: Map) -> Gaussians:
+def toned_gaussians(gaussians: Gaussians, tone: Map) -> Gaussians:
     """The set as a photo with this map would show it.
 
     Exact where colours are not clamped at black: a blend of mapped colours is the mapped blend.

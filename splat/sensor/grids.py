@@ -50,10 +50,10 @@ class Grids(nn.Module):
             for n in (h, w)
         )
         place = torch.stack([x.expand(h, w), y[:, None].expand(h, w), 2 * luma - 1], -1)
-        found = functional.grid_sample(
+        sampled = functional.grid_sample(
             self.local(view)[None], place[None, None], align_corners=True, padding_mode="border"
         )[0, :, 0]
-        maps = found.reshape(3, 4, h, w)
+        maps = sampled.reshape(3, 4, h, w)
         change = torch.einsum("ijhw,hwj->hwi", maps[:, :3], image) + maps[:, 3].permute(1, 2, 0)
         return image + change
 

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.evaluation.evaluate import DrawnView
-from splat.sensor.newton import downhill, error
+from splat.sensor.newton import downhill, huber_error
 from splat.sensor.poses import FARTHEST, bend, exponential
-from splat.sensor.tones import Map, fitted, mapped
+from splat.sensor.tones import Map, fitted_tone, mapped
 from splat.types import Batch, Camera, Gaussians, Needs, Renderer
 
 SMALL, FULL = 12, 6
@@ -41,24 +41,24 @@ class HeldOutFit:
     @property
     def text(self) -> str:
         """The protocol, in a sentence."""
-        what = [name for name, on in (("exposure", self.exposure), ("pose", self.pose)) if on]
+        parts = [name for name, on in (("exposure", self.exposure), ("pose", self.pose)) if on]
         return (
-            f"{' and '.join(what)} of each held-out photo fitted on its left half,"
+            f"{' and '.join(parts)} of each held-out photo fitted on its left half,"
             " figures of its right half"
         )
 
     def __call__(self, batch: Batch) -> DrawnView:
-        camera, tone = self.found(batch)
+        camera, tone = self.camera_and_tone(batch)
         with torch.no_grad():
             image = self._developed(self._drawn(camera), tone)
         return DrawnView(replace(batch, camera=camera), image, batch.camera.width // 2)
 
     def adjusted(self, batch: Batch) -> Batch:
         """The photo as the mean exposure would have it, its camera where it fits best."""
-        camera, tone = self.found(batch)
+        camera, tone = self.camera_and_tone(batch)
         return replace(undeveloped(batch, tone), camera=camera)
 
-    def found(self, batch: Batch) -> tuple[Camera, Map]:
+    def camera_and_tone(self, batch: Batch) -> tuple[Camera, Map]:
         """The camera and the map of colours that fit the left half of a photo."""
         camera = self._placed(batch) if self.pose else batch.camera
         with torch.no_grad():
@@ -68,20 +68,20 @@ class HeldOutFit:
     def _placed(self, batch: Batch) -> Camera:
         """Newton steps on the mean error, and the best place on the way."""
         best = batch.camera.world_to_camera
-        for seen, steps in ((halved(batch), SMALL), (batch, FULL)):
+        for photo, steps in ((half_size(batch), SMALL), (batch, FULL)):
             pose, least = best, torch.inf
-            left = _left_half(seen)
+            left = _left_half(photo)
             for _ in range(steps):
                 twist = torch.zeros(6, device=self.render.device, requires_grad=True)
-                camera = replace(seen.camera, world_to_camera=exponential(twist) @ pose)
+                camera = replace(photo.camera, world_to_camera=exponential(twist) @ pose)
                 rendered = self.render(
                     self._still(camera), camera, Needs(depth=True), self.background
                 )
                 still = camera.detached()
-                tone = self._tone(rendered.image.detach(), seen).to(rendered.image)
+                tone = self._tone(rendered.image.detach(), photo).to(rendered.image)
                 rendered = replace(rendered, image=mapped(rendered.image, tone))
                 assert left.mask is not None
-                loss = (error(rendered.image, seen.image) * left.mask).mean()
+                loss = (huber_error(rendered.image, photo.image) * left.mask).mean()
                 if float(loss.detach()) < least:
                     least, best = float(loss.detach()), pose
                 loss.backward()
@@ -95,11 +95,11 @@ class HeldOutFit:
             return torch.eye(3, 4, dtype=torch.float64, device=self.render.device)
         half = slice(None, batch.camera.width // 2)
         counts = None if batch.mask is None else batch.mask[:, half]
-        return fitted(image[:, half], batch.image[:, half], counts, mixed=self.mixed)
+        return fitted_tone(image[:, half], batch.image[:, half], counts, mixed=self.mixed)
 
     def _drawn(self, camera: Camera) -> tuple[Tensor, Tensor]:
-        found = self.render(self._still(camera), camera, Needs(), self.background)
-        return found.image, found.alpha
+        rendered = self.render(self._still(camera), camera, Needs(), self.background)
+        return rendered.image, rendered.alpha
 
     @torch.no_grad()
     def _still(self, camera: Camera) -> Gaussians:
@@ -108,11 +108,13 @@ class HeldOutFit:
     def _developed(self, drawn: tuple[Tensor, Tensor], tone: Map) -> Float[Tensor, "h w 3"]:
         image, alpha = drawn
         tone = tone.to(image)
-        found = mapped(image, tone)
+        developed = mapped(image, tone)
         if self.background is None:
-            return found
+            return developed
         # What photos are laid over has no exposure.
-        return found + (1 - alpha)[..., None] * (self.background - mapped(self.background, tone))
+        return developed + (1 - alpha)[..., None] * (
+            self.background - mapped(self.background, tone)
+        )
 
 
 def undeveloped(batch: Batch, tone: Map) -> Batch:
@@ -123,7 +125,7 @@ def undeveloped(batch: Batch, tone: Map) -> Batch:
     return replace(batch, pixels=values.clamp(0, 1).mul(255).round().to(torch.uint8))
 
 
-def halved(batch: Batch) -> Batch:
+def half_size(batch: Batch) -> Batch:
     """A photo and its mask at half their size."""
     camera = batch.camera.resized(max(1, batch.camera.width // 2), max(1, batch.camera.height // 2))
     size = (camera.width, camera.height)

@@ -99,13 +99,13 @@ def _stops(batch: Batch, points: Points) -> Float[Tensor, "3"]:
     counts = torch.ones(len(own), dtype=torch.bool)
     if batch.mask is not None:
         counts = batch.mask[v[inside], u[inside]] != 0
-    found = torch.full((3,), torch.nan, dtype=torch.float64)
+    stops = torch.full((3,), torch.nan, dtype=torch.float64)
     for channel in range(3):
         x, y = own[:, channel], pixels[:, channel]
         good = counts & (x > DARK) & (x < BRIGHT) & (y > DARK) & (y < BRIGHT)
         if int(good.sum()) >= FEWEST_POINTS:
-            found[channel] = float(np.median((y[good] / x[good]).log2().numpy()))
-    return found
+            stops[channel] = float(np.median((y[good] / x[good]).log2().numpy()))
+    return stops
 
 
 def _pixels(camera: Camera, positions: Float[Tensor, "n 3"]) -> tuple[Tensor, Tensor, Tensor]:

@@ -71,12 +71,12 @@ class Newton(torch.optim.Optimizer):
         own = torch.full((1 + side * side,), -1.0, dtype=torch.float64, device=table.device)
         if self.bent is not None:
             own[0], own[1:] = self.bent[0], self.bent[1].flatten()
-        found: dict[int, Tensor] = {}
+        by_row: dict[int, Tensor] = {}
         for each in gathered(own):
             row, curvature = int(each[0]), each[1:].view(side, side)
             if row >= 0:  # one photo that two of them show bends as both do
-                found[row] = found[row] + curvature if row in found else curvature
-        self.bent, self.others = None, list(found.items())
+                by_row[row] = by_row[row] + curvature if row in by_row else curvature
+        self.bent, self.others = None, list(by_row.items())
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -86,10 +86,10 @@ class Newton(torch.optim.Optimizer):
         (table,) = group["params"]
         if table.grad is not None and group["lr"]:
             for row, curvature in [*([self.bent] if self.bent is not None else []), *self.others]:
-                self._moved(table, row, curvature, group["lr"])
+                self._move(table, row, curvature, group["lr"])
         self.others = []
 
-    def _moved(self, table: Tensor, row: int, curvature: Float[Tensor, "k k"], rate: float) -> None:
+    def _move(self, table: Tensor, row: int, curvature: Float[Tensor, "k k"], rate: float) -> None:
         assert table.grad is not None
         motion = downhill(table.grad[row], curvature, rate, self._farthest)
         if self._momentum:
@@ -120,12 +120,14 @@ def downhill(
     return torch.from_numpy(motion).to(gradient)
 
 
-def error(image: Float[Tensor, "h w 3"], photo: Float[Tensor, "h w 3"]) -> Float[Tensor, "h w"]:
-    """Absolute errors, squared ones near zero (Huber's), of which `weights` tell the curvature."""
-    found: Tensor = functional.huber_loss(image, photo, reduction="none", delta=LEAST_ERROR)
-    return found.mean(-1) / LEAST_ERROR
+def huber_error(
+    image: Float[Tensor, "h w 3"], photo: Float[Tensor, "h w 3"]
+) -> Float[Tensor, "h w"]:
+    """Huber loss of every pixel: absolute error, squared near 0; `error_curvature` bends it."""
+    huber: Tensor = functional.huber_loss(image, photo, reduction="none", delta=LEAST_ERROR)
+    return huber.mean(-1) / LEAST_ERROR
 
 
-def weights(errors: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+def error_curvature(errors: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """What an absolute error r curves like: r^2 / 2 |r|."""
     return 1 / errors.clamp_min(LEAST_ERROR)

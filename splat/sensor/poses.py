@@ -13,7 +13,7 @@ from splat.core.maps import LUMA
 from splat.core.model import TrainedModule
 from splat.core.objective import Objective
 from splat.core.step import Step
-from splat.sensor.newton import MOST_PIXELS, Newton, weights
+from splat.sensor.newton import MOST_PIXELS, Newton, error_curvature
 from splat.types import Batch, Needs, Rendered
 
 RATE, RATE_END = 1.0, 0.3
@@ -125,11 +125,11 @@ def bend(rendered: Rendered, batch: Batch) -> Float[Tensor, "6 6"]:
     local = torch.stack([a, b, c], -1)
     place = torch.stack([u.expand_as(z), v.expand_as(z), torch.ones_like(z)], -1)
     rows = torch.cat([torch.linalg.cross(place, local), local / z[..., None]], -1)[counts]
-    heavy = rows * weights(errors[inner][counts].double())[:, None]
+    heavy = rows * error_curvature(errors[inner][counts].double())[:, None]
     return heavy.T @ rows / max(1, counts.numel())
 
 
-def turned(first: Float[Tensor, "4 4"], second: Float[Tensor, "4 4"]) -> float:
+def angle_between(first: Float[Tensor, "4 4"], second: Float[Tensor, "4 4"]) -> float:
     """Angle between two poses' rotations, degrees."""
     relative = first[:3, :3].double() @ second[:3, :3].double().T
     cosine = float((relative.trace() - 1) / 2)

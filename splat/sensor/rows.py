@@ -30,9 +30,9 @@ class RowAdam(torch.optim.Optimizer):
         for group in self.param_groups:
             for values in group["params"]:
                 if values.grad is not None and group["lr"]:
-                    self._moved(values, group["lr"])
+                    self._move(values, group["lr"])
 
-    def _moved(self, values: torch.Tensor, rate: float) -> None:
+    def _move(self, values: torch.Tensor, rate: float) -> None:
         state = self.state[values]
         if not state:
             state["first"], state["second"] = torch.zeros_like(values), torch.zeros_like(values)

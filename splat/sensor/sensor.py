@@ -74,28 +74,28 @@ class Sensor:
 
     def objectives(self) -> Mapping[str, Objective]:
         """Its terms of the loss."""
-        found: dict[str, Objective] = {}
+        terms: dict[str, Objective] = {}
         if self.poses is not None:
-            found["poses"] = PosePrior(self.poses, self._newton(POSES))
+            terms["poses"] = PosePrior(self.poses, self._newton(POSES))
         if self.tone is not None:
-            found["exposure"] = TonePrior(self.tone, self._newton(TONE), *self.parts[TONE].rates)
+            terms["exposure"] = TonePrior(self.tone, self._newton(TONE), *self.parts[TONE].rates)
         if self.grid is not None:
-            found["grid"] = Smooth(self.grid)
-        return found
+            terms["grid"] = Smooth(self.grid)
+        return terms
 
     def _newton(self, part: str) -> Newton:
-        found = self.parts[part].optimizer
-        assert isinstance(found, Newton)
-        return found
+        optimizer = self.parts[part].optimizer
+        assert isinstance(optimizer, Newton)
+        return optimizer
 
     def text(self) -> str:
         """What it corrects, for people."""
-        what = []
+        parts = []
         if self.tone is not None:
-            what.append(f"exposure ({(self.grid or self.tone).known_as})")
+            parts.append(f"exposure ({(self.grid or self.tone).known_as})")
         if self.poses is not None:
-            what.append("pose")
-        return f"learns {' and '.join(what)} of each photo"
+            parts.append("pose")
+        return f"learns {' and '.join(parts)} of each photo"
 
 
 def sensor_for(

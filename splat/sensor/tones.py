@@ -14,7 +14,7 @@ from splat import kernels
 from splat.core.model import TrainedModule
 from splat.core.objective import Objective
 from splat.core.step import Step
-from splat.sensor.newton import Newton, later, weights
+from splat.sensor.newton import Newton, error_curvature, later
 
 RATE, RATE_END = 0.5, 0.1
 """Share of the way to the map that fits a photo best that a step takes it."""
@@ -120,8 +120,8 @@ class Matrices(Tones):
         scene = (developed - tone[:, 3]) @ torch.linalg.inv(tone[:, :3]).T
         slopes = torch.cat([scene, torch.ones_like(scene[:, :1])], 1)
         blocks = [(slopes * each[:, None]).T @ slopes for each in heavy.unbind(1)]
-        found: Tensor = torch.block_diag(*blocks).double()
-        return found
+        bent: Tensor = torch.block_diag(*blocks).double()
+        return bent
 
     @torch.no_grad()
     def begin(self, gains: Float[Tensor, "v 3"]) -> None:
@@ -154,7 +154,7 @@ class TonePrior(Objective):
         every = max(1, math.ceil(math.sqrt(image[..., 0].numel() / MOST_PIXELS)))
         some = (slice(None, None, every), slice(None, None, every))
         developed, photo = (values[some].reshape(-1, 3) for values in (image, batch.pixels))
-        heavy = weights((developed - photo.float() / 255).abs())
+        heavy = error_curvature((developed - photo.float() / 255).abs())
         if batch.mask is not None:
             heavy = heavy * (batch.mask[some].reshape(-1, 1) != 0)
         return self.tones.bent(developed, heavy, view) / (3 * len(photo))
@@ -167,7 +167,7 @@ def mapped(image: Float[Tensor, "*shape 3"], tone: Map) -> Float[Tensor, "*shape
     return image @ tone[:, :3].T + tone[:, 3]
 
 
-def fitted(
+def fitted_tone(
     image: Float[Tensor, "h w 3"],
     photo: Float[Tensor, "h w 3"],
     counts: Tensor | None = None,
@@ -184,9 +184,9 @@ def fitted(
     keep = ((photo > 0.01) & (photo < 0.99)).all(-1)
     keep = keep if counts is None else keep & (counts != 0)
     x, y = image[keep].double(), photo[keep].double()
-    found = torch.eye(3, 4, dtype=torch.float64, device=image.device)
+    tone = torch.eye(3, 4, dtype=torch.float64, device=image.device)
     if len(x) < 64:
-        return found
+        return tone
     one = torch.ones_like(x[:, :1])
     for channel in range(3):
         columns = [0, 1, 2] if mixed else [channel]
@@ -195,12 +195,12 @@ def fitted(
         for _ in range(rounds):
             # A little ridge about the identity: a picture of one colour fixes no gain.
             ridge = 1e-6 * len(x)
-            target = found.new_tensor([float(c == channel) for c in columns] + [0.0])
+            target = tone.new_tensor([float(c == channel) for c in columns] + [0.0])
             left = (design * weights[:, None]).T @ design
             left.diagonal().add_(ridge)
             right = (design * weights[:, None]).T @ y[:, channel] + ridge * target
             answer = torch.linalg.solve(left, right)
             weights = 1 / (design @ answer - y[:, channel]).abs().clamp_min(1e-3)
             weights = weights / weights.mean()
-        found[channel, columns], found[channel, 3] = answer[:-1], answer[-1]
-    return found
+        tone[channel, columns], tone[channel, 3] = answer[:-1], answer[-1]
+    return tone

@@ -13,20 +13,20 @@ _log = logging.getLogger(__name__)
 @cache
 def installed(group: str) -> Mapping[str, str]:
     """Where what other packages offer under `group` lies, `module:name` or `module`, by name."""
-    found: dict[str, str] = {}
+    places: dict[str, str] = {}
     for entry in metadata.entry_points(group=group):
-        if entry.name in found:
+        if entry.name in places:
             _log.warning("warning: %r of %s is %s and %s; the first is taken",
-                         entry.name, group, found[entry.name], entry.value)  # fmt: skip
+                         entry.name, group, places[entry.name], entry.value)  # fmt: skip
         else:
-            found[entry.name] = entry.value.replace(" ", "")
-    return found
+            places[entry.name] = entry.value.replace(" ", "")
+    return places
 
 
-def beside(group: str, ours: Collection[str]) -> Mapping[str, str]:
+def installed_besides(group: str, ours: Collection[str]) -> Mapping[str, str]:
     """As `installed`, without names that are ours; a warning says so."""
-    found = dict(installed(group))
-    for name in sorted({*found} & {*ours}):
+    places = dict(installed(group))
+    for name in sorted({*places} & {*ours}):
         _log.warning("warning: %s calls itself %r, as one of ours is called; ours is taken",
-                     found.pop(name), name)  # fmt: skip
-    return found
+                     places.pop(name), name)  # fmt: skip
+    return places

@@ -25,8 +25,8 @@ def disk_full(error: OSError, path: Path) -> DiskFull | None:
     """The error in a sentence, if it says that there is no room; else None."""
     if error.errno not in _FULL:
         return None
-    what = _FULL[error.errno]
-    return DiskFull(f"{what}: {path} was not written; free some space or write elsewhere")
+    reason = _FULL[error.errno]
+    return DiskFull(f"{reason}: {path} was not written; free some space or write elsewhere")
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def module_of(where: str, what: str = "plugin") -> ModuleType:
     return _from_file(Path(where), what) if where.endswith(".py") else _from_name(where, what)
 
 
-def loaded(place: str) -> Any | None:
+def object_at(place: str) -> Any | None:
     """What lies at `module:name`, or the module where no name is given; None: there is no such
     module. A module that is there and cannot be imported raises what it raises."""
     where, _, name = place.partition(":")
@@ -74,9 +74,9 @@ def _from_name(name: str, what: str) -> ModuleType:
 def _from_file(path: Path, what: str) -> ModuleType:
     path = path.resolve()
     name = f"{FROM_FILE}{path.stem}"
-    loaded = sys.modules.get(name)
-    if loaded is not None and loaded.__file__ == str(path):
-        return loaded
+    known_module = sys.modules.get(name)
+    if known_module is not None and known_module.__file__ == str(path):
+        return known_module
     if not path.is_file():
         raise FileNotFoundError(f"{what} file {path} does not exist; check its path")
     spec = importlib.util.spec_from_file_location(name, path)

@@ -18,13 +18,13 @@ GROUP = Path("/sys/fs/cgroup")
 def cores() -> int:
     """Cores that this process may use: containers and affinity masks often leave fewer."""
     if sys.platform == "linux":
-        found = len(os.sched_getaffinity(0))
+        count = len(os.sched_getaffinity(0))
     else:
-        found = os.cpu_count() or 1
+        count = os.cpu_count() or 1
     quota, _, period = _text(GROUP / "cpu.max").partition(" ")
     if quota.isdigit() and period.strip().isdigit():
-        found = min(found, max(1, round(int(quota) / int(period))))
-    return found
+        count = min(count, max(1, round(int(quota) / int(period))))
+    return count
 
 
 def memory() -> tuple[int, int] | None:

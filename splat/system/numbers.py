@@ -29,10 +29,10 @@ def whole(text: str) -> int:
 
 def amount(text: str) -> tuple[int, bool]:
     """A budget of Gaussians or, True, of bytes: 200k, or 12MB."""
-    found = whole(text)
-    if found < 1:
+    count = whole(text)
+    if count < 1:
         raise ValueError(f"budget is {text!r}; expected at least 1 Gaussian, such as 200k or 12MB")
-    return found, text.lower().endswith("b")
+    return count, text.lower().endswith("b")
 
 
 def hint(default: str) -> Any:

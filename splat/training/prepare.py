@@ -12,7 +12,7 @@ from torch import Tensor
 from splat import guidance, kernels
 from splat.core import offload
 from splat.core.frame import frame_of, points_to_frame
-from splat.core.knobs import followed
+from splat.core.knobs import after_changes
 from splat.core.model import Making, Model, Rates
 from splat.core.objective import Objective, Photometric
 from splat.core.schedule import PUBLISHED_STEPS, every
@@ -155,7 +155,7 @@ def prepare(
         checkpoint.restore(run, state)
     if options.replay is not None:
         run.script = recorded(options.replay)
-        followed(run.strategy, (each for each in run.script if each.step >= run.step))
+        after_changes(run.strategy, (each for each in run.script if each.step >= run.step))
     draws = run.model.draws
     start, cap = draws * len(run.model.cloud), draws * run.strategy.cap
     found = predict.predict(

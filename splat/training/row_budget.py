@@ -68,7 +68,7 @@ def within_memory(
     )
     share = replace(options, memory=options.memory // processes)
     found = ration_memory(scene, share, device, wanted)
-    _log.info("memory    %s", found.said)
+    _log.info("memory    %s", found.text)
     options = replace(found.options, memory=options.memory)
     if found.cap:
         strategy = kept_within(strategy, max(1, found.cap // draws))

@@ -152,7 +152,7 @@ class Learning:
         with torch.no_grad():
             self.strategy.observe(step)
             model.cloud.optimize(self.step)
-            model.network.moved(self.step, 1.0)
+            model.network.optimize(self.step, 1.0)
             model.network.optimizer.zero_grad(set_to_none=True)
             change = model.apply(self.strategy.refine(step))
         self.step += 1

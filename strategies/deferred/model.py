@@ -16,7 +16,7 @@ from splat.core.edit import Rows
 from splat.core.frame import morton_order
 from splat.core.model import Making, Model, add_shapes
 from splat.math import SH_C0
-from splat.render.normals import facing
+from splat.render.normals import facing_normals
 from splat.strategies.deferred.baking import baked, outward
 from splat.strategies.deferred.drawing import Shaded
 from splat.strategies.deferred.light import Light, Lit
@@ -70,7 +70,9 @@ class Relightable(Model):
     def forward(self, camera: Camera, step: int | None = None) -> Gaussians:
         del step
         plain, roughness, metallic = self._materials()
-        features = torch.cat([roughness[:, None], metallic[:, None], facing(plain, camera)], 1)
+        features = torch.cat(
+            [roughness[:, None], metallic[:, None], facing_normals(plain, camera)], 1
+        )
         return _with(plain, features)
 
     def drawn_by(self, render: Renderer) -> Renderer:

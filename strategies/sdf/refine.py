@@ -60,5 +60,5 @@ def refine(
                 rendered = render(seen_by(batch.camera), batch.camera, needs)
             terms = coupling.terms(field, batch, rendered, draws, 1)
             torch.autograd.backward(sum(terms.values(), rendered.alpha.new_zeros(())))
-            trained.moved(step, rate)
+            trained.optimize(step, rate)
             trained.optimizer.zero_grad(set_to_none=True)

@@ -15,7 +15,13 @@ from splat.core.frame import neighbour_distances
 from splat.core.strategy import Start
 from splat.guidance.align import Kind
 from splat.seeding.planes.planes import Lifted, Plane, lifted, on_planes
-from splat.seeding.planes.thin import Placed, gaussians, joined, thinned, without
+from splat.seeding.planes.thin import (
+    Placed,
+    columns_of_places,
+    joined_places,
+    thinned,
+    without_near,
+)
 from splat.types import Batch, Points
 
 TURN = 10.0
@@ -73,7 +79,7 @@ class Scaffold:
         )
 
 
-def assembled(
+def scaffold_of(
     batches: Iterable[Batch],
     points: Points | None,
     kind: Kind,
@@ -87,58 +93,60 @@ def assembled(
     to them. They begin as they are, being where things have detail, and planes fill what is bare
     between them. ValueError where no photo can be used.
     """
-    known = points or Points(torch.zeros(0, 3), torch.zeros(0, 3))
-    found = [each for each in (lifted(batch, known, kind) for batch in batches) if each is not None]
-    found = [each for each in found if len(each.depth)]
-    if not found:
+    anchors = points or Points(torch.zeros(0, 3), torch.zeros(0, 3))
+    views = [
+        each for each in (lifted(batch, anchors, kind) for batch in batches) if each is not None
+    ]
+    views = [each for each in views if len(each.depth)]
+    if not views:
         raise ValueError(
             "init planes: no photo has depth, normals and enough points of the scene to align them"
             " to; expected depths/ and normals/ beside the photos, and points of the scene or depth"
             " that is metric: start from points instead"
         )
-    sheets = merged([sheet for i, each in enumerate(found) for sheet in _sheets(each, i)])
+    sheets = merged_sheets([sheet for i, each in enumerate(views) for sheet in _sheets(each, i)])
     normals = np.array([sheet.normal for sheet in sheets]).reshape(-1, 3)
-    exact = _of_scene(known)
+    exact = _of_scene(anchors)
     if len(exact.places) > EXACT_SHARE * most:
         exact = thinned(exact, normals, int(EXACT_SHARE * most))
     room = most - len(exact.places)
-    loose = thinned(_loose(found), normals, min(room, int(LOOSE_SHARE * most)))
-    flat = thinned(_flat(found, sheets), normals, room - len(loose.places))
-    flat, loose = without(flat, exact), without(loose, exact)
-    rows = gaussians(joined([flat, loose, exact]), normals, start, sh_degree)
-    return Scaffold(rows, len(sheets), len(flat.places), len(found))
+    loose = thinned(_loose(views), normals, min(room, int(LOOSE_SHARE * most)))
+    flat = thinned(_flat(views, sheets), normals, room - len(loose.places))
+    flat, loose = without_near(flat, exact), without_near(loose, exact)
+    rows = columns_of_places(joined_places([flat, loose, exact]), normals, start, sh_degree)
+    return Scaffold(rows, len(sheets), len(flat.places), len(views))
 
 
-def merged(sheets: Sequence[Sheet]) -> list[Sheet]:
+def merged_sheets(sheets: Sequence[Sheet]) -> list[Sheet]:
     """The sheets, those that are of one plane put together: alike in normal and place, and holding
     cells of space in common. The largest first."""
-    found = list(sheets)
+    left = list(sheets)
     for _ in range(ROUNDS):
-        before = len(found)
+        before = len(left)
         kept: list[Sheet] = []
-        for sheet in sorted(found, key=lambda s: (-s.weight, s.members)):
+        for sheet in sorted(left, key=lambda s: (-s.weight, s.members)):
             same = next((other for other in kept if _same(other, sheet)), None)
             if same is None:
                 kept.append(sheet)
             else:
                 _join(same, sheet)
-        found = kept
-        if len(found) == before:
+        left = kept
+        if len(left) == before:
             break
-    return found
+    return left
 
 
 def _sheets(view: Lifted, number: int) -> list[Sheet]:
     places = on_planes(view, view.planes, view.labels)
-    unit, found = float(np.median(view.depth)), []
+    unit, sheets = float(np.median(view.depth)), []
     for label, plane in enumerate(view.planes):
         mine = places[(view.labels == label) & np.isfinite(places[:, 0])]
         if len(mine):
             some = mine[:: -(-len(mine) // LOOKED_AT)]
             weight = float(len(mine))
             sheet = Sheet(plane.normal, plane.offset, weight, unit, some, [(number, label)])
-            found.append(sheet)
-    return found
+            sheets.append(sheet)
+    return sheets
 
 
 def _same(first: Sheet, second: Sheet) -> bool:
@@ -175,29 +183,29 @@ def _join(first: Sheet, second: Sheet) -> None:
     first.members += second.members
 
 
-def _flat(found: Sequence[Lifted], sheets: Sequence[Sheet]) -> Placed:
+def _flat(views: Sequence[Lifted], sheets: Sequence[Sheet]) -> Placed:
     """Pixels of planes, each where its ray meets the plane of all photos."""
     of = {member: number for number, sheet in enumerate(sheets) for member in sheet.members}
     planes, parts = [sheet.plane() for sheet in sheets], []
-    for i, view in enumerate(found):
+    for i, view in enumerate(views):
         numbers = np.array([of.get((i, n), -1) for n in range(len(view.planes))] + [-1], np.int64)
         which = numbers[view.labels]
         places = on_planes(view, planes, which)
         good = np.isfinite(places[:, 0])
         size = view.depth[good] * view.spacing
         parts.append(Placed(places[good], view.colors[good], which[good], size))
-    return joined(parts)
+    return joined_places(parts)
 
 
-def _loose(found: Sequence[Lifted]) -> Placed:
+def _loose(views: Sequence[Lifted]) -> Placed:
     """Pixels of no plane."""
     parts = []
-    for view in found:
+    for view in views:
         mine = view.labels < 0
         none = np.full(int(mine.sum()), -1, np.int64)
         size = view.depth[mine] * view.spacing
         parts.append(Placed(view.positions[mine], view.colors[mine], none, size))
-    return joined(parts)
+    return joined_places(parts)
 
 
 def _of_scene(points: Points) -> Placed:

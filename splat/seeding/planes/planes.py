@@ -11,7 +11,7 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from splat.guidance import fitted_line
-from splat.guidance.align import LEAST_POINTS, Kind, Line, Seen, in_depth, to_points, visible
+from splat.guidance.align import LEAST_POINTS, Kind, Line, Seen, in_depth, line_to_points, visible
 from splat.seeding.planes.shift import modes, nearest
 from splat.types import Batch, Points
 
@@ -90,7 +90,7 @@ def lifted(batch: Batch, points: Points, kind: Kind) -> Lifted | None:
     if batch.depth is None or batch.normal is None:
         return None
     grid, seen = _grid(batch), visible(batch, points.positions)
-    line = to_points(seen, kind)
+    line = line_to_points(seen, kind)
     if line is None:
         return None
     camera = batch.camera
@@ -98,7 +98,7 @@ def lifted(batch: Batch, points: Points, kind: Kind) -> Lifted | None:
     x = (grid.columns + 0.5 - K[0, 2]) / K[0, 0]
     y = (grid.rows + 0.5 - K[1, 2]) / K[1, 1]
     colors = batch.pixels.cpu().numpy()[grid.rows, grid.columns] / 255.0
-    found = Lifted(
+    view = Lifted(
         centre=-pose[:3, :3].T @ pose[:3, 3],
         directions=np.stack([x, y, np.ones_like(x)], 1) @ pose[:3, :3],
         depth=in_depth(torch.from_numpy(grid.given), line, kind).numpy(),
@@ -107,23 +107,23 @@ def lifted(batch: Batch, points: Points, kind: Kind) -> Lifted | None:
         planes=(),
         spacing=grid.stride / float(K[0, 0]),
     )
-    found = replace(found, labels=segmented(found, grid.normals))
-    return _cleaned(_refined(found, grid, _on(grid, seen, batch), seen, line, kind), grid)
+    view = replace(view, labels=segmented(view, grid.normals))
+    return _cleaned(_refined(view, grid, _on(grid, seen, batch), seen, line, kind), grid)
 
 
-def segmented(found: Lifted, normals: Float64[ndarray, "n 3"]) -> Int64[ndarray, "n"]:
+def segmented(view: Lifted, normals: Float64[ndarray, "n 3"]) -> Int64[ndarray, "n"]:
     """Which plane each pixel is of, -1 for none: by mean shift of the normals, then of the offsets
     of those that agree."""
     labels = np.full(len(normals), -1, np.int64)
-    known = found.depth > 0
+    known = view.depth > 0
     if not known.any():
         return labels
     radius = 2 * np.sin(np.radians(TURN) / 2)
     directions = modes(normals[known], radius, SHARE)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     which = np.where(known, nearest(normals, directions, radius), -1)
-    apart = APART * float(np.median(found.depth[known]))
-    count, positions = 0, found.positions
+    apart = APART * float(np.median(view.depth[known]))
+    count, positions = 0, view.positions
     for number, direction in enumerate(directions):
         mine = (which == number).nonzero()[0]
         offsets = (positions[mine] @ direction)[:, None]
@@ -135,19 +135,19 @@ def segmented(found: Lifted, normals: Float64[ndarray, "n 3"]) -> Int64[ndarray,
 
 
 def on_planes(
-    found: Lifted, planes: Sequence[Plane], which: Int64[ndarray, "n"]
+    view: Lifted, planes: Sequence[Plane], which: Int64[ndarray, "n"]
 ) -> Float64[ndarray, "n 3"]:
     """Where the ray of each pixel meets a plane, `which` of them for each pixel; NaN where it
     grazes it, is far from it, or is of none (-1)."""
     places = np.full((len(which), 3), np.nan)
     for number in np.unique(which[which >= 0]):
         mine = (which == number).nonzero()[0]
-        plane, rays = planes[int(number)], found.directions[mine]
+        plane, rays = planes[int(number)], view.directions[mine]
         slope = rays @ plane.normal
         steep = np.abs(slope) > GRAZING * np.linalg.norm(rays, axis=1)
-        depth = (plane.offset - found.centre @ plane.normal) / np.where(steep, slope, 1.0)
-        good = steep & (np.abs(depth - found.depth[mine]) < OFF * found.depth[mine])
-        places[mine[good]] = found.centre + depth[good, None] * rays[good]
+        depth = (plane.offset - view.centre @ plane.normal) / np.where(steep, slope, 1.0)
+        good = steep & (np.abs(depth - view.depth[mine]) < OFF * view.depth[mine])
+        places[mine[good]] = view.centre + depth[good, None] * rays[good]
     return places
 
 
@@ -158,13 +158,13 @@ def _grid(batch: Batch) -> _Grid:
     down, across = np.meshgrid(
         np.arange(stride // 2, height, stride), np.arange(stride // 2, width, stride), indexing="ij"
     )
-    given = batch.depth.cpu().numpy()[down, across].astype(np.float64)
+    depth = batch.depth.cpu().numpy()[down, across].astype(np.float64)
     normals = batch.normal.cpu().numpy()[down, across].astype(np.float64)
-    known = (given != 0) & (normals != 0).any(2)
+    known = (depth != 0) & (normals != 0).any(2)
     if batch.mask is not None:
         known &= batch.mask.cpu().numpy()[down, across] != 0
     numbers = np.where(known, known.cumsum().reshape(known.shape) - 1, -1)
-    return _Grid(stride, numbers, down[known], across[known], given[known], normals[known])
+    return _Grid(stride, numbers, down[known], across[known], depth[known], normals[known])
 
 
 def _on(grid: _Grid, seen: Seen, batch: Batch) -> Int64[ndarray, "m"]:
@@ -175,7 +175,7 @@ def _on(grid: _Grid, seen: Seen, batch: Batch) -> Int64[ndarray, "m"]:
     return np.asarray(grid.numbers[rows, columns])
 
 
-def refitted(depth: Float64[ndarray, "m"], wanted: Float64[ndarray, "m"]) -> Line:
+def refitted(depth: Float64[ndarray, "m"], target: Float64[ndarray, "m"]) -> Line:
     """The second fit, of the depth on one plane to that of the points on it.
 
     A summand alone where the plane's depth varies too little to tell the factor; (1, 0) where there
@@ -183,47 +183,47 @@ def refitted(depth: Float64[ndarray, "m"], wanted: Float64[ndarray, "m"]) -> Lin
     """
     if len(depth) < LEAST_POINTS:
         return 1.0, 0.0
-    line = fitted_line(torch.from_numpy(depth), torch.from_numpy(wanted))
+    line = fitted_line(torch.from_numpy(depth), torch.from_numpy(target))
     if line is not None and 1 / STRETCH < line[0] < STRETCH:
         return line
-    return 1.0, float(np.median(wanted - depth))
+    return 1.0, float(np.median(target - depth))
 
 
 def _refined(
-    found: Lifted, grid: _Grid, at: Int64[ndarray, "m"], seen: Seen, line: Line, kind: Kind
+    view: Lifted, grid: _Grid, at: Int64[ndarray, "m"], seen: Seen, line: Line, kind: Kind
 ) -> Lifted:
     """With its planes, the depth on each fitted to the points on it: `at` are pixels of these."""
-    on = np.where(at >= 0, found.labels[at], -1) if len(found.labels) else at
-    first, wanted = in_depth(seen.given, line, kind).cpu().numpy(), seen.depth.cpu().numpy()
-    depth, planes = found.depth.copy(), []
-    for label in range(int(found.labels.max(initial=-1)) + 1):
-        mine, known = found.labels == label, on == label
+    on = np.where(at >= 0, view.labels[at], -1) if len(view.labels) else at
+    first, target = in_depth(seen.given, line, kind).cpu().numpy(), seen.depth.cpu().numpy()
+    depth, planes = view.depth.copy(), []
+    for label in range(int(view.labels.max(initial=-1)) + 1):
+        mine, known = view.labels == label, on == label
         if kind != "metric":
-            slope, shift = refitted(first[known], wanted[known])
+            slope, shift = refitted(first[known], target[known])
             depth[mine] = slope * depth[mine] + shift
         normal = grid.normals[mine].mean(0)
         normal /= np.linalg.norm(normal)
-        places = found.centre + depth[mine, None] * found.directions[mine]
+        places = view.centre + depth[mine, None] * view.directions[mine]
         if known.sum() >= LEAST_POINTS:  # points know best where it is
-            places = found.centre + wanted[known, None] * found.directions[at[known]]
+            places = view.centre + target[known, None] * view.directions[at[known]]
         planes.append(Plane(normal, float(np.median(places @ normal)), float(mine.sum())))
-    return replace(found, depth=depth, planes=tuple(planes))
+    return replace(view, depth=depth, planes=tuple(planes))
 
 
-def _cleaned(found: Lifted, grid: _Grid) -> Lifted:
+def _cleaned(view: Lifted, grid: _Grid) -> Lifted:
     """Without pixels of no depth, and of no plane at an edge, where depth is a mean of two."""
     full = np.full(grid.numbers.shape, np.nan)
-    full[grid.numbers >= 0] = found.depth
+    full[grid.numbers >= 0] = view.depth
     edge = np.zeros(full.shape, bool)
     for axis in (0, 1):
         jumps = np.abs(np.diff(full, axis=axis)) > JUMP * np.delete(full, -1, axis)
         none = np.zeros_like(np.take(edge, [0], axis))
         edge |= np.concatenate([jumps, none], axis) | np.concatenate([none, jumps], axis)
-    kept = (found.depth > 0) & ((found.labels >= 0) | ~edge[grid.numbers >= 0])
+    kept = (view.depth > 0) & ((view.labels >= 0) | ~edge[grid.numbers >= 0])
     return replace(
-        found,
-        directions=found.directions[kept],
-        depth=found.depth[kept],
-        colors=found.colors[kept],
-        labels=found.labels[kept],
+        view,
+        directions=view.directions[kept],
+        depth=view.depth[kept],
+        colors=view.colors[kept],
+        labels=view.labels[kept],
     )

@@ -20,23 +20,23 @@ def modes(values: Float64[ndarray, "n d"], radius: float, share: float) -> Float
     begins in the fullest cells of a grid, draws nothing, and so gives the same each time.
     """
     values = values[:: max(1, -(-len(values) // LOOKED_AT))]
-    found = _seeds(values, radius)
+    places = _seeds(values, radius)
     for _ in range(ROUNDS):
-        near = _near(values, found, radius)
+        near = _near(values, places, radius)
         moved = (near @ values) / near.sum(1, keepdims=True).clip(1)
-        moved = np.where(near.sum(1, keepdims=True) > 0, moved, found)
-        done = float(np.abs(moved - found).max(initial=0.0)) < 1e-4 * radius
+        moved = np.where(near.sum(1, keepdims=True) > 0, moved, places)
+        done = float(np.abs(moved - places).max(initial=0.0)) < 1e-4 * radius
         # Those that have met go on as one.
         _, first = np.unique(np.rint(moved / (0.01 * radius)), return_index=True, axis=0)
-        found = moved[np.sort(first)]
+        places = moved[np.sort(first)]
         if done:
             break
-    holding = _near(values, found, radius).sum(1)
+    holding = _near(values, places, radius).sum(1)
     kept: list[Float64[ndarray, "d"]] = []
     for i in np.argsort(-holding, kind="stable"):
-        apart = all(((found[i] - other) ** 2).sum() > radius**2 for other in kept)
+        apart = all(((places[i] - other) ** 2).sum() > radius**2 for other in kept)
         if holding[i] >= max(2, share * len(values)) and apart:
-            kept.append(found[i])
+            kept.append(places[i])
     return np.array(kept).reshape(len(kept), values.shape[1])
 
 
@@ -53,10 +53,10 @@ def nearest(
 def _squared(
     values: Float64[ndarray, "n d"], places: Float64[ndarray, "m d"]
 ) -> Float64[ndarray, "m n"]:
-    found = np.zeros((len(places), len(values)))
+    squared = np.zeros((len(places), len(values)))
     for axis in range(values.shape[1]):
-        found += (places[:, axis, None] - values[None, :, axis]) ** 2
-    return found
+        squared += (places[:, axis, None] - values[None, :, axis]) ** 2
+    return squared
 
 
 def _near(

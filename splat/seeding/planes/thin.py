@@ -38,13 +38,13 @@ class Placed:
         return Placed(*(values[rows] for values in vars(self).values()))
 
 
-def joined(parts: Sequence[Placed]) -> Placed:
+def joined_places(parts: Sequence[Placed]) -> Placed:
     """All of them, in their order."""
     columns = zip(*(vars(part).values() for part in parts), strict=True)
     return Placed(*(np.concatenate(column) for column in columns))
 
 
-def basis(normal: Float64[ndarray, "3"]) -> Float64[ndarray, "3 3"]:
+def plane_basis(normal: Float64[ndarray, "3"]) -> Float64[ndarray, "3 3"]:
     """A rotation whose last column is the normal."""
     other = np.eye(3)[np.abs(normal).argmin()]
     first = np.cross(other, normal)
@@ -63,7 +63,7 @@ def thinned(placed: Placed, normals: Float64[ndarray, "s 3"], most: int) -> Plac
     local = placed.places.copy()
     for number, normal in enumerate(normals):
         mine = placed.sheets == number
-        local[mine] = placed.places[mine] @ basis(normal)
+        local[mine] = placed.places[mine] @ plane_basis(normal)
         local[mine, 2] = 0.0
     side = max(float(np.median(placed.sizes)), 1e-9)
     while True:
@@ -84,7 +84,7 @@ def thinned(placed: Placed, normals: Float64[ndarray, "s 3"], most: int) -> Plac
     return Placed(mean(placed.places), mean(placed.colors), placed.sheets[first], sizes)
 
 
-def without(placed: Placed, others: Placed) -> Placed:
+def without_near(placed: Placed, others: Placed) -> Placed:
     """Places that have none of the others in their own cell, as a ball of its size."""
     if not len(placed.places) or not len(others.places):
         return placed
@@ -103,7 +103,7 @@ def _numbered(sheets: Int64[ndarray, "n"], cells: Int64[ndarray, "n 3"]) -> Int6
     return np.asarray((((sheets + 1) * x + cells[:, 0]) * y + cells[:, 1]) * z + cells[:, 2])
 
 
-def gaussians(
+def columns_of_places(
     placed: Placed, normals: Float64[ndarray, "s 3"], start: Start, sh_degree: int
 ) -> dict[str, Tensor]:
     """Columns of `Explicit` in Morton order: on planes flat discs of the size of their cells, with
@@ -115,7 +115,7 @@ def gaussians(
     scales[flat] = placed.sizes[flat, None] * np.array([1.0, 1.0, THIN])
     turns = np.tile(np.eye(3), (count, 1, 1))
     for number, normal in enumerate(normals):
-        turns[placed.sheets == number] = basis(normal)
+        turns[placed.sheets == number] = plane_basis(normal)
     sh = torch.zeros(count, (sh_degree + 1) ** 2, 3)
     sh[:, 0] = sh_from_rgb(torch.from_numpy(placed.colors).float())
     rows = {

@@ -29,7 +29,7 @@ from surface_sheet import write_sheet, write_strips
 from surface_truth import against_truth
 
 from splat import datasets
-from splat.cli.trained import Opened, open_scene
+from splat.cli.opened import Opened, open_scene
 from splat.datasets import studio
 from splat.mesh.cubes import needed
 from splat.photos.loader import Loader

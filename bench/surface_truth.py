@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from splat import mesh
-from splat.cli.trained import Opened
+from splat.cli.opened import Opened
 from splat.datasets import studio
 from splat.evaluation.evaluate import psnr
 from splat.render import drawing_as

@@ -25,8 +25,8 @@ from splat.blocks.division import cells_of, extents, ground_of, squarest
 from splat.blocks.many import enough, taken
 from splat.blocks.plan import folder_of, read_plan
 from splat.blocks.seams import Strip, landed, on_seam
-from splat.blocks.sight import assigned, shares
 from splat.blocks.start import covers, drawn, start_points
+from splat.blocks.visibility import assigned, shares
 from splat.core.edit import Append, Edit
 from splat.core.frame import neighbour_distances
 from splat.core.strategy import Fixed, Strategy

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from splat import api, mesh
 from splat.cli import mesh as command
-from splat.cli.trained import open_scene
+from splat.cli.opened import open_scene
 from splat.datasets import demo
 from splat.mesh import cubes, fusion
 from splat.options import Options

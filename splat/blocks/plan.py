@@ -14,7 +14,7 @@ from torch import Tensor
 
 from splat.blocks.cells import AS_GIVEN, Cell, Ground, ground_of_json, members
 from splat.blocks.division import cells_of, extents
-from splat.blocks.sight import assigned, shares
+from splat.blocks.visibility import assigned, shares
 from splat.core.frame import frame_of
 from splat.core.region import Region
 from splat.options.blocking import BACKDROP, MARGIN

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.blocks.cells import AS_GIVEN, Cell
-from splat.blocks.sight import grid_of, in_front, seen_places
+from splat.blocks.visibility import grid_of, in_front, seen_places
 from splat.core.frame import neighbour_distances
 from splat.math import spread
 from splat.types import Camera, Points

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import torch
 import tyro
@@ -17,11 +17,12 @@ from tqdm import tqdm
 from splat import api, formats
 from splat.cleanup.debris import Box, Limits, debris, unseen
 from splat.cleanup.floaters import floaters
-from splat.cli.trained import Opened, open_scene, views_of
+from splat.cli.opened import Opened, open_scene, views_of
 from splat.evaluation.evaluate import mean_psnr
 from splat.formats import rows
 from splat.math import spread
 from splat.options.parse import parsed
+from splat.options.verbs import DrawOn, Json, Overwrite, Quiet, check_free
 from splat.planning import predict
 from splat.runs.folder import existing, read_config, same_views
 from splat.system.numbers import hint
@@ -54,14 +55,10 @@ class Clean:
     0: none is asked."""
     dry_run: bool = False
     """Say what would be removed, and write nothing."""
-    overwrite: bool = False
-    """Replace the file that is there."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to draw for --cameras."""
-    json: bool = False
-    """Print the counts as JSON."""
-    quiet: bool = False
-    """Say nothing but warnings and the result."""
+    overwrite: Overwrite = False
+    device: DrawOn = "auto"
+    json: Json = False
+    quiet: Quiet = False
 
     def __post_init__(self) -> None:
         if self.out is None and not self.dry_run:
@@ -76,10 +73,7 @@ def main(arguments: Sequence[str]) -> int:
     out = None if asked.dry_run else asked.out
     if out is not None:
         formats.suffix_of(out, written=True)
-        if out.exists() and not asked.overwrite:
-            raise FileExistsError(
-                f"{out} exists; replace it with --overwrite, or give another name"
-            )
+        check_free(out, asked.overwrite)
     if not asked.file.exists():
         raise FileNotFoundError(
             f"{asked.file} is not a file; give a file of Gaussians, or the folder of a run"

@@ -18,6 +18,7 @@ from splat.comparison.request import Request
 from splat.jobs import Interrupted
 from splat.options import Options, Reading
 from splat.options.parse import parsed
+from splat.options.verbs import Json, Quiet
 from splat.photos.resolution import Resolution
 from splat.system.errors import FAILED
 from splat.system.numbers import hint
@@ -83,10 +84,8 @@ class Compare:
     """Begin runs that failed anew."""
     only_report: bool = False
     """Train nothing; write the report of what is there."""
-    json: bool = False
-    """Print the figures as JSON."""
-    quiet: bool = False
-    """Say nothing but warnings and the result."""
+    json: Json = False
+    quiet: Quiet = False
     training: Shared = field(default_factory=Shared)
     reading: Reading = field(default_factory=Reading)
 

@@ -6,18 +6,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 import tyro
 
 from splat import formats
-from splat.cli.trained import LOOKED_AT, Opened, open_scene, searched, views_of
+from splat.cli.opened import LOOKED_AT, Opened, open_scene, searched, views_of
 from splat.export.receipt import export
 from splat.export.search import Variant
 from splat.formats.settings import Settings
 from splat.math import spread
 from splat.options.parse import parsed
+from splat.options.verbs import DrawOn, Json, Overwrite, Quiet, check_free
 from splat.system.numbers import hint
 from splat.types import Batch, Gaussians
 
@@ -42,14 +43,10 @@ class Convert:
     """The cameras.json of a run: harmonics are rounded for what these see, and both files are drawn
     from them."""
     settings: Settings = field(default_factory=Settings)
-    overwrite: bool = False
-    """Replace the file that is there."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to draw."""
-    json: bool = False
-    """Print the figures as JSON."""
-    quiet: bool = False
-    """Say nothing but warnings and the result."""
+    overwrite: Overwrite = False
+    device: DrawOn = "auto"
+    json: Json = False
+    quiet: Quiet = False
 
     def __post_init__(self) -> None:
         if self.sh_degree is not None and self.sh_degree not in range(4):
@@ -60,10 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     """Convert; the exit code."""
     asked = parsed(Convert, "convert", arguments)
     formats.suffix_of(asked.target, written=True)
-    if asked.target.exists() and not asked.overwrite:
-        raise FileExistsError(
-            f"{asked.target} exists; replace it with --overwrite, or give another name"
-        )
+    check_free(asked.target, asked.overwrite)
     if not asked.source.is_file():
         raise FileNotFoundError(
             f"{asked.source} is not a file; give a file of Gaussians, or export a run with"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import tyro
@@ -17,10 +17,11 @@ from tqdm import tqdm
 from splat import formats
 from splat.cleanup import erase
 from splat.cli.masked import Masked, in_folder, listed, scene_of
-from splat.cli.trained import Opened, open_scene, run_of
+from splat.cli.opened import Opened, open_scene, run_of
 from splat.core.frame import gaussians_from_frame, shrunk
 from splat.math import spread
 from splat.options.parse import parsed
+from splat.options.verbs import DrawOn, Json, Overwrite, Quiet, check_free
 from splat.system.numbers import hint
 from splat.system.text import size
 from splat.types import Camera, Gaussians
@@ -59,14 +60,10 @@ class Erase:
     """Longest side of the pictures looked at, pixels; 0: as the cameras have it."""
     dry_run: bool = False
     """Say what would be removed, and write nothing."""
-    overwrite: bool = False
-    """Replace the file that is there."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to draw."""
-    json: bool = False
-    """Print the counts as JSON."""
-    quiet: bool = False
-    """Say nothing but warnings and the result."""
+    overwrite: Overwrite = False
+    device: DrawOn = "auto"
+    json: Json = False
+    quiet: Quiet = False
 
     def __post_init__(self) -> None:
         if self.out is None and not self.dry_run:
@@ -88,10 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     out = None if asked.dry_run else asked.out
     if out is not None:
         formats.suffix_of(out, written=True)
-        if out.exists() and not asked.overwrite:
-            raise FileExistsError(
-                f"{out} exists; replace it with --overwrite, or give another name"
-            )
+        check_free(out, asked.overwrite)
     entries = listed(asked.what, asked.cameras)
     masked = in_folder(asked.masks, entries, scene_of(asked.what, asked.cameras), asked.max_side)
     found = open_scene(asked.what, asked.device, "auto")

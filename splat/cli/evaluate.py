@@ -17,6 +17,7 @@ from splat.blocks.again import measured_again
 from splat.core.strategy import Fixed
 from splat.options import Options, Reading
 from splat.options.parse import parsed
+from splat.options.verbs import DrawOn, Json, Quiet
 from splat.recipes import saved
 from splat.recipes.model_files import ModelFile, model_file
 from splat.render import drawing_as
@@ -53,18 +54,15 @@ class Evaluate:
     auto: what the run learned of the photos that it trained on."""
     net: Literal["alex", "vgg", "none"] = "alex"
     """Network of LPIPS; figures of different networks do not compare."""
-    json: bool = False
-    """Print the figures as JSON."""
-    quiet: bool = False
-    """Say nothing but warnings and the result."""
+    json: Json = False
+    quiet: Quiet = False
     downscale: float | Literal["auto"] = "auto"
     """For a file: shrink the photos this many times."""
     max_side: Annotated[int | None, hint("fitted to the device")] = None
     """For a file: longest side of a photo, pixels; 0: as it is."""
     background: str = "auto"
     """For a file: black, white or #rrggbb behind everything."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to draw."""
+    device: DrawOn = "auto"
     reading: Reading = field(default_factory=Reading)
 
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 import tyro
 
 from splat import api, formats
-from splat.cli.trained import SCORED, Opened, cameras_of, held_out, open_scene, searched
+from splat.cli.opened import SCORED, Opened, cameras_of, held_out, open_scene, searched
 from splat.core.model import Model
 from splat.export.chart import rate_chart
 from splat.export.receipt import export
@@ -25,6 +25,7 @@ from splat.export.view_weights import sight
 from splat.formats.settings import Settings
 from splat.math import spread
 from splat.options.parse import parsed
+from splat.options.verbs import DrawOn, Json, Overwrite, Quiet, check_free
 from splat.photos.loader import Loader
 from splat.planning import predict
 from splat.recipes.model_files import ModelFile, model_file
@@ -75,14 +76,10 @@ class Export:
     plain: bool = False
     """Of .anchors: every number as it is, not coded."""
     settings: Settings = field(default_factory=Settings)
-    overwrite: bool = False
-    """Replace the file that is there."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to draw."""
-    json: bool = False
-    """Print the figures as JSON."""
-    quiet: bool = False
-    """Say nothing but warnings and the result."""
+    overwrite: Overwrite = False
+    device: DrawOn = "auto"
+    json: Json = False
+    quiet: Quiet = False
 
     def __post_init__(self) -> None:
         if self.keep is not None and not 0 < self.keep <= 1:
@@ -143,7 +140,7 @@ def main(arguments: Sequence[str]) -> int:
                 " out, or export to another format"
             )
     if not asked.formats:
-        _vacant(asked.out, asked.overwrite)
+        check_free(asked.out, asked.overwrite)
     found, place = (
         open_scene(asked.run, asked.device, "auto", exposure=asked.exposure_of),
         existing(asked.run),
@@ -186,7 +183,7 @@ def _model(asked: Export, own: ModelFile) -> int:
             f"{asked.out.name} holds anchors as they were trained; nothing can be left out of it:"
             " train with scaffold + coded and a larger --rate for a smaller file"
         )
-    _vacant(asked.out, asked.overwrite)
+    check_free(asked.out, asked.overwrite)
     found = open_scene(asked.run, asked.device, "auto", exposure=asked.exposure_of)
     if not isinstance(found.seen_by, Model):
         raise ValueError(
@@ -235,7 +232,7 @@ def _chosen(
     out = asked.out
     if asked.formats:
         out = out.with_name(out.name + best.variant.suffix)
-        _vacant(out, asked.overwrite)
+        check_free(out, asked.overwrite)
     part = search.final(best.variant, best.gaussians)
     return _Part(part, out, best.variant.settings, _reduced(search.gaussians, part))
 
@@ -291,11 +288,6 @@ def _reduced(whole: Gaussians, part: Gaussians) -> tuple[str, ...]:
             f"harmonics beyond degree {part.sh_degree}; those that stay took over what they drew"
         )
     return tuple(found)
-
-
-def _vacant(out: Path, overwrite: bool) -> None:
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists; replace it with --overwrite, or give another name")
 
 
 def _size(text: str | None) -> int | None:

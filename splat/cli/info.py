@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import tyro
@@ -21,6 +21,7 @@ from splat.core.frame import shrunk
 from splat.formats.rows import FAINTEST
 from splat.options import Options, Reading
 from splat.options.parse import parsed
+from splat.options.verbs import DeviceName, Json
 from splat.planning import predict
 from splat.planning.ladder import rung_for
 from splat.recipes import catalog, recipe, saved
@@ -43,9 +44,8 @@ class Info:
 
     what: tyro.conf.Positional[Path]
     """Folder of a scene, folder of a run, or a file of Gaussians."""
-    json: bool = False
-    """Print it as JSON."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    json: Json = False
+    device: DeviceName = "auto"
     """Where one would train."""
     reading: Reading = field(default_factory=Reading)
 

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from tqdm import tqdm
 
 from splat import api, mesh
-from splat.cli.trained import Opened, cameras_of, run_of
+from splat.cli.opened import Opened, cameras_of, run_of
 from splat.core.frame import shrunk
 from splat.datasets import photo as photos
 from splat.datasets.masks import with_masks

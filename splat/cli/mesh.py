@@ -18,13 +18,14 @@ from tqdm import tqdm
 from splat import api, mesh
 from splat.cleanup.debris import Box
 from splat.cli.masked import Masked, of_object, trimmed
-from splat.cli.trained import Opened, open_scene, run_of, views_of
+from splat.cli.opened import Opened, open_scene, run_of, views_of
 from splat.core.frame import shrunk
 from splat.math import spread
 from splat.mesh import cubes
 from splat.mesh.masks import Trim
 from splat.mesh.region import Corners
 from splat.options.parse import parsed
+from splat.options.verbs import DrawOn, Json, Overwrite, Quiet, check_free
 from splat.photos.loader import Loader
 from splat.planning import predict
 from splat.runs.folder import read_config, same_views
@@ -84,14 +85,10 @@ class Mesh:
     """Most cameras to look from, evenly spread over those there are."""
     max_side: int = 800
     """Longest side of the pictures looked at, pixels; 0: as the cameras have it."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to draw."""
-    overwrite: bool = False
-    """Replace the file that is there."""
-    json: bool = False
-    """Print the figures as JSON."""
-    quiet: bool = False
-    """Say nothing but warnings and the result."""
+    device: DrawOn = "auto"
+    overwrite: Overwrite = False
+    json: Json = False
+    quiet: Quiet = False
 
     def __post_init__(self) -> None:
         box = self.box
@@ -119,10 +116,7 @@ def main(arguments: Sequence[str]) -> int:
     start = time.perf_counter()
     cubes.needed()
     mesh.suffix_of(asked.out)
-    if asked.out.exists() and not asked.overwrite:
-        raise FileExistsError(
-            f"{asked.out} exists; replace it with --overwrite, or give another name"
-        )
+    check_free(asked.out, asked.overwrite)
     found = open_scene(asked.what, asked.device, "auto")
     masks: Sequence[Masked] = ()
     if asked.masks is not None:

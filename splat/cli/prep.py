@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from splat.options.parse import parsed
+from splat.options.verbs import Json, Quiet
 from splat.prep import PrepOptions, prepare
 from splat.system.numbers import hint
 
@@ -30,10 +31,8 @@ class Prep:
     """Folder for the scene."""
     overwrite: bool = False
     """Start anew in a folder that was prepared before."""
-    json: bool = False
-    """Print the report as JSON."""
-    quiet: bool = False
-    """Say nothing but warnings and the report."""
+    json: Json = False
+    quiet: Quiet = False
     preparing: PrepOptions = field(default_factory=PrepOptions)
 
 

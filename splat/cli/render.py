@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from splat.cli.trained import Opened, open_scene, views_of
+from splat.cli.opened import Opened, open_scene, views_of
 from splat.core.frame import shrunk
 from splat.export.receipt import draw
 from splat.options.parse import parsed
+from splat.options.verbs import DrawOn, Overwrite, Quiet
 from splat.render import camera_paths
 from splat.render.video import write_video
 from splat.system.import_path import loaded
@@ -61,12 +62,9 @@ class Render:
         hint("the first that was trained"),
     ] = None
     """Where that source is, X Y Z in the coordinates of the scene."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to draw."""
-    overwrite: bool = False
-    """Replace what is there."""
-    quiet: bool = False
-    """Say nothing but warnings and the result."""
+    device: DrawOn = "auto"
+    overwrite: Overwrite = False
+    quiet: Quiet = False
 
 
 def main(arguments: Sequence[str]) -> int:

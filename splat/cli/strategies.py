@@ -15,6 +15,7 @@ import tyro
 
 from splat.core.strategy import Strategy
 from splat.options.parse import parsed
+from splat.options.verbs import Json
 from splat.recipes import catalog, recipe
 from splat.system.numbers import hint
 
@@ -23,8 +24,7 @@ from splat.system.numbers import hint
 class List:
     """Name the methods, the parts that may follow one after a +, and presets of parts."""
 
-    json: bool = False
-    """Print it as JSON."""
+    json: Json = False
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ class Test:
     """Length of the runs, which its schedule is fitted to."""
     gain: float = 1.0
     """dB by which the picture must get better."""
-    json: bool = False
-    """Print it as JSON."""
+    json: Json = False
 
 
 def main(arguments: Sequence[str]) -> int:

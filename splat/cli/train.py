@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Union
 
 import tyro
 
@@ -16,6 +16,7 @@ from splat.core.strategy import Strategy
 from splat.options import Options, Reading, Viewing, Watching
 from splat.options.blocking import Blocking
 from splat.options.parse import known, parsed
+from splat.options.verbs import DeviceName, Json
 from splat.recipes import catalog, recipe
 from splat.recipes.offered import offered as offered_for
 from splat.system.numbers import hint
@@ -48,8 +49,7 @@ class Train:
     """The scene is photos without poses, or a video: find the poses first, as `splat prep` does."""
     prep_out: Annotated[Path | None, hint("the name of the photos and _scene")] = None
     """Folder for the posed scene of --prep."""
-    json: bool = False
-    """Print the figures as JSON."""
+    json: Json = False
     dry_run: bool = False
     """Say what would be trained, and why each value is what it is; train nothing."""
     training: Options = field(default_factory=Options)
@@ -64,7 +64,7 @@ class Train:
 class _Fitting:
     """What of the options methods are fitted to, or are found by, before they are parsed."""
 
-    device: Literal["auto", "cpu", "cuda"] = Options.device
+    device: DeviceName = Options.device
     budget: str | None = None
     sh_degree: int = Options.sh_degree
     budget_of: str = Options.budget_of
@@ -169,7 +169,7 @@ def _options(kind: Any) -> dict[str, int]:
     found: dict[str, int] = {}
     for entry in fields(kind):
         flag = "--" + entry.name.replace("_", "-")
-        if entry.type == "bool":
+        if type(entry.default) is bool:
             found |= {flag: 0, flag.replace("--", "--no-", 1): 0}
         else:
             found[flag] = _numbers(str(entry.type))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import tyro
@@ -15,13 +15,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat import api, formats, kernels
-from splat.cli.trained import INPUT_FRAME, open_scene, run_of, views_of
+from splat.cli.opened import INPUT_FRAME, open_scene, run_of, views_of
 from splat.core.frame import camera_to_frame, frame_of, gaussians_to_frame
 from splat.core.model import Model
 from splat.formats import compressed, ply
 from splat.kernels import one_torch_thread
 from splat.lod.store import MANY, stored
 from splat.options.parse import parsed
+from splat.options.verbs import DrawOn
 from splat.planning.predict import with_device_defaults
 from splat.render import choose_device, drawing_as
 from splat.runs.folder import Folder, read_config, same_views
@@ -58,8 +59,7 @@ class View:
     """What a browser must know to be let in."""
     background: str = "auto"
     """black, white or #rrggbb; auto: as in training."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to draw."""
+    device: DrawOn = "auto"
 
 
 def main(arguments: Sequence[str]) -> int:

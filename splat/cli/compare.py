@@ -96,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
     if asked.only_report:
         return _reported(compare.read(asked.out, asked.reference), asked)
     try:
-        found = compare.compared(
+        comparison = compare.compared(
             _request(asked),
             asked.out,
             workers=asked.workers,
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str]) -> int:
         _reported(compare.read(asked.out, asked.reference), asked)
         print("stopped; the same command goes on from there", file=sys.stderr)
         return 128 + stop.number
-    return _reported(found, asked)
+    return _reported(comparison, asked)
 
 
 def _request(asked: Compare) -> Request:
@@ -130,12 +130,14 @@ def _request(asked: Compare) -> Request:
     )
 
 
-def _reported(found: Comparison, asked: Compare) -> int:
+def _reported(comparison: Comparison, asked: Compare) -> int:
     """Write the report and print the figures; the exit code."""
     from splat.comparison.report import plain_results, summary_text, written
 
-    written(found, asked.out)
+    written(comparison, asked.out)
     print(
-        json.dumps(plain_results(found), indent=1) if asked.json else summary_text(found, asked.out)
+        json.dumps(plain_results(comparison), indent=1)
+        if asked.json
+        else summary_text(comparison, asked.out)
     )
-    return FAILED if any(outcome.state == "failed" for outcome in found.outcomes) else 0
+    return FAILED if any(outcome.state == "failed" for outcome in comparison.outcomes) else 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from splat import api
 from splat.cli.training import report
-from splat.cli.viewing import resolved
+from splat.cli.viewing import viewing_for
 from splat.datasets import demo
 from splat.options import Options, Reading, Viewing, Watching
 from splat.options.parse import parsed
@@ -59,14 +59,16 @@ def main(arguments: Sequence[str]) -> int:
     return report(
         lambda done: api.train(
             api.load(folder),
-            recipe.usual().limited(asked.cap),
+            recipe.usual_strategy().limited(asked.cap),
             options,
             out=asked.out,
             overwrite=asked.overwrite,
             watching=asked.watching,
             reading=Reading(),
             command=shlex.join(["splat", "demo", *arguments]),
-            viewing=resolved(asked.viewing, arguments, silent=asked.json or asked.watching.quiet),
+            viewing=viewing_for(
+                asked.viewing, arguments, silent=asked.json or asked.watching.quiet
+            ),
             done=done,
         ),
         asked.out,

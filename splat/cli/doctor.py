@@ -47,27 +47,27 @@ class Check:
 def main(arguments: Sequence[str]) -> int:
     """Print the checks; 1 where something is broken without which nothing can be trained."""
     asked = parsed(Doctor, "doctor", arguments)
-    found = checks()
+    results = checks()
     if asked.json:
-        print(json.dumps([asdict(check) for check in found], indent=1))
+        print(json.dumps([asdict(check) for check in results], indent=1))
     else:
-        width = max(len(check.name) for check in found)
-        for check in found:
+        width = max(len(check.name) for check in results)
+        for check in results:
             print(f"{MARKS[check.state]}  {check.name:{width}}  {check.found}")
             if check.remedy:
                 print(f"    {'':{width}}  -> {check.remedy}")
-    return 1 if any(check.state == "broken" for check in found) else 0
+    return 1 if any(check.state == "broken" for check in results) else 0
 
 
 def checks() -> list[Check]:
     """All checks, none of which raises."""
-    found = [_program(), _machine(), _memory(), _torch()]
+    results = [_program(), _machine(), _memory(), _torch()]
     kernels = _kernels()
-    found.append(kernels)
-    if kernels.state == "good" and found[-2].state == "good":
-        found.append(_speed())
+    results.append(kernels)
+    if kernels.state == "good" and results[-2].state == "good":
+        results.append(_speed())
     return [
-        *found,
+        *results,
         *_cuda(),
         _lpips(),
         _viewer(),
@@ -94,10 +94,10 @@ def _machine() -> Check:
 
 
 def _memory() -> Check:
-    known = machine.memory()
-    if known is None:
+    memory = machine.memory()
+    if memory is None:
         return Check("memory", "good", "this system does not say")
-    return Check("memory", "good", f"{known[1] / 1e9:.1f} of {known[0] / 1e9:.1f} GB free")
+    return Check("memory", "good", f"{memory[1] / 1e9:.1f} of {memory[0] / 1e9:.1f} GB free")
 
 
 def _torch() -> Check:
@@ -188,18 +188,18 @@ def _cuda() -> list[Check]:
         if sys.platform == "darwin":
             return [Check("CUDA", "missing", text)]
         return [Check("CUDA", "missing", text, f"to train on CUDA: {hint}")]
-    found = [Check("CUDA", "good", f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")]
-    found.append(
+    results = [Check("CUDA", "good", f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")]
+    results.append(
         Check("gsplat", "good", metadata.version("gsplat"))
         if find_spec("gsplat")
         else Check("gsplat", "missing", "not installed", f"pip install '{_DISTRIBUTION}[cuda]'")
     )
     if find_spec("splat._gpu"):
-        return [*found, Check("CUDA kernels", "good", "built")]
+        return [*results, Check("CUDA kernels", "good", "built")]
     nvcc = shutil.which("nvcc")
     why = f"nvcc is {nvcc}" if nvcc else "nvcc is not on PATH"
     return [
-        *found,
+        *results,
         Check(
             "CUDA kernels",
             "missing",
@@ -233,20 +233,20 @@ def _prep() -> Check:
     if not find_spec("pycolmap"):
         text = "pycolmap is not installed; only `splat prep` needs it"
         return Check("prep", "missing", text, install)
-    found = f"pycolmap {metadata.version('pycolmap')}"
+    version = f"pycolmap {metadata.version('pycolmap')}"
     if not find_spec("pillow_heif"):
-        return Check("prep", "missing", f"{found}; HEIC photos cannot be read", install)
-    return Check("prep", "good", f"{found}, pillow-heif {metadata.version('pillow-heif')}")
+        return Check("prep", "missing", f"{version}; HEIC photos cannot be read", install)
+    return Check("prep", "good", f"{version}, pillow-heif {metadata.version('pillow-heif')}")
 
 
 def _sound() -> Check:
     install = f"pip install '{_DISTRIBUTION}[sound]'"
     if not find_spec("soundfile"):
         return Check("sound", "missing", "soundfile is not installed; hearing needs it", install)
-    found = f"soundfile {metadata.version('soundfile')}"
+    version = f"soundfile {metadata.version('soundfile')}"
     if not find_spec("av"):
-        return Check("sound", "missing", f"{found}; no sound under videos without PyAV", install)
-    return Check("sound", "good", f"{found}, PyAV {metadata.version('av')}")
+        return Check("sound", "missing", f"{version}; no sound under videos without PyAV", install)
+    return Check("sound", "good", f"{version}, PyAV {metadata.version('av')}")
 
 
 def _tensorboard() -> Check:

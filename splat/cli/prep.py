@@ -39,7 +39,7 @@ class Prep:
 def main(arguments: Sequence[str]) -> int:
     """Prepare; the exit code."""
     asked = parsed(Prep, "prep", arguments)
-    out = asked.out or usual(asked.source)
+    out = asked.out or usual_folder(asked.source)
     report = prepare(
         asked.source, out, asked.preparing, overwrite=asked.overwrite,
         quiet=asked.quiet or asked.json,
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def usual(source: Path) -> Path:
+def usual_folder(source: Path) -> Path:
     """The folder for a scene, beside what it is made of."""
     path = source.resolve()
     return path.with_name(f"{path.stem if path.is_file() else path.name}_scene")

@@ -75,8 +75,8 @@ def main(arguments: Sequence[str]) -> int:
         raise FileExistsError(f"{out} exists; replace it with --overwrite, or give another name")
     cameras = [shrunk(camera, 1, asked.max_side) for camera in asked_cameras(asked)]
     heard = _heard(asked, out, cameras)
-    found = open_scene(asked.what, asked.device, asked.background, exposure=asked.exposure_of)
-    pictures = _pictures(found, cameras, asked.quiet)
+    opened = open_scene(asked.what, asked.device, asked.background, exposure=asked.exposure_of)
+    pictures = _pictures(opened, cameras, asked.quiet)
     count = _filmed(pictures, out, asked.fps, heard)
     sound = "" if heard is None else f", with {count / asked.fps:.2f} s of sound"
     print(f"{out}: {count} pictures of {cameras[0].width}x{cameras[0].height} pixels{sound}")
@@ -93,10 +93,10 @@ def _heard(
         return None
     if out.suffix.lower() != ".mp4":
         raise ValueError(f"{out} is no video; expected a name ending in .mp4 with --sound")
-    found: Float[Tensor, "2 samples"] = _sounding().under(
+    sound: Float[Tensor, "2 samples"] = _sounding().under(
         asked.what, cameras, asked.fps, asked.sound, asked.source_at
     )
-    return found
+    return sound
 
 
 def _filmed(
@@ -113,13 +113,13 @@ def _filmed(
 
 def _sounding() -> Any:
     """What makes scenes heard, which is a method's own."""
-    found = loaded(SOUNDING)
-    if found is None:
+    module = loaded(SOUNDING)
+    if module is None:
         raise ValueError(
             f"sound is asked for, and {SOUNDING} is not there; install splat-toolkit whole, or"
             " leave --sound out"
         )
-    return found
+    return module
 
 
 def _usual(asked: Render) -> Path:
@@ -147,8 +147,8 @@ def asked_cameras(asked: Render) -> list[Camera]:
 
 
 def _pictures(
-    found: Opened, cameras: Sequence[Camera], quiet: bool
+    opened: Opened, cameras: Sequence[Camera], quiet: bool
 ) -> Iterator[Float[Tensor, "h w 3"]]:
     for camera in tqdm(cameras, unit="picture", disable=quiet or None):
-        there = found.placed(camera)
-        yield draw(found.seen_by(there), there, found.render, found.background)
+        there = opened.placed(camera)
+        yield draw(opened.seen_by(there), there, opened.render, opened.background)

@@ -10,9 +10,9 @@ from typing import Annotated
 import tyro
 
 from splat import api
-from splat.cli.blocks import check_no_block, resumed_in_blocks
+from splat.cli.blocks import check_no_block, resume_in_blocks
 from splat.cli.training import report
-from splat.cli.viewing import resolved
+from splat.cli.viewing import viewing_for
 from splat.options import Viewing
 from splat.options.parse import parsed
 from splat.options.verbs import DeviceName, Json, Quiet
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     config = read_config(existing(asked.run).config)
     scene = None if asked.scene is None else api.reread(config, asked.scene)
     if Folder(asked.run).in_blocks():
-        return resumed_in_blocks(asked, scene)
+        return resume_in_blocks(asked, scene)
     if asked.workers is not None or asked.on is not None:
         raise ValueError(
             f"{asked.run} is a run in one piece; expected --workers and --on with one in blocks:"
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
             device=asked.device,
             threads=asked.threads,
             watching=replace(config.watching, quiet=asked.quiet),
-            viewing=resolved(asked.viewing, arguments, silent=asked.json or asked.quiet),
+            viewing=viewing_for(asked.viewing, arguments, silent=asked.json or asked.quiet),
             done=done,
         ),
         asked.run,

@@ -77,7 +77,7 @@ def usage() -> str:
     return "\n".join(["usage: splat strategies list | show RECIPE | test RECIPE", "", *lines])
 
 
-def listed(arguments: Sequence[str]) -> int:
+def list_strategies(arguments: Sequence[str]) -> int:
     """Name what there is."""
     from splat.recipes.page import headline
 
@@ -87,16 +87,16 @@ def listed(arguments: Sequence[str]) -> int:
         "parts": catalog.parts(),
     }
     record = {
-        what: {name: headline(kind) for name, kind in group.items()}
-        for what, group in groups.items()
+        heading: {name: headline(kind) for name, kind in group.items()}
+        for heading, group in groups.items()
     }
-    record["presets"] = {name: what for name, (_, what) in catalog.PRESETS.items()}
+    record["presets"] = {name: heading for name, (_, heading) in catalog.PRESETS.items()}
     if asked.json:
         print(json.dumps(record, indent=1))
         return 0
     width = max(len(name) for group in record.values() for name in group)
-    for what, group in record.items():
-        print(f"{what}:")
+    for heading, group in record.items():
+        print(f"{heading}:")
         for name, text in group.items():
             print(f"  {name:{width}}  {text}")
     print(
@@ -107,7 +107,7 @@ def listed(arguments: Sequence[str]) -> int:
     return 0
 
 
-def shown(arguments: Sequence[str]) -> int:
+def show_strategy(arguments: Sequence[str]) -> int:
     """Say all of a strategy."""
     from splat.recipes.page import page
 
@@ -116,31 +116,32 @@ def shown(arguments: Sequence[str]) -> int:
     return 0
 
 
-def tested(arguments: Sequence[str]) -> int:
+def test_strategy(arguments: Sequence[str]) -> int:
     """Try what a strategy owes."""
-    from splat.conformance.checks import STEPS, checked
+    from splat.conformance.checks import STEPS, check_strategy
 
     own = {"--steps": 1, "--gain": 1, "--json": 0}
     asked = parsed(Test, "strategies test", _joined(arguments, own))
     strategy = _strategy(asked.recipe)
-    found = checked(strategy, steps=asked.steps or STEPS, gain=asked.gain)
-    failed = [each for each in found if not each.passed]
+    findings = check_strategy(strategy, steps=asked.steps or STEPS, gain=asked.gain)
+    failed = [finding for finding in findings if not finding.passed]
     if asked.json:
-        print(json.dumps([dataclasses.asdict(each) for each in found], indent=1))
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
         return 1 if failed else 0
     print(recipe.to_text_or_names(strategy))
-    width = max(len(each.check) for each in found)
-    for each in found:
-        print(f"  {'passed' if each.passed else 'FAILED'}  {each.check:{width}}  {each.owed}.")
-        print(f"  {'':8}{'':{width}}  {each.said}")
-    print(f"{len(found) - len(failed)} of {len(found)} checks passed")
+    width = max(len(finding.check) for finding in findings)
+    for finding in findings:
+        state = "passed" if finding.passed else "FAILED"
+        print(f"  {state}  {finding.check:{width}}  {finding.owed}.")
+        print(f"  {'':8}{'':{width}}  {finding.said}")
+    print(f"{len(findings) - len(failed)} of {len(findings)} checks passed")
     return 1 if failed else 0
 
 
 _VERBS: Mapping[str, Callable[[Sequence[str]], int]] = {
-    "list": listed,
-    "show": shown,
-    "test": tested,
+    "list": list_strategies,
+    "show": show_strategy,
+    "test": test_strategy,
 }
 
 

@@ -18,7 +18,7 @@ from splat.options.blocking import Blocking
 from splat.options.parse import known, parsed
 from splat.options.verbs import DeviceName, Json
 from splat.recipes import catalog, recipe
-from splat.recipes.offered import offered as offered_for
+from splat.recipes.offered import offered_for
 from splat.system.numbers import hint
 
 
@@ -57,7 +57,7 @@ class Train:
     watching: Watching = field(default_factory=Watching)
     viewing: Viewing = field(default_factory=Viewing)
     blocking: Blocking = field(default_factory=Blocking)
-    method: Strategy = field(default_factory=lambda: recipe.usual())  # not the field above
+    method: Strategy = field(default_factory=lambda: recipe.usual_strategy())  # not the field above
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class _Fitting:
 def main(arguments: Sequence[str]) -> int:
     """Train; the exit code."""
     asked = read(arguments)
-    from splat.cli.training import carried_out  # torch's and OpenCV's parts, which help needs not
+    from splat.cli.training import carry_out  # torch's and OpenCV's parts, which help needs not
 
-    return carried_out(asked, arguments)
+    return carry_out(asked, arguments)
 
 
 def read(arguments: Sequence[str]) -> Train:
@@ -110,7 +110,7 @@ def read(arguments: Sequence[str]) -> Train:
             raise ValueError("a recipe is given and a method too; leave one of them out")
         method = recipe.strategy_from_text(recipe.text_of(asked.recipe), offered)
     elif asked.plugin is None and not _names_one(first, offered):
-        method = recipe.usual(offered)
+        method = recipe.usual_strategy(offered)
     method = recipe.compose(method, parts, offered)
     statistics(method)  # what does not go together is said before anything is read
     return replace(asked, method=method)
@@ -160,20 +160,20 @@ def _parted(part: Sequence[str], first: list[str], offered: Mapping[str, Strateg
 def _part_options(name: str, offered: Mapping[str, Strategy]) -> dict[str, int]:
     if name == "(":
         return {}
-    found = recipe.method_or_part(name, offered)
-    return _options(found if isinstance(found, type) else type(found))
+    kind = recipe.method_or_part(name, offered)
+    return _options(kind if isinstance(kind, type) else type(kind))
 
 
 def _options(kind: Any) -> dict[str, int]:
     """Options of a dataclass, and how many values each takes."""
-    found: dict[str, int] = {}
+    options: dict[str, int] = {}
     for entry in fields(kind):
         flag = "--" + entry.name.replace("_", "-")
         if type(entry.default) is bool:
-            found |= {flag: 0, flag.replace("--", "--no-", 1): 0}
+            options |= {flag: 0, flag.replace("--", "--no-", 1): 0}
         else:
-            found[flag] = _numbers(str(entry.type))
-    return found
+            options[flag] = _numbers(str(entry.type))
+    return options
 
 
 def _numbers(kind: str) -> int:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from splat import api
 from splat.cleanup.floaters import Rules, floaters
-from splat.cli.trained import open_scene
+from splat.cli.opened import open_scene
 from splat.core.frame import camera_to_frame
 from splat.datasets import demo, load
 from splat.evaluation.evaluate import mean_psnr

@@ -27,7 +27,7 @@ from splat.options import Options, Watching
 from splat.recipes import catalog
 from splat.system import machine
 from splat.training import session, time_budget
-from splat.training.row_budget import limited, within_memory
+from splat.training.row_budget import within_budget, within_memory
 from splat.types import Camera, Points, SceneData, View
 
 DISTINCT = 8
@@ -106,7 +106,7 @@ def train(folder: Path, count: int, asked: dict[str, Any]) -> dict[str, Any]:
     scene, options = scene_of(folder, count, points), Options(**asked)
     strategy = catalog.METHODS[method]()
     if options.budget is None and cap:
-        strategy = limited(strategy, replace(options, budget=str(cap)))
+        strategy = within_budget(strategy, replace(options, budget=str(cap)))
     before = machine.held_memory() or 0
     strategy, options = within_memory(scene, strategy, options, torch.device("cpu"))
     job = time_budget.prepare_timed(scene, strategy, options)

@@ -29,9 +29,9 @@ from surface_sheet import write_sheet, write_strips
 from surface_truth import against_truth
 
 from splat import datasets
-from splat.cli.trained import Opened, open_scene
+from splat.cli.opened import Opened, open_scene
 from splat.datasets import studio
-from splat.mesh.cubes import needed
+from splat.mesh.cubes import check_scikit_image
 from splat.photos.loader import Loader
 from splat.types import SceneData
 
@@ -251,7 +251,7 @@ def main() -> int:
     if asked.out.is_file():
         record = json.loads(asked.out.read_text())
     if not asked.table:
-        needed()
+        check_scikit_image()
     runs, folder, failed = record["runs"], asked.out.with_suffix(""), 0
     for job in [] if asked.table else jobs(asked):
         if job.name in runs:

@@ -13,7 +13,7 @@ from surface_truth import drawn_by, true_picture, under
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from splat.cli.trained import Opened
+from splat.cli.opened import Opened
 from splat.core.frame import shrunk
 from splat.datasets import studio
 from splat.photos.photo import photograph

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from splat import mesh
-from splat.cli.trained import Opened
+from splat.cli.opened import Opened
 from splat.datasets import studio
 from splat.evaluation.evaluate import psnr
 from splat.render import drawing_as
@@ -138,7 +138,9 @@ def surfaces(found: Opened, name: str, views: Sequence[View]) -> dict[str, float
     truncation = TRUNCATION * voxel
     cameras = [found.placed(view.camera) for view in views]
     pictures = (
-        mesh.pictured(found.seen_by(camera), camera, found.render, found.background, truncation)
+        mesh.depth_picture(
+            found.seen_by(camera), camera, found.render, found.background, truncation
+        )
         for camera in cameras
     )
     best = by_depth = _apart(mesh.from_depth(pictures, low, high, voxel, truncation), found, name)
@@ -163,7 +165,9 @@ def _apart(made: mesh.Mesh, found: Opened, name: str) -> tuple[float, float] | N
     made = mesh.tidied(made)
     if not len(made.faces):
         return None
-    return mesh.chamfer(mesh.sampled(made.out_of(found.frame), POINTS), true_surface(name).points)
+    return mesh.chamfer(
+        mesh.surface_points(made.out_of(found.frame), POINTS), true_surface(name).points
+    )
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ def true_surface(name: str) -> TrueSurface:
     low, high = made.vertices.min(0), made.vertices.max(0)
     margin = MARGIN * float((high - low).max())
     corners = (low - margin).tolist(), (high + margin).tolist()
-    return TrueSurface(mesh.sampled(made, POINTS), *map(tuple, corners))
+    return TrueSurface(mesh.surface_points(made, POINTS), *map(tuple, corners))
 
 
 def boxed(name: str, frame: Frame) -> Corners:

@@ -136,7 +136,7 @@ def train(
                 reading=reading or _reading_of(scene),
                 train=tuple(view.name for view in scene.train),
                 test=tuple(view.name for view in scene.test),
-                method=saved.described(decided.strategy),
+                method=saved.description_of(decided.strategy),
                 options=_pinned(decided.asked, job),
                 watching=watching,
                 command=command,
@@ -217,7 +217,9 @@ def resume(
     config = replace(config, scene=scene.path.resolve())
     if steps is not None:
         _log.info("schedules are those of a run of %s steps from here on", f"{steps:,}")
-    strategy = row_budget.limited(strategy or saved.rebuilt(config.method), options)
+    strategy = row_budget.within_budget(
+        strategy or saved.strategy_from_description(config.method), options
+    )
     job = prepare(scene, strategy, options, state, ranks=ranks)
     job.run.ended = "" if steps is not None else job.run.ended
     with closing(job):

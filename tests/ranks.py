@@ -21,7 +21,7 @@ from parts import Asking, Killer
 from torch.distributed import TCPStore
 
 from splat import api, datasets
-from splat.conformance.trial import prints
+from splat.conformance.trial import fingerprints
 from splat.core.chain import Chain
 from splat.core.edit import Edit, Nudge
 from splat.core.step import Step
@@ -106,7 +106,7 @@ def state(run: Run) -> dict[str, int]:
         for name, part in run.modules.items()
         for what, values in part.module.state_dict().items()
     }
-    return {**prints(run.model.cloud), **networks}
+    return {**fingerprints(run.model.cloud), **networks}
 
 
 def followed(folder: Path, strategy: Strategy, ranks: Ranks, **more: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from steps import model_of, refined, step_of
 from test_mesh_masks import RING, hull, stand, torus
 from torch import Tensor
 
-from splat.conformance.checks import checked
+from splat.conformance.checks import check_strategy
 from splat.core.model import Explicit, Rates
 from splat.core.objective import Objective, Photometric
 from splat.loop import Run, train
@@ -227,5 +227,7 @@ def test_the_contract_with_outlines(tiny_folder: Path, tmp_path: Path) -> None:
         cv2.ellipse(mask, (48, 40), (36, 26), 0, 0, 360, 255, -1)
         cv2.imwrite(str(folder / "masks" / f"{path.name}.png"), mask)
     base: Any = METHODS["adc_alpha_mask"]
-    found = checked(base, steps=60, fitted=False, gain=0.5, folder=folder, only=("rows", "repeats"))
+    found = check_strategy(
+        base, steps=60, fitted=False, gain=0.5, folder=folder, only=("rows", "repeats")
+    )
     assert not [each for each in found if not each.passed], found

@@ -22,7 +22,7 @@ from splat.kernels.harmonics import basis
 from splat.loop import advance
 from splat.math import covariances, quaternions, rotation_matrices
 from splat.options import Options
-from splat.recipes.restored import restored
+from splat.recipes.restored import model_of
 from splat.runs import checkpoint
 from splat.runs.folder import read_config
 from splat.strategies.scaffold import Scaffold, bake
@@ -258,7 +258,7 @@ def test_a_restored_model_is_the_one_that_was_saved(
     assert splat("train", tiny_folder, *asked).code == 0
     config = read_config(run / "config.json")
     path = checkpoint.checkpoints_in(run / "checkpoints")[-1]
-    one, two = (restored(config, checkpoint.load(path)) for _ in range(2))
+    one, two = (model_of(config, checkpoint.load(path)) for _ in range(2))
     camera = one.views[0]
     assert torch.equal(one(camera).colors, two(camera).colors)
     assert len(one.views) == 10 and np.isfinite(one(camera).means.detach().numpy()).all()

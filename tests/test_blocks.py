@@ -25,8 +25,8 @@ from splat.blocks.division import cells_of, extents, ground_of, squarest
 from splat.blocks.many import enough, taken
 from splat.blocks.plan import folder_of, read_plan
 from splat.blocks.seams import Strip, landed, on_seam
-from splat.blocks.sight import assigned, shares
 from splat.blocks.start import covers, drawn, start_points
+from splat.blocks.visibility import view_shares, views_of_blocks
 from splat.core.edit import Append, Edit
 from splat.core.frame import neighbour_distances
 from splat.core.strategy import Fixed, Strategy
@@ -37,7 +37,7 @@ from splat.loop import Run
 from splat.options import Options, Reading, Watching
 from splat.options.blocking import Blocking, shape_of
 from splat.recipes.restored import region_of
-from splat.recipes.saved import described, rebuilt
+from splat.recipes.saved import description_of, strategy_from_description
 from splat.runs.folder import Folder, read_config
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
@@ -147,12 +147,12 @@ def test_views_are_those_that_see_enough_or_stand_within() -> None:
         placed(5, 0, 3, (1, 0, 3)),  # looks at the sky
     ]
     flat = FLAT.flat(points, AS_GIVEN)
-    share = shares(cameras, points, members(cells, flat))
+    share = view_shares(cameras, points, members(cells, flat))
     assert share[0, 0] > 0.7 and share[0, 1] == 0
     assert share[1, 0] == pytest.approx(float(share[1, 1]), abs=0.1)
     assert bool((share[3] == 0).all()) and bool((share.sum(1) <= 1 + 1e-9).all())
     own = members(cells, FLAT.flat(torch.stack([c.centre for c in cameras]), AS_GIVEN))
-    found = assigned(share, own, 0.1)
+    found = views_of_blocks(share, own, 0.1)
     assert found.tolist() == [[True, False], [True, True], [True, True], [False, True]]
 
 
@@ -163,15 +163,17 @@ def test_what_a_wall_hides_is_not_seen() -> None:
     points = torch.cat([wall, behind])
     member = torch.arange(len(points))[:, None] >= len(wall)
     camera = placed(0, 0, 0, (1, 0, 0))
-    assert float(shares([camera], points, member)) == 0
-    assert float(shares([camera], behind, member[len(wall) :])) > 0.5
+    assert float(view_shares([camera], points, member)) == 0
+    assert float(view_shares([camera], behind, member[len(wall) :])) > 0.5
     # Half of what it sees has no points, and belongs to whoever owns what is far on that side.
     half = wall[wall[:, 1] > 0]
     member = torch.ones(len(half), 1, dtype=torch.bool)
-    seen = float(shares([camera], half, member))
+    seen = float(view_shares([camera], half, member))
     assert 0.4 < seen < 0.6
-    assert float(shares([camera], half, member, lambda far: far[:, 1:2] > 0)) == seen
-    assert float(shares([camera], half, member, lambda far: far[:, 1:2] < 0)) == pytest.approx(1.0)
+    assert float(view_shares([camera], half, member, lambda far: far[:, 1:2] > 0)) == seen
+    assert float(view_shares([camera], half, member, lambda far: far[:, 1:2] < 0)) == pytest.approx(
+        1.0
+    )
 
 
 def test_a_block_starts_from_its_own_points_and_a_backdrop_of_what_it_sees() -> None:
@@ -238,8 +240,8 @@ class _Born(Fixed):
 
 def test_a_block_is_described_and_rebuilt() -> None:
     cell = Cell(FLAT, (-0.5, -BEYOND), (0.25, 1.0))
-    told = json.loads(json.dumps(described(Block(Mcmc(cap=50), cell=cell, margin=0.125))))
-    assert rebuilt(told) == Block(Mcmc(cap=50), cell=cell, margin=0.125)
+    told = json.loads(json.dumps(description_of(Block(Mcmc(cap=50), cell=cell, margin=0.125))))
+    assert strategy_from_description(told) == Block(Mcmc(cap=50), cell=cell, margin=0.125)
     config: Any = type("Config", (), {"method": told, "options": Options()})
     assert region_of(config) == cell
     assert cell.text() == "the ground from -0.5 to 0.25 along and below 1 across"

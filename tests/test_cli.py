@@ -22,8 +22,8 @@ from splat.cli import VERBS
 from splat.cli.train import read
 from splat.options import Options
 from splat.recipes.catalog import METHODS, PARTS, PRESETS, USUAL
-from splat.recipes.page import ranged
-from splat.recipes.parts import kept_within
+from splat.recipes.page import steps_text
+from splat.recipes.parts import with_row_limit
 from splat.recipes.recipe import names, strategy_from_text, to_text, to_text_or_names
 from splat.strategies.adc import Adc
 from splat.strategies.budget import Budget
@@ -447,7 +447,7 @@ def test_one_budget_for_every_method(splat: Splat, tiny_folder: Path, tmp_path: 
         return json.loads(outcome.out), outcome.err
 
     metrics, text = trained("--budget", "0.6k")
-    usual = to_text_or_names(kept_within(strategy_from_text(USUAL), 600))
+    usual = to_text_or_names(with_row_limit(strategy_from_text(USUAL), 600))
     assert metrics["recipe"] == usual and metrics["gaussians"] <= 600
     metrics, text = trained("mcmc", "--cap", "2k", "--budget", 450)
     assert metrics["gaussians"] == 450 and "the method's cap of 2,000 is higher" in text
@@ -545,7 +545,7 @@ def test_a_strategy_of_ones_own_is_tested(
     ],
 )  # fmt: skip
 def test_steps_in_short(steps: list[int], said: str) -> None:
-    assert ranged(steps) == said
+    assert steps_text(steps) == said
 
 
 def test_the_strategies_of_the_documentation_do_what_they_owe(

@@ -23,14 +23,14 @@ from splat.core.strategy import Fixed, Recycler, Strategy, Wrapper, recycler
 from splat.formats import rows_within
 from splat.loop import Run, train
 from splat.options import Options
-from splat.recipes.parts import kept_within
+from splat.recipes.parts import with_row_limit
 from splat.runs import checkpoint
 from splat.strategies.adc import Adc
 from splat.strategies.budget import Budget
 from splat.strategies.freeze import Freeze
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.protect import Protect
-from splat.training.row_budget import limited
+from splat.training.row_budget import within_budget
 from splat.types import Frame, Needs
 
 ADC, MCMC = METHODS["adc"], METHODS["mcmc"]
@@ -461,15 +461,15 @@ def test_budgets_that_are_none_are_refused(fields: dict[str, Any], words: str) -
 
 
 def test_one_dial_for_every_strategy() -> None:
-    assert kept_within(Mcmc(), 300) == Mcmc(cap=300)
-    assert kept_within(Mcmc(cap=200), 300) == Mcmc(cap=200)
-    assert kept_within(Adc(), 300) == Adc(cap=300)
-    assert kept_within(Protect(Adc()), 300) == Protect(Adc(cap=300))
-    assert kept_within(Budget(Cloner(), rows=500), 300).cap == 300
-    dialled = kept_within(Cloner(), 300)
+    assert with_row_limit(Mcmc(), 300) == Mcmc(cap=300)
+    assert with_row_limit(Mcmc(cap=200), 300) == Mcmc(cap=200)
+    assert with_row_limit(Adc(), 300) == Adc(cap=300)
+    assert with_row_limit(Protect(Adc()), 300) == Protect(Adc(cap=300))
+    assert with_row_limit(Budget(Cloner(), rows=500), 300).cap == 300
+    dialled = with_row_limit(Cloner(), 300)
     assert dialled == Budget(Cloner(), rows=300, curve="constant")
     assert counts_of(dialled, steps=5) == [80, 160, 300, 300, 300]
-    assert kept_within(dialled, 300) == dialled and kept_within(dialled, 200).cap == 200
+    assert with_row_limit(dialled, 300) == dialled and with_row_limit(dialled, 200).cap == 200
 
 
 def test_a_budget_of_bytes_is_that_of_the_file(tmp_path: Path) -> None:
@@ -485,7 +485,7 @@ def test_a_budget_of_bytes_is_that_of_the_file(tmp_path: Path) -> None:
     # As many as fit however badly they compress.
     assert rows_within("20kB", 3, ".ply") < rows_within("20kB", 3, ".spz") < 20_000 / 20
     options = Options(budget="10kB", budget_of=".spz")
-    assert limited(Cloner(), options).cap == rows_within("10kB", 3, ".spz")
+    assert within_budget(Cloner(), options).cap == rows_within("10kB", 3, ".spz")
     with pytest.raises(ValueError, match=r"holds no Gaussian: a \.ply of one has"):
         rows_within("100B", 3)
     with pytest.raises(ValueError, match="is no whole number"):
@@ -496,10 +496,12 @@ def test_a_budget_of_bytes_is_that_of_the_file(tmp_path: Path) -> None:
 
 def test_of_cap_and_budget_the_lower_holds_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "splat")
-    assert limited(Mcmc(cap=500), Options(budget="300")).cap == 300
-    assert limited(Mcmc(cap=200), Options(budget="300")).cap == 200
-    assert limited(Cloner(), Options(budget="10kB", sh_degree=0)).cap == rows_within("10kB", 0)
-    assert limited(Cloner(), Options()) == Cloner()
+    assert within_budget(Mcmc(cap=500), Options(budget="300")).cap == 300
+    assert within_budget(Mcmc(cap=200), Options(budget="300")).cap == 200
+    assert within_budget(Cloner(), Options(budget="10kB", sh_degree=0)).cap == rows_within(
+        "10kB", 0
+    )
+    assert within_budget(Cloner(), Options()) == Cloner()
     said = [record.getMessage() for record in caplog.records]
     assert said[0] == "budget    at most 300 Gaussians; the method's cap of 500 is higher"
     assert said[1] == "budget    the method's cap of 200 Gaussians holds, it is lower than 300"

@@ -14,7 +14,7 @@ from formats import some
 
 from splat import api, formats
 from splat.export.search import Search, Variant, choose, variants
-from splat.export.view_weights import Sight, sight, with_fewer_bands
+from splat.export.view_weights import ViewWeights, view_weights, with_fewer_bands
 from splat.formats.settings import Settings
 from splat.kernels.harmonics import basis
 from splat.options import Options, Reading
@@ -44,7 +44,7 @@ def views(gaussians: Gaussians) -> list[Batch]:
 
 def searched(gaussians: Gaussians, photos: bool = True) -> Search:
     render, batches = renderer_for("cpu"), views(gaussians)
-    looked = sight(gaussians, render, batches, None)
+    looked = view_weights(gaussians, render, batches, None)
     return Search(gaussians, FRAME, Drawing(), render, None, looked, batches, photos)
 
 
@@ -60,7 +60,7 @@ def test_bands_that_stay_take_over_what_the_views_saw() -> None:
     masses = torch.ones(3, 50)
     masses[:, 10:20] = 0
     masses[1:, 20:30] = 0
-    found = with_fewer_bands(given, 1, Sight(centres, masses, torch.ones(50)))
+    found = with_fewer_bands(given, 1, ViewWeights(centres, masses, torch.ones(50)))
     assert found.sh_degree == 1 and found.colors.shape == (50, 4, 3)
     cut = replace(given, colors=given.colors[:, :4], sh_degree=1)
     for i, centre in enumerate(centres):
@@ -72,11 +72,11 @@ def test_bands_that_stay_take_over_what_the_views_saw() -> None:
         assert off[seen].max() < 0.05 < 0.2 < before[seen].median()
     # What no view sees is cut.
     torch.testing.assert_close(found.colors[10:20], cut.colors[10:20])
-    assert with_fewer_bands(given, 3, Sight(centres, masses, torch.ones(50))) is given
+    assert with_fewer_bands(given, 3, ViewWeights(centres, masses, torch.ones(50))) is given
 
 
 def test_the_most_significant_keep_their_order() -> None:
-    looked = Sight(torch.zeros(1, 3), torch.ones(1, 5), torch.tensor([3.0, 1, 5, 2, 4]))
+    looked = ViewWeights(torch.zeros(1, 3), torch.ones(1, 5), torch.tensor([3.0, 1, 5, 2, 4]))
     assert looked.most_significant(3).tolist() == [0, 2, 4]
     assert looked.most_significant(5).tolist() == [0, 1, 2, 3, 4]
 
@@ -84,7 +84,7 @@ def test_the_most_significant_keep_their_order() -> None:
 def test_rows_that_draw_nothing_go_first() -> None:
     given = some(200, spread=0.6)
     given.means[:40, 2] = -20.0  # behind all cameras
-    looked = sight(given, renderer_for("cpu"), views(given), None)
+    looked = view_weights(given, renderer_for("cpu"), views(given), None)
     kept = looked.most_significant(160)
     assert kept.min() >= 40 and (looked.masses[:, :40] == 0).all()
 

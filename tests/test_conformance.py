@@ -12,7 +12,7 @@ import torch
 from parts import Cloner
 from torch import Tensor
 
-from splat.conformance.checks import CHECKS, checked
+from splat.conformance.checks import CHECKS, check_strategy
 from splat.core.edit import Append, Assign, Drop, Edit, Overwrite
 from splat.core.model import Model
 from splat.core.step import Step
@@ -274,12 +274,12 @@ def test_what_a_strategy_does_not_do_is_found_out(
     strategy: Strategy, check: str, words: str, trial_folder: Path
 ) -> None:
     COUNTER["seen"] = 0
-    (found,) = checked(strategy, steps=24, fitted=False, folder=trial_folder, only=(check,))
+    (found,) = check_strategy(strategy, steps=24, fitted=False, folder=trial_folder, only=(check,))
     assert not found.passed and words in found.said, found.said
 
 
 def test_where_an_error_was_raised_is_said(trial_folder: Path) -> None:
-    (found,) = checked(
+    (found,) = check_strategy(
         NeedsThree(), steps=24, fitted=False, folder=trial_folder, only=("odd rows",)
     )
     assert "(test_conformance.py:" in found.said
@@ -287,7 +287,7 @@ def test_where_an_error_was_raised_is_said(trial_folder: Path) -> None:
 
 @pytest.mark.parametrize("strategy", [Sound(), DrawsWell(), Ties(), Sound(cap=0)])
 def test_sound_strategies_pass(strategy: Strategy, trial_folder: Path) -> None:
-    found = checked(strategy, steps=60, fitted=False, folder=trial_folder)
+    found = check_strategy(strategy, steps=60, fitted=False, folder=trial_folder)
     assert [f.check for f in found] == list(CHECKS)
     assert all(f.passed for f in found), [f for f in found if not f.passed]
     assert all(f.owed and f.said for f in found)
@@ -296,7 +296,7 @@ def test_sound_strategies_pass(strategy: Strategy, trial_folder: Path) -> None:
 def test_steps_are_fitted_and_a_cap_is_lowered(trial_folder: Path) -> None:
     found = {
         f.check: f
-        for f in checked(Adc(cap=50_000), folder=trial_folder, only=("schedule", "limit"))
+        for f in check_strategy(Adc(cap=50_000), folder=trial_folder, only=("schedule", "limit"))
     }
     assert found["schedule"].said == "4 edits, all at steps that acts() names"
     assert found["limit"].passed
@@ -305,5 +305,5 @@ def test_steps_are_fitted_and_a_cap_is_lowered(trial_folder: Path) -> None:
 def test_the_shared_generators_are_as_before(trial_folder: Path) -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    checked(DrawsFromAll(), steps=6, fitted=False, folder=trial_folder, only=("rows",))
+    check_strategy(DrawsFromAll(), steps=6, fitted=False, folder=trial_folder, only=("rows",))
     assert torch.equal(before, torch.get_rng_state())

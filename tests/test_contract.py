@@ -11,7 +11,7 @@ import pytest
 import torch
 from methods import METHODS, job_of
 
-from splat.conformance.checks import checked
+from splat.conformance.checks import check_strategy
 from splat.core.strategy import Strategy
 from splat.loop import Run, train
 from splat.strategies.budget import Budget
@@ -68,7 +68,7 @@ COMPOSED: dict[str, Strategy] = {
 def test_contract(name: str, tiny_folder: Path) -> None:
     strategy = METHODS.get(name) or COMPOSED[name]
     gain = GAIN if name in METHODS else 1.0
-    found = checked(strategy, steps=STEPS, fitted=False, gain=gain, folder=tiny_folder)
+    found = check_strategy(strategy, steps=STEPS, fitted=False, gain=gain, folder=tiny_folder)
     assert not [each for each in found if not each.passed]
     edits = int(next(each.said for each in found if each.check == "rows").split()[1])
     assert edits >= (0 if name == "fixed" else 4)

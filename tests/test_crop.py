@@ -14,8 +14,8 @@ from methods import METHODS, job_of
 from steps import model_of, step_of
 
 from splat import api, formats
+from splat.cli.opened import open_scene
 from splat.cli.train import read
-from splat.cli.trained import open_scene
 from splat.core.chain import Chain
 from splat.core.edit import Change
 from splat.core.region import Box, box_of
@@ -23,7 +23,7 @@ from splat.core.step import Step
 from splat.core.strategy import Fixed
 from splat.loop import Run, train
 from splat.options import Options, Reading
-from splat.recipes.saved import described, rebuilt
+from splat.recipes.saved import description_of, strategy_from_description
 from splat.runs import checkpoint
 from splat.strategies.budget import Budget
 from splat.strategies.crop import Crop
@@ -134,15 +134,19 @@ def test_the_box_is_in_the_frame_of_the_input() -> None:
 def test_the_region_of_a_method_and_of_what_a_run_folder_says_of_it() -> None:
     inner = Crop(low=(-1, -2, -3), high=(5, 5, 5))
     whole = Crop(Protect(inner), low=(0, -9, -9), high=(9, 9, 4))
-    assert whole.region() == rebuilt(described(whole)).region() == Box((0, -2, -3), (5, 5, 4))
+    assert (
+        whole.region()
+        == strategy_from_description(description_of(whole)).region()
+        == Box((0, -2, -3), (5, 5, 4))
+    )
     both = Chain((inner, Budget(Crop(low=(0, -9, -9), high=(9, 9, 4)))))
     assert both.region() == whole.region()
     assert METHODS["adc"].region() is None
-    told = described(inner) | {}
+    told = description_of(inner) | {}
     told["fields"]["base"] = {"class": "__main__:Mine", "fields": {"cap": 5}}
     with pytest.raises(ValueError, match="defined in a script"):
-        rebuilt(told)
-    assert rebuilt(told, missing=Fixed()).region() == Box((-1, -2, -3), (5, 5, 5))
+        strategy_from_description(told)
+    assert strategy_from_description(told, missing=Fixed()).region() == Box((-1, -2, -3), (5, 5, 5))
 
 
 def test_command_line() -> None:

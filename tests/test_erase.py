@@ -19,12 +19,12 @@ from torch import Tensor
 
 from splat import formats
 from splat.cleanup import erase
-from splat.cleanup.erase.agree import Fill, Proposal, agreed
-from splat.cleanup.erase.fill import Filled, filled
-from splat.cleanup.erase.inpaint import hole_filled
+from splat.cleanup.erase.agree import Fill, Proposal, agreed_points
+from splat.cleanup.erase.fill import Filled, filled_holes
+from splat.cleanup.erase.inpaint import inpainted
 from splat.cleanup.erase.look import Look
-from splat.cleanup.erase.rows import joined
-from splat.cleanup.erase.vote import Choice, Votes, chosen, vote
+from splat.cleanup.erase.rows import concatenated
+from splat.cleanup.erase.vote import Choice, Votes, rows_to_erase, vote
 from splat.datasets import sweep
 from splat.formats.header import Header
 from splat.math import quaternions, sh_from_rgb
@@ -133,22 +133,22 @@ def votes() -> Votes:
 def hole() -> tuple[Tensor, Filled]:
     """Rows that stay in the end, and what fills the hole."""
     it = room()
-    gone = chosen(it.rows, votes())
-    found = filled(it.rows, ~gone, [it.cameras[i] for i in it.train], RENDER)
+    gone = rows_to_erase(it.rows, votes())
+    found = filled_holes(it.rows, ~gone, [it.cameras[i] for i in it.train], RENDER)
     return ~(gone | (found.buried & ~votes().unmeant)), found
 
 
 def test_few_masks_find_the_thing() -> None:
     it = room()
-    gone = chosen(it.rows, votes())
+    gone = rows_to_erase(it.rows, votes())
     overlap = float((gone & it.bag).sum() / (gone | it.bag).sum())
     assert 500 < it.bag.sum() < 0.1 * len(it.bag) and overlap > 0.9
-    alone = chosen(it.rows, votes(), Choice(grow=0))
+    alone = rows_to_erase(it.rows, votes(), Choice(grow=0))
     assert (alone & ~gone).sum() == 0 and (gone & it.bag).sum() > (alone & it.bag).sum()
     # What is seen and in no mask stays, however far the rest grows.
-    wide = chosen(it.rows, votes(), Choice(grow=50, low=0))
+    wide = rows_to_erase(it.rows, votes(), Choice(grow=50, low=0))
     assert votes().unmeant.sum() > 0.5 * len(gone) and not (wide & votes().unmeant).any()
-    kept = ~chosen(it.rows, votes(), Choice(outside=True))
+    kept = ~rows_to_erase(it.rows, votes(), Choice(outside=True))
     assert torch.equal(kept, gone)
 
 
@@ -156,7 +156,7 @@ def test_a_filled_hole_beats_inpainted_photos() -> None:
     it, (keep, found) = room(), hole()
     assert found.rows is not None and found.holes >= 8 and found.agreed > 0.5 * found.points
     left = it.rows.take(keep)
-    whole = joined(left, found.rows)
+    whole = concatenated(left, found.rows)
     errors = []
     for i in HELD_OUT:
         inside, truth = it.masks[i].numpy() > 0, it.empty[i] / 255
@@ -171,7 +171,7 @@ def test_a_filled_hole_beats_inpainted_photos() -> None:
 
 
 def depth_filled(depth: Array, inside: Array) -> Array:
-    return hole_filled(np.zeros((*depth.shape, 3), np.float32), depth, inside)[1]
+    return inpainted(np.zeros((*depth.shape, 3), np.float32), depth, inside)[1]
 
 
 FLOOR = 0.1
@@ -196,19 +196,19 @@ def flat(turn: float, factor: float = 1.0, radius: float = 0.3) -> Proposal:
 
 def test_one_wrong_view_of_five_leaves_nothing() -> None:
     views = [flat(turn, 0.75 if i == 2 else 1.0) for i, turn in enumerate((0, 1, 2, 3.5, 5))]
-    found, count = agreed(views, Fill(stride=1))
+    found, count = agreed_points(views, Fill(stride=1))
     # A pixel, whose depth is taken for all of it, is 2 cm wide.
     assert np.abs(found.places[:, 2] - FLOOR).max() < 0.02
     assert np.allclose(found.normals, [0, 0, 1], atol=1e-6) and np.allclose(found.colors[:, 2], 0.6)
     wrong = int(views[2].look.hole.sum())
     assert len(found.places) == count - wrong
     # Its own vote alone would do for who asks for one; but the others see past it, or have it not.
-    assert not len(agreed([views[2], views[0]], Fill(agree=2))[0].places)
+    assert not len(agreed_points([views[2], views[0]], Fill(agree=2))[0].places)
 
 
 def test_who_sees_past_a_point_strikes_it() -> None:
     floating = [flat(turn) for turn in (0, 1, 2, 4)]
-    points = len(agreed(floating, Fill())[0].places)
+    points = len(agreed_points(floating, Fill())[0].places)
     # A camera without a hole, which sees a floor far below.
     other = flat(3.0)
     bare = replace(
@@ -220,9 +220,9 @@ def test_who_sees_past_a_point_strikes_it() -> None:
         ),
         depth=np.full((60, 80), np.nan),
     )
-    assert points > 200 and not len(agreed([*floating, bare], Fill())[0].places)
+    assert points > 200 and not len(agreed_points([*floating, bare], Fill())[0].places)
     unknown = replace(bare, look=replace(bare.look, depth=np.full((60, 80), np.nan)))
-    assert len(agreed([*floating, unknown], Fill())[0].places) == points
+    assert len(agreed_points([*floating, unknown], Fill())[0].places) == points
 
 
 def test_holes_in_planes_are_filled_by_them() -> None:
@@ -238,7 +238,7 @@ def test_holes_in_planes_are_filled_by_them() -> None:
     given = np.where(inside, np.nan, 1 / both)
     given[20:24, 14:20] = 0.5
     colors = np.where((floor > wall)[..., None], [0.8, 0.5, 0.2], [0.3, 0.3, 0.7])
-    painted, two = hole_filled(colors.astype(np.float32), given * noise, inside)
+    painted, two = inpainted(colors.astype(np.float32), given * noise, inside)
     assert np.abs(two * both - 1)[inside].max() < 0.03
     # Each takes its own colour, right up to where they meet.
     wrong = np.abs(painted - colors).max(-1)[inside] > 0.1
@@ -255,7 +255,7 @@ def test_other_holes_are_membranes() -> None:
     assert np.isnan(depth_filled(np.full(u.shape, np.nan), inside)).all()
     colors = np.full((50, 60, 3), 0.25, np.float32)
     colors[inside] = 1
-    painted, _ = hole_filled(colors, np.full(u.shape, np.nan), inside)
+    painted, _ = inpainted(colors, np.full(u.shape, np.nan), inside)
     assert np.abs(painted - 0.25).max() < 0.01
 
 
@@ -276,7 +276,7 @@ def test_votes_are_shares_of_blending_weight() -> None:
     assert found.share[:3].tolist() == pytest.approx([0, 1, 0.5], abs=1e-4)
     assert found.share[4] == found.seen[4] == 0 and found.seen[1] > 5
     assert found.within.tolist() == [False, True, True, True, False]
-    assert chosen(rows, found, Choice(threshold=0.6, grow=0)).tolist() == [
+    assert rows_to_erase(rows, found, Choice(threshold=0.6, grow=0)).tolist() == [
         False,
         True,
         False,

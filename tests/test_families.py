@@ -10,7 +10,7 @@ from edits import altered, random_edit, shared
 from steps import assert_consistent, fill_moments, model_of
 from torch import Tensor
 
-from splat.conformance.trial import prints
+from splat.conformance.trial import fingerprints
 from splat.core.cloud import Cloud
 from splat.core.edit import SPLIT, Append, Assign, Drop, Edit, Nudge, Overwrite
 from splat.core.families import (
@@ -219,11 +219,11 @@ def test_an_edit_that_does_not_fit_changes_nothing(verb: str, seed: int) -> None
         "drop": Edit(drop=(Drop(rows(n + 500), "x"),)),
         "clear": Edit(clear=("unseen",)),
     }[verb]
-    before = prints(cloud)
+    before = fingerprints(cloud)
     for edit in (good + odd, odd + good):
         with pytest.raises((ValueError, KeyError)):
             cloud.apply(edit)
-        assert prints(cloud) == before and len(cloud) == n
+        assert fingerprints(cloud) == before and len(cloud) == n
 
 
 def test_no_step_moves_held_rows_nor_their_moments() -> None:

@@ -11,7 +11,7 @@ from formats import some
 from methods import job_of
 
 from splat import api, formats
-from splat.cli.trained import open_scene
+from splat.cli.opened import open_scene
 from splat.core.frame import gaussians_to_frame
 from splat.core.step import Step
 from splat.export.quantisation import Quantisation

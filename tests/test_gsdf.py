@@ -27,7 +27,7 @@ from splat.datasets import demo
 from splat.loop import Run, train
 from splat.options import Options, Reading, Watching
 from splat.recipes.recipe import strategy_from_text, to_text
-from splat.recipes.saved import described, rebuilt
+from splat.recipes.saved import description_of, strategy_from_description
 from splat.runs import checkpoint
 from splat.runs.folder import Folder, read_config
 from splat.strategies.adc import Adc
@@ -217,7 +217,9 @@ def test_further_refusals() -> None:
 def test_its_recipe() -> None:
     text = "scaffold --cap 9k + gsdf --sdf splat.datasets.demo:sdf --prune-size 0"
     strategy = Gsdf(Scaffold(cap=9000), sdf="splat.datasets.demo:sdf", prune_size=0.0)
-    assert strategy_from_text(text) == strategy == rebuilt(described(strategy))
+    assert (
+        strategy_from_text(text) == strategy == strategy_from_description(description_of(strategy))
+    )
     assert to_text(strategy) == text
     spaced = replace(strategy, sdf="my scenes/wall.py:wall")
     assert strategy_from_text(to_text(spaced)) == spaced
@@ -273,7 +275,9 @@ def test_a_run_goes_on_from_its_folder(tiny_folder: Path, tmp_path: Path) -> Non
                 api.train(api.load(tiny_folder), strategy, options, **common)
         else:
             api.train(api.load(tiny_folder), strategy, options, **common)
-    assert rebuilt(read_config(Folder(tmp_path / "part").config).method) == strategy
+    assert (
+        strategy_from_description(read_config(Folder(tmp_path / "part").config).method) == strategy
+    )
     api.resume(tmp_path / "part", threads=1, lpips=None, watching=Watching(quiet=True))
     for name in ("checkpoints/step_00000045.pt",):
         assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

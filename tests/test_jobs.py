@@ -276,7 +276,7 @@ def test_addresses_and_a_missing_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     for where in ("127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:many"):
         with (
             pytest.raises(ValueError, match=r"nobody listens there .* start it with `ray start"),
-            connection.connected(where, Share(1, 1)),
+            connection.ray_connection(where, Share(1, 1)),
         ):
             pass
     monkeypatch.undo()
@@ -292,7 +292,7 @@ def test_addresses_and_a_missing_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 def started() -> Iterator[Any]:
     """Ray on this machine with room for two jobs of a thread."""
     pytest.importorskip("ray")
-    from splat.jobs.connection import connected
+    from splat.jobs.connection import ray_connection
 
     def around() -> tuple[dict[str, str], list[Any]]:
         variables = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
@@ -301,7 +301,7 @@ def started() -> Iterator[Any]:
     # So do shells for what they start in the background; workers of Ray inherit it.
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     before = around()
-    with connected("ray", Share(2, 1)) as ray:
+    with ray_connection("ray", Share(2, 1)) as ray:
         assert around() == before
         signal.signal(signal.SIGINT, handler)
         yield ray
@@ -458,9 +458,9 @@ def test_a_machine_that_cannot_carry_out_a_job_says_so(
 
     monkeypatch.setattr(task, "PATIENCE", 0.0)
     work = Work("a", "a:b", (), Path("runs/a.log"), 1)
-    code, why = task.carried_out(task.Asked(work, Place(1, folder=str(tmp_path)), "0.0.1"))
+    code, why = task.run_job(task.SentJob(work, Place(1, folder=str(tmp_path)), "0.0.1"))
     assert code == 2 and "and the job was sent by 0.0.1; expected the same on all" in why
     version = task.splat.__version__
-    code, why = task.carried_out(task.Asked(work, Place(1, folder=str(tmp_path)), version))
+    code, why = task.run_job(task.SentJob(work, Place(1, folder=str(tmp_path)), version))
     assert code == 2 and why.startswith(f"{tmp_path / 'runs'} is not seen from")
     assert "a file system that all machines of the cluster share" in why

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from splat import api, mesh
 from splat.cli import mesh as command
-from splat.cli.trained import open_scene
+from splat.cli.opened import open_scene
 from splat.datasets import demo
 from splat.mesh import cubes, fusion
 from splat.options import Options
@@ -216,14 +216,14 @@ def discs(depths: list[float], opacity: float) -> Gaussians:
 def test_mixed_depths_weigh_less() -> None:
     camera = Camera(torch.eye(4), torch.tensor([[40.0, 0, 20], [0, 40, 15], [0, 0, 1]]), 40, 30)
     render = renderer_for("cpu")
-    one = mesh.pictured(discs([2.0], 0.9), camera, render, None, 0.1)
+    one = mesh.depth_picture(discs([2.0], 0.9), camera, render, None, 0.1)
     assert float(one.depth[15, 20]) == pytest.approx(2, rel=1e-4)
     assert float(one.weight[15, 20]) == pytest.approx(1, abs=1e-3)
-    two = mesh.pictured(discs([2.0, 3.0], 0.6), camera, render, None, 0.5)
+    two = mesh.depth_picture(discs([2.0, 3.0], 0.6), camera, render, None, 0.5)
     # Blending weights 0.6 and 0.24: shares 5/7 and 2/7, variance 10/49.
     assert float(two.depth[15, 20]) == pytest.approx(2 + 2 / 7, rel=1e-3)
     assert float(two.weight[15, 20]) == pytest.approx(1 / (1 + 10 / 49 / 0.25), rel=1e-2)
-    assert float(mesh.pictured(discs([2.0], 0.4), camera, render, None, 1).weight.max()) == 0
+    assert float(mesh.depth_picture(discs([2.0], 0.4), camera, render, None, 1).weight.max()) == 0
 
 
 def test_colours_come_from_who_sees_a_vertex() -> None:
@@ -233,14 +233,14 @@ def test_colours_come_from_who_sees_a_vertex() -> None:
         replace(picture(camera), colors=torch.tensor(color).expand(72, 96, 3))
         for camera, color in ((above, (1.0, 0.0, 0.0)), (below, (0.0, 0.0, 1.0)))
     )
-    colors = mesh.painted(made, [red, blue], 0.1).colors
+    colors = mesh.with_vertex_colors(made, [red, blue], 0.1).colors
     assert colors is not None
     side = made.vertices[:, 1] - CENTRE[1]
     assert (colors[side > 0.4] == (255, 0, 0)).all() and (colors[side < -0.4] == (0, 0, 255)).all()
     # What none sees is like its nearest neighbour that is seen.
-    all_red = mesh.painted(made, [red], 0.1).colors
+    all_red = mesh.with_vertex_colors(made, [red], 0.1).colors
     assert all_red is not None and (all_red == (255, 0, 0)).all()
-    grey = mesh.painted(made, [replace(red, weight=torch.zeros(72, 96))], 0.1).colors
+    grey = mesh.with_vertex_colors(made, [replace(red, weight=torch.zeros(72, 96))], 0.1).colors
     assert grey is not None and (grey == 128).all()
 
 
@@ -309,8 +309,8 @@ def test_distances_between_surfaces() -> None:
     assert ahead == pytest.approx(0.25)
     assert back == pytest.approx((0.25 + math.hypot(1, 0.25)) / 2)
     made = mesh.tidied(mesh.from_distance(ball, LOW, HIGH, 40))
-    points = mesh.sampled(made, 20_000, seed=1)
-    assert np.array_equal(points, mesh.sampled(made, 20_000, seed=1))
+    points = mesh.surface_points(made, 20_000, seed=1)
+    assert np.array_equal(points, mesh.surface_points(made, 20_000, seed=1))
     assert points.mean(0) == pytest.approx(CENTRE, abs=0.02)
     assert np.abs(np.linalg.norm(points - CENTRE, axis=1) - RADIUS).max() < 0.005
     with pytest.raises(ValueError, match="expected some of both"):

@@ -20,8 +20,8 @@ from scipy.spatial import ConvexHull
 
 from splat import formats, mesh
 from splat.math import quaternions
-from splat.mesh.masks import Trim, pruned
-from splat.mesh.raster import covered, silhouette
+from splat.mesh.masks import Trim, without_disproved
+from splat.mesh.raster import face_coverage, silhouette
 from splat.types import Camera, Gaussians
 
 Splat = Callable[..., Any]
@@ -121,7 +121,7 @@ def test_the_start_is_the_convex_hull() -> None:
 
 @pytest.mark.parametrize("behind", [False, True])
 def test_the_hole_of_a_torus_opens(behind: bool) -> None:
-    made = pruned(hull(), *views(), Trim(hull=behind))
+    made = without_disproved(hull(), *views(), Trim(hull=behind))
     # A ring without a floor and a ceiling: one part, with two borders.
     assert euler(made) == 0 and loops(made) == 2
     hole = np.hypot(made.vertices[:, 0], made.vertices[:, 1]).min()
@@ -136,7 +136,7 @@ def test_the_hole_of_a_torus_opens(behind: bool) -> None:
 
 def test_trimesh_sees_the_same() -> None:
     trimesh = pytest.importorskip("trimesh", reason="needs trimesh")
-    made = pruned(hull(), *views())
+    made = without_disproved(hull(), *views())
     theirs = trimesh.Trimesh(made.vertices, made.faces, process=False)
     assert theirs.euler_number == 0 and theirs.body_count == 1 and theirs.is_winding_consistent
 
@@ -155,7 +155,7 @@ def test_what_all_masks_show_stays() -> None:
             inside[face] &= bool((mask[y:Y, x:X] > 0).all())
     assert 40 < inside.sum() < len(inside)
     for behind in (False, True):
-        made = pruned(hull(), cameras, masks, replace(PLAIN, hull=behind, views=1))
+        made = without_disproved(hull(), cameras, masks, replace(PLAIN, hull=behind, views=1))
         assert centres(hull().with_faces(inside)) <= centres(made)
         assert len(made.faces) < len(hull().faces)
 
@@ -163,7 +163,7 @@ def test_what_all_masks_show_stays() -> None:
 def test_the_order_of_faces_does_not_matter() -> None:
     order = np.random.default_rng(0).permutation(len(hull().faces))
     shuffled = mesh.Mesh(hull().vertices, hull().faces[order])
-    made, other = (pruned(each, *views(), Trim(rounds=2)) for each in (hull(), shuffled))
+    made, other = (without_disproved(each, *views(), Trim(rounds=2)) for each in (hull(), shuffled))
     assert len(made.faces) == len(other.faces) and centres(made) == centres(other)
     assert euler(made) == euler(other)
 
@@ -171,7 +171,7 @@ def test_the_order_of_faces_does_not_matter() -> None:
 def test_outlines_agree_better_with_every_round() -> None:
     found, left = [overlap(hull())], [len(hull().faces)]
     for rounds in (1, 2, 0):
-        made = pruned(hull(), *views(), replace(PLAIN, rounds=rounds))
+        made = without_disproved(hull(), *views(), replace(PLAIN, rounds=rounds))
         found.append(overlap(made))
         left.append(len(made.faces))
     assert found == sorted(found) and found[1] > found[0] + 0.01 < found[2]
@@ -191,21 +191,21 @@ CAMERA = Camera(torch.eye(4), torch.tensor([[40.0, 0, 20], [0, 40, 15], [0, 0, 1
 def test_coverage_is_an_area() -> None:
     mask = np.zeros((30, 40))
     mask[:, :20] = 1
-    found = covered(plate(2.0, (10, 5), (34, 25)), CAMERA, mask)
+    found = face_coverage(plate(2.0, (10, 5), (34, 25)), CAMERA, mask)
     # 24 x 20 pixels, of which 14 x 20 are outside; soft edges share out what they blur.
     assert found.total.sum() == pytest.approx(480, rel=0.01)
     assert found.outside.sum() == pytest.approx(280, rel=0.01)
     assert found.whole.all()
-    cut = covered(plate(2.0, (-10, 5), (20, 25)), CAMERA, mask)
+    cut = face_coverage(plate(2.0, (-10, 5), (20, 25)), CAMERA, mask)
     assert not cut.whole.any() and cut.total.sum() == pytest.approx(400, rel=0.05)
     behind = plate(2.0, (10, 5), (34, 25))
     behind = replace(behind, vertices=behind.vertices * [1, 1, -1])
-    assert not covered(behind, CAMERA, mask).total.any()
-    quick = covered(plate(2.0, (10, 5), (34, 25)), CAMERA, mask, doubtful=True)
+    assert not face_coverage(behind, CAMERA, mask).total.any()
+    quick = face_coverage(plate(2.0, (10, 5), (34, 25)), CAMERA, mask, doubtful=True)
     assert np.array_equal(quick.outside, found.outside)
-    left = covered(plate(2.0, (3, 5), (17, 25)), CAMERA, mask, doubtful=True)
+    left = face_coverage(plate(2.0, (3, 5), (17, 25)), CAMERA, mask, doubtful=True)
     assert not left.total.any() and not left.outside.any()
-    dot = covered(plate(2.0, (12.4, 7.1), (12.5, 7.2)), CAMERA, mask)
+    dot = face_coverage(plate(2.0, (12.4, 7.1), (12.5, 7.2)), CAMERA, mask)
     assert (dot.total > 0.3).all() and not dot.outside.any()
 
 
@@ -217,36 +217,36 @@ def test_what_is_hidden_is_judged_by_the_hull_only() -> None:
     )
     mask = np.zeros((30, 40))
     mask[:, :20] = 1
-    assert not covered(both, CAMERA, mask).total[2:].any()
-    seen = covered(both, CAMERA, mask, hull=True)
+    assert not face_coverage(both, CAMERA, mask).total[2:].any()
+    seen = face_coverage(both, CAMERA, mask, hull=True)
     assert seen.total[2:].sum() == pytest.approx(112, rel=0.05)
     assert np.array_equal(seen.total[2:], seen.outside[2:])
     eight = np.uint8(255 * mask)
-    assert len(pruned(both, [CAMERA], [eight], replace(PLAIN, hull=True)).faces) == 2
+    assert len(without_disproved(both, [CAMERA], [eight], replace(PLAIN, hull=True)).faces) == 2
     # The front plate is half inside: one view is no three, and what it hides is not seen.
-    assert len(pruned(both, [CAMERA], [eight], PLAIN).faces) == 4
-    assert len(pruned(both, [CAMERA] * 3, [eight] * 3, PLAIN).faces) < 4
+    assert len(without_disproved(both, [CAMERA], [eight], PLAIN).faces) == 4
+    assert len(without_disproved(both, [CAMERA] * 3, [eight] * 3, PLAIN).faces) < 4
 
 
 def test_crumbs_go() -> None:
     mask = np.full((30, 40), 255, np.uint8)
     two = plate(2.0, (5, 5), (35, 25))
-    assert len(pruned(two, [CAMERA], [mask], replace(PLAIN, fewest=2)).faces) == 2
-    assert not len(pruned(two, [CAMERA], [mask], replace(PLAIN, fewest=3)).faces)
+    assert len(without_disproved(two, [CAMERA], [mask], replace(PLAIN, fewest=2)).faces) == 2
+    assert not len(without_disproved(two, [CAMERA], [mask], replace(PLAIN, fewest=3)).faces)
     # Parts that touch in a corner are two.
     bow = mesh.Mesh(two.vertices, np.array([[0, 1, 2]]))
     tip = np.array([[9.0, 9, 2], [9, 8, 2]])
     bow = mesh.Mesh(np.concatenate([bow.vertices, tip]), np.array([[0, 1, 2], [2, 4, 5]]))
-    made = pruned(bow, [CAMERA], [mask], PLAIN)
+    made = without_disproved(bow, [CAMERA], [mask], PLAIN)
     assert len(made.vertices) == 6 and len(made.faces) == 2
 
 
 def test_what_does_not_fit_is_said() -> None:
     mask = np.full((30, 40), 255, np.uint8)
     with pytest.raises(ValueError, match="1 cameras and 2 masks"):
-        pruned(hull(), [CAMERA], [mask, mask])
+        without_disproved(hull(), [CAMERA], [mask, mask])
     with pytest.raises(ValueError, match=r"a mask is 40x29 pixels, its camera 40x30"):
-        pruned(hull(), [CAMERA], [mask[:29]])
+        without_disproved(hull(), [CAMERA], [mask[:29]])
     with pytest.raises(ValueError, match="share is 1"):
         Trim(share=1.0)
     with pytest.raises(ValueError, match="views is 0"):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from splat import datasets, formats
-from splat.cli.trained import open_scene
+from splat.cli.opened import open_scene
 from splat.core.frame import camera_to_frame, focus_point
 from splat.core.strategy import Fixed
 from splat.options import Options

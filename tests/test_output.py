@@ -11,7 +11,7 @@ from methods import _EARLY
 from ranks import job_of
 
 from splat import kernels
-from splat.conformance.trial import prints
+from splat.conformance.trial import fingerprints
 from splat.kernels import output
 from splat.loop import advance
 from splat.parallel import ALONE
@@ -97,6 +97,6 @@ def test_a_run_ends_with_the_same_bytes(
             advance(job.run)
             used += len(output.rows.idle) + len(output.pictures.idle)
         job.close()
-        found.append(prints(job.run.model.cloud))
+        found.append(fingerprints(job.run.model.cloud))
         assert (used > 0) == (large == 1)
     assert found[0] == found[1]

@@ -21,7 +21,7 @@ from splat.recipes.recipe import (
     to_text,
     to_text_or_names,
 )
-from splat.recipes.saved import described, outlined, rebuilt
+from splat.recipes.saved import class_names, description_of, strategy_from_description
 from splat.strategies.adc import Adc
 from splat.strategies.budget import Budget
 from splat.strategies.freeze import Freeze
@@ -57,7 +57,7 @@ def test_a_recipe_is_parsed_and_said_again(text: str) -> None:
     strategy = RECIPES[text]
     assert strategy_from_text(text) == strategy
     assert strategy_from_text(to_text(strategy)) == strategy
-    assert rebuilt(described(strategy)) == strategy
+    assert strategy_from_description(description_of(strategy)) == strategy
     canonical = text.replace("1.5M", "1500k").replace("1e-3", "0.001")
     assert to_text(strategy) == canonical
 
@@ -212,8 +212,8 @@ def test_ones_own_strategies_have_their_path_for_a_name(mine: Path) -> None:
     assert names(strategy) == "mine + part + protect"
     assert to_text(strategy) == text.replace("mine.py", str(mine))
     assert strategy_from_text(to_text(strategy)) == strategy
-    assert rebuilt(described(strategy)) == strategy
-    assert outlined(described(strategy)) == "Mine + Part + Protect"
+    assert strategy_from_description(description_of(strategy)) == strategy
+    assert class_names(description_of(strategy)) == "Mine + Part + Protect"
     assert strategy_from_text("mcmc + mine.py:Mine") == Chain(
         (Mcmc(), strategy_from_text("mine.py:Mine"))
     )

@@ -8,8 +8,8 @@ from formats import some
 from torch import Tensor
 
 from splat import formats
-from splat.export.harmonics import constants_take_over, rounded
-from splat.export.view_weights import Sight, seen_together
+from splat.export.harmonics import compensated_constants, rounded_harmonics
+from splat.export.view_weights import ViewWeights, harmonics_gram
 from splat.formats.settings import Settings
 from splat.kernels.harmonics import basis
 from splat.types import Gaussians
@@ -20,14 +20,14 @@ def sixteenths(values: Tensor, k: int) -> Tensor:
     return (16 * values).round() / 16
 
 
-def around(views: int, n: int) -> Sight:
+def around(views: int, n: int) -> ViewWeights:
     """Cameras in one part of the sky, as photographers stand."""
     draw = torch.Generator().manual_seed(1)
     centres = torch.randn(views, 3, generator=draw) + torch.tensor([0.0, 0.0, -12.0])
-    return Sight(centres, torch.rand(views, n, generator=draw), torch.ones(n))
+    return ViewWeights(centres, torch.rand(views, n, generator=draw), torch.ones(n))
 
 
-def errors(found: Gaussians, given: Gaussians, looked: Sight) -> Tensor:
+def errors(found: Gaussians, given: Gaussians, looked: ViewWeights) -> Tensor:
     """Squared differences of the colours that the views see, [n]."""
     direction = torch.nn.functional.normalize(given.means[None] - looked.centres[:, None], dim=-1)
     every = basis(direction.reshape(-1, 3), 3).reshape(*direction.shape[:2], 16)
@@ -38,7 +38,7 @@ def errors(found: Gaussians, given: Gaussians, looked: Sight) -> Tensor:
 def test_errors_are_taken_over_by_what_is_rounded_later() -> None:
     given = some(400)
     looked = around(20, 400)
-    found = rounded(given, looked, sixteenths)
+    found = rounded_harmonics(given, looked, sixteenths)
     rest = found.colors[:, 1:]
     torch.testing.assert_close(rest, (16 * rest).round() / 16, rtol=0, atol=0)
     plain = given.colors.clone()
@@ -51,7 +51,7 @@ def test_errors_are_taken_over_by_what_is_rounded_later() -> None:
 def test_rows_that_no_view_sees_are_rounded_as_they_are() -> None:
     given, looked = some(50), around(5, 50)
     looked.masses[:, 10:20] = 0
-    found = rounded(given, looked, sixteenths)
+    found = rounded_harmonics(given, looked, sixteenths)
     expected = (16 * given.colors[10:20, 1:]).round() / 16
     torch.testing.assert_close(found.colors[10:20, 1:], expected, rtol=0, atol=0)
     torch.testing.assert_close(found.colors[10:20, 0], given.colors[10:20, 0])
@@ -62,8 +62,8 @@ def test_one_view_and_one_coefficient_by_hand() -> None:
     given = some(1, degree=1)
     given.means[0] = 0
     given.colors[0, 2] = torch.tensor([0.30, -0.29, 0.0])
-    looked = Sight(torch.tensor([[0.0, 0.0, -3.0]]), torch.ones(1, 1), torch.ones(1))
-    found = rounded(given, looked, lambda values, k: (4 * values).round() / 4)
+    looked = ViewWeights(torch.tensor([[0.0, 0.0, -3.0]]), torch.ones(1, 1), torch.ones(1))
+    found = rounded_harmonics(given, looked, lambda values, k: (4 * values).round() / 4)
     along = torch.tensor([[0.0, 0.0, 1.0]])
     before, after = (torch.einsum("nk,nkc->nc", basis(along, 1), g.colors) for g in (given, found))
     torch.testing.assert_close(after, before, rtol=0, atol=5e-4)
@@ -72,7 +72,7 @@ def test_one_view_and_one_coefficient_by_hand() -> None:
 
 def test_what_is_seen_together() -> None:
     given, looked = some(3), around(4, 3)
-    found = seen_together(given.means, looked, slice(0, 3), 1)
+    found = harmonics_gram(given.means, looked, slice(0, 3), 1)
     expected = torch.zeros(3, 4, 4)
     for v in range(4):
         direction = torch.nn.functional.normalize(given.means - looked.centres[v], dim=1)
@@ -98,7 +98,7 @@ def test_the_grid_is_what_the_format_keeps(suffix: str) -> None:
 def test_constants_make_up_for_what_a_palette_loses() -> None:
     given, looked = some(300), around(20, 300)
     drawn = given.colors + 0.1 * torch.randn(300, 16, 3, generator=torch.Generator().manual_seed(2))
-    found = constants_take_over(given, looked, drawn)
+    found = compensated_constants(given, looked, drawn)
     plain, made_up = (torch.cat([g.colors[:, :1], drawn[:, 1:]], 1) for g in (given, found))
     before, after = (
         errors(Gaussians(**{**vars(given), "colors": colors}), given, looked)

@@ -37,7 +37,7 @@ from splat.recipes.recipe import strategy_from_text
 from splat.runs import checkpoint
 from splat.runs.folder import Folder, read_config
 from splat.runs.log import Log, read_log
-from splat.runs.replay import recorded
+from splat.runs.replay import read_script
 from splat.strategies.budget import Budget
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
@@ -381,13 +381,13 @@ def test_the_log_has_a_line_for_every_change(trial_folder: Path, tmp_path: Path)
         assert records[0]["gaussians"] == counts[20][0] == 240
         steps = [record["step"] for record in read_log(path)]
         assert steps == sorted(steps)
-        assert recorded(path) == tuple(run.commands) == recorded(tmp_path)
+        assert read_script(path) == tuple(run.commands) == read_script(tmp_path)
         # The checkpoint of step 14 was written before the change, which the resumed run is without.
         before = checkpoint.load(checkpoint.path_of(saved, 14))
         resumed = trial_.resumed(before)
         with closing(Log(path, resumed.step)) as log:
             ended(resumed, tmp_path / "b.pt", log, obeying([(15, "rate", 2)]), until=18)
-        assert [(c.step, c.value) for c in recorded(path)] == [(10, 0.5), (15, 2.0)]
+        assert [(c.step, c.value) for c in read_script(path)] == [(10, 0.5), (15, 2.0)]
         # One that stopped right after a change had not logged it yet.
         checkpoint.save(resumed, tmp_path / "c.pt")
         with closing(Log(path, 18)):
@@ -396,7 +396,7 @@ def test_the_log_has_a_line_for_every_change(trial_folder: Path, tmp_path: Path)
         again = trial_.resumed(checkpoint.load(tmp_path / "c.pt"))
         with closing(Log(path, 18)) as log:
             ended(again, tmp_path / "d.pt", log, until=20)
-        assert recorded(path) == tuple(again.commands)
+        assert read_script(path) == tuple(again.commands)
 
 
 def test_time_in_which_a_run_was_paused_does_not_count(trial_folder: Path, tmp_path: Path) -> None:
@@ -444,7 +444,7 @@ def test_the_command_line_replays_and_resumes(
     assert replayed.code == 0
     assert "changed while it trained: mcmc.cap 560 at step 8, rate 0.5 at step 8" in replayed.said
     assert Folder(tmp_path / "again").latest().read_bytes() == last
-    assert recorded(tmp_path / "again") == recorded(tmp_path / "first")
+    assert read_script(tmp_path / "again") == read_script(tmp_path / "first")
     assert json.loads((tmp_path / "again/metrics.json").read_text())["commands"] == wanted
 
     with pytest.raises(Stopped):

@@ -26,7 +26,7 @@ pytest.importorskip("viser")
 
 import splat
 from splat import api, formats
-from splat.cli.viewing import resolved
+from splat.cli.viewing import viewing_for
 from splat.core.edit import SPLIT, Change
 from splat.core.frame import gaussians_from_frame
 from splat.core.step import Step
@@ -419,16 +419,16 @@ def test_scripts_have_no_viewer(
 def test_it_is_on_for_people_and_off_for_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Viewing()
     monkeypatch.setattr("splat.cli.viewing._at_a_terminal", lambda: False)
-    assert not resolved(asked, ["scene/"], silent=False).viewer
-    assert resolved(replace(asked, viewer=True), ["scene/", "--viewer"], silent=True) == Viewing(
+    assert not viewing_for(asked, ["scene/"], silent=False).viewer
+    assert viewing_for(replace(asked, viewer=True), ["scene/", "--viewer"], silent=True) == Viewing(
         viewer=True, stay=True
     )
     monkeypatch.setattr("splat.cli.viewing._at_a_terminal", lambda: True)
-    assert resolved(asked, ["scene/"], silent=False) == Viewing(viewer=True)
-    assert not resolved(asked, ["scene/", "--json"], silent=True).viewer
-    assert not resolved(asked, ["scene/", "--no-viewer"], silent=False).viewer
+    assert viewing_for(asked, ["scene/"], silent=False) == Viewing(viewer=True)
+    assert not viewing_for(asked, ["scene/", "--json"], silent=True).viewer
+    assert not viewing_for(asked, ["scene/", "--no-viewer"], silent=False).viewer
     monkeypatch.setattr("splat.cli.viewing.available", lambda: False)
-    assert not resolved(asked, ["scene/"], silent=False).viewer
+    assert not viewing_for(asked, ["scene/"], silent=False).viewer
 
 
 def test_what_would_be_pruned_is_what_is_pruned(

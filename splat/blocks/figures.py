@@ -18,7 +18,7 @@ from splat.core.strategy import Strategy
 from splat.evaluation.evaluate import Metrics, ViewMetrics, evaluate
 from splat.evaluation.lpips import Net
 from splat.evaluation.pictures import Row
-from splat.export.receipt import CLOSEST, Receipt, frame_said
+from splat.export.receipt import CLOSEST, Receipt, frame_text
 from splat.formats.settings import Settings
 from splat.planning import predict
 from splat.recipes import recipe
@@ -27,7 +27,7 @@ from splat.runs.folder import Config, Folder
 from splat.system import machine
 from splat.system.files import read_json
 from splat.system.version import version
-from splat.training.finish import split_said
+from splat.training.finish import split_text
 from splat.training.prepare import loaders
 from splat.types import Batch, Camera, Frame, SceneData
 
@@ -101,7 +101,7 @@ def record_of(
         "lpips": plain.get("lpips"),
         "lpips_net": plain.get("lpips_net"),
         "lpips_missing": plain.get("lpips_missing", "no view is held out"),
-        "split": split_said(len(scene.test), total, len(scene.train)),
+        "split": split_text(len(scene.test), total, len(scene.train)),
         "protocol": plain.get("protocol"),
         "psnr_unfitted": None,
         "seams": None if found is None else found[1],
@@ -159,7 +159,7 @@ def _receipt(
         gaussians=count,
         bytes_per_gaussian=weight / count,
         sh_degree=degree,
-        frame=frame_said(path, Settings()),
+        frame=frame_text(path, Settings()),
         same_db=None,
         psnr_before=psnr,
         psnr_after=psnr,

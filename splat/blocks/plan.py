@@ -14,7 +14,7 @@ from torch import Tensor
 
 from splat.blocks.cells import AS_GIVEN, Cell, Ground, ground_of_json, members
 from splat.blocks.division import cells_of, extents
-from splat.blocks.sight import assigned, shares
+from splat.blocks.visibility import view_shares, views_of_blocks
 from splat.core.frame import frame_of
 from splat.core.region import Region
 from splat.options.blocking import BACKDROP, MARGIN
@@ -164,13 +164,13 @@ def divided(
     side = math.sqrt(math.prod(extents(counted)) / len(cells))
     width = margin * side
     own = _standing(cells, cameras)
-    share = shares(
+    share = view_shares(
         cameras,
         points.positions,
         members(cells, flat, width),
         lambda places: members(cells, ground.flat(places, AS_GIVEN)),
     )
-    seen = assigned(share, own, LEAST_SHARE)
+    seen = views_of_blocks(share, own, LEAST_SHARE)
     held = members(cells, counted).sum(0).tolist()
     around = members(cells, counted, width).sum(0).tolist()
     parts = []

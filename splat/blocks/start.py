@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.blocks.cells import AS_GIVEN, Cell
-from splat.blocks.sight import grid_of, in_front, seen_places
+from splat.blocks.visibility import grid_of, in_front, projected_places
 from splat.core.frame import neighbour_distances
 from splat.math import spread
 from splat.types import Camera, Points
@@ -60,7 +60,7 @@ def covers(points: Float[Tensor, "n 3"], cameras: Sequence[Camera]) -> Float[Ten
         return found
     wide = neighbour_distances(points).double()
     for i in spread(len(cameras), LOOKED_AT):
-        depth, share = seen_places(cameras[i], points)
+        depth, share = projected_places(cameras[i], points)
         seen = (~depth.isnan()).nonzero()[:, 0]
         if not len(seen):
             continue

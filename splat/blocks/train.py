@@ -74,7 +74,7 @@ def train(
         reading=reading,
         train=tuple(view.name for view in scene.train),
         test=tuple(view.name for view in scene.test),
-        method=saved.described(strategy),
+        method=saved.description_of(strategy),
         options=settled,
         watching=watching,
         command=command,
@@ -226,7 +226,7 @@ def _merged(whole: Whole, lpips: Net | None) -> dict[str, Any]:
         merged = Merged.of(run.gaussians, cells.frame, whole.device, config.options.background)
         batches = batches_of(whole.scene, config, cells.frame, whole.device)
         found = measured(merged, cells, batches, lpips, rows if config.watching.pictures else None)
-    strategy = saved.rebuilt(config.method)
+    strategy = saved.strategy_from_description(config.method)
     record = record_of(run, cells, config, whole.scene, strategy, found, count)
     if rows:
         title = f"{whole.scene.path.name}, {recipe.names(strategy)}, {len(cells.parts)} blocks"

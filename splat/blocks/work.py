@@ -18,8 +18,8 @@ from splat.blocks.settle import points_of
 from splat.blocks.start import start_points
 from splat.core.strategy import Strategy
 from splat.options import Options, Watching
-from splat.recipes.parts import kept_within
-from splat.recipes.saved import rebuilt
+from splat.recipes.parts import with_row_limit
+from splat.recipes.saved import strategy_from_description
 from splat.runs import checkpoint
 from splat.runs.folder import Config, Folder, fingerprint, read_config
 from splat.system import machine
@@ -91,8 +91,8 @@ def options_of(config: Config) -> Options:
 
 def strategy_of(plan: BlockPlan, part: Part, config: Config) -> Strategy:
     """The method of a block: that of the run with its share of the cap, within its borders."""
-    whole_method = rebuilt(config.method)
-    own = kept_within(whole_method, part.cap) if part.cap else whole_method
+    whole_method = strategy_from_description(config.method)
+    own = with_row_limit(whole_method, part.cap) if part.cap else whole_method
     return Block(own, cell=part.cell, margin=plan.margin)
 
 

@@ -29,15 +29,15 @@ Box = tuple[float, float, float, float, float, float]
 
 _NEIGHBOURS = 8
 _REACH = 10.0
-"""Times the usual distance to the last of those neighbours that a gap may be."""
+"""Gap between linked neighbours, at most, in median distances to the last of those neighbours."""
 _TOUCH = 3.0
-"""Standard deviations at which a Gaussian ends."""
+"""Radius of a Gaussian, in standard deviations."""
 _MOST = 64
-"""Neighbours of a row that those do not link to the largest island."""
+"""Neighbours of a row that is not on the largest island, so many are looked at."""
 _LONG = 10.0
-"""Times the usual length from which a needle is long."""
+"""Length from which a needle is long, in median lengths."""
 _BULK = 0.9
-"""Share of the rows whose distances from the middle tell the size of a scene."""
+"""Share of the rows within the radius of a scene."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def debris(gaussians: Gaussians, limits: Limits = Limits()) -> dict[str, Bool[Te
     if not len(rows):
         return {"broken": ~whole}
     part = gaussians if len(rows) == len(whole) else gaussians.take(rows)
-    found = {
+    reasons = {
         "floaters": islands(part, limits.floaters) if limits.floaters else None,
         "giants": giants(part, limits.giants) if limits.giants else None,
         "needles": needles(part, limits.needles) if limits.needles else None,
@@ -82,7 +82,7 @@ def debris(gaussians: Gaussians, limits: Limits = Limits()) -> dict[str, Bool[Te
         "outside": outside(part, limits.box) if limits.box else None,
     }
     masks = {"broken": ~whole}
-    for reason, mask in found.items():
+    for reason, mask in reasons.items():
         if mask is not None:
             masks[reason] = torch.zeros_like(whole).index_put_((rows,), mask)
     return masks
@@ -116,8 +116,8 @@ def giants(gaussians: Gaussians, times: float) -> Bool[Tensor, "n"]:
     """
     distance = (gaussians.means - gaussians.means.median(0).values).norm(dim=1)
     radius = distance.kthvalue(max(1, round(_BULK * len(distance)))).values
-    found: Tensor = (gaussians.scales.amax(1) > times * distance.clamp_min(radius)) & (radius > 0)
-    return found
+    rows: Tensor = (gaussians.scales.amax(1) > times * distance.clamp_min(radius)) & (radius > 0)
+    return rows
 
 
 def needles(gaussians: Gaussians, ratio: float) -> Bool[Tensor, "n"]:
@@ -126,8 +126,8 @@ def needles(gaussians: Gaussians, ratio: float) -> Bool[Tensor, "n"]:
     Shorter ones are what hair, wires and edges are made of.
     """
     _, middle, longest = gaussians.scales.sort(dim=1).values.unbind(1)
-    found: Tensor = (longest > ratio * middle) & (longest > _LONG * longest.median())
-    return found
+    rows: Tensor = (longest > ratio * middle) & (longest > _LONG * longest.median())
+    return rows
 
 
 def outside(gaussians: Gaussians, box: Box) -> Bool[Tensor, "n"]:
@@ -168,8 +168,8 @@ def _floating(
     loose = np.flatnonzero(size < size.max())
     more = links(loose, *tree.query(sites[loose], np.arange(1, 1 + min(_MOST, n)), workers=-1))
     size = _sizes(rows, np.append(start, more[0]), np.append(end, more[1]))
-    found: NDArray[np.bool_] = (size < fewest) & (size < size.max())
-    return found
+    floating: NDArray[np.bool_] = (size < fewest) & (size < size.max())
+    return floating
 
 
 def _sizes(rows: _Whole, start: _Whole, end: _Whole) -> _Whole:

@@ -17,7 +17,7 @@ from splat.photos.photo import averaged
 from splat.types import Batch, Camera, Gaussians, Needs, Rendered, Renderer
 
 LEAST_SEEN = 0.5
-"""Sight of a row, summed over views, below which nothing is said of it."""
+"""Transmittance towards a row, summed over views, below which nothing is said of it."""
 
 Develop = Callable[[Rendered, Camera], Rendered]
 """Makes of a picture what a photo from there would show of it."""
@@ -28,9 +28,10 @@ class Rules:
     """What counts as a floater."""
 
     alone: float = 0.35
-    """Share of the sight of a row that finds no surface at its depth, from which on it floats,"""
+    """Share of the sight of a row that finds no surface at its depth from which on the row floats.
+    """
     alone_unproved: float = 0.98
-    """and where there are no photos that could speak for it."""
+    """The same share where there are no photos that could speak for the row."""
     spared_by: float = 0.05
     """Share of the views, one at least, in which a row must bring pictures nearer to their photos
     to be spared; three times as many where it is near to a camera."""
@@ -39,7 +40,8 @@ class Rules:
     side: int = 240
     """Longest side of the pictures that are looked at, pixels."""
     rounds: int = 2
-    """How often one looks, without what was found before: floaters hide floaters."""
+    """How often views are surveyed, each time without what was found before: floaters hide
+    floaters."""
 
     def __post_init__(self) -> None:
         for name in ("alone", "alone_unproved", "tolerance", "spared_by"):
@@ -59,15 +61,15 @@ class Verdict:
     near: Bool[Tensor, "n"]
     """Nearer to a camera that draws them than anything is known to be."""
     free: Bool[Tensor, "n"]
-    """In the free space before surfaces; none that is `near`."""
+    """In the free space before surfaces; excludes rows that are `near`."""
     mass: Float[Tensor, "n"]
     """Blending weight of every row, summed over the pixels of the views."""
     views: int
-    """How many were looked at."""
+    """Number of views that were looked at."""
 
     @property
     def rows(self) -> Bool[Tensor, "n"]:
-        """All that float."""
+        """Rows that float, for either reason."""
         return self.near | self.free
 
     @property
@@ -77,9 +79,9 @@ class Verdict:
         return 100 * float(self.mass[self.rows].sum()) / total if total > 0 else 0.0
 
     def at_most(self, count: int) -> Verdict:
-        """No more than so many rows of it: those of the largest blending weight."""
-        found = self.rows.nonzero().squeeze(1)
-        first = found[self.mass[found].argsort(descending=True, stable=True)[:count]]
+        """The verdict on no more than so many rows: those of the largest blending weight."""
+        rows = self.rows.nonzero().squeeze(1)
+        first = rows[self.mass[rows].argsort(descending=True, stable=True)[:count]]
         kept = torch.zeros_like(self.near).index_fill_(0, first, True)
         return replace(self, near=self.near & kept, free=self.free & kept)
 
@@ -124,18 +126,18 @@ def _found(
         if not len(left):
             break
         part = gaussians.take(left)
-        found = places(part, render, cameras, rules.tolerance)
+        seen_places = places(part, render, cameras, rules.tolerance)
         if turn == 0:
-            mass = found.mass
-        gone = (found.seen >= LEAST_SEEN) & (found.alone >= alone)
+            mass = seen_places.mass
+        gone = (seen_places.seen >= LEAST_SEEN) & (seen_places.alone >= alone)
         if photos and gone.any():
             helped = _helped(part, gone, render, photos, background, develop)
             fewest = max(int(rules.spared_by * len(photos)), 1)
-            gone &= helped < found.near.double().mul_(2 * fewest).add_(fewest)
+            gone &= helped < seen_places.near.double().mul_(2 * fewest).add_(fewest)
         if not gone.any():
             break
-        near[left[gone & found.near]] = True
-        free[left[gone & ~found.near]] = True
+        near[left[gone & seen_places.near]] = True
+        free[left[gone & ~seen_places.near]] = True
     return Verdict(near, free, mass, len(cameras))
 
 
@@ -157,20 +159,20 @@ def _helped(
 
     def error(batch: Batch, rendered: Rendered) -> Float[Tensor, "h w"]:
         drawn = rendered if develop is None else develop(rendered, batch.camera)
-        found = (drawn.image.clamp(0, 1) - batch.image).square().mean(-1)
-        return found if batch.mask is None else found.mul_(batch.mask != 0)
+        helped = (drawn.image.clamp(0, 1) - batch.image).square().mean(-1)
+        return helped if batch.mask is None else helped.mul_(batch.mask != 0)
 
     def gain(batch: Batch, rendered: Rendered) -> Float[Tensor, "h w 1"]:
         bare = render(without, batch.camera, Needs(), background)
-        found: Tensor = error(batch, bare) - error(batch, rendered)
-        return found[..., None]
+        helped: Tensor = error(batch, bare) - error(batch, rendered)
+        return helped[..., None]
 
     for batch in photos:
         rows = render.survey(gaussians, batch.camera, background, partial(gain, batch))[1]
         gained += rows.weighted[:, 0]
         views += rows.weighted[:, 0] > 0
-    found: Tensor = views.where(gained > 0, 0)
-    return found
+    helped: Tensor = views.where(gained > 0, 0)
+    return helped
 
 
 def _camera(view: Camera | Batch) -> Camera:

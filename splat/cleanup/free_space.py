@@ -20,11 +20,11 @@ TWO_VIEWS = 1.5
 NEAREST = 0.01
 """Share of the rows of a view that may be nearer than all that is known to be there."""
 MOST_BINS = 64
-"""Depths that are told apart in a view."""
+"""Bins of depth in a view, at most."""
 OUTSIDE = 0.002, 0.98
-"""Shares of the rows of a view between whose depths depths are told apart,"""
+"""Quantiles of the depths of a view's rows between which its bins lie."""
 MARGIN = 1.5
-"""and how many times nearer and farther, too."""
+"""Factor by which the bins reach nearer and farther than these quantiles."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Places:
     """What views see of the places of n rows."""
 
     seen: Float[Tensor, "n"]
-    """Sight of them, summed over views: the transmittance before a row where it is half or more;
+    """Sight of a row: transmittance in front of it, summed over the views where it is half or more;
     float64, as the others."""
     held: Float[Tensor, "n"]
-    """That part of it which finds a surface there without the row."""
+    """The part of that sight which finds a surface there without the row."""
     near: Bool[Tensor, "n"]
     """Nearer to a camera that draws them than anything that is known to be in its sight."""
     mass: Float[Tensor, "n"]
@@ -49,7 +49,7 @@ class Places:
 
 @dataclass(frozen=True)
 class _Sight:
-    """Of the rows that one view draws and sees the place of."""
+    """The rows that one view draws, and how much of its sight gets to each."""
 
     rows: Int[Tensor, "m"]
     seen: Float[Tensor, "m"]
@@ -62,11 +62,11 @@ class _Sight:
 
 @dataclass(frozen=True)
 class _Bins:
-    """Depths told apart: equal ratios between two depths, and one bin on either side."""
+    """Bins of depth of equal ratio, and one more on either side."""
 
     first: float
     step: float
-    """Of the logarithm."""
+    """Width of a bin, in the logarithm of depth."""
     count: int
 
     @classmethod
@@ -158,7 +158,7 @@ def _sight(
 
 
 def _upto(weights: Float[Tensor, "m b"], last: Int[Tensor, "m"]) -> Float[Tensor, "m"]:
-    """Sum of the weights up to the bin `last`, that one included."""
+    """Cumulative sum of the weights up to and including the bin `last`."""
     sums = torch.nn.functional.pad(weights.cumsum(1), (1, 0))
     return sums.gather(1, (last + 1).clamp(0, weights.shape[1])[:, None]).squeeze(1)
 
@@ -166,7 +166,7 @@ def _upto(weights: Float[Tensor, "m b"], last: Int[Tensor, "m"]) -> Float[Tensor
 def _projected(
     points: Float[Tensor, "m 3"], camera: Camera
 ) -> tuple[Int[Tensor, "m"], Float[Tensor, "m"]]:
-    """The pixel, counted by rows, in which each point is, or the nearest; and its depth."""
+    """The nearest pixel of each point, numbered by rows, and its depth."""
     pose, K = camera.world_to_camera.to(points), camera.K.to(points)
     x, y, z = (points @ pose[:3, :3].T + pose[:3, 3]).unbind(1)
     u = (K[0, 0] * x / z + K[0, 2]).clamp(0, camera.width - 1).long()

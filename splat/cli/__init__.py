@@ -61,10 +61,10 @@ VERBS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb with its arguments; the exit code (see `splat.system.errors`)."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given or bool(os.environ.get("SPLAT_DEBUG"))
-    given = [argument for argument in given if argument != "--debug"]
-    verb, *rest = given or ["--help"]
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words or bool(os.environ.get("SPLAT_DEBUG"))
+    words = [argument for argument in words if argument != "--debug"]
+    verb, *rest = words or ["--help"]
     if verb in ("-h", "--help", "help"):
         print(usage())
         return 0
@@ -89,10 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")
         return 1
     except Exception as error:
-        found = None if debug else errors.explained(error)
-        if found is None:
+        explanation = None if debug else errors.explained(error)
+        if explanation is None:
             raise
-        code, sentence = found
+        code, sentence = explanation
         if _speaks():
             print(f"splat {verb}: {sentence}", file=sys.stderr, flush=True)
         return code
@@ -118,7 +118,7 @@ def _there(place: str) -> bool:
     package = find_spec(f"splat.{room}")
     places = [] if package is None else [*(package.submodule_search_locations or ())]
     file = name.replace(".", "/") + ".py"
-    return any(Path(each, file).is_file() for each in places)
+    return any(Path(folder, file).is_file() for folder in places)
 
 
 def usage() -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from splat.cli.train import Train
 
 
-def trained_in_blocks(asked: Train, scene: SceneData, out: Path, command: str) -> int:
+def train_in_blocks(asked: Train, scene: SceneData, out: Path, command: str) -> int:
     """Train a scene in blocks; the exit code."""
     if not current_ranks().alone:
         raise ValueError(
@@ -52,7 +52,7 @@ def trained_in_blocks(asked: Train, scene: SceneData, out: Path, command: str) -
     )
 
 
-def resumed_in_blocks(asked: Resume, scene: SceneData | None) -> int:
+def resume_in_blocks(asked: Resume, scene: SceneData | None) -> int:
     """Go on with a run in blocks; the exit code."""
     if asked.steps is not None:
         raise ValueError(

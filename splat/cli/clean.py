@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import torch
 import tyro
@@ -17,11 +17,12 @@ from tqdm import tqdm
 from splat import api, formats
 from splat.cleanup.debris import Box, Limits, debris, unseen
 from splat.cleanup.floaters import floaters
-from splat.cli.trained import Opened, open_scene, views_of
+from splat.cli.opened import Opened, open_scene, views_of
 from splat.evaluation.evaluate import mean_psnr
 from splat.formats import rows
 from splat.math import spread
 from splat.options.parse import parsed
+from splat.options.verbs import DrawOn, Json, Overwrite, Quiet, check_free
 from splat.planning import predict
 from splat.runs.folder import existing, read_config, same_views
 from splat.system.numbers import hint
@@ -54,14 +55,10 @@ class Clean:
     0: none is asked."""
     dry_run: bool = False
     """Say what would be removed, and write nothing."""
-    overwrite: bool = False
-    """Replace the file that is there."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to draw for --cameras."""
-    json: bool = False
-    """Print the counts as JSON."""
-    quiet: bool = False
-    """Say nothing but warnings and the result."""
+    overwrite: Overwrite = False
+    device: DrawOn = "auto"
+    json: Json = False
+    quiet: Quiet = False
 
     def __post_init__(self) -> None:
         if self.out is None and not self.dry_run:
@@ -76,52 +73,49 @@ def main(arguments: Sequence[str]) -> int:
     out = None if asked.dry_run else asked.out
     if out is not None:
         formats.suffix_of(out, written=True)
-        if out.exists() and not asked.overwrite:
-            raise FileExistsError(
-                f"{out} exists; replace it with --overwrite, or give another name"
-            )
+        check_free(out, asked.overwrite)
     if not asked.file.exists():
         raise FileNotFoundError(
             f"{asked.file} is not a file; give a file of Gaussians, or the folder of a run"
         )
-    with left_out() as broken:
-        found = open_scene(asked.file, asked.device, "auto")
-    with _photos(asked, found) as photos:
-        masks = _masks(asked, found, photos)
+    with broken_counts() as broken:
+        opened = open_scene(asked.file, asked.device, "auto")
+    with _photos(asked, opened) as photos:
+        masks = _masks(asked, opened, photos)
         gone = torch.stack(list(masks.values())).any(0)
-        psnr = {} if not photos or gone.all() else _psnr(found, photos, gone)
+        psnr = {} if not photos or gone.all() else _psnr(opened, photos, gone)
     if gone.all():
         raise ValueError(
             f"all {len(gone):,} Gaussians of {asked.file} would be removed; loosen the limits:"
             f" {_counted(masks)}"
         )
     if out is not None:
-        formats.write(found.gaussians.take(~gone), out, found.frame, found.drawing)
+        formats.write(opened.gaussians.take(~gone), out, opened.frame, opened.drawing)
     record = _record(asked.file, out, masks, gone, sum(broken)) | psnr
     print(json.dumps(record, indent=1) if asked.json else _told(record))
     return 0
 
 
 @contextmanager
-def left_out() -> Iterator[list[int]]:
+def broken_counts() -> Iterator[list[int]]:
     """Numbers of broken rows that files are read without, which readers only warn of."""
-    found: list[int] = []
+    counts: list[int] = []
 
     class Ear(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if record.funcName == rows.warn_left_out.__name__ and isinstance(record.args, tuple):
-                found.append(int(str(record.args[1])))
+                counts.append(int(str(record.args[1])))
 
-    ear, logger = Ear(), logging.getLogger(rows.__name__)
-    logger.addHandler(ear)
+    handler, logger = Ear(), logging.getLogger(rows.__name__)
+    logger.addHandler(handler)
     try:
-        yield found
+        yield counts
     finally:
-        logger.removeHandler(ear)
+        logger.removeHandler(handler)
 
 
 @contextmanager
-def _photos(asked: Clean, found: Opened) -> Iterator[list[Batch]]:
+def _photos(asked: Clean, opened: Opened) -> Iterator[list[Batch]]:
     """Photos that a run was trained on, as many as are asked; none of a file, or if unreadable."""
     if asked.file.is_file() or asked.cameras is not None or not asked.views:
         yield []
@@ -134,31 +128,31 @@ def _photos(asked: Clean, found: Opened) -> Iterator[list[Batch]]:
         _log.warning("the photos cannot be read, so only what is surely alone floats: %s", error)
         yield []
         return
-    device = found.render.device
+    device = opened.render.device
     photos, held_out = loaders(
-        scene, predict.with_device_defaults(config.options, device), found.frame, device
+        scene, predict.with_device_defaults(config.options, device), opened.frame, device
     )
     with closing(photos), closing(held_out or photos):
         yield [photos.batch(i) for i in spread(len(photos), asked.views)]
 
 
-def _masks(asked: Clean, found: Opened, photos: list[Batch]) -> dict[str, torch.Tensor]:
-    masks = debris(found.gaussians, _framed(asked.limits, found.frame))
+def _masks(asked: Clean, opened: Opened, photos: list[Batch]) -> dict[str, torch.Tensor]:
+    masks = debris(opened.gaussians, _framed(asked.limits, opened.frame))
     if asked.file.is_file() and asked.cameras is None:
         return masks
-    cameras = [found.placed(camera) for camera in views_of(asked.file, asked.cameras)]
+    cameras = [opened.placed(camera) for camera in views_of(asked.file, asked.cameras)]
     if asked.views:
         # Broken rows would spoil what is seen of the others.
         whole = (~masks["broken"]).nonzero().squeeze(1)
         some = [cameras[i] for i in spread(len(cameras), asked.views)]
         verdict = floaters(
-            found.gaussians.take(whole), found.render, photos or some, found.background
+            opened.gaussians.take(whole), opened.render, photos or some, opened.background
         )
         for reason, rows in (("near", verdict.near), ("free space", verdict.free)):
             mask = torch.zeros_like(masks["broken"])
             masks[reason] = mask.index_put_((whole,), rows)
     seen = tqdm(cameras, unit="view", disable=asked.quiet or None)
-    masks["unseen"] = unseen(found.gaussians, seen, found.render)
+    masks["unseen"] = unseen(opened.gaussians, seen, opened.render)
     return masks
 
 
@@ -171,13 +165,13 @@ def _framed(limits: Limits, frame: Frame) -> Limits:
     return replace(limits, box=cast(Box, tuple(moved)))
 
 
-def _psnr(found: Opened, photos: list[Batch], gone: torch.Tensor) -> dict[str, Any]:
+def _psnr(opened: Opened, photos: list[Batch], gone: torch.Tensor) -> dict[str, Any]:
     """How well photos that were trained on are matched before and after, dB."""
 
-    def matched(rows: Gaussians) -> float:
-        return mean_psnr(lambda camera: rows, found.render, photos, found.background)
+    def psnr(rows: Gaussians) -> float:
+        return mean_psnr(lambda camera: rows, opened.render, photos, opened.background)
 
-    before, after = matched(found.gaussians), matched(found.gaussians.take(~gone))
+    before, after = psnr(opened.gaussians), psnr(opened.gaussians.take(~gone))
     return {"psnr": {"before": before, "after": after, "views": len(photos)}}
 
 

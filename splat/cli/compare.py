@@ -18,6 +18,7 @@ from splat.comparison.request import Request
 from splat.jobs import Interrupted
 from splat.options import Options, Reading
 from splat.options.parse import parsed
+from splat.options.verbs import Json, Quiet
 from splat.photos.resolution import Resolution
 from splat.system.errors import FAILED
 from splat.system.numbers import hint
@@ -83,10 +84,8 @@ class Compare:
     """Begin runs that failed anew."""
     only_report: bool = False
     """Train nothing; write the report of what is there."""
-    json: bool = False
-    """Print the figures as JSON."""
-    quiet: bool = False
-    """Say nothing but warnings and the result."""
+    json: Json = False
+    quiet: Quiet = False
     training: Shared = field(default_factory=Shared)
     reading: Reading = field(default_factory=Reading)
 
@@ -97,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
     if asked.only_report:
         return _reported(compare.read(asked.out, asked.reference), asked)
     try:
-        found = compare.compared(
+        comparison = compare.compared(
             _request(asked),
             asked.out,
             workers=asked.workers,
@@ -111,7 +110,7 @@ def main(arguments: Sequence[str]) -> int:
         _reported(compare.read(asked.out, asked.reference), asked)
         print("stopped; the same command goes on from there", file=sys.stderr)
         return 128 + stop.number
-    return _reported(found, asked)
+    return _reported(comparison, asked)
 
 
 def _request(asked: Compare) -> Request:
@@ -131,12 +130,14 @@ def _request(asked: Compare) -> Request:
     )
 
 
-def _reported(found: Comparison, asked: Compare) -> int:
+def _reported(comparison: Comparison, asked: Compare) -> int:
     """Write the report and print the figures; the exit code."""
     from splat.comparison.report import plain_results, summary_text, written
 
-    written(found, asked.out)
+    written(comparison, asked.out)
     print(
-        json.dumps(plain_results(found), indent=1) if asked.json else summary_text(found, asked.out)
+        json.dumps(plain_results(comparison), indent=1)
+        if asked.json
+        else summary_text(comparison, asked.out)
     )
-    return FAILED if any(outcome.state == "failed" for outcome in found.outcomes) else 0
+    return FAILED if any(outcome.state == "failed" for outcome in comparison.outcomes) else 0

@@ -6,18 +6,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 import tyro
 
 from splat import formats
-from splat.cli.trained import LOOKED_AT, Opened, open_scene, searched, views_of
+from splat.cli.opened import LOOKED_AT, Opened, file_search, open_scene, views_of
 from splat.export.receipt import export
 from splat.export.search import Variant
 from splat.formats.settings import Settings
 from splat.math import spread
 from splat.options.parse import parsed
+from splat.options.verbs import DrawOn, Json, Overwrite, Quiet, check_free
 from splat.system.numbers import hint
 from splat.types import Batch, Gaussians
 
@@ -42,14 +43,10 @@ class Convert:
     """The cameras.json of a run: harmonics are rounded for what these see, and both files are drawn
     from them."""
     settings: Settings = field(default_factory=Settings)
-    overwrite: bool = False
-    """Replace the file that is there."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to draw."""
-    json: bool = False
-    """Print the figures as JSON."""
-    quiet: bool = False
-    """Say nothing but warnings and the result."""
+    overwrite: Overwrite = False
+    device: DrawOn = "auto"
+    json: Json = False
+    quiet: Quiet = False
 
     def __post_init__(self) -> None:
         if self.sh_degree is not None and self.sh_degree not in range(4):
@@ -60,33 +57,30 @@ def main(arguments: Sequence[str]) -> int:
     """Convert; the exit code."""
     asked = parsed(Convert, "convert", arguments)
     formats.suffix_of(asked.target, written=True)
-    if asked.target.exists() and not asked.overwrite:
-        raise FileExistsError(
-            f"{asked.target} exists; replace it with --overwrite, or give another name"
-        )
+    check_free(asked.target, asked.overwrite)
     if not asked.source.is_file():
         raise FileNotFoundError(
             f"{asked.source} is not a file; give a file of Gaussians, or export a run with"
             " `splat export`"
         )
-    found = open_scene(asked.source, asked.device, "auto", asked.settings)
+    opened = open_scene(asked.source, asked.device, "auto", asked.settings)
     nothing = torch.zeros(1, 1, 3, dtype=torch.uint8)
     cameras = [] if asked.cameras is None else views_of(asked.source, asked.cameras)
-    batches = [Batch(found.placed(camera), nothing) for camera in cameras]
+    batches = [Batch(opened.placed(camera), nothing) for camera in cameras]
     settings = asked.settings.for_views() if cameras else asked.settings
-    gaussians, dropped = _fitted(asked, found, batches, settings)
+    gaussians, dropped = _fitted(asked, opened, batches, settings)
     receipt = export(
         gaussians,
-        found.frame,
+        opened.frame,
         asked.target,
-        found.render,
+        opened.render,
         [batches[i] for i in spread(len(batches), LOOKED_AT)],
-        found.background,
-        drawing=found.drawing,
+        opened.background,
+        drawing=opened.drawing,
         settings=settings,
         photos=False,
-        whole=found.seen_by,
-        dropped=(*found.left_out, *dropped),
+        whole=opened.seen_by,
+        dropped=(*opened.left_out, *dropped),
         cameras=cameras,
     )
     print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.text())
@@ -94,14 +88,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _fitted(
-    asked: Convert, found: Opened, batches: Sequence[Batch], settings: Settings
+    asked: Convert, opened: Opened, batches: Sequence[Batch], settings: Settings
 ) -> tuple[Gaussians, tuple[str, ...]]:
     """What to write: with the bands asked for, and harmonics fitted to what the cameras see."""
-    gaussians = found.gaussians
+    gaussians = opened.gaussians
     whole, suffix = gaussians.sh_degree or 0, formats.suffix_of(asked.target)
     degree = min(whole if asked.sh_degree is None else asked.sh_degree, formats.most_degree(suffix))
     if batches:
-        search = searched(found, batches, photos=False)
+        search = file_search(opened, batches, photos=False)
         gaussians = search.final(Variant(suffix, settings, degree), len(gaussians))
         how = "those that stay took over what they drew"
     else:

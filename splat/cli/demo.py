@@ -8,14 +8,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from splat import api
 from splat.cli.training import report
-from splat.cli.viewing import resolved
+from splat.cli.viewing import viewing_for
 from splat.datasets import demo
 from splat.options import Options, Reading, Viewing, Watching
 from splat.options.parse import parsed
+from splat.options.verbs import DeviceName, Json
 from splat.recipes import recipe
 from splat.runs.folder import vacant
 
@@ -39,10 +39,9 @@ class Demo:
     """Steps to train for."""
     cap: int = 30_000
     """Most Gaussians."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: DeviceName = "auto"
     """Where to train."""
-    json: bool = False
-    """Print the figures as JSON."""
+    json: Json = False
     watching: Watching = field(default_factory=Watching)
     viewing: Viewing = field(default_factory=Viewing)
 
@@ -60,14 +59,16 @@ def main(arguments: Sequence[str]) -> int:
     return report(
         lambda done: api.train(
             api.load(folder),
-            recipe.usual().limited(asked.cap),
+            recipe.usual_strategy().limited(asked.cap),
             options,
             out=asked.out,
             overwrite=asked.overwrite,
             watching=asked.watching,
             reading=Reading(),
             command=shlex.join(["splat", "demo", *arguments]),
-            viewing=resolved(asked.viewing, arguments, silent=asked.json or asked.watching.quiet),
+            viewing=viewing_for(
+                asked.viewing, arguments, silent=asked.json or asked.watching.quiet
+            ),
             done=done,
         ),
         asked.out,

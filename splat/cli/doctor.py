@@ -1,36 +1,279 @@
-"""`splat doctor`."""
+"""`splat doctor`: what this machine can do, what is missing, and the command that brings it."""
 
 from __future__ import annotations
 
 import json
+import platform
+import shutil
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
 
-from splat.cli import machine_check
+from splat import __version__
 from splat.options.parse import parsed
+from splat.options.verbs import Json
+from splat.planning.ladder import step_seconds
+from splat.system import machine
+
+State = Literal["good", "missing", "broken"]
+"""broken: nothing can be trained without it; missing: something optional is not there."""
+MARKS: dict[State, str] = {"good": "ok", "missing": "--", "broken": "NO"}
+_DISTRIBUTION = "splat-toolkit"
 
 
 @dataclass(frozen=True)
 class Doctor:
     """Say what this machine can do, what is missing, and the command that brings it."""
 
-    json: bool = False
-    """Print it as JSON."""
+    json: Json = False
 
 
-MARKS = {"good": "ok", "missing": "--", "broken": "NO"}
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    state: State
+    found: str
+    remedy: str = ""
+    """A command, or what to do; empty where nothing is."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the checks; 1 where something is broken without which nothing can be trained."""
     asked = parsed(Doctor, "doctor", arguments)
-    found = machine_check.checks()
+    results = checks()
     if asked.json:
-        print(json.dumps([asdict(check) for check in found], indent=1))
+        print(json.dumps([asdict(check) for check in results], indent=1))
     else:
-        width = max(len(check.name) for check in found)
-        for check in found:
+        width = max(len(check.name) for check in results)
+        for check in results:
             print(f"{MARKS[check.state]}  {check.name:{width}}  {check.found}")
             if check.remedy:
                 print(f"    {'':{width}}  -> {check.remedy}")
-    return 1 if any(check.state == "broken" for check in found) else 0
+    return 1 if any(check.state == "broken" for check in results) else 0
+
+
+def checks() -> list[Check]:
+    """All checks, none of which raises."""
+    results = [_program(), _machine(), _memory(), _torch()]
+    kernels = _kernels()
+    results.append(kernels)
+    if kernels.state == "good" and results[-2].state == "good":
+        results.append(_speed())
+    return [
+        *results,
+        *_cuda(),
+        _lpips(),
+        _viewer(),
+        _prep(),
+        _sound(),
+        _tensorboard(),
+        _video(),
+        _disk(),
+    ]
+
+
+def _program() -> Check:
+    python = f"Python {platform.python_version()} ({sys.executable})"
+    return Check("splat", "good", f"{__version__}, {python}")
+
+
+def _machine() -> Check:
+    return Check(
+        "processor",
+        "good",
+        f"{machine.processor()}, {machine.cores()} cores to use, {platform.system()}"
+        f" {platform.machine()}",
+    )
+
+
+def _memory() -> Check:
+    memory = machine.memory()
+    if memory is None:
+        return Check("memory", "good", "this system does not say")
+    return Check("memory", "good", f"{memory[1] / 1e9:.1f} of {memory[0] / 1e9:.1f} GB free")
+
+
+def _torch() -> Check:
+    try:
+        import torch
+    except Exception as error:
+        return Check("torch", "broken", f"cannot be imported ({error})", "pip install torch")
+    return Check("torch", "good", torch.__version__)
+
+
+def _kernels() -> Check:
+    try:
+        from splat import kernels
+    except Exception as error:
+        return Check(
+            "CPU kernels",
+            "broken",
+            f"cannot be imported ({error})",
+            f"pip install --force-reinstall --no-deps {_DISTRIBUTION}, or `pip install .` in its"
+            " source folder",
+        )
+    others = [name for name in kernels.isas() if name != kernels.isa()]
+    also = f" ({', '.join(others)} can run too)" if others else ""
+    return Check("CPU kernels", "good", f"{kernels.isa()}{also}, {kernels.threads()} threads")
+
+
+def _speed() -> Check:
+    """A step on a picture of 512 x 512 pixels with 20,000 Gaussians, and what that means."""
+    import torch
+
+    from splat import kernels
+
+    kernels.set_threads(machine.cores())
+    took = step_milliseconds()
+    predicted = step_seconds(torch.device("cpu"), 512 * 512, 20_000) * 1e3
+    text = f"{took:.1f} ms for a step of 512x512 pixels and 20,000 Gaussians"
+    if took > 2.5 * predicted:
+        return Check(
+            "speed",
+            "good",
+            f"{text}; {predicted:.1f} would be usual, predicted times will be too short",
+            "is something else running?",
+        )
+    return Check("speed", "good", text)
+
+
+def step_milliseconds() -> float:
+    """The fastest of some steps: draw, loss, backward, all through the public functions."""
+    import torch
+
+    from splat.kernels import photometric, rasterize
+
+    draw = torch.Generator().manual_seed(0)
+    n, side = 20_000, 512
+    means = torch.rand(n, 3, generator=draw) * 2 - 1 + torch.tensor([0.0, 0.0, 3.0])
+    quats = torch.randn(n, 4, generator=draw)
+    scales, opacities = torch.full((n, 3), 0.015), torch.full((n,), 0.5)
+    sh = torch.randn(n, 16, 3, generator=draw) * 0.2
+    rows = (means, quats, scales, opacities, sh)
+    pose = torch.eye(4)
+    K = torch.tensor([[1.2 * side, 0, side / 2], [0, 1.2 * side, side / 2], [0, 0, 1]])
+    truth = torch.full((side, side, 3), 128, dtype=torch.uint8)
+    fastest = float("inf")
+    for _ in range(8):
+        for row in rows:
+            row.requires_grad_(True).grad = None
+        start = time.perf_counter()
+        image, _, _, _ = rasterize(
+            means, quats, scales, opacities, sh, pose, K, side, side, sh_degree=3
+        )
+        photometric(image, truth).backward()
+        fastest = min(fastest, time.perf_counter() - start)
+    return fastest * 1e3
+
+
+def _cuda() -> list[Check]:
+    try:
+        import torch
+    except Exception:
+        return []
+    if not torch.cuda.is_available():
+        hint = (
+            "a CUDA build of torch and a driver, see pytorch.org"
+            if torch.version.cuda is None
+            else "an NVIDIA driver"
+        )
+        text = "torch finds no CUDA device; training runs on the CPU"
+        if sys.platform == "darwin":
+            return [Check("CUDA", "missing", text)]
+        return [Check("CUDA", "missing", text, f"to train on CUDA: {hint}")]
+    results = [Check("CUDA", "good", f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")]
+    results.append(
+        Check("gsplat", "good", metadata.version("gsplat"))
+        if find_spec("gsplat")
+        else Check("gsplat", "missing", "not installed", f"pip install '{_DISTRIBUTION}[cuda]'")
+    )
+    if find_spec("splat._gpu"):
+        return [*results, Check("CUDA kernels", "good", "built")]
+    nvcc = shutil.which("nvcc")
+    why = f"nvcc is {nvcc}" if nvcc else "nvcc is not on PATH"
+    return [
+        *results,
+        Check(
+            "CUDA kernels",
+            "missing",
+            f"splat was built without them ({why})",
+            "put nvcc on PATH, then: pip install --force-reinstall --no-deps --no-binary"
+            f" {_DISTRIBUTION} {_DISTRIBUTION} -C cmake.define.SPLAT_CUDA=ON",
+        ),
+    ]
+
+
+def _lpips() -> Check:
+    try:
+        from splat.evaluation.lpips import INSTALL, find_weights
+    except Exception as error:
+        return Check("LPIPS", "missing", f"cannot be imported ({error})")
+    nets = [net for net in ("alex", "vgg") if find_weights(net)]
+    if nets:
+        return Check("LPIPS", "good", f"weights of {' and '.join(nets)}")
+    return Check("LPIPS", "missing", "no weights; metrics come without it", INSTALL)
+
+
+def _viewer() -> Check:
+    if find_spec("viser"):
+        return Check("viewer", "good", f"viser {metadata.version('viser')}")
+    install = f"pip install '{_DISTRIBUTION}[viewer]'"
+    return Check("viewer", "missing", "viser is not installed; watching a run needs it", install)
+
+
+def _prep() -> Check:
+    install = f"pip install '{_DISTRIBUTION}[prep]'"
+    if not find_spec("pycolmap"):
+        text = "pycolmap is not installed; only `splat prep` needs it"
+        return Check("prep", "missing", text, install)
+    version = f"pycolmap {metadata.version('pycolmap')}"
+    if not find_spec("pillow_heif"):
+        return Check("prep", "missing", f"{version}; HEIC photos cannot be read", install)
+    return Check("prep", "good", f"{version}, pillow-heif {metadata.version('pillow-heif')}")
+
+
+def _sound() -> Check:
+    install = f"pip install '{_DISTRIBUTION}[sound]'"
+    if not find_spec("soundfile"):
+        return Check("sound", "missing", "soundfile is not installed; hearing needs it", install)
+    version = f"soundfile {metadata.version('soundfile')}"
+    if not find_spec("av"):
+        return Check("sound", "missing", f"{version}; no sound under videos without PyAV", install)
+    return Check("sound", "good", f"{version}, PyAV {metadata.version('av')}")
+
+
+def _tensorboard() -> Check:
+    if find_spec("tensorboard"):
+        return Check("TensorBoard", "good", metadata.version("tensorboard"))
+    install = f"pip install '{_DISTRIBUTION}[tensorboard]'"
+    return Check("TensorBoard", "missing", "not installed; only --tensorboard needs it", install)
+
+
+def _video() -> Check:
+    try:
+        import cv2
+    except Exception as error:
+        return Check(
+            "OpenCV",
+            "broken",
+            f"cannot be imported ({error})",
+            "pip uninstall opencv-python; pip install --force-reinstall opencv-python-headless",
+        )
+    ffmpeg = "FFMPEG" in cv2.getBuildInformation().replace("FFMPEG:                      NO", "")
+    text = "with" if ffmpeg else "without FFMPEG: render writes PNGs only,"
+    return Check("OpenCV", "good" if ffmpeg else "missing", f"{cv2.__version__} {text} video")
+
+
+def _disk() -> Check:
+    usage = shutil.disk_usage(Path.cwd())
+    text = f"{usage.free / 1e9:.1f} GB free in {Path.cwd()}"
+    if usage.free < 1e9:
+        return Check("disk", "missing", text, "a run takes some 100 MB; free some space")
+    return Check("disk", "good", text)

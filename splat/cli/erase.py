@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import tyro
@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from splat import formats
 from splat.cleanup import erase
-from splat.cli.masked import Masked, in_folder, listed, scene_of
-from splat.cli.trained import Opened, open_scene, run_of
+from splat.cli.masked import Masked, in_folder, named_cameras, scene_of
+from splat.cli.opened import Opened, open_scene, run_of
 from splat.core.frame import gaussians_from_frame, shrunk
 from splat.math import spread
 from splat.options.parse import parsed
+from splat.options.verbs import DrawOn, Json, Overwrite, Quiet, check_free
 from splat.system.numbers import hint
 from splat.system.text import size
 from splat.types import Camera, Gaussians
@@ -59,14 +60,10 @@ class Erase:
     """Longest side of the pictures looked at, pixels; 0: as the cameras have it."""
     dry_run: bool = False
     """Say what would be removed, and write nothing."""
-    overwrite: bool = False
-    """Replace the file that is there."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to draw."""
-    json: bool = False
-    """Print the counts as JSON."""
-    quiet: bool = False
-    """Say nothing but warnings and the result."""
+    overwrite: Overwrite = False
+    device: DrawOn = "auto"
+    json: Json = False
+    quiet: Quiet = False
 
     def __post_init__(self) -> None:
         if self.out is None and not self.dry_run:
@@ -88,25 +85,22 @@ def main(arguments: Sequence[str]) -> int:
     out = None if asked.dry_run else asked.out
     if out is not None:
         formats.suffix_of(out, written=True)
-        if out.exists() and not asked.overwrite:
-            raise FileExistsError(
-                f"{out} exists; replace it with --overwrite, or give another name"
-            )
-    entries = listed(asked.what, asked.cameras)
+        check_free(out, asked.overwrite)
+    entries = named_cameras(asked.what, asked.cameras)
     masked = in_folder(asked.masks, entries, scene_of(asked.what, asked.cameras), asked.max_side)
-    found = open_scene(asked.what, asked.device, "auto")
-    gone, votes = _gone(asked, found, masked)
+    opened = open_scene(asked.what, asked.device, "auto")
+    gone, votes = _gone(asked, opened, masked)
     filled = None
     if asked.fill:
         cameras = [camera for camera, entry in entries if entry["split"] == "train"]
-        filled = _filled(asked, found, ~gone, cameras or [camera for camera, _ in entries])
+        filled = _filled(asked, opened, ~gone, cameras or [camera for camera, _ in entries])
         gone = gone | (filled.buried & ~votes.unmeant)
     new = None if filled is None else filled.rows
     copied = False
     if out is not None:
-        source = _source(asked.what, found)
+        source = _source(asked.what, opened)
         copied = erase.write_left(
-            source, found.gaussians, ~gone, new, out, found.frame, found.drawing
+            source, opened.gaussians, ~gone, new, out, opened.frame, opened.drawing
         )
     record = {
         "what": str(asked.what),
@@ -131,13 +125,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _gone(
-    asked: Erase, found: Opened, masked: Sequence[Masked]
+    asked: Erase, opened: Opened, masked: Sequence[Masked]
 ) -> tuple[Bool[Tensor, "n"], erase.Votes]:
-    cameras = [found.placed(each.camera) for each in masked]
-    masks = [torch.from_numpy(each.mask.copy()) for each in masked]
-    rows, shown = found.gaussians, _shown(asked, "votes")
-    votes = erase.vote(lambda _: rows, found.render, cameras, masks, found.background, shown)
-    gone = erase.chosen(rows, votes, asked.choice)
+    cameras = [opened.placed(one.camera) for one in masked]
+    masks = [torch.from_numpy(one.mask.copy()) for one in masked]
+    rows, shown = opened.gaussians, _shown(asked, "votes")
+    votes = erase.vote(lambda _: rows, opened.render, cameras, masks, opened.background, shown)
+    gone = erase.rows_to_erase(rows, votes, asked.choice)
     if gone.all():
         raise ValueError(
             f"all {len(gone):,} Gaussians of {asked.what} would be removed; masks must be white"
@@ -153,25 +147,25 @@ def _gone(
 
 
 def _filled(
-    asked: Erase, found: Opened, keep: Bool[Tensor, "n"], cameras: Sequence[Camera]
+    asked: Erase, opened: Opened, keep: Bool[Tensor, "n"], cameras: Sequence[Camera]
 ) -> erase.Filled:
     some = [cameras[i] for i in spread(len(cameras), asked.views)]
-    standing = [found.placed(shrunk(camera, 1, asked.max_side or None)) for camera in some]
-    return erase.filled(
-        found.gaussians, keep, standing, found.render, found.background, asked.filling,
+    standing = [opened.placed(shrunk(camera, 1, asked.max_side or None)) for camera in some]
+    return erase.filled_holes(
+        opened.gaussians, keep, standing, opened.render, opened.background, asked.filling,
         _shown(asked, "holes"),
     )  # fmt: skip
 
 
-def _shown(asked: Erase, what: str) -> Any:
-    def told(views: Iterable[int]) -> Iterable[int]:
-        return tqdm(views, what, unit="view", disable=asked.quiet or None)  # type: ignore[no-any-return]
+def _shown(asked: Erase, label: str) -> Any:
+    def bar(views: Iterable[int]) -> Iterable[int]:
+        return tqdm(views, label, unit="view", disable=asked.quiet or None)  # type: ignore[no-any-return]
 
-    return told
+    return bar
 
 
-def _source(what: Path, found: Opened) -> Path | None:
-    """The file whose rows are those of `found`, if there is one."""
+def _source(what: Path, opened: Opened) -> Path | None:
+    """The file whose rows are those of `opened`, if there is one."""
     if what.is_file() and what.suffix != ".pt":
         return what
     if what.is_file():
@@ -180,7 +174,7 @@ def _source(what: Path, found: Opened) -> Path | None:
     if not path.is_file():
         return None
     written: Gaussians = formats.read(path)
-    rows = gaussians_from_frame(found.gaussians.to("cpu"), found.frame)
+    rows = gaussians_from_frame(opened.gaussians.to("cpu"), opened.frame)
     return path if torch.equal(written.means, rows.means) else None
 
 

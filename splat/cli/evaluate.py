@@ -17,6 +17,7 @@ from splat.blocks.again import measured_again
 from splat.core.strategy import Fixed
 from splat.options import Options, Reading
 from splat.options.parse import parsed
+from splat.options.verbs import DrawOn, Json, Quiet
 from splat.recipes import saved
 from splat.recipes.model_files import ModelFile, model_file
 from splat.render import drawing_as
@@ -53,18 +54,15 @@ class Evaluate:
     auto: what the run learned of the photos that it trained on."""
     net: Literal["alex", "vgg", "none"] = "alex"
     """Network of LPIPS; figures of different networks do not compare."""
-    json: bool = False
-    """Print the figures as JSON."""
-    quiet: bool = False
-    """Say nothing but warnings and the result."""
+    json: Json = False
+    quiet: Quiet = False
     downscale: float | Literal["auto"] = "auto"
     """For a file: shrink the photos this many times."""
     max_side: Annotated[int | None, hint("fitted to the device")] = None
     """For a file: longest side of a photo, pixels; 0: as it is."""
     background: str = "auto"
     """For a file: black, white or #rrggbb behind everything."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to draw."""
+    device: DrawOn = "auto"
     reading: Reading = field(default_factory=Reading)
 
 
@@ -80,8 +78,8 @@ def main(arguments: Sequence[str]) -> int:
                 f"no view of {job.scene.path} is held out; nothing to measure on: see --eval"
             )
         net = None if asked.net == "none" else asked.net
-        found = measure(job, net, fit=_fit(job, asked.fit))
-        record = figures(job, found, 0.0)
+        measurement = measure(job, net, fit=_fit(job, asked.fit))
+        record = figures(job, measurement, 0.0)
     if asked.what.is_dir():
         record = _brought_up_to_date(asked.what, record)
     print(json.dumps(record, indent=1) if asked.json else summary(record))
@@ -110,7 +108,7 @@ def _of_run(asked: Evaluate) -> Job:
     scene = api.reread(config, asked.scene)
     same_views(config, scene)
     options = replace(config.options, device=asked.device)
-    return prepare(scene, saved.rebuilt(config.method), options, state)
+    return prepare(scene, saved.strategy_from_description(config.method), options, state)
 
 
 def _of_blocks(asked: Evaluate) -> int:
@@ -190,9 +188,9 @@ def _of_model(asked: Evaluate, own: ModelFile, scene: SceneData) -> Job:
 def _brought_up_to_date(run: Path, record: dict[str, Any]) -> dict[str, Any]:
     """The metrics of the run with the new figures, if they are of the same step."""
     path = existing(run).metrics
-    known = read_json(path) if path.is_file() else {}
-    if known.get("steps") != record["steps"]:
+    metrics = read_json(path) if path.is_file() else {}
+    if metrics.get("steps") != record["steps"]:
         return record
-    known |= {name: record[name] for name in FIGURES}
-    write_json(path, known)
-    return dict(known)
+    metrics |= {name: record[name] for name in FIGURES}
+    write_json(path, metrics)
+    return dict(metrics)

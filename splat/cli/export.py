@@ -9,22 +9,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 import tyro
 
 from splat import api, formats
-from splat.cli.trained import SCORED, Opened, cameras_of, held_out, open_scene, searched
+from splat.cli.opened import SCORED, Opened, cameras_of, file_search, held_out, open_scene
 from splat.core.model import Model
 from splat.export.chart import rate_chart
 from splat.export.receipt import export
 from splat.export.retrain import retrain
-from splat.export.search import PALETTED, Search, Variant, choose, table, trim, variants
-from splat.export.view_weights import sight
+from splat.export.search import PALETTED, Search, Variant, choose, trials_table, trim, variants
+from splat.export.view_weights import view_weights
 from splat.formats.settings import Settings
 from splat.math import spread
 from splat.options.parse import parsed
+from splat.options.verbs import DrawOn, Json, Overwrite, Quiet, check_free
 from splat.photos.loader import Loader
 from splat.planning import predict
 from splat.recipes.model_files import ModelFile, model_file
@@ -75,14 +76,10 @@ class Export:
     plain: bool = False
     """Of .anchors: every number as it is, not coded."""
     settings: Settings = field(default_factory=Settings)
-    overwrite: bool = False
-    """Replace the file that is there."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to draw."""
-    json: bool = False
-    """Print the figures as JSON."""
-    quiet: bool = False
-    """Say nothing but warnings and the result."""
+    overwrite: Overwrite = False
+    device: DrawOn = "auto"
+    json: Json = False
+    quiet: Quiet = False
 
     def __post_init__(self) -> None:
         if self.keep is not None and not 0 < self.keep <= 1:
@@ -143,36 +140,36 @@ def main(arguments: Sequence[str]) -> int:
                 " out, or export to another format"
             )
     if not asked.formats:
-        _vacant(asked.out, asked.overwrite)
-    found, place = (
+        check_free(asked.out, asked.overwrite)
+    opened, place = (
         open_scene(asked.run, asked.device, "auto", exposure=asked.exposure_of),
         existing(asked.run),
     )
-    with _views(asked.run, found) as seen:
-        if _as_it_is(asked, found):
-            part = _Part(found.gaussians, asked.out, asked.settings)
+    with _views(asked.run, opened) as seen:
+        if _as_it_is(asked, opened):
+            part = _Part(opened.gaussians, asked.out, asked.settings)
         else:
             finished_for = read_config(place.config).options.finish_for
             photos = seen.photos is not None
-            search = searched(found, seen.training, photos=photos, finished_for=finished_for)
+            search = file_search(opened, seen.training, photos=photos, finished_for=finished_for)
             if asked.target:
                 part = _chosen(asked, search, suffixes, size_most, loss_most)
             else:
                 part = _asked(asked, search)
         if asked.refine:
-            part = _refined(part, found, seen, asked.refine, size_most)
+            part = _refined(part, opened, seen, asked.refine, size_most)
         receipt = export(
             part.gaussians,
-            found.frame,
+            opened.frame,
             part.out,
-            found.render,
+            opened.render,
             seen.held_out,
-            found.background,
-            drawing=found.drawing,
+            opened.background,
+            drawing=opened.drawing,
             settings=part.settings,
             photos=seen.photos is not None,
-            whole=found.seen_by,
-            dropped=(*found.left_out, *part.dropped),
+            whole=opened.seen_by,
+            dropped=(*opened.left_out, *part.dropped),
             cameras=[camera for camera, _ in cameras_of(place.cameras)],
         )
     print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.text())
@@ -186,22 +183,22 @@ def _model(asked: Export, own: ModelFile) -> int:
             f"{asked.out.name} holds anchors as they were trained; nothing can be left out of it:"
             " train with scaffold + coded and a larger --rate for a smaller file"
         )
-    _vacant(asked.out, asked.overwrite)
-    found = open_scene(asked.run, asked.device, "auto", exposure=asked.exposure_of)
-    if not isinstance(found.seen_by, Model):
+    check_free(asked.out, asked.overwrite)
+    opened = open_scene(asked.run, asked.device, "auto", exposure=asked.exposure_of)
+    if not isinstance(opened.seen_by, Model):
         raise ValueError(
             f"{asked.run} has no anchors but Gaussians; give {asked.out.name} another ending, such"
             " as .spz, or train with scaffold"
         )
-    with _views(asked.run, found) as seen:
+    with _views(asked.run, opened) as seen:
         receipt = own.written(
-            found.seen_by,
+            opened.seen_by,
             asked.out,
-            found.frame,
-            found.render,
+            opened.frame,
+            opened.render,
             seen.held_out,
-            found.background,
-            drawing=found.drawing,
+            opened.background,
+            drawing=opened.drawing,
             plain=asked.plain,
             photos=seen.photos is not None,
         )
@@ -209,13 +206,13 @@ def _model(asked: Export, own: ModelFile) -> int:
     return 0
 
 
-def _as_it_is(asked: Export, found: Opened) -> bool:
+def _as_it_is(asked: Export, opened: Opened) -> bool:
     """Whether nothing of the set is lost, so that it need not be looked at."""
     if asked.target or asked.keep is not None or asked.sh_degree is not None:
         return False
     suffix = formats.suffix_of(asked.out)
     rounds = suffix in PALETTED or formats.harmonics_grid(suffix, asked.settings) is not None
-    return not rounds and (found.gaussians.sh_degree or 0) <= formats.most_degree(suffix)
+    return not rounds and (opened.gaussians.sh_degree or 0) <= formats.most_degree(suffix)
 
 
 def _chosen(
@@ -231,11 +228,11 @@ def _chosen(
     if asked.plot is not None:
         rate_chart(search, best, asked.plot)
     if not asked.quiet and not asked.json:
-        print(table(search, best))
+        print(trials_table(search, best))
     out = asked.out
     if asked.formats:
         out = out.with_name(out.name + best.variant.suffix)
-        _vacant(out, asked.overwrite)
+        check_free(out, asked.overwrite)
     part = search.final(best.variant, best.gaussians)
     return _Part(part, out, best.variant.settings, _reduced(search.gaussians, part))
 
@@ -251,7 +248,7 @@ def _asked(asked: Export, search: Search) -> _Part:
     return _Part(part, asked.out, settings, _reduced(search.gaussians, part))
 
 
-def _refined(part: _Part, found: Opened, seen: _Seen, steps: int, size_most: int | None) -> _Part:
+def _refined(part: _Part, opened: Opened, seen: _Seen, steps: int, size_most: int | None) -> _Part:
     """The part trained a little more; no larger than a file may be."""
     if seen.photos is None:
         raise ValueError(
@@ -259,21 +256,21 @@ def _refined(part: _Part, found: Opened, seen: _Seen, steps: int, size_most: int
         )
     gaussians = retrain(
         part.gaussians,
-        found.frame,
+        opened.frame,
         seen.photos,
-        found.render,
-        found.background,
-        drawing=found.drawing,
+        opened.render,
+        opened.background,
+        drawing=opened.drawing,
         suffix=formats.suffix_of(part.out),
         settings=part.settings,
         steps=steps,
     )
     dropped = part.dropped
     if size_most is not None:
-        looked = sight(gaussians, found.render, seen.training, found.background)
+        looked = view_weights(gaussians, opened.render, seen.training, opened.background)
         whole = len(gaussians)
         gaussians = trim(
-            gaussians, looked, size_most, part.out, found.frame, found.drawing, part.settings
+            gaussians, looked, size_most, part.out, opened.frame, opened.drawing, part.settings
         )
         if gone := whole - len(gaussians):
             dropped = (*dropped, f"{gone:,} Gaussians more, to stay within the size")
@@ -282,20 +279,17 @@ def _refined(part: _Part, found: Opened, seen: _Seen, steps: int, size_most: int
 
 def _reduced(whole: Gaussians, part: Gaussians) -> tuple[str, ...]:
     """What was taken away on purpose."""
-    found = []
+    reductions = []
     if gone := len(whole) - len(part):
         share = gone / len(whole)
-        found.append(f"{gone:,} of {len(whole):,} Gaussians ({share:.0%}), the least significant")
+        reductions.append(
+            f"{gone:,} of {len(whole):,} Gaussians ({share:.0%}), the least significant"
+        )
     if (part.sh_degree or 0) < (whole.sh_degree or 0):
-        found.append(
+        reductions.append(
             f"harmonics beyond degree {part.sh_degree}; those that stay took over what they drew"
         )
-    return tuple(found)
-
-
-def _vacant(out: Path, overwrite: bool) -> None:
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists; replace it with --overwrite, or give another name")
+    return tuple(reductions)
 
 
 def _size(text: str | None) -> int | None:
@@ -317,11 +311,11 @@ def _loss(text: str | None) -> float | None:
 
 
 @contextmanager
-def _views(run: Path, found: Opened) -> Iterator[_Seen]:
+def _views(run: Path, opened: Opened) -> Iterator[_Seen]:
     """Views to compare in: with their photos, or empty pictures where those cannot be read."""
     place = existing(run)
     config = read_config(place.config)
-    device = found.render.device
+    device = opened.render.device
     try:
         scene = api.reread(config, placed=place.cameras)
         same_views(config, scene)
@@ -329,12 +323,12 @@ def _views(run: Path, found: Opened) -> Iterator[_Seen]:
         _log.warning("the photos cannot be read, so pictures are compared without them: %s", error)
         nothing = torch.zeros(1, 1, 3, dtype=torch.uint8, device=device)
         cameras = cameras_of(place.cameras)
-        test = [Batch(found.placed(camera), nothing) for camera in held_out(cameras)]
-        every = [Batch(found.placed(camera), nothing) for camera, _ in cameras]
+        test = [Batch(opened.placed(camera), nothing) for camera in held_out(cameras)]
+        every = [Batch(opened.placed(camera), nothing) for camera, _ in cameras]
         yield _Seen(test, every, None)
         return
     options = predict.with_device_defaults(config.options, device)
-    photos, test_photos = loaders(scene, options, found.frame, device)
+    photos, test_photos = loaders(scene, options, opened.frame, device)
     with closing(photos), closing(test_photos or photos):
         training = _decoded(photos, SCORED)
         test = training[:1] if test_photos is None else _decoded(test_photos, len(test_photos))

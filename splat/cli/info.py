@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import tyro
@@ -16,11 +16,12 @@ from torch import Tensor
 
 from splat import api, formats
 from splat.cleanup.debris import Limits, giants, needles
-from splat.cli.clean import left_out
+from splat.cli.clean import broken_counts
 from splat.core.frame import shrunk
 from splat.formats.rows import FAINTEST
 from splat.options import Options, Reading
 from splat.options.parse import parsed
+from splat.options.verbs import DeviceName, Json
 from splat.planning import predict
 from splat.planning.ladder import rung_for
 from splat.recipes import catalog, recipe, saved
@@ -43,9 +44,8 @@ class Info:
 
     what: tyro.conf.Positional[Path]
     """Folder of a scene, folder of a run, or a file of Gaussians."""
-    json: bool = False
-    """Print it as JSON."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    json: Json = False
+    device: DeviceName = "auto"
     """Where one would train."""
     reading: Reading = field(default_factory=Reading)
 
@@ -66,11 +66,11 @@ def main(arguments: Sequence[str]) -> int:
 def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
     """What a scene holds, and what a plain `splat train` of it would take here."""
     device, why = choose_device(wanted)
-    method = recipe.usual(Offered(device))
+    method = recipe.usual_strategy(Offered(device))
     options = predict.with_device_defaults(Options(), device)
     start = 0 if scene.points is None else len(scene.points.positions)
     start = start or rung_for(device).random_points
-    found = predict.predict(
+    prediction = predict.predict(
         scene.train, options, device, min(start, method.cap or start), method.cap
     )
     views = {view.name: view for view in (*scene.train, *scene.test)}
@@ -89,12 +89,12 @@ def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
         "notes": list(scene.notes),
         "training": {
             "device": why,
-            "method": f"{catalog.usual()}, at most {method.cap:,} Gaussians",
+            "method": f"{catalog.usual_recipe()}, at most {method.cap:,} Gaussians",
             "steps": options.steps,
             "size": f"{first.width}x{first.height}",
-            "predicted_seconds": round(found.seconds),
-            "predicted_memory_mb": round(found.total / 1e6),
-            "memory": found.text(),
+            "predicted_seconds": round(prediction.seconds),
+            "predicted_memory_mb": round(prediction.total / 1e6),
+            "memory": prediction.text(),
         },
     }
 
@@ -111,7 +111,7 @@ def of_run(folder: Folder) -> dict[str, Any]:
         "scene": str(config.scene),
         "command": config.command,
         "made_by": f"splat {config.made_by}",
-        "method": saved.outlined(config.method),
+        "method": saved.class_names(config.method),
         "method_fields": config.method["fields"],
         "steps_done": steps[-1] if steps else metrics.get("steps", 0),
         "steps": config.options.steps,
@@ -123,35 +123,35 @@ def of_run(folder: Folder) -> dict[str, Any]:
 
 def of_file(path: Path) -> dict[str, Any]:
     """What a file of Gaussians holds."""
-    with left_out() as broken:
-        found = formats.read(path)
-    if not len(found):
+    with broken_counts() as broken:
+        gaussians = formats.read(path)
+    if not len(gaussians):
         raise ValueError(f"{path} holds no Gaussians")
     drawing = formats.drawing(path)
-    low, high = found.means.amin(0), found.means.amax(0)
-    axes = [_quantiles(axis, BULK) for axis in found.means.unbind(1)]
+    low, high = gaussians.means.amin(0), gaussians.means.amax(0)
+    axes = [_quantiles(axis, BULK) for axis in gaussians.means.unbind(1)]
     bulk_low, bulk_high = zip(*axes, strict=True)
-    longest = found.scales.amax(1)
+    longest = gaussians.scales.amax(1)
     at = torch.tensor([0.05, 0.5, 0.95])
     weight = formats.weight(path)
     return {
         "file": str(path),
         "format": formats.suffix_of(path).removeprefix("."),
         "bytes": weight,
-        "gaussians": len(found),
-        "bytes_per_gaussian": round(weight / len(found), 2),
-        "sh_degree": found.sh_degree,
+        "gaussians": len(gaussians),
+        "bytes_per_gaussian": round(weight / len(gaussians), 2),
+        "sh_degree": gaussians.sh_degree,
         "antialiased": drawing.antialiased,
         "near": drawing.near,
         "low_corner": [round(value, 4) for value in low.tolist()],
         "high_corner": [round(value, 4) for value in high.tolist()],
         "bulk_low_corner": [round(value, 4) for value in bulk_low],
         "bulk_high_corner": [round(value, 4) for value in bulk_high],
-        "opacity_5_50_95": [round(v, 4) for v in _quantiles(found.opacities, at)],
+        "opacity_5_50_95": [round(v, 4) for v in _quantiles(gaussians.opacities, at)],
         "largest_scale_5_50_95": [round(v, 6) for v in _quantiles(longest, at)],
-        "sh_energy_by_band": [float(f"{value:.4g}") for value in _energies(found)],
-        "problems": _problems(found, sum(broken)),
-        "opacity_histogram": _histogram(found.opacities, torch.linspace(0, 1, 11)),
+        "sh_energy_by_band": [float(f"{value:.4g}") for value in _energies(gaussians)],
+        "problems": _problems(gaussians, sum(broken)),
+        "opacity_histogram": _histogram(gaussians.opacities, torch.linspace(0, 1, 11)),
         "largest_scale_histogram": _histogram(longest, _decades(longest)),
     }
 
@@ -175,26 +175,28 @@ def record_text(record: dict[str, Any], indent: int = 0) -> str:
     return "\n".join(lines)
 
 
-def _problems(found: Gaussians, broken: int) -> dict[str, Any]:
+def _problems(gaussians: Gaussians, broken: int) -> dict[str, Any]:
     """Rows that `splat clean` may want to remove, and bands of harmonics without any content."""
     limits = Limits()
-    bands = range(1, (found.sh_degree or 0) + 1)
+    bands = range(1, (gaussians.sh_degree or 0) + 1)
     return {
         "broken_and_left_out": broken,
-        "opacity_0": int((found.opacities <= 2 * FAINTEST).sum()),
-        "opacity_1": int((found.opacities >= 1 - 2 * FAINTEST).sum()),
-        "never_drawn": int((found.opacities < limits.faint).sum()),
-        "giants": int(giants(found, limits.giants).sum()),
-        "needles": int(needles(found, limits.needles).sum()),
-        "sh_bands_of_zeros": [d for d in bands if not found.colors[:, d * d : (d + 1) ** 2].any()],
+        "opacity_0": int((gaussians.opacities <= 2 * FAINTEST).sum()),
+        "opacity_1": int((gaussians.opacities >= 1 - 2 * FAINTEST).sum()),
+        "never_drawn": int((gaussians.opacities < limits.faint).sum()),
+        "giants": int(giants(gaussians, limits.giants).sum()),
+        "needles": int(needles(gaussians, limits.needles).sum()),
+        "sh_bands_of_zeros": [
+            d for d in bands if not gaussians.colors[:, d * d : (d + 1) ** 2].any()
+        ],
     }
 
 
-def _energies(found: Gaussians) -> list[float]:
+def _energies(gaussians: Gaussians) -> list[float]:
     """By band, the mean square of what it adds to colours, over rows, channels and directions."""
-    bands = range((found.sh_degree or 0) + 1)
+    bands = range((gaussians.sh_degree or 0) + 1)
     # The harmonics are orthonormal on the sphere, whose area is 4 pi.
-    squares = [found.colors[:, d * d : (d + 1) ** 2].square().sum(1).mean() for d in bands]
+    squares = [gaussians.colors[:, d * d : (d + 1) ** 2].square().sum(1).mean() for d in bands]
     return [float(square) / (4 * math.pi) for square in squares]
 
 
@@ -226,5 +228,5 @@ def _quantiles(values: Tensor, at: Tensor) -> list[float]:
     # torch.quantile refuses more than 16 million values.
     ordered = values.sort().values
     places = (at * (len(ordered) - 1)).round().long()
-    found: list[float] = ordered[places].tolist()
-    return found
+    quantiles: list[float] = ordered[places].tolist()
+    return quantiles

@@ -13,12 +13,12 @@ from jaxtyping import UInt8
 from tqdm import tqdm
 
 from splat import api, mesh
-from splat.cli.trained import Opened, cameras_of, run_of
+from splat.cli.opened import Opened, cameras_of, run_of
 from splat.core.frame import shrunk
 from splat.datasets import photo as photos
 from splat.datasets.masks import with_masks
 from splat.math import spread
-from splat.mesh.masks import Trim, pruned
+from splat.mesh.masks import Trim, without_disproved
 from splat.photos.photo import outline, photograph
 from splat.runs.folder import Folder, existing, read_config
 from splat.types import Camera, SceneData, View
@@ -40,7 +40,7 @@ class Masked:
     """255 where the mask's file is not black; shares where it was made smaller."""
 
 
-def listed(what: Path, cameras: Path | None) -> list[tuple[Camera, Mapping[str, Any]]]:
+def named_cameras(what: Path, cameras: Path | None) -> list[tuple[Camera, Mapping[str, Any]]]:
     """The cameras of a run, or of the file given, with their names and splits."""
     if cameras is None and what.is_file() and what.suffix != ".pt":
         raise ValueError(
@@ -50,12 +50,12 @@ def listed(what: Path, cameras: Path | None) -> list[tuple[Camera, Mapping[str, 
     path = cameras or existing(run_of(what).path).cameras
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; expected the cameras of a run")
-    found = cameras_of(path)
-    if not all("name" in entry and "split" in entry for _, entry in found):
+    cameras_and_entries = cameras_of(path)
+    if not all("name" in entry and "split" in entry for _, entry in cameras_and_entries):
         raise ValueError(
             f"{path} does not name the photos of its cameras; give the cameras.json of a run"
         )
-    return found
+    return cameras_and_entries
 
 
 def scene_of(what: Path, cameras: Path | None) -> SceneData | None:
@@ -86,7 +86,7 @@ def in_folder(
             f"{folder}: there is no such folder; expected masks called as the photos"
         )
     views = {} if scene is None else _masked_views(scene, folder)
-    found = []
+    masked = []
     for camera, entry in entries:
         name = str(entry["name"])
         camera = shrunk(camera, 1, max_side or None)
@@ -96,14 +96,14 @@ def in_folder(
         # The mask for the photo: what the photo's own alpha channel says is of no concern here.
         drawn = outline(replace(view, image=view.mask), camera.width, camera.height)
         assert drawn is not None
-        found.append(Masked(name, camera, drawn))
-    if not found:
+        masked.append(Masked(name, camera, drawn))
+    if not masked:
         first = entries[0][1]["name"] if entries else "NAME"
         raise ValueError(
             f"{folder} has no mask for any of {len(entries)} photos; expected files called as they"
             f" are, such as {PurePosixPath(first).with_suffix('.png')}"
         )
-    return found
+    return masked
 
 
 def of_object(what: Path, cameras: Path | None, masks: str, max_side: int) -> list[Masked]:
@@ -111,24 +111,24 @@ def of_object(what: Path, cameras: Path | None, masks: str, max_side: int) -> li
 
     White where a photo with a lens shows nothing.
     """
-    entries, scene = listed(what, cameras), scene_of(what, cameras)
+    entries, scene = named_cameras(what, cameras), scene_of(what, cameras)
     if masks == AUTO:
         return _outlines(entries, scene, max_side)
-    found = in_folder(Path(masks), entries, scene, max_side)
-    return found if scene is None else [_open(each, scene) for each in found]
+    masked = in_folder(Path(masks), entries, scene, max_side)
+    return masked if scene is None else [_open(each, scene) for each in masked]
 
 
-def trimmed(
-    made: mesh.Mesh, found: Opened, shown: Sequence[Masked], options: Trim, quiet: bool
+def trimmed_by_masks(
+    made: mesh.Mesh, opened: Opened, shown: Sequence[Masked], options: Trim, quiet: bool
 ) -> mesh.Mesh:
     """A mesh in the frame of training without what masks of the object disprove."""
     some = [shown[i] for i in spread(len(shown), MOST)]
-    standing = [found.placed(each.camera).to("cpu") for each in some]
+    standing = [opened.placed(one.camera).to("cpu") for one in some]
 
-    def told(views: Iterable[int]) -> Iterable[int]:
+    def bar(views: Iterable[int]) -> Iterable[int]:
         return tqdm(views, "masks", unit="view", disable=quiet or None)  # type: ignore[no-any-return]
 
-    left = pruned(made, standing, [each.mask for each in some], options, told)
+    left = without_disproved(made, standing, [one.mask for one in some], options, bar)
     if not len(left.faces):
         raise ValueError(
             f"all {len(made.faces):,} faces lie outside of the {len(some)} masks; masks must be"
@@ -161,28 +161,28 @@ def _outlines(
             "masks is auto, and the scene of the cameras is not known; give a folder of masks"
         )
     views = {view.name: view for view in (*scene.train, *scene.test)}
-    found = []
+    masked = []
     for camera, entry in entries:
         view = views.get(str(entry["name"]))
         camera = shrunk(camera, 1, max_side or None)
         drawn = None if view is None else outline(view, camera.width, camera.height)
         if view is not None and drawn is not None:
-            found.append(_open(Masked(view.name, camera, drawn), scene))
-    if not found:
+            masked.append(_open(Masked(view.name, camera, drawn), scene))
+    if not masked:
         raise ValueError(
             f"masks is auto, and no photo of {scene.path} has a mask or an alpha channel; give a"
             " folder of masks"
         )
-    return found
+    return masked
 
 
-def _open(each: Masked, scene: SceneData) -> Masked:
+def _open(masked: Masked, scene: SceneData) -> Masked:
     """With white where the photo shows nothing: behind the edge of a lens anything may be."""
-    view = next(view for view in (*scene.train, *scene.test) if view.name == each.name)
+    view = next(view for view in (*scene.train, *scene.test) if view.name == masked.name)
     if view.lens is None and view.cut is None:
-        return each
+        return masked
     bare = replace(view, mask=None)
-    counts = photograph(bare, each.camera.width, each.camera.height, masks="auto")[1]
+    counts = photograph(bare, masked.camera.width, masked.camera.height, masks="auto")[1]
     if counts is None:
-        return each
-    return replace(each, mask=np.where(counts == 0, np.uint8(255), each.mask))
+        return masked
+    return replace(masked, mask=np.where(counts == 0, np.uint8(255), masked.mask))

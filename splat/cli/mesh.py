@@ -17,14 +17,15 @@ from tqdm import tqdm
 
 from splat import api, mesh
 from splat.cleanup.debris import Box
-from splat.cli.masked import Masked, of_object, trimmed
-from splat.cli.trained import Opened, open_scene, run_of, views_of
+from splat.cli.masked import Masked, of_object, trimmed_by_masks
+from splat.cli.opened import Opened, open_scene, run_of, views_of
 from splat.core.frame import shrunk
 from splat.math import spread
 from splat.mesh import cubes
 from splat.mesh.masks import Trim
 from splat.mesh.region import Corners
 from splat.options.parse import parsed
+from splat.options.verbs import DrawOn, Json, Overwrite, Quiet, check_free
 from splat.photos.loader import Loader
 from splat.planning import predict
 from splat.runs.folder import read_config, same_views
@@ -84,14 +85,10 @@ class Mesh:
     """Most cameras to look from, evenly spread over those there are."""
     max_side: int = 800
     """Longest side of the pictures looked at, pixels; 0: as the cameras have it."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to draw."""
-    overwrite: bool = False
-    """Replace the file that is there."""
-    json: bool = False
-    """Print the figures as JSON."""
-    quiet: bool = False
-    """Say nothing but warnings and the result."""
+    device: DrawOn = "auto"
+    overwrite: Overwrite = False
+    json: Json = False
+    quiet: Quiet = False
 
     def __post_init__(self) -> None:
         box = self.box
@@ -105,8 +102,8 @@ class Mesh:
             ("truncation", 1),
         ):
             if not getattr(self, name) >= least:
-                given = f"{name.replace('_', '-')} is {getattr(self, name)}"
-                raise ValueError(f"{given}; expected {least} or more")
+                value = f"{name.replace('_', '-')} is {getattr(self, name)}"
+                raise ValueError(f"{value}; expected {least} or more")
         if not 0 <= self.keep_share <= 1:
             raise ValueError(f"keep-share is {self.keep_share:g}; expected a share from 0 to 1")
         if self.faces is not None and self.faces < 4:
@@ -117,35 +114,32 @@ def main(arguments: Sequence[str]) -> int:
     """Make a mesh; the exit code."""
     asked = parsed(Mesh, "mesh", arguments)
     start = time.perf_counter()
-    cubes.needed()
+    cubes.check_scikit_image()
     mesh.suffix_of(asked.out)
-    if asked.out.exists() and not asked.overwrite:
-        raise FileExistsError(
-            f"{asked.out} exists; replace it with --overwrite, or give another name"
-        )
-    found = open_scene(asked.what, asked.device, "auto")
+    check_free(asked.out, asked.overwrite)
+    opened = open_scene(asked.what, asked.device, "auto")
     masks: Sequence[Masked] = ()
     if asked.masks is not None:
         masks = of_object(asked.what, asked.cameras, asked.masks, asked.max_side)
-    by = _way(asked, found)
-    cameras = _cameras(asked, found)
+    by = _way(asked, opened)
+    cameras = _cameras(asked, opened)
     if asked.refine:
-        _refine(asked, found, by)
-    low, high = _corners(asked, found, by, cameras)
-    made, how = (_by_distance if by == "sdf" else _by_depth)(asked, found, cameras, low, high)
+        _refine(asked, opened, by)
+    low, high = _corners(asked, opened, by, cameras)
+    made, how = (_by_distance if by == "sdf" else _by_depth)(asked, opened, cameras, low, high)
     if not len(made.faces):
         raise ValueError(
-            f"no surface in the box {_said(low, high, found)}; give a larger one with --box x y z X"
-            " Y Z, in the frame of the photos' cameras"
+            f"no surface in the box {_said(low, high, opened)}; give a larger one with --box x y z"
+            " X Y Z, in the frame of the photos' cameras"
         )
     if masks:
         before = len(made.faces)
-        made = trimmed(made, found, masks, Trim(hull=asked.hull), asked.quiet)
+        made = trimmed_by_masks(made, opened, masks, Trim(hull=asked.hull), asked.quiet)
         how += f", without {before - len(made.faces):,} faces that masks disprove"
     cut = _cut(made, low, high)
     if asked.faces is not None:
         made = mesh.decimated(made, asked.faces)
-    made = made.out_of(found.frame)
+    made = made.out_of(opened.frame)
     mesh.write(made, asked.out)
     record = {
         "file": str(asked.out),
@@ -162,17 +156,17 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _way(asked: Mesh, found: Opened) -> Literal["sdf", "depth"]:
-    if asked.by == "sdf" and found.surface is None:
+def _way(asked: Mesh, opened: Opened) -> Literal["sdf", "depth"]:
+    if asked.by == "sdf" and opened.surface is None:
         raise ValueError(
             f"{asked.what} has no signed distance, which some methods train beside the Gaussians;"
             " leave --by out, and depth is fused"
         )
-    return "depth" if asked.by == "depth" or found.surface is None else "sdf"
+    return "depth" if asked.by == "depth" or opened.surface is None else "sdf"
 
 
-def _refine(asked: Mesh, found: Opened, by: str) -> None:
-    if by != "sdf" or found.surface is None:
+def _refine(asked: Mesh, opened: Opened, by: str) -> None:
+    if by != "sdf" or opened.surface is None:
         raise ValueError(
             "refine goes on with a signed distance that was learned beside Gaussians, and this mesh"
             " is not made of one; leave it out, or train with a recipe such as 'adc + sdf'"
@@ -181,15 +175,15 @@ def _refine(asked: Mesh, found: Opened, by: str) -> None:
     def shown(steps: Iterable[int]) -> Iterable[int]:
         return tqdm(steps, unit="step", disable=asked.quiet or None)  # type: ignore[no-any-return]
 
-    with _batches(asked, found) as batches:
-        surface = found.surface
-        surface.refine(found.seen_by, found.render, batches, steps=asked.refine, shown=shown)
+    with _batches(asked, opened) as batches:
+        surface = opened.surface
+        surface.refine(opened.seen_by, opened.render, batches, steps=asked.refine, shown=shown)
 
 
 @contextmanager
-def _batches(asked: Mesh, found: Opened) -> Iterator[Loader]:
+def _batches(asked: Mesh, opened: Opened) -> Iterator[Loader]:
     """The photos that a run was trained on, with their outlines, one a step."""
-    config, device = read_config(run_of(asked.what).config), found.render.device
+    config, device = read_config(run_of(asked.what).config), opened.render.device
     try:
         scene = api.reread(config, placed=run_of(asked.what).cameras)
         same_views(config, scene)
@@ -199,12 +193,12 @@ def _batches(asked: Mesh, found: Opened) -> Iterator[Loader]:
             " back, or leave --refine out"
         ) from None
     options = predict.with_device_defaults(config.options, device)
-    photos, held_out = loaders(scene, options, found.frame, device, Needs(outline=True))
+    photos, held_out = loaders(scene, options, opened.frame, device, Needs(outline=True))
     with closing(photos), closing(held_out or photos):
         yield photos
 
 
-def _cameras(asked: Mesh, found: Opened) -> list[Camera]:
+def _cameras(asked: Mesh, opened: Opened) -> list[Camera]:
     """Some of the cameras, in the frame of training."""
     what = asked.what
     if what.is_file() and asked.cameras is None:
@@ -216,86 +210,88 @@ def _cameras(asked: Mesh, found: Opened) -> list[Camera]:
         what = run_of(what).path
     every = views_of(what, asked.cameras)
     some = [every[i] for i in spread(len(every), asked.views)]
-    return [found.placed(shrunk(camera, 1, asked.max_side or None)) for camera in some]
+    return [opened.placed(shrunk(camera, 1, asked.max_side or None)) for camera in some]
 
 
-def _corners(asked: Mesh, found: Opened, by: str, cameras: Sequence[Camera]) -> Corners:
+def _corners(asked: Mesh, opened: Opened, by: str, cameras: Sequence[Camera]) -> Corners:
     """The box in the frame of training."""
     if asked.box is not None:
-        centre, scale = np.array(found.frame.centre), found.frame.scale
+        centre, scale = np.array(opened.frame.centre), opened.frame.scale
         ends = (scale * (np.array(asked.box).reshape(2, 3) - centre)).tolist()
         low, high = ends
-        if by == "sdf" and found.surface is not None:
-            known = found.surface.box
-            low = [max(pair) for pair in zip(low, known[0], strict=True)]
-            high = [min(pair) for pair in zip(high, known[1], strict=True)]
+        if by == "sdf" and opened.surface is not None:
+            box = opened.surface.box
+            low = [max(pair) for pair in zip(low, box[0], strict=True)]
+            high = [min(pair) for pair in zip(high, box[1], strict=True)]
             if not all(a < b for a, b in zip(low, high, strict=True)):
                 raise ValueError(
-                    f"the signed distance is not known in that box; it is in {_said(*known, found)}"
+                    f"the signed distance is not known in that box; it is in {_said(*box, opened)}"
                 )
         return (low[0], low[1], low[2]), (high[0], high[1], high[2])
-    if by == "sdf" and found.surface is not None:
-        corners, why = found.surface.box, "where the signed distance is known"
+    if by == "sdf" and opened.surface is not None:
+        corners, why = opened.surface.box, "where the signed distance is known"
     else:
-        corners, why = mesh.region(found.gaussians, cameras), "what the cameras look at"
-    _log.info("--box %s (%s)", _said(*corners, found), why)
+        corners, why = mesh.region(opened.gaussians, cameras), "what the cameras look at"
+    _log.info("--box %s (%s)", _said(*corners, opened), why)
     return corners
 
 
-def _said(low: Sequence[float], high: Sequence[float], found: Opened) -> str:
+def _said(low: Sequence[float], high: Sequence[float], opened: Opened) -> str:
     """A box as --box takes it."""
-    frame = found.frame
+    frame = opened.frame
     corners = np.array([low, high]) / frame.scale + np.array(frame.centre)
     return " ".join(f"{value:.4g}" for value in corners.ravel())
 
 
 def _by_distance(
     asked: Mesh,
-    found: Opened,
+    opened: Opened,
     cameras: Sequence[Camera],
     low: Sequence[float],
     high: Sequence[float],
 ) -> tuple[mesh.Mesh, str]:
-    assert found.surface is not None
-    surface, cell = found.surface, _cell(asked, low, high)
-    raw = mesh.from_distance(surface, low, high, asked.resolution, found.render.device)
+    assert opened.surface is not None
+    surface, cell = opened.surface, _cell(asked, low, high)
+    raw = mesh.from_distance(surface, low, high, asked.resolution, opened.render.device)
     made = mesh.tidied(raw, asked.keep_share)
     if len(made.faces):
         # Depth and distance are trained apart, and agree to a few cells.
         tolerance = asked.truncation * cell
-        made = mesh.painted(made, _pictures(asked, found, cameras, tolerance), tolerance)
-    return made, f"from the signed distance, cells of {_length(cell, found)}"
+        made = mesh.with_vertex_colors(
+            made, _pictures(asked, opened, cameras, tolerance), tolerance
+        )
+    return made, f"from the signed distance, cells of {_length(cell, opened)}"
 
 
 def _by_depth(
     asked: Mesh,
-    found: Opened,
+    opened: Opened,
     cameras: Sequence[Camera],
     low: Sequence[float],
     high: Sequence[float],
 ) -> tuple[mesh.Mesh, str]:
     cell = _cell(asked, low, high)
     truncation = asked.truncation * cell
-    seen = _pictures(asked, found, cameras, truncation)
+    seen = _pictures(asked, opened, cameras, truncation)
     made = mesh.tidied(mesh.from_depth(seen, low, high, cell, truncation), asked.keep_share)
-    return made, f"from depth of {len(cameras)} views, cells of {_length(cell, found)}"
+    return made, f"from depth of {len(cameras)} views, cells of {_length(cell, opened)}"
 
 
 def _pictures(
-    asked: Mesh, found: Opened, cameras: Sequence[Camera], tolerance: float
+    asked: Mesh, opened: Opened, cameras: Sequence[Camera], tolerance: float
 ) -> Iterator[mesh.Picture]:
     shown: Iterable[Camera] = tqdm(cameras, unit="view", disable=asked.quiet or None)
     for camera in shown:
-        gaussians = found.seen_by(camera)
-        yield mesh.pictured(gaussians, camera, found.render, found.background, tolerance)
+        gaussians = opened.seen_by(camera)
+        yield mesh.depth_picture(gaussians, camera, opened.render, opened.background, tolerance)
 
 
 def _cell(asked: Mesh, low: Sequence[float], high: Sequence[float]) -> float:
     return max(b - a for a, b in zip(low, high, strict=True)) / asked.resolution
 
 
-def _length(cell: float, found: Opened) -> str:
-    return f"{cell / found.frame.scale:.3g}"
+def _length(cell: float, opened: Opened) -> str:
+    return f"{cell / opened.frame.scale:.3g}"
 
 
 def _cut(made: mesh.Mesh, low: Sequence[float], high: Sequence[float]) -> bool:

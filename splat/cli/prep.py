@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from splat.options.parse import parsed
+from splat.options.verbs import Json, Quiet
 from splat.prep import PrepOptions, prepare
 from splat.system.numbers import hint
 
@@ -30,17 +31,15 @@ class Prep:
     """Folder for the scene."""
     overwrite: bool = False
     """Start anew in a folder that was prepared before."""
-    json: bool = False
-    """Print the report as JSON."""
-    quiet: bool = False
-    """Say nothing but warnings and the report."""
+    json: Json = False
+    quiet: Quiet = False
     preparing: PrepOptions = field(default_factory=PrepOptions)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Prepare; the exit code."""
     asked = parsed(Prep, "prep", arguments)
-    out = asked.out or usual(asked.source)
+    out = asked.out or usual_folder(asked.source)
     report = prepare(
         asked.source, out, asked.preparing, overwrite=asked.overwrite,
         quiet=asked.quiet or asked.json,
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def usual(source: Path) -> Path:
+def usual_folder(source: Path) -> Path:
     """The folder for a scene, beside what it is made of."""
     path = source.resolve()
     return path.with_name(f"{path.stem if path.is_file() else path.name}_scene")

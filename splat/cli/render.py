@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from splat.cli.trained import Opened, open_scene, views_of
+from splat.cli.opened import Opened, open_scene, views_of
 from splat.core.frame import shrunk
 from splat.export.receipt import draw
 from splat.options.parse import parsed
+from splat.options.verbs import DrawOn, Overwrite, Quiet
 from splat.render import camera_paths
 from splat.render.video import write_video
 from splat.system.import_path import object_at
@@ -61,12 +62,9 @@ class Render:
         hint("the first that was trained"),
     ] = None
     """Where that source is, X Y Z in the coordinates of the scene."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to draw."""
-    overwrite: bool = False
-    """Replace what is there."""
-    quiet: bool = False
-    """Say nothing but warnings and the result."""
+    device: DrawOn = "auto"
+    overwrite: Overwrite = False
+    quiet: Quiet = False
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -77,8 +75,8 @@ def main(arguments: Sequence[str]) -> int:
         raise FileExistsError(f"{out} exists; replace it with --overwrite, or give another name")
     cameras = [shrunk(camera, 1, asked.max_side) for camera in asked_cameras(asked)]
     heard = _heard(asked, out, cameras)
-    found = open_scene(asked.what, asked.device, asked.background, exposure=asked.exposure_of)
-    pictures = _pictures(found, cameras, asked.quiet)
+    opened = open_scene(asked.what, asked.device, asked.background, exposure=asked.exposure_of)
+    pictures = _pictures(opened, cameras, asked.quiet)
     count = _filmed(pictures, out, asked.fps, heard)
     sound = "" if heard is None else f", with {count / asked.fps:.2f} s of sound"
     print(f"{out}: {count} pictures of {cameras[0].width}x{cameras[0].height} pixels{sound}")
@@ -95,10 +93,10 @@ def _heard(
         return None
     if out.suffix.lower() != ".mp4":
         raise ValueError(f"{out} is no video; expected a name ending in .mp4 with --sound")
-    found: Float[Tensor, "2 samples"] = _sounding().under(
+    sound: Float[Tensor, "2 samples"] = _sounding().under(
         asked.what, cameras, asked.fps, asked.sound, asked.source_at
     )
-    return found
+    return sound
 
 
 def _filmed(
@@ -115,13 +113,13 @@ def _filmed(
 
 def _sounding() -> Any:
     """What makes scenes heard, which is a method's own."""
-    found = object_at(SOUNDING)
-    if found is None:
+    module = object_at(SOUNDING)
+    if module is None:
         raise ValueError(
             f"sound is asked for, and {SOUNDING} is not there; install splat-toolkit whole, or"
             " leave --sound out"
         )
-    return found
+    return module
 
 
 def _usual(asked: Render) -> Path:
@@ -149,8 +147,8 @@ def asked_cameras(asked: Render) -> list[Camera]:
 
 
 def _pictures(
-    found: Opened, cameras: Sequence[Camera], quiet: bool
+    opened: Opened, cameras: Sequence[Camera], quiet: bool
 ) -> Iterator[Float[Tensor, "h w 3"]]:
     for camera in tqdm(cameras, unit="picture", disable=quiet or None):
-        there = found.placed(camera)
-        yield draw(found.seen_by(there), there, found.render, found.background)
+        there = opened.placed(camera)
+        yield draw(opened.seen_by(there), there, opened.render, opened.background)

@@ -15,6 +15,7 @@ import tyro
 
 from splat.core.strategy import Strategy
 from splat.options.parse import parsed
+from splat.options.verbs import Json
 from splat.recipes import catalog, recipe
 from splat.system.numbers import hint
 
@@ -23,8 +24,7 @@ from splat.system.numbers import hint
 class List:
     """Name the methods, the parts that may follow one after a +, and presets of parts."""
 
-    json: bool = False
-    """Print it as JSON."""
+    json: Json = False
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ class Test:
     """Length of the runs, which its schedule is fitted to."""
     gain: float = 1.0
     """dB by which the picture must get better."""
-    json: bool = False
-    """Print it as JSON."""
+    json: Json = False
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -78,7 +77,7 @@ def usage() -> str:
     return "\n".join(["usage: splat strategies list | show RECIPE | test RECIPE", "", *lines])
 
 
-def listed(arguments: Sequence[str]) -> int:
+def list_strategies(arguments: Sequence[str]) -> int:
     """Name what there is."""
     from splat.recipes.page import headline
 
@@ -88,16 +87,16 @@ def listed(arguments: Sequence[str]) -> int:
         "parts": catalog.parts(),
     }
     record = {
-        what: {name: headline(kind) for name, kind in group.items()}
-        for what, group in groups.items()
+        heading: {name: headline(kind) for name, kind in group.items()}
+        for heading, group in groups.items()
     }
-    record["presets"] = {name: what for name, (_, what) in catalog.PRESETS.items()}
+    record["presets"] = {name: heading for name, (_, heading) in catalog.PRESETS.items()}
     if asked.json:
         print(json.dumps(record, indent=1))
         return 0
     width = max(len(name) for group in record.values() for name in group)
-    for what, group in record.items():
-        print(f"{what}:")
+    for heading, group in record.items():
+        print(f"{heading}:")
         for name, text in group.items():
             print(f"  {name:{width}}  {text}")
     print(
@@ -108,7 +107,7 @@ def listed(arguments: Sequence[str]) -> int:
     return 0
 
 
-def shown(arguments: Sequence[str]) -> int:
+def show_strategy(arguments: Sequence[str]) -> int:
     """Say all of a strategy."""
     from splat.recipes.page import page
 
@@ -117,31 +116,32 @@ def shown(arguments: Sequence[str]) -> int:
     return 0
 
 
-def tested(arguments: Sequence[str]) -> int:
+def test_strategy(arguments: Sequence[str]) -> int:
     """Try what a strategy owes."""
-    from splat.conformance.checks import STEPS, checked
+    from splat.conformance.checks import STEPS, check_strategy
 
     own = {"--steps": 1, "--gain": 1, "--json": 0}
     asked = parsed(Test, "strategies test", _joined(arguments, own))
     strategy = _strategy(asked.recipe)
-    found = checked(strategy, steps=asked.steps or STEPS, gain=asked.gain)
-    failed = [each for each in found if not each.passed]
+    findings = check_strategy(strategy, steps=asked.steps or STEPS, gain=asked.gain)
+    failed = [finding for finding in findings if not finding.passed]
     if asked.json:
-        print(json.dumps([dataclasses.asdict(each) for each in found], indent=1))
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
         return 1 if failed else 0
     print(recipe.to_text_or_names(strategy))
-    width = max(len(each.check) for each in found)
-    for each in found:
-        print(f"  {'passed' if each.passed else 'FAILED'}  {each.check:{width}}  {each.owed}.")
-        print(f"  {'':8}{'':{width}}  {each.said}")
-    print(f"{len(found) - len(failed)} of {len(found)} checks passed")
+    width = max(len(finding.check) for finding in findings)
+    for finding in findings:
+        state = "passed" if finding.passed else "FAILED"
+        print(f"  {state}  {finding.check:{width}}  {finding.owed}.")
+        print(f"  {'':8}{'':{width}}  {finding.said}")
+    print(f"{len(findings) - len(failed)} of {len(findings)} checks passed")
     return 1 if failed else 0
 
 
 _VERBS: Mapping[str, Callable[[Sequence[str]], int]] = {
-    "list": listed,
-    "show": shown,
-    "test": tested,
+    "list": list_strategies,
+    "show": show_strategy,
+    "test": test_strategy,
 }
 
 

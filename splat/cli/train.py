@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Union
 
 import tyro
 
@@ -16,8 +16,9 @@ from splat.core.strategy import Strategy
 from splat.options import Options, Reading, Viewing, Watching
 from splat.options.blocking import Blocking
 from splat.options.parse import parsed, parsed_known
+from splat.options.verbs import DeviceName, Json
 from splat.recipes import catalog, recipe
-from splat.recipes.offered import offered as offered_for
+from splat.recipes.offered import offered_for
 from splat.system.numbers import hint
 
 
@@ -48,8 +49,7 @@ class Train:
     """The scene is photos without poses, or a video: find the poses first, as `splat prep` does."""
     prep_out: Annotated[Path | None, hint("the name of the photos and _scene")] = None
     """Folder for the posed scene of --prep."""
-    json: bool = False
-    """Print the figures as JSON."""
+    json: Json = False
     dry_run: bool = False
     """Say what would be trained, and why each value is what it is; train nothing."""
     training: Options = field(default_factory=Options)
@@ -57,14 +57,14 @@ class Train:
     watching: Watching = field(default_factory=Watching)
     viewing: Viewing = field(default_factory=Viewing)
     blocking: Blocking = field(default_factory=Blocking)
-    method: Strategy = field(default_factory=lambda: recipe.usual())  # not the field above
+    method: Strategy = field(default_factory=lambda: recipe.usual_strategy())  # not the field above
 
 
 @dataclass(frozen=True)
 class _Fitting:
     """What of the options methods are fitted to, or are found by, before they are parsed."""
 
-    device: Literal["auto", "cpu", "cuda"] = Options.device
+    device: DeviceName = Options.device
     budget: str | None = None
     sh_degree: int = Options.sh_degree
     budget_of: str = Options.budget_of
@@ -74,9 +74,9 @@ class _Fitting:
 def main(arguments: Sequence[str]) -> int:
     """Train; the exit code."""
     asked = read(arguments)
-    from splat.cli.training import carried_out  # torch's and OpenCV's parts, which help needs not
+    from splat.cli.training import carry_out  # torch's and OpenCV's parts, which help needs not
 
-    return carried_out(asked, arguments)
+    return carry_out(asked, arguments)
 
 
 def read(arguments: Sequence[str]) -> Train:
@@ -110,7 +110,7 @@ def read(arguments: Sequence[str]) -> Train:
             raise ValueError("a recipe is given and a method too; leave one of them out")
         method = recipe.strategy_from_text(recipe.text_of(asked.recipe), offered)
     elif asked.plugin is None and not _names_one(first, offered):
-        method = recipe.usual(offered)
+        method = recipe.usual_strategy(offered)
     method = recipe.compose(method, parts, offered)
     statistics(method)  # what does not go together is said before anything is read
     return replace(asked, method=method)
@@ -160,20 +160,20 @@ def _parted(part: Sequence[str], first: list[str], offered: Mapping[str, Strateg
 def _part_options(name: str, offered: Mapping[str, Strategy]) -> dict[str, int]:
     if name == "(":
         return {}
-    found = recipe.method_or_part(name, offered)
-    return _options(found if isinstance(found, type) else type(found))
+    kind = recipe.method_or_part(name, offered)
+    return _options(kind if isinstance(kind, type) else type(kind))
 
 
 def _options(kind: Any) -> dict[str, int]:
     """Options of a dataclass, and how many values each takes."""
-    found: dict[str, int] = {}
+    options: dict[str, int] = {}
     for entry in fields(kind):
         flag = "--" + entry.name.replace("_", "-")
-        if entry.type == "bool":
-            found |= {flag: 0, flag.replace("--", "--no-", 1): 0}
+        if type(entry.default) is bool:
+            options |= {flag: 0, flag.replace("--", "--no-", 1): 0}
         else:
-            found[flag] = _numbers(str(entry.type))
-    return found
+            options[flag] = _numbers(str(entry.type))
+    return options
 
 
 def _numbers(kind: str) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from splat import api
 from splat.api import Result
 from splat.cli.train import Train
-from splat.cli.viewing import resolved
+from splat.cli.viewing import viewing_for
 from splat.export.receipt import Receipt
 from splat.parallel import current_ranks
 from splat.prep.suffixes import is_video
@@ -27,7 +27,7 @@ from splat.types import SceneData
 _log = logging.getLogger(__name__)
 
 
-def carried_out(asked: Train, arguments: Sequence[str]) -> int:
+def carry_out(asked: Train, arguments: Sequence[str]) -> int:
     """Train; the exit code."""
     out = asked.out or Path("runs") / asked.scene.resolve().name
     ranks = current_ranks()
@@ -38,9 +38,9 @@ def carried_out(asked: Train, arguments: Sequence[str]) -> int:
     if asked.dry_run:
         return _told_only(asked, scene, _asks_for_cap(asked, arguments))
     if asked.blocking.blocks is not None:
-        from splat.cli.blocks import trained_in_blocks
+        from splat.cli.blocks import train_in_blocks
 
-        return trained_in_blocks(asked, scene, out, shlex.join(["splat", "train", *arguments]))
+        return train_in_blocks(asked, scene, out, shlex.join(["splat", "train", *arguments]))
     return report(
         lambda done: api.train(
             scene,
@@ -51,7 +51,7 @@ def carried_out(asked: Train, arguments: Sequence[str]) -> int:
             watching=asked.watching,
             reading=asked.reading,
             command=shlex.join(["splat", "train", *arguments]),
-            viewing=resolved(asked.viewing, arguments, silent=silent),
+            viewing=viewing_for(asked.viewing, arguments, silent=silent),
             done=done,
             cap_asked=_asks_for_cap(asked, arguments),
         ),
@@ -64,11 +64,11 @@ def _told_only(asked: Train, scene: SceneData, cap_asked: bool) -> int:
     """Say what would be trained; the exit code."""
     if asked.blocking.blocks is not None:
         raise ValueError("dry-run says what a run in one piece would be; leave --blocks out")
-    found = api.decided(scene, asked.method, asked.training, cap_asked=cap_asked)
+    decided = api.decided(scene, asked.method, asked.training, cap_asked=cap_asked)
     if asked.json:
-        print(json.dumps([vars(each) for each in found.decisions], indent=1))
+        print(json.dumps([vars(decision) for decision in decided.decisions], indent=1))
     else:
-        print(found.text())
+        print(decided.text())
     return 0
 
 
@@ -86,10 +86,10 @@ def _posed(asked: Train, silent: bool) -> Path:
                 "prep is asked for in a run of several processes, which would all do it; find the"
                 f" poses first, with `splat prep {asked.scene}`, and train what it writes"
             )
-        from splat.cli.prep import usual
+        from splat.cli.prep import usual_folder
         from splat.prep import prepare
 
-        out = asked.prep_out or usual(asked.scene)
+        out = asked.prep_out or usual_folder(asked.scene)
         for line in prepare(asked.scene, out, quiet=silent).text().splitlines():
             _log.info("%s", line)
         return out
@@ -107,10 +107,10 @@ def report(call: Callable[[Callable[[Result], None]], Result], out: Path, as_jso
     """Carry out a run, which is given what prints what came of it; the exit code."""
 
     def printed(result: Result) -> None:
-        said = (
+        text = (
             json.dumps(result.metrics, indent=1) if as_json else summary_text(result.metrics, out)
         )
-        print(said, flush=True)
+        print(text, flush=True)
 
     try:
         call(printed)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import tyro
@@ -15,13 +15,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat import api, formats, kernels
-from splat.cli.trained import INPUT_FRAME, open_scene, run_of, views_of
+from splat.cli.opened import INPUT_FRAME, open_scene, run_of, views_of
 from splat.core.frame import camera_to_frame, frame_of, gaussians_to_frame
 from splat.core.model import Model
 from splat.formats import compressed, ply
 from splat.kernels import one_torch_thread
 from splat.lod.store import MANY, store_of
 from splat.options.parse import parsed
+from splat.options.verbs import DrawOn
 from splat.planning.predict import with_device_defaults
 from splat.render import choose_device, drawing_as
 from splat.runs.folder import Folder, read_config, same_views
@@ -58,8 +59,7 @@ class View:
     """What a browser must know to be let in."""
     background: str = "auto"
     """black, white or #rrggbb; auto: as in training."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to draw."""
+    device: DrawOn = "auto"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -93,29 +93,32 @@ def _source(path: Path, asked: View) -> Still:
     cameras = _cameras(path, place, asked)
     if place is None and _large(path):
         return _from_disk(path, cameras, asked)
-    found = open_scene(path, asked.device, asked.background)
-    makes = isinstance(found.seen_by, Model)
+    opened = open_scene(path, asked.device, asked.background)
+    makes = isinstance(opened.seen_by, Model)
     if place is None and not makes:
-        frame = frame_of(cameras) if len(cameras) > 1 else _around(found.gaussians.means)
-        gaussians, render = gaussians_to_frame(found.gaussians, frame), found.gaussians.means.device
-        drawn = drawing_as(found.drawing, frame, render)
+        frame = frame_of(cameras) if len(cameras) > 1 else _around(opened.gaussians.means)
+        gaussians, render = (
+            gaussians_to_frame(opened.gaussians, frame),
+            opened.gaussians.means.device,
+        )
+        drawn = drawing_as(opened.drawing, frame, render)
     else:
-        frame, drawn = found.frame, found.render
+        frame, drawn = opened.frame, opened.render
     metrics = {} if place is None or not place.metrics.is_file() else read_json(place.metrics)
     about: dict[str, Any] = dict(
         name=path.name if place is None or path.is_dir() else f"{place.path.name}/{path.stem}",
         frame=frame,
         render=drawn,
-        drawing=found.drawing,
-        background=found.background,
+        drawing=opened.drawing,
+        background=opened.background,
         photos=None if place is None else _photos(place, frame, drawn.device),
         cameras=[camera_to_frame(camera, frame).to(drawn.device) for camera in cameras],
-        step=found.step,
-        psnr=metrics.get("psnr") if metrics.get("steps") == found.step else None,
+        step=opened.step,
+        psnr=metrics.get("psnr") if metrics.get("steps") == opened.step else None,
     )
-    if isinstance(found.seen_by, Model):
-        return Unbaked(found.seen_by, **about)
-    whole = gaussians if place is None else found.gaussians
+    if isinstance(opened.seen_by, Model):
+        return Unbaked(opened.seen_by, **about)
+    whole = gaussians if place is None else opened.gaussians
     if len(whole) <= MANY:
         return Still(whole, **about)
     whole = whole.to("cpu")
@@ -129,8 +132,8 @@ def _cameras(path: Path, place: Folder | None, asked: View) -> list[Camera]:
     """Those to look from, frame of the input; empty where none are known."""
     # A file may lie in the folder of its run.
     listed = path.with_name("cameras.json") if place is None else place.cameras
-    known = asked.cameras is not None or listed.is_file()
-    return views_of(path, asked.cameras or listed) if known else []
+    available = asked.cameras is not None or listed.is_file()
+    return views_of(path, asked.cameras or listed) if available else []
 
 
 def _large(path: Path) -> bool:

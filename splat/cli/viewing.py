@@ -11,7 +11,7 @@ from splat.parallel import current_ranks
 from splat.viewer.server import available
 
 
-def resolved(asked: Viewing, arguments: Sequence[str], *, silent: bool) -> Viewing:
+def viewing_for(asked: Viewing, arguments: Sequence[str], *, silent: bool) -> Viewing:
     """What was asked; where nothing was, the viewer is on for people at a terminal.
 
     Who asks for it by name wants it until Ctrl-C. `silent`: the output is for a script. A run of

@@ -25,7 +25,7 @@ from splat.evaluation.evaluate import psnr
 from splat.evaluation.pictures import INK, WORST, Bytes, as_bytes
 from splat.photos.loader import Loader
 from splat.planning import predict as sizes
-from splat.recipes.restored import restored
+from splat.recipes.restored import model_of
 from splat.render import choose_device, drawing_as
 from splat.runs import checkpoint
 from splat.runs.folder import read_config
@@ -143,7 +143,7 @@ class _Drawer:
         place = runs.folder_of(out, outcome.entry)
         state = checkpoint.load(place.latest())
         self.config, self.frame = read_config(place.config), checkpoint.frame(state)
-        self._model = restored(self.config, state, device)
+        self._model = model_of(self.config, state, device)
         drawing = checkpoint.drawing(state) or Drawing(plan.shared.options.antialiased)
         self._render = drawing_as(drawing, self.frame, device)
         behind = rgb(self.config.options.background)

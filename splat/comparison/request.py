@@ -29,7 +29,7 @@ from splat.options import Options, Reading
 from splat.planning import predict as sizes
 from splat.planning.ladder import rung_for
 from splat.recipes import saved
-from splat.recipes.parts import kept_within
+from splat.recipes.parts import with_row_limit
 from splat.recipes.recipe import strategy_from_text, text_of, to_text_or_names
 from splat.render import choose_device
 from splat.runs.folder import fingerprint
@@ -90,7 +90,7 @@ def planned(request: Request, out: Path) -> tuple[Plan, tuple[Ask, ...]]:
 
 def within(strategy: Strategy, budget: int) -> Strategy:
     """The strategy with at most so many Gaussians."""
-    return strategy if budget == OWN else kept_within(strategy, budget)
+    return strategy if budget == OWN else with_row_limit(strategy, budget)
 
 
 def _check(options: Options) -> None:
@@ -181,7 +181,7 @@ def _entrant(name: str, what: str | Strategy, known: Plan | None) -> Entrant:
     strategy = strategy_from_text(text_of(what)) if isinstance(what, str) else what
     start = strategy.start
     recipe = to_text_or_names(strategy)
-    found = Entrant(name, recipe, saved.described(strategy), start.opacity, start.scale)
+    found = Entrant(name, recipe, saved.description_of(strategy), start.opacity, start.scale)
     for other in known.entrants if known else ():
         if other.name == name and other.strategy != found.strategy:
             raise ValueError(

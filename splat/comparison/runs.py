@@ -92,7 +92,9 @@ def state_of(plan: Plan, out: Path, entry: Entry) -> State:
 
 def strategy_of(plan: Plan, entry: Entry) -> Strategy:
     """The strategy of a run, within its budget."""
-    return within(saved.rebuilt(plan.entrant(entry.entrant).strategy), entry.budget)
+    return within(
+        saved.strategy_from_description(plan.entrant(entry.entrant).strategy), entry.budget
+    )
 
 
 def carry_out(
@@ -142,7 +144,7 @@ def _check_same(plan: Plan, place: Folder, entry: Entry) -> None:
 
 def _settings(plan: Plan, entry: Entry) -> dict[str, Any]:
     options = replace(plan.shared.options, seed=entry.seed)
-    return _of(options, saved.described(strategy_of(plan, entry)))
+    return _of(options, saved.description_of(strategy_of(plan, entry)))
 
 
 def _of(options: Options, method: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What every strategy owes, as checks that anyone may run on one of their own.
 
-`splat strategies test my_pkg:Mine` prints what `checked` finds. All runs are short ones of a tiny
-scene on the CPU, a few seconds together.
+`splat strategies test my_pkg:Mine` prints what `check_strategy` finds. All runs are short ones of a
+tiny scene on the CPU, a few seconds together.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ import torch
 from torch import Tensor
 
 from splat.conformance.row_order import Witness, compare_orders
-from splat.conformance.trial import Broken, Prints, Record, Trial, difference, trial
+from splat.conformance.trial import Broken, Fingerprints, Record, Trial, difference, trial
 from splat.core.chain import Chain
 from splat.core.edit import Edit
 from splat.core.schedule import PUBLISHED_STEPS
 from splat.core.step import Step
 from splat.core.strategy import Fixed, Strategy, Wrapper
-from splat.recipes.parts import kept_within
+from splat.recipes.parts import with_row_limit
 from splat.runs import checkpoint
 
 STEPS = 500
-"""Of the runs: schedules fitted to them still grow, prune and reset."""
+"""Length of the runs; schedules fitted to it still grow, prune and reset."""
 GAIN = 1.0
-"""dB by which the picture must get better."""
+"""Least gain of the picture, dB."""
 ORDERS = 2
-"""Edits to propose in another order of the rows."""
+"""Edits that are proposed again with the rows in another order."""
 LEAST_STEPS = 30
-"""Steps of runs from odd rows, at least."""
+"""Least number of steps of runs from odd rows."""
 _ALIKE = 40
-"""Rows that are one and the same."""
+"""Number of identical rows."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What came of one check."""
+    """The result of one check."""
 
     check: str
-    """Its name."""
+    """Name of the check."""
     owed: str
-    """What it is about."""
+    """The rule that it checks, a sentence."""
     passed: bool
     said: str
-    """What was seen, or what went wrong and at which step."""
+    """What was observed, or what went wrong and at which step."""
 
 
-def checked(
+def check_strategy(
     strategy: Strategy,
     *,
     steps: int = STEPS,
@@ -61,24 +61,26 @@ def checked(
     folder: Path | None = None,
     only: tuple[str, ...] = (),
 ) -> list[Finding]:
-    """What a strategy does of what it owes.
+    """Findings of the checks of a strategy.
 
     Its step numbers are fitted to runs of so many steps; not `fitted`, they are taken as they
     are. The picture must get better by `gain` dB. `folder` has another scene than the tiny one;
     `only` names some of `CHECKS`.
     """
-    found = []
-    with tempfile.TemporaryDirectory() as kept:
-        with trial(strategy, steps, Path(kept), fitted=fitted, folder=folder) as tried:
-            tried.gain = gain
+    findings = []
+    with tempfile.TemporaryDirectory() as checkpoint_folder:
+        with trial(
+            strategy, steps, Path(checkpoint_folder), fitted=fitted, folder=folder
+        ) as trial_run:
+            trial_run.gain = gain
             for name in only or CHECKS:
                 check = CHECKS[name]
                 owed = (check.__doc__ or "").partition("\n")[0].rstrip(".")
                 try:
-                    found.append(Finding(name, owed, True, check(tried)))
+                    findings.append(Finding(name, owed, True, check(trial_run)))
                 except Broken as broken:
-                    found.append(Finding(name, owed, False, str(broken)))
-    return found
+                    findings.append(Finding(name, owed, False, str(broken)))
+    return findings
 
 
 def constant(tried: Trial) -> str:
@@ -134,7 +136,7 @@ def limit(tried: Trial) -> str:
     if cap:
         _within(tried.record, cap, "its cap is")
     budget = start + start // 5
-    run = tried.run(kept_within(tried.strategy, budget))
+    run = tried.run(with_row_limit(tried.strategy, budget))
     record = tried.followed(run, tried.horizon, printed=False)
     _within(record, budget, "with limited() it may have")
     return f"at most {max(record.counts)} rows where {budget} were allowed"
@@ -229,7 +231,7 @@ def odd_rows(tried: Trial) -> str:
 
 
 def learns(tried: Trial) -> str:
-    """The picture gets better."""
+    """The picture gets better by training."""
     before, after = tried.record.psnr
     if not after - before >= tried.gain:
         raise Broken(
@@ -252,7 +254,7 @@ CHECKS: Mapping[str, Callable[[Trial], str]] = {
     "odd rows": odd_rows,
     "learns": learns,
 }
-"""By their name."""
+"""The checks by name."""
 
 
 def _witnessed(tried: Trial) -> tuple[Record, list[str], list[str | Broken]]:
@@ -272,8 +274,8 @@ def _witnessed(tried: Trial) -> tuple[Record, list[str], list[str | Broken]]:
         witness = Witness(tried.strategy, look=look)
         record = tried.followed(tried.run(witness), tried.horizon)
         tried.notes["witnessed"] = (record, witness.changed, seen)
-    found: tuple[Record, list[str], list[str | Broken]] = tried.notes["witnessed"]
-    return found
+    outcome: tuple[Record, list[str], list[str | Broken]] = tried.notes["witnessed"]
+    return outcome
 
 
 @dataclasses.dataclass(frozen=True)
@@ -293,11 +295,11 @@ def _within(record: Record, most: int, allowed: str) -> None:
 
 
 def _first_difference(one: Record, other: Record, done: int = 0) -> tuple[int, str]:
-    """The step after which two runs differ, and where; 0: none. `other` begins after `done`."""
-    later: list[Prints] = one.prints[done:]
-    for step, (before, after) in enumerate(zip(later, other.prints, strict=False), done + 1):
-        if found := difference(before, after):
-            return step, found
+    """The step after which runs differ, and the tensor; 0: none. `other` begins after `done`."""
+    later: list[Fingerprints] = one.fingerprints[done:]
+    for step, (before, after) in enumerate(zip(later, other.fingerprints, strict=False), done + 1):
+        if name := difference(before, after):
+            return step, name
     return 0, ""
 
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from splat.conformance.trial import Broken, Prints, Trial, difference, prints
+from splat.conformance.trial import Broken, Fingerprints, Trial, difference, fingerprints
 from splat.core.edit import SPLIT, Edit
 from splat.core.score import survey
 from splat.core.step import Step
@@ -19,9 +19,9 @@ from splat.core.strategy import Strategy, Wrapper
 from splat.types import Gaussians, PixelMap, Rendered, ScreenGradient, Surveyed
 
 DRAWS = 32
-"""How often a strategy that draws is asked, for each order of the rows."""
+"""Draws for each order of the rows of a strategy that draws."""
 UNLIKELY = 8.0
-"""Standard deviations that no two sets of fair draws are apart."""
+"""Standard deviations by which no two sets of fair draws differ."""
 ALIKE = 0.75
 """Cosine between how often rows are copied, moved or dropped in either order, at least."""
 
@@ -36,13 +36,13 @@ class Witness(Wrapper):
     """What it changed itself, in sentences."""
 
     def observe(self, step: Step) -> None:
-        before = prints(step.model.cloud, statistics=False)
+        before = fingerprints(step.model.cloud, statistics=False)
         self.base.observe(step)
         self._compare(step, before, "observe")
 
     def refine(self, step: Step) -> Edit | None:
         asked: list[str] = []
-        before = prints(step.model.cloud, statistics=False)
+        before = fingerprints(step.model.cloud, statistics=False)
 
         def noted(purpose: str) -> torch.Generator:
             asked.append(purpose)
@@ -54,17 +54,17 @@ class Witness(Wrapper):
             self.look(step, edit, bool(asked))
         return edit
 
-    def _compare(self, step: Step, before: Prints, what: str) -> None:
-        found = difference(before, prints(step.model.cloud, statistics=False))
-        if found:
+    def _compare(self, step: Step, before: Fingerprints, what: str) -> None:
+        changed = difference(before, fingerprints(step.model.cloud, statistics=False))
+        if changed:
             self.changed.append(
-                f"at step {step.number + 1} {what} changes {found} itself; propose it in the Edit"
+                f"at step {step.number + 1} {what} changes {changed} itself; propose it in the Edit"
                 " that refine returns"
             )
 
 
 def compare_orders(tried: Trial, step: Step, edit: Edit, draws: bool) -> None:
-    """Broken where the same rows in another order would fare otherwise.
+    """Raise Broken where the same rows in another order would fare differently.
 
     Ties may be broken by the place of rows, so that a quarter of what is done may be done to
     others. Where a strategy draws, one cannot give a row the same draw in another place; then how
@@ -72,7 +72,7 @@ def compare_orders(tried: Trial, step: Step, edit: Edit, draws: bool) -> None:
     """
     n = len(step.model.cloud)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-    same, other = (_reordered(tried, step, each) for each in (torch.arange(n), order))
+    same, other = (_reordered(tried, step, permutation) for permutation in (torch.arange(n), order))
     if draws:
         _compare_fates(same, *_drawn(tried.strategy, same, other, order), drawn=True)
         return
@@ -102,13 +102,13 @@ def _accuse(step: Step, what: str) -> None:
 def _drawn(
     strategy: Strategy, same: Step, other: Step, order: Int[Tensor, "n"]
 ) -> tuple[Float[Tensor, "3 n"], Float[Tensor, "3 n"]]:
-    """How often each row has each fate in many draws, in one order and in the other."""
+    """Counts of each row's fates over many draws, in one order and in the other."""
     n = len(order)
     first, second = torch.zeros(3, n), torch.zeros(3, n)
     for seed in range(DRAWS):
         first += _fates(strategy.refine(replace(same, generator=_streams(seed))), n)
-        found = _fates(strategy.refine(replace(other, generator=_streams(seed + DRAWS))), n)
-        second[:, order] += found
+        fates = _fates(strategy.refine(replace(other, generator=_streams(seed + DRAWS))), n)
+        second[:, order] += fates
     return first, second
 
 
@@ -133,18 +133,18 @@ def _compare_fates(
 
 def _fates(edit: Edit | None, n: int) -> Float[Tensor, "3 n"]:
     """Whether each row has children, is moved, or dies."""
-    found = torch.zeros(3, n)
+    fates = torch.zeros(3, n)
     if edit is None:
-        return found
+        return fates
     for append in edit.append:
-        found[0][append.parents[append.parents >= 0]] = 1
+        fates[0][append.parents[append.parents >= 0]] = 1
     for assign in edit.assign:
         if assign.parents is not None:
-            found[1][assign.index] = 1
+            fates[1][assign.index] = 1
     for drop in edit.drop:
         if drop.reason != SPLIT:
-            found[2][drop.rows[drop.rows < n]] = 1
-    return found
+            fates[2][drop.rows[drop.rows < n]] = 1
+    return fates
 
 
 def _outcome(step: Step, edit: Edit | None) -> tuple[Int[Tensor, "m"], dict[str, Tensor]]:
@@ -176,14 +176,14 @@ def _reordered(tried: Trial, step: Step, order: Int[Tensor, "n"]) -> Step:
         model.networks()[name].module.load_state_dict(network.module.state_dict())
     tried.strategy.begin(model)
     model.cloud.load_state_dict(state)
-    known: dict[tuple[int, tuple[PixelMap, ...]], Surveyed] = {}
+    surveys: dict[tuple[int, tuple[PixelMap, ...]], Surveyed] = {}
 
     def surveyed(index: int, maps: Sequence[PixelMap] = ()) -> Surveyed:
         key = (index, tuple(maps))
-        if key not in known:
+        if key not in surveys:
             batch, background = tried.job.photos.batch_at(index, step.number), tried.background
-            known[key] = survey(model, step.render, batch, maps, background, step.number)
-        return known[key]
+            surveys[key] = survey(model, step.render, batch, maps, background, step.number)
+        return surveys[key]
 
     rendered = _permuted(step.rendered, order, model.slots)
     return replace(step, model=model, rendered=rendered, survey=surveyed)

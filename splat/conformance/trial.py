@@ -33,15 +33,15 @@ from splat.runs.checkpoint import State, restore, rows, save
 from splat.training.prepare import Job, prepare, start_rows
 
 VIEWS, WIDTH, HEIGHT, POINTS = 9, 48, 36, 240
-"""Of the scene of trials: small enough for steps of a millisecond."""
+"""Size of the scene of trials, so small that a step takes a millisecond."""
 MOST_ROWS = 1000
-"""Where a strategy has a cap, and it is higher."""
+"""Cap of a strategy on trial whose own is higher."""
 QUIET_STEPS = 60
-"""Steps to compare where nothing is ever edited."""
+"""Steps that are compared where nothing is ever edited."""
 EDITS_SEEN = 3
-"""Edits to compare."""
-Prints = Mapping[str, int]
-"""A fingerprint of every tensor of a cloud."""
+"""Edits that the compared steps contain."""
+Fingerprints = Mapping[str, int]
+"""A checksum of every tensor of a cloud, by name."""
 
 
 class Broken(Exception):
@@ -55,39 +55,39 @@ def tiny_scene(cache: Path | None = None) -> Path:
 
 @dataclass
 class Record:
-    """What a run was like."""
+    """What happened in a run."""
 
-    prints: list[Prints] = field(default_factory=list)
-    """After each step."""
+    fingerprints: list[Fingerprints] = field(default_factory=list)
+    """Checksums of all tensors after each step."""
     edits: dict[int, Change] = field(default_factory=dict)
-    """By the step after which rows changed, counted as done."""
+    """Changes of rows by the number of steps done."""
     counts: list[int] = field(default_factory=list)
-    """Rows after each step."""
+    """Number of rows after each step."""
     saved: dict[int, Path] = field(default_factory=dict)
-    """Checkpoints by the steps done."""
+    """Checkpoints by the number of steps done."""
     unsound: str = ""
-    """What is not as it must be with the rows, at the first step where that is so."""
+    """The first defect of the rows; empty: none."""
     psnr: tuple[float, float] = (0.0, 0.0)
-    """On the photos of training before and after, dB; of the whole run only."""
+    """PSNR on the training photos before and after, dB; of the whole run only."""
 
 
 @dataclass
 class Trial:
-    """A strategy, and the runs that are made of it."""
+    """A strategy on trial, and its runs."""
 
     given: Strategy
-    """As it was given."""
+    """The strategy as it was given."""
     strategy: Strategy
-    """With the step numbers of its runs, which are taken literally."""
+    """The strategy with its schedule fitted to the runs."""
     steps: int
     job: Job
     kept: Path
-    """A folder for checkpoints."""
+    """Folder for checkpoints."""
 
     gain: float = 0.0
-    """dB by which the picture is to get better."""
+    """Least gain of the picture, dB."""
     notes: dict[str, Any] = field(default_factory=dict)
-    """What checks have found out and others look at too."""
+    """Results of checks that others use, too."""
 
     @cached_property
     def first(self) -> dict[str, Tensor]:
@@ -96,12 +96,12 @@ class Trial:
 
     @cached_property
     def record(self) -> Record:
-        """The whole run."""
+        """Record of the whole run."""
         run = self.run()
         before = self._psnr(run)
-        found = self.followed(run, self.steps)
-        found.psnr = (before, self._psnr(run))
-        return found
+        record = self.followed(run, self.steps)
+        record.psnr = (before, self._psnr(run))
+        return record
 
     @cached_property
     def again(self) -> Record:
@@ -143,7 +143,7 @@ class Trial:
 
     @property
     def background(self) -> Tensor | None:
-        """What is behind everything."""
+        """Background colour of the run."""
         return self.job.run.background
 
     def model(self, first: Mapping[str, Tensor]) -> Model:
@@ -170,27 +170,29 @@ class Trial:
         saves: frozenset[int] = frozenset(),
         printed: bool = True,
     ) -> Record:
-        """Advance a run and note what it does; Broken where it raises.
+        """Advance a run and record what it does; Broken where it raises.
 
         `chance` seeds the generators that everybody shares; `saves` are steps to save after;
         fingerprints are taken if `printed`.
         """
-        found = Record()
+        record = Record()
 
         def watch(run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:
             del step, losses
             if change:
-                found.edits[run.step] = change
-            found.counts.append(len(run.model.cloud))
+                record.edits[run.step] = change
+            record.counts.append(len(run.model.cloud))
             if printed:
-                found.prints.append({**prints(run.model.cloud), **_network_prints(run.model)})
-            if change and not found.unsound:
-                found.unsound = unsound(run.model.cloud, run.step)
+                record.fingerprints.append(
+                    {**fingerprints(run.model.cloud), **_network_prints(run.model)}
+                )
+            if change and not record.unsound:
+                record.unsound = unsound(run.model.cloud, run.step)
             if not len(run.model.cloud):
-                raise Broken(found.unsound)
+                raise Broken(record.unsound)
             if run.step in saves:
-                found.saved[run.step] = self.kept / f"{len(list(self.kept.iterdir()))}.pt"
-                save(run, found.saved[run.step])
+                record.saved[run.step] = self.kept / f"{len(list(self.kept.iterdir()))}.pt"
+                save(run, record.saved[run.step])
 
         run.watchers = (watch,)
         with _quiet(chance, threads):
@@ -201,10 +203,10 @@ class Trial:
                     raise
                 except Exception as error:
                     raise Broken(self.blamed(run.step + 1, error)) from error
-        return found
+        return record
 
     def blamed(self, done: int, error: Exception) -> str:
-        """What was raised, at which step, and where in the strategy's own file."""
+        """An error in a sentence: at which step, and where in the strategy's own file."""
         file = inspect.getsourcefile(type(self.strategy))
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
         where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
@@ -236,7 +238,7 @@ def trial(
 
 
 def unsound(cloud: Cloud, done: int) -> str:
-    """What is wrong with the rows after so many steps; empty where they are whole and finite."""
+    """The first defect of the rows after so many steps; empty where they are whole and finite."""
     n = len(cloud)
     if n == 0:
         return f"after step {done} no row is left: a cloud of none can never grow again"
@@ -253,19 +255,21 @@ def unsound(cloud: Cloud, done: int) -> str:
     return ""
 
 
-def prints(cloud: Cloud, statistics: bool = True) -> Prints:
-    """A fingerprint of each column with its moments, and of each statistic."""
-    found = {}
+def fingerprints(cloud: Cloud, statistics: bool = True) -> Fingerprints:
+    """A checksum of each column with its moments, and of each statistic."""
+    checksums = {}
     for name in cloud.names:
         tensors = (cloud[name].detach(), *cloud.moments(name))
         for what, tensor in zip(("", " (moment)", " (second moment)"), tensors, strict=True):
-            found[f"column {name}{what}"] = _print(tensor)
+            checksums[f"column {name}{what}"] = _print(tensor)
     if statistics:
-        found |= {f"statistic {name}": _print(cloud.statistic(name)) for name in cloud.statistics}
-    return found
+        checksums |= {
+            f"statistic {name}": _print(cloud.statistic(name)) for name in cloud.statistics
+        }
+    return checksums
 
 
-def _network_prints(model: Model) -> Prints:
+def _network_prints(model: Model) -> Fingerprints:
     """A fingerprint of each number that is trained beside the rows."""
     return {
         f"network {name} ({what})": _print(values.detach())
@@ -274,8 +278,8 @@ def _network_prints(model: Model) -> Prints:
     }
 
 
-def difference(one: Prints, other: Prints) -> str:
-    """The first tensor that is not the same to the bit; empty where all are."""
+def difference(one: Fingerprints, other: Fingerprints) -> str:
+    """Name of the first tensor that differs in any bit; empty: none does."""
     return next((name for name in one if one[name] != other.get(name)), "")
 
 

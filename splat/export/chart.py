@@ -1,4 +1,4 @@
-"""A picture of what files weigh against how they draw."""
+"""A chart of trial files: their sizes against their quality."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from splat.system.files import replacing
 
 _COLORS = ("#2f6fb0", "#c8553d", "#2a9d8f", "#8d4f9f", "#e9a178", "#7d858f", "#73c6a5")
 _SHAPES = "os^D"
-"""Of the points, by the bands of harmonics."""
+"""Markers of the points, by the degree of harmonics."""
 
 
 def rate_chart(search: Search, best: Tried | None, path: Path) -> None:
@@ -20,16 +20,16 @@ def rate_chart(search: Search, best: Tried | None, path: Path) -> None:
     figure = Figure(figsize=(7.2, 4.6), dpi=110, layout="constrained", facecolor="white")
     axes = figure.subplots()
     colors = dict(zip(sorted({t.variant.suffix for t in search.tried}), _COLORS, strict=False))
-    for each in search.tried:
-        degree = each.variant.degree
+    for trial in search.tried:
+        degree = trial.variant.degree
         axes.plot(
-            each.bytes / 1e6,
-            each.psnr,
+            trial.bytes / 1e6,
+            trial.psnr,
             _SHAPES[degree],
-            color=colors.get(each.variant.suffix, INK),
+            color=colors.get(trial.variant.suffix, INK),
             markersize=6,
             alpha=0.85,
-            label=f"{each.variant.suffix}, SH {degree}",
+            label=f"{trial.variant.suffix}, SH {degree}",
         )
     if search.photos:
         axes.axhline(search.before, color=FAINT, linewidth=1, linestyle="--")

@@ -1,4 +1,4 @@
-"""Harmonics rounded for what the views see of them.
+"""Harmonics quantised with error compensation over the views that see them.
 
 A file keeps each coefficient to a few bits. Rounded one by one, their errors add up in every
 direction of view; but a Gaussian is seen from some directions only, and there the error of one
@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.export.view_weights import Sight, seen_together
+from splat.export.view_weights import ViewWeights, harmonics_gram
 from splat.types import Gaussians
 
 Grid = Callable[[Float[Tensor, "n 3"], int], Float[Tensor, "n 3"]]
@@ -30,8 +30,8 @@ _RIDGE = 1e-3
 
 
 @torch.no_grad()
-def rounded(gaussians: Gaussians, sight: Sight, grid: Grid) -> Gaussians:
-    """The set with its harmonics, but for the constant ones, on a format's grid.
+def rounded_harmonics(gaussians: Gaussians, weights: ViewWeights, grid: Grid) -> Gaussians:
+    """The set with its harmonics, except the constant ones, on a format's grid.
 
     A row that no view sees is rounded as it is.
     """
@@ -43,17 +43,17 @@ def rounded(gaussians: Gaussians, sight: Sight, grid: Grid) -> Gaussians:
     for start in range(0, len(gaussians), _CHUNK):
         part = slice(start, start + _CHUNK)
         # What a change of two coefficients does together, in double: few views leave it singular.
-        together = seen_together(gaussians.means[part], sight, part, degree).double()
-        together += _RIDGE * torch.eye(k, dtype=torch.float64, device=together.device)
-        colors[part] = _one_by_one(colors[part], together, grid)
+        gram = harmonics_gram(gaussians.means[part], weights, part, degree).double()
+        gram += _RIDGE * torch.eye(k, dtype=torch.float64, device=gram.device)
+        colors[part] = _one_by_one(colors[part], gram, grid)
     return replace(gaussians, colors=colors)
 
 
 @torch.no_grad()
-def constants_take_over(
-    gaussians: Gaussians, sight: Sight, drawn: Float[Tensor, "n k 3"]
+def compensated_constants(
+    gaussians: Gaussians, weights: ViewWeights, drawn: Float[Tensor, "n k 3"]
 ) -> Gaussians:
-    """The set with constant coefficients that make up for what a file makes of the others.
+    """The set with constant coefficients that compensate for what a file loses of the others.
 
     `drawn` are the coefficients that are read back; the constant ones take over what the views see
     of the difference on the average. For files whose harmonics are not rounded one by one.
@@ -62,19 +62,19 @@ def constants_take_over(
     colors = gaussians.colors.clone()
     for start in range(0, len(gaussians), _CHUNK):
         part = slice(start, start + _CHUNK)
-        together = seen_together(gaussians.means[part], sight, part, gaussians.sh_degree or 0)
+        gram = harmonics_gram(gaussians.means[part], weights, part, gaussians.sh_degree or 0)
         lost = colors[part, 1:k] - drawn[part, 1:]
-        weight = together[:, 0, 0, None] + _RIDGE
-        colors[part, 0] += torch.einsum("nj,njc->nc", together[:, 0, 1:k], lost) / weight
+        weight = gram[:, 0, 0, None] + _RIDGE
+        colors[part, 0] += torch.einsum("nj,njc->nc", gram[:, 0, 1:k], lost) / weight
     return replace(gaussians, colors=colors)
 
 
 def _one_by_one(
-    colors: Float[Tensor, "n k 3"], together: Float[Tensor, "n k k"], grid: Grid
+    colors: Float[Tensor, "n k 3"], gram: Float[Tensor, "n k k"], grid: Grid
 ) -> Float[Tensor, "n k 3"]:
     k = colors.shape[1]
     backwards = torch.arange(k - 1, -1, -1, device=colors.device)
-    inverse = torch.linalg.inv(together[:, backwards][:, :, backwards])
+    inverse = torch.linalg.inv(gram[:, backwards][:, :, backwards])
     factor = torch.linalg.cholesky(inverse, upper=True).to(colors)
     left = colors[:, backwards]
     for j in range(k - 1):

@@ -1,4 +1,5 @@
-"""The last phase of a run for a compressed file: drawn is what would be read back from it."""
+"""Quantisation-aware training: in the last phase of a run drawn is what a compressed file would
+give back."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ FITTED_SELDOM = (".sog",)
 
 
 class Quantisation:
-    """Rounds every step's Gaussians as a format will, from a step on.
+    """Quantises every step's Gaussians as a format will, from a step on.
 
     The gradient of what is drawn goes to what it was rounded from, as it is (a straight-through
     estimator, Bengio et al. 2013). As it stands nothing is remembered: bounds and codes are those
@@ -43,9 +44,9 @@ class Quantisation:
         not resumed and whose rows stay.
         """
         offered = [
-            known
-            for known in formats.suffixes(written=True)
-            if fitted_every > 1 or known not in FITTED_SELDOM
+            known_suffix
+            for known_suffix in formats.suffixes(written=True)
+            if fitted_every > 1 or known_suffix not in FITTED_SELDOM
         ]
         if suffix not in offered:
             raise ValueError(
@@ -86,18 +87,18 @@ class Quantisation:
             colors=gaussians.colors.detach(),
             sh_degree=gaussians.sh_degree,
         )
-        given = gaussians_from_frame(plain, self._frame)
+        in_input = gaussians_from_frame(plain, self._frame)
         if self._fitted is None or (step - self._start) % self._every == 0:
-            self._fitted = formats.quantiser(self._suffix, given, self._settings)
-        return gaussians_to_frame(self._fitted(given), self._frame)
+            self._fitted = formats.quantiser(self._suffix, in_input, self._settings)
+        return gaussians_to_frame(self._fitted(in_input), self._frame)
 
     def drawn_by(self, render: Renderer, step: int) -> Renderer:
-        """What draws Gaussians as they are read back from the file, after `step` steps."""
+        """A renderer of Gaussians as they are read back from the file, after `step` steps."""
         return QuantisedRenderer(render, self, step)
 
 
-def quantised_from(steps: int, share: float) -> int:
-    """Steps done before the first one that is drawn as the file will be."""
+def steps_before_rounding(steps: int, share: float) -> int:
+    """Steps done before the first one that is quantised."""
     return round((1 - share) * steps)
 
 
@@ -118,5 +119,5 @@ class _Through(torch.autograd.Function):
 
 
 def _through(value: Tensor, rounded: Tensor) -> Tensor:
-    found: Tensor = _Through.apply(value, rounded)  # type: ignore[no-untyped-call]
-    return found
+    result: Tensor = _Through.apply(value, rounded)  # type: ignore[no-untyped-call]
+    return result

@@ -33,12 +33,12 @@ class Receipt:
     frame: str
     """Which frame and axes the positions are in."""
     same_db: float | None
-    """PSNR of pictures of the file against pictures of what was written, at most 100 dB; None
-    where there is no camera to look from."""
+    """PSNR of pictures of the file against pictures of what was written, dB, at most 100; None
+    without a camera to look from."""
     psnr_before: float | None
-    """dB of what was written on the held-out photos; None without photos."""
+    """PSNR of what was written on the held-out photos, dB; None without photos."""
     psnr_after: float | None
-    """dB of the file, read back, on the same photos."""
+    """PSNR of the file, read back, on the same photos, dB; None without photos."""
     dropped: tuple[str, ...] = ()
     """What of the Gaussians the file does not hold, and why."""
 
@@ -47,20 +47,20 @@ class Receipt:
         first = (
             f"{self.file}: {self.gaussians:,} Gaussians, {size(self.bytes)}"
             f" ({self.bytes_per_gaussian:.1f} bytes each), {bands(self.sh_degree)}, {self.frame}"
-            + drawn_said(self.same_db, self.psnr_before, self.psnr_after)
+            + fidelity_text(self.same_db, self.psnr_before, self.psnr_after)
         )
         return "\n".join([first, *(f"  left out: {what}" for what in self.dropped)])
 
 
-def drawn_said(same_db: float | None, before: float | None, after: float | None) -> str:
-    """How a file draws that was read back, to follow what else is said of it."""
-    said = ""
+def fidelity_text(same_db: float | None, before: float | None, after: float | None) -> str:
+    """How a file draws once it is read back, as a clause to follow others."""
+    text = ""
     if same_db is not None:
-        said += "; read back it draws the same"
-        said += f" to {same_db:.1f} dB" if same_db < CLOSEST else ""
+        text += "; read back it draws the same"
+        text += f" to {same_db:.1f} dB" if same_db < CLOSEST else ""
     if before is not None and after is not None:
-        said += f", held-out PSNR {before:.2f} -> {after:.2f} dB ({after - before:+.3f})"
-    return said
+        text += f", held-out PSNR {before:.2f} -> {after:.2f} dB ({after - before:+.3f})"
+    return text
 
 
 def export(
@@ -89,7 +89,7 @@ def export(
     formats.write(gaussians, path, frame, drawing, settings, cameras)
     again = gaussians_to_frame(formats.read(path, settings), frame).to(render.device)
     trained = _fixed(whole) if isinstance(whole, Gaussians) else whole
-    same_db, before, after = compare(
+    same_db, before, after = picture_psnrs(
         trained, _fixed(again), render, batches, background, photos=photos
     )
     return Receipt(
@@ -98,11 +98,11 @@ def export(
         gaussians=len(again),
         bytes_per_gaussian=formats.weight(path) / len(again),
         sh_degree=again.sh_degree or 0,
-        frame=frame_said(path, settings),
+        frame=frame_text(path, settings),
         same_db=same_db,
         psnr_before=before,
         psnr_after=after,
-        dropped=(*dropped, *lost(gaussians, again, drawing, path)),
+        dropped=(*dropped, *lost_in_file(gaussians, again, drawing, path)),
     )
 
 
@@ -110,7 +110,7 @@ def _fixed(gaussians: Gaussians) -> Callable[[Camera], Gaussians]:
     return lambda camera: gaussians
 
 
-def compare(
+def picture_psnrs(
     one: Callable[[Camera], Gaussians],
     other: Callable[[Camera], Gaussians],
     render: Renderer,
@@ -119,7 +119,8 @@ def compare(
     *,
     photos: bool,
 ) -> tuple[float | None, float | None, float | None]:
-    """dB of the pictures of one against those of another, and of each against the photos.
+    """PSNR, dB, of the pictures of one set against those of another, and of each against the
+    photos.
 
     Means over the batches, none above 100 dB; None where there are none, or no photos.
     """
@@ -131,28 +132,30 @@ def compare(
         if photos:
             before.append(min(CLOSEST, psnr(first, batch.image, batch.mask)))
             after.append(min(CLOSEST, psnr(second, batch.image, batch.mask)))
-    return mean(same), mean(before), mean(after)
+    return mean_or_none(same), mean_or_none(before), mean_or_none(after)
 
 
-def lost(gaussians: Gaussians, again: Gaussians, drawing: Drawing, path: Path) -> tuple[str, ...]:
-    """What of a set and of how it is drawn a file does not hold, and why."""
-    found, suffix = [], formats.suffix_of(path)
+def lost_in_file(
+    gaussians: Gaussians, again: Gaussians, drawing: Drawing, path: Path
+) -> tuple[str, ...]:
+    """What of a set and of how it is drawn a file does not hold, and why, a sentence each."""
+    losses, suffix = [], formats.suffix_of(path)
     if rows := len(gaussians) - len(again):
-        found.append(f"{rows:,} Gaussians with NaN or infinite values")
+        losses.append(f"{rows:,} Gaussians with NaN or infinite values")
     degree, kept = gaussians.sh_degree or 0, again.sh_degree or 0
     if kept < degree:
-        found.append(f"harmonics beyond {bands(kept)}: {suffix} has no place for them")
-    said = formats.drawing(path)
-    if drawing.antialiased and not said.antialiased:
-        found.append(f"that it was trained antialiased: {suffix} has no place for it")
-    if drawing.near is not None and said.near is None:
-        found.append(
+        losses.append(f"harmonics beyond {bands(kept)}: {suffix} has no place for them")
+    file_drawing = formats.drawing(path)
+    if drawing.antialiased and not file_drawing.antialiased:
+        losses.append(f"that it was trained antialiased: {suffix} has no place for it")
+    if drawing.near is not None and file_drawing.near is None:
+        losses.append(
             f"that nothing nearer than {drawing.near:.3g} is drawn: {suffix} has no place for it"
         )
-    return tuple(found)
+    return tuple(losses)
 
 
-def frame_said(path: Path, settings: Settings) -> str:
+def frame_text(path: Path, settings: Settings) -> str:
     """Which frame and axes the positions of a file are in."""
     suffix = formats.suffix_of(path)
     if suffix == ".spz" and settings.spz_axes == "rub":
@@ -163,12 +166,12 @@ def frame_said(path: Path, settings: Settings) -> str:
 
 
 def bands(degree: int) -> str:
-    """A degree of harmonics for people."""
+    """A degree of harmonics in words."""
     return f"SH degree {degree}"
 
 
-def mean(values: list[float]) -> float | None:
-    """None of nothing."""
+def mean_or_none(values: list[float]) -> float | None:
+    """The mean; None where there are no values."""
     return sum(values) / len(values) if values else None
 
 
@@ -176,5 +179,5 @@ def mean(values: list[float]) -> float | None:
 def draw(
     gaussians: Gaussians, camera: Camera, render: Renderer, background: Float[Tensor, "3"] | None
 ) -> Float[Tensor, "h w 3"]:
-    """A picture in [0, 1]."""
+    """The picture of a set, RGB clamped to [0, 1]."""
     return render(gaussians, camera, Needs(), background).image.clamp(0, 1)

@@ -1,4 +1,4 @@
-"""A few steps of training for a set that was made smaller, drawn as its file will be."""
+"""Fine-tuning of a set that was made smaller, drawn as its file will be."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from splat.sensor.corrected import Corrected
 from splat.types import Drawing, Frame, Gaussians, Renderer
 
 PACE = 0.3
-"""Of training's learning rates; that of the means is what training ends with."""
+"""Factor on training's learning rates; that of the means is twice what training ends with."""
 FITTED_EVERY = 50
 """Steps between fits of codebooks and bounds."""
 
@@ -37,7 +37,7 @@ def retrain(
     steps: int,
     seed: int = 0,
 ) -> Gaussians:
-    """The set, trained in `frame` for so many steps more; no row comes or goes.
+    """The set, in `frame`, fine-tuned for so many steps; rows are neither added nor removed.
 
     Every step draws what would be read back from a file that ends in `suffix`.
     """

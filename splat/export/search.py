@@ -1,4 +1,4 @@
-"""The smallest file that looks good enough, or the best-looking one that is small enough."""
+"""Rate-distortion search: the smallest file of a quality, or the best one of a size."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor
 from splat import formats
 from splat.core.frame import gaussians_to_frame
 from splat.evaluation.evaluate import psnr
-from splat.export.harmonics import constants_take_over, rounded
-from splat.export.receipt import CLOSEST, bands, draw, mean
-from splat.export.view_weights import Sight, with_fewer_bands
+from splat.export.harmonics import compensated_constants, rounded_harmonics
+from splat.export.receipt import CLOSEST, bands, draw, mean_or_none
+from splat.export.view_weights import ViewWeights, with_fewer_bands
 from splat.formats.settings import Settings
 from splat.system.text import size
 from splat.types import Batch, Drawing, Frame, Gaussians, Renderer
@@ -27,24 +27,24 @@ PALETTED = (".sog",)
 PALETTES = (0, 4096, 1024, 256)
 """Rows of the palette of harmonics in a .sog that are tried; 0: by the number of Gaussians."""
 LEAST_KEPT = 0.02
-"""Share of the rows below which nothing is worth writing."""
+"""Least share of the rows that a file may keep."""
 _HALVINGS = 5
 _WEIGHINGS = 4
 _SAMPLE = 8
 _FULL, _ALMOST = 0.99, 0.96
-"""Shares of a size that are aimed at, and that are enough."""
+"""Share of a size that is aimed at, and the share that is enough."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to write a set: format, choices within it, and bands of harmonics."""
+    """A way to write a set: a format, its settings, and the degree of harmonics."""
 
     suffix: str
     settings: Settings
     degree: int
 
     def text(self) -> str:
-        """For people."""
+        """The variant in words."""
         text = f"{self.suffix}, {bands(self.degree)}"
         if self.suffix in (".spz", ".html") and self.degree:
             text += " of {}/{} bits".format(*self.settings.sh_bits)
@@ -55,7 +55,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Tried:
-    """A file that was written to see what it weighs and how it draws."""
+    """A file that was written on trial: its size and its quality."""
 
     variant: Variant
     gaussians: int
@@ -75,7 +75,7 @@ class Search:
     drawing: Drawing
     render: Renderer
     background: Float[Tensor, "3"] | None
-    sight: Sight
+    sight: ViewWeights
     batches: Sequence[Batch]
     photos: bool = True
     """False: the batches' pixels are no truth; the pictures of the whole set are."""
@@ -92,32 +92,41 @@ class Search:
         self.before = self._seen(self.gaussians) if self.photos else CLOSEST
 
     def reduced(self, variant: Variant, count: int) -> Gaussians:
-        """The most significant rows as a variant writes them: fewer bands, harmonics rounded."""
+        """The most significant rows as a variant writes them: of a lower degree, harmonics
+        quantised."""
         degree = variant.degree
         if degree not in self._bands:
             self._bands[degree] = with_fewer_bands(self.gaussians, degree, self.sight)
         if variant not in self._rounded:
-            found = self._bands[degree]
+            gaussians = self._bands[degree]
             grid = formats.harmonics_grid(variant.suffix, variant.settings)
-            if found is self.gaussians and variant.suffix == self.finished_for:
+            if gaussians is self.gaussians and variant.suffix == self.finished_for:
                 grid = None
             # Trials of one variant follow each other; sets of others are not kept.
-            self._rounded = {variant: found if grid is None else rounded(found, self.sight, grid)}
-        found = self._rounded[variant]
-        return found if count >= len(found) else found.take(self.sight.most_significant(count))
+            self._rounded = {
+                variant: gaussians
+                if grid is None
+                else rounded_harmonics(gaussians, self.sight, grid)
+            }
+        gaussians = self._rounded[variant]
+        return (
+            gaussians
+            if count >= len(gaussians)
+            else gaussians.take(self.sight.most_significant(count))
+        )
 
     def final(self, variant: Variant, count: int) -> Gaussians:
-        """What is written in the end: as `reduced`, and what a palette loses made up for.
+        """What is written in the end: as `reduced`, with constants that compensate for a palette.
 
         That takes as long as writing, so trials go without.
         """
-        found = self.reduced(variant, count)
+        gaussians = self.reduced(variant, count)
         if variant.suffix not in PALETTED or not variant.degree:
-            return found
+            return gaussians
         rows = self.sight.most_significant(count)
-        looked = self.sight if count >= len(self.gaussians) else self.sight.take(rows)
-        drawn = formats.quantiser(variant.suffix, found, variant.settings)(found).colors
-        return constants_take_over(found, looked, drawn)
+        weights = self.sight if count >= len(self.gaussians) else self.sight.take(rows)
+        drawn = formats.quantiser(variant.suffix, gaussians, variant.settings)(gaussians).colors
+        return compensated_constants(gaussians, weights, drawn)
 
     def within(self, variant: Variant, most: int) -> Tried | None:
         """As many rows as fit into `most` bytes; None where that would be next to nothing."""
@@ -148,9 +157,9 @@ class Search:
         low, high = LEAST_KEPT, 1.0
         for _ in range(_HALVINGS):
             share = (low + high) / 2
-            found = self._try(variant, max(1, round(share * len(self.gaussians))))
-            if found.loss <= most:
-                high, best = share, found
+            trial = self._try(variant, max(1, round(share * len(self.gaussians))))
+            if trial.loss <= most:
+                high, best = share, trial
             else:
                 low = share
         return best
@@ -170,16 +179,16 @@ class Search:
             self.render.device
         )
         seen = self._seen(again)
-        found = Tried(variant, count, weight, seen, self.before - seen if self.photos else 0.0)
-        self.tried.append(found)
-        return found
+        trial = Tried(variant, count, weight, seen, self.before - seen if self.photos else 0.0)
+        self.tried.append(trial)
+        return trial
 
     def _seen(self, gaussians: Gaussians) -> float:
         values = []
         for batch, whole in zip(self.batches, self._whole, strict=True):
             truth, mask = (batch.image, batch.mask) if self.photos else (whole, None)
             values.append(min(CLOSEST, psnr(self._drawn(gaussians, batch), truth, mask)))
-        return mean(values) or CLOSEST
+        return mean_or_none(values) or CLOSEST
 
     def _drawn(self, gaussians: Gaussians, batch: Batch) -> Float[Tensor, "h w 3"]:
         return draw(gaussians, batch.camera, self.render, self.background)
@@ -187,7 +196,7 @@ class Search:
 
 def variants(suffixes: Sequence[str], degree: int, settings: Settings) -> list[Variant]:
     """Ways to write a set of so many bands in these formats."""
-    found = []
+    ways = []
     for suffix in suffixes:
         most = min(degree, formats.most_degree(suffix))
         # In a palette fewer bands save next to nothing.
@@ -198,30 +207,30 @@ def variants(suffixes: Sequence[str], degree: int, settings: Settings) -> list[V
                 choices = [replace(settings, spz_sh_bits=bits) for bits in SH_BITS]
             if suffix in PALETTED and bands_kept and not settings.sog_palette:
                 choices = [replace(settings, sog_palette=rows) for rows in PALETTES]
-            found += [Variant(suffix, choice, bands_kept) for choice in choices]
-    return found
+            ways += [Variant(suffix, choice, bands_kept) for choice in choices]
+    return ways
 
 
 def choose(
     search: Search, ways: Sequence[Variant], size_most: int | None, loss_most: float | None
 ) -> Tried:
-    """Of files within a size the one that draws best; of those within a loss the smallest.
+    """The best file within a size, or the smallest within a loss.
 
     Raises ValueError where no file meets what is asked for, saying what came nearest.
     """
     if size_most is None:
         assert loss_most is not None
-        found = [search.losing(way, loss_most) for way in ways]
-        fit = [each for each in found if each is not None]
+        trials = [search.losing(way, loss_most) for way in ways]
+        fit = [trial for trial in trials if trial is not None]
         if not fit:
-            best = min(search.tried, key=lambda each: each.loss)
+            best = min(search.tried, key=lambda trial: trial.loss)
             raise ValueError(
                 f"no file loses at most {loss_most:g} dB: the nearest is {tried_text(best)}; allow"
                 " more loss, or another format"
             )
-        return min(fit, key=lambda each: (each.bytes, each.loss))
-    found = [search.within(way, size_most) for way in ways]
-    fit = [each for each in found if each is not None]
+        return min(fit, key=lambda trial: (trial.bytes, trial.loss))
+    trials = [search.within(way, size_most) for way in ways]
+    fit = [trial for trial in trials if trial is not None]
     if not fit:
         least = formats.size_of(len(search.gaussians), 0, ways[0].suffix)
         raise ValueError(
@@ -229,7 +238,7 @@ def choose(
             f" {len(search.gaussians):,} Gaussians, which take up to {size(least)} without"
             " harmonics; allow more bytes, or train with a smaller --budget"
         )
-    best = max(fit, key=lambda each: (each.psnr, -each.bytes))
+    best = max(fit, key=lambda trial: (trial.psnr, -trial.bytes))
     if loss_most is not None and best.loss > loss_most:
         raise ValueError(
             f"no file of at most {size(size_most)} loses at most {loss_most:g} dB: the nearest is"
@@ -240,7 +249,7 @@ def choose(
 
 def trim(
     gaussians: Gaussians,
-    looked: Sight,
+    weights: ViewWeights,
     most: int,
     path: Path,
     frame: Frame,
@@ -255,7 +264,7 @@ def trim(
             part = (
                 gaussians
                 if count == len(gaussians)
-                else gaussians.take(looked.most_significant(count))
+                else gaussians.take(weights.most_significant(count))
             )
             formats.write(part, trial, frame, drawing, settings)
             weight = trial.stat().st_size
@@ -266,15 +275,15 @@ def trim(
 
 
 def tried_text(tried: Tried) -> str:
-    """A trial in a sentence."""
+    """A trial file in words."""
     return (
         f"{tried.variant.text()}, {tried.gaussians:,} Gaussians, {size(tried.bytes)},"
         f" {tried.loss:+.2f} dB lost"
     )
 
 
-def table(search: Search, best: Tried) -> str:
-    """All that was tried, the smallest first; the one that was chosen bears a star."""
+def trials_table(search: Search, best: Tried) -> str:
+    """All trials as a table, the smallest first; a star marks the one chosen."""
     views = f"in {len(search.batches)} training views"
     if search.photos:
         head = f"tried, PSNR against the photos {views}, whole {search.before:.2f} dB:"
@@ -282,10 +291,10 @@ def table(search: Search, best: Tried) -> str:
         head = f"tried, PSNR against pictures of the whole set {views}:"
     names = f"{'format':<32} {'Gaussians':>10} {'bytes':>12} {'each':>6} {'PSNR':>7} {'lost':>6}"
     lines = [head, f"    {names}"]
-    for each in sorted(search.tried, key=lambda each: each.bytes):
-        star = "*" if each is best else " "
+    for trial in sorted(search.tried, key=lambda trial: trial.bytes):
+        star = "*" if trial is best else " "
         lines.append(
-            f"  {star} {each.variant.text():<32} {each.gaussians:>10,} {each.bytes:>12,}"
-            f" {each.bytes / each.gaussians:>6.1f} {each.psnr:>7.2f} {each.loss:>6.2f}"
+            f"  {star} {trial.variant.text():<32} {trial.gaussians:>10,} {trial.bytes:>12,}"
+            f" {trial.bytes / trial.gaussians:>6.1f} {trial.psnr:>7.2f} {trial.loss:>6.2f}"
         )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What a set of Gaussians is to cameras: which rows matter, and from where they are seen."""
+"""Blending weights of Gaussians in views, their significance, and harmonics fitted to the views."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from splat.types import Batch, Gaussians, Renderer, Surveyed
 
 _CHUNK = 1 << 14
 _PRIOR = 1e-3
-"""Weight of the coefficients as they were, as a share of what a row weighs in all views."""
+"""Weight of the ridge towards the coefficients as they were, as a share of a row's weight in all
+views."""
 
 
 @dataclass(frozen=True)
-class Sight:
-    """Seen in v views."""
+class ViewWeights:
+    """What n rows weigh in v views."""
 
     centres: Float[Tensor, "v 3"]
-    """Of the cameras."""
+    """Centres of the cameras, in the frame of the rows."""
     masses: Float[Tensor, "v n"]
-    """Blending weight that a row has in a view, summed over its pixels."""
+    """Blending weight of each row in each view, summed over its pixels."""
     score: Float[Tensor, "n"]
     """Significance: squared derivatives of the pictures (Speedy-Splat, Hanson et al. 2025)."""
 
-    def take(self, rows: Tensor) -> Sight:
-        """Of some of the rows."""
-        return Sight(self.centres, self.masses[:, rows], self.score[rows])
+    def take(self, rows: Tensor) -> ViewWeights:
+        """The weights of some of the rows."""
+        return ViewWeights(self.centres, self.masses[:, rows], self.score[rows])
 
     def most_significant(self, count: int) -> Int[Tensor, "m"]:
         """The rows of the highest score, in their own order; of equal ones the last."""
@@ -40,13 +41,13 @@ class Sight:
 
 
 @torch.no_grad()
-def sight(
+def view_weights(
     gaussians: Gaussians,
     render: Renderer,
     batches: Iterable[Batch],
     background: Float[Tensor, "3"] | None,
-) -> Sight:
-    """Look at a set from the cameras of `batches`; all in one frame."""
+) -> ViewWeights:
+    """Survey a set from the cameras of `batches`; all in one frame."""
     centres, masses = [], []
 
     def looked() -> Iterable[Surveyed]:
@@ -58,12 +59,12 @@ def sight(
 
     total = scores(looked())
     score = significance("squared", total, gaussians.opacities, gaussians.scales)
-    return Sight(torch.stack(centres), torch.stack(masses), score)
+    return ViewWeights(torch.stack(centres), torch.stack(masses), score)
 
 
 @torch.no_grad()
-def with_fewer_bands(gaussians: Gaussians, degree: int, sight: Sight) -> Gaussians:
-    """The set with harmonics up to `degree`, which take over what the others drew.
+def with_fewer_bands(gaussians: Gaussians, degree: int, weights: ViewWeights) -> Gaussians:
+    """The set with harmonics up to `degree`, refitted to stand for the bands cut off.
 
     Cutting bands off leaves the colour that a Gaussian would have on the average over all
     directions; the views see it from some. So the coefficients that stay are fitted, row by row and
@@ -77,22 +78,22 @@ def with_fewer_bands(gaussians: Gaussians, degree: int, sight: Sight) -> Gaussia
     stay, go = gaussians.colors[:, :k].clone(), gaussians.colors[:, k : (whole + 1) ** 2]
     for start in range(0, len(gaussians), _CHUNK):
         part = slice(start, start + _CHUNK)
-        normal = seen_together(gaussians.means[part], sight, part, whole)
+        normal = harmonics_gram(gaussians.means[part], weights, part, whole)
         ridge = _PRIOR * torch.eye(k, dtype=normal.dtype, device=normal.device)
         right = torch.einsum("nkj,njc->nkc", normal[:, :k, k:], go[part])
         stay[part] += torch.linalg.solve(normal[:, :k, :k] + ridge, right)
     return replace(gaussians, colors=stay, sh_degree=degree)
 
 
-def seen_together(
-    means: Float[Tensor, "n 3"], sight: Sight, rows: slice, degree: int
+def harmonics_gram(
+    means: Float[Tensor, "n 3"], weights: ViewWeights, rows: slice, degree: int
 ) -> Float[Tensor, "n k k"]:
-    """Products of every two harmonics in the directions that rows are seen in.
+    """Gram matrices of the harmonics over the directions that rows are seen in.
 
     Averaged over views by the rows' blending weights there; 0 where none sees a row.
     """
-    direction = torch.nn.functional.normalize(means[None] - sight.centres[:, None], dim=-1)
-    masses = sight.masses[:, rows]
+    direction = torch.nn.functional.normalize(means[None] - weights.centres[:, None], dim=-1)
+    masses = weights.masses[:, rows]
     views, n = masses.shape
     every = basis(direction.reshape(-1, 3), degree).reshape(views, n, -1)
     share = masses / masses.sum(0).clamp_min(1e-12)

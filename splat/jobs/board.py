@@ -1,4 +1,4 @@
-"""How far all jobs are, in one view."""
+"""Progress of all jobs in one view."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from splat.jobs.work import Work
 from splat.system.text import span
 
 LOOK, LINE = 1.0, 60.0
-"""Seconds between looks at how far the jobs are, and between lines where there is no terminal."""
+"""Seconds between looks at the progress of jobs, and between lines where there is no terminal."""
 _TAIL = 4096
-"""Bytes at the end of a log in which there is a whole line."""
+"""Bytes at the end of a log that hold a whole line at least."""
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Board:
     def show(
         self, running: Iterable[Work], waiting: int, over: Iterable[Work], last: bool = False
     ) -> None:
-        """Show where all is, if it is time to or for the last time."""
+        """Show the progress, if it is time to or for the last time."""
         now = time.monotonic()
         if self._quiet or (now - self._looked < LOOK and not last):
             return
@@ -77,7 +77,7 @@ class Board:
 
 
 def steps_of(work: Work) -> int:
-    """How far a job is, by the last whole line of its progress; 0 where there is none."""
+    """Steps done by a job, by the last whole line of its progress; 0 where there is none."""
     if work.progress is None:
         return 0
     try:

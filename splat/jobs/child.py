@@ -1,4 +1,4 @@
-"""The process of a job, and what it says at its end."""
+"""The process of a job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from splat.system import errors
 from splat.system.lock import locked
 
 PATIENCE = 60.0
-"""Seconds to wait for a process that was working on the same job and is about to end."""
+"""Seconds to wait for an earlier process of the same job that is about to end."""
 
 _log = logging.getLogger(__name__)
 
@@ -27,17 +27,18 @@ def main(arguments: Sequence[str]) -> int:
 
     128 + n: signal n stopped it, with a checkpoint. Why it failed is said in the last line.
     """
-    call, log, *given = arguments
+    call, log, *own = arguments
     errors.speak(quiet=False)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    code, why = called(call, Path(log), given)
+    code, why = call_job(call, Path(log), own)
     if why:
         print(f"{FAILED}{why}", file=sys.stderr, flush=True)
     return code
 
 
-def called(call: str, log: Path, arguments: Sequence[str]) -> tuple[int, str]:
-    """Call a job in this process, while no other one does; the exit code and why it failed."""
+def call_job(call: str, log: Path, arguments: Sequence[str]) -> tuple[int, str]:
+    """Call a job in this process, while no other one does; the exit code and the reason of a
+    failure."""
     try:
         with locked(log.with_name(f".{log.name}.lock"), f"the job of {log}", PATIENCE):
             return _function(call)(arguments), ""
@@ -46,8 +47,8 @@ def called(call: str, log: Path, arguments: Sequence[str]) -> tuple[int, str]:
             return 128 + number, ""
         # A strategy may raise anything; the other jobs go on.
         _log.warning("%s", traceback.format_exc())
-        found = errors.explained(error)
-        return errors.FAILED, found[1] if found else f"{type(error).__name__}: {error}"
+        explanation = errors.explained(error)
+        return errors.FAILED, explanation[1] if explanation else f"{type(error).__name__}: {error}"
 
 
 def _stopped_by(error: Exception) -> int:
@@ -66,7 +67,7 @@ def _function(call: str) -> Callable[[Sequence[str]], int]:
 
 
 def _end_with_parent() -> None:
-    """Stop with a checkpoint once the other end of stdin is gone, however it went."""
+    """Send this process SIGTERM once the other end of stdin is closed, for whatever reason."""
     while os.read(sys.stdin.fileno(), 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

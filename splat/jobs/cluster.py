@@ -14,26 +14,26 @@ from typing import Any
 
 import splat
 from splat.jobs.board import Board
-from splat.jobs.connection import HERE, check_address, connected, first, found
+from splat.jobs.connection import HERE, check_address, first_line, import_ray, ray_connection
 from splat.jobs.local import WARNING
-from splat.jobs.process import BEGUN, STOPPED, Place, killed, length, lines_of, why
-from splat.jobs.task import Asked, carried_out
-from splat.jobs.work import Ended, Interrupted, Share, Work, checked
+from splat.jobs.process import BEGUN, STOPPED, Place, failure_text, lines_of, log_bytes, was_killed
+from splat.jobs.task import SentJob, run_job
+from splat.jobs.work import Ended, Interrupted, Share, Work, check_unique
 from splat.system.signals import Heard, listening
 from splat.system.text import size
 
 LOOK, STALLED = 0.2, 60.0
-"""Seconds between looks, and without any job begun until that is said."""
+"""Seconds between looks at tasks, and without any job begun until a warning says so."""
 LOST = -signal.SIGKILL
-"""Exit code that stands for the loss of a worker with all it ran."""
+"""Exit code that stands for the loss of a worker."""
 OURS = "SPLAT_"
-"""What variables begin with that every job sees as they are here."""
+"""Prefix of the environment variables that are passed on to every job."""
 
 _log = logging.getLogger(__name__)
 
 
 class OnRay:
-    """Every job is a task of Ray with the cores, the memory and the GPU that it is said to need.
+    """Runs every job as a task of Ray with the cores, the memory and the GPU that it needs.
 
     A worker of Ray that is killed is replaced by Ray, a process of a job by us.
     """
@@ -43,18 +43,18 @@ class OnRay:
         if share.workers < 1:
             raise ValueError("workers is 0; expected at least 1 on Ray: leave out --workers")
         self._where, self._share, self._retries = where, share, retries
-        found()
+        import_ray()
 
     def run(
         self, works: Sequence[Work], ended: Callable[[Ended], None], *, quiet: bool = False
     ) -> None:
         """Carry out jobs (`Engine.run`); their folders must be seen from all machines."""
-        checked(works)
+        check_unique(works)
         if not works:
             return
         here = self._where == HERE
         with (
-            connected(self._where, self._share) as ray,
+            ray_connection(self._where, self._share) as ray,
             listening(WARNING) as heard,
             Board(works, quiet) as board,
         ):
@@ -65,30 +65,30 @@ class OnRay:
 
 @dataclass
 class _Job:
-    """A job, and how it goes."""
+    """A job and its state."""
 
     work: Work
     since: int
-    """Bytes of its log before the first attempt,"""
+    """Bytes of its log before the first attempt."""
     sent: int
-    """and before it was last sent."""
+    """Bytes of its log before it was last sent."""
     times: int = 0
-    """That it was sent."""
+    """How often it was sent."""
 
     @property
     def attempts(self) -> int:
-        """Processes that were begun for it, those that Ray began anew included."""
+        """Number of processes begun for it, those that Ray began anew included."""
         lines = lines_of(self.work.log, self.since)
         return max(self.times, sum(line.startswith(BEGUN) for line in lines))
 
     @property
     def runs(self) -> bool:
         """Whether a process was begun since it was last sent."""
-        return length(self.work.log) > self.sent
+        return log_bytes(self.work.log) > self.sent
 
 
 class _Tasks:
-    """Tasks of Ray, by what Ray calls them."""
+    """The tasks of Ray, by its handles."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class _Tasks:
         for work in works:
             work.log.parent.mkdir(parents=True, exist_ok=True)
             work.log.touch()
-            self._waiting.append(_Job(work, length(work.log), length(work.log)))
+            self._waiting.append(_Job(work, log_bytes(work.log), log_bytes(work.log)))
         self._room = max((node.get("memory", 0) for node in self._nodes()), default=0)
         self._idle: float | None = time.monotonic()
 
@@ -137,7 +137,7 @@ class _Tasks:
     def _send(self, job: _Job) -> None:
         work, share = job.work, self._share
         memory, before = work.memory, job.attempts
-        job.sent, job.times = length(work.log), job.times + 1
+        job.sent, job.times = log_bytes(work.log), job.times + 1
         if self._here and memory > self._room > 0:
             memory = int(self._room)
             _log.warning(
@@ -147,7 +147,7 @@ class _Tasks:
         ours = tuple((name, value) for name, value in os.environ.items() if name.startswith(OURS))
         path = tuple(sys.path) if self._here else None
         place = Place(share.threads, None, os.getcwd(), path, ours)
-        task = self._ray.remote(carried_out).options(
+        task = self._ray.remote(run_job).options(
             name=work.key,
             num_cpus=share.threads,
             num_gpus=1 if share.devices else 0,
@@ -155,28 +155,28 @@ class _Tasks:
             max_retries=max(0, self._retries - before),
             retry_exceptions=False,
         )
-        self._sent[task.remote(Asked(work, place, splat.__version__))] = job
+        self._sent[task.remote(SentJob(work, place, splat.__version__))] = job
 
     def _conclude(self, job: _Job, task: Any, asked: bool) -> None:
-        """Tell of a job whose task ended, or send it again; one that was stopped is neither."""
+        """Report a job whose task ended, or send it again; one that was stopped is neither."""
         try:
             code, message = self._ray.get(task)
         except Exception as error:
             if asked:
                 return
             code, message = self._lost(error)
-        if asked and (code in STOPPED or killed(code)):
+        if asked and (code in STOPPED or was_killed(code)):
             return
         attempts = job.attempts
-        if killed(code) and attempts <= self._retries:
+        if was_killed(code) and attempts <= self._retries:
             _log.warning(
                 "warning: the process of %s was ended by signal %d; it goes on in another one",
                 job.work.key, -code if code < 0 else code - 128,
             )  # fmt: skip
             self._waiting.appendleft(job)
             return
-        if killed(code):
-            message = why(code, job.work.log, (), attempts)
+        if was_killed(code):
+            message = failure_text(code, job.work.log, (), attempts)
         if attempts > job.times:
             _log.info("ray       %s lost its worker, and went on in another one", job.work.key)
         self._over.append(job.work)
@@ -190,7 +190,7 @@ class _Tasks:
                     "splat is not installed on a machine of the cluster; expected version"
                     f" {splat.__version__} on all of them: pip install splat-toolkit there"
                 )
-            return 1, f"Ray could not carry it out: {first(error)}"
+            return 1, f"Ray could not carry it out: {first_line(error)}"
         return LOST, ""
 
     def _cancel(self, force: bool) -> None:
@@ -213,5 +213,5 @@ class _Tasks:
             )  # fmt: skip
 
     def _nodes(self) -> list[dict[str, float]]:
-        """Resources of each machine."""
+        """Resources of each living machine of the cluster."""
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]

@@ -1,4 +1,4 @@
-"""The connection to Ray: it is found, started, reached, and let go."""
+"""The connection to Ray: finding, starting, reaching and leaving it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from splat.jobs.work import Share
 from splat.system import machine
 
 HERE = "ray"
-"""The place that is Ray on this machine, started and shut down by us."""
+"""Address that stands for Ray on this machine, started and shut down by us."""
 STORE = 80 << 20
-"""Bytes for Ray's own objects, near the least that it takes: ours are paths and sentences."""
+"""Bytes of Ray's object store, near its minimum: our objects are paths and sentences."""
 PATIENCE = 10.0
 """Seconds to wait for the head of a cluster to answer."""
 VARIABLES = {
@@ -26,8 +26,8 @@ VARIABLES = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_kill_child_processes_on_worker_exit": "0",
 }
-"""While Ray starts: it tells nobody, leaves the GPUs to those who asked for none, and leaves the
-process of a job, which sees that it is alone, the time to write a checkpoint."""
+"""Environment while Ray starts: no usage statistics, GPUs left to tasks that ask for none, and time
+for a job's process, which sees that its worker is gone, to write a checkpoint."""
 
 
 def check_address(where: str) -> None:
@@ -40,33 +40,33 @@ def check_address(where: str) -> None:
 
 
 @contextmanager
-def connected(where: str, share: Share) -> Iterator[Any]:
-    """Ray, connected; it is started where it is to be here, and shut down if it was not in use."""
-    ray = found()
+def ray_connection(where: str, share: Share) -> Iterator[Any]:
+    """Ray, connected; started where it is to be here, and shut down after if it was not in use."""
+    ray = import_ray()
     if ray.is_initialized():
         yield ray
         return
-    given: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if where == HERE:
-        given |= {
+        settings |= {
             "address": "local",
             "num_cpus": share.workers * share.threads,
             "num_gpus": len(share.devices),
             "include_dashboard": False,
             "object_store_memory": STORE,
         }
-        if known := machine.memory():
-            given["_memory"] = max(STORE, known[1] - STORE)
+        if memory := machine.memory():
+            settings["_memory"] = max(STORE, memory[1] - STORE)
     else:
-        given["address"] = where
+        settings["address"] = where
         _check_heard(where)
     with _as_it_was():
         try:
-            ray.init(**given)
+            ray.init(**settings)
             _hush(True)
         except Exception as error:
             raise ValueError(
-                f"{where}: Ray cannot be reached ({first(error)}); expected the head of a"
+                f"{where}: Ray cannot be reached ({first_line(error)}); expected the head of a"
                 " cluster of the same version: see `ray status`, and set RAY_AUTH_MODE=token where"
                 " it asks for a token"
             ) from error
@@ -78,7 +78,7 @@ def connected(where: str, share: Share) -> Iterator[Any]:
 
 
 def _check_heard(where: str) -> None:
-    """Raise ValueError where nobody listens at an address, for which Ray waits without end."""
+    """Raise ValueError where nothing listens at an address, for which Ray would wait forever."""
     host, _, port = where.removeprefix("ray://").partition("?")[0].rpartition(":")
     if where == "auto":
         return
@@ -86,14 +86,14 @@ def _check_heard(where: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
     except (OSError, ValueError, OverflowError) as error:
         raise ValueError(
-            f"{where}: nobody listens there ({first(error)}); expected the head of a Ray cluster:"
-            " start it with `ray start --head`, or correct --on"
+            f"{where}: nobody listens there ({first_line(error)}); expected the head of a Ray"
+            " cluster: start it with `ray start --head`, or correct --on"
         ) from None
 
 
 @contextmanager
 def _as_it_was() -> Iterator[None]:
-    """Within, the environment is Ray's; after, it and what signals do are as before."""
+    """Within, the environment is that for Ray; after, it and the signal handlers are as before."""
     main = threading.current_thread() is threading.main_thread()
     signals = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)} if main else {}
     before = dict(os.environ)
@@ -109,18 +109,18 @@ def _as_it_was() -> Iterator[None]:
 
 
 def _hush(hush: bool) -> None:
-    """Keep what Ray says of workers that are lost off stdout, which is for results."""
+    """Keep Ray's messages about lost workers off stdout, which is for results."""
     worker: Any = sys.modules.get("ray._private.worker")
     if worker is not None and hasattr(worker, "_worker_logs_enabled"):
         worker._worker_logs_enabled = not hush
 
 
-def first(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an error."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def found() -> Any:
+def import_ray() -> Any:
     try:
         import ray
     except ImportError:

@@ -10,8 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from splat.jobs.board import Board
-from splat.jobs.process import STOPPED, Place, begun, killed, length, lines_of, why
-from splat.jobs.work import Ended, Interrupted, Share, Work, checked
+from splat.jobs.process import (
+    STOPPED,
+    Place,
+    begin_process,
+    failure_text,
+    lines_of,
+    log_bytes,
+    was_killed,
+)
+from splat.jobs.work import Ended, Interrupted, Share, Work, check_unique
 from splat.system import machine
 from splat.system.signals import Heard, listening
 from splat.system.text import size
@@ -24,17 +32,17 @@ _log = logging.getLogger(__name__)
 
 
 class Here:
-    """One after the other, in this process."""
+    """Runs jobs one after the other, in this process."""
 
     def run(
         self, works: Sequence[Work], ended: Callable[[Ended], None], *, quiet: bool = False
     ) -> None:
         """Carry out jobs (`Engine.run`); their output goes where that of this process goes."""
-        from splat.jobs.child import called
+        from splat.jobs.child import call_job
 
-        checked(works)
+        check_unique(works)
         for work in works:
-            code, message = called(work.call, work.log, work.arguments)
+            code, message = call_job(work.call, work.log, work.arguments)
             if code > 128:
                 raise Interrupted(code - 128)
             if code and not message:
@@ -43,7 +51,7 @@ class Here:
 
 
 class Local:
-    """As many at once as there are workers, each in a process of its own.
+    """Runs as many jobs at once as there are workers, each in a process of its own.
 
     A job is begun when a worker is free and what it and those that run are predicted to hold fits
     the memory that was free at the start; one that never fits runs alone.
@@ -55,8 +63,8 @@ class Local:
     def run(
         self, works: Sequence[Work], ended: Callable[[Ended], None], *, quiet: bool = False
     ) -> None:
-        """Carry out jobs (`Engine.run`)."""
-        checked(works)
+        """Carry out jobs on this machine (`Engine.run`)."""
+        check_unique(works)
         with listening(WARNING) as heard, Board(works, quiet) as board:
             _Crew(self._share, self._retries, works, ended, board).work(heard)
         if heard.number:
@@ -75,7 +83,7 @@ class _Running:
 
 
 class _Crew:
-    """Processes of jobs, by worker."""
+    """The running processes, by worker."""
 
     def __init__(
         self,
@@ -89,8 +97,8 @@ class _Crew:
         self._waiting = deque((work, 1) for work in works)
         self._running: dict[int, _Running] = {}
         self._over: list[Work] = []
-        known = machine.memory()
-        self._room = known[1] if known else None
+        memory = machine.memory()
+        self._room = memory[1] if memory else None
         self._told = False
 
     def work(self, heard: Heard) -> None:
@@ -126,11 +134,11 @@ class _Crew:
             work, attempt = self._waiting.popleft()
             devices = self._share.devices
             place = Place(self._share.threads, devices[worker] if devices else None)
-            since = length(work.log)
-            self._running[worker] = _Running(work, begun(work, place), attempt, since)
+            since = log_bytes(work.log)
+            self._running[worker] = _Running(work, begin_process(work, place), attempt, since)
 
     def _fits(self, work: Work) -> bool:
-        """Whether there is memory for one more; said once where there is not."""
+        """Whether there is memory for one more; logged once where there is not."""
         held = sum(running.work.memory for running in self._running.values())
         if self._room is None or not work.memory or held + work.memory <= self._room:
             return True
@@ -148,13 +156,13 @@ class _Crew:
         return not self._running
 
     def _conclude(self, running: _Running, asked: bool) -> None:
-        """Tell of a job whose process ended, or begin it again; one that was stopped is neither."""
+        """Report a job whose process ended, or begin it again; one that was stopped is neither."""
         work, attempt, code = running.work, running.attempt, running.process.returncode
         assert running.process.stdin is not None
         running.process.stdin.close()
-        if asked and (code in STOPPED or killed(code)):
+        if asked and (code in STOPPED or was_killed(code)):
             return
-        if killed(code) and attempt <= self._retries:
+        if was_killed(code) and attempt <= self._retries:
             _log.warning(
                 "warning: the process of %s was ended by signal %d; it goes on in another one",
                 work.key, -code if code < 0 else code - 128,
@@ -162,5 +170,7 @@ class _Crew:
             self._waiting.appendleft((work, attempt + 1))
             return
         self._over.append(work)
-        message = why(code, work.log, lines_of(work.log, running.since), attempt) if code else ""
+        message = (
+            failure_text(code, work.log, lines_of(work.log, running.since), attempt) if code else ""
+        )
         self._ended(Ended(work.key, code, attempt, message))

@@ -1,4 +1,4 @@
-"""Processes of jobs as those see them who begin them: on this machine, or in a worker of Ray."""
+"""Processes of jobs as their parent sees them: on this machine, or in a worker of Ray."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from pathlib import Path
 from splat.jobs.work import Work
 
 BEGUN, FAILED = "--- begun ", "failed: "
-"""What lines of a log begin with: one for each process, and why one failed."""
+"""Prefixes of lines of a log: the begin of a process, and the reason of a failure."""
 STOPPED = (-signal.SIGTERM, 128 + signal.SIGTERM)
 """Exit codes of a process that was asked to stop."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """What the process of a job finds around it."""
+    """Environment of the process of a job."""
 
     threads: int
     device: str | None = None
-    """As CUDA_VISIBLE_DEVICES names it; None: as it is for who begins the process."""
+    """Value of CUDA_VISIBLE_DEVICES; None: as it is for the parent."""
     folder: str | None = None
-    """That it works in; None: the same."""
+    """Working directory; None: that of the parent."""
     path: tuple[str, ...] | None = None
-    """Where modules are looked for; None: as here."""
+    """Search path of modules; None: that of the parent."""
     variables: tuple[tuple[str, str], ...] = ()
-    """More of the environment."""
+    """More variables of the environment, names with values."""
 
 
-def begun(work: Work, place: Place) -> subprocess.Popen[bytes]:
-    """A process that carries out a job; it ends, with a checkpoint, when its stdin is closed."""
+def begin_process(work: Work, place: Place) -> subprocess.Popen[bytes]:
+    """Start a process that carries out a job; it stops, with a checkpoint, when its stdin is
+    closed."""
     environment = {**os.environ, **dict(place.variables), "OMP_NUM_THREADS": str(place.threads)}
     if place.device is not None:
         environment["CUDA_VISIBLE_DEVICES"] = place.device
@@ -62,8 +63,8 @@ def begun(work: Work, place: Place) -> subprocess.Popen[bytes]:
         )
 
 
-def length(log: Path) -> int:
-    """Bytes of a log."""
+def log_bytes(log: Path) -> int:
+    """Size of a log, bytes; 0 where there is none."""
     return log.stat().st_size if log.is_file() else 0
 
 
@@ -76,20 +77,20 @@ def lines_of(log: Path, since: int) -> list[str]:
         return file.read().decode(errors="replace").splitlines()
 
 
-def killed(code: int) -> bool:
-    """Whether a signal ended a process that nobody here sent."""
+def was_killed(code: int) -> bool:
+    """Whether a process was ended by a signal that was not ours."""
     return code < 0 or code > 128
 
 
-def why(code: int, log: Path, lines: Sequence[str], attempts: int) -> str:
-    """Why a job failed, by the exit code of its process and the lines of its log."""
-    told = [line for line in lines if line.startswith(FAILED)]
-    if told and not killed(code):
-        return told[-1].removeprefix(FAILED)
+def failure_text(code: int, log: Path, lines: Sequence[str], attempts: int) -> str:
+    """The reason of a failure, by the exit code of the process and the lines of its log."""
+    reasons = [line for line in lines if line.startswith(FAILED)]
+    if reasons and not was_killed(code):
+        return reasons[-1].removeprefix(FAILED)
     times = f" ({attempts} attempts)" if attempts > 1 else ""
     if code == -signal.SIGKILL:
         return f"its process was killed; perhaps memory ran out: try fewer --workers{times}"
-    if killed(code):
+    if was_killed(code):
         number = -code if code < 0 else code - 128
         return f"its process was ended by signal {number}; see {log.name}{times}"
     return f"its process ended with exit code {code}; see {log.name}{times}"

@@ -1,4 +1,4 @@
-"""How the machine is shared among jobs at once."""
+"""Shares of the machine for jobs at once."""
 
 from __future__ import annotations
 

@@ -18,45 +18,45 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import splat
-from splat.jobs.process import Place, begun, length, lines_of, why
+from splat.jobs.process import Place, begin_process, failure_text, lines_of, log_bytes
 from splat.jobs.work import Work
 
 PAUSE = 0.1
-"""Seconds between looks after the process, in which an interruption by Ray is heard too."""
+"""Seconds between looks at the process, when an interruption by Ray is noticed, too."""
 PATIENCE = 10.0
 """Seconds that a shared file system may take to show a file of another machine."""
 BAD_INPUT = 2
-"""Exit code of a job that was not begun since this machine is not as it must be."""
+"""Exit code of a job that was not begun, since this machine cannot carry it out."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class SentJob:
     """A job as it is sent to a worker."""
 
     work: Work
     place: Place
     version: str
-    """Of splat, where it was sent from."""
+    """Version of splat that sent it."""
 
 
-def carried_out(asked: Asked) -> tuple[int, str]:
-    """Carry out a job in a process; its exit code and, where that is no 0, why it failed.
+def run_job(asked: SentJob) -> tuple[int, str]:
+    """Carry out a job in a process; its exit code and, where that is not 0, the reason.
 
     An interruption (`ray.cancel`) asks the process to stop with a checkpoint, and waits for it.
     """
-    if said := _unfit(asked):
-        return BAD_INPUT, said
+    if reason := _unfit(asked):
+        return BAD_INPUT, reason
     folder = Path(asked.place.folder or ".")
     log = folder / asked.work.log
-    since = length(log)
+    since = log_bytes(log)
     path = asked.place.path or _path(folder)
-    process = begun(asked.work, replace(asked.place, path=path))
-    told = False
+    process = begin_process(asked.work, replace(asked.place, path=path))
+    stopping = False
     try:
         with _interrupted() as interrupted:
             while process.poll() is None:
-                if interrupted.is_set() and not told:
-                    told = True
+                if interrupted.is_set() and not stopping:
+                    stopping = True
                     process.terminate()
                 time.sleep(PAUSE)
     finally:
@@ -65,7 +65,7 @@ def carried_out(asked: Asked) -> tuple[int, str]:
         assert process.stdin is not None
         process.stdin.close()
     code = process.returncode
-    return code, "" if told or not code else why(code, log, lines_of(log, since), 1)
+    return code, "" if stopping or not code else failure_text(code, log, lines_of(log, since), 1)
 
 
 @contextmanager
@@ -85,8 +85,8 @@ def _interrupted() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _unfit(asked: Asked) -> str:
-    """Why the job cannot be carried out on this machine; empty where it can."""
+def _unfit(asked: SentJob) -> str:
+    """Why this machine cannot carry the job out; empty where it can."""
     node, folder = platform.node(), Path(asked.place.folder or ".")
     if asked.version != splat.__version__:
         return (
@@ -106,5 +106,5 @@ def _unfit(asked: Asked) -> str:
 
 
 def _path(folder: Path) -> tuple[str, ...]:
-    """Where modules are looked for, without the folder that Ray adds: it may hold a `splat`."""
+    """The search path of modules without the folder that Ray adds: it may hold a `splat`."""
     return tuple(p for p in sys.path if os.path.realpath(p) != os.path.realpath(folder))

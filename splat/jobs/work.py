@@ -1,4 +1,4 @@
-"""What an engine is given, what it tells, and what it is."""
+"""Interface of engines: jobs, results, and the engine itself."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Work:
     """
 
     key: str
-    """Names it, unlike those of the others."""
+    """Unique name of the job."""
     call: str
-    """Such as `splat.comparison.worker:main`."""
+    """The function, as `module:function`, such as `splat.comparison.worker:main`."""
     arguments: tuple[str, ...]
     log: Path
     """Its output is appended here. Its folder is made."""
     steps: int
-    """How far it goes, for the view of the progress."""
+    """Number of its steps, for the progress."""
     progress: Path | None = None
     """A file with a record of JSON a line; "step" of the last one says how far it is."""
     memory: int = 0
@@ -36,25 +36,25 @@ class Work:
 
 @dataclass(frozen=True)
 class Ended:
-    """A job that is over: it is done, or it failed for good."""
+    """A job that is over: done, or failed for good."""
 
     key: str
     code: int
     """The last exit code of its process; 0: done, -n: signal n ended it."""
     attempts: int
-    """Processes that were begun for it this time."""
+    """Number of processes that were begun for it this time."""
     message: str = ""
     """Why it failed, a sentence for people; empty where it did not."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """What each of some jobs at once gets."""
+    """Resources of each of several jobs at once."""
 
     workers: int
     """Jobs at once; 0: one after the other in this process."""
     threads: int
-    """On the CPU, of one job."""
+    """CPU threads of each job."""
     devices: tuple[str, ...] = ()
     """One CUDA device a worker, as CUDA_VISIBLE_DEVICES names them; empty on the CPU."""
 
@@ -73,7 +73,7 @@ class Engine(Protocol):
     def run(
         self, works: Sequence[Work], ended: Callable[[Ended], None], *, quiet: bool = False
     ) -> None:
-        """Carry out all of them, in their order as workers are free; tell of each that is over.
+        """Carry out all jobs, in their order as workers are free; report each that is over.
 
         Raises `Interrupted` where a signal asked to stop and ValueError where two have one key.
         Jobs that were stopped, or not begun, are not told of.
@@ -81,7 +81,7 @@ class Engine(Protocol):
         ...
 
 
-def checked(works: Sequence[Work]) -> None:
+def check_unique(works: Sequence[Work]) -> None:
     """Raise ValueError where two jobs have the same key or the same log."""
     for what, values in (
         ("key", [work.key for work in works]),

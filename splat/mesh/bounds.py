@@ -1,4 +1,4 @@
-"""Which parts of space a depth picture tells something of: bounds of its depths over squares."""
+"""Which blocks of space a depth picture says something of: bounds of its depths over squares."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from splat.mesh.pictures import Picture
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of blocks, by what a picture shows."""
+    """Blocks that a picture says something of."""
 
     free: Int[Tensor, "a"]
-    """Numbers of those that lie in front of all that is seen, farther than the truncation,"""
+    """Numbers of the blocks in free space: before all that is seen, by more than the truncation."""
     weight: Float[Tensor, "a"]
-    """and the least weight of the pixels that see them."""
+    """Least weight of the pixels that see each block of free space."""
     near: Int[Tensor, "b"]
-    """Numbers of those that may hold a surface, or more than one of these things."""
+    """Numbers of the blocks that may hold a surface."""
 
 
 class Bounds:
@@ -61,10 +61,10 @@ class Bounds:
         """
         near, far, weight, inside = self._over(local, radius)
         z = local[:, 2]
-        told = (z + thickness > 0) & (far >= z - thickness - truncation)
-        free = told & inside & (weight > 0) & (near >= z + thickness + truncation)
-        which = free.nonzero()[:, 0]
-        return Verdict(which, weight[which], (told & ~free).nonzero()[:, 0])
+        visible = (z + thickness > 0) & (far >= z - thickness - truncation)
+        free = visible & inside & (weight > 0) & (near >= z + thickness + truncation)
+        blocks = free.nonzero()[:, 0]
+        return Verdict(blocks, weight[blocks], (visible & ~free).nonzero()[:, 0])
 
     def _over(
         self, local: Float[Tensor, "n 3"], radius: float

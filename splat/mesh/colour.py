@@ -15,12 +15,12 @@ from splat.mesh.pictures import Picture
 
 _GREY = 128
 _LEAST = 1e-3
-"""Weight from which a vertex was seen."""
+"""Least weight of a vertex that was seen."""
 
 
 @torch.no_grad()
-def painted(mesh: Mesh, pictures: Iterable[Picture], tolerance: float) -> Mesh:
-    """The mesh in the mean colours of its vertices over the pictures that see them.
+def with_vertex_colors(mesh: Mesh, pictures: Iterable[Picture], tolerance: float) -> Mesh:
+    """The mesh with the weighted mean colour of each vertex over the pictures that see it.
 
     A picture sees a vertex whose depth differs from its own by at most `tolerance`, units of the
     pictures' frame, in which the mesh must lie too; it weighs what its pixel weighs, times the
@@ -54,7 +54,7 @@ def _seen(
     picture: Picture,
     tolerance: float,
 ) -> Float[Tensor, "v 4"]:
-    """Weight x RGB, and the weight, of every vertex in a picture."""
+    """Weight x RGB, and the weight, of every vertex in one picture."""
     camera = picture.camera
     pose, K = camera.world_to_camera, camera.K
     local = vertices @ pose[:3, :3].T + pose[:3, 3]

@@ -22,7 +22,7 @@ def chamfer(points: Points, truth: Points) -> tuple[float, float]:
     return float(ahead.mean()), float(back.mean())
 
 
-def sampled(mesh: Mesh, n: int, seed: int = 0) -> Points:
+def surface_points(mesh: Mesh, n: int, seed: int = 0) -> Points:
     """Points drawn evenly over the area of a mesh, float64 [n, 3]; the same for the same seed."""
     areas = np.linalg.norm(mesh.crosses, axis=1)
     if not areas.sum() > 0:

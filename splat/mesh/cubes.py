@@ -21,26 +21,26 @@ Distance = Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]
 BLOCK = 8
 """Cells along an edge of the blocks that are looked at first."""
 _STEEPEST = 2.0
-"""What is taken for a distance may change by so much over a way of 1; a true one changes by 1."""
+"""Lipschitz constant that is allowed for what is taken for a distance; that of a true one is 1."""
 _BYTES = 6
 """A value, and whether it and the cell behind it count."""
 _CHUNK = 1 << 18
 """Points asked for at a time."""
 
 
-def needed() -> None:
-    """Raises ImportError where marching cubes cannot be had."""
+def check_scikit_image() -> None:
+    """Raise ImportError where marching cubes cannot be had."""
     if find_spec("skimage") is None:
         raise ImportError("meshes need scikit-image; run `pip install 'splat-toolkit[mesh]'`")
 
 
-def affordable(sides: Sequence[int]) -> None:
-    """Raises ValueError where a grid of so many values along its sides does not fit in memory."""
-    wanted, known = _BYTES * math.prod(int(side) for side in sides), machine.memory()
-    if known is not None and wanted > known[1]:
+def check_memory(sides: Sequence[int]) -> None:
+    """Raise ValueError where a grid of so many values along its sides does not fit into memory."""
+    wanted, memory = _BYTES * math.prod(int(side) for side in sides), machine.memory()
+    if memory is not None and wanted > memory[1]:
         raise ValueError(
             f"a grid of {' x '.join(str(side) for side in sides)} takes {wanted / 1e9:.3g} GB, and"
-            f" {known[1] / 1e9:.3g} GB are free; lower --resolution"
+            f" {memory[1] / 1e9:.3g} GB are free; lower --resolution"
         )
 
 
@@ -58,21 +58,21 @@ def from_distance(
     over a way of 1); memory is 6 bytes for each of the grid's corners, 390 MB at 400 cells a side.
     What the box cuts stays open there. A mesh without faces where the box holds no surface.
     """
-    needed()
+    check_scikit_image()
     if resolution < 2:
         raise ValueError(f"resolution is {resolution}; expected 2 cells or more along a side")
     corner, sides = np.array(low, np.float64), np.array(high, np.float64) - np.array(low)
     if not (sides > 0).all():
         raise ValueError(f"the box from {list(low)} to {list(high)} is empty; expected low < high")
     cells = np.maximum(1, np.rint(sides / sides.max() * resolution)).astype(np.int64)
-    affordable(cells + 1)
+    check_memory(cells + 1)
     spacing = sides / cells
 
     def asked(index: NDArray[np.float64]) -> NDArray[np.float32]:
         points = torch.from_numpy(corner + spacing * index).float()
         with torch.no_grad():
-            found = [distance(part.to(device)).float().cpu() for part in points.split(_CHUNK)]
-        return torch.cat(found).numpy()
+            distances = [distance(part.to(device)).float().cpu() for part in points.split(_CHUNK)]
+        return torch.cat(distances).numpy()
 
     blocks = -(-cells // BLOCK)
     middle = np.indices(tuple(blocks)).reshape(3, -1).T * BLOCK + BLOCK / 2
@@ -84,16 +84,18 @@ def from_distance(
         index = np.argwhere(wanted)
         if len(index):
             layers[wanted] = asked(index + np.array([start, 0, 0]))
-    mesh = marched(values, _spread(near, values.shape))
+    mesh = zero_surface(values, _spread(near, values.shape))
     return Mesh(corner + spacing * mesh.vertices, mesh.faces)
 
 
-def marched(values: Float32[np.ndarray, "x y z"], cells: Bool[np.ndarray, "x-1 y-1 z-1"]) -> Mesh:
-    """Where values are zero in the cells that count, in units of the grid; negative is inside.
+def zero_surface(
+    values: Float32[np.ndarray, "x y z"], cells: Bool[np.ndarray, "x-1 y-1 z-1"]
+) -> Mesh:
+    """The zero level set in the cells that count, in units of the grid; negative is inside.
 
     Topologically correct marching cubes (Lewiner et al. 2003).
     """
-    needed()
+    check_scikit_image()
     from skimage.measure import marching_cubes
 
     # A cell is looked at where the mask is set at its far corner.
@@ -103,10 +105,10 @@ def marched(values: Float32[np.ndarray, "x y z"], cells: Bool[np.ndarray, "x-1 y
     if not values.min() < 0 < values.max():
         return nothing
     try:
-        found = marching_cubes(values, 0.0, gradient_direction="descent", mask=mask)
+        surface = marching_cubes(values, 0.0, gradient_direction="descent", mask=mask)
     except RuntimeError:  # no surface in the cells that count
         return nothing
-    return Mesh(found[0].astype(np.float64), found[1].astype(np.int64))
+    return Mesh(surface[0].astype(np.float64), surface[1].astype(np.int64))
 
 
 def _layers(
@@ -138,7 +140,7 @@ def _to_corners(blocks: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[
 
 
 def _touched(near: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Corners of a layer that belong to a cell of a block that is near."""
+    """Corners of a layer that belong to a cell of a near block."""
     cells = near.repeat(BLOCK, 0).repeat(BLOCK, 1)[: shape[0] - 1, : shape[1] - 1]
     corners = np.zeros(shape, bool)
     for row in (slice(None, -1), slice(1, None)):

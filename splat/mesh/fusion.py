@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from splat.mesh.bounds import Bounds
-from splat.mesh.cubes import affordable, marched, needed
+from splat.mesh.cubes import check_memory, check_scikit_image, zero_surface
 from splat.mesh.mesh import Mesh
 from splat.mesh.pictures import Picture
 
@@ -26,14 +26,14 @@ SIDE = 8
 """Voxels along an edge of a block."""
 _VOXELS = SIDE**3
 _LEAST = 0.5
-"""Weight of all pictures together from which the distance of a voxel is known."""
+"""Least weight of all pictures together at which the distance of a voxel is known."""
 _CHUNK = 56
 """Blocks that are projected at a time, by one thread: what fits the caches. Torch divides work on
 more than 32,768 numbers among threads, which takes long where others use the cores."""
 _SLAB = 2048
 """Blocks whose sums lie together: 25 MB."""
 _JUMP = 0.02
-"""Share of its depth by which neighbours of a pixel may differ and still be of one surface."""
+"""Relative difference of depth up to which neighbouring pixels are of one surface."""
 _GREY = 128
 
 
@@ -50,7 +50,7 @@ def from_depth(
     `truncation` how far before and behind a surface a picture tells of its distance, about 4
     voxels. What no picture saw stays open. A mesh without faces where the box holds nothing.
     """
-    needed()
+    check_scikit_image()
     if not voxel > 0 or not truncation >= voxel:
         raise ValueError(
             f"voxel is {voxel:g} and truncation {truncation:g}; expected a voxel above 0 and a"
@@ -67,7 +67,7 @@ def from_depth(
 
 
 class Volume:
-    """Sums over pictures, for the voxels near surfaces and for blocks of free space."""
+    """TSDF volume: sums over pictures, for voxels near surfaces and for blocks of free space."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Volume:
         self.voxel, self.truncation = voxel, truncation
         self.counts = tuple(max(2, math.ceil(side / voxel)) for side in sides)
         """Voxels along each axis; the centre of the first is half a voxel inside the low corner."""
-        affordable(self.counts)
+        check_memory(self.counts)
         self.blocks = tuple(-(-count // SIDE) for count in self.counts)
         self._low = torch.tensor([float(value) for value in low], device=device)
         n = math.prod(self.blocks)
@@ -96,7 +96,7 @@ class Volume:
         self._slabs: list[Float[Tensor, "6 b 512"]] = []
 
     def add(self, picture: Picture) -> None:
-        """Take in what a picture shows."""
+        """Fuse a picture."""
         pose = picture.camera.world_to_camera
         corners = self._corners() @ pose[:3, :3].T + pose[:3, 3]
         steps = self.voxel * self._inner() @ pose[:3, :3].T
@@ -121,13 +121,13 @@ class Volume:
             list(pool.map(added, self._places(verdict.near)))
 
     def mesh(self) -> Mesh:
-        """The surface as known so far."""
+        """The surface of all pictures so far."""
         values, known = self._dense()
         cells = known[:-1, :-1, :-1].copy()
         for i in range(1, 8):
             x, y, z = (slice(bit, None if bit else -1) for bit in (i >> 2, i >> 1 & 1, i & 1))
             cells &= known[x, y, z]
-        mesh = marched(values, cells)
+        mesh = zero_surface(values, cells)
         if not len(mesh.faces):
             return mesh
         colors = self._colors(torch.from_numpy(mesh.vertices).to(self._low.device))
@@ -204,8 +204,8 @@ class Volume:
             total += share * color * (color[:, 3:] > 0) * (row >= 0)[:, None]
         mean = 255 * total[:, :3] / total[:, 3:].clamp_min(1)
         whole = mean.where(total[:, 3:] >= 1, _GREY).round().clamp(0, 255)
-        found: NDArray[np.uint8] = whole.to(torch.uint8).cpu().numpy()
-        return found
+        colors: NDArray[np.uint8] = whole.to(torch.uint8).cpu().numpy()
+        return colors
 
     @staticmethod
     def _number(index: Int[Tensor, "n 3"], sides: Sequence[int]) -> Int[Tensor, "n"]:
@@ -222,7 +222,7 @@ def _painted(slab: Float[Tensor, "6 b 512"]) -> UInt8[Tensor, "b 512 4"]:
 
 
 class Pixels:
-    """What a picture tells of points."""
+    """Samples of a picture at points."""
 
     def __init__(self, picture: Picture) -> None:
         self._camera = picture.camera
@@ -231,7 +231,7 @@ class Pixels:
         self._depth = picture.depth.flatten().where(self._weight > 0, torch.nan)
 
     def told(self, local: Float[Tensor, "b 3 n"], truncation: float) -> tuple[Tensor, ...]:
-        """What points of the camera's frame add to sums, six tensors [b, n].
+        """What points in the camera's frame add to the sums, six tensors [b, n].
 
         Of weight x distance / truncation, weight, colour weight x RGB, and colour weight.
         """
@@ -253,7 +253,7 @@ class Pixels:
     def _between(
         self, u: Float[Tensor, "b n"], v: Float[Tensor, "b n"], pixel: Int[Tensor, "m"]
     ) -> Float[Tensor, "b n"]:
-        """Depths between the centres of pixels; that of the nearest one at an edge or a jump."""
+        """Bilinear depth between pixel centres; that of the nearest one at an edge or a jump."""
         width, height = self._camera.width, self._camera.height
         nearest = self._depth.index_select(0, pixel).view_as(u)
         if width < 2 or height < 2:

@@ -17,24 +17,24 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from splat.mesh.mesh import Mesh
-from splat.mesh.raster import covered
+from splat.mesh.raster import face_coverage
 from splat.types import Camera
 
 _LEAST = 0.25
-"""Pixels of coverage from which a face is judged; a face that is a dot has half a pixel."""
+"""Least coverage of a face that is judged, pixels; a face that is a dot has half a pixel."""
 _MOST_ROUNDS = 100
-"""Where rounds go on until nothing changes: each takes away a layer."""
+"""Most rounds where they go on until nothing changes; each takes away a layer."""
 
 
 @dataclass(frozen=True)
 class Trim:
-    """When a face goes."""
+    """When masks disprove a face."""
 
     share: float = 0.5
-    """More of its coverage than this lies outside of a mask,"""
+    """Share of a face's coverage that must lie outside of a mask for a view to vote against it."""
     views: int = 3
-    """in so many views; or all of it in one view: what is of the object lies within its mask in
-    every view, so a single exact one is proof."""
+    """Views that must vote against a face; a single one is enough where all of the face is outside:
+    what is of the object lies within its mask in every view."""
     margin: int = 1
     """Pixels that masks are grown by first: they are never exact, and coverage reaches a pixel
     beyond a face, without which faces seen edge on would go layer by layer."""
@@ -54,14 +54,14 @@ class Trim:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected {least} or more")
 
 
-def pruned(
+def without_disproved(
     mesh: Mesh,
     cameras: Sequence[Camera],
     masks: Sequence[UInt8[np.ndarray, "h w"]],
     options: Trim = Trim(),
     shown: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Mesh:
-    """The mesh without the faces that masks disprove, and without crumbs that are left of it.
+    """The mesh without the faces that masks disprove, and without small parts that are left of it.
 
     Mask `i` is 255 where camera `i`, of its size and in the mesh's frame, sees the object; values
     between are shares. Faces keep their order and their places. `shown` may tell people of the
@@ -93,10 +93,10 @@ def _disproved(
 ) -> Bool[np.ndarray, "f"]:
     votes, proof = np.zeros(len(mesh.faces), np.int64), np.zeros(len(mesh.faces), bool)
     for i in shown(range(len(cameras))):
-        found = covered(mesh, cameras[i], masks[i], options.hull, doubtful=True)
-        judged = found.total >= _LEAST
-        votes += judged & (found.outside > options.share * found.total)
-        proof |= judged & found.whole & (found.outside >= found.total)
+        coverage = face_coverage(mesh, cameras[i], masks[i], options.hull, doubtful=True)
+        judged = coverage.total >= _LEAST
+        votes += judged & (coverage.outside > options.share * coverage.total)
+        proof |= judged & coverage.whole & (coverage.outside >= coverage.total)
     return np.asarray(proof | (votes >= options.views))
 
 
@@ -113,7 +113,7 @@ def _grown(mask: UInt8[np.ndarray, "h w"], camera: Camera, margin: int) -> NDArr
 
 
 def _tidied(mesh: Mesh, fewest: int) -> Mesh:
-    """Every vertex with one fan of faces around it; without parts of fewer faces.
+    """The mesh with one fan of faces around every vertex, and without parts of fewer faces.
 
     Where parts touch in a vertex only, as along ragged borders, each takes a vertex of its own.
     """
@@ -142,6 +142,6 @@ def _tidied(mesh: Mesh, fewest: int) -> Mesh:
 
 
 def _connected(n: int, start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Which part each of `n` things is of that are linked in pairs."""
+    """Connected component of each of `n` things that are linked in pairs."""
     graph = coo_matrix((np.ones(len(start), np.int8), (start, end)), shape=(n, n))
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)

@@ -1,4 +1,4 @@
-"""Triangle meshes: what they measure, how they are put elsewhere and tidied."""
+"""Triangle meshes: measures, transforms and cleaning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from splat.types import Frame
 
 Points = Float[np.ndarray, "n 3"]
 _SAME = 1e-5
-"""Share of the mean length of an edge within which vertices are one."""
+"""Distance within which vertices are merged, in mean lengths of an edge."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,15 @@ class Mesh:
     """Triangles whose corners run counterclockwise for who looks from outside."""
 
     vertices: Float[np.ndarray, "v 3"]
-    """float64"""
+    """Positions, float64."""
     faces: Int[np.ndarray, "f 3"]
-    """Numbers of vertices, int64."""
+    """Vertex numbers of the corners, int64."""
     colors: UInt8[np.ndarray, "v 3"] | None = None
-    """sRGB of the vertices."""
+    """sRGB colours of the vertices; None: it has none."""
 
     @property
     def area(self) -> float:
-        """Of all faces together, square units of the vertices."""
+        """Area of all faces together, square units of the vertices."""
         return float(np.linalg.norm(self.crosses, axis=1).sum() / 2)
 
     @property
@@ -66,13 +66,13 @@ class Mesh:
 
     @property
     def border(self) -> Int[np.ndarray, "e 2"]:
-        """Edges that no second face runs along the other way."""
+        """Boundary edges: those that no second face runs along the other way."""
         ahead, n = self._edges(), len(self.vertices)
         other = ~np.isin(ahead[:, 0] * n + ahead[:, 1], ahead[:, 1] * n + ahead[:, 0])
         return ahead[other]
 
     def colored(self, colors: UInt8[np.ndarray, "v 3"]) -> Mesh:
-        """The same in other colours."""
+        """The same mesh in other colours."""
         return replace(self, colors=colors)
 
     def out_of(self, frame: Frame) -> Mesh:
@@ -80,7 +80,7 @@ class Mesh:
         return replace(self, vertices=self.vertices / frame.scale + np.array(frame.centre))
 
     def with_faces(self, chosen: Bool[np.ndarray, "f"]) -> Mesh:
-        """Some of its faces, and the vertices that they need."""
+        """The submesh of some faces, with the vertices that they need."""
         faces = self.faces[chosen]
         used = np.zeros(len(self.vertices), bool)
         used[faces] = True
@@ -98,7 +98,7 @@ class Mesh:
 
 
 def tidied(mesh: Mesh, keep_share: float = 0.02) -> Mesh:
-    """Without debris: vertices at one place are one, faces that are none go, and small parts too.
+    """The mesh with equal vertices merged, without degenerate faces and small components.
 
     A part is what hangs together by vertices. Parts of less than `keep_share` of the area of the
     largest one are left out.
@@ -114,7 +114,7 @@ def tidied(mesh: Mesh, keep_share: float = 0.02) -> Mesh:
 
 
 def merged(mesh: Mesh) -> Mesh:
-    """Vertices at one place made one; faces with two equal corners, and second copies, left out."""
+    """The mesh with vertices at one place merged, without degenerate and duplicate faces."""
     if not len(mesh.faces):
         return mesh.with_faces(np.ones(0, bool))
     edges = mesh.vertices[mesh.faces[:, 0]] - mesh.vertices[mesh.faces[:, 1]]
@@ -143,9 +143,9 @@ def _distinct(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
 
 
 def _parts(mesh: Mesh) -> NDArray[np.int64]:
-    """Which part every face belongs to."""
+    """Connected component of every face."""
     start, end = mesh.faces[:, :2].ravel(), mesh.faces[:, 1:].ravel()
     shape = (len(mesh.vertices), len(mesh.vertices))
     graph = coo_matrix((np.ones(len(start), np.int8), (start, end)), shape=shape)
-    found = connected_components(graph, directed=False)[1]
-    return np.asarray(found[mesh.faces[:, 0]], np.int64)
+    part = connected_components(graph, directed=False)[1]
+    return np.asarray(part[mesh.faces[:, 0]], np.int64)

@@ -1,4 +1,4 @@
-"""What depths a set of Gaussians shows to a camera, and how far each of them can be trusted."""
+"""Depth pictures of a set of Gaussians, with the confidence of each pixel."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from torch import Tensor
 from splat.types import Camera, Gaussians, Needs, Renderer
 
 OPAQUE = 0.5
-"""Alpha from which there is a surface in a pixel."""
+"""Least alpha of a pixel that shows a surface."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A view of surfaces."""
+    """Depth and colour of surfaces as a camera sees them."""
 
     camera: Camera
     depth: Float[Tensor, "h w"]
     """Camera z of what is seen through a pixel's centre, units of the camera's frame."""
     weight: Float[Tensor, "h w"]
-    """Of the pixel among others that see the same: 1 usually, 0 where it does not count."""
+    """Confidence of the pixel against others that see the same: usually 1, 0 where it does not
+    count."""
     colors: Float[Tensor, "h w 3"]
     """RGB in [0, 1]."""
 
 
 @torch.no_grad()
-def pictured(
+def depth_picture(
     gaussians: Gaussians,
     camera: Camera,
     render: Renderer,
     background: Float[Tensor, "3"] | None,
     tolerance: float,
 ) -> Picture:
-    """Draw depth and colour. Pixels that are more than half transparent do not count.
+    """Render depth and colour. Pixels that are more than half transparent do not count.
 
     Depth is the mean over what is blended in a pixel; where that lies at different depths, as along
     outlines, the mean is in between, where nothing is. So a pixel weighs 1 / (1 + v / t^2), v being

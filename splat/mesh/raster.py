@@ -12,23 +12,23 @@ from splat.mesh.mesh import Mesh
 from splat.types import Camera
 
 _SOFT = 1.0
-"""Pixels on either side of an edge over which coverage falls from 1 to 0."""
+"""Half-width of the soft edge of a face, pixels, over which coverage falls from 1 to 0."""
 _NEAR = 0.005
-"""Share of the depth by which a face may lie behind the nearest one and still be seen."""
+"""Relative depth by which a face may lie behind the nearest one and still be seen."""
 _PAIRS = 1 << 21
-"""Pairs of a face and a pixel that are looked at together."""
+"""Pairs of a face and a pixel in one batch."""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """How a picture shows faces, by a soft rasterisation."""
+    """Coverage of f faces in a picture, by a soft rasterisation."""
 
     total: Float[np.ndarray, "f"]
-    """Pixels covered."""
+    """Pixels that each face covers."""
     outside: Float[np.ndarray, "f"]
-    """Of them those outside of the mask."""
+    """Those of the covered pixels that lie outside of the mask."""
     whole: Bool[np.ndarray, "f"]
-    """Whether all of the face is before the camera and within the picture."""
+    """Whether the whole face is before the camera and within the picture."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class _Fragments:
     """Whether the pixel's centre lies within the face."""
 
 
-def covered(
+def face_coverage(
     mesh: Mesh,
     camera: Camera,
     mask: Float[np.ndarray, "h w"],
@@ -84,11 +84,11 @@ def covered(
 def silhouette(mesh: Mesh, camera: Camera) -> Bool[np.ndarray, "h w"]:
     """Pixels whose centres lie within some face."""
     corners, depths, whole = _projected(mesh, camera)
-    found = np.zeros(camera.width * camera.height, bool)
+    pixels = np.zeros(camera.width * camera.height, bool)
     sharp = np.zeros(len(mesh.faces))
     for part in _fragments(corners, depths, whole, sharp, camera.width, camera.height):
-        found[part.pixel[part.inside]] = True
-    return found.reshape(camera.height, camera.width)
+        pixels[part.pixel[part.inside]] = True
+    return pixels.reshape(camera.height, camera.width)
 
 
 def _projected(

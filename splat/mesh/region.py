@@ -17,11 +17,11 @@ _MIDDLE = 0.6
 _OPAQUE = 0.3
 """Opacity from which a Gaussian counts."""
 _SHARE = 0.5
-"""Of the views that have the most looked at in their middle, the share that looks at a Gaussian."""
+"""Share of the views of the most-viewed Gaussians that must view one, too, for it to count."""
 _ENDS = 0.01
-"""Share of the weight that may lie outside on each side."""
+"""Quantile of the weight that is cut off on each side."""
 _MARGIN = 0.05
-"""Of the longest side that the box is grown by."""
+"""Margin of the box, as a share of its longest side."""
 
 
 @torch.no_grad()

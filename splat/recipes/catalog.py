@@ -26,7 +26,7 @@ METHODS: Mapping[str, str] = {
     "scaffold": "splat.strategies.scaffold:Scaffold",
     "fixed": "splat.core.strategy:Fixed",
 }
-"""By their name on the command line."""
+"""Import paths of the methods, by their names on the command line."""
 PARTS: Mapping[str, str] = {
     "significance": "splat.strategies.significance:Significance",
     "blur-split": "splat.strategies.blur:BlurSplit",
@@ -42,7 +42,8 @@ PARTS: Mapping[str, str] = {
     "alpha-mask": "splat.strategies.alpha_mask:AlphaMask",
     "floaters": "splat.strategies.floaters:Floaters",
 }
-"""What may follow a method and a `+`, and alters what stands before."""
+"""Import paths of the parts, which follow a method and a `+` and alter what stands before, by name.
+"""
 PRESETS: Mapping[str, tuple[str, str]] = {
     "renew": (
         "significance --score mini --at 6000 9000 12000 --keep 0.8",
@@ -71,13 +72,13 @@ PRESETS: Mapping[str, tuple[str, str]] = {
         " by their blending weight, then the fewest that hold 99 % of it (Fang & Wang 2024).",
     ),
 }
-"""Parts with the options of a paper: the text that a name stands for, and what it is."""
+"""Parts with the options of a paper, by name: the text that each stands for, and what it is."""
 DEFAULT = "mrnf"
-"""The method where one is needed and none is named,"""
+"""The method where one is needed and none is named."""
 USUAL = f"{DEFAULT} + renew"
-"""and the recipe of a plain `splat train scene/`: the best of docs/results/league.md."""
+"""The recipe of a plain `splat train scene/`: the best of docs/results/league.md."""
 GROUP = "splat.strategies"
-"""Entry points of other packages' methods and parts."""
+"""Group of entry points under which other packages offer methods and parts."""
 
 _log = logging.getLogger(__name__)
 
@@ -98,8 +99,8 @@ def kind_of(name: str) -> type[Strategy] | None:
     place = places().get(name)
     if place is None:
         return None
-    found = object_at(place)
-    return None if found is None else _checked(found, place)
+    kind = object_at(place)
+    return None if kind is None else _checked(kind, place)
 
 
 def methods() -> dict[str, type[Strategy]]:
@@ -132,14 +133,14 @@ def default() -> str:
     return DEFAULT if kind_of(DEFAULT) is not None else next(iter(methods()))
 
 
-def usual() -> str:
-    """The recipe where none is given: `USUAL`, or without what is not there of it."""
+def usual_recipe() -> str:
+    """The recipe where none is given: `USUAL`, or what of it can be loaded."""
     whole = kind_of(DEFAULT) is not None and kind_of("significance") is not None
     return USUAL if whole else default()
 
 
 def name_of(kind: type[Strategy]) -> str | None:
-    """What a method or part is called in a recipe; None: it is one's own."""
+    """The name of a method or part in a recipe; None: the catalog has none for it."""
     own = f"{kind.__module__}:{kind.__qualname__}"
     for name, place in places().items():
         if place == own or (place.rpartition(":")[2] == kind.__name__ and kind_of(name) is kind):
@@ -151,26 +152,26 @@ def plugin(place: str) -> type[Strategy]:
     """The strategy class at `module:Class` or `file.py:Class`; modules may lie in this folder."""
     where, name = where_and_name(place, "plugin", "Class")
     module = module_of(where)
-    found = vars(module).get(name)
-    if found is None:
+    kind = vars(module).get(name)
+    if kind is None:
         raise ValueError(
             f"plugin {place!r}: {where} holds no {name}; expected a class that derives from"
             " splat.core.Strategy"
         )
-    return _checked(found, place)
+    return _checked(kind, place)
 
 
-def _checked(found: object, place: str) -> type[Strategy]:
+def _checked(kind: object, place: str) -> type[Strategy]:
     """What lies at a place, if it is a strategy whose fields can be options."""
     where, _, name = place.rpartition(":")
-    if not isinstance(found, type) or not issubclass(found, Strategy):
+    if not isinstance(kind, type) or not issubclass(kind, Strategy):
         raise ValueError(
             f"plugin {place!r}: {where} holds another thing as {name}; expected a class that"
             " derives from splat.core.Strategy"
         )
-    if not dataclasses.is_dataclass(found):
+    if not dataclasses.is_dataclass(kind):
         raise ValueError(
             f"plugin {place!r}: {name} is no dataclass; decorate it with"
             " @dataclass(frozen=True), so that its fields become options"
         )
-    return found
+    return kind

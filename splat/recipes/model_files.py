@@ -19,15 +19,15 @@ MODEL_FILES: Mapping[str, str] = {".anchors": "splat.strategies.scaffold.files"}
 
 
 class Receipt(Protocol):
-    """What was written, as a dataclass, and how it looks when read back."""
+    """What was written, and its quality when read back; a dataclass."""
 
     def text(self) -> str:
-        """In a line."""
+        """The receipt in a line."""
         ...
 
 
 class ModelFile(Protocol):
-    """A format of a model's own."""
+    """A file format of one kind of model."""
 
     def read(self, path: Path) -> tuple[Model, Frame, Drawing]:
         """The model, the frame that it lies in, and how it is to be drawn."""
@@ -38,7 +38,8 @@ class ModelFile(Protocol):
         ...
 
     def decoding(self, model: Model, device: torch.device) -> Callable[[Camera], Gaussians]:
-        """What a model that was read makes for a camera, on a device."""
+        """The function from a camera to the Gaussians that a model, read from a file, makes for it
+        on a device."""
         ...
 
     def written(
@@ -58,17 +59,17 @@ class ModelFile(Protocol):
         ...
 
     def receipt_text(self, receipt: Mapping[str, Any]) -> str:
-        """A receipt, of which these are the fields, in a line."""
+        """A receipt in a line, from its fields."""
         ...
 
 
 def model_file(suffix: str) -> ModelFile | None:
     """The format of a suffix; None: it is none, or what reads it is not there."""
     place = MODEL_FILES.get(suffix)
-    found = None if place is None else object_at(place)
-    return None if found is None else cast(ModelFile, found)
+    module = None if place is None else object_at(place)
+    return None if module is None else cast(ModelFile, module)
 
 
 def key_of(suffix: str) -> str:
-    """What a receipt of such a file is called in `metrics.json`."""
+    """The key of such a file's receipt in `metrics.json`."""
     return f"{suffix[1:]}_file"

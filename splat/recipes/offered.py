@@ -1,4 +1,4 @@
-"""Methods with what suits a device for their defaults."""
+"""Methods with defaults that suit a device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from splat.render import choose_device
 
 
 class Offered(Mapping[str, Strategy]):
-    """Methods by name, each with what suits a device, or a budget, for its defaults.
+    """Methods by name, each with defaults that suit a device or a budget.
 
     They are loaded when they are asked for; going through them loads them all.
     """
@@ -29,7 +29,11 @@ class Offered(Mapping[str, Strategy]):
         kind = None if name in PARTS else kind_of(name)
         if kind is None or issubclass(kind, Wrapper):
             raise KeyError(name)
-        return kind() if self._device is None else sized(kind(), self._device, self._budget)
+        return (
+            kind()
+            if self._device is None
+            else with_suitable_cap(kind(), self._device, self._budget)
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(methods())
@@ -38,8 +42,8 @@ class Offered(Mapping[str, Strategy]):
         return len(methods())
 
 
-def sized(strategy: Strategy, device: torch.device, budget: int = 0) -> Strategy:
-    """A method with the largest number of rows that suits the device, or a budget of Gaussians.
+def with_suitable_cap(strategy: Strategy, device: torch.device, budget: int = 0) -> Strategy:
+    """A method with the largest cap that suits the device, or a budget of Gaussians.
 
     Where rows have a file of their own the budget is none of Gaussians. What is published without
     a limit has none on CUDA; a machine with little time or memory needs one.
@@ -55,8 +59,8 @@ def sized(strategy: Strategy, device: torch.device, budget: int = 0) -> Strategy
     return dataclasses.replace(strategy, cap=rung_for(device).cap // strategy.draws)
 
 
-def offered(options: Options) -> Offered:
-    """The methods with what suits the device and the budget of a run for their defaults."""
+def offered_for(options: Options) -> Offered:
+    """The methods with defaults that suit the device and the budget of a run."""
     most = 0
     if options.budget:
         most = rows_within(options.budget, options.sh_degree, options.budget_of)

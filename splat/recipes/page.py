@@ -16,11 +16,11 @@ from splat.recipes.recipe import names, to_text_or_names
 WIDTH = 96
 """Columns of what is printed."""
 MOST_RANGES = 6
-"""Of steps, in a line."""
+"""Most ranges of steps in a line."""
 
 
 def headline(kind: type[Any]) -> str:
-    """The first sentence of a docstring."""
+    """The first paragraph of a docstring, in one line."""
     text = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0]
     return " ".join(text.split())
 
@@ -31,16 +31,16 @@ def page(strategy: Strategy, steps: int) -> str:
     blocks = [to_text_or_names(strategy)]
     pairs = zip(parts(strategy), parts(fitted), strict=True)
     blocks += [_part(part, own, steps) for part, own in pairs]
-    blocks.append("\n".join(_lines(asked(fitted))))
+    blocks.append("\n".join(_lines(requests(fitted))))
     acts = fitted.acts(steps)
     heading = f"in a run of {steps:,} steps (counted as done)"
-    lines = [f"  {what}: {ranged(when)}" for what, when in acts.items()]
+    lines = [f"  {what}: {steps_text(when)}" for what, when in acts.items()]
     blocks.append("\n".join([heading, *(lines or ["  it names no step at which it acts"])]))
     return "\n\n".join(blocks)
 
 
 def parts(strategy: Strategy) -> Iterator[Strategy]:
-    """A strategy and what it is made of, in the order of its recipe."""
+    """A strategy and the strategies it is composed of, in the order of its recipe."""
     if isinstance(strategy, Chain):
         for part in strategy.parts:
             yield from parts(part)
@@ -50,8 +50,8 @@ def parts(strategy: Strategy) -> Iterator[Strategy]:
     yield strategy
 
 
-def asked(strategy: Strategy) -> dict[str, str]:
-    """What a strategy asks of a run, in words."""
+def requests(strategy: Strategy) -> dict[str, str]:
+    """What a strategy asks of a run, in words by topic."""
     needs = strategy.needs
     wanted = ["absolute screen gradients"] * needs.absolute_gradient + ["depth"] * needs.depth
     wanted += [f"weighted sums of {each}" for each in needs.weights]
@@ -76,16 +76,16 @@ def _remembered(strategy: Strategy) -> str:
         return f"not known: {error}"
 
 
-def ranged(steps: Sequence[int]) -> str:
+def steps_text(steps: Sequence[int]) -> str:
     """Steps in short: 600, 700 ... 14,900 (144 times)."""
     if not steps:
         return "never"
     runs = _runs(steps)
-    said = [_run(run) for run in runs[:MOST_RANGES]]
+    words = [_run(run) for run in runs[:MOST_RANGES]]
     if len(runs) > MOST_RANGES:
-        said[-1:] = ["...", f"{steps[-1]:,}"]
+        words[-1:] = ["...", f"{steps[-1]:,}"]
     times = f" ({len(steps):,} times)" if len(steps) > 3 else ""
-    return ", ".join(said).replace(", ...,", " ...") + times
+    return ", ".join(words).replace(", ...,", " ...") + times
 
 
 def _part(strategy: Strategy, fitted: Strategy, steps: int) -> str:
@@ -98,7 +98,8 @@ def _part(strategy: Strategy, fitted: Strategy, steps: int) -> str:
 
 
 def _options(part: Any, fitted: Any) -> list[str]:
-    """Its options and what they are; a field that is a dataclass has options of its own."""
+    """The options of a strategy with their values; a field that is a dataclass has options of its
+    own."""
     docs = field_docs(type(part))
     lines = []
     for field in _fields(part):
@@ -139,7 +140,7 @@ def _value(value: Any) -> str:
 
 
 def _runs(steps: Sequence[int]) -> list[list[int]]:
-    """The steps cut into arithmetic sequences, each as long as can be."""
+    """The steps cut into arithmetic sequences, each as long as possible."""
     runs: list[list[int]] = []
     for step in steps:
         last = runs[-1] if runs else []

@@ -7,14 +7,14 @@ from typing import Any
 
 from splat.core.region import box_of
 from splat.core.strategy import Strategy, Wrapper
-from splat.export.quantisation import quantised_from
+from splat.export.quantisation import steps_before_rounding
 from splat.options import Options
 from splat.recipes.catalog import PARTS, kind_of
 from splat.rules.views import VIEWS_SHARE
 
 
 def with_part(name: str, base: Strategy, fields: Mapping[str, Any], option: str) -> Strategy:
-    """A strategy with a part of the catalog behind it, which an option of a run stands for."""
+    """A strategy wrapped in a part of the catalog, for an option of a run."""
     kind = kind_of(name)
     if kind is None:
         raise ValueError(
@@ -25,21 +25,21 @@ def with_part(name: str, base: Strategy, fields: Mapping[str, Any], option: str)
     return kind(base=base, **fields)
 
 
-def kept_within(strategy: Strategy, rows: int) -> Strategy:
-    """A strategy that never has more rows: by its cap, or where it has none by a `budget`."""
+def with_row_limit(strategy: Strategy, rows: int) -> Strategy:
+    """A strategy that never has more rows: by its own cap, or by a `budget` where it has none."""
     limited = strategy.limited(rows)
     if limited.cap and limited.cap <= rows:
         return limited
     return with_part("budget", limited, {"rows": rows, "curve": "constant"}, "budget")
 
 
-def with_options(strategy: Strategy, options: Options, steps: int) -> Strategy:
+def with_run_options(strategy: Strategy, options: Options, steps: int) -> Strategy:
     """A strategy fitted to a run of `steps`, with the parts that options of the run stand for.
 
     `--finish-keep` is `+ significance`, once, as the last phase begins; `--crop` is `+ crop`.
     """
     if options.finish_keep < 1:
-        at = max(1, quantised_from(steps, options.finish_share))
+        at = max(1, steps_before_rounding(steps, options.finish_share))
         fields = {
             "score": "squared",
             "at": (at,),

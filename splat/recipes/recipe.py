@@ -41,13 +41,13 @@ def strategy_from_text(
     `offered` are the methods with their defaults, by name: those of their classes if not given.
     """
     with complaint():
-        known = Offered() if offered is None else offered
-        return compose(None, terms_of(_tokens(recipe)), known)
+        methods = Offered() if offered is None else offered
+        return compose(None, terms_of(_tokens(recipe)), methods)
 
 
-def usual(offered: Mapping[str, Strategy] | None = None) -> Strategy:
+def usual_strategy(offered: Mapping[str, Strategy] | None = None) -> Strategy:
     """The strategy where a user names none."""
-    return strategy_from_text(catalog.usual(), offered)
+    return strategy_from_text(catalog.usual_recipe(), offered)
 
 
 def text_of(recipe: str) -> str:
@@ -90,7 +90,7 @@ def names(strategy: Strategy) -> str:
 
 
 def to_text_or_names(strategy: Strategy) -> str:
-    """`to_text`, or where no options can say it, `names`."""
+    """`to_text`, or `names` where options cannot express a field."""
     try:
         return to_text(strategy)
     except ValueError:
@@ -102,19 +102,19 @@ def terms_of(tokens: Sequence[str]) -> list[list[str]]:
 
     A preset after a `+` is what its name stands for, with its options for each part of it.
     """
-    method_or_part: list[list[str]] = [[]]
+    terms: list[list[str]] = [[]]
     depth = 0
     for token in tokens:
         depth += (token == "(") - (token == ")")
         if depth < 0:
             raise ValueError("a recipe has a ) without its (")
         if token == PLUS and not depth:
-            method_or_part.append([])
+            terms.append([])
         else:
-            method_or_part[-1].append(token)
+            terms[-1].append(token)
     if depth:
         raise ValueError("a recipe has a ( without its )")
-    return [method_or_part[0], *(term for each in method_or_part[1:] for term in _spelled(each))]
+    return [terms[0], *(term for each in terms[1:] for term in _spelled(each))]
 
 
 def _spelled(term: list[str]) -> list[list[str]]:
@@ -170,9 +170,9 @@ def method_or_part(name: str, offered: Mapping[str, Strategy]) -> Strategy | typ
         raise ValueError(_cannot_stand_first(name))
     if place := catalog.places().get(name):
         raise ValueError(f"{name} is at {place}, which is not there; install splat-toolkit whole")
-    known = [*offered, *catalog.parts(), *catalog.PRESETS]
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"perhaps you meant {near[0]}" if near else f"there are {', '.join(known)}"
+    all_names = [*offered, *catalog.parts(), *catalog.PRESETS]
+    near = difflib.get_close_matches(name, all_names, 1)
+    hint = f"perhaps you meant {near[0]}" if near else f"there are {', '.join(all_names)}"
     if PLUS in name[1:-1]:
         hint = f"a {PLUS} needs a space on either side"
     raise ValueError(f"there is no method or part {name!r}; {hint}")
@@ -222,7 +222,7 @@ def _term(strategy: Strategy) -> str:
 
 def _options(part: Any, hidden: Sequence[str] = ()) -> list[str]:
     """Options of a dataclass for the fields that differ from their defaults."""
-    method_or_part: list[str] = []
+    words: list[str] = []
     for field in dataclasses.fields(part):
         value, default = getattr(part, field.name), _default(field)
         if field.name in hidden or (type(value) is type(default) and value == default):
@@ -231,14 +231,14 @@ def _options(part: Any, hidden: Sequence[str] = ()) -> list[str]:
         if dataclasses.is_dataclass(value):
             if type(value) is not type(default):
                 raise ValueError(f"{type(part).__name__}: no option can say another {field.name}")
-            method_or_part += _options(value)
+            words += _options(value)
         elif isinstance(value, bool):
-            method_or_part.append(flag if value else flag.replace("--", "--no-", 1))
+            words.append(flag if value else flag.replace("--", "--no-", 1))
         elif isinstance(value, tuple | list):
-            method_or_part += [flag, *(_word(item, field.name) for item in value)]
+            words += [flag, *(_word(item, field.name) for item in value)]
         else:
-            method_or_part += [flag, _word(value, field.name)]
-    return method_or_part
+            words += [flag, _word(value, field.name)]
+    return words
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The model of a checkpoint, to draw and export."""
+"""The model of a checkpoint, for drawing and export."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from splat.core.model import Explicit, Making, Model
 from splat.core.region import Region, box_of, intersection
 from splat.core.strategy import Fixed
-from splat.recipes.saved import rebuilt
+from splat.recipes.saved import strategy_from_description
 from splat.runs import checkpoint
 from splat.runs.checkpoint import State
 from splat.runs.folder import Config
@@ -15,15 +15,15 @@ from splat.sensor.sensor import SENSOR
 
 
 def region_of(config: Config) -> Region | None:
-    """What of the scene a run was asked for."""
+    """The part of the scene that a run is confined to; None: all."""
     # Parts of a method that only a script can make still keep to what they were told.
-    own = rebuilt(config.method, missing=Fixed()).region()
+    own = strategy_from_description(config.method, missing=Fixed()).region()
     asked = config.options.crop
     return own if asked is None else intersection(own, box_of(asked))
 
 
-def restored(config: Config, state: State, device: torch.device | str = "cpu") -> Model:
-    """The model that a run's checkpoint has, on `device`."""
+def model_of(config: Config, state: State, device: torch.device | str = "cpu") -> Model:
+    """The model in a run's checkpoint, on `device`."""
     rows = {name: values.to(device) for name, values in checkpoint.rows(state).items()}
     own = [name for name in state["modules"] if name not in SENSOR]
     if "mean" in rows and not own:
@@ -31,7 +31,7 @@ def restored(config: Config, state: State, device: torch.device | str = "cpu") -
         plain.frame, plain.region = checkpoint.frame(state), region_of(config)
         return plain
     # Only the method knows what its rows make, and what is beside them.
-    strategy = rebuilt(config.method)
+    strategy = strategy_from_description(config.method)
     model = strategy.model(rows, Making(steps=state["steps"], photos=state["views"]))
     model.frame, model.region = checkpoint.frame(state), region_of(config)
     model.load_state_dict(state["model"])

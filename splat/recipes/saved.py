@@ -1,4 +1,4 @@
-"""Strategies as run folders keep them: where the class is, and its fields; and back."""
+"""Strategies as run folders keep them, import paths and fields, and back."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ MOVED = {
 """Classes that run folders name by where they were, and where they are now."""
 
 
-def described(strategy: Strategy) -> dict[str, Any]:
-    """A strategy as JSON can hold it: where its class is, and its fields."""
+def description_of(strategy: Strategy) -> dict[str, Any]:
+    """A strategy as JSON can hold it: the import path of its class, and its fields."""
     return {"class": place_of(type(strategy)), "fields": _fields(strategy)}
 
 
-def rebuilt(description: Mapping[str, Any], *, missing: Strategy | None = None) -> Strategy:
-    """The strategy that `described` saw.
+def strategy_from_description(
+    description: Mapping[str, Any], *, missing: Strategy | None = None
+) -> Strategy:
+    """The strategy that `description_of` described.
 
     `missing` stands in for those within it whose class is not to be had; None: ValueError.
     """
@@ -39,12 +41,12 @@ def rebuilt(description: Mapping[str, Any], *, missing: Strategy | None = None) 
     return strategy
 
 
-def outlined(description: Mapping[str, Any]) -> str:
-    """The classes of a strategy as `described` gave it, without importing them."""
+def class_names(description: Mapping[str, Any]) -> str:
+    """Names of the classes in a description, joined by +, without importing them."""
     fields = description["fields"]
     inner = [part for part in (fields.get("base"), *fields.get("parts", ())) if part]
     own = description["class"].rpartition(":")[2]
-    return " + ".join([*map(outlined, inner), *([] if fields.get("parts") else [own])])
+    return " + ".join([*map(class_names, inner), *([] if fields.get("parts") else [own])])
 
 
 def _loaded(place: str) -> type[Strategy]:

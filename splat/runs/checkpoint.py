@@ -25,11 +25,12 @@ from splat.types import Drawing, Frame
 
 FORMAT = "splat checkpoint"
 VERSION = 3
-"""Of the format; files of a newer one are refused."""
+"""Version of the format; files of a newer one are refused."""
 CHANGED = 2
-"""Version of files of runs that somebody changed, by one process: older ones read them."""
+"""Version of files of runs of one process that somebody changed while they trained."""
 UNCHANGED = 1
-"""Version of files of runs that nobody changed while they trained: an older splat reads them."""
+"""Version of files of runs that nobody changed while they trained, which older versions of splat
+read."""
 
 State = Mapping[str, Any]
 
@@ -58,7 +59,9 @@ def save(run: Run, path: Path) -> None:
     if run.at_once > 1:
         state["at_once"] = run.at_once
     if run.commands:
-        state["commands"] = [[each.step, each.name, each.value] for each in run.commands]
+        state["commands"] = [
+            [command.step, command.name, command.value] for command in run.commands
+        ]
     write(state, path)
 
 
@@ -136,32 +139,32 @@ def restore(run: Run, state: State) -> None:
 
 
 def at_once(state: State) -> int:
-    """Photos that a step of the run showed: as many as there were processes."""
-    checkpoints_in: int = state.get("at_once", 1)
-    return checkpoints_in
+    """Photos that each step of the run showed: as many as there were processes."""
+    photos: int = state.get("at_once", 1)
+    return photos
 
 
 def photos_shown(state: State) -> int:
-    """Photos that the run has shown."""
-    checkpoints_in: int = state["step"] * at_once(state)
-    return checkpoints_in
+    """Photos that the run has shown: steps done times photos a step."""
+    photos: int = state["step"] * at_once(state)
+    return photos
 
 
 def regrouped(step: int, was: int, now: int) -> int:
-    """The number of steps of `now` photos that show what so many of `was` did, or a few more."""
+    """Steps of `now` photos that show at least as many as `step` steps of `was` photos."""
     return -(-step * was // now)
 
 
 def frame(state: State) -> Frame:
-    """The frame that was trained in."""
+    """The frame of training."""
     x, y, z = state["frame"]["centre"]
     return Frame((x, y, z), state["frame"]["scale"])
 
 
 def drawing(state: State) -> Drawing | None:
-    """How it was drawn; None: written by a splat that did not say."""
-    said = state.get("drawing")
-    return None if said is None else Drawing(**said)
+    """How the run was drawn; None: written by a version of splat that did not say."""
+    record = state.get("drawing")
+    return None if record is None else Drawing(**record)
 
 
 def rows(state: State) -> dict[str, Tensor]:
@@ -200,7 +203,8 @@ def broken_columns(cloud: Cloud) -> dict[str, int]:
 
 
 def _canonical(value: Any) -> Any:
-    """Equal values as objects that pickle alike: it writes a text anew if it is another object."""
+    """Equal values as objects that pickle to equal bytes: pickle writes a text anew if it is
+    another object."""
     if isinstance(value, str):
         return sys.intern(value)
     if isinstance(value, dict):
@@ -227,7 +231,7 @@ class _Sink:
         """`check` and the file's own flush do it."""
 
     def check(self) -> None:
-        """Raise what went wrong."""
+        """Raise the first error of a write, if there was one."""
         if self._error is not None:
             raise self._error
 

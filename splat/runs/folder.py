@@ -96,14 +96,14 @@ class Folder:
         return self.path / "timeline"
 
     def latest(self) -> Path:
-        """The last checkpoint."""
-        there = checkpoint.checkpoints_in(self.checkpoints)
-        if not there:
+        """The newest checkpoint; FileNotFoundError where there is none."""
+        files = checkpoint.checkpoints_in(self.checkpoints)
+        if not files:
             raise FileNotFoundError(
                 f"{self.path} holds no checkpoint yet; start it anew with splat train ..."
                 f" --out {self.path} --overwrite"
             )
-        return there[-1]
+        return files[-1]
 
     def is_run(self) -> bool:
         """Whether a run of ours was begun here."""
@@ -179,22 +179,22 @@ def existing(path: Path) -> Folder:
 
 @dataclass(frozen=True)
 class Config:
-    """What a run was asked for, with everything said that the device decided."""
+    """What a run was asked for, with every value that was fitted to the device."""
 
     scene: Path
     reading: Reading | None
-    """None: the scene was made in Python, which alone can make it again."""
+    """None: the scene was made in Python, and only that script can make it again."""
     train: tuple[str, ...]
     """Names of the views that are trained on."""
     test: tuple[str, ...]
     method: Mapping[str, Any]
-    """As `splat.recipes.saved.described` gives it."""
+    """As `splat.recipes.saved.description_of` gives it."""
     options: Options
     watching: Watching
     command: str
     """What was typed, for people."""
     made_by: str
-    """Version of splat."""
+    """Version of splat that began the run."""
 
     def write(self, path: Path) -> None:
         record = {"format": FORMAT, "version": VERSION, **asdict(self)}
@@ -237,18 +237,20 @@ def read_config(path: Path) -> Config:
 
 def same_views(config: Config, scene: SceneData) -> None:
     """Raise ValueError where the scene on disk is not the one that the run was begun with."""
-    for name, known, views in (
+    for name, recorded, views in (
         ("trained on", config.train, scene.train),
         ("held out", config.test, scene.test),
     ):
         now = [view.name for view in views]
-        if list(known) == now:
+        if list(recorded) == now:
             continue
-        odd = sorted(set(known) ^ set(now))
-        what = f"{odd[0]} is " + ("missing" if odd[0] in known else "new") if odd else "their order"
+        odd = sorted(set(recorded) ^ set(now))
+        change = (
+            f"{odd[0]} is " + ("missing" if odd[0] in recorded else "new") if odd else "their order"
+        )
         raise ValueError(
-            f"{scene.path}: the {len(known)} views that were {name} are {len(now)} others now"
-            f" ({what}); restore the scene as it was, or begin a new run"
+            f"{scene.path}: the {len(recorded)} views that were {name} are {len(now)} others now"
+            f" ({change}); restore the scene as it was, or begin a new run"
         )
 
 
@@ -300,7 +302,7 @@ def move_cameras(path: Path, poses: Mapping[str, Tensor]) -> None:
 
 
 def moved_cameras(path: Path) -> dict[str, Tensor]:
-    """Poses, world_to_camera by name, that a run found other than they were given."""
+    """Refined poses, world_to_camera by name, that differ from those of the input."""
     if not path.is_file():
         return {}
     entries = [entry for entry in read_json(path)["cameras"] if "given" in entry]
@@ -309,14 +311,14 @@ def moved_cameras(path: Path) -> dict[str, Tensor]:
 
 def fingerprint(scene: SceneData) -> str:
     """A hash of all that is read of a scene but its photos' pixels."""
-    found = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     for views in (scene.train, scene.test):
-        found.update(f"{len(views)} views\n".encode())
+        digest.update(f"{len(views)} views\n".encode())
         for view in views:
             camera = view.camera
-            found.update(f"{view.name} {camera.width} {camera.height}\n".encode())
-            found.update(camera.K.double().numpy().tobytes())
-            found.update(camera.world_to_camera.double().numpy().tobytes())
+            digest.update(f"{view.name} {camera.width} {camera.height}\n".encode())
+            digest.update(camera.K.double().numpy().tobytes())
+            digest.update(camera.world_to_camera.double().numpy().tobytes())
     if scene.points is not None:
-        found.update(scene.points.positions.numpy().tobytes())
-    return found.hexdigest()
+        digest.update(scene.points.positions.numpy().tobytes())
+    return digest.hexdigest()

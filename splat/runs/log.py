@@ -21,9 +21,9 @@ LOG_EVERY = 10
 """Steps between lines: each costs a look at a part of the picture."""
 
 STRATEGY = "strategy_seconds"
-"""Key: what of the seconds so far the strategy took (`Run.clock`)."""
+"""Key: the part of the seconds so far that the strategy took (`Run.clock`)."""
 LOOK = "look_seconds"
-"""Key: what a look at views took, which is part of the seconds but no training."""
+"""Key: seconds that a measurement on views took, which are part of the run's but no training."""
 
 COMMAND = "command"
 """Key: a change that was made to the run."""
@@ -80,7 +80,7 @@ class Log:
         return self._before + time.monotonic() - self._start - waited
 
     def head(self, run: Run) -> dict[str, Any]:
-        """What a line begins with."""
+        """The fields that every line begins with: step, Gaussians, seconds."""
         self._run = run
         return {
             "step": run.step,
@@ -99,11 +99,11 @@ class Log:
         self._told = len(run.commands)
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Add a line."""
+        """Append a record as a line of JSON."""
         self._careful(lambda: self._file.write(json.dumps(record) + "\n"))
 
     def close(self) -> None:
-        """No more lines."""
+        """Close the file; nothing can be written after."""
         self._careful(self._file.close)
 
     def _careful(self, act: Callable[[], object]) -> None:
@@ -114,13 +114,13 @@ class Log:
 
 
 def line_of(command: Command) -> dict[str, Any]:
-    """A command as a log has it, without what only the run knows."""
-    told = {"name": command.name, "value": command.value, "before": command.before}
-    return {"step": command.step, COMMAND: told}
+    """A command as a line of a log, without what only the run knows."""
+    record = {"name": command.name, "value": command.value, "before": command.before}
+    return {"step": command.step, COMMAND: record}
 
 
 def renumber(path: Path, was: int, now: int) -> None:
-    """Count the steps of a log anew: those of `was` photos each as steps of `now` photos."""
+    """Convert the steps of a log from steps of `was` photos to steps of `now` photos."""
     records = [{**r, "step": -(-r["step"] * was // now)} for r in read_log(path)]
     with replacing(path) as draft:
         draft.write_text("".join(json.dumps(record) + "\n" for record in records))

@@ -1,4 +1,4 @@
-"""Changes to a run, read from its log to be made in another one, and kept in that one's folder."""
+"""Changes to a run, read from its log, to be made again in another one and kept in its folder."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from splat.runs.log import COMMAND, line_of, read_log
 from splat.system.files import replacing
 
 
-def recorded(path: Path) -> tuple[Command, ...]:
-    """The changes that the log of a run has, given its folder or the log itself, by their steps.
+def read_script(path: Path) -> tuple[Command, ...]:
+    """The changes in the log of a run, sorted by step; `path` is its folder or the log itself.
 
     Raises FileNotFoundError where there is no log, ValueError where it has none or is damaged.
     """
@@ -27,27 +27,27 @@ def recorded(path: Path) -> tuple[Command, ...]:
         records = read_log(file)
     except UnicodeDecodeError:
         records = []
-    found = [_command(r, file) for r in records if isinstance(r, dict) and COMMAND in r]
-    if not found:
+    commands = [_command(r, file) for r in records if isinstance(r, dict) and COMMAND in r]
+    if not commands:
         raise ValueError(
             f"{path} has no change to replay; expected a run that was changed while it trained"
         )
-    return tuple(sorted(found, key=lambda command: command.step))
+    return tuple(sorted(commands, key=lambda command: command.step))
 
 
 def write_script(script: Iterable[Command], path: Path) -> None:
-    """Keep changes that are to be made, for `recorded` to read."""
+    """Write changes that are to be made, for `read_script` to read."""
     with replacing(path) as draft:
         lines = (json.dumps(line_of(command)) + "\n" for command in script)
         draft.write_text("".join(lines), encoding="utf-8")
 
 
 def _command(record: dict[str, Any], file: Path) -> Command:
-    step, told = record.get("step"), record[COMMAND]
-    if isinstance(told, dict) and isinstance(step, int) and step >= 0:
-        name, value = told.get("name"), told.get("value")
+    step, change = record.get("step"), record[COMMAND]
+    if isinstance(change, dict) and isinstance(step, int) and step >= 0:
+        name, value = change.get("name"), change.get("value")
         if isinstance(name, str) and isinstance(value, int | float):
-            return Command(step, name, value, told.get("before"))
+            return Command(step, name, value, change.get("before"))
     raise ValueError(
         f"{file} has a change that is none, {json.dumps(record)}; expected a step, and under"
         f" {COMMAND!r} a name and a number"

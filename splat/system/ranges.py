@@ -87,7 +87,7 @@ def check_fields(record: Any, *, as_options: bool = False) -> None:
     a word must be one of its `Literal`. The sentence calls fields by their names, `as_options` as
     the command line does.
     """
-    for name, rule in _rules(type(record)).items():
+    for name, rule in _rules(type(record)).items():  # type: ignore[arg-type]  # classes are hashable
         value, option = getattr(record, name), name.replace("_", "-") if as_options else name
         if isinstance(rule, Range):
             for each in value if isinstance(value, tuple | list) else (value,):

@@ -1,4 +1,4 @@
-"""What a run takes where nobody said it: decided here, once, each value with its reason."""
+"""Values that a run takes where nobody gave them: decided here, once, each with its reason."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from splat.parallel import ALONE, Ranks
 from splat.planning import predict
 from splat.planning.ladder import TARGET_SECONDS
 from splat.recipes import recipe, saved
-from splat.recipes.offered import offered
+from splat.recipes.offered import offered_for
 from splat.render import choose_device
 from splat.system import machine
 from splat.system.text import size, span
-from splat.training.row_budget import limited, within_memory
+from splat.training.row_budget import within_budget, within_memory
 from splat.types import SceneData
 
 ASKED = "as asked"
+"""The reason of a value that the user gave."""
 MOST_WIDE = 24
-"""Letters of a value that has its reason beside it, at most."""
+"""Most letters of a value that has its reason beside it."""
 
 
 @dataclass(frozen=True)
@@ -32,20 +33,20 @@ class Decision:
     name: str
     """The option, as the command line has it."""
     value: str
-    """As people read it."""
+    """The value as text for people."""
     why: str
 
 
 @dataclass(frozen=True)
 class Decided:
-    """A run with everything said that was left open."""
+    """A run with every open value decided."""
 
     strategy: Strategy
     """Within the budget and the memory asked for."""
     asked: Options
-    """As they were asked for, with what `memory` made of them."""
+    """The options as they were asked for, with what `memory` made of them."""
     options: Options
-    """With everything said; steps are not where they are to be timed for a budget of minutes."""
+    """Every value decided; steps is None where they are to be timed for a budget of minutes."""
     device: torch.device
     decisions: tuple[Decision, ...]
 
@@ -54,7 +55,7 @@ class Decided:
         return next(each.why for each in self.decisions if each.name == name)
 
     def also(self, options: Options, more: Sequence[Decision]) -> Decided:
-        """With what was decided once photos were looked at, too."""
+        """With decisions that were taken once photos were looked at."""
         return replace(self, options=options, decisions=(*self.decisions, *more))
 
     def text(self) -> str:
@@ -79,59 +80,59 @@ def decide(
     in_blocks: bool = False,
     ranks: Ranks = ALONE,
 ) -> Decided:
-    """Everything that can be said of a run before a photo is decoded.
+    """All decisions of a run that can be taken before a photo is decoded.
 
     `strategy` None is the usual recipe; `cap_asked` says whether somebody asked for its cap, which
     then does not give way to `Options.memory`. A run `in_blocks` shares its memory out itself.
     `ranks` are the processes that train together: all decide what the first one does.
     """
     device, why_method = choose_device(options.device)[0], ASKED
-    usual = recipe.usual(offered(options))
+    usual = recipe.usual_strategy(offered_for(options))
     if strategy is None:
         strategy, cap_asked = usual, False
     if strategy == usual:
         why_method = "the default: the best of docs/results/league.md"
-    strategy = limited(strategy, options)
+    strategy = within_budget(strategy, options)
     if not in_blocks:
         strategy, options = within_memory(
             scene, strategy, options, device,
             cap_asked=cap_asked, processes=ranks.local_count,
         )  # fmt: skip
     strategy, options = _alike(strategy, options, ranks)
-    found = settled(scene, strategy, options, ranks)
+    decided = decide_options(scene, strategy, options, ranks)
     cap = f"{strategy.cap:,}" if strategy.cap else "no limit"
     own = [
         Decision("method", recipe.to_text_or_names(strategy), why_method),
         Decision("cap", cap, _why_cap(strategy, options, cap_asked, device)),
     ]
-    return replace(found, decisions=(found.decisions[0], *own, *found.decisions[1:]))
+    return replace(decided, decisions=(decided.decisions[0], *own, *decided.decisions[1:]))
 
 
-def settled(
+def decide_options(
     scene: SceneData, strategy: Strategy, options: Options, ranks: Ranks = ALONE
 ) -> Decided:
-    """As `decide`, of a run whose method is within its budget and its memory already."""
+    """As `decide`, for a run whose method is within its budget and its memory already."""
     device, why_device = choose_device(options.device)
-    found = alike(predict.with_device_defaults(options, device), options, ranks)
+    fitted = same_on_ranks(predict.with_device_defaults(options, device), options, ranks)
     if options.minutes is not None:
-        found = replace(found, steps=options.steps)
-    found = replace(found, background=background_of(scene, options))
+        fitted = replace(fitted, steps=options.steps)
+    fitted = replace(fitted, background=background_of(scene, options))
     decisions = (
         Decision("device", device.type, why_device),
-        *_of_options(scene, options, found, device),
+        *_of_options(scene, options, fitted, device),
     )
-    return Decided(strategy, options, found, device, decisions)
+    return Decided(strategy, options, fitted, device, decisions)
 
 
-def alike(fitted: Options, asked: Options, ranks: Ranks) -> Options:
+def same_on_ranks(fitted: Options, asked: Options, ranks: Ranks) -> Options:
     """Options that were fitted to this machine, the same in all processes of a run; those on one
     machine share its cores and its memory (which `row_budget` has done where that is given)."""
     if ranks.alone:
         return fitted
     threads = asked.threads or max(1, machine.cores() // ranks.local_count)
-    found = ranks.same(fitted)
-    sharing = 1 if found.memory is not None else ranks.local_count
-    return replace(found, threads=threads, cache=(found.cache or 0) // sharing)
+    same = ranks.same(fitted)
+    sharing = 1 if same.memory is not None else ranks.local_count
+    return replace(same, threads=threads, cache=(same.cache or 0) // sharing)
 
 
 def background_of(scene: SceneData, options: Options) -> str:
@@ -142,12 +143,12 @@ def background_of(scene: SceneData, options: Options) -> str:
 
 
 def _alike(strategy: Strategy, options: Options, ranks: Ranks) -> tuple[Strategy, Options]:
-    """What is trained as the first process has it, whose machine it was fitted to."""
+    """Strategy and options as the first process has them, whose machine they were fitted to."""
     if ranks.alone:
         return strategy, options
-    own = saved.described(strategy)
+    own = saved.description_of(strategy)
     described, options = ranks.same((own, options))
-    return (strategy if described == own else saved.rebuilt(described)), options
+    return (strategy if described == own else saved.strategy_from_description(described)), options
 
 
 def _why_cap(strategy: Strategy, options: Options, cap_asked: bool, device: torch.device) -> str:
@@ -163,7 +164,7 @@ def _why_cap(strategy: Strategy, options: Options, cap_asked: bool, device: torc
 
 
 def _of_options(
-    scene: SceneData, asked: Options, found: Options, device: torch.device
+    scene: SceneData, asked: Options, fitted: Options, device: torch.device
 ) -> Iterator[Decision]:
     """Values of options that may be left open, each with its reason."""
     if device.type == "cuda":
@@ -174,28 +175,28 @@ def _of_options(
     def why(name: str, otherwise: str) -> str:
         return otherwise if getattr(asked, name) in (None, "auto") else ASKED
 
-    if found.steps is None:
+    if fitted.steps is None:
         yield Decision("steps", "timed", f"as many as fit into --minutes {asked.minutes:g}")
     else:
-        yield Decision("steps", f"{found.steps:,}", why("steps", fits))
-    side = f"{found.max_side:,}" if found.max_side else "as it is"
+        yield Decision("steps", f"{fitted.steps:,}", why("steps", fits))
+    side = f"{fitted.max_side:,}" if fitted.max_side else "as it is"
     otherwise = fits if asked.downscale == "auto" else "--downscale says the size"
     yield Decision("max-side", side, why("max_side", otherwise))
     yield Decision(
-        "downscale", f"{found.downscale:g}", why("downscale", "--max-side says the size")
+        "downscale", f"{fitted.downscale:g}", why("downscale", "--max-side says the size")
     )
     first = "the default of runs whose schedules are scaled"
     whole = "schedules are published ones, which are for full size"
-    scaled = found.schedule == "scaled"
-    yield Decision("resolution", found.resolution, why("resolution", first if scaled else whole))
-    yield Decision("threads", str(found.threads), why("threads", "all cores of this process"))
+    scaled = fitted.schedule == "scaled"
+    yield Decision("resolution", fitted.resolution, why("resolution", first if scaled else whole))
+    yield Decision("threads", str(fitted.threads), why("threads", "all cores of this process"))
     cache = "what --memory leaves" if asked.memory is not None else "a quarter of the free memory"
-    yield Decision("cache", size(found.cache or 0), why("cache", cache))
+    yield Decision("cache", size(fitted.cache or 0), why("cache", cache))
     yield Decision(
-        "photo-cache", size(found.photo_cache or 0),
+        "photo-cache", size(fitted.photo_cache or 0),
         why("photo_cache", "20 GB, or half of the free disk"),
     )  # fmt: skip
     kind = (
-        "Blender's synthetic scenes have it" if found.background == "white" else "no other is said"
+        "Blender's synthetic scenes have it" if fitted.background == "white" else "no other is said"
     )
-    yield Decision("background", found.background, why("background", kind))
+    yield Decision("background", fitted.background, why("background", kind))

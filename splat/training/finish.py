@@ -1,4 +1,4 @@
-"""What is left of a run: its figures, its pictures, and the file of Gaussians, checked."""
+"""The end of a run: its figures, its pictures, and its file of Gaussians, checked."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from splat.training.prepare import Job
 from splat.types import Batch, Camera, Gaussians
 
 COUNTED = 16
-"""Most views in which Gaussians are counted where each has its own."""
+"""Most views in which Gaussians are counted where rows make them per camera."""
 FLOATING = 16
 """Most views in which floaters are looked for."""
 MOST_REFINED = 500
-"""Steps of training for a set that was baked, at most."""
+"""Most steps of fine-tuning of a baked set."""
 MOST_CHANGES = 4
-"""To a run while it trained, in a line."""
+"""Most changes to a run that are named in a line."""
 
 _log = logging.getLogger(__name__)
 
@@ -70,10 +70,10 @@ def finish(
     pictures = pictures and folder is not None
     peak = machine.peak_memory()
     placed: dict[str, Camera] = {}
-    found = measure(job, net, rows if pictures else None, between, placed, fit=held_out_fit(job))
+    metrics = measure(job, net, rows if pictures else None, between, placed, fit=held_out_fit(job))
     if not job.run.ranks.first:
         return {}
-    record = figures(job, found, seconds)
+    record = figures(job, metrics, seconds)
     record["training_memory_mb"] = _megabytes(peak)
     if folder is None:
         return record
@@ -84,27 +84,27 @@ def finish(
         job.run.frame,
         folder.gaussians,
         job.run.render,
-        _fitted(job) if found is not None else [job.photos.batch(0)],
+        _fitted(job) if metrics is not None else [job.photos.batch(0)],
         job.run.background,
         drawing=job.run.drawing,
-        photos=found is not None,
+        photos=metrics is not None,
         whole=model if model.left_out else None,
         dropped=_left_out(job),
     )
     record["export"] = vars(receipt)
     if model.own_suffix:
-        record[key_of(model.own_suffix)] = vars(_own_file(job, folder, found is not None))
+        record[key_of(model.own_suffix)] = vars(_own_file(job, folder, metrics is not None))
     if rows:
         contact_sheet(rows, folder.contact_sheet, f"{job.scene.path.name}, {method_name(job)}")
     if pictures:
-        last = [] if found is None else [{"step": job.run.step, "test_psnr": found.psnr}]
+        last = [] if metrics is None else [{"step": job.run.step, "test_psnr": metrics.psnr}]
         curves(read_log(folder.log) + last, folder.curves)
     write_json(folder.metrics, record)
     return record
 
 
 def baked_stand_in(job: Job) -> Gaussians:
-    """The Gaussians that a run's file holds, in the frame of training.
+    """The Gaussians of a run's file, in the frame of training.
 
     Where rows only make Gaussians for a camera, what is baked for all is trained a little more.
     """
@@ -124,19 +124,19 @@ def baked_stand_in(job: Job) -> Gaussians:
 
 
 def stand_in_steps(job: Job) -> int:
-    """Steps that a baked set is trained for: a tenth of the run's, within limits."""
+    """Steps of fine-tuning of a baked set: a tenth of the run's, within limits."""
     return min(MOST_REFINED, job.run.step // 10) if job.run.model.left_out else 0
 
 
 def _left_out(job: Job) -> tuple[str, ...]:
-    said = job.run.model.left_out
-    found: tuple[str, ...] = ()
-    if said:
-        found = (f"{said}, then {stand_in_steps(job):,} steps of training",)
+    left_out = job.run.model.left_out
+    notes: tuple[str, ...] = ()
+    if left_out:
+        notes = (f"{left_out}, then {stand_in_steps(job):,} steps of training",)
     crop = region_record(job)["crop"]
     if crop is not None:
-        found += (f"{crop['outside']:,} {job.run.model.unit} outside of the crop",)
-    return found
+        notes += (f"{crop['outside']:,} {job.run.model.unit} outside of the crop",)
+    return notes
 
 
 def region_record(job: Job) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def measure(
     *,
     fit: HeldOutFit | None = None,
 ) -> Metrics | None:
-    """The figures on the held-out views, or None where there are none.
+    """The metrics on the held-out views, or None where there are none.
 
     `fit` fits photos before they are measured; `placed` is given the cameras by name, where they
     were found to stand.
@@ -186,7 +186,7 @@ def measure(
         between()
 
     ranks = job.run.ranks
-    found = evaluate(
+    metrics = evaluate(
         job.run.model,
         job.run.last_render,
         job.own_batches(),
@@ -201,7 +201,7 @@ def measure(
     if placed is not None:
         for own in ranks.each(placed):
             placed.update(own)
-    return found
+    return metrics
 
 
 def _fitted(job: Job) -> Iterator[Batch]:
@@ -212,24 +212,25 @@ def _fitted(job: Job) -> Iterator[Batch]:
 
 @torch.no_grad()
 def _write_placed(job: Job, folder: Folder, held_out: Mapping[str, Camera]) -> None:
-    """The cameras of the run anew, where they moved."""
+    """Write the cameras of the run anew, where they were refined."""
     sensor = job.run.sensor
     if sensor.poses is None:
         return
     names = [view.name for view in job.scene.train]
     moved = dict(zip(names, map(sensor.aim, job.photos.cameras), strict=True))
-    found = {**held_out, **moved}
+    cameras = {**held_out, **moved}
     move_cameras(
         folder.cameras,
         {
-            name: camera_from_frame(each, job.run.frame).world_to_camera
-            for name, each in found.items()
+            name: camera_from_frame(camera, job.run.frame).world_to_camera
+            for name, camera in cameras.items()
         },
     )
 
 
 def held_out_fit(job: Job, *, pose: bool = True) -> HeldOutFit | None:
-    """What fits held-out photos where the run corrects those that it trains on; None: nothing.
+    """The fit of held-out photos where the run corrects the photos that it trains on; None: nothing
+    is fitted.
 
     Without `pose`, which takes a while, exposures only.
     """
@@ -247,12 +248,12 @@ def held_out_fit(job: Job, *, pose: bool = True) -> HeldOutFit | None:
     )
 
 
-def figures(job: Job, found: Metrics | None, seconds: float) -> dict[str, Any]:
+def figures(job: Job, metrics: Metrics | None, seconds: float) -> dict[str, Any]:
     """What `metrics.json` holds of a run and its figures."""
     run, options, scene = job.run, job.options, job.scene
     views = len(scene.test)
     total = len({view.name for view in (*scene.train, *scene.test)})
-    plain = {} if found is None else found.as_dict()
+    plain = {} if metrics is None else metrics.as_dict()
     first = job.photos.cameras[0]
     on_cpu = run.render.device.type == "cpu"
     record = {
@@ -261,7 +262,7 @@ def figures(job: Job, found: Metrics | None, seconds: float) -> dict[str, Any]:
         "lpips": plain.get("lpips"),
         "lpips_net": plain.get("lpips_net"),
         "lpips_missing": plain.get("lpips_missing", "no view is held out"),
-        "split": split_said(views, total, len(scene.train)),
+        "split": split_text(views, total, len(scene.train)),
         "protocol": plain.get("protocol"),
         "psnr_unfitted": plain.get("psnr_unfitted"),
         "views": views,
@@ -297,8 +298,8 @@ def gaussian_counts(job: Job) -> dict[str, int]:
     model, cameras = job.run.model, job.photos.cameras
     if model.rows_are_gaussians:
         return {"gaussians": len(model.cloud)}
-    looked = [len(model(cameras[i])) for i in spread(len(cameras), COUNTED)]
-    return {"gaussians": round(sum(looked) / len(looked)), model.unit: len(model.cloud)}
+    counts = [len(model(cameras[i])) for i in spread(len(cameras), COUNTED)]
+    return {"gaussians": round(sum(counts) / len(counts)), model.unit: len(model.cloud)}
 
 
 @torch.no_grad()
@@ -310,14 +311,14 @@ def floater_score(job: Job) -> dict[str, float] | None:
     sensor = run.sensor
     batches = [photos.batch(i) for i in spread(len(photos), FLOATING)]
     aimed = [sensor.aimed(batch) for batch in batches]
-    found = floaters(
+    verdict = floaters(
         run.baked(), run.render, aimed, run.background, Rules(rounds=1), develop=run.developed
     )
-    return {"percent": found.share, "rows": int(found.rows.sum()), "views": found.views}
+    return {"percent": verdict.share, "rows": int(verdict.rows.sum()), "views": verdict.views}
 
 
 def _ended(job: Job, psnr: float | None) -> str | None:
-    """Why training ended early, or what it missed; None where it just took all its steps."""
+    """Why training ended early, or which quality it missed; None where it took all its steps."""
     run, asked = job.run, job.options.psnr
     if run.ended:
         return f"at step {run.step:,} of {run.steps:,}: {run.ended}"
@@ -356,9 +357,10 @@ def summary(record: Mapping[str, Any]) -> str:
         crop = record["crop"]
         lines.append(f"of these {crop['inside']:,} are inside of the crop, which files hold")
     if record.get("floaters"):
-        found = record["floaters"]
+        floaters = record["floaters"]
         lines.append(
-            f"floaters: {found['rows']:,}, which are {found['percent']:.2f} % of what is drawn"
+            f"floaters: {floaters['rows']:,}, which are {floaters['percent']:.2f} % of what is"
+            " drawn"
         )
     if record.get("commands"):
         lines.append(_changes_said(record["commands"]))
@@ -368,20 +370,20 @@ def summary(record: Mapping[str, Any]) -> str:
 
 
 def _each(record: Mapping[str, Any]) -> str:
-    """How many photos a step showed, where these were several."""
+    """Photos that each step showed, where these were several, as a clause."""
     return f" of {record['processes']} photos" if "processes" in record else ""
 
 
 def _changes_said(commands: Sequence[Mapping[str, Any]]) -> str:
-    """What was changed while the run trained, in a line."""
-    said = [f"{c['name']} {value_text(c['value'])} at step {c['step']:,}" for c in commands]
-    if len(said) > MOST_CHANGES:
-        said[MOST_CHANGES - 1 :] = [f"{len(said) - MOST_CHANGES + 1:,} more"]
-    return f"changed while it trained: {', '.join(said)}"
+    """The changes made while the run trained, in a line."""
+    changes = [f"{c['name']} {value_text(c['value'])} at step {c['step']:,}" for c in commands]
+    if len(changes) > MOST_CHANGES:
+        changes[MOST_CHANGES - 1 :] = [f"{len(changes) - MOST_CHANGES + 1:,} more"]
+    return f"changed while it trained: {', '.join(changes)}"
 
 
-def split_said(test: int, total: int, train: int) -> str:
-    """Which views figures are of."""
+def split_text(test: int, total: int, train: int) -> str:
+    """The views that figures are of, in words."""
     if test == 0:
         return "no view: none is held out"
     if test == total == train:

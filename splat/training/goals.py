@@ -1,4 +1,4 @@
-"""Ends of a run before its last step: a quality that was asked for, or no more gain."""
+"""Early stopping: a quality that was asked for, or no more gain."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from splat.options import Options
 from splat.types import SceneData
 
 LEAST_GAIN = 0.05
-"""dB over the best look before, up to which there was no gain."""
+"""Gain over the best earlier measurement, dB, up to which there was none."""
 LOOKS = 20
-"""Looks at the photos in a run where goals are set and nobody says how many."""
+"""Measurements in a run where goals are set and nobody says how many."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Goals:
     """What ends a run early; constant. The decision is a function of all looks so far."""
 
     psnr: float | None = None
-    """dB to reach."""
+    """PSNR to reach, dB."""
     patience: int = 0
-    """Looks without gain; 0: any number."""
+    """Measurements without gain until a run ends; 0: any number."""
 
     def __bool__(self) -> bool:
         return self.psnr is not None or self.patience > 0
@@ -44,12 +44,12 @@ class Goals:
 
 
 def goals_of(options: Options) -> Goals:
-    """What was asked for."""
+    """The goals among the options."""
     return Goals(options.psnr, options.patience)
 
 
 def check_goals(options: Options, scene: SceneData) -> None:
-    """Raise where a quality is asked for that cannot be measured."""
+    """Raise ValueError where a quality is asked for that cannot be measured."""
     if options.psnr is not None and not scene.test:
         raise ValueError(
             f"psnr {options.psnr:g} is to be reached on held-out photos, and none of {scene.path}"
@@ -57,15 +57,15 @@ def check_goals(options: Options, scene: SceneData) -> None:
         )
 
 
-def said_goals(options: Options, scene: SceneData) -> str:
+def goals_text(options: Options, scene: SceneData) -> str:
     """The goals in words; empty where there are none."""
     views = "held-out photos" if scene.test else "photos of the training"
-    said = []
+    goals = []
     if options.psnr is not None:
-        said.append(f"at {options.psnr:g} dB on {views}")
+        goals.append(f"at {options.psnr:g} dB on {views}")
     if options.patience:
-        said.append(f"after {options.patience} looks at {views} without gain")
-    return " or ".join(said) + (", or with the last step" if said else "")
+        goals.append(f"after {options.patience} looks at {views} without gain")
+    return " or ".join(goals) + (", or with the last step" if goals else "")
 
 
 def _best(values: Sequence[float]) -> float:

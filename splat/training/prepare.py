@@ -17,7 +17,7 @@ from splat.core.model import Making, Model, Rates
 from splat.core.objective import Objective, Photometric
 from splat.core.schedule import PUBLISHED_STEPS, every
 from splat.core.strategy import Strategy
-from splat.export.quantisation import Quantisation, quantised_from
+from splat.export.quantisation import Quantisation, steps_before_rounding
 from splat.loop import Run
 from splat.options import PLANES, Options
 from splat.parallel import ALONE, Ranks
@@ -27,20 +27,20 @@ from splat.photos.loader import Loader
 from splat.planning import memory, predict
 from splat.planning.predict import Pace
 from splat.recipes import recipe
-from splat.recipes.parts import with_options
+from splat.recipes.parts import with_run_options
 from splat.render import drawing_as
 from splat.render.quantised import AS_IT_IS
 from splat.runs import checkpoint
 from splat.runs.checkpoint import State
-from splat.runs.replay import recorded
+from splat.runs.replay import read_script
 from splat.seeding.points import with_clear_depth
 from splat.seeding.start import initial_rows
 from splat.sensor import Sensor
 from splat.system import machine
 from splat.system.colours import rgb
 from splat.system.text import span
-from splat.training.decide import ASKED, Decided, Decision, settled
-from splat.training.goals import check_goals, said_goals
+from splat.training.decide import ASKED, Decided, Decision, decide_options
+from splat.training.goals import check_goals, goals_text
 from splat.training.sensor_choice import sensor_of
 from splat.types import Batch, Camera, Drawing, Frame, Needs, SceneData
 
@@ -58,7 +58,7 @@ class Job:
     strategy: Strategy
     """As it was asked for, not yet fitted to the number of steps."""
     options: Options
-    """With everything said that was left to the device."""
+    """Every value that was left open fitted to the device."""
     run: Run
     photos: Loader
     """The views that are trained on."""
@@ -66,18 +66,18 @@ class Job:
     """The views that are measured; None where none are held out."""
     plan: predict.Prediction
     decided: Decided
-    """What nobody said, and why it is as it is."""
+    """What was decided where nobody said it, with the reasons."""
     pace: Pace
-    """What was timed before, of this scene and method on this machine."""
+    """What was timed before of this scene and method on this machine."""
 
     def test_batches(self) -> Iterator[Batch]:
-        """The held-out views, decoded."""
+        """The held-out views, decoded one after the other."""
         if self.held_out is not None:
             for index in range(len(self.held_out)):
                 yield self.held_out.batch(index)
 
     def own_batches(self) -> Iterator[Batch]:
-        """Those of the held-out views that this process measures; all, where it is alone."""
+        """The held-out views that this process measures; all, where it is alone."""
         if self.held_out is not None:
             all_of_them: Sequence[int] = range(len(self.held_out))
             ranks = self.run.ranks
@@ -110,7 +110,7 @@ def prepare(
     """
     held = memory.held()
     check_goals(options, scene)
-    decided = decided or settled(scene, strategy, options, ranks)
+    decided = decided or decide_options(scene, strategy, options, ranks)
     options, device = decided.options, decided.device
     assert options.threads is not None and options.steps is not None
     kernels.set_threads(options.threads)
@@ -118,7 +118,7 @@ def prepare(
     # What is published for so many photos is due after as many times fewer steps of several.
     due_over = steps if scaled else ranks.steps_of(PUBLISHED_STEPS)
     fitted = strategy.scheduled(due_over) if scaled or not ranks.alone else strategy
-    fitted = with_options(fitted, options, steps)
+    fitted = with_run_options(fitted, options, steps)
     cameras = [view.camera for view in scene.train]
     if state is not None:
         frame = checkpoint.frame(state)
@@ -127,8 +127,8 @@ def prepare(
     terms = _terms(scene, fitted, replace(options, steps=steps), frame)
     photos, held_out = loaders(scene, options, frame, device, _asked(terms, options), ranks)
     if scene.points is not None and len(scene.points.positions):
-        known = points_to_frame(scene.points, frame).positions
-        photos.cameras = with_clear_depth(photos.cameras, known)
+        points = points_to_frame(scene.points, frame).positions
+        photos.cameras = with_clear_depth(photos.cameras, points)
     assert options.resolution != "auto"
     looked_at = photos.pictures(resolution.DASH_PHOTOS)
     photos.sizes = resolution.sizes(options.resolution, steps, looked_at)
@@ -149,28 +149,36 @@ def prepare(
         scene, options, photos, frame, device, resumed=state is not None, ranks=ranks
     )
     options = replace(options, exposure=exposure)
-    looked = _looked_at(decided, options, drawing, why_exposure)
+    photo_decisions = _looked_at(decided, options, drawing, why_exposure)
     run = _run(fitted, options, rows, photos, frame, drawing, device, sensor, terms, ranks)
     if state is not None:
         checkpoint.restore(run, state)
     if options.replay is not None:
-        run.script = recorded(options.replay)
-        after_changes(run.strategy, (each for each in run.script if each.step >= run.step))
+        run.script = read_script(options.replay)
+        after_changes(run.strategy, (command for command in run.script if command.step >= run.step))
     draws = run.model.draws
     start, cap = draws * len(run.model.cloud), draws * run.strategy.cap
-    found = predict.predict(
+    plan = predict.predict(
         scene.train, replace(options, steps=steps), device, start, cap, photos.sizes, pace,
         held_out=scene.test, libraries=held,
     )  # fmt: skip
     return Job(
-        scene, strategy, options, run, photos, held_out, found, decided.also(options, looked), pace
+        scene,
+        strategy,
+        options,
+        run,
+        photos,
+        held_out,
+        plan,
+        decided.also(options, photo_decisions),
+        pace,
     )
 
 
 def _looked_at(
     decided: Decided, options: Options, drawing: Drawing, why_exposure: str
 ) -> list[Decision]:
-    """What is decided by photos and points."""
+    """Decisions that depend on photos and points."""
     asked = decided.options
     why_near = ASKED if asked.near else "half the depth of the nearest points"
     few = f"photos have fewer than {memory.MANY_PIXELS / 1e9:g} billion pixels in all"
@@ -184,7 +192,7 @@ def _looked_at(
 
 
 def announce(job: Job) -> None:
-    """Say aloud what is about to happen: scene, device, size, memory, time."""
+    """Log what is about to happen: scene, device, size, memory, time."""
     scene, run = job.scene, job.run
     say = _log.info
     say("scene     %s", scene_line(scene))
@@ -213,7 +221,7 @@ def announce(job: Job) -> None:
     if run.script:
         to_come = sum(run.step <= command.step < run.steps for command in run.script)
         say("replay    %s of %s changes are to come", f"{to_come:,}", f"{len(run.script):,}")
-    if ends := said_goals(job.options, scene):
+    if ends := goals_text(job.options, scene):
         say("ends      %s", ends)
     say("memory    %s", job.plan.text())
     if job.plan.free is not None and job.plan.host > job.plan.free:
@@ -223,7 +231,7 @@ def announce(job: Job) -> None:
 
 
 def _parallel(run: Run) -> str:
-    """Which processes train, and what is otherwise for it."""
+    """The processes that train together, and how they share the steps."""
     count, scaling = run.at_once, run.model.cloud.scaling
     return (
         f"{count} processes: {run.steps:,} steps of {count} photos each, the mean of their"
@@ -263,7 +271,7 @@ def sizes_line(scene: SceneData, cameras: Sequence[Camera]) -> str:
 
 
 def nearest_depth(cameras: Sequence[Camera], rows: dict[str, Tensor]) -> float:
-    """Depth from which to draw, frame of training: up to there all that is known is clear."""
+    """Depth from which to draw, frame of training: nothing known lies nearer to any camera."""
     if not any(camera.clear_depth for camera in cameras):
         cameras = with_clear_depth(cameras, rows["mean"])
     clear = [camera.clear_depth for camera in cameras if camera.clear_depth]
@@ -312,29 +320,29 @@ def loaders(
 def _terms(
     scene: SceneData, strategy: Strategy, options: Options, frame: Frame
 ) -> Mapping[str, Objective]:
-    """What a run learns from beside the photos: what was given with them, and terms of the method,
-    which go first where both have one of a name."""
+    """Loss terms beside the photos: of data given with them, and of the method; the latter win a
+    name that both have."""
     assert options.steps is not None
-    known = scene.points
-    points = None if known is None else points_to_frame(known, frame).positions
-    given = guidance.given_terms(
+    points_in_input = scene.points
+    points = None if points_in_input is None else points_to_frame(points_in_input, frame).positions
+    given_terms = guidance.given_terms(
         scene.train, options.depth_weight, options.normal_weight, options.steps, points
     )
-    return {**given, **strategy.objectives()}
+    return {**given_terms, **strategy.objectives()}
 
 
 def _asked(terms: Mapping[str, Objective], options: Options) -> Needs:
-    """What photos are to bring with them."""
-    found = Needs()
+    """Data that photos are to bring with them."""
+    needs = Needs()
     for term in terms.values():
-        found = found | term.needs
+        needs = needs | term.needs
     if options.init == PLANES:
-        found = found | Needs(given_depth=True, given_normal=True)
-    return found
+        needs = needs | Needs(given_depth=True, given_normal=True)
+    return needs
 
 
 def _half_harmonics(model: Model, device: torch.device) -> None:
-    """Raise ValueError where harmonics cannot be kept as bfloat16."""
+    """Raise ValueError where harmonics cannot be stored as bfloat16."""
     if device.type != "cpu":
         raise ValueError(
             f"harmonics is bfloat16 on {device.type}, where what draws takes float32 only; leave it"
@@ -407,13 +415,15 @@ def _run(
         visible_only=options.adam == "visible",
         quantiser=AS_IT_IS
         if options.finish_for is None
-        else Quantisation(options.finish_for, frame, quantised_from(steps, options.finish_share)),
+        else Quantisation(
+            options.finish_for, frame, steps_before_rounding(steps, options.finish_share)
+        ),
         background=torch.tensor(behind, device=device) if any(behind) else None,
         ranks=ranks,
     )
 
 
 def start_rows(job: Job) -> dict[str, Tensor]:
-    """What a job's model was made from before step 0: columns of `Explicit`."""
+    """The rows that a job's model was made from before step 0: columns of `Explicit`."""
     device = job.run.render.device
     return initial_rows(job.scene, job.photos, job.strategy, job.options, job.run.frame, device)

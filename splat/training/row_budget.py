@@ -13,15 +13,15 @@ from splat.formats import rows_within
 from splat.options import Options
 from splat.planning.ladder import rung_for
 from splat.planning.memory_budget import Wanted, ration_memory
-from splat.recipes.parts import kept_within
+from splat.recipes.parts import with_row_limit
 from splat.system.numbers import amount
 from splat.types import Gaussians, SceneData
 
 _log = logging.getLogger(__name__)
 
 
-def limited(strategy: Strategy, options: Options) -> Strategy:
-    """The strategy within the budget asked for; what that means is said aloud."""
+def within_budget(strategy: Strategy, options: Options) -> Strategy:
+    """The strategy within the budget asked for; the limit is logged."""
     if options.budget is None:
         return strategy
     suffix, (count, of_bytes) = options.budget_of, amount(options.budget)
@@ -40,7 +40,7 @@ def limited(strategy: Strategy, options: Options) -> Strategy:
     elif 0 < strategy.cap < rows:
         text = f"the method's cap of {strategy.cap:,} {unit} holds, it is lower than {rows:,}"
     _log.info("budget    %s", text)
-    return kept_within(strategy, rows)
+    return with_row_limit(strategy, rows)
 
 
 def within_memory(
@@ -67,11 +67,11 @@ def within_memory(
         half_harmonics=_has_harmonics(strategy),
     )
     share = replace(options, memory=options.memory // processes)
-    found = ration_memory(scene, share, device, wanted)
-    _log.info("memory    %s", found.text)
-    options = replace(found.options, memory=options.memory)
-    if found.cap:
-        strategy = kept_within(strategy, max(1, found.cap // draws))
+    ration = ration_memory(scene, share, device, wanted)
+    _log.info("memory    %s", ration.text)
+    options = replace(ration.options, memory=options.memory)
+    if ration.cap:
+        strategy = with_row_limit(strategy, max(1, ration.cap // draws))
     return strategy, options
 
 

@@ -1,4 +1,4 @@
-"""Which corrections a run makes, by its options and its photos."""
+"""Which sensor corrections a run makes, by its options and its photos."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from splat.training.decide import ASKED
 from splat.types import Frame, SceneData
 
 LOOKS_FOR_POSES = 30
-"""Looks at each photo from which on poses are known to get better."""
+"""Times each photo must be shown for refined poses to get better."""
 MOST_MEASURED = 200
 """Photos whose exposure is measured before the first step."""
 
@@ -41,20 +41,20 @@ def sensor_of(
     Of a run that is `resumed` nothing is measured: a checkpoint has it all, and is loaded later.
     `ranks` are the processes that show its photos.
     """
-    known = scene.points is not None and len(scene.points.positions) > 0
-    points = points_to_frame(scene.points, frame) if known and scene.points else None
+    has_points = scene.points is not None and len(scene.points.positions) > 0
+    points = points_to_frame(scene.points, frame) if has_points and scene.points else None
     exposure, gains, why = options.exposure, None, ASKED
     if not resumed and exposure != "off":
         views = spread(len(photos), MOST_MEASURED)
         if points is not None:
-            found = measured((photos.batch(index).to("cpu") for index in views), points)
+            estimate = measured((photos.batch(index).to("cpu") for index in views), points)
         else:
-            found = by_exif([exposure_value(scene.train[index].image) for index in views])
-        _log.info("exposure  %s", found.text())
+            estimate = by_exif([exposure_value(scene.train[index].image) for index in views])
+        _log.info("exposure  %s", estimate.text())
         gains = torch.ones(len(photos), 3)
-        gains[views] = found.gains
+        gains[views] = estimate.gains
         if exposure == "auto":
-            exposure, why = ("channel" if found.differ else "off"), found.text()
+            exposure, why = ("channel" if estimate.differ else "off"), estimate.text()
     exposure = "off" if exposure == "auto" else exposure
     assert options.steps is not None
     looks = options.steps / len(photos)

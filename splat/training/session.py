@@ -1,4 +1,4 @@
-"""A job trained to its end under the eyes of its watchers."""
+"""Training a job to its end, with its watchers."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from splat.training.finish import held_out_fit
 from splat.training.goals import LOOKS, goals_of
 from splat.training.prepare import Job
 from splat.training.stop import stoppable
-from splat.training.watchers import Bar, Board, Checkpoints, Guard, HeldOut, looked_key
+from splat.training.watchers import Bar, Board, Checkpoints, Guard, HeldOut, psnr_key
 from splat.types import Batch
 
 TRAINED_VIEWS = 16
-"""Most views to look at for goals where none is held out."""
+"""Most training views that goals are measured on where none is held out."""
 
 
 class Viewer(Watcher, Protocol):
     """A watcher that serves people, and lets them steer the run."""
 
     stopping: Callable[[], bool]
-    """Whether a signal asks to stop, which one that stands still must heed."""
+    """Whether a signal asks to stop, which a run that stands still must heed."""
     saving: Callable[[Run], Path] | None
     """Writes a checkpoint; None: there is no folder for one."""
     measured: Callable[[], Sequence[float]]
-    """dB of the looks at held-out photos so far."""
+    """PSNR of the measurements on held-out photos so far, dB."""
 
 
 def run_to_end(
@@ -46,7 +46,7 @@ def run_to_end(
     watchers: Sequence[Watcher],
     viewer: Viewer | None = None,
 ) -> float:
-    """Seconds that training took, with those of timing before it.
+    """Train a job to its end; the seconds that training took, with those of timing before it.
 
     A checkpoint is written after all that may object to a step or end the run with it, and after
     watchers and viewer had their turn, so that it holds what they changed. Of several processes
@@ -108,7 +108,8 @@ def _surviving(run: Run, keeper: Checkpoints, folder: Folder) -> Iterator[None]:
 
 @contextmanager
 def no_old_garbage() -> Iterator[None]:
-    """Let Python's cycle collector look at what steps leave only, not at all that was imported."""
+    """Within, Python's cycle collector looks only at objects made within, not at all that was
+    imported."""
     gc.collect()
     gc.freeze()
     try:
@@ -128,7 +129,7 @@ def _seen(viewer: Viewer | None, looks: Sequence[HeldOut]) -> list[Watcher]:
 def _measured(
     job: Job, watching: Watching, folder: Folder | None = None, log: Log | None = None
 ) -> list[HeldOut]:
-    """What looks at views now and then: because it was asked to, or for the goals."""
+    """Watchers that measure views now and then: because it was asked for, or for the goals."""
     run, goals = job.run, goals_of(job.options)
     every = watching.eval_every or (max(1, run.steps // LOOKS) if goals else 0)
     held_out = job.held_out is not None
@@ -141,7 +142,7 @@ def _measured(
             run.model, run.last_render, _looked_at(job), run.background, fit=fit, ranks=run.ranks
         )
 
-    key = looked_key(held_out)
+    key = psnr_key(held_out)
     # What was seen before a resume: it decides, with what is seen next, when the run ends.
     records = [] if folder is None else run.ranks.agreed(lambda: read_log(folder.log))
     before = [record[key] for record in records if key in record]
@@ -149,7 +150,7 @@ def _measured(
 
 
 def _looked_at(job: Job) -> Iterator[Batch]:
-    """What of the views this process looks at."""
+    """The views that this process measures."""
     if job.held_out is not None:
         return job.own_batches()
     indices: Sequence[int] = spread(len(job.photos), TRAINED_VIEWS)

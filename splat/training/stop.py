@@ -33,12 +33,12 @@ class Stop:
 
     @property
     def asked(self) -> bool:
-        """Whether a signal came."""
+        """Whether a signal asked to stop."""
         return bool(self._heard.number)
 
     @property
     def number(self) -> int:
-        """The signal that came; 0: none."""
+        """Number of the signal that came; 0: none."""
         return self._heard.number
 
     def __call__(self, run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:

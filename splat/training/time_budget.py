@@ -27,7 +27,7 @@ from splat.training.prepare import Job, prepare
 from splat.types import Batch, SceneData
 
 LEAST_STEPS = 300
-"""Fewer make no scene, whatever the budget."""
+"""Least number of steps; fewer make no scene, whatever the budget."""
 SHARE = 0.8
 """Share of the budget that is planned for: a limit is a limit, and machines have slow minutes.
 Planned with 0.9, two runs of five took 1.1 of their minute where others used the machine."""
@@ -119,7 +119,7 @@ def measured_pace(job: Job, seconds: float, clock: Clock = time.monotonic) -> Pa
 
 
 def _per_step(run: Run, batches: Sequence[Batch], least: float, clock: Clock) -> float:
-    """Seconds of a step, of as many as take `least` and show each of the batches."""
+    """Seconds a step, over as many as take `least` seconds and show each of the batches."""
     run.batches = lambda step: batches[step % len(batches)]
     for _ in range(UNTIMED_STEPS):
         advance(run)
@@ -132,18 +132,18 @@ def _per_step(run: Run, batches: Sequence[Batch], least: float, clock: Clock) ->
 
 
 def _mean_area(batches: Sequence[Batch]) -> float:
-    """Pixels of their pictures, the mean."""
+    """Mean number of pixels of the pictures."""
     return sum(batch.camera.width * batch.camera.height for batch in batches) / len(batches)
 
 
-def _alike(run: Run, found: bool) -> bool:
-    """What the first of the processes of a run finds by its own clock."""
-    return run.ranks.same(found)
+def _alike(run: Run, value: bool) -> bool:
+    """The value that the first of the processes of a run has."""
+    return run.ranks.same(value)
 
 
 @torch.no_grad()
 def grow(run: Run, rows: int) -> None:
-    """Bring a run to so many rows, about as growth would: more of them, each smaller.
+    """Append copies of rows to a run until it has so many, each smaller, about as growth would.
 
     Copies lie within the Gaussian they come from. Sides shrink by the cube root, so that all cover
     a little more together than before: a grown cloud was as slow on photographs of two scenes.
@@ -210,7 +210,7 @@ def _say(options: Options, steps: int, needed: float) -> None:
 
 
 def _settled(device: torch.device, clock: Clock) -> float:
-    """The time once all that was asked of the device is done."""
+    """The time once the device has done all that was queued."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return clock()
@@ -218,7 +218,7 @@ def _settled(device: torch.device, clock: Clock) -> float:
 
 @contextmanager
 def _unsaid() -> Iterator[None]:
-    """What the real run will say is not said of the one that is thrown away."""
+    """Within, nothing is logged: the real run says it all again."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -1,4 +1,4 @@
-"""Watchers: what looks at a run while it goes on, and never changes it."""
+"""Watchers: they look at a run while it trains, and never change it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from splat.system.text import span
 from splat.training.goals import Goals
 
 COLUMNS_EVERY = 100
-"""Steps between looks for NaN in the columns."""
+"""Steps between checks of the columns for NaN."""
 CHECKPOINT_SECONDS = 60.0
-"""Longest time between checkpoints,"""
+"""Longest time between checkpoints, unless writing them takes too large a share of it."""
 CHECKPOINT_SHARE = 0.05
-"""unless writing them would take more than this share of it."""
+"""Largest share of the time that writing checkpoints may take."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,21 +60,21 @@ class Guard:
         if broken := checkpoint.broken_columns(run.model.cloud):
             raise Diverged(self._diagnosis(run, step, _rows_said(broken, len(run.model.cloud))))
 
-    def _diagnosis(self, run: Run, step: Step, found: str) -> str:
-        text = f"step {run.step:,} (view {step.batch.name}): {found}"
+    def _diagnosis(self, run: Run, step: Step, reason: str) -> str:
+        text = f"step {run.step:,} (view {step.batch.name}): {reason}"
         broken = checkpoint.broken_columns(run.model.cloud)
-        if broken and "column" not in found:
+        if broken and "column" not in reason:
             text += f"; {_rows_said(broken, len(run.model.cloud))}"
         return f"{text}; {_kept(self._keeper.last if self._keeper else None)}"
 
 
 class Checkpoints:
-    """Writes one every so many steps, each minute, and at the end; keeps the last few."""
+    """Writes a checkpoint every so many steps, each minute, and at the end; keeps the last few."""
 
     def __init__(self, folder: Path, every: int, keep: int) -> None:
         self.folder, self._every, self._keep = folder, every, keep
-        there = checkpoint.checkpoints_in(folder)
-        self.last: Path | None = there[-1] if there else None
+        files = checkpoint.checkpoints_in(folder)
+        self.last: Path | None = files[-1] if files else None
         self._since, self._pause = time.monotonic(), CHECKPOINT_SECONDS
 
     def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
@@ -84,11 +84,11 @@ class Checkpoints:
             self.save(run)
 
     def path(self, run: Run) -> Path:
-        """Where it writes what a run is now."""
+        """The file that `save` would write for the present step."""
         return checkpoint.path_of(self.folder, run.step * run.at_once)
 
     def save(self, run: Run) -> Path:
-        """Write one now, unless the columns are broken: every file here is a good one."""
+        """Write a checkpoint; Diverged where a column is broken: every file here is a good one."""
         path = self.path(run)
         if broken := checkpoint.broken_columns(run.model.cloud):
             rows = _rows_said(broken, len(run.model.cloud))
@@ -136,12 +136,12 @@ class HeldOut:
         run.ended = self._goals.reached(self.values)
         if self._log is not None:
             ended = {"ended": run.ended} if run.ended else {}
-            looked = {looked_key(self._held_out): value, LOOK: took, **ended}
+            looked = {psnr_key(self._held_out): value, LOOK: took, **ended}
             self._log.write({**self._log.head(run), **looked})
 
 
-def looked_key(held_out: bool) -> str:
-    """What the log calls the dB of a look at views, held out or trained on."""
+def psnr_key(held_out: bool) -> str:
+    """The key of a measurement, dB, in the log: of views held out or trained on."""
     return "test_psnr" if held_out else "train_psnr"
 
 
@@ -177,7 +177,7 @@ class Bar:
             self._bar.update(run.step - self._bar.n)
 
     def close(self) -> None:
-        """Leave the line as it is."""
+        """Close the bar; its line stays."""
         self._bar.close()
 
     def _line(self, run: Run, step: Step, losses: Losses) -> str:
@@ -190,7 +190,7 @@ class Bar:
 
 
 class Board:
-    """TensorBoard's event files."""
+    """Writes TensorBoard's event files."""
 
     def __init__(self, folder: Path, step: int = 0) -> None:
         """Write into `folder`; after a resume, what came after `step` is taken back."""
@@ -213,7 +213,7 @@ class Board:
             self._writer.add_scalar("gaussians", len(run.model.cloud), run.step)
 
     def close(self) -> None:
-        """Write what is pending."""
+        """Flush what is pending and close the files."""
         self._writer.close()
 
 

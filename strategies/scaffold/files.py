@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.core.model import Model
-from splat.export.receipt import compare, drawn_said
+from splat.export.receipt import fidelity_text, picture_psnrs
 from splat.strategies.scaffold.container import SUFFIX
 from splat.strategies.scaffold.store import header_of, read_anchors, write_anchors
 from splat.system.text import size
@@ -51,7 +51,7 @@ class AnchorsReceipt:
         return (
             f"{self.file}: {self.anchors:,} anchors, {self.kind}, {size(self.bytes)}"
             f" ({self.bytes_per_anchor:.1f} bytes each)"
-            + drawn_said(self.same_db, self.psnr_before, self.psnr_after)
+            + fidelity_text(self.same_db, self.psnr_before, self.psnr_after)
         )
 
 
@@ -75,7 +75,7 @@ def written(
     behind = None if background is None else background.tolist()
     write_anchors(model, path, frame, drawing, behind, plain=plain)
     again = read_anchors(path)[0]
-    same_db, before, after = compare(
+    same_db, before, after = picture_psnrs(
         model, decoding(again, render.device), render, batches, background, photos=photos
     )
     count = len(again.cloud)

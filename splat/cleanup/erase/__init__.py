@@ -5,17 +5,17 @@ who let views vote too; the rules and their numbers are our own.
 """
 
 from splat.cleanup.erase.agree import Fill
-from splat.cleanup.erase.fill import Filled, filled
+from splat.cleanup.erase.fill import Filled, filled_holes
 from splat.cleanup.erase.rows import write_left
-from splat.cleanup.erase.vote import Choice, Votes, chosen, vote
+from splat.cleanup.erase.vote import Choice, Votes, rows_to_erase, vote
 
 __all__ = [
     "Choice",
     "Fill",
     "Filled",
     "Votes",
-    "chosen",
-    "filled",
+    "filled_holes",
+    "rows_to_erase",
     "vote",
     "write_left",
 ]

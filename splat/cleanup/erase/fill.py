@@ -15,35 +15,35 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splat.cleanup.erase.agree import Fill, Sheet, agreed, proposed
-from splat.cleanup.erase.look import Look, known, looked
-from splat.cleanup.erase.vote import given
+from splat.cleanup.erase.agree import Fill, Sheet, agreed_points, proposal_of
+from splat.cleanup.erase.look import Look, photographed_rows, view_without
+from splat.cleanup.erase.vote import constant_map
 from splat.math import quaternions, sh_from_rgb
 from splat.types import Camera, Gaussians, Renderer
 
 _OPACITY = 0.95
 _WIDE, _FLAT = 0.75, 0.08
-"""Standard deviations along and across the surface, spacings of the new rows."""
+"""Standard deviations along and across the surface, in spacings of the new rows."""
 
 
 @dataclass(frozen=True)
 class Filled:
-    """What was made of the holes."""
+    """New Gaussians for the holes, and how they came about."""
 
     rows: Gaussians | None
     """New ones; None where no point was agreed on."""
     holes: int
-    """Views with a hole."""
+    """Number of views with a hole."""
     points: int
-    """Points that the views proposed,"""
+    """Points that the views proposed."""
     agreed: int
-    """and those that enough agreed on and none saw past."""
+    """Points that enough views agreed on and none saw past."""
     buried: Bool[Tensor, "n"]
     """Rows to keep that show in holes only and that no photo ever saw: what was hidden in the
     things that are gone. They stand in the way of the new ones."""
 
 
-def filled(
+def filled_holes(
     whole: Gaussians,
     keep: Bool[Tensor, "n"],
     cameras: Sequence[Camera],
@@ -52,16 +52,16 @@ def filled(
     options: Fill = Fill(),  # noqa: B008
     shown: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Filled:
-    """Rows for the holes that show once only the rows to keep are left; all in one frame."""
-    trusted = known(whole, keep, cameras, render, background, shown)
-    looks = [looked(whole, keep, trusted, camera, render, background) for camera in cameras]
-    proposals = [proposed(look) for look in looks]
-    found, points = agreed(proposals, options)
+    """New rows for the holes that show once only the rows to keep are left; all in one frame."""
+    trusted = photographed_rows(whole, keep, cameras, render, background, shown)
+    looks = [view_without(whole, keep, trusted, camera, render, background) for camera in cameras]
+    proposals = [proposal_of(look) for look in looks]
+    sheet, points = agreed_points(proposals, options)
     holes = sum(bool(look.hole.any()) for look in looks)
-    rows = _rows(_thinned(found), whole) if len(found.places) else None
+    rows = _rows(_thinned(sheet), whole) if len(sheet.places) else None
     buried = keep.clone()
     buried[keep] = _buried(whole.take(keep), looks, render) & ~trusted
-    return Filled(rows, holes, points, len(found.places), buried)
+    return Filled(rows, holes, points, len(sheet.places), buried)
 
 
 @torch.no_grad()
@@ -70,16 +70,18 @@ def _buried(left: Gaussians, looks: Sequence[Look], render: Renderer) -> Bool[Te
     inside = torch.zeros(2, len(left), dtype=torch.float64, device=left.means.device)
     for look in looks:
         hole = torch.from_numpy(look.hole).to(render.device).float()[..., None]
-        found = render.survey(left, look.camera.to(render.device), None, partial(given, hole))[1]
-        inside[0] += found.weighted[:, 0]
-        inside[1] += found.mass
+        survey = render.survey(
+            left, look.camera.to(render.device), None, partial(constant_map, hole)
+        )[1]
+        inside[0] += survey.weighted[:, 0]
+        inside[1] += survey.mass
     return inside[0] > 0.5 * inside[1]
 
 
-def _thinned(found: Sheet) -> Sheet:
+def _thinned(sheet: Sheet) -> Sheet:
     """Means over the cells of a grid as wide as points of the middle view are apart."""
-    cell = float(np.median(found.size))
-    keys = np.floor(found.places / cell).astype(np.int64)
+    cell = float(np.median(sheet.size))
+    keys = np.floor(sheet.places / cell).astype(np.int64)
     _, number, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
     number = number.reshape(-1)
 
@@ -87,9 +89,9 @@ def _thinned(found: Sheet) -> Sheet:
         sums = [np.bincount(number, column, len(counts)) for column in values.T]
         return np.asarray(np.stack(sums, 1) / counts[:, None])
 
-    normal = mean(found.normals)
+    normal = mean(sheet.normals)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-    return Sheet(mean(found.places), normal, mean(found.colors), np.full(len(counts), cell))
+    return Sheet(mean(sheet.places), normal, mean(sheet.colors), np.full(len(counts), cell))
 
 
 def _rows(sheet: Sheet, like: Gaussians) -> Gaussians:

@@ -16,21 +16,22 @@ from scipy.sparse.linalg import spsolve
 _RADIUS = 5.0
 """Pixels around a pixel that Telea's method looks at."""
 _RIM, _AROUND = 5, 24
-"""Pixels around a hole that are its rim; and that colours come from."""
+"""Width of the rim of a hole, pixels, and of the band that colours come from."""
 _LEAST = 12
-"""Pixels of a rim that can be told from."""
+"""Least number of known pixels of a rim that depth is extrapolated from."""
 _NEAR = 0.03
-"""Share of 1 / depth by which a pixel of the rim may be off its plane."""
+"""Distance of a rim's pixel from its plane, at most, as a share of 1 / depth."""
 _PLANES = 3
 """Most planes of a rim."""
 _SHARE = 0.12
-"""Of the rim that a plane must hold,"""
+"""Share of the rim that a plane must hold."""
 _HELD, _ALL_HELD = 0.7, 0.85
-"""and what one must hold to be enough, or all of them together, as they cover each other."""
+"""Share of the rim that one plane must hold to be enough, and all planes together, as they cover
+each other."""
 _DRAWS = 300
 
 
-def hole_filled(
+def inpainted(
     colors: Float[np.ndarray, "h w 3"],
     depth: Float[np.ndarray, "h w"],
     hole: Bool[np.ndarray, "h w"],
@@ -41,15 +42,15 @@ def hole_filled(
     is outside; where that is not finite it tells nothing. Where a part lies on planes each takes
     its colours from what lies on it outside: a floor none from the wall that the hole reaches to.
     """
-    painted, found = colors.copy(), np.full(depth.shape, np.nan)
+    painted, filled_depth = colors.copy(), np.full(depth.shape, np.nan)
     count, labels = cv2.connectedComponents(hole.astype(np.uint8), connectivity=8)
     side = np.ones((2 * _RIM + 1, 2 * _RIM + 1), np.uint8)
-    told = np.isfinite(depth) & (depth > 0) & ~hole
+    known = np.isfinite(depth) & (depth > 0) & ~hole
     v, u = np.mgrid[: hole.shape[0], : hole.shape[1]]
-    inverse = np.where(told, 1 / np.where(told, depth, 1), np.nan)
+    inverse = np.where(known, 1 / np.where(known, depth, 1), np.nan)
     for number in range(1, count):
         part = labels == number
-        rim = np.asarray(cv2.dilate(part.astype(np.uint8), side) > 0) & told
+        rim = np.asarray(cv2.dilate(part.astype(np.uint8), side) > 0) & known
         if rim.sum() < _LEAST:
             _paint(painted, colors, part, hole)
             continue
@@ -64,12 +65,12 @@ def hole_filled(
             for k in np.unique(owner[part]):
                 # Nor from where it meets another, whose colours are mixed in.
                 other = np.delete(away, k, 0).min(0, initial=np.inf) <= _NEAR
-                off = told & (other | (away[k] > 2 * _NEAR))
+                off = known & (other | (away[k] > 2 * _NEAR))
                 _paint(painted, colors, part & (owner == k), hole | off)
         # A plane seen edge on may run off to where nothing is.
         good = (values > 0.2 * inverse[rim].min()) & (values < 2 * inverse[rim].max())
-        found[part] = np.where(good, 1 / np.where(good, values, 1), np.nan)
-    return painted, found
+        filled_depth[part] = np.where(good, 1 / np.where(good, values, 1), np.nan)
+    return painted, filled_depth
 
 
 def _paint(

@@ -14,11 +14,12 @@ from torch import Tensor
 from splat.types import Camera, Gaussians, Needs, Renderer
 
 _LOST = 0.2
-"""Share of a pixel that what is gone had, from which on something else is seen there now."""
+"""Share of a pixel that erased rows had, from which on the pixel shows something else now."""
 _TRUSTED = 0.8
-"""Share of a pixel that must be of rows that photos have seen; else there is a hole."""
+"""Share of a pixel that must be of rows seen in photos; else there is a hole."""
 _KNOWN = 0.3
-"""A row is known if it had at least this share of its blending weight before anything was gone."""
+"""Share of a row's blending weight that it had before anything was erased, from which on photos
+have seen it."""
 _RIM = 2
 """Pixels that holes are grown by: their edges are a mixture."""
 _SMALLEST = 12
@@ -29,7 +30,7 @@ _SPREAD = 0.2
 
 @dataclass(frozen=True)
 class Look:
-    """A view of what is left, on the CPU."""
+    """A view of the rows that are left, on the CPU."""
 
     camera: Camera
     colors: Float[np.ndarray, "h w 3"]
@@ -41,7 +42,7 @@ class Look:
 
 
 @torch.no_grad()
-def known(
+def photographed_rows(
     whole: Gaussians,
     keep: Bool[Tensor, "n"],
     cameras: Sequence[Camera],
@@ -49,7 +50,7 @@ def known(
     background: Float[Tensor, "3"] | None = None,
     shown: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Bool[Tensor, "m"]:
-    """Which of the rows to keep photos have seen: not only what stood before them."""
+    """Rows to keep that photos have seen: those with enough blending weight before the erasure."""
     left = whole.take(keep)
     before = torch.zeros(len(left), dtype=torch.float64, device=left.means.device)
     after = before.clone()
@@ -60,7 +61,7 @@ def known(
 
 
 @torch.no_grad()
-def looked(
+def view_without(
     whole: Gaussians,
     keep: Bool[Tensor, "n"],
     trusted: Bool[Tensor, "m"],
@@ -68,7 +69,7 @@ def looked(
     render: Renderer,
     background: Float[Tensor, "3"] | None = None,
 ) -> Look:
-    """Draw what is left for a camera; `trusted` are the rows to keep that are `known`."""
+    """Draw the rows to keep for a camera; `trusted` are those of them that photos have seen."""
     gone = replace(whole, features=(~keep).float()[:, None])
     lost = render(gone, camera, Needs(), background).features
     left = whole.take(keep)
@@ -89,7 +90,7 @@ def looked(
 
 
 def _whole(hole: Bool[Tensor, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """A hole without specks, and with its edges."""
+    """A hole without specks, grown by its edges."""
     mask = hole.to(torch.uint8).cpu().numpy()
     mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)))
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)

@@ -1,4 +1,4 @@
-"""The rows of a file that stay, to the byte, and new ones behind them."""
+"""Kept rows of a .ply copied to the byte, and new ones after them."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def write_left(
                 _write(out, head, np.concatenate([table, added]))
                 return True
     left = gaussians.take(keep)
-    formats.write(left if new is None else joined(left, new), out, frame, drawing)
+    formats.write(left if new is None else concatenated(left, new), out, frame, drawing)
     return False
 
 
-def joined(first: Gaussians, second: Gaussians) -> Gaussians:
+def concatenated(first: Gaussians, second: Gaussians) -> Gaussians:
     """Both sets, of the same kind of colours, as one."""
     import torch
 

@@ -27,7 +27,7 @@ _HARDLY = 0.05
 
 @dataclass(frozen=True)
 class Choice:
-    """Which votes make a row go."""
+    """Which votes erase a row."""
 
     threshold: float = 0.5
     """Rows of which more than this share is masked go."""
@@ -49,10 +49,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Votes:
-    """What masked views say of every row."""
+    """Votes of masked views on every row."""
 
     share: Float[Tensor, "n"]
-    """Of its blending weight in these views, the part in masked pixels; 0 where it is not seen."""
+    """Masked share of the row's blending weight in these views; 0 where it is not seen."""
     seen: Float[Tensor, "n"]
     """Its blending weight in these views, pixels."""
     within: Bool[Tensor, "n"]
@@ -93,11 +93,11 @@ def vote(
                 f"{camera.height}; expected the same size: resize one of them"
             )
         rows, share = seen_by(camera), (mask.float() / 255)[..., None]
-        found = render.survey(rows, camera, background, partial(given, share))[1]
+        survey = render.survey(rows, camera, background, partial(constant_map, share))[1]
         if not i:
             mass, inside, masked, bare = torch.zeros(4, len(rows), device=render.device).double()
-        mass += found.mass.double()
-        inside += found.weighted[:, 0].double()
+        mass += survey.mass.double()
+        inside += survey.weighted[:, 0].double()
         depth = render(rows, camera, Needs(depth=True), background).depth
         assert depth is not None
         there, meant = _looked_up(rows.means, camera, depth, mask)
@@ -108,14 +108,16 @@ def vote(
     return Votes(share.float(), mass.float(), (masked > 0) & (bare == 0))
 
 
-def given(map: Float[Tensor, "h w m"], rendered: Rendered) -> Float[Tensor, "h w m"]:
-    """A map that no picture changes."""
+def constant_map(map: Float[Tensor, "h w m"], rendered: Rendered) -> Float[Tensor, "h w m"]:
+    """A map of weights that does not depend on the picture."""
     del rendered
     return map
 
 
-def chosen(gaussians: Gaussians, votes: Votes, choice: Choice = Choice()) -> Bool[Tensor, "n"]:
-    """Rows that go.
+def rows_to_erase(
+    gaussians: Gaussians, votes: Votes, choice: Choice = Choice()
+) -> Bool[Tensor, "n"]:
+    """Rows to erase, by their votes.
 
     A row that was seen and no mask shows (share 0) does not, unless all is to go that masks do not
     show.
@@ -134,7 +136,7 @@ def _grown(
     candidates: Bool[Tensor, "n"],
     reach: float,
 ) -> Bool[Tensor, "n"]:
-    """The rows, and candidates that are near them or near those taken in before."""
+    """The rows, and candidates near them or near candidates taken before."""
     places = means.double().cpu().numpy()
     taken, left = rows.cpu().numpy().copy(), candidates.cpu().numpy().copy()
     count = int(taken.sum())

@@ -12,8 +12,8 @@ from typing import Annotated
 
 import tyro
 
+from splat.cli.opened import run_of
 from splat.cli.render import Render, asked_cameras
-from splat.cli.trained import run_of
 from splat.datasets.sounds import Ears, Source, write_wav
 from splat.datasets.sounds.types import Triple
 from splat.options.parse import parsed

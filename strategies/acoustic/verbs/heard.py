@@ -8,7 +8,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.cli.trained import open_scene, run_of, views_of
+from splat.cli.opened import open_scene, run_of, views_of
 from splat.runs import checkpoint
 from splat.runs.folder import Folder
 from splat.strategies.acoustic.hearing import Hearing, opened

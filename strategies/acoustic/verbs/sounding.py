@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.cli.trained import run_of, views_of
+from splat.cli.opened import run_of, views_of
 from splat.datasets import sounds
 from splat.datasets.sounds import Ears, Source
 from splat.datasets.sounds.types import Triple

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from splat.cli.opened import Opened, open_scene
 from splat.cli.render import Render, asked_cameras
-from splat.cli.trained import Opened, open_scene
 from splat.core.frame import shrunk
 from splat.core.model import Model
 from splat.options.parse import parsed

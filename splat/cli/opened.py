@@ -15,13 +15,13 @@ from splat.blocks.merged import Merged
 from splat.blocks.plan import read_plan
 from splat.core.frame import camera_to_frame
 from splat.core.model import Surface
-from splat.export.quantisation import Quantisation, quantised_from
+from splat.export.quantisation import Quantisation, steps_before_rounding
 from splat.export.search import Search
-from splat.export.view_weights import sight
+from splat.export.view_weights import view_weights
 from splat.formats.settings import Settings
 from splat.math import spread
 from splat.recipes.model_files import ModelFile, model_file
-from splat.recipes.restored import restored
+from splat.recipes.restored import model_of
 from splat.render import camera_paths, choose_device, drawing_as
 from splat.runs import checkpoint
 from splat.runs.folder import Folder, existing, read_config
@@ -95,7 +95,7 @@ def open_scene(
         config = read_config(place.config)
         state = checkpoint.load(what if what.is_file() else place.latest())
         drawing = checkpoint.drawing(state) or Drawing(config.options.antialiased)
-        model = restored(config, state, chosen)
+        model = model_of(config, state, chosen)
         left_out = (model.left_out,) if model.left_out else ()
         frame, step = checkpoint.frame(state), state["step"]
         if model.same_for_all_views:
@@ -103,7 +103,7 @@ def open_scene(
             if exposure is not None:
                 whole = toned_gaussians(whole, tone_of(state["modules"], config.train, exposure))
             if suffix := config.options.finish_for:
-                start = quantised_from(state["steps"], config.options.finish_share)
+                start = steps_before_rounding(state["steps"], config.options.finish_share)
                 whole = Quantisation(suffix, frame, start)(whole, step)
             seen_by, baked = _fixed(whole.to(chosen))
         elif exposure is not None:
@@ -210,18 +210,18 @@ def held_out(cameras: Sequence[tuple[Camera, Mapping[str, Any]]]) -> list[Camera
     return test or [camera for camera, _ in cameras]
 
 
-def searched(
-    found: Opened, batches: Sequence[Batch], *, photos: bool, finished_for: str | None = None
+def file_search(
+    opened: Opened, batches: Sequence[Batch], *, photos: bool, finished_for: str | None = None
 ) -> Search:
     """Files of what was trained, looked at in some of the views."""
     scored = [batches[i] for i in spread(len(batches), SCORED)]
     return Search(
-        found.gaussians,
-        found.frame,
-        found.drawing,
-        found.render,
-        found.background,
-        sight(found.gaussians, found.render, scored, found.background),
+        opened.gaussians,
+        opened.frame,
+        opened.drawing,
+        opened.render,
+        opened.background,
+        view_weights(opened.gaussians, opened.render, scored, opened.background),
         [batches[i] for i in spread(len(batches), LOOKED_AT)],
         photos,
         finished_for,

@@ -21,7 +21,7 @@ BEHIND = 1.25
 """Times the depth of the nearest point of a cell at which points count as hidden by it."""
 
 
-def seen_places(
+def projected_places(
     camera: Camera, points: Float[Tensor, "n 3"]
 ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n 2"]]:
     """Depths of points and where they are in the picture, as shares of its sides.
@@ -58,7 +58,7 @@ def in_front(
     return depth <= BEHIND * nearest[cell], cell
 
 
-def shares(
+def view_shares(
     cameras: Sequence[Camera],
     points: Float[Tensor, "n 3"],
     member: Bool[Tensor, "n b"],
@@ -75,7 +75,7 @@ def shares(
     points, member = points[::stride], member[::stride]
     found = torch.zeros(len(cameras), member.shape[1], dtype=torch.float64)
     for i, camera in enumerate(cameras):
-        depth, share = seen_places(camera, points)
+        depth, share = projected_places(camera, points)
         seen = (~depth.isnan()).nonzero()[:, 0]
         if not len(seen):
             continue
@@ -101,7 +101,7 @@ def _far(camera: Camera, grid: tuple[int, int]) -> Float[Tensor, "m 3"]:
     return (local - pose[:3, 3]) @ pose[:3, :3]
 
 
-def assigned(
+def views_of_blocks(
     share: Float[Tensor, "v b"], own: Bool[Tensor, "v b"], least: float
 ) -> Bool[Tensor, "v b"]:
     """Views of each block: those that it covers enough of, and those taken from within."""

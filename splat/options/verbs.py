@@ -1,0 +1,25 @@
+"""Options that many verbs have, and how they are checked; each is written once, here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+"""A device as users name it; auto: CUDA where everything for it is there, else the CPU."""
+Json = Annotated[bool, tyro.conf.arg(help="Print the result as JSON.")]
+"""Whether a verb prints JSON for programs, and not text for people."""
+Quiet = Annotated[bool, tyro.conf.arg(help="Say nothing but warnings and the result.")]
+"""Whether a verb keeps its progress to itself."""
+Overwrite = Annotated[bool, tyro.conf.arg(help="Replace what is there.")]
+"""Whether a verb may write where something lies already."""
+DrawOn = Annotated[DeviceName, tyro.conf.arg(help="Where to draw.")]
+"""The device of a verb that draws."""
+
+
+def check_free(path: Path, overwrite: bool) -> None:
+    """Raise FileExistsError where there is something at a path that is not to be overwritten."""
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; replace it with --overwrite, or give another name")

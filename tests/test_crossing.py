@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from sys import modules
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor
 from splat import kernels
 from splat.kernels import HarmonicsGradient
 from splat.kernels.crossing import needed, optional
+from splat.kernels.field import field
 from splat.kernels.native import cpu, isa
 
 POSE = torch.eye(4)
@@ -201,6 +203,91 @@ def test_fields_of_another_type(
     for name in whole:
         with pytest.raises(TypeError, match=f"{kernel} was given no field '{name}'"):
             call(isa(), {other: value for other, value in whole.items() if other != name})
+
+
+class Recording:
+    """A native module or object that notes every call with what was handed over last."""
+
+    def __init__(self, native: Any, calls: dict[str, tuple[Any, ...]]) -> None:
+        self._native, self._calls = native, calls
+
+    def __getattr__(self, name: str) -> Any:
+        kernel = getattr(self._native, name)
+
+        def call(*given: Any) -> Any:
+            self._calls[f"{type(self._native).__name__}.{name}"] = (kernel, *given)
+            return kernel(*given)
+
+        return call
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Any, ...]]:
+    """The last call of every kernel that is called."""
+    found: dict[str, tuple[Any, ...]] = {}
+
+    class Scratch:
+        def __init__(self, kind: str, table: str) -> None:
+            self.native = Recording(getattr(cpu, kind)(table), found)
+
+    for name in ("rasterize", "decode", "field"):
+        monkeypatch.setattr(modules[f"splat.kernels.{name}"], "Scratch", Scratch)
+    for name in ("activate", "adam", "frustum", "photometric", "pixels", "walk"):
+        monkeypatch.setattr(modules[f"splat.kernels.{name}"], "cpu", Recording(cpu, found))
+    return found
+
+
+def call_every_kernel() -> None:
+    given = scene(features=torch.zeros(5, 2), background=torch.zeros(3, requires_grad=True))
+    for name in ("means", "colors"):
+        given[name].requires_grad_()
+    image, _, _, statistics = kernels.rasterize(**given)
+    kernels.survey(statistics)
+    tone = torch.eye(3, 4).requires_grad_()
+    kernels.photometric(kernels.toned(image, tone), torch.zeros(24, 32, 3)).backward()
+    kernels.errors(image, torch.zeros(24, 32, 3))
+    logs, logits = torch.zeros(5, 3, requires_grad=True), torch.zeros(5, requires_grad=True)
+    kernels.activate(logs, logits)[0].sum().backward()
+    moments = torch.zeros(5, 3), torch.zeros(5, 3)
+    kernels.adam(logs, torch.ones(5, 3), *moments, rate=0.1, count=1)
+    walked = kernels.walk(
+        given["quats"], logs, logits, reach=1.0, dead=0.1, steepness=1.0, quiet=3.0
+    )
+    kernels.add(logs, walked)
+    kernels.in_frustum(given["means"], torch.zeros(5, 6), POSE, K, 32, 24, 0.1)
+    heads = [
+        (torch.zeros(9, 16, requires_grad=True), torch.full((17, outputs), 0.1))
+        for outputs in (2, 6, 14)
+    ]
+    decoded = kernels.decode(
+        given["means"], torch.zeros(5, 4), torch.zeros(5, 6), torch.zeros(5, 2, 3),
+        kernels.Heads(*heads), torch.arange(5), torch.zeros(3),
+    )  # fmt: skip
+    decoded.opacities.sum().backward()
+    planes = torch.zeros(3, 4, 4, 16, requires_grad=True)
+    value, _ = field(
+        given["means"].detach(), planes, torch.zeros(3, 4, 16), torch.zeros(52, 16),
+        torch.zeros(17), 10.0,
+    )  # fmt: skip
+    value.sum().backward()
+
+
+def test_no_kernel_takes_more_or_less_than_its_fields(calls: dict[str, tuple[Any, ...]]) -> None:
+    call_every_kernel()
+    assert {name.split(".")[1] for name in calls} == {
+        "forward", "backward", "survey", "photometric", "adam", "activate", "activate_backward",
+        "tone", "tone_backward", "errors", "walk", "add", "count", "write", "in_frustum",
+        "frustum_rows",
+    }  # fmt: skip
+    assert len(calls) == 19  # three kinds of scratch have a backward, two a forward
+    for kernel, *table, fields in calls.values():
+        for name in fields:
+            with pytest.raises(TypeError, match=f"was given no field '{name}'; it was given "):
+                kernel(*table, {other: fields[other] for other in fields if other != name})
+            with pytest.raises(TypeError, match=f"was given no field '{name}'"):
+                kernel(*table, {other + "_" * (other == name): fields[other] for other in fields})
+        with pytest.raises(TypeError, match="has no field 'colours'; it was given"):
+            kernel(*table, fields | {"colours": 0})
 
 
 def test_more_pairs_than_32_bits_count_are_refused() -> None:

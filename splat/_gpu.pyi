@@ -1,24 +1,9 @@
+from typing import Any
+
+# The fields of a struct of `cuda/gpu/gpu.h` by name, and `stream`. Arrays are addresses, 0 where
+# there is none, as `splat/kernels/crossing.py` makes them.
+Fields = dict[str, Any]
+
 def photometric_scratch_bytes(width: int, height: int) -> int: ...
-def photometric(
-    image: int,
-    target: int,
-    bytes: int,
-    v_image: int,
-    scratch: int,
-    loss: int,
-    width: int,
-    height: int,
-    ssim_weight: float,
-    stream: int,
-) -> None: ...
-def adam(
-    arrays: list[int],
-    rows: int,
-    columns: int,
-    head: int,
-    active: list[int],
-    numbers: list[float],
-    half: bool,
-    seed: int,
-    stream: int,
-) -> None: ...
+def photometric(photometric: Fields) -> None: ...
+def adam(adam: Fields) -> None: ...

@@ -59,8 +59,11 @@ class AdamStep {
  public:
   AdamStep(const Adam& step, const AdamPattern& pattern)
       : step_(step), pattern_(pattern), partial_(step.begin > 0 || step.end < step.columns),
-        numbers_{real(1 - step.beta1), real(1 - step.beta2), real(1 / step.correction1),
-                 real(1 / std::sqrt(step.correction2)), real(step.epsilon)} {}
+        numbers_{.toward1 = real(1 - step.beta1),
+                 .toward2 = real(1 - step.beta2),
+                 .unbias1 = real(1 / step.correction1),
+                 .unbias_root2 = real(1 / std::sqrt(step.correction2)),
+                 .epsilon = real(step.epsilon)} {}
 
   // `rows` rows from `row` on, at most W.
   void group(std::ptrdiff_t row, int rows) const {

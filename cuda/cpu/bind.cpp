@@ -1,13 +1,13 @@
-// Python front of the CPU kernels. It takes addresses as integers: `splat/kernels`, its only
-// caller, checks types, shapes and contiguity first. That serves float and double with one
-// binding, and a call costs half a microsecond. The interpreter lock is released throughout.
+// Python front of the CPU kernels: each takes a struct of `kernels.h` as a dictionary of its fields.
+// Addresses are integers, which serves float and double with one binding; `splat/kernels/crossing.py`,
+// where tensors become addresses, checks type, shape, device and contiguity. The interpreter lock is
+// released while a kernel runs.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <stdexcept>
@@ -16,12 +16,12 @@
 #include <vector>
 
 #include "clock.h"
+#include "fields.h"
 #include "kernels.h"
 #include "pool.h"
 
 namespace nb = nanobind;
 using namespace splat;
-using Address = std::uintptr_t;
 
 namespace {
 
@@ -31,9 +31,24 @@ const Table& named(const std::string& isa) {
   return *found;
 }
 
-template <class T = void>
-T* at(Address address) {
-  return reinterpret_cast<T*>(address);
+// The kernel itself: nothing of Python's is touched any more, and others may go on.
+template <class Fn>
+auto alone(const Fields& fields, Fn&& kernel) {
+  fields.done();
+  const nb::gil_scoped_release release;
+  return kernel();
+}
+
+View view_of(Fields& fields) {
+  View view{.world_to_camera = {},
+            SPLAT_FIELD(fx),
+            SPLAT_FIELD(fy),
+            SPLAT_FIELD(cx),
+            SPLAT_FIELD(cy),
+            SPLAT_FIELD(width),
+            SPLAT_FIELD(height)};
+  fields.read(SPLAT_NAME(world_to_camera), view.world_to_camera);
+  return view;
 }
 
 // What one forward pass leaves for its backward.
@@ -44,30 +59,67 @@ class Frame {
   Frame(const Frame&) = delete;
   Frame& operator=(const Frame&) = delete;
 
-  void forward(const std::array<Address, 6>& scene, int64_t n, int sh_degree, int coefficients,
-               int features, const std::array<double, 16>& view, int width, int height,
-               bool antialiased, bool absolute, bool depth, const std::array<double, 4>& numbers,
-               const std::array<Address, 5>& out, bool half_colors) {
-    settings_ = {antialiased, absolute, depth, numbers[0], numbers[1], numbers[2], numbers[3]};
-    scene_ = {at(scene[0]), at(scene[1]), at(scene[2]), at(scene[3]), at(scene[4]), at(scene[5]),
-              n, sh_degree, coefficients, features, half_colors};
-    Forward f{scene_, {}, settings_, at(out[0]), at(out[1]), at(out[2]), at(out[3]), at(out[4])};
-    for (int i = 0; i < 12; ++i) f.view.world_to_camera[i] = view[i];
-    f.view.fx = view[12], f.view.fy = view[13], f.view.cx = view[14], f.view.cy = view[15];
-    f.view.width = width, f.view.height = height;
-    table_.forward(frame_, f);
+  void forward(const nb::dict& given) {
+    Fields fields("Frame.forward", given);
+    const Forward call{.scene = {SPLAT_FIELD(means),
+                                 SPLAT_FIELD(quats),
+                                 SPLAT_FIELD(scales),
+                                 SPLAT_FIELD(opacities),
+                                 SPLAT_FIELD(colors),
+                                 SPLAT_FIELD(features),
+                                 SPLAT_FIELD(n),
+                                 SPLAT_FIELD(sh_degree),
+                                 SPLAT_FIELD(coefficients),
+                                 SPLAT_FIELD(feature_count),
+                                 SPLAT_FIELD(half_colors)},
+                       .view = view_of(fields),
+                       .settings = {SPLAT_FIELD(antialiased),
+                                    SPLAT_FIELD(absolute),
+                                    SPLAT_FIELD(depth),
+                                    SPLAT_FIELD(eps2d),
+                                    SPLAT_FIELD(near),
+                                    SPLAT_FIELD(far),
+                                    SPLAT_FIELD(radius_clip)},
+                       SPLAT_FIELD(background),
+                       SPLAT_FIELD(image),
+                       SPLAT_FIELD(alpha),
+                       SPLAT_FIELD(extra),
+                       SPLAT_FIELD(radii)};
+    scene_ = call.scene;
+    alone(fields, [&] { table_.forward(frame_, call); });
   }
 
-  void backward(const std::array<Address, 6>& read, const std::array<Address, 11>& write, Address maps, int map_count,
-                Address sums) {
-    Backward b{scene_, at(read[0]), at(read[1]), at(read[2]), at(read[3]), at(read[4]), at(read[5]),
-               at(write[0]), at(write[1]), at(write[2]), at(write[3]), at(write[4]), at(write[5]),
-               at(write[6]), at(write[7]), at(write[8]), at(write[9]), at(write[10]), at(maps), map_count, at(sums)};
-    table_.backward(frame_, b);
+  void backward(const nb::dict& given) {
+    Fields fields("Frame.backward", given);
+    const Backward call{.scene = scene_,
+                        SPLAT_FIELD(image),
+                        SPLAT_FIELD(alpha),
+                        SPLAT_FIELD(extra),
+                        SPLAT_FIELD(v_image),
+                        SPLAT_FIELD(v_alpha),
+                        SPLAT_FIELD(v_extra),
+                        SPLAT_FIELD(v_means),
+                        SPLAT_FIELD(v_quats),
+                        SPLAT_FIELD(v_scales),
+                        SPLAT_FIELD(v_opacities),
+                        SPLAT_FIELD(v_colors),
+                        SPLAT_FIELD(v_factors),
+                        SPLAT_FIELD(v_features),
+                        SPLAT_FIELD(v_means2d),
+                        SPLAT_FIELD(v_means2d_absolute),
+                        SPLAT_FIELD(v_view),
+                        SPLAT_FIELD(v_background),
+                        SPLAT_FIELD(maps),
+                        SPLAT_FIELD(map_count),
+                        SPLAT_FIELD(sums)};
+    alone(fields, [&] { table_.backward(frame_, call); });
   }
 
-  void survey(Address image, Address maps, int map_count, Address scores, Address strongest) {
-    table_.survey(frame_, {at(image), at(maps), map_count, at(scores), at<int32_t>(strongest)});
+  void survey(const nb::dict& given) {
+    Fields fields("Frame.survey", given);
+    const Survey call{SPLAT_FIELD(image), SPLAT_FIELD(maps), SPLAT_FIELD(map_count), SPLAT_FIELD(scores),
+                      SPLAT_FIELD(strongest)};
+    alone(fields, [&] { table_.survey(frame_, call); });
   }
 
   int64_t bytes() const { return table_.frame_bytes(frame_); }
@@ -76,7 +128,6 @@ class Frame {
   const Table& table_;
   void* frame_;
   Scene scene_{};
-  Settings settings_{};
 };
 
 // Anchors as Gaussians: what the forward passes leave for a backward.
@@ -87,24 +138,57 @@ class Decoding {
   Decoding(const Decoding&) = delete;
   Decoding& operator=(const Decoding&) = delete;
 
-  int64_t count(const std::array<Address, 6>& arrays, const std::array<Address, 6>& weights, const std::array<int64_t, 2>& sizes,
-                const std::array<int, 3>& widths, const std::array<double, 3>& centre, bool distance, bool keep) {
-    return table_.decode_count(
-        decoding_, {at(arrays[0]), at(arrays[1]), at(arrays[2]), at(arrays[3]), at(arrays[4]), at<const int64_t>(arrays[5]),
-                    sizes[0], sizes[1], widths[0], widths[1], widths[2],
-                    {at(weights[0]), at(weights[1]), at(weights[2]), at(weights[3]), at(weights[4]), at(weights[5])},
-                    {centre[0], centre[1], centre[2]}, distance, keep});
+  int64_t count(const nb::dict& given) {
+    Fields fields("Decoding.count", given);
+    Anchors call{SPLAT_FIELD(positions),
+                 SPLAT_FIELD(features),
+                 SPLAT_FIELD(reach),
+                 SPLAT_FIELD(offsets),
+                 SPLAT_FIELD(masks),
+                 SPLAT_FIELD(rows),
+                 SPLAT_FIELD(n),
+                 SPLAT_FIELD(count),
+                 SPLAT_FIELD(feature_count),
+                 SPLAT_FIELD(slots),
+                 SPLAT_FIELD(hidden),
+                 .opacity = {.first = fields[SPLAT_NAME(opacity_first)], .second = fields[SPLAT_NAME(opacity_second)]},
+                 .color = {.first = fields[SPLAT_NAME(color_first)], .second = fields[SPLAT_NAME(color_second)]},
+                 .covariance = {.first = fields[SPLAT_NAME(covariance_first)],
+                                .second = fields[SPLAT_NAME(covariance_second)]},
+                 .centre = {},
+                 SPLAT_FIELD(distance),
+                 SPLAT_FIELD(keep)};
+    fields.read(SPLAT_NAME(centre), call.centre);
+    return alone(fields, [&] { return table_.decode_count(decoding_, call); });
   }
 
-  void write(const std::array<Address, 6>& out) {
-    table_.decode(decoding_, {at(out[0]), at(out[1]), at(out[2]), at(out[3]), at(out[4]), at<int64_t>(out[5])});
+  void write(const nb::dict& given) {
+    Fields fields("Decoding.write", given);
+    const DecodedRows call{SPLAT_FIELD(means),     SPLAT_FIELD(quats),  SPLAT_FIELD(scales),
+                           SPLAT_FIELD(opacities), SPLAT_FIELD(colors), SPLAT_FIELD(source)};
+    alone(fields, [&] { table_.decode(decoding_, call); });
   }
 
-  void backward(const std::array<Address, 8>& read, const std::array<Address, 10>& write) {
-    table_.decode_backward(
-        decoding_, {at(read[0]), at(read[1]), at(read[2]), at(read[3]), at(read[4]), at(read[5]), at(read[6]), at(read[7]),
-                    at(write[0]), at(write[1]), at(write[2]), at(write[3]),
-                    {at(write[4]), at(write[5]), at(write[6]), at(write[7]), at(write[8]), at(write[9])}});
+  void backward(const nb::dict& given) {
+    Fields fields("Decoding.backward", given);
+    const DecodedGradients call{
+        SPLAT_FIELD(quats),
+        SPLAT_FIELD(scales),
+        SPLAT_FIELD(colors),
+        SPLAT_FIELD(v_means),
+        SPLAT_FIELD(v_quats),
+        SPLAT_FIELD(v_scales),
+        SPLAT_FIELD(v_opacities),
+        SPLAT_FIELD(v_colors),
+        SPLAT_FIELD(v_features),
+        SPLAT_FIELD(v_reach),
+        SPLAT_FIELD(v_offsets),
+        SPLAT_FIELD(v_masks),
+        .v_opacity = {.first = fields[SPLAT_NAME(v_opacity_first)], .second = fields[SPLAT_NAME(v_opacity_second)]},
+        .v_color = {.first = fields[SPLAT_NAME(v_color_first)], .second = fields[SPLAT_NAME(v_color_second)]},
+        .v_covariance = {.first = fields[SPLAT_NAME(v_covariance_first)],
+                         .second = fields[SPLAT_NAME(v_covariance_second)]}};
+    alone(fields, [&] { table_.decode_backward(decoding_, call); });
   }
 
   int64_t bytes() const { return table_.decoding_bytes(decoding_); }
@@ -122,13 +206,19 @@ class Field {
   Field(const Field&) = delete;
   Field& operator=(const Field&) = delete;
 
-  void forward(const std::array<Address, 7>& arrays, const std::array<int64_t, 4>& sizes, double beta) {
-    table_.field(field_, {at(arrays[0]), at(arrays[1]), at(arrays[2]), at(arrays[3]), at(arrays[4]), sizes[0], int(sizes[1]),
-                          int(sizes[2]), int(sizes[3]), beta, at(arrays[5]), at(arrays[6])});
+  void forward(const nb::dict& given) {
+    Fields fields("Field.forward", given);
+    const FieldPoints call{SPLAT_FIELD(points), SPLAT_FIELD(planes),   SPLAT_FIELD(lines),  SPLAT_FIELD(first),
+                           SPLAT_FIELD(second), SPLAT_FIELD(n),        SPLAT_FIELD(side),   SPLAT_FIELD(channels),
+                           SPLAT_FIELD(hidden), SPLAT_FIELD(beta),     SPLAT_FIELD(value),  SPLAT_FIELD(gradient)};
+    alone(fields, [&] { table_.field(field_, call); });
   }
 
-  void backward(const std::array<Address, 2>& read, const std::array<Address, 4>& write) {
-    table_.field_backward(field_, {at(read[0]), at(read[1]), at(write[0]), at(write[1]), at(write[2]), at(write[3])});
+  void backward(const nb::dict& given) {
+    Fields fields("Field.backward", given);
+    const FieldGradients call{SPLAT_FIELD(v_value), SPLAT_FIELD(v_gradient), SPLAT_FIELD(v_planes),
+                              SPLAT_FIELD(v_lines), SPLAT_FIELD(v_first),    SPLAT_FIELD(v_second)};
+    alone(fields, [&] { table_.field_backward(field_, call); });
   }
 
   int64_t bytes() const { return table_.field_bytes(field_); }
@@ -137,6 +227,112 @@ class Field {
   const Table& table_;
   void* field_;
 };
+
+double photometric(const std::string& isa, const nb::dict& given) {
+  Fields fields("photometric", given);
+  const Photometric call{SPLAT_FIELD(image), SPLAT_FIELD(target), SPLAT_FIELD(bytes),      SPLAT_FIELD(v_image),
+                         SPLAT_FIELD(width), SPLAT_FIELD(height), SPLAT_FIELD(ssim_weight)};
+  return alone(fields, [&] { return named(isa).photometric(call); });
+}
+
+uint64_t adam(const std::string& isa, const nb::dict& given) {
+  Fields fields("adam", given);
+  const Adam call{SPLAT_FIELD(values),
+                  SPLAT_FIELD(gradient),
+                  SPLAT_FIELD(first),
+                  SPLAT_FIELD(second),
+                  SPLAT_FIELD(rows),
+                  SPLAT_FIELD(columns),
+                  SPLAT_FIELD(head),
+                  SPLAT_FIELD(begin),
+                  SPLAT_FIELD(end),
+                  SPLAT_FIELD(rate),
+                  SPLAT_FIELD(tail_rate),
+                  SPLAT_FIELD(beta1),
+                  SPLAT_FIELD(beta2),
+                  SPLAT_FIELD(epsilon),
+                  SPLAT_FIELD(correction1),
+                  SPLAT_FIELD(correction2),
+                  SPLAT_FIELD(factors),
+                  SPLAT_FIELD(degree),
+                  SPLAT_FIELD(visible),
+                  SPLAT_FIELD(half),
+                  SPLAT_FIELD(seed),
+                  SPLAT_FIELD(half_values)};
+  const bool aside = fields[SPLAT_NAME(aside)];
+  return alone(fields, [&] {
+    if (aside) return named(isa).adam_aside(call);
+    named(isa).adam(call);
+    return uint64_t(0);
+  });
+}
+
+std::array<double, 2> activate(const std::string& isa, const nb::dict& given) {
+  Fields fields("activate", given);
+  std::array<double, 2> means;
+  const Activation call{SPLAT_FIELD(log_scales), SPLAT_FIELD(logits), SPLAT_FIELD(scales),
+                        SPLAT_FIELD(opacities),  SPLAT_FIELD(n),      .means = means.data()};
+  alone(fields, [&] { named(isa).activate(call); });
+  return means;
+}
+
+void activate_backward(const std::string& isa, const nb::dict& given) {
+  Fields fields("activate_backward", given);
+  const ActivationGradients call{SPLAT_FIELD(scales),       SPLAT_FIELD(opacities), SPLAT_FIELD(v_scales),
+                                 SPLAT_FIELD(v_opacities),  SPLAT_FIELD(v_log_scales), SPLAT_FIELD(v_logits),
+                                 SPLAT_FIELD(n),            SPLAT_FIELD(v_mean_scale), SPLAT_FIELD(v_mean_opacity)};
+  alone(fields, [&] { named(isa).activate_backward(call); });
+}
+
+void tone(const std::string& isa, const nb::dict& given) {
+  Fields fields("tone", given);
+  Tone call{SPLAT_FIELD(image), SPLAT_FIELD(pixels), .map = {}, SPLAT_FIELD(out)};
+  fields.read(SPLAT_NAME(map), call.map);
+  alone(fields, [&] { named(isa).tone(call); });
+}
+
+std::array<double, 12> tone_backward(const std::string& isa, const nb::dict& given) {
+  Fields fields("tone_backward", given);
+  std::array<double, 12> v_map;
+  ToneGradients call{SPLAT_FIELD(image), SPLAT_FIELD(v_out),   SPLAT_FIELD(pixels),
+                     .map = {},          SPLAT_FIELD(v_image), .v_map = v_map.data()};
+  fields.read(SPLAT_NAME(map), call.map);
+  alone(fields, [&] { named(isa).tone_backward(call); });
+  return v_map;
+}
+
+void errors(const std::string& isa, const nb::dict& given) {
+  Fields fields("errors", given);
+  const Errors call{SPLAT_FIELD(image), SPLAT_FIELD(target), SPLAT_FIELD(bytes), SPLAT_FIELD(pixels), SPLAT_FIELD(out)};
+  alone(fields, [&] { named(isa).errors(call); });
+}
+
+void walk(const std::string& isa, const nb::dict& given) {
+  Fields fields("walk", given);
+  const Walk call{SPLAT_FIELD(quats), SPLAT_FIELD(log_scales), SPLAT_FIELD(logits), SPLAT_FIELD(delta),
+                  SPLAT_FIELD(n),     SPLAT_FIELD(every),      SPLAT_FIELD(phase),  SPLAT_FIELD(quiet),
+                  SPLAT_FIELD(dead),  SPLAT_FIELD(steepness),  SPLAT_FIELD(reach),  SPLAT_FIELD(seed)};
+  alone(fields, [&] { named(isa).walk(call); });
+}
+
+void add(const std::string& isa, const nb::dict& given) {
+  Fields fields("add", given);
+  const Addition call{SPLAT_FIELD(values), SPLAT_FIELD(delta), SPLAT_FIELD(n)};
+  alone(fields, [&] { named(isa).add(call); });
+}
+
+int64_t in_frustum(const std::string& isa, const nb::dict& given) {
+  Fields fields("in_frustum", given);
+  const Frustum call{SPLAT_FIELD(positions),    SPLAT_FIELD(reach), SPLAT_FIELD(n),
+                     .view = view_of(fields), SPLAT_FIELD(near),  SPLAT_FIELD(seen)};
+  return alone(fields, [&] { return named(isa).in_frustum(call); });
+}
+
+void frustum_rows(const std::string& isa, const nb::dict& given) {
+  Fields fields("frustum_rows", given);
+  const FrustumRows call{SPLAT_FIELD(seen), SPLAT_FIELD(n), SPLAT_FIELD(rows)};
+  alone(fields, [&] { named(isa).frustum_rows(call); });
+}
 
 }  // namespace
 
@@ -170,108 +366,30 @@ NB_MODULE(_cpu, m) {
   m.def("has_isa", [](const std::string& isa) { return table(isa.c_str()) != nullptr; });
   nb::class_<Frame>(m, "Frame")
       .def(nb::init<const std::string&>())
-      .def("forward", &Frame::forward, nb::call_guard<nb::gil_scoped_release>())
-      .def("backward", &Frame::backward, nb::call_guard<nb::gil_scoped_release>())
-      .def("survey", &Frame::survey, nb::call_guard<nb::gil_scoped_release>())
+      .def("forward", &Frame::forward)
+      .def("backward", &Frame::backward)
+      .def("survey", &Frame::survey)
       .def_prop_ro("bytes", &Frame::bytes);
-  m.def(
-      "photometric",
-      [](const std::string& isa, Address image, Address target, Address bytes, Address v_image,
-         int width, int height, double ssim_weight) {
-        return named(isa).photometric({at(image), at(target), at<const uint8_t>(bytes), at(v_image),
-                                       width, height, ssim_weight});
-      },
-      nb::call_guard<nb::gil_scoped_release>());
-  m.def(
-      "adam",
-      [](const std::string& isa, const std::array<Address, 6>& arrays, int64_t rows, int columns, int head,
-         const std::array<int, 2>& active, const std::array<double, 7>& numbers, int degree, bool half, uint32_t seed,
-         bool half_values, bool aside) {
-        const Adam step{at(arrays[0]), at(arrays[1]), at(arrays[2]), at(arrays[3]), rows, columns, head, active[0], active[1],
-                        numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6],
-                        at(arrays[4]), degree, at<const uint8_t>(arrays[5]), half, seed, half_values};
-        if (aside) return named(isa).adam_aside(step);
-        named(isa).adam(step);
-        return uint64_t(0);
-      },
-      nb::call_guard<nb::gil_scoped_release>());
-  m.def(
-      "activate",
-      [](const std::string& isa, Address log_scales, Address logits, Address scales, Address opacities, int64_t n) {
-        std::array<double, 2> means;
-        named(isa).activate({at(log_scales), at(logits), at(scales), at(opacities), n, means.data()});
-        return means;
-      },
-      nb::call_guard<nb::gil_scoped_release>());
-  m.def(
-      "activate_backward",
-      [](const std::string& isa, const std::array<Address, 6>& arrays, int64_t n, const std::array<double, 2>& v_means) {
-        named(isa).activate_backward({at(arrays[0]), at(arrays[1]), at(arrays[2]), at(arrays[3]), at(arrays[4]),
-                                      at(arrays[5]), n, v_means[0], v_means[1]});
-      },
-      nb::call_guard<nb::gil_scoped_release>());
-  m.def(
-      "tone",
-      [](const std::string& isa, Address image, int64_t pixels, const std::array<double, 12>& map, Address out) {
-        Tone t{at(image), pixels, {}, at(out)};
-        std::copy(map.begin(), map.end(), t.map);
-        named(isa).tone(t);
-      },
-      nb::call_guard<nb::gil_scoped_release>());
-  m.def(
-      "tone_backward",
-      [](const std::string& isa, const std::array<Address, 3>& arrays, int64_t pixels, const std::array<double, 12>& map) {
-        std::array<double, 12> v_map;
-        ToneGradients t{at(arrays[0]), at(arrays[1]), pixels, {}, at(arrays[2]), v_map.data()};
-        std::copy(map.begin(), map.end(), t.map);
-        named(isa).tone_backward(t);
-        return v_map;
-      },
-      nb::call_guard<nb::gil_scoped_release>());
-  m.def(
-      "errors",
-      [](const std::string& isa, Address image, Address target, Address bytes, int64_t pixels, Address out) {
-        named(isa).errors({at(image), at(target), at<const uint8_t>(bytes), pixels, at(out)});
-      },
-      nb::call_guard<nb::gil_scoped_release>());
-  m.def(
-      "walk",
-      [](const std::string& isa, const std::array<Address, 4>& arrays, int64_t n, int64_t every, int64_t phase,
-         const std::array<double, 4>& numbers, uint64_t seed) {
-        named(isa).walk({at(arrays[0]), at(arrays[1]), at(arrays[2]), at(arrays[3]), n, every, phase, numbers[0],
-                         numbers[1], numbers[2], numbers[3], seed});
-      },
-      nb::call_guard<nb::gil_scoped_release>());
-  m.def(
-      "add",
-      [](const std::string& isa, Address values, Address delta, int64_t n) { named(isa).add(at(values), at(delta), n); },
-      nb::call_guard<nb::gil_scoped_release>());
   nb::class_<Decoding>(m, "Decoding")
       .def(nb::init<const std::string&>())
-      .def("count", &Decoding::count, nb::call_guard<nb::gil_scoped_release>())
-      .def("write", &Decoding::write, nb::call_guard<nb::gil_scoped_release>())
-      .def("backward", &Decoding::backward, nb::call_guard<nb::gil_scoped_release>())
+      .def("count", &Decoding::count)
+      .def("write", &Decoding::write)
+      .def("backward", &Decoding::backward)
       .def_prop_ro("bytes", &Decoding::bytes);
-  m.def(
-      "sight",
-      [](const std::string& isa, Address positions, Address reach, int64_t n, const std::array<double, 16>& view, int width,
-         int height, double near, Address seen) {
-        Sight s{at(positions), at(reach), n, {}, near, at<uint64_t>(seen)};
-        for (int i = 0; i < 12; ++i) s.view.world_to_camera[i] = view[i];
-        s.view.fx = view[12], s.view.fy = view[13], s.view.cx = view[14], s.view.cy = view[15];
-        s.view.width = width, s.view.height = height;
-        return named(isa).sight(s);
-      },
-      nb::call_guard<nb::gil_scoped_release>());
-  m.def(
-      "sight_rows",
-      [](const std::string& isa, Address seen, int64_t n, Address rows) {
-        named(isa).sight_rows(at<const uint64_t>(seen), n, at<int64_t>(rows));
-      },
-      nb::call_guard<nb::gil_scoped_release>());
   nb::class_<Field>(m, "Field")
       .def(nb::init<const std::string&>())
-      .def("forward", &Field::forward, nb::call_guard<nb::gil_scoped_release>())
-      .def("backward", &Field::backward, nb::call_guard<nb::gil_scoped_release>())
+      .def("forward", &Field::forward)
+      .def("backward", &Field::backward)
       .def_prop_ro("bytes", &Field::bytes);
+  m.def("photometric", &photometric);
+  m.def("adam", &adam);
+  m.def("activate", &activate);
+  m.def("activate_backward", &activate_backward);
+  m.def("tone", &tone);
+  m.def("tone_backward", &tone_backward);
+  m.def("errors", &errors);
+  m.def("walk", &walk);
+  m.def("add", &add);
+  m.def("in_frustum", &in_frustum);
+  m.def("frustum_rows", &frustum_rows);
 }

@@ -2,7 +2,7 @@
 // registers and walks the list of Gaussians that touch it.
 #pragma once
 
-#include "cull.h"
+#include "tile.h"
 
 namespace splat::SPLAT_ISA {
 

@@ -3,7 +3,7 @@
 // transmittance is S = what is still to come of v . (colour behind).
 #pragma once
 
-#include "cull.h"
+#include "tile.h"
 #include "pairs.h"
 
 namespace splat::SPLAT_ISA {

@@ -164,10 +164,10 @@ inline void Decoding::sum_up(const DecodedGradients& g, std::ptrdiff_t chunks) {
     }
   });
   for (int h = 0; h < kHeads; ++h) {
-    if (auto* to = static_cast<real*>(g.v_weights[2 * h]))
+    if (auto* to = static_cast<real*>(layers_of(g, h).first))
       for (int i = 0; i < l.read; ++i)
         std::memcpy(to + i * l.hidden, sums + i * l.units + h * l.hidden, l.hidden * sizeof(real));
-    if (auto* to = static_cast<real*>(g.v_weights[2 * h + 1]))
+    if (auto* to = static_cast<real*>(layers_of(g, h).second))
       for (int c = 0; c < l.outputs[h]; ++c)
         for (int i = 0, column = l.output(h, c); i <= l.hidden; ++i)
           to[i * l.outputs[h] + column] = sums[l.second[h] + i * l.padded[h] + c];

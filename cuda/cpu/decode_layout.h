@@ -13,6 +13,13 @@ constexpr double kTinyLength = 1e-12;
 
 enum Head { kOpacityHead, kColorHead, kCovarianceHead, kHeads };
 
+SPLAT_INLINE Layers<const void*> layers_of(const Anchors& a, int head) {
+  return head == kOpacityHead ? a.opacity : head == kColorHead ? a.color : a.covariance;
+}
+SPLAT_INLINE Layers<void*> layers_of(const DecodedGradients& g, int head) {
+  return head == kOpacityHead ? g.v_opacity : head == kColorHead ? g.v_color : g.v_covariance;
+}
+
 // Where everything of a call lies; matrices of weights are padded to whole vectors.
 struct DecodeLayout {
   int features, slots, hidden;  // F, k, H
@@ -53,12 +60,12 @@ struct DecodeWeights {
   void set(const DecodeLayout& l, const Anchors& a) {
     real* to = first.resize(std::size_t(l.read) * l.units);
     for (int h = 0; h < kHeads; ++h) {
-      const auto* from = static_cast<const real*>(a.weights[2 * h]);
+      const auto* from = static_cast<const real*>(layers_of(a, h).first);
       for (int i = 0; i < l.read; ++i)
         std::memcpy(to + std::ptrdiff_t(i) * l.units + h * l.hidden, from + i * l.hidden, l.hidden * sizeof(real));
     }
     for (int h = 0; h < kHeads; ++h) {
-      const auto* from = static_cast<const real*>(a.weights[2 * h + 1]);
+      const auto* from = static_cast<const real*>(layers_of(a, h).second);
       real* there = second[h].resize(std::size_t(l.hidden + 1) * l.padded[h], real(0));
       for (int c = 0; c < l.outputs[h]; ++c)
         for (int i = 0, column = l.output(h, c); i <= l.hidden; ++i)

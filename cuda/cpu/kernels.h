@@ -1,6 +1,7 @@
 // What an instruction set offers: one table of functions, and the plain structs they take.
 //
-// Pointers are to float, and to double in the table named "f64". All arrays are C-contiguous.
+// Pointers are to float, and to double in the table named "f64". All arrays are C-contiguous. The
+// names of fields are those by which Python hands them over (`bind.cpp`).
 #pragma once
 
 #include <cstdint>
@@ -91,7 +92,7 @@ struct Photometric {
 struct Adam {
   void* values;          // [rows, columns], updated in place like the moments
   const void* gradient;  // null where factors are given
-  void* first;
+  void* first;           // the moments, m and v of the paper
   void* second;
   int64_t rows;
   int columns;
@@ -99,7 +100,7 @@ struct Adam {
   int begin, end;        // the columns that move at all
   double rate, tail_rate;
   double beta1, beta2, epsilon;
-  double correction1, correction2;  // 1 - beta^count
+  double correction1, correction2;  // 1 - beta^count: what m and v are divided by, as m^ and v^
   const void* factors;     // [rows, 6] of harmonics of this degree, as backward leaves them
   int degree;
   const uint8_t* visible;  // [rows], or null: rows where it is 0 keep their values and moments
@@ -166,6 +167,17 @@ struct Walk {
   uint64_t seed;
 };
 
+struct Addition {
+  void* values;            // [n], to each of which delta is added
+  const void* delta;       // [n]
+  int64_t n;
+};
+
+template <class Pointer>
+struct Layers {                 // of a network; the last row of each is the bias
+  Pointer first, second;
+};
+
 struct Anchors {
   const void* positions;      // [n, 3]
   const void* features;       // [n, feature_count]
@@ -177,7 +189,9 @@ struct Anchors {
   int feature_count;          // 1 to 64
   int slots;                  // 1 to 16
   int hidden;                 // 16 to 64, in steps of 16
-  const void* weights[6];     // two layers each of opacity, colour, covariance; biases are the last rows
+  Layers<const void*> opacity;     // [feature_count + 5, hidden], then [hidden + 1, outputs]:
+  Layers<const void*> color;       // one output for each slot, three,
+  Layers<const void*> covariance;  // and seven
   double centre[3];           // of the camera
   bool distance;              // whether the networks read it
   bool keep;                  // for a backward
@@ -201,20 +215,28 @@ struct DecodedGradients {
   const void* v_scales;
   const void* v_opacities;
   const void* v_colors;
-  void* v_features;           // written for every row of the cloud; each may be null, as those below
+  void* v_features;           // written for every row of the cloud; each may be null, as those that follow
   void* v_reach;
   void* v_offsets;
   void* v_masks;
-  void* v_weights[6];
+  Layers<void*> v_opacity;
+  Layers<void*> v_color;
+  Layers<void*> v_covariance;
 };
 
-struct Sight {
+struct Frustum {
   const void* positions;   // [n, 3]
   const void* reach;       // [n, 6]
   int64_t n;
   View view;
   double near;             // 0 or more
   uint64_t* seen;          // [(n + 63) / 64] a bit for each row, written
+};
+
+struct FrustumRows {
+  const uint64_t* seen;    // as Frustum left it
+  int64_t n;
+  int64_t* rows;           // as many as were seen, ascending; written
 };
 
 struct FieldPoints {
@@ -259,15 +281,15 @@ struct Table {
   void (*tone_backward)(const ToneGradients&);
   void (*errors)(const Errors&);
   void (*walk)(const Walk&);
-  void (*add)(void* values, const void* delta, int64_t n);  // values += delta
+  void (*add)(const Addition&);
   void* (*decoding_new)();
   void (*decoding_delete)(void*);
   int64_t (*decoding_bytes)(const void*);
   int64_t (*decode_count)(void* decoding, const Anchors&);  // Gaussians that there will be
   void (*decode)(void* decoding, const DecodedRows&);       // what was counted last
   void (*decode_backward)(void* decoding, const DecodedGradients&);  // as often as wanted
-  int64_t (*sight)(const Sight&);                           // returns how many are seen
-  void (*sight_rows)(const uint64_t* seen, int64_t n, int64_t* rows);
+  int64_t (*in_frustum)(const Frustum&);                    // returns how many are seen
+  void (*frustum_rows)(const FrustumRows&);
   void* (*field_new)();
   void (*field_delete)(void*);
   int64_t (*field_bytes)(const void*);

@@ -10,6 +10,8 @@
 #endif
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
+#include <stdexcept>
 
 #include "buffer.h"
 #include "layout.h"
@@ -20,6 +22,8 @@ namespace splat::SPLAT_ISA {
 constexpr int64_t kRowChunk = 512;   // rows per work item; a multiple of every W
 constexpr int kMostRanges = 16;      // of the sorts: as many threads have something to do
 constexpr int64_t kRangeItems = 4096;  // in a range at least, or its histograms cost more than it does
+// Pairs are counted in 32 bits, whose traffic a step is made of; loops over them look this far ahead.
+constexpr int64_t kMostPairs = (int64_t(1) << 32) - (1 << 12);
 
 // Tiles that a Gaussian touches, end exclusive; none where it is not visible.
 struct Rect {
@@ -135,6 +139,8 @@ class Order {
       visible_[c + 1] += visible_[c];
       emitted_[c + 1] += emitted_[c];
     }
+    // Before anything is kept that a smaller number of pairs would have to fit.
+    if (emitted_[chunks] > kMostPairs) refuse(emitted_[chunks]);
     pairs_ = emitted_[chunks];
     count_ = visible_[chunks];
     keys_.resize(count_);
@@ -155,6 +161,16 @@ class Order {
 #endif
       }
     });
+  }
+
+  [[noreturn]] void refuse(int64_t pairs) {
+    pairs_ = count_ = 0;
+    char words[200];
+    std::snprintf(words, sizeof words,
+                  "the picture has %lld pairs of a Gaussian and a tile that it touches; expected at most %lld:"
+                  " draw it smaller or in parts, or with smaller or fewer Gaussians",
+                  (long long)pairs, (long long)kMostPairs);
+    throw std::length_error(words);
   }
 
   int ranges() const { return (int)least<int64_t>(most<int64_t>(count_ / kRangeItems, 1), kMostRanges); }

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "columns.h"
-#include "cull.h"
+#include "tile.h"
 #include "order.h"
 
 namespace splat::SPLAT_ISA {

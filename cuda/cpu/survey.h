@@ -2,7 +2,7 @@
 // within a tile as in `blend_backward.h`, so that the sums over its pixels stay in registers.
 #pragma once
 
-#include "cull.h"
+#include "tile.h"
 #include "pairs.h"
 
 namespace splat::SPLAT_ISA {

@@ -86,11 +86,11 @@ static void walk(const Walk& w) {
   clock.done(kOther);
 }
 
-static void add(void* values, const void* delta, int64_t n) {
+static void add(const Addition& a) {
   StageClock clock;
-  auto* to = static_cast<real*>(values);
-  const auto* by = static_cast<const real*>(delta);
-  in_vectors(n, [=](std::ptrdiff_t i, int count) { store_some(to + i, load_some(to + i, count) + load_some(by + i, count), count); });
+  auto* to = static_cast<real*>(a.values);
+  const auto* by = static_cast<const real*>(a.delta);
+  in_vectors(a.n, [=](std::ptrdiff_t i, int count) { store_some(to + i, load_some(to + i, count) + load_some(by + i, count), count); });
   clock.done(kOther);
 }
 

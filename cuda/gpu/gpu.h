@@ -20,7 +20,7 @@ struct Photometric {
 struct Adam {
   float* values;  // [rows, columns], updated in place like the moments
   const float* gradient;
-  void* first;    // float, or bfloat16 where `half`
+  void* first;    // m and v of the paper: float, or bfloat16 where `half`
   void* second;
   int64_t rows;
   int columns;
@@ -28,7 +28,7 @@ struct Adam {
   int begin, end; // the columns that move at all
   double rate, tail_rate;
   double beta1, beta2, epsilon;
-  double correction1, correction2;  // 1 - beta^count
+  double correction1, correction2;  // 1 - beta^count: what m and v are divided by, as m^ and v^
   const uint8_t* visible;  // [rows], or null: rows where it is 0 keep their values and moments
   bool half;               // the moments are bfloat16, rounded at random
   unsigned seed;           // of the rounding

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.kernels import output
-from splat.kernels.native import address, addresses, cpu, plain, same_kind, shaped, table_of
+from splat.kernels.crossing import needed, optional, plain, rows_of, shaped
+from splat.kernels.native import cpu, table_of
 
 
 def activate(
@@ -19,10 +20,9 @@ def activate(
 
     On the CPU in one pass of our own, elsewhere by torch.
     """
-    shaped("logits", logits, log_scales.shape[:1])
+    shaped("logits", logits, (rows_of("log_scales", log_scales, 3),))
     if log_scales.device.type != "cpu":
         return log_scales.exp(), logits.sigmoid()
-    same_kind(log_scales=log_scales, logits=logits)
     scales, opacities, *means = _Activate.apply(log_scales, logits)  # type: ignore[no-untyped-call]
     scales.found_mean, opacities.found_mean = means
     return scales, opacities
@@ -58,10 +58,12 @@ class _Activate(torch.autograd.Function):
     def forward(ctx: Any, log_scales: Tensor, logits: Tensor) -> tuple[Tensor, ...]:
         log_scales, logits = plain(log_scales), plain(logits)
         scales, opacities = output.rows.empty_like(log_scales), output.rows.empty_like(logits)
-        means = cpu.activate(
-            table_of(logits), address(log_scales), address(logits), address(scales),
-            address(opacities), logits.shape[0],
+        n = logits.shape[0]
+        arrays = needed(
+            log_scales, log_scales=(log_scales, (n, 3)), logits=(logits, (n,)),
+            scales=(scales, (n, 3)), opacities=(opacities, (n,)),
         )  # fmt: skip
+        means = cpu.activate(table_of(log_scales), {**arrays, "n": n})
         ctx.save_for_backward(scales, opacities)
         ctx.set_materialize_grads(False)
         return scales, opacities, *(torch.scalar_tensor(m, dtype=logits.dtype) for m in means)
@@ -74,10 +76,15 @@ class _Activate(torch.autograd.Function):
             None if rows is None and mean is None else output.rows.empty_like(values)
             for values, rows, mean in zip((scales, opacities), by_rows, gradients[2:], strict=True)
         ]
-        cpu.activate_backward(
-            table_of(opacities),
-            addresses(scales, opacities, *by_rows, *found),
-            opacities.shape[0],
-            [0.0 if g is None else float(g) for g in gradients[2:]],
-        )
+        n = opacities.shape[0]
+        v_mean_scale, v_mean_opacity = (0.0 if g is None else float(g) for g in gradients[2:])
+        arrays = {
+            **needed(opacities, scales=(scales, (n, 3)), opacities=(opacities, (n,))),
+            **optional(
+                opacities, v_scales=(by_rows[0], (n, 3)), v_opacities=(by_rows[1], (n,)),
+                v_log_scales=(found[0], (n, 3)), v_logits=(found[1], (n,)),
+            ),
+        }  # fmt: skip
+        means = {"v_mean_scale": v_mean_scale, "v_mean_opacity": v_mean_opacity}
+        cpu.activate_backward(table_of(opacities), {**arrays, "n": n, **means})
         return found[0], found[1]

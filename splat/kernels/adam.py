@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from splat.kernels.aside import hold
+from splat.kernels.crossing import is_half, needed, optional, same_kind
 from splat.kernels.harmonics import HarmonicsGradient
-from splat.kernels.native import (
-    addresses,
-    cpu,
-    cuda,
-    is_half,
-    same_kind,
-    shaped,
-    single,
-    stream,
-    table_of,
-)
+from splat.kernels.native import cpu, cuda, single, stream, table_of
 
 
 def adam(
@@ -55,21 +48,29 @@ def adam(
         end = min(end, 3 * (degree + 1) ** 2)
     # What is computed in: of values that are bfloat16 the gradient's type.
     like = given if is_half(values) else values
-    if first.dtype != second.dtype or first.device != second.device:
+    half, shape = is_half(first), values.shape
+    if first.dtype != second.dtype:
         same_kind(first=first, second=second)  # which says so
-    _checked(like, values, values=values, first=first, second=second)
-    if degree is None:
-        _checked(like, values, gradient=given)
-    seen = None if visible is None else _seen(visible, values)
+    dense, factors = (given, None) if degree is None else (None, given)
+    seen = None if visible is None else visible.contiguous()
+    # In place, so that what is not contiguous is refused.
+    arrays = {
+        **needed(like, values.dtype if like is given else None, values=(values, shape)),
+        **needed(
+            like, torch.bfloat16 if half else None, first=(first, shape), second=(second, shape)
+        ),
+        **optional(like, gradient=(dense, shape)),
+        **optional(like, torch.bool, visible=(seen, (rows,))),
+    }
+    by_factors = optional(like, factors=(factors, (rows, 6)))
     if begin >= end:
         return 0
-    half = first.dtype == torch.bfloat16
-    numbers = [
-        rate, rate * tail, *betas, epsilon, 1 - betas[0] ** count, 1 - betas[1] ** count,
-    ]  # fmt: skip
-    dense, factors = (given, None) if degree is None else (None, given)
-    arrays = addresses(values, dense, first, second, factors, seen)
-    seed = count * 0x9E3779B1 % 2**32
+    step: dict[str, Any] = {
+        "rows": rows, "columns": columns, "head": head, "begin": begin, "end": end, "rate": rate,
+        "tail_rate": rate * tail, "beta1": betas[0], "beta2": betas[1], "epsilon": epsilon,
+        "correction1": 1 - betas[0] ** count, "correction2": 1 - betas[1] ** count, "half": half,
+        "seed": count * 0x9E3779B1 % 2**32,
+    }  # fmt: skip
     if values.is_cuda:
         if is_half(values):
             raise ValueError(
@@ -77,14 +78,14 @@ def adam(
             )
         single(values)
         with torch.cuda.device(values.device):
-            cuda().adam(
-                [*arrays[:4], arrays[5]], rows, columns, head, [begin, end], numbers, half, seed,
-                stream(values),
-            )  # fmt: skip
+            cuda().adam({**arrays, **step, "stream": stream(values)})
         return 0
     number = cpu.adam(
-        table_of(like), arrays, rows, columns, head, [begin, end], numbers, degree or 0, half,
-        seed, is_half(values), aside,
+        table_of(like),
+        {
+            **arrays, **by_factors, **step, "degree": degree or 0, "half_values": is_half(values),
+            "aside": aside,
+        },
     )  # fmt: skip
     hold(number, values, given, first, second, seen)
     return number
@@ -101,9 +102,6 @@ def _given(
         given = gradient.dense(values.shape[1])
     else:
         given, degree = gradient.factors.contiguous(), gradient.degree
-        shaped("the gradient's factors", given, (values.shape[0], 6))
-        if not is_half(values):
-            same_kind(values=values, factors=given)
     if is_half(values):
         given = given.float() if degree is None and is_half(given) else given
         if given.dtype not in (torch.float32, torch.float64):
@@ -114,35 +112,9 @@ def _given(
     return given, degree
 
 
-def _seen(visible: Bool[Tensor, "n"], values: Tensor) -> Tensor:
-    """Rows that move, as the kernels read them."""
-    shaped("visible", visible, (values.shape[0],))
-    if visible.dtype != torch.bool or visible.device != values.device:
-        raise ValueError(
-            f"visible is {visible.dtype} on {visible.device}; expected torch.bool on"
-            f" {values.device}"
-        )
-    return visible.contiguous().view(torch.uint8)
-
-
 def _counts(values: Tensor) -> tuple[int, int, int]:
     """Rows, columns that are the head, and all columns."""
     shape = values.shape
     rows = shape[0]
     columns = values.numel() // rows if rows else 1
     return rows, (columns // shape[1] if len(shape) == 3 else columns), columns
-
-
-def _checked(like: Tensor, of: Tensor, /, **tensors: Tensor) -> None:
-    shape, dtype, device = of.shape, like.dtype, like.device
-    for name, tensor in tensors.items():
-        if not tensor.is_contiguous():
-            raise ValueError(f"{name} is not contiguous; adam works in place on whole columns")
-        if tensor.shape != shape:
-            shaped(name, tensor, shape)
-        fits = tensor.dtype == dtype or (name != "gradient" and is_half(tensor))
-        if not fits or tensor.device != device:
-            raise ValueError(
-                f"{name} is {tensor.dtype} on {tensor.device}, the values are {like.dtype} on"
-                f" {like.device}; they must agree"
-            )

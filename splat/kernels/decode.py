@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from splat.kernels import output
-from splat.kernels.native import Scratch, addresses, plain, same_kind, shaped, table_of
+from splat.kernels.crossing import needed, optional, plain, same_kind, shaped
+from splat.kernels.native import Scratch, table_of
 
 TINY = 1e-12
 """What lengths that are divided by are at least: those of quaternions and of ways to the camera."""
@@ -136,23 +137,20 @@ class _Decode(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         centre, distance, keep = view
         held = [plain(t) for t in (positions, *learned[:4], rows, *learned[4:])]
-        features, offsets = held[1], held[3]
+        features = held[1]
         decoding = Scratch("Decoding", table_of(features))
-        n = decoding.native.count(
-            addresses(*held[:6]),
-            addresses(*held[6:]),
-            [len(features), len(rows)],
-            [features.shape[1], offsets.shape[1], held[6].shape[1]],
-            centre,
-            distance,
-            keep,
-        )
+        camera = {"centre": centre, "distance": distance, "keep": keep}
+        n = decoding.native.count({**_anchors(held), **camera})
         means, scales, colors = (output.rows.empty(n, 3, dtype=features.dtype) for _ in range(3))
         quats = output.rows.empty(n, 4, dtype=features.dtype)
         opacities = output.rows.empty(n, dtype=features.dtype)
         source = torch.empty(n, dtype=torch.int64)
         out = (means, quats, scales, opacities, colors, source)
-        decoding.native.write(addresses(*out))
+        arrays = needed(
+            features, means=(means, (n, 3)), quats=(quats, (n, 4)), scales=(scales, (n, 3)),
+            opacities=(opacities, (n,)), colors=(colors, (n, 3)),
+        )  # fmt: skip
+        decoding.native.write({**arrays, **needed(source, source=(source, (n,)))})
         ctx.mark_non_differentiable(source)
         ctx.set_materialize_grads(False)
         if keep:
@@ -165,13 +163,53 @@ class _Decode(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         quats, scales, colors, _, *held = ctx.saved_tensors
         learned = [*held[:4], *held[5:]]
-        given = [None if g is None else plain(g) for g in gradients[:5]]
+        means, turns, sizes, opacities, tints = (plain(g) for g in gradients[:5])
         found = [
             output.rows.empty_like(t) if wanted else None
             for t, wanted in zip(learned, ctx.needs_input_grad[3:], strict=True)
         ]
-        ctx.decoding.native.backward(addresses(quats, scales, colors, *given), addresses(*found))
+        n = len(quats)
+        read = {
+            **needed(
+                quats, quats=(quats, (n, 4)), scales=(scales, (n, 3)), colors=(colors, (n, 3))
+            ),
+            **optional(
+                quats, v_means=(means, (n, 3)), v_quats=(turns, (n, 4)), v_scales=(sizes, (n, 3)),
+                v_opacities=(opacities, (n,)), v_colors=(tints, (n, 3)),
+            ),
+        }  # fmt: skip
+        written = {
+            f"v_{name}": (v, () if like is None else like.shape)
+            for name, v, like in zip(_LEARNED, found, learned, strict=True)
+        }
+        ctx.decoding.native.backward({**read, **optional(quats, **written)})
         return (None, None, None, *found)
+
+
+_HEADS = ("opacity", "color", "covariance")
+_WEIGHTS = tuple(f"{head}_{layer}" for head in _HEADS for layer in ("first", "second"))
+_LEARNED = ("features", "reach", "offsets", "masks", *_WEIGHTS)
+"""Fields of the native call in the order in which `_Decode` takes what is learned."""
+
+
+def _anchors(held: list[Tensor]) -> dict[str, int]:
+    """Fields of anchors and networks: positions, features, reach, offsets, masks, rows, weights."""
+    positions, features, reach, offsets, masks, rows, *weights = held
+    n, count = features.shape
+    slots, hidden = offsets.shape[1], weights[0].shape[1]
+    outputs = (slots, 3 * slots, 7 * slots)
+    shapes = [s for k in outputs for s in ((count + 5, hidden), (hidden + 1, k))]
+    layers = zip(_WEIGHTS, weights, shapes, strict=True)
+    arrays = needed(
+        features, positions=(positions, (n, 3)), features=(features, (n, count)),
+        reach=(reach, (n, 6)), offsets=(offsets, (n, slots, 3)),
+        **{name: (w, shape) for name, w, shape in layers},
+    )  # fmt: skip
+    sizes = {
+        "n": n, "count": len(rows), "feature_count": count, "slots": slots, "hidden": hidden
+    }  # fmt: skip
+    chosen = needed(features, torch.int64, rows=(rows, (len(rows),)))
+    return arrays | chosen | optional(features, masks=(masks, (n, slots))) | sizes
 
 
 def _head(layers: Layers, seen: Tensor) -> Tensor:

@@ -16,10 +16,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from splat.kernels.native import Scratch, addresses, plain, same_kind, shaped, table_of
+from splat.kernels.crossing import needed, optional, plain, same_kind, shaped
+from splat.kernels.native import Scratch, table_of
 
 CHANNELS, HIDDEN = 48, 128
 """The most of each; they come in multiples of 16."""
+MOST_POINTS = 2**31 - 1
+"""Their numbers are kept in 32 bits."""
 AT_ONCE = 1 << 17
 """Points whose values torch finds together; each takes some kilobytes on the way."""
 LINEAR = 40
@@ -68,8 +71,7 @@ def value(
             return torch.cat([_value(each, planes, lines, first, second, beta) for each in parts])
         held = [plain(t) for t in (points, planes, lines, first, second)]
         f = points.new_empty(len(points))
-        pass_ = Scratch("Field", table_of(points))
-        pass_.native.forward([*addresses(*held, f), 0], _sizes(held), beta)
+        _forward(Scratch("Field", table_of(points)), held, beta, f, None)
         return f
 
 
@@ -106,7 +108,7 @@ class _Field(torch.autograd.Function):
         held = [plain(t) for t in (points, *learned)]
         f, g = points.new_empty(len(points)), points.new_empty(len(points), 3)
         pass_ = Scratch("Field", table_of(points))
-        pass_.native.forward(addresses(*held, f, g), _sizes(held), beta)
+        _forward(pass_, held, beta, f, g)
         ctx.set_materialize_grads(False)
         if any(ctx.needs_input_grad[2:]):
             ctx.pass_ = pass_
@@ -115,19 +117,36 @@ class _Field(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
-        held = ctx.saved_tensors
-        given = [plain(g) for g in gradients]
-        found = [
+        points, *learned = ctx.saved_tensors
+        v_value, v_gradient = (plain(g) for g in gradients)
+        planes, lines, first, second = found = [
             torch.empty_like(t) if wanted else None
-            for t, wanted in zip(held[1:], ctx.needs_input_grad[2:], strict=True)
+            for t, wanted in zip(learned, ctx.needs_input_grad[2:], strict=True)
         ]
-        ctx.pass_.native.backward(addresses(*given), addresses(*found))
+        n = len(points)
+        ctx.pass_.native.backward(
+            optional(
+                points, v_value=(v_value, (n,)), v_gradient=(v_gradient, (n, 3)),
+                v_planes=(planes, learned[0].shape), v_lines=(lines, learned[1].shape),
+                v_first=(first, learned[2].shape), v_second=(second, learned[3].shape),
+            )
+        )  # fmt: skip
         return (None, None, *found)
 
 
-def _sizes(held: list[Tensor]) -> list[int]:
-    points, planes, _, first, _ = held
-    return [len(points), planes.shape[1], planes.shape[3], first.shape[1]]
+def _forward(
+    pass_: Scratch, held: list[Tensor], beta: float, value: Tensor, gradient: Tensor | None
+) -> None:
+    points, planes, lines, first, second = held
+    n, side, channels, hidden = len(points), planes.shape[1], planes.shape[3], first.shape[1]
+    arrays = needed(
+        points, points=(points, (n, 3)), planes=(planes, (3, side, side, channels)),
+        lines=(lines, (3, side, channels)), first=(first, (3 * channels + 4, hidden)),
+        second=(second, (hidden + 1,)), value=(value, (n,)),
+    )  # fmt: skip
+    slopes = optional(points, gradient=(gradient, (n, 3)))
+    sizes = {"n": n, "side": side, "channels": channels, "hidden": hidden}
+    pass_.native.forward({**arrays, **slopes, **sizes, "beta": beta})
 
 
 def _features(
@@ -180,6 +199,8 @@ def _check(
 ) -> None:
     if points.ndim != 2 or points.shape[1] != 3:
         raise ValueError(f"points are {tuple(points.shape)}; expected (n, 3)")
+    if len(points) > MOST_POINTS:
+        raise ValueError(f"there are {len(points)} points; expected {MOST_POINTS} at most at once")
     if planes.ndim != 4 or planes.shape[1] < 3:
         raise ValueError(
             f"planes are {tuple(planes.shape)}; expected (3, R, R, C) with R of 3 or more"

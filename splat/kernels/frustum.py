@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from splat.kernels.native import address, cpu, plain, same_kind, shaped, table_of
+from splat.kernels.crossing import needed, plain, rows_of, same_kind, shaped
+from splat.kernels.native import cpu, table_of
 
 
 def in_frustum(
@@ -23,26 +24,31 @@ def in_frustum(
     `camera_pose` is world to camera. An anchor counts where it lies deeper than `near` and its
     pixel within the picture widened on each side by 3 max(exp(reach[:3])) max(fx, fy) / z.
     """
-    shaped("positions", positions, (len(positions), 3))
-    shaped("reach", reach, (len(positions), 6))
+    n = rows_of("positions", positions, 3)
+    shaped("reach", reach, (n, 6))
     shaped("camera_pose", camera_pose, (4, 4))
     shaped("K", K, (3, 3))
-    same_kind(positions=positions, reach=reach)
     if not near >= 0:
         raise ValueError(f"near is {near:g}; expected 0 or more world units")
     positions, reach = plain(positions), plain(reach)
     if positions.device.type != "cpu":
+        same_kind(positions=positions, reach=reach)
         return _in_frustum_by_torch(positions, reach, camera_pose, K, width, height, near)
     pose = [value for row in camera_pose.tolist() for value in row]
     (fx, _, cx), (_, fy, cy), _ = K.tolist()
-    n, table = len(positions), table_of(positions)
-    seen = torch.empty((n + 63) // 64, dtype=torch.int64)
-    count = cpu.sight(
-        table, address(positions), address(reach), n, [*pose[:12], fx, fy, cx, cy],
-        width, height, near, address(seen),
-    )  # fmt: skip
+    table, words = table_of(positions), (n + 63) // 64
+    seen = torch.empty(words, dtype=torch.int64)
+    arrays = {
+        **needed(positions, positions=(positions, (n, 3)), reach=(reach, (n, 6))),
+        **needed(seen, seen=(seen, (words,))),
+    }
+    view = {
+        "world_to_camera": pose[:12], "fx": fx, "fy": fy, "cx": cx, "cy": cy, "width": width,
+        "height": height,
+    }  # fmt: skip
+    count = cpu.in_frustum(table, {**arrays, "n": n, **view, "near": near})
     rows = torch.empty(count, dtype=torch.int64)
-    cpu.sight_rows(table, address(seen), n, address(rows))
+    cpu.frustum_rows(table, {**needed(seen, seen=(seen, (words,)), rows=(rows, (count,))), "n": n})
     return rows
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -136,47 +136,3 @@ def table_of(tensor: Tensor) -> str:
     if tensor.dtype == torch.float32:
         return _isa
     raise ValueError(f"the kernels take float32 (or float64 in tests), not {tensor.dtype}")
-
-
-def is_half(tensor: Tensor) -> bool:
-    """Whether the kernels read it as bfloat16."""
-    return tensor.dtype == torch.bfloat16
-
-
-def address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
-def addresses(*tensors: Tensor | None) -> list[int]:
-    """In one call: a step asks for some seventy of them."""
-    return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
-
-
-def plain(tensor: Any) -> Any:
-    """Detached and contiguous, as native code reads it."""
-    if tensor is None or (tensor.is_contiguous() and not tensor.requires_grad):
-        return tensor
-    return tensor.detach().contiguous()
-
-
-def same_device(image: Tensor, target: Tensor) -> Sequence[Tensor]:
-    if image.device != target.device:
-        raise ValueError(f"the picture is on {image.device}, the photograph on {target.device}")
-    return image, target
-
-
-def shaped(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-    if tensor.shape != shape:
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {shape}")
-
-
-def same_kind(**tensors: Tensor) -> None:
-    """Refuse tensors of which the native code would read one as what another is."""
-    name, like = next(iter(tensors.items()))
-    dtype, device = like.dtype, like.device
-    for other, tensor in tensors.items():
-        if tensor.dtype != dtype or tensor.device != device:
-            raise ValueError(
-                f"{other} is {tensor.dtype} on {tensor.device}, {name} is {like.dtype} on"
-                f" {like.device}; they must agree"
-            )

@@ -9,7 +9,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from splat.kernels import output
-from splat.kernels.native import address, cpu, cuda, same_device, shaped, single, stream, table_of
+from splat.kernels.crossing import needed, optional, shaped, sides_of
+from splat.kernels.native import cpu, cuda, single, stream, table_of
 
 
 def photometric(
@@ -22,9 +23,9 @@ def photometric(
     SSIM (Wang et al. 2004) as in 3DGS: 11 x 11 Gaussian window of sigma 1.5, zeros beyond the
     border, every pixel counts. A uint8 target is taken as value / 255.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.numel() == 0:
-        raise ValueError(f"the picture has shape {tuple(image.shape)}, expected (h, w, 3)")
-    shaped("target", target, tuple(image.shape))
+    if not all(sides_of(image)):
+        raise ValueError(f"the picture has shape {tuple(image.shape)}; expected pixels")
+    shaped("target", target, image.shape)
     loss: Tensor = _Photometric.apply(image, target, ssim_weight)  # type: ignore[no-untyped-call]
     return loss
 
@@ -32,18 +33,23 @@ def photometric(
 class _Photometric(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, image: Tensor, target: Tensor, ssim_weight: float) -> Tensor:
-        image, target = same_device(image.detach().contiguous(), target.detach().contiguous())
+        image, target = image.detach().contiguous(), target.detach().contiguous()
         bytes_ = target if target.dtype == torch.uint8 else None
         floats = None if bytes_ is not None else target.to(image.dtype)
         gradient = output.pictures.empty_like(image) if ctx.needs_input_grad[0] else None
-        height, width = image.shape[:2]
+        height, width, _ = shape = image.shape
+        pictures = {
+            **needed(image, image=(image, shape)),
+            **optional(image, target=(floats, shape), v_image=(gradient, shape)),
+            **optional(image, torch.uint8, bytes=(bytes_, shape)),
+        }
         if image.is_cuda:
-            loss = _cuda_photometric(image, floats, bytes_, gradient, ssim_weight)
+            loss = _cuda_photometric(image, pictures, ssim_weight)
         else:
+            size = {"width": width, "height": height}
             value = cpu.photometric(
-                table_of(image), address(image), address(floats), address(bytes_),
-                address(gradient), width, height, ssim_weight,
-            )  # fmt: skip
+                table_of(image), {**pictures, **size, "ssim_weight": ssim_weight}
+            )
             loss = torch.scalar_tensor(value, dtype=image.dtype)
         if gradient is not None:
             ctx.save_for_backward(gradient)
@@ -59,23 +65,20 @@ class _Photometric(torch.autograd.Function):
         return gradient * v_loss, None, None
 
 
-def _cuda_photometric(
-    image: Tensor,
-    floats: Tensor | None,
-    bytes_: Tensor | None,
-    gradient: Tensor | None,
-    weight: float,
-) -> Tensor:
+def _cuda_photometric(image: Tensor, pictures: dict[str, int], ssim_weight: float) -> Tensor:
     native = cuda()
     single(image)
     height, width = image.shape[:2]
-    scratch = torch.empty(
-        native.photometric_scratch_bytes(width, height), dtype=torch.uint8, device=image.device
-    )
+    size = native.photometric_scratch_bytes(width, height)
+    scratch = torch.empty(size, dtype=torch.uint8, device=image.device)
     loss = torch.empty((), dtype=torch.float32, device=image.device)
     with torch.cuda.device(image.device):
         native.photometric(
-            address(image), address(floats), address(bytes_), address(gradient),
-            address(scratch), address(loss), width, height, weight, stream(image),
+            {
+                **pictures, **needed(image, loss=(loss, ())),
+                **needed(image, torch.uint8, scratch=(scratch, (size,))),
+                "width": width, "height": height, "ssim_weight": ssim_weight,
+                "stream": stream(image),
+            }
         )  # fmt: skip
     return loss

@@ -9,7 +9,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from splat.kernels import output
-from splat.kernels.native import address, addresses, cpu, plain, same_device, shaped, table_of
+from splat.kernels.crossing import needed, optional, plain, same_device, shaped, sides_of
+from splat.kernels.native import cpu, table_of
 
 
 def toned(image: Float[Tensor, "h w 3"], tone: Float[Tensor, "3 4"]) -> Float[Tensor, "h w 3"]:
@@ -18,8 +19,7 @@ def toned(image: Float[Tensor, "h w 3"], tone: Float[Tensor, "3 4"]) -> Float[Te
     On the CPU in one pass of our own each way, elsewhere by torch.
     """
     shaped("the map of colours", tone, (3, 4))
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"the picture has shape {tuple(image.shape)}, expected (h, w, 3)")
+    sides_of(image)
     if image.device.type != "cpu":
         return image @ tone[:, :3].T + tone[:, 3]
     found: Tensor = _Toned.apply(image, tone)  # type: ignore[no-untyped-call]
@@ -31,7 +31,8 @@ def errors(
     image: Float[Tensor, "h w 3"], target: Float[Tensor, "h w 3"] | UInt8[Tensor, "h w 3"]
 ) -> Float[Tensor, "h w"]:
     """|image - target|, mean over channels, detached; a uint8 target is taken as value / 255."""
-    shaped("target", target, tuple(image.shape))
+    height, width = sides_of(image)
+    shaped("target", target, image.shape)
     same_device(image, target)
     bytes_ = target if target.dtype == torch.uint8 else None
     if image.device.type != "cpu":
@@ -39,10 +40,14 @@ def errors(
         return (image - (photo if bytes_ is None else photo.div_(255))).abs_().mean(-1)
     image, bytes_ = plain(image), plain(bytes_)
     floats = plain(target.to(image.dtype)) if bytes_ is None else None
-    out = output.pictures.empty(*image.shape[:2], dtype=image.dtype)
-    cpu.errors(
-        table_of(image), address(image), address(floats), address(bytes_), out.numel(), address(out)
-    )
+    out = output.pictures.empty(height, width, dtype=image.dtype)
+    shape = (height, width, 3)
+    arrays = {
+        **needed(image, image=(image, shape), out=(out, (height, width))),
+        **optional(image, target=(floats, shape)),
+        **optional(image, torch.uint8, bytes=(bytes_, shape)),
+    }
+    cpu.errors(table_of(image), {**arrays, "pixels": height * width})
     return out
 
 
@@ -52,8 +57,9 @@ class _Toned(torch.autograd.Function):
         image = plain(image)
         out = output.pictures.empty_like(image)
         ctx.map = tone.detach().double().flatten().tolist()
-        pixels = image.shape[0] * image.shape[1]
-        cpu.tone(table_of(image), address(image), pixels, ctx.map, address(out))
+        height, width, _ = shape = image.shape
+        arrays = needed(image, image=(image, shape), out=(out, shape))
+        cpu.tone(table_of(image), {**arrays, "pixels": height * width, "map": ctx.map})
         ctx.save_for_backward(image)
         ctx.like = tone.dtype
         return out
@@ -63,8 +69,12 @@ class _Toned(torch.autograd.Function):
         (image,) = ctx.saved_tensors
         v_out = plain(gradients[0])
         v_image = output.pictures.empty_like(image) if ctx.needs_input_grad[0] else None
-        pixels = image.shape[0] * image.shape[1]
+        height, width, _ = shape = image.shape
+        arrays = {
+            **needed(image, image=(image, shape), v_out=(v_out, shape)),
+            **optional(image, v_image=(v_image, shape)),
+        }
         v_map = cpu.tone_backward(
-            table_of(image), addresses(image, v_out, v_image), pixels, ctx.map
+            table_of(image), {**arrays, "pixels": height * width, "map": ctx.map}
         )
         return v_image, torch.tensor(v_map, dtype=ctx.like).view(3, 4)

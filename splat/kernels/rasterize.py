@@ -11,19 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.kernels import output
+from splat.kernels.crossing import is_half, needed, optional, plain, rows_of, shaped
 from splat.kernels.harmonics import Harmonics, HarmonicsGradient
-from splat.kernels.native import (
-    Scratch,
-    address,
-    addresses,
-    is_half,
-    plain,
-    same_kind,
-    shaped,
-    table_of,
-)
+from splat.kernels.native import Scratch, table_of
 from splat.types import ScreenGradient
 
+MOST_PIXELS = 16 * (2**16 - 1)
+"""Along a side of a picture: its tiles, 16 pixels at least, are counted in 16 bits."""
 NEAR = 0.01
 """Depth from which gsplat 1.5.3 draws."""
 
@@ -86,10 +80,13 @@ def rasterize(
     Gradients reach everything but K. That of `colors` reaches a leaf of type `Harmonics` as what
     it is made of (`Harmonics.pending`), a twelfth of its size.
     """
-    n = means.shape[0]
-    shaped("quats", quats, (n, 4))
-    shaped("scales", scales, (n, 3))
-    shaped("opacities", opacities, (n,))
+    n = rows_of("means", means, 3)
+    shaped("world_to_camera", world_to_camera, (4, 4))
+    shaped("K", K, (3, 3))
+    if not (1 <= width <= MOST_PIXELS and 1 <= height <= MOST_PIXELS):
+        raise ValueError(
+            f"the picture is {width} x {height} pixels; expected 1 to {MOST_PIXELS} either way"
+        )
     if sh_degree is None:
         shaped("colors", colors, (n, 3))
     elif colors.ndim != 3 or colors.shape[0] != n or colors.shape[2] != 3:
@@ -99,12 +96,8 @@ def rasterize(
             f"sh_degree is {sh_degree} with {colors.shape[1]} coefficients;"
             " it is 0 to 3 and needs (sh_degree + 1)^2 of them"
         )
-    if features is not None:
-        shaped("features", features, (n, features.shape[-1]))
-    rows = {"means": means, "quats": quats, "scales": scales, "opacities": opacities}
-    if sh_degree is None or not is_half(colors):
-        rows["colors"] = colors
-    same_kind(**rows, **({} if features is None else {"features": features}))
+    if features is not None and features.ndim != 2:
+        raise ValueError(f"features are {tuple(features.shape)}; expected ({n}, f)")
     statistics = Statistics(output.rows.empty(n, dtype=means.dtype))
     image, alpha, extra = _Rasterize.apply(  # type: ignore[no-untyped-call]
         means, quats, scales, opacities, colors, features, background, world_to_camera,
@@ -156,25 +149,20 @@ class _Rasterize(torch.autograd.Function):
         frame = Scratch("Frame", table_of(means))
         pose = [value for row in world_to_camera.tolist() for value in row]
         (fx, _, cx), (_, fy, cy), _ = K.tolist()
-        frame.native.forward(
-            addresses(*rows),
-            means.shape[0],
-            -1 if sh_degree is None else sh_degree,
-            colors.shape[1] if sh_degree is not None else 1,
-            0 if features is None else features.shape[1],
-            [*pose[:12], fx, fy, cx, cy],
-            width,
-            height,
-            projection.antialiased,
-            absolute,
-            depth,
-            [projection.eps2d, projection.near, projection.far, projection.radius_clip],
-            addresses(over, image, alpha, extra, statistics.radii),
-            is_half(colors),
-        )  # fmt: skip
+        view = {
+            "world_to_camera": pose[:12], "fx": fx, "fy": fy, "cx": cx, "cy": cy, "width": width,
+            "height": height,
+        }  # fmt: skip
+        wanted = {
+            "sh_degree": -1 if sh_degree is None else sh_degree, "absolute": absolute,
+            "depth": depth, "antialiased": projection.antialiased, "eps2d": projection.eps2d,
+            "near": projection.near, "far": projection.far, "radius_clip": projection.radius_clip,
+        }  # fmt: skip
+        arrays = _arrays(rows, statistics.radii, over, image, alpha, extra, sh_degree)
+        frame.native.forward({**arrays, **view, **wanted})
         statistics.drawn = frame, image.detach()
         ctx.frame, ctx.gradient, ctx.absolute = frame, statistics.gradient, absolute
-        ctx.background = background is not None
+        ctx.background, ctx.depth = background is not None, int(depth)
         ctx.features = features is not None
         ctx.set_materialize_grads(False)  # what is not used costs nothing in backward
         factored = type(colors) is Harmonics and sh_degree is not None and colors.requires_grad
@@ -205,15 +193,65 @@ class _Rasterize(torch.autograd.Function):
         maps, sums = maps_of(ctx.gradient.pixels, image), None
         if maps is not None:
             sums = output.rows.empty(n, maps.shape[2], dtype=image.dtype)
+        height, width = alpha.shape
+        channels = 0 if extra is None else extra.shape[2]
+        count = 0 if maps is None else maps.shape[2]
+        v_means, v_quats, v_scales, v_opacities, v_colors, v_features = outputs
         ctx.frame.native.backward(
-            addresses(image, alpha, extra, v_image, v_alpha, v_extra),
-            addresses(*outputs[:5], factors, outputs[5], means2d, absolute, v_view, v_background),
-            address(maps),
-            0 if maps is None else maps.shape[2],
-            address(sums),
-        )
+            {
+                **needed(
+                    image, image=(image, (height, width, 3)), alpha=(alpha, (height, width)),
+                    v_means=(v_means, (n, 3)), v_quats=(v_quats, (n, 4)),
+                    v_scales=(v_scales, (n, 3)), v_opacities=(v_opacities, (n,)),
+                    v_means2d=(means2d, (n, 2)),
+                ),
+                **optional(
+                    image, extra=(extra, (height, width, channels)),
+                    v_image=(v_image, (height, width, 3)), v_alpha=(v_alpha, (height, width)),
+                    v_extra=(v_extra, (height, width, channels)),
+                    v_colors=(v_colors, rows[4].shape), v_factors=(factors, (n, 6)),
+                    v_features=(v_features, (n, channels - ctx.depth)),
+                    v_means2d_absolute=(absolute, (n, 2)), v_view=(v_view, (4, 4)),
+                    v_background=(v_background, (3,)), maps=(maps, (height, width, count)),
+                    sums=(sums, (n, count)),
+                ),
+                "map_count": count,
+            }
+        )  # fmt: skip
         if factors is not None:
             leaf, degree = ctx.harmonics
             leaf.pending.append(HarmonicsGradient(factors, degree))
         ctx.gradient.signed, ctx.gradient.absolute, ctx.gradient.sums = means2d, absolute, sums
         return (*outputs, v_background, v_view, None)
+
+
+def _arrays(
+    rows: list[Tensor],
+    radii: Tensor,
+    background: Tensor | None,
+    image: Tensor,
+    alpha: Tensor,
+    extra: Tensor | None,
+    sh_degree: int | None,
+) -> dict[str, int]:
+    """Fields of the rows, in the order of `rasterize`, and of what is drawn of them."""
+    means, quats, scales, opacities, colors, features = rows
+    n, (height, width) = len(means), alpha.shape
+    harmonics = sh_degree is not None
+    half = harmonics and is_half(colors)
+    count = 0 if features is None else features.shape[1]
+    channels = 0 if extra is None else extra.shape[2]
+    return {
+        **needed(
+            means, means=(means, (n, 3)), quats=(quats, (n, 4)), scales=(scales, (n, 3)),
+            opacities=(opacities, (n,)), image=(image, (height, width, 3)),
+            alpha=(alpha, (height, width)), radii=(radii, (n,)),
+        ),
+        **needed(means, torch.bfloat16 if half else None, colors=(colors, colors.shape)),
+        **optional(
+            means, features=(features, (n, count)), background=(background, (3,)),
+            extra=(extra, (height, width, channels)),
+        ),
+        "n": n, "coefficients": colors.shape[1] if harmonics else 1, "feature_count": count,
+        "half_colors": half,
+    }  # fmt: skip

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int32
 from torch import Tensor
 
-from splat.kernels.native import address
+from splat.kernels.crossing import needed, optional
 from splat.kernels.rasterize import Statistics, maps_of
 from splat.types import Contributions
 
@@ -29,7 +29,15 @@ def survey(
     m = 0 if maps is None else maps.shape[2]
     scores = image.new_empty(_SCORES + m, n)
     strongest = torch.empty(image.shape[:2], dtype=torch.int32)
-    frame.native.survey(address(image), address(maps), m, address(scores), address(strongest))
+    height, width = image.shape[:2]
+    frame.native.survey(
+        {
+            **needed(image, image=(image, (height, width, 3)), scores=(scores, (_SCORES + m, n))),
+            **needed(image, torch.int32, strongest=(strongest, (height, width))),
+            **optional(image, maps=(maps, (height, width, m))),
+            "map_count": m,
+        }
+    )
     mass, hits, transmitted, squared, most = scores[:_SCORES]
     area = torch.bincount(strongest.flatten() + 1, minlength=n + 1)[1:].to(image.dtype)
     found = Contributions(mass, hits, transmitted, most, area, squared, scores[_SCORES:].T)

@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.kernels import output
-from splat.kernels.native import address, addresses, cpu, plain, same_kind, shaped, table_of
+from splat.kernels.crossing import needed, plain, rows_of, shaped
+from splat.kernels.native import cpu, table_of
 
 
 def walk(
@@ -29,20 +30,20 @@ def walk(
     whose logit is `quiet` or more stay, as do those whose number is not `phase` modulo `every`.
     On the CPU only.
     """
-    n = logits.shape[0]
-    shaped("quats", quats, (n, 4))
-    shaped("log_scales", log_scales, (n, 3))
+    n = rows_of("logits", logits)
     if not 0 <= phase < every:
         raise ValueError(
             f"phase is {phase} of {every}; expected 0 to {every - 1}, every at least 1"
         )
-    same_kind(quats=quats, log_scales=log_scales, logits=logits)
-    given = [plain(t) for t in (quats, log_scales, logits)]
-    delta = output.rows.empty(n, 3, dtype=logits.dtype)
-    cpu.walk(
-        table_of(logits), addresses(*given, delta),
-        n, every, phase, [quiet, dead, steepness, reach], seed % 2**64,
+    quats, log_scales, logits = plain(quats), plain(log_scales), plain(logits)
+    delta = output.rows.empty(n, 3, dtype=quats.dtype)
+    arrays = needed(
+        quats, quats=(quats, (n, 4)), log_scales=(log_scales, (n, 3)), logits=(logits, (n,)),
+        delta=(delta, (n, 3)),
     )  # fmt: skip
+    moves = {"n": n, "every": every, "phase": phase, "seed": seed % 2**64}
+    gate = {"quiet": quiet, "dead": dead, "steepness": steepness, "reach": reach}
+    cpu.walk(table_of(quats), {**arrays, **moves, **gate})
     return delta
 
 
@@ -53,10 +54,12 @@ def add(values: Tensor, delta: Tensor) -> None:
     On the CPU by all threads, of contiguous floats of one type; anything else by torch.
     """
     delta = delta.to(values.device)
-    shaped("delta", delta, tuple(values.shape))
+    shaped("delta", delta, values.shape)
     floats = values.dtype == delta.dtype and values.dtype in (torch.float32, torch.float64)
     dense = values.is_contiguous() and delta.is_contiguous()
     if values.device.type == "cpu" and floats and dense:
-        cpu.add(table_of(values), address(values), address(delta), values.numel())
+        shape = values.shape
+        arrays = needed(values, values=(values, shape), delta=(delta, shape))
+        cpu.add(table_of(values), {**arrays, "n": values.numel()})
     else:
         values.add_(delta)

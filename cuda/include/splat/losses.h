@@ -34,7 +34,10 @@ struct Similarity {
   T value, by_mean, by_square, by_cross;
 };
 
-// From means over the window of x, y, x^2 + y^2 and x y: SSIM needs no more than the squares' sum.
+// From means over the window of x, y, x^2 + y^2 and x y: SSIM needs no more than the squares' sum. In
+// the paper's letters mean_x is mu_x, cross - mu_x mu_y is sigma_xy, c1 and c2 are C1 = (K1 L)^2 and
+// C2 = (K2 L)^2 of K1 = 0.01, K2 = 0.03 and the range L = 1; value is (a1 a2) / (b1 b2), its factors
+// being 2 mu_x mu_y + C1, 2 sigma_xy + C2, mu_x^2 + mu_y^2 + C1 and sigma_x^2 + sigma_y^2 + C2.
 template <class S, class T>
 SPLAT_HD Similarity<T> similarity(T mean_x, T mean_y, T square, T cross, T one) {
   const S c1 = S(0.01 * 0.01), c2 = S(0.03 * 0.03);
@@ -47,18 +50,22 @@ SPLAT_HD Similarity<T> similarity(T mean_x, T mean_y, T square, T cross, T one) 
   return {value, by_mean, b1 * shrink, by_cross};
 }
 
+// The paper's letters are beside ours. Multiplying is cheaper than dividing, and m + (g - m)(1 - beta)
+// rounds less than beta m + (1 - beta) g.
 template <class S>
 struct AdamNumbers {
-  S toward1, toward2;           // 1 - beta: how far a moment moves towards the gradient
-  S unbias1, unbias_root2;      // 1 / (1 - beta1^count), 1 / sqrt(1 - beta2^count)
+  S toward1, toward2;   // 1 - beta1, 1 - beta2: how far a moment moves towards the gradient
+  S unbias1;            // m^ = m / (1 - beta1^t) is m times this, t being the count of steps
+  S unbias_root2;       // sqrt(v^) = sqrt(v / (1 - beta2^t)) is sqrt(v) times this
   S epsilon;
 };
 
-// Moves the moments; gives what to subtract from the value, per unit of rate.
+// Moves the moments, m and v; gives what to subtract from the value (theta), per unit of rate (alpha):
+// m^ / (sqrt(v^) + epsilon) for the gradient g.
 template <class S, class T>
 SPLAT_HD T adam_step(const AdamNumbers<S>& n, T gradient, T& first, T& second) {
-  first = first + (gradient - first) * n.toward1;
-  second = second + (gradient * gradient - second) * n.toward2;
+  first = first + (gradient - first) * n.toward1;                    // m = beta1 m + (1 - beta1) g
+  second = second + (gradient * gradient - second) * n.toward2;      // v = beta2 v + (1 - beta2) g^2
   return first * n.unbias1 / (sqrt(second) * n.unbias_root2 + n.epsilon);
 }
 

@@ -23,9 +23,28 @@ void step_harmonics(const Table& table, Dice& dice, Report& report) {
   for (int i = 0; i < rows; ++i) visible[i] = dice.chance(0.5);
   const bool some = dice.chance(0.7);
   const int begin = dice.chance(0.5) ? 0 : 3, end = dice.chance(0.5) ? columns : 3 * (degree + 1) * (degree + 1);
-  table.adam({values.data(), nullptr, first.data(), second.data(), rows, columns, 3, begin, end, 0.1, 0.01, 0.9, 0.999,
-              1e-15, 1 - std::pow(0.9, 3), 1 - std::pow(0.999, 3), factors.data(), degree,
-              some ? visible.data() : nullptr, sizeof(Moment) == 2, uint32_t(dice.next()), sizeof(Value) == 2});
+  table.adam({.values = values.data(),
+              .gradient = nullptr,
+              .first = first.data(),
+              .second = second.data(),
+              .rows = rows,
+              .columns = columns,
+              .head = 3,
+              .begin = begin,
+              .end = end,
+              .rate = 0.1,
+              .tail_rate = 0.01,
+              .beta1 = 0.9,
+              .beta2 = 0.999,
+              .epsilon = 1e-15,
+              .correction1 = 1 - std::pow(0.9, 3),
+              .correction2 = 1 - std::pow(0.999, 3),
+              .factors = factors.data(),
+              .degree = degree,
+              .visible = some ? visible.data() : nullptr,
+              .half = sizeof(Moment) == 2,
+              .seed = uint32_t(dice.next()),
+              .half_values = sizeof(Value) == 2});
   report.expect(values.intact() && factors.intact() && first.intact() && second.intact() && visible.intact(),
                 "adam on harmonics wrote outside of an array");
 }
@@ -36,14 +55,37 @@ void walk_and_activate(const Table& table, Dice& dice, Report& report) {
   const std::size_t n = rows;
   Guarded<Real> quats = random_numbers<Real>(dice, 4 * n, 0.02), logs = random_numbers<Real>(dice, 3 * n, 0.02);
   Guarded<Real> logits = random_numbers<Real>(dice, n, 0.02), delta(3 * n), scales(3 * n), opacities(n);
-  table.walk({quats.data(), logs.data(), logits.data(), delta.data(), rows, 1 + dice.below(4), 0, 3.0, 0.005, 100, 0.1, dice.next()});
-  table.add(logs.data(), delta.data(), 3 * rows);
+  table.walk({.quats = quats.data(),
+              .log_scales = logs.data(),
+              .logits = logits.data(),
+              .delta = delta.data(),
+              .n = rows,
+              .every = 1 + dice.below(4),
+              .phase = 0,
+              .quiet = 3.0,
+              .dead = 0.005,
+              .steepness = 100,
+              .reach = 0.1,
+              .seed = dice.next()});
+  table.add({.values = logs.data(), .delta = delta.data(), .n = 3 * rows});
   double means[2];
-  table.activate({logs.data(), logits.data(), scales.data(), opacities.data(), rows, means});
+  table.activate({.log_scales = logs.data(),
+                  .logits = logits.data(),
+                  .scales = scales.data(),
+                  .opacities = opacities.data(),
+                  .n = rows,
+                  .means = means});
   Guarded<Real> v_scales = random_numbers<Real>(dice, 3 * n, 0.02), v_opacities = random_numbers<Real>(dice, n, 0.02);
   Guarded<Real> of_logs(3 * n), of_logits(n);
-  table.activate_backward({scales.data(), opacities.data(), v_scales.data(), v_opacities.data(), of_logs.data(), of_logits.data(), rows,
-                           0.5, -0.5});
+  table.activate_backward({.scales = scales.data(),
+                           .opacities = opacities.data(),
+                           .v_scales = v_scales.data(),
+                           .v_opacities = v_opacities.data(),
+                           .v_log_scales = of_logs.data(),
+                           .v_logits = of_logits.data(),
+                           .n = rows,
+                           .v_mean_scale = 0.5,
+                           .v_mean_opacity = -0.5});
   bool intact = true, written = true;
   for (auto* array : {&quats, &logs, &logits, &delta, &scales, &opacities, &v_scales, &v_opacities, &of_logs, &of_logits})
     intact &= array->intact();
@@ -62,18 +104,27 @@ void map_colours(const Table& table, Dice& dice, Report& report) {
   const std::size_t n = pixels;
   Guarded<Real> image = random_numbers<Real>(dice, 3 * n, 0.02), v_out = random_numbers<Real>(dice, 3 * n, 0.02);
   Guarded<Real> out(3 * n), v_image(3 * n);
-  Tone t{image.data(), pixels, {}, out.data()};
+  Tone t{.image = image.data(), .pixels = pixels, .map = {}, .out = out.data()};
   Guarded<double> map = random_numbers<double>(dice, 12, 0.02), v_map(12);
   for (int k = 0; k < 12; ++k) t.map[k] = map[k];
   table.tone(t);
-  ToneGradients g{image.data(), v_out.data(), pixels, {}, dice.chance(0.8) ? v_image.data() : nullptr, v_map.data()};
+  ToneGradients g{.image = image.data(),
+                  .v_out = v_out.data(),
+                  .pixels = pixels,
+                  .map = {},
+                  .v_image = dice.chance(0.8) ? v_image.data() : nullptr,
+                  .v_map = v_map.data()};
   for (int k = 0; k < 12; ++k) g.map[k] = map[k];
   table.tone_backward(g);
   Guarded<uint8_t> bytes(3 * n);
   for (std::size_t i = 0; i < 3 * n; ++i) bytes[i] = uint8_t(dice.below(256));
   const bool photo = dice.chance(0.5);
   Guarded<Real> wrong(n);
-  table.errors({image.data(), photo ? nullptr : v_out.data(), photo ? bytes.data() : nullptr, pixels, wrong.data()});
+  table.errors({.image = image.data(),
+                .target = photo ? nullptr : v_out.data(),
+                .bytes = photo ? bytes.data() : nullptr,
+                .pixels = pixels,
+                .out = wrong.data()});
   bool intact = map.intact() && v_map.intact() && bytes.intact();
   for (auto* array : {&image, &v_out, &out, &v_image, &wrong}) intact &= array->intact();
   report.expect(intact, "a map of colours or of errors wrote outside of an array");

@@ -99,8 +99,13 @@ int check_picture(const Table& table, int width, int height, bool bytes) {
     target[i] = i % 5 ? Real(pixels[i] / 255.0) : image[i];
     x[i] = double(image[i]), y[i] = bytes ? pixels[i] / 255.0 : double(target[i]);
   }
-  Photometric call{image.data(), bytes ? nullptr : target.data(), bytes ? pixels.data() : nullptr,
-                   gradient.data(), width, height, 0.3};
+  Photometric call{.image = image.data(),
+                   .target = bytes ? nullptr : target.data(),
+                   .bytes = bytes ? pixels.data() : nullptr,
+                   .v_image = gradient.data(),
+                   .width = width,
+                   .height = height,
+                   .ssim_weight = 0.3};
   const double loss = table.photometric(call);
   const double truth = picture.loss(x, y, 0.3, expected);
   call.v_image = nullptr;
@@ -137,9 +142,22 @@ int check_adam(const Table& table, int rows, int columns, int head, bool aside) 
     second[i] = std::fabs(number());
   const Numbers p(values.begin(), values.end()), m(first.begin(), first.end());
   const Numbers v(second.begin(), second.end());
-  const Adam step{values.data(), gradient.data(), first.data(), second.data(), rows, columns, head,
-                  0, columns, 0.1, 0.01, 0.9, 0.999, 1e-8, 1 - std::pow(0.9, 5), 1 - std::pow(0.999, 5),
-                  nullptr, 0, nullptr, false, 0};
+  const Adam step{.values = values.data(),
+                  .gradient = gradient.data(),
+                  .first = first.data(),
+                  .second = second.data(),
+                  .rows = rows,
+                  .columns = columns,
+                  .head = head,
+                  .begin = 0,
+                  .end = columns,
+                  .rate = 0.1,
+                  .tail_rate = 0.01,
+                  .beta1 = 0.9,
+                  .beta2 = 0.999,
+                  .epsilon = 1e-8,
+                  .correction1 = 1 - std::pow(0.9, 5),
+                  .correction2 = 1 - std::pow(0.999, 5)};
   adam(table, step, aside);
   double worst = 0;
   for (std::size_t i = 0; i < count; ++i) {

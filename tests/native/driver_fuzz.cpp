@@ -41,7 +41,13 @@ View random_view(Dice& dice, bool broken) {
 }
 
 Settings random_settings(Dice& dice, bool broken) {
-  Settings s{dice.chance(0.5), dice.chance(0.5), dice.chance(0.5), 0.3, 0.01, 1e10, 0};
+  Settings s{.antialiased = dice.chance(0.5),
+             .absolute = dice.chance(0.5),
+             .depth = dice.chance(0.5),
+             .eps2d = 0.3,
+             .near = 0.01,
+             .far = 1e10,
+             .radius_clip = 0};
   if (dice.chance(0.2)) s.radius_clip = dice.between(0, 5);
   if (dice.chance(0.2)) s.eps2d = dice.between(0, 0.3);
   double* const numbers[] = {&s.eps2d, &s.near, &s.far, &s.radius_clip};
@@ -114,8 +120,17 @@ void draw(const Table& table, void* frame, Dice& dice, int64_t& bytes_allowed, R
   Arrays<Real> rows = random_rows<Real>(dice, n, columns, anything);
   const bool broken_settings = anything && dice.chance(0.3);
   Forward f{};
-  f.scene = {rows.of[kMeans].data(), rows.of[kQuats].data(), rows.of[kScales].data(), rows.of[kOpacities].data(),
-             rows.of[kColors].data(), features ? rows.of[kFeatures].data() : nullptr, n, degree, coefficients, features};
+  f.scene = {.means = rows.of[kMeans].data(),
+             .quats = rows.of[kQuats].data(),
+             .scales = rows.of[kScales].data(),
+             .opacities = rows.of[kOpacities].data(),
+             .colors = rows.of[kColors].data(),
+             .features = features ? rows.of[kFeatures].data() : nullptr,
+             .n = n,
+             .sh_degree = degree,
+             .coefficients = coefficients,
+             .feature_count = features,
+             .half_colors = false};
   Guarded<uint16_t> halves = upper_halves(rows.of[kColors]);
   if (degree >= 0 && dice.chance(0.3)) f.scene.colors = halves.data(), f.scene.half_colors = true;
   f.view = random_view(dice, anything && dice.chance(0.5));
@@ -158,7 +173,11 @@ void draw(const Table& table, void* frame, Dice& dice, int64_t& bytes_allowed, R
   const bool before = dice.chance(0.5);  // either order of the two
   Guarded<Real> scores(std::size_t(n) * (5 + map_count));
   Guarded<int32_t> strongest(pixels);
-  const Survey survey{f.image, maps.data(), map_count, scores.data(), strongest.data()};
+  const Survey survey{.image = f.image,
+                      .maps = maps.data(),
+                      .map_count = map_count,
+                      .scores = scores.data(),
+                      .strongest = strongest.data()};
   if (before) table.survey(frame, survey);
   table.backward(frame, b);
   if (!before) table.survey(frame, survey);
@@ -226,7 +245,13 @@ void lose(const Table& table, Dice& dice, Report& report) {
       broken.push_back(dice.below(width * height));
       (dice.chance(0.5) ? image : target)[std::size_t(broken.back()) * 3 + dice.below(3)] = Real(dice.broken());
     }
-  Photometric call{image.data(), target.data(), nullptr, gradient.data(), width, height, dice.uniform()};
+  Photometric call{.image = image.data(),
+                   .target = target.data(),
+                   .bytes = nullptr,
+                   .v_image = gradient.data(),
+                   .width = width,
+                   .height = height,
+                   .ssim_weight = dice.uniform()};
   if (dice.chance(0.4)) call.target = nullptr, call.bytes = bytes.data();
   const bool wanted = dice.chance(0.8);
   if (!wanted) call.v_image = nullptr;
@@ -255,9 +280,22 @@ void step(const Table& table, Dice& dice, Report& report) {
   std::vector<bool> healthy(count, true);
   for (std::size_t i = 0; i < count; ++i)
     for (auto& array : arrays) healthy[i] = healthy[i] && std::fabs(array[i]) < 1e15;
-  table.adam({arrays[0].data(), arrays[1].data(), arrays[2].data(), arrays[3].data(), rows, columns, head, 0,
-              columns, 0.1, 0.01, 0.9, 0.999, 1e-15, 1 - std::pow(0.9, 3), 1 - std::pow(0.999, 3), nullptr, 0, nullptr,
-              false, 0});
+  table.adam({.values = arrays[0].data(),
+              .gradient = arrays[1].data(),
+              .first = arrays[2].data(),
+              .second = arrays[3].data(),
+              .rows = rows,
+              .columns = columns,
+              .head = head,
+              .begin = 0,
+              .end = columns,
+              .rate = 0.1,
+              .tail_rate = 0.01,
+              .beta1 = 0.9,
+              .beta2 = 0.999,
+              .epsilon = 1e-15,
+              .correction1 = 1 - std::pow(0.9, 3),
+              .correction2 = 1 - std::pow(0.999, 3)});
   bool finite = true, intact = true;
   for (auto& array : arrays) intact &= array.intact();
   for (std::size_t i = 0; i < count; ++i)

@@ -50,8 +50,12 @@ struct Case {
     void* field = table.field_new();
     call.value = out[0].data(), call.gradient = out[1].data();
     table.field(field, call);
-    table.field_backward(field, {unused & 1 ? nullptr : v_value.data(), unused & 2 ? nullptr : v_gradient.data(),
-                                 out[2].data(), out[3].data(), out[4].data(), out[5].data()});
+    table.field_backward(field, {.v_value = unused & 1 ? nullptr : v_value.data(),
+                                 .v_gradient = unused & 2 ? nullptr : v_gradient.data(),
+                                 .v_planes = out[2].data(),
+                                 .v_lines = out[3].data(),
+                                 .v_first = out[4].data(),
+                                 .v_second = out[5].data()});
     call.value = out[6].data(), call.gradient = nullptr;
     table.field(field, call);
     table.field_delete(field);

@@ -103,8 +103,17 @@ Result<Real> run(const Table& table, const Input& in, int maps = kMaps, bool hal
   v[9].resize(2 * n), v[10].resize(2 * n), v[11].resize(12);
   std::vector<Real> radii(n), background{Real(0.2), Real(0.5), Real(0.9)}, v_background(3);
   Forward f{};
-  f.scene = {arrays[0].data(), arrays[1].data(), arrays[2].data(), arrays[3].data(), arrays[4].data(),
-             arrays[5].data(), in.n, 3, 16, 2, half};
+  f.scene = {.means = arrays[kMeans].data(),
+             .quats = arrays[kQuats].data(),
+             .scales = arrays[kScales].data(),
+             .opacities = arrays[kOpacities].data(),
+             .colors = arrays[kColors].data(),
+             .features = arrays[kFeatures].data(),
+             .n = in.n,
+             .sh_degree = 3,
+             .coefficients = 16,
+             .feature_count = 2,
+             .half_colors = half};
   std::vector<uint16_t> halves;
   for (double value : in.arrays[kColors]) halves.push_back(upper(value));
   if (half) f.scene.colors = halves.data();
@@ -113,7 +122,13 @@ Result<Real> run(const Table& table, const Input& in, int maps = kMaps, bool hal
   f.view.fx = f.view.fy = 1.1 * in.width;
   f.view.cx = 0.48 * in.width, f.view.cy = 0.53 * in.height;
   f.view.width = in.width, f.view.height = in.height;
-  f.settings = {in.antialiased, true, true, 0.3, 0.01, 1e10, 0};
+  f.settings = {.antialiased = in.antialiased,
+                .absolute = true,
+                .depth = true,
+                .eps2d = 0.3,
+                .near = 0.01,
+                .far = 1e10,
+                .radius_clip = 0};
   f.background = background.data();
   f.image = v[0].data(), f.alpha = v[1].data(), f.extra = v[2].data(), f.radii = radii.data();
   void* frame = table.frame_new();
@@ -137,7 +152,11 @@ Result<Real> run(const Table& table, const Input& in, int maps = kMaps, bool hal
   table.backward(frame, b);
   std::vector<Real> scores((5 + kMaps) * n);
   std::vector<int32_t> strongest(pixels);
-  table.survey(frame, {f.image, map.data(), kMaps, scores.data(), strongest.data()});
+  table.survey(frame, {.image = f.image,
+                       .maps = map.data(),
+                       .map_count = kMaps,
+                       .scores = scores.data(),
+                       .strongest = strongest.data()});
   table.frame_delete(frame);
   for (int k = 0; k < 6; ++k)
     v[kScores + k].assign(scores.begin() + k * n, k < 5 ? scores.begin() + (k + 1) * n : scores.end());

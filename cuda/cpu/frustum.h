@@ -7,10 +7,10 @@
 
 namespace splat::SPLAT_ISA {
 
-constexpr int64_t kSightWords = 64;  // of 64 rows each, of a work item
+constexpr int64_t kFrustumWords = 64;  // of 64 rows each, of a work item
 
 // Bits of W rows from `row` on, of which `here` exist.
-SPLAT_INLINE uint64_t seen_rows(const Sight& s, int64_t row, int here) {
+SPLAT_INLINE uint64_t seen_rows(const Frustum& s, int64_t row, int here) {
   const double* m = s.view.world_to_camera;
   F p[3], of_camera[3], reach[3];
   load_columns(static_cast<const real*>(s.positions) + 3 * row, 3, 3, here, p);
@@ -29,11 +29,11 @@ SPLAT_INLINE uint64_t seen_rows(const Sight& s, int64_t row, int here) {
   return bits(before & (u >= zero) & (v >= zero) & (u <= fma(width, z, twice)) & (v <= fma(height, z, twice)));
 }
 
-static int64_t sight(const Sight& s) {
+static int64_t in_frustum(const Frustum& s) {
   StageClock clock;
-  const int64_t words = (s.n + 63) / 64, items = (words + kSightWords - 1) / kSightWords;
+  const int64_t words = (s.n + 63) / 64, items = (words + kFrustumWords - 1) / kFrustumWords;
   parallel_for(items, [&](std::ptrdiff_t item) {
-    for (int64_t word = item * kSightWords; word < least(words, (item + 1) * kSightWords); ++word) {
+    for (int64_t word = item * kFrustumWords; word < least(words, (item + 1) * kFrustumWords); ++word) {
       uint64_t seen = 0;
       for (int k = 0; k < 64; k += W) {
         const int64_t row = 64 * word + k;
@@ -49,10 +49,11 @@ static int64_t sight(const Sight& s) {
 }
 
 // The rows whose bits are set, in order.
-static void sight_rows(const uint64_t* seen, int64_t n, int64_t* rows) {
+static void frustum_rows(const FrustumRows& f) {
   StageClock clock;
-  for (int64_t word = 0; word < (n + 63) / 64; ++word)
-    for (uint64_t rest = seen[word]; rest; rest &= rest - 1) *rows++ = 64 * word + lowest_bit(rest);
+  int64_t* next = f.rows;
+  for (int64_t word = 0; word < (f.n + 63) / 64; ++word)
+    for (uint64_t rest = f.seen[word]; rest; rest &= rest - 1) *next++ = 64 * word + lowest_bit(rest);
   clock.done(kDecode);
 }
 

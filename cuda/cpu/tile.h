@@ -1,4 +1,4 @@
-// What blending works on, in both directions: the pixels of a tile, a Gaussian's value at them, and
+// A tile as blending works on it, in both directions: its pixels, a Gaussian's value at them, and
 // which blocks of the tile it reaches.
 #pragma once
 

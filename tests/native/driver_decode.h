@@ -56,7 +56,9 @@ struct Case {
     call.positions = positions.data(), call.features = features.data(), call.reach = reach.data();
     call.offsets = offsets.data(), call.masks = masked ? masks.data() : nullptr;
     call.rows = rows.data(), call.count = int64_t(some.size());
-    for (int i = 0; i < 6; ++i) call.weights[i] = weights[i].data();
+    call.opacity = {.first = weights[0].data(), .second = weights[1].data()};
+    call.color = {.first = weights[2].data(), .second = weights[3].data()};
+    call.covariance = {.first = weights[4].data(), .second = weights[5].data()};
   }
 
   // Forward and backward; `unused` is a bit for each gradient that there is none of.
@@ -65,7 +67,12 @@ struct Case {
     const std::size_t n = std::size_t(table.decode_count(decoding, call));
     for (int i = 0; i < 5; ++i) out[i] = Guarded<Real>(n * kColumns[i]);
     source = Guarded<int64_t>(n);
-    table.decode(decoding, {out[0].data(), out[1].data(), out[2].data(), out[3].data(), out[4].data(), source.data()});
+    table.decode(decoding, {.means = out[0].data(),
+                            .quats = out[1].data(),
+                            .scales = out[2].data(),
+                            .opacities = out[3].data(),
+                            .colors = out[4].data(),
+                            .source = source.data()});
     Dice dice(seed);
     for (int i = 0; i < 5; ++i) {
       v_out[i] = random_numbers<Real>(dice, n * kColumns[i], 0);
@@ -74,12 +81,22 @@ struct Case {
     const Guarded<Real>* like[4] = {&features, &reach, &offsets, &masks};
     for (int i = 0; i < 4; ++i) v_rows[i] = Guarded<Real>(like[i]->size());
     for (int i = 0; i < 6; ++i) v_weights[i] = Guarded<Real>(weights[i].size());
-    DecodedGradients g{out[1].data(), out[2].data(), out[4].data(), nullptr, nullptr, nullptr, nullptr, nullptr,
-                       v_rows[0].data(), v_rows[1].data(), v_rows[2].data(), call.masks ? v_rows[3].data() : nullptr, {}};
-    const void** given[5] = {&g.v_means, &g.v_quats, &g.v_scales, &g.v_opacities, &g.v_colors};
-    for (int i = 0; i < 5; ++i)
-      if (!(unused >> i & 1)) *given[i] = v_out[i].data();
-    for (int i = 0; i < 6; ++i) g.v_weights[i] = v_weights[i].data();
+    const auto given = [&](int i) { return unused >> i & 1 ? nullptr : v_out[i].data(); };
+    const DecodedGradients g{.quats = out[1].data(),
+                             .scales = out[2].data(),
+                             .colors = out[4].data(),
+                             .v_means = given(0),
+                             .v_quats = given(1),
+                             .v_scales = given(2),
+                             .v_opacities = given(3),
+                             .v_colors = given(4),
+                             .v_features = v_rows[0].data(),
+                             .v_reach = v_rows[1].data(),
+                             .v_offsets = v_rows[2].data(),
+                             .v_masks = call.masks ? v_rows[3].data() : nullptr,
+                             .v_opacity = {.first = v_weights[0].data(), .second = v_weights[1].data()},
+                             .v_color = {.first = v_weights[2].data(), .second = v_weights[3].data()},
+                             .v_covariance = {.first = v_weights[4].data(), .second = v_weights[5].data()}};
     table.decode_backward(decoding, g);
     table.decoding_delete(decoding);
   }
@@ -168,16 +185,21 @@ void broken(const Table& table, Dice& dice, fuzz::Report& report) {
 
   const int64_t n = made.call.n;
   Guarded<uint64_t> seen(std::size_t(n + 63) / 64);
-  Sight sight{made.call.positions, made.call.reach, n, {}, 0.01, seen.data()};
-  for (double& part : sight.view.world_to_camera) part = dice.chance(0.02) ? dice.broken() : dice.normal();
-  sight.view.fx = 40, sight.view.fy = 50, sight.view.cx = 30, sight.view.cy = 20, sight.view.width = 64, sight.view.height = 48;
-  const std::size_t count = std::size_t(table.sight(sight));
+  Frustum frustum{
+      .positions = made.call.positions,
+      .reach = made.call.reach,
+      .n = n,
+      .view = {.world_to_camera = {}, .fx = 40, .fy = 50, .cx = 30, .cy = 20, .width = 64, .height = 48},
+      .near = 0.01,
+      .seen = seen.data()};
+  for (double& part : frustum.view.world_to_camera) part = dice.chance(0.02) ? dice.broken() : dice.normal();
+  const std::size_t count = std::size_t(table.in_frustum(frustum));
   Guarded<int64_t> rows(count);
-  table.sight_rows(seen.data(), n, rows.data());
+  table.frustum_rows({.seen = seen.data(), .n = n, .rows = rows.data()});
   bool ascending = true;
   for (std::size_t i = 0; i < count; ++i) ascending &= rows[i] >= (i ? rows[i - 1] + 1 : 0) && rows[i] < n;
-  report.expect(seen.intact() && rows.intact() && seen.written(), "sight wrote outside of an array, or not all of it");
-  report.expect(ascending, "rows in sight are out of order");
+  report.expect(seen.intact() && rows.intact() && seen.written(), "in_frustum wrote outside of an array, or not all of it");
+  report.expect(ascending, "rows in the frustum are out of order");
 }
 
 }  // namespace anchors

@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 import torch
 
-from splat.datasets import load, sounds
-from splat.datasets.rooms import ROOMS, Room, cached, cameras, points, render, write
-from splat.datasets.rooms import binaural as hearing
-from splat.datasets.rooms import decay as dying
-from splat.datasets.rooms import head as heads
-from splat.datasets.rooms.dry import LOUD, dry
-from splat.datasets.rooms.listeners import listeners, sources
-from splat.datasets.rooms.materials import MATERIALS, VACUUM, Material
-from splat.datasets.rooms.picture import frame
-from splat.datasets.rooms.shapes import box
-from splat.datasets.rooms.simulate import BIN, SPEED, Echoes, directions, simulate
-from splat.datasets.sounds import Ears
-from splat.datasets.sounds.split import apart
-from splat.strategies.acoustic import measure
+from splat.datasets import load
+from splat.strategies.acoustic import measure, sounds
+from splat.strategies.acoustic.sounds import Ears
+from splat.strategies.acoustic.sounds.split import apart
+from worlds.rooms import ROOMS, Room, cached, cameras, points, render, write
+from worlds.rooms import binaural as hearing
+from worlds.rooms import decay as dying
+from worlds.rooms import head as heads
+from worlds.rooms.dry import LOUD, dry
+from worlds.rooms.listeners import listeners, sources
+from worlds.rooms.materials import MATERIALS, VACUUM, Material
+from worlds.rooms.picture import frame
+from worlds.rooms.shapes import box
+from worlds.rooms.simulate import BIN, SPEED, Echoes, directions, simulate
 
 pytest.importorskip("pyroomacoustics")
 pytest.importorskip("soundfile")

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from splat.datasets import load, sweep
+from splat.datasets import load
 from splat.datasets.demo.trace import rays
-from splat.datasets.sweep import plant as planting
-from splat.datasets.sweep.layout import pieces
-from splat.datasets.sweep.shapes import HALF, Piece, crossing, face, inside, place
-from splat.datasets.sweep.trace import displayed, stage, trace
 from splat.types import Camera, Points
+from worlds import sweep
+from worlds.sweep import plant as planting
+from worlds.sweep.layout import pieces
+from worlds.sweep.shapes import HALF, Piece, crossing, face, inside, place
+from worlds.sweep.trace import displayed, stage, trace
 
 PLANT = sweep.Plant(drift=0.1, exposure=0.25, depth=True, transients=3, seed=4)
 TINY = {"count": 10, "width": 64, "height": 48, "points": 400, "samples": 2}

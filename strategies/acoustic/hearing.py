@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from splat.datasets.sounds import Ears, Source
 from splat.strategies.acoustic import measure
 from splat.strategies.acoustic.audible import Audible, Kind, Seen, Settings
 from splat.strategies.acoustic.geometry import Listening
@@ -22,6 +21,7 @@ from splat.strategies.acoustic.recording import Recorder
 from splat.strategies.acoustic.response import Responder, placed, shifts
 from splat.strategies.acoustic.scene import MARGIN, Triple, within
 from splat.strategies.acoustic.sight import Look
+from splat.strategies.acoustic.sounds import Ears, Source
 
 ABOUT = 3
 """Bins to each side whose power tells what is to be expected of one."""

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.core.frame import camera_to_frame
-from splat.datasets.sounds import SoundData
 from splat.strategies.acoustic.points import born
 from splat.strategies.acoustic.sight import Look, looking
+from splat.strategies.acoustic.sounds import SoundData
 from splat.types import Camera, Frame, Gaussians, Renderer
 
 Triple = tuple[float, float, float]

@@ -16,14 +16,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.cli.trained import run_of, views_of
-from splat.datasets import sounds
-from splat.datasets.sounds import Ears, Source
-from splat.datasets.sounds.types import Triple
-from splat.datasets.sounds.wav import FULL
 from splat.render import camera_paths
 from splat.render.video import write_video
-from splat.strategies.acoustic import film, moving
+from splat.strategies.acoustic import film, moving, sounds
 from splat.strategies.acoustic.hearing import Hearing
+from splat.strategies.acoustic.sounds import Ears, Source
+from splat.strategies.acoustic.sounds.types import Triple
+from splat.strategies.acoustic.sounds.wav import FULL
 from splat.strategies.acoustic.verbs import heard
 from splat.types import Camera
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from splat.datasets import load
+from splat.datasets.tracer.folders import quaternion
 from splat.types import Camera
 from worlds import district
-from worlds.district.files import quaternion
 from worlds.district.layout import BLOCK, STREET, pieces
 from worlds.district.light import SUN, lit, sky
 from worlds.district.pattern import band, grain, lines

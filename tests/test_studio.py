@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from splat.datasets import load
-from splat.datasets.demo.shapes import ball
+from splat.datasets.tracer.solids import ball
 from splat.types import Camera
 from worlds import studio
 from worlds.studio import files, lights, mesh, photograph

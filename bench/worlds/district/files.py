@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import struct
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 
-from splat.datasets.colmap_model import MODELS
-from splat.datasets.demo.files import user_cache
-from splat.datasets.drafts import drafted, vacant
+from splat.datasets.colmap_model import POINT
+from splat.datasets.tracer import folders
+from splat.datasets.tracer.folders import drafted, save
 from splat.types import Camera
+from worlds import HERE
+from worlds.command import Folder
 from worlds.district.layout import District
 from worlds.district.light import lit
 from worlds.district.picture import DistrictView, depth, render
@@ -29,9 +27,6 @@ NOISE = 0.4
 """Standard deviation of a point's error: so many pixels of the photo that it was seen in."""
 FARTHEST = 800.0
 """Distance beyond which nothing is matched: the haze begins to hide it, metres."""
-_POINT = np.dtype(
-    [("id", "<u8"), ("xyz", "<f8", 3), ("rgb", "u1", 3), ("error", "<f8"), ("track", "<u8")]
-)
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ class _Shoot:
 
 
 def write(
-    folder: Path | str,
+    folder: Folder,
     *,
     views: int = 300,
     width: int = 640,
@@ -59,56 +54,46 @@ def write(
     quality: int = 95,
     depth: bool = False,
 ) -> Path:
-    """Draw the district into a new folder, which appears when it is complete.
+    """Draw the generated district into a new folder, which appears when it is complete.
 
-    `images/view_0000.jpg` (JPEG of `quality`, 1 to 100) and `sparse/0/` are what COLMAP writes:
-    exact poses, and points on surfaces that the training photos show, as wrong as matching leaves
-    them, evenly over the surfaces as far as a photo goes. With `depth`,
-    `truth/depth/view_0000.npy` holds camera z through the pixels' centres, metres, float32,
-    infinite in the sky. `blocks` along x and y; see `cameras` for `street`.
+    `images/view_0000.jpg` and `sparse/0/` are what COLMAP writes: exact poses, and points on
+    surfaces that the training photos show, as wrong as matching leaves them, evenly over the
+    surfaces as far as a photo goes.
+
+    Args:
+        folder: Where to write; it must not exist.
+        views: Photos.
+        width: Of a photo, pixels.
+        height: Of a photo, pixels.
+        blocks: Blocks of houses along x and y, 53 and 43 m each with their streets.
+        points: Of the point cloud.
+        seed: Of all that is chance.
+        street: Share of the photos that are taken from the streets, the others from the air.
+        quality: Of the JPEGs, 1 to 100.
+        depth: Write `truth/depth/view_0000.npy`, too: camera z through the pixels' centres, metres,
+            float32, infinite in the sky.
     """
-    folder, district = Path(folder), District(*blocks, seed)
+    district = District(*blocks, seed)
     stand = cameras(district, views, width, height, street)
-    shoot_points = _quotas(views, points, width * height)
+    quotas = _quotas(views, points, width * height)
     if not 1 <= quality <= 100:
         raise ValueError(f"quality is {quality}; expected from 1 to 100, JPEG's scale")
-    vacant(folder, "the generated district")
-    with drafted(folder) as draft:
-        shoot = _Shoot(draft, district, shoot_points, quality, depth)
+    with drafted(folder, "the generated district") as draft:
+        shoot = _Shoot(draft, district, quotas, quality, depth)
         cloud = _write_views(shoot, stand)
-        _write_model(draft / "sparse" / "0", stand, cloud)
+        folders.write_model(draft / "sparse" / "0", stand, cloud, name_of)
     return folder
 
 
 def cached(folder: Path | str | None = None, **arguments: Any) -> Path:
-    """A folder below `folder` with the scene, drawn when it is first asked for (see `write`).
-
-    `folder` defaults to `splat` in the user's cache. Another version of the code, or other
-    arguments, make another scene; processes that race for the same one agree on the first.
-    """
-    root = Path(folder) if folder is not None else user_cache()
-    scene = root / f"district-{_fingerprint(arguments)}"
-    if not scene.is_dir():
-        try:
-            write(scene, **arguments)
-        except OSError:
-            # Another process may have finished it in the meantime.
-            if not scene.is_dir():
-                raise
-    return scene
+    """A folder below `folder` with the scene, drawn when first asked for (see `folders.cached`)."""
+    asked, code = sorted(arguments.items()), [HERE, HERE / "district"]
+    return folders.cached(folder, "district", asked, code, partial(write, **arguments))
 
 
 def name_of(index: int) -> str:
     """Of the photo of a view."""
     return f"view_{index:04d}.jpg"
-
-
-def _fingerprint(arguments: dict[str, Any]) -> str:
-    """Changes with the arguments and with the code that draws the district."""
-    digest = hashlib.blake2b(repr(sorted(arguments.items())).encode(), digest_size=6)
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()
 
 
 def _quotas(views: int, points: int, pixels: int) -> tuple[int, ...]:
@@ -131,24 +116,16 @@ def _quotas(views: int, points: int, pixels: int) -> tuple[int, ...]:
 
 
 def _write_views(shoot: _Shoot, stand: Sequence[Camera]) -> np.ndarray:
-    """All photos; rows of `_POINT`."""
-    for part in ("images", *(("truth/depth",) if shoot.depth else ())):
-        (shoot.folder / part).mkdir(parents=True)
+    """All photos; rows of `POINT`."""
+    folders.make(shoot.folder, "images", *["truth/depth"] * shoot.depth)
     # Two threads that both find no light would both look for it.
     lit(shoot.district)
-    # A view is drawn by one thread from start to end: their number does not change a byte.
-    with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), len(stand)))) as pool:
-        rows = np.concatenate(list(pool.map(lambda camera: _write_view(shoot, camera), stand)))
-    rows["id"] = np.arange(1, len(rows) + 1)
-    return rows
+    return np.concatenate(folders.each(stand, lambda camera: _write_view(shoot, camera)))
 
 
 def _write_view(shoot: _Shoot, camera: Camera) -> np.ndarray:
     view, name = render(camera, shoot.district), name_of(camera.index)
-    pixels = np.ascontiguousarray(view.image.numpy()[..., ::-1])
-    done, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, shoot.quality])
-    assert done
-    (shoot.folder / "images" / name).write_bytes(data.tobytes())
+    save(shoot.folder / "images" / name, view.image.numpy(), shoot.quality)
     if shoot.depth:
         file = shoot.folder / "truth" / "depth" / f"{Path(name).stem}.npy"
         np.save(file, depth(camera, shoot.district).numpy())
@@ -156,14 +133,14 @@ def _write_view(shoot: _Shoot, camera: Camera) -> np.ndarray:
 
 
 def _triangulated(shoot: _Shoot, camera: Camera, view: DistrictView) -> np.ndarray:
-    """Points that this photo gives, each surface as densely as the others: rows of `_POINT`."""
+    """Points that this photo gives, each surface as densely as the others: rows of `POINT`."""
     chance = np.random.default_rng([shoot.district.seed, 1, camera.index])
     place, pose = view.points.numpy().reshape(-1, 3), camera.world_to_camera.numpy()
     count, reach = shoot.quotas[camera.index], max(shoot.district.half)
     with np.errstate(invalid="ignore"):
         far = place @ pose[2, :3] + pose[2, 3]
     known = np.flatnonzero(np.isfinite(far) & (far < FARTHEST))
-    rows = np.zeros(min(count, len(known)), _POINT)
+    rows = np.zeros(min(count, len(known)), POINT)
     if not len(rows):
         return rows
     # What is twice as far has a quarter of the pixels for the same surface.
@@ -174,34 +151,3 @@ def _triangulated(shoot: _Shoot, camera: Camera, view: DistrictView) -> np.ndarr
     rows["rgb"] = view.image.numpy().reshape(-1, 3)[chosen]
     rows["error"] = NOISE
     return rows
-
-
-def _write_model(folder: Path, stand: Sequence[Camera], rows: np.ndarray) -> None:
-    """COLMAP's three binary files: one camera, the poses, points without tracks."""
-    folder.mkdir(parents=True)
-    K, width, height = stand[0].K.double(), stand[0].width, stand[0].height
-    focals = (float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2]))
-    model = list(MODELS).index("PINHOLE")
-    camera = struct.pack("<QiiQQ4d", 1, 1, model, width, height, *focals)
-    (folder / "cameras.bin").write_bytes(camera)
-    images = [struct.pack("<Q", len(stand))]
-    for view in stand:
-        pose = view.world_to_camera.double().numpy()
-        images.append(struct.pack("<i7di", view.index + 1, *quaternion(pose), *pose[:3, 3], 1))
-        images.append(name_of(view.index).encode() + b"\0" + struct.pack("<Q", 0))
-    (folder / "images.bin").write_bytes(b"".join(images))
-    (folder / "points3D.bin").write_bytes(struct.pack("<Q", len(rows)) + rows.tobytes())
-
-
-def quaternion(pose: np.ndarray) -> tuple[float, float, float, float]:
-    """(w, x, y, z), w >= 0, of a rotation: a column of 4 q q^T, of which the longest is exact."""
-    (a, b, c), (d, e, f), (g, h, i) = pose[:3, :3]
-    outer = np.array([
-        [1 + a + e + i, h - f, c - g, d - b],
-        [h - f, 1 + a - e - i, b + d, c + g],
-        [c - g, b + d, 1 - a + e - i, f + h],
-        [d - b, c + g, f + h, 1 - a - e + i],
-    ])  # fmt: skip
-    column = outer[:, int(outer.diagonal().argmax())]
-    w, x, y, z = column / np.linalg.norm(column) * (-1 if column[0] < 0 else 1)
-    return float(w), float(x), float(y), float(z)

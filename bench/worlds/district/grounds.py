@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from splat.datasets.demo.colours import linear
+from splat.datasets.tracer.colours import linear
 from worlds.district.layout import BLOCK, PAVEMENT, STREET, District
 from worlds.district.pattern import band, blotches, grain, lines, mix, tint
 from worlds.district.pieces import Floats

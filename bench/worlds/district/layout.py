@@ -7,8 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from splat.datasets.demo.colours import linear
-from splat.datasets.demo.shapes import Triple
+from splat.datasets.tracer.colours import linear
+from splat.datasets.tracer.vectors import Triple
 from worlds.district.pieces import Pair, Piece, Pieces, Stuff, packed
 
 BLOCK = (44.0, 34.0)

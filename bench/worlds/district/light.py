@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from splat.datasets.demo.light import encoded
+from splat.datasets.tracer.colours import encoded
 from worlds.district.layout import District, pieces
 from worlds.district.pieces import Floats
 from worlds.district.trace import Doubles, Lens, lens_along, look

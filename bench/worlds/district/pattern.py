@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from worlds.district.pieces import Floats
-from worlds.sweep.pattern import hashed
+from worlds.pattern import hashed
 
 SIZE = 512
 """Texels along a side of a tile."""

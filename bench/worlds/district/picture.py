@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from splat.datasets.tracer.vectors import occurring
 from splat.types import Camera
 from worlds.district import grounds, walls
 from worlds.district.layout import District, pieces
@@ -88,8 +89,7 @@ def _coloured(
     span = pixel / near[met] / np.sqrt(np.maximum(facing, np.float32(0.06)))
     stuff = pieces(district).stuff[code[met]]
     found = np.empty_like(place)
-    for kind in np.unique(stuff):
-        mine = np.flatnonzero(stuff == kind)
+    for kind, mine in occurring(stuff):
         found[mine] = _paint(
             district, Stuff(kind), code[met][mine], place[mine], span[mine], facing[mine]
         )

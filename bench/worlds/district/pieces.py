@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from splat.datasets.demo.shapes import Triple
+from splat.datasets.tracer.vectors import Triple
 
 Floats = npt.NDArray[np.floating[Any]]
 """float32, where nothing else is said."""

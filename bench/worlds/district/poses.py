@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
+from splat.datasets.tracer.cameras import looking, standing, towards
 from splat.types import Camera
 from worlds.district.layout import BLOCK, STREET, District
 
@@ -38,12 +38,7 @@ def cameras(
         )
     low = round(count * street)
     poses = [*_flown(district, count - low), *_driven(district, low)]
-    focal = 0.5 * width / np.tan(np.radians(FIELD_OF_VIEW) / 2)
-    K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]).float()
-    return [
-        Camera(torch.from_numpy(pose).float(), K, width, height, index=index)
-        for index, pose in enumerate(poses)
-    ]
+    return standing(poses, width, height, FIELD_OF_VIEW)
 
 
 def _flown(district: District, count: int) -> list[np.ndarray]:
@@ -67,7 +62,7 @@ def _flown(district: District, count: int) -> list[np.ndarray]:
             [np.sin(down) * np.cos(turn), np.sin(down) * np.sin(turn), -np.cos(down)]
         )
         up = np.array([np.cos(turn), np.sin(turn), 0.0])
-        found.append(_pose(aim - forward * height / np.cos(down) * 0.92, forward, up))
+        found.append(looking(aim - forward * height / np.cos(down) * 0.92, forward, up))
     return found
 
 
@@ -91,21 +86,10 @@ def _driven(district: District, count: int) -> list[np.ndarray]:
         # There along one side and a little to the other, so that a photo shows what the last did.
         turn = np.radians((90 if north else 0) + (18 if index % 2 else -18))
         nod = np.radians(-11 + 2 * (index % 3))
-        forward = np.array([np.cos(nod) * np.cos(turn), np.cos(nod) * np.sin(turn), np.sin(nod)])
-        found.append(_pose(np.array(eye), forward, np.array([0.0, 0.0, 1.0])))
+        found.append(looking(np.array(eye), towards(turn, nod)))
     return found
 
 
 def _between_blocks(count: int) -> range:
     """Streets with houses on both sides; the outer ones where there are no others."""
     return range(1, count) if count > 1 else range(2)
-
-
-def _pose(eye: np.ndarray, forward: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """World to camera."""
-    right = np.cross(forward, up)
-    right /= np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, :3] = [right, np.cross(forward, right), forward]
-    pose[:3, 3] = -pose[:3, :3] @ eye
-    return pose

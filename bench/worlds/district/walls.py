@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splat.datasets.demo.colours import linear
+from splat.datasets.tracer.colours import linear
 from worlds.district.layout import STOREY
 from worlds.district.pattern import band, blotches, grain, lines, mix, tint
 from worlds.district.pieces import Floats
-from worlds.sweep.pattern import hashed
+from worlds.pattern import hashed
 
 GLASS, CURTAIN, DOORS = linear("2a333b"), linear("d8d2c4"), linear("6b4a35")
 MORTAR, PLINTH, DARK = linear("c9bfae"), linear("8f8a80"), linear("2c2a28")

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from worlds.rooms.files import cached, write
 from worlds.rooms.materials import MATERIALS, Material
-from worlds.rooms.picture import RoomView, cameras, points, render
+from worlds.rooms.picture import cameras, points, render
 from worlds.rooms.shapes import ROOMS, Room, Surface
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "ROOMS",
     "Material",
     "Room",
-    "RoomView",
     "Surface",
     "cached",
     "cameras",

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
-import torch
+import tyro
 
-from splat.datasets.demo.files import name_of, save, user_cache, write_model
-from splat.datasets.drafts import drafted, vacant
+from splat.datasets.tracer import folders
+from splat.datasets.tracer.folders import drafted, name_of, save, write_json
 from splat.types import Camera
+from worlds import HERE
+from worlds.command import Folder, named
 from worlds.rooms import picture
 from worlds.rooms.listeners import listeners as placed
 from worlds.rooms.listeners import sources as standing
@@ -26,8 +26,8 @@ CARD = "truth.json"
 
 
 def write(
-    folder: Path | str,
-    shape: str | Room = "shoebox",
+    folder: Folder,
+    shape: Annotated[str | Room, tyro.conf.arg(constructor=str)] = "shoebox",
     *,
     kind: Kind = "responses",
     listeners: int = 300,
@@ -44,21 +44,37 @@ def write(
     rays: int = 10_000,
     workers: int = 2,
 ) -> Path:
-    """Hear and draw a room (of `ROOMS` by name, or another) into a new folder.
+    """Hear and draw a room into a new folder, which appears when it is complete.
 
-    The folder appears when it is complete. All of it is in one frame: metres, z up.
+    All of it is in one frame: metres, z up.
 
-    - `sounds/`: what `listeners` heads hear of each source, in this project's layout: its impulse
-      responses, or a second each of its recordings; every fifth place is held out, and of the
-      sources the last `held_sources`, which held-out listeners alone hear;
-    - `scene/`: what COLMAP writes, `views` pictures (none with 0);
+    - `sounds/`: what heads hear of each source, in this project's layout;
+    - `scene/`: what COLMAP writes;
     - `truth.json`: surfaces with their corners and materials; T60, EDT and C50 of each place, by
       energy alone, without a head.
 
-    The same seed makes the same bytes with any number of `workers`, on one kind of machine.
+    The same seed makes the same bytes with any number of workers, on one kind of machine.
+
+    Args:
+        folder: Where to write; it must not exist.
+        shape: Which room: shoebox, ell or hall; in Python also one's own.
+        kind: Impulse responses, or recordings of what the sources play, a second for each listener.
+        listeners: Heads, each with its own place and direction; one in five is held out.
+        sources: Each is heard by every listener.
+        held_sources: Of the sources, the last so many are held out: held-out listeners alone hear
+            them.
+        seed: Of places, rays, noise and views.
+        views: Pictures of the room; 0 for none.
+        width: Of a picture, pixels.
+        height: Of a picture, pixels.
+        points: Of the point cloud.
+        samples: Rays through a pixel along each side.
+        rate: Samples a second.
+        seconds: Of a response.
+        rays: That a source sends out.
+        workers: Processes that simulate side by side.
     """
-    folder = Path(folder)
-    room = _room(shape)
+    room = shape if isinstance(shape, Room) else named(ROOMS, shape, "room")
     least = {"listeners": (listeners, 2), "sources": (sources, 1), "rays": (rays, 1)}
     least |= {"workers": (workers, 1), "samples": (samples, 1), "points": (points, 1)}
     for what, (value, low) in least.items():
@@ -72,63 +88,36 @@ def write(
         raise ValueError(f"kind is {kind!r}; expected one of {', '.join(get_args(Kind))}: name one")
     if not 0.2 <= seconds <= 5:
         raise ValueError(f"seconds is {seconds:g}; expected 0.2 to 5: give another length")
-    vacant(folder, "the generated room")
     take = Take(room, rate, seconds, rays, seed, kind)
     played = standing(room, sources, seed)
     ears, test = placed(room, played, listeners, seed)
-    with drafted(folder) as draft:
+    with drafted(folder, "the generated room") as draft:
         rows = write_sounds(take, draft / "sounds", played, ears, test, workers, held_sources)
         if views:
             stand = picture.cameras(room, views, width, height, seed)
             _write_scene(room, draft / "scene", stand, points, samples, seed)
-        card = {**_surfaces(take, played), "listeners": rows}
-        (draft / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+        write_json(draft / CARD, {**_surfaces(take, played), "listeners": rows})
     return folder
 
 
 def cached(folder: Path | str | None = None, shape: str = "shoebox", **arguments: Any) -> Path:
-    """A folder below `folder` with the room, made when it is first asked for (see `write`).
-
-    `folder` defaults to `splat` in the user's cache. Another version of the code, or other
-    arguments, make another room; processes that race for the same one agree on the first.
-    """
-    root = Path(folder) if folder is not None else user_cache()
-    told_apart = {name: value for name, value in arguments.items() if name != "workers"}
-    digest = hashlib.blake2b(repr((shape, sorted(told_apart.items()))).encode(), digest_size=6)
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
-    made = root / f"room-{shape}-{digest.hexdigest()}"
-    if not made.is_dir():
-        try:
-            write(made, shape, **arguments)
-        except OSError:
-            # Another process may have finished it in the meantime.
-            if not made.is_dir():
-                raise
-    return made
-
-
-def _room(shape: str | Room) -> Room:
-    if isinstance(shape, Room):
-        return shape
-    if shape not in ROOMS:
-        raise ValueError(f"there is no room {shape!r}; expected one of {', '.join(ROOMS)}")
-    return ROOMS[shape]
+    """A folder below `folder` with the room, made when first asked for (see `folders.cached`)."""
+    asked = sorted((name, value) for name, value in arguments.items() if name != "workers")
+    make = partial(write, shape=shape, **arguments)
+    return folders.cached(folder, f"room-{shape}", asked, [HERE, HERE / "rooms"], make)
 
 
 def _write_scene(
     room: Room, folder: Path, stand: Sequence[Camera], points: int, samples: int, seed: int
 ) -> None:
-    (folder / "images").mkdir(parents=True)
+    folders.make(folder, "images")
 
     def draw(camera: Camera) -> None:
-        image = picture.render(room, camera, samples).image.numpy()
-        save(folder / "images" / name_of(camera.index), image[..., ::-1])
+        image = picture.render(room, camera, samples).image
+        save(folder / "images" / name_of(camera.index), image.numpy())
 
-    # A view is drawn by one thread from start to end: their number does not change a byte.
-    with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), len(stand)))) as pool:
-        list(pool.map(draw, stand))
-    write_model(folder / "sparse" / "0", stand, picture.points(room, points, seed))
+    folders.each(stand, draw)
+    folders.write_model(folder / "sparse" / "0", stand, picture.points(room, points, seed))
 
 
 def _surfaces(take: Take, played: Sequence[Place]) -> dict[str, Any]:

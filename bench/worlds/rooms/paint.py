@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from splat.datasets.demo.colours import edge, mixed
-from splat.datasets.demo.shapes import Array, Vector
-from worlds.sweep.pattern import dimmed, grain, hashed, noise, over, within
+from splat.datasets.tracer.colours import edge, mixed, over
+from splat.datasets.tracer.vectors import Array, Vector
+from worlds.pattern import boards, bricks, hashed, noise, within
 
 
 def _plaster(a: Array, b: Array) -> Vector:
@@ -27,26 +27,12 @@ def _plaster(a: Array, b: Array) -> Vector:
 
 def _brick(a: Array, b: Array) -> Vector:
     """Red bricks in running bond, pale joints."""
-    row = np.floor(b / 0.083)
-    along = a / 0.25 + 0.5 * (row % 2)
-    brick = np.floor(along)
-    tint = 0.65 * hashed(brick, row, 11) + 0.45 * noise(a * 38, b * 38, 12) - 0.05
-    base = mixed(np.clip(tint, 0, 1), "b5674a", "6f3527")
-    across, up = np.abs(along - brick - 0.5), np.abs(b / 0.083 - row - 0.5)
-    joint = np.minimum((0.5 - across) * 0.25, (0.5 - up) * 0.083)
-    return over(base, edge(0.006 - joint, 0.003), "c9c0b1")
+    return bricks(a, b, (0.25, 0.083), (0.65, 0.45), 38, ("b5674a", "6f3527", "c9c0b1"), 11)
 
 
 def _boards(a: Array, b: Array) -> Vector:
     """Oak boards of different tints."""
-    row = np.floor(b / 0.17)
-    along = a / 1.4 + hashed(row, row, 21)
-    board = np.floor(along)
-    fibre = grain(a + 3 * board, b, 23)
-    tint = 0.6 * hashed(board, row, 22) + 0.9 * (fibre - 0.3)
-    base = mixed(np.clip(tint, 0, 1), "d0a571", "855933")
-    seam = np.minimum(0.5 - np.abs(b / 0.17 - row - 0.5), (0.5 - np.abs(along - board - 0.5)) * 8)
-    return dimmed(base, 0.45 + 0.55 * edge(seam - 0.03, 0.03))
+    return boards(a, b, 0.17, 1.4, 0.6, ("d0a571", "855933"), 21)
 
 
 def _carpet(a: Array, b: Array) -> Vector:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
 
-from splat.datasets.demo.light import encoded
-from splat.datasets.demo.shapes import Array, Indices
-from splat.datasets.demo.trace import rays
+from splat.datasets.tracer.cameras import looking, standing, towards
+from splat.datasets.tracer.colours import encoded
+from splat.datasets.tracer.pictures import Hits, View, picture
+from splat.datasets.tracer.solids import Rays
+from splat.datasets.tracer.vectors import Array, Indices, ahead, columns, occurring
 from splat.types import Camera, Points
 from worlds.rooms.paint import PAINTS
 from worlds.rooms.shapes import Room, Surface
@@ -28,20 +28,10 @@ AMBIENT, LAMP = 0.42, 1.15
 """Light from everywhere, and of a lamp at one metre."""
 SHADE, DEEP = 0.35, 0.3
 """How much darker it is along floor and ceiling, and how far that reaches, metres."""
+CHUNK = 40_000
+"""Rays in flight together."""
 NUDGE = 1e-9
 """Rays that slip between two surfaces are turned by so much."""
-
-
-@dataclass(frozen=True)
-class RoomView:
-    """A picture of a room, and what it shows."""
-
-    image: UInt8[Tensor, "h w 3"]
-    """sRGB, antialiased."""
-    depth: Float[Tensor, "h w"]
-    """Camera z through the pixel's centre, metres."""
-    surfaces: UInt8[Tensor, "h w"]
-    """Index into `Room.surfaces`, through the pixel's centre."""
 
 
 @dataclass(frozen=True)
@@ -61,41 +51,43 @@ class _Frame:
 
 def cameras(room: Room, count: int, width: int, height: int, seed: int = 0) -> list[Camera]:
     """Views from all over the room, at 1.3 to 1.7 m, in all directions; pictures are upright."""
-    focal = 0.5 * width / np.tan(np.radians(FIELD_OF_VIEW) / 2)
-    K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]).float()
     generator = np.random.default_rng([seed, 3])
     low, high = room.plan.min(0), room.plan.max(0)
-    found: list[Camera] = []
-    while len(found) < count:
+    poses: list[np.ndarray] = []
+    while len(poses) < count:
         eye = np.array([*generator.uniform(low, high), generator.uniform(1.3, 1.7)])
         if room.clearance(eye[None])[0] < CLEAR:
             continue
-        heading = (len(found) + generator.uniform(-0.3, 0.3)) * np.pi * (3 - np.sqrt(5))
+        heading = (len(poses) + generator.uniform(-0.3, 0.3)) * np.pi * (3 - np.sqrt(5))
         pitch = generator.uniform(-0.3, 0.2)
-        forward = np.array([np.cos(heading), np.sin(heading), 0.0])
+        forward = towards(heading, 0)
         t, _ = _met(room, np.repeat(eye[None], 2, 0), np.stack([forward, -forward]))
         if t[0] < AHEAD and t[1] > t[0]:
             heading += np.pi
-        pose = torch.from_numpy(_pose(eye, heading, pitch)).float()
-        found.append(Camera(pose, K, width, height, index=len(found)))
-    return found
+        poses.append(looking(eye, towards(heading, pitch)))
+    return standing(poses, width, height, FIELD_OF_VIEW)
 
 
-def render(room: Room, camera: Camera, samples: int = 2) -> RoomView:
-    """Draw the room; a pixel is the mean of `samples` x `samples` rays, in linear light."""
-    h, w = camera.height, camera.width
-    v, u = (each.ravel().astype(np.float64) for each in np.mgrid[:h, :w])
-    light = np.zeros((h * w, 3))
-    for i in range(samples * samples):
-        off = (np.array(divmod(i, samples)) + 0.5) / samples
-        light += _lit(room, *_seen(room, camera, u + off[0], v + off[1])[:2])
-    _, which, depth = _seen(room, camera, u + 0.5, v + 0.5)
-    image = np.round(encoded(light / samples**2) * 255).astype(np.uint8)
-    return RoomView(
-        torch.from_numpy(image.reshape(h, w, 3)),
-        torch.from_numpy(depth.reshape(h, w).astype(np.float32)),
-        torch.from_numpy(which.reshape(h, w).astype(np.uint8)),
-    )
+def render(room: Room, camera: Camera, samples: int = 2) -> View:
+    """Draw the room; a pixel is the mean of `samples` x `samples` rays, in linear light.
+
+    Numbers of objects are indices into `Room.surfaces`.
+    """
+    across, down = (np.indices((samples, samples)).reshape(2, -1) + 0.5) / samples
+    normals = np.stack([frame(surface).normal for surface in room.surfaces])
+
+    def trace(rays: Rays) -> Hits:
+        eye = np.broadcast_to(np.stack(rays.eye, 1), (len(rays.to_z), 3))
+        t, which = _met(room, eye, np.stack(rays.direction, 1))
+        return Hits(t, which, which, columns(normals[which]))
+
+    def light(rays: Rays, hits: Hits) -> Array:
+        return _lit(room, np.stack(ahead(rays.eye, hits.t, rays.direction), 1), hits.number)
+
+    return picture(
+        camera, trace, light, encoded, (across, down), contrast=-1, chunk=CHUNK,
+        precision=np.float64,
+    )  # fmt: skip
 
 
 def points(room: Room, count: int, seed: int = 0, noise: float = 0.004) -> Points:
@@ -139,15 +131,6 @@ def frame(surface: Surface) -> _Frame:
     return _Frame(corners[0], across, up, normal, outline)
 
 
-def _seen(room: Room, camera: Camera, u: Array, v: Array) -> tuple[Array, Indices, Array]:
-    """Points [n, 3], numbers of surfaces and camera z of what rays through a picture meet."""
-    through = rays(camera, u, v)
-    eye = np.broadcast_to(np.stack(through.eye, 1).astype(np.float64), (len(u), 3))
-    direction = np.stack(through.direction, 1)
-    t, which = _met(room, eye, direction)
-    return eye + t[:, None] * direction, which, t * through.to_z
-
-
 def _met(room: Room, eye: np.ndarray, direction: np.ndarray) -> tuple[Array, Indices]:
     """Distances to the first surface along rays [n, 3], and its number."""
     t = np.full(len(eye), np.inf)
@@ -182,10 +165,8 @@ def _lit(room: Room, point: np.ndarray, which: Indices) -> Array:
     """Linear light from points on surfaces, [n, 3]: paint under lamps, dim along the edges."""
     light = np.empty((len(point), 3))
     lamps = _lamps(room)
-    for i, surface in enumerate(room.surfaces):
-        mine = np.flatnonzero(which == i)
-        if not len(mine):
-            continue
+    for i, mine in occurring(which):
+        surface = room.surfaces[i]
         plane, here = frame(surface), point[mine]
         shine = np.full(len(mine), AMBIENT)
         for lamp in lamps:
@@ -207,15 +188,3 @@ def _lamps(room: Room) -> list[np.ndarray]:
     grid = [low + (high - low) * (np.array(cell) + 0.5) / many for cell in np.ndindex(*many)]
     kept = [xy for xy in grid if room.clearance(xy[None])[0] > 0.4]
     return [np.array([*xy, room.height - LAMPS]) for xy in kept]
-
-
-def _pose(eye: np.ndarray, heading: float, pitch: float) -> np.ndarray:
-    """World to camera."""
-    across = np.array([np.cos(heading), np.sin(heading), 0.0])
-    forward = np.cos(pitch) * across + np.array([0.0, 0.0, np.sin(pitch)])
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, :3] = [right, np.cross(forward, right), forward]
-    pose[:3, 3] = -pose[:3, :3] @ eye
-    return pose

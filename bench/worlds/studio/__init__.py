@@ -7,16 +7,16 @@ material needs nothing but this package. World frame: z up, objects within `RADI
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.datasets.demo.shapes import Vector
+from splat.datasets.tracer.vectors import Vector, columns
+from worlds.command import named
 from worlds.studio.files import cached, write
 from worlds.studio.lights import HEIGHT, exposure, panorama
 from worlds.studio.lights import LIGHTS as _LIGHTS
@@ -48,7 +48,6 @@ __all__ = [
 
 OBJECTS = tuple(SHAPES)
 LIGHTS = tuple(_LIGHTS)
-Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def sdf(name: str) -> Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]:
     Negative inside. Zero exactly on the surface; elsewhere its size never exceeds the distance to
     it, and falls short near fillets.
     """
-    distance = _named(SHAPES, name, "object")
+    distance = named(SHAPES, name, "object")
 
     def at(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
         return torch.from_numpy(distance(*_apart(points))).to(points.device)
@@ -77,7 +76,7 @@ def sdf(name: str) -> Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n"]]:
 
 def material(name: str, points: Float[Tensor, "n 3"]) -> Material:
     """Of the object `name`, at points on its surface."""
-    finish = _named(FINISHES, name, "object")(*_apart(points))
+    finish = named(FINISHES, name, "object")(*_apart(points))
     values = (np.stack(finish.albedo, 1), finish.roughness, finish.metallic)
     albedo, roughness, metallic = (torch.from_numpy(v).to(points) for v in values)
     return Material(albedo, roughness, metallic)
@@ -90,7 +89,7 @@ def light(name: str, height: int = HEIGHT) -> Float[Tensor, "h w 3"]:
     cos theta), z up, with theta = pi (j + 0.5) / h and phi = 2 pi (0.5 - (i + 0.5) / w): row 0 is
     +z, the middle column is +x, columns go on towards -y.
     """
-    _named(_LIGHTS, name, "light")
+    named(_LIGHTS, name, "light")
     return torch.from_numpy(panorama(name, height))
 
 
@@ -102,12 +101,5 @@ def exposed(surroundings: Float[Tensor, "h w 3"]) -> float:
     return exposure(surroundings.cpu().numpy())
 
 
-def _named(table: Mapping[str, Kind], name: str, what: str) -> Kind:
-    if name not in table:
-        raise ValueError(f"{what} is {name!r}; expected one of {', '.join(table)}")
-    return table[name]
-
-
 def _apart(points: Float[Tensor, "n 3"]) -> Vector:
-    x, y, z = (np.ascontiguousarray(column) for column in points.detach().cpu().numpy().T)
-    return x, y, z
+    return columns(points.detach().cpu().numpy())

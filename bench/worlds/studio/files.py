@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from splat.datasets import demo
-from splat.datasets.demo.shapes import Array
-from splat.datasets.drafts import drafted, vacant
+from splat.datasets.tracer import folders
+from splat.datasets.tracer.colours import srgb, stored
+from splat.datasets.tracer.folders import drafted, save, write_json
+from splat.datasets.tracer.vectors import Array
 from splat.types import Camera
+from worlds import HERE
+from worlds.command import Folder, named
 from worlds.studio.lights import LIGHTS, exposure, panorama
 from worlds.studio.mesh import triangles
 from worlds.studio.photograph import lit, pictures, renderer, shape, window
@@ -25,7 +25,8 @@ from worlds.studio.poses import FIELD_OF_VIEW, cameras
 from worlds.studio.shapes import SHAPES
 from worlds.studio.trace import Maps, maps
 
-Bytes = npt.NDArray[np.uint8]
+Object = Literal["mirror", "glossy", "diffuse"]
+Light = Literal["studio", "sky", "sunset", "room"]
 
 CARD = "studio.json"
 FINER = 1.5
@@ -45,94 +46,56 @@ WHAT = {
 
 
 def write(
-    folder: Path | str,
-    object: str = "mirror",
+    folder: Folder,
+    object: Object = "mirror",
     *,
-    light: str = "studio",
-    unseen: Sequence[str] = ("sunset", "room"),
+    light: Light = "studio",
+    unseen: tuple[Light, ...] = ("sunset", "room"),
     views: int = 60,
     tests: int = 12,
     size: int = 256,
     samples: int = 25,
-) -> None:
-    """Photograph an object into a new folder, which appears when it is complete.
+) -> Path:
+    """Photograph an object of known shape and material into a new folder, by Mitsuba 3.
 
-    `object` is `mirror`, `glossy` or `diffuse`; `light` and `unseen` are names of `LIGHTS`. The
-    training views are lit by `light`, the test views by that and by each of `unseen`. Pictures are
-    `size` pixels wide and high, with `samples` (a square number) rays a pixel; test views have more
-    than twice as many. The folder's `studio.json` says what is in it. The same arguments give the
-    same bytes where Mitsuba is of the same version and finds LLVM, or finds none.
+    It appears when it is complete; its `studio.json` says what is in it. The same arguments give
+    the same bytes where Mitsuba is of the same version and finds LLVM, or finds none.
+
+    Args:
+        folder: Where to write; it must not exist.
+        object: A rabbit of polished metal, a glazed teapot, or a matte dinosaur.
+        light: Surroundings in the training and test views.
+        unseen: Surroundings that the test views are drawn under as well, in `relit/`.
+        views: Training views.
+        tests: Test views, evenly between the others.
+        size: Width and height of pictures, pixels.
+        samples: Rays through a pixel of a training view, a square number; test views get more
+            than twice as many.
     """
-    folder = Path(folder)
-    _known("object", object, SHAPES)
+    named(SHAPES, object, "object")
     for name in (light, *unseen):
-        _known("light", name, LIGHTS)
+        named(LIGHTS, name, "light")
     if views < 1 or tests < 1 or size < 8:
         raise ValueError(
             f"views, tests and size are {views}, {tests} and {size}; expected at least 1, 1 and 8"
         )
     if samples < 4 or math.isqrt(samples) ** 2 != samples:
         raise ValueError(f"samples is {samples}; expected a square number, such as 16, 25 or 64")
-    vacant(folder, "the pictures of an object")
-    renderer()
-    with drafted(folder) as draft:
-        _draw(draft, object, light, tuple(unseen), (views, tests, size, samples))
-
-
-def cached(
-    object: str = "mirror",
-    cache: Path | str | None = None,
-    *,
-    light: str = "studio",
-    unseen: Sequence[str] = ("sunset", "room"),
-    views: int = 60,
-    tests: int = 12,
-    size: int = 256,
-    samples: int = 25,
-) -> Path:
-    """The folder of an object, drawn when it is first asked for (see `write`).
-
-    `cache` defaults to `splat` in the user's cache. Another version of the code, or other
-    arguments, make another folder; processes that race for the same one agree on the first.
-    """
-    root = Path(cache) if cache is not None else _user_cache()
-    asked = (object, light, tuple(unseen), views, tests, size, samples)
-    folder = root / f"studio-{object}-{_fingerprint(asked)}"
-    if not folder.is_dir():
-        try:
-            write(
-                folder, object, light=light, unseen=unseen, views=views, tests=tests, size=size,
-                samples=samples,
-            )  # fmt: skip
-        except OSError:
-            # Another process may have finished it in the meantime.
-            if not folder.is_dir():
-                raise
+    with drafted(folder, "the pictures of an object") as draft:
+        _draw(draft, object, light, unseen, (views, tests, size, samples))
     return folder
+
+
+def cached(object: str = "mirror", cache: Path | str | None = None, **arguments: Any) -> Path:
+    """A folder below `cache` with an object, drawn when first asked for (see `folders.cached`)."""
+    asked, code = sorted(arguments.items()), [HERE, HERE / "studio"]
+    draw = partial(write, object=object, **arguments)
+    return folders.cached(cache, f"studio-{object}", asked, code, draw)
 
 
 def name_of(index: int) -> str:
     """Of the picture of a view, without its suffix."""
     return f"r_{index:03d}"
-
-
-def _known(what: str, name: str, names: dict[str, Any]) -> None:
-    if name not in names:
-        raise ValueError(f"{what} is {name!r}; expected one of {', '.join(names)}")
-
-
-def _user_cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "splat"
-
-
-def _fingerprint(asked: tuple[Any, ...]) -> str:
-    """Changes with the arguments and with the code that draws."""
-    digest = hashlib.blake2b(repr(asked).encode(), digest_size=6)
-    here, shared = Path(__file__).parent, Path(demo.__file__).parent
-    for source in (*sorted(here.glob("*.py")), *sorted(shared.glob("*.py"))):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()
 
 
 def _draw(
@@ -142,7 +105,7 @@ def _draw(
     unseen: tuple[str, ...],
     sizes: tuple[int, int, int, int],
 ) -> None:
-    views, tests, size, samples = sizes
+    mitsuba, (views, tests, size, samples) = renderer(), sizes
     train, test = cameras(views, tests, size)
     mesh = triangles(SHAPES[name])
     thing = shape(name, mesh)
@@ -155,7 +118,7 @@ def _draw(
     for lamp in dict.fromkeys((light, *unseen)):
         around = panorama(lamp)
         exposures[lamp] = exposure(around)
-        _save(folder / "lights" / f"{lamp}.hdr", around[..., ::-1])
+        save(folder / "lights" / f"{lamp}.hdr", around)
         scene = lit(thing, around)
         for where, part, stand, rays in jobs:
             if where != lamp:
@@ -164,12 +127,11 @@ def _draw(
             shots = pictures(scene, stand, rays, part_seen)
             for camera, (radiance, cover) in zip(stand, shots, strict=True):
                 image = encoded(radiance * exposures[lamp], cover)
-                _save(folder / part / f"{name_of(camera.index)}.png", image[..., [2, 1, 0, 3]])
+                save(folder / part / f"{name_of(camera.index)}.png", image)
     _write_frames(folder / "transforms_train.json", "train", train)
     _write_frames(folder / "transforms_test.json", "test", test)
     for camera in test:
         _write_truth(folder / "truth", name_of(camera.index), maps(name, camera))
-    mitsuba = renderer()
     card = {
         "object": name,
         "light": light,
@@ -182,25 +144,13 @@ def _draw(
         "renderer": f"Mitsuba {mitsuba.__version__}, {mitsuba.variant()}",
         "what": WHAT,
     }
-    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", "utf-8")
+    write_json(folder / CARD, card, indent=2)
 
 
-def encoded(light: Array, cover: Array) -> Bytes:
+def encoded(light: Array, cover: Array) -> npt.NDArray[np.uint8]:
     """Linear light [h, w, 3] and coverage [h, w] as an sRGB picture with alpha, uint8 [h, w, 4]."""
-    light = np.clip(light, 0, 1)
-    curve = 1.055 * np.maximum(light, 0.0031308) ** (1 / 2.4) - 0.055
-    colour = np.where(light <= 0.0031308, 12.92 * light, curve)
-    values = np.concatenate([np.where(cover[..., None] > 0, colour, 0), cover[..., None]], -1)
-    image: Bytes = np.round(255 * values).astype(np.uint8)
-    return image
-
-
-def _save(path: Path, image: npt.NDArray[Any]) -> None:
-    """By its suffix; OpenCV's order of channels."""
-    done, data = cv2.imencode(path.suffix, image)
-    assert done
-    # cv2.imwrite fails without a reason, and on Windows for names beyond ASCII.
-    path.write_bytes(data.tobytes())
+    colour = np.where(cover[..., None] > 0, srgb(np.clip(light, 0, 1)), 0)
+    return stored(np.concatenate([colour, cover[..., None]], -1))
 
 
 def _write_frames(file: Path, part: str, stand: Sequence[Camera]) -> None:
@@ -212,7 +162,7 @@ def _write_frames(file: Path, part: str, stand: Sequence[Camera]) -> None:
         name = f"./{part}/{name_of(camera.index)}"
         frames.append({"file_path": name, "transform_matrix": pose.tolist()})
     meta = {"camera_angle_x": math.radians(FIELD_OF_VIEW), "frames": frames}
-    file.write_text(json.dumps(meta, indent=1) + "\n", "utf-8")
+    write_json(file, meta)
 
 
 def _write_truth(folder: Path, name: str, known: Maps) -> None:
@@ -220,14 +170,14 @@ def _write_truth(folder: Path, name: str, known: Maps) -> None:
         return np.asarray(np.round(65535 * np.clip(values, 0, 1)), np.uint16)
 
     images: dict[str, npt.NDArray[Any]] = {
-        "normals": words((known.normals.numpy() + 1) / 2)[..., ::-1],
-        "albedo": words(known.albedo.numpy())[..., ::-1],
+        "normals": words((known.normals.numpy() + 1) / 2),
+        "albedo": words(known.albedo.numpy()),
         "roughness": words(known.roughness.numpy()),
         "metallic": words(known.metallic.numpy()),
         "masks": known.mask.numpy().astype(np.uint8) * 255,
     }
     for part, image in images.items():
         (folder / part).mkdir(parents=True, exist_ok=True)
-        _save(folder / part / f"{name}.png", image)
+        save(folder / part / f"{name}.png", image)
     (folder / "depth").mkdir(exist_ok=True)
     np.save(folder / "depth" / f"{name}.npy", known.depth.numpy())

@@ -16,7 +16,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from splat.datasets.demo.shapes import Array, Triple, Vector, dot
+from splat.datasets.tracer.colours import edge
+from splat.datasets.tracer.vectors import Array, Triple, Vector, dot
 
 HEIGHT = 128
 WHITE = 0.8
@@ -37,12 +38,6 @@ def towards(elevation: float, heading: float) -> Triple:
     return float(np.cos(up) * np.cos(turn)), float(np.cos(up) * np.sin(turn)), float(np.sin(up))
 
 
-def _step(value: Array, width: float) -> Array:
-    """0 below -width, 1 above width, smooth between."""
-    t: Array = np.clip(value / (2 * width) + 0.5, 0, 1)
-    return t * t * (3 - 2 * t)
-
-
 def _faded(share: Array, low: Triple, high: Triple) -> Array:
     """Colours [h, w, 3] between `low`, where the share is 0, and `high`."""
     return np.asarray(np.array(low) + share[..., None] * np.subtract(high, low))
@@ -55,14 +50,14 @@ def _box(d: Vector, middle: Triple, half: tuple[float, float], soft: float = 0.0
     up = np.cross(across, middle)
     ahead = np.maximum(dot(d, middle), 1e-3)
     u, v = (dot(d, (float(a[0]), float(a[1]), float(a[2]))) / ahead for a in (across, up))
-    inside = _step(half[0] - np.abs(u), soft) * _step(half[1] - np.abs(v), soft)
+    inside = edge(half[0] - np.abs(u), soft) * edge(half[1] - np.abs(v), soft)
     return np.asarray(np.where(ahead > 0.05, inside, 0))
 
 
 def _disc(d: Vector, middle: Triple, degrees: float) -> Array:
     """Share of a lit disc of that radius, with an edge a third as wide."""
     away = np.degrees(np.arccos(np.clip(dot(d, middle), -1, 1)))
-    return _step(np.asarray(degrees - away), degrees / 3)
+    return edge(np.asarray(degrees - away), degrees / 3)
 
 
 def _glow(d: Vector, middle: Triple, sharpness: float) -> Array:
@@ -83,9 +78,9 @@ def _clouds(d: Vector, scale: float) -> Array:
 def _studio(d: Vector) -> Array:
     """Soft boxes around a dark grey room: one large and warm, two strips, one blue, a ceiling."""
     x, y, z = d
-    light = _faded(_step(z, 0.7), (0.2, 0.19, 0.18), (0.07, 0.075, 0.085))
+    light = _faded(edge(z, 0.7), (0.2, 0.19, 0.18), (0.07, 0.075, 0.085))
     # Seams of the backdrop, so that the dark parts of a mirror are not empty.
-    seams = _step(np.cos(12 * np.arctan2(y, x)) - 0.985, 0.012) * _step(0.75 - np.abs(z), 0.02)
+    seams = edge(np.cos(12 * np.arctan2(y, x)) - 0.985, 0.012) * edge(0.75 - np.abs(z), 0.02)
     light = light * (1 + 1.6 * seams[..., None])
     for middle, half, colour in (
         (towards(38, 35), (0.5, 0.42), (7.0, 6.2, 5.2)),
@@ -105,12 +100,12 @@ def _sky(d: Vector) -> Array:
     _, _, z = d
     sun = towards(52, 60)
     sky = _faded(np.clip(z, 0, 1) ** 0.5, (0.95, 1.0, 1.05), (0.18, 0.36, 0.85))
-    cloud = _step(_clouds(d, 3.0) - 0.56, 0.14) * _step(z - 0.12, 0.12)
+    cloud = edge(_clouds(d, 3.0) - 0.56, 0.14) * edge(z - 0.12, 0.12)
     sky = sky + cloud[..., None] * (np.array((1.3, 1.28, 1.25)) - sky)
     sky = sky + _glow(d, sun, 30.0)[..., None] * np.array((1.2, 1.0, 0.75))
     sky = sky + _disc(d, sun, 4.5)[..., None] * np.array((95.0, 88.0, 76.0))
-    fields = _faded(_step(_clouds(d, 7.0) - 0.5, 0.2), (0.12, 0.2, 0.06), (0.33, 0.29, 0.15))
-    return np.asarray(sky + _step(-z, 0.01)[..., None] * (fields - sky))
+    fields = _faded(edge(_clouds(d, 7.0) - 0.5, 0.2), (0.12, 0.2, 0.06), (0.33, 0.29, 0.15))
+    return np.asarray(sky + edge(-z, 0.01)[..., None] * (fields - sky))
 
 
 def _sunset(d: Vector) -> Array:
@@ -119,15 +114,15 @@ def _sunset(d: Vector) -> Array:
     sun = towards(9, -70)
     near = 0.5 + 0.5 * dot(d, (sun[0], sun[1], 0.0))
     low = _faded(near**2, (0.45, 0.3, 0.5), (2.3, 0.95, 0.3))
-    sky = low + _step(z - 0.25, 0.35)[..., None] * (np.array((0.16, 0.15, 0.38)) - low)
-    streaks = _step(_clouds((x, y, 4 * z), 2.5) - 0.55, 0.15) * _step(z - 0.08, 0.05)
+    sky = low + edge(z - 0.25, 0.35)[..., None] * (np.array((0.16, 0.15, 0.38)) - low)
+    streaks = edge(_clouds((x, y, 4 * z), 2.5) - 0.55, 0.15) * edge(z - 0.08, 0.05)
     sky = sky + (0.7 * streaks * near)[..., None] * np.array((1.6, 0.6, 0.45))
     sky = sky + _glow(d, sun, 25.0)[..., None] * np.array((3.0, 1.3, 0.4))
     sky = sky + _disc(d, sun, 4.0)[..., None] * np.array((110.0, 62.0, 26.0))
     turn = np.arctan2(y, x)
     ridge = 0.03 + 0.03 * np.sin(3 * turn) + 0.02 * np.sin(7 * turn + 1) + 0.008 * np.sin(19 * turn)
-    ground = _faded(_step(_clouds(d, 6.0) - 0.5, 0.3), (0.05, 0.04, 0.06), (0.16, 0.1, 0.08))
-    return np.asarray(sky + _step(ridge - z, 0.01)[..., None] * (ground - sky))
+    ground = _faded(edge(_clouds(d, 6.0) - 0.5, 0.3), (0.05, 0.04, 0.06), (0.16, 0.1, 0.08))
+    return np.asarray(sky + edge(ridge - z, 0.01)[..., None] * (ground - sky))
 
 
 def _room(d: Vector) -> Array:
@@ -136,11 +131,11 @@ def _room(d: Vector) -> Array:
     reach = np.stack([np.abs(x) / 3.2, np.abs(y) / 2.4, np.where(z > 0, z / 1.5, -z / 1.1)])
     wall = reach.argmax(0)
     u, v, w = (a / reach.max(0) for a in d)
-    light = _faded(_step(w, 1.2), (0.3, 0.27, 0.23), (0.48, 0.45, 0.4))
+    light = _faded(edge(w, 1.2), (0.3, 0.27, 0.23), (0.48, 0.45, 0.4))
     boards = 0.75 + 0.25 * np.sin(
         np.floor(v / 0.35) * 12.9 + np.floor(u / 1.3 + np.floor(v / 0.35))
     )
-    seam = 0.5 + 0.5 * _step(np.abs(v / 0.35 - np.round(v / 0.35)) - 0.05, 0.03)
+    seam = 0.5 + 0.5 * edge(np.abs(v / 0.35 - np.round(v / 0.35)) - 0.05, 0.03)
     wood = (boards * seam)[..., None] * np.array((0.3, 0.17, 0.08))
     light = np.where(((wall == 2) & (z < 0))[..., None], wood, light)
     light = np.where(((wall == 2) & (z > 0))[..., None], np.array((0.55, 0.53, 0.5)), light)
@@ -148,12 +143,12 @@ def _room(d: Vector) -> Array:
     def panel(
         on: Array, along: Array, middle: float, half: float, low: float, high: float
     ) -> Array:
-        inside = _step(half - np.abs(along - middle), 0.03) * _step(w - low, 0.03)
-        return np.asarray(np.where(on, inside * _step(high - w, 0.03), 0))
+        inside = edge(half - np.abs(along - middle), 0.03) * edge(w - low, 0.03)
+        return np.asarray(np.where(on, inside * edge(high - w, 0.03), 0))
 
     for on, along, middle in (((wall == 0) & (x > 0), v, -0.9), ((wall == 0) & (x > 0), v, 1.0)):
         glass = panel(on, along, middle, 0.62, -0.35, 1.05)
-        bars = _step(0.035 - np.abs(along - middle), 0.02) + _step(0.035 - np.abs(w - 0.4), 0.02)
+        bars = edge(0.035 - np.abs(along - middle), 0.02) + edge(0.035 - np.abs(w - 0.4), 0.02)
         light = light + (glass * (1 - np.clip(bars, 0, 1)))[..., None] * np.array((8.5, 9.5, 11.0))
     far = panel((wall == 1) & (y < 0), u, -1.4, 0.5, -0.2, 0.95)
     light = light + far[..., None] * np.array((7.0, 7.6, 8.6))

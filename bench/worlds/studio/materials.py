@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splat.datasets.demo.colours import edge, mixed
-from splat.datasets.demo.shapes import Array, Vector, across, ball
+from splat.datasets.tracer.colours import blended, edge, mixed
+from splat.datasets.tracer.solids import across, ball
+from splat.datasets.tracer.vectors import Array, Vector
 from worlds.studio.shapes import PLATES
 
 
@@ -26,11 +27,6 @@ class Finish:
     roughness: Array
     metallic: Array
     """0 for what is painted, 1 for metal."""
-
-
-def _between(first: Vector, second: Vector, share: Array) -> Vector:
-    r, g, b = (a + share * (c - a) for a, c in zip(first, second, strict=True))
-    return r, g, b
 
 
 def _plain(like: Array, colour: str) -> Vector:
@@ -55,11 +51,11 @@ def _glaze(x: Array, y: Array, z: Array) -> Finish:
     flecks = np.sin(31 * x + 3 * np.sin(11 * y)) * np.sin(29 * y - 2 * np.sin(13 * z))
     flecks = edge(flecks * np.sin(27 * z + 2 * np.sin(9 * x)) - 0.45, 0.15)
     teal = mixed(0.7 * flecks, "0f6a78", "5fb6b4")
-    painted = _between(teal, mixed(diamonds, "f3e6cc", "cf4a28"), belt)
-    painted = _between(painted, _plain(x, "f3e6cc"), line)
+    painted = blended(teal, mixed(diamonds, "f3e6cc", "cf4a28"), belt)
+    painted = blended(painted, _plain(x, "f3e6cc"), line)
     brass = np.maximum(edge(z - 0.56, 0.015), edge(-z - 0.63, 0.015))
     glaze = 0.2 + 0.08 * belt
-    albedo = _between(painted, _plain(x, "e8b95c"), brass)
+    albedo = blended(painted, _plain(x, "e8b95c"), brass)
     return Finish(albedo, glaze + brass * (0.25 - glaze), brass)
 
 
@@ -69,14 +65,14 @@ def _clay(x: Array, y: Array, z: Array) -> Finish:
     stripes = np.sin(17 * x + 2.2 * np.sin(5 * z) + 1.5 * np.sin(6 * y))
     skin = mixed(edge(stripes - 0.15, 0.3) * edge(z + 0.2, 0.12), "7fa650", "35663f")
     spots = np.sin(23 * x + 2 * np.sin(9 * z)) * np.sin(25 * y) * np.sin(21 * z + 1.5)
-    skin = _between(skin, _plain(x, "e9d98a"), edge(spots - 0.3, 0.12))
+    skin = blended(skin, _plain(x, "e9d98a"), edge(spots - 0.3, 0.12))
     belly = edge(0.16 - side, 0.05) * edge(-z - 0.26, 0.06) * edge(x + 0.45, 0.08)
-    skin = _between(skin, _plain(x, "e8d6ae"), belly)
+    skin = blended(skin, _plain(x, "e8d6ae"), belly)
     for at, high, size in PLATES:
         inside = edge(size + 0.02 - across(x - at, z - high), 0.015)
-        skin = _between(skin, _plain(x, "d9772e"), inside * edge(0.062 - side, 0.01))
+        skin = blended(skin, _plain(x, "d9772e"), inside * edge(0.062 - side, 0.01))
     eyes = edge(0.034 - ball(x - 0.7, side - 0.1, z - 0.59, 0.0), 0.008)
-    skin = _between(skin, _plain(x, "1c1a18"), eyes)
+    skin = blended(skin, _plain(x, "1c1a18"), eyes)
     return Finish(skin, np.ones_like(x), np.zeros_like(x))
 
 

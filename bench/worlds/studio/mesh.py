@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from splat.datasets.demo.shapes import Array, Distance, Vector, dot
+from splat.datasets.tracer.vectors import Array, Distance, Vector, columns, dot
 from worlds.studio.shapes import RADIUS, gradient, normal
 
 COARSE = 8
@@ -34,7 +34,7 @@ def triangles(distance: Distance, resolution: int = 224) -> Mesh:
     measure = _measure()
     values, origin, cell = _grid(distance, resolution)
     vertices, faces, _, _ = measure.marching_cubes(values, 0.0, allow_degenerate=False)
-    x, y, z = (np.ascontiguousarray(c) for c in (vertices.astype(np.float64) * cell + origin).T)
+    x, y, z = columns(vertices.astype(np.float64) * cell + origin)
     for _ in range(NEWTON):
         d = distance(x, y, z)
         u, v, w = gradient(distance, (x, y, z))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from splat.datasets.demo.shapes import Array
+from splat.datasets.tracer.vectors import Array, columns
 from splat.types import Camera
 from worlds.studio.materials import FINISHES
 from worlds.studio.mesh import INSTALL, Mesh
@@ -48,7 +48,7 @@ def renderer() -> Any:
 def shape(name: str, mesh: Mesh) -> Any:
     """The mesh of the object `name` with its material, as a shape of Mitsuba's."""
     mi = renderer()
-    finish = FINISHES[name](*(np.ascontiguousarray(column) for column in mesh.vertices.T))
+    finish = FINISHES[name](*columns(mesh.vertices))
     values = {
         "albedo": np.stack(finish.albedo, 1),
         "roughness": finish.roughness[:, None],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
+from splat.datasets.tracer.cameras import looking, standing
 from splat.types import Camera
 
 DISTANCE = 3.8
@@ -25,24 +25,14 @@ def cameras(
     Both are taken from one Fibonacci sphere: the test views stand evenly between the others.
     """
     count = views + tests
-    focal = 0.5 * size / np.tan(np.radians(FIELD_OF_VIEW) / 2)
-    K = torch.tensor([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]]).float()
     held = {int((k + 0.5) * count / tests) for k in range(tests)}
-    split: tuple[list[Camera], list[Camera]] = ([], [])
+    split: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for index in range(count):
         up = LOWEST + (HIGHEST - LOWEST) * (index + 0.5) / count
         out, turn = (1 - up * up) ** 0.5, index * GOLDEN
-        pose = _pose(np.array([out * np.cos(turn), out * np.sin(turn), up]))
-        part = split[index in held]
-        part.append(Camera(torch.from_numpy(pose).float(), K, size, size, index=len(part)))
-    return tuple(split[0]), tuple(split[1])
-
-
-def _pose(away: np.ndarray) -> np.ndarray:
-    """World to camera of an eye in the unit direction `away`, its picture upright."""
-    right = np.cross(-away, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, :3] = [right, np.cross(-away, right), -away]
-    pose[:3, 3] = 0.0, 0.0, DISTANCE
-    return pose
+        away = np.array([out * np.cos(turn), out * np.sin(turn), up])
+        pose = looking(np.zeros(3), -away)
+        pose[:3, 3] = 0.0, 0.0, DISTANCE
+        split[index in held].append(pose)
+    train, test = (tuple(standing(poses, size, size, FIELD_OF_VIEW)) for poses in split)
+    return train, test

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from splat.datasets.tracer.folders import read_image
 from worlds.studio.files import CARD
 from worlds.studio.trace import Maps
 
@@ -49,7 +49,7 @@ def truth(folder: Path | str, name: str) -> Maps:
     """
     known, stem = Path(folder) / "truth", PurePosixPath(name).stem
     file = f"{stem}.png"
-    mask = torch.from_numpy(_read(known / "masks" / file) > 127)
+    mask = torch.from_numpy(read_image(known / "masks" / file) > 127)
     normals = 2 * _words(known / "normals" / file) - 1
     normals = torch.nn.functional.normalize(normals, dim=-1) * mask[..., None]
     return Maps(
@@ -70,24 +70,9 @@ def relit(folder: Path | str, light: str, name: str) -> UInt8[Tensor, "h w 4"]:
             f"{folder}: is not lit by {light!r}; expected one of {', '.join(lights) or 'none'}"
         )
     file = Path(folder) / "relit" / light / f"{PurePosixPath(name).stem}.png"
-    return torch.from_numpy(_read(file)[..., [2, 1, 0, 3]])
+    return torch.from_numpy(read_image(file))
 
 
 def _words(file: Path) -> Tensor:
     """Values in [0, 1] of a picture of 16 bits, [h, w] or [h, w, 3]; float32."""
-    values = _read(file).astype(np.float32) / 65535
-    return torch.from_numpy(values[..., ::-1].copy() if values.ndim == 3 else values)
-
-
-def _read(file: Path) -> np.ndarray:
-    """As stored, in OpenCV's order of channels."""
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"{file}: does not exist; expected a picture of one of the folder's test views"
-        )
-    image = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise ValueError(
-            f"{file}: is not a whole picture; remove its folder and write the object again"
-        )
-    return np.asarray(image)
+    return torch.from_numpy(read_image(file).astype(np.float32) / 65535)

@@ -8,18 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from splat.datasets.demo.shapes import (
-    Array,
-    Distance,
-    Triple,
-    Vector,
-    across,
-    ball,
-    dot,
-    ring,
-    round_cone,
-    smooth_min,
-)
+from splat.datasets.tracer.solids import across, ball, ring, round_cone, smooth_min
+from splat.datasets.tracer.vectors import Array, Distance, Triple, Vector, dot, unit
 
 RADIUS = 1.1
 """Every object lies within this distance of the origin."""
@@ -144,6 +134,4 @@ def gradient(distance: Distance, point: Vector) -> Vector:
 
 def normal(distance: Distance, point: Vector) -> Vector:
     """Unit gradient of a distance: outward, on its surface."""
-    u, v, w = gradient(distance, point)
-    size = np.maximum(np.sqrt(dot((u, v, w), (u, v, w))), 1e-300)
-    return u / size, v / size, w / size
+    return unit(gradient(distance, point))

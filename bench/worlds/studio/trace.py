@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from splat.datasets.demo.shapes import Array, Distance, Vector, ahead, dot, picked
-from splat.datasets.demo.trace import rays
+from splat.datasets.tracer import solids
+from splat.datasets.tracer.pictures import pixels, rays
+from splat.datasets.tracer.vectors import Array, Distance, Vector, ahead, dot, picked
 from splat.types import Camera
 from worlds.studio.materials import FINISHES
 from worlds.studio.shapes import RADIUS, SHAPES, normal
@@ -46,15 +47,10 @@ def march(distance: Distance, eye: Vector, direction: Vector) -> Array:
     found = np.full_like(nearest, np.inf)
     index = np.flatnonzero(over < RADIUS * RADIUS)
     t, end = (nearest - half)[index], (nearest + half)[index]
-    for _ in range(STEPS):
-        d = distance(*ahead(eye, t, picked(direction, index)))
-        t = t + d
-        arrived = np.abs(d) < TOLERANCE
-        found[index[arrived]] = t[arrived]
-        going = np.flatnonzero(~arrived & (t < end))
-        if not len(going):
-            break
-        index, t, end = index[going], t[going], end[going]
+    towards = picked(direction, index)
+    found[index] = solids.march(
+        distance, eye, towards, t, end, tolerance=TOLERANCE, rounds=STEPS, between=1
+    )
     hit = np.flatnonzero(np.isfinite(found))
     t, towards = found[hit], picked(direction, hit)
     for _ in range(LAST):
@@ -66,8 +62,8 @@ def march(distance: Distance, eye: Vector, direction: Vector) -> Array:
 def maps(name: str, camera: Camera) -> Maps:
     """All that is known of the object `name` in a view."""
     distance, h, w = SHAPES[name], camera.height, camera.width
-    v, u = (a.ravel() + 0.5 for a in np.mgrid[:h, :w].astype(np.float64))
-    through = rays(camera, u, v)
+    u, v = pixels(camera, np.float64)
+    through = rays(camera, u + 0.5, v + 0.5)
     t = march(distance, through.eye, through.direction)
     hit = np.flatnonzero(np.isfinite(t))
     point = ahead(through.eye, t[hit], picked(through.direction, hit))

@@ -6,13 +6,14 @@ what corrects a capture can be scored. World frame: metres, z up, the floor at z
 
 from __future__ import annotations
 
+from splat.datasets.tracer.pictures import View
 from worlds.sweep.files import cached, write
 from worlds.sweep.layout import CLUTTER, OBJECTS, TRANSIENT
 from worlds.sweep.plant import Exposure, Plant
 from worlds.sweep.poses import cameras
 from worlds.sweep.read import SweepTruth, truth
 from worlds.sweep.surface import points, surface
-from worlds.sweep.trace import SweepView, render
+from worlds.sweep.trace import render
 
 __all__ = [
     "CLUTTER",
@@ -21,7 +22,7 @@ __all__ = [
     "Exposure",
     "Plant",
     "SweepTruth",
-    "SweepView",
+    "View",
     "cached",
     "cameras",
     "points",

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
 
-from splat.datasets.demo.files import name_of, save, user_cache, write_model
-from splat.datasets.demo.shapes import Array
-from splat.datasets.drafts import drafted, vacant
+from splat.datasets.tracer import folders
+from splat.datasets.tracer.folders import drafted, name_of, save, write_json
+from splat.datasets.tracer.pictures import View
+from splat.datasets.tracer.vectors import Array
 from splat.types import Camera
+from worlds import HERE
+from worlds.command import Folder
 from worlds.sweep.layout import CLUTTER, TRANSIENT
 from worlds.sweep.light import baked
 from worlds.sweep.plant import (
@@ -32,9 +32,9 @@ from worlds.sweep.plant import (
 )
 from worlds.sweep.poses import cameras
 from worlds.sweep.surface import points as scattered
-from worlds.sweep.trace import SweepView, render
+from worlds.sweep.trace import render
 
-CARDS = ("cameras", "exposures", "depth_affine", "plant")
+NOTHING = Plant()
 PICTURES = ("clean", "empty", "masks", "clutter_masks", "objects")
 MAPS = ("depth", "normals")
 
@@ -52,24 +52,23 @@ class _Shoot:
 
 
 def write(
-    folder: Path | str,
-    plant: Plant | None = None,
+    folder: Folder,
+    plant: Plant = NOTHING,
     *,
     count: int = 40,
     width: int = 640,
     height: int = 480,
-    kind: str = "sweep",
+    kind: Literal["sweep", "walk"] = "sweep",
     clutter: bool = True,
     points: int = 20_000,
     test_every: int = 8,
     samples: int = 3,
 ) -> Path:
-    """Draw the room into a new folder, which appears when it is complete.
+    """Draw the generated room into a new folder, which appears when it is complete.
 
     `images/` and `sparse/0/` are what COLMAP writes, with the troubles of `plant`: poses drifted,
     points as triangulated from them. With `plant.depth`, `depths/` (up to scale and shift) and
-    `normals/` (camera axes) hold guesses. The first view and every `test_every`-th after it are
-    held out by the custom of readers: nobody stands in them. `truth` reads back the rest:
+    `normals/` (camera axes) hold guesses. `truth` reads back the rest:
 
     - `truth/cameras.json`, `exposures.json`, `depth_affine.json`, `plant.json`;
     - `truth/depth/*.npy` (camera z, metres), `normals/*.npy` (world axes), `objects/*.png`,
@@ -77,8 +76,20 @@ def write(
     - `truth/empty/*.png`: that without clutter;
     - `truth/masks/*.png`: 0 where somebody changes the photo, else 255; `clutter_masks/*.png`: 255
       where the photo shows clutter.
+
+    Args:
+        folder: Where to write; it must not exist.
+        plant: What is wrong with the capture.
+        count: Photos.
+        width: Of a photo, pixels.
+        height: Of a photo, pixels.
+        kind: Turning round on the spot, or a walk through the room.
+        clutter: With carton, ball, bag and bottle.
+        points: Of the point cloud.
+        test_every: The first photo and every so many after it are held out by the custom of
+            readers: nobody stands in them.
+        samples: Rays through a pixel, where the picture has contrast.
     """
-    folder, plant = Path(folder), plant or Plant()
     stand = cameras(count, width, height, kind)
     if count < 2 or test_every < 2 or samples < 1 or points < 1:
         raise ValueError(
@@ -87,8 +98,7 @@ def write(
         )
     training = [index for index in range(count) if index % test_every]
     guests = visited(training, plant)
-    vacant(folder, "the generated room")
-    with drafted(folder) as draft:
+    with drafted(folder, "the generated room") as draft:
         shoot = _Shoot(draft, plant, exposures(count, plant), guests, clutter, samples)
         affine, depths = _write_views(shoot, stand)
         reported = drifted(stand, plant)
@@ -96,52 +106,28 @@ def write(
         cloud = scattered(points, plant.seed, clutter=clutter, views=true)
         if plant.drift:
             cloud = misplaced(cloud, true, told, [depths[i] for i in training])
-        write_model(draft / "sparse" / "0", reported, cloud)
+        folders.write_model(draft / "sparse" / "0", reported, cloud)
         _write_cards(shoot, stand, affine, kind=kind, test_every=test_every)
     return folder
 
 
-def cached(folder: Path | str | None = None, plant: Plant | None = None, **arguments: Any) -> Path:
-    """A folder below `folder` with the scene, drawn when it is first asked for (see `write`).
-
-    `folder` defaults to `splat` in the user's cache. Another version of the code, or other
-    arguments, make another scene; processes that race for the same one agree on the first.
-    """
-    root = Path(folder) if folder is not None else user_cache()
-    scene = root / f"sweep-{_fingerprint(plant or Plant(), arguments)}"
-    if not scene.is_dir():
-        try:
-            write(scene, plant, **arguments)
-        except OSError:
-            # Another process may have finished it in the meantime.
-            if not scene.is_dir():
-                raise
-    return scene
-
-
-def _fingerprint(plant: Plant, arguments: dict[str, Any]) -> str:
-    """Changes with the arguments and with the code that draws the room."""
-    what = (sorted(asdict(plant).items()), sorted(arguments.items()))
-    digest = hashlib.blake2b(repr(what).encode(), digest_size=6)
-    for room in (Path(__file__).parent, Path(__file__).parent.parent / "demo"):
-        for source in sorted(room.glob("*.py")):
-            digest.update(source.read_bytes())
-    return digest.hexdigest()
+def cached(folder: Path | str | None = None, plant: Plant = NOTHING, **arguments: Any) -> Path:
+    """A folder below `folder` with the scene, drawn when first asked for (see `folders.cached`)."""
+    asked = (sorted(asdict(plant).items()), sorted(arguments.items()))
+    draw = partial(write, plant=plant, **arguments)
+    return folders.cached(folder, "sweep", asked, [HERE, HERE / "sweep"], draw)
 
 
 def _write_views(
     shoot: _Shoot, stand: Sequence[Camera]
 ) -> tuple[dict[str, dict[str, float]], list[Array]]:
     """All that is known view by view; the depth maps' (scale, shift) by name, and true depths."""
-    made = [f"truth/{part}" for part in (*PICTURES, *MAPS)]
-    for part in ("images", *made, *(("depths", "normals") if shoot.plant.depth else ())):
-        (shoot.folder / part).mkdir(parents=True)
+    truth = (f"truth/{kind}" for kind in (*PICTURES, *MAPS))
+    folders.make(shoot.folder, "images", *truth, *(("depths", "normals") * shoot.plant.depth))
     # Two threads that both find no light would both look for it.
     for clutter in {shoot.clutter, False}:
         baked(clutter)
-    # A view is drawn by one thread from start to end: their number does not change a byte.
-    with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), len(stand)))) as pool:
-        done = list(pool.map(lambda camera: _write_view(shoot, camera), stand))
+    done = folders.each(stand, lambda camera: _write_view(shoot, camera))
     affine = {
         name_of(camera.index): {"scale": scale, "shift": shift}
         for camera, (scale, shift, _) in zip(stand, done, strict=True)
@@ -162,9 +148,9 @@ def _write_view(shoot: _Shoot, camera: Camera) -> tuple[float, float, Array]:
     # Pixels at a rim are blended: what differs at all does not count.
     visit = (objects == TRANSIENT) | (photo.image != still.image).any(-1).numpy()
     exposed = photographed(photo.image.numpy(), shoot.exposures[index], shoot.plant, index)
-    save(shoot.folder / "images" / name, exposed[..., ::-1])
-    save(known / "clean" / name, still.image.numpy()[..., ::-1])
-    save(known / "empty" / name, empty.image.numpy()[..., ::-1])
+    save(shoot.folder / "images" / name, exposed)
+    save(known / "clean" / name, still.image.numpy())
+    save(known / "empty" / name, empty.image.numpy())
     save(known / "objects" / name, still.objects.numpy())
     save(known / "masks" / name, _marked(~visit))
     save(known / "clutter_masks" / name, _marked(np.isin(objects, CLUTTER)))
@@ -176,9 +162,7 @@ def _write_view(shoot: _Shoot, camera: Camera) -> tuple[float, float, Array]:
     return scale, shift, still.depth.numpy()
 
 
-def _write_guesses(
-    shoot: _Shoot, camera: Camera, photo: SweepView, stem: str
-) -> tuple[float, float]:
+def _write_guesses(shoot: _Shoot, camera: Camera, photo: View, stem: str) -> tuple[float, float]:
     guess, scale, shift = guessed_depth(photo.depth.numpy(), shoot.plant, camera.index)
     np.save(shoot.folder / "depths" / f"{stem}.npy", guess)
     normals = guessed_normals(photo, camera, shoot.plant)
@@ -206,12 +190,9 @@ def _write_cards(
     exposed = {name_of(i): asdict(each) for i, each in enumerate(shoot.exposures)}
     told = {**asdict(shoot.plant), "clutter": shoot.clutter, **more}
     told["visited"] = [name_of(i) for i in sorted(shoot.visited)]
-    for card, value in zip(CARDS, (views, exposed, affine, told), strict=True):
-        _write_json(known / f"{card}.json", value)
+    cards = {"cameras": views, "exposures": exposed, "depth_affine": affine, "plant": told}
+    for card, value in cards.items():
+        write_json(known / f"{card}.json", value)
     if shoot.plant.depth:
-        _write_json(shoot.folder / "depths" / "depths.json", {"kind": "affine", "scale": 1.0})
-        _write_json(shoot.folder / "normals" / "normals.json", {"frame": "camera"})
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        write_json(shoot.folder / "depths" / "depths.json", {"kind": "affine", "scale": 1.0})
+        write_json(shoot.folder / "normals" / "normals.json", {"frame": "camera"})

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from splat.datasets.demo.shapes import Triple
+from splat.datasets.tracer.solids import leaning
+from splat.datasets.tracer.vectors import Triple
 from splat.types import Camera
 from worlds.sweep.shapes import HALF, Kind, Piece
 
@@ -16,7 +17,7 @@ OBJECTS = (
     *("rug", "table", "cabinet", "sofa", "lamp", "shelf", "books", "boxes"),
     *("carton", "ball", "bag", "bottle", "person"),
 )
-"""Names of the numbers in `SweepView.objects`."""
+"""Names of the numbers in `View.objects`."""
 CLUTTER = tuple(OBJECTS.index(name) for name in ("carton", "ball", "bag", "bottle"))
 """Numbers of what `clutter=False` leaves out."""
 TRANSIENT = OBJECTS.index("person")
@@ -36,7 +37,8 @@ TABLE_TOP = 0.75
 
 
 def _piece(name: str, kind: Kind, centre: Triple, half: Triple, heading: float = 0.0) -> Piece:
-    return Piece(OBJECTS.index(name), kind, centre, half, heading)
+    axes = leaning(0, heading) if heading else None
+    return Piece(OBJECTS.index(name), kind, centre, half, axes)
 
 
 ROOM = Piece(0, "room", (0.0, 0.0, HALF[2]), HALF)
@@ -119,6 +121,6 @@ def person(camera: Camera, number: int) -> tuple[Piece, ...]:
         ("ball", 1.63, (0.095, 0.095, 0.13)),
     )
     return tuple(
-        Piece(TRANSIENT, kind, (x, y, z * size), (a * size, b * size, c * size), 0.0)
+        Piece(TRANSIENT, kind, (x, y, z * size), (a * size, b * size, c * size))
         for kind, z, (a, b, c) in parts
     )

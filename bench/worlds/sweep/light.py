@@ -12,9 +12,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from splat.datasets.demo.shapes import Array, Vector, ahead, dot, picked
+from splat.datasets.tracer.vectors import Array, Numbers, Vector, ahead, dot, picked
 from worlds.sweep.layout import PANEL, PANEL_MIDDLE, WINDOW, pieces
-from worlds.sweep.shapes import HALF, Numbers, Piece, hidden, place
+from worlds.sweep.shapes import HALF, Piece, hidden, place
 
 PITCH = 0.06
 """Distance of places for which light is found, metres, at most."""

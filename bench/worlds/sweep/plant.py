@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import torch
 
-from splat.datasets.demo.shapes import Array
+from splat.datasets.tracer.pictures import View
+from splat.datasets.tracer.vectors import Array
 from splat.types import Camera, Points
-from worlds.sweep.trace import SweepView
 
 TURN = 20.0
 """Degrees that poses turn for every metre they drift."""
@@ -128,7 +128,7 @@ def guessed_depth(depth: Array, plant: Plant, view: int) -> tuple[Array, float, 
     return np.maximum(guess, 1e-3).astype(np.float32), scale, shift
 
 
-def guessed_normals(view: SweepView, camera: Camera, plant: Plant) -> Array:
+def guessed_normals(view: View, camera: Camera, plant: Plant) -> Array:
     """Normals as a network guesses them: camera axes (+x right, +y down, +z forward), [h, w, 3]."""
     draw = plant.draws(6, camera.index)
     true = view.normals.double().numpy() @ camera.world_to_camera[:3, :3].double().numpy().T

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
+from splat.datasets.tracer.cameras import looking, standing, towards
 from splat.types import Camera
 
 FIELD_OF_VIEW = 75.0
@@ -28,13 +28,8 @@ def cameras(
         raise ValueError(
             f"count, width and height are {count}, {width} and {height}; expected at least 1 each"
         )
-    focal = 0.5 * width / np.tan(np.radians(FIELD_OF_VIEW) / 2)
-    K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]).float()
-    found = []
-    for index in range(count):
-        pose = (_sweep if kind == "sweep" else _walk)(index / count)
-        found.append(Camera(torch.from_numpy(pose).float(), K, width, height, index=index))
-    return found
+    pose = _sweep if kind == "sweep" else _walk
+    return standing((pose(index / count) for index in range(count)), width, height, FIELD_OF_VIEW)
 
 
 def _sweep(share: float) -> np.ndarray:
@@ -47,7 +42,7 @@ def _sweep(share: float) -> np.ndarray:
         reach * np.sin(turn + 0.2 * np.sin(3 * turn)),
         EYES + 0.04 * np.sin(2.3 * turn),
     )
-    return _pose(np.array(eye), turn, np.radians(35 * np.sin(nod)))
+    return looking(np.array(eye), towards(turn, np.radians(35 * np.sin(nod))))
 
 
 def _walk(share: float) -> np.ndarray:
@@ -57,17 +52,4 @@ def _walk(share: float) -> np.ndarray:
         [1.0 * np.cos(turn) - 0.1, 0.75 * np.sin(turn) - 0.1, EYES + 0.15 * np.sin(5 * turn)]
     )
     heading = turn + np.pi + 0.45 * np.sin(4 * turn + 0.7)
-    return _pose(eye, heading, np.radians(-9 + 13 * np.sin(3 * turn + 0.5)))
-
-
-def _pose(eye: np.ndarray, heading: float, pitch: float) -> np.ndarray:
-    """World to camera."""
-    forward = np.array(
-        [np.cos(pitch) * np.cos(heading), np.cos(pitch) * np.sin(heading), np.sin(pitch)]
-    )
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, :3] = [right, np.cross(forward, right), forward]
-    pose[:3, 3] = -pose[:3, :3] @ eye
-    return pose
+    return looking(eye, towards(heading, np.radians(-9 + 13 * np.sin(3 * turn + 0.5))))

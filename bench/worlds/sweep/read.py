@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from splat.datasets.demo.files import read_image
+from splat.datasets.tracer.folders import read_image
 from splat.types import Camera
 from worlds.sweep.plant import Exposure, Plant
 
@@ -49,30 +48,30 @@ class SweepTruth:
 
     def objects(self, name: str) -> UInt8[Tensor, "h w"]:
         """Numbers of `OBJECTS`, of the room without whoever stands in the photo."""
-        return self._picture("objects", name, cv2.IMREAD_GRAYSCALE)
+        return self._picture("objects", name)
 
     def clean(self, name: str) -> UInt8[Tensor, "h w 3"]:
         """The photo as it would be with nothing planted."""
-        return self._picture("clean", name, cv2.IMREAD_COLOR).flip(-1)
+        return self._picture("clean", name)
 
     def empty(self, name: str) -> UInt8[Tensor, "h w 3"]:
         """The clean photo of the room without its clutter and the shadows of that."""
-        return self._picture("empty", name, cv2.IMREAD_COLOR).flip(-1)
+        return self._picture("empty", name)
 
     def mask(self, name: str) -> UInt8[Tensor, "h w"]:
         """0 where somebody stands in the photo, else 255."""
-        return self._picture("masks", name, cv2.IMREAD_GRAYSCALE)
+        return self._picture("masks", name)
 
     def clutter_mask(self, name: str) -> UInt8[Tensor, "h w"]:
         """255 where the photo shows clutter, else 0."""
-        return self._picture("clutter_masks", name, cv2.IMREAD_GRAYSCALE)
+        return self._picture("clutter_masks", name)
 
     def _map(self, part: str, name: str) -> Tensor:
         path = self.folder / "truth" / part / f"{Path(name).stem}.npy"
         return torch.from_numpy(np.load(path).astype(np.float32))
 
-    def _picture(self, part: str, name: str, flags: int) -> Tensor:
-        return torch.from_numpy(read_image(self.folder / "truth" / part / name, flags).copy())
+    def _picture(self, part: str, name: str) -> Tensor:
+        return torch.from_numpy(read_image(self.folder / "truth" / part / name))
 
 
 def truth(folder: Path | str) -> SweepTruth:

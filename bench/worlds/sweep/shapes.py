@@ -8,108 +8,51 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from splat.datasets.demo.shapes import Array, Indices, Triple, Vector, dot, picked
+from splat.datasets.tracer.solids import TINY, Axes, Placed, slab, slabs
+from splat.datasets.tracer.vectors import Array, Numbers, Triple, Vector, ahead, picked, unit
 
-Numbers = npt.NDArray[np.integer[Any]]
 Kind = Literal["room", "box", "ball", "drum"]
 
 HALF = (2.5, 2.0, 1.3)
 """Half extents of the room."""
-TINY = 1e-9
 
 
 @dataclass(frozen=True)
-class Piece:
+class Piece(Placed):
     """One solid, or the walls around all of them, in a place of its own."""
 
     number: int
     """Of the object it belongs to: several pieces can make one. For the room, see `WALLS`."""
     kind: Kind
     """`room` is seen from inside; `ball` is an ellipsoid, `drum` an upright cylinder."""
-    centre: Triple
+    position: Triple
     half: Triple
-    """Half extents along its own axes, metres."""
-    heading: float = 0.0
-    """Turn about the vertical, degrees, counterclockwise from above."""
+    axes: Axes | None = None
 
     @property
     def faces(self) -> int:
         """A ball has one; a drum its side, bottom and top; boxes -x, +x, -y, +y, -z, +z."""
         return {"room": 6, "box": 6, "ball": 1, "drum": 3}[self.kind]
 
-    @property
-    def radius(self) -> float:
-        """Of a ball about `centre` that holds it."""
-        a, b, c = self.half
-        if self.kind == "ball":
-            return max(self.half)
-        return float(np.hypot(max(a, b) if self.kind == "drum" else np.hypot(a, b), c))
-
-    def inward(self, x: Array, y: Array, z: Array) -> Vector:
-        """World directions along its own axes."""
-        if not self.heading:
-            return x, y, z
-        c, s = self._turn()
-        return x * c + y * s, y * c - x * s, z
-
-    def outward(self, x: Array, y: Array, z: Array) -> Vector:
-        """The inverse of `inward`."""
-        if not self.heading:
-            return x, y, z
-        c, s = self._turn()
-        return x * c - y * s, x * s + y * c, z
-
-    def local(self, x: Array, y: Array, z: Array) -> Vector:
-        """World points in its own frame."""
-        a, b, c = self.centre
-        return self.inward(x - a, y - b, z - c)
-
-    def _turn(self) -> tuple[float, float]:
-        turn = np.radians(self.heading)
-        return float(np.cos(turn)), float(np.sin(turn))
-
-
-def beside(piece: Piece, eye: Vector, direction: Vector) -> Indices:
-    """Rays that come near the piece: all others miss it."""
-    away = (piece.centre[0] - eye[0], piece.centre[1] - eye[1], piece.centre[2] - eye[2])
-    along, far, room = dot(away, direction), dot(away, away), piece.radius * 1.001
-    reach = room * room
-    return np.flatnonzero(((along > 0) & (far - along * along < reach)) | (far < reach))
-
 
 def crossing(piece: Piece, eye: Vector, direction: Vector) -> Array:
     """Way along rays in its own frame to the first meeting from outside, infinite without one."""
     if piece.kind == "room":
-        return _slabs(piece.half, eye, direction)[1]
+        return slabs(piece.half, eye, direction)[1]
     if piece.kind == "box":
-        enter, leave = _slabs(piece.half, eye, direction)
+        enter, leave = slabs(piece.half, eye, direction)
     elif piece.kind == "ball":
         enter, leave = _round(piece.half, eye, direction, 3)
     else:
         enter, leave = _round(piece.half, eye, direction, 2)
-        low, high = _slab(piece.half[2], eye[2], direction[2])
+        low, high = slab(piece.half[2], eye[2], direction[2])
         enter, leave = np.maximum(enter, low), np.minimum(leave, high)
     return np.where((enter < leave) & (enter > 0), enter, np.inf)
-
-
-def _slab(half: float, o: Array, d: Array) -> tuple[Array, Array]:
-    """Where rays enter and leave the space between two planes."""
-    d = np.where(np.abs(d) < TINY, np.asarray(TINY).astype(d.dtype), d)
-    slope = 1 / d
-    first, second = (-half - o) * slope, (half - o) * slope
-    return np.minimum(first, second), np.maximum(first, second)
-
-
-def _slabs(half: Triple, eye: Vector, direction: Vector) -> tuple[Array, Array]:
-    bounds = [_slab(h, o, d) for h, o, d in zip(half, eye, direction, strict=True)]
-    enter = np.maximum(np.maximum(bounds[0][0], bounds[1][0]), bounds[2][0])
-    leave = np.minimum(np.minimum(bounds[0][1], bounds[1][1]), bounds[2][1])
-    return enter, leave
 
 
 def _round(half: Triple, eye: Vector, direction: Vector, axes: int) -> tuple[Array, Array]:
@@ -130,9 +73,7 @@ def face(piece: Piece, point: Vector) -> tuple[Numbers, Array, Array, Vector]:
     """Face, place on it (two numbers in [0, 1]) and outer normal of points of its own surface."""
     x, y, z = (p / h for p, h in zip(point, piece.half, strict=True))
     if piece.kind == "ball":
-        n = (x / piece.half[0], y / piece.half[1], z / piece.half[2])
-        length = np.sqrt(dot(n, n))
-        normal = (n[0] / length, n[1] / length, n[2] / length)
+        normal = unit((x / piece.half[0], y / piece.half[1], z / piece.half[2]))
         return np.zeros(x.shape, np.uint8), _azimuth(x, y), (z.clip(-1, 1) + 1) / 2, normal
     if piece.kind == "drum":
         return _drum_face(x, y, z, np.asarray(piece.half).astype(x.dtype))
@@ -188,17 +129,15 @@ def place(piece: Piece, number: int, u: Array, v: Array) -> tuple[Vector, Vector
         inner = -sign if piece.kind == "room" else sign
         columns = [one * inner if k == axis else none for k in range(3)]
         n = (columns[0], columns[1], columns[2])
-    length = np.sqrt(dot(n, n))
-    p, q, r = piece.outward(*(c * h for c, h in zip((x, y, z), piece.half, strict=True)))
-    world = (p + piece.centre[0], q + piece.centre[1], r + piece.centre[2])
-    return world, piece.outward(n[0] / length, n[1] / length, n[2] / length)
+    turned = piece.outward(*(c * h for c, h in zip((x, y, z), piece.half, strict=True)))
+    return ahead(piece.position, 1, turned), piece.outward(*unit(n))
 
 
 def hidden(pieces: Sequence[Piece], eye: Vector, direction: Vector, end: Array) -> Array:
     """1 where a piece stands in the way before `end`, else 0; rays start off the surface."""
     found = np.zeros(direction[0].shape, bool)
     for piece in pieces:
-        index = beside(piece, eye, direction)
+        index = piece.beside(eye, direction)
         index = index[~found[index]]
         if not len(index):
             continue

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from splat.datasets.demo.shapes import Array, ahead
-from splat.datasets.demo.trace import rays
+from splat.datasets.tracer.pictures import rays
+from splat.datasets.tracer.vectors import Array, Numbers, ahead
 from splat.types import Camera, Points
 from worlds.sweep.poses import cameras
-from worlds.sweep.shapes import Numbers, Piece, inside, place
+from worlds.sweep.shapes import Piece, inside, place
 from worlds.sweep.trace import Stage, displayed, render, shaded, stage, trace
 
 LOOKS = 24

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from splat.datasets.demo.colours import edge, mixed
-from splat.datasets.demo.shapes import Array, Vector
-from worlds.sweep.pattern import (
-    Paint,
-    dimmed,
-    flat,
-    grain,
-    hashed,
-    noise,
-    over,
-    within,
-    writing,
-)
-from worlds.sweep.shapes import Numbers
+from splat.datasets.tracer.colours import dimmed, edge, mixed, over
+from splat.datasets.tracer.vectors import Array, Numbers, Vector
+from worlds.pattern import Paint, flat, grain, hashed, noise, within, writing
 
 
 def _rug(face: Numbers, x: Array, y: Array, z: Array) -> Vector:

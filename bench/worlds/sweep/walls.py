@@ -6,34 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from splat.datasets.demo.colours import edge, linear, mixed
-from splat.datasets.demo.shapes import Array, Vector
+from splat.datasets.tracer.colours import dimmed, edge, linear, mixed, over
+from splat.datasets.tracer.vectors import Array, Numbers, Vector
+from worlds.pattern import Paint, boards, bricks, grain, hashed, noise, within, writing
 from worlds.sweep.layout import PANEL, PANEL_MIDDLE, WINDOW
-from worlds.sweep.pattern import (
-    Paint,
-    dimmed,
-    grain,
-    hashed,
-    noise,
-    over,
-    within,
-    writing,
-)
-from worlds.sweep.shapes import Numbers
 
 
 def _floor(face: Numbers, x: Array, y: Array, z: Array) -> Vector:
     """Oak boards along x, of different tints."""
     del face, z
-    row = np.floor(y / 0.16)
-    along = x / 1.3 + hashed(row, row, 1)
-    board = np.floor(along)
-    tint, fibre = hashed(board, row, 2), grain(x + 3 * board, y, 3)
-    base = mixed(np.clip(0.55 * tint + 0.9 * (fibre - 0.3), 0, 1), "cfa678", "8a5d38")
-    to_seam = np.minimum(
-        0.5 - np.abs(y / 0.16 - row - 0.5), (0.5 - np.abs(along - board - 0.5)) * 8
-    )
-    return dimmed(base, 0.45 + 0.55 * edge(to_seam - 0.03, 0.03))
+    return boards(x, y, 0.16, 1.3, 0.55, ("cfa678", "8a5d38"), 1)
 
 
 def _ceiling(face: Numbers, x: Array, y: Array, z: Array) -> Vector:
@@ -57,15 +39,7 @@ def _bricks(face: Numbers, x: Array, y: Array, z: Array) -> Vector:
     """Pale bricks with two framed pictures."""
     del face, y
     z = z + 1.3
-    row = np.floor(z / 0.078)
-    along = x / 0.24 + 0.5 * (row % 2)
-    brick = np.floor(along)
-    tint = 0.6 * hashed(brick, row, 31) + 0.55 * noise(x * 45, z * 45, 32) - 0.05
-    base = mixed(np.clip(tint, 0, 1), "cdb29b", "9c7558")
-    joint = np.minimum(
-        (0.5 - np.abs(along - brick - 0.5)) * 0.24, (0.5 - np.abs(z / 0.078 - row - 0.5)) * 0.078
-    )
-    base = over(base, edge(0.006 - joint, 0.003), "d8d3c8")
+    base = bricks(x, z, (0.24, 0.078), (0.6, 0.55), 45, ("cdb29b", "9c7558", "d8d3c8"), 31)
     base = over(base, *_picture(x + 0.75, z - 1.62, 0.55, 0.32, "2f3a44", _hills))
     base = over(base, *_picture(x - 1.12, z - 1.5, 0.36, 0.5, "7a5a36", _bill))
     return _skirting(base, x, z)

@@ -1,15 +1,13 @@
-"""Procedural patterns: noise, fibres, writing, and how colours are laid over each other."""
+"""Procedural patterns: noise, fibres, writing, and what is made of boards and bricks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from splat.datasets.demo.colours import edge, linear
-from splat.datasets.demo.shapes import Array, Vector
-from worlds.sweep.shapes import Numbers
+from splat.datasets.tracer.colours import dimmed, edge, mixed, over
+from splat.datasets.tracer.vectors import Array, Numbers, Vector
 
 Paint = Callable[[Numbers, Array, Array, Array], Vector]
 """Albedo at points of a piece in its own frame, given the face each lies on."""
@@ -42,18 +40,6 @@ def within(a: Array, low: float, high: float, width: float = 0.004) -> Array:
     return edge(a - low, width) * edge(high - a, width)
 
 
-def over(base: Vector, share: Array, colour: str | Vector) -> Vector:
-    """`base` covered by `colour` where `share` is 1."""
-    top: Any = linear(colour) if isinstance(colour, str) else colour
-    r, g, b = (low + share * (high - low) for low, high in zip(base, top, strict=True))
-    return r, g, b
-
-
-def dimmed(colour: Vector, by: Array) -> Vector:
-    """A colour with a share of its light."""
-    return colour[0] * by, colour[1] * by, colour[2] * by
-
-
 def flat(face: Numbers, x: Array, y: Array, z: Array) -> tuple[Array, Array]:
     """Coordinates on the faces of a box."""
     return np.where(face < 2, y, x), np.where(face < 4, z, y)
@@ -72,3 +58,38 @@ def writing(a: Array, b: Array, line: float, seed: int) -> Array:
     letter = np.floor(a / (line * 0.4))
     gap = hashed(np.floor(letter / 4 + row * 0.37), row, seed) > 0.15
     return inside * gap * (0.45 + 0.55 * (hashed(letter, row, seed + 1) > 0.3))
+
+
+def boards(
+    a: Array, b: Array, wide: float, long: float, contrast: float, colours: tuple[str, str],
+    seed: int,
+) -> Vector:  # fmt: skip
+    """Boards along `a`, each of its own tint by `contrast`, with dark joints."""
+    row = np.floor(b / wide)
+    along = a / long + hashed(row, row, seed)
+    board = np.floor(along)
+    tint, fibre = hashed(board, row, seed + 1), grain(a + 3 * board, b, seed + 2)
+    base = mixed(np.clip(contrast * tint + 0.9 * (fibre - 0.3), 0, 1), *colours)
+    seam = np.minimum(0.5 - np.abs(b / wide - row - 0.5), (0.5 - np.abs(along - board - 0.5)) * 8)
+    return dimmed(base, 0.45 + 0.55 * edge(seam - 0.03, 0.03))
+
+
+def bricks(
+    a: Array, b: Array, size: tuple[float, float], contrast: tuple[float, float], rough: float,
+    colours: tuple[str, str, str], seed: int,
+) -> Vector:  # fmt: skip
+    """Bricks in running bond, their joints of the last colour.
+
+    `contrast` is how much tints of bricks, and of roughness as fine as `rough`, differ.
+    """
+    long, high = size
+    row = np.floor(b / high)
+    along = a / long + 0.5 * (row % 2)
+    brick = np.floor(along)
+    tint = contrast[0] * hashed(brick, row, seed)
+    tint = tint + contrast[1] * noise(a * rough, b * rough, seed + 1) - 0.05
+    base = mixed(np.clip(tint, 0, 1), *colours[:2])
+    joint = np.minimum(
+        (0.5 - np.abs(along - brick - 0.5)) * long, (0.5 - np.abs(b / high - row - 0.5)) * high
+    )
+    return over(base, edge(0.006 - joint, 0.003), colours[2])

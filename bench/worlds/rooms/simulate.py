@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from splat.strategies.acoustic.arrival import SPEED
 from worlds.rooms.materials import AIR, CENTRES, Bands
 from worlds.rooms.shapes import Place, Room
 
-SPEED = 343.0
-"""Of sound, metres a second."""
 BIN = 0.004
 """Seconds of a bin of traced energy."""
 EAR = 0.5

@@ -6,11 +6,18 @@ vectors in its axes. The first channel of a stereo file is the left ear.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 Triple = tuple[float, float, float]
+
+
+def triple_of(values: Iterable[float]) -> Triple:
+    """Three numbers, such as a row of an array."""
+    x, y, z = values
+    return float(x), float(y), float(z)
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from splat.strategies.acoustic.arrival import SPEED
 from splat.strategies.acoustic.measure import env, mag
 from splat.strategies.acoustic.verbs.heard import hearing
 from worlds.rooms.binaural import arrivals, axes, early
 from worlds.rooms.head import kemar
 from worlds.rooms.shapes import ROOMS
-from worlds.rooms.simulate import SPEED, simulate
+from worlds.rooms.simulate import simulate
 
 DIRECT, MOST = 2.2, 20.0
 """Milliseconds after direct sound: when it is over, and until when images are told one by one."""

@@ -15,6 +15,7 @@ import torch
 
 from splat.datasets import load
 from splat.strategies.acoustic import measure, sounds
+from splat.strategies.acoustic.arrival import SPEED
 from splat.strategies.acoustic.sounds import Ears
 from splat.strategies.acoustic.sounds.split import apart
 from worlds.rooms import ROOMS, Room, cached, cameras, points, render, write
@@ -26,7 +27,7 @@ from worlds.rooms.listeners import listeners, sources
 from worlds.rooms.materials import MATERIALS, VACUUM, Material
 from worlds.rooms.picture import frame
 from worlds.rooms.shapes import box
-from worlds.rooms.simulate import BIN, SPEED, Echoes, directions, simulate
+from worlds.rooms.simulate import BIN, Echoes, directions, simulate
 
 pytest.importorskip("pyroomacoustics")
 pytest.importorskip("soundfile")

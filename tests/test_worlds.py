@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -62,18 +63,23 @@ def test_a_folder_is_made_once_for_its_arguments_and_its_code(
     code.mkdir()
     (code / "world.py").write_text("drawn = 1\n")
 
-    def write(folder: Path) -> None:
+    def write(folder: Path, points: int, workers: int) -> None:
         made.append(folder.name)
         folder.mkdir(parents=True)
 
-    first = folders.cached(tmp_path, "world", {"points": 3}, [code], write)
-    assert folders.cached(tmp_path, "world", {"points": 3}, [code], write) == first
-    other = folders.cached(tmp_path, "world", {"points": 4}, [code], write)
+    def cached(points: int, workers: int = 1) -> Path:
+        draw = partial(write, points=points, workers=workers)
+        return folders.cached(tmp_path, "world", draw, [code], regardless=["workers"])
+
+    first = cached(3)
+    assert cached(3, workers=2) == first
+    other = cached(4)
     (code / "world.py").write_text("drawn = 2\n")
-    newer = folders.cached(tmp_path, "world", {"points": 3}, [code], write)
+    newer = cached(3)
     assert len({first, other, newer}) == 3 == len(made)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    assert folders.cached(None, "world", 0, [code], write).parent == tmp_path / "home" / "splat"
+    home = folders.cached(None, "world", partial(write, points=3, workers=1), [code])
+    assert home.parent == tmp_path / "home" / "splat"
 
 
 def test_who_loses_a_race_takes_what_the_other_made(tmp_path: Path) -> None:
@@ -81,10 +87,10 @@ def test_who_loses_a_race_takes_what_the_other_made(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         raise FileExistsError(f"{folder}: exists already")
 
-    assert folders.cached(tmp_path, "world", 0, [], late).is_dir()
+    assert folders.cached(tmp_path, "world", partial(late), []).is_dir()
 
     def full(folder: Path) -> None:
         raise OSError("no space left on device")
 
     with pytest.raises(OSError, match="no space left"):
-        folders.cached(tmp_path, "world", 1, [], full)
+        folders.cached(tmp_path, "full", partial(full), [])

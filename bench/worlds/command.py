@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -27,7 +27,7 @@ def _pair(text: str) -> tuple[int, int]:
 
 
 @_REGISTRY.primitive_rule
-def _as_written(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[object] | None:
+def _as_written(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     """200k where a whole number is asked for, 6x5 where two are."""
     if info.type is int:
         return PrimitiveConstructorSpec(

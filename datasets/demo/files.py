@@ -56,11 +56,10 @@ def cached(
     `cache` defaults to `splat` in the user's cache. Another version of the scene's code, or other
     arguments, make another folder; processes that race for the same one agree on the first.
     """
-    sizes = {
-        "views": views, "width": width, "height": height, "samples": samples, "points": points,
-        "seed": seed,
-    }  # fmt: skip
-    return folders.cached(cache, "demo", sizes, [Path(__file__).parent], partial(write, **sizes))
+    draw = partial(
+        write, views=views, width=width, height=height, samples=samples, points=points, seed=seed
+    )
+    return folders.cached(cache, "demo", draw, [Path(__file__).parent])
 
 
 def truth(folder: Path | str, name: str) -> DemoView:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -27,7 +29,8 @@ def over(base: Vector, share: Array, colour: str | Vector) -> Vector:
 
 def blended(base: Vector | Triple, top: Vector | Triple, share: Array) -> Vector:
     """`base` where `share` is 0, `top` where it is 1."""
-    r, g, b = (low + share * (high - low) for low, high in zip(base, top, strict=True))
+    pairs: Any = zip(base, top, strict=True)
+    r, g, b = (low + share * (high - low) for low, high in pairs)
     return r, g, b
 
 

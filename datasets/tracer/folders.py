@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,17 +29,18 @@ Result = TypeVar("Result")
 def cached(
     cache: Path | str | None,
     name: str,
-    arguments: object,
+    write: partial[Any],
     code: Sequence[Path],
-    write: Callable[[Path], object],
+    regardless: Sequence[str] = (),
 ) -> Path:
-    """The folder `name-HASH` below `cache`, written when it is first asked for.
+    """The folder `name-HASH` below `cache`, which `write` is called with when first asked for.
 
     `cache` defaults to `splat` in the user's cache. Another version of the code in the folders
-    `code`, or other `arguments`, make another folder; processes that race for the same one agree
-    on the first.
+    `code`, or other named arguments of `write` than those that are `regardless`, make another
+    folder; processes that race for the same one agree on the first.
     """
-    digest = hashlib.blake2b(repr(arguments).encode(), digest_size=6)
+    asked = sorted((key, value) for key, value in write.keywords.items() if key not in regardless)
+    digest = hashlib.blake2b(repr(asked).encode(), digest_size=6)
     for folder in (Path(__file__).parent, *code):
         for source in sorted(folder.glob("*.py")):
             digest.update(source.read_bytes())

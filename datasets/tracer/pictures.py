@@ -120,11 +120,11 @@ def picture(
         again = np.flatnonzero(strong) if count > 1 else again[:0]
     size = max(chunk // count, 1)
     for start in range(0, len(again), size):
-        some = again[start : start + size]
-        across, down = (p[some, None] + own for p, own in zip((u, v), samples, strict=True))
+        mine = again[start : start + size]
+        across, down = (p[mine, None] + own for p, own in zip((u, v), samples, strict=True))
         through = rays(camera, across.ravel(), down.ravel())
         colour = light(through, trace(through))
-        display[some] = displayed(colour.reshape(-1, count, 3).mean(1))
+        display[mine] = displayed(colour.reshape(-1, count, 3).mean(1))
     return View(
         torch.from_numpy(stored(display).reshape(h, w, 3)),
         torch.from_numpy(depth.reshape(h, w)),

@@ -171,11 +171,12 @@ def march(
 def gradient(distance: Distance, point: Vector, step: float = 1e-3) -> Vector:
     """Unit gradient of a distance, from four points around (a tetrahedron)."""
     x, y, z = point
-    h, total = step, (np.zeros_like(x), np.zeros_like(y), np.zeros_like(z))
-    for corner in ((h, -h, -h), (-h, -h, h), (-h, h, -h), (h, h, h)):
-        a, b, c = corner
-        total = ahead(total, distance(x + a, y + b, z + c), corner)
-    return unit(total)
+    u, v, w = (np.zeros_like(x) for _ in range(3))
+    h = step
+    for a, b, c in ((h, -h, -h), (-h, -h, h), (-h, h, -h), (h, h, h)):
+        d = distance(x + a, y + b, z + c)
+        u, v, w = u + d * a, v + d * b, w + d * c
+    return unit((u, v, w))
 
 
 def smooth_min(a: Array, b: Array, width: float) -> Array:

@@ -32,7 +32,7 @@ def picked(vector: Vector, index: Indices) -> Vector:
     return x[index], y[index], z[index]
 
 
-def ahead(origin: Vector | Triple, t: Array | float, direction: Vector | Triple) -> Vector:
+def ahead(origin: Vector | Triple, t: Array | float, direction: Vector) -> Vector:
     """Points at `t` along rays."""
     (x, y, z), (u, v, w) = origin, direction
     return x + t * u, y + t * v, z + t * w

@@ -87,8 +87,8 @@ def write(
 
 def cached(folder: Path | str | None = None, **arguments: Any) -> Path:
     """A folder below `folder` with the scene, drawn when first asked for (see `folders.cached`)."""
-    asked, code = sorted(arguments.items()), [HERE, HERE / "district"]
-    return folders.cached(folder, "district", asked, code, partial(write, **arguments))
+    code = [HERE, HERE / "district"]
+    return folders.cached(folder, "district", partial(write, **arguments), code)
 
 
 def name_of(index: int) -> str:

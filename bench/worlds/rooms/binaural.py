@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from splat.strategies.acoustic.arrival import SPEED
+from splat.strategies.acoustic.signal import APART
 from splat.strategies.acoustic.sounds.types import Ears
 from worlds.rooms.head import FFT, Head, least_phase
 from worlds.rooms.materials import CENTRES
-from worlds.rooms.simulate import BIN, SPEED, Echoes, directions
+from worlds.rooms.simulate import BIN, Echoes, directions
 
-APART = 0.175
-"""Between the points that stand for the ears in a diffuse field, metres."""
 ROLL_OFF = 0.875
 """Share of the highest frequency above which everything fades out, so that arrivals are short."""
 GUARD = 64

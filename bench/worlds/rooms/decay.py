@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from splat.strategies.acoustic.arrival import SPEED
 from worlds.rooms.binaural import arrivals, shares
 from worlds.rooms.head import FFT
-from worlds.rooms.simulate import BIN, SPEED, Echoes
+from worlds.rooms.simulate import BIN, Echoes
 
 EARLY = 0.05
 """Seconds that C50 counts as early."""

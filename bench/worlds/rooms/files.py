@@ -11,6 +11,7 @@ import tyro
 
 from splat.datasets.tracer import folders
 from splat.datasets.tracer.folders import drafted, name_of, save, write_json
+from splat.strategies.acoustic.arrival import SPEED
 from splat.types import Camera
 from worlds import HERE
 from worlds.command import Folder, named
@@ -19,7 +20,6 @@ from worlds.rooms.listeners import listeners as placed
 from worlds.rooms.listeners import sources as standing
 from worlds.rooms.materials import CENTRES
 from worlds.rooms.shapes import ROOMS, Place, Room
-from worlds.rooms.simulate import SPEED
 from worlds.rooms.takes import Kind, Take, write_sounds
 
 CARD = "truth.json"
@@ -102,9 +102,8 @@ def write(
 
 def cached(folder: Path | str | None = None, shape: str = "shoebox", **arguments: Any) -> Path:
     """A folder below `folder` with the room, made when first asked for (see `folders.cached`)."""
-    asked = sorted((name, value) for name, value in arguments.items() if name != "workers")
-    make = partial(write, shape=shape, **arguments)
-    return folders.cached(folder, f"room-{shape}", asked, [HERE, HERE / "rooms"], make)
+    make, code = partial(write, shape=shape, **arguments), [HERE, HERE / "rooms"]
+    return folders.cached(folder, f"room-{shape}", make, code, regardless=["workers"])
 
 
 def _write_scene(

@@ -14,7 +14,7 @@ from splat.datasets.tracer.solids import Rays
 from splat.datasets.tracer.vectors import Array, Indices, ahead, columns, occurring
 from splat.types import Camera, Points
 from worlds.rooms.paint import PAINTS
-from worlds.rooms.shapes import Room, Surface
+from worlds.rooms.shapes import Room, Surface, inside
 
 FIELD_OF_VIEW = 78.0
 """Degrees, across."""
@@ -104,7 +104,7 @@ def points(room: Room, count: int, seed: int = 0, noise: float = 0.004) -> Point
         kept = np.zeros((0, 2))
         while len(kept) < many:
             drawn = generator.uniform(low, high, (2 * many + 8, 2))
-            kept = np.concatenate([kept, drawn[_within(frames[i].outline, *drawn.T)]])
+            kept = np.concatenate([kept, drawn[inside(frames[i].outline, *drawn.T)]])
         a, b = kept[:many].T
         offset = frames[i].origin @ frames[i].normal * frames[i].normal
         places.append(a[:, None] * frames[i].across + b[:, None] * frames[i].up + offset)
@@ -142,7 +142,7 @@ def _met(room: Room, eye: np.ndarray, direction: np.ndarray) -> tuple[Array, Ind
             far = ((plane.origin - eye) @ plane.normal) / towards
         near = np.flatnonzero((towards < 0) & (far > 0) & (far < t))
         met = eye[near] + far[near, None] * direction[near]
-        mine = near[_within(plane.outline, *plane.local(met))]
+        mine = near[inside(plane.outline, *plane.local(met))]
         t[mine], which[mine] = far[mine], i
     if len(lost := np.flatnonzero(np.isinf(t))):
         turned = direction[lost] + NUDGE * np.array([1.0, 0.7, -0.4])
@@ -150,18 +150,7 @@ def _met(room: Room, eye: np.ndarray, direction: np.ndarray) -> tuple[Array, Ind
     return t, which
 
 
-def _within(outline: np.ndarray, a: Array, b: Array) -> np.ndarray:
-    """Whether points of a plane are inside a polygon: even and odd crossings."""
-    inside = np.zeros(len(a), bool)
-    for (x, y), (x2, y2) in zip(outline, np.roll(outline, -1, 0), strict=True):
-        if y == y2:
-            continue
-        over = (y > b) != (y2 > b)
-        inside ^= over & (a < x + (b - y) * ((x2 - x) / (y2 - y)))
-    return inside
-
-
-def _lit(room: Room, point: np.ndarray, which: Indices) -> Array:
+def _lit(room: Room, point: np.ndarray, which: Numbers) -> Array:
     """Linear light from points on surfaces, [n, 3]: paint under lamps, dim along the edges."""
     light = np.empty((len(point), 3))
     lamps = _lamps(room)

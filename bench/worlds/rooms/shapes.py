@@ -18,6 +18,17 @@ Plan = tuple[tuple[float, float], ...]
 """Corners on the floor, counter-clockwise from above."""
 
 
+def inside(outline: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Whether points of a plane are inside a polygon [k, 2]: even and odd crossings."""
+    found = np.zeros(len(x), bool)
+    for (a, b), (a2, b2) in zip(outline, np.roll(outline, -1, 0), strict=True):
+        if b == b2:
+            continue
+        over = (b > y) != (b2 > y)
+        found ^= over & (x < a + (y - b) * ((a2 - a) / (b2 - b)))
+    return found
+
+
 @dataclass(frozen=True)
 class Surface:
     """One flat piece of a room."""
@@ -82,12 +93,7 @@ class Room:
         share = ((p - a) * side).sum(-1) / (side**2).sum(-1)
         foot = a + np.clip(share, 0, 1)[..., None] * side
         far = np.sqrt(((p - foot) ** 2).sum(-1)).min(1)
-        # A ray along +x leaves a polygon that it starts in through an odd number of sides.
-        over = (a[..., 1] > p[..., 1]) != (np.roll(a, -1, 1)[..., 1] > p[..., 1])
-        rise = np.where(side[..., 1] == 0, 1.0, side[..., 1])
-        met = a[..., 0] + (p[..., 1] - a[..., 1]) / rise * side[..., 0]
-        inside = (over & (met > p[..., 0])).sum(1) % 2 == 1
-        return np.asarray(np.where(inside, far, -far))
+        return np.asarray(np.where(inside(self.plan, *places[:, :2].T), far, -far))
 
     def mirrored(self) -> Room:
         """The room as a mirror at x = 0 shows it."""

@@ -86,11 +86,10 @@ def write(
     return folder
 
 
-def cached(object: str = "mirror", cache: Path | str | None = None, **arguments: Any) -> Path:
+def cached(object: Object = "mirror", cache: Path | str | None = None, **arguments: Any) -> Path:
     """A folder below `cache` with an object, drawn when first asked for (see `folders.cached`)."""
-    asked, code = sorted(arguments.items()), [HERE, HERE / "studio"]
     draw = partial(write, object=object, **arguments)
-    return folders.cached(cache, f"studio-{object}", asked, code, draw)
+    return folders.cached(cache, f"studio-{object}", draw, [HERE, HERE / "studio"])
 
 
 def name_of(index: int) -> str:

@@ -113,9 +113,8 @@ def write(
 
 def cached(folder: Path | str | None = None, plant: Plant = NOTHING, **arguments: Any) -> Path:
     """A folder below `folder` with the scene, drawn when first asked for (see `folders.cached`)."""
-    asked = (sorted(asdict(plant).items()), sorted(arguments.items()))
     draw = partial(write, plant=plant, **arguments)
-    return folders.cached(folder, "sweep", asked, [HERE, HERE / "sweep"], draw)
+    return folders.cached(folder, "sweep", draw, [HERE, HERE / "sweep"])
 
 
 def _write_views(

@@ -26,7 +26,6 @@ from torch import Tensor
 
 import splat
 from splat.core.frame import camera_to_frame
-from splat.datasets import sweep
 from splat.evaluation.evaluate import evaluate, mean_psnr, psnr
 from splat.kernels import one_torch_thread
 from splat.loop import train
@@ -38,6 +37,7 @@ from splat.sensor.poses import angle_between
 from splat.strategies.lighthouse import Lighthouse
 from splat.training.prepare import Job, prepare
 from splat.types import Camera, SceneData
+from worlds import sweep
 
 TROUBLES = {
     "none": sweep.Plant(),

@@ -4,7 +4,7 @@
     python bench/hearing.py shoebox/ ell/ hall/ --runs runs/ --seeds 0 1 2 \
         --variants adaptive fixed --steps 4000 --floor floor.json --out table.json
 
-A room is a folder of `python -m splat.datasets.rooms`. Its visual run is RUNS/NAME, trained where
+A room is a folder of `python -m worlds.rooms`. Its visual run is RUNS/NAME, trained where
 it is missing. What is in the file of results is not trained or measured again. Errors are means
 over the held-out places of MAG, ENV, T60, EDT and C50 (see `splat.strategies.acoustic`).
 """

@@ -2,7 +2,7 @@
 
     python bench/hearing_limits.py ROOM [RUN ...]
 
-ROOM is a folder of `python -m splat.datasets.rooms`, a RUN has a field that learned it. Errors are
+ROOM is a folder of `python -m worlds.rooms`, a RUN has a field that learned it. Errors are
 means over held-out places of MAG and ENV.
 
 First those of answers by means (`hearing_rooms.of_knowing`): of all but the noise, of what masks
@@ -29,12 +29,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from splat.datasets.rooms.binaural import arrivals, axes, early
-from splat.datasets.rooms.head import kemar
-from splat.datasets.rooms.shapes import ROOMS
-from splat.datasets.rooms.simulate import SPEED, simulate
+from splat.strategies.acoustic.arrival import SPEED
 from splat.strategies.acoustic.measure import env, mag
 from splat.strategies.acoustic.verbs.heard import hearing
+from worlds.rooms.binaural import arrivals, axes, early
+from worlds.rooms.head import kemar
+from worlds.rooms.shapes import ROOMS
+from worlds.rooms.simulate import simulate
 
 DIRECT, MOST = 2.2, 20.0
 """Milliseconds after direct sound: when it is over, and until when images are told one by one."""

@@ -15,12 +15,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.datasets.rooms.binaural import heard
-from splat.datasets.rooms.head import kemar
-from splat.datasets.rooms.materials import Material
-from splat.datasets.rooms.shapes import ROOMS, Room
-from splat.datasets.rooms.simulate import simulate
-from splat.datasets.sounds import Ears, Heard, SoundData, Source, load, read_wav
 from splat.strategies.acoustic.baselines import (
     Answer,
     Errors,
@@ -33,6 +27,12 @@ from splat.strategies.acoustic.baselines import (
 from splat.strategies.acoustic.measure import FFT, Decay
 from splat.strategies.acoustic.response import BANDS
 from splat.strategies.acoustic.signal import at_nodes, bank
+from splat.strategies.acoustic.sounds import Ears, Heard, SoundData, Source, load, read_wav
+from worlds.rooms.binaural import heard
+from worlds.rooms.head import kemar
+from worlds.rooms.materials import Material
+from worlds.rooms.shapes import ROOMS, Room
+from worlds.rooms.simulate import simulate
 
 DRAWS = 8
 """Of the noise of late sound, beside the one that was recorded."""
@@ -52,7 +52,7 @@ class Telling(Protocol):
 
 @dataclass(frozen=True)
 class HeardRoom:
-    """A folder of `splat.datasets.rooms`, its responses decoded."""
+    """A folder of `worlds.rooms`, its responses decoded."""
 
     folder: Path
     data: SoundData

@@ -4,7 +4,7 @@
         [--steps 7000] [--out surface.json] [--ablation | --table]
 
 Every scene is trained by every recipe and seed, one run at a time, and measured: against the truth
-where the scene is one of `splat.datasets.studio` (the default), else by the outlines of its masks.
+where the scene is one of `worlds.studio` (the default), else by the outlines of its masks.
 A run that is measured is not repeated, one that is trained is not trained again.
 """
 
@@ -30,10 +30,9 @@ from surface_truth import against_truth
 
 from splat import datasets
 from splat.cli.opened import Opened, open_scene
-from splat.datasets import studio
-from splat.mesh.cubes import check_scikit_image
 from splat.photos.loader import Loader
 from splat.types import SceneData
+from worlds import studio
 
 PLAIN = ("adc --cap 30k", "mcmc --cap 30k")
 RECIPES = (

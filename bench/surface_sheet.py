@@ -15,11 +15,11 @@ from torch.nn.functional import normalize
 
 from splat.cli.opened import Opened
 from splat.core.frame import shrunk
-from splat.datasets import studio
 from splat.photos.photo import photograph
 from splat.render.video import write_png
 from splat.strategies.deferred.model import Relightable
 from splat.types import Camera, Needs, SceneData, View
+from worlds import studio
 
 TITLE = 22
 """Height of the line of text above a strip, pixels."""

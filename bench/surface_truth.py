@@ -1,6 +1,6 @@
 """Measures of a trained run against an object whose shape, material and light are known.
 
-Lengths are in units of the input, in which the objects of `splat.datasets.studio` have a radius of
+Lengths are in units of the input, in which the objects of `worlds.studio` have a radius of
 about 1. Where a run shows nothing its normal is 90 degrees off, and its depth is 0.
 """
 
@@ -19,7 +19,6 @@ from torch.nn.functional import normalize
 
 from splat import mesh
 from splat.cli.opened import Opened
-from splat.datasets import studio
 from splat.evaluation.evaluate import psnr
 from splat.render import drawing_as
 from splat.strategies.deferred import panorama
@@ -29,6 +28,7 @@ from splat.strategies.deferred.relit import albedo_scale, light_of, relit
 from splat.strategies.sdf.field import Field, Learned
 from splat.strategies.sdf.rays import met, rays, sections
 from splat.types import Camera, Frame, Needs, Renderer, SceneData, View
+from worlds import studio
 
 Corners = tuple[list[float], list[float]]
 

@@ -52,7 +52,7 @@ MODELS = {
 }  # fmt: skip
 """COLMAP's camera models in the order of their numbers, with the count of their parameters."""
 
-_POINT = np.dtype(
+POINT = np.dtype(
     [("id", "<u8"), ("xyz", "<f8", 3), ("rgb", "u1", 3), ("error", "<f8"), ("track", "<u8")]
 )
 
@@ -168,15 +168,15 @@ def _cloud_binary(file: Path) -> Cloud:
     track = struct.Struct("<Q").unpack_from
     at, starts = reader.at, []
     for i in range(count):
-        if at + _POINT.itemsize > len(data):
+        if at + POINT.itemsize > len(data):
             raise reader.truncated(f"point {i + 1} of {count}")
         starts.append(at)
-        at += _POINT.itemsize + 8 * track(data, at + _POINT.itemsize - 8)[0]
+        at += POINT.itemsize + 8 * track(data, at + POINT.itemsize - 8)[0]
     if at > len(data):
         raise reader.truncated(f"the track of point {count} of {count}")
     # One gather of all records: tracks of any length lie between them.
-    rows = np.asarray(starts, np.int64)[:, None] + np.arange(_POINT.itemsize)
-    records = np.frombuffer(data, np.uint8)[rows].view(_POINT)[:, 0]
+    rows = np.asarray(starts, np.int64)[:, None] + np.arange(POINT.itemsize)
+    records = np.frombuffer(data, np.uint8)[rows].view(POINT)[:, 0]
     return Cloud(records["xyz"].copy(), records["rgb"].copy())
 
 

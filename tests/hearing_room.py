@@ -20,11 +20,11 @@ from torch import Tensor
 
 from splat import api, formats
 from splat.core.strategy import Fixed
-from splat.datasets import sounds
-from splat.datasets.sounds import Ears, Heard, Source, own
 from splat.math import sh_from_rgb
 from splat.options import Options
 from splat.render import renderer_for
+from splat.strategies.acoustic import sounds
+from splat.strategies.acoustic.sounds import Ears, Heard, Source, own
 from splat.types import Camera, Gaussians, SceneData, View
 
 SMALL = (

@@ -12,12 +12,12 @@ from hearing_room import RATE, SECONDS, SPEED
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from splat.datasets.sounds import Ears, Source
 from splat.strategies.acoustic import geometry, points, recording, response, sight, units
 from splat.strategies.acoustic.audible import Audible, Seen, Settings, axes_of
 from splat.strategies.acoustic.field import Masks, nearest
 from splat.strategies.acoustic.geometry import Listening
 from splat.strategies.acoustic.response import Responder
+from splat.strategies.acoustic.sounds import Ears, Source
 
 # ----------------------------------------------------------------------------------------- points
 

@@ -17,7 +17,7 @@ from conftest import Outcome
 from hearing_room import RATE, SMALL, figures, hashes
 from torch import Tensor
 
-from splat.datasets import sounds
+from splat.strategies.acoustic import sounds
 from splat.strategies.acoustic.verbs import heard
 
 pytest.importorskip("soundfile")

@@ -13,13 +13,12 @@ from conftest import Outcome
 from hearing_room import RATE, figures
 from torch import Tensor
 
-from splat.datasets import sounds
-from splat.datasets.sounds.wav import read_wav
-from splat.strategies.acoustic import points
+from splat.strategies.acoustic import points, sounds
 from splat.strategies.acoustic.audible import Audible, Seen, Settings
 from splat.strategies.acoustic.baselines import Records, answer, errors, nearest
 from splat.strategies.acoustic.density import AudioGuided
 from splat.strategies.acoustic.learning import Learning, fixed, places
+from splat.strategies.acoustic.sounds.wav import read_wav
 
 pytest.importorskip("soundfile")
 Splat = Callable[..., Outcome]

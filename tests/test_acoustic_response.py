@@ -12,13 +12,13 @@ from acoustic_parts import GRID, double, draws, listening, open_air, rows_of, to
 from hearing_room import HEAD, RATE, SECONDS, SPEED
 from torch import Tensor
 
-from splat.datasets.sounds import Ears, Source
 from splat.strategies.acoustic import geometry, measure, recording, response
 from splat.strategies.acoustic.audible import Seen
 from splat.strategies.acoustic.field import Masks, nearest
 from splat.strategies.acoustic.geometry import Listening
 from splat.strategies.acoustic.losses import ResponseLoss, Weights
 from splat.strategies.acoustic.response import Grid, Responder
+from splat.strategies.acoustic.sounds import Ears, Source
 
 # -------------------------------------------------------------------------------------- responses
 

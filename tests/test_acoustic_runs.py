@@ -18,16 +18,15 @@ from conftest import Outcome
 from hearing_room import RATE, SECONDS, SMALL, figures, hashes
 from scipy.signal import fftconvolve
 
-from splat.datasets import sounds
-from splat.datasets.sounds import Ears, Source
-from splat.datasets.sounds.wav import read_wav
 from splat.runs import checkpoint
-from splat.strategies.acoustic import measure
+from splat.strategies.acoustic import measure, sounds
 from splat.strategies.acoustic.audible import Audible
 from splat.strategies.acoustic.density import AudioGuided
 from splat.strategies.acoustic.field import Masks
 from splat.strategies.acoustic.geometry import Listening
 from splat.strategies.acoustic.learning import Learning, loaded
+from splat.strategies.acoustic.sounds import Ears, Source
+from splat.strategies.acoustic.sounds.wav import read_wav
 from splat.strategies.acoustic.verbs import heard, train_audio
 from splat.strategies.acoustic.verbs.train_audio import Taught
 

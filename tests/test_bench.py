@@ -8,23 +8,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import common
+import ledger
+import opensplat
 import pytest
+import quality
+import rounds
 import torch
+import traffic
+import workload
+
+from splat import kernels
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
-if not BENCH.is_dir():
-    pytest.skip("the benchmarks are not part of this source tree", allow_module_level=True)
-sys.path.append(str(BENCH))
-
-import common  # noqa: E402
-import ledger  # noqa: E402
-import opensplat  # noqa: E402
-import quality  # noqa: E402
-import rounds  # noqa: E402
-import traffic  # noqa: E402
-import workload  # noqa: E402
-
-from splat import kernels  # noqa: E402
 
 
 def test_a_fit_goes_through_two_measurements() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,20 +13,15 @@ import pytest
 import torch
 from torch import Tensor
 
-BENCH = Path(__file__).resolve().parents[1] / "bench"
-if not BENCH.is_dir():
-    pytest.skip("the benchmarks are not part of this source tree", allow_module_level=True)
 pytest.importorskip("skimage", reason="needs scikit-image")
-sys.path.append(str(BENCH))
 
-import surface  # noqa: E402
-import surface_truth  # noqa: E402
+import surface
+import surface_truth
 
-from splat.core.frame import camera_to_frame  # noqa: E402
-from splat.datasets import studio  # noqa: E402
-from splat.render import drawing_as  # noqa: E402
-from splat.strategies.sdf.field import Field  # noqa: E402
-from splat.types import (  # noqa: E402
+from splat.core.frame import camera_to_frame
+from splat.render import drawing_as
+from splat.strategies.sdf.field import Field
+from splat.types import (
     Camera,
     Drawing,
     Frame,
@@ -35,6 +29,7 @@ from splat.types import (  # noqa: E402
     SceneData,
     View,
 )
+from worlds import studio
 
 FRAME = Frame((0.2, -0.1, 0.4), 1.5)
 

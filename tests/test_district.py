@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from splat.datasets import district, load
-from splat.datasets.district.files import quaternion
-from splat.datasets.district.layout import BLOCK, STREET, pieces
-from splat.datasets.district.light import SUN, lit, sky
-from splat.datasets.district.pattern import band, grain, lines
-from splat.datasets.district.pieces import FACES, GROUND, SKY, Piece, Pieces, Stuff, packed
-from splat.datasets.district.trace import lens_along, lens_of, look
+from splat.datasets import load
+from splat.datasets.tracer.folders import quaternion
 from splat.types import Camera
+from worlds import district
+from worlds.district.layout import BLOCK, STREET, pieces
+from worlds.district.light import SUN, lit, sky
+from worlds.district.pattern import band, grain, lines
+from worlds.district.pieces import FACES, GROUND, SKY, Piece, Pieces, Stuff, packed
+from worlds.district.trace import lens_along, lens_of, look
 
 TINY = {"views": 12, "width": 64, "height": 48, "blocks": (2, 1), "points": 2_000}
 GREY = (0.5, 0.5, 0.5)

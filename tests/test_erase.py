@@ -25,11 +25,11 @@ from splat.cleanup.erase.inpaint import inpainted
 from splat.cleanup.erase.look import Look
 from splat.cleanup.erase.rows import concatenated
 from splat.cleanup.erase.vote import Choice, Votes, rows_to_erase, vote
-from splat.datasets import sweep
 from splat.formats.header import Header
 from splat.math import quaternions, sh_from_rgb
 from splat.render import renderer_for
 from splat.types import Camera, Drawing, Gaussians
+from worlds import sweep
 
 Splat = Callable[..., Any]
 Array = NDArray[Any]

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import cv2
+import grow
+import grow_one
 import numpy as np
 import pytest
 
-BENCH = Path(__file__).resolve().parents[1] / "bench"
-if not BENCH.is_dir():
-    pytest.skip("the benchmarks are not part of this source tree", allow_module_level=True)
-sys.path.append(str(BENCH))
-
-import grow  # noqa: E402
-import grow_one  # noqa: E402
-
-from splat.datasets import load  # noqa: E402
+from splat.datasets import load
 
 
 def test_a_line_is_the_least_squares_one() -> None:

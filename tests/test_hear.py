@@ -17,11 +17,10 @@ from scipy.io import wavfile
 from scipy.signal import fftconvolve
 from torch import Tensor
 
-from splat.datasets import sounds
-from splat.datasets.sounds import Ears, Source
 from splat.render import camera_paths
 from splat.render.video import write_video
-from splat.strategies.acoustic import arrival, film, masked, measure, moving, picture
+from splat.strategies.acoustic import arrival, film, masked, measure, moving, picture, sounds
+from splat.strategies.acoustic.sounds import Ears, Source
 from splat.strategies.acoustic.verbs import sounding
 from splat.types import Camera
 

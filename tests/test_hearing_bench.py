@@ -10,38 +10,30 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import hearing as bench
+import hearing_rooms as rooms
+import hearing_table as table
+import hearing_walls as walls
 import numpy as np
 import pytest
 import torch
 
 from splat.strategies.acoustic import measure
 from splat.strategies.acoustic.baselines import Errors
-
-BENCH = Path(__file__).resolve().parents[1] / "bench"
-benchmark = pytest.mark.skipif(not BENCH.is_dir(), reason="the benchmarks are not in this tree")
-
-
-def part(name: str) -> Any:
-    sys.path.append(str(BENCH))
-    return importlib.import_module(name)
-
+from worlds.rooms import write
 
 ELL = np.array([[0, 0, 1], [3, 0, 1], [3, 1, 1], [1, 1, 1], [1, 3, 1], [0, 3, 1]], np.float64)
 
 
-@benchmark
 def test_distance_to_a_polygon_that_is_not_convex() -> None:
-    walls = part("hearing_walls")
     points = np.array([[0.5, 2.0, 0.7], [2.0, 0.5, 1.2], [2.0, 2.0, 1.0], [4.0, 0.5, 1.0]])
     assert walls.distances(points, ELL) == pytest.approx([0.3, 0.2, 1.0, 1.0])
     upright = ELL[:, [2, 0, 1]]
     assert walls.distances(points[:, [2, 0, 1]], upright) == pytest.approx([0.3, 0.2, 1.0, 1.0])
 
 
-@benchmark
 def test_points_are_counted_by_surface_and_odd_ones_found() -> None:
     """Two squares of a square metre and one of two; what lies far away is on none."""
-    walls = part("hearing_walls")
     square = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float64)
     surfaces = [
         {"name": n, "material": n, "area": a, "absorption": [b] * 7, "corners": c.tolist()}
@@ -67,10 +59,8 @@ def row_of(value: float) -> dict[str, float]:
     return dict.fromkeys((*Errors._fields, "played"), value)
 
 
-@benchmark
 def test_gains_by_hand() -> None:
     """Two rooms, two seeds: 0.8 and 0.6 against a best rule of 1 are 30 %, 2.1 sd."""
-    table = part("hearing_table")
     rooms = [
         {
             "rules": {
@@ -106,13 +96,9 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Any:
     for name in ("pyroomacoustics", "slab", "soundfile"):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"needs {name}")
-    if not BENCH.is_dir():
-        pytest.skip("the benchmarks are not in this tree")
-    from splat.datasets.rooms import write
-
     folder = tmp_path_factory.mktemp("heard") / "box"
     write(folder, listeners=15, views=0, rays=300, seconds=0.3, workers=1, sources=2)
-    return part("hearing_rooms").opened(folder)
+    return rooms.opened(folder)
 
 
 def telling(answering: Any) -> Any:
@@ -127,7 +113,6 @@ def telling(answering: Any) -> Any:
 
 def test_a_field_that_knows_the_truth_errs_nowhere(room: Any) -> None:
     """Sounds of two sources are asked for by source, in batches, and compared in order."""
-    rooms = part("hearing_rooms")
     known = {(sound.ears, room.data.sources[sound.source]): sound for sound in room.data.test}
     asked = []
 
@@ -148,7 +133,6 @@ def test_a_field_that_knows_the_truth_errs_nowhere(room: Any) -> None:
 
 def test_noise_leaves_a_floor_that_one_draw_doubles(room: Any) -> None:
     """Two draws are apart by twice the variance about the mean that is the best answer."""
-    rooms = part("hearing_rooms")
     found = rooms.of_noise(room)
     assert found["draw"]["mag"] == pytest.approx(2 * found["floor"]["mag"], rel=0.15)
     assert found["floor"]["mag"] < min(row["mag"] for row in rooms.of_rules(room).values())
@@ -159,7 +143,6 @@ def test_noise_leaves_a_floor_that_one_draw_doubles(room: Any) -> None:
 
 
 def test_who_knows_less_of_a_room_is_farther_off(room: Any) -> None:
-    rooms = part("hearing_rooms")
     found = rooms.of_knowing(room)
     noise = rooms.of_noise(room)["floor"]["mag"]
     assert found["room"]["mag"] == pytest.approx(noise * (1 + 1 / rooms.DRAWS))
@@ -169,7 +152,6 @@ def test_who_knows_less_of_a_room_is_farther_off(room: Any) -> None:
 
 
 def test_a_room_of_one_material_takes_as_much_as_it_did_in_all() -> None:
-    rooms = part("hearing_rooms")
     for room in rooms.ROOMS.values():
         same = rooms.alike(room)
         assert len({surface.material for surface in same.surfaces}) == 1
@@ -192,7 +174,7 @@ class Trainings(list[list[str]]):
 def trainings(room: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainings:
     """For the whole of the benchmark, with fields that answer what the nearest listener heard. Of
     those that adapt two points are born on the curtain."""
-    bench, commands = part("hearing"), Trainings()
+    commands = Trainings()
     still = np.array([[1.0, 1.0, 0.0], [2.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
     moved = np.concatenate([still, [[1.0, 4.4, 1.0], [2.0, 4.4, 1.0]]])
 
@@ -219,7 +201,7 @@ def trainings(room: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tra
 
 
 def test_results_are_told_and_kept(room: Any, trainings: Trainings, tmp_path: Path) -> None:
-    bench, rules = part("hearing"), part("hearing_rooms").of_rules(room)
+    rules = rooms.of_rules(room)
     bench.main()
     trained = [(c[1], c[c.index("--seed") + 1], "--no-density" in c) for c in trainings]
     assert trained == [("train-audio", s, still) for s in "01" for still in (False, True)]
@@ -234,7 +216,7 @@ def test_results_are_told_and_kept(room: Any, trainings: Trainings, tmp_path: Pa
 def test_walls_tell_where_points_went(
     room: Any, trainings: Trainings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    part("hearing").main()
+    bench.main()
     runs = json.loads((tmp_path / "found.json").read_text())["rooms"][room.name]["runs"]
     for run in runs:
         share = {"fixed": 0.0, "adaptive": 0.4}[run["variant"]]

@@ -20,7 +20,6 @@ from splat import datasets
 from splat.core.edit import Drop, Edit
 from splat.core.step import Step
 from splat.core.strategy import Start, Strategy
-from splat.datasets import sweep
 from splat.guidance import GivenNormal
 from splat.math import rotation_matrices
 from splat.options import Options
@@ -33,6 +32,7 @@ from splat.strategies.lighthouse import Lighthouse
 from splat.strategies.lighthouse.terms import Consistent, Flat, SmoothNormals
 from splat.training.prepare import prepare, start_rows
 from splat.types import Batch, Camera, Points
+from worlds import sweep
 
 # A room: two walls that meet, and the floor.
 

@@ -19,10 +19,11 @@ ONE_PLACE = {
     "torch.distributed": {"splat/parallel/ranks.py"},
     "constriction": {"strategies/scaffold/packing.py"},
     "viser": {"viewer/server.py"},
-    "soundfile": {"datasets/sounds/wav.py"},
+    "soundfile": {"strategies/acoustic/sounds/wav.py"},
     "av": {"strategies/acoustic/film.py"},
-    "pyroomacoustics": {"datasets/rooms/simulate.py"},
-    "slab": {"datasets/rooms/head.py"},
+    "pyroomacoustics": {"bench/worlds/rooms/simulate.py"},
+    "mitsuba": {"bench/worlds/studio/photograph.py"},
+    "slab": {"bench/worlds/rooms/head.py"},
     "websockets": {"viewer/gate.py", "viewer/door.py"},
     "msgspec": {"viewer/inbox.py"},
     "matplotlib": {
@@ -33,7 +34,7 @@ ONE_PLACE = {
     },
 }
 """Third parties, and the files that may use them."""
-ROOMS = ("splat", "strategies", "datasets", "viewer")
+ROOMS = ("splat", "strategies", "datasets", "viewer", "bench/worlds")
 
 
 def sources() -> list[Path]:

@@ -13,20 +13,21 @@ import numpy as np
 import pytest
 import torch
 
-from splat.datasets import load, sounds
-from splat.datasets.rooms import ROOMS, Room, cached, cameras, points, render, write
-from splat.datasets.rooms import binaural as hearing
-from splat.datasets.rooms import decay as dying
-from splat.datasets.rooms import head as heads
-from splat.datasets.rooms.dry import LOUD, dry
-from splat.datasets.rooms.listeners import listeners, sources
-from splat.datasets.rooms.materials import MATERIALS, VACUUM, Material
-from splat.datasets.rooms.picture import frame
-from splat.datasets.rooms.shapes import box
-from splat.datasets.rooms.simulate import BIN, SPEED, Echoes, directions, simulate
-from splat.datasets.sounds import Ears
-from splat.datasets.sounds.split import apart
-from splat.strategies.acoustic import measure
+from splat.datasets import load
+from splat.strategies.acoustic import measure, sounds
+from splat.strategies.acoustic.arrival import SPEED
+from splat.strategies.acoustic.sounds import Ears
+from splat.strategies.acoustic.sounds.split import apart
+from worlds.rooms import ROOMS, Room, cached, cameras, points, render, write
+from worlds.rooms import binaural as hearing
+from worlds.rooms import decay as dying
+from worlds.rooms import head as heads
+from worlds.rooms.dry import LOUD, dry
+from worlds.rooms.listeners import listeners, sources
+from worlds.rooms.materials import MATERIALS, VACUUM, Material
+from worlds.rooms.picture import frame
+from worlds.rooms.shapes import box
+from worlds.rooms.simulate import BIN, Echoes, directions, simulate
 
 pytest.importorskip("pyroomacoustics")
 pytest.importorskip("soundfile")
@@ -344,8 +345,8 @@ def test_pictures_show_the_surfaces_where_they_are(name: str) -> None:
         local = pixels @ camera.K.double().inverse().T * view.depth.double()[..., None]
         pose = camera.world_to_camera.double()
         there = ((local - pose[:3, 3]) @ pose[:3, :3]).numpy()
-        for i in view.surfaces.unique().tolist():
-            plane, mine = frame(room.surfaces[i]), there[view.surfaces.numpy() == i]
+        for i in view.objects.unique().tolist():
+            plane, mine = frame(room.surfaces[i]), there[view.objects.numpy() == i]
             assert np.abs((mine - plane.origin) @ plane.normal).max() < 1e-4
         assert room.clearance(there.reshape(-1, 3)).min() > -1e-4
         assert 20 < view.image.float().mean() < 200 and view.image.float().std() > 5
@@ -525,7 +526,7 @@ def test_cached_by_arguments(tmp_path: Path) -> None:
 def test_wrong_requests_say_what_to_do(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="exists already; expected a new folder"):
         write(folder, "ell", **SMALL)
-    with pytest.raises(ValueError, match="there is no room 'cave'; expected one of shoebox"):
+    with pytest.raises(ValueError, match="room is 'cave'; expected one of shoebox"):
         write(tmp_path / "x", "cave")
     with pytest.raises(ValueError, match="listeners is 1; expected at least 2"):
         write(tmp_path / "x", "ell", **{**SMALL, "listeners": 1})

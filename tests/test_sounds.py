@@ -14,9 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from splat.datasets import sounds
-from splat.datasets.sounds import own, rwavs, soundspaces, split
-from splat.strategies.acoustic import measure
+from splat.strategies.acoustic import measure, sounds
+from splat.strategies.acoustic.sounds import own, rwavs, soundspaces, split
 
 soundfile = pytest.importorskip("soundfile")
 RATE = 8000

@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from splat.datasets import load, studio
-from splat.datasets.demo.shapes import ball
-from splat.datasets.studio import files, lights, mesh, photograph
-from splat.datasets.studio.shapes import SHAPES
-from splat.datasets.studio.trace import march
+from splat.datasets import load
+from splat.datasets.tracer.solids import ball
 from splat.types import Camera
+from worlds import studio
+from worlds.studio import files, lights, mesh, photograph
+from worlds.studio.shapes import SHAPES
+from worlds.studio.trace import march
 
 TINY = {"views": 4, "tests": 2, "size": 40, "samples": 9}
 objects = pytest.mark.parametrize("name", studio.OBJECTS)

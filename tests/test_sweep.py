@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from splat.datasets import load, sweep
-from splat.datasets.demo.trace import rays
-from splat.datasets.sweep import plant as planting
-from splat.datasets.sweep.layout import pieces
-from splat.datasets.sweep.shapes import HALF, Piece, crossing, face, inside, place
-from splat.datasets.sweep.trace import displayed, stage, trace
+from splat.datasets import load
+from splat.datasets.tracer.pictures import rays
+from splat.datasets.tracer.solids import leaning
 from splat.types import Camera, Points
+from worlds import sweep
+from worlds.sweep import plant as planting
+from worlds.sweep.layout import pieces
+from worlds.sweep.shapes import HALF, Piece, crossing, face, inside, place
+from worlds.sweep.trace import displayed, stage, trace
 
 PLANT = sweep.Plant(drift=0.1, exposure=0.25, depth=True, transients=3, seed=4)
 TINY = {"count": 10, "width": 64, "height": 48, "points": 400, "samples": 2}
@@ -23,9 +25,9 @@ PLANES = {"floor": (2, 0.0), "ceiling": (2, 2.6), "brick wall": (1, 2.0), "shelf
 PLANES |= {"window wall": (0, 2.5), "bare wall": (0, -2.5)}
 """Axis and place of the room's faces."""
 SHAPES = (
-    Piece(7, "box", (0.3, -0.2, 0.4), (0.5, 0.2, 0.02), 33),
-    Piece(7, "ball", (0.3, -0.2, 0.4), (0.5, 0.2, 0.3), -70),
-    Piece(7, "drum", (0.3, -0.2, 0.4), (0.3, 0.3, 0.2), 10),
+    Piece(7, "box", (0.3, -0.2, 0.4), (0.5, 0.2, 0.02), leaning(0, 33)),
+    Piece(7, "ball", (0.3, -0.2, 0.4), (0.5, 0.2, 0.3), leaning(0, -70)),
+    Piece(7, "drum", (0.3, -0.2, 0.4), (0.3, 0.3, 0.2), leaning(0, 10)),
     pieces()[0],
 )
 
@@ -36,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[tuple[Camera, sweep.SweepView]]:
+def pictures() -> list[tuple[Camera, sweep.View]]:
     stand = [*sweep.cameras(6, 96, 72), *sweep.cameras(4, 96, 72, "walk")]
     return [(camera, sweep.render(camera, 1)) for camera in stand]
 
@@ -76,7 +78,7 @@ def test_places_on_faces_are_found_again(piece: Piece) -> None:
 @pytest.mark.parametrize("piece", SHAPES, ids=lambda piece: piece.kind)
 def test_rays_end_where_the_inside_begins(piece: Piece) -> None:
     draw = np.random.default_rng(1)
-    start = np.array(piece.centre)[:, None] + draw.uniform(-0.9, 0.9, (3, 2000))
+    start = np.array(piece.position)[:, None] + draw.uniform(-0.9, 0.9, (3, 2000))
     way = draw.standard_normal((3, 2000))
     way /= np.linalg.norm(way, axis=0)
     start = start[:, inside(piece, tuple(start)) == (piece.kind == "room")]
@@ -95,7 +97,7 @@ def test_rays_end_where_the_inside_begins(piece: Piece) -> None:
 
 
 def test_depth_lies_on_the_surface_and_nothing_stands_before_it(
-    pictures: list[tuple[Camera, sweep.SweepView]],
+    pictures: list[tuple[Camera, sweep.View]],
 ) -> None:
     ball = next(piece for piece in pieces() if sweep.OBJECTS[piece.number] == "ball")
     for camera, view in pictures:
@@ -103,7 +105,7 @@ def test_depth_lies_on_the_surface_and_nothing_stands_before_it(
         for name, (axis, where) in PLANES.items():
             mine = points[view.objects == sweep.OBJECTS.index(name)][:, axis]
             assert bool(((mine - where).abs() < 1e-4).all())
-        mine = points[view.objects == ball.number] - torch.tensor(ball.centre).double()
+        mine = points[view.objects == ball.number] - torch.tensor(ball.position).double()
         assert bool(((mine.norm(dim=1) - ball.half[0]).abs() < 1e-4).all())
         eye = camera.centre.double()
         for share in (0.3, 0.6, 0.9, 0.97, 0.999):
@@ -112,7 +114,7 @@ def test_depth_lies_on_the_surface_and_nothing_stands_before_it(
 
 
 def test_normals_are_those_of_the_depth_map(
-    pictures: list[tuple[Camera, sweep.SweepView]],
+    pictures: list[tuple[Camera, sweep.View]],
 ) -> None:
     for camera, view in pictures:
         normals = view.normals.double()
@@ -206,9 +208,7 @@ def test_points_lie_where_pictures_have_detail() -> None:
     for piece in pieces():
         a, b, c = piece.half
         wide, narrow = ((a + s, b + s, c + s) for s in (1e-4, -1e-4))
-        outer, inner = (
-            Piece(0, piece.kind, piece.centre, h, piece.heading) for h in (wide, narrow)
-        )
+        outer, inner = (Piece(0, piece.kind, piece.position, h, piece.axes) for h in (wide, narrow))
         rim |= inside(outer, where) & ~inside(inner, where)
     assert rim.all()
     bare = (exact[:, 0] < -2.499) & (exact[:, 2] > 0.12)

@@ -6,7 +6,6 @@ can be measured. World frame: z up, the things stand on z = 0.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,6 +15,7 @@ from splat.datasets.demo.points import points
 from splat.datasets.demo.poses import cameras
 from splat.datasets.demo.shapes import SOLIDS, scene
 from splat.datasets.demo.trace import DemoView, render
+from splat.datasets.tracer.vectors import columns
 
 __all__ = ["OBJECTS", "DemoView", "cached", "cameras", "points", "render", "sdf", "truth", "write"]
 
@@ -30,5 +30,5 @@ def sdf(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
     the surface; elsewhere its size never exceeds the distance to it, and may fall short where
     shapes are blended or cut.
     """
-    x, y, z = (np.ascontiguousarray(v) for v in points.detach().cpu().numpy().T)
-    return torch.from_numpy(scene(x, y, z)).to(points.device)
+    found = scene(*columns(points.detach().cpu().numpy()))
+    return torch.from_numpy(found).to(points.device)

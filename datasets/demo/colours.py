@@ -7,37 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splat.datasets.demo.shapes import (
-    SOLIDS,
-    VASE_MIDDLE,
-    Array,
-    Numbers,
-    Triple,
-    Vector,
-    by_object,
-    picked,
-)
+from splat.datasets.demo.shapes import SOLIDS, VASE_MIDDLE
+from splat.datasets.tracer.colours import dimmed, edge, mixed
+from splat.datasets.tracer.vectors import Array, Numbers, Vector, occurring, picked
 
 Paint = Callable[[Array, Array, Array], Vector]
-
-
-def linear(colour: str) -> Triple:
-    """Linear light of an sRGB colour written `rrggbb`."""
-    values = np.array([int(colour[i : i + 2], 16) for i in (0, 2, 4)]) / 255
-    r, g, b = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    return float(r), float(g), float(b)
-
-
-def mixed(share: Array, first: str, second: str) -> Vector:
-    """`first` where `share` is 0, `second` where it is 1."""
-    r, g, b = (a + share * (c - a) for a, c in zip(linear(first), linear(second), strict=True))
-    return r, g, b
-
-
-def edge(value: Array, width: float) -> Array:
-    """0 below -width, 1 above width, smooth between: a painted edge that is no step."""
-    t: Array = np.clip(value * (0.5 / width) + 0.5, 0, 1)
-    return t * t * (3 - 2 * t)
 
 
 def _wood(x: Array, y: Array, z: Array) -> Vector:
@@ -51,9 +25,8 @@ def _wood(x: Array, y: Array, z: Array) -> Vector:
     grain = np.sin(y * 55 + 2.2 * drift) * (0.6 + 0.4 * np.sin(along * 2.3 + board * 5))
     tint = 0.5 + 0.5 * np.sin(board * 12.9898 + 1.3)
     share = np.clip(0.32 + 0.32 * tint + 0.2 * grain, 0, 1)
-    r, g, b = mixed(share, "dcb384", "a8703f")
     seam = 0.5 + 0.5 * edge(to_seam - 0.035, 0.03)
-    return r * seam, g * seam, b * seam
+    return dimmed(mixed(share, "dcb384", "a8703f"), seam)
 
 
 def _vase(x: Array, y: Array, z: Array) -> Vector:
@@ -140,7 +113,7 @@ FINISHES = {
 def surfaces(number: Numbers, point: Vector) -> tuple[Vector, Array, Array]:
     """Linear colour, gloss and sharpness of points on objects."""
     r, g, b, gloss, sharpness = (np.empty_like(point[0]) for _ in range(5))
-    for own, mine in by_object(number):
+    for own, mine in occurring(number):
         place = picked(point, mine)
         if own:
             solid = SOLIDS[own - 1]

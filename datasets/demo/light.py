@@ -5,18 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from splat.datasets.demo.colours import surfaces
-from splat.datasets.demo.shapes import (
-    SOLIDS,
-    THINGS,
-    Array,
-    Numbers,
-    Solid,
-    Triple,
-    Vector,
-    ahead,
-    dot,
-    picked,
-)
+from splat.datasets.demo.shapes import SOLIDS, THINGS, Solid
+from splat.datasets.tracer.solids import slabs
+from splat.datasets.tracer.vectors import Array, Numbers, Triple, Vector, ahead, dot, picked
 
 KEY: Triple = (-0.4883, -0.3906, 0.7803)
 """Direction to the key light, unit."""
@@ -32,7 +23,6 @@ MISS = 0.2
 SHADOW_ROUNDS = 6
 LIFT = 0.004
 """Shadow rays start off the surface by this."""
-EXPOSURE = 1.0
 
 
 def openness(point: Vector, normal: Vector) -> Array:
@@ -57,7 +47,7 @@ def _passing(solid: Solid, point: Vector, towards: Triple) -> Array:
     The nearest miss along the ray, relative to its distance, tells how much of the lamp is hidden.
     """
     a, b, c = (np.full_like(point[0], k) for k in towards)
-    enter, leave = solid.crossing(point, (a, b, c), MISS)
+    enter, leave = slabs(solid.half, point, (a, b, c), MISS)
     share = np.ones_like(enter)
     index = np.flatnonzero(leave > np.maximum(enter, 0.01))
     x, y, z = picked(point, index)
@@ -129,9 +119,3 @@ def _key(number: Numbers, point: Vector, normal: Vector) -> Array:
     passed = unshadowed(picked(point, walls), picked(normal, walls), SOLIDS)
     key[walls] = (0.45 + 0.3 * facing[walls]) * (0.35 + 0.65 * passed)
     return key
-
-
-def encoded(light: Array) -> Array:
-    """Display values in [0, 1] of linear light: a gentle shoulder, then the sRGB curve."""
-    value: Array = 1 - np.exp(-EXPOSURE * light)
-    return np.where(value <= 0.0031308, 12.92 * value, 1.055 * value ** (1 / 2.4) - 0.055)

@@ -7,8 +7,10 @@ import torch
 
 from splat.datasets.demo import light
 from splat.datasets.demo.poses import cameras
-from splat.datasets.demo.shapes import ahead
-from splat.datasets.demo.trace import rays, trace
+from splat.datasets.demo.trace import trace
+from splat.datasets.tracer.colours import encoded
+from splat.datasets.tracer.pictures import pixels, rays
+from splat.datasets.tracer.vectors import ahead
 from splat.types import Points
 
 NOISE = 0.004
@@ -21,10 +23,10 @@ WIDTH, HEIGHT = 120, 90
 def points(count: int = 6_000, seed: int = 0) -> Points:
     """Coloured points on visible surfaces, slightly off; half of them on the things."""
     generator = np.random.default_rng(seed)
-    v, u = (a.ravel().astype(np.float32) + np.float32(0.5) for a in np.mgrid[:HEIGHT, :WIDTH])
     seen = []
     for camera in cameras(LOOKS, WIDTH, HEIGHT):
-        through = rays(camera, u, v)
+        u, v = pixels(camera)
+        through = rays(camera, u + 0.5, v + 0.5)
         hits = trace(through)
         place = ahead(through.eye, hits.t, through.direction)
         seen.append([hits.number, *place, *hits.normal, *through.direction])
@@ -33,6 +35,6 @@ def points(count: int = 6_000, seed: int = 0) -> Points:
     chances = np.where(things, 0.5 / things.sum(), 0.5 / (~things).sum())
     chosen = generator.choice(len(number), count, p=chances)
     x, y, z, a, b, c, d, e, f = (column[chosen] for column in rest)
-    colors = light.encoded(light.radiance(number[chosen], (x, y, z), (a, b, c), (d, e, f)))
+    colors = encoded(light.radiance(number[chosen], (x, y, z), (a, b, c), (d, e, f)))
     positions = np.stack([x, y, z], 1) + generator.normal(0, NOISE, (count, 3))
     return Points(torch.from_numpy(positions).float(), torch.from_numpy(colors))

@@ -7,7 +7,6 @@ straight line to an ear that the source sees, around the ball to one that it doe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,8 +14,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from splat.strategies.acoustic.sounds.types import Ears, Source
+
 Array = NDArray[np.float64]
-Triple = tuple[float, float, float]
 
 SPEED = 343.0
 """Of sound, metres a second."""
@@ -26,27 +26,7 @@ REACH = 16
 """Samples on each side that count where a sound is read between its samples."""
 
 
-class Place(Protocol):
-    """Where something is."""
-
-    @property
-    def position(self) -> Triple:
-        """In the frame of the scene's input."""
-
-
-class Head(Place, Protocol):
-    """A listener's head: the middle between the ears, and how it is turned."""
-
-    @property
-    def facing(self) -> Triple:
-        """Unit, where the nose points."""
-
-    @property
-    def up(self) -> Triple:
-        """Unit, across `facing`; the left ear is along `up` x `facing`."""
-
-
-def arrival(heads: Sequence[Head], source: Place, metres: float) -> Float[Tensor, "n 2"]:
+def arrival(heads: Sequence[Ears], source: Source, metres: float) -> Float[Tensor, "n 2"]:
     """Seconds from the source to each ear, left first, in the open; float64.
 
     `metres` is what one unit of the positions is.

@@ -14,13 +14,13 @@ from splat.core.cloud import Cloud
 from splat.core.column import Rate
 from splat.core.edit import Change, Edit, Rows
 from splat.core.model import TrainedModule
-from splat.datasets.sounds import Ears, Source
 from splat.strategies.acoustic import recording
 from splat.strategies.acoustic.field import CONTEXT, Field, Masks, Tokens, nearest
 from splat.strategies.acoustic.geometry import Listening, relative
 from splat.strategies.acoustic.recording import Recorder
 from splat.strategies.acoustic.response import Grid, Responder
 from splat.strategies.acoustic.sight import Look, share_seen
+from splat.strategies.acoustic.sounds import Ears, Source
 
 Kind = Literal["responses", "recordings"]
 

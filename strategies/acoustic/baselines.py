@@ -24,7 +24,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from splat.strategies.acoustic.arrival import SPEED
-from splat.strategies.acoustic.measure import Decay, decay, envelope, spectra
+from splat.strategies.acoustic.measure import (
+    Decay,
+    decay,
+    envelope,
+    envelopes_apart,
+    spectra,
+    spectra_apart,
+)
 
 NEAR = 0.1
 """Metres: nobody stands nearer to a source."""
@@ -173,11 +180,11 @@ def shifted(
 
 def errors(found: Answer, true: Answer) -> Errors:
     """How far an answer is from the truth; MAG and ENV as in `measure`."""
-    spectrum = (found.spectra - true.spectra).square().mean((-2, -1)).sum()
-    outline = (found.envelope - true.envelope).square().mean(-1).sqrt().sum()
+    mag = spectra_apart(found.spectra, true.spectra)
+    env = envelopes_apart(found.envelope, true.envelope)
     t60, edt, c50 = (abs(a - b) for a, b in zip(found.decay, true.decay, strict=True))
     percent = 100 * t60 / true.decay.t60
-    return Errors(float(spectrum), float(outline), t60, percent, edt, c50)
+    return Errors(mag, env, t60, percent, edt, c50)
 
 
 def summary(found: Sequence[Errors]) -> dict[str, float]:

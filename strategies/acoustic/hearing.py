@@ -13,15 +13,16 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from splat.datasets.sounds import Ears, Source
 from splat.strategies.acoustic import measure
 from splat.strategies.acoustic.audible import Audible, Kind, Seen, Settings
 from splat.strategies.acoustic.geometry import Listening
 from splat.strategies.acoustic.learning import TOGETHER, loaded
 from splat.strategies.acoustic.recording import Recorder
 from splat.strategies.acoustic.response import Responder, placed, shifts
-from splat.strategies.acoustic.scene import MARGIN, Triple, within
+from splat.strategies.acoustic.scene import MARGIN, within
 from splat.strategies.acoustic.sight import Look
+from splat.strategies.acoustic.sounds import Ears, Source
+from splat.strategies.acoustic.sounds.types import Triple, triple_of
 
 ABOUT = 3
 """Bins to each side whose power tells what is to be expected of one."""
@@ -155,14 +156,9 @@ def opened(path: Path, look: Look) -> tuple[Hearing, Mapping[str, Any]]:
         model.cloud.track(name)
     model.load(state["model"])
     sources = tuple(
-        Source(_triple(place), None if facing is None else _triple(facing))
+        Source(triple_of(place), None if facing is None else triple_of(facing))
         for place, facing in state["sources"]
     )
     seen = Seen(look, list(zip(sources, state["depths"], strict=True)))
-    low, high = (_triple(corner) for corner in state["bounds"])
+    low, high = (triple_of(corner) for corner in state["bounds"])
     return Hearing(model, sources, (low, high), state["starts"], seen), state
-
-
-def _triple(values: Sequence[float]) -> Triple:
-    x, y, z = values
-    return float(x), float(y), float(z)

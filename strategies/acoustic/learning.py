@@ -18,7 +18,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from splat.core.edit import Change
-from splat.datasets.sounds import Heard, SoundData, read_wav
 from splat.loop import stream
 from splat.runs import checkpoint
 from splat.strategies.acoustic.audible import Audible, Seen
@@ -28,6 +27,7 @@ from splat.strategies.acoustic.losses import ResponseLoss, Weights
 from splat.strategies.acoustic.measure import onset
 from splat.strategies.acoustic.recording import Recorder, RecordingLoss
 from splat.strategies.acoustic.response import Responder, localized, shifts
+from splat.strategies.acoustic.sounds import Heard, SoundData, read_wav
 from splat.strategies.acoustic.units import metres
 
 FORMAT = "splat audio checkpoint"

@@ -145,11 +145,21 @@ def envelope(sound: Float[Tensor, "*c samples"]) -> Float[Tensor, "*c samples"]:
 
 def mag(found: Float[Tensor, "2 samples"], true: Float[Tensor, "2 samples"]) -> float:
     """MAG: mean square difference of the ears' magnitude spectra, both ears added."""
-    apart = (spectra(found.double()) - spectra(true.double())).square()
-    return float(apart.mean((-2, -1)).sum())
+    return spectra_apart(spectra(found.double()), spectra(true.double()))
 
 
 def env(found: Float[Tensor, "2 samples"], true: Float[Tensor, "2 samples"]) -> float:
     """ENV: root mean square difference of the ears' envelopes, both ears added."""
-    apart = (envelope(found.double()) - envelope(true.double())).square()
-    return float(apart.mean(-1).sqrt().sum())
+    return envelopes_apart(envelope(found.double()), envelope(true.double()))
+
+
+def spectra_apart(
+    found: Float[Tensor, "2 bins frames"], true: Float[Tensor, "2 bins frames"]
+) -> float:
+    """MAG of magnitude spectra."""
+    return float((found - true).square().mean((-2, -1)).sum())
+
+
+def envelopes_apart(found: Float[Tensor, "2 samples"], true: Float[Tensor, "2 samples"]) -> float:
+    """ENV of envelopes."""
+    return float((found - true).square().mean(-1).sqrt().sum())

@@ -17,15 +17,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 
 import torch
 from jaxtyping import Float
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from splat.strategies.acoustic.arrival import REACH, SPEED, Head, Place, arrival, between
+from splat.strategies.acoustic.arrival import REACH, SPEED, arrival, between
 from splat.strategies.acoustic.masked import gains, masked
+from splat.strategies.acoustic.sounds.types import Ears, Source
 
 KEYS = 6.0
 """Times a second that a field is asked along a path."""
@@ -36,13 +37,8 @@ FASTEST = 20.0
 step: that would howl."""
 MOST_FPS = 1000.0
 
-E = TypeVar("E", bound=Head)
-H = TypeVar("H", bound=Head, contravariant=True)
-P = TypeVar("P", bound=Place, contravariant=True)
-S = TypeVar("S", bound=Place)
 
-
-class Field(Protocol[H, P]):
+class Field(Protocol):
     """What a trained field of sound tells; see `splat.strategies.acoustic.hearing`."""
 
     @property
@@ -57,19 +53,19 @@ class Field(Protocol[H, P]):
     def metres(self) -> float:
         """What one unit of positions is."""
 
-    def responses(self, ears: Sequence[H], source: P) -> Float[Tensor, "n 2 samples"]:
+    def responses(self, ears: Sequence[Ears], source: Source) -> Float[Tensor, "n 2 samples"]:
         """At both ears, left first; the source sounds at the first sample."""
 
     def masks(
-        self, ears: Sequence[H], source: P
+        self, ears: Sequence[Ears], source: Source
     ) -> tuple[Float[Tensor, "n bins"], Float[Tensor, "n bins"]]:
         """Mixture and difference masks by frequency."""
 
 
 def heard(
-    field: Field[E, S],
-    ears: Sequence[E],
-    source: S,
+    field: Field,
+    ears: Sequence[Ears],
+    source: Source,
     dry: Float[Tensor, "samples"],
     *,
     fps: float = 1.0,
@@ -92,7 +88,7 @@ def heard(
     return _through(field, ears, source, dry, chosen, fps)
 
 
-def _checked(ears: Sequence[Head], dry: Tensor, fps: float, keys: float) -> None:
+def _checked(ears: Sequence[Ears], dry: Tensor, fps: float, keys: float) -> None:
     if not ears or not len(dry):
         raise ValueError(
             f"{len(ears)} places of a listener and {len(dry)} samples of sound; expected at least "
@@ -109,15 +105,15 @@ def _keys(count: int, fps: float, keys: float) -> list[int]:
     return sorted({*range(0, count, max(1, round(fps / keys))), count - 1})
 
 
-def _batches(ears: Sequence[E], chosen: Sequence[int]) -> Iterator[list[E]]:
+def _batches(ears: Sequence[Ears], chosen: Sequence[int]) -> Iterator[list[Ears]]:
     for first in range(0, len(chosen), BATCH):
         yield [ears[i] for i in chosen[first : first + BATCH]]
 
 
 def _through(
-    field: Field[E, S],
-    ears: Sequence[E],
-    source: S,
+    field: Field,
+    ears: Sequence[Ears],
+    source: Source,
     dry: Float[Tensor, "samples"],
     chosen: Sequence[int],
     fps: float,

@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.core.frame import camera_to_frame
-from splat.datasets.sounds import SoundData
 from splat.strategies.acoustic.points import born
 from splat.strategies.acoustic.sight import Look, looking
+from splat.strategies.acoustic.sounds import SoundData
+from splat.strategies.acoustic.sounds.types import Triple, triple_of
 from splat.types import Camera, Frame, Gaussians, Renderer
 
-Triple = tuple[float, float, float]
 MARGIN = 0.25
 """Metres beyond the outermost points that a place may be."""
 FEWEST = 0.005
@@ -63,7 +63,7 @@ class Scene:
                 running = mass[order].double().cumsum(0)
                 at = int((running < share * running[-1]).sum())
                 corner.append(float(places[order[min(at, len(order) - 1)], axis]))
-            corners.append((corner[0], corner[1], corner[2]))
+            corners.append(triple_of(corner))
         return corners[0], corners[1]
 
     def _given(self, places: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from splat.datasets.sounds import SoundData
 from splat.strategies.acoustic import measure
 from splat.strategies.acoustic.baselines import answer, errors, summary
 from splat.strategies.acoustic.hearing import Hearing, responses
@@ -17,6 +16,7 @@ from splat.strategies.acoustic.learning import Places, places
 from splat.strategies.acoustic.masked import gains, masked
 from splat.strategies.acoustic.recording import Recorder
 from splat.strategies.acoustic.response import Responder
+from splat.strategies.acoustic.sounds import SoundData
 
 NAMES = {
     "mag": "MAG", "env": "ENV", "t60": "T60 (s)", "edt": "EDT (s)", "c50": "C50 (dB)",

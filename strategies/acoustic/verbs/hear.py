@@ -14,10 +14,10 @@ import tyro
 
 from splat.cli.opened import run_of
 from splat.cli.render import Render, asked_cameras
-from splat.datasets.sounds import Ears, Source, write_wav
-from splat.datasets.sounds.types import Triple
 from splat.options.parse import parsed
 from splat.strategies.acoustic import moving
+from splat.strategies.acoustic.sounds import Ears, Source, write_wav
+from splat.strategies.acoustic.sounds.types import Triple
 from splat.strategies.acoustic.verbs import sounding
 from splat.system.numbers import hint
 

@@ -16,14 +16,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.cli.opened import run_of, views_of
-from splat.datasets import sounds
-from splat.datasets.sounds import Ears, Source
-from splat.datasets.sounds.types import Triple
-from splat.datasets.sounds.wav import FULL
 from splat.render import camera_paths
 from splat.render.video import write_video
-from splat.strategies.acoustic import film, moving
+from splat.strategies.acoustic import film, moving, sounds
 from splat.strategies.acoustic.hearing import Hearing
+from splat.strategies.acoustic.sounds import Ears, Source
+from splat.strategies.acoustic.sounds.types import Triple, triple_of
+from splat.strategies.acoustic.sounds.wav import FULL
 from splat.strategies.acoustic.verbs import heard
 from splat.types import Camera
 
@@ -46,8 +45,7 @@ def ears_of(camera: Camera) -> Ears:
     """Who stands where a camera does and looks where it looks."""
     right, down, ahead = camera.world_to_camera[:3, :3].double().tolist()
     del right
-    x, y, z = camera.centre.double().tolist()
-    return Ears((x, y, z), (*ahead,), (-down[0], -down[1], -down[2]))
+    return Ears(triple_of(camera.centre.double()), triple_of(ahead), triple_of(-x for x in down))
 
 
 def turned(at: Triple, facing: Triple, up: Triple) -> Ears:
@@ -64,12 +62,12 @@ def turned(at: Triple, facing: Triple, up: Triple) -> Ears:
             " another --up"
         )
     top /= np.linalg.norm(top)
-    return Ears(at, _triple(nose), _triple(top))
+    return Ears(at, triple_of(nose), triple_of(top))
 
 
 def upright(run: Path) -> Triple:
     """Which way is up in a scene: as its cameras have it."""
-    return _triple(camera_paths.upward(views_of(run_of(run).path, None)))
+    return triple_of(camera_paths.upward(views_of(run_of(run).path, None)))
 
 
 def placed(field: Hearing, where: Triple | None) -> Source:
@@ -181,11 +179,6 @@ def aloud() -> Iterator[None]:
 def said(place: Sequence[float] | np.ndarray) -> str:
     """A place as it is given on the command line."""
     return " ".join(f"{round(value, 6) + 0.0:.4g}" for value in place)
-
-
-def _triple(vector: np.ndarray) -> Triple:
-    x, y, z = vector.tolist()
-    return x, y, z
 
 
 def filmed(

@@ -19,11 +19,10 @@ from tqdm import tqdm
 
 from splat import kernels
 from splat.core.edit import Change
-from splat.datasets import sounds
-from splat.datasets.sounds import SoundData
 from splat.options.parse import parsed
 from splat.runs import checkpoint
 from splat.runs.folder import existing
+from splat.strategies.acoustic import sounds
 from splat.strategies.acoustic.audible import Audible, Seen, Settings
 from splat.strategies.acoustic.density import AudioGuided
 from splat.strategies.acoustic.hearing import Hearing, kept
@@ -37,6 +36,7 @@ from splat.strategies.acoustic.learning import (
 )  # fmt: skip
 from splat.strategies.acoustic.scene import Scene, check_within
 from splat.strategies.acoustic.score import heard_there, told
+from splat.strategies.acoustic.sounds import SoundData
 from splat.strategies.acoustic.units import UNSURE
 from splat.strategies.acoustic.verbs.heard import AudioFolder, audio_of, scene_of
 from splat.strategies.acoustic.verbs.sounding import aloud

@@ -174,17 +174,20 @@ class _Rasterize(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         v_image, v_alpha, v_extra = (None if g is None else plain(g) for g in gradients)
         saved = list(ctx.saved_tensors)
-        features = 1 if ctx.features else 0
-        rows = [*saved[: 5 + features], *([] if features else [None])]
-        image, alpha, *rest = saved[5 + features :]
+        means, quats, scales, opacities, colors = saved[:5]
+        features = saved[5] if ctx.features else None
+        image, alpha, *rest = saved[5 + ctx.features :]
         extra = rest[0] if rest else None
-        n = saved[0].shape[0]
+        n = means.shape[0]
         # Written in the type of the picture; of colours that are bfloat16 autograd rounds it.
-        written = [True] * 4 + [ctx.harmonics is None, True]
-        outputs = [
-            output.rows.empty_like(t, image.dtype) if wanted and t is not None else None
-            for t, wanted in zip(rows, written, strict=True)
-        ]
+        v_means, v_quats, v_scales, v_opacities = (
+            output.rows.empty_like(t, image.dtype) for t in (means, quats, scales, opacities)
+        )
+        v_colors = v_features = None
+        if ctx.harmonics is None:
+            v_colors = output.rows.empty_like(colors, image.dtype)
+        if features is not None:
+            v_features = output.rows.empty_like(features, image.dtype)
         factors = None if ctx.harmonics is None else output.rows.empty(n, 6, dtype=image.dtype)
         means2d = output.rows.empty(n, 2, dtype=image.dtype)
         absolute = output.rows.empty_like(means2d) if ctx.absolute else None
@@ -196,7 +199,6 @@ class _Rasterize(torch.autograd.Function):
         height, width = alpha.shape
         channels = 0 if extra is None else extra.shape[2]
         count = 0 if maps is None else maps.shape[2]
-        v_means, v_quats, v_scales, v_opacities, v_colors, v_features = outputs
         ctx.frame.native.backward(
             {
                 **needed(
@@ -209,7 +211,7 @@ class _Rasterize(torch.autograd.Function):
                     image, extra=(extra, (height, width, channels)),
                     v_image=(v_image, (height, width, 3)), v_alpha=(v_alpha, (height, width)),
                     v_extra=(v_extra, (height, width, channels)),
-                    v_colors=(v_colors, rows[4].shape), v_factors=(factors, (n, 6)),
+                    v_colors=(v_colors, colors.shape), v_factors=(factors, (n, 6)),
                     v_features=(v_features, (n, channels - ctx.depth)),
                     v_means2d_absolute=(absolute, (n, 2)), v_view=(v_view, (4, 4)),
                     v_background=(v_background, (3,)), maps=(maps, (height, width, count)),
@@ -222,7 +224,10 @@ class _Rasterize(torch.autograd.Function):
             leaf, degree = ctx.harmonics
             leaf.pending.append(HarmonicsGradient(factors, degree))
         ctx.gradient.signed, ctx.gradient.absolute, ctx.gradient.sums = means2d, absolute, sums
-        return (*outputs, v_background, v_view, None)
+        return (
+            v_means, v_quats, v_scales, v_opacities, v_colors, v_features, v_background, v_view,
+            None,
+        )  # fmt: skip
 
 
 def _arrays(

@@ -115,7 +115,7 @@ class DepthFile:
 
     path: Path
     kind: Literal["metric", "affine", "inverse"] = "affine"
-    """Its numbers are camera z, camera z up to a factor and a summand, or 1 / z up to these."""
+    """Kind of its values: camera z, camera z up to scale and shift, or 1 / z up to these."""
     scale: float = 1.0
     """World units of the input per number, where they are metric."""
 

@@ -161,7 +161,7 @@ def _from_smallest_three(stream: UInt8[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
 
 
 def _others(largest: Int[Tensor, "n 1"]) -> Int[Tensor, "n 3"]:
-    """Of the four components all but the largest, in their order."""
+    """Numbers of all components but the largest, ascending."""
     slots = torch.arange(3, device=largest.device)
     return slots + (slots >= largest)
 
@@ -183,7 +183,7 @@ def _harmonics(sh: Float[Tensor, "n k 3"], bits: tuple[int, int]) -> UInt8[Tenso
 
 
 def _step_sizes(bits: tuple[int, int]) -> list[int]:
-    """Of every coefficient but the constant one, in units of the byte."""
+    """Quantisation step of every coefficient but the constant one, in units of the byte."""
     of_first, of_others = (1 << 8 - each for each in bits)
     return [of_first] * 3 + [of_others] * 12
 

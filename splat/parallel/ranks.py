@@ -40,18 +40,18 @@ def _nothing() -> int:
 
 @dataclass(eq=False)
 class Ranks:
-    """Which of the processes of a run this is, and what they tell each other.
+    """The rank of this process in a run, and collectives with the others.
 
     All of them must call the same things in the same order. A call raises `Lost` where another
     process is gone. Of a process that is alone (`ALONE`) all of it costs nothing.
     """
 
     rank: int = 0
-    """Which of the processes this is."""
+    """Number of this process."""
     count: int = 1
     """Number of processes (world size)."""
     local: int = 0
-    """Which of the processes on its machine this is (local rank)."""
+    """Number of this process on its machine (local rank)."""
     local_count: int = 1
     """Number of processes on its machine."""
     asking: Callable[[], int] = field(default=_nothing, repr=False)

@@ -55,7 +55,7 @@ class Ration:
     """Options and cap of a run within its memory budget."""
 
     options: Options
-    """With the photo cache and the types of what is kept as they are chosen."""
+    """The options, with the chosen photo cache and data types."""
     cap: int
     """Most Gaussians; 0: as many as wanted."""
     text: str

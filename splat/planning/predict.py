@@ -87,7 +87,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a run is predicted to take."""
+    """Predicted time and memory of a run."""
 
     seconds: float
     """Seconds of training, with decoding; what was spent on timing is left out."""

@@ -24,7 +24,7 @@ SENSOR = POSES, TONE, GRID = "sensor.poses", "sensor.tone", "sensor.grid"
 
 @dataclass(frozen=True)
 class Sensor:
-    """Where the camera of each training view really stood, and how its photo was developed.
+    """Refined poses of training cameras and exposures of their photos.
 
     Without parts it takes photos as they are given. A view is identified by `Camera.index`. It acts
     on training only: what is drawn for other cameras, or exported, is the scene in the mean

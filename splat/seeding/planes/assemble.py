@@ -59,7 +59,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Scaffold:
-    """What a run starts from."""
+    """Rows to start from, on planes and beside them."""
 
     rows: dict[str, Tensor]
     """Columns of `Explicit`, in Morton order."""

@@ -37,7 +37,7 @@ from splat.types import (
 )
 
 ORDER_EVERY = 1000
-"""Steps between looks after the order of rows, which births leave as they come."""
+"""Steps between reorderings of rows for memory locality, as new rows come last."""
 
 
 class Watcher(Protocol):
@@ -51,7 +51,7 @@ class Watcher(Protocol):
 
 @dataclass
 class Run:
-    """One training run: its parts, and how far it is."""
+    """One training run: its parts and its progress."""
 
     model: Model
     strategy: Strategy
@@ -64,32 +64,34 @@ class Run:
     photos: Callable[[int, int], Batch]
     """A view by its number, decoded, at the size that a step shows."""
     steps: int
-    """Where it ends."""
+    """Number of steps of the run."""
     seed: int = 0
+    """Seed of all its random streams."""
     extent: float = 1.0
+    """Scene radius, units of training (`Step.extent`)."""
     frame: Frame = field(default_factory=lambda: Frame((0.0, 0.0, 0.0), 1.0))
     drawing: Drawing = field(default_factory=Drawing)
-    """How `render` draws."""
+    """Settings that `render` draws with."""
     background: Float[Tensor, "3"] | None = None
     modules: Mapping[str, TrainedModule] = field(default_factory=dict)
     """Networks trained beside the rows, the sensor's too."""
     sensor: Sensor = field(default_factory=Sensor)
-    """What corrects poses and exposures of the photos."""
+    """Corrections of poses and exposures of the photos."""
     visible_only: bool = False
     """Whether a step moves the rows in sight only (`Cloud.optimize`)."""
     quantiser: Quantiser = AS_IT_IS
-    """What a step draws in place of what the model makes (`splat.export.quantisation`)."""
+    """Quantisation of what a step draws (`splat.export.quantisation`)."""
     watchers: Sequence[Watcher] = ()
     step: int = 0
-    """Steps done."""
+    """Number of steps done."""
     ended: str = ""
-    """Why it ended before `steps`; empty while it goes on, and where it was not ended."""
+    """Why it ended before `steps`; empty while it goes on, and where it ran to its end."""
     order: Int[Tensor, "n"] | None = None
     """The row that each row was before the last step put them in order; None: it did not."""
     script: Sequence[Command] = ()
     """Changes to make when as many steps are done as each says: those of a run to replay."""
     waited: float = 0.0
-    """Seconds that training stood still because somebody paused it."""
+    """Seconds that training was paused."""
     ranks: Ranks = ALONE
     """The processes that train it together, each with other photos."""
 
@@ -112,7 +114,7 @@ class Run:
 
     @property
     def needs(self) -> Needs:
-        """What is asked of the renderer at this step."""
+        """What this step needs of the renderer."""
         needs = self.strategy.needs
         for objective in self.objectives.values():
             needs = needs | objective.needs_at(self.step)
@@ -125,17 +127,17 @@ class Run:
 
     @property
     def last_render(self) -> Renderer:
-        """What draws the model as it is exported."""
+        """The renderer that draws the model as it is exported."""
         return self.quantiser.drawn_by(self.render, self.step)
 
     def baked(self, *, whole: bool = False) -> Gaussians:
-        """What is exported, in the frame of training; `whole`: with what a crop leaves out."""
+        """The Gaussians to export, frame of training; `whole`: with what a crop leaves out."""
         gaussians = self.model.bake()
         gaussians = gaussians if whole else self.model.kept(gaussians)
         return self.quantiser(gaussians, self.step)
 
     def survey(self, index: int, maps: Sequence[PixelMap] = ()) -> Surveyed:
-        """What every row does in a training view as it is now (`Step.survey`)."""
+        """Contributions of every row to a training view now (`Step.survey`)."""
         batch = self.photos(index, self.step)
         with torch.no_grad():
             batch = self.sensor.aimed(batch)
@@ -240,7 +242,7 @@ def advance(run: Run) -> None:
 
 @torch.no_grad()
 def next_step(run: Run) -> Step:
-    """The next step as far as its picture, to ask a strategy what it would propose."""
+    """The next step up to its picture, without training, to ask a strategy for its edit."""
     batch = run.sensor.aimed(run.batches(run.step))
     rendered = run.last_render(run.model(batch.camera, run.step), batch.camera, run.needs)
     rendered = run.developed(rendered, batch.camera)

@@ -13,7 +13,7 @@ SH_C0 = 0.28209479177387814
 
 
 def logit_of(opacity: float) -> float:
-    """What a sigmoid turns into this opacity; infinite at 0 and 1."""
+    """Logit of an opacity, of which the sigmoid is the opacity; infinite at 0 and 1."""
     if opacity <= 0 or opacity >= 1:
         return -math.inf if opacity <= 0 else math.inf
     return math.log(opacity / (1 - opacity))
@@ -44,7 +44,7 @@ def quaternions(rotations: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 4"]:
 def covariances(
     quats: Float[Tensor, "n 4"], scales: Float[Tensor, "n 3"]
 ) -> Float[Tensor, "n 3 3"]:
-    """R diag(scales^2) R^T."""
+    """Covariances R diag(scales^2) R^T."""
     half = rotation_matrices(quats) * scales[:, None, :]
     return half @ half.transpose(1, 2)
 

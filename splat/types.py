@@ -30,13 +30,13 @@ class Camera:
     K: Float[Tensor, "3 3"]
     """Intrinsics in pixels; skew is ignored."""
     width: int
-    """Pixels."""
+    """Width in pixels."""
     height: int
-    """Pixels."""
+    """Height in pixels."""
     time: float = 0.0
-    """In [0, 1], for scenes that move."""
+    """Time in [0, 1], for scenes that move."""
     index: int = 0
-    """Which training view this is, for per-image embeddings."""
+    """Number of the training view, for per-image embeddings."""
     clear_depth: float = 0.0
     """Depth, in units of the camera's frame, up to which nothing real is in sight as far as is
     known; 0: nothing is known."""
@@ -76,7 +76,7 @@ class Drawing:
     """How a set of Gaussians was drawn while it was trained; files carry it along."""
 
     antialiased: bool = False
-    """With opacity compensated for the low-pass filter (Mip-Splatting)."""
+    """Whether opacity was compensated for the low-pass filter (Mip-Splatting)."""
     near: float | None = None
     """Depth from which Gaussians were drawn, units of the input; None: not known."""
 
@@ -88,7 +88,7 @@ class Lens:
     model: str
     """A family of `splat.photos.lens`: `radial`, `fisheye`, `thin_prism_fisheye`, `fov`, ..."""
     coefficients: tuple[float, ...]
-    """Of points on the plane z = 1; the photograph's focal lengths are its camera's."""
+    """Coefficients for points on the plane z = 1; focal lengths are the camera's."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Cut:
     rotation: tuple[float, ...]
     """Nine numbers, row by row: from the axes of the view to those of the photograph."""
     focal: tuple[float, float]
-    """Of the photograph, pixels; of a panorama pixels per radian, across and down."""
+    """Focal lengths of the photograph, pixels; of a panorama pixels per radian, across and down."""
     principal: tuple[float, float]
     """Pixel of the photograph that looks along its axis."""
     size: tuple[int, int]
@@ -115,7 +115,7 @@ class DepthFile:
 
     path: Path
     kind: Literal["metric", "affine", "inverse"] = "affine"
-    """Its numbers are camera z, camera z up to a factor and a summand, or 1 / z up to these."""
+    """Kind of its values: camera z, camera z up to scale and shift, or 1 / z up to these."""
     scale: float = 1.0
     """World units of the input per number, where they are metric."""
 
@@ -142,11 +142,11 @@ class View:
     mask: Path | None = None
     """An image that is non-zero where the photo counts."""
     lens: Lens | None = None
-    """None where the photograph is free of distortion."""
+    """Distortion of the photograph; None: it has none."""
     depth: DepthFile | None = None
     normal: NormalFile | None = None
     cut: Cut | None = None
-    """Where the photograph sees more than this view, which was cut out of it."""
+    """Where this view was cut out of its photograph; None: it is all of it."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class Batch:
     (`Needs.given_normal`)."""
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same with its tensors on `device`."""
+        """The batch with its tensors on `device`."""
         mask, outline, depth, normal = (
             None if each is None else each.to(device)
             for each in (self.mask, self.outline, self.depth, self.normal)
@@ -249,7 +249,7 @@ class Gaussians:
         return len(self.means)
 
     def take(self, rows: Tensor) -> Gaussians:
-        """Some of them: by a mask, or by their numbers in the order wanted."""
+        """Some of the Gaussians: by a mask, or by their numbers in the order wanted."""
         return self._each(lambda values: values[rows])
 
     def to(self, device: torch.device | str) -> Gaussians:
@@ -274,17 +274,17 @@ class Needs:
     """What a strategy or an objective asks of the renderer beyond the picture."""
 
     absolute_gradient: bool = False
-    """Sum over pixels of |d loss / d mean2d| (AbsGS), beside the plain gradient."""
+    """Whether the sum over pixels of |d loss / d mean2d| (AbsGS) is kept beside the gradient."""
     depth: bool = False
-    """Expected depth."""
+    """Whether expected depth is rendered (`Rendered.depth`)."""
     normal: bool = False
-    """Blended normals."""
+    """Whether blended normals are rendered (`Rendered.normal`)."""
     outline: bool = False
-    """The outline of what is photographed, of photos that have one (`Batch.outline`)."""
+    """Whether batches have the outlines of photos (`Batch.outline`)."""
     given_depth: bool = False
-    """The depth that was given with photos (`Batch.depth`)."""
+    """Whether batches have the depth that was given with photos (`Batch.depth`)."""
     given_normal: bool = False
-    """The normals that were given with photos (`Batch.normal`)."""
+    """Whether batches have the normals that were given with photos (`Batch.normal`)."""
     weights: tuple[PixelMap, ...] = ()
     """Maps for each of which backward gives every Gaussian's sum of map value times blending
     weight over the picture (`Rendered.weighted`); see `splat.core.maps`."""
@@ -326,16 +326,16 @@ class ScreenGradient:
     signed: Float[Tensor, "n 2"] | None = None
     absolute: Float[Tensor, "n 2"] | None = None
     maps: tuple[PixelMap, ...] = ()
-    """What `pixels` are of, in their order."""
+    """The maps that `pixels` holds, in their order."""
     pixels: Float[Tensor, "h w m"] | None = None
-    """Set before backward (`Rendered.weigh`): what blending weights are to be multiplied by."""
+    """Maps, set before backward (`Rendered.weigh`), that blending weights are multiplied by."""
     sums: Float[Tensor, "n m"] | None = None
     """After backward: sum of pixels x blending weight over the picture."""
 
 
 @dataclass(frozen=True)
 class Contributions:
-    """What each Gaussian (or row) did in one picture, w = alpha T being its blending weight.
+    """Contribution of each Gaussian (or row) to one picture, w = alpha T its blending weight.
 
     A pixel is hit where alpha is at least 1/255 and transmittance, after it, above the stop: what
     blending draws.
@@ -344,7 +344,7 @@ class Contributions:
     mass: Float[Tensor, "n"]
     """Sum of w over the pixels."""
     hits: Float[Tensor, "n"]
-    """Pixels hit."""
+    """Number of pixels hit."""
     transmitted: Float[Tensor, "n"]
     """Sum of T, the transmittance before it, over the pixels hit."""
     most: Float[Tensor, "n"]
@@ -383,7 +383,7 @@ class Rendered:
         return self.radii > 0
 
     def weigh(self, maps: Sequence[PixelMap], batch: Batch) -> None:
-        """Ask backward, which is still to come, for `weighted` of these maps."""
+        """Have backward, which is still to come, compute `weighted` of these maps."""
         if maps:
             self.gradient.maps = tuple(maps)
             self.gradient.pixels = stacked_maps([each(self, batch) for each in maps])
@@ -417,7 +417,7 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Surveyed:
-    """A training view, what is drawn of it now, and what each row of the cloud did in it."""
+    """A training view, its picture now, and the contribution of each row of the cloud to it."""
 
     batch: Batch
     rendered: Rendered
@@ -454,7 +454,7 @@ class Renderer(Protocol):
         background: Float[Tensor, "3"] | None = None,
         weigh: Callable[[Rendered], Float[Tensor, "h w m"]] | None = None,
     ) -> tuple[Rendered, Contributions]:
-        """Draw without gradients, and say what each Gaussian did in the picture.
+        """Draw without gradients, and measure the contribution of each Gaussian.
 
         `weigh` makes of the picture the maps that `Contributions.weighted` is of.
         """

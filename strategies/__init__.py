@@ -1,1 +1,1 @@
-"""Strategies: when Gaussians grow, move and are pruned. One method a file."""
+"""Strategies for density control: clone, split, relocation, pruning. One method a file."""

@@ -33,17 +33,17 @@ from splat.rules.window import WINDOW, mean_screen_gradient
 from splat.types import Camera, Needs
 
 BEFORE = "before_scene"
-"""Statistic: 1 where a camera saw a row nearer than anything real is, else 0."""
+"""Statistic: 1 where a camera saw the row before all real surfaces (a floater), else 0."""
 RADIUS = "radius_px"
 """Statistic: largest radius on screen, pixels at full size; only where a rule asks for it."""
 
 
 @dataclass(frozen=True)
 class Adc(Strategy):
-    """Adaptive density control (3DGS, Kerbl et al. 2023): grow where the picture pulls hardest.
+    """Adaptive density control (3DGS, Kerbl et al. 2023): clone, split, prune, opacity reset.
 
-    Rows with a large mean screen gradient are cloned if small, split in two if large; faint and
-    oversized rows are pruned; opacity is reset now and then. Numbers are those of the released
+    Rows with a large mean screen-space gradient are cloned if small, split in two if large; faint
+    and oversized rows are pruned; opacity is reset now and then. Numbers are those of the released
     code. Needs the columns `mean`, `quat`, `log_scale` and `opacity_logit`; others are copied.
     """
 
@@ -55,27 +55,30 @@ class Adc(Strategy):
     time. A fitted schedule with a cap sets it to 60 % of the way from start to end of growth; full
     within the first refinements, a cloud ended worse."""
     absgrad: bool = False
-    """Sum absolute gradients over pixels, so that opposite pulls do not cancel (AbsGS, 2024)."""
+    """Sum absolute screen-space gradients over pixels, so that opposite ones do not cancel (AbsGS,
+    2024)."""
     grow_gradient: float | None = None
-    """Mean screen gradient from which a row grows, in half pictures. None: 2e-4 (3DGS), with
-    absgrad 6e-4 (gsplat's documentation)."""
+    """Mean screen-space gradient from which a row is cloned or split, in half pictures. None: 2e-4
+    (3DGS), with absgrad 6e-4 (gsplat's documentation)."""
     dense_share: float = 0.01
     """Largest scale up to which a row is cloned and above which it is split, scene extents."""
     revised_clone: bool = False
-    """A clone and its parent compose to the parent's opacity (Rota Bulo et al. 2024)."""
+    """Revised opacity of clones: a clone and its parent compose to the parent's (Rota Bulo et al.
+    2024)."""
     revised_split: bool = False
-    """The two children of a split would, in one place, compose to the parent's opacity (gsplat)."""
+    """Revised opacity of splits: the two children would, in one place, compose to the parent's
+    (gsplat)."""
     prune_opacity: float = 0.005
-    """Rows below this opacity are removed."""
+    """Rows below this opacity are pruned."""
     prune_share: float | None = None
-    """Rows with a scale above this are removed after `reset_every` steps, scene extents; 0: none.
+    """Rows with a scale above this are pruned after `reset_every` steps, scene extents; 0: none.
     None: 0.1 (3DGS), with a cap 0, which mostly ended better at few rows."""
     prune_before_scene: bool = True
-    """Remove floaters: rows that a camera sees nearer than half the depth of the nearest points it
+    """Prune floaters: rows that a camera sees nearer than half the depth of the nearest points it
     sees (`Camera.clear_depth`). Not in 3DGS."""
     screen_rule: bool = False
-    """Remove, then too, rows that were large on screen. In 3DGS' released code this rule never
-    acts; where it does, it removes too much."""
+    """Prune rows that were large on screen, too, after `reset_every` steps. In 3DGS' released code
+    this rule never acts; where it does, it removes too much."""
     screen_limit_px: float = 20.0
     """Radius that is large for `screen_rule`, pixels at full size."""
     split_screen_px: float = 0.0
@@ -132,14 +135,14 @@ class Adc(Strategy):
 
     @property
     def threshold(self) -> float:
-        """Mean screen gradient from which a row grows."""
+        """Mean screen-space gradient from which a row is cloned or split."""
         if self.grow_gradient is not None:
             return self.grow_gradient
         return 6e-4 if self.absgrad else 2e-4
 
     @property
     def oversized(self) -> float:
-        """Scale above which a row is removed, scene extents; 0: none is."""
+        """Scale above which a row is pruned, scene extents; 0: none is."""
         if self.prune_share is not None:
             return self.prune_share
         return 0.0 if self.cap else 0.1
@@ -237,14 +240,14 @@ class Adc(Strategy):
 
     @property
     def _window(self) -> tuple[str, ...]:
-        """Statistics that begin anew with each refinement."""
+        """Statistics that are zeroed with each refinement."""
         before = (BEFORE,) if self.prune_before_scene else ()
         return (*WINDOW, *before) + ((RADIUS,) if self._watches_radius else ())
 
     def _candidates(
         self, cloud: Cloud, done: int, generator: torch.Generator
     ) -> tuple[Bool[Tensor, "n"], Bool[Tensor, "n"]]:
-        """Rows that grow, and those of them that must split for their size on screen."""
+        """Rows to clone or split, and those to split for their size on screen."""
         gradient = mean_screen_gradient(cloud)
         splits = torch.zeros_like(gradient, dtype=torch.bool)
         if self.split_screen_px > 0:
@@ -269,7 +272,7 @@ class Adc(Strategy):
         return max(math.ceil((self.cap - rows) / max(left, 1)), 0)
 
     def _pruned(self, cloud: Cloud, grown: Edit, extent: float, done: int) -> Edit:
-        """Drops among old and newborn rows, as growth leaves them."""
+        """Pruning of old and newborn rows, with the opacity and scale that growth gives them."""
         opacity = cloud["opacity_logit"].detach()
         for assign in grown.assign:
             opacity = opacity.index_copy(0, assign.index, assign.rows["opacity_logit"])
@@ -290,7 +293,7 @@ class Adc(Strategy):
 
 
 def _before_scene(means: Float[Tensor, "n 3"], camera: Camera) -> Int[Tensor, "m"]:
-    """Which points a camera has in its picture nearer than anything real."""
+    """Points in a camera's picture that are nearer than anything real (`Camera.clear_depth`)."""
     pose = camera.world_to_camera
     depth = means @ pose[2, :3] + pose[2, 3]
     near = ((depth > 0) & (depth < camera.clear_depth)).nonzero().squeeze(1)

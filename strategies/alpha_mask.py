@@ -1,4 +1,4 @@
-"""Rows that outlines of photos disprove: masks alone open holes, beside any method.
+"""Pruning by masks: rows drawn outside of the outlines of photos go, beside any method.
 
 Inspired by Landreau & Tamaazousti 2022 (arXiv 2210.09148), who remove faces of a mesh that are
 drawn outside of 2-D masks; the same for Gaussians, with a rule and numbers of our own.
@@ -31,11 +31,11 @@ SHOWN, OUTSIDE, AGAINST, PROOFS = "mask_shown", "mask_outside", "mask_against", 
 of the outline; photos in which more than the share does, and those in which all does."""
 WINDOW = (SHOWN, OUTSIDE, AGAINST, PROOFS)
 LEAST_SHOWN = 0.5
-"""Blending weight in a photo, pixels at full size, from which a row is judged."""
+"""Least blending weight in a photo for a row to be judged by it, pixels at full size."""
 ALL = 0.99
-"""Share that is taken for all: a Gaussian ends nowhere."""
+"""Share outside that counts as all of a row, since a Gaussian has no edge."""
 _INSIDE = 128
-"""Of an outline: from here on a pixel is more of the object than not."""
+"""Value of an outline from which a pixel is inside."""
 
 _log = logging.getLogger(__name__)
 
@@ -78,30 +78,31 @@ class Silhouette(Objective):
 
 @dataclass(frozen=True)
 class AlphaMask(Wrapper):
-    """Remove rows that are drawn outside of the outlines of photos (masks, or alpha channels).
+    """Pruning by masks: rows that contribute outside of the outlines of photos (masks, or alpha).
 
-    What is of the object lies within its outline in every photo. A row goes if, of the photos since
-    the last time, it is drawn outside by more than a share of its blending weight, over all or in
-    several of them, or wholly outside in one. Methods that move rows move it. Photos without an
+    What is of the object lies within its outline in every photo. A row is pruned if, of the photos
+    since the last time, more than a share of its contribution lies outside, over all or in several
+    of them, or all of it in one. Methods that relocate rows relocate it. Photos without an
     outline say nothing. Outlines must show the whole object: not for masks that leave out people.
     """
 
     known_as = "alpha-mask"
 
     above: float = 0.5
-    """Share of a row's blending weight from which on it goes if it lies outside, over all photos"""
+    """Share of a row's contribution (blending weight) outside of outlines, over all photos, above
+    which it is pruned."""
     views: int = 3
-    """or in so many."""
+    """Number of photos, each with more than that share outside, from which a row is pruned."""
     proof: int = 1
-    """Photos that are proof if all of a row's blending weight there lies outside; more where masks
-    or poses are not to be trusted one by one."""
+    """Number of photos, each with all of a row's contribution outside, from which it is pruned;
+    more where masks or poses are not to be trusted one by one."""
     hull: bool = False
-    """Hidden rows are judged, too: a projection wholly beyond an outline is as good a proof (the
-    visual hull)."""
+    """Visual hull: occluded rows are judged, too, by whether their projection is wholly outside of
+    an outline."""
     margin: int = 1
     """Pixels that outlines are grown by first, as they are never exact."""
     silhouette: float = 0.0
-    """Weight of a term of the loss, mean |opacity of the picture - outline|; 0: none."""
+    """Weight of the silhouette loss, mean |opacity of the picture - outline|; 0: none."""
     prune_from: int = 500
     """Rows are judged after this step."""
     prune_until: int = 25_000
@@ -173,7 +174,7 @@ class AlphaMask(Wrapper):
         return self._proposed(step, rows)
 
     def condemned(self, step: Step) -> Bool[Tensor, "n"]:
-        """Rows that the window disproves; none where that would be all of them."""
+        """Rows that the photos of the window disprove; none where that would be all of them."""
         shown, outside, against, proofs = map(step.model.cloud.statistic, WINDOW)
         gone = (shown >= LEAST_SHOWN) & (outside > self.above * shown)
         gone = gone | (against >= self.views) | (proofs >= self.proof)
@@ -202,7 +203,7 @@ class AlphaMask(Wrapper):
 
 
 def _by_row(step: Step, values: Float[Tensor, "m"]) -> Float[Tensor, "n"]:
-    """What Gaussians of the step's picture have, added up over those of a row."""
+    """Values of the Gaussians of the step's picture, summed over those of each row."""
     total = torch.zeros(len(step.model.cloud), device=values.device)
     add(total, rows_of(step), values)
     return total

@@ -1,4 +1,4 @@
-"""Rows that fill a good part of a picture on their own are split, beside any method."""
+"""Blur split: rows that dominate a good part of a picture are split, beside any method."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from splat.rules.views import VIEWS_SHARE, random_views
 
 @dataclass(frozen=True)
 class BlurSplit(Wrapper):
-    """Split what blurs: rows that are the strongest in a good part of a picture (Mini-Splatting).
+    """Blur split (Mini-Splatting): split rows that are the strongest in many pixels of a picture.
 
     A row with more pixels in which none has a larger blending weight than `share` of a picture is
     split in two, whatever its gradient says (Fang & Wang 2024). Rows with the most such pixels

@@ -1,4 +1,4 @@
-"""A number of rows that is never exceeded, and how it fills up."""
+"""A budget of rows, and the curve by which it fills up."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Course = Literal["constant", "linear", "parabola", "sqrt", "resolution"]
 
 @dataclass(frozen=True)
 class Budget(Wrapper):
-    """Never more rows than a curve allows, from those of the start up to a budget.
+    """Budget: never more rows than a curve allows, from those of the start up to a maximum.
 
-    The strategy is asked with the curve's number for its cap. If it has no cap, or heeds it not,
-    whole families of births are left out, those of the faintest parents first. Nothing is dropped:
+    The curve's number is the cap of the strategy. Where that has no cap, or exceeds it, whole
+    families of births are left out, those of the faintest parents first. Nothing is dropped:
     a run that starts with more rows keeps them.
     """
 
     rows: int = 1_000_000
-    """Most rows."""
+    """Most rows, the end of the curve."""
     curve: Course = "parabola"
     """How the number grows: constant (at once), linear, parabola (Taming 3DGS, 2024), sqrt
     (Improved-GS, 2025), or resolution: with the size of the pictures that train (DashGaussian,
@@ -39,7 +39,7 @@ class Budget(Wrapper):
     grow_until: int = 15_000
     """Step at which growth ends."""
     full: float = 0.6
-    """Share of the way between both after which the budget is reached."""
+    """Share of the way from start to end of growth after which the budget is reached."""
 
     def __post_init__(self) -> None:
         if self.rows < 1:
@@ -90,5 +90,6 @@ class Budget(Wrapper):
         return limited_births(edit, step.model.cloud, most)
 
     def _asked(self, step: Step, most: int) -> Strategy:
-        """The base, that should have so many rows: now, where a curve has its own pace."""
+        """The base with so many rows for its cap, to be reached now where the curve sets the
+        pace."""
         return self.base.limited(most, 0 if self.curve == "constant" else step.number + 1)

@@ -1,4 +1,4 @@
-"""A box inside which a scene grows; what is outside only explains the background of photos."""
+"""Crop: rows are added inside a box only; those outside explain the background of photos."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from splat.rules.confine import confined
 
 @dataclass(frozen=True)
 class Crop(Wrapper):
-    """Births inside a box only; what is outside still trains and is still pruned.
+    """Crop: densification inside a box only; what is outside still trains and is still pruned.
 
-    A birth, or a move of a dead row, that would put a row outside does not happen, with all that
-    belongs to it; so the rows that the method may have go where they are wanted. Files that are
-    exported hold what is inside.
+    A clone, split or relocation that would put a row outside does not happen, with all that belongs
+    to it; so the rows that the method may have go where they are wanted. Files that are exported
+    hold what is inside.
     """
 
     low: Corner = EVERYWHERE[0]

@@ -1,4 +1,4 @@
-"""Growth by the error that rows stand for, and opacity that ebbs instead of being reset."""
+"""Error-based densification, with opacity decay in place of opacity resets."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from splat.rules.select import select
 from splat.types import Needs, PixelMap
 
 WORST = "worst_error"
-"""Statistic: most error, in whole pixels, that a row stood for in one picture of the window."""
+"""Statistic: largest error x blending weight of a row in one picture of the window, pixels."""
 
 
 @dataclass(frozen=True)
 class ErrorBased(Strategy):
-    """Error-based growth (Revising Densification, Rota Bulo et al., ECCV 2024).
+    """Error-based densification (Revising Densification, Rota Bulo et al., ECCV 2024).
 
-    The rows that stand for most error in a picture, max over pictures of the sum of error x
-    blending weight, grow: cloned if small, split in two if large, a share of the rows at a time.
-    A clone and its parent compose to what the parent was; all rows lose a little opacity at each
-    refinement, instead of a reset. Needs the columns `mean`, `quat`, `log_scale` and
+    The rows with most error in a picture, max over pictures of the sum of error x blending weight,
+    are cloned if small, split in two if large, a share of the rows at a time. A clone and its
+    parent compose to what the parent was; opacity decay (all rows lose a little at each refinement)
+    takes the place of opacity resets. Needs the columns `mean`, `quat`, `log_scale` and
     `opacity_logit`.
 
     Differs: the maximum is over the pictures of the window, in the training pass; error is
@@ -50,22 +50,22 @@ class ErrorBased(Strategy):
     error: Literal["l1", "ssim"] = "l1"
     """What makes a pixel wrong: absolute difference, or structural dissimilarity (the paper)."""
     grow_error: float = 0.1
-    """A row may grow if it stands for more error than this in a picture, in whole pixels at full
-    size."""
+    """Error from which a row may be cloned or split: sum over a picture of error x blending weight,
+    in pixels at full size."""
     grow_share: float = 0.05
     """Rows to add at a refinement at most, as a share of those there are; in a fitted schedule of
     a short run that of as many refinements as each stands for."""
     dense_share: float = 0.01
     """Largest scale up to which a row is cloned and above which it is split, scene extents."""
     revised_clone: bool = True
-    """A clone and its parent compose to the parent's opacity."""
+    """Revised opacity of clones: a clone and its parent compose to the parent's."""
     revised_split: bool = False
-    """The two children of a split would, in one place, compose to their parent's opacity."""
+    """Revised opacity of splits: the two children would, in one place, compose to the parent's."""
     prune_opacity: float = 0.005
-    """Rows below this opacity are removed."""
+    """Rows below this opacity are pruned."""
     opacity_leak: float = 0.001
-    """Opacity that every row loses at a refinement; in a fitted schedule of a short run that of as
-    many refinements as each stands for."""
+    """Opacity decay: what every row loses at a refinement; in a fitted schedule of a short run that
+    of as many refinements as each stands for."""
     refine_from: int = 500
     """Rows grow and are pruned after this step."""
     refine_until: int = 27_000
@@ -93,7 +93,7 @@ class ErrorBased(Strategy):
 
     @property
     def map(self) -> PixelMap:
-        """What makes a pixel count."""
+        """The error map of pixels."""
         return Error() if self.error == "l1" else Dissimilarity()
 
     @property

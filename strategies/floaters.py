@@ -1,4 +1,4 @@
-"""Rows in the free space before surfaces are dropped while a run trains, beside any method."""
+"""Pruning of floaters, rows in the free space before surfaces, beside any method."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from splat.rules.views import even_views
 from splat.types import Rendered
 
 VIEWS_SHARE = 50
-"""Looking at a view costs two training steps and a half; together a 20th of a run at most."""
+"""One view is scored per so many steps: at two and a half steps each, a 20th of a run."""
 FEWEST_VIEWS = 6
-"""That have to agree, whatever it costs."""
+"""Fewest views that have to agree, whatever it costs."""
 BARE = 0.01
 """Opacity of a pixel below which it shows the background."""
 
 
 @dataclass(frozen=True)
 class Floaters(Wrapper):
-    """Drop what floats: rows that views find alone in the free space before surfaces (ours).
+    """Prune floaters: rows that views find alone in the free space before surfaces (ours).
 
-    Views are asked what they see at the place of a row without it (`splat.cleanup.floaters`), and
-    their photos whether they miss it. Where the method moves rows, floaters are moved, and their
-    number stays.
+    Views tell what they see at the place of a row without it (`splat.cleanup.floaters`), and their
+    photos whether they miss it. Where the method relocates rows, floaters are relocated, and the
+    number of rows stays.
     """
 
     known_as = "floaters"
     at: tuple[int, ...] = (9_000, 15_000, 21_000, 27_000)
     """Steps after which rows are looked at."""
     share: float = 0.02
-    """Share of the rows that may go at once; those that are most of the pictures go first."""
+    """Share of the rows that may be pruned at once; those that contribute most go first."""
     alone: float = 0.35
-    """Share of the sight of a row that finds no surface at its depth, from which on it floats."""
+    """Share of a row's contribution that finds no surface at its depth, from which it is a
+    floater."""
     views: int = 24
     """Training views that are looked at, evenly spread; 0: all. A fitted schedule looks at no more
     than cost a 20th of the run, and at 6 at least."""
@@ -88,7 +89,7 @@ class Floaters(Wrapper):
         return self._proposed(step, rows)
 
     def _proposed(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
-        """What the base proposes, with `rows` moved, and what floats gone where that is due."""
+        """What the base proposes, with `rows` relocated and, where that is due, floaters pruned."""
         base, gone = self.base, None
         if step.number + 1 in self.at:
             gone = self.floating(step)
@@ -101,7 +102,7 @@ class Floaters(Wrapper):
         return merged_edits([Edit(drop=(drop,)), edit], step.model.cloud)
 
     def floating(self, step: Step) -> Bool[Tensor, "n"]:
-        """Rows that float, no more than may go at once and never the last one."""
+        """Rows that are floaters, no more than may be pruned at once and never the last one."""
         n = len(step.model.cloud)
         looked = [step.survey(i) for i in even_views(len(step.views), self.views)]
         batches = [each.batch for each in looked]
@@ -114,6 +115,6 @@ class Floaters(Wrapper):
 
 
 def _background(pictures: Sequence[Rendered]) -> Float[Tensor, "3"] | None:
-    """The colour that pictures have where nothing is drawn; None where there is no such place."""
+    """The background's colour: the median where nothing is drawn; None where all is covered."""
     bare = torch.cat([each.image[each.alpha < BARE] for each in pictures])
     return bare.median(0).values if len(bare) else None

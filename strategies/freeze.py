@@ -1,4 +1,4 @@
-"""Rows that stay as they are to the bit, whatever trains around them."""
+"""Frozen rows, which stay as they are to the bit, whatever trains around them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Corner = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Freeze(Wrapper):
-    """Some of the first rows are frozen: no step and no edit of any part moves or drops them.
+    """Freeze some of the first rows: no step and no edit of any part moves or drops them.
 
-    They are still drawn, and the others learn around them (ClotheDreamer's body). They have no
-    children and give nothing away: families of births that would take them in do not happen. Rows
+    They are still drawn, and the others learn around them (ClotheDreamer's body). They are not
+    cloned, split or copied: families of births that would change them do not happen. Rows
     that are born later are free.
     """
 
     rows: Literal["start", "inside", "outside"] = "start"
-    """Which: all that the run starts with, or those of them inside or outside a box."""
+    """Which rows are frozen: all that the run starts with, or those inside or outside a box."""
     low: Corner = (0.0, 0.0, 0.0)
     """Lowest corner of the box, in the coordinates of the scene (those of `splat info FILE`)."""
     high: Corner = (0.0, 0.0, 0.0)

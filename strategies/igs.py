@@ -1,4 +1,4 @@
-"""Growth along edges up to a budget curve, and pruning by who recovers from a reset."""
+"""Edge-aware long-axis splits up to a budget curve, and recovery-aware pruning."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ over the rows that the picture shows any edge of."""
 class ImprovedGs(Strategy):
     """Improved-GS (Deng et al. 2025): long-axis splits along edges, up to a budget curve.
 
-    Rows with a large mean absolute screen gradient are candidates; those that stand for most of
-    the photographs' edges are split until the curve is met. After the first resets of opacity the
-    share of rows that recovered least is pruned. Needs the columns `mean`, `quat`, `log_scale` and
-    `opacity_logit`.
+    Rows with a large mean absolute screen-space gradient are candidates; those that contribute most
+    to the photographs' edges are split until the curve is met. Recovery-aware pruning: some steps
+    after each of the first opacity resets, the share of rows that recovered least is pruned. Needs
+    the columns `mean`, `quat`, `log_scale` and `opacity_logit`.
 
     Differs: edges are Sobel's and are summed over the pictures of the window itself, in the
     training pass; the rarer steps of the optimizer and the learning rates belong to the trainer
@@ -50,19 +50,19 @@ class ImprovedGs(Strategy):
     """How the number of rows rises: sqrt (Improved-GS), parabola (LichtFeld Studio's IGS+) or
     linear."""
     grow_gradient: float = 3e-4
-    """Mean absolute screen gradient from which a row is a candidate, in half pictures."""
+    """Mean absolute screen-space gradient from which a row is a candidate, in half pictures."""
     prune_opacity: float = 0.005
-    """Rows below this opacity are removed at each refinement."""
+    """Rows below this opacity are pruned at each refinement."""
     early_at: int = 300
-    """Step after which faint rows are removed once, before any growth; 0: never."""
+    """Step after which faint rows are pruned once, before any growth; 0: never."""
     early_opacity: float = 0.02
-    """Opacity below which they are."""
+    """Opacity below which rows are pruned at `early_at`."""
     recover_after: int = 300
-    """Steps after a reset at which it is judged which rows recovered."""
+    """Recovery-aware pruning: steps after an opacity reset at which rows are judged."""
     recover_share: float = 0.2
-    """Share of rows, those of the lowest opacity, that is removed then; 0: none."""
+    """Share of rows, those of the lowest opacity, that is pruned when they are judged; 0: none."""
     recover_until: int = 9000
-    """It is judged before this step only: after the first two resets (3,300 and 6,300)."""
+    """Recovery is judged before this step only: after the first two resets (3,300 and 6,300)."""
     reset_every: int = 3000
     """Steps between opacity resets; 0: never."""
     reset_until: int = 15_000
@@ -161,7 +161,7 @@ class ImprovedGs(Strategy):
         )
 
     def _gone(self, cloud: Cloud, done: int, grows: bool) -> dict[str, Bool[Tensor, "n"]]:
-        """Rows to remove, by reason, where it is time for it."""
+        """Rows to prune at this step, by reason."""
         gone = {}
         if grows:
             gone["opacity"] = faint(cloud, self.prune_opacity)
@@ -175,7 +175,7 @@ class ImprovedGs(Strategy):
         return gone
 
     def _parents(self, cloud: Cloud, doomed: Bool[Tensor, "n"], done: int) -> Int[Tensor, "p"]:
-        """The candidates that stand for most edges, as many as the curve has room for."""
+        """The candidates that contribute most to edges, as many as the curve has room for."""
         u = share(done, self.refine_from, self.refine_until, self.refine_every)
         most = target(self.curve, cloud.began, self.cap, u)
         candidates = (mean_screen_gradient(cloud) >= self.grow_gradient) & ~doomed

@@ -1,4 +1,4 @@
-"""3DGS as Markov chain Monte Carlo: a fixed budget of rows, the dead ones moved to the living."""
+"""3DGS as Markov chain Monte Carlo: a fixed budget of rows, and relocation of dead ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from splat.math import logit_of
 from splat.rules.relocation import Relocation, Shares, rotated, shares
 
 PUBLISHED_START = Start(opacity=0.5, scale=0.1)
-"""How rows begin in the released code."""
+"""Opacity and scale of the first rows in the released code."""
 GATE_STEEPNESS = 100.0
 """How sharply the noise ends above the opacity of a dead row (the released code's k)."""
 LEAST_GATE = 1e-5
@@ -35,25 +35,26 @@ less than a thousandth of its scale, however large it is."""
 class Mcmc(Recycler):
     """3DGS as Markov chain Monte Carlo (Kheradmand et al. 2024, arXiv 2404.09591).
 
-    Dead rows are moved onto living ones, which share their opacity with them; the number of rows
-    only grows, up to the cap; nearly dead rows wander. Numbers are those of the released code.
+    Relocation: dead rows are moved onto living ones, which share their opacity with them. The
+    number of rows only grows, up to the cap; noise (SGLD) is added to the means of nearly
+    transparent rows. Numbers are those of the released code.
     Needs the columns `mean`, `quat`, `log_scale` and `opacity_logit`; all others are copied.
     """
 
     cap: int = 1_000_000
     """Most rows the cloud may grow to."""
     dead: float = 0.005
-    """Opacity at or below which a row is moved."""
+    """Opacity at or below which a row is dead and relocated."""
     noise: float = 5e5
-    """Step of the random walk of nearly dead rows, in learning rates of the mean; 0 for none. The
-    walk is not covariant: taken at the scene extent of 1 that we train in."""
+    """SGLD noise on the means of nearly transparent rows, in learning rates of the mean; 0 for
+    none. It is not covariant: taken at the scene extent of 1 that we train in."""
     noise_every: int = 1
-    """Steps between the moves of one row. 1 (published) moves all rows at every step; with 4 every
-    fourth of them moves twice as far, the same walk for a fourth of the time."""
+    """Steps between the noise on one row. 1 (published): on all rows at every step; with 4 on every
+    fourth of them, twice as large: the same random walk for a fourth of the time."""
     opacity_weight: float = 0.01
-    """Weight of the mean opacity in the loss."""
+    """Opacity regulariser: weight of the mean opacity in the loss."""
     scale_weight: float = 0.01
-    """Weight of the mean scale in the loss, scene extents."""
+    """Scale regulariser: weight of the mean scale in the loss, scene extents."""
     growth: float = 1.05
     """Factor on the number of rows at each refinement; in a fitted schedule of a short run, whose
     refinements are fewer, that of as many as each stands for."""
@@ -61,16 +62,16 @@ class Mcmc(Recycler):
     """Step by which the cap is to be reached, growing faster than `growth` if need be; 0: any time
     (published). A fitted schedule sets it to 60 % of the way from start to end of growth."""
     refine_from: int = 500
-    """Rows move and grow after this step."""
+    """Relocation and growth begin after this step."""
     refine_until: int = 25_000
-    """Rows move and grow before this step; the random walk goes on to the end."""
+    """Relocation and growth end before this step; noise goes on to the end of the run."""
     refine_every: int = 100
     """Steps between refinements."""
     relocation: Relocation = "line"
-    """What copies keep of their host beside its peak: the integral along a line through it
-    (published), or over its whole footprint."""
+    """What relocated copies keep of their host beside its peak: the integral along a line through
+    it (published), or over its whole footprint."""
     recycled_moments: Literal["keep", "zero"] = "keep"
-    """Adam's moments of a row that is moved (published: keep; its host's are always zeroed)."""
+    """Adam's moments of a relocated row (published: keep; its host's are always zeroed)."""
 
     start_opacity: float | None = None
     """Opacity of the first rows. None: 0.5 (published); in a fitted schedule of fewer than 30,000
@@ -118,7 +119,7 @@ class Mcmc(Recycler):
         )
 
     def edit_steps(self, steps: int) -> list[int]:
-        """Steps (counted as done) of a run after which rows move and grow."""
+        """Steps (counted as done) of a run after which rows are relocated and added."""
         return dues(self.refine_from, self.refine_until, self.refine_every, steps)
 
     def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
@@ -157,7 +158,7 @@ class Mcmc(Recycler):
         return due(step.number + 1, self.refine_from, self.refine_until, self.refine_every)
 
     def _start(self, usual: Start) -> Start:
-        """What was asked for, else as usual."""
+        """Opacity and scale of the first rows as asked for, else as `usual`."""
         opacity, scale = self.start_opacity, self.start_scale
         return Start(
             opacity=usual.opacity if opacity is None else opacity,
@@ -165,7 +166,7 @@ class Mcmc(Recycler):
         )
 
     def _walk(self, step: Step) -> Edit:
-        """Noise on the means of nearly dead rows, Sigma e gate: Sigma itself, not its root."""
+        """SGLD noise on the means of nearly dead rows, Sigma e gate: Sigma itself, not its root."""
         cloud = step.model.cloud
         quat, log_scale, logit = (
             cloud[name].detach() for name in ("quat", "log_scale", "opacity_logit")
@@ -191,7 +192,8 @@ class Mcmc(Recycler):
     def _populate(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit:
         """Relocation, then growth where it is due out of the rows as relocation leaves them.
 
-        Copies start where their hosts are before this step's walk. `rows` move as if dead.
+        Copies start where their hosts are before this step's noise. `rows` are relocated as if
+        dead.
         """
         cloud = step.model.cloud
         draft = _Draft(cloud)
@@ -239,7 +241,7 @@ def walked(
     phase: int,
     generator: torch.Generator,
 ) -> Float[Tensor, "n 3"]:
-    """`splat.kernels.walk` by torch, for devices it does not run on; other draws, alike."""
+    """`splat.kernels.walk` in torch, for other devices; other draws of the same distribution."""
     rows = (logits[phase::every] < quiet).nonzero().squeeze(1) * every + phase
     gate = torch.sigmoid(steepness * (dead - logits.index_select(0, rows).sigmoid()))
     variance = log_scales.index_select(0, rows).mul_(2).exp_()
@@ -258,10 +260,10 @@ class _Draft:
         self.opacity_logit = cloud["opacity_logit"].detach().clone()
         self.log_scale = cloud["log_scale"].detach().clone()
         self.origin = torch.arange(len(cloud), device=cloud.device)
-        """Where the other columns come from: the row before the edit."""
+        """Row before the edit that the other columns of each row come from: [N] int64."""
 
     def condemn(self, rows: Bool[Tensor, "n"]) -> None:
-        """Let no copy be made of these rows: as drafted, nothing is to be seen of them."""
+        """Make these rows transparent, so that no copy is made of them."""
         self.opacity_logit[rows] = -math.inf
 
     def share(self, shares: Shares) -> None:

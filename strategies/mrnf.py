@@ -1,4 +1,4 @@
-"""Growth by error, replacement of what is pruned, a slow leak in place of resets."""
+"""Error-based densification, replacement of pruned rows, opacity decay in place of resets."""
 
 from __future__ import annotations
 
@@ -28,58 +28,62 @@ from splat.rules.select import select
 from splat.types import Needs, PixelMap
 
 WORST = "worst_error"
-"""Statistic: most error, in whole pixels, that a row stood for in one picture of the window."""
+"""Statistic: largest error x blending weight of a row in one picture of the window, pixels."""
 SEEN = "seen"
 """Statistic: 1 where a row was visible in the window, else 0."""
 LEAST_SCALE, MOST_SCALE = 1e-10, 100.0
-"""Scales, in scene extents, outside which a row is of no use."""
+"""Least and largest scale, in scene extents, outside which a row is pruned."""
 GATE_POWER = 150
-"""The walk of a row of opacity o is (1 - o)^150 as long as the longest."""
+"""Noise on a row of opacity o is (1 - o)^150 of the largest."""
 LEAST_GATE = 1e-3
-"""Share of the walk below which a row is left where it is, from opacity 0.045 on."""
+"""Share of the noise below which a row gets none, from opacity 0.045 on."""
 
 
 @dataclass(frozen=True)
 class Mrnf(Strategy):
-    """Growth where pictures are wrong, as in Brush and in LichtFeld Studio's MRNF (2025-26).
+    """Error-based densification, as in Brush and in LichtFeld Studio's MRNF (2025-26).
 
     At each refinement as many rows are split as were pruned, in proportion to opacity, and a share
-    more of those that stand for error; all rows leak a little opacity and size, so that what no
-    picture asks for dies; nearly dead rows wander. There are no papers: numbers are those of the
-    two programs. Needs the columns `mean`, `quat`, `log_scale` and `opacity_logit`.
+    more of those with error; opacity decay and scale decay make rows that no picture needs fade;
+    noise is added to the means of nearly transparent rows. There are no papers: numbers are those
+    of the two programs. Needs the columns `mean`, `quat`, `log_scale` and `opacity_logit`.
 
-    Differs: error is in pixels at full size, the unit of the programs is not known; a step of the
-    walk is bounded by the row's own size, not by a median; rows larger than half the picture are
+    Differs: error is in pixels at full size, the unit of the programs is not known; noise is
+    bounded by the row's own size, not by a median; rows larger than half the picture are
     not split for that; masks of free rows are not needed, a cloud appends and drops.
     """
 
     cap: int = 1_000_000
     """Most rows the cloud may grow to."""
     grow_error: float = 0.003
-    """A row may grow if it stands for more error than this in a picture: the sum over pixels, at
-    full size, of absolute error x blending weight."""
+    """Error from which a row may be split: the sum over a picture's pixels, at full size, of
+    absolute error x blending weight."""
     grow_share: float = 0.07
-    """Share of those rows that is split at each refinement (MRNF; Brush 0.25), drawn in proportion
-    to error; in a fitted schedule of a short run that of as many refinements as each stands for."""
+    """Share of the rows above `grow_error` that is split at each refinement (MRNF; Brush 0.25),
+    drawn in proportion to error; in a fitted schedule of a short run that of as many refinements as
+    each stands for."""
     edge: float = 0.0
-    """How much more an error counts on an edge of the photograph (MRNF 0.25; Brush 0)."""
+    """Edge weight: how much more an error counts on an edge of the photograph (MRNF 0.25; Brush
+    0)."""
     children: Literal["long_axis", "moment"] = "long_axis"
-    """long_axis: side by side along their parent's longest axis (MRNF); moment: with its second
-    moment (Brush)."""
+    """Kind of split. long_axis: side by side along the parent's longest axis (MRNF); moment: with
+    its second moment (Brush)."""
     prune_opacity: float = 1 / 255
-    """Rows below this opacity are removed: they are drawn in no pixel."""
+    """Rows below this opacity are pruned: they are drawn in no pixel."""
     opacity_leak: float = 0.004
-    """Opacity that every row loses at a refinement, at the start; it falls to 0 over the run."""
+    """Opacity decay: what every row loses at a refinement, at the start; it falls to 0 over the
+    run."""
     scale_leak: float = 0.002
-    """Share of its scales that every row loses at a refinement, at the start."""
+    """Scale decay: share of its scales that every row loses at a refinement, at the start; it falls
+    to 0 over the run."""
     noise: float = 6.0
-    """Step of the walk of nearly dead rows, in learning rates of the mean; 0: none. 50 published,
-    with an eighth of our rate."""
+    """Noise on the means of nearly transparent rows, in learning rates of the mean; 0: none. 50
+    published, with an eighth of our rate."""
     noise_every: int = 8
-    """Steps between steps of the walk, each the root of it as long: the same walk in less time. 1
-    published."""
+    """Steps between additions of noise, each larger by the root of it: the same random walk in less
+    time. 1 published."""
     grow_until: int = 15_000
-    """Before this step rows grow; later as many are split as are pruned."""
+    """Step before which the number of rows grows; later as many are split as are pruned."""
     refine_from: int = 500
     """Rows are split and pruned after this step."""
     refine_until: int = 28_500
@@ -87,7 +91,7 @@ class Mrnf(Strategy):
     refine_every: int = 200
     """Steps between refinements."""
     run_steps: int = PUBLISHED_STEPS
-    """Length of the run, over which the leak falls to 0; a fitted schedule sets it."""
+    """Length of the run, over which decay falls to 0; a fitted schedule sets it."""
 
     def __post_init__(self) -> None:
         if self.cap < 1:
@@ -110,7 +114,7 @@ class Mrnf(Strategy):
 
     @property
     def map(self) -> PixelMap:
-        """What makes a pixel count."""
+        """The error map of pixels."""
         return EdgedError(self.edge) if self.edge else Error()
 
     @property
@@ -183,7 +187,8 @@ class Mrnf(Strategy):
         return {"opacity": faint(cloud, self.prune_opacity), "broken": ~(finite & sound & turned)}
 
     def _parents(self, step: Step, doomed: Bool[Tensor, "n"], grows: bool) -> Int[Tensor, "p"]:
-        """Rows to split: as many as are doomed, and while there is growth a share of the wrong."""
+        """Rows to split: as many as are pruned, and while there is growth a share of those with
+        error."""
         cloud, dead = step.model.cloud, int(doomed.sum())
         most = room(len(cloud), dead, self.cap)
         opacity = cloud["opacity_logit"].detach().sigmoid() * cloud.statistic(SEEN)

@@ -1,4 +1,4 @@
-"""Rows that another strategy may not drop."""
+"""Rows that are exempt from the pruning of other strategies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from splat.core.strategy import Wrapper
 from splat.rules.spare import conditions, spared
 
 AGE = "protect_age"
-"""Statistic: steps since a row was born or moved; only where a rule asks for it."""
+"""Statistic: steps since a row was born or relocated; only where a rule asks for it."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,16 @@ class Protect(Wrapper):
     """Rows that match a rule are not dropped (as LighthouseGS keeps opaque rows that are large).
 
     The rule is asked of rows as they are before the edit, of newborn ones as they are born. What
-    dies in a split is replaced, not dropped. Moving a row (MCMC) drops nothing either.
+    dies in a split is replaced, not dropped. Relocation (MCMC) drops nothing either.
     """
 
     rule: str = "opacity>0.5"
-    """Which rows: opacity, scale (the largest, scene extents) or age (steps since birth), with >,
-    >=, < or <= and a number; several with `and`. In quotes: a shell takes > for a file."""
+    """Which rows are exempt: opacity, scale (the largest, scene extents) or age (steps since
+    birth), with >, >=, < or <= and a number; several with `and`. In quotes: a shell takes > for a
+    file."""
     reasons: tuple[str, ...] = ()
-    """For which they are not dropped, in the words of the log: opacity, size, ...; none given:
-    for none at all."""
+    """Reasons of pruning from which they are exempt, in the words of the log, such as opacity or
+    size; none given: from all of them."""
 
     def __post_init__(self) -> None:
         conditions(self.rule)

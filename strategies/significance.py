@@ -1,4 +1,4 @@
-"""Pruning by what rows contribute to pictures, beside any method: five published recipes of it."""
+"""Contribution-based pruning, beside any method: five published recipes of it."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _OF_COLUMNS = ("lightgaussian", "lightgaussian_released", "opacity")
 
 @dataclass(frozen=True)
 class Significance(Wrapper):
-    """Prune the rows that contribute least to the training views, at given steps.
+    """Contribution-based pruning: rows that contribute least to the training views, at given steps.
 
-    Rows are scored in many views as they are at the step (`splat.core.score`); what is least
-    significant goes, or is moved by a method that moves rows. As it stands this is LightGaussian
-    (Fan et al. 2024): two thirds at once, 5,000 steps before the end. What a doomed row would have
-    given birth to in the same edit is not born.
+    Rows are scored in many views as they are at the step (`splat.core.score`); the least
+    significant are pruned, or relocated by a method that relocates rows. As it stands this is
+    LightGaussian (Fan et al. 2024): two thirds at once, 5,000 steps before the end. Clones and
+    splits of pruned rows in the same edit do not happen.
     """
 
     score: Score = "lightgaussian"
-    """mass: sum of blending weights; hits: pixels; most: largest weight (RadSplat); area: pixels
-    in which it is largest; lightgaussian: opacity x transmittance x volume^0.1, and as released,
-    without transmittance; squared: squared derivatives (Speedy-Splat); mini: mass if largest
-    anywhere (Mini-Splatting), and for outdoors; opacity; random, to compare with."""
+    """Score. mass: sum of blending weights; hits: pixels; most: largest weight (RadSplat); area:
+    pixels in which it is largest; lightgaussian: opacity x transmittance x volume^0.1, and as
+    released, without transmittance; squared: squared derivatives (Speedy-Splat); mini: mass if
+    largest anywhere (Mini-Splatting), and for outdoors; opacity; random, to compare with."""
     at: tuple[int, ...] = (25_000,)
     """Steps after which rows are pruned."""
     keep: float | None = None
@@ -49,15 +49,15 @@ class Significance(Wrapper):
     mass: float | None = None
     """Keep the fewest rows that hold this share of the score's sum instead (Mini-Splatting)."""
     below: float | None = None
-    """Remove rows with a score below this instead (RadSplat)."""
+    """Prune rows with a score below this instead (RadSplat)."""
     pick: Mode = "top"
-    """Which rows make up that share: those of the highest score, or drawn in proportion to it, as
-    many as the share of those with any (Mini-Splatting's sampling)."""
+    """Which rows make up the share that is kept: those of the highest score, or drawn in proportion
+    to it, as many as the share of those with any (Mini-Splatting's sampling)."""
     decay: float = 1.0
-    """What the share that goes is multiplied by from one step to the next (LightGaussian 0.8)."""
+    """Factor on the share that is pruned, from one step of `at` to the next (LightGaussian 0.8)."""
     how: Literal["drop", "shrink", "recycle"] | None = None
-    """drop: rows go; shrink: they go and nothing grows beyond what is left ever after; recycle:
-    the method moves them to where rows are needed, their number stays. None: drop."""
+    """drop: rows are pruned; shrink: they are, and the number of rows does not grow again; recycle:
+    the method relocates them to where rows are needed, their number stays. None: drop."""
     views: int = 0
     """Training views that are scored, evenly spread; 0: all. A fitted schedule scores no more than
     cost a 20th of the run."""
@@ -122,7 +122,7 @@ class Significance(Wrapper):
             )
 
     def _proposed(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
-        """What the base proposes, with `rows` moved, and what is due of pruning."""
+        """What the base proposes, with `rows` relocated, and pruning where it is due."""
         done, cloud = step.number + 1, step.model.cloud
         most = len(cloud) if self.how == "shrink" and done > self.at[0] else 0
         if done not in self.at:
@@ -153,7 +153,7 @@ class Significance(Wrapper):
         time: int = 0,
         generator: torch.Generator | None = None,
     ) -> Bool[Tensor, "n"]:
-        """Rows to remove the `time`-th time, from 0; none where the scores tell no row from none.
+        """Rows to prune the `time`-th time, from 0; none where the scores tell no row from none.
 
         A share is rounded to keep more, and at least one row; of equal rows the first go.
         """

@@ -1,4 +1,4 @@
-"""Growth by a score of many terms over several views, up to a budget curve."""
+"""Score-based densification over several views, up to a budget curve."""
 
 from __future__ import annotations
 
@@ -27,30 +27,32 @@ from splat.rules.window import WINDOW, mean_screen_gradient
 from splat.types import Surveyed
 
 LEAST_SCORE = 1e-6
-"""Added to a score before its inverse is drawn by: rows of no score are the first to go."""
+"""Added to a score before its inverse is the weight of a draw; rows of score 0 go first."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """Weights of what makes a row's score (Taming 3DGS, the released numbers)."""
+    """Weights of the terms of a row's score (Taming 3DGS, the released numbers)."""
 
     gradient: float = 25.0
-    """Mean screen gradient of the window."""
+    """Weight of the mean screen-space gradient of the window."""
     opacity: float = 100.0
+    """Weight of the opacity."""
     depth: float = 5.0
-    """Distance from the camera, along its axis."""
+    """Weight of the depth: distance from the camera, along its axis."""
     radius: float = 10.0
-    """Half extent on the screen."""
+    """Weight of the half extent on the screen."""
     volume: float = 25.0
-    """Product of the three scales."""
+    """Weight of the volume: product of the three scales."""
     distance: float = 50.0
-    """Distances of the pixels hit from the row's centre, summed."""
+    """Weight of the distances of the pixels hit from the row's centre, summed."""
     salience: float = 10.0
-    """Error and edges of the photograph times blending weight, summed (`core.maps.Salience`)."""
+    """Weight of the error and edges of the photograph x blending weight, summed
+    (`core.maps.Salience`)."""
     pixels: float = 0.1
-    """Pixels hit."""
+    """Weight of the number of pixels hit."""
     blend: float = 50.0
-    """Blending weight, summed."""
+    """Weight of the contribution: blending weight, summed."""
 
     def __post_init__(self) -> None:
         for name, weight in vars(self).items():
@@ -62,13 +64,13 @@ class Terms:
 
 @dataclass(frozen=True)
 class Taming(Strategy):
-    """Taming 3DGS (Mallick et al. 2024): growth drawn by a score of nine terms, to an exact budget.
+    """Taming 3DGS (Mallick et al. 2024): densification by a score of nine terms to a budget.
 
-    Rows with a large mean screen gradient are candidates, cloned if small and split if large, each
-    kind in proportion to its candidates; which of them is drawn in proportion to a score. In every
-    view a term counts in units of its median over the rows in sight, and a view as its loss. Of
-    the rows that 3DGS would prune half go, mostly those of a low score. Needs the columns `mean`,
-    `quat`, `log_scale` and `opacity_logit`.
+    Rows with a large mean screen-space gradient are candidates, cloned if small and split if large,
+    each kind in proportion to its candidates; which of them is drawn in proportion to a score. In
+    every view a term counts in units of its median over the rows in sight, and a view as its loss.
+    Of the rows that 3DGS would prune half go, mostly those of a low score. Needs the columns
+    `mean`, `quat`, `log_scale` and `opacity_logit`.
 
     Differs: distances of pixels from a centre are taken as a disc's, pixels x radius; activations
     and rates that the paper changes belong to the trainer and are left out (`--adam visible` and
@@ -84,17 +86,17 @@ class Taming(Strategy):
     scores no more than cost a 20th of the growth phase."""
     terms: Terms = field(default_factory=Terms)
     grow_gradient: float = 2e-4
-    """Mean screen gradient from which a row is a candidate, in half pictures."""
+    """Mean screen-space gradient from which a row is a candidate, in half pictures."""
     dense_share: float = 0.01
     """Largest scale up to which a row is cloned and above which it is split, scene extents."""
     prune_opacity: float = 0.005
-    """Rows below this opacity may be removed."""
+    """Rows below this opacity may be pruned."""
     prune_size: float = 0.1
-    """After the first reset rows with a larger scale may be removed, scene extents; 0: none."""
+    """Scale above which rows may be pruned after the first reset, scene extents; 0: none."""
     prune_share: float = 0.5
-    """Share of those that is removed at a refinement."""
+    """Share of the rows that may be pruned that is, at a refinement."""
     prune_until: int = 14_500
-    """Rows are removed before this step only: at the first 27 of 28 refinements."""
+    """Rows are pruned before this step only: at the first 27 of 28 refinements."""
     reset_every: int = 3000
     """Steps between opacity resets; 0: never."""
     reset_until: int = 15_000
@@ -217,7 +219,7 @@ class Taming(Strategy):
     def _gone(
         self, step: Step, score: Float[Tensor, "n"], done: int
     ) -> dict[str, Bool[Tensor, "n"]]:
-        """The drawn part of what 3DGS would prune, by reason."""
+        """The part, drawn at random, of the rows that 3DGS would prune, by reason."""
         cloud = step.model.cloud
         prunable = {"opacity": faint(cloud, self.prune_opacity)}
         if self.prune_size and done > self.reset_every:

@@ -501,7 +501,7 @@ def test_strategies_are_listed_and_shown(splat: Splat) -> None:
             "move and grow: 100, 150 ... 2,450 (48 times)", "most rows 5,000",
             "opacity (OpacityL1(weight=0.01))", "Opacity at or below which a row is moved."]),
         ("adc --absgrad", 30_000, ["absolute screen gradients", "screen_gradient, views"]),
-        ("budget", 300, ["Never more rows than a curve allows", "names no step at which it acts"]),
+        ("budget", 300, ["never more rows than a curve allows", "names no step at which it acts"]),
     ],
 )  # fmt: skip
 def test_what_a_strategy_does_and_when(

@@ -123,7 +123,7 @@ class Change:
     """Which of the old rows, and of those appended after them (N, N + 1, ...), each new row is;
     None: rows are where they were."""
     edit: Edit | None = field(default=None, compare=False, repr=False)
-    """What was carried out, its row numbers being those before; None: nothing."""
+    """The edit that was applied, its row numbers being those before; None: none."""
 
     def __bool__(self) -> bool:
         return bool(self.counts)

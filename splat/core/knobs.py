@@ -63,7 +63,7 @@ class Knob:
 
 @dataclass(frozen=True)
 class _Spot:
-    """Where a number of a strategy lies."""
+    """Place of a number among the fields of a strategy."""
 
     way: Way
     kind: type
@@ -144,7 +144,7 @@ def value_text(value: Number | None) -> str:
 
 
 _ASKED = ("things of the renderer", "statistics of rows", "terms of the loss")
-"""What `_asked` gives."""
+"""Names of the parts of `_asked`."""
 
 
 def _asked(strategy: Strategy) -> tuple[object, object, object]:
@@ -177,7 +177,7 @@ def knob_value(name: str, value: object, whole: bool) -> Number:
 
 
 def _spots(strategy: Strategy) -> dict[str, _Spot]:
-    """Where every number lies, those that are not set included, by name."""
+    """Places of all numbers by name, those that are not set included."""
     spots: dict[str, _Spot] = {}
     counts: Counter[str] = Counter()
     for way, part in parts_with_ways(strategy):

@@ -201,7 +201,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Making:
-    """What a run tells the model that is made for it."""
+    """Settings of a run for the model that is made for it."""
 
     steps: int
     """Steps of the run, over which learning rates fall."""

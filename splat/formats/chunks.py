@@ -23,13 +23,13 @@ from splat.formats.rows import FAINTEST, Rows
 from splat.math import SH_C0
 
 FARTHEST = 1e38
-"""Positions are coded as no farther out, so that no difference of two overflows."""
+"""Coordinates are clamped to [-FARTHEST, FARTHEST], so that no difference of two overflows."""
 LARGEST = 20.0
 """Logarithms of scales are coded within [-LARGEST, LARGEST]."""
 MOST = (2047, 1023, 2047, 2047, 1023, 2047, 255, 255, 255)
-"""Numbers of position, scale and colour that stand for the greatest values of a chunk."""
+"""Largest codes of position, scale and colour, which stand for the greatest of a chunk."""
 THINNEST_STEP = 1e-37
-"""Where a step is smaller, all rows of the chunk are as the least one."""
+"""Quantisation step below which all rows of a chunk get the least value."""
 HARMONICS = ((np.arange(256, dtype=np.float32) + 0.5) / 256 - 0.5) * 8
 """What the byte of a coefficient stands for: the middle of its step, or an end of the range."""
 HARMONICS[[0, 255]] = -4, 4
@@ -43,19 +43,19 @@ _Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Coded:
-    """Gaussians as they lie in a file."""
+    """Gaussians quantised as a file holds them."""
 
     bounds: NDArray[np.float32]
     """[chunks, 3, 2, 3]: least and greatest of position, logarithm of scale, and colour."""
     words: NDArray[np.uint32]
-    """[n, 4]"""
+    """[n, 4]: packed position, rotation, scale, and colour with opacity."""
     rest: NDArray[np.uint8]
     """[n, 3, k - 1]: coefficients beyond the constant one, by channel."""
 
 
 @np.errstate(over="ignore")  # of harmonics far beyond their range, which end up at its end
 def encode(rows: Rows, order: Int[Tensor, "n"]) -> Coded:
-    """The rows in this order, every `CHUNK` of them within common bounds."""
+    """The rows quantised in this order, every `CHUNK` of them within common bounds."""
     n, k = rows.sh.shape[:2]
     # The last chunk is filled up with its last row, which changes no bounds.
     filled = np.pad(order.numpy(), (0, -n % CHUNK), mode="edge")
@@ -82,7 +82,7 @@ def encode(rows: Rows, order: Int[Tensor, "n"]) -> Coded:
 
 @np.errstate(all="ignore")  # of bounds that are not finite
 def decode(code: Coded) -> Rows:
-    """What the numbers stand for; not finite where the bounds are not."""
+    """The rows that a code stands for; not finite where the bounds are not."""
     n, k = len(code.words), code.rest.shape[2] + 1
     shapes = ((n, 3), (n, 3), (n, 4), (n,), (n, k, 3))
     means, log_scales, quats, opacities, sh = (np.empty(shape, np.float32) for shape in shapes)
@@ -102,7 +102,7 @@ def decode(code: Coded) -> Rows:
 
 
 def _parts(n: int) -> Iterator[tuple[slice, slice]]:
-    """Rows, and their chunks."""
+    """Slices of rows, and of their chunks, few enough to stay in the cache."""
     for start in range(0, n, _PART):
         stop = min(n, start + _PART)
         yield slice(start, stop), slice(start // CHUNK, -(-stop // CHUNK))
@@ -134,7 +134,7 @@ def _words(numbers: _Array, quats: _Array, opacities: _Array) -> _Array:
 
 
 def _rotation_numbers(quats: _Array) -> list[_Array]:
-    """Of quats [4, m]: the largest component, and the others once that one is positive."""
+    """Codes of quats [4, m]: number of the largest component, and the others once it is positive."""
     largest = np.abs(quats).argmax(axis=0)
     others = np.where(np.arange(3)[:, None] < largest, quats[:3], quats[1:])
     others *= np.sign(np.take_along_axis(quats, largest[None], axis=0))

@@ -29,13 +29,13 @@ LEVELS = 256
 _MOVES = 2000
 """Rounds in which the ends of runs are moved, at most."""
 _LARGEST = 1e3
-"""What is larger is drawn to it: no scale or colour is, and squares would drown all others."""
+"""Values are clamped to [-_LARGEST, _LARGEST]: squares of larger ones would drown all others."""
 _GROUP = 256
 """Entries in a group."""
 _LOOKED = 4
 """Groups of entries that a vector looks at."""
 _ROUNDS = 5
-"""Of k-means."""
+"""Rounds of k-means."""
 _PART = 1 << 14
 """Vectors that are handled at a time."""
 _PAIRS = 1 << 20
@@ -116,7 +116,7 @@ def _split(ordered: _Floats, sums: _Doubles) -> _Places:
     squares = _sums(np.square(ordered, dtype=np.float64))
 
     def run(start: int, end: int) -> tuple[float, int, int]:
-        """The squared distances of numbers to their mean, negative, and where they are."""
+        """Negative squared error of a run about its mean, its start and its end."""
         total = sums[end] - sums[start]
         return total**2 / (end - start) - (squares[end] - squares[start]), start, end
 
@@ -202,7 +202,7 @@ def _chosen(
 def _spread(
     vectors: Float[Tensor, "n d"], rows: Int[Tensor, "m"]
 ) -> tuple[Float[Tensor, ""], Int[Tensor, "c"]]:
-    """How much there is to lose in a group, and its rows without those like the one before."""
+    """Spread of a group of vectors, and its rows without those equal to the one before."""
     there = vectors[rows]
     differs = (there[1:] != there[:-1]).any(1)
     distances = (there - there.mean(0)).square().sum(1)

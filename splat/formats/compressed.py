@@ -37,7 +37,7 @@ _BOUNDS = tuple(
     for end, name in product(("min", "max"), names)
 )
 _OLD_BOUNDS = _BOUNDS[:12]
-"""Old files have no bounds of colours, which lie within 0 and 1."""
+"""Columns of the bounds in old files, which lack those of colours: they are 0 and 1."""
 _WORDS = tuple(f"uint packed_{name}" for name in ("position", "rotation", "scale", "color"))
 
 
@@ -136,13 +136,14 @@ def is_compressed(path: Path) -> bool:
 
 
 class _Layout(NamedTuple):
-    """What a file holds, and where."""
+    """Counts of a file, and where its data begin."""
 
     n: int
+    """Number of Gaussians."""
     k: int
     """SH coefficients a channel."""
     bounds: int
-    """Columns of `chunk`."""
+    """Number of columns of `chunk`."""
     start: int
     """Bytes of the header."""
 

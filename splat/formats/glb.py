@@ -22,7 +22,7 @@ Record = dict[str, Any]
 Matrix = NDArray[np.float64]
 
 MOST = (1 << 32) - 1
-"""Bytes that a file may have: its length is a number of 32 bits."""
+"""Most bytes that a file may have: its length is a number of 32 bits."""
 FLOAT, BYTE = 5126, 5121
 """float32 and uint8, as documents name them."""
 _HEADER = struct.Struct("<4sII")
@@ -45,12 +45,12 @@ class Accessor:
     """The values of an attribute; they stay on disk until they are asked for."""
 
     raw: NDArray[Any]
-    """[count, width]"""
+    """Stored numbers [count, width]."""
     whole: int | None
-    """The integer that stands for 1; None: numbers are what they are."""
+    """The integer that stands for 1 (normalised integers); None: numbers are taken as stored."""
 
     def values(self, rows: slice) -> NDArray[np.float32]:
-        """Some of its rows as they are meant."""
+        """Values of some rows, float32: normalised integers scaled to [-1, 1]."""
         part: NDArray[np.float32] = self.raw[rows].astype(np.float32)
         return part if self.whole is None else np.maximum(part / self.whole, np.float32(-1))
 
@@ -159,7 +159,7 @@ def read_glb(path: Path) -> Glb:
 
 
 def json_bytes(document: Record) -> bytes:
-    """The document as it stands in a file."""
+    """The JSON of a document, padded to four bytes."""
     text = json.dumps(document, separators=(",", ":")).encode()
     return text + b" " * (-len(text) % 4)
 
@@ -171,7 +171,7 @@ def head(text: bytes, length: int) -> bytes:
 
 
 def mapping(value: object, name: str) -> Record:
-    """An object of the document."""
+    """`value` as an object; raises `Fault`, naming it, where it is none."""
     if not isinstance(value, dict):
         raise Fault(f"has {shown(value)} for {name}, expected an object")
     return value
@@ -186,7 +186,7 @@ def array(record: Record, name: str) -> list[Any]:
 
 
 def whole(record: Record, name: str, default: int | None = None) -> int:
-    """A number of an object, of things or of bytes."""
+    """A whole number of an object, 0 or more; raises `Fault` where it is none."""
     value = record.get(name, default)
     # JSON may write 4 as 4.0.
     value = int(value) if isinstance(value, float) and value.is_integer() else value

@@ -33,7 +33,7 @@ from splat.types import Drawing, Gaussians
 _NAME = "KHR_gaussian_splatting"
 _SHOWN, _LINEAR = "srgb_rec709_display", "lin_rec709_display"
 _PART = 1 << 15
-"""Rows that are turned at a time."""
+"""Rows that are rotated at a time."""
 _UNPACKED = 32
 """Times the size of its file that a set may take: a scene may place a mesh many times."""
 _UP = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -146,10 +146,10 @@ class _Splat:
     """A primitive of Gaussians as a file holds it; every accessor has as many rows."""
 
     extension: glb.Record
-    """What the extension says of it."""
+    """The primitive's object of the extension."""
     positions: glb.Accessor
     quats: glb.Accessor
-    """(x, y, z, w)"""
+    """Rotations (x, y, z, w)."""
     scales: glb.Accessor
     opacities: glb.Accessor
     harmonics: list[glb.Accessor]
@@ -193,7 +193,7 @@ class _Splat:
         return math.isqrt(len(self.harmonics)) - 1
 
     def part(self, rows: slice) -> Gaussians:
-        """Some of them as they are drawn where no node moves them."""
+        """Some of its Gaussians, untransformed by nodes."""
         scales, opacities = self.scales.values(rows), self.opacities.values(rows)[:, 0]
         if (scales < 0).any() or (abs(opacities - 0.5) > 0.5 + _SLACK).any():
             raise glb.Fault(
@@ -230,7 +230,7 @@ def _gathered(file: glb.Glb, path: Path) -> Gaussians:
 
 
 def _placed_splats(file: glb.Glb) -> list[tuple[_Splat, Placing]]:
-    """The primitives of the scene and how they come to lie, turned from y-up; at least one."""
+    """The primitives of the scene and their transforms, y-up undone; at least one."""
     by_mesh: dict[int, list[_Splat]] = {}
     placed: list[tuple[_Splat, Placing]] = []
     unpacked = 0

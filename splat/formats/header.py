@@ -12,9 +12,9 @@ from splat.types import Drawing
 
 BINARY = "format binary_little_endian 1.0"
 _MODE = "comment SplatRenderMode: mip"
-"""Of Brush and splat-transform, for antialiased training."""
+"""Comment of Brush and splat-transform for antialiased training."""
 _NEAR = "comment SplatNearPlane: "
-"""Start of our own, with the depth from which Gaussians were drawn."""
+"""Start of our own comment, which holds the depth from which Gaussians were drawn."""
 _LONGEST = 1 << 20
 _BYTES = {"float": 4, "uint": 4, "uchar": 1}
 _SAME = {"float32": "float", "uint32": "uint", "uint8": "uchar"}
@@ -22,17 +22,17 @@ _SAME = {"float32": "float", "uint32": "uint", "uint8": "uchar"}
 
 @dataclass(frozen=True)
 class Table:
-    """An element."""
+    """An element of the header."""
 
     name: str
     count: int
-    """Rows."""
+    """Number of rows."""
     columns: tuple[str, ...]
-    """Type and name of each."""
+    """Type and name of each column."""
 
     @property
     def bytes(self) -> int:
-        """What the rows take, of columns of type float, uint or uchar."""
+        """Bytes of all rows, of columns of type float, uint or uchar."""
         return self.count * sum(_BYTES[column.split()[0]] for column in self.columns)
 
     def __str__(self) -> str:
@@ -42,10 +42,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Header:
-    """What the first lines of a file say, to `end_header`."""
+    """The first lines of a file, up to `end_header`."""
 
     lines: tuple[str, ...]
     bytes: int
+    """Length of the header, to where the data begin."""
 
     @classmethod
     def of(cls, path: Path) -> Header:

@@ -34,7 +34,7 @@ from splat.system.files import replacing
 from splat.types import Camera, Drawing, Gaussians
 
 TAKES_CAMERAS = True
-"""`write` takes the cameras that the page begins at."""
+"""Whether `write` takes cameras, at which the page begins."""
 _LINKED = re.compile(
     r'<script([^>]*?) src="([\w.-]+)"></script>|<link rel="stylesheet" href="([\w.-]+)">'
 )
@@ -90,12 +90,12 @@ def quantiser(
     gaussians: Gaussians,
     settings: Settings = Settings(),  # noqa: B008
 ) -> Callable[[Gaussians], Gaussians]:
-    """That of the `.spz` inside."""
+    """The quantisation of the `.spz` inside."""
     return spz.quantiser(gaussians, _inside(settings))
 
 
 def harmonics_grid(settings: Settings) -> Callable[[Tensor, int], Tensor]:
-    """That of the `.spz` inside."""
+    """The rounding of harmonics of the `.spz` inside."""
     return spz.harmonics_grid(settings)
 
 
@@ -179,7 +179,7 @@ def _unpacked(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A place for the `.spz` of a page; what is said to be wrong with it names the page."""
+    """A path for the `.spz` of a page; errors about it name the page."""
     with TemporaryDirectory() as folder:
         payload = Path(folder) / "scene.spz"
         try:

@@ -24,13 +24,13 @@ from splat.math import SH_C0
 from splat.types import Drawing, Gaussians
 
 _HEADER, _SECTION = 4096, 1024
-"""Bytes of the header, and of that of a section."""
+"""Bytes of the file's header, and of a section's."""
 _KINDS = (("<f4", "<f4", "<f4"), ("<u2", "<f2", "<f2"), ("<u2", "<f2", "u1"))
-"""By level: the types of positions, of scales and quaternions, and of harmonics."""
+"""Types of positions, of scales and quaternions, and of harmonics, by level."""
 _REACH = 32767
-"""Steps of a position to either side of the centre, where a file does not say."""
+"""Default range of a position's steps to either side of the bucket's centre."""
 _STRONGEST = 1.5
-"""Magnitude of harmonics that bytes stand for, where a file does not say."""
+"""Default largest magnitude of harmonics stored as bytes."""
 
 _Array = NDArray[Any]
 
@@ -45,9 +45,9 @@ class _Header(NamedTuple):
     major: int
     minor: int
     sections: int
-    """Headers of sections that follow."""
+    """Number of section headers that follow."""
     sections_filled: int
-    """0 in some files that hold Gaussians, as the next one is; neither is used."""
+    """Not used, as `room` is not: 0 in some files that hold Gaussians."""
     room: int
     n: int
     level: int
@@ -73,9 +73,9 @@ class _Section(NamedTuple):
 
     n: int
     room: int
-    """Records that there is room for."""
+    """Number of records that there is room for."""
     bucket: int
-    """Gaussians in a full bucket."""
+    """Number of Gaussians in a full bucket."""
     buckets: int
     block: float
     """Side of the cube that a bucket covers."""
@@ -83,7 +83,7 @@ class _Section(NamedTuple):
     reach: int
     storage: int
     full: int
-    """Full buckets, which come first."""
+    """Number of full buckets, which come first."""
     partial: int
     degree: int
 
@@ -94,9 +94,9 @@ class _Part:
 
     section: _Section
     lengths: _Array
-    """Gaussians in each bucket that is not full."""
+    """Number of Gaussians in each bucket that is not full."""
     centres: _Array
-    """[buckets, 3]"""
+    """Centres of buckets [buckets, 3]."""
     records: _Array
 
     def means(self) -> _Array:
@@ -141,7 +141,7 @@ def read(path: Path) -> Gaussians:
 
 
 def drawing(path: Path) -> Drawing:
-    """Nothing: the format has no place for it."""
+    """The default, as the format has no place for it."""
     del path
     return Drawing()
 

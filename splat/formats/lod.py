@@ -33,8 +33,7 @@ SUFFIX = "lod-meta.json"
 CHUNK = 1 << 18
 """Rows of a chunk, at most."""
 _NODE, _PLACE, _NAME = 512, 64, 64
-"""Bytes that a leaf with the nodes above it, a level of a leaf, and a chunk take in the document,
-at most."""
+"""Most bytes of the document for a leaf with the nodes above it, a level of a leaf, and a chunk."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def quantiser(
     gaussians: Gaussians,
     settings: Settings = Settings(),  # noqa: B008
 ) -> Callable[[Gaussians], Gaussians]:
-    """As if the finest level were one chunk; its own have codebooks each, which lose less."""
+    """The quantisation of the finest level as one chunk; chunks of their own lose less."""
     return sog.quantiser(gaussians, settings)
 
 
@@ -136,7 +135,7 @@ def weight(path: Path) -> int:
 
 
 def _chunks(levels: Levels) -> Iterator[_Chunk]:
-    """As many leaves to a chunk as fit, and one at least."""
+    """Chunks of all levels: as many leaves to a chunk as fit, and one at least."""
     for level, counts in enumerate(levels.counts):
         most = max(1, CHUNK // int(counts.max()))
         for number, first in enumerate(range(0, len(levels), most)):
@@ -165,7 +164,7 @@ def _document(path: Path, levels: Levels, chunks: list[_Chunk]) -> bytes:
 
 
 def _name(path: Path, chunk: _Chunk) -> str:
-    """Of the folder of a chunk; of documents side by side each has its own."""
+    """Name of a chunk's folder; documents side by side each have their own."""
     return f"{path.name.removesuffix(SUFFIX)}{chunk.level}_{chunk.number}"
 
 
@@ -189,7 +188,7 @@ def _put(path: Path, drafts: Path) -> None:
 
 
 def _known(path: Path) -> list[str]:
-    """Chunks of a document that is to be replaced; none where it is no such document."""
+    """Names of the chunks of a document that is to be replaced; none where it is no such one."""
     try:
         return read_meta(path).names
     except ValueError:

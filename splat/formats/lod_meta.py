@@ -15,29 +15,31 @@ from torch import Tensor
 _MOST_LEVELS = 64
 _PLACE = ("file", "offset", "count")
 _DEEPEST = 200
-"""Nodes of a tree below each other; a halving each."""
+"""Deepest tree of nodes that is read."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the rows of a leaf at a level are."""
+    """Where the rows of a leaf at a level are stored."""
 
     file: int
     """Number of the chunk."""
     offset: int
+    """First row in that chunk."""
     count: int
+    """Number of rows."""
 
 
 @dataclass(frozen=True)
 class Meta:
-    """What a document says."""
+    """The contents of a `lod-meta.json`."""
 
     path: Path
     names: list[str]
-    """Files of chunks, beside the document."""
+    """Files of chunks, relative to the document."""
     levels: int
     leaves: list[Mapping[int, Place]]
-    """Places by level."""
+    """Where the rows of each leaf are, by level."""
 
     def chunks(self, level: int) -> list[tuple[str, int]]:
         """The chunks of a level, with the rows that they have at least."""
@@ -82,7 +84,7 @@ def _around(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
 
 
 def document_bytes(names: Sequence[str], counts: Sequence[int], root: Mapping[str, Any]) -> bytes:
-    """The document."""
+    """The `lod-meta.json` as bytes."""
     document = {
         "version": 1,
         "asset": {"generator": "splat"},
@@ -96,7 +98,7 @@ def document_bytes(names: Sequence[str], counts: Sequence[int], root: Mapping[st
 
 
 def _short(node: Any) -> Any:
-    """The same with numbers of seven digits, as many as float32 has."""
+    """A node with numbers rounded to seven digits, as many as float32 has."""
     if isinstance(node, float):
         return float(f"{node:.7g}")
     if isinstance(node, Mapping):
@@ -105,7 +107,7 @@ def _short(node: Any) -> Any:
 
 
 def read_meta(path: Path) -> Meta:
-    """What a document says. ValueError, one sentence: it is no such document, or broken."""
+    """The contents of a `lod-meta.json`; raises ValueError where it is none, or broken."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; give the path of a lod-meta.json")
     try:

@@ -12,7 +12,7 @@ from torch import Tensor
 CHUNK = 256
 """Rows that share bounds in a .compressed.ply; fewer than that are near enough to each other."""
 _BITS = 14
-"""Of a cell's number along an axis, at most."""
+"""Most bits of a cell's number along an axis."""
 
 _Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -1,4 +1,4 @@
-"""Gaussians turned, scaled and moved, their harmonics included."""
+"""Similarity transforms of Gaussians: rotated, scaled, translated, harmonics included."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ _BENT = 1e-4
 
 @dataclass(frozen=True)
 class Placing:
-    """A similarity as it acts on all that a Gaussian has."""
+    """A similarity transform, as it acts on positions, rotations, scales and harmonics."""
 
     turn: Float[Tensor, "3 3"]
     """The rotation of positions, which comes first."""
     scale: float
+    """Factor on positions and scales."""
     shift: Float[Tensor, "3"]
+    """Translation, which comes last."""
     quats: Float[Tensor, "4 4"]
     """The rotation of quaternions (w, x, y, z)."""
     harmonics: Float[Tensor, "16 16"]
@@ -35,7 +37,7 @@ class Placing:
 
     @classmethod
     def of(cls, matrix: NDArray[np.floating[Any]]) -> Placing | None:
-        """A matrix [4, 4] of column vectors; None where it stretches, shears or mirrors."""
+        """The transform of a matrix [4, 4] (column vectors); None where it is no similarity."""
         with np.errstate(all="ignore"):
             scale = float(np.cbrt(np.linalg.det(matrix[:3, :3])))
             turn = matrix[:3, :3] / scale
@@ -55,11 +57,11 @@ class Placing:
         )
 
     def points(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
-        """Where points come to lie, float32."""
+        """Transformed points, float32."""
         return (self.scale * (points.double() @ self.turn.T) + self.shift).float()
 
     def placed(self, part: Gaussians) -> Gaussians:
-        """Gaussians with harmonics up to degree 3, where they come to lie."""
+        """Transformed Gaussians, with harmonics up to degree 3."""
         k = part.colors.shape[1]
         return Gaussians(
             means=self.points(part.means),

@@ -51,7 +51,7 @@ class Rows:
         return Rows(*(getattr(self, field.name).index_select(0, order) for field in fields(self)))
 
     def gaussians(self) -> Gaussians:
-        """The same as something to draw."""
+        """The rows as Gaussians to draw."""
         return Gaussians(
             means=self.means,
             quats=self.quats,
@@ -106,7 +106,7 @@ def kept(gaussians: Gaussians, keep: Bool[Tensor, "n"], path: Path) -> Gaussians
 
 
 def warn_left_out(path: Path, broken: int, n: int, what: str) -> None:
-    """Say how many rows hold values that are no numbers."""
+    """Log a warning: how many rows are left out for NaN or infinite values."""
     _log.warning(
         "%s: %d of %d %s hold NaN or infinite values and are left out", path, broken, n, what
     )

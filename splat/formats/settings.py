@@ -1,4 +1,4 @@
-"""What may be chosen of the formats that leave a choice."""
+"""Options of the formats that have any."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from splat.system.numbers import hint
 
 PLAIN_BITS = (8, 8)
-"""Of harmonics that are rounded one by one."""
+"""Default bits of harmonics, of the first band and the others, rounded one by one."""
 VIEWED_BITS = (5, 4)
-"""Of those rounded for what views see of them: about 0.1 dB."""
+"""Default bits of harmonics that are rounded for what views see of them: about 0.1 dB lost."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Settings:
     """Choices within formats; each format reads those that bear its name."""
 
     spz_version: Literal[2, 3, 4] = 3
-    """Of .spz: 2 for old viewers, 4 (zstd) for new ones only."""
+    """Version of an .spz: 2 for old viewers, 4 (zstd) for new ones only."""
     spz_axes: Literal["ply", "rub"] = "ply"
     """Axes in an .spz: those of the .ply, as nearly all tools have it, or right-up-back, as its
     specification says."""
@@ -30,13 +30,13 @@ class Settings:
     sog_palette: int = 0
     """Rows of the palette of harmonics in a .sog; 0: chosen by the number of Gaussians."""
     seed: int = 0
-    """Of what is drawn at random while codebooks are made."""
+    """Seed of the random numbers that codebooks are made with."""
 
     @property
     def sh_bits(self) -> tuple[int, int]:
-        """Of harmonics in an .spz."""
+        """Bits of harmonics in an .spz, of the first band and of the others."""
         return self.spz_sh_bits or PLAIN_BITS
 
     def for_views(self) -> Settings:
-        """The same for harmonics that are rounded for what views see of them."""
+        """These settings for harmonics that are rounded for what views see of them."""
         return self if self.spz_sh_bits else replace(self, spz_sh_bits=VIEWED_BITS)

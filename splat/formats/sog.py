@@ -110,12 +110,13 @@ def _coded(rows: Rows, settings: Settings) -> tuple[Levels, Texels]:
 
 @dataclass(frozen=True)
 class _Fit:
-    """What is fitted to a set."""
+    """Codebooks and palette fitted to a set."""
 
     levels: Levels
     labels: Int[Tensor, "n"] | None
     """Rows that share an entry of the palette; None where there are no harmonics."""
     entries: int
+    """Number of entries of the palette."""
 
 
 @torch.no_grad()

@@ -33,7 +33,7 @@ _BESIDE = 64
 _RATIO = 64
 """Gaussians that a file may claim for each of its bytes; usual ones take ten bytes and more."""
 _SLACK = 4
-"""How many times more texels than Gaussians there may be."""
+"""Most texels of an image, in times the number of Gaussians."""
 _HARMLESS = 1 << 20
 """Gaussians, texels and bytes of an image that a file may claim however small it is."""
 _FAILURES = (
@@ -88,7 +88,7 @@ def _files(levels: Levels, texels: Texels, drawing: Drawing) -> Iterator[tuple[s
 
 
 def most(n: int, entries: int, coefficients: int) -> int:
-    """Bytes that a file takes at most: those of all channels that are not always the same."""
+    """Most bytes that a file takes: those of all channels that are not always the same."""
     texels = math.prod(_shape(n))
     sizes = [3 * texels, 3 * texels, 3 * texels, 4 * texels, 4 * texels]
     if coefficients:

@@ -20,11 +20,11 @@ from splat.formats.sog_texels import Levels, Texels
 from splat.types import Drawing
 
 COEFFICIENTS = (3, 8, 15)
-"""Of a channel, beyond the constant one, for degrees 1 to 3."""
+"""SH coefficients of a channel beyond the constant one, for degrees 1 to 3."""
 LONGEST = 3 * LEVELS * 20 + 2048
-"""Bytes of what is written, at most."""
+"""Most bytes of a document that is written."""
 _LARGEST = 1e38
-"""Numbers up to it are finite as float32."""
+"""Largest number that is read: it is finite as float32."""
 
 
 class Broken(Exception):
@@ -58,13 +58,13 @@ def _short(levels: Float[Tensor, "256"]) -> list[float]:
 
 @dataclass(frozen=True)
 class Meta:
-    """What a document says; what it should not raises `Broken` when it is asked for."""
+    """The contents of a meta.json; properties and methods raise `Broken` where it is wrong."""
 
     document: dict[str, Any]
 
     @classmethod
     def of(cls, document: bytes) -> Meta:
-        """A document of version 1 or 2."""
+        """The parsed document of version 1 or 2; raises `Broken` where it is none."""
         parsed = json.loads(document)
         if not isinstance(parsed, dict):
             raise Broken(f"has {shown(parsed)} as meta.json, expected an object")
@@ -99,18 +99,18 @@ class Meta:
         return _whole(self.document, "count", most)
 
     def entries(self, most: int) -> int:
-        """How many there are in the palette; version 1 fills its image."""
+        """Number of entries of the palette; version 1 fills its image."""
         return most if self.first else _whole(self._part("shN"), "count", most)
 
     def files(self, name: str, count: int) -> list[str]:
-        """The images of a property."""
+        """Names of the images of a property."""
         names = _list(self._part(name), "files", count)
         if not all(isinstance(each, str) for each in names):
             raise Broken(f"has {shown(names)} as files of {name!r} in meta.json, expected names")
         return names
 
     def levels(self) -> Levels:
-        """What bytes stand for."""
+        """The values that bytes stand for."""
         means = self._part("means")
         bounds = torch.stack([_numbers(means, end, 3) for end in ("mins", "maxs")])
         steps = torch.arange(LEVELS) / (LEVELS - 1)
@@ -154,7 +154,7 @@ def _codebook(part: dict[str, Any]) -> Float[Tensor, "256"]:
 def _between(
     part: dict[str, Any], channels: int, steps: Float[Tensor, "256"]
 ) -> Float[Tensor, "256 c"]:
-    """Levels at equal distances."""
+    """Levels at equal distances between the bounds of a property."""
     low, high = (_numbers(part, end, channels) for end in ("mins", "maxs"))
     return torch.lerp(low, high, steps[:, None].double()).float()
 

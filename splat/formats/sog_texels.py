@@ -18,30 +18,33 @@ from splat.formats.codebook import averages, nearest_level
 from splat.formats.rows import Rows, unit_quats
 
 MOST_ENTRIES = 1 << 16
-"""Of a palette: a label has 16 bits."""
+"""Most entries of a palette: a label has 16 bits."""
 FIRST_KIND = 252
 """Fourth byte of a rotation whose largest component is w; those of x, y, z follow."""
 _STEPS = (1 << 16) - 1
 _OTHERS = ((1, 2, 3), (0, 2, 3), (0, 1, 3), (0, 1, 2))
-"""Components that are kept, by which is the largest."""
+"""Components of a quaternion that are kept, by which is the largest."""
 _PART = 1 << 16
 """Rows whose harmonics are looked up at a time."""
 
 
 @dataclass(frozen=True)
 class Levels:
-    """What the bytes stand for."""
+    """The values that bytes stand for."""
 
     bounds: Float[Tensor, "2 3"]
     """Least and greatest of sign(x) log(1 + |x|) of positions, float64."""
     log_scales: Float[Tensor, "256 3"]
+    """Levels of logarithms of scales."""
     constant: Float[Tensor, "256 3"]
+    """Levels of the constant SH coefficient."""
     opacities: Float[Tensor, "256"]
+    """Levels of opacities."""
     harmonics: Float[Tensor, "256"] | None
-    """Of all coefficients beyond the constant one."""
+    """Levels of all SH coefficients beyond the constant one; None: there are none."""
 
     def to(self, device: torch.device) -> Levels:
-        """The same on `device`."""
+        """The levels on `device`."""
         return Levels(
             self.bounds.to(device),
             self.log_scales.to(device),
@@ -56,15 +59,17 @@ class Palette:
     """Coefficients beyond the constant one, in entries that Gaussians share."""
 
     labels: Int[Tensor, "n"]
+    """Number of the entry of each Gaussian."""
     entries: UInt8[Tensor, "m k 3"]
+    """Numbers of levels."""
 
 
 @dataclass(frozen=True)
 class Texels:
-    """The bytes, a row each Gaussian."""
+    """The bytes of the images, a row each Gaussian."""
 
     means: Int[Tensor, "n 3"]
-    """Of 16 bits."""
+    """Positions as codes of 16 bits."""
     quats: UInt8[Tensor, "n 4"]
     scales: UInt8[Tensor, "n 3"]
     colors: UInt8[Tensor, "n 4"]

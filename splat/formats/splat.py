@@ -27,7 +27,7 @@ _RECORD = np.dtype(
     [("mean", "<f4", 3), ("scale", "<f4", 3), ("color", "u1", 4), ("quaternion", "u1", 4)]
 )
 MOST_DEGREE = 0
-"""Bands that there is a place for."""
+"""Highest degree of harmonics that is stored."""
 
 
 def write(
@@ -83,7 +83,7 @@ def read(path: Path) -> Gaussians:
 
 
 def drawing(path: Path) -> Drawing:
-    """Nothing: the format has no place for it."""
+    """The default, as the format has no place for it."""
     del path
     return Drawing()
 

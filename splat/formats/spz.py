@@ -47,7 +47,7 @@ from splat.system.files import replacing
 from splat.types import Drawing, Gaussians
 
 READS_SETTINGS = True
-"""`read` takes settings: files do not name their axes."""
+"""Whether `read` takes settings: files do not name their axes."""
 _POINT = 12
 """Fractional bits of positions, where the scene is small enough."""
 _NEAR = 0.999
@@ -58,7 +58,7 @@ _AXES: dict[str, Signs] = {"ply": _AS_THEY_ARE, "rub": (1, -1, -1)}
 _ADOBE_AXES = 0xADBE0003
 """Extension that numbers the axes of the file."""
 _RIGHT_DOWN_FRONT = 6
-"""Its number for those of a .ply."""
+"""The extension's number for the axes of a .ply."""
 
 _log = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ def _layout(
     settings: Settings,
     path: Path,
 ) -> Layout:
-    """With as many fractional bits, up to `_POINT`, as positions leave room for."""
+    """The layout with as many fractional bits, up to `_POINT`, as positions leave room for."""
     if settings.spz_version not in (2, 3, 4):
         raise ValueError(f"spz_version is {settings.spz_version}; expected 2, 3 or 4")
     if not all(1 <= bits <= 8 for bits in settings.sh_bits):

@@ -28,16 +28,16 @@ _MAGIC = b"NGSP"
 _HEADER = struct.Struct("<4sIIBBBB")
 """Magic, version, Gaussians, degree, fractional bits, flags, streams (0 up to version 3)."""
 _REST_OF_4 = struct.Struct("<I12x")
-"""Where the table of sizes begins."""
+"""Rest of the header of version 4: where the table of sizes begins."""
 _SIZES = struct.Struct("<QQ")
-"""Of a stream: compressed and plain."""
+"""Sizes of a stream, compressed and plain."""
 _RECORD = struct.Struct("<II")
-"""Of an extension: its type, and bytes that follow."""
+"""Head of an extension: its type, and bytes that follow."""
 _GZIP = b"\x1f\x8b"
 _GZIP_HEADER = _GZIP + b"\x08" + bytes(6) + b"\xff"
-"""Deflate; no name, no time, no system."""
+"""Header of gzip: deflate, without name, time and system."""
 _END_OF_DEFLATE = b"\x03\x00"
-"""A last block that is empty."""
+"""An empty last block of deflate."""
 
 _LEVEL_OF_GZIP, _LEVEL_OF_ZSTD = 6, 12
 _PART = 1 << 22
@@ -53,7 +53,7 @@ _MOST_EXTENSIONS = 1 << 24
 
 @dataclass(frozen=True)
 class Header:
-    """How many Gaussians a file holds, and how."""
+    """The header of a file: number of Gaussians, layout and flags."""
 
     layout: Layout
     n: int
@@ -67,12 +67,12 @@ class Header:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds."""
+    """The contents of a file, not decoded."""
 
     header: Header
     streams: Sequence[bytes | memoryview]
     extensions: dict[int, bytes]
-    """Payloads by type."""
+    """Payloads of extensions by type."""
 
 
 def packed(header: Header, streams: Sequence[NDArray[np.uint8]]) -> Iterator[bytes]:

@@ -18,13 +18,13 @@ from torch import Tensor
 from splat.formats.rows import Rows, unit_quats
 
 REACH = (1 << 23) - 1
-"""Largest number that a position may be, before the point is set."""
+"""Largest magnitude of a position as a whole number, before the point is set."""
 WIDEST = 255 / 16 - 10
 """Largest logarithm of a scale."""
 _COLOR = 0.15
-"""What a constant coefficient is multiplied by, so that 8 bits hold -3.33 to 3.33."""
+"""Factor on the constant SH coefficient, so that 8 bits hold -3.33 to 3.33."""
 _HALF_ROOT = 0.5**0.5
-"""No component of a unit quaternion but its largest is beyond this."""
+"""Bound of all components of a unit quaternion but its largest."""
 _ODD = ("y", "z", "x", "xy", "yz", "", "xz", "", "y", "xyz", "y", "z", "x", "z", "x")
 """Axes along which each harmonic, after the constant one, changes its sign when they are turned."""
 
@@ -34,10 +34,10 @@ Signs = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Layout:
-    """What decides on the bytes of a Gaussian."""
+    """Version, degree and fractional bits, which determine the bytes of a Gaussian."""
 
     version: int
-    """1 to 4."""
+    """Version of the format, 1 to 4."""
     degree: int
     """Bands of harmonics, 0 to 4."""
     point: int
@@ -109,7 +109,7 @@ def _byte(values: Tensor) -> UInt8[Tensor, "..."]:
 
 
 def _bytes(values: Int[Tensor, "..."], count: int) -> UInt8[Tensor, "... count"]:
-    """Little-endian."""
+    """The low `count` bytes of numbers, little-endian."""
     shifts = torch.arange(0, 8 * count, 8, device=values.device)
     return ((values[..., None] >> shifts) & 255).to(torch.uint8)
 
@@ -161,7 +161,7 @@ def _from_smallest_three(stream: UInt8[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
 
 
 def _others(largest: Int[Tensor, "n 1"]) -> Int[Tensor, "n 3"]:
-    """Of the four components all but the largest, in their order."""
+    """Numbers of all components but the largest, ascending."""
     slots = torch.arange(3, device=largest.device)
     return slots + (slots >= largest)
 
@@ -183,7 +183,7 @@ def _harmonics(sh: Float[Tensor, "n k 3"], bits: tuple[int, int]) -> UInt8[Tenso
 
 
 def _step_sizes(bits: tuple[int, int]) -> list[int]:
-    """Of every coefficient but the constant one, in units of the byte."""
+    """Quantisation step of every coefficient but the constant one, in units of the byte."""
     of_first, of_others = (1 << 8 - each for each in bits)
     return [of_first] * 3 + [of_others] * 12
 

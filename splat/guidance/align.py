@@ -14,14 +14,14 @@ from splat.types import Batch
 
 Kind = Literal["metric", "affine", "inverse"]
 Line = tuple[float, float]
-"""Factor and summand."""
+"""Scale and shift of given depth."""
 
 LEAST_POINTS = 12
-"""Points of the scene from which depth is fitted to them."""
+"""Fewest points of the scene that depth is aligned to."""
 OCCLUDED = 0.15
-"""Relative depth behind the nearest point of its surroundings from which a point is hidden."""
+"""Relative depth behind the nearest point of its cell from which a point is occluded."""
 CELLS = 24
-"""Surroundings along the longer side of a photo."""
+"""Cells along the longer side of a photo."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Seen:
     """Points of the scene that a camera sees."""
 
     pixels: Int[Tensor, "m"]
-    """Where, row after row."""
+    """Pixel of each point, numbered row by row."""
     depth: Float[Tensor, "m"]
     """Camera z, units of training; float64."""
     given: Float[Tensor, "m"]
-    """Number of the depth map there; float64."""
+    """Value of the depth map there; float64."""
 
 
 def visible(batch: Batch, points: Float[Tensor, "n 3"]) -> Seen:
@@ -61,7 +61,7 @@ def visible(batch: Batch, points: Float[Tensor, "n 3"]) -> Seen:
 
 
 def aligning_line(given: Float[Tensor, "m"], depth: Float[Tensor, "m"], kind: Kind) -> Line | None:
-    """Factor and summand that make depth (`inverse`: one over it) of given numbers.
+    """Scale and shift that make depth (`inverse`: one over it) of given numbers.
 
     By the least absolute relative residuals; None where x varies too little, or a larger number
     would be less depth.
@@ -74,7 +74,7 @@ def aligning_line(given: Float[Tensor, "m"], depth: Float[Tensor, "m"], kind: Ki
 
 
 def line_to_points(seen: Seen, kind: Kind) -> Line | None:
-    """What aligns a photo's depth to the points that it shows; None where they are too few."""
+    """Scale and shift of a photo's depth to the points that it shows; None: too few points."""
     if kind != "metric" and len(seen.given) < LEAST_POINTS:
         return None
     return aligning_line(seen.given, seen.depth, kind)

@@ -7,12 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 ROUNDS = 40
-"""Of reweighting."""
+"""Rounds of reweighting."""
 LEAST_SPREAD = 1e-6
-"""Of x, in units of its size, below which no slope is known."""
+"""Spread of x, in units of its size, below which no slope is known."""
 _SHRINK, _FLOOR = 0.6, 1e-9
-"""Of a residual below which points weigh alike, in units of the spread of y: it falls by this from
-round to round, to the floor."""
+"""Residual below which points weigh alike, in units of the spread of y: its factor from round to
+round, and its floor."""
 
 
 def fitted_line(
@@ -60,7 +60,7 @@ def _moments(values: Float[Tensor, "n"], weight: Float[Tensor, "n"]) -> tuple[fl
 def _solved(
     u: Float[Tensor, "n"], v: Float[Tensor, "n"], weights: Float[Tensor, "n"]
 ) -> tuple[float, float] | None:
-    """Weighted least squares of a line."""
+    """Slope and offset by weighted least squares; None where u has no spread."""
     total = weights.sum()
     mean_u, mean_v = (weights * u).sum() / total, (weights * v).sum() / total
     du = weights * (u - mean_u)

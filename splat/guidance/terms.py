@@ -16,9 +16,9 @@ from splat.guidance.align import Kind, Line, aligning_line, in_depth, line_to_po
 from splat.types import Batch, Needs, Rendered, View
 
 SOLID = 0.5
-"""Opacity from which a pixel has a depth and a normal."""
+"""Rendered opacity from which a pixel has a depth and a normal."""
 LATE = 0.01
-"""Share of the weights that is left at the end of a run."""
+"""Factor on the weights at the end of a run."""
 GROSS = 0.1
 """Logarithm of a ratio of depths beyond which a difference pulls less and less."""
 FITTED = 4096
@@ -26,7 +26,7 @@ FITTED = 4096
 LEAST_FITTED = 64
 """Pixels below which they are not fitted, and the picture is left out."""
 LOOKED_AT = 20_000
-"""Points of the scene, evenly spread, at most, of which those in sight are looked for."""
+"""Most points of the scene, evenly spread, that depth is aligned to."""
 NEAREST = 1e-3
 """Aligned depth up to which it is taken for unknown, scene extents."""
 
@@ -46,9 +46,9 @@ class GivenDepth(Objective):
     weight: float = 1.0
     kind: Kind = "affine"
     steps: int = 30_000
-    """Of the run."""
+    """Steps of the run, over which the weight falls."""
     points: Float[Tensor, "n 3"] | None = field(default=None, compare=False, repr=False)
-    """Of the scene, frame of training."""
+    """Points of the scene, frame of training, that depth is aligned to."""
     needs = Needs(depth=True, given_depth=True)
 
     def __call__(self, step: Step) -> Float[Tensor, ""]:
@@ -139,13 +139,13 @@ def guidance_text(views: Sequence[View], objectives: Mapping[str, Objective]) ->
 
 
 def solid(rendered: Rendered, batch: Batch) -> Bool[Tensor, "h w"]:
-    """Where a picture shows something, and the photo counts."""
+    """Pixels where the picture is opaque and the photo's mask counts."""
     opaque: Tensor = rendered.alpha.detach() > SOLID
     return opaque if batch.mask is None else opaque & (batch.mask != 0)
 
 
 def decayed(weight: float, number: int, steps: int) -> float:
-    """A weight at a step: it falls by the same share with each."""
+    """A weight at a step: exponential decay to `LATE` of it over the run."""
     return float(weight * LATE ** min(1.0, number / max(steps, 1)))
 
 
@@ -155,7 +155,7 @@ def _line_to_drawn(
     known: Bool[Tensor, "h w"],
     kind: Kind,
 ) -> Line | None:
-    """What aligns given numbers to the depth drawn, where there are no points."""
+    """Scale and shift of given depth to the rendered one, where there are no points."""
     places = known.flatten().nonzero().squeeze(1)
     if kind != "metric" and len(places) < LEAST_FITTED:
         return None

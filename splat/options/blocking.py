@@ -28,12 +28,12 @@ class Blocking:
     workers: Annotated[int | None, at_least(0, default="cores / threads, or one for each GPU")] = (
         None
     )
-    """Of --blocks, how many are trained at once, each in a process of its own. 0: one after the
+    """How many of --blocks are trained at once, each in a process of its own. 0: one after the
     other in this one."""
     on: Annotated[str | None, tyro.conf.arg(metavar="ray|ADDRESS"), hint("this machine")] = None
-    """Who carries blocks out: ray is Ray on this machine, an address (ray://host:10001, host:6379,
-    auto) a cluster of it, all of whose machines see the scene and --out under the same paths and
-    have the same splat (extra [ray])."""
+    """Where blocks are trained: ray is Ray on this machine, an address (ray://host:10001,
+    host:6379, auto) a cluster of it, all of whose machines see the scene and --out under the same
+    paths and have the same splat (extra [ray])."""
     block_margin: Annotated[float, at_least(0)] = MARGIN
     """How far beyond its border a block trains too, in sides of a square block of the mean size."""
     block_backdrop: Annotated[float, within(0, 1, high_open=True)] = BACKDROP

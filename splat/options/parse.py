@@ -58,7 +58,7 @@ def parsed(kind: type[T], verb: str, arguments: Sequence[str], default: T | None
 
 
 def parsed_known(kind: type[T], verb: str, arguments: Sequence[str]) -> T:
-    """Those of a verb's options that a dataclass has, before the rest is parsed."""
+    """The options of a dataclass among a verb's arguments; others are ignored."""
     own = [argument for argument in arguments if argument not in ("-h", "--help")]
     outcome: Any = tyro.cli(
         kind,
@@ -86,7 +86,7 @@ def complaint() -> Iterator[None]:
 
 
 def _sentence(box: str) -> str:
-    """What a box of tyro says, without its frame, its title and its way to the help."""
+    """The message in a box of tyro, without its frame, title and pointer to the help."""
     lines = [line.strip(_FRAME) for line in box.splitlines()[1:]]
     ends = [i for i, line in enumerate(lines) if not line]
     message = " ".join(lines[: ends[0]] if ends else lines)

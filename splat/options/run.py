@@ -15,9 +15,9 @@ from splat.system.ranges import above, at_least, check_fields, within
 from splat.types import MaskMode
 
 PLANES = Path("planes")
-"""What `init` is where a run starts from planes, not from a file."""
+"""Value of `init` where a run starts from planes, not from a file."""
 MOST_PSNR = 60.0
-"""dB beyond which no photo is matched: 8 bits end there."""
+"""Largest PSNR of a photo of 8 bits, dB."""
 FITTED = "fitted to the device"
 
 
@@ -57,8 +57,8 @@ class Options:
     """Most Gaussians, whatever the method: a number such as 200k, or the bytes of the file that
     they are exported to, such as 12MB. Of this and a method's --cap the lower one holds."""
     budget_of: str = ".ply"
-    """Format of that file. Of a compressed one as many Gaussians are allowed as fit however badly
-    they compress."""
+    """Format of the file whose bytes --budget gives. Of a compressed one as many Gaussians are
+    allowed as fit however badly they compress."""
     init: Annotated[Path | None, hint("the points of the scene")] = None
     """A .ply of points, or a file of Gaussians, to start from, in the frame of the scene. planes:
     flat Gaussians on the walls that depth and normal maps of the photos show."""
@@ -109,21 +109,22 @@ class Options:
     """Format that the run ends for, such as .spz: the last steps draw what would be read back from
     such a file, so that what is exported is what was trained."""
     finish_share: Annotated[float, within(0, 1, low_open=True)] = 0.2
-    """Share of the steps that does so."""
+    """Share of the steps, at the end, that draw as --finish-for asks."""
     finish_keep: Annotated[float, within(0, 1, low_open=True)] = 1.0
-    """Share of the Gaussians that is kept when it begins: those that matter most to the pictures.
-    Below 1 no more are born then."""
+    """Share of the Gaussians that is kept when --finish-for begins: those that contribute most to
+    the pictures. Below 1 no more are born then."""
     depth_weight: Annotated[float, at_least(0)] = 1.0
-    """Of the depth maps that come with the photos, in the loss, at first; it falls to a hundredth
-    over the run. 0: they are not looked at."""
+    """Weight in the loss of the depth maps that come with the photos, at the start; it falls to a
+    hundredth over the run. 0: they are not used."""
     normal_weight: Annotated[float, at_least(0)] = 0.05
-    """Of the normal maps, likewise."""
+    """Weight in the loss of the normal maps that come with the photos, at the start; it falls to a
+    hundredth over the run. 0: they are not used."""
     ssim_weight: Annotated[float, within(0, 1)] = 0.2
     """Share of SSIM in the loss, the rest is L1."""
     schedule: Literal["scaled", "published"] = "scaled"
     """scaled: step numbers published for 30,000 steps shrink with --steps; published: literal."""
     seed: Annotated[int, at_least(0)] = 0
-    """Draws another run of the same kind."""
+    """Seed of all random numbers: another one gives another run of the same kind."""
     replay: Annotated[Path | None, hint("none")] = None
     """A run that was changed while it trained, or its log.jsonl: the same changes are made at the
     same steps."""

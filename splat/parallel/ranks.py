@@ -1,4 +1,4 @@
-"""`Ranks`: the processes that train one run together, as torchrun started them."""
+"""`Ranks`: the processes (ranks) that train one run together, as torchrun started them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATIENCE = timedelta(minutes=30)
 """How long one process waits for another that says nothing: the first writes figures and files
 alone. One that is gone is noticed at once."""
 GRACE = 5.0
-"""Seconds after a signal in which what goes on between GPUs may still end."""
+"""Seconds after a signal in which collectives between GPUs may still end."""
 _OPS = {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX, "min": dist.ReduceOp.MIN}
 
 
@@ -40,26 +40,28 @@ def _nothing() -> int:
 
 @dataclass(eq=False)
 class Ranks:
-    """Which of the processes of a run this is, and what they tell each other.
+    """The rank of this process in a run, and collectives with the others.
 
     All of them must call the same things in the same order. A call raises `Lost` where another
     process is gone. Of a process that is alone (`ALONE`) all of it costs nothing.
     """
 
     rank: int = 0
+    """Number of this process."""
     count: int = 1
+    """Number of processes (world size)."""
     local: int = 0
-    """Which of the processes on its machine this is."""
+    """Number of this process on its machine (local rank)."""
     local_count: int = 1
-    """How many of them there are on its machine."""
+    """Number of processes on its machine."""
     asking: Callable[[], int] = field(default=_nothing, repr=False)
-    """The signal that asks this process to stop; 0: none."""
+    """Gives the signal that asks this process to stop; 0: none."""
     asked: int = 0
     """The signal that asked any of them to stop, as all know since the last step."""
     store: Any = field(default=None, repr=False)
-    """What all can reach as long as whoever started them is there."""
+    """Key-value store of all processes, there as long as their launcher is."""
     talk: Any = field(default=None, repr=False)
-    """The group that what is not on a GPU goes by."""
+    """Process group for tensors on the CPU and for objects."""
 
     @property
     def alone(self) -> bool:
@@ -72,7 +74,7 @@ class Ranks:
         return self.rank == 0
 
     def agreed(self, act: Callable[[], T]) -> T:
-        """What the first process finds by `act`, which the others wait for; raises alike in all."""
+        """Result of `act` in the first process, for all of them; what it raises, all raise."""
         if self.alone:
             return act()
         value: T | None = None
@@ -88,11 +90,11 @@ class Ranks:
         return value  # type: ignore[return-value]
 
     def steps_of(self, photos: int) -> int:
-        """Steps in which so many photos are shown."""
+        """Number of steps that show so many photos."""
         return -(-photos // self.count)
 
     def reduce(self, values: Tensor, how: Literal["sum", "max", "min"]) -> None:
-        """Make a tensor the sum, or the largest or least, over all processes, in place.
+        """All-reduce: make a tensor the sum, maximum or minimum over all processes, in place.
 
         It is the same to the bit for all of them.
         """
@@ -105,7 +107,7 @@ class Ranks:
                 dist.all_reduce(values, _OPS[how], group=self.talk)
 
     def gathered(self, values: Tensor) -> Tensor:
-        """The tensors of all processes, all of one shape, stacked in their order."""
+        """All-gather: the tensors of all processes, all of one shape, stacked in their order."""
         if self.alone:
             return values[None]
         with self._watched():
@@ -118,7 +120,7 @@ class Ranks:
             return stacked
 
     def same(self, value: T) -> T:
-        """What the first process has, for all of them; it must pickle."""
+        """Broadcast: the value of the first process, for all of them; it must pickle."""
         if self.alone:
             return value
         with self._watched():
@@ -127,7 +129,7 @@ class Ranks:
             return held[0]
 
     def each(self, value: T) -> list[T]:
-        """What every process has, in their order; it must pickle."""
+        """All-gather: the values of all processes, in their order; they must pickle."""
         if self.alone:
             return [value]
         with self._watched():
@@ -140,7 +142,7 @@ class Ranks:
         return items[self.rank :: self.count]
 
     def interleaved(self, own: Sequence[T]) -> list[T]:
-        """What all have made of their `shared` parts, in the order of the whole."""
+        """Results of all processes for their `shared` parts, in the order of the whole."""
         parts = [list(part) for part in self.each(own)]
         most = max(map(len, parts))
         return [part[i] for i in range(most) for part in parts if i < len(part)]
@@ -154,7 +156,7 @@ class Ranks:
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Errors of the network as `Lost`."""
+        """Raises errors of the network as `Lost`."""
         try:
             yield
         except RuntimeError as error:
@@ -193,9 +195,9 @@ ALONE = Ranks()
 """The one process of a run that is trained by no others."""
 
 _ours: list[Ranks] = []
-"""Those of this process, once it has met the others;"""
+"""The `Ranks` of this process, once it has met the others."""
 _lost: list[Lost] = []
-"""and that one of them is gone."""
+"""The error of this process, once another one is gone."""
 
 
 def current_ranks() -> Ranks:
@@ -250,7 +252,7 @@ def _number(name: str) -> int:
 
 
 def _left() -> None:
-    """Part from the others at the end of the process, unless they are gone."""
+    """Leave the process group at the end of the process, unless others are gone."""
     if not _lost:
         # A group that is still held ends with the process, amid its threads, which aborts it.
         for ranks in _ours:

@@ -1,4 +1,4 @@
-"""One step of several processes: what each found in its own photo becomes one thing for all."""
+"""Data-parallel steps: gradients, losses and statistics of all processes, reduced to one."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from splat.kernels import Harmonics, HarmonicsGradient
 from splat.parallel.ranks import Ranks
 
 NONE, FACTORS, DENSE = 0.0, 1.0, 2.0
-"""What backward left of a parameter; of all processes the most counts."""
+"""Kinds of gradient that backward left of a parameter; of all processes the largest counts."""
 CHECK_EVERY = 10
-"""Steps between looks whether all processes still have the same rows."""
+"""Steps between checks whether all processes still have the same rows."""
 
 
 class Apart:
     """The statistics of a cloud while this process observes a photo of its own.
 
-    What sums up begins at zero meanwhile, so that what is added can be told. Of a process that is
-    alone they stay as they are.
+    Statistics that are summed start from zero meanwhile, so that what is added can be reduced. Of a
+    process that is alone they stay as they are.
     """
 
     def __init__(self, cloud: Cloud, ranks: Ranks) -> None:
@@ -38,15 +38,15 @@ class Apart:
             cloud.statistic(name).zero_()
 
     def of(self, how: Literal["sum", "max", "min"]) -> list[str]:
-        """Names of those that come together so."""
+        """Names of the statistics that are reduced by `how`."""
         return [name for name in self._cloud.statistics if self._cloud.combines(name) == how]
 
     def tensors(self, how: Literal["sum", "max", "min"]) -> list[Tensor]:
-        """What this process has of them."""
+        """This process's tensors of the statistics that are reduced by `how`."""
         return [self._cloud.statistic(name) for name in self.of(how)]
 
     def join(self) -> None:
-        """Add what all have found to what there was."""
+        """Add the statistics from before the step to the reduced sums, in place."""
         for name in self.of("sum"):
             statistic, before = self._cloud.statistic(name), self._before[name]
             statistic.copy_(
@@ -54,20 +54,21 @@ class Apart:
             ) if statistic.dtype == torch.bool else statistic.add_(before)
 
     def undo(self) -> None:
-        """Make all statistics what they were before this step."""
+        """Restore all statistics to what they were before this step."""
         for name, before in self._before.items():
             self._cloud.statistic(name).copy_(before)
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What processes must know of each other before gradients go round."""
+    """What processes must know of each other before gradients are reduced."""
 
     kinds: Sequence[float]
-    """What backward left of each parameter, `NONE`, `FACTORS` or `DENSE`."""
+    """Kind of gradient of each parameter, `NONE`, `FACTORS` or `DENSE`."""
     degree: int
-    """Bands of harmonics that were drawn."""
+    """Largest degree of harmonics that was drawn."""
     shrink: float
+    """Largest `Batch.shrink`."""
 
 
 @torch.no_grad()
@@ -78,7 +79,7 @@ def combined_step(
     modules: Mapping[str, TrainedModule],
     losses: Mapping[str, Tensor],
 ) -> tuple[Step, dict[str, Tensor]]:
-    """Bring a step of all processes together, once each has drawn and observed its photo.
+    """The step reduced over all processes, once each has drawn and observed its photo.
 
     Gradients become their mean over the photos (sums where a parameter belongs to one photo), so
     do losses; statistics combine as they were declared; rows in sight are those that any has in
@@ -149,7 +150,7 @@ def reduce_tensors(
 
 
 def _header(ranks: Ranks, step: Step, parameters: Sequence[Tensor]) -> _Header:
-    """Tell the others what is to come; raises where they are not at the same place."""
+    """Exchange headers; raises ValueError where processes have other steps or rows."""
     kinds = [_kind(parameter) for parameter in parameters]
     degree = max((d for p in parameters for d in _degrees(p)), default=0)
     state = [step.number, len(step.model.cloud), _print(step)]
@@ -169,7 +170,7 @@ def _header(ranks: Ranks, step: Step, parameters: Sequence[Tensor]) -> _Header:
 
 
 def _print(step: Step) -> float:
-    """A number that tells clouds apart, now and then; else 0."""
+    """Checksum of the positions every `CHECK_EVERY` steps; else 0."""
     if step.number % CHECK_EVERY:
         return 0.0
     return float(step.model.cloud[step.model.place].detach().double().sum())

@@ -26,13 +26,13 @@ Decoded = tuple[
 ]
 """Pixels, mask, outline, depth and normals of a `Batch`."""
 STORED_BYTES = 4
-"""Of a pixel of a photo that is decoded: the file, and what the decoder makes of it."""
+"""Bytes a pixel while a photo is decoded: the file, and what the decoder makes of it."""
 LENS_BYTES = 12
-"""What it takes more where a lens is undone: a second picture, and the map, which is kept."""
+"""Further bytes a pixel where a lens is undone: a second picture, and the map, which is kept."""
 
 
 class Decoder:
-    """Makes what a `Batch` shows of a view: the same bytes whoever asks, whenever.
+    """Decodes the pixels and maps of a view for a `Batch`; always the same bytes.
 
     `cameras` have the sizes wanted. `reduced` decodes JPEGs no larger than needed
     (`splat.photos.photo.reduction`); metric depth is in units of the input times `scale`.
@@ -77,7 +77,7 @@ class Decoder:
         return _tensors(*made)
 
     def smaller(self, whole: Decoded, width: int, height: int) -> Decoded:
-        """A view at another size, averaged of what it is at its full one."""
+        """A view at another size, area-averaged from its full one."""
         pixels, mask, covered, depth, normal = whole
         size = (width, height)
         small, counts = averaged(pixels.numpy(), None if mask is None else mask.numpy(), *size)
@@ -89,8 +89,8 @@ class Decoder:
         return _tensors(small, counts, inside, depth_small, normal_small)
 
     def bytes_of(self, index: int, factor: float = 1.0) -> int:
-        """What a view takes, so many times smaller along a side; masks that hide in an alpha
-        channel are not counted."""
+        """Bytes of a decoded view, `factor` times smaller along a side; masks from an alpha channel
+        are not counted."""
         view, sides = self._views[index], self._sizes[index]
         width, height = (max(1, round(side / factor)) for side in sides)
         masked = view.mask is not None or view.lens is not None
@@ -107,7 +107,7 @@ class Decoder:
         return [pixels, mask, covered, depth, normal]
 
     def _mark(self, index: int) -> str | None:
-        """What tells a view and all that is made of it from any other; None: a file is gone."""
+        """Key of a decoded view in the disk cache; None: a file is gone."""
         view, camera = self._views[index], self._views[index].camera
         files: list[Path] = [view.image, *([view.mask] if view.mask is not None else [])]
         of_maps: list[Any] = []
@@ -132,13 +132,13 @@ def _tensors(*parts: Part) -> Decoded:
 
 
 def bytes_passing(view: View, factor: int) -> int:
-    """What decoding a view takes while it goes on, beside what comes of it; `factor`: of a JPEG
-    so many times smaller (`splat.photos.photo.reduction`)."""
+    """Bytes of memory while a view is decoded, beside the result; `factor`: of a JPEG so many times
+    smaller (`splat.photos.photo.reduction`)."""
     pixels = view.camera.width * view.camera.height
     lens = LENS_BYTES if view.lens is not None or view.cut is not None else 0
     return pixels * (STORED_BYTES + lens) // factor**2
 
 
 def bytes_of(decoded: Decoded) -> int:
-    """What a decoded view takes."""
+    """Bytes of a decoded view."""
     return sum(part.numel() * part.element_size() for part in decoded if part is not None)

@@ -31,17 +31,17 @@ KEPT_FREE = 1 << 30
 STALE = 3600
 """Seconds after which a draft is of a process that has died."""
 _VERSION, _LINE = 1, 64
-"""Of what files hold; and bytes at multiples of which arrays begin."""
+"""Version of what files hold, and alignment of arrays in them, bytes."""
 
 _log = logging.getLogger(__name__)
 
 
 class Shelf:
-    """Lists of arrays under marks, in a folder that is to hold at most so many bytes.
+    """Disk cache: lists of arrays under keys (marks), in a folder of at most so many bytes.
 
     What does not fit is left out, first come first kept; what other scenes left there goes first,
-    the longest unused before the rest (`make_room`). A folder that cannot be written is said of
-    once, and read only from then on. Call from any thread.
+    the longest unused before the rest (`make_room`). A folder that cannot be written gets one
+    warning and is read only from then on. Call from any thread.
     """
 
     def __init__(self, folder: Path, most: int) -> None:
@@ -51,7 +51,7 @@ class Shelf:
         self._known: set[str] = set()
 
     def make_room(self, wanted: Mapping[str, int]) -> None:
-        """Remove what others left, as far as what is `wanted`, bytes by mark, needs its room."""
+        """Remove files of other scenes, until `wanted` (bytes by mark) fits."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             held = _files(self._folder)
@@ -72,7 +72,7 @@ class Shelf:
         self._room = max(0, room)
 
     def get(self, mark: str) -> list[Part] | None:
-        """What was put under a mark; None where nothing, or nothing whole, is."""
+        """The arrays under a mark; None where there are none, or their file is damaged."""
         path = self._folder / f"{mark}{SUFFIX}"
         verified = mark in self._known
         try:
@@ -112,7 +112,7 @@ class Shelf:
                 draft.unlink(missing_ok=True)
 
     def _close(self, error: OSError) -> None:
-        """Write no more; said once."""
+        """Write no more, with one warning."""
         with self._lock:
             warned, self._room, self._most = self._most == 0, 0, 0
         if not warned:
@@ -125,7 +125,7 @@ class Shelf:
 
 
 def mark_of(files: Sequence[Path], how: Sequence[Any]) -> str | None:
-    """A mark for what is made of files: other ones, changed ones or made otherwise, another mark.
+    """Key of what is made of files: it changes with their paths, sizes and times, and with `how`.
 
     None where a file is not there. The decoder's version counts too: its pixels may differ.
     """
@@ -141,7 +141,7 @@ def mark_of(files: Sequence[Path], how: Sequence[Any]) -> str | None:
 
 
 def _files(folder: Path) -> dict[str, tuple[float, int]]:
-    """When each file of a folder was last of use, seconds, and its bytes; dead drafts go."""
+    """Time of last use (seconds) and bytes of each file, by mark; stale drafts are removed."""
     files = {}
     with os.scandir(folder) as entries:
         for entry in entries:

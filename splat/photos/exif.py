@@ -1,4 +1,4 @@
-"""What cameras write beside the pixels (EXIF), of pictures of any kind, HEIC too."""
+"""EXIF: what cameras write beside the pixels, of pictures of any kind, HEIC too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEIF = (".heic", ".heif")
 
 
 DIAGONAL = math.hypot(36, 24)
-"""Of a frame of 35 mm film, millimetres."""
+"""Diagonal of a frame of 35 mm film, millimetres."""
 
 
 EXIF, _GPS = 0x8769, 0x8825
@@ -25,7 +25,7 @@ class Unreadable(ValueError):
 
 
 def exposure_value(path: Path) -> float | None:
-    """What EXIF says a photo was exposed for, stops at ISO 100; None where it does not say."""
+    """Exposure value of a photo by its EXIF, stops at ISO 100; None where it does not say."""
     try:
         with open_picture(path) as image:
             stops: float | None = facts(image.getexif(), *image.size)["ev"]
@@ -36,7 +36,7 @@ def exposure_value(path: Path) -> float | None:
 
 @contextmanager
 def open_picture(source: Path) -> Iterator[Image.Image]:
-    """The file, its errors in a sentence; pictures of any size are let through."""
+    """The opened picture, of any size; errors in it raise `Unreadable` with a sentence."""
     if source.suffix.lower() in HEIF:
         _register_heif(source)
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -90,7 +90,7 @@ def facts(exif: Image.Exif, width: int, height: int) -> dict[str, Any]:
 
 
 def _focal_on_chip(more: dict[int, Any], longest: int) -> float | None:
-    """Pixels, from millimetres and the pixels per millimetre of the sensor."""
+    """Focal length in pixels, from millimetres and the sensor's pixels per millimetre."""
     focal, density = _number(more.get(0x920A)), _number(more.get(0xA20E))
     unit = {2: 25.4, 3: 10.0, 4: 1.0}.get(more.get(0xA210, 2))
     stored = max(_number(more.get(tag)) or 0.0 for tag in (0xA002, 0xA003))

@@ -31,7 +31,7 @@ class _Header:
     height: int
     top: int
     end: int
-    """Where in the file the table of chunks begins."""
+    """Offset in the file of the table of chunks, bytes."""
 
 
 def read(path: Path) -> Mapping[str, Float32[ndarray, "h w"]]:

@@ -18,15 +18,15 @@ from splat.types import Camera, DepthFile, NormalFile, View
 _DEPTH_NAMES = ("Z", "V", "Depth.Z", "depth.Z", "Depth.V", "Y", "R")
 """Channels of an OpenEXR file that are taken for depth, the first that is there."""
 _KNOWN = 0.5
-"""Share of a pixel that must be known for it to be."""
+"""Share of a pixel's area that must be known for the pixel to be known."""
 _AWAY = 0.8
-"""Share of normals that face away from the camera from which their axes are taken for others."""
+"""Share of normals facing away from the camera above which their axes are taken to be wrong."""
 
 
 def given_depth(
     view: View, width: int, height: int, scale: float = 1.0
 ) -> Float32[ndarray, "h w"] | None:
-    """The depth that is beside a photo, as its pinhole camera sees it, at width x height.
+    """The given depth of a photo, as its pinhole camera sees it, at width x height.
 
     0 where it is not known. Metric depth is in world units of the input times `scale`; others are
     the numbers of the file. None where there is none.
@@ -43,7 +43,7 @@ def given_depth(
 
 
 def given_normal(view: View, width: int, height: int) -> Float32[ndarray, "h w 3"] | None:
-    """The normals that are beside a photo, world axes and unit length, at width x height.
+    """The given normals of a photo, world axes and unit length, at width x height.
 
     0 where they are not known; None where there are none.
     """
@@ -64,7 +64,7 @@ def given_normal(view: View, width: int, height: int) -> Float32[ndarray, "h w 3
 def resized_depth(
     depth: Float32[ndarray, "h w"], width: int, height: int
 ) -> Float32[ndarray, "y x"]:
-    """At another size: the mean of what is known, where at least half of a pixel is."""
+    """Depth at another size: the mean of known values, where half of a pixel is known."""
     if depth.shape == (height, width):
         return depth
     known = (depth != 0).astype(np.float32)
@@ -76,7 +76,7 @@ def resized_depth(
 def resized_normal(
     normal: Float32[ndarray, "h w 3"], width: int, height: int
 ) -> Float32[ndarray, "y x 3"]:
-    """At another size, of unit length again, where at least half of a pixel is known."""
+    """Normals at another size, of unit length again, where half of a pixel is known."""
     if normal.shape[:2] == (height, width):
         return normal
     share = _resampled((normal != 0).any(2).astype(np.float32), width, height)
@@ -90,7 +90,7 @@ def _resampled(values: Any, width: int, height: int) -> Any:
 
 
 def _unit(normals: Float32[ndarray, "h w 3"]) -> Float32[ndarray, "h w 3"]:
-    """Of unit length, 0 where they are (nearly) 0 or not finite."""
+    """Normals of unit length, 0 where they are (nearly) 0 or not finite."""
     normals = np.nan_to_num(normals, nan=0.0, posinf=0.0, neginf=0.0)
     length = np.linalg.norm(normals, axis=2, keepdims=True)
     return np.where(length > 1e-3, normals / np.maximum(length, 1e-3), 0).astype(np.float32)
@@ -200,7 +200,7 @@ def _broken(path: Path) -> ValueError:
 
 
 def _check_shape(path: Path, values: Shaped[ndarray, "h w *c"], view: View) -> None:
-    """Maps may be of any size, but of the photo's shape."""
+    """Raise ValueError where a map's aspect ratio is not that of its photo."""
     (height, width), camera = values.shape[:2], view.camera
     if abs(width * camera.height - height * camera.width) > max(camera.width, camera.height):
         raise ValueError(
@@ -210,7 +210,7 @@ def _check_shape(path: Path, values: Shaped[ndarray, "h w *c"], view: View) -> N
 
 
 def _check_facing(normals: Float32[ndarray, "h w 3"], view: View) -> None:
-    """What a camera sees faces it; where most does not, other axes are meant."""
+    """Raise ValueError where most normals face away from the camera: their axes are others."""
     assert view.normal is not None
     camera = _of_size(view.camera, normals)
     away = (normals * _rays(camera)).sum(2)
@@ -238,7 +238,7 @@ def _of_size(camera: Camera, values: Shaped[ndarray, "h w *c"]) -> Camera:
 
 
 def _undistorted(values: Any, view: View) -> Any:
-    """As the pinhole camera sees it, at the map's own size; 0 where the photo saw nothing."""
+    """A map as the pinhole camera sees it, at its own size; 0 where the photo saw nothing."""
     if view.lens is None:
         return values
     map_x, map_y, inside = undistortion(view.lens, _of_size(view.camera, values))

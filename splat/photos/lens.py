@@ -178,11 +178,11 @@ _FAMILIES: dict[str, Distortion] = {
     "division": _division,
     "eucm": _eucm,
 }
-"""Of points on the plane z = 1."""
+"""Distortion by model, of points on the plane z = 1."""
 _FISHEYES: dict[str, Distortion] = {
     "fisheye": _fisheye,
     "brown_fisheye": _brown,
     "thin_prism_fisheye": _thin_prism_fisheye,
     "rad_tan_thin_prism_fisheye": _rad_tan_thin_prism_fisheye,
 }
-"""Of points whose radius is their angle to the axis."""
+"""Distortion of fisheyes by model, of points whose radius is their angle to the axis."""

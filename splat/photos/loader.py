@@ -20,7 +20,7 @@ from splat.photos.resolution import Sizes
 from splat.types import Batch, Camera, Frame, MaskMode, View
 
 Shown = tuple[int, float]
-"""Which view, and how many times smaller than its camera."""
+"""Number of a view, and how many times smaller than its camera."""
 AHEAD = 3
 """Views that are decoded before they are asked for."""
 
@@ -130,13 +130,13 @@ class Loader:
         return _Some(self, indices)
 
     def bytes_needed(self) -> int:
-        """What all views take decoded (masks that hide in an alpha channel not counted), and with
-        them the largest of the smaller sizes."""
+        """Bytes of all views decoded (masks from an alpha channel not counted), and with them the
+        largest of the smaller sizes."""
         small = [self._bytes_at(factor) for factor in self.sizes.small]
         return self._bytes_at(1.0) + max(small, default=0)
 
     def bytes_held(self) -> int:
-        """What the cache holds now; at most `ahead` + 1 views are in flight beside it."""
+        """Bytes in the cache now; at most `ahead` + 1 views are in flight beside it."""
         return self._used
 
     def close(self) -> None:
@@ -193,7 +193,7 @@ class Loader:
             self._used += size
 
     def _forget(self, factors: set[float]) -> None:
-        """Let go what is kept at other sizes than these."""
+        """Drop cached views of other sizes than these."""
         for shown in [shown for shown in self._kept if shown[1] not in factors]:
             self._used -= bytes_of(self._kept.pop(shown))
         for shown in [shown for shown in self._cameras if shown[1] not in factors]:

@@ -70,7 +70,7 @@ def reduction(view: View, width: int, height: int) -> int:
 
 
 def _divides(k: int, *sides: int) -> bool:
-    """Whether k times smaller is whole and no smaller than wanted; pairs of side and wanted one."""
+    """Whether each side / k is whole and no smaller than wanted; `sides`: side, wanted, ..."""
     pairs = zip(sides[::2], sides[1::2], strict=True)
     return all(side % k == 0 and side // k >= wanted for side, wanted in pairs)
 

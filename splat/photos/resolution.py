@@ -15,7 +15,7 @@ from numpy import ndarray
 
 Resolution = Literal["full", "warm-up", "dash"]
 DEFAULT: Resolution = "dash"
-"""What a run with a fitted schedule does unasked."""
+"""Resolution of a run with a fitted schedule by default."""
 
 WARM_UP_SHARE, WARM_UP_FACTOR = 0.1, 2.0
 """Share of a run that warms up, and how many times smaller its pictures are, along a side."""
@@ -40,7 +40,7 @@ class Sizes:
     """How many times smaller than at full size each step's picture is, along a side."""
 
     steps: int = 1
-    """Of the whole run."""
+    """Number of steps of the whole run."""
     phases: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
     """Share of the run from which each factor holds, in order; the factors fall to 1."""
 

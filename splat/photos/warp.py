@@ -38,8 +38,8 @@ def as_pinhole(
 def undistortion(
     lens: Lens, camera: Camera
 ) -> tuple[Float32[ndarray, "h w"], Float32[ndarray, "h w"], UInt8[ndarray, "h w"]]:
-    """For each pixel of a pinhole camera: column and row of the photo that it is (0 is the centre
-    of the first), and 255 if it is in the photo at all."""
+    """Undistortion maps: for each pixel of a pinhole camera its column and row in the photo (0 is
+    the centre of the first), and 255 if it is in the photo at all."""
     return _map(lens, *_intrinsics(camera))
 
 
@@ -138,5 +138,5 @@ def _in_photo(
 
 
 def black_or_white(white: Bool[ndarray, "..."]) -> UInt8[ndarray, "..."]:
-    """255 and 0."""
+    """255 where `white` is True, else 0."""
     return np.asarray(np.where(white, 255, 0), np.uint8)

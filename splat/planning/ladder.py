@@ -12,18 +12,18 @@ from splat.system import machine
 TARGET_SECONDS = 170.0
 """Longest predicted training that a plain `splat train` on the CPU is fitted to."""
 PIXEL_SECONDS = 4.5e-7
-"""One core on one pixel of a step: blending and loss, forward and backward (AVX2, Zen 3 at 2.4
-GHz, photographs of a room)."""
+"""Seconds of one core for a pixel of a step: blending and loss, forward and backward (AVX2, Zen 3
+at 2.4 GHz, photographs of a room)."""
 ROW_SECONDS = 4e-7
-"""One core on one Gaussian of a step: projection, harmonics, Adam, density control, and what
-blending takes for it however small the picture is."""
+"""Seconds of one core for a Gaussian of a step: projection, harmonics, Adam, density control, and
+what blending takes for it however small the picture is."""
 STEP_SECONDS = 2.5e-3
-"""What a step costs however small it is."""
+"""Seconds of a step however small it is."""
 ISA_FACTORS = {"avx512": 0.5, "avx2": 1.0, "neon": 3.0, "base": 5.0}
 """How much longer a step takes with other instruction sets. NEON's is a guess on the safe side:
 half of the width of AVX2 says 2, and it was measured on no machine."""
 CUDA_STEP_SECONDS, CUDA_PIXEL_SECONDS, CUDA_ROW_SECONDS = 4e-3, 4e-9, 6e-9
-"""The same on a recent GPU of a data centre; a rough guide."""
+"""Seconds of a step, a pixel and a row on a recent GPU of a data centre; a rough guide."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Rung:
     max_side: int
     """Longest side of a photo, pixels; 0: as it is."""
     steps: int
+    """Number of steps."""
     cap: int
     """Most Gaussians."""
     random_points: int

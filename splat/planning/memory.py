@@ -17,48 +17,47 @@ from splat.system import machine
 from splat.types import Camera, View
 
 STATE_BYTES = 830
-"""Of one Gaussian: parameters, gradients, two moments, statistics."""
+"""Bytes of one Gaussian: parameters, gradients, two moments, statistics."""
 HALF_MOMENTS_BYTES = 236
-"""Of it what bfloat16 moments save."""
+"""Bytes of one Gaussian that bfloat16 moments save."""
 HALF_HARMONICS_BYTES = 96
-"""Of it what bfloat16 harmonics save."""
+"""Bytes of one Gaussian that bfloat16 harmonics save."""
 OFFLOADED_BYTES = 664
-"""Of it what is kept in the memory of the machine with --offload: moments and harmonics."""
+"""Bytes of one Gaussian in host memory with --offload: moments and harmonics."""
 DENSE_HARMONICS_BYTES = 170
-"""What it takes more where gradients of harmonics are written out (CUDA)."""
+"""Further bytes of one Gaussian where gradients of harmonics are dense (CUDA)."""
 SCRATCH_BYTES, EDIT_BYTES = 400, 2070
-"""Of one Gaussian while a picture is drawn, and while a strategy chooses and moves rows on the CPU,
+"""Bytes of one Gaussian while a picture is drawn, and while a strategy edits rows on the CPU,
 with what the allocator does not give back (75,000 growing to 91,000, and 150,000)."""
 PIXEL_BYTES = 80
-"""Of one pixel while a picture is drawn and measured."""
+"""Bytes of one pixel while a picture is drawn and measured."""
 LIBRARY_BYTES = 320 << 20
-"""What Python, torch and the libraries hold before a run where that cannot be measured: a torch
-that knows CUDA holds 400 MB more."""
+"""Bytes of Python, torch and libraries before a run where that cannot be measured: a torch with
+CUDA holds 400 MB more."""
 FINISH_BYTES, FINISH_ROW_BYTES = 220 << 20, 200
-"""What is loaded at the end: LPIPS and what draws pictures; and of one Gaussian, the file and what
-is read back of it. What training alone takes is free by then."""
+"""Bytes of what is loaded at the end, LPIPS and the drawing of figures; and of one Gaussian, the
+file and what is read back of it. What training alone takes is free by then."""
 HELD_OUT_SHARE = 8
-"""Held-out photos, looked at seldom and in turn, may be kept in one part of so many beside the
-cache."""
+"""Held-out photos, seldom shown, may take one part in so many of the cache, beside it."""
 MANY_PIXELS = 4e9
-"""Of all photos on disk, from which on JPEGs are decoded no larger than needed unasked: some 330
+"""Pixels of all photos from which JPEGs are decoded no larger than needed by default: some 330
 photos of 12 megapixels. By the scene alone: what a run makes must not depend on its machine."""
 
 
 @dataclass(frozen=True)
 class Photos:
-    """What a run's photos take."""
+    """Memory of a run's photos."""
 
     cameras: tuple[Camera, ...]
-    """Of the views that train, at the size of training."""
+    """Cameras of the views that train, at the size of training."""
     whole: int
-    """Bytes of all of them decoded,"""
+    """Bytes of all training photos decoded."""
     everything: int
-    """and with the largest of the smaller sizes, and those held out."""
+    """Bytes of `whole`, of the largest of the smaller sizes, and of those held out."""
     kept: int
-    """Bytes of it in memory."""
+    """Bytes of `everything` that are kept in memory."""
     passing: int
-    """Bytes on their way: decoded ahead, and what decoding takes while it goes on."""
+    """Bytes in flight: decoded ahead, and what decoding takes while it goes on."""
 
 
 def photos_of(
@@ -67,7 +66,7 @@ def photos_of(
     options: Options,
     sizes: Sizes = Sizes(),  # noqa: B008
 ) -> Photos:
-    """What photos take in a run of `options`, fitted ones."""
+    """Memory of photos in a run of `options`, fitted ones."""
     assert options.cache is not None
     cameras = tuple(_small(view, options) for view in views)
     of_views = [_bytes(view, camera) for view, camera in zip(views, cameras, strict=True)]
@@ -105,7 +104,7 @@ def decoders() -> int:
 
 
 def state_bytes(options: Options, device: torch.device) -> int:
-    """Of one Gaussian, between two steps."""
+    """Bytes of one Gaussian between two steps, on the device that trains."""
     half = HALF_MOMENTS_BYTES if options.moments == "bfloat16" else 0
     half += HALF_HARMONICS_BYTES if options.harmonics == "bfloat16" else 0
     dense = DENSE_HARMONICS_BYTES if device.type == "cuda" else 0
@@ -113,20 +112,19 @@ def state_bytes(options: Options, device: torch.device) -> int:
 
 
 def offloaded_bytes(options: Options) -> int:
-    """Of one Gaussian, in the memory of the machine beside a GPU."""
+    """Bytes of one Gaussian in host memory, beside a GPU."""
     half = HALF_MOMENTS_BYTES if options.moments == "bfloat16" else 0
     return OFFLOADED_BYTES - half if options.offload else 0
 
 
 def scratch_bytes(grows: bool, on_cpu: bool) -> int:
-    """Of one Gaussian, while a run goes on in which rows come and go, or do not."""
+    """Scratch bytes of one Gaussian during a step; `grows`: whether rows are added and pruned."""
     return EDIT_BYTES if grows and on_cpu else SCRATCH_BYTES
 
 
 def ending_bytes(rows: int, area: int, on_cpu: bool, grows: bool = True) -> int:
-    """What the end of a run takes beyond the scratch of so many Gaussians and a picture, which is
-    free by then where it was in the memory of the machine; it makes room for what decoding took
-    too."""
+    """Bytes of the end of a run beyond the scratch of so many Gaussians and a picture, which is
+    free by then where it was in host memory, as is what decoding took."""
     taken = FINISH_BYTES + FINISH_ROW_BYTES * rows
     return taken - (scratch_bytes(grows, True) * rows + PIXEL_BYTES * area if on_cpu else 0)
 

@@ -1,4 +1,4 @@
-"""A run within an amount of memory: what gives way for it, and in which order."""
+"""A run within a memory budget: what is reduced for it, and in which order."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from splat.system.text import size
 from splat.types import SceneData
 
 LEAST_CACHE = 64 << 20
-"""Bytes of decoded photos that are kept in memory before anything else gives way."""
+"""Bytes of the photo cache that are kept before anything else is reduced."""
 LEAST_ROWS = 1000
-"""Gaussians with which a run is one."""
+"""Fewest Gaussians of a run."""
 GRAIN = 64 << 20
-"""What the libraries hold is rounded up to multiples of it: the same command is the same run."""
+"""Bytes to multiples of which memory of libraries is rounded up, so that runs are repeatable."""
 LARGEST_SMALL = Sizes(1, ((0.0, 2**0.5), (0.5, 1.0)))
 """Smaller pictures of the largest size that a run may begin with."""
 _UNLIMITED = 1 << 60
@@ -36,12 +36,12 @@ _UNLIMITED = 1 << 60
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a run would have if memory were no matter."""
+    """Number of Gaussians that a run wants, memory aside."""
 
     start: int
-    """Gaussians it starts from,"""
+    """Number of Gaussians it starts from."""
     cap: int
-    """and may have; 0: any number."""
+    """Most Gaussians it may have; 0: any number."""
     grows: bool = True
     """Whether it may have more than at the start where nothing limits it."""
     cap_asked: bool = False
@@ -52,14 +52,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Ration:
-    """What a run gets."""
+    """Options and cap of a run within its memory budget."""
 
     options: Options
-    """With the photo cache and the types of what is kept as they are chosen."""
+    """The options, with the chosen photo cache and data types."""
     cap: int
     """Most Gaussians; 0: as many as wanted."""
     text: str
-    """What was chosen, for people."""
+    """The choice in words."""
 
 
 def ration_memory(
@@ -112,18 +112,18 @@ def ration_memory(
 
 @dataclass(frozen=True)
 class _Photos:
-    """What photos take, kept or not."""
+    """Memory of photos, with and without a cache."""
 
     area: int
-    """Of the largest picture, pixels."""
+    """Area of the largest picture, pixels."""
     all: int
-    """Bytes of a cache that holds all of them,"""
+    """Bytes of a cache that holds all of them."""
     kept: int
-    """and what is then kept,"""
+    """Bytes that are kept with that cache."""
     passing_kept: int
-    """and on its way."""
+    """Bytes in flight with that cache."""
     passing: int
-    """Bytes on their way where not all are held."""
+    """Bytes in flight where not all are cached."""
     share: float
     """Bytes in memory for one of the cache: held-out photos have a cache beside it."""
 
@@ -156,7 +156,7 @@ class _Photos:
 
 
 def _kinds(options: Options, wanted: Wanted, on_cpu: bool) -> list[tuple[Any, Any]]:
-    """Types of moments and harmonics, those that take most first."""
+    """Data types of moments and harmonics to try, those that take most memory first."""
     moments, harmonics = options.moments, options.harmonics
     first = ("float32" if moments == "auto" else moments, harmonics)
     kinds = [first]

@@ -1,4 +1,4 @@
-"""What fits a device, and what a run will take of time and memory."""
+"""Defaults that fit a device, and predicted time and memory of a run."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from splat.system.text import size
 from splat.types import View
 
 DECODE_SECONDS = 1.5e-8
-"""One core on one pixel of a photo on disk: decoding and shrinking."""
+"""Seconds of one core for a pixel of a photo on disk: decoding and shrinking."""
 
 REDUCED_TIME, READ_TIME = 0.6, 0.03
-"""Of that what decoding no larger than needed takes, and reading what is kept on disk, decoded."""
+"""Factors on it: decoding no larger than needed, and reading from the disk cache."""
 MOST_CACHE, LEAST_CACHE = 4 << 30, 256 << 20
-"""Bytes the cache of photos is kept within where nobody asks."""
+"""Largest and smallest photo cache by default, bytes."""
 MOST_ON_DISK, DISK_SHARE = 20 << 30, 2
-"""Bytes on disk that decoded photos are kept within, and one part of so many of what is free."""
+"""Largest disk cache by default, bytes, and the part of the free disk that it may take, 1/n."""
 
 
 def with_device_defaults(options: Options, device: torch.device) -> Options:
-    """The options with everything said that was left to the device."""
+    """The options with all defaults that depend on the device filled in."""
     rung = rung_for(device)
     max_side = options.max_side
     if max_side is None:
@@ -60,7 +60,7 @@ def cache_bytes() -> int:
 
 
 def disk_bytes() -> int:
-    """What decoded photos may take on disk where nobody asks: a share of what is free."""
+    """Default size of the disk cache, bytes: a share of what is free."""
     free = machine.disk_free(machine.user_cache())
     return 0 if free is None else min(MOST_ON_DISK, free // DISK_SHARE)
 
@@ -73,30 +73,30 @@ def _resolution(options: Options) -> Resolution:
 
 @dataclass(frozen=True)
 class Pace:
-    """What was timed here, to correct the constants of this file."""
+    """Measured factors on the constants of this file."""
 
     step: float = 1.0
-    """How many times longer a step took, its pixels left out,"""
+    """Factor on the time of a step without its pixels."""
     pixels: float = 1.0
-    """what its pixels added,"""
+    """Factor on the time of a step's pixels."""
     decoding: float = 1.0
-    """and a photo to decode."""
+    """Factor on the time of decoding a photo."""
     spent: float = 0.0
     """Seconds that timing took."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a run is predicted to take."""
+    """Predicted time and memory of a run."""
 
     seconds: float
-    """Of training, with decoding; what was spent on timing is left out."""
+    """Seconds of training, with decoding; what was spent on timing is left out."""
     photos: int
     """Bytes of decoded photos that are kept."""
     photos_all: int
     """Bytes of all photos decoded."""
     passing: int
-    """Bytes of photos on their way: decoded ahead, and what decoding takes while it goes on."""
+    """Bytes of photos in flight: decoded ahead, and what decoding takes while it goes on."""
     gaussians: int
     """Bytes of the Gaussians' state at their most."""
     scratch: int
@@ -106,10 +106,11 @@ class Prediction:
     free: int | None
     """Bytes of memory free now on this machine."""
     on_cpu: bool
+    """Whether training is on the CPU."""
     on_disk: bool = False
     """Whether photos that memory does not hold are kept on disk, decoded."""
     offloaded: int = 0
-    """Bytes of Gaussians in the memory of the machine, beside a GPU."""
+    """Bytes of offloaded Gaussians in host memory, beside a GPU."""
     ending: int = 0
     """Bytes that the end of the run takes beyond what training alone has let go by then."""
 
@@ -165,7 +166,7 @@ def predict(
     held_out: Sequence[View] = (),
     libraries: int | None = None,
 ) -> Prediction:
-    """What training on `views` will take, from `start` Gaussians to `cap` (0: unknown).
+    """Predicted time and memory of training, from `start` Gaussians to `cap` (0: unknown).
 
     `options` are those that `with_device_defaults` gave, `sizes` those of the run's pictures;
     `pace` says what is known of this machine and scene, `libraries` what it held before the run

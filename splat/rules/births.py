@@ -23,7 +23,7 @@ SPLIT_SHRINK = 1.6
 LONG_REACH = 3.0
 """Scales from the mean to where a Gaussian ends, for `long_axis_split`."""
 LONG_SHIFT = 0.45
-"""How far along that reach the children of `long_axis_split` stand."""
+"""Distance of the children of `long_axis_split` from their parent, in such reaches."""
 LONG_OPACITY = 0.6
 """Opacity of each of these children over that of their parent."""
 MOMENT_SHRINK = 1 - math.sqrt(0.5)

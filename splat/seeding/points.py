@@ -63,8 +63,8 @@ def with_clear_depth(
 ) -> tuple[Camera, ...]:
     """The cameras, each with half the depth of the nearest hundredth of the points it sees.
 
-    A hundredth, since a few points of a reconstruction are always wrong; 20,000 points are looked
-    at. A camera that sees none knows nothing.
+    A hundredth, since a few points of a reconstruction are always wrong; 20,000 points are used.
+    It is 0 for a camera that sees none.
     """
     some = positions[:: max(1, len(positions) // 20_000)].cpu()
     nearest = [float(camera.to("cpu").depths(some).nanquantile(0.01)) for camera in cameras]

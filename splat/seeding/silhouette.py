@@ -28,7 +28,7 @@ SEEN_SHARE = 0.5
 LEAST_DRAWN = 20_000
 """Points drawn at once, or four times as many as are wanted."""
 ROUNDS = 40
-"""Most times that so many are drawn: of an object that fills little of its box few are left."""
+"""Most rounds of drawing: of an object that fills little of its box few points are left."""
 
 
 def plain(photos: Sequence[Batch], background: UInt8[Tensor, "3"]) -> bool:
@@ -76,7 +76,7 @@ def random_in_silhouettes(
 def _inside(
     positions: Float[Tensor, "n 3"], photos: Sequence[Batch], background: UInt8[Tensor, "3"]
 ) -> Points:
-    """Those of the points that lie inside the outlines."""
+    """The points that lie inside the outlines."""
     n = len(positions)
     seen, outside, colors = torch.zeros(n), torch.zeros(n), torch.zeros(n, 3)
     for photo in photos:

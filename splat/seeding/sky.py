@@ -1,4 +1,4 @@
-"""Points on a far shell behind all that is known, for the sky and what else is too far to match.
+"""Points on a far shell behind the scene, for the sky and what else is too far to match.
 
 Structure from motion gives no points there. Gaussians that are to show it then come from nearby,
 as floaters before the cameras; a shell in the colours of the photos leaves them nothing to show.
@@ -19,7 +19,7 @@ from torch.nn.functional import max_pool2d
 from splat.types import Batch, Camera, Points
 
 COUNT = 20_000
-"""Points of a shell that nobody gave a number for; no more than a fifth of the cap."""
+"""Default number of points of a shell; no more than a fifth of the cap."""
 MOST_VIEWS = 48
 """Views to look at, evenly spread."""
 CELLS = 24
@@ -31,17 +31,17 @@ AGREE = 0.12
 """Mean difference of a colour to the views' median, in [0, 1], above which a direction does not
 look alike from everywhere, as what is far away does."""
 NEAREST = 10.0
-"""Least radius of the shell, scene extents,"""
+"""Least radius of the shell, scene extents."""
 BEYOND = 1.2
-"""and how far it lies beyond all but the last hundredth of the points."""
+"""Radius of the shell over the distance of all but the last hundredth of the points."""
 FAR, FAR_SHARE = 4.0, 0.02
-"""A scene is unbounded where so large a share of its points is farther from the cameras' middle
-than so many extents, and so many times the distance of the median point (a room seen from its
-middle is many extents wide),"""
+"""Distance of a far point from the cameras' middle, in extents and in distances of the median
+point (a room seen from its middle is many extents wide), and the share of such points from which a
+scene may be unbounded."""
 EMPTY_SHARE = 0.1
-"""and so large a share of what cameras look at is clear of points and above the horizon,"""
+"""Share of what cameras look at that must, too, be clear of points and above the horizon."""
 HORIZON = 0.1
-"""which is at this sine of an elevation."""
+"""Sine of the elevation of the horizon."""
 _LOOKED_AT = 4096
 """Directions that a scene is judged by, over the whole sphere."""
 _MOST = 1_000_000
@@ -50,7 +50,7 @@ _MOST = 1_000_000
 
 @dataclass(frozen=True)
 class SkyEvidence:
-    """What speaks for a sky."""
+    """Evidence of a sky in cameras and points."""
 
     far: float
     """Share of the points that are far away."""
@@ -71,7 +71,7 @@ class SkyEvidence:
 
 
 def sky_evidence(cameras: Sequence[Camera], positions: Float[Tensor, "n 3"]) -> SkyEvidence:
-    """What cameras and points in the frame of training tell of a scene."""
+    """Evidence of a sky, from cameras and points in the frame of training."""
     if len(positions) == 0:
         return SkyEvidence(0.0, 0.0)
     positions = _some(positions)

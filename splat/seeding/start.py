@@ -25,8 +25,8 @@ from splat.system.numbers import whole
 from splat.types import Frame, Points, SceneData
 
 LEAST_ON_PLANES, PLANES_SHARE = 3000, 0.8
-"""Gaussians that `--init planes` adds to the points of a scene, or a third of their number where
-that is more: bare walls need few. And of the cap, what all may be: the rest is left for growth."""
+"""Number of Gaussians that `--init planes` adds to the points of a scene, or a third of their
+number where that is more; and the share of the cap that all may be, the rest is left for growth."""
 
 _log = logging.getLogger(__name__)
 
@@ -62,13 +62,13 @@ def initial_rows(
 
 
 def _no_sky(options: Options, start: str) -> None:
-    """Say that a shell that was asked for is left out."""
+    """Log that a shell that was asked for is left out."""
     if options.sky not in ("auto", "none"):
         _log.info("start     no points of sky: a run from %s has no use for them", start)
 
 
 def _with_sky(points: Points, photos: Loader, options: Options, cap: int) -> Points:
-    """The points, and those of a far shell where one is asked for, or wanted by itself."""
+    """The points, and those of a far shell where one is asked for, or the scene is unbounded."""
     if options.sky == "none":
         return points
     views = spread(len(photos), sky.MOST_VIEWS)
@@ -140,7 +140,7 @@ def _thinned(
 
 
 def _fewer(count: int, strategy: Strategy, generator: torch.Generator) -> Tensor | None:
-    """Which to keep where there are more than the cap, in their order; None: all."""
+    """Rows to keep where there are more than the cap, in their order; None: all."""
     if not strategy.cap or count <= strategy.cap:
         return None
     _log.info(

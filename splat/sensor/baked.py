@@ -1,4 +1,4 @@
-"""Gaussians in the exposure of a photo: its map of colours taken over by their harmonics."""
+"""Gaussians in the exposure of a photo: its map of colours applied to their harmonics."""
 
 from __future__ import annotations
 

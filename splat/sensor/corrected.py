@@ -1,4 +1,4 @@
-"""Training photos as a sensor has them in the end: for those who train on them without it."""
+"""Training photos with the learned poses and exposures applied, for training without a sensor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from splat.types import Batch
 
 
 class Corrected:
-    """A loader's batches, posed as the sensor thinks and brought to the mean exposure."""
+    """A loader's batches with learned poses, brought to the mean exposure."""
 
     def __init__(self, photos: Loader, sensor: Sensor) -> None:
         self._photos, self._sensor = photos, sensor

@@ -37,7 +37,7 @@ class Grids(nn.Module):
         self.cells = nn.Parameter(torch.zeros(views, 12, *SIZE))
 
     def local(self, view: int) -> Float[Tensor, "12 z y x"]:
-        """What the cells of a view add to its matrix; its mean is zero."""
+        """Change of the colour matrix in each cell of a view's grid; its mean is zero."""
         own = self.cells[view]
         return own - own.mean((1, 2, 3), keepdim=True)
 
@@ -58,7 +58,7 @@ class Grids(nn.Module):
         return image + change
 
     def trained(self, steps: int, at_once: int = 1) -> TrainedModule:
-        """With what moves it over a run of so many steps, each of so many photos at once."""
+        """The grids with their optimizer, for `steps` steps of `at_once` photos each."""
         del at_once
         rates = [Rate(RATE, RATE_END, steps)]
         return TrainedModule(self, RowAdam([self.cells]), rates, of_photos=True)

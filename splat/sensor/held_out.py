@@ -23,7 +23,7 @@ SMALL, FULL = 12, 6
 
 @dataclass(frozen=True)
 class HeldOutFit:
-    """What a photo that was never trained on would show, had its camera been known better.
+    """Renders of held-out photos, their pose and exposure fitted on the left half.
 
     Neither its exposure nor the error of its pose can come from training. As is the custom since
     NeRF in the Wild (Martin-Brualla et al. 2021), they are fitted on the left half of the photo
@@ -34,9 +34,11 @@ class HeldOutFit:
     render: Renderer
     background: Float[Tensor, "3"] | None
     exposure: bool
+    """Whether exposures are fitted."""
     mixed: bool = False
-    """Whether exposures mix channels."""
+    """Whether exposures are matrices, which mix channels."""
     pose: bool = False
+    """Whether poses are fitted."""
 
     @property
     def text(self) -> str:
@@ -54,7 +56,7 @@ class HeldOutFit:
         return DrawnView(replace(batch, camera=camera), image, batch.camera.width // 2)
 
     def adjusted(self, batch: Batch) -> Batch:
-        """The photo as the mean exposure would have it, its camera where it fits best."""
+        """The photo in the mean exposure, with the fitted pose."""
         camera, tone = self.camera_and_tone(batch)
         return replace(undeveloped(batch, tone), camera=camera)
 
@@ -66,7 +68,7 @@ class HeldOutFit:
 
     @torch.enable_grad()
     def _placed(self, batch: Batch) -> Camera:
-        """Newton steps on the mean error, and the best place on the way."""
+        """The camera at the best of several Newton steps on the mean error."""
         best = batch.camera.world_to_camera
         for photo, steps in ((half_size(batch), SMALL), (batch, FULL)):
             pose, least = best, torch.inf
@@ -118,7 +120,7 @@ class HeldOutFit:
 
 
 def undeveloped(batch: Batch, tone: Map) -> Batch:
-    """A photo with its map of colours taken back, to 8 bits."""
+    """A photo with its map of colours inverted, to 8 bits."""
     tone = tone.detach().double()
     back = torch.linalg.inv(tone[:, :3])
     values = (batch.image.double() - tone[:, 3]) @ back.T
@@ -141,7 +143,7 @@ def half_size(batch: Batch) -> Batch:
 
 
 def _left_half(batch: Batch) -> Batch:
-    """Only the left half counts."""
+    """The photo with a mask in which only the left half counts."""
     mask = torch.ones_like(batch.pixels[..., 0]) if batch.mask is None else batch.mask.clone()
     mask[:, batch.camera.width // 2 :] = 0
     return replace(batch, mask=mask)

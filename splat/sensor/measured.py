@@ -1,4 +1,4 @@
-"""How differently photos were exposed, measured on the points that they share."""
+"""Exposures of photos, measured on the points that they share or read from EXIF."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from torch import Tensor
 from splat.types import Batch, Camera, Points
 
 MOST_POINTS = 20_000
-"""Points that are looked at,"""
+"""Most points that exposures are measured on."""
 FEWEST_POINTS = 50
-"""and as many must be seen to say something of a photo."""
+"""Fewest points that a photo must see for its exposure to be measured."""
 DARK, BRIGHT = 0.06, 0.94
-"""Values between which a channel tells of the exposure."""
+"""Values between which a channel is neither too dark nor clipped to be used."""
 GAMMA = 2.2
-"""Of displays."""
+"""Gamma of displays."""
 DIFFERENT = 0.1
 """Standard deviation of exposures, stops, from which photos are said to differ."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Exposures of photos."""
+    """Exposures of photos, relative to their mean."""
 
     gains: Float[Tensor, "v 3"]
-    """By which each channel is brighter than in the mean photo; 1 where nothing is known."""
+    """Gain of each channel over the mean photo; 1 where it is not known."""
     known: int
-    """Photos of which something is known."""
+    """Number of photos whose exposure is known."""
     by: str = "on points that they share"
-    """How it was found, for people."""
+    """How it was measured, in words for messages."""
 
     @property
     def spread(self) -> float:
@@ -47,7 +47,7 @@ class Measured:
         return float((stops - stops.mean(1, keepdim=True)).std(correction=0))
 
     def text(self) -> str:
-        """What was found, in a sentence."""
+        """The exposures in a sentence."""
         if not self.known:
             return "there are no points to compare photos by, and EXIF says nothing"
         differ = "the photos differ" if self.differ else "the photos are alike"

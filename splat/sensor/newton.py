@@ -14,11 +14,11 @@ from torch.nn import functional
 from splat.core.column import Rate
 
 MOST_PIXELS = 40_000
-"""Pixels that tell how a picture changes."""
+"""Most pixels that a curvature is computed on."""
 LEAST_ERROR = 0.02
-"""Below it errors are squared rather than absolute ones."""
+"""Threshold of the Huber loss: below it errors are squared rather than absolute."""
 DAMPED = 1e-3
-"""Share of its diagonal that is added to the curvature."""
+"""Damping (Levenberg-Marquardt): share of its diagonal that is added to the curvature."""
 
 
 BEGIN, LOOKS, LATEST = 0.1, 10, 0.4
@@ -29,7 +29,7 @@ would be learned as theirs."""
 
 @dataclass(frozen=True)
 class Later:
-    """A rate that is zero before a step."""
+    """A learning rate that is zero before the step `begin`."""
 
     rate: Rate
     begin: int
@@ -39,17 +39,17 @@ class Later:
 
 
 def later(start: float, end: float, steps: int, views: int) -> Later:
-    """A rate that begins once a run of `steps` on so many views has a scene."""
+    """A learning rate that is zero until a run of `steps` on so many views has a scene."""
     begin = max(BEGIN * steps, min(LOOKS * views, LATEST * steps))
     return Later(Rate(start, end, steps), round(begin))
 
 
 class Newton(torch.optim.Optimizer):
-    """Moves the row of the view that was drawn to where a quadratic model has its least loss.
+    """Newton's method on the row of the view that was drawn, by a quadratic model of the loss.
 
     A photo has its turn a few dozen times in a run: too seldom for descent, to which a turn and a
     shift of a camera, or a gain and a bias, look almost alike. The gradient is that of the whole
-    loss, from the renderer; the curvature is told to `bent` after the forward pass.
+    loss, from the renderer; the curvature is set as `bent` after the forward pass.
     """
 
     def __init__(self, table: torch.nn.Parameter, farthest: float, momentum: float = 0.0) -> None:
@@ -58,14 +58,15 @@ class Newton(torch.optim.Optimizer):
         super().__init__([table], {"lr": 1.0})
         self._farthest, self._momentum = farthest, momentum
         self.bent: tuple[int, Float[Tensor, "k k"]] | None = None
-        """The row that was drawn, and how the loss bends with its numbers."""
+        """The row that was drawn, and the curvature (second derivatives) of the loss by its
+        numbers."""
         self.others: list[tuple[int, Float[Tensor, "k k"]]] = []
-        """The same of photos that other processes drew at this step."""
+        """Rows and curvatures of photos that other processes drew at this step."""
 
     @torch.no_grad()
     def meet(self, gathered: Callable[[Tensor], Tensor]) -> None:
-        """Take what all processes know of their photos, each alike: `gathered` stacks a tensor of
-        each. Gradients must be sums over them."""
+        """Take the rows and curvatures of all processes: `gathered` stacks a tensor of each.
+        Gradients must be sums over processes."""
         (table,) = self.param_groups[0]["params"]
         side = table.shape[1]
         own = torch.full((1 + side * side,), -1.0, dtype=torch.float64, device=table.device)
@@ -129,5 +130,5 @@ def huber_error(
 
 
 def error_curvature(errors: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """What an absolute error r curves like: r^2 / 2 |r|."""
+    """Curvature of an absolute error r, that of r^2 / 2 |r|: 1 / |r|, bounded."""
     return 1 / errors.clamp_min(LEAST_ERROR)

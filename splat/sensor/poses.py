@@ -1,4 +1,4 @@
-"""Where cameras really stood: a small rigid motion for each photo, learned with the scene."""
+"""Pose refinement: a small rigid motion for each camera, learned with the scene."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from splat.sensor.newton import MOST_PIXELS, Newton, error_curvature
 from splat.types import Batch, Needs, Rendered
 
 RATE, RATE_END = 1.0, 0.3
-"""Share of the way to where a photo fits best that a step takes its camera."""
+"""Learning rate at the start and the end of a run: share of a Newton step that is taken."""
 FARTHEST = 0.005
-"""Radians, or extents, that a step moves a camera at most."""
+"""Largest motion of a camera in a step, radians and extents."""
 MOMENTUM = 0.7
-"""Share of its last motion that a camera makes again: neighbours that are off together are slow to
-notice, since the scene follows them."""
+"""Momentum: neighbours that are off together are slow to correct, since the scene follows them."""
 EXPECTED = 0.03
-"""Standard deviation of what poses are off by, for the prior: radians, extents."""
+"""Standard deviation of errors of poses, for the prior: radians, extents."""
 PRIOR = 1e-4
 """Weight of the prior."""
 
@@ -69,7 +68,7 @@ class Poses(nn.Module):
         return exponential(self.twists[view]) @ world_to_camera
 
     def trained(self, steps: int, at_once: int = 1) -> TrainedModule:
-        """With what moves it over a run of so many steps, each of so many photos at once."""
+        """The poses with their optimizer, for `steps` steps of `at_once` photos each."""
         del at_once
         # From the first step on: what has grown about poses that are off holds them there.
         newton = Newton(self.twists, FARTHEST, MOMENTUM)
@@ -80,7 +79,7 @@ class PosePrior(Objective):
     """PRIOR / 2 * squared length of the view's twist, in units of what poses are off by.
 
     It settles what photographs do not: where the scene as a whole stands, and how large it is.
-    Beside it tells the optimizer how the loss bends with the pose.
+    It also sets the optimizer's curvature of the loss by the pose.
     """
 
     needs = Needs(depth=True)

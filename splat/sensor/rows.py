@@ -24,7 +24,7 @@ class RowAdam(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Move the rows, numbered by the first axis, whose gradient is not all zero.
 
-        At a rate of zero nothing is remembered either.
+        At a rate of zero moments stay as they are, too.
         """
         assert closure is None
         for group in self.param_groups:

@@ -1,4 +1,4 @@
-"""`Sensor`: what stands between a scene and its photographs, learned beside it."""
+"""`Sensor`: poses and exposures of photographs, learned beside the scene."""
 
 from __future__ import annotations
 
@@ -24,20 +24,24 @@ SENSOR = POSES, TONE, GRID = "sensor.poses", "sensor.tone", "sensor.grid"
 
 @dataclass(frozen=True)
 class Sensor:
-    """Where the camera of each training view really stood, and how its photo was developed.
+    """Refined poses of training cameras and exposures of their photos.
 
-    Without parts it takes photos as they are given. Views are told by `Camera.index`. It acts on
-    training only: what is drawn for other cameras, or exported, is the scene in the mean exposure.
+    Without parts it takes photos as they are given. A view is identified by `Camera.index`. It acts
+    on training only: what is drawn for other cameras, or exported, is the scene in the mean
+    exposure.
     """
 
     poses: Poses | None = None
+    """Pose refinement; None: poses stay as given."""
     tone: Tones | None = None
+    """Affine exposure of each photo; None: none."""
     grid: Grids | None = None
+    """Bilateral grid of each photo, after `tone`; None: none."""
     parts: Mapping[str, TrainedModule] = field(default_factory=dict)
-    """Its tables with what moves them, by name."""
+    """Its modules with their optimizers, by name."""
 
     def aim(self, camera: Camera) -> Camera:
-        """A training camera where it is thought to stand now; differentiable."""
+        """A training camera with its pose refined; differentiable."""
         if self.poses is None:
             return camera
         return replace(camera, world_to_camera=self.poses(camera.world_to_camera, camera.index))
@@ -52,7 +56,7 @@ class Sensor:
         return batch if self.idle else replace(batch, camera=camera.detached())
 
     def aimed(self, batch: Batch) -> Batch:
-        """A training view with its camera where it is thought to stand now."""
+        """A training view with the pose of its camera refined."""
         return batch if self.poses is None else replace(batch, camera=self.aim(batch.camera))
 
     def developed(

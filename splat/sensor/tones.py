@@ -1,4 +1,4 @@
-"""How each photo was exposed and its white balanced: an affine map of colours, learned beside."""
+"""Exposure and white balance of each photo: an affine map of colours, learned beside the scene."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from splat.core.step import Step
 from splat.sensor.newton import Newton, error_curvature, later
 
 RATE, RATE_END = 0.5, 0.1
-"""Share of the way to the map that fits a photo best that a step takes it."""
+"""Learning rate at the start and the end of a run: share of a Newton step that is taken."""
 FARTHEST = 0.2
-"""That a step moves a gain or a bias at most."""
+"""Largest change of a gain or a bias in a step."""
 MOST_PIXELS = 10_000
-"""Pixels that tell how the loss bends with a map's few numbers."""
+"""Most pixels that the curvature is computed on."""
 EXPECTED, PRIOR = 0.3, 1e-3
 """Standard deviation of gains and biases, for a prior, and its weight."""
 
@@ -38,7 +38,7 @@ class Tones(nn.Module, ABC):
     """
 
     known_as = ""
-    """For people."""
+    """Its name in messages."""
 
     def __init__(self, views: int, numbers: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Tones(nn.Module, ABC):
         return mapped(image, self.map(view))
 
     def trained(self, steps: int, at_once: int = 1) -> TrainedModule:
-        """With what moves it over a run of so many steps, each of so many photos at once."""
+        """The maps with their optimizer, for `steps` steps of `at_once` photos each."""
         rate = later(RATE, RATE_END, steps, -(-len(self.values) // at_once))
         return TrainedModule(self, Newton(self.values, FARTHEST), [rate], of_photos=True)
 
@@ -69,7 +69,7 @@ class Tones(nn.Module, ABC):
     def bent(
         self, developed: Float[Tensor, "n 3"], heavy: Float[Tensor, "n 3"], view: int
     ) -> Float[Tensor, "k k"]:
-        """Sum over mapped colours and their channels of heavy * slopes slopes^T, where slopes
+        """Curvature: sum over mapped colours and channels of heavy * slopes slopes^T, where slopes
         are the derivatives of a channel by the numbers of the view; float64."""
 
 
@@ -132,7 +132,7 @@ class Matrices(Tones):
 class TonePrior(Objective):
     """PRIOR / 2 * squared length of the view's numbers, in units of what is expected of them.
 
-    Beside it tells the optimizer how the loss bends with them, at steps at which it moves them.
+    It also sets the optimizer's curvature of the loss by them, at steps at which it moves them.
     """
 
     def __init__(self, tones: Tones, newton: Newton, rate: Callable[[int], float]) -> None:
@@ -161,7 +161,7 @@ class TonePrior(Objective):
 
 
 def mapped(image: Float[Tensor, "*shape 3"], tone: Map) -> Float[Tensor, "*shape 3"]:
-    """Colours mapped, those of a picture or others."""
+    """Colours [..., 3] mapped by a tone."""
     if image.ndim == 3 and image.dtype == tone.dtype:
         return kernels.toned(image, tone)
     return image @ tone[:, :3].T + tone[:, 3]

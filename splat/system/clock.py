@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 _MOST = 64
-"""Blocks on CUDA whose times are still to be asked for."""
+"""Most blocks on CUDA whose times are pending."""
 
 
 class Clock:
@@ -35,7 +35,7 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Spent so far; on CUDA this waits for the device."""
+        """Seconds spent so far; on CUDA this waits for the device."""
         self._gather()
         return self._total
 

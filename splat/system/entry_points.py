@@ -1,4 +1,4 @@
-"""What packages that are installed beside this one add to it, by name."""
+"""Entry points: what other installed packages add to this one, by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ _log = logging.getLogger(__name__)
 
 @cache
 def installed(group: str) -> Mapping[str, str]:
-    """Where what other packages offer under `group` lies, `module:name` or `module`, by name."""
+    """Import paths (`module:name` or `module`) of other packages' entry points in `group`, by
+    name."""
     places: dict[str, str] = {}
     for entry in metadata.entry_points(group=group):
         if entry.name in places:

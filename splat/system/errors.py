@@ -1,4 +1,4 @@
-"""What the user hears: messages while things go well, one sentence when they do not."""
+"""Messages of the program on stderr, and one sentence for an error."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ FAILED, BAD_INPUT = 1, 2
 
 
 class _Aloud(logging.Handler):
-    """To stderr, above a progress bar where there is one."""
+    """Logs to stderr, above a progress bar where there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=sys.stderr)
 
 
 def speak(quiet: bool) -> None:
-    """Say what the program says of itself; `quiet`: warnings only."""
+    """Set up logging of the program to stderr; `quiet`: warnings only."""
     logger = logging.getLogger("splat")
     logger.handlers = [_Aloud()]
     logger.propagate = False

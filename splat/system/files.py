@@ -51,13 +51,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, record: Any) -> None:
-    """Write a record for people and scripts."""
+    """Write a record as indented JSON."""
     with replacing(path) as draft:
         draft.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
-    """What a file of ours holds."""
+    """The record in a JSON file of ours."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

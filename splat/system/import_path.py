@@ -1,4 +1,4 @@
-"""What lies at an import path, `module:name` or `file.py:name`, wherever Python finds it."""
+"""Objects at an import path, `module:name` or `file.py:name`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def module_of(where: str, what: str = "plugin") -> ModuleType:
 
 
 def object_at(place: str) -> Any | None:
-    """What lies at `module:name`, or the module where no name is given; None: there is no such
+    """The object at `module:name`, or the module where no name is given; None: there is no such
     module. A module that is there and cannot be imported raises what it raises."""
     where, _, name = place.partition(":")
     try:

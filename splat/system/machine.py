@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 GROUP = Path("/sys/fs/cgroup")
-"""Where Linux says what a container may use."""
+"""Folder in which Linux says what a container may use."""
 
 
 def cores() -> int:
@@ -80,7 +80,7 @@ def disk_free(folder: Path) -> int | None:
 
 
 def stand_back() -> None:
-    """Let this thread run when others of the process leave a core idle, where the system can."""
+    """Lower the priority of this thread, where the system can."""
     if sys.platform == "linux":  # elsewhere priorities are the process's
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

@@ -36,5 +36,5 @@ def amount(text: str) -> tuple[int, bool]:
 
 
 def hint(default: str) -> Any:
-    """What the help says of a default that is not a value."""
+    """An option whose help says this of its default."""
     return tyro.conf.arg(help_behavior_hint=f"(default: {default})")

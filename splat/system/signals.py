@@ -1,4 +1,4 @@
-"""Signals, heard without interrupting what goes on."""
+"""Ctrl-C and SIGTERM, noted without interrupting what goes on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Heard:
-    """The signal that came; 0: none."""
+    """The signal that was received; 0: none."""
 
     number: int = 0
 

@@ -6,7 +6,7 @@ from importlib import metadata
 
 
 def version() -> str:
-    """Of the installed distribution."""
+    """Version of the installed distribution."""
     try:
         return metadata.version("splat-toolkit")
     except metadata.PackageNotFoundError:

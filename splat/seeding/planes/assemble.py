@@ -25,18 +25,18 @@ from splat.seeding.planes.thin import (
 from splat.types import Batch, Points
 
 TURN = 10.0
-"""Degrees between normals of one and the same plane, at most."""
+"""Largest angle between normals of one plane, degrees."""
 APART = 0.03
-"""Distance of one plane's places from another that is the same, depths of the photo's middle."""
+"""Largest distance of the points of one plane, in depths of the photo's middle."""
 MEET = 0.1
-"""Share of a plane's cells that the other must hold for them to be the same."""
+"""Least share of a plane's cells that another must hold for them to be merged."""
 BLOCK = 0.1
-"""Side of such a cell, depths of the photo's middle."""
+"""Side of a cell for `MEET`, in depths of the photo's middle."""
 EXACT_SHARE, LOOSE_SHARE = 0.75, 0.2
-"""Share of the Gaussians that may be points of the scene, and pixels of no plane, at most."""
+"""Largest shares of Gaussians that are points of the scene, and that are pixels of no plane."""
 ROUNDS = 4
 LOOKED_AT = 2000
-"""Places of a photo's plane, evenly spread, at most, when planes are compared."""
+"""Most points of a photo's plane, evenly spread, when planes are compared."""
 
 
 @dataclass
@@ -50,28 +50,28 @@ class Sheet:
     """Depth of the middle of the photo that saw it first."""
     places: Float64[ndarray, "m 3"]
     members: list[tuple[int, int]] = field(default_factory=list)
-    """Photo, and number of its plane in it."""
+    """Photos and the numbers of their planes that were merged into it."""
 
     def plane(self) -> Plane:
-        """As the plane of a photo."""
+        """The sheet as a `Plane`."""
         return Plane(self.normal, self.offset, self.weight)
 
 
 @dataclass(frozen=True)
 class Scaffold:
-    """What a run starts from."""
+    """Rows to start from, on planes and beside them."""
 
     rows: dict[str, Tensor]
     """Columns of `Explicit`, in Morton order."""
     sheets: int
-    """Planes."""
+    """Number of planes."""
     flat: int
-    """Gaussians on planes."""
+    """Number of Gaussians on planes."""
     photos: int
-    """Photos that told of them."""
+    """Number of photos that they were made of."""
 
     def text(self) -> str:
-        """In a sentence."""
+        """The counts in a sentence."""
         loose = len(self.rows["mean"]) - self.flat
         return (
             f"{self.sheets} planes of {self.photos} photos: {self.flat:,} flat Gaussians, and"
@@ -118,8 +118,8 @@ def scaffold_of(
 
 
 def merged_sheets(sheets: Sequence[Sheet]) -> list[Sheet]:
-    """The sheets, those that are of one plane put together: alike in normal and place, and holding
-    cells of space in common. The largest first."""
+    """The sheets, merged where they are of one plane: alike in normal and offset, with cells of
+    space in common. The largest first."""
     left = list(sheets)
     for _ in range(ROUNDS):
         before = len(left)
@@ -198,7 +198,7 @@ def _flat(views: Sequence[Lifted], sheets: Sequence[Sheet]) -> Placed:
 
 
 def _loose(views: Sequence[Lifted]) -> Placed:
-    """Pixels of no plane."""
+    """Places of the pixels of no plane."""
     parts = []
     for view in views:
         mine = view.labels < 0
@@ -209,7 +209,7 @@ def _loose(views: Sequence[Lifted]) -> Placed:
 
 
 def _of_scene(points: Points) -> Placed:
-    """Points of the scene."""
+    """Points of the scene as places, their sizes the distances to neighbours."""
     count = len(points.positions)
     size = neighbour_distances(points.positions).double().numpy()[:count]
     return Placed(

@@ -16,22 +16,21 @@ from splat.seeding.planes.shift import modes, nearest
 from splat.types import Batch, Points
 
 SAMPLES = 16_000
-"""Pixels of a photo that are looked at, about."""
+"""About how many pixels of a photo are used."""
 TURN = 15.0
-"""Degrees within which normals are of one direction."""
+"""Largest angle between normals of one direction, degrees."""
 APART = 0.04
-"""Depths of the photo's middle within which places are of one plane."""
+"""Largest difference of offsets in one plane, in depths of the photo's middle."""
 SHARE = 0.015
-"""Share of the photo from which a plane is one."""
+"""Least share of the photo in a plane."""
 GRAZING = 0.1
-"""Cosine between a ray and a normal below which a ray tells nothing of where the plane is."""
+"""Cosine between a ray and a normal below which the ray grazes the plane and is not used."""
 OFF = 0.5
-"""Relative difference of the depth of a pixel and of its plane from which it is not of it."""
+"""Largest relative difference of depth between a pixel and its plane."""
 STRETCH = 1.25
-"""Slope of the fit of a plane, and its inverse, beyond which it is taken for noise: then depth is
-only moved."""
+"""Largest scale, and its inverse, of a plane's depth fit; beyond it only a shift is fitted."""
 JUMP = 0.05
-"""Relative difference to the depth of a neighbour from which there is an edge."""
+"""Relative difference of depth between neighbours from which there is an edge."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Plane:
     """Unit, towards the camera that saw it."""
     offset: float
     weight: float
-    """Pixels, by which planes are averaged."""
+    """Number of pixels, the weight in averages of planes."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +49,21 @@ class Lifted:
     """Pixels of a photo in space."""
 
     centre: Float64[ndarray, "3"]
-    """The camera."""
+    """Position of the camera, frame of training."""
     directions: Float64[ndarray, "n 3"]
-    """World axes, of camera depth 1."""
+    """Directions of pixels, world axes, of camera depth 1."""
     depth: Float64[ndarray, "n"]
-    """Aligned, camera z."""
+    """Aligned depth of pixels, camera z."""
     colors: Float64[ndarray, "n 3"]
     labels: Int64[ndarray, "n"]
-    """Which of `planes` a pixel is of, -1: none."""
+    """Number of each pixel's plane in `planes`; -1: none."""
     planes: tuple[Plane, ...]
     spacing: float
     """Distance of two pixels of the grid at depth 1."""
 
     @property
     def positions(self) -> Float64[ndarray, "n 3"]:
-        """Of the pixels, frame of training."""
+        """Positions of the pixels, frame of training."""
         return np.asarray(self.centre + self.depth[:, None] * self.directions)
 
 
@@ -74,7 +73,7 @@ class _Grid:
 
     stride: int
     numbers: Int64[ndarray, "y x"]
-    """Which of the pixels lies there, -1: none."""
+    """Number of the pixel in each cell of the grid; -1: none."""
     rows: Int64[ndarray, "n"]
     columns: Int64[ndarray, "n"]
     given: Float64[ndarray, "n"]
@@ -168,7 +167,7 @@ def _grid(batch: Batch) -> _Grid:
 
 
 def _on(grid: _Grid, seen: Seen, batch: Batch) -> Int64[ndarray, "m"]:
-    """Which pixel of the grid stands for that of each point, -1: none."""
+    """Pixel of the grid in which each point is; -1: none."""
     pixels, (height, width) = seen.pixels.cpu().numpy(), grid.numbers.shape
     rows = np.minimum(pixels // batch.camera.width // grid.stride, height - 1)
     columns = np.minimum(pixels % batch.camera.width // grid.stride, width - 1)
@@ -192,7 +191,7 @@ def refitted(depth: Float64[ndarray, "m"], target: Float64[ndarray, "m"]) -> Lin
 def _refined(
     view: Lifted, grid: _Grid, at: Int64[ndarray, "m"], seen: Seen, line: Line, kind: Kind
 ) -> Lifted:
-    """With its planes, the depth on each fitted to the points on it: `at` are pixels of these."""
+    """The view with its planes, their depth fitted to the points on them, whose pixels are `at`."""
     on = np.where(at >= 0, view.labels[at], -1) if len(view.labels) else at
     first, target = in_depth(seen.given, line, kind).cpu().numpy(), seen.depth.cpu().numpy()
     depth, planes = view.depth.copy(), []
@@ -211,7 +210,7 @@ def _refined(
 
 
 def _cleaned(view: Lifted, grid: _Grid) -> Lifted:
-    """Without pixels of no depth, and of no plane at an edge, where depth is a mean of two."""
+    """The view without pixels of no depth, and of no plane at an edge, where depths are mixed."""
     full = np.full(grid.numbers.shape, np.nan)
     full[grid.numbers >= 0] = view.depth
     edge = np.zeros(full.shape, bool)

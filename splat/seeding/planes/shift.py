@@ -8,9 +8,9 @@ from numpy import ndarray
 
 ROUNDS = 50
 SEEDS = 48
-"""Cells that are looked at, those that hold most first."""
+"""Number of cells to start from, the fullest ones."""
 LOOKED_AT = 3000
-"""Values, evenly spread, at most."""
+"""Most values that are used, evenly spread."""
 
 
 def modes(values: Float64[ndarray, "n d"], radius: float, share: float) -> Float64[ndarray, "m d"]:
@@ -67,7 +67,7 @@ def _near(
 
 
 def _seeds(values: Float64[ndarray, "n d"], radius: float) -> Float64[ndarray, "s d"]:
-    """Means of the fullest cells."""
+    """Means of the values in the fullest cells."""
     if not len(values):
         return values
     cells = np.floor(values / radius).astype(np.int64)

@@ -17,7 +17,7 @@ from splat.core.strategy import Start
 from splat.math import quaternions, sh_from_rgb
 
 THIN = 0.1
-"""Scale across a plane, scales along it."""
+"""Scale across a plane, in units of the scales along it."""
 _COARSER = 1.04
 
 
@@ -29,17 +29,17 @@ class Placed:
     colors: Float64[ndarray, "n 3"]
     """RGB in [0, 1]."""
     sheets: Int64[ndarray, "n"]
-    """Which plane each is on, -1: none."""
+    """Number of the plane of each place; -1: none."""
     sizes: Float64[ndarray, "n"]
-    """Distance to the next one in its photo."""
+    """Distance of each place to the next one in its photo."""
 
     def take(self, rows: Bool[ndarray, "n"]) -> Placed:
-        """Some of them."""
+        """Some of the places."""
         return Placed(*(values[rows] for values in vars(self).values()))
 
 
 def joined_places(parts: Sequence[Placed]) -> Placed:
-    """All of them, in their order."""
+    """All places of the parts, in their order."""
     columns = zip(*(vars(part).values() for part in parts), strict=True)
     return Placed(*(np.concatenate(column) for column in columns))
 

@@ -30,6 +30,7 @@ from surface_truth import against_truth
 
 from splat import datasets
 from splat.cli.opened import Opened, open_scene
+from splat.mesh.cubes import check_scikit_image
 from splat.photos.loader import Loader
 from splat.types import SceneData
 from worlds import studio

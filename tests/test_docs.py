@@ -153,9 +153,13 @@ def module_file(dotted: str) -> Path | None:
     return None
 
 
+ENTRY_POINTS = ("splat.strategies", "splat.readers", "splat.formats")
+"""Groups of entry points that other packages join."""
+
+
 def is_there(dotted: str) -> bool:
     """Whether `splat.a.b` or `splat.a.b.name` is a module, or something that a module names."""
-    if module_file(dotted) is not None:
+    if module_file(dotted) is not None or dotted in ENTRY_POINTS:
         return True
     owner, _, name = dotted.rpartition(".")
     file = module_file(owner)

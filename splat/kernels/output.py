@@ -60,9 +60,9 @@ class Outputs:
 
 
 rows = Outputs()
-"""Of what there is of each Gaussian,"""
+"""Memory of outputs that have a row for each Gaussian."""
 pictures = Outputs()
-"""and of each pixel: photos of several sizes cost those of Gaussians nothing."""
+"""Memory of outputs of pixels, apart: pictures of several sizes do not evict those of Gaussians."""
 
 
 def forget() -> None:

@@ -26,9 +26,9 @@ _FINEST = (1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25)
 _FEWEST = 16
 """Rows that a level has at least, where the panorama has as many."""
 _SAMPLES = 4
-"""Points along either side of a texel over which narrow weights are averaged,"""
+"""Points along either side of a texel over which narrow weights are averaged."""
 _NARROW = 0.2
-"""those of an alpha below this."""
+"""Alpha below which weights count as narrow."""
 
 
 @dataclass(frozen=True)

@@ -107,9 +107,9 @@ class Coded(Wrapper):
     feature_step: Annotated[float, within(0, 100, low_open=True)] = 0.4
     """What features are rounded to at first; steps adapt up to twice as much, and down."""
     reach_step: Annotated[float, within(0, 100, low_open=True)] = 0.06
-    """The same for log sizes,"""
+    """Quantisation step of log sizes, before the context adapts it."""
     offset_step: Annotated[float, within(0, 100, low_open=True)] = 0.1
-    """and for offsets, in units of the reach."""
+    """Quantisation step of offsets, in units of the reach, before the context adapts it."""
     levels: Annotated[int, within(1, 16)] = 6
     """Grids in space that the context reads."""
     planes: Annotated[int, within(0, 16)] = 2
@@ -123,10 +123,10 @@ class Coded(Wrapper):
     share: Annotated[float, within(0, 1, low_open=True)] = 0.04
     """Share of the anchors of a view whose bits are counted at a step."""
     noise_from: int = 3000
-    """Step from which numbers are shaken as much as rounding will change them; anchors neither
-    come nor go"""
+    """Step from which noise of the size of the rounding is added to numbers; anchors are neither
+    born nor dropped from then until --pause-until."""
     pause_until: int = 4000
-    """until this step."""
+    """Step until which anchors are neither born nor dropped."""
     adapt_from: int = 10_000
     """Step from which steps follow the context, and bits cost."""
 

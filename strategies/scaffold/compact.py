@@ -41,9 +41,9 @@ class Training:
     """How anchors are trained for being coded."""
 
     noise_from: int = 3000
-    """Steps after which numbers are shaken by as much as rounding will change them,"""
+    """Steps after which noise of the size of the rounding is added to numbers."""
     adapt_from: int = 10_000
-    """and after which steps follow the context, and bits cost."""
+    """Steps after which quantisation steps follow the context, and bits cost."""
     share: float = 0.04
     """Of the anchors of a view, whose bits are counted at a step."""
     mask_rate: float = 1.0

@@ -34,13 +34,13 @@ class Shape:
     steps: tuple[float, float, float] = (0.4, 0.06, 0.1)
     """Base steps of features, of reach (log sizes) and of offsets (in units of the reach)."""
     levels: int = 6
-    """Of the grid in space,"""
+    """Levels of the grid in space."""
     planes: int = 2
-    """and of the grids on the three planes of two axes."""
+    """Levels of the grids on the three planes of two axes."""
     coarsest: int = 8
-    """Cells of the first level along an axis,"""
+    """Cells of the first level along an axis."""
     finest: int = 256
-    """and of the last one; on planes twice as many."""
+    """Cells of the last level along an axis; on planes twice as many."""
     entries: int = 12
     """Binary logarithm of the most entries of a level."""
     channels: int = 2

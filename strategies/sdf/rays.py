@@ -57,9 +57,9 @@ class Met:
     middles: Float[Tensor, "r s"]
     """Where along the rays the field was looked at, half sides."""
     values: Float[Tensor, "m"]
-    """Distances of all points that were looked at, and of the extra ones after them,"""
+    """Signed distances of all points that were looked at, and of the extra ones after them."""
     slopes: Float[Tensor, "m 3"]
-    """and their gradients."""
+    """Gradients of the signed distance there."""
 
 
 def chosen(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -30,6 +31,7 @@ from splat.rules import window
 from splat.rules.births import cloned_or_split
 from splat.rules.deaths import faint, largest, opacity_reset, pruning
 from splat.rules.window import WINDOW, mean_screen_gradient
+from splat.system.ranges import above, at_least, within
 from splat.types import Camera, Needs
 
 BEFORE = "before_scene"
@@ -47,7 +49,7 @@ class Adc(Strategy):
     code. Needs the columns `mean`, `quat`, `log_scale` and `opacity_logit`; others are copied.
     """
 
-    cap: int = 0
+    cap: Annotated[int, at_least(0)] = 0
     """Most rows to grow to, 0 for no limit. Where it binds, those that grow are drawn evenly from
     the rows above the threshold; the largest gradients first gave less on real scenes."""
     full_by: int = 0
@@ -60,7 +62,7 @@ class Adc(Strategy):
     grow_gradient: float | None = None
     """Mean screen-space gradient from which a row is cloned or split, in half pictures. None: 2e-4
     (3DGS), with absgrad 6e-4 (gsplat's documentation)."""
-    dense_share: float = 0.01
+    dense_share: Annotated[float, above(0, note="0.01 is published")] = 0.01
     """Largest scale up to which a row is cloned and above which it is split, scene extents."""
     revised_clone: bool = False
     """Revised opacity of clones: a clone and its parent compose to the parent's (Rota Bulo et al.
@@ -68,9 +70,9 @@ class Adc(Strategy):
     revised_split: bool = False
     """Revised opacity of splits: the two children would, in one place, compose to the parent's
     (gsplat)."""
-    prune_opacity: float = 0.005
+    prune_opacity: Annotated[float, within(0, 1, high_open=True, note="0.005 is published")] = 0.005
     """Rows below this opacity are pruned."""
-    prune_share: float | None = None
+    prune_share: Annotated[float | None, at_least(0)] = None
     """Rows with a scale above this are pruned after `reset_every` steps, scene extents; 0: none.
     None: 0.1 (3DGS), with a cap 0, which mostly ended better at few rows."""
     prune_before_scene: bool = True
@@ -84,11 +86,13 @@ class Adc(Strategy):
     split_screen_px: float = 0.0
     """Radius above which a row is split whatever its gradient, pixels at full size; 0: never
     (3DGS)."""
-    reset_every: int = 3000
+    reset_every: Annotated[int, at_least(0)] = 3000
     """Steps between opacity resets; 0: never."""
     reset_until: int = 15_000
     """Opacity is reset before this step only; a fitted schedule spares the last 15 % of a run."""
-    reset_opacity: float = 0.01
+    reset_opacity: Annotated[
+        float, within(0, 1, low_open=True, high_open=True, note="0.01 is published")
+    ] = 0.01
     """Opacity that no row exceeds after a reset."""
     white_background: bool = False
     """Reset opacity at `refine_from` too, as 3DGS does for scenes on white."""
@@ -98,32 +102,8 @@ class Adc(Strategy):
     """Rows grow and are pruned after this step."""
     refine_until: int = 15_000
     """Rows grow and are pruned before this step."""
-    refine_every: int = 100
+    refine_every: Annotated[int, at_least(1)] = 100
     """Steps between refinements."""
-
-    def __post_init__(self) -> None:
-        if self.cap < 0:
-            raise ValueError(
-                f"cap is {self.cap}, expected the most rows to have, or 0 for no limit"
-            )
-        if self.refine_every < 1:
-            raise ValueError(f"refine_every is {self.refine_every}, expected at least 1 step")
-        if self.dense_share <= 0:
-            raise ValueError(
-                f"dense_share is {self.dense_share}, expected scene extents above 0: 0.01 is"
-                " published"
-            )
-        if self.prune_share is not None and self.prune_share < 0:
-            raise ValueError(
-                f"prune_share is {self.prune_share}, expected scene extents, or 0 for no limit"
-            )
-        if self.reset_every < 0:
-            raise ValueError(f"reset_every is {self.reset_every}, expected steps, or 0 for never")
-        if not 0 < self.reset_opacity < 1 or not 0 <= self.prune_opacity < 1:
-            raise ValueError(
-                f"reset_opacity is {self.reset_opacity} and prune_opacity {self.prune_opacity},"
-                " expected opacities between 0 and 1: 0.01 and 0.005 are published"
-            )
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]

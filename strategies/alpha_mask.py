@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from splat.core.schedule import at, due, dues, every
 from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, recycler
 from splat.rules.window import add, rows_of
+from splat.system.ranges import at_least, within
 from splat.types import Batch, Needs, Rendered
 
 SHOWN, OUTSIDE, AGAINST, PROOFS = "mask_shown", "mask_outside", "mask_against", "mask_proofs"
@@ -54,7 +56,7 @@ class Beyond:
     """How much of a pixel lies outside of the photo's outline, grown by `margin` pixels; 0 where
     the photo has none."""
 
-    margin: int = 1
+    margin: Annotated[int, at_least(0)] = 1
 
     def __call__(self, rendered: Rendered, batch: Batch) -> Float[Tensor, "h w"]:
         if batch.outline is None:
@@ -88,12 +90,12 @@ class AlphaMask(Wrapper):
 
     known_as = "alpha-mask"
 
-    above: float = 0.5
+    above: Annotated[float, within(0, 1, low_open=True, high_open=True)] = 0.5
     """Share of a row's contribution (blending weight) outside of outlines, over all photos, above
     which it is pruned."""
-    views: int = 3
+    views: Annotated[int, at_least(1)] = 3
     """Number of photos, each with more than that share outside, from which a row is pruned."""
-    proof: int = 1
+    proof: Annotated[int, at_least(1)] = 1
     """Number of photos, each with all of a row's contribution outside, from which it is pruned;
     more where masks or poses are not to be trusted one by one."""
     hull: bool = False
@@ -101,24 +103,15 @@ class AlphaMask(Wrapper):
     an outline."""
     margin: int = 1
     """Pixels that outlines are grown by first, as they are never exact."""
-    silhouette: float = 0.0
+    silhouette: Annotated[float, at_least(0)] = 0.0
     """Weight of the silhouette loss, mean |opacity of the picture - outline|; 0: none."""
     prune_from: int = 500
     """Rows are judged after this step."""
     prune_until: int = 25_000
     """Rows are judged before this step."""
-    prune_every: int = 500
+    prune_every: Annotated[int, at_least(1)] = 500
     """Steps between two times; what counts is what was drawn since the last one, so there should
     be as many as photos."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.above < 1:
-            raise ValueError(f"above is {self.above}, expected a share between 0 and 1")
-        for name, least in (
-            ("views", 1), ("proof", 1), ("prune_every", 1), ("margin", 0), ("silhouette", 0)
-        ):  # fmt: skip
-            if not getattr(self, name) >= least:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected {least} or more")
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 
@@ -16,6 +17,7 @@ from splat.core.strategy import Strategy, Wrapper, recipe_name_of
 from splat.rules.births import split
 from splat.rules.select import select
 from splat.rules.views import VIEWS_SHARE, random_views
+from splat.system.ranges import at_least, within
 
 
 @dataclass(frozen=True)
@@ -30,26 +32,19 @@ class BlurSplit(Wrapper):
     """
 
     known_as = "blur-split"
-    share: float = 2e-4
+    share: Annotated[float, within(0, 1, low_open=True, high_open=True, note="2e-4 is usual")] = (
+        2e-4
+    )
     """Share of a picture's pixels above which a row is split (1/5000)."""
-    views: int = 0
+    views: Annotated[int, at_least(0)] = 0
     """Training views that are looked at each time, drawn anew; 0: all. A fitted schedule looks at
     no more than cost a 20th of the phase."""
     refine_from: int = 500
     """Rows are split after this step."""
     refine_until: int = 15_000
     """Rows are split before this step."""
-    refine_every: int = 100
+    refine_every: Annotated[int, at_least(1)] = 100
     """Steps between refinements."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise ValueError(f"share is {self.share}, expected a share of a picture: 2e-4 is usual")
-        if self.refine_every < 1 or self.views < 0:
-            raise ValueError(
-                f"refine_every is {self.refine_every} and views {self.views}, expected at least 1"
-                " step and a number of views, or 0 for all"
-            )
 
     def scheduled(self, steps: int) -> Strategy:
         between = every(self.refine_every, steps)

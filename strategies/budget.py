@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from jaxtyping import Bool
 from torch import Tensor
@@ -15,6 +15,7 @@ from splat.core.schedule import at
 from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, recycler
 from splat.rules.curve import target
+from splat.system.ranges import at_least, within
 
 Course = Literal["constant", "linear", "parabola", "sqrt", "resolution"]
 
@@ -28,7 +29,7 @@ class Budget(Wrapper):
     a run that starts with more rows keeps them.
     """
 
-    rows: int = 1_000_000
+    rows: Annotated[int, at_least(1)] = 1_000_000
     """Most rows, the end of the curve."""
     curve: Course = "parabola"
     """How the number grows: constant (at once), linear, parabola (Taming 3DGS, 2024), sqrt
@@ -38,14 +39,11 @@ class Budget(Wrapper):
     """Step at which the curve begins."""
     grow_until: int = 15_000
     """Step at which growth ends."""
-    full: float = 0.6
+    full: Annotated[float, within(0, 1, low_open=True)] = 0.6
     """Share of the way from start to end of growth after which the budget is reached."""
 
     def __post_init__(self) -> None:
-        if self.rows < 1:
-            raise ValueError(f"rows is {self.rows}, expected at least 1: give the most to have")
-        if not 0 < self.full <= 1:
-            raise ValueError(f"full is {self.full}, expected a share above 0 and up to 1")
+        super().__post_init__()
         if self.grow_until < self.grow_from:
             raise ValueError(
                 f"grow_until is {self.grow_until}, expected no less than grow_from,"

@@ -27,6 +27,7 @@ class Crop(Wrapper):
     """Highest corner of the box."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         Box(self.low, self.high)
 
     def region(self) -> Region:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from jaxtyping import Bool
 from torch import Tensor
@@ -23,6 +23,7 @@ from splat.rules.births import cloned_or_split
 from splat.rules.curve import room
 from splat.rules.deaths import faint, largest, opacity_decay, pruning
 from splat.rules.select import select
+from splat.system.ranges import above, at_least, within
 from splat.types import Needs, PixelMap
 
 WORST = "worst_error"
@@ -45,17 +46,17 @@ class ErrorBased(Strategy):
     """
 
     known_as = "error"
-    cap: int = 1_000_000
+    cap: Annotated[int, at_least(1)] = 1_000_000
     """Most rows the cloud may grow to."""
     error: Literal["l1", "ssim"] = "l1"
     """What makes a pixel wrong: absolute difference, or structural dissimilarity (the paper)."""
     grow_error: float = 0.1
     """Error from which a row may be cloned or split: sum over a picture of error x blending weight,
     in pixels at full size."""
-    grow_share: float = 0.05
+    grow_share: Annotated[float, within(0, 1, note="0.05 is published")] = 0.05
     """Rows to add at a refinement at most, as a share of those there are; in a fitted schedule of
     a short run that of as many refinements as each stands for."""
-    dense_share: float = 0.01
+    dense_share: Annotated[float, above(0, note="0.01 is published")] = 0.01
     """Largest scale up to which a row is cloned and above which it is split, scene extents."""
     revised_clone: bool = True
     """Revised opacity of clones: a clone and its parent compose to the parent's."""
@@ -63,33 +64,15 @@ class ErrorBased(Strategy):
     """Revised opacity of splits: the two children would, in one place, compose to the parent's."""
     prune_opacity: float = 0.005
     """Rows below this opacity are pruned."""
-    opacity_leak: float = 0.001
+    opacity_leak: Annotated[float, within(0, 1, high_open=True, note="0.001 is published")] = 0.001
     """Opacity decay: what every row loses at a refinement; in a fitted schedule of a short run that
     of as many refinements as each stands for."""
     refine_from: int = 500
     """Rows grow and are pruned after this step."""
     refine_until: int = 27_000
     """Rows grow and are pruned before this step."""
-    refine_every: int = 100
+    refine_every: Annotated[int, at_least(1)] = 100
     """Steps between refinements."""
-
-    def __post_init__(self) -> None:
-        if self.cap < 1:
-            raise ValueError(f"cap is {self.cap}, expected at least 1: give the most rows to have")
-        if self.refine_every < 1:
-            raise ValueError(f"refine_every is {self.refine_every}, expected at least 1 step")
-        if self.dense_share <= 0:
-            raise ValueError(
-                f"dense_share is {self.dense_share}, expected scene extents above 0: 0.01 is"
-                " published"
-            )
-        if self.error not in ("l1", "ssim"):
-            raise ValueError(f"error is {self.error!r}, expected l1 or ssim")
-        if not (0 <= self.grow_share <= 1 and 0 <= self.opacity_leak < 1):
-            raise ValueError(
-                f"grow_share is {self.grow_share} and opacity_leak {self.opacity_leak}, expected"
-                " from 0 to 1: 0.05 and 0.001 are published"
-            )
 
     @property
     def map(self) -> PixelMap:

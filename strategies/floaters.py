@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,6 +18,7 @@ from splat.core.model import Model
 from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, recipe_name_of, recycler
 from splat.rules.views import even_views
+from splat.system.ranges import at_least, within
 from splat.types import Rendered
 
 VIEWS_SHARE = 50
@@ -39,27 +41,21 @@ class Floaters(Wrapper):
     known_as = "floaters"
     at: tuple[int, ...] = (9_000, 15_000, 21_000, 27_000)
     """Steps after which rows are looked at."""
-    share: float = 0.02
+    share: Annotated[float, within(0, 1, low_open=True)] = 0.02
     """Share of the rows that may be pruned at once; those that contribute most go first."""
-    alone: float = 0.35
+    alone: Annotated[float, within(0, 1, low_open=True)] = 0.35
     """Share of a row's contribution that finds no surface at its depth, from which it is a
     floater."""
-    views: int = 24
+    views: Annotated[int, at_least(0)] = 24
     """Training views that are looked at, evenly spread; 0: all. A fitted schedule looks at no more
     than cost a 20th of the run, and at 6 at least."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.at or min(self.at) < 1 or list(self.at) != sorted(set(self.at)):
             raise ValueError(
                 f"at is {self.at}, expected steps above 0 in ascending order, such as 9000 15000"
             )
-        for name in ("share", "alone"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}, expected a share above 0 and up to 1"
-                )
-        if self.views < 0:
-            raise ValueError(f"views is {self.views}, expected a number of views, or 0 for all")
 
     def scheduled(self, steps: int) -> Strategy:
         at = tuple(dict.fromkeys(max(schedule.at(step, steps), 1) for step in self.at))

@@ -35,6 +35,7 @@ class Freeze(Wrapper):
     """Highest corner of the box."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.rows == "start":
             if self.low != self.high:
                 raise ValueError(

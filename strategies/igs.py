@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Int
@@ -22,6 +23,7 @@ from splat.rules.curve import Curve, room, share, target
 from splat.rules.deaths import faint, opacity_reset, pruning
 from splat.rules.select import select
 from splat.rules.window import WINDOW, mean_screen_gradient
+from splat.system.ranges import at_least, within
 from splat.types import Needs
 
 EDGES = "edge_score"
@@ -44,7 +46,7 @@ class ImprovedGs(Strategy):
     """
 
     known_as = "igs"
-    cap: int = 3_000_000
+    cap: Annotated[int, at_least(1)] = 3_000_000
     """Rows at the end of the curve, and the most there ever are."""
     curve: Curve = "sqrt"
     """How the number of rows rises: sqrt (Improved-GS), parabola (LichtFeld Studio's IGS+) or
@@ -59,36 +61,24 @@ class ImprovedGs(Strategy):
     """Opacity below which rows are pruned at `early_at`."""
     recover_after: int = 300
     """Recovery-aware pruning: steps after an opacity reset at which rows are judged."""
-    recover_share: float = 0.2
+    recover_share: Annotated[float, within(0, 1, high_open=True, note="0.2 is published")] = 0.2
     """Share of rows, those of the lowest opacity, that is pruned when they are judged; 0: none."""
     recover_until: int = 9000
     """Recovery is judged before this step only: after the first two resets (3,300 and 6,300)."""
-    reset_every: int = 3000
+    reset_every: Annotated[int, at_least(0)] = 3000
     """Steps between opacity resets; 0: never."""
     reset_until: int = 15_000
     """Opacity is reset before this step only; a fitted schedule spares the last 15 % of a run."""
-    reset_opacity: float = 0.05
+    reset_opacity: Annotated[
+        float, within(0, 1, low_open=True, high_open=True, note="0.05 is published")
+    ] = 0.05
     """Opacity that no row exceeds after a reset."""
     refine_from: int = 500
     """Rows are split and pruned after this step."""
     refine_until: int = 15_000
     """Rows are split and pruned before this step."""
-    refine_every: int = 100
+    refine_every: Annotated[int, at_least(1)] = 100
     """Steps between refinements."""
-
-    def __post_init__(self) -> None:
-        if self.cap < 1:
-            raise ValueError(f"cap is {self.cap}, expected at least 1: give the most rows to have")
-        if self.refine_every < 1 or self.reset_every < 0:
-            raise ValueError(
-                f"refine_every is {self.refine_every} and reset_every {self.reset_every}, expected"
-                " steps; 0 for no reset"
-            )
-        if not (0 < self.reset_opacity < 1 and 0 <= self.recover_share < 1):
-            raise ValueError(
-                f"reset_opacity is {self.reset_opacity} and recover_share {self.recover_share},"
-                " expected between 0 and 1: 0.05 and 0.2 are published"
-            )
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]

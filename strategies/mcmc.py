@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -21,6 +21,7 @@ from splat.core.step import Step
 from splat.core.strategy import Recycler, Start
 from splat.math import logit_of
 from splat.rules.relocation import Relocation, Shares, rotated, shares
+from splat.system.ranges import at_least, within
 
 PUBLISHED_START = Start(opacity=0.5, scale=0.1)
 """Opacity and scale of the first rows in the released code."""
@@ -41,21 +42,23 @@ class Mcmc(Recycler):
     Needs the columns `mean`, `quat`, `log_scale` and `opacity_logit`; all others are copied.
     """
 
-    cap: int = 1_000_000
+    cap: Annotated[int, at_least(1)] = 1_000_000
     """Most rows the cloud may grow to."""
-    dead: float = 0.005
+    dead: Annotated[
+        float, within(0, 1, low_open=True, high_open=True, note="0.005 is published")
+    ] = 0.005
     """Opacity at or below which a row is dead and relocated."""
     noise: float = 5e5
     """SGLD noise on the means of nearly transparent rows, in learning rates of the mean; 0 for
     none. It is not covariant: taken at the scene extent of 1 that we train in."""
-    noise_every: int = 1
+    noise_every: Annotated[int, at_least(1)] = 1
     """Steps between the noise on one row. 1 (published): on all rows at every step; with 4 on every
     fourth of them, twice as large: the same random walk for a fourth of the time."""
     opacity_weight: float = 0.01
     """Opacity regulariser: weight of the mean opacity in the loss."""
     scale_weight: float = 0.01
     """Scale regulariser: weight of the mean scale in the loss, scene extents."""
-    growth: float = 1.05
+    growth: Annotated[float, at_least(1, note="1.05 is published")] = 1.05
     """Factor on the number of rows at each refinement; in a fitted schedule of a short run, whose
     refinements are fewer, that of as many as each stands for."""
     full_by: int = 0
@@ -65,7 +68,7 @@ class Mcmc(Recycler):
     """Relocation and growth begin after this step."""
     refine_until: int = 25_000
     """Relocation and growth end before this step; noise goes on to the end of the run."""
-    refine_every: int = 100
+    refine_every: Annotated[int, at_least(1)] = 100
     """Steps between refinements."""
     relocation: Relocation = "line"
     """What relocated copies keep of their host beside its peak: the integral along a line through
@@ -82,21 +85,11 @@ class Mcmc(Recycler):
     steps to become surfaces."""
 
     def __post_init__(self) -> None:
-        if self.cap < 1:
-            raise ValueError(f"cap is {self.cap}, expected at least 1: give the most rows to have")
-        if not 0 < self.dead < 1:
-            raise ValueError(f"dead is {self.dead}, expected between 0 and 1: 0.005 is published")
-        if self.growth < 1:
-            raise ValueError(f"growth is {self.growth}, expected at least 1: 1.05 is published")
+        super().__post_init__()
         if not 0 < self.start.opacity < 1 or self.start.scale <= 0:
             raise ValueError(
                 f"start_opacity is {self.start.opacity} and start_scale {self.start.scale},"
                 " expected an opacity between 0 and 1 and a scale above 0; published: 0.5 and 0.1"
-            )
-        if min(self.refine_every, self.noise_every) < 1:
-            raise ValueError(
-                f"refine_every is {self.refine_every} and noise_every {self.noise_every},"
-                " expected at least 1 step"
             )
 
     @property

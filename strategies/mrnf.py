@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Int
@@ -25,6 +25,7 @@ from splat.rules.births import long_axis_split, moment_split
 from splat.rules.curve import room
 from splat.rules.deaths import faint, largest, opacity_decay, pruning
 from splat.rules.select import select
+from splat.system.ranges import at_least, within
 from splat.types import Needs, PixelMap
 
 WORST = "worst_error"
@@ -53,12 +54,12 @@ class Mrnf(Strategy):
     not split for that; masks of free rows are not needed, a cloud appends and drops.
     """
 
-    cap: int = 1_000_000
+    cap: Annotated[int, at_least(1)] = 1_000_000
     """Most rows the cloud may grow to."""
     grow_error: float = 0.003
     """Error from which a row may be split: the sum over a picture's pixels, at full size, of
     absolute error x blending weight."""
-    grow_share: float = 0.07
+    grow_share: Annotated[float, within(0, 1, note="0.07 is published")] = 0.07
     """Share of the rows above `grow_error` that is split at each refinement (MRNF; Brush 0.25),
     drawn in proportion to error; in a fitted schedule of a short run that of as many refinements as
     each stands for."""
@@ -68,18 +69,20 @@ class Mrnf(Strategy):
     children: Literal["long_axis", "moment"] = "long_axis"
     """Kind of split. long_axis: side by side along the parent's longest axis (MRNF); moment: with
     its second moment (Brush)."""
-    prune_opacity: float = 1 / 255
+    prune_opacity: Annotated[
+        float, within(0, 1, low_open=True, high_open=True, note="1/255 is published")
+    ] = 1 / 255
     """Rows below this opacity are pruned: they are drawn in no pixel."""
-    opacity_leak: float = 0.004
+    opacity_leak: Annotated[float, within(0, 1, high_open=True, note="0.004 is published")] = 0.004
     """Opacity decay: what every row loses at a refinement, at the start; it falls to 0 over the
     run."""
-    scale_leak: float = 0.002
+    scale_leak: Annotated[float, within(0, 1, high_open=True, note="0.002 is published")] = 0.002
     """Scale decay: share of its scales that every row loses at a refinement, at the start; it falls
     to 0 over the run."""
     noise: float = 6.0
     """Noise on the means of nearly transparent rows, in learning rates of the mean; 0: none. 50
     published, with an eighth of our rate."""
-    noise_every: int = 8
+    noise_every: Annotated[int, at_least(1)] = 8
     """Steps between additions of noise, each larger by the root of it: the same random walk in less
     time. 1 published."""
     grow_until: int = 15_000
@@ -88,29 +91,10 @@ class Mrnf(Strategy):
     """Rows are split and pruned after this step."""
     refine_until: int = 28_500
     """Rows are split and pruned before this step."""
-    refine_every: int = 200
+    refine_every: Annotated[int, at_least(1)] = 200
     """Steps between refinements."""
-    run_steps: int = PUBLISHED_STEPS
+    run_steps: Annotated[int, at_least(1)] = PUBLISHED_STEPS
     """Length of the run, over which decay falls to 0; a fitted schedule sets it."""
-
-    def __post_init__(self) -> None:
-        if self.cap < 1:
-            raise ValueError(f"cap is {self.cap}, expected at least 1: give the most rows to have")
-        if min(self.refine_every, self.noise_every, self.run_steps) < 1:
-            raise ValueError(
-                f"refine_every is {self.refine_every}, noise_every {self.noise_every} and run_steps"
-                f" {self.run_steps}, expected at least 1 step"
-            )
-        if not (0 <= self.opacity_leak < 1 and 0 <= self.scale_leak < 1):
-            raise ValueError(
-                f"opacity_leak is {self.opacity_leak} and scale_leak {self.scale_leak}, expected"
-                " from 0 to below 1: 0.004 and 0.002 are published"
-            )
-        if not (0 <= self.grow_share <= 1 and 0 < self.prune_opacity < 1):
-            raise ValueError(
-                f"grow_share is {self.grow_share} and prune_opacity {self.prune_opacity}, expected"
-                " between 0 and 1: 0.07 and 1/255 are published"
-            )
 
     @property
     def map(self) -> PixelMap:

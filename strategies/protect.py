@@ -34,6 +34,7 @@ class Protect(Wrapper):
     size; none given: from all of them."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         conditions(self.rule)
         if SPLIT in self.reasons:
             raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,6 +20,7 @@ from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, recycler
 from splat.rules.select import Mode, select
 from splat.rules.views import VIEWS_SHARE, even_views
+from splat.system.ranges import at_least, within
 
 Score = Literal[score.Significance, "random"]
 LIGHTGAUSSIAN_KEEP = 0.34
@@ -44,25 +45,26 @@ class Significance(Wrapper):
     largest anywhere (Mini-Splatting), and for outdoors; opacity; random, to compare with."""
     at: tuple[int, ...] = (25_000,)
     """Steps after which rows are pruned."""
-    keep: float | None = None
+    keep: Annotated[float | None, within(0, 1, low_open=True)] = None
     """Share of the rows that is kept. None: 0.34, where `mass` and `below` are not given."""
-    mass: float | None = None
+    mass: Annotated[float | None, within(0, 1, low_open=True)] = None
     """Keep the fewest rows that hold this share of the score's sum instead (Mini-Splatting)."""
     below: float | None = None
     """Prune rows with a score below this instead (RadSplat)."""
     pick: Mode = "top"
     """Which rows make up the share that is kept: those of the highest score, or drawn in proportion
     to it, as many as the share of those with any (Mini-Splatting's sampling)."""
-    decay: float = 1.0
+    decay: Annotated[float, within(0, 1, low_open=True)] = 1.0
     """Factor on the share that is pruned, from one step of `at` to the next (LightGaussian 0.8)."""
     how: Literal["drop", "shrink", "recycle"] | None = None
     """drop: rows are pruned; shrink: they are, and the number of rows does not grow again; recycle:
     the method relocates them to where rows are needed, their number stays. None: drop."""
-    views: int = 0
+    views: Annotated[int, at_least(0)] = 0
     """Training views that are scored, evenly spread; 0: all. A fitted schedule scores no more than
     cost a 20th of the run."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         given = [name for name in ("keep", "mass", "below") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(
@@ -73,16 +75,11 @@ class Significance(Wrapper):
             raise ValueError(
                 f"at is {self.at}, expected steps above 0 in ascending order, such as 16000 24000"
             )
-        for name, value in (("keep", self.keep), ("mass", self.mass), ("decay", self.decay)):
-            if value is not None and not 0 < value <= 1:
-                raise ValueError(f"{name} is {value}, expected a share above 0 and up to 1")
         if self.pick == "multinomial" and not {"mass", "below"}.isdisjoint(given):
             raise ValueError(
                 f"pick multinomial draws a share of the rows, and {given[0]} asks for another rule;"
                 " give keep instead"
             )
-        if self.views < 0:
-            raise ValueError(f"views is {self.views}, expected a number of views, or 0 for all")
         if self.how == "drop":
             self._refuse_to_drop()
         if self.how == "recycle":

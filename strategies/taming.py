@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,6 +25,7 @@ from splat.rules.deaths import faint, largest, opacity_reset, pruning
 from splat.rules.select import select
 from splat.rules.views import VIEWS_SHARE, random_views
 from splat.rules.window import WINDOW, mean_screen_gradient
+from splat.system.ranges import above, at_least, check_fields, within
 from splat.types import Surveyed
 
 LEAST_SCORE = 1e-6
@@ -34,32 +36,28 @@ LEAST_SCORE = 1e-6
 class Terms:
     """Weights of the terms of a row's score (Taming 3DGS, the released numbers)."""
 
-    gradient: float = 25.0
+    gradient: Annotated[float, at_least(0)] = 25.0
     """Weight of the mean screen-space gradient of the window."""
-    opacity: float = 100.0
+    opacity: Annotated[float, at_least(0)] = 100.0
     """Weight of the opacity."""
-    depth: float = 5.0
+    depth: Annotated[float, at_least(0)] = 5.0
     """Weight of the depth: distance from the camera, along its axis."""
-    radius: float = 10.0
+    radius: Annotated[float, at_least(0)] = 10.0
     """Weight of the half extent on the screen."""
-    volume: float = 25.0
+    volume: Annotated[float, at_least(0)] = 25.0
     """Weight of the volume: product of the three scales."""
-    distance: float = 50.0
+    distance: Annotated[float, at_least(0)] = 50.0
     """Weight of the distances of the pixels hit from the row's centre, summed."""
-    salience: float = 10.0
+    salience: Annotated[float, at_least(0)] = 10.0
     """Weight of the error and edges of the photograph x blending weight, summed
     (`core.maps.Salience`)."""
-    pixels: float = 0.1
+    pixels: Annotated[float, at_least(0)] = 0.1
     """Weight of the number of pixels hit."""
-    blend: float = 50.0
+    blend: Annotated[float, at_least(0)] = 50.0
     """Weight of the contribution: blending weight, summed."""
 
     def __post_init__(self) -> None:
-        for name, weight in vars(self).items():
-            if weight < 0:
-                raise ValueError(
-                    f"{name} is {weight}, expected a weight of 0 or more: rows are drawn by a score"
-                )
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -77,57 +75,40 @@ class Taming(Strategy):
     `--harmonics-every` are its other savings).
     """
 
-    cap: int = 1_000_000
+    cap: Annotated[int, at_least(1)] = 1_000_000
     """Rows at the end of the curve, and the most there ever are."""
     curve: Curve = "parabola"
     """How the number of rows rises: parabola (eq. 2 of the paper), linear or sqrt."""
-    views: int = 10
+    views: Annotated[int, at_least(0)] = 10
     """Training views that are scored at each refinement, drawn anew; 0: all. A fitted schedule
     scores no more than cost a 20th of the growth phase."""
     terms: Terms = field(default_factory=Terms)
     grow_gradient: float = 2e-4
     """Mean screen-space gradient from which a row is a candidate, in half pictures."""
-    dense_share: float = 0.01
+    dense_share: Annotated[float, above(0, note="0.01 is published")] = 0.01
     """Largest scale up to which a row is cloned and above which it is split, scene extents."""
     prune_opacity: float = 0.005
     """Rows below this opacity may be pruned."""
-    prune_size: float = 0.1
+    prune_size: Annotated[float, at_least(0)] = 0.1
     """Scale above which rows may be pruned after the first reset, scene extents; 0: none."""
-    prune_share: float = 0.5
+    prune_share: Annotated[float, within(0, 1, note="0.5 is published")] = 0.5
     """Share of the rows that may be pruned that is, at a refinement."""
     prune_until: int = 14_500
     """Rows are pruned before this step only: at the first 27 of 28 refinements."""
-    reset_every: int = 3000
+    reset_every: Annotated[int, at_least(0)] = 3000
     """Steps between opacity resets; 0: never."""
     reset_until: int = 15_000
     """Opacity is reset before this step only; a fitted schedule spares the last 15 % of a run."""
-    reset_opacity: float = 0.01
+    reset_opacity: Annotated[
+        float, within(0, 1, low_open=True, high_open=True, note="0.01 is published")
+    ] = 0.01
     """Opacity that no row exceeds after a reset."""
     refine_from: int = 500
     """Rows grow and are pruned after this step."""
     refine_until: int = 15_000
     """Rows grow and are pruned before this step."""
-    refine_every: int = 500
+    refine_every: Annotated[int, at_least(1)] = 500
     """Steps between refinements (500 in the paper's budgeted mode, 100 in its large one)."""
-
-    def __post_init__(self) -> None:
-        if self.cap < 1:
-            raise ValueError(f"cap is {self.cap}, expected at least 1: give the most rows to have")
-        if self.refine_every < 1 or self.reset_every < 0 or self.views < 0:
-            raise ValueError(
-                f"refine_every is {self.refine_every}, reset_every {self.reset_every} and views"
-                f" {self.views}, expected steps and a number of views; 0 for no reset, all views"
-            )
-        if self.dense_share <= 0 or self.prune_size < 0:
-            raise ValueError(
-                f"dense_share is {self.dense_share} and prune_size {self.prune_size}, expected"
-                " scene extents: 0.01 and 0.1 are published; a prune_size of 0 removes none"
-            )
-        if not (0 < self.reset_opacity < 1 and 0 <= self.prune_share <= 1):
-            raise ValueError(
-                f"reset_opacity is {self.reset_opacity} and prune_share {self.prune_share},"
-                " expected between 0 and 1: 0.01 and 0.5 are published"
-            )
 
     @property
     def resets(self) -> bool:  # type: ignore[override]

@@ -450,8 +450,8 @@ def test_a_budget_is_fitted_to_the_run_and_starts_from_the_first_rows() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"rows": 0}, "rows is 0, expected at least 1"),
-        ({"full": 0.0}, "full is 0.0, expected a share"),
+        ({"rows": 0}, "rows is 0; expected 1 or more"),
+        ({"full": 0.0}, "full is 0; expected above 0"),
         ({"grow_from": 9, "grow_until": 3}, "grow_until is 3, expected no less than grow_from, 9"),
     ],
 )

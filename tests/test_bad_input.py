@@ -146,7 +146,7 @@ def test_what_is_missing_or_dropped_is_said_aloud(splat: Splat, tmp_path: Path) 
         (("--images", "photos"), "there is no such folder; expected the photos"),
         (("--masks", "mattes"), "there is no such folder; expected masks"),
         (("--init", "nothing.ply"), "nothing.ply is not a file; give the path of a .ply file"),
-        (("mcmc", "--cap", 0), "cap is 0, expected at least 1"),
+        (("mcmc", "--cap", 0), "cap is 0; expected 1 or more"),
         (("adc", "--prune-opacity", 7), "expected opacities between 0 and 1"),
     ],
 )

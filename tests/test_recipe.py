@@ -157,7 +157,7 @@ def test_a_file_may_have_lines_and_comments(tmp_path: Path) -> None:
         ("mcmc --capp 3", "perhaps you meant --cap"),
         ("mcmc + budget --row 3", "--rows"),
         ("mcmc --cap many", "'many' is no whole number"),
-        ("mcmc --cap 0", "cap is 0, expected at least 1"),
+        ("mcmc --cap 0", "cap is 0; expected 1 or more"),
         ("mcmc + protect --rule size>1", "expected opacity, scale or age"),
         ("mcmc 'a", "cannot be read: No closing quotation"),
         ("(mcmc", "a ( without its )"),

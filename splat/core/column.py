@@ -145,7 +145,7 @@ class Column:
         rate_scale: float = 1.0,
         scaling: Scaling = Scaling(),
     ) -> None:
-        """One Adam step at `rate_scale` times its rate, if there is a gradient, then cleared."""
+        """One Adam step at `rate_scale` times its rate, if there is a gradient; clears it."""
         for number, (rows, gradient) in enumerate(self._gradients()):
             self.count += number == 0
             self._optimized(rows, gradient, step, visible, rate_scale, scaling)

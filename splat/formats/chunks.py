@@ -134,7 +134,7 @@ def _words(numbers: _Array, quats: _Array, opacities: _Array) -> _Array:
 
 
 def _rotation_numbers(quats: _Array) -> list[_Array]:
-    """Codes of quats [4, m]: number of the largest component, then the others (it is positive)."""
+    """Codes of quats [4, m]: number of the largest component, and the others with it positive."""
     largest = np.abs(quats).argmax(axis=0)
     others = np.where(np.arange(3)[:, None] < largest, quats[:3], quats[1:])
     others *= np.sign(np.take_along_axis(quats, largest[None], axis=0))

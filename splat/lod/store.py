@@ -33,7 +33,7 @@ class Store:
     """The frame that rows were moved to; None: they are as they were given."""
 
     def view(self, camera: Camera, near: float, budget: int) -> Gaussians:
-        """The Gaussians to draw for a camera of their frame: leaves in view, each at a level.
+        """Gaussians to draw for a camera of their frame: leaves in the frustum, each at a level.
 
         Gaussians nearer than `near` are taken not to be drawn. At most `budget` rows, where the
         coarsest levels allow it. `source` is the row of level 0, or one of those a row stands for.

@@ -26,7 +26,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 from websockets.sync.client import ClientConnection, connect  # noqa: E402
 
 from splat.viewer import server as module  # noqa: E402
-from splat.viewer.door import Door, opened  # noqa: E402
+from splat.viewer.door import Door, door_in_place  # noqa: E402
 from splat.viewer.gate import Gate  # noqa: E402
 from splat.viewer.inbox import Inbox  # noqa: E402
 from splat.viewer.place import place  # noqa: E402
@@ -410,7 +410,7 @@ def test_garbage_in_place_of_a_request(server: Server, caplog: pytest.LogCapture
 def test_calls_of_others_are_left_alone() -> None:
     door = Door(place("127.0.0.1"), 0, Gate(None), Inbox({}), PROTOCOL)
     real, calls = websockets.asyncio.server.serve, []
-    with opened(door):
+    with door_in_place(door):
         instead = websockets.asyncio.server.serve
         assert instead is not real
     assert websockets.asyncio.server.serve is real
@@ -477,17 +477,17 @@ def test_the_last_ports_are_taken() -> None:
 
 
 def test_a_viser_that_cannot_be_guarded_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, opened = websockets.asyncio.server.serve, []
+    real, hosts = websockets.asyncio.server.serve, []
 
     def unknown(self: object, serve: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        opened.append(args[1])
+        hosts.append(args[1])
         return serve(*args, **options)
 
     monkeypatch.setattr("splat.viewer.door.Door.__call__", unknown)
     before = threading.active_count()
     with pytest.raises(ValueError, match="cannot be guarded"):
         Server(host="0.0.0.0", port=0)
-    assert opened == ["127.0.0.1"] and seen(lambda: threading.active_count() == before)
+    assert hosts == ["127.0.0.1"] and seen(lambda: threading.active_count() == before)
     assert websockets.asyncio.server.serve is real
 
 

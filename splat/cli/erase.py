@@ -55,7 +55,7 @@ class Erase:
     cameras: Annotated[Path | None, hint("those of the run")] = None
     """The cameras.json of a run, for a file of Gaussians."""
     views: int = 80
-    """Of fill: most training views to look from, evenly spread."""
+    """With --fill: most training views to look from, evenly spread."""
     max_side: int = 800
     """Longest side of the pictures looked at, pixels; 0: as the cameras have it."""
     dry_run: bool = False
@@ -80,7 +80,7 @@ class Erase:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Erase; the exit code."""
+    """Erase rows, and fill the holes; the exit code."""
     asked = parsed(Erase, "erase", arguments)
     out = None if asked.dry_run else asked.out
     if out is not None:
@@ -179,7 +179,7 @@ def _source(what: Path, opened: Opened) -> Path | None:
 
 
 def _told(record: dict[str, Any]) -> str:
-    """A record for people."""
+    """The record as text."""
     lines = [
         f"{record['masks']} masks mean {record['removed']:,} of {record['gaussians']:,} Gaussians"
     ]

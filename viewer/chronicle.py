@@ -169,7 +169,7 @@ class Chronicle:
 
 
 def plain_copy(gaussians: Gaussians) -> Gaussians:
-    """A detached copy without its source, in colours that do not depend on the direction of view."""
+    """A detached copy without its source, in colours that are the same from everywhere."""
     colors = gaussians.colors.detach()
     if gaussians.sh_degree is not None:
         colors = rgb_from_sh(colors[:, 0].to(gaussians.means.dtype)).clamp(0, 1)

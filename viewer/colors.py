@@ -112,6 +112,6 @@ def swatches(entries: dict[str, tuple[float, float, float]]) -> Pixels:
     return picture
 
 
-def _text(picture: Pixels, said: str, x: int, y: int) -> None:
+def _text(picture: Pixels, text: str, x: int, y: int) -> None:
     light = (220, 220, 220)
-    cv2.putText(picture, said, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, light, 1, cv2.LINE_AA)
+    cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, light, 1, cv2.LINE_AA)

@@ -74,8 +74,8 @@ def of_log(records: Iterable[Mapping[str, Any]]) -> Curves:
 
 def _filled(column: NDArray[np.float64]) -> NDArray[np.float64]:
     """The column with gaps filled by the last number before them."""
-    known = ~np.isnan(column)
-    if not known.any():
+    present = ~np.isnan(column)
+    if not present.any():
         return np.zeros_like(column)
-    last = np.maximum.accumulate(np.where(known, np.arange(len(column)), -1))
-    return np.where(last >= 0, column[last], column[known.argmax()])
+    last = np.maximum.accumulate(np.where(present, np.arange(len(column)), -1))
+    return np.where(last >= 0, column[last], column[present.argmax()])

@@ -21,9 +21,9 @@ FEWEST, MOST = 50_000, 1_000_000
 class Layered(Still):
     """Gaussians that do not change, too many to draw all for each picture."""
 
-    def __init__(self, store: Store, **known: Any) -> None:
-        """`known` is what `Still` is told beside its Gaussians."""
-        super().__init__(store.finest, **known)
+    def __init__(self, store: Store, **settings: Any) -> None:
+        """`settings` is what `Still` is told beside its Gaussians."""
+        super().__init__(store.finest, **settings)
         self._store = store
         near = self.drawing.near
         self._near = NEAR if near is None else near * self.frame.scale

@@ -236,9 +236,9 @@ class Still(Source):
 class Unbaked(Still):
     """A finished model that makes Gaussians for each camera."""
 
-    def __init__(self, model: Model, **known: Any) -> None:
-        """`known` is what `Still` is told beside its Gaussians."""
-        super().__init__(_NOTHING, **known)
+    def __init__(self, model: Model, **settings: Any) -> None:
+        """`settings` is what `Still` is told beside its Gaussians."""
+        super().__init__(_NOTHING, **settings)
         self._model = model
         self.slots, self.unit = model.slots, model.unit
 

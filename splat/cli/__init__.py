@@ -109,7 +109,7 @@ def _speaks() -> bool:
 
 def offered() -> dict[str, str]:
     """Verbs whose modules are there, with their summaries."""
-    return {verb: what for verb, (place, what) in VERBS.items() if _there(place)}
+    return {verb: summary for verb, (place, summary) in VERBS.items() if _there(place)}
 
 
 def _there(place: str) -> bool:
@@ -125,7 +125,7 @@ def usage() -> str:
     """The usage of the program, with all verbs."""
     verbs = offered()
     width = max(map(len, verbs))
-    lines = "\n".join(f"  {verb:{width}}  {what}" for verb, what in verbs.items())
+    lines = "\n".join(f"  {verb:{width}}  {summary}" for verb, summary in verbs.items())
     return (
         f"usage: splat VERB ...\n\n{lines}\n\n"
         "splat VERB --help says what a verb takes. For example:\n"

@@ -164,13 +164,13 @@ def _shown(asked: Erase, label: str) -> Any:
     return bar
 
 
-def _source(what: Path, opened: Opened) -> Path | None:
+def _source(source: Path, opened: Opened) -> Path | None:
     """The file whose rows are those of `opened`, if there is one."""
-    if what.is_file() and what.suffix != ".pt":
-        return what
-    if what.is_file():
+    if source.is_file() and source.suffix != ".pt":
+        return source
+    if source.is_file():
         return None
-    path = run_of(what).gaussians
+    path = run_of(source).gaussians
     if not path.is_file():
         return None
     written: Gaussians = formats.read(path)

@@ -176,7 +176,7 @@ def record_text(record: dict[str, Any], indent: int = 0) -> str:
 
 
 def _problems(gaussians: Gaussians, broken: int) -> dict[str, Any]:
-    """Counts of rows that `splat clean` may want to remove, and bands of harmonics that are all 0."""
+    """Counts of rows that `splat clean` may remove, and bands of harmonics that are all 0."""
     limits = Limits()
     bands = range(1, (gaussians.sh_degree or 0) + 1)
     return {

@@ -40,14 +40,14 @@ class Masked:
     """255 where the mask's file is not black; shares where it was shrunk."""
 
 
-def named_cameras(what: Path, cameras: Path | None) -> list[tuple[Camera, Mapping[str, Any]]]:
+def named_cameras(source: Path, cameras: Path | None) -> list[tuple[Camera, Mapping[str, Any]]]:
     """The cameras of a run, or of the file given, with their entries (names and splits)."""
-    if cameras is None and what.is_file() and what.suffix != ".pt":
+    if cameras is None and source.is_file() and source.suffix != ".pt":
         raise ValueError(
-            f"{what} is a file without cameras; give those of its photos with --cameras"
+            f"{source} is a file without cameras; give those of its photos with --cameras"
             " RUN/cameras.json"
         )
-    path = cameras or existing(run_of(what).path).cameras
+    path = cameras or existing(run_of(source).path).cameras
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; expected the cameras of a run")
     cameras_and_entries = cameras_of(path)
@@ -58,10 +58,10 @@ def named_cameras(what: Path, cameras: Path | None) -> list[tuple[Camera, Mappin
     return cameras_and_entries
 
 
-def scene_of(what: Path, cameras: Path | None) -> SceneData | None:
+def scene_of(source: Path, cameras: Path | None) -> SceneData | None:
     """The scene that a run, or the run of the file of cameras, was made from; None: it cannot be
     read."""
-    place = Folder(cameras.parent) if cameras is not None else run_of(what)
+    place = Folder(cameras.parent) if cameras is not None else run_of(source)
     if not place.is_run():
         return None
     try:
@@ -107,12 +107,12 @@ def in_folder(
     return masked
 
 
-def of_object(what: Path, cameras: Path | None, masks: str, max_side: int) -> list[Masked]:
+def of_object(source: Path, cameras: Path | None, masks: str, max_side: int) -> list[Masked]:
     """Masks of the object: from a folder, or, `auto`, those of the scene or alpha channels.
 
     White where a photo with a lens shows nothing.
     """
-    entries, scene = named_cameras(what, cameras), scene_of(what, cameras)
+    entries, scene = named_cameras(source, cameras), scene_of(source, cameras)
     if masks == AUTO:
         return _outlines(entries, scene, max_side)
     masked = in_folder(Path(masks), entries, scene, max_side)
@@ -178,7 +178,7 @@ def _outlines(
 
 
 def _open(masked: Masked, scene: SceneData) -> Masked:
-    """The mask made white where the photo shows nothing: beyond the edge of a lens anything may be."""
+    """The mask, white where the photo shows nothing: beyond the edge of a lens anything may be."""
     view = next(view for view in (*scene.train, *scene.test) if view.name == masked.name)
     if view.lens is None and view.cut is None:
         return masked

@@ -200,16 +200,16 @@ def _batches(asked: Mesh, opened: Opened) -> Iterator[Loader]:
 
 def _cameras(asked: Mesh, opened: Opened) -> list[Camera]:
     """Cameras to look from, evenly spread, in the frame of training."""
-    what = asked.what
-    if what.is_file() and asked.cameras is None:
-        if what.suffix != ".pt":
+    source = asked.what
+    if source.is_file() and asked.cameras is None:
+        if source.suffix != ".pt":
             raise ValueError(
-                f"{what} is a file without cameras; give those to look from with --cameras"
+                f"{source} is a file without cameras; give those to look from with --cameras"
                 " RUN/cameras.json"
             )
-        what = run_of(what).path
-    every = views_of(what, asked.cameras)
-    some = [every[i] for i in spread(len(every), asked.views)]
+        source = run_of(source).path
+    all_cameras = views_of(source, asked.cameras)
+    some = [all_cameras[i] for i in spread(len(all_cameras), asked.views)]
     return [opened.placed(shrunk(camera, 1, asked.max_side or None)) for camera in some]
 
 

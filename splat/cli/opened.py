@@ -1,4 +1,4 @@
-"""Opening a run folder or a file for a verb: Gaussians, their frame, their renderer, and cameras."""
+"""Opening a run folder or a file for a verb: Gaussians, frame, renderer, and cameras."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Opened:
 
 
 def open_scene(
-    what: Path,
+    path: Path,
     device: str,
     background: str,
     settings: Settings = Settings(),  # noqa: B008
@@ -82,19 +82,19 @@ def open_scene(
     """
     chosen, _ = choose_device(device)
     kernels.set_threads(machine.cores())
-    if what.is_file() and (own := model_file(what.suffix)) is not None:
-        return _of_model(own, what, chosen, background)
-    if Folder(what).in_blocks():
-        return _of_blocks(Folder(what), chosen, background, exposure)
-    if what.is_file() and what.suffix != ".pt":
-        drawing, model = formats.drawing(what), None
-        whole, frame, step = formats.read(what, settings).to(chosen), INPUT_FRAME, 0
+    if path.is_file() and (own := model_file(path.suffix)) is not None:
+        return _of_model(own, path, chosen, background)
+    if Folder(path).in_blocks():
+        return _of_blocks(Folder(path), chosen, background, exposure)
+    if path.is_file() and path.suffix != ".pt":
+        drawing, model = formats.drawing(path), None
+        whole, frame, step = formats.read(path, settings).to(chosen), INPUT_FRAME, 0
         seen_by, baked = _fixed(whole)
         left_out: tuple[str, ...] = ()
     else:
-        place = run_of(what)
+        place = run_of(path)
         config = read_config(place.config)
-        state = checkpoint.load(what if what.is_file() else place.latest())
+        state = checkpoint.load(path if path.is_file() else place.latest())
         drawing = checkpoint.drawing(state) or Drawing(config.options.antialiased)
         model = model_of(config, state, chosen)
         left_out = (model.left_out,) if model.left_out else ()
@@ -160,9 +160,9 @@ def _of_blocks(
     )
 
 
-def _of_model(own: ModelFile, what: Path, device: torch.device, background: str) -> Opened:
-    model, frame, drawing = own.read(what)
-    behind = own.background_of(what) if background == "auto" else torch.tensor(rgb(background))
+def _of_model(own: ModelFile, path: Path, device: torch.device, background: str) -> Opened:
+    model, frame, drawing = own.read(path)
+    behind = own.background_of(path) if background == "auto" else torch.tensor(rgb(background))
     return Opened(
         seen_by=own.decoding(model, device),
         baked=model.bake,
@@ -175,9 +175,9 @@ def _of_model(own: ModelFile, what: Path, device: torch.device, background: str)
     )
 
 
-def run_of(what: Path) -> Folder:
+def run_of(path: Path) -> Folder:
     """The folder of a run, given that folder or one of its checkpoints."""
-    return existing(what.resolve().parent.parent if what.is_file() else what)
+    return existing(path.resolve().parent.parent if path.is_file() else path)
 
 
 def _fixed(
@@ -194,13 +194,13 @@ def cameras_of(path: Path) -> list[tuple[Camera, Mapping[str, Any]]]:
     return list(zip(camera_paths.from_file(path), entries, strict=True))
 
 
-def views_of(what: Path, cameras: Path | None) -> list[Camera]:
+def views_of(source: Path, cameras: Path | None) -> list[Camera]:
     """Cameras to draw from: those of the run, or of the file given."""
-    if cameras is None and what.is_file():
+    if cameras is None and source.is_file():
         raise ValueError(
-            f"{what} is a file; give cameras with --cameras RUN/cameras.json, or --path FILE.json"
+            f"{source} is a file; give cameras with --cameras RUN/cameras.json, or --path FILE.json"
         )
-    path = cameras or existing(what).cameras
+    path = cameras or existing(source).cameras
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; expected the cameras of a run")
     return [camera for camera, _ in cameras_of(path)]

@@ -141,10 +141,10 @@ def _unchanged(
             _same(f"--{name.replace('_', '-')}", value, recorded[name], out)
 
 
-def _same(what: str, now: Any, then: Any, out: Path) -> None:
+def _same(name: str, now: Any, then: Any, out: Path) -> None:
     if now != then:
         raise ValueError(
-            f"{out} was begun with {what} {then}, now it is {now}; unlike runs do not compare:"
+            f"{out} was begun with {name} {then}, now it is {now}; unlike runs do not compare:"
             " keep to what it was, or give another folder with --out"
         )
 
@@ -177,9 +177,9 @@ def _scenes(paths: Sequence[Path], reading: Reading, old_plan: Plan | None) -> l
     return scenes
 
 
-def _entrant(name: str, what: str | Strategy, old_plan: Plan | None) -> Entrant:
+def _entrant(name: str, asked: str | Strategy, old_plan: Plan | None) -> Entrant:
     # Defaults are those of the classes: what fits this device would be other numbers on another.
-    strategy = strategy_from_text(text_of(what)) if isinstance(what, str) else what
+    strategy = strategy_from_text(text_of(asked)) if isinstance(asked, str) else asked
     start = strategy.start
     recipe = to_text_or_names(strategy)
     entrant = Entrant(name, recipe, saved.description_of(strategy), start.opacity, start.scale)

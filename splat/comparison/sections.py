@@ -108,8 +108,8 @@ def dot(color: str) -> str:
     return f'<span class="dot" style="background:{color}"></span>'
 
 
-def count_text(count: int, what: str) -> str:
-    return f"{count} {what}" + ("" if count == 1 else "s")
+def count_text(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def _cell(figure: Figure, value: Stat | None, top: float | None, *, sign: bool = False) -> str:

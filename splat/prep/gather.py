@@ -61,8 +61,8 @@ class Gathered:
 
     def text(self) -> str:
         """The counts in a line."""
-        what = "frames" if self.video else "photos"
-        parts = [f"{len(self.photos)} {what}"]
+        unit = "frames" if self.video else "photos"
+        parts = [f"{len(self.photos)} {unit}"]
         for count, state in (
             (len(self.doubles), "that repeat others were left out"),
             (len(self.broken), "cannot be read"),

@@ -60,19 +60,19 @@ def nearest(looks: Floats, most: int, apart: int = 0) -> list[Pair]:
 
 def nearby(places: Sequence[tuple[float, float] | None], most: int) -> list[Pair]:
     """Each photo with the `most` whose GPS positions (latitude, longitude) are nearest."""
-    known = [i for i, place in enumerate(places) if place is not None]
+    with_gps = [i for i, place in enumerate(places) if place is not None]
     where = [place for place in places if place is not None]
-    if len(known) < 2:
+    if len(with_gps) < 2:
         return []
     angles = np.radians(np.array(where))
     metres = angles * _EARTH
     metres[:, 1] *= np.cos(angles[:, 0].mean())
     pairs = set()
-    for row, a in enumerate(known):
+    for row, a in enumerate(with_gps):
         away = np.linalg.norm(metres - metres[row], axis=1)
         away[row] = np.inf
-        for other in np.argsort(away, kind="stable")[: min(most, len(known) - 1)]:
-            pairs.add((min(a, known[other]), max(a, known[other])))
+        for other in np.argsort(away, kind="stable")[: min(most, len(with_gps) - 1)]:
+            pairs.add((min(a, with_gps[other]), max(a, with_gps[other])))
     return sorted(pairs)
 
 

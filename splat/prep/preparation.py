@@ -109,8 +109,8 @@ class _Preparation:
             gathering = Gathered.read(kept)
             if all((self.out / "images" / photo.name).is_file() for photo in gathering.photos):
                 return gathering
-        what = "frame" if self.source.is_file() else "photo"
-        with self._bar("pictures", what) as tick:
+        unit = "frame" if self.source.is_file() else "photo"
+        with self._bar("pictures", unit) as tick:
             gathering = gather(
                 self.source, self.out / "images", self.stages.folder / "photos.jsonl", options, tick
             )
@@ -214,9 +214,9 @@ class _Preparation:
         return done
 
     @contextmanager
-    def _bar(self, what: str, unit: str) -> Iterator[Tick]:
+    def _bar(self, title: str, unit: str) -> Iterator[Tick]:
         """A progress bar; it yields the function that takes how many are done of how many."""
-        bar = tqdm(desc=what, unit=unit, disable=self.quiet or None, leave=False)
+        bar = tqdm(desc=title, unit=unit, disable=self.quiet or None, leave=False)
 
         def tick(done: int, total: int) -> None:
             bar.total = max(total, done)
@@ -225,7 +225,7 @@ class _Preparation:
         start = time.monotonic()
         with bar:
             yield tick
-        _log.info("%s: %.0f s", what, time.monotonic() - start)
+        _log.info("%s: %.0f s", title, time.monotonic() - start)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -162,9 +162,9 @@ def reason(counts: Mapping[str, int], elsewhere: int | None, blurred: bool) -> s
     return f"matches {pairs} photos, but not where they see the same points"
 
 
-def list_text(what: str, entries: Sequence[str]) -> list[str]:
+def list_text(heading: str, entries: Sequence[str]) -> list[str]:
     """A heading with a line for each entry; nothing where there are none."""
-    return [f"{what}, {len(entries)}:", *(f"  {entry}" for entry in entries)] if entries else []
+    return [f"{heading}, {len(entries)}:", *(f"  {entry}" for entry in entries)] if entries else []
 
 
 def _camera(camera: Mapping[str, Any]) -> str:

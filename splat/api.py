@@ -157,7 +157,7 @@ def decided(
     *,
     cap_asked: bool = True,
 ) -> Decided:
-    """All decisions of a run that `train` would do with these arguments, each with its reason.
+    """All decisions that `train` would take with these arguments, each with its reason.
 
     Photos are decoded as far as something depends on them; nothing is trained, nor written. Steps
     that `Options.minutes` would find by timing are not found.

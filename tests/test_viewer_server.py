@@ -358,7 +358,7 @@ def test_another_version_is_told(server: Server) -> None:
 def test_a_taken_port_makes_way() -> None:
     with closing(Server(port=0)) as first, closing(Server(port=first.port)) as second:
         assert second.port > first.port
-        assert any(f"port {first.port} is taken" in line for line in second.told())
+        assert any(f"port {first.port} is taken" in line for line in second.address_lines())
         assert asked(first).status == asked(second).status == 200
 
 
@@ -428,7 +428,7 @@ def test_beyond_localhost_a_token_is_made(monkeypatch: pytest.MonkeyPatch) -> No
     with closing(Server(host="0.0.0.0", port=0)) as server:
         assert server.token is not None and len(server.token) >= 20
         assert server.url == f"http://localhost:{server.port}/?token={server.token}"
-        url, tunnel, warning = server.told()
+        url, tunnel, warning = server.address_lines()
         assert url == server.url
         assert tunnel == f"ssh -L {server.port}:localhost:{server.port} ada@gpu7"
         assert "anybody on the network" in warning and server.token in warning
@@ -436,7 +436,7 @@ def test_beyond_localhost_a_token_is_made(monkeypatch: pytest.MonkeyPatch) -> No
         assert asked(server, f"/?token={server.token}", Host="gpu7").status == 200
     monkeypatch.delenv("SSH_CONNECTION")
     with closing(Server(host="127.0.0.1", port=0)) as server:
-        assert server.told() == [f"http://127.0.0.1:{server.port}"]
+        assert server.address_lines() == [f"http://127.0.0.1:{server.port}"]
 
 
 def test_the_sixth_version_of_addresses() -> None:

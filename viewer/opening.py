@@ -45,5 +45,5 @@ def open_viewer(job: Job, viewing: Viewing, folder: Path | None, log: Path | Non
 
 def announce(server: Server) -> None:
     """Log the addresses of the viewer, and who can reach it."""
-    for i, line in enumerate(server.told()):
+    for i, line in enumerate(server.address_lines()):
         _log.info("%s%s", "          " if i else "viewer    ", line)

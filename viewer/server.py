@@ -103,7 +103,7 @@ class Server:
             return self._url(self.host)
         return self._url("::1" if ":" in self._place.addresses[0] else "localhost")
 
-    def told(self) -> list[str]:
+    def address_lines(self) -> list[str]:
         """Lines for people: the address, how to reach it from afar, and who else can."""
         lines = [self.url]
         if self._wanted not in (0, self.port):

@@ -45,7 +45,7 @@ def predicted_block(
     blocks: int,
     libraries: int | None = None,
 ) -> predict.Prediction:
-    """The predicted peak of each of so many blocks.
+    """What each of so many blocks is predicted to take, at most.
 
     `views`, `start` and `cap` are those of all of them; `options` are fitted ones.
     """

@@ -78,7 +78,8 @@ def open_scene(
 ) -> Opened:
     """Open the last state of a run, a checkpoint of one, or a file, which is read with `settings`.
 
-    Of a run that learned exposures, in that of a training photo; None: in the mean one.
+    `exposure` names the training photo whose exposure the colours of a run are to have, where it
+    learned exposures; None: the mean one.
     """
     chosen, _ = choose_device(device)
     kernels.set_threads(machine.cores())

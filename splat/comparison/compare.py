@@ -46,7 +46,7 @@ def compare(
 
     Runs that are done are left as they are, those that were begun go on, those that failed are
     begun anew with `retry` only. `workers` are runs at once, 0: one after the other in this
-    process. `where` are they carried out: on this machine, or by Ray (`jobs.engine_of`).
+    process. `where` says who carries them out: None, this machine, or Ray (`jobs.engine_of`).
     """
     old_plan = read_plan(out)
     plan, asks = plan_of(request, out)

@@ -61,7 +61,7 @@ def check_strategy(
     folder: Path | None = None,
     only: tuple[str, ...] = (),
 ) -> list[Finding]:
-    """Findings of the checks of a strategy.
+    """Findings of the checks of a strategy, on short runs.
 
     Its step numbers are fitted to runs of so many steps; not `fitted`, they are taken as they
     are. The picture must get better by `gain` dB. `folder` has another scene than the tiny one;

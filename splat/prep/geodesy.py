@@ -224,7 +224,7 @@ def _spread_and_error(
 ) -> tuple[float, float]:
     """Root mean squares, metres: of the inliers about their centre, and of their residuals.
 
-    The latter is set right for the numbers fitted: four of them level, seven in space.
+    The latter is corrected for the degrees of freedom of the fit: four level, seven in space.
     """
     axes, fitted = (2, 4) if level else (3, 7)
     inside = target[fit.inside, :axes]

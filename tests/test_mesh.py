@@ -387,7 +387,7 @@ def test_a_signed_distance_is_preferred(
         found = open_scene(*arguments)
         return replace(found, surface=Known(found.frame))
 
-    monkeypatch.setattr(command, "trained", with_distance)
+    monkeypatch.setattr(command, "open_scene", with_distance)
     done = splat("mesh", run, "-o", "a.ply", "--resolution", 40)
     assert done.code == 0, done.said
     assert "watertight" in done.out and "from the signed distance, cells of 0.0575" in done.out

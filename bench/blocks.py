@@ -106,7 +106,7 @@ def whole(asked: argparse.Namespace) -> dict[str, Any]:
 def compared(whole: Path, blocks: Path, device: str) -> dict[str, Any]:
     """The figures of both on the same held-out photos and the same pixels of the strip."""
     from splat import api
-    from splat.blocks.figures import batches_of, measured
+    from splat.blocks.figures import batches_of, merged_metrics
     from splat.blocks.merged import Merged
     from splat.blocks.plan import read_plan
     from splat.render import choose_device
@@ -121,7 +121,7 @@ def compared(whole: Path, blocks: Path, device: str) -> dict[str, Any]:
     }
     for name, merged in both.items():
         batches = batches_of(scene, config, cells.frame, chosen)
-        metrics, seams = measured(
+        metrics, seams = merged_metrics(
             merged, cells, batches, None, seams_of=lambda camera: both["whole"].seam(camera, cells)
         )
         count = len(merged.gaussians)

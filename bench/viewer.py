@@ -29,7 +29,7 @@ from splat.options import Options, Viewing
 from splat.strategies.mcmc import Mcmc
 from splat.training.prepare import prepare
 from splat.training.session import no_old_garbage
-from splat.viewer.opening import opened
+from splat.viewer.opening import open_viewer
 
 TURNS = ("nobody", "still", "moving")
 _WORDS = {"nobody": ("leave", "leave"), "still": ("still", "still"), "moving": ("move", "aside")}
@@ -73,7 +73,7 @@ def measured(scene: Path, asked: argparse.Namespace) -> dict[str, dict[str, floa
             run.strategy = Fixed()
         # Steps go on, but nothing moves: each is the same work as the one before.
         run.model.cloud.rate_scale = 0.0
-        viewer = opened(job, Viewing(port=0, snapshots=0), None, None)
+        viewer = open_viewer(job, Viewing(port=0, snapshots=0), None, None)
         client = subprocess.Popen(
             [
                 sys.executable,

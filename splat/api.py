@@ -59,14 +59,14 @@ RenderMode = Literal["RGB", "D", "ED", "RGB+D", "RGB+ED"]
 
 @dataclass(frozen=True)
 class Result:
-    """What came out of a run."""
+    """The result of a run."""
 
     gaussians: Gaussians
-    """In the frame of the input, on the CPU."""
+    """The Gaussians in the frame of the input, on the CPU."""
     metrics: dict[str, Any]
-    """What `metrics.json` holds."""
+    """Content of `metrics.json`."""
     folder: Path | None
-    """Where the run was kept."""
+    """Folder of the run; None: nothing was written."""
 
 
 def load(
@@ -157,16 +157,18 @@ def decided(
     *,
     cap_asked: bool = True,
 ) -> Decided:
-    """What `train` would train with these arguments, and why each value is what it is.
+    """All decisions that `train` would take with these arguments, each with its reason.
 
     Photos are decoded as far as something depends on them; nothing is trained, nor written. Steps
     that `Options.minutes` would find by timing are not found.
     """
     options = options or Options()
-    found = decide(scene, strategy, options, cap_asked=cap_asked)
-    if found.options.steps is None:
-        return found
-    with closing(prepare(scene, found.strategy, found.options, decided=found)) as job:
+    open_decisions = decide(scene, strategy, options, cap_asked=cap_asked)
+    if open_decisions.options.steps is None:
+        return open_decisions
+    with closing(
+        prepare(scene, open_decisions.strategy, open_decisions.options, decided=open_decisions)
+    ) as job:
         return job.decided.also(
             job.options,
             [
@@ -260,7 +262,7 @@ def reread(config: Config, moved: Path | None = None, *, placed: Path | None = N
 
 
 def _placed(scene: SceneData, poses: Mapping[str, Tensor]) -> SceneData:
-    """The scene with other poses, by the names of views."""
+    """The scene with refined poses, by the names of views."""
 
     def place(view: View) -> View:
         pose = poses.get(view.name)
@@ -272,15 +274,15 @@ def _placed(scene: SceneData, poses: Mapping[str, Tensor]) -> SceneData:
 
 
 def _reading_of(scene: SceneData) -> Reading | None:
-    """How a scene can be read again to be the same, or None where no way is found."""
+    """The way to read a scene again such that it is the same, or None where there is none."""
     train, test = ([view.name for view in views] for views in (scene.train, scene.test))
     listed = "none" if not test else "all" if train == test else ",".join(test)
     for reading in (Reading(), Reading(eval=listed)):
         try:
-            found = read_scene(scene.path, reading)
+            again = read_scene(scene.path, reading)
         except (OSError, ValueError):
             return None
-        if _same(found.train, scene.train) and _same(found.test, scene.test):
+        if _same(again.train, scene.train) and _same(again.test, scene.test):
             return reading
     return None
 
@@ -332,12 +334,12 @@ def rasterize(
         means.device, antialiased=rasterize_mode == "antialiased", near=near_plane
     )
     needs = Needs(absolute_gradient=absgrad, depth="D" in render_mode)
-    found = [
+    renderings = [
         render(gaussians, Camera(view, K, width, height), needs, _row(backgrounds, i))
         for i, (view, K) in enumerate(zip(viewmats, Ks, strict=True))
     ]
-    pictures = torch.stack([_channels(rendered, render_mode) for rendered in found])
-    return pictures, torch.stack([rendered.alpha[..., None] for rendered in found]), found
+    pictures = torch.stack([_channels(rendered, render_mode) for rendered in renderings])
+    return pictures, torch.stack([rendered.alpha[..., None] for rendered in renderings]), renderings
 
 
 def _row(values: Tensor | None, i: int) -> Tensor | None:
@@ -383,7 +385,7 @@ def _carried_out(
 
 
 def _met(viewing: Viewing | None) -> Ranks:
-    """The processes of a run, where torchrun started several; only the first of them speaks."""
+    """The processes of a run, where torchrun started several; only the first of them logs."""
     ranks = current_ranks()
     if not ranks.alone and viewing is not None and viewing.viewer:
         raise ValueError(
@@ -399,11 +401,11 @@ def _met(viewing: Viewing | None) -> Ranks:
 def _viewer(job: Job, folder: Folder | None, viewing: Viewing | None) -> LiveViewer | None:
     if viewing is None or not viewing.viewer:
         return None
-    from splat.viewer.opening import opened  # viser comes with it, which few processes need
+    from splat.viewer.opening import open_viewer  # viser comes with it, which few processes need
 
     if folder is None:
-        return opened(job, viewing, None, None)
-    return opened(job, viewing, folder.timeline, folder.log)
+        return open_viewer(job, viewing, None, None)
+    return open_viewer(job, viewing, folder.timeline, folder.log)
 
 
 def _check_seen(path: Path, scene: SceneData) -> None:
@@ -417,13 +419,13 @@ def _check_seen(path: Path, scene: SceneData) -> None:
 
 
 def _further(options: Options, state: checkpoint.State, steps: int) -> Options:
-    """The options of a run that is to go on beyond its end."""
+    """The options of a run that goes on beyond its end."""
     options = replace(options, steps=steps, minutes=None)
     return replace(options, psnr=None, patience=0) if state.get("ended") else options
 
 
 def _pinned(asked: Options, job: Job) -> Options:
-    """What was asked, with what was decided here and must not be decided anew by a resume."""
+    """The options asked for, with the decisions that a resume must not take anew."""
     fitted = job.options
     return replace(
         asked,

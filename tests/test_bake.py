@@ -35,7 +35,7 @@ from splat.viewer.look import Look
 from splat.viewer.paint import Easel
 from splat.viewer.source import Live, Photos, Unbaked
 from splat.viewer.timeline import Snapshots, Timeline
-from splat.viewer.values import Sweep, offered, values
+from splat.viewer.values import Sweep, heatmap_names, values
 
 SLOTS, ANCHORS, DEGREE = 3, 5, 3
 SCAFFOLD = Scaffold(grow_gradient=5e-5, seen_share=0.5, observe_from=5, refine_from=10,
@@ -185,7 +185,7 @@ def test_the_viewer_shows_anchors_in_every_mode(job: Job) -> None:
         rows, sweep = source.rows_of(gaussians), Sweep(source)
         while not sweep.fresh:
             sweep.look()
-        for heat in offered(source, known):
+        for heat in heatmap_names(source, known):
             found = values(heat, source, gaussians, rows, known, sweep)
             assert found is not None and found.shape == (len(gaussians),), heat
             assert bool(found.isfinite().all())

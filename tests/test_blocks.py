@@ -22,10 +22,10 @@ from splat.blocks import work
 from splat.blocks.block import Block
 from splat.blocks.cells import AS_GIVEN, BEYOND, Cell, Ground, members
 from splat.blocks.division import cells_of, extents, ground_of, squarest
-from splat.blocks.many import enough, taken
+from splat.blocks.many import fewest_blocks, predicted_block
 from splat.blocks.plan import folder_of, read_plan
-from splat.blocks.seams import Strip, landed, on_seam
-from splat.blocks.start import covers, drawn, start_points
+from splat.blocks.seams import Strip, on_seam, pixel_positions
+from splat.blocks.start import covered_area, start_points, weighted_draw
 from splat.blocks.visibility import view_shares, views_of_blocks
 from splat.core.edit import Append, Edit
 from splat.core.frame import neighbour_distances
@@ -203,16 +203,16 @@ def test_a_block_starts_from_its_own_points_and_a_backdrop_of_what_it_sees() -> 
 def test_points_are_drawn_by_what_they_cover() -> None:
     near, far = torch.tensor([[0.0, 0, 2], [0.2, 0, 2]]), torch.tensor([[0.0, -2, 8], [0.2, -2, 8]])
     points = torch.cat([near, far, torch.tensor([[0.0, 0, -5]])])
-    weights, wide = covers(points, [CAMERA]), neighbour_distances(points)
+    weights, wide = covered_area(points, [CAMERA]), neighbour_distances(points)
     # Of a picture whose sides are as wide as it is far away; at most all of it.
     assert weights[:4] == pytest.approx(((wide / points[:, 2]) ** 2)[:4].clamp_max(1), rel=1e-5)
     assert weights[4] == 0
     draw = torch.Generator().manual_seed(0)
     hits = torch.zeros(3)
     for _ in range(2000):
-        hits[drawn(torch.tensor([1.0, 3.0, 0.0]), 1, draw)] += 1
+        hits[weighted_draw(torch.tensor([1.0, 3.0, 0.0]), 1, draw)] += 1
     assert hits[2] == 0 and hits[1] / hits[0] == pytest.approx(3.0, rel=0.2)
-    assert drawn(torch.tensor([0.0, 2.0, 1.0]), 5, draw).tolist() == [1, 2]
+    assert weighted_draw(torch.tensor([0.0, 2.0, 1.0]), 5, draw).tolist() == [1, 2]
 
 
 def test_births_keep_to_the_margin_and_files_to_the_cell() -> None:
@@ -259,15 +259,15 @@ def test_auto_asks_for_as_many_blocks_as_memory_needs(tiny_folder: Path) -> None
     views = datasets.load(tiny_folder).train
     device, cap = torch.device("cpu"), 10_000_000
     options = api_fitted(Options(steps=100), device)
-    whole = taken(views, options, device, 1000, cap, 1)
-    quarter = taken(views, options, device, 1000, cap, 4)
+    whole = predicted_block(views, options, device, 1000, cap, 1)
+    quarter = predicted_block(views, options, device, 1000, cap, 4)
     assert quarter.gaussians == pytest.approx(1.15 * whole.gaussians / 4)
     most = quarter.total + 1
-    shape = enough(views, options, device, 1000, cap, (1.0, 1.0), most)
+    shape = fewest_blocks(views, options, device, 1000, cap, (1.0, 1.0), most)
     assert shape in ((2, 2), (4, 1)) or shape[0] * shape[1] == 4
-    assert enough(views, options, device, 1000, cap, (1.0, 1.0), 2 * whole.total) == (1, 1)
+    assert fewest_blocks(views, options, device, 1000, cap, (1.0, 1.0), 2 * whole.total) == (1, 1)
     with pytest.raises(ValueError, match="even if there are 256"):
-        enough(views, options, device, 1000, cap, (1.0, 1.0), 1 << 20)
+        fewest_blocks(views, options, device, 1000, cap, (1.0, 1.0), 1 << 20)
 
 
 def api_fitted(options: Options, device: torch.device) -> Options:
@@ -280,7 +280,7 @@ def api_fitted(options: Options, device: torch.device) -> Options:
 def test_pixels_land_where_they_were_projected_from() -> None:
     camera = placed(3, -2, 6, (0.3, 0.2, -1))
     depth = torch.rand(30, 40, generator=torch.Generator().manual_seed(4)) * 5 + 1
-    places = landed(camera, depth)
+    places = pixel_positions(camera, depth)
     local = places.reshape(-1, 3) @ camera.world_to_camera[:3, :3].double().T
     local = local + camera.world_to_camera[:3, 3].double()
     assert torch.allclose(local[:, 2], depth.reshape(-1).double(), atol=1e-5)

@@ -23,12 +23,12 @@ import pytest
 
 from splat import api
 from splat.comparison import page
-from splat.comparison.asked import budget_said, budgets_of, recipes_of, seeds_of, slug
-from splat.comparison.compare import compared, read
+from splat.comparison.asked import budget_text, budgets_of, recipes_of, seeds_of, slug
+from splat.comparison.compare import compare, read
 from splat.comparison.crops import farthest
 from splat.comparison.drawing import apart
 from splat.comparison.plan import Ask, Entrant, Entry, Plan, Scene, Shared, read_plan
-from splat.comparison.report import summary_text, written
+from splat.comparison.report import summary_text, write_report
 from splat.comparison.request import Request
 from splat.comparison.results import Outcome
 from splat.comparison.runs import Note
@@ -101,8 +101,8 @@ def request_of(tiny_folder: Path, plugin: str) -> Request:
 def whole(request_of: Request, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a comparison that nothing interrupted; not to be changed."""
     out = tmp_path_factory.mktemp("compared") / "whole"
-    compared(request_of, out, workers=0, threads=2, quiet=True)
-    written(read(out), out)
+    compare(request_of, out, workers=0, threads=2, quiet=True)
+    write_report(read(out), out)
     return out
 
 
@@ -143,7 +143,7 @@ def test_strategies_are_split_at_commas_that_are_in_no_brackets_and_no_quotes() 
 def test_seeds_and_budgets() -> None:
     assert seeds_of("3") == (0, 1, 2) and seeds_of("4,1,4") == (4, 1) and seeds_of("7,") == (7,)
     assert budgets_of("25k, 1.5M,own,25000", 3) == (25_000, 1_500_000, 0)
-    assert [budget_said(n) for n in (0, 950, 25_000, 1_500_000, 123_456)] == [
+    assert [budget_text(n) for n in (0, 950, 25_000, 1_500_000, 123_456)] == [
         "own", "950", "25k", "1.5M", "123456",
     ]  # fmt: skip
     for text in ("0", "-1", "many", ","):
@@ -336,14 +336,14 @@ def test_an_interrupted_comparison_goes_on_to_the_same_bytes(
     out = tmp_path / "broken"
     monkeypatch.setenv(HOOK, "stop@17")
     with pytest.raises(Interrupted) as caught:
-        compared(request_of, out, workers=0, threads=2, quiet=True)
+        compare(request_of, out, workers=0, threads=2, quiet=True)
     assert caught.value.number == signal.SIGTERM
     assert states(out) == ["done", "begun", "waiting", "waiting"]
     assert [name for name in checkpoints(out) if "hooked" in name] == [
         "hooked-600-seed0/step_00000018.pt"
     ]
     monkeypatch.delenv(HOOK)
-    compared(Request(), out, workers=0, threads=2, quiet=True)
+    compare(Request(), out, workers=0, threads=2, quiet=True)
     assert states(out) == ["done"] * 4
     assert checkpoints(out) == checkpoints(whole)
 
@@ -359,12 +359,12 @@ def test_more_seeds_extend_a_comparison_and_nothing_is_done_twice(
     out = tmp_path / "more"
     shutil.copytree(whole, out)
     before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/metrics.json")}
-    compared(Request(seeds=(0, 4)), out, workers=0, threads=2, quiet=True)
+    compare(Request(seeds=(0, 4)), out, workers=0, threads=2, quiet=True)
     assert {path: path.stat().st_mtime_ns for path in before} == before and len(before) == 4
     found = read(out)
     assert [o.entry.seed for o in found.outcomes] == [0, 0, 1, 1, 4, 4]
     assert all(o.state == "done" and len(o.note.at_once) == 1 for o in found.outcomes)
-    compared(Request(strategies={"fixed": "fixed"}, seeds=(4,)), out, workers=0, quiet=True)
+    compare(Request(strategies={"fixed": "fixed"}, seeds=(4,)), out, workers=0, quiet=True)
     entries = [(o.entry.entrant, o.entry.seed) for o in read(out).outcomes]
     assert entries.count(("fixed", 4)) == 1 and len(entries) == 7
 
@@ -374,7 +374,7 @@ def test_what_would_mix_unlike_runs_is_refused(
 ) -> None:
     def refused(request: Request, why: str) -> None:
         with pytest.raises(ValueError, match=why):
-            compared(request, whole, workers=0, quiet=True)
+            compare(request, whole, workers=0, quiet=True)
 
     before = sorted(whole.rglob("*"))
     refused(Request(options=replace(OPTIONS, steps=40)), r"--steps 30, now it is 40; unlike runs")
@@ -386,13 +386,13 @@ def test_what_would_mix_unlike_runs_is_refused(
     refused(Request(options=replace(OPTIONS, seed=3)), "given with --seeds")
     assert sorted(whole.rglob("*")) == before
     with pytest.raises(ValueError, match="no view is held out"):
-        compared(Request(scenes=(tiny_folder,), reading=Reading(eval="none")), tmp_path / "x")
+        compare(Request(scenes=(tiny_folder,), reading=Reading(eval="none")), tmp_path / "x")
     with pytest.raises(ValueError, match="no scene to compare on"):
-        compared(Request(), tmp_path / "x")
+        compare(Request(), tmp_path / "x")
     assert not (tmp_path / "x").exists()
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="no comparison"):
-        compared(Request(scenes=(tiny_folder,)), tmp_path)
+        compare(Request(scenes=(tiny_folder,)), tmp_path)
 
 
 def test_a_run_of_other_settings_is_refused(whole: Path, tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ def test_a_run_of_other_settings_is_refused(whole: Path, tmp_path: Path) -> None
     config["options"]["ssim_weight"] = 0.5
     path.write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"ssim_weight 0\.5, in this comparison it would be 0\.2"):
-        compared(Request(), out, workers=0, quiet=True)
+        compare(Request(), out, workers=0, quiet=True)
 
 
 def test_another_scene_in_the_same_place_is_refused(
@@ -418,7 +418,7 @@ def test_another_scene_in_the_same_place_is_refused(
         return replace(scene, train=scene.train[1:])
 
     monkeypatch.setattr(api, "read_scene", fewer)
-    compared(Request(seeds=(0, 5)), out, workers=0, quiet=True)
+    compare(Request(seeds=(0, 5)), out, workers=0, quiet=True)
     found = [outcome for outcome in read(out).outcomes if outcome.entry.seed == 5]
     assert [outcome.state for outcome in found] == ["failed", "failed"]
     assert "are not those that the comparison was begun with" in found[0].note.failed
@@ -430,14 +430,14 @@ def test_a_failed_run_is_told_and_the_others_go_on(
     out = tmp_path / "failing"
     request = replace(request_of, seeds=(0,), eval_every=0)
     monkeypatch.setenv(HOOK, "raise@5")
-    found = compared(request, out, workers=0, threads=2, quiet=True)
+    found = compare(request, out, workers=0, threads=2, quiet=True)
     assert [outcome.state for outcome in found.outcomes] == ["done", "failed"]
     assert "no such thing" in found.outcomes[1].note.failed
     monkeypatch.delenv(HOOK)
-    assert [o.state for o in compared(Request(), out, workers=0, quiet=True).outcomes] == [
+    assert [o.state for o in compare(Request(), out, workers=0, quiet=True).outcomes] == [
         "done", "failed",
     ]  # fmt: skip
-    again = compared(Request(), out, workers=0, threads=2, retry=True, quiet=True)
+    again = compare(Request(), out, workers=0, threads=2, retry=True, quiet=True)
     assert [outcome.state for outcome in again.outcomes] == ["done", "done"]
     assert again.outcomes[1].note.failed == ""
 
@@ -469,7 +469,7 @@ def test_processes_at_once_that_die_or_lose_the_one_that_began_them(
     assert mcmc.note.at_once == (3,) and mcmc.metrics["threads"] == 1
     assert (mcmc.figures["memory"] or 0) > 50
     assert "was killed; perhaps memory" in dead.note.failed
-    compared(Request(), out, workers=0, threads=2, quiet=True)
+    compare(Request(), out, workers=0, threads=2, quiet=True)
     assert states(out) == ["done", "failed", "done"]
     last = "hooked-600-seed0/step_00000030.pt"
     assert checkpoints(out)[last] == checkpoints(whole)[last]
@@ -489,7 +489,7 @@ def test_two_comparisons_do_not_work_in_one_folder(
     from splat.system.lock import locked
 
     with locked(whole / ".lock", "it"), pytest.raises(ValueError, match="another process works"):
-        compared(request_of, whole, workers=0, quiet=True)
+        compare(request_of, whole, workers=0, quiet=True)
 
 
 def test_as_many_at_once_as_there_are_cores_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -370,7 +370,7 @@ def test_a_sweep_on_ray_comes_to_the_same_bytes_as_here(
     started: Any, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though one of its runs is killed on the way."""
-    from splat.comparison.compare import compared
+    from splat.comparison.compare import compare
     from splat.comparison.request import Request
     from splat.options import Options
 
@@ -385,11 +385,11 @@ def test_a_sweep_on_ray_comes_to_the_same_bytes_as_here(
         eval_every=15,
         net="none",
     )
-    found = compared(request, tmp_path / "ray", workers=2, threads=1, quiet=True, where="ray")
+    found = compare(request, tmp_path / "ray", workers=2, threads=1, quiet=True, where="ray")
     assert [outcome.state for outcome in found.outcomes] == ["done"] * 2
     assert [outcome.note.at_once for outcome in found.outcomes] == [(2,), (2, 2)]
     assert (tmp_path / "mark").exists()
-    compared(request, tmp_path / "here", workers=0, threads=1, quiet=True)
+    compare(request, tmp_path / "here", workers=0, threads=1, quiet=True)
     for pattern in ("runs/*/*/point_cloud.ply", "runs/*/*/checkpoints/*.pt"):
         pairs = [(p, tmp_path / "ray" / p.relative_to(tmp_path / "here"))
                  for p in (tmp_path / "here").glob(pattern)]  # fmt: skip

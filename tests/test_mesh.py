@@ -184,7 +184,7 @@ def test_fusion_is_the_sum_over_all_voxels(threads: None) -> None:
     for view in views:
         pose = view.camera.world_to_camera
         local = places @ pose[:3, :3].T + pose[:3, 3]
-        total += torch.stack(fusion.Pixels(view).told(local.T[None], 4 * voxel)[:2])[:, 0]
+        total += torch.stack(fusion.Pixels(view).samples(local.T[None], 4 * voxel)[:2])[:, 0]
     weight = total[1].view(values.shape).numpy()
     assert np.array_equal(known, weight >= 0.5) and 0.1 < known.mean() < 0.9
     mean = (total[0].view(values.shape) / total[1].view(values.shape).clamp_min(1e-6)).numpy()
@@ -387,7 +387,7 @@ def test_a_signed_distance_is_preferred(
         found = open_scene(*arguments)
         return replace(found, surface=Known(found.frame))
 
-    monkeypatch.setattr(command, "trained", with_distance)
+    monkeypatch.setattr(command, "open_scene", with_distance)
     done = splat("mesh", run, "-o", "a.ply", "--resolution", 40)
     assert done.code == 0, done.said
     assert "watertight" in done.out and "from the signed distance, cells of 0.0575" in done.out

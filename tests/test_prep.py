@@ -144,7 +144,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
 
     def until(stage: str, *rest: Any) -> Any:
         ran.append(stage)
-        found = child.carried_out(stage, *rest)
+        found = child.run_stage(stage, *rest)
         if stage == stop:
             raise KeyboardInterrupt
         return found
@@ -227,7 +227,7 @@ def test_colmap_that_fails_is_passed_on_in_a_sentence(tmp_path: Path) -> None:
         "max_side": 64, "features": 64, "groups": [],
     }  # fmt: skip
     with pytest.raises(RuntimeError, match=r"COLMAP's features ended .* run the command again"):
-        child.carried_out("features", job, tmp_path, lambda *_: None)
+        child.run_stage("features", job, tmp_path, lambda *_: None)
 
 
 def test_folders_that_are_not_ours_are_left_alone(splat: Splat, tmp_path: Path) -> None:
@@ -252,6 +252,6 @@ def test_pairs() -> None:
     assert pairs.nearby(places, 1) == [(0, 1), (3, 4)]
     portions = list(pairs.blocks(pairs.exhaustive(30), 8))
     assert sorted(pair for portion in portions for pair in portion) == pairs.exhaustive(30)
-    assert [pairs.chosen("auto", *n) for n in ((20, False), (900, False), (20, True))] == [
+    assert [pairs.matching_for("auto", *n) for n in ((20, False), (900, False), (20, True))] == [
         "exhaustive", "similar", "sequential",
     ]  # fmt: skip

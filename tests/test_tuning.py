@@ -19,7 +19,7 @@ from test_checkpoint import at, kill
 from torch import Tensor
 
 from splat import api
-from splat.comparison.request import DEFAULTS, Request, planned
+from splat.comparison.request import DEFAULTS, Request, plan_of
 from splat.conformance.trial import Trial, trial
 from splat.core.cloud import Cloud
 from splat.core.column import Rate
@@ -485,7 +485,7 @@ def test_what_cannot_be_replayed_is_said_at_once(
         assert not (tmp_path / "out").exists()
     asked = Request(scenes=(tiny_folder,), options=replace(DEFAULTS, replay=tmp_path / "first"))
     with pytest.raises(ValueError, match="a comparison has no replay"):
-        planned(asked, tmp_path / "comparison")
+        plan_of(asked, tmp_path / "comparison")
 
 
 def test_edits_stay_those_of_the_strategy_at_hand(trial_folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from splat.prep.geodesy import ecef, enu
-from splat.prep.upright import aligned
+from splat.prep.upright import placement_of
 
 Array = np.ndarray
 TILT = Rotation.from_euler("zyx", [40, -65, 110], degrees=True).as_matrix()
@@ -62,7 +62,7 @@ def test_up_of_tilted_walks(seed: int) -> None:
     """To a degree with a roll of three; a third are sideways, a tenth held at random."""
     rotations = ring(seed, 120)
     centres = np.random.default_rng(seed).normal(size=(len(rotations), 3))
-    found = aligned(centres, tilted(rotations), NOTHING)
+    found = placement_of(centres, tilted(rotations), NOTHING)
     assert found.up_found and not found.metric and found.origin is None
     assert degrees_between(found.rotation @ TILT @ np.array([0, 0, 1.0]), np.array([0, 0, 1])) < 1
     assert np.allclose(found.rotation @ found.rotation.T, np.eye(3))
@@ -72,20 +72,20 @@ def test_up_of_tilted_walks(seed: int) -> None:
 @pytest.mark.parametrize("roll", [np.pi / 2, -np.pi / 2])
 def test_all_photos_sideways(roll: float) -> None:
     rotations = np.stack([camera(a, -0.2, roll) for a in np.linspace(0, 3, 20)])
-    up = aligned(np.eye(20, 3), tilted(rotations), NOTHING).rotation @ TILT[:, 2]
+    up = placement_of(np.eye(20, 3), tilted(rotations), NOTHING).rotation @ TILT[:, 2]
     assert degrees_between(up, np.array([0, 0, 1.0])) < 1
 
 
 def test_photos_that_all_look_the_same_way_stand_as_their_sides_do() -> None:
     """Nothing but the sides of the photos tells; straight ahead they are the vertical."""
     rotations = np.stack([camera(0.5, 0.0, 0.0)] * 8)
-    up = aligned(np.eye(8, 3), tilted(rotations), NOTHING).rotation @ TILT[:, 2]
+    up = placement_of(np.eye(8, 3), tilted(rotations), NOTHING).rotation @ TILT[:, 2]
     assert degrees_between(up, np.array([0, 0, 1.0])) < 0.1
 
 
 def test_cameras_looking_straight_down_in_many_directions() -> None:
     rotations = np.stack([camera(a, -np.pi / 2 + 0.02, 0) for a in np.linspace(0, 6, 25)])
-    up = aligned(np.eye(25, 3), tilted(rotations), NOTHING).rotation @ TILT[:, 2]
+    up = placement_of(np.eye(25, 3), tilted(rotations), NOTHING).rotation @ TILT[:, 2]
     assert degrees_between(up, np.array([0, 0, 1.0])) < 2
 
 
@@ -96,8 +96,8 @@ def test_a_floor_sharpens_up() -> None:
     rotations = ring(1, sideways=0, wild=0) @ lean.T
     points = cloud(draw) @ TILT.T
     centres = draw.normal(size=(len(rotations), 3))
-    alone = aligned(centres, tilted(rotations), NOTHING)
-    found = aligned(centres, tilted(rotations), points)
+    alone = placement_of(centres, tilted(rotations), NOTHING)
+    found = placement_of(centres, tilted(rotations), points)
     top = np.array([0, 0, 1.0])
     assert degrees_between(alone.rotation @ TILT @ top, top) > 4
     assert degrees_between(found.rotation @ TILT @ top, top) < 0.5
@@ -114,7 +114,7 @@ def test_two_walls_sharpen_up_where_there_is_no_floor() -> None:
     first = np.column_stack([draw.uniform(0, 4, 2000), np.zeros(2000), draw.uniform(0, 3, 2000)])
     second = np.column_stack([np.zeros(2000), draw.uniform(0, 4, 2000), draw.uniform(0, 3, 2000)])
     points = np.concatenate([first, second]) + draw.normal(0, 0.004, (4000, 3))
-    found = aligned(draw.normal(size=(40, 3)), tilted(rotations), points @ TILT.T)
+    found = placement_of(draw.normal(size=(40, 3)), tilted(rotations), points @ TILT.T)
     assert "walls" in found.how
     assert degrees_between(found.rotation @ TILT[:, 2], np.array([0, 0, 1.0])) < 0.5
 
@@ -122,13 +122,13 @@ def test_two_walls_sharpen_up_where_there_is_no_floor() -> None:
 def test_clutter_does_not_move_up() -> None:
     rotations, draw = tilted(ring(3)), np.random.default_rng(3)
     points = draw.normal(size=(3000, 3))
-    alone, found = (aligned(np.eye(40, 3), rotations, each) for each in (NOTHING, points))
+    alone, found = (placement_of(np.eye(40, 3), rotations, each) for each in (NOTHING, points))
     assert np.array_equal(alone.rotation, found.rotation)
 
 
 def test_cameras_held_every_way_have_no_up() -> None:
     rotations = Rotation.random(60, random_state=0).as_matrix()
-    found = aligned(np.random.default_rng(0).normal(size=(60, 3)), rotations, NOTHING)
+    found = placement_of(np.random.default_rng(0).normal(size=(60, 3)), rotations, NOTHING)
     assert not found.up_found and np.array_equal(found.rotation, np.eye(3))
     assert "not known" in found.how
 
@@ -164,7 +164,7 @@ def test_gps_gives_metres_and_north(noise: float) -> None:
     measured[:6] += draw.normal(0, 100, (6, 3))
     gps = geodetic(measured)
     gps[10:14] = np.nan
-    found = aligned(centres, tilted(ring(4, 36)), NOTHING, gps)
+    found = placement_of(centres, tilted(ring(4, 36)), NOTHING, gps)
     assert found.metric and found.up_found and found.origin is not None
     assert abs(found.scale * 0.037 - 1) < (0.02 if noise else 1e-6)
     placed = found.scale * centres @ found.rotation.T + found.translation
@@ -178,7 +178,7 @@ def test_a_straight_walk_is_levelled_by_the_cameras() -> None:
     metres = np.column_stack([np.linspace(0, 60, 30), np.linspace(0, 20, 30), np.zeros(30)])
     centres = 2.0 * metres @ TILT.T
     gps = geodetic(metres + draw.normal(0, 0.6, (30, 3)))
-    found = aligned(centres, tilted(ring(5, 30)), NOTHING, gps)
+    found = placement_of(centres, tilted(ring(5, 30)), NOTHING, gps)
     assert found.metric
     assert degrees_between(found.rotation @ TILT[:, 2], np.array([0, 0, 1.0])) < 2
     assert degrees_between(found.rotation @ TILT[:, 1], np.array([0, 1.0, 0])) < 2
@@ -190,7 +190,7 @@ def test_gps_without_altitude() -> None:
     metres = np.column_stack([draw.uniform(-20, 20, (20, 2)), np.zeros(20)])
     gps = geodetic(metres)
     gps[:, 2] = np.nan
-    found = aligned(metres @ TILT.T / 3, tilted(ring(6, 20)), NOTHING, gps)
+    found = placement_of(metres @ TILT.T / 3, tilted(ring(6, 20)), NOTHING, gps)
     assert found.metric and abs(found.scale - 3) < 0.02 and found.origin is not None
     assert found.origin[2] == 0
 
@@ -201,10 +201,10 @@ def test_too_short_a_track_is_refused() -> None:
     metres = draw.uniform(-3, 3, (25, 3))
     gps = geodetic(metres + draw.normal(0, 3, (25, 3)))
     rotations = tilted(ring(7, 25))
-    found = aligned(metres @ TILT.T, rotations, NOTHING, gps)
+    found = placement_of(metres @ TILT.T, rotations, NOTHING, gps)
     assert not found.metric and found.origin is None and "GPS was left out" in found.how
     apart = float(np.linalg.norm(metres[2] - metres[9]))
-    again = aligned(metres @ TILT.T, rotations, NOTHING, gps, (2, 9, 5 * apart))
+    again = placement_of(metres @ TILT.T, rotations, NOTHING, gps, (2, 9, 5 * apart))
     assert again.metric and again.scale == pytest.approx(5)
 
 
@@ -212,13 +212,13 @@ def test_gps_of_three_photos_is_refused() -> None:
     metres = np.random.default_rng(8).uniform(-50, 50, (12, 3))
     gps = geodetic(metres)
     gps[3:] = np.nan
-    found = aligned(metres, tilted(ring(8, 12)), NOTHING, gps)
+    found = placement_of(metres, tilted(ring(8, 12)), NOTHING, gps)
     assert not found.metric and "3 photos only" in found.how
 
 
 def test_a_distance_goes_before_the_scale_of_gps() -> None:
     metres = np.random.default_rng(9).uniform(-50, 50, (12, 3))
-    found = aligned(
+    found = placement_of(
         metres @ TILT.T, tilted(ring(9, 12)), NOTHING, geodetic(metres),
         (0, 1, 1.1 * float(np.linalg.norm(metres[0] - metres[1]))),
     )  # fmt: skip
@@ -236,4 +236,4 @@ def test_a_distance_goes_before_the_scale_of_gps() -> None:
 def test_useless_distances(distance: tuple[int, int, float], said: str) -> None:
     centres = np.array([[0.0, 0, 0], [1, 0, 0], [1, 0, 0]])
     with pytest.raises(ValueError, match=said):
-        aligned(centres, ring(0, 3), NOTHING, None, distance)
+        placement_of(centres, ring(0, 3), NOTHING, None, distance)

@@ -78,7 +78,7 @@ class Trainer:
             finally:
                 self._there.set()
 
-        real = opening.opened
+        real = opening.open_viewer
 
         def opened(*arguments: Any) -> LiveViewer:
             self.viewer = real(*arguments)
@@ -86,12 +86,12 @@ class Trainer:
             return self.viewer
 
         self._thread = threading.Thread(target=work)
-        opening.opened = opened
+        opening.open_viewer = opened
         try:
             self._thread.start()
             assert self._there.wait(60) and self.viewer is not None, self.error
         finally:
-            opening.opened = real
+            opening.open_viewer = real
 
     @property
     def live(self) -> LiveViewer:

@@ -77,7 +77,7 @@ def interruptible() -> Iterator[None]:
 def directed(
     monkeypatch: pytest.MonkeyPatch, acts: Mapping[int, Act], stay: bool = False
 ) -> Iterator[Director]:
-    director, real = Director(acts, stay), opening.opened
+    director, real = Director(acts, stay), opening.open_viewer
 
     def opened(*arguments: Any) -> LiveViewer:
         director.viewer = real(*arguments)

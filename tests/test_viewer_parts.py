@@ -44,12 +44,12 @@ from splat.viewer.chronicle import (
     MEMORY,
     MOVED,
     Chronicle,
-    plain,
+    plain_copy,
 )
 from splat.viewer.curves import MOST, Curves, of_log
 from splat.viewer.film import Film, Shooting
 from splat.viewer.gallery import UNKNOWN, Gallery
-from splat.viewer.guest import LONGEST, placed, quaternion
+from splat.viewer.guest import LONGEST, camera_at, quaternion
 from splat.viewer.look import Look
 from splat.viewer.pace import IDLE, MARGIN, Pace
 from splat.viewer.paint import Easel
@@ -57,7 +57,7 @@ from splat.viewer.photo import nearest, same_place, warped
 from splat.viewer.source import Live, Photos, Still
 from splat.viewer.timeline import Snapshots, Timeline
 from splat.viewer.tint import normals
-from splat.viewer.values import SWEPT, Sweep, offered, values
+from splat.viewer.values import SWEPT, Sweep, heatmap_names, values
 
 STEPS = 240
 
@@ -326,9 +326,9 @@ def test_a_run_held_against_itself_differs_nowhere(live: Live) -> None:
     look = Look(against="other", difference=True, gain=1)
     assert easel.picture(look, camera).pixels.max() <= 3
     wiped = easel.picture(Look(against="other", wipe=0.25), camera).pixels
-    plain = easel.picture(Look(), camera).pixels
+    single = easel.picture(Look(), camera).pixels
     cut = round(0.25 * camera.width)
-    assert np.array_equal(wiped[:, : cut - 1], plain[:, : cut - 1])
+    assert np.array_equal(wiped[:, : cut - 1], single[:, : cut - 1])
     assert (wiped[:, cut - 1 : cut + 1] == 255).all()
     assert "tiny | other" in easel.picture(look, camera).note
 
@@ -348,7 +348,7 @@ def test_a_camera_goes_into_a_frame_and_out_of_it() -> None:
 def test_browser_cameras_are_ours() -> None:
     camera = standing([1.0, -2, 0.5], 0.7, 64, 48, fov=0.8)
     rotation = camera.world_to_camera[:3, :3].double().T.numpy()
-    again = placed(quaternion(rotation), camera.centre.numpy().astype(float), 0.8, 64, 48)
+    again = camera_at(quaternion(rotation), camera.centre.numpy().astype(float), 0.8, 64, 48)
     assert torch.allclose(again.world_to_camera, camera.world_to_camera, atol=1e-6)
     assert torch.allclose(again.K, camera.K, atol=1e-4)
 
@@ -358,18 +358,18 @@ def test_a_sweep_finds_the_scores_and_follows_edits(live: Live) -> None:
     views = sweep.progress[1]
     while sweep.number == 0:
         sweep.look()
-    assert sweep.fresh and sweep.found is not None
+    assert sweep.fresh and sweep.scores is not None
     mass = sum(live.surveyed(i).mass.double() for i in range(views))
-    assert torch.allclose(sweep.found.mass, mass, rtol=1e-5)
+    assert torch.allclose(sweep.scores.mass, mass, rtol=1e-5)
     camera = live.cameras[0]
     gaussians = live.gaussians(camera)
     rows = live.rows_of(gaussians)
-    for name in offered(live, None):
+    for name in heatmap_names(live, None):
         found = values(name, live, gaussians, rows, None, sweep)
         assert found is not None and found.shape == (len(gaussians),), name
-    assert set(SWEPT) < set(offered(live, None))
+    assert set(SWEPT) < set(heatmap_names(live, None))
     sweep.follow(lambda each: each[:10])
-    assert len(sweep.found.mass) == 10 and len(sweep.found.weighted) == 10
+    assert len(sweep.scores.mass) == 10 and len(sweep.scores.weighted) == 10
 
 
 def test_a_span_ends_at_percentiles_and_by_logarithms() -> None:
@@ -381,7 +381,7 @@ def test_a_span_ends_at_percentiles_and_by_logarithms() -> None:
     assert span.at(0.5) == pytest.approx(10)
     same = colors.span(torch.full((5,), 3.0))
     assert same.low < same.high
-    ends = colors.coloured(torch.tensor([-1.0, 0.0, 1.0, math.nan]), colors.Span(0, 1), "grey")
+    ends = colors.colours_of(torch.tensor([-1.0, 0.0, 1.0, math.nan]), colors.Span(0, 1), "grey")
     assert torch.equal(ends[:, 0], torch.tensor([0.0, 0, 1, 0]))
     assert colors.legend(span, "turbo", "title").shape[1] == colors.WIDTH
 
@@ -431,7 +431,7 @@ def test_snapshots_are_the_run_as_it_was(scene: Any, tmp_path: Path) -> None:
         was: dict[int, Any] = {}
 
         def note(run: Run, *_: Any) -> None:
-            was[run.step] = plain(run.model(run.views[0], run.step))
+            was[run.step] = plain_copy(run.model(run.views[0], run.step))
 
         run.watchers = [snapshots, note]
         while not run.over:
@@ -478,7 +478,7 @@ def standing(
 ) -> Camera:
     """A camera turned about y."""
     wxyz = np.array([math.cos(turn / 2), 0.0, math.sin(turn / 2), 0.0])
-    return placed(wxyz, np.array(eye), fov, width, height)
+    return camera_at(wxyz, np.array(eye), fov, width, height)
 
 
 def test_a_path_leads_through_its_views_and_is_read_by_render(live: Live, tmp_path: Path) -> None:

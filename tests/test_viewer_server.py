@@ -26,7 +26,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 from websockets.sync.client import ClientConnection, connect  # noqa: E402
 
 from splat.viewer import server as module  # noqa: E402
-from splat.viewer.door import Door, opened  # noqa: E402
+from splat.viewer.door import Door, door_in_place  # noqa: E402
 from splat.viewer.gate import Gate  # noqa: E402
 from splat.viewer.inbox import Inbox  # noqa: E402
 from splat.viewer.place import place  # noqa: E402
@@ -358,7 +358,7 @@ def test_another_version_is_told(server: Server) -> None:
 def test_a_taken_port_makes_way() -> None:
     with closing(Server(port=0)) as first, closing(Server(port=first.port)) as second:
         assert second.port > first.port
-        assert any(f"port {first.port} is taken" in line for line in second.told())
+        assert any(f"port {first.port} is taken" in line for line in second.address_lines())
         assert asked(first).status == asked(second).status == 200
 
 
@@ -410,7 +410,7 @@ def test_garbage_in_place_of_a_request(server: Server, caplog: pytest.LogCapture
 def test_calls_of_others_are_left_alone() -> None:
     door = Door(place("127.0.0.1"), 0, Gate(None), Inbox({}), PROTOCOL)
     real, calls = websockets.asyncio.server.serve, []
-    with opened(door):
+    with door_in_place(door):
         instead = websockets.asyncio.server.serve
         assert instead is not real
     assert websockets.asyncio.server.serve is real
@@ -428,7 +428,7 @@ def test_beyond_localhost_a_token_is_made(monkeypatch: pytest.MonkeyPatch) -> No
     with closing(Server(host="0.0.0.0", port=0)) as server:
         assert server.token is not None and len(server.token) >= 20
         assert server.url == f"http://localhost:{server.port}/?token={server.token}"
-        url, tunnel, warning = server.told()
+        url, tunnel, warning = server.address_lines()
         assert url == server.url
         assert tunnel == f"ssh -L {server.port}:localhost:{server.port} ada@gpu7"
         assert "anybody on the network" in warning and server.token in warning
@@ -436,7 +436,7 @@ def test_beyond_localhost_a_token_is_made(monkeypatch: pytest.MonkeyPatch) -> No
         assert asked(server, f"/?token={server.token}", Host="gpu7").status == 200
     monkeypatch.delenv("SSH_CONNECTION")
     with closing(Server(host="127.0.0.1", port=0)) as server:
-        assert server.told() == [f"http://127.0.0.1:{server.port}"]
+        assert server.address_lines() == [f"http://127.0.0.1:{server.port}"]
 
 
 def test_the_sixth_version_of_addresses() -> None:
@@ -477,17 +477,17 @@ def test_the_last_ports_are_taken() -> None:
 
 
 def test_a_viser_that_cannot_be_guarded_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, opened = websockets.asyncio.server.serve, []
+    real, hosts = websockets.asyncio.server.serve, []
 
     def unknown(self: object, serve: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        opened.append(args[1])
+        hosts.append(args[1])
         return serve(*args, **options)
 
     monkeypatch.setattr("splat.viewer.door.Door.__call__", unknown)
     before = threading.active_count()
     with pytest.raises(ValueError, match="cannot be guarded"):
         Server(host="0.0.0.0", port=0)
-    assert opened == ["127.0.0.1"] and seen(lambda: threading.active_count() == before)
+    assert hosts == ["127.0.0.1"] and seen(lambda: threading.active_count() == before)
     assert websockets.asyncio.server.serve is real
 
 

@@ -1,4 +1,4 @@
-"""What became of the rows of a run: how old they are, what last happened to them, who died."""
+"""History of the rows of a run: their age, the last event of each, and rows that were pruned."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from splat.math import rgb_from_sh
 from splat.types import Gaussians
 
 BORN, HALVED, MOVED = 1, 2, 3
-"""What may have happened to a row: born, born of a row that was split, moved elsewhere."""
+"""Events of a row: born, born by the split of a row, moved elsewhere (relocation)."""
 MOST_GHOSTS = 20_000
 MEMORY = 0.97
-"""What a gradient leaves of those gathered before it."""
+"""Decay, per gathering, of the mean of gradients."""
 GATHER_EVERY = 4
 
 
 @dataclass(frozen=True)
 class Ghosts:
-    """Gaussians that died after a step, in plain colours."""
+    """Gaussians that were pruned after a step, in plain colours."""
 
     step: int
     gaussians: Gaussians
@@ -49,15 +49,15 @@ class Chronicle:
         self.ghosts: deque[Ghosts] = deque()
         self.births: Counter[str] = Counter()
         self.deaths: Counter[str] = Counter()
-        """Rows by reason, since it was begun."""
+        """Number of pruned rows by reason, since the chronicle began; `births` likewise."""
         self.followers: list[Callable[[Callable[[Tensor], Tensor]], None]] = []
         """Called with how rows changed: a function from an array with an entry a row before to one
         after, 0 for those that are not what they were."""
         self.gathers = False
-        """Whether gradients are gathered, which costs a twentieth of a step when it is done."""
+        """Whether gradients are gathered, which costs a twentieth of a step each time."""
 
     def __call__(self, run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:
-        """As a watcher, after every step."""
+        """Follow a step, as a watcher."""
         del losses
         if run.order is not None:
             order = run.order
@@ -71,19 +71,19 @@ class Chronicle:
 
     @property
     def gradient(self) -> Float[Tensor, "n"] | None:
-        """Mean gradient on screen of late, over the steps in which the row was seen."""
+        """Moving mean of the gradient on screen, over the steps in which the row was seen."""
         if "gradient" not in self.rows:
             return None
         return self.rows["gradient"] / self.rows["sightings"].clamp_min(1e-6)
 
     def lately(self, step: int, recent: int) -> Bool[Tensor, "n"]:
-        """Rows to which something happened in the last so many steps."""
-        found: Tensor = (self.rows["kind"] != 0) & (self.rows["when"] > step - recent)
-        return found
+        """Rows with an event in the last `recent` steps."""
+        rows: Tensor = (self.rows["kind"] != 0) & (self.rows["when"] > step - recent)
+        return rows
 
     def dead(self, step: int, recent: int) -> list[Gaussians]:
-        """Who died in the last so many steps."""
-        return [each.gaussians for each in self.ghosts if each.step > step - recent]
+        """Gaussians pruned in the last `recent` steps."""
+        return [ghosts.gaussians for ghosts in self.ghosts if ghosts.step > step - recent]
 
     def _gather(self, step: Step) -> None:
         n, device = len(self.rows["kind"]), self.rows["kind"].device
@@ -149,11 +149,11 @@ class Chronicle:
 
     def _follow(self, after: Callable[[Tensor], Tensor]) -> None:
         self.rows = {name: after(values) for name, values in self.rows.items()}
-        for each in self.followers:
-            each(after)
+        for follower in self.followers:
+            follower(after)
 
     def _bury(self, run: Run, step: Step, kept: Tensor, halved: Bool[Tensor, "n"]) -> None:
-        """Keep a copy of the rows that went, as they were drawn last."""
+        """Keep a copy of the rows that were pruned, as they were drawn last."""
         drawn = step.rendered.gaussians
         gone = torch.ones_like(halved)
         gone[kept[kept < len(gone)]] = False
@@ -163,13 +163,13 @@ class Chronicle:
         rows = gone.nonzero()[:, 0][:MOST_GHOSTS]
         if not len(rows):
             return
-        self.ghosts.append(Ghosts(run.step, plain(drawn.take(rows))))
-        while sum(len(each.gaussians) for each in self.ghosts) > MOST_GHOSTS:
+        self.ghosts.append(Ghosts(run.step, plain_copy(drawn.take(rows))))
+        while sum(len(ghosts.gaussians) for ghosts in self.ghosts) > MOST_GHOSTS:
             self.ghosts.popleft()
 
 
-def plain(gaussians: Gaussians) -> Gaussians:
-    """A detached copy in colours that look alike from everywhere, without its source."""
+def plain_copy(gaussians: Gaussians) -> Gaussians:
+    """A detached copy without its source, in colours that are the same from everywhere."""
     colors = gaussians.colors.detach()
     if gaussians.sh_degree is not None:
         colors = rgb_from_sh(colors[:, 0].to(gaussians.means.dtype)).clamp(0, 1)

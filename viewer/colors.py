@@ -1,4 +1,4 @@
-"""Colour maps, how numbers are spread over them, and the legend that says so."""
+"""Colour maps, the ranges of numbers that they cover, and legends."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ MAPS = {
     "grey": None,
 }
 SAMPLED = 200_000
-"""Most numbers that percentiles are taken of."""
+"""Most numbers from which percentiles are estimated."""
 WIDTH, BAR, TEXT = 360, 14, 20
-"""Of a legend, pixels."""
+"""Width of a legend, heights of its bar and of its text, pixels."""
 
 
 @lru_cache(maxsize=16)
 def table(name: str) -> Float[Tensor, "256 3"]:
-    """A map's 256 colours, RGB in [0, 1]."""
+    """The 256 colours of a map, RGB in [0, 1]."""
     ramp = np.arange(256, dtype=np.uint8)[:, None]
     kind = MAPS[name]
     bgr = cv2.cvtColor(ramp, cv2.COLOR_GRAY2BGR) if kind is None else cv2.applyColorMap(ramp, kind)
@@ -40,14 +40,14 @@ def table(name: str) -> Float[Tensor, "256 3"]:
 
 @dataclass(frozen=True)
 class Span:
-    """From which number to which the colours run, and whether by logarithms."""
+    """The range of numbers that the colours cover, linear or logarithmic."""
 
     low: float
     high: float
     log: bool = False
 
     def shares(self, values: Tensor) -> Tensor:
-        """Where numbers lie: 0 at the low end, 1 at the high one, none beyond."""
+        """Position of numbers in the range: 0 at the low end, 1 at the high one, clamped."""
         low, high = self.low, self.high
         if self.log:
             values = values.clamp_min(low).log()
@@ -55,14 +55,14 @@ class Span:
         return ((values - low) / max(high - low, 1e-30)).clamp(0, 1)
 
     def at(self, share: float) -> float:
-        """The number at a share of the way."""
+        """The number at a position in [0, 1] of the range."""
         if self.log:
             return math.exp((1 - share) * math.log(self.low) + share * math.log(self.high))
         return (1 - share) * self.low + share * self.high
 
 
 def span(values: Tensor, percent: tuple[float, float] = (0, 100), log: bool = False) -> Span:
-    """The span of most numbers: between two percentiles of them.
+    """The range between two percentiles of numbers.
 
     By logarithms only those above 0 count, and the low end is at least a millionth of the high one.
     """
@@ -82,7 +82,7 @@ def span(values: Tensor, percent: tuple[float, float] = (0, 100), log: bool = Fa
     return Span(low, high, log)
 
 
-def coloured(values: Tensor, within: Span, name: str) -> Tensor:
+def colours_of(values: Tensor, within: Span, name: str) -> Tensor:
     """Colours [..., 3] in [0, 1] of numbers [...]."""
     index = (within.shares(values) * 255).round().nan_to_num_(0).long()
     return table(name).to(values.device)[index]
@@ -96,9 +96,9 @@ def legend(within: Span, name: str, title: str) -> Pixels:
     picture[TEXT : TEXT + BAR] = ramp[across]
     _text(picture, title + (" (logarithmic)" if within.log else ""), 0, TEXT - 6)
     for share in (0.0, 0.5, 1.0):
-        said = f"{within.at(share):.3g}"
-        width = cv2.getTextSize(said, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0]
-        _text(picture, said, round(share * (WIDTH - width)), TEXT + BAR + TEXT - 5)
+        number = f"{within.at(share):.3g}"
+        width = cv2.getTextSize(number, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0]
+        _text(picture, number, round(share * (WIDTH - width)), TEXT + BAR + TEXT - 5)
     return picture
 
 
@@ -112,6 +112,6 @@ def swatches(entries: dict[str, tuple[float, float, float]]) -> Pixels:
     return picture
 
 
-def _text(picture: Pixels, said: str, x: int, y: int) -> None:
+def _text(picture: Pixels, text: str, x: int, y: int) -> None:
     light = (220, 220, 220)
-    cv2.putText(picture, said, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, light, 1, cv2.LINE_AA)
+    cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, light, 1, cv2.LINE_AA)

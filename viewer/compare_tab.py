@@ -1,4 +1,4 @@
-"""The tab that holds a picture against another: a photo, another run, the run as it was."""
+"""The tab that compares a picture with another: a photo, another run, the run as it was."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SAID: dict[str, Against] = {
 
 
 class CompareTab:
-    """What the picture is held against, the wipe, the difference, and the timeline."""
+    """The choice of what is compared, the wipe, the difference, and the timeline."""
 
     def __init__(self, gui: Gui, guest: Guest, stage: Stage, timeline: Timeline | None) -> None:
         """Fill the container that is open."""
@@ -31,16 +31,16 @@ class CompareTab:
         self._steps: list[int] = []
         look, easel = guest.look, stage.easel
         possible = {
-            said
-            for said, kind in _SAID.items()
+            label
+            for label, kind in _SAID.items()
             if kind == "nothing"
             or (kind == "photo" and easel.source.photos is not None)
             or (kind == "other" and easel.other is not None)
             or (kind == "past" and timeline is not None)
         }
-        said = next(text for text, kind in _SAID.items() if kind == look.against)
+        label = next(text for text, kind in _SAID.items() if kind == look.against)
         against = gui.add_dropdown(
-            "Hold against", tuple(s for s in _SAID if s in possible), initial_value=said
+            "Hold against", tuple(s for s in _SAID if s in possible), initial_value=label
         )
         wipe = gui.add_slider("Wipe", 0.0, 1.0, 0.005, look.wipe)
         difference = gui.add_checkbox("Difference", look.difference)
@@ -79,7 +79,7 @@ class CompareTab:
         self.refresh()
 
     def refresh(self) -> None:
-        """Say the figures of both, and offer the snapshots that there are."""
+        """Update the figures of both, and the snapshots on offer."""
         easel = self._stage.easel
         sides = [easel.source] + ([easel.other.source] if easel.other is not None else [])
         text = "  \n".join(map(_row, sides))

@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 from splat.core.edit import SPLIT
 
 MOST = 240
-"""Points of a curve."""
+"""Most points of a curve."""
 NAMES = ("loss", "psnr", "test_psnr", "gaussians", "born", "died")
 
 
 class Curves:
-    """What happened over the steps: a row of numbers now and then, NaN where one is not known."""
+    """Curves over the steps: rows of numbers, NaN where one is not known."""
 
     def __init__(self) -> None:
         self._points: list[tuple[int, list[float]]] = []
         self.stride = 1
-        """Of the records given, one in so many is kept."""
+        """Of so many records given, one is kept."""
         self._given = 0
 
     def add(self, step: int, **numbers: float) -> None:
-        """Add the numbers of a step; where there are too many, every second is let go."""
+        """Add the numbers of a step; where there are too many, every second row is dropped."""
         self._given += 1
         if (self._given - 1) % self.stride:
             return
@@ -36,11 +36,11 @@ class Curves:
 
     @property
     def count(self) -> int:
-        """Grows with every number added."""
+        """Number of records ever added."""
         return self._given
 
     def knows(self, *names: str) -> bool:
-        """Whether there is anything of these curves."""
+        """Whether there is any number of these curves."""
         places = [NAMES.index(name) for name in names]
         return any(not np.isnan(row[i]) for _, row in self._points[:] for i in places)
 
@@ -56,24 +56,26 @@ class Curves:
 
 
 def of_log(records: Iterable[Mapping[str, Any]]) -> Curves:
-    """The curves that the log of a run holds."""
-    found = Curves()
+    """The curves of the log of a run."""
+    curves = Curves()
     born = died = 0
     for record in records:
         for name, rows in record.get("counts", {}).items():
             verb, _, reason = name.partition(":")
             born += rows if verb == "append" else 0
             died += rows if verb == "drop" and reason != SPLIT else 0
-        known = {name: record[name] for name in ("loss", "psnr", "test_psnr") if name in record}
-        if known:
-            found.add(record["step"], gaussians=record["gaussians"], born=born, died=died, **known)
-    return found
+        numbers = {name: record[name] for name in ("loss", "psnr", "test_psnr") if name in record}
+        if numbers:
+            curves.add(
+                record["step"], gaussians=record["gaussians"], born=born, died=died, **numbers
+            )
+    return curves
 
 
 def _filled(column: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Numbers that come seldom hold until the next: a line is drawn between points only."""
-    known = ~np.isnan(column)
-    if not known.any():
+    """The column with gaps filled by the last number before them."""
+    present = ~np.isnan(column)
+    if not present.any():
         return np.zeros_like(column)
-    last = np.maximum.accumulate(np.where(known, np.arange(len(column)), -1))
-    return np.where(last >= 0, column[last], column[known.argmax()])
+    last = np.maximum.accumulate(np.where(present, np.arange(len(column)), -1))
+    return np.where(last >= 0, column[last], column[present.argmax()])

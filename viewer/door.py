@@ -1,4 +1,4 @@
-"""The door: what viser's own web server is started with, in place of what it asks for."""
+"""A replacement of `serve`, with which viser starts its own web server."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from splat.viewer.inbox import LARGEST, Inbox
 from splat.viewer.place import Place
 
 PATIENCE = 0.4
-"""Seconds that clients are given to say goodbye."""
+"""Seconds that clients have to close their connections."""
 
 CAMERA, CAMERA_BEGINS = b"ViewerCameraMessage", 64
-"""How a camera's message is known, within its first bytes."""
+"""Type of a camera's message, and first bytes in which it is looked for."""
 GATHER = 0.004
-"""Seconds in which cameras that come at once are gathered."""
+"""Seconds in which cameras that arrive together are gathered."""
 
 _log = logging.getLogger("splat.viewer")
 _swapping = threading.RLock()
 
 
 class Visitor(web.ServerConnection):
-    """A connection of which viser sees only the messages that the inbox takes."""
+    """A connection that passes on to viser only messages that the inbox accepts."""
 
     def __init__(self, inbox: Inbox, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._inbox, self._shown_out = inbox, False
         self._camera: Any = None
-        """A camera that waits for its turn."""
+        """The newest camera, until it is passed on."""
         self._due = 0.0
 
     async def recv(self, *args: Any, **kwargs: Any) -> Any:
@@ -70,8 +70,8 @@ class Visitor(web.ServerConnection):
             self._camera = raw
 
     def _next_camera(self) -> Any:
-        """The camera that waited, after which nothing is read for a while: the system keeps what
-        comes, and nobody is woken for it."""
+        """The newest camera; then reading pauses, so that the system buffers what comes and no
+        thread wakes."""
         raw, self._camera = self._camera, None
         self.transport.pause_reading()
         self.loop.call_later(self._inbox.camera_pause, self._read_on)
@@ -83,7 +83,7 @@ class Visitor(web.ServerConnection):
 
 
 class Line(logging.Handler):
-    """What websockets has to say, in a line for those who look for it."""
+    """Logs messages of websockets, each in a line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
@@ -92,7 +92,7 @@ class Line(logging.Handler):
 
 
 class Sign(str):
-    """A host's name that is told from equal ones by identity."""
+    """A host's name that is told apart from equal ones by identity."""
 
 
 @dataclass
@@ -105,16 +105,16 @@ class Door:
 
     place: Place
     wanted: int
-    """Port asked for."""
+    """The port asked for."""
     gate: Gate
     inbox: Inbox
     protocol: str
-    """Name and version that a client must offer."""
+    """Name and version of the protocol that a client must offer."""
     sign: Sign = field(default_factory=lambda: Sign("127.0.0.1"))
     taken: bool = False
-    """Whether viser came through here."""
+    """Whether viser called it."""
     failure: str = ""
-    """Sentence, where no port could be had."""
+    """Why no port could be had, a sentence; empty: one was."""
 
     def __call__(self, real: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if len(args) != 3 or args[1] is not self.sign:
@@ -152,7 +152,7 @@ class Door:
 
 
 class _Listening:
-    """What viser awaits: the port while it is open. Failing is for `Door.failure` to tell."""
+    """The context manager that viser awaits: open while the port is."""
 
     def __init__(self, door: Door, serve: Callable[..., Any]) -> None:
         self._door, self._serve = door, serve
@@ -190,14 +190,14 @@ class _Listening:
 
 
 def _unretrieved(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """A message that viser took but could not act on costs a line, not a traceback."""
+    """Log an error in a handler of viser in a line, without a traceback."""
     del loop
     error = context.get("exception")
     _log.info("viewer: %s", brief(error) if error else context.get("message"))
 
 
 def brief(error: BaseException) -> str:
-    """An error and where it came from, in a line."""
+    """An error and the function it came from, in a line."""
     text, trace = " ".join(f"{type(error).__name__}: {error}".split()), error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -205,8 +205,8 @@ def brief(error: BaseException) -> str:
 
 
 @contextmanager
-def opened(door: Door) -> Iterator[None]:
-    """Within, the door stands where viser looks for `serve`; others' calls go on as they were."""
+def door_in_place(door: Door) -> Iterator[None]:
+    """Within, the door stands in for `serve` of websockets; calls of others go on as before."""
     with swapped(web, "serve", door):
         yield
 

@@ -1,4 +1,4 @@
-"""The folder from which what is there now is downloaded as a file."""
+"""The panel from which the present Gaussians are downloaded as a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ExportFolder:
-    """Formats with the size that a file will have, and a button; one for each visitor."""
+    """Formats with the size of the file, and a button; one for each visitor."""
 
     def __init__(self, gui: Gui, guest: Guest, stage: Stage) -> None:
         """Fill the container that is open."""
@@ -43,7 +43,7 @@ class ExportFolder:
         self.refresh()
 
     def refresh(self) -> None:
-        """Say how large the file would be."""
+        """Update the predicted size of the file."""
         source, degree = self._stage.easel.source, 3
         most = formats.size_of(max(1, source.slots * source.count), degree, self._suffix.value)
         text = f"{source.count:,} {source.unit}, at most {size(most)}"
@@ -51,7 +51,7 @@ class ExportFolder:
             self._size.content = text
 
     def _taken(self, suffix: str, shown: bool) -> None:
-        """On the training thread: take a copy; the rest is done on another one."""
+        """Copy the Gaussians, on the training thread; the rest is done on another one."""
         easel, guest = self._stage.easel, self._guest
         gaussians = easel.source.baked()
         if shown:

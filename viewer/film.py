@@ -1,4 +1,4 @@
-"""A path of cameras that a visitor laid, previewed and rendered as a video."""
+"""Camera paths of visitors, previewed and rendered as videos."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from splat.viewer.paint import Easel
 PREVIEW_FPS = 12
 MOST_FRAMES = 20_000
 WAITING = 8
-"""Frames that may wait to be written."""
+"""Most frames that wait to be written."""
 
 
 class Film:
-    """Cameras of a visitor, frame of the page, through which a smooth path leads."""
+    """Cameras of a visitor, in the frame of the page, through which a smooth path leads."""
 
     def __init__(self, guest: Guest) -> None:
         self.guest = guest
@@ -39,7 +39,7 @@ class Film:
         self._previewing: threading.Thread | None = None
 
     def add(self) -> None:
-        """Stop where the visitor stands."""
+        """Add the visitor's present camera."""
         self.stops.append(self.guest.camera(*self.guest.size()))
 
     def cameras(self, seconds: float, fps: float, longest: int) -> list[Camera]:
@@ -56,7 +56,7 @@ class Film:
         return camera_paths.along([first, *self.stops[1:]], max(2, round(seconds * fps)))
 
     def preview(self, seconds: float) -> None:
-        """Lead the visitor's own camera along the path."""
+        """Move the visitor's own camera along the path."""
         cameras = self.cameras(seconds, PREVIEW_FPS, 512)
         if self._previewing is not None and self._previewing.is_alive():
             return
@@ -71,7 +71,8 @@ class Film:
         self._previewing.start()
 
     def written(self, placed: Callable[[Camera], Camera]) -> bytes:
-        """The path as `splat render --path` reads it; `placed` brings cameras to the input."""
+        """The path as JSON for `splat render --path`; `placed` takes cameras to the frame of the
+        input."""
         entries = [
             {
                 "width": camera.width,
@@ -85,7 +86,7 @@ class Film:
 
 
 class Shooting:
-    """A video in the making: the training thread draws a frame at a turn, another one writes."""
+    """A video being made: the training thread draws a frame a turn, another thread writes."""
 
     def __init__(
         self,
@@ -118,11 +119,11 @@ class Shooting:
 
     @property
     def progress(self) -> float:
-        """Share of the frames that were drawn."""
+        """Share of the frames that are drawn."""
         return self._taken / len(self._cameras)
 
     def turn(self) -> bool:
-        """Draw a frame; False where there is none to draw."""
+        """Draw a frame; False where there was none to draw."""
         if self._taken >= len(self._cameras):
             return False
         if self._frames.qsize() >= WAITING:

@@ -1,4 +1,4 @@
-"""How well each photograph is matched, found out one at a time."""
+"""PSNR of each photograph, measured one at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from splat.types import Needs
 from splat.viewer.source import Photos, Source
 
 UNKNOWN = (120, 120, 120)
-"""Colour of a camera whose photograph was not measured yet."""
+"""Colour of a camera whose photograph is not measured yet."""
 
 
 class Gallery:
@@ -24,16 +24,16 @@ class Gallery:
         self._by_name = {seen.name: i for i, seen in enumerate(photos.seen)}
 
     def note(self, name: str, value: float) -> None:
-        """What a step of training found for its photo."""
+        """Record the PSNR that a step of training had on its photo."""
         index = self._by_name.get(name)
         if index is not None:
             self.psnr[index] = value
 
     @torch.no_grad()
     def measure(self) -> bool:
-        """Measure one photograph whose figure is missing or old; whether there was one."""
+        """Measure one photograph whose PSNR is missing or old; whether there was one."""
         stamp = self.source.stamp
-        old = [i for i, known in enumerate(self._stamps) if known != stamp]
+        old = [i for i, stamp_then in enumerate(self._stamps) if stamp_then != stamp]
         if not old:
             return False
         unknown = [i for i in old if math.isnan(self.psnr[i])]
@@ -48,17 +48,17 @@ class Gallery:
 
     @property
     def held_out(self) -> float | None:
-        """Mean over the photographs held out; None until all were measured."""
+        """Mean PSNR of the held-out photographs, dB; None until all are measured."""
         values = [self.psnr[i] for i, seen in enumerate(self.photos.seen) if seen.held_out]
-        known = [value for value in values if not math.isnan(value)]
-        return sum(known) / len(known) if known and len(known) == len(values) else None
+        finite = [value for value in values if not math.isnan(value)]
+        return sum(finite) / len(finite) if finite and len(finite) == len(values) else None
 
     def colors(self) -> list[tuple[int, int, int]]:
-        """A colour a camera: red for the worst, by way of yellow to green for the best."""
-        known = sorted(value for value in self.psnr if not math.isnan(value))
-        if not known:
+        """A colour a camera: from red for the worst through yellow to green for the best."""
+        finite = sorted(value for value in self.psnr if not math.isnan(value))
+        if not finite:
             return [UNKNOWN] * len(self.psnr)
-        low, high = known[len(known) // 20], known[-1 - len(known) // 20]
+        low, high = finite[len(finite) // 20], finite[-1 - len(finite) // 20]
         return [
             UNKNOWN
             if math.isnan(value)

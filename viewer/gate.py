@@ -1,4 +1,4 @@
-"""The gate of the viewer's one port: whom it lets in, asked before viser hears of a request."""
+"""Access control of the viewer's port, applied before viser hears of a request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass
 class Gate:
-    """Who may come in: by token, by the page that asks, and by the name it asks for.
+    """Who is let in: by token, by the origin of the page, and by the host asked for.
 
     A token is given once as `?token=…` and from then on by a cookie. A page of another site must
     not steer a viewer on this machine, nor may one whose name was made to lead here.
@@ -28,15 +28,15 @@ class Gate:
     names: frozenset[str] = frozenset()
     """Names of this machine, lower case, that `Host` may have where there is no token."""
     port: int = 0
-    """The one that was bound: cookies of one host are shared by all of its ports."""
+    """The port that was bound, in the name of the cookie: hosts share cookies among ports."""
 
     @property
     def cookie(self) -> str:
-        """Name of the cookie."""
+        """Name of the cookie that holds the token."""
         return f"splat_{self.port}"
 
     def refusal(self, request: Request) -> tuple[HTTPStatus, str] | None:
-        """Status and sentence for a request that is not let in."""
+        """Status and sentence for a request that is refused; None: it is let in."""
         hosts, origins = request.headers.get_all("Host"), request.headers.get_all("Origin")
         host = _address(f"//{hosts[0]}") if len(hosts) == 1 else None
         if host is None or not (self.token or self._known(host[0])):
@@ -54,12 +54,12 @@ class Gate:
         return None
 
     def answer(self, connection: ServerConnection, request: Request) -> Response | None:
-        """The answer to a request that is not let in; None: it is."""
+        """The response to a request that is refused; None: it is let in."""
         refused = self.refusal(request)
         return refused and connection.respond(refused[0], refused[1] + "\n")
 
     def dress(self, request: Request, response: Response) -> None:
-        """Give an answer its cookie, and keep a page's address from other sites."""
+        """Add the cookie and the referrer policy to a response."""
         if response.headers.get("Content-Type", "").startswith("text/html"):
             response.headers["Referrer-Policy"] = "no-referrer"
         if self.token and self._asked(request):
@@ -85,8 +85,8 @@ class Gate:
 
     def _right(self, tokens: Iterable[str]) -> bool:
         wanted = (self.token or "").encode()
-        given = [token.encode("utf-8", "replace") for token in tokens]
-        return bool(wanted) and any([hmac.compare_digest(each, wanted) for each in given])
+        offered = [token.encode("utf-8", "replace") for token in tokens]
+        return bool(wanted) and any([hmac.compare_digest(each, wanted) for each in offered])
 
     def _known(self, name: str) -> bool:
         if name in self.names:
@@ -99,7 +99,7 @@ class Gate:
 
 
 def _address(url: str) -> tuple[str, int | None] | None:
-    """Host, lower case, and port of an address; None where it has none or is more than that."""
+    """Host, lower case, and port of an address; None where it is invalid or has more parts."""
     try:
         parts = urlsplit(url)
         name, port = parts.hostname, parts.port
@@ -111,7 +111,7 @@ def _address(url: str) -> tuple[str, int | None] | None:
 
 
 def _same(origin: str, host: str) -> bool:
-    """Whether a page's origin is the very host and port that it asks."""
+    """Whether the origin of a page is the host and port that it asks."""
     scheme = origin.partition(":")[0].lower()
     theirs, ours = _address(origin), _address(f"//{host}")
     if theirs is None or ours is None or scheme not in _PORTS:

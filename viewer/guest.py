@@ -1,4 +1,4 @@
-"""A visitor: a browser with its camera, what it asks to see, and what it was shown last."""
+"""A visitor: a browser with its camera, its settings, and its last picture."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 
 Color = Literal["red", "yellow", "green"]
 SETTLED = 0.25
-"""Seconds after the last move from which a camera stands still."""
+"""Seconds after the last move from which a camera is at rest."""
 LONGEST = 4096
-"""Pixels of the longer side of any picture, at most."""
+"""Most pixels of the longer side of any picture."""
 AGAIN = 10.0
-"""Seconds before the same trouble is told again."""
+"""Seconds before the same message is shown again."""
 
 _log = logging.getLogger("splat.viewer")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a visitor was shown last."""
+    """The last picture that a visitor was sent."""
 
     camera: float
-    """When the camera was there, by the clock of the server."""
+    """Time of the camera's last move, by the clock of the server."""
     look: Look
     stamp: Hashable
     quick: bool
-    """Whether it was drawn in a hurry."""
+    """Whether it was drawn small, for a moving camera."""
 
 
 class Guest:
@@ -52,27 +52,27 @@ class Guest:
         self.look = Look()
         self.shown: Shown | None = None
         self.served = 0.0
-        """When it was served last."""
+        """Time when it was last served."""
         self._changing = threading.Lock()
         self._told: tuple[str, float] = ("", 0.0)
 
     def change(self, **changes: Any) -> None:
-        """Ask for something else."""
+        """Change some settings of its look."""
         with self._changing:
             self.look = replace(self.look, **changes)
 
     @property
     def moved_at(self) -> float:
-        """When its camera was last somewhere else, by the clock of the server."""
+        """Time of its camera's last move, by the clock of the server."""
         return float(self.client.camera.update_timestamp)
 
     @property
     def moving(self) -> bool:
-        """Whether its camera still moves."""
+        """Whether its camera is moving."""
         return time.time() - self.moved_at < SETTLED
 
     def size(self, pixels: int | None = None) -> tuple[int, int]:
-        """Width and height of its picture, of so many pixels at most."""
+        """Width and height of its picture, with at most `pixels` pixels."""
         camera = self.client.camera
         width, height = max(1, camera.image_width), max(1, camera.image_height)
         # Whatever a client sends: a picture must not take all memory.
@@ -82,15 +82,15 @@ class Guest:
         return max(16, round(width * shrink)), max(16, round(height * shrink))
 
     def camera(self, width: int, height: int) -> Camera:
-        """Where it stands, in the frame of the page; raises ValueError where that is nowhere."""
+        """Its camera, in the frame of the page; ValueError where that is not finite."""
         camera = self.client.camera
         turn, eye, fov = np.array(camera.wxyz), np.array(camera.position), float(camera.fov)
         if not (np.isfinite(turn).all() and np.isfinite(eye).all() and 0 < fov < math.pi):
             raise ValueError(f"the browser's camera is nowhere: {eye}, {turn}, {fov}")
-        return placed(turn, eye, fov, width, height)
+        return camera_at(turn, eye, fov, width, height)
 
     def stand(self, camera: Camera) -> None:
-        """Send it to a camera; its picture then holds the whole of that camera's."""
+        """Move its camera; its picture then contains that of `camera`."""
         own = self.client.camera
         turn = camera.world_to_camera[:3, :3].double().T.numpy()
         aspect = max(1, own.image_width) / max(1, own.image_height)
@@ -102,7 +102,7 @@ class Guest:
             own.wxyz = quaternion(turn)
 
     def tell(self, title: str, text: str, color: Color | None = None) -> None:
-        """Show a message; one that was just shown is not repeated."""
+        """Show a message, unless it was just shown."""
         now = time.monotonic()
         if self._told[0] == text and now - self._told[1] < AGAIN:
             return
@@ -113,7 +113,7 @@ class Guest:
             _log.debug("a message was not delivered: %s", error)
 
 
-def placed(
+def camera_at(
     turn: NDArray[np.float64], eye: NDArray[np.float64], fov: float, width: int, height: int
 ) -> Camera:
     """A camera at `eye`, turned by a quaternion (w, x, y, z; camera to world), with a vertical
@@ -134,7 +134,7 @@ def placed(
 
 
 def quaternion(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(w, x, y, z) of a rotation."""
+    """Quaternion (w, x, y, z) of a rotation matrix."""
     from scipy.spatial.transform import Rotation
 
     x, y, z, w = Rotation.from_matrix(rotation).as_quat()

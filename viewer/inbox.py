@@ -1,4 +1,4 @@
-"""What a viewer's clients may send: each message is looked at before viser acts on it."""
+"""Validation of messages from the viewer's clients, before viser acts on them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TAKEN = frozenset(
         *("GetRenderResponse", "LocalStorageGetItemResponse"),
     )
 )
-"""Messages that are acted on. Those for files, forms and public links are not."""
+"""Messages that are accepted. Those for files, forms and public links are not."""
 LARGEST = 1 << 20
-"""Bytes of a message at most."""
+"""Most bytes of a message."""
 WIDEST = 1 << 15
-"""Pixels of a client's picture at most, along a side."""
+"""Most pixels of a side of a client's picture."""
 DEEPEST, LONGEST = 5, 4096
-"""Nesting of a message, and entries of each list in it, at most."""
+"""Deepest nesting of a message, and most entries of each list in it."""
 
 
 def _unknown(name: str) -> object:
@@ -38,18 +38,18 @@ def _unknown(name: str) -> object:
 
 @dataclass
 class Inbox:
-    """Judges messages by viser's own declarations of them."""
+    """Validates messages against viser's own declarations of them."""
 
     kinds: Mapping[str, type]
-    """Every kind of message there is, by name."""
+    """Message classes by name."""
     present: Callable[[str], object] = _unknown
-    """The value that a control of the panel has now; None: not known."""
+    """The present value of a control of the panel; None: not known."""
     camera_pause: float = 0.02
     """Seconds after a camera until a client's next ones are read, of which the newest counts.
     Browsers send fifty a second, and on two cores whoever wakes up costs those who train there."""
 
     def takes(self, raw: bytes | str) -> bool:
-        """Whether to act on a message; False: it does no harm and is passed over.
+        """Whether to act on a message; False: it is harmless and is ignored.
 
         ValueError, one sentence: no client of viser sends this.
         """
@@ -83,7 +83,7 @@ class Inbox:
 
 
 def _finite(value: object, depth: int = 0) -> bool:
-    """Whether every number is one; ValueError for what is too deep, too long or no plain data."""
+    """Whether all numbers are finite; ValueError for data too deep, too long or not plain."""
     if isinstance(value, float):
         return math.isfinite(value)
     if value is None or isinstance(value, int | str | bytes):
@@ -101,7 +101,7 @@ def _finite(value: object, depth: int = 0) -> bool:
 
 @cache
 def _fields(kind: type) -> tuple[dict[str, Any], frozenset[str]]:
-    """Types of a message's fields, and the names of those that must be there."""
+    """Types of a message's fields, and the names of the required ones."""
     hints = get_type_hints(kind)
     fields = [field for field in dataclasses.fields(kind) if field.init]
     optional = dataclasses.MISSING
@@ -114,7 +114,7 @@ def _fields(kind: type) -> tuple[dict[str, Any], frozenset[str]]:
 
 
 def _shaped(message: Mapping[str, object], kind: type) -> bool:
-    """Whether a message has the fields of its kind, and no others."""
+    """Whether a message has the required fields of its class, and no others."""
     fields, needed = _fields(kind)
     return needed <= set(message) <= set(fields) and all(
         _fits(value, fields[name]) for name, value in message.items()
@@ -126,7 +126,7 @@ def _number(value: object) -> bool:
 
 
 def _fits(value: object, hint: Any) -> bool:
-    """Whether a decoded value can stand for a type; int and float are both numbers to browsers."""
+    """Whether a decoded value fits a type; int and float are both numbers to browsers."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
         return value in args
@@ -148,7 +148,7 @@ def _fits(value: object, hint: Any) -> bool:
 
 
 def _pictured(camera: Mapping[str, Any]) -> bool:
-    """Whether a camera is one that a picture can be taken with."""
+    """Whether a picture can be drawn for a camera."""
     size = camera["image_height"], camera["image_width"]
     return (
         all(1 <= side <= WIDEST for side in size)
@@ -158,7 +158,7 @@ def _pictured(camera: Mapping[str, Any]) -> bool:
 
 
 def _like(now: object, new: object) -> bool:
-    """Whether a control that has one value can take another."""
+    """Whether a new value of a control has the type of the present one."""
     if isinstance(now, bool | str):
         return isinstance(new, type(now))
     if isinstance(now, int | float):

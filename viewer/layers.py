@@ -1,4 +1,4 @@
-"""Large sets, of which each picture is drawn from those leaves that show, in levels of detail."""
+"""Large sets, drawn by level of detail from the leaves of a tree that are visible."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from splat.types import Camera, Contributions, Gaussians
 from splat.viewer.source import Still
 
 PER_PIXEL = 2.0
-"""Rows that a picture is drawn from, for each of its pixels: a camera that moves has small pictures
-and needs fewer."""
+"""Gaussians a pixel that a picture is drawn from; the small pictures of a moving camera need fewer.
+"""
 FEWEST, MOST = 50_000, 1_000_000
-"""Rows at least and at most."""
+"""Least and most Gaussians that a picture is drawn from."""
 
 
 class Layered(Still):
-    """Gaussians that stay as they are, too many to draw all of them for each picture."""
+    """Gaussians that do not change, too many to draw all for each picture."""
 
-    def __init__(self, store: Store, **known: Any) -> None:
-        """`known` is what `Still` is told beside its Gaussians."""
-        super().__init__(store.finest, **known)
+    def __init__(self, store: Store, **settings: Any) -> None:
+        """`settings` is what `Still` is told beside its Gaussians."""
+        super().__init__(store.finest, **settings)
         self._store = store
         near = self.drawing.near
         self._near = NEAR if near is None else near * self.frame.scale

@@ -1,4 +1,4 @@
-"""The viewer of a run that trains: a watcher that serves visitors between steps."""
+"""The viewer of a run in training: a watcher that serves visitors between steps."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from splat.viewer.stage import NAP, Stage
 from splat.viewer.timeline import Snapshots, Timeline
 
 PACES = 6
-"""Looks at the clock, one every two seconds, that the pace of training is told from."""
+"""Clock readings, one every two seconds, from which the speed of training is computed."""
 NOTE_EVERY, NOTE_SECONDS = 20, 0.5
-"""Steps, and seconds, between points of the curves at least: each costs a look at the picture."""
+"""Least steps, and seconds, between points of the curves: each costs a look at the picture."""
 LISTEN_BUSY, LISTEN_FREE = 0.12, 0.02
-"""Seconds between cameras of a visitor who moves, at least: beside training, and without it."""
+"""Least seconds between cameras read of a moving visitor: beside training, and without it."""
 GONE = 20.0
 """Seconds without a browser after which a finished run is no longer served."""
 
@@ -49,8 +49,8 @@ _log = logging.getLogger(__name__)
 
 
 class LiveViewer:
-    """A watcher. It draws and carries out wishes between steps; it changes what is trained by
-    `run.obey` only, which records it."""
+    """A watcher that draws and carries out wishes between steps; it changes the run only by
+    `run.obey`, which records it."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class LiveViewer:
         self.saving: Callable[[Run], Path] | None = None
         """Writes a checkpoint; None: there is no folder for one."""
         self.measured: Callable[[], Sequence[float]] = lambda: ()
-        """dB of the looks at held-out photos so far."""
+        """PSNR of the measurements on held-out photos so far, dB."""
         self.source = Live(run, photos, name)
         self.chronicle = Chronicle(run)
         self.gallery = Gallery(self.source, photos)
@@ -107,7 +107,7 @@ class LiveViewer:
         )  # fmt: skip
 
     def __call__(self, run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:
-        """As a watcher, after every step."""
+        """Serve visitors after a step, as a watcher."""
         self._once = False
         self.chronicle.gathers = self.stage.looked_at("gradient")
         self.chronicle(run, step, losses, change)
@@ -123,33 +123,34 @@ class LiveViewer:
             self._stand_still(run)
 
     def knobs(self) -> Mapping[str, knobs.Knob]:
-        """What can be changed: the factor on the learning rates, and the strategy's numbers."""
+        """Numbers that can be changed: the factor on the learning rates, and the strategy's own."""
         rate = knobs.Knob(self.run.rate, False, "Factor on all learning rates.")
         return {knobs.RATE: rate, **knobs.knobs(self.run.strategy)}
 
     def set(self, name: str, value: float) -> None:
-        """Change a number from the next step on; raises ValueError where that does not fit."""
-        taken = self.run.obey(name, value)
-        _log.info("step %s: %s is %g from here on", f"{self.run.step:,}", name, taken.value)
+        """Change a number from the next step on; ValueError where that is not allowed."""
+        command = self.run.obey(name, value)
+        _log.info("step %s: %s is %g from here on", f"{self.run.step:,}", name, command.value)
 
     def pause(self, paused: bool) -> None:
-        """Stand still after this step, or go on."""
+        """Pause after this step, or go on."""
         self.paused = paused
         self.stage.post.errand(lambda: self.page.training.paused(paused))
 
     def step_once(self) -> None:
-        """Do one step and stand still."""
+        """Do one step and pause."""
         self._once = True
         self.pause(True)
 
     def save(self) -> str:
-        """Write a checkpoint."""
+        """Write a checkpoint; its name and step."""
         if self.saving is None:
             raise ValueError("this run has no folder; begin it with --out to keep checkpoints")
         return f"{self.saving(self.run).name}, step {self.run.step:,}"
 
     def linger(self, figures: str, psnr: float | None, stay: bool) -> None:
-        """Serve the finished run until Ctrl-C; without `stay` no longer than a browser is there.
+        """Serve the finished run until Ctrl-C; without `stay` no longer than a browser is
+        connected.
 
         `figures` are its own, in words; `psnr` is that on held-out photos.
         """
@@ -166,19 +167,19 @@ class LiveViewer:
                 left = time.monotonic() if self.page.guests else left
 
     def serve(self) -> bool:
-        """Do one thing for whoever is there, while nothing trains; whether there was any."""
+        """Do one thing for visitors, while nothing trains; whether there was any."""
         self.server.listen(LISTEN_FREE)
         done = self.stage.turn(training=False)
         self.page.tick()
         return done
 
     def idle(self) -> None:
-        """Serve whoever is there, or rest a little."""
+        """Serve visitors, or sleep a little."""
         if not self.serve():
             self.stage.rest(NAP)
 
     def close(self) -> None:
-        """No more pictures, and the port is free."""
+        """Stop drawing, and free the port."""
         self.stage.close()
         self.server.close()
 
@@ -220,26 +221,26 @@ class LiveViewer:
             lines += [f"{tested:.2f} dB on held-out photos"]
         for verb, counts in (("born", self.chronicle.births), ("died", self.chronicle.deaths)):
             if counts:
-                said = ", ".join(f"{reason} {rows:,}" for reason, rows in counts.most_common())
-                lines += [f"{verb}: {said}"]
+                rows_by_reason = (f"{reason} {rows:,}" for reason, rows in counts.most_common())
+                lines += [f"{verb}: {', '.join(rows_by_reason)}"]
         if run.commands:
-            said = ", ".join(f"{c.name} = {c.value:g} at {c.step:,}" for c in run.commands[-4:])
-            lines += [f"changed: {said}"]
+            changes = (f"{c.name} = {c.value:g} at {c.step:,}" for c in run.commands[-4:])
+            lines += [f"changed: {', '.join(changes)}"]
         return "  \n".join(lines), run.step / max(1, run.steps)
 
     def _pace(self) -> float:
-        """Seconds a step has taken of late, 0 where that is not known."""
+        """Recent seconds a step, 0 where that is not known."""
         self._paces.append((time.monotonic() - self.run.waited, self.run.step))
         (then, first), (now, last) = self._paces[0], self._paces[-1]
         return (now - then) / (last - first) if last > first else 0.0
 
     def _measure(self) -> bool:
-        """A photograph's figure, while nothing trains and somebody looks at the cameras."""
+        """Measure a photograph, while nothing trains and somebody looks at the cameras."""
         resting = self.run.over or self.paused
         return resting and self.page.shows_cameras and self.gallery.measure()
 
     def _doomed(self) -> Bool[Tensor, "n"] | None:
-        """Rows that the strategy would drop if the next step at which it acts came now.
+        """Rows that the strategy would prune if the next step at which it acts came now.
 
         A strategy only proposes, so asking changes nothing.
         """
@@ -262,11 +263,11 @@ class LiveViewer:
         return self._doomed_rows.made(asked, coming[0])
 
     def _debris(self) -> Bool[Tensor, "n"] | None:
-        """Rows that `splat clean` would take out."""
+        """Rows that `splat clean` would remove."""
 
         def debris_rows() -> Tensor:
             whole = self.source.baked()
-            found = torch.stack(list(debris.debris(whole).values())).any(0)
-            return self.source.rows_where(whole, found.to(self.run.render.device))
+            mask = torch.stack(list(debris.debris(whole).values())).any(0)
+            return self.source.rows_where(whole, mask.to(self.run.render.device))
 
         return self._debris_rows.made(debris_rows)

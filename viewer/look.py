@@ -1,4 +1,4 @@
-"""What a visitor asks to see, and the picture that answers."""
+"""The settings of a visitor's view, and the picture drawn for them."""
 
 from __future__ import annotations
 
@@ -17,52 +17,53 @@ Box = tuple[float, float, float, float, float, float]
 
 @dataclass(frozen=True)
 class Look:
-    """What is asked for, but for the camera. Plain data, replaced as a whole."""
+    """Settings of a view, without the camera. Plain data, replaced as a whole."""
 
     mode: Mode = "colour"
     heat: str = "opacity"
-    """Of what the heatmap is: a name of `splat.viewer.values`."""
+    """Quantity that the heatmap shows: a name of `splat.viewer.values`."""
     colors: str = "turbo"
     percent: tuple[float, float] = (1, 99)
-    """Percentiles of the numbers at which the colours end."""
+    """Percentiles of the numbers that the colours cover."""
     log: bool = False
     recent: int = 500
-    """Steps that events are shown for."""
+    """Number of last steps of which events are shown."""
     ghosts: bool = True
-    """Whether what died in these steps is shown."""
+    """Whether rows pruned in these steps are shown."""
     doomed: bool = False
-    """Whether what would be pruned next is shown."""
+    """Whether rows that would be pruned next are shown."""
     box: Box | None = None
-    """Only what lies in it is drawn: low corner, high corner, frame of training."""
+    """Box outside of which nothing is drawn: low corner, high corner, frame of training."""
     floaters: bool = True
     """Whether floaters and other debris are drawn."""
     faintest: float = 0.0
-    """Opacity below which nothing is drawn."""
+    """Opacity below which Gaussians are not drawn."""
     then: int | None = None
-    """A step of which there is a snapshot."""
+    """Step of a snapshot; None: no snapshot is chosen."""
     past: bool = False
-    """Whether that snapshot is shown in place of what is there now."""
+    """Whether that snapshot is shown in place of the present Gaussians."""
     against: Against = "nothing"
-    """What the picture is held against."""
+    """What the picture is compared with."""
     difference: bool = False
-    """Whether their difference is shown, and not one beside the other."""
+    """Whether the difference of both is shown, in place of one beside the other."""
     gain: float = 4.0
-    """Times the difference is enlarged."""
+    """Factor on the difference."""
     longest: int = 1600
-    """Pixels of the longer side, at most."""
+    """Most pixels of the longer side."""
     wipe: float = 0.5
-    """Where the picture ends and the other begins, 0 left to 1 right."""
+    """Position of the border between both pictures, 0 left to 1 right."""
     overlay: bool = False
-    """Whether things in the scene are hidden by what is drawn before them."""
+    """Whether things in the scene are hidden by Gaussians before them."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What was drawn."""
+    """A picture for a visitor."""
 
     pixels: Pixels
     depth: NDArray[np.float32] | None = None
-    """Camera depth, frame of training, large where nothing is; for what stands in the scene."""
+    """Camera depth, frame of training, large where nothing is; it hides things that stand in the
+    scene."""
     legend: Pixels | None = None
     note: str = ""
-    """What must be said about it: which photo, or why there is nothing."""
+    """A note on the picture: which photo it shows, or why there is nothing."""

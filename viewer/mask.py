@@ -1,4 +1,4 @@
-"""Masks of rows that are costly to make, kept while a run goes on."""
+"""Masks of rows that are costly to compute, cached while a run goes on."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 from splat.loop import Run
 
 STALE = 20.0
-"""Seconds after which a mask is made anew while steps pass."""
+"""Seconds after which a mask is computed anew while steps pass."""
 
 
 class Mask:
-    """A mask of rows that is costly to make: it is made anew now and then, and follows the rows."""
+    """A cached mask of rows: it is computed anew now and then, and follows the rows in between."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -24,7 +24,7 @@ class Mask:
         self._step, self._at = -1, 0.0
 
     def made(self, make: Callable[[], Tensor], key: object = None) -> Bool[Tensor, "n"]:
-        """The mask; another `key` than before makes it anew, and so does time while steps pass."""
+        """The mask; computed anew for another `key` than before, and with time while steps pass."""
         old = self._step != self._run.step and time.monotonic() - self._at > STALE
         if self._mask is None or key != self._key or old:
             self._mask, self._key = make(), key

@@ -17,7 +17,7 @@ from splat.viewer.timeline import Timeline
 _log = logging.getLogger(__name__)
 
 
-def opened(job: Job, viewing: Viewing, folder: Path | None, log: Path | None) -> LiveViewer:
+def open_viewer(job: Job, viewing: Viewing, folder: Path | None, log: Path | None) -> LiveViewer:
     """A viewer that is served already; `folder` is for snapshots, `log` that of a resumed run."""
     run = job.run
     server = Server(viewing.host, viewing.port, viewing.token, label="splat")
@@ -44,6 +44,6 @@ def opened(job: Job, viewing: Viewing, folder: Path | None, log: Path | None) ->
 
 
 def announce(server: Server) -> None:
-    """Say where the viewer is and who can see it."""
-    for i, line in enumerate(server.told()):
+    """Log the addresses of the viewer, and who can reach it."""
+    for i, line in enumerate(server.address_lines()):
         _log.info("%s%s", "          " if i else "viewer    ", line)

@@ -1,18 +1,18 @@
-"""How much of the time of training pictures may take."""
+"""The share of training's time that pictures may take."""
 
 from __future__ import annotations
 
 import time
 
 IDLE = 0.2
-"""Part of the share that goes to pictures nobody waits for: what changed while a visitor looks."""
+"""Fraction of the share that goes to pictures nobody waits for: changes while a visitor looks."""
 MARGIN = 0.33
-"""Part of the share that is given out: a picture costs more than its own time. It drives what
-training works with out of the caches, and a visitor's messages want to be read."""
+"""Fraction of the share that is used: a picture costs more than its own time. It evicts training's
+data from the caches, and a visitor's messages are read."""
 
 
 class Pace:
-    """Lets a picture be drawn when those before it have been made up for by training."""
+    """Allows a picture once training has had its time for those before it."""
 
     def __init__(self, share: float = 0.1) -> None:
         """`share` of the time, above 0 and below 1, while a visitor moves."""
@@ -20,17 +20,17 @@ class Pace:
         self._moving_at = self._idle_at = 0.0
 
     def ready(self, moving: bool) -> bool:
-        """Whether a picture may be drawn now: one that is waited for, or one that is not."""
+        """Whether a picture may be drawn now, for a `moving` visitor or for one at rest."""
         now = time.monotonic()
         return now >= self._moving_at and (moving or now >= self._idle_at)
 
     @property
     def wait(self) -> float:
-        """Seconds until a picture that is waited for may be drawn."""
+        """Seconds until a picture for a moving visitor may be drawn."""
         return max(0.0, self._moving_at - time.monotonic())
 
     def spent(self, seconds: float, moving: bool) -> None:
-        """A picture, or anything else for a visitor, has just taken so long."""
+        """Record the seconds that a picture, or anything else for a visitor, has taken."""
         now, share = time.monotonic(), min(max(self.share, 1e-3), 0.99) * MARGIN
         self._moving_at = max(now, self._moving_at) + seconds * (1 / share - 1)
         if not moving:

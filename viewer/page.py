@@ -1,4 +1,4 @@
-"""The page: its tabs, its visitors, and what it says of the run."""
+"""The page: its tabs, its visitors, and the state of the run."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from splat.viewer.training_tab import Steering, TrainingTab
 from splat.viewer.view_tab import ViewTab
 
 EVERY = 2.0
-"""Seconds between updates of what the page says."""
+"""Seconds between updates of the state."""
 NEARLY_ALL = 0.02
-"""Share of the Gaussians that lie outside the box around the scene, on each side."""
+"""Quantile of the Gaussians that lie outside the box around the scene, on each side."""
 State = tuple[str, float | None]
-"""Where a run is, in Markdown, and what share of it is done."""
+"""State of a run in Markdown, and its progress in [0, 1]."""
 
 
 class Page:
-    """Ties visitors to the stage. Its callbacks run on the server's threads, which only put plain
-    data where the stage finds it."""
+    """Connects visitors to the stage. Its callbacks run on the server's threads and only leave
+    plain data for the stage."""
 
     def __init__(
         self,
@@ -69,16 +69,16 @@ class Page:
 
     @property
     def guests(self) -> int:
-        """Browsers that are there."""
+        """Number of connected browsers."""
         return len(self._stage.guests)
 
     @property
     def shows_cameras(self) -> bool:
-        """Whether anybody looks at the cameras, whose figures are then wanted."""
+        """Whether anybody looks at the cameras, whose figures are then measured."""
         return any(scene.shows_cameras for scene, _, _ in tuple(self._tabs.values()))
 
     def tick(self) -> None:
-        """Now and then, have the page say what is new; called on the thread of the stage."""
+        """Update the page when it is time to; called on the thread of the stage."""
         now = time.monotonic()
         if now - self._said_at < EVERY or not self._stage.guests:
             return
@@ -118,7 +118,7 @@ class Page:
 def box_around(
     positions: Float[Tensor, "n 3"],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Corners of a box around nearly all positions."""
+    """Corners of a box around nearly all positions, with a margin."""
     some = positions.detach()[:: 1 + len(positions) // 100_000].double().cpu()
     some = some[some.isfinite().all(1)]
     if not len(some):
@@ -129,7 +129,7 @@ def box_around(
 
 
 def _begin_at(server: Server, cameras: Sequence[Camera], marks: Landmarks) -> None:
-    """Where a visitor stands at first: at the first camera, or before the middle of the scene."""
+    """Set the initial camera: the first one of the scene, or one before its centre."""
     first = server.viser.initial_camera
     if cameras:
         camera = cameras[0].to("cpu")

@@ -1,4 +1,4 @@
-"""The picture of a source as it was asked for: modes, filters, and what it is held against."""
+"""Pictures of a source: modes, filters, and comparisons."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from torch import Tensor
 from splat.core.frame import camera_from_frame, camera_to_frame
 from splat.types import Camera, Gaussians, Needs, Rendered
 from splat.viewer import colors
-from splat.viewer.chronicle import Chronicle, plain
+from splat.viewer.chronicle import Chronicle, plain_copy
 from splat.viewer.colors import Pixels
 from splat.viewer.look import Look, Picture
 from splat.viewer.photo import nearest, same_place, warped
 from splat.viewer.source import Source
-from splat.viewer.tint import DIM, EVENTS, KINDS, ghost, normals, tinted, together
+from splat.viewer.tint import DIM, EVENTS, KINDS, concatenated, ghost, normals, tinted
 from splat.viewer.values import MEANING, WATCHED, Sweep, values
 
 Rgb = Float[Tensor, "h w 3"]
 
 WORST = 0.25
-"""Absolute error, mean of R, G and B, that the brightest colour stands for."""
+"""Absolute error, mean of R, G and B, of the brightest colour."""
 SOLID = 0.5
-"""Alpha from which a pixel has a depth."""
+"""Least alpha of a pixel that has a depth."""
 FAR = 160.0
-"""Depth that is sent where nothing is; what is sent ends at 167."""
+"""Depth that is sent where nothing is; the encoding ends at 167."""
 LINE = (1.0, 1.0, 1.0)
 
 
 @dataclass
 class Easel:
-    """A source with what is known of its rows; draws it."""
+    """Draws a source, with what is known of its rows."""
 
     source: Source
     chronicle: Chronicle | None = None
     doomed: Callable[[], Bool[Tensor, "n"] | None] = lambda: None
-    """Rows that the method would prune next."""
+    """Rows that the strategy would prune next."""
     debris: Callable[[], Bool[Tensor, "n"] | None] = lambda: None
-    """Rows that are floaters and the like."""
+    """Rows that are floaters or other debris."""
     past: Callable[[int], Source | None] = lambda step: None
-    """The source as it was after a step, where a snapshot was kept."""
+    """The source as it was after a step, from a snapshot; None: there is none."""
     other: Easel | None = None
-    """What it can be compared with."""
+    """The source that it can be compared with."""
     sweep: Sweep = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,24 +56,24 @@ class Easel:
 
     @torch.no_grad()
     def picture(self, look: Look, camera: Camera) -> Picture:
-        """What a look shows from a camera of the source's frame of training."""
+        """The picture for a look and a camera of the source's frame of training."""
         camera = camera.to(self.source.render.device)
         if look.past and (then := self._then(look)) is not None:
             return then.picture(replace(look, past=False), camera)
         image, drawn, legend, note = self._shown(look, camera)
         if look.against != "nothing":
-            image, said = self._held_against(look, camera, image, drawn)
-            note = " · ".join(filter(None, [note, said]))
+            image, comparison_note = self._held_against(look, camera, image, drawn)
+            note = " · ".join(filter(None, [note, comparison_note]))
         depth = _depth_sent(drawn) if look.overlay else None
         return Picture(_pixels(image), depth, legend, note)
 
     def filtered(self, look: Look, camera: Camera) -> tuple[Gaussians, Int[Tensor, "n"]]:
-        """What of the source is drawn, and the rows that it comes from."""
+        """The Gaussians of the source that are drawn, and the row of each."""
         gaussians = self.left(look, self.source.gaussians(camera))
         return gaussians, self.source.rows_of(gaussians)
 
     def left(self, look: Look, gaussians: Gaussians) -> Gaussians:
-        """What the box and the filters of a look leave of a set of the source."""
+        """The Gaussians of a set that the box and the filters of a look leave."""
         rows = self.source.rows_of(gaussians)
         keep: Tensor | None = None
         if look.box is not None:
@@ -114,14 +114,14 @@ class Easel:
         return drawn.image, drawn, None, ""
 
     def _drawn(self, gaussians: Gaussians, camera: Camera, depth: bool = False) -> Rendered:
-        found = self.source.render(gaussians, camera, Needs(depth=depth), self.source.background)
-        return found
+        rendered = self.source.render(gaussians, camera, Needs(depth=depth), self.source.background)
+        return rendered
 
     def _depth(self, look: Look, drawn: Rendered) -> tuple[Rgb, Rendered, Pixels, str]:
         assert drawn.depth is not None
         depth, solid = drawn.depth / self.source.frame.scale, drawn.alpha > SOLID
         within = colors.span(depth[solid], look.percent, look.log)
-        image = colors.coloured(depth, within, look.colors) * drawn.alpha[..., None]
+        image = colors.colours_of(depth, within, look.colors) * drawn.alpha[..., None]
         return image, drawn, colors.legend(within, look.colors, "depth, units of the input"), ""
 
     def _photo(
@@ -134,7 +134,7 @@ class Easel:
             return photo.where(shown[..., None], drawn.image * DIM), drawn, None, name
         error = (drawn.image - photo).abs().mean(-1)
         within = colors.Span(0.0, WORST)
-        image = colors.coloured(error, within, look.colors)
+        image = colors.colours_of(error, within, look.colors)
         image = image.where(shown[..., None], drawn.image.mean(-1, keepdim=True) * DIM)
         legend = colors.legend(within, look.colors, "error, mean of R, G and B")
         if bool(shown.any()):
@@ -152,37 +152,37 @@ class Easel:
         batch, seen = photos.batch(index), photos.seen[index]
         name = f"photo {seen.name}" + (" (held out)" if seen.held_out else "")
         if same_place(camera, batch.camera):
-            found = warped(batch, camera, None, None)
+            photo = warped(batch, camera, None, None)
         else:
             assert drawn.depth is not None
             there = self._drawn(self.source.gaussians(batch.camera), batch.camera, depth=True)
             assert there.depth is not None
             depth = drawn.depth.where(drawn.alpha > SOLID, 0)
-            found = warped(batch, camera, depth, there.depth.where(there.alpha > SOLID, 0))
-        return found.image, found.shown, name
+            photo = warped(batch, camera, depth, there.depth.where(there.alpha > SOLID, 0))
+        return photo.image, photo.shown, name
 
     def _heatmap(
         self, look: Look, camera: Camera, gaussians: Gaussians, rows: Int[Tensor, "n"]
     ) -> tuple[Rgb, Rendered, Pixels | None, str]:
-        found = values(look.heat, self.source, gaussians, rows, self.chronicle, self.sweep)
-        if found is None:
-            grey = plain(gaussians)
+        numbers = values(look.heat, self.source, gaussians, rows, self.chronicle, self.sweep)
+        if numbers is None:
+            grey = plain_copy(gaussians)
             drawn = self._drawn(tinted(grey, grey.colors.mean(1, keepdim=True) * DIM), camera)
             watched = self.chronicle is not None or look.heat not in WATCHED
             why = "is being gathered" if watched else "is known of a run that is watched only"
             return drawn.image, drawn, None, f"{look.heat} {why}"
-        within = colors.span(found, look.percent, look.log)
-        hot = tinted(gaussians, colors.coloured(found, within, look.colors))
+        within = colors.span(numbers, look.percent, look.log)
+        hot = tinted(gaussians, colors.colours_of(numbers, within, look.colors))
         drawn = self._drawn(hot, camera, look.overlay)
-        said = MEANING[look.heat]
+        title = MEANING[look.heat]
         done, most = self.sweep.progress
         note = f"a sweep is at view {done} of {most}" if done else ""
-        return drawn.image, drawn, colors.legend(within, look.colors, said), note
+        return drawn.image, drawn, colors.legend(within, look.colors, title), note
 
     def _events(
         self, look: Look, camera: Camera, gaussians: Gaussians, rows: Int[Tensor, "n"]
     ) -> tuple[Rgb, Rendered, Pixels | None, str]:
-        bare = plain(gaussians)
+        bare = plain_copy(gaussians)
         tint = (bare.colors.mean(1, keepdim=True) * DIM).expand(-1, 3).clone()
         step, note = self.source.step, ""
         parts = []
@@ -197,40 +197,41 @@ class Easel:
                 parts = self.chronicle.dead(step, look.recent)
         if look.doomed and (doomed := self.doomed()) is not None:
             tint[doomed[rows]] = tint.new_tensor(EVENTS["would be pruned"])
-        whole = together([replace(bare, colors=tint), *map(ghost, parts)])
+        whole = concatenated([replace(bare, colors=tint), *map(ghost, parts)])
         drawn = self._drawn(whole, camera, look.overlay)
         return drawn.image, drawn, colors.swatches(EVENTS), note
 
     def _held_against(
         self, look: Look, camera: Camera, image: Rgb, drawn: Rendered
     ) -> tuple[Rgb, str]:
-        """The picture beside another one, or the difference of both."""
+        """The picture beside another one, or the difference of both, with a note."""
         if look.against == "photo":
-            photo, shown, said = self._nearest_photo(camera, drawn)
+            photo, shown, note = self._nearest_photo(camera, drawn)
             if photo is None or shown is None:
-                return image, said
+                return image, note
             other = photo.where(shown[..., None], image * DIM)
         else:
-            found = self.other if look.against == "other" else self._then(look)
-            if found is None:
+            easel = self.other if look.against == "other" else self._then(look)
+            if easel is None:
                 return image, "there is nothing to hold it against"
-            other = found._seen_from(look, camera, self.source)
-            said = f"{self.source.name} | {found.source.name}"
+            other = easel._seen_from(look, camera, self.source)
+            note = f"{self.source.name} | {easel.source.name}"
         if look.difference:
-            return ((image - other).abs() * look.gain).clamp(0, 1), said
+            return ((image - other).abs() * look.gain).clamp(0, 1), note
         width = image.shape[1]
         cut = min(max(round(look.wipe * width), 0), width)
         image = torch.cat([image[:, :cut], other[:, cut:]], 1)
         image[:, max(cut - 1, 0) : cut + 1] = image.new_tensor(LINE)
-        return image, said
+        return image, note
 
     def _then(self, look: Look) -> Easel | None:
         """The source as it was at the step of the look."""
-        found = None if look.then is None else self.past(look.then)
-        return None if found is None else Easel(found, other=self.other, past=self.past)
+        snapshot = None if look.then is None else self.past(look.then)
+        return None if snapshot is None else Easel(snapshot, other=self.other, past=self.past)
 
     def _seen_from(self, look: Look, camera: Camera, source: Source) -> Rgb:
-        """This source from the camera of another one, whose frame of training may differ."""
+        """The picture of this source for the camera of another one, whose frame of training may
+        differ."""
         there = camera_to_frame(
             camera_from_frame(camera.to("cpu"), source.frame), self.source.frame
         )
@@ -240,14 +241,14 @@ class Easel:
 
 
 def _pixels(image: Rgb) -> Pixels:
-    found: Pixels = (image * 255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
-    return found
+    pixels: Pixels = (image * 255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
+    return pixels
 
 
 def _depth_sent(drawn: Rendered) -> NDArray[np.float32] | None:
     if drawn.depth is None:
         return None
-    found: NDArray[np.float32] = (
+    depth: NDArray[np.float32] = (
         drawn.depth.where(drawn.alpha > SOLID, FAR).clamp_max(FAR).cpu().numpy()
     )
-    return found
+    return depth

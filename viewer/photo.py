@@ -1,4 +1,4 @@
-"""A photograph seen from somewhere else: what a visitor sees is held against the nearest one."""
+"""Photographs warped to another camera, to compare with what a visitor sees."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from splat.types import Batch, Camera
 HERE = 1e-4
 """Distance, frame of training, up to which a camera stands where the photograph was taken."""
 HIDDEN = 0.03
-"""Share of its depth that a point may lie behind what the photograph shows before it is hidden."""
+"""Relative depth by which a point may lie behind what the photograph shows without being hidden."""
 
 
 @dataclass(frozen=True)
 class Warped:
-    """A photograph as far as it shows what another camera sees."""
+    """A photograph warped to another camera."""
 
     image: Float[Tensor, "h w 3"]
-    """In [0, 1]."""
+    """RGB in [0, 1]."""
     shown: Bool[Tensor, "h w"]
-    """Pixels that the photograph has something for."""
+    """Pixels that the photograph shows."""
 
 
 def nearest(camera: Camera, cameras: Sequence[Camera]) -> int:
-    """The camera that stands and looks most alike: distance, frame of training, plus angle."""
+    """Index of the nearest camera: distance, frame of training, plus angle of view."""
     ahead = torch.stack([other.world_to_camera[2, :3] for other in cameras]).double()
     centres = torch.stack([other.centre for other in cameras]).double()
     own = camera.to(ahead.device)
@@ -38,7 +38,7 @@ def nearest(camera: Camera, cameras: Sequence[Camera]) -> int:
 
 
 def same_place(one: Camera, other: Camera) -> bool:
-    """Whether both stand in one place, so that depth makes no difference."""
+    """Whether two cameras stand in one place, so that depth makes no difference."""
     return bool((one.centre - other.centre.to(one.centre.device)).norm() < HERE)
 
 
@@ -48,7 +48,7 @@ def warped(
     depth: Float[Tensor, "h w"] | None,
     behind: Float[Tensor, "hp wp"] | None,
 ) -> Warped:
-    """The photograph as `camera` would see it.
+    """The photograph warped to `camera`.
 
     `depth` is what the camera sees, 0 where nothing is; `behind` what the photograph's own camera
     sees of the same Gaussians, to tell what is hidden from it. Both None: the cameras stand in one
@@ -87,8 +87,8 @@ def warped(
 
 
 def _sampled(maps: Float[Tensor, "c h w"], grid: Float[Tensor, "p q 2"]) -> Float[Tensor, "c p q"]:
-    """Bilinear; the corners of the grid are those of the picture, not the outer pixels' centres."""
-    found: Tensor = functional.grid_sample(
+    """Bilinear samples; the corners of the grid are those of the picture, not centres of pixels."""
+    samples: Tensor = functional.grid_sample(
         maps[None], grid[None].to(maps.dtype), padding_mode="border", align_corners=False
     )
-    return found[0]
+    return samples[0]

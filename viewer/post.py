@@ -1,4 +1,4 @@
-"""What leaves for the browsers: pictures are encoded and sent by a thread of their own."""
+"""Encoding and sending of pictures, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from splat.viewer.guest import Guest
 from splat.viewer.look import Picture
 
 MOVING, STANDING = 60, 93
-"""JPEG quality while a camera moves, and once it stands."""
+"""JPEG quality while a camera moves, and once it is at rest."""
 HALF = slice(None, None, 2)
 
 _log = logging.getLogger("splat.viewer")
@@ -25,13 +25,13 @@ _log = logging.getLogger("splat.viewer")
 
 class Post:
     """Encodes and sends, so that training never waits for a browser. Of pictures for one visitor
-    the newest goes out; an older one that has not left yet is dropped."""
+    only the newest is sent; older ones that wait are dropped."""
 
     def __init__(self) -> None:
         self.cost = 0.0
-        """Seconds of a processor that a picture has cost of late."""
+        """Recent processor seconds a picture."""
         self.sent = 0
-        """Pictures that went out."""
+        """Number of pictures sent."""
         self._pictures: dict[int, tuple[Guest, Picture, bool]] = {}
         self._errands: deque[Callable[[], None]] = deque()
         self._closed = False
@@ -40,19 +40,19 @@ class Post:
         self._thread.start()
 
     def send(self, guest: Guest, picture: Picture, moving: bool) -> None:
-        """Send a picture to a visitor."""
+        """Queue a picture for a visitor."""
         with self._wake:
             self._pictures[guest.number] = (guest, picture, moving)
             self._wake.notify()
 
     def errand(self, act: Callable[[], None]) -> None:
-        """Have something else done there that touches no tensor of the run."""
+        """Queue other work that touches no tensor of the run."""
         with self._wake:
             self._errands.append(act)
             self._wake.notify()
 
     def close(self) -> None:
-        """Finish the errands, and no more."""
+        """Finish the queued errands and end the thread."""
         with self._wake:
             self._closed = True
             self._wake.notify()

@@ -26,7 +26,7 @@ MOST_POINTS = 50_000
 FRUSTUM = 0.04
 """Size of a camera in the scene, frame of training."""
 STEPS = 200
-"""Of a slider of the box."""
+"""Steps of a slider of the box."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The server under the viewer: viser, on one port that only those who may can reach."""
+"""The server of the viewer: viser on one port with access control."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _log = logging.getLogger("splat.viewer")
 
 
 def available() -> bool:
-    """Whether the viewer can be served: viser is there."""
+    """Whether viser is installed, so that the viewer can be served."""
     return find_spec("viser") is not None
 
 
@@ -43,7 +43,7 @@ def __getattr__(name: str) -> Any:
 
 
 class Server:
-    """viser behind a gate: loopback by default, and a token wherever others could connect.
+    """viser behind access control: loopback by default, and a token where others could connect.
 
     `token` guards a server on loopback too; elsewhere one is made where none is given. A port
     that is taken makes way for the next free one; 0 is any. ValueError, one sentence: viser is
@@ -63,7 +63,7 @@ class Server:
         label: str = "splat",
     ) -> None:
         library = _viser()
-        from splat.viewer.door import Door, opened
+        from splat.viewer.door import Door, door_in_place
         from splat.viewer.gate import Gate
         from splat.viewer.inbox import Inbox
 
@@ -81,7 +81,7 @@ class Server:
         gate, inbox = Gate(token, _names()), Inbox(kinds)
         door = Door(self._place, port, gate, inbox, f"viser-v{library.__version__}")
         self._closing, self._closed = threading.Lock(), False
-        with _hushed(threading.current_thread()), opened(door):
+        with _hushed(threading.current_thread()), door_in_place(door):
             self.viser = library.ViserServer(host=door.sign, port=0, label=label, verbose=False)
         atexit.register(self.close)
         if not door.taken or door.failure:
@@ -98,13 +98,13 @@ class Server:
 
     @property
     def url(self) -> str:
-        """What to open in a browser on this machine, token and all."""
+        """Address for a browser on this machine, with its token."""
         if not self._place.everywhere:
             return self._url(self.host)
         return self._url("::1" if ":" in self._place.addresses[0] else "localhost")
 
-    def told(self) -> list[str]:
-        """Lines for people: where the viewer is, how to reach it from afar, and who else can."""
+    def address_lines(self) -> list[str]:
+        """Lines for people: the address, how to reach it from afar, and who else can."""
         lines = [self.url]
         if self._wanted not in (0, self.port):
             lines.append(f"port {self._wanted} is taken: the viewer is at port {self.port}")
@@ -118,7 +118,7 @@ class Server:
         return lines
 
     def listen(self, every: float) -> None:
-        """Read a client's cameras every so many seconds."""
+        """Set the seconds between readings of a client's cameras."""
         self._inbox.camera_pause = every
 
     def close(self) -> None:
@@ -136,7 +136,7 @@ class Server:
         return f"http://{_bracketed(host)}:{self.port}{query}"
 
     def _tame(self, messages: Any) -> None:
-        """Take from viser what reaches out of this machine or speaks out of turn."""
+        """Disable parts of viser that reach beyond this machine, and its messages."""
         for name in ("ShareUrlRequest", "ShareUrlDisconnect"):
             with suppress(AssertionError, AttributeError):
                 self.viser._websock_server.unregister_handler(getattr(messages, name))
@@ -165,7 +165,7 @@ def _viser() -> Any:
 
 
 def _careful(executor: Executor) -> Callable[..., Any]:
-    """How to submit a callback whose failure costs a line of the log, not a traceback."""
+    """A `submit` for callbacks whose failure is logged in a line, without a traceback."""
     from splat.viewer.door import brief
 
     submit = executor.submit
@@ -182,7 +182,7 @@ def _careful(executor: Executor) -> Callable[..., Any]:
 
 
 def _hushed(thread: threading.Thread | None) -> Any:
-    """Within, what one thread prints with rich goes nowhere: viser has no other way to be quiet."""
+    """Within, what one thread prints with rich is dropped: viser has no other way to be quiet."""
     from splat.viewer.door import swapped
 
     def said(real: Callable[..., None], *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""The viewer of what no longer changes: finished runs, checkpoints, files; one, or two compared."""
+"""The viewer of finished runs, checkpoints and files: one, or two compared."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from splat.viewer.timeline import Timeline
 
 
 class Showing:
-    """Serves one source, or two of which the second is held against the first."""
+    """Serves one source, or two of which the second is compared with the first."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Showing:
             self.stage.chores.append(lambda: self.page.shows_cameras and gallery.measure())
 
     def serve(self) -> None:
-        """Until Ctrl-C."""
+        """Serve until Ctrl-C."""
         with suppress(KeyboardInterrupt):
             while True:
                 if not self.stage.turn(training=False):
@@ -67,7 +67,7 @@ class Showing:
                 self.page.tick()
 
     def close(self) -> None:
-        """No more pictures."""
+        """Stop drawing."""
         self.stage.close()
 
     def _state(self) -> State:
@@ -81,6 +81,6 @@ class Showing:
     def _debris(self, source: Source) -> Bool[Tensor, "n"]:
         if self._found is None:
             whole = source.baked()
-            found = torch.stack(list(debris.debris(whole).values())).any(0)
-            self._found = source.rows_where(whole, found.to(source.render.device))
+            mask = torch.stack(list(debris.debris(whole).values())).any(0)
+            self._found = source.rows_where(whole, mask.to(source.render.device))
         return self._found

@@ -1,4 +1,4 @@
-"""What can be looked at: a run as it trains, or Gaussians that stay as they are."""
+"""Sources of pictures: a run in training, or Gaussians that do not change."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from splat.types import (
 )
 
 ERROR: tuple[PixelMap, ...] = (Error(),)
-"""Maps of a survey of photographs: how wrong the picture is."""
+"""Maps for a survey of photographs: the error of the picture."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One posed photograph of a scene."""
+    """A posed photograph of a scene."""
 
     name: str
     camera: Camera
-    """At the size that is trained on, frame of training."""
+    """The camera at the size of training, frame of training."""
     held_out: bool
 
 
@@ -59,11 +59,11 @@ class Photos:
 
     @property
     def trained(self) -> int:
-        """How many are trained on; they come first."""
+        """Number of photographs that are trained on; they come first."""
         return len(self._train)
 
     def batch(self, index: int) -> Batch:
-        """A photograph at full size."""
+        """A photograph at full size, decoded."""
         if index < len(self._train):
             return self._train.batch(index)
         assert self._test is not None
@@ -71,7 +71,7 @@ class Photos:
 
 
 class Source(ABC):
-    """Gaussians that may change, and what they are drawn with."""
+    """Gaussians that may change, and how they are drawn."""
 
     name: str
     frame: Frame
@@ -79,69 +79,69 @@ class Source(ABC):
     drawing: Drawing
     background: Float[Tensor, "3"] | None
     photos: Photos | None = None
-    """None where there are none to be had."""
+    """The photographs; None: there are none."""
     cameras: Sequence[Camera] = ()
-    """From which it was photographed, frame of training; empty where that is not known."""
+    """Cameras of the photographs, frame of training; empty where they are not known."""
     psnr: float | None = None
-    """dB on the held-out photos, as far as it was measured."""
+    """PSNR on the held-out photos, dB; None: not measured."""
     slots: int = 1
-    """Gaussians that a row may make."""
+    """Most Gaussians that a row makes."""
     unit: str = "Gaussians"
-    """What rows are, for people."""
+    """What a row is called, for people."""
 
     @property
     @abstractmethod
     def positions(self) -> Float[Tensor, "n 3"]:
-        """Where rows are, frame of training."""
+        """Positions of the rows, frame of training."""
 
     @property
     @abstractmethod
     def step(self) -> int:
-        """Steps that it was trained for."""
+        """Number of steps trained."""
 
     @property
     @abstractmethod
     def stamp(self) -> Hashable:
-        """Changes whenever the Gaussians may have."""
+        """A value that changes whenever the Gaussians may have."""
 
     @property
     @abstractmethod
     def count(self) -> int:
-        """Rows."""
+        """Number of rows."""
 
     @abstractmethod
     def gaussians(self, camera: Camera) -> Gaussians:
-        """What is drawn for a camera of the frame of training."""
+        """The Gaussians for a camera of the frame of training."""
 
     @abstractmethod
     def baked(self) -> Gaussians:
-        """What is exported: a copy, frame of training."""
+        """A copy for export, frame of training."""
 
     @abstractmethod
     def surveyed(self, index: int) -> Contributions:
-        """What every row does in a view of `views`; with photos, its sum of error too."""
+        """Contributions of all rows to a view of `views`; with photos, their sum of error, too."""
 
     @property
     def views(self) -> int:
-        """Views that can be surveyed."""
+        """Number of views that can be surveyed."""
         return len(self.cameras) if self.photos is None else self.photos.trained
 
     def rows_of(self, gaussians: Gaussians) -> Int[Tensor, "n"]:
-        """The row that each Gaussian of `gaussians(camera)` comes from."""
+        """The row of each Gaussian of `gaussians(camera)`."""
         if gaussians.source is None:
             return torch.arange(len(gaussians), device=gaussians.means.device)
         return gaussians.source // self.slots
 
-    def rows_where(self, gaussians: Gaussians, each: Bool[Tensor, "n"]) -> Bool[Tensor, "m"]:
-        """Rows that have Gaussians in a set, and for all of which this is so."""
+    def rows_where(self, gaussians: Gaussians, mask: Bool[Tensor, "n"]) -> Bool[Tensor, "m"]:
+        """Rows that have Gaussians in a set, all of which are in the mask."""
         if gaussians.source is None:
-            return each
-        rows, some = self.rows_of(gaussians), each.new_zeros(self.count)
-        return some.index_fill(0, rows[each], True) & ~some.index_fill(0, rows[~each], True)
+            return mask
+        rows, some = self.rows_of(gaussians), mask.new_zeros(self.count)
+        return some.index_fill(0, rows[mask], True) & ~some.index_fill(0, rows[~mask], True)
 
 
 class Live(Source):
-    """A run, as it is between two steps."""
+    """A run between two steps."""
 
     def __init__(self, run: Run, photos: Photos, name: str) -> None:
         self.run, self.photos, self.name = run, photos, name
@@ -166,8 +166,8 @@ class Live(Source):
         return len(self.run.model.cloud)
 
     def gaussians(self, camera: Camera) -> Gaussians:
-        found = self.run.model(camera, self.run.step)
-        return self.run.quantiser(found, self.run.step)
+        gaussians = self.run.model(camera, self.run.step)
+        return self.run.quantiser(gaussians, self.run.step)
 
     def baked(self) -> Gaussians:
         return self.run.baked()
@@ -177,7 +177,7 @@ class Live(Source):
 
 
 class Still(Source):
-    """Gaussians that stay as they are: of a finished run, a checkpoint, a file, a moment."""
+    """Gaussians that do not change: of a finished run, a checkpoint, a file, a snapshot."""
 
     def __init__(
         self,
@@ -234,11 +234,11 @@ class Still(Source):
 
 
 class Unbaked(Still):
-    """A model that makes other Gaussians for each camera, and stays as it is."""
+    """A finished model that makes Gaussians for each camera."""
 
-    def __init__(self, model: Model, **known: Any) -> None:
-        """`known` is what `Still` is told beside its Gaussians."""
-        super().__init__(_NOTHING, **known)
+    def __init__(self, model: Model, **settings: Any) -> None:
+        """`settings` is what `Still` is told beside its Gaussians."""
+        super().__init__(_NOTHING, **settings)
         self._model = model
         self.slots, self.unit = model.slots, model.unit
 
@@ -256,8 +256,8 @@ class Unbaked(Still):
 
     @torch.no_grad()
     def gaussians(self, camera: Camera) -> Gaussians:
-        found: Gaussians = self._model(camera)
-        return found
+        gaussians: Gaussians = self._model(camera)
+        return gaussians
 
     def baked(self) -> Gaussians:
         if self._gaussians is _NOTHING:

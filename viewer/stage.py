@@ -1,4 +1,4 @@
-"""Where pictures are made: the training thread draws for one visitor at a time, between steps."""
+"""Drawing between steps: the training thread draws for one visitor at a time."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from splat.viewer.post import Post
 from splat.viewer.values import SWEPT
 
 BUSY, FREE = 0.004, 0.035
-"""Seconds that a picture of a moving camera is to take: beside training, and without it."""
+"""Seconds that a picture of a moving camera may take: beside training, and without it."""
 SENDING = 0.003
-"""Seconds of a processor that a picture costs after it was encoded, beside a run that trains."""
+"""Processor seconds that a picture costs after it is encoded, beside a run in training."""
 LEAST = 96 * 64
-"""Pixels that it has at least."""
+"""Least number of pixels of a picture."""
 REFRESH = 0.3
-"""Seconds between pictures of what changed before a camera that stands, at least."""
+"""Least seconds between pictures of changes, for a camera at rest."""
 SWITCH = 5e-4
 """Seconds after which a thread that wants Python's lock gets it. Kernels let go of it many times a
 step, and each time somebody else may hold it for so long; Python's own 5 ms are a step's time."""
@@ -38,7 +38,7 @@ _log = logging.getLogger("splat.viewer")
 
 @dataclass(frozen=True)
 class Wish:
-    """Something that a visitor wants done between two steps."""
+    """An action that a visitor wants carried out between two steps."""
 
     guest: Guest | None
     act: Callable[[], None]
@@ -58,10 +58,11 @@ class Stage:
         self._switch = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH)
         self.captions: dict[int, Callable[[Picture, float], None]] = {}
-        """By visitor: shows the legend and the note of a picture, which took so many seconds."""
+        """Callbacks by visitor: they show the legend and the note of a picture, and the seconds it
+        took."""
 
     def wish(self, act: Callable[[], None], guest: Guest | None = None) -> None:
-        """Have something done between two steps; from any thread."""
+        """Queue an action for the time between two steps; from any thread."""
         self._wishes.append(Wish(guest, act))
         self._woken.set()
 
@@ -89,12 +90,12 @@ class Stage:
         return True
 
     def rest(self, seconds: float) -> None:
-        """Sleep until somebody wishes something, or for so long."""
+        """Sleep until there is a wish, or for so many seconds."""
         self._woken.wait(seconds)
         self._woken.clear()
 
     def tell(self, title: str, text: str, color: Color | None = None) -> None:
-        """Show a message to everybody."""
+        """Show a message to all visitors."""
         for guest in list(self.guests.values()):
             guest.tell(title, text, color)
 
@@ -104,7 +105,7 @@ class Stage:
         return any(look.mode == "heatmap" and look.heat in heats for look in looks)
 
     def close(self) -> None:
-        """No more pictures."""
+        """Stop drawing and sending."""
         self.post.close()
         sys.setswitchinterval(self._switch)
 
@@ -121,7 +122,7 @@ class Stage:
         return done
 
     def _chosen(self, training: bool) -> tuple[Guest, bool] | None:
-        """Who is served next, and whether in a hurry: who moves before who waits."""
+        """The visitor to serve next, and whether quickly: those who move before those who wait."""
         wanting = [
             (guest, quick)
             for guest in list(self.guests.values())
@@ -131,14 +132,15 @@ class Stage:
         return min(wanting, key=lambda each: (not each[1], each[0].served), default=None)
 
     def _urgent(self, guest: Guest, quick: bool) -> bool:
-        """Whether a picture is waited for: a full one is where only a hasty one is there."""
+        """Whether a visitor waits for a picture; also for a full one after a quick one."""
         return quick or guest.shown is None or guest.shown.quick
 
     def _may(self, training: bool, moving: bool) -> bool:
         return not training or self.pace.ready(moving)
 
     def _wants(self, guest: Guest) -> bool | None:
-        """None: nothing new to see; True: at once, as small as it must be; False: at full size."""
+        """None: there is nothing new to draw; True: a quick, small picture; False: one at full
+        size."""
         shown = guest.shown
         if shown is None or shown.camera != guest.moved_at or shown.look != guest.look:
             return True
@@ -150,11 +152,11 @@ class Stage:
         return False if late and shown.stamp != self._stamp(guest) else None
 
     def _stamp(self, guest: Guest) -> object:
-        """Changes when what the visitor looks at has changed."""
+        """A value that changes when what the visitor looks at has changed."""
         look, source = guest.look, self.easel.source
         if look.mode == "heatmap" and look.heat in SWEPT:
             done, _ = self.easel.sweep.progress
-            first = self.easel.sweep.found is None or not self.easel.sweep.fresh
+            first = self.easel.sweep.scores is None or not self.easel.sweep.fresh
             return source.stamp, self.easel.sweep.number, done // EVERY_VIEWS if first else 0
         return None if look.past and look.against == "nothing" else source.stamp
 

@@ -1,4 +1,4 @@
-"""Compact snapshots of a run, to be scrubbed through while it trains and long after."""
+"""Compact snapshots of a run, for the timeline of the viewer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from splat.core.step import Step
 from splat.loop import Run
 from splat.math import sh_from_rgb
 from splat.types import Frame, Gaussians
-from splat.viewer.chronicle import plain
+from splat.viewer.chronicle import plain_copy
 from splat.viewer.source import Source, Still
 
 SUFFIX = ".compressed.ply"
@@ -30,7 +30,7 @@ _log = logging.getLogger("splat.viewer")
 
 
 class Timeline:
-    """Files of what the Gaussians were after some steps, in colours alike from everywhere."""
+    """Snapshots of the Gaussians after some steps, in colours independent of direction."""
 
     def __init__(self, folder: Path | None) -> None:
         """In a folder, that of a run; None: one that goes with the process."""
@@ -40,7 +40,7 @@ class Timeline:
 
     @property
     def steps(self) -> list[int]:
-        """Steps of which there is a snapshot."""
+        """Steps that have a snapshot, ascending."""
         names = (_NAME.fullmatch(path.name) for path in self.folder.glob(f"step_*{SUFFIX}"))
         return sorted(int(name[1]) for name in names if name)
 
@@ -49,7 +49,7 @@ class Timeline:
         return self.folder / f"step_{step:08d}{SUFFIX}"
 
     def keep(self, gaussians: Gaussians, frame: Frame, step: int) -> None:
-        """Write what was drawn after a step; `gaussians` are a copy of plain colours."""
+        """Write the snapshot of a step; `gaussians` are a copy with plain colours."""
         self.folder.mkdir(parents=True, exist_ok=True)
         sh = sh_from_rgb(gaussians.colors)[:, None].cpu()
         with_sh = Gaussians(
@@ -67,9 +67,9 @@ class Timeline:
         before = [each for each in self.steps if each <= step]
         if not before:
             return None
-        found = gaussians_to_frame(self._read(self.path(before[-1])), like.frame)
+        snapshot = gaussians_to_frame(self._read(self.path(before[-1])), like.frame)
         return Still(
-            found.to(like.render.device),
+            snapshot.to(like.render.device),
             name=f"{like.name} at step {before[-1]:,}",
             frame=like.frame,
             render=like.render,
@@ -81,14 +81,14 @@ class Timeline:
         )
 
     def beyond(self, step: int) -> None:
-        """Forget what is later than a step: a run that is resumed goes there anew."""
+        """Delete snapshots later than a step, which a resumed run makes anew."""
         for each in self.steps:
             if each > step:
                 self.path(each).unlink(missing_ok=True)
 
 
 class Snapshots:
-    """A watcher that keeps a number of snapshots over a run."""
+    """A watcher that writes a number of snapshots over a run."""
 
     def __init__(
         self,
@@ -108,8 +108,8 @@ class Snapshots:
 
     @torch.no_grad()
     def keep(self, run: Run) -> None:
-        """Keep what is there now."""
+        """Write a snapshot of the present Gaussians."""
         one = run.model.slots == 1
         shown = run.model(run.views[0], run.step) if one else run.model.sketch()
-        copy, frame, at = plain(shown), run.frame, run.step
+        copy, frame, at = plain_copy(shown), run.frame, run.step
         self._later(lambda: self._timeline.keep(copy, frame, at))

@@ -1,4 +1,4 @@
-"""Gaussians in other colours: what happened to them, which way they face, who died."""
+"""Gaussians in other colours: events, normals, and pruned rows."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ EVENTS = {
 }
 KINDS = {BORN: "born", HALVED: "split", MOVED: "moved"}
 DIM = 0.35
-"""How bright what nothing happened to is shown among events."""
+"""Brightness of rows without an event, where events are shown."""
 GHOSTLY = 0.6
-"""Times their opacity at which the dead are shown."""
+"""Factor on the opacity of pruned rows that are shown."""
 
 
 def normals(gaussians: Gaussians, camera: Camera) -> Float[Tensor, "n 3"]:
-    """Shortest axes, turned towards the camera, in its axes: x right, y up, z to the viewer."""
+    """Shortest axes towards the camera, in its axes: x right, y up, z to the viewer."""
     axes = rotation_matrices(gaussians.quats)
     shortest = gaussians.scales.argmin(1)
     normal = axes.gather(2, shortest[:, None, None].expand(-1, 3, 1))[..., 0]
@@ -37,18 +37,18 @@ def normals(gaussians: Gaussians, camera: Camera) -> Float[Tensor, "n 3"]:
 
 
 def tinted(gaussians: Gaussians, tint: Tensor) -> Gaussians:
-    """The set in these colours, wherever it is seen from."""
+    """The set in plain colours `tint`."""
     return replace(gaussians, colors=tint.expand(-1, 3).contiguous(), sh_degree=None)
 
 
 def ghost(gaussians: Gaussians) -> Gaussians:
-    """The set as the dead are shown."""
+    """A set of pruned rows as it is shown."""
     color = gaussians.colors.new_tensor(EVENTS["died"]).expand(len(gaussians), 3)
     return replace(gaussians, colors=color, opacities=gaussians.opacities.clamp_min(0.3) * GHOSTLY)
 
 
-def together(parts: list[Gaussians]) -> Gaussians:
-    """Sets of plain colours as one."""
+def concatenated(parts: list[Gaussians]) -> Gaussians:
+    """Sets of plain colours joined to one."""
     if len(parts) == 1:
         return parts[0]
     return Gaussians(

@@ -1,4 +1,4 @@
-"""The tab of a run: where it is, its curves, and what can be changed while it trains."""
+"""The tab of a run: its state, its curves, and the numbers that can be changed while it trains."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CHARTS = (
 CHARTS_EVERY = 6.0
 """Seconds between updates of the charts, each of which a browser is sent as a whole."""
 HEIGHT = 150
-"""Of a chart, pixels."""
+"""Height of a chart, pixels."""
 
 
 class Steering(Protocol):
@@ -37,11 +37,11 @@ class Steering(Protocol):
     paused: bool
 
     def knobs(self) -> Mapping[str, Knob]:
-        """What can be changed, by name."""
+        """Numbers that can be changed, by name."""
         ...
 
     def set(self, name: str, value: float) -> None:
-        """Change something; raises ValueError where that does not fit."""
+        """Change a number; ValueError where that is not allowed."""
         ...
 
     def pause(self, paused: bool) -> None: ...
@@ -49,12 +49,12 @@ class Steering(Protocol):
     def step_once(self) -> None: ...
 
     def save(self) -> str:
-        """Write a checkpoint; what to say of it."""
+        """Write a checkpoint; a sentence about it."""
         ...
 
 
 class TrainingTab:
-    """Shared by all visitors."""
+    """The tab, which all visitors share."""
 
     def __init__(self, gui: Gui, stage: Stage, curves: Curves, steering: Steering | None) -> None:
         """Fill the container that is open; `steering` None: nothing trains here."""
@@ -74,7 +74,7 @@ class TrainingTab:
             self._changes(steering)
 
     def show(self, text: str, share: float | None = None) -> None:
-        """Say where the run is, in Markdown, and what share of it is done."""
+        """Show the state of the run, in Markdown, and its progress in [0, 1]."""
         if self._state.content != text:
             self._state.content = text
         if self._bar is not None and share is not None:
@@ -88,14 +88,14 @@ class TrainingTab:
                 chart.visible = self._curves.knows(*names)
 
     def end(self) -> None:
-        """Nothing trains any more: what steers it goes."""
+        """Remove the controls, once nothing trains any more."""
         for control in (self._bar, *self._controls):
             if control is not None:
                 control.remove()
         self._bar, self._controls = None, []
 
     def paused(self, paused: bool) -> None:
-        """Say on the button what it would do."""
+        """Update the label of the button."""
         self._pause.label = "Go on" if paused else "Pause"
         self._pause.color = "green" if paused else None
 

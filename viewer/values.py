@@ -1,4 +1,4 @@
-"""A number for every row, for heatmaps: what it is, how old, how much it does for the pictures."""
+"""Quantities of rows for heatmaps: their own, their age, their contribution to pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from splat.viewer.chronicle import Chronicle
 from splat.viewer.source import Source
 
 SURVEYED = 24
-"""Most views that a sweep looks at."""
+"""Most views of a sweep."""
 
 OWN: dict[str, Callable[[Gaussians], Tensor]] = {
     "opacity": lambda gaussians: gaussians.opacities,
@@ -24,17 +24,17 @@ OWN: dict[str, Callable[[Gaussians], Tensor]] = {
         gaussians.scales.amax(1) / gaussians.scales.median(1).values.clamp_min(1e-12)
     ),
 }
-"""What the Gaussians themselves say."""
+"""Quantities of the Gaussians themselves."""
 WATCHED = ("age", "gradient")
-"""What only who watched the run train knows."""
+"""Quantities that only a watcher of the training knows."""
 SWEPT: dict[str, Callable[[Scores], Tensor]] = {
-    "significance": lambda found: found.mass,
-    "most visible pixel": lambda found: found.most,
-    "sensitivity": lambda found: found.squared,
-    "visibility": lambda found: found.views,
-    "error": lambda found: found.weighted[:, 0] if found.weighted.shape[1] else found.mass * 0,
+    "significance": lambda scores: scores.mass,
+    "most visible pixel": lambda scores: scores.most,
+    "sensitivity": lambda scores: scores.squared,
+    "visibility": lambda scores: scores.views,
+    "error": lambda scores: scores.weighted[:, 0] if scores.weighted.shape[1] else scores.mass * 0,
 }
-"""What a sweep over the training views says."""
+"""Quantities from a sweep over the training views."""
 MEANING = {
     "opacity": "opacity",
     "size": "longest standard deviation, units of the input",
@@ -61,28 +61,28 @@ class Sweep:
         self._views = spread(source.views, SURVEYED)
         self._next = 0
         self.number = 0
-        """Sweeps that were completed."""
+        """Number of completed sweeps."""
         self._coming: Scores | None = None
         self._done: Scores | None = None
         self._stamp: object = None
 
     @property
-    def found(self) -> Scores | None:
-        """The scores so far."""
+    def scores(self) -> Scores | None:
+        """Scores of the last completed sweep, or of the first one so far."""
         return self._done or self._coming
 
     @property
     def progress(self) -> tuple[int, int]:
-        """Views looked at in this sweep, and views in all."""
+        """Number of views surveyed in this sweep, and number of views in all."""
         return self._next, len(self._views)
 
     @property
     def fresh(self) -> bool:
-        """Whether the last whole sweep is of what is there now."""
+        """Whether the last completed sweep is of the present Gaussians."""
         return self._done is not None and self._stamp == self._source.stamp and not self._next
 
     def look(self) -> None:
-        """Survey one more view."""
+        """Survey the next view of the sweep."""
         if not self._views:
             return
         if self._next == 0:
@@ -95,13 +95,13 @@ class Sweep:
             self.number += 1
 
     def follow(self, change: Callable[[Tensor], Tensor]) -> None:
-        """Let the scores follow their rows."""
+        """Apply a change of rows to the scores."""
         self._coming = _changed(self._coming, change)
         self._done = _changed(self._done, change)
 
 
-def offered(source: Source, chronicle: Chronicle | None) -> tuple[str, ...]:
-    """Names of the numbers that can be had."""
+def heatmap_names(source: Source, chronicle: Chronicle | None) -> tuple[str, ...]:
+    """Names of the quantities that are available."""
     watched = WATCHED if chronicle is not None else ()
     swept = tuple(SWEPT) if source.views else ()
     if source.photos is None:
@@ -117,12 +117,12 @@ def values(
     chronicle: Chronicle | None,
     sweep: Sweep,
 ) -> Float[Tensor, "n"] | None:
-    """The number of each Gaussian; None where it is not known yet."""
+    """The quantity of each Gaussian; None where it is not known yet."""
     if name in OWN:
-        found = OWN[name](gaussians).detach()
-        return found / source.frame.scale if name == "size" else found
+        numbers = OWN[name](gaussians).detach()
+        return numbers / source.frame.scale if name == "size" else numbers
     if name in SWEPT:
-        return None if sweep.found is None else SWEPT[name](sweep.found).float()[rows]
+        return None if sweep.scores is None else SWEPT[name](sweep.scores).float()[rows]
     if chronicle is None:
         return None
     if name == "age":
@@ -130,7 +130,7 @@ def values(
     return None if chronicle.gradient is None else chronicle.gradient[rows]
 
 
-def _changed(found: Scores | None, change: Callable[[Tensor], Tensor]) -> Scores | None:
-    if found is None:
+def _changed(scores: Scores | None, change: Callable[[Tensor], Tensor]) -> Scores | None:
+    if scores is None:
         return None
-    return Scores(**{each.name: change(getattr(found, each.name)) for each in fields(found)})
+    return Scores(**{each.name: change(getattr(scores, each.name)) for each in fields(scores)})

@@ -1,4 +1,4 @@
-"""The tab that says what is shown, and how; one for each visitor."""
+"""The tab of view settings; one for each visitor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from splat.viewer import colors
 from splat.viewer.guest import Guest
 from splat.viewer.look import Look, Mode, Picture
 from splat.viewer.stage import Stage
-from splat.viewer.values import offered
+from splat.viewer.values import heatmap_names
 
 if TYPE_CHECKING:
     from splat.viewer.server import Gui
@@ -31,7 +31,7 @@ class ViewTab:
         with self._heat:
             heat = gui.add_dropdown(
                 "Of",
-                offered(easel.source, easel.chronicle),
+                heatmap_names(easel.source, easel.chronicle),
                 initial_value=look.heat,
                 hint="What the colours of the Gaussians mean.",
             )

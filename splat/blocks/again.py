@@ -1,4 +1,4 @@
-"""A merged scene measured anew."""
+"""New metrics of a merged scene."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from splat import api
-from splat.blocks.figures import batches_of, brought_up_to_date, measured
+from splat.blocks.figures import batches_of, merged_metrics, with_new_figures
 from splat.blocks.merged import Merged
 from splat.blocks.plan import read_plan
 from splat.evaluation.lpips import Net
@@ -15,10 +15,10 @@ from splat.runs.folder import Folder, read_config, same_views
 from splat.system.files import read_json, write_json
 
 
-def measured_again(
+def measure_again(
     run: Folder, moved: Path | None, device: Literal["auto", "cpu", "cuda"], net: Net | None
 ) -> dict[str, Any]:
-    """The metrics of a run in blocks, brought up to date; `moved` is where its scene lies now."""
+    """Measure a run in blocks again and write its metrics; `moved` is where its scene lies now."""
     if not run.metrics.is_file():
         raise FileNotFoundError(
             f"{run.path} is cut into blocks that are not all trained; expected them merged: go on"
@@ -31,7 +31,7 @@ def measured_again(
         raise ValueError(f"no view of {scene.path} is held out; nothing to measure on: see --eval")
     chosen = choose_device(device)[0]
     merged = Merged.of(run.gaussians, cells.frame, chosen, config.options.background)
-    found = measured(merged, cells, batches_of(scene, config, cells.frame, chosen), net)
-    record = brought_up_to_date(read_json(run.metrics), found)
+    figures = merged_metrics(merged, cells, batches_of(scene, config, cells.frame, chosen), net)
+    record = with_new_figures(read_json(run.metrics), figures)
     write_json(run.metrics, record)
     return record

@@ -1,4 +1,4 @@
-"""A block of a scene that is trained in several: births about its cell, files of its cell only."""
+"""The strategy of one block: births around its cell, files of its cell only."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from splat.core.strategy import Wrapper
 from splat.rules.confine import confined
 
 ALL = Cell(Ground((0, 0, 0), (1, 0, 0), (0, 1, 0), 1.0), (-BEYOND, -BEYOND), (BEYOND, BEYOND))
-"""The one cell of a scene that is not cut."""
+"""The only cell of a scene that is not divided."""
 
 
 @dataclass(frozen=True)
 class Block(Wrapper):
-    """Births in a cell and a margin about it; what is outside still trains and is still pruned.
+    """Confines births to a cell and a margin around it; rows outside are trained and pruned.
 
     Neighbours train the margin too, so that what ends at the border is as good as in the middle,
     and each keeps what lies in its own cell: files hold that only.
     """
 
     cell: Cell = ALL
-    """What the block owns."""
+    """The part of the scene that the block owns."""
     margin: float = 0.0
-    """How far beyond it rows are born, in units of the contracted ground."""
+    """Width of the margin around the cell, in units of the contracted ground."""
 
     def region(self) -> Region:
         return intersection(self.base.region(), self.cell)

@@ -21,34 +21,35 @@ from splat.types import Frame
 Pair = tuple[float, float]
 
 BEYOND = 4.0
-"""A coordinate of the contracted ground that nothing reaches: all of it lies within 2."""
+"""A coordinate of the contracted ground that nothing reaches: all places lie within 2."""
 AS_GIVEN = Frame((0.0, 0.0, 0.0), 1.0)
 
 
 @dataclass(frozen=True)
 class Ground:
-    """The plane of the ground, as it is up to where cameras stand and contracted beyond."""
+    """The ground plane, contracted beyond the cameras."""
 
     centre: Corner
-    """The middle of the cameras, units of the input."""
+    """Centre of the cameras, units of the input."""
     along: Corner
-    """Unit vector along the longer side of where cameras stand,"""
+    """Unit vector along the longer side of the rectangle in which cameras stand."""
     across: Corner
-    """and along the shorter one."""
+    """Unit vector along the shorter side of that rectangle."""
     reach: float
-    """Distance on the ground, units of the input, that is 1 here: what is within is not bent."""
+    """Distance on the ground, units of the input, that is 1 on the contracted ground: nearer places
+    are not contracted."""
 
     def flat(self, positions: Float[Tensor, "n 3"], frame: Frame) -> Float[Tensor, "n 2"]:
-        """Where positions, in the frame of training `frame`, lie on the contracted ground.
+        """Positions in the frame of training `frame` projected onto the contracted ground.
 
         In float64; at most 2 from the middle.
         """
         means = positions.detach().double()
         middle = means.new_tensor(frame.centre) - means.new_tensor(self.centre)
-        given = means / frame.scale + middle
+        in_input = means / frame.scale + middle
         axes = means.new_tensor([self.along, self.across])
         # Sums term by term: a matrix product may round otherwise with another number of rows.
-        flat = (given[:, None, :] * axes).sum(2) / self.reach
+        flat = (in_input[:, None, :] * axes).sum(2) / self.reach
         far = flat.norm(dim=1, keepdim=True).clamp_min(1.0)
         bent: Float[Tensor, "n 2"] = flat * ((2 - 1 / far) / far)
         return bent
@@ -56,13 +57,13 @@ class Ground:
 
 @dataclass(frozen=True)
 class Cell(Region):
-    """A rectangle of the contracted ground, and all that is above and below it."""
+    """A rectangle of the contracted ground with all that is above and below it."""
 
     ground: Ground
     low: Pair
-    """Lowest corner, which belongs to it;"""
+    """The low corner, which belongs to the cell."""
     high: Pair
-    """its opposite one does not."""
+    """The high corner, which does not belong to the cell."""
 
     def holds(self, positions: Float[Tensor, "n 3"], frame: Frame) -> Bool[Tensor, "n"]:
         return self.around(self.ground.flat(positions, frame))
@@ -70,14 +71,14 @@ class Cell(Region):
     def around(self, flat: Float[Tensor, "n 2"], margin: float = 0.0) -> Bool[Tensor, "n"]:
         """Which places of the contracted ground lie inside, or less than `margin` outside."""
         low, high = flat.new_tensor(self.low) - margin, flat.new_tensor(self.high) + margin
-        found: Bool[Tensor, "n"] = ((flat >= low) & (flat < high)).all(1)
-        return found
+        result: Bool[Tensor, "n"] = ((flat >= low) & (flat < high)).all(1)
+        return result
 
     def away(self, flat: Float[Tensor, "n 2"]) -> Float[Tensor, "n"]:
-        """How far outside places of the contracted ground lie, 0 inside."""
+        """Distance of places of the contracted ground from the cell, 0 inside."""
         low, high = flat.new_tensor(self.low), flat.new_tensor(self.high)
-        found: Float[Tensor, "n"] = torch.maximum(low - flat, flat - high).clamp_min(0).norm(dim=1)
-        return found
+        result: Float[Tensor, "n"] = torch.maximum(low - flat, flat - high).clamp_min(0).norm(dim=1)
+        return result
 
     def text(self) -> str:
         along, across = map(_side, self.low, self.high)
@@ -91,20 +92,20 @@ class Cell(Region):
 
 
 def _side(low: float, high: float) -> str:
-    """From where to where, with nothing said of ends that lie beyond everything."""
+    """An interval in words; ends that lie beyond everything are not named."""
     if high >= BEYOND:
         return f"from {low:.3g} on" if low > -BEYOND else "anywhere"
     return f"from {low:.3g} to {high:.3g}" if low > -BEYOND else f"below {high:.3g}"
 
 
-def described_cell(description: Mapping[str, Any]) -> Cell:
-    """A cell as `splat.recipes.saved.described` gave it."""
+def cell_from_description(description: Mapping[str, Any]) -> Cell:
+    """A cell as `splat.recipes.saved.description_of` described it."""
     fields = description["fields"]
     return Cell(ground_of_json(fields["ground"]["fields"]), *map(_pair, _corners(fields)))
 
 
 def ground_of_json(fields: Mapping[str, Any]) -> Ground:
-    """A ground of a record of its fields."""
+    """A ground from the record of its fields."""
     centre, along, across = map(_triple, (fields["centre"], fields["along"], fields["across"]))
     return Ground(centre, along, across, fields["reach"])
 

@@ -1,4 +1,4 @@
-"""How a scene is cut: the plane of its ground, and cells with equally many points in each."""
+"""The division of a scene: its ground plane, and cells with equally many points."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from splat.blocks.cells import BEYOND, Cell, Ground
 from splat.types import Camera
 
 LEAST_POINTS = 32
-"""In a cell: of fewer no scene grows."""
+"""Least number of points in a cell: from fewer no scene grows."""
 AGREE = 0.1
-"""Variance of the cameras' places across, as a share of that along, below which they stand on a
-line, which lies in many planes."""
+"""Ratio of the variances of the cameras' places across and along below which they stand on a line,
+which lies in many planes."""
 TURNS = 90
-"""Directions that the sides of the ground are tried in, a degree apart."""
+"""Directions in which the sides of the ground are tried, a degree apart."""
 AS_WELL = 1.1
-"""Times the area of the smallest rectangle up to which sides along axes of the input are as good:
-so are most streets and walls of a scene that was put upright."""
+"""Factor over the smallest area up to which a rectangle along axes of the input is preferred: so
+are most streets and walls of a scene that was put upright."""
 BULK = torch.tensor([0.01, 0.99], dtype=torch.float64)
-"""Between these shares of the points, along each side, lies the bulk of the scene."""
+"""Quantiles of the points along each side between which the bulk of the scene lies."""
 
 
 def ground_of(cameras: Sequence[Camera]) -> Ground:
-    """The plane in which cameras spread most, with sides that enclose them tightly.
+    """The plane of largest spread of the cameras, with sides that enclose them tightly.
 
     Where they stand on a line, the one of these planes whose normal is nearest to what cameras
     have above them.
@@ -52,7 +52,7 @@ def ground_of(cameras: Sequence[Camera]) -> Ground:
 def _sides(
     places: Float[Tensor, "n 3"], normal: Float[Tensor, "3"]
 ) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
-    """Directions of the smallest rectangle about places on the ground, its longer side first.
+    """Directions of the smallest bounding rectangle of places on the ground, the longer side first.
 
     Sides along an axis of the input are taken where that is about as small.
     """
@@ -99,19 +99,19 @@ def cells_of(ground: Ground, flat: Float[Tensor, "n 2"], shape: tuple[int, int])
             f" {LEAST_POINTS} in each block at least: ask for fewer blocks, or give more points"
             " with --init"
         )
-    found = []
+    cells = []
     for left, right in _parts(flat[:, 0], columns):
         column = flat[(flat[:, 0] >= left) & (flat[:, 0] < right)]
-        found += [
+        cells += [
             Cell(ground, (left, low), (right, high)) for low, high in _parts(column[:, 1], rows)
         ]
-    held = [int(cell.around(flat).sum()) for cell in found]
+    held = [int(cell.around(flat).sum()) for cell in cells]
     if min(held) < LEAST_POINTS:
         raise ValueError(
             f"blocks is {columns}x{rows} and one of them would hold {min(held)} points; expected"
             f" {LEAST_POINTS} at least: ask for fewer blocks along that side"
         )
-    return found
+    return cells
 
 
 def _parts(values: Float[Tensor, "n"], count: int) -> list[tuple[float, float]]:
@@ -124,7 +124,7 @@ def _parts(values: Float[Tensor, "n"], count: int) -> list[tuple[float, float]]:
 
 
 def squarest(least: int, sides: tuple[float, float]) -> tuple[int, int]:
-    """At least so many blocks along and across, as few and as square as can be."""
+    """The number of blocks along and across: at least `least`, as few and as square as possible."""
     along, across = sides
 
     def rank(shape: tuple[int, int]) -> tuple[float, int]:

@@ -1,4 +1,4 @@
-"""A merged scene measured on held-out photos: all of their pixels, and those along the seams."""
+"""Metrics of a merged scene on held-out photos: of all pixels, and of those along seams."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def batches_of(
             yield test.batch(index)
 
 
-def measured(
+def merged_metrics(
     merged: Merged,
     cells: BlockPlan,
     batches: Iterator[Batch],
@@ -53,7 +53,7 @@ def measured(
     rows: list[Row] | None = None,
     seams_of: Callable[[Camera], Tensor] | None = None,
 ) -> tuple[Metrics, dict[str, Any]]:
-    """The figures of all pixels, and those of the strip along the borders.
+    """The metrics of all pixels, and those of the strip along the borders.
 
     Pictures to show are added to `rows`. `seams_of` says which pixels are of the strip; None: what
     the merged scene shows there says it.
@@ -66,7 +66,7 @@ def measured(
         if rows is not None:
             rows.append(Row.of(batch.name, view.psnr, batch.image, image, batch.mask))
 
-    found = evaluate(
+    metrics = evaluate(
         lambda camera: merged.gaussians,
         merged.render,
         batches,
@@ -74,7 +74,7 @@ def measured(
         lpips=net,
         look=look,
     )
-    return found, strip.record()
+    return metrics, strip.record()
 
 
 def record_of(
@@ -83,13 +83,13 @@ def record_of(
     config: Config,
     scene: SceneData,
     strategy: Strategy,
-    found: tuple[Metrics, dict[str, Any]] | None,
+    figures: tuple[Metrics, dict[str, Any]] | None,
     count: int,
 ) -> dict[str, Any]:
     """What `metrics.json` holds of a run in blocks."""
     device = choose_device(config.options.device)[0]
     on_cpu = device.type == "cpu"
-    plain = {} if found is None else found[0].as_dict()
+    plain = {} if figures is None else figures[0].as_dict()
     parts = [_part_record(run, part) for part in cells.parts]
     seconds = sum(part["seconds"] for part in parts)
     steps = config.options.steps or 0
@@ -104,7 +104,7 @@ def record_of(
         "split": split_text(len(scene.test), total, len(scene.train)),
         "protocol": plain.get("protocol"),
         "psnr_unfitted": None,
-        "seams": None if found is None else found[1],
+        "seams": None if figures is None else figures[1],
         "views": len(scene.test),
         "size": parts[0]["size"],
         "gaussians": count,
@@ -128,30 +128,30 @@ def record_of(
         "scene": str(scene.path),
         "version": version(),
         "blocks": parts,
-        "export": vars(_receipt(run, count, config.options.sh_degree, found)),
+        "export": vars(_receipt(run, count, config.options.sh_degree, figures)),
         "per_view": plain.get("views", []),
     }
 
 
 def _part_record(run: Folder, part: Part) -> dict[str, Any]:
-    """What is told of a block."""
-    known = read_json(folder_of(run, part).metrics)
+    """The figures of a block in the record of the run."""
+    metrics = read_json(folder_of(run, part).metrics)
     names = ("gaussians", "seconds", "peak_memory_mb", "peak_gpu_memory_mb", "size")
     return {
         "name": part.name,
         "views": len(part.views),
         "points": part.points,
         "cap": part.cap,
-        "kept": known["crop"]["inside"],
-        **{name: known[name] for name in names},
+        "kept": metrics["crop"]["inside"],
+        **{name: metrics[name] for name in names},
     }
 
 
 def _receipt(
-    run: Folder, count: int, degree: int, found: tuple[Metrics, dict[str, Any]] | None
+    run: Folder, count: int, degree: int, figures: tuple[Metrics, dict[str, Any]] | None
 ) -> Receipt:
-    """Of the merged file, which is measured itself: nothing is lost on the way to it."""
-    path, psnr = run.gaussians, None if found is None else min(CLOSEST, found[0].psnr)
+    """The receipt of the merged file, which is measured itself, so that nothing is lost in it."""
+    path, psnr = run.gaussians, None if figures is None else min(CLOSEST, figures[0].psnr)
     weight = path.stat().st_size
     return Receipt(
         file=str(path),
@@ -166,16 +166,16 @@ def _receipt(
     )
 
 
-def brought_up_to_date(
-    known: dict[str, Any], found: tuple[Metrics, dict[str, Any]]
+def with_new_figures(
+    record: dict[str, Any], figures: tuple[Metrics, dict[str, Any]]
 ) -> dict[str, Any]:
-    """The record of a run with new figures."""
-    plain = found[0].as_dict()
+    """The record of a run with its metrics replaced by new ones."""
+    plain = figures[0].as_dict()
     names = ("psnr", "ssim", "lpips", "lpips_net", "lpips_missing", "protocol")
     return {
-        **known,
+        **record,
         **{name: plain[name] for name in names},
-        "seams": found[1],
+        "seams": figures[1],
         "per_view": plain["views"],
     }
 

@@ -1,4 +1,4 @@
-"""How many blocks there must be for each to fit into memory."""
+"""The number of blocks for which each fits into memory."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from splat.system.text import size
 from splat.types import View
 
 MOST = 256
-"""Blocks that are asked for unasked, at most."""
+"""Most blocks that are chosen automatically."""
 FILL = 0.9
-"""Share of the memory that is free that predictions may fill."""
+"""Share of the free memory that predictions may fill."""
 NEIGHBOURS = 2.0
-"""Times its share of the ground that a block sees of the views, about."""
+"""Views of a block, as a multiple of its share of the ground, about."""
 AROUND = 1.3
-"""Times its share of the scene's points that a block starts from, with margin and backdrop."""
+"""Points that a block starts from, as a multiple of its share, with margin and backdrop."""
 
 
-def room(options: Options, device: torch.device, workers: int) -> int | None:
-    """Bytes that each of some blocks at once may take; None where nobody can say."""
+def memory_per_block(options: Options, device: torch.device, workers: int) -> int | None:
+    """Bytes that each of some blocks at once may take; None where free memory is not known."""
     if options.memory is not None:
         return options.memory // workers
     if device.type == "cuda":
         return int(FILL * torch.cuda.mem_get_info(device)[0])
-    known = machine.memory()
-    return None if known is None else int(FILL * known[1]) // workers
+    memory = machine.memory()
+    return None if memory is None else int(FILL * memory[1]) // workers
 
 
-def taken(
+def predicted_block(
     views: Sequence[View],
     options: Options,
     device: torch.device,
@@ -45,7 +45,7 @@ def taken(
     blocks: int,
     libraries: int | None = None,
 ) -> predict.Prediction:
-    """What each of so many blocks is predicted to take, at their most.
+    """What each of so many blocks is predicted to take, at most.
 
     `views`, `start` and `cap` are those of all of them; `options` are fitted ones.
     """
@@ -58,7 +58,7 @@ def taken(
     return predict.predict(some, least, device, begin, most, libraries=libraries)
 
 
-def enough(
+def fewest_blocks(
     views: Sequence[View],
     options: Options,
     device: torch.device,
@@ -67,7 +67,7 @@ def enough(
     sides: tuple[float, float],
     most: int,
 ) -> tuple[int, int]:
-    """The fewest blocks, along and across, of which each is predicted to take at most `most` bytes.
+    """The fewest blocks, along and across, each of which is predicted to fit into `most` bytes.
 
     The photos that memory does not hold are read again, so that only Gaussians make a block
     smaller. Raises ValueError where none of `MOST` blocks would fit.
@@ -76,11 +76,11 @@ def enough(
     lean = replace(options, cache=0)
     for count in range(1, MOST + 1):
         shape = squarest(count, sides)
-        found = taken(views, lean, device, start, cap, shape[0] * shape[1])
-        if (found.gaussians + found.scratch if on_gpu else found.total) <= most:
+        prediction = predicted_block(views, lean, device, start, cap, shape[0] * shape[1])
+        if (prediction.gaussians + prediction.scratch if on_gpu else prediction.total) <= most:
             return shape
     raise ValueError(
-        f"a block takes {size(found.total)} even if there are {MOST}, and has"
+        f"a block takes {size(prediction.total)} even if there are {MOST}, and has"
         f" {size(most)}; expected more: lower --max-side or --cap, give --memory, or run"
         " fewer --workers at once"
     )

@@ -1,4 +1,4 @@
-"""The Gaussians of all blocks as one set, drawn in the frame that the blocks were trained in."""
+"""The merged Gaussians of all blocks, drawn in the frame that the blocks were trained in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from splat.types import Camera, Frame, Gaussians, Needs, Renderer
 
 @dataclass(frozen=True)
 class Merged:
-    """The Gaussians of a file, ready to draw in the frame of training."""
+    """A merged set, ready to draw in the frame of training."""
 
     gaussians: Gaussians
     frame: Frame
@@ -29,7 +29,7 @@ class Merged:
 
     @classmethod
     def of(cls, path: Path, frame: Frame, device: torch.device, background: str) -> Merged:
-        """Those of `path`, before a background as options name it."""
+        """The set in the file `path`, before a background as options name it."""
         drawing = formats.drawing(path)
         gaussians = gaussians_to_frame(formats.read(path), frame).to(device)
         behind = torch.tensor(rgb(background), device=device)
@@ -38,6 +38,6 @@ class Merged:
 
     @torch.no_grad()
     def seam(self, camera: Camera, cells: BlockPlan) -> Bool[Tensor, "h w"]:
-        """Pixels of a camera of `frame` that show what is near a border of blocks."""
+        """Pixels of a camera of `frame` that show what lies near a border of blocks."""
         rendered = self.render(self.gaussians, camera, Needs(depth=True), self.background)
         return on_seam(rendered, camera, cells.cells, cells.strip, self.frame)

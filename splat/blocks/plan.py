@@ -1,4 +1,4 @@
-"""What is decided for all blocks before the first one trains; `blocks.json` in the run's folder."""
+"""The plan of a run in blocks, made before the first one trains: `blocks.json` in its folder."""
 
 from __future__ import annotations
 
@@ -25,29 +25,30 @@ from splat.types import Camera, Frame, Points, SceneData
 FORMAT = "splat blocks"
 VERSION = 1
 STRIP = 0.05
-"""Width of the strip along a border whose pixels are measured apart, in the same sides."""
+"""Width of the strip along a border whose pixels have metrics of their own, in sides of a mean
+block."""
 ROOM = 1.15
-"""Times its share of all Gaussians that a block trains at most: margin and backdrop are not merged,
+"""Cap of a block, as a multiple of its share of all Gaussians: margin and backdrop are not merged,
 and take more than that, so that what is merged stays a little below what was asked for."""
 LEAST_SHARE = 0.05
-"""Of a picture that a block must cover for the view to be one of its."""
+"""Share of a picture that a block must cover for the view to be among its views."""
 FEW_VIEWS = 8
-"""Fewer show a block from too few sides."""
+"""Number of views below which a block is seen from too few sides."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A block: what of the scene it is, and what it is trained from."""
+    """A block: its part of the scene, and what it is trained from."""
 
     name: str
-    """Its column and row, such as 0-1; its folder in `run/blocks`."""
+    """Column and row of the block, such as 0-1; the name of its folder in `run/blocks`."""
     cell: Cell
     views: tuple[str, ...]
-    """Those that it is trained on, in the order of the scene."""
+    """Names of the views that it is trained on, in the order of the scene."""
     inside: int
-    """Cameras that stand in its cell."""
+    """Number of cameras that stand in its cell."""
     points: int
-    """Points of the scene in its cell."""
+    """Number of the scene's points in its cell."""
     cap: int
     """Most Gaussians, with margin and backdrop; 0: no limit."""
     share: int = 0
@@ -56,26 +57,27 @@ class Part:
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """All that the jobs of the blocks are told, beside the settings of their run."""
+    """The plan that all jobs of the blocks share, beside the settings of their run."""
 
     mark: str
-    """A hash of the scene's cameras, names of views and points."""
+    """Hash of the scene's cameras, names of views and points."""
     ground: Ground
     frame: Frame
-    """What every block is trained in: the frame of all cameras."""
+    """The frame that every block is trained in: that of all cameras."""
     margin: float
-    """How far beyond its cell a block trains, in units of the contracted ground."""
+    """Width of the margin around each cell, in units of the contracted ground."""
     strip: float
-    """Width of the strip to each side of a border that has figures of its own, likewise."""
+    """Half-width of the strip along borders that has metrics of its own, in units of the contracted
+    ground."""
     backdrop: float
     """Share of a block's cap that may be points from outside."""
     parts: tuple[Part, ...]
     made_by: str
-    """Version of splat."""
+    """Version of splat that made the plan."""
 
     @property
     def cells(self) -> list[Cell]:
-        """What each block owns, in their order."""
+        """The cells of the blocks, in their order."""
         return [part.cell for part in self.parts]
 
     def part(self, name: str) -> Part:
@@ -126,16 +128,16 @@ def _part(ground: Ground, entry: dict[str, Any]) -> Part:
 
 
 def folder_of(run: Folder, part: Part) -> Folder:
-    """Where a block is trained."""
+    """The folder of a block's run."""
     return Folder(run.blocks / part.name)
 
 
 def log_of(run: Folder, part: Part) -> Path:
-    """What the process of a block said, beside its folder."""
+    """The log of a block's process, beside its folder."""
     return run.blocks / f"{part.name}.log"
 
 
-def divided(
+def plan_blocks(
     scene: SceneData,
     points: Points,
     ground: Ground,
@@ -186,6 +188,6 @@ def divided(
 
 
 def _standing(cells: Sequence[Cell], cameras: Sequence[Camera]) -> Bool[Tensor, "v b"]:
-    """Which cameras stand in which cells; each in exactly one."""
+    """Which cameras stand in which cells; each stands in exactly one."""
     centres = torch.stack([camera.centre.double() for camera in cameras])
     return members(cells, cells[0].ground.flat(centres, AS_GIVEN))

@@ -1,4 +1,4 @@
-"""What a run in blocks is asked for, settled once for all of them; what does not go together."""
+"""Options of a run in blocks, decided once for all, and checks of what cannot be combined."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 def check(strategy: Strategy, options: Options) -> None:
-    """Raise ValueError where what is asked for cannot be trained in blocks and merged."""
+    """Raise ValueError where a run cannot be trained in blocks and merged."""
     plain = Options()
     for name in ALONE:
         if getattr(options, name) != getattr(plain, name):
@@ -57,7 +57,7 @@ def check(strategy: Strategy, options: Options) -> None:
 
 
 def _check_rows(strategy: Strategy) -> None:
-    """Raise where rows are no Gaussians of their own, or networks are trained beside them."""
+    """Raise ValueError where rows are no plain Gaussians, or networks are trained beside them."""
     one = Gaussians(
         torch.zeros(1, 3), torch.tensor([[1.0, 0, 0, 0]]), torch.ones(1, 3), torch.full((1,), 0.5),
         torch.zeros(1, 1, 3), 0,
@@ -70,15 +70,15 @@ def _check_rows(strategy: Strategy) -> None:
         or model.networks()
         or model.surface is not None
     ):
-        what = "rows that make Gaussians for each camera" if not fits else "networks beside them"
+        kind = "rows that make Gaussians for each camera" if not fits else "networks beside them"
         raise ValueError(
-            f"the method trains {what}, which cannot be merged; expected one of plain Gaussians,"
+            f"the method trains {kind}, which cannot be merged; expected one of plain Gaussians,"
             " such as mrnf or mcmc: leave --blocks out, or take another method"
         )
 
 
 def points_of(scene: SceneData, options: Options) -> Points:
-    """The points to cut by and to start from; raises ValueError where there are none."""
+    """The points to divide by and to start from; ValueError where there are none."""
     points = scene.points if options.init is None else ply.read_points(options.init)
     if points is None or not len(points.positions):
         raise ValueError(
@@ -88,18 +88,18 @@ def points_of(scene: SceneData, options: Options) -> Points:
     return points
 
 
-def settled(
+def shared_options(
     scene: SceneData, points: Points, options: Options, device: torch.device, frame: Frame
 ) -> Options:
-    """The options with all said that each block would decide by its own photos and points."""
+    """The options, with all decided that a block would decide by its own photos and points."""
     fitted = predict.with_device_defaults(options, device)
     small = [
         shrunk(view.camera, float(fitted.downscale), fitted.max_side or None)
         for view in scene.train
     ]
-    known = points_to_frame(points, frame).positions
+    positions = points_to_frame(points, frame).positions
     cameras = [camera_to_frame(camera, frame) for camera in small]
-    near = options.near or nearest_depth(with_clear_depth(cameras, known), {}) / frame.scale
+    near = options.near or nearest_depth(with_clear_depth(cameras, positions), {}) / frame.scale
     if options.exposure == "auto":
         _log.info("exposure  off: blocks would each learn their own")
     return replace(
@@ -112,13 +112,15 @@ def settled(
         decoding="reduced" if memory.reduces(options, scene.train) else "full",
         exposure="off",
         near=near,
-        sky=_sky(cameras, known, options),
+        sky=_sky(cameras, positions, options),
     )
 
 
 def _sky(cameras: Sequence[Camera], positions: torch.Tensor, options: Options) -> str:
-    """Points of the sky that each block is to look for, by what all cameras show."""
+    """Points on the sky sphere for each block, by what all cameras show."""
     if options.sky != "auto":
         return options.sky
-    found = sky.sky_evidence([cameras[i] for i in spread(len(cameras), sky.MOST_VIEWS)], positions)
-    return str(sky.COUNT) if found.unbounded else "none"
+    verdict = sky.sky_evidence(
+        [cameras[i] for i in spread(len(cameras), sky.MOST_VIEWS)], positions
+    )
+    return str(sky.COUNT) if verdict.unbounded else "none"

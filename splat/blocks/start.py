@@ -1,4 +1,4 @@
-"""Points that a block starts from: its own, and a thin backdrop of those outside."""
+"""The points that a block starts from: its own, and a sparse backdrop of those outside."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from splat.math import spread
 from splat.types import Camera, Points
 
 LOOKED_AT = 64
-"""Most views of a block that are asked what a point outside covers."""
+"""Most views of a block in which the area covered by outside points is measured."""
 NEARNESS = 3
-"""Power of the distance, in margins, with which half of the backdrop gets thinner."""
+"""Exponent of the distance, in margins, by which half of the backdrop gets sparser."""
 
 
 def start_points(
@@ -29,7 +29,7 @@ def start_points(
     backdrop: float,
     generator: torch.Generator,
 ) -> Points:
-    """The points in a cell and its margin, and of the others those that its pictures need.
+    """The points in a cell and its margin, and those outside that its pictures need.
 
     Points and `cameras`, those of the block's views, are in the frame of the input. There are at
     most `most` points (0: no limit), a share `backdrop` of them of those outside (where there is no
@@ -40,7 +40,7 @@ def start_points(
     inside, beyond = cell.around(flat, margin), cell.away(flat) - margin
     own, outside = inside.nonzero()[:, 0], (~inside).nonzero()[:, 0]
     behind = round(backdrop * (most or len(own)))
-    covering = covers(points.positions, cameras)[outside]
+    covering = covered_area(points.positions, cameras)[outside]
     chosen = outside[_backdrop(covering, beyond[outside] / max(margin, 1e-9), behind, generator)]
     room = most - len(chosen) if most else len(own)
     if len(own) > room:
@@ -49,15 +49,15 @@ def start_points(
     return Points(points.positions[rows].clone(), points.colors[rows].clone())
 
 
-def covers(points: Float[Tensor, "n 3"], cameras: Sequence[Camera]) -> Float[Tensor, "n"]:
-    """How much of pictures each point stands for, summed over at most `LOOKED_AT` of `cameras`.
+def covered_area(points: Float[Tensor, "n 3"], cameras: Sequence[Camera]) -> Float[Tensor, "n"]:
+    """Area of pictures that each point stands for, summed over at most `LOOKED_AT` of `cameras`.
 
     A square as wide as the distance to its neighbours, in parts of the picture; nothing where
     others hide it.
     """
-    found = torch.zeros(len(points), dtype=torch.float64)
+    covered = torch.zeros(len(points), dtype=torch.float64)
     if not len(points):
-        return found
+        return covered
     wide = neighbour_distances(points).double()
     for i in spread(len(cameras), LOOKED_AT):
         depth, share = projected_places(cameras[i], points)
@@ -68,8 +68,8 @@ def covers(points: Float[Tensor, "n 3"], cameras: Sequence[Camera]) -> Float[Ten
         rows = seen[front]
         focal = float(cameras[i].K[0, 0] * cameras[i].K[1, 1])
         area = focal / (cameras[i].width * cameras[i].height)
-        found[rows] += (area * (wide[rows] / depth[rows]).square()).clamp_max(1.0)
-    return found
+        covered[rows] += (area * (wide[rows] / depth[rows]).square()).clamp_max(1.0)
+    return covered
 
 
 def _backdrop(
@@ -78,16 +78,18 @@ def _backdrop(
     count: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """So many rows, ascending, of points so many margins outside of a block and its margin."""
-    first = drawn(covering, count // 2, generator)
+    """Rows of `count` points of the backdrop, ascending; `beyond` is their distance in margins."""
+    first = weighted_draw(covering, count // 2, generator)
     left = covering.clone()
     left[first] = 0
-    near = drawn(left / (1 + beyond.clamp_min(0)) ** NEARNESS, count - len(first), generator)
+    near = weighted_draw(
+        left / (1 + beyond.clamp_min(0)) ** NEARNESS, count - len(first), generator
+    )
     return torch.cat([first, near]).sort().values
 
 
-def drawn(weights: Float[Tensor, "n"], count: int, generator: torch.Generator) -> Tensor:
-    """At most so many rows, ascending, drawn without repeats in proportion to their weights.
+def weighted_draw(weights: Float[Tensor, "n"], count: int, generator: torch.Generator) -> Tensor:
+    """At most `count` rows, ascending, drawn without replacement in proportion to their weights.
 
     Rows of no weight are never drawn (Efraimidis and Spirakis 2006).
     """

@@ -1,4 +1,4 @@
-"""A run in blocks from its beginning to the merged scene, and from wherever it was stopped."""
+"""A run in blocks from its beginning to the merged scene, and its resumption."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from splat import api
 from splat.blocks import many, settle
 from splat.blocks.cells import AS_GIVEN
 from splat.blocks.division import extents, ground_of
-from splat.blocks.figures import batches_of, measured, record_of
+from splat.blocks.figures import batches_of, merged_metrics, record_of
 from splat.blocks.merged import Merged
-from splat.blocks.plan import BlockPlan, divided, folder_of, read_plan
+from splat.blocks.plan import BlockPlan, folder_of, plan_blocks, read_plan
 from splat.blocks.whole import Whole
 from splat.blocks.work import done
 from splat.core.frame import frame_of, shrunk
@@ -67,7 +67,7 @@ def train(
     settle.check(strategy, options)
     points = settle.points_of(scene, options)
     frame = frame_of([view.camera for view in scene.train])
-    settled = settle.settled(scene, points, options, device, frame)
+    settled = settle.shared_options(scene, points, options, device, frame)
     cells = _divided(scene, strategy, settled, blocking, device, points)
     config = Config(
         scene=scene.path.resolve(),
@@ -144,7 +144,7 @@ def _divided(
     shape = shape_of(blocking.blocks)
     if shape is None:
         shape = _enough(scene, strategy, options, blocking, device, points)
-    return divided(
+    return plan_blocks(
         scene,
         points,
         ground,
@@ -166,14 +166,14 @@ def _enough(
     device: torch.device,
     points: Points,
 ) -> tuple[int, int]:
-    """The shape that memory asks for."""
+    """The number of blocks along and across that fits into memory."""
     if not strategy.cap:
         raise ValueError(
             "blocks is auto and the method has no limit of Gaussians, so that nobody knows what it"
             " takes; expected one: give --cap or --budget, or a number of blocks such as 3x2"
         )
     at_once = share_of(device.type, blocking.workers, options.threads, many.MOST, blocking.on)
-    most = many.room(options, device, max(1, at_once.workers))
+    most = many.memory_per_block(options, device, max(1, at_once.workers))
     if most is None:
         raise ValueError(
             "blocks is auto and this system does not say how much memory is free; give --memory, or"
@@ -183,23 +183,23 @@ def _enough(
     sides = extents(ground.flat(points.positions, AS_GIVEN))
     start = len(points.positions)
     fitted = predict.with_device_defaults(options, device)
-    shape = many.enough(scene.train, fitted, device, start, strategy.cap, sides, most)
+    shape = many.fewest_blocks(scene.train, fitted, device, start, strategy.cap, sides, most)
     _log.info("blocks    %dx%d, for %s each", *shape, size(most))
     return shape
 
 
 def _carried_out(whole: Whole, blocking: Blocking, lpips: Net | None) -> dict[str, Any]:
-    """Train what is not yet trained, merge, measure."""
+    """Train the blocks that are left, merge all, and measure."""
     left, options = whole.left(), whole.config.options
     jobs = max(1, len(left))
     share = share_of(whole.device.type, blocking.workers, options.threads, jobs, blocking.on)
     whole.announce(share)
     failed: list[Ended] = []
 
-    def ended(each: Ended) -> None:
-        if each.message:
-            failed.append(each)
-            _log.warning("block %s failed: %s", each.key, each.message)
+    def ended(job: Ended) -> None:
+        if job.message:
+            failed.append(job)
+            _log.warning("block %s failed: %s", job.key, job.message)
 
     if left:
         engine = engine_of(blocking.on, share)
@@ -215,19 +215,21 @@ def _carried_out(whole: Whole, blocking: Blocking, lpips: Net | None) -> dict[st
 
 
 def _merged(whole: Whole, lpips: Net | None) -> dict[str, Any]:
-    """Join the files of all blocks to one, measure it, and write its files; the record."""
+    """Merge the files of all blocks, measure the result, and write its files; the record."""
     run, cells, config = whole.run, whole.cells, whole.config
     files = [folder_of(run, part).gaussians for part in cells.parts]
     count = join_files(files, run.gaussians, [part.share for part in cells.parts])
     _log.info("merged    %s Gaussians of %d blocks", f"{count:,}", len(cells.parts))
     rows: list[Row] = []
-    found = None
+    figures = None
     if whole.scene.test:
         merged = Merged.of(run.gaussians, cells.frame, whole.device, config.options.background)
         batches = batches_of(whole.scene, config, cells.frame, whole.device)
-        found = measured(merged, cells, batches, lpips, rows if config.watching.pictures else None)
+        figures = merged_metrics(
+            merged, cells, batches, lpips, rows if config.watching.pictures else None
+        )
     strategy = saved.strategy_from_description(config.method)
-    record = record_of(run, cells, config, whole.scene, strategy, found, count)
+    record = record_of(run, cells, config, whole.scene, strategy, figures, count)
     if rows:
         title = f"{whole.scene.path.name}, {recipe.names(strategy)}, {len(cells.parts)} blocks"
         contact_sheet(rows, run.contact_sheet, title)

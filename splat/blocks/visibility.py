@@ -1,4 +1,4 @@
-"""Which views see which blocks, by the points that stand before all others in their pictures."""
+"""Which views see which blocks, by the points that nothing hides in their pictures."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch import Tensor
 from splat.types import Camera
 
 MOST_POINTS = 200_000
-"""Points that are looked at, evenly taken."""
+"""Most points that are projected, evenly taken."""
 CELLS, IN_CELL = 32, 8
-"""Most cells along the longer side of a picture, and the points that one should hold."""
+"""Most cells along the longer side of a picture, and points wanted in each."""
 FAR = 1e9
-"""A depth at which all that counts is the direction."""
+"""A depth at which only the direction matters."""
 BEHIND = 1.25
-"""Times the depth of the nearest point of a cell at which points count as hidden by it."""
+"""Ratio to the depth of the nearest point of a cell at which points count as hidden by it."""
 
 
 def projected_places(
     camera: Camera, points: Float[Tensor, "n 3"]
 ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n 2"]]:
-    """Depths of points and where they are in the picture, as shares of its sides.
+    """Depths of points, and their places in the picture as shares of its sides.
 
     Depths are NaN behind the camera and outside of its picture; float64.
     """
@@ -49,7 +49,7 @@ def grid_of(camera: Camera, count: int) -> tuple[int, int]:
 def in_front(
     depth: Float[Tensor, "m"], share: Float[Tensor, "m 2"], grid: tuple[int, int]
 ) -> tuple[Bool[Tensor, "m"], Tensor]:
-    """Which of the points inside a picture are hidden by no other, and the cell of each."""
+    """Which of the points inside a picture are not hidden, and the cell of each."""
     across, down = grid
     place = (share * share.new_tensor(grid)).long()
     cell = place[:, 1].clamp(0, down - 1) * across + place[:, 0].clamp(0, across - 1)
@@ -64,7 +64,7 @@ def view_shares(
     member: Bool[Tensor, "n b"],
     owners: Callable[[Float[Tensor, "m 3"]], Bool[Tensor, "m b"]] | None = None,
 ) -> Float[Tensor, "v b"]:
-    """The share of each camera's picture that the points of each block cover.
+    """The share of each camera's picture that each block covers, by its visible points.
 
     Points and cameras are in one frame. A part of the picture with points of several blocks is
     shared by them in proportion, and points of two count for both. A part without points shows the
@@ -73,7 +73,7 @@ def view_shares(
     """
     stride = max(1, len(points) // MOST_POINTS)
     points, member = points[::stride], member[::stride]
-    found = torch.zeros(len(cameras), member.shape[1], dtype=torch.float64)
+    shares = torch.zeros(len(cameras), member.shape[1], dtype=torch.float64)
     for i, camera in enumerate(cameras):
         depth, share = projected_places(camera, points)
         seen = (~depth.isnan()).nonzero()[:, 0]
@@ -87,8 +87,8 @@ def view_shares(
         covered = (member[rows] * weight[:, None]).sum(0)
         if owners is not None:
             covered += owners(_far(camera, grid)[total == 0]).sum(0)
-        found[i] = covered / (grid[0] * grid[1])
-    return found
+        shares[i] = covered / (grid[0] * grid[1])
+    return shares
 
 
 def _far(camera: Camera, grid: tuple[int, int]) -> Float[Tensor, "m 3"]:
@@ -104,5 +104,5 @@ def _far(camera: Camera, grid: tuple[int, int]) -> Float[Tensor, "m 3"]:
 def views_of_blocks(
     share: Float[Tensor, "v b"], own: Bool[Tensor, "v b"], least: float
 ) -> Bool[Tensor, "v b"]:
-    """Views of each block: those that it covers enough of, and those taken from within."""
+    """Views of each block: those that it covers enough of, and those taken from within it."""
     return own | (share >= least)

@@ -1,4 +1,4 @@
-"""A run in blocks and its scene: which blocks are left, what each takes, and the job that it is."""
+"""A run in blocks with its scene: the blocks that are left, and their jobs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from splat.system.text import size
 from splat.types import SceneData
 
 LEAST_CACHE = 32 << 20
-"""Bytes for decoded photos that a block has at least."""
+"""Least bytes for decoded photos that a block has."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Whole:
-    """All that is known of a run in blocks."""
+    """A run in blocks with its plan, its settings and its scene."""
 
     run: Folder
     cells: BlockPlan
@@ -38,8 +38,8 @@ class Whole:
 
     def work(self, part: Part, share: Share) -> Work:
         """The job of a block."""
-        found = self.predicted(part, share)
-        cache = 0 if self.config.options.cache is not None else self._cache(found, share)
+        prediction = self.predicted(part, share)
+        cache = 0 if self.config.options.cache is not None else self._cache(prediction, share)
         return Work(
             key=part.name,
             call=CALL,
@@ -47,11 +47,11 @@ class Whole:
             log=log_of(self.run, part),
             steps=self.config.options.steps or 0,
             progress=folder_of(self.run, part).log,
-            memory=found.host,
+            memory=prediction.host,
         )
 
     def predicted(self, part: Part, share: Share) -> predict.Prediction:
-        """What a block is predicted to take."""
+        """Predicted memory and time of a block."""
         asked, names = options_of(self.config), set(part.views)
         views = [view for view in self.scene.train if view.name in names]
         cache = asked.cache
@@ -63,16 +63,16 @@ class Whole:
         start = min(round(AROUND * part.points), part.cap or part.points)
         return predict.predict(views, fitted, self.device, start, part.cap)
 
-    def _cache(self, found: predict.Prediction, share: Share) -> int:
-        """Bytes for the decoded photos of a block: what is left of its share of the memory."""
+    def _cache(self, prediction: predict.Prediction, share: Share) -> int:
+        """Bytes for the decoded photos of a block: the rest of its share of the memory."""
         at_once = max(1, share.workers)
         if self.config.options.memory is None:
             return predict.cache_bytes() // at_once
-        rest = found.host - found.photos
+        rest = prediction.host - prediction.photos
         return max(LEAST_CACHE, self.config.options.memory // at_once - rest)
 
     def announce(self, share: Share) -> None:
-        """Say aloud what each block is and takes."""
+        """Log what each block is and takes."""
         parts = self.cells.parts
         _log.info(
             "blocks    %d, %d of them trained; %d at once, %s steps each",

@@ -1,4 +1,4 @@
-"""The job of one block: an ordinary run of its views and points, begun or gone on with."""
+"""The job of one block: an ordinary run of its views and points, begun or resumed."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from splat.system.numbers import whole
 from splat.types import SceneData
 
 CALL = "splat.blocks.work:main"
-"""What an engine of jobs calls."""
+"""The function that an engine of jobs calls."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Carry out a block; the exit code.
+    """Train a block, or resume it; the exit code.
 
     The arguments are the folder of the run, the block's name, its threads, and bytes for photos.
     """
@@ -85,19 +85,19 @@ def _begin(
 
 
 def options_of(config: Config) -> Options:
-    """The options of every block, by those of the run: caps and points are in the plan."""
+    """The options of every block, from those of the run: caps and points are in the plan."""
     return replace(config.options, budget=None, memory=None, init=None)
 
 
 def strategy_of(plan: BlockPlan, part: Part, config: Config) -> Strategy:
-    """The method of a block: that of the run with its share of the cap, within its borders."""
+    """The strategy of a block: that of the run with its share of the cap, confined to its cell."""
     whole_method = strategy_from_description(config.method)
     own = with_row_limit(whole_method, part.cap) if part.cap else whole_method
     return Block(own, cell=part.cell, margin=plan.margin)
 
 
 def scene_of(plan: BlockPlan, part: Part, config: Config) -> SceneData:
-    """The views and points of a block; what else the scene holds is let go."""
+    """The views and points of a block, as a scene."""
     scene = api.read_scene(config.scene, _reading(config))
     if fingerprint(scene) != plan.mark:
         raise ValueError(
@@ -109,7 +109,7 @@ def scene_of(plan: BlockPlan, part: Part, config: Config) -> SceneData:
     sky = config.options.sky
     shell = 0 if sky == "none" else min(whole(sky), part.cap // 5)
     seeded = hashlib.blake2b(f"{config.options.seed}/{part.name}".encode(), digest_size=7)
-    found = start_points(
+    start = start_points(
         points,
         part.cell,
         plan.margin,
@@ -118,7 +118,7 @@ def scene_of(plan: BlockPlan, part: Part, config: Config) -> SceneData:
         plan.backdrop,
         torch.Generator().manual_seed(int.from_bytes(seeded.digest(), "little")),
     )
-    return replace(scene, train=views, test=(), points=found, notes=())
+    return replace(scene, train=views, test=(), points=start, notes=())
 
 
 def _reading(config: Config) -> Any:
@@ -139,16 +139,16 @@ def done(run: Folder, part: Part, config: Config) -> bool:
 
 
 def note_of(run: Folder, part: Part) -> dict[str, Any]:
-    """What processes took of memory for a block, bytes, beside its folder: one record each."""
+    """Memory of the processes that trained a block, bytes, a record each."""
     path = _note_path(run, part)
-    found: dict[str, Any] = read_json(path) if path.is_file() else {"processes": []}
-    return found
+    note: dict[str, Any] = read_json(path) if path.is_file() else {"processes": []}
+    return note
 
 
 def _note(run: Folder, part: Part, imported: int | None) -> None:
-    """Note what this process held once all was imported, and the most so far."""
+    """Record the memory of this process once all was imported, and its peak so far."""
     record, own = note_of(run, part), {"id": os.getpid(), "imported": imported}
-    others = [each for each in record["processes"] if each["id"] != own["id"]]
+    others = [process for process in record["processes"] if process["id"] != own["id"]]
     record["processes"] = [*others, {**own, "peak": machine.peak_memory()}]
     write_json(_note_path(run, part), record)
 

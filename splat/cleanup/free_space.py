@@ -106,18 +106,18 @@ def places(
         seen.index_add_(0, sight.rows, sight.seen.double())
         held.index_add_(0, sight.rows, sight.held.double())
         sights.append(sight)
-    known = (held >= TWO_VIEWS) & (held >= seen / 2)
+    confirmed = (held >= TWO_VIEWS) & (held >= seen / 2)
     near = torch.zeros(n, dtype=torch.bool, device=seen.device)
     for camera, sight in zip(cameras, sights, strict=True):
-        before = sight.where(sight.depth < (camera.clear_depth or _clear(sight, known)))
+        before = sight.where(sight.depth < (camera.clear_depth or _clear(sight, confirmed)))
         near[before.rows] = True
         held.index_add_(0, before.rows, -before.held.double())
     return Places(seen, held.clamp_min_(0), near, mass)
 
 
-def _clear(sight: _Sight, known: Bool[Tensor, "n"]) -> float:
+def _clear(sight: _Sight, confirmed: Bool[Tensor, "n"]) -> float:
     """Half of the depth of the nearest hundredth of the known rows, as `seed.with_clear_depth`."""
-    depth = sight.depth[known[sight.rows]]
+    depth = sight.depth[confirmed[sight.rows]]
     return float(depth.kthvalue(1 + int(NEAREST * len(depth))).values) / 2 if len(depth) else 0.0
 
 

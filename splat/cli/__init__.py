@@ -56,7 +56,7 @@ VERBS = {
     "demo": ("splat.cli.demo", "train the built-in scene, in a few minutes"),
     "doctor": ("splat.cli.doctor", "say what this machine can do, and what is missing"),
 }
-"""Where each lies, and what it does; those of a method lie with it, and are not offered without."""
+"""Module and summary of each verb; those of a method lie with it, and are not offered without."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _speaks() -> bool:
-    """Whether this process says what went wrong: of several that torchrun started only one."""
+    """Whether this process reports errors: of several that torchrun started only one does."""
     if "RANK" not in os.environ:
         return True
     from splat.parallel import speaks
@@ -108,8 +108,8 @@ def _speaks() -> bool:
 
 
 def offered() -> dict[str, str]:
-    """Verbs that are there, and what they do."""
-    return {verb: what for verb, (place, what) in VERBS.items() if _there(place)}
+    """Verbs whose modules are there, with their summaries."""
+    return {verb: summary for verb, (place, summary) in VERBS.items() if _there(place)}
 
 
 def _there(place: str) -> bool:
@@ -122,10 +122,10 @@ def _there(place: str) -> bool:
 
 
 def usage() -> str:
-    """All verbs."""
+    """The usage of the program, with all verbs."""
     verbs = offered()
     width = max(map(len, verbs))
-    lines = "\n".join(f"  {verb:{width}}  {what}" for verb, what in verbs.items())
+    lines = "\n".join(f"  {verb:{width}}  {summary}" for verb, summary in verbs.items())
     return (
         f"usage: splat VERB ...\n\n{lines}\n\n"
         "splat VERB --help says what a verb takes. For example:\n"

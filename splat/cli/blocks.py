@@ -1,4 +1,4 @@
-"""Runs in blocks, as `splat train --blocks`, `splat resume` and `splat eval` carry them out."""
+"""Runs in blocks for `splat train --blocks`, `splat resume` and `splat eval`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def train_in_blocks(asked: Train, scene: SceneData, out: Path, command: str) -> 
 
 
 def resume_in_blocks(asked: Resume, scene: SceneData | None) -> int:
-    """Go on with a run in blocks; the exit code."""
+    """Resume a run in blocks; the exit code."""
     if asked.steps is not None:
         raise ValueError(
             f"steps is given, and {asked.run} is a run in blocks, which end where they were begun"
@@ -75,7 +75,7 @@ def resume_in_blocks(asked: Resume, scene: SceneData | None) -> int:
 
 
 def check_no_block(path: Path) -> None:
-    """Raise ValueError where a folder is that of one block of a run."""
+    """Raise ValueError where a folder is that of a single block of a run."""
     whole = Folder(path.resolve().parent.parent)
     if whole.in_blocks() and path.resolve().parent == whole.blocks.resolve():
         raise ValueError(
@@ -94,7 +94,7 @@ def _reported(call: Callable[[], Mapping[str, Any]], out: Path, as_json: bool) -
 
 
 def summary_text(record: Mapping[str, Any], out: Path) -> str:
-    """The figures of a run in blocks and where its files are, for people."""
+    """The figures of a run in blocks and the paths of its files."""
     lines = [summary(record)]
     seams = record["seams"]
     if seams is not None and seams["psnr"] is not None:

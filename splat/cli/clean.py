@@ -68,7 +68,7 @@ class Clean:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Clean; the exit code."""
+    """Clean a set; the exit code."""
     asked = parsed(Clean, "clean", arguments)
     out = None if asked.dry_run else asked.out
     if out is not None:
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
 
 @contextmanager
 def broken_counts() -> Iterator[list[int]]:
-    """Numbers of broken rows that files are read without, which readers only warn of."""
+    """Within, numbers of broken rows that files are read without, of which readers only warn."""
     counts: list[int] = []
 
     class Ear(logging.Handler):
@@ -116,7 +116,7 @@ def broken_counts() -> Iterator[list[int]]:
 
 @contextmanager
 def _photos(asked: Clean, opened: Opened) -> Iterator[list[Batch]]:
-    """Photos that a run was trained on, as many as are asked; none of a file, or if unreadable."""
+    """Photos that a run was trained on, as many as asked for; none of a file, or if unreadable."""
     if asked.file.is_file() or asked.cameras is not None or not asked.views:
         yield []
         return
@@ -157,7 +157,7 @@ def _masks(asked: Clean, opened: Opened, photos: list[Batch]) -> dict[str, torch
 
 
 def _framed(limits: Limits, frame: Frame) -> Limits:
-    """The limits with their box, which is of the input, in the frame that Gaussians are in."""
+    """The limits with their box converted from the frame of the input to `frame`."""
     if limits.box is None:
         return limits
     x, y, z = frame.centre
@@ -166,7 +166,7 @@ def _framed(limits: Limits, frame: Frame) -> Limits:
 
 
 def _psnr(opened: Opened, photos: list[Batch], gone: torch.Tensor) -> dict[str, Any]:
-    """How well photos that were trained on are matched before and after, dB."""
+    """PSNR on photos that were trained on, before and after, dB."""
 
     def psnr(rows: Gaussians) -> float:
         return mean_psnr(lambda camera: rows, opened.render, photos, opened.background)
@@ -182,7 +182,7 @@ def _counted(masks: dict[str, torch.Tensor]) -> str:
 def _record(
     file: Path, out: Path | None, masks: dict[str, torch.Tensor], gone: torch.Tensor, broken: int
 ) -> dict[str, Any]:
-    """What was found and done; `broken` rows were left out when the file was read."""
+    """The result as JSON can hold it; `broken` rows were left out when the file was read."""
     counts = {reason: int(mask.sum()) for reason, mask in masks.items()}
     counts["broken"] += broken
     removed = int(gone.sum()) + broken
@@ -198,7 +198,7 @@ def _record(
 
 
 def _told(record: dict[str, Any]) -> str:
-    """A record for people: a table, and what became of it."""
+    """The record as a table, and what was written."""
     lines = [("reason", "rows", "share")]
     n = record["gaussians"]
     counts = {**record["reasons"], "removed": record["removed"], "left": record["left"]}

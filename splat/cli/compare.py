@@ -91,12 +91,12 @@ class Compare:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Compare; the exit code."""
+    """Compare strategies; the exit code."""
     asked = parsed(Compare, "compare", arguments)
     if asked.only_report:
         return _reported(compare.read(asked.out, asked.reference), asked)
     try:
-        comparison = compare.compared(
+        comparison = compare.compare(
             _request(asked),
             asked.out,
             workers=asked.workers,
@@ -132,9 +132,9 @@ def _request(asked: Compare) -> Request:
 
 def _reported(comparison: Comparison, asked: Compare) -> int:
     """Write the report and print the figures; the exit code."""
-    from splat.comparison.report import plain_results, summary_text, written
+    from splat.comparison.report import plain_results, summary_text, write_report
 
-    written(comparison, asked.out)
+    write_report(comparison, asked.out)
     print(
         json.dumps(plain_results(comparison), indent=1)
         if asked.json

@@ -54,7 +54,7 @@ class Convert:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Convert; the exit code."""
+    """Convert a file; the exit code."""
     asked = parsed(Convert, "convert", arguments)
     formats.suffix_of(asked.target, written=True)
     check_free(asked.target, asked.overwrite)
@@ -90,7 +90,8 @@ def main(arguments: Sequence[str]) -> int:
 def _fitted(
     asked: Convert, opened: Opened, batches: Sequence[Batch], settings: Settings
 ) -> tuple[Gaussians, tuple[str, ...]]:
-    """What to write: with the bands asked for, and harmonics fitted to what the cameras see."""
+    """The Gaussians to write, with the bands asked for and harmonics fitted to the views, and what
+    was dropped."""
     gaussians = opened.gaussians
     whole, suffix = gaussians.sh_degree or 0, formats.suffix_of(asked.target)
     degree = min(whole if asked.sh_degree is None else asked.sh_degree, formats.most_degree(suffix))

@@ -35,13 +35,13 @@ class Doctor:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     state: State
     found: str
     remedy: str = ""
-    """A command, or what to do; empty where nothing is."""
+    """A command, or what to do; empty where nothing is needed."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def checks() -> list[Check]:
-    """All checks, none of which raises."""
+    """The results of all checks, none of which raises."""
     results = [_program(), _machine(), _memory(), _torch()]
     kernels = _kernels()
     results.append(kernels)

@@ -55,7 +55,7 @@ class Erase:
     cameras: Annotated[Path | None, hint("those of the run")] = None
     """The cameras.json of a run, for a file of Gaussians."""
     views: int = 80
-    """Of fill: most training views to look from, evenly spread."""
+    """With --fill: most training views to look from, evenly spread."""
     max_side: int = 800
     """Longest side of the pictures looked at, pixels; 0: as the cameras have it."""
     dry_run: bool = False
@@ -80,7 +80,7 @@ class Erase:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Erase; the exit code."""
+    """Erase rows, and fill the holes; the exit code."""
     asked = parsed(Erase, "erase", arguments)
     out = None if asked.dry_run else asked.out
     if out is not None:
@@ -164,13 +164,13 @@ def _shown(asked: Erase, label: str) -> Any:
     return bar
 
 
-def _source(what: Path, opened: Opened) -> Path | None:
+def _source(source: Path, opened: Opened) -> Path | None:
     """The file whose rows are those of `opened`, if there is one."""
-    if what.is_file() and what.suffix != ".pt":
-        return what
-    if what.is_file():
+    if source.is_file() and source.suffix != ".pt":
+        return source
+    if source.is_file():
         return None
-    path = run_of(what).gaussians
+    path = run_of(source).gaussians
     if not path.is_file():
         return None
     written: Gaussians = formats.read(path)
@@ -179,7 +179,7 @@ def _source(what: Path, opened: Opened) -> Path | None:
 
 
 def _told(record: dict[str, Any]) -> str:
-    """A record for people."""
+    """The record as text."""
     lines = [
         f"{record['masks']} masks mean {record['removed']:,} of {record['gaussians']:,} Gaussians"
     ]

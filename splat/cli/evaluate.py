@@ -13,7 +13,7 @@ import torch
 import tyro
 
 from splat import api, formats
-from splat.blocks.again import measured_again
+from splat.blocks.again import measure_again
 from splat.core.strategy import Fixed
 from splat.options import Options, Reading
 from splat.options.parse import parsed
@@ -35,7 +35,7 @@ FIGURES = (
     *("psnr", "ssim", "lpips", "lpips_net", "lpips_missing", "split", "views", "per_view"),
     *("protocol", "psnr_unfitted", "floaters"),
 )
-"""What a new measurement replaces in the metrics of a run."""
+"""Metrics that a new measurement replaces in those of a run."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Evaluate:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure; the exit code."""
+    """Measure a run or a file; the exit code."""
     asked = parsed(Evaluate, "eval", arguments)
     if Folder(asked.what).in_blocks():
         return _of_blocks(asked)
@@ -112,13 +112,13 @@ def _of_run(asked: Evaluate) -> Job:
 
 
 def _of_blocks(asked: Evaluate) -> int:
-    """Measure what the blocks of a run were merged to; the exit code."""
+    """Measure the merged blocks of a run; the exit code."""
     if asked.fit not in ("auto", "none"):
         raise ValueError(
             f"fit is {asked.fit!r}, and {asked.what} was trained in blocks, which learn neither"
             " poses nor exposures; leave it out"
         )
-    record = measured_again(
+    record = measure_again(
         existing(asked.what),
         asked.scene,
         asked.device,
@@ -150,7 +150,7 @@ def _of_file(asked: Evaluate) -> Job:
 
 
 def _of_model(asked: Evaluate, own: ModelFile, scene: SceneData) -> Job:
-    """A job of what a model in a file of its own draws, in the frame that it has."""
+    """A job that draws a model from a file of its own, in the frame of that file."""
     model, frame, drawing = own.read(asked.what)
     if asked.background == "auto":
         behind = own.background_of(asked.what)

@@ -107,17 +107,18 @@ class Export:
 
 @dataclass(frozen=True)
 class _Seen:
-    """Views to look at."""
+    """Views that a file is compared in."""
 
     held_out: Sequence[Batch]
     training: Sequence[Batch]
     photos: Loader | None
-    """The views that were trained on; None where the photos cannot be read, and views are empty."""
+    """Loader of the training views; None where the photos cannot be read, and pictures are empty.
+    """
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What is written of a set, and how."""
+    """The rows to write, and how."""
 
     gaussians: Gaussians
     out: Path
@@ -126,7 +127,7 @@ class _Part:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Export; the exit code."""
+    """Export a run; the exit code."""
     asked = parsed(Export, "export", arguments)
     if (own := model_file(asked.out.suffix)) is not None:
         return _model(asked, own)
@@ -177,7 +178,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _model(asked: Export, own: ModelFile) -> int:
-    """Write the model itself, not the Gaussians that it makes."""
+    """Write the model itself, not the Gaussians that it makes; the exit code."""
     if asked.target or asked.keep is not None or asked.sh_degree is not None or asked.refine:
         raise ValueError(
             f"{asked.out.name} holds anchors as they were trained; nothing can be left out of it:"
@@ -207,7 +208,7 @@ def _model(asked: Export, own: ModelFile) -> int:
 
 
 def _as_it_is(asked: Export, opened: Opened) -> bool:
-    """Whether nothing of the set is lost, so that it need not be looked at."""
+    """Whether the file will hold the set without loss, so that no view is needed."""
     if asked.target or asked.keep is not None or asked.sh_degree is not None:
         return False
     suffix = formats.suffix_of(asked.out)
@@ -222,7 +223,7 @@ def _chosen(
     size_most: int | None,
     loss_most: float | None,
 ) -> _Part:
-    """The part and the way to write it that meet a size or a loss."""
+    """The rows and the variant that meet a size or a loss."""
     ways = variants(suffixes, search.gaussians.sh_degree or 0, asked.settings)
     best = choose(search, ways, size_most, loss_most)
     if asked.plot is not None:
@@ -238,7 +239,7 @@ def _chosen(
 
 
 def _asked(asked: Export, search: Search) -> _Part:
-    """The part that was asked for in so many words."""
+    """The rows that --keep and --sh-degree ask for."""
     suffix = formats.suffix_of(asked.out)
     degree = min(search.gaussians.sh_degree or 0, formats.most_degree(suffix))
     wanted = degree if asked.sh_degree is None else min(degree, asked.sh_degree)
@@ -249,7 +250,7 @@ def _asked(asked: Export, search: Search) -> _Part:
 
 
 def _refined(part: _Part, opened: Opened, seen: _Seen, steps: int, size_most: int | None) -> _Part:
-    """The part trained a little more; no larger than a file may be."""
+    """The rows, fine-tuned, and trimmed to the size of the file."""
     if seen.photos is None:
         raise ValueError(
             "--refine trains on the photos, which cannot be read; leave it out, or put them back"
@@ -278,7 +279,7 @@ def _refined(part: _Part, opened: Opened, seen: _Seen, steps: int, size_most: in
 
 
 def _reduced(whole: Gaussians, part: Gaussians) -> tuple[str, ...]:
-    """What was taken away on purpose."""
+    """What was removed on purpose, a phrase each."""
     reductions = []
     if gone := len(whole) - len(part):
         share = gone / len(whole)
@@ -312,7 +313,7 @@ def _loss(text: str | None) -> float | None:
 
 @contextmanager
 def _views(run: Path, opened: Opened) -> Iterator[_Seen]:
-    """Views to compare in: with their photos, or empty pictures where those cannot be read."""
+    """Views to compare in: with their photos, or with empty pictures where those cannot be read."""
     place = existing(run)
     config = read_config(place.config)
     device = opened.render.device

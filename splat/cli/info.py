@@ -33,7 +33,7 @@ from splat.system.files import read_json
 from splat.types import Gaussians, SceneData
 
 BULK = torch.tensor([0.01, 0.99])
-"""Between these shares of the rows, along each axis, lies the bulk of a scene."""
+"""Quantiles of the rows, along each axis, between which the bulk of a scene lies."""
 BAR = 40
 """Characters of the longest bar of a histogram."""
 
@@ -51,7 +51,7 @@ class Info:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print what is there; the exit code."""
+    """Print what is in a scene, a run or a file; the exit code."""
     asked = parsed(Info, "info", arguments)
     if asked.what.is_file():
         record = of_file(asked.what)
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
-    """What a scene holds, and what a plain `splat train` of it would take here."""
+    """The content of a scene, and what a plain `splat train` of it would take here."""
     device, why = choose_device(wanted)
     method = recipe.usual_strategy(Offered(device))
     options = predict.with_device_defaults(Options(), device)
@@ -100,7 +100,7 @@ def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
 
 
 def of_run(folder: Folder) -> dict[str, Any]:
-    """What a run was asked for, how far it is, and its figures."""
+    """The settings of a run, its progress, and its metrics."""
     config = read_config(folder.config)
     there = checkpoint.checkpoints_in(folder.checkpoints)
     steps = [int(path.stem.partition("_")[2]) for path in there]
@@ -122,7 +122,7 @@ def of_run(folder: Folder) -> dict[str, Any]:
 
 
 def of_file(path: Path) -> dict[str, Any]:
-    """What a file of Gaussians holds."""
+    """The content of a file of Gaussians."""
     with broken_counts() as broken:
         gaussians = formats.read(path)
     if not len(gaussians):
@@ -157,7 +157,7 @@ def of_file(path: Path) -> dict[str, Any]:
 
 
 def record_text(record: dict[str, Any], indent: int = 0) -> str:
-    """A record for people: a line a field, and a bar for every bin of a histogram."""
+    """A record as text: a line a field, and a bar for every bin of a histogram."""
     lines = []
     for name, value in record.items():
         label = f"{' ' * indent}{name.replace('_', ' ')}:"
@@ -176,7 +176,7 @@ def record_text(record: dict[str, Any], indent: int = 0) -> str:
 
 
 def _problems(gaussians: Gaussians, broken: int) -> dict[str, Any]:
-    """Rows that `splat clean` may want to remove, and bands of harmonics without any content."""
+    """Counts of rows that `splat clean` may remove, and bands of harmonics that are all 0."""
     limits = Limits()
     bands = range(1, (gaussians.sh_degree or 0) + 1)
     return {
@@ -193,7 +193,7 @@ def _problems(gaussians: Gaussians, broken: int) -> dict[str, Any]:
 
 
 def _energies(gaussians: Gaussians) -> list[float]:
-    """By band, the mean square of what it adds to colours, over rows, channels and directions."""
+    """Mean square of what each band adds to colours, over rows, channels and directions."""
     bands = range((gaussians.sh_degree or 0) + 1)
     # The harmonics are orthonormal on the sphere, whose area is 4 pi.
     squares = [gaussians.colors[:, d * d : (d + 1) ** 2].square().sum(1).mean() for d in bands]

@@ -1,4 +1,4 @@
-"""Masks that verbs take: which camera each belongs to, as its pinhole camera would see it."""
+"""Masks for verbs: each with its camera, as a pinhole camera would see it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from splat.types import Camera, SceneData, View
 
 AUTO = "auto"
 MOST = 40
-"""Masks that a mesh is trimmed by, evenly spread: each is looked at once a layer."""
+"""Most masks that a mesh is trimmed by, evenly spread: each is used once a layer."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,17 +37,17 @@ class Masked:
     name: str
     camera: Camera
     mask: UInt8[np.ndarray, "h w"]
-    """255 where the mask's file is not black; shares where it was made smaller."""
+    """255 where the mask's file is not black; shares where it was shrunk."""
 
 
-def named_cameras(what: Path, cameras: Path | None) -> list[tuple[Camera, Mapping[str, Any]]]:
-    """The cameras of a run, or of the file given, with their names and splits."""
-    if cameras is None and what.is_file() and what.suffix != ".pt":
+def named_cameras(source: Path, cameras: Path | None) -> list[tuple[Camera, Mapping[str, Any]]]:
+    """The cameras of a run, or of the file given, with their entries (names and splits)."""
+    if cameras is None and source.is_file() and source.suffix != ".pt":
         raise ValueError(
-            f"{what} is a file without cameras; give those of its photos with --cameras"
+            f"{source} is a file without cameras; give those of its photos with --cameras"
             " RUN/cameras.json"
         )
-    path = cameras or existing(run_of(what).path).cameras
+    path = cameras or existing(run_of(source).path).cameras
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; expected the cameras of a run")
     cameras_and_entries = cameras_of(path)
@@ -58,9 +58,10 @@ def named_cameras(what: Path, cameras: Path | None) -> list[tuple[Camera, Mappin
     return cameras_and_entries
 
 
-def scene_of(what: Path, cameras: Path | None) -> SceneData | None:
-    """The scene that a run, or the run of the file of cameras, was made from; None: it is gone."""
-    place = Folder(cameras.parent) if cameras is not None else run_of(what)
+def scene_of(source: Path, cameras: Path | None) -> SceneData | None:
+    """The scene that a run, or the run of the file of cameras, was made from; None: it cannot be
+    read."""
+    place = Folder(cameras.parent) if cameras is not None else run_of(source)
     if not place.is_run():
         return None
     try:
@@ -76,7 +77,7 @@ def in_folder(
     scene: SceneData | None,
     max_side: int = 0,
 ) -> list[Masked]:
-    """The masks of a folder, called as the photos: `NAME.png`, `NAME.jpg.png`.
+    """The masks in a folder, named after the photos: `NAME.png`, `NAME.jpg.png`.
 
     Photos with a lens are undistorted with their masks; where the scene is not known masks must
     be of photos that a pinhole took. Raises ValueError where there is none.
@@ -106,12 +107,12 @@ def in_folder(
     return masked
 
 
-def of_object(what: Path, cameras: Path | None, masks: str, max_side: int) -> list[Masked]:
-    """Masks of what is photographed: of a folder, or, `auto`, those of the scene or alpha channels.
+def of_object(source: Path, cameras: Path | None, masks: str, max_side: int) -> list[Masked]:
+    """Masks of the object: from a folder, or, `auto`, those of the scene or alpha channels.
 
     White where a photo with a lens shows nothing.
     """
-    entries, scene = named_cameras(what, cameras), scene_of(what, cameras)
+    entries, scene = named_cameras(source, cameras), scene_of(source, cameras)
     if masks == AUTO:
         return _outlines(entries, scene, max_side)
     masked = in_folder(Path(masks), entries, scene, max_side)
@@ -121,7 +122,7 @@ def of_object(what: Path, cameras: Path | None, masks: str, max_side: int) -> li
 def trimmed_by_masks(
     made: mesh.Mesh, opened: Opened, shown: Sequence[Masked], options: Trim, quiet: bool
 ) -> mesh.Mesh:
-    """A mesh in the frame of training without what masks of the object disprove."""
+    """A mesh, in the frame of training, without the faces that masks of the object disprove."""
     some = [shown[i] for i in spread(len(shown), MOST)]
     standing = [opened.placed(one.camera).to("cpu") for one in some]
 
@@ -143,7 +144,7 @@ def _masked_views(scene: SceneData, folder: Path) -> dict[str, View]:
 
 
 def _found(folder: Path, name: str, camera: Camera) -> View | None:
-    """The mask of a photo without a scene, as a view of its own size."""
+    """The mask of a photo without a scene, as a view of its own size; None: there is none."""
     endings = (f"{name}.png", str(PurePosixPath(name).with_suffix(".png")), Path(name).name)
     for ending in (*endings, *(Path(end).name for end in endings)):
         path = folder / ending
@@ -155,7 +156,7 @@ def _found(folder: Path, name: str, camera: Camera) -> View | None:
 def _outlines(
     entries: Sequence[tuple[Camera, Mapping[str, Any]]], scene: SceneData | None, max_side: int
 ) -> list[Masked]:
-    """The outlines that photos of a scene have, by masks or alpha."""
+    """The outlines of the photos of a scene, by masks or alpha."""
     if scene is None:
         raise ValueError(
             "masks is auto, and the scene of the cameras is not known; give a folder of masks"
@@ -177,7 +178,7 @@ def _outlines(
 
 
 def _open(masked: Masked, scene: SceneData) -> Masked:
-    """With white where the photo shows nothing: behind the edge of a lens anything may be."""
+    """The mask, white where the photo shows nothing: beyond the edge of a lens anything may be."""
     view = next(view for view in (*scene.train, *scene.test) if view.name == masked.name)
     if view.lens is None and view.cut is None:
         return masked

@@ -199,17 +199,17 @@ def _batches(asked: Mesh, opened: Opened) -> Iterator[Loader]:
 
 
 def _cameras(asked: Mesh, opened: Opened) -> list[Camera]:
-    """Some of the cameras, in the frame of training."""
-    what = asked.what
-    if what.is_file() and asked.cameras is None:
-        if what.suffix != ".pt":
+    """Cameras to look from, evenly spread, in the frame of training."""
+    source = asked.what
+    if source.is_file() and asked.cameras is None:
+        if source.suffix != ".pt":
             raise ValueError(
-                f"{what} is a file without cameras; give those to look from with --cameras"
+                f"{source} is a file without cameras; give those to look from with --cameras"
                 " RUN/cameras.json"
             )
-        what = run_of(what).path
-    every = views_of(what, asked.cameras)
-    some = [every[i] for i in spread(len(every), asked.views)]
+        source = run_of(source).path
+    all_cameras = views_of(source, asked.cameras)
+    some = [all_cameras[i] for i in spread(len(all_cameras), asked.views)]
     return [opened.placed(shrunk(camera, 1, asked.max_side or None)) for camera in some]
 
 
@@ -237,7 +237,7 @@ def _corners(asked: Mesh, opened: Opened, by: str, cameras: Sequence[Camera]) ->
 
 
 def _said(low: Sequence[float], high: Sequence[float], opened: Opened) -> str:
-    """A box as --box takes it."""
+    """A box as --box takes it, in the frame of the input."""
     frame = opened.frame
     corners = np.array([low, high]) / frame.scale + np.array(frame.centre)
     return " ".join(f"{value:.4g}" for value in corners.ravel())
@@ -302,7 +302,7 @@ def _cut(made: mesh.Mesh, low: Sequence[float], high: Sequence[float]) -> bool:
 
 
 def _told(record: dict[str, Any]) -> str:
-    """A record for people."""
+    """The record as text."""
     closed = "watertight" if record["watertight"] else "open"
     if record["cut"]:
         closed = "open, also where the box cuts it"

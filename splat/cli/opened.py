@@ -1,4 +1,4 @@
-"""What verbs take from a run folder or a file: Gaussians, their frame, and cameras."""
+"""Opening a run folder or a file for a verb: Gaussians, frame, renderer, and cameras."""
 
 from __future__ import annotations
 
@@ -32,31 +32,32 @@ from splat.system.files import read_json
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
 
 SCORED = 40
-"""Most views that say which Gaussians matter, and what is seen of their harmonics."""
+"""Most views in which the significance of rows, and their view directions, are surveyed."""
 LOOKED_AT = 12
 """Most views in which files are compared."""
 INPUT_FRAME = Frame((0.0, 0.0, 0.0), 1.0)
+"""The frame of the input."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """Gaussians ready to draw, and what they are drawn with."""
+    """Gaussians ready to draw, with their renderer."""
 
     seen_by: Callable[[Camera], Gaussians]
-    """What there is for a camera of `frame`, on the renderer's device: a model, where each has its
-    own."""
+    """The Gaussians for a camera of `frame`, on the renderer's device: a model, where each camera
+    has its own."""
     baked: Callable[[], Gaussians]
-    """Makes of it one set for all cameras."""
+    """Makes one set for all cameras."""
     frame: Frame
     render: Renderer
     drawing: Drawing
     background: torch.Tensor | None
     left_out: tuple[str, ...]
-    """What one set for all cameras cannot keep of what each is shown."""
+    """What one set for all cameras cannot keep of what each is shown, a phrase each."""
     step: int
-    """Steps that they were trained for, 0 where that is not known."""
+    """Steps of training, 0 where that is not known."""
     surface: Surface | None = None
-    """The signed distance that was trained beside them, in `frame`."""
+    """The signed distance that was trained beside the Gaussians, in `frame`; None: none was."""
 
     @cached_property
     def gaussians(self) -> Gaussians:
@@ -64,36 +65,37 @@ class Opened:
         return self.baked().to(self.render.device)
 
     def placed(self, camera: Camera) -> Camera:
-        """A camera of the input's frame where the Gaussians are."""
+        """A camera of the input's frame converted to `frame`, on the renderer's device."""
         return camera_to_frame(camera, self.frame).to(self.render.device)
 
 
 def open_scene(
-    what: Path,
+    path: Path,
     device: str,
     background: str,
     settings: Settings = Settings(),  # noqa: B008
     exposure: str | None = None,
 ) -> Opened:
-    """The last state of a run, a checkpoint of one, or a file read with `settings`.
+    """Open the last state of a run, a checkpoint of one, or a file, which is read with `settings`.
 
-    Of a run that learned exposures, in that of a training photo; None: in the mean one.
+    `exposure` names the training photo whose exposure the colours of a run are to have, where it
+    learned exposures; None: the mean one.
     """
     chosen, _ = choose_device(device)
     kernels.set_threads(machine.cores())
-    if what.is_file() and (own := model_file(what.suffix)) is not None:
-        return _of_model(own, what, chosen, background)
-    if Folder(what).in_blocks():
-        return _of_blocks(Folder(what), chosen, background, exposure)
-    if what.is_file() and what.suffix != ".pt":
-        drawing, model = formats.drawing(what), None
-        whole, frame, step = formats.read(what, settings).to(chosen), INPUT_FRAME, 0
+    if path.is_file() and (own := model_file(path.suffix)) is not None:
+        return _of_model(own, path, chosen, background)
+    if Folder(path).in_blocks():
+        return _of_blocks(Folder(path), chosen, background, exposure)
+    if path.is_file() and path.suffix != ".pt":
+        drawing, model = formats.drawing(path), None
+        whole, frame, step = formats.read(path, settings).to(chosen), INPUT_FRAME, 0
         seen_by, baked = _fixed(whole)
         left_out: tuple[str, ...] = ()
     else:
-        place = run_of(what)
+        place = run_of(path)
         config = read_config(place.config)
-        state = checkpoint.load(what if what.is_file() else place.latest())
+        state = checkpoint.load(path if path.is_file() else place.latest())
         drawing = checkpoint.drawing(state) or Drawing(config.options.antialiased)
         model = model_of(config, state, chosen)
         left_out = (model.left_out,) if model.left_out else ()
@@ -132,7 +134,7 @@ def open_scene(
 def _of_blocks(
     place: Folder, device: torch.device, background: str, exposure: str | None
 ) -> Opened:
-    """What the blocks of a run were merged to, in the frame that they were trained in."""
+    """The merged blocks of a run, in the frame that they were trained in."""
     if not place.gaussians.is_file():
         raise FileNotFoundError(
             f"{place.path} is cut into blocks that are not all trained; expected them merged: go on"
@@ -159,9 +161,9 @@ def _of_blocks(
     )
 
 
-def _of_model(own: ModelFile, what: Path, device: torch.device, background: str) -> Opened:
-    model, frame, drawing = own.read(what)
-    behind = own.background_of(what) if background == "auto" else torch.tensor(rgb(background))
+def _of_model(own: ModelFile, path: Path, device: torch.device, background: str) -> Opened:
+    model, frame, drawing = own.read(path)
+    behind = own.background_of(path) if background == "auto" else torch.tensor(rgb(background))
     return Opened(
         seen_by=own.decoding(model, device),
         baked=model.bake,
@@ -174,38 +176,39 @@ def _of_model(own: ModelFile, what: Path, device: torch.device, background: str)
     )
 
 
-def run_of(what: Path) -> Folder:
-    """The folder of a run, given it or one of its checkpoints."""
-    return existing(what.resolve().parent.parent if what.is_file() else what)
+def run_of(path: Path) -> Folder:
+    """The folder of a run, given that folder or one of its checkpoints."""
+    return existing(path.resolve().parent.parent if path.is_file() else path)
 
 
 def _fixed(
     gaussians: Gaussians,
 ) -> tuple[Callable[[Camera], Gaussians], Callable[[], Gaussians]]:
-    """A set that is the same for all cameras."""
+    """The same set for all cameras, as `Opened` takes it."""
     return lambda camera: gaussians, lambda: gaussians
 
 
 def cameras_of(path: Path) -> list[tuple[Camera, Mapping[str, Any]]]:
-    """The cameras that a run wrote, in the frame of the input, with their names and splits."""
+    """The cameras that a run wrote, in the frame of the input, with their entries (names and
+    splits)."""
     entries = read_json(path)["cameras"]
     return list(zip(camera_paths.from_file(path), entries, strict=True))
 
 
-def views_of(what: Path, cameras: Path | None) -> list[Camera]:
+def views_of(source: Path, cameras: Path | None) -> list[Camera]:
     """Cameras to draw from: those of the run, or of the file given."""
-    if cameras is None and what.is_file():
+    if cameras is None and source.is_file():
         raise ValueError(
-            f"{what} is a file; give cameras with --cameras RUN/cameras.json, or --path FILE.json"
+            f"{source} is a file; give cameras with --cameras RUN/cameras.json, or --path FILE.json"
         )
-    path = cameras or existing(what).cameras
+    path = cameras or existing(source).cameras
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; expected the cameras of a run")
     return [camera for camera, _ in cameras_of(path)]
 
 
 def held_out(cameras: Sequence[tuple[Camera, Mapping[str, Any]]]) -> list[Camera]:
-    """Those that are held out, or all where none are."""
+    """The held-out cameras, or all where none are held out."""
     test = [camera for camera, entry in cameras if entry["split"] == "test"]
     return test or [camera for camera, _ in cameras]
 
@@ -213,7 +216,7 @@ def held_out(cameras: Sequence[tuple[Camera, Mapping[str, Any]]]) -> list[Camera
 def file_search(
     opened: Opened, batches: Sequence[Batch], *, photos: bool, finished_for: str | None = None
 ) -> Search:
-    """Files of what was trained, looked at in some of the views."""
+    """A search over files of what was opened, compared in some of the views."""
     scored = [batches[i] for i in spread(len(batches), SCORED)]
     return Search(
         opened.gaussians,

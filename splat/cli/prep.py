@@ -37,7 +37,7 @@ class Prep:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prepare; the exit code."""
+    """Prepare a scene; the exit code."""
     asked = parsed(Prep, "prep", arguments)
     out = asked.out or usual_folder(asked.source)
     report = prepare(
@@ -52,6 +52,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def usual_folder(source: Path) -> Path:
-    """The folder for a scene, beside what it is made of."""
+    """The default folder of a scene, beside its photos."""
     path = source.resolve()
     return path.with_name(f"{path.stem if path.is_file() else path.name}_scene")

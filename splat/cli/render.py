@@ -24,7 +24,7 @@ from splat.system.numbers import hint
 from splat.types import Camera
 
 SOUNDING = "splat.strategies.acoustic.verbs.sounding"
-"""Where sound for a video comes from."""
+"""Import path of the module that makes sound for videos."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Render:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Render; the exit code."""
+    """Render pictures or a video; the exit code."""
     asked = parsed(Render, "render", arguments)
     out = asked.out or _usual(asked)
     if not asked.overwrite and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
 def _heard(
     asked: Render, out: Path, cameras: Sequence[Camera]
 ) -> Float[Tensor, "2 samples"] | None:
-    """What is to be heard under the video, found before anything is drawn."""
+    """The sound of the video, computed before anything is drawn; None: it has none."""
     if asked.sound is None:
         if asked.source_at is not None:
             raise ValueError("--from is given without --sound; expected both or neither")
@@ -112,7 +112,7 @@ def _filmed(
 
 
 def _sounding() -> Any:
-    """What makes scenes heard, which is a method's own."""
+    """The module that makes sound, which belongs to a method."""
     module = object_at(SOUNDING)
     if module is None:
         raise ValueError(

@@ -47,7 +47,7 @@ class Resume:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Resume; the exit code."""
+    """Resume a run; the exit code."""
     asked = parsed(Resume, "resume", arguments)
     config = read_config(existing(asked.run).config)
     scene = None if asked.scene is None else api.reread(config, asked.scene)

@@ -55,7 +55,7 @@ class Test:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """List, show or test; the exit code."""
+    """List, show or test strategies; the exit code."""
     verb, *rest = arguments or ["list"]
     if verb in ("-h", "--help"):
         print(usage())
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def usage() -> str:
-    """All verbs."""
+    """The usage of the verb."""
     kinds = {"list": List, "show": Show, "test": Test}
     lines = [
         f"  {verb}  {(kind.__doc__ or '').partition(chr(10))[0]}" for verb, kind in kinds.items()
@@ -78,7 +78,7 @@ def usage() -> str:
 
 
 def list_strategies(arguments: Sequence[str]) -> int:
-    """Name what there is."""
+    """Print methods, parts and presets; the exit code."""
     from splat.recipes.page import headline
 
     asked = parsed(List, "strategies list", arguments)
@@ -108,7 +108,7 @@ def list_strategies(arguments: Sequence[str]) -> int:
 
 
 def show_strategy(arguments: Sequence[str]) -> int:
-    """Say all of a strategy."""
+    """Print all about a strategy; the exit code."""
     from splat.recipes.page import page
 
     asked = parsed(Show, "strategies show", _joined(arguments, {"--steps": 1}))
@@ -117,7 +117,7 @@ def show_strategy(arguments: Sequence[str]) -> int:
 
 
 def test_strategy(arguments: Sequence[str]) -> int:
-    """Try what a strategy owes."""
+    """Check a strategy; the exit code."""
     from splat.conformance.checks import STEPS, check_strategy
 
     own = {"--steps": 1, "--gain": 1, "--json": 0}
@@ -146,7 +146,7 @@ _VERBS: Mapping[str, Callable[[Sequence[str]], int]] = {
 
 
 def _strategy(text: str) -> Strategy:
-    """Of a recipe; a part alone is shown around a method that does nothing."""
+    """The strategy of a recipe; a part alone is put around a method that does nothing."""
     text = recipe.text_of(text)
     first = (shlex.split(text) or [""])[0]
     alone = first in catalog.parts() or first in catalog.PRESETS
@@ -154,7 +154,7 @@ def _strategy(text: str) -> Strategy:
 
 
 def _joined(arguments: Sequence[str], own: Mapping[str, int]) -> list[str]:
-    """The words of a recipe as one argument, before the options that are the verb's own."""
+    """The words of a recipe joined to one argument, before the options of the verb."""
     words: list[str] = []
     options: list[str] = []
     left = 0

@@ -62,7 +62,7 @@ class Train:
 
 @dataclass(frozen=True)
 class _Fitting:
-    """What of the options methods are fitted to, or are found by, before they are parsed."""
+    """Options that methods are fitted to, or found by, before the rest is parsed."""
 
     device: DeviceName = Options.device
     budget: str | None = None
@@ -72,7 +72,7 @@ class _Fitting:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train; the exit code."""
+    """Train a scene; the exit code."""
     asked = read(arguments)
     from splat.cli.training import carry_out  # torch's and OpenCV's parts, which help needs not
 
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def read(arguments: Sequence[str]) -> Train:
-    """The arguments; the methods' defaults are those that suit the device asked for."""
+    """The arguments of the verb; defaults of methods are those that suit the device asked for."""
     fitting = parsed_known(_Fitting, "train", arguments)
     offered: Mapping[str, Strategy] = offered_for(
         Options(
@@ -119,7 +119,7 @@ def read(arguments: Sequence[str]) -> Train:
 def _choices(
     arguments: Sequence[str], offered: Mapping[str, Strategy], default: str
 ) -> Mapping[str, Strategy]:
-    """The methods among which arguments choose: all of them where they name none that is known,
+    """The methods among which arguments choose: all of them where none that is known is named,
     since help and suggestions name all."""
     words = list(_words(arguments))
     named = [word for word in words if word in offered]
@@ -165,7 +165,7 @@ def _part_options(name: str, offered: Mapping[str, Strategy]) -> dict[str, int]:
 
 
 def _options(kind: Any) -> dict[str, int]:
-    """Options of a dataclass, and how many values each takes."""
+    """Options of a dataclass, and the number of values that each takes."""
     options: dict[str, int] = {}
     for entry in fields(kind):
         flag = "--" + entry.name.replace("_", "-")
@@ -177,7 +177,7 @@ def _options(kind: Any) -> dict[str, int]:
 
 
 def _numbers(kind: str) -> int:
-    """How many values an option of a type takes: those of a tuple of numbers, or one."""
+    """Number of values that an option of a type takes: those of a tuple of numbers, or one."""
     return kind.count("float") if "tuple[float" in kind else 1
 
 
@@ -190,7 +190,7 @@ _RUN_OPTIONS = {
 
 
 def _names_one(arguments: Sequence[str], offered: Mapping[str, Strategy]) -> bool:
-    """Whether a method is named."""
+    """Whether arguments name a method."""
     return any(name in offered for name in _words(arguments))
 
 
@@ -200,7 +200,7 @@ def _place(arguments: Sequence[str]) -> str | None:
 
 
 def _words(arguments: Sequence[str]) -> Iterator[str]:
-    """What stands where neither the scene nor the value of an option of the run does."""
+    """Arguments that are neither the scene nor a value of an option of the run."""
     for before, word in pairwise(arguments):
         if not _RUN_OPTIONS.get(before):
             yield word

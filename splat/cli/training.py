@@ -1,4 +1,4 @@
-"""What `splat train` and `splat demo` do once their arguments are read."""
+"""Carrying out `splat train` and `splat demo` once their arguments are read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 def carry_out(asked: Train, arguments: Sequence[str]) -> int:
-    """Train; the exit code."""
+    """Train a scene; the exit code."""
     out = asked.out or Path("runs") / asked.scene.resolve().name
     ranks = current_ranks()
     if not asked.dry_run:
@@ -61,7 +61,7 @@ def carry_out(asked: Train, arguments: Sequence[str]) -> int:
 
 
 def _told_only(asked: Train, scene: SceneData, cap_asked: bool) -> int:
-    """Say what would be trained; the exit code."""
+    """Print the decisions of a run that is not trained; the exit code."""
     if asked.blocking.blocks is not None:
         raise ValueError("dry-run says what a run in one piece would be; leave --blocks out")
     decided = api.decided(scene, asked.method, asked.training, cap_asked=cap_asked)
@@ -73,13 +73,13 @@ def _told_only(asked: Train, scene: SceneData, cap_asked: bool) -> int:
 
 
 def _asks_for_cap(asked: Train, arguments: Sequence[str]) -> bool:
-    """Whether the number of Gaussians is said, and not fitted to the device."""
+    """Whether the arguments give a number of Gaussians."""
     words = [*arguments, *(recipe.text_of(asked.recipe).split() if asked.recipe else ())]
     return any(word.partition("=")[0] in ("--cap", "--rows", "--budget") for word in words)
 
 
 def _posed(asked: Train, silent: bool) -> Path:
-    """The folder of the scene, whose poses are found first where that is asked for."""
+    """The folder of the scene; its poses are found first where that is asked for."""
     if asked.prep:
         if not current_ranks().alone:
             raise ValueError(
@@ -104,7 +104,7 @@ def _posed(asked: Train, silent: bool) -> Path:
 
 
 def report(call: Callable[[Callable[[Result], None]], Result], out: Path, as_json: bool) -> int:
-    """Carry out a run, which is given what prints what came of it; the exit code."""
+    """Carry out a run; `call` takes the function that prints its result; the exit code."""
 
     def printed(result: Result) -> None:
         text = (
@@ -127,7 +127,7 @@ def report(call: Callable[[Callable[[Result], None]], Result], out: Path, as_jso
 
 
 def summary_text(metrics: Mapping[str, Any], out: Path) -> str:
-    """The figures of a run and where its files are, for people."""
+    """The figures of a run and the paths of its files."""
     receipt = Receipt(**metrics["export"])
     files = [receipt.text()]
     for suffix in MODEL_FILES:

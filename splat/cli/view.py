@@ -38,7 +38,7 @@ from splat.viewer.source import Photos, Still, Unbaked
 
 _log = logging.getLogger(__name__)
 _SAMPLED = 2_000_000
-"""Gaussians that say where a file's middle is, at most."""
+"""Most Gaussians from which the middle of a file is computed."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _source(path: Path, asked: View) -> Still:
-    """What is at a path, in the frame it was trained in, or one that fits it."""
+    """The source at a path, in the frame it was trained in, or one that fits it."""
     place = _run(path)
     cameras = _cameras(path, place, asked)
     if place is None and _large(path):
@@ -129,7 +129,7 @@ def _source(path: Path, asked: View) -> Still:
 
 
 def _cameras(path: Path, place: Folder | None, asked: View) -> list[Camera]:
-    """Those to look from, frame of the input; empty where none are known."""
+    """Cameras to look from, frame of the input; empty where none are known."""
     # A file may lie in the folder of its run.
     listed = path.with_name("cameras.json") if place is None else place.cameras
     available = asked.cameras is not None or listed.is_file()
@@ -137,14 +137,14 @@ def _cameras(path: Path, place: Folder | None, asked: View) -> list[Camera]:
 
 
 def _large(path: Path) -> bool:
-    """Whether a file is read part by part, as it would take too much memory at once."""
+    """Whether a file is read in parts, as it would take too much memory at once."""
     if path.suffix.lower() != ".ply" or compressed.is_compressed(path):
         return False
     return ply.holds_gaussians(path) and len(ply.Opened(path)) > MANY
 
 
 def _from_disk(path: Path, cameras: Sequence[Camera], asked: View) -> Layered:
-    """A large file, in a frame that fits it."""
+    """A large file as a source, in a frame that fits it."""
     device, _ = choose_device(asked.device)
     kernels.set_threads(machine.cores())
     rows = ply.Opened(path)
@@ -176,7 +176,7 @@ def _run(path: Path) -> Folder | None:
 
 
 def _scene(place: Folder) -> SceneData | None:
-    """The photographs of a run, if they are where they were."""
+    """The photographs of a run; None: they cannot be read."""
     config = read_config(place.config)
     try:
         scene = api.reread(config, placed=place.cameras)

@@ -12,7 +12,7 @@ from splat.viewer.server import available
 
 
 def viewing_for(asked: Viewing, arguments: Sequence[str], *, silent: bool) -> Viewing:
-    """What was asked; where nothing was, the viewer is on for people at a terminal.
+    """The viewer's options; where none is given, the viewer is on for people at a terminal.
 
     Who asks for it by name wants it until Ctrl-C. `silent`: the output is for a script. A run of
     several processes has none.

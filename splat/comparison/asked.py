@@ -1,4 +1,4 @@
-"""What is typed to say what takes part: strategies, budgets, seeds."""
+"""Strategies, budgets and seeds as they are typed."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from collections.abc import Sequence
 from splat.formats import rows_within
 
 OWN = 0
-"""The budget that is none: every strategy makes as many Gaussians as its recipe says."""
+"""The budget that is none: a strategy makes as many Gaussians as its recipe says."""
 LONGEST = 60
-"""Letters of a name in the name of a file."""
+"""Most letters of a name in the name of a file."""
 _PAIRS = {"(": ")", "[": "]", '"': '"', "'": "'"}
 
 
 def recipes_of(texts: Sequence[str]) -> dict[str, str]:
-    """Recipes by the names of their rows, in order.
+    """Recipes by the names of their rows, in the order given.
 
     Texts hold recipes with commas between them; commas in brackets or quotes do not count. A
     recipe may have a name of its own: `NAME=recipe`.
     """
-    found: dict[str, str] = {}
+    recipes: dict[str, str] = {}
     for text in (part for whole_text in texts for part in split(whole_text)):
         name, recipe = _named(_unquoted(text))
-        if found.setdefault(name, recipe) != recipe:
+        if recipes.setdefault(name, recipe) != recipe:
             raise ValueError(
-                f"two strategies are called {name!r}: {found[name]!r} and {recipe!r}; give one of"
+                f"two strategies are called {name!r}: {recipes[name]!r} and {recipe!r}; give one of"
                 " them another name, as NAME=recipe"
             )
-    return found
+    return recipes
 
 
 def split(text: str) -> list[str]:
@@ -69,12 +69,12 @@ def budgets_of(text: str, sh_degree: int, suffix: str = ".ply") -> tuple[int, ..
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts:
         raise ValueError(f"budget is {text!r}; expected such as 100k, 12MB, 25k,100k or own")
-    found = (OWN if part == "own" else rows_within(part, sh_degree, suffix) for part in parts)
-    return tuple(dict.fromkeys(found))
+    budgets = (OWN if part == "own" else rows_within(part, sh_degree, suffix) for part in parts)
+    return tuple(dict.fromkeys(budgets))
 
 
-def budget_said(budget: int) -> str:
-    """A budget as people write it: 100k."""
+def budget_text(budget: int) -> str:
+    """A budget in short: 100k, or own."""
     if budget == OWN:
         return "own"
     for unit, factor in (("M", 10**6), ("k", 10**3)):
@@ -84,7 +84,7 @@ def budget_said(budget: int) -> str:
 
 
 def slug(name: str) -> str:
-    """The name as part of the name of a file; long ones are cut, with a mark of what is lost."""
+    """A name that is safe in the name of a file; long ones are cut, with a hash of the whole."""
     plain = re.sub(r"[^\w.+-]+", "-", re.sub(r"\s*\+\s*", "+", name.replace("--", " "))).strip("-.")
     if plain and len(plain) <= LONGEST:
         return plain
@@ -93,7 +93,7 @@ def slug(name: str) -> str:
 
 
 def _named(text: str) -> tuple[str, str]:
-    """Name and recipe; a recipe without a name is its own, with its spaces in order."""
+    """Name and recipe; a recipe without a name is its own name, with single spaces."""
     before, equals, after = text.partition("=")
     if equals and not re.search(r"(^|\s)--", before):
         if not before.strip() or not after.strip():

@@ -1,4 +1,4 @@
-"""The charts of a comparison: quality against size and time, and over a run; births and deaths."""
+"""Charts of a comparison: quality against size and time, curves over a run, births and deaths."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from splat.comparison.asked import OWN, budget_said, slug
+from splat.comparison.asked import OWN, budget_text, slug
 from splat.comparison.drawing import (
     COLORS,
     Chart,
     Label,
     Style,
-    bare,
-    finished,
-    labelled,
+    chart_of,
+    draw_labels,
+    hide_left_axis,
     panel,
-    shortened,
-    spanned,
+    short_name,
+    span_axis,
     styles,
 )
 from splat.comparison.plan import Plan
@@ -30,7 +30,7 @@ from splat.comparison.table import stat
 from splat.evaluation.pictures import BINS, FAINT, INK, binned
 
 Groups = Mapping[str, Sequence[Outcome]]
-"""Runs that are done, by strategy, in order."""
+"""Runs that are done, by strategy, in the order of the plan."""
 
 _SIZES = (
     ("gaussians", "Gaussians at the end", 1.0),
@@ -39,11 +39,13 @@ _SIZES = (
 )
 
 
-def grouped(plan: Plan, found: Sequence[Outcome], scene: str, budget: int | None = None) -> Groups:
-    """The runs on a scene, within a budget or within any."""
+def done_runs(
+    plan: Plan, outcomes: Sequence[Outcome], scene: str, budget: int | None = None
+) -> Groups:
+    """The runs on a scene that are done, within a budget or within any."""
     done = [
         o
-        for o in found
+        for o in outcomes
         if o.state == "done"
         and o.entry.scene == scene
         and budget in (None, o.entry.budget)
@@ -53,7 +55,7 @@ def grouped(plan: Plan, found: Sequence[Outcome], scene: str, budget: int | None
     return {name: group for name, group in named.items() if group}
 
 
-def against(plan: Plan, groups: Groups, scene: str) -> list[Chart]:
+def tradeoff_charts(plan: Plan, groups: Groups, scene: str) -> list[Chart]:
     """PSNR against Gaussians, bytes and seconds; the budgets of a strategy are connected."""
     looks, made = styles([entrant.name for entrant in plan.entrants]), []
     for key, title, scale in _SIZES:
@@ -81,17 +83,17 @@ def against(plan: Plan, groups: Groups, scene: str) -> list[Chart]:
             x_end, y_end = max(mean[:2] for mean in means)
             labels.append(Label(x_end, y_end, name, style.color))
         if shown:
-            spanned(axes, shown)
-            labelled(figure, axes, labels)
-            said = f"{scene}: PSNR against {title}"
-            made.append(finished(figure, f"{slug(scene)}-{key}", said))
+            span_axis(axes, shown)
+            draw_labels(figure, axes, labels)
+            title_text = f"{scene}: PSNR against {title}"
+            made.append(chart_of(figure, f"{slug(scene)}-{key}", title_text))
     return made
 
 
-def strip(plan: Plan, groups: Groups, scene: str, budget: int) -> Chart:
-    """Every seed's PSNR as a dot, a line at the mean; a row a strategy."""
+def seed_chart(plan: Plan, groups: Groups, scene: str, budget: int) -> Chart:
+    """PSNR of every seed as a dot, with a bar at the mean; a row a strategy."""
     looks = styles([entrant.name for entrant in plan.entrants])
-    title = "PSNR (dB)" + ("" if budget == OWN else f", {budget_said(budget)} Gaussians")
+    title = "PSNR (dB)" + ("" if budget == OWN else f", {budget_text(budget)} Gaussians")
     figure, axes = panel(title, "each dot a seed, the bar is their mean")
     figure.set_figheight(1.3 + 0.32 * len(groups))
     order = sorted(groups, key=lambda name: fmean(_values(groups[name], "psnr")))
@@ -106,21 +108,21 @@ def strip(plan: Plan, groups: Groups, scene: str, budget: int) -> Chart:
             f"{mean:.2f}", (1.02, row), xycoords=axes.get_yaxis_transform(), va="center",
             fontsize=9, color=INK, annotation_clip=False,
         )  # fmt: skip
-    spanned(axes, every)
+    span_axis(axes, every)
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.set_yticks(range(len(order)), [shortened(name) for name in order])
+    axes.set_yticks(range(len(order)), [short_name(name) for name in order])
     axes.set_ylim(-0.6, len(order) - 0.4)
-    bare(axes)
+    hide_left_axis(axes)
     for tick, name in zip(axes.get_yticklabels(), order, strict=True):
         tick.set_color(looks[name].color)
-    name = f"{slug(scene)}-{budget_said(budget)}-seeds"
-    return finished(figure, name, f"{scene}: PSNR of every seed")
+    name = f"{slug(scene)}-{budget_text(budget)}-seeds"
+    return chart_of(figure, name, f"{scene}: PSNR of every seed")
 
 
-def over_time(plan: Plan, groups: Groups, scene: str, budget: int) -> list[Chart]:
-    """PSNR over seconds and over steps, and the number of Gaussians, means over seeds."""
+def curve_charts(plan: Plan, groups: Groups, scene: str, budget: int) -> list[Chart]:
+    """PSNR over seconds and over steps, and Gaussians over steps, means over seeds."""
     steps = plan.shared.options.steps or 1
-    place = f"{slug(scene)}-{budget_said(budget)}"
+    place = f"{slug(scene)}-{budget_text(budget)}"
     seconds = max((o.looks[-1][1] for group in groups.values() for o in group), default=1.0)
 
     def looked(outcome: Outcome, at: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -144,8 +146,8 @@ def over_time(plan: Plan, groups: Groups, scene: str, budget: int) -> list[Chart
             if budget != OWN:
                 axes.axhline(budget, color=FAINT, lw=1, ls=":")
             axes.set_ylim(bottom=0)
-        labelled(figure, axes, labels)
-        charts.append(finished(figure, f"{place}-{key}", f"{scene}: {title}"))
+        draw_labels(figure, axes, labels)
+        charts.append(chart_of(figure, f"{place}-{key}", f"{scene}: {title}"))
     return charts
 
 
@@ -155,12 +157,12 @@ def _curves(
     groups: Groups,
     series: Callable[[Outcome], tuple[NDArray[np.float64], NDArray[np.float64]]],
 ) -> list[Label]:
-    """A line a strategy, the mean over seeds, and a band from the least to the most of them."""
+    """A line a strategy, the mean over seeds, and a band from the least to the greatest."""
     looks, labels = styles([entrant.name for entrant in plan.entrants]), []
     for name, group in groups.items():
         style: Style = looks[name]
-        found = [series(outcome) for outcome in group]
-        xs, ys = _aligned(found)
+        curves = [series(outcome) for outcome in group]
+        xs, ys = _aligned(curves)
         axes.fill_between(xs, ys.min(0), ys.max(0), color=style.color, alpha=0.15, lw=0)
         axes.plot(xs, ys.mean(0), color=style.color, lw=1.7, ls=style.line)
         labels.append(Label(float(xs[-1]), float(ys.mean(0)[-1]), name, style.color))
@@ -168,40 +170,45 @@ def _curves(
 
 
 def _aligned(
-    found: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    curves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Series of several seeds: mean places where they have as many, else values of step
     functions at the places of all."""
-    if len({len(x) for x, _ in found}) == 1:
-        return np.mean([x for x, _ in found], 0), np.stack([y for _, y in found])
-    places = np.unique(np.concatenate([x for x, _ in found]))
-    rows = [y[np.searchsorted(x, places, "right").clip(1) - 1] for x, y in found]
+    if len({len(x) for x, _ in curves}) == 1:
+        return np.mean([x for x, _ in curves], 0), np.stack([y for _, y in curves])
+    places = np.unique(np.concatenate([x for x, _ in curves]))
+    rows = [y[np.searchsorted(x, places, "right").clip(1) - 1] for x, y in curves]
     return places, np.stack(rows)
 
 
-def edits(plan: Plan, groups: Groups, scene: str, budget: int) -> list[Chart]:
-    """Births up, deaths down, by reason, over steps: a panel a strategy, all of one scale."""
+def edit_charts(plan: Plan, groups: Groups, scene: str, budget: int) -> list[Chart]:
+    """Births upward and deaths downward, by reason, over steps: a panel a strategy, all to one
+    scale."""
     steps, made = plan.shared.options.steps or 1, []
     totals = {name: _edit_means(group, steps) for name, group in groups.items()}
-    reasons = sorted({key for found in totals.values() for key in found})
+    reasons = sorted({key for rows_by_reason in totals.values() for key in rows_by_reason})
     colors = {key: COLORS[i % len(COLORS)] for i, key in enumerate(reasons)}
-    highest = max((_height(found, up=True) for found in totals.values()), default=0.0)
-    lowest = max((_height(found, up=False) for found in totals.values()), default=0.0)
-    for name, found in totals.items():
-        figure, axes = panel(shortened(name), "step", steps)
-        _bars(axes, found, colors, steps)
+    highest = max(
+        (_height(rows_by_reason, up=True) for rows_by_reason in totals.values()), default=0.0
+    )
+    lowest = max(
+        (_height(rows_by_reason, up=False) for rows_by_reason in totals.values()), default=0.0
+    )
+    for name, rows_by_reason in totals.items():
+        figure, axes = panel(short_name(name), "step", steps)
+        _bars(axes, rows_by_reason, colors, steps)
         axes.set_ylim(-1.05 * lowest - 1, 1.05 * highest + 1)
         axes.axhline(0, color=FAINT, lw=0.8)
         axes.yaxis.set_major_formatter(EngFormatter(sep=""))
-        if found:
+        if rows_by_reason:
             axes.legend(
                 loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, frameon=False,
                 fontsize=8.5, labelcolor=INK, handlelength=1.2, columnspacing=1.2,
             )  # fmt: skip
         else:
             axes.text(0.5, 0.6, "no edits", transform=axes.transAxes, ha="center", color=FAINT)
-        file = f"{slug(scene)}-{budget_said(budget)}-edits-{slug(name)}"
-        made.append(finished(figure, file, f"{scene}: births and deaths of {name}"))
+        file = f"{slug(scene)}-{budget_text(budget)}-edits-{slug(name)}"
+        made.append(chart_of(figure, file, f"{scene}: births and deaths of {name}"))
     return made
 
 
@@ -214,23 +221,26 @@ def _edit_means(group: Sequence[Outcome], steps: int) -> dict[str, NDArray[np.fl
     return totals
 
 
-def _height(found: Mapping[str, NDArray[np.float64]], *, up: bool) -> float:
-    """The tallest pile of bars."""
+def _height(rows_by_reason: Mapping[str, NDArray[np.float64]], *, up: bool) -> float:
+    """Height of the tallest stack of bars."""
     piles = [
         rows
-        for key, rows in found.items()
+        for key, rows in rows_by_reason.items()
         if not key.startswith("overwrite:") and key.startswith("drop:") != up
     ]
     return float(np.sum(piles, 0).max()) if piles else 0.0
 
 
 def _bars(
-    axes: Axes, found: Mapping[str, NDArray[np.float64]], colors: Mapping[str, str], steps: int
+    axes: Axes,
+    rows_by_reason: Mapping[str, NDArray[np.float64]],
+    colors: Mapping[str, str],
+    steps: int,
 ) -> None:
     width = steps / BINS
     starts = np.arange(BINS) * width
     piles = {True: np.zeros(BINS), False: np.zeros(BINS)}
-    for key, rows in sorted(found.items()):
+    for key, rows in sorted(rows_by_reason.items()):
         verb, _, reason = key.partition(":")
         if verb == "overwrite":
             at = starts[rows > 0] + width / 2

@@ -1,4 +1,4 @@
-"""A comparison from what is asked for to its report."""
+"""A comparison from its request to its results."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splat.comparison import crew, runs
-from splat.comparison.asked import budget_said
+from splat.comparison.asked import budget_text
 from splat.comparison.plan import Ask, Entry, Plan, read_plan, write_plan
-from splat.comparison.request import Request, planned
+from splat.comparison.request import Request, plan_of
 from splat.comparison.results import Outcome, outcome, outcomes
 from splat.jobs import Share, share_of
 from splat.system.lock import locked
@@ -22,16 +22,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of a comparison."""
+    """A plan and the outcomes of its runs."""
 
     plan: Plan
     outcomes: tuple[Outcome, ...]
-    """Of all runs that the folder knows of."""
+    """Outcomes of all runs that the folder knows of."""
     reference: str
-    """Strategy that differences are to."""
+    """The strategy that differences are taken to."""
 
 
-def compared(
+def compare(
     request: Request,
     out: Path,
     *,
@@ -42,17 +42,17 @@ def compared(
     quiet: bool = False,
     where: str | None = None,
 ) -> Comparison:
-    """Carry out what is missing of what is asked for; raises `jobs.Interrupted` on a signal.
+    """Carry out the missing runs of a request; raises `jobs.Interrupted` on a signal.
 
     Runs that are done are left as they are, those that were begun go on, those that failed are
     begun anew with `retry` only. `workers` are runs at once, 0: one after the other in this
-    process. `where` are they carried out: on this machine, or by Ray (`jobs.engine_of`).
+    process. `where` says who carries them out: None, this machine, or Ray (`jobs.engine_of`).
     """
-    known = read_plan(out)
-    plan, asks = planned(request, out)
+    old_plan = read_plan(out)
+    plan, asks = plan_of(request, out)
     with locked(out / ".lock", str(out)):
-        if read_plan(out) != known:
-            plan, asks = planned(request, out)
+        if read_plan(out) != old_plan:
+            plan, asks = plan_of(request, out)
         for entry in plan.entries():
             runs.state_of(plan, out, entry)
         _check_reference(plan, reference)
@@ -114,17 +114,19 @@ def _carry_out(
             "%3d of %d  %s%s", over, len(todo), outcome_text(outcome(plan, out, entry)), after
         )
 
-    crew.carried_out(plan, out, todo, share, ended, quiet, where)
+    crew.carry_out_runs(plan, out, todo, share, ended, quiet, where)
 
 
-def outcome_text(found: Outcome) -> str:
-    """A run in a line."""
-    entry = found.entry
-    name = f"{entry.scene}, {entry.entrant}, {budget_said(entry.budget)}, seed {entry.seed}"
-    if found.state != "done":
-        return f"{name}: {found.state}" + (f": {found.note.failed}" if found.note.failed else "")
-    count, seconds = found.figures["gaussians"] or 0, found.figures["seconds"] or 0
-    psnr = found.figures["psnr"]
+def outcome_text(outcome: Outcome) -> str:
+    """The outcome of a run in a line."""
+    entry = outcome.entry
+    name = f"{entry.scene}, {entry.entrant}, {budget_text(entry.budget)}, seed {entry.seed}"
+    if outcome.state != "done":
+        return f"{name}: {outcome.state}" + (
+            f": {outcome.note.failed}" if outcome.note.failed else ""
+        )
+    count, seconds = outcome.figures["gaussians"] or 0, outcome.figures["seconds"] or 0
+    psnr = outcome.figures["psnr"]
     quality = "no error at all" if psnr is None else f"{psnr:.2f} dB"
     return f"{name}: {quality}, {count:,.0f} Gaussians, {span(seconds)}"
 
@@ -132,9 +134,5 @@ def outcome_text(found: Outcome) -> str:
 def _share_said(share: Share, device: str, where: str | None) -> str:
     many = {0: "in this process", 1: "one at a time"}.get(share.workers, f"{share.workers} at once")
     threads = "1 thread" if share.threads == 1 else f"{share.threads} threads"
-    outcome_text = many if device == "cuda" else f"{many}, {threads} each"
-    return (
-        outcome_text
-        if where is None
-        else f"{outcome_text}, by Ray" + ("" if where == "ray" else f" at {where}")
-    )
+    text = many if device == "cuda" else f"{many}, {threads} each"
+    return text if where is None else f"{text}, by Ray" + ("" if where == "ray" else f" at {where}")

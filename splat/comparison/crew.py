@@ -1,4 +1,4 @@
-"""The runs of a comparison as jobs, carried out by an engine of `splat.jobs`."""
+"""The runs of a comparison as jobs for an engine of `splat.jobs`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RETRIES_HERE, RETRIES = 1, 3
 which a second time does not mend; on Ray also since a machine was lost."""
 
 
-def carried_out(
+def carry_out_runs(
     plan: Plan,
     out: Path,
     entries: Sequence[Entry],
@@ -24,7 +24,7 @@ def carried_out(
     quiet: bool,
     where: str | None = None,
 ) -> None:
-    """Carry out runs in their order, on this machine or where Ray is; tell of each that is over.
+    """Carry out runs in their order, on this machine or by Ray; `ended` hears of each that is over.
 
     Raises `Interrupted` where a signal asks to stop.
     """

@@ -1,4 +1,4 @@
-"""Where strategies differ most to the eye: one crop of a held-out view of each scene."""
+"""Crops of held-out views in which strategies differ most."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from splat import api, kernels
 from splat.comparison import runs
-from splat.comparison.asked import budget_said, slug
-from splat.comparison.drawing import DPI, Chart, finished, shortened
+from splat.comparison.asked import budget_text, slug
+from splat.comparison.drawing import DPI, Chart, chart_of, short_name
 from splat.comparison.plan import Plan
 from splat.comparison.results import Outcome
 from splat.evaluation.evaluate import psnr
@@ -35,43 +35,43 @@ from splat.training.prepare import loaders
 from splat.types import Batch, Drawing, Needs
 
 SHARE, LEAST = 0.33, 48
-"""Side of a crop, of the shorter side of the view, and in pixels."""
+"""Side of a crop as a share of the shorter side of the view, and least side, pixels."""
 TILE = 320
-"""Pixels that a side of a crop is enlarged to, by whole numbers, at most."""
+"""Most pixels that a side of a crop is enlarged to, by whole numbers."""
 VIEW = 480
-"""Longest side of the view that shows where the crop is."""
+"""Longest side of the small view that shows the place of the crop, pixels."""
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A strategy in the crop."""
+    """The crop as one strategy draws it."""
 
     name: str
     db: float
-    """PSNR of the crop."""
+    """PSNR of the crop, dB."""
     image: Bytes
     error: Bytes
-    """Mean absolute error, black to white from none to `WORST`."""
+    """Mean absolute error as colours, black where there is none, up to `WORST`."""
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of a held-out view as it is, and as strategies draw it."""
+    """A part of a held-out view, with the pictures of all strategies."""
 
     scene: str
     budget: int
     seed: int
     view: str
     whole: Bytes
-    """The photo with a frame where the crop is."""
+    """The photo, small, with a frame where the crop is."""
     photo: Bytes
     tiles: tuple[Tile, ...]
 
 
 def crop_of(plan: Plan, out: Path, scene: str, group: Mapping[str, Outcome]) -> Crop:
-    """The crop in which the strategies of some runs, by name, are farthest apart."""
+    """The crop in which the strategies of some runs, by name, differ most."""
     device, _ = choose_device("auto")
     kernels.set_threads(machine.cores())
     with ExitStack() as stack:
@@ -106,7 +106,7 @@ def crop_of(plan: Plan, out: Path, scene: str, group: Mapping[str, Outcome]) -> 
 
 
 def farthest(errors: Sequence[Floats]) -> tuple[float, slice, slice]:
-    """The square in which root mean squared errors differ most, and by how much.
+    """The square in which root mean squared errors differ most, and the difference.
 
     With a single error it is the square where that is largest. `errors` are squared, by pixel.
     """
@@ -126,18 +126,18 @@ def montage(crop: Crop) -> Chart:
     figure = Figure(figsize=size, dpi=DPI, layout="constrained", facecolor="white")
     axes = figure.subplots(2, columns, squeeze=False)
     pairs = [("photo\n", crop.photo, crop.whole)]
-    pairs += [(f"{shortened(t.name)}\n{t.db:.2f} dB", t.image, t.error) for t in crop.tiles]
+    pairs += [(f"{short_name(t.name)}\n{t.db:.2f} dB", t.image, t.error) for t in crop.tiles]
     for (above, below), (title, image, under) in zip(axes.T, pairs, strict=True):
         for place, shown in ((above, image), (below, under)):
             place.imshow(shown, interpolation="nearest")
             place.set_axis_off()
         above.set_title(title, fontsize=9, color=INK)
-    name = f"{slug(crop.scene)}-{budget_said(crop.budget)}-crop"
-    return finished(figure, name, f"{crop.scene}: where strategies differ most")
+    name = f"{slug(crop.scene)}-{budget_text(crop.budget)}-crop"
+    return chart_of(figure, name, f"{crop.scene}: where strategies differ most")
 
 
 class _Drawer:
-    """Draws the held-out views as a run left its Gaussians."""
+    """Draws held-out views with the Gaussians of a finished run."""
 
     def __init__(self, plan: Plan, out: Path, outcome: Outcome, device: torch.device) -> None:
         place = runs.folder_of(out, outcome.entry)
@@ -152,15 +152,15 @@ class _Drawer:
     def __call__(self, batch: Batch) -> Floats:
         with torch.no_grad():
             gaussians = self._model(batch.camera)
-            found = self._render(gaussians, batch.camera, Needs(), self._background)
-        image: Floats = found.image.clamp(0, 1).cpu().numpy()
+            rendered = self._render(gaussians, batch.camera, Needs(), self._background)
+        image: Floats = rendered.image.clamp(0, 1).cpu().numpy()
         return image
 
     def photos(self, plan: Plan, scene: str, device: torch.device) -> Loader:
-        """The held-out views."""
-        known = api.read_scene(plan.scene(scene).path, plan.shared.reading)
+        """The held-out views, with their photos."""
+        scene_data = api.read_scene(plan.scene(scene).path, plan.shared.reading)
         options = sizes.with_device_defaults(self.config.options, device)
-        training, held_out = loaders(known, options, self.frame, device)
+        training, held_out = loaders(scene_data, options, self.frame, device)
         training.close()
         assert held_out is not None
         return held_out
@@ -197,7 +197,7 @@ def _enlarged(picture: NDArray[Any]) -> Bytes:
 
 
 def _framed(picture: Floats, rows: slice, columns: slice) -> Bytes:
-    """The view, small, with a frame around a part of it."""
+    """The view, small, with a frame around the crop."""
     height, width = picture.shape[:2]
     factor = min(1.0, VIEW / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))

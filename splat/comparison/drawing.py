@@ -1,4 +1,4 @@
-"""What the charts of a comparison share: one colour a strategy, labels beside what they name."""
+"""Style of the charts: one colour a strategy, labels beside what they name."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ COLORS = (
 )  # fmt: skip
 MARKERS = "osD^vPX<>*"
 LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)))
-"""Beside the colour, for those who see few colours."""
+"""Line styles, beside the colour, for those who see few colours."""
 WIDTH, HEIGHT, DPI = 5.2, 3.5, 150
 LONGEST = 22
-"""Letters of a label."""
+"""Most letters of a label."""
 WIDE = 5.0
-"""Times that the largest value is the smallest from which an axis is logarithmic."""
+"""Ratio of the largest to the smallest value from which an axis is logarithmic."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class Chart:
     """A picture of the report."""
 
     name: str
-    """Of its file, without suffix."""
+    """Name of the file, without suffix."""
     title: str
-    """What it shows, for those who do not see it."""
+    """Description of the picture, for those who do not see it."""
     data: bytes
-    """A PNG."""
+    """The picture as PNG."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a strategy looks in every chart."""
+    """Colour, marker and line of a strategy in every chart."""
 
     color: str
     marker: str
@@ -50,7 +50,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Label:
-    """A text at the right edge of a panel, about a point in it."""
+    """A text at the right edge of a panel for a point in it."""
 
     x: float
     y: float
@@ -79,14 +79,14 @@ def panel(title: str, x: str, last: float = 1.0) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def finished(figure: Figure, name: str, title: str) -> Chart:
-    """The panel as a picture."""
+def chart_of(figure: Figure, name: str, title: str) -> Chart:
+    """The figure as a picture."""
     _settle(figure)
     return Chart(name, title, png(figure_pixels(figure)))
 
 
-def spanned(axes: Axes, values: Sequence[float]) -> None:
-    """A horizontal axis that shows all values, logarithmic where they are far apart."""
+def span_axis(axes: Axes, values: Sequence[float]) -> None:
+    """Let the horizontal axis span all values, logarithmic where they are far apart."""
     low, high = min(values), max(values)
     if low > 0 and high > WIDE * low:
         axes.set_xscale("log")
@@ -100,11 +100,11 @@ def spanned(axes: Axes, values: Sequence[float]) -> None:
     axes.set_xlim(low - room, high + room)
 
 
-def labelled(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
-    """Texts right of the panel, at the height of their points where there is room for it."""
+def draw_labels(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
+    """Draw texts right of the panel, at the heights of their points where there is room."""
     texts = [
         axes.annotate(
-            shortened(label.text),
+            short_name(label.text),
             (label.x, label.y),
             (1.03, label.y),
             textcoords=axes.get_yaxis_transform(),
@@ -128,7 +128,7 @@ def labelled(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
 
 
 def _settle(figure: Figure) -> None:
-    """Lay the figure out, for good."""
+    """Lay the figure out, once and for all."""
     if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
         # Ticks follow the size of the panel, and its size theirs: twice, and both are settled.
         for _ in range(2):
@@ -137,7 +137,8 @@ def _settle(figure: Figure) -> None:
 
 
 def apart(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Values near those given, `gap` apart and, if they fit, between `low` and `high`."""
+    """Values nearest to those given that are at least `gap` apart and, if possible, between `low`
+    and `high`."""
     order = np.argsort(values, kind="stable")
     # Blocks of neighbours, each at the mean of what its members want (isotonic regression).
     blocks: list[list[float]] = []
@@ -150,21 +151,21 @@ def apart(values: Sequence[float], gap: float, low: float, high: float) -> list[
             other[1] += count
     levels = [mean for mean, count in blocks for _ in range(int(count))]
     most = high - (len(values) - 1) * gap
-    found = [0.0] * len(values)
+    places = [0.0] * len(values)
     for rank, index in enumerate(order):
-        found[index] = max(min(levels[rank], max(most, low)), low) + rank * gap
-    return found
+        places[index] = max(min(levels[rank], max(most, low)), low) + rank * gap
+    return places
 
 
-def shortened(text: str) -> str:
-    """A name that is short enough for a label; what tells recipes apart often stands at its end."""
+def short_name(text: str) -> str:
+    """A name short enough for a label; its end is kept, where recipes often differ."""
     if len(text) <= LONGEST:
         return text
     return f"{text[: LONGEST // 2].rstrip()}…{text[-(LONGEST // 2 - 1) :].lstrip()}"
 
 
-def bare(axes: Axes) -> None:
-    """No axis on the left: what stands there is named."""
+def hide_left_axis(axes: Axes) -> None:
+    """Hide the left axis, whose rows are named."""
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.grid(False, axis="y")

@@ -1,4 +1,4 @@
-"""Pieces of a page of HTML that stands alone: no script, nothing fetched, no path of a machine."""
+"""Parts of an HTML page that stands alone: no script, nothing fetched, no path of a machine."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _PATH = re.compile(r"""(?<![\w.<])~?(?:[A-Za-z]:)?(?:[\\/]+[^\s\\/:'",;()<>]+)+[
 
 
 def page(title: str, body: Sequence[str]) -> str:
-    """A whole page."""
+    """A page of HTML."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -78,7 +78,7 @@ def page(title: str, body: Sequence[str]) -> str:
 
 
 def image(data: bytes, title: str) -> str:
-    """A PNG within the page."""
+    """A PNG embedded in HTML."""
     inlined = base64.b64encode(data).decode("ascii")
     width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
     return (
@@ -87,14 +87,15 @@ def image(data: bytes, title: str) -> str:
     )
 
 
-def charts(found: Sequence[Chart]) -> str:
-    """Charts beside one another, or on a narrow screen below."""
-    shown = "\n".join(f"<figure>{image(chart.data, chart.title)}</figure>" for chart in found)
+def charts(figures: Sequence[Chart]) -> str:
+    """Charts in a grid."""
+    shown = "\n".join(f"<figure>{image(chart.data, chart.title)}</figure>" for chart in figures)
     return f'<div class="grid">\n{shown}\n</div>'
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[int] = ()) -> str:
-    """A table of cells that are HTML; the second column names the row, `text` are prose."""
+    """An HTML table of cells that are HTML; the second column names the row, columns `text` are
+    prose."""
 
     def row(cells: Sequence[str], tag: str) -> str:
         classes = {1: ' class="name"', **{i: ' class="text"' for i in text}}
@@ -105,14 +106,16 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[in
     return f'<div class="wide"><table>\n{row(heads, "th")}\n{body}\n</table></div>'
 
 
-def terms(found: Mapping[str, str]) -> str:
-    """Terms and what is to be said of each, which is HTML."""
-    made = "\n".join(f"<dt>{escape(term)}</dt><dd>{said}</dd>" for term, said in found.items())
+def terms(definitions: Mapping[str, str]) -> str:
+    """A definition list; definitions are HTML."""
+    made = "\n".join(
+        f"<dt>{escape(term)}</dt><dd>{html}</dd>" for term, html in definitions.items()
+    )
     return f"<dl>\n{made}\n</dl>"
 
 
 def clean(text: str) -> str:
-    """A text for the page: of a path only the last part stays, the rest is nobody's business."""
+    """A text escaped for HTML; of paths only the last part is kept."""
 
     def last(match: re.Match[str]) -> str:
         parts = [part for part in re.split(r"[\\/]", match.group()) if part]

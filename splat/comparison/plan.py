@@ -1,4 +1,4 @@
-"""What is compared with what: the plan of a comparison, which lies in its folder."""
+"""The plan of a comparison, which lies in its folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from splat.comparison.asked import OWN, budget_said, slug
+from splat.comparison.asked import OWN, budget_text, slug
 from splat.options import Options, Reading
 from splat.system.files import read_json, write_json
 
@@ -15,9 +15,10 @@ FORMAT = "splat comparison"
 VERSION = 1
 FILE = "comparison.json"
 HOW = ("threads", "cache", "photo_cache", "device")
-"""Options that say how a run is carried out, not what comes of it (the device is kept apart)."""
+"""Options of how a run is carried out, which do not change its result (the device is kept apart).
+"""
 OF_RUN = ("seed", "budget", "budget_of", "minutes", "psnr", "patience", "replay")
-"""Options that belong to one run, or end runs unlike one another."""
+"""Options of a single run, or that end runs unlike one another."""
 
 
 @dataclass(frozen=True)
@@ -26,52 +27,52 @@ class Entrant:
 
     name: str
     recipe: str
-    """All of it that is not the default."""
+    """Recipe text: every option that is not the default."""
     strategy: Mapping[str, Any]
-    """As `splat.recipes.saved.described` gives it, without a budget."""
+    """As `splat.recipes.saved.description_of` gives it, without a budget."""
     opacity: float
-    """What it starts with, and"""
+    """Opacity of its rows at the start."""
     scale: float
-    """its scale, in mean distances to the nearest points."""
+    """Scale of its rows at the start, in mean distances to the nearest points."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene that strategies are compared on."""
+    """A scene of the comparison."""
 
     name: str
     path: Path
     format: str
     train: int
-    """Views that are trained on,"""
+    """Number of views that are trained on."""
     test: int
-    """and views held out."""
+    """Number of held-out views."""
     points: int
-    """Points to start from; 0: random ones."""
+    """Number of points to start from; 0: random ones."""
     mark: str
-    """A hash of cameras, names of views and points."""
+    """Hash of cameras, names of views and points."""
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What is the same for every run."""
+    """Settings that are the same for every run."""
 
     options: Options
-    """With everything said that would be left to the device; seed and `HOW` are not in it."""
+    """Every value decided; without the seed and the options in `HOW`."""
     reading: Reading
     eval_every: int
-    """Steps between looks at the held-out views."""
+    """Steps between measurements on the held-out views."""
     net: str
-    """Of LPIPS; none: no LPIPS."""
+    """Network of LPIPS; none: no LPIPS."""
     device: str
-    """cpu or cuda."""
+    """The device, cpu or cuda."""
     made_by: str
-    """Version of splat."""
+    """Version of splat that made the plan."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Every scene, with every entrant, budget and seed of these."""
+    """A request for every combination of these."""
 
     scenes: tuple[str, ...]
     entrants: tuple[str, ...]
@@ -90,14 +91,14 @@ class Entry:
 
     @property
     def key(self) -> str:
-        """Its folder within the comparison's runs."""
-        budget = budget_said(self.budget)
+        """Folder of the run within the comparison's runs, unique."""
+        budget = budget_text(self.budget)
         return f"{slug(self.scene)}/{slug(self.entrant)}-{budget}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is asked for, in the order in which it was first asked for."""
+    """Everything that was ever asked for, in the order in which it was first asked for."""
 
     shared: Shared
     scenes: tuple[Scene, ...]
@@ -106,7 +107,7 @@ class Plan:
 
     @property
     def budgets(self) -> tuple[int, ...]:
-        """All budgets, the smallest first; those without one come last."""
+        """All budgets in ascending order; `OWN` comes last."""
         every = {budget for ask in self.asks for budget in ask.budgets}
         return tuple(sorted(every, key=lambda budget: (budget == OWN, budget)))
 
@@ -142,14 +143,14 @@ def _product(ask: Ask) -> Iterator[Entry]:
 
 
 def write_plan(plan: Plan, out: Path) -> None:
-    """Keep a plan in the folder of its comparison."""
+    """Write the plan into the folder of its comparison."""
     record = asdict(plan)
     record["shared"]["options"] = plain(plan.shared.options)
     write_json(out / FILE, {"format": FORMAT, "version": VERSION, **record})
 
 
 def plain(options: Options) -> dict[str, Any]:
-    """The options that are the same for every run, as JSON can hold them."""
+    """The options that all runs share, as JSON can hold them."""
     values = {f.name: getattr(options, f.name) for f in fields(Options)}
     kept = {name: value for name, value in values.items() if name not in (*HOW, *OF_RUN)}
     return {**kept, "init": kept["init"] and str(kept["init"])}
@@ -184,26 +185,30 @@ def read_plan(out: Path) -> Plan | None:
         ) from None
 
 
-def joined(plan: Plan, scenes: Sequence[Scene], entrants: Sequence[Entrant], ask: Ask) -> Plan:
-    """A plan with more scenes, entrants and runs; raises ValueError where names would clash."""
+def extended_plan(
+    plan: Plan, scenes: Sequence[Scene], entrants: Sequence[Entrant], ask: Ask
+) -> Plan:
+    """The plan with more scenes, entrants and runs; ValueError where names would clash."""
     asks = plan.asks if ask in plan.asks else (*plan.asks, ask)
-    found = Plan(plan.shared, _united(plan.scenes, scenes), _united(plan.entrants, entrants), asks)
+    plan_now = Plan(
+        plan.shared, _united(plan.scenes, scenes), _united(plan.entrants, entrants), asks
+    )
     for kind, names in (
-        ("scenes", [scene.name for scene in found.scenes]),
-        ("strategies", [entrant.name for entrant in found.entrants]),
+        ("scenes", [scene.name for scene in plan_now.scenes]),
+        ("strategies", [entrant.name for entrant in plan_now.entrants]),
     ):
-        known: dict[str, str] = {}
+        names_by_slug: dict[str, str] = {}
         for name in names:
-            other = known.setdefault(slug(name).lower(), name)
+            other = names_by_slug.setdefault(slug(name).lower(), name)
             if other != name:
                 raise ValueError(
                     f"the {kind} {other!r} and {name!r} would share a folder; give one of them"
                     " another name, as NAME=recipe"
                 )
-    return found
+    return plan_now
 
 
-def _united(known: tuple[Any, ...], more: Sequence[Any]) -> tuple[Any, ...]:
-    """Those known, as they are now, then those that are new."""
+def _united(old: tuple[Any, ...], more: Sequence[Any]) -> tuple[Any, ...]:
+    """The old ones, updated where a new one has the same name, then the new ones."""
     now = {one.name: one for one in more}
-    return tuple(now.pop(one.name, one) for one in known) + tuple(now.values())
+    return tuple(now.pop(one.name, one) for one in old) + tuple(now.values())

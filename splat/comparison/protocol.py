@@ -1,4 +1,4 @@
-"""How a comparison was made, in words for its report."""
+"""The protocol of a comparison, in words for its report."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SIZES = {
     "dash": "small in the first half of a run, then full (DashGaussian)",
 }
 _NAMED = ("steps", "resolution", "downscale", "max_side")
-"""Options that have words of their own."""
+"""Options that have phrases of their own."""
 
 
-def protocol(found: Comparison) -> str:
-    """What was the same for all runs, and what figures mean."""
-    shared, done = found.plan.shared, [o for o in found.outcomes if o.state == "done"]
-    said = {
+def protocol(comparison: Comparison) -> str:
+    """The conditions that all runs shared, and the meaning of the figures, as HTML."""
+    shared, done = comparison.plan.shared, [o for o in comparison.outcomes if o.state == "done"]
+    entries = {
         "Same for all": (
             f"kernels (splat {escape(shared.made_by)}, {_kernels(done)}), photos and their order,"
             f" points to start from, {shared.options.steps:,} steps, loss, rates, and the most"
@@ -38,14 +38,14 @@ def protocol(found: Comparison) -> str:
             " evenly. Opacity and scale at the start belong to a strategy and are listed below."
             + _unlike_starts(done)
         ),
-        "Budget": _budget(found),
-        "Pictures": f"{_pictures(found, done)}; {_SIZES[shared.options.resolution]}.",
+        "Budget": _budget(comparison),
+        "Pictures": f"{_pictures(comparison, done)}; {_SIZES[shared.options.resolution]}.",
         "Quality": (
             "On views that were never trained on: means over views of PSNR, of SSIM (window of 11"
             f" pixels) and of {_lpips(done)}, taken on floats without rounding." + _fitted(done)
         ),
         "Seeds": (
-            f"{', '.join(map(str, found.plan.seeds))}. ± is the sample standard deviation over"
+            f"{', '.join(map(str, comparison.plan.seeds))}. ± is the sample standard deviation over"
             " seeds. Δ is the difference in PSNR to the reference seed by seed, which is steadier"
             " than the difference of two means."
         ),
@@ -62,29 +62,29 @@ def protocol(found: Comparison) -> str:
         "Machine": "; ".join(sorted({clean(o.note.machine) for o in done if o.note.machine}))
         or "unknown",
     }
-    if others := _others(found):
-        said["Other options"] = others
-    return terms(said)
+    if others := _others(comparison):
+        entries["Other options"] = others
+    return terms(entries)
 
 
 def _fitted(done: list[Outcome]) -> str:
-    """A word where held-out photos were fitted before they were measured."""
-    found = sorted({o.metrics.get("protocol") or AS_GIVEN for o in done} - {AS_GIVEN})
-    return "".join(f" Of scenes whose photos differ: {escape(said)}." for said in found)
+    """A sentence where held-out photos were fitted before they were measured."""
+    protocols = sorted({o.metrics.get("protocol") or AS_GIVEN for o in done} - {AS_GIVEN})
+    return "".join(f" Of scenes whose photos differ: {escape(words)}." for words in protocols)
 
 
 def _kernels(done: list[Outcome]) -> str:
-    found = sorted({o.metrics["isa"] or f"CUDA on {o.metrics['device']}" for o in done})
-    return escape(" and ".join(found) or "not run yet")
+    kernels = sorted({o.metrics["isa"] or f"CUDA on {o.metrics['device']}" for o in done})
+    return escape(" and ".join(kernels) or "not run yet")
 
 
 def _unlike_starts(done: list[Outcome]) -> str:
-    """A word where runs that should begin alike did not."""
+    """A sentence where runs that should start alike did not."""
     counts: dict[tuple[str, int, int], set[float | None]] = {}
     for outcome in done:
         key = (outcome.entry.scene, outcome.entry.budget, outcome.entry.seed)
         counts.setdefault(key, set()).add(outcome.figures["start"])
-    odd = {scene for (scene, budget, _), found in counts.items() if len(found) > 1 and budget}
+    odd = {scene for (scene, budget, _), starts in counts.items() if len(starts) > 1 and budget}
     return (
         f" <b>Runs on {escape(', '.join(sorted(odd)))} began with unlike numbers.</b>"
         if odd
@@ -92,31 +92,31 @@ def _unlike_starts(done: list[Outcome]) -> str:
     )
 
 
-def _budget(found: Comparison) -> str:
-    budgets = [budget for budget in found.plan.budgets if budget != OWN]
-    said = []
+def _budget(comparison: Comparison) -> str:
+    budgets = [budget for budget in comparison.plan.budgets if budget != OWN]
+    sentences = []
     if budgets:
-        said.append(
+        sentences.append(
             f"At most {' or '.join(f'{budget:,}' for budget in budgets)} Gaussians at any time, by"
             " the strategy's own cap, or where it has none by leaving births out. Runs that ended"
             f" more than {OFF:.0%} off, or ever had more, are marked †."
         )
-    if OWN in found.plan.budgets:
-        said.append("“own” is no budget: as many as the strategy makes.")
-    return " ".join(said)
+    if OWN in comparison.plan.budgets:
+        sentences.append("“own” is no budget: as many as the strategy makes.")
+    return " ".join(sentences)
 
 
-def _pictures(found: Comparison, done: list[Outcome]) -> str:
-    said = []
-    for scene in found.plan.scenes:
+def _pictures(comparison: Comparison, done: list[Outcome]) -> str:
+    sentences = []
+    for scene in comparison.plan.scenes:
         sizes = {tuple(o.metrics["size"]) for o in done if o.entry.scene == scene.name}
         size = ", ".join(f"{width}×{height} pixels" for width, height in sorted(sizes))
         points = f"{scene.points:,} points" if scene.points else "random points"
-        said.append(
+        sentences.append(
             f"{escape(scene.name)}: {scene.train} views to train on, {scene.test} held out,"
             f" {points}" + (f", {size}" if size else "")
         )
-    return "; ".join(said)
+    return "; ".join(sentences)
 
 
 def _lpips(done: list[Outcome]) -> str:
@@ -128,15 +128,17 @@ def _turns(done: list[Outcome]) -> str:
     turns = {max(o.note.at_once, default=0) for o in done}
     threads = sorted({o.metrics["threads"] for o in done if o.metrics["isa"]})
     many = {0: "one after the other in one process", 1: "one at a time"}
-    said = " and ".join(many.get(turn, f"up to {turn} at once") for turn in sorted(turns))
-    text = f"Runs were timed {said}" + (f", {threads[0]} threads each" if len(threads) == 1 else "")
+    turns_text = " and ".join(many.get(turn, f"up to {turn} at once") for turn in sorted(turns))
+    text = f"Runs were timed {turns_text}" + (
+        f", {threads[0]} threads each" if len(threads) == 1 else ""
+    )
     unlike = len({o.note.machine for o in done}) > 1 or len(turns) > 1 or len(threads) > 1
     return text + (": <b>times of unlike runs do not compare.</b>" if unlike else ".")
 
 
-def _others(found: Comparison) -> str:
-    """Options that are not the defaults."""
-    shared = found.plan.shared
+def _others(comparison: Comparison) -> str:
+    """Options that differ from the defaults."""
+    shared = comparison.plan.shared
     default, reading = plain(DEFAULTS), asdict(Reading())
     values = {n: v for n, v in plain(shared.options).items() if n not in _NAMED and v != default[n]}
     values |= {n: v for n, v in asdict(shared.reading).items() if v != reading[n]}

@@ -17,13 +17,13 @@ from splat.comparison.drawing import Chart, styles
 from splat.comparison.page import clean
 from splat.comparison.protocol import protocol
 from splat.comparison.sections import (
-    counted,
+    budget_phrase,
+    count_text,
     dot,
     entrants,
     failures,
     table_of,
     verdicts,
-    within,
 )
 from splat.comparison.table import Line, lines, over_scenes
 from splat.evaluation.pictures import BINS, png
@@ -34,116 +34,134 @@ REPORT, FIGURES_FOLDER = "report.html", "figures"
 _log = logging.getLogger(__name__)
 
 
-def written(found: Comparison, out: Path) -> None:
+def write_report(comparison: Comparison, out: Path) -> None:
     """Write the report of a comparison, as far as it is, into its folder."""
-    each = lines(found.plan, found.outcomes, found.reference)
-    means = over_scenes(found.plan, found.outcomes, found.reference) if _many(found) else []
-    text.write_runs(found.outcomes, out / "runs.csv")
-    text.write_table([*means, *each], out / "table.csv")
-    write_json(out / "results.json", plain_results(found))
+    scene_lines = lines(comparison.plan, comparison.outcomes, comparison.reference)
+    means = (
+        over_scenes(comparison.plan, comparison.outcomes, comparison.reference)
+        if _many(comparison)
+        else []
+    )
+    text.write_runs(comparison.outcomes, out / "runs.csv")
+    text.write_table([*means, *scene_lines], out / "table.csv")
+    write_json(out / "results.json", plain_results(comparison))
     figures: list[Chart] = []
-    body = [_head(found, means or each), failures(found.outcomes)]
+    body = [_head(comparison, means or scene_lines), failures(comparison.outcomes)]
     if means:
         body.append('<h2 id="mean">Mean over scenes</h2>')
-        body += [table_of(found, means, budget) for budget in found.plan.budgets]
-    for scene in found.plan.scenes:
-        body += _scene(found, each, scene.name, out, figures)
-    body += ['<h2 id="protocol">How it was measured</h2>', protocol(found), entrants(found)]
+        body += [table_of(comparison, means, budget) for budget in comparison.plan.budgets]
+    for scene in comparison.plan.scenes:
+        body += _scene(comparison, scene_lines, scene.name, out, figures)
+    body += [
+        '<h2 id="protocol">How it was measured</h2>',
+        protocol(comparison),
+        entrants(comparison),
+    ]
     _keep(figures, out / FIGURES_FOLDER)
     with replacing(out / REPORT) as draft:
-        draft.write_text(page.page(_title(found), body), encoding="utf-8")
+        draft.write_text(page.page(_title(comparison), body), encoding="utf-8")
 
 
-def plain_results(found: Comparison) -> dict[str, Any]:
-    """All figures, for JSON."""
-    each = lines(found.plan, found.outcomes, found.reference)
-    means = over_scenes(found.plan, found.outcomes, found.reference) if _many(found) else []
+def plain_results(comparison: Comparison) -> dict[str, Any]:
+    """All figures of a comparison, as JSON can hold them."""
+    scene_lines = lines(comparison.plan, comparison.outcomes, comparison.reference)
+    means = (
+        over_scenes(comparison.plan, comparison.outcomes, comparison.reference)
+        if _many(comparison)
+        else []
+    )
     return {
-        "reference": found.reference,
-        "steps": found.plan.shared.options.steps,
+        "reference": comparison.reference,
+        "steps": comparison.plan.shared.options.steps,
         "runs": [
             {**asdict(o.entry), "state": o.state, "failed": o.note.failed, **o.figures}
-            for o in found.outcomes
+            for o in comparison.outcomes
         ],
-        "table": [asdict(line) for line in [*means, *each]],
+        "table": [asdict(line) for line in [*means, *scene_lines]],
     }
 
 
-def summary_text(found: Comparison, out: Path) -> str:
-    """The tables for a terminal, and where the report is."""
-    each = lines(found.plan, found.outcomes, found.reference)
-    means = over_scenes(found.plan, found.outcomes, found.reference) if _many(found) else []
+def summary_text(comparison: Comparison, out: Path) -> str:
+    """The tables as text, and the path of the report."""
+    scene_lines = lines(comparison.plan, comparison.outcomes, comparison.reference)
+    means = (
+        over_scenes(comparison.plan, comparison.outcomes, comparison.reference)
+        if _many(comparison)
+        else []
+    )
     groups: dict[str, list[Line]] = {}
-    for line in [*means, *each]:
+    for line in [*means, *scene_lines]:
         groups.setdefault(_where(line), []).append(line)
-    blocks = [f"{title}\n{text.text_table(g, found.reference)}" for title, g in groups.items()]
-    failed = [f"{o.entry.key} failed: {o.note.failed}" for o in found.outcomes if o.note.failed]
+    blocks = [f"{title}\n{text.text_table(g, comparison.reference)}" for title, g in groups.items()]
+    failed = [
+        f"{o.entry.key} failed: {o.note.failed}" for o in comparison.outcomes if o.note.failed
+    ]
     blocks += ["\n".join(failed)] if failed else []
-    missing = sum(outcome.state in ("begun", "waiting") for outcome in found.outcomes)
+    missing = sum(outcome.state in ("begun", "waiting") for outcome in comparison.outcomes)
     if missing:
-        blocks.append(f"{missing} of {len(found.outcomes)} runs are still to be done")
+        blocks.append(f"{missing} of {len(comparison.outcomes)} runs are still to be done")
     return "\n\n".join([*blocks, f"report: {out / REPORT}"])
 
 
-def _many(found: Comparison) -> bool:
-    return len(found.plan.scenes) > 1
+def _many(comparison: Comparison) -> bool:
+    return len(comparison.plan.scenes) > 1
 
 
 def _where(line: Line) -> str:
-    return f"{line.scene or 'mean over scenes'}, {within(line.budget)}"
+    return f"{line.scene or 'mean over scenes'}, {budget_phrase(line.budget)}"
 
 
-def _title(found: Comparison) -> str:
-    return f"Strategies compared: {', '.join(entrant.name for entrant in found.plan.entrants)}"
+def _title(comparison: Comparison) -> str:
+    return f"Strategies compared: {', '.join(entrant.name for entrant in comparison.plan.entrants)}"
 
 
-def _head(found: Comparison, headline: Sequence[Line]) -> str:
-    plan, outcomes = found.plan, found.outcomes
+def _head(comparison: Comparison, headline: Sequence[Line]) -> str:
+    plan, outcomes = comparison.plan, comparison.outcomes
     done = sum(outcome.state == "done" for outcome in outcomes)
     seeds = len(plan.seeds)
-    said = (
-        f"{len(plan.entrants)} strategies on {counted(len(plan.scenes), 'scene')},"
-        f" {counted(seeds, 'seed')}, {plan.shared.options.steps:,} steps each."
+    sentence = (
+        f"{len(plan.entrants)} strategies on {count_text(len(plan.scenes), 'scene')},"
+        f" {count_text(seeds, 'seed')}, {plan.shared.options.steps:,} steps each."
     )
     if done < len(outcomes):
-        said += f" {done} of {len(outcomes)} runs are done."
-    links = [("mean", "Mean over scenes")] if _many(found) else []
+        sentence += f" {done} of {len(outcomes)} runs are done."
+    links = [("mean", "Mean over scenes")] if _many(comparison) else []
     links += [(_anchor(scene.name), scene.name) for scene in plan.scenes]
     links.append(("protocol", "How it was measured"))
     shown = " ".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name in links)
-    leads = "".join(f'<p class="lead">{verdict}</p>' for verdict in verdicts(found, headline))
-    return f"<h1>Strategies compared</h1>\n<p>{escape(said)}</p>\n{leads}\n<nav>{shown}</nav>"
+    leads = "".join(f'<p class="lead">{verdict}</p>' for verdict in verdicts(comparison, headline))
+    return f"<h1>Strategies compared</h1>\n<p>{escape(sentence)}</p>\n{leads}\n<nav>{shown}</nav>"
 
 
 def _scene(
-    found: Comparison, each: Sequence[Line], scene: str, out: Path, figures: list[Chart]
+    comparison: Comparison, scene_lines: Sequence[Line], scene: str, out: Path, figures: list[Chart]
 ) -> list[str]:
-    """All that is said of a scene."""
-    plan = found.plan
+    """The section of a scene."""
+    plan = comparison.plan
     body = [f'<h2 id="{_anchor(scene)}">{escape(scene)}</h2>']
-    mine = [line for line in each if line.scene == scene]
+    mine = [line for line in scene_lines if line.scene == scene]
     for budget in plan.budgets:
-        body.append(table_of(found, mine, budget))
-    everything = charts.grouped(plan, found.outcomes, scene)
+        body.append(table_of(comparison, mine, budget))
+    everything = charts.done_runs(plan, comparison.outcomes, scene)
     if not everything:
         return [*body, "<p>No run is done yet.</p>"]
     seeds = [
-        charts.strip(plan, groups, scene, budget)
+        charts.seed_chart(plan, groups, scene, budget)
         for budget in plan.budgets
-        if (groups := charts.grouped(plan, found.outcomes, scene, budget))
+        if (groups := charts.done_runs(plan, comparison.outcomes, scene, budget))
     ]
-    sizes = charts.against(plan, everything, scene)
+    sizes = charts.tradeoff_charts(plan, everything, scene)
     body += ["<h3>Quality against size and time</h3>", page.charts([*seeds, *sizes])]
     figures += [*seeds, *sizes]
-    body += _crops(found, scene, out, figures)
+    body += _crops(comparison, scene, out, figures)
     for budget in plan.budgets:
-        groups = charts.grouped(plan, found.outcomes, scene, budget)
+        groups = charts.done_runs(plan, comparison.outcomes, scene, budget)
         if not groups:
             continue
-        over = charts.over_time(plan, groups, scene, budget)
-        edits = charts.edits(plan, groups, scene, budget)
+        over = charts.curve_charts(plan, groups, scene, budget)
+        edits = charts.edit_charts(plan, groups, scene, budget)
         figures += [*over, *edits]
-        body += [f"<h3>Over a run, {within(budget)}</h3>", page.charts(over)]
+        body += [f"<h3>Over a run, {budget_phrase(budget)}</h3>", page.charts(over)]
         body += [
             "<details open><summary>Births and deaths by reason, per"
             f" {(plan.shared.options.steps or 0) / BINS:g} steps</summary>",
@@ -153,23 +171,24 @@ def _scene(
     return body
 
 
-def _crops(found: Comparison, scene: str, out: Path, figures: list[Chart]) -> list[str]:
-    """The crop in which strategies differ most, of the largest budget and the first seed."""
-    done = [o for o in found.outcomes if o.state == "done" and o.entry.scene == scene]
+def _crops(comparison: Comparison, scene: str, out: Path, figures: list[Chart]) -> list[str]:
+    """The section of the crop in which strategies differ most, of the largest budget and the first
+    seed."""
+    done = [o for o in comparison.outcomes if o.state == "done" and o.entry.scene == scene]
     budget = max({outcome.entry.budget for outcome in done})
     seed = min({outcome.entry.seed for outcome in done if outcome.entry.budget == budget})
     group = {o.entry.entrant: o for o in done if (o.entry.budget, o.entry.seed) == (budget, seed)}
     try:
-        crop = crop_of(found.plan, out, scene, group)
+        crop = crop_of(comparison.plan, out, scene, group)
     except (OSError, ValueError) as error:
         _log.warning("no crops of %s: %s", scene, error)
         return [f"<p>No crops: {clean(str(error))}</p>"]
     figures.append(montage(crop))
-    return ["<h3>Where they differ most</h3>", _crop(crop, found)]
+    return ["<h3>Where they differ most</h3>", _crop(crop, comparison)]
 
 
-def _crop(crop: Crop, found: Comparison) -> str:
-    looks = styles([entrant.name for entrant in found.plan.entrants])
+def _crop(crop: Crop, comparison: Comparison) -> str:
+    looks = styles([entrant.name for entrant in comparison.plan.entrants])
     tiles = [
         f"<figure>{page.image(png(crop.photo), 'the photo')}"
         f"{page.image(png(crop.whole), 'the view')}"
@@ -182,16 +201,16 @@ def _crop(crop: Crop, found: Comparison) -> str:
             f"<figcaption>{dot(looks[tile.name].color)}{escape(tile.name)}, {tile.db:.2f} dB here"
             "</figcaption></figure>"
         )
-    said = (
+    sentence = (
         "Of all squares in the held-out views the one whose errors are farthest apart: view"
-        f" {clean(crop.view)}, {within(crop.budget)}, seed {crop.seed}. Below each its error,"
-        " black where there is none."
+        f" {clean(crop.view)}, {budget_phrase(crop.budget)}, seed {crop.seed}. Below each its"
+        " error, black where there is none."
     )
-    return f'<p class="faint">{said}</p>\n<div class="tiles">\n{"".join(tiles)}\n</div>'
+    return f'<p class="faint">{sentence}</p>\n<div class="tiles">\n{"".join(tiles)}\n</div>'
 
 
 def _keep(figures: Sequence[Chart], folder: Path) -> None:
-    """The charts as files; those of an earlier report go."""
+    """Write the charts as files in place of those of an earlier report."""
     shutil.rmtree(folder, ignore_errors=True)
     for chart in figures:
         with replacing(folder / f"{chart.name}.png") as draft:

@@ -1,4 +1,4 @@
-"""What a user asks for, made into a plan, or joined to the plan that is there."""
+"""The request of a user, made into a plan, or added to the plan that is there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from splat.comparison.plan import (
     Plan,
     Scene,
     Shared,
-    joined,
+    extended_plan,
     plain,
     read_plan,
 )
@@ -36,17 +36,18 @@ from splat.runs.folder import fingerprint
 from splat.system.version import version
 
 STRATEGIES = ("adc", "mcmc")
-"""Compared where nobody says what."""
+"""Strategies that are compared where none is named."""
 SEEDS = (0, 1, 2)
 LOOKS = 10
-"""Looks at the held-out views in a run where nobody says how many, the one at its end included."""
+"""Measurements on the held-out views in a run where no number is given, the one at its end
+included."""
 DEFAULTS = Options(resolution="full")
-"""Of a comparison: rules of growth were published for whole pictures."""
+"""Default options of a comparison: full resolution, which rules of growth were published for."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for; what is left out is as it was in a comparison that is there."""
+    """A request; what is left out is as before in a comparison that is there."""
 
     scenes: tuple[Path, ...] = ()
     strategies: Mapping[str, str | Strategy] = field(default_factory=dict)
@@ -56,40 +57,40 @@ class Request:
     options: Options = DEFAULTS
     reading: Reading = field(default_factory=Reading)
     eval_every: int = 0
-    """Steps between looks at the held-out views; 0: a tenth of the run."""
+    """Steps between measurements on the held-out views; 0: a tenth of the run."""
     net: str = "alex"
-    """Of LPIPS: alex, vgg or none."""
+    """Network of LPIPS: alex, vgg or none."""
 
 
-def planned(request: Request, out: Path) -> tuple[Plan, tuple[Ask, ...]]:
-    """The whole plan of the comparison in `out`, and what of it is asked for now."""
+def plan_of(request: Request, out: Path) -> tuple[Plan, tuple[Ask, ...]]:
+    """The whole plan of the comparison in `out`, and the part of it that is asked for now."""
     _check(request.options)
-    known = read_plan(out)
-    if known is None:
+    old_plan = read_plan(out)
+    if old_plan is None:
         _check_vacant(out)
     device = choose_device(request.options.device)[0]
-    shared = _shared(request, known, device, out)
-    scenes = _scenes(request.scenes, shared.reading, known)
-    if not scenes and known is None:
+    shared = _shared(request, old_plan, device, out)
+    scenes = _scenes(request.scenes, shared.reading, old_plan)
+    if not scenes and old_plan is None:
         raise ValueError("no scene to compare on; give the folder of at least one")
     asked = dict(request.strategies)
-    if not asked and known is None:
+    if not asked and old_plan is None:
         asked = {name: name for name in STRATEGIES}
-    entrants = [_entrant(name, what, known) for name, what in asked.items()]
-    if known is not None and not (scenes or entrants or request.budgets or request.seeds):
-        return replace(known, shared=shared), known.asks
+    entrants = [_entrant(name, strategy, old_plan) for name, strategy in asked.items()]
+    if old_plan is not None and not (scenes or entrants or request.budgets or request.seeds):
+        return replace(old_plan, shared=shared), old_plan.asks
     ask = Ask(
-        scenes=tuple(one.name for one in scenes or (known.scenes if known else ())),
-        entrants=tuple(one.name for one in entrants or (known.entrants if known else ())),
-        budgets=request.budgets or (known.budgets if known else (rung_for(device).cap,)),
-        seeds=request.seeds or (known.seeds if known else SEEDS),
+        scenes=tuple(one.name for one in scenes or (old_plan.scenes if old_plan else ())),
+        entrants=tuple(one.name for one in entrants or (old_plan.entrants if old_plan else ())),
+        budgets=request.budgets or (old_plan.budgets if old_plan else (rung_for(device).cap,)),
+        seeds=request.seeds or (old_plan.seeds if old_plan else SEEDS),
     )
-    start = known or Plan(shared, (), (), ())
-    return joined(replace(start, shared=shared), scenes, entrants, ask), (ask,)
+    start = old_plan or Plan(shared, (), (), ())
+    return extended_plan(replace(start, shared=shared), scenes, entrants, ask), (ask,)
 
 
-def within(strategy: Strategy, budget: int) -> Strategy:
-    """The strategy with at most so many Gaussians."""
+def within_plan_budget(strategy: Strategy, budget: int) -> Strategy:
+    """The strategy with at most so many Gaussians; `OWN`: as it is."""
     return strategy if budget == OWN else with_row_limit(strategy, budget)
 
 
@@ -111,16 +112,16 @@ def _check_vacant(out: Path) -> None:
         )
 
 
-def _shared(request: Request, known: Plan | None, device: torch.device, out: Path) -> Shared:
-    """What all runs share: as it was, if nothing else is asked for."""
-    if known is None:
+def _shared(request: Request, old_plan: Plan | None, device: torch.device, out: Path) -> Shared:
+    """The settings of all runs: as before, unless something else is asked for."""
+    if old_plan is None:
         fitted = sizes.with_device_defaults(request.options, device)
         how = {name: getattr(DEFAULTS, name) for name in HOW}
         assert fitted.steps is not None
         every = request.eval_every or max(1, fitted.steps // LOOKS)
         options = replace(fitted, **how)
         return Shared(options, request.reading, every, request.net, device.type, version())
-    kept = known.shared
+    kept = old_plan.shared
     _same("version", version(), kept.made_by, out)
     _same("--device", device.type, kept.device, out)
     _unchanged(plain(request.options), plain(DEFAULTS), plain(kept.options), out)
@@ -132,26 +133,26 @@ def _shared(request: Request, known: Plan | None, device: torch.device, out: Pat
 
 
 def _unchanged(
-    asked: Mapping[str, Any], default: Mapping[str, Any], known: Mapping[str, Any], out: Path
+    asked: Mapping[str, Any], default: Mapping[str, Any], recorded: Mapping[str, Any], out: Path
 ) -> None:
-    """Raise where something is asked for that is neither the default nor what is known."""
+    """Raise ValueError where a value asked for is neither the default nor the recorded one."""
     for name, value in asked.items():
         if value != default[name]:
-            _same(f"--{name.replace('_', '-')}", value, known[name], out)
+            _same(f"--{name.replace('_', '-')}", value, recorded[name], out)
 
 
-def _same(what: str, now: Any, then: Any, out: Path) -> None:
+def _same(name: str, now: Any, then: Any, out: Path) -> None:
     if now != then:
         raise ValueError(
-            f"{out} was begun with {what} {then}, now it is {now}; unlike runs do not compare:"
+            f"{out} was begun with {name} {then}, now it is {now}; unlike runs do not compare:"
             " keep to what it was, or give another folder with --out"
         )
 
 
-def _scenes(paths: Sequence[Path], reading: Reading, known: Plan | None) -> list[Scene]:
-    """The scenes in folders, by the names of the folders, or of their parents too."""
-    there = list(known.scenes) if known else []
-    found = []
+def _scenes(paths: Sequence[Path], reading: Reading, old_plan: Plan | None) -> list[Scene]:
+    """The scenes in folders, named after the folders, or after their parents, too."""
+    there = list(old_plan.scenes) if old_plan else []
+    scenes = []
     for path in paths:
         scene = api.read_scene(path, reading)
         if not scene.test:
@@ -171,21 +172,21 @@ def _scenes(paths: Sequence[Path], reading: Reading, known: Plan | None) -> list
         name = same or (f"{place.parent.name}-{place.name}" if taken else place.name)
         points = 0 if scene.points is None else len(scene.points.positions)
         views = len(scene.train), len(scene.test)
-        found.append(Scene(name, place, scene.format, *views, points, mark))
-        there.append(found[-1])
-    return found
+        scenes.append(Scene(name, place, scene.format, *views, points, mark))
+        there.append(scenes[-1])
+    return scenes
 
 
-def _entrant(name: str, what: str | Strategy, known: Plan | None) -> Entrant:
+def _entrant(name: str, asked: str | Strategy, old_plan: Plan | None) -> Entrant:
     # Defaults are those of the classes: what fits this device would be other numbers on another.
-    strategy = strategy_from_text(text_of(what)) if isinstance(what, str) else what
+    strategy = strategy_from_text(text_of(asked)) if isinstance(asked, str) else asked
     start = strategy.start
     recipe = to_text_or_names(strategy)
-    found = Entrant(name, recipe, saved.description_of(strategy), start.opacity, start.scale)
-    for other in known.entrants if known else ():
-        if other.name == name and other.strategy != found.strategy:
+    entrant = Entrant(name, recipe, saved.description_of(strategy), start.opacity, start.scale)
+    for other in old_plan.entrants if old_plan else ():
+        if other.name == name and other.strategy != entrant.strategy:
             raise ValueError(
                 f"{name!r} was {other.recipe!r} before and is {recipe!r} now; give it another name,"
                 " as NAME=recipe"
             )
-    return found
+    return entrant

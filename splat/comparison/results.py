@@ -1,4 +1,4 @@
-"""What came of the runs of a comparison, read from their folders."""
+"""Outcomes of the runs of a comparison, read from their folders."""
 
 from __future__ import annotations
 
@@ -15,32 +15,34 @@ from splat.runs.log import LOOK, STRATEGY, read_log
 from splat.system.files import read_json
 
 OFF = 0.01
-"""Share by which the last number of Gaussians may miss the budget unmarked."""
+"""Relative deviation of the last number of Gaussians from the budget that is not marked."""
 
 Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one run."""
+    """The outcome of one run."""
 
     entry: Entry
     state: State
     note: Note
     figures: Mapping[str, float | None] = field(default_factory=dict)
-    """By the names of `splat.comparison.table.FIGURES`, and `start`; of a run that is done."""
+    """Figures by their names in `splat.comparison.table.FIGURES`, and `start`; of a run that is
+    done."""
     metrics: Record = field(default_factory=dict)
-    """What `metrics.json` holds."""
+    """Content of `metrics.json`."""
     looks: tuple[tuple[int, float, float], ...] = ()
-    """Step, seconds of training, and dB on the held-out views, in order; the end included."""
+    """Measurements: step, seconds of training, and PSNR on the held-out views, in order; the end
+    included."""
     counts: tuple[tuple[int, int], ...] = ()
-    """Step, and Gaussians."""
+    """Number of Gaussians by step."""
     edits: tuple[tuple[int, Mapping[str, int]], ...] = ()
-    """Step, and rows by verb and reason (`Change.counts`)."""
+    """Rows by verb and reason (`Change.counts`), by step."""
 
     @property
     def off(self) -> float | None:
-        """Share of the budget that it ended with, where that is not the budget."""
+        """Gaussians at the end as a share of the budget, where that is not met."""
         last, budget = self.figures.get("gaussians"), self.entry.budget
         if last is None or budget == OWN or abs(last - budget) <= OFF * budget:
             return None
@@ -48,18 +50,18 @@ class Outcome:
 
     @property
     def over(self) -> float | None:
-        """Share of the budget that it had at most, where that is more than the budget."""
+        """Most Gaussians as a share of the budget, where that was exceeded."""
         most, budget = self.figures.get("peak_gaussians"), self.entry.budget
         return most / budget if most is not None and most > budget != OWN else None
 
 
 def outcomes(plan: Plan, out: Path, entries: Sequence[Entry] | None = None) -> list[Outcome]:
-    """Of all runs of a plan, or of some, in their order."""
+    """The outcomes of all runs of a plan, or of some, in their order."""
     return [outcome(plan, out, entry) for entry in entries or plan.entries()]
 
 
 def outcome(plan: Plan, out: Path, entry: Entry) -> Outcome:
-    """What came of a run so far."""
+    """The outcome of a run so far."""
     state, note = runs.state_of(plan, out, entry), runs.note_of(out, entry)
     if state != "done":
         return Outcome(entry, state, note)
@@ -98,25 +100,25 @@ def outcome(plan: Plan, out: Path, entry: Entry) -> Outcome:
 
 
 def _looks(log: Sequence[Record]) -> tuple[tuple[int, float, float], ...]:
-    """Looks with the seconds of training before them, which looks are no part of."""
-    found, looking = [], 0.0
+    """Measurements, with the seconds of training only that came before each."""
+    looks, looking = [], 0.0
     for record in log:
         if "test_psnr" in record:
             looking += record[LOOK]
-            found.append((record["step"], record["seconds"] - looking, record["test_psnr"]))
-    return tuple(found)
+            looks.append((record["step"], record["seconds"] - looking, record["test_psnr"]))
+    return tuple(looks)
 
 
 def _counts(log: Sequence[Record]) -> tuple[tuple[int, int], ...]:
-    """Gaussians from the start on, with both sides of every edit."""
-    found: list[tuple[int, int]] = []
+    """Gaussians from the start on, before and after every edit."""
+    counts: list[tuple[int, int]] = []
     for record in log:
         if LOOK in record:  # it may stand before the line of its step's edit
             continue
         before = record.get("before", record["gaussians"])
-        if not found:
-            found.append((0, before))
-        if before != found[-1][1]:
-            found.append((record["step"], before))
-        found.append((record["step"], record["gaussians"]))
-    return tuple(found)
+        if not counts:
+            counts.append((0, before))
+        if before != counts[-1][1]:
+            counts.append((record["step"], before))
+        counts.append((record["step"], record["gaussians"]))
+    return tuple(counts)

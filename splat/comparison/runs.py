@@ -1,4 +1,4 @@
-"""The runs of a comparison: where each lies, how far it is, and how it is carried out."""
+"""The runs of a comparison: their folders, their states, and how each is carried out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from splat import api
 from splat.comparison.plan import Entry, Plan, plain
-from splat.comparison.request import within
+from splat.comparison.request import within_plan_budget
 from splat.core.strategy import Strategy
 from splat.evaluation.lpips import Net
 from splat.options import Options, Watching
@@ -24,12 +24,12 @@ State = Literal["done", "failed", "begun", "waiting"]
 
 @dataclass(frozen=True)
 class Note:
-    """What is known of a run beside its folder."""
+    """What is recorded of a run beside its folder."""
 
     at_once: tuple[int, ...] = ()
-    """Runs at once, each time that it was begun or gone on with; 0: not in a process of its own."""
+    """Runs at once, for each time that it was begun or resumed; 0: not in a process of its own."""
     machine: str = ""
-    """That it was last carried out on, in words."""
+    """Description of the machine that it last ran on."""
     failed: str = ""
     """Why it failed, a sentence; empty: it did not."""
 
@@ -37,7 +37,7 @@ class Note:
 DECIDED = tuple(
     (name, "auto") for name in ("background", "exposure", "decoding", "moments", "harmonics")
 )
-"""What a run decides by its photos, which are those of all."""
+"""Options that a run decides by its photos, which are the same for all."""
 
 
 def folder_of(out: Path, entry: Entry) -> Folder:
@@ -46,13 +46,13 @@ def folder_of(out: Path, entry: Entry) -> Folder:
 
 
 def log_of(out: Path, entry: Entry) -> Path:
-    """What the process of a run said, beside its folder."""
+    """The log of a run's process, beside its folder."""
     place = folder_of(out, entry).path
     return place.with_name(place.name + ".log")
 
 
 def note_of(out: Path, entry: Entry) -> Note:
-    """What is known of a run."""
+    """What is recorded of a run."""
     path = _note(out, entry)
     if not path.is_file():
         return Note()
@@ -61,26 +61,26 @@ def note_of(out: Path, entry: Entry) -> Note:
 
 
 def begins(out: Path, entry: Entry, at_once: int) -> None:
-    """Note that a run is begun or gone on with, so many at once."""
+    """Record that a run is begun or resumed, with how many run at once."""
     note = note_of(out, entry)
     turns = (*note.at_once, at_once)
     write_json(_note(out, entry), asdict(Note(turns, machine.description())))
 
 
 def failed(out: Path, entry: Entry, why: str) -> None:
-    """Note that a run failed."""
+    """Record that a run failed."""
     write_json(_note(out, entry), asdict(replace(note_of(out, entry), failed=why)))
 
 
 def forget(out: Path, entry: Entry) -> None:
-    """Remove a run and what is known of it."""
+    """Remove a run and all records of it."""
     folder_of(out, entry).clear()
     for path in (_note(out, entry), log_of(out, entry)):
         path.unlink(missing_ok=True)
 
 
 def state_of(plan: Plan, out: Path, entry: Entry) -> State:
-    """How far a run is; raises ValueError where what lies there is another run."""
+    """The state of a run; ValueError where its folder holds another run."""
     place = folder_of(out, entry)
     if not place.is_run():
         return "failed" if note_of(out, entry).failed else "waiting"
@@ -92,7 +92,7 @@ def state_of(plan: Plan, out: Path, entry: Entry) -> State:
 
 def strategy_of(plan: Plan, entry: Entry) -> Strategy:
     """The strategy of a run, within its budget."""
-    return within(
+    return within_plan_budget(
         saved.strategy_from_description(plan.entrant(entry.entrant).strategy), entry.budget
     )
 
@@ -100,14 +100,14 @@ def strategy_of(plan: Plan, entry: Entry) -> Strategy:
 def carry_out(
     plan: Plan, out: Path, entry: Entry, *, threads: int | None, cache: int | None = None
 ) -> None:
-    """Train a run to its end, from the start or from where its last checkpoint left it."""
+    """Train a run to its end, from the start or from its last checkpoint."""
     shared, place = plan.shared, folder_of(out, entry)
-    known = plan.scene(entry.scene)
-    scene = api.read_scene(known.path, shared.reading)
-    if fingerprint(scene) != known.mark:
+    planned_scene = plan.scene(entry.scene)
+    scene = api.read_scene(planned_scene.path, shared.reading)
+    if fingerprint(scene) != planned_scene.mark:
         raise ValueError(
-            f"{known.path}: the views or points are not those that the comparison was begun with;"
-            " restore them, or begin another comparison"
+            f"{planned_scene.path}: the views or points are not those that the comparison was begun"
+            " with; restore them, or begin another comparison"
         )
     strategy, net = strategy_of(plan, entry), _net(shared.net)
     watching = Watching(eval_every=shared.eval_every, keep=1, pictures=False, quiet=True)
@@ -133,11 +133,11 @@ def carry_out(
 def _check_same(plan: Plan, place: Folder, entry: Entry) -> None:
     """Raise ValueError where a run has other settings than those of the plan."""
     config = read_config(place.config)
-    asked, found = _settings(plan, entry), _of(config.options, config.method)
+    asked, settings = _settings(plan, entry), _of(config.options, config.method)
     for name, value in asked.items():
-        if found[name] != value and (name, value) not in DECIDED:
+        if settings[name] != value and (name, value) not in DECIDED:
             raise ValueError(
-                f"{place.path} has {name} {found[name]}, in this comparison it would be {value};"
+                f"{place.path} has {name} {settings[name]}, in this comparison it would be {value};"
                 " unlike runs do not compare: remove that folder, or give another one with --out"
             )
 

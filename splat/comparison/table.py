@@ -1,4 +1,4 @@
-"""Means, deviations, ranks and differences of what came out."""
+"""Statistics of the outcomes: means, deviations, ranks and differences."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from splat.comparison.results import Outcome
 
 @dataclass(frozen=True)
 class Figure:
-    """What is measured of a run."""
+    """A figure of a run, and how it is shown."""
 
     name: str
     title: str
-    """Head of its column."""
+    """Heading of its column."""
     digits: int
-    """Behind the point."""
+    """Digits after the point."""
     best: Literal["high", "low", ""] = ""
     scale: float = 1.0
-    """What it is multiplied by to be shown."""
+    """Factor that it is multiplied by to be shown."""
 
     def text(self, value: float | None) -> str:
         return "–" if value is None else f"{value * self.scale:,.{self.digits}f}"
@@ -45,7 +45,7 @@ DELTA = Figure("delta", "Δ dB", 2)
 
 @dataclass(frozen=True)
 class Stat:
-    """Of several runs."""
+    """Mean and deviation over several runs."""
 
     mean: float
     sd: float | None
@@ -62,33 +62,33 @@ class Line:
     entrant: str
     budget: int
     asked: int
-    """Seeds that were asked for,"""
+    """Number of seeds that were asked for."""
     done: int
-    """of which are done,"""
+    """Number of seeds that are done."""
     failed: int
-    """and failed."""
+    """Number of seeds that failed."""
     stats: Mapping[str, Stat]
     delta: Stat | None
-    """PSNR less that of the reference, seed by seed; None where there is nothing to compare."""
+    """Difference in PSNR to the reference, seed by seed; None where there is nothing to compare."""
     rank: int | None
-    """By mean PSNR, from 1; equal means share a rank."""
+    """Rank by mean PSNR, from 1; equal means share a rank."""
     marks: tuple[str, ...] = ()
 
 
 def stat(values: Iterable[float | None]) -> Stat | None:
-    """Mean and deviation of what is known."""
-    known = [value for value in values if value is not None and math.isfinite(value)]
-    if not known:
+    """Mean and deviation of the values that are finite."""
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    if not finite:
         return None
-    return Stat(fmean(known), stdev(known) if len(known) > 1 else None, len(known))
+    return Stat(fmean(finite), stdev(finite) if len(finite) > 1 else None, len(finite))
 
 
-def lines(plan: Plan, found: Sequence[Outcome], reference: str) -> list[Line]:
+def lines(plan: Plan, outcomes: Sequence[Outcome], reference: str) -> list[Line]:
     """A line for each scene, budget and strategy, in this order."""
     made = []
     for scene in plan.scenes:
         for budget in plan.budgets:
-            here = [o for o in found if (o.entry.scene, o.entry.budget) == (scene.name, budget)]
+            here = [o for o in outcomes if (o.entry.scene, o.entry.budget) == (scene.name, budget)]
             base = _psnr_by_seed(here, reference)
             group = [
                 _line(here, scene.name, entrant.name, budget, base)
@@ -99,14 +99,14 @@ def lines(plan: Plan, found: Sequence[Outcome], reference: str) -> list[Line]:
     return made
 
 
-def over_scenes(plan: Plan, found: Sequence[Outcome], reference: str) -> list[Line]:
+def over_scenes(plan: Plan, outcomes: Sequence[Outcome], reference: str) -> list[Line]:
     """A line for each budget and strategy: means over the scenes, then over seeds.
 
     A seed counts where it is done on every scene, so that all means are over the same scenes.
     """
     made = []
     for budget in plan.budgets:
-        here = [outcome for outcome in found if outcome.entry.budget == budget]
+        here = [outcome for outcome in outcomes if outcome.entry.budget == budget]
         scenes = {outcome.entry.scene for outcome in here}
         base = {s: v["psnr"] for s, v in _means_by_seed(here, reference, scenes).items()}
         group = []
@@ -159,8 +159,8 @@ def _line(
 
 def _stats(figures: Iterable[Mapping[str, float | None]]) -> dict[str, Stat]:
     listed = list(figures)
-    found = {f.name: stat(values.get(f.name) for values in listed) for f in FIGURES}
-    return {name: value for name, value in found.items() if value is not None}
+    stats = {f.name: stat(values.get(f.name) for values in listed) for f in FIGURES}
+    return {name: value for name, value in stats.items() if value is not None}
 
 
 def _psnr_by_seed(here: Sequence[Outcome], entrant: str) -> dict[int, float | None]:
@@ -184,14 +184,15 @@ def _means_by_seed(
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if len(known) == len(values) else None
+    numbers = [value for value in values if value is not None]
+    return fmean(numbers) if len(numbers) == len(values) else None
 
 
 def _differences(
     mine: Mapping[int, float | None], base: Mapping[int, float | None]
 ) -> list[float | None]:
-    """Seed by seed: runs of one seed start from the same points and see the same photos."""
+    """Differences seed by seed: runs of one seed start from the same points and see the same
+    photos."""
     return [
         None if value is None or base.get(seed) is None else value - float(base[seed] or 0.0)
         for seed, value in mine.items()
@@ -199,8 +200,8 @@ def _differences(
 
 
 def _marks(mine: Sequence[Outcome]) -> tuple[str, ...]:
-    """How runs of a line break the rule of one number of Gaussians for all."""
-    found = []
+    """How runs of a line departed from the budget."""
+    marks = []
     for verb, shares in (
         ("ended at", [outcome.off for outcome in mine if outcome.off is not None]),
         ("had up to", [outcome.over for outcome in mine if outcome.over is not None]),
@@ -208,8 +209,8 @@ def _marks(mine: Sequence[Outcome]) -> tuple[str, ...]:
         if shares:
             low, high = f"{100 * min(shares):.1f}", f"{100 * max(shares):.1f}"
             span = high if low == high else f"{low} to {high}"
-            found.append(f"{verb} {span} % of the budget")
-    return tuple(found)
+            marks.append(f"{verb} {span} % of the budget")
+    return tuple(marks)
 
 
 def _ranked(group: Sequence[Line]) -> list[Line]:

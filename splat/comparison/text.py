@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from splat.comparison.asked import budget_said
+from splat.comparison.asked import budget_text
 from splat.comparison.results import Outcome
 from splat.comparison.table import DELTA, FIGURES, Figure, Line, Stat
 from splat.system.files import replacing
 
 
 def figure_text(figure: Figure, value: Stat | None, *, sign: bool = False) -> str:
-    """Mean ± deviation."""
+    """A statistic as text: mean ± deviation."""
     if value is None:
         return "–"
     plus = "+" if sign and value.mean >= 0 else ""
@@ -25,19 +25,19 @@ def figure_text(figure: Figure, value: Stat | None, *, sign: bool = False) -> st
 
 
 def shown_of(group: Sequence[Line]) -> list[Figure]:
-    """The figures that say something of lines: PSNR, and those known of any of them. The most
-    Gaussians are left out where they are those of the end."""
+    """The figures to show of some lines: PSNR, and those known of any of them. The most Gaussians
+    are left out where they are those of the end."""
     grew = any(
         line.stats["peak_gaussians"].mean > line.stats["gaussians"].mean
         for line in group
         if "gaussians" in line.stats
     )
-    known = [f for f in FIGURES[1:] if any(f.name in line.stats for line in group)]
-    return [FIGURES[0], *(f for f in known if grew or f.name != "peak_gaussians")]
+    present = [f for f in FIGURES[1:] if any(f.name in line.stats for line in group)]
+    return [FIGURES[0], *(f for f in present if grew or f.name != "peak_gaussians")]
 
 
 def text_table(group: Sequence[Line], reference: str) -> str:
-    """Lines of one scene and budget for a terminal."""
+    """Lines of one scene and budget as a table for a terminal."""
     first, *others = [figure for figure in shown_of(group) if figure.name != "bytes"]
     heads = ["", "strategy", first.title, f"Δ to {reference}", *(f.title for f in others), "seeds"]
     rows = []
@@ -51,7 +51,7 @@ def text_table(group: Sequence[Line], reference: str) -> str:
         ]
         row += [figure_text(figure, line.stats.get(figure.name)) for figure in others]
         marks = f"  ({'; '.join(line.marks)})" if line.marks else ""
-        rows.append([*row, seeds_said(line), marks])
+        rows.append([*row, seeds_text(line), marks])
     widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
     made = []
     for row in [[*heads, ""], *rows]:
@@ -61,20 +61,20 @@ def text_table(group: Sequence[Line], reference: str) -> str:
     return "\n".join(made)
 
 
-def seeds_said(line: Line) -> str:
-    """How many seeds a line is of."""
+def seeds_text(line: Line) -> str:
+    """The number of seeds that are done, of how many."""
     return str(line.done) if line.done == line.asked else f"{line.done} of {line.asked}"
 
 
-def write_runs(found: Sequence[Outcome], path: Path) -> None:
-    """Every run, as CSV."""
+def write_runs(outcomes: Sequence[Outcome], path: Path) -> None:
+    """Write every run as CSV."""
     names = [figure.name for figure in FIGURES]
     heads = ["scene", "strategy", "budget", "seed", "state", "start", *names, "at_once", "note"]
     rows: list[list[Any]] = []
-    for outcome in found:
+    for outcome in outcomes:
         entry, at_once = outcome.entry, outcome.note.at_once
         rows.append(
-            [entry.scene, entry.entrant, budget_said(entry.budget), entry.seed, outcome.state]
+            [entry.scene, entry.entrant, budget_text(entry.budget), entry.seed, outcome.state]
             + [outcome.figures.get(name) for name in ("start", *names)]
             + [max(at_once, default=None), outcome.note.failed]
         )
@@ -82,13 +82,13 @@ def write_runs(found: Sequence[Outcome], path: Path) -> None:
 
 
 def write_table(group: Sequence[Line], path: Path) -> None:
-    """Lines as CSV: means and deviations; a scene that is empty is the mean over scenes."""
+    """Write lines as CSV: means and deviations; a scene that is empty is the mean over scenes."""
     heads = ["scene", "budget", "strategy", "rank", "asked", "done", "failed"]
     heads += ["delta", "delta_sd"]
     heads += [f"{f.name}{end}" for f in FIGURES for end in ("", "_sd")] + ["note"]
     rows: list[list[Any]] = []
     for line in group:
-        row: list[Any] = [line.scene, budget_said(line.budget), line.entrant, line.rank]
+        row: list[Any] = [line.scene, budget_text(line.budget), line.entrant, line.rank]
         row += [line.asked, line.done, line.failed]
         for value in (line.delta, *(line.stats.get(f.name) for f in FIGURES)):
             row += [None, None] if value is None else [value.mean, value.sd]

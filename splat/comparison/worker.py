@@ -1,4 +1,4 @@
-"""A run of a comparison as a job, which `splat.comparison.crew` asks for."""
+"""The job of one run of a comparison, which `splat.comparison.crew` sends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Carry out a run and note why it failed, if it did; the exit code.
+    """Carry out a run and record why it failed, if it did; the exit code.
 
     The arguments are the folder of the comparison, the key of the run, runs at once, its threads,
     and bytes for photos; 0: as many as the machine has room for. Raises `Stopped` where a signal
@@ -35,7 +35,9 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:
         # A strategy may raise anything; the other runs go on.
         _log.warning("%s", traceback.format_exc())
-        found = errors.explained(error)
-        runs.failed(out, entry, found[1] if found else f"{type(error).__name__}: {error}")
+        explanation = errors.explained(error)
+        runs.failed(
+            out, entry, explanation[1] if explanation else f"{type(error).__name__}: {error}"
+        )
         return errors.FAILED
     return 0

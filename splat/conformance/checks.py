@@ -61,7 +61,7 @@ def check_strategy(
     folder: Path | None = None,
     only: tuple[str, ...] = (),
 ) -> list[Finding]:
-    """Findings of the checks of a strategy.
+    """Findings of the checks of a strategy, on short runs.
 
     Its step numbers are fitted to runs of so many steps; not `fitted`, they are taken as they
     are. The picture must get better by `gain` dB. `folder` has another scene than the tiny one;
@@ -105,11 +105,11 @@ def schedule(tried: Trial) -> str:
     """Its steps fit runs of any length, and `acts` names all at which rows come or go."""
     for steps in (100, 1000, tried.steps, PUBLISHED_STEPS):
         fitted = tried.given.scheduled(steps)
-        for what, when in fitted.acts(steps).items():
+        for action, when in fitted.acts(steps).items():
             odd = [done for done in when if not 1 <= done <= steps]
             if odd or list(when) != sorted(when):
                 raise Broken(
-                    f"fitted to {steps:,} steps, acts() says {what!r} after step"
+                    f"fitted to {steps:,} steps, acts() says {action!r} after step"
                     f" {odd[0] if odd else 'numbers out of order'}"
                 )
     acts = tried.strategy.acts(tried.steps)
@@ -152,17 +152,17 @@ def pure(tried: Trial) -> str:
 
 def repeats(tried: Trial) -> str:
     """Equal runs are equal to the byte, with any number of threads."""
-    step, what = _first_difference(tried.record, tried.again)
+    step, where = _first_difference(tried.record, tried.again)
     if not step:
         return f"{tried.horizon} steps with 2 threads and with 1"
     same = tried.followed(tried.run(), tried.horizon)
     if not _first_difference(tried.record, same)[0]:
         raise Broken(
-            f"a second run differs after step {step}, in {what}: it draws from a generator that"
+            f"a second run differs after step {step}, in {where}: it draws from a generator that"
             " everybody shares; draw from step.generator(purpose)"
         )
     raise Broken(
-        f"a second run differs after step {step}, in {what}: something outlives the run, or is"
+        f"a second run differs after step {step}, in {where}: something outlives the run, or is"
         " added up in an order that changes"
     )
 
@@ -172,10 +172,10 @@ def resumes(tried: Trial) -> str:
     for cut, path in tried.again.saved.items():
         resumed = tried.resumed(checkpoint.load(path))
         record = tried.followed(resumed, tried.horizon, threads=1, chance=1)
-        step, what = _first_difference(tried.again, record, cut)
+        step, where = _first_difference(tried.again, record, cut)
         if step:
             raise Broken(
-                f"cut after step {cut}, the run differs after step {step}, in {what}; what it"
+                f"cut after step {cut}, the run differs after step {step}, in {where}; what it"
                 " remembers must lie in statistics of the cloud"
             )
     return f"cut after step {' and '.join(map(str, tried.again.saved))}"
@@ -184,16 +184,16 @@ def resumes(tried: Trial) -> str:
 def order(tried: Trial) -> str:
     """The order of the rows in the cloud does not matter."""
     _, _, seen = _witnessed(tried)
-    for said in seen:
-        if isinstance(said, Broken):
-            raise said
+    for outcome in seen:
+        if isinstance(outcome, Broken):
+            raise outcome
     return f"at step {' and '.join(map(str, seen))}" if seen else "nothing is edited"
 
 
 def streams(tried: Trial) -> str:
     """Parts that do nothing, put around and beside it, leave a run as it is."""
     beside = Chain((_Drawing(tried.strategy), Fixed()))
-    for what, record in (
+    for case, record in (
         ("a part around it", _witnessed(tried)[0]),
         ("a part that draws its own numbers, and a second strategy,",
          tried.followed(tried.run(beside), tried.horizon)),
@@ -201,7 +201,7 @@ def streams(tried: Trial) -> str:
         step, where = _first_difference(tried.record, record)
         if step:
             raise Broken(
-                f"with {what} that does nothing, a run differs after step {step}, in {where}"
+                f"with {case} that does nothing, a run differs after step {step}, in {where}"
             )
     return f"in {tried.horizon} steps"
 
@@ -211,7 +211,7 @@ def odd_rows(tried: Trial) -> str:
     first = tried.first
     n = len(first["mean"])
     few = {"one row": slice(0, 1), "three rows": slice(0, 3)}
-    clouds = {what: {k: v[rows] for k, v in first.items()} for what, rows in few.items()}
+    clouds = {case: {k: v[rows] for k, v in first.items()} for case, rows in few.items()}
     dead = torch.full((n,), math.log(1e-4))
     clouds["rows all dead"] = {**first, "opacity_logit": dead}
     clouds["rows all alike"] = {
@@ -220,13 +220,13 @@ def odd_rows(tried: Trial) -> str:
     clouds["rows out of sight"] = {**first, "mean": first["mean"] + 1e4}
     edits = sorted(tried.record.edits)[:2]
     until = min(tried.steps, max(LEAST_STEPS, *edits, 0) + 1)
-    for what, rows in clouds.items():
+    for case, rows in clouds.items():
         try:
             record = tried.followed(tried.run(first=rows), until, printed=False)
         except Broken as broken:
-            raise Broken(f"from {what}: {broken}") from None
+            raise Broken(f"from {case}: {broken}") from None
         if record.unsound:
-            raise Broken(f"from {what}: {record.unsound}")
+            raise Broken(f"from {case}: {record.unsound}")
     return f"{until} steps from {', '.join(clouds)}"
 
 

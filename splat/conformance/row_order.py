@@ -54,11 +54,11 @@ class Witness(Wrapper):
             self.look(step, edit, bool(asked))
         return edit
 
-    def _compare(self, step: Step, before: Fingerprints, what: str) -> None:
+    def _compare(self, step: Step, before: Fingerprints, call: str) -> None:
         changed = difference(before, fingerprints(step.model.cloud, statistics=False))
         if changed:
             self.changed.append(
-                f"at step {step.number + 1} {what} changes {changed} itself; propose it in the Edit"
+                f"at step {step.number + 1} {call} changes {changed} itself; propose it in the Edit"
                 " that refine returns"
             )
 
@@ -92,9 +92,9 @@ def compare_orders(tried: Trial, step: Step, edit: Edit, draws: bool) -> None:
             _accuse(step, f"the column {name} is another after it")
 
 
-def _accuse(step: Step, what: str) -> None:
+def _accuse(step: Step, how: str) -> None:
     raise Broken(
-        f"at step {step.number + 1} the same rows in another order fare otherwise: {what}; let"
+        f"at step {step.number + 1} the same rows in another order fare otherwise: {how}; let"
         " what happens to a row depend on its values and statistics, and on step.generator"
     )
 
@@ -126,9 +126,9 @@ def _compare_fates(
         differs = far - rows > UNLIKELY * (2 * rows).sqrt() + UNLIKELY
         sizes = (first.square() - first).sum(1) * (second.square() - second).sum(1)
     cosine = (first * second).sum(1) / sizes.clamp_min(1).sqrt()
-    for what, bad in zip(("copied", "moved", "dropped"), differs & (cosine < ALIKE), strict=True):
+    for fate, bad in zip(("copied", "moved", "dropped"), differs & (cosine < ALIKE), strict=True):
         if bad:
-            _accuse(step, f"other rows are {what}")
+            _accuse(step, f"other rows are {fate}")
 
 
 def _fates(edit: Edit | None, n: int) -> Float[Tensor, "3 n"]:

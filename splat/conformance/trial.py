@@ -247,11 +247,11 @@ def unsound(cloud: Cloud, done: int) -> str:
         parts[f"column {name}"] = cloud[name].detach()
         parts[f"moments of {name}"] = torch.stack(cloud.moments(name), 1)
     parts |= {f"statistic {name}": cloud.statistic(name) for name in cloud.statistics}
-    for what, values in parts.items():
+    for label, values in parts.items():
         if len(values) != n:
-            return f"after step {done} {what} has {len(values)} rows, the cloud has {n}"
+            return f"after step {done} {label} has {len(values)} rows, the cloud has {n}"
         if not bool(values.isfinite().all()):
-            return f"after step {done} {what} has values that are not finite"
+            return f"after step {done} {label} has values that are not finite"
     return ""
 
 
@@ -260,8 +260,8 @@ def fingerprints(cloud: Cloud, statistics: bool = True) -> Fingerprints:
     checksums = {}
     for name in cloud.names:
         tensors = (cloud[name].detach(), *cloud.moments(name))
-        for what, tensor in zip(("", " (moment)", " (second moment)"), tensors, strict=True):
-            checksums[f"column {name}{what}"] = _print(tensor)
+        for label, tensor in zip(("", " (moment)", " (second moment)"), tensors, strict=True):
+            checksums[f"column {name}{label}"] = _print(tensor)
     if statistics:
         checksums |= {
             f"statistic {name}": _print(cloud.statistic(name)) for name in cloud.statistics
@@ -272,9 +272,9 @@ def fingerprints(cloud: Cloud, statistics: bool = True) -> Fingerprints:
 def _network_prints(model: Model) -> Fingerprints:
     """A fingerprint of each number that is trained beside the rows."""
     return {
-        f"network {name} ({what})": _print(values.detach())
+        f"network {name} ({label})": _print(values.detach())
         for name, part in model.networks().items()
-        for what, values in part.module.named_parameters()
+        for label, values in part.module.named_parameters()
     }
 
 

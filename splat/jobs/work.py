@@ -83,12 +83,12 @@ class Engine(Protocol):
 
 def check_unique(works: Sequence[Work]) -> None:
     """Raise ValueError where two jobs have the same key or the same log."""
-    for what, values in (
+    for kind, values in (
         ("key", [work.key for work in works]),
         ("log", [str(work.log) for work in works]),
     ):
         twice = sorted({value for value in values if values.count(value) > 1})
         if twice:
             raise ValueError(
-                f"two jobs have the {what} {twice[0]}; expected another one for each: rename one"
+                f"two jobs have the {kind} {twice[0]}; expected another one for each: rename one"
             )

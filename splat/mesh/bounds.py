@@ -13,7 +13,7 @@ from splat.mesh.pictures import Picture
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VisibleBlocks:
     """Blocks that a picture says something of."""
 
     free: Int[Tensor, "a"]
@@ -51,10 +51,10 @@ class Bounds:
         before = [0, *torch.tensor(sizes).prod(1).cumsum(0).tolist()[:-1]]
         self._start = torch.tensor(before, device=device)
 
-    def verdict(
+    def visible_blocks(
         self, local: Float[Tensor, "n 3"], radius: float, thickness: float, truncation: float
-    ) -> Verdict:
-        """What is known of things with these centres, in the camera's frame.
+    ) -> VisibleBlocks:
+        """Which blocks with these centres, in the camera's frame, a picture says something of.
 
         They lie within `radius` of their centres, and within `thickness` along z. Nothing is known
         of those that are left out: they are out of the picture or behind what is seen.
@@ -64,7 +64,7 @@ class Bounds:
         visible = (z + thickness > 0) & (far >= z - thickness - truncation)
         free = visible & inside & (weight > 0) & (near >= z + thickness + truncation)
         blocks = free.nonzero()[:, 0]
-        return Verdict(blocks, weight[blocks], (visible & ~free).nonzero()[:, 0])
+        return VisibleBlocks(blocks, weight[blocks], (visible & ~free).nonzero()[:, 0])
 
     def _over(
         self, local: Float[Tensor, "n 3"], radius: float

@@ -102,23 +102,23 @@ class Volume:
         steps = self.voxel * self._inner() @ pose[:3, :3].T
         half = self.voxel * (SIDE - 1) / 2
         thickness = half * float(pose[2, :3].abs().sum())
-        verdict = Bounds(picture).verdict(
+        seen = Bounds(picture).visible_blocks(
             corners + steps.mean(0), half * 3**0.5, thickness, self.truncation
         )
-        self._free[verdict.free] += verdict.weight
+        self._free[seen.free] += seen.weight
         pixels = Pixels(picture)
 
         def added(place: tuple[int, Tensor, Tensor]) -> None:
             slab, row, blocks = place
             local = corners[blocks, :, None] + steps.T
             for total, part in zip(
-                self._slabs[slab], pixels.told(local, self.truncation), strict=True
+                self._slabs[slab], pixels.samples(local, self.truncation), strict=True
             ):
                 total.index_add_(0, row, part)
 
         # Every block is in one part only: sums are the same for any number of threads.
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            list(pool.map(added, self._places(verdict.near)))
+            list(pool.map(added, self._places(seen.near)))
 
     def mesh(self) -> Mesh:
         """The surface of all pictures so far."""
@@ -230,7 +230,7 @@ class Pixels:
         self._colors = picture.colors.flatten(0, 1).T.contiguous()
         self._depth = picture.depth.flatten().where(self._weight > 0, torch.nan)
 
-    def told(self, local: Float[Tensor, "b 3 n"], truncation: float) -> tuple[Tensor, ...]:
+    def samples(self, local: Float[Tensor, "b 3 n"], truncation: float) -> tuple[Tensor, ...]:
         """What points in the camera's frame add to the sums, six tensors [b, n].
 
         Of weight x distance / truncation, weight, colour weight x RGB, and colour weight.

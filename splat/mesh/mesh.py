@@ -100,7 +100,7 @@ class Mesh:
 def tidied(mesh: Mesh, keep_share: float = 0.02) -> Mesh:
     """The mesh with equal vertices merged, without degenerate faces and small components.
 
-    A part is what hangs together by vertices. Parts of less than `keep_share` of the area of the
+    Components are connected by vertices. Those of less than `keep_share` of the area of the
     largest one are left out.
     """
     if not 0 <= keep_share <= 1:

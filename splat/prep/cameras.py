@@ -1,4 +1,4 @@
-"""Which photos share a camera, and what is known of it before poses are found."""
+"""Photos grouped by camera, with the intrinsics known before poses are found."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from splat.prep.photos import Photo
 
 FEW = 5
-"""Photos below which a camera has too few to find four coefficients of its lens from."""
+"""Photos below which a camera has too few for four distortion coefficients."""
 GUESS = 1.2
-"""Focal length over the longest side, where nothing is known."""
+"""Focal length over the longest side, where EXIF has none."""
 FISHEYE_GUESS = 0.5
 
 
@@ -24,18 +24,20 @@ class Group:
     height: int
     model: str
     focal: float
-    """Pixels."""
+    """Focal length, pixels."""
     known: bool
-    """Whether EXIF says so; else it is a guess."""
+    """Whether the focal length is from EXIF; else it is a guess."""
 
 
 def groups(photos: Sequence[Photo], model: str) -> list[Group]:
-    """The photos by camera, in the order of their first photo. `model` may be auto."""
-    found: dict[tuple[object, ...], list[Photo]] = {}
+    """The photos grouped by camera, in the order of their first photo. `model` may be auto."""
+    photos_by_camera: dict[tuple[object, ...], list[Photo]] = {}
     for photo in photos:
         focal = None if photo.focal_35mm is None else round(photo.focal_35mm, 1)
-        found.setdefault((photo.width, photo.height, photo.camera, focal), []).append(photo)
-    return [_group(members, model) for members in found.values()]
+        photos_by_camera.setdefault((photo.width, photo.height, photo.camera, focal), []).append(
+            photo
+        )
+    return [_group(members, model) for members in photos_by_camera.values()]
 
 
 def _group(members: Sequence[Photo], model: str) -> Group:

@@ -1,4 +1,4 @@
-"""Runs the stages of `splat.prep.sfm` in a process of their own, and says how far they are."""
+"""Stages of `splat.prep.sfm` run in a process of their own, with their progress."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from splat.system import machine
 
 INSTALL = "pip install 'splat-toolkit[prep]'"
 _WORDS = 300
-"""Characters of COLMAP's last words that are passed on."""
+"""Most characters of COLMAP's last line that are passed on."""
 
 
 def check_installed() -> None:
-    """ImportError where poses cannot be found for want of pycolmap."""
+    """Raise ImportError where pycolmap is not installed."""
     if find_spec("pycolmap") is None:
         raise ImportError(f"pycolmap is not installed, which finds the poses of photos: {INSTALL}")
 
 
-def carried_out(
+def run_stage(
     stage: str, job: Mapping[str, Any], folder: Path, tick: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """What a stage found. `folder` takes the job, its result and COLMAP's log.
+    """Run a stage in a process; its result. `folder` takes the job, its result and COLMAP's log.
 
     Raises RuntimeError where it failed. When this process is interrupted, the other is ended.
     """
@@ -53,28 +53,28 @@ def carried_out(
             child.wait()
     if code or not result.is_file():
         raise RuntimeError(_failed(stage, code, log, start))
-    found: dict[str, Any] = json.loads(result.read_text("utf-8"))
-    return found
+    outcome: dict[str, Any] = json.loads(result.read_text("utf-8"))
+    return outcome
 
 
 def threads_for(pixels: int, side: int, longest: int, wanted: int | None) -> int:
-    """Threads that may look for features at once in photos of so many `pixels`.
+    """Threads that may extract features at once from photos of so many `pixels`.
 
     A photo is decoded whole, then doubled in size and kept at about 16 degrees of smoothness, four
     bytes each.
     """
     shrink = min(1.0, side / longest)
-    each = 5 * pixels + 4 * 4 * 16 * int(pixels * shrink**2)
-    known = machine.memory()
-    fit = machine.cores() if known is None else int(0.8 * known[1] / each)
+    photo_bytes = 5 * pixels + 4 * 4 * 16 * int(pixels * shrink**2)
+    memory = machine.memory()
+    fit = machine.cores() if memory is None else int(0.8 * memory[1] / photo_bytes)
     return max(1, min(wanted or machine.cores(), fit))
 
 
 def _heard(line: bytes, tick: Callable[[int, int], None]) -> None:
-    """A report of progress; COLMAP's own lines are passed over."""
+    """Pass a report of progress on to `tick`; COLMAP's own lines are ignored."""
     if line.startswith(b'{"done"'):
-        found = json.loads(line)
-        tick(found["done"], found["total"])
+        progress = json.loads(line)
+        tick(progress["done"], progress["total"])
 
 
 def _failed(stage: str, code: int, log: Path, start: int) -> str:
@@ -82,8 +82,8 @@ def _failed(stage: str, code: int, log: Path, start: int) -> str:
         file.seek(start)
         lines = file.read().decode("utf-8", "replace").strip().splitlines()
     # Of a traceback of addresses the lines before it say what was wrong.
-    said = next((line for line in reversed(lines) if "Error" in line or "Check" in line), "")
-    last = f" ({(said or (lines[-1] if lines else ''))[-_WORDS:].strip()})" if lines else ""
+    error = next((line for line in reversed(lines) if "Error" in line or "Check" in line), "")
+    last = f" ({(error or (lines[-1] if lines else ''))[-_WORDS:].strip()})" if lines else ""
     if code == -signal.SIGKILL:
         last = " (probably for want of memory: lower --max-side or --threads)"
     how = f"by signal {-code}" if code < 0 else f"with code {code}"

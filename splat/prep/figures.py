@@ -1,4 +1,4 @@
-"""Figures of a reconstruction as pycolmap has it."""
+"""Figures of a reconstruction in pycolmap."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import math
 from typing import Any
 
 
-def first(model: Any) -> str:
-    """The first of its photos by name."""
+def first_photo(model: Any) -> str:
+    """Name of the first photo of a model, by name."""
     return min(str(model.image(number).name) for number in model.reg_image_ids())
 
 
 def off_middle(camera: Any) -> float:
-    """How far the principal point is from the middle of the photo, in shares of its diagonal."""
+    """Offset of the principal point from the centre of the photo, as a share of its diagonal."""
     right = camera.principal_point_x - camera.width / 2
     down = camera.principal_point_y - camera.height / 2
     return math.hypot(right, down) / math.hypot(camera.width, camera.height)
 
 
 def model_facts(model: Any) -> dict[str, Any]:
-    """The figures of a model."""
+    """The figures of a model as JSON can hold them."""
     numbers = model.reg_image_ids()
     used = {model.image(number).camera_id for number in numbers}
     return {

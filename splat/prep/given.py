@@ -1,4 +1,4 @@
-"""What a user gives `splat prep`, checked: the folder of the scene, a distance, places."""
+"""Checks of what a user gives `splat prep`: the folder of the scene, a distance, GPS places."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from splat.prep.options import PrepOptions
 from splat.prep.photos import Photo
 
 OURS = ("images", "sparse", ".prep", "photos.json", "prep.json", "prep.txt")
-"""What a preparation writes into the folder of the scene."""
+"""Files and folders that a preparation writes into the folder of the scene."""
 
 
 def vacate(source: Path, out: Path, overwrite: bool) -> None:
-    """See that `out` is a folder for this; what was prepared there goes if it is to go."""
+    """Prepare the folder `out`; with `overwrite` what was prepared there is deleted."""
     here, there = source.resolve(), out.resolve()
     if here == there or here in there.parents or there in here.parents:
         raise ValueError(
@@ -33,15 +33,15 @@ def vacate(source: Path, out: Path, overwrite: bool) -> None:
 
 
 def named_distance(
-    options: PrepOptions, found: Gathered, registered: list[str]
+    options: PrepOptions, gathering: Gathered, registered: list[str]
 ) -> tuple[str, str, float] | None:
-    """The photos of --distance by their names in the scene."""
+    """The two photos of --distance, by their names in the scene, and the metres between them."""
     if options.distance is None:
         return None
     one, other, metres = options.distance
     ends = []
     for asked in (one, other):
-        name = next((p.name for p in found.photos if asked in (p.name, p.source)), None)
+        name = next((p.name for p in gathering.photos if asked in (p.name, p.source)), None)
         if name is None or name not in registered:
             state = "is no photo of the scene" if name is None else "was not registered"
             raise ValueError(
@@ -53,7 +53,7 @@ def named_distance(
 
 
 def place_of(photo: Photo) -> tuple[float, float, float] | None:
-    """Latitude, longitude and altitude (NaN where unknown), or None."""
+    """Latitude, longitude and altitude (NaN where unknown) of a photo, or None."""
     if photo.latitude is None or photo.longitude is None:
         return None
     return (

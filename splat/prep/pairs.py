@@ -16,14 +16,14 @@ Pair = tuple[int, int]
 Floats = npt.NDArray[np.float32]
 
 MOST_EXHAUSTIVE = 60
-"""Photos up to which all pairs are compared: these are 1,770, at about 0.4 s of a core each."""
+"""Most photos of which all pairs are compared: these are 1,770, at about 0.4 s of a core each."""
 CENTRES = 64
 _SAMPLE, _ROUNDS = 20_000, 10
 _EARTH = 6_371_000.0
 
 
-def chosen(matching: str, count: int, video: bool) -> str:
-    """What `auto` means for so many photos; other names stand for themselves."""
+def matching_for(matching: str, count: int, video: bool) -> str:
+    """The matching that `auto` stands for, of so many photos; other names stand for themselves."""
     if matching != "auto":
         return matching
     if video:
@@ -32,7 +32,7 @@ def chosen(matching: str, count: int, video: bool) -> str:
 
 
 def exhaustive(count: int) -> list[Pair]:
-    """All pairs."""
+    """All pairs of photos."""
     return [(a, b) for a in range(count) for b in range(a + 1, count)]
 
 
@@ -49,51 +49,51 @@ def nearest(looks: Floats, most: int, apart: int = 0) -> list[Pair]:
     order = np.arange(count)
     score[np.abs(order[:, None] - order[None]) <= apart] = -np.inf
     best = np.argsort(-score, axis=1, kind="stable")[:, :most]
-    found = {
+    pairs = {
         (min(a, int(b)), max(a, int(b)))
         for a in range(count)
         for b in best[a]
         if np.isfinite(score[a, b])
     }
-    return sorted(found)
+    return sorted(pairs)
 
 
 def nearby(places: Sequence[tuple[float, float] | None], most: int) -> list[Pair]:
-    """Each photo with the `most` whose GPS (latitude, longitude) is nearest."""
-    known = [i for i, place in enumerate(places) if place is not None]
+    """Each photo with the `most` whose GPS positions (latitude, longitude) are nearest."""
+    with_gps = [i for i, place in enumerate(places) if place is not None]
     where = [place for place in places if place is not None]
-    if len(known) < 2:
+    if len(with_gps) < 2:
         return []
     angles = np.radians(np.array(where))
     metres = angles * _EARTH
     metres[:, 1] *= np.cos(angles[:, 0].mean())
-    found = set()
-    for row, a in enumerate(known):
+    pairs = set()
+    for row, a in enumerate(with_gps):
         away = np.linalg.norm(metres - metres[row], axis=1)
         away[row] = np.inf
-        for other in np.argsort(away, kind="stable")[: min(most, len(known) - 1)]:
-            found.add((min(a, known[other]), max(a, known[other])))
-    return sorted(found)
+        for other in np.argsort(away, kind="stable")[: min(most, len(with_gps) - 1)]:
+            pairs.add((min(a, with_gps[other]), max(a, with_gps[other])))
+    return sorted(pairs)
 
 
 def blocks(pairs: Sequence[Pair], size: int) -> Iterator[list[Pair]]:
-    """The pairs in portions that use few photos each."""
+    """The pairs in portions that involve few photos each."""
     ordered = sorted(set(pairs), key=lambda pair: (pair[0] // size, pair[1] // size, pair))
     for start in range(0, len(ordered), size * 2):
         yield ordered[start : start + size * 2]
 
 
 def looks(descriptors: Sequence[npt.NDArray[np.uint8]], seed: int) -> Floats:
-    """A row of unit length for each photo, from its SIFT descriptors [k, 128]."""
+    """VLAD descriptors: a row of unit length for each photo, from its SIFT descriptors [k, 128]."""
     draw = np.random.default_rng(seed)
-    each = max(1, _SAMPLE // max(1, len(descriptors)))
-    some = [_rooted(rows[draw.permutation(len(rows))[:each]]) for rows in descriptors]
+    share = max(1, _SAMPLE // max(1, len(descriptors)))
+    some = [_rooted(rows[draw.permutation(len(rows))[:share]]) for rows in descriptors]
     centres = _centres(np.concatenate(some), draw)
-    found = np.zeros((len(descriptors), centres.size), np.float32)
+    rows_of_looks = np.zeros((len(descriptors), centres.size), np.float32)
     for i, rows in enumerate(descriptors):
         if len(rows):
-            found[i] = _residuals(_rooted(rows), centres)
-    return found
+            rows_of_looks[i] = _residuals(_rooted(rows), centres)
+    return rows_of_looks
 
 
 def _rooted(rows: npt.NDArray[np.uint8]) -> Floats:
@@ -103,7 +103,7 @@ def _rooted(rows: npt.NDArray[np.uint8]) -> Floats:
 
 
 def _centres(rows: Floats, draw: np.random.Generator) -> Floats:
-    """Lloyd's rounds from rows drawn at random; a centre without rows stays."""
+    """k-means centres (Lloyd) from rows drawn at random; a centre without rows stays."""
     centres: Floats = rows[draw.permutation(len(rows))[:CENTRES]].copy()
     for _ in range(_ROUNDS):
         nearest_one = _assigned(rows, centres)

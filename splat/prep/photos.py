@@ -16,39 +16,39 @@ from splat.prep.quality import SIDE, Grey
 from splat.system.files import replacing
 
 AS_IS = (".jpg", ".jpeg", ".png")
-"""What both COLMAP and the training read as it is; the rest is written anew."""
+"""Suffixes that both COLMAP and the training read; files of others are converted."""
 _ORIENTATION, _MAKER_NOTE = 0x0112, 0x927C
 _SWAPS = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo of the scene, and what its camera says of it; None where it says nothing."""
+    """A photo of the scene with its EXIF data; None where that says nothing."""
 
     name: str
-    """Below `images/`."""
+    """Path below `images/`."""
     source: str
-    """Below the folder it came from; of a frame, the name of the video."""
+    """Path below the folder it came from; of a frame, the name of the video."""
     width: int
     height: int
     sharpness: float = 0.0
-    """See `splat.prep.quality`."""
+    """Variance of the Laplacian (`splat.prep.quality.sharpness`)."""
     turned: bool = False
     """Whether EXIF's orientation was applied to the pixels."""
     camera: str = ""
-    """Make and model."""
+    """Make and model of the camera."""
     focal_35mm: float | None = None
     """Focal length as of 35 mm film, millimetres."""
     focal: float | None = None
     """Focal length, pixels."""
     latitude: float | None = None
-    """Degrees, north."""
+    """Latitude, degrees north."""
     longitude: float | None = None
-    """Degrees, east."""
+    """Longitude, degrees east."""
     altitude: float | None = None
-    """Metres above the sea."""
+    """Altitude, metres above the sea."""
     exposure_time: float | None = None
-    """Seconds."""
+    """Exposure time, seconds."""
     f_number: float | None = None
     iso: float | None = None
     ev: float | None = None
@@ -56,11 +56,11 @@ class Photo:
     taken: str | None = None
     """Date and time as EXIF has them."""
     time: float | None = None
-    """Of a frame, seconds from the start of the video."""
+    """Time of a frame, seconds from the start of the video."""
 
 
-def taken_in(source: Path, target: Path) -> tuple[Photo, Grey]:
-    """Put a photo at `target`, upright and readable, and say what it is; with a grey copy.
+def import_photo(source: Path, target: Path) -> tuple[Photo, Grey]:
+    """Put a photo at `target`, upright and readable; its record, and a grey copy.
 
     A file that is upright is linked, or copied where the disk cannot link; others are written
     anew without the orientation, a JPEG of quality 95 and full colour resolution unless the
@@ -74,7 +74,7 @@ def taken_in(source: Path, target: Path) -> tuple[Photo, Grey]:
         width, height = image.size
         if turned and turn in _SWAPS:
             width, height = height, width
-        known = facts(exif, width, height)
+        camera_facts = facts(exif, width, height)
         if turned or must_convert(source, image):
             grey = _written(image, target)
         else:
@@ -82,26 +82,26 @@ def taken_in(source: Path, target: Path) -> tuple[Photo, Grey]:
             image.draft("L", (SIDE, SIDE))
             image.load()
             grey = _grey(image)
-            linked(source, target)
-        return Photo("", "", width, height, turned=turned, **known), grey
+            link_or_copy(source, target)
+        return Photo("", "", width, height, turned=turned, **camera_facts), grey
 
 
 def must_convert(source: Path, image: Image.Image) -> bool:
-    """Whether a photo cannot stay the file it is."""
+    """Whether the file of a photo must be converted."""
     plain = image.mode in ("L", "RGB", "RGBA", "LA", "I;16")
     return source.suffix.lower() not in AS_IS or image.format not in ("JPEG", "PNG") or not plain
 
 
 def suffix_for(source: Path) -> str:
-    """Of the file in the scene: a lossless picture stays one."""
+    """Suffix of the file in the scene: a lossless picture stays lossless."""
     ending = source.suffix.lower()
     if ending in AS_IS:
         return source.suffix
     return ".png" if ending in (".tif", ".tiff", ".bmp") else ".jpg"
 
 
-def linked(source: Path, target: Path) -> None:
-    """A hard link, or a copy where there can be none."""
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make a hard link, or a copy where there can be none."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     try:
@@ -112,7 +112,7 @@ def linked(source: Path, target: Path) -> None:
 
 
 def _written(image: Image.Image, target: Path) -> Grey:
-    """Write the picture upright and without its orientation; a grey copy."""
+    """Write the picture upright and without EXIF orientation; a grey copy."""
     exif, profile = image.getexif(), image.info.get("icc_profile")
     upright = ImageOps.exif_transpose(image)
     exif.pop(_ORIENTATION, None)
@@ -141,6 +141,6 @@ def _grey(image: Image.Image) -> Grey:
 
 
 def _levels(image: Image.Image) -> Grey:
-    """16 bits as 8."""
+    """A picture of 16 bits reduced to 8."""
     values = np.asarray(image).astype(np.int64)
     return np.asarray(np.clip(values >> 8, 0, 255), np.uint8)

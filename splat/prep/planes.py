@@ -1,4 +1,4 @@
-"""Floors and walls among points: which way their normals point."""
+"""Directions of floors and walls, from the normals of points."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from scipy.spatial import cKDTree
 Vec = Float64[ndarray, "3"]
 
 NEAR_UP = np.radians(15)
-"""How far from the cameras' up floors and walls are looked for,"""
+"""Largest angle to the cameras' up of a floor's normal, and of a wall to that direction, radians.
+"""
 SHARP = np.radians(4)
-"""and how sharply their normals must agree."""
+"""Largest angle between normals that agree, radians."""
 FLOOR_SHARE, WALL_SHARE = 0.05, 0.25
-"""Shares of the flat places that must be floor, or wall, to be believed. Of directions drawn at
-random 0.002 and 0.07 would be."""
+"""Least share of the flat places that must be floor, or wall. Of directions drawn at random 0.002
+and 0.07 would be."""
 MOST_POINTS, NEIGHBOURS = 6000, 16
-"""Places at which a normal is looked for, and the points it is fitted to."""
+"""Most points at which a normal is estimated, and neighbours that it is fitted to."""
 FLAT = 0.05
-"""Largest share of the variance of such points that lies across a flat place."""
+"""Largest share of the variance of the neighbours along the normal of a flat place."""
 
 
 def normals_of(points: Float64[ndarray, "m 3"]) -> Float64[ndarray, "k 3"]:
-    """Normals, of either sign, where points lie on something flat."""
+    """Normals, of either sign, at points with a flat neighbourhood."""
     if len(points) < 10 * NEIGHBOURS:
         return np.empty((0, 3))
     some = np.random.default_rng(0).permutation(len(points))[:MOST_POINTS]
@@ -37,7 +38,7 @@ def normals_of(points: Float64[ndarray, "m 3"]) -> Float64[ndarray, "k 3"]:
 
 
 def floor_normal(normals: Float64[ndarray, "k 3"], up: Vec) -> Vec | None:
-    """The direction near `up` in which most normals point, where enough of them do."""
+    """The mode of the normals near `up`, where enough of them agree."""
     near = normals[np.abs(normals @ up) >= np.cos(NEAR_UP)]
     if len(near) < 30:
         return None
@@ -53,28 +54,28 @@ def floor_normal(normals: Float64[ndarray, "k 3"], up: Vec) -> Vec | None:
 
 
 def walls_axis(normals: Float64[ndarray, "k 3"], up: Vec) -> Vec | None:
-    """The direction across most normals that are level, where these are many and of two walls."""
+    """The axis perpendicular to most level normals, where these are many and of two walls."""
     near = normals[np.abs(normals @ up) <= np.sin(NEAR_UP)]
     if len(near) < 60:
         return None
-    found = up
+    axis = up
     for _ in range(20):
-        weight = np.exp(-0.5 * (near @ found / np.sin(SHARP / 2)) ** 2)
+        weight = np.exp(-0.5 * (near @ axis / np.sin(SHARP / 2)) ** 2)
         values, vectors = np.linalg.eigh((weight[:, None] * near).T @ near)
         if values[1] < 0.05 * values[2]:
             return None
-        found = towards(vectors[:, 0], up)
-    inside = int((np.abs(near @ found) <= np.sin(SHARP)).sum())
-    enough = inside >= max(60, WALL_SHARE * len(normals)) and found @ up >= np.cos(NEAR_UP)
-    return found if enough else None
+        axis = towards(vectors[:, 0], up)
+    inside = int((np.abs(near @ axis) <= np.sin(SHARP)).sum())
+    enough = inside >= max(60, WALL_SHARE * len(normals)) and axis @ up >= np.cos(NEAR_UP)
+    return axis if enough else None
 
 
 def _unit(vectors: Float64[ndarray, "n 3"]) -> Vec:
     total = vectors.sum(0)
-    found: Vec = total / np.linalg.norm(total)
-    return found
+    unit: Vec = total / np.linalg.norm(total)
+    return unit
 
 
 def towards(axis: Vec, up: Vec) -> Vec:
-    """The axis, of the sign that is nearer to `up`."""
+    """The axis with the sign that points towards `up`."""
     return axis if axis @ up >= 0 else -axis

@@ -16,14 +16,14 @@ from tqdm import tqdm
 
 from splat.prep import pairs
 from splat.prep.cameras import Group, groups
-from splat.prep.child import carried_out, check_installed, threads_for
+from splat.prep.child import check_installed, run_stage, threads_for
 from splat.prep.gather import (
     LEAST,
     Gathered,
     Tick,
     check_enough,
     fingerprint,
-    gathered,
+    gather,
     sources,
     write_json,
 )
@@ -68,21 +68,21 @@ class _Preparation:
     quiet: bool
 
     def done(self, files: list[Path]) -> Report:
-        """All stages, and the report."""
+        """Run all stages, and report."""
         before = self.stages.complete()
-        found = self._gathered(files)
-        check_enough(self.source, found)
-        families = groups(found.photos, self.options.camera_model)
-        job = self._job(found, families)
+        gathering = self._gathered(files)
+        check_enough(self.source, gathering)
+        families = groups(gathering.photos, self.options.camera_model)
+        job = self._job(gathering, families)
         self._features(job, families)
-        matched = self._matches(job, found)
+        matched = self._matches(job, gathering)
         solved = self._mapped(job)
         placed: dict[str, Any] = {"frame": None}
         registered = len(solved["models"][0]["registered"]) if solved["models"] else 0
         if registered >= LEAST:
-            placed = self._placed(job, found, solved)
+            placed = self._placed(job, gathering, solved)
         report = Report.of(
-            self.source, self.out, found, solved, matching=matched["matching"],
+            self.source, self.out, gathering, solved, matching=matched["matching"],
             pairs=matched["pairs"], frame=placed["frame"], options=asdict(self.options),
             seconds=self.stages.seconds(),
         )  # fmt: skip
@@ -106,29 +106,29 @@ class _Preparation:
             "gather", fingerprint(self.source, files), options.drop_blurry, *settings
         )
         if state == "done" and kept.is_file():
-            found = Gathered.read(kept)
-            if all((self.out / "images" / photo.name).is_file() for photo in found.photos):
-                return found
-        what = "frame" if self.source.is_file() else "photo"
-        with self._bar("pictures", what) as tick:
-            found = gathered(
+            gathering = Gathered.read(kept)
+            if all((self.out / "images" / photo.name).is_file() for photo in gathering.photos):
+                return gathering
+        unit = "frame" if self.source.is_file() else "photo"
+        with self._bar("pictures", unit) as tick:
+            gathering = gather(
                 self.source, self.out / "images", self.stages.folder / "photos.jsonl", options, tick
             )
-        found.write(kept)
-        write_json(self.out / "photos.json", [asdict(photo) for photo in found.photos])
+        gathering.write(kept)
+        write_json(self.out / "photos.json", [asdict(photo) for photo in gathering.photos])
         self.stages.end("gather")
-        _log.info("%s", found.text())
-        return found
+        _log.info("%s", gathering.text())
+        return gathering
 
-    def _job(self, found: Gathered, families: list[Group]) -> dict[str, Any]:
-        """What all stages of COLMAP are told."""
+    def _job(self, gathering: Gathered, families: list[Group]) -> dict[str, Any]:
+        """What the jobs of all stages have in common."""
         folder = self.stages.folder.resolve()
-        pixels = max(photo.width * photo.height for photo in found.photos)
-        longest = max(max(photo.width, photo.height) for photo in found.photos)
+        pixels = max(photo.width * photo.height for photo in gathering.photos)
+        longest = max(max(photo.width, photo.height) for photo in gathering.photos)
         return {
             "database": str(folder / "database.db"),
             "images": str((self.out / "images").resolve()),
-            "names": sorted(photo.name for photo in found.photos),
+            "names": sorted(photo.name for photo in gathering.photos),
             "seed": self.options.seed,
             "threads": self.options.threads or machine.cores(),
             "few_threads": threads_for(
@@ -144,37 +144,38 @@ class _Preparation:
         state = self.stages.begin("features", job["groups"], options.features, options.max_side)
         if state == "done":
             return
-        known = sum(group.known for group in families)
+        known_focals = sum(group.known for group in families)
         _log.info(
             "cameras: %d, by size, make and focal length (known of %d)",
             len(families),
-            known,
+            known_focals,
         )
         asked = {"features": options.features, "max_side": options.max_side}
         asked["threads"] = job["few_threads"]
         with self._bar("features", "photo") as tick:
-            carried_out("features", {**job, **asked}, self.stages.folder, tick)
+            run_stage("features", {**job, **asked}, self.stages.folder, tick)
         self.stages.end("features")
 
-    def _matches(self, job: dict[str, Any], found: Gathered) -> dict[str, Any]:
+    def _matches(self, job: dict[str, Any], gathering: Gathered) -> dict[str, Any]:
         options, kept = self.options, self.stages.folder / "matched.json"
-        matching = pairs.chosen(options.matching, len(found.photos), found.video)
+        matching = pairs.matching_for(options.matching, len(gathering.photos), gathering.video)
         state = self.stages.begin("matches", matching, options.overlap, options.alike, options.seed)
         if state == "done" and kept.is_file():
             return _read_json(kept)
         why = (
             ""
             if options.matching == matching
-            else f" for {len(found.photos)} pictures" + (" of a video" if found.video else "")
+            else f" for {len(gathering.photos)} pictures"
+            + (" of a video" if gathering.video else "")
         )
         _log.info("matching: %s%s", matching, why)
-        places = {photo.name: place_of(photo) for photo in found.photos}
+        places = {photo.name: place_of(photo) for photo in gathering.photos}
         asked = {
             "matching": matching, "overlap": options.overlap, "alike": options.alike,
             "gps": [places[name] for name in job["names"]], "anew": state == "new",
         }  # fmt: skip
         with self._bar("matches", "pair") as tick:
-            done = carried_out("matches", {**job, **asked}, self.stages.folder, tick)
+            done = run_stage("matches", {**job, **asked}, self.stages.folder, tick)
         done = {"matching": matching, **done}
         write_json(kept, done)
         self.stages.end("matches")
@@ -185,22 +186,22 @@ class _Preparation:
         if self.stages.begin("mapping", self.options.seed) == "done" and kept.is_file():
             return _read_json(kept)
         with self._bar("poses", "photo") as tick:
-            done = carried_out("mapping", job, self.stages.folder, tick)
+            done = run_stage("mapping", job, self.stages.folder, tick)
         write_json(kept, done)
         self.stages.end("mapping")
         return done
 
     def _placed(
-        self, job: dict[str, Any], found: Gathered, solved: dict[str, Any]
+        self, job: dict[str, Any], gathering: Gathered, solved: dict[str, Any]
     ) -> dict[str, Any]:
         options, kept = self.options, self.stages.folder / "placed.json"
-        distance = named_distance(options, found, solved["models"][0]["registered"])
+        distance = named_distance(options, gathering, solved["models"][0]["registered"])
         state = self.stages.begin("placing", options.frame, distance)
         if state == "done" and kept.is_file() and (self.out / "sparse").is_dir():
             return _read_json(kept)
-        gps = {photo.name: place_of(photo) for photo in found.photos}
+        gps = {photo.name: place_of(photo) for photo in gathering.photos}
         asked = {"frame": options.frame, "distance": distance, "gps": gps}
-        done = carried_out("placing", {**job, **asked}, self.stages.folder, lambda *_: None)
+        done = run_stage("placing", {**job, **asked}, self.stages.folder, lambda *_: None)
         # The old model goes when the new one is whole.
         old, new = self.stages.folder / "old", self.stages.folder / "sparse"
         shutil.rmtree(old, ignore_errors=True)
@@ -213,9 +214,9 @@ class _Preparation:
         return done
 
     @contextmanager
-    def _bar(self, what: str, unit: str) -> Iterator[Tick]:
-        """A progress bar, to be told how many are done of how many."""
-        bar = tqdm(desc=what, unit=unit, disable=self.quiet or None, leave=False)
+    def _bar(self, title: str, unit: str) -> Iterator[Tick]:
+        """A progress bar; it yields the function that takes how many are done of how many."""
+        bar = tqdm(desc=title, unit=unit, disable=self.quiet or None, leave=False)
 
         def tick(done: int, total: int) -> None:
             bar.total = max(total, done)
@@ -224,9 +225,9 @@ class _Preparation:
         start = time.monotonic()
         with bar:
             yield tick
-        _log.info("%s: %.0f s", what, time.monotonic() - start)
+        _log.info("%s: %.0f s", title, time.monotonic() - start)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return found
+    record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return record

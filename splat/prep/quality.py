@@ -1,4 +1,4 @@
-"""How sharp a picture is, and whether two are the same, judged on small grey copies."""
+"""Sharpness of pictures and near-duplicates, judged on small grey copies."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ SIDE = 1024
 THUMBNAIL = (64, 48)
 """Width and height of the copy that pictures are compared by."""
 ALIKE = 0.01
-"""Two thumbnails are the same if they differ by less than this share of their contrast on average.
-Photos saved again as JPEG of quality 40 are at 0.005 to 0.008, and photos shifted by a thousandth
-of their width above 0.014."""
+"""Mean difference of two thumbnails, in standard deviations of their contrast, below which they are
+the same. Photos saved again as JPEG of quality 40 are at 0.005 to 0.008, and photos shifted by a
+thousandth of their width above 0.014."""
 STILL = 0.03
 """As `ALIKE`, of two frames of a video: compression changes them, and a camera that moved by a
 five-hundredth of the width shows nothing new."""
 BLURRY = 0.2
-"""A photo is called blurry below this share of the median sharpness."""
+"""Share of the median sharpness below which a photo is blurry."""
 
 
-def reduced(grey: Grey, side: int = SIDE) -> Grey:
-    """The picture, at most `side` large."""
+def shrunk_copy(grey: Grey, side: int = SIDE) -> Grey:
+    """The picture shrunk to at most `side` pixels."""
     factor = side / max(grey.shape)
     if factor >= 1:
         return grey
@@ -36,7 +36,7 @@ def reduced(grey: Grey, side: int = SIDE) -> Grey:
 
 def sharpness(grey: Grey) -> float:
     """Variance of the Laplacian of a copy at most `SIDE` large, grey levels squared."""
-    return float(cv2.Laplacian(reduced(grey), cv2.CV_32F).var())
+    return float(cv2.Laplacian(shrunk_copy(grey), cv2.CV_32F).var())
 
 
 def thumbnail(grey: Grey) -> Grey:
@@ -45,7 +45,7 @@ def thumbnail(grey: Grey) -> Grey:
 
 
 def same(one: Grey, others: Sequence[Grey], limit: float = ALIKE) -> int | None:
-    """The first of the thumbnails `others` that shows what `one` shows, or None."""
+    """Index of the first of the thumbnails `others` that is the same as `one`, or None."""
     if not others:
         return None
     stack = np.stack(others).reshape(len(others), -1).astype(np.int16)
@@ -56,6 +56,6 @@ def same(one: Grey, others: Sequence[Grey], limit: float = ALIKE) -> int | None:
 
 
 def blurry(values: Sequence[float]) -> list[bool]:
-    """Which are far below the median."""
+    """Which values of sharpness are far below the median."""
     limit = BLURRY * float(np.median(values)) if len(values) else 0.0
     return [value < limit for value in values]

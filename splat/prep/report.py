@@ -1,4 +1,4 @@
-"""What came of a preparation, in figures and in words: `prep.json` and `prep.txt`."""
+"""The report of a preparation, in figures and in words: `prep.json` and `prep.txt`."""
 
 from __future__ import annotations
 
@@ -12,60 +12,61 @@ from splat.system.files import replacing
 
 FEW_FEATURES, FEW_MATCHES = 400, 60
 LARGE_ERROR = 1.5
-"""Pixels beyond which the reprojection error points to a wrong camera model or moving things."""
+"""Reprojection error, pixels, beyond which the camera model is wrong or things moved."""
 SHORT_TRACK = 3.0
 _SHOWN = 8
 
 
 @dataclass(frozen=True)
 class Report:
-    """How a preparation went."""
+    """The result of a preparation."""
 
     source: str
     scene: str
     photos: int
-    """Pictures that poses were looked for."""
+    """Pictures for which poses were looked for."""
     registered: int
-    """Those in the largest model."""
+    """Pictures in the largest model."""
     failed: tuple[tuple[str, str], ...]
-    """Names of the others, with a likely reason."""
+    """Names of the pictures that were not registered, each with a likely reason."""
     broken: tuple[tuple[str, str], ...]
-    """Files that cannot be decoded, and why."""
+    """Files that cannot be decoded, each with the reason."""
     doubles: tuple[tuple[str, str], ...]
-    """Photos left out, and the one each repeats."""
+    """Photos left out, each with the photo that it repeats."""
     blurry: tuple[str, ...]
     blurry_dropped: bool
     others: int
-    """Files that are no pictures."""
+    """Number of files that are no pictures."""
     turned: int
-    """Photos that EXIF's orientation was applied to."""
+    """Number of photos that EXIF's orientation was applied to."""
     matching: str
     pairs: int
     models: tuple[int, ...]
-    """Photos in each model."""
+    """Number of photos in each model, the largest first."""
     error: float
     """Mean reprojection error, pixels of the photos."""
     points: int
     track: float
-    """Photos that see a point, on average."""
+    """Mean number of photos that see a point."""
     cameras: tuple[dict[str, Any], ...]
     frame: dict[str, Any] | None
-    """How the scene was turned and scaled (see `splat.prep.upright.Placement`); None: not."""
+    """Rotation and scale of the scene (see `splat.prep.upright.Placement`); None: as reconstructed.
+    """
     options: dict[str, Any]
     seconds: dict[str, float]
-    """Of each stage that was carried out, when it was."""
+    """Seconds of each stage, when it was carried out."""
     notes: tuple[str, ...]
 
     @staticmethod
     def of(
-        source: Path, scene: Path, found: Gathered, solved: Mapping[str, Any], **rest: Any
+        source: Path, scene: Path, gathering: Gathered, solved: Mapping[str, Any], **rest: Any
     ) -> Report:
-        """From what was gathered and what `splat.prep.sfm.mapping` says."""
+        """The report of what was gathered, and of the result of `splat.prep.sfm.mapping`."""
         models, counts = solved["models"], solved["photos"]
         best: Mapping[str, Any] = models[0] if models else {}
         there = set(best.get("registered", ()))
-        names = [photo.name for photo in found.photos]
-        blurs = {photo.name for photo in found.photos if photo.source in found.blurry}
+        names = [photo.name for photo in gathering.photos]
+        blurs = {photo.name for photo in gathering.photos if photo.source in gathering.blurry}
         elsewhere = {
             name: len(model["registered"])
             for model in reversed(models[1:])
@@ -78,23 +79,23 @@ class Report:
         )
         return Report(
             source=str(source), scene=str(scene), photos=len(names), registered=len(there),
-            failed=failed, broken=found.broken, doubles=found.doubles, blurry=found.blurry,
-            blurry_dropped=found.dropped, others=found.others,
-            turned=sum(photo.turned for photo in found.photos),
+            failed=failed, broken=gathering.broken, doubles=gathering.doubles,
+            blurry=gathering.blurry, blurry_dropped=gathering.dropped, others=gathering.others,
+            turned=sum(photo.turned for photo in gathering.photos),
             models=tuple(len(model["registered"]) for model in models),
             error=best.get("error", 0.0), points=best.get("points", 0),
             track=best.get("track", 0.0), cameras=tuple(best.get("cameras", ())),
-            notes=found.notes, **rest,
+            notes=gathering.notes, **rest,
         )  # fmt: skip
 
     def write(self, scene: Path) -> None:
-        """Both files."""
+        """Write both files into the folder of the scene."""
         write_json(scene / "prep.json", {**asdict(self), "advice": self.advice()})
         with replacing(scene / "prep.txt") as draft:
             draft.write_text(self.text() + "\n", "utf-8")
 
     def text(self) -> str:
-        """All of it, for people."""
+        """The whole report as text."""
         lines = [f"{self.registered} of {self.photos} photos registered ({self.matching})"]
         if self.registered:
             lines.append(
@@ -106,11 +107,11 @@ class Report:
                 lines.append(f"and {len(self.cameras) - _SHOWN} more cameras")
         if self.frame is not None:
             lines.append(f"frame: {self.frame['how']}")
-        lines += listed("not registered", [f"{name}: {why}" for name, why in self.failed])
-        lines += listed("cannot be read", [f"{name}: {why}" for name, why in self.broken])
-        lines += listed("left out", [f"{name}: the same as {one}" for name, one in self.doubles])
+        lines += list_text("not registered", [f"{name}: {why}" for name, why in self.failed])
+        lines += list_text("cannot be read", [f"{name}: {why}" for name, why in self.broken])
+        lines += list_text("left out", [f"{name}: the same as {one}" for name, one in self.doubles])
         kept = "left out" if self.blurry_dropped else "kept; --drop-blurry leaves them out"
-        lines += listed(f"blurry ({kept})", self.blurry)
+        lines += list_text(f"blurry ({kept})", self.blurry)
         if self.others:
             lines.append(f"{self.others} other files are no photos")
         if self.turned:
@@ -118,38 +119,38 @@ class Report:
         return "\n".join([*lines, *self.notes, *self.advice()])
 
     def advice(self) -> list[str]:
-        """What to do about what went wrong."""
-        found = []
+        """Advice on what went wrong, a sentence each."""
+        sentences = []
         lost = len(self.failed)
         if len(self.models) > 1 and self.models[1] >= 3:
-            found.append(
+            sentences.append(
                 f"the photos fall into {len(self.models)} parts that do not connect"
                 f" ({', '.join(map(str, self.models))} photos): take some between them, or try"
                 " --matching exhaustive"
             )
         elif lost and lost >= 0.1 * self.photos:
-            found.append(
+            sentences.append(
                 "many photos found no place: take them with two thirds of overlap, walking round"
                 " rather than turning on the spot"
                 + ("" if "exhaustive" in self.matching else "; or try --matching exhaustive")
             )
         if self.registered and self.error > LARGE_ERROR:
-            found.append(
+            sentences.append(
                 f"a reprojection error of {self.error:.1f} px is large: things may have moved, or"
                 " --camera-model does not suit the lens (OPENCV_FISHEYE for action cameras)"
             )
         if self.registered > 3 and self.track < SHORT_TRACK:
-            found.append("points are seen by few photos each: more photos would help")
+            sentences.append("points are seen by few photos each: more photos would help")
         if self.blurry and not self.blurry_dropped and len(self.blurry) > 0.1 * self.photos:
-            found.append("many photos are blurry: hold still, or use a shorter exposure")
-        return found
+            sentences.append("many photos are blurry: hold still, or use a shorter exposure")
+        return sentences
 
 
-def reason(found: Mapping[str, int], elsewhere: int | None, blurred: bool) -> str:
-    """Why a photo was probably not registered, from `splat.prep.sfm` on it."""
+def reason(counts: Mapping[str, int], elsewhere: int | None, blurred: bool) -> str:
+    """The likely reason why a photo was not registered, by its counts from `splat.prep.sfm`."""
     if elsewhere is not None:
         return f"in another part, of {elsewhere} photos, that does not connect to the largest"
-    features, pairs, best = (found.get(name, 0) for name in ("features", "pairs", "best"))
+    features, pairs, best = (counts.get(name, 0) for name in ("features", "pairs", "best"))
     if blurred:
         return f"blurry ({features:,} features)"
     if features < FEW_FEATURES:
@@ -161,9 +162,9 @@ def reason(found: Mapping[str, int], elsewhere: int | None, blurred: bool) -> st
     return f"matches {pairs} photos, but not where they see the same points"
 
 
-def listed(what: str, entries: Sequence[str]) -> list[str]:
-    """A heading with a line for each entry; none where there are none."""
-    return [f"{what}, {len(entries)}:", *(f"  {entry}" for entry in entries)] if entries else []
+def list_text(heading: str, entries: Sequence[str]) -> list[str]:
+    """A heading with a line for each entry; nothing where there are none."""
+    return [f"{heading}, {len(entries)}:", *(f"  {entry}" for entry in entries)] if entries else []
 
 
 def _camera(camera: Mapping[str, Any]) -> str:

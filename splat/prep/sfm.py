@@ -21,23 +21,24 @@ import numpy as np
 import pycolmap
 
 from splat.prep import pairs as choose
-from splat.prep.figures import first, model_facts, off_middle
+from splat.prep.figures import first_photo, model_facts, off_middle
 
 Job = dict[str, Any]
 PORTION = 2
-"""Photos to extract between two reports of progress, for each thread."""
+"""Photos per thread that are extracted between two reports of progress."""
 MANY = 10
-"""Photos of a camera from which its principal point can be told,"""
+"""Least number of photos of a camera whose principal point is refined."""
 FAR = 0.02
-"""and how far from the middle it may lie, in shares of the diagonal."""
+"""Largest offset of a refined principal point from the centre that is believed, as a share of the
+diagonal."""
 LOOKED_AT = 2000
-"""Features of a photo that say what it looks like."""
+"""Most features of a photo that its VLAD descriptor is made of."""
 BLOCK = 16
 """Photos on each side of a portion of pairs."""
 
 
 def features(job: Job) -> dict[str, Any]:
-    """Find the features of all photos, whose cameras are written to the database first."""
+    """Extract the features of all photos, after their cameras are written to the database."""
     reader, extraction = pycolmap.ImageReaderOptions(), pycolmap.FeatureExtractionOptions()
     extraction.max_image_size, extraction.num_threads = job["max_side"], job["threads"]
     extraction.use_gpu = False
@@ -64,7 +65,7 @@ def features(job: Job) -> dict[str, Any]:
 
 
 def _camera(job: Job, group: dict[str, Any], there: dict[str, int]) -> int:
-    """The number of a group's camera in the database, where it is written if it is not there."""
+    """The id of a group's camera in the database; it is added if it is not there."""
     for name in group["names"]:
         if name in there:
             return there[name]
@@ -77,7 +78,7 @@ def _camera(job: Job, group: dict[str, Any], there: dict[str, int]) -> int:
 
 
 def matches(job: Job) -> dict[str, Any]:
-    """Compare the pairs of photos that the job asks for; how many there were."""
+    """Match the pairs of photos that the job asks for; their number."""
     with pycolmap.Database.open(job["database"]) as database:
         if job["anew"]:
             database.clear_matches()
@@ -115,20 +116,20 @@ def _pairs(job: Job, database: Any) -> list[choose.Pair]:
 
 
 def _descriptors(job: Job, database: Any) -> list[Any]:
-    """Up to `LOOKED_AT` of each photo."""
+    """Up to `LOOKED_AT` SIFT descriptors of each photo."""
     numbers = {image.name: image.image_id for image in database.read_all_images()}
-    found = []
+    descriptors = []
     for name in job["names"]:
         rows = np.zeros((0, 128), np.uint8)
         if name in numbers and database.exists_descriptors(numbers[name]):
             read = database.read_descriptors(numbers[name])
             rows = np.asarray(getattr(read, "data", read), np.uint8).reshape(-1, 128)
-        found.append(rows[:: -(-len(rows) // LOOKED_AT) or 1].copy())
-    return found
+        descriptors.append(rows[:: -(-len(rows) // LOOKED_AT) or 1].copy())
+    return descriptors
 
 
 def mapping(job: Job) -> dict[str, Any]:
-    """Find poses and points; models are written by size, the largest is number 0."""
+    """Incremental reconstruction; models are written by size, the largest is number 0."""
     options = pycolmap.IncrementalPipelineOptions()
     options.random_seed, options.num_threads = job["seed"], job["threads"]
     options.min_model_size = 3
@@ -142,10 +143,12 @@ def mapping(job: Job) -> dict[str, Any]:
         seen[0] += 1
         _tell(min(seen[0] + 2, total), total)
 
-    found = pycolmap.incremental_mapping(
+    reconstructions = pycolmap.incremental_mapping(
         job["database"], job["images"], raw, options, next_image_callback=another
     )
-    models = sorted(found.values(), key=lambda model: (-model.num_reg_images(), first(model)))
+    models = sorted(
+        reconstructions.values(), key=lambda model: (-model.num_reg_images(), first_photo(model))
+    )
     for i, model in enumerate(models):
         if i == 0:
             models[0] = model = _adjusted(model, job["threads"])
@@ -156,7 +159,8 @@ def mapping(job: Job) -> dict[str, Any]:
 
 
 def _adjusted(model: Any, threads: int) -> Any:
-    """All cameras, poses and points together once more; then points that do not fit go.
+    """A last bundle adjustment of all cameras, poses and points; then points that do not fit are
+    filtered.
 
     Principal points, which COLMAP takes to be in the middle, are found where each camera has made
     enough photos. One that goes far trades places with the lens or the poses, and is not believed.
@@ -178,7 +182,7 @@ def _adjusted(model: Any, threads: int) -> Any:
 
 
 def _matched(job: Job) -> dict[str, dict[str, int]]:
-    """By photo: its features, the pairs it is in that hold, and the matches of the best."""
+    """By photo: its features, its verified pairs, and the matches of the best pair."""
     with pycolmap.Database.open(job["database"]) as database:
         images = {image.image_id: image.name for image in database.read_all_images()}
         counts = {
@@ -188,14 +192,14 @@ def _matched(job: Job) -> dict[str, dict[str, int]]:
         for pair, inliers in zip(*database.read_two_view_geometry_num_inliers(), strict=True):
             ends = pair if isinstance(pair, tuple) else pycolmap.pair_id_to_image_pair(pair)
             for number in ends:
-                found = counts[images[number]]
-                found["pairs"] += int(inliers > 0)
-                found["best"] = max(found["best"], int(inliers))
+                photo_counts = counts[images[number]]
+                photo_counts["pairs"] += int(inliers > 0)
+                photo_counts["best"] = max(photo_counts["best"], int(inliers))
     return counts
 
 
 def placing(job: Job) -> dict[str, Any]:
-    """Turn and scale the largest model, and write all models where the scene has them."""
+    """Rotate and scale the largest model, and write all models where the scene has them."""
     out, frame = Path(job["sparse"]), None
     shutil.rmtree(out, ignore_errors=True)
     for folder in sorted(Path(job["models"]).iterdir(), key=lambda folder: int(folder.name)):
@@ -208,7 +212,7 @@ def placing(job: Job) -> dict[str, Any]:
 
 
 def _placed(model: Any, job: Job) -> dict[str, Any]:
-    from splat.prep.upright import aligned
+    from splat.prep.upright import placement_of
 
     images = sorted((model.image(n) for n in model.reg_image_ids()), key=lambda image: image.name)
     names = [image.name for image in images]
@@ -222,7 +226,7 @@ def _placed(model: Any, job: Job) -> dict[str, Any]:
     if job["distance"] is not None:
         one, other, metres = job["distance"]
         distance = (names.index(one), names.index(other), float(metres))
-    place = aligned(centres, poses[:, :, :3], points, gps, distance)
+    place = placement_of(centres, poses[:, :, :3], points, gps, distance)
     matrix = np.concatenate([place.scale * place.rotation, place.translation[:, None]], 1)
     model.transform(pycolmap.Sim3d(matrix))
     return {
@@ -243,21 +247,21 @@ def _tell(done: int, total: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """Whoever started this holds the other end of stdin for as long as it lives."""
+    """Exit once the other end of stdin is closed, which the parent holds open while it lives."""
     while os.read(0, 1024):  # sys.stdin would be locked when this process ends by itself
         pass
     os._exit(1)
 
 
 def main() -> None:
-    """Carry out the job in the file named on the command line; what came of it lies beside it."""
+    """Carry out the job in the file named on the command line; its result lies beside it."""
     file = Path(sys.argv[1])
     job: Job = json.loads(file.read_text("utf-8"))
     pycolmap.logging.minloglevel = 1
     threading.Thread(target=_end_with_parent, daemon=True).start()
     pycolmap.set_random_seed(job["seed"])
-    found = STAGES[job["stage"]](job)
-    file.with_suffix(".result").write_text(json.dumps(found), "utf-8")
+    result = STAGES[job["stage"]](job)
+    file.with_suffix(".result").write_text(json.dumps(result), "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What was done in the folder of a scene already, so that a second run goes on from there."""
+"""Stages of a preparation that are done, so that a second run resumes there."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from splat.prep.gather import write_json
 ORDER = ("gather", "features", "matches", "mapping", "placing")
 State = Literal["done", "begun", "new"]
 VERSION = 1
-"""Changes when what a stage leaves does."""
+"""Version of the results of the stages; another one redoes them all."""
 
 
 class Stages:
-    """Keys of the stages that are complete. A stage's key holds those before it."""
+    """Keys of the complete stages. A stage's key depends on those before it."""
 
     def __init__(self, scene: Path) -> None:
         self.folder = scene / ".prep"
@@ -29,14 +29,14 @@ class Stages:
         self._since = time.monotonic()
 
     def begin(self, stage: str, *settings: Any) -> State:
-        """How far a stage with these settings is. What a `new` one left earlier is cleared."""
+        """State of a stage with these settings. Results of other settings are cleared."""
         before = self._keys.get(ORDER[ORDER.index(stage) - 1], "")
         text = json.dumps([VERSION, before, stage, *settings], default=str)
         key = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
         self._keys[stage], self._since = key, time.monotonic()
-        known = self._done.get(stage, {})
-        if known.get("key") == key:
-            return "done" if known.get("complete") else "begun"
+        recorded = self._done.get(stage, {})
+        if recorded.get("key") == key:
+            return "done" if recorded.get("complete") else "begun"
         for later in ORDER[ORDER.index(stage) :]:
             self._done.pop(later, None)
         if stage == "features":
@@ -48,7 +48,7 @@ class Stages:
         return "new"
 
     def end(self, stage: str) -> None:
-        """The stage is complete."""
+        """Record that the stage is complete."""
         took = time.monotonic() - self._since
         self._done[stage] = {"key": self._keys[stage], "complete": True, "seconds": round(took, 1)}
         self._keep()
@@ -58,7 +58,7 @@ class Stages:
         return {name: entry["key"] for name, entry in self._done.items() if "complete" in entry}
 
     def seconds(self) -> dict[str, float]:
-        """That each stage took when it was carried out."""
+        """Seconds that each stage took when it was carried out."""
         return {name: entry.get("seconds", 0.0) for name, entry in self._done.items()}
 
     def _keep(self) -> None:

@@ -1,4 +1,4 @@
-"""Endings of the files that `splat prep` takes beside the pictures that training reads."""
+"""Suffixes of the files that `splat prep` takes beside the pictures that training reads."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ VIDEO = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mts", ".3gp")
 
 
 def is_video(path: Path) -> bool:
-    """Whether the name is that of a video."""
+    """Whether the suffix is that of a video."""
     return path.suffix.lower() in VIDEO

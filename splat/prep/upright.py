@@ -1,4 +1,4 @@
-"""How a reconstruction stands: which way is up, how long a metre is, and where to put the origin.
+"""Placement of a reconstruction: which way is up, the length of a metre, and the origin.
 
 Structure from motion leaves a similarity open. Up comes from how people hold cameras and from
 floors and walls, metres from GPS or from a distance somebody knows.
@@ -12,26 +12,26 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from splat.prep.geodesy import Fix, located, turned_to_z
+from splat.prep.geodesy import Fix, gps_fix, rotation_to_z
 from splat.prep.planes import floor_normal, normals_of, towards, walls_axis
 
 Vec = Float64[ndarray, "3"]
 
 SIDEWAYS = 0.03
-"""What a photo held sideways costs, in squared sines: photos are upright unless much speaks
-against it."""
+"""Cost of a photo held sideways, in squared sines: photos are upright unless much speaks against
+it."""
 STEEP = 0.08
-"""What a camera costs that looks straight up or down, which most do not."""
+"""Cost of a camera that looks straight up or down, which most do not."""
 DOWN = 0.01
-"""Gain of a camera that looks straight down, over one that looks level: more do than look up."""
+"""Gain of a camera that looks straight down, over one that looks level: more look down than up."""
 CLIMB = 0.02
-"""What a walk costs that goes straight up or down."""
+"""Cost of a path of cameras that goes straight up or down."""
 LIMIT = np.sin(np.radians(25)) ** 2
-"""Most that a camera costs: beyond this tilt it is held at random."""
+"""Largest cost of a camera: beyond this tilt it is held at random."""
 TILT = np.radians(8)
-"""Tilt of a hand-held camera that is taken to be usual."""
+"""Usual tilt of a hand-held camera, radians."""
 LEVEL_SHARE = 0.6
-"""Share of the cameras that must be held level for up to be known."""
+"""Least share of the cameras that must be held level for up to be known."""
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,20 @@ class Placement:
     metric: bool
     """Whether x' is in metres."""
     how: str
-    """What the placement rests on, for people."""
+    """What the placement rests on, in words."""
     origin: tuple[float, float, float] | None
     """Latitude, longitude (degrees) and altitude (metres) of x' = 0, where x' is then east, north
     and up; None: not known."""
 
 
-def aligned(
+def placement_of(
     centres: Float64[ndarray, "n 3"],
     rotations: Float64[ndarray, "n 3 3"],
     points: Float64[ndarray, "m 3"],
     gps: Float64[ndarray, "n 3"] | None = None,
     distance: tuple[int, int, float] | None = None,
 ) -> Placement:
-    """Where a reconstruction is best put.
+    """The placement of a reconstruction.
 
     `rotations` are world to camera, `gps` latitude, longitude and altitude in degrees and metres
     (NaN: not known), `distance` the numbers of two cameras and the metres between them. GPS is
@@ -67,21 +67,27 @@ def aligned(
     """
     metres = None if distance is None else _metres(centres, distance)
     up, how = upward(centres, rotations, points)
-    fix, refused = (None, "") if gps is None else located(centres, gps, up)
+    fix, refused = (None, "") if gps is None else gps_fix(centres, gps, up)
     if fix is not None:
         return _by_gps(fix, centres, up, how, metres)
-    rotation = np.eye(3) if up is None else turned_to_z(up)
+    rotation = np.eye(3) if up is None else rotation_to_z(up)
     scale = 1.0 if metres is None else metres
     low, origin_said = _ground(centres, points, rotation, up is not None)
     scale_said = "the scale by the distance given" if metres is not None else "no known scale"
-    said = (how, scale_said, *([refused] if refused else []), origin_said)
+    sentences = (how, scale_said, *([refused] if refused else []), origin_said)
     return Placement(
-        rotation, scale, -scale * low, up is not None, metres is not None, "; ".join(said), None
+        rotation,
+        scale,
+        -scale * low,
+        up is not None,
+        metres is not None,
+        "; ".join(sentences),
+        None,
     )
 
 
 def _metres(centres: Float64[ndarray, "n 3"], distance: tuple[int, int, float]) -> float:
-    """Metres in a unit of the reconstruction."""
+    """Metres per unit of the reconstruction."""
     i, j, metres = distance
     count = len(centres)
     if not (0 <= i < count and 0 <= j < count and i != j):
@@ -104,14 +110,14 @@ def _metres(centres: Float64[ndarray, "n 3"], distance: tuple[int, int, float]) 
 def _by_gps(
     fix: Fix, centres: Float64[ndarray, "n 3"], up: Vec | None, how: str, metres: float | None
 ) -> Placement:
-    said = [fix.said if fix.tilted or up is None else f"{how}; {fix.said}"]
+    sentences = [fix.said if fix.tilted or up is None else f"{how}; {fix.said}"]
     translation, scale = fix.translation, fix.scale
     if metres is not None:
         middle = centres.mean(0)
         translation = translation + (scale - metres) * fix.rotation @ middle
-        said.append(f"the scale by the distance given (GPS: {metres / scale - 1:+.1%})")
+        sentences.append(f"the scale by the distance given (GPS: {metres / scale - 1:+.1%})")
         scale = metres
-    return Placement(fix.rotation, scale, translation, True, True, "; ".join(said), fix.origin)
+    return Placement(fix.rotation, scale, translation, True, True, "; ".join(sentences), fix.origin)
 
 
 def _ground(
@@ -120,7 +126,7 @@ def _ground(
     rotation: Float64[ndarray, "3 3"],
     upright: bool,
 ) -> tuple[Vec, str]:
-    """The turned point to be the origin, and how it was chosen."""
+    """The origin, in the rotated frame, and how it was chosen."""
     if len(points) == 0:
         return rotation @ np.median(centres, 0), "origin amid the cameras"
     middle = np.median(points, 0)
@@ -139,24 +145,24 @@ def upward(
     rotations: Float64[ndarray, "n 3 3"],
     points: Float64[ndarray, "m 3"],
 ) -> tuple[Vec | None, str]:
-    """The direction of up, unit, and what it rests on; None where cameras are held at random."""
-    found = _by_cameras(centres, rotations)
-    if found is None:
+    """The unit vector of up, and what it rests on; None where cameras are held at random."""
+    vertical = _by_cameras(centres, rotations)
+    if vertical is None:
         return None, "up is not known: the cameras are held every way"
     normals = normals_of(points)
-    floor = floor_normal(normals, found)
+    floor = floor_normal(normals, vertical)
     if floor is not None:
         return floor, "up by how the cameras are held, and across the floor"
-    walls = walls_axis(normals, found)
+    walls = walls_axis(normals, vertical)
     if walls is not None:
         return walls, "up by how the cameras are held, and along the walls"
-    return found, "up by how the cameras are held"
+    return vertical, "up by how the cameras are held"
 
 
 def _by_cameras(
     centres: Float64[ndarray, "n 3"], rotations: Float64[ndarray, "n 3 3"]
 ) -> Vec | None:
-    """Cheapest direction for the cameras, then refined.
+    """The direction of least cost for the cameras, refined.
 
     Photos are held upright or sideways, so that one side of each is level: what all of them agree
     on is the vertical, wherever they look.
@@ -165,7 +171,8 @@ def _by_cameras(
     about = centres - centres.mean(0)
     about = about / np.sqrt(max(float((about**2).sum()), 1e-30))
     costs = [
-        _cost(rotations, each) + CLIMB * float(((about @ each) ** 2).sum()) for each in candidates
+        _cost(rotations, direction) + CLIMB * float(((about @ direction) ** 2).sum())
+        for direction in candidates
     ]
     up = candidates[int(np.argmin(costs))]
     for _ in range(10):
@@ -182,15 +189,15 @@ def _by_cameras(
 
 
 def _candidates(rotations: Float64[ndarray, "n 3 3"]) -> Float64[ndarray, "c 3"]:
-    """Directions that might be up: sides of photos, and what is across the sides of two photos."""
+    """Candidates for up: sides of photos, and cross products of the sides of two photos."""
     draw = np.random.default_rng(0)
     some = draw.permutation(len(rotations))[:150]
     x, y = rotations[some, 0], rotations[some, 1]
     first, second = draw.integers(len(some), size=(2, 300))
     crossed = np.concatenate([np.cross(a[first], b[second]) for a, b in ((x, x), (x, y), (y, y))])
-    found = np.concatenate([-y, x, -x, -y.mean(0, keepdims=True), crossed, -crossed])
-    length = np.linalg.norm(found, axis=1, keepdims=True)
-    kept: Float64[ndarray, "c 3"] = (found / np.maximum(length, 1e-12))[length[:, 0] > 1e-2]
+    directions = np.concatenate([-y, x, -x, -y.mean(0, keepdims=True), crossed, -crossed])
+    length = np.linalg.norm(directions, axis=1, keepdims=True)
+    kept: Float64[ndarray, "c 3"] = (directions / np.maximum(length, 1e-12))[length[:, 0] > 1e-2]
     return kept
 
 
@@ -213,7 +220,7 @@ def _sides(
 
 
 def _cost(rotations: Float64[ndarray, "n 3 3"], up: Vec) -> float:
-    """What the cameras cost, a mean, if this is up."""
+    """Mean cost of the cameras if `up` is the vertical."""
     sides, ahead = _sides(rotations, up)
     return float((np.minimum(sides.min(0), LIMIT) + STEEP * ahead**2 + DOWN * ahead).mean())
 

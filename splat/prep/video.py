@@ -1,4 +1,4 @@
-"""Pictures out of a video: the sharpest frame of each of many equal spans of time."""
+"""Frames of a video: the sharpest of each of many equal spans of time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from splat.prep.photos import Photo
-from splat.prep.quality import STILL, Grey, reduced, same, sharpness, thumbnail
+from splat.prep.quality import STILL, Grey, same, sharpness, shrunk_copy, thumbnail
 from splat.system.files import replacing
 
 CANDIDATES = 8
-"""Frames of a span that are judged; the others are passed over, which is faster."""
+"""Frames of a span that are judged; others are skipped, which is faster."""
 SIDE = 512
 """Longest side of the copy that frames are judged by, pixels."""
 
@@ -31,21 +31,21 @@ class _Frame:
 
 @dataclass(frozen=True)
 class Picked:
-    """What was taken from a video."""
+    """The frames that were taken from a video."""
 
     photos: tuple[Photo, ...]
     still: int
-    """Spans left out, since they show what the span before shows."""
+    """Number of spans left out, since they show what the span before shows."""
     frames: int
-    """Frames that could be read."""
+    """Number of frames that could be decoded."""
     promised: int
-    """Frames that the file says it has, 0 where it does not say."""
+    """Number of frames by the file's header, 0 where it does not say."""
 
 
-def picked(
+def pick_frames(
     video: Path, images: Path, frames: int, every: float | None, tick: Callable[[int, int], None]
 ) -> Picked:
-    """Write the frames as `frame_00001.jpg` and on; `tick` is told frames read and to read."""
+    """Write frames as `frame_00001.jpg` and on; `tick` is told frames read and to read."""
     reader = cv2.VideoCapture(str(video))
     try:
         promised = max(0, int(reader.get(cv2.CAP_PROP_FRAME_COUNT)))
@@ -61,8 +61,8 @@ def picked(
         kept: list[Photo] = []
         last: _Frame | None = None
         still = read = 0
-        for found in _sharpest(reader, max(1.0, span), lambda n: tick(n, total)):
-            best, read = found
+        for window_best in _sharpest(reader, max(1.0, span), lambda n: tick(n, total)):
+            best, read = window_best
             if best is None:
                 continue
             if last is not None and same(best.thumbnail, [last.thumbnail], STILL) is not None:
@@ -81,7 +81,7 @@ def picked(
 
 
 def _counted(video: Path) -> int:
-    """Frames of a file that does not say how many it has."""
+    """Number of frames of a file whose header does not say it."""
     reader, count = cv2.VideoCapture(str(video)), 0
     while reader.grab():
         count += 1
@@ -92,7 +92,7 @@ def _counted(video: Path) -> int:
 def _sharpest(
     reader: cv2.VideoCapture, span: float, tick: Callable[[int], None]
 ) -> Iterator[tuple[_Frame | None, int]]:
-    """The best frame of each span of so many frames, and the frames read so far.
+    """The sharpest frame of each span of so many frames, and the frames read so far.
 
     One frame is held at a time. The last span counts if at least half of it is there.
     """
@@ -106,9 +106,9 @@ def _sharpest(
         if (number - math.ceil(window * span)) % step == 0:
             readable, pixels = reader.retrieve()
             if readable and pixels is not None and pixels.size:
-                found = _judged(number, np.asarray(pixels, np.uint8))
-                if best is None or found.sharpness > best.sharpness:
-                    best = found
+                frame = _judged(number, np.asarray(pixels, np.uint8))
+                if best is None or frame.sharpness > best.sharpness:
+                    best = frame
         number += 1
         tick(number)
     yield (best if number - window * span >= span / 2 or window == 0 else None), number
@@ -116,7 +116,7 @@ def _sharpest(
 
 def _judged(number: int, pixels: npt.NDArray[np.uint8]) -> _Frame:
     grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), np.uint8)
-    small = reduced(grey, SIDE)
+    small = shrunk_copy(grey, SIDE)
     return _Frame(number, pixels, sharpness(small), thumbnail(small))
 
 

@@ -34,7 +34,7 @@ def page(strategy: Strategy, steps: int) -> str:
     blocks.append("\n".join(_lines(requests(fitted))))
     acts = fitted.acts(steps)
     heading = f"in a run of {steps:,} steps (counted as done)"
-    lines = [f"  {what}: {steps_text(when)}" for what, when in acts.items()]
+    lines = [f"  {action}: {steps_text(when)}" for action, when in acts.items()]
     blocks.append("\n".join([heading, *(lines or ["  it names no step at which it acts"])]))
     return "\n\n".join(blocks)
 

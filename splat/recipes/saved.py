@@ -77,8 +77,8 @@ def _plain(value: Any) -> Any:
 
 
 def _build(kind: type[Any], fields: Mapping[str, Any], missing: Strategy | None) -> Any:
-    known = {field.name for field in dataclasses.fields(kind)}
-    if unknown := sorted(set(fields) - known):
+    names = {field.name for field in dataclasses.fields(kind)}
+    if unknown := sorted(set(fields) - names):
         raise ValueError(
             f"{kind.__name__} has no field {unknown[0]!r}; the run was made by another version of"
             f" it: use that one, or begin anew"

@@ -387,8 +387,10 @@ def _run(
     if options.harmonics == "bfloat16":
         _half_harmonics(model, device)
     if options.offload and not (ranks.alone and model.cloud.kept_away):
-        what = f"{model.unit} of this method" if ranks.alone else "several processes"
-        raise ValueError(f"offload keeps plain Gaussians of one process, not {what}; leave it out")
+        refused = f"{model.unit} of this method" if ranks.alone else "several processes"
+        raise ValueError(
+            f"offload keeps plain Gaussians of one process, not {refused}; leave it out"
+        )
     if options.finish_for is not None and not model.same_for_all_views:
         raise ValueError(
             f"finish-for rounds Gaussians that are trained themselves, and {model.unit} make theirs"

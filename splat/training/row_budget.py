@@ -27,14 +27,14 @@ def within_budget(strategy: Strategy, options: Options) -> Strategy:
     suffix, (count, of_bytes) = options.budget_of, amount(options.budget)
     if of_bytes and strategy.row_bytes:
         rows, unit = max(1, count // strategy.row_bytes), strategy.handles
-        what = f"of {strategy.row_bytes:,} bytes each, before they are coded"
+        unit_text = f"of {strategy.row_bytes:,} bytes each, before they are coded"
     else:
         rows = rows_within(options.budget, options.sh_degree, suffix)
         unit = "Gaussians" if strategy.handles in ("", "gaussians") else strategy.handles
-        what = f"of a {suffix} with {options.sh_degree} bands of harmonics"
+        unit_text = f"of a {suffix} with {options.sh_degree} bands of harmonics"
     text = f"at most {rows:,} {unit}"
     if of_bytes:
-        text += f", {options.budget} {what}"
+        text += f", {options.budget} {unit_text}"
     if strategy.cap > rows:
         text += f"; the method's cap of {strategy.cap:,} is higher"
     elif 0 < strategy.cap < rows:

@@ -160,8 +160,8 @@ class _Seen:
 
 def _nearest_around(depth: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """Least depth in the square around each pixel, 0 where part of it is not known."""
-    known = np.where(np.isnan(depth), 0, depth)
-    return np.asarray(minimum_filter(known, _AROUND, mode="nearest"))
+    known_depth = np.where(np.isnan(depth), 0, depth)
+    return np.asarray(minimum_filter(known_depth, _AROUND, mode="nearest"))
 
 
 def _lifted(proposal: Proposal, u: NDArray[np.int64], v: NDArray[np.int64]) -> Points:

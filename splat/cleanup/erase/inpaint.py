@@ -101,8 +101,8 @@ def _planes(
     """
     points = np.stack([u, v, np.ones_like(u)], 1).astype(np.float64)
     left = np.ones(len(u), bool)
-    draw, found = np.random.default_rng(0), list[NDArray[np.float64]]()
-    while len(found) < _PLANES and left.sum() >= max(3, _SHARE * len(u)):
+    draw, planes_so_far = np.random.default_rng(0), list[NDArray[np.float64]]()
+    while len(planes_so_far) < _PLANES and left.sum() >= max(3, _SHARE * len(u)):
         at = np.flatnonzero(left)
         triples = draw.choice(at, (_DRAWS, 3))
         corners = points[triples]
@@ -114,11 +114,11 @@ def _planes(
         best = at[hits[hits.sum(1).argmax()]]
         if len(best) < max(3, _SHARE * len(u)):
             break
-        found.append(np.linalg.lstsq(points[best], inverse[best], rcond=None)[0])
+        planes_so_far.append(np.linalg.lstsq(points[best], inverse[best], rcond=None)[0])
         left[best] = False
     # One that is enough by itself is better than a second fitted to what stands before it.
-    for count, share in ((1, _HELD), (len(found), _ALL_HELD)):
-        planes = np.stack(found[:count]) if found else np.zeros((1, 3))
+    for count, share in ((1, _HELD), (len(planes_so_far), _ALL_HELD)):
+        planes = np.stack(planes_so_far[:count]) if planes_so_far else np.zeros((1, 3))
         held = np.abs(_over(planes, u, v).max(0) - inverse) <= 1.5 * _NEAR * inverse
         if held.mean() >= share:
             return planes

@@ -119,8 +119,8 @@ def rows_to_erase(
 ) -> Bool[Tensor, "n"]:
     """Rows to erase, by their votes.
 
-    A row that was seen and no mask shows (share 0) does not, unless all is to go that masks do not
-    show.
+    A row that was seen and that no mask shows (share 0) stays, unless `choice.outside` erases all
+    that masks do not show.
     """
     meant = votes.share > choice.threshold
     if choice.grow:

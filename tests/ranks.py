@@ -43,8 +43,9 @@ from splat.strategies.scaffold.gsdf import Gsdf
 from splat.strategies.sdf.sdf import Sdf
 from splat.training.prepare import Job, prepare
 
-STEPS = 50
-"""Of each method: edits, resets and a window's end fall into them."""
+STEPS, STEPS_OF_THREE = 50, 25
+"""Of each method: edits, resets and a window's end fall into them; edits alone of three processes,
+which compete for the cores of small machines."""
 PHOTOS = 60
 """Of the runs that are kept in a folder."""
 _ADC = Adc(cap=700, grow_gradient=2e-3, **_EARLY)
@@ -114,7 +115,8 @@ def followed(folder: Path, strategy: Strategy, ranks: Ranks, **more: Any) -> dic
     job = job_of(folder, strategy, ranks, **more)
     with closing(job):
         counts = {len(job.run.model.cloud)}
-        while not job.run.over:
+        last = STEPS if ranks.count < 3 else STEPS_OF_THREE
+        while job.run.step < last and not job.run.over:
             advance(job.run)
             counts.add(len(job.run.model.cloud))
         return {"prints": state(job.run), "counts": sorted(counts)}

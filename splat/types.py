@@ -11,14 +11,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -164,7 +161,7 @@ class SceneData:
 
     path: Path
     format: str
-    """`colmap`, `nerfstudio` or `blender`."""
+    """Name of the reader: `colmap`, `nerfstudio`, ... (`splat.datasets.READERS`)."""
     train: tuple[View, ...]
     test: tuple[View, ...]
     """Views that are never trained on."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from splat.cli.train import read
+
 SOMEBODY = '''
 from dataclasses import dataclass, replace
 from splat.core.strategy import Strategy, Wrapper
@@ -126,3 +128,13 @@ def test_ours_are_strings_until_they_are_asked_for(recipe: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
     wanted = [f"splat.strategies.{name}" for name in recipe.split(" + ")]
     assert done.stdout.strip() == str(wanted), done.stdout + done.stderr
+
+
+def test_ones_own_goes_before_ours_of_the_same_name(tmp_path: Path) -> None:
+    own = tmp_path / "mcmc.py"
+    text = "from dataclasses import dataclass\nfrom splat.core import Strategy\n\n"
+    text += "@dataclass(frozen=True)\nclass Mcmc(Strategy):\n    cap: int = 1234\n"
+    own.write_text(text + "    def refine(self, step):\n        return None\n")
+    for arguments in ([f"{own}:Mcmc"], ["--plugin", f"{own}:Mcmc"]):
+        method = read(["scene", *arguments]).method
+        assert type(method).__module__ == "splat_plugin_mcmc" and method.cap == 1234

@@ -33,7 +33,7 @@ class Train:
     """
 
     scene: tyro.conf.Positional[Path]
-    """Folder of a COLMAP, nerfstudio or Blender scene; with --prep of photos, or a video."""
+    """Folder of posed photographs, of any kind that is read; with --prep of photos, or a video."""
     out: Annotated[Path | None, hint("runs/ and the name of the scene")] = None
     """Folder for the run."""
     overwrite: bool = False
@@ -96,7 +96,7 @@ def read(arguments: Sequence[str]) -> Train:
     if place := fitting.plugin or own:
         kind = catalog.plugin(place)
         default = kind.__name__.lower()
-        offered = {default: kind(), **offered}
+        offered = {**offered, default: kind()}  # it may be called as one of ours is
         first = [default if argument == own else argument for argument in first]
     parts = [_parted(part, first, offered) for part in parts]
     for part in parts:

@@ -75,7 +75,7 @@ class Strategy(ABC):
 
         `by` is a step at which to be as many: a pace of its own (a field `full_by`) gives way to
         it; 0 leaves it. A strategy without a field `cap` returns itself and `cap` binds nothing:
-        see `splat.strategies.budget`.
+        `--budget` then leaves births out (the part `budget`).
         """
         if not is_dataclass(self):
             return self

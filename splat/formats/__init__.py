@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,13 @@ _OURS: Mapping[str, Format] = {
 
 @cache
 def all_formats() -> Mapping[str, Format]:
-    """All formats, ours and those of other packages, by suffix."""
-    formats = dict(_OURS)
+    """All formats that are there, ours and those of other packages, by suffix."""
+    formats = {s: each for s, each in _OURS.items() if find_spec(each.place) is not None}
     for suffix, place in installed_besides(GROUP, _OURS).items():
         module = object_at(place)
-        formats[suffix] = Format(place, hasattr(module, "write"), getattr(module, "FOLDER", False))
+        if module is not None:
+            more = getattr(module, "FOLDER", False)
+            formats[suffix] = Format(place, hasattr(module, "write"), more)
     return formats
 
 

@@ -169,7 +169,7 @@ def method_or_part(name: str, offered: Mapping[str, Strategy]) -> Strategy | typ
     if name in catalog.PRESETS:
         raise ValueError(_cannot_stand_first(name))
     if place := catalog.places().get(name):
-        raise ValueError(f"{name} is at {place}, which is not there; install splat-toolkit whole")
+        raise ValueError(f"{name} is at {place}, and there is no such module")
     all_names = [*offered, *catalog.parts(), *catalog.PRESETS]
     near = difflib.get_close_matches(name, all_names, 1)
     hint = f"perhaps you meant {near[0]}" if near else f"there are {', '.join(all_names)}"

@@ -11,7 +11,7 @@ from splat.core.strategy import Strategy
 from splat.options import Options
 from splat.parallel import ALONE, Ranks
 from splat.planning import predict
-from splat.planning.ladder import TARGET_SECONDS
+from splat.planning.ladder import TARGET_SECONDS, rung_for
 from splat.recipes import recipe, saved
 from splat.recipes.offered import offered_for
 from splat.render import choose_device
@@ -160,7 +160,8 @@ def _why_cap(strategy: Strategy, options: Options, cap_asked: bool, device: torc
         return ASKED
     if not strategy.cap:
         return "the method has none"
-    return f"what suits {device.type} here"
+    suits = rung_for(device).cap // strategy.draws
+    return f"what suits {device.type} here" if strategy.cap == suits else "the method's own"
 
 
 def _of_options(

@@ -499,7 +499,8 @@ def test_strategies_are_listed_and_shown(splat: Splat) -> None:
         ("mcmc --cap 5k + protect", 3000, [
             "mcmc --cap 5k + protect", "refine-every 100 -> 50", "moves dead rows yes",
             "move and grow: 100, 150 ... 2,450 (48 times)", "most rows 5,000",
-            "opacity (OpacityL1(weight=0.01))", "Opacity at or below which a row is dead and relocated."]),
+            "opacity (OpacityL1(weight=0.01))",
+            "Opacity at or below which a row is dead and relocated."]),
         ("adc --absgrad", 30_000, ["absolute screen gradients", "screen_gradient, views"]),
         ("budget", 300, ["never more rows than a curve allows", "names no step at which it acts"]),
     ],

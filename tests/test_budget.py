@@ -180,7 +180,7 @@ def test_a_resume_never_times_again(
     def never(*arguments: object) -> None:
         raise AssertionError("it was timed again")
 
-    monkeypatch.setattr(time_budget, "timed", never)
+    monkeypatch.setattr(time_budget, "prepare_timed", never)
     Folder(tmp_path / "run").metrics.unlink()
     again = api.resume(tmp_path / "run", lpips=None).metrics
     assert (again["steps"], again["minutes"]) == (20, 0.001)

@@ -272,7 +272,9 @@ def test_how_a_cluster_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_addresses_and_a_missing_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="--on is 'rya'; expected ray, or the address"):
         engine_of("rya", Share(1, 1))
-    monkeypatch.setattr(connection, "found", lambda: type("Idle", (), {"is_initialized": bool}))
+    monkeypatch.setattr(
+        connection, "import_ray", lambda: type("Idle", (), {"is_initialized": bool})
+    )
     for where in ("127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:many"):
         with (
             pytest.raises(ValueError, match=r"nobody listens there .* start it with `ray start"),

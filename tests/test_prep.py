@@ -129,7 +129,7 @@ def test_a_second_run_changes_nothing(
     folder: Any, scene: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {file: file.stat().st_mtime_ns for file in scene[0].rglob("sparse/**/*.bin")}
-    monkeypatch.setattr("splat.prep.preparation.carried_out", None)
+    monkeypatch.setattr("splat.prep.preparation.run_stage", None)
     again = prepare(folder[0], scene[0], FAST)
     assert again == scene[1]
     assert {file: file.stat().st_mtime_ns for file in before} == before
@@ -149,7 +149,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
             raise KeyboardInterrupt
         return found
 
-    monkeypatch.setattr("splat.prep.preparation.carried_out", until)
+    monkeypatch.setattr("splat.prep.preparation.run_stage", until)
     with pytest.raises(KeyboardInterrupt):
         prepare(folder[0], tmp_path / "scene", FAST)
     stop = ""

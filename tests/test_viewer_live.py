@@ -83,7 +83,7 @@ def directed(
         director.viewer = real(*arguments)
         return director.viewer
 
-    monkeypatch.setattr(opening, "opened", opened)
+    monkeypatch.setattr(opening, "open_viewer", opened)
     yield director
 
 

@@ -140,14 +140,14 @@ def test_what_is_missing_or_dropped_is_said_aloud(splat: Splat, tmp_path: Path) 
         (("--keep", 0), "keep is 0; expected 1 or more"),
         (("--checkpoint-every", 0), "checkpoint-every is 0; expected 1 or more"),
         (("--cache", -1), "cache is -1; expected 0 or more"),
-        (("--device", "tpu"), "device is 'tpu'; expected auto, cpu or cuda"),
+        (("--device", "tpu"), "invalid choice 'tpu' for argument '--device'. Expected one of"),
         (("--eval", "99.png"), "there is no view called 99.png"),
         (("--eval", 1), "leaves no view to train on"),
         (("--images", "photos"), "there is no such folder; expected the photos"),
         (("--masks", "mattes"), "there is no such folder; expected masks"),
         (("--init", "nothing.ply"), "nothing.ply is not a file; give the path of a .ply file"),
         (("mcmc", "--cap", 0), "cap is 0; expected 1 or more"),
-        (("adc", "--prune-opacity", 7), "expected opacities between 0 and 1"),
+        (("adc", "--prune-opacity", 7), "prune_opacity is 7; expected from 0 to below 1"),
     ],
 )
 def test_absurd_options_are_refused_in_words(

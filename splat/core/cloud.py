@@ -24,10 +24,10 @@ Combine = Literal["sum", "max", "min", "same"]
 class Cloud:
     """Named columns with one row each for N things, their Adam moments, and statistics.
 
-    Only `apply` changes the number or the place of rows; only `optimize` runs Adam. Strategies
-    propose (`Edit`) and never touch this state themselves. Every column, moment and statistic has
-    N rows at all times. Frozen rows (`hold`) keep their values to the bit, whatever is
-    proposed and whatever gradient they have.
+    Only `apply` changes the number of rows, only `apply` and `reorder` their place; only `optimize`
+    runs Adam. Strategies propose (`Edit`) and never touch this state themselves. Every column,
+    moment and statistic has N rows at all times. Frozen rows (`hold`) keep their values to the
+    bit, whatever is proposed and whatever gradient they have.
     """
 
     began: int = 0

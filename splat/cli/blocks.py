@@ -7,19 +7,16 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from splat.blocks import train as blocks
+from splat.cli.run_options import Resume, Train
 from splat.export.receipt import Receipt
 from splat.jobs import Interrupted
 from splat.parallel import current_ranks
 from splat.runs.folder import Folder
 from splat.training.finish import summary
 from splat.types import SceneData
-
-if TYPE_CHECKING:
-    from splat.cli.resume import Resume
-    from splat.cli.train import Train
 
 
 def train_in_blocks(asked: Train, scene: SceneData, out: Path, command: str) -> int:

@@ -3,47 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Annotated
-
-import tyro
+from dataclasses import replace
 
 from splat import api
 from splat.cli.blocks import check_no_block, resume_in_blocks
+from splat.cli.run_options import Resume
 from splat.cli.training import report
 from splat.cli.viewing import viewing_for
-from splat.options import Viewing
 from splat.options.parse import parsed
-from splat.options.verbs import DeviceName, Json, Quiet
 from splat.runs.folder import Folder, existing, read_config
-from splat.system.numbers import hint
-
-
-@dataclass(frozen=True)
-class Resume:
-    """Go on with a run from its last checkpoint.
-
-    On the CPU it ends with the same bytes as if it had never stopped.
-    """
-
-    run: tyro.conf.Positional[Path]
-    """Folder of the run."""
-    steps: Annotated[int | None, hint("as the run was begun")] = None
-    """A new end; a finished run needs one. Schedules are those of a run of that length."""
-    scene: Annotated[Path | None, hint("where it was")] = None
-    """Folder of the scene, if it was moved."""
-    device: Annotated[DeviceName | None, hint("as the run was begun")] = None
-    """Where to go on."""
-    threads: Annotated[int | None, hint("as the run was begun")] = None
-    """Threads on the CPU; results do not depend on it."""
-    workers: Annotated[int | None, hint("cores / threads, or one for each GPU")] = None
-    """Of a run in blocks, how many are trained at once."""
-    on: Annotated[str | None, tyro.conf.arg(metavar="ray|ADDRESS"), hint("this machine")] = None
-    """Of a run in blocks, who carries them out (`splat train --help`)."""
-    json: Json = False
-    quiet: Quiet = False
-    viewing: Viewing = field(default_factory=Viewing)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -6,58 +6,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Any, Union
 
 import tyro
 
+from splat.cli.run_options import Train
 from splat.core.fields import statistics
 from splat.core.strategy import Strategy
 from splat.options import Options, Reading, Viewing, Watching
 from splat.options.blocking import Blocking
 from splat.options.parse import parsed, parsed_known
-from splat.options.verbs import DeviceName, Json
+from splat.options.verbs import DeviceName
 from splat.recipes import catalog, recipe
 from splat.recipes.offered import offered_for
-from splat.system.numbers import hint
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train a scene from posed photographs.
-
-    Options of the run may stand anywhere, those of a method after its name:
-    splat train scene/ --out run/ --downscale 2 --steps 7000 mcmc --cap 60k
-    Parts after a + alter what stands before them; `splat strategies list` names them all:
-    splat train scene/ mcmc --cap 60k + protect --rule 'age<500' + budget --rows 50k
-    """
-
-    scene: tyro.conf.Positional[Path]
-    """Folder of posed photographs, of any kind that is read; with --prep of photos, or a video."""
-    out: Annotated[Path | None, hint("runs/ and the name of the scene")] = None
-    """Folder for the run."""
-    overwrite: bool = False
-    """Replace the run that is in the folder."""
-    plugin: Annotated[str | None, hint("none")] = None
-    """A strategy of one's own, as module:Class or file.py:Class. It becomes the default method;
-    its fields become options behind its name in lower case. Or name it so where a method or part
-    stands."""
-    recipe: Annotated[str | None, hint("none")] = None
-    """In place of a method: a text file with what would stand here, such as `mcmc --cap 60k` and
-    `+ protect` in as many lines as one likes, # before comments; or that text itself."""
-    prep: bool = False
-    """The scene is photos without poses, or a video: find the poses first, as `splat prep` does."""
-    prep_out: Annotated[Path | None, hint("the name of the photos and _scene")] = None
-    """Folder for the posed scene of --prep."""
-    json: Json = False
-    dry_run: bool = False
-    """Say what would be trained, and why each value is what it is; train nothing."""
-    training: Options = field(default_factory=Options)
-    reading: Reading = field(default_factory=Reading)
-    watching: Watching = field(default_factory=Watching)
-    viewing: Viewing = field(default_factory=Viewing)
-    blocking: Blocking = field(default_factory=Blocking)
-    method: Strategy = field(default_factory=lambda: recipe.usual_strategy())  # not the field above
 
 
 @dataclass(frozen=True)

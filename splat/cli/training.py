@@ -12,7 +12,7 @@ from typing import Any
 
 from splat import api
 from splat.api import Result
-from splat.cli.train import Train
+from splat.cli.run_options import Train
 from splat.cli.viewing import viewing_for
 from splat.export.receipt import Receipt
 from splat.parallel import current_ranks

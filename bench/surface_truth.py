@@ -25,8 +25,9 @@ from splat.strategies.deferred import panorama
 from splat.strategies.deferred.drawing import maps_of
 from splat.strategies.deferred.model import Relightable
 from splat.strategies.deferred.relit import albedo_scale, light_of, relit
-from splat.strategies.sdf.field import Field, Learned
+from splat.strategies.sdf.field import Field
 from splat.strategies.sdf.rays import met, rays, sections
+from splat.strategies.sdf.surface import Learned
 from splat.types import Camera, Frame, Needs, Renderer, SceneData, View
 from worlds import studio
 

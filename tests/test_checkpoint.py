@@ -171,7 +171,7 @@ def act():
     api.resume(out, watching=watching, lpips=None)
 
 def last():
-    return max((int(p.stem[5:]) for p in checkpoint.found(out / "checkpoints")), default=0)
+    return max((int(p.stem[5:]) for p in checkpoint.checkpoints_in(out / "checkpoints")), default=0)
 
 # This process starts no threads, so that it may fork.
 for delay in (0.0, 0.011, 0.023, 0.037, 0.049, 0.061):
@@ -186,7 +186,7 @@ for delay in (0.0, 0.011, 0.023, 0.037, 0.049, 0.061):
     time.sleep(delay)
     os.kill(child, signal.SIGKILL)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL, "the child ended by itself"
-    steps = [checkpoint.load(path)["step"] for path in checkpoint.found(out / "checkpoints")]
+    steps = [checkpoint.load(path)["step"] for path in checkpoint.checkpoints_in(out / "checkpoints")]
     assert steps[-1] >= before + 2, "the child saved nothing"
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from splat.core.column import Rate
 from splat.core.model import TrainedModule
 from splat.kernels.field import field, value
-from splat.types import Batch, Camera, Gaussians, Renderer
 
 Corner = tuple[float, float, float]
 Box = tuple[Corner, Corner]
@@ -156,38 +155,6 @@ class Field(nn.Module):
             for (weights, _), rate in zip(parts, rates, strict=True)
         ]
         return TrainedModule(self, torch.optim.Adam(groups, eps=1e-15, fused=True), rates)
-
-
-class Learned:
-    """A field as the surface of a model (`splat.core.model.Surface`)."""
-
-    def __init__(self, field: Field) -> None:
-        self.field = field
-
-    @property
-    def box(self) -> Box:
-        """What the field was given to fill, frame of training."""
-        (a, b, c), (x, y, z) = self.field.box.tolist()
-        return (a, b, c), (x, y, z)
-
-    @torch.no_grad()
-    def __call__(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
-        """Distances, frame of training."""
-        return self.field.value(self.field.placed(points)) * self.field.half_side
-
-    def refine(
-        self,
-        seen_by: Callable[[Camera], Gaussians],
-        render: Renderer,
-        batches: Callable[[int], Batch],
-        *,
-        steps: int,
-        shown: Callable[[Iterable[int]], Iterable[int]],
-    ) -> None:
-        """See `splat.strategies.sdf.refine`."""
-        from splat.strategies.sdf.refine import refine  # which trains fields itself
-
-        refine(self.field, seen_by, render, batches, steps=steps, shown=shown)
 
 
 @torch.no_grad()

@@ -21,7 +21,8 @@ from splat.core.objective import Objective
 from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, recycler
 from splat.strategies.sdf.coupling import NAME, Coupling, Weights
-from splat.strategies.sdf.field import Box, Field, Learned
+from splat.strategies.sdf.field import Box, Field
+from splat.strategies.sdf.surface import Learned
 from splat.system.numbers import hint
 from splat.system.ranges import above, at_least
 

@@ -186,7 +186,8 @@ for delay in (0.0, 0.011, 0.023, 0.037, 0.049, 0.061):
     time.sleep(delay)
     os.kill(child, signal.SIGKILL)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL, "the child ended by itself"
-    steps = [checkpoint.load(path)["step"] for path in checkpoint.checkpoints_in(out / "checkpoints")]
+    kept = checkpoint.checkpoints_in(out / "checkpoints")
+    steps = [checkpoint.load(path)["step"] for path in kept]
     assert steps[-1] >= before + 2, "the child saved nothing"
 """
 

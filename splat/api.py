@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+load = datasets.load
 read = formats.read
 write = formats.write
 
@@ -67,26 +68,6 @@ class Result:
     """Content of `metrics.json`."""
     folder: Path | None
     """Folder of the run; None: nothing was written."""
-
-
-def load(
-    path: Path | str,
-    *,
-    images: str | None = None,
-    masks: str = "auto",
-    eval: str = "auto",
-    depths: str = "auto",
-    normals: str = "auto",
-    depth_kind: str = "auto",
-) -> SceneData:
-    """The posed photographs in a folder (COLMAP, nerfstudio or Blender); nothing is decoded.
-
-    The options are those of `splat train`; see `splat.options.Reading`.
-    """
-    return datasets.load(
-        path, images=images, masks=masks, eval=eval, depths=depths, normals=normals,
-        depth_kind=depth_kind,
-    )  # fmt: skip
 
 
 def train(

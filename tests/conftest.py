@@ -19,6 +19,7 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     # Tests that run side by side (`pytest -n 2`) share the cores.
     kernels.set_threads(max(1, kernels.threads() // workers))
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # of what they start
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ def measured(scene: Path, asked: argparse.Namespace) -> dict[str, Any]:
         known = gaussian_counts(anchors)
         rows = stack.enter_context(closing(_warm(scene, Mcmc(cap=known["gaussians"]), asked)))
         first, second = [], []
-        before, stages, steps = kernels.stage_seconds(), {}, 0
+        stages: dict[str, float] = {}
+        before, steps = kernels.stage_seconds(), 0
         for _ in range(asked.rounds):
             before = kernels.stage_seconds()
             count, seconds = _turn(anchors, asked.seconds)

@@ -80,7 +80,7 @@ def whole(asked: argparse.Namespace) -> dict[str, Any]:
     """Train all of it at once, in this process, which a bench begins for it alone."""
     from splat import api
     from splat.blocks import work  # what a block's process imports, too
-    from splat.cli.train import read
+    from splat.cli.composed import read
     from splat.system import machine as here
 
     imported = here.held_memory() or 0
@@ -114,7 +114,8 @@ def compared(whole: Path, blocks: Path, device: str) -> dict[str, Any]:
 
     place, chosen = Folder(blocks), choose_device(device)[0]
     cells, config = read_plan(place.division), read_config(place.config)
-    scene, found = api.reread(config), {}
+    scene = api.reread(config)
+    found: dict[str, dict[str, Any]] = {}
     both = {
         name: Merged.of(Folder(path).gaussians, cells.frame, chosen, config.options.background)
         for name, path in (("whole", whole), ("blocks", blocks))

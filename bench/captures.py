@@ -30,7 +30,7 @@ from splat.evaluation.evaluate import evaluate, mean_psnr, psnr
 from splat.kernels import one_torch_thread
 from splat.loop import train
 from splat.options import PLANES, Options
-from splat.recipes.catalog import fitted
+from splat.recipes.offered import Offered
 from splat.recipes.recipe import usual_strategy
 from splat.sensor.held_out import HeldOutFit
 from splat.sensor.poses import angle_between
@@ -126,7 +126,7 @@ def of_run(
         steps=asked.steps, downscale=asked.downscale, max_side=0, seed=asked.seed, device="cpu",
         **({"depth_weight": 0.0, "normal_weight": 0.0} | CORRECTIONS[name]),
     )  # fmt: skip
-    method = usual_strategy(fitted(torch.device("cpu"), asked.cap)).limited(asked.cap)
+    method = usual_strategy(Offered(torch.device("cpu"), asked.cap)).limited(asked.cap)
     if name == "lighthouse":
         method = Lighthouse(method)
     with one_torch_thread(), closing(prepare(scene, method, options)) as job:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from common import markdown
@@ -97,7 +98,8 @@ def built_in(views: int) -> Known:
         )
         photos.append(Batch(camera, known.image, name=view.name))
         depths.append(known.depth)
-    whole = Gaussians(*(torch.cat([getattr(each, name) for each in sets]) for name in NAMES))
+    parts: dict[str, Any] = {n: torch.cat([getattr(each, n) for each in sets]) for n in NAMES}
+    whole = Gaussians(**parts)
     test = [
         Batch(camera_to_frame(view.camera, frame), demo.truth(folder, view.name).image)
         for view in scene.test
@@ -151,8 +153,10 @@ def haunted(known: Known, count: int, seed: int) -> Gaussians:
         0.1 + 0.85 * torch.rand(count, generator=draw),
         colors,
     )
-    rows = [torch.cat([getattr(own, n), new]) for n, new in zip(NAMES, blobs, strict=True)]
-    return replace(Gaussians(*rows), sh_degree=own.sh_degree)
+    rows: dict[str, Any] = {
+        n: torch.cat([getattr(own, n), new]) for n, new in zip(NAMES, blobs, strict=True)
+    }
+    return replace(own, **rows)
 
 
 def row_of(known: Known, asked: str, count: int) -> list[str]:

@@ -10,6 +10,7 @@ import json
 import struct
 import sys
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -37,7 +38,8 @@ def ground(seed: int) -> np.ndarray:
         noise = chance.random((size, size, 3), np.float32)
         picture += cv2.resize(noise, (GROUND, GROUND), interpolation=cv2.INTER_CUBIC)
     low, high = picture.min(), picture.max()
-    return np.round((picture - low) / (high - low) * 255).astype(np.uint8)
+    whole: np.ndarray = np.round((picture - low) / (high - low) * 255).astype(np.uint8)
+    return whole
 
 
 def make(folder: Path, photos: int, width: int, height: int, points: int, seed: int) -> Any:
@@ -85,7 +87,8 @@ def measure(folder: Path, steps: int, threads: int, memory: int) -> dict[str, An
     held, ends = machine.held_memory(), []
     peaks: list[int | None] = []
 
-    def ended(*of: object) -> None:
+    def ended(run: object, step: object, losses: object, change: object) -> None:
+        del run, step, losses, change
         ends.append(time.perf_counter())
         peaks.append(machine.peak_memory())
 
@@ -110,7 +113,7 @@ def measure(folder: Path, steps: int, threads: int, memory: int) -> dict[str, An
 
 def main() -> None:
     what, folder, *numbers = sys.argv[1:]
-    jobs = {"make": make, "measure": measure}
+    jobs: dict[str, Callable[..., object]] = {"make": make, "measure": measure}
     print(json.dumps(jobs[what](Path(folder), *map(int, numbers))))
 
 

@@ -155,7 +155,7 @@ def main() -> None:
         "loss": theirs.loss,
         "stages": stages,
     }
-    ours = summed_up(spans, clock.loss)
+    own = summed_up(spans, clock.loss)
     print(
         json.dumps(
             {
@@ -164,9 +164,9 @@ def main() -> None:
                 "what": " ".join((__doc__ or "").split()),
                 key_of(options.size): {
                     "gsplat": found,
-                    "splat": ours,
-                    "ratio": found["iteration_ms"] / ours["iteration_ms"],
-                    "loss_difference": found["loss"] - ours["loss"],
+                    "splat": own,
+                    "ratio": found["iteration_ms"] / own["iteration_ms"],
+                    "loss_difference": found["loss"] - own["loss"],
                 },
             }
         )

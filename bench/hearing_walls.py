@@ -32,7 +32,8 @@ def distances(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
     share = np.clip((way * side).sum(-1) / (side**2).sum(-1), 0, 1)
     rim = np.linalg.norm(way - share[..., None] * side, axis=-1).min(1)
     across = np.abs((points - a[0]) @ normal)
-    return np.where(_within(points, corners, normal), across, rim)
+    found: np.ndarray = np.where(_within(points, corners, normal), across, rim)
+    return found
 
 
 def _within(points: np.ndarray, corners: np.ndarray, normal: np.ndarray) -> np.ndarray:

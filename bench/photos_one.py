@@ -23,11 +23,14 @@ import numpy as np
 import torch
 from workload import size_of
 
+from splat.core.step import Step
+from splat.loop import Run
 from splat.options import Options, Watching
-from splat.recipes import catalog
+from splat.recipes.recipe import strategy_from_text
 from splat.system import machine
 from splat.training import session, time_budget
-from splat.training.row_budget import within_budget, within_memory
+from splat.training.decide import decide
+from splat.training.row_budget import within_budget
 from splat.types import Camera, Points, SceneData, View
 
 DISTINCT = 8
@@ -60,7 +63,9 @@ def make(folder: Path, count: int, size: tuple[int, int]) -> dict[str, Any]:
 
 def scene_of(folder: Path, count: int, points: int) -> SceneData:
     """Photos all round a ball of points."""
-    height, width = cv2.imread(str(folder / "00000.jpg")).shape[:2]
+    first = cv2.imread(str(folder / "00000.jpg"))
+    assert first is not None
+    height, width = first.shape[:2]
     draw = np.random.default_rng(0)
     positions = draw.standard_normal((points, 3)).astype(np.float32)
     positions *= draw.random((points, 1), np.float32) ** (1 / 3)
@@ -92,7 +97,8 @@ class Looks:
         self.peak = self.rows = 0
         self.last = time.perf_counter()
 
-    def __call__(self, run: Any, *_: Any) -> None:
+    def __call__(self, run: Run, step: Step, losses: object, change: object) -> None:
+        del step, losses, change
         now = time.perf_counter()
         self.times.append(1e3 * (now - self.last))
         self.last, self.rows = now, len(run.model.cloud)
@@ -104,12 +110,11 @@ def train(folder: Path, count: int, asked: dict[str, Any]) -> dict[str, Any]:
     before (medians)."""
     points, cap, method = asked.pop("points"), asked.pop("cap"), asked.pop("method", "mcmc")
     scene, options = scene_of(folder, count, points), Options(**asked)
-    strategy = catalog.METHODS[method]()
+    strategy = strategy_from_text(method)
     if options.budget is None and cap:
         strategy = within_budget(strategy, replace(options, budget=str(cap)))
     before = machine.held_memory() or 0
-    strategy, options = within_memory(scene, strategy, options, torch.device("cpu"))
-    job = time_budget.prepare_timed(scene, strategy, options)
+    job = time_budget.prepare_timed(scene, decide(scene, strategy, options))
     looks = Looks()
     session.run_to_end(job, None, Watching(quiet=True), [looks])
     found = {

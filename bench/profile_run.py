@@ -24,7 +24,8 @@ from common import KERNEL_STAGES, machine, markdown, write_json  # noqa: E402
 from ledger import Ledger, Wrapped, booking_seconds  # noqa: E402
 
 import splat.cli  # noqa: E402
-import splat.cli.train  # noqa: E402
+import splat.cli.composed  # noqa: E402
+import splat.cli.training  # noqa: E402
 import splat.system.errors  # noqa: E402
 import splat.training.finish  # noqa: E402
 import splat.training.session  # noqa: E402
@@ -64,9 +65,10 @@ def booked_run(run: Run, ledger: Ledger) -> None:
     model, strategy = run.model, run.strategy
     run.batches = Wrapped(ledger, "loader", run.batches)
     run.render = Wrapped(ledger, "render", run.render)
-    model.forward = ledger.booking("model", model.forward)
-    model.apply = ledger.booking("apply", model.apply)
-    run.optimize = ledger.booking("optimizer", run.optimize)
+    # Instance attributes come before the methods of their classes.
+    vars(model)["forward"] = ledger.booking("model", model.forward)
+    vars(model)["apply"] = ledger.booking("apply", model.apply)
+    vars(run)["optimize"] = ledger.booking("optimizer", run.optimize)
     refine, observe = strategy.refine, strategy.observe
     names = list(run.objectives)
 
@@ -96,9 +98,9 @@ def booked_run(run: Run, ledger: Ledger) -> None:
 
 def profiled(arguments: Sequence[str], ledger: Ledger, *, whole: bool = False) -> int:
     """Run `splat train` with its parts wrapped, or `whole`: its phases alone; its exit code."""
-    prepare, trained, finish, train = (
-        time_budget.prepare, api.trained, api.finish, splat.training.session.train,
-    )  # fmt: skip
+    parts: list[Any] = [time_budget, api, api, splat.training.session]
+    names = ("prepare", "run_to_end", "finish", "train")
+    prepare, trained, finish, train = map(getattr, parts, names)
 
     def prepared(*given: Any, **named: Any) -> Job:
         with ledger.phase(PREPARE):
@@ -122,7 +124,7 @@ def profiled(arguments: Sequence[str], ledger: Ledger, *, whole: bool = False) -
     with ExitStack() as stack:
         replaced = [
             (time_budget, "prepare", prepared),
-            (api, "trained", phase(TRAINING, trained)),
+            (api, "run_to_end", phase(TRAINING, trained)),
             (api, "finish", phase(FINISH, finish)),
             (splat.training.session, "train", watched),
         ]

@@ -20,7 +20,7 @@ from torch import Tensor
 from traffic import Load, bytes_moved
 
 from splat import kernels
-from splat.core.model import Explicit
+from splat.core.model import Model
 from splat.system import machine
 from splat.types import Camera
 
@@ -65,14 +65,14 @@ def measure(file: str, repeats: int, rounds: int, threads: list[int]) -> dict[st
         "bytes_moved": bytes_moved(load),
         "peak_memory_mb": None if peak is None else peak / 1e6,
         "before_mb": None if before is None else before / 1e6,
-        "bytes_per_gaussian": None if None in (peak, before) else (peak - before) / count,
+        "bytes_per_gaussian": None if peak is None or before is None else (peak - before) / count,
         "state_bytes_per_gaussian": state_bytes(run),
         "scratch_bytes_per_gaussian": scratch / count,
     }
 
 
 @torch.no_grad()
-def load_of(model: Explicit, camera: Camera) -> Load:
+def load_of(model: Model, camera: Camera) -> Load:
     """What a picture has to do; pairs by the larger extent on screen, rounded up: some too many."""
     shown = model(camera)
     radii = kernels.rasterize(

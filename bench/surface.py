@@ -274,7 +274,7 @@ def main() -> int:
 
 def jobs(asked: argparse.Namespace) -> list[Job]:
     """Runs in the order that they are done in: seed by seed, so that all recipes have one first."""
-    objects = studio.OBJECTS[:1] if asked.ablation else studio.OBJECTS
+    objects: Any = studio.OBJECTS[:1] if asked.ablation else studio.OBJECTS
     scenes = asked.scenes or [studio.cached(name) for name in objects]
     recipes = asked.recipes or (ABLATION if asked.ablation else RECIPES)
     return [

@@ -87,7 +87,8 @@ class Clock:
     def __post_init__(self) -> None:
         self._batches, self._render = self.run.batches, self.run.render
         self.device = self._render.device
-        self.run.batches, self.run.render = self.batch, self
+        self.run.batches = self.batch
+        self.run.render = self  # type: ignore[assignment]  # draws, and is asked nothing else
         self.run.watchers = [self.tick]
 
     def batch(self, step: int) -> Batch:

@@ -102,6 +102,7 @@ def modes(page: Any, path: Path) -> None:
             time.sleep(12)
         time.sleep(4)
         shot = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
+        assert shot is not None
         tiles.append(cv2.resize(shot, TILE, interpolation=cv2.INTER_AREA))
     rows = [np.hstack(tiles[i : i + 2]) for i in range(0, len(tiles), 2)]
     cv2.imwrite(str(path), np.vstack(rows))

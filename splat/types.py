@@ -456,8 +456,3 @@ class Renderer(Protocol):
         `weigh` makes of the picture the maps that `Contributions.weighted` is of.
         """
         ...
-
-
-MaskMode = Literal["auto", "ignore", "transparent"]
-"""What pixels outside masks and alpha do: they do not count (`ignore`), or they are replaced by
-the background (`transparent`). `auto`: masks are ignored, an alpha channel is transparent."""

@@ -19,9 +19,9 @@ import torch
 import splat as package
 from splat import api, formats
 from splat.cli import VERBS
-from splat.cli.train import read
+from splat.cli.composed import read
 from splat.options import Options
-from splat.recipes.catalog import METHODS, PARTS, PRESETS, USUAL
+from splat.recipes.catalog import METHODS, PARTS, PRESETS, USUAL, kind_of
 from splat.recipes.page import steps_text
 from splat.recipes.parts import with_row_limit
 from splat.recipes.recipe import names, strategy_from_text, to_text, to_text_or_names
@@ -31,6 +31,7 @@ from splat.strategies.freeze import Freeze
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.protect import Protect
 from splat.system.numbers import whole
+from splat.system.text import headline
 
 Splat = Callable[..., Any]
 
@@ -481,6 +482,9 @@ def test_strategies_are_listed_and_shown(splat: Splat) -> None:
     record = json.loads(splat("strategies", "list", "--json").out)
     assert set(record["methods"]) == set(METHODS) and set(record["parts"]) == set(PARTS)
     assert set(record["presets"]) == set(PRESETS)
+    # Summaries stand in the catalog, so that no method is loaded for them; classes say the same.
+    for name, text in (*record["methods"].items(), *record["parts"].items()):
+        assert text == headline(kind_of(name))
     for name in PRESETS:
         assert "prune by" in splat("strategies", "show", name).out
     shown = splat("strategies")

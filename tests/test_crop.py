@@ -14,8 +14,8 @@ from methods import METHODS, job_of
 from steps import model_of, step_of
 
 from splat import api, formats
+from splat.cli.composed import read
 from splat.cli.opened import open_scene
-from splat.cli.train import read
 from splat.core.chain import Chain
 from splat.core.edit import Change
 from splat.core.region import Box, box_of

@@ -17,7 +17,7 @@ UNITS = sorted(
 )
 WITHOUT = """
 import importlib, os, pkgutil, sys, traceback
-import scipy.signal, splat.api, splat.cli.train  # once for all; no method comes with them
+import scipy.signal, splat.api, splat.cli.composed  # once for all; no method comes with them
 from splat.recipes import catalog
 assert not [name for name in sys.modules if name.startswith("splat.strategies")]
 
@@ -48,7 +48,7 @@ def stands_without(unit, scene, out):
     lost = {name for name, place in places.items() if place.startswith((gone + ".", gone + ":"))}
     assert lost or unit == "acoustic", "no name of the catalog is gone"
     assert {*catalog.methods(), *catalog.parts()} == {*places} - lost
-    asked = splat.cli.train.read([scene, "--steps", "2", "--max-side", "0"])
+    asked = splat.cli.composed.read([scene, "--steps", "2", "--max-side", "0"])
     splat.api.train(splat.api.load(scene), asked.method, asked.training, lpips=None)
 
 scene, out, ROOM, *units = sys.argv[1:]

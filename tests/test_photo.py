@@ -15,8 +15,9 @@ import pytest
 import scenes
 import torch
 
+from splat.photos.modes import MaskMode
 from splat.photos.photo import photograph
-from splat.types import Camera, Lens, MaskMode, View
+from splat.types import Camera, Lens, View
 
 RNG = np.random.default_rng(7)
 WIDTH, HEIGHT = 12, 8

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from splat.cli.train import read
+from splat.cli.composed import read
+from splat.recipes.catalog import METHODS
 
 SOMEBODY = '''
 from dataclasses import dataclass, replace
@@ -128,6 +129,20 @@ def test_ours_are_strings_until_they_are_asked_for(recipe: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
     wanted = [f"splat.strategies.{name}" for name in recipe.split(" + ")]
     assert done.stdout.strip() == str(wanted), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("words", ["train --help", "strategies list", "--help"])
+def test_what_is_said_of_methods_needs_neither_them_nor_torch(words: str) -> None:
+    code = (
+        "import sys, splat.cli\n"
+        f"try: splat.cli.main({words.split()!r})\nexcept SystemExit: pass\n"
+        "print({'torch', 'numpy', 'cv2', 'splat.core'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
+    assert done.stdout.splitlines()[-1] == "set()", done.stdout[-2000:] + done.stderr
+    if words.startswith(("train", "strat")):
+        assert all(name in done.stdout for name in METHODS), done.stdout
+        assert "Improved-GS (Deng et al. 2025)" in " ".join(done.stdout.split())
 
 
 def test_ones_own_goes_before_ours_of_the_same_name(tmp_path: Path) -> None:

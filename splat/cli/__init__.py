@@ -8,8 +8,8 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
+
+from splat.system.import_path import is_there
 
 VERBS = {
     "prep": ("splat.cli.prep", "make a posed scene of photos or of a video"),
@@ -109,16 +109,7 @@ def _speaks() -> bool:
 
 def offered() -> dict[str, str]:
     """Verbs whose modules are there, with their summaries."""
-    return {verb: summary for verb, (place, summary) in VERBS.items() if _there(place)}
-
-
-def _there(place: str) -> bool:
-    """Whether there is such a module; its own package is not loaded to find out."""
-    room, _, name = place.removeprefix("splat.").partition(".")
-    package = find_spec(f"splat.{room}")
-    places = [] if package is None else [*(package.submodule_search_locations or ())]
-    file = name.replace(".", "/") + ".py"
-    return any(Path(folder, file).is_file() for folder in places)
+    return {verb: summary for verb, (place, summary) in VERBS.items() if is_there(place)}
 
 
 def usage() -> str:

@@ -19,7 +19,7 @@ from splat.jobs import Interrupted
 from splat.options import Options, Reading
 from splat.options.parse import parsed
 from splat.options.verbs import Json, Quiet
-from splat.photos.resolution import Resolution
+from splat.photos.modes import Resolution
 from splat.system.errors import FAILED
 from splat.system.numbers import hint
 

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from splat.core.strategy import Strategy
 from splat.options import Options, Reading, Viewing, Watching
 from splat.options.blocking import Blocking
 from splat.options.verbs import DeviceName, Json, Quiet
-from splat.recipes import recipe
 from splat.system.numbers import hint
+
+if TYPE_CHECKING:
+    from splat.core.strategy import Strategy
+else:
+    Strategy = (
+        Any  # help loads neither methods nor torch; `splat.cli.composed` says which there are
+    )
+
+
+def _usual() -> Strategy:
+    from splat.recipes.recipe import usual_strategy
+
+    return usual_strategy()
 
 
 @dataclass(frozen=True)
@@ -22,7 +33,8 @@ class Train:
 
     Options of the run may stand anywhere, those of a method after its name:
     splat train scene/ --out run/ --downscale 2 --steps 7000 mcmc --cap 60k
-    Parts after a + alter what stands before them; `splat strategies list` names them all:
+    `splat train METHOD --help` says which these are. Parts after a + alter what stands before them;
+    `splat strategies list` names them all:
     splat train scene/ mcmc --cap 60k + protect --rule 'age<500' + budget --rows 50k
     """
 
@@ -51,7 +63,7 @@ class Train:
     watching: Watching = field(default_factory=Watching)
     viewing: Viewing = field(default_factory=Viewing)
     blocking: Blocking = field(default_factory=Blocking)
-    method: Strategy = field(default_factory=lambda: recipe.usual_strategy())  # not the field above
+    method: Strategy = field(default_factory=_usual)
 
 
 @dataclass(frozen=True)

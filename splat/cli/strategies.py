@@ -9,15 +9,17 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from splat.core.strategy import Strategy
 from splat.options.parse import parsed
 from splat.options.verbs import Json
-from splat.recipes import catalog, recipe
+from splat.recipes import catalog
 from splat.system.numbers import hint
+
+if TYPE_CHECKING:
+    from splat.core.strategy import Strategy
 
 
 @dataclass(frozen=True)
@@ -79,17 +81,9 @@ def usage() -> str:
 
 def list_strategies(arguments: Sequence[str]) -> int:
     """Print methods, parts and presets; the exit code."""
-    from splat.recipes.page import headline
-
     asked = parsed(List, "strategies list", arguments)
-    groups: dict[str, Mapping[str, type[Strategy]]] = {
-        "methods": catalog.methods(),
-        "parts": catalog.parts(),
-    }
-    record = {
-        heading: {name: headline(kind) for name, kind in group.items()}
-        for heading, group in groups.items()
-    }
+    methods, parts = catalog.summaries()
+    record = {"methods": methods, "parts": parts}
     record["presets"] = {name: heading for name, (_, heading) in catalog.PRESETS.items()}
     if asked.json:
         print(json.dumps(record, indent=1))
@@ -119,6 +113,7 @@ def show_strategy(arguments: Sequence[str]) -> int:
 def test_strategy(arguments: Sequence[str]) -> int:
     """Check a strategy; the exit code."""
     from splat.conformance.checks import STEPS, check_strategy
+    from splat.recipes.recipe import to_text_or_names
 
     own = {"--steps": 1, "--gain": 1, "--json": 0}
     asked = parsed(Test, "strategies test", _joined(arguments, own))
@@ -128,7 +123,7 @@ def test_strategy(arguments: Sequence[str]) -> int:
     if asked.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
         return 1 if failed else 0
-    print(recipe.to_text_or_names(strategy))
+    print(to_text_or_names(strategy))
     width = max(len(finding.check) for finding in findings)
     for finding in findings:
         state = "passed" if finding.passed else "FAILED"
@@ -147,9 +142,11 @@ _VERBS: Mapping[str, Callable[[Sequence[str]], int]] = {
 
 def _strategy(text: str) -> Strategy:
     """The strategy of a recipe; a part alone is put around a method that does nothing."""
+    from splat.recipes import recipe
+
     text = recipe.text_of(text)
     first = (shlex.split(text) or [""])[0]
-    alone = first in catalog.parts() or first in catalog.PRESETS
+    alone = first in catalog.summaries()[1] or first in catalog.PRESETS
     return recipe.strategy_from_text(f"fixed {recipe.PLUS} {text}" if alone else text)
 
 

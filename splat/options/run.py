@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from splat.core.region import box_of
 from splat.options.exposure import Exposure
-from splat.photos.resolution import DEFAULT, Resolution
+from splat.photos.modes import DEFAULT_RESOLUTION, MaskMode, Resolution
 from splat.system.colours import rgb
 from splat.system.numbers import amount, hint, whole
 from splat.system.ranges import above, at_least, check_fields, within
-from splat.types import MaskMode
 
 PLANES = Path("planes")
 """Value of `init` where a run starts from planes, not from a file."""
@@ -40,7 +38,7 @@ class Options:
     """Training ends once so many looks in a row at the held-out photos (where there are none, at
     photos it trains on) found no more than 0.05 dB over the best look before."""
     resolution: Annotated[
-        Literal["auto", Resolution], hint(f"auto: {DEFAULT}, and full if published")
+        Literal["auto", Resolution], hint(f"auto: {DEFAULT_RESOLUTION}, and full if published")
     ] = "auto"
     """Size of the pictures that train; the last steps and all figures are at full size.
     warm-up: the first tenth of the run at half; dash: the first half from an eighth up, by the
@@ -151,6 +149,8 @@ class Options:
         if self.crop is not None:
             # A run folder gives it as a list.
             object.__setattr__(self, "crop", tuple(self.crop))
+            from splat.core.region import box_of  # torch's part, which help needs not
+
             box_of(self.crop)
         if self.sky not in ("auto", "none") and whole(self.sky) < 1:
             raise ValueError(

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from splat.photos.disk_cache import Part, Shelf, mark_of
 from splat.photos.given_maps import given_depth, given_normal, resized_depth, resized_normal
+from splat.photos.modes import MaskMode
 from splat.photos.photo import averaged, outline, photograph, reduction
-from splat.types import Camera, MaskMode, View
+from splat.types import Camera, View
 
 Decoded = tuple[
     UInt8[Tensor, "h w 3"],

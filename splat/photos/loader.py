@@ -16,8 +16,9 @@ from splat.core.frame import camera_to_frame, shrunk
 from splat.math import spread
 from splat.photos.decoder import Decoded, Decoder, bytes_of
 from splat.photos.disk_cache import Shelf
+from splat.photos.modes import MaskMode
 from splat.photos.resolution import Sizes
-from splat.types import Batch, Camera, Frame, MaskMode, View
+from splat.types import Batch, Camera, Frame, View
 
 Shown = tuple[int, float]
 """Number of a view, and how many times smaller than its camera."""

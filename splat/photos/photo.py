@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 
+from splat.photos.modes import MaskMode
 from splat.photos.warp import as_pinhole, black_or_white
-from splat.types import MaskMode, View
+from splat.types import View
 
 _REDUCED = {
     8: cv2.IMREAD_REDUCED_COLOR_8,

@@ -7,15 +7,12 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 from numpy import ndarray
 
-Resolution = Literal["full", "warm-up", "dash"]
-DEFAULT: Resolution = "dash"
-"""Resolution of a run with a fitted schedule by default."""
+from splat.photos.modes import Resolution
 
 WARM_UP_SHARE, WARM_UP_FACTOR = 0.1, 2.0
 """Share of a run that warms up, and how many times smaller its pictures are, along a side."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from splat.options import Options
-from splat.photos.resolution import DEFAULT, Resolution, Sizes
+from splat.photos.modes import DEFAULT_RESOLUTION, Resolution
+from splat.photos.resolution import Sizes
 from splat.planning.ladder import rung_for, step_parts
 from splat.planning.memory import (
     PIXEL_BYTES,
@@ -68,7 +69,7 @@ def disk_bytes() -> int:
 def _resolution(options: Options) -> Resolution:
     if options.resolution != "auto":
         return options.resolution
-    return DEFAULT if options.schedule == "scaled" else "full"
+    return DEFAULT_RESOLUTION if options.schedule == "scaled" else "full"
 
 
 @dataclass(frozen=True)

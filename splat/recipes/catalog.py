@@ -11,39 +11,110 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Mapping
 from functools import cache
+from typing import TYPE_CHECKING, TypeGuard
 
-from splat.core.strategy import Strategy, Wrapper
 from splat.system.entry_points import installed_besides
-from splat.system.import_path import module_of, object_at, where_and_name
+from splat.system.import_path import is_there, module_of, object_at, where_and_name
+from splat.system.text import headline
 
-METHODS: Mapping[str, str] = {
-    "mcmc": "splat.strategies.mcmc:Mcmc",
-    "adc": "splat.strategies.adc:Adc",
-    "mrnf": "splat.strategies.mrnf:Mrnf",
-    "igs": "splat.strategies.igs:ImprovedGs",
-    "error": "splat.strategies.error:ErrorBased",
-    "taming": "splat.strategies.taming:Taming",
-    "scaffold": "splat.strategies.scaffold:Scaffold",
-    "fixed": "splat.core.strategy:Fixed",
+if TYPE_CHECKING:  # names and summaries can be had without loading torch
+    from splat.core.strategy import Strategy, Wrapper
+
+METHODS: Mapping[str, tuple[str, str]] = {
+    "mcmc": (
+        "splat.strategies.mcmc:Mcmc",
+        "3DGS as Markov chain Monte Carlo (Kheradmand et al. 2024, arXiv 2404.09591).",
+    ),
+    "adc": (
+        "splat.strategies.adc:Adc",
+        "Adaptive density control (3DGS, Kerbl et al. 2023): clone, split, prune, opacity reset.",
+    ),
+    "mrnf": (
+        "splat.strategies.mrnf:Mrnf",
+        "Error-based densification, as in Brush and in LichtFeld Studio's MRNF (2025-26).",
+    ),
+    "igs": (
+        "splat.strategies.igs:ImprovedGs",
+        "Improved-GS (Deng et al. 2025): long-axis splits along edges, up to a budget curve.",
+    ),
+    "error": (
+        "splat.strategies.error:ErrorBased",
+        "Error-based densification (Revising Densification, Rota Bulo et al., ECCV 2024).",
+    ),
+    "taming": (
+        "splat.strategies.taming:Taming",
+        "Taming 3DGS (Mallick et al. 2024): densification by a score of nine terms to a budget.",
+    ),
+    "scaffold": (
+        "splat.strategies.scaffold:Scaffold",
+        "Anchors on a grid, whose networks make the Gaussians of each view (Lu et al., CVPR 2024).",
+    ),
+    "fixed": (
+        "splat.core.strategy:Fixed",
+        "No density control: the points one starts from are the Gaussians one ends with.",
+    ),
 }
-"""Import paths of the methods, by their names on the command line."""
-PARTS: Mapping[str, str] = {
-    "significance": "splat.strategies.significance:Significance",
-    "blur-split": "splat.strategies.blur:BlurSplit",
-    "protect": "splat.strategies.protect:Protect",
-    "freeze": "splat.strategies.freeze:Freeze",
-    "budget": "splat.strategies.budget:Budget",
-    "crop": "splat.strategies.crop:Crop",
-    "coded": "splat.strategies.scaffold.coded:Coded",
-    "gsdf": "splat.strategies.scaffold.gsdf:Gsdf",
-    "deferred": "splat.strategies.deferred:Deferred",
-    "sdf": "splat.strategies.sdf:Sdf",
-    "lighthouse": "splat.strategies.lighthouse:Lighthouse",
-    "alpha-mask": "splat.strategies.alpha_mask:AlphaMask",
-    "floaters": "splat.strategies.floaters:Floaters",
+"""Import path and summary of each method, by its name on the command line."""
+PARTS: Mapping[str, tuple[str, str]] = {
+    "significance": (
+        "splat.strategies.significance:Significance",
+        "Contribution-based pruning: rows that contribute least to the training views, at given"
+        " steps.",
+    ),
+    "blur-split": (
+        "splat.strategies.blur:BlurSplit",
+        "Blur split (Mini-Splatting): split rows that are the strongest in many pixels of a"
+        " picture.",
+    ),
+    "protect": (
+        "splat.strategies.protect:Protect",
+        "Rows that match a rule are not dropped (as LighthouseGS keeps opaque rows that are"
+        " large).",
+    ),
+    "freeze": (
+        "splat.strategies.freeze:Freeze",
+        "Freeze some of the first rows: no step and no edit of any part moves or drops them.",
+    ),
+    "budget": (
+        "splat.strategies.budget:Budget",
+        "Budget: never more rows than a curve allows, from those of the start up to a maximum.",
+    ),
+    "crop": (
+        "splat.strategies.crop:Crop",
+        "Crop: densification inside a box only; what is outside still trains and is still pruned.",
+    ),
+    "coded": (
+        "splat.strategies.scaffold.coded:Coded",
+        "Anchors that take few bits in a file (after HAC, Chen et al., ECCV 2024).",
+    ),
+    "gsdf": (
+        "splat.strategies.scaffold.gsdf:Gsdf",
+        "Let a signed distance of the scene steer where anchors grow and go (Yu et al., NeurIPS"
+        " 2024).",
+    ),
+    "deferred": (
+        "splat.strategies.deferred:Deferred",
+        "Learn materials and the light in place of colours, so that the scene can be lit anew.",
+    ),
+    "sdf": (
+        "splat.strategies.sdf:Sdf",
+        "Learn a signed distance beside the Gaussians, each teaching the other, and prune by it.",
+    ),
+    "lighthouse": (
+        "splat.strategies.lighthouse:Lighthouse",
+        "Keep surfaces flat and their normals steady, and spare large rows that are opaque.",
+    ),
+    "alpha-mask": (
+        "splat.strategies.alpha_mask:AlphaMask",
+        "Pruning by masks: rows that contribute outside of the outlines of photos (masks, or"
+        " alpha).",
+    ),
+    "floaters": (
+        "splat.strategies.floaters:Floaters",
+        "Prune floaters: rows that views find alone in the free space before surfaces (ours).",
+    ),
 }
-"""Import paths of the parts, which follow a method and a `+` and alter what stands before, by name.
-"""
+"""Of each part, which follows a method and a `+` and alters what stands before: the same."""
 PRESETS: Mapping[str, tuple[str, str]] = {
     "renew": (
         "significance --score mini --at 6000 9000 12000 --keep 0.8",
@@ -91,7 +162,8 @@ def installed() -> Mapping[str, str]:
 
 def places() -> Mapping[str, str]:
     """Where every method and part lies, ours and those of other packages, by name."""
-    return {**METHODS, **PARTS, **installed()}
+    ours = {name: place for name, (place, _) in {**METHODS, **PARTS}.items()}
+    return {**ours, **installed()}
 
 
 def kind_of(name: str) -> type[Strategy] | None:
@@ -105,12 +177,30 @@ def kind_of(name: str) -> type[Strategy] | None:
 
 def methods() -> dict[str, type[Strategy]]:
     """Every method that can be loaded, by name."""
-    return {name: kind for name, kind in _kinds() if not issubclass(kind, Wrapper)}
+    return {name: kind for name, kind in _kinds() if not is_part(kind)}
 
 
 def parts() -> dict[str, type[Wrapper]]:
     """Every part that can be loaded, by name."""
-    return {name: kind for name, kind in _kinds() if issubclass(kind, Wrapper)}
+    return {name: kind for name, kind in _kinds() if is_part(kind)}
+
+
+def is_part(kind: type[Strategy]) -> TypeGuard[type[Wrapper]]:
+    """Whether it alters another strategy, and cannot stand alone."""
+    from splat.core.strategy import Wrapper
+
+    return issubclass(kind, Wrapper)
+
+
+def summaries() -> tuple[dict[str, str], dict[str, str]]:
+    """What each method is, and what each part, by name; ours are not loaded for it."""
+    here, more = (
+        {name: summary for name, (place, summary) in group.items() if is_there(place)}
+        for group in (METHODS, PARTS)
+    )
+    for name, kind in _installed_kinds():
+        (more if is_part(kind) else here)[name] = headline(kind)
+    return here, more
 
 
 def _kinds() -> Iterator[tuple[str, type[Strategy]]]:
@@ -118,6 +208,10 @@ def _kinds() -> Iterator[tuple[str, type[Strategy]]]:
         kind = kind_of(name)
         if kind is not None:
             yield name, kind
+    yield from _installed_kinds()
+
+
+def _installed_kinds() -> Iterator[tuple[str, type[Strategy]]]:
     for name, place in installed().items():
         try:
             kind = kind_of(name)
@@ -163,6 +257,8 @@ def plugin(place: str) -> type[Strategy]:
 
 def _checked(kind: object, place: str) -> type[Strategy]:
     """What lies at a place, if it is a strategy whose fields can be options."""
+    from splat.core.strategy import Strategy
+
     where, _, name = place.rpartition(":")
     if not isinstance(kind, type) or not issubclass(kind, Strategy):
         raise ValueError(

@@ -19,12 +19,6 @@ MOST_RANGES = 6
 """Most ranges of steps in a line."""
 
 
-def headline(kind: type[Any]) -> str:
-    """The first paragraph of a docstring, in one line."""
-    text = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0]
-    return " ".join(text.split())
-
-
 def page(strategy: Strategy, steps: int) -> str:
     """Everything about a strategy, for a run of so many steps."""
     fitted = strategy.scheduled(steps)

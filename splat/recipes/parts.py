@@ -17,9 +17,10 @@ def with_part(name: str, base: Strategy, fields: Mapping[str, Any], option: str)
     """A strategy wrapped in a part of the catalog, for an option of a run."""
     kind = kind_of(name)
     if kind is None:
+        module = PARTS[name][0].partition(":")[0]
         raise ValueError(
-            f"{option} is the part {name} of a recipe, and {PARTS[name].partition(':')[0]} is not"
-            " there; install splat-toolkit whole, or leave the option out"
+            f"{option} is the part {name} of a recipe, and {module} is not there; install"
+            " splat-toolkit whole, or leave the option out"
         )
     assert issubclass(kind, Wrapper)
     return kind(base=base, **fields)

@@ -57,6 +57,18 @@ def object_at(place: str) -> Any | None:
     return getattr(module, name) if name else module
 
 
+def is_there(place: str) -> bool:
+    """Whether a module of ours, at `splat.ROOM.…` or `splat.ROOM.…:name`, has a file; neither it
+    nor its packages are loaded to find out."""
+    _, room, *names = place.partition(":")[0].split(".")
+    package = importlib.util.find_spec(f"splat.{room}")
+    folders = [] if package is None else [*(package.submodule_search_locations or ())]
+    files = [Path(folder, *names) for folder in folders]
+    return any(
+        file.with_suffix(".py").is_file() or Path(file, "__init__.py").is_file() for file in files
+    )
+
+
 def _from_name(name: str, what: str) -> ModuleType:
     # The folder one works in is looked at last, and for as long as this import only.
     sys.path.append(str(Path.cwd()))

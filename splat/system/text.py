@@ -1,6 +1,8 @@
-"""Numbers as people read them: bytes and lengths of time."""
+"""Numbers as people read them, bytes and lengths of time; what a class says of itself."""
 
 from __future__ import annotations
+
+import inspect
 
 
 def size(count: float) -> str:
@@ -20,3 +22,9 @@ def span(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def headline(kind: type[object]) -> str:
+    """The first paragraph of a class's docstring, in one line."""
+    text = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0]
+    return " ".join(text.split())

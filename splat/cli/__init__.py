@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from splat.system.import_path import is_there
+from splat.system.import_path import IMPORT_PATH, is_there, vouch
 
 VERBS = {
     "prep": ("splat.cli.prep", "make a posed scene of photos or of a video"),
@@ -79,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     errors.speak(quiet="--quiet" in rest)
     try:
+        if verb != "train":  # where it is an option of its own, and names what is trained
+            rest = _vouched(rest)
         code: int = import_module(VERBS[verb][0]).main(rest)
         return code
     except KeyboardInterrupt:
@@ -96,6 +98,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if _speaks():
             print(f"splat {verb}: {sentence}", file=sys.stderr, flush=True)
         return code
+
+
+def _vouched(words: Sequence[str]) -> list[str]:
+    """Arguments without `--plugin PLACE`, once the user's word for each place is kept."""
+    rest, left = [], iter(words)
+    for word in left:
+        name, equals, place = word.partition("=")
+        if name != "--plugin":
+            rest.append(word)
+            continue
+        place = place if equals else next(left, "")
+        if not IMPORT_PATH.fullmatch(place):
+            raise ValueError(
+                f"--plugin is followed by {place!r}; expected module:Class or file.py:Class"
+            )
+        vouch(place)
+    return rest
 
 
 def _speaks() -> bool:
@@ -122,6 +141,7 @@ def usage() -> str:
         "splat VERB --help says what a verb takes. For example:\n"
         "  splat train scene/ --out run/ --downscale 2 --steps 7000 mcmc --cap 60k\n"
         "  splat train scene/ --out run/ --budget 200k mcmc + protect --rule 'age<500'\n"
+        "--plugin FILE.py:CLASS lets a verb open a run that a strategy of your own has made.\n"
         "--debug (or SPLAT_DEBUG=1) shows where in the code an error comes from."
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from itertools import pairwise
@@ -19,6 +18,7 @@ from splat.options.parse import parsed, parsed_known
 from splat.options.verbs import DeviceName
 from splat.recipes import catalog, recipe
 from splat.recipes.offered import offered_for
+from splat.system.import_path import IMPORT_PATH
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,6 @@ def _numbers(kind: str) -> int:
     return kind.count("float") if "tuple[float" in kind else 1
 
 
-_IMPORT_PATH = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
 _RUN_OPTIONS = {
     name: values
     for kind in (Train, Options, Reading, Watching, Viewing, Blocking)
@@ -149,7 +148,7 @@ def _names_one(arguments: Sequence[str], offered: Mapping[str, Strategy]) -> boo
 
 def _place(arguments: Sequence[str]) -> str | None:
     """The import path of a strategy that stands where a method may."""
-    return next((word for word in _words(arguments) if _IMPORT_PATH.fullmatch(word)), None)
+    return next((word for word in _words(arguments) if IMPORT_PATH.fullmatch(word)), None)
 
 
 def _words(arguments: Sequence[str]) -> Iterator[str]:

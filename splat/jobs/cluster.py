@@ -19,6 +19,7 @@ from splat.jobs.local import WARNING
 from splat.jobs.process import BEGUN, STOPPED, Place, failure_text, lines_of, log_bytes, was_killed
 from splat.jobs.task import SentJob, run_job
 from splat.jobs.work import Ended, Interrupted, Share, Work, check_unique
+from splat.system.import_path import vouchers
 from splat.system.signals import Heard, listening
 from splat.system.text import size
 
@@ -145,6 +146,7 @@ class _Tasks:
                 work.key, size(work.memory), size(self._room),
             )  # fmt: skip
         ours = tuple((name, value) for name, value in os.environ.items() if name.startswith(OURS))
+        ours += vouchers()
         path = tuple(sys.path) if self._here else None
         place = Place(share.threads, None, os.getcwd(), path, ours)
         task = self._ray.remote(run_job).options(

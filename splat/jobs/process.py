@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splat.jobs.work import Work
+from splat.system.import_path import vouchers
 
 BEGUN, FAILED = "--- begun ", "failed: "
 """Prefixes of lines of a log: the begin of a process, and the reason of a failure."""
@@ -38,7 +39,11 @@ class Place:
 def begin_process(work: Work, place: Place) -> subprocess.Popen[bytes]:
     """Start a process that carries out a job; it stops, with a checkpoint, when its stdin is
     closed."""
-    environment = {**os.environ, **dict(place.variables), "OMP_NUM_THREADS": str(place.threads)}
+    environment = {
+        **os.environ,
+        **dict((*vouchers(), *place.variables)),
+        "OMP_NUM_THREADS": str(place.threads),
+    }
     if place.device is not None:
         environment["CUDA_VISIBLE_DEVICES"] = place.device
     # With -m a folder named splat where one works would be found before the one in use.

@@ -14,7 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, TypeGuard
 
 from splat.system.entry_points import installed_besides
-from splat.system.import_path import is_there, module_of, object_at, where_and_name
+from splat.system.import_path import is_there, module_of, object_at, vouch, where_and_name
 from splat.system.text import headline
 
 if TYPE_CHECKING:  # names and summaries can be had without loading torch
@@ -243,8 +243,10 @@ def name_of(kind: type[Strategy]) -> str | None:
 
 
 def plugin(place: str) -> type[Strategy]:
-    """The strategy class at `module:Class` or `file.py:Class`; modules may lie in this folder."""
+    """The strategy class at `module:Class` or `file.py:Class`, for which the user vouches by naming
+    it; modules may lie in this folder."""
     where, name = where_and_name(place, "plugin", "Class")
+    vouch(place)
     module = module_of(where)
     kind = vars(module).get(name)
     if kind is None:

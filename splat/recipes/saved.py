@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from splat.core.strategy import Strategy
-from splat.recipes.catalog import plugin
-from splat.system.import_path import module_of, place_of
+from splat.recipes import catalog
+from splat.system.import_path import (
+    IMPORT_PATH,
+    is_vouched,
+    loaded_module,
+    module_of,
+    place_of,
+    vouch,
+)
 
 MOVED = {
     "splat.strategy:Fixed": "splat.core.strategy:Fixed",
@@ -16,11 +24,21 @@ MOVED = {
     "splat.strategies.block:Block": "splat.blocks.block:Block",
 }
 """Classes that run folders name by where they were, and where they are now."""
+ROOMS = ("splat.strategies.", "splat.core.", "splat.blocks.")
+"""Where classes of ours lie that a run folder may name."""
+ROOMS_OF_FUNCTIONS = ("splat.strategies.", "splat.datasets.")
+"""Where functions of ours lie that a field of a strategy may name."""
 
 
-def description_of(strategy: Strategy) -> dict[str, Any]:
-    """A strategy as JSON can hold it: the import path of its class, and its fields."""
-    return {"class": place_of(type(strategy)), "fields": _fields(strategy)}
+def description_of(strategy: Any) -> dict[str, Any]:
+    """A strategy as JSON can hold it: the import path of its class, and its fields.
+
+    Somebody here made it, and so vouches for what it is made of.
+    """
+    place = place_of(type(strategy))
+    if not place.startswith("splat."):
+        vouch(place)
+    return {"class": place, "fields": _fields(strategy)}
 
 
 def strategy_from_description(
@@ -28,17 +46,12 @@ def strategy_from_description(
 ) -> Strategy:
     """The strategy that `description_of` described.
 
+    A description may come from a stranger: what it names is loaded only where it is ours, an
+    installed package's, or vouched for (`splat.system.import_path.vouch`); else ValueError.
     `missing` stands in for those within it whose class is not to be had; None: ValueError.
     """
-    place = MOVED.get(description["class"], description["class"])
-    try:
-        kind = _loaded(place)
-    except ValueError:
-        if missing is None:
-            raise
-        return missing
-    strategy: Strategy = _build(kind, description["fields"], missing)
-    return strategy
+    built: Strategy = _build(description, missing, None)
+    return built
 
 
 def class_names(description: Mapping[str, Any]) -> str:
@@ -49,23 +62,16 @@ def class_names(description: Mapping[str, Any]) -> str:
     return " + ".join([*map(class_names, inner), *([] if fields.get("parts") else [own])])
 
 
-def _loaded(place: str) -> type[Strategy]:
-    if place.startswith("__main__:"):
-        raise ValueError(
-            f"the method {place.partition(':')[2]} was defined in a script; go on from Python with"
-            " splat.resume(folder, strategy=...)"
-        )
-    return plugin(place)
-
-
 def _fields(part: Any) -> dict[str, Any]:
     values = {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}
     return {name: _plain(value) for name, value in values.items()}
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, str) and IMPORT_PATH.fullmatch(value) and not value.startswith("splat."):
+        vouch(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"class": place_of(type(value)), "fields": _fields(value)}
+        return description_of(value)
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
@@ -76,31 +82,76 @@ def _plain(value: Any) -> Any:
     )
 
 
-def _build(kind: type[Any], fields: Mapping[str, Any], missing: Strategy | None) -> Any:
-    names = {field.name for field in dataclasses.fields(kind)}
+def _build(
+    description: Mapping[str, Any], missing: Strategy | None, within: type[Any] | None
+) -> Any:
+    """What a description describes; `within` is the class of what it is a field of."""
+    try:
+        kind = _class(MOVED.get(description["class"], description["class"]), within)
+    except ValueError:
+        if missing is None:
+            raise
+        return missing
+    names, fields = {field.name for field in dataclasses.fields(kind)}, description["fields"]
     if unknown := sorted(set(fields) - names):
         raise ValueError(
             f"{kind.__name__} has no field {unknown[0]!r}; the run was made by another version of"
             f" it: use that one, or begin anew"
         )
-    return kind(**{name: _value(value, missing) for name, value in fields.items()})
+    return kind(**{name: _value(value, missing, kind) for name, value in fields.items()})
 
 
-def _value(value: Any, missing: Strategy | None) -> Any:
+def _value(value: Any, missing: Strategy | None, within: type[Any]) -> Any:
     if isinstance(value, dict):
-        try:
-            kind = _class(value["class"])
-        except ValueError:
-            if missing is None:
-                raise
-            return missing
-        return _build(kind, value["fields"], missing)
-    return tuple(_value(item, missing) for item in value) if isinstance(value, list) else value
+        return _build(value, missing, within)
+    if isinstance(value, str) and IMPORT_PATH.fullmatch(value):
+        _check(value, ROOMS_OF_FUNCTIONS)
+    if isinstance(value, list):
+        return tuple(_value(item, missing, within) for item in value)
+    return value
 
 
-def _class(place: str) -> type[Any]:
-    where, _, name = MOVED.get(place, place).rpartition(":")
+def _class(place: str, within: type[Any] | None) -> type[Any]:
+    """The class at a place: a strategy, or a record beside the class it is a field of."""
+    where, _, name = place.rpartition(":")
     if where == "__main__":
-        raise ValueError(f"the class {name} was defined in a script, which alone can use it")
-    kind: type[Any] = getattr(module_of(where), name)
-    return kind
+        raise ValueError(
+            f"{name} was defined in a script; go on from Python with"
+            " splat.resume(folder, strategy=...)"
+        )
+    here = loaded_module(place)
+    if here is None or not _is_strategy(getattr(here, name, None)):
+        # A strategy that this process has imported by itself is the user's own.
+        if within is None or where != within.__module__:
+            _check(place, ROOMS)
+    kind = getattr(module_of(where), name, None)
+    if _is_strategy(kind) or (within is not None and dataclasses.is_dataclass(kind)):
+        checked: type[Any] = kind
+        return checked
+    raise ValueError(
+        f"{place} is no strategy with options; expected a class that derives from"
+        " splat.core.Strategy: the run was made by another version of it, or by no splat"
+    )
+
+
+def _is_strategy(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Strategy) and dataclasses.is_dataclass(kind)
+
+
+def _check(place: str, rooms: tuple[str, ...]) -> None:
+    """Raise ValueError where a description names what is neither ours, nor an installed package's,
+    nor vouched for: importing it would run whatever it holds."""
+    where = place.rpartition(":")[0]
+    ours = where.startswith(rooms) and not where.endswith(".py")
+    if not ours and where not in _modules_of_packages() and not is_vouched(place):
+        raise ValueError(
+            f"the run was made with {place}, which is not part of splat, and to open the run is to"
+            f" execute it; if you trust it, say so with --plugin {place}"
+        )
+
+
+@cache
+def _modules_of_packages() -> frozenset[str]:
+    """Modules of the strategies that other installed packages offer."""
+    kinds = map(catalog.kind_of, catalog.installed())
+    return frozenset(kind.__module__ for kind in kinds if kind is not None)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
+import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +14,11 @@ from typing import Any
 
 FROM_FILE = "splat_plugin_"
 """Start of the name of a module that was loaded from a file."""
+IMPORT_PATH = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*")
+"""What `file.py:name` and `module:name` look like."""
+VOUCHED = "SPLAT_PLUGINS"
+"""Environment variable in which a process is told for what the user vouched (`vouchers`)."""
+_vouched: list[str] = json.loads(os.environ.get(VOUCHED) or "[]")
 
 
 def place_of(kind: type[Any]) -> str:
@@ -19,6 +27,37 @@ def place_of(kind: type[Any]) -> str:
     if module.startswith(FROM_FILE):
         return f"{sys.modules[module].__file__}:{kind.__qualname__}"
     return f"{module}:{kind.__qualname__}"
+
+
+def vouch(place: str) -> None:
+    """Let run folders name what lies in the module or file of an import path, in this process and
+    in those it starts: the user named it here, or wrote it."""
+    if not is_vouched(place):
+        _vouched.append(_where(place))
+
+
+def is_vouched(place: str) -> bool:
+    """Whether the user vouched for the module or file of an import path."""
+    return _where(place) in _vouched
+
+
+def vouchers() -> tuple[tuple[str, str], ...]:
+    """Environment variables with which a process that this one starts trusts what it trusts."""
+    return ((VOUCHED, json.dumps(_vouched)),)
+
+
+def loaded_module(place: str) -> ModuleType | None:
+    """The module of an import path where this process has imported it already; None: it has not."""
+    where = _where(place)
+    if not where.endswith(".py"):
+        return sys.modules.get(where)
+    module = sys.modules.get(f"{FROM_FILE}{Path(where).stem}")
+    return module if module is not None and module.__file__ == where else None
+
+
+def _where(place: str) -> str:
+    where = place.rpartition(":")[0] or place
+    return str(Path(where).resolve()) if where.endswith(".py") else where
 
 
 def where_and_name(place: str, what: str, wanted: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -23,8 +24,8 @@ from splat.core.step import Step
 from splat.loop import Run
 from splat.options import Options, Reading, Watching
 from splat.runs import checkpoint
-from splat.runs.folder import Folder
-from splat.system.files import DiskFull
+from splat.runs.folder import Folder, vacant
+from splat.system.files import DiskFull, write_json
 from splat.training.stop import Stopped
 
 Outcome = Any
@@ -201,6 +202,34 @@ def test_kill_9_at_any_moment_corrupts_nothing(
     done = checkpoint.load(Folder(out).latest())["step"]
     assert splat("resume", out, "--steps", done + 1, "--quiet").code == 0
     assert not list((out / "checkpoints").glob(".*"))
+
+
+def test_what_replaces_a_file_is_on_the_disk_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut the old file is there or the new one, whole; never an empty one."""
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(handle: int) -> None:
+        folder = stat.S_ISDIR(os.fstat(handle).st_mode)
+        done.append("folder" if folder else f"{os.fstat(handle).st_size} bytes")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append("replaced"), replace(a, b)))
+    write_json(tmp_path / "config.json", {})
+    assert done == ["3 bytes", "replaced", "folder"]
+
+
+def test_a_run_killed_while_its_config_is_written_begins_anew_in_place(tmp_path: Path) -> None:
+    (tmp_path / ".config.123.json").write_text('{"format": "spl')
+    folder = vacant(tmp_path, overwrite=False)
+    folder.clear()
+    assert not [*tmp_path.iterdir()]
+    (tmp_path / ".config.mine.txt").touch()
+    with pytest.raises(FileExistsError, match="is not empty and no run"):
+        vacant(tmp_path, overwrite=True)
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint(

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -422,12 +423,71 @@ def test_an_export_replaces_the_one_before(tmp_path: Path) -> None:
     formats.write(some(600, degree=0), path)
     first = sorted(p.name for p in tmp_path.iterdir())
     formats.write(some(40, degree=0), path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["0_0", "lod-meta.json", "notes.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0_0-2", "lod-meta.json", "notes.txt"]
     assert "1_0" in first and len(formats.read(path)) == 40
-    path.unlink()
-    with pytest.raises(ValueError, match="0_0 is in the way"):
-        formats.write(some(40, degree=0), path)
-    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".lod")]
+    path.unlink()  # as after a kill: chunks that no document names are taken over
+    formats.write(some(40, degree=0), path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0_0", "lod-meta.json", "notes.txt"]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def test_nothing_of_others_is_removed(tmp_path: Path) -> None:
+    path, photos = tmp_path / "lod-meta.json", tmp_path / "photos"
+    formats.write(some(40, degree=0), path)
+    said = json.loads(path.read_text())
+    # What a document names is no reason to remove it.
+    path.write_text(json.dumps({**said, "filenames": ["photos/meta.json"]}))
+    photos.mkdir()
+    (photos / "mine.jpg").write_bytes(b"mine")
+    (photos / "meta.json").write_text("{}")
+    # Nor is a name like ours: something else lies there, or another document needs it.
+    (tmp_path / "7_7").mkdir()
+    (tmp_path / "7_7" / "thesis.tex").write_text("mine")
+    other = tmp_path / "moved.lod-meta.json"
+    other.write_text(json.dumps({**said, "filenames": ["0_0/meta.json"]}))
+    formats.write(some(50, degree=0), path)
+    assert len(formats.read(path)) == 50 and len(formats.read(other)) == 40
+    assert (photos / "mine.jpg").is_file() and (tmp_path / "7_7" / "thesis.tex").is_file()
+
+
+def test_a_kill_at_any_moment_leaves_the_old_or_the_new(tmp_path: Path) -> None:
+    """Every operation on files fails once; what is read then is one of the two, and the next export
+    goes through and leaves nothing behind."""
+    old, new = some(300, degree=0), some(40, degree=0)
+    for number in range(1000):
+        path = tmp_path / str(number) / "lod-meta.json"
+        formats.write(old, path)
+        left = number
+
+        def once(call: Callable[..., object]) -> Callable[..., object]:
+            def failing(*given: object, **named: object) -> object:
+                nonlocal left
+                left -= 1
+                if left < 0:
+                    raise Killed
+                return call(*given, **named)
+
+            return failing
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("rename", "replace", "fsync", "mkdir", "rmdir", "unlink"):
+                patch.setattr(os, name, once(getattr(os, name)))
+            try:
+                formats.write(new, path)
+                survived = True
+            except Killed:
+                survived = False
+        assert len(formats.read(path)) in (300, 40)
+        formats.write(new, path)
+        assert len(formats.read(path)) == 40
+        here = sorted(p.name for p in path.parent.iterdir())
+        assert len(here) == 2 and here[1] == "lod-meta.json", here
+        if survived:
+            assert number > 10
+            return
 
 
 @pytest.mark.parametrize(

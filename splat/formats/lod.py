@@ -8,6 +8,8 @@ chunks of what is looked at, coarse ones first.
 
 from __future__ import annotations
 
+import itertools
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ from splat.formats.settings import Settings
 from splat.kernels import threads
 from splat.lod.levels import LEAF, Levels, coarser_counts, levels_of_rows, rows_by_leaf
 from splat.lod.tree import depth_for
-from splat.system.files import replacing
+from splat.system.files import replacing, synced
 from splat.types import Drawing, Gaussians
 
 SUFFIX = "lod-meta.json"
@@ -56,7 +58,9 @@ def write(
     """Write the document, and chunks into folders LEVEL_NUMBER beside it.
 
     Rows that hold NaN or infinite values are left out, with a warning. Beside the set there is a
-    third of it in memory, and a chunk. What another such document at `path` had is replaced.
+    third of it in memory, and a chunk. What such a document at `path` had stays whole until the new
+    one is: chunks get names that are free, the document is replaced at once, then chunks that no
+    document here names any more are removed, those of an export that was killed among them.
     """
     gaussians = kept(gaussians, finite(gaussians), path).to("cpu")
     order = rows_by_leaf(gaussians.means, LEAF)
@@ -67,15 +71,20 @@ def write(
     levels = levels_of_rows(len(gaussians), part, LEAF, threads())
     chunks = list(_chunks(levels))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent, prefix=".lod.") as drafts:
-        for chunk in chunks:
-            folder = Path(drafts) / _name(path, chunk)
+    names = _free_names(path, chunks)
+    with TemporaryDirectory(dir=path.parent, prefix=_drafts(path)) as drafts:
+        for name, chunk in zip(names, chunks, strict=True):
+            folder = Path(drafts) / name
             folder.mkdir()
             rows = rows_of(_rows(levels, chunk, gaussians, order), path)
             sog.write_apart(rows, folder, drawing, settings)
-        _put(path, Path(drafts))
+            for file in (*folder.iterdir(), folder):
+                synced(file)
+        for name in names:
+            Path(drafts, name).rename(path.parent / name)
         with replacing(path) as draft:
-            draft.write_bytes(_document(path, levels, chunks))
+            draft.write_bytes(_document(names, levels, chunks))
+    _sweep(path)
 
 
 def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
@@ -150,7 +159,7 @@ def _rows(levels: Levels, chunk: _Chunk, gaussians: Gaussians, order: Tensor) ->
     return levels.coarser[chunk.level - 1].take(torch.arange(low, high))
 
 
-def _document(path: Path, levels: Levels, chunks: list[_Chunk]) -> bytes:
+def _document(names: list[str], levels: Levels, chunks: list[_Chunk]) -> bytes:
     places: list[dict[int, Place]] = [{} for _ in range(len(levels))]
     for file, chunk in enumerate(chunks):
         start = levels.rows(chunk.level, chunk.first).start
@@ -159,36 +168,53 @@ def _document(path: Path, levels: Levels, chunks: list[_Chunk]) -> bytes:
             places[leaf][chunk.level] = Place(file, rows.start - start, rows.stop - rows.start)
     # Boxes are around what is drawn, as other writers have them: one standard deviation.
     low, high = levels.low - levels.reach[:, None], levels.high + levels.reach[:, None]
-    names = [f"{_name(path, chunk)}/meta.json" for chunk in chunks]
-    return document_bytes(names, levels.counts.sum(1).tolist(), tree(low, high, places))
+    files = [f"{name}/meta.json" for name in names]
+    return document_bytes(files, levels.counts.sum(1).tolist(), tree(low, high, places))
 
 
-def _name(path: Path, chunk: _Chunk) -> str:
-    """Name of a chunk's folder; documents side by side each have their own."""
-    return f"{path.name.removesuffix(SUFFIX)}{chunk.level}_{chunk.number}"
+def _stem(path: Path) -> str:
+    """What the names of a document's chunks begin with; documents side by side each have their
+    own."""
+    return path.name.removesuffix(SUFFIX)
 
 
-def _put(path: Path, drafts: Path) -> None:
-    """Move chunks to where they belong, in place of those of the document that is there."""
-    if path.is_file():
-        old = [_inside(path, name).parent for name in _known(path)]
-        # Without its document nothing is taken for whole that is not.
-        path.unlink()
-        for folder in old:
-            if folder != path.parent.resolve():
+def _free_names(path: Path, chunks: list[_Chunk]) -> list[str]:
+    """Names for the folders of chunks, LEVEL_NUMBER, with a number behind where one is taken."""
+    names = [f"{_stem(path)}{chunk.level}_{chunk.number}" for chunk in chunks]
+    for turn in itertools.count(2):
+        if not any((path.parent / name).exists() for name in names):
+            break
+        names = [f"{_stem(path)}{chunk.level}_{chunk.number}-{turn}" for chunk in chunks]
+    return names
+
+
+def _drafts(path: Path) -> str:
+    """What the name of a folder begins with, in which chunks are made."""
+    return f".{path.name}."
+
+
+def _sweep(path: Path) -> None:
+    """Remove chunks of this document's making that no document here names, and nothing else."""
+    named = {name for each in path.parent.glob(f"*{SUFFIX}") for name in _known(each)}
+    kept = {Path(name).parts[0] for name in named if Path(name).parts}
+    own = re.compile(rf"{re.escape(_stem(path))}\d+_\d+(-\d+)?")
+    for folder in [*path.parent.iterdir()]:
+        if own.fullmatch(folder.name) and folder.name not in kept and _is_chunk(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        elif folder.name.startswith(_drafts(path)) and folder.is_dir():
+            if all(map(_is_chunk, folder.iterdir())):
                 shutil.rmtree(folder, ignore_errors=True)
-    for draft in sorted(drafts.iterdir()):
-        folder = path.parent / draft.name
-        if folder.exists():
-            raise ValueError(
-                f"{folder} is in the way of a chunk of {path.name}; move it away, or export into"
-                " another folder"
-            )
-        draft.rename(folder)
+
+
+def _is_chunk(folder: Path) -> bool:
+    """Whether nothing but what a chunk is made of lies in a folder."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    return all(file.is_file() and file.suffix in (".json", ".webp") for file in folder.iterdir())
 
 
 def _known(path: Path) -> list[str]:
-    """Names of the chunks of a document that is to be replaced; none where it is no such one."""
+    """Names of the chunks of a document; none where it is no such one."""
     try:
         return read_meta(path).names
     except ValueError:

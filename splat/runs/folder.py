@@ -119,7 +119,7 @@ class Folder:
             self.checkpoints, self.tensorboard, self.timeline, self.blocks, self.audio,
         ):  # fmt: skip
             shutil.rmtree(path, ignore_errors=True)
-        for path in self._files:
+        for path in (*self._files, *self._drafts()):
             path.unlink(missing_ok=True)
 
     @property
@@ -139,10 +139,17 @@ class Folder:
 
     def clear_drafts(self) -> None:
         """Remove half-written files of a process that was killed."""
+        for path in self._drafts():
+            path.unlink(missing_ok=True)
+
+    def is_bare(self) -> bool:
+        """Whether nothing lies here but half-written files of a process that was killed."""
+        return {*self.path.iterdir()} <= {*self._drafts()}
+
+    def _drafts(self) -> list[Path]:
         drafts = [self.checkpoints.glob(".step_*.*.pt")]
         drafts += [self.path.glob(f".{path.stem}.*{path.suffix}") for path in self._files]
-        for path in (path for group in drafts for path in group):
-            path.unlink(missing_ok=True)
+        return [path for group in drafts for path in group]
 
 
 def vacant(path: Path, overwrite: bool) -> Folder:
@@ -150,7 +157,7 @@ def vacant(path: Path, overwrite: bool) -> Folder:
     folder = Folder(path)
     if path.is_file():
         raise FileExistsError(f"{path} is a file; give the run a folder with --out")
-    if not path.is_dir() or not any(path.iterdir()):
+    if not path.is_dir() or folder.is_bare():
         return folder
     if not folder.is_run():
         raise FileExistsError(

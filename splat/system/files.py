@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all, and outlive a power cut once they are there."""
 
 from __future__ import annotations
 
@@ -34,13 +34,15 @@ def replacing(path: Path) -> Iterator[Path]:
     """A name to write to beside `path`, with its suffix; it becomes `path` if nothing fails.
 
     The folder is made where it is missing. What stood at `path` stays until the new file is
-    complete, and stays if the block raises.
+    complete and on the disk, and stays if the block raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield draft
+        synced(draft)
         os.replace(draft, path)
+        synced(path.parent)
     except OSError as error:
         full = disk_full(error, path)
         if full is None:
@@ -48,6 +50,21 @@ def replacing(path: Path) -> Iterator[Path]:
         raise full from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+def synced(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders, and keeps names by itself
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # File systems that cannot say so (some network ones) have no better answer.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, record: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def load(
     depths: str = "auto",
     normals: str = "auto",
     depth_kind: str = "auto",
+    allow_outside: bool = False,
 ) -> SceneData:
     """The posed photographs in a folder, of whichever format; nothing is decoded.
 
@@ -54,7 +56,8 @@ def load(
     folder, `eval` is `auto`, `all`, `none`, a number or names (see `splat.datasets.split`);
     `depths` and `normals` are as `masks`, `depth_kind` is what depths are if not what their folder
     says (see `splat.datasets.guides`).
-    Cameras are in the frame of the input, of the size of their photos.
+    A scene, which may be a stranger's, that names photos outside of its folder is refused unless
+    `allow_outside`. Cameras are in the frame of the input, of the size of their photos.
     """
     path = Path(path)
     scene = _read(path, images)
@@ -63,9 +66,26 @@ def load(
             f"{path}: holds one posed photo only; expected at least 2, from different places: "
             "add photos and pose them"
         )
+    if not allow_outside:
+        _check_inside(scene, path, images)
     scene = with_masks(fitted(scene), masks)
     scene = with_normals(with_depths(scene, depths, depth_kind), normals)
     return split(cleaned(scene), eval)
+
+
+def _check_inside(scene: SceneData, path: Path, images: str | None) -> None:
+    """Raise ValueError where a photo lies, by its name, neither in the folder of the scene nor in
+    that which the user named."""
+    folder = path if path.is_dir() else path.parent
+    allowed = [folder] if images is None else [folder, folder / images]
+    roots = [os.path.abspath(each) for each in allowed]
+    for view in (*scene.train, *scene.test):
+        place = Path(os.path.abspath(view.image))  # links are followed where they lie inside
+        if not any(place.is_relative_to(root) for root in roots):
+            raise ValueError(
+                f"{path} names a photo outside of its folder, {view.image}; move the photos there,"
+                " or read them all the same with --allow-outside"
+            )
 
 
 def _read(path: Path, images: str | None) -> SceneData:

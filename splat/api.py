@@ -225,6 +225,7 @@ def read_scene(path: Path, reading: Reading) -> SceneData:
         depths=reading.depths,
         normals=reading.normals,
         depth_kind=reading.depth_kind,
+        allow_outside=reading.allow_outside,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -223,3 +224,22 @@ def test_masks_are_found_by_either_name(tmp_path: Path) -> None:
     assert views_of(datasets.load(tmp_path, masks="none"))[0].mask is None
     other = views_of(datasets.load(tmp_path, masks="other"))
     assert [view.mask is not None for view in other[:3]] == [False, False, True]
+
+
+def test_photos_outside_of_the_folder_are_the_user_s_word(tmp_path: Path) -> None:
+    """A stranger's scene reads no other files of mine; links in it, and what I name, are my own."""
+    root = nerfstudio(tmp_path / "scene")
+    record = json.loads((root / "transforms.json").read_text())
+    first = root / record["frames"][0]["file_path"]
+    shutil.copy(first, tmp_path / "secret.png")
+    for name in ("../secret.png", str(tmp_path / "secret.png")):
+        record["frames"][0]["file_path"] = name
+        (root / "transforms.json").write_text(json.dumps(record))
+        with pytest.raises(ValueError, match=r"outside of its folder, .*secret.png; .*--allow-out"):
+            datasets.load(root)
+        assert len(datasets.load(root, allow_outside=True).train)
+    first.unlink()
+    first.symlink_to(tmp_path / "secret.png")
+    record["frames"][0]["file_path"] = str(first.relative_to(root))
+    (root / "transforms.json").write_text(json.dumps(record))
+    assert len(datasets.load(root).train)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +21,8 @@ from splat.strategies.protect import Protect
 from splat.strategies.scaffold import Scaffold
 from splat.strategies.scaffold.gsdf import Gsdf
 from splat.system import import_path
+from splat.viewer.compare_tab import _row
+from splat.viewer.showing import Showing
 
 Splat = Callable[..., Any]
 EVIL = """
@@ -129,6 +134,15 @@ def test_nothing_else_is_imported_or_called(stranger: Path, method: Mapping[str,
     with pytest.raises(ValueError, match=r"--plugin|is no strategy|in a script"):
         strategy_from_description(method)
     assert not [*stranger.rglob("*.ran")]
+
+
+def test_names_are_no_markup_in_the_viewer() -> None:
+    source: Any = SimpleNamespace(name="<img src=x onerror=f()>**[a](b)**{1}\n# x", psnr=None)
+    source.step, source.count, source.unit = 3, 40, "Gaussians"
+    viewer: Any = SimpleNamespace(_sources=[source])
+    for shown in (_row(source), Showing._state(viewer)[0]):
+        name = shown.removeprefix("**").partition("**")[0]
+        assert re.fullmatch(r"(\w| |&#\d+;)+", name) and html.unescape(name) == source.name
 
 
 def test_ours_are_rebuilt_as_they_were() -> None:

@@ -132,6 +132,7 @@ def test_listens_on_loopback_only(server: Server) -> None:
         assert listening and all(entry in _loopback(server.port) for entry in listening)
     page = asked(server)
     assert page.status == 200 and page.getheader("Referrer-Policy") == "no-referrer"
+    assert page.getheader("Content-Security-Policy") == "frame-ancestors 'self'"
     assert page.getheader("Set-Cookie") is None
     with socket.socket() as outside, pytest.raises(OSError):
         outside.settimeout(1)

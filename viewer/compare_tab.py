@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from splat.viewer.guest import Guest
 from splat.viewer.look import Against
+from splat.viewer.markdown import plain
 from splat.viewer.source import Source
 from splat.viewer.stage import Stage
 from splat.viewer.timeline import Timeline
@@ -113,4 +114,4 @@ class CompareTab:
 def _row(source: Source) -> str:
     figure = "" if source.psnr is None else f", {source.psnr:.2f} dB on held-out photos"
     step = f" at step {source.step:,}" if source.step else ""
-    return f"**{source.name}**{step}: {source.count:,} Gaussians{figure}"
+    return f"**{plain(source.name)}**{step}: {source.count:,} Gaussians{figure}"

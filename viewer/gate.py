@@ -59,9 +59,12 @@ class Gate:
         return refused and connection.respond(refused[0], refused[1] + "\n")
 
     def dress(self, request: Request, response: Response) -> None:
-        """Add the cookie and the referrer policy to a response."""
+        """Add the cookie, the referrer policy, and who may frame the page to a response."""
         if response.headers.get("Content-Type", "").startswith("text/html"):
             response.headers["Referrer-Policy"] = "no-referrer"
+            # In a frame of another site a visitor would click on what they do not see.
+            response.headers["Content-Security-Policy"] = "frame-ancestors 'self'"
+            response.headers["X-Frame-Options"] = "SAMEORIGIN"
         if self.token and self._asked(request):
             worth = quote(self.token, safe="")
             response.headers["Set-Cookie"] = (

@@ -16,6 +16,7 @@ from splat.core.frame import points_to_frame
 from splat.types import Points
 from splat.viewer.curves import of_log
 from splat.viewer.gallery import Gallery
+from splat.viewer.markdown import plain
 from splat.viewer.page import Page, State, box_around
 from splat.viewer.paint import Easel
 from splat.viewer.scene_tab import Landmarks
@@ -75,7 +76,7 @@ class Showing:
         for source in self._sources:
             figure = "" if source.psnr is None else f", {source.psnr:.2f} dB on held-out photos"
             step = f"trained for {source.step:,} steps, " if source.step else ""
-            lines.append(f"**{source.name}**: {step}{source.count:,} {source.unit}{figure}")
+            lines.append(f"**{plain(source.name)}**: {step}{source.count:,} {source.unit}{figure}")
         return "  \n".join(lines), None
 
     def _debris(self, source: Source) -> Bool[Tensor, "n"]:

@@ -9,6 +9,7 @@ import numpy as np
 from splat.viewer import colors
 from splat.viewer.guest import Guest
 from splat.viewer.look import Look, Mode, Picture
+from splat.viewer.markdown import plain
 from splat.viewer.stage import Stage
 from splat.viewer.values import heatmap_names
 
@@ -84,7 +85,7 @@ class ViewTab:
         """Say what a picture shows."""
         self._legend.image = BLANK if picture.legend is None else picture.legend
         height, width = picture.pixels.shape[:2]
-        said = f"{picture.note}  \n" if picture.note else ""
+        said = f"{plain(picture.note)}  \n" if picture.note else ""
         count = self._stage.easel.source.count
         self._note.content = (
             f"{said}{count:,} Gaussians, {width}x{height} in {1e3 * seconds:.0f} ms"

@@ -28,3 +28,5 @@ class Reading:
     depth_kind: Literal["auto", "metric", "affine", "inverse"] = "auto"
     """What depth maps hold: depth in units of the poses; depth up to a factor and a summand for
     each photo; or one over depth up to these. auto: what depths.json says, else affine."""
+    allow_outside: bool = False
+    """Read photos that the scene names outside of its folder, as ../photos/1.jpg."""

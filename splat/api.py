@@ -205,6 +205,12 @@ def resume(
     )
     job = prepare(scene, strategy, options, state, ranks=ranks)
     job.run.ended = "" if steps is not None else job.run.ended
+    on_cpu = job.run.render.device.type == "cpu"
+    if on_cpu and ranks.first and (before := checkpoint.other_kernels(state)):
+        _log.warning(
+            "warning: kernels for %s trained this run, and those for %s go on (the best of the"
+            " machine, or SPLAT_ISA): bytes will differ from here on", before, kernels.isa(),
+        )  # fmt: skip
     with closing(job):
         if ranks.first:
             config.write(place.config)

@@ -18,7 +18,7 @@ import torch
 from methods import METHODS
 from torch import Tensor
 
-from splat import api
+from splat import api, kernels
 from splat.core.edit import Change
 from splat.core.step import Step
 from splat.loop import Run
@@ -230,6 +230,21 @@ def test_a_run_killed_while_its_config_is_written_begins_anew_in_place(tmp_path:
     (tmp_path / ".config.mine.txt").touch()
     with pytest.raises(FileExistsError, match="is not empty and no run"):
         vacant(tmp_path, overwrite=True)
+
+
+@pytest.mark.skipif(len(kernels.isas()) < 2, reason="needs two instruction sets")
+def test_a_resume_by_other_kernels_says_so(
+    tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained(tiny_folder, tmp_path / "run", 4, every=2)
+    before = kernels.isa()
+    for isa in (before, kernels.isas()[-1]):
+        caplog.clear()
+        with kernels.use_isa(isa):
+            steps = checkpoint.load(Folder(tmp_path / "run").latest())["step"] + 2
+            api.resume(tmp_path / "run", steps=steps, lpips=None)
+        said = f"kernels for {before} trained this run, and those for {isa} go on"
+        assert (said in caplog.text) == (isa != before)
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint(

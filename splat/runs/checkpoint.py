@@ -6,7 +6,6 @@ It depends on nothing but the run: equal runs write equal bytes.
 
 from __future__ import annotations
 
-import os
 import pickle
 import sys
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO, cast
 import torch
 from torch import Tensor
 
+from splat import kernels
 from splat.core.cloud import Cloud
 from splat.core.knobs import Command
 from splat.loop import Run
@@ -56,6 +56,8 @@ def save(run: Run, path: Path) -> None:
             for name, part in run.modules.items()
         },
     }
+    if run.render.device.type == "cpu":
+        state["isa"] = kernels.isa()
     if run.at_once > 1:
         state["at_once"] = run.at_once
     if run.commands:
@@ -71,9 +73,6 @@ def write(state: State, path: Path) -> None:
         sink = _Sink(file)
         torch.save(_canonical(state), cast(BinaryIO, sink))  # of a file it uses write and flush
         sink.check()
-        file.flush()
-        os.fsync(file.fileno())
-    _sync_folder(path.parent)
 
 
 def load(path: Path, kind: str = FORMAT, version: int = VERSION) -> State:
@@ -136,6 +135,13 @@ def restore(run: Run, state: State) -> None:
                 f"the checkpoint has a change of {name} at step {step:,}, which this method does"
                 f" not take: {error}"
             ) from None
+
+
+def other_kernels(state: State) -> str:
+    """The instruction set that trained a checkpoint on the CPU, if this process has another one;
+    else empty."""
+    isa: str = state.get("isa", "")
+    return isa if isa and isa != kernels.isa() else ""
 
 
 def at_once(state: State) -> int:
@@ -234,14 +240,3 @@ class _Sink:
         """Raise the first error of a write, if there was one."""
         if self._error is not None:
             raise self._error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name itself outlast a loss of power, where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -159,7 +159,7 @@ def test_the_plan_counts_fewer_pixels_and_the_small_photos(tiny_folder: Path) ->
 def test_a_fitted_schedule_takes_the_default_and_a_published_one_is_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(predict, "DEFAULT", "warm-up")
+    monkeypatch.setattr(predict, "DEFAULT_RESOLUTION", "warm-up")
     device = torch.device("cpu")
     assert predict.with_device_defaults(Options(), device).resolution == "warm-up"
     assert predict.with_device_defaults(Options(schedule="published"), device).resolution == "full"

@@ -124,7 +124,7 @@ def _class(place: str, within: type[Any] | None) -> type[Any]:
         # A strategy that this process has imported by itself is the user's own.
         if within is None or where != within.__module__:
             _check(place, ROOMS)
-    kind = getattr(module_of(where), name, None)
+    kind: Any = getattr(module_of(where), name, None)
     if _is_strategy(kind) or (within is not None and dataclasses.is_dataclass(kind)):
         checked: type[Any] = kind
         return checked

@@ -265,11 +265,13 @@ def _reading_of(scene: SceneData) -> Reading | None:
     """The way to read a scene again such that it is the same, or None where there is none."""
     train, test = ([view.name for view in views] for views in (scene.train, scene.test))
     listed = "none" if not test else "all" if train == test else ",".join(test)
-    for reading in (Reading(), Reading(eval=listed)):
+    ways = [(outside, eval) for outside in (False, True) for eval in (Reading.eval, listed)]
+    for outside, eval in ways:
+        reading = Reading(eval=eval, allow_outside=outside)
         try:
             again = read_scene(scene.path, reading)
         except (OSError, ValueError):
-            return None
+            continue
         if _same(again.train, scene.train) and _same(again.test, scene.test):
             return reading
     return None

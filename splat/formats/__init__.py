@@ -27,8 +27,8 @@ class Format:
     """What is known of a format before its module is imported."""
 
     place: str
-    """Name of its module, which has `read` and `drawing`, and where it can write, `write`, `size`
-    and `quantiser`; see `splat.formats.ply`."""
+    """Name of its module, which has `read`, and where it can write, `write` and `size`; see
+    `splat.formats.ply`."""
     writes: bool = True
     """Whether it can be written, or is read only."""
     folder: bool = False
@@ -143,9 +143,12 @@ def quantiser(
 ) -> Callable[[Gaussians], Gaussians]:
     """The quantisation of a format: a function from a set to what would be read back, row by row.
 
-    Fitted to `gaussians` (bounds, codebooks); it takes sets of as many rows in the same order.
+    Fitted to `gaussians` (bounds, codebooks); it takes sets of as many rows in the same order. A
+    format that names none loses nothing.
     """
     module = _format(Path(f"x{suffix}"), written=True)
+    if not hasattr(module, "quantiser"):
+        return lambda given: given
     function: Callable[[Gaussians], Gaussians] = module.quantiser(gaussians, settings)
     return function
 
@@ -179,7 +182,8 @@ def holds_gaussians(path: Path) -> bool:
 def drawing(path: str | Path) -> Drawing:
     """How the file says that its Gaussians are meant to be drawn."""
     path = Path(path)
-    meant: Drawing = _reader(path).drawing(path)
+    module = _reader(path)
+    meant: Drawing = module.drawing(path) if hasattr(module, "drawing") else Drawing()
     return meant
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as shown
@@ -111,15 +110,6 @@ def drawing(path: Path) -> Drawing:
     if not (type(near) in (float, int) and 0 < near < math.inf):
         near = None
     return Drawing(extras.get("antialiased") is True, near)
-
-
-def quantiser(
-    gaussians: Gaussians,
-    settings: Settings = Settings(),  # noqa: B008
-) -> Callable[[Gaussians], Gaussians]:
-    """What is read back of a set: the set itself."""
-    del gaussians, settings
-    return lambda changed: changed
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from splat.core.frame import finite
 from splat.formats.rows import kept, unit_quats
 from splat.math import SH_C0
-from splat.types import Drawing, Gaussians
+from splat.types import Gaussians
 
 _HEADER, _SECTION = 4096, 1024
 """Bytes of the file's header, and of a section's."""
@@ -138,12 +138,6 @@ def read(path: Path) -> Gaussians:
     except _Fault as fault:
         raise ValueError(f"{path} {fault}; fetch or export it again") from None
     return kept(gaussians, finite(gaussians), path)
-
-
-def drawing(path: Path) -> Drawing:
-    """The default, as the format has no place for it."""
-    del path
-    return Drawing()
 
 
 @np.errstate(all="ignore")

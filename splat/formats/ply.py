@@ -7,7 +7,6 @@ blue), opacity (logit), scale_0..2 (natural logarithm), rot_0..3 (w, x, y, z).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +64,6 @@ def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noq
     del settings
     k = (sh_degree + 1) ** 2
     return len(_header(n, k, Drawing(True, -1.0000000000000002e-300))) + n * (56 + 12 * k)
-
-
-def quantiser(
-    gaussians: Gaussians,
-    settings: Settings = Settings(),  # noqa: B008
-) -> Callable[[Gaussians], Gaussians]:
-    """Nothing is lost but what lies beyond the bands in use."""
-    del gaussians, settings
-    return lambda given: given
 
 
 def read(path: Path) -> Gaussians:

@@ -82,12 +82,6 @@ def read(path: Path) -> Gaussians:
     return kept(gaussians, finite(gaussians), path)
 
 
-def drawing(path: Path) -> Drawing:
-    """The default, as the format has no place for it."""
-    del path
-    return Drawing()
-
-
 def quantiser(
     gaussians: Gaussians,
     settings: Settings = Settings(),  # noqa: B008

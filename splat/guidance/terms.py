@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -121,21 +121,6 @@ def given_terms(
     if normal_weight and any(view.normal is not None for view in views):
         terms["given_normal"] = GivenNormal(normal_weight, steps)
     return terms
-
-
-def guidance_text(views: Sequence[View], objectives: Mapping[str, Objective]) -> list[str]:
-    """What is learned from maps that came with photos, a sentence each."""
-    sentences, depth, normal = [], objectives.get("given_depth"), objectives.get("given_normal")
-    if isinstance(depth, GivenDepth):
-        count = sum(view.depth is not None for view in views)
-        how = "" if depth.kind == "metric" else ", factor and summand fitted to each"
-        text = f"by the depth of {count} photos ({depth.kind}{how}), weight {depth.weight:g}"
-        sentences.append(f"{text}, in the end a hundredth of it")
-    if isinstance(normal, GivenNormal) and any(view.normal is not None for view in views):
-        count = sum(view.normal is not None for view in views)
-        late = ", in the end a hundredth of it" if normal.steps else ""
-        sentences.append(f"by the normals of {count} photos, weight {normal.weight:g}{late}")
-    return sentences
 
 
 def solid(rendered: Rendered, batch: Batch) -> Bool[Tensor, "h w"]:

@@ -325,10 +325,12 @@ def _terms(
     assert options.steps is not None
     points_in_input = scene.points
     points = None if points_in_input is None else points_to_frame(points_in_input, frame).positions
-    given_terms = guidance.given_terms(
+    terms = guidance.given_terms(
         scene.train, options.depth_weight, options.normal_weight, options.steps, points
     )
-    return {**given_terms, **strategy.objectives()}
+    if options.points_weight and points is not None and len(points):
+        terms["points_depth"] = guidance.PointsDepth(options.points_weight, options.steps, points)
+    return {**terms, **strategy.objectives()}
 
 
 def _asked(terms: Mapping[str, Objective], options: Options) -> Needs:

@@ -1,0 +1,145 @@
+"""`PointsDepth`: what is drawn, held against depth between the points of the scene itself.
+
+Structure from motion leaves points on what it could match. Between three of them that are
+neighbours in a photo and alike in depth there is a surface, and before it nothing: Gaussians that
+hang there, as fog that explains plain backdrops, are drawn back to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Float64, Int
+from numpy import ndarray
+from scipy.spatial import Delaunay, QhullError
+from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+from splat.core.objective import Objective
+from splat.core.step import Step
+from splat.guidance.terms import GROSS, decayed, solid
+from splat.types import Camera, Needs
+
+SIDE = 96
+"""Longest side of the grid in which depth between points is kept, cells."""
+CELLS = 32
+"""Cells along the longer side of a photo, in which nearer points hide farther ones."""
+BEHIND = 0.05
+"""Relative depth behind the nearest point about it from which a point is hidden."""
+ALIKE = 1.15
+"""Ratio of the depths of a triangle's corners up to which there is one surface between them."""
+MOST = 20_000
+"""Most points of the scene, evenly spread, that are looked at."""
+EVERY = 4
+"""Steps from one that is held against depth to the next, which counts as many times: to draw depth
+takes a fifth of a step."""
+
+
+@dataclass(frozen=True)
+class PointsDepth(Objective):
+    """weight * mean over cells of g log(1 + |log(drawn / known)| / g), g = GROSS; every `EVERY`
+    steps, as many times that.
+
+    Drawn is the expected depth where the picture is solid, known the depth between points: one over
+    it is linear over triangles of points (Delaunay) that a photo shows. The weight falls to a
+    hundredth over the run, as that of given depth does. Nothing is known in a view that shows fewer
+    than four points.
+    """
+
+    weight: float
+    steps: int
+    """Steps of the run, over which the weight falls."""
+    points: Float[Tensor, "n 3"] = field(compare=False, repr=False)
+    """Points of the scene, frame of training."""
+    known: dict[int, Float[Tensor, "r c"]] = field(default_factory=dict, compare=False, repr=False)
+    """Depth by the number of the view, once it was shown."""
+    needs = Needs(depth=True)
+
+    def needs_at(self, step: int) -> Needs:
+        return Needs() if step % EVERY else self.needs
+
+    def __call__(self, step: Step) -> Float[Tensor, ""]:
+        rendered, batch, camera = step.rendered, step.batch, step.batch.camera
+        if step.number % EVERY:
+            return rendered.alpha.new_zeros(())
+        if camera.index not in self.known:
+            some = self.points[:: max(1, -(-len(self.points) // MOST))]
+            self.known[camera.index] = depth_between(camera.to("cpu").detached(), some.cpu())
+        known = self.known[camera.index].to(rendered.alpha)
+        assert rendered.depth is not None
+        pixels = _pixels(known, camera).to(known.device)
+        target = known.flatten()
+        drawn = rendered.depth.flatten().index_select(0, pixels)
+        counts = solid(rendered, batch).flatten().index_select(0, pixels)
+        counts = counts & (target > 0) & (drawn.detach() > 0)
+        # 1 in place of what does not count, for a gradient of 0 times infinity is none.
+        one = target.new_ones(())
+        ratio = drawn.where(counts, one) / target.where(counts, one)
+        apart = GROSS * torch.log1p(ratio.log().abs() / GROSS)
+        weight = EVERY * decayed(self.weight, step.number, self.steps)
+        return weight * (apart * counts).mean()
+
+
+def depth_between(camera: Camera, points: Float[Tensor, "n 3"]) -> Float[Tensor, "r c"]:
+    """Depth (camera z) between the points that a camera sees, on a grid over its picture.
+
+    0 where it is not known: beyond the points, and between those of different surfaces. Cells are
+    as good as square, `SIDE` of them along the longer side.
+    """
+    scale = SIDE / max(camera.width, camera.height)
+    columns, rows = (max(1, round(scale * side)) for side in (camera.width, camera.height))
+    grid = np.zeros((rows, columns), np.float32)
+    place, depth = _seen(camera, points)
+    cells = place * place.new_tensor([columns / camera.width, rows / camera.height])
+    _interpolate(grid, cells.numpy(), depth.numpy())
+    return torch.from_numpy(grid)
+
+
+def _seen(
+    camera: Camera, points: Float[Tensor, "n 3"]
+) -> tuple[Float[Tensor, "m 2"], Float[Tensor, "m"]]:
+    """Pixels and depth of the points in a picture that no nearer ones hide; float64."""
+    pose, K = camera.world_to_camera.double(), camera.K.double()
+    x, y, z = (points.double() @ pose[:3, :3].T + pose[:3, 3]).unbind(1)
+    z = z.where(z > 1e-6, torch.nan)
+    place = torch.stack([K[0, 0] * x / z + K[0, 2], K[1, 1] * y / z + K[1, 2]], 1)
+    size = place.new_tensor([camera.width, camera.height])
+    inside = ((place >= 0) & (place < size)).all(1)
+    place, z = place[inside], z[inside]
+    cell = (place * (CELLS / max(camera.width, camera.height))).long()
+    index = cell[:, 1] * (CELLS + 1) + cell[:, 0]
+    front = z.new_full(((CELLS + 1) ** 2,), torch.inf).scatter_reduce(0, index, z, "amin")
+    about = -max_pool2d(-front.view(1, 1, CELLS + 1, CELLS + 1), 3, 1, 1)
+    kept = z <= (1 + BEHIND) * about.flatten().index_select(0, index)
+    return place[kept], z[kept]
+
+
+def _interpolate(
+    grid: Float32[ndarray, "r c"], where: Float64[ndarray, "m 2"], depth: Float64[ndarray, "m"]
+) -> None:
+    """Fill the cells whose middle lies in a triangle of points that are alike in depth."""
+    try:
+        triangles = Delaunay(where)
+    except (QhullError, ValueError):  # too few points, or all of them in a line
+        return
+    rows, columns = grid.shape
+    v, u = np.mgrid[0:rows, 0:columns].reshape(2, -1) + 0.5
+    middles = np.stack([u, v], 1)
+    found = triangles.find_simplex(middles)
+    cells = (found >= 0).nonzero()[0]
+    affine = triangles.transform[found[cells]]
+    two = np.einsum("nij,nj->ni", affine[:, :2], middles[cells] - affine[:, 2])
+    shares = np.concatenate([two, 1 - two.sum(1, keepdims=True)], 1)
+    corners = depth[triangles.simplices[found[cells]]]
+    alike = corners.max(1) <= ALIKE * corners.min(1)
+    grid.flat[cells[alike]] = 1 / (shares / corners).sum(1)[alike]
+
+
+def _pixels(known: Float[Tensor, "r c"], camera: Camera) -> Int[Tensor, "r*c"]:
+    """The pixel in the middle of each cell, numbered row by row."""
+    rows, columns = known.shape
+    v = ((torch.arange(rows) + 0.5) * camera.height / rows).long()
+    u = ((torch.arange(columns) + 0.5) * camera.width / columns).long()
+    return (v[:, None] * camera.width + u).flatten()

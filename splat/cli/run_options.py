@@ -16,9 +16,8 @@ from splat.system.numbers import hint
 if TYPE_CHECKING:
     from splat.core.strategy import Strategy
 else:
-    Strategy = (
-        Any  # help loads neither methods nor torch; `splat.cli.composed` says which there are
-    )
+    # Help loads neither methods nor torch; `splat.cli.composed` says which methods there are.
+    Strategy = Any
 
 
 def _usual() -> Strategy:

@@ -136,6 +136,25 @@ def test_nothing_else_is_imported_or_called(stranger: Path, method: Mapping[str,
     assert not [*stranger.rglob("*.ran")]
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        {},
+        {"class": 5, "fields": {}},
+        {"class": "splat.strategies.mcmc:Mcmc"},
+        {"class": "splat.strategies.mcmc:Mcmc", "fields": [1]},
+        {"class": "splat.strategies.mcmc:Mcmc", "fields": {"cap": "many"}},
+        {"class": "splat.strategies.mcmc:Mcmc", "fields": {"cap": None, "refine_every": []}},
+        {"class": "splat.strategies.protect:Protect", "fields": {"base": 3, "rule": {}}},
+        {"class": "splat.strategies.protect:Protect", "fields": {"base": {"class": None}}},
+    ],
+    ids=str,
+)
+def test_a_broken_description_is_a_sentence(method: Mapping[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"begin anew|is .*expected"):
+        strategy_from_description(method)
+
+
 def test_names_are_no_markup_in_the_viewer() -> None:
     source: Any = SimpleNamespace(name="<img src=x onerror=f()>**[a](b)**{1}\n# x", psnr=None)
     source.step, source.count, source.unit = 3, 40, "Gaussians"

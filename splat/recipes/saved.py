@@ -86,19 +86,46 @@ def _build(
     description: Mapping[str, Any], missing: Strategy | None, within: type[Any] | None
 ) -> Any:
     """What a description describes; `within` is the class of what it is a field of."""
+    place, fields = description.get("class"), description.get("fields")
+    if not isinstance(place, str) or not isinstance(fields, dict):
+        raise ValueError(
+            "the method of the run is described without a class and its fields; the file was"
+            " changed or cut off: begin anew"
+        )
     try:
-        kind = _class(MOVED.get(description["class"], description["class"]), within)
+        kind = _class(MOVED.get(place, place), within)
     except ValueError:
         if missing is None:
             raise
         return missing
-    names, fields = {field.name for field in dataclasses.fields(kind)}, description["fields"]
-    if unknown := sorted(set(fields) - names):
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    if unknown := sorted(set(fields) - set(known)):
         raise ValueError(
             f"{kind.__name__} has no field {unknown[0]!r}; the run was made by another version of"
             f" it: use that one, or begin anew"
         )
-    return kind(**{name: _value(value, missing, kind) for name, value in fields.items()})
+    values = {name: _value(value, missing, kind) for name, value in fields.items()}
+    try:
+        odd = [name for name, value in values.items() if not _fits(value, known[name])]
+        if not odd:
+            return kind(**values)
+        problem = f"{odd[0]} is {values[odd[0]]!r}"
+    except TypeError as error:
+        problem = str(error)
+    raise ValueError(
+        f"the options of {kind.__name__} do not fit it ({problem}); the run was made by another"
+        " version of it, or its file was changed: begin anew"
+    )
+
+
+def _fits(value: Any, field: dataclasses.Field[Any]) -> bool:
+    """Whether a value is of the kind of a field's default, as far as that is plain."""
+    default = field.default
+    if "|" in str(field.type):  # of several kinds
+        return True
+    if type(default) is float:
+        return type(value) in (int, float)
+    return type(default) not in (bool, int, str, tuple) or type(value) is type(default)
 
 
 def _value(value: Any, missing: Strategy | None, within: type[Any]) -> Any:

@@ -87,7 +87,8 @@ def looked(drawn: Tensor, number: int = 0, **more: Any) -> Any:
     step = step_of(model_of(1), number + 1)
     rendered = replace(step.rendered, depth=drawn, alpha=torch.ones(72, 96))
     pixels = torch.zeros(72, 96, 3, dtype=torch.uint8)
-    return replace(step, batch=Batch(CAMERA, pixels, **more), rendered=rendered)
+    views = [CAMERA] * (CAMERA.index + 1)
+    return replace(step, batch=Batch(CAMERA, pixels, **more), rendered=rendered, views=views)
 
 
 def test_the_term_by_hand() -> None:
@@ -117,11 +118,16 @@ def test_the_term_by_hand() -> None:
     assert float(term(step)) == pytest.approx(float(value), rel=1e-5)
 
 
+@pytest.mark.parametrize("refined", [False, True])
 def test_a_run_by_it_goes_on_exactly_and_says_so(
-    tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, refined: bool
 ) -> None:
-    options = Options(steps=12, max_side=0, device="cpu", points_weight=1.0)
-    watching = Watching(checkpoint_every=5, keep=9, pictures=False, quiet=True)
+    # Long enough for photos to come again after the cut, when poses have moved.
+    steps = 80 if refined else 12
+    options = Options(
+        steps=steps, max_side=0, device="cpu", points_weight=1.0, refine_poses=refined
+    )
+    watching = Watching(checkpoint_every=steps // 2 - 1, keep=9, pictures=False, quiet=True)
     for name in ("whole", "again"):
         with caplog.at_level("INFO"):
             api.train(

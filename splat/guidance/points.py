@@ -66,7 +66,9 @@ class PointsDepth(Objective):
             return rendered.alpha.new_zeros(())
         if camera.index not in self.known:
             some = self.points[:: max(1, -(-len(self.points) // MOST))]
-            self.known[camera.index] = depth_between(camera.to("cpu").detached(), some.cpu())
+            # By the pose that was given: refined ones depend on when this is made.
+            given = step.views[camera.index].to("cpu").detached()
+            self.known[camera.index] = depth_between(given, some.cpu())
         known = self.known[camera.index].to(rendered.alpha)
         assert rendered.depth is not None
         pixels = _pixels(known, camera).to(known.device)

@@ -117,7 +117,7 @@ class Options:
     points_weight: Annotated[float, at_least(0)] = 0.0
     """Weight in the loss of the depth between the points of the scene (those that structure from
     motion found), at the start; it falls to a hundredth over the run. It takes fog out of the air
-    before plain backdrops; 1 is well tried."""
+    before plain backdrops. 1 was tried, on three scenes."""
     normal_weight: Annotated[float, at_least(0)] = 0.05
     """Weight in the loss of the normal maps that come with the photos, at the start; it falls to a
     hundredth over the run. 0: they are not used."""

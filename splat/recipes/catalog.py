@@ -198,7 +198,7 @@ def summaries() -> tuple[dict[str, str], dict[str, str]]:
         {name: summary for name, (place, summary) in group.items() if is_there(place)}
         for group in (METHODS, PARTS)
     )
-    for name, kind in _installed_kinds():
+    for name, kind in installed_kinds():
         (more if is_part(kind) else here)[name] = headline(kind)
     return here, more
 
@@ -208,10 +208,11 @@ def _kinds() -> Iterator[tuple[str, type[Strategy]]]:
         kind = kind_of(name)
         if kind is not None:
             yield name, kind
-    yield from _installed_kinds()
+    yield from installed_kinds()
 
 
-def _installed_kinds() -> Iterator[tuple[str, type[Strategy]]]:
+def installed_kinds() -> Iterator[tuple[str, type[Strategy]]]:
+    """Methods and parts of other packages that can be loaded; a warning names the others."""
     for name, place in installed().items():
         try:
             kind = kind_of(name)

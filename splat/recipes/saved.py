@@ -180,5 +180,4 @@ def _check(place: str, rooms: tuple[str, ...]) -> None:
 @cache
 def _modules_of_packages() -> frozenset[str]:
     """Modules of the strategies that other installed packages offer."""
-    kinds = map(catalog.kind_of, catalog.installed())
-    return frozenset(kind.__module__ for kind in kinds if kind is not None)
+    return frozenset(kind.__module__ for _, kind in catalog.installed_kinds())

@@ -130,7 +130,7 @@ def profiled(arguments: Sequence[str], ledger: Ledger, *, whole: bool = False) -
         ]
         for name, part in (
             ("measure", "evaluation of held-out views"),
-            ("exported", "export and its check"),
+            ("export", "export and its check"),
             ("contact_sheet", "contact sheet"),
             ("curves", "curves"),
         ):

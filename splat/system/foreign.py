@@ -1,0 +1,363 @@
+"""What strangers wrote: reading it ends in a value, or in one sentence that names the file.
+
+Every reader of files that somebody else may have made stands on this module: `reading` is the edge
+at which whatever fails inside becomes a sentence, `Record` takes numbers, texts and arrays out of
+JSON, `array` those of NumPy, `unpacked` those of deflate. Memory is bounded by what the size of a
+file accounts for, or by `MOST_MEMORY`.
+
+    with reading(path, "an object with `frames`"):
+        for i, frame in enumerate(record(path).records("frames")):
+            with part(f"frame {i}"):
+                focal = frame.number("fl_x", above=0)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from reprlib import Repr
+from typing import IO, TYPE_CHECKING, Any, overload
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+MOST_MEMORY = 1 << 30
+"""Bytes of memory that reading a file may take, where `FOLD` times its own size is less."""
+FOLD = 4
+"""How many times its own size a file may take in memory, however large it is."""
+_CONTAINER, _ITEM = 88, 56
+"""Bytes that Python takes at most for an empty list or object, and for an item of one."""
+_MISSING: Any = object()
+
+_short = Repr()
+_short.maxstring = _short.maxother = 40
+_short.maxlist = _short.maxdict = 3
+shown = _short.repr
+"""A value of a file as a sentence shows it, cut to a few words."""
+
+
+class Broken(ValueError):
+    """What is wrong with a file: a clause that follows its name, such as `has no frames`."""
+
+
+class Unreadable(ValueError):
+    """What is wrong with a file: a sentence that begins with its name."""
+
+
+@contextmanager
+def reading(path: Path, expected: str) -> Iterator[None]:
+    """The edge of a reader: what fails inside is raised as `Unreadable`, with the file's name.
+
+    `expected` says what the file should have been, and what to do, where the error does not:
+    `a whole .splat: export it again`. Errors of the disk (OSError with a name) pass, as do
+    sentences that name the file already.
+    """
+    try:
+        yield
+    except Unreadable:
+        raise
+    except Broken as error:
+        raise Unreadable(f"{path}: {error}") from error
+    except OSError as error:
+        if error.filename or str(path) in str(error):
+            raise
+        raise Unreadable(f"{path}: {_problem(error)}; expected {expected}") from error
+    except Exception as error:
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
+        raise Unreadable(f"{path}: {_problem(error)}; expected {expected}") from error
+
+
+@contextmanager
+def part(name: str) -> Iterator[None]:
+    """A part of a file, such as `frame 3`: what fails inside says so before all else."""
+    try:
+        yield
+    except Unreadable:
+        raise
+    except Broken as error:
+        raise Broken(f"{name}: {error}") from error
+    except OSError:
+        raise
+    except Exception as error:
+        raise Broken(f"{name}: {_problem(error)}") from error
+
+
+def _problem(error: Exception) -> str:
+    """What a foreign error says, as a clause; kinds whose texts mean nothing to users go by what
+    they mean."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return "claims more than memory holds"
+    if isinstance(error, RecursionError):
+        return "is nested too deep to be read"
+    if isinstance(error, UnicodeError):
+        return "holds bytes that are no text"
+    if isinstance(error, KeyError):
+        return f"has no {text}"
+    if isinstance(error, ValueError | OSError) and text:
+        return f"cannot be read ({text[:200]})"
+    return "is broken or cut off"
+
+
+def allowance(size: int) -> int:
+    """Bytes of memory that a file of `size` bytes may take."""
+    return max(FOLD * size, MOST_MEMORY)
+
+
+def check_claim(claimed: int, size: int, what: str = "it") -> None:
+    """Raise `Broken` where what a file of `size` bytes claims needs more memory than it may."""
+    if claimed > allowance(size):
+        raise Broken(
+            f"claims {claimed / 1e9:.3g} GB for {what}, with {size:,} bytes of its own; expected"
+            f" {allowance(size) / 1e9:.3g} GB at most"
+        )
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a file that is read whole; a pipe or a device is none."""
+    size = os.stat(path).st_size
+    if not path.is_file():
+        raise Broken("is no file; expected one")
+    with open(path, "rb") as file:
+        return file.read(size)  # one that grows meanwhile is read as it was
+
+
+def parsed(data: bytes | str) -> Any:
+    """The value of a JSON text; raises `Broken` where it is none, or would fill the memory."""
+    raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    containers, items = raw.count(b"[") + raw.count(b"{"), raw.count(b",")
+    check_claim(_CONTAINER * containers + _ITEM * items, len(raw), "lists and numbers")
+    try:
+        return json.loads(raw.decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise Broken(
+            f"line {error.lineno} is not JSON ({error.msg}); expected a whole file: copy or export"
+            " it again"
+        ) from None
+    except UnicodeDecodeError:
+        raise Broken("is no text, and so not JSON; expected a whole file") from None
+    except RecursionError:
+        raise Broken("is nested too deep to be read; expected a few levels") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise Broken(f"is not JSON ({str(error)[:80]}); expected a whole file") from None
+
+
+def json_of(path: Path) -> Any:
+    """The value of a file of JSON, as `parsed` gives it; OSError where it cannot be opened."""
+    return parsed(content(path))
+
+
+def record(path: Path, keys: str = "") -> Record:
+    """The object in a file of JSON; `keys` names in a sentence what it should have."""
+    return Record.of(json_of(path), keys)
+
+
+class Record(Mapping[str, Any]):
+    """An object of JSON; values that are not of the kind asked for raise `Broken`."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    @classmethod
+    def of(cls, value: Any, keys: str = "") -> Record:
+        """A value as a record."""
+        if not isinstance(value, Mapping):
+            more = f" with {keys}" if keys else ""
+            raise Broken(f"is {shown(value)}; expected a JSON object{more}")
+        return cls(value)
+
+    def __getitem__(self, key: str) -> Any:
+        try:
+            return self._values[key]
+        except KeyError:
+            raise Broken(f"has no `{key}`; expected it") from None
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """A value of any kind, or `default` where there is none."""
+        return self._values.get(key, default)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def over(self, below: Mapping[str, Any]) -> Record:
+        """This record, with the values of another one where it has none itself (null is none)."""
+        own = {key: value for key, value in self._values.items() if value is not None}
+        return Record({**below, **own})
+
+    def number(
+        self,
+        key: str,
+        default: float = _MISSING,
+        *,
+        above: float = -math.inf,
+        least: float = -math.inf,
+        most: float = math.inf,
+    ) -> float:
+        """A finite number in a range; `default` where there is none, or null."""
+        value = self._values.get(key)
+        if value is None and default is not _MISSING:
+            return default
+        bounds = [f"above {above:g}"] * (above > -math.inf) + [f"{least:g} or more"] * (
+            least > -math.inf
+        )
+        bounds += [f"at most {most:g}"] * (most < math.inf)
+        number = finite(value)
+        if number is None or not (above < number and least <= number <= most):
+            more = f" {' and '.join(bounds)}" if bounds else ""
+            raise Broken(f"has `{key}`: {shown(value)}; expected a number{more}")
+        return number
+
+    def whole(
+        self, key: str, default: int = _MISSING, *, least: int = 0, most: int = 1 << 53
+    ) -> int:
+        """A whole number from `least` to `most`; one written as 3.0 counts."""
+        value = self._values.get(key)
+        if value is None and default is not _MISSING:
+            return default
+        number = finite(value)
+        if number is None or number != int(number) or not least <= number <= most:
+            span = f"of {least:,} or more" if most == 1 << 53 else f"from {least:,} to {most:,}"
+            raise Broken(f"has `{key}`: {shown(value)}; expected a whole number {span}")
+        return int(number)
+
+    @overload
+    def text(self, key: str) -> str: ...
+    @overload
+    def text(self, key: str, default: str) -> str: ...
+    def text(self, key: str, default: str = _MISSING) -> str:
+        """A text that can be printed and be a name of a file; `default` where there is none."""
+        value = self._values.get(key)
+        if value is None and default is not _MISSING:
+            return default
+        if not isinstance(value, str) or not is_text(value):
+            raise Broken(f"has `{key}`: {shown(value)}; expected a text")
+        return value
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        """True or false."""
+        value = self._values.get(key, default)
+        if not isinstance(value, bool):
+            raise Broken(f"has `{key}`: {shown(value)}; expected true or false")
+        return value
+
+    def numbers(self, key: str, *shape: int) -> npt.NDArray[np.float64]:
+        """Finite numbers in nested lists of this shape; -1 stands for any count."""
+        return numbers(self._values.get(key), *shape, name=f"`{key}`")
+
+    def record(self, key: str, default: Mapping[str, Any] | None = None) -> Record:
+        """An object within; `default` where there is none, if one is given."""
+        value = self._values.get(key)
+        if value is None and default is not None:
+            return Record(default)
+        if not isinstance(value, Mapping):
+            raise Broken(f"has `{key}`: {shown(value)}; expected an object")
+        return Record(value)
+
+    def entries(self, key: str) -> list[Any]:
+        """A list of anything."""
+        value = self._values.get(key)
+        if not isinstance(value, list):
+            raise Broken(f"has `{key}`: {shown(value)}; expected a list")
+        return value
+
+    def records(self, key: str) -> list[Record]:
+        """A list of objects."""
+        values = self.entries(key)
+        wrong = next((i for i, value in enumerate(values) if not isinstance(value, Mapping)), None)
+        if wrong is not None:
+            raise Broken(f"has `{key}` {wrong}: {shown(values[wrong])}; expected an object")
+        return [Record(value) for value in values]
+
+
+def finite(value: Any) -> float | None:
+    """A number of JSON as a float; None where it is none, or not finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def is_text(value: str) -> bool:
+    """Whether a text can be printed and be part of a file's name: no NUL, no half characters."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value
+
+
+def number_in(text: str) -> float:
+    """A finite number that a file writes as text, as XML and CSV do; raises `Broken`."""
+    try:
+        number = float(text) if "_" not in text else math.nan
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise Broken(f"has {shown(text)}; expected a number")
+    return number
+
+
+def numbers(value: Any, *shape: int, name: str = "a list") -> npt.NDArray[np.float64]:
+    """Nested lists of finite numbers as an array of this shape; -1 stands for any count."""
+    import numpy as np
+
+    try:
+        array = np.array(value if isinstance(value, list) else None, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        array = np.array(0.0)
+    sizes = array.shape
+    if len(sizes) != len(shape) or any(n not in (-1, m) for n, m in zip(shape, sizes, strict=True)):
+        sides = " x ".join("n" if n < 0 else str(n) for n in shape)
+        raise Broken(f"has {shown(value)} as {name}; expected {sides} numbers")
+    if not np.isfinite(array).all():
+        raise Broken(f"has numbers in {name} that are not finite; expected finite ones")
+    return array
+
+
+def array(stream: IO[bytes], size: int) -> npt.NDArray[Any]:
+    """The array of a NumPy file that is open at its start and has `size` bytes; raises `Broken`.
+
+    Nothing is unpickled, and no memory is taken for numbers that are not there.
+    """
+    import numpy as np
+    from numpy.lib import format as npy
+
+    try:
+        version = npy.read_magic(stream)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, kind = read(stream)
+    except Exception:  # what `tokenize` and `ast` raise on headers
+        raise Broken("is no whole NumPy array; expected one: write it again") from None
+    if kind.hasobject:
+        raise Broken("holds Python objects; expected numbers")
+    claimed, there = math.prod(shape) * kind.itemsize, size - stream.tell()
+    if min(shape, default=0) < 0 or claimed > there:
+        raise Broken(f"claims {claimed:,} bytes of numbers and has {there:,}; write it again")
+    stream.seek(0)
+    array: npt.NDArray[Any] = npy.read_array(stream, allow_pickle=False)
+    return np.asarray(array)
+
+
+def unpacked(data: bytes, most: int, wbits: int = zlib.MAX_WBITS) -> bytes:
+    """What deflate packed, at most so many bytes; raises `Broken` where there are more."""
+    inflate = zlib.decompressobj(wbits)
+    plain = inflate.decompress(data, most + 1) if most else b""
+    if len(plain) > most:
+        raise Broken(f"unpacks to more than the {most:,} bytes that it says it holds")
+    return plain

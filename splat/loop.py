@@ -72,6 +72,9 @@ class Run:
     frame: Frame = field(default_factory=lambda: Frame((0.0, 0.0, 0.0), 1.0))
     drawing: Drawing = field(default_factory=Drawing)
     """Settings that `render` draws with."""
+    plain: Renderer | None = None
+    """The renderer of what is shown and measured, which draws as any program does
+    (`Drawing.plain`); None: that is `render`."""
     background: Float[Tensor, "3"] | None = None
     modules: Mapping[str, TrainedModule] = field(default_factory=dict)
     """Networks trained beside the rows, the sensor's too."""
@@ -127,8 +130,13 @@ class Run:
 
     @property
     def last_render(self) -> Renderer:
-        """The renderer that draws the model as it is exported."""
-        return self.quantiser.drawn_by(self.render, self.step)
+        """The renderer that draws the model as it is exported, from where any program draws."""
+        return self.quantiser.drawn_by(self.shown, self.step)
+
+    @property
+    def shown(self) -> Renderer:
+        """The renderer of what is shown: pictures and figures are those of any program."""
+        return self.plain or self.render
 
     def baked(self, *, whole: bool = False) -> Gaussians:
         """The Gaussians to export, frame of training; `whole`: with what a crop leaves out."""
@@ -244,7 +252,8 @@ def advance(run: Run) -> None:
 def next_step(run: Run) -> Step:
     """The next step up to its picture, without training, to ask a strategy for its edit."""
     batch = run.sensor.aimed(run.batches(run.step))
-    rendered = run.last_render(run.model(batch.camera, run.step), batch.camera, run.needs)
+    render = run.quantiser.drawn_by(run.render, run.step)
+    rendered = render(run.model(batch.camera, run.step), batch.camera, run.needs)
     rendered = run.developed(rendered, batch.camera)
     return _step(run, batch, rendered)
 

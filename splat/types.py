@@ -75,7 +75,13 @@ class Drawing:
     antialiased: bool = False
     """Whether opacity was compensated for the low-pass filter (Mip-Splatting)."""
     near: float | None = None
-    """Depth from which Gaussians were drawn, units of the input; None: not known."""
+    """Depth from which Gaussians were drawn, units of the input; None: from where any program draws
+    them (`splat.kernels.NEAR`)."""
+
+    @property
+    def plain(self) -> Drawing:
+        """As any program draws them: what hangs before cameras is seen. Figures are of this."""
+        return replace(self, near=None)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The depth from which a run draws: half of where the scene is known to begin."""
+"""The depth from which Gaussians are drawn: figures and pictures are those of any program."""
 
 from __future__ import annotations
 
@@ -10,24 +10,30 @@ from typing import Any
 
 import torch
 
-from splat import datasets, formats
+from splat import datasets, formats, kernels
 from splat.cli.opened import open_scene
-from splat.core.frame import camera_to_frame, focus_point
+from splat.core.frame import camera_to_frame
 from splat.core.strategy import Fixed
+from splat.export.receipt import draw
+from splat.loop import next_step
 from splat.options import Options
+from splat.render import drawing_as
 from splat.render.native import NativeRenderer
+from splat.runs import checkpoint
+from splat.runs.folder import Folder
 from splat.seeding import points
-from splat.training.prepare import Job, prepare
-from splat.types import Camera, Frame, Gaussians, Points
+from splat.system.files import read_json
+from splat.training.prepare import prepare
+from splat.types import Camera, Drawing, Frame, Gaussians
 
 Splat = Callable[..., Any]
 CAMERA = Camera(torch.eye(4), torch.tensor([[50.0, 0, 50], [0, 50, 50], [0, 0, 1]]), 100, 100)
 
 
-def drawn_from(job: Job) -> float:
-    """The nearest depth that the renderer of a job draws, frame of training."""
-    assert isinstance(job.run.render, NativeRenderer)
-    return job.run.render.projection.near
+def near_of(render: object) -> float:
+    """The nearest depth that a renderer draws, units of its frame."""
+    assert isinstance(render, NativeRenderer)
+    return render.projection.near
 
 
 def test_the_nearest_hundredth_of_what_a_camera_sees() -> None:
@@ -56,38 +62,48 @@ def test_a_renderer_leaves_out_what_is_nearer() -> None:
     assert NativeRenderer(near=0.5)(given, CAMERA).visible.tolist() == [False, True]
 
 
-def test_a_run_measures_draws_and_resumes_with_the_depth_it_began_with(
+def test_the_usual_depth_is_that_of_other_programs() -> None:
+    assert Options.near == kernels.NEAR == 0.01, "gsplat's default, in units of the input"
+    small = Frame((0.0, 0.0, 0.0), 5.0)
+    assert near_of(drawing_as(Drawing(), small, "cpu")) == 5 * 0.01
+    assert near_of(drawing_as(Drawing(near=0.5), small, "cpu")) == 5 * 0.5
+
+
+def test_a_run_trains_with_its_own_depth_and_shows_what_any_program_shows(
     splat: Splat, tiny_folder: Path, tmp_path: Path
 ) -> None:
     scene = datasets.load(tiny_folder)
     options = Options(steps=2, max_side=0, device="cpu")
     with closing(prepare(scene, Fixed(), options)) as job:
-        near, frame = job.run.drawing.near, job.run.frame
-    assert near is not None and scene.points is not None
-    cameras = [view.camera for view in scene.train]
-    seeing = points.with_clear_depth(cameras, scene.points.positions)
-    assert abs(near - min(camera.clear_depth for camera in seeing)) < 1e-4 * near
+        frame, run = job.run.frame, job.run
+        assert run.shown is run.render and abs(near_of(run.render) - 0.01 * frame.scale) < 1e-9
     command = ("train", tiny_folder, "--out", "run", "--steps", 2, "--quiet", "--no-pictures")
-    for asked, wanted in (((), near), (("--near", 0.5), 0.5)):
+    for asked, own in (((), None), (("--near", 1.5), 1.5)):
         assert splat(*command, "--overwrite", *asked, "fixed").code == 0
-        assert splat("resume", "run", "--steps", 4, "--quiet").code == 0
-        found = open_scene(tmp_path / "run", "cpu", "auto")
-        assert found.drawing.near == wanted
-        assert isinstance(found.render, NativeRenderer)
-        assert abs(found.render.projection.near - wanted * frame.scale) < 1e-9
-        assert formats.drawing(tmp_path / "run/point_cloud.ply").near == wanted
+        resumed = splat("resume", "run", "--steps", 4, "--quiet")
+        assert resumed.code == 0
+        state = checkpoint.load(Folder(tmp_path / "run").latest())
+        assert state["drawing"]["near"] == own, "resume trains with what it began with"
+        shown = open_scene(tmp_path / "run", "cpu", "auto")
+        assert abs(near_of(shown.render) - 0.01 * frame.scale) < 1e-9
+        assert formats.drawing(tmp_path / "run/point_cloud.ply").near is None
+        metrics = read_json(tmp_path / "run/metrics.json")
+        assert (metrics["own_near"] or {}).get("near") == own
+        assert ("from a depth of 1.5 on" in resumed.out) == bool(own)
 
 
-def test_without_points_the_start_tells_and_gsplats_depth_is_the_least(tiny_folder: Path) -> None:
+def test_figures_count_what_hangs_before_cameras(tiny_folder: Path) -> None:
     scene = datasets.load(tiny_folder)
-    options = Options(steps=2, max_side=0, device="cpu")
-    with closing(prepare(replace(scene, points=None), Fixed(), options)) as job:
-        focus = focus_point(job.photos.cameras)
-        away = min(float((c.centre.double() - focus).norm()) for c in job.photos.cameras)
-        # Random points begin at a tenth of the distance to what the cameras look at.
-        assert 0.05 * away <= drawn_from(job) < 0.08 * away
-    cameras = [view.camera for view in scene.train]
-    before = torch.stack([c.centre + 1e-3 * c.world_to_camera[2, :3] for c in cameras])
-    touching = Points(before.repeat(50, 1), torch.ones(50 * len(before), 3))
-    with closing(prepare(replace(scene, points=touching), Fixed(), options)) as job:
-        assert abs(drawn_from(job) - 0.01) < 1e-6
+    options = Options(steps=2, max_side=0, device="cpu", near=0.2)
+    with closing(prepare(scene, Fixed(), options)) as job:
+        run = job.run
+        camera = run.views[0]
+        ahead = camera.centre + 0.1 * run.frame.scale * camera.world_to_camera[2, :3]
+        one = Gaussians(ahead[None], torch.tensor([[1.0, 0, 0, 0]]), torch.full((1, 3), 0.01),
+                        torch.ones(1), torch.ones(1, 3))  # fmt: skip
+        renderers = (run.render, run.shown, run.last_render)
+        drawn = [float(draw(one, camera, each, None).max()) for each in renderers]
+        assert drawn[0] == 0 and drawn[1] == drawn[2] > 0.5
+        with torch.no_grad():
+            run.model.cloud["mean"].copy_(ahead.expand(len(run.model.cloud), 3))
+        assert float(next_step(run).rendered.alpha.max()) == 0, "training goes by its own depth"

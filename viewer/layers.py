@@ -26,7 +26,7 @@ class Layered(Still):
         super().__init__(store.finest, **settings)
         self._store = store
         near = self.drawing.near
-        self._near = NEAR if near is None else near * self.frame.scale
+        self._near = (NEAR if near is None else near) * self.frame.scale
 
     def gaussians(self, camera: Camera) -> Gaussians:
         budget = min(max(FEWEST, round(PER_PIXEL * camera.width * camera.height)), MOST)

@@ -145,7 +145,7 @@ class Live(Source):
 
     def __init__(self, run: Run, photos: Photos, name: str) -> None:
         self.run, self.photos, self.name = run, photos, name
-        self.frame, self.render, self.drawing = run.frame, run.render, run.drawing
+        self.frame, self.render, self.drawing = run.frame, run.shown, run.drawing.plain
         self.background, self.cameras = run.background, run.views
         self.slots, self.unit = run.model.slots, run.model.unit
 

@@ -30,7 +30,7 @@ class Merged:
     @classmethod
     def of(cls, path: Path, frame: Frame, device: torch.device, background: str) -> Merged:
         """The set in the file `path`, before a background as options name it."""
-        drawing = formats.drawing(path)
+        drawing = formats.drawing(path).plain
         gaussians = gaussians_to_frame(formats.read(path), frame).to(device)
         behind = torch.tensor(rgb(background), device=device)
         render = drawing_as(drawing, frame, device)

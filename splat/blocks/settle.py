@@ -17,9 +17,7 @@ from splat.math import spread
 from splat.options import PLANES, Options
 from splat.planning import memory, predict
 from splat.seeding import sky
-from splat.seeding.points import with_clear_depth
 from splat.training.decide import background_of
-from splat.training.prepare import nearest_depth
 from splat.types import Camera, Frame, Gaussians, Points, SceneData
 
 ALONE = ("minutes", "psnr", "patience", "replay", "finish_for")
@@ -99,7 +97,6 @@ def shared_options(
     ]
     positions = points_to_frame(points, frame).positions
     cameras = [camera_to_frame(camera, frame) for camera in small]
-    near = options.near or nearest_depth(with_clear_depth(cameras, positions), {}) / frame.scale
     if options.exposure == "auto":
         _log.info("exposure  off: blocks would each learn their own")
     return replace(
@@ -111,7 +108,6 @@ def shared_options(
         background=background_of(scene, options),
         decoding="reduced" if memory.reduces(options, scene.train) else "full",
         exposure="off",
-        near=near,
         sky=_sky(cameras, positions, options),
     )
 

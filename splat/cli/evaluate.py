@@ -33,7 +33,7 @@ from splat.types import SceneData
 
 FIGURES = (
     *("psnr", "ssim", "lpips", "lpips_net", "lpips_missing", "split", "views", "per_view"),
-    *("protocol", "psnr_unfitted", "floaters"),
+    *("protocol", "psnr_unfitted", "own_near", "floaters"),
 )
 """Metrics that a new measurement replaces in those of a run."""
 
@@ -141,7 +141,6 @@ def _of_file(asked: Evaluate) -> Job:
         max_side=asked.max_side,
         background=asked.background,
         antialiased=drawing.antialiased,
-        near=drawing.near,
         device=asked.device,
         exposure="off",
         steps=1,
@@ -175,8 +174,8 @@ def _of_model(asked: Evaluate, own: ModelFile, scene: SceneData) -> Job:
         model=model,
         modules=model.networks(),
         frame=frame,
-        drawing=drawing,
-        render=model.drawn_by(drawing_as(drawing, frame, device)),
+        drawing=drawing.plain,
+        render=model.drawn_by(drawing_as(drawing.plain, frame, device)),
         batches=photos,
         views=photos.cameras,
         photos=photos.batch_at,

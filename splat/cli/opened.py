@@ -96,7 +96,7 @@ def open_scene(
         place = run_of(path)
         config = read_config(place.config)
         state = checkpoint.load(path if path.is_file() else place.latest())
-        drawing = checkpoint.drawing(state) or Drawing(config.options.antialiased)
+        drawing = (checkpoint.drawing(state) or Drawing(config.options.antialiased)).plain
         model = model_of(config, state, chosen)
         left_out = (model.left_out,) if model.left_out else ()
         frame, step = checkpoint.frame(state), state["step"]
@@ -117,7 +117,7 @@ def open_scene(
             seen_by, baked = model, lambda: model.kept(model.bake())
         background = config.options.background if background == "auto" else background
     behind = rgb("black" if background == "auto" else background)
-    render = drawing_as(drawing, frame, chosen)
+    render = drawing_as(drawing.plain, frame, chosen)
     return Opened(
         seen_by=seen_by,
         baked=baked,
@@ -168,7 +168,7 @@ def _of_model(own: ModelFile, path: Path, device: torch.device, background: str)
         seen_by=own.decoding(model, device),
         baked=model.bake,
         frame=frame,
-        render=drawing_as(drawing, frame, device),
+        render=drawing_as(drawing.plain, frame, device),
         drawing=drawing,
         background=None if behind is None else behind.to(device),
         left_out=(model.left_out,),

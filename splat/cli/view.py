@@ -101,7 +101,7 @@ def _source(path: Path, asked: View) -> Still:
             gaussians_to_frame(opened.gaussians, frame),
             opened.gaussians.means.device,
         )
-        drawn = drawing_as(opened.drawing, frame, render)
+        drawn = drawing_as(opened.drawing.plain, frame, render)
     else:
         frame, drawn = opened.frame, opened.render
     metrics = {} if place is None or not place.metrics.is_file() else read_json(place.metrics)
@@ -109,7 +109,7 @@ def _source(path: Path, asked: View) -> Still:
         name=path.name if place is None or path.is_dir() else f"{place.path.name}/{path.stem}",
         frame=frame,
         render=drawn,
-        drawing=opened.drawing,
+        drawing=opened.drawing.plain,
         background=opened.background,
         photos=None if place is None else _photos(place, frame, drawn.device),
         cameras=[camera_to_frame(camera, frame).to(drawn.device) for camera in cameras],
@@ -164,8 +164,8 @@ def _from_disk(path: Path, cameras: Sequence[Camera], asked: View) -> Layered:
         store,
         name=path.name,
         frame=frame,
-        render=drawing_as(drawing, frame, device),
-        drawing=drawing,
+        render=drawing_as(drawing.plain, frame, device),
+        drawing=drawing.plain,
         background=torch.tensor(behind, device=device) if any(behind) else None,
         cameras=[camera_to_frame(camera, frame).to(device) for camera in cameras],
     )

@@ -145,7 +145,7 @@ class _Drawer:
         self.config, self.frame = read_config(place.config), checkpoint.frame(state)
         self._model = model_of(self.config, state, device)
         drawing = checkpoint.drawing(state) or Drawing(plan.shared.options.antialiased)
-        self._render = drawing_as(drawing, self.frame, device)
+        self._render = drawing_as(drawing.plain, self.frame, device)
         behind = rgb(self.config.options.background)
         self._background = torch.tensor(behind, device=device) if any(behind) else None
 

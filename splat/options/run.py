@@ -76,9 +76,10 @@ class Options:
     mask_mode: MaskMode = "auto"
     """What is outside a mask: ignore (it does not count) or transparent (it is background).
     auto: masks are ignored, an alpha channel is transparent."""
-    near: Annotated[float | None, above(0, default="half the depth of the nearest points")] = None
-    """Gaussians closer to a camera than this are not drawn, in units of the scene. Nothing real is
-    there, and what would gather there is a haze from everywhere else."""
+    near: Annotated[float, above(0)] = 0.01
+    """Gaussians closer to a camera than this are not drawn while training, in units of the scene.
+    Other programs draw from 0.01 on, and so are all figures and pictures: what gathers in front of
+    a larger one is a haze there."""
     antialiased: bool = False
     """Dim what the low-pass filter widens (Mip-Splatting): for scenes seen from near and far."""
     exposure: Literal["auto", Exposure] = "auto"

@@ -42,7 +42,7 @@ def renderer_for(
 
 def drawing_as(drawing: Drawing, frame: Frame, device: torch.device | str) -> Renderer:
     """The renderer of a device for Gaussians in `frame`, with the settings of `drawing`."""
-    near = NEAR if drawing.near is None else drawing.near * frame.scale
+    near = (NEAR if drawing.near is None else drawing.near) * frame.scale
     return renderer_for(device, antialiased=drawing.antialiased, near=near)
 
 

@@ -227,6 +227,8 @@ def read_config(path: Path) -> Config:
             options=Options(
                 **{
                     **options,
+                    # Runs of before said null: the depth that they began with is in checkpoints.
+                    "near": options["near"] or Options.near,
                     "init": options["init"] and Path(options["init"]),
                     "replay": replay,
                 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from splat import kernels
 from splat.cleanup.floaters import Rules, floaters
 from splat.core.frame import camera_from_frame
 from splat.core.knobs import value_text
-from splat.evaluation.evaluate import Metrics, ViewMetrics, evaluate
+from splat.evaluation.evaluate import Metrics, ViewMetrics, evaluate, mean_psnr
 from splat.evaluation.lpips import Net
 from splat.evaluation.pictures import Row, contact_sheet, curves
 from splat.export.receipt import export
@@ -83,10 +83,10 @@ def finish(
         baked_stand_in(job) if whole is None else whole,
         job.run.frame,
         folder.gaussians,
-        job.run.render,
+        job.run.shown,
         _fitted(job) if metrics is not None else [job.photos.batch(0)],
         job.run.background,
-        drawing=job.run.drawing,
+        drawing=job.run.drawing.plain,
         photos=metrics is not None,
         whole=model if model.left_out else None,
         dropped=_left_out(job),
@@ -156,8 +156,8 @@ def _own_file(job: Job, folder: Folder, photos: bool) -> Receipt:
     writer = model_file(run.model.own_suffix)
     assert writer is not None
     return writer.written(
-        run.model, folder.own_file(run.model.own_suffix), run.frame, run.render, batches,
-        run.background, drawing=run.drawing, photos=photos,
+        run.model, folder.own_file(run.model.own_suffix), run.frame, run.shown, batches,
+        run.background, drawing=run.drawing.plain, photos=photos,
     )  # fmt: skip
 
 
@@ -265,6 +265,7 @@ def figures(job: Job, metrics: Metrics | None, seconds: float) -> dict[str, Any]
         "split": split_text(views, total, len(scene.train)),
         "protocol": plain.get("protocol"),
         "psnr_unfitted": plain.get("psnr_unfitted"),
+        "own_near": None if metrics is None else own_near(job),
         "views": views,
         "size": [first.width, first.height],
         **gaussian_counts(job),
@@ -292,6 +293,20 @@ def figures(job: Job, metrics: Metrics | None, seconds: float) -> dict[str, Any]
     return record | ({"commands": list(map(asdict, run.commands))} if run.commands else {})
 
 
+def own_near(job: Job) -> dict[str, float] | None:
+    """The nearest depth that the run was trained to draw, units of the input, and the held-out
+    PSNR from there, dB; None where it is that of any program, which all other figures are of."""
+    run = job.run
+    if run.drawing.near is None or job.held_out is None:
+        return None
+    render, fit = run.quantiser.drawn_by(run.render, run.step), held_out_fit(job)
+    if fit is not None:
+        fit = replace(fit, render=render)
+    batches = job.test_batches()
+    value = mean_psnr(run.model, render, batches, run.background, fit=fit)
+    return {"near": run.drawing.near, "psnr": value}
+
+
 @torch.no_grad()
 def gaussian_counts(job: Job) -> dict[str, int]:
     """Gaussians; where rows only make them, those of a mean view, and the rows."""
@@ -312,7 +327,7 @@ def floater_score(job: Job) -> dict[str, float] | None:
     batches = [photos.batch(i) for i in spread(len(photos), FLOATING)]
     aimed = [sensor.aimed(batch) for batch in batches]
     verdict = floaters(
-        run.baked(), run.render, aimed, run.background, Rules(rounds=1), develop=run.developed
+        run.baked(), run.shown, aimed, run.background, Rules(rounds=1), develop=run.developed
     )
     return {"percent": verdict.share, "rows": int(verdict.rows.sum()), "views": verdict.views}
 
@@ -339,6 +354,12 @@ def summary(record: Mapping[str, Any]) -> str:
         lines.append(f"PSNR {record['psnr']:.2f} dB, SSIM {record['ssim']:.4f}, {perceptual}")
     if record.get("psnr_unfitted") is not None:
         lines.append(f"{record['protocol']}; as they are, {record['psnr_unfitted']:.2f} dB")
+    if record.get("own_near"):
+        own = record["own_near"]
+        lines.append(
+            f"drawn from a depth of {own['near']:.3g} on, as it was trained, {own['psnr']:.2f} dB:"
+            " other programs show what is above"
+        )
     width, height = record["size"]
     lines.append(f"on {record['split']}, at {width}x{height} pixels")
     last = f"{record['gaussians']:,} Gaussians"

@@ -18,6 +18,7 @@ from splat.core.objective import Objective, Photometric
 from splat.core.schedule import PUBLISHED_STEPS, every
 from splat.core.strategy import Strategy
 from splat.export.quantisation import Quantisation, steps_before_rounding
+from splat.kernels import NEAR
 from splat.loop import Run
 from splat.options import PLANES, Options
 from splat.parallel import ALONE, Ranks
@@ -138,8 +139,7 @@ def prepare(
             rows = ranks.agreed(
                 lambda: initial_rows(scene, photos, fitted, options, known_frame, device)
             )
-        near = options.near or nearest_depth(photos.cameras, rows) / frame.scale
-        drawing = Drawing(options.antialiased, near)
+        drawing = Drawing(options.antialiased, None if options.near == NEAR else options.near)
     else:
         rows = checkpoint.rows(state)
         drawing = checkpoint.drawing(state) or Drawing(options.antialiased)
@@ -180,14 +180,14 @@ def _looked_at(
 ) -> list[Decision]:
     """Decisions that depend on photos and points."""
     asked = decided.options
-    why_near = ASKED if asked.near else "half the depth of the nearest points"
+    why_near = "as other programs draw" if drawing.near is None else ASKED
     few = f"photos have fewer than {memory.MANY_PIXELS / 1e9:g} billion pixels in all"
     many = f"photos have {memory.MANY_PIXELS / 1e9:g} billion pixels in all, or more"
     why_decoding = many if options.decoding == "reduced" else few
     return [
         Decision("decoding", options.decoding, why_decoding if asked.decoding == "auto" else ASKED),
         Decision("exposure", options.exposure, why_exposure),
-        Decision("near", f"{drawing.near:.3g}" if drawing.near else "0", why_near),
+        Decision("near", f"{drawing.near or NEAR:.3g}", why_near),
     ]
 
 
@@ -210,7 +210,10 @@ def announce(job: Job) -> None:
     if run.model.region is not None:
         say("crop      births, and files, within %s only", run.model.region.text())
     if run.drawing.near is not None:
-        say("near      nothing closer to a camera than %.3g is drawn", run.drawing.near)
+        say(
+            "near      nothing closer to a camera than %.3g is drawn while training; figures are"
+            " from %.3g on, as other programs draw", run.drawing.near, NEAR,
+        )  # fmt: skip
     if not run.sensor.idle:
         say("sensor    %s", run.sensor.text())
     for line in guidance.guidance_text(scene.train, run.objectives):
@@ -268,14 +271,6 @@ def sizes_line(scene: SceneData, cameras: Sequence[Camera]) -> str:
     if small != large:
         text += f", shrunk from {large[0]}x{large[1]}"
     return text + (f" (and {len(others)} other sizes)" if others else "")
-
-
-def nearest_depth(cameras: Sequence[Camera], rows: dict[str, Tensor]) -> float:
-    """Depth from which to draw, frame of training: nothing known lies nearer to any camera."""
-    if not any(camera.clear_depth for camera in cameras):
-        cameras = with_clear_depth(cameras, rows["mean"])
-    clear = [camera.clear_depth for camera in cameras if camera.clear_depth]
-    return max(min(clear, default=0.0), kernels.NEAR)
 
 
 def loaders(
@@ -407,6 +402,9 @@ def _run(
         strategy=strategy,
         objectives=objectives,
         render=model.drawn_by(drawing_as(drawing, frame, device)),
+        plain=None
+        if drawing.near is None
+        else model.drawn_by(drawing_as(drawing.plain, frame, device)),
         batches=photos,
         views=photos.cameras,
         photos=photos.batch_at,

@@ -37,6 +37,9 @@ class Camera:
     clear_depth: float = 0.0
     """Depth, in units of the camera's frame, up to which nothing real is in sight as far as is
     known; 0: nothing is known."""
+    clear_radius: float = 0.0
+    """Radius, in units of the camera's frame, of the ball about it in which nothing is as far as is
+    known; 0: nothing is known."""
 
     def to(self, device: torch.device | str) -> Camera:
         """The same camera with its tensors on `device`."""

@@ -104,7 +104,8 @@ class Mcmc(Recycler):
             self,
             start_opacity=first.opacity,
             start_scale=first.scale,
-            growth=max(self.growth, min(2.0, self.growth**merged)),
+            # Twice as many at once at most, which short runs would be far beyond.
+            growth=max(self.growth, min(2.0, self.growth ** min(merged, 200))),
             refine_from=start,
             refine_until=stop,
             refine_every=schedule.every(self.refine_every, steps),

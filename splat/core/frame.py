@@ -47,8 +47,12 @@ def camera_to_frame(camera: Camera, frame: Frame) -> Camera:
     pose = camera.world_to_camera.double().clone()
     centre = torch.tensor(frame.centre, dtype=torch.float64)
     pose[:3, 3] = frame.scale * (pose[:3, :3] @ centre + pose[:3, 3])
-    clear = frame.scale * camera.clear_depth
-    return replace(camera, world_to_camera=pose.float(), clear_depth=clear)
+    return replace(
+        camera,
+        world_to_camera=pose.float(),
+        clear_depth=frame.scale * camera.clear_depth,
+        clear_radius=frame.scale * camera.clear_radius,
+    )
 
 
 def camera_from_frame(camera: Camera, frame: Frame) -> Camera:
@@ -56,8 +60,12 @@ def camera_from_frame(camera: Camera, frame: Frame) -> Camera:
     pose = camera.world_to_camera.double().clone()
     centre = pose.new_tensor(frame.centre)
     pose[:3, 3] = pose[:3, 3] / frame.scale - pose[:3, :3] @ centre
-    clear = camera.clear_depth / frame.scale
-    return replace(camera, world_to_camera=pose.float(), clear_depth=clear)
+    return replace(
+        camera,
+        world_to_camera=pose.float(),
+        clear_depth=camera.clear_depth / frame.scale,
+        clear_radius=camera.clear_radius / frame.scale,
+    )
 
 
 def points_to_frame(points: Points, frame: Frame) -> Points:

@@ -79,6 +79,11 @@ PARTS: Mapping[str, tuple[str, str]] = {
         "splat.strategies.budget:Budget",
         "Budget: never more rows than a curve allows, from those of the start up to a maximum.",
     ),
+    "clear-air": (
+        "splat.strategies.clear_air:ClearAir",
+        "Clear air (ours): rows in the free ball about a camera go, rows that reach into it"
+        " shrink.",
+    ),
     "crop": (
         "splat.strategies.crop:Crop",
         "Crop: densification inside a box only; what is outside still trains and is still pruned.",

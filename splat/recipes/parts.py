@@ -1,4 +1,4 @@
-"""Options of a run that stand for parts of a recipe: `--budget`, `--crop` and `--finish-keep`."""
+"""Options of a run that stand for parts of a recipe, such as `--budget` and `--clear-air`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def with_row_limit(strategy: Strategy, rows: int) -> Strategy:
 def with_run_options(strategy: Strategy, options: Options, steps: int) -> Strategy:
     """A strategy fitted to a run of `steps`, with the parts that options of the run stand for.
 
-    `--finish-keep` is `+ significance`, once, as the last phase begins; `--crop` is `+ crop`.
+    `--finish-keep` is `+ significance`, once, as the last phase begins; `--crop` is `+ crop`;
+    `--clear-air` is `+ clear-air`.
     """
     if options.finish_keep < 1:
         at = max(1, steps_before_rounding(steps, options.finish_share))
@@ -52,4 +53,6 @@ def with_run_options(strategy: Strategy, options: Options, steps: int) -> Strate
     if options.crop is not None:
         box = box_of(options.crop)
         strategy = with_part("crop", strategy, {"low": box.low, "high": box.high}, "crop")
+    if options.clear_air and kind_of("clear-air") is not None:
+        strategy = with_part("clear-air", strategy, {"last": steps}, "clear-air")
     return strategy

@@ -208,6 +208,10 @@ class Config:
         write_json(path, record)
 
 
+_BEFORE = {"clear_air": False, "points_weight": 0.0}
+"""Options that runs of before did not have, as they were trained: resumed they go on alike."""
+
+
 def read_config(path: Path) -> Config:
     """The settings of a run; raises ValueError where the file is none of ours, or a newer one."""
     record = read_json(path)
@@ -226,8 +230,9 @@ def read_config(path: Path) -> Config:
             method=record["method"],
             options=Options(
                 **{
+                    **_BEFORE,
                     **options,
-                    # Runs of before said null: the depth that they began with is in checkpoints.
+                    # Of runs of before: the depth that they began with is in checkpoints.
                     "near": options["near"] or Options.near,
                     "init": options["init"] and Path(options["init"]),
                     "replay": replay,

@@ -58,17 +58,22 @@ def random_in_frusta(cameras: Sequence[Camera], count: int, generator: torch.Gen
     return Points(positions, grey.clone())
 
 
-def with_clear_depth(
+def with_clear_air(
     cameras: Sequence[Camera], positions: Float[Tensor, "n 3"]
 ) -> tuple[Camera, ...]:
-    """The cameras, each with half the depth of the nearest hundredth of the points it sees.
+    """The cameras, each with half the depth of the nearest hundredth of the points it sees, and
+    half the distance to the nearest thousandth of all points.
 
-    A hundredth, since a few points of a reconstruction are always wrong; 20,000 points are used.
-    It is 0 for a camera that sees none.
+    Not the very nearest, since a few points of a reconstruction are always wrong; 20,000 points are
+    used. The depth is 0 for a camera that sees none.
     """
     some = positions[:: max(1, len(positions) // 20_000)].cpu()
-    nearest = [float(camera.to("cpu").depths(some).nanquantile(0.01)) for camera in cameras]
-    return tuple(
-        replace(camera, clear_depth=depth / 2 if depth > 0 else 0.0)
-        for camera, depth in zip(cameras, nearest, strict=True)
-    )
+    nth = max(1, len(some) // 1000)
+
+    def known(camera: Camera) -> Camera:
+        here = camera.to("cpu")
+        depth = float(here.depths(some).nanquantile(0.01))
+        around = float((some - here.centre).norm(dim=1).kthvalue(nth).values)
+        return replace(camera, clear_depth=depth / 2 if depth > 0 else 0.0, clear_radius=around / 2)
+
+    return tuple(map(known, cameras))

@@ -34,7 +34,7 @@ from splat.render.quantised import AS_IT_IS
 from splat.runs import checkpoint
 from splat.runs.checkpoint import State
 from splat.runs.replay import read_script
-from splat.seeding.points import with_clear_depth
+from splat.seeding.points import with_clear_air
 from splat.seeding.start import initial_rows
 from splat.sensor import Sensor
 from splat.system import machine
@@ -129,7 +129,7 @@ def prepare(
     photos, held_out = loaders(scene, options, frame, device, _asked(terms, options), ranks)
     if scene.points is not None and len(scene.points.positions):
         points = points_to_frame(scene.points, frame).positions
-        photos.cameras = with_clear_depth(photos.cameras, points)
+        photos.cameras = with_clear_air(photos.cameras, points)
     assert options.resolution != "auto"
     looked_at = photos.pictures(resolution.DASH_PHOTOS)
     photos.sizes = resolution.sizes(options.resolution, steps, looked_at)

@@ -1,0 +1,111 @@
+"""Clear air: nothing is where cameras stood, so no row lies there or reaches there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from splat.core.edit import Drop, Edit, Nudge, Rows
+from splat.core.families import merged_edits
+from splat.core.step import Step
+from splat.core.strategy import Wrapper, recycler
+from splat.math import rotation_matrices
+from splat.rules.air import Balls
+from splat.rules.confine import confined
+from splat.system.ranges import at_least
+
+SMALLEST = 0.05
+"""Factor on a row's size below which it is removed instead of shrunk."""
+MARGIN = 1e-3
+"""Share by which rows are made smaller than would just do."""
+
+
+@dataclass(frozen=True)
+class ClearAir(Wrapper):
+    """Clear air (ours): rows in the free ball about a camera go, rows that reach into it shrink.
+
+    A ball has half the distance from its camera to the nearest points of the scene. No row is born
+    in one, nor reaching into one. Where rows only make Gaussians, or nothing is known of the scene, all is as without.
+    """
+
+    every: Annotated[int, at_least(1)] = 50
+    """Steps from one look at all rows to the next."""
+    last: Annotated[int, at_least(0)] = 0
+    """A step after which rows are looked at too, the last one of the run; 0: none."""
+
+    def refine(self, step: Step) -> Edit | None:
+        return self._proposed(step, None)
+
+    def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
+        return self._proposed(step, rows)
+
+    def _proposed(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
+        model, done = step.model, step.number + 1
+        balls = Balls.around(step.views) if model.rows_are_gaussians else None
+        gone, shrink = None, None
+        if balls is not None and (done % self.every == 0 or done == self.last):
+            gone, shrink = _in_the_way(step, balls)
+        if gone is not None and self.recycles and done != self.last:
+            rows, gone = gone if rows is None else gone | rows, None
+        edit = self.base.refine(step) if rows is None else recycler(self.base).recycle(step, rows)
+        if balls is None:
+            return edit
+        edit = confined(step, edit, lambda positions: ~balls.hold(positions), self.cap)
+        edit = edit and _newborn_fitted(edit, balls)
+        own = Edit(
+            nudge=() if shrink is None else (Nudge("log_scale", shrink),),
+            drop=() if gone is None else (Drop(gone.nonzero().squeeze(1), "air"),),
+        )
+        return edit if own == Edit() else merged_edits([own, edit], model.cloud)
+
+
+def _newborn_fitted(edit: Edit, balls: Balls) -> Edit:
+    """The edit, its new rows of a size with which they reach into no ball."""
+    return replace(
+        edit,
+        append=tuple(replace(each, rows=_fitted(each.rows, balls)) for each in edit.append),
+        assign=tuple(replace(each, rows=_fitted(each.rows, balls)) for each in edit.assign),
+    )
+
+
+@torch.no_grad()
+def _fitted(rows: Rows, balls: Balls) -> Rows:
+    if not {"mean", "log_scale", "quat"} <= rows.keys():
+        return rows
+    factor = _factor(rows["mean"], rows["log_scale"], rows["quat"], balls)
+    return {**rows, "log_scale": rows["log_scale"] + _change(factor)}
+
+
+def _factor(
+    means: Float[Tensor, "n 3"],
+    log_scales: Float[Tensor, "n 3"],
+    quats: Float[Tensor, "n 4"],
+    balls: Balls,
+) -> Float[Tensor, "n"]:
+    axes = rotation_matrices(quats.detach()) * log_scales.detach().exp()[:, None, :]
+    return balls.fitting(means.detach(), axes)
+
+
+def _change(factor: Float[Tensor, "n"]) -> Float[Tensor, "n 1"]:
+    """What to add to logarithms of sizes, so that rows are a little smaller than would just do."""
+    wanted = (factor * (1 - MARGIN)).clamp_min(1e-6).log()
+    return wanted.where(factor < 1, 0)[:, None]
+
+
+@torch.no_grad()
+def _in_the_way(
+    step: Step, balls: Balls
+) -> tuple[Bool[Tensor, "n"] | None, Float[Tensor, "n 3"] | None]:
+    """Rows to remove, and what to add to the logarithms of all sizes; None: nothing."""
+    cloud = step.model.cloud
+    factor = _factor(cloud["mean"], cloud["log_scale"], cloud["quat"], balls)
+    gone = factor < SMALLEST
+    shrink = None
+    if bool(((factor < 1) & ~gone).any()):
+        change = _change(factor).masked_fill(gone[:, None], 0)
+        shrink = change.expand(-1, 3).contiguous()
+    return (gone if bool(gone.any()) and not bool(gone.all()) else None), shrink

@@ -1,0 +1,150 @@
+"""Clear air: no row lies in, or reaches into, the free ball about a camera."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from methods import METHODS, job_of
+
+from splat import datasets, loop
+from splat.core.edit import Drop, Nudge
+from splat.core.frame import camera_to_frame
+from splat.math import rotation_matrices
+from splat.options import Options
+from splat.rules.air import SIGMAS, Balls
+from splat.runs import checkpoint
+from splat.seeding.points import with_clear_air
+from splat.strategies.clear_air import ClearAir
+from splat.strategies.mcmc import Mcmc
+from splat.training.prepare import prepare
+from splat.types import Camera, Frame, Points
+
+K = torch.tensor([[50.0, 0, 50], [0, 50, 50], [0, 0, 1]])
+CAMERA = Camera(torch.eye(4), K, 100, 100)
+
+
+def reach_of(means: torch.Tensor, axes: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
+    """Least distance of each ellipsoid of three sigmas to a centre, by looking at its surface."""
+    u = torch.randn(4000, 3, generator=torch.Generator().manual_seed(1))
+    u = u / u.norm(dim=1, keepdim=True)
+    surface = means[:, None] + SIGMAS * torch.einsum("nij,kj->nki", axes, u)
+    return (surface - centre).norm(dim=2).amin(1)
+
+
+def test_half_the_distance_to_the_nearest_thousandth() -> None:
+    points = torch.zeros(4000, 3)
+    points[:, 0] = torch.arange(4000) + 1.0  # the fourth nearest of 4,000 is at 4
+    (camera,) = with_clear_air([CAMERA], points)
+    assert abs(camera.clear_radius - 2) < 1e-6
+    assert abs(camera_to_frame(camera, Frame((1, 2, 3), 0.5)).clear_radius - 1) < 1e-6
+
+
+def test_a_row_shrinks_until_it_just_does_not_reach() -> None:
+    balls = Balls(torch.zeros(1, 3), torch.tensor([1.0]))
+    means = torch.tensor([[4.0, 0, 0], [4.0, 0, 0], [0, 0.5, 0], [4.0, 0, 0]])
+    axes = torch.diag_embed(
+        torch.tensor([[2.0, 0.1, 0.1], [0.1, 2.0, 0.1], [0.1, 0.1, 0.1], [0.5, 0.5, 0.5]])
+    )
+    factor = balls.fitting(means, axes)
+    # Towards the ball 6 of 3 that there are; across it nothing reaches; inside; well outside.
+    assert torch.allclose(factor, torch.tensor([0.5, 1.0, 0.0, 1.0]))
+    assert balls.hold(means).tolist() == [False, False, True, False]
+
+
+def test_no_ellipsoid_reaches_whatever_its_turn() -> None:
+    generator = torch.Generator().manual_seed(0)
+    means = 3 * torch.randn(300, 3, generator=generator)
+    quats = torch.randn(300, 4, generator=generator)
+    scales = torch.rand(300, 3, generator=generator) * torch.tensor([2.0, 0.5, 0.1])
+    axes = rotation_matrices(quats) * scales[:, None]
+    balls = Balls(torch.tensor([[0.0, 0, 0], [1.0, 2.0, 0]]), torch.tensor([1.0, 0.5]))
+    factor = balls.fitting(means, axes)
+    kept = factor > 0
+    axes = axes[kept] * factor[kept][:, None, None]
+    for centre, radius in zip(balls.centres, balls.radii, strict=True):
+        assert float(reach_of(means[kept], axes, centre).min()) > float(radius) - 1e-4
+
+
+@pytest.mark.parametrize("name", ["mcmc", "adc", "mrnf"])
+def test_after_training_nothing_reaches_into_a_ball(name: str, tiny_folder: Path) -> None:
+    strategy = METHODS[name]
+    with closing(job_of(tiny_folder, strategy, steps=60)) as job:
+        run = job.run
+        balls = Balls.around(run.views)
+        assert balls is not None and len(balls.radii) == len(run.views)
+        with torch.no_grad():  # a veil before the first camera, and one that is in its face
+            camera, cloud = run.views[0], run.model.cloud
+            ahead, radius = camera.world_to_camera[2, :3], balls.radii[0]
+            cloud["mean"][0] = camera.centre + 1.5 * radius * ahead
+            cloud["log_scale"][0] = float(radius.log())
+            cloud["mean"][1] = camera.centre + 0.5 * radius * ahead
+        loop.train(run)
+        scales, quats = cloud["log_scale"].detach().exp(), cloud["quat"].detach()
+        axes = rotation_matrices(quats) * scales[:, None]
+        for centre, radius in zip(balls.centres, balls.radii, strict=True):
+            near = (cloud["mean"].detach() - centre).norm(dim=1) < radius + 3 * scales.amax(1)
+            if near.any():
+                reached = reach_of(cloud["mean"].detach()[near], axes[near], centre)
+                assert float(reached.min()) > float(radius) * (1 - 1e-4)
+
+
+def test_what_is_really_near_a_camera_stays(tiny_folder: Path) -> None:
+    """Points close to a camera say that something is there; the ball ends before it."""
+    scene = datasets.load(tiny_folder)
+    assert scene.points is not None
+    camera = scene.train[0].camera
+    near = camera.centre + 0.05 * torch.nn.functional.normalize(
+        camera.world_to_camera[2, :3], dim=0
+    )
+    cloud = near + 0.002 * torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    positions = torch.cat([scene.points.positions.float(), cloud])
+    colors = torch.cat([scene.points.colors, torch.ones(60, 3)])
+    scene = replace(scene, points=Points(positions, colors))
+    options = Options(steps=9, max_side=0, device="cpu")
+    with closing(prepare(scene, Mcmc(cap=2000), options)) as job:
+        run = job.run
+        balls = Balls.around(run.views)
+        assert balls is not None
+        there = (run.model.cloud["mean"].detach() - run.views[0].centre).norm(dim=1)
+        assert int((there < 0.07 * run.frame.scale).sum()) >= 60
+        assert not balls.hold(run.model.cloud["mean"].detach()).any()
+
+
+def test_what_it_proposes(tiny_folder: Path) -> None:
+    with closing(job_of(tiny_folder, METHODS["adc"], steps=60, clear_air=False)) as job:
+        run = job.run
+        balls = Balls.around(run.views)
+        assert balls is not None
+        with torch.no_grad():
+            run.model.cloud["mean"][3] = run.views[0].centre
+        run.step = 49
+        step = loop.next_step(run)
+        edit = ClearAir(run.strategy, every=50).refine(step)
+        assert edit is not None
+        assert next(d for d in edit.drop if d.reason == "air").rows.tolist() == [3]
+        assert all(isinstance(each, Nudge) for each in edit.nudge)
+        assert all(isinstance(each, Drop) for each in edit.drop)
+        assert ClearAir(run.strategy, every=7).refine(step) == run.strategy.refine(step)
+
+
+def test_a_run_resumes_exactly(tiny_folder: Path, tmp_path: Path) -> None:
+    def watch(run: loop.Run, step: object, losses: object, change: object) -> None:
+        if run.step == 70:
+            checkpoint.save(run, tmp_path / "saved.pt")
+
+    strategy, ends = METHODS["mcmc"], []
+    with closing(job_of(tiny_folder, strategy, steps=110)) as job:
+        job.run.watchers = [watch]
+        loop.train(job.run)
+        ends.append(job.run.model.state_dict())
+    state = checkpoint.load(tmp_path / "saved.pt")
+    with closing(job_of(tiny_folder, strategy, state=state, steps=110)) as job:
+        loop.train(job.run)
+        ends.append(job.run.model.state_dict())
+    checkpoint.write(ends[0], tmp_path / "one.pt")
+    checkpoint.write(ends[1], tmp_path / "two.pt")
+    assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "two.pt").read_bytes()

@@ -19,13 +19,23 @@ _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 def find(folder: Path, name: str) -> Path | None:
     """The photo `name` below `folder`, also under another suffix or if it names none."""
+    if not name.strip("./\\"):
+        return None
     exact = folder / name.replace("\\", "/")
-    if exact.is_file():
+    if is_there(exact):
         return exact
     endings = [ending for suffix in SUFFIXES for ending in (suffix, suffix.upper())]
     others = [exact.with_name(exact.name + ending) for ending in endings]
     others += [exact.with_suffix(ending) for ending in endings if exact.suffix]
-    return next((other for other in others if other.is_file()), None)
+    return next((other for other in others if is_there(other)), None)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file lies there; what can be no name, as a page of text, is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def count(folder: Path) -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +13,7 @@ import torch
 from splat.datasets import photo
 from splat.datasets.cameras import pinhole
 from splat.datasets.found import OPENGL, photos_in, some, world_to_camera
+from splat.system.foreign import reading, record
 from splat.types import DepthFile, Points, SceneData, View
 
 EXPECTS = "keyframes/ (Polycam)"
@@ -49,10 +48,8 @@ def load(path: Path, images: str | None = None) -> SceneData | None:
         if file.stem not in there:
             missing.append(file.stem)
             continue
-        try:
+        with reading(file, "a camera: export the capture again"):
             views.append(_view(file, there[file.stem], root))
-        except ValueError as error:
-            raise ValueError(f"{file}: {error}") from None
     notes += some(views, missing, cameras, folder)
     points = _points(views, root)
     if points is not None:
@@ -61,17 +58,11 @@ def load(path: Path, images: str | None = None) -> SceneData | None:
 
 
 def _view(file: Path, image: Path, root: Path) -> View:
-    try:
-        entry = json.loads(file.read_text("utf-8"))
-    except ValueError:
-        raise ValueError("is not JSON; expected a camera: export the capture again") from None
-    names = [[f"t_{i}{j}" for j in range(4)] for i in range(3)]
-    matrix = [[_number(entry, name) for name in row] for row in names]
-    focal, principal = (
-        (_number(entry, a), _number(entry, b)) for a, b in (("fx", "fy"), ("cx", "cy"))
-    )
+    entry = record(file)
+    matrix = np.array([[entry.number(f"t_{i}{j}") for j in range(4)] for i in range(3)])
+    focal, principal = ((entry.number(a), entry.number(b)) for a, b in (("fx", "fy"), ("cx", "cy")))
     stored = photo.size(image)
-    size = int(entry.get("width", stored[0])), int(entry.get("height", stored[1]))
+    size = int(entry.number("width", stored[0])), int(entry.number("height", stored[1]))
     camera = pinhole(world_to_camera(matrix, OPENGL), focal, principal, size)
     depth = root / "depth" / f"{file.stem}.png"
     known = DepthFile(depth, "metric", METRES) if depth.is_file() else None
@@ -119,10 +110,3 @@ def _seen(
     shown = cv2.resize(small, (width, height), interpolation=cv2.INTER_AREA)[:, :, ::-1]
     colors = np.asarray(shown[rows, columns] / 255, np.float32)
     return (local - pose[:3, 3]) @ pose[:3, :3], colors
-
-
-def _number(entry: Any, name: str) -> float:
-    value = entry.get(name) if isinstance(entry, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"has {name} = {value!r}; expected a number: export the capture again")
-    return float(value)

@@ -463,11 +463,11 @@ def test_maps_are_found_beside_the_photos(scene_folder: Path) -> None:
 
 
 SETTINGS = [
-    ("depths/depths.json", "[]", "is not an object"),
+    ("depths/depths.json", "[]", 'is []; expected a JSON object with "kind" and "scale"'),
     ("depths/depths.json", "{", "is not JSON"),
     ("depths/depths.json", '{"kind": "disparity"}', "kind is 'disparity'; expected metric, affine"),
     ("depths/depths.json", '{"scale": -1}', "scale is -1; expected world units per number"),
-    ("depths/depths.json", '{"unit": "mm"}', "has 'unit'; expected an object with"),
+    ("depths/depths.json", '{"unit": "mm"}', "has 'unit'; expected"),
     ("normals/normals.json", '{"frame": "x"}', "frame is 'x'; expected camera, opengl, world"),
 ]
 

@@ -17,6 +17,7 @@ import json
 import math
 import os
 import zlib
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -195,7 +196,8 @@ class Record(Mapping[str, Any]):
     def over(self, below: Mapping[str, Any]) -> Record:
         """This record, with the values of another one where it has none itself (null is none)."""
         own = {key: value for key, value in self._values.items() if value is not None}
-        return Record({**below, **own})
+        # A chain, as copies of all that `below` has, one a record, would take their time.
+        return Record(ChainMap(own, below._values if isinstance(below, Record) else {**below}))
 
     def number(
         self,
@@ -217,7 +219,7 @@ class Record(Mapping[str, Any]):
         number = finite(value)
         if number is None or not (above < number and least <= number <= most):
             more = f" {' and '.join(bounds)}" if bounds else ""
-            raise Broken(f"has `{key}`: {shown(value)}; expected a number{more}")
+            raise _odd(key, value, f"a number{more}")
         return number
 
     def whole(
@@ -230,7 +232,7 @@ class Record(Mapping[str, Any]):
         number = finite(value)
         if number is None or number != int(number) or not least <= number <= most:
             span = f"of {least:,} or more" if most == 1 << 53 else f"from {least:,} to {most:,}"
-            raise Broken(f"has `{key}`: {shown(value)}; expected a whole number {span}")
+            raise _odd(key, value, f"a whole number {span}")
         return int(number)
 
     @overload
@@ -243,14 +245,14 @@ class Record(Mapping[str, Any]):
         if value is None and default is not _MISSING:
             return default
         if not isinstance(value, str) or not is_text(value):
-            raise Broken(f"has `{key}`: {shown(value)}; expected a text")
+            raise _odd(key, value, "a text")
         return value
 
     def flag(self, key: str, default: bool = False) -> bool:
         """True or false."""
         value = self._values.get(key, default)
         if not isinstance(value, bool):
-            raise Broken(f"has `{key}`: {shown(value)}; expected true or false")
+            raise _odd(key, value, "true or false")
         return value
 
     def numbers(self, key: str, *shape: int) -> npt.NDArray[np.float64]:
@@ -263,14 +265,14 @@ class Record(Mapping[str, Any]):
         if value is None and default is not None:
             return Record(default)
         if not isinstance(value, Mapping):
-            raise Broken(f"has `{key}`: {shown(value)}; expected an object")
+            raise _odd(key, value, "an object")
         return Record(value)
 
     def entries(self, key: str) -> list[Any]:
         """A list of anything."""
         value = self._values.get(key)
         if not isinstance(value, list):
-            raise Broken(f"has `{key}`: {shown(value)}; expected a list")
+            raise _odd(key, value, "a list")
         return value
 
     def records(self, key: str) -> list[Record]:
@@ -280,6 +282,12 @@ class Record(Mapping[str, Any]):
         if wrong is not None:
             raise Broken(f"has `{key}` {wrong}: {shown(values[wrong])}; expected an object")
         return [Record(value) for value in values]
+
+
+def _odd(key: str, value: Any, expected: str) -> Broken:
+    """What is wrong with a value of a record; null counts as none."""
+    found = f"no `{key}`" if value is None else f"`{key}`: {shown(value)}"
+    return Broken(f"has {found}; expected {expected}")
 
 
 def finite(value: Any) -> float | None:
@@ -324,7 +332,8 @@ def numbers(value: Any, *shape: int, name: str = "a list") -> npt.NDArray[np.flo
     sizes = array.shape
     if len(sizes) != len(shape) or any(n not in (-1, m) for n, m in zip(shape, sizes, strict=True)):
         sides = " x ".join("n" if n < 0 else str(n) for n in shape)
-        raise Broken(f"has {shown(value)} as {name}; expected {sides} numbers")
+        what = f"no {name}" if value is None else f"{shown(value)} as {name}"
+        raise Broken(f"has {what}; expected {sides} numbers")
     if not np.isfinite(array).all():
         raise Broken(f"has numbers in {name} that are not finite; expected finite ones")
     return array

@@ -16,6 +16,7 @@ from splat.core.edit_check import check_edit
 from splat.core.families import without_held
 from splat.core.offloaded_column import Kept
 from splat.kernels import Harmonics, HarmonicsGradient
+from splat.system.foreign import Broken
 
 Combine = Literal["sum", "max", "min", "same"]
 """How a statistic is reduced over processes that each observe a photo of their own."""
@@ -254,13 +255,16 @@ class Cloud:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take the rows of a saved cloud with the same columns; rates stay those given here."""
         if set(state["columns"]) != set(self._columns):
-            raise ValueError(
+            raise Broken(
                 f"the checkpoint has columns {sorted(state['columns'])}, this model has"
                 f" {sorted(self._columns)}: resume with the method it was trained with"
             )
         device = self.device
         for name, saved in state["columns"].items():
             column = self._columns[name]
+            if saved["values"].shape[1:] != column.values.shape[1:]:
+                shapes = [[*values.shape] for values in (saved["values"], column.values)]
+                raise Broken(f"has column {name} of shape {shapes[0]}; expected {shapes[1]}")
             column.replace(saved["values"].to(column.values.device).clone())
             place, kind = column.first.device, column.first.dtype
             column.remember(

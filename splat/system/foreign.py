@@ -22,7 +22,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from reprlib import Repr
-from typing import IO, TYPE_CHECKING, Any, overload
+from types import UnionType
+from typing import (
+    IO,
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +47,7 @@ FOLD = 4
 _CONTAINER, _ITEM = 88, 56
 """Bytes that Python takes at most for an empty list or object, and for an item of one."""
 _MISSING: Any = object()
+T = TypeVar("T")
 
 _short = Repr()
 _short.maxstring = _short.maxother = 40
@@ -259,6 +272,12 @@ class Record(Mapping[str, Any]):
         """Finite numbers in nested lists of this shape; -1 stands for any count."""
         return numbers(self._values.get(key), *shape, name=f"`{key}`")
 
+    def triple(self, key: str) -> tuple[float, float, float]:
+        """Three finite numbers."""
+        value = self._values.get(key)
+        x, y, z = numbers([*value] if isinstance(value, tuple) else value, 3, name=f"`{key}`")
+        return float(x), float(y), float(z)
+
     def record(self, key: str, default: Mapping[str, Any] | None = None) -> Record:
         """An object within; `default` where there is none, if one is given."""
         value = self._values.get(key)
@@ -274,6 +293,20 @@ class Record(Mapping[str, Any]):
         if not isinstance(value, list):
             raise _odd(key, value, "a list")
         return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts."""
+        values = self.entries(key)
+        if not fits(values, tuple[str, ...]):
+            raise _odd(key, values, "a list of texts")
+        return tuple(values)
+
+    def check_format(self, name: str, version: int, wrong: str) -> None:
+        """Raise `Broken` where it says that it is of another format, or of a newer version."""
+        if self.get("format") != name:
+            raise Broken(wrong)
+        if self.whole("version") > version:
+            raise Broken("was written by a newer splat; upgrade splat-toolkit")
 
     def records(self, key: str) -> list[Record]:
         """A list of objects."""
@@ -304,10 +337,45 @@ def finite(value: Any) -> float | None:
 def is_text(value: str) -> bool:
     """Whether a text can be printed and be part of a file's name: no NUL, no half characters."""
     try:
-        value.encode()
+        os.fsencode(value)
     except UnicodeEncodeError:
         return False
     return "\0" not in value
+
+
+def filled(kind: type[T], values: Mapping[str, Any]) -> T:
+    """A dataclass with these values, each of the type of its field; raises `Broken`.
+
+    Lists count as tuples, and stay lists.
+    """
+    types = get_type_hints(kind)
+    for name, value in values.items():
+        if name not in types:
+            raise Broken(
+                f"has `{shown(name)[1:-1]}`, which is unknown here; use splat as new as it"
+            )
+        if not fits(value, types[name]):
+            raise _odd(name, value, str(getattr(types[name], "__name__", types[name])))
+    return kind(**values)
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON is of the type of a field."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(fits(value, each) for each in inner)
+    if origin is Literal:
+        return type(value) in map(type, inner) and value in inner
+    if origin is list and isinstance(value, list):
+        return all(fits(each, inner[0]) for each in value)
+    if origin is tuple and isinstance(value, list | tuple):
+        inner = inner[:1] * len(value) if Ellipsis in inner else inner
+        return len(inner) == len(value) and all(map(fits, value, inner))
+    if kind in (int, float):
+        return type(value) in (int, kind)
+    if kind is str:
+        return isinstance(value, str) and is_text(value)
+    return kind is Any or isinstance(value, origin or kind)
 
 
 def number_in(text: str) -> float:

@@ -87,10 +87,8 @@ def state_of(plan: Plan, out: Path, entry: Entry) -> State:
     if not place.is_run():
         return "failed" if note_of(out, entry).failed else "waiting"
     _check_same(plan, out, place, entry)
-    if (
-        place.metrics.is_file()
-        and read_json(place.metrics).get("steps") == plan.shared.options.steps
-    ):
+    metrics = read_json(place.metrics) if place.metrics.is_file() else {}
+    if metrics and metrics.get("steps") == plan.shared.options.steps:
         return "done"
     return "failed" if note_of(out, entry).failed else "begun"
 

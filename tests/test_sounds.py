@@ -292,7 +292,7 @@ def test_rwavs_without_plain_poses_and_without_parts(tmp_path: Path) -> None:
         sounds.load(scene)
     (scene / "x.json").rename(scene / "transforms_scale_val.json")
     (tmp_path / "release" / "position.json").write_text("{}")
-    with pytest.raises(ValueError, match="the source position of scene 3 is None"):
+    with pytest.raises(ValueError, match=r"position\.json: has no `3`; expected an object"):
         sounds.load(scene)
 
 

@@ -356,7 +356,10 @@ def filled(kind: type[T], values: Mapping[str, Any]) -> T:
             )
         if not fits(value, types[name]):
             raise _odd(name, value, str(getattr(types[name], "__name__", types[name])))
-    return kind(**values)
+    try:
+        return kind(**values)
+    except TypeError as error:  # some are missing
+        raise Broken(f"is incomplete ({error}); expected all of its values") from error
 
 
 def fits(value: Any, kind: Any) -> bool:

@@ -16,6 +16,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
+import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -51,19 +53,20 @@ class Unreadable(ValueError):
 
 
 @contextmanager
-def reading(path: Path, expected: str) -> Iterator[None]:
+def reading(path: Path, expected: str, remedy: str = "") -> Iterator[None]:
     """The edge of a reader: what fails inside is raised as `Unreadable`, with the file's name.
 
     `expected` says what the file should have been, and what to do, where the error does not:
-    `a whole .splat: export it again`. Errors of the disk (OSError with a name) pass, as do
-    sentences that name the file already.
+    `a whole .splat: export it again`; `remedy` what to do where that is not part of any `Broken`.
+    Errors of the disk (OSError with a name) pass, as do sentences that name the file already.
     """
     try:
         yield
     except Unreadable:
         raise
     except Broken as error:
-        raise Unreadable(f"{path}: {error}") from error
+        more = f"; {remedy}" if remedy and remedy not in str(error) else ""
+        raise Unreadable(f"{path}: {error}{more}") from error
     except OSError as error:
         if error.filename or str(path) in str(error):
             raise
@@ -120,11 +123,17 @@ def check_claim(claimed: int, size: int, what: str = "it") -> None:
         )
 
 
+def file_size(path: Path) -> int:
+    """Bytes of a file; raises `Broken` for a folder, a pipe or a device."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise Broken("is no file; expected one")
+    return status.st_size
+
+
 def content(path: Path) -> bytes:
     """The bytes of a file that is read whole; a pipe or a device is none."""
-    size = os.stat(path).st_size
-    if not path.is_file():
-        raise Broken("is no file; expected one")
+    size = file_size(path)
     with open(path, "rb") as file:
         return file.read(size)  # one that grows meanwhile is read as it was
 
@@ -352,6 +361,20 @@ def array(stream: IO[bytes], size: int) -> npt.NDArray[Any]:
     stream.seek(0)
     array: npt.NDArray[Any] = npy.read_array(stream, allow_pickle=False)
     return np.asarray(array)
+
+
+@contextmanager
+def member(archive: zipfile.ZipFile, name: str, most: int) -> Iterator[tuple[IO[bytes], int]]:
+    """A file of a ZIP archive, open to be unpacked, and its bytes, `most` of them at most."""
+    if name not in archive.NameToInfo:
+        raise Broken(f"lacks {shown(name)}; expected it in the archive")
+    entry = archive.getinfo(name)
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise Broken(f"has {name!r} in compression {entry.compress_type}; expected 0 or 8")
+    if entry.file_size > most:
+        raise Broken(f"claims {entry.file_size:,} bytes of {name!r}; expected {most:,} at most")
+    with archive.open(entry) as file:
+        yield file, entry.file_size  # no more is unpacked, whatever there is
 
 
 def unpacked(data: bytes, most: int, wbits: int = zlib.MAX_WBITS) -> bytes:

@@ -65,8 +65,8 @@ def reading(path: Path, expected: str, remedy: str = "") -> Iterator[None]:
     except Unreadable:
         raise
     except Broken as error:
-        more = f"; {remedy}" if remedy and remedy not in str(error) else ""
-        raise Unreadable(f"{path}: {error}{more}") from error
+        untold = remedy and remedy.split(" or ")[-1] not in str(error)
+        raise Unreadable(f"{path}: {error}{f'; {remedy}' if untold else ''}") from error
     except OSError as error:
         if error.filename or str(path) in str(error):
             raise
@@ -109,17 +109,17 @@ def _problem(error: Exception) -> str:
     return "is broken or cut off"
 
 
-def allowance(size: int) -> int:
-    """Bytes of memory that a file of `size` bytes may take."""
-    return max(FOLD * size, MOST_MEMORY)
+def allowance(size: int, fold: int = FOLD) -> int:
+    """Bytes of memory that a file of `size` bytes may take; `fold`: of one that is compressed."""
+    return max(fold * size, MOST_MEMORY)
 
 
-def check_claim(claimed: int, size: int, what: str = "it") -> None:
+def check_claim(claimed: int, size: int, what: str = "it", fold: int = FOLD) -> None:
     """Raise `Broken` where what a file of `size` bytes claims needs more memory than it may."""
-    if claimed > allowance(size):
+    if claimed > allowance(size, fold):
         raise Broken(
             f"claims {claimed / 1e9:.3g} GB for {what}, with {size:,} bytes of its own; expected"
-            f" {allowance(size) / 1e9:.3g} GB at most"
+            f" {allowance(size, fold) / 1e9:.3g} GB at most"
         )
 
 

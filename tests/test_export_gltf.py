@@ -499,7 +499,7 @@ def test_containers_that_are_none(tmp_path: Path) -> None:
         "broken after its JSON": short,
         "holds 0 bytes of data": bare,
         "its JSON: line 1 is not JSON": container(b'{"a": }', b""),
-        "recursion": container(b"[" * 200_000, b""),
+        "nested too deep": container(b"[" * 200_000, b""),
         "expected an object": container([], b""),
     }
     for words, data in cases.items():

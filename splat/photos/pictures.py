@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +27,7 @@ DEFLATED = 1032
 _EXPECTED = "a whole PNG, JPEG or other picture that OpenCV reads: copy or export it again"
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PIXELS = 0xDA
 _ALONE = frozenset(range(0xD0, 0xD8)) | {0x01}
 """Marks of a JPEG that nothing belongs to."""
 _CHANNELS = {0: (1, 1), 2: (3, 3), 3: (1, 4), 4: (2, 4), 6: (4, 4)}
@@ -144,19 +146,29 @@ def _claim_of_png(head: bytes) -> Claim:
 
 def _claim_of_jpeg(file: IO[bytes]) -> Claim | None:
     """From the frame header behind the metadata; None where there is none."""
-    file.seek(2)
-    while (mark := file.read(2))[:1] == b"\xff" and len(mark) == 2:
-        if mark[1] == 0xFF:  # fill
-            file.seek(-1, 1)
-        elif mark[1] in _START_OF_FRAME:
+    for mark in _marks(file):
+        if mark in _START_OF_FRAME:
             frame = file.read(8)
             if len(frame) < 8:
                 return None
             _, _, height, width, channels = struct.unpack(">HBHHB", frame)
             return Claim(width, height, max(3, channels))
-        elif mark[1] not in _ALONE:
-            file.seek(max(2, int.from_bytes(file.read(2), "big")) - 2, 1)
     return None
+
+
+def _marks(file: IO[bytes]) -> Iterator[int]:
+    """The marks of a JPEG up to its pixels, as libjpeg sees them, the file at what follows each."""
+    file.seek(2)
+    while (mark := file.read(2))[:1] == b"\xff" and len(mark) == 2:
+        at = file.tell()
+        if mark[1] == 0xFF:  # fill
+            file.seek(at - 1)
+        elif mark[1] not in _ALONE:
+            yield mark[1]
+            if mark[1] == _PIXELS:
+                return
+            file.seek(at)
+            file.seek(at + max(2, int.from_bytes(file.read(2), "big")))
 
 
 def _claim_of_tiff(file: IO[bytes]) -> Claim | None:
@@ -201,10 +213,10 @@ def _complete(raw: bytes) -> bool:
     if raw.startswith(_PNG):
         return b"IEND" in raw[-4096:]
     if raw.startswith(_JPEG):
-        at = 2
-        while raw[at : at + 1] == b"\xff" and raw[at + 1 : at + 2] != b"\xda":
-            at += 2 + int.from_bytes(raw[at + 2 : at + 4], "big")
-        return raw.find(b"\xff\xd9", at) >= 0
+        file = BytesIO(raw)
+        for _ in _marks(file):
+            pass
+        return raw.find(b"\xff\xd9", file.tell()) >= 0
     return len(raw) > 0
 
 

@@ -13,6 +13,7 @@ import torch
 from splat.datasets import photo
 from splat.datasets.cameras import pinhole
 from splat.datasets.found import OPENGL, photos_in, some, world_to_camera
+from splat.photos import pictures
 from splat.system.foreign import reading, record
 from splat.types import DepthFile, Points, SceneData, View
 
@@ -86,18 +87,20 @@ def _seen(
     view: View, root: Path, most: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
     assert view.depth is not None
-    depth = cv2.imread(str(view.depth.path), cv2.IMREAD_UNCHANGED)
-    small = cv2.imread(str(view.image), cv2.IMREAD_REDUCED_COLOR_4)
-    if depth is None or small is None or depth.ndim != 2:
+    depth = pictures.read(view.depth.path)
+    small = pictures.read(view.image, cv2.IMREAD_REDUCED_COLOR_4)
+    if depth.ndim != 2:
         raise ValueError(
-            f"{view.depth.path if small is not None else view.image}: cannot be decoded; expected a"
-            " picture (depth: grey, of 16 bits): export the capture again"
+            f"{view.depth.path}: has colours; expected depth, grey of 16 bits: export the capture"
+            " again"
         )
     metres = depth.astype(np.float64) * METRES
     good = (metres > 0) & (metres <= FARTHEST)
-    sure = cv2.imread(str(root / "confidence" / view.depth.path.name), cv2.IMREAD_GRAYSCALE)
-    if sure is not None and sure.shape == depth.shape:
-        good &= sure == SURE
+    confidence = root / "confidence" / view.depth.path.name
+    if confidence.is_file():
+        sure = pictures.read(confidence, cv2.IMREAD_GRAYSCALE)
+        if sure.shape == depth.shape:
+            good &= sure == SURE
     rows, columns = np.nonzero(good)
     step = max(1, len(rows) // most)
     rows, columns = rows[::step], columns[::step]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from splat.datasets.photo import SUFFIXES
-from splat.photos.exif import HEIF, Unreadable
+from splat.photos.exif import HEIF
 from splat.prep import video
 from splat.prep.options import PrepOptions
 from splat.prep.photos import Photo, import_photo, suffix_for
@@ -202,7 +202,7 @@ def _entry(file: Path, path: Path, images: Path, name: str) -> dict[str, Any]:
     """Import a photo; its entry in the journal."""
     try:
         photo, grey = import_photo(file, images / name)
-    except Unreadable as error:
+    except Broken as error:
         return {"why": str(error)}
     photo = replace(photo, name=name, source=_below(file, path), sharpness=sharpness(grey))
     small = base64.b64encode(thumbnail(grey).tobytes()).decode()

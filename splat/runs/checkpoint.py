@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from splat import kernels
-from splat.core.cloud import Cloud
+from splat.core.cloud import Cloud, check_saved
 from splat.core.knobs import Command
 from splat.loop import Run
 from splat.system.files import replacing
@@ -44,7 +44,6 @@ UNCHANGED = 1
 read."""
 
 State = Mapping[str, Any]
-_OF_A_COLUMN = ("values", "first", "second")
 _MOST_PARTS = 1 << 20
 """Parts, within one another, that a state may have."""
 
@@ -169,20 +168,7 @@ def _check_run(state: Record) -> None:
         modules.record(name).record("module"), modules.record(name).record("optimizer")
     if not fits(state.get("commands") or [], list[tuple[int, str, float]]):
         raise Broken("has changes that are none; expected steps, names and numbers")
-    cloud = state.record("model").record("_extra_state")
-    columns, statistics = cloud.record("columns"), cloud.record("statistics")
-    tensors = dict(statistics)
-    for name in columns:
-        columns.record(name).whole("count")
-        tensors |= {(name, part): columns.record(name)[part] for part in _OF_A_COLUMN}
-    rows = {len(t) if isinstance(t, Tensor) and t.ndim else None for t in tensors.values()}
-    if len(rows) != 1 or None in rows:
-        raise Broken("has columns and statistics of other numbers of rows; expected one each")
-    for name in columns:
-        values, *moments = (columns.record(name)[part] for part in _OF_A_COLUMN)
-        alike = all(each.shape == values.shape for each in moments)
-        if not alike or not all(each.is_floating_point() for each in (values, *moments)):
-            raise Broken(f"has a column {name} whose moments are others; expected one each")
+    check_saved(state.record("model").record("_extra_state"))
 
 
 def restore(run: Run, state: State) -> None:

@@ -16,6 +16,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
+import zipfile
 import zlib
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
@@ -56,6 +58,10 @@ shown = _short.repr
 """A value of a file as a sentence shows it, cut to a few words."""
 
 
+_OF_THE_DISK = (FileNotFoundError, NotADirectoryError, PermissionError)
+"""Errors that are a sentence already, about a file of any name."""
+
+
 class Broken(ValueError):
     """What is wrong with a file: a clause that follows its name, such as `has no frames`."""
 
@@ -65,25 +71,25 @@ class Unreadable(ValueError):
 
 
 @contextmanager
-def reading(path: Path, expected: str) -> Iterator[None]:
+def reading(path: Path, expected: str, remedy: str = "") -> Iterator[None]:
     """The edge of a reader: what fails inside is raised as `Unreadable`, with the file's name.
 
     `expected` says what the file should have been, and what to do, where the error does not:
-    `a whole .splat: export it again`. Errors of the disk (OSError with a name) pass, as do
-    sentences that name the file already.
+    `a whole .splat: export it again`; `remedy` what to do where that is not part of any `Broken`.
+    Errors of the disk (OSError with a name) pass, as do sentences that name the file already.
     """
     try:
         yield
     except Unreadable:
         raise
     except Broken as error:
-        raise Unreadable(f"{path}: {error}") from error
-    except OSError as error:
-        if error.filename or str(path) in str(error):
-            raise
-        raise Unreadable(f"{path}: {_problem(error)}; expected {expected}") from error
+        untold = remedy and remedy.split(" or ")[-1] not in str(error)
+        raise Unreadable(f"{path}: {error}{f'; {remedy}' if untold else ''}") from error
+    except ImportError:
+        raise  # what is to be installed is no fault of the file
     except Exception as error:
-        if isinstance(error, ValueError) and str(path) in str(error):
+        told = isinstance(error, ValueError | OSError) and str(path) in str(error)
+        if told or isinstance(error, _OF_THE_DISK) or getattr(error, "filename", None):
             raise
         raise Unreadable(f"{path}: {_problem(error)}; expected {expected}") from error
 
@@ -97,7 +103,7 @@ def part(name: str) -> Iterator[None]:
         raise
     except Broken as error:
         raise Broken(f"{name}: {error}") from error
-    except OSError:
+    except (OSError, ImportError):
         raise
     except Exception as error:
         raise Broken(f"{name}: {_problem(error)}") from error
@@ -120,25 +126,31 @@ def _problem(error: Exception) -> str:
     return "is broken or cut off"
 
 
-def allowance(size: int) -> int:
-    """Bytes of memory that a file of `size` bytes may take."""
-    return max(FOLD * size, MOST_MEMORY)
+def allowance(size: int, fold: int = FOLD) -> int:
+    """Bytes of memory that a file of `size` bytes may take; `fold`: of one that is compressed."""
+    return max(fold * size, MOST_MEMORY)
 
 
-def check_claim(claimed: int, size: int, what: str = "it") -> None:
+def check_claim(claimed: int, size: int, what: str = "it", fold: int = FOLD) -> None:
     """Raise `Broken` where what a file of `size` bytes claims needs more memory than it may."""
-    if claimed > allowance(size):
+    if claimed > allowance(size, fold):
         raise Broken(
             f"claims {claimed / 1e9:.3g} GB for {what}, with {size:,} bytes of its own; expected"
-            f" {allowance(size) / 1e9:.3g} GB at most"
+            f" {allowance(size, fold) / 1e9:.3g} GB at most"
         )
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file; raises `Broken` for a folder, a pipe or a device."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise Broken("is no file; expected one")
+    return status.st_size
 
 
 def content(path: Path) -> bytes:
     """The bytes of a file that is read whole; a pipe or a device is none."""
-    size = os.stat(path).st_size
-    if not path.is_file():
-        raise Broken("is no file; expected one")
+    size = file_size(path)
     with open(path, "rb") as file:
         return file.read(size)  # one that grows meanwhile is read as it was
 
@@ -432,6 +444,20 @@ def array(stream: IO[bytes], size: int) -> npt.NDArray[Any]:
     stream.seek(0)
     array: npt.NDArray[Any] = npy.read_array(stream, allow_pickle=False)
     return np.asarray(array)
+
+
+@contextmanager
+def member(archive: zipfile.ZipFile, name: str, most: int) -> Iterator[tuple[IO[bytes], int]]:
+    """A file of a ZIP archive, open to be unpacked, and its bytes, `most` of them at most."""
+    if name not in archive.NameToInfo:
+        raise Broken(f"lacks {shown(name)}; expected it in the archive")
+    entry = archive.getinfo(name)
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise Broken(f"has {name!r} in compression {entry.compress_type}; expected 0 or 8")
+    if entry.file_size > most:
+        raise Broken(f"claims {entry.file_size:,} bytes of {name!r}; expected {most:,} at most")
+    with archive.open(entry) as file:
+        yield file, entry.file_size  # no more is unpacked, whatever there is
 
 
 def unpacked(data: bytes, most: int, wbits: int = zlib.MAX_WBITS) -> bytes:

@@ -22,6 +22,7 @@ from splat.loop import Watcher
 from splat.options import PLANES, Options, Reading, Viewing, Watching
 from splat.parallel import Ranks, current_ranks
 from splat.recipes import saved
+from splat.recipes.restored import strategy_of
 from splat.render import renderer_for
 from splat.runs import checkpoint
 from splat.runs.folder import (
@@ -200,9 +201,7 @@ def resume(
     config = replace(config, scene=scene.path.resolve())
     if steps is not None:
         _log.info("schedules are those of a run of %s steps from here on", f"{steps:,}")
-    strategy = row_budget.within_budget(
-        strategy or saved.strategy_from_description(config.method), options
-    )
+    strategy = row_budget.within_budget(strategy or strategy_of(config), options)
     job = prepare(scene, strategy, options, state, ranks=ranks)
     job.run.ended = "" if steps is not None else job.run.ended
     on_cpu = job.run.render.device.type == "cpu"

@@ -29,6 +29,7 @@ from splat.options import Options, Reading, Watching
 from splat.options.blocking import Blocking, shape_of
 from splat.planning import predict
 from splat.recipes import recipe, saved
+from splat.recipes.restored import strategy_of
 from splat.render import choose_device
 from splat.runs.folder import Config, existing, fingerprint, read_config, vacant, write_cameras
 from splat.system.files import write_json
@@ -228,7 +229,7 @@ def _merged(whole: Whole, lpips: Net | None) -> dict[str, Any]:
         figures = merged_metrics(
             merged, cells, batches, lpips, rows if config.watching.pictures else None
         )
-    strategy = saved.strategy_from_description(config.method)
+    strategy = strategy_of(config)
     record = record_of(run, cells, config, whole.scene, strategy, figures, count)
     if rows:
         title = f"{whole.scene.path.name}, {recipe.names(strategy)}, {len(cells.parts)} blocks"

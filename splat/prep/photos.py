@@ -64,7 +64,7 @@ def import_photo(source: Path, target: Path) -> tuple[Photo, Grey]:
 
     A file that is upright is linked, or copied where the disk cannot link; others are written
     anew without the orientation, a JPEG of quality 95 and full colour resolution unless the
-    target is a PNG. `name` and `source` of the result are left to the caller. Raises Unreadable.
+    target is a PNG. `name` and `source` of the result are left to the caller. Raises Broken.
     """
     with open_picture(source) as image:
         exif = image.getexif()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from splat.options import Options, Reading, Watching
 from splat.runs import checkpoint
 from splat.system.files import read_json, write_json
+from splat.system.foreign import filled, reading, record
 from splat.types import SceneData, View
 
 FORMAT = "splat run"
@@ -202,44 +203,38 @@ class Config:
     """What was typed, for people."""
     made_by: str
     """Version of splat that began the run."""
+    file: Path = field(default=Path(), compare=False)
+    """Where it was read from."""
 
     def write(self, path: Path) -> None:
         record = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        del record["file"]
         write_json(path, record)
 
 
 def read_config(path: Path) -> Config:
     """The settings of a run; raises ValueError where the file is none of ours, or a newer one."""
-    record = read_json(path)
-    if type(record) is not dict or record.get("format") != FORMAT:
-        raise ValueError(f"{path} does not describe a run of splat; give a folder of `splat train`")
-    if record["version"] > VERSION:
-        raise ValueError(f"{path} was written by a newer splat; upgrade splat-toolkit")
-    reading, options = record["reading"], record["options"]
-    replay = Folder(path.parent).replayed if options.get("replay") else None
-    try:
+    with reading(path, "what describes a run of this version of splat: use the one that wrote it"):
+        config = record(path)
+        wrong = "does not describe a run of splat; give a folder of `splat train`"
+        config.check_format(FORMAT, VERSION, wrong)
+        options = {**config.record("options")}
+        if options.get("init") is not None:
+            options["init"] = Path(config.record("options").text("init"))
+        options["replay"] = Folder(path.parent).replayed if options.get("replay") else None
+        asked = config["reading"] is not None
         return Config(
-            scene=Path(record["scene"]),
-            reading=None if reading is None else Reading(**reading),
-            train=tuple(record["train"]),
-            test=tuple(record["test"]),
-            method=record["method"],
-            options=Options(
-                **{
-                    **options,
-                    "init": options["init"] and Path(options["init"]),
-                    "replay": replay,
-                }
-            ),
-            watching=Watching(**record["watching"]),
-            command=record["command"],
-            made_by=record["made_by"],
+            scene=Path(config.text("scene")),
+            reading=filled(Reading, config.record("reading")) if asked else None,
+            train=config.texts("train"),
+            test=config.texts("test"),
+            method={**config.record("method")},
+            options=filled(Options, options),
+            watching=filled(Watching, config.record("watching")),
+            command=config.text("command"),
+            made_by=config.text("made_by"),
+            file=path,
         )
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} was written by splat {record.get('made_by', '?')} and does not fit this"
-            f" version ({error}); use that version"
-        ) from None
 
 
 def same_views(config: Config, scene: SceneData) -> None:
@@ -300,20 +295,23 @@ def write_cameras(
 
 def move_cameras(path: Path, poses: Mapping[str, Tensor]) -> None:
     """Write the cameras of a run anew, world_to_camera by name; what was given stays beside it."""
-    record = read_json(path)
-    for entry in record["cameras"]:
-        if entry["name"] in poses:
-            entry.setdefault("given", entry["world_to_camera"])
-            entry["world_to_camera"] = poses[entry["name"]].tolist()
-    write_json(path, record)
+    content = read_json(path)
+    with reading(path, "the cameras of a run"):
+        for entry in content["cameras"]:
+            if entry["name"] in poses:
+                entry.setdefault("given", entry["world_to_camera"])
+                entry["world_to_camera"] = poses[entry["name"]].tolist()
+    write_json(path, content)
 
 
 def moved_cameras(path: Path) -> dict[str, Tensor]:
     """Refined poses, world_to_camera by name, that differ from those of the input."""
     if not path.is_file():
         return {}
-    entries = [entry for entry in read_json(path)["cameras"] if "given" in entry]
-    return {entry["name"]: torch.tensor(entry["world_to_camera"]) for entry in entries}
+    with reading(path, "the cameras of a run"):
+        entries = [entry for entry in record(path).records("cameras") if "given" in entry]
+        poses = {entry.text("name"): entry.numbers("world_to_camera", 4, 4) for entry in entries}
+    return {name: torch.from_numpy(pose).float() for name, pose in poses.items()}
 
 
 def fingerprint(scene: SceneData) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from splat.core.step import Step
 from splat.evaluation.evaluate import view_psnr
 from splat.loop import Run
 from splat.system.files import disk_full, replacing
+from splat.system.foreign import Broken, Record, content, part, reading
 
 LOG_EVERY = 10
 """Steps between lines: each costs a look at a part of the picture."""
@@ -127,15 +129,30 @@ def renumber(path: Path, was: int, now: int) -> None:
 
 
 def read_log(path: Path, step: int | None = None) -> list[dict[str, Any]]:
-    """The records of a log, up to a step; a last line that was cut off is left out."""
+    """The records of a log, up to a step; a last line that was cut off is left out.
+
+    Raises ValueError where another line is none of a log.
+    """
     if not path.is_file():
         return []
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        if step is None or record["step"] <= step:
-            records.append(record)
+    with reading(path, "the log of a run"):
+        lines = content(path).rstrip().splitlines()
+        for number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                if number == len(lines):
+                    break
+                raise Broken(f"line {number} is no JSON; expected a record: delete it") from None
+            with part(f"line {number}"):
+                if _step_of(Record.of(record)) <= (math.inf if step is None else step):
+                    records.append(record)
     return records
+
+
+def _step_of(record: Record) -> int:
+    """The step of a record, the numbers of which are checked."""
+    for key in ("seconds", STRATEGY, LOOK, "gaussians", "before", "test_psnr"):
+        record.number(key, 0.0)
+    return record.whole("step", 0)

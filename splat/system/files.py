@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from splat.system.foreign import reading, record
+
 _FULL = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -73,9 +75,7 @@ def write_json(path: Path, record: Any) -> None:
         draft.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
-    """The record in a JSON file of ours."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON ({error}); it was changed or cut off") from None
+def read_json(path: Path) -> dict[str, Any]:
+    """The record in a JSON file of ours, which somebody may have changed; raises ValueError."""
+    with reading(path, "a record of splat: it was changed or cut off"):
+        return {**record(path)}

@@ -19,6 +19,8 @@ from scipy.io import wavfile
 from scipy.signal import resample_poly
 from torch import Tensor
 
+from splat.system.foreign import Broken, check_claim, reading
+
 CLIPPED = 3
 """So many samples at full scale in a row are taken for clipping: a mere peak has fewer."""
 FULL = 0.9999
@@ -65,7 +67,10 @@ def read_wav(
     """
     path = Path(path)
     _fits(path, look(path), channels, rate)
-    first, many = round(start * rate), -1 if seconds is None else round(seconds * rate)
+    longest = (1 << 53) / rate  # of which no file has more
+    first, many = round(min(start, longest) * rate), -1
+    if seconds is not None:
+        many = round(min(seconds, longest) * rate)
     samples = _opened(path, lambda library: _decoded(library, path, first, many))
     if many >= 0:
         if 2 * len(samples) < many:
@@ -148,17 +153,20 @@ def _opened(path: Path, action: Any) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: does not exist; expected a WAV file: check the name")
     library = _library()
-    try:
-        return action(library)
-    except library.LibsndfileError as error:
-        raise ValueError(
-            f"{path}: is no sound file that can be read ({error.error_string.rstrip('.')}); "
-            "expected WAV: convert it with `ffmpeg -i IN OUT.wav`"
-        ) from None
+    with reading(path, "WAV: convert it with `ffmpeg -i IN OUT.wav`"):
+        try:
+            return action(library)
+        except library.LibsndfileError as error:
+            raise Broken(
+                f"is no sound file that can be read ({error.error_string.rstrip('.')}); "
+                "expected WAV: convert it with `ffmpeg -i IN OUT.wav`"
+            ) from error
 
 
 def _decoded(library: Any, path: Path, first: int, many: int) -> np.ndarray:
     with library.SoundFile(str(path)) as file:
+        wanted = file.frames if many < 0 else min(many, file.frames)
+        check_claim(4 * wanted * file.channels, path.stat().st_size, "samples")
         file.seek(min(first, file.frames))
         return np.asarray(file.read(many, dtype="float32", always_2d=True))
 

@@ -41,6 +41,7 @@ from splat.strategies.acoustic.units import UNSURE
 from splat.strategies.acoustic.verbs.heard import AudioFolder, audio_of, scene_of
 from splat.strategies.acoustic.verbs.sounding import aloud
 from splat.system.files import read_json, write_json
+from splat.system.foreign import Record, filled, reading
 from splat.system.numbers import hint
 
 LOG_EVERY = 10
@@ -140,9 +141,11 @@ def main(arguments: Sequence[str]) -> int:
     data = sounds.load(Path(config["sounds"]))
     scene = scene_of(run.path)
     with aloud():
-        learning, hearing, held_out = _prepared(scene, data, _taught(config))
+        learning, hearing, held_out = _prepared(scene, data, _taught(config, audio.config))
     if asked.resume:
-        learning.restore(loaded(_last(audio)))
+        state = loaded(_last(audio))
+        with checkpoint.fitting(state):
+            learning.restore(state)
     else:
         if audio.path.is_dir():
             shutil.rmtree(audio.path)
@@ -184,7 +187,9 @@ def _resumed(audio: AudioFolder, asked: TrainAudio) -> dict[str, Any]:
             f"{audio.path} holds no checkpoint; expected a training to go on with: begin it"
             " without --resume"
         )
-    config: dict[str, Any] = read_json(audio.config)
+    config = read_json(audio.config)
+    with reading(audio.config, "the settings of a training of sound: begin anew with --overwrite"):
+        Record(config).text("sounds"), Record(config).whole("threads", 1, least=1)
     state = loaded(_last(audio))
     if state["step"] >= state["steps"] and audio.metrics.is_file():
         raise ValueError(f"{audio.path} is finished at step {state['step']:,}; nothing is left")
@@ -194,9 +199,11 @@ def _resumed(audio: AudioFolder, asked: TrainAudio) -> dict[str, Any]:
     return config
 
 
-def _taught(config: Mapping[str, Any]) -> Taught:
-    given = dict(config["taught"])
-    return Taught(**{**given, "density": AudioGuided(**given["density"])})
+def _taught(config: Mapping[str, Any], file: Path) -> Taught:
+    with reading(file, "the settings of a training of sound: begin anew with --overwrite"):
+        given = Record(config).record("taught")
+        density = filled(AudioGuided, given.record("density"))
+        return filled(Taught, {**given, "density": density})
 
 
 def _last(audio: AudioFolder) -> Path:
@@ -268,4 +275,5 @@ def _kept_lines(log: Path, step: int) -> list[str]:
         return []
     lines = log.read_text("utf-8").splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("\n")]
-    return [line for line in whole if json.loads(line)["step"] <= step]
+    with reading(log, "the log of a training of sound: delete it"):
+        return [line for line in whole if Record.of(json.loads(line)).whole("step") <= step]

@@ -87,6 +87,11 @@ class Folder:
         return self.path / "curves.png"
 
     @property
+    def dumps(self) -> Path:
+        """Steps that ended a run, to be looked at (`splat debug-step`)."""
+        return self.path / "dumps"
+
+    @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 
@@ -116,7 +121,7 @@ class Folder:
     def clear(self) -> None:
         """Remove what a run writes, and nothing else that may lie here."""
         for path in (
-            self.checkpoints, self.tensorboard, self.timeline, self.blocks, self.audio,
+            self.checkpoints, self.tensorboard, self.timeline, self.blocks, self.audio, self.dumps,
         ):  # fmt: skip
             shutil.rmtree(path, ignore_errors=True)
         for path in (*self._files, *self._drafts()):
@@ -147,7 +152,7 @@ class Folder:
         return {*self.path.iterdir()} <= {*self._drafts()}
 
     def _drafts(self) -> list[Path]:
-        drafts = [self.checkpoints.glob(".step_*.*.pt")]
+        drafts = [place.glob(".step_*.*.pt") for place in (self.checkpoints, self.dumps)]
         drafts += [self.path.glob(f".{path.stem}.*{path.suffix}") for path in self._files]
         return [path for group in drafts for path in group]
 
@@ -224,13 +229,7 @@ def read_config(path: Path) -> Config:
             train=tuple(record["train"]),
             test=tuple(record["test"]),
             method=record["method"],
-            options=Options(
-                **{
-                    **options,
-                    "init": options["init"] and Path(options["init"]),
-                    "replay": replay,
-                }
-            ),
+            options=options_from({**options, "replay": replay}),
             watching=Watching(**record["watching"]),
             command=record["command"],
             made_by=record["made_by"],
@@ -240,6 +239,12 @@ def read_config(path: Path) -> Config:
             f"{path} was written by splat {record.get('made_by', '?')} and does not fit this"
             f" version ({error}); use that version"
         ) from None
+
+
+def options_from(record: Mapping[str, Any]) -> Options:
+    """Options of a record that JSON can hold; TypeError or ValueError where it has others."""
+    init = record.get("init")
+    return Options(**{**record, "init": init and Path(init)})
 
 
 def same_views(config: Config, scene: SceneData) -> None:

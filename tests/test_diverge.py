@@ -218,7 +218,7 @@ def test_a_step_that_is_sound_here_is_said_to_be(
 def test_what_is_no_dump_is_refused_in_a_sentence(
     tiny_folder: Path, tmp_path: Path, splat: Splat
 ) -> None:
-    (tmp_path / "text.pt").write_text("no")
+    (tmp_path / "text.pt").write_text("root:x:0:0:root:/root:/bin/bash\n")
     torch.save({"format": "splat dump", "version": 1}, tmp_path / "empty.pt")
     torch.save({"format": "splat dump", "version": 99}, tmp_path / "newer.pt")
     for name in ("gone.pt", "text.pt", "empty.pt", "newer.pt"):

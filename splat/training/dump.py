@@ -87,7 +87,9 @@ def read(path: Path) -> Dump:
         raise FileNotFoundError(f"{path} does not exist; expected a dump that a run left")
     try:
         record = checkpoint.load(path, FORMAT, VERSION)
-    except (ValueError, KeyError):
+    except OSError:
+        raise
+    except Exception:  # of what is no file of torch, its reader may raise nearly anything
         raise ValueError(
             f"{path} is no dump of a step that this version reads; expected a file, whole, that a"
             " run left in its folder dumps"

@@ -23,6 +23,7 @@ from splat.training.finish import held_out_fit
 from splat.training.goals import LOOKS, goals_of
 from splat.training.prepare import Job
 from splat.training.rollback import roll_back, train_finite
+from splat.training.slow_steps import SlowSteps
 from splat.training.stop import Stop, stoppable
 from splat.training.watchers import Bar, Board, Checkpoints, Diverged, Guard, HeldOut, psnr_key
 from splat.types import Batch
@@ -128,7 +129,9 @@ def _trained(
                 viewer.stopping = lambda: keeping.stop.asked
                 viewer.saving = keeping.keeper.save
         seen = _seen(viewer, looks)
-        run.watchers = [*seen, *looks, Guard(every, keeper), *watchers, *kept]
+        run.watchers = [
+            SlowSteps(every), *seen, *looks, Guard(every, keeper), *watchers, *kept,
+        ]  # fmt: skip
         try:
             train_finite(run, keeper)
         except Diverged as why:

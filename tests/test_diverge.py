@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from methods import METHODS, job_of
+from ranks import started
 from torch import Tensor
 
 from splat import api
@@ -94,6 +95,15 @@ def trained(
     return api.train(
         api.load(folder), strategy, wanted, out=out, watching=watching, watchers=watch, lpips=None
     )
+
+
+def together(folder: Path, out: Path) -> None:
+    """What each of several processes does: a run that breaks once, and one that breaks again."""
+    trained(folder, out / "once", Brittle(), 5, threads=1)
+    try:
+        trained(folder, out / "twice", Brittle(above=0.0), 5, threads=1)
+    except Diverged as error:
+        print(error)
 
 
 def end_of(run: Path) -> tuple[bytes, bytes]:
@@ -273,3 +283,21 @@ def test_a_run_that_is_set_back_repeats_its_steps_to_the_byte(
         checkpoint.write(states[1], tmp_path / "a.pt")
         checkpoint.save(run, tmp_path / "b.pt")
     assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
+
+
+def test_several_processes_go_back_together(tiny_folder: Path, tmp_path: Path) -> None:
+    """And the dump has the photos of all of them."""
+    here = str(Path(__file__).parent)
+    code = (
+        f"import sys; sys.path.insert(0, {here!r}); from pathlib import Path; import test_diverge"
+    )
+    code += f"; test_diverge.together(Path({str(tiny_folder)!r}), Path({str(tmp_path)!r}))"
+    processes = started(2, ["-c", code])
+    said = [process.communicate(timeout=500)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    state = checkpoint.load(Folder(tmp_path / "once").latest())
+    assert state["step"] == STEPS // 2 and state["commands"] == [[10, "rate", 0.5]]
+    assert all("shows where it begins" in each for each in said)
+    place = dump.path_of(Folder(tmp_path / "twice").dumps, 12)
+    names = [batch.name for batch in dump.read(place).batches]
+    assert len(set(names)) == 2

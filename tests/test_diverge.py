@@ -28,6 +28,9 @@ from splat.runs.folder import Folder
 from splat.runs.log import read_log
 from splat.training import dump, watchers
 from splat.training.watchers import Checkpoints, Diverged
+from splat.viewer.chronicle import Chronicle
+from splat.viewer.curves import Curves
+from splat.viewer.mask import Mask
 
 STEPS = 40
 Splat = Callable[..., Any]
@@ -77,11 +80,11 @@ class Cut(Exception):
     """What ends a run as a kill would, from within."""
 
 
-def cutting(at: int) -> Callable[..., None]:
-    """A watcher that ends the run at a step of its second try."""
+def cutting(at: int, *, second: bool = True) -> Callable[..., None]:
+    """A watcher that ends the run at a step of its first or its second try."""
 
     def watch(run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:
-        if run.rolled_back and run.step == at:
+        if run.rolled_back is second and run.step == at:
             raise Cut
 
     return watch
@@ -170,6 +173,20 @@ def test_what_was_cut_after_it_went_back_resumes_to_the_same_bytes(
     assert end_of(tmp_path / "whole") == end_of(tmp_path / "cut")
     log = read_log(Folder(tmp_path / "cut").log)
     assert [r["step"] for r in log if "loss" in r] == [10, 20, 30, 40]
+
+
+def test_what_was_cut_before_it_broke_goes_back_as_it_would_have(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To step 10, though the last checkpoint is of step 11."""
+    trained(tiny_folder, tmp_path / "whole", Brittle())
+    with monkeypatch.context() as clock, pytest.raises(Cut):
+        clock.setattr(watchers, "CHECKPOINT_SECONDS", 0.0)
+        clock.setattr(watchers, "CHECKPOINT_SHARE", 1e9)
+        trained(tiny_folder, tmp_path / "cut", Brittle(), 5, cutting(12, second=False))
+    assert checkpoint.load(Folder(tmp_path / "cut").latest())["step"] == 11
+    api.resume(tmp_path / "cut", lpips=None)
+    assert end_of(tmp_path / "whole") == end_of(tmp_path / "cut")
 
 
 def test_what_people_changed_since_stays_changed(tiny_folder: Path, tmp_path: Path) -> None:
@@ -267,6 +284,29 @@ def test_the_checkpoint_to_go_back_to_outlives_those_of_the_clock(
         assert again.to_roll_back_to(1) is None
 
 
+def test_what_a_viewer_knows_of_rows_begins_anew(tiny_folder: Path) -> None:
+    with closing(job_of(tiny_folder, METHODS["adc"], steps=60)) as job:
+        run = job.run
+        state = checkpoint.copied(checkpoint.state_of(run))
+        chronicle, mask, curves = Chronicle(run), Mask(run), Curves()
+        chronicle.followers.append(mask.follow)
+        run.watchers = [chronicle]
+        run.steps = 45
+        train(run)
+        rows = len(run.model.cloud)
+        mask.made(lambda: torch.ones(rows, dtype=torch.bool))
+        for step in (10, 30):
+            curves.add(step, loss=1.0)
+        assert chronicle.births and rows != len(state["model"]["_extra_state"]["columns"]["mean"])
+        checkpoint.restore(run, state)
+        chronicle.rewound(run)
+        curves.beyond(20)
+        assert not chronicle.births and curves.data("loss")[0].max() < 20
+        train(run)
+        assert len(chronicle.rows["since"]) == len(run.model.cloud) == rows
+        assert len(mask.made(lambda: torch.zeros(0))) == rows
+
+
 @pytest.mark.parametrize("name", ["adc", "mcmc", "scaffold", "mrnf"])
 def test_a_run_that_is_set_back_repeats_its_steps_to_the_byte(
     tiny_folder: Path, tmp_path: Path, name: str
@@ -287,12 +327,10 @@ def test_a_run_that_is_set_back_repeats_its_steps_to_the_byte(
 
 def test_several_processes_go_back_together(tiny_folder: Path, tmp_path: Path) -> None:
     """And the dump has the photos of all of them."""
-    here = str(Path(__file__).parent)
-    code = (
-        f"import sys; sys.path.insert(0, {here!r}); from pathlib import Path; import test_diverge"
-    )
-    code += f"; test_diverge.together(Path({str(tiny_folder)!r}), Path({str(tmp_path)!r}))"
-    processes = started(2, ["-c", code])
+    tests = str(Path(__file__).parent)
+    code = f"import sys; sys.path.insert(0, {tests!r}); import pathlib, test_diverge as here"
+    code += "; here.together(*map(pathlib.Path, sys.argv[1:]))"
+    processes = started(2, ["-c", code, str(tiny_folder), str(tmp_path)])
     said = [process.communicate(timeout=500)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     state = checkpoint.load(Folder(tmp_path / "once").latest())

@@ -199,13 +199,14 @@ def prepare_again(
 
     `options` are fitted ones; of the scene only what its views have, and its points, is looked at.
     """
-    assert options.steps is not None and options.exposure != "auto"
+    steps, exposure = options.steps, options.exposure
+    assert steps is not None and exposure != "auto"
     device, frame = torch.device("cpu"), checkpoint.frame(state)
     options = replace(options, device="cpu", offload=False)
     fitted = _fitted(strategy, options, ALONE)
     terms = _terms(scene, fitted, options, frame)
     sensor = sensor_for(
-        len(photos.cameras), options.steps, exposure=options.exposure,
+        len(photos.cameras), steps, exposure=exposure,
         refine_poses=options.refine_poses, device=device,
     )  # fmt: skip
     drawing = checkpoint.drawing(state) or Drawing(options.antialiased)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -71,7 +72,7 @@ def reproduce(dump: Dump) -> list[Report]:
 def _reproduced(dump: Dump, shown: Batch) -> Report:
     entries, stopped = [], ""
     try:
-        for entry in _step(dump, run_of(dump, shown), shown):
+        for entry in _parts(dump, run_of(dump, shown)):
             entries.append(entry)
     except _Stopped as why:
         stopped = str(why)
@@ -82,24 +83,27 @@ class _Stopped(Exception):
     """A part of the step raised an error."""
 
 
-def _step(dump: Dump, run: Run, shown: Batch) -> Iterator[Entry]:
+def _parts(dump: Dump, run: Run) -> Iterator[Entry]:
     """The values of a step, part by part; every part begins from the state of the dump."""
     yield from _state_entries(run, "before", "before the step")
-    step = _attempted("drawing", lambda: drawn(run)[0])
-    gaussians = step.rendered.gaussians
-    for name in ("means", "quats", "scales", "opacities", "colors"):
-        values = getattr(gaussians, name)
-        yield entry_of("drawn", name, f"the {name} of the Gaussians drawn", values, "Gaussians")
-    for name, values in (("image", step.rendered.image), ("alpha", step.rendered.alpha)):
-        yield entry_of("picture", name, f"the {name}", values.reshape(values.shape[0], -1), "lines")
-    for name in run.objectives:
-        loss = _attempted(f"the loss term {name}", lambda name=name: run.objectives[name](step))
-        phrase = f"the loss term {name} is {float(loss.detach())}"
-        yield entry_of("loss", name, phrase, loss.reshape(1), "values")
-    del step, gaussians
+    yield from _shown(run)
     for name in run.objectives:
         yield from _gradients(dump, run, name)
     yield from _rest(dump, run)
+
+
+def _shown(run: Run) -> Iterator[Entry]:
+    """What is drawn, and the terms of the loss."""
+    step = _attempted("drawing", lambda: drawn(run)[0])
+    for name in ("means", "quats", "scales", "opacities", "colors"):
+        values = getattr(step.rendered.gaussians, name)
+        yield entry_of("drawn", name, f"the {name} of the Gaussians drawn", values, "Gaussians")
+    for name, values in (("image", step.rendered.image), ("alpha", step.rendered.alpha)):
+        yield entry_of("picture", name, f"the {name}", values, "lines")
+    for name, term in run.objectives.items():
+        loss = _attempted(f"the loss term {name}", partial(term, step))
+        phrase = f"the loss term {name} is {float(loss.detach())}"
+        yield entry_of("loss", name, phrase, loss.reshape(1), "values")
 
 
 def _gradients(dump: Dump, run: Run, term: str) -> Iterator[Entry]:

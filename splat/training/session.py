@@ -37,12 +37,14 @@ class Viewer(Watcher, Protocol):
 
     stopping: Callable[[], bool]
     """Whether a signal asks to stop, which a run that stands still must heed."""
-    rewound: Callable[[], None]
-    """To be called once the run was set back to an earlier step."""
     saving: Callable[[Run], Path] | None
     """Writes a checkpoint; None: there is no folder for one."""
     measured: Callable[[], Sequence[float]]
     """PSNR of the measurements on held-out photos so far, dB."""
+
+    def rewound(self) -> None:
+        """Take note that the run was set back to an earlier step."""
+        ...
 
 
 def run_to_end(
@@ -124,7 +126,7 @@ def _trained(
         looks = _measured(job, watching, folder, log)
         kept: list[Watcher] = []
         if keeping is not None:
-            kept = [*([] if log is None else [log, keeping.keeper]), keeping.stop]
+            kept = [keeping.stop] if log is None else [log, keeping.keeper, keeping.stop]
             if viewer is not None:
                 viewer.stopping = lambda: keeping.stop.asked
                 viewer.saving = keeping.keeper.save

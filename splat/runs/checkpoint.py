@@ -21,6 +21,7 @@ from torch import Tensor
 from splat import kernels
 from splat.core.cloud import Cloud, check_saved
 from splat.core.knobs import Command
+from splat.core.model import TrainedModule
 from splat.loop import Run
 from splat.system.files import replacing
 from splat.system.foreign import (
@@ -50,7 +51,12 @@ _MOST_PARTS = 1 << 20
 
 def save(run: Run, path: Path) -> None:
     """Write the state of a run; what stood at `path` stays until the new file is complete."""
-    state = {
+    write(state_of(run), path)
+
+
+def state_of(run: Run) -> dict[str, Any]:
+    """The state of a run, as a file holds it; its tensors are those of the run, no copies."""
+    state: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION if run.at_once > 1 else CHANGED if run.commands else UNCHANGED,
         "step": run.step,
@@ -77,7 +83,18 @@ def save(run: Run, path: Path) -> None:
         state["commands"] = [
             [command.step, command.name, command.value] for command in run.commands
         ]
-    write(state, path)
+    if run.rolled_back:
+        state["rolled_back"] = True
+    return state
+
+
+def copied(state: Any) -> Any:
+    """A copy of a state on the CPU, which the run's next steps leave alone."""
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, dict):
+        return {name: copied(value) for name, value in state.items()}
+    return [copied(value) for value in state] if isinstance(state, list) else state
 
 
 def write(state: State, path: Path) -> None:
@@ -172,9 +189,10 @@ def _check_run(state: Record) -> None:
 
 
 def restore(run: Run, state: State) -> None:
-    """Set a fresh run that was built alike to the state of a checkpoint, on its own device.
+    """Set a run that was built alike to the state of a checkpoint, on its own device.
 
-    What was changed while it trained is changed again, under the same steps.
+    What was changed while it trained is changed again, under the same steps; what was changed in
+    `run` before is undone.
     """
     if state["views"] != len(run.views):
         raise ValueError(
@@ -186,12 +204,15 @@ def restore(run: Run, state: State) -> None:
             f"the checkpoint has networks {sorted(state['modules'])}, this method has"
             f" {sorted(run.modules)}; resume with the method it was trained with"
         )
+    run.forget_changes()
     with fitting(state):
         run.model.load_state_dict(state["model"])
         for name, part in run.modules.items():
             part.module.load_state_dict(state["modules"][name]["module"])
             part.optimizer.load_state_dict(state["modules"][name]["optimizer"])
+            part.optimizer.zero_grad(set_to_none=True)
     run.step, run.ended = state["step"], state.get("ended", "")
+    run.order, run.rolled_back = None, state.get("rolled_back", False)
     was, now = at_once(state), run.at_once
     if was != now:
         run.step = min(regrouped(run.step, was, now), run.steps)
@@ -255,28 +276,60 @@ def path_of(folder: Path, shown: int) -> Path:
     return folder / f"step_{shown:08d}.pt"
 
 
+def shown_of(path: Path) -> int:
+    """Photos that the run of a checkpoint has shown, by the name of its file."""
+    number = path.stem.removeprefix("step_")
+    return int(number) if number.isdecimal() else 0
+
+
 def checkpoints_in(folder: Path) -> list[Path]:
     """Checkpoints in a folder, oldest first."""
     return sorted(folder.glob("step_*.pt"))
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Delete all but the last `keep`."""
+def prune(folder: Path, keep: int, spared: Path | None = None) -> None:
+    """Delete all but the last `keep`, and but one that is `spared`."""
     for path in checkpoints_in(folder)[:-keep]:
-        path.unlink(missing_ok=True)
+        if path != spared:
+            path.unlink(missing_ok=True)
 
 
 def broken_columns(cloud: Cloud) -> dict[str, int]:
     """Columns that hold NaN or infinite values, and in how many rows."""
+    found = ((name, broken_rows(cloud[name].detach())) for name in cloud.names)
+    return {name: len(rows) for name, rows in found if len(rows)}
+
+
+def broken_moments(cloud: Cloud) -> dict[str, int]:
+    """Columns of which a moment of Adam holds NaN or infinite values, and in how many rows: these
+    move no more, or are NaN after the next step."""
     broken = {}
     for name in cloud.names:
-        values = cloud[name].detach()
-        # Finite terms may have a sum that is not, so the sum only clears, never accuses.
-        if not bool(values.sum().isfinite()):
-            count = int((~values.isfinite()).reshape(len(values), -1).any(1).sum())
-            if count:
-                broken[name] = count
+        rows = torch.cat([broken_rows(moment) for moment in cloud.moments(name)])
+        if len(rows):
+            broken[name] = len(rows.unique())
     return broken
+
+
+def broken_networks(modules: Mapping[str, TrainedModule]) -> dict[str, int]:
+    """Weights beside the rows, by the names of network and parameter, that are NaN or infinite, and
+    how many."""
+    broken = {}
+    for name, part in modules.items():
+        for key, values in part.module.named_parameters():
+            count = len(broken_rows(values.detach().reshape(-1)))
+            if count:
+                broken[f"{name}.{key}"] = count
+    return broken
+
+
+def broken_rows(values: Tensor) -> Tensor:
+    """Numbers of the rows that hold NaN or infinite values."""
+    # Finite terms may have a sum that is not, so the sum only clears, never accuses.
+    if bool(values.sum().isfinite()):
+        return torch.zeros(0, dtype=torch.int64)
+    rows = (~values.isfinite()).reshape(len(values), -1).any(1)
+    return rows.nonzero().squeeze(1).cpu()
 
 
 def _canonical(value: Any) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor
 from splat.options import Options, Reading, Watching
 from splat.runs import checkpoint
 from splat.system.files import read_json, write_json
-from splat.system.foreign import filled, reading, record
+from splat.system.foreign import Record, filled, reading, record
 from splat.types import SceneData, View
 
 FORMAT = "splat run"
@@ -88,6 +88,11 @@ class Folder:
         return self.path / "curves.png"
 
     @property
+    def dumps(self) -> Path:
+        """Steps that ended a run, to be looked at (`splat debug-step`)."""
+        return self.path / "dumps"
+
+    @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 
@@ -117,7 +122,7 @@ class Folder:
     def clear(self) -> None:
         """Remove what a run writes, and nothing else that may lie here."""
         for path in (
-            self.checkpoints, self.tensorboard, self.timeline, self.blocks, self.audio,
+            self.checkpoints, self.tensorboard, self.timeline, self.blocks, self.audio, self.dumps,
         ):  # fmt: skip
             shutil.rmtree(path, ignore_errors=True)
         for path in (*self._files, *self._drafts()):
@@ -148,7 +153,7 @@ class Folder:
         return {*self.path.iterdir()} <= {*self._drafts()}
 
     def _drafts(self) -> list[Path]:
-        drafts = [self.checkpoints.glob(".step_*.*.pt")]
+        drafts = [place.glob(".step_*.*.pt") for place in (self.checkpoints, self.dumps)]
         drafts += [self.path.glob(f".{path.stem}.*{path.suffix}") for path in self._files]
         return [path for group in drafts for path in group]
 
@@ -219,8 +224,6 @@ def read_config(path: Path) -> Config:
         wrong = "does not describe a run of splat; give a folder of `splat train`"
         config.check_format(FORMAT, VERSION, wrong)
         options = {**config.record("options")}
-        if options.get("init") is not None:
-            options["init"] = Path(config.record("options").text("init"))
         options["replay"] = Folder(path.parent).replayed if options.get("replay") else None
         asked = config["reading"] is not None
         return Config(
@@ -229,12 +232,19 @@ def read_config(path: Path) -> Config:
             train=config.texts("train"),
             test=config.texts("test"),
             method={**config.record("method")},
-            options=filled(Options, options),
+            options=options_from(options),
             watching=filled(Watching, config.record("watching")),
             command=config.text("command"),
             made_by=config.text("made_by"),
             file=path,
         )
+
+
+def options_from(options: Mapping[str, Any]) -> Options:
+    """Options of a record that JSON can hold; `Broken` where it has others."""
+    if options.get("init") is not None:
+        options = {**options, "init": Path(Record(options).text("init"))}
+    return filled(Options, options)
 
 
 def same_views(config: Config, scene: SceneData) -> None:

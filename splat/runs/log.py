@@ -30,6 +30,9 @@ LOOK = "look_seconds"
 COMMAND = "command"
 """Key: a change that was made to the run."""
 
+ROLLED_BACK = "rolled_back"
+"""Key: that the run was set back to this step, from which one, why, and to which rates."""
+
 Losses = Mapping[str, Tensor]
 
 
@@ -89,6 +92,13 @@ class Log:
             "gaussians": len(run.model.cloud),
             "seconds": round(self.seconds, 3),
         }
+
+    def rolled_back(self, run: Run, step: int, found: str) -> None:
+        """A line on a run that was set back from `step`, and why; one begun after it (`Log`) takes
+        back what came between, but not its time."""
+        spent = {STRATEGY: round(self._in_strategy + run.clock.seconds, 3)}
+        record = {"from": step, "found": found, "rate": run.rate}
+        self.write({**self.head(run), **spent, ROLLED_BACK: record})
 
     def _tell_commands(self, run: Run, change: Change) -> None:
         """A line for each command that has none yet."""

@@ -7,7 +7,7 @@ import sys
 
 from tqdm import tqdm
 
-from splat.system.files import DiskFull
+from splat.system.files import NotWritten
 
 FAILED, BAD_INPUT = 1, 2
 """Exit codes: the run failed; the input is at fault. 128 + n: a signal n ended it."""
@@ -34,7 +34,7 @@ def explained(error: Exception) -> tuple[int, str] | None:
     short = "can't allocate memory" in text or type(error).__name__ == "OutOfMemoryError"
     if short or isinstance(error, MemoryError):
         return FAILED, "memory ran out; lower --cap, --max-side or --cache"
-    if isinstance(error, DiskFull):
+    if isinstance(error, NotWritten):
         return FAILED, text
     if isinstance(error, OSError):
         if error.strerror and error.filename:

@@ -30,7 +30,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tests.hostile import forks
-from tests.hostile.forks import Ended, Shim, Tree, forked, tree
+from tests.hostile.forks import Ended, Shim, Tree, forked, still, tree
 from tests.hostile.verbs import Case, cases, is_draft, make_given, results
 
 HOWS: Mapping[str, tuple[int, int]] = {
@@ -125,7 +125,7 @@ class Trial:
         """Restore what was there before, and fail an operation."""
         way, error = HOWS[how]
         restore(self.base / "old", self.root)
-        call = partial(_still, partial(self.case.carry_out, self.root, self.given))
+        call = partial(still, partial(self.case.carry_out, self.root, self.given))
         return forked(call, shim=self.shim, folder=self.root, number=number, way=way, error=error)
 
     def second(self, now: Tree) -> tuple[str, bool]:
@@ -142,7 +142,7 @@ class Trial:
 
     def _second(self) -> tuple[str, bool]:
         case = self.case
-        ended = forked(partial(_still, partial(case.carry_out, self.root, self.given)))
+        ended = forked(partial(still, partial(case.carry_out, self.root, self.given)))
         after = tree(self.root)
         drafts = any(is_draft(path) and not path.endswith("lock") for path in after)
         made, wanted = case.canonical(results(after)), case.canonical(self.new)
@@ -161,11 +161,6 @@ def restore(pristine: Path, root: Path) -> None:
     shutil.copytree(pristine, root, symlinks=True)
 
 
-def _still(call: Callable[[], int]) -> int:
-    forks.stopped_clock()
-    return call()
-
-
 def _recorded(call: Callable[[], int], root: Path, kept: Path) -> int:
     """Carry out, and keep all that ever is moved to its place."""
     move = os.replace
@@ -178,7 +173,7 @@ def _recorded(call: Callable[[], int], root: Path, kept: Path) -> int:
             (kept / hashlib.sha256(data).hexdigest()).write_bytes(data)
 
     os.replace = replace  # type: ignore[assignment]
-    return _still(call)
+    return still(call)
 
 
 def judged(trial: Trial, number: int, how: str, tally: Tally) -> None:
@@ -255,7 +250,7 @@ def main() -> int:
     found, total = 0, Counter[str]()
     with forks.scratch() as folder:
         given = folder / "given"
-        forks.import_ahead(partial(make_given, given))
+        forks.import_ahead(partial(still, partial(make_given, given)))
         for name, case in cases().items():
             if asked.verb and not any(
                 name == verb or name.startswith(verb + ".") for verb in asked.verb

@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from tests.hostile.forks import Tree, forked, splat
+from tests.hostile.forks import Tree, forked, splat, still
 
 DRAFT = re.compile(r"(^|/)\.[^/]+\.\d+(\.[^/]*)?$|(^|/)\.[^/]*lod-meta\.json\.[^/]+/")
 """Files that a killed process was still writing: hidden, with its number in their names."""
 LOCK = re.compile(r"(^|/)\.[^/]*lock$")
-REPLACED = ".replaced/"
-"""Where an old run or scene lies until there is something of the new one."""
 
 Judge = Callable[[Tree, Tree, Tree, Mapping[str, set[bytes]]], list[str]]
 
@@ -35,6 +33,8 @@ class Case:
     """What a second run may say and fail, where the first had done all."""
     canonical: Callable[[Tree], Tree] = field(default=lambda made: made)
     """Equal for trees that differ in names alone which are free to be chosen."""
+    copied: tuple[str, ...] = ()
+    """Folders of what is given that it is given copies of."""
     needs: tuple[str, ...] = ()
     """Modules without which it cannot be."""
     slow: bool = False
@@ -44,8 +44,10 @@ class Case:
         """Make what is there before."""
         root.mkdir(parents=True)
         (root / "bystander.txt").write_text("nobody's business\n")
+        for name in self.copied:
+            shutil.copytree(given / name, root / Path(name).name)
         for words in self.before:
-            ended = forked(partial(splat, spelled(words, root, given)))
+            ended = forked(partial(still, partial(splat, spelled(words, root, given))))
             if ended.code:
                 raise RuntimeError(f"{self.name}: {' '.join(words)}: {ended.said}")
 
@@ -86,27 +88,35 @@ def by_file(old: Tree, new: Tree, now: Tree, versions: Mapping[str, set[bytes]])
     return wrong
 
 
-def by_run(old: Tree, new: Tree, now: Tree, versions: Mapping[str, set[bytes]]) -> list[str]:
-    """What is wrong where a run replaces another: one of both is to be there, to go on with."""
+def by_run(
+    old: Tree,
+    new: Tree,
+    now: Tree,
+    versions: Mapping[str, set[bytes]],
+    base: str = "run/",
+    begun: tuple[str, ...] = ("config.json", "cameras.json"),
+) -> list[str]:
+    """What is wrong where a run replaces another: one of both is to be there, to go on with.
+
+    Of the new one that is a checkpoint, and the files `begun`, below the folder `base`.
+    """
 
     def kept(path: str) -> bool:
-        folder, _, name = path.partition("/")
-        asides = (f"{folder}/{REPLACED}{name}", f"{folder}/{REPLACED[:-1]}.part/{name}")
+        name = path.removeprefix(base)
+        asides = (f"{base}.replaced/{name}", f"{base}.replaced.part/{name}")
         return old[path] in (now.get(path), *map(now.get, asides))
 
     if all(map(kept, old)):
         return []
-    begun = ("run/config.json", "run/cameras.json")
     whole = any(
         "/checkpoints/" in path and now[path] in versions.get(path, set()) | {new.get(path)}
         for path in results(now)
-    ) and all(now.get(path) == new[path] for path in begun)
+    ) and all(now.get(base + name) == new[base + name] for name in begun)
     lost = [path for path in old if not kept(path)]
     wrong = [] if whole else [f"neither: no new checkpoint, and {lost[0]} of old is gone"]
-    left = {path: data for path, data in now.items() if f"/{REPLACED[:-1]}" not in path}
-    either = {path: old[path] for path in old if path not in new or path not in left}
-    mixed = by_file({**old, **either}, new, {**either, **left}, versions)
-    return wrong + mixed
+    left = {path: data for path, data in now.items() if "/.replaced" not in path}
+    gone = {path: data for path, data in old.items() if path.startswith(base) and path not in left}
+    return wrong + by_file(old, new, {**gone, **left}, versions)
 
 
 def by_scene(old: Tree, new: Tree, now: Tree, versions: Mapping[str, set[bytes]]) -> list[str]:
@@ -114,7 +124,7 @@ def by_scene(old: Tree, new: Tree, now: Tree, versions: Mapping[str, set[bytes]]
 
     def kept(path: str) -> bool:
         folder, _, name = path.partition("/")
-        asides = (f"{folder}/{REPLACED}{name}", f"{folder}/{REPLACED[:-1]}.part/{name}")
+        asides = (f"{folder}/.replaced/{name}", f"{folder}/.replaced.part/{name}")
         return old[path] in (now.get(path), *map(now.get, asides))
 
     old, new = without_work(old), without_work(new)
@@ -168,7 +178,7 @@ def _is_log(path: str, data: bytes, allowed: Iterable[bytes]) -> bool:
     return grows and any(whole.startswith(data) for whole in allowed)
 
 
-TRAIN = ("--threads", "1", "--quiet", "--checkpoint-every", "4", "--keep", "2")
+TRAIN = ("--threads", "1", "--quiet", "--checkpoint-every", "4", "--keep", "1")
 MCMC = ("mcmc", "--cap", "300")
 COMPARE = ("--workers", "0", "--threads", "1", "--net", "none", "--seeds", "1", "--quiet")
 PREP = ("--max-side", "320", "--features", "1000", "--threads", "1", "--quiet")
@@ -199,7 +209,23 @@ def make_given(given: Path) -> int:
         mask = np.zeros((36, 48), np.uint8)
         mask[10:26, 14:34] = 255
         cv2.imwrite(str(given / "masks" / f"{photo.stem}.png"), mask)
-    return _photos(given / "photos")
+    _photos(given / "photos")
+    return _sounds(given / "hearing")
+
+
+def _sounds(folder: Path) -> int:
+    """A run that can be taught to hear, sounds to learn from, and one to be heard."""
+    import hearing_room
+    import torch
+
+    from splat.strategies.acoustic.sounds import write_wav
+
+    hearing_room.trained(folder)
+    hearing_room.write_responses(folder / "responses")
+    for name, seed in (("a", 1), ("b", 2)):
+        noise = torch.randn(1, 4000, generator=torch.Generator().manual_seed(seed))
+        write_wav(folder / f"{name}.wav", 0.1 * noise, hearing_room.RATE)
+    return splat(["train-audio", *_filled(_AUDIO, str(folder / "run"), str(folder)), "--seed", "5"])
 
 
 def _solid(given: Path, name: str, seed: int) -> None:
@@ -225,13 +251,8 @@ def _solid(given: Path, name: str, seed: int) -> None:
     formats.write(gaussians, given / f"{name}.ply")
 
 
-def _photos(folder: Path) -> int:
+def _photos(folder: Path) -> None:
     """Photos that poses can be found of."""
-    import sys
-
-    from tests.hostile.forks import ROOT
-
-    sys.path.insert(0, str(ROOT / "tests"))
     import textured
     from PIL import Image
 
@@ -242,7 +263,6 @@ def _photos(folder: Path) -> int:
         picture = textured.picture(eye)
         picture = picture[::-1, ::-1] if i == 2 else picture
         Image.fromarray(picture).save(folder / f"p{i}.jpg", quality=92, exif=exif.tobytes())
-    return 0
 
 
 def _snapshot(root: Path, given: Path, which: str = "b") -> int:
@@ -267,12 +287,12 @@ def cases() -> dict[str, Case]:
     old = (*train, "--steps", "8", "--seed", "3", *TRAIN, *MCMC)
     made = [
         Case(
-            "train", (old,), (*train, "--steps", "12", "--seed", "4", "--overwrite", *TRAIN, *MCMC),
+            "train", (old,), (*train, "--steps", "8", "--seed", "4", "--overwrite", *TRAIN, *MCMC),
             judge=by_run,
         ),
         Case(
-            "resume", (old,), ("resume", "{root}/run", "--steps", "16", "--quiet"),
-            finished="is at step 16 already",
+            "resume", (old,), ("resume", "{root}/run", "--steps", "12", "--quiet"),
+            finished="is at step 12 already",
         ),
         Case("eval", (old,), ("eval", "{root}/run", "--net", "none", "--quiet")),
     ]  # fmt: skip
@@ -344,6 +364,21 @@ def cases() -> dict[str, Case]:
             ("prep", "{given}/photos", "-o", "{root}/scene", "--overwrite", *PREP),
             judge=by_scene, canonical=without_work, needs=("pycolmap",), slow=True,
         ),
+        Case(
+            "train-audio",
+            (("train-audio", *_filled(_AUDIO, "{root}/run", "{given}/hearing"), "--seed", "1"),),
+            ("train-audio", *_filled(_AUDIO, "{root}/run", "{given}/hearing"), "--seed", "2",
+             "--overwrite"),
+            judge=partial(by_run, base="run/audio/", begun=("config.json",)),
+            copied=("hearing/run",), needs=("soundfile",),
+        ),
+        Case(
+            "hear",
+            (("hear", "{given}/hearing/run", "--source", "{given}/hearing/a.wav", *_HEAR),),
+            ("hear", "{given}/hearing/run", "--source", "{given}/hearing/b.wav", *_HEAR,
+             "--overwrite"),
+            needs=("soundfile",),
+        ),
         Case("viewer-timeline", (), (), call=_snapshot),
     ]  # fmt: skip
     for suffix in (".ply", ".glb", ".obj"):
@@ -358,6 +393,10 @@ def cases() -> dict[str, Case]:
     return {case.name: case for case in made}
 
 
+_AUDIO = ("%s", "%s/responses", "--points", "150", "--batch", "4", "--threads", "1", "--steps",
+          "6", "--quiet")  # fmt: skip
+_HEAR = ("--at", "2", "1.5", "1.5", "--facing", "1", "0", "0", "-o", "{root}/heard.wav",
+         "--spectrogram", "{root}/heard.png", "--quiet")  # fmt: skip
 _ERASE = ("--cameras", "{given}/a/cameras.json", "--masks", "{given}/masks", "-o",
           "{root}/out.ply", "--threshold", "0.3")  # fmt: skip
 

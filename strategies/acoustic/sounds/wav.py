@@ -19,6 +19,8 @@ from scipy.io import wavfile
 from scipy.signal import resample_poly
 from torch import Tensor
 
+from splat.system.files import replacing
+
 CLIPPED = 3
 """So many samples at full scale in a row are taken for clipping: a mere peak has fewer."""
 FULL = 0.9999
@@ -107,14 +109,9 @@ def write_wav(
             "quieter: 16 bits hold no more",
             stacklevel=2,
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
     values = values.T * np.float32(scale)
-    try:
+    with replacing(path) as draft:
         wavfile.write(draft, rate, values if depth == "float" else _whole(values))
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
     return scale
 
 

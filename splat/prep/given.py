@@ -9,7 +9,7 @@ from splat.prep.options import PrepOptions
 from splat.prep.photos import Photo
 from splat.system.replaced import Replaced
 
-OURS = ("images", "sparse", ".prep", "photos.json", "prep.json", "prep.txt")
+OURS = ("sparse", "images", ".prep", "photos.json", "prep.json", "prep.txt")
 """Files and folders that a preparation writes into the folder of the scene."""
 
 

@@ -19,7 +19,7 @@ class Replaced:
 
     folder: Path
     names: tuple[str, ...]
-    """Files and folders of a result; others in the folder are left alone."""
+    """Files and folders of a result, first what it is known by; others are left alone."""
 
     @property
     def place(self) -> Path:
@@ -34,11 +34,11 @@ class Replaced:
     def set_aside(self, *, worth: bool) -> None:
         """Move the result away; one that is not `worth` it is deleted, and what is kept stays."""
         if self._partly.is_dir():
-            self._move(self.folder, self._partly)
+            self._move(self.folder, self._partly, self.names)
         elif worth:
             shutil.rmtree(self.place, ignore_errors=True)
             self._partly.mkdir()
-            self._move(self.folder, self._partly)
+            self._move(self.folder, self._partly, self.names)
         else:
             self._delete()
             return
@@ -47,11 +47,11 @@ class Replaced:
     def put_back(self) -> None:
         """Move what is kept to where it was, in place of what was begun there."""
         if self._partly.is_dir():
-            self._move(self._partly, self.folder)
+            self._move(self._partly, self.folder, self.names[::-1])
         elif self.place.is_dir():
             self._delete()
             self.place.rename(self._partly)
-            self._move(self._partly, self.folder)
+            self._move(self._partly, self.folder, self.names[::-1])
         shutil.rmtree(self._partly, ignore_errors=True)
 
     def forget(self) -> None:
@@ -62,14 +62,16 @@ class Replaced:
     @property
     def hint(self) -> str:
         """Where what was there before is, as the end of a sentence; empty: nowhere."""
-        return f"; what was there before lies in {self.place}" if self.is_there else ""
+        place = self._partly if self._partly.is_dir() else self.place
+        return f"; what was there before lies in {place}" if self.is_there else ""
 
     @property
     def _partly(self) -> Path:
         return self.folder / _PARTLY
 
-    def _move(self, source: Path, target: Path) -> None:
-        for name in self.names:
+    @staticmethod
+    def _move(source: Path, target: Path, names: tuple[str, ...]) -> None:
+        for name in names:
             if (source / name).exists():
                 (source / name).rename(target / name)
 

@@ -23,7 +23,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -68,7 +68,7 @@ class Tally:
         left = ", ".join(f"{self.left[name]} {name}" for name in ("old", "new", "between"))
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.items())
         return (
-            f"{name}: {self.operations} operations ({kinds}); failed {sum(self.failed.values())}"
+            f"{name}: of {self.operations} operations ({kinds}); failed {sum(self.failed.values())}"
             f" ({how}); left {left}, {self.left['neither']} neither; {self.tracebacks} tracebacks,"
             f" {self.second} second runs failed, {self.drafts} with drafts left;"
             f" {len(self.findings)} findings, {self.seconds:.0f} s"
@@ -221,11 +221,31 @@ def _manners(trial: Trial, ended: Ended, how: str, left: Tree, tally: Tally) -> 
     return []
 
 
-def tried(trial: Trial, every: int, first: int, hows: list[str]) -> Tally:
-    """Fail each K-th operation of a case in each way."""
+def chosen(operations: Sequence[tuple[str, str]], every: int, first: int, alike: int) -> list[int]:
+    """Numbers of each K-th operation; of those in a row that do the same to one file, `alike` at
+    most, the first and the last among them (0: all)."""
+    rows: list[list[int]] = []
+    for number, operation in enumerate(operations, 1):
+        if rows and operations[rows[-1][0] - 1] == operation:
+            rows[-1].append(number)
+        else:
+            rows.append([number])
+    kept = [number for row in rows for number in _some(row, alike)]
+    return kept[first % every :: every]
+
+
+def _some(row: list[int], most: int) -> list[int]:
+    """The ends of a row, and what lies evenly between; all if `most` is 0."""
+    if not most or len(row) <= most:
+        return row
+    return [row[round(i * (len(row) - 1) / max(1, most - 1))] for i in range(most)]
+
+
+def tried(trial: Trial, numbers: Sequence[int], hows: list[str]) -> Tally:
+    """Fail operations of a case in each way."""
     start, tally = time.monotonic(), Tally(len(trial.operations))
     tally.kinds.update(kind for kind, _ in trial.operations)
-    for number in range(1 + first % every, len(trial.operations) + 1, every):
+    for number in numbers:
         for how in hows:
             if how != "half" or trial.operations[number - 1][0] == "write":
                 judged(trial, number, how, tally)
@@ -261,7 +281,9 @@ def main() -> int:
                 continue
             trial = Trial.of(case, folder / "trial", given, shim)
             every = asked.every * (asked.slow_every if case.slow else 1)
-            tally = tried(trial, every, asked.first, hows)
+            numbers = chosen(trial.operations, every, asked.first, asked.alike)
+            print(f"{name}: {len(numbers)} of {len(trial.operations)} operations", flush=True)
+            tally = tried(trial, numbers, hows)
             print(tally.text(name), flush=True)
             for finding in tally.findings[:_SHOWN]:
                 print(f"  {finding}", flush=True)
@@ -279,6 +301,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=1, help="fail each K-th operation only")
     parser.add_argument("--slow-every", type=int, default=10, help="that many times fewer of prep")
     parser.add_argument("--first", type=int, default=0, help="operation to begin at, below --every")
+    parser.add_argument("--alike", type=int, default=0, help="most of a row of writes to a file")
     parser.add_argument("--how", default="kill,half,ENOSPC,EIO", help=", ".join(HOWS))
     parser.add_argument("--list", action="store_true", help="name the cases")
     return parser.parse_args()

@@ -221,6 +221,8 @@ def resume(
             if checkpoint.at_once(state) != job.run.at_once:
                 renumber(place.log, checkpoint.at_once(state), job.run.at_once)
         watching = watching or config.watching
+        if ranks.first:
+            checkpoint.prune(place.checkpoints, watching.keep)
         del state  # as large as what is trained
         return _carried_out(job, place, watching, watchers, lpips, viewing, done)
 

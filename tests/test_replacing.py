@@ -23,7 +23,7 @@ from splat.prep.photos import link_or_copy
 from splat.runs.folder import Folder, existing, vacant
 from splat.strategies.mcmc import Mcmc
 from splat.system import errors
-from splat.system.files import NotWritten, replacing, write_json
+from splat.system.files import NotWritten, read_json, replacing, write_json
 from splat.system.replaced import Replaced
 
 
@@ -82,7 +82,7 @@ def old(trial_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trained(scene: Path, out: Path, steps: int, **more: Any) -> None:
     options = Options(steps=steps, max_side=0, device="cpu")
-    watching = Watching(checkpoint_every=2, pictures=False, quiet=True)
+    watching = Watching(checkpoint_every=2, keep=2, pictures=False, quiet=True)
     api.train(
         api.load(scene), Mcmc(cap=300), options, out=out, lpips=None, watching=watching, **more
     )
@@ -240,3 +240,24 @@ def test_a_prepared_scene_is_moved_aside_before_it_is_made_anew(tmp_path: Path) 
     vacate(tmp_path / "photos", out, overwrite=True)
     replaced.put_back()
     assert bytes_below(out) == before
+
+
+def test_a_resume_killed_as_it_ended_can_be_given_again(
+    old: Path, trial_folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(old, run)
+    config, before = (run / "config.json").read_bytes(), (run / "metrics.json").read_bytes()
+    api.resume(run, steps=6, lpips=None)
+    after = bytes_below(run)
+    # As if it had been killed before its figures were written, and old checkpoints deleted.
+    (run / "config.json").write_bytes(config)
+    (run / "metrics.json").write_bytes(before)
+    (run / "point_cloud.ply").write_bytes((old / "point_cloud.ply").read_bytes())
+    shutil.copy(old / "checkpoints" / "step_00000002.pt", run / "checkpoints")
+    api.resume(run, steps=6, lpips=None)
+    assert {*bytes_below(run)} == {*after}
+    assert (run / "point_cloud.ply").read_bytes() == after["point_cloud.ply"]
+    assert read_json(run / "metrics.json")["steps"] == 6
+    with pytest.raises(ValueError, match="is at step 6 already"):
+        api.resume(run, steps=6, lpips=None)

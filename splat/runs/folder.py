@@ -297,16 +297,17 @@ def same_views(config: Config, scene: SceneData) -> None:
 
 
 def check_steps(place: Folder, state: checkpoint.State, planned: int, asked: int | None) -> None:
-    """Raise ValueError where a run in the state of a checkpoint has no step to go."""
+    """Raise ValueError where a run in the state of a checkpoint has no step to go, and nothing to
+    measure or to write either."""
     done, ended = checkpoint.photos_shown(state), state.get("ended", "")
-    if asked is not None and asked <= done:
+    finished = place.metrics.is_file() and read_json(place.metrics).get("steps") == state["step"]
+    if asked is not None and (asked < done or (asked == done and finished)):
         raise ValueError(f"{place.path} is at step {done:,} already; give --steps beyond it")
-    if asked is None and (ended or done >= planned) and place.metrics.is_file():
-        if read_json(place.metrics).get("steps") == state["step"]:
-            why = f" ({ended})" if ended else ""
-            raise ValueError(
-                f"{place.path} is finished at step {done:,}{why}; to go on, give --steps beyond it"
-            )
+    if asked is None and (ended or done >= planned) and finished:
+        why = f" ({ended})" if ended else ""
+        raise ValueError(
+            f"{place.path} is finished at step {done:,}{why}; to go on, give --steps beyond it"
+        )
 
 
 def write_cameras(

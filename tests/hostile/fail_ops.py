@@ -23,7 +23,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -105,7 +105,7 @@ class Trial:
         for _ in range(2):
             restore(pristine, root)
             kept.mkdir(exist_ok=True)
-            call = partial(_recorded, partial(case.carry_out, root, given), root, kept)
+            call = partial(recorded, partial(case.carry_out, root, given), root, kept)
             ended = forked(call, shim=shim, folder=root)
             if ended.code:
                 raise RuntimeError(f"{case.name} fails by itself: {ended.said}")
@@ -114,12 +114,8 @@ class Trial:
         if case.canonical(trees[0]) != case.canonical(trees[1]):
             odd = [path for path in trees[0] if trees[0][path] != trees[1].get(path)]
             raise RuntimeError(f"{case.name}: two undisturbed runs differ in {odd}")
-        versions: dict[str, set[bytes]] = {}
-        for record in kept.iterdir():
-            path, _, data = record.read_bytes().partition(b"\n")
-            versions.setdefault(path.decode(), set()).add(data)
         old = results(tree(pristine))
-        return Trial(case, base, given, shim, old, trees[0], versions, counts[0])
+        return Trial(case, base, given, shim, old, trees[0], versions_in(kept), counts[0])
 
     def failed(self, number: int, how: str) -> Ended:
         """Restore what was there before, and fail an operation."""
@@ -161,8 +157,17 @@ def restore(pristine: Path, root: Path) -> None:
     shutil.copytree(pristine, root, symlinks=True)
 
 
-def _recorded(call: Callable[[], int], root: Path, kept: Path) -> int:
-    """Carry out, and keep all that ever is moved to its place."""
+def versions_in(kept: Path) -> dict[str, set[bytes]]:
+    """What `recorded` kept, by path."""
+    versions: dict[str, set[bytes]] = {}
+    for record in kept.iterdir():
+        path, _, data = record.read_bytes().partition(b"\n")
+        versions.setdefault(path.decode(), set()).add(data)
+    return versions
+
+
+def recorded(call: Callable[[], int], root: Path, kept: Path) -> int:
+    """Carry out, and keep all that ever is moved to its place below `root`."""
     move = os.replace
 
     def replace(source: Path, target: Path, **more: int) -> None:

@@ -20,13 +20,14 @@ import shutil
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from tests.hostile import forks
-from tests.hostile.fail_ops import Trial, restore
+from tests.hostile.fail_ops import Trial, recorded, restore, versions_in
 from tests.hostile.forks import Ended, Shim, Tree, forked, splat, still, tree
 from tests.hostile.verbs import cases, make_given, results
 
@@ -82,32 +83,29 @@ class Truth:
     root: Path
     made: Tree
     """Its files at the end."""
-    checkpoints: Tree
-    """All its checkpoints, those too that it deletes."""
+    versions: Mapping[str, set[bytes]]
+    """All that its files ever held, checkpoints too that it deleted."""
     seconds: float
     operations: int
 
     @staticmethod
     def of(name: str, base: Path, given: Path, shim: Shim) -> Truth:
-        root = base / "run"
+        root, kept = base / "run", base.with_name(f"{base.name}-kept")
         words = (
-            "train", str(given / "scene"), "--out", str(root), "--steps", str(STEPS), "--threads",
-            "1", "--quiet", "--checkpoint-every", str(EVERY), *METHODS[name].split(),
+            "train", str(given / "scene"), "--out", str(root), "--overwrite", "--steps", str(STEPS),
+            "--threads", "1", "--quiet", "--checkpoint-every", str(EVERY), "--keep", "2",
+            *METHODS[name].split(),
         )  # fmt: skip
-        trees = []
-        for keep in ("99", "2"):
-            shutil.rmtree(base, ignore_errors=True)
-            base.mkdir(parents=True)
-            start = time.monotonic()
-            call = partial(still, partial(splat, [*words[:4], "--keep", keep, *words[4:]]))
-            ended = forked(call, shim=shim, folder=base)
-            seconds = time.monotonic() - start
-            if ended.code:
-                raise RuntimeError(f"{name} fails by itself: {ended.said}")
-            trees.append(tree(root))
-        kept = {path: data for path, data in trees[0].items() if path.startswith("checkpoints/")}
-        words = (*words[:4], "--keep", "2", *words[4:])
-        return Truth(name, words, root, trees[1], kept, seconds, ended.seen)
+        base.mkdir()
+        kept.mkdir()
+        start = time.monotonic()
+        call = partial(recorded, partial(splat, words), root, kept)
+        ended = forked(call, shim=shim, folder=base)
+        seconds = time.monotonic() - start
+        if ended.code:
+            raise RuntimeError(f"{name} fails by itself: {ended.said}")
+        versions = versions_in(kept)
+        return Truth(name, words, root, tree(root), versions, seconds, ended.seen)
 
 
 def weather_run(truth: Truth, storm: Storm, left: int) -> None:
@@ -117,8 +115,7 @@ def weather_run(truth: Truth, storm: Storm, left: int) -> None:
     newest = 0
     for life in range(min(left, _MOST_LIVES) + 1):
         resumes = newest > 0
-        resume = ["resume", str(truth.root), "--quiet"]
-        words = resume if resumes else [*truth.words[:4], "--overwrite", *truth.words[4:]]
+        words = ["resume", str(truth.root), "--quiet"] if resumes else truth.words
         call = partial(still, partial(splat, words))
         if life == min(left, _MOST_LIVES):
             ended = forked(call)
@@ -152,7 +149,7 @@ def _wrong(truth: Truth, now: Tree, newest: int) -> tuple[list[str], int]:
     wrong, steps = [], [0]
     for path, data in results(now).items():
         if path.startswith("checkpoints/"):
-            if truth.checkpoints.get(path) == data:
+            if data in truth.versions.get(path, ()):
                 steps.append(int(path[-11:-3]))
             else:
                 wrong.append(f"{path} is corrupt")
@@ -245,7 +242,7 @@ def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--lives", type=int, default=6, help="kills before the next run or verb")
+    parser.add_argument("--lives", type=int, default=10, help="kills before the next run or verb")
     parser.add_argument("--method", action="append", choices=METHODS, help="all")
     parser.add_argument("--verb", action="append", help="a case of fail_ops; all that are quick")
     return parser.parse_args()

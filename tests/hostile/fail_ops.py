@@ -203,7 +203,10 @@ def judged(trial: Trial, number: int, how: str, tally: Tally) -> None:
         tally.second += 1
         wrong.append(second)
     tally.drafts += drafts
-    tally.findings += [f"{where}: {what}" for what in wrong]
+    for what in wrong:
+        tally.findings.append(f"{where}: {what}")
+        if len(tally.findings) <= _SHOWN:
+            print(f"  {tally.findings[-1]}", flush=True)
 
 
 def _manners(trial: Trial, ended: Ended, how: str, left: Tree, tally: Tally) -> list[str]:
@@ -290,8 +293,6 @@ def main() -> int:
             print(f"{name}: {len(numbers)} of {len(trial.operations)} operations", flush=True)
             tally = tried(trial, numbers, hows)
             print(tally.text(name), flush=True)
-            for finding in tally.findings[:_SHOWN]:
-                print(f"  {finding}", flush=True)
             found += len(tally.findings)
             total.update(tally.failed)
             total["neither"] += tally.left["neither"]

@@ -81,15 +81,15 @@ def train(
         command=command,
         made_by=version(),
     )
-    run.clear()
-    cells.write(run.division)
     views = (*scene.train, *scene.test)
     small = {view.name: shrunk(view.camera, *_sizes(settled)) for view in views}
     sizes = {name: (camera.width, camera.height) for name, camera in small.items()}
-    write_cameras(run.cameras, scene.train, scene.test, sizes)
-    # Last, since a folder with it is a run that can be gone on with.
-    config.write(run.config)
-    return _carried_out(Whole(run, cells, config, scene, device), blocking, lpips)
+    with run.replacing():
+        cells.write(run.division)
+        write_cameras(run.cameras, scene.train, scene.test, sizes)
+        # Last, since a folder with it is a run that can be gone on with.
+        config.write(run.config)
+        return _carried_out(Whole(run, cells, config, scene, device), blocking, lpips)
 
 
 def resume(
@@ -126,6 +126,7 @@ def resume(
             f"{config.scene}: the views or points are not those that the blocks were cut for;"
             " restore them, or begin another run"
         )
+    run.forget_replaced()
     config.write(run.config)
     whole = Whole(run, cells, config, scene, choose_device(config.options.device)[0])
     return _carried_out(whole, Blocking("auto", workers, on), lpips)

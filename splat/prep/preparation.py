@@ -50,14 +50,18 @@ def prepare(
     `images/` and `sparse/` are COLMAP's, undistortion is left to whoever reads them. `photos.json`
     has a record of each photo (`splat.prep.photos.Photo`), `prep.json` and `prep.txt` the report. A
     second call goes on where an earlier one was interrupted, and does again what other options or
-    files change; `overwrite` starts anew. Raises ValueError, with the report written, where fewer
-    than three photos are registered.
+    files change; `overwrite` starts anew, and what was there is kept in `.replaced` until the new
+    scene is done. Raises ValueError, with the report written, where fewer than three photos are
+    registered.
     """
     source, out, options = Path(source), Path(out), options or PrepOptions()
     check_installed()
     files, _ = sources(source)
-    vacate(source, out, overwrite)
-    return _Preparation(source, out, options, Stages(out), quiet).done(files)
+    replaced = vacate(source, out, overwrite)
+    _undo_half_swap(out)
+    report = _Preparation(source, out, options, Stages(out), quiet).done(files)
+    replaced.forget()
+    return report
 
 
 @dataclass
@@ -204,7 +208,7 @@ class _Preparation:
         asked = {"frame": options.frame, "distance": distance, "gps": gps}
         done = run_stage("placing", {**job, **asked}, self.stages.folder, lambda *_: None)
         # The old model goes when the new one is whole.
-        old, new = self.stages.folder / "old", self.stages.folder / "sparse"
+        old, new = _old_model(self.out), self.stages.folder / "sparse"
         shutil.rmtree(old, ignore_errors=True)
         if (self.out / "sparse").exists():
             (self.out / "sparse").rename(old)
@@ -258,3 +262,14 @@ def _check_mapped(result: Record) -> None:
 def _check_placed(result: Record) -> None:
     if result["frame"] is not None:
         result.record("frame").text("how")
+
+
+def _old_model(out: Path) -> Path:
+    """Where the old model lies while it is replaced by the new one."""
+    return out / ".prep" / "old"
+
+
+def _undo_half_swap(out: Path) -> None:
+    """Put the old model back, if a process was killed between taking it away and the new one."""
+    if _old_model(out).is_dir() and not (out / "sparse").exists():
+        _old_model(out).rename(out / "sparse")

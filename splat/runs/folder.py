@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from splat.options import Options, Reading, Watching
 from splat.runs import checkpoint
 from splat.system.files import read_json, write_json
 from splat.system.foreign import Record, filled, reading, record
+from splat.system.replaced import Replaced
 from splat.types import SceneData, View
 
 FORMAT = "splat run"
@@ -107,7 +108,7 @@ class Folder:
         if not files:
             raise FileNotFoundError(
                 f"{self.path} holds no checkpoint yet; start it anew with splat train ..."
-                f" --out {self.path} --overwrite"
+                f" --out {self.path} --overwrite{self.replaced.hint}"
             )
         return files[-1]
 
@@ -119,14 +120,49 @@ class Folder:
         """Whether it is one that was cut into blocks, which has no checkpoints of its own."""
         return self.division.is_file()
 
+    @property
+    def replaced(self) -> Replaced:
+        """The run that was here before, until the one that replaces it has a checkpoint."""
+        folders = (
+            self.checkpoints, self.tensorboard, self.timeline, self.blocks, self.audio, self.dumps,
+        )  # fmt: skip
+        return Replaced(self.path, tuple(path.name for path in (*self._files, *folders)))
+
+    @contextmanager
+    def replacing(self) -> Iterator[None]:
+        """Within, a new run is begun in place of the one that may be here.
+
+        The old one is kept until there is a checkpoint of the new (see `forget_replaced`), and is
+        here again where the block raises before.
+        """
+        self.clear_drafts()
+        self.replaced.set_aside(worth=self._has_results())
+        try:
+            yield
+        except BaseException:
+            if not self.forget_replaced():
+                self.clear_drafts()
+                self.replaced.put_back()
+            raise
+        self.replaced.forget()
+
+    def forget_replaced(self) -> bool:
+        """Delete what was here before, if there is something of the new run; whether there is."""
+        if self.is_run() and self._has_results():
+            self.replaced.forget()
+            return True
+        return False
+
+    def _has_results(self) -> bool:
+        """Whether there is something of a run that took a while."""
+        kept = checkpoint.checkpoints_in(self.checkpoints)
+        return bool(kept) or any(p.exists() for p in (self.gaussians, self.blocks, self.audio))
+
     def clear(self) -> None:
         """Remove what a run writes, and nothing else that may lie here."""
-        for path in (
-            self.checkpoints, self.tensorboard, self.timeline, self.blocks, self.audio, self.dumps,
-        ):  # fmt: skip
-            shutil.rmtree(path, ignore_errors=True)
-        for path in (*self._files, *self._drafts()):
-            path.unlink(missing_ok=True)
+        self.clear_drafts()
+        self.replaced.set_aside(worth=False)
+        self.replaced.forget()
 
     @property
     def _files(self) -> tuple[Path, ...]:
@@ -149,8 +185,9 @@ class Folder:
             path.unlink(missing_ok=True)
 
     def is_bare(self) -> bool:
-        """Whether nothing lies here but half-written files of a process that was killed."""
-        return {*self.path.iterdir()} <= {*self._drafts()}
+        """Whether nothing lies here but what a process left that was killed as it began."""
+        begun = {self.division, self.cameras} if self.in_blocks() and not self.is_run() else set()
+        return {*self.path.iterdir()} <= {*self._drafts()} | begun
 
     def _drafts(self) -> list[Path]:
         drafts = [place.glob(".step_*.*.pt") for place in (self.checkpoints, self.dumps)]
@@ -165,7 +202,7 @@ def vacant(path: Path, overwrite: bool) -> Folder:
         raise FileExistsError(f"{path} is a file; give the run a folder with --out")
     if not path.is_dir() or folder.is_bare():
         return folder
-    if not folder.is_run():
+    if not folder.is_run() and not folder.replaced.is_there:
         raise FileExistsError(
             f"{path} is not empty and no run of splat; give another folder with --out"
         )
@@ -185,7 +222,7 @@ def existing(path: Path) -> Folder:
     if not folder.is_run():
         raise FileNotFoundError(
             f"{path} is no run of splat, it has no {folder.config.name}; expected a folder that"
-            " `splat train` wrote"
+            f" `splat train` wrote{folder.replaced.hint}"
         )
     return folder
 
@@ -267,16 +304,17 @@ def same_views(config: Config, scene: SceneData) -> None:
 
 
 def check_steps(place: Folder, state: checkpoint.State, planned: int, asked: int | None) -> None:
-    """Raise ValueError where a run in the state of a checkpoint has no step to go."""
+    """Raise ValueError where a run in the state of a checkpoint has no step to go, and nothing to
+    measure or to write either."""
     done, ended = checkpoint.photos_shown(state), state.get("ended", "")
-    if asked is not None and asked <= done:
+    finished = place.metrics.is_file() and read_json(place.metrics).get("steps") == state["step"]
+    if asked is not None and (asked < done or (asked == done and finished)):
         raise ValueError(f"{place.path} is at step {done:,} already; give --steps beyond it")
-    if asked is None and (ended or done >= planned) and place.metrics.is_file():
-        if read_json(place.metrics).get("steps") == state["step"]:
-            why = f" ({ended})" if ended else ""
-            raise ValueError(
-                f"{place.path} is finished at step {done:,}{why}; to go on, give --steps beyond it"
-            )
+    if asked is None and (ended or done >= planned) and finished:
+        why = f" ({ended})" if ended else ""
+        raise ValueError(
+            f"{place.path} is finished at step {done:,}{why}; to go on, give --steps beyond it"
+        )
 
 
 def write_cameras(

@@ -16,7 +16,7 @@ from splat.core.knobs import Command
 from splat.core.step import Step
 from splat.evaluation.evaluate import view_psnr
 from splat.loop import Run
-from splat.system.files import disk_full, replacing
+from splat.system.files import not_written, replacing
 from splat.system.foreign import Broken, Record, content, part, reading
 
 LOG_EVERY = 10
@@ -122,7 +122,7 @@ class Log:
         try:
             act()
         except OSError as error:
-            raise disk_full(error, self._path) or error from error
+            raise not_written(error, self._path) or error from error
 
 
 def line_of(command: Command) -> dict[str, Any]:

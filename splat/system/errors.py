@@ -7,7 +7,7 @@ import sys
 
 from tqdm import tqdm
 
-from splat.system.files import DiskFull
+from splat.system.files import NotWritten
 from splat.system.foreign import Unreadable
 
 FAILED, BAD_INPUT = 1, 2
@@ -35,7 +35,7 @@ def explained(error: Exception) -> tuple[int, str] | None:
     short = "can't allocate memory" in text or type(error).__name__ == "OutOfMemoryError"
     if not isinstance(error, Unreadable) and (short or isinstance(error, MemoryError)):
         return FAILED, "memory ran out; lower --cap, --max-side or --cache"
-    if isinstance(error, DiskFull):
+    if isinstance(error, NotWritten):
         return FAILED, text
     if isinstance(error, OSError):
         if error.strerror and error.filename:

@@ -19,6 +19,7 @@ from scipy.io import wavfile
 from scipy.signal import resample_poly
 from torch import Tensor
 
+from splat.system.files import replacing
 from splat.system.foreign import Broken, check_claim, reading
 
 CLIPPED = 3
@@ -112,14 +113,9 @@ def write_wav(
             "quieter: 16 bits hold no more",
             stacklevel=2,
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
     values = values.T * np.float32(scale)
-    try:
+    with replacing(path) as draft:
         wavfile.write(draft, rate, values if depth == "float" else _whole(values))
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
     return scale
 
 

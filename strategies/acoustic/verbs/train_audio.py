@@ -6,9 +6,9 @@ import json
 import logging
 import math
 import shlex
-import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,7 +40,7 @@ from splat.strategies.acoustic.sounds import SoundData
 from splat.strategies.acoustic.units import UNSURE
 from splat.strategies.acoustic.verbs.heard import AudioFolder, audio_of, scene_of
 from splat.strategies.acoustic.verbs.sounding import aloud
-from splat.system.files import read_json, write_json
+from splat.system.files import read_json, replacing, write_json
 from splat.system.foreign import Record, filled, reading
 from splat.system.numbers import hint
 
@@ -142,16 +142,15 @@ def main(arguments: Sequence[str]) -> int:
     scene = scene_of(run.path)
     with aloud():
         learning, hearing, held_out = _prepared(scene, data, _taught(config, audio.config))
-    if asked.resume:
-        state = loaded(_last(audio))
-        with checkpoint.fitting(state):
-            learning.restore(state)
-    else:
-        if audio.path.is_dir():
-            shutil.rmtree(audio.path)
-        write_json(audio.config, config)
     begun = time.monotonic()
-    _train(learning, hearing, audio, quiet=asked.quiet or asked.json)
+    with nullcontext() if asked.resume else audio.replacing():
+        if asked.resume:
+            state = loaded(_last(audio))
+            with checkpoint.fitting(state):
+                learning.restore(state)
+        else:
+            write_json(audio.config, config)
+        _train(learning, hearing, audio, quiet=asked.quiet or asked.json)
     metrics = {
         "steps": learning.step,
         "seconds": round(time.monotonic() - begun, 1),
@@ -245,8 +244,9 @@ def _prepared(
 
 def _train(learning: Learning, hearing: Hearing, audio: AudioFolder, *, quiet: bool) -> None:
     lines = _kept_lines(audio.log, learning.step)
-    with audio.log.open("w", encoding="utf-8") as log:
-        log.writelines(lines)
+    with replacing(audio.log) as draft:
+        draft.write_text("".join(lines), encoding="utf-8")
+    with audio.log.open("a", encoding="utf-8") as log:
 
         def watch(_: Learning, terms: Mapping[str, float], change: Change) -> None:
             if change.counts:
@@ -267,6 +267,7 @@ def _train(learning: Learning, hearing: Hearing, audio: AudioFolder, *, quiet: b
                     path = checkpoint.path_of(audio.checkpoints, learning.step)
                     learning.save(path, **kept(hearing))
                     checkpoint.prune(audio.checkpoints, KEEP)
+                    audio.replaced.forget()
 
 
 def _kept_lines(log: Path, step: int) -> list[str]:

@@ -13,6 +13,7 @@ from splat.datasets.photo import fitted
 from splat.datasets.points import cleaned, points_in_view
 from splat.datasets.split import split
 from splat.system.entry_points import installed_besides
+from splat.system.foreign import reading
 from splat.system.import_path import object_at
 from splat.types import SceneData
 
@@ -74,18 +75,19 @@ def load(
 
 
 def _check_inside(scene: SceneData, path: Path, images: str | None) -> None:
-    """Raise ValueError where a photo lies, by its name, neither in the folder of the scene nor in
-    that which the user named."""
+    """Raise ValueError where a photo or a mask lies, by its name, neither in the folder of the
+    scene nor in that which the user named."""
     folder = path if path.is_dir() else path.parent
     allowed = [folder] if images is None else [folder, folder / images]
     roots = [os.path.abspath(each) for each in allowed]
     for view in (*scene.train, *scene.test):
-        place = Path(os.path.abspath(view.image))  # links are followed where they lie inside
-        if not any(place.is_relative_to(root) for root in roots):
-            raise ValueError(
-                f"{path} names a photo outside of its folder, {view.image}; move the photos there,"
-                " or read them all the same with --allow-outside"
-            )
+        for kind, file in (("photo", view.image), ("mask", view.mask)):
+            place = Path(os.path.abspath(file or path))  # links inside are followed
+            if not any(place.is_relative_to(root) for root in roots):
+                raise ValueError(
+                    f"{path} names a {kind} outside of its folder, {file}; move the {kind}s there,"
+                    " or read them all the same with --allow-outside"
+                )
 
 
 def _read(path: Path, images: str | None) -> SceneData:
@@ -99,7 +101,8 @@ def _read(path: Path, images: str | None) -> SceneData:
         )
     looked_for = []
     for reader in readers():
-        scene: SceneData | None = reader.load(path, images)
+        with reading(path, f"{reader.EXPECTS}: copy or export it again"):
+            scene: SceneData | None = reader.load(path, images)
         if scene is not None:
             return scene
         looked_for.append(reader.EXPECTS)

@@ -6,7 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from splat.system.foreign import Broken, shown
 from splat.types import Camera, Lens
+
+LONGEST = 1 << 24
+"""Longest side of a photo that is believed, pixels."""
 
 
 def pinhole(
@@ -18,13 +22,15 @@ def pinhole(
 ) -> Camera:
     """A camera of our convention; the pose keeps 64 bits, for scenes far from their origin.
 
-    Raises ValueError with a clause to stand behind the name of a file.
+    Raises `Broken`.
     """
-    values = np.array([*focal, *principal, time])
-    if not (np.isfinite(values).all() and np.isfinite(world_to_camera).all()):
-        raise ValueError("the camera holds NaN or infinite numbers; expected finite ones")
-    if min(focal) <= 0 or min(size) <= 0:
-        raise ValueError(
+    with np.errstate(over="ignore"):
+        values = np.array([*focal, *principal, time, *world_to_camera.ravel()], np.float32)
+    if not np.isfinite(values).all():
+        raise Broken("the camera holds NaN, infinite or huge numbers; expected finite ones")
+    check_size(size)
+    if values[:2].min() <= 0:
+        raise Broken(
             f"the camera has focal lengths {focal[0]:g}, {focal[1]:g} and {size[0]}x{size[1]} "
             "pixels; expected numbers above 0"
         )
@@ -33,8 +39,17 @@ def pinhole(
     return Camera(torch.from_numpy(world_to_camera.copy()), K, *size, time=time)
 
 
+def check_size(size: tuple[int, int]) -> None:
+    """Raise `Broken` where no photo has as many pixels."""
+    if min(size) <= 0 or max(size) > LONGEST:
+        width, height = map(shown, size)
+        raise Broken(f"the camera has {width}x{height} pixels; expected 1 to {LONGEST:,} a side")
+
+
 def lens(family: str, coefficients: tuple[float, ...]) -> Lens | None:
-    """The lens, or None where it does nothing."""
+    """The lens, or None where it does nothing; raises `Broken`."""
+    if not np.isfinite(coefficients).all():
+        raise Broken("its lens has a NaN or infinite coefficient; expected finite ones")
     if family == "radial" and not any(coefficients):
         return None
     return Lens(family, coefficients)

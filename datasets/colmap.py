@@ -10,8 +10,19 @@ import torch
 
 from splat.datasets import cuts, photo
 from splat.datasets.cameras import lens, pinhole
-from splat.datasets.colmap_model import Pose, Sensor, cloud, holds_model, poses, registered, sensors
+from splat.datasets.colmap_model import (
+    EXPECTED,
+    Pose,
+    Sensor,
+    cloud,
+    file_of,
+    holds_model,
+    poses,
+    registered,
+    sensors,
+)
 from splat.math import rotation_matrices
+from splat.system.foreign import Broken, part, reading, shown
 from splat.types import Points, SceneData, View
 
 EXPECTS = "sparse/0/cameras.bin or .txt (COLMAP)"
@@ -94,15 +105,15 @@ def _views(model: Path, folder: Path, notes: list[str]) -> tuple[View, ...]:
         if image is None:
             missing.append(pose.name)
             continue
-        if pose.camera not in cameras:
-            raise ValueError(
-                f"{model}: image {pose.name} was taken by camera {pose.camera}, which is not "
-                f"among the {len(cameras)} cameras; expected a whole model: export it again"
-            )
-        try:
-            found += _views_of(pose, cameras[pose.camera], image)
-        except ValueError as error:
-            raise ValueError(f"{model}: image {pose.name}: {error}") from None
+        with reading(file_of(model, "images"), EXPECTED), part(f"image {shown(pose.name)}"):
+            if pose.camera not in cameras:
+                raise Broken(
+                    f"was taken by camera {pose.camera}, which is not among the {len(cameras)} "
+                    "cameras; expected a whole model: export it again"
+                )
+            matrix = _matrix(pose)
+        with reading(file_of(model, "cameras"), EXPECTED), part(f"camera {pose.camera}"):
+            found += _views_of(pose.name, matrix, cameras[pose.camera], image)
         photos += 1
     if not found:
         raise FileNotFoundError(
@@ -120,30 +131,33 @@ def _views(model: Path, folder: Path, notes: list[str]) -> tuple[View, ...]:
     return tuple(found)
 
 
-def _views_of(pose: Pose, sensor: Sensor, image: Path) -> tuple[View, ...]:
+def _views_of(
+    name: str, matrix: npt.NDArray[np.float64], sensor: Sensor, image: Path
+) -> tuple[View, ...]:
     """The view of a photo, or several where it sees too much for one."""
     size = (sensor.width, sensor.height)
-    matrix = _matrix(pose)
     if sensor.model not in _LENSES:
-        return cuts.panorama(pose.name, image, matrix, size)
+        return cuts.panorama(name, image, matrix, size)
     focals, family = _LENSES[sensor.model]
     values = sensor.parameters
     focal = (values[0], values[focals - 1])
     principal = (values[focals], values[focals + 1])
     camera = pinhole(matrix, focal, principal, size)
     bent = lens(family, values[focals + 2 :])
-    parts = cuts.fisheye(pose.name, image, matrix, focal, principal, size, bent)
-    return parts or (View(pose.name, camera, image, lens=bent),)
+    parts = cuts.fisheye(name, image, matrix, focal, principal, size, bent)
+    return parts or (View(name, camera, image, lens=bent),)
 
 
 def _matrix(pose: Pose) -> npt.NDArray[np.float64]:
     """World to camera."""
     quaternion = torch.tensor([pose.quaternion], dtype=torch.float64)
     if not float(quaternion.norm()) > 0:
-        raise ValueError("its rotation is a quaternion of zeros or NaN; expected a unit one")
+        raise Broken("its rotation is a quaternion of zeros or NaN; expected a unit one")
     matrix = np.eye(4)
     matrix[:3, :3] = rotation_matrices(quaternion)[0].numpy()
     matrix[:3, 3] = pose.translation
+    if not np.isfinite(matrix).all():
+        raise Broken("its pose holds NaN or infinite numbers; expected finite ones")
     return matrix
 
 

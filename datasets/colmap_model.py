@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from splat.system.foreign import Broken, content, reading
+
+EXPECTED = "a whole COLMAP file"
+_AT_ONCE = 1 << 20
 Floats = tuple[float, ...]
 
 
@@ -62,31 +68,40 @@ def holds_model(folder: Path) -> bool:
     return _suffix(folder) is not None
 
 
+def file_of(folder: Path, name: str) -> Path:
+    """The file of a model's `cameras` or `images`."""
+    return folder / f"{name}{_suffix(folder)}"
+
+
 def registered(folder: Path) -> int:
     """How many images the model in `folder` holds."""
-    file = folder / f"images{_suffix(folder)}"
-    if file.suffix == ".bin":
-        return int(_Reader(file).take("Q", "the number of images")[0])
-    return len(_image_lines(file))
+    file = file_of(folder, "images")
+    with reading(file, EXPECTED):
+        if file.suffix == ".bin":
+            return int(_Reader(file).take("Q", "the number of images")[0])
+        return sum(1 for _ in _image_lines(file))
 
 
 def sensors(folder: Path) -> dict[int, Sensor]:
     """The intrinsics by their number."""
-    file = folder / f"cameras{_suffix(folder)}"
-    return _sensors_binary(file) if file.suffix == ".bin" else _sensors_text(file)
+    file = file_of(folder, "cameras")
+    with reading(file, EXPECTED):
+        return _sensors_binary(file) if file.suffix == ".bin" else _sensors_text(file)
 
 
 def poses(folder: Path) -> list[Pose]:
     """The registered images, in the order of the file."""
-    file = folder / f"images{_suffix(folder)}"
-    return _poses_binary(file) if file.suffix == ".bin" else _poses_text(file)
+    file = file_of(folder, "images")
+    with reading(file, EXPECTED):
+        return _poses_binary(file) if file.suffix == ".bin" else _poses_text(file)
 
 
 def cloud(folder: Path) -> Cloud | None:
     """The points, or None where there is no such file."""
     for suffix, read in ((".bin", _cloud_binary), (".txt", _cloud_text)):
         if (file := folder / f"points3D{suffix}").is_file():
-            return read(file)
+            with reading(file, EXPECTED):
+                return read(file)
     return None
 
 
@@ -101,7 +116,7 @@ class _Reader:
     """Little-endian values out of a file, with an error that says where it ends too early."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.data, self.at = path, path.read_bytes(), 0
+        self.data, self.at = content(path), 0
 
     def take(self, layout: str, what: str) -> tuple[Any, ...]:
         start = self.skip(struct.calcsize("<" + layout), what)
@@ -122,10 +137,10 @@ class _Reader:
         self.at += size
         return start
 
-    def truncated(self, what: str) -> ValueError:
-        return ValueError(
-            f"{self.path}: ends after {len(self.data)} bytes, within {what}; expected a whole "
-            "COLMAP file: copy or export it again"
+    def truncated(self, what: str) -> Broken:
+        return Broken(
+            f"ends after {len(self.data)} bytes, within {what}; expected {EXPECTED}: copy or export"
+            " it again"
         )
 
 
@@ -137,8 +152,8 @@ def _sensors_binary(file: Path) -> dict[int, Sensor]:
         what = f"camera {i + 1} of {count}"
         number, model, width, height = reader.take("iiQQ", what)
         if not 0 <= model < len(MODELS):
-            raise ValueError(
-                f"{file}: {what} has model number {model}; expected 0 to {len(MODELS) - 1}: "
+            raise Broken(
+                f"{what} has model number {model}; expected 0 to {len(MODELS) - 1}: "
                 "undistort the photos with COLMAP's image_undistorter"
             )
         name = list(MODELS)[model]
@@ -174,32 +189,34 @@ def _cloud_binary(file: Path) -> Cloud:
         at += POINT.itemsize + 8 * track(data, at + POINT.itemsize - 8)[0]
     if at > len(data):
         raise reader.truncated(f"the track of point {count} of {count}")
-    # One gather of all records: tracks of any length lie between them.
-    rows = np.asarray(starts, np.int64)[:, None] + np.arange(POINT.itemsize)
-    records = np.frombuffer(data, np.uint8)[rows].view(POINT)[:, 0]
+    records = np.empty(len(starts), POINT)
+    into, raw = records.view(np.uint8).reshape(-1, POINT.itemsize), np.frombuffer(data, np.uint8)
+    # Gathers of many records at once: tracks of any length lie between them.
+    for i in range(0, len(starts), _AT_ONCE):
+        rows = np.asarray(starts[i : i + _AT_ONCE], np.int64)[:, None] + np.arange(POINT.itemsize)
+        into[i : i + _AT_ONCE] = raw[rows]
     return Cloud(records["xyz"].copy(), records["rgb"].copy())
 
 
-def _lines(file: Path) -> list[tuple[int, str]]:
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
     """Lines with their numbers from 1, less comments; empty ones stay."""
-    lines = file.read_text("utf-8", "replace").splitlines()
-    return [(n, line) for n, line in enumerate(lines, 1) if not line.startswith("#")]
+    with open(file, encoding="utf-8", errors="replace") as stream:
+        for n, line in enumerate(stream, 1):
+            if not line.startswith("#"):
+                yield n, line
 
 
-def _image_lines(file: Path) -> list[tuple[int, str]]:
+def _image_lines(file: Path) -> Iterator[tuple[int, str]]:
     """The first of each pair of lines; the second, of observations, may be empty."""
-    found, rest = [], iter(_lines(file))
+    rest = _lines(file)
     for n, line in rest:
         if line.strip():
-            found.append((n, line))
+            yield n, line
             next(rest, None)
-    return found
 
 
-def _broken(file: Path, line: int, expected: str) -> ValueError:
-    return ValueError(
-        f"{file}: line {line} cannot be read; expected `{expected}`: export the model again"
-    )
+def _broken(line: int, expected: str) -> Broken:
+    return Broken(f"line {line} cannot be read; expected `{expected}`: export the model again")
 
 
 def _sensors_text(file: Path) -> dict[int, Sensor]:
@@ -215,7 +232,7 @@ def _sensors_text(file: Path) -> dict[int, Sensor]:
             found[int(words[0])] = Sensor(model, int(words[2]), int(words[3]), parameters)
         except (ValueError, IndexError, KeyError):
             expected = "number MODEL width height parameters, MODEL one of COLMAP's"
-            raise _broken(file, n, expected) from None
+            raise _broken(n, expected) from None
     return found
 
 
@@ -227,21 +244,24 @@ def _poses_text(file: Path) -> list[Pose]:
             values = tuple(map(float, words[1:8]))
             found.append(Pose(words[9], int(words[8]), values[:4], values[4:]))
         except (ValueError, IndexError):
-            raise _broken(file, n, "number qw qx qy qz tx ty tz camera name") from None
+            raise _broken(n, "number qw qx qy qz tx ty tz camera name") from None
     return found
 
 
 def _cloud_text(file: Path) -> Cloud:
-    rows = []
+    numbers = array("d")
     for n, line in _lines(file):
         words = line.split(maxsplit=7)
         if not words:
             continue
         try:
-            rows.append([float(word) for word in words[1:7]])
+            numbers.extend([float(word) for word in words[1:7]])
             if len(words) < 8:
                 raise ValueError
         except ValueError:
-            raise _broken(file, n, "number x y z r g b error track") from None
-    values = np.array(rows, np.float64).reshape(-1, 6)
-    return Cloud(values[:, :3], values[:, 3:].astype(np.uint8))
+            raise _broken(n, "number x y z r g b error track") from None
+    values = np.frombuffer(numbers, np.float64).reshape(-1, 6)
+    colors = values[:, 3:]
+    if not ((colors >= 0) & (colors <= 255)).all():
+        raise Broken("has colours that are not from 0 to 255; expected bytes: export it again")
+    return Cloud(values[:, :3].copy(), colors.astype(np.uint8))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from splat.datasets.cameras import pinhole
+from splat.datasets.cameras import check_size, pinhole
 from splat.photos.lens import angle_at, is_fisheye
 from splat.types import Cut, Lens, View
 
@@ -36,8 +36,7 @@ def panorama(
 ) -> tuple[View, ...]:
     """The views of an equirectangular panorama, whose middle looks along the camera's +z."""
     width, height = size
-    if min(size) <= 0 or not np.isfinite(world_to_camera).all():
-        raise ValueError("the camera holds no finite pose or no size; expected both")
+    check_size(size)
     cut = Cut(
         rotation=(),
         focal=(width / (2 * math.pi), height / math.pi),

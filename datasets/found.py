@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from splat.datasets import photo
 from splat.datasets.points import points_in_view
 from splat.formats import ply
+from splat.system.foreign import Broken
 from splat.types import Points, View
 
 Array = npt.NDArray[np.float64]
@@ -31,25 +31,32 @@ def folder_of(path: Path, images: str | None) -> Path:
     return folder if folder.is_dir() else path
 
 
-def world_to_camera(camera_to_world: Any, axes: Sequence[float] | Array = (1, 1, 1)) -> Array:
+def world_to_camera(camera_to_world: Array, axes: Sequence[float] | Array = (1, 1, 1)) -> Array:
     """The 4x4 pose, of a matrix of at least 3x4 whose camera has these of our axes.
 
-    A scale of the axes is dropped: it is that of the scene. Raises ValueError with a clause to
-    stand behind the name of a file.
+    A scale of the axes is dropped: it is that of the scene. Raises `Broken`.
     """
-    try:
-        values = np.array(camera_to_world, np.float64)[:3]
-    except (TypeError, ValueError):
-        values = np.empty(0)
+    values = camera_to_world[:3]
     if values.shape != (3, 4) or not np.isfinite(values).all():
-        raise ValueError("its pose is no matrix of 3x4 or 4x4 finite numbers; expected one")
-    turned = values[:, :3] / np.maximum(np.linalg.norm(values[:, :3], axis=0), 1e-12)
-    if np.abs(turned.T @ turned - np.eye(3)).max() > 1e-2 or np.linalg.det(turned) < 0:
-        raise ValueError("its pose is no rotation; expected a rigid one")
-    pose = np.eye(4)
-    pose[:3, :3] = (turned * np.asarray(axes)).T
-    pose[:3, 3] = -pose[:3, :3] @ values[:, 3]
+        raise Broken("its pose is no matrix of 3x4 or 4x4 finite numbers; expected one")
+    with np.errstate(all="ignore"):  # numbers near the largest ones are no rotation either
+        turned = values[:, :3] / np.maximum(np.linalg.norm(values[:, :3], axis=0), 1e-12)
+        if not np.abs(turned.T @ turned - np.eye(3)).max() <= 1e-2 or np.linalg.det(turned) < 0:
+            raise Broken("its pose is no rotation; expected a rigid one")
+        pose = np.eye(4)
+        pose[:3, :3] = (turned * np.asarray(axes)).T
+        pose[:3, 3] = -pose[:3, :3] @ values[:, 3]
     return pose
+
+
+def name_of(image: Path, folder: Path) -> str:
+    """The name of a photo: its path below a folder, or all of it where it lies elsewhere."""
+    return plain(str(image.relative_to(folder) if image.is_relative_to(folder) else image))
+
+
+def plain(name: str) -> str:
+    """A `file_path` in the one spelling that names are compared in."""
+    return PurePosixPath(name.replace("\\", "/")).as_posix()
 
 
 def some(views: Sequence[View], missing: Sequence[str], file: Path, folder: Path) -> list[str]:

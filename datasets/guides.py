@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -12,6 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 import numpy as np
 
 from splat.datasets import photo
+from splat.system.foreign import Broken, Record, finite, reading, record, shown
 from splat.types import DepthFile, NormalFile, SceneData, View
 
 DepthKind = Literal["metric", "affine", "inverse"]
@@ -87,36 +86,32 @@ def _folder(scene: SceneData, given: str, usual: str) -> tuple[Path | None, bool
     return (folder if folder.is_dir() else None), given != "auto"
 
 
-def _settings(path: Path, known: Sequence[str]) -> dict[str, Any]:
+def _settings(path: Path, known: Sequence[str]) -> Record:
     if not path.is_file():
-        return {}
-    expected = "an object with " + " and ".join(f'"{name}"' for name in known)
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError):
-        raise ValueError(f"{path}: is not JSON; expected {expected}: correct it") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: is not an object; expected {expected}: correct it")
-    if unknown := sorted(set(found) - set(known)):
-        raise ValueError(f"{path}: has {unknown[0]!r}; expected {expected} only: correct it")
-    return found
+        return Record({})
+    names = " and ".join(f'"{name}"' for name in known)
+    with reading(path, f"an object with {names}: correct it"):
+        said = record(path, names)
+        if unknown := sorted(set(said) - set(known)):
+            raise Broken(f"has {shown(unknown[0])}; expected {names} only: correct it")
+    return said
 
 
 def _known(value: object, allowed: tuple[_Kind, ...], what: str) -> _Kind:
     found = next((each for each in allowed if each == value), None)
     if found is None:
-        raise ValueError(f"{what} is {value!r}; expected {', '.join(allowed)}")
+        raise ValueError(f"{what} is {shown(value)}; expected {', '.join(allowed)}")
     return found
 
 
 def _factor(value: object, path: Path) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < float(cast(float, value)) < math.inf:
+    number = finite(value)
+    if number is None or not 0 < number:
         raise ValueError(
-            f"{path}: scale is {value!r}; expected world units per number of the maps, above 0,"
-            " such as 0.001 for millimetres where poses are in metres"
+            f"{path}: scale is {shown(value)}; expected world units per number of the maps, above"
+            " 0, such as 0.001 for millimetres where poses are in metres"
         )
-    return float(cast(float, value))
+    return number
 
 
 def _path(folder: Path, view: View, endings: Sequence[str]) -> Path | None:
@@ -153,7 +148,7 @@ def _size(path: Path) -> tuple[int, int] | None:
         return None
     try:
         shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
-    except (ValueError, OSError, EOFError):
+    except Exception:  # such as what `tokenize` raises on headers
         return None  # decoding says what is wrong with it
     shape = tuple(side for side in shape[:-1] if side != 1) + shape[-1:]
     return (shape[1], shape[0]) if len(shape) >= 2 else None

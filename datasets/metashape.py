@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from splat.datasets import cuts, photo
-from splat.datasets.cameras import lens, pinhole
-from splat.datasets.found import folder_of, points_beside, some, world_to_camera
+from splat.datasets.cameras import check_size, lens, pinhole
+from splat.datasets.found import folder_of, name_of, points_beside, some, world_to_camera
+from splat.system.foreign import Broken, check_claim, content, number_in, part, reading, shown
 from splat.types import SceneData, View
 
 EXPECTS = "an .xml of cameras (Metashape)"
 """What `load` looks for."""
 Array = npt.NDArray[np.float64]
 
+_EXPECTED = "an XML of cameras: export it again"
+_ELEMENT, _ATTRIBUTE = 200, 150
+"""Bytes of memory that an element and an attribute take at most."""
 _KINDS = {"frame": "brown", "fisheye": "brown_fisheye", "spherical": ""}
 """Types of a sensor, and the family of its lens; empty: a panorama."""
 
@@ -38,40 +43,62 @@ def load(path: Path, images: str | None = None) -> SceneData | None:
 
     Poses are in the frame of the chunk's transform, which is that of what is exported beside.
     """
-    found = [(file, root) for file in sorted(path.glob("*.xml")) if (root := _document(file))]
+    found = []
+    for file in sorted(path.glob("*.xml")):
+        with reading(file, _EXPECTED):
+            if (root := _document(file)) is not None:
+                found.append((file, root))
     if not found:
         return None
     file, root = found[0]
-    chunks = list(root.iter("chunk"))
-    posed = [sum(1 for _ in _posed(chunk)) for chunk in chunks]
-    notes = []
-    if len(found) > 1:
-        notes.append(f"{file.name} was read, of {len(found)} files of cameras")
-    if sum(posed) == 0:
-        raise ValueError(
-            f"{file}: none of its cameras has a transform; expected aligned photos: align them, "
-            "and export the cameras again"
-        )
-    chunk = chunks[posed.index(max(posed))]
-    if len(chunks) > 1:
-        notes.append(f"of {len(chunks)} chunks the one with most cameras was taken ({max(posed)})")
     folder = folder_of(path, images)
-    views, more = _views(file, chunk, folder)
+    with reading(file, _EXPECTED):
+        views, notes = _posed_views(file, root, folder)
+    if len(found) > 1:
+        notes.insert(0, f"{file.name} was read, of {len(found)} files of cameras")
     points, said = points_beside(path, views)
-    return SceneData(path, "metashape", views, (), points, (*notes, *more, *said))
+    return SceneData(path, "metashape", views, (), points, (*notes, *said))
+
+
+def _posed_views(file: Path, root: Element, folder: Path) -> tuple[tuple[View, ...], list[str]]:
+    """The views of the chunk with most posed cameras, by name, and what to say of them."""
+    chunks = root.findall("chunk")
+    posed = [sum(1 for _ in _posed(chunk)) for chunk in chunks]
+    if sum(posed) == 0:
+        raise Broken(
+            "none of its cameras has a transform; expected aligned photos: align them, and export "
+            "the cameras again"
+        )
+    views, notes = _views(file, chunks[posed.index(max(posed))], folder)
+    if len(chunks) > 1:
+        said = f"of {len(chunks)} chunks the one with most cameras was taken ({max(posed)})"
+        notes.insert(0, said)
+    return views, notes
 
 
 def _document(file: Path) -> Element | None:
     """The root of a file of cameras; None: it is another XML."""
+    data = content(file)
+    if b"<document" not in data:
+        return None
+    # Entities of a DOCTYPE multiply and read other files; in other encodings it would not be seen.
+    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+        raise Broken(f"has a DOCTYPE; expected {_EXPECTED}")
+    check_claim(_ELEMENT * data.count(b"<") + _ATTRIBUTE * data.count(b"="), len(data), "elements")
     try:
-        root = ElementTree.parse(file).getroot()
+        root = ElementTree.fromstring(data, ElementTree.XMLParser(encoding=_encoding(data)))
     except ElementTree.ParseError as error:
-        if b"<document" not in file.read_bytes()[:1000]:
+        if b"<document" not in data[:1000]:
             return None
-        raise ValueError(
-            f"{file}: is not whole ({error}); expected an XML of cameras: export it again"
-        ) from None
+        raise Broken(f"is not whole ({error}); expected {_EXPECTED}") from error
     return root if root.tag == "document" and root.find("chunk/cameras") is not None else None
+
+
+def _encoding(data: bytes) -> str:
+    """What a file says it is written in, of those in which letters of ASCII are what they are."""
+    said = re.search(rb"encoding=[\"']([\w.-]+)", data[:200])
+    name = said[1].decode().lower() if said else ""
+    return name if name in ("iso-8859-1", "us-ascii") else "utf-8"
 
 
 def _cameras(chunk: Element) -> list[Element]:
@@ -100,15 +127,15 @@ def _views(file: Path, chunk: Element, folder: Path) -> tuple[tuple[View, ...], 
         if image is None:
             missing.append(label)
             continue
-        try:
+        with part(f"camera {shown(label)}"):
             sensor = sensors.get(camera.get("sensor_id"))
             if sensor is None:
-                raise ValueError(f"its sensor {camera.get('sensor_id')} is not in the file")
+                raise Broken(f"its sensor {camera.get('sensor_id')} is not in the file")
             own = places.get(camera.get("component_id"))
-            matrix = (place if own is None else own) @ _numbers(camera.findtext("transform"), 16)
+            matrix = _numbers(camera.findtext("transform"), 16).reshape(4, 4)
+            with np.errstate(all="ignore"):
+                matrix = (place if own is None else own) @ matrix
             views += _views_of(image, folder, world_to_camera(matrix), _sensor(sensor))
-        except ValueError as error:
-            raise ValueError(f"{file}: camera {label}: {error}") from None
     notes = some(views, missing, file, folder)
     cameras = len(_cameras(chunk))
     unposed = cameras - sum(1 for _ in _posed(chunk))
@@ -118,7 +145,7 @@ def _views(file: Path, chunk: Element, folder: Path) -> tuple[tuple[View, ...], 
 
 
 def _views_of(image: Path, folder: Path, pose: Array, sensor: _Sensor) -> tuple[View, ...]:
-    name = image.relative_to(folder).as_posix()
+    name = name_of(image, folder)
     if not sensor.kind:
         return cuts.panorama(name, image, pose, sensor.size)
     bent = lens("radial", ()) if not any(sensor.coefficients) and sensor.kind == "brown" else None
@@ -138,19 +165,22 @@ def _sensor(element: Element) -> _Sensor:
     if calibration is not None:
         kind = calibration.get("type") or kind
     if kind not in _KINDS:
-        raise ValueError(
-            f"its sensor is of type {kind}; expected one of {', '.join(_KINDS)}: convert the photos"
+        raise Broken(
+            f"its sensor is of type {shown(kind)}; expected one of {', '.join(_KINDS)}: convert the"
+            " photos"
         )
     resolution = element.find("resolution")
     if resolution is None and calibration is not None:
         resolution = calibration.find("resolution")
     if resolution is None:
-        raise ValueError("its sensor has no resolution; expected width and height")
-    size = int(resolution.get("width", 0)), int(resolution.get("height", 0))
+        raise Broken("its sensor has no resolution; expected width and height")
+    width, height = (number_in(resolution.get(side, "0")) for side in ("width", "height"))
+    size = int(width), int(height)
+    check_size(size)
     if kind == "spherical":
         return _Sensor("", size, (1, 1), (0, 0), ())
     if calibration is None:
-        raise ValueError("its sensor has no calibration; expected one: align the photos first")
+        raise Broken("its sensor has no calibration; expected one: align the photos first")
     f, b1, b2, cx, cy, k1, k2, k3, k4, p1, p2 = (
         _value(calibration, name)
         for name in ("f", "b1", "b2", "cx", "cy", "k1", "k2", "k3", "k4", "p1", "p2")
@@ -166,7 +196,7 @@ def _similarity(element: Element | None) -> Array:
     found = np.eye(4)
     if element is None:
         return found
-    scale = float(_numbers(element.findtext("scale") or "1", 1))
+    scale = number_in(element.findtext("scale") or "1")
     rotation, translation = element.findtext("rotation"), element.findtext("translation")
     found[:3, :3] *= scale
     if rotation:
@@ -177,19 +207,14 @@ def _similarity(element: Element | None) -> Array:
 
 
 def _numbers(text: str | None, count: int) -> Array:
-    """So many numbers; 16 of them as 4x4, 1 as a scalar."""
-    try:
-        found = np.array([float(word) for word in (text or "").split()])
-    except ValueError:
-        found = np.empty(0)
-    if len(found) != count or not np.isfinite(found).all():
-        raise ValueError(f"a transform has {len(found)} numbers; expected {count} finite ones")
-    return found.reshape(4, 4) if count == 16 else found if count > 1 else found[0]
+    """So many numbers."""
+    words = (text or "").split()
+    if len(words) != count:
+        raise Broken(f"a transform has {len(words)} numbers; expected {count} finite ones")
+    return np.array([number_in(word) for word in words])
 
 
 def _value(calibration: Element, name: str) -> float:
     text = calibration.findtext(name)
-    try:
-        return float(text) if text else 0.0
-    except ValueError:
-        raise ValueError(f"its calibration has {name} = {text!r}; expected a number") from None
+    with part(f"its calibration's {name}"):
+        return number_in(text) if text else 0.0

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from splat.datasets.transforms import Entry, Frames, names_of, plain, read, shortened
+from splat.datasets.found import plain
+from splat.datasets.photo import is_there
+from splat.datasets.transforms import Frames, names_of, read, shortened
 from splat.formats import ply
+from splat.system.foreign import Record, reading
 from splat.types import Points, SceneData, View
 
 EXPECTS = "transforms.json (nerfstudio, instant-ngp)"
@@ -22,8 +25,9 @@ def load(path: Path, images: str | None = None) -> SceneData | None:
     if not file.is_file():
         return None
     frames = shortened(read(file, images))
-    points, notes = _points(path, frames.meta)
-    train, test = _own_split(frames)
+    with reading(file, "names of files: export it again"):
+        points, notes = _points(path, frames.meta)
+        train, test = _own_split(frames)
     if test and (unused := len(frames.views) - len(train) - len(test)):
         notes += (f"{unused} frames belong to neither its training nor its test split",)
     return SceneData(path, "nerfstudio", train, test, points, (*frames.notes, *notes))
@@ -44,11 +48,11 @@ def _own_split(frames: Frames) -> tuple[tuple[View, ...], tuple[View, ...]]:
     return train, test
 
 
-def _points(path: Path, meta: Entry) -> tuple[Points | None, tuple[str, ...]]:
-    name = meta.get("ply_file_path")
-    if name is None:
+def _points(path: Path, meta: Record) -> tuple[Points | None, tuple[str, ...]]:
+    if meta.get("ply_file_path") is None:
         return None, ()
-    file = path / plain(str(name))
-    if not file.is_file():
+    name = meta.text("ply_file_path")
+    file = path / plain(name)
+    if not is_there(file):
         return None, (f"the points {name} that transforms.json names do not exist",)
     return ply.read_points(file), ()

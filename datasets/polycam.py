@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +13,8 @@ import torch
 from splat.datasets import photo
 from splat.datasets.cameras import pinhole
 from splat.datasets.found import OPENGL, photos_in, some, world_to_camera
+from splat.photos import pictures
+from splat.system.foreign import reading, record
 from splat.types import DepthFile, Points, SceneData, View
 
 EXPECTS = "keyframes/ (Polycam)"
@@ -49,10 +49,8 @@ def load(path: Path, images: str | None = None) -> SceneData | None:
         if file.stem not in there:
             missing.append(file.stem)
             continue
-        try:
+        with reading(file, "a camera: export the capture again"):
             views.append(_view(file, there[file.stem], root))
-        except ValueError as error:
-            raise ValueError(f"{file}: {error}") from None
     notes += some(views, missing, cameras, folder)
     points = _points(views, root)
     if points is not None:
@@ -61,17 +59,11 @@ def load(path: Path, images: str | None = None) -> SceneData | None:
 
 
 def _view(file: Path, image: Path, root: Path) -> View:
-    try:
-        entry = json.loads(file.read_text("utf-8"))
-    except ValueError:
-        raise ValueError("is not JSON; expected a camera: export the capture again") from None
-    names = [[f"t_{i}{j}" for j in range(4)] for i in range(3)]
-    matrix = [[_number(entry, name) for name in row] for row in names]
-    focal, principal = (
-        (_number(entry, a), _number(entry, b)) for a, b in (("fx", "fy"), ("cx", "cy"))
-    )
+    entry = record(file)
+    matrix = np.array([[entry.number(f"t_{i}{j}") for j in range(4)] for i in range(3)])
+    focal, principal = ((entry.number(a), entry.number(b)) for a, b in (("fx", "fy"), ("cx", "cy")))
     stored = photo.size(image)
-    size = int(entry.get("width", stored[0])), int(entry.get("height", stored[1]))
+    size = int(entry.number("width", stored[0])), int(entry.number("height", stored[1]))
     camera = pinhole(world_to_camera(matrix, OPENGL), focal, principal, size)
     depth = root / "depth" / f"{file.stem}.png"
     known = DepthFile(depth, "metric", METRES) if depth.is_file() else None
@@ -95,18 +87,20 @@ def _seen(
     view: View, root: Path, most: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
     assert view.depth is not None
-    depth = cv2.imread(str(view.depth.path), cv2.IMREAD_UNCHANGED)
-    small = cv2.imread(str(view.image), cv2.IMREAD_REDUCED_COLOR_4)
-    if depth is None or small is None or depth.ndim != 2:
+    depth = pictures.read(view.depth.path)
+    small = pictures.read(view.image, cv2.IMREAD_REDUCED_COLOR_4)
+    if depth.ndim != 2:
         raise ValueError(
-            f"{view.depth.path if small is not None else view.image}: cannot be decoded; expected a"
-            " picture (depth: grey, of 16 bits): export the capture again"
+            f"{view.depth.path}: has colours; expected depth, grey of 16 bits: export the capture"
+            " again"
         )
     metres = depth.astype(np.float64) * METRES
     good = (metres > 0) & (metres <= FARTHEST)
-    sure = cv2.imread(str(root / "confidence" / view.depth.path.name), cv2.IMREAD_GRAYSCALE)
-    if sure is not None and sure.shape == depth.shape:
-        good &= sure == SURE
+    confidence = root / "confidence" / view.depth.path.name
+    if confidence.is_file():
+        sure = pictures.read(confidence, cv2.IMREAD_GRAYSCALE)
+        if sure.shape == depth.shape:
+            good &= sure == SURE
     rows, columns = np.nonzero(good)
     step = max(1, len(rows) // most)
     rows, columns = rows[::step], columns[::step]
@@ -119,10 +113,3 @@ def _seen(
     shown = cv2.resize(small, (width, height), interpolation=cv2.INTER_AREA)[:, :, ::-1]
     colors = np.asarray(shown[rows, columns] / 255, np.float32)
     return (local - pose[:3, 3]) @ pose[:3, :3], colors
-
-
-def _number(entry: Any, name: str) -> float:
-    value = entry.get(name) if isinstance(entry, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"has {name} = {value!r}; expected a number: export the capture again")
-    return float(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +12,15 @@ import numpy.typing as npt
 
 from splat.datasets import photo
 from splat.datasets.cameras import lens, pinhole
-from splat.datasets.found import OPENGL, folder_of, points_beside, some, world_to_camera
+from splat.datasets.found import (
+    OPENGL,
+    folder_of,
+    name_of,
+    points_beside,
+    some,
+    world_to_camera,
+)
+from splat.system.foreign import check_claim, number_in, part, reading
 from splat.types import SceneData, View
 
 EXPECTS = "a .csv of cameras (RealityCapture)"
@@ -21,6 +30,9 @@ Row = Mapping[str, str]
 _NEEDED = ("name", "x", "y", "alt", "heading", "pitch", "roll", "f")
 _OTHERS = {"f_35mm": "f", "px_norm": "px", "py_norm": "py"}
 """Columns as later versions call them."""
+_EXPECTED = "a CSV of cameras: export it again"
+_CELL = 150
+"""Bytes of memory that a cell takes at most, beside what it says."""
 FILM = 36.0
 """Millimetres of the longer side that focal lengths are given for."""
 
@@ -31,7 +43,11 @@ def load(path: Path, images: str | None = None) -> SceneData | None:
     x, y and alt are east, north and up in the units of the project; heading, pitch and roll are
     degrees: clockwise from north, up from straight down, and about the axis of the camera.
     """
-    found = [(file, rows) for file in sorted(path.glob("*.csv")) if (rows := _rows(file))]
+    found = []
+    for file in sorted(path.glob("*.csv")):
+        with reading(file, _EXPECTED):
+            if rows := _rows(file):
+                found.append((file, rows))
     if not found:
         return None
     file, rows = found[0]
@@ -40,16 +56,16 @@ def load(path: Path, images: str | None = None) -> SceneData | None:
         notes.append(f"{file.name} was read, of {len(found)} files of cameras")
     folder = folder_of(path, images)
     views, missing = [], []
-    for number, row in enumerate(rows, 2):
-        image = photo.find(folder, row["name"])
-        if image is None:
-            missing.append(row["name"])
-            continue
-        try:
-            views.append(_view(image, folder, row))
-        except ValueError as error:
-            raise ValueError(f"{file}: line {number}: {error}") from None
-    notes += some(views, missing, file, folder)
+    with reading(file, _EXPECTED):
+        for number, row in enumerate(rows, 2):
+            name = row.get("name", "")
+            image = photo.find(folder, name)
+            if image is None:
+                missing.append(name)
+                continue
+            with part(f"line {number}"):
+                views.append(_view(image, folder, row))
+        notes += some(views, missing, file, folder)
     points, said = points_beside(path, views)
     ordered = tuple(sorted(views, key=lambda view: view.name))
     return SceneData(path, "realitycapture", ordered, (), points, (*notes, *said))
@@ -58,17 +74,25 @@ def load(path: Path, images: str | None = None) -> SceneData | None:
 def _rows(file: Path) -> list[dict[str, str]]:
     """A row a photo, by lower-case names of columns; empty: it is another CSV."""
     with open(file, encoding="utf-8-sig", errors="replace", newline="") as stream:
-        lines = [line for line in csv.reader(stream) if any(cell.strip() for cell in line)]
-    # Some write how many cameras there are first.
-    if lines and lines[0][0].strip().lower().startswith("#cameras"):
-        lines = lines[1:]
-    if not lines:
-        return []
-    names = [cell.strip().lstrip("#").strip().lower() for cell in lines[0]]
-    names = [_OTHERS.get(name, name) for name in names]
-    if not set(_NEEDED) <= set(names):
-        return []
-    return [{n: c.strip() for n, c in zip(names, line, strict=False)} for line in lines[1:]]
+        lines = (line for line in csv.reader(stream) if any(cell.strip() for cell in line))
+        try:
+            head = next(lines, [])
+            # Some write how many cameras there are first.
+            if head and head[0].strip().lower().startswith("#cameras"):
+                head = next(lines, [])
+        except csv.Error:
+            return []
+        names = [cell.strip().lstrip("#").strip().lower() for cell in head]
+        names = [_OTHERS.get(name, name) for name in names]
+        if not set(_NEEDED) <= set(names):
+            return []
+        size, cells = os.fstat(stream.fileno()).st_size, 0
+        rows = []
+        for line in lines:
+            cells += len(names) + 2
+            check_claim(_CELL * cells, size, "cells")
+            rows.append({n: c.strip() for n, c in zip(names, line, strict=False)})
+    return rows
 
 
 def _view(image: Path, folder: Path, row: Row) -> View:
@@ -86,7 +110,7 @@ def _view(image: Path, folder: Path, row: Row) -> View:
     pose = world_to_camera(matrix, OPENGL)
     bent = tuple(_number(row, name) for name in ("k1", "k2", "k3", "k4", "t1", "t2"))
     camera = pinhole(pose, (focal, focal), principal, (width, height))
-    name = image.relative_to(folder).as_posix()
+    name = name_of(image, folder)
     return View(name, camera, image, lens=lens("brown", bent) if any(bent) else None)
 
 
@@ -102,8 +126,5 @@ def _rotation(heading: float, pitch: float, roll: float) -> npt.NDArray[np.float
 
 def _number(row: Row, name: str) -> float:
     """A number of a row; columns that are not there are 0."""
-    text = row.get(name, "") or "0"
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{name} is {text!r}; expected a number: export the file again") from None
+    with part(name):
+        return number_in(row.get(name) or "0")

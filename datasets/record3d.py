@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +12,7 @@ from splat.datasets import photo
 from splat.datasets.cameras import pinhole
 from splat.datasets.found import OPENGL, photos_in, points_beside, some, world_to_camera
 from splat.math import rotation_matrices
+from splat.system.foreign import Broken, Record, part, reading, record
 from splat.types import SceneData, View
 
 EXPECTS = "metadata and rgbd/ (Record3D)"
@@ -32,48 +31,42 @@ def load(path: Path, images: str | None = None) -> SceneData | None:
     file = path / "metadata"
     if not file.is_file():
         return None
-    try:
-        meta = json.loads(file.read_text("utf-8"))
-        poses = np.array(meta["poses"], np.float64).reshape(-1, 7)
-        K = np.array(meta["K"], np.float64).reshape(3, 3).T
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError):
-        raise ValueError(
-            f"{file}: has no K of 9 numbers and poses of 7 each; expected the metadata of Record3D:"
-            " export the capture as .r3d again and unpack it"
-        ) from None
     folder = path / (images or "rgbd")
     there = photos_in(folder) if folder.is_dir() else {}
-    own = _own_intrinsics(meta, len(poses))
     views, missing = [], []
-    for i, pose in enumerate(poses):
-        image = there.get(str(i))
-        if image is None:
-            missing.append(str(i))
-            continue
-        try:
-            views.append(_view(image, pose, K if own is None else own[i], meta))
-        except ValueError as error:
-            raise ValueError(f"{file}: frame {i}: {error}") from None
-    notes = some(views, missing, file, folder)
+    with reading(file, "the metadata of Record3D: export the capture as .r3d and unpack it again"):
+        meta = record(file, "`poses` of 7 numbers each and a `K` of 9")
+        poses, K = meta.numbers("poses", -1, 7), meta.numbers("K", 9).reshape(3, 3).T
+        own = _own_intrinsics(meta, len(poses))
+        for i, pose in enumerate(poses):
+            image = there.get(str(i))
+            if image is None:
+                missing.append(str(i))
+                continue
+            with part(f"frame {i}"):
+                views.append(_view(image, pose, K if own is None else own[i], meta))
+        notes = some(views, missing, file, folder)
     points, said = points_beside(path, views)
     ordered = tuple(sorted(views, key=lambda view: view.name))
     return SceneData(path, "record3d", ordered, (), points, (*notes, *said))
 
 
-def _own_intrinsics(meta: Any, count: int) -> list[Array] | None:
+def _own_intrinsics(meta: Record, count: int) -> list[Array] | None:
     """What later versions write for each frame: fx, fy, cx, cy; None where they do not."""
-    given = meta.get("perFrameIntrinsicCoeffs")
-    if not given or len(given) != count:
+    if not meta.get("perFrameIntrinsicCoeffs"):
+        return None
+    given = meta.numbers("perFrameIntrinsicCoeffs", -1, 4)
+    if len(given) != count:
         return None
     return [np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]) for fx, fy, cx, cy in given]
 
 
-def _view(image: Path, pose: Array, K: Array, meta: Any) -> View:
+def _view(image: Path, pose: Array, K: Array, meta: Record) -> View:
     stored = photo.size(image)
-    size = int(meta.get("w", stored[0])), int(meta.get("h", stored[1]))
+    size = int(meta.number("w", stored[0])), int(meta.number("h", stored[1]))
     quaternion = torch.from_numpy(pose[[3, 0, 1, 2]])[None]
     if not float(quaternion.norm()) > 0:
-        raise ValueError("its rotation is a quaternion of zeros or NaN; expected a unit one")
+        raise Broken("its rotation is a quaternion of zeros; expected a unit one")
     matrix = np.eye(4)
     matrix[:3, :3] = rotation_matrices(quaternion)[0].numpy()
     matrix[:3, 3] = pose[4:]

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from splat.datasets.cuts import photo_of
+from splat.datasets.photo import is_there
+from splat.system.foreign import content, reading
 from splat.types import SceneData, View
 
 _EVERY = 8
@@ -65,8 +67,9 @@ def _told_apart(
 
 def _named(views: tuple[View, ...], eval: str) -> tuple[View, ...]:
     listed = eval.split(",")
-    if len(listed) == 1 and Path(eval).is_file():
-        listed = Path(eval).read_text("utf-8").splitlines()
+    if len(listed) == 1 and is_there(Path(eval)):
+        with reading(Path(eval), "names of views, a line each"):
+            listed = content(Path(eval)).decode("utf-8").splitlines()
     names = [name.strip() for name in listed if name.strip()]
     by_name = {PurePosixPath(photo_of(v)).with_suffix("").as_posix(): photo_of(v) for v in views}
     by_name |= {photo_of(view): photo_of(view) for view in views}

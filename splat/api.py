@@ -14,14 +14,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat import datasets, formats, kernels
+from splat.core.edit import Change
 from splat.core.frame import gaussians_from_frame
+from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.evaluation.lpips import Net
 from splat.formats import ply
-from splat.loop import Watcher
+from splat.loop import Run, Watcher
 from splat.options import PLANES, Options, Reading, Viewing, Watching
 from splat.parallel import Ranks, current_ranks
 from splat.recipes import saved
+from splat.recipes.restored import strategy_of
 from splat.render import renderer_for
 from splat.runs import checkpoint
 from splat.runs.folder import (
@@ -110,7 +113,7 @@ def train(
         job = prepare(
             scene, decided.strategy, decided.options, frame=frame, ranks=ranks, decided=decided
         )
-    with closing(job):
+    with closing(job), ExitStack() as stack:
         if folder is not None and ranks.first:
             config = Config(
                 scene=scene.path.resolve(),
@@ -123,7 +126,8 @@ def train(
                 command=command,
                 made_by=version(),
             )
-            folder.clear()
+            stack.enter_context(folder.replacing())
+            watchers = [*watchers, _forgetting(folder)]
             config.write(folder.config)
             _write_cameras(job, folder)
             if job.run.script:
@@ -200,9 +204,7 @@ def resume(
     config = replace(config, scene=scene.path.resolve())
     if steps is not None:
         _log.info("schedules are those of a run of %s steps from here on", f"{steps:,}")
-    strategy = row_budget.within_budget(
-        strategy or saved.strategy_from_description(config.method), options
-    )
+    strategy = row_budget.within_budget(strategy or strategy_of(config), options)
     job = prepare(scene, strategy, options, state, ranks=ranks)
     job.run.ended = "" if steps is not None else job.run.ended
     on_cpu = job.run.render.device.type == "cpu"
@@ -213,10 +215,13 @@ def resume(
         )  # fmt: skip
     with closing(job):
         if ranks.first:
+            place.forget_replaced()
             config.write(place.config)
             if checkpoint.at_once(state) != job.run.at_once:
                 renumber(place.log, checkpoint.at_once(state), job.run.at_once)
         watching = watching or config.watching
+        if ranks.first:
+            checkpoint.prune(place.checkpoints, watching.keep)
         del state  # as large as what is trained
         return _carried_out(job, place, watching, watchers, lpips, viewing, done)
 
@@ -372,6 +377,19 @@ def _carried_out(
         if viewer is not None and viewing is not None:
             viewer.linger(summary(metrics), metrics["psnr"], viewing.stay)
         return result
+
+
+def _forgetting(folder: Folder) -> Watcher:
+    """A watcher that lets go of the run before, once a checkpoint of this one is there."""
+
+    kept = folder.replaced.is_there
+
+    def look(run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:
+        nonlocal kept
+        del run, step, losses, change
+        kept = kept and not folder.forget_replaced()
+
+    return look
 
 
 def _met(viewing: Viewing | None) -> Ranks:

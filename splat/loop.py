@@ -95,6 +95,9 @@ class Run:
     """Changes to make when as many steps are done as each says: those of a run to replay."""
     waited: float = 0.0
     """Seconds that training was paused."""
+    rolled_back: bool = False
+    """Whether it went back to an earlier step once, after values that were not finite, to go on at
+    lower rates (`splat.training.rollback`)."""
     ranks: Ranks = ALONE
     """The processes that train it together, each with other photos."""
 
@@ -109,6 +112,8 @@ class Run:
     commands: list[Command] = field(default_factory=list, init=False)
     """Changes that were made to it, in order: `splat.runs.checkpoint` keeps them. Append by
     `obey`."""
+    _unchanged: tuple[Strategy, Mapping[str, Objective]] | None = field(default=None, init=False)
+    """Strategy and terms of the loss before the first change."""
 
     @property
     def at_once(self) -> int:
@@ -192,6 +197,8 @@ class Run:
 
     def take(self, command: Command) -> Command:
         """Make a change now, under the step that it names, not this one; raises as `obey`."""
+        if not self.commands:
+            self._unchanged = self.strategy, self.objectives
         if command.name == RATE:
             rate = checked_rate(command.value)
             taken = replace(command, value=rate, before=self.rate)
@@ -202,6 +209,13 @@ class Run:
             self.objectives = {n: terms.get(n, old) for n, old in self.objectives.items()}
         self.commands.append(taken)
         return taken
+
+    def forget_changes(self) -> None:
+        """Undo all changes that were made by `obey` or `take`."""
+        if self.commands and self._unchanged is not None:
+            self.strategy, self.objectives = self._unchanged
+            self.model.cloud.rate_scale = 1.0
+            self.commands.clear()
 
 
 def stream(seed: int, step: int, purpose: str, device: torch.device) -> torch.Generator:
@@ -219,16 +233,9 @@ def train(run: Run) -> None:
 
 def advance(run: Run) -> None:
     """One step. What it made is let go before the next one asks for memory."""
-    _replay(run)
-    ordered = run.step and run.step % ORDER_EVERY == 0
-    run.order = run.model.order_rows() if ordered else None
-    batch = run.batches(run.step)
-    # Only drawing passes gradients to where the camera stands.
-    camera = run.sensor.aim(batch.camera)
-    needs = run.needs
-    gaussians = run.quantiser(run.model(camera, run.step), run.step)
-    rendered = run.developed(run.render(gaussians, camera, needs, run.background), camera)
-    step = _step(run, run.sensor.seen_by(batch, camera), rendered)
+    replay(run)
+    step, needs = drawn(run)
+    rendered = step.rendered
     losses = {name: objective(step) for name, objective in run.objectives.items()}
     if needs.weights:
         with torch.no_grad():
@@ -248,6 +255,19 @@ def advance(run: Run) -> None:
         watch(run, step, losses, change)
 
 
+def drawn(run: Run) -> tuple[Step, Needs]:
+    """The picture of this step, through which gradients pass, and what it needed."""
+    ordered = run.step and run.step % ORDER_EVERY == 0
+    run.order = run.model.order_rows() if ordered else None
+    batch = run.batches(run.step)
+    # Only drawing passes gradients to where the camera stands.
+    camera = run.sensor.aim(batch.camera)
+    needs = run.needs
+    gaussians = run.quantiser(run.model(camera, run.step), run.step)
+    rendered = run.developed(run.render(gaussians, camera, needs, run.background), camera)
+    return _step(run, run.sensor.seen_by(batch, camera), rendered), needs
+
+
 @torch.no_grad()
 def next_step(run: Run) -> Step:
     """The next step up to its picture, without training, to ask a strategy for its edit."""
@@ -265,7 +285,7 @@ def _step(run: Run, batch: Batch, rendered: Rendered) -> Step:
     )  # fmt: skip
 
 
-def _replay(run: Run) -> None:
+def replay(run: Run) -> None:
     """Make the changes that the script has for this step, less those that a resume has made."""
     applied = [command for command in run.commands if command.step == run.step]
     for command in run.script:

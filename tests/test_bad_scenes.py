@@ -104,12 +104,18 @@ def test_a_broken_line_of_text(tmp_path: Path, name: str, line: str) -> None:
 def test_an_image_of_an_unknown_camera(tmp_path: Path) -> None:
     file = colmap(tmp_path, binary=False) / "sparse/0/cameras.txt"
     file.write_text(file.read_text().replace("7 PINHOLE", "8 PINHOLE"))
-    refused(ValueError, tmp_path, "image 000.png was taken by camera 7", "not among the 1 cameras")
+    refused(
+        ValueError,
+        tmp_path,
+        "images.txt: image '000.png'",
+        "taken by camera 7",
+        "not among the 1 cameras",
+    )
 
 
 def test_a_camera_of_zero_focal_length(tmp_path: Path) -> None:
     colmap(tmp_path, sensor=("PINHOLE", (0, 88, 49, 39.5)))
-    refused(ValueError, tmp_path, "000.png", "focal lengths 0, 88", "above 0")
+    refused(ValueError, tmp_path, "cameras.bin: camera 7", "focal lengths 0, 88", "above 0")
 
 
 def test_nan_in_a_pose(tmp_path: Path) -> None:
@@ -117,7 +123,7 @@ def test_nan_in_a_pose(tmp_path: Path) -> None:
     photos[3].world_to_camera[0, 3] = np.nan
     model = scenes.write_colmap(tmp_path, photos, images=None, binary=False)
     colmap(tmp_path / "whole")
-    refused(ValueError, model, "image 003.png", "NaN", images="whole/images")
+    refused(ValueError, model, "images.txt: image '003.png'", "NaN", images="whole/images")
 
 
 def test_no_folder_of_photos(tmp_path: Path) -> None:
@@ -214,23 +220,26 @@ def test_broken_json(tmp_path: Path) -> None:
     file.write_text('{\n"w": 96,\n"frames": [')
     refused(ValueError, tmp_path, "transforms.json: line 3 is not JSON")
     file.write_text("[]")
-    refused(ValueError, tmp_path, "transforms.json: holds no JSON object")
+    refused(ValueError, tmp_path, "transforms.json: is []; expected a JSON object with `frames`")
     file.write_text("{}")
-    refused(ValueError, tmp_path, "transforms.json: has no list of `frames`")
+    refused(ValueError, tmp_path, "transforms.json: has no `frames`; expected a list")
 
 
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
         ({"transform_matrix": None}, ("has no `transform_matrix`",)),
-        ({"transform_matrix": [[1, 2], [3]]}, ("has no `transform_matrix` of 4x4",)),
+        (
+            {"transform_matrix": [[1, 2], [3]]},
+            ("[[1, 2], [3]] as `transform_matrix`; expected n x 4",),
+        ),
         ({"transform_matrix": np.zeros((4, 4)).tolist()}, ("is no rotation",)),
         ({"transform_matrix": np.diag([1, 1, -1, 1]).tolist()}, ("is no rotation",)),
         ({"fl_x": "wide"}, ("`fl_x`: 'wide'", "expected a number")),
         ({"fl_x": 0}, ("has no focal length", "`fl_x`", "`camera_angle_x`")),
-        ({"camera_model": "EQUIRECTANGULAR"}, ("camera_model EQUIRECTANGULAR", "PINHOLE")),
+        ({"camera_model": "EQUIRECTANGULAR"}, ("camera_model 'EQUIRECTANGULAR'", "PINHOLE")),
         ({"k4": 0.1}, ("k4 = 0.1", "undistort")),
-        ({"mask_path": "no.png"}, ("mask no.png does not exist",)),
+        ({"mask_path": "no.png"}, ("mask 'no.png' does not exist",)),
     ],
 )
 def test_a_broken_frame(tmp_path: Path, change: dict[str, Any], parts: tuple[str, ...]) -> None:

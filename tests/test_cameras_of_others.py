@@ -153,10 +153,13 @@ def test_metashape_panoramas_are_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sensor", "said"),
     [
-        (calibration("cylindrical"), "type cylindrical"),
+        (calibration("cylindrical"), "type 'cylindrical'"),
         ('<sensor id="0" type="frame"><resolution width="9" height="9"/></sensor>', "calibration"),
         ('<sensor id="7" type="frame"/>', "sensor 0 is not in the file"),
-        (calibration(k1=float("nan")).replace("nan", "often"), "k1 = 'often'"),
+        (
+            calibration(k1=float("nan")).replace("nan", "often"),
+            "calibration's k1: has 'often'; expected a number",
+        ),
     ],
 )
 def test_bad_metashape(tmp_path: Path, sensor: str, said: str) -> None:
@@ -233,7 +236,7 @@ def test_bad_reality(tmp_path: Path) -> None:
     write_reality(tmp_path, photos, tail="gone.png,1,2,3,0,0,0,30\n")
     assert any("1 photos with a pose" in note for note in datasets.load(tmp_path).notes)
     write_reality(tmp_path, photos, tail="000.png,1,2,3,north,0,0,30\n")
-    with pytest.raises(ValueError, match=r"line 5: heading is 'north'"):
+    with pytest.raises(ValueError, match=r"line 5: heading: has 'north'; expected a number"):
         datasets.load(tmp_path)
 
 
@@ -319,7 +322,7 @@ def test_record3d(tmp_path: Path, own: bool) -> None:
 
 def test_other_metadata_is_refused(tmp_path: Path) -> None:
     (tmp_path / "metadata").write_text(json.dumps({"poses": [1, 2]}))
-    with pytest.raises(ValueError, match="poses of 7 each"):
+    with pytest.raises(ValueError, match=r"metadata: has .* as `poses`; expected n x 7 numbers"):
         datasets.load(tmp_path)
 
 

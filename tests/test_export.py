@@ -272,7 +272,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "missing": (folder / "none.ply", "not a file"),
         "empty": (raw("empty.ply", b""), "is empty"),
         "no ply": (raw("no.ply", b"\x89PNG\r\n\x1a\n"), "not with 'ply'"),
-        "rows cut off": (raw("cut.ply", data[:-100]), "broken or cut off"),
+        "rows cut off": (raw("cut.ply", data[:-100]), "is cut off: it has 9 rows, expected 10"),
         "header cut off": (raw("head.ply", data[:200]), "broken or cut off"),
         "compressed": (raw("packed.ply", packed), "packed.ply has no element 'vertex'"),
         "no vertices": (raw("faces.ply", faces), "no element 'vertex'"),

@@ -498,8 +498,8 @@ def test_containers_that_are_none(tmp_path: Path) -> None:
         "bytes of b'JSON'": lying,
         "broken after its JSON": short,
         "holds 0 bytes of data": bare,
-        "JSON that cannot be read": container(b'{"a": }', b""),
-        "recursion": container(b"[" * 200_000, b""),
+        "its JSON: line 1 is not JSON": container(b'{"a": }', b""),
+        "nested too deep": container(b"[" * 200_000, b""),
         "expected an object": container([], b""),
     }
     for words, data in cases.items():

@@ -241,7 +241,7 @@ def test_a_broken_description_is_named_or_passed_over(tmp_path: Path, scene: str
     if scene.startswith('{"'):
         assert formats.drawing(tmp_path / "a.html") == Drawing()
     else:
-        with pytest.raises(ValueError, match=r"a\.html describes its scene"):
+        with pytest.raises(ValueError, match=r"a\.html: what describes its scene"):
             formats.drawing(tmp_path / "a.html")
 
 

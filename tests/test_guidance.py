@@ -397,8 +397,8 @@ BAD = [
     ("a.npy", np.zeros((12, 16), bool), "numbers are bool; expected float16"),
     ("a.npy", np.zeros((12, 16, 3), np.float32), "is of shape (12, 16, 3); expected rows and"),
     ("a.npy", np.zeros((16, 12), np.float32), "is 12x16 pixels, its photo 16x12; expected the"),
-    ("a.npy", b"garbage", "cannot be read; expected a whole NumPy array"),
-    ("a.npz", b"PK garbage", "cannot be read; expected a whole NumPy array"),
+    ("a.npy", b"garbage", "is no whole NumPy array; expected one"),
+    ("a.npz", b"PK garbage", "is broken or cut off; expected a whole NumPy array"),
     ("a.png", b"garbage", "cannot be decoded to its end; expected a whole PNG"),
     ("a.exr", b"garbage", "is no OpenEXR file; expected one"),
     ("a.exr", open_exr(np.zeros((12, 16), np.float32))[:-9], "cannot be read to its end"),
@@ -463,11 +463,11 @@ def test_maps_are_found_beside_the_photos(scene_folder: Path) -> None:
 
 
 SETTINGS = [
-    ("depths/depths.json", "[]", "is not an object"),
+    ("depths/depths.json", "[]", 'is []; expected a JSON object with "kind" and "scale"'),
     ("depths/depths.json", "{", "is not JSON"),
     ("depths/depths.json", '{"kind": "disparity"}', "kind is 'disparity'; expected metric, affine"),
     ("depths/depths.json", '{"scale": -1}', "scale is -1; expected world units per number"),
-    ("depths/depths.json", '{"unit": "mm"}', "has 'unit'; expected an object with"),
+    ("depths/depths.json", '{"unit": "mm"}', "has 'unit'; expected"),
     ("normals/normals.json", '{"frame": "x"}', "frame is 'x'; expected camera, opengl, world"),
 ]
 

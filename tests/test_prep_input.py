@@ -13,12 +13,12 @@ import textured
 from PIL import Image
 from test_prep import TURNED, save, write_video
 
-from splat.photos.exif import Unreadable
 from splat.prep.gather import check_enough, gather
 from splat.prep.options import PrepOptions
 from splat.prep.photos import import_photo
 from splat.prep.quality import same, sharpness, thumbnail
 from splat.prep.video import pick_frames
+from splat.system.foreign import Broken
 
 
 @cache
@@ -89,7 +89,7 @@ def test_what_cannot_be_decoded(tmp_path: Path) -> None:
     whole = save(tmp_path / "a.jpg", picture()).read_bytes()
     for name, content in (("b.jpg", whole[: len(whole) // 2]), ("c.jpg", b"text"), ("d.png", b"")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(Unreadable):
+        with pytest.raises(Broken):
             import_photo(tmp_path / name, tmp_path / "out" / name)
         assert not (tmp_path / "out" / name).exists()
     found = gather(tmp_path, tmp_path / "images", tmp_path / "j", PrepOptions(), quiet)

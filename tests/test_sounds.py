@@ -177,15 +177,24 @@ def test_recordings_need_what_was_played(tmp_path: Path) -> None:
 WRONG: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "version": (lambda c: c.update(version=2), "has format 'splat-sounds', version 2; expected"),
     "kind": (lambda c: c.update(kind="songs"), "has kind 'songs'; expected one of responses"),
-    "rate": (lambda c: c.update(rate="8k"), "has rate '8k'; expected samples a second"),
-    "none": (lambda c: c.update(sounds=[]), "has no list of `sounds`"),
-    "place": (lambda c: c["sounds"][3].update(position=[1, 2]), "sound 3: `position` is"),
-    "nan": (lambda c: c["sounds"][3].update(position=[1, 2, math.nan]), "three finite numbers"),
+    "rate": (lambda c: c.update(rate="8k"), "has `rate`: '8k'; expected a whole number of 1"),
+    "none": (lambda c: c.update(sounds=[]), "has no `sounds`; expected at least one"),
+    "place": (
+        lambda c: c["sounds"][3].update(position=[1, 2]),
+        "sound 3: has [1, 2] as `position`",
+    ),
+    "nan": (
+        lambda c: c["sounds"][3].update(position=[1, 2, math.nan]),
+        "in `position` that are not finite",
+    ),
     "turn": (lambda c: c["sounds"][3].update(facing=[0, 0, 0]), "expected a direction"),
-    "source": (lambda c: c["sounds"][3].update(source=1), "`source` is 1; expected a number from"),
+    "source": (lambda c: c["sounds"][3].update(source=1), "sound 3: has `source`: 1; expected"),
     "split": (lambda c: c["sounds"][3].update(split="val"), "has split None; expected train or"),
     "file": (lambda c: c["sounds"][3].update(file="z.wav"), "file z.wav does not exist"),
-    "seconds": (lambda c: c["sounds"][3].update(seconds=0), "`start` and `seconds` are 0.0 and 0"),
+    "seconds": (
+        lambda c: c["sounds"][3].update(seconds=0),
+        "`seconds`: 0; expected a number above 0",
+    ),
 }
 
 
@@ -292,7 +301,7 @@ def test_rwavs_without_plain_poses_and_without_parts(tmp_path: Path) -> None:
         sounds.load(scene)
     (scene / "x.json").rename(scene / "transforms_scale_val.json")
     (tmp_path / "release" / "position.json").write_text("{}")
-    with pytest.raises(ValueError, match="the source position of scene 3 is None"):
+    with pytest.raises(ValueError, match=r"position\.json: has no `3`; expected an object"):
         sounds.load(scene)
 
 

@@ -475,8 +475,8 @@ def test_what_cannot_be_replayed_is_said_at_once(
         ("plain", "mcmc", "plain has no change to replay; expected a run that was changed"),
         ("nowhere", "mcmc", "nowhere does not exist; expected the folder of a run"),
         (tmp_path, "mcmc", "log.jsonl does not exist; expected the folder of a run"),
-        (broken, "mcmc", "has a change that is none"),
-        (binary, "mcmc", "has no change to replay"),
+        (broken, "mcmc", "the change at step 5: has `value`: 'half'; expected a number"),
+        (binary, "mcmc", "binary.jsonl has no change to replay"),
     ):
         refused = splat(
             "train", tiny_folder, "--out", "out", "--steps", 9, "--replay", replay, method

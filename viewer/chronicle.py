@@ -36,13 +36,8 @@ class Chronicle:
     """Arrays with an entry a row, which follow the rows through every edit. It only looks on."""
 
     def __init__(self, run: Run) -> None:
-        n, device = len(run.model.cloud), run.model.cloud.device
         self.began = run.step
-        self.rows: dict[str, Tensor] = {
-            "since": torch.full((n,), run.step, dtype=torch.int32, device=device),
-            "kind": torch.zeros(n, dtype=torch.int8, device=device),
-            "when": torch.zeros(n, dtype=torch.int32, device=device),
-        }
+        self.rows: dict[str, Tensor] = _fresh(run)
         """`since`: the step of its birth, or of the start of what is watched; `kind` and `when`:
         what last happened to it and after which step. Others may add arrays of their own, whose
         entries are 0 for newborn rows."""
@@ -68,6 +63,15 @@ class Chronicle:
         if change.edit is not None:
             self._count(change, change.edit)
             self._edited(run, step, change, change.edit)
+
+    def rewound(self, run: Run) -> None:
+        """Begin anew with the rows of an earlier step, of which nothing is known."""
+        n = len(run.model.cloud)
+        self.began, self.rows = run.step, _fresh(run)
+        for counted in (self.ghosts, self.births, self.deaths):
+            counted.clear()
+        for follower in self.followers:
+            follower(lambda values: values.new_zeros(n, *values.shape[1:]))
 
     @property
     def gradient(self) -> Float[Tensor, "n"] | None:
@@ -166,6 +170,16 @@ class Chronicle:
         self.ghosts.append(Ghosts(run.step, plain_copy(drawn.take(rows))))
         while sum(len(ghosts.gaussians) for ghosts in self.ghosts) > MOST_GHOSTS:
             self.ghosts.popleft()
+
+
+def _fresh(run: Run) -> dict[str, Tensor]:
+    """Entries of rows to which nothing has happened yet."""
+    n, device = len(run.model.cloud), run.model.cloud.device
+    return {
+        "since": torch.full((n,), run.step, dtype=torch.int32, device=device),
+        "kind": torch.zeros(n, dtype=torch.int8, device=device),
+        "when": torch.zeros(n, dtype=torch.int32, device=device),
+    }
 
 
 def plain_copy(gaussians: Gaussians) -> Gaussians:

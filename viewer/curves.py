@@ -34,6 +34,10 @@ class Curves:
             self._points = self._points[::2]
             self.stride *= 2
 
+    def beyond(self, step: int) -> None:
+        """Drop what came after a step, which a run that was set back makes anew."""
+        self._points = [(at, row) for at, row in self._points if at <= step]
+
     @property
     def count(self) -> int:
         """Number of records ever added."""

@@ -122,6 +122,13 @@ class LiveViewer:
         if self.paused and not run.over:
             self._stand_still(run)
 
+    def rewound(self) -> None:
+        """Take note that the run was set back to an earlier step."""
+        self.chronicle.rewound(self.run)
+        self.curves.beyond(self.run.step)
+        self._timeline.beyond(self.run.step)
+        self._paces.clear()
+
     def knobs(self) -> Mapping[str, knobs.Knob]:
         """Numbers that can be changed: the factor on the learning rates, and the strategy's own."""
         rate = knobs.Knob(self.run.rate, False, "Factor on all learning rates.")

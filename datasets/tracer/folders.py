@@ -21,6 +21,7 @@ import numpy.typing as npt
 import torch
 
 from splat.datasets.colmap_model import MODELS, POINT
+from splat.photos import pictures
 from splat.types import Camera, Points
 
 Result = TypeVar("Result")
@@ -115,12 +116,7 @@ def read_image(path: Path) -> npt.NDArray[Any]:
             f"{path}: does not exist; expected a picture of a view that was generated: check its"
             " name"
         )
-    image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise ValueError(
-            f"{path}: is not a whole picture; expected one of a generated scene: remove its folder"
-            " and write it again"
-        )
+    image = pictures.read(path)
     channels = {3: [2, 1, 0], 4: [2, 1, 0, 3]}
     return np.ascontiguousarray(image[..., channels[image.shape[2]]] if image.ndim == 3 else image)
 

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splat.core.region import Corner, Region
+from splat.system.foreign import Record
 from splat.types import Frame
 
 Pair = tuple[float, float]
@@ -106,8 +107,9 @@ def cell_from_description(description: Mapping[str, Any]) -> Cell:
 
 def ground_of_json(fields: Mapping[str, Any]) -> Ground:
     """A ground from the record of its fields."""
-    centre, along, across = map(_triple, (fields["centre"], fields["along"], fields["across"]))
-    return Ground(centre, along, across, fields["reach"])
+    ground = Record(fields)
+    centre, along, across = (ground.triple(key) for key in ("centre", "along", "across"))
+    return Ground(centre, along, across, ground.number("reach", above=0))
 
 
 def members(
@@ -124,8 +126,3 @@ def _corners(fields: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float
 def _pair(values: Sequence[float]) -> Pair:
     first, second = values
     return first, second
-
-
-def _triple(values: Sequence[float]) -> Corner:
-    x, y, z = values
-    return x, y, z

@@ -25,7 +25,7 @@ from splat.recipes import recipe
 from splat.render import choose_device
 from splat.runs.folder import Config, Folder
 from splat.system import machine
-from splat.system.files import read_json
+from splat.system.foreign import reading, record
 from splat.system.version import version
 from splat.training.finish import split_text
 from splat.training.prepare import loaders
@@ -135,16 +135,22 @@ def record_of(
 
 def _part_record(run: Folder, part: Part) -> dict[str, Any]:
     """The figures of a block in the record of the run."""
-    metrics = read_json(folder_of(run, part).metrics)
-    names = ("gaussians", "seconds", "peak_memory_mb", "peak_gpu_memory_mb", "size")
-    return {
-        "name": part.name,
-        "views": len(part.views),
-        "points": part.points,
-        "cap": part.cap,
-        "kept": metrics["crop"]["inside"],
-        **{name: metrics[name] for name in names},
-    }
+    path = folder_of(run, part).metrics
+    with reading(path, "the metrics of a block: begin the run anew"):
+        metrics = record(path)
+        for name in ("gaussians", "seconds"):
+            metrics.number(name)
+        for name in ("peak_memory_mb", "peak_gpu_memory_mb"):
+            metrics.number(name, 0.0)
+        names = ("gaussians", "seconds", "peak_memory_mb", "peak_gpu_memory_mb", "size")
+        return {
+            "name": part.name,
+            "views": len(part.views),
+            "points": part.points,
+            "cap": part.cap,
+            "kept": metrics.record("crop")["inside"],
+            **{name: metrics[name] for name in names},
+        }
 
 
 def _receipt(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Bool
@@ -19,7 +19,8 @@ from splat.core.frame import frame_of
 from splat.core.region import Region
 from splat.options.blocking import BACKDROP, MARGIN
 from splat.runs.folder import Folder
-from splat.system.files import read_json, write_json
+from splat.system.files import write_json
+from splat.system.foreign import Broken, Record, reading, record, shown
 from splat.types import Camera, Frame, Points, SceneData
 
 FORMAT = "splat blocks"
@@ -93,37 +94,37 @@ class BlockPlan:
 
 def read_plan(path: Path) -> BlockPlan:
     """The plan of a run in blocks; raises ValueError where the file is none, or a newer one."""
-    record = read_json(path)
-    if type(record) is not dict or record.get("format") != FORMAT:
-        raise ValueError(
-            f"{path}: is no plan of blocks; expected what `splat train --blocks` wrote"
+    with reading(path, "what `splat train --blocks` wrote: begin anew"):
+        plan = record(path)
+        wrong = "is no plan of blocks; expected what `splat train --blocks` wrote"
+        plan.check_format(FORMAT, VERSION, wrong)
+        ground = ground_of_json(plan.record("ground"))
+        frame = plan.record("frame")
+        return BlockPlan(
+            mark=plan.text("mark"),
+            ground=ground,
+            frame=Frame(frame.triple("centre"), frame.number("scale", above=0)),
+            margin=plan.number("margin", least=0),
+            strip=plan.number("strip", least=0),
+            backdrop=plan.number("backdrop", least=0),
+            parts=tuple(_part(ground, entry) for entry in plan.records("parts")),
+            made_by=plan.text("made_by"),
         )
-    if record["version"] > VERSION:
-        raise ValueError(f"{path}: was written by a newer splat; upgrade splat-toolkit")
-    ground = ground_of_json(record["ground"])
-    x, y, z = record["frame"]["centre"]
-    return BlockPlan(
-        mark=record["mark"],
-        ground=ground,
-        frame=Frame((x, y, z), record["frame"]["scale"]),
-        margin=record["margin"],
-        strip=record["strip"],
-        backdrop=record["backdrop"],
-        parts=tuple(_part(ground, entry) for entry in record["parts"]),
-        made_by=record["made_by"],
-    )
 
 
-def _part(ground: Ground, entry: dict[str, Any]) -> Part:
-    (a, b), (c, d) = entry["low"], entry["high"]
+def _part(ground: Ground, entry: Record) -> Part:
+    name = entry.text("name")
+    if not re.fullmatch(r"\d+-\d+", name):
+        raise Broken(f"has a block {shown(name)}; expected a column and a row, as 0-1")
+    (a, b), (c, d) = entry.numbers("low", 2).tolist(), entry.numbers("high", 2).tolist()
     return Part(
-        name=entry["name"],
+        name=name,
         cell=Cell(ground, (a, b), (c, d)),
-        views=tuple(entry["views"]),
-        inside=entry["inside"],
-        points=entry["points"],
-        cap=entry["cap"],
-        share=entry["share"],
+        views=entry.texts("views"),
+        inside=entry.whole("inside"),
+        points=entry.whole("points"),
+        cap=entry.whole("cap"),
+        share=entry.whole("share"),
     )
 
 

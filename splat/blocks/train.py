@@ -29,6 +29,7 @@ from splat.options import Options, Reading, Watching
 from splat.options.blocking import Blocking, shape_of
 from splat.planning import predict
 from splat.recipes import recipe, saved
+from splat.recipes.restored import strategy_of
 from splat.render import choose_device
 from splat.runs.folder import Config, existing, fingerprint, read_config, vacant, write_cameras
 from splat.system.files import write_json
@@ -80,15 +81,15 @@ def train(
         command=command,
         made_by=version(),
     )
-    run.clear()
-    cells.write(run.division)
     views = (*scene.train, *scene.test)
     small = {view.name: shrunk(view.camera, *_sizes(settled)) for view in views}
     sizes = {name: (camera.width, camera.height) for name, camera in small.items()}
-    write_cameras(run.cameras, scene.train, scene.test, sizes)
-    # Last, since a folder with it is a run that can be gone on with.
-    config.write(run.config)
-    return _carried_out(Whole(run, cells, config, scene, device), blocking, lpips)
+    with run.replacing():
+        cells.write(run.division)
+        write_cameras(run.cameras, scene.train, scene.test, sizes)
+        # Last, since a folder with it is a run that can be gone on with.
+        config.write(run.config)
+        return _carried_out(Whole(run, cells, config, scene, device), blocking, lpips)
 
 
 def resume(
@@ -125,6 +126,7 @@ def resume(
             f"{config.scene}: the views or points are not those that the blocks were cut for;"
             " restore them, or begin another run"
         )
+    run.forget_replaced()
     config.write(run.config)
     whole = Whole(run, cells, config, scene, choose_device(config.options.device)[0])
     return _carried_out(whole, Blocking("auto", workers, on), lpips)
@@ -228,7 +230,7 @@ def _merged(whole: Whole, lpips: Net | None) -> dict[str, Any]:
         figures = merged_metrics(
             merged, cells, batches, lpips, rows if config.watching.pictures else None
         )
-    strategy = saved.strategy_from_description(config.method)
+    strategy = strategy_of(config)
     record = record_of(run, cells, config, whole.scene, strategy, figures, count)
     if rows:
         title = f"{whole.scene.path.name}, {recipe.names(strategy)}, {len(cells.parts)} blocks"

@@ -19,11 +19,12 @@ from splat.blocks.start import start_points
 from splat.core.strategy import Strategy
 from splat.options import Options, Watching
 from splat.recipes.parts import with_row_limit
-from splat.recipes.saved import strategy_from_description
+from splat.recipes.restored import strategy_of as method_of
 from splat.runs import checkpoint
 from splat.runs.folder import Config, Folder, fingerprint, read_config
 from splat.system import machine
 from splat.system.files import read_json, write_json
+from splat.system.foreign import reading, record
 from splat.system.numbers import whole
 from splat.types import SceneData
 
@@ -91,7 +92,7 @@ def options_of(config: Config) -> Options:
 
 def strategy_of(plan: BlockPlan, part: Part, config: Config) -> Strategy:
     """The strategy of a block: that of the run with its share of the cap, confined to its cell."""
-    whole_method = strategy_from_description(config.method)
+    whole_method = method_of(config)
     own = with_row_limit(whole_method, part.cap) if part.cap else whole_method
     return Block(own, cell=part.cell, margin=plan.margin)
 
@@ -135,14 +136,17 @@ def done(run: Folder, part: Part, config: Config) -> bool:
     place = folder_of(run, part)
     if not (place.metrics.is_file() and place.gaussians.is_file()):
         return False
-    return bool(read_json(place.metrics)["steps"] == config.options.steps)
+    return bool(read_json(place.metrics).get("steps") == config.options.steps)
 
 
 def note_of(run: Folder, part: Part) -> dict[str, Any]:
     """Memory of the processes that trained a block, bytes, a record each."""
     path = _note_path(run, part)
-    note: dict[str, Any] = read_json(path) if path.is_file() else {"processes": []}
-    return note
+    if not path.is_file():
+        return {"processes": []}
+    with reading(path, "a note of memory: delete it"):
+        note = record(path)
+        return {**note, "processes": [{"id": None, **each} for each in note.records("processes")]}
 
 
 def _note(run: Folder, part: Part, imported: int | None) -> None:

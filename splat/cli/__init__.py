@@ -54,6 +54,10 @@ VERBS = {
         "say what is in a scene, a run or a file, and what training would take",
     ),
     "demo": ("splat.cli.demo", "train the built-in scene, in a few minutes"),
+    "debug-step": (
+        "splat.cli.debug_step",
+        "repeat the step that ended a run, and say where values are not finite first",
+    ),
     "doctor": ("splat.cli.doctor", "say what this machine can do, and what is missing"),
 }
 """Module and summary of each verb; those of a method lie with it, and are not offered without."""

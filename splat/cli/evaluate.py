@@ -18,8 +18,8 @@ from splat.core.strategy import Fixed
 from splat.options import Options, Reading
 from splat.options.parse import parsed
 from splat.options.verbs import DrawOn, Json, Quiet
-from splat.recipes import saved
 from splat.recipes.model_files import ModelFile, model_file
+from splat.recipes.restored import strategy_of
 from splat.render import drawing_as
 from splat.runs import checkpoint
 from splat.runs.folder import Folder, existing, read_config, same_views
@@ -108,7 +108,7 @@ def _of_run(asked: Evaluate) -> Job:
     scene = api.reread(config, asked.scene)
     same_views(config, scene)
     options = replace(config.options, device=asked.device)
-    return prepare(scene, saved.strategy_from_description(config.method), options, state)
+    return prepare(scene, strategy_of(config), options, state)
 
 
 def _of_blocks(asked: Evaluate) -> int:

@@ -30,6 +30,7 @@ from splat.render import choose_device
 from splat.runs import checkpoint
 from splat.runs.folder import Folder, read_config
 from splat.system.files import read_json
+from splat.system.foreign import reading
 from splat.types import Gaussians, SceneData
 
 BULK = torch.tensor([0.01, 0.99])
@@ -106,13 +107,15 @@ def of_run(folder: Folder) -> dict[str, Any]:
     steps = [int(path.stem.partition("_")[2]) for path in there]
     metrics = read_json(folder.metrics) if folder.metrics.is_file() else {}
     metrics.pop("per_view", None)
+    with reading(folder.config, "the settings of a run"):
+        method, fields = saved.class_names(config.method), config.method["fields"]
     return {
         "run": str(folder.path),
         "scene": str(config.scene),
         "command": config.command,
         "made_by": f"splat {config.made_by}",
-        "method": saved.class_names(config.method),
-        "method_fields": config.method["fields"],
+        "method": method,
+        "method_fields": fields,
         "steps_done": steps[-1] if steps else metrics.get("steps", 0),
         "steps": config.options.steps,
         "checkpoints": steps,

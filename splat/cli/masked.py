@@ -51,7 +51,7 @@ def named_cameras(source: Path, cameras: Path | None) -> list[tuple[Camera, Mapp
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; expected the cameras of a run")
     cameras_and_entries = cameras_of(path)
-    if not all("name" in entry and "split" in entry for _, entry in cameras_and_entries):
+    if not all(entry.get("name") and entry.get("split") for _, entry in cameras_and_entries):
         raise ValueError(
             f"{path} does not name the photos of its cameras; give the cameras.json of a run"
         )

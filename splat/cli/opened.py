@@ -28,7 +28,7 @@ from splat.runs.folder import Folder, existing, read_config
 from splat.sensor.baked import tone_of, toned_gaussians
 from splat.system import machine
 from splat.system.colours import rgb
-from splat.system.files import read_json
+from splat.system.foreign import part, reading, record
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
 
 SCORED = 40
@@ -191,8 +191,14 @@ def _fixed(
 def cameras_of(path: Path) -> list[tuple[Camera, Mapping[str, Any]]]:
     """The cameras that a run wrote, in the frame of the input, with their entries (names and
     splits)."""
-    entries = read_json(path)["cameras"]
-    return list(zip(camera_paths.from_file(path), entries, strict=True))
+    cameras = camera_paths.from_file(path)
+    with reading(path, "the cameras of a run"):
+        entries = record(path).records("cameras")
+        for i, entry in enumerate(entries):
+            with part(f"camera {i}"):
+                for key in ("name", "split"):
+                    entry.text(key, "")
+    return list(zip(cameras, entries, strict=True))
 
 
 def views_of(source: Path, cameras: Path | None) -> list[Camera]:
@@ -209,7 +215,7 @@ def views_of(source: Path, cameras: Path | None) -> list[Camera]:
 
 def held_out(cameras: Sequence[tuple[Camera, Mapping[str, Any]]]) -> list[Camera]:
     """The held-out cameras, or all where none are held out."""
-    test = [camera for camera, entry in cameras if entry["split"] == "test"]
+    test = [camera for camera, entry in cameras if entry.get("split") == "test"]
     return test or [camera for camera, _ in cameras]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -9,11 +10,14 @@ from typing import Any
 
 from splat.comparison.asked import OWN, budget_text, slug
 from splat.options import Options, Reading
-from splat.system.files import read_json, write_json
+from splat.system.files import write_json
+from splat.system.foreign import Broken, filled, reading, record, shown
 
 FORMAT = "splat comparison"
 VERSION = 1
 FILE = "comparison.json"
+_MOST_RUNS = 1 << 20
+"""Runs that can be asked for at once."""
 HOW = ("threads", "cache", "photo_cache", "device")
 """Options of how a run is carried out, which do not change its result (the device is kept apart).
 """
@@ -161,28 +165,40 @@ def read_plan(out: Path) -> Plan | None:
     path = out / FILE
     if not path.is_file():
         return None
-    record = read_json(path)
-    if type(record) is not dict or record.get("format") != FORMAT:
-        raise ValueError(f"{path} does not describe a comparison; give a folder of `splat compare`")
-    if record["version"] > VERSION:
-        raise ValueError(f"{path} was written by a newer splat; upgrade splat-toolkit")
-    try:
-        shared = dict(record["shared"])
-        options = shared["options"]
-        shared["options"] = Options(
-            **{**options, "init": options["init"] and Path(options["init"])}
+    with reading(path, "the plan of a comparison of this version: use the splat that wrote it"):
+        plan = record(path)
+        wrong = "does not describe a comparison; give a folder of `splat compare`"
+        plan.check_format(FORMAT, VERSION, wrong)
+        shared, options = plan.record("shared"), {**plan.record("shared").record("options")}
+        if options.get("init") is not None:
+            options["init"] = Path(shared.record("options").text("init"))
+        together = {
+            "options": filled(Options, options),
+            "reading": filled(Reading, shared.record("reading")),
+        }
+        asks = [{n: tuple(ask.entries(n)) for n in ask} for ask in plan.records("asks")]
+        return _checked(
+            Plan(
+                filled(Shared, {**shared, **together}),
+                tuple(
+                    filled(Scene, {**each, "path": Path(each.text("path"))})
+                    for each in plan.records("scenes")
+                ),
+                tuple(filled(Entrant, entrant) for entrant in plan.records("entrants")),
+                tuple(filled(Ask, ask) for ask in asks),
+            )
         )
-        shared["reading"] = Reading(**shared["reading"])
-        return Plan(
-            Shared(**shared),
-            tuple(Scene(**{**s, "path": Path(s["path"])}) for s in record["scenes"]),
-            tuple(Entrant(**entrant) for entrant in record["entrants"]),
-            tuple(Ask(**{n: tuple(v) for n, v in ask.items()}) for ask in record["asks"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} does not fit this version of splat ({error}); use the one that wrote it"
-        ) from None
+
+
+def _checked(plan: Plan) -> Plan:
+    """The plan; raises `Broken` where its runs are of nothing, or lie elsewhere."""
+    scenes, entrants = ({each.name for each in some} for some in (plan.scenes, plan.entrants))
+    for ask in plan.asks:
+        if unknown := ({*ask.scenes} - scenes) | ({*ask.entrants} - entrants):
+            raise Broken(f"asks for {shown(min(unknown))}, which it does not describe")
+        if min(ask.seeds, default=0) < 0 or math.prod(map(len, vars(ask).values())) > _MOST_RUNS:
+            raise Broken(f"asks for runs that cannot be; expected at most {_MOST_RUNS:,}")
+    return plan
 
 
 def extended_plan(

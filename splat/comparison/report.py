@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
@@ -210,11 +209,14 @@ def _crop(crop: Crop, comparison: Comparison) -> str:
 
 
 def _keep(figures: Sequence[Chart], folder: Path) -> None:
-    """Write the charts as files in place of those of an earlier report."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Write the charts as files; those that only an earlier report had are removed then."""
     for chart in figures:
         with replacing(folder / f"{chart.name}.png") as draft:
             draft.write_bytes(chart.data)
+    names = {f"{chart.name}.png" for chart in figures}
+    for path in [*folder.iterdir()] if folder.is_dir() else ():
+        if path.is_file() and path.name not in names:
+            path.unlink()
 
 
 def _anchor(scene: str) -> str:

@@ -12,12 +12,11 @@ from splat.comparison.asked import OWN
 from splat.comparison.plan import Entry, Plan
 from splat.comparison.runs import Note, State
 from splat.runs.log import LOOK, STRATEGY, read_log
-from splat.system.files import read_json
+from splat.system import foreign
+from splat.system.foreign import Record, reading
 
 OFF = 0.01
 """Relative deviation of the last number of Gaussians from the budget that is not marked."""
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Outcome:
     figures: Mapping[str, float | None] = field(default_factory=dict)
     """Figures by their names in `splat.comparison.table.FIGURES`, and `start`; of a run that is
     done."""
-    metrics: Record = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
     """Content of `metrics.json`."""
     looks: tuple[tuple[int, float, float], ...] = ()
     """Measurements: step, seconds of training, and PSNR on the held-out views, in order; the end
@@ -66,10 +65,12 @@ def outcome(plan: Plan, out: Path, entry: Entry) -> Outcome:
     if state != "done":
         return Outcome(entry, state, note)
     place = runs.folder_of(out, entry)
-    metrics, log = read_json(place.metrics), read_log(place.log)
+    metrics, log = _metrics(place.metrics), read_log(place.log)
+    with reading(place.log, "the log of a run"):
+        looks, counts = _looks(log), _counts(log)
+        edits = tuple((r["step"], {**Record(r).record("counts")}) for r in log if "counts" in r)
     looking = sum(record.get(LOOK, 0.0) for record in log)
     seconds = metrics["seconds"] - looking
-    counts = _counts(log)
     on_cpu = metrics["peak_gpu_memory_mb"] is None
     alone = note.at_once and 0 not in note.at_once
     memory = metrics["training_memory_mb"] if on_cpu else metrics["peak_gpu_memory_mb"]
@@ -93,13 +94,29 @@ def outcome(plan: Plan, out: Path, entry: Entry) -> Outcome:
         note=note,
         figures=figures,
         metrics=metrics,
-        looks=(*_looks(log), end) if metrics["psnr"] is not None else _looks(log),
+        looks=(*looks, end) if metrics["psnr"] is not None else looks,
         counts=counts,
-        edits=tuple((r["step"], r["counts"]) for r in log if "counts" in r),
+        edits=edits,
     )
 
 
-def _looks(log: Sequence[Record]) -> tuple[tuple[int, float, float], ...]:
+def _metrics(path: Path) -> dict[str, Any]:
+    """The metrics of a run, with all that a comparison takes of them."""
+    with reading(path, "the metrics of a run: measure it again with `splat eval`"):
+        metrics = foreign.record(path)
+        for key in ("seconds", "gaussians", "steps"):
+            metrics.number(key)
+        for key in ("psnr", "ssim", "lpips", "peak_gpu_memory_mb", "threads"):
+            metrics[key], metrics.number(key, 0.0)
+        for key in ("isa", "device", "lpips_net"):
+            metrics[key], metrics.text(key, "")
+        metrics.number("training_memory_mb", 0.0)
+        metrics.numbers("size", 2)
+        metrics.record("export").number("bytes")
+        return {**metrics}
+
+
+def _looks(log: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, float, float], ...]:
     """Measurements, with the seconds of training only that came before each."""
     looks, looking = [], 0.0
     for record in log:
@@ -109,7 +126,7 @@ def _looks(log: Sequence[Record]) -> tuple[tuple[int, float, float], ...]:
     return tuple(looks)
 
 
-def _counts(log: Sequence[Record]) -> tuple[tuple[int, int], ...]:
+def _counts(log: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, int], ...]:
     """Gaussians from the start on, before and after every edit."""
     counts: list[tuple[int, int]] = []
     for record in log:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from splat import api
-from splat.comparison.plan import Entry, Plan, plain
+from splat.comparison.plan import FILE, Entry, Plan, plain
 from splat.comparison.request import within_plan_budget
 from splat.core.strategy import Strategy
 from splat.evaluation.lpips import Net
@@ -18,6 +18,7 @@ from splat.runs import checkpoint
 from splat.runs.folder import Folder, fingerprint, read_config
 from splat.system import machine
 from splat.system.files import read_json, write_json
+from splat.system.foreign import filled, reading, record
 
 State = Literal["done", "failed", "begun", "waiting"]
 
@@ -56,8 +57,9 @@ def note_of(out: Path, entry: Entry) -> Note:
     path = _note(out, entry)
     if not path.is_file():
         return Note()
-    record = read_json(path)
-    return Note(**{**record, "at_once": tuple(record["at_once"])})
+    with reading(path, "the note of a run: delete it"):
+        note = record(path)
+        return filled(Note, {**note, "at_once": tuple(note.entries("at_once"))})
 
 
 def begins(out: Path, entry: Entry, at_once: int) -> None:
@@ -84,8 +86,9 @@ def state_of(plan: Plan, out: Path, entry: Entry) -> State:
     place = folder_of(out, entry)
     if not place.is_run():
         return "failed" if note_of(out, entry).failed else "waiting"
-    _check_same(plan, place, entry)
-    if place.metrics.is_file() and read_json(place.metrics)["steps"] == plan.shared.options.steps:
+    _check_same(plan, out, place, entry)
+    metrics = read_json(place.metrics) if place.metrics.is_file() else {}
+    if metrics and metrics.get("steps") == plan.shared.options.steps:
         return "done"
     return "failed" if note_of(out, entry).failed else "begun"
 
@@ -130,10 +133,12 @@ def carry_out(
     )
 
 
-def _check_same(plan: Plan, place: Folder, entry: Entry) -> None:
+def _check_same(plan: Plan, out: Path, place: Folder, entry: Entry) -> None:
     """Raise ValueError where a run has other settings than those of the plan."""
     config = read_config(place.config)
-    asked, settings = _settings(plan, entry), _of(config.options, config.method)
+    with reading(out / FILE, "the plan of a comparison of this version: use that which wrote it"):
+        asked = _settings(plan, entry)
+    settings = _of(config.options, config.method)
     for name, value in asked.items():
         if settings[name] != value and (name, value) not in DECIDED:
             raise ValueError(

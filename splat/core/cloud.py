@@ -16,9 +16,13 @@ from splat.core.edit_check import check_edit
 from splat.core.families import without_held
 from splat.core.offloaded_column import Kept
 from splat.kernels import Harmonics, HarmonicsGradient
+from splat.system.foreign import Broken, Record, shown
 
 Combine = Literal["sum", "max", "min", "same"]
 """How a statistic is reduced over processes that each observe a photo of their own."""
+
+
+_OF_A_COLUMN = ("values", "first", "second")
 
 
 class Cloud:
@@ -253,14 +257,18 @@ class Cloud:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take the rows of a saved cloud with the same columns; rates stay those given here."""
+        check_saved(state)
         if set(state["columns"]) != set(self._columns):
-            raise ValueError(
+            raise Broken(
                 f"the checkpoint has columns {sorted(state['columns'])}, this model has"
                 f" {sorted(self._columns)}: resume with the method it was trained with"
             )
         device = self.device
         for name, saved in state["columns"].items():
             column = self._columns[name]
+            if saved["values"].shape[1:] != column.values.shape[1:]:
+                shapes = [[*values.shape] for values in (saved["values"], column.values)]
+                raise Broken(f"has column {name} of shape {shapes[0]}; expected {shapes[1]}")
             column.replace(saved["values"].to(column.values.device).clone())
             place, kind = column.first.device, column.first.dtype
             column.remember(
@@ -350,3 +358,21 @@ class Cloud:
             column.replace(ordered(column.values.detach()))
             column.remember(ordered(column.first), ordered(column.second))
         self._statistics = {n: t.index_select(0, order) for n, t in self._statistics.items()}
+
+
+def check_saved(state: Mapping[str, Any]) -> None:
+    """Raise `Broken` where a saved cloud has other than a row of everything for each row."""
+    columns, statistics = Record(state).record("columns"), Record(state).record("statistics")
+    tensors = dict(statistics)
+    for name in columns:
+        column = columns.record(name)
+        column.whole("count")
+        tensors |= {(name, part): column[part] for part in _OF_A_COLUMN}
+    rows = {len(t) if isinstance(t, Tensor) and t.ndim else None for t in tensors.values()}
+    if len(rows) != 1 or None in rows:
+        raise Broken("has columns and statistics of other numbers of rows; expected one")
+    for name in columns:
+        values, *moments = (columns.record(name)[part] for part in _OF_A_COLUMN)
+        alike = all(each.shape == values.shape for each in moments)
+        if not alike or not all(each.is_floating_point() for each in (values, *moments)):
+            raise Broken(f"has a column {shown(name)} whose moments are others; expected its own")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -12,7 +13,9 @@ from typing import Any
 from torch import Tensor
 
 from splat.core.frame import gaussians_from_frame
+from splat.formats.header import AGAIN
 from splat.formats.settings import Settings
+from splat.system import foreign
 from splat.system.entry_points import installed_besides
 from splat.system.import_path import object_at
 from splat.system.numbers import amount
@@ -79,7 +82,8 @@ def one_file(suffix: str) -> bool:
 def weight(path: Path) -> int:
     """Bytes of a file, and of those that belong to it."""
     module = _format(path)
-    return int(module.weight(path)) if hasattr(module, "weight") else path.stat().st_size
+    with _edge(path):
+        return int(module.weight(path)) if hasattr(module, "weight") else path.stat().st_size
 
 
 def write(
@@ -126,14 +130,15 @@ def most_in(size: int, sh_degree: int, suffix: str = ".ply") -> int:
 def read(path: str | Path, settings: Settings = Settings()) -> Gaussians:  # noqa: B008
     """The Gaussians of a file, in its own frame, with unit quaternions, on the CPU.
 
-    Of `settings` only the axes count, of files that do not name theirs.
+    Of `settings` only the axes count, of files that do not name theirs. Raises OSError, or
+    ValueError with the file's name, whatever the module of the format raises.
     """
     path = Path(path)
     module = _reader(path)
-    if getattr(module, "READS_SETTINGS", False):
-        gaussians: Gaussians = module.read(path, settings)
-        return gaussians
-    return module.read(path)  # type: ignore[no-any-return]
+    more = (settings,) if getattr(module, "READS_SETTINGS", False) else ()
+    with _edge(path):
+        gaussians: Gaussians = module.read(path, *more)
+    return gaussians
 
 
 def quantiser(
@@ -176,14 +181,16 @@ def harmonics_grid(
 def holds_gaussians(path: Path) -> bool:
     """Whether `read` is meant for this file; False for a plain point cloud."""
     module = _reader(path)
-    return not hasattr(module, "holds_gaussians") or bool(module.holds_gaussians(path))
+    with _edge(path):
+        return not hasattr(module, "holds_gaussians") or bool(module.holds_gaussians(path))
 
 
 def drawing(path: str | Path) -> Drawing:
     """How the file says that its Gaussians are meant to be drawn."""
     path = Path(path)
     module = _reader(path)
-    meant: Drawing = module.drawing(path) if hasattr(module, "drawing") else Drawing()
+    with _edge(path):
+        meant: Drawing = module.drawing(path) if hasattr(module, "drawing") else Drawing()
     return meant
 
 
@@ -204,6 +211,13 @@ def suffix_of(path: Path, *, written: bool = False) -> str:
 def _format(path: Path, *, written: bool = False) -> Any:
     """The module of a format."""
     return object_at(all_formats()[suffix_of(path, written=written)].place)
+
+
+@contextmanager
+def _edge(path: Path) -> Iterator[None]:
+    """What a reader, ours or of another package, makes of a broken file, as a sentence."""
+    with foreign.reading(path, f"a whole {suffix_of(path)}; {AGAIN}", AGAIN):
+        yield
 
 
 def _reader(path: Path) -> Any:

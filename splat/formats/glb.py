@@ -11,12 +11,14 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from reprlib import repr as shown
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
+
+from splat.system import foreign
+from splat.system.foreign import Broken, shown
 
 Record = dict[str, Any]
 Matrix = NDArray[np.float64]
@@ -34,10 +36,6 @@ _LONGEST = 1 << 24
 _KINDS = {5120: "<i1", BYTE: "<u1", 5122: "<i2", 5123: "<u2", FLOAT: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 _UNDERSTOOD = {"KHR_gaussian_splatting", "KHR_mesh_quantization"}
-
-
-class Fault(ValueError):
-    """What is wrong with a file, in words that follow its name."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Glb:
         """An object of one of the document's tables."""
         entries = array(self.document, table)
         if type(index) is not int or not 0 <= index < len(entries):
-            raise Fault(f"refers to {table}[{shown(index)}], but has {len(entries)} {table}")
+            raise Broken(f"refers to {table}[{shown(index)}], but has {len(entries)} {table}")
         return mapping(entries[index], f"{table}[{index}]")
 
     def accessor(self, index: object, width: int) -> Accessor:
@@ -75,19 +73,19 @@ class Glb:
         record = self.entry("accessors", index)
         name, kind = record.get("type"), _KINDS.get(whole(record, "componentType"))
         if not isinstance(name, str) or _WIDTHS.get(name) != width or kind is None:
-            raise Fault(
+            raise Broken(
                 f"has an accessor of type {shown(name)} and component type"
                 f" {record['componentType']}, expected {width} components of 8 or 16 bits, or float"
             )
         if "sparse" in record or "bufferView" not in record:
-            raise Fault("has an accessor without values of its own (sparse, or compressed)")
+            raise Broken("has an accessor without values of its own (sparse, or compressed)")
         view = self.entry("bufferViews", record["bufferView"])
         item = np.dtype(kind)
         count, stride = whole(record, "count"), whole(view, "byteStride", width * item.itemsize)
         offset, length = whole(record, "byteOffset", 0), whole(view, "byteLength")
         needed = offset + stride * (count - 1) + width * item.itemsize
         if count < 1 or stride < width * item.itemsize or needed > length:
-            raise Fault(
+            raise Broken(
                 f"has an accessor of {count} rows every {stride} bytes in a view of {length} bytes"
             )
         begin = self._begin(view, length) + offset
@@ -106,7 +104,7 @@ class Glb:
             index, above = waiting.pop()
             node = self.entry("nodes", index)
             if index in seen:
-                raise Fault(f"has node {index} in two places, expected a tree of nodes")
+                raise Broken(f"has node {index} in two places, expected a tree of nodes")
             seen.add(index)
             matrix = above @ _local(node)
             waiting += [(child, matrix) for child in reversed(array(node, "children"))]
@@ -126,9 +124,9 @@ class Glb:
         """Where a buffer view of `length` bytes begins in the binary block."""
         number, begin = view.get("buffer"), whole(view, "byteOffset", 0)
         if number != 0 or "uri" in self.entry("buffers", 0):
-            raise Fault("keeps its data in another file, expected one .glb that holds everything")
+            raise Broken("keeps its data in another file, expected one .glb that holds everything")
         if begin + length > len(self.data):
-            raise Fault(
+            raise Broken(
                 f"has a buffer view up to byte {begin + length:,}, but holds {len(self.data):,}"
                 " bytes of data"
             )
@@ -136,7 +134,7 @@ class Glb:
 
 
 def read_glb(path: Path) -> Glb:
-    """The parsed file; raises `Fault` where it is none, or asks for what is not understood."""
+    """The parsed file; raises `Broken` where it is none, or asks for what is not understood."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; give the path of a .glb file")
     size = path.stat().st_size
@@ -144,12 +142,12 @@ def read_glb(path: Path) -> Glb:
         start = file.read(_HEADER.size + _CHUNK.size)
         if start[:4] != b"glTF":
             problem = "is empty" if not start else f"starts with {start[:4]!r}, not with 'glTF'"
-            raise Fault(f"{problem}: it is no .glb file")
+            raise Broken(f"{problem}: it is no .glb file")
         if len(start) < _HEADER.size + _CHUNK.size:
-            raise Fault("is cut off within its header")
+            raise Broken("is cut off within its header")
         _, version, length = _HEADER.unpack_from(start)
         if version != 2 or length != size:
-            raise Fault(
+            raise Broken(
                 f"says that it is glTF {version} of {length:,} bytes, expected glTF 2 of {size:,}"
             )
         document = _document(file.read(_text_length(start, size)))
@@ -171,9 +169,9 @@ def head(text: bytes, length: int) -> bytes:
 
 
 def mapping(value: object, name: str) -> Record:
-    """`value` as an object; raises `Fault`, naming it, where it is none."""
+    """`value` as an object; raises `Broken`, naming it, where it is none."""
     if not isinstance(value, dict):
-        raise Fault(f"has {shown(value)} for {name}, expected an object")
+        raise Broken(f"has {shown(value)} for {name}, expected an object")
     return value
 
 
@@ -181,38 +179,36 @@ def array(record: Record, name: str) -> list[Any]:
     """An array of an object, empty where it is missing."""
     value = record.get(name, [])
     if not isinstance(value, list):
-        raise Fault(f"has {shown(value)} for {name}, expected an array")
+        raise Broken(f"has {shown(value)} for {name}, expected an array")
     return value
 
 
 def whole(record: Record, name: str, default: int | None = None) -> int:
-    """A whole number of an object, 0 or more; raises `Fault` where it is none."""
+    """A whole number of an object, 0 or more; raises `Broken` where it is none."""
     value = record.get(name, default)
     # JSON may write 4 as 4.0.
     value = int(value) if isinstance(value, float) and value.is_integer() else value
     if type(value) is not int or not 0 <= value < 1 << 53:
-        raise Fault(f"has {shown(value)} for {name}, expected a whole number")
+        raise Broken(f"has {shown(value)} for {name}, expected a whole number")
     return value
 
 
 def _text_length(start: bytes, size: int) -> int:
     length, kind = _CHUNK.unpack_from(start, _HEADER.size)
     if kind != b"JSON" or length > min(size - len(start), _LONGEST):
-        raise Fault(
+        raise Broken(
             f"begins with {length:,} bytes of {kind!r}, expected JSON that fits in the file"
         )
     return int(length)
 
 
 def _document(text: bytes) -> Record:
-    try:
-        document = json.loads(text.decode())
-    except (ValueError, RecursionError) as error:
-        raise Fault(f"holds JSON that cannot be read ({error})") from None
-    document = mapping(document, "its JSON")
+    with foreign.part("its JSON"):
+        parsed = foreign.parsed(text)
+    document = mapping(parsed, "its JSON")
     needed = [name for name in array(document, "extensionsRequired") if name not in _UNDERSTOOD]
     if needed:
-        raise Fault(f"requires {', '.join(map(shown, needed[:4]))}, which is not understood")
+        raise Broken(f"requires {', '.join(map(shown, needed[:4]))}, which is not understood")
     return document
 
 
@@ -222,7 +218,7 @@ def _block(path: Path, chunk: bytes, at: int, size: int) -> NDArray[np.uint8]:
         return np.empty(0, np.uint8)
     length, kind = _CHUNK.unpack(chunk) if len(chunk) == _CHUNK.size else (0, chunk)
     if kind != b"BIN\0" or length > size - at:
-        raise Fault(f"is broken after its JSON: {length:,} bytes of {kind!r}, {size - at:,} left")
+        raise Broken(f"is broken after its JSON: {length:,} bytes of {kind!r}, {size - at:,} left")
     return np.memmap(path, np.uint8, "r", at, (length,)) if length else np.empty(0, np.uint8)
 
 
@@ -233,7 +229,7 @@ def _local(node: Record) -> Matrix:
     turn = _numbers(node, "rotation", [0.0, 0.0, 0.0, 1.0])
     matrix = np.eye(4)
     if not np.linalg.norm(turn) > 0:
-        raise Fault("has a node with the rotation 0, expected a unit quaternion")
+        raise Broken("has a node with the rotation 0, expected a unit quaternion")
     matrix[:3, :3] = Rotation.from_quat(turn).as_matrix() * _numbers(node, "scale", [1.0] * 3)
     matrix[:3, 3] = _numbers(node, "translation", [0.0] * 3)
     return matrix
@@ -243,5 +239,5 @@ def _numbers(node: Record, name: str, default: list[float]) -> Matrix:
     values = array({name: node.get(name, default)}, name)
     plain = all(type(value) in (int, float) and abs(value) < 1e30 for value in values)
     if len(values) != len(default) or not plain:
-        raise Fault(f"has a node with {shown(values)} for {name}, expected {len(default)} numbers")
+        raise Broken(f"has a node with {shown(values)} for {name}, expected {len(default)} numbers")
     return np.array(values, np.float64)

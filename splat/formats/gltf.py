@@ -12,7 +12,6 @@ import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from reprlib import repr as shown
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from splat.formats.rows import harmonics, kept, unit_quats
 from splat.formats.settings import Settings
 from splat.math import rgb_from_sh
 from splat.system.files import replacing
+from splat.system.foreign import Broken, shown
 from splat.types import Drawing, Gaussians
 
 _NAME = "KHR_gaussian_splatting"
@@ -90,19 +90,13 @@ def read(path: Path) -> Gaussians:
 
     Rows with NaN or infinite values are left out, with a warning.
     """
-    try:
-        gaussians = _gathered(glb.read_glb(path), path)
-    except glb.Fault as fault:
-        raise ValueError(f"{path} {fault}; fetch or export it again") from None
+    gaussians = _gathered(glb.read_glb(path), path)
     return kept(gaussians, finite(gaussians), path)
 
 
 def drawing(path: Path) -> Drawing:
     """How the file says that its Gaussians are meant to be drawn."""
-    try:
-        extension = _placed_splats(glb.read_glb(path))[0][0].extension
-    except glb.Fault as fault:
-        raise ValueError(f"{path} {fault}; fetch or export it again") from None
+    extension = _placed_splats(glb.read_glb(path))[0][0].extension
     extras = extension.get("extras")
     if not isinstance(extras, dict):
         return Drawing()
@@ -149,16 +143,14 @@ class _Splat:
         extension = glb.mapping(primitive["extensions"][_NAME], _NAME)
         attributes = glb.mapping(primitive.get("attributes"), "attributes")
         if extension.get("kernel") != "ellipse" or primitive.get("mode") != 0:
-            raise glb.Fault(
-                "holds Gaussians of another kind, expected points of the kernel ellipse"
-            )
+            raise Broken("holds Gaussians of another kind, expected points of the kernel ellipse")
         if "extensions" in extension:
             names = ", ".join(glb.mapping(extension["extensions"], "extensions"))
-            raise glb.Fault(f"holds Gaussians packed by {shown(names)}, which is not understood")
+            raise Broken(f"holds Gaussians packed by {shown(names)}, which is not understood")
 
         def accessor(name: str, width: int) -> glb.Accessor:
             if name not in attributes:
-                raise glb.Fault(f"has Gaussians without {name}, expected it beside {_NAME}")
+                raise Broken(f"has Gaussians without {name}, expected it beside {_NAME}")
             return file.accessor(attributes[name], width)
 
         degree = max(d for d in range(4) if f"{_NAME}:SH_DEGREE_{d}_COEF_0" in attributes or not d)
@@ -172,7 +164,7 @@ class _Splat:
         )
         every = (splat.positions, splat.quats, splat.scales, splat.opacities, *splat.harmonics)
         if len({len(each.raw) for each in every}) > 1:
-            raise glb.Fault("has attributes of one primitive with different numbers of rows")
+            raise Broken("has attributes of one primitive with different numbers of rows")
         return splat
 
     def __len__(self) -> int:
@@ -186,7 +178,7 @@ class _Splat:
         """Some of its Gaussians, untransformed by nodes."""
         scales, opacities = self.scales.values(rows), self.opacities.values(rows)[:, 0]
         if (scales < 0).any() or (abs(opacities - 0.5) > 0.5 + _SLACK).any():
-            raise glb.Fault(
+            raise Broken(
                 "has scales below 0 or opacities outside 0 to 1, expected linear ones (early drafts"
                 " of the extension stored logarithms)"
             )
@@ -235,12 +227,12 @@ def _placed_splats(file: glb.Glb) -> list[tuple[_Splat, Placing]]:
                 len(each) * 4 * (11 + 3 * len(each.harmonics)) for each in by_mesh[mesh]
             )
         if unpacked > _UNPACKED * len(file.data):
-            raise glb.Fault(
+            raise Broken(
                 f"places its Gaussians so often that they take {unpacked:,} bytes and more, but has"
                 f" {len(file.data):,} bytes of data"
             )
     if not placed:
-        raise glb.Fault(f"has no primitive with {_NAME}, expected Gaussians")
+        raise Broken(f"has no primitive with {_NAME}, expected Gaussians")
     return placed
 
 
@@ -252,7 +244,7 @@ def _is_splat(primitive: object) -> bool:
 def _placing(matrix: glb.Matrix) -> Placing:
     placing = Placing.of(matrix)
     if placing is None:
-        raise glb.Fault("has a node that stretches, shears or mirrors, expected even scales")
+        raise Broken("has a node that stretches, shears or mirrors, expected even scales")
     return placing
 
 

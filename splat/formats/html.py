@@ -17,7 +17,6 @@ from dataclasses import replace
 from functools import cache
 from html import escape
 from importlib.resources import files
-from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,7 +29,9 @@ from splat.core.frame import finite, focus_point
 from splat.formats import spz
 from splat.formats.rows import kept
 from splat.formats.settings import Settings
+from splat.system import foreign
 from splat.system.files import replacing
+from splat.system.foreign import Broken
 from splat.types import Camera, Drawing, Gaussians
 
 TAKES_CAMERAS = True
@@ -82,8 +83,7 @@ def drawing(path: Path) -> Drawing:
     """How the page draws its Gaussians."""
     with _unpacked(path) as payload:
         antialiased = spz.drawing(payload).antialiased
-    near = _scene(path).get("near")
-    return Drawing(antialiased, near if isinstance(near, float) and isfinite(near) else None)
+    return Drawing(antialiased, foreign.finite(_scene(path).get("near")))
 
 
 def quantiser(
@@ -169,9 +169,7 @@ def _unpacked(path: Path) -> Iterator[Path]:
     try:
         content = base64.b64decode(_block(path, _PAYLOAD), validate=True)
     except binascii.Error as error:
-        raise ValueError(
-            f"{path} holds a scene that is no base64 ({error}); fetch or export it again"
-        ) from None
+        raise Broken(f"holds a scene that is no base64 ({error})") from None
     with _beside(path) as payload:
         payload.write_bytes(content)
         yield payload
@@ -188,34 +186,21 @@ def _beside(path: Path) -> Iterator[Path]:
             raise ValueError(str(error).replace(str(payload), str(path))) from None
 
 
-def _scene(path: Path) -> dict[str, Any]:
-    try:
-        scene = json.loads(_block(path, _SCENE), parse_int=float)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path} describes its scene in broken JSON ({error}); fetch or export it again"
-        ) from None
-    if not isinstance(scene, dict):
-        raise ValueError(
-            f"{path} describes its scene as {type(scene).__name__}, expected an object; "
-            "fetch or export it again"
-        )
-    return scene
+def _scene(path: Path) -> foreign.Record:
+    with foreign.part("what describes its scene"):
+        return foreign.Record.of(foreign.parsed(_block(path, _SCENE)))
 
 
 def _block(path: Path, start: str) -> bytes:
     """What the page holds after `start`, to the end of that element."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; give the path of an exported .html page")
-    data = path.read_bytes()
+    data = foreign.content(path)
     begin = data.find(start.encode())
     if begin < 0:
-        raise ValueError(
-            f"{path} holds no scene: it is no page that was exported here, or cut off; "
-            "fetch or export it again"
-        )
+        raise Broken("holds no scene: it is no page that was exported here, or cut off")
     begin += len(start)
     end = data.find(_END.encode(), begin)
     if end < 0:
-        raise ValueError(f"{path} is cut off within its scene; fetch or export it again")
+        raise Broken("is cut off within its scene")
     return data[begin:end].strip()

@@ -13,7 +13,6 @@ from splat.formats.header import BINARY, Header, Table, header_bytes
 from splat.system.files import replacing
 
 _CHUNK = 1 << 20
-_KINDS = {"float": "<f4", "uint": "<u4", "uchar": "u1"}
 
 
 def join_files(parts: Sequence[Path], path: Path, most: Sequence[int] = ()) -> int:
@@ -72,8 +71,7 @@ def _copy(path: Path, start: int, count: int, into: BinaryIO) -> None:
 
 def _copy_most_opaque(path: Path, start: int, table: Table, most: int, into: BinaryIO) -> None:
     """Append so many rows of a file, in their order."""
-    kinds = [(name, _KINDS[kind]) for kind, name in map(str.split, table.columns)]
-    rows = np.memmap(path, np.dtype(kinds), "r", start, (table.count,))
+    rows = np.memmap(path, table.row(), "r", start, (table.count,))
     # Logits, which order as opacities do; of equals the first are kept.
     kept = np.sort(np.argsort(-rows["opacity"], kind="stable")[:most])
     step = max(1, _CHUNK // rows.itemsize)

@@ -19,8 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from splat.core.frame import finite
-from splat.formats.rows import kept, unit_quats
+from splat.formats.rows import check_rows, kept, unit_quats
 from splat.math import SH_C0
+from splat.system import foreign
+from splat.system.foreign import Broken
 from splat.types import Gaussians
 
 _HEADER, _SECTION = 4096, 1024
@@ -33,10 +35,6 @@ _STRONGEST = 1.5
 """Default largest magnitude of harmonics stored as bytes."""
 
 _Array = NDArray[Any]
-
-
-class _Fault(ValueError):
-    """What is wrong with a file, in words that follow its name."""
 
 
 class _Header(NamedTuple):
@@ -54,17 +52,17 @@ class _Header(NamedTuple):
 
     @classmethod
     def of(cls, data: bytes) -> _Header:
-        """Raises `_Fault` where a file is of another kind or too short."""
+        """Raises `Broken` where a file is of another kind or too short."""
         if len(data) < _HEADER:
-            raise _Fault(f"has {len(data):,} bytes, expected a header of {_HEADER:,}")
+            raise Broken(f"has {len(data):,} bytes, expected a header of {_HEADER:,}")
         header = cls(*struct.unpack_from("<BB2x4IH", data))
         if header[:2] != (0, 1) or header.level >= len(_KINDS):
-            raise _Fault(
+            raise Broken(
                 f"says version {header.major}.{header.minor} and level {header.level},"
                 " expected version 0.1 and level 0, 1 or 2"
             )
         if len(data) < _HEADER + _SECTION * header.sections:
-            raise _Fault(f"is cut off: it has {len(data):,} bytes for {header.sections} sections")
+            raise Broken(f"is cut off: it has {len(data):,} bytes for {header.sections} sections")
         return header
 
 
@@ -110,7 +108,7 @@ class _Part:
         later = section.full + np.searchsorted(ends, row, side="right")
         bucket = np.where(row < whole, row // max(1, section.bucket), later)
         if bucket.max(initial=-1) >= len(self.centres):
-            raise _Fault(f"has Gaussians outside its {len(self.centres)} buckets")
+            raise Broken(f"has Gaussians outside its {len(self.centres)} buckets")
         reach = section.reach or _REACH
         step = np.float32(section.block / 2 / reach)
         means: _Array = (stored.astype(np.float32) - np.float32(reach)) * step
@@ -133,10 +131,7 @@ def read(path: Path) -> Gaussians:
     """The Gaussians of a file; rows with NaN or infinite values are left out, with a warning."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; give the path of a .ksplat file")
-    try:
-        gaussians = _gathered(path.read_bytes())
-    except _Fault as fault:
-        raise ValueError(f"{path} {fault}; fetch or export it again") from None
+    gaussians = _gathered(foreign.content(path))
     return kept(gaussians, finite(gaussians), path)
 
 
@@ -146,8 +141,9 @@ def _gathered(data: bytes) -> Gaussians:
     parts = _parts(data, header)
     n = sum(part.section.n for part in parts)
     if n != header.n:
-        raise _Fault(f"has {n:,} Gaussians in its sections, expected {header.n:,}")
+        raise Broken(f"has {n:,} Gaussians in its sections, expected {header.n:,}")
     degree = max((part.section.degree for part in parts), default=0)
+    check_rows(n, degree, len(data))
     ends = struct.unpack_from("<ff", data, 36)
     weakest, strongest = ends[0] or -_STRONGEST, ends[1] or _STRONGEST
     shapes = ((n, 3), (n, 3), (n, 4), (n,), (n, (degree + 1) ** 2, 3))
@@ -177,7 +173,7 @@ def _parts(data: bytes, header: _Header) -> list[_Part]:
     for i in range(header.sections):
         section = _Section(*struct.unpack_from("<4IfH2x4IH", data, _HEADER + _SECTION * i))
         if section.degree > 2 or section.n > section.room:
-            raise _Fault(
+            raise Broken(
                 f"has a section of degree {section.degree} with {section.n:,} Gaussians in room"
                 f" for {section.room:,}, expected degree 0, 1 or 2 and room for all"
             )
@@ -186,7 +182,7 @@ def _parts(data: bytes, header: _Header) -> list[_Part]:
         records = centres + section.centre_bytes * section.buckets
         end = records + record.itemsize * section.n
         if end > len(data) or (section.buckets and section.centre_bytes != 12):
-            raise _Fault(f"is cut off: it has {len(data):,} bytes, expected {end:,} or more")
+            raise Broken(f"is cut off: it has {len(data):,} bytes, expected {end:,} or more")
         parts.append(
             _Part(
                 section,

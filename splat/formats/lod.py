@@ -22,13 +22,16 @@ from torch import Tensor
 
 from splat.core.frame import finite
 from splat.formats import sog
+from splat.formats.header import AGAIN, EXPECTED
 from splat.formats.lod_meta import Place, document_bytes, read_meta, tree
 from splat.formats.rows import kept, rows_of
 from splat.formats.settings import Settings
 from splat.kernels import threads
 from splat.lod.levels import LEAF, Levels, coarser_counts, levels_of_rows, rows_by_leaf
 from splat.lod.tree import depth_for
+from splat.system import foreign
 from splat.system.files import replacing, synced
+from splat.system.foreign import Unreadable
 from splat.types import Drawing, Gaussians
 
 SUFFIX = "lod-meta.json"
@@ -119,8 +122,12 @@ def read_level(path: Path, level: int) -> Gaussians:
     if not 0 <= level < meta.levels:
         raise ValueError(f"{path}: there is no level {level}; expected 0 to {meta.levels - 1}")
     parts = []
-    for name, count in meta.chunks(level):
-        part = sog.read(_inside(path, name))
+    chunks = [(name, _inside(path, name), count) for name, count in meta.chunks(level)]
+    if len({file for _, file, _ in chunks}) < len(chunks):
+        raise Unreadable(f"{path}: has a chunk twice; expected each once: {AGAIN}")
+    for name, file, count in chunks:
+        with foreign.reading(file, EXPECTED, AGAIN):
+            part = sog.read(file)
         if len(part) < count:
             raise ValueError(
                 f"{path}: {name} has {len(part):,} Gaussians, expected {count:,}; fetch or export"
@@ -132,7 +139,9 @@ def read_level(path: Path, level: int) -> Gaussians:
 
 def drawing(path: Path) -> Drawing:
     """How the chunks say that their Gaussians are meant to be drawn."""
-    return sog.drawing(_inside(path, read_meta(path).chunks(0)[0][0]))
+    file = _inside(path, read_meta(path).chunks(0)[0][0])
+    with foreign.reading(file, EXPECTED, AGAIN):
+        return sog.drawing(file)
 
 
 def weight(path: Path) -> int:

@@ -6,11 +6,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from reprlib import repr as shown
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
+
+from splat.formats.header import AGAIN, EXPECTED
+from splat.system import foreign
+from splat.system.foreign import Broken, shown
 
 _MOST_LEVELS = 64
 _PLACE = ("file", "offset", "count")
@@ -110,27 +113,19 @@ def read_meta(path: Path) -> Meta:
     """The contents of a `lod-meta.json`; raises ValueError where it is none, or broken."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; give the path of a lod-meta.json")
-    try:
-        document = json.loads(path.read_bytes())
-        return _parsed(path, document)
-    except (_Broken, ValueError, RecursionError) as error:
-        problem = str(error) if isinstance(error, _Broken) else f"is no JSON document ({error})"
-        raise ValueError(f"{path} {problem}; fetch or export it again") from None
-
-
-class _Broken(Exception):
-    """What is wrong with a document, as the rest of a sentence that begins with its name."""
+    with foreign.reading(path, EXPECTED, AGAIN):
+        return _parsed(path, foreign.json_of(path))
 
 
 def _parsed(path: Path, document: Any) -> Meta:
     if not isinstance(document, dict) or document.get("version", 1) != 1:
         version = document.get("version") if isinstance(document, dict) else document
-        raise _Broken(f"has version {shown(version)}, expected a document of version 1")
+        raise Broken(f"has version {shown(version)}, expected a document of version 1")
     levels, names = document.get("lodLevels"), document.get("filenames")
     if type(levels) is not int or not 1 <= levels <= _MOST_LEVELS:
-        raise _Broken(f"has {shown(levels)} levels, expected 1 to {_MOST_LEVELS}")
+        raise Broken(f"has {shown(levels)} levels, expected 1 to {_MOST_LEVELS}")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise _Broken(f"has {shown(names)} as filenames, expected a list of names")
+        raise Broken(f"has {shown(names)} as filenames, expected a list of names")
     leaves = [
         {level: place for level, place in _places(node, levels, len(names))}
         for node in _nodes(document.get("tree"))
@@ -138,7 +133,7 @@ def _parsed(path: Path, document: Any) -> Meta:
     meta = Meta(path, names, levels, [leaf for leaf in leaves if leaf])
     counts = document.get("counts")
     if counts is not None and counts != [meta.count(level) for level in range(levels)]:
-        raise _Broken(f"has {shown(counts)} rows by its counts, and other numbers in its tree")
+        raise Broken(f"has {shown(counts)} rows by its counts, and other numbers in its tree")
     return meta
 
 
@@ -147,23 +142,23 @@ def _nodes(root: Any) -> Iterator[dict[str, Any]]:
     while waiting:
         node, depth = waiting.pop()
         if not isinstance(node, dict) or depth > _DEEPEST:
-            raise _Broken(f"has {shown(node)} as a node of its tree, expected an object")
+            raise Broken(f"has {shown(node)} as a node of its tree, expected an object")
         yield node
         children = node.get("children", [])
         if not isinstance(children, list):
-            raise _Broken(f"has {shown(children)} as children of a node, expected a list")
+            raise Broken(f"has {shown(children)} as children of a node, expected a list")
         waiting += [(child, depth + 1) for child in reversed(children)]
 
 
 def _places(node: Mapping[str, Any], levels: int, files: int) -> Iterator[tuple[int, Place]]:
     lods = node.get("lods", {})
     if not isinstance(lods, dict):
-        raise _Broken(f"has {shown(lods)} as the levels of a leaf, expected an object")
+        raise Broken(f"has {shown(lods)} as the levels of a leaf, expected an object")
     for key, place in lods.items():
         numbers = [place.get(name) for name in ("file", "offset", "count")] * isinstance(
             place, dict
         )
         whole = len(numbers) == 3 and all(type(n) is int and n >= 0 for n in numbers)
         if not (key.isdecimal() and int(key) < levels and whole and numbers[0] < files):
-            raise _Broken(f"has {shown(place)} as level {shown(key)} of a leaf")
+            raise Broken(f"has {shown(place)} as level {shown(key)} of a leaf")
         yield int(key), Place(*numbers)

@@ -7,6 +7,7 @@ blue), opacity (logit), scale_0..2 (natural logarithm), rot_0..3 (w, x, y, z).
 from __future__ import annotations
 
 import logging
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,22 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from plyfile import PlyData, PlyParseError
 from torch import Tensor
 
 from splat.core.frame import finite
-from splat.formats.header import Header, Table, header_bytes
+from splat.formats.header import AGAIN, EXPECTED, Header, Table, header_bytes
 from splat.formats.rows import FAINTEST, kept, rows_of, unit_quats, warn_left_out
 from splat.formats.settings import Settings
 from splat.math import rgb_from_sh
+from splat.system import foreign
 from splat.system.files import replacing
+from splat.system.foreign import Broken, Unreadable
 from splat.types import Drawing, Gaussians, Points
 
 _CHUNK = 1 << 13
+_LONGEST_LINE = 1 << 20
+"""Bytes of a row that is text: what is longer counts as several, and is none."""
+_NO_ROWS = "has no element 'vertex'; expected a .ply of Gaussians or points"
 _POSITION = ("x", "y", "z")
 _CONSTANT = ("f_dc_0", "f_dc_1", "f_dc_2")
 _SHAPE = ("opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3")
@@ -76,25 +81,25 @@ class Opened:
     """A file of Gaussians whose rows stay on disk until they are asked for."""
 
     def __init__(self, path: Path) -> None:
-        self._data = _open(path)
-        names = self._data["vertex"].data.dtype.names or ()
-        k = self._coefficients = _coefficients(names, path)
+        with foreign.reading(path, EXPECTED, AGAIN):
+            self._rows = _vertices(path)
+        k = self._coefficients = _coefficients(self._rows.dtype.names or (), path)
         self._rest = tuple(f"f_rest_{c * (k - 1) + j}" for j in range(k - 1) for c in range(3))
 
     def __len__(self) -> int:
-        return len(self._data["vertex"].data)
+        return len(self._rows)
 
     def part(self, low: int = 0, high: int | None = None) -> Gaussians:
         """Rows from one to before another, finite or not."""
-        rows, k = slice(low, high), self._coefficients
-        table = _table(self._data, (*_POSITION, *_SHAPE), rows=rows)
+        rows, k = self._rows[low:high], self._coefficients
+        table = _table(rows, (*_POSITION, *_SHAPE))
         means, opacity, scales, quats = torch.split(table, [3, 1, 3, 4], dim=1)
         return Gaussians(
             means=means.contiguous(),
             quats=unit_quats(quats),
             scales=scales.exp(),
             opacities=opacity[:, 0].sigmoid(),
-            colors=_table(self._data, (*_CONSTANT, *self._rest), rows=rows).view(-1, k, 3),
+            colors=_table(rows, (*_CONSTANT, *self._rest)).view(-1, k, 3),
             sh_degree=round(k**0.5) - 1,
         )
 
@@ -104,12 +109,12 @@ def read_points(path: Path) -> Points:
 
     Positions stay float64 where they are (surveyed coordinates need it).
     """
-    data = _open(path)
-    kinds = data["vertex"].data.dtype
-    names = kinds.names or ()
+    with foreign.reading(path, EXPECTED, AGAIN):
+        rows = _vertices(path)
+    names = rows.dtype.names or ()
     _expect(names, _POSITION, path, "points")
-    positions = _table(data, _POSITION, np.float64 if kinds["x"].itemsize == 8 else np.float32)
-    colors = _point_colors(data, names, path)
+    positions = _table(rows, _POSITION, np.float64 if rows.dtype["x"].itemsize == 8 else np.float32)
+    colors = _point_colors(rows, names, path)
     keep = positions.isfinite().all(1) & colors.isfinite().all(1)
     if not keep.all():
         warn_left_out(path, int((~keep).sum()), len(keep), "points")
@@ -118,8 +123,11 @@ def read_points(path: Path) -> Points:
 
 def holds_gaussians(path: Path) -> bool:
     """Whether `read` is meant for this file; False for a plain point cloud."""
-    names = _open(path)["vertex"].data.dtype.names or ()
-    return set(_CONSTANT) <= set(names) and set(_SHAPE) <= set(names)
+    tables = {table.name: table for table in Header.of(path).tables}
+    if "vertex" not in tables:
+        raise Unreadable(f"{path}: {_NO_ROWS}")
+    names = {column.split()[-1] for column in tables["vertex"].columns}
+    return {*_CONSTANT, *_SHAPE} <= names
 
 
 def drawing(path: Path) -> Drawing:
@@ -146,31 +154,44 @@ def _records(means: _Floats, sh: _Floats, shape: _Floats) -> _Floats:
     return table
 
 
-def _open(path: Path) -> PlyData:
-    """The parsed file; rows of binary files stay on disk until they are used."""
-    Header.of(path)
-    try:
-        data = PlyData.read(path)
-    except (PlyParseError, ValueError) as error:
-        raise ValueError(
-            f"{path} is broken or cut off ({error}); fetch or export it again"
-        ) from None
-    if "chunk" in data:
-        raise ValueError(
-            f"{path} is a compressed .ply, expected a plain one; convert it with `splat convert`"
+def _vertices(path: Path) -> NDArray[Any]:
+    """The rows of `vertex`; of binary files they stay on disk until they are used."""
+    header = Header.of(path)
+    names = [table.name for table in header.tables]
+    if "chunk" in names:
+        raise Broken("is a compressed .ply, expected a plain one; convert it with `splat convert`")
+    if "vertex" not in names:
+        raise Broken(_NO_ROWS)
+    *before, table = header.tables[: names.index("vertex") + 1]
+    order = header.order
+    row = table.row(order)
+    if not table.count or not row.itemsize:
+        return np.empty(table.count, row)
+    if order == "=":
+        return _parsed(path, header.bytes, sum(each.count for each in before), table.count, row)
+    start = header.bytes + sum(each.count * each.row(order).itemsize for each in before)
+    there = (foreign.file_size(path) - start) // row.itemsize
+    if there < table.count:
+        raise Broken(f"is cut off: it has {max(0, there):,} rows, expected {table.count:,}")
+    return np.memmap(path, row, "r", start, (table.count,))
+
+
+def _parsed(path: Path, start: int, skipped: int, count: int, row: np.dtype[Any]) -> NDArray[Any]:
+    """Rows of text, each of which is a line, from byte `start` on."""
+    with path.open("rb") as file:
+        file.seek(start)
+        lines = iter(lambda: file.readline(_LONGEST_LINE), b"")
+        rows: NDArray[Any] = np.loadtxt(
+            islice(lines, skipped, skipped + count), row, comments=None, ndmin=1
         )
-    if "vertex" not in data:
-        raise ValueError(f"{path} has no element 'vertex'; expected a .ply of Gaussians or points")
-    return data
+    if len(rows) < count:
+        raise Broken(f"is cut off: it has {len(rows):,} rows, expected {count:,}")
+    return rows
 
 
 def _table(
-    data: PlyData,
-    names: tuple[str, ...],
-    kind: type[np.floating[Any]] = np.float32,
-    rows: slice = slice(None),
+    there: NDArray[Any], names: tuple[str, ...], kind: type[np.floating[Any]] = np.float32
 ) -> Float[Tensor, "n m"]:
-    there = data["vertex"].data[rows]
     kinds = {field[0] for field in (there.dtype.fields or {}).values()}
     table = np.empty((len(there), len(names)), kind)
     # Row by row as the file lies, a part at a time, so that each byte is fetched once.
@@ -210,13 +231,13 @@ def _expect(names: tuple[str, ...], wanted: tuple[str, ...], path: Path, what: s
         raise ValueError(f"{path} lacks the columns {', '.join(missing)}, which {what} need")
 
 
-def _point_colors(data: PlyData, names: tuple[str, ...], path: Path) -> Float[Tensor, "n 3"]:
+def _point_colors(rows: NDArray[Any], names: tuple[str, ...], path: Path) -> Float[Tensor, "n 3"]:
     if set(_CONSTANT) <= set(names):
-        return rgb_from_sh(_table(data, _CONSTANT))
+        return rgb_from_sh(_table(rows, _CONSTANT))
     for triple in _COLORS:
         if set(triple) <= set(names):
-            kind = data["vertex"].data.dtype[triple[0]]
+            kind = rows.dtype[triple[0]]
             whole = float(np.iinfo(kind).max) if kind.kind in "iu" else 1.0
-            return _table(data, triple) / whole
+            return _table(rows, triple) / whole
     _log.warning("%s has no colours; its points start grey", path)
-    return torch.full((len(data["vertex"].data), 3), 0.5)
+    return torch.full((len(rows), 3), 0.5)

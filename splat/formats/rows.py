@@ -14,10 +14,13 @@ from torch.nn.functional import normalize
 
 from splat.core.frame import finite
 from splat.math import sh_from_rgb
+from splat.system import foreign
 from splat.types import Gaussians
 
 FAINTEST = 1e-6
 """Opacities are written within [FAINTEST, 1 - FAINTEST], so that their logits are finite."""
+MOST_FOLD = 64
+"""How many times its own size a compressed file may take in memory: a few bytes a Gaussian."""
 THINNEST = 1e-30
 """Least standard deviation that is written, so that its logarithm is finite."""
 
@@ -76,6 +79,12 @@ def rows_of(gaussians: Gaussians, path: Path) -> Rows:
         opacities=gaussians.opacities.detach().float().clamp(0, 1).cpu().contiguous(),
         sh=harmonics(gaussians).detach().float().cpu().contiguous(),
     )
+
+
+def check_rows(n: int, degree: int, size: int) -> None:
+    """Raise `Broken` where a file of `size` bytes claims more Gaussians than it may."""
+    needed = 4 * n * (11 + 3 * (degree + 1) ** 2)
+    foreign.check_claim(needed, size, f"{n:,} Gaussians", MOST_FOLD)
 
 
 def harmonics(gaussians: Gaussians) -> Float[Tensor, "n k 3"]:

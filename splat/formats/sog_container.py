@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import io
 import math
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from reprlib import repr as shown
 
 import numpy as np
 import torch
@@ -23,11 +20,13 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from splat.formats.sog_meta import COEFFICIENTS, LONGEST, Broken, Meta, document_bytes
+from splat.formats.rows import check_rows
+from splat.formats.sog_meta import COEFFICIENTS, LONGEST, NAME, Meta, document_bytes
 from splat.formats.sog_texels import FIRST_KIND, MOST_ENTRIES, Levels, Palette, Texels
+from splat.system import foreign
+from splat.system.foreign import Broken
 from splat.types import Drawing
 
-_META = "meta.json"
 _BESIDE = 64
 """Entries of the palette in a row of its image."""
 _RATIO = 64
@@ -36,20 +35,6 @@ _SLACK = 4
 """Most texels of an image, in times the number of Gaussians."""
 _HARMLESS = 1 << 20
 """Gaussians, texels and bytes of an image that a file may claim however small it is."""
-_FAILURES = (
-    ArithmeticError,
-    EOFError,
-    Image.DecompressionBombError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-"""What Python and Pillow raise on broken archives, documents and images."""
 
 
 def write(path: Path, levels: Levels, texels: Texels, drawing: Drawing) -> None:
@@ -82,7 +67,7 @@ def _files(levels: Levels, texels: Texels, drawing: Drawing) -> Iterator[tuple[s
         labels, entries = texels.palette.labels, texels.palette.entries
         images["shN_labels"] = torch.stack([labels & 255, labels >> 8, labels * 0], 1), shape
         images["shN_centroids"] = entries.flatten(0, 1), _palette_shape(*entries.shape[:2])
-    yield _META, document_bytes(levels, texels, drawing)
+    yield NAME, document_bytes(levels, texels, drawing)
     for name, (rows, of_image) in images.items():
         yield f"{name}.webp", _encoded(rows, of_image)
 
@@ -105,6 +90,7 @@ def read(path: Path) -> tuple[Levels, Texels]:
     with _opened(path) as archive:
         meta = _meta(archive)
         n = meta.count(max(_RATIO * _size(archive), _HARMLESS))
+        check_rows(n, 3 if meta.harmonics else 0, _size(archive))
         low, high = (_rows(archive, name, n)[:, :3].int() for name in meta.files("means", 2))
         quats, scales, colors = (
             _rows(archive, meta.files(name, 1)[0], n) for name in ("quats", "scales", "sh0")
@@ -147,32 +133,29 @@ def _encoded(rows: Int[Tensor, "n c"], shape: tuple[int, int]) -> bytes:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive; whatever fails in it raises ValueError."""
+    """The archive, in memory: errors in it are those of what it holds."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; give the path of a .sog file")
-    # Once it is in memory, errors are those of what it holds.
-    data = _gathered(path) if path.suffix == ".json" else path.read_bytes()
+    data = foreign.content(path)
+    if path.suffix == ".json":
+        data = _gathered(path, data)
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            yield archive
-            return
-    except Broken as error:
-        problem = str(error)
+        archive = zipfile.ZipFile(io.BytesIO(data))
     except zipfile.BadZipFile as error:
         start = f"it starts with {data[:8]!r}" if data else "it is empty"
-        problem = f"is no .sog file, or is cut off ({error}; {start})"
-    except _FAILURES as error:
-        problem = f"is broken ({error})"
-    raise ValueError(f"{path} {' '.join(problem.split())}; fetch or export it again")
+        raise Broken(f"is no .sog file, or is cut off ({error}; {start})") from error
+    with archive:
+        yield archive
 
 
-def _gathered(path: Path) -> bytes:
+def _gathered(path: Path, document: bytes) -> bytes:
     """A meta.json and the images beside it, as the archive that they could be."""
+    names = set(Meta.of(document).names())
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        archive.write(path, _META)
+        archive.writestr(NAME, document)
         for image in sorted(path.parent.iterdir()):
-            if image.suffix in (".webp", ".png"):
+            if image.name in names and image.is_file():
                 archive.write(image, image.name)
     return file.getvalue()
 
@@ -184,20 +167,12 @@ def _size(archive: zipfile.ZipFile) -> int:
 
 def _bytes(archive: zipfile.ZipFile, name: str) -> bytes:
     """A file of the archive."""
-    if name not in archive.namelist():
-        raise Broken(f"lacks {shown(name)}")
-    entry = archive.getinfo(name)
-    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise Broken(f"has {name!r} in compression {entry.compress_type}, expected 0 or 8")
-    if entry.file_size > max(_size(archive), _HARMLESS):
-        raise Broken(f"claims {entry.file_size:,} bytes of {name!r}")
-    with archive.open(entry) as file:
-        # With the size given no more is inflated, whatever there is.
-        return file.read(entry.file_size)
+    with foreign.member(archive, name, max(_size(archive), _HARMLESS)) as (file, length):
+        return file.read(length)
 
 
 def _meta(archive: zipfile.ZipFile) -> Meta:
-    return Meta.of(_bytes(archive, _META))
+    return Meta.of(_bytes(archive, NAME))
 
 
 def _palette(archive: zipfile.ZipFile, meta: Meta, n: int) -> Palette:

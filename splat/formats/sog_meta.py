@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from reprlib import repr as shown
 from typing import Any
 
 import torch
@@ -17,18 +16,17 @@ from torch import Tensor
 
 from splat.formats.codebook import LEVELS
 from splat.formats.sog_texels import Levels, Texels
+from splat.system import foreign
+from splat.system.foreign import Broken, shown
 from splat.types import Drawing
 
+NAME = "meta.json"
 COEFFICIENTS = (3, 8, 15)
 """SH coefficients of a channel beyond the constant one, for degrees 1 to 3."""
 LONGEST = 3 * LEVELS * 20 + 2048
 """Most bytes of a document that is written."""
 _LARGEST = 1e38
 """Largest number that is read: it is finite as float32."""
-
-
-class Broken(Exception):
-    """What is wrong with a file, as the rest of a sentence that begins with its name."""
 
 
 def document_bytes(levels: Levels, texels: Texels, drawing: Drawing) -> bytes:
@@ -65,7 +63,8 @@ class Meta:
     @classmethod
     def of(cls, document: bytes) -> Meta:
         """The parsed document of version 1 or 2; raises `Broken` where it is none."""
-        parsed = json.loads(document)
+        with foreign.part(NAME):
+            parsed = foreign.parsed(document)
         if not isinstance(parsed, dict):
             raise Broken(f"has {shown(parsed)} as meta.json, expected an object")
         if parsed.get("version", 1) not in (1, 2):
@@ -101,6 +100,12 @@ class Meta:
     def entries(self, most: int) -> int:
         """Number of entries of the palette; version 1 fills its image."""
         return most if self.first else _whole(self._part("shN"), "count", most)
+
+    def names(self) -> list[str]:
+        """Names of all images."""
+        parts = [part for part in self.document.values() if isinstance(part, dict)]
+        listed = [part["files"] for part in parts if isinstance(part.get("files"), list)]
+        return [name for names in listed for name in names if isinstance(name, str)]
 
     def files(self, name: str, count: int) -> list[str]:
         """Names of the images of a property."""

@@ -18,7 +18,9 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from splat.formats.rows import check_rows
 from splat.formats.spz_streams import Layout
+from splat.system import foreign
 
 ANTIALIASED = 1
 """Flag: drawn with opacity compensated for the low-pass filter."""
@@ -150,7 +152,7 @@ def _frame(stream: memoryview) -> bytes:
 def _file(path: Path) -> bytes:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; give the path of an .spz file")
-    return path.read_bytes()
+    return foreign.content(path)
 
 
 def _header(data: bytes, path: Path) -> Header:
@@ -238,6 +240,7 @@ def _claimed(header: Header, data: bytes, path: Path) -> int:
     plain = sum(header.sizes)
     if plain > max(_RATIO * len(data), _HARMLESS):
         raise _broken(path, f"claims {header.n:,} Gaussians in {len(data):,} bytes")
+    check_rows(header.n, header.layout.degree, len(data))
     return plain
 
 

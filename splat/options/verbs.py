@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from splat.system.files import sweep_drafts
+
 DeviceName = Literal["auto", "cpu", "cuda"]
 """A device as users name it; auto: CUDA where everything for it is there, else the CPU."""
 Json = Annotated[bool, tyro.conf.arg(help="Print the result as JSON.")]
@@ -20,6 +22,10 @@ DrawOn = Annotated[DeviceName, tyro.conf.arg(help="Where to draw.")]
 
 
 def check_free(path: Path, overwrite: bool) -> None:
-    """Raise FileExistsError where there is something at a path that is not to be overwritten."""
+    """Raise FileExistsError where there is something at a path that is not to be overwritten.
+
+    Drafts of it that killed processes left are removed.
+    """
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; replace it with --overwrite, or give another name")
+    sweep_drafts(path)

@@ -185,6 +185,6 @@ def _parts(raw: np.ndarray, *, checked: bool) -> list[Part] | None:
             size = kind.itemsize * int(np.prod(shape))
             parts.append(raw[at : at + size].view(kind).reshape(shape))
             at += size + -size % _LINE
-    except (ValueError, KeyError, TypeError):
+    except Exception:  # NumPy's own errors of kinds and shapes among them
         return None
     return parts if at == raw.size else None

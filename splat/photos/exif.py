@@ -10,18 +10,17 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from splat.photos import pictures
+from splat.system.foreign import Broken
+
 HEIF = (".heic", ".heif")
-
-
 DIAGONAL = math.hypot(36, 24)
 """Diagonal of a frame of 35 mm film, millimetres."""
-
-
+_LONGEST = 100
+"""Characters of a text that are kept."""
+_LARGEST = 1e9
+"""Numbers that cameras write are smaller, and larger than one over it."""
 EXIF, _GPS = 0x8769, 0x8825
-
-
-class Unreadable(ValueError):
-    """A picture that cannot be decoded whole."""
 
 
 def exposure_value(path: Path) -> float | None:
@@ -36,28 +35,35 @@ def exposure_value(path: Path) -> float | None:
 
 @contextmanager
 def open_picture(source: Path) -> Iterator[Image.Image]:
-    """The opened picture, of any size; errors in it raise `Unreadable` with a sentence."""
+    """The opened picture; raises `Broken` where it cannot be decoded, or claims too much."""
     if source.suffix.lower() in HEIF:
-        _register_heif(source)
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _register_heif()
+    size = source.stat().st_size
+    if not source.is_file():
+        raise Broken("is no file; expected a photo")
     try:
-        with Image.open(source) as image:
+        with open(source, "rb") as file:
+            claim = pictures.claim_of(file)
+        if claim is not None:
+            pictures.check(claim, size)
+        with pictures.opened(source) as image:
+            pictures.check(pictures.Claim(*image.size), size)
             yield image
+    except Broken:
+        raise
     except UnidentifiedImageError:
-        raise Unreadable("is no picture that can be read") from None
-    except (OSError, SyntaxError, EOFError, ValueError) as error:
+        raise Broken("is no picture that can be read") from None
+    except Exception as error:  # whatever a decoder makes of a broken file
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise Unreadable(f"cannot be decoded ({' '.join(str(error).split())})") from None
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
+        raise Broken(f"cannot be decoded ({' '.join(str(error).split())[:200]})") from error
 
 
-def _register_heif(source: Path) -> None:
+def _register_heif() -> None:
     try:
         import pillow_heif
     except ImportError:
-        raise Unreadable(
+        raise Broken(
             "is a HEIC photo, which needs pillow-heif: pip install 'splat-toolkit[prep]'"
         ) from None
     pillow_heif.register_heif_opener()
@@ -66,7 +72,7 @@ def _register_heif(source: Path) -> None:
 def facts(exif: Image.Exif, width: int, height: int) -> dict[str, Any]:
     """What EXIF says, as fields of `Photo`."""
     more, place = exif.get_ifd(EXIF), exif.get_ifd(_GPS)
-    maker = " ".join(str(exif.get(tag, "")).strip("\0 ") for tag in (0x010F, 0x0110)).strip()
+    maker = " ".join(_text(exif.get(tag, "")) for tag in (0x010F, 0x0110)).strip()
     wide = _number(more.get(0xA405))
     diagonal = math.hypot(width, height)
     focal = None if wide is None else wide / DIAGONAL * diagonal
@@ -85,7 +91,7 @@ def facts(exif: Image.Exif, width: int, height: int) -> dict[str, Any]:
         "f_number": f_number,
         "iso": iso,
         "ev": ev,
-        "taken": str(more.get(0x9003, "")).strip("\0 ") or None,
+        "taken": _text(more.get(0x9003, "")) or None,
     }
 
 
@@ -108,7 +114,8 @@ def _where(place: dict[int, Any]) -> dict[str, float | None]:
     altitude = None
     with suppress(TypeError, ValueError, ZeroDivisionError):
         below = place.get(5, 0) in (1, b"\x01")
-        altitude = float(place[6]) * (-1 if below else 1) if 6 in place else None
+        metres = float(place[6]) * (-1 if below else 1) if 6 in place else None
+        altitude = metres if metres is None or math.isfinite(metres) else None
     return {"latitude": latitude, "longitude": longitude, "altitude": altitude}
 
 
@@ -123,12 +130,16 @@ def _degrees(values: Any, sign: Any, most: float) -> float | None:
     return -angle if str(sign).strip("\0 ").upper() in ("S", "W") else angle
 
 
+def _text(value: Any) -> str:
+    return str(value).strip("\0 ")[:_LONGEST]
+
+
 def _number(value: Any) -> float | None:
-    """A positive finite number, or None."""
+    """A positive number of a size that cameras write, or None."""
     if isinstance(value, tuple | list):
         value = value[0] if value else None
     try:
         number = float(value)
-    except (TypeError, ValueError, ZeroDivisionError):
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         return None
-    return number if 0 < number < math.inf else None
+    return number if 1 / _LARGEST < number < _LARGEST else None

@@ -11,8 +11,10 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 from numpy import ndarray
 
-from splat.photos import exr
+from splat.photos import exr, pictures
 from splat.photos.warp import undistortion
+from splat.system import foreign
+from splat.system.foreign import Broken
 from splat.types import Camera, DepthFile, NormalFile, View
 
 _DEPTH_NAMES = ("Z", "V", "Depth.Z", "depth.Z", "Depth.V", "Y", "R")
@@ -117,13 +119,13 @@ def _depth(file: DepthFile) -> Float32[ndarray, "h w"]:
         raise ValueError(
             f"{path}: is of shape {depth.shape}; expected rows and columns of one number a pixel"
         )
-    # Renderers write 1e10 and such where there is nothing.
-    depth[~np.isfinite(depth) | (np.abs(depth) > 1e9)] = 0
+    # Renderers write 1e10 and such, or NaN, where there is nothing.
+    depth[~((depth <= 1e9) & (depth >= -1e9))] = 0
     return np.ascontiguousarray(depth)
 
 
 def _sixteen_bits(path: Path) -> Shaped[ndarray, "h w"]:
-    image = _picture(path)
+    image = pictures.read(path)
     if image.dtype != np.uint16 or image.ndim != 2:
         channels = 1 if image.ndim == 2 else image.shape[2]
         raise ValueError(
@@ -136,7 +138,7 @@ def _sixteen_bits(path: Path) -> Shaped[ndarray, "h w"]:
 def _normal(file: NormalFile) -> Float32[ndarray, "h w 3"]:
     path = file.path
     if path.suffix == ".png":
-        image = _picture(path)
+        image = pictures.read(path)
         if image.ndim != 3 or image.shape[2] not in (3, 4):
             raise ValueError(
                 f"{path}: is grey; expected normals as RGB, 0 to the most for -1 to 1: export anew"
@@ -159,44 +161,36 @@ def _normal(file: NormalFile) -> Float32[ndarray, "h w 3"]:
     return _unit(np.ascontiguousarray(normals))
 
 
-def _picture(path: Path) -> Shaped[ndarray, "..."]:
-    raw = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED) if len(raw) else None
-    if image is None or b"IEND" not in raw[-64:].tobytes():
-        raise ValueError(
-            f"{path}: cannot be decoded to its end; expected a whole PNG: copy it anew"
-        )
-    return np.asarray(image)
-
-
 def _numbers(path: Path) -> Shaped[ndarray, "..."]:
     """The array of a .npy file, or the only one (or `depth`, `normal`) of an .npz."""
-    try:
-        loaded: Any = np.load(path, allow_pickle=False)
+    with foreign.reading(path, "a whole NumPy array: write it again"):
         if path.suffix == ".npz":
-            names = [n for n in ("depth", "normal", "normals") if n in loaded.files] or loaded.files
-            if len(names) != 1:
-                raise ValueError(
-                    f"{path}: holds {', '.join(loaded.files) or 'nothing'}; expected one array, or"
-                    " one called depth or normal"
-                )
-            loaded = loaded[names[0]]
-    except (OSError, EOFError, zipfile.BadZipFile):
-        raise _broken(path) from None
-    except ValueError as error:
-        if str(path) in str(error):
-            raise
-        raise _broken(path) from None
-    if loaded.dtype.kind != "f" and loaded.dtype != np.uint16:
-        raise ValueError(
-            f"{path}: numbers are {loaded.dtype}; expected float16, float32, float64 or uint16:"
-            " convert them"
-        )
-    return np.asarray(loaded)
+            numbers = _only_one(path)
+        else:
+            size = foreign.file_size(path)
+            with open(path, "rb") as file:
+                numbers = foreign.array(file, size)
+        if numbers.dtype.kind != "f" and numbers.dtype != np.uint16:
+            raise Broken(
+                f"numbers are {numbers.dtype}; expected float16, float32, float64 or uint16:"
+                " convert them"
+            )
+        return numbers
 
 
-def _broken(path: Path) -> ValueError:
-    return ValueError(f"{path}: cannot be read; expected a whole NumPy array: write it again")
+def _only_one(path: Path) -> Shaped[ndarray, "..."]:
+    size = foreign.file_size(path)
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        usual = [name for name in ("depth", "normal", "normals") if name in names] or names
+        if len(usual) != 1:
+            raise Broken(
+                f"holds {', '.join(names) or 'nothing'}; expected one array, or one called depth"
+                " or normal"
+            )
+        name = next(each for each in archive.namelist() if each.removesuffix(".npy") == usual[0])
+        with foreign.member(archive, name, foreign.allowance(size)) as (file, length):
+            return foreign.array(file, length)
 
 
 def _check_shape(path: Path, values: Shaped[ndarray, "h w *c"], view: View) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 
+from splat.photos import pictures
 from splat.photos.modes import MaskMode
 from splat.photos.warp import as_pinhole, black_or_white
 from splat.types import View
@@ -19,7 +20,6 @@ _REDUCED = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     2: cv2.IMREAD_REDUCED_COLOR_2,
 }
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 
 
 def photograph(
@@ -126,46 +126,13 @@ def _decoded(path: Path, factor: int = 1) -> Shaped[ndarray, "..."]:
     COLMAP and those who write transforms.json pose the stored pixels, and OpenCV's "unchanged"
     leaves them as they are.
     """
-    raw = _without_profile(path.read_bytes())
-    stored = np.frombuffer(raw, np.uint8)
-    flags = cv2.IMREAD_UNCHANGED
-    if factor > 1 and raw.startswith(_JPEG):
-        flags = _REDUCED[factor] | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(stored, flags) if _complete(raw) else None
-    if image is None:
-        raise ValueError(
-            f"{path}: cannot be decoded to its end; expected a whole PNG, JPEG or other picture "
-            "that OpenCV reads: copy or export it again"
-        )
+    small = _REDUCED[factor] | cv2.IMREAD_IGNORE_ORIENTATION if factor > 1 else None
+    image = pictures.read(path, of_jpeg=small)
     if image.dtype not in (np.uint8, np.uint16):
         raise ValueError(
             f"{path}: pixels are {image.dtype}; expected 8 or 16 bits a channel: convert it"
         )
-    return np.asarray(image)
-
-
-def _complete(raw: bytes) -> bool:
-    """Whether a PNG or JPEG has its end: the decoder fills what is missing with grey."""
-    if raw.startswith(_PNG):
-        return b"IEND" in raw[-4096:]
-    if raw.startswith(_JPEG):
-        at = 2
-        while raw[at : at + 1] == b"\xff" and raw[at + 1 : at + 2] != b"\xda":
-            at += 2 + int.from_bytes(raw[at + 2 : at + 4], "big")
-        return raw.find(b"\xff\xd9", at) >= 0
-    return len(raw) > 0
-
-
-def _without_profile(raw: bytes) -> bytes:
-    """A PNG without its colour profile, unused here, about which libpng may print warnings."""
-    if not raw.startswith(_PNG):
-        return raw
-    at = len(_PNG)
-    while at < len(raw) and raw[at + 4 : at + 8] not in (b"IDAT", b"iCCP"):
-        at += 12 + int.from_bytes(raw[at : at + 4], "big")
-    if raw[at + 4 : at + 8] != b"iCCP":
-        return raw
-    return raw[:at] + raw[at + 12 + int.from_bytes(raw[at : at + 4], "big") :]
+    return image
 
 
 def _eight_bits(image: Shaped[ndarray, "..."]) -> UInt8[ndarray, "..."]:

@@ -6,21 +6,26 @@ import base64
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
 from splat.datasets.photo import SUFFIXES
-from splat.photos.exif import HEIF, Unreadable
+from splat.photos.exif import HEIF
 from splat.prep import video
 from splat.prep.options import PrepOptions
 from splat.prep.photos import Photo, import_photo, suffix_for
 from splat.prep.quality import THUMBNAIL, Grey, blurry, same, sharpness, thumbnail
 from splat.prep.suffixes import VIDEO, is_video
 from splat.system.files import replacing
+from splat.system.foreign import Broken, Record, filled, reading, record, shown
 
+PAIRS = ("broken", "doubles")
+REDO = "what `splat prep` wrote: start anew with --overwrite"
+"""What is expected of the files that a preparation keeps."""
 LEAST = 3
 """Least number of photos that poses can be found from."""
 Tick = Callable[[int, int], None]
@@ -49,11 +54,13 @@ class Gathered:
     @staticmethod
     def read(path: Path) -> Gathered:
         """The record that `write` wrote."""
-        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        record["photos"] = [Photo(**photo) for photo in record["photos"]]
-        record |= {name: map(tuple, record[name]) for name in ("broken", "doubles")}
-        lists = ("photos", "broken", "doubles", "blurry", "notes")
-        return Gathered(**{**record, **{name: tuple(record[name]) for name in lists}})
+        with reading(path, REDO):
+            content = record(path)
+            photos = tuple(_photo(photo) for photo in content.records("photos"))
+            gathered = filled(Gathered, {**content, "photos": photos})
+            pairs = {name: tuple(map(tuple, getattr(gathered, name))) for name in PAIRS}
+            lists = {name: tuple(getattr(gathered, name)) for name in ("blurry", "notes")}
+            return replace(gathered, **pairs, **lists)
 
     def write(self, path: Path) -> None:
         """Write the record, for a second run."""
@@ -169,14 +176,14 @@ def _photos(
         for i, file in enumerate(files):
             name, key = _name(file, path, names), list(fingerprint(path, [file])[0])
             entry = entries.get(name)
-            if entry is None or entry["key"] != key or not _there(entry, images / name):
+            if entry is None or entry.get("key") != key or not _there(entry, images / name):
                 entry = {"key": key, **_entry(file, path, images, name)}
                 log.write(json.dumps({"name": name, **entry}) + "\n")
                 log.flush()
             if "why" in entry:
                 broken.append((_below(file, path), entry["why"]))
             else:
-                photos.append(Photo(**entry["photo"]))
+                photos.append(replace(Photo(**entry["photo"]), name=name))
                 rows = np.frombuffer(base64.b64decode(entry["thumbnail"]), np.uint8)
                 thumbnails.append(rows.reshape(THUMBNAIL[::-1]))
             tick(i + 1, len(files))
@@ -195,7 +202,7 @@ def _entry(file: Path, path: Path, images: Path, name: str) -> dict[str, Any]:
     """Import a photo; its entry in the journal."""
     try:
         photo, grey = import_photo(file, images / name)
-    except Unreadable as error:
+    except Broken as error:
         return {"why": str(error)}
     photo = replace(photo, name=name, source=_below(file, path), sharpness=sharpness(grey))
     small = base64.b64encode(thumbnail(grey).tobytes()).decode()
@@ -203,16 +210,33 @@ def _entry(file: Path, path: Path, images: Path, name: str) -> dict[str, Any]:
 
 
 def _known(journal: Path) -> dict[str, dict[str, Any]]:
-    """Entries of the journal by name; a last line that was cut off is ignored."""
+    """Entries of the journal by name; lines that are none, as a last one that was cut off, are
+    ignored: their photos are imported again."""
     entries = {}
     if journal.is_file():
         for line in journal.read_text("utf-8", "replace").splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            entries[entry.pop("name")] = entry
+            with suppress(ValueError, RecursionError):
+                entry = Record.of(json.loads(line))
+                if "why" in entry:
+                    entry.text("why")
+                else:
+                    _photo(entry.record("photo"))
+                    small = base64.b64decode(entry.text("thumbnail"))
+                    if len(small) != THUMBNAIL[0] * THUMBNAIL[1]:
+                        continue
+                entries[entry.text("name")] = {**entry}
     return entries
+
+
+def _photo(content: Record) -> Photo:
+    """A photo as a record has it; raises `Broken`, also where it lies elsewhere by its name."""
+    photo = filled(Photo, content)
+    place = PurePath(photo.name)
+    if place.is_absolute() or ".." in place.parts:
+        raise Broken(f"names a photo outside of images/, {shown(photo.name)}; expected one there")
+    if min(photo.width, photo.height) < 1:
+        raise Broken(f"has {shown(photo.name)} of {photo.width}x{photo.height} pixels")
+    return photo
 
 
 def _there(entry: dict[str, Any], target: Path) -> bool:

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from splat.prep.gather import Gathered
 from splat.prep.options import PrepOptions
 from splat.prep.photos import Photo
+from splat.system.replaced import Replaced
 
-OURS = ("images", "sparse", ".prep", "photos.json", "prep.json", "prep.txt")
+OURS = ("sparse", "images", ".prep", "photos.json", "prep.json", "prep.txt")
 """Files and folders that a preparation writes into the folder of the scene."""
 
 
-def vacate(source: Path, out: Path, overwrite: bool) -> None:
-    """Prepare the folder `out`; with `overwrite` what was prepared there is deleted."""
+def vacate(source: Path, out: Path, overwrite: bool) -> Replaced:
+    """Prepare the folder `out`; with `overwrite` what was prepared there is moved aside.
+
+    It is given back, to be forgotten once there is a new scene.
+    """
     here, there = source.resolve(), out.resolve()
     if here == there or here in there.parents or there in here.parents:
         raise ValueError(
             f"{out}: lies within {source}, or that in it; expected a folder apart from the photos:"
             " give another with -o"
         )
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / ".prep").is_dir()):
+    replaced = Replaced(out, OURS)
+    ours = (out / ".prep").is_dir() or replaced.is_there
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not ours):
         raise FileExistsError(
             f"{out} holds something that `splat prep` did not make; give another folder with -o"
         )
     if overwrite:
-        for name in OURS:
-            path = out / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        replaced.set_aside(worth=(out / "sparse").is_dir())
     (out / ".prep").mkdir(parents=True, exist_ok=True)
+    return replaced
 
 
 def named_distance(

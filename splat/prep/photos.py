@@ -64,7 +64,7 @@ def import_photo(source: Path, target: Path) -> tuple[Photo, Grey]:
 
     A file that is upright is linked, or copied where the disk cannot link; others are written
     anew without the orientation, a JPEG of quality 95 and full colour resolution unless the
-    target is a PNG. `name` and `source` of the result are left to the caller. Raises Unreadable.
+    target is a PNG. `name` and `source` of the result are left to the caller. Raises Broken.
     """
     with open_picture(source) as image:
         exif = image.getexif()
@@ -102,12 +102,13 @@ def suffix_for(source: Path) -> str:
 
 def link_or_copy(source: Path, target: Path) -> None:
     """Make a hard link, or a copy where there can be none."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        with replacing(target) as draft:
+    source = source.resolve()
+    if target.is_file() and target.samefile(source):
+        return
+    with replacing(target) as draft:
+        try:
+            os.link(source, draft)
+        except OSError:
             shutil.copyfile(source, draft)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from splat.prep.cameras import Group, groups
 from splat.prep.child import check_installed, run_stage, threads_for
 from splat.prep.gather import (
     LEAST,
+    REDO,
     Gathered,
     Tick,
     check_enough,
@@ -32,6 +32,7 @@ from splat.prep.options import PrepOptions
 from splat.prep.report import Report
 from splat.prep.stages import Stages
 from splat.system import machine
+from splat.system.foreign import Record, reading, record
 
 _log = logging.getLogger(__name__)
 
@@ -49,14 +50,18 @@ def prepare(
     `images/` and `sparse/` are COLMAP's, undistortion is left to whoever reads them. `photos.json`
     has a record of each photo (`splat.prep.photos.Photo`), `prep.json` and `prep.txt` the report. A
     second call goes on where an earlier one was interrupted, and does again what other options or
-    files change; `overwrite` starts anew. Raises ValueError, with the report written, where fewer
-    than three photos are registered.
+    files change; `overwrite` starts anew, and what was there is kept in `.replaced` until the new
+    scene is done. Raises ValueError, with the report written, where fewer than three photos are
+    registered.
     """
     source, out, options = Path(source), Path(out), options or PrepOptions()
     check_installed()
     files, _ = sources(source)
-    vacate(source, out, overwrite)
-    return _Preparation(source, out, options, Stages(out), quiet).done(files)
+    replaced = vacate(source, out, overwrite)
+    _undo_half_swap(out)
+    report = _Preparation(source, out, options, Stages(out), quiet).done(files)
+    replaced.forget()
+    return report
 
 
 @dataclass
@@ -161,7 +166,7 @@ class _Preparation:
         matching = pairs.matching_for(options.matching, len(gathering.photos), gathering.video)
         state = self.stages.begin("matches", matching, options.overlap, options.alike, options.seed)
         if state == "done" and kept.is_file():
-            return _read_json(kept)
+            return _kept(kept, _check_matched)
         why = (
             ""
             if options.matching == matching
@@ -184,7 +189,7 @@ class _Preparation:
     def _mapped(self, job: dict[str, Any]) -> dict[str, Any]:
         kept = self.stages.folder / "mapped.json"
         if self.stages.begin("mapping", self.options.seed) == "done" and kept.is_file():
-            return _read_json(kept)
+            return _kept(kept, _check_mapped)
         with self._bar("poses", "photo") as tick:
             done = run_stage("mapping", job, self.stages.folder, tick)
         write_json(kept, done)
@@ -198,12 +203,12 @@ class _Preparation:
         distance = named_distance(options, gathering, solved["models"][0]["registered"])
         state = self.stages.begin("placing", options.frame, distance)
         if state == "done" and kept.is_file() and (self.out / "sparse").is_dir():
-            return _read_json(kept)
+            return _kept(kept, _check_placed)
         gps = {photo.name: place_of(photo) for photo in gathering.photos}
         asked = {"frame": options.frame, "distance": distance, "gps": gps}
         done = run_stage("placing", {**job, **asked}, self.stages.folder, lambda *_: None)
         # The old model goes when the new one is whole.
-        old, new = self.stages.folder / "old", self.stages.folder / "sparse"
+        old, new = _old_model(self.out), self.stages.folder / "sparse"
         shutil.rmtree(old, ignore_errors=True)
         if (self.out / "sparse").exists():
             (self.out / "sparse").rename(old)
@@ -228,6 +233,43 @@ class _Preparation:
         _log.info("%s: %.0f s", title, time.monotonic() - start)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return record
+def _kept(path: Path, check: Callable[[Record], object]) -> dict[str, Any]:
+    """The result of a stage that was carried out before."""
+    with reading(path, REDO):
+        result = record(path)
+        check(result)
+        return {**result}
+
+
+def _check_matched(result: Record) -> None:
+    result.text("matching"), result.whole("pairs")
+
+
+def _check_mapped(result: Record) -> None:
+    for model in result.records("models"):
+        model.texts("registered"), model.whole("points")
+        model.number("error"), model.number("track")
+        for camera in model.records("cameras"):
+            camera.text("model"), camera.number("focal"), camera.numbers("parameters", -1)
+            for key in ("width", "height", "photos"):
+                camera.whole(key)
+    photos = result.record("photos")
+    for name in photos:
+        for key in ("features", "pairs", "best"):
+            photos.record(name).whole(key)
+
+
+def _check_placed(result: Record) -> None:
+    if result["frame"] is not None:
+        result.record("frame").text("how")
+
+
+def _old_model(out: Path) -> Path:
+    """Where the old model lies while it is replaced by the new one."""
+    return out / ".prep" / "old"
+
+
+def _undo_half_swap(out: Path) -> None:
+    """Put the old model back, if a process was killed between taking it away and the new one."""
+    if _old_model(out).is_dir() and not (out / "sparse").exists():
+        _old_model(out).rename(out / "sparse")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from splat.prep.gather import write_json
+from splat.prep.gather import REDO, write_json
+from splat.system.foreign import Record, part, reading, record, shown
 
 ORDER = ("gather", "features", "matches", "mapping", "placing")
 State = Literal["done", "begun", "new"]
@@ -24,7 +26,8 @@ class Stages:
         self._file = self.folder / "state.json"
         self._done: dict[str, Any] = {}
         if self._file.is_file():
-            self._done = json.loads(self._file.read_text("utf-8"))
+            with reading(self._file, REDO):
+                self._done = {stage: {**each} for stage, each in _done_of(record(self._file))}
         self._keys: dict[str, str] = {}
         self._since = time.monotonic()
 
@@ -63,3 +66,12 @@ class Stages:
 
     def _keep(self) -> None:
         write_json(self._file, self._done)
+
+
+def _done_of(stages: Record) -> Iterator[tuple[str, Record]]:
+    """What is recorded of each stage; raises `Broken`."""
+    for stage in stages:
+        with part(f"stage {shown(stage)}"):
+            entry = stages.record(stage)
+            entry.text("key"), entry.number("seconds", 0.0)
+            yield stage, entry

@@ -27,6 +27,7 @@ from splat.core.strategy import Strategy, Wrapper, recipe_name_of
 from splat.options.parse import complaint, parsed
 from splat.recipes import catalog
 from splat.recipes.offered import Offered
+from splat.system.foreign import content, reading
 from splat.system.import_path import place_of
 
 PLUS = "+"
@@ -55,7 +56,8 @@ def text_of(recipe: str) -> str:
     path = Path(recipe)
     try:
         if path.is_file():
-            return path.read_text(encoding="utf-8")
+            with reading(path, "the text of a recipe"):
+                return content(path).decode("utf-8-sig")
     except OSError:  # a text too long for a name
         return recipe
     if _FILE.fullmatch(recipe):

@@ -6,18 +6,25 @@ import torch
 
 from splat.core.model import Explicit, Making, Model
 from splat.core.region import Region, box_of, intersection
-from splat.core.strategy import Fixed
+from splat.core.strategy import Fixed, Strategy
 from splat.recipes.saved import strategy_from_description
 from splat.runs import checkpoint
 from splat.runs.checkpoint import State
 from splat.runs.folder import Config
 from splat.sensor.sensor import SENSOR
+from splat.system.foreign import reading
+
+
+def strategy_of(config: Config, *, missing: Strategy | None = None) -> Strategy:
+    """The strategy of a run, as `strategy_from_description` makes it."""
+    with reading(config.file, "a method of this version of splat: use the one that wrote it"):
+        return strategy_from_description(config.method, missing=missing)
 
 
 def region_of(config: Config) -> Region | None:
     """The part of the scene that a run is confined to; None: all."""
     # Parts of a method that only a script can make still keep to what they were told.
-    own = strategy_from_description(config.method, missing=Fixed()).region()
+    own = strategy_of(config, missing=Fixed()).region()
     asked = config.options.crop
     return own if asked is None else intersection(own, box_of(asked))
 
@@ -27,14 +34,16 @@ def model_of(config: Config, state: State, device: torch.device | str = "cpu") -
     rows = {name: values.to(device) for name, values in checkpoint.rows(state).items()}
     own = [name for name in state["modules"] if name not in SENSOR]
     if "mean" in rows and not own:
-        plain = Explicit(rows, steps=0)
+        with checkpoint.fitting(state):
+            plain = Explicit(rows, steps=0)
         plain.frame, plain.region = checkpoint.frame(state), region_of(config)
         return plain
     # Only the method knows what its rows make, and what is beside them.
-    strategy = strategy_from_description(config.method)
-    model = strategy.model(rows, Making(steps=state["steps"], photos=state["views"]))
-    model.frame, model.region = checkpoint.frame(state), region_of(config)
-    model.load_state_dict(state["model"])
-    for name, part in model.networks().items():
-        part.module.load_state_dict(state["modules"][name]["module"])
+    strategy = strategy_of(config)
+    with checkpoint.fitting(state):
+        model = strategy.model(rows, Making(steps=state["steps"], photos=state["views"]))
+        model.frame, model.region = checkpoint.frame(state), region_of(config)
+        model.load_state_dict(state["model"])
+        for name, part in model.networks().items():
+            part.module.load_state_dict(state["modules"][name]["module"])
     return model

@@ -9,6 +9,7 @@ from typing import Any
 
 from splat.core.strategy import Strategy
 from splat.recipes import catalog
+from splat.system.foreign import Broken, Record, filled, shown
 from splat.system.import_path import (
     IMPORT_PATH,
     is_vouched,
@@ -56,10 +57,12 @@ def strategy_from_description(
 
 def class_names(description: Mapping[str, Any]) -> str:
     """Names of the classes in a description, joined by +, without importing them."""
-    fields = description["fields"]
-    inner = [part for part in (fields.get("base"), *fields.get("parts", ())) if part]
-    own = description["class"].rpartition(":")[2]
-    return " + ".join([*map(class_names, inner), *([] if fields.get("parts") else [own])])
+    described = Record.of(description)
+    fields = described.record("fields")
+    parts = fields.entries("parts") if fields.get("parts") else []
+    inner = [part for part in (fields.get("base"), *parts) if part]
+    own = described.text("class").rpartition(":")[2]
+    return " + ".join([*map(class_names, inner), *([] if parts else [own])])
 
 
 def _fields(part: Any) -> dict[str, Any]:
@@ -88,7 +91,7 @@ def _build(
     """What a description describes; `within` is the class of what it is a field of."""
     place, fields = description.get("class"), description.get("fields")
     if not isinstance(place, str) or not isinstance(fields, dict):
-        raise ValueError(
+        raise Broken(
             "the method of the run is described without a class and its fields; the file was"
             " changed or cut off: begin anew"
         )
@@ -98,34 +101,19 @@ def _build(
         if missing is None:
             raise
         return missing
-    known = {field.name: field for field in dataclasses.fields(kind)}
-    if unknown := sorted(set(fields) - set(known)):
-        raise ValueError(
-            f"{kind.__name__} has no field {unknown[0]!r}; the run was made by another version of"
-            f" it: use that one, or begin anew"
+    if unknown := sorted(set(fields) - {field.name for field in dataclasses.fields(kind)}):
+        raise Broken(
+            f"{kind.__name__} has no field {shown(unknown[0])}; the run was made by another version"
+            " of it: use that one, or begin anew"
         )
     values = {name: _value(value, missing, kind) for name, value in fields.items()}
     try:
-        odd = [name for name, value in values.items() if not _fits(value, known[name])]
-        if not odd:
-            return kind(**values)
-        problem = f"{odd[0]} is {values[odd[0]]!r}"
-    except TypeError as error:
-        problem = str(error)
-    raise ValueError(
-        f"the options of {kind.__name__} do not fit it ({problem}); the run was made by another"
-        " version of it, or its file was changed: begin anew"
-    )
-
-
-def _fits(value: Any, field: dataclasses.Field[Any]) -> bool:
-    """Whether a value is of the kind of a field's default, as far as that is plain."""
-    default = field.default
-    if "|" in str(field.type):  # of several kinds
-        return True
-    if type(default) is float:
-        return type(value) in (int, float)
-    return type(default) not in (bool, int, str, tuple) or type(value) is type(default)
+        return filled(kind, values)
+    except (Broken, TypeError) as error:
+        raise Broken(
+            f"the options of {kind.__name__} do not fit it ({error}); the run was made by another"
+            " version of it, or its file was changed: begin anew"
+        ) from error
 
 
 def _value(value: Any, missing: Strategy | None, within: type[Any]) -> Any:
@@ -142,7 +130,7 @@ def _class(place: str, within: type[Any] | None) -> type[Any]:
     """The class at a place: a strategy, or a record beside the class it is a field of."""
     where, _, name = place.rpartition(":")
     if where == "__main__":
-        raise ValueError(
+        raise Broken(
             f"{name} was defined in a script; go on from Python with"
             " splat.resume(folder, strategy=...)"
         )
@@ -155,7 +143,7 @@ def _class(place: str, within: type[Any] | None) -> type[Any]:
     if _is_strategy(kind) or (within is not None and dataclasses.is_dataclass(kind)):
         checked: type[Any] = kind
         return checked
-    raise ValueError(
+    raise Broken(
         f"{place} is no strategy with options; expected a class that derives from"
         " splat.core.Strategy: the run was made by another version of it, or by no splat"
     )
@@ -171,7 +159,7 @@ def _check(place: str, rooms: tuple[str, ...]) -> None:
     where = place.rpartition(":")[0]
     ours = where.startswith(rooms) and not where.endswith(".py")
     if not ours and where not in _modules_of_packages() and not is_vouched(place):
-        raise ValueError(
+        raise Broken(
             f"the run was made with {place}, which is not part of splat, and to open the run is to"
             f" execute it; if you trust it, say so with --plugin {place}"
         )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +16,15 @@ from scipy.spatial.transform import Rotation, Slerp
 from torch import Tensor
 
 from splat.core.frame import focus_point
+from splat.system.foreign import Broken, Record, part, reading, record, shown
 from splat.types import Camera
 
 Array = NDArray[np.float64]
 
 WIDE_GAP = math.pi / 2
 """Widest angle without a training camera that a full turn crosses; beyond it the path sways."""
+_LONGEST = 1 << 20
+"""Longest side of a picture, pixels."""
 LEAST_SWAY = math.radians(10)
 
 
@@ -80,22 +81,15 @@ def from_file(path: str | Path) -> list[Camera]:
     `splat.types.Camera`; `K` may stand beside `width` once for all.
     """
     path = Path(path)
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON ({error}); expected a camera path") from None
-    entries = data.get("camera_path", data.get("cameras")) if type(data) is dict else None
-    if not entries:
-        raise ValueError(
-            f"{path} holds no camera path; expected `camera_path` (nerfstudio) or `cameras`"
-        )
-    parse = _nerfstudio if "camera_path" in data else _plain
-    cameras = []
-    for i, entry in enumerate(entries):
-        try:
-            cameras.append(parse(data, entry))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: camera {i} is incomplete or malformed ({error})") from None
+    with reading(path, "a camera path: write it again"):
+        data = record(path, "`camera_path` (nerfstudio) or `cameras`")
+        key, parse = ("camera_path", _nerfstudio) if "camera_path" in data else ("cameras", _plain)
+        if not data.get(key):
+            raise Broken("holds no camera path; expected `camera_path` (nerfstudio) or `cameras`")
+        cameras = []
+        for i, entry in enumerate(data.records(key)):
+            with part(f"camera {i}"):
+                cameras.append(parse(data, entry))
     return cameras
 
 
@@ -172,34 +166,46 @@ def _centred(camera: Camera) -> Float[Tensor, "3 3"]:
     return K
 
 
-def _nerfstudio(data: dict[str, Any], entry: dict[str, Any]) -> Camera:
-    if data.get("camera_type", "perspective") != "perspective":
-        raise ValueError(f"its type is {data['camera_type']!r}, expected 'perspective'")
-    width, height = int(data["render_width"]), int(data["render_height"])
-    pose: Array = np.array(entry["camera_to_world"], np.float64).reshape(4, 4)
-    pose[:] = np.linalg.inv(pose @ np.diag([1.0, -1.0, -1.0, 1.0]))  # from OpenGL's axes to ours
-    focal = height / 2 / math.tan(math.radians(float(entry["fov"])) / 2)
+def _nerfstudio(data: Record, entry: Record) -> Camera:
+    if (kind := data.get("camera_type", "perspective")) != "perspective":
+        raise Broken(f"its type is {shown(kind)}; expected 'perspective'")
+    width, height = _size(data, "render_width", "render_height")
+    pose = _matrix(entry, "camera_to_world", 4)
+    with np.errstate(all="ignore"):
+        pose[:] = np.linalg.inv(pose @ np.diag([1.0, -1.0, -1.0, 1.0]))  # from OpenGL's axes
+    focal = height / 2 / math.tan(math.radians(entry.number("fov", above=0, most=179.999)) / 2)
     K = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
-    return _checked(pose, K, width, height, float(entry.get("render_time", 0)))
+    return _checked(pose, K, width, height, entry.number("render_time", 0.0))
 
 
-def _plain(data: dict[str, Any], entry: dict[str, Any]) -> Camera:
-    shared = {**data, **entry}
-    pose = np.array(shared["world_to_camera"], np.float64).reshape(4, 4)
-    K = np.array(shared["K"], np.float64).reshape(3, 3)
-    return _checked(
-        pose, K, int(shared["width"]), int(shared["height"]), float(shared.get("time", 0))
-    )
+def _plain(data: Record, entry: Record) -> Camera:
+    shared = entry.over(data)
+    pose, K = _matrix(shared, "world_to_camera", 4), _matrix(shared, "K", 3)
+    return _checked(pose, K, *_size(shared, "width", "height"), shared.number("time", 0.0))
+
+
+def _size(entry: Record, *sides: str) -> tuple[int, int]:
+    width, height = (int(entry.number(side, least=1, most=_LONGEST)) for side in sides)
+    return width, height
+
+
+def _matrix(entry: Record, key: str, side: int) -> Array:
+    """A square matrix, written as its rows, or as all its numbers."""
+    rows = entry.entries(key)
+    shape = (side, side) if rows and isinstance(rows[0], list) else (side * side,)
+    return entry.numbers(key, *shape).reshape(side, side)
 
 
 def _checked(pose: Array, K: Array, width: int, height: int, time: float) -> Camera:
-    rotation = pose[:3, :3]
-    if not (np.isfinite(pose).all() and np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3)):
-        raise ValueError("its pose is not a rotation and a translation")
+    with np.errstate(all="ignore"):
+        rotation, single = pose[:3, :3], np.concatenate([pose.ravel(), K.ravel(), [time]])
+        finite = np.isfinite(single.astype(np.float32)).all()
+        if not (finite and np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3)):
+            raise Broken("its pose is no rotation and translation; expected a rigid one")
     if np.linalg.det(rotation) < 0:
-        raise ValueError("its pose mirrors")
-    if not (np.isfinite(K).all() and K[0, 0] > 0 and K[1, 1] > 0 and min(width, height) > 0):
-        raise ValueError("its focal length or size is not positive")
+        raise Broken("its pose mirrors; expected a rotation")
+    if not (K[0, 0] > 0 and K[1, 1] > 0):
+        raise Broken("its focal length is not positive; expected pixels above 0")
     return Camera(_tensor(pose), _tensor(K), width, height, time)
 
 

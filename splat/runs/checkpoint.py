@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -17,10 +19,20 @@ import torch
 from torch import Tensor
 
 from splat import kernels
-from splat.core.cloud import Cloud
+from splat.core.cloud import Cloud, check_saved
 from splat.core.knobs import Command
+from splat.core.model import TrainedModule
 from splat.loop import Run
 from splat.system.files import replacing
+from splat.system.foreign import (
+    Broken,
+    Record,
+    Unreadable,
+    check_claim,
+    filled,
+    fits,
+    reading,
+)
 from splat.types import Drawing, Frame
 
 FORMAT = "splat checkpoint"
@@ -33,11 +45,18 @@ UNCHANGED = 1
 read."""
 
 State = Mapping[str, Any]
+_MOST_PARTS = 1 << 20
+"""Parts, within one another, that a state may have."""
 
 
 def save(run: Run, path: Path) -> None:
     """Write the state of a run; what stood at `path` stays until the new file is complete."""
-    state = {
+    write(state_of(run), path)
+
+
+def state_of(run: Run) -> dict[str, Any]:
+    """The state of a run, as a file holds it; its tensors are those of the run, no copies."""
+    state: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION if run.at_once > 1 else CHANGED if run.commands else UNCHANGED,
         "step": run.step,
@@ -64,7 +83,18 @@ def save(run: Run, path: Path) -> None:
         state["commands"] = [
             [command.step, command.name, command.value] for command in run.commands
         ]
-    write(state, path)
+    if run.rolled_back:
+        state["rolled_back"] = True
+    return state
+
+
+def copied(state: Any) -> Any:
+    """A copy of a state on the CPU, which the run's next steps leave alone."""
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, dict):
+        return {name: copied(value) for name, value in state.items()}
+    return [copied(value) for value in state] if isinstance(state, list) else state
 
 
 def write(state: State, path: Path) -> None:
@@ -76,35 +106,93 @@ def write(state: State, path: Path) -> None:
 
 
 def load(path: Path, kind: str = FORMAT, version: int = VERSION) -> State:
-    """What a checkpoint holds, on the CPU; raises ValueError where it is none of that kind, or a
-    newer one."""
+    """What a checkpoint holds, on the CPU, and its own `path`.
+
+    Raises ValueError where it is none of that kind, or a newer one, or claims more than it has.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; expected a checkpoint")
     try:
+        size = path.stat().st_size
+        with zipfile.ZipFile(path) as parts:
+            check_claim(sum(part.file_size for part in parts.infolist()), size)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} does not exist; expected a checkpoint") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError) as error:
+        _check_parts(state, size)
+    except OSError:
+        raise
+    except Exception as error:  # whatever a file that is none of torch's makes it raise
         reason = str(error).strip().partition("\n")[0]
-        raise ValueError(
+        if isinstance(error, pickle.UnpicklingError):  # of which torch says how to run it
+            reason = "it holds more than tensors, numbers and texts, or is damaged"
+        raise Unreadable(
             f"{path} cannot be read as a checkpoint ({reason}); delete it and resume from the one"
             " before"
-        ) from None
-    if type(state) is not dict or state.get("format") != kind:
-        raise ValueError(
-            f"{path} is no checkpoint of splat, though torch can read it; give a run folder that"
-            " `splat train` wrote"
-        )
-    if state["version"] > version:
-        raise ValueError(
-            f"{path} has checkpoint format {state['version']}, this splat reads up to {version};"
-            " upgrade splat-toolkit"
-        )
-    return state
+        ) from error
+    with reading(path, "a checkpoint of splat: delete it and resume from the one before"):
+        if type(state) is not dict or state.get("format") != kind:
+            raise Broken(
+                "is no checkpoint of splat, though torch can read it; give a run folder that"
+                " `splat train` wrote"
+            )
+        if (written := Record(state).whole("version")) > version:
+            raise Broken(
+                f"has checkpoint format {written}, this splat reads up to {version}; upgrade"
+                " splat-toolkit"
+            )
+        if kind == FORMAT:
+            _check_run(Record(state))
+    return {**state, "path": str(path)}
+
+
+@contextmanager
+def fitting(state: State) -> Iterator[None]:
+    """The edge at which a state is put to use: what does not fit is a sentence with its file."""
+    expected = "the state of this method: resume with the one it was trained with"
+    with reading(Path(state.get("path", "the checkpoint")), expected):
+        yield
+
+
+def _check_parts(state: Any, size: int) -> None:
+    """Raise `Broken` where a state has too many parts, or tensors larger than its file."""
+    parts, many, claimed = [state], 1, 0
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict | list | tuple):
+            # The same list many times over takes no room in a file, and for ever to walk through.
+            many += len(part)
+            if many > _MOST_PARTS:
+                raise Broken(f"it has more than {_MOST_PARTS:,} parts")
+            parts += part.values() if isinstance(part, dict) else part
+        elif isinstance(part, Tensor):
+            if part.layout != torch.strided or part.device.type != "cpu" or part.is_quantized:
+                raise Broken("it has a tensor whose numbers are not there")
+            claimed += part.numel() * part.element_size()
+    check_claim(claimed, size)
+
+
+def _check_run(state: Record) -> None:
+    """Raise `Broken` where the state of a run lacks what it is restored from."""
+    for key in ("step", "steps", "views"):
+        state.whole(key)
+    state.whole("at_once", 1, least=1)
+    for key in ("ended", "isa"):
+        state.text(key, "")
+    frame_record = state.record("frame")
+    frame_record.number("scale", above=0)
+    frame_record.numbers("centre", 3)
+    filled(Drawing, state.record("drawing", asdict(Drawing())))
+    for name in (modules := state.record("modules")):
+        modules.record(name).record("module"), modules.record(name).record("optimizer")
+    if not fits(state.get("commands") or [], list[tuple[int, str, float]]):
+        raise Broken("has changes that are none; expected steps, names and numbers")
+    check_saved(state.record("model").record("_extra_state"))
 
 
 def restore(run: Run, state: State) -> None:
-    """Set a fresh run that was built alike to the state of a checkpoint, on its own device.
+    """Set a run that was built alike to the state of a checkpoint, on its own device.
 
-    What was changed while it trained is changed again, under the same steps.
+    What was changed while it trained is changed again, under the same steps; what was changed in
+    `run` before is undone.
     """
     if state["views"] != len(run.views):
         raise ValueError(
@@ -116,11 +204,15 @@ def restore(run: Run, state: State) -> None:
             f"the checkpoint has networks {sorted(state['modules'])}, this method has"
             f" {sorted(run.modules)}; resume with the method it was trained with"
         )
-    run.model.load_state_dict(state["model"])
-    for name, part in run.modules.items():
-        part.module.load_state_dict(state["modules"][name]["module"])
-        part.optimizer.load_state_dict(state["modules"][name]["optimizer"])
+    run.forget_changes()
+    with fitting(state):
+        run.model.load_state_dict(state["model"])
+        for name, part in run.modules.items():
+            part.module.load_state_dict(state["modules"][name]["module"])
+            part.optimizer.load_state_dict(state["modules"][name]["optimizer"])
+            part.optimizer.zero_grad(set_to_none=True)
     run.step, run.ended = state["step"], state.get("ended", "")
+    run.order, run.rolled_back = None, state.get("rolled_back", False)
     was, now = at_once(state), run.at_once
     if was != now:
         run.step = min(regrouped(run.step, was, now), run.steps)
@@ -184,28 +276,60 @@ def path_of(folder: Path, shown: int) -> Path:
     return folder / f"step_{shown:08d}.pt"
 
 
+def shown_of(path: Path) -> int:
+    """Photos that the run of a checkpoint has shown, by the name of its file."""
+    number = path.stem.removeprefix("step_")
+    return int(number) if number.isdecimal() else 0
+
+
 def checkpoints_in(folder: Path) -> list[Path]:
     """Checkpoints in a folder, oldest first."""
     return sorted(folder.glob("step_*.pt"))
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Delete all but the last `keep`."""
+def prune(folder: Path, keep: int, spared: Path | None = None) -> None:
+    """Delete all but the last `keep`, and but one that is `spared`."""
     for path in checkpoints_in(folder)[:-keep]:
-        path.unlink(missing_ok=True)
+        if path != spared:
+            path.unlink(missing_ok=True)
 
 
 def broken_columns(cloud: Cloud) -> dict[str, int]:
     """Columns that hold NaN or infinite values, and in how many rows."""
+    found = ((name, broken_rows(cloud[name].detach())) for name in cloud.names)
+    return {name: len(rows) for name, rows in found if len(rows)}
+
+
+def broken_moments(cloud: Cloud) -> dict[str, int]:
+    """Columns of which a moment of Adam holds NaN or infinite values, and in how many rows: these
+    move no more, or are NaN after the next step."""
     broken = {}
     for name in cloud.names:
-        values = cloud[name].detach()
-        # Finite terms may have a sum that is not, so the sum only clears, never accuses.
-        if not bool(values.sum().isfinite()):
-            count = int((~values.isfinite()).reshape(len(values), -1).any(1).sum())
-            if count:
-                broken[name] = count
+        rows = torch.cat([broken_rows(moment) for moment in cloud.moments(name)])
+        if len(rows):
+            broken[name] = len(rows.unique())
     return broken
+
+
+def broken_networks(modules: Mapping[str, TrainedModule]) -> dict[str, int]:
+    """Weights beside the rows, by the names of network and parameter, that are NaN or infinite, and
+    how many."""
+    broken = {}
+    for name, part in modules.items():
+        for key, values in part.module.named_parameters():
+            count = len(broken_rows(values.detach().reshape(-1)))
+            if count:
+                broken[f"{name}.{key}"] = count
+    return broken
+
+
+def broken_rows(values: Tensor) -> Tensor:
+    """Numbers of the rows that hold NaN or infinite values."""
+    # Finite terms may have a sum that is not, so the sum only clears, never accuses.
+    if bool(values.sum().isfinite()):
+        return torch.zeros(0, dtype=torch.int64)
+    rows = (~values.isfinite()).reshape(len(values), -1).any(1)
+    return rows.nonzero().squeeze(1).cpu()
 
 
 def _canonical(value: Any) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from torch import Tensor
 from splat.options import Options, Reading, Watching
 from splat.runs import checkpoint
 from splat.system.files import read_json, write_json
+from splat.system.foreign import Record, filled, reading, record
+from splat.system.replaced import Replaced
 from splat.types import SceneData, View
 
 FORMAT = "splat run"
@@ -87,6 +89,11 @@ class Folder:
         return self.path / "curves.png"
 
     @property
+    def dumps(self) -> Path:
+        """Steps that ended a run, to be looked at (`splat debug-step`)."""
+        return self.path / "dumps"
+
+    @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 
@@ -101,7 +108,7 @@ class Folder:
         if not files:
             raise FileNotFoundError(
                 f"{self.path} holds no checkpoint yet; start it anew with splat train ..."
-                f" --out {self.path} --overwrite"
+                f" --out {self.path} --overwrite{self.replaced.hint}"
             )
         return files[-1]
 
@@ -113,14 +120,49 @@ class Folder:
         """Whether it is one that was cut into blocks, which has no checkpoints of its own."""
         return self.division.is_file()
 
+    @property
+    def replaced(self) -> Replaced:
+        """The run that was here before, until the one that replaces it has a checkpoint."""
+        folders = (
+            self.checkpoints, self.tensorboard, self.timeline, self.blocks, self.audio, self.dumps,
+        )  # fmt: skip
+        return Replaced(self.path, tuple(path.name for path in (*self._files, *folders)))
+
+    @contextmanager
+    def replacing(self) -> Iterator[None]:
+        """Within, a new run is begun in place of the one that may be here.
+
+        The old one is kept until there is a checkpoint of the new (see `forget_replaced`), and is
+        here again where the block raises before.
+        """
+        self.clear_drafts()
+        self.replaced.set_aside(worth=self._has_results())
+        try:
+            yield
+        except BaseException:
+            if not self.forget_replaced():
+                self.clear_drafts()
+                self.replaced.put_back()
+            raise
+        self.replaced.forget()
+
+    def forget_replaced(self) -> bool:
+        """Delete what was here before, if there is something of the new run; whether there is."""
+        if self.is_run() and self._has_results():
+            self.replaced.forget()
+            return True
+        return False
+
+    def _has_results(self) -> bool:
+        """Whether there is something of a run that took a while."""
+        kept = checkpoint.checkpoints_in(self.checkpoints)
+        return bool(kept) or any(p.exists() for p in (self.gaussians, self.blocks, self.audio))
+
     def clear(self) -> None:
         """Remove what a run writes, and nothing else that may lie here."""
-        for path in (
-            self.checkpoints, self.tensorboard, self.timeline, self.blocks, self.audio,
-        ):  # fmt: skip
-            shutil.rmtree(path, ignore_errors=True)
-        for path in (*self._files, *self._drafts()):
-            path.unlink(missing_ok=True)
+        self.clear_drafts()
+        self.replaced.set_aside(worth=False)
+        self.replaced.forget()
 
     @property
     def _files(self) -> tuple[Path, ...]:
@@ -143,11 +185,12 @@ class Folder:
             path.unlink(missing_ok=True)
 
     def is_bare(self) -> bool:
-        """Whether nothing lies here but half-written files of a process that was killed."""
-        return {*self.path.iterdir()} <= {*self._drafts()}
+        """Whether nothing lies here but what a process left that was killed as it began."""
+        begun = {self.division, self.cameras} if self.in_blocks() and not self.is_run() else set()
+        return {*self.path.iterdir()} <= {*self._drafts()} | begun
 
     def _drafts(self) -> list[Path]:
-        drafts = [self.checkpoints.glob(".step_*.*.pt")]
+        drafts = [place.glob(".step_*.*.pt") for place in (self.checkpoints, self.dumps)]
         drafts += [self.path.glob(f".{path.stem}.*{path.suffix}") for path in self._files]
         return [path for group in drafts for path in group]
 
@@ -159,7 +202,7 @@ def vacant(path: Path, overwrite: bool) -> Folder:
         raise FileExistsError(f"{path} is a file; give the run a folder with --out")
     if not path.is_dir() or folder.is_bare():
         return folder
-    if not folder.is_run():
+    if not folder.is_run() and not folder.replaced.is_there:
         raise FileExistsError(
             f"{path} is not empty and no run of splat; give another folder with --out"
         )
@@ -179,7 +222,7 @@ def existing(path: Path) -> Folder:
     if not folder.is_run():
         raise FileNotFoundError(
             f"{path} is no run of splat, it has no {folder.config.name}; expected a folder that"
-            " `splat train` wrote"
+            f" `splat train` wrote{folder.replaced.hint}"
         )
     return folder
 
@@ -202,9 +245,12 @@ class Config:
     """What was typed, for people."""
     made_by: str
     """Version of splat that began the run."""
+    file: Path = field(default=Path(), compare=False)
+    """Where it was read from."""
 
     def write(self, path: Path) -> None:
         record = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        del record["file"]
         write_json(path, record)
 
 
@@ -214,39 +260,34 @@ _BEFORE = {"clear_air": False, "points_weight": 0.0}
 
 def read_config(path: Path) -> Config:
     """The settings of a run; raises ValueError where the file is none of ours, or a newer one."""
-    record = read_json(path)
-    if type(record) is not dict or record.get("format") != FORMAT:
-        raise ValueError(f"{path} does not describe a run of splat; give a folder of `splat train`")
-    if record["version"] > VERSION:
-        raise ValueError(f"{path} was written by a newer splat; upgrade splat-toolkit")
-    reading, options = record["reading"], record["options"]
-    replay = Folder(path.parent).replayed if options.get("replay") else None
-    try:
+    with reading(path, "what describes a run of this version of splat: use the one that wrote it"):
+        config = record(path)
+        wrong = "does not describe a run of splat; give a folder of `splat train`"
+        config.check_format(FORMAT, VERSION, wrong)
+        options = {**_BEFORE, **config.record("options")}
+        # Of runs of before: the depth that they began with is in checkpoints.
+        options["near"] = options.get("near") or Options.near
+        options["replay"] = Folder(path.parent).replayed if options.get("replay") else None
+        asked = config["reading"] is not None
         return Config(
-            scene=Path(record["scene"]),
-            reading=None if reading is None else Reading(**reading),
-            train=tuple(record["train"]),
-            test=tuple(record["test"]),
-            method=record["method"],
-            options=Options(
-                **{
-                    **_BEFORE,
-                    **options,
-                    # Of runs of before: the depth that they began with is in checkpoints.
-                    "near": options["near"] or Options.near,
-                    "init": options["init"] and Path(options["init"]),
-                    "replay": replay,
-                }
-            ),
-            watching=Watching(**record["watching"]),
-            command=record["command"],
-            made_by=record["made_by"],
+            scene=Path(config.text("scene")),
+            reading=filled(Reading, config.record("reading")) if asked else None,
+            train=config.texts("train"),
+            test=config.texts("test"),
+            method={**config.record("method")},
+            options=options_from(options),
+            watching=filled(Watching, config.record("watching")),
+            command=config.text("command"),
+            made_by=config.text("made_by"),
+            file=path,
         )
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} was written by splat {record.get('made_by', '?')} and does not fit this"
-            f" version ({error}); use that version"
-        ) from None
+
+
+def options_from(options: Mapping[str, Any]) -> Options:
+    """Options of a record that JSON can hold; `Broken` where it has others."""
+    if options.get("init") is not None:
+        options = {**options, "init": Path(Record(options).text("init"))}
+    return filled(Options, options)
 
 
 def same_views(config: Config, scene: SceneData) -> None:
@@ -269,16 +310,17 @@ def same_views(config: Config, scene: SceneData) -> None:
 
 
 def check_steps(place: Folder, state: checkpoint.State, planned: int, asked: int | None) -> None:
-    """Raise ValueError where a run in the state of a checkpoint has no step to go."""
+    """Raise ValueError where a run in the state of a checkpoint has no step to go, and nothing to
+    measure or to write either."""
     done, ended = checkpoint.photos_shown(state), state.get("ended", "")
-    if asked is not None and asked <= done:
+    finished = place.metrics.is_file() and read_json(place.metrics).get("steps") == state["step"]
+    if asked is not None and (asked < done or (asked == done and finished)):
         raise ValueError(f"{place.path} is at step {done:,} already; give --steps beyond it")
-    if asked is None and (ended or done >= planned) and place.metrics.is_file():
-        if read_json(place.metrics).get("steps") == state["step"]:
-            why = f" ({ended})" if ended else ""
-            raise ValueError(
-                f"{place.path} is finished at step {done:,}{why}; to go on, give --steps beyond it"
-            )
+    if asked is None and (ended or done >= planned) and finished:
+        why = f" ({ended})" if ended else ""
+        raise ValueError(
+            f"{place.path} is finished at step {done:,}{why}; to go on, give --steps beyond it"
+        )
 
 
 def write_cameras(
@@ -307,20 +349,23 @@ def write_cameras(
 
 def move_cameras(path: Path, poses: Mapping[str, Tensor]) -> None:
     """Write the cameras of a run anew, world_to_camera by name; what was given stays beside it."""
-    record = read_json(path)
-    for entry in record["cameras"]:
-        if entry["name"] in poses:
-            entry.setdefault("given", entry["world_to_camera"])
-            entry["world_to_camera"] = poses[entry["name"]].tolist()
-    write_json(path, record)
+    content = read_json(path)
+    with reading(path, "the cameras of a run"):
+        for entry in content["cameras"]:
+            if entry["name"] in poses:
+                entry.setdefault("given", entry["world_to_camera"])
+                entry["world_to_camera"] = poses[entry["name"]].tolist()
+    write_json(path, content)
 
 
 def moved_cameras(path: Path) -> dict[str, Tensor]:
     """Refined poses, world_to_camera by name, that differ from those of the input."""
     if not path.is_file():
         return {}
-    entries = [entry for entry in read_json(path)["cameras"] if "given" in entry]
-    return {entry["name"]: torch.tensor(entry["world_to_camera"]) for entry in entries}
+    with reading(path, "the cameras of a run"):
+        entries = [entry for entry in record(path).records("cameras") if "given" in entry]
+        poses = {entry.text("name"): entry.numbers("world_to_camera", 4, 4) for entry in entries}
+    return {name: torch.from_numpy(pose).float() for name, pose in poses.items()}
 
 
 def fingerprint(scene: SceneData) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +16,8 @@ from splat.core.knobs import Command
 from splat.core.step import Step
 from splat.evaluation.evaluate import view_psnr
 from splat.loop import Run
-from splat.system.files import disk_full, replacing
+from splat.system.files import not_written, replacing
+from splat.system.foreign import Broken, Record, content, part, reading
 
 LOG_EVERY = 10
 """Steps between lines: each costs a look at a part of the picture."""
@@ -27,6 +29,9 @@ LOOK = "look_seconds"
 
 COMMAND = "command"
 """Key: a change that was made to the run."""
+
+ROLLED_BACK = "rolled_back"
+"""Key: that the run was set back to this step, from which one, why, and to which rates."""
 
 Losses = Mapping[str, Tensor]
 
@@ -88,6 +93,13 @@ class Log:
             "seconds": round(self.seconds, 3),
         }
 
+    def rolled_back(self, run: Run, step: int, found: str) -> None:
+        """A line on a run that was set back from `step`, and why; one begun after it (`Log`) takes
+        back what came between, but not its time."""
+        spent = {STRATEGY: round(self._in_strategy + run.clock.seconds, 3)}
+        record = {"from": step, "found": found, "rate": run.rate}
+        self.write({**self.head(run), **spent, ROLLED_BACK: record})
+
     def _tell_commands(self, run: Run, change: Change) -> None:
         """A line for each command that has none yet."""
         if self._told < 0:
@@ -110,7 +122,7 @@ class Log:
         try:
             act()
         except OSError as error:
-            raise disk_full(error, self._path) or error from error
+            raise not_written(error, self._path) or error from error
 
 
 def line_of(command: Command) -> dict[str, Any]:
@@ -127,15 +139,30 @@ def renumber(path: Path, was: int, now: int) -> None:
 
 
 def read_log(path: Path, step: int | None = None) -> list[dict[str, Any]]:
-    """The records of a log, up to a step; a last line that was cut off is left out."""
+    """The records of a log, up to a step; a last line that was cut off is left out.
+
+    Raises ValueError where another line is none of a log.
+    """
     if not path.is_file():
         return []
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        if step is None or record["step"] <= step:
-            records.append(record)
+    with reading(path, "the log of a run"):
+        lines = content(path).rstrip().splitlines()
+        for number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                if number == len(lines):
+                    break
+                raise Broken(f"line {number} is no JSON; expected a record: delete it") from None
+            with part(f"line {number}"):
+                if _step_of(Record.of(record)) <= (math.inf if step is None else step):
+                    records.append(record)
     return records
+
+
+def _step_of(record: Record) -> int:
+    """The step of a record, the numbers of which are checked."""
+    for key in ("seconds", STRATEGY, LOOK, "gaussians", "before", "test_psnr"):
+        record.number(key, 0.0)
+    return record.whole("step", 0)

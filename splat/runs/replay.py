@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from splat.core.knobs import Command
 from splat.runs.folder import Folder
 from splat.runs.log import COMMAND, line_of, read_log
 from splat.system.files import replacing
+from splat.system.foreign import Record, part, reading
 
 
 def read_script(path: Path) -> tuple[Command, ...]:
@@ -23,11 +23,8 @@ def read_script(path: Path) -> tuple[Command, ...]:
         raise FileNotFoundError(
             f"{file} does not exist; expected the folder of a run, or its {Folder(path).log.name}"
         )
-    try:
-        records = read_log(file)
-    except UnicodeDecodeError:
-        records = []
-    commands = [_command(r, file) for r in records if isinstance(r, dict) and COMMAND in r]
+    with reading(file, "the log of a run"):
+        commands = [_command(Record(r)) for r in read_log(file) if COMMAND in r]
     if not commands:
         raise ValueError(
             f"{path} has no change to replay; expected a run that was changed while it trained"
@@ -42,13 +39,10 @@ def write_script(script: Iterable[Command], path: Path) -> None:
         draft.write_text("".join(lines), encoding="utf-8")
 
 
-def _command(record: dict[str, Any], file: Path) -> Command:
-    step, change = record.get("step"), record[COMMAND]
-    if isinstance(change, dict) and isinstance(step, int) and step >= 0:
-        name, value = change.get("name"), change.get("value")
-        if isinstance(name, str) and isinstance(value, int | float):
-            return Command(step, name, value, change.get("before"))
-    raise ValueError(
-        f"{file} has a change that is none, {json.dumps(record)}; expected a step, and under"
-        f" {COMMAND!r} a name and a number"
-    )
+def _command(line: Record) -> Command:
+    step = line.whole("step")
+    with part(f"the change at step {step:,}"):
+        change = line.record(COMMAND)
+        change.number("value")
+        change.number("before", 0.0)  # null where it was not set
+        return Command(step, change.text("name"), change["value"], change.get("before"))

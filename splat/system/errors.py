@@ -7,7 +7,8 @@ import sys
 
 from tqdm import tqdm
 
-from splat.system.files import DiskFull
+from splat.system.files import NotWritten
+from splat.system.foreign import Unreadable
 
 FAILED, BAD_INPUT = 1, 2
 """Exit codes: the run failed; the input is at fault. 128 + n: a signal n ended it."""
@@ -30,11 +31,11 @@ def speak(quiet: bool) -> None:
 
 def explained(error: Exception) -> tuple[int, str] | None:
     """Exit code and sentence of an error; None for a mistake of ours, which needs its traceback."""
-    text = " ".join(str(error).split())
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
     short = "can't allocate memory" in text or type(error).__name__ == "OutOfMemoryError"
-    if short or isinstance(error, MemoryError):
+    if not isinstance(error, Unreadable) and (short or isinstance(error, MemoryError)):
         return FAILED, "memory ran out; lower --cap, --max-side or --cache"
-    if isinstance(error, DiskFull):
+    if isinstance(error, NotWritten):
         return FAILED, text
     if isinstance(error, OSError):
         if error.strerror and error.filename:

@@ -5,28 +5,43 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from splat.system.foreign import reading, record
 
 _FULL = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "the file is larger than this disk or its limits allow",
 }
+_DRAFT_HOURS = 1.0
+"""Hours after which a draft whose process is gone here is none that another machine writes."""
 
 
-class DiskFull(OSError):
+class NotWritten(OSError):
+    """What was to be written is not on the disk, by a fault of the disk."""
+
+
+class DiskFull(NotWritten):
     """There is no room for what was to be written."""
 
 
-def disk_full(error: OSError, path: Path) -> DiskFull | None:
-    """The error in a sentence, if it says that there is no room; else None."""
-    if error.errno not in _FULL:
-        return None
-    reason = _FULL[error.errno]
-    return DiskFull(f"{reason}: {path} was not written; free some space or write elsewhere")
+def not_written(error: OSError, path: Path) -> NotWritten | None:
+    """The error in a sentence, if it is the disk that is at fault; else None."""
+    if error.errno in _FULL:
+        reason = _FULL[error.errno]
+        return DiskFull(f"{reason}: {path} was not written; free some space or write elsewhere")
+    if error.errno == errno.EIO:
+        return NotWritten(
+            f"the disk reports an error: {path} was not written for sure; see what the system says"
+            " of that disk, or write elsewhere"
+        )
+    return None
 
 
 @contextmanager
@@ -39,24 +54,52 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
+        draft.unlink(missing_ok=True)  # of a killed process of this number: it may be a link
         yield draft
         synced(draft)
         os.replace(draft, path)
         synced(path.parent)
     except OSError as error:
-        full = disk_full(error, path)
-        if full is None:
+        fault = not_written(error, path)
+        if fault is None:
             raise
-        raise full from error
+        raise fault from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+def sweep_drafts(path: Path) -> None:
+    """Delete what processes left that were killed while they wrote `path`."""
+    if not path.parent.is_dir():
+        return
+    pattern = re.compile(rf"\.{re.escape(path.stem)}\.(\d+){re.escape(path.suffix)}")
+    before = time.time() - 3600 * _DRAFT_HOURS
+    for draft in path.parent.iterdir():
+        named = pattern.fullmatch(draft.name)
+        with suppress(OSError):  # another process may sweep too
+            if named and not _runs(int(named[1])) and draft.lstat().st_mtime < before:
+                draft.unlink()
+
+
+def _runs(process: int) -> bool:
+    """Whether a process is there, on this machine."""
+    if os.name == "nt":
+        return True  # where os.kill would end it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
 
 
 def synced(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
     if path.is_dir() and os.name == "nt":
         return  # Windows opens no folders, and keeps names by itself
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    # A photo that is linked may be one that can only be read; Windows wants to write what it syncs.
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
@@ -73,9 +116,7 @@ def write_json(path: Path, record: Any) -> None:
         draft.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
-    """The record in a JSON file of ours."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON ({error}); it was changed or cut off") from None
+def read_json(path: Path) -> dict[str, Any]:
+    """The record in a JSON file of ours, which somebody may have changed; raises ValueError."""
+    with reading(path, "a record of splat: it was changed or cut off"):
+        return {**record(path)}

@@ -16,12 +16,27 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
+import zipfile
 import zlib
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from reprlib import Repr
-from typing import IO, TYPE_CHECKING, Any, overload
+from types import UnionType
+from typing import (
+    IO,
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,12 +49,17 @@ FOLD = 4
 _CONTAINER, _ITEM = 88, 56
 """Bytes that Python takes at most for an empty list or object, and for an item of one."""
 _MISSING: Any = object()
+T = TypeVar("T")
 
 _short = Repr()
 _short.maxstring = _short.maxother = 40
 _short.maxlist = _short.maxdict = 3
 shown = _short.repr
 """A value of a file as a sentence shows it, cut to a few words."""
+
+
+_OF_THE_DISK = (FileNotFoundError, NotADirectoryError, PermissionError)
+"""Errors that are a sentence already, about a file of any name."""
 
 
 class Broken(ValueError):
@@ -51,25 +71,25 @@ class Unreadable(ValueError):
 
 
 @contextmanager
-def reading(path: Path, expected: str) -> Iterator[None]:
+def reading(path: Path, expected: str, remedy: str = "") -> Iterator[None]:
     """The edge of a reader: what fails inside is raised as `Unreadable`, with the file's name.
 
     `expected` says what the file should have been, and what to do, where the error does not:
-    `a whole .splat: export it again`. Errors of the disk (OSError with a name) pass, as do
-    sentences that name the file already.
+    `a whole .splat: export it again`; `remedy` what to do where that is not part of any `Broken`.
+    Errors of the disk (OSError with a name) pass, as do sentences that name the file already.
     """
     try:
         yield
     except Unreadable:
         raise
     except Broken as error:
-        raise Unreadable(f"{path}: {error}") from error
-    except OSError as error:
-        if error.filename or str(path) in str(error):
-            raise
-        raise Unreadable(f"{path}: {_problem(error)}; expected {expected}") from error
+        untold = remedy and remedy.split(" or ")[-1] not in str(error)
+        raise Unreadable(f"{path}: {error}{f'; {remedy}' if untold else ''}") from error
+    except ImportError:
+        raise  # what is to be installed is no fault of the file
     except Exception as error:
-        if isinstance(error, ValueError) and str(path) in str(error):
+        told = isinstance(error, ValueError | OSError) and str(path) in str(error)
+        if told or isinstance(error, _OF_THE_DISK) or getattr(error, "filename", None):
             raise
         raise Unreadable(f"{path}: {_problem(error)}; expected {expected}") from error
 
@@ -83,7 +103,7 @@ def part(name: str) -> Iterator[None]:
         raise
     except Broken as error:
         raise Broken(f"{name}: {error}") from error
-    except OSError:
+    except (OSError, ImportError):
         raise
     except Exception as error:
         raise Broken(f"{name}: {_problem(error)}") from error
@@ -106,25 +126,31 @@ def _problem(error: Exception) -> str:
     return "is broken or cut off"
 
 
-def allowance(size: int) -> int:
-    """Bytes of memory that a file of `size` bytes may take."""
-    return max(FOLD * size, MOST_MEMORY)
+def allowance(size: int, fold: int = FOLD) -> int:
+    """Bytes of memory that a file of `size` bytes may take; `fold`: of one that is compressed."""
+    return max(fold * size, MOST_MEMORY)
 
 
-def check_claim(claimed: int, size: int, what: str = "it") -> None:
+def check_claim(claimed: int, size: int, what: str = "it", fold: int = FOLD) -> None:
     """Raise `Broken` where what a file of `size` bytes claims needs more memory than it may."""
-    if claimed > allowance(size):
+    if claimed > allowance(size, fold):
         raise Broken(
             f"claims {claimed / 1e9:.3g} GB for {what}, with {size:,} bytes of its own; expected"
-            f" {allowance(size) / 1e9:.3g} GB at most"
+            f" {allowance(size, fold) / 1e9:.3g} GB at most"
         )
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file; raises `Broken` for a folder, a pipe or a device."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise Broken("is no file; expected one")
+    return status.st_size
 
 
 def content(path: Path) -> bytes:
     """The bytes of a file that is read whole; a pipe or a device is none."""
-    size = os.stat(path).st_size
-    if not path.is_file():
-        raise Broken("is no file; expected one")
+    size = file_size(path)
     with open(path, "rb") as file:
         return file.read(size)  # one that grows meanwhile is read as it was
 
@@ -195,7 +221,8 @@ class Record(Mapping[str, Any]):
     def over(self, below: Mapping[str, Any]) -> Record:
         """This record, with the values of another one where it has none itself (null is none)."""
         own = {key: value for key, value in self._values.items() if value is not None}
-        return Record({**below, **own})
+        # A chain, as copies of all that `below` has, one a record, would take their time.
+        return Record(ChainMap(own, below._values if isinstance(below, Record) else {**below}))
 
     def number(
         self,
@@ -217,7 +244,7 @@ class Record(Mapping[str, Any]):
         number = finite(value)
         if number is None or not (above < number and least <= number <= most):
             more = f" {' and '.join(bounds)}" if bounds else ""
-            raise Broken(f"has `{key}`: {shown(value)}; expected a number{more}")
+            raise _odd(key, value, f"a number{more}")
         return number
 
     def whole(
@@ -230,7 +257,7 @@ class Record(Mapping[str, Any]):
         number = finite(value)
         if number is None or number != int(number) or not least <= number <= most:
             span = f"of {least:,} or more" if most == 1 << 53 else f"from {least:,} to {most:,}"
-            raise Broken(f"has `{key}`: {shown(value)}; expected a whole number {span}")
+            raise _odd(key, value, f"a whole number {span}")
         return int(number)
 
     @overload
@@ -243,19 +270,25 @@ class Record(Mapping[str, Any]):
         if value is None and default is not _MISSING:
             return default
         if not isinstance(value, str) or not is_text(value):
-            raise Broken(f"has `{key}`: {shown(value)}; expected a text")
+            raise _odd(key, value, "a text")
         return value
 
     def flag(self, key: str, default: bool = False) -> bool:
         """True or false."""
         value = self._values.get(key, default)
         if not isinstance(value, bool):
-            raise Broken(f"has `{key}`: {shown(value)}; expected true or false")
+            raise _odd(key, value, "true or false")
         return value
 
     def numbers(self, key: str, *shape: int) -> npt.NDArray[np.float64]:
         """Finite numbers in nested lists of this shape; -1 stands for any count."""
         return numbers(self._values.get(key), *shape, name=f"`{key}`")
+
+    def triple(self, key: str) -> tuple[float, float, float]:
+        """Three finite numbers."""
+        value = self._values.get(key)
+        x, y, z = numbers([*value] if isinstance(value, tuple) else value, 3, name=f"`{key}`")
+        return float(x), float(y), float(z)
 
     def record(self, key: str, default: Mapping[str, Any] | None = None) -> Record:
         """An object within; `default` where there is none, if one is given."""
@@ -263,15 +296,29 @@ class Record(Mapping[str, Any]):
         if value is None and default is not None:
             return Record(default)
         if not isinstance(value, Mapping):
-            raise Broken(f"has `{key}`: {shown(value)}; expected an object")
+            raise _odd(key, value, "an object")
         return Record(value)
 
     def entries(self, key: str) -> list[Any]:
         """A list of anything."""
         value = self._values.get(key)
         if not isinstance(value, list):
-            raise Broken(f"has `{key}`: {shown(value)}; expected a list")
+            raise _odd(key, value, "a list")
         return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts."""
+        values = self.entries(key)
+        if not fits(values, tuple[str, ...]):
+            raise _odd(key, values, "a list of texts")
+        return tuple(values)
+
+    def check_format(self, name: str, version: int, wrong: str) -> None:
+        """Raise `Broken` where it says that it is of another format, or of a newer version."""
+        if self.get("format") != name:
+            raise Broken(wrong)
+        if self.whole("version") > version:
+            raise Broken("was written by a newer splat; upgrade splat-toolkit")
 
     def records(self, key: str) -> list[Record]:
         """A list of objects."""
@@ -280,6 +327,12 @@ class Record(Mapping[str, Any]):
         if wrong is not None:
             raise Broken(f"has `{key}` {wrong}: {shown(values[wrong])}; expected an object")
         return [Record(value) for value in values]
+
+
+def _odd(key: str, value: Any, expected: str) -> Broken:
+    """What is wrong with a value of a record; null counts as none."""
+    found = f"no `{key}`" if value is None else f"`{key}`: {shown(value)}"
+    return Broken(f"has {found}; expected {expected}")
 
 
 def finite(value: Any) -> float | None:
@@ -296,10 +349,48 @@ def finite(value: Any) -> float | None:
 def is_text(value: str) -> bool:
     """Whether a text can be printed and be part of a file's name: no NUL, no half characters."""
     try:
-        value.encode()
+        os.fsencode(value)
     except UnicodeEncodeError:
         return False
     return "\0" not in value
+
+
+def filled(kind: type[T], values: Mapping[str, Any]) -> T:
+    """A dataclass with these values, each of the type of its field; raises `Broken`.
+
+    Lists count as tuples, and stay lists.
+    """
+    types = get_type_hints(kind)
+    for name, value in values.items():
+        if name not in types:
+            raise Broken(
+                f"has `{shown(name)[1:-1]}`, which is unknown here; use splat as new as it"
+            )
+        if not fits(value, types[name]):
+            raise _odd(name, value, str(getattr(types[name], "__name__", types[name])))
+    try:
+        return kind(**values)
+    except TypeError as error:  # some are missing
+        raise Broken(f"is incomplete ({error}); expected all of its values") from error
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON is of the type of a field."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(fits(value, each) for each in inner)
+    if origin is Literal:
+        return type(value) in map(type, inner) and value in inner
+    if origin is list and isinstance(value, list):
+        return all(fits(each, inner[0]) for each in value)
+    if origin is tuple and isinstance(value, list | tuple):
+        inner = inner[:1] * len(value) if Ellipsis in inner else inner
+        return len(inner) == len(value) and all(map(fits, value, inner))
+    if kind in (int, float):
+        return type(value) in (int, kind)
+    if kind is str:
+        return isinstance(value, str) and is_text(value)
+    return kind is Any or isinstance(value, origin or kind)
 
 
 def number_in(text: str) -> float:
@@ -324,7 +415,8 @@ def numbers(value: Any, *shape: int, name: str = "a list") -> npt.NDArray[np.flo
     sizes = array.shape
     if len(sizes) != len(shape) or any(n not in (-1, m) for n, m in zip(shape, sizes, strict=True)):
         sides = " x ".join("n" if n < 0 else str(n) for n in shape)
-        raise Broken(f"has {shown(value)} as {name}; expected {sides} numbers")
+        what = f"no {name}" if value is None else f"{shown(value)} as {name}"
+        raise Broken(f"has {what}; expected {sides} numbers")
     if not np.isfinite(array).all():
         raise Broken(f"has numbers in {name} that are not finite; expected finite ones")
     return array
@@ -352,6 +444,20 @@ def array(stream: IO[bytes], size: int) -> npt.NDArray[Any]:
     stream.seek(0)
     array: npt.NDArray[Any] = npy.read_array(stream, allow_pickle=False)
     return np.asarray(array)
+
+
+@contextmanager
+def member(archive: zipfile.ZipFile, name: str, most: int) -> Iterator[tuple[IO[bytes], int]]:
+    """A file of a ZIP archive, open to be unpacked, and its bytes, `most` of them at most."""
+    if name not in archive.NameToInfo:
+        raise Broken(f"lacks {shown(name)}; expected it in the archive")
+    entry = archive.getinfo(name)
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise Broken(f"has {name!r} in compression {entry.compress_type}; expected 0 or 8")
+    if entry.file_size > most:
+        raise Broken(f"claims {entry.file_size:,} bytes of {name!r}; expected {most:,} at most")
+    with archive.open(entry) as file:
+        yield file, entry.file_size  # no more is unpacked, whatever there is
 
 
 def unpacked(data: bytes, most: int, wbits: int = zlib.MAX_WBITS) -> bytes:

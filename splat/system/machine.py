@@ -7,7 +7,9 @@ import platform
 import shutil
 import sys
 import threading
+import time
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -77,6 +79,47 @@ def disk_free(folder: Path) -> int | None:
         with suppress(OSError):
             return shutil.disk_usage(place).free
     return None
+
+
+@dataclass(frozen=True)
+class Toll:
+    """What the machine has done since it was started; two of them tell what it did in between."""
+
+    at: float
+    """Seconds, of a clock that only goes forward."""
+    swapped: int | None
+    """Bytes that went to swap and came back; None: the system does not say."""
+    busy: float | None
+    """Seconds that its cores were busy, or kept from it by others; None: it does not say."""
+    own: float
+    """Seconds of them that were this process's."""
+    cores: int
+    """How many cores there are, those of others included."""
+
+
+def toll() -> Toll:
+    """What the machine has done so far."""
+    own = os.times()
+    return Toll(time.monotonic(), _swapped(), _busy(), own.user + own.system, os.cpu_count() or 1)
+
+
+def _swapped() -> int | None:
+    pages = [
+        int(number)
+        for name, _, number in (
+            line.partition(" ") for line in _text(Path("/proc/vmstat")).splitlines()
+        )
+        if name in ("pswpin", "pswpout")
+    ]
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE") if pages else None
+
+
+def _busy() -> float | None:
+    name, *numbers = _text(Path("/proc/stat")).partition("\n")[0].split()[:9] or [""]
+    if name != "cpu" or len(numbers) < 8:
+        return None
+    user, nice, system, _, _, irq, softirq, steal = map(int, numbers)
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def stand_back() -> None:

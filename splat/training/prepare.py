@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -37,6 +38,7 @@ from splat.runs.replay import read_script
 from splat.seeding.points import with_clear_air
 from splat.seeding.start import initial_rows
 from splat.sensor import Sensor
+from splat.sensor.sensor import sensor_for
 from splat.system import machine
 from splat.system.colours import rgb
 from splat.system.text import span
@@ -49,6 +51,23 @@ SH_EVERY = 1000
 """Steps after which one more band of harmonics is switched on, in a published run (3DGS)."""
 
 _log = logging.getLogger(__name__)
+
+
+class Photos(Protocol):
+    """What a run asks of its photos, as `Loader` has it."""
+
+    @property
+    def cameras(self) -> Sequence[Camera]:
+        """Cameras of all views at full size, frame of training."""
+        ...
+
+    def __call__(self, step: int) -> Batch:
+        """The view of a step."""
+        ...
+
+    def batch_at(self, index: int, step: int) -> Batch:
+        """A view by its number, at the size that a step shows."""
+        ...
 
 
 @dataclass
@@ -115,11 +134,8 @@ def prepare(
     options, device = decided.options, decided.device
     assert options.threads is not None and options.steps is not None
     kernels.set_threads(options.threads)
-    scaled, steps = options.schedule == "scaled", ranks.steps_of(options.steps)
-    # What is published for so many photos is due after as many times fewer steps of several.
-    due_over = steps if scaled else ranks.steps_of(PUBLISHED_STEPS)
-    fitted = strategy.scheduled(due_over) if scaled or not ranks.alone else strategy
-    fitted = with_run_options(fitted, options, steps)
+    steps = ranks.steps_of(options.steps)
+    fitted = _fitted(strategy, options, ranks)
     cameras = [view.camera for view in scene.train]
     if state is not None:
         frame = checkpoint.frame(state)
@@ -173,6 +189,41 @@ def prepare(
         decided.also(options, photo_decisions),
         pace,
     )
+
+
+def prepare_again(
+    scene: SceneData, strategy: Strategy, options: Options, photos: Photos, state: State
+) -> Run:
+    """The run of one process on the CPU as a checkpoint left it, with photos that need not be those
+    of the scene's files: to repeat steps of it.
+
+    `options` are fitted ones; of the scene only what its views have, and its points, is looked at.
+    """
+    steps, exposure = options.steps, options.exposure
+    assert steps is not None and exposure != "auto"
+    device, frame = torch.device("cpu"), checkpoint.frame(state)
+    options = replace(options, device="cpu", offload=False)
+    fitted = _fitted(strategy, options, ALONE)
+    terms = _terms(scene, fitted, options, frame)
+    sensor = sensor_for(
+        len(photos.cameras), steps, exposure=exposure,
+        refine_poses=options.refine_poses, device=device,
+    )  # fmt: skip
+    drawing = checkpoint.drawing(state) or Drawing(options.antialiased)
+    rows = checkpoint.rows(state)
+    run = _run(fitted, options, rows, photos, frame, drawing, device, sensor, terms, ALONE)
+    checkpoint.restore(run, state)
+    return run
+
+
+def _fitted(strategy: Strategy, options: Options, ranks: Ranks) -> Strategy:
+    """A strategy fitted to the steps of a run."""
+    assert options.steps is not None
+    scaled, steps = options.schedule == "scaled", ranks.steps_of(options.steps)
+    # What is published for so many photos is due after as many times fewer steps of several.
+    due_over = steps if scaled else ranks.steps_of(PUBLISHED_STEPS)
+    fitted = strategy.scheduled(due_over) if scaled or not ranks.alone else strategy
+    return with_run_options(fitted, options, steps)
 
 
 def _looked_at(
@@ -356,7 +407,7 @@ def _run(
     strategy: Strategy,
     options: Options,
     rows: dict[str, Tensor],
-    photos: Loader,
+    photos: Photos,
     frame: Frame,
     drawing: Drawing,
     device: torch.device,

@@ -6,22 +6,26 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from splat.evaluation.evaluate import mean_psnr
 from splat.kernels import forget_outputs, one_torch_thread
-from splat.loop import Run, Watcher, train
+from splat.loop import Run, Watcher
 from splat.math import spread
 from splat.options import Watching
 from splat.parallel import Lost
 from splat.runs.folder import Folder
 from splat.runs.log import LOG_EVERY, Log, read_log
+from splat.system.clock import Clock
 from splat.training.finish import held_out_fit
 from splat.training.goals import LOOKS, goals_of
 from splat.training.prepare import Job
-from splat.training.stop import stoppable
-from splat.training.watchers import Bar, Board, Checkpoints, Guard, HeldOut, psnr_key
+from splat.training.rollback import roll_back, train_finite
+from splat.training.slow_steps import SlowSteps
+from splat.training.stop import Stop, stoppable
+from splat.training.watchers import Bar, Board, Checkpoints, Diverged, Guard, HeldOut, psnr_key
 from splat.types import Batch
 
 TRAINED_VIEWS = 16
@@ -38,6 +42,10 @@ class Viewer(Watcher, Protocol):
     measured: Callable[[], Sequence[float]]
     """PSNR of the measurements on held-out photos so far, dB."""
 
+    def rewound(self) -> None:
+        """Take note that the run was set back to an earlier step."""
+        ...
+
 
 def run_to_end(
     job: Job,
@@ -51,43 +59,92 @@ def run_to_end(
     A checkpoint is written after all that may object to a step or end the run with it, and after
     watchers and viewer had their turn, so that it holds what they changed. Of several processes
     the first one shows, logs and saves; where one of them is gone, each of the others saves what
-    the last whole step left, and `Lost` says how to go on.
+    the last whole step left, and `Lost` says how to go on. Where something is not finite, the run
+    is rolled back once (`splat.training.rollback`); `watchers` then see earlier steps again.
     """
     run, start = job.run, time.monotonic() - job.pace.spent
-    writes = run.ranks.first
-    every = 1 if run.render.device.type == "cpu" else LOG_EVERY
     with ExitStack() as stack:
         stack.enter_context(one_torch_thread())
         stack.callback(forget_outputs)
         stack.enter_context(no_old_garbage())
+        keeping = None
+        if folder is not None:
+            keeping = stack.enter_context(_kept(run, folder, watching))
+        while True:
+            log = _trained(job, keeping, watching, watchers, viewer)
+            if run.over:
+                return log.seconds if log is not None else time.monotonic() - start - run.waited
+
+
+@dataclass(frozen=True)
+class _Keeping:
+    """What keeps a run in a folder."""
+
+    folder: Folder
+    keeper: Checkpoints
+    stop: Stop
+
+
+@contextmanager
+def _kept(run: Run, folder: Folder, watching: Watching) -> Iterator[_Keeping]:
+    """Within, a run leaves a checkpoint where a signal stops it or another process is gone."""
+    keeper = Checkpoints(folder.checkpoints, watching.checkpoint_every, watching.keep)
+    save = keeper.save if run.ranks.first else keeper.path
+    with stoppable(save, silent=not run.ranks.alone) as stop:
+        if not run.ranks.alone:
+            run.ranks.asking = lambda: stop.number
+        with _surviving(run, keeper, folder):
+            yield _Keeping(folder, keeper, stop)
+
+
+def _trained(
+    job: Job,
+    keeping: _Keeping | None,
+    watching: Watching,
+    watchers: Sequence[Watcher],
+    viewer: Viewer | None,
+) -> Log | None:
+    """Train a job up to its end, or until it is rolled back, and is to be trained again from there.
+
+    Gives the log; None where this process keeps none. What counts steps begins anew, as it does
+    after a resume.
+    """
+    run = job.run
+    writes, folder = run.ranks.first, None if keeping is None else keeping.folder
+    keeper = None if keeping is None else keeping.keeper
+    every = 1 if run.render.device.type == "cpu" else LOG_EVERY
+    with ExitStack() as stack:
+        log = None
         if writes and not watching.quiet:
             bar = stack.enter_context(closing(Bar(run.step, run.steps)))
             watchers = [bar, *watchers]
-        if folder is None:
-            looks = _measured(job, watching)
-            run.watchers = [*_seen(viewer, looks), *looks, Guard(every), *watchers]
-            train(run)
-            return time.monotonic() - start - run.waited
-        keeper = Checkpoints(folder.checkpoints, watching.checkpoint_every, watching.keep)
-        log = None
-        if writes:
+        if writes and folder is not None:
             log = stack.enter_context(closing(Log(folder.log, run.step, job.pace.spent)))
-        if writes and watching.tensorboard:
-            board = Board(folder.tensorboard, run.step)
-            watchers = [stack.enter_context(closing(board)), *watchers]
-        save = keeper.save if writes else keeper.path
-        stop = stack.enter_context(stoppable(save, silent=not run.ranks.alone))
-        if not run.ranks.alone:
-            run.ranks.asking = lambda: stop.number
+            if watching.tensorboard:
+                board = Board(folder.tensorboard, run.step)
+                watchers = [stack.enter_context(closing(board)), *watchers]
         looks = _measured(job, watching, folder, log)
-        if viewer is not None:
-            viewer.stopping, viewer.saving = lambda: stop.asked, keeper.save
+        kept: list[Watcher] = []
+        if keeping is not None:
+            kept = [keeping.stop] if log is None else [log, keeping.keeper, keeping.stop]
+            if viewer is not None:
+                viewer.stopping = lambda: keeping.stop.asked
+                viewer.saving = keeping.keeper.save
         seen = _seen(viewer, looks)
-        kept: list[Watcher] = [] if log is None else [log, keeper]
-        run.watchers = [*seen, *looks, Guard(every, keeper), *watchers, *kept, stop]
-        stack.enter_context(_surviving(run, keeper, folder))
-        train(run)
-        return time.monotonic() - start if log is None else log.seconds
+        run.watchers = [
+            SlowSteps(every), *seen, *looks, Guard(every, keeper), *watchers, *kept,
+        ]  # fmt: skip
+        try:
+            train_finite(run, keeper)
+        except Diverged as why:
+            rollback = roll_back(job, keeper, folder, why)
+            if log is not None:
+                log.rolled_back(run, rollback.step, rollback.found)
+                run.waited = 0.0
+            run.clock = Clock(run.render.device)
+            if viewer is not None:
+                viewer.rewound()
+    return log
 
 
 @contextmanager

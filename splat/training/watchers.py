@@ -35,7 +35,13 @@ Losses = Mapping[str, Tensor]
 
 
 class Diverged(RuntimeError):
-    """A loss or a parameter is no longer a finite number."""
+    """A loss, or what is trained, is no longer a finite number."""
+
+    def __init__(self, found: str, kept: Path | None, *, by_all: bool = True) -> None:
+        """`found` says what and when, `kept` is the last good checkpoint. `by_all`: all processes
+        of the run found it after the same step."""
+        super().__init__(f"{found}; {kept_text(kept)}")
+        self.found, self.kept, self.by_all = found, kept, by_all
 
 
 class Guard:
@@ -48,33 +54,29 @@ class Guard:
     def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
         del change
         if run.step % self._every == 0:
-            values = {name: float(loss.detach()) for name, loss in losses.items()}
-            if bad := {name: value for name, value in values.items() if not math.isfinite(value)}:
-                terms = " and ".join(f"{name} is {value}" for name, value in bad.items())
-                raise Diverged(self._diagnosis(run, step, f"the loss term {terms}"))
-        if run.step % COLUMNS_EVERY == 0 or run.over:
-            self.check_columns(run, step)
+            if terms := broken_losses(losses):
+                text = f"the loss term {' and '.join(terms)}"
+                raise self._diverged(run, step, text, *_trained_broken(run))
+        if (run.step % COLUMNS_EVERY == 0 or run.over) and (broken := _trained_broken(run)):
+            raise self._diverged(run, step, *broken)
 
-    def check_columns(self, run: Run, step: Step) -> None:
-        """Raise where a column holds NaN or infinite values."""
-        if broken := checkpoint.broken_columns(run.model.cloud):
-            raise Diverged(self._diagnosis(run, step, _rows_said(broken, len(run.model.cloud))))
-
-    def _diagnosis(self, run: Run, step: Step, reason: str) -> str:
-        text = f"step {run.step:,} (view {step.batch.name}): {reason}"
-        broken = checkpoint.broken_columns(run.model.cloud)
-        if broken and "column" not in reason:
-            text += f"; {_rows_said(broken, len(run.model.cloud))}"
-        return f"{text}; {_kept(self._keeper.last if self._keeper else None)}"
+    def _diverged(self, run: Run, step: Step, *reasons: str) -> Diverged:
+        text = f"step {run.step:,} (view {step.batch.name}): {'; '.join(reasons)}"
+        return Diverged(text, self._keeper.last if self._keeper else None)
 
 
 class Checkpoints:
-    """Writes a checkpoint every so many steps, each minute, and at the end; keeps the last few."""
+    """Writes a checkpoint every so many steps, each minute, and at the end; keeps the last few.
+
+    Those of every so many steps are the ones that a run is rolled back to, since when the others
+    are written depends on the clock; the last of them is kept, too.
+    """
 
     def __init__(self, folder: Path, every: int, keep: int) -> None:
         self.folder, self._every, self._keep = folder, every, keep
         files = checkpoint.checkpoints_in(folder)
         self.last: Path | None = files[-1] if files else None
+        """The last good one."""
         self._since, self._pause = time.monotonic(), CHECKPOINT_SECONDS
 
     def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
@@ -88,17 +90,34 @@ class Checkpoints:
         return checkpoint.path_of(self.folder, run.step * run.at_once)
 
     def save(self, run: Run) -> Path:
-        """Write a checkpoint; Diverged where a column is broken: every file here is a good one."""
+        """Write a checkpoint; Diverged where anything in it is broken: every file here is good."""
         path = self.path(run)
-        if broken := checkpoint.broken_columns(run.model.cloud):
-            rows = _rows_said(broken, len(run.model.cloud))
-            raise Diverged(f"step {run.step:,}: {rows}; {_kept(self.last)}")
+        if broken := what_is_broken(run):
+            text = f"step {run.step:,}: {'; '.join(broken)}"
+            raise Diverged(text, self.last, by_all=run.ranks.alone)
         start = time.monotonic()
         checkpoint.save(run, path)
-        checkpoint.prune(self.folder, self._keep)
-        self.last, self._since = path, time.monotonic()
+        for later in self._files(beyond=path):  # of steps that the run went back before
+            later.unlink(missing_ok=True)
+        self.last = path
+        checkpoint.prune(self.folder, self._keep, self.to_roll_back_to(run.at_once))
+        self._since = time.monotonic()
         self._pause = max(CHECKPOINT_SECONDS, (self._since - start) / CHECKPOINT_SHARE)
         return path
+
+    def to_roll_back_to(self, at_once: int) -> Path | None:
+        """The checkpoint that steps since then can be repeated from, whatever the clock; None: the
+        start of the run is. A step shows so many photos `at_once`."""
+        good = [path for path in self._files() if self.last is not None and path <= self.last]
+        every = self._every * at_once
+        regular = [path for path in good if checkpoint.shown_of(path) % every == 0]
+        if regular or not good or checkpoint.shown_of(good[-1]) < every:
+            return regular[-1] if regular else None
+        return good[-1]  # versions of splat before this kept those by the clock only
+
+    def _files(self, beyond: Path | None = None) -> list[Path]:
+        files = checkpoint.checkpoints_in(self.folder)
+        return files if beyond is None else [path for path in files if path > beyond]
 
 
 class HeldOut:
@@ -193,7 +212,7 @@ class Board:
     """Writes TensorBoard's event files."""
 
     def __init__(self, folder: Path, step: int = 0) -> None:
-        """Write into `folder`; after a resume, what came after `step` is taken back."""
+        """Write into `folder`; what came after `step` is taken back."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
@@ -201,7 +220,7 @@ class Board:
                 f"--tensorboard needs TensorBoard, which cannot be imported ({error}): run"
                 " `pip install 'splat-toolkit[tensorboard]'`"
             ) from error
-        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1)
 
     def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
         for name, rows in change.counts.items():
@@ -222,10 +241,31 @@ def _state(run: Run, step: Step, losses: Losses) -> str:
     return f"loss {loss:.4f}, {view_psnr(step):.2f} dB, {len(run.model.cloud):,} {run.model.unit}"
 
 
-def _rows_said(broken: Mapping[str, int], total: int) -> str:
-    columns = ", ".join(f"{name!r} ({rows} of {total} rows)" for name, rows in broken.items())
-    return f"columns with values that are not finite: {columns}"
+def broken_losses(losses: Losses) -> list[str]:
+    """Terms of the loss that are NaN or infinite, in words."""
+    values = {name: float(loss.detach()) for name, loss in losses.items()}
+    return [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
 
 
-def _kept(path: Path | None) -> str:
+def what_is_broken(run: Run) -> list[str]:
+    """What of the state of a run is NaN or infinite, moments of Adam included, in words."""
+    moments = checkpoint.broken_moments(run.model.cloud)
+    return [*_trained_broken(run), *_said("moments of columns", moments, len(run.model.cloud))]
+
+
+def _trained_broken(run: Run) -> list[str]:
+    """Columns and networks that hold NaN or infinite values, in words."""
+    rows = checkpoint.broken_columns(run.model.cloud)
+    weights = checkpoint.broken_networks(run.modules)
+    return [*_said("columns", rows, len(run.model.cloud)), *_said("networks", weights)]
+
+
+def _said(what: str, broken: Mapping[str, int], total: int = 0) -> list[str]:
+    of = f" of {total} rows" if total else " weights"
+    names = ", ".join(f"{name!r} ({count}{of})" for name, count in broken.items())
+    return [f"{what} with values that are not finite: {names}"] if broken else []
+
+
+def kept_text(path: Path | None) -> str:
+    """Which checkpoint is the last good one."""
     return f"the last good checkpoint is {path}" if path else "there is no checkpoint yet"

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from splat.runs.checkpoint import fitting
 from splat.strategies.acoustic import measure
 from splat.strategies.acoustic.audible import Audible, Kind, Seen, Settings
 from splat.strategies.acoustic.geometry import Listening
@@ -23,6 +24,7 @@ from splat.strategies.acoustic.scene import MARGIN, within
 from splat.strategies.acoustic.sight import Look
 from splat.strategies.acoustic.sounds import Ears, Source
 from splat.strategies.acoustic.sounds.types import Triple, triple_of
+from splat.system.foreign import filled
 
 ABOUT = 3
 """Bins to each side whose power tells what is to be expected of one."""
@@ -149,16 +151,18 @@ def kept(hearing: Hearing) -> dict[str, Any]:
 def opened(path: Path, look: Look) -> tuple[Hearing, Mapping[str, Any]]:
     """The field of a checkpoint, and the state; `look` is asked about sources that it lacks."""
     state = loaded(path)
-    columns = state["model"]["cloud"]["columns"]
-    rows = {name: column["values"] for name, column in columns.items()}
-    model = Audible(rows, Settings(**state["settings"]), state["seed"], state["steps"])
-    for name in state["model"]["cloud"]["statistics"]:
-        model.cloud.track(name)
-    model.load(state["model"])
-    sources = tuple(
-        Source(triple_of(place), None if facing is None else triple_of(facing))
-        for place, facing in state["sources"]
-    )
-    seen = Seen(look, list(zip(sources, state["depths"], strict=True)))
-    low, high = (triple_of(corner) for corner in state["bounds"])
-    return Hearing(model, sources, (low, high), state["starts"], seen), state
+    with fitting(state):
+        columns = state["model"]["cloud"]["columns"]
+        rows = {name: column["values"] for name, column in columns.items()}
+        settings = filled(Settings, state["settings"])
+        model = Audible(rows, settings, state["seed"], state["steps"])
+        for name in state["model"]["cloud"]["statistics"]:
+            model.cloud.track(name)
+        model.load(state["model"])
+        sources = tuple(
+            Source(triple_of(place), None if facing is None else triple_of(facing))
+            for place, facing in state["sources"]
+        )
+        seen = Seen(look, list(zip(sources, state["depths"], strict=True)))
+        low, high = (triple_of(corner) for corner in state["bounds"])
+        return Hearing(model, sources, (low, high), state["starts"], seen), state

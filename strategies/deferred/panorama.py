@@ -13,10 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from numpy.typing import NDArray
 from torch import Tensor
 
+from splat.photos import exr, pictures
 from splat.strategies.deferred.color import linear
 from splat.system.files import replacing
 
@@ -52,19 +53,7 @@ def read(path: Path) -> Float[Tensor, "h w 3"]:
     """The panorama of a file, as large as it is: .hdr, .exr, or 8 or 16 bit pictures as sRGB."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; expected a panorama, such as studio.hdr")
-    try:
-        found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        found = None
-    if found is None and path.suffix.lower() == ".exr":
-        raise ValueError(
-            f"{path} cannot be read: OpenCV takes .exr only where it was built for it and"
-            " OPENCV_IO_ENABLE_OPENEXR=1 is set; set it, or give an .hdr file"
-        )
-    if found is None:
-        raise ValueError(
-            f"{path} is no picture that can be read; expected a panorama as .hdr, .png or .jpg"
-        )
+    found = _of_exr(path) if path.suffix.lower() == ".exr" else pictures.read(path)
     if found.ndim == 2:
         found = cv2.cvtColor(found, cv2.COLOR_GRAY2BGR)
     height, width = found.shape[:2]
@@ -79,6 +68,15 @@ def read(path: Path) -> Float[Tensor, "h w 3"]:
     if not bool(rgb.isfinite().any()):
         raise ValueError(f"{path} has no finite value; expected radiance")
     return rgb.nan_to_num(0.0, BRIGHTEST, 0.0).clamp(0, BRIGHTEST).float()
+
+
+def _of_exr(path: Path) -> Float32[np.ndarray, "h w 3"]:
+    """Channels from blue on, as OpenCV has them."""
+    channels = exr.read(path)
+    missing = [name for name in "BGR" if name not in channels]
+    if missing:
+        raise ValueError(f"{path} has no channel {missing[0]}; expected a panorama with R, G and B")
+    return np.stack([channels[name] for name in "BGR"], 2)
 
 
 def write(panorama: Float[Tensor, "h w 3"], path: Path) -> None:

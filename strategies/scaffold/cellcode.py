@@ -14,6 +14,8 @@ from splat.strategies.scaffold.packing import BitsIn, BitsOut, chance, inflated
 Ints = NDArray[np.int64]
 LEVELS = 6
 """Levels, from the finest on, whose chances are kept apart; all coarser ones share."""
+DEEPEST = 21
+"""Most levels: a cell's number has 63 bits."""
 _STATES = 4 * 8 * 8
 """What a bit's chance depends on: cells beside the child, children before it, and which it is."""
 _AXES = np.eye(3, dtype=np.int64)
@@ -64,6 +66,8 @@ def packed(cells: Ints) -> Cells:
 def unpacked(cells: Cells) -> Ints:
     """The cells [n, 3]; ValueError where their chances are broken."""
     table = np.frombuffer(inflated(cells.chances, LEVELS * _STATES), np.uint8)
+    if not 0 <= cells.depth <= DEEPEST:
+        raise ValueError(f"{cells.depth} levels of cells in place of 0 to {DEEPEST}")
     source = BitsIn(cells.bits)
     keys = np.zeros(1, np.int64)
     for level in range(cells.depth):

@@ -16,6 +16,7 @@ from splat.strategies.scaffold.context import KINDS, Context
 from splat.strategies.scaffold.exact import told
 from splat.strategies.scaffold.networks import Networks
 from splat.strategies.scaffold.packing import (
+    MOST,
     BitsIn,
     BitsOut,
     chance,
@@ -23,6 +24,7 @@ from splat.strategies.scaffold.packing import (
     numbers_unpacked,
 )
 from splat.strategies.scaffold.settled import Settled, kept_of, placed
+from splat.system.foreign import fits
 
 Said = dict[str, Any]
 Sections = Mapping[str, bytes]
@@ -72,6 +74,10 @@ def unpacked(
     """
     cells = np.zeros((0, 3), np.int64)
     if said["octree"] is not None:
+        if not fits(said["octree"], tuple[tuple[int, int, int], int]):
+            raise ValueError("an octree that is none")
+        if not 0 <= said["cells"] <= said["anchors"]:
+            raise ValueError("more cells than anchors")
         (x, y, z), depth = said["octree"]
         parts = sections["cell chances"], sections["cells"]
         cells = cellcode.unpacked(cellcode.Cells((x, y, z), depth, said["cells"], *parts))
@@ -89,6 +95,10 @@ def unpacked(
     expected = told(context, anchor)
     kept = kept_of(context, masks)
     values = np.zeros(kept.shape, np.int64)
+    if not fits(said["ranges"], list[tuple[int, int]]) or any(
+        not -MOST <= low <= high <= MOST for low, high in said["ranges"]
+    ):
+        raise ValueError("ranges of numbers that are none")
     ranges = iter(said["ranges"])
     for kind, _, scales in _by_kind(context, kept, values, expected.scale):
         columns = _columns(context)[kind]

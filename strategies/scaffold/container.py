@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from splat.system.files import replacing
+from splat.system.foreign import Record, content, fits, parsed, reading
 
 SUFFIX = ".anchors"
 MAGIC = b"SPLATANC"
@@ -35,7 +36,11 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Header and sections of a file; ValueError where it is broken, newer, or none."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; give the path of an {SUFFIX} file")
-    data = path.read_bytes()
+    with reading(path, f"a whole {SUFFIX} file: write it again"):
+        return _read(path, content(path))
+
+
+def _read(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
     if data[: len(MAGIC)] != MAGIC:
         found = f"starts with {data[:8]!r}, not with {MAGIC!r}" if data else "is empty"
         raise broken(path, f"{found}: it is no {SUFFIX} file")
@@ -52,10 +57,13 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         raise broken(path, "is cut off in its header")
     if zlib.crc32(text) != crc:
         raise broken(path, "has another header than was written (its checksum differs)")
-    header: dict[str, Any] = json.loads(text)
+    header = {**Record.of(parsed(text))}
+    table = header.pop("sections", None)
+    if not fits(table, list[tuple[str, int, int]]) or any(size < 0 for _, size, _ in table):
+        raise broken(path, "has no table of its sections")
     sections: dict[str, bytes] = {}
     at = _START.size + length
-    for name, size, crc in header.pop("sections"):
+    for name, size, crc in table:
         part = data[at : at + size]
         if len(part) < size:
             raise broken(path, f"is cut off in {name}: {len(part):,} of {size:,} bytes are there")

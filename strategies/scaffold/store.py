@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from splat.strategies.scaffold.anchors import Anchored
 from splat.strategies.scaffold.compact import MASK_START, CodedAnchors, Training
 from splat.strategies.scaffold.context import Context, Shape
 from splat.strategies.scaffold.networks import Networks
+from splat.system.foreign import Broken, Record, check_claim, filled, reading
 from splat.types import Camera, Drawing, Frame
 
 NETWORKS = ("heads", "context")
@@ -77,23 +78,47 @@ def read_anchors(path: Path) -> tuple[Anchored, Frame, Drawing]:
     if coded:
         packing.check()
     try:
+        said = Record(header)
+        check_claim(_claimed(said), path.stat().st_size, "anchors and networks")
+        frame = said.record("frame")
         model = _coded(header, sections) if coded else _plain(header, sections)
-        (x, y, z), scale = header["frame"]["centre"], header["frame"]["scale"]
-        views, drawing = (
-            _views_unpacked(sections["views"], header["views"]),
-            Drawing(**header["drawing"]),
-        )
-    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError,
-            zlib.error) as error:  # fmt: skip
-        raise container.broken(path, f"does not fit together: {error}") from None
-    model.voxel = header["voxel"]
-    model.views, model.frame = views, Frame((x, y, z), scale)
+        model.frame = Frame(frame.triple("centre"), frame.number("scale", above=0))
+        model.voxel = said.number("voxel", least=0)
+        model.views = _views_unpacked(sections["views"], said.whole("views"))
+        drawing = filled(Drawing, said.record("drawing"))
+    except Exception as error:  # whatever numbers that fit nothing are to those who take them
+        reason = str(error)[:200] or type(error).__name__
+        raise container.broken(path, f"does not fit together: {reason}") from error
     return model, model.frame, drawing
+
+
+def _claimed(said: Record) -> int:
+    """Bytes of the anchors, weights and views of a header; raises `Broken` where it has none."""
+    settings = said.record("settings")
+    slots, features, hidden, codes = (
+        settings.whole(key, least=least, most=1 << 16)
+        for key, least in (("slots", 1), ("features", 0), ("hidden", 1), ("codes", 0))
+    )
+    settings.flag("distance")
+    anchors, photos = said.whole("anchors", least=1), said.whole("photos")
+    numbers = anchors * (9 + features + 4 * slots) + _NUMBERS * said.whole("views")
+    numbers += hidden * (3 * features + codes + 11 * slots) + photos * codes
+    if said.get("shape") is not None:
+        shape = _shape(said)
+        entries = 1 << min(shape.entries, 62)
+        numbers += (shape.levels + 3 * shape.planes) * entries * shape.channels
+        numbers += shape.hidden * 2 * (6 + features + 3 * slots)
+    return 4 * numbers
 
 
 def header_of(path: Path) -> dict[str, Any]:
     """What a file says of itself: kind, anchors, frame, drawing, background, settings."""
-    return container.read(path)[0]
+    header = container.read(path)[0]
+    with reading(path, f"a whole {container.SUFFIX} file: write it again"):
+        if Record(header)["background"] is not None:
+            Record(header).triple("background")
+        Record(header).text("kind")
+    return header
 
 
 def _plain_sections(model: Anchored) -> dict[str, bytes]:
@@ -165,9 +190,12 @@ def _made(header: dict[str, Any], rows: dict[str, Tensor]) -> Anchored:
     return Anchored(rows, making, **header["settings"])
 
 
-def _shape(header: dict[str, Any]) -> Shape:
-    told = header["shape"]
-    return Shape(**{**told, "steps": tuple(told["steps"])})
+def _shape(header: Mapping[str, Any]) -> Shape:
+    told = Record(header).record("shape")
+    shape = filled(Shape, {**told, "steps": told.triple("steps")})
+    if min(value for value in vars(shape).values() if isinstance(value, int)) < 0:
+        raise Broken("has a `shape` with a negative number; expected none")
+    return shape
 
 
 def _photos(model: Anchored) -> int:

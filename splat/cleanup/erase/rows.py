@@ -14,9 +14,6 @@ from splat.formats.header import BINARY, Header
 from splat.system.files import replacing
 from splat.types import Drawing, Frame, Gaussians
 
-_SIZES = {"char": 1, "uchar": 1, "short": 2, "ushort": 2, "int": 4, "uint": 4, "float": 4}
-_SIZES |= {"double": 8, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "float64": 8}
-
 
 def write_left(
     source: Path | None,
@@ -59,21 +56,16 @@ def _plain(path: Path) -> bool:
     if not path.name.lower().endswith(".ply") or not path.is_file():
         return False
     head = Header.of(path)
-    kinds = [column.split()[0] for table in head.tables for column in table.columns]
     return (
         BINARY in head.lines
         and len(head.tables) == 1
-        and all(kind in _SIZES for kind in kinds)
-        and path.stat().st_size == head.bytes + head.tables[0].count * _width(head)
+        and head.tables[0].fixed
+        and path.stat().st_size == head.bytes + head.tables[0].bytes
     )
 
 
-def _width(head: Header) -> int:
-    return sum(_SIZES[column.split()[0]] for column in head.tables[0].columns)
-
-
 def _rows(path: Path, head: Header) -> UInt8[np.ndarray, "n b"]:
-    count, width = head.tables[0].count, _width(head)
+    count, width = head.tables[0].count, head.tables[0].row().itemsize
     return np.fromfile(path, np.uint8, count * width, offset=head.bytes).reshape(count, width)
 
 
@@ -82,7 +74,7 @@ def _written(
 ) -> UInt8[np.ndarray, "m b"] | None:
     """New rows as a file has them whose header is `like`; None where its columns are others."""
     if new is None or not len(new):
-        return np.empty((0, _width(like)), np.uint8)
+        return np.empty((0, like.tables[0].row().itemsize), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "new.ply"
         formats.write(new, path, frame, drawing)

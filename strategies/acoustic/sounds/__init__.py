@@ -14,6 +14,7 @@ from splat.strategies.acoustic.sounds import own, rwavs, soundspaces
 from splat.strategies.acoustic.sounds.split import shared
 from splat.strategies.acoustic.sounds.types import Ears, Heard, SoundData, Source
 from splat.strategies.acoustic.sounds.wav import look, read_wav, resampled, write_wav
+from splat.system.foreign import reading
 
 __all__ = [
     "Ears",
@@ -61,7 +62,9 @@ def _read(path: Path) -> SoundData:
     if not path.is_dir():
         raise NotADirectoryError(f"{path}: is a file; expected a folder of sounds: give its folder")
     for reader in _READERS:
-        if (data := reader(path)) is not None:
+        with reading(path, "a folder of sounds: copy it again"):
+            data = reader(path)
+        if data is not None:
             return data
     state = "is no known layout of sounds" if any(path.iterdir()) else "is an empty folder"
     raise ValueError(

@@ -17,17 +17,19 @@ has a `split`, one place in five is held out.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from splat.strategies.acoustic.sounds.cards import direction, parsed, triple
+from splat.strategies.acoustic.sounds.cards import EXPECTED, direction
 from splat.strategies.acoustic.sounds.split import held_out
 from splat.strategies.acoustic.sounds.types import Ears, Heard, SoundData, Source
+from splat.system.foreign import Broken, Record, part, reading, record, shown
 
 CARD = "sounds.json"
 FORMAT, VERSION = "splat-sounds", 1
-KINDS = ("responses", "recordings")
+KINDS: tuple[Literal["responses", "recordings"], ...] = ("responses", "recordings")
 
 
 def load(path: Path) -> SoundData | None:
@@ -35,20 +37,26 @@ def load(path: Path) -> SoundData | None:
     folder = next((p for p in (path, path / "sounds") if (p / CARD).is_file()), None)
     if folder is None:
         return None
-    file = folder / CARD
-    card = parsed(file)
-    _known(file, card)
-    sources = tuple(
-        _source(entry, f"{file}: source {i}")
-        for i, entry in enumerate(_list(file, card, "sources"))
-    )
-    entries = _list(file, card, "sounds")
-    sounds = [_heard(file, card, entry, i, len(sources)) for i, entry in enumerate(entries)]
+    with reading(folder / CARD, EXPECTED):
+        return _data(folder, record(folder / CARD))
+
+
+def _data(folder: Path, card: Record) -> SoundData:
+    kind, rate = _known(card)
+    sources = []
+    for i, entry in enumerate(_entries(card, "sources")):
+        with part(f"source {i}"):
+            facing = None if entry.get("facing") is None else direction(entry, "facing")
+            sources.append(Source(entry.triple("position"), facing))
+    entries, sounds = _entries(card, "sounds"), []
+    for i, entry in enumerate(entries):
+        with part(f"sound {i}"):
+            sounds.append(_heard(folder, kind, entry, len(sources)))
     splits = [entry.get("split") for entry in entries]
     if any(splits):
         if wrong := [i for i, split in enumerate(splits) if split not in ("train", "test")]:
-            raise ValueError(
-                f"{file}: sound {wrong[0]} has split {splits[wrong[0]]!r}; expected train or test "
+            raise Broken(
+                f"sound {wrong[0]} has split {shown(splits[wrong[0]])}; expected train or test "
                 "in every sound, or in none: correct the file"
             )
         parts = [[s for s, split in zip(sounds, splits, strict=True) if split == name]
@@ -56,9 +64,7 @@ def load(path: Path) -> SoundData | None:
         train, test = parts
     else:
         train, test = held_out(sounds)
-    return SoundData(
-        folder, "splat", card["kind"], card["rate"], sources, tuple(train), tuple(test)
-    )
+    return SoundData(folder, "splat", kind, rate, tuple(sources), tuple(train), tuple(test))
 
 
 def write(
@@ -95,87 +101,53 @@ def write(
     (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
-def _known(file: Path, card: dict[str, Any]) -> None:
+def _known(card: Record) -> tuple[Literal["responses", "recordings"], int]:
+    """The kind of its sounds, and their rate."""
     if card.get("format") != FORMAT or card.get("version") != VERSION:
-        raise ValueError(
-            f"{file}: has format {card.get('format')!r}, version {card.get('version')!r}; expected "
-            f"{FORMAT!r}, version {VERSION}: see the documentation of the layout"
+        raise Broken(
+            f"has format {shown(card.get('format'))}, version {shown(card.get('version'))}; "
+            f"expected {FORMAT!r}, version {VERSION}: see the documentation of the layout"
         )
-    if card.get("kind") not in KINDS:
-        raise ValueError(
-            f"{file}: has kind {card.get('kind')!r}; expected one of {', '.join(KINDS)}: correct it"
+    kind = next((kind for kind in KINDS if kind == card.get("kind")), None)
+    if kind is None:
+        raise Broken(
+            f"has kind {shown(card.get('kind'))}; expected one of {', '.join(KINDS)}: correct it"
         )
-    rate = card.get("rate")
-    if not isinstance(rate, int) or isinstance(rate, bool) or rate < 1:
-        raise ValueError(f"{file}: has rate {rate!r}; expected samples a second: correct it")
+    return kind, card.whole("rate", least=1)
 
 
-def _list(file: Path, card: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    entries = card.get(key)
-    if (
-        not isinstance(entries, list)
-        or not entries
-        or not all(isinstance(e, dict) for e in entries)
-    ):
-        raise ValueError(f"{file}: has no list of `{key}`; expected at least one: correct the file")
+def _entries(card: Record, key: str) -> list[Record]:
+    entries = card.records(key)
+    if not entries:
+        raise Broken(f"has no `{key}`; expected at least one: correct the file")
     return entries
 
 
-def _source(entry: dict[str, Any], where: str) -> Source:
-    facing = entry.get("facing")
-    return Source(
-        triple(entry.get("position"), f"{where}: `position`"),
-        None if facing is None else direction(facing, f"{where}: `facing`"),
-    )
-
-
-def _heard(file: Path, card: dict[str, Any], entry: dict[str, Any], i: int, sources: int) -> Heard:
-    where = f"{file}: sound {i}"
-    source = entry.get("source", 0)
-    if not isinstance(source, int) or isinstance(source, bool) or not 0 <= source < sources:
-        raise ValueError(
-            f"{where}: `source` is {source!r}; expected a number from 0 to {sources - 1}: "
-            "correct the file"
+def _heard(folder: Path, kind: str, entry: Record, sources: int) -> Heard:
+    source = entry.whole("source", 0, most=sources - 1)
+    up = (0.0, 0.0, 1.0) if "up" not in entry else direction(entry, "up")
+    ears = Ears(entry.triple("position"), direction(entry, "facing"), up)
+    sound, dry = _file(folder, entry, "file"), None
+    if entry.get("dry") is not None:
+        dry = _file(folder, entry, "dry")
+    elif kind == "recordings":
+        raise Broken(
+            "has no `dry`; expected the file that its source played, for a recording says nothing "
+            "of the room without it: add it"
         )
-    ears = Ears(
-        triple(entry.get("position"), f"{where}: `position`"),
-        direction(entry.get("facing"), f"{where}: `facing`"),
-        direction(entry.get("up", (0, 0, 1)), f"{where}: `up`"),
-    )
-    sound = _file(file, entry, "file", where)
-    if sound is None:
-        raise ValueError(f"{where}: has no `file`; expected the name of a WAV: correct the file")
-    dry = _file(file, entry, "dry", where)
-    if card["kind"] == "recordings" and dry is None:
-        raise ValueError(
-            f"{where}: has no `dry`; expected the file that its source played, for a recording "
-            "says nothing of the room without it: add it"
-        )
-    start, seconds = entry.get("start") or 0.0, entry.get("seconds")
-    if (
-        not _number(start)
-        or start < 0
-        or not (seconds is None or (_number(seconds) and seconds > 0))
-    ):
-        raise ValueError(
-            f"{where}: `start` and `seconds` are {start!r} and {seconds!r}; expected seconds from "
-            "0 on, and more than 0 or null: correct the file"
-        )
-    name = Path(entry["file"]).with_suffix("").as_posix()
-    return Heard(name, ears, source, sound, dry, float(start), seconds)
+    seconds = None if entry.get("seconds") is None else entry.number("seconds", above=0)
+    start = entry.number("start", 0.0, least=0)
+    name = Path(entry.text("file")).with_suffix("").as_posix()
+    return Heard(name, ears, source, sound, dry, start, seconds)
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _file(file: Path, entry: dict[str, Any], key: str, where: str) -> Path | None:
-    name = entry.get(key)
-    if name is None:
-        return None
-    path = file.parent / str(name)
+def _file(folder: Path, entry: Record, key: str) -> Path:
+    path = folder / entry.text(key)
+    if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder)):
+        raise Broken(f"its {key} {shown(entry[key])} lies outside of its folder; copy it there")
     if not path.is_file():
         raise FileNotFoundError(
-            f"{where}: its {key} {name} does not exist; expected it below {file.parent}: copy it"
+            f"{folder / CARD}: its {key} {entry[key]} does not exist; expected it below {folder}: "
+            "copy it"
         )
     return path

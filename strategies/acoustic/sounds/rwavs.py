@@ -16,19 +16,21 @@ similarity between the two that their own camera positions tell.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
-from splat.strategies.acoustic.sounds.cards import parsed, triple
+from splat.strategies.acoustic.sounds.cards import EXPECTED
 from splat.strategies.acoustic.sounds.types import Ears, Heard, SoundData, Source, Triple
 from splat.strategies.acoustic.sounds.wav import look
+from splat.system.foreign import Broken, part, reading, record, shown
 
 CLIP = 1.0
 """Seconds of sound about a picture."""
 MISFIT = 1e-2
 """Residual, of the extent of the path, above which two sets of poses are not similar."""
+_NUMBER = re.compile(r"[0-9]{1,9}")
 Frames = dict[str, np.ndarray]
 Similar = tuple[float, np.ndarray, np.ndarray]
 """Scale, rotation [3, 3] and shift [3]: x' = scale * rotation @ x + shift."""
@@ -80,9 +82,8 @@ def _wav(path: Path, what: str) -> Path | None:
 def _source(path: Path) -> Triple:
     for file in (path.resolve().parent / "position.json", path / "position.json"):
         if file.is_file():
-            entry = parsed(file).get(path.resolve().name)
-            value = entry.get("source_position") if isinstance(entry, dict) else None
-            return triple(value, f"{file}: the source position of scene {path.resolve().name}")
+            with reading(file, EXPECTED):
+                return record(file).record(path.resolve().name).triple("source_position")
     raise FileNotFoundError(
         f"{path.resolve().parent / 'position.json'}: does not exist; expected the position of "
         "every scene's source: copy it"
@@ -91,27 +92,24 @@ def _source(path: Path) -> Triple:
 
 def _path(card: Path) -> Frames:
     """Poses by the names of pictures, in a file of scaled poses."""
-    entries = parsed(card).get("camera_path")
-    return _poses(card, entries, "camera_path", "camera_to_world")
+    return _poses(card, "camera_path", "camera_to_world")
 
 
-def _poses(card: Path, entries: Any, key: str, pose: str) -> Frames:
-    if not isinstance(entries, list) or not entries:
-        raise ValueError(f"{card}: has no list of `{key}`; expected one entry a picture: copy it")
+def _poses(card: Path, key: str, pose: str) -> Frames:
     found: Frames = {}
-    for i, entry in enumerate(entries):
-        try:
-            name = PurePosixPath(str(entry["file_path"]).replace("\\", "/")).name
-            matrix = np.array(entry[pose], np.float64).reshape(4, 4)
-            good = bool(np.isfinite(matrix).all()) and Path(name).stem.isdigit()
-        except (KeyError, TypeError, ValueError):
-            good = False
-        if not good:
-            raise ValueError(
-                f"{card}: entry {i} of `{key}` has no `file_path` such as 00012.png with `{pose}` "
-                "of 16 finite numbers; expected both: copy the file again"
-            )
-        found[name] = matrix
+    with reading(card, f"`{key}`, one entry a picture: copy it again"):
+        for i, entry in enumerate(record(card).records(key)):
+            with part(f"entry {i} of `{key}`"):
+                name = PurePosixPath(entry.text("file_path").replace("\\", "/")).name
+                if not _NUMBER.fullmatch(Path(name).stem):
+                    raise Broken(f"has `file_path`: {shown(name)}; expected one such as 00012.png")
+                rows = entry.entries(pose)
+                shape = (4, 4) if rows and isinstance(rows[0], list) else (16,)
+                found[name] = entry.numbers(pose, *shape).reshape(4, 4)
+                if not np.linalg.norm(found[name][:3, :3], axis=0).min() > 0:
+                    raise Broken(f"has a `{pose}` without axes; expected a pose")
+        if not found:
+            raise Broken(f"has no `{key}`; expected one entry a picture")
     return found
 
 
@@ -122,7 +120,7 @@ def _similar(path: Path, scaled: dict[str, Frames]) -> tuple[Similar, str]:
         card = path / f"transforms_{split}.json"
         if not card.is_file():
             continue
-        plain = _poses(card, parsed(card).get("frames"), "frames", "transform_matrix")
+        plain = _poses(card, "frames", "transform_matrix")
         pairs += [(frames[n][:3, 3], plain[n][:3, 3]) for n in frames if n in plain]
     same = (1.0, np.eye(3), np.zeros(3))
     if len(pairs) < 3:

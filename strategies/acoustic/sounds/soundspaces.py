@@ -14,10 +14,10 @@ import math
 import re
 from pathlib import Path
 
-from splat.strategies.acoustic.sounds.cards import triple
 from splat.strategies.acoustic.sounds.split import held_out
 from splat.strategies.acoustic.sounds.types import Ears, Heard, SoundData, Source, Triple
 from splat.strategies.acoustic.sounds.wav import look
+from splat.system.foreign import content, number_in, part, reading
 
 RESPONSE = re.compile(r"(\d+)[_-](\d+)\.wav", re.IGNORECASE)
 RESPONSES, POINTS = "binaural_rirs", "metadata"
@@ -86,14 +86,10 @@ def _card(path: Path) -> Path:
 
 def _places(card: Path) -> dict[int, Triple]:
     found: dict[int, Triple] = {}
-    for i, line in enumerate(card.read_text("utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            number, *place = (float(word) for word in line.split())
-        except ValueError:
-            raise ValueError(
-                f"{card}: line {i} is {line.strip()[:40]!r}; expected a number and x y z: copy it"
-            ) from None
-        found[int(number)] = triple(place, f"{card}: line {i}: the position")
+    with reading(card, "a number and x y z in each line: copy it again"):
+        for i, line in enumerate(content(card).decode("utf-8").splitlines(), 1):
+            if words := line.split():
+                with part(f"line {i}"):
+                    number, x, y, z = map(number_in, words)
+                    found[int(number)] = x, y, z
     return found

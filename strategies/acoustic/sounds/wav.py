@@ -19,6 +19,9 @@ from scipy.io import wavfile
 from scipy.signal import resample_poly
 from torch import Tensor
 
+from splat.system.files import replacing
+from splat.system.foreign import Broken, check_claim, reading
+
 CLIPPED = 3
 """So many samples at full scale in a row are taken for clipping: a mere peak has fewer."""
 FULL = 0.9999
@@ -65,7 +68,10 @@ def read_wav(
     """
     path = Path(path)
     _fits(path, look(path), channels, rate)
-    first, many = round(start * rate), -1 if seconds is None else round(seconds * rate)
+    longest = (1 << 53) / rate  # of which no file has more
+    first, many = round(min(start, longest) * rate), -1
+    if seconds is not None:
+        many = round(min(seconds, longest) * rate)
     samples = _opened(path, lambda library: _decoded(library, path, first, many))
     if many >= 0:
         if 2 * len(samples) < many:
@@ -107,14 +113,9 @@ def write_wav(
             "quieter: 16 bits hold no more",
             stacklevel=2,
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
     values = values.T * np.float32(scale)
-    try:
+    with replacing(path) as draft:
         wavfile.write(draft, rate, values if depth == "float" else _whole(values))
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
     return scale
 
 
@@ -148,17 +149,20 @@ def _opened(path: Path, action: Any) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: does not exist; expected a WAV file: check the name")
     library = _library()
-    try:
-        return action(library)
-    except library.LibsndfileError as error:
-        raise ValueError(
-            f"{path}: is no sound file that can be read ({error.error_string.rstrip('.')}); "
-            "expected WAV: convert it with `ffmpeg -i IN OUT.wav`"
-        ) from None
+    with reading(path, "WAV: convert it with `ffmpeg -i IN OUT.wav`"):
+        try:
+            return action(library)
+        except library.LibsndfileError as error:
+            raise Broken(
+                f"is no sound file that can be read ({error.error_string.rstrip('.')}); "
+                "expected WAV: convert it with `ffmpeg -i IN OUT.wav`"
+            ) from error
 
 
 def _decoded(library: Any, path: Path, first: int, many: int) -> np.ndarray:
     with library.SoundFile(str(path)) as file:
+        wanted = file.frames if many < 0 else min(many, file.frames)
+        check_claim(4 * wanted * file.channels, path.stat().st_size, "samples")
         file.seek(min(first, file.frames))
         return np.asarray(file.read(many, dtype="float32", always_2d=True))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from splat.runs import checkpoint
 from splat.runs.folder import Folder
 from splat.strategies.acoustic.hearing import Hearing, opened
 from splat.strategies.acoustic.scene import Scene
+from splat.system.replaced import Replaced
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,25 @@ class AudioFolder:
     def metrics(self) -> Path:
         """What held-out places say of it."""
         return self.path / "metrics.json"
+
+    @property
+    def replaced(self) -> Replaced:
+        """What was learned before, until there is a checkpoint of what is learned anew."""
+        own = (self.config, self.checkpoints, self.log, self.metrics)
+        return Replaced(self.path, tuple(path.name for path in own))
+
+    @contextmanager
+    def replacing(self) -> Iterator[None]:
+        """Within, a field is learned anew; the old one is there again if that fails before it has a
+        checkpoint."""
+        self.path.mkdir(exist_ok=True)
+        self.replaced.set_aside(worth=bool(checkpoint.checkpoints_in(self.checkpoints)))
+        try:
+            yield
+        except BaseException:
+            if not checkpoint.checkpoints_in(self.checkpoints):
+                self.replaced.put_back()
+            raise
 
 
 def audio_of(run: Folder) -> AudioFolder:

@@ -6,9 +6,9 @@ import json
 import logging
 import math
 import shlex
-import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,7 +40,8 @@ from splat.strategies.acoustic.sounds import SoundData
 from splat.strategies.acoustic.units import UNSURE
 from splat.strategies.acoustic.verbs.heard import AudioFolder, audio_of, scene_of
 from splat.strategies.acoustic.verbs.sounding import aloud
-from splat.system.files import read_json, write_json
+from splat.system.files import read_json, replacing, write_json
+from splat.system.foreign import Record, filled, reading
 from splat.system.numbers import hint
 
 LOG_EVERY = 10
@@ -140,15 +141,16 @@ def main(arguments: Sequence[str]) -> int:
     data = sounds.load(Path(config["sounds"]))
     scene = scene_of(run.path)
     with aloud():
-        learning, hearing, held_out = _prepared(scene, data, _taught(config))
-    if asked.resume:
-        learning.restore(loaded(_last(audio)))
-    else:
-        if audio.path.is_dir():
-            shutil.rmtree(audio.path)
-        write_json(audio.config, config)
+        learning, hearing, held_out = _prepared(scene, data, _taught(config, audio.config))
     begun = time.monotonic()
-    _train(learning, hearing, audio, quiet=asked.quiet or asked.json)
+    with nullcontext() if asked.resume else audio.replacing():
+        if asked.resume:
+            state = loaded(_last(audio))
+            with checkpoint.fitting(state):
+                learning.restore(state)
+        else:
+            write_json(audio.config, config)
+        _train(learning, hearing, audio, quiet=asked.quiet or asked.json)
     metrics = {
         "steps": learning.step,
         "seconds": round(time.monotonic() - begun, 1),
@@ -184,7 +186,9 @@ def _resumed(audio: AudioFolder, asked: TrainAudio) -> dict[str, Any]:
             f"{audio.path} holds no checkpoint; expected a training to go on with: begin it"
             " without --resume"
         )
-    config: dict[str, Any] = read_json(audio.config)
+    config = read_json(audio.config)
+    with reading(audio.config, "the settings of a training of sound: begin anew with --overwrite"):
+        Record(config).text("sounds"), Record(config).whole("threads", 1, least=1)
     state = loaded(_last(audio))
     if state["step"] >= state["steps"] and audio.metrics.is_file():
         raise ValueError(f"{audio.path} is finished at step {state['step']:,}; nothing is left")
@@ -194,9 +198,11 @@ def _resumed(audio: AudioFolder, asked: TrainAudio) -> dict[str, Any]:
     return config
 
 
-def _taught(config: Mapping[str, Any]) -> Taught:
-    given = dict(config["taught"])
-    return Taught(**{**given, "density": AudioGuided(**given["density"])})
+def _taught(config: Mapping[str, Any], file: Path) -> Taught:
+    with reading(file, "the settings of a training of sound: begin anew with --overwrite"):
+        given = Record(config).record("taught")
+        density = filled(AudioGuided, given.record("density"))
+        return filled(Taught, {**given, "density": density})
 
 
 def _last(audio: AudioFolder) -> Path:
@@ -238,8 +244,9 @@ def _prepared(
 
 def _train(learning: Learning, hearing: Hearing, audio: AudioFolder, *, quiet: bool) -> None:
     lines = _kept_lines(audio.log, learning.step)
-    with audio.log.open("w", encoding="utf-8") as log:
-        log.writelines(lines)
+    with replacing(audio.log) as draft:
+        draft.write_text("".join(lines), encoding="utf-8")
+    with audio.log.open("a", encoding="utf-8") as log:
 
         def watch(_: Learning, terms: Mapping[str, float], change: Change) -> None:
             if change.counts:
@@ -260,6 +267,7 @@ def _train(learning: Learning, hearing: Hearing, audio: AudioFolder, *, quiet: b
                     path = checkpoint.path_of(audio.checkpoints, learning.step)
                     learning.save(path, **kept(hearing))
                     checkpoint.prune(audio.checkpoints, KEEP)
+                    audio.replaced.forget()
 
 
 def _kept_lines(log: Path, step: int) -> list[str]:
@@ -268,4 +276,5 @@ def _kept_lines(log: Path, step: int) -> list[str]:
         return []
     lines = log.read_text("utf-8").splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("\n")]
-    return [line for line in whole if json.loads(line)["step"] <= step]
+    with reading(log, "the log of a training of sound: delete it"):
+        return [line for line in whole if Record.of(json.loads(line)).whole("step") <= step]

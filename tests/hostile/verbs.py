@@ -1,0 +1,406 @@
+"""Verbs that write, each with an old result that it replaces, and what may be left of both."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from tests.hostile.forks import Tree, forked, splat, still
+
+DRAFT = re.compile(r"(^|/)\.[^/]+\.\d+(\.[^/]*)?$|(^|/)\.[^/]*lod-meta\.json\.[^/]+/")
+"""Files that a killed process was still writing: hidden, with its number in their names."""
+LOCK = re.compile(r"(^|/)\.[^/]*lock$")
+
+Judge = Callable[[Tree, Tree, Tree, Mapping[str, set[bytes]]], list[str]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command that replaces something, in a folder of its own."""
+
+    name: str
+    before: tuple[tuple[str, ...], ...]
+    """Commands that make what is there before; `{root}` is the folder, `{given}` what all share."""
+    words: tuple[str, ...]
+    """The command; none: `call` is called with the folder and what is given."""
+    call: Callable[[Path, Path], int] | None = None
+    judge: Judge = field(default=lambda *trees: by_file(*trees))
+    finished: str = ""
+    """What a second run may say and fail, where the first had done all."""
+    canonical: Callable[[Tree], Tree] = field(default=lambda made: made)
+    """Equal for trees that differ in names alone which are free to be chosen."""
+    copied: tuple[str, ...] = ()
+    """Folders of what is given that it is given copies of."""
+    needs: tuple[str, ...] = ()
+    """Modules without which it cannot be."""
+    slow: bool = False
+    """Whether a run takes many seconds."""
+
+    def make_old(self, root: Path, given: Path) -> None:
+        """Make what is there before."""
+        root.mkdir(parents=True)
+        (root / "bystander.txt").write_text("nobody's business\n")
+        for name in self.copied:
+            shutil.copytree(given / name, root / Path(name).name)
+        for words in self.before:
+            ended = forked(partial(still, partial(splat, spelled(words, root, given))))
+            if ended.code:
+                raise RuntimeError(f"{self.name}: {' '.join(words)}: {ended.said}")
+
+    def carry_out(self, root: Path, given: Path) -> int:
+        """The command, in this process; its exit code."""
+        if self.call is not None:
+            return self.call(root, given)
+        return splat(spelled(self.words, root, given))
+
+
+def spelled(words: Sequence[str], root: Path, given: Path) -> list[str]:
+    """A command with the folders in their places."""
+    return [word.format(root=root, given=given) for word in words]
+
+
+def is_draft(path: str) -> bool:
+    """Whether a file is none that anybody would take for a result."""
+    return bool(DRAFT.search(path) or LOCK.search(path))
+
+
+def results(made: Tree) -> Tree:
+    """A tree without drafts and locks."""
+    return {path: data for path, data in made.items() if not is_draft(path)}
+
+
+def by_file(old: Tree, new: Tree, now: Tree, versions: Mapping[str, set[bytes]]) -> list[str]:
+    """What is wrong with a tree whose every file is to be the old or the new one."""
+    wrong = []
+    for path in sorted({*old, *new, *results(now)}):
+        if is_draft(path):
+            continue
+        allowed = {made[path] for made in (old, new) if path in made} | versions.get(path, set())
+        if path not in now:
+            if path in old and path in new:
+                wrong.append(f"neither: {path} is gone")
+        elif now[path] not in allowed and not _is_log(path, now[path], allowed):
+            wrong.append(f"neither: {path} has {len(now[path])} bytes that are no whole result")
+    return wrong
+
+
+def by_run(
+    old: Tree,
+    new: Tree,
+    now: Tree,
+    versions: Mapping[str, set[bytes]],
+    base: str = "run/",
+    begun: tuple[str, ...] = ("config.json", "cameras.json"),
+) -> list[str]:
+    """What is wrong where a run replaces another: one of both is to be there, to go on with.
+
+    Of the new one that is a checkpoint, and the files `begun`, below the folder `base`.
+    """
+
+    def kept(path: str) -> bool:
+        name = path.removeprefix(base)
+        asides = (f"{base}.replaced/{name}", f"{base}.replaced.part/{name}")
+        return old[path] in (now.get(path), *map(now.get, asides))
+
+    if all(map(kept, old)):
+        return []
+    whole = any(
+        "/checkpoints/" in path and now[path] in versions.get(path, set()) | {new.get(path)}
+        for path in results(now)
+    ) and all(now.get(base + name) == new[base + name] for name in begun)
+    lost = [path for path in old if not kept(path)]
+    wrong = [] if whole else [f"neither: no new checkpoint, and {lost[0]} of old is gone"]
+    left = {path: data for path, data in now.items() if "/.replaced" not in path}
+    gone = {path: data for path, data in old.items() if path.startswith(base) and path not in left}
+    return wrong + by_file(old, new, {**gone, **left}, versions)
+
+
+def by_scene(old: Tree, new: Tree, now: Tree, versions: Mapping[str, set[bytes]]) -> list[str]:
+    """What is wrong where a scene is prepared anew: the old one is to be there, or the new."""
+
+    def kept(path: str) -> bool:
+        folder, _, name = path.partition("/")
+        asides = (f"{folder}/.replaced/{name}", f"{folder}/.replaced.part/{name}")
+        return old[path] in (now.get(path), *map(now.get, asides))
+
+    old, new = without_work(old), without_work(new)
+    if all(map(kept, old)) or all(now.get(path) == data for path, data in new.items()):
+        return []
+    lost = [path for path in old if not kept(path)]
+    return [f"neither: {lost[0]} of old is gone, and the new scene is not whole"]
+
+
+def by_scene_file(old: Tree, new: Tree, now: Tree, versions: Mapping[str, set[bytes]]) -> list[str]:
+    """What is wrong where a scene is changed: each of its files is to be the old or the new one."""
+    aside = "scene/.prep/old/"
+    moved = {
+        f"scene/sparse/{path[len(aside) :]}": data
+        for path, data in now.items()
+        if path.startswith(aside)
+    }
+    there = {**moved, **without_work(now)}
+    return by_file(without_work(old), without_work(new), there, versions)
+
+
+def without_work(made: Tree) -> Tree:
+    """A prepared scene without what its stages keep for each other."""
+    return {path: data for path, data in made.items() if "/.prep/" not in path}
+
+
+def by_document(old: Tree, new: Tree, now: Tree, versions: Mapping[str, set[bytes]]) -> list[str]:
+    """What is wrong with levels of detail: the document is one of both, and has all its chunks."""
+    wrong = by_file(old, new, now, versions)
+    for made in (old, new):
+        if now.get("lod-meta.json") == made["lod-meta.json"]:
+            gone = [path for path in made if now.get(path) != made[path]]
+            wrong += [f"half: lod-meta.json is there without {path}" for path in gone]
+    return wrong
+
+
+def renumbered(made: Tree) -> Tree:
+    """Levels of detail whose chunks have the names that they would have in an empty folder."""
+    again = re.compile(r"\b(\d+_\d+)-\d+(?=/)")
+    return {
+        again.sub(r"\1", path): re.sub(rb"\b(\d+_\d+)-\d+(?=/)", rb"\1", data)
+        if path.endswith("lod-meta.json")
+        else data
+        for path, data in made.items()
+    }
+
+
+def _is_log(path: str, data: bytes, allowed: Iterable[bytes]) -> bool:
+    """Whether a file that grows line by line is the beginning of what it becomes."""
+    grows = path.endswith((".jsonl", ".log"))
+    return grows and any(whole.startswith(data) for whole in allowed)
+
+
+TRAIN = ("--threads", "1", "--quiet", "--checkpoint-every", "4", "--keep", "1")
+MCMC = ("mcmc", "--cap", "300")
+COMPARE = ("--workers", "0", "--threads", "1", "--net", "none", "--seeds", "1", "--quiet")
+PREP = ("--max-side", "320", "--features", "1000", "--threads", "1", "--quiet")
+
+
+def make_given(given: Path) -> int:
+    """Make what the commands read: a scene, runs, files of Gaussians, masks, photos."""
+    import cv2
+    import numpy as np
+
+    from splat.conformance.trial import tiny_scene
+
+    given.mkdir()
+    shutil.copytree(tiny_scene(), given / "scene")
+    for name, seed, method in (
+        ("a", "1", MCMC), ("b", "2", MCMC),
+        ("anchors_a", "1", ("scaffold", "--cap", "150")),
+        ("anchors_b", "2", ("scaffold", "--cap", "150")),
+    ):  # fmt: skip
+        out = str(given / name)
+        train = ("train", str(given / "scene"), "--out", out, "--steps", "8", "--seed", seed)
+        if splat([*train, *TRAIN, *method]):
+            return 1
+    for name, seed in (("a", 1), ("b", 2)):
+        _solid(given, name, seed)
+    (given / "masks").mkdir()
+    for photo in sorted((given / "scene" / "images").iterdir())[:3]:
+        mask = np.zeros((36, 48), np.uint8)
+        mask[10:26, 14:34] = 255
+        cv2.imwrite(str(given / "masks" / f"{photo.stem}.png"), mask)
+    _photos(given / "photos")
+    return _sounds(given / "hearing")
+
+
+def _sounds(folder: Path) -> int:
+    """A run that can be taught to hear, sounds to learn from, and one to be heard."""
+    import hearing_room
+    import torch
+
+    from splat.strategies.acoustic.sounds import write_wav
+
+    hearing_room.trained(folder)
+    hearing_room.write_responses(folder / "responses")
+    for name, seed in (("a", 1), ("b", 2)):
+        noise = torch.randn(1, 4000, generator=torch.Generator().manual_seed(seed))
+        write_wav(folder / f"{name}.wav", 0.1 * noise, hearing_room.RATE)
+    return splat(["train-audio", *_filled(_AUDIO, str(folder / "run"), str(folder)), "--seed", "5"])
+
+
+def _solid(given: Path, name: str, seed: int) -> None:
+    """A file of opaque Gaussians where the points of the scene are."""
+    import torch
+
+    from splat import api, formats
+    from splat.options import Reading
+    from splat.types import Gaussians
+
+    points = api.read_scene(given / "scene", Reading()).points
+    assert points is not None
+    chance = torch.Generator().manual_seed(seed)
+    n = len(points.positions)
+    gaussians = Gaussians(
+        points.positions.float(),
+        torch.randn(n, 4, generator=chance),
+        torch.full((n, 3), 0.1),
+        torch.full((n,), 0.99),
+        0.3 * torch.randn(n, 16, 3, generator=chance),
+        3,
+    )
+    formats.write(gaussians, given / f"{name}.ply")
+
+
+def _photos(folder: Path) -> None:
+    """Photos that poses can be found of."""
+    import textured
+    from PIL import Image
+
+    folder.mkdir()
+    for i, eye in enumerate(textured.eyes(6)):
+        exif = Image.Exif()
+        exif[0x0112] = 3 if i == 2 else 1
+        picture = textured.picture(eye)
+        picture = picture[::-1, ::-1] if i == 2 else picture
+        Image.fromarray(picture).save(folder / f"p{i}.jpg", quality=92, exif=exif.tobytes())
+
+
+def _snapshot(root: Path, given: Path, which: str = "b") -> int:
+    """A snapshot of the viewer's timeline."""
+    from dataclasses import replace
+
+    from splat import formats
+    from splat.types import Frame
+    from splat.viewer.timeline import Timeline
+
+    gaussians = formats.read(given / f"{which}.ply")
+    plain = replace(gaussians, colors=gaussians.colors[:, 0], sh_degree=None)
+    Timeline(root / "timeline").keep(plain, Frame((0.0, 0.0, 0.0), 1.0), 100)
+    return 0
+
+
+def cases() -> dict[str, Case]:
+    """All cases, by name."""
+    from splat import formats
+
+    train = ("train", "{given}/scene", "--out", "{root}/run")
+    old = (*train, "--steps", "8", "--seed", "3", *TRAIN, *MCMC)
+    made = [
+        Case(
+            "train", (old,), (*train, "--steps", "8", "--seed", "4", "--overwrite", *TRAIN, *MCMC),
+            judge=by_run,
+        ),
+        Case(
+            "resume", (old,), ("resume", "{root}/run", "--steps", "12", "--quiet"),
+            finished="is at step 12 already",
+        ),
+        Case("eval", (old,), ("eval", "{root}/run", "--net", "none", "--quiet")),
+    ]  # fmt: skip
+    for suffix in formats.suffixes(written=True, folders=True):
+        file = "{root}/" + (suffix if "." not in suffix[:1] else f"out{suffix}")
+        lod = not formats.one_file(suffix)
+        more = {"judge": by_document, "canonical": renumbered} if lod else {}
+        for verb, words, other in (
+            ("export", ("export", "{given}/%s", "-o", file), "a"),
+            ("convert", ("convert", "{given}/%s.ply", file), "a"),
+        ):
+            first = tuple(word.replace("%s", other) for word in words)
+            then = tuple(word.replace("%s", "b") for word in words)
+            made.append(
+                Case(f"{verb}{suffix if suffix[0] == '.' else '.' + suffix}",
+                     ((*first, "--quiet"),), (*then, "--overwrite", "--quiet"), **more)
+            )  # fmt: skip
+    export = ("export", "{given}/%s", "-o", "{root}/out%s", "--quiet")
+    made += [
+        Case(
+            "export.anchors",
+            (_filled(export, "anchors_a", ".anchors"),),
+            (*_filled(export, "anchors_b", ".anchors"), "--overwrite"),
+        ),
+        Case(
+            "export-chosen",
+            ((*_filled(export, "a", ".spz"), "--max-loss", "1dB", "--plot", "{root}/rate.png"),),
+            (*_filled(export, "b", ".spz"), "--max-loss", "1dB", "--plot", "{root}/rate.png",
+             "--overwrite"),
+        ),
+        Case(
+            "compare",
+            (("compare", "{given}/scene", "--strategies", "mcmc", "--steps", "8", "--out",
+              "{root}/compared", *COMPARE),),
+            ("compare", "{given}/scene", "--strategies", "mcmc,fixed", "--steps", "8", "--out",
+             "{root}/compared", *COMPARE),
+        ),
+        Case(
+            "clean",
+            (("clean", "{given}/a.ply", "-o", "{root}/out.ply", "--quiet"),),
+            ("clean", "{given}/b.ply", "-o", "{root}/out.ply", "--overwrite", "--quiet"),
+        ),
+        Case(
+            "erase",
+            (("erase", "{given}/a.ply", *_ERASE, "--quiet"),),
+            ("erase", "{given}/b.ply", *_ERASE, "--overwrite", "--quiet"),
+        ),
+        Case(
+            "render-pictures",
+            (("render", "{given}/a", "-o", "{root}/pictures", "--frames", "3", "--quiet"),),
+            ("render", "{given}/b", "-o", "{root}/pictures", "--frames", "4", "--overwrite",
+             "--quiet"),
+        ),
+        Case(
+            "render-video",
+            (("render", "{given}/a", "-o", "{root}/film.mp4", "--frames", "3", "--quiet"),),
+            ("render", "{given}/b", "-o", "{root}/film.mp4", "--frames", "4", "--overwrite",
+             "--quiet"),
+        ),
+        Case(
+            "prep",
+            (("prep", "{given}/photos", "-o", "{root}/scene", "--frame", "colmap", *PREP),),
+            ("prep", "{given}/photos", "-o", "{root}/scene", *PREP),
+            judge=by_scene_file, canonical=without_work, needs=("pycolmap",), slow=True,
+        ),
+        Case(
+            "prep-anew",
+            (("prep", "{given}/photos", "-o", "{root}/scene", "--frame", "colmap", *PREP),),
+            ("prep", "{given}/photos", "-o", "{root}/scene", "--overwrite", *PREP),
+            judge=by_scene, canonical=without_work, needs=("pycolmap",), slow=True,
+        ),
+        Case(
+            "train-audio",
+            (("train-audio", *_filled(_AUDIO, "{root}/run", "{given}/hearing"), "--seed", "1"),),
+            ("train-audio", *_filled(_AUDIO, "{root}/run", "{given}/hearing"), "--seed", "2",
+             "--overwrite"),
+            judge=partial(by_run, base="run/audio/", begun=("config.json",)),
+            copied=("hearing/run",), needs=("soundfile",),
+        ),
+        Case(
+            "hear",
+            (("hear", "{given}/hearing/run", "--source", "{given}/hearing/a.wav", *_HEAR),),
+            ("hear", "{given}/hearing/run", "--source", "{given}/hearing/b.wav", *_HEAR,
+             "--overwrite"),
+            needs=("soundfile",),
+        ),
+        Case("viewer-timeline", (), (), call=_snapshot),
+    ]  # fmt: skip
+    for suffix in (".ply", ".glb", ".obj"):
+        mesh = ("mesh", "{given}/%s.ply", "-o", f"{{root}}/mesh{suffix}", "--quiet",
+                "--cameras", "{given}/a/cameras.json", "--resolution", "24")  # fmt: skip
+        made.append(
+            Case(
+                f"mesh{suffix}", (_filled(mesh, "a"),), (*_filled(mesh, "b"), "--overwrite"),
+                needs=("skimage",),
+            )
+        )  # fmt: skip
+    return {case.name: case for case in made}
+
+
+_AUDIO = ("%s", "%s/responses", "--points", "150", "--batch", "4", "--threads", "1", "--steps",
+          "6", "--quiet")  # fmt: skip
+_HEAR = ("--at", "2", "1.5", "1.5", "--facing", "1", "0", "0", "-o", "{root}/heard.wav",
+         "--spectrogram", "{root}/heard.png", "--quiet")  # fmt: skip
+_ERASE = ("--cameras", "{given}/a/cameras.json", "--masks", "{given}/masks", "-o",
+          "{root}/out.ply", "--threshold", "0.3")  # fmt: skip
+
+
+def _filled(words: Sequence[str], *values: str) -> tuple[str, ...]:
+    left = iter(values)
+    return tuple(re.sub("%s", lambda _: next(left), word) for word in words)

@@ -60,7 +60,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "source": (lambda f: said_of(f, "sources", position=[2, 1, -4]),
                r"a source at \(2\.00, 1\.00, -4\.00\) lies outside of the scene; expected all"),
     "facing": (lambda f: said_of(f, "sounds", facing=[0, 0, 2]), r"which is its up; expected"),
-    "up": (lambda f: said_of(f, "sounds", up=[0, 0, 0]), r"sound 1: has `up`: \[0, 0, 0\]; expected a direction"),
+    "up": (lambda f: said_of(f, "sounds", up=[0, 0, 0]), r"sound 1: has `up`: \[0, 0, 0\]"),
     "kind": (lambda f: (f / "sounds.json").write_text("[]"), r"sounds\.json"),
     "no card": (lambda f: (f / "sounds.json").unlink(), r"is no known layout of sounds; expected"),
     "empty": (lambda f: [shutil.rmtree(f), f.mkdir()], r"responses: is an empty folder; expected"),

@@ -91,6 +91,8 @@ def reading(path: Path, expected: str, remedy: str = "") -> Iterator[None]:
         told = isinstance(error, ValueError | OSError) and str(path) in str(error)
         if told or isinstance(error, _OF_THE_DISK) or getattr(error, "filename", None):
             raise
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, of a device
+            raise
         raise Unreadable(f"{path}: {_problem(error)}; expected {expected}") from error
 
 

@@ -142,7 +142,7 @@ def _plain(data: bytes, compression: int, expected: int) -> bytes:
     half = (len(values) + 1) // 2
     woven = np.empty_like(values)
     woven[0::2], woven[1::2] = values[:half], values[half:]
-    return woven.tobytes()
+    return bytes(woven)
 
 
 def _runs(data: bytes, expected: int) -> bytes:

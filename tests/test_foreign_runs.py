@@ -132,12 +132,16 @@ def test_logs(run: Folder) -> None:
         ('{"step": ', "line 2 is no JSON"),
         ('{"step": "2"}', "line 2: has `step`: '2'; expected a whole number"),
         ('{"step": 2, "seconds": [1]}', "line 2: has `seconds`: [1]"),
-        ('{"step": 2, "test_psnr": "high"}', "line 2: has `test_psnr`: 'high'"),
+        ('{"step": 2, "test_psnr": "high"}', "line 2: has measurements ['high']; expected numbers"),
         ('{"step": 2, "gaussians": NaN}', "line 2: has `gaussians`: nan"),
+        ('{"step": 2, "loss": 1.0}', "line 2: has no `gaussians`; expected a whole number"),
+        ('{"step": 2, "counts": {"drop:x": "many"}}', "line 2: has `drop:x`: 'many'"),
         ("\udcff", "line 2 is no JSON"),
     ):
         run.log.write_bytes((good + line + "\n" + good).encode(errors="surrogateescape"))
         refused("log.jsonl", lambda: read_log(run.log, 5), words)
+    run.log.write_text('{"step": 1, "gaussians": 5, "loss": NaN, "psnr": Infinity}\n')
+    assert len(read_log(run.log)) == 1, "of a run that diverged"
     run.log.write_bytes((good + '{"step": 2, "gau').encode() + b"\0\0")
     assert [record["step"] for record in read_log(run.log)] == [1]
     for command in ("3", '{"name": 3, "value": 1}', '{"name": "rate", "value": 1e999}', "{}"):

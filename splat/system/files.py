@@ -33,13 +33,19 @@ def not_written(error: OSError, path: Path) -> NotWritten | None:
     """The error in a sentence, if it is the disk that is at fault; else None."""
     if error.errno in _FULL:
         reason = _FULL[error.errno]
-        return DiskFull(f"{reason}: {path} was not written; free some space or write elsewhere")
-    if error.errno == errno.EIO:
-        return NotWritten(
+        fault: NotWritten = DiskFull(
+            f"{reason}: {path} was not written; free some space or write elsewhere"
+        )
+    elif error.errno == errno.EIO:
+        fault = NotWritten(
             f"the disk reports an error: {path} was not written for sure; see what the system says"
             " of that disk, or write elsewhere"
         )
-    return None
+    else:
+        return None
+    # Which tells it from what libraries raise as OSError about the contents of files.
+    fault.errno = error.errno
+    return fault
 
 
 @contextmanager

@@ -44,6 +44,12 @@ def test_a_fault_of_the_disk_is_a_sentence_with_the_name_of_the_file(tmp_path: P
     assert bytes_below(tmp_path) == {"scene.ply": b"old"}
 
 
+def test_a_fault_of_the_disk_without_a_file_is_a_sentence_too() -> None:
+    code, sentence = errors.explained(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) or (0, "")
+    assert code == errors.FAILED and sentence.startswith("the disk is full: ")
+    assert errors.explained(OSError("no frames")) == (errors.BAD_INPUT, "no frames")
+
+
 def test_a_draft_that_is_there_is_never_written_into(tmp_path: Path) -> None:
     photo, target = tmp_path / "photo.jpg", tmp_path / "scene" / "photo.jpg"
     photo.write_bytes(b"the user's")

@@ -16,7 +16,7 @@ from splat.core.knobs import Command
 from splat.core.step import Step
 from splat.evaluation.evaluate import view_psnr
 from splat.loop import Run
-from splat.system.files import not_written, replacing
+from splat.system.files import replacing, telling_faults
 from splat.system.foreign import Broken, Record, content, fits, part, reading, shown
 
 LOG_EVERY = 10
@@ -119,10 +119,8 @@ class Log:
         self._careful(self._file.close)
 
     def _careful(self, act: Callable[[], object]) -> None:
-        try:
+        with telling_faults(self._path):
             act()
-        except OSError as error:
-            raise not_written(error, self._path) or error from error
 
 
 def line_of(command: Command) -> dict[str, Any]:

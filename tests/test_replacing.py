@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from splat import api
 from splat.comparison import report
@@ -19,7 +20,7 @@ from splat.comparison.drawing import Chart
 from splat.options import Options, Watching
 from splat.options.verbs import check_free
 from splat.prep.given import vacate
-from splat.prep.photos import link_or_copy
+from splat.prep.photos import import_photo, link_or_copy
 from splat.runs.folder import Folder, existing, vacant
 from splat.strategies.mcmc import Mcmc
 from splat.system import errors
@@ -41,6 +42,12 @@ def test_a_fault_of_the_disk_is_a_sentence_with_the_name_of_the_file(tmp_path: P
     assert code == errors.FAILED and "the disk reports an error: " in sentence
     assert str(path) in sentence and "Errno" not in sentence
     assert bytes_below(tmp_path) == {"scene.ply": b"old"}
+
+
+def test_a_fault_of_the_disk_without_a_file_is_a_sentence_too() -> None:
+    code, sentence = errors.explained(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) or (0, "")
+    assert code == errors.FAILED and sentence.startswith("the disk is full: ")
+    assert errors.explained(OSError("no frames")) == (errors.BAD_INPUT, "no frames")
 
 
 def test_a_draft_that_is_there_is_never_written_into(tmp_path: Path) -> None:
@@ -261,3 +268,20 @@ def test_a_resume_killed_as_it_ended_can_be_given_again(
     assert read_json(run / "metrics.json")["steps"] == 6
     with pytest.raises(ValueError, match="is at step 6 already"):
         api.resume(run, steps=6, lpips=None)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_photo_that_the_disk_does_not_take_is_none_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, turned: bool
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3 if turned else 1
+    Image.new("RGB", (64, 48)).save(tmp_path / "p.jpg", exif=exif.tobytes())
+
+    def fails(handle: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(NotWritten, match=r"p\.jpg was not written"):
+        import_photo(tmp_path / "p.jpg", tmp_path / "images" / "p.jpg")

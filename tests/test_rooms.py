@@ -10,8 +10,12 @@ from pathlib import Path
 HOUSE = Path(__file__).parent.parent
 ONE_PLACE = {
     "gsplat": {"splat/render/gsplat.py"},
-    "plyfile": {"splat/formats/ply.py"},
-    "PIL": {"splat/formats/sog_container.py", "splat/prep/photos.py", "splat/photos/exif.py"},
+    "PIL": {
+        "splat/formats/sog_container.py",
+        "splat/photos/exif.py",
+        "splat/photos/pictures.py",
+        "splat/prep/photos.py",
+    },
     "pillow_heif": {"splat/photos/exif.py"},
     "pycolmap": {"splat/prep/sfm.py"},
     "zstandard": {"splat/formats/spz_container.py"},

@@ -27,6 +27,7 @@ from splat.runs.folder import Folder
 from splat.runs.log import Log, read_log
 from splat.system.files import DiskFull
 from splat.training.prepare import Job
+from splat.training.slow_steps import SlowSteps
 from splat.training.watchers import Bar, Board, Checkpoints, Diverged, Guard, HeldOut
 
 
@@ -207,7 +208,7 @@ def test_watchers_cost_little(job: Job, tmp_path: Path) -> None:
     step, losses = seen[-1]
     with closing(Log(tmp_path / "log.jsonl")) as log:
         keeper = Checkpoints(tmp_path / "checkpoints", 10**6, 3)
-        watchers = [Guard(1, keeper), log, keeper]
+        watchers = [SlowSteps(), Guard(1, keeper), log, keeper]
         job.run.steps = 10**6
         start = time.process_time()
         for number in range(100, 300):

@@ -27,15 +27,15 @@ def main(arguments: Sequence[str]) -> int:
     plan = read_plan(out)
     assert plan is not None
     entry = next(entry for entry in plan.entries() if entry.key == key)
-    runs.begins(out, entry, at_once)
     try:
+        runs.begins(out, entry, at_once)
         runs.carry_out(plan, out, entry, threads=threads or None, cache=cache or None)
     except Stopped:
         raise
     except Exception as error:
         # A strategy may raise anything; the other runs go on.
-        _log.warning("%s", traceback.format_exc())
         explanation = errors.explained(error)
+        _log.warning("%s", explanation[1] if explanation else traceback.format_exc())
         runs.failed(
             out, entry, explanation[1] if explanation else f"{type(error).__name__}: {error}"
         )

@@ -376,3 +376,5 @@ def check_saved(state: Mapping[str, Any]) -> None:
         alike = all(each.shape == values.shape for each in moments)
         if not alike or not all(each.is_floating_point() for each in (values, *moments)):
             raise Broken(f"has a column {shown(name)} whose moments are others; expected its own")
+    if len({columns.record(name)["values"].dtype for name in columns} - {torch.bfloat16}) > 1:
+        raise Broken("has columns of other types of numbers; expected float32")

@@ -255,16 +255,19 @@ def columns_of(gaussians: Gaussians, sh_degree: int | None = None) -> dict[str, 
     }
 
 
-SHAPES = {"mean": (3,), "quat": (4,), "log_scale": (3,), "opacity_logit": ()}
-"""Of a row of the columns that every Gaussian has."""
+def check_shapes(rows: Mapping[str, Tensor]) -> None:
+    """Raise `Broken` where a column that Gaussians have is of another shape than theirs."""
+    shapes: dict[str, list[tuple[int, ...]]] = {"mean": [(3,)], "quat": [(4,)], "log_scale": [(3,)]}
+    shapes |= {"opacity_logit": [()], "sh": [(bands * bands, 3) for bands in range(1, 5)]}
+    for name in shapes.keys() & rows.keys():
+        if (found := tuple(rows[name].shape[1:])) not in shapes[name]:
+            expected = " or ".join(map(str, shapes[name]))
+            raise Broken(f"has {name} of shape {found} in a row; expected {expected}")
 
 
 def add_shapes(cloud: Cloud, rows: Rows, rates: Rates, steps: int, extent: float = 1.0) -> None:
     """Add the columns of a Gaussian but for its colours: `mean`, `quat`, `log_scale` and
     `opacity_logit`, as `Explicit` has them."""
-    for name, shape in SHAPES.items():
-        if rows[name].shape[1:] != shape:
-            raise Broken(f"has {name} of shape {[*rows[name].shape]}; expected {['n', *shape]}")
     mean = Rate(rates.mean * extent, rates.mean_end * extent, steps)
     cloud.add("mean", rows["mean"], mean)
     cloud.add("quat", rows["quat"], Rate(rates.quat))
@@ -309,8 +312,6 @@ class Explicit(Model):
         add_shapes(self.cloud, rows, rates, steps, extent)
         tail = Rate(rates.sh, tail=rates.sh_tail, tail_every=rates.sh_tail_every)
         sh = rows["sh"]
-        if sh.shape[1:] not in [(bands * bands, 3) for bands in range(1, 5)]:
-            raise Broken(f"has sh of shape {[*sh.shape]}; expected ['n', 1, 4, 9 or 16, 3]")
         if torch.bfloat16 in (sh.dtype, harmonics):  # rows of float64, in tests, stay that
             sh = sh.to(harmonics)
         self.cloud.add("sh", sh, tail, harmonics=True)

@@ -91,10 +91,12 @@ class Lpips:
         self._trunk = _TRUNKS[net]
         try:
             kernels, biases, heads = _layers(load_pickle(path), self._trunk)
-        except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # whatever a pickle makes of bytes that are none of one
             raise ValueError(
                 f"{path} does not hold the weights of LPIPS ({error}): {INSTALL} --force-reinstall"
-            ) from None
+            ) from error
         self._kernels = [kernel.to(device) for kernel in kernels]
         self._biases = [bias.to(device) for bias in biases]
         self._heads = [head.to(device) for head in heads]

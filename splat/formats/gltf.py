@@ -35,6 +35,8 @@ _PART = 1 << 15
 """Rows that are rotated at a time."""
 _UNPACKED = 32
 """Times the size of its file that a set may take: a scene may place a mesh many times."""
+_PLACES = 1 << 13
+"""Primitives of a scene, each time that one is placed: a millisecond or two each."""
 _UP = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Half a turn about z: from y down, as in photos, to the y-up of glTF, and back."""
 _UNIT = 3e-7
@@ -223,6 +225,8 @@ def _placed_splats(file: glb.Glb) -> list[tuple[_Splat, Placing]]:
         if by_mesh[mesh]:
             placing = _placing(_UP @ matrix)
             placed += [(splat, placing) for splat in by_mesh[mesh]]
+            if len(placed) > _PLACES:
+                raise Broken(f"places Gaussians more than {_PLACES:,} times; expected fewer nodes")
             unpacked += sum(
                 len(each) * 4 * (11 + 3 * len(each.harmonics)) for each in by_mesh[mesh]
             )

@@ -24,6 +24,8 @@ _MODE = "comment SplatRenderMode: mip"
 """Comment of Brush and splat-transform for antialiased training."""
 _NEAR = "comment SplatNearPlane: "
 """Start of our own comment, which holds the depth from which Gaussians were drawn."""
+_FREE = ("comment ", "obj_info ")
+"""Starts of lines that may say anything."""
 _LONGEST = 1 << 20
 _FORMS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
 """Order of bytes, as NumPy writes it, of each format."""
@@ -117,7 +119,7 @@ class Header:
         """How the Gaussians are meant to be drawn."""
         nears = [line.removeprefix(_NEAR) for line in self.lines if line.startswith(_NEAR)]
         try:
-            near = float(nears[0]) if nears else None
+            near = foreign.number_in(nears[0]) if nears else None
         except ValueError:
             near = None  # a comment of somebody else's that begins like ours
         return Drawing(_MODE in self.lines, near)
@@ -128,7 +130,8 @@ def _tables(lines: Sequence[str]) -> list[Table]:
     tables: dict[str, tuple[int, dict[str, str]]] = {}
     columns: dict[str, str] | None = None
     for line in lines:
-        match line.split():
+        # Bytes that are no text would not be written again as they are.
+        match line.split() if line.isascii() or line.startswith(_FREE) else [line]:
             case [] | ["ply" | "format" | "comment" | "obj_info" | "end_header", *_]:
                 pass
             case ["element", name, count] if re.fullmatch("[0-9]{1,40}", count):

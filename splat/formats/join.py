@@ -48,7 +48,7 @@ def join_files(parts: Sequence[Path], path: Path, most: Sequence[int] = ()) -> i
 
 def _table(path: Path, header: Header) -> Table:
     """The one table of a file."""
-    if BINARY not in header.lines or len(header.tables) != 1:
+    if BINARY not in header.lines or len(header.tables) != 1 or not header.tables[0].fixed:
         raise ValueError(f"{path}: is not a binary .ply of one table; expected one of ours")
     table = header.tables[0]
     if path.stat().st_size != header.bytes + table.bytes:
@@ -72,6 +72,8 @@ def _copy(path: Path, start: int, count: int, into: BinaryIO) -> None:
 def _copy_most_opaque(path: Path, start: int, table: Table, most: int, into: BinaryIO) -> None:
     """Append so many rows of a file, in their order."""
     rows = np.memmap(path, table.row(), "r", start, (table.count,))
+    if "opacity" not in (rows.dtype.names or ()):
+        raise ValueError(f"{path}: has no column opacity; expected Gaussians: export it again")
     # Logits, which order as opacities do; of equals the first are kept.
     kept = np.sort(np.argsort(-rows["opacity"], kind="stable")[:most])
     step = max(1, _CHUNK // rows.itemsize)

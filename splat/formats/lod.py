@@ -22,14 +22,13 @@ from torch import Tensor
 
 from splat.core.frame import finite
 from splat.formats import sog
-from splat.formats.header import AGAIN, EXPECTED
+from splat.formats.header import AGAIN
 from splat.formats.lod_meta import Place, document_bytes, read_meta, tree
 from splat.formats.rows import kept, rows_of
 from splat.formats.settings import Settings
 from splat.kernels import threads
 from splat.lod.levels import LEAF, Levels, coarser_counts, levels_of_rows, rows_by_leaf
 from splat.lod.tree import depth_for
-from splat.system import foreign
 from splat.system.files import replacing, synced
 from splat.system.foreign import Unreadable
 from splat.types import Drawing, Gaussians
@@ -126,8 +125,7 @@ def read_level(path: Path, level: int) -> Gaussians:
     if len({file for _, file, _ in chunks}) < len(chunks):
         raise Unreadable(f"{path}: has a chunk twice; expected each once: {AGAIN}")
     for name, file, count in chunks:
-        with foreign.reading(file, EXPECTED, AGAIN):
-            part = sog.read(file)
+        part = sog.read(file)
         if len(part) < count:
             raise ValueError(
                 f"{path}: {name} has {len(part):,} Gaussians, expected {count:,}; fetch or export"
@@ -139,9 +137,7 @@ def read_level(path: Path, level: int) -> Gaussians:
 
 def drawing(path: Path) -> Drawing:
     """How the chunks say that their Gaussians are meant to be drawn."""
-    file = _inside(path, read_meta(path).chunks(0)[0][0])
-    with foreign.reading(file, EXPECTED, AGAIN):
-        return sog.drawing(file)
+    return sog.drawing(_inside(path, read_meta(path).chunks(0)[0][0]))
 
 
 def weight(path: Path) -> int:

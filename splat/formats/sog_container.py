@@ -20,6 +20,7 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 from torch import Tensor
 
+from splat.formats.header import AGAIN
 from splat.formats.rows import check_rows
 from splat.formats.sog_meta import COEFFICIENTS, LONGEST, NAME, Meta, document_bytes
 from splat.formats.sog_texels import FIRST_KIND, MOST_ENTRIES, Levels, Palette, Texels
@@ -133,19 +134,21 @@ def _encoded(rows: Int[Tensor, "n c"], shape: tuple[int, int]) -> bytes:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive, in memory: errors in it are those of what it holds."""
+    """The archive; whatever fails in it raises ValueError with the file's name."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; give the path of a .sog file")
-    data = foreign.content(path)
-    if path.suffix == ".json":
-        data = _gathered(path, data)
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-    except zipfile.BadZipFile as error:
-        start = f"it starts with {data[:8]!r}" if data else "it is empty"
-        raise Broken(f"is no .sog file, or is cut off ({error}; {start})") from error
-    with archive:
-        yield archive
+    with foreign.reading(path, f"a whole .sog; {AGAIN}", AGAIN):
+        # Once it is in memory, errors are those of what it holds.
+        data = foreign.content(path)
+        if path.suffix == ".json":
+            data = _gathered(path, data)
+        try:
+            archive = zipfile.ZipFile(io.BytesIO(data))
+        except zipfile.BadZipFile as error:
+            start = f"it starts with {data[:8]!r}" if data else "it is empty"
+            raise Broken(f"is no .sog file, or is cut off ({error}; {start})") from error
+        with archive:
+            yield archive
 
 
 def _gathered(path: Path, document: bytes) -> bytes:

@@ -115,6 +115,8 @@ def _given(
 def _counts(values: Tensor) -> tuple[int, int, int]:
     """Rows, columns that are the head, and all columns."""
     shape = values.shape
+    if not shape:
+        raise ValueError("values has shape (), expected (n, ...)")
     rows = shape[0]
     columns = values.numel() // rows if rows else 1
-    return rows, (columns // shape[1] if len(shape) == 3 else columns), columns
+    return rows, (columns // max(1, shape[1]) if len(shape) == 3 else columns), columns

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from splat.kernels import output
-from splat.kernels.crossing import needed, optional, plain, same_kind, shaped
+from splat.kernels.crossing import needed, optional, plain, rows_of, same_kind, shaped
 from splat.kernels.native import Scratch, table_of
 
 TINY = 1e-12
@@ -228,7 +228,7 @@ def _check(
     centre: Tensor,
     masks: Tensor | None,
 ) -> None:
-    n = len(positions)
+    n = rows_of("positions", positions, 3)
     if features.ndim != 2 or not 1 <= features.shape[1] <= FEATURES:
         raise ValueError(
             f"features are {tuple(features.shape)}; expected ({n}, F) with F from 1 to {FEATURES}"
@@ -238,7 +238,6 @@ def _check(
             f"offsets are {tuple(offsets.shape)}; expected ({n}, k, 3) with k from 1 to {SLOTS}"
         )
     count, slots = features.shape[1], offsets.shape[1]
-    shaped("positions", positions, (n, 3))
     shaped("features", features, (n, count))
     shaped("reach", reach, (n, 6))
     shaped("offsets", offsets, (n, slots, 3))

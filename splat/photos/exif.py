@@ -47,7 +47,8 @@ def open_picture(source: Path) -> Iterator[Image.Image]:
         if claim is not None:
             pictures.check(claim, size)
         with pictures.opened(source) as image:
-            pictures.check(pictures.Claim(*image.size), size)
+            width, height = image.size
+            pictures.check(pictures.Claim(width, height), size)
             yield image
     except Broken:
         raise

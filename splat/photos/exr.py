@@ -106,16 +106,18 @@ def _text(raw: bytes, at: int) -> tuple[str, int]:
 def _channels(raw: bytes, header: _Header) -> Mapping[str, Float32[ndarray, "h w"]]:
     lines, width = _LINES[header.compression], header.width
     count = -(-header.height // lines)
-    starts = struct.unpack_from(f"<{count}Q", raw, header.end)
+    starts = np.frombuffer(raw, "<u8", count, header.end)
+    missing = np.ones(count, bool)
     channels = {name: np.empty((header.height, width), np.float32) for name, _ in header.channels}
     width_bytes = width * sum(kind.itemsize for _, kind in header.channels)
-    missing = set(range(0, header.height, lines))
-    for offset in starts:
+    for offset in map(int, starts):
         row, size = struct.unpack_from("<ii", raw, offset)
         first = row - header.top
-        if first not in missing or not 0 <= size <= len(raw) - offset - 8:
+        chunk, odd = divmod(first, lines)
+        there = not odd and 0 <= chunk < count and missing[chunk]
+        if not there or not 0 <= size <= len(raw) - offset - 8:
             raise Broken(f"cannot be read to its end (rows are missing, or there twice); {_WHOLE}")
-        missing.remove(first)
+        missing[chunk] = False
         rows = slice(first, min(first + lines, header.height))
         expected = (rows.stop - rows.start) * width_bytes
         data = raw[offset + 8 : offset + 8 + size]
@@ -142,7 +144,7 @@ def _plain(data: bytes, compression: int, expected: int) -> bytes:
     half = (len(values) + 1) // 2
     woven = np.empty_like(values)
     woven[0::2], woven[1::2] = values[:half], values[half:]
-    return woven.tobytes()
+    return bytes(woven)
 
 
 def _runs(data: bytes, expected: int) -> bytes:

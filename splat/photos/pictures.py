@@ -22,6 +22,8 @@ from splat.system.foreign import Broken
 
 MOST_PIXELS = 1 << 28
 """Pixels of a picture: more than any camera takes."""
+MOST_SCANNED = 1 << 34
+"""Pixels that the scans of a JPEG go over, each over all of them: a quarter of a minute."""
 DEFLATED = 1032
 """Bytes that deflate, in which a PNG has its pixels, makes of one at most."""
 _EXPECTED = "a whole PNG, JPEG or other picture that OpenCV reads: copy or export it again"
@@ -77,7 +79,8 @@ def claim_of(file: IO[bytes]) -> Claim | None:
     file.seek(0)
     try:
         with opened(file) as image:
-            return Claim(*image.size, 4 if image.format in _BYTES else 8)
+            width, height = image.size
+            return Claim(width, height, 4 if image.format in _BYTES else 8)
     except Exception:  # whatever Pillow's readers raise
         return None
 
@@ -108,8 +111,11 @@ def read(
         if claim is None or min(claim.width, claim.height) < 1 or not _complete(raw):
             raise Broken(f"cannot be decoded to its end; expected {_EXPECTED}")
         check(claim, len(raw))
-        if of_jpeg is not None and raw.startswith(_JPEG):
-            flags = of_jpeg
+        if raw.startswith(_JPEG):
+            flags = flags if of_jpeg is None else of_jpeg
+            scans = raw.count(b"\xff\xda")
+            if scans * claim.width * claim.height > MOST_SCANNED:
+                raise Broken(f"has {scans:,} scans; expected a JPEG of a few: export it again")
         try:
             image = cv2.imdecode(np.frombuffer(raw, np.uint8), flags)
         except cv2.error as error:

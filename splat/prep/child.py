@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from splat.system import machine
+from splat.system.files import telling_faults
 
 INSTALL = "pip install 'splat-toolkit[prep]'"
 _WORDS = 300
@@ -34,7 +35,8 @@ def run_stage(
     file, log = (folder / f"{stage}.json").resolve(), folder / "colmap.log"
     result = file.with_suffix(".result")
     result.unlink(missing_ok=True)
-    file.write_text(json.dumps({"stage": stage, **job}), "utf-8")
+    with telling_faults(file):
+        file.write_text(json.dumps({"stage": stage, **job}), "utf-8")
     command = [sys.executable, "-m", "splat.prep.sfm", str(file)]
     with open(log, "ab") as words:
         start = words.tell()

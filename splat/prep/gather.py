@@ -20,7 +20,7 @@ from splat.prep.options import PrepOptions
 from splat.prep.photos import Photo, import_photo, suffix_for
 from splat.prep.quality import THUMBNAIL, Grey, blurry, same, sharpness, thumbnail
 from splat.prep.suffixes import VIDEO, is_video
-from splat.system.files import replacing
+from splat.system.files import replacing, telling_faults
 from splat.system.foreign import Broken, Record, filled, reading, record, shown
 
 PAIRS = ("broken", "doubles")
@@ -178,8 +178,9 @@ def _photos(
             entry = entries.get(name)
             if entry is None or entry.get("key") != key or not _there(entry, images / name):
                 entry = {"key": key, **_entry(file, path, images, name)}
-                log.write(json.dumps({"name": name, **entry}) + "\n")
-                log.flush()
+                with telling_faults(journal):
+                    log.write(json.dumps({"name": name, **entry}) + "\n")
+                    log.flush()
             if "why" in entry:
                 broken.append((_below(file, path), entry["why"]))
             else:

@@ -59,7 +59,12 @@ def prepare(
     files, _ = sources(source)
     replaced = vacate(source, out, overwrite)
     _undo_half_swap(out)
-    report = _Preparation(source, out, options, Stages(out), quiet).done(files)
+    try:
+        report = _Preparation(source, out, options, Stages(out), quiet).done(files)
+    except BaseException:
+        if replaced.is_there:
+            _log.warning("warning: the new scene is not done%s", replaced.hint)
+        raise
     replaced.forget()
     return report
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from splat import kernels
 from splat.core.cloud import Cloud, check_saved
 from splat.core.knobs import Command
-from splat.core.model import TrainedModule
+from splat.core.model import TrainedModule, check_shapes
 from splat.loop import Run
 from splat.system.files import replacing
 from splat.system.foreign import (
@@ -185,7 +185,9 @@ def _check_run(state: Record) -> None:
         modules.record(name).record("module"), modules.record(name).record("optimizer")
     if not fits(state.get("commands") or [], list[tuple[int, str, float]]):
         raise Broken("has changes that are none; expected steps, names and numbers")
-    check_saved(state.record("model").record("_extra_state"))
+    cloud = state.record("model").record("_extra_state")
+    check_saved(cloud)
+    check_shapes({name: column["values"] for name, column in cloud["columns"].items()})
 
 
 def restore(run: Run, state: State) -> None:

@@ -16,8 +16,8 @@ from splat.core.knobs import Command
 from splat.core.step import Step
 from splat.evaluation.evaluate import view_psnr
 from splat.loop import Run
-from splat.system.files import not_written, replacing
-from splat.system.foreign import Broken, Record, content, part, reading
+from splat.system.files import replacing, telling_faults
+from splat.system.foreign import Broken, Record, content, fits, part, reading, shown
 
 LOG_EVERY = 10
 """Steps between lines: each costs a look at a part of the picture."""
@@ -119,10 +119,8 @@ class Log:
         self._careful(self._file.close)
 
     def _careful(self, act: Callable[[], object]) -> None:
-        try:
+        with telling_faults(self._path):
             act()
-        except OSError as error:
-            raise not_written(error, self._path) or error from error
 
 
 def line_of(command: Command) -> dict[str, Any]:
@@ -162,7 +160,14 @@ def read_log(path: Path, step: int | None = None) -> list[dict[str, Any]]:
 
 
 def _step_of(record: Record) -> int:
-    """The step of a record, the numbers of which are checked."""
-    for key in ("seconds", STRATEGY, LOOK, "gaussians", "before", "test_psnr"):
+    """The step of a record, whose numbers are numbers; some may be NaN, where a run diverged."""
+    measured = [record.get(key) for key in ("loss", "psnr", "test_psnr") if key in record]
+    if not fits(measured, list[float | None]):
+        raise Broken(f"has measurements {shown(measured)}; expected numbers")
+    for key in ("seconds", STRATEGY, LOOK, "before"):
         record.number(key, 0.0)
+    record.whole("gaussians", *([] if measured else [0]))
+    counts = record.record("counts", {})
+    for key in counts:
+        counts.whole(key)
     return record.whole("step", 0)

@@ -7,7 +7,7 @@ import sys
 
 from tqdm import tqdm
 
-from splat.system.files import NotWritten
+from splat.system.files import NotWritten, at_fault
 from splat.system.foreign import Unreadable
 
 FAILED, BAD_INPUT = 1, 2
@@ -40,6 +40,11 @@ def explained(error: Exception) -> tuple[int, str] | None:
     if isinstance(error, OSError):
         if error.strerror and error.filename:
             text = f"{error.filename}: {error.strerror}"
+        elif at_fault(error):
+            return (
+                FAILED,
+                f"{at_fault(error)}: a file could not be read or written; see to the disk",
+            )
         return BAD_INPUT, text
     if isinstance(error, ValueError | ImportError):
         return BAD_INPUT, text

@@ -31,17 +31,43 @@ class DiskFull(NotWritten):
     """There is no room for what was to be written."""
 
 
+def at_fault(error: OSError) -> str:
+    """What is wrong with the disk, if the error says so; else empty."""
+    if error.errno == errno.EIO:
+        return "the disk reports an error"
+    return _FULL.get(error.errno or 0, "")
+
+
 def not_written(error: OSError, path: Path) -> NotWritten | None:
     """The error in a sentence, if it is the disk that is at fault; else None."""
+    reason = at_fault(error)
+    if not reason:
+        return None
     if error.errno in _FULL:
-        reason = _FULL[error.errno]
-        return DiskFull(f"{reason}: {path} was not written; free some space or write elsewhere")
-    if error.errno == errno.EIO:
-        return NotWritten(
-            f"the disk reports an error: {path} was not written for sure; see what the system says"
-            " of that disk, or write elsewhere"
+        full = f"{reason}: {path} was not written; free some space or write elsewhere"
+        fault: NotWritten = DiskFull(full)
+    else:
+        fault = NotWritten(
+            f"{reason}: {path} was not written for sure; see what the system says of that disk, or"
+            " write elsewhere"
         )
-    return None
+    # Which tells it from what libraries raise as OSError about the contents of files.
+    fault.errno = error.errno
+    return fault
+
+
+@contextmanager
+def telling_faults(path: Path) -> Iterator[None]:
+    """Within, a fault of the disk is one of `path`, in a sentence."""
+    try:
+        yield
+    except NotWritten:
+        raise
+    except OSError as error:
+        fault = not_written(error, path)
+        if fault is None:
+            raise
+        raise fault from error
 
 
 @contextmanager
@@ -53,19 +79,15 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        draft.unlink(missing_ok=True)  # of a killed process of this number: it may be a link
-        yield draft
-        synced(draft)
-        os.replace(draft, path)
-        synced(path.parent)
-    except OSError as error:
-        fault = not_written(error, path)
-        if fault is None:
-            raise
-        raise fault from error
-    finally:
-        draft.unlink(missing_ok=True)
+    with telling_faults(path):
+        try:
+            draft.unlink(missing_ok=True)  # of a killed process of this number: it may be a link
+            yield draft
+            synced(draft)
+            os.replace(draft, path)
+            synced(path.parent)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 def sweep_drafts(path: Path) -> None:

@@ -32,6 +32,7 @@ from typing import (
     Literal,
     TypeVar,
     Union,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -90,6 +91,8 @@ def reading(path: Path, expected: str, remedy: str = "") -> Iterator[None]:
     except Exception as error:
         told = isinstance(error, ValueError | OSError) and str(path) in str(error)
         if told or isinstance(error, _OF_THE_DISK) or getattr(error, "filename", None):
+            raise
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, of a device
             raise
         raise Unreadable(f"{path}: {_problem(error)}; expected {expected}") from error
 
@@ -222,7 +225,8 @@ class Record(Mapping[str, Any]):
         """This record, with the values of another one where it has none itself (null is none)."""
         own = {key: value for key, value in self._values.items() if value is not None}
         # A chain, as copies of all that `below` has, one a record, would take their time.
-        return Record(ChainMap(own, below._values if isinstance(below, Record) else {**below}))
+        whole = below._values if isinstance(below, Record) else below
+        return Record(ChainMap(own, cast(dict[str, Any], whole)))
 
     def number(
         self,

@@ -166,7 +166,13 @@ def prepare(
     )
     options = replace(options, exposure=exposure)
     photo_decisions = _looked_at(decided, options, drawing, why_exposure)
-    run = _run(fitted, options, rows, photos, frame, drawing, device, sensor, terms, ranks)
+    try:
+        run = _run(fitted, options, rows, photos, frame, drawing, device, sensor, terms, ranks)
+    except (LookupError, TypeError) as error:
+        if state is None:
+            raise
+        with checkpoint.fitting(state):
+            raise error
     if state is not None:
         checkpoint.restore(run, state)
     if options.replay is not None:

@@ -243,8 +243,11 @@ def _state(run: Run, step: Step, losses: Losses) -> str:
 
 def broken_losses(losses: Losses) -> list[str]:
     """Terms of the loss that are NaN or infinite, in words."""
-    values = {name: float(loss.detach()) for name, loss in losses.items()}
-    return [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
+    return [
+        f"{name} is {value}"
+        for name, loss in losses.items()
+        if not math.isfinite(value := float(loss.detach()))
+    ]
 
 
 def what_is_broken(run: Run) -> list[str]:

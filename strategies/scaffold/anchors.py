@@ -19,6 +19,7 @@ from splat.math import spread
 from splat.strategies.scaffold.bake import baked
 from splat.strategies.scaffold.grid import cells, centres, unique
 from splat.strategies.scaffold.networks import Networks
+from splat.system.foreign import Broken
 from splat.types import Camera, Gaussians
 
 SKETCHED = 12
@@ -221,7 +222,13 @@ def _packed(camera: Camera) -> dict[str, Any]:
 
 def _unpacked(saved: Mapping[str, Any], device: torch.device) -> Camera:
     width, height = saved["size"]
-    return Camera(saved["pose"], saved["K"], width, height, index=saved["index"]).to(device)
+    pose, K, index = saved["pose"], saved["K"], saved["index"]
+    kinds = {pose.dtype, K.dtype, torch.float32}
+    if (pose.shape, K.shape, len(kinds)) != ((4, 4), (3, 3), 1) or min(
+        width, height, index + 1
+    ) < 1:
+        raise Broken("has a view that is none; expected a pose, K, a size and a number")
+    return Camera(pose, K, width, height, index=index).to(device)
 
 
 def _spacing(positions: Float[Tensor, "n 3"]) -> float:

@@ -179,7 +179,7 @@ def png_mutated(data: bytes, draw: Random) -> bytes:
         case 7:
             draw.shuffle(chunks)
         case 8 if draw.random() < 0.1:
-            side = draw.choice((4096, 16384, 23000))
+            side = draw.choice((1024, 16384, 23000))
             chunks[0] = (b"IHDR", struct.pack(">II", side, side) + chunks[0][1][8:])
             chunks = [chunk for chunk in chunks if chunk[0] != b"IDAT"]
             chunks.insert(1, (b"IDAT", zlib_bomb(draw.choice((1, 16, 100)))))

@@ -28,7 +28,7 @@ HERE = Path(__file__).resolve().parent
 KEPT = HERE / "seeds"
 """Inputs that once were findings, and are read again by every test."""
 HANG, HANG_BUSY = 20.0, 90.0
-"""Seconds of one input after which it hangs: of its own time, or of the clock on a busy machine."""
+"""Seconds of one read after which it hangs: of its own time, or of the clock on a busy machine."""
 PART = 50
 """Inputs that a process is told to read at a time."""
 _COLUMNS = ("read", "refused", "traceback", "unnamed", "hang", "crash", "memory", "changing")
@@ -136,13 +136,14 @@ class Worker:
         assert process.stdin is not None and process.stdout is not None
         name = order["reader"]
         self._note(order["start"])
-        self._busy = True
         try:
             process.stdin.write(json.dumps(order) + "\n")
             process.stdin.flush()
             for line in process.stdout:
                 record = json.loads(line)
-                if "broken seed" in record:
+                if "begun" in record:  # what comes before takes long on a busy machine
+                    self._busy = True
+                elif "broken seed" in record:
                     with tally.lock:
                         tally.notes.append(record["broken seed"])
                 elif "done" in record:
@@ -168,6 +169,8 @@ class Worker:
     def _died(self, process: subprocess.Popen[str], order: dict[str, Any], tally: Tally) -> int:
         self._process = None
         code = process.wait()
+        if not (self._folder / "died").is_file():
+            raise RuntimeError(f"a process that reads ended as it began, with exit code {code}")
         at = self._at()
         log = (self._folder / "died").read_text("utf-8", "replace")
         kind, what = ("hang", "Hang") if self._stuck else ("crash", _signal(code))
@@ -190,6 +193,7 @@ class Worker:
 
     def _started(self) -> subprocess.Popen[str]:
         if self._process is None:
+            (self._folder / "died").unlink(missing_ok=True)
             command = [sys.executable, "-m", "hostile.worker", str(self._seeds), "serve",
                        str(self._folder)]  # fmt: skip
             self._process = subprocess.Popen(
@@ -199,9 +203,14 @@ class Worker:
         return self._process
 
     def _note(self, i: int) -> None:
-        (self._folder / "at").write_bytes(i.to_bytes(8, "little"))
+        (self._folder / "at").write_bytes(i.to_bytes(16, "little"))
 
     def _at(self) -> int:
+        """Number of the input that is read."""
+        return self._place() & ((1 << 64) - 1)
+
+    def _place(self) -> int:
+        """The same, and in the bits above which of its reads goes on."""
         return int.from_bytes((self._folder / "at").read_bytes(), "little")
 
     def _watching(self) -> None:
@@ -213,7 +222,7 @@ class Worker:
             if process is None or not self._busy:
                 last = -1
                 continue
-            at, now = self._at(), _cpu_seconds(process.pid)
+            at, now = self._place(), _cpu_seconds(process.pid)
             if at != last or now < spent:
                 last, since, spent = at, time.monotonic(), now
             elif now - spent > HANG or time.monotonic() - since > HANG_BUSY:

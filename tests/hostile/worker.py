@@ -15,6 +15,7 @@ import shutil
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -40,8 +41,11 @@ _PERTURB = -6
 class Station:
     """A reader with its seeds in a folder of this process' own."""
 
-    def __init__(self, reader: Reader, source: Path, folder: Path) -> None:
-        self.reader = reader
+    def __init__(
+        self, reader: Reader, source: Path, folder: Path, tell: Callable[[int], object] = id
+    ) -> None:
+        """`tell` is told the number of each read of an input before it is begun."""
+        self.reader, self._tell = reader, tell
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(source / reader.name, folder)
         self.seeds: list[tuple[Path, list[tuple[str, str]]]] = []
@@ -74,6 +78,7 @@ class Station:
             if not number or not path.is_file() or path.stat().st_size != len(data):
                 path.unlink(missing_ok=True)
                 path.write_bytes(data)
+            self._tell(number)
             one = _one(read, root, path, data, again)
             if one.kind in judge.FINDINGS:
                 return one
@@ -128,12 +133,16 @@ def serve(source: Path, folder: Path, orders: TextIO, answers: TextIO) -> None:
     by_name = {reader.name: reader for reader in READERS}
     stations: dict[str, Station] = {}
     place = os.open(folder / "at", os.O_RDWR | os.O_CREAT)
+
+    def at_read(number: int) -> None:
+        os.pwrite(place, number.to_bytes(8, "little"), 8)
+
     base = 0
     for line in orders:
         order = json.loads(line)
         name = order["reader"]
         if name not in stations:
-            stations[name] = Station(by_name[name], source, folder / name)
+            stations[name] = Station(by_name[name], source, folder / name, at_read)
             # Every reader is tried on what is whole first: what it imports is no memory of its own.
             for (k, target), data in stations[name].whole.items():
                 verdict = stations[name].tried(k, target, data, again=True)
@@ -141,6 +150,7 @@ def serve(source: Path, folder: Path, orders: TextIO, answers: TextIO) -> None:
                     _say(answers, {"broken seed": f"{name} {k} {target}: {verdict}"})
             base = 0
         base = base or peak()
+        _say(answers, {"begun": True})
         counts: Counter[str] = Counter()
         slowest = (0.0, -1)
         for i in range(order["start"], order["stop"]):

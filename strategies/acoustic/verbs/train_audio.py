@@ -40,7 +40,7 @@ from splat.strategies.acoustic.sounds import SoundData
 from splat.strategies.acoustic.units import UNSURE
 from splat.strategies.acoustic.verbs.heard import AudioFolder, audio_of, scene_of
 from splat.strategies.acoustic.verbs.sounding import aloud
-from splat.system.files import read_json, replacing, write_json
+from splat.system.files import read_json, replacing, telling_faults, write_json
 from splat.system.foreign import Record, filled, reading
 from splat.system.numbers import hint
 
@@ -246,7 +246,7 @@ def _train(learning: Learning, hearing: Hearing, audio: AudioFolder, *, quiet: b
     lines = _kept_lines(audio.log, learning.step)
     with replacing(audio.log) as draft:
         draft.write_text("".join(lines), encoding="utf-8")
-    with audio.log.open("a", encoding="utf-8") as log:
+    with telling_faults(audio.log), audio.log.open("a", encoding="utf-8") as log:
 
         def watch(_: Learning, terms: Mapping[str, float], change: Change) -> None:
             if change.counts:

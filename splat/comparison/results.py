@@ -78,6 +78,7 @@ def outcome(plan: Plan, out: Path, entry: Entry) -> Outcome:
         "psnr": metrics["psnr"],
         "ssim": metrics["ssim"],
         "lpips": metrics["lpips"],
+        **_off_path(metrics.get("off_path") or {}),
         "gaussians": metrics["gaussians"],
         "peak_gaussians": max((count for _, count in counts), default=metrics["gaussians"]),
         "bytes": metrics["export"]["bytes"],
@@ -97,6 +98,17 @@ def outcome(plan: Plan, out: Path, entry: Entry) -> Outcome:
         counts=counts,
         edits=tuple((r["step"], r["counts"]) for r in log if "counts" in r),
     )
+
+
+def _off_path(record: Record) -> dict[str, float | None]:
+    """Figures of a run off the path of its photos, as `OffPath.as_dict` gives them."""
+    between = record.get("between") or {}
+    return {
+        "off_path": record.get("psnr"),
+        "confirmed": between.get("depth"),
+        "floating": between.get("floaters"),
+        "sharpness": between.get("sharpness"),
+    }
 
 
 def _looks(log: Sequence[Record]) -> tuple[tuple[int, float, float], ...]:

@@ -27,7 +27,8 @@ def main(arguments: Sequence[str]) -> int:
     plan = read_plan(out)
     assert plan is not None
     entry = next(entry for entry in plan.entries() if entry.key == key)
-    runs.begins(out, entry, at_once)
+    if not runs.trained(plan, out, entry):  # what is only measured now has its times already
+        runs.begins(out, entry, at_once)
     try:
         runs.carry_out(plan, out, entry, threads=threads or None, cache=cache or None)
     except Stopped:

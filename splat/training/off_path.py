@@ -22,6 +22,7 @@ from splat.evaluation.off_path import (
     between_photos,
     places,
 )
+from splat.kernels import one_torch_thread
 from splat.render.camera_order import path_order
 from splat.training.finish import held_out_fit, measure
 from splat.training.prepare import Job
@@ -34,10 +35,15 @@ def measured_off_path(
     """Figures of the model of a job off the path of its photos, as any program draws them.
 
     `metrics` are those of its held-out photos, measured here where they are needed and left out.
-    `truth` draws what a camera in the frame of the
-    input sees, on the CPU, None where it stands outside of what is known; where it is left out,
-    that of scenes that this package generated (`splat.datasets.truth`).
+    `truth` draws what a camera in the frame of the input sees, on the CPU, None where it stands
+    outside of what is known; where it is left out, that of scenes that this package generated
+    (`splat.datasets.truth`).
     """
+    with one_torch_thread():  # figures are the same for any number of threads
+        return _measured(job, metrics, truth)
+
+
+def _measured(job: Job, metrics: Metrics | None, truth: Truth | None) -> OffPath:
     start = time.perf_counter()
     run, known = job.run, truth or truth_of(job.scene)
     path, photos = _path(job), _photos(job)

@@ -54,7 +54,7 @@ def load(
     """The posed photographs in a folder, of whichever format; nothing is decoded.
 
     `images` names another folder of photos (such as `images_4`), `masks` is `auto`, `none` or a
-    folder, `eval` is `auto`, `all`, `none`, a number or names (see `splat.datasets.split`);
+    folder, `eval` is `auto`, `path`, `all`, `none`, a number or names (see `splat.datasets.split`);
     `depths` and `normals` are as `masks`, `depth_kind` is what depths are if not what their folder
     says (see `splat.datasets.guides`).
     A scene, which may be a stranger's, that names photos outside of its folder is refused unless

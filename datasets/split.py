@@ -11,14 +11,17 @@ from splat.system.foreign import content, reading
 from splat.types import SceneData, View
 
 _EVERY = 8
+_STRETCH = 0.2
 
 
 def split(scene: SceneData, eval: str = "auto") -> SceneData:
     """The scene with the views told apart anew, both lists sorted by name.
 
     `auto`: the dataset's own split, or every 8th; a number N: every Nth by name, from the first;
-    `all`: train on all and evaluate on all; `none`: train on all, evaluate on none; else names,
-    in a text file (one a line) or separated by commas.
+    `path`: a fifth of the photos in one piece, from the middle of the path along which they were
+    taken, so that what is measured stands off the path of what trains; `all`: train on all and
+    evaluate on all; `none`: train on all, evaluate on none; else names, in a text file (one a
+    line) or separated by commas.
     """
     if eval == "auto" and scene.test:
         said = f"the dataset's own split holds out {len(scene.test)} views"
@@ -33,6 +36,8 @@ def split(scene: SceneData, eval: str = "auto") -> SceneData:
         if every < 2:
             raise ValueError(f"--eval {eval}: leaves no view to train on; expected 2 or more")
         test, said = _every(views, every)
+    elif eval == "path":
+        test, said = _stretch(views)
     else:
         test = _named(views, eval)
         said = f"{len(test)} of {len(views)} views are held out, by name"
@@ -48,6 +53,33 @@ def _every(views: tuple[View, ...], every: int) -> tuple[tuple[View, ...], str]:
     said = f"{len(test)} of {len(views)} views are held out (one in {every}, by name)"
     if len(photos) < len(views):
         said = f"{len(chosen)} of {len(photos)} photos are held out (one in {every}, by name)"
+    return test, said
+
+
+def holds_out_a_stretch(scene: SceneData) -> bool:
+    """Whether the held-out views are those that `path` would hold out."""
+    views = tuple(sorted((*scene.train, *scene.test), key=lambda view: view.name))
+    names = {view.name for view in scene.test}
+    if not names or names & {view.name for view in scene.train}:
+        return False
+    return names == {view.name for view in _stretch(views)[0]}
+
+
+def _stretch(views: tuple[View, ...]) -> tuple[tuple[View, ...], str]:
+    """A fifth of the path, around its middle, and what to say."""
+    from splat.render.camera_order import path_order  # SciPy comes with it, which few splits need
+
+    first = {photo_of(view): view for view in reversed(views)}
+    photos = sorted(first)
+    order = path_order([first[photo].camera for photo in photos], photos)
+    count = max(1, round(len(photos) * _STRETCH))
+    begin = (len(photos) - count) // 2
+    chosen = [photos[i] for i in order[begin : begin + count]]
+    test = tuple(view for view in views if photo_of(view) in chosen)
+    said = (
+        f"{count} of {len(photos)} photos are held out, a stretch of the path from {chosen[0]} to"
+        f" {chosen[-1]}"
+    )
     return test, said
 
 
@@ -76,8 +108,8 @@ def _named(views: tuple[View, ...], eval: str) -> tuple[View, ...]:
     by_name |= {view.name: photo_of(view) for view in views}
     if unknown := [name for name in names if name not in by_name]:
         raise ValueError(
-            f"--eval {eval}: there is no view called {unknown[0]}; expected auto, all, none, a "
-            f"number, or names such as {views[0].name}, in a text file or separated by commas"
+            f"--eval {eval}: there is no view called {unknown[0]}; expected auto, path, all, none,"
+            f" a number, or names such as {views[0].name}, in a text file or separated by commas"
         )
     chosen = {by_name[name] for name in names}
     return tuple(view for view in views if photo_of(view) in chosen)

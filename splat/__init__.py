@@ -1,8 +1,8 @@
 """splat: train 3D Gaussian Splatting scenes on a CPU or on CUDA.
 
-The stable interface is what this module names: `load`, `train`, `resume`, `rasterize`, `read`,
-`write`, the options of a run and the strategies. Importing it is cheap; torch and the kernels are
-loaded when one of the names is first used.
+The stable interface is what this module names: `load`, `train`, `resume`, `off_path`, `rasterize`,
+`read`, `write`, the options of a run and the strategies. Importing it is cheap; torch and the
+kernels are loaded when one of the names is first used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from splat.api import Result, load, rasterize, read, resume, train, write
+    from splat.api import Result, load, off_path, rasterize, read, resume, train, write
     from splat.core.chain import Chain
     from splat.core.strategy import Fixed, Strategy
     from splat.options import Options, Reading, Watching
@@ -44,6 +44,7 @@ __all__ = [
     "Strategy",
     "Watching",
     "load",
+    "off_path",
     "rasterize",
     "read",
     "resume",

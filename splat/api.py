@@ -19,6 +19,7 @@ from splat.core.frame import gaussians_from_frame
 from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.evaluation.lpips import Net
+from splat.evaluation.off_path import OffPath, Truth
 from splat.formats import ply
 from splat.loop import Run, Watcher
 from splat.options import PLANES, Options, Reading, Viewing, Watching
@@ -45,6 +46,7 @@ from splat.system.version import version
 from splat.training import row_budget, time_budget
 from splat.training.decide import Decided, Decision, decide
 from splat.training.finish import baked_stand_in, finish, summary
+from splat.training.off_path import measured_off_path
 from splat.training.prepare import Job, announce, prepare
 from splat.training.session import run_to_end
 from splat.types import Camera, Frame, Gaussians, Needs, Rendered, SceneData, View
@@ -224,6 +226,44 @@ def resume(
             checkpoint.prune(place.checkpoints, watching.keep)
         del state  # as large as what is trained
         return _carried_out(job, place, watching, watchers, lpips, viewing, done)
+
+
+def reopened(
+    folder: Path | str,
+    scene: SceneData | Path | None = None,
+    *,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> Job:
+    """The job of a run as its last checkpoint left it, to be measured; `close` it when done.
+
+    `scene` is where its scene lies now, or the scene itself where it was made in Python; None:
+    where it lay.
+    """
+    place = existing(Path(folder))
+    config = read_config(place.config)
+    state = checkpoint.load(place.latest())
+    if not isinstance(scene, SceneData):
+        scene = reread(config, scene)
+    same_views(config, scene)
+    options = replace(config.options, device=device)
+    return prepare(scene, strategy_of(config), options, state)
+
+
+def off_path(
+    folder: Path | str,
+    scene: SceneData | Path | None = None,
+    truth: Truth | None = None,
+    *,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> OffPath:
+    """A run measured where no photo was taken, as by `splat eval --off-path`; nothing is written.
+
+    `truth` gives what a camera in the frame of the input would see, RGB in [0, 1] [h, w, 3], or
+    None where it stands outside of what is known. Without it, it is known of the built-in scene
+    only. `scene` is as for `reopened`.
+    """
+    with closing(reopened(folder, scene, device=device)) as job:
+        return measured_off_path(job, truth=truth)
 
 
 def read_scene(path: Path, reading: Reading) -> SceneData:

@@ -29,7 +29,8 @@ class ClearAir(Wrapper):
     """Clear air (ours): rows in the free ball about a camera go, rows that reach into it shrink.
 
     A ball has half the distance from its camera to the nearest points of the scene. No row is born
-    in one, nor reaching into one. Where rows only make Gaussians, or nothing is known of the scene, all is as without.
+    in one, nor reaching into one. Where rows only make Gaussians, or nothing is known of the scene,
+    all is as without.
     """
 
     every: Annotated[int, at_least(1)] = 50

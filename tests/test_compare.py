@@ -369,6 +369,32 @@ def test_more_seeds_extend_a_comparison_and_nothing_is_done_twice(
     assert entries.count(("fixed", 4)) == 1 and len(entries) == 7
 
 
+def test_runs_that_are_done_are_measured_off_the_path_and_not_trained_again(
+    whole: Path, tmp_path: Path, splat: Splat
+) -> None:
+    out = tmp_path / "more"
+    shutil.copytree(whole, out)
+    assert "off path dB" not in (out / "report.html").read_text()
+    compare(Request(seeds=(0,), off_path=True), out, workers=0, threads=2, quiet=True)
+    assert checkpoints(out) == checkpoints(whole)
+    # Every run of the comparison has the figures once it is asked for them anew.
+    assert states(out) == ["done", "done", "begun", "begun"]
+    compare(Request(), out, workers=0, threads=2, quiet=True)
+    assert states(out) == ["done"] * 4 and checkpoints(out) == checkpoints(whole)
+    for outcome in read(out).outcomes:
+        between = outcome.metrics["off_path"]["between"]
+        assert outcome.figures["off_path"] == outcome.metrics["off_path"]["psnr"]
+        assert outcome.figures["confirmed"] == between["depth"]
+        assert outcome.figures["floating"] == between["floaters"]
+        assert len(outcome.note.at_once) == 1  # times are those of training
+    write_report(read(out), out)
+    report = (out / "report.html").read_text()
+    for words in ("off path dB", "confirmed %", "floaters %", "sharpness", "Off the path"):
+        assert words in report
+    table = splat("compare", "--out", out, "--only-report").out
+    assert "off path dB" in table and "confirmed %" in table
+
+
 def test_what_would_mix_unlike_runs_is_refused(
     whole: Path, tmp_path: Path, tiny_folder: Path
 ) -> None:

@@ -74,6 +74,9 @@ class Compare:
     """Steps between looks at the held-out views, for the curves; they are no part of the times."""
     net: Literal["alex", "vgg", "none"] = "alex"
     """Network of LPIPS; figures of different networks do not compare."""
+    off_path: bool = False
+    """Measure every run where no photo was taken, too, as `splat eval --off-path`; those that are
+    done are measured then, and not trained again."""
     workers: Annotated[int | None, hint("cores / threads, or one for each GPU")] = None
     """Runs at once, each in a process of its own. 0: one after the other in this one."""
     on: Annotated[str | None, tyro.conf.arg(metavar="ray|ADDRESS"), hint("this machine")] = None
@@ -127,6 +130,7 @@ def _request(asked: Compare) -> Request:
         reading=asked.reading,
         eval_every=asked.eval_every,
         net=asked.net,
+        off_path=asked.off_path,
     )
 
 

@@ -19,23 +19,22 @@ from splat.options import Options, Reading
 from splat.options.parse import parsed
 from splat.options.verbs import DrawOn, Json, Quiet
 from splat.recipes.model_files import ModelFile, model_file
-from splat.recipes.restored import strategy_of
 from splat.render import drawing_as
-from splat.runs import checkpoint
-from splat.runs.folder import Folder, existing, read_config, same_views
+from splat.runs.folder import Folder, existing
 from splat.sensor.held_out import HeldOutFit
 from splat.system.colours import hexadecimal, rgb
 from splat.system.files import read_json, write_json
 from splat.system.numbers import hint
 from splat.training.finish import figures, held_out_fit, measure, summary
+from splat.training.off_path import measured_off_path
 from splat.training.prepare import Job, loaders, prepare
 from splat.types import SceneData
 
 FIGURES = (
     *("psnr", "ssim", "lpips", "lpips_net", "lpips_missing", "split", "views", "per_view"),
-    *("protocol", "psnr_unfitted", "own_near", "floaters"),
+    *("protocol", "psnr_unfitted", "own_near", "floaters", "off_path"),
 )
-"""Metrics that a new measurement replaces in those of a run."""
+"""Metrics that a new measurement replaces in those of a run; `off_path` where it was asked for."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,9 @@ class Evaluate:
     fit: Literal["auto", "none", "exposure", "pose", "both"] = "auto"
     """What of each held-out photo is fitted on its left half; figures are of the right half then.
     auto: what the run learned of the photos that it trained on."""
+    off_path: bool = False
+    """Measure also where no photo was taken: nearer, farther, higher and from between cameras
+    against truth, where the scene was generated; from halfway between photos without it."""
     net: Literal["alex", "vgg", "none"] = "alex"
     """Network of LPIPS; figures of different networks do not compare."""
     json: Json = False
@@ -71,15 +73,20 @@ def main(arguments: Sequence[str]) -> int:
     asked = parsed(Evaluate, "eval", arguments)
     if Folder(asked.what).in_blocks():
         return _of_blocks(asked)
-    job = _of_file(asked) if asked.what.is_file() else _of_run(asked)
+    if asked.what.is_file():
+        job = _of_file(asked)
+    else:
+        job = api.reopened(asked.what, asked.scene, device=asked.device)
     with closing(job):
-        if job.held_out is None:
+        if job.held_out is None and not asked.off_path:
             raise ValueError(
                 f"no view of {job.scene.path} is held out; nothing to measure on: see --eval"
             )
         net = None if asked.net == "none" else asked.net
         measurement = measure(job, net, fit=_fit(job, asked.fit))
         record = figures(job, measurement, 0.0)
+        if asked.off_path:
+            record["off_path"] = measured_off_path(job, measurement).as_dict()
     if asked.what.is_dir():
         record = _brought_up_to_date(asked.what, record)
     print(json.dumps(record, indent=1) if asked.json else summary(record))
@@ -101,22 +108,18 @@ def _fit(job: Job, asked: str) -> HeldOutFit | None:
     )
 
 
-def _of_run(asked: Evaluate) -> Job:
-    place = existing(asked.what)
-    config = read_config(place.config)
-    state = checkpoint.load(place.latest())
-    scene = api.reread(config, asked.scene)
-    same_views(config, scene)
-    options = replace(config.options, device=asked.device)
-    return prepare(scene, strategy_of(config), options, state)
-
-
 def _of_blocks(asked: Evaluate) -> int:
     """Measure the merged blocks of a run; the exit code."""
     if asked.fit not in ("auto", "none"):
         raise ValueError(
             f"fit is {asked.fit!r}, and {asked.what} was trained in blocks, which learn neither"
             " poses nor exposures; leave it out"
+        )
+    if asked.off_path:
+        merged = Folder(asked.what).gaussians
+        raise ValueError(
+            f"{asked.what} was trained in blocks, and only what one process holds is measured off"
+            f" the path; give the merged file, {merged}, with --scene"
         )
     record = measure_again(
         existing(asked.what),
@@ -190,6 +193,6 @@ def _brought_up_to_date(run: Path, record: dict[str, Any]) -> dict[str, Any]:
     metrics = read_json(path) if path.is_file() else {}
     if metrics.get("steps") != record["steps"]:
         return record
-    metrics |= {name: record[name] for name in FIGURES}
+    metrics |= {name: record[name] for name in FIGURES if name in record}
     write_json(path, metrics)
     return dict(metrics)

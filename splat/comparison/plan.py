@@ -72,6 +72,8 @@ class Shared:
     """The device, cpu or cuda."""
     made_by: str
     """Version of splat that made the plan."""
+    off_path: bool = False
+    """Whether runs are measured off the path of the photos, too."""
 
 
 @dataclass(frozen=True)

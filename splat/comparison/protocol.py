@@ -12,6 +12,7 @@ from splat.comparison.plan import plain
 from splat.comparison.request import DEFAULTS
 from splat.comparison.results import OFF, Outcome
 from splat.evaluation.evaluate import AS_GIVEN
+from splat.evaluation.off_path import IN, OUT, TOLERANCE
 from splat.options import Reading
 
 _SIZES = {
@@ -44,6 +45,7 @@ def protocol(comparison: Comparison) -> str:
             "On views that were never trained on: means over views of PSNR, of SSIM (window of 11"
             f" pixels) and of {_lpips(done)}, taken on floats without rounding." + _fitted(done)
         ),
+        **_off_path(comparison),
         "Seeds": (
             f"{', '.join(map(str, comparison.plan.seeds))}. ± is the sample standard deviation over"
             " seeds. Δ is the difference in PSNR to the reference seed by seed, which is steadier"
@@ -65,6 +67,22 @@ def protocol(comparison: Comparison) -> str:
     if others := _others(comparison):
         entries["Other options"] = others
     return terms(entries)
+
+
+def _off_path(comparison: Comparison) -> dict[str, str]:
+    """What figures off the path are, where they are measured."""
+    if not comparison.plan.shared.off_path:
+        return {}
+    return {
+        "Off the path": (
+            "Where no photo was taken. “off path dB”: against truth, where the scene was generated,"
+            f" the mean over cameras pulled in ({IN:g} of the distance), pushed out ({OUT:g}),"
+            " raised, and halfway between photos. The others are of views halfway between photos,"
+            " without truth: “confirmed” is the share of pixels whose surface a photo beside draws"
+            f" within {TOLERANCE:.0%} of the depth, “floaters” the share of blending weight that"
+            " hangs in the air, “sharpness” the gradient energy over that of the photos beside."
+        )
+    }
 
 
 def _fitted(done: list[Outcome]) -> str:

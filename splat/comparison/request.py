@@ -60,6 +60,8 @@ class Request:
     """Steps between measurements on the held-out views; 0: a tenth of the run."""
     net: str = "alex"
     """Network of LPIPS: alex, vgg or none."""
+    off_path: bool = False
+    """Measure runs off the path of the photos, too; those that are done likewise."""
 
 
 def plan_of(request: Request, out: Path) -> tuple[Plan, tuple[Ask, ...]]:
@@ -120,7 +122,9 @@ def _shared(request: Request, old_plan: Plan | None, device: torch.device, out: 
         assert fitted.steps is not None
         every = request.eval_every or max(1, fitted.steps // LOOKS)
         options = replace(fitted, **how)
-        return Shared(options, request.reading, every, request.net, device.type, version())
+        return Shared(
+            options, request.reading, every, request.net, device.type, version(), request.off_path
+        )
     kept = old_plan.shared
     _same("version", version(), kept.made_by, out)
     _same("--device", device.type, kept.device, out)
@@ -129,7 +133,7 @@ def _shared(request: Request, old_plan: Plan | None, device: torch.device, out: 
     more = {"eval_every": request.eval_every, "net": request.net}
     here = {"eval_every": kept.eval_every, "net": kept.net}
     _unchanged(more, {"eval_every": 0, "net": "alex"}, here, out)
-    return kept
+    return replace(kept, off_path=kept.off_path or request.off_path)
 
 
 def _unchanged(

@@ -79,6 +79,7 @@ def outcome(plan: Plan, out: Path, entry: Entry) -> Outcome:
         "psnr": metrics["psnr"],
         "ssim": metrics["ssim"],
         "lpips": metrics["lpips"],
+        **_off_path(metrics.get("off_path") or {}),
         "gaussians": metrics["gaussians"],
         "peak_gaussians": max((count for _, count in counts), default=metrics["gaussians"]),
         "bytes": metrics["export"]["bytes"],
@@ -114,6 +115,17 @@ def _metrics(path: Path) -> dict[str, Any]:
         metrics.numbers("size", 2)
         metrics.record("export").number("bytes")
         return {**metrics}
+
+
+def _off_path(record: Mapping[str, Any]) -> dict[str, float | None]:
+    """Figures of a run off the path of its photos, as `OffPath.as_dict` gives them."""
+    between = record.get("between") or {}
+    return {
+        "off_path": record.get("psnr"),
+        "confirmed": between.get("depth"),
+        "floating": between.get("floaters"),
+        "sharpness": between.get("sharpness"),
+    }
 
 
 def _looks(log: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, float, float], ...]:

@@ -19,6 +19,7 @@ from splat.runs.folder import Folder, fingerprint, read_config
 from splat.system import machine
 from splat.system.files import read_json, write_json
 from splat.system.foreign import filled, reading, record
+from splat.types import SceneData
 
 State = Literal["done", "failed", "begun", "waiting"]
 
@@ -87,10 +88,15 @@ def state_of(plan: Plan, out: Path, entry: Entry) -> State:
     if not place.is_run():
         return "failed" if note_of(out, entry).failed else "waiting"
     _check_same(plan, out, place, entry)
-    metrics = read_json(place.metrics) if place.metrics.is_file() else {}
-    if metrics and metrics.get("steps") == plan.shared.options.steps:
+    if trained(plan, out, entry) and _measured(plan, place):
         return "done"
     return "failed" if note_of(out, entry).failed else "begun"
+
+
+def trained(plan: Plan, out: Path, entry: Entry) -> bool:
+    """Whether a run took all its steps; it may be yet to be measured off the path."""
+    metrics = folder_of(out, entry).metrics
+    return metrics.is_file() and read_json(metrics).get("steps") == plan.shared.options.steps
 
 
 def strategy_of(plan: Plan, entry: Entry) -> Strategy:
@@ -103,7 +109,7 @@ def strategy_of(plan: Plan, entry: Entry) -> Strategy:
 def carry_out(
     plan: Plan, out: Path, entry: Entry, *, threads: int | None, cache: int | None = None
 ) -> None:
-    """Train a run to its end, from the start or from its last checkpoint."""
+    """Train a run to its end, from the start or from its last checkpoint, and measure it."""
     shared, place = plan.shared, folder_of(out, entry)
     planned_scene = plan.scene(entry.scene)
     scene = api.read_scene(planned_scene.path, shared.reading)
@@ -112,6 +118,22 @@ def carry_out(
             f"{planned_scene.path}: the views or points are not those that the comparison was begun"
             " with; restore them, or begin another comparison"
         )
+    if not trained(plan, out, entry):
+        _train(plan, scene, entry, place, threads, cache)
+    if not _measured(plan, place):
+        record = api.off_path(place.path, scene, device=_device(plan)).as_dict()
+        write_json(place.metrics, {**read_json(place.metrics), "off_path": record})
+
+
+def _train(
+    plan: Plan,
+    scene: SceneData,
+    entry: Entry,
+    place: Folder,
+    threads: int | None,
+    cache: int | None,
+) -> None:
+    shared = plan.shared
     strategy, net = strategy_of(plan, entry), _net(shared.net)
     watching = Watching(eval_every=shared.eval_every, keep=1, pictures=False, quiet=True)
     if place.is_run() and checkpoint.checkpoints_in(place.checkpoints):
@@ -131,6 +153,11 @@ def carry_out(
         command=f"splat compare ({entry.key})",
         lpips=net,
     )
+
+
+def _measured(plan: Plan, place: Folder) -> bool:
+    """Whether the figures of a trained run are all there."""
+    return not plan.shared.off_path or "off_path" in read_json(place.metrics)
 
 
 def _check_same(plan: Plan, out: Path, place: Folder, entry: Entry) -> None:

@@ -28,7 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     assert plan is not None
     entry = next(entry for entry in plan.entries() if entry.key == key)
     try:
-        runs.begins(out, entry, at_once)
+        if not runs.trained(plan, out, entry):  # what is only measured now has its times already
+            runs.begins(out, entry, at_once)
         runs.carry_out(plan, out, entry, threads=threads or None, cache=cache or None)
     except Stopped:
         raise

@@ -61,7 +61,7 @@ class Metrics:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, which has no infinity: infinite PSNR (no error at all) is null there."""
-        plain: dict[str, Any] = _plain(asdict(self))
+        plain: dict[str, Any] = for_json(asdict(self))
         return plain
 
 
@@ -232,11 +232,13 @@ def _mean(values: list[float]) -> float:
     return sum(numbers) / len(numbers) if numbers else math.nan
 
 
-def _plain(value: Any) -> Any:
+def for_json(value: Any) -> Any:
+    """A figure, or lists and dicts of figures, as JSON can hold them: null for what is not
+    finite."""
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [for_json(item) for item in value]
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: for_json(item) for name, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

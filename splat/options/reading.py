@@ -18,7 +18,8 @@ class Reading:
     """auto: those of the dataset or in masks/; none; or the name of another folder."""
     eval: str = "auto"
     """Views held out to measure with. auto: the dataset's own split, or every 8th; N: every Nth;
-    none; all: train and measure on all; or names: a text file, or a list with commas."""
+    path: a fifth of the path in one piece; none; all: train and measure on all; or names: a text
+    file, or a list with commas."""
     depths: str = "auto"
     """Depth maps to learn from, called as the photos (.png of 16 bits, .exr, .npy). auto: those in
     depths/; none; or the name of another folder."""

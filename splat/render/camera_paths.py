@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from torch import Tensor
 
 from splat.core.frame import focus_point
+from splat.render.camera_order import Stands
 from splat.system.foreign import Broken, Record, part, reading, record, shown
 from splat.types import Camera
 
@@ -45,7 +46,7 @@ def turntable(cameras: Sequence[Camera], frames: int) -> list[Camera]:
     outward = float((poses[:, 2, :3] * (focus - centres)).sum()) < 0
     head = replace(cameras[0], K=_centred(cameras[0]))
     looks = (eyes - focus) if outward else (focus - eyes)
-    return [_looking(head, eye, look, up) for eye, look in zip(eyes, looks, strict=True)]
+    return [looking_from(head, eye, look, up) for eye, look in zip(eyes, looks, strict=True)]
 
 
 def along(cameras: Sequence[Camera], frames: int) -> list[Camera]:
@@ -55,13 +56,28 @@ def along(cameras: Sequence[Camera], frames: int) -> list[Camera]:
     line; the size is that of the first camera.
     """
     _counted(cameras, frames)
-    head = cameras[0]
     if len(cameras) == 1:
-        return [head] * frames
+        return [cameras[0]] * frames
+    return _on_the_path(cameras, lambda knots: np.linspace(0, 1, frames))
+
+
+def midway(cameras: Sequence[Camera]) -> list[Camera]:
+    """Where the smooth path through the cameras is halfway between each of them and the next.
+
+    One fewer than there are cameras; see `along`.
+    """
+    if len(cameras) < 2:
+        return []
+    return _on_the_path(cameras, lambda knots: (knots[1:] + knots[:-1]) / 2)
+
+
+def _on_the_path(cameras: Sequence[Camera], places: Callable[[Array], Array]) -> list[Camera]:
+    """Cameras at places of the path, 0 to 1, made of those where it passes the cameras given."""
+    head = cameras[0]
     poses, centres = _poses(cameras), _centres(cameras)
     sized = [camera.resized(head.width, head.height) for camera in cameras]
-    knots = _knots(poses, centres, _numpy(focus_point(cameras)))
-    at = np.linspace(0, 1, frames)
+    knots = _knots(cameras)
+    at = places(knots)
     eyes = CubicHermiteSpline(knots, centres, np.gradient(centres, knots, axis=0))(at)
     turns = Slerp(knots, Rotation.from_matrix(poses[:, :3, :3]))(at).as_matrix()
     lenses = interp1d(knots, np.stack([_numpy(camera.K) for camera in sized]), axis=0)(at)
@@ -130,19 +146,16 @@ def _ring(offsets: Array, up: Array, frames: int) -> tuple[Array, tuple[float, f
     return turn.T @ axes, (float(radii[0]), float(radii[1])), 2 * math.pi * part
 
 
-def _knots(poses: Array, centres: Array, focus: Array) -> Array:
+def _knots(cameras: Sequence[Camera]) -> Array:
     """When each camera is passed, 0 to 1: by the way between them, moved and turned."""
-    turns = Rotation.from_matrix(poses[:, :3, :3])
-    angles: Array = (turns[1:] * turns[:-1].inv()).magnitude()
-    reach = float(np.linalg.norm(centres - focus, axis=1).mean())
-    ways = np.linalg.norm(np.diff(centres, axis=0), axis=1) + 0.5 * reach * angles
+    ways = Stands.of(cameras).ways()
     ways += max(1e-6 * float(ways.sum()), 1e-12)
     knots: Array = np.concatenate([[0.0], np.cumsum(ways) / ways.sum()])
     knots[-1] = 1
     return knots
 
 
-def _looking(camera: Camera, eye: Array, look: Array, up: Array) -> Camera:
+def looking_from(camera: Camera, eye: Array, look: Array, up: Array) -> Camera:
     """The camera standing at `eye` upright, turned to the direction `look`."""
     own = _numpy(camera.world_to_camera)[:3, :3]
     ahead = _unit(look) if look.any() else own[2]

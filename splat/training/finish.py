@@ -17,6 +17,7 @@ from splat.core.frame import camera_from_frame
 from splat.core.knobs import value_text
 from splat.evaluation.evaluate import Metrics, ViewMetrics, evaluate, mean_psnr
 from splat.evaluation.lpips import Net
+from splat.evaluation.off_path import summary_lines
 from splat.evaluation.pictures import Row, contact_sheet, curves
 from splat.export.receipt import export
 from splat.export.retrain import retrain
@@ -362,6 +363,8 @@ def summary(record: Mapping[str, Any]) -> str:
         )
     width, height = record["size"]
     lines.append(f"on {record['split']}, at {width}x{height} pixels")
+    if record.get("off_path"):
+        lines += summary_lines(record["off_path"])
     last = f"{record['gaussians']:,} Gaussians"
     if "anchors" in record:
         last = f"{record['anchors']:,} anchors, which make {last} in a view"

@@ -270,15 +270,17 @@ def eyes() -> list[Camera]:
 
 
 def test_training_brings_levels_closer_to_the_finest() -> None:
-    render, (levels, trained, there) = NativeRenderer(), refined_by_training(60)
+    render, (levels, trained, there) = NativeRenderer(), refined_by_training(150)
 
     def error(rows: Gaussians) -> float:
         off = [render(rows, c).image - render(there, c).image for c in eyes()]
         return float(torch.stack(off).square().mean())
 
+    fresh = levels_of(ball())[1].coarser
+    assert all(torch.equal(a.quats, b.quats) for a, b in zip(levels.coarser, fresh, strict=True))
     errors = [[error(level) for level in each.coarser] for each in (levels, trained)]
-    assert all(after < 0.5 * before for before, after in zip(*errors, strict=True)), errors
-    again = refined_by_training(60)[1]
+    assert all(after < 0.6 * before for before, after in zip(*errors, strict=True)), errors
+    again = refined_by_training(150)[1]
     for one, two in zip(trained.coarser, again.coarser, strict=True):
         assert torch.equal(one.means, two.means) and torch.equal(one.colors, two.colors)
 
@@ -635,10 +637,13 @@ def test_convert_trains_levels_from_cameras(
         main([str(tmp_path / "a.ply"), str(tmp_path / "b/lod-meta.json"), "--level-steps", "3"])
         == 0
     )
-    with pytest.raises(ValueError, match="holds no levels of detail"):
-        main([*given, str(tmp_path / "b.spz"), "--level-steps", "20"])
-    with pytest.raises(ValueError, match="level-steps is -1"):
-        main([*given, str(tmp_path / "c" / "lod-meta.json"), "--level-steps", "-1"])
+    for name, steps, says in (
+        ("b.spz", "20", "b.spz holds no levels of detail"),
+        ("c/lod-meta.json", "-1", "level-steps is -1"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*given, str(tmp_path / name), "--level-steps", steps])
+        assert says in " ".join(capsys.readouterr().err.split())
 
 
 def test_convert_writes_and_reads_it(

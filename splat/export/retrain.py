@@ -112,7 +112,9 @@ def retrain(
     if gaussians.sh_degree is None:
         raise ValueError("Gaussians of plain colours cannot be trained; expected harmonics")
     order = _Order()
-    model = Explicit(columns_of(gaussians), steps=steps, sh_every=0, rates=rates or _slow())
+    # Training moves columns in place, and those of the caller stay.
+    columns = {name: values.clone() for name, values in columns_of(gaussians).items()}
+    model = Explicit(columns, steps=steps, sh_every=0, rates=rates or _slow())
     run = Run(
         model=model,
         strategy=Fixed(),

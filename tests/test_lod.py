@@ -21,14 +21,23 @@ from torch import Tensor
 
 from splat import formats
 from splat.core.frame import gaussians_from_frame
+from splat.export.retrain import LevelTraining
 from splat.formats import lod, ply
 from splat.formats.lod_meta import read_meta
 from splat.lod.choose import chosen_levels, distances, leaves_in_frustum
-from splat.lod.levels import FEWEST, RATIO, Levels, levels_of_rows, rows_by_leaf
+from splat.lod.levels import (
+    FEWEST,
+    RATIO,
+    Levels,
+    coarser_counts,
+    levels_of_rows,
+    rows_by_leaf,
+)
 from splat.lod.merge import MOST_OPAQUE, masses, merged, shown_area
 from splat.lod.store import Store, store_of
-from splat.lod.tree import depth_for, halving_order, leaf_order, starts_of
+from splat.lod.tree import cut_order, depth_for, group_cuts, halving_order, leaf_order, starts_of
 from splat.math import covariances
+from splat.render.camera_paths import around
 from splat.render.native import NativeRenderer
 from splat.types import Camera, Drawing, Frame, Gaussians
 from splat.viewer.layers import FEWEST as FEWEST_DRAWN
@@ -95,10 +104,33 @@ def test_a_tree_is_the_same_however_it_is_cut() -> None:
     positions = np.random.default_rng(3).normal(size=(5000, 3)).astype(np.float32)
     at_once = halving_order(np.ascontiguousarray(positions.T), 4)
     first = halving_order(np.ascontiguousarray(positions.T), 2)
-    then = first[halving_order(np.ascontiguousarray(positions[first].T), 4, start=2)]
+    cuts = [starts_of(5000, level) for level in (2, 3)]
+    then = first[cut_order(np.ascontiguousarray(positions[first].T), cuts)]
     starts = starts_of(5000, 4)
     for low, high in pairwise(starts):
         assert set(at_once[low:high]) == set(then[low:high])
+
+
+def test_groups_of_a_leaf_are_equal_to_a_row_and_nested() -> None:
+    # Leaves of 10 and 11 rows; 3 nodes each, halved once: nodes of 1 and 2, then 3, then 6 groups.
+    cuts = [each.tolist() for each in group_cuts(np.array([0, 10, 21]), 3, 1)]
+    assert cuts == [
+        [0, 10, 21],
+        [0, 3, 10, 13, 21],
+        [0, 3, 6, 10, 13, 17, 21],
+        [0, 1, 3, 5, 6, 8, 10, 11, 13, 15, 17, 19, 21],
+    ]
+    for before, after in pairwise(cuts):
+        assert set(before) <= set(after)
+
+
+@pytest.mark.parametrize("n", [64, 1000, 30_000, 40_000, 60_000, 1_000_003])
+def test_a_level_has_a_quarter_of_the_rows(n: int) -> None:
+    counts = coarser_counts(n)
+    leaves = 1 << depth_for(n, 8192)
+    assert 0.94 * n / RATIO - leaves <= counts[0] * leaves <= n / RATIO
+    assert FEWEST <= counts[-1] < RATIO * FEWEST
+    assert all(a == RATIO * b for a, b in pairwise(counts))
 
 
 def test_two_equal_balls_become_what_the_formula_says() -> None:
@@ -201,6 +233,65 @@ def test_levels_cover_what_they_stand_for() -> None:
             sources.append(source)
     assert bool((levels.errors[0] == 0).all()) and bool((levels.errors.diff(dim=0) >= 0).all())
     assert float(there.scales.max()) <= float(levels.reach.max())
+
+
+def test_boxes_hold_what_was_refined() -> None:
+    there, levels = levels_of(ground(3000))
+    moved = levels.refined(
+        there, lambda finest, rows: replace(rows, means=rows.means + 1, scales=2 * rows.scales)
+    )
+    torch.testing.assert_close(moved.coarser[0].means, levels.coarser[0].means + 1)
+    assert moved.coarser[0].source is levels.coarser[0].source
+    assert torch.equal(moved.low, levels.low) and bool((moved.high > levels.high).any())
+    assert float(moved.reach.max()) == 2 * max(float(x.scales.max()) for x in levels.coarser)
+    with pytest.raises(ValueError, match="expected as many"):
+        levels.refined(there, lambda finest, rows: finest)
+
+
+def ball(n: int = 800) -> Gaussians:
+    """Small Gaussians all over a sphere, with colours that change smoothly."""
+    means = 2 * torch.nn.functional.normalize(some(n, degree=0, seed=3).means, dim=1)
+    found = replace(some(n, degree=1, seed=3), means=means, scales=0.12 * torch.ones(n, 3))
+    found.colors[:, 0] = (2 * means).sin()
+    found.colors[:, 1:] *= 0.1
+    return replace(found, opacities=0.7 * torch.ones(n))
+
+
+def refined_by_training(steps: int) -> tuple[Levels, Levels, Gaussians]:
+    """Levels of a set in front of cameras, merged and trained."""
+    there, levels = levels_of(ball())
+    training = LevelTraining(eyes(), Drawing(), None, "cpu", steps=steps)
+    return levels, levels.refined(there, training), there
+
+
+def eyes() -> list[Camera]:
+    """Cameras on all sides of the origin, and one more."""
+    return around(ball().means, 9, 48)
+
+
+def test_training_brings_levels_closer_to_the_finest() -> None:
+    render, (levels, trained, there) = NativeRenderer(), refined_by_training(150)
+
+    def error(rows: Gaussians) -> float:
+        off = [render(rows, c).image - render(there, c).image for c in eyes()]
+        return float(torch.stack(off).square().mean())
+
+    fresh = levels_of(ball())[1].coarser
+    assert all(torch.equal(a.quats, b.quats) for a, b in zip(levels.coarser, fresh, strict=True))
+    errors = [[error(level) for level in each.coarser] for each in (levels, trained)]
+    assert all(after < 0.6 * before for before, after in zip(*errors, strict=True)), errors
+    again = refined_by_training(150)[1]
+    for one, two in zip(trained.coarser, again.coarser, strict=True):
+        assert torch.equal(one.means, two.means) and torch.equal(one.colors, two.colors)
+
+
+def test_trained_rows_stay_those_of_their_leaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("splat.loop.ORDER_EVERY", 2)  # rows are sorted in memory several times
+    levels, trained, _ = refined_by_training(7)
+    for before, after in zip(levels.coarser, trained.coarser, strict=True):
+        moved = (after.means - before.means).norm(dim=1)
+        nearest = torch.cdist(before.means, before.means).fill_diagonal_(9).amin(1)
+        assert float((moved < nearest).float().mean()) > 0.9
 
 
 def test_any_number_of_threads_builds_the_same() -> None:
@@ -513,6 +604,46 @@ def test_a_broken_document_is_said_to_be(
     path.write_text(json.dumps(said))
     with pytest.raises(ValueError, match=says):
         formats.read(path)
+
+
+def test_convert_trains_levels_from_cameras(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from splat.cli.convert import main
+
+    formats.write(some(300, degree=0, seed=3), tmp_path / "a.ply")
+    (tmp_path / "cameras.json").write_text(
+        json.dumps(
+            {
+                "cameras": [
+                    {
+                        "world_to_camera": camera.world_to_camera.tolist(),
+                        "K": camera.K.tolist(),
+                        "width": camera.width,
+                        "height": camera.height,
+                    }
+                    for camera in eyes()
+                ]
+            }
+        )
+    )
+    given = [str(tmp_path / "a.ply"), "--cameras", str(tmp_path / "cameras.json"), "--json"]
+    for name, steps in (("merged", "0"), ("trained", "20")):
+        assert main([*given, str(tmp_path / name / "lod-meta.json"), "--level-steps", steps]) == 0
+    one, two = (lod.read_level(tmp_path / n / "lod-meta.json", 1) for n in ("merged", "trained"))
+    assert len(one) == len(two) == 72  # 18 at the coarsest level, four times as many
+    assert not torch.allclose(one.colors, two.colors, atol=0.01)
+    assert (
+        main([str(tmp_path / "a.ply"), str(tmp_path / "b/lod-meta.json"), "--level-steps", "3"])
+        == 0
+    )
+    for name, steps, says in (
+        ("b.spz", "20", "b.spz holds no levels of detail"),
+        ("c/lod-meta.json", "-1", "level-steps is -1"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*given, str(tmp_path / name), "--level-steps", steps])
+        assert says in " ".join(capsys.readouterr().err.split())
 
 
 def test_convert_writes_and_reads_it(

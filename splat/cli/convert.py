@@ -12,7 +12,15 @@ import torch
 import tyro
 
 from splat import formats
-from splat.cli.opened import LOOKED_AT, Opened, file_search, open_scene, views_of
+from splat.cli.opened import (
+    LOOKED_AT,
+    Opened,
+    check_level_steps,
+    file_search,
+    level_training,
+    open_scene,
+    views_of,
+)
 from splat.export.receipt import export
 from splat.export.search import Variant
 from splat.formats.settings import Settings
@@ -42,6 +50,10 @@ class Convert:
     cameras: Annotated[Path | None, hint("none")] = None
     """The cameras.json of a run: harmonics are rounded for what these see, and both files are drawn
     from them."""
+    level_steps: Annotated[int | None, hint("600 with --cameras, above 2M Gaussians 0")] = None
+    """Of lod-meta.json: steps in which every coarser level is trained to draw what the finest one
+    does from these cameras, or without any from some around the scene; 0: levels are merged only.
+    """
     settings: Settings = field(default_factory=Settings)
     overwrite: Overwrite = False
     device: DrawOn = "auto"
@@ -49,6 +61,7 @@ class Convert:
     quiet: Quiet = False
 
     def __post_init__(self) -> None:
+        check_level_steps(self.level_steps, self.target)
         if self.sh_degree is not None and self.sh_degree not in range(4):
             raise ValueError(f"sh-degree is {self.sh_degree}; expected 0, 1, 2 or 3")
 
@@ -82,6 +95,7 @@ def main(arguments: Sequence[str]) -> int:
         whole=opened.seen_by,
         dropped=(*opened.left_out, *dropped),
         cameras=cameras,
+        refine=level_training(asked.level_steps, asked.target, len(gaussians), cameras, opened),
     )
     print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.text())
     return 0

@@ -15,7 +15,17 @@ import torch
 import tyro
 
 from splat import api, formats
-from splat.cli.opened import SCORED, Opened, cameras_of, file_search, held_out, open_scene
+from splat.cli.opened import (
+    SCORED,
+    Opened,
+    cameras_of,
+    check_level_steps,
+    file_search,
+    held_out,
+    level_training,
+    open_scene,
+    trained_from,
+)
 from splat.core.model import Model
 from splat.export.chart import rate_chart
 from splat.export.receipt import export
@@ -68,6 +78,10 @@ class Export:
     refine: int = 0
     """Steps of training after what is left out is gone, drawn as the file will be: it costs some
     seconds a hundred and gains back much of what was lost. It needs the photos."""
+    level_steps: Annotated[int | None, hint("600, above 2M Gaussians 0")] = None
+    """Of lod-meta.json: steps in which every coarser level is trained to draw what the finest one
+    does from the cameras of training; 0: levels are merged only, which is quicker and far from
+    as good close up. No photo is needed."""
     exposure_of: Annotated[str | None, hint("the mean of all photos")] = None
     """Of a run that learned exposures: the training photo whose exposure the colours are to have,
     by its name."""
@@ -86,6 +100,7 @@ class Export:
             raise ValueError(f"keep is {self.keep:g}; expected a share above 0 and up to 1")
         if self.sh_degree is not None and self.sh_degree not in range(4):
             raise ValueError(f"sh-degree is {self.sh_degree}; expected 0, 1, 2 or 3")
+        check_level_steps(self.level_steps, self.out)
         if self.refine < 0:
             raise ValueError(f"refine is {self.refine}; expected a number of steps, or 0")
         if self.target and (self.keep is not None or self.sh_degree is not None):
@@ -172,6 +187,13 @@ def main(arguments: Sequence[str]) -> int:
             whole=opened.seen_by,
             dropped=(*opened.left_out, *part.dropped),
             cameras=[camera for camera, _ in cameras_of(place.cameras)],
+            refine=level_training(
+                asked.level_steps,
+                part.out,
+                len(part.gaussians),
+                trained_from(place.cameras),
+                opened,
+            ),
         )
     print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.text())
     return 0

@@ -13,12 +13,14 @@ import torch
 from splat import formats, kernels
 from splat.blocks.merged import Merged
 from splat.blocks.plan import read_plan
-from splat.core.frame import camera_to_frame
+from splat.core.frame import camera_to_frame, gaussians_from_frame
 from splat.core.model import Surface
 from splat.export.quantisation import Quantisation, steps_before_rounding
+from splat.export.retrain import LEVEL_STEPS, LevelTraining
 from splat.export.search import Search
 from splat.export.view_weights import view_weights
 from splat.formats.settings import Settings
+from splat.lod.store import MANY
 from splat.math import spread
 from splat.recipes.model_files import ModelFile, model_file
 from splat.recipes.restored import model_of
@@ -217,6 +219,47 @@ def held_out(cameras: Sequence[tuple[Camera, Mapping[str, Any]]]) -> list[Camera
     """The held-out cameras, or all where none are held out."""
     test = [camera for camera, entry in cameras if entry.get("split") == "test"]
     return test or [camera for camera, _ in cameras]
+
+
+def trained_from(path: Path) -> list[Camera]:
+    """The training cameras that a run wrote, in the frame of the input; all where it has none."""
+    cameras = cameras_of(path)
+    training = [camera for camera, entry in cameras if entry["split"] == "train"]
+    return training or [camera for camera, _ in cameras]
+
+
+def check_level_steps(steps: int | None, out: Path) -> None:
+    """Raise ValueError where steps of levels of detail are given that cannot be trained."""
+    if steps is None:
+        return
+    if steps < 0:
+        raise ValueError(f"level-steps is {steps}; expected a number of steps, or 0")
+    if steps and not formats.has_levels(formats.suffix_of(out, written=True)):
+        raise ValueError(
+            f"level-steps is {steps}, and {out.name} holds no levels of detail; leave it out, or"
+            " write a lod-meta.json"
+        )
+
+
+def level_training(
+    steps: int | None, out: Path, count: int, cameras: Sequence[Camera], opened: Opened
+) -> LevelTraining | None:
+    """How the levels of detail of `count` Gaussians are trained; None: not at all.
+
+    `cameras` are in the frame of the input. `steps` None: as many as usual, none where the file
+    holds no levels, or many Gaussians.
+    """
+    if not formats.has_levels(formats.suffix_of(out, written=True)):
+        return None
+    if steps is None:
+        steps = LEVEL_STEPS if cameras and count <= MANY else 0
+    if not steps:
+        return None
+    if not cameras:
+        cameras = camera_paths.around(gaussians_from_frame(opened.gaussians, opened.frame).means)
+    return LevelTraining(
+        cameras, opened.drawing, opened.background, opened.render.device, steps=steps
+    )
 
 
 def file_search(

@@ -14,6 +14,7 @@ from splat import formats
 from splat.core.frame import gaussians_to_frame
 from splat.evaluation.evaluate import psnr
 from splat.formats.settings import Settings
+from splat.lod.levels import Refine
 from splat.system.text import size
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Needs, Renderer
 
@@ -77,16 +78,17 @@ def export(
     whole: Gaussians | Callable[[Camera], Gaussians] | None = None,
     dropped: tuple[str, ...] = (),
     cameras: Sequence[Camera] = (),
+    refine: Refine | None = None,
 ) -> Receipt:
     """Write a set trained in `frame`, read it back, and draw both in the cameras of `batches`.
 
     `photos` False: the batches' pixels are no truth to compare with. `whole` is what the file is
     compared with where the set is a part of it already, or stands for what a model makes for each
     camera, `dropped` what was taken away then. A page begins at the first of `cameras`, which are
-    in the frame of the input.
+    in the frame of the input. `refine` is what levels of detail become (`formats.write`).
     """
     whole = gaussians if whole is None else whole
-    formats.write(gaussians, path, frame, drawing, settings, cameras)
+    formats.write(gaussians, path, frame, drawing, settings, cameras, refine)
     again = gaussians_to_frame(formats.read(path, settings), frame).to(render.device)
     trained = _fixed(whole) if isinstance(whole, Gaussians) else whole
     same_db, before, after = picture_psnrs(

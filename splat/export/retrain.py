@@ -1,49 +1,120 @@
-"""Fine-tuning of a set that was made smaller, drawn as its file will be."""
+"""Fine-tuning of a set that was made smaller, on photos or on what the whole set draws."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from typing import Protocol
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from splat.core.edit import Change
+from splat.core.frame import camera_to_frame, frame_of, gaussians_from_frame, gaussians_to_frame
 from splat.core.model import Explicit, Rates, columns_of
 from splat.core.objective import Photometric
+from splat.core.step import Step
 from splat.core.strategy import Fixed
 from splat.export.quantisation import Quantisation
 from splat.formats.settings import Settings
 from splat.kernels import one_torch_thread
 from splat.loop import Run, train
-from splat.photos.loader import Loader
-from splat.sensor.corrected import Corrected
-from splat.types import Drawing, Frame, Gaussians, Renderer
+from splat.photos.loader import epoch_order
+from splat.render import drawing_as
+from splat.render.quantised import AS_IT_IS
+from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Needs, Renderer
 
 PACE = 0.3
 """Factor on training's learning rates; that of the means is twice what training ends with."""
 FITTED_EVERY = 50
 """Steps between fits of codebooks and bounds."""
+LEVEL_STEPS = 600
+"""Steps of training of a coarser level, where nothing else is said."""
+KEPT_BYTES = 1 << 30
+"""Most bytes of drawn pictures that are kept for later steps."""
+
+
+class Pictures(Protocol):
+    """What a set is trained on: photos, or pictures of another set."""
+
+    @property
+    def cameras(self) -> Sequence[Camera]:
+        """Cameras of all pictures at full size, in the frame of training."""
+        ...
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step."""
+        ...
+
+    def batch_at(self, index: int, step: int) -> Batch:
+        """A picture by its number, at the size that a step shows."""
+        ...
+
+
+class Drawn:
+    """Pictures of a set from cameras of its frame, drawn when they are asked for first."""
+
+    def __init__(
+        self,
+        gaussians: Gaussians,
+        cameras: Sequence[Camera],
+        render: Renderer,
+        background: Float[Tensor, "3"] | None,
+        *,
+        seed: int = 0,
+    ) -> None:
+        self.cameras = tuple(cameras)
+        self._gaussians, self._render, self._background = gaussians, render, background
+        self._seed = seed
+        self._kept: dict[int, Batch] = {}
+        self._used = 0
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step: every epoch shows every picture once."""
+        epoch, place = divmod(step, len(self.cameras))
+        return self.batch_at(int(epoch_order(self._seed, epoch, len(self.cameras))[place]), step)
+
+    def batch_at(self, index: int, step: int) -> Batch:
+        """A picture by its number; all steps show it at full size."""
+        del step
+        if index in self._kept:
+            return self._kept[index]
+        camera = self.cameras[index]
+        with torch.no_grad():
+            image = self._render(self._gaussians, camera, Needs(), self._background).image
+        batch = Batch(camera, (image.clamp(0, 1) * 255).round().to(torch.uint8))
+        if self._used + batch.pixels.nbytes <= KEPT_BYTES:
+            self._kept[index] = batch
+            self._used += batch.pixels.nbytes
+        return batch
 
 
 def retrain(
     gaussians: Gaussians,
     frame: Frame,
-    photos: Loader | Corrected,
+    photos: Pictures,
     render: Renderer,
     background: Float[Tensor, "3"] | None,
     *,
     drawing: Drawing,
-    suffix: str,
-    settings: Settings,
     steps: int,
+    suffix: str | None = None,
+    settings: Settings = Settings(),  # noqa: B008
+    rates: Rates | None = None,
     seed: int = 0,
 ) -> Gaussians:
-    """The set, in `frame`, fine-tuned for so many steps; rows are neither added nor removed.
+    """The set, in `frame`, fine-tuned for so many steps: the same rows in the same order.
 
-    Every step draws what would be read back from a file that ends in `suffix`.
+    Every step draws what would be read back from a file that ends in `suffix` (None: the set as it
+    is). `rates` None: those of a set that was trained already.
     """
     if gaussians.sh_degree is None:
         raise ValueError("Gaussians of plain colours cannot be trained; expected harmonics")
-    model = Explicit(columns_of(gaussians), steps=steps, sh_every=0, rates=_rates())
+    order = _Order()
+    # Training moves columns in place, and those of the caller stay.
+    columns = {name: values.clone() for name, values in columns_of(gaussians).items()}
+    model = Explicit(columns, steps=steps, sh_every=0, rates=rates or _slow())
     run = Run(
         model=model,
         strategy=Fixed(),
@@ -57,14 +128,80 @@ def retrain(
         frame=frame,
         drawing=drawing,
         background=background,
-        quantiser=Quantisation(suffix, frame, 0, settings, fitted_every=FITTED_EVERY),
+        watchers=(order,),
+        quantiser=AS_IT_IS
+        if suffix is None
+        else Quantisation(suffix, frame, 0, settings, fitted_every=FITTED_EVERY),
     )
     with one_torch_thread():
         train(run)
-    return model.bake()
+    return order.undone(model.bake())
 
 
-def _rates() -> Rates:
+class _Order:
+    """Keeps track of where training puts rows for the memory's sake."""
+
+    def __init__(self) -> None:
+        self._rows: Tensor | None = None
+
+    def __call__(self, run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:
+        del step, losses, change
+        if run.order is not None:
+            self._rows = run.order if self._rows is None else self._rows[run.order]
+
+    def undone(self, gaussians: Gaussians) -> Gaussians:
+        """The rows as they came in."""
+        return gaussians if self._rows is None else gaussians.take(self._rows.argsort())
+
+
+class LevelTraining:
+    """Trains a coarser level to draw what the finest one does; see `splat.lod.levels.Refine`.
+
+    No photo is needed: the finest level is what it is to look like, from any camera, without
+    noise and without what photos differ in.
+    """
+
+    def __init__(
+        self,
+        cameras: Sequence[Camera],
+        drawing: Drawing,
+        background: Float[Tensor, "3"] | None,
+        device: torch.device | str,
+        *,
+        steps: int,
+        seed: int = 0,
+    ) -> None:
+        """`cameras` are in the frame of the input, as are the levels; `drawing` says how files are
+        drawn by any program."""
+        self._frame = frame_of(cameras)
+        self._cameras = [camera_to_frame(camera, self._frame).to(device) for camera in cameras]
+        self._drawing, self._background, self._device = drawing.plain, background, device
+        self._steps, self._seed = steps, seed
+        self._pictures: Drawn | None = None
+
+    def __call__(self, finest: Gaussians, level: Gaussians) -> Gaussians:
+        """The level, in the frame of the input and on the CPU, after training."""
+        render = drawing_as(self._drawing, self._frame, self._device)
+        if self._pictures is None:
+            # All levels of a set are trained on the same pictures.
+            whole = gaussians_to_frame(finest, self._frame).to(self._device)
+            self._pictures = Drawn(whole, self._cameras, render, self._background, seed=self._seed)
+        trained = retrain(
+            gaussians_to_frame(level, self._frame).to(self._device),
+            self._frame,
+            self._pictures,
+            render,
+            self._background,
+            drawing=self._drawing,
+            steps=self._steps,
+            # Merged rows are as far from right as those of a run that has begun.
+            rates=Rates().scheduled(self._steps),
+            seed=self._seed,
+        )
+        return gaussians_from_frame(trained, self._frame).to("cpu")
+
+
+def _slow() -> Rates:
     usual = Rates()
     slower = {
         field.name: PACE * getattr(usual, field.name)

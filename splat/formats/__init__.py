@@ -15,6 +15,7 @@ from torch import Tensor
 from splat.core.frame import gaussians_from_frame
 from splat.formats.header import AGAIN
 from splat.formats.settings import Settings
+from splat.lod.levels import Refine
 from splat.system import foreign
 from splat.system.entry_points import installed_besides
 from splat.system.import_path import object_at
@@ -79,6 +80,11 @@ def one_file(suffix: str) -> bool:
     return not all_formats()[suffix_of(Path(f"x{suffix}"), written=True)].folder
 
 
+def has_levels(suffix: str) -> bool:
+    """Whether files of a format that is written hold levels of detail."""
+    return bool(getattr(_format(Path(f"x{suffix}"), written=True), "TAKES_REFINE", False))
+
+
 def weight(path: Path) -> int:
     """Bytes of a file, and of those that belong to it."""
     module = _format(path)
@@ -93,17 +99,22 @@ def write(
     drawing: Drawing = Drawing(),  # noqa: B008
     settings: Settings = Settings(),  # noqa: B008
     cameras: Sequence[Camera] = (),
+    refine: Refine | None = None,
 ) -> None:
     """Write a set that was trained in `frame` (None: that of the input) in the format of `path`.
 
     `drawing` says how it is meant to be drawn, for viewers that can follow; `cameras`, in the frame
-    of the input, where a page begins. Features are not
-    written, nor SH bands beyond `sh_degree`; rows with NaN or infinite values are left out, with
-    a warning. Raises ValueError where nothing is left to write.
+    of the input, where a page begins; `refine` what levels of detail are to become, where a format
+    has any. Features are not written, nor SH bands beyond `sh_degree`; rows with NaN or infinite
+    values are left out, with a warning. Raises ValueError where nothing is left to write.
     """
     path = Path(path)
     module = _format(path, written=True)
-    more = {"cameras": cameras} if getattr(module, "TAKES_CAMERAS", False) else {}
+    more: dict[str, Any] = {}
+    if getattr(module, "TAKES_CAMERAS", False):
+        more["cameras"] = cameras
+    if has_levels(path.name):
+        more["refine"] = refine
     module.write(gaussians_from_frame(gaussians, frame), path, drawing, settings, **more)
 
 

@@ -27,13 +27,21 @@ from splat.formats.lod_meta import Place, document_bytes, read_meta, tree
 from splat.formats.rows import kept, rows_of
 from splat.formats.settings import Settings
 from splat.kernels import threads
-from splat.lod.levels import LEAF, Levels, coarser_counts, levels_of_rows, rows_by_leaf
+from splat.lod.levels import (
+    LEAF,
+    Levels,
+    Refine,
+    coarser_counts,
+    levels_of_rows,
+    rows_by_leaf,
+)
 from splat.lod.tree import depth_for
 from splat.system.files import replacing, synced
 from splat.system.foreign import Unreadable
 from splat.types import Drawing, Gaussians
 
 SUFFIX = "lod-meta.json"
+TAKES_REFINE = True
 CHUNK = 1 << 18
 """Rows of a chunk, at most."""
 _NODE, _PLACE, _NAME = 512, 64, 64
@@ -56,13 +64,16 @@ def write(
     path: Path,
     drawing: Drawing = Drawing(),  # noqa: B008
     settings: Settings = Settings(),  # noqa: B008
+    refine: Refine | None = None,
 ) -> None:
     """Write the document, and chunks into folders LEVEL_NUMBER beside it.
 
-    Rows that hold NaN or infinite values are left out, with a warning. Beside the set there is a
-    third of it in memory, and a chunk. What such a document at `path` had stays whole until the new
-    one is: chunks get names that are free, the document is replaced at once, then chunks that no
-    document here names any more are removed, those of an export that was killed among them.
+    `refine` gives the coarser levels their last form, in the frame of the input; None: they are
+    merged only. Rows that hold NaN or infinite values are left out, with a warning. Beside the set
+    there is a third of it in memory, and a chunk. What such a document at `path` had stays whole
+    until the new one is: chunks get names that are free, the document is replaced at once, then
+    chunks that no document here names any more are removed, those of an export that was killed
+    among them.
     """
     gaussians = kept(gaussians, finite(gaussians), path).to("cpu")
     order = rows_by_leaf(gaussians.means, LEAF)
@@ -71,6 +82,9 @@ def write(
         return gaussians.take(order[low:high])
 
     levels = levels_of_rows(len(gaussians), part, LEAF, threads())
+    if refine is not None:
+        with torch.enable_grad():
+            levels = levels.refined(gaussians, refine)
     chunks = list(_chunks(levels))
     path.parent.mkdir(parents=True, exist_ok=True)
     names = _free_names(path, chunks)

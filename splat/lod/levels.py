@@ -8,7 +8,7 @@ many rows of such a level as every other one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from splat.lod.merge import merged
-from splat.lod.tree import BLOCK, depth_for, halving_order, leaf_order, starts_of
+from splat.lod.tree import BLOCK, cut_order, depth_for, group_cuts, leaf_order, starts_of
 from splat.math import SH_C0
 from splat.types import Gaussians
 
@@ -26,7 +26,7 @@ LEAF = 1 << 13
 """Rows of a leaf at most."""
 RATIO = 4
 """Rows of a level that become one of the next."""
-FEWEST = 32
+FEWEST = 16
 """Rows that a leaf has at its coarsest level, at least."""
 _COLOUR = 1.0
 """How far apart rows count as whose colours are black and white, in steps between rows of level
@@ -34,6 +34,9 @@ _COLOUR = 1.0
 
 Part = Callable[[int, int], Gaussians]
 """Gives the rows from one number to before another, in the order of the leaves."""
+Refine = Callable[[Gaussians, Gaussians], Gaussians]
+"""Gives a coarser level as it is to be, from the finest and what was merged: as many rows, in the
+same order."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,23 @@ class Levels:
         coarser = [torch.full((len(self),), len(each) // len(self)) for each in self.coarser]
         return torch.stack([self.starts.diff(), *coarser])
 
+    def refined(self, finest: Gaussians, refine: Refine) -> Levels:
+        """These levels with every coarser one refined; boxes and reach grow where rows moved."""
+        coarser = []
+        low, high, reach = self.low, self.high, self.reach
+        for merged_rows in self.coarser:
+            rows = replace(refine(finest, merged_rows), source=merged_rows.source)
+            if len(rows) != len(merged_rows):
+                raise ValueError(
+                    f"a level of {len(merged_rows):,} rows was refined to {len(rows):,}; expected"
+                    " as many"
+                )
+            means = rows.means.view(len(self), -1, 3)
+            low, high = low.minimum(means.amin(1)), high.maximum(means.amax(1))
+            reach = reach.maximum(rows.scales.view(len(self), -1).amax(1))
+            coarser.append(rows)
+        return replace(self, coarser=tuple(coarser), low=low, high=high, reach=reach)
+
     def rows(self, level: int, leaf: int) -> slice:
         """The rows of a leaf at a level."""
         if level == 0:
@@ -81,12 +101,13 @@ def rows_by_leaf(means: Float[Tensor, "n 3"], leaf: int = LEAF) -> Int[Tensor, "
 
 
 def coarser_counts(n: int, leaf: int = LEAF) -> tuple[int, ...]:
-    """Rows that each leaf of `n` rows has at the levels from 1 on: powers of two."""
-    depth = depth_for(n, leaf)
-    below = max(0, round(math.log2(max(1, n / RATIO))) - depth)
-    # At level 1 there are 2^below of them, and at each level after it a quarter.
-    levels = max(0, (below - _log2(FEWEST)) // _log2(RATIO) + 1)
-    return tuple((1 << below) // RATIO**level for level in range(levels))
+    """Rows that each leaf of `n` rows has at the levels from 1 on: a quarter, a quarter of that."""
+    least = n >> depth_for(n, leaf)
+    levels = 0
+    while least // RATIO ** (levels + 1) >= FEWEST:
+        levels += 1
+    coarsest = least // RATIO**levels
+    return tuple(coarsest * RATIO**level for level in reversed(range(levels)))
 
 
 def levels_of_rows(n: int, part: Part, leaf: int = LEAF, threads: int = 1) -> Levels:
@@ -96,18 +117,17 @@ def levels_of_rows(n: int, part: Part, leaf: int = LEAF, threads: int = 1) -> Le
     """
     depth = depth_for(n, leaf)
     coarse = coarser_counts(n, leaf)
-    levels, below = len(coarse), _log2(coarse[0]) if coarse else 0
     top = min(depth, depth_for(n, BLOCK))
     blocks = starts_of(n, top)
 
     def one(low: int, high: int) -> _Block:
-        return _block(part(low, high), low, depth - top, below, levels)
+        return _block(part(low, high), low, depth - top, coarse)
 
     with _alone(threads) as pool:
         parts = list(pool.map(one, blocks[:-1].tolist(), blocks[1:].tolist()))
     return Levels(
         starts=torch.from_numpy(starts_of(n, depth)),
-        coarser=tuple(_joined([each.coarser[k] for each in parts]) for k in range(levels)),
+        coarser=tuple(_joined([each.coarser[k] for each in parts]) for k in range(len(coarse))),
         low=torch.cat([each.low for each in parts]),
         high=torch.cat([each.high for each in parts]),
         reach=torch.cat([each.reach for each in parts]),
@@ -127,9 +147,9 @@ class _Block:
 
 
 @torch.no_grad()
-def _block(gaussians: Gaussians, first: int, depth: int, below: int, levels: int) -> _Block:
-    """Levels of the rows of a node whose leaves are `depth` halvings down, and the rows of level 1
-    `below` more. `first` is the number of its first row."""
+def _block(gaussians: Gaussians, first: int, depth: int, counts: Sequence[int]) -> _Block:
+    """Levels of the rows of a node whose leaves are `depth` halvings down, and have `counts` rows
+    at levels from 1 on. `first` is the number of its first row."""
     n, leaves = len(gaussians), 1 << depth
     starts = torch.from_numpy(starts_of(n, depth))
     leaf = torch.repeat_interleave(torch.arange(leaves), starts.diff())
@@ -137,9 +157,9 @@ def _block(gaussians: Gaussians, first: int, depth: int, below: int, levels: int
     reach = _of_leaves(gaussians.scales.amax(1), leaf, leaves, "amax")
     coarser, errors = [], [torch.zeros(leaves)]
     level = replace(gaussians, source=torch.arange(first, first + n), features=None)
-    for k in range(levels):
+    for k in range(len(counts)):
         if k == 0:
-            members, there = _groups(gaussians, low, high, leaf, depth, below)
+            members, there = _groups(gaussians, low, high, leaf, starts, counts)
         else:
             members, there = torch.arange(len(level)).view(-1, RATIO), None
         coarse = merged(level, members, there)
@@ -153,24 +173,25 @@ def _block(gaussians: Gaussians, first: int, depth: int, below: int, levels: int
 
 
 def _groups(
-    gaussians: Gaussians, low: Tensor, high: Tensor, leaf: Tensor, depth: int, below: int
+    gaussians: Gaussians,
+    low: Tensor,
+    high: Tensor,
+    leaf: Tensor,
+    starts: Int[Tensor, "m+1"],
+    counts: Sequence[int],
 ) -> tuple[Int[Tensor, "g m"], Tensor]:
     """Rows that become one at level 1, in the order of the tree, and which of them count."""
-    step = ((high - low).amax(1) / math.sqrt(1 << below)).clamp_min(1e-30)[leaf]
+    step = ((high - low).amax(1) / math.sqrt(counts[0])).clamp_min(1e-30)[leaf]
     constant = gaussians.colors if gaussians.colors.ndim == 2 else gaussians.colors[:, 0] * SH_C0
     # From the corner of the leaf: far from the origin steps would have no digits left.
     places = (gaussians.means - low[leaf]) / step[:, None]
     features = torch.cat([places, _COLOUR * constant.float()], 1).T.contiguous().numpy()
-    order = halving_order(features, depth + below, depth)
-    starts = torch.from_numpy(starts_of(len(gaussians), depth + below))
-    counts = starts.diff()
-    slots = starts[:-1, None] + torch.arange(int(counts.max()))
-    there = slots < starts[1:, None]
-    return torch.from_numpy(order)[slots.where(there, starts[:-1, None])], there
-
-
-def _log2(power: int) -> int:
-    return power.bit_length() - 1
+    doublings = (counts[0] // counts[-1]).bit_length() - 1
+    *cuts, groups = group_cuts(starts.numpy(), counts[-1], doublings)
+    order, begins = cut_order(features, cuts), torch.from_numpy(groups)
+    slots = begins[:-1, None] + torch.arange(int(begins.diff().max()))
+    there = slots < begins[1:, None]
+    return torch.from_numpy(order)[slots.where(there, begins[:-1, None])], there
 
 
 def _of_leaves(values: Tensor, leaf: Tensor, leaves: int, which: str) -> Tensor:

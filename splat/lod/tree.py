@@ -7,6 +7,7 @@ row, so none are equal and the order is the same whatever sorts them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -55,18 +56,43 @@ def leaf_order(positions: _Array, depth: int) -> _Array:
     return order
 
 
-def halving_order(features: _Array, depth: int, start: int = 0) -> _Array:
-    """Order in which columns of features [d, n] lie in nodes of `depth`, one behind the other.
+def group_cuts(starts: _Array, fewest: int, doublings: int) -> list[_Array]:
+    """Where nodes begin, cut by cut, from leaves at `starts` [m + 1] down to groups.
 
-    The nodes of the depth `start` lie so already and stay where they are. For few rows: number,
-    node and coordinate share 63 bits.
+    Each leaf is first cut into `fewest` nodes, halves of as many of these as can be, and each of
+    those into halves as often as `doublings` says. All groups of a leaf are equal to a row.
+    """
+    many, deepest = fewest << doublings, (fewest - 1).bit_length()
+    halves = [np.arange((1 << level) + 1) * fewest >> level for level in range(deepest)]
+    nodes = [ends << doublings for ends in halves]
+    for level in range(doublings + 1):
+        nodes.append(np.arange((fewest << level) + 1) << (doublings - level))
+    first, rows = starts[:-1, None], np.diff(starts)[:, None]
+    return [
+        np.append((first + ends[:-1] * rows // many).ravel(), starts[-1]).astype(np.int64)
+        for ends in nodes
+    ]
+
+
+def halving_order(features: _Array, depth: int) -> _Array:
+    """Order in which columns of features [d, n] lie in nodes of `depth`, one behind the other."""
+    return cut_order(features, [starts_of(features.shape[1], level) for level in range(depth)])
+
+
+def cut_order(features: _Array, cuts: Sequence[_Array]) -> _Array:
+    """Order in which columns of features [d, n] lie after each of the nodes of `cuts` is cut.
+
+    Each of `cuts` says where nodes begin, and `n`; the next one where their parts do. Rows of a
+    node are put in order along its longest axis, so that wherever it is cut what is before is
+    below. The nodes of the first lie so already and stay where they are. For few rows: number, node
+    and coordinate share 63 bits.
     """
     n = features.shape[1]
     order, tail = np.arange(n, dtype=np.int64), max(1, (n - 1).bit_length())
-    if tail + max(0, depth - 1) > 31:
-        raise ValueError(f"{n:,} rows in nodes of depth {depth}; expected fewer: cut them before")
-    for level in range(start, depth):
-        starts = starts_of(n, level)
+    nodes = max((len(starts) - 1 for starts in cuts), default=1)
+    if tail + (nodes - 1).bit_length() > 31:
+        raise ValueError(f"{n:,} rows in {nodes:,} nodes; expected fewer: cut them before")
+    for starts in cuts:
         there = features[:, order]
         # Rows may be fewer than nodes, and an empty node would stand for its neighbour's rows.
         filled = np.flatnonzero(np.diff(starts))

@@ -522,6 +522,15 @@ def test_a_small_file_does_not_unpack_to_a_large_set(tmp_path: Path) -> None:
         formats.read(path)
 
 
+def test_a_scene_places_a_bounded_number_of_primitives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("splat.formats.gltf._PLACES", 10)
+    path = save(tmp_path / "a.glb", [columns(some(50, 0))], [{"mesh": 0} for _ in range(20)])
+    with pytest.raises(ValueError, match=r"a\.glb: places Gaussians more than 10 times"):
+        formats.read(path)
+
+
 JUNK: tuple[object, ...] = (
     None, True, -1, 0, 1, 2, 0.5, 4.0, 1e300, -1e300, math.nan, math.inf, 10**12, 10**400, "", "x",
     "VEC3", "\n", "\ud800", [], [0], [[]], {}, {"a": 1}, [1e308] * 16, [None] * 3,

@@ -199,7 +199,7 @@ def _table(
         part = there[start : start + _CHUNK]
         into = table[start : start + _CHUNK]
         if kinds == {table.dtype}:
-            columns = [there.dtype.names.index(name) for name in names]
+            columns = [(there.dtype.names or ()).index(name) for name in names]
             alike = part.view(kind).reshape(len(part), -1)
             np.take(alike, columns, axis=1, out=into, mode="clip")
         else:

@@ -38,8 +38,8 @@ def photograph(
     decoded at a half, a quarter or an eighth of its size where that is enough (`reduction`).
     """
     stored, view = _stored(view, reduction(view, width, height) if reduced else 1)
+    _check_size(stored, view)
     pixels, alpha = _bgr_alpha(stored, view.image)
-    _check_size(pixels, view)
     mask = None if view.mask is None else _mask(view)
     if masks == "ignore" and alpha is not None:
         mask, alpha = _least(mask, black_or_white(alpha >= 128)), None
@@ -92,8 +92,9 @@ def outline(view: View, width: int, height: int) -> UInt8[ndarray, "h w"] | None
 
     By the photo's alpha channel and mask; None where it has neither.
     """
-    pixels, alpha = _bgr_alpha(_decoded(view.image), view.image)
-    _check_size(pixels, view)
+    stored = _decoded(view.image)
+    _check_size(stored, view)
+    pixels, alpha = _bgr_alpha(stored, view.image)
     covered = _least(None if view.mask is None else _mask(view), alpha)
     if covered is None:
         return None
@@ -175,17 +176,17 @@ def _mask(view: View) -> UInt8[ndarray, "h w"]:
     """255 where the mask is not zero in any channel (and in alpha, where it has one)."""
     assert view.mask is not None
     image = _decoded(view.mask)
-    image = image[:, :, None] if image.ndim == 2 else image
-    counts = (image[:, :, :3] != 0).any(2)
-    if image.shape[2] == 4:
-        counts &= image[:, :, 3] != 0
-    height, width = counts.shape
+    height, width = image.shape[:2]
     expected = _stored_size(view)
     if (width, height) != expected:
         raise ValueError(
             f"{view.mask}: is {width}x{height} pixels, its photo "
             f"{expected[0]}x{expected[1]}; expected the same size: export it again"
         )
+    image = image[:, :, None] if image.ndim == 2 else image
+    counts = (image[:, :, :3] != 0).any(2)
+    if image.shape[2] == 4:
+        counts &= image[:, :, 3] != 0
     return black_or_white(counts)
 
 

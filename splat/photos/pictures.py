@@ -217,7 +217,7 @@ def _claim_of_hdr(file: IO[bytes]) -> Claim | None:
 def _complete(raw: bytes) -> bool:
     """Whether a PNG or JPEG has its end: the decoder fills what is missing with grey."""
     if raw.startswith(_PNG):
-        return b"IEND" in raw[-4096:]
+        return any(name == b"IEND" for name, _, _ in _parts(raw))
     if raw.startswith(_JPEG):
         file = BytesIO(raw)
         for _ in _marks(file):
@@ -228,11 +228,20 @@ def _complete(raw: bytes) -> bool:
 
 def _without_profile(raw: bytes) -> bytes:
     """A PNG without its colour profile, unused here, about which libpng may print warnings."""
-    if not raw.startswith(_PNG):
-        return raw
-    at = len(_PNG)
-    while at < len(raw) and raw[at + 4 : at + 8] not in (b"IDAT", b"iCCP"):
-        at += 12 + int.from_bytes(raw[at : at + 4], "big")
-    if raw[at + 4 : at + 8] != b"iCCP":
-        return raw
-    return raw[:at] + raw[at + 12 + int.from_bytes(raw[at : at + 4], "big") :]
+    for name, start, end in _parts(raw) if raw.startswith(_PNG) else ():
+        if name == b"iCCP":
+            return raw[:start] + raw[end:]
+        if name == b"IDAT":
+            break
+    return raw
+
+
+def _parts(raw: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Chunks of a PNG, their names, starts and ends, up to one that the file does not hold.
+
+    OpenCV takes memory for whatever length a chunk claims.
+    """
+    start = len(_PNG)
+    while (end := start + 12 + int.from_bytes(raw[start : start + 4], "big")) <= len(raw):
+        yield raw[start + 4 : start + 8], start, end
+        start = end

@@ -23,7 +23,6 @@ from splat.prep.suffixes import VIDEO, is_video
 from splat.system.files import replacing, telling_faults
 from splat.system.foreign import Broken, Record, filled, reading, record, shown
 
-PAIRS = ("broken", "doubles")
 REDO = "what `splat prep` wrote: start anew with --overwrite"
 """What is expected of the files that a preparation keeps."""
 LEAST = 3
@@ -58,9 +57,13 @@ class Gathered:
             content = record(path)
             photos = tuple(_photo(photo) for photo in content.records("photos"))
             gathered = filled(Gathered, {**content, "photos": photos})
-            pairs = {name: tuple(map(tuple, getattr(gathered, name))) for name in PAIRS}
-            lists = {name: tuple(getattr(gathered, name)) for name in ("blurry", "notes")}
-            return replace(gathered, **pairs, **lists)
+            return replace(
+                gathered,
+                broken=tuple((one, why) for one, why in gathered.broken),
+                doubles=tuple((one, other) for one, other in gathered.doubles),
+                blurry=tuple(gathered.blurry),
+                notes=tuple(gathered.notes),
+            )
 
     def write(self, path: Path) -> None:
         """Write the record, for a second run."""

@@ -264,6 +264,17 @@ def tried(trial: Trial, numbers: Sequence[int], hows: list[str]) -> Tally:
     return tally
 
 
+def asked_cases(verbs: Sequence[str] | None) -> dict[Case, int]:
+    """The cases that are named or begin so, all without names; each with the K of NAME:K, or 0."""
+    found = {}
+    for verb in verbs or [""]:
+        start, _, each = verb.partition(":")
+        for name, case in cases().items():
+            if not start or f"{name}.".startswith(f"{start}."):
+                found[case] = int(each or 0)
+    return found
+
+
 def main() -> int:
     """Fail operations as asked; the exit code."""
     asked = _asked()
@@ -281,17 +292,15 @@ def main() -> int:
     found, total = 0, Counter[str]()
     with forks.scratch() as folder:
         given = folder / "given"
-        forks.import_ahead(partial(still, partial(make_given, given)))
-        for name, case in cases().items():
-            if asked.verb and not any(
-                name == verb or name.startswith(verb + ".") for verb in asked.verb
-            ):
-                continue
+        wanted = asked_cases(asked.verb)
+        forks.import_ahead(partial(still, partial(make_given, given, [*wanted])))
+        for case, each in wanted.items():
+            name = case.name
             if missing := [module for module in case.needs if find_spec(module) is None]:
                 print(f"{name}: skipped, {missing[0]} is not installed", flush=True)
                 continue
             trial = Trial.of(case, folder / "trial", given, shim)
-            every = asked.every * (asked.slow_every if case.slow else 1)
+            every = each or asked.every * (asked.slow_every if case.slow else 1)
             numbers = chosen(trial.operations, every, asked.first, asked.alike)
             print(f"{name}: {len(numbers)} of {len(trial.operations)} operations", flush=True)
             tally = tried(trial, numbers, hows)
@@ -306,7 +315,9 @@ def main() -> int:
 
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--verb", action="append", help="a case, or all that begin so; all")
+    parser.add_argument(
+        "--verb", action="append", help="a case, or all that begin so; NAME:K: each K-th of it"
+    )
     parser.add_argument("--every", type=int, default=1, help="fail each K-th operation only")
     parser.add_argument("--slow-every", type=int, default=10, help="that many times fewer of prep")
     parser.add_argument("--first", type=int, default=0, help="operation to begin at, below --every")

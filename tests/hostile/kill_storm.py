@@ -27,9 +27,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tests.hostile import forks
-from tests.hostile.fail_ops import Trial, recorded, restore, versions_in
+from tests.hostile.fail_ops import Trial, asked_cases, recorded, restore, versions_in
 from tests.hostile.forks import Ended, Shim, Tree, forked, splat, still, tree
-from tests.hostile.verbs import cases, make_given, results
+from tests.hostile.verbs import make_given, results
 
 STEPS, EVERY = 30, 3
 """Steps of a run, and between its checkpoints."""
@@ -41,7 +41,7 @@ METHODS = {
     "error": "error --cap 300",
     "taming": "taming --cap 300",
     "scaffold": "scaffold --cap 150",
-    "significance": "mcmc --cap 300 + significance --score squared --at 15000 --keep 0.7",
+    "significance": "mcmc --cap 300 + significance --score squared --at 15000 --keep 0.7 --how shrink",
     "lighthouse": "adc --cap 300 + lighthouse",
     "chain": "mrnf --cap 300 + mcmc --cap 300",
 }
@@ -199,15 +199,13 @@ def main() -> int:
     storm = Storm(random.Random(asked.seed), shim)
     with forks.scratch() as folder:
         given = folder / "given"
-        forks.import_ahead(partial(still, partial(make_given, given)))
         names = [name for name in METHODS if not asked.method or name in asked.method]
         verbs = [
             case
-            for name, case in cases().items()
-            if all(find_spec(module) for module in case.needs)
-            and (not case.slow or asked.verb)
-            and (not asked.verb or any(f"{name}.".startswith(f"{v}.") for v in asked.verb))
+            for case in asked_cases(asked.verb)
+            if all(map(find_spec, case.needs)) and (not case.slow or asked.verb)
         ]
+        forks.import_ahead(partial(still, partial(make_given, given, verbs)))
         truths: dict[str, Truth] = {}
         trials: dict[str, tuple[Trial, float]] = {}
         turn, told = 0, 0

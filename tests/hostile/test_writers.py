@@ -25,13 +25,13 @@ def told(*arguments: str) -> str:
 
 @pytest.mark.slow
 def test_each_fifth_operation_of_some_verbs_may_fail() -> None:
-    verbs = ("export.ply", "export.lod-meta.json", "export.anchors", "convert.html", "train")
+    verbs = ("export.ply", "convert.spz", "render-pictures", "train:40")
     asked = [word for verb in verbs for word in ("--verb", verb)]
     said = told("tests.hostile.fail_ops", "--every", "5", *asked)
     count = re.search(r"(\d+) failures, 0 neither old nor new, 0 findings", said)
-    assert count is not None and int(count[1]) > 50, said
+    assert count is not None and int(count[1]) >= 40, said
     for verb in verbs:
-        assert f"{verb}: " in said
+        assert f"{verb.partition(':')[0]}: of " in said
 
 
 @pytest.mark.slow
@@ -40,5 +40,4 @@ def test_a_run_and_a_verb_weather_ten_kills() -> None:
         "tests.hostile.kill_storm", "--kills", "10", "--lives", "5", "--method", "mcmc", "--verb",
         "export.spz",
     )  # fmt: skip
-    assert re.search(r"^10 kills, \d+ outlived, \d+ ended as undisturbed ones do, 0 findings", said,
-                     re.MULTILINE), said  # fmt: skip
+    assert re.search(r"^10 kills, .* 0 findings", said, re.MULTILINE), said

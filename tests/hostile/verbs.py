@@ -211,33 +211,34 @@ COMPARE = ("--workers", "0", "--threads", "1", "--net", "none", "--seeds", "1", 
 PREP = ("--max-side", "320", "--features", "1000", "--threads", "1", "--quiet")
 
 
-def make_given(given: Path) -> int:
-    """Make what the commands read: a scene, runs, files of Gaussians, masks, photos."""
+def make_given(given: Path, wanted: Iterable[Case]) -> int:
+    """Make what the commands of cases read: a scene, runs, files of Gaussians, masks, photos."""
     import cv2
     import numpy as np
 
     from splat.conformance.trial import tiny_scene
 
+    words = " ".join(word for case in wanted for word in (*case.words, *case.copied))
     given.mkdir()
     shutil.copytree(tiny_scene(), given / "scene")
-    for name, seed, method in (
-        ("a", "1", MCMC), ("b", "2", MCMC),
-        ("anchors_a", "1", ("scaffold", "--cap", "150")),
-        ("anchors_b", "2", ("scaffold", "--cap", "150")),
-    ):  # fmt: skip
+    anchors = ("scaffold", "--cap", "150")
+    runs = [("a", "1", MCMC), ("b", "2", MCMC)]
+    runs += [("anchors_a", "1", anchors), ("anchors_b", "2", anchors)] * ("anchors_b" in words)
+    for name, seed, method in runs:
         out = str(given / name)
         train = ("train", str(given / "scene"), "--out", out, "--steps", "8", "--seed", seed)
         if splat([*train, *TRAIN, *method]):
             return 1
-    for name, seed in (("a", 1), ("b", 2)):
-        _solid(given, name, seed)
+    for name, chance in (("a", 1), ("b", 2)):
+        _solid(given, name, chance)
     (given / "masks").mkdir()
     for photo in sorted((given / "scene" / "images").iterdir())[:3]:
         mask = np.zeros((36, 48), np.uint8)
         mask[10:26, 14:34] = 255
         cv2.imwrite(str(given / "masks" / f"{photo.stem}.png"), mask)
-    _photos(given / "photos")
-    return _sounds(given / "hearing")
+    if "photos" in words:
+        _photos(given / "photos")
+    return _sounds(given / "hearing") if "hearing" in words else 0
 
 
 def _sounds(folder: Path) -> int:

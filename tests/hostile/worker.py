@@ -23,13 +23,13 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from splat.system.foreign import FOLD, MOST_MEMORY
+
 from . import judge
 from .judge import Verdict
 from .mutate import mutated
 from .readers import READERS, Reader, quietly
 
-MOST_MEMORY = 1 << 30
-"""Bytes that reading a small file may take beside what the process has, at most."""
 ROOM = 6 << 30
 """Bytes that a process may map beside what it has once all is imported."""
 AGAIN = 16
@@ -161,7 +161,7 @@ def serve(source: Path, folder: Path, orders: TextIO, answers: TextIO) -> None:
             else:
                 k, target, data = stations[name].input(order["seed"], i)
             verdict = stations[name].tried(k, target, data, order.get("again") or i % AGAIN == 0)
-            if peak() - base > max(MOST_MEMORY, 4 * len(data)):
+            if peak() - base > max(MOST_MEMORY, FOLD * len(data)):
                 said = f"{(peak() - base) / 1e9:.1f} GB for {len(data):,} bytes; {verdict.said}"
                 verdict = Verdict(judge.MEMORY, "peak", verdict.where, said)
             counts[verdict.kind] += 1

@@ -241,7 +241,8 @@ def confirmed(
     column, row = u.clamp(0, other.width - 1).long(), v.clamp(0, other.height - 1).long()
     there = known.depth.to(depth)[row, column]
     shows = known.alpha[row, column] >= DRAWN
-    return (inside & shows & ((z - there).abs() <= TOLERANCE * there)).reshape(height, width)
+    agrees: Tensor = inside & shows & ((z - there).abs() <= TOLERANCE * there)
+    return agrees.reshape(height, width)
 
 
 def energy(image: Float[Tensor, "h w 3"]) -> float:

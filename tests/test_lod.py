@@ -37,7 +37,6 @@ from splat.lod.merge import MOST_OPAQUE, masses, merged, shown_area
 from splat.lod.store import Store, store_of
 from splat.lod.tree import cut_order, depth_for, group_cuts, halving_order, leaf_order, starts_of
 from splat.math import covariances
-from splat.render.camera_paths import around
 from splat.render.native import NativeRenderer
 from splat.types import Camera, Drawing, Frame, Gaussians
 from splat.viewer.layers import FEWEST as FEWEST_DRAWN
@@ -265,8 +264,17 @@ def refined_by_training(steps: int) -> tuple[Levels, Levels, Gaussians]:
 
 
 def eyes() -> list[Camera]:
-    """Cameras on all sides of the origin, and one more."""
-    return around(ball().means, 9, 48)
+    """Cameras on many sides of the origin, which they look at."""
+    looks = torch.nn.functional.normalize(some(9, degree=0, seed=7).means, dim=1)
+    found = []
+    for ahead in looks:
+        right = torch.nn.functional.normalize(torch.linalg.cross(ahead, ahead.roll(1)), dim=0)
+        pose = torch.eye(4)
+        pose[:3, :3] = torch.stack([right, torch.linalg.cross(ahead, right), ahead])
+        pose[2, 3] = 5.0
+        K = torch.tensor([[44.0, 0, 24], [0, 44.0, 24], [0, 0, 1]])
+        found.append(Camera(pose, K, 48, 48))
+    return found
 
 
 def test_training_brings_levels_closer_to_the_finest() -> None:
@@ -633,16 +641,14 @@ def test_convert_trains_levels_from_cameras(
     one, two = (lod.read_level(tmp_path / n / "lod-meta.json", 1) for n in ("merged", "trained"))
     assert len(one) == len(two) == 72  # 18 at the coarsest level, four times as many
     assert not torch.allclose(one.colors, two.colors, atol=0.01)
-    assert (
-        main([str(tmp_path / "a.ply"), str(tmp_path / "b/lod-meta.json"), "--level-steps", "3"])
-        == 0
-    )
-    for name, steps, says in (
-        ("b.spz", "20", "b.spz holds no levels of detail"),
-        ("c/lod-meta.json", "-1", "level-steps is -1"),
+    capsys.readouterr()
+    for command, name, steps, says in (
+        (given, "b.spz", "20", "b.spz holds no levels of detail"),
+        (given, "c/lod-meta.json", "-1", "level-steps is -1"),
+        (given[:1], "c/lod-meta.json", "20", "there are no cameras"),
     ):
         with pytest.raises(SystemExit):
-            main([*given, str(tmp_path / name), "--level-steps", steps])
+            main([*command, str(tmp_path / name), "--level-steps", steps])
         assert says in " ".join(capsys.readouterr().err.split())
 
 

@@ -52,8 +52,7 @@ class Convert:
     from them."""
     level_steps: Annotated[int | None, hint("600 with --cameras, above 2M Gaussians 0")] = None
     """Of lod-meta.json: steps in which every coarser level is trained to draw what the finest one
-    does from these cameras, or without any from some around the scene; 0: levels are merged only.
-    """
+    does from these cameras; 0: levels are merged only."""
     settings: Settings = field(default_factory=Settings)
     overwrite: Overwrite = False
     device: DrawOn = "auto"
@@ -62,6 +61,11 @@ class Convert:
 
     def __post_init__(self) -> None:
         check_level_steps(self.level_steps, self.target)
+        if self.level_steps and self.cameras is None:
+            raise ValueError(
+                f"level-steps is {self.level_steps}, and there are no cameras to train levels from;"
+                " give --cameras RUN/cameras.json, or leave it out"
+            )
         if self.sh_degree is not None and self.sh_degree not in range(4):
             raise ValueError(f"sh-degree is {self.sh_degree}; expected 0, 1, 2 or 3")
 

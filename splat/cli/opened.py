@@ -13,7 +13,7 @@ import torch
 from splat import formats, kernels
 from splat.blocks.merged import Merged
 from splat.blocks.plan import read_plan
-from splat.core.frame import camera_to_frame, gaussians_from_frame
+from splat.core.frame import camera_to_frame
 from splat.core.model import Surface
 from splat.export.quantisation import Quantisation, steps_before_rounding
 from splat.export.retrain import LEVEL_STEPS, LevelTraining
@@ -247,7 +247,8 @@ def level_training(
     """How the levels of detail of `count` Gaussians are trained; None: not at all.
 
     `cameras` are in the frame of the input. `steps` None: as many as usual, none where the file
-    holds no levels, or many Gaussians.
+    holds no levels or many Gaussians, or there is no camera: levels that were trained on pictures
+    from cameras that are made up draw worse where people stand.
     """
     if not formats.has_levels(formats.suffix_of(out, written=True)):
         return None
@@ -255,8 +256,6 @@ def level_training(
         steps = LEVEL_STEPS if cameras and count <= MANY else 0
     if not steps:
         return None
-    if not cameras:
-        cameras = camera_paths.around(gaussians_from_frame(opened.gaussians, opened.frame).means)
     return LevelTraining(
         cameras, opened.drawing, opened.background, opened.render.device, steps=steps
     )

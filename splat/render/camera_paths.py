@@ -27,10 +27,6 @@ WIDE_GAP = math.pi / 2
 _LONGEST = 1 << 20
 """Longest side of a picture, pixels."""
 LEAST_SWAY = math.radians(10)
-_NEAR_TO_FAR = (0.5, 0.75, 0.95)
-"""Shares of a set that fill the pictures from around it."""
-_HALF_ANGLE = math.radians(30)
-"""Half the angle of view of those pictures."""
 
 
 def turntable(cameras: Sequence[Camera], frames: int) -> list[Camera]:
@@ -111,29 +107,6 @@ def from_file(path: str | Path) -> list[Camera]:
             with part(f"camera {i}"):
                 cameras.append(parse(data, entry))
     return cameras
-
-
-def around(means: Float[Tensor, "n 3"], frames: int = 48, side: int = 512) -> list[Camera]:
-    """Square pictures of a set from all around, from near and from far, for want of cameras.
-
-    They look at the middle of what is there from so far away that half of it, three quarters or
-    all but stragglers fill the picture; directions are spread by the golden angle, upright along z.
-    """
-    places = _numpy(means)
-    middle = np.median(places, axis=0)
-    away = np.linalg.norm(places - middle, axis=1)
-    radii = np.maximum(np.quantile(away, _NEAR_TO_FAR), 1e-6) / math.sin(_HALF_ANGLE)
-    height = 1 - (2 * np.arange(frames) + 1) / frames
-    turn = np.arange(frames) * math.pi * (3 - math.sqrt(5))
-    level = np.sqrt(1 - height**2)
-    looks = np.stack([level * np.cos(turn), level * np.sin(turn), height], 1)
-    focal = side / 2 / math.tan(_HALF_ANGLE)
-    K = torch.tensor([[focal, 0, side / 2], [0, focal, side / 2], [0, 0, 1]])
-    head, up = Camera(torch.eye(4), K, side, side), np.array([0.0, 0.0, 1.0])
-    return [
-        _looking(head, middle - look * radii[i % len(radii)], look, up)
-        for i, look in enumerate(looks)
-    ]
 
 
 def upward(cameras: Sequence[Camera]) -> Array:

@@ -166,9 +166,8 @@ def _step_of(record: Record) -> int:
         raise Broken(f"has measurements {shown(measured)}; expected numbers")
     for key in ("seconds", STRATEGY, LOOK, "before"):
         record.number(key, 0.0)
-    some = [] if measured else [0]  # what is measured has a place in curves
-    record.whole("gaussians", *some)
+    record.whole("gaussians", *([] if measured else [0]))
     counts = record.record("counts", {})
     for key in counts:
         counts.whole(key)
-    return record.whole("step", *some)
+    return record.whole("step")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -242,7 +243,7 @@ def test_a_block_is_described_and_rebuilt() -> None:
     cell = Cell(FLAT, (-0.5, -BEYOND), (0.25, 1.0))
     told = json.loads(json.dumps(description_of(Block(Mcmc(cap=50), cell=cell, margin=0.125))))
     assert strategy_from_description(told) == Block(Mcmc(cap=50), cell=cell, margin=0.125)
-    config: Any = type("Config", (), {"method": told, "options": Options()})
+    config: Any = SimpleNamespace(method=told, options=Options(), file=Path())
     assert region_of(config) == cell
     assert cell.text() == "the ground from -0.5 to 0.25 along and below 1 across"
 

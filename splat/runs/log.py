@@ -170,4 +170,4 @@ def _step_of(record: Record) -> int:
     counts = record.record("counts", {})
     for key in counts:
         counts.whole(key)
-    return record.whole("step", 0)
+    return record.whole("step")

@@ -41,7 +41,7 @@ METHODS = {
     "error": "error --cap 300",
     "taming": "taming --cap 300",
     "scaffold": "scaffold --cap 150",
-    "significance": "mcmc --cap 300 + significance --score squared --at 15000 --keep 0.7 --how shrink",
+    "significance": "mcmc --cap 300 + significance --at 15000 --keep 0.7 --how shrink",
     "lighthouse": "adc --cap 300 + lighthouse",
     "chain": "mrnf --cap 300 + mcmc --cap 300",
 }

@@ -29,8 +29,8 @@ from splat.photos.photo import outline, photograph
 from splat.prep.gather import Gathered, gather
 from splat.prep.options import PrepOptions
 from splat.prep.stages import Stages
-from splat.recipes.restored import model_of
-from splat.recipes.saved import class_names, strategy_from_description
+from splat.recipes.restored import model_of, strategy_of
+from splat.recipes.saved import class_names
 from splat.render import camera_paths
 from splat.runs import checkpoint
 from splat.runs.folder import Folder, move_cameras, moved_cameras, read_config
@@ -173,7 +173,7 @@ def _resumed_prep(root: Path, _: Path) -> Any:
 
 def _config(root: Path, _: Path) -> Any:
     config = read_config(Folder(root / "run").config)
-    method = strategy_from_description(config.method, missing=Fixed())
+    method = strategy_of(config, missing=Fixed())
     return config.options, config.train, repr(method), class_names(config.method)
 
 

@@ -1,6 +1,6 @@
 """How coarser levels of detail draw, against the finest one: merged, and trained.
 
-    python bench/levels.py runs/demo runs/fox --steps 0 600 --least 35 33
+    python bench/levels.py runs/demo runs/fox --steps 0 1000 --least 35 33
 
 Each run is exported to `lod-meta.json` by a process of its own; its levels are read back and drawn
 in the cameras that were held out, from 0.01 on, in pictures of full size and smaller ones. With
@@ -62,7 +62,7 @@ def main() -> int:
     """Print a table; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--steps", nargs="+", type=int, default=[0, 600])
+    parser.add_argument("--steps", nargs="+", type=int, default=[0, 1000])
     parser.add_argument("--levels", type=int, default=2)
     parser.add_argument("--least", nargs="*", type=float, default=[])
     asked = parser.parse_args()

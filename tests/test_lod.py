@@ -278,7 +278,7 @@ def eyes() -> list[Camera]:
 
 
 def test_training_brings_levels_closer_to_the_finest() -> None:
-    render, (levels, trained, there) = NativeRenderer(), refined_by_training(150)
+    render, (levels, trained, there) = NativeRenderer(), refined_by_training(300)
 
     def error(rows: Gaussians) -> float:
         off = [render(rows, c).image - render(there, c).image for c in eyes()]
@@ -288,7 +288,7 @@ def test_training_brings_levels_closer_to_the_finest() -> None:
     assert all(torch.equal(a.quats, b.quats) for a, b in zip(levels.coarser, fresh, strict=True))
     errors = [[error(level) for level in each.coarser] for each in (levels, trained)]
     assert all(after < 0.6 * before for before, after in zip(*errors, strict=True)), errors
-    again = refined_by_training(150)[1]
+    again = refined_by_training(300)[1]
     for one, two in zip(trained.coarser, again.coarser, strict=True):
         assert torch.equal(one.means, two.means) and torch.equal(one.colors, two.colors)
 

@@ -50,7 +50,7 @@ class Convert:
     cameras: Annotated[Path | None, hint("none")] = None
     """The cameras.json of a run: harmonics are rounded for what these see, and both files are drawn
     from them."""
-    level_steps: Annotated[int | None, hint("600 with --cameras, above 2M Gaussians 0")] = None
+    level_steps: Annotated[int | None, hint("1000 with --cameras, above 2M Gaussians 0")] = None
     """Of lod-meta.json: steps in which every coarser level is trained to draw what the finest one
     does from these cameras; 0: levels are merged only."""
     settings: Settings = field(default_factory=Settings)

@@ -11,7 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.core.edit import Change
-from splat.core.frame import camera_to_frame, frame_of, gaussians_from_frame, gaussians_to_frame
+from splat.core.frame import (
+    camera_to_frame,
+    frame_of,
+    gaussians_from_frame,
+    gaussians_to_frame,
+    shrunk,
+)
 from splat.core.model import Explicit, Rates, columns_of
 from splat.core.objective import Photometric
 from splat.core.step import Step
@@ -29,8 +35,10 @@ PACE = 0.3
 """Factor on training's learning rates; that of the means is twice what training ends with."""
 FITTED_EVERY = 50
 """Steps between fits of codebooks and bounds."""
-LEVEL_STEPS = 600
+LEVEL_STEPS = 1000
 """Steps of training of a coarser level, where nothing else is said."""
+SMALLER = (1, 2, 1, 4)
+"""How many times smaller the pictures of successive steps are, along a side."""
 KEPT_BYTES = 1 << 30
 """Most bytes of drawn pictures that are kept for later steps."""
 
@@ -53,7 +61,10 @@ class Pictures(Protocol):
 
 
 class Drawn:
-    """Pictures of a set from cameras of its frame, drawn when they are asked for first."""
+    """Pictures of a set from cameras of its frame, drawn when they are asked for first.
+
+    Half of the steps show them at full size, the others smaller: as they look from farther away.
+    """
 
     def __init__(
         self,
@@ -67,7 +78,7 @@ class Drawn:
         self.cameras = tuple(cameras)
         self._gaussians, self._render, self._background = gaussians, render, background
         self._seed = seed
-        self._kept: dict[int, Batch] = {}
+        self._kept: dict[tuple[int, int], Batch] = {}
         self._used = 0
 
     def __call__(self, step: int) -> Batch:
@@ -76,16 +87,17 @@ class Drawn:
         return self.batch_at(int(epoch_order(self._seed, epoch, len(self.cameras))[place]), step)
 
     def batch_at(self, index: int, step: int) -> Batch:
-        """A picture by its number; all steps show it at full size."""
-        del step
-        if index in self._kept:
-            return self._kept[index]
-        camera = self.cameras[index]
+        """A picture by its number, at the size that a step shows."""
+        shown = index, SMALLER[step % len(SMALLER)]
+        if shown in self._kept:
+            return self._kept[shown]
+        camera = shrunk(self.cameras[index], shown[1])
         with torch.no_grad():
             image = self._render(self._gaussians, camera, Needs(), self._background).image
-        batch = Batch(camera, (image.clamp(0, 1) * 255).round().to(torch.uint8))
+        pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8)
+        batch = Batch(camera, pixels, shrink=shown[1])
         if self._used + batch.pixels.nbytes <= KEPT_BYTES:
-            self._kept[index] = batch
+            self._kept[shown] = batch
             self._used += batch.pixels.nbytes
         return batch
 

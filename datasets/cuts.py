@@ -24,6 +24,9 @@ SEES = math.radians(150)
 """Field of view up to which a fisheye is one pinhole view."""
 FIELD = math.radians(95)
 """Field of view of what is cut out, so that neighbours overlap."""
+_WIDEST = 4
+"""Longer sides of a photo that what is cut out of it may have; even a fisheye of 150 degrees that
+is drawn as wide as the photo takes less than one."""
 ROUND = 6
 """Views round a panorama's horizon."""
 CIRCLE = math.radians(85)
@@ -124,6 +127,11 @@ def _views(
     # The middle of a view is as fine as the photo is there.
     focal = (cut.focal[0] + cut.focal[1]) / 2
     side = max(1, round(2 * focal * math.tan(FIELD / 2)))
+    if side > _WIDEST * max(cut.size):
+        raise ValueError(
+            f"the views cut out of it would be {side:,} pixels wide, and it is"
+            f" {cut.size[0]}x{cut.size[1]}; expected a focal length that fits its size"
+        )
     focal = side / (2 * math.tan(FIELD / 2))
     views = []
     for i, rotation in enumerate(rotations):

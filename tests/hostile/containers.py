@@ -48,6 +48,8 @@ def zip_mutated(data: bytes, draw: Random, inner: Callable[[str], Change]) -> by
         return _zip_head_mutated(data, draw)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(m.file_size for m in archive.infolist()) > _ZEROS:
+                return blind(data, draw)  # it is a bomb already
             members = [(m.filename, archive.read(m)) for m in archive.infolist()]
     except (zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError):
         return blind(data, draw)

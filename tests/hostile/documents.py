@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterator
@@ -108,7 +109,7 @@ def _changed(holder: Any, key: Any, draw: Random) -> str:
 def _value(draw: Random, old: Any) -> tuple[Any, str]:
     chance = draw.random()
     if chance < 0.45:
-        return draw.choice(_VALUES), ""
+        return copy.deepcopy(draw.choice(_VALUES)), ""  # it may be changed in turn
     if chance < 0.65:
         return draw.choice(WORDS), ""
     if chance < 0.75 and isinstance(old, int | float):

@@ -123,10 +123,16 @@ def _view(file: Path, size: tuple[int, int], **more: Any) -> View:
     return View(file.name, Camera(torch.eye(4), K, width, height), file, **more)
 
 
-def _photo(_: Path, file: Path) -> Any:
+def _sized(file: Path) -> View:
     """A photo whose camera is of the size that the file says, as scenes are read."""
-    view = _view(file, stored_photo.size(file))
-    return photograph(view, 6, 6), photograph(view, 4, 4, reduced=True), outline(view, 6, 6)
+    return _view(file, stored_photo.size(file))
+
+
+_PHOTO: tuple[Read, ...] = (
+    lambda _, file: photograph(_sized(file), 6, 6),
+    lambda _, file: photograph(_sized(file), 4, 4, reduced=True),
+    lambda _, file: outline(_sized(file), 6, 6),
+)
 
 
 def _mask(root: Path, file: Path) -> Any:
@@ -278,7 +284,7 @@ READERS: tuple[Reader, ...] = (
     *(Reader(name, makers, (_scene,)) for name, makers in _SCENES),
     Reader("guides", (s.guides,), (_guided,)),
     Reader("held-out", (s.held_out_names,), (_held_out,)),
-    Reader("photo", _PHOTOS, (_photo,)),
+    Reader("photo", _PHOTOS, _PHOTO),
     Reader("exif", (s.camera_photo, s.other_photo(".tif")), (_of_file(exposure_value),)),
     Reader("mask", tuple(s.masked(m) for m in _PHOTOS[:4]), (_mask,)),
     Reader("depth", (*map(s.depth_map, ("d.npy", "d.npz", "d.exr", "d.png")), s.exr_of_runs),

@@ -33,6 +33,8 @@ class ClearAir(Wrapper):
     all is as without.
     """
 
+    known_as = "clear-air"
+
     every: Annotated[int, at_least(1)] = 50
     """Steps from one look at all rows to the next."""
     last: Annotated[int, at_least(0)] = 0

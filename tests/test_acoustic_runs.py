@@ -275,7 +275,7 @@ def test_json_is_all_that_is_printed(room: Path, splat: Splat) -> None:
 def test_settings_come_back_as_they_were() -> None:
     taught = Taught(steps=7, density=AudioGuided(cap=11))
     config = json.loads(json.dumps({"taught": asdict(taught)}))
-    assert train_audio._taught(config) == taught
+    assert train_audio._taught(config, Path("config.json")) == taught
 
 
 def test_sources_that_were_not_trained_are_looked_at(room: Path, splat: Splat) -> None:

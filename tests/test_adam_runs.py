@@ -98,7 +98,9 @@ def test_each_option_is_a_run_of_its_own_that_learns_too(option: str, tiny_folde
 
 
 def test_rows_out_of_sight_stay(tiny_folder: Path) -> None:
-    with closing(job_on(tiny_folder, METHODS["fixed"], steps=20, adam="visible")) as job:
+    with closing(
+        job_on(tiny_folder, METHODS["fixed"], steps=20, adam="visible", clear_air=False)
+    ) as job:
         run, before = job.run, {}
         seen: list[bool] = []
 

@@ -206,7 +206,7 @@ def test_two_photos_are_both_trained_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("eval", "parts"),
     [
-        ("nothing", ("there is no view called nothing", "expected auto, all, none")),
+        ("nothing", ("there is no view called nothing", "expected auto, path, all, none")),
         ("1", ("--eval 1: leaves no view to train on",)),
         ("000,9.png", ("there is no view called 9.png", "000.png")),
     ],

@@ -268,7 +268,7 @@ def test_the_part_drops_them(
     rows, n, _ = haunted
     start = on_disk(tmp_path / "a.ply", rows)
     strategy = Floaters(Fixed(), at=(1,), share=share, views=0)
-    with closing(job_of(tiny_folder, strategy, steps=2, init=start, near=0.01)) as job:
+    with closing(job_of(tiny_folder, strategy, steps=2, init=start, clear_air=False)) as job:
         train(job.run)
         gone = len(rows) - len(job.run.model.cloud)
     if share == 0.001:
@@ -285,7 +285,7 @@ def test_the_part_moves_them_where_the_method_moves_rows(
     base = Mcmc(cap=len(rows), noise=0.0, refine_from=5000)
     strategy = Floaters(base, at=(1,), share=0.5, views=0)
     assert "move floaters" in strategy.acts(10) and strategy.recycles
-    with closing(job_of(tiny_folder, strategy, steps=1, init=start, near=0.01)) as job:
+    with closing(job_of(tiny_folder, strategy, steps=1, init=start, clear_air=False)) as job:
         before = job.run.model.cloud["mean"].detach().clone()
         train(job.run)
         after = job.run.model.cloud["mean"].detach()

@@ -63,7 +63,7 @@ def test_a_renderer_leaves_out_what_is_nearer() -> None:
 
 
 def test_the_usual_depth_is_that_of_other_programs() -> None:
-    assert Options.near == kernels.NEAR == 0.01, "gsplat's default, in units of the input"
+    assert kernels.NEAR == 0.01, "gsplat's default, in units of the input"
     small = Frame((0.0, 0.0, 0.0), 5.0)
     assert near_of(drawing_as(Drawing(), small, "cpu")) == 5 * 0.01
     assert near_of(drawing_as(Drawing(near=0.5), small, "cpu")) == 5 * 0.5

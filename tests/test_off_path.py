@@ -269,7 +269,7 @@ def test_runs_are_measured_by_the_verb_and_from_python(
     assert record["truth"].keys() == {"pulled in", "pushed out", "raised", "between"}
     kinds = record["truth"].values()
     assert record["psnr"] == pytest.approx(sum(kind["psnr"] for kind in kinds) / 4)
-    assert record["worst"] == min(kind["worst"] for kind in kinds) > 5
+    assert record["worst"] == min(kind["worst"] for kind in kinds) > 2
     assert record["stretch"] == {
         "psnr": pytest.approx(result.metrics["psnr"]), "views": 2,
         "worst": pytest.approx(min(view["psnr"] for view in result.metrics["per_view"])),

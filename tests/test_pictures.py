@@ -225,19 +225,19 @@ def test_path_of_our_own(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("{", "is not JSON"),
-        ("[1, 2]", "holds no camera path"),
+        ("[1, 2]", "expected a JSON object with `camera_path`"),
         ('{"cameras": []}', "holds no camera path"),
-        ('{"cameras": [{"K": 1}]}', "camera 0 is incomplete or malformed"),
-        ('{"camera_path": [3]}', "camera 0 is incomplete or malformed"),
+        ('{"cameras": [{"K": 1}]}', "camera 0: has no `world_to_camera`; expected"),
+        ('{"camera_path": [3]}', "has `camera_path` 0: 3; expected an object"),
         (
             json.dumps({"width": 4, "height": 4, "K": [[1, 0, 2], [0, 1, 2], [0, 0, 1]],
                         "cameras": [{"world_to_camera": [[2.0, 0, 0, 0]] * 4}]}),
-            "not a rotation",
+            "its pose is no rotation and translation",
         ),
         (
             json.dumps({"width": 4, "height": 4, "K": [[0, 0, 2], [0, 1, 2], [0, 0, 1]],
                         "cameras": [{"world_to_camera": np.eye(4).tolist()}]}),
-            "focal length or size is not positive",
+            "its focal length is not positive",
         ),
     ],
 )  # fmt: skip

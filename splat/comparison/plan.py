@@ -10,6 +10,7 @@ from typing import Any
 
 from splat.comparison.asked import OWN, budget_text, slug
 from splat.options import Options, Reading
+from splat.runs.folder import BEFORE
 from splat.system.files import write_json
 from splat.system.foreign import Broken, filled, reading, record, shown
 
@@ -175,7 +176,7 @@ def read_plan(out: Path) -> Plan | None:
         if options.get("init") is not None:
             options["init"] = Path(shared.record("options").text("init"))
         together = {
-            "options": filled(Options, options),
+            "options": filled(Options, {**BEFORE, **options}),
             "reading": filled(Reading, shared.record("reading")),
         }
         asks = [{n: tuple(ask.entries(n)) for n in ask} for ask in plan.records("asks")]

@@ -76,7 +76,7 @@ class Options:
     mask_mode: MaskMode = "auto"
     """What is outside a mask: ignore (it does not count) or transparent (it is background).
     auto: masks are ignored, an alpha channel is transparent."""
-    near: Annotated[float, above(0)] = 0.01
+    near: Annotated[float | None, above(0, default="0.01")] = None
     """Gaussians closer to a camera than this are not drawn while training, in units of the scene.
     Other programs draw from 0.01 on, and so are all figures and pictures: what gathers in front of
     a larger one is a haze there."""
@@ -118,10 +118,12 @@ class Options:
     depth_weight: Annotated[float, at_least(0)] = 1.0
     """Weight in the loss of the depth maps that come with the photos, at the start; it falls to a
     hundredth over the run. 0: they are not used."""
-    points_weight: Annotated[float, at_least(0)] = 1.0
+    points_weight: Annotated[float | None, at_least(0, default="1, or 0 with --refine-poses")] = (
+        None
+    )
     """Weight in the loss of the depth between the points of the scene (those that structure from
     motion found), at the start; it falls to a hundredth over the run. It takes fog out of the air
-    before plain backdrops. 0: it is not asked."""
+    before plain backdrops. 0: it is not asked. Poses that are not exact put points elsewhere."""
     normal_weight: Annotated[float, at_least(0)] = 0.05
     """Weight in the loss of the normal maps that come with the photos, at the start; it falls to a
     hundredth over the run. 0: they are not used."""

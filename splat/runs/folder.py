@@ -254,7 +254,7 @@ class Config:
         write_json(path, record)
 
 
-_BEFORE = {"clear_air": False, "points_weight": 0.0}
+BEFORE = {"clear_air": False, "points_weight": 0.0}
 """Options that runs of before did not have, as they were trained: resumed they go on alike."""
 
 
@@ -264,9 +264,7 @@ def read_config(path: Path) -> Config:
         config = record(path)
         wrong = "does not describe a run of splat; give a folder of `splat train`"
         config.check_format(FORMAT, VERSION, wrong)
-        options = {**_BEFORE, **config.record("options")}
-        # Of runs of before: the depth that they began with is in checkpoints.
-        options["near"] = options.get("near") or Options.near
+        options = {**BEFORE, **config.record("options")}
         options["replay"] = Folder(path.parent).replayed if options.get("replay") else None
         asked = config["reading"] is not None
         return Config(

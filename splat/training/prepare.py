@@ -380,8 +380,11 @@ def _terms(
     terms = guidance.given_terms(
         scene.train, options.depth_weight, options.normal_weight, options.steps, points
     )
-    if options.points_weight and points is not None and len(points):
-        terms["points_depth"] = guidance.PointsDepth(options.points_weight, options.steps, points)
+    weight = options.points_weight
+    if weight is None:  # poses that are not exact see the points where they are not
+        weight = 0.0 if options.refine_poses else 1.0
+    if weight and points is not None and len(points):
+        terms["points_depth"] = guidance.PointsDepth(weight, options.steps, points)
     return {**terms, **strategy.objectives()}
 
 

@@ -11,7 +11,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="memory and time are taken from /proc"),
 ]
-EACH = 200
+EACH = 100
 """Inputs of a reader; all of them take about a minute of a core."""
 SEED = "tests"
 

@@ -22,6 +22,7 @@ sync_api = pytest.importorskip("playwright.sync_api")
 import splat  # noqa: E402
 from splat import api, formats  # noqa: E402
 from splat.core.frame import gaussians_from_frame  # noqa: E402
+from splat.export.receipt import draw  # noqa: E402
 from splat.options import Options, Viewing, Watching  # noqa: E402
 from splat.render.video import write_png  # noqa: E402
 from splat.strategies.mcmc import Mcmc  # noqa: E402
@@ -196,12 +197,12 @@ def own_picture(trainer: Trainer, tmp_path: Path) -> np.ndarray:
     (guest,) = live.stage.guests.values()
     camera, done = guest.camera(WIDTH, HEIGHT), threading.Event()
 
-    def draw() -> None:
-        image = draw(live.source.gaussians(camera), camera, live.run.render, live.run.background)
+    def write_own() -> None:
+        image = draw(live.source.gaussians(camera), camera, live.run.shown, live.run.background)
         write_png(image.detach(), tmp_path / "own.png")
         done.set()
 
-    live.stage.wish(draw)  # that thread alone touches the run's tensors
+    live.stage.wish(write_own)  # that thread alone touches the run's tensors
     assert done.wait(PATIENCE)
     found = cv2.imread(str(tmp_path / "own.png"), cv2.IMREAD_COLOR)
     return found[CLEAR][..., ::-1].astype(np.float64)

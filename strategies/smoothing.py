@@ -24,6 +24,8 @@ class Smoothing(Wrapper):
 
     Differs: sizes are held to the least that the filter leaves, where the paper convolves each row
     with it and dims it by as much. What rows can become is the same but for opacity, which is free.
+    What stands behind it may make rows smaller again, as clear air does near cameras. Rows that no
+    camera sees stay as they are.
     """
 
     variance: Annotated[float, above(0)] = 0.2

@@ -472,7 +472,7 @@ def cases() -> dict[str, Case]:
 
 
 _LIT = ("adc", "--cap", "300", "+", "deferred", "--light-rows", "16")
-_RELIT = ("-o", "{root}/pictures", "--path", "views", "--max-side", "24", "--maps", "--quiet")
+_RELIT = ("-o", "{root}/pictures", "--frames", "2", "--max-side", "24", "--maps", "--quiet")
 _SOUNDING = ("{given}/hearing/run", "-o", "{root}/film.mp4", "--quiet")
 _AUDIO = ("%s", "%s/responses", "--points", "150", "--batch", "4", "--threads", "1", "--steps",
           "6", "--quiet")  # fmt: skip

@@ -21,6 +21,7 @@ from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
 from splat.strategies.scaffold import Scaffold
 from splat.strategies.significance import Significance
+from splat.strategies.smoothing import Smoothing
 from splat.strategies.taming import Taming
 from splat.training.prepare import Job, prepare
 
@@ -137,6 +138,8 @@ METHODS: dict[str, Strategy] = {
         Adc(cap=1000, grow_gradient=2e-3, **_EARLY), at=(35, 75), share=0.1, views=6
     ),
     "mcmc_floaters": Floaters(_MCMC, at=(35, 155), share=0.1, alone=0.1, views=6),
+    "mcmc_smoothing": Smoothing(_MCMC, look_every=50),
+    "adc_smoothing": Smoothing(Adc(cap=1000, grow_gradient=2e-3, **_EARLY), 0.5, every=5),
     "scaffold": _SCAFFOLD,
     "scaffold_significance": Significance(_SCAFFOLD, "mass", at=(35, 155), keep=0.8, views=5),
 }

@@ -14,11 +14,16 @@ import opensplat
 import pytest
 import quality
 import rounds
+import sizes
 import torch
 import traffic
 import workload
 
-from splat import kernels
+from splat import datasets, kernels
+from splat.options import Options
+from splat.options.reading import Reading
+from splat.options.watching import Watching
+from splat.runs.folder import Config
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 
@@ -169,3 +174,35 @@ def test_a_yardstick_is_compared_with_itself_alone() -> None:
     assert same["yardstick one, 400"] == {"iteration_ms": 2.0}
     other = rounds.against(steps(15.0, "yardstick two", 160.0), then)
     assert other == {"splat avx2, 400": {"iteration_ms": 1.5}}
+
+
+def test_truth_of_a_size_is_the_photo_shrunk_or_drawn(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = datasets.load(tiny_folder)
+    options = Options(background="black", mask_mode="ignore")
+    config = Config(tiny_folder, Reading(), (), (), {}, options, Watching(), "", "")
+    photo = scene.test[0].camera
+    trained = photo.width // 2
+
+    def known(size: float) -> list[sizes.Shot]:
+        return list(sizes.shots(config, scene, trained, size, 1, tmp_path))
+
+    for size in (2.0, 1.0, 0.5):
+        shots = known(size)
+        assert len(shots) == 1
+        assert shots[0].camera.width == round(size * trained) == shots[0].image.shape[1]
+        assert float(shots[0].camera.K[0, 0] / photo.K[0, 0]) == pytest.approx(
+            shots[0].camera.width / photo.width
+        )
+    whole, half = known(2.0)[0].image, known(1.0)[0].image
+    means = torch.nn.functional.avg_pool2d(whole.permute(2, 0, 1), 2).permute(1, 2, 0)
+    assert float((means - half).abs().max()) <= 1 / 255
+    drawn = known(4.0)[0].image
+    assert drawn.shape == (2 * photo.height, 2 * photo.width, 3)
+    means = torch.nn.functional.avg_pool2d(drawn.permute(2, 0, 1), 2).permute(1, 2, 0)
+    assert float((means - whole).abs().mean()) < 0.01
+    assert torch.equal(known(4.0)[0].image, drawn)  # read back, the second time
+    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr(sizes, "truth_of", lambda scene: None)
+    assert known(4.0) == []

@@ -85,6 +85,9 @@ class Options:
     the nearest points, nor reaching into it by three standard deviations."""
     antialiased: bool = False
     """Dim what the low-pass filter widens (Mip-Splatting): for scenes seen from near and far."""
+    smoothing: bool = False
+    """Let no Gaussian be smaller than a pixel of the camera that sees it best can tell
+    (Mip-Splatting): for scenes that are drawn larger, or from closer, than photos were taken."""
     exposure: Literal["auto", Exposure] = "auto"
     """What is learned of each photo's exposure and white balance, beside the scene. off; channel: a
     gain and a bias for each channel; affine: a matrix; grid: a bilateral grid, for photos that were

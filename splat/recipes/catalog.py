@@ -84,6 +84,11 @@ PARTS: Mapping[str, tuple[str, str]] = {
         "Clear air (ours): rows in the free ball about a camera go, rows that reach into it"
         " shrink.",
     ),
+    "smoothing": (
+        "splat.strategies.smoothing:Smoothing",
+        "Smoothing: no row is smaller than a pixel of the camera that sees it best can tell (after"
+        " the 3D filter of Mip-Splatting, Yu et al., CVPR 2024).",
+    ),
     "crop": (
         "splat.strategies.crop:Crop",
         "Crop: densification inside a box only; what is outside still trains and is still pruned.",

@@ -38,7 +38,7 @@ def with_run_options(strategy: Strategy, options: Options, steps: int) -> Strate
     """A strategy fitted to a run of `steps`, with the parts that options of the run stand for.
 
     `--finish-keep` is `+ significance`, once, as the last phase begins; `--crop` is `+ crop`;
-    `--clear-air` is `+ clear-air`.
+    `--smoothing` is `+ smoothing`; `--clear-air` is `+ clear-air`.
     """
     if options.finish_keep < 1:
         at = max(1, steps_before_rounding(steps, options.finish_share))
@@ -53,6 +53,8 @@ def with_run_options(strategy: Strategy, options: Options, steps: int) -> Strate
     if options.crop is not None:
         box = box_of(options.crop)
         strategy = with_part("crop", strategy, {"low": box.low, "high": box.high}, "crop")
+    if options.smoothing:
+        strategy = with_part("smoothing", strategy, {"last": steps}, "smoothing")
     if options.clear_air and kind_of("clear-air") is not None:
         strategy = with_part("clear-air", strategy, {"last": steps}, "clear-air")
     return strategy

@@ -105,8 +105,10 @@ def page(
     """The page around an `.spz` of version 3.
 
     With `cameras`, in the frame of the Gaussians, it starts at the first, with the mean of their up
-    directions up, turning about the point that they look at. Without, it starts where most of the
-    scene is in sight, with -y up. Centres less deep than `near` are not drawn (None: 0.01).
+    directions up, turning about the point that they look at; seen from farther away than any of
+    them, what lies between there and their reach is left out unless one flies. Without, it starts
+    where most of the scene is in sight, with -y up. Centres less deep than `near` are not drawn
+    (None: 0.01).
     """
     name = name.encode(errors="replace").decode()  # names of files need not be text
     scene = {"name": name, "near": near, **(_start(cameras) if cameras else {})}
@@ -150,10 +152,13 @@ def _start(cameras: Sequence[Camera]) -> dict[str, Any]:
     pose = first.world_to_camera.double()
     pivot: Float[Tensor, "3"] = focus_point(cameras)
     ahead = float(pose[2, :3] @ pivot + pose[2, 3]) > 0
+    reach = max(float((camera.centre.double() - pivot).norm()) for camera in cameras)
     return {
         "up": (up / up.norm()).tolist(),
         # Cameras that look out of a room's middle have their common point behind them.
         "pivot": pivot.tolist() if ahead else None,
+        # A single camera stands for no ring of them.
+        "reach": reach if ahead and len(cameras) > 1 else None,
         "start": {
             "world_to_camera": pose.tolist(),
             "K": first.K.double().tolist(),

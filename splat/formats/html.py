@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.core.frame import finite, focus_point
+from splat.core.frame import finite, focus_point, reach
 from splat.formats import spz
 from splat.formats.rows import kept
 from splat.formats.settings import Settings
@@ -152,13 +152,11 @@ def _start(cameras: Sequence[Camera]) -> dict[str, Any]:
     pose = first.world_to_camera.double()
     pivot: Float[Tensor, "3"] = focus_point(cameras)
     ahead = float(pose[2, :3] @ pivot + pose[2, 3]) > 0
-    reach = max(float((camera.centre.double() - pivot).norm()) for camera in cameras)
     return {
         "up": (up / up.norm()).tolist(),
         # Cameras that look out of a room's middle have their common point behind them.
         "pivot": pivot.tolist() if ahead else None,
-        # A single camera stands for no ring of them.
-        "reach": reach if ahead and len(cameras) > 1 else None,
+        "reach": reach(cameras, pivot) if ahead else None,
         "start": {
             "world_to_camera": pose.tolist(),
             "K": first.K.double().tolist(),

@@ -8,6 +8,7 @@ needs Playwright (`pip install playwright`) and Chromium. Writes viewer.png and 
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ FLAGS = (
 MODES = ("depth", "normals", "error", "heatmap", "events", "photo")
 PORT = 8765
 TILE = (480, 320)
+SOME_WAY = 3000
+"""Step from which on pictures are taken."""
 
 
 def main() -> None:
@@ -42,6 +45,7 @@ def main() -> None:
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
                 page = opened(browser)
+                page.set_default_timeout(120_000)
                 whole(page, out / "viewer.png")
                 modes(page, out / "viewer-modes.png")
                 browser.close()
@@ -63,8 +67,18 @@ def opened(browser: Any) -> Any:
     for close in page.get_by_role("button").all():  # the note that WebGL runs in software
         if (box := close.bounding_box()) and box["x"] < 420 and box["y"] < 160:
             close.click()
-    time.sleep(30)
+    page.get_by_role("tab", name="Training").click()
+    while step_of(page) < SOME_WAY:
+        time.sleep(2)
+    page.get_by_role("tab", name="View").click()
+    time.sleep(5)
     return page
+
+
+def step_of(page: Any) -> int:
+    """The step that the run is at."""
+    text = page.get_by_text(re.compile(r"^Step [\d,]+ of")).first.inner_text()
+    return int(re.findall(r"[\d,]+", text)[0].replace(",", ""))
 
 
 def whole(page: Any, path: Path) -> None:

@@ -28,7 +28,7 @@ FLAGS = (
 MODES = ("depth", "normals", "error", "heatmap", "events", "photo")
 PORT = 8765
 TILE = (480, 320)
-SOME_WAY = 3000
+SOME_WAY = 3500
 """Step from which on pictures are taken."""
 
 
@@ -45,7 +45,6 @@ def main() -> None:
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
                 page = opened(browser)
-                page.set_default_timeout(120_000)
                 whole(page, out / "viewer.png")
                 modes(page, out / "viewer-modes.png")
                 browser.close()
@@ -64,12 +63,12 @@ def opened(browser: Any) -> Any:
         except Exception:
             time.sleep(1)
     page.get_by_role("tab", name="View").wait_for(timeout=60_000)
-    for close in page.get_by_role("button").all():  # the note that WebGL runs in software
-        if (box := close.bounding_box()) and box["x"] < 420 and box["y"] < 160:
-            close.click()
+    page.set_default_timeout(120_000)
     page.get_by_role("tab", name="Training").click()
     while step_of(page) < SOME_WAY:
         time.sleep(2)
+    for note in page.get_by_role("alert").all():  # that WebGL runs in software
+        note.get_by_role("button").first.click()
     page.get_by_role("tab", name="View").click()
     time.sleep(5)
     return page

@@ -20,8 +20,8 @@ from PIL import Image
 from splat.system import foreign
 from splat.system.foreign import Broken
 
-MOST_PIXELS = 1 << 28
-"""Pixels of a picture: more than any camera takes."""
+MOST_PIXELS = 10 << 24
+"""Pixels of a picture, 168 million: the largest sensors have 151 million."""
 MOST_SCANNED = 1 << 34
 """Pixels that the scans of a JPEG go over, each over all of them: a quarter of a minute."""
 DEFLATED = 1032

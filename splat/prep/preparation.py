@@ -171,7 +171,7 @@ class _Preparation:
         matching = pairs.matching_for(options.matching, len(gathering.photos), gathering.video)
         state = self.stages.begin("matches", matching, options.overlap, options.alike, options.seed)
         if state == "done" and kept.is_file():
-            return _kept(kept, _check_matched)
+            return kept_result(kept, check_matched)
         why = (
             ""
             if options.matching == matching
@@ -194,7 +194,7 @@ class _Preparation:
     def _mapped(self, job: dict[str, Any]) -> dict[str, Any]:
         kept = self.stages.folder / "mapped.json"
         if self.stages.begin("mapping", self.options.seed) == "done" and kept.is_file():
-            return _kept(kept, _check_mapped)
+            return kept_result(kept, check_mapped)
         with self._bar("poses", "photo") as tick:
             done = run_stage("mapping", job, self.stages.folder, tick)
         write_json(kept, done)
@@ -208,7 +208,7 @@ class _Preparation:
         distance = named_distance(options, gathering, solved["models"][0]["registered"])
         state = self.stages.begin("placing", options.frame, distance)
         if state == "done" and kept.is_file() and (self.out / "sparse").is_dir():
-            return _kept(kept, _check_placed)
+            return kept_result(kept, check_placed)
         gps = {photo.name: place_of(photo) for photo in gathering.photos}
         asked = {"frame": options.frame, "distance": distance, "gps": gps}
         done = run_stage("placing", {**job, **asked}, self.stages.folder, lambda *_: None)
@@ -238,7 +238,7 @@ class _Preparation:
         _log.info("%s: %.0f s", title, time.monotonic() - start)
 
 
-def _kept(path: Path, check: Callable[[Record], object]) -> dict[str, Any]:
+def kept_result(path: Path, check: Callable[[Record], object]) -> dict[str, Any]:
     """The result of a stage that was carried out before."""
     with reading(path, REDO):
         result = record(path)
@@ -246,11 +246,11 @@ def _kept(path: Path, check: Callable[[Record], object]) -> dict[str, Any]:
         return {**result}
 
 
-def _check_matched(result: Record) -> None:
+def check_matched(result: Record) -> None:
     result.text("matching"), result.whole("pairs")
 
 
-def _check_mapped(result: Record) -> None:
+def check_mapped(result: Record) -> None:
     for model in result.records("models"):
         model.texts("registered"), model.whole("points")
         model.number("error"), model.number("track")
@@ -264,7 +264,7 @@ def _check_mapped(result: Record) -> None:
             photos.record(name).whole(key)
 
 
-def _check_placed(result: Record) -> None:
+def check_placed(result: Record) -> None:
     if result["frame"] is not None:
         result.record("frame").text("how")
 

@@ -104,7 +104,7 @@ def read(path: Path) -> Dump:
             found=record["found"],
             made_by=record["made_by"],
             device=record["device"],
-            state=record["state"],
+            state={**record["state"], "path": str(path)},
             batches=[Batch(**{**b, "camera": _camera(b["camera"])}) for b in record["batches"]],
             cameras=cameras,
             scene=SceneData(

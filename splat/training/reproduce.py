@@ -163,7 +163,7 @@ def _state_entries(run: Run, stage: str, when: str) -> Iterator[Entry]:
     for name in cloud.names:
         yield entry_of(stage, name, f"{name} {when}", cloud[name])
     for name in cloud.names:
-        moments = torch.cat([m.reshape(len(m), -1).float() for m in cloud.moments(name)], 1)
+        moments = torch.cat([_flat(m) for m in cloud.moments(name)], 1)
         yield entry_of(stage, f"moments of {name}", f"Adam's moments of {name} {when}", moments)
     for name, part in run.modules.items():
         for key, values in part.module.named_parameters():
@@ -174,7 +174,7 @@ def _state_entries(run: Run, stage: str, when: str) -> Iterator[Entry]:
 @torch.no_grad()
 def entry_of(stage: str, name: str, phrase: str, values: Tensor, unit: str = "rows") -> Entry:
     """The entry of values [n, ...]."""
-    flat = values.detach().reshape(len(values), -1).float()
+    flat = _flat(values)
     rows = checkpoint.broken_rows(flat)
     finite = flat[flat.isfinite()].abs()
     low, high = (
@@ -182,6 +182,11 @@ def entry_of(stage: str, name: str, phrase: str, values: Tensor, unit: str = "ro
     )
     some = tuple(rows[:NAMED].tolist())
     return Entry(stage, name, phrase, len(flat), len(rows), some, low, high, unit)
+
+
+def _flat(values: Tensor) -> Tensor:
+    """Values [n, ...] as [n, k], n of 0 too."""
+    return values.detach().reshape(len(values), values[:1].numel()).float()
 
 
 def _attempted(what: str, act: Callable[[], T]) -> T:

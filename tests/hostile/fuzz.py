@@ -27,10 +27,12 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 KEPT = HERE / "seeds"
 """Inputs that once were findings, and are read again by every test."""
-HANG, HANG_BUSY = 20.0, 90.0
+HANG, HANG_BUSY = 20.0, 240.0
 """Seconds of one read after which it hangs: of its own time, or of the clock on a busy machine."""
 PART = 50
 """Inputs that a process is told to read at a time."""
+SHARE = 3.0
+"""Times the mean that a slow reader may take where a number of inputs over all is asked for."""
 _COLUMNS = ("read", "refused", "traceback", "unnamed", "hang", "crash", "memory", "changing")
 
 
@@ -81,6 +83,11 @@ class Tally:
                 known.times += 1
                 if found.size < known.size:
                     self.findings[found.key] = found
+
+    def inputs(self) -> int:
+        """How many were read."""
+        with self.lock:
+            return sum(sum(counts.values()) for counts in self.counts.values())
 
     def table(self) -> str:
         """Counts of every reader, and of all."""
@@ -275,15 +282,20 @@ def fuzz(
     workers: int = 1,
     first: int = 0,
     kept: Sequence[dict[str, Any]] = (),
+    inputs: int = 0,
 ) -> Tally:
-    """Give readers `count` inputs each, for so many minutes at most; and the `kept` ones first."""
+    """Give readers `count` inputs each, for so many minutes at most; and the `kept` ones first.
+
+    With `inputs` it ends after so many over all readers; those whose inputs take long, as large
+    pictures do, sit out where they have had `SHARE` times the mean time.
+    """
     tally, end = Tally(), time.monotonic() + 60 * minutes
     memory = Path("/dev/shm")
     root = memory if os.access(memory, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="hostile-", dir=root) as temporary:
         folder = Path(temporary)
         seeds = whole_files(folder, names)
-        orders = _orders(names, seed, first, count, kept)
+        orders = _orders(names, seed, first, count, kept, tally if inputs else None, inputs)
         lock = threading.Lock()
 
         def work(number: int) -> None:
@@ -305,7 +317,13 @@ def fuzz(
 
 
 def _orders(
-    names: Sequence[str], seed: str, first: int, count: int, kept: Sequence[dict[str, Any]]
+    names: Sequence[str],
+    seed: str,
+    first: int,
+    count: int,
+    kept: Sequence[dict[str, Any]],
+    tally: Tally | None,
+    inputs: int,
 ) -> Iterator[dict[str, Any]]:
     for entry in kept:
         if entry["reader"] in names:
@@ -313,6 +331,11 @@ def _orders(
     for start in range(first, first + count, PART):
         stop = min(first + count, start + PART)
         for name in names:
+            if tally is not None:
+                if tally.inputs() >= inputs:
+                    return
+                if tally.seconds[name] * len(names) > SHARE * sum(tally.seconds.values()):
+                    continue
             yield {"reader": name, "seed": seed, "start": start, "stop": stop}
 
 
@@ -372,6 +395,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long")
     parser.add_argument("--count", type=int, default=0, help="inputs a reader (0: until stopped)")
+    parser.add_argument("--inputs", type=int, default=0, help="inputs over all readers")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="some readers")
     parser.add_argument("--seed", default="0", help="of the inputs (default: 0)")
     parser.add_argument("--first", type=int, default=0, help="number of the first input")
@@ -380,14 +404,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--replay", type=Path, help="read the inputs of a folder of findings only")
     parser.add_argument("--list", action="store_true", help="print the readers")
     asked = parser.parse_args(arguments)
+    asked.findings = asked.findings.resolve()
     names = reader_names()
     if asked.list:
         print("\n".join(names))
         return 0
     if unknown := set(asked.only) - set(names):
         parser.error(f"there is no reader {min(unknown)}; expected some of {', '.join(names)}")
-    if asked.minutes > 1e8 and not asked.count and not asked.replay:
-        parser.error("neither --minutes nor --count says when to end; give one of them")
+    if asked.minutes > 1e8 and not (asked.count or asked.inputs or asked.replay):
+        parser.error("none of --minutes, --count, --inputs says when to end; give one of them")
     names = asked.only or names
     count = asked.count or 1 << 40
     kept: list[dict[str, Any]] = []
@@ -396,7 +421,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = [name for name in names if any(e["reader"] == name for e in kept)]
     begun = time.monotonic()
     tally = fuzz(names, seed=asked.seed, count=count, minutes=asked.minutes,
-                 workers=asked.workers, first=asked.first, kept=kept)  # fmt: skip
+                 workers=asked.workers, first=asked.first, kept=kept,
+                 inputs=asked.inputs)  # fmt: skip
     print(tally.table())
     print(f"{len(tally.findings)} findings, {time.monotonic() - begun:.0f} s, seed {asked.seed}")
     for note in tally.notes:

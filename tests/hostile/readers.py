@@ -26,11 +26,11 @@ from splat.photos.disk_cache import Shelf
 from splat.photos.exif import exposure_value
 from splat.photos.given_maps import given_depth, given_normal
 from splat.photos.photo import outline, photograph
+from splat.prep import preparation
 from splat.prep.gather import Gathered, gather
 from splat.prep.options import PrepOptions
 from splat.prep.stages import Stages
 from splat.recipes.restored import model_of, strategy_of
-from splat.recipes.saved import class_names
 from splat.render import camera_paths
 from splat.runs import checkpoint
 from splat.runs.folder import Folder, move_cameras, moved_cameras, read_config
@@ -39,12 +39,17 @@ from splat.runs.replay import read_script
 from splat.strategies.acoustic import sounds
 from splat.strategies.deferred import panorama
 from splat.strategies.scaffold import files as anchor_files
+from splat.system.foreign import MOST_MEMORY
+from splat.training import dump
+from splat.training.reproduce import reproduce
 from splat.types import Camera, DepthFile, Drawing, NormalFile, View
 from splat.viewer.curves import of_log
 from splat.viewer.timeline import Timeline
 
 from . import seeds as s
 
+PICTURES = 2 * MOST_MEMORY
+"""Bytes that a picture may take: of those that are decoded there are copies."""
 Read = Callable[[Path, Path], Any]
 """Reads the file that was changed (second), in its folder (first)."""
 
@@ -57,6 +62,8 @@ class Reader:
     makers: tuple[s.Maker, ...]
     reads: tuple[Read, ...]
     """Each is tried on every input: what one refuses, another may take."""
+    memory: int = MOST_MEMORY
+    """Bytes that reading may take, however small the file."""
 
 
 def _of_file(read: Callable[[Path], Any]) -> Read:
@@ -177,14 +184,34 @@ def _resumed_prep(root: Path, _: Path) -> Any:
     return stages.complete(), stages.seconds(), gathered.text(), again.text()
 
 
+def _prep_results(root: Path, _: Path) -> Any:
+    """What a second call of `splat prep` reads of the stages that map."""
+    kept = preparation.kept_result
+    return [kept(root / f"{stage}.json", check) for stage, check in _CHECKS.items()]
+
+
+_CHECKS = {
+    "matched": preparation.check_matched,
+    "mapped": preparation.check_mapped,
+    "placed": preparation.check_placed,
+}
+
+
 def _config(root: Path, _: Path) -> Any:
     config = read_config(Folder(root / "run").config)
     method = strategy_of(config, missing=Fixed())
-    return config.options, config.train, repr(method), class_names(config.method)
+    return config.options, config.train, repr(method)
 
 
 def _info(root: Path, _: Path) -> Any:
     return repr(of_run(Folder(root / "run")))
+
+
+def _dump(_: Path, file: Path) -> Any:
+    """As `splat debug-step` goes on with it."""
+    held = dump.read(file)
+    reports = reproduce(held)
+    return [(report.view, report.stopped, report.entries) for report in reports]
 
 
 def _cameras(root: Path, file: Path) -> Any:
@@ -284,19 +311,22 @@ READERS: tuple[Reader, ...] = (
     *(Reader(name, makers, (_scene,)) for name, makers in _SCENES),
     Reader("guides", (s.guides,), (_guided,)),
     Reader("held-out", (s.held_out_names,), (_held_out,)),
-    Reader("photo", _PHOTOS, _PHOTO),
+    Reader("photo", _PHOTOS, _PHOTO, PICTURES),
     Reader("exif", (s.camera_photo, s.other_photo(".tif")), (_of_file(exposure_value),)),
-    Reader("mask", tuple(s.masked(m) for m in _PHOTOS[:4]), (_mask,)),
+    Reader("mask", tuple(s.masked(m) for m in _PHOTOS[:4]), (_mask,), PICTURES),
     Reader("depth", (*map(s.depth_map, ("d.npy", "d.npz", "d.exr", "d.png")), s.exr_of_runs),
-           (_depth,)),
-    Reader("normal", tuple(map(s.normal_map, ("n.npy", "n.png"))), (_normal,)),
+           (_depth,), PICTURES),
+    Reader("normal", tuple(map(s.normal_map, ("n.npy", "n.png"))), (_normal,), PICTURES),
     Reader("prep-photos", (s.photo_folder(*_PHOTOS[5:6], _PHOTOS[3]), s.photo_folder(_PHOTOS[4]),
-                           s.photo_folder(_PHOTOS[10]), s.photo_folder(_PHOTOS[8])), (_gathered,)),
+                           s.photo_folder(_PHOTOS[10]), s.photo_folder(_PHOTOS[8])), (_gathered,),
+           PICTURES),
     Reader("prep-notes", (s.prep_notes,), (_resumed_prep,)),
+    Reader("prep-results", (s.prep_results,), (_prep_results,)),
     Reader("film", (s.film,), (_film,)),
     Reader("camera-path", (s.camera_path,), (_of_file(camera_paths.from_file),)),
     Reader("run", (s.run_folder("mcmc"), s.run_folder("adc")),
            (_config, _info, _model, _opened_run)),
+    Reader("dump", (s.dump_of("mcmc"), s.dump_of("scaffold")), (_dump,)),
     Reader("cameras", (s.run_cameras,), (_cameras,)),
     Reader("log", (s.log_of_run,), (_log, _of_file(read_script))),
     Reader("plans", (s.plans,), (_of_named("", read_comparison),
@@ -305,7 +335,8 @@ READERS: tuple[Reader, ...] = (
     Reader("wav", (s.wav_file, s.wav_of_16_bits), (_sound,)),
     Reader("sounds", (s.own_sounds, s.soundspaces), (_sound_folder,)),
     Reader("rwavs", (s.rwavs,), (lambda root, _: _sound_folder(root / "1", root),)),
-    Reader("panorama", tuple(map(s.panorama, ("p.hdr", "p.png"))), (_of_file(panorama.read),)),
+    Reader("panorama", tuple(map(s.panorama, ("p.hdr", "p.png"))), (_of_file(panorama.read),),
+           PICTURES),
     Reader("disk-cache", (s.shelf,), (_shelf,)),
 )  # fmt: skip
 

@@ -12,6 +12,7 @@ import logging
 import shutil
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import scenes
 import test_cameras_of_others as others
 import torch
 from formats import some
+from methods import METHODS, job_of
 from PIL import Image
 from test_coded import model_at, opaque, seen
 from test_export_splat import Section, ksplat, upright
@@ -31,6 +33,7 @@ from splat import formats
 from splat.core.model import Making
 from splat.formats.settings import Settings
 from splat.photos.disk_cache import Shelf
+from splat.runs import checkpoint
 from splat.strategies.acoustic import sounds
 from splat.strategies.scaffold import Scaffold
 from splat.strategies.scaffold.store import write_anchors
@@ -506,6 +509,39 @@ def prep_notes(folder: Path) -> Targets:
         ".prep/gathered.json": "json",
         ".prep/state.json": "json",
     }
+
+
+def prep_results(folder: Path) -> Targets:
+    """What the stages of a preparation that map leave for a second call."""
+    camera = {"model": "OPENCV", "width": 640, "height": 480, "focal": 500.0, "photos": 3,
+              "parameters": [500.0, 500.0, 320.0, 240.0, 0.1, 0.0, 0.0, 0.0]}  # fmt: skip
+    model = {"registered": ["a.png", "b.png"], "points": 40, "error": 0.4, "track": 3.5,
+             "cameras": [camera]}  # fmt: skip
+    photo = {"features": 900, "pairs": 2, "best": 100}
+    results: dict[str, dict[str, Any]] = {
+        "matched": {"matching": "all", "pairs": 3},
+        "mapped": {"models": [model, model], "photos": {"a.png": photo, "b.png": photo}},
+        "placed": {"frame": {"how": "ground", "scale": 1.5}},
+    }
+    for name, result in results.items():
+        (folder / f"{name}.json").write_text(json.dumps(result))
+    return {f"{name}.json": "json" for name in results}
+
+
+def dump_of(name: str) -> Maker:
+    """One step of a method, as a run that diverges leaves it."""
+
+    def make(folder: Path) -> Targets:
+        from splat.training import dump
+
+        scene = scenes.write_colmap(folder / "scene", scenes.shots(4))
+        more = {"threads": 1, "points_weight": 0.0}
+        with closing(job_of(scene, METHODS[name], steps=20, **more)) as job:
+            state = checkpoint.copied(checkpoint.state_of(job.run))
+            dump.write(folder / "step.pt", job, state, [job.run.batches(0)], "step 1: a test")
+        return {"step.pt": "zip"}
+
+    return make
 
 
 def masked(maker: Maker) -> Maker:

@@ -171,11 +171,11 @@ def by_report(old: Tree, new: Tree, now: Tree, versions: Mapping[str, set[bytes]
 
 
 def without_notes(made: Tree) -> Tree:
-    """A comparison without what says how often its runs were begun."""
+    """A comparison, or blocks, without what says in which processes their runs were."""
     return {path: data for path, data in made.items() if not _NOTE.fullmatch(path)}
 
 
-_NOTE = re.compile(r"compared/runs/[^/]+/[^/]+\.json")
+_NOTE = re.compile(r"compared/runs/[^/]+/[^/]+\.json|run/blocks/[^/]+\.json")
 
 
 def by_document(old: Tree, new: Tree, now: Tree, versions: Mapping[str, set[bytes]]) -> list[str]:
@@ -224,6 +224,7 @@ def make_given(given: Path, wanted: Iterable[Case]) -> int:
     anchors = ("scaffold", "--cap", "150")
     runs = [("a", "1", MCMC), ("b", "2", MCMC)]
     runs += [("anchors_a", "1", anchors), ("anchors_b", "2", anchors)] * ("anchors_b" in words)
+    runs += [("lit", "1", _LIT)] * ("given}/lit" in words)
     for name, seed, method in runs:
         out = str(given / name)
         train = ("train", str(given / "scene"), "--out", out, "--steps", "8", "--seed", seed)
@@ -236,6 +237,8 @@ def make_given(given: Path, wanted: Iterable[Case]) -> int:
         mask = np.zeros((36, 48), np.uint8)
         mask[10:26, 14:34] = 255
         cv2.imwrite(str(given / "masks" / f"{photo.stem}.png"), mask)
+    if "given}/lit" in words:
+        _lights(given)
     if "photos" in words:
         _photos(given / "photos")
     return _sounds(given / "hearing") if "hearing" in words else 0
@@ -279,6 +282,17 @@ def _solid(given: Path, name: str, seed: int) -> None:
     formats.write(gaussians, given / f"{name}.ply")
 
 
+def _lights(folder: Path) -> None:
+    """Two panoramas of light."""
+    import torch
+
+    from splat.strategies.deferred import panorama
+
+    for name, seed in (("light_a", 1), ("light_b", 2)):
+        light = torch.rand(8, 16, 3, generator=torch.Generator().manual_seed(seed))
+        panorama.write(light, folder / f"{name}.hdr")
+
+
 def _photos(folder: Path) -> None:
     """Photos that poses can be found of."""
     import textured
@@ -307,6 +321,18 @@ def _snapshot(root: Path, given: Path, which: str = "b") -> int:
     return 0
 
 
+def _demo(root: Path, given: Path) -> int:
+    """The built-in scene drawn small, and a run of it in place of another."""
+    import os
+
+    from splat.cli import demo
+
+    demo.SIZE = (24, 18)
+    os.environ["XDG_CACHE_HOME"] = str(root / "cache")
+    words = ("demo", "--out", "{root}/run", "--overwrite", "--steps", "8", "--cap", "300")
+    return splat([*spelled(words, root, given), *TRAIN])
+
+
 def cases() -> dict[str, Case]:
     """All cases, by name."""
     from splat import formats
@@ -322,7 +348,18 @@ def cases() -> dict[str, Case]:
             "resume", (old,), ("resume", "{root}/run", "--steps", "12", "--quiet"),
             finished="is at step 12 already",
         ),
+        Case(
+            "train-blocks", (old,),
+            (*train, "--steps", "8", "--seed", "4", "--overwrite", "--blocks", "2x1", "--workers",
+             "0", *TRAIN, *MCMC),
+            judge=partial(by_run, begun=("config.json", "blocks.json")), canonical=without_notes,
+        ),
+        Case("demo", (old,), (), call=_demo, judge=by_run, slow=True),
         Case("eval", (old,), ("eval", "{root}/run", "--net", "none", "--quiet")),
+        Case(
+            "eval-off-path", (old,),
+            ("eval", "{root}/run", "--net", "none", "--off-path", "--quiet"),
+        ),
     ]  # fmt: skip
     for suffix in formats.suffixes(written=True, folders=True):
         file = "{root}/" + (suffix if "." not in suffix[:1] else f"out{suffix}")
@@ -382,6 +419,18 @@ def cases() -> dict[str, Case]:
              "--quiet"),
         ),
         Case(
+            "render-sound",
+            (("render", *_SOUNDING, "--sound", "{given}/hearing/a.wav", "--frames", "3"),),
+            ("render", *_SOUNDING, "--sound", "{given}/hearing/b.wav", "--frames", "4",
+             "--overwrite"),
+            needs=("soundfile",),
+        ),
+        Case(
+            "relight",
+            (("relight", "{given}/lit", "--light", "{given}/light_a.hdr", *_RELIT),),
+            ("relight", "{given}/lit", "--light", "{given}/light_b.hdr", *_RELIT, "--overwrite"),
+        ),
+        Case(
             "prep",
             (("prep", "{given}/photos", "-o", "{root}/scene", "--frame", "colmap", *PREP),),
             ("prep", "{given}/photos", "-o", "{root}/scene", *PREP),
@@ -422,6 +471,9 @@ def cases() -> dict[str, Case]:
     return {case.name: case for case in made}
 
 
+_LIT = ("adc", "--cap", "300", "+", "deferred", "--light-rows", "16")
+_RELIT = ("-o", "{root}/pictures", "--path", "views", "--max-side", "24", "--maps", "--quiet")
+_SOUNDING = ("{given}/hearing/run", "-o", "{root}/film.mp4", "--quiet")
 _AUDIO = ("%s", "%s/responses", "--points", "150", "--batch", "4", "--threads", "1", "--steps",
           "6", "--quiet")  # fmt: skip
 _HEAR = ("--at", "2", "1.5", "1.5", "--facing", "1", "0", "0", "-o", "{root}/heard.wav",

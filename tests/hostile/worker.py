@@ -23,7 +23,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from splat.system.foreign import FOLD, MOST_MEMORY
+from splat.system.foreign import FOLD
 
 from . import judge
 from .judge import Verdict
@@ -161,7 +161,7 @@ def serve(source: Path, folder: Path, orders: TextIO, answers: TextIO) -> None:
             else:
                 k, target, data = stations[name].input(order["seed"], i)
             verdict = stations[name].tried(k, target, data, order.get("again") or i % AGAIN == 0)
-            if peak() - base > max(MOST_MEMORY, FOLD * len(data)):
+            if peak() - base > max(by_name[name].memory, FOLD * len(data)):
                 said = f"{(peak() - base) / 1e9:.1f} GB for {len(data):,} bytes; {verdict.said}"
                 verdict = Verdict(judge.MEMORY, "peak", verdict.where, said)
             counts[verdict.kind] += 1

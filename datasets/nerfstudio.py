@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from splat.datasets.found import plain
@@ -53,6 +54,11 @@ def _points(path: Path, meta: Record) -> tuple[Points | None, tuple[str, ...]]:
         return None, ()
     name = meta.text("ply_file_path")
     file = path / plain(name)
+    if not Path(os.path.abspath(file)).is_relative_to(os.path.abspath(path)):
+        return None, (
+            f"the points {name} that transforms.json names lie outside of its folder and are not"
+            " read: copy them there",
+        )
     if not is_there(file):
         return None, (f"the points {name} that transforms.json names do not exist",)
     return ply.read_points(file), ()

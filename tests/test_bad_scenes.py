@@ -284,3 +284,12 @@ def test_a_broken_ply(tmp_path: Path, spoil: Callable[[Path], None], part: str) 
     scenes.write_ply(tmp_path / "cloud.ply", scenes.POINTS)
     spoil(tmp_path / "cloud.ply")
     refused(ValueError, tmp_path, "cloud.ply", part)
+
+
+@pytest.mark.parametrize("name", ["../cloud.ply", "{}/cloud.ply"])
+def test_points_outside_of_the_scene_are_left_alone(tmp_path: Path, name: str) -> None:
+    scenes.write_ply(tmp_path / "cloud.ply", scenes.POINTS)
+    (tmp_path / "scene").mkdir()
+    place = nerfstudio(tmp_path / "scene", ply_file_path=name.format(tmp_path))
+    scene, notes = notes_of(place)
+    assert "lie outside of its folder and are not read" in notes and scene.points is None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from formats import some
 
 pytest.importorskip("viser")
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -402,3 +405,45 @@ def around(turn: float, away: float) -> Camera:
     pose[:3, :3] = torch.stack([torch.linalg.cross(down, ahead), down, ahead])
     pose[2, 3] = away
     return Camera(pose, torch.tensor([[100.0, 0, 50], [0, 100, 40], [0, 0, 1]]), 100, 80)
+
+
+@contextmanager
+def shown(file: Path) -> Iterator[str]:
+    """The address at which `splat view` shows a file."""
+    words = [sys.executable, "-m", "splat", "view", str(file), "--port", "0", "--device", "cpu"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if found := re.search(r"http://\S+", line):
+                yield found[0]
+                return
+        raise AssertionError(said)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_name_that_is_a_script_is_text_and_no_other_page_frames_it(
+    browser: Any, tmp_path: Path
+) -> None:
+    """Also where one follows the link in the name that Markdown would make of it."""
+    name = "<img src=x onerror=window.owned=1> [go](javascript:window.owned=1).ply"
+    formats.write(some(50), tmp_path / name)
+    (tmp_path / "site").mkdir()
+    with shown(tmp_path / name) as url, visit(browser, url) as page:
+        tab(page, "Run")
+        page.get_by_text(name[:-4]).first.wait_for(timeout=1000 * PATIENCE)
+        assert page.locator("img[src=x]").count() == page.locator("a", has_text="go").count() == 0
+        assert page.evaluate("window.owned") is None
+
+        other = browser.new_page()
+        other.route("http://elsewhere.test/", lambda route: route.fulfill(
+            body=f"<iframe src='{url}'></iframe>", content_type="text/html"
+        ))  # fmt: skip
+        other.goto("http://elsewhere.test/")
+        (frame,) = other.main_frame.child_frames
+        assert until(lambda: frame.url.startswith("chrome-error://"), other), frame.url
+        other.close()

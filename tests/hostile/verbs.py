@@ -312,12 +312,16 @@ def _snapshot(root: Path, given: Path, which: str = "b") -> int:
     from dataclasses import replace
 
     from splat import formats
+    from splat.system.errors import explained
     from splat.types import Frame
     from splat.viewer.timeline import Timeline
 
     gaussians = formats.read(given / f"{which}.ply")
     plain = replace(gaussians, colors=gaussians.colors[:, 0], sh_degree=None)
-    Timeline(root / "timeline").keep(plain, Frame((0.0, 0.0, 0.0), 1.0), 100)
+    try:
+        Timeline(root / "timeline").keep(plain, Frame((0.0, 0.0, 0.0), 1.0), 100)
+    except OSError as error:  # which the viewer logs, and goes on
+        return (explained(error) or (70, ""))[0]
     return 0
 
 
@@ -472,7 +476,7 @@ def cases() -> dict[str, Case]:
 
 
 _LIT = ("adc", "--cap", "300", "+", "deferred", "--light-rows", "16")
-_RELIT = ("-o", "{root}/pictures", "--path", "views", "--max-side", "24", "--maps", "--quiet")
+_RELIT = ("-o", "{root}/pictures", "--frames", "2", "--max-side", "24", "--maps", "--quiet")
 _SOUNDING = ("{given}/hearing/run", "-o", "{root}/film.mp4", "--quiet")
 _AUDIO = ("%s", "%s/responses", "--points", "150", "--batch", "4", "--threads", "1", "--steps",
           "6", "--quiet")  # fmt: skip

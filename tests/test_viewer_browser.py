@@ -388,7 +388,8 @@ def test_an_exported_page_is_looked_into_from_outside(browser: Any, tmp_path: Pa
     for _ in range(2):
         page.mouse.wheel(0, 700)
     outside = "splat.camera().world_to_camera[2][3] > 9"
-    page.wait_for_function(outside, timeout=1000 * PATIENCE)
+    # Not `wait_for_function`: the page's policy forbids to evaluate strings from within.
+    assert until(lambda: page.evaluate(outside), page)
     assert red_is_seen()
     page.keyboard.press("f")  # whoever flies meets the wall
     assert until(lambda: not red_is_seen() and middle()[1] > 200, page)

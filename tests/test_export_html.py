@@ -161,13 +161,16 @@ def test_it_starts_at_the_first_camera_with_their_mean_up() -> None:
     up = torch.tensor([0, -3, -1]) / 10**0.5
     torch.testing.assert_close(torch.tensor(scene["up"]), up)
     assert torch.dist(torch.tensor(scene["pivot"]), torch.tensor([0.0, 0, 5])) < 0.1
+    # The farther of the two stands five units away from it.
+    assert scene["reach"] == pytest.approx(5, abs=0.1)
 
 
 def test_cameras_that_look_outwards_have_no_common_point() -> None:
     down = [0.0, 1, 0]
     around = ([0.0, 0, 1], [1.0, 0, 0], [0.0, 0, -1], [-1.0, 0, 0])
     cameras = [camera(forward, forward, down) for forward in around]
-    assert Parsed(html.page(b"", "a", cameras)).scene()["pivot"] is None
+    scene = Parsed(html.page(b"", "a", cameras)).scene()
+    assert scene["pivot"] is None and scene["reach"] is None
 
 
 def test_cameras_are_written(tmp_path: Path) -> None:

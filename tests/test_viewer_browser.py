@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from formats import some
 
 pytest.importorskip("viser")
@@ -29,6 +30,7 @@ from splat.export.receipt import draw  # noqa: E402
 from splat.options import Options, Viewing, Watching  # noqa: E402
 from splat.render.video import write_png  # noqa: E402
 from splat.strategies.mcmc import Mcmc  # noqa: E402
+from splat.types import Camera, Gaussians  # noqa: E402
 from splat.viewer import opening  # noqa: E402
 from splat.viewer.live import LiveViewer  # noqa: E402
 
@@ -348,6 +350,62 @@ def test_a_render_that_raises_is_a_message_and_training_goes_on(
         before = seen(page)
         choose(page, "Show", "normals")
         assert until(lambda: np.abs(seen(page) - before).mean() > 5, page)
+
+
+def test_an_exported_page_is_looked_into_from_outside(browser: Any, tmp_path: Path) -> None:
+    """A red thing, and a green wall behind each of the four cameras round it."""
+    turns = [math.pi / 2 * i for i in range(4)]
+    cameras = [around(turn, 3.0) for turn in turns]
+    places = [[0.0, 0, 0], *[[5 * math.sin(t), 0, -5 * math.cos(t)] for t in turns]]
+    red, green = [1.0, 0, 0], [0.0, 1, 0]
+    formats.write(
+        Gaussians(
+            means=torch.tensor(places),
+            quats=torch.tensor([[1.0, 0, 0, 0]]).repeat(5, 1),
+            scales=torch.tensor([[0.3] * 3] + [[1.0] * 3] * 4),
+            opacities=torch.full((5,), 0.99),
+            colors=((torch.tensor([red, *[green] * 4]) - 0.5) / 0.28209479)[:, None],
+            sh_degree=0,
+        ),
+        tmp_path / "a.html",
+        cameras=cameras,
+    )
+    page = browser.new_page(viewport={"width": 200, "height": 160})
+    page.goto((tmp_path / "a.html").as_uri())
+    page.evaluate("splat.ready")
+
+    def middle() -> list[int]:
+        page.evaluate("splat.rest()")
+        picture = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
+        return [int(value) for value in picture[80, 100, ::-1]]
+
+    def red_is_seen() -> bool:
+        seen_red, seen_green, _ = middle()
+        return seen_red > 200 and seen_green < 60
+
+    assert red_is_seen()
+    page.mouse.move(100, 60)
+    for _ in range(2):
+        page.mouse.wheel(0, 700)
+    outside = "splat.camera().world_to_camera[2][3] > 9"
+    # Not `wait_for_function`: the page's policy forbids to evaluate strings from within.
+    assert until(lambda: page.evaluate(outside), page)
+    assert red_is_seen()
+    page.keyboard.press("f")  # whoever flies meets the wall
+    assert until(lambda: not red_is_seen() and middle()[1] > 200, page)
+    page.keyboard.press("f")
+    assert until(red_is_seen, page)
+    page.close()
+
+
+def around(turn: float, away: float) -> Camera:
+    """A camera that looks at the middle from so far away, on a level ring."""
+    pose = torch.eye(4)
+    ahead = torch.tensor([-math.sin(turn), 0.0, math.cos(turn)])
+    down = torch.tensor([0.0, 1.0, 0.0])
+    pose[:3, :3] = torch.stack([torch.linalg.cross(down, ahead), down, ahead])
+    pose[2, 3] = away
+    return Camera(pose, torch.tensor([[100.0, 0, 50], [0, 100, 40], [0, 0, 1]]), 100, 80)
 
 
 @contextmanager

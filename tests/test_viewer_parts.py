@@ -30,12 +30,12 @@ from splat.core.strategy import Fixed, Strategy
 from splat.kernels import one_torch_thread
 from splat.loop import Run, advance
 from splat.options import Options
-from splat.render import camera_paths
+from splat.render import camera_paths, renderer_for
 from splat.strategies.adc import Adc
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
 from splat.training.prepare import Job, prepare
-from splat.types import Batch, Camera, Frame
+from splat.types import Batch, Camera, Drawing, Frame, Gaussians
 from splat.viewer import colors
 from splat.viewer.chronicle import (
     BORN,
@@ -271,9 +271,6 @@ def test_depth_and_normals_of_a_wall() -> None:
     """Flat Gaussians facing the camera: one depth, one normal, towards the viewer."""
     grid = torch.cartesian_prod(torch.linspace(-1, 1, 15), torch.linspace(-1, 1, 15))
     n = len(grid)
-    from splat.render import renderer_for
-    from splat.types import Drawing, Gaussians
-
     wall = Gaussians(
         torch.cat([grid, torch.full((n, 1), 2.0)], 1),
         torch.tensor([1.0, 0, 0, 0]).repeat(n, 1),
@@ -310,6 +307,37 @@ def test_the_box_and_the_filters_leave_what_they_say(live: Live) -> None:
     debris[::3] = True
     left = Easel(live, debris=lambda: debris).left(Look(floaters=False), whole)
     assert torch.equal(left.means, whole.means[~debris])
+
+
+def test_from_outside_of_the_ring_the_scene_is_looked_into() -> None:
+    """Three units away the cameras stand, the walls behind them at four."""
+    turns = [math.pi / 2 * i for i in range(4)]
+    around = [standing([-3 * math.sin(t), 0, -3 * math.cos(t)], t) for t in turns]
+    places = [[0.0, 0, 0], *[[-4 * math.sin(t), 0, -4 * math.cos(t)] for t in turns]]
+    scene = Gaussians(
+        means=torch.tensor(places),
+        quats=torch.tensor([[1.0, 0, 0, 0]]).repeat(5, 1),
+        scales=torch.full((5, 3), 0.1),
+        opacities=torch.full((5,), 0.99),
+        colors=torch.rand(5, 3),
+    )
+    frame = Frame((0.0, 0.0, 0.0), 1.0)
+    drawing = Drawing()
+    render = renderer_for("cpu")
+    known = dict(name="room", frame=frame, render=render, drawing=drawing)
+    easel = Easel(Still(scene, cameras=around, **known))  # type: ignore[arg-type]
+
+    def rows(easel: Easel, away: float, **look: Any) -> list[int]:
+        return easel.filtered(Look(**look), standing([0, 0, -away], 0.0))[1].tolist()
+
+    assert rows(easel, 3) == rows(easel, 2) == [0, 1, 2, 3, 4]
+    # From behind a wall all is drawn but that wall, unless it is asked for.
+    assert rows(easel, 6) == [0, 2, 3, 4]
+    assert rows(easel, 6, inward=False) == [0, 1, 2, 3, 4]
+    outward = [standing([math.sin(t), 0, math.cos(t)], t) for t in turns]
+    for cameras in ([], around[:1], outward):
+        other = Easel(Still(scene, cameras=cameras, **known))  # type: ignore[arg-type]
+        assert rows(other, 6) == [0, 1, 2, 3, 4]
 
 
 def test_a_run_held_against_itself_differs_nowhere(live: Live) -> None:

@@ -34,6 +34,9 @@ class Look:
     """Whether rows that would be pruned next are shown."""
     box: Box | None = None
     """Box outside of which nothing is drawn: low corner, high corner, frame of training."""
+    inward: bool = True
+    """Whether the scene is looked into from farther away than its photos: what lies nearer than
+    where they were taken is not drawn."""
     floaters: bool = True
     """Whether floaters and other debris are drawn."""
     faintest: float = 0.0

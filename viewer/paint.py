@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splat.core.frame import camera_from_frame, camera_to_frame
+from splat.core.frame import camera_from_frame, camera_to_frame, focus_point, reach
 from splat.types import Camera, Gaussians, Needs, Rendered
 from splat.viewer import colors
 from splat.viewer.chronicle import Chronicle, plain_copy
@@ -70,6 +71,9 @@ class Easel:
     def filtered(self, look: Look, camera: Camera) -> tuple[Gaussians, Int[Tensor, "n"]]:
         """The Gaussians of the source that are drawn, and the row of each."""
         gaussians = self.left(look, self.source.gaussians(camera))
+        if look.inward and (far := self._beyond(camera)) > 0:
+            depth = gaussians.means @ camera.world_to_camera[2, :3] + camera.world_to_camera[2, 3]
+            gaussians = self._taken(gaussians, depth >= far)
         return gaussians, self.source.rows_of(gaussians)
 
     def left(self, look: Look, gaussians: Gaussians) -> Gaussians:
@@ -85,11 +89,31 @@ class Easel:
         if not look.floaters and (debris := self.debris()) is not None:
             clean = ~debris[rows]
             keep = clean if keep is None else keep & clean
-        if keep is None:
-            return gaussians
+        return gaussians if keep is None else self._taken(gaussians, keep)
+
+    def _taken(self, gaussians: Gaussians, keep: Bool[Tensor, "n"]) -> Gaussians:
         # Where rows are Gaussians, only this says which ones are left.
-        source = rows if gaussians.source is None else gaussians.source
+        source = self.source.rows_of(gaussians) if gaussians.source is None else gaussians.source
         return replace(gaussians, source=source).take(keep)
+
+    @cached_property
+    def _ring(self) -> tuple[Float[Tensor, "3"], float] | None:
+        """What the cameras of the photos look at, and how far away they stand at most."""
+        if not self.source.cameras:
+            return None
+        cameras = [camera.to("cpu") for camera in self.source.cameras]
+        focus = focus_point(cameras)
+        away = reach(cameras, focus)
+        return None if away is None else (focus, away)
+
+    def _beyond(self, camera: Camera) -> float:
+        """Depth at which the photos' cameras begin; walls behind them would hide the scene from
+        farther away. Not above 0 for a camera among them."""
+        if self._ring is None:
+            return 0.0
+        focus, away = self._ring
+        pose = camera.world_to_camera[2].double().cpu()
+        return float(pose[:3] @ focus + pose[3]) - away
 
     def _shown(self, look: Look, camera: Camera) -> tuple[Rgb, Rendered, Pixels | None, str]:
         gaussians, rows = self.filtered(look, camera)

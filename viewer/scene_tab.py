@@ -202,12 +202,21 @@ class SceneTab:
         )
 
     def _filters(self) -> None:
+        inward = self._gui.add_checkbox(
+            "Look in from outside",
+            self._guest.look.inward,
+            hint="From farther away than any photo, leave out what lies before their cameras.",
+        )
         clean = self._gui.add_checkbox(
             "Hide floaters and debris",
             False,
             hint="What `splat clean` would take out. It is looked for anew now and then.",
         )
         faint = self._gui.add_slider("Least opacity", 0.0, 1.0, 0.01, 0.0)
+
+        @inward.on_update
+        def _(_: Any) -> None:
+            self._guest.change(inward=inward.value)
 
         @clean.on_update
         def _(_: Any) -> None:

@@ -90,6 +90,18 @@ def focus_point(cameras: Sequence[Camera]) -> Float[Tensor, "3"]:
     return point
 
 
+def reach(cameras: Sequence[Camera], focus: Float[Tensor, "3"]) -> float | None:
+    """How far from `focus`, which cameras look at, the farthest of them stands.
+
+    None for a single camera, and where they look away from there, as from the middle of a room.
+    """
+    inward = focus - torch.stack([camera.centre.double() for camera in cameras])
+    ahead = torch.stack([camera.world_to_camera[2, :3].double() for camera in cameras])
+    if len(cameras) < 2 or float((inward * ahead).sum()) <= 0:
+        return None
+    return float(inward.norm(dim=1).max())
+
+
 def morton_order(positions: Float[Tensor, "n 3"]) -> Int[Tensor, "n"]:
     """Rows along a Z-order curve (10 bits an axis): neighbours in space are near in memory."""
     low, high = positions.amin(0), positions.amax(0)

@@ -120,8 +120,8 @@ def places(photos: Sequence[Camera], path: Sequence[Camera]) -> dict[str, list[C
     some = [photos[i] for i in spread(len(photos), PLACES)]
     focus, up = focus_point(photos), torch.from_numpy(upward(photos))
     found = {
-        "pulled in": [_moved(camera, focus, IN) for camera in some],
-        "pushed out": [_moved(camera, focus, OUT) for camera in some],
+        "pulled in": [moved(camera, focus, IN) for camera in some],
+        "pushed out": [moved(camera, focus, OUT) for camera in some],
         "raised": [_raised(camera, focus, up) for camera in some],
         "between": [camera for camera, _, _ in gaps(path, PLACES)],
     }
@@ -141,6 +141,15 @@ def gaps(path: Sequence[Camera], most: int = GAPS) -> list[tuple[Camera, Camera,
         clear = min(first.clear_depth, second.clear_depth)
         found.append((replace(between[i], clear_depth=clear), first, second))
     return found
+
+
+def moved(camera: Camera, focus: Float[Tensor, "3"], share: float) -> Camera:
+    """The camera at a share of the way from `focus` to where it stands, beyond it above 1, turned
+    as it is."""
+    pose = camera.world_to_camera.double().clone()
+    eye = focus + share * (camera.centre.double() - focus)
+    pose[:3, 3] = -(pose[:3, :3] @ eye)
+    return replace(camera, world_to_camera=pose.float())
 
 
 @torch.no_grad()
@@ -286,14 +295,6 @@ def _share(part: Bool[Tensor, "h w"], whole: Bool[Tensor, "h w"]) -> float:
     """Of pixels; all, where there are none."""
     count = int(whole.sum())
     return int(part.sum()) / count if count else 1.0
-
-
-def _moved(camera: Camera, focus: Float[Tensor, "3"], share: float) -> Camera:
-    """The camera on the way from `focus` to where it stands, or beyond, turned as it is."""
-    pose = camera.world_to_camera.double().clone()
-    eye = focus + share * (camera.centre.double() - focus)
-    pose[:3, 3] = -(pose[:3, :3] @ eye)
-    return replace(camera, world_to_camera=pose.float())
 
 
 def _raised(camera: Camera, focus: Float[Tensor, "3"], up: Float[Tensor, "3"]) -> Camera:

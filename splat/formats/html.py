@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.core.frame import finite, focus_point
+from splat.core.frame import finite, focus_point, reach
 from splat.formats import spz
 from splat.formats.rows import kept
 from splat.formats.settings import Settings
@@ -105,8 +105,10 @@ def page(
     """The page around an `.spz` of version 3.
 
     With `cameras`, in the frame of the Gaussians, it starts at the first, with the mean of their up
-    directions up, turning about the point that they look at. Without, it starts where most of the
-    scene is in sight, with -y up. Centres less deep than `near` are not drawn (None: 0.01).
+    directions up, turning about the point that they look at; seen from farther away than any of
+    them, what lies between there and their reach is left out unless one flies. Without, it starts
+    where most of the scene is in sight, with -y up. Centres less deep than `near` are not drawn
+    (None: 0.01).
     """
     name = name.encode(errors="replace").decode()  # names of files need not be text
     scene = {"name": name, "near": near, **(_start(cameras) if cameras else {})}
@@ -154,6 +156,7 @@ def _start(cameras: Sequence[Camera]) -> dict[str, Any]:
         "up": (up / up.norm()).tolist(),
         # Cameras that look out of a room's middle have their common point behind them.
         "pivot": pivot.tolist() if ahead else None,
+        "reach": reach(cameras, pivot) if ahead else None,
         "start": {
             "world_to_camera": pose.tolist(),
             "K": first.K.double().tolist(),

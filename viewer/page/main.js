@@ -58,12 +58,16 @@ async function start() {
   const controls = new Controls(renderer.canvas, view, {
     wake: () => stage.wake(),
     focus: (x, y) => approach(x, y, { stage, helper, controls, view }),
-    mode: showMode,
+    mode: (flying) => {
+      showMode(flying);
+      stage.refresh();
+    },
   });
   const stage = new Stage(renderer, view, controls, {
     lens: lensOf(scene.start),
     near: scene.near ?? NEAR,
     middle: home.pivot,
+    reach: scene.reach ?? null,
     ask: (message, moved) => helper.ask(message, moved),
     told: (frames) => (element('frames').textContent = `${Math.round(frames)} fps`),
   });

@@ -11,9 +11,12 @@ const RESTED = 150; // milliseconds without motion until the full picture is dra
 const FIELD = 0.9; // radians across the window's shorter side, where the scene does not say
 
 class Stage {
-  /** `ask(message)` resolves to the worker's answer; `told(frames)` hears of frames a second. */
-  constructor(renderer, view, controls, { lens, near, middle, ask, told }) {
-    Object.assign(this, { renderer, view, controls, lens, near, middle, ask, told });
+  /**
+   * `ask(message)` resolves to the worker's answer; `told(frames)` hears of frames a second. `reach`
+   * is how far from the `middle` photographs were taken; null where that is not known.
+   */
+  constructor(renderer, view, controls, { lens, near, middle, reach, ask, told }) {
+    Object.assign(this, { renderer, view, controls, lens, near, middle, reach, ask, told });
     this.canvas = renderer.canvas;
     this.pinned = null; // lens and size of a camera that the page is told to show exactly
     this.share = 1; // of the full size, while moving
@@ -31,6 +34,12 @@ class Stage {
   /** Draw soon. */
   wake() {
     if (!this.waiting) this.waiting = requestAnimationFrame((time) => this.#frame(time));
+  }
+
+  /** Draw soon what may have to be sorted anew, although nothing moved. */
+  refresh() {
+    this.stale = true;
+    this.wake();
   }
 
   /** Whether the full picture is drawn and nothing moves. */
@@ -76,13 +85,18 @@ class Stage {
 
   /**
    * Depth from which Gaussians are drawn. It hides what hangs in the air where the photographs were
-   * taken from; whoever comes closer than that to the scene itself wants to see it, though.
+   * taken from; whoever comes closer than that to the scene itself wants to see it, though. And from
+   * farther away than any photograph the scene is looked into: walls behind those who took them,
+   * seen from outside, would hide all of it. Whoever flies meets everything.
    */
   get #near() {
-    const { near, pinned, view, middle } = this;
+    const { near, pinned, view, middle, reach } = this;
     if (pinned) return near;
-    const away = vectors.length(vectors.subtract(view.eye, middle));
-    return Math.min(near, 0.5 * view.distance, Math.max(0.5 * away, 0.01 * view.radius));
+    const inward = vectors.subtract(middle, view.eye);
+    const away = vectors.length(inward);
+    const own = Math.min(near, 0.5 * view.distance, Math.max(0.5 * away, 0.01 * view.radius));
+    if (reach === null || this.controls.flying) return own;
+    return Math.max(own, vectors.dot(inward, view.forward) - reach);
   }
 
   #frame(time) {

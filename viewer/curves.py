@@ -68,7 +68,8 @@ def of_log(records: Iterable[Mapping[str, Any]]) -> Curves:
             verb, _, reason = name.partition(":")
             born += rows if verb == "append" else 0
             died += rows if verb == "drop" and reason != SPLIT else 0
-        numbers = {name: record[name] for name in ("loss", "psnr", "test_psnr") if name in record}
+        measured = {name: record.get(name) for name in ("loss", "psnr", "test_psnr")}
+        numbers = {name: value for name, value in measured.items() if value is not None}
         if numbers:
             curves.add(
                 record["step"], gaussians=record["gaussians"], born=born, died=died, **numbers

@@ -164,10 +164,12 @@ def _step_of(record: Record) -> int:
     measured = [record.get(key) for key in ("loss", "psnr", "test_psnr") if key in record]
     if not fits(measured, list[float | None]):
         raise Broken(f"has measurements {shown(measured)}; expected numbers")
-    for key in ("seconds", STRATEGY, LOOK, "before"):
-        record.number(key, 0.0)
-    record.whole("gaussians", *([] if measured else [0]))
-    counts = record.record("counts", {})
-    for key in counts:
-        counts.whole(key)
+    for key in {"seconds", STRATEGY, LOOK, "before"} & {*record}:
+        record.number(key)
+    if measured or "gaussians" in record:
+        record.whole("gaussians")
+    if "counts" in record:
+        counts = record.record("counts")
+        for key in counts:
+            counts.whole(key)
     return record.whole("step")

@@ -413,9 +413,11 @@ def numbers(value: Any, *shape: int, name: str = "a list") -> npt.NDArray[np.flo
     import numpy as np
 
     try:
-        array = np.array(value if isinstance(value, list) else None, np.float64)
+        array = np.array(value if isinstance(value, list) else 0.0)
     except (TypeError, ValueError, OverflowError):
         array = np.array(0.0)
+    # Of texts that look like numbers NumPy would make some.
+    array = array.astype(np.float64) if array.dtype.kind in "iuf" else np.array(0.0)
     sizes = array.shape
     if len(sizes) != len(shape) or any(n not in (-1, m) for n, m in zip(shape, sizes, strict=True)):
         sides = " x ".join("n" if n < 0 else str(n) for n in shape)

@@ -19,6 +19,7 @@ from splat.recipes import saved
 from splat.runs import checkpoint
 from splat.runs.checkpoint import State
 from splat.runs.folder import options_from
+from splat.system.foreign import reading
 from splat.system.version import version
 from splat.training.prepare import Job, prepare_again
 from splat.types import Batch, Camera, DepthFile, NormalFile, Points, SceneData, View
@@ -149,9 +150,10 @@ class StepPhotos:
 
 def run_of(dump: Dump, shown: Batch) -> Run:
     """The run of a dump on the CPU, before the step, which is to show one of its photos."""
-    strategy: Strategy = saved.strategy_from_description(dump.method)
-    photos = StepPhotos(dump, shown)
-    return prepare_again(dump.scene, strategy, dump.options, photos, dump.state)
+    with reading(Path(dump.state["path"]), "a dump of this version of splat: use its own"):
+        strategy: Strategy = saved.strategy_from_description(dump.method)
+        photos = StepPhotos(dump, shown)
+        return prepare_again(dump.scene, strategy, dump.options, photos, dump.state)
 
 
 def _record(value: Any) -> dict[str, Any]:

@@ -111,4 +111,4 @@ def decoding(model: Model, device: torch.device) -> Callable[[Camera], Gaussians
 def background_of(path: Path) -> Float[Tensor, "3"] | None:
     """What is behind everything in a file, RGB; None: black."""
     behind = header_of(path)["background"]
-    return None if behind is None else torch.tensor(behind)
+    return None if behind is None else torch.tensor(behind, dtype=torch.float32)

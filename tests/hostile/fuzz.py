@@ -31,7 +31,7 @@ HANG, HANG_BUSY = 20.0, 240.0
 """Seconds of one read after which it hangs: of its own time, or of the clock on a busy machine."""
 PART = 50
 """Inputs that a process is told to read at a time."""
-SHARE = 3.0
+SHARE = 1.0
 """Times the mean that a slow reader may take where a number of inputs over all is asked for."""
 _COLUMNS = ("read", "refused", "traceback", "unnamed", "hang", "crash", "memory", "changing")
 

@@ -57,7 +57,10 @@ def of_error(error: BaseException, root: Path, file: Path) -> Verdict:
         return Verdict(MEMORY, what, where, text)
     if found is None or isinstance(error, _NO_SENTENCES):
         return Verdict(TRACEBACK, what, where, text)
-    if not any(name in found[1] for name in (file.name, str(root))):
+    # Of a scene that names what lies elsewhere, that file is told.
+    elsewhere = Path(found[1].partition(": ")[0])
+    named = elsewhere.is_absolute() and elsewhere.is_file()
+    if not named and not any(name in found[1] for name in (file.name, str(root))):
         return Verdict(UNNAMED, what, where, text)
     return Verdict(REFUSED, what, where, text)
 

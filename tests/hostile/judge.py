@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,8 +59,8 @@ def of_error(error: BaseException, root: Path, file: Path) -> Verdict:
     if found is None or isinstance(error, _NO_SENTENCES):
         return Verdict(TRACEBACK, what, where, text)
     # Of a scene that names what lies elsewhere, that file is told.
-    elsewhere = Path(found[1].partition(": ")[0])
-    named = elsewhere.is_absolute() and elsewhere.is_file()
+    elsewhere = found[1].partition(": ")[0]
+    named = elsewhere.startswith("/") and os.path.isfile(elsewhere)
     if not named and not any(name in found[1] for name in (file.name, str(root))):
         return Verdict(UNNAMED, what, where, text)
     return Verdict(REFUSED, what, where, text)

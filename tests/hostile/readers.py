@@ -308,8 +308,8 @@ READERS: tuple[Reader, ...] = (
     Reader("lod", (s.levels_of_detail,), tuple(
         _of_named("lod-meta.json", read) for read in (formats.read, formats.drawing, formats.weight)
     )),
-    *(Reader(name, makers, (_scene,)) for name, makers in _SCENES),
-    Reader("guides", (s.guides,), (_guided,)),
+    *(Reader(name, makers, (_scene,), PICTURES) for name, makers in _SCENES),
+    Reader("guides", (s.guides,), (_guided,), PICTURES),
     Reader("held-out", (s.held_out_names,), (_held_out,)),
     Reader("photo", _PHOTOS, _PHOTO, PICTURES),
     Reader("exif", (s.camera_photo, s.other_photo(".tif")), (_of_file(exposure_value),)),

@@ -29,6 +29,7 @@ from splat.datasets.truth import truth_of
 from splat.evaluation.evaluate import psnr
 from splat.export.receipt import draw
 from splat.math import spread
+from splat.photos import pictures
 from splat.photos.loader import Loader
 from splat.render import drawing_as
 from splat.runs.folder import Config, read_config
@@ -86,7 +87,7 @@ def _drawn(camera: Camera, name: str, kept: Path | None) -> Float[Tensor, "h w 3
     """The built-in scene, drawn or read."""
     path = None if kept is None else kept / f"{camera.width}x{camera.height}_{Path(name).stem}.png"
     if path is not None and path.is_file():
-        image = torch.from_numpy(cv2.imread(str(path))[..., ::-1].copy())
+        image = torch.from_numpy(pictures.read(path)[..., ::-1].copy())
     else:
         image = demo.render(camera, SAMPLES).image
         if path is not None:

@@ -501,7 +501,7 @@ def test_processes_at_once_that_die_or_lose_the_one_that_began_them(
     assert checkpoints(out)[last] == checkpoints(whole)[last]
 
 
-def wait(happened: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait(happened: Callable[[], bool], seconds: float = 180.0) -> None:
     end = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < end, "it did not happen in time"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from splat import datasets
+from splat import datasets, loop
 from splat.core.strategy import Fixed, Strategy
 from splat.options import Options
+from splat.runs import checkpoint
 from splat.strategies.adc import Adc
 from splat.strategies.alpha_mask import AlphaMask
 from splat.strategies.blur import BlurSplit
@@ -162,3 +164,23 @@ def job_of(
     )
     torch.set_num_threads(1)
     return prepare(datasets.load(folder), strategy, options, state)
+
+
+def ends_with_and_without_a_break(
+    folder: Path, tmp_path: Path, strategy: Strategy, at: int, steps: int = 110
+) -> tuple[bytes, bytes]:
+    """The model at the end of a run, and of one that is resumed from that run's step `at`."""
+
+    def watch(run: loop.Run, *_: object) -> None:
+        if run.step == at:
+            checkpoint.save(run, tmp_path / "saved.pt")
+
+    ends = []
+    for state in (None, tmp_path / "saved.pt"):
+        begun = None if state is None else dict(checkpoint.load(state))
+        with closing(job_of(folder, strategy, state=begun, steps=steps)) as job:
+            job.run.watchers = [watch] if state is None else []
+            loop.train(job.run)
+            checkpoint.write(job.run.model.state_dict(), tmp_path / "end.pt")
+        ends.append((tmp_path / "end.pt").read_bytes())
+    return ends[0], ends[1]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from methods import METHODS, job_of
+from methods import METHODS, ends_with_and_without_a_break, job_of
 
 from splat import datasets, loop
 from splat.core.edit import Drop, Nudge
@@ -16,7 +16,6 @@ from splat.core.frame import camera_to_frame
 from splat.math import rotation_matrices
 from splat.options import Options
 from splat.rules.air import SIGMAS, Balls
-from splat.runs import checkpoint
 from splat.seeding.points import with_clear_air
 from splat.strategies.clear_air import ClearAir
 from splat.strategies.mcmc import Mcmc
@@ -132,19 +131,5 @@ def test_what_it_proposes(tiny_folder: Path) -> None:
 
 
 def test_a_run_resumes_exactly(tiny_folder: Path, tmp_path: Path) -> None:
-    def watch(run: loop.Run, step: object, losses: object, change: object) -> None:
-        if run.step == 70:
-            checkpoint.save(run, tmp_path / "saved.pt")
-
-    strategy, ends = METHODS["mcmc"], []
-    with closing(job_of(tiny_folder, strategy, steps=110)) as job:
-        job.run.watchers = [watch]
-        loop.train(job.run)
-        ends.append(job.run.model.state_dict())
-    state = checkpoint.load(tmp_path / "saved.pt")
-    with closing(job_of(tiny_folder, strategy, state=state, steps=110)) as job:
-        loop.train(job.run)
-        ends.append(job.run.model.state_dict())
-    checkpoint.write(ends[0], tmp_path / "one.pt")
-    checkpoint.write(ends[1], tmp_path / "two.pt")
-    assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "two.pt").read_bytes()
+    one, two = ends_with_and_without_a_break(tiny_folder, tmp_path, METHODS["mcmc"], 70)
+    assert one == two

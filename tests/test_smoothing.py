@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from methods import METHODS, job_of
+from methods import METHODS, ends_with_and_without_a_break, job_of
 
 from splat import formats, loop
 from splat.core.edit import Nudge
@@ -17,7 +17,6 @@ from splat.core.frame import gaussians_to_frame
 from splat.core.strategy import Fixed
 from splat.kernels import NEAR
 from splat.rules.sampling import WIDENED, least_sizes, sampling_rates
-from splat.runs import checkpoint
 from splat.runs.folder import Folder
 from splat.strategies.smoothing import Smoothing
 from splat.training.finish import finish
@@ -159,19 +158,6 @@ def test_rows_that_only_make_gaussians_are_refused(tiny_folder: Path) -> None:
 
 
 def test_a_run_resumes_exactly(tiny_folder: Path, tmp_path: Path) -> None:
-    def watch(run: loop.Run, step: object, losses: object, change: object) -> None:
-        if run.step == 67:  # between two looks, after births
-            checkpoint.save(run, tmp_path / "saved.pt")
-
-    strategy, ends = Smoothing(METHODS["mcmc"], look_every=50), []
-    with closing(job_of(tiny_folder, strategy, steps=110)) as job:
-        job.run.watchers = [watch]
-        loop.train(job.run)
-        ends.append(job.run.model.state_dict())
-    state = checkpoint.load(tmp_path / "saved.pt")
-    with closing(job_of(tiny_folder, strategy, state=state, steps=110)) as job:
-        loop.train(job.run)
-        ends.append(job.run.model.state_dict())
-    checkpoint.write(ends[0], tmp_path / "one.pt")
-    checkpoint.write(ends[1], tmp_path / "two.pt")
-    assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "two.pt").read_bytes()
+    strategy = Smoothing(METHODS["mcmc"], look_every=50)
+    one, two = ends_with_and_without_a_break(tiny_folder, tmp_path, strategy, 67)
+    assert one == two, "step 67 is between two looks, after births"

@@ -115,8 +115,7 @@ def load(path: Path, kind: str = FORMAT, version: int = VERSION) -> State:
     try:
         size = path.stat().st_size
         with zipfile.ZipFile(path) as parts:
-            # torch holds each part twice while it reads it.
-            check_claim(2 * sum(part.file_size for part in parts.infolist()), size)
+            check_claim(sum(part.file_size for part in parts.infolist()), size)
         state = torch.load(path, map_location="cpu", weights_only=True)
         _check_parts(state, size)
     except OSError:

@@ -48,13 +48,15 @@ class ClearAir(Wrapper):
 
     def _proposed(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
         model, done = step.model, step.number + 1
-        balls = Balls.around(step.views) if model.rows_are_gaussians else None
-        gone, shrink = None, None
-        if balls is not None and (done % self.every == 0 or done == self.last):
-            gone, shrink = _in_the_way(step, balls)
+        gone, shrink, balls = None, None, None
+        if done % self.every == 0 or done == self.last:
+            balls = _balls(step)
+            gone, shrink = (None, None) if balls is None else _in_the_way(step, balls)
         if gone is not None and self.recycles and done != self.last:
             rows, gone = gone if rows is None else gone | rows, None
         edit = self.base.refine(step) if rows is None else recycler(self.base).recycle(step, rows)
+        if edit is not None and (edit.append or edit.assign):
+            balls = balls or _balls(step)
         if balls is None:
             return edit
         edit = confined(step, edit, lambda positions: ~balls.hold(positions), self.cap)
@@ -64,6 +66,11 @@ class ClearAir(Wrapper):
             drop=() if gone is None else (Drop(gone.nonzero().squeeze(1), "air"),),
         )
         return edit if own == Edit() else merged_edits([own, edit], model.cloud)
+
+
+def _balls(step: Step) -> Balls | None:
+    """The air around the cameras, where rows are what has to keep out of it."""
+    return Balls.around(step.views) if step.model.rows_are_gaussians else None
 
 
 def _newborn_fitted(edit: Edit, balls: Balls) -> Edit:

@@ -30,7 +30,8 @@ class Balls:
         some = [camera for camera in cameras if camera.clear_radius > 0]
         if not some:
             return None
-        centres = torch.stack([camera.centre.float() for camera in some])
+        poses = torch.stack([camera.world_to_camera for camera in some])
+        centres = -(poses[:, :3, :3] * poses[:, :3, 3, None]).sum(1).float()
         return cls(centres, centres.new_tensor([camera.clear_radius for camera in some]))
 
     def hold(self, positions: Float[Tensor, "n 3"]) -> Bool[Tensor, "n"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from splat.jobs import Ended, Interrupted, Share, Work, connection, engine_of, share_of
+from splat.jobs import Ended, Interrupted, Share, Work, child, connection, engine_of, share_of
 from splat.jobs.board import Board, steps_of
 from splat.system import machine
 
@@ -151,6 +152,18 @@ def test_a_job_is_given_up_and_what_it_said_is_told(counter: str, tmp_path: Path
     assert "Traceback" in failing.log.read_text()
     assert found["unkind"].message == "its process ended with exit code 7; see unkind.log"
     assert "there is no 'lost' in" in found["lost"].message
+
+
+def test_a_disk_that_has_no_room_for_the_lock_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
+
+    monkeypatch.setattr(Path, "open", full)
+    code, why = child.call_job("any:main", tmp_path / "a.log", [])
+    assert (code, why[:18]) == (1, "the disk is full: ")
+    assert ".a.log.lock was not written" in why and not caplog.records
 
 
 def test_in_this_process_one_after_the_other(counter: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from splat.jobs.process import FAILED
 from splat.system import errors
+from splat.system.files import NotWritten
 from splat.system.lock import locked
 
 PATIENCE = 60.0
@@ -46,7 +47,8 @@ def call_job(call: str, log: Path, arguments: Sequence[str]) -> tuple[int, str]:
         if number := _stopped_by(error):
             return 128 + number, ""
         # A strategy may raise anything; the other jobs go on.
-        _log.warning("%s", traceback.format_exc())
+        if not isinstance(error, NotWritten):
+            _log.warning("%s", traceback.format_exc())
         explanation = errors.explained(error)
         return errors.FAILED, explanation[1] if explanation else f"{type(error).__name__}: {error}"
 

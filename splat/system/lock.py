@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from splat.system.files import telling_faults
+
 try:
     import fcntl
 except ImportError:  # Windows: there two at once are the user's own business
@@ -20,8 +22,10 @@ _PAUSE = 0.2
 def locked(path: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     """Hold the lock at `path`; raises ValueError where another process does, after `patience`
     seconds. `what` is locked, for people."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with telling_faults(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = path.open("w")
+    with held as file:
         end = time.monotonic() + patience
         while fcntl is not None:
             try:

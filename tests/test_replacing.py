@@ -50,6 +50,22 @@ def test_a_fault_of_the_disk_without_a_file_is_a_sentence_too() -> None:
     assert errors.explained(OSError("no frames")) == (errors.BAD_INPUT, "no frames")
 
 
+def test_what_is_written_is_no_failure_though_its_draft_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, unlink = tmp_path / "scene.ply", Path.unlink
+
+    def failing(self: Path, missing_ok: bool = False) -> None:
+        if path.exists():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", failing)
+    with replacing(path) as draft:
+        draft.write_bytes(b"new")
+    assert bytes_below(tmp_path) == {"scene.ply": b"new"}
+
+
 def test_a_draft_that_is_there_is_never_written_into(tmp_path: Path) -> None:
     photo, target = tmp_path / "photo.jpg", tmp_path / "scene" / "photo.jpg"
     photo.write_bytes(b"the user's")

@@ -16,7 +16,7 @@ from splat.cli.opened import Opened, open_scene, views_of
 from splat.core.frame import shrunk
 from splat.export.receipt import draw
 from splat.options.parse import parsed
-from splat.options.verbs import DrawOn, Overwrite, Quiet
+from splat.options.verbs import DrawOn, Overwrite, Quiet, check_free
 from splat.render import camera_paths
 from splat.render.video import write_video
 from splat.system.import_path import object_at
@@ -71,8 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     """Render pictures or a video; the exit code."""
     asked = parsed(Render, "render", arguments)
     out = asked.out or _usual(asked)
-    if not asked.overwrite and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
-        raise FileExistsError(f"{out} exists; replace it with --overwrite, or give another name")
+    check_free(out, asked.overwrite)
     cameras = [shrunk(camera, 1, asked.max_side) for camera in asked_cameras(asked)]
     heard = _heard(asked, out, cameras)
     opened = open_scene(asked.what, asked.device, asked.background, exposure=asked.exposure_of)

@@ -24,8 +24,9 @@ DrawOn = Annotated[DeviceName, tyro.conf.arg(help="Where to draw.")]
 def check_free(path: Path, overwrite: bool) -> None:
     """Raise FileExistsError where there is something at a path that is not to be overwritten.
 
-    Drafts of it that killed processes left are removed.
+    An empty folder is nothing. Drafts that killed processes left are removed.
     """
-    if path.exists() and not overwrite:
+    taken = any(path.iterdir()) if path.is_dir() else path.exists()
+    if taken and not overwrite:
         raise FileExistsError(f"{path} exists; replace it with --overwrite, or give another name")
     sweep_drafts(path)

@@ -25,7 +25,7 @@ def write_video(
     path = Path(path)
     if path.suffix.lower() == ".mp4":
         with replacing(path) as draft:
-            return _write_mp4(frames, draft, fps)
+            return write_mp4(frames, draft, fps)
     if path.suffix and not path.is_dir():
         raise ValueError(f"cannot write frames to {path}; give a name ending in .mp4, or a folder")
     count = 0
@@ -43,7 +43,8 @@ def write_png(image: Float[Tensor, "h w 3"], path: Path) -> None:
         draft.write_bytes(data.tobytes())
 
 
-def _write_mp4(frames: Iterable[Float[Tensor, "h w 3"]], path: Path, fps: float) -> int:
+def write_mp4(frames: Iterable[Float[Tensor, "h w 3"]], path: Path, fps: float) -> int:
+    """Write a video to a draft; how many pictures it has."""
     count, size, video = 0, (0, 0), None
     try:
         for count, frame in enumerate(frames, 1):

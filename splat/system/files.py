@@ -77,16 +77,27 @@ def replacing(path: Path) -> Iterator[Path]:
     The folder is made where it is missing. What stood at `path` stays until the new file is
     complete and on the disk, and stays if the block raises.
     """
+    with telling_faults(path), drafted(path) as draft:
+        yield draft
+        synced(draft)
+        os.replace(draft, path)
+        synced(path.parent)
+
+
+@contextmanager
+def drafted(path: Path) -> Iterator[Path]:
+    """A name to write to beside `path`, with its suffix; what is there afterwards is removed.
+
+    The folder is made where it is missing. What a kill leaves goes with `sweep_drafts`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    with telling_faults(path):
-        try:
-            draft.unlink(missing_ok=True)  # of a killed process of this number: it may be a link
-            yield draft
-            synced(draft)
-            os.replace(draft, path)
-            synced(path.parent)
-        finally:
+    draft.unlink(missing_ok=True)  # of a killed process of this number: it may be a link
+    try:
+        yield draft
+    finally:
+        # A disk that fails here fails what is written next; what was written before stands.
+        with suppress(OSError):
             draft.unlink(missing_ok=True)
 
 

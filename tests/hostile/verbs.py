@@ -153,6 +153,12 @@ def without_work(made: Tree) -> Tree:
     return {path: data for path, data in made.items() if "/.prep/" not in path}
 
 
+def by_blocks(old: Tree, new: Tree, now: Tree, versions: Mapping[str, set[bytes]]) -> list[str]:
+    """What is wrong with a run in blocks; notes of its processes are never the same."""
+    trees = map(without_notes, (old, new, now))
+    return by_run(*trees, versions, begun=("config.json", "blocks.json"))
+
+
 def by_report(old: Tree, new: Tree, now: Tree, versions: Mapping[str, set[bytes]]) -> list[str]:
     """What is wrong with a comparison, in which a run that failed is a result, too.
 
@@ -356,7 +362,7 @@ def cases() -> dict[str, Case]:
             "train-blocks", (old,),
             (*train, "--steps", "8", "--seed", "4", "--overwrite", "--blocks", "2x1", "--workers",
              "0", *TRAIN, *MCMC),
-            judge=partial(by_run, begun=("config.json", "blocks.json")), canonical=without_notes,
+            judge=by_blocks, canonical=without_notes,
         ),
         Case("demo", (old,), (), call=_demo, judge=by_run, slow=True),
         Case("eval", (old,), ("eval", "{root}/run", "--net", "none", "--quiet")),

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -17,13 +16,14 @@ from torch import Tensor
 
 from splat.cli.opened import run_of, views_of
 from splat.render import camera_paths
-from splat.render.video import write_video
+from splat.render.video import write_mp4
 from splat.strategies.acoustic import film, moving, sounds
 from splat.strategies.acoustic.hearing import Hearing
 from splat.strategies.acoustic.sounds import Ears, Source
 from splat.strategies.acoustic.sounds.types import Triple, triple_of
 from splat.strategies.acoustic.sounds.wav import FULL
 from splat.strategies.acoustic.verbs import heard
+from splat.system.files import drafted, sweep_drafts
 from splat.types import Camera
 
 SAME = 0.01
@@ -188,9 +188,9 @@ def filmed(
     heard: Float[Tensor, "2 samples"],
 ) -> int:
     """Write a video with what is heard along it; how many pictures it has."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as place:
-        silent = Path(place) / "silent.mp4"
-        count = write_video(pictures, silent, fps)
+    pictures_only = out.with_name(f"{out.stem}.silent{out.suffix}")
+    sweep_drafts(pictures_only)
+    with drafted(pictures_only) as silent:
+        count = write_mp4(pictures, silent, fps)
         film.join(silent, heard, out)
     return count

@@ -16,6 +16,7 @@ from splat.cli.render import Render, asked_cameras
 from splat.core.frame import shrunk
 from splat.core.model import Model
 from splat.options.parse import parsed
+from splat.options.verbs import check_free
 from splat.render import drawing_as
 from splat.render.video import write_png, write_video
 from splat.strategies.deferred import panorama
@@ -65,8 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     """Relight; the exit code."""
     asked = parsed(Relight, "relight", arguments)
     out = asked.out or _usual(asked)
-    if not asked.overwrite and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
-        raise FileExistsError(f"{out} exists; replace it with --overwrite, or give another name")
+    check_free(out, asked.overwrite)
     if asked.background not in ("auto", LIGHT):
         rgb(asked.background)
     surrounded = asked.background == LIGHT

@@ -8,12 +8,12 @@ needs Playwright (`pip install playwright`) and Chromium, which draws on the CPU
 exported to a file that a program can show whole (`splat export`, with fewer bands of harmonics
 where it knows no more) and opened in it. Looked at from cameras that were held out, and from the
 same at other shares of their distance to what all cameras look at, it is compared with our drawing
-of that file: Gaussians from a depth of 0.01 on, on black. A second row leaves out those whose
-centre is farther outside of the picture than the program allows, as it does. Nothing is fetched:
-packages are those in the folder given.
+of that file: what `splat view` and `splat render` show, on black. A second row is of all Gaussians,
+those too whose centre lies far beside the picture, as figures are. Nothing is fetched: packages are
+those in the folder given.
 
 Prints a table, PSNR in dB, mean and least; OUT gets every picture, ours on the left. With
-`--least`, the exit code says whether the means of all Gaussians reach so many dB.
+`--least`, the exit code says whether the means of what we show reach so many dB.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from splat.evaluation.off_path import moved
 from splat.export.receipt import draw
 from splat.math import spread
 from splat.render import drawing_as
-from splat.types import Camera, Drawing, Frame, Gaussians
+from splat.types import Camera, Drawing, Frame
 
 PAGES = HERE / "other_viewers"
 FLAGS = (
@@ -71,14 +71,12 @@ class Program:
     """Of the file that it shows best."""
     degree: int
     """Highest degree of harmonics that it draws."""
-    sight: float
-    """Halves of the picture from its middle, up to where it draws Gaussians by their centres."""
 
 
 PROGRAMS = {
-    "spark": Program(("@sparkjsdev/spark", "three"), "ply", 3, 1.4),
-    "gaussian-splats-3d": Program(("@mkkellogg/gaussian-splats-3d", "three"), "ply", 2, 1.2),
-    "gsplat": Program(("gsplat", "three"), "splat", 0, 1.2),
+    "spark": Program(("@sparkjsdev/spark", "three"), "ply", 3),
+    "gaussian-splats-3d": Program(("@mkkellogg/gaussian-splats-3d", "three"), "ply", 2),
+    "gsplat": Program(("gsplat", "three"), "splat", 0),
 }
 
 
@@ -147,14 +145,6 @@ def views(
     return {share: [moved(camera, focus, share) for camera in chosen] for share in shares}
 
 
-def in_sight(gaussians: Gaussians, camera: Camera, sight: float) -> Gaussians:
-    """Those whose centre is at most `sight` halves of the picture from its middle, each way."""
-    pose, K = camera.world_to_camera.double(), camera.K.double()
-    x, y, z = (gaussians.means.double() @ pose[:3, :3].T + pose[:3, 3]).unbind(1)
-    across = (K[0, 0] * x).abs() <= sight * camera.width / 2 * z
-    return gaussians.take(across & ((K[1, 1] * y).abs() <= sight * camera.height / 2 * z))
-
-
 class Shown:
     """A file, opened in a program, on a page."""
 
@@ -180,7 +170,7 @@ class Shown:
         return values[..., :3].flip(-1) * values[..., 3:]
 
 
-def beside(pictures: Sequence[Float[Tensor, "h w 3"]], path: Path) -> None:
+def side_by_side(pictures: Sequence[Float[Tensor, "h w 3"]], path: Path) -> None:
     """Write pictures of one height in a row."""
     row = torch.cat(list(pictures), 1).mul(255).round().to(torch.uint8).numpy()
     cv2.imwrite(str(path), row[..., ::-1])
@@ -233,11 +223,11 @@ def main() -> int:
             places = views(run, asked.views, asked.shares, asked.longest)
             for name in asked.programs:
                 program = PROGRAMS[name]
-                whole, part = compared(browser, address, run, name, places, asked.out)
-                reached &= all(fmean(each) >= asked.least for each in whole)
+                shown, whole = compared(browser, address, run, name, places, asked.out)
+                reached &= all(fmean(each) >= asked.least for each in shown)
                 file = f".{program.ending}, degree {program.degree}"
-                rows.append([run.name, name, file, "all", *map(dB, whole)])
-                rows.append(["", "", "", f"within {program.sight:g}", *map(dB, part)])
+                rows.append([run.name, name, file, "as shown", *map(dB, shown)])
+                rows.append(["", "", "", "all", *map(dB, whole)])
         browser.close()
     head = ["run", "program", "file", "we draw", *(f"at {share:g}" for share in asked.shares)]
     print(markdown(head, rows))
@@ -257,25 +247,24 @@ def compared(
     places: dict[float, list[Camera]],
     out: Path,
 ) -> tuple[list[list[float]], list[list[float]]]:
-    """PSNR of a program's pictures against ours, dB, for each share a list by view; and against
-    ours without the Gaussians that it leaves out by their centres."""
+    """PSNR of a program's pictures against what we show, dB, for each share a list by view; and
+    against all Gaussians."""
     program = PROGRAMS[name]
     path = exported(run, program, out)
     gaussians, how = formats.read(path), formats.drawing(path)
-    render = drawing_as(how.plain, INPUT, "cpu")
-    shown = Shown(browser, address, name, path.name, next(iter(places.values()))[0], how)
-    whole, part = [], []
+    renderers = [drawing_as(how.plain, INPUT, "cpu", beside=each) for each in (False, True)]
+    program_page = Shown(browser, address, name, path.name, next(iter(places.values()))[0], how)
+    against: tuple[list[list[float]], list[list[float]]] = [], []
     for share, cameras in places.items():
-        pictures = [shown.picture(camera) for camera in cameras]
-        ours = [draw(gaussians, camera, render, None) for camera in cameras]
-        fewer = [in_sight(gaussians, camera, program.sight) for camera in cameras]
-        less = [draw(*each, render, None) for each in zip(fewer, cameras, strict=True)]
-        whole.append([psnr(*each) for each in zip(ours, pictures, strict=True)])
-        part.append([psnr(*each) for each in zip(less, pictures, strict=True)])
-        for number, each in enumerate(zip(ours, pictures, strict=True)):
-            beside(each, out / f"{run.name}-{name}-{share:g}-{number}.png")
-    shown.page.close()
-    return whole, part
+        theirs = [program_page.picture(camera) for camera in cameras]
+        for values, render in zip(against, renderers, strict=True):
+            ours = [draw(gaussians, camera, render, None) for camera in cameras]
+            values.append([psnr(*each) for each in zip(ours, theirs, strict=True)])
+            if values is against[0]:
+                for number, each in enumerate(zip(ours, theirs, strict=True)):
+                    side_by_side(each, out / f"{run.name}-{name}-{share:g}-{number}.png")
+    program_page.page.close()
+    return against
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ class Projection(NamedTuple):
     """Pixels squared, with the low-pass `eps2d` added."""
     compensation: Float[Tensor, "n"]
     """sqrt(det before / det after the low-pass), 0 where the former is not positive."""
+    straight: Bool[Tensor, "n"]
+    """Whether the Jacobian is that of the mean itself, not of a place nearer to the picture."""
 
 
 def render(
@@ -57,6 +59,7 @@ def render(
     near: float = 0.01,
     far: float = 1e10,
     radius_clip: float = 0.0,
+    beside: bool = True,
 ) -> dict[str, Tensor]:
     """A picture and what led to it.
 
@@ -78,7 +81,7 @@ def render(
     _keep_gradient(seen.means2d)
     if antialiased:
         opacities = opacities * seen.compensation
-    inside = (seen.depth >= near) & (seen.depth <= far)
+    inside = (seen.depth >= near) & (seen.depth <= far) & (seen.straight | beside)
     radii = _radii(seen, opacities, inside, width, height, radius_clip)
     shown = radii.nonzero()[:, 0]
     order = shown[seen.depth[shown].argsort(stable=True)]
@@ -207,6 +210,7 @@ def project(
     margin_x, margin_y = FIELD_MARGIN * width / (2 * fx), FIELD_MARGIN * height / (2 * fy)
     slope_x = (x / z).clamp(-cx / fx - margin_x, (width - cx) / fx + margin_x)
     slope_y = (y / z).clamp(-cy / fy - margin_y, (height - cy) / fy + margin_y)
+    straight = (slope_x == x / z) & (slope_y == y / z)
     zero = torch.zeros_like(z)
     jacobian = torch.stack(
         [fx / z, zero, -fx * slope_x / z, zero, fy / z, -fy * slope_y / z], 1
@@ -217,7 +221,8 @@ def project(
     blurred = sharp + eps2d * torch.eye(2, dtype=means.dtype, device=means.device)
     ratio = torch.linalg.det(sharp) / torch.linalg.det(blurred)
     root = torch.where(ratio > 0, ratio, torch.ones_like(ratio)).sqrt()
-    return Projection(means2d, depth, blurred, torch.where(ratio > 0, root, zero))
+    compensation = torch.where(ratio > 0, root, zero)
+    return Projection(means2d, depth, blurred, compensation, straight)
 
 
 @torch.no_grad()

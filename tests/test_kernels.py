@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -72,7 +73,12 @@ def intrinsics(width: int, height: int) -> tuple[float, float, float, float]:
 
 
 def draw(
-    given: dict[str, Tensor], size: tuple[int, int], degree: int | None, antialiased: bool, **more
+    given: dict[str, Tensor],
+    size: tuple[int, int],
+    degree: int | None,
+    antialiased: bool,
+    beside: bool = True,
+    **more: Any,
 ) -> tuple[dict[str, Tensor], kernels.Statistics]:
     width, height = size
     fx, fy, cx, cy = intrinsics(width, height)
@@ -88,7 +94,7 @@ def draw(
         background=given["background"],
         depth=True,
         absolute=True,
-        projection=kernels.Projection(antialiased=antialiased),
+        projection=kernels.Projection(antialiased=antialiased, beside=beside),
         **more,
     )
     assert extra is not None
@@ -137,9 +143,21 @@ Gaussians at a few near-plane distances, magnify the rounding of their own input
 BUILDS = [("f64", torch.float64), *((isa, torch.float32) for isa in kernels.isas())]
 
 
-@pytest.mark.parametrize(("kind", "count", "degree", "size", "antialiased"), CASES)
+@pytest.mark.parametrize(
+    ("kind", "count", "degree", "size", "antialiased", "beside"),
+    [
+        *((*case, True) for case in CASES),
+        ("plain", 300, 3, (61, 45), True, False),
+        ("needles", 300, 3, (61, 45), False, False),
+    ],
+)
 def test_outputs_and_gradients(
-    kind: str, count: int, degree: int | None, size: tuple[int, int], antialiased: bool
+    kind: str,
+    count: int,
+    degree: int | None,
+    size: tuple[int, int],
+    antialiased: bool,
+    beside: bool,
 ) -> None:
     # The inputs are float32 values, so that every build is given the same numbers.
     given = {n: t.float().double() for n, t in scene(kind, count, degree).items()}
@@ -148,6 +166,7 @@ def test_outputs_and_gradients(
         *(truth[name] for name in NAMES[:5]), degree, truth["pose"],
         *intrinsics(*size), *size,
         background=truth["background"], features=truth["features"], antialiased=antialiased,
+        beside=beside,
     )  # fmt: skip
     keep = (expected["margin"] > THRESHOLD_MARGIN).double()
     assert keep.mean() > 0.9
@@ -158,7 +177,7 @@ def test_outputs_and_gradients(
         tolerance = 1e-9 if isa == "f64" else FLOAT.get(kind, 1e-5)
         mine = leaves(given, dtype)
         with kernels.use_isa(kernels.isa() if isa == "f64" else isa):
-            out, statistics = draw(mine, size, degree, antialiased)
+            out, statistics = draw(mine, size, degree, antialiased, beside)
             loss_of(out, w).backward()
         for name in w:
             mask = keep[..., None] if out[name].ndim == 3 else keep

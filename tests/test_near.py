@@ -18,6 +18,7 @@ from splat.export.receipt import draw
 from splat.loop import next_step
 from splat.options import Options
 from splat.render import drawing_as
+from splat.render.gsplat import straight
 from splat.render.native import NativeRenderer
 from splat.runs import checkpoint
 from splat.runs.folder import Folder
@@ -60,6 +61,19 @@ def test_a_renderer_leaves_out_what_is_nearer() -> None:
     )  # fmt: skip
     assert NativeRenderer()(given, CAMERA).visible.tolist() == [True, True]
     assert NativeRenderer(near=0.5)(given, CAMERA).visible.tolist() == [False, True]
+
+
+def test_what_lies_far_beside_the_picture_is_no_veil_over_it() -> None:
+    """Half of a side is 1 in x/z here, and so the border lies at 1.3."""
+    means = torch.tensor([[1.29, 0.0, 1.0], [1.31, 0.0, 1.0], [0.0, -0.7, 0.5], [0.0, -2.5, 2.0]])
+    given = Gaussians(
+        means, torch.tensor([[1.0, 0, 0, 0]] * 4), torch.full((4, 3), 0.5), torch.full((4,), 0.9),
+        torch.ones(4, 3),
+    )  # fmt: skip
+    assert NativeRenderer()(given, CAMERA).visible.tolist() == [True] * 4
+    kept = [True, False, False, True]
+    assert NativeRenderer(beside=False)(given, CAMERA).visible.tolist() == kept
+    assert straight(means, CAMERA).tolist() == kept
 
 
 def test_the_usual_depth_is_that_of_other_programs() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from splat.evaluation.off_path import moved
-from splat.types import Camera, Gaussians
+from splat.types import Camera
 
 
 def camera() -> Camera:
@@ -35,21 +35,6 @@ def test_a_camera_is_moved_to_a_share_of_its_distance() -> None:
     found = moved(camera(), torch.tensor([0.0, 0, 2], dtype=torch.float64), 0.5)
     assert found.centre.tolist() == [0, 0, -1]
     assert torch.equal(found.world_to_camera[:3, :3], camera().world_to_camera[:3, :3])
-
-
-def test_in_sight_is_what_has_its_centre_near_the_picture() -> None:
-    seen = other_viewers.sized(camera(), 100)
-    # Half of the picture is 0.5 and 0.4 to the sides at a depth of 1.
-    places = [[0.69, 0, -3], [0.71, 0, -3], [0, -0.55, -3], [0, 0.57, -3], [0.0, 0, -5]]
-    gaussians = Gaussians(
-        means=torch.tensor(places),
-        quats=torch.tensor([[1.0, 0, 0, 0]]).repeat(5, 1),
-        scales=torch.ones(5, 3),
-        opacities=torch.ones(5),
-        colors=torch.zeros(5, 3),
-    )
-    kept = other_viewers.in_sight(gaussians, seen, 1.4).means
-    assert torch.equal(kept, gaussians.means[[0, 2]])
 
 
 def test_only_its_folders_are_served(tmp_path: Path) -> None:

@@ -348,7 +348,7 @@ def test_a_run_held_against_itself_differs_nowhere(live: Live) -> None:
 
     other = Still(
         moved, name="other", frame=frame, drawing=live.drawing, background=live.background,
-        render=drawing_as(live.drawing, frame, "cpu"),
+        render=drawing_as(live.drawing, frame, "cpu", beside=False),
     )  # fmt: skip
     easel, camera = Easel(live, other=Easel(other)), live.cameras[0]
     look = Look(against="other", difference=True, gain=1)

@@ -16,6 +16,7 @@ from splat.core.model import Model
 from splat.core.score import survey
 from splat.loop import Run
 from splat.photos.loader import Loader
+from splat.render import drawing_as
 from splat.types import (
     Batch,
     Camera,
@@ -145,7 +146,10 @@ class Live(Source):
 
     def __init__(self, run: Run, photos: Photos, name: str) -> None:
         self.run, self.photos, self.name = run, photos, name
-        self.frame, self.render, self.drawing = run.frame, run.shown, run.drawing.plain
+        self.frame, self.drawing = run.frame, run.drawing.plain
+        self.render = run.model.drawn_by(
+            drawing_as(self.drawing, run.frame, run.render.device, beside=False)
+        )
         self.background, self.cameras = run.background, run.views
         self.slots, self.unit = run.model.slots, run.model.unit
 

@@ -76,6 +76,7 @@ class Frame {
                        .settings = {SPLAT_FIELD(antialiased),
                                     SPLAT_FIELD(absolute),
                                     SPLAT_FIELD(depth),
+                                    SPLAT_FIELD(beside),
                                     SPLAT_FIELD(eps2d),
                                     SPLAT_FIELD(near),
                                     SPLAT_FIELD(far),

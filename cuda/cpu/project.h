@@ -35,6 +35,9 @@ SPLAT_INLINE void project_group(const Scene& scene, const Settings& settings, co
               (g.p.det1 > set1(0)) & (g.drawn_opacity >= set1(real(kAlphaThreshold))) &
               (abs(g.p.u) < far_off) & (abs(g.p.v) < far_off) & (g.p.a < huge) & (g.p.c < huge) &
               lanes(lanes_here == W ? (1u << W) - 1 : (1u << lanes_here) - 1);
+  if (!settings.beside)
+    g.visible = g.visible & (g.p.x >= set1(-cam.left) * g.p.z) & (g.p.x <= set1(cam.right) * g.p.z) &
+                (g.p.y >= set1(-cam.up) * g.p.z) & (g.p.y <= set1(cam.down) * g.p.z);
 }
 
 SPLAT_INLINE void direction(const Pinhole<real>& cam, const Group& g, F* d, F& inverse) {

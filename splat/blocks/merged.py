@@ -28,12 +28,21 @@ class Merged:
     background: Float[Tensor, "3"] | None
 
     @classmethod
-    def of(cls, path: Path, frame: Frame, device: torch.device, background: str) -> Merged:
-        """The set in the file `path`, before a background as options name it."""
+    def of(
+        cls,
+        path: Path,
+        frame: Frame,
+        device: torch.device,
+        background: str,
+        *,
+        beside: bool = True,
+    ) -> Merged:
+        """The set in the file `path`, before a background as options name it; `beside` is that of
+        `splat.render.drawing_as`."""
         drawing = formats.drawing(path).plain
         gaussians = gaussians_to_frame(formats.read(path), frame).to(device)
         behind = torch.tensor(rgb(background), device=device)
-        render = drawing_as(drawing, frame, device)
+        render = drawing_as(drawing, frame, device, beside=beside)
         return cls(gaussians, frame, render, behind if bool(behind.any()) else None)
 
     @torch.no_grad()

@@ -77,18 +77,21 @@ def open_scene(
     background: str,
     settings: Settings = Settings(),  # noqa: B008
     exposure: str | None = None,
+    *,
+    beside: bool = True,
 ) -> Opened:
     """Open the last state of a run, a checkpoint of one, or a file, which is read with `settings`.
 
     `exposure` names the training photo whose exposure the colours of a run are to have, where it
-    learned exposures; None: the mean one.
+    learned exposures; None: the mean one. To look at, not to measure, it is opened without what
+    lies far `beside` pictures (`splat.render.drawing_as`).
     """
     chosen, _ = choose_device(device)
     kernels.set_threads(machine.cores())
     if path.is_file() and (own := model_file(path.suffix)) is not None:
-        return _of_model(own, path, chosen, background)
+        return _of_model(own, path, chosen, background, beside)
     if Folder(path).in_blocks():
-        return _of_blocks(Folder(path), chosen, background, exposure)
+        return _of_blocks(Folder(path), chosen, background, exposure, beside)
     if path.is_file() and path.suffix != ".pt":
         drawing, model = formats.drawing(path), None
         whole, frame, step = formats.read(path, settings).to(chosen), INPUT_FRAME, 0
@@ -119,7 +122,7 @@ def open_scene(
             seen_by, baked = model, lambda: model.kept(model.bake())
         background = config.options.background if background == "auto" else background
     behind = rgb("black" if background == "auto" else background)
-    render = drawing_as(drawing.plain, frame, chosen)
+    render = drawing_as(drawing.plain, frame, chosen, beside=beside)
     return Opened(
         seen_by=seen_by,
         baked=baked,
@@ -134,7 +137,7 @@ def open_scene(
 
 
 def _of_blocks(
-    place: Folder, device: torch.device, background: str, exposure: str | None
+    place: Folder, device: torch.device, background: str, exposure: str | None, beside: bool
 ) -> Opened:
     """The merged blocks of a run, in the frame that they were trained in."""
     if not place.gaussians.is_file():
@@ -149,7 +152,9 @@ def _of_blocks(
         )
     config = read_config(place.config)
     behind = config.options.background if background == "auto" else background
-    merged = Merged.of(place.gaussians, read_plan(place.division).frame, device, behind)
+    merged = Merged.of(
+        place.gaussians, read_plan(place.division).frame, device, behind, beside=beside
+    )
     seen_by, baked = _fixed(merged.gaussians)
     return Opened(
         seen_by=seen_by,
@@ -163,14 +168,16 @@ def _of_blocks(
     )
 
 
-def _of_model(own: ModelFile, path: Path, device: torch.device, background: str) -> Opened:
+def _of_model(
+    own: ModelFile, path: Path, device: torch.device, background: str, beside: bool
+) -> Opened:
     model, frame, drawing = own.read(path)
     behind = own.background_of(path) if background == "auto" else torch.tensor(rgb(background))
     return Opened(
         seen_by=own.decoding(model, device),
         baked=model.bake,
         frame=frame,
-        render=drawing_as(drawing.plain, frame, device),
+        render=drawing_as(drawing.plain, frame, device, beside=beside),
         drawing=drawing,
         background=None if behind is None else behind.to(device),
         left_out=(model.left_out,),

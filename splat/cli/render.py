@@ -74,7 +74,9 @@ def main(arguments: Sequence[str]) -> int:
     check_free(out, asked.overwrite)
     cameras = [shrunk(camera, 1, asked.max_side) for camera in asked_cameras(asked)]
     heard = _heard(asked, out, cameras)
-    opened = open_scene(asked.what, asked.device, asked.background, exposure=asked.exposure_of)
+    opened = open_scene(
+        asked.what, asked.device, asked.background, exposure=asked.exposure_of, beside=False
+    )
     pictures = _pictures(opened, cameras, asked.quiet)
     count = _filmed(pictures, out, asked.fps, heard)
     sound = "" if heard is None else f", with {count / asked.fps:.2f} s of sound"

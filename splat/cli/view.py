@@ -93,7 +93,7 @@ def _source(path: Path, asked: View) -> Still:
     cameras = _cameras(path, place, asked)
     if place is None and _large(path):
         return _from_disk(path, cameras, asked)
-    opened = open_scene(path, asked.device, asked.background)
+    opened = open_scene(path, asked.device, asked.background, beside=False)
     makes = isinstance(opened.seen_by, Model)
     if place is None and not makes:
         frame = frame_of(cameras) if len(cameras) > 1 else _around(opened.gaussians.means)
@@ -101,7 +101,7 @@ def _source(path: Path, asked: View) -> Still:
             gaussians_to_frame(opened.gaussians, frame),
             opened.gaussians.means.device,
         )
-        drawn = drawing_as(opened.drawing.plain, frame, render)
+        drawn = drawing_as(opened.drawing.plain, frame, render, beside=False)
     else:
         frame, drawn = opened.frame, opened.render
     metrics = {} if place is None or not place.metrics.is_file() else read_json(place.metrics)
@@ -164,7 +164,7 @@ def _from_disk(path: Path, cameras: Sequence[Camera], asked: View) -> Layered:
         store,
         name=path.name,
         frame=frame,
-        render=drawing_as(drawing.plain, frame, device),
+        render=drawing_as(drawing.plain, frame, device, beside=False),
         drawing=drawing.plain,
         background=torch.tensor(behind, device=device) if any(behind) else None,
         cameras=[camera_to_frame(camera, frame).to(device) for camera in cameras],

@@ -33,6 +33,10 @@ class Projection:
     near: float = NEAR
     """Gaussians whose centre lies less deep than this are not drawn."""
     far: float = 1e10
+    beside: bool = True
+    """Draw those, too, whose centre lies beyond the border (0.3 of half a side outside of the
+    picture) up to which they are projected by where they lie: from close by, such a one is a veil
+    over the whole of it. Programs on web pages leave them out."""
     radius_clip: float = 0.0
     """Skip Gaussians whose half extents are both at most this, pixels."""
 
@@ -156,6 +160,7 @@ class _Rasterize(torch.autograd.Function):
         wanted = {
             "sh_degree": -1 if sh_degree is None else sh_degree, "absolute": absolute,
             "depth": depth, "antialiased": projection.antialiased, "eps2d": projection.eps2d,
+            "beside": projection.beside,
             "near": projection.near, "far": projection.far, "radius_clip": projection.radius_clip,
         }  # fmt: skip
         arrays = _arrays(rows, statistics.radii, over, image, alpha, extra, sh_degree)

@@ -24,26 +24,37 @@ def choose_device(wanted: str = "auto") -> tuple[torch.device, str]:
 
 
 def renderer_for(
-    device: torch.device | str, *, antialiased: bool = False, near: float = NEAR
+    device: torch.device | str,
+    *,
+    antialiased: bool = False,
+    near: float = NEAR,
+    beside: bool = True,
 ) -> Renderer:
     """The renderer of a device: gsplat on CUDA, our own kernels on the CPU.
 
-    Gaussians whose centre lies less deep than `near` are not drawn.
+    Gaussians whose centre lies less deep than `near` are not drawn, nor, without `beside`, those
+    that lie far beside the picture (`splat.kernels.Projection`).
     """
     device = torch.device(device)
     if device.type == "cuda":
         from splat.render.gsplat import GsplatRenderer
 
-        return GsplatRenderer(device, antialiased=antialiased, near=near)
+        return GsplatRenderer(device, antialiased=antialiased, near=near, beside=beside)
     from splat.render.native import NativeRenderer
 
-    return NativeRenderer(antialiased=antialiased, near=near)
+    return NativeRenderer(antialiased=antialiased, near=near, beside=beside)
 
 
-def drawing_as(drawing: Drawing, frame: Frame, device: torch.device | str) -> Renderer:
-    """The renderer of a device for Gaussians in `frame`, with the settings of `drawing`."""
+def drawing_as(
+    drawing: Drawing, frame: Frame, device: torch.device | str, *, beside: bool = True
+) -> Renderer:
+    """The renderer of a device for Gaussians in `frame`, with the settings of `drawing`.
+
+    Pictures that are to be looked at, from wherever, are drawn without what lies far `beside` them,
+    and figures with it: programs differ in this.
+    """
     near = (NEAR if drawing.near is None else drawing.near) * frame.scale
-    return renderer_for(device, antialiased=drawing.antialiased, near=near)
+    return renderer_for(device, antialiased=drawing.antialiased, near=near, beside=beside)
 
 
 def _missing_for_cuda() -> str | None:

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splat.kernels import NEAR
@@ -17,6 +17,8 @@ from splat.render.normals import with_normals
 from splat.render.pairs import Pairs, bands, contributions, no_contributions, summed_parts
 from splat.types import Camera, Contributions, Gaussians, Needs, Rendered, ScreenGradient
 
+BORDER = 0.3
+"""Half sides beyond the edges of a picture up to which rows are projected by where they lie."""
 _PICTURE = Needs()
 _MOST_PAIRS = 1 << 26
 """Pairs of pixel and Gaussian tested at once in a survey; about one in five is drawn, and takes
@@ -37,11 +39,14 @@ class GsplatRenderer:
         device: torch.device | str = "cuda",
         antialiased: bool = False,
         near: float = NEAR,
+        beside: bool = True,
     ) -> None:
-        """Draw on `device`; `antialiased` dims what the low-pass widens (Mip-Splatting)."""
+        """Draw on `device`; `antialiased` dims what the low-pass widens (Mip-Splatting), `near` and
+        `beside` are those of `splat.kernels.Projection`."""
         self.device = _cuda(torch.device(device))
         self.antialiased = antialiased
         self.near = near
+        self.beside = beside
         self._gsplat = load()
         _compile(self._gsplat, self.device)
 
@@ -143,11 +148,14 @@ class GsplatRenderer:
         count = 3 + sum(each.shape[1] for each in features)
         if background is not None:
             background = torch.cat([background, background.new_zeros(count - 3)])[None]
+        opacities = gaussians.opacities
+        if not self.beside:  # gsplat leaves out what is transparent
+            opacities = opacities * straight(gaussians.means, camera)
         drawn, alpha, projected = self._gsplat.rasterization(
             gaussians.means,
             gaussians.quats,
             gaussians.scales,
-            gaussians.opacities,
+            opacities,
             colors,
             camera.world_to_camera[None],
             camera.K[None],
@@ -187,6 +195,23 @@ class GsplatRenderer:
         towards = gaussians.means - camera.centre
         rgb: Tensor = 0.5 + self._gsplat.spherical_harmonics(degree, towards, colors)
         return rgb.clamp(min=0)
+
+
+@torch.no_grad()
+def straight(means: Float[Tensor, "n 3"], camera: Camera) -> Bool[Tensor, "n"]:
+    """Which means lie within the border to which gsplat clamps what they are projected by: 0.3 of
+    half a side beyond the edges of the picture (`rasterization` of gsplat 1.5.3)."""
+    pose, K = camera.world_to_camera, camera.K
+    x, y, z = (means @ pose[:3, :3].T + pose[:3, 3]).unbind(1)
+    inside = torch.ones_like(x, dtype=torch.bool)
+    for along, focal, middle, side in (
+        (x, K[0, 0], K[0, 2], camera.width),
+        (y, K[1, 1], K[1, 2], camera.height),
+    ):
+        border = BORDER * side / 2
+        inside &= focal * along >= -(middle + border) * z
+        inside &= focal * along <= (side - middle + border) * z
+    return inside
 
 
 def load() -> ModuleType:

@@ -18,8 +18,10 @@ class NativeRenderer:
 
     device = torch.device("cpu")
 
-    def __init__(self, *, antialiased: bool = False, near: float = kernels.NEAR) -> None:
-        self.projection = kernels.Projection(antialiased=antialiased, near=near)
+    def __init__(
+        self, *, antialiased: bool = False, near: float = kernels.NEAR, beside: bool = True
+    ) -> None:
+        self.projection = kernels.Projection(antialiased=antialiased, near=near, beside=beside)
 
     def __call__(
         self,

@@ -125,6 +125,7 @@ Result<Real> run(const Table& table, const Input& in, int maps = kMaps, bool hal
   f.settings = {.antialiased = in.antialiased,
                 .absolute = true,
                 .depth = true,
+                .beside = true,
                 .eps2d = 0.3,
                 .near = 0.01,
                 .far = 1e10,

@@ -44,6 +44,7 @@ Settings random_settings(Dice& dice, bool broken) {
   Settings s{.antialiased = dice.chance(0.5),
              .absolute = dice.chance(0.5),
              .depth = dice.chance(0.5),
+             .beside = dice.chance(0.5),
              .eps2d = 0.3,
              .near = 0.01,
              .far = 1e10,

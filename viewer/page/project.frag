@@ -90,7 +90,10 @@ void main() {
 
   // Rows of the 2x3 Jacobian times the camera's rotation times the Gaussian's, times its scales.
   vec2 border = BORDER * size / focal;
-  vec2 slope = clamp(p.xy / p.z, -middle / focal - border, (size - middle) / focal + border);
+  vec2 slope = p.xy / p.z;
+  // From close by, what lies beyond is a veil over the whole picture.
+  if (any(lessThan(slope, -middle / focal - border))) return;
+  if (any(greaterThan(slope, (size - middle) / focal + border))) return;
   mat3 turned = rotation_of(shape.w);
   vec3 u = (focal.x / p.z) * (right - slope.x * forward) * turned * sigma;
   vec3 v = (focal.y / p.z) * (down - slope.y * forward) * turned * sigma;

@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     shown = light_of(
         model, asked.light, rows=asked.light_rows, degrees=asked.rotate, stops=asked.exposure
     )
-    plain = drawing_as(found.drawing.plain, found.frame, found.render.device)
+    plain = drawing_as(found.drawing.plain, found.frame, found.render.device, beside=False)
     render = relit(model, plain, shown, surrounded=surrounded)
     cameras = [shrunk(camera, 1, asked.max_side) for camera in asked_cameras(asked)]
     beside = out.with_suffix("") if out.suffix else out / "maps"

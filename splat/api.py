@@ -115,7 +115,9 @@ def train(
         job = prepare(
             scene, decided.strategy, decided.options, frame=frame, ranks=ranks, decided=decided
         )
-    with closing(job), ExitStack() as stack:
+    with closing(job), ExitStack() as stack, ExitStack() as hold:
+        if folder is not None:
+            ranks.agreed(lambda: hold.enter_context(folder.held()))
         if folder is not None and ranks.first:
             config = Config(
                 scene=scene.path.resolve(),
@@ -134,7 +136,7 @@ def train(
             _write_cameras(job, folder)
             if job.run.script:
                 write_script(job.run.script, folder.replayed)
-        return _carried_out(job, folder, watching, watchers, lpips, viewing, done)
+        return _carried_out(job, folder, watching, watchers, lpips, viewing, done, hold)
 
 
 def decided(
@@ -187,45 +189,47 @@ def resume(
     """
     ranks = _met(viewing)
     place = existing(Path(folder))
-    config = read_config(place.config)
-    state = checkpoint.load(ranks.agreed(place.latest))
-    check_steps(place, state, config.options.steps or 0, steps)
-    if ranks.first:
-        place.clear_drafts()
-    if steps is not None:
-        config = replace(config, options=_further(config.options, state, steps))
-    options = replace(
-        config.options,
-        device=device or config.options.device,
-        threads=threads or config.options.threads,
-        # Of a run that does not say it, as it was before there was a choice.
-        decoding="reduced" if config.options.decoding == "reduced" else "full",
-    )
-    scene = scene or reread(config)
-    same_views(config, scene)
-    config = replace(config, scene=scene.path.resolve())
-    if steps is not None:
-        _log.info("schedules are those of a run of %s steps from here on", f"{steps:,}")
-    strategy = row_budget.within_budget(strategy or strategy_of(config), options)
-    job = prepare(scene, strategy, options, state, ranks=ranks)
-    job.run.ended = "" if steps is not None else job.run.ended
-    on_cpu = job.run.render.device.type == "cpu"
-    if on_cpu and ranks.first and (before := checkpoint.other_kernels(state)):
-        _log.warning(
-            "warning: kernels for %s trained this run, and those for %s go on (the best of the"
-            " machine, or SPLAT_ISA): bytes will differ from here on", before, kernels.isa(),
-        )  # fmt: skip
-    with closing(job):
+    with ExitStack() as hold:
+        ranks.agreed(lambda: hold.enter_context(place.held()))
+        config = read_config(place.config)
+        state = checkpoint.load(ranks.agreed(place.latest))
+        check_steps(place, state, config.options.steps or 0, steps)
         if ranks.first:
-            place.forget_replaced()
-            config.write(place.config)
-            if checkpoint.at_once(state) != job.run.at_once:
-                renumber(place.log, checkpoint.at_once(state), job.run.at_once)
-        watching = watching or config.watching
-        if ranks.first:
-            checkpoint.prune(place.checkpoints, watching.keep)
-        del state  # as large as what is trained
-        return _carried_out(job, place, watching, watchers, lpips, viewing, done)
+            place.clear_drafts()
+        if steps is not None:
+            config = replace(config, options=_further(config.options, state, steps))
+        options = replace(
+            config.options,
+            device=device or config.options.device,
+            threads=threads or config.options.threads,
+            # Of a run that does not say it, as it was before there was a choice.
+            decoding="reduced" if config.options.decoding == "reduced" else "full",
+        )
+        scene = scene or reread(config)
+        same_views(config, scene)
+        config = replace(config, scene=scene.path.resolve())
+        if steps is not None:
+            _log.info("schedules are those of a run of %s steps from here on", f"{steps:,}")
+        strategy = row_budget.within_budget(strategy or strategy_of(config), options)
+        job = prepare(scene, strategy, options, state, ranks=ranks)
+        job.run.ended = "" if steps is not None else job.run.ended
+        on_cpu = job.run.render.device.type == "cpu"
+        if on_cpu and ranks.first and (before := checkpoint.other_kernels(state)):
+            _log.warning(
+                "warning: kernels for %s trained this run, and those for %s go on (the best of the"
+                " machine, or SPLAT_ISA): bytes will differ from here on", before, kernels.isa(),
+            )  # fmt: skip
+        with closing(job):
+            if ranks.first:
+                place.forget_replaced()
+                config.write(place.config)
+                if checkpoint.at_once(state) != job.run.at_once:
+                    renumber(place.log, checkpoint.at_once(state), job.run.at_once)
+            watching = watching or config.watching
+            if ranks.first:
+                checkpoint.prune(place.checkpoints, watching.keep)
+            del state  # as large as what is trained
+            return _carried_out(job, place, watching, watchers, lpips, viewing, done, hold)
 
 
 def reopened(
@@ -396,8 +400,12 @@ def _carried_out(
     lpips: Net | None,
     viewing: Viewing | None,
     done: Callable[[Result], None] | None,
+    hold: ExitStack,
 ) -> Result:
-    """Train a job to its end and finish it; then, where there is a viewer, go on serving it."""
+    """Train a job to its end and finish it; then, where there is a viewer, go on serving it.
+
+    `hold` is what keeps other processes from training in the folder until then.
+    """
     if job.run.ranks.first:
         announce(job)
     with ExitStack() as stack:
@@ -414,6 +422,7 @@ def _carried_out(
         result = Result(baked.to("cpu"), metrics, None if folder is None else folder.path)
         if done is not None and job.run.ranks.first:
             done(result)
+        hold.close()
         if viewer is not None and viewing is not None:
             viewer.linger(summary(metrics), metrics["psnr"], viewing.stay)
         return result

@@ -39,6 +39,7 @@ def trained(
     method: str = "adc",
     every: int = 1000,
     watchers: tuple[Callable[..., None], ...] = (),
+    overwrite: bool = False,
 ) -> api.Result:
     """A run on the tiny scene that the command line can resume."""
     return api.train(
@@ -46,6 +47,7 @@ def trained(
         METHODS[method],
         Options(steps=steps, max_side=0, schedule="published", threads=2),
         out=out,
+        overwrite=overwrite,
         watching=Watching(quiet=True, pictures=False, checkpoint_every=every),
         reading=Reading(),
         watchers=watchers,
@@ -202,6 +204,27 @@ def test_kill_9_at_any_moment_corrupts_nothing(
     done = checkpoint.load(Folder(out).latest())["step"]
     assert splat("resume", out, "--steps", done + 1, "--quiet").code == 0
     assert not list((out / "checkpoints").glob(".*"))
+
+
+def test_nobody_else_trains_in_a_folder_and_a_lock_that_a_kill_left_locks_nothing(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("fcntl")
+    out, refused = tmp_path / "run", []
+    trained(tiny_folder, out, 2, every=2)
+    (out / ".lock").write_text("1")  # as a process leaves it that was killed
+
+    def intrude(run: Run) -> None:
+        for act in (lambda: vacant(out, overwrite=True), lambda: api.resume(out)):
+            with pytest.raises(
+                ValueError, match=f"another process .{os.getpid()}. works on"
+            ) as why:
+                act()
+            refused.append(why)
+
+    trained(tiny_folder, out, 4, overwrite=True, watchers=(at(3, intrude),))
+    assert len(refused) == 2 and checkpoint.load(Folder(out).latest())["step"] == 4
+    assert not (out / ".lock").exists()
 
 
 def test_what_replaces_a_file_is_on_the_disk_before(

@@ -84,7 +84,7 @@ def train(
     views = (*scene.train, *scene.test)
     small = {view.name: shrunk(view.camera, *_sizes(settled)) for view in views}
     sizes = {name: (camera.width, camera.height) for name, camera in small.items()}
-    with run.replacing():
+    with run.held(), run.replacing():
         cells.write(run.division)
         write_cameras(run.cameras, scene.train, scene.test, sizes)
         # Last, since a folder with it is a run that can be gone on with.
@@ -126,10 +126,11 @@ def resume(
             f"{config.scene}: the views or points are not those that the blocks were cut for;"
             " restore them, or begin another run"
         )
-    run.forget_replaced()
-    config.write(run.config)
-    whole = Whole(run, cells, config, scene, choose_device(config.options.device)[0])
-    return _carried_out(whole, Blocking("auto", workers, on), lpips)
+    with run.held():
+        run.forget_replaced()
+        config.write(run.config)
+        whole = Whole(run, cells, config, scene, choose_device(config.options.device)[0])
+        return _carried_out(whole, Blocking("auto", workers, on), lpips)
 
 
 def _divided(

@@ -16,6 +16,7 @@ from splat.options import Options, Reading, Watching
 from splat.runs import checkpoint
 from splat.system.files import read_json, write_json
 from splat.system.foreign import Record, filled, reading, record
+from splat.system.lock import locked
 from splat.system.replaced import Replaced
 from splat.types import SceneData, View
 
@@ -129,6 +130,16 @@ class Folder:
         return Replaced(self.path, tuple(path.name for path in (*self._files, *folders)))
 
     @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within, no other process trains here; raises ValueError where one does."""
+        with locked(self._lock, str(self.path)):
+            yield
+
+    @property
+    def _lock(self) -> Path:
+        return self.path / ".lock"
+
+    @contextmanager
     def replacing(self) -> Iterator[None]:
         """Within, a new run is begun in place of the one that may be here.
 
@@ -187,7 +198,7 @@ class Folder:
     def is_bare(self) -> bool:
         """Whether nothing lies here but what a process left that was killed as it began."""
         begun = {self.division, self.cameras} if self.in_blocks() and not self.is_run() else set()
-        return {*self.path.iterdir()} <= {*self._drafts()} | begun
+        return {*self.path.iterdir()} <= {*self._drafts(), self._lock} | begun
 
     def _drafts(self) -> list[Path]:
         drafts = [place.glob(".step_*.*.pt") for place in (self.checkpoints, self.dumps)]
@@ -196,7 +207,8 @@ class Folder:
 
 
 def vacant(path: Path, overwrite: bool) -> Folder:
-    """The folder for a new run; raises FileExistsError where something lies that may be wanted."""
+    """The folder for a new run; raises FileExistsError where something lies that may be wanted,
+    and ValueError where another process trains there."""
     folder = Folder(path)
     if path.is_file():
         raise FileExistsError(f"{path} is a file; give the run a folder with --out")
@@ -211,7 +223,8 @@ def vacant(path: Path, overwrite: bool) -> Folder:
             f"{path} holds a run already; go on with `splat resume {path}`, replace it with"
             " --overwrite, or give another folder with --out"
         )
-    return folder
+    with folder.held():
+        return folder
 
 
 def existing(path: Path) -> Folder:

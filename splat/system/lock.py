@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from splat.system.files import telling_faults
 
@@ -21,20 +23,50 @@ _PAUSE = 0.2
 @contextmanager
 def locked(path: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     """Hold the lock at `path`; raises ValueError where another process does, after `patience`
-    seconds. `what` is locked, for people."""
+    seconds. `what` is locked, for people.
+
+    It ends with the process, however that ends; a file that a kill leaves locks nothing.
+    """
+    end = time.monotonic() + patience
+    while (file := _taken(path)) is None:
+        if time.monotonic() >= end:
+            raise ValueError(f"{_holder(path)} works on {what}; wait for it, or end it")
+        time.sleep(_PAUSE)
+    with file:
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _taken(path: Path) -> TextIO | None:
+    """The file of a lock that is held from now on; None: another process holds it."""
     with telling_faults(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        held = path.open("w")
-    with held as file:
-        end = time.monotonic() + patience
-        while fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    raise ValueError(
-                        f"another process works on {what}; wait for it, or end it"
-                    ) from None
-                time.sleep(_PAUSE)
-        yield
+        file = path.open("a")
+    if fcntl is None:
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Who held it may have removed it meanwhile, and another have made it anew.
+        if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+            with suppress(OSError):
+                os.ftruncate(file.fileno(), 0)
+                os.write(file.fileno(), str(os.getpid()).encode())
+            return file
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except OSError:  # a disk that knows no locks
+        return file
+    file.close()
+    return None
+
+
+def _holder(path: Path) -> str:
+    """The process that holds a lock, for people."""
+    try:
+        number = path.read_text()
+    except OSError:
+        number = ""
+    return f"another process ({number})" if number.isdigit() else "another process"

@@ -143,7 +143,7 @@ def main(arguments: Sequence[str]) -> int:
     with aloud():
         learning, hearing, held_out = _prepared(scene, data, _taught(config, audio.config))
     begun = time.monotonic()
-    with nullcontext() if asked.resume else audio.replacing():
+    with run.held(), nullcontext() if asked.resume else audio.replacing():
         if asked.resume:
             state = loaded(_last(audio))
             with checkpoint.fitting(state):

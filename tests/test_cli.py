@@ -379,6 +379,15 @@ def test_parts_stand_after_a_plus(tmp_path: Path) -> None:
             read(both.split())
 
 
+def test_flags_have_their_opposite_and_help_breaks_lines_where_they_are_full(
+    splat: Splat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = splat("train", "--help").out
+    assert "--viewer, --no-viewer" in shown and "--pictures, --no-pictures" in shown
+    assert "half the distance from a camera to the nearest points," in shown
+
+
 def test_help_of_a_part(splat: Splat) -> None:
     shown = splat("train", "mcmc", "+", "protect", "--help")
     assert shown.code == 0 and "--reasons" in shown.out and "--base" not in shown.out

@@ -19,10 +19,31 @@ _CONFIG = (
     tyro.conf.OmitArgPrefixes,
     tyro.conf.CascadeSubcommandArgs,
     tyro.conf.DisallowNone,
-    tyro.conf.FlagCreatePairsOff,
 )
 _REGISTRY = ConstructorRegistry()
 _FRAME = "│╭╮╰╯─ \t"
+
+
+def _unbroken() -> None:
+    """Have docstrings of fields shown without the line breaks of the source.
+
+    tyro 1.0 keeps those before lines that are indented, which all but the first are. Where it has
+    no such function any more, help has breaks too many and nothing else is wrong.
+    """
+    module: Any = getattr(tyro, "_docstrings", None)
+    if (read := getattr(module, "parse_docstring_from_object", None)) is not None:
+
+        def joined(of: object) -> dict[str, str]:
+            paragraphs = {name: text.split("\n\n") for name, text in read(of).items()}
+            return {
+                name: "\n\n".join(" ".join(part.split()) for part in parts)
+                for name, parts in paragraphs.items()
+            }
+
+        module.parse_docstring_from_object = joined
+
+
+_unbroken()
 
 
 @_REGISTRY.primitive_rule

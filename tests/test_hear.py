@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -420,12 +419,6 @@ def test_pictures_are_copied_as_they_are_coded(fps: float, tmp_path: Path) -> No
     with pytest.raises(OSError):
         film.join(tmp_path / "missing.mp4", noise(1.0).expand(2, -1), tmp_path / "y.mp4")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["silent.mp4", "x.mp4"]
-
-
-def test_without_pyav_a_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'splat-toolkit\[sound\]'"):
-        film.library()
 
 
 def test_sound_needs_a_video_and_a_trained_field(splat: Callable[..., Any], tiny_run: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from splat.evaluation.pictures import Row, contact_sheet, curves
@@ -266,6 +268,42 @@ def test_video(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[-1].mean((0, 1)), [204, 102, 51], atol=6)
 
 
+@pytest.mark.parametrize(("name", "codecs"), [("a.mp4", {"h264", "vp9"}), ("a.webm", {"vp9"})])
+def test_videos_are_what_browsers_play(tmp_path: Path, name: str, codecs: set[str]) -> None:
+    av = pytest.importorskip("av")
+    write_video(iter(frames(5)), tmp_path / name, fps=29.97)
+    with av.open(str(tmp_path / name)) as film:
+        video = film.streams.video[0]
+        context = video.codec_context
+        assert context.name in codecs and context.pix_fmt == "yuv420p"
+        assert (context.colorspace, context.width, context.height) == (1, 64, 48)
+        assert float(video.average_rate) == pytest.approx(29.97, abs=0.01)
+        last = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)][-1]
+    np.testing.assert_allclose(last.mean((0, 1)), [204, 102, 51], atol=3)
+    again = tmp_path / f"again{(tmp_path / name).suffix}"
+    write_video(iter(frames(5)), again, fps=29.97)
+    assert again.read_bytes() == (tmp_path / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp"])
+def test_pictures_that_move(tmp_path: Path, name: str) -> None:
+    assert write_video(iter(frames(5)), tmp_path / name, fps=10) == 5
+    with Image.open(tmp_path / name) as moving:
+        assert (moving.n_frames, moving.size, moving.info["loop"]) == (5, (64, 48), 0)
+        moving.seek(4)
+        moving.load()
+        assert moving.info["duration"] == 100
+        shown = np.asarray(moving.convert("RGB"))
+    np.testing.assert_allclose(shown.mean((0, 1)), [204, 102, 51], atol=6)
+
+
+def test_without_pyav_a_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'av>=14', or give a name"):
+        write_video(iter(frames(1)), tmp_path / "a.mp4")
+    assert not list(tmp_path.iterdir())
+
+
 def test_folder_of_pngs(tmp_path: Path) -> None:
     assert write_video(iter(frames(3)), tmp_path / "frames") == 3
     names = sorted(file.name for file in (tmp_path / "frames").iterdir())
@@ -273,7 +311,7 @@ def test_folder_of_pngs(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decoded(tmp_path / "frames" / names[2])[5, 5], [204, 102, 51])
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "frames"])
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif", "frames"])
 def test_no_frames(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="no frames"):
         write_video(iter([]), tmp_path / name)
@@ -281,8 +319,8 @@ def test_no_frames(tmp_path: Path, name: str) -> None:
 
 
 def test_frames_of_another_kind(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"name ending in \.mp4, or a folder"):
-        write_video(iter(frames(1)), tmp_path / "a.gif")
+    with pytest.raises(ValueError, match=r"name ending in \.mp4, \.webm, \.gif, \.webp, or a"):
+        write_video(iter(frames(1)), tmp_path / "a.avi")
     with pytest.raises(ValueError, match="frame 2 has another size"):
         write_video([*frames(1), *frames(1, 30)], tmp_path / "a.mp4")
     assert not list(tmp_path.iterdir())

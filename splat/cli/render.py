@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from jaxtyping import Float
@@ -36,7 +36,10 @@ class Render:
     out: Annotated[
         Path | None, tyro.conf.arg(aliases=["-o"]), hint("turntable.mp4 and the like, in the run")
     ] = None
-    """A name ending in .mp4, or a folder for PNGs."""
+    """A name ending in .mp4 or .webm (videos), .gif or .webp (pictures that move), or a folder for
+    PNGs."""
+    format: Annotated[Literal["mp4", "webm", "gif", "webp"] | None, hint("mp4")] = None
+    """What to write where no name is given."""
     path: str = "turntable"
     """turntable; along: smoothly through the cameras of the scene; views: just these cameras; or
     a JSON file of cameras (nerfstudio's camera path, or as cameras.json of a run)."""
@@ -70,6 +73,11 @@ class Render:
 def main(arguments: Sequence[str]) -> int:
     """Render pictures or a video; the exit code."""
     asked = parsed(Render, "render", arguments)
+    if asked.format is not None and asked.out is not None:
+        raise ValueError(
+            f"format is {asked.format} and the name is {asked.out}; expected one of the two, as"
+            " a name says what it is by its end"
+        )
     out = asked.out or _usual(asked)
     check_free(out, asked.overwrite)
     cameras = [shrunk(camera, 1, asked.max_side) for camera in asked_cameras(asked)]
@@ -126,7 +134,9 @@ def _sounding() -> Any:
 def _usual(asked: Render) -> Path:
     name = Path(asked.path).stem
     parent = asked.what if asked.what.is_dir() else asked.what.parent
-    return parent / (f"{name}.mp4" if asked.path != "views" else name)
+    if asked.path == "views" and asked.format is None:
+        return parent / name
+    return parent / f"{name}.{asked.format or 'mp4'}"
 
 
 def asked_cameras(asked: Render) -> list[Camera]:

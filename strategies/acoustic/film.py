@@ -1,4 +1,4 @@
-"""Sound put under a video: the only place that knows PyAV."""
+"""Sound put under a video."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from splat.render.video import library
 from splat.system.files import replacing
 
 RATE = 48000
@@ -20,18 +21,6 @@ BITS = 192_000
 """Of AAC, a second."""
 _FRAME = 1024
 """Samples that AAC codes at a time."""
-
-
-def library() -> Any:
-    """PyAV; ModuleNotFoundError says how to install it."""
-    try:
-        import av
-    except (ImportError, OSError):
-        raise ModuleNotFoundError(
-            "PyAV is not installed; expected it for sound under a video: "
-            "pip install 'splat-toolkit[sound]'"
-        ) from None
-    return av
 
 
 def join(silent: Path, sound: Float[Tensor, "2 samples"], out: Path) -> None:

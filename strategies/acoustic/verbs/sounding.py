@@ -16,7 +16,7 @@ from torch import Tensor
 
 from splat.cli.opened import run_of, views_of
 from splat.render import camera_paths
-from splat.render.video import write_mp4
+from splat.render.video import library, write_film
 from splat.strategies.acoustic import film, moving, sounds
 from splat.strategies.acoustic.hearing import Hearing
 from splat.strategies.acoustic.sounds import Ears, Source
@@ -130,7 +130,7 @@ def under(
 ) -> Float[Tensor, "2 samples"]:
     """What is heard along a video of these cameras, just as long, at the rate of
     `splat.strategies.acoustic.film`; it is no louder than full scale."""
-    film.library()
+    library()
     field = hearing(run)
     source, ears = placed(field, where), [ears_of(camera) for camera in cameras]
     check_within(field, ears)
@@ -191,6 +191,6 @@ def filmed(
     pictures_only = out.with_name(f"{out.stem}.silent{out.suffix}")
     sweep_drafts(pictures_only)
     with drafted(pictures_only) as silent:
-        count = write_mp4(pictures, silent, fps)
+        count = write_film(pictures, silent, fps)
         film.join(silent, heard, out)
     return count

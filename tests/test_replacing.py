@@ -44,9 +44,12 @@ def test_a_fault_of_the_disk_is_a_sentence_with_the_name_of_the_file(tmp_path: P
     assert bytes_below(tmp_path) == {"scene.ply": b"old"}
 
 
-def test_a_fault_of_the_disk_without_a_file_is_a_sentence_too() -> None:
-    code, sentence = errors.explained(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) or (0, "")
-    assert code == errors.FAILED and sentence.startswith("the disk is full: ")
+def test_a_fault_of_the_disk_that_no_writer_tells_is_a_sentence_too() -> None:
+    full = errno.ENOSPC, os.strerror(errno.ENOSPC)
+    for error, what in ((OSError(*full), "a file"), (OSError(*full, "x.ply"), "x.ply")):
+        code, sentence = errors.explained(error) or (0, "")
+        assert code == errors.FAILED
+        assert sentence.startswith(f"the disk is full: {what} could not be read or written")
     assert errors.explained(OSError("no frames")) == (errors.BAD_INPUT, "no frames")
 
 

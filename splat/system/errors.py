@@ -38,13 +38,11 @@ def explained(error: Exception) -> tuple[int, str] | None:
     if isinstance(error, NotWritten):
         return FAILED, text
     if isinstance(error, OSError):
+        if fault := at_fault(error):
+            what = error.filename or "a file"
+            return FAILED, f"{fault}: {what} could not be read or written; see to the disk"
         if error.strerror and error.filename:
             text = f"{error.filename}: {error.strerror}"
-        elif at_fault(error):
-            return (
-                FAILED,
-                f"{at_fault(error)}: a file could not be read or written; see to the disk",
-            )
         return BAD_INPUT, text
     if isinstance(error, ValueError | ImportError):
         return BAD_INPUT, text

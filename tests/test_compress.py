@@ -151,6 +151,17 @@ def test_export_within_a_loss_says_what_it_left_out(splat: Splat, run: Path) -> 
     assert receipt["dropped"] and not json.loads(whole.out)["dropped"]
 
 
+def test_export_to_several_formats(splat: Splat, run: Path) -> None:
+    found = splat("export", run, "-o", "lego", "--formats", ".spz", "compressed.ply", "--json")
+    assert [receipt["bytes"] for receipt in json.loads(found.out)] == [
+        Path(name).stat().st_size for name in ("lego.spz", "lego.compressed.ply")
+    ]
+    Path("lego.spz").unlink()
+    again = splat("export", run, "-o", "lego", "--formats", ".spz", ".compressed.ply")
+    assert again.code == 2 and "lego.compressed.ply exists" in again.err
+    assert not Path("lego.spz").exists(), "all are looked for before any is written"
+
+
 def test_export_of_a_part(splat: Splat, run: Path) -> None:
     found = splat("export", run, "-o", "x.ply", "--keep", "0.5", "--sh-degree", "0", "--json")
     receipt = json.loads(found.out)
@@ -165,7 +176,7 @@ def test_export_of_a_part(splat: Splat, run: Path) -> None:
         (("--target-size", "8"), "expected bytes, such as 8MB"),
         (("--max-loss", "much"), "expected dB, such as 0.2dB"),
         (("--max-loss", "1", "--keep", "0.5"), "leave --keep and --sh-degree out"),
-        (("--formats", ".ply"), "are chosen among by --target-size or --max-loss"),
+        (("--formats", ".spz"), "x.ply names a format, and --formats are given"),
         (("--keep", "0"), "expected a share above 0"),
     ],
 )

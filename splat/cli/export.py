@@ -28,7 +28,7 @@ from splat.cli.opened import (
 )
 from splat.core.model import Model
 from splat.export.chart import rate_chart
-from splat.export.receipt import export
+from splat.export.receipt import Receipt, export
 from splat.export.retrain import retrain
 from splat.export.search import PALETTED, Search, Variant, choose, trials_table, trim, variants
 from splat.export.view_weights import view_weights
@@ -54,6 +54,7 @@ class Export:
     The file is read back and drawn in the held-out views: what it lost is printed.
     splat export run/ -o scene.spz
     splat export run/ -o scene.spz --target-size 8MB
+    splat export run/ -o scene --formats .spz .compressed.ply
     splat export run/ -o scene --formats .spz .sog --max-loss 0.2dB
     """
 
@@ -70,7 +71,8 @@ class Export:
     """dB that the pictures may lose, such as 0.2dB: the smallest file is made that loses no more,
     or with --target-size none is written that does."""
     formats: Annotated[tuple[str, ...], hint("that of the file's name")] = ()
-    """Formats to choose among, such as .spz .sog; the ending is added to the file's name."""
+    """Formats to write, such as .spz .sog, or with --target-size or --max-loss to choose one of;
+    their endings are added to the file's name."""
     keep: Annotated[float | None, hint("all")] = None
     """Share of the Gaussians to write: those that matter most to the pictures."""
     sh_degree: Annotated[int | None, hint("as trained")] = None
@@ -108,11 +110,6 @@ class Export:
                 "--target-size and --max-loss choose how many Gaussians and bands are kept; leave"
                 " --keep and --sh-degree out, or them"
             )
-        if self.formats and not self.target:
-            raise ValueError(
-                "--formats are chosen among by --target-size or --max-loss; give one of them, or"
-                " just a file's name"
-            )
 
     @property
     def target(self) -> bool:
@@ -147,7 +144,14 @@ def main(arguments: Sequence[str]) -> int:
     if (own := model_file(asked.out.suffix)) is not None:
         return _model(asked, own)
     size_most, loss_most = _size(asked.target_size), _loss(asked.max_loss)
-    suffixes = asked.formats or (formats.suffix_of(asked.out, written=True),)
+    suffixes = tuple(f".{suffix.lstrip('.')}" for suffix in asked.formats) or (
+        formats.suffix_of(asked.out, written=True),
+    )
+    if asked.formats and any(map(asked.out.name.lower().endswith, formats.suffixes(written=True))):
+        raise ValueError(
+            f"{asked.out} names a format, and --formats are given; expected a name without an"
+            " ending, for theirs to be added to"
+        )
     for suffix in suffixes:
         formats.suffix_of(Path(f"x{suffix}"), written=True)
         if asked.target and not formats.one_file(suffix):
@@ -155,48 +159,73 @@ def main(arguments: Sequence[str]) -> int:
                 f"{suffix} is not one file, and --target-size and --max-loss choose one; leave them"
                 " out, or export to another format"
             )
-    if not asked.formats:
-        check_free(asked.out, asked.overwrite)
-    opened, place = (
-        open_scene(asked.run, asked.device, "auto", exposure=asked.exposure_of),
-        existing(asked.run),
-    )
+    several = bool(asked.formats) and not asked.target
+    files = [asked]
+    if several:
+        files = [replace(asked, out=_with_end(asked.out, end), formats=()) for end in suffixes]
+    for file in files:
+        if not file.formats:
+            check_free(file.out, asked.overwrite)
+    opened = open_scene(asked.run, asked.device, "auto", exposure=asked.exposure_of)
+    receipts = []
     with _views(asked.run, opened) as seen:
-        if _as_it_is(asked, opened):
-            part = _Part(opened.gaussians, asked.out, asked.settings)
-        else:
-            finished_for = read_config(place.config).options.finish_for
-            photos = seen.photos is not None
-            search = file_search(opened, seen.training, photos=photos, finished_for=finished_for)
-            if asked.target:
-                part = _chosen(asked, search, suffixes, size_most, loss_most)
-            else:
-                part = _asked(asked, search)
-        if asked.refine:
-            part = _refined(part, opened, seen, asked.refine, size_most)
-        receipt = export(
-            part.gaussians,
-            opened.frame,
-            part.out,
-            opened.render,
-            seen.held_out,
-            opened.background,
-            drawing=opened.drawing,
-            settings=part.settings,
-            photos=seen.photos is not None,
-            whole=opened.seen_by,
-            dropped=(*opened.left_out, *part.dropped),
-            cameras=[camera for camera, _ in cameras_of(place.cameras)],
-            refine=level_training(
-                asked.level_steps,
-                part.out,
-                len(part.gaussians),
-                trained_from(place.cameras),
-                opened,
-            ),
-        )
-    print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.text())
+        for file in files:
+            receipt = _exported(file, opened, seen, suffixes, size_most, loss_most)
+            receipts.append(asdict(receipt))
+            if not asked.json:
+                print(receipt.text())
+    if asked.json:
+        print(json.dumps(receipts if several else receipts[0], indent=1))
     return 0
+
+
+def _with_end(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _exported(
+    asked: Export,
+    opened: Opened,
+    seen: _Seen,
+    suffixes: Sequence[str],
+    size_most: int | None,
+    loss_most: float | None,
+) -> Receipt:
+    """Write one file."""
+    place = existing(asked.run)
+    if _as_it_is(asked, opened):
+        part = _Part(opened.gaussians, asked.out, asked.settings)
+    else:
+        finished_for = read_config(place.config).options.finish_for
+        photos = seen.photos is not None
+        search = file_search(opened, seen.training, photos=photos, finished_for=finished_for)
+        if asked.target:
+            part = _chosen(asked, search, suffixes, size_most, loss_most)
+        else:
+            part = _asked(asked, search)
+    if asked.refine:
+        part = _refined(part, opened, seen, asked.refine, size_most)
+    return export(
+        part.gaussians,
+        opened.frame,
+        part.out,
+        opened.render,
+        seen.held_out,
+        opened.background,
+        drawing=opened.drawing,
+        settings=part.settings,
+        photos=seen.photos is not None,
+        whole=opened.seen_by,
+        dropped=(*opened.left_out, *part.dropped),
+        cameras=[camera for camera, _ in cameras_of(place.cameras)],
+        refine=level_training(
+            asked.level_steps,
+            part.out,
+            len(part.gaussians),
+            trained_from(place.cameras),
+            opened,
+        ),
+    )
 
 
 def _model(asked: Export, own: ModelFile) -> int:
@@ -254,7 +283,7 @@ def _chosen(
         print(trials_table(search, best))
     out = asked.out
     if asked.formats:
-        out = out.with_name(out.name + best.variant.suffix)
+        out = _with_end(out, best.variant.suffix)
         check_free(out, asked.overwrite)
     part = search.final(best.variant, best.gaussians)
     return _Part(part, out, best.variant.settings, _reduced(search.gaussians, part))

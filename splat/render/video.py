@@ -73,7 +73,7 @@ def write_film(frames: Iterable[Float[Tensor, "h w 3"]], path: Path, fps: float)
     """Write a video that browsers play (`CODECS`) to a draft; how many pictures it has."""
     av, count, suffix = library(), 0, path.suffix.lower()
     rate = Fraction(fps).limit_denominator(1001)
-    codec, options = _encoder(av, suffix)
+    codec, options = encoder(av, suffix)
     # The same pictures make the same bytes; a page shows an .mp4 before it has all of it.
     told = {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if suffix == ".mp4" else {})
     with av.open(str(path), "w", options=told) as film:
@@ -107,7 +107,8 @@ def library() -> Any:
     return av
 
 
-def _encoder(av: Any, suffix: str) -> tuple[str, dict[str, str]]:
+def encoder(av: Any, suffix: str) -> tuple[str, dict[str, str]]:
+    """The encoder for names that end so, and what it is told; ValueError where there is none."""
     for name, options in CODECS[suffix].items():
         try:
             av.codec.Codec(name, "w")

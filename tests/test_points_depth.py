@@ -93,7 +93,7 @@ def looked(drawn: Tensor, number: int = 0, **more: Any) -> Any:
 
 def test_the_term_by_hand() -> None:
     pixels = spread(300)
-    term = PointsDepth(2.0, 100, lifted(pixels, torch.full((304,), 5.0)))
+    term = PointsDepth(2.0, 96, lifted(pixels, torch.full((304,), 5.0)))
     share = float((depth_between(CAMERA, term.points) > 0).double().mean())
     fog = torch.full((72, 96), 4.0, requires_grad=True)
     apart = GROSS * math.log(1 + math.log(5 / 4) / GROSS)
@@ -103,8 +103,9 @@ def test_the_term_by_hand() -> None:
     assert float(value) == pytest.approx(EVERY * 2 * share * apart, rel=1e-5)
     assert float(term(looked(fog.detach(), 1))) == 0 and not term.needs_at(1).depth
     assert bool((gradient <= 0).all()) and float((gradient < 0).double().mean()) > 0.95
-    late = term(looked(fog.detach(), 100))
-    assert float(late) == pytest.approx(LATE * float(value), rel=1e-4)
+    late = term(looked(fog.detach(), 96))
+    assert float(late) == pytest.approx(2 * LATE * float(value), rel=1e-4)
+    assert [step for step in range(40, 65) if term.needs_at(step).depth] == [40, 44, 48, 56, 64]
     assert float(term(looked(torch.full((72, 96), 5.0)))) < 1e-6
     assert float(term(looked(fog.detach(), mask=torch.zeros(72, 96, dtype=torch.uint8)))) == 0
     # A picture of another size of the same view has the same depth.

@@ -34,13 +34,14 @@ MOST = 20_000
 """Most points of the scene, evenly spread, that are looked at."""
 EVERY = 4
 """Steps from one that is held against depth to the next, which counts as many times: to draw depth
-takes a fifth of a step."""
+takes a fifth of a step. After half of the run, when the weight is a tenth of what it was and
+pictures are large, twice as many."""
 
 
 @dataclass(frozen=True)
 class PointsDepth(Objective):
     """weight * mean over cells of g log(1 + |log(drawn / known)| / g), g = GROSS; every `EVERY`
-    steps, as many times that.
+    steps, later more rarely, as many times that.
 
     Drawn is the expected depth where the picture is solid, known the depth between points: one over
     it is linear over triangles of points (Delaunay) that a photo shows. The weight falls to a
@@ -58,11 +59,14 @@ class PointsDepth(Objective):
     needs = Needs(depth=True)
 
     def needs_at(self, step: int) -> Needs:
-        return Needs() if step % EVERY else self.needs
+        return Needs() if step % self._every(step) else self.needs
+
+    def _every(self, step: int) -> int:
+        return EVERY if 2 * step < self.steps else 2 * EVERY
 
     def __call__(self, step: Step) -> Float[Tensor, ""]:
         rendered, batch, camera = step.rendered, step.batch, step.batch.camera
-        if step.number % EVERY:
+        if step.number % (every := self._every(step.number)):
             return rendered.alpha.new_zeros(())
         if camera.index not in self.known:
             some = self.points[:: max(1, -(-len(self.points) // MOST))]
@@ -80,7 +84,7 @@ class PointsDepth(Objective):
         one = target.new_ones(())
         ratio = drawn.where(counts, one) / target.where(counts, one)
         apart = GROSS * torch.log1p(ratio.log().abs() / GROSS)
-        weight = EVERY * decayed(self.weight, step.number, self.steps)
+        weight = every * decayed(self.weight, step.number, self.steps)
         return weight * (apart * counts).mean()
 
 

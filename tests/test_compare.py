@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from splat import api
-from splat.comparison import page
+from splat.comparison import page, runs
 from splat.comparison.asked import budget_text, budgets_of, recipes_of, seeds_of, slug
 from splat.comparison.compare import compare, read
 from splat.comparison.crops import farthest
@@ -322,6 +322,17 @@ def test_runs_share_the_order_of_photos_and_are_ordinary_folders(
     outcome = splat("eval", place, "--json", "--quiet", "--net", "none")
     assert outcome.code == 0 and json.loads(outcome.out)["psnr"] == pytest.approx(known["psnr"])
     assert json.loads((place / "config.json").read_text())["options"]["seed"] == 1
+
+
+def test_a_run_whose_last_file_is_there_has_not_failed(whole: Path, tmp_path: Path) -> None:
+    """Though the disk failed after that file was in its place."""
+    out = tmp_path / "done"
+    shutil.copytree(whole, out)
+    plan = read_plan(out)
+    assert plan is not None
+    runs.failed(out, plan.entries()[0], "the disk reports an error")
+    outcome = read(out).outcomes[0]
+    assert (outcome.state, outcome.note.failed) == ("done", "")
 
 
 def whole_scene(out: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ def outcome(plan: Plan, out: Path, entry: Entry) -> Outcome:
     state, note = runs.state_of(plan, out, entry), runs.note_of(out, entry)
     if state != "done":
         return Outcome(entry, state, note)
+    note = replace(note, failed="")  # its last file is there, whatever the disk said of it
     place = runs.folder_of(out, entry)
     metrics, log = _metrics(place.metrics), read_log(place.log)
     with reading(place.log, "the log of a run"):

@@ -45,6 +45,7 @@ from splat.system.text import span
 from splat.system.version import version
 from splat.training import row_budget, time_budget
 from splat.training.decide import Decided, Decision, decide
+from splat.training.disk import DiskPlan
 from splat.training.finish import baked_stand_in, finish, summary
 from splat.training.off_path import measured_off_path
 from splat.training.prepare import Job, announce, prepare
@@ -130,6 +131,7 @@ def train(
                 command=command,
                 made_by=version(),
             )
+            DiskPlan.of(job.run, folder, watching).check(folder)
             stack.enter_context(folder.replacing())
             watchers = [*watchers, _forgetting(folder)]
             config.write(folder.config)
@@ -220,12 +222,13 @@ def resume(
                 " machine, or SPLAT_ISA): bytes will differ from here on", before, kernels.isa(),
             )  # fmt: skip
         with closing(job):
+            watching = watching or config.watching
             if ranks.first:
+                DiskPlan.of(job.run, place, watching).check(place)
                 place.forget_replaced()
                 config.write(place.config)
                 if checkpoint.at_once(state) != job.run.at_once:
                     renumber(place.log, checkpoint.at_once(state), job.run.at_once)
-            watching = watching or config.watching
             if ranks.first:
                 checkpoint.prune(place.checkpoints, watching.keep)
             del state  # as large as what is trained
@@ -408,6 +411,8 @@ def _carried_out(
     """
     if job.run.ranks.first:
         announce(job)
+        if folder is not None:
+            _log.info("disk      %s", DiskPlan.of(job.run, folder, watching).text())
     with ExitStack() as stack:
         viewer = _viewer(job, folder, viewing)
         if viewer is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -25,6 +26,7 @@ from splat.loop import Run
 from splat.options import Options, Reading, Watching
 from splat.runs import checkpoint
 from splat.runs.folder import Folder, vacant
+from splat.system import machine
 from splat.system.files import DiskFull, write_json
 from splat.training.stop import Stopped
 
@@ -288,6 +290,46 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint(
     assert "step_00000020.pt was not written; free some space" in message and "\n" not in message
     assert checkpoint.load(Folder(tmp_path / "run").latest())["step"] == 10
     assert len(list((tmp_path / "run/checkpoints").iterdir())) == 1
+
+
+def test_on_a_full_disk_older_checkpoints_make_room(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, there = checkpoint.save, []
+
+    def full(run: Run, path: Path) -> None:
+        steps = [file.name for file in checkpoint.checkpoints_in(path.parent)]
+        if run.step == 8 and not there:
+            there.extend(steps)
+            raise DiskFull("the disk is full")
+        if run.step == 8:
+            assert (there[0], steps) == ("step_00000002.pt", ["step_00000006.pt"])
+        save(run, path)
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    trained(tiny_folder, tmp_path / "run", 8, every=2)
+    assert checkpoint.load(Folder(tmp_path / "run").latest())["step"] == 8
+
+
+def test_a_run_that_the_disk_has_no_room_for_is_not_begun(
+    tiny_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    out = tmp_path / "run"
+    with caplog.at_level("INFO"):
+        trained(tiny_folder, out, 4, every=2)
+    # 59 numbers, two moments of each, and three statistics, 4 bytes each, of 1,000 rows at most.
+    assert "disk      at most 5 checkpoints of 720 kB + files" in caplog.text
+    last = Folder(out).latest()
+    rows = json.loads((out / "metrics.json").read_text())["gaussians"]
+    assert 720 * rows < last.stat().st_size < 720 * rows + 20_000
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    monkeypatch.setattr(machine, "disk_free", lambda folder: 1_000_000)
+    with pytest.raises(ValueError, match=r"run: this run writes .* 1 MB are free; free some space"):
+        trained(tiny_folder, out, 8, overwrite=True)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_foreign_broken_and_newer_files_are_refused(tmp_path: Path) -> None:

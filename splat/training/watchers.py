@@ -19,6 +19,7 @@ from splat.evaluation.evaluate import view_psnr
 from splat.loop import Run
 from splat.runs import checkpoint
 from splat.runs.log import LOG_EVERY, LOOK, Log
+from splat.system.files import DiskFull
 from splat.system.text import span
 from splat.training.goals import Goals
 
@@ -96,7 +97,7 @@ class Checkpoints:
             text = f"step {run.step:,}: {'; '.join(broken)}"
             raise Diverged(text, self.last, by_all=run.ranks.alone)
         start = time.monotonic()
-        checkpoint.save(run, path)
+        self._written(run, path)
         for later in self._files(beyond=path):  # of steps that the run went back before
             later.unlink(missing_ok=True)
         self.last = path
@@ -104,6 +105,20 @@ class Checkpoints:
         self._since = time.monotonic()
         self._pause = max(CHECKPOINT_SECONDS, (self._since - start) / CHECKPOINT_SHARE)
         return path
+
+    def _written(self, run: Run, path: Path) -> None:
+        """Write a checkpoint; where the disk is full older ones make room for it."""
+        try:
+            checkpoint.save(run, path)
+        except DiskFull as full:
+            needed = (self.last, self.to_roll_back_to(run.at_once))
+            older = [old for old in self._files() if old not in needed]
+            if not older:
+                raise
+            _log.warning("warning: %s; older checkpoints of this run make room", full)
+            for old in older:
+                old.unlink(missing_ok=True)
+            checkpoint.save(run, path)
 
     def to_roll_back_to(self, at_once: int) -> Path | None:
         """The checkpoint that steps since then can be repeated from, whatever the clock; None: the

@@ -12,10 +12,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from splat.api import Result, load, off_path, rasterize, read, resume, train, write
+    from splat.api import Result, load, off_path, read, resume, train, write
     from splat.core.chain import Chain
     from splat.core.strategy import Fixed, Strategy
     from splat.options import Options, Reading, Watching
+    from splat.render.as_gsplat import rasterize
     from splat.strategies.adc import Adc
     from splat.strategies.budget import Budget
     from splat.strategies.freeze import Freeze
@@ -64,6 +65,7 @@ _PLACES = {
     "Options": "splat.options",
     "Reading": "splat.options",
     "Watching": "splat.options",
+    "rasterize": "splat.render.as_gsplat",
 }
 """Modules of names that are not in `splat.api`."""
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from splat import datasets, formats, kernels
@@ -26,7 +25,6 @@ from splat.options import PLANES, Options, Reading, Viewing, Watching
 from splat.parallel import Ranks, current_ranks
 from splat.recipes import saved
 from splat.recipes.restored import strategy_of
-from splat.render import renderer_for
 from splat.runs import checkpoint
 from splat.runs.folder import (
     Config,
@@ -50,7 +48,7 @@ from splat.training.finish import baked_stand_in, finish, summary
 from splat.training.off_path import measured_off_path
 from splat.training.prepare import Job, announce, prepare
 from splat.training.session import run_to_end
-from splat.types import Camera, Frame, Gaussians, Needs, Rendered, SceneData, View
+from splat.types import Frame, Gaussians, SceneData, View
 
 if TYPE_CHECKING:
     from splat.viewer.live import LiveViewer
@@ -60,8 +58,6 @@ _log = logging.getLogger(__name__)
 load = datasets.load
 read = formats.read
 write = formats.write
-
-RenderMode = Literal["RGB", "D", "ED", "RGB+D", "RGB+ED"]
 
 
 @dataclass(frozen=True)
@@ -340,59 +336,6 @@ def _same(first: Sequence[View], second: Sequence[View]) -> bool:
 
 def _files(view: View) -> tuple[object, ...]:
     return view.name, view.image, view.mask, view.lens, view.depth, view.normal
-
-
-def rasterize(
-    means: Float[Tensor, "n 3"],
-    quats: Float[Tensor, "n 4"],
-    scales: Float[Tensor, "n 3"],
-    opacities: Float[Tensor, "n"],
-    colors: Float[Tensor, "n 3"] | Float[Tensor, "n k 3"],
-    viewmats: Float[Tensor, "c 4 4"],
-    Ks: Float[Tensor, "c 3 3"],
-    width: int,
-    height: int,
-    *,
-    sh_degree: int | None = None,
-    backgrounds: Float[Tensor, "c 3"] | None = None,
-    render_mode: RenderMode = "RGB",
-    rasterize_mode: Literal["classic", "antialiased"] = "classic",
-    near_plane: float = kernels.NEAR,
-    absgrad: bool = False,
-) -> tuple[Float[Tensor, "c h w d"], Float[Tensor, "c h w 1"], list[Rendered]]:
-    """Pictures, alphas, and what else is known of each; the arguments are those of gsplat.
-
-    Runs where the tensors are, differentiably in all but Ks. Mode D is depth blended like a
-    colour, ED is that over alpha. After backward, `screen_gradient` of what is returned has the
-    gradient of the positions on screen.
-    """
-    if viewmats.ndim != 3 or viewmats.shape[1:] != (4, 4) or Ks.shape != (len(viewmats), 3, 3):
-        raise ValueError(
-            f"viewmats are {tuple(viewmats.shape)} and Ks {tuple(Ks.shape)}; expected (c, 4, 4) and"
-            " (c, 3, 3) for c cameras"
-        )
-    gaussians = Gaussians(means, quats, scales, opacities, colors, sh_degree)
-    render = renderer_for(
-        means.device, antialiased=rasterize_mode == "antialiased", near=near_plane
-    )
-    needs = Needs(absolute_gradient=absgrad, depth="D" in render_mode)
-    renderings = [
-        render(gaussians, Camera(view, K, width, height), needs, _row(backgrounds, i))
-        for i, (view, K) in enumerate(zip(viewmats, Ks, strict=True))
-    ]
-    pictures = torch.stack([_channels(rendered, render_mode) for rendered in renderings])
-    return pictures, torch.stack([rendered.alpha[..., None] for rendered in renderings]), renderings
-
-
-def _row(values: Tensor | None, i: int) -> Tensor | None:
-    return None if values is None else values[i]
-
-
-def _channels(rendered: Rendered, mode: RenderMode) -> Tensor:
-    if rendered.depth is None:
-        return rendered.image
-    depth = rendered.depth if "ED" in mode else rendered.depth * rendered.alpha
-    return torch.cat([rendered.image, depth[..., None]], -1) if "RGB" in mode else depth[..., None]
 
 
 def _carried_out(

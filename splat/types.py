@@ -337,6 +337,8 @@ class ScreenGradient:
     """Maps, set before backward (`Rendered.weigh`), that blending weights are multiplied by."""
     sums: Float[Tensor, "n m"] | None = None
     """After backward: sum of pixels x blending weight over the picture."""
+    told: Callable[[], None] | None = None
+    """Called once backward has filled it."""
 
 
 @dataclass(frozen=True)

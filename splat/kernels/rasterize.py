@@ -229,6 +229,8 @@ class _Rasterize(torch.autograd.Function):
             leaf, degree = ctx.harmonics
             leaf.pending.append(HarmonicsGradient(factors, degree))
         ctx.gradient.signed, ctx.gradient.absolute, ctx.gradient.sums = means2d, absolute, sums
+        if ctx.gradient.told is not None:
+            ctx.gradient.told()
         return (
             v_means, v_quats, v_scales, v_opacities, v_colors, v_features, v_background, v_view,
             None,

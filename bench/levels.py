@@ -21,15 +21,15 @@ from common import markdown, output_of
 
 from splat import formats
 from splat.cli.opened import cameras_of, held_out
+from splat.core.frame import INPUT_FRAME
 from splat.evaluation.evaluate import psnr
 from splat.export.receipt import draw
 from splat.formats import lod
 from splat.render import drawing_as
-from splat.types import Camera, Drawing, Frame, Gaussians
+from splat.types import Camera, Drawing, Gaussians
 
 SMALLER = (1, 2, 4, 8)
 """How many times smaller pictures are, along a side."""
-INPUT = Frame((0.0, 0.0, 0.0), 1.0)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Look:
 
 def looks(finest: Gaussians, level: Gaussians, cameras: Sequence[Camera], how: Drawing) -> Look:
     """How one level draws beside the finest one."""
-    render = drawing_as(how.plain, INPUT, "cpu")
+    render = drawing_as(how.plain, INPUT_FRAME, "cpu")
     means, worst = [], float("inf")
     for smaller in SMALLER:
         off = []

@@ -42,20 +42,19 @@ from torch import Tensor
 
 from splat import formats
 from splat.cli.opened import cameras_of, held_out
-from splat.core.frame import focus_point
+from splat.core.frame import INPUT_FRAME, focus_point
 from splat.evaluation.evaluate import psnr
 from splat.evaluation.off_path import moved
 from splat.export.receipt import draw
 from splat.math import spread
 from splat.render import drawing_as
-from splat.types import Camera, Drawing, Frame
+from splat.types import Camera, Drawing
 
 PAGES = HERE / "other_viewers"
 FLAGS = (
     "--no-sandbox --use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader"
     " --ignore-gpu-blocklist --force-color-profile=srgb"
 ).split()
-INPUT = Frame((0.0, 0.0, 0.0), 1.0)
 NEAR, FAR = 0.01, 1000.0
 """Depths from and up to which programs are told to draw, units of the input."""
 PATIENCE = 120.0
@@ -252,7 +251,7 @@ def compared(
     program = PROGRAMS[name]
     path = exported(run, program, out)
     gaussians, how = formats.read(path), formats.drawing(path)
-    renderers = [drawing_as(how.plain, INPUT, "cpu", beside=each) for each in (False, True)]
+    renderers = [drawing_as(how.plain, INPUT_FRAME, "cpu", beside=each) for each in (False, True)]
     program_page = Shown(browser, address, name, path.name, next(iter(places.values()))[0], how)
     against: tuple[list[list[float]], list[list[float]]] = [], []
     for share, cameras in places.items():

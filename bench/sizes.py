@@ -23,7 +23,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat import api, formats
-from splat.cli.opened import INPUT_FRAME, cameras_of
+from splat.cli.opened import cameras_of
+from splat.core.frame import INPUT_FRAME
 from splat.datasets import demo
 from splat.datasets.truth import truth_of
 from splat.evaluation.evaluate import psnr

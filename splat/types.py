@@ -178,6 +178,13 @@ class SceneData:
     notes: tuple[str, ...] = ()
     """What the reader skipped or decided, one sentence each, to be said aloud."""
 
+    def __repr__(self) -> str:
+        count = 0 if self.points is None else len(self.points.positions)
+        return (
+            f"SceneData({self.path}, {self.format}: {len(self.train):,} photos to train on,"
+            f" {len(self.test):,} held out, {count:,} points)"
+        )
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -253,6 +260,10 @@ class Gaussians:
 
     def __len__(self) -> int:
         return len(self.means)
+
+    def __repr__(self) -> str:
+        degree = "RGB" if self.sh_degree is None else f"SH degree {self.sh_degree}"
+        return f"Gaussians({len(self):,}, {degree}, {self.means.device})"
 
     def take(self, rows: Tensor) -> Gaussians:
         """Some of the Gaussians: by a mask, or by their numbers in the order wanted."""

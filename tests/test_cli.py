@@ -9,12 +9,16 @@ import shlex
 import signal
 import subprocess
 import sys
+from base64 import b64decode
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import splat as package
 from splat import api, formats
@@ -345,7 +349,26 @@ def test_the_python_interface_trains_without_leaving_a_trace(
     result = package.train(scene, package.Fixed(), options, lpips=None)
     assert result.folder is None and result.metrics["steps"] == 5
     assert list(tmp_path.iterdir()) == []
-    package.write(result.gaussians, "x.ply")
+    assert repr(scene).startswith("SceneData(") and "10 photos to train on, 2 held" in repr(scene)
+    assert repr(result.gaussians) == "Gaussians(500, SH degree 3, cpu)"
+    assert repr(result) == f"Result({result.metrics['psnr']:.2f} dB, 500 Gaussians, 5 steps)"
+    shown = result._repr_html_()
+    data = shown.partition("base64,")[2].partition('"')[0]
+    with Image.open(BytesIO(b64decode(data))) as picture:
+        assert picture.size == (96, 72)
+    assert "500 Gaussians, 5 steps</figcaption>" in shown
+    found = []
+    for i, view in enumerate(scene.test):
+        with Image.open(view.image) as file:
+            photo = torch.from_numpy(np.asarray(file.convert("RGB")) / 255)
+        found.append(-10 * float((result.render(i) - photo).square().mean().log10()))
+    # Figures have what lies far beside the picture, which is large after five steps.
+    assert sum(found) / len(found) == pytest.approx(result.metrics["psnr"], abs=1)
+    same = result.render(scene.test[0].camera)
+    assert torch.allclose(same, result.render(0), atol=0.02)
+    with pytest.raises(ValueError, match="camera is 2; expected the number of one of 2"):
+        result.render(2)
+    result.save("x.ply")
     again = package.read("x.ply")
     assert torch.allclose(again.means, result.gaussians.means)
     # In the frame of the input: about the scene's points.

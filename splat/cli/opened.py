@@ -13,7 +13,7 @@ import torch
 from splat import formats, kernels
 from splat.blocks.merged import Merged
 from splat.blocks.plan import read_plan
-from splat.core.frame import camera_to_frame
+from splat.core.frame import INPUT_FRAME, camera_to_frame
 from splat.core.model import Surface
 from splat.export.quantisation import Quantisation, steps_before_rounding
 from splat.export.retrain import LEVEL_STEPS, LevelTraining
@@ -37,8 +37,6 @@ SCORED = 40
 """Most views in which the significance of rows, and their view directions, are surveyed."""
 LOOKED_AT = 12
 """Most views in which files are compared."""
-INPUT_FRAME = Frame((0.0, 0.0, 0.0), 1.0)
-"""The frame of the input."""
 
 
 @dataclass(frozen=True)

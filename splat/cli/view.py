@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat import api, formats, kernels
-from splat.cli.opened import INPUT_FRAME, open_scene, run_of, views_of
-from splat.core.frame import camera_to_frame, frame_of, gaussians_to_frame
+from splat.cli.opened import open_scene, run_of, views_of
+from splat.core.frame import INPUT_FRAME, camera_to_frame, frame_of, gaussians_to_frame
 from splat.core.model import Model
 from splat.formats import compressed, ply
 from splat.kernels import one_torch_thread

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from splat.types import Camera, Frame, Gaussians, Points
 
+INPUT_FRAME = Frame((0.0, 0.0, 0.0), 1.0)
+"""The frame of the input."""
+
 
 def neighbour_distances(positions: Float[Tensor, "n 3"], neighbours: int = 3) -> Float[Tensor, "n"]:
     """Root mean squared distance to the nearest other points (3DGS starts its scales from it)."""

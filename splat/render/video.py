@@ -64,9 +64,15 @@ def write_video(
 
 def write_png(image: Float[Tensor, "h w 3"], path: Path) -> None:
     """Write a picture in [0, 1] as an 8-bit PNG."""
-    _, data = cv2.imencode(".png", np.ascontiguousarray(_bytes(image)[..., ::-1]))
+    data = png_bytes(image)
     with replacing(path) as draft:
-        draft.write_bytes(data.tobytes())
+        draft.write_bytes(data)
+
+
+def png_bytes(image: Float[Tensor, "h w 3"]) -> bytes:
+    """A picture in [0, 1] as an 8-bit PNG."""
+    _, data = cv2.imencode(".png", np.ascontiguousarray(_bytes(image)[..., ::-1]))
+    return data.tobytes()
 
 
 def write_film(frames: Iterable[Float[Tensor, "h w 3"]], path: Path, fps: float) -> int:

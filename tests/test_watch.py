@@ -22,6 +22,7 @@ from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.loop import Run, train
 from splat.options import Options, Watching
+from splat.planning.time_left import TimeLeft
 from splat.runs import checkpoint
 from splat.runs.folder import Folder
 from splat.runs.log import Log, read_log
@@ -174,12 +175,39 @@ def test_without_a_terminal_progress_is_ten_lines(
     job: Job, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "splat.training.watchers")
-    with closing(Bar(0, 60)) as bar:
+    with closing(Bar(0, 60, job.time_left())) as bar:
         job.run.watchers = [bar]
         train(job.run)
     lines = [record.message for record in caplog.records]
     assert len(lines) == 9 and lines[0].startswith("step 6 of 60: loss ")
     assert "ms a step" in lines[0] and "Gaussians" in lines[0]
+
+
+def test_time_left_knows_that_steps_grow() -> None:
+    """A step takes 8 ms beside half of what is predicted, which the first half of a run shows on
+    pictures of a sixty-fourth of the area."""
+
+    def cost(step: int, rows: float) -> float:
+        return (0.04 if step >= 500 else 0.04 / 64) + 1e-6 * rows
+
+    def rows(step: int) -> int:
+        return 1000 + 18 * min(step, 500)
+
+    def takes(step: int) -> float:
+        return 0.008 + 0.5 * cost(step, rows(step))
+
+    left, spent, off = TimeLeft(cost, 1000, 10_000), 0.0, {}
+    for step in range(1000):
+        spent += takes(step)
+        if (step + 1) % 10 == 0:
+            truth = sum(map(takes, range(step + 1, 1000)))
+            found = left.at(step + 1, rows(step + 1), spent)
+            mean = spent / (step + 1) * (999 - step)
+            off[step + 1] = (found / truth, mean / truth) if truth else (found, mean)
+    assert all(0.95 < found < 1.75 for found, _ in list(off.values())[:-1])
+    assert all(off[step][0] < 1.25 for step in range(200, 1000, 10))
+    assert all(off[step][0] < 1.06 for step in range(400, 1000, 10))
+    assert off[200][1] < 0.4 and off[400][1] < 0.4 and off[1000] == (0, 0)
 
 
 def test_tensorboard_gets_its_scalars(job: Job, tmp_path: Path) -> None:

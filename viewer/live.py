@@ -21,6 +21,7 @@ from splat.core.frame import points_to_frame
 from splat.core.step import Step
 from splat.evaluation.evaluate import view_psnr
 from splat.loop import Run, next_step
+from splat.planning.time_left import TimeLeft
 from splat.system import machine
 from splat.system.text import size, span
 from splat.types import Points
@@ -64,9 +65,11 @@ class LiveViewer:
         snapshots: int = 0,
         share: float = 0.1,
         curves: Curves | None = None,
+        left: TimeLeft | None = None,
     ) -> None:
         """`points` are those of the scene, frame of the input; `share` is the most of training's
-        time that pictures may take."""
+        time that pictures may take; `left` predicts how long the run still takes."""
+        self._left, self._began = left, time.monotonic()
         self.run, self.server = run, server
         self.paused = False
         self.stopping: Callable[[], bool] = lambda: False
@@ -220,8 +223,12 @@ class LiveViewer:
         if run.over:
             lines += [self._figures or "training is over"]
         else:
-            left = span(pace * (run.steps - run.step))
-            lines += [f"{1 / pace:.1f} steps a second, {left} left" if pace else "begins"]
+            seconds = pace * (run.steps - run.step)
+            if self._left is not None:
+                elapsed = time.monotonic() - self._began - run.waited
+                seconds = self._left.at(run.step, len(run.model.cloud), elapsed)
+            text = f"{1 / pace:.1f} steps a second, {span(seconds)} left" if pace else "begins"
+            lines += [text]
         lines += [f"{len(run.model.cloud):,} {run.model.unit}, {size(held or 0)} of memory"]
         tested = self.gallery.held_out or self.source.psnr
         if tested is not None:

@@ -35,6 +35,7 @@ def open_viewer(job: Job, viewing: Viewing, folder: Path | None, log: Path | Non
             snapshots=viewing.snapshots,
             share=viewing.viewer_share,
             curves=of_log(records),
+            left=job.time_left(),
         )
     except BaseException:
         server.close()

@@ -27,7 +27,9 @@ from splat.photos import resolution
 from splat.photos.disk_cache import Shelf
 from splat.photos.loader import Loader
 from splat.planning import memory, predict
+from splat.planning.ladder import step_parts
 from splat.planning.predict import Pace
+from splat.planning.time_left import TimeLeft
 from splat.recipes import recipe
 from splat.recipes.parts import with_run_options
 from splat.render import drawing_as
@@ -103,6 +105,20 @@ class Job:
             ranks = self.run.ranks
             for index in ranks.shared(all_of_them):
                 yield self.held_out.batch(index)
+
+    def time_left(self) -> TimeLeft:
+        """A prediction of the time that is left, from where the run is."""
+        run, sizes = self.run, self.photos.sizes
+        areas = [camera.width * camera.height for camera in self.photos.cameras]
+        area, draws = sum(areas) / len(areas), run.model.draws
+
+        def cost(step: int, rows: float) -> float:
+            pixels = area / sizes.factor(step * sizes.steps // run.steps) ** 2
+            device, threads = run.render.device, self.options.threads or 0
+            fixed, of_pixels = step_parts(device, pixels, draws * rows, threads)
+            return self.pace.step * fixed + self.pace.pixels * of_pixels
+
+        return TimeLeft(cost, run.steps, run.strategy.cap, run.step)
 
     def close(self) -> None:
         """Stop the loaders' threads."""

@@ -116,7 +116,7 @@ def _trained(
     with ExitStack() as stack:
         log = None
         if writes and not watching.quiet:
-            bar = stack.enter_context(closing(Bar(run.step, run.steps)))
+            bar = stack.enter_context(closing(Bar(run.step, run.steps, job.time_left())))
             watchers = [bar, *watchers]
         if writes and folder is not None:
             log = stack.enter_context(closing(Log(folder.log, run.step, job.pace.spent)))

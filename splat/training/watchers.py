@@ -17,6 +17,7 @@ from splat.core.edit import Change
 from splat.core.step import Step
 from splat.evaluation.evaluate import view_psnr
 from splat.loop import Run
+from splat.planning.time_left import TimeLeft
 from splat.runs import checkpoint
 from splat.runs.log import LOG_EVERY, LOOK, Log
 from splat.system.files import DiskFull
@@ -187,12 +188,14 @@ class Bar:
     PAUSE = 0.3
     """Seconds between looks at the picture."""
 
-    def __init__(self, step: int, steps: int) -> None:
+    def __init__(self, step: int, steps: int, left: TimeLeft) -> None:
+        self._left = left
         self._bar = tqdm(
             total=steps,
             initial=step,
             unit=" step",
             dynamic_ncols=True,
+            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]",
             disable=not sys.stderr.isatty(),
             mininterval=0.2,
         )
@@ -207,16 +210,21 @@ class Bar:
         now = time.monotonic()
         if now - self._shown > self.PAUSE or run.over:
             self._shown = now
-            self._bar.set_postfix_str(_state(run, step, losses), refresh=False)
+            text = f"{span(self._seconds_left(run))} left, {_state(run, step, losses)}"
+            self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(run.step - self._bar.n)
 
     def close(self) -> None:
         """Close the bar; its line stays."""
         self._bar.close()
 
+    def _seconds_left(self, run: Run) -> float:
+        elapsed = time.monotonic() - self._start - run.waited
+        return self._left.at(run.step, len(run.model.cloud), elapsed)
+
     def _line(self, run: Run, step: Step, losses: Losses) -> str:
         pace = (time.monotonic() - self._start) / max(1, run.step - self._first)
-        left = span(pace * (run.steps - run.step))
+        left = span(self._seconds_left(run))
         return (
             f"step {run.step:,} of {run.steps:,}: {_state(run, step, losses)},"
             f" {pace * 1e3:.1f} ms a step, {left} left"

@@ -176,6 +176,11 @@ def by_report(old: Tree, new: Tree, now: Tree, versions: Mapping[str, set[bytes]
     return by_file(old, new, now, either)
 
 
+def without_aside(made: Tree) -> Tree:
+    """Without what was there before: where it cannot be deleted it stays aside, until later."""
+    return {path: data for path, data in made.items() if "/.replaced/" not in path}
+
+
 def without_notes(made: Tree) -> Tree:
     """A comparison, or blocks, without what says in which processes their runs were."""
     return {path: data for path, data in made.items() if not _NOTE.fullmatch(path)}
@@ -211,7 +216,8 @@ def _is_log(path: str, data: bytes, allowed: Iterable[bytes]) -> bool:
     return grows and any(whole.startswith(data) for whole in allowed)
 
 
-TRAIN = ("--threads", "1", "--quiet", "--checkpoint-every", "4", "--keep", "1")
+WATCHED = ("--quiet", "--checkpoint-every", "4", "--keep", "1")
+TRAIN = ("--threads", "1", *WATCHED)
 MCMC = ("mcmc", "--cap", "300")
 COMPARE = ("--workers", "0", "--threads", "1", "--net", "none", "--seeds", "1", "--quiet")
 PREP = ("--max-side", "320", "--features", "1000", "--threads", "1", "--quiet")
@@ -340,7 +346,7 @@ def _demo(root: Path, given: Path) -> int:
     demo.SIZE = (24, 18)
     os.environ["XDG_CACHE_HOME"] = str(root / "cache")
     words = ("demo", "--out", "{root}/run", "--overwrite", "--steps", "8", "--cap", "300")
-    return splat([*spelled(words, root, given), *TRAIN])
+    return splat([*spelled(words, root, given), *WATCHED])
 
 
 def cases() -> dict[str, Case]:
@@ -458,7 +464,7 @@ def cases() -> dict[str, Case]:
             ("train-audio", *_filled(_AUDIO, "{root}/run", "{given}/hearing"), "--seed", "2",
              "--overwrite"),
             judge=partial(by_run, base="run/audio/", begun=("config.json",)),
-            copied=("hearing/run",), needs=("soundfile",),
+            canonical=without_aside, copied=("hearing/run",), needs=("soundfile",),
         ),
         Case(
             "hear",

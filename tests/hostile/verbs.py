@@ -338,12 +338,14 @@ def _snapshot(root: Path, given: Path, which: str = "b") -> int:
 
 
 def _demo(root: Path, given: Path) -> int:
-    """The built-in scene drawn small, and a run of it in place of another."""
+    """Ten photos of the built-in scene drawn small, and a run of it in place of another."""
     import os
 
     from splat.cli import demo
+    from splat.datasets.demo import files
 
     demo.SIZE = (24, 18)
+    files.cached.__kwdefaults__["views"] = 10
     os.environ["XDG_CACHE_HOME"] = str(root / "cache")
     words = ("demo", "--out", "{root}/run", "--overwrite", "--steps", "8", "--cap", "300")
     return splat([*spelled(words, root, given), *WATCHED])

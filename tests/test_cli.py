@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from base64 import b64decode
 from collections.abc import Callable
 from io import BytesIO
@@ -625,3 +626,19 @@ def test_the_strategies_of_the_documentation_do_what_they_owe(
     assert to_text(strategy_from_text(file)) == (
         "mcmc --cap 200k + protect --rule 'age<500' + budget --rows 150k --curve sqrt"
     )
+
+
+def test_drafts_of_the_scene_that_a_kill_left_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from splat.cli import demo
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name, hours in ((".demo-0a-old", 2), (".demo-0a-new", 0), ("demo-0a", 2)):
+        (tmp_path / "splat" / name).mkdir(parents=True)
+        (tmp_path / "splat" / name / "a").touch()
+        then = time.time() - 3600 * hours
+        os.utime(tmp_path / "splat" / name, (then, then))
+    demo._sweep()
+    left = sorted(path.name for path in (tmp_path / "splat").iterdir())
+    assert left == [".demo-0a-new", "demo-0a"]

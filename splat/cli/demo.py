@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import shlex
+import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,8 +20,11 @@ from splat.options.parse import parsed
 from splat.options.verbs import DeviceName, Json
 from splat.recipes import recipe
 from splat.runs.folder import vacant
+from splat.system import machine
 
 SIZE = (400, 300)
+DRAFT_SECONDS = 3600.0
+"""Age from which a draft of the scene is of no process that still draws."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     _log.info("the built-in scene is drawn, or taken from the cache ...")
     start = time.monotonic()
     width, height = SIZE
+    _sweep()
     folder = demo.cached(width=width, height=height)
     _log.info("%s, after %.0f s", folder, time.monotonic() - start)
     return report(
@@ -74,3 +80,11 @@ def main(arguments: Sequence[str]) -> int:
         asked.out,
         asked.json,
     )
+
+
+def _sweep() -> None:
+    """Delete what processes left in the cache that were killed while they drew the scene."""
+    for draft in machine.user_cache().glob(".demo-*"):
+        with suppress(OSError):  # another process may sweep too
+            if draft.stat().st_mtime < time.time() - DRAFT_SECONDS:
+                shutil.rmtree(draft)

@@ -11,8 +11,11 @@ from pathlib import Path
 
 from tests.hostile.forks import Tree, forked, splat, still
 
-DRAFT = re.compile(r"(^|/)\.[^/]+\.\d+(\.[^/]*)?$|(^|/)\.[^/]*lod-meta\.json\.[^/]+/")
-"""Files that a killed process was still writing: hidden, with its number in their names."""
+DRAFT = re.compile(
+    r"(^|/)\.[^/]+\.\d+(\.[^/]*)?$|(^|/)\.[^/]*lod-meta\.json\.[^/]+/|(^|/)\.demo-[0-9a-f]+-[^/]+/"
+)
+"""Files that a killed process was still writing: hidden, with its number in their names, or in a
+folder that is a draft."""
 LOCK = re.compile(r"(^|/)\.[^/]*lock$")
 
 Judge = Callable[[Tree, Tree, Tree, Mapping[str, set[bytes]]], list[str]]

@@ -191,7 +191,9 @@ class Frame:
     """Similarity between the input frame and the one trained in: x' = scale * (x - centre)."""
 
     centre: tuple[float, float, float]
+    """What becomes the origin, input units."""
     scale: float
+    """Factor on lengths."""
 
 
 @dataclass(frozen=True)
@@ -199,10 +201,13 @@ class Batch:
     """One decoded photograph with its camera, on the training device."""
 
     camera: Camera
+    """Where it was taken from, at the size of its pixels."""
     pixels: UInt8[Tensor, "h w 3"]
+    """RGB, 0 to 255; what the loss compares with is `image`."""
     mask: UInt8[Tensor, "h w"] | None = None
     """1 where the pixel counts, 0 where it is ignored; None: all of them count."""
     name: str = ""
+    """Name of the view."""
     shrink: float = 1.0
     """How many times smaller, along a side, than its view at full size. What is measured in pixels
     and compared with a number is multiplied by it first."""
@@ -244,11 +249,13 @@ class Gaussians:
     """A set ready to draw: every value is activated."""
 
     means: Float[Tensor, "n 3"]
+    """Positions, world units."""
     quats: Float[Tensor, "n 4"]
     """(w, x, y, z), need not be unit."""
     scales: Float[Tensor, "n 3"]
     """Standard deviations along the rotated axes, world units."""
     opacities: Float[Tensor, "n"]
+    """In [0, 1]."""
     colors: Float[Tensor, "n 3"] | Float[Tensor, "n k 3"]
     """RGB as drawn, or SH coefficients (RGB = max(0, 0.5 + sum of basis * coefficient))."""
     sh_degree: int | None = None
@@ -341,7 +348,9 @@ class ScreenGradient:
     """Filled by the renderer's backward: d loss / d mean2d, in pixels, and weighted sums."""
 
     signed: Float[Tensor, "n 2"] | None = None
+    """d loss / d mean2d, pixels."""
     absolute: Float[Tensor, "n 2"] | None = None
+    """The same with absolute values of the pixels' contributions summed, where asked for."""
     maps: tuple[PixelMap, ...] = ()
     """The maps that `pixels` holds, in their order."""
     pixels: Float[Tensor, "h w m"] | None = None
@@ -382,7 +391,9 @@ class Rendered:
     """A picture, and what the renderer knows of each Gaussian in it."""
 
     image: Float[Tensor, "h w 3"]
+    """RGB over the background, not clamped."""
     alpha: Float[Tensor, "h w"]
+    """Share of each pixel that Gaussians cover."""
     radii: Float[Tensor, "n"]
     """Longer half extent on screen, pixels; 0 where not visible."""
     gaussians: Gaussians
@@ -391,10 +402,12 @@ class Rendered:
     depth: Float[Tensor, "h w"] | None = None
     """Expected camera depth: blended z over alpha (0 where alpha is 0); present if asked for."""
     features: Float[Tensor, "h w f"] | None = None
+    """Blended extra channels of the Gaussians, not divided by alpha."""
     normal: Float[Tensor, "h w 3"] | None = None
     """Blended normals (`splat.render.normals`), world axes, not divided by alpha and not of unit
     length; present if asked for."""
     gradient: ScreenGradient = field(default_factory=ScreenGradient)
+    """What the backward pass tells of the rows (`screen_gradient`, `weighted`)."""
 
     @property
     def visible(self) -> Bool[Tensor, "n"]:
@@ -439,8 +452,11 @@ class Surveyed:
     """A training view, its picture now, and the contribution of each row of the cloud to it."""
 
     batch: Batch
+    """The photograph of the view."""
     rendered: Rendered
+    """What is drawn there now."""
     rows: Contributions
+    """What each row of the cloud contributes to it."""
 
 
 class Survey(Protocol):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from splat.recipes.reference import reference_page
+
 HOUSE = Path(__file__).parent.parent
 ROOMS = ("splat", "strategies", "datasets", "viewer")
 GOES_ON = ("and ", "or ", "nor ", "but ", "its opposite", "what follows")
@@ -36,3 +38,10 @@ def test_no_docstring_goes_on_under_the_next_field(room: str) -> None:
         if text.rstrip("`)\"'")[-1:] not in (".", "!", "?") or text.startswith(GOES_ON)
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_page_of_fields_is_what_the_code_says() -> None:
+    """`splat strategies fields > docs/methods/fields.md` makes it anew."""
+    page = reference_page()
+    assert page == (HOUSE / "docs/methods/fields.md").read_text()
+    assert "|  |\n" not in page, "a field without a docstring"

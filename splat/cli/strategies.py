@@ -56,6 +56,11 @@ class Test:
     json: Json = False
 
 
+@dataclass(frozen=True)
+class Fields:
+    """Say what a strategy sees and what it may answer, field by field, as Markdown."""
+
+
 def main(arguments: Sequence[str]) -> int:
     """List, show or test strategies; the exit code."""
     verb, *rest = arguments or ["list"]
@@ -72,11 +77,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def usage() -> str:
     """The usage of the verb."""
-    kinds = {"list": List, "show": Show, "test": Test}
+    kinds = {"list": List, "show": Show, "test": Test, "fields": Fields}
     lines = [
         f"  {verb}  {(kind.__doc__ or '').partition(chr(10))[0]}" for verb, kind in kinds.items()
     ]
-    return "\n".join(["usage: splat strategies list | show RECIPE | test RECIPE", "", *lines])
+    return "\n".join(
+        ["usage: splat strategies list | show RECIPE | test RECIPE | fields", "", *lines]
+    )
 
 
 def list_strategies(arguments: Sequence[str]) -> int:
@@ -133,10 +140,20 @@ def test_strategy(arguments: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
+def print_fields(arguments: Sequence[str]) -> int:
+    """Print what a strategy sees and may say; the exit code."""
+    from splat.recipes.reference import reference_page
+
+    parsed(Fields, "strategies fields", arguments)
+    print(reference_page(), end="")
+    return 0
+
+
 _VERBS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "list": list_strategies,
     "show": show_strategy,
     "test": test_strategy,
+    "fields": print_fields,
 }
 
 

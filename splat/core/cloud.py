@@ -109,6 +109,7 @@ class Cloud:
 
     @property
     def device(self) -> torch.device:
+        """The device that trains."""
         return next(iter(self._columns.values())).values.device
 
     def rows(self, index: Tensor) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ class Drop:
     """Remove rows. Survivors keep their order, moments and statistics."""
 
     rows: Int[Tensor, "d"]
+    """Rows to remove, each once."""
     reason: str
     """A word for the log, such as `opacity`, `size` or `split`."""
 
@@ -30,6 +31,7 @@ class Append:
     """Add rows with zero moments and zero statistics; every column must be named."""
 
     rows: Rows
+    """Values of the new rows, for every column of the cloud."""
     parents: Int[Tensor, "a"]
     """Row (before the edit) each new row comes from, -1 for none."""
     reason: str
@@ -45,7 +47,9 @@ class Assign:
     rows: Rows
     """New values by column; columns that are not named keep theirs."""
     reason: str
+    """A word for the log, such as `relocate`."""
     moments: Literal["zero", "keep"] = "zero"
+    """What becomes of Adam's moments of these rows."""
     parents: Int[Tensor, "m"] | None = None
     """Row that each new value comes from, for the log."""
 
@@ -55,8 +59,11 @@ class Overwrite:
     """Set one column for all rows and restart that column's moments (opacity reset)."""
 
     name: str
+    """The column."""
     values: Tensor
+    """[n, ...], new values of all rows."""
     reason: str
+    """A word for the log, such as `reset`."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,9 @@ class Nudge:
     """Add to one column: no birth, no death; moments and statistics stay; not counted."""
 
     name: str
+    """The column."""
     delta: Tensor
+    """[n, ...], what is added to the values of all rows."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,7 @@ class Zero:
     """Zero a statistic where its window is over, of the rows before the edit; not counted."""
 
     name: str
+    """The statistic."""
     where: Bool[Tensor, "n ..."]
     """Which entries, in the statistic's shape or in that of its first axes."""
 
@@ -87,13 +97,19 @@ class Edit:
     """
 
     nudge: tuple[Nudge, ...] = ()
+    """Additions to columns."""
     overwrite: tuple[Overwrite, ...] = ()
+    """Columns that are set anew."""
     assign: tuple[Assign, ...] = ()
+    """Rows that are replaced in place."""
     append: tuple[Append, ...] = ()
+    """Rows that are born."""
     drop: tuple[Drop, ...] = ()
+    """Rows that go."""
     clear: tuple[str, ...] = ()
     """Statistics to zero for all rows once the rest is done (the end of a window)."""
     zero: tuple[Zero, ...] = ()
+    """Entries of statistics that are set to 0."""
 
     def __add__(self, other: Edit) -> Edit:
         return Edit(

@@ -90,6 +90,7 @@ class Model(nn.Module):
     """Turns rows into Gaussians for one camera."""
 
     cloud: Cloud
+    """The rows that are trained."""
     slots: int = 1
     """Gaussians one row may make; the row of a Gaussian is `source // slots`."""
     draws: int = 1

@@ -23,11 +23,15 @@ class Step:
     number: int
     """Steps done before this one: the first step is 0."""
     model: Model
+    """What is trained: its rows (`model.cloud`), and the Gaussians that they make."""
     batch: Batch
+    """The photograph of this step, with its camera."""
     rendered: Rendered
+    """What was drawn from that camera."""
     views: Sequence[Camera]
     """All training cameras."""
     render: Renderer
+    """Draws Gaussians from a camera as training does."""
     generator: Callable[[str], torch.Generator]
     """A fresh stream for a purpose, from (seed, number, purpose): equal after resume."""
     extent: float

@@ -48,7 +48,9 @@ class Strategy(ABC):
     row_bytes: int = 0
     """Bytes of a row in the method's own file; 0: rows are Gaussians, as other files hold."""
     needs: Needs = Needs()
+    """What it asks of the renderer at every step."""
     start: Start = Start()
+    """Opacity and scale of rows that are made from points."""
     cap: int = 0
     """Most rows there may be, 0 for no limit; runs do not start with more."""
     resets: bool = False

@@ -628,6 +628,22 @@ def test_the_strategies_of_the_documentation_do_what_they_owe(
     )
 
 
+def test_what_a_method_never_comes_to_is_said(
+    splat: Splat, tiny_folder: Path, tmp_path: Path
+) -> None:
+    said = "in 60 steps it never comes to: grow and prune, reset opacity"
+    asked = ("--steps", 60, "--max-side", 0, "--no-pictures", "--device", "cpu")
+    trained = splat("train", tiny_folder, "--out", tmp_path / "run", *asked, "adc", "--cap", 600)
+    assert said in trained.err
+    compared = splat(
+        "compare", tiny_folder, "--strategies", "adc", "--steps", 60, "--max-side", 0, "--out",
+        tmp_path / "compared", "--workers", 0, "--net", "none", "--seeds", 1,
+    )  # fmt: skip
+    assert f"adc: {said}" in compared.err
+    shown = splat("strategies", "show", "adc", "--steps", 60).out
+    assert "grow and prune: never" in shown and "reset opacity: never" in shown
+
+
 def test_drafts_of_the_scene_that_a_kill_left_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

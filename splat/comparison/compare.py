@@ -10,10 +10,12 @@ from pathlib import Path
 
 from splat.comparison import crew, runs
 from splat.comparison.asked import budget_text
-from splat.comparison.plan import Ask, Entry, Plan, read_plan, write_plan
+from splat.comparison.plan import Ask, Entrant, Entry, Plan, read_plan, write_plan
 from splat.comparison.request import Request, plan_of
 from splat.comparison.results import Outcome, outcome, outcomes
 from splat.jobs import Share, share_of
+from splat.recipes import saved
+from splat.recipes.page import never_done
 from splat.system.lock import locked
 from splat.system.text import span
 
@@ -99,6 +101,8 @@ def _carry_out(
         "runs      %d of %s steps, %d of them done; %s", len(entries),
         f"{plan.shared.options.steps:,}", done, _share_said(share, plan.shared.device, where),
     )  # fmt: skip
+    for entrant in plan.entrants:
+        _say_never(plan, entrant)
     if lost and not retry:
         _log.warning("warning: %d failed before; --retry begins them anew", len(lost))
     if not todo:
@@ -115,6 +119,18 @@ def _carry_out(
         )
 
     crew.carry_out_runs(plan, out, todo, share, ended, quiet, where)
+
+
+def _say_never(plan: Plan, entrant: Entrant) -> None:
+    """Log what a strategy would do in a longer run, and does not in these."""
+    options = plan.shared.options
+    strategy, steps = saved.strategy_from_description(entrant.strategy), options.steps or 0
+    fitted = strategy.scheduled(steps) if options.schedule == "scaled" else strategy
+    if never := never_done(strategy, fitted, steps):
+        text = ", ".join(never)
+        _log.info(
+            "          %s: in %s steps it never comes to: %s", entrant.name, f"{steps:,}", text
+        )
 
 
 def outcome_text(outcome: Outcome) -> str:

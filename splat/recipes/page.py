@@ -10,6 +10,7 @@ from typing import Any
 
 from splat.core.chain import Chain
 from splat.core.fields import field_docs, statistics
+from splat.core.schedule import PUBLISHED_STEPS
 from splat.core.strategy import Strategy, Wrapper
 from splat.recipes.recipe import names, to_text_or_names
 
@@ -29,8 +30,17 @@ def page(strategy: Strategy, steps: int) -> str:
     acts = fitted.acts(steps)
     heading = f"in a run of {steps:,} steps (counted as done)"
     lines = [f"  {action}: {steps_text(when)}" for action, when in acts.items()]
+    lines += [f"  {act}: never" for act in never_done(strategy, fitted, steps) if act not in acts]
     blocks.append("\n".join([heading, *(lines or ["  it names no step at which it acts"])]))
     return "\n\n".join(blocks)
+
+
+def never_done(strategy: Strategy, fitted: Strategy, steps: int) -> list[str]:
+    """What a strategy does in a run as published and not in one of `steps`, which it is `fitted`
+    to."""
+    here = fitted.acts(steps)
+    published = strategy.acts(PUBLISHED_STEPS)
+    return [act for act in {**published, **here} if not here.get(act)]
 
 
 def parts(strategy: Strategy) -> Iterator[Strategy]:

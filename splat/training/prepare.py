@@ -31,6 +31,7 @@ from splat.planning.ladder import step_parts
 from splat.planning.predict import Pace
 from splat.planning.time_left import TimeLeft
 from splat.recipes import recipe
+from splat.recipes.page import never_done
 from splat.recipes.parts import with_run_options
 from splat.render import drawing_as
 from splat.render.quantised import AS_IT_IS
@@ -278,6 +279,8 @@ def announce(job: Job) -> None:
     cap = f", at most {run.strategy.cap:,}" if run.strategy.cap else ""
     method = recipe.to_text_or_names(job.strategy)
     say("method    %s, from %s %s%s", method, f"{len(run.model.cloud):,}", run.model.unit, cap)
+    if never := never_done(job.strategy, run.strategy, run.steps):
+        say("          in %s steps it never comes to: %s", f"{run.steps:,}", ", ".join(never))
     left = job.plan.seconds * (1 - run.step / run.steps)
     done = f" from step {run.step:,}" if run.step else ""
     if run.model.region is not None:

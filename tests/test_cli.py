@@ -628,6 +628,20 @@ def test_the_strategies_of_the_documentation_do_what_they_owe(
     )
 
 
+def test_one_cause_is_told_once(splat: Splat, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(
+        "from dataclasses import dataclass\nimport torch\nfrom splat.core import Edit, Strategy\n"
+        "from splat.core.edit import Drop\n\n\n@dataclass(frozen=True)\nclass Bad(Strategy):\n"
+        "    def refine(self, step):\n"
+        "        return Edit(drop=(Drop(torch.tensor([10**6]), 'x'),))\n"
+    )
+    outcome = splat("strategies", "test", f"{tmp_path / 'bad.py'}:Bad", "--steps", 40)
+    assert outcome.code == 1 and "0 of 11 checks passed" in outcome.out
+    assert outcome.out.count("drop names rows outside") == 1
+    said = " ".join(outcome.out.split())
+    assert "so that these cannot pass: constant, schedule, rows," in said
+
+
 def test_what_a_method_never_comes_to_is_said(
     splat: Splat, tiny_folder: Path, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import difflib
 import json
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -132,10 +133,18 @@ def test_strategy(arguments: Sequence[str]) -> int:
         return 1 if failed else 0
     print(to_text_or_names(strategy))
     width = max(len(finding.check) for finding in findings)
+    told: set[str] = set()
     for finding in findings:
-        state = "passed" if finding.passed else "FAILED"
-        print(f"  {state}  {finding.check:{width}}  {finding.owed}.")
-        print(f"  {'':8}{'':{width}}  {finding.said}")
+        alike = [other.check for other in failed if other.said == finding.said]
+        if finding.passed or len(alike) == 1:
+            state = "passed" if finding.passed else "FAILED"
+            print(f"  {state}  {finding.check:{width}}  {finding.owed}.")
+            print(f"  {'':8}{'':{width}}  {finding.said}")
+        elif finding.said not in told:  # one cause is told once, whatever it stands in the way of
+            told.add(finding.said)
+            print(f"  FAILED  {finding.said}")
+            for line in textwrap.wrap(f"so that these cannot pass: {', '.join(alike)}", 86):
+                print(f"  {'':8}{line}")
     print(f"{len(findings) - len(failed)} of {len(findings)} checks passed")
     return 1 if failed else 0
 

@@ -169,6 +169,7 @@ def train(
     with closing(job), ExitStack() as stack, ExitStack() as hold:
         if folder is not None:
             ranks.agreed(lambda: hold.enter_context(folder.held()))
+            ranks.agreed(lambda: DiskPlan.of(job.run, folder, watching).check(folder))
         if folder is not None and ranks.first:
             config = Config(
                 scene=scene.path.resolve(),
@@ -181,7 +182,6 @@ def train(
                 command=command,
                 made_by=version(),
             )
-            DiskPlan.of(job.run, folder, watching).check(folder)
             stack.enter_context(folder.replacing())
             watchers = [*watchers, _forgetting(folder)]
             config.write(folder.config)
@@ -273,13 +273,13 @@ def resume(
             )  # fmt: skip
         with closing(job):
             watching = watching or config.watching
+            plan = DiskPlan.of(job.run, place, watching)
+            ranks.agreed(lambda: plan.check(place))
             if ranks.first:
-                DiskPlan.of(job.run, place, watching).check(place)
                 place.forget_replaced()
                 config.write(place.config)
                 if checkpoint.at_once(state) != job.run.at_once:
                     renumber(place.log, checkpoint.at_once(state), job.run.at_once)
-            if ranks.first:
                 checkpoint.prune(place.checkpoints, watching.keep)
             del state  # as large as what is trained
             return _carried_out(job, place, watching, watchers, lpips, viewing, done, hold)

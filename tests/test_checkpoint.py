@@ -28,6 +28,7 @@ from splat.runs import checkpoint
 from splat.runs.folder import Folder, vacant
 from splat.system import machine
 from splat.system.files import DiskFull, write_json
+from splat.system.lock import locked
 from splat.training.stop import Stopped
 
 Outcome = Any
@@ -227,6 +228,18 @@ def test_nobody_else_trains_in_a_folder_and_a_lock_that_a_kill_left_locks_nothin
     trained(tiny_folder, out, 4, overwrite=True, watchers=(at(3, intrude),))
     assert len(refused) == 2 and checkpoint.load(Folder(out).latest())["step"] == 4
     assert not (out / ".lock").exists()
+
+
+def test_a_lock_of_a_stranger_is_neither_followed_nor_waited_for(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / "link").symlink_to(precious)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError), locked(tmp_path / "link", "it"):
+        pass
+    with pytest.raises(ValueError, match="pipe is no file"), locked(tmp_path / "pipe", "it"):
+        pass
+    assert precious.read_text() == "mine"
 
 
 def test_what_replaces_a_file_is_on_the_disk_before(

@@ -160,8 +160,9 @@ def test_a_disk_that_has_no_room_for_the_lock_is_a_sentence(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
 
-    monkeypatch.setattr(Path, "open", full)
-    code, why = child.call_job("any:main", tmp_path / "a.log", [])
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", full)
+        code, why = child.call_job("any:main", tmp_path / "a.log", [])
     assert (code, why[:18]) == (1, "the disk is full: ")
     assert ".a.log.lock was not written" in why and not caplog.records
 

@@ -225,6 +225,7 @@ def _exported(
             trained_from(place.cameras),
             opened,
         ),
+        fit=opened.fit,
     )
 
 
@@ -253,6 +254,7 @@ def _model(asked: Export, own: ModelFile) -> int:
             drawing=opened.drawing,
             plain=asked.plain,
             photos=seen.photos is not None,
+            fit=opened.fit,
         )
     print(json.dumps(vars(receipt), indent=1) if asked.json else receipt.text())
     return 0

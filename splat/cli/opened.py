@@ -15,6 +15,7 @@ from splat.blocks.merged import Merged
 from splat.blocks.plan import read_plan
 from splat.core.frame import INPUT_FRAME, camera_to_frame
 from splat.core.model import Surface
+from splat.evaluation.evaluate import HeldOutFitter
 from splat.export.quantisation import Quantisation, steps_before_rounding
 from splat.export.retrain import LEVEL_STEPS, LevelTraining
 from splat.export.search import Search
@@ -27,7 +28,7 @@ from splat.recipes.restored import model_of
 from splat.render import camera_paths, choose_device, drawing_as
 from splat.runs import checkpoint
 from splat.runs.folder import Folder, existing, read_config
-from splat.sensor.baked import tone_of, toned_gaussians
+from splat.sensor.baked import exposure_fit, tone_of, toned_gaussians
 from splat.system import machine
 from splat.system.colours import rgb
 from splat.system.foreign import part, reading, record
@@ -58,6 +59,9 @@ class Opened:
     """Steps of training, 0 where that is not known."""
     surface: Surface | None = None
     """The signed distance that was trained beside the Gaussians, in `frame`; None: none was."""
+    fit: HeldOutFitter | None = None
+    """Fits exposures of held-out photos, as the run's own figures have them; None: it learned
+    none. Poses are where the run found them to be already."""
 
     @cached_property
     def gaussians(self) -> Gaussians:
@@ -91,7 +95,7 @@ def open_scene(
     if Folder(path).in_blocks():
         return _of_blocks(Folder(path), chosen, background, exposure, beside)
     if path.is_file() and path.suffix != ".pt":
-        drawing, model = formats.drawing(path), None
+        drawing, model, modules = formats.drawing(path), None, {}
         whole, frame, step = formats.read(path, settings).to(chosen), INPUT_FRAME, 0
         seen_by, baked = _fixed(whole)
         left_out: tuple[str, ...] = ()
@@ -100,13 +104,13 @@ def open_scene(
         config = read_config(place.config)
         state = checkpoint.load(path if path.is_file() else place.latest())
         drawing = (checkpoint.drawing(state) or Drawing(config.options.antialiased)).plain
-        model = model_of(config, state, chosen)
+        model, modules = model_of(config, state, chosen), state["modules"]
         left_out = (model.left_out,) if model.left_out else ()
         frame, step = checkpoint.frame(state), state["step"]
         if model.same_for_all_views:
             whole = model.kept(model.bake())
             if exposure is not None:
-                whole = toned_gaussians(whole, tone_of(state["modules"], config.train, exposure))
+                whole = toned_gaussians(whole, tone_of(modules, config.train, exposure))
             if suffix := config.options.finish_for:
                 start = steps_before_rounding(state["steps"], config.options.finish_share)
                 whole = Quantisation(suffix, frame, start)(whole, step)
@@ -121,16 +125,19 @@ def open_scene(
         background = config.options.background if background == "auto" else background
     behind = rgb("black" if background == "auto" else background)
     render = drawing_as(drawing.plain, frame, chosen, beside=beside)
+    render = render if model is None else model.drawn_by(render)
+    back = torch.tensor(behind, device=chosen) if any(behind) else None
     return Opened(
         seen_by=seen_by,
         baked=baked,
         left_out=left_out,
         frame=frame,
-        render=render if model is None else model.drawn_by(render),
+        render=render,
         drawing=drawing,
-        background=torch.tensor(behind, device=chosen) if any(behind) else None,
+        background=back,
         step=step,
         surface=None if model is None else model.surface,
+        fit=exposure_fit(modules, seen_by, render, back),
     )
 
 

@@ -8,6 +8,7 @@ photograph's own values, and SSIM is averaged over the pixels that count, LPIPS 
 from __future__ import annotations
 
 import math
+import operator
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +22,7 @@ from torch.nn import functional
 from splat.core.step import Step
 from splat.evaluation.lpips import SMALLEST, Lpips, Net
 from splat.parallel import ALONE, Ranks
-from splat.types import Batch, Camera, Gaussians, Needs, Renderer
+from splat.types import Batch, Camera, Gaussians, Needs, Rendered, Renderer
 
 WINDOW, DEVIATION = 11, 1.5
 """Side and standard deviation of SSIM's Gaussian window, pixels (Wang et al. 2004)."""
@@ -66,31 +67,50 @@ class Metrics:
 
 
 @dataclass(frozen=True)
-class DrawnView:
-    """A picture to hold against a photo."""
+class HeldOutView:
+    """A photo, and how what is drawn is held against it: a run, its files and what others make of
+    them are all measured so, and their figures compare."""
 
     batch: Batch
-    image: Float[Tensor, "h w 3"]
+    """The photo, with the camera that it was found to be taken by."""
     first: int = 0
     """First column that is measured."""
+    develop: Callable[[Rendered], Float[Tensor, "h w 3"]] = operator.attrgetter("image")
+    """The picture in the exposure of the photo."""
 
-    def part(self) -> tuple[Float[Tensor, "h w 3"], Batch]:
-        """The columns that are measured, of both."""
+    @torch.no_grad()
+    def drawn(
+        self,
+        gaussians: Callable[[Camera], Gaussians],
+        render: Renderer,
+        background: Float[Tensor, "3"] | None,
+    ) -> Float[Tensor, "h w 3"]:
+        """The picture to hold against the photo, not clamped."""
+        camera = self.batch.camera
+        return self.develop(render(gaussians(camera), camera, Needs(), background))
+
+    def part(self, image: Float[Tensor, "h w 3"]) -> tuple[Float[Tensor, "h w 3"], Batch]:
+        """The columns that are measured, of a picture and of the photo."""
         batch, cut = self.batch, slice(self.first, None)
         mask = None if batch.mask is None else batch.mask[:, cut].contiguous()
         pixels = batch.pixels[:, cut].contiguous()
-        return self.image[:, cut].contiguous(), replace(batch, pixels=pixels, mask=mask)
+        return image[:, cut].contiguous(), replace(batch, pixels=pixels, mask=mask)
+
+    def psnr(self, image: Float[Tensor, "h w 3"]) -> float:
+        """PSNR of a picture on the columns that are measured, dB."""
+        part, photo = self.part(image)
+        return psnr(part, photo.image, photo.mask)
 
 
 class HeldOutFitter(Protocol):
-    """Fits pose or exposure of a held-out photo, and draws it so."""
+    """Fits pose or exposure of a held-out photo."""
 
     @property
     def text(self) -> str:
         """The protocol: what is fitted, on which part, and which part is measured."""
         ...
 
-    def __call__(self, batch: Batch) -> DrawnView: ...
+    def __call__(self, batch: Batch) -> HeldOutView: ...
 
 
 AS_GIVEN = "photos as they are, whole"
@@ -119,17 +139,16 @@ def evaluate(
     perceptual, missing = _perceptual(lpips, render.device)
     views, plain = [], []
     for batch in batches:
-        with torch.no_grad():
-            image = render(gaussians(batch.camera), batch.camera, Needs(), background).image
-        drawn = DrawnView(batch, image)
+        view = HeldOutView(batch)
         if fit is not None:
-            plain.append(psnr(image, batch.image, batch.mask))
-            drawn = fit(batch)
+            plain.append(view.psnr(view.drawn(gaussians, render, background)))
+            view = fit(batch)
+        image = view.drawn(gaussians, render, background)
         with torch.no_grad():
-            part, photo = drawn.part()
+            part, photo = view.part(image)
             views.append(_measured(part.clamp(0, 1), photo, perceptual))
         if look is not None:
-            look(drawn.batch, drawn.image, views[-1])
+            look(view.batch, image, views[-1])
     views, plain = ranks.interleaved(views), ranks.interleaved(plain)
     if not views:
         raise ValueError("no views to evaluate; hold some out, see `--eval`")
@@ -160,15 +179,10 @@ def mean_psnr(
     ranks: Ranks = ALONE,
 ) -> float:
     """The PSNR that `evaluate` finds, dB, without its other figures, in a twentieth of its time."""
-
-    def value(batch: Batch) -> float:
-        if fit is None:
-            image = render(gaussians(batch.camera), batch.camera, Needs(), background).image
-            return psnr(image, batch.image, batch.mask)
-        image, photo = fit(batch).part()
-        return psnr(image, photo.image, photo.mask)
-
-    values = [value(batch) for batch in batches]
+    values = []
+    for batch in batches:
+        view = HeldOutView(batch) if fit is None else fit(batch)
+        values.append(view.psnr(view.drawn(gaussians, render, background)))
     return _mean(ranks.interleaved(values))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from splat import formats
 from splat.core.frame import gaussians_to_frame
-from splat.evaluation.evaluate import psnr
+from splat.evaluation.evaluate import HeldOutFitter, HeldOutView, psnr
 from splat.formats.settings import Settings
 from splat.lod.levels import Refine
 from splat.system.text import size
@@ -37,9 +37,10 @@ class Receipt:
     """PSNR of pictures of the file against pictures of what was written, dB, at most 100; None
     without a camera to look from."""
     psnr_before: float | None
-    """PSNR of what was written on the held-out photos, dB; None without photos."""
+    """PSNR of what was written on the held-out photos, dB; None without photos. Of a run as it was
+    trained, it is the run's own figure, measured in the same way."""
     psnr_after: float | None
-    """PSNR of the file, read back, on the same photos, dB; None without photos."""
+    """PSNR of the file, read back, on the same photos, in the same way, dB; None without photos."""
     dropped: tuple[str, ...] = ()
     """What of the Gaussians the file does not hold, and why."""
 
@@ -79,20 +80,22 @@ def export(
     dropped: tuple[str, ...] = (),
     cameras: Sequence[Camera] = (),
     refine: Refine | None = None,
+    fit: HeldOutFitter | None = None,
 ) -> Receipt:
     """Write a set trained in `frame`, read it back, and draw both in the cameras of `batches`.
 
     `photos` False: the batches' pixels are no truth to compare with. `whole` is what the file is
     compared with where the set is a part of it already, or stands for what a model makes for each
     camera, `dropped` what was taken away then. A page begins at the first of `cameras`, which are
-    in the frame of the input. `refine` is what levels of detail become (`formats.write`).
+    in the frame of the input. `refine` is what levels of detail become (`formats.write`). `fit`
+    fits photos to the set before both are held against them, as where the run is measured.
     """
     whole = gaussians if whole is None else whole
     formats.write(gaussians, path, frame, drawing, settings, cameras, refine)
     again = gaussians_to_frame(formats.read(path, settings), frame).to(render.device)
     trained = _fixed(whole) if isinstance(whole, Gaussians) else whole
     same_db, before, after = picture_psnrs(
-        trained, _fixed(again), render, batches, background, photos=photos
+        trained, _fixed(again), render, batches, background, photos=photos, fit=fit
     )
     return Receipt(
         file=str(path),
@@ -112,6 +115,7 @@ def _fixed(gaussians: Gaussians) -> Callable[[Camera], Gaussians]:
     return lambda camera: gaussians
 
 
+@torch.no_grad()
 def picture_psnrs(
     one: Callable[[Camera], Gaussians],
     other: Callable[[Camera], Gaussians],
@@ -120,20 +124,23 @@ def picture_psnrs(
     background: Float[Tensor, "3"] | None,
     *,
     photos: bool,
+    fit: HeldOutFitter | None = None,
 ) -> tuple[float | None, float | None, float | None]:
     """PSNR, dB, of the pictures of one set against those of another, and of each against the
-    photos.
+    photos, which `fit` fits to the first.
 
     Means over the batches, none above 100 dB; None where there are none, or no photos.
     """
     same, before, after = [], [], []
     for batch in batches:
-        first = draw(one(batch.camera), batch.camera, render, background)
-        second = draw(other(batch.camera), batch.camera, render, background)
-        same.append(min(CLOSEST, psnr(first, second)))
+        view = HeldOutView(batch) if fit is None or not photos else fit(batch)
+        camera = view.batch.camera
+        first = render(one(camera), camera, Needs(), background)
+        second = render(other(camera), camera, Needs(), background)
+        same.append(min(CLOSEST, psnr(first.image, second.image)))
         if photos:
-            before.append(min(CLOSEST, psnr(first, batch.image, batch.mask)))
-            after.append(min(CLOSEST, psnr(second, batch.image, batch.mask)))
+            before.append(min(CLOSEST, view.psnr(view.develop(first))))
+            after.append(min(CLOSEST, view.psnr(view.develop(second))))
     return mean_or_none(same), mean_or_none(before), mean_or_none(after)
 
 

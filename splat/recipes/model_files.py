@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.core.model import Model
+from splat.evaluation.evaluate import HeldOutFitter
 from splat.system.import_path import object_at
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
 
@@ -54,8 +55,12 @@ class ModelFile(Protocol):
         drawing: Drawing,
         plain: bool = False,
         photos: bool = True,
+        fit: HeldOutFitter | None = None,
     ) -> Receipt:
-        """Write a model, read it back, and draw both; ValueError where it is of another kind."""
+        """Write a model, read it back, and draw both; ValueError where it is of another kind.
+
+        `fit` fits photos before both are held against them.
+        """
         ...
 
     def receipt_text(self, receipt: Mapping[str, Any]) -> str:

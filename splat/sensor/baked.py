@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from splat.math import sh_from_rgb
+from splat.sensor.held_out import HeldOutFit
 from splat.sensor.sensor import GRID, TONE
 from splat.sensor.tones import Channels, Map, Matrices
-from splat.types import Gaussians
+from splat.types import Camera, Gaussians, Renderer
 
 
 def toned_gaussians(gaussians: Gaussians, tone: Map) -> Gaussians:
@@ -46,7 +49,24 @@ def tone_of(modules: Mapping[str, Any], names: Sequence[str], photo: str) -> Map
             "the run learned exposures that change over each photo (--exposure grid), which"
             " Gaussians cannot hold; leave --exposure-of out: files have the mean exposure"
         )
-    values = modules[TONE]["module"]["values"]
-    tones = (Channels if values.shape[1] == 6 else Matrices)(len(values))
+    tones = (Matrices if _mixed(modules) else Channels)(len(modules[TONE]["module"]["values"]))
     tones.load_state_dict(modules[TONE]["module"])
     return tones.map(names.index(photo)).detach()
+
+
+def exposure_fit(
+    modules: Mapping[str, Any],
+    gaussians: Callable[[Camera], Gaussians],
+    render: Renderer,
+    background: Float[Tensor, "3"] | None,
+) -> HeldOutFit | None:
+    """The fit of the exposure of held-out photos, where there are exposures in the networks of a
+    checkpoint; None: there are none."""
+    if TONE not in modules:
+        return None
+    return HeldOutFit(gaussians, render, background, exposure=True, mixed=_mixed(modules))
+
+
+def _mixed(modules: Mapping[str, Any]) -> bool:
+    """Whether the exposures of a checkpoint are matrices, which mix channels."""
+    return bool(modules[TONE]["module"]["values"].shape[1] != 6)

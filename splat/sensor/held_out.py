@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.evaluation.evaluate import DrawnView
+from splat.evaluation.evaluate import HeldOutView
 from splat.sensor.newton import downhill, huber_error
 from splat.sensor.poses import FARTHEST, bend, exponential
 from splat.sensor.tones import Map, fitted_tone, mapped
-from splat.types import Batch, Camera, Gaussians, Needs, Renderer
+from splat.types import Batch, Camera, Gaussians, Needs, Rendered, Renderer
 
 SMALL, FULL = 12, 6
 """Steps that look for a pose, on pictures of half the size and then on whole ones."""
@@ -23,7 +23,7 @@ SMALL, FULL = 12, 6
 
 @dataclass(frozen=True)
 class HeldOutFit:
-    """Renders of held-out photos, their pose and exposure fitted on the left half.
+    """Held-out photos with their pose and exposure fitted on the left half.
 
     Neither its exposure nor the error of its pose can come from training. As is the custom since
     NeRF in the Wild (Martin-Brualla et al. 2021), they are fitted on the left half of the photo
@@ -49,22 +49,16 @@ class HeldOutFit:
             " figures of its right half"
         )
 
-    def __call__(self, batch: Batch) -> DrawnView:
-        camera, tone = self.camera_and_tone(batch)
-        with torch.no_grad():
-            image = self._developed(self._drawn(camera), tone)
-        return DrawnView(replace(batch, camera=camera), image, batch.camera.width // 2)
-
-    def adjusted(self, batch: Batch) -> Batch:
-        """The photo in the mean exposure, with the fitted pose."""
-        camera, tone = self.camera_and_tone(batch)
-        return replace(undeveloped(batch, tone), camera=camera)
-
-    def camera_and_tone(self, batch: Batch) -> tuple[Camera, Map]:
-        """The camera and the map of colours that fit the left half of a photo."""
+    def __call__(self, batch: Batch) -> HeldOutView:
         camera = self._placed(batch) if self.pose else batch.camera
         with torch.no_grad():
-            return camera, self._tone(self._drawn(camera)[0], batch)
+            drawn = self.render(self._still(camera), camera, Needs(), self.background)
+            tone = self._tone(drawn.image, batch)
+        return HeldOutView(
+            replace(batch, camera=camera),
+            batch.camera.width // 2,
+            lambda rendered: self._developed(rendered, tone),
+        )
 
     @torch.enable_grad()
     def _placed(self, batch: Batch) -> Camera:
@@ -99,16 +93,12 @@ class HeldOutFit:
         counts = None if batch.mask is None else batch.mask[:, half]
         return fitted_tone(image[:, half], batch.image[:, half], counts, mixed=self.mixed)
 
-    def _drawn(self, camera: Camera) -> tuple[Tensor, Tensor]:
-        rendered = self.render(self._still(camera), camera, Needs(), self.background)
-        return rendered.image, rendered.alpha
-
     @torch.no_grad()
     def _still(self, camera: Camera) -> Gaussians:
         return self.gaussians(camera.detached())
 
-    def _developed(self, drawn: tuple[Tensor, Tensor], tone: Map) -> Float[Tensor, "h w 3"]:
-        image, alpha = drawn
+    def _developed(self, drawn: Rendered, tone: Map) -> Float[Tensor, "h w 3"]:
+        image, alpha = drawn.image, drawn.alpha
         tone = tone.to(image)
         developed = mapped(image, tone)
         if self.background is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -85,12 +85,13 @@ def finish(
         job.run.frame,
         folder.gaussians,
         job.run.shown,
-        _fitted(job) if metrics is not None else [job.photos.batch(0)],
+        _compared_in(job),
         job.run.background,
         drawing=job.run.drawing.plain,
         photos=metrics is not None,
         whole=model if model.left_out else None,
         dropped=_left_out(job),
+        fit=held_out_fit(job),
     )
     record["export"] = vars(receipt)
     if model.own_suffix:
@@ -152,13 +153,13 @@ def region_record(job: Job) -> dict[str, Any]:
 
 def _own_file(job: Job, folder: Folder, photos: bool) -> Receipt:
     """The model as it is, which the set of Gaussians only stands for."""
-    batches = job.test_batches() if photos else [job.photos.batch(0)]
     run = job.run
     writer = model_file(run.model.own_suffix)
     assert writer is not None
     return writer.written(
-        run.model, folder.own_file(run.model.own_suffix), run.frame, run.shown, batches,
-        run.background, drawing=run.drawing.plain, photos=photos,
+        run.model, folder.own_file(run.model.own_suffix), run.frame, run.shown,
+        _compared_in(job), run.background, drawing=run.drawing.plain, photos=photos,
+        fit=held_out_fit(job),
     )  # fmt: skip
 
 
@@ -205,10 +206,9 @@ def measure(
     return metrics
 
 
-def _fitted(job: Job) -> Iterator[Batch]:
-    """The held-out views, posed and exposed as they fit best, for pictures to be held against."""
-    fit = held_out_fit(job)
-    return (batch if fit is None else fit.adjusted(batch) for batch in job.test_batches())
+def _compared_in(job: Job) -> Iterable[Batch]:
+    """The views that files are compared in: those held out, or one of training."""
+    return [job.photos.batch(0)] if job.held_out is None else job.test_batches()
 
 
 @torch.no_grad()
@@ -354,7 +354,9 @@ def summary(record: Mapping[str, Any]) -> str:
         )
         lines.append(f"PSNR {record['psnr']:.2f} dB, SSIM {record['ssim']:.4f}, {perceptual}")
     if record.get("psnr_unfitted") is not None:
-        lines.append(f"{record['protocol']}; as they are, {record['psnr_unfitted']:.2f} dB")
+        lines.append(
+            f"{record['protocol']}; without that, on whole photos, {record['psnr_unfitted']:.2f} dB"
+        )
     if record.get("own_near"):
         own = record["own_near"]
         lines.append(

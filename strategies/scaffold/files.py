@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.core.model import Model
+from splat.evaluation.evaluate import HeldOutFitter
 from splat.export.receipt import fidelity_text, picture_psnrs
 from splat.strategies.scaffold.container import SUFFIX
 from splat.strategies.scaffold.store import header_of, read_anchors, write_anchors
@@ -66,18 +67,21 @@ def written(
     drawing: Drawing,
     plain: bool = False,
     photos: bool = True,
+    fit: HeldOutFitter | None = None,
 ) -> AnchorsReceipt:
     """Write the anchors of a model, read them back, and draw both in the cameras of `batches`.
 
     Coded where they were trained for it, unless `plain`. `photos` False: the batches' pixels are no
-    truth to compare with. ValueError where the model has no anchors.
+    truth to compare with; `fit` fits them before both are. ValueError where the model has no
+    anchors.
     """
     behind = None if background is None else background.tolist()
     write_anchors(model, path, frame, drawing, behind, plain=plain)
     again = read_anchors(path)[0]
     same_db, before, after = picture_psnrs(
-        model, decoding(again, render.device), render, batches, background, photos=photos
-    )
+        model, decoding(again, render.device), render, batches, background, photos=photos,
+        fit=fit,
+    )  # fmt: skip
     count = len(again.cloud)
     return AnchorsReceipt(
         file=str(path),

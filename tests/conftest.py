@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_files import RunFiles
 
 from splat import kernels
 
@@ -105,6 +106,7 @@ def splat(
     logger = logging.getLogger("splat")
     before = (list(logger.handlers), logger.propagate, logger.level)
     monkeypatch.chdir(tmp_path)
+    written = RunFiles(tmp_path)
 
     def run(*arguments: object) -> Outcome:
         capfd.readouterr()
@@ -112,6 +114,7 @@ def splat(
             code = main([str(argument) for argument in arguments])
         except SystemExit as end:
             code = int(end.code or 0)
+        written.check()
         return Outcome(code, *capfd.readouterr())
 
     yield run

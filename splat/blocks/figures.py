@@ -27,7 +27,7 @@ from splat.runs.folder import Config, Folder
 from splat.system import machine
 from splat.system.foreign import reading, record
 from splat.system.version import version
-from splat.training.finish import split_text
+from splat.training.finish import SCHEMA, split_text
 from splat.training.prepare import loaders
 from splat.types import Batch, Camera, Frame, SceneData
 
@@ -96,6 +96,7 @@ def record_of(
     total = len({view.name for view in (*scene.train, *scene.test)})
     peaks = [part["peak_memory_mb"] for part in parts if part["peak_memory_mb"]]
     return {
+        "schema": SCHEMA,
         "psnr": plain.get("psnr"),
         "ssim": plain.get("ssim"),
         "lpips": plain.get("lpips"),

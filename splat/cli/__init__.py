@@ -81,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _unknown(verb)
     from splat.system import errors
 
+    as_json = "--json" in rest
     errors.speak(quiet="--quiet" in rest)
     try:
         if verb != "train":  # where it is an option of its own, and names what is trained
@@ -101,6 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, sentence = explanation
         if _speaks():
             print(f"splat {verb}: {sentence}", file=sys.stderr, flush=True)
+            if as_json:
+                print(errors.as_json(code, sentence), flush=True)
         return code
 
 

@@ -63,17 +63,19 @@ def _whole_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | N
 def parsed(kind: type[T], verb: str, arguments: Sequence[str], default: T | None = None) -> T:
     """The arguments of a verb; ends the program with an explanation where they do not fit.
 
-    `default` has the values of options that are not given; None: the class's own.
+    `default` has the values of options that are not given; None: the class's own. With `--json`
+    ValueError is raised in place of that explanation, which would be for people.
     """
     given: dict[str, Any] = {} if default is None else {"default": default}
-    outcome: Any = tyro.cli(
-        kind,
-        prog=f"splat {verb}",
-        args=list(arguments),
-        config=_CONFIG,
-        registry=_REGISTRY,
-        **given,
-    )
+    with complaint() if "--json" in arguments else contextlib.nullcontext():
+        outcome: Any = tyro.cli(
+            kind,
+            prog=f"splat {verb}",
+            args=list(arguments),
+            config=_CONFIG,
+            registry=_REGISTRY,
+            **given,
+        )
     value: T = outcome
     return value
 

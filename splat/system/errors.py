@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 
@@ -27,6 +28,12 @@ def speak(quiet: bool) -> None:
     logger.handlers = [_Aloud()]
     logger.propagate = False
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def as_json(code: int, sentence: str) -> str:
+    """An error for programs, in place of the result that `--json` prints."""
+    kind = {FAILED: "failed", BAD_INPUT: "input"}.get(code, "ended")
+    return json.dumps({"error": {"exit_code": code, "kind": kind, "message": sentence}}, indent=1)
 
 
 def explained(error: Exception) -> tuple[int, str] | None:

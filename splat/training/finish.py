@@ -38,6 +38,8 @@ from splat.system.version import version
 from splat.training.prepare import Job
 from splat.types import Batch, Camera, Gaussians
 
+SCHEMA = 1
+"""Version of what `metrics.json` holds (docs/schemas); keys are added, and keep their meaning."""
 COUNTED = 16
 """Most views in which Gaussians are counted where rows make them per camera."""
 FLOATING = 16
@@ -258,6 +260,7 @@ def figures(job: Job, metrics: Metrics | None, seconds: float) -> dict[str, Any]
     first = job.photos.cameras[0]
     on_cpu = run.render.device.type == "cpu"
     record = {
+        "schema": SCHEMA,
         "psnr": plain.get("psnr"),
         "ssim": plain.get("ssim"),
         "lpips": plain.get("lpips"),

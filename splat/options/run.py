@@ -28,7 +28,8 @@ class Options:
     minutes: Annotated[float | None, above(0, default="no limit")] = None
     """Minutes that training may take, decoding included; figures and files at the end come on top.
     A short run is timed, and the steps that fit are fixed, --steps or 30,000 at most, and said
-    aloud: --steps with that number makes the same run, to the byte."""
+    aloud: --steps with that number makes the same run, to the byte. Where they take longer than
+    was predicted, the run ends when the minutes are over, after 300 steps at least."""
     psnr: Annotated[
         float | None, within(0, MOST_PSNR, low_open=True, default="none", note="dB, such as 28")
     ] = None

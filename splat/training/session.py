@@ -25,6 +25,7 @@ from splat.training.prepare import Job
 from splat.training.rollback import roll_back, train_finite
 from splat.training.slow_steps import SlowSteps
 from splat.training.stop import Stop, stoppable
+from splat.training.time_budget import TimeLimit
 from splat.training.watchers import Bar, Board, Checkpoints, Diverged, Guard, HeldOut, psnr_key
 from splat.types import Batch
 
@@ -71,7 +72,7 @@ def run_to_end(
         if folder is not None:
             keeping = stack.enter_context(_kept(run, folder, watching))
         while True:
-            log = _trained(job, keeping, watching, watchers, viewer)
+            log = _trained(job, keeping, watching, watchers, viewer, start)
             if run.over:
                 return log.seconds if log is not None else time.monotonic() - start - run.waited
 
@@ -103,11 +104,12 @@ def _trained(
     watching: Watching,
     watchers: Sequence[Watcher],
     viewer: Viewer | None,
+    start: float,
 ) -> Log | None:
     """Train a job up to its end, or until it is rolled back, and is to be trained again from there.
 
-    Gives the log; None where this process keeps none. What counts steps begins anew, as it does
-    after a resume.
+    `start` is when it began, by the monotonic clock. Gives the log; None where this process keeps
+    none. What counts steps begins anew, as it does after a resume.
     """
     run = job.run
     writes, folder = run.ranks.first, None if keeping is None else keeping.folder
@@ -132,8 +134,14 @@ def _trained(
                 viewer.saving = keeping.keeper.save
         seen = _seen(viewer, looks)
         run.watchers = [
-            SlowSteps(every), *seen, *looks, Guard(every, keeper), *watchers, *kept,
-        ]  # fmt: skip
+            SlowSteps(every),
+            *seen,
+            *looks,
+            *_limited(job, log, start),
+            Guard(every, keeper),
+            *watchers,
+            *kept,
+        ]
         try:
             train_finite(run, keeper)
         except Diverged as why:
@@ -204,6 +212,17 @@ def _measured(
     records = [] if folder is None else run.ranks.agreed(lambda: read_log(folder.log))
     before = [record[key] for record in records if key in record]
     return [HeldOut(every, value, log, goals=goals, before=before, held_out=held_out)]
+
+
+def _limited(job: Job, log: Log | None, start: float) -> list[Watcher]:
+    """The watcher that ends the run when its minutes are over, if there is such a limit."""
+    if job.options.minutes is None:
+        return []
+
+    def spent() -> float:
+        return log.seconds if log is not None else time.monotonic() - start - job.run.waited
+
+    return [TimeLimit(job.options.minutes, spent)]
 
 
 def _looked_at(job: Job) -> Iterator[Batch]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
-from splat.core.edit import Append, Edit, Overwrite
+from splat.core.edit import Append, Change, Edit, Overwrite
 from splat.core.schedule import PUBLISHED_STEPS
+from splat.core.step import Step
 from splat.kernels import one_torch_thread
 from splat.loop import Run, advance
 from splat.math import spread
@@ -39,6 +41,8 @@ TIMED_SHARE, TIMED_SECONDS = 0.04, 6.0
 """Longest time spent on timing steps: share of the budget, and seconds."""
 TIMED_VIEWS = 8
 """Views that are timed, evenly spread: views of a scene differ in what they cost."""
+LIMIT_EVERY = 10
+"""Steps between looks at the clock; several processes have to agree on what it says."""
 UNTIMED_STEPS = 4
 """First steps, which take memory for the first time."""
 
@@ -73,6 +77,21 @@ def prepare_timed(
     options = replace(options, steps=steps)
     decided = replace(decided, options=options)
     return prepare(scene, strategy, options, pace=pace, ranks=ranks, decided=decided)
+
+
+class TimeLimit:
+    """A watcher that ends a run whose minutes are over, however wrong their prediction was."""
+
+    def __init__(self, minutes: float, spent: Callable[[], float]) -> None:
+        """`spent` gives the seconds of training so far, those before a resume included."""
+        self._seconds, self._spent = 60 * minutes, spent
+
+    def __call__(self, run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:
+        del step, losses, change
+        if run.step % LIMIT_EVERY or run.step * run.at_once < LEAST_STEPS or run.over:
+            return
+        if run.ranks.same(self._spent() > self._seconds):
+            run.ended = f"{span(self._seconds)}, which were asked for, are over"
 
 
 def measured_pace(job: Job, seconds: float, clock: Clock = time.monotonic) -> Pace:
@@ -202,7 +221,8 @@ def _say(options: Options, steps: int, needed: float) -> None:
         )
         return
     _log.info(
-        "budget    %s steps fit into %s; --steps %d in place of --minutes makes the same run",
+        "budget    %s steps fit into %s; --steps %d in place of --minutes makes the same run, if"
+        " they do fit: it ends when the time is over",
         f"{steps:,}",
         span(seconds),
         steps,

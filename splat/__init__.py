@@ -12,11 +12,12 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from splat.api import Result, load, off_path, read, resume, train, write
+    from splat.api import load, off_path, resume, train
     from splat.core.chain import Chain
     from splat.core.strategy import Fixed, Strategy
     from splat.options import Options, Reading, Watching
     from splat.render.as_gsplat import rasterize
+    from splat.results import DrawnGaussians, Result, read, write
     from splat.strategies.adc import Adc
     from splat.strategies.budget import Budget
     from splat.strategies.freeze import Freeze
@@ -35,6 +36,7 @@ __all__ = [
     "Adc",
     "Budget",
     "Chain",
+    "DrawnGaussians",
     "Fixed",
     "Freeze",
     "Mcmc",
@@ -66,6 +68,10 @@ _PLACES = {
     "Reading": "splat.options",
     "Watching": "splat.options",
     "rasterize": "splat.render.as_gsplat",
+    "DrawnGaussians": "splat.results",
+    "Result": "splat.results",
+    "read": "splat.results",
+    "write": "splat.results",
 }
 """Modules of names that are not in `splat.api`."""
 

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import html
 import logging
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from splat import datasets, formats, kernels
+from splat import datasets, kernels
 from splat.core.edit import Change
-from splat.core.frame import INPUT_FRAME, camera_from_frame, gaussians_from_frame
+from splat.core.frame import camera_from_frame, gaussians_from_frame
 from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.evaluation.lpips import Net
 from splat.evaluation.off_path import OffPath, Truth
-from splat.export.receipt import draw
 from splat.formats import ply
 from splat.loop import Run, Watcher
 from splat.options import PLANES, Options, Reading, Viewing, Watching
 from splat.parallel import Ranks, current_ranks
 from splat.recipes import saved
 from splat.recipes.restored import strategy_of
-from splat.render import drawing_as
-from splat.render.video import png_bytes
+from splat.results import DrawnGaussians, Result
 from splat.runs import checkpoint
 from splat.runs.folder import (
     Config,
@@ -54,7 +49,7 @@ from splat.training.finish import baked_stand_in, finish, summary
 from splat.training.off_path import measured_off_path
 from splat.training.prepare import Job, announce, prepare
 from splat.training.session import run_to_end
-from splat.types import Camera, Drawing, Frame, Gaussians, SceneData, View
+from splat.types import Frame, SceneData, View
 
 if TYPE_CHECKING:
     from splat.viewer.live import LiveViewer
@@ -62,68 +57,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 load = datasets.load
-read = formats.read
-write = formats.write
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of a run."""
-
-    gaussians: Gaussians
-    """The Gaussians in the frame of the input, on the CPU."""
-    metrics: dict[str, Any]
-    """Content of `metrics.json`."""
-    folder: Path | None
-    """Folder of the run; None: nothing was written."""
-    cameras: tuple[Camera, ...] = ()
-    """Cameras of the photos that were held out, or else of those that were trained on, in the frame
-    of the input and at the size of training."""
-    drawing: Drawing = Drawing()  # noqa: RUF009
-    """How the Gaussians were drawn while they were trained."""
-    background: Float[Tensor, "3"] | None = None
-    """What was behind them, RGB; None: black."""
-
-    def save(self, path: Path | str) -> None:
-        """Write the Gaussians to a file, of the format that its name ends in."""
-        write(self.gaussians, path, drawing=self.drawing)
-
-    @torch.no_grad()
-    def render(self, camera: Camera | int = 0) -> Float[Tensor, "h w 3"]:
-        """What a camera of the input's frame sees, or one of `cameras` by its number.
-
-        RGB in [0, 1], drawn as `splat render` does.
-        """
-        if isinstance(camera, int):
-            if not -len(self.cameras) <= camera < len(self.cameras):
-                raise ValueError(
-                    f"camera is {camera}; expected the number of one of {len(self.cameras)}, or a"
-                    " camera"
-                )
-            camera = self.cameras[camera]
-        render = drawing_as(self.drawing.plain, INPUT_FRAME, "cpu", beside=False)
-        return draw(self.gaussians, camera, render, self.background)
-
-    def __repr__(self) -> str:
-        return f"Result({self._text()})"
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows: a picture from the first camera, and the figures."""
-        text = html.escape(self._text())
-        if not self.cameras:
-            return f"<p>{text}</p>"
-        data = b64encode(png_bytes(self.render())).decode()
-        return (
-            f'<figure><img src="data:image/png;base64,{data}" alt="the scene from a camera">'
-            f"<figcaption>{text}</figcaption></figure>"
-        )
-
-    def _text(self) -> str:
-        psnr = self.metrics.get("psnr")
-        parts = [] if psnr is None else [f"{psnr:.2f} dB"]
-        parts.append(f"{len(self.gaussians):,} Gaussians")
-        parts += [f"{self.metrics['steps']:,} steps"] if "steps" in self.metrics else []
-        return ", ".join([*parts, *([] if self.folder is None else [str(self.folder)])])
 
 
 def train(
@@ -154,7 +87,7 @@ def train(
     a run between two steps, by `Stopped`. Processes that torchrun started train one run together;
     only the first of them has metrics to return, and calls `done`.
     """
-    options, watching = options or Options(), watching or Watching(quiet=True)
+    options, watching = options or Options(), watching or Watching()
     ranks = _met(viewing)
     folder = None if out is None else ranks.agreed(lambda: vacant(Path(out), overwrite))
     decided = decide(scene, strategy, options, cap_asked=cap_asked, ranks=ranks)
@@ -422,16 +355,15 @@ def _carried_out(
         )
         baked = gaussians_from_frame(whole, job.run.frame)
         behind = job.run.background
+        back = None if behind is None else behind.to("cpu")
         result = Result(
-            baked.to("cpu"),
+            DrawnGaussians.of(baked.to("cpu"), job.run.drawing, back),
             metrics,
             None if folder is None else folder.path,
             cameras=tuple(
                 camera_from_frame(camera, job.run.frame).to("cpu")
                 for camera in (job.held_out or job.photos).cameras
             ),
-            drawing=job.run.drawing,
-            background=None if behind is None else behind.to("cpu"),
         )
         if done is not None and job.run.ranks.first:
             done(result)

@@ -281,13 +281,13 @@ class Gaussians:
         return self._each(lambda values: values.to(device))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Gaussians:
-        return Gaussians(
+        return replace(
+            self,
             means=change(self.means),
             quats=change(self.quats),
             scales=change(self.scales),
             opacities=change(self.opacities),
             colors=change(self.colors),
-            sh_degree=self.sh_degree,
             source=None if self.source is None else change(self.source),
             features=None if self.features is None else change(self.features),
         )

@@ -12,6 +12,7 @@ import sys
 import time
 from base64 import b64decode
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from splat.strategies.mcmc import Mcmc
 from splat.strategies.protect import Protect
 from splat.system.numbers import whole
 from splat.system.text import headline
+from splat.types import Drawing
 
 Splat = Callable[..., Any]
 
@@ -371,6 +373,13 @@ def test_the_python_interface_trains_without_leaving_a_trace(
         result.render(2)
     result.save("x.ply")
     again = package.read("x.ply")
+    assert again.drawing == result.gaussians.drawing and repr(again) == repr(result.gaussians)
+    assert torch.allclose(again.render(result.cameras[0]), result.render(0), atol=1e-3)
+    smooth = replace(again.take(torch.arange(100)), drawing=Drawing(antialiased=True))
+    smooth.save("y.ply")
+    assert package.read("y.ply").drawing.antialiased and len(package.read("y.ply")) == 100
+    package.write(smooth, "z.ply")
+    assert Path("z.ply").read_bytes() == Path("y.ply").read_bytes()
     assert torch.allclose(again.means, result.gaussians.means)
     # In the frame of the input: about the scene's points.
     assert scene.points is not None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -181,6 +183,17 @@ def test_without_a_terminal_progress_is_ten_lines(
     lines = [record.message for record in caplog.records]
     assert len(lines) == 9 and lines[0].startswith("step 6 of 60: loss ")
     assert "ms a step" in lines[0] and "Gaussians" in lines[0]
+
+
+def test_a_notebook_shows_a_bar(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    with closing(Bar(0, 60, job.time_left())) as bar:
+        job.run.watchers = [bar]
+        train(job.run)
+    said = capfd.readouterr().err
+    assert "60/60" in said and "Gaussians" in said
 
 
 def test_time_left_knows_that_steps_grow() -> None:

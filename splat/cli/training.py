@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from splat import api
-from splat.api import Result
 from splat.cli.run_options import Train
 from splat.cli.viewing import viewing_for
 from splat.export.receipt import Receipt
@@ -19,6 +18,7 @@ from splat.parallel import current_ranks
 from splat.prep.suffixes import is_video
 from splat.recipes import recipe
 from splat.recipes.model_files import MODEL_FILES, key_of, model_file
+from splat.results import Result
 from splat.runs.folder import vacant
 from splat.training.finish import summary
 from splat.training.stop import Stopped

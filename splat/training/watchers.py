@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 from tqdm import tqdm
+from tqdm.auto import tqdm as notebook_or_text
 
 from splat.core.edit import Change
 from splat.core.step import Step
@@ -181,7 +182,7 @@ def psnr_key(held_out: bool) -> str:
 
 
 class Bar:
-    """Progress on a terminal as a bar, elsewhere as a line now and then."""
+    """Progress on a terminal and in a notebook as a bar, elsewhere as a line now and then."""
 
     LINES = 10
     """Lines of a whole run where there is no terminal."""
@@ -190,13 +191,14 @@ class Bar:
 
     def __init__(self, step: int, steps: int, left: TimeLeft) -> None:
         self._left = left
-        self._bar = tqdm(
+        notebook = "ipykernel" in sys.modules
+        self._bar = (notebook_or_text if notebook else tqdm)(
             total=steps,
             initial=step,
             unit=" step",
             dynamic_ncols=True,
             bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]",
-            disable=not sys.stderr.isatty(),
+            disable=not (notebook or sys.stderr.isatty()),
             mininterval=0.2,
         )
         self._first, self._start, self._shown = step, time.monotonic(), 0.0

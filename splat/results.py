@@ -1,0 +1,139 @@
+"""What people hold in their hands: the result of a run, and Gaussians that know how they are drawn.
+
+Both are a line when printed and a picture in a notebook.
+"""
+
+from __future__ import annotations
+
+import html
+from base64 import b64encode
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splat import formats
+from splat.core.frame import INPUT_FRAME
+from splat.export.receipt import draw
+from splat.formats.settings import Settings
+from splat.render import drawing_as
+from splat.render.video import png_bytes
+from splat.types import Camera, Drawing, Frame, Gaussians
+
+
+@dataclass(frozen=True, repr=False)
+class DrawnGaussians(Gaussians):
+    """Gaussians in the frame of the input, with how they are drawn, as a file or a run knows it."""
+
+    drawing: Drawing = Drawing()  # noqa: RUF009
+    """How they were drawn while they were trained."""
+    background: Float[Tensor, "3"] | None = None
+    """What was behind them, RGB; None: black, or not known."""
+
+    @classmethod
+    def of(
+        cls,
+        gaussians: Gaussians,
+        drawing: Drawing,
+        background: Float[Tensor, "3"] | None = None,
+    ) -> DrawnGaussians:
+        """A set, with how it is drawn."""
+        own = {name: value for name, value in vars(gaussians).items()}
+        return cls(**{**own, "drawing": drawing, "background": background})
+
+    def save(self, path: Path | str) -> None:
+        """Write them to a file, of the format that its name ends in."""
+        formats.write(self, path, drawing=self.drawing)
+
+    @torch.no_grad()
+    def render(self, camera: Camera) -> Float[Tensor, "h w 3"]:
+        """What a camera of the input's frame sees, RGB in [0, 1], drawn as `splat render` does on
+        the CPU."""
+        render = drawing_as(self.drawing.plain, INPUT_FRAME, "cpu", beside=False)
+        return draw(self.to("cpu"), camera, render, self.background)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of a run."""
+
+    gaussians: DrawnGaussians
+    """The Gaussians in the frame of the input, on the CPU."""
+    metrics: dict[str, Any]
+    """Content of `metrics.json`."""
+    folder: Path | None
+    """Folder of the run; None: nothing was written."""
+    cameras: tuple[Camera, ...] = ()
+    """Cameras of the photos that were held out, or else of those that were trained on, in the frame
+    of the input and at the size of training."""
+
+    def save(self, path: Path | str) -> None:
+        """Write the Gaussians to a file, of the format that its name ends in."""
+        self.gaussians.save(path)
+
+    def render(self, camera: Camera | int = 0) -> Float[Tensor, "h w 3"]:
+        """What a camera of the input's frame sees, or one of `cameras` by its number.
+
+        RGB in [0, 1], drawn as `splat render` does.
+        """
+        if isinstance(camera, int):
+            if not -len(self.cameras) <= camera < len(self.cameras):
+                raise ValueError(
+                    f"camera is {camera}; expected the number of one of {len(self.cameras)}, or a"
+                    " camera"
+                )
+            camera = self.cameras[camera]
+        return self.gaussians.render(camera)
+
+    def __repr__(self) -> str:
+        return f"Result({self._text()})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a picture from the first camera, and the figures."""
+        text = html.escape(self._text())
+        if not self.cameras:
+            return f"<p>{text}</p>"
+        data = b64encode(png_bytes(self.render())).decode()
+        return (
+            f'<figure><img src="data:image/png;base64,{data}" alt="the scene from a camera">'
+            f"<figcaption>{text}</figcaption></figure>"
+        )
+
+    def _text(self) -> str:
+        psnr = self.metrics.get("psnr")
+        parts = [] if psnr is None else [f"{psnr:.2f} dB"]
+        parts.append(f"{len(self.gaussians):,} Gaussians")
+        parts += [f"{self.metrics['steps']:,} steps"] if "steps" in self.metrics else []
+        return ", ".join([*parts, *([] if self.folder is None else [str(self.folder)])])
+
+
+def read(path: str | Path, settings: Settings = Settings()) -> DrawnGaussians:  # noqa: B008
+    """The Gaussians of a file, on the CPU, with unit quaternions, and with what the file says of
+    how they were drawn.
+
+    Of `settings` only the axes count, of files that do not name theirs. Raises OSError, or
+    ValueError with the file's name.
+    """
+    return DrawnGaussians.of(formats.read(path, settings), formats.drawing(path))
+
+
+def write(
+    gaussians: Gaussians,
+    path: str | Path,
+    frame: Frame | None = None,
+    drawing: Drawing | None = None,
+    settings: Settings = Settings(),  # noqa: B008
+) -> None:
+    """Write Gaussians that were trained in `frame` (None: that of the input) in the format of
+    `path`.
+
+    `drawing` says how they are meant to be drawn (None: as they know themselves, if they do).
+    Features are not written, nor SH bands beyond `sh_degree`; rows with NaN or infinite values are
+    left out, with a warning. Raises ValueError where nothing is left to write.
+    """
+    if drawing is None:
+        drawing = gaussians.drawing if isinstance(gaussians, DrawnGaussians) else Drawing()
+    formats.write(gaussians, path, frame, drawing, settings)

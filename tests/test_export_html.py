@@ -83,7 +83,7 @@ def test_a_page_holds_the_very_file_that_spz_writes(tmp_path: Path, degree: int)
     assert base64.b64decode(page.text_of("payload")) == (tmp_path / "a.spz").read_bytes()
     same(formats.read(tmp_path / "a.html"), formats.read(tmp_path / "a.spz"))
     assert page.text_of("title") == page.text_of("h1") == "a"
-    assert page.scene() == {"name": "a", "near": None}
+    assert page.scene() == {"name": "a", "near": None, "background": None}
 
 
 def test_settings_of_harmonics_apply_and_those_that_the_page_cannot_read_do_not(
@@ -146,6 +146,15 @@ def test_how_it_was_drawn_is_remembered(
     drawing = Drawing(antialiased, near)
     formats.write(some(5), tmp_path / "a.html", drawing=drawing)
     assert formats.drawing(tmp_path / "a.html") == drawing
+
+
+def test_what_is_behind_it_is_told(tmp_path: Path) -> None:
+    formats.write(some(), tmp_path / "a.html", settings=Settings(page_background="#ff8000"))
+    scene = Parsed((tmp_path / "a.html").read_text()).scene()
+    assert scene["background"] == pytest.approx([1.0, 128 / 255, 0.0])
+    with pytest.raises(ValueError, match="background is 'grey'"):
+        formats.write(some(), tmp_path / "b.html", settings=Settings(page_background="grey"))
+    assert not (tmp_path / "b.html").exists()
 
 
 def test_it_starts_at_the_first_camera_with_their_mean_up() -> None:

@@ -46,7 +46,7 @@ from splat.viewer.chronicle import (
     Chronicle,
     plain_copy,
 )
-from splat.viewer.curves import MOST, Curves, of_log
+from splat.viewer.curves import MOST, Curves, events_of_log, of_log
 from splat.viewer.film import Film, Shooting
 from splat.viewer.gallery import UNKNOWN, Gallery
 from splat.viewer.guest import LONGEST, camera_at, quaternion
@@ -433,6 +433,22 @@ def test_curves_of_a_log_count_births_and_deaths() -> None:
     ]
     steps, born, died = of_log(lines).data("born", "died")
     assert (steps.tolist(), born.tolist(), died.tolist()) == ([10, 20], [0, 6], [0, 1])
+
+
+def test_the_events_of_a_run_that_nobody_watched_are_told_from_its_log() -> None:
+    lines = [
+        {"step": 12, "counts": {"append:split": 6, "drop:split": 3, "assign:re_locate": 2}},
+        {"step": 15, "counts": {"drop:opacity": 1}},
+        {"step": 40, "counts": {"append:split": 1000}},
+        {"step": 50, "command": {"name": "cap", "value": 900, "before": 800}},
+    ]
+    assert events_of_log(lines) == [
+        "born: split 1,006 (from 12 to 40)",
+        "died: opacity 1 (at 15)",
+        "moved: re&#95;locate 2 (at 12)",
+        "changed: cap &#61; 900 at 50",
+    ]
+    assert events_of_log([{"step": 10, "loss": 0.5}]) == []
 
 
 def test_the_pace_gives_pictures_their_share_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,8 @@ SAMPLED = 200_000
 """Most numbers from which percentiles are estimated."""
 WIDTH, BAR, TEXT = 360, 14, 20
 """Width of a legend, heights of its bar and of its text, pixels."""
+BUTTON = 32
+"""Width on the right of a picture that viser lays a button over, pixels."""
 
 
 @lru_cache(maxsize=16)
@@ -92,13 +94,13 @@ def legend(within: Span, name: str, title: str) -> Pixels:
     """A bar of the colours with numbers under it."""
     ramp = (table(name).numpy() * 255).astype(np.uint8)
     picture = np.full((TEXT + BAR + TEXT, WIDTH, 3), 36, np.uint8)
-    across = np.linspace(0, 255, WIDTH).astype(int)
-    picture[TEXT : TEXT + BAR] = ramp[across]
+    width = WIDTH - BUTTON
+    picture[TEXT : TEXT + BAR, :width] = ramp[np.linspace(0, 255, width).astype(int)]
     _text(picture, title + (" (logarithmic)" if within.log else ""), 0, TEXT - 6)
     for share in (0.0, 0.5, 1.0):
         number = f"{within.at(share):.3g}"
-        width = cv2.getTextSize(number, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0]
-        _text(picture, number, round(share * (WIDTH - width)), TEXT + BAR + TEXT - 5)
+        wide = cv2.getTextSize(number, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0]
+        _text(picture, number, round(share * (width - wide)), TEXT + BAR + TEXT - 5)
     return picture
 
 
@@ -109,6 +111,15 @@ def swatches(entries: dict[str, tuple[float, float, float]]) -> Pixels:
         x, y = (i % 2) * WIDTH // 2, (i // 2) * TEXT + 4
         picture[y : y + 12, x : x + 12] = np.round(np.array(color) * 255)
         _text(picture, name, x + 18, y + 11)
+    return picture
+
+
+def waiting() -> Pixels:
+    """What a browser shows until it is sent its first picture."""
+    picture = np.full((400, 640, 3), 20, np.uint8)
+    text = "drawing the first picture ..."
+    wide = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0]
+    _text(picture, text, (picture.shape[1] - wide) // 2, picture.shape[0] // 2)
     return picture
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splat.core.edit import SPLIT
+from splat.viewer.markdown import plain
 
 MOST = 240
 """Most points of a curve."""
+_VERBS = {"append": "born", "drop": "died", "assign": "moved", "overwrite": "reset"}
+"""Verbs of edits, in the words of the page."""
 NAMES = ("loss", "psnr", "test_psnr", "gaussians", "born", "died")
 
 
@@ -75,6 +79,34 @@ def of_log(records: Iterable[Mapping[str, Any]]) -> Curves:
                 record["step"], gaussians=record["gaussians"], born=born, died=died, **numbers
             )
     return curves
+
+
+def events_of_log(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What the log of a run knows of its events, a line of Markdown each: rows by reason, with the
+    steps between which they came and went, and what was changed."""
+    rows: dict[str, Counter[str]] = {verb: Counter() for verb in _VERBS}
+    steps: dict[tuple[str, str], list[int]] = {}
+    changed = []
+    for record in records:
+        for name, count in record.get("counts", {}).items():
+            verb, _, reason = name.partition(":")
+            if verb in rows and count and (verb, reason) != ("drop", SPLIT):
+                rows[verb][reason] += count
+                steps.setdefault((verb, reason), []).append(record["step"])
+        if command := record.get("command"):
+            changed.append(f"{command['name']} = {command['value']:g} at {record['step']:,}")
+        if "rolled_back" in record:
+            changed.append(f"set back to {record['step']:,}")
+    lines = []
+    for verb, said in _VERBS.items():
+        parts = []
+        for reason, count in rows[verb].most_common():
+            at = steps[verb, reason]
+            when = f"at {at[0]:,}" if at[0] == at[-1] else f"from {at[0]:,} to {at[-1]:,}"
+            parts.append(f"{plain(reason)} {count:,} ({when})")
+        if parts:
+            lines.append(f"{said}: {', '.join(parts)}")
+    return lines + ([f"changed: {plain(', '.join(changed))}"] if changed else [])
 
 
 def _filled(column: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from splat.core.frame import focus_point
 from splat.render import camera_paths
 from splat.types import Camera
+from splat.viewer import colors
 from splat.viewer.compare_tab import CompareTab
 from splat.viewer.curves import Curves
 from splat.viewer.export_folder import ExportFolder
@@ -64,6 +65,8 @@ class Page:
         with self._training:
             self.training = TrainingTab(gui, stage, curves, steering)
         _begin_at(server, stage.easel.source.cameras, marks)
+        # Before the first of their own, which of a large scene takes a while.
+        server.viser.scene.set_background_image(colors.waiting(), format="png")
         server.viser.on_client_connect(self._came)
         server.viser.on_client_disconnect(self._went)
 

@@ -211,7 +211,10 @@ class Easel:
         step, note = self.source.step, ""
         parts = []
         if self.chronicle is None:
-            note = "nobody watched this train: it is not known what happened to its Gaussians"
+            note = (
+                "which Gaussians these were only a viewer knows that was open while they trained;"
+                " how many, Run says"
+            )
         else:
             lately = self.chronicle.lately(step, look.recent)[rows]
             kind = self.chronicle.rows["kind"][rows]
@@ -223,7 +226,8 @@ class Easel:
             tint[doomed[rows]] = tint.new_tensor(EVENTS["would be pruned"])
         whole = concatenated([replace(bare, colors=tint), *map(ghost, parts)])
         drawn = self._drawn(whole, camera, look.overlay)
-        return drawn.image, drawn, colors.swatches(EVENTS), note
+        legend = None if self.chronicle is None else colors.swatches(EVENTS)
+        return drawn.image, drawn, legend, note
 
     def _held_against(
         self, look: Look, camera: Camera, image: Rgb, drawn: Rendered

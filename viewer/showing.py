@@ -14,7 +14,7 @@ from torch import Tensor
 from splat.cleanup import debris
 from splat.core.frame import points_to_frame
 from splat.types import Points
-from splat.viewer.curves import of_log
+from splat.viewer.curves import events_of_log, of_log
 from splat.viewer.gallery import Gallery
 from splat.viewer.markdown import plain
 from splat.viewer.page import Page, State, box_around
@@ -54,7 +54,8 @@ class Showing:
         low, high = box_around(first.positions)
         start = None if points is None else points_to_frame(points, first.frame)
         marks = Landmarks(gallery, start, low, high)
-        curves = of_log(log)
+        records = list(log)
+        curves, self._events = of_log(records), events_of_log(records)
         self.page = Page(server, self.stage, marks, self._state, curves=curves, timeline=line)
         if gallery is not None:
             self.stage.chores.append(lambda: self.page.shows_cameras and gallery.measure())
@@ -77,7 +78,7 @@ class Showing:
             figure = "" if source.psnr is None else f", {source.psnr:.2f} dB on held-out photos"
             step = f"trained for {source.step:,} steps, " if source.step else ""
             lines.append(f"**{plain(source.name)}**: {step}{source.count:,} {source.unit}{figure}")
-        return "  \n".join(lines), None
+        return "  \n".join([*lines, *self._events]), None
 
     def _debris(self, source: Source) -> Bool[Tensor, "n"]:
         if self._found is None:

@@ -40,6 +40,7 @@ from splat.photos.loader import Loader
 from splat.planning import predict
 from splat.recipes.model_files import ModelFile, model_file
 from splat.runs.folder import existing, read_config, same_views
+from splat.system.colours import hexadecimal
 from splat.system.numbers import amount, hint
 from splat.training.prepare import loaders
 from splat.types import Batch, Gaussians
@@ -167,6 +168,9 @@ def main(arguments: Sequence[str]) -> int:
         if not file.formats:
             check_free(file.out, asked.overwrite)
     opened = open_scene(asked.run, asked.device, "auto", exposure=asked.exposure_of)
+    if opened.background is not None:
+        behind = hexadecimal(opened.background.tolist())
+        files = [_with_background(file, behind) for file in files]
     receipts = []
     with _views(asked.run, opened) as seen:
         for file in files:
@@ -177,6 +181,13 @@ def main(arguments: Sequence[str]) -> int:
     if asked.json:
         print(json.dumps(receipts if several else receipts[0], indent=1))
     return 0
+
+
+def _with_background(asked: Export, behind: str) -> Export:
+    """With the colour that was behind everything in training, where a page is not told another."""
+    if asked.settings.page_background != "auto":
+        return asked
+    return replace(asked, settings=replace(asked.settings, page_background=behind))
 
 
 def _with_end(path: Path, suffix: str) -> Path:

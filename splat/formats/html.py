@@ -30,6 +30,7 @@ from splat.formats import spz
 from splat.formats.rows import kept
 from splat.formats.settings import Settings
 from splat.system import foreign
+from splat.system.colours import rgb
 from splat.system.files import replacing
 from splat.system.foreign import Broken
 from splat.types import Camera, Drawing, Gaussians
@@ -61,7 +62,9 @@ def write(
     gaussians = kept(gaussians, finite(gaussians), path)
     with _beside(path) as payload:
         spz.write(gaussians, payload, drawing, _inside(settings))
-        text = page(payload.read_bytes(), path.stem, cameras, drawing.near)
+        text = page(
+            payload.read_bytes(), path.stem, cameras, drawing.near, settings.page_background
+        )
     with replacing(path) as draft:
         draft.write_bytes(text.encode())
 
@@ -69,7 +72,7 @@ def write(
 def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
     """Bytes that a page of `n` Gaussians takes at most."""
     # A character of the name takes up to 6, in the title, the heading and the JSON.
-    code = len(page(b"", "", near=_LONGEST_NEAR).encode()) + 3 * 6 * _LONGEST_NAME
+    code = len(page(b"", "", (), _LONGEST_NEAR, "#010203").encode()) + 3 * 6 * _LONGEST_NAME
     return code + 4 * -(-spz.size(n, sh_degree, _inside(settings)) // 3)
 
 
@@ -100,7 +103,11 @@ def harmonics_grid(settings: Settings) -> Callable[[Tensor, int], Tensor]:
 
 
 def page(
-    payload: bytes, name: str, cameras: Sequence[Camera] = (), near: float | None = None
+    payload: bytes,
+    name: str,
+    cameras: Sequence[Camera] = (),
+    near: float | None = None,
+    background: str = "auto",
 ) -> str:
     """The page around an `.spz` of version 3.
 
@@ -108,10 +115,12 @@ def page(
     directions up, turning about the point that they look at; seen from farther away than any of
     them, what lies between there and their reach is left out unless one flies. Without, it starts
     where most of the scene is in sight, with -y up. Centres less deep than `near` are not drawn
-    (None: 0.01).
+    (None: 0.01). `background` is as `Settings.page_background`.
     """
     name = name.encode(errors="replace").decode()  # names of files need not be text
-    scene = {"name": name, "near": near, **(_start(cameras) if cameras else {})}
+    behind = None if background == "auto" else rgb(background)
+    start = _start(cameras) if cameras else {}
+    scene = {"name": name, "near": near, "background": behind, **start}
     values = {
         "title": escape(name),
         # No element can be closed from within JSON that is free of this sign.

@@ -29,6 +29,9 @@ class Settings:
     5 and 4; rounded one by one, those can cost some dB."""
     sog_palette: int = 0
     """Rows of the palette of harmonics in a .sog; 0: chosen by the number of Gaussians."""
+    page_background: str = "auto"
+    """Behind the scene of an .html: black, white or #rrggbb; auto: as in training, where that was
+    another colour than black, else the mean colour along the border of the first view."""
     seed: int = 0
     """Seed of the random numbers that codebooks are made with."""
 

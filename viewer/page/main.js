@@ -4,6 +4,7 @@
 const element = (id) => document.getElementById(id);
 const UPS = [[0, -1, 0], [0, 0, 1], [0, 1, 0], [0, 0, -1], [-1, 0, 0], [1, 0, 0]];
 const NEAR = 0.01; // as splat render has it where a file does not say
+const OUTWARD = 3; // how far one may draw back, in distances from which photographs were taken
 const TOUCH = matchMedia('(hover: none)');
 const scene = JSON.parse(element('scene').textContent);
 
@@ -55,6 +56,7 @@ async function start() {
   const view = new View(loaded.extent.radius);
   const home = homeOf(view, loaded.extent);
   view.pose = home;
+  view.bound(home.pivot, OUTWARD * (scene.reach ?? vectors.length(vectors.subtract(home.eye, home.pivot))));
   const controls = new Controls(renderer.canvas, view, {
     wake: () => stage.wake(),
     focus: (x, y) => approach(x, y, { stage, helper, controls, view }),
@@ -72,6 +74,8 @@ async function start() {
     told: (frames) => (element('frames').textContent = `${Math.round(frames)} fps`),
   });
   wire({ stage, controls, view, home });
+  stage.behind = scene.background ?? (scene.start ? await stage.borderOf(scene.start) : BLACK);
+  view.pose = home;
   await stage.settled();
   element('count').textContent = loaded.count.toLocaleString('en');
   element('loading').hidden = true;

@@ -69,7 +69,7 @@ class Renderer {
 
   /**
    * Draw into the canvas what a camera sees: {right, down, forward, eye} in the world, {focal,
-   * middle, size} in pixels of the picture, and the depth `near`.
+   * middle, size} in pixels of the picture, the depth `near`, and the colour that is `behind`.
    */
   draw(camera) {
     const { gl } = this;
@@ -78,7 +78,7 @@ class Renderer {
     this.#blend(camera);
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
     gl.viewport(0, 0, this.canvas.width, this.canvas.height);
-    this.#use(this.present, { picture: this.picture.texture });
+    this.#use(this.present, { picture: this.picture.texture }, { behind: camera.behind });
     gl.drawArrays(gl.TRIANGLES, 0, 3);
     this.fences.push(gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0));
     if (this.fences.length > 2) gl.deleteSync(this.fences.shift());

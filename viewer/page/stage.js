@@ -9,6 +9,8 @@ const SLOW = 1 / 28; // seconds a frame
 const FAST = 1 / 50;
 const RESTED = 150; // milliseconds without motion until the full picture is drawn
 const FIELD = 0.9; // radians across the window's shorter side, where the scene does not say
+const BLACK = [0, 0, 0];
+const SAMPLES = 24; // a side, to which a picture is shrunk whose border is looked at
 
 class Stage {
   /**
@@ -19,6 +21,7 @@ class Stage {
     Object.assign(this, { renderer, view, controls, lens, near, middle, reach, ask, told });
     this.canvas = renderer.canvas;
     this.pinned = null; // lens and size of a camera that the page is told to show exactly
+    this.behind = BLACK; // of pictures that nobody asked for exactly
     this.share = 1; // of the full size, while moving
     this.pace = 0; // seconds a frame, smoothed
     this.order = new Uint32Array(renderer.scene.row * renderer.scene.height);
@@ -67,6 +70,27 @@ class Stage {
     while (this.sorting) await this.sorting;
     await this.#sort();
     this.#draw(1);
+  }
+
+  /** The mean colour along the border of what a camera sees: what lies beyond is most like it. */
+  async borderOf(camera) {
+    await this.look(camera);
+    // In the same task as drawing: the canvas is emptied once it has been shown.
+    const small = document.createElement('canvas');
+    [small.width, small.height] = [SAMPLES, SAMPLES];
+    const context = small.getContext('2d');
+    context.drawImage(this.canvas, 0, 0, SAMPLES, SAMPLES);
+    const { data } = context.getImageData(0, 0, SAMPLES, SAMPLES);
+    const last = SAMPLES - 1;
+    const sum = [0, 0, 0, 0];
+    for (let pixel = 0; pixel < SAMPLES * SAMPLES; pixel++) {
+      const [x, y] = [pixel % SAMPLES, Math.floor(pixel / SAMPLES)];
+      if (x > 0 && x < last && y > 0 && y < last) continue;
+      [0, 1, 2].forEach((channel) => (sum[channel] += data[4 * pixel + channel] / 255));
+      sum[3] += 1;
+    }
+    this.pinned = null;
+    return sum.slice(0, 3).map((value) => value / sum[3]);
   }
 
   /** A place of the page as a ray in the world, and the depth from which it meets anything. */
@@ -164,7 +188,8 @@ class Stage {
     const size = [width, height].map((side) => Math.max(1, Math.round(side * share)));
     const [x, y] = [size[0] / width, size[1] / height];
     const [right, down, forward] = view.rotation;
-    const pose = { right, down, forward, eye: view.eye, near: this.#near };
+    const behind = this.pinned ? BLACK : this.behind;
+    const pose = { right, down, forward, eye: view.eye, near: this.#near, behind };
     this.renderer.draw({ ...pose, focal: [fx * x, fy * y], middle: [cx * x, cy * y], size });
   }
 }

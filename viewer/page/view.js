@@ -11,6 +11,12 @@ class View {
     this.rotation = [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
     this.pivot = [0, 0, radius];
     this.up = [0, -1, 0];
+    this.bound(this.pivot, Infinity);
+  }
+
+  /** Nobody draws back farther than that from a point. */
+  bound(middle, farthest) {
+    Object.assign(this, { middle, farthest });
   }
 
   get pose() {
@@ -75,7 +81,10 @@ class View {
     const { distance } = this;
     const ahead = distance * (1 - Math.exp(-amount));
     const step = vectors.scale(this.forward, ahead);
-    this.eye = vectors.add(this.eye, step);
+    const eye = vectors.add(this.eye, step);
+    const [now, then] = [this.eye, eye].map((place) => this.#away(place));
+    if (ahead < 0 && then > now && then > this.farthest) return;
+    this.eye = eye;
     if (ahead > 0 && distance - ahead < 0.02 * this.radius) {
       this.pivot = vectors.add(this.pivot, step);
     }
@@ -112,6 +121,10 @@ class View {
       pivot: vectors.mix(a.pivot, b.pivot, t),
       up: b.up,
     };
+  }
+
+  #away(place) {
+    return vectors.length(vectors.subtract(place, this.middle));
   }
 
   #turn(yaw, pitch, centre) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,8 @@ from PIL import Image
 pytest.importorskip("pycolmap")
 
 from splat import datasets
-from splat.prep import PrepOptions, Report, child, pairs, prepare
+from splat.prep import PrepOptions, Report, child, pairs, preparation, prepare
+from splat.prep.cameras import Group, cameras_text
 
 Splat = Callable[..., Any]
 TURNED = {1: None, 3: cv2.ROTATE_180, 6: cv2.ROTATE_90_COUNTERCLOCKWISE, 8: cv2.ROTATE_90_CLOCKWISE}
@@ -110,7 +112,7 @@ def test_the_report_names_what_went_wrong(scene: Any) -> None:
     assert report.doubles == (("q copy.jpg", "p1.jpg"),)
     assert [name for name, _ in report.broken] == ["broken.jpg", "empty.png"]
     assert (report.others, report.turned) == (1, 1)
-    assert "9 of 10 photos registered" in (out / "prep.txt").read_text()
+    assert "camera poses found for 9 of 10 photos" in (out / "prep.txt").read_text()
     assert json.loads((out / "prep.json").read_text())["registered"] == 9
 
 
@@ -178,7 +180,7 @@ def test_photos_without_overlap_end_in_a_sentence(splat: Splat, tmp_path: Path) 
     for i in range(3):
         textured.save(tmp_path / f"in/{i}.jpg", textured.picture(textured.eyes(1)[0], seed=i + 1))
     done = splat("prep", "in", "-o", "out", "--quiet", "--features", 1000, "--threads", 1)
-    assert done.code == 2 and "of 3 photos could be registered" in done.err
+    assert done.code == 2 and "of 3 photos (the first without" in done.err
     assert done.err.count("\n") == 1 and "overlap by two thirds" in done.err
     assert "no overlap found" in (tmp_path / "out/prep.txt").read_text()
 
@@ -238,6 +240,33 @@ def test_folders_that_are_not_ours_are_left_alone(splat: Splat, tmp_path: Path) 
             done = splat("prep", "in", "-o", out, *extra)
             assert done.code == 2 and said in done.err
     assert (tmp_path / "other/images/p00.jpg").is_file()
+
+
+def test_without_a_terminal_a_stage_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "splat")
+    monkeypatch.setattr(preparation, "SAY_EVERY", -1.0)
+    for quiet in (True, False):
+        own = preparation._Preparation(
+            tmp_path, tmp_path, PrepOptions(), preparation.Stages(tmp_path), quiet
+        )
+        with own._bar("finding features", "photo") as tick:
+            tick(1200, 4000)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["finding features: 0 s", "finding features: 1,200 of 4,000, 0 s", *said[:1]]
+
+
+def test_cameras_are_told_in_words() -> None:
+    def group(known: bool) -> Group:
+        return Group(("a",), "", 10, 10, "OPENCV", 9.0, known)
+
+    told = "told apart by photo size, make and focal length"
+    assert cameras_text([group(True)]) == f"one camera, {told}; EXIF has its focal length"
+    assert cameras_text([group(False)] * 2) == (
+        f"2 cameras, {told}; EXIF does not have their focal length"
+    )
+    assert cameras_text([group(False), group(True)]).endswith("EXIF has the focal length of 1")
 
 
 def test_pairs() -> None:

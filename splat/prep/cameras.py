@@ -50,3 +50,15 @@ def _group(members: Sequence[Photo], model: str) -> Group:
     return Group(
         names, first.camera, first.width, first.height, model, focal, first.focal is not None
     )
+
+
+def cameras_text(families: Sequence[Group]) -> str:
+    """Which cameras took the photos, in words."""
+    known = sum(group.known for group in families)
+    many = len(families) != 1
+    lens = "its" if not many else "their"
+    told = f"EXIF has {lens} focal length" if known else f"EXIF does not have {lens} focal length"
+    if many and 0 < known < len(families):
+        told = f"EXIF has the focal length of {known}"
+    what = f"{len(families)} cameras" if many else "one camera"
+    return f"{what}, told apart by photo size, make and focal length; {told}"

@@ -47,9 +47,9 @@ def named_distance(
     for asked in (one, other):
         name = next((p.name for p in gathering.photos if asked in (p.name, p.source)), None)
         if name is None or name not in registered:
-            state = "is no photo of the scene" if name is None else "was not registered"
+            state = "is no photo of the scene" if name is None else "has no camera pose"
             raise ValueError(
-                f"distance is given for {asked}, which {state}; expected two registered photos,"
+                f"distance is given for {asked}, which {state}; expected two photos with poses,"
                 f" such as {registered[0]} {registered[-1]} {metres:g}"
             )
         ends.append(name)

@@ -17,6 +17,12 @@ Floats = npt.NDArray[np.float32]
 
 MOST_EXHAUSTIVE = 60
 """Most photos of which all pairs are compared: these are 1,770, at about 0.4 s of a core each."""
+MEANING = {
+    "exhaustive": "every photo is compared with every other",
+    "sequential": "every photo is compared with its neighbours in time",
+    "similar": "every photo is compared with those that look most like it",
+}
+"""What each matching is, in words."""
 CENTRES = 64
 _SAMPLE, _ROUNDS = 20_000, 10
 _EARTH = 6_371_000.0

@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from splat.prep import pairs
-from splat.prep.cameras import Group, groups
+from splat.prep.cameras import Group, cameras_text, groups
 from splat.prep.child import check_installed, run_stage, threads_for
 from splat.prep.gather import (
     LEAST,
@@ -33,6 +33,9 @@ from splat.prep.report import Report
 from splat.prep.stages import Stages
 from splat.system import machine
 from splat.system.foreign import Record, reading, record
+
+SAY_EVERY = 10.0
+"""Seconds between lines on how far a stage is, where there is no terminal."""
 
 _log = logging.getLogger(__name__)
 
@@ -100,8 +103,8 @@ class _Preparation:
         if registered < LEAST:
             advice = report.failed[0][1] if report.failed else "no overlap"
             raise ValueError(
-                f"{self.source}: {registered} of {report.photos} photos could be registered (the"
-                f" first failed: {advice}); expected at least {LEAST}: take more photos that"
+                f"{self.source}: camera poses were found for {registered} of {report.photos} photos"
+                f" (the first without: {advice}); expected at least {LEAST}: take more photos that"
                 f" overlap by two thirds, from different places; {self.out / 'prep.txt'} names"
                 " each photo"
             )
@@ -120,7 +123,7 @@ class _Preparation:
             if all((self.out / "images" / photo.name).is_file() for photo in gathering.photos):
                 return gathering
         unit = "frame" if self.source.is_file() else "photo"
-        with self._bar("pictures", unit) as tick:
+        with self._bar(f"reading {unit}s", unit) as tick:
             gathering = gather(
                 self.source, self.out / "images", self.stages.folder / "photos.jsonl", options, tick
             )
@@ -154,15 +157,10 @@ class _Preparation:
         state = self.stages.begin("features", job["groups"], options.features, options.max_side)
         if state == "done":
             return
-        known_focals = sum(group.known for group in families)
-        _log.info(
-            "cameras: %d, by size, make and focal length (known of %d)",
-            len(families),
-            known_focals,
-        )
+        _log.info("%s", cameras_text(families))
         asked = {"features": options.features, "max_side": options.max_side}
         asked["threads"] = job["few_threads"]
-        with self._bar("features", "photo") as tick:
+        with self._bar("finding features", "photo") as tick:
             run_stage("features", {**job, **asked}, self.stages.folder, tick)
         self.stages.end("features")
 
@@ -172,19 +170,13 @@ class _Preparation:
         state = self.stages.begin("matches", matching, options.overlap, options.alike, options.seed)
         if state == "done" and kept.is_file():
             return kept_result(kept, check_matched)
-        why = (
-            ""
-            if options.matching == matching
-            else f" for {len(gathering.photos)} pictures"
-            + (" of a video" if gathering.video else "")
-        )
-        _log.info("matching: %s%s", matching, why)
+        _log.info("%s (--matching %s)", pairs.MEANING[matching], matching)
         places = {photo.name: place_of(photo) for photo in gathering.photos}
         asked = {
             "matching": matching, "overlap": options.overlap, "alike": options.alike,
             "gps": [places[name] for name in job["names"]], "anew": state == "new",
         }  # fmt: skip
-        with self._bar("matches", "pair") as tick:
+        with self._bar("comparing pairs", "pair") as tick:
             done = run_stage("matches", {**job, **asked}, self.stages.folder, tick)
         done = {"matching": matching, **done}
         write_json(kept, done)
@@ -195,7 +187,7 @@ class _Preparation:
         kept = self.stages.folder / "mapped.json"
         if self.stages.begin("mapping", self.options.seed) == "done" and kept.is_file():
             return kept_result(kept, check_mapped)
-        with self._bar("poses", "photo") as tick:
+        with self._bar("finding poses", "photo") as tick:
             done = run_stage("mapping", job, self.stages.folder, tick)
         write_json(kept, done)
         self.stages.end("mapping")
@@ -225,14 +217,19 @@ class _Preparation:
 
     @contextmanager
     def _bar(self, title: str, unit: str) -> Iterator[Tick]:
-        """A progress bar; it yields the function that takes how many are done of how many."""
+        """A progress bar, or a line now and then where there is no terminal; it yields the function
+        that takes how many are done of how many."""
         bar = tqdm(desc=title, unit=unit, disable=self.quiet or None, leave=False)
+        start = said = time.monotonic()
 
         def tick(done: int, total: int) -> None:
+            nonlocal said
             bar.total = max(total, done)
             bar.update(done - bar.n)
+            if bar.disable and not self.quiet and time.monotonic() - said > SAY_EVERY:
+                said = time.monotonic()
+                _log.info("%s: %s of %s, %.0f s", title, f"{done:,}", f"{total:,}", said - start)
 
-        start = time.monotonic()
         with bar:
             yield tick
         _log.info("%s: %.0f s", title, time.monotonic() - start)

@@ -96,7 +96,7 @@ class Report:
 
     def text(self) -> str:
         """The whole report as text."""
-        lines = [f"{self.registered} of {self.photos} photos registered ({self.matching})"]
+        lines = [f"camera poses found for {self.registered} of {self.photos} photos"]
         if self.registered:
             lines.append(
                 f"mean reprojection error {self.error:.2f} px; {self.points:,} points, each seen by"
@@ -107,7 +107,7 @@ class Report:
                 lines.append(f"and {len(self.cameras) - _SHOWN} more cameras")
         if self.frame is not None:
             lines.append(f"frame: {self.frame['how']}")
-        lines += list_text("not registered", [f"{name}: {why}" for name, why in self.failed])
+        lines += list_text("no pose found", [f"{name}: {why}" for name, why in self.failed])
         lines += list_text("cannot be read", [f"{name}: {why}" for name, why in self.broken])
         lines += list_text("left out", [f"{name}: the same as {one}" for name, one in self.doubles])
         kept = "left out" if self.blurry_dropped else "kept; --drop-blurry leaves them out"
@@ -147,7 +147,7 @@ class Report:
 
 
 def reason(counts: Mapping[str, int], elsewhere: int | None, blurred: bool) -> str:
-    """The likely reason why a photo was not registered, by its counts from `splat.prep.sfm`."""
+    """The likely reason why no pose was found for a photo, by its counts from `splat.prep.sfm`."""
     if elsewhere is not None:
         return f"in another part, of {elsewhere} photos, that does not connect to the largest"
     features, pairs, best = (counts.get(name, 0) for name in ("features", "pairs", "best"))

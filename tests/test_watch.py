@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -183,6 +183,22 @@ def test_without_a_terminal_progress_is_ten_lines(
     lines = [record.message for record in caplog.records]
     assert len(lines) == 9 and lines[0].startswith("step 6 of 60: loss ")
     assert "ms a step" in lines[0] and "Gaussians" in lines[0]
+
+
+@pytest.mark.parametrize(("each", "first"), [(0.0299, 2100), (0.5, 130), (5.0, 13)])
+def test_checkpoints_of_each_minute_have_round_names(
+    each: float, first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("splat.training.watchers.time.monotonic", lambda: now)
+    keeper, saved = Checkpoints(tmp_path, 10**6, 3), list[int]()
+    monkeypatch.setattr(keeper, "save", lambda run: saved.append(run.step))
+    for step in range(1, 2200):
+        now += each
+        keeper(SimpleNamespace(step=step, over=False), *[None] * 3)  # type: ignore[arg-type]
+        if saved:
+            break
+    assert saved == [first]
 
 
 def test_a_notebook_shows_a_bar(

@@ -29,6 +29,9 @@ COLUMNS_EVERY = 100
 """Steps between checks of the columns for NaN."""
 CHECKPOINT_SECONDS = 60.0
 """Longest time between checkpoints, unless writing them takes too large a share of it."""
+ROUND, ROUND_SHARE = (100, 10), 0.25
+"""Numbers of steps whose multiples are waited for, so that names are round, and the longest share
+of the time between checkpoints that this may take."""
 CHECKPOINT_SHARE = 0.05
 """Largest share of the time that writing checkpoints may take."""
 
@@ -81,12 +84,24 @@ class Checkpoints:
         self.last: Path | None = files[-1] if files else None
         """The last good one."""
         self._since, self._pause = time.monotonic(), CHECKPOINT_SECONDS
+        self._first: int | None = None
+        """The step after which time is counted."""
 
     def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
         del step, losses, change
-        late = time.monotonic() - self._since > self._pause
-        if late or run.step % self._every == 0 or run.over:
+        if self._due(run) or run.step % self._every == 0 or run.over:
             self.save(run)
+
+    def _due(self, run: Run) -> bool:
+        """Whether it is time for one, at a round number of steps if that does not take long."""
+        spent = time.monotonic() - self._since
+        if self._first is None:
+            self._first = run.step - 1
+        if spent <= self._pause:
+            return False
+        pace = spent / max(1, run.step - self._first)
+        stride = next((n for n in ROUND if n * pace < ROUND_SHARE * self._pause), 1)
+        return run.step % stride == 0
 
     def path(self, run: Run) -> Path:
         """The file that `save` would write for the present step."""
@@ -104,7 +119,7 @@ class Checkpoints:
             later.unlink(missing_ok=True)
         self.last = path
         checkpoint.prune(self.folder, self._keep, self.to_roll_back_to(run.at_once))
-        self._since = time.monotonic()
+        self._since, self._first = time.monotonic(), run.step
         self._pause = max(CHECKPOINT_SECONDS, (self._since - start) / CHECKPOINT_SHARE)
         return path
 

@@ -431,15 +431,37 @@ def test_flags_have_their_opposite_and_help_breaks_lines_where_they_are_full(
     splat: Splat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    shown = splat("train", "--help").out
+    shown = splat("train", "--help-all").out
     assert "--viewer, --no-viewer" in shown and "--pictures, --no-pictures" in shown
     assert "half the distance from a camera to the nearest points," in shown
+
+
+def test_help_is_a_page_and_all_of_it_is_there_for_whoever_asks(
+    splat: Splat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    short, whole = (splat("train", word).out for word in ("--help", "--help-all"))
+    assert len(short.splitlines()) < 150 < 2 * 150 < len(whole.splitlines())
+    assert "--budget STR" in short and "--harmonics-every" not in short
+    assert "--harmonics-every" in whole and "--help-all says" in short
+    assert "mcmc" in short and "\N{NO-BREAK SPACE}" not in short + whole
+    address = "Address to listen on."
+    short, whole = (splat("view", word).said for word in ("--help", "--help-all"))
+    assert address in short and f"{address} Any but this machine's own" not in short
+    assert f"{address} Any but" in whole and "usage: splat view [-h] [OPTIONS] WHAT [WHAT]" in short
+
+
+def test_a_mistyped_option_is_sent_to_the_help_that_has_it(splat: Splat) -> None:
+    wrong = splat("train", "scene", "mcmc", "--capp", "3k")
+    assert wrong.code == 2 and "in splat train mcmc --help" in wrong.err
+    assert "in splat train --help" in splat("train", "scene", "--resolutoin", "dash").err
 
 
 def test_help_of_a_part(splat: Splat) -> None:
     shown = splat("train", "mcmc", "+", "protect", "--help")
     assert shown.code == 0 and "--reasons" in shown.out and "--base" not in shown.out
     assert "Rows that match a rule are not dropped" in shown.said
+    assert "Rows that match" in splat("train", "mcmc", "+", "protect", "--help-all").said
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from splat.core.fields import statistics
 from splat.core.strategy import Strategy
 from splat.options import Options, Reading, Viewing, Watching
 from splat.options.blocking import Blocking
-from splat.options.parse import parsed, parsed_known
+from splat.options.parse import HELP, parsed, parsed_known
 from splat.options.verbs import DeviceName
 from splat.recipes import catalog, recipe
 from splat.recipes.offered import offered_for
@@ -53,7 +53,7 @@ def read(arguments: Sequence[str]) -> Train:
         first = [default if argument == own else argument for argument in first]
     parts = [_parted(part, first, offered) for part in parts]
     for part in parts:
-        if {"-h", "--help"} & set(part):
+        if HELP & set(part):
             # Help is asked of a part: what stands before it need not be whole.
             recipe.compose(offered[default], [part], offered)
     asked = parsed(_with_methods(_choices(first, offered, default), default), "train", first)
@@ -76,7 +76,7 @@ def _choices(
     since help and suggestions name all."""
     words = list(_words(arguments))
     named = [word for word in words if word in offered]
-    if {"-h", "--help"} & set(arguments) or (words and not named):
+    if HELP & set(arguments) or (words and not named):
         return offered
     return {name: offered[name] for name in dict.fromkeys([default, *named, "fixed"])}
 

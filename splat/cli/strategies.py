@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from splat.options.parse import parsed
+from splat.options.parse import HELP, parsed
 from splat.options.verbs import Json
 from splat.recipes import catalog
 from splat.system.numbers import hint
@@ -65,7 +65,7 @@ class Fields:
 def main(arguments: Sequence[str]) -> int:
     """List, show or test strategies; the exit code."""
     verb, *rest = arguments or ["list"]
-    if verb in ("-h", "--help"):
+    if verb in HELP:
         print(usage())
         return 0
     if verb not in _VERBS:
@@ -183,7 +183,7 @@ def _joined(arguments: Sequence[str], own: Mapping[str, int]) -> list[str]:
     left = 0
     for argument in arguments:
         name, equals, _ = argument.partition("=")
-        if left or name in own or name in ("-h", "--help"):
+        if left or name in own or name in HELP:
             left = left - 1 if left else 0 if equals else own.get(name, 0)
             options.append(argument)
         else:

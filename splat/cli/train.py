@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import field, make_dataclass
-from typing import Annotated, Any, Union
+from collections.abc import Collection, Sequence
+from dataclasses import MISSING, field, fields, make_dataclass
+from typing import Annotated, Any, Union, get_type_hints
 
 import tyro
 
 from splat.cli.run_options import Train
-from splat.options.parse import parsed
+from splat.options.parse import HELP, WHOLE_HELP, parsed
 from splat.recipes import catalog
+
+COMMON = frozenset(
+    "scene out overwrite prep dry_run steps minutes psnr resolution max_side device budget init"
+    " crop background exposure refine_poses memory seed masks eval eval_every quiet viewer host port"
+    " blocks".split()
+)
+"""Options that help shows where not all of it is asked for."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Train a scene; the exit code."""
-    if [*arguments] in (["-h"], ["--help"]):
-        parsed(_with_summaries(), "train", arguments)
+    if len(arguments) == 1 and arguments[0] in HELP:
+        parsed(_with_summaries(whole=arguments[0] == WHOLE_HELP), "train", arguments)
     # Methods, torch and OpenCV, which help needs not.
     from splat.cli.composed import read
     from splat.cli.training import carry_out
@@ -24,8 +31,9 @@ def main(arguments: Sequence[str]) -> int:
     return carry_out(read(arguments), arguments)
 
 
-def _with_summaries() -> type[Train]:
-    """`Train` as help shows it: a method is its name and what it is, and none is loaded."""
+def _with_summaries(*, whole: bool) -> type[Train]:
+    """`Train` as help shows it: a method is its name and what it is, and none is loaded; without
+    `whole` the options that most people need."""
     kinds = {
         name: make_dataclass(name, [], namespace={"__doc__": summary})
         for name, summary in catalog.summaries()[0].items()
@@ -34,7 +42,24 @@ def _with_summaries() -> type[Train]:
         Annotated[kind, tyro.conf.subcommand(name=name)] for name, kind in kinds.items()
     )
     first: Any = kinds.get(catalog.DEFAULT) or next(iter(kinds.values()))
+    shown = Train if whole else _with_fewer(Train, COMMON)
     entry = ("method", Union[choices], field(default_factory=first))  # noqa: UP007
     return make_dataclass(
-        "Train", [entry], bases=(Train,), namespace={"__doc__": Train.__doc__}, frozen=True
+        "Train", [entry], bases=(shown,), namespace={"__doc__": Train.__doc__}, frozen=True
+    )
+
+
+def _with_fewer(kind: type[Any], shown: Collection[str]) -> type[Any]:
+    """A dataclass of options, and those within it, of which help shows a few only."""
+    types = get_type_hints(kind, include_extras=True)
+    entries: list[tuple[str, Any, Any]] = []
+    for each in fields(kind):
+        if isinstance(each.default_factory, type):
+            group = _with_fewer(each.default_factory, shown)
+            entries.append((each.name, group, field(default_factory=group)))
+        elif each.name not in shown and each.default is not MISSING:
+            hidden = tyro.conf.Suppress[types[each.name]]  # type: ignore[valid-type]
+            entries.append((each.name, hidden, field(default=each.default)))
+    return make_dataclass(
+        kind.__name__, entries, bases=(kind,), namespace={"__doc__": kind.__doc__}, frozen=True
     )

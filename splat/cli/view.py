@@ -46,7 +46,9 @@ class View:
     """Look at a finished run, a checkpoint or a file of Gaussians in a browser; or at two of them,
     one held against the other."""
 
-    what: tyro.conf.Positional[tuple[Path, ...]]
+    what: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="WHAT [WHAT]"), hint("needed")
+    ]
     """Folder of a run, a checkpoint of one, or a file of Gaussians; one or two."""
     cameras: Annotated[Path | None, hint("those of the run")] = None
     """The cameras.json of a run, to look at a file of Gaussians from."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
+import re
+import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -21,24 +24,41 @@ _CONFIG = (
     tyro.conf.DisallowNone,
 )
 _REGISTRY = ConstructorRegistry()
+WHOLE_HELP = "--help-all"
+HELP = frozenset({"-h", "--help", WHOLE_HELP})
+"""Options that ask for help: of each option its first sentence, or all that there is to say."""
+_SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
+_SPACE = "\N{NO-BREAK SPACE}"
+"""Stands for the space between `splat` and the verb: tyro cuts a program's name at the first space
+where it tells which help has an option."""
 _FRAME = "│╭╮╰╯─ \t"
 
 
-def _unbroken() -> None:
-    """Have docstrings of fields shown without the line breaks of the source.
+class _Docs:
+    """How much of docstrings help shows."""
 
-    tyro 1.0 keeps those before lines that are indented, which all but the first are. Where it has
-    no such function any more, help has breaks too many and nothing else is wrong.
+    whole = False
+
+
+def _unbroken() -> None:
+    """Have docstrings of fields shown without the line breaks of the source, and in short of each
+    its first sentence.
+
+    tyro 1.0 keeps breaks before lines that are indented, which all but the first are. Where it has
+    no such function any more, help is longer than it need be and nothing else is wrong.
     """
     module: Any = getattr(tyro, "_docstrings", None)
     if (read := getattr(module, "parse_docstring_from_object", None)) is not None:
 
         def joined(of: object) -> dict[str, str]:
             paragraphs = {name: text.split("\n\n") for name, text in read(of).items()}
-            return {
+            docs = {
                 name: "\n\n".join(" ".join(part.split()) for part in parts)
                 for name, parts in paragraphs.items()
             }
+            if _Docs.whole:
+                return docs
+            return {name: _SENTENCE_ENDS.split(text, 1)[0] for name, text in docs.items()}
 
         module.parse_docstring_from_object = joined
 
@@ -67,11 +87,17 @@ def parsed(kind: type[T], verb: str, arguments: Sequence[str], default: T | None
     ValueError is raised in place of that explanation, which would be for people.
     """
     given: dict[str, Any] = {} if default is None else {"default": default}
-    with complaint() if "--json" in arguments else contextlib.nullcontext():
+    words = ["--help" if word == WHOLE_HELP else word for word in arguments]
+    _Docs.whole = WHOLE_HELP in arguments
+    if "--help" in words and not _Docs.whole and (doc := inspect.getdoc(kind)):
+        given["description"] = (
+            f"{doc}\n\n{WHOLE_HELP} says all that there is to say of each option."
+        )
+    with _spaced(), complaint() if "--json" in arguments else contextlib.nullcontext():
         outcome: Any = tyro.cli(
             kind,
-            prog=f"splat {verb}",
-            args=list(arguments),
+            prog=f"splat{_SPACE}{verb}",
+            args=words,
             config=_CONFIG,
             registry=_REGISTRY,
             **given,
@@ -80,9 +106,29 @@ def parsed(kind: type[T], verb: str, arguments: Sequence[str], default: T | None
     return value
 
 
+class _Spaced:
+    """A stream that writes `_SPACE` as a plain space."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(text.replace(_SPACE, " "))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _spaced() -> Iterator[None]:
+    out, err = _Spaced(sys.stdout), _Spaced(sys.stderr)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        yield
+
+
 def parsed_known(kind: type[T], verb: str, arguments: Sequence[str]) -> T:
     """The options of a dataclass among a verb's arguments; others are ignored."""
-    own = [argument for argument in arguments if argument not in ("-h", "--help")]
+    own = [argument for argument in arguments if argument not in HELP]
     outcome: Any = tyro.cli(
         kind,
         prog=f"splat {verb}",
@@ -105,7 +151,7 @@ def complaint() -> Iterator[None]:
     except SystemExit as end:
         if not end.code:
             raise
-        raise ValueError(_sentence(heard.getvalue())) from None
+        raise ValueError(_sentence(heard.getvalue().replace(_SPACE, " "))) from None
 
 
 def _sentence(box: str) -> str:

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from methods import METHODS
 
 from splat import api
 from splat.loop import Run
 from splat.options import Options, Watching
-from splat.planning import predict
-from splat.planning.ladder import step_parts, step_seconds
+from splat.planning import predict, speed
+from splat.planning.ladder import rung_for, step_parts, step_seconds
 from splat.planning.predict import Pace
 from splat.runs.folder import Folder
+from splat.system import machine
 from splat.training import time_budget
 from splat.training.prepare import Job, prepare
 from splat.types import Batch, SceneData
@@ -184,6 +186,29 @@ def test_a_limit_is_a_limit_where_the_prediction_was_wrong(
     assert found["ended"].endswith("1 s, which were asked for, are over")
     with pytest.raises(ValueError, match="which were asked for, are over"):
         api.resume(tmp_path / "run", lpips=None)
+
+
+def test_what_doctor_measured_counts_for_predictions_and_for_nothing_else(
+    scene: SceneData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cpu = torch.device("cpu")
+    options = predict.with_device_defaults(Options(steps=1000, threads=1, max_side=0), cpu)
+
+    def seconds() -> float:
+        return predict.predict(scene.train, options, cpu, 500, 500).seconds
+
+    plain, rung = seconds(), rung_for(cpu)
+    speed.remember_factor(3.0)
+    assert 2.5 * plain < seconds() <= 3 * plain and rung_for(cpu) == rung
+    speed.remember_factor(1e9)
+    assert speed.remembered_factor(cpu) == speed.MOST
+    monkeypatch.setattr(machine, "cores", lambda: 77)  # another machine with the same home
+    assert speed.remembered_factor(cpu) == 1.0
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    speed.speed_file().write_text("{}")
+    assert seconds() == plain
 
 
 def test_a_resume_never_times_again(

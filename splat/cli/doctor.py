@@ -19,6 +19,7 @@ from splat import __version__
 from splat.options.parse import parsed
 from splat.options.verbs import Json
 from splat.planning.ladder import step_seconds
+from splat.planning.speed import remember_factor, speed_file
 from splat.system import machine
 from splat.system.text import size
 
@@ -149,12 +150,13 @@ def _speed() -> Check:
     kernels.set_threads(machine.cores())
     took = step_milliseconds()
     predicted = step_seconds(torch.device("cpu"), 512 * 512, 20_000) * 1e3
+    remember_factor(took / predicted)
     text = f"{took:.1f} ms for a step of 512x512 pixels and 20,000 Gaussians"
     if took > 2.5 * predicted:
         return Check(
             "speed",
             "good",
-            f"{text}; {predicted:.1f} would be usual, predicted times will be too short",
+            f"{text}; {predicted:.1f} would be usual, and times are predicted accordingly",
             "is something else running?",
         )
     return Check("speed", "good", text)
@@ -313,15 +315,21 @@ def kept_folders() -> list[Path]:
     """What is ours in the user's cache; another program of the name `splat` may have its own."""
     folder = machine.user_cache()
     found = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in found if path.is_dir() and _OURS.fullmatch(path.name)]
+    ours = [path for path in found if path.is_dir() and _OURS.fullmatch(path.name)]
+    return ours + [path for path in (speed_file(),) if path.is_file()]
 
 
 def _bytes_below(folder: Path) -> int:
+    if folder.is_file():
+        return folder.stat().st_size
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _removed(folder: Path) -> int:
-    """Remove a folder; the bytes that it took."""
+    """Remove a folder, or a file; the bytes that it took."""
     freed = _bytes_below(folder)
-    shutil.rmtree(folder)
+    if folder.is_file():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder)
     return freed

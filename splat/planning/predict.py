@@ -21,6 +21,7 @@ from splat.planning.memory import (
     scratch_bytes,
     state_bytes,
 )
+from splat.planning.speed import remembered_factor
 from splat.system import machine
 from splat.system.text import size
 from splat.types import View
@@ -84,6 +85,12 @@ class Pace:
     """Factor on the time of decoding a photo."""
     spent: float = 0.0
     """Seconds that timing took."""
+
+
+def remembered_pace(device: torch.device) -> Pace:
+    """The pace of a machine on which no run was timed, by what `splat doctor` remembers."""
+    factor = remembered_factor(device)
+    return Pace(step=factor, pixels=factor)
 
 
 @dataclass(frozen=True)
@@ -162,7 +169,7 @@ def predict(
     start: int,
     cap: int,
     sizes: Sizes = Sizes(),  # noqa: B008
-    pace: Pace = Pace(),
+    pace: Pace | None = None,
     *,
     held_out: Sequence[View] = (),
     libraries: int | None = None,
@@ -170,8 +177,8 @@ def predict(
     """Predicted time and memory of training, from `start` Gaussians to `cap` (0: unknown).
 
     `options` are those that `with_device_defaults` gave, `sizes` those of the run's pictures;
-    `pace` says what is known of this machine and scene, `libraries` what it held before the run
-    began (None: what it holds now).
+    `pace` says what is known of this machine and scene (None: what `splat doctor` remembers),
+    `libraries` what it held before the run began (None: what it holds now).
     """
     assert options.steps and options.threads
     photos = photos_of(views, held_out, options, sizes)
@@ -179,6 +186,7 @@ def predict(
     most, rows = max(start, cap), mean_rows(start, cap)
     area = sizes.area * sum(areas) / len(areas)
     fixed, of_pixels = step_parts(device, area, rows, options.threads)
+    pace = remembered_pace(device) if pace is None else pace
     step = pace.step * fixed + pace.pixels * of_pixels
     decoding = pace.decoding * DECODE_SECONDS * sum(v.camera.width * v.camera.height for v in views)
     decoding *= REDUCED_TIME if reduces(options, views) else 1

@@ -133,7 +133,7 @@ def prepare(
     strategy: Strategy,
     options: Options,
     state: State | None = None,
-    pace: Pace = Pace(),  # noqa: B008
+    pace: Pace | None = None,
     frame: Frame | None = None,
     ranks: Ranks = ALONE,
     decided: Decided | None = None,
@@ -141,9 +141,9 @@ def prepare(
     """Everything that training needs, before step 0 or as the checkpoint `state` left it.
 
     `decided` is what was decided of it before, None: what is left open is decided here. `pace` is
-    what was timed of this scene and method on this machine; `frame` is what to train in,
-    None: that of the views that are trained on. `ranks` are the processes that train it together;
-    the steps of `options` are photos then, and those of the run as many times fewer.
+    what was timed of this scene and method on this machine, None: nothing was; `frame` is what to
+    train in, None: that of the views that are trained on. `ranks` are the processes that train it
+    together; the steps of `options` are photos then, and those of the run as many times fewer.
     """
     held = memory.held()
     check_goals(options, scene)
@@ -197,6 +197,7 @@ def prepare(
         after_changes(run.strategy, (command for command in run.script if command.step >= run.step))
     draws = run.model.draws
     start, cap = draws * len(run.model.cloud), draws * run.strategy.cap
+    pace = predict.remembered_pace(device) if pace is None else pace
     plan = predict.predict(
         scene.train, replace(options, steps=steps), device, start, cap, photos.sizes, pace,
         held_out=scene.test, libraries=held,

@@ -134,6 +134,6 @@ def write(
     Features are not written, nor SH bands beyond `sh_degree`; rows with NaN or infinite values are
     left out, with a warning. Raises ValueError where nothing is left to write.
     """
-    if drawing is None:
-        drawing = gaussians.drawing if isinstance(gaussians, DrawnGaussians) else Drawing()
+    if drawing is None and isinstance(gaussians, DrawnGaussians):
+        drawing = gaussians.drawing
     formats.write(gaussians, path, frame, drawing, settings)

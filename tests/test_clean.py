@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from splat import formats
-from splat.cleanup.debris import Limits, debris, giants, islands, needles, outside, unseen
+from splat.cleanup.choices import Limits
+from splat.cleanup.debris import debris, giants, islands, needles, outside, unseen
 from splat.render import renderer_for
 from splat.types import Camera, Drawing, Gaussians
 

@@ -24,7 +24,7 @@ from PIL import Image
 
 import splat as package
 from splat import api, formats
-from splat.cli import VERBS
+from splat.cli import ASKED, VERBS
 from splat.cli.composed import read
 from splat.options import Options
 from splat.recipes.catalog import METHODS, PARTS, PRESETS, USUAL, kind_of
@@ -66,6 +66,19 @@ def test_every_verb_has_help_and_is_listed(splat: Splat) -> None:
         assert f"{verb} " in listed.out and what in listed.out
         shown = splat(verb, "--help")
         assert shown.code == 0 and f"usage: splat {verb}" in shown.out
+
+
+@pytest.mark.parametrize("verb", sorted({*ASKED, "train"}))
+def test_help_waits_for_no_torch(verb: str) -> None:
+    code = f"from splat.cli import main\nmain(['{verb}', '--help'])"
+    loaded = (
+        "import sys, atexit; atexit.register(lambda: print(sorted(sys.modules), file=sys.stderr))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{loaded}\n{code}"], capture_output=True, text=True, check=True
+    )
+    assert f"usage: splat {verb}" in done.stdout
+    assert not {"'torch'", "'cv2'", "'scipy'"} & {*done.stderr.strip("[]\n").split(", ")}
 
 
 def test_the_grammar_of_train(tmp_path: Path) -> None:

@@ -19,12 +19,13 @@ from torch import Tensor
 
 from splat import formats
 from splat.cleanup import erase
-from splat.cleanup.erase.agree import Fill, Proposal, agreed_points
+from splat.cleanup.choices import Choice, Fill
+from splat.cleanup.erase.agree import Proposal, agreed_points
 from splat.cleanup.erase.fill import Filled, filled_holes
 from splat.cleanup.erase.inpaint import inpainted
 from splat.cleanup.erase.look import Look
 from splat.cleanup.erase.rows import concatenated
-from splat.cleanup.erase.vote import Choice, Votes, rows_to_erase, vote
+from splat.cleanup.erase.vote import Votes, rows_to_erase, vote
 from splat.formats.header import Header
 from splat.math import quaternions, sh_from_rgb
 from splat.render import renderer_for

@@ -6,12 +6,10 @@ Limits are relative to the scene and were chosen on trained ones so that its own
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from jaxtyping import Bool
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
@@ -19,13 +17,12 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from splat.cleanup.choices import Limits
 from splat.core.frame import finite
 from splat.formats.order import spatial_order
-from splat.system.numbers import hint
 from splat.types import Camera, Gaussians, Renderer
 
 _Whole = NDArray[np.integer[Any]]
-Box = tuple[float, float, float, float, float, float]
 
 _NEIGHBOURS = 8
 _REACH = 10.0
@@ -40,34 +37,10 @@ _BULK = 0.9
 """Share of the rows within the radius of a scene."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What counts as debris; 0: is not looked for."""
-
-    floaters: int = 10
-    """Islands of fewer Gaussians than this, with a wide gap around them."""
-    giants: float = 1.0
-    """Gaussians whose longest axis (a standard deviation) is more than so many times the radius of
-    the scene, that of nine tenths of it; or, farther out, than their distance from its middle."""
-    needles: float = 100.0
-    """Gaussians of more than ten times the usual length whose longest axis is more than so many
-    times the next one; discs are none."""
-    faint: Annotated[float, hint("1/255")] = 1 / 255
-    """Gaussians whose opacity is less than this; below 1/255 none is ever drawn."""
-    box: Annotated[Box | None, tyro.conf.arg(metavar="X Y Z X Y Z"), hint("none")] = None
-    """Gaussians that lie outside this box: x y z of its low corner, then of its high corner."""
-
-    def __post_init__(self) -> None:
-        for name in ("floaters", "giants", "needles", "faint"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name):g}; expected 0 or more")
-        if self.box is not None and not all(
-            low < high for low, high in zip(self.box[:3], self.box[3:], strict=True)
-        ):
-            raise ValueError(f"box is {self.box}; expected x y z of its low corner, then its high")
-
-
-def debris(gaussians: Gaussians, limits: Limits = Limits()) -> dict[str, Bool[Tensor, "n"]]:
+def debris(
+    gaussians: Gaussians,
+    limits: Limits = Limits(),  # noqa: B008
+) -> dict[str, Bool[Tensor, "n"]]:
     """Rows to remove by reason; a row may have several, but broken ones have no other."""
     whole = finite(gaussians)
     rows = whole.nonzero()[:, 0]

@@ -61,6 +61,24 @@ VERBS = {
     "doctor": ("splat.cli.doctor", "say what this machine can do, and what is missing"),
 }
 """Module and summary of each verb; those of a method lie with it, and are not offered without."""
+ASKED = {
+    "prep": "splat.cli.asked.prep:Prep",
+    "resume": "splat.cli.run_options:Resume",
+    "eval": "splat.cli.asked.evaluate:Evaluate",
+    "compare": "splat.cli.asked.compare:Compare",
+    "view": "splat.cli.asked.view:View",
+    "render": "splat.cli.asked.render:Render",
+    "export": "splat.cli.asked.export:Export",
+    "mesh": "splat.cli.asked.mesh:Mesh",
+    "convert": "splat.cli.asked.convert:Convert",
+    "clean": "splat.cli.asked.clean:Clean",
+    "erase": "splat.cli.asked.erase:Erase",
+    "info": "splat.cli.asked.info:Info",
+    "demo": "splat.cli.asked.demo:Demo",
+    "doctor": "splat.cli.asked.doctor:Doctor",
+    "debug-step": "splat.cli.asked.debug_step:DebugStep",
+}
+"""What a verb is asked for, which help shows without loading what carries it out."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,6 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = "--json" in rest
     errors.speak(quiet="--quiet" in rest)
     try:
+        if verb in ASKED and len(rest) == 1 and rest[0] in ("-h", "--help", "--help-all"):
+            from splat.options.parse import parsed
+
+            module, _, kind = ASKED[verb].partition(":")
+            parsed(getattr(import_module(module), kind), verb, rest)
         if verb != "train":  # where it is an option of its own, and names what is trained
             rest = _vouched(rest)
         code: int = import_module(VERBS[verb][0]).main(rest)

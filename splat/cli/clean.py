@@ -6,65 +6,31 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import torch
-import tyro
 from tqdm import tqdm
 
 from splat import api, formats
-from splat.cleanup.debris import Box, Limits, debris, unseen
+from splat.cleanup.choices import Box, Limits
+from splat.cleanup.debris import debris, unseen
 from splat.cleanup.floaters import floaters
+from splat.cli.asked.clean import Clean
 from splat.cli.opened import Opened, open_scene, views_of
 from splat.evaluation.evaluate import mean_psnr
 from splat.formats import rows
 from splat.math import spread
 from splat.options.parse import parsed
-from splat.options.verbs import DrawOn, Json, Overwrite, Quiet, check_free
+from splat.options.verbs import check_free
 from splat.planning import predict
 from splat.runs.folder import existing, read_config, same_views
-from splat.system.numbers import hint
 from splat.system.text import size
 from splat.training.prepare import loaders
 from splat.types import Batch, Frame, Gaussians
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Clean:
-    """Take debris out of a run, or of a file of Gaussians, and write what is left to a file.
-
-    What is removed by default is hardly ever wanted. Every limit may be changed, and 0 switches a
-    reason off: splat clean scene.ply -o clean.ply --floaters 100 --needles 0. Of a run, or with
-    --cameras, views say what floats before surfaces, too: splat clean run/ -o clean.ply
-    """
-
-    file: tyro.conf.Positional[Path]
-    """The file to read, or the folder of a run."""
-    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"]), hint("needed to write")] = None
-    """The file to write; its ending says which format."""
-    limits: Limits = field(default_factory=Limits)
-    cameras: Annotated[Path | None, hint("those of the run")] = None
-    """The cameras.json of a run: Gaussians that are drawn in none of them are removed too."""
-    views: int = 40
-    """Most of these views that are asked which Gaussians float: nearer to a camera than anything
-    is known to be, or in the free space before surfaces. Photos of a run speak for what they need.
-    0: none is asked."""
-    dry_run: bool = False
-    """Say what would be removed, and write nothing."""
-    overwrite: Overwrite = False
-    device: DrawOn = "auto"
-    json: Json = False
-    quiet: Quiet = False
-
-    def __post_init__(self) -> None:
-        if self.out is None and not self.dry_run:
-            raise ValueError("give the file to write with -o, or --dry-run to write none")
-        if self.views < 0:
-            raise ValueError(f"views is {self.views}; expected how many to ask, or 0 for none")
 
 
 def main(arguments: Sequence[str]) -> int:

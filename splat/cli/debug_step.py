@@ -5,27 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-import tyro
-
 from splat import kernels
+from splat.cli.asked.debug_step import DebugStep
 from splat.options.parse import parsed
-from splat.options.verbs import Json
 from splat.system.errors import FAILED
 from splat.training.dump import Dump, read
 from splat.training.reproduce import Entry, Report, reproduce
-
-
-@dataclass(frozen=True)
-class DebugStep:
-    """Repeat the step that ended a run on the CPU, and say where values are not finite first."""
-
-    dump: tyro.conf.Positional[Path]
-    """A file that a run left in its folder dumps."""
-    json: Json = False
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -8,16 +8,14 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from splat import api
+from splat.cli.asked.demo import Demo
 from splat.cli.training import report
 from splat.cli.viewing import viewing_for
 from splat.datasets import demo
-from splat.options import Options, Reading, Viewing, Watching
+from splat.options import Options, Reading
 from splat.options.parse import parsed
-from splat.options.verbs import DeviceName, Json
 from splat.recipes import recipe
 from splat.runs.folder import vacant
 from splat.system import machine
@@ -27,28 +25,6 @@ DRAFT_SECONDS = 3600.0
 """Age from which a draft of the scene is of no process that still draws."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Demo:
-    """Train the built-in scene: a still life of 60 pictures, drawn when first asked for.
-
-    It is measured on the pictures held out and exported; the contact sheet shows the result.
-    """
-
-    out: Path = Path("runs/demo")
-    """Folder for the run."""
-    overwrite: bool = False
-    """Replace the run that is in the folder."""
-    steps: int = 2500
-    """Steps to train for."""
-    cap: int = 30_000
-    """Most Gaussians."""
-    device: DeviceName = "auto"
-    """Where to train."""
-    json: Json = False
-    watching: Watching = field(default_factory=Watching)
-    viewing: Viewing = field(default_factory=Viewing)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 from splat import __version__
+from splat.cli.asked.doctor import Doctor
 from splat.options.parse import parsed
-from splat.options.verbs import Json
 from splat.planning.ladder import step_seconds
 from splat.planning.speed import remember_factor, speed_file
 from splat.system import machine
@@ -30,16 +30,6 @@ _DISTRIBUTION = "splat-toolkit"
 _OURS = re.compile(r"photos|\.?[a-z]+-[0-9a-f]{12}(-\w+)?")
 """Folders in the user's cache: photos by `splat.photos.disk_cache`, generated scenes with the mark
 of the code that drew them, and drafts of these."""
-
-
-@dataclass(frozen=True)
-class Doctor:
-    """Say what this machine can do, what is missing, and the command that brings it."""
-
-    json: Json = False
-    clean: bool = False
-    """Remove what is kept between runs in the user's cache (the built-in scene, decoded photos),
-    and check nothing. It is made again when it is needed."""
 
 
 @dataclass(frozen=True)

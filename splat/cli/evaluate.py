@@ -5,26 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-import tyro
 
 from splat import api, formats
 from splat.blocks.again import measure_again
+from splat.cli.asked.evaluate import Evaluate
 from splat.core.strategy import Fixed
-from splat.options import Options, Reading
+from splat.options import Options
 from splat.options.parse import parsed
-from splat.options.verbs import DrawOn, Json, Quiet
 from splat.recipes.model_files import ModelFile, model_file
 from splat.render import drawing_as
 from splat.runs.folder import Folder, existing
 from splat.sensor.held_out import HeldOutFit
 from splat.system.colours import hexadecimal, rgb
 from splat.system.files import read_json, write_json
-from splat.system.numbers import hint
 from splat.training.finish import figures, held_out_fit, measure, summary
 from splat.training.off_path import measured_off_path
 from splat.training.prepare import Job, loaders, prepare
@@ -35,37 +33,6 @@ FIGURES = (
     *("protocol", "psnr_unfitted", "own_near", "floaters", "off_path"),
 )
 """Metrics that a new measurement replaces in those of a run; `off_path` where it was asked for."""
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Measure a run, or a file of Gaussians, on held-out photos.
-
-    The metrics of a run are brought up to date. For a file, --scene says which photos.
-    """
-
-    what: tyro.conf.Positional[Path]
-    """Folder of a run, or a file of Gaussians in the frame of the scene."""
-    scene: Annotated[Path | None, hint("that of the run")] = None
-    """Folder of the scene: for a file, or where that of a run was moved to."""
-    fit: Literal["auto", "none", "exposure", "pose", "both"] = "auto"
-    """What of each held-out photo is fitted on its left half; figures are of the right half then.
-    auto: what the run learned of the photos that it trained on."""
-    off_path: bool = False
-    """Measure also where no photo was taken: nearer, farther, higher and from between cameras
-    against truth, where the scene was generated; from halfway between photos without it."""
-    net: Literal["alex", "vgg", "none"] = "alex"
-    """Network of LPIPS; figures of different networks do not compare."""
-    json: Json = False
-    quiet: Quiet = False
-    downscale: float | Literal["auto"] = "auto"
-    """For a file: shrink the photos this many times."""
-    max_side: Annotated[int | None, hint("fitted to the device")] = None
-    """For a file: longest side of a photo, pixels; 0: as it is."""
-    background: str = "auto"
-    """For a file: black, white or #rrggbb behind everything."""
-    device: DrawOn = "auto"
-    reading: Reading = field(default_factory=Reading)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
 from torch import Tensor
 
 from splat import api, formats
-from splat.cleanup.debris import Limits, giants, needles
+from splat.cleanup.choices import Limits
+from splat.cleanup.debris import giants, needles
+from splat.cli.asked.info import Info
 from splat.cli.clean import broken_counts
 from splat.core.frame import shrunk
 from splat.formats.rows import FAINTEST
-from splat.options import Options, Reading
+from splat.options import Options
 from splat.options.parse import parsed
-from splat.options.verbs import DeviceName, Json
 from splat.planning import predict
 from splat.planning.ladder import rung_for
 from splat.recipes import catalog, recipe, saved
@@ -37,18 +37,6 @@ BULK = torch.tensor([0.01, 0.99])
 """Quantiles of the rows, along each axis, between which the bulk of a scene lies."""
 BAR = 40
 """Characters of the longest bar of a histogram."""
-
-
-@dataclass(frozen=True)
-class Info:
-    """Say what is in a scene, a run or a file of Gaussians, and what training would take."""
-
-    what: tyro.conf.Positional[Path]
-    """Folder of a scene, folder of a run, or a file of Gaussians."""
-    json: Json = False
-    device: DeviceName = "auto"
-    """Where one would train."""
-    reading: Reading = field(default_factory=Reading)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -7,16 +7,13 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-import tyro
 from tqdm import tqdm
 
 from splat import api, mesh
-from splat.cleanup.debris import Box
+from splat.cli.asked.mesh import Mesh
 from splat.cli.masked import Masked, of_object, trimmed_by_masks
 from splat.cli.opened import Opened, open_scene, run_of, views_of
 from splat.core.frame import shrunk
@@ -25,89 +22,15 @@ from splat.mesh import cubes
 from splat.mesh.masks import Trim
 from splat.mesh.region import Corners
 from splat.options.parse import parsed
-from splat.options.verbs import DrawOn, Json, Overwrite, Quiet, check_free
+from splat.options.verbs import check_free
 from splat.photos.loader import Loader
 from splat.planning import predict
 from splat.runs.folder import read_config, same_views
-from splat.system.numbers import hint
 from splat.system.text import size, span
 from splat.training.prepare import loaders
 from splat.types import Camera, Needs
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Mesh:
-    """Write the surface of a run, or of a file of Gaussians, as a coloured mesh of triangles.
-
-    splat mesh run/ -o scene.ply
-    splat mesh run/ -o scene.glb --resolution 400 --box -1 -1 0 1 1 1.5
-    splat mesh scene.spz -o scene.obj --cameras run/cameras.json
-    """
-
-    what: tyro.conf.Positional[Path]
-    """Folder of a run, or a file of Gaussians."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """The file; its ending says which format: .ply, .glb or .obj."""
-    by: Literal["auto", "sdf", "depth"] = "auto"
-    """sdf: where a signed distance is zero that was trained beside the Gaussians; depth: fused from
-    the depth that the Gaussians show to the cameras. auto: sdf where the run has one."""
-    refine: int = 0
-    """Of sdf: steps for which the distance first goes on learning, with finer splines, from the
-    depth and the normals that the finished Gaussians show, and the photos' outlines (GS-ROR²'s
-    second stage); 400 are some."""
-    resolution: int = 256
-    """Cells along the longest side of the box."""
-    box: Annotated[
-        Box | None,
-        tyro.conf.arg(metavar="X Y Z X Y Z"),
-        hint("what the cameras look at; of sdf, where it is known"),
-    ] = None
-    """The part of space to make a mesh of, in the frame of the photos' cameras: x y z of its low
-    corner, then of its high one."""
-    truncation: float = 4.0
-    """Of depth: cells before and behind a surface in which a view tells of its distance."""
-    keep_share: float = 0.02
-    """Parts of the mesh of less than this share of the area of the largest one are left out."""
-    masks: Annotated[str | None, tyro.conf.arg(metavar="FOLDER|auto"), hint("none")] = None
-    """Leave out what masks of the object disprove: masks of a folder, called as the photos and
-    white where the object is; auto: those of the scene, or the photos' alpha channels. They open
-    holes that fusion closed."""
-    hull: bool = False
-    """Of masks: also what other faces hide. For masks that show the whole object, even where
-    something stands before it."""
-    faces: Annotated[int | None, hint("all")] = None
-    """Triangles that the mesh may have, such as 100k."""
-    cameras: Annotated[Path | None, hint("those of the run")] = None
-    """The cameras.json of a run, to look at a file of Gaussians from."""
-    views: int = 120
-    """Most cameras to look from, evenly spread over those there are."""
-    max_side: int = 800
-    """Longest side of the pictures looked at, pixels; 0: as the cameras have it."""
-    device: DrawOn = "auto"
-    overwrite: Overwrite = False
-    json: Json = False
-    quiet: Quiet = False
-
-    def __post_init__(self) -> None:
-        box = self.box
-        if box is not None and not all(a < b for a, b in zip(box[:3], box[3:], strict=True)):
-            raise ValueError(f"box is {box}; expected x y z of its low corner, then of its high")
-        for name, least in (
-            ("resolution", 8),
-            ("refine", 0),
-            ("views", 1),
-            ("max_side", 0),
-            ("truncation", 1),
-        ):
-            if not getattr(self, name) >= least:
-                value = f"{name.replace('_', '-')} is {getattr(self, name)}"
-                raise ValueError(f"{value}; expected {least} or more")
-        if not 0 <= self.keep_share <= 1:
-            raise ValueError(f"keep-share is {self.keep_share:g}; expected a share from 0 to 1")
-        if self.faces is not None and self.faces < 4:
-            raise ValueError(f"faces is {self.faces}; expected 4 or more")
 
 
 def main(arguments: Sequence[str]) -> int:

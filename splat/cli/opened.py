@@ -240,19 +240,6 @@ def trained_from(path: Path) -> list[Camera]:
     return training or [camera for camera, _ in cameras]
 
 
-def check_level_steps(steps: int | None, out: Path) -> None:
-    """Raise ValueError where steps of levels of detail are given that cannot be trained."""
-    if steps is None:
-        return
-    if steps < 0:
-        raise ValueError(f"level-steps is {steps}; expected a number of steps, or 0")
-    if steps and not formats.has_levels(formats.suffix_of(out, written=True)):
-        raise ValueError(
-            f"level-steps is {steps}, and {out.name} holds no levels of detail; leave it out, or"
-            " write a lod-meta.json"
-        )
-
-
 def level_training(
     steps: int | None, out: Path, count: int, cameras: Sequence[Camera], opened: Opened
 ) -> LevelTraining | None:

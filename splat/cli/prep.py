@@ -4,36 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
+from splat.cli.asked.prep import Prep
 from splat.options.parse import parsed
-from splat.options.verbs import Json, Quiet
-from splat.prep import PrepOptions, prepare
-from splat.system.numbers import hint
-
-
-@dataclass(frozen=True)
-class Prep:
-    """Make a posed scene of photographs or of a video: splat prep photos/ -o scene/
-
-    A second run goes on where the first was interrupted; changed options redo what they change.
-    """
-
-    source: tyro.conf.Positional[Path]
-    """Folder of photos, which is searched with all folders in it, or a video."""
-    out: Annotated[
-        Path | None, tyro.conf.arg(aliases=["-o"]), hint("the name of the source and _scene")
-    ] = None
-    """Folder for the scene."""
-    overwrite: bool = False
-    """Start anew in a folder that was prepared before."""
-    json: Json = False
-    quiet: Quiet = False
-    preparing: PrepOptions = field(default_factory=PrepOptions)
+from splat.prep import prepare
 
 
 def main(arguments: Sequence[str]) -> int:

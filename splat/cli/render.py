@@ -3,71 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import tyro
 from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from splat.cli.asked.render import Render
 from splat.cli.opened import Opened, open_scene, views_of
 from splat.core.frame import shrunk
 from splat.export.receipt import draw
 from splat.options.parse import parsed
-from splat.options.verbs import DrawOn, Overwrite, Quiet, check_free
+from splat.options.verbs import check_free
 from splat.render import camera_paths
 from splat.render.video import write_video
 from splat.system.import_path import object_at
-from splat.system.numbers import hint
 from splat.types import Camera
 
 SOUNDING = "splat.strategies.acoustic.verbs.sounding"
 """Import path of the module that makes sound for videos."""
-
-
-@dataclass(frozen=True)
-class Render:
-    """Draw a run, or a file of Gaussians, along a path of cameras."""
-
-    what: tyro.conf.Positional[Path]
-    """Folder of a run, or a file of Gaussians."""
-    out: Annotated[
-        Path | None, tyro.conf.arg(aliases=["-o"]), hint("turntable.mp4 and the like, in the run")
-    ] = None
-    """A name ending in .mp4 or .webm (videos), .gif or .webp (pictures that move), or a folder for
-    PNGs."""
-    format: Annotated[Literal["mp4", "webm", "gif", "webp"] | None, hint("mp4")] = None
-    """What to write where no name is given."""
-    path: str = "turntable"
-    """turntable; along: smoothly through the cameras of the scene; views: just these cameras; or
-    a JSON file of cameras (nerfstudio's camera path, or as cameras.json of a run)."""
-    frames: int = 120
-    """Pictures of turntable and along."""
-    fps: float = 30
-    """Pictures a second of a video."""
-    max_side: Annotated[int | None, hint("as the cameras have it")] = None
-    """Longest side of a picture, pixels."""
-    cameras: Annotated[Path | None, hint("those of the run")] = None
-    """The cameras.json of a run, to draw a file of Gaussians with."""
-    background: str = "auto"
-    """black, white or #rrggbb; auto: as in training."""
-    exposure_of: Annotated[str | None, hint("the mean of all photos")] = None
-    """Of a run that learned exposures: the training photo, by its name, whose exposure pictures are
-    to have."""
-    sound: Annotated[Path | None, hint("none")] = None
-    """A WAV file that a source in the scene plays, to be heard along the path under a video, of a
-    run whose field of sound is trained. It is cut, or followed by silence, to be as long."""
-    source_at: Annotated[
-        tuple[float, float, float] | None,
-        tyro.conf.arg(name="from"),
-        hint("the first that was trained"),
-    ] = None
-    """Where that source is, X Y Z in the coordinates of the scene."""
-    device: DrawOn = "auto"
-    overwrite: Overwrite = False
-    quiet: Quiet = False
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import tyro
 from jaxtyping import Float
 from torch import Tensor
 
 from splat import api, formats, kernels
+from splat.cli.asked.view import View
 from splat.cli.opened import open_scene, run_of, views_of
 from splat.core.frame import INPUT_FRAME, camera_to_frame, frame_of, gaussians_to_frame
 from splat.core.model import Model
@@ -22,7 +21,6 @@ from splat.formats import compressed, ply
 from splat.kernels import one_torch_thread
 from splat.lod.store import MANY, store_of
 from splat.options.parse import parsed
-from splat.options.verbs import DrawOn
 from splat.planning.predict import with_device_defaults
 from splat.render import choose_device, drawing_as
 from splat.runs.folder import Folder, read_config, same_views
@@ -30,7 +28,6 @@ from splat.runs.log import read_log
 from splat.system import machine
 from splat.system.colours import rgb
 from splat.system.files import read_json
-from splat.system.numbers import hint
 from splat.training.prepare import loaders
 from splat.types import Camera, Frame, Points, SceneData
 from splat.viewer.layers import Layered
@@ -39,29 +36,6 @@ from splat.viewer.source import Photos, Still, Unbaked
 _log = logging.getLogger(__name__)
 _SAMPLED = 2_000_000
 """Most Gaussians from which the middle of a file is computed."""
-
-
-@dataclass(frozen=True)
-class View:
-    """Look at a finished run, a checkpoint or a file of Gaussians in a browser; or at two of them,
-    one held against the other."""
-
-    what: Annotated[
-        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="WHAT [WHAT]"), hint("needed")
-    ]
-    """Folder of a run, a checkpoint of one, or a file of Gaussians; one or two."""
-    cameras: Annotated[Path | None, hint("those of the run")] = None
-    """The cameras.json of a run, to look at a file of Gaussians from."""
-    host: str = "localhost"
-    """Address to listen on. Any but this machine's own is open to the network, and then asks for a
-    token."""
-    port: int = 8080
-    """Port; the next free one if it is taken."""
-    token: Annotated[str | None, hint("made where one is needed")] = None
-    """What a browser must know to be let in."""
-    background: str = "auto"
-    """black, white or #rrggbb; auto: as in training."""
-    device: DrawOn = "auto"
 
 
 def main(arguments: Sequence[str]) -> int:

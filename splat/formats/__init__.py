@@ -8,20 +8,23 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from splat.core.frame import gaussians_from_frame
-from splat.formats.header import AGAIN
 from splat.formats.settings import Settings
-from splat.lod.levels import Refine
 from splat.system import foreign
 from splat.system.entry_points import installed_besides
 from splat.system.import_path import object_at
 from splat.system.numbers import amount
-from splat.types import Camera, Drawing, Frame, Gaussians
 
+if TYPE_CHECKING:
+    # Help asks what formats there are, and waits for no torch.
+    from torch import Tensor
+
+    from splat.lod.levels import Refine
+    from splat.types import Camera, Drawing, Frame, Gaussians
+
+AGAIN = "fetch or export it again"
+"""What to do about a broken file."""
 GROUP = "splat.formats"
 """Entry points of other packages' formats: modules, under the suffix of their files."""
 
@@ -96,18 +99,22 @@ def write(
     gaussians: Gaussians,
     path: str | Path,
     frame: Frame | None = None,
-    drawing: Drawing = Drawing(),  # noqa: B008
+    drawing: Drawing | None = None,
     settings: Settings = Settings(),  # noqa: B008
     cameras: Sequence[Camera] = (),
     refine: Refine | None = None,
 ) -> None:
     """Write a set that was trained in `frame` (None: that of the input) in the format of `path`.
 
-    `drawing` says how it is meant to be drawn, for viewers that can follow; `cameras`, in the frame
+    `drawing` says how it is meant to be drawn (None: as any program draws), for viewers that can
+    follow; `cameras`, in the frame
     of the input, where a page begins; `refine` what levels of detail are to become, where a format
     has any. Features are not written, nor SH bands beyond `sh_degree`; rows with NaN or infinite
     values are left out, with a warning. Raises ValueError where nothing is left to write.
     """
+    from splat.core.frame import gaussians_from_frame
+    from splat.types import Drawing
+
     path = Path(path)
     module = _format(path, written=True)
     more: dict[str, Any] = {}
@@ -115,7 +122,9 @@ def write(
         more["cameras"] = cameras
     if has_levels(path.name):
         more["refine"] = refine
-    module.write(gaussians_from_frame(gaussians, frame), path, drawing, settings, **more)
+    module.write(
+        gaussians_from_frame(gaussians, frame), path, drawing or Drawing(), settings, **more
+    )
 
 
 def size_of(
@@ -198,6 +207,8 @@ def holds_gaussians(path: Path) -> bool:
 
 def drawing(path: str | Path) -> Drawing:
     """How the file says that its Gaussians are meant to be drawn."""
+    from splat.types import Drawing
+
     path = Path(path)
     module = _reader(path)
     with _edge(path):

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from splat.formats import AGAIN
 from splat.system import foreign
 from splat.system.foreign import Broken, shown
 from splat.types import Drawing
 
-AGAIN = "fetch or export it again"
 """What to do about a file that is broken."""
 EXPECTED = f"a whole file; {AGAIN}"
 

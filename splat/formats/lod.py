@@ -21,8 +21,7 @@ import torch
 from torch import Tensor
 
 from splat.core.frame import finite
-from splat.formats import sog
-from splat.formats.header import AGAIN
+from splat.formats import AGAIN, sog
 from splat.formats.lod_meta import Place, document_bytes, read_meta, tree
 from splat.formats.rows import kept, rows_of
 from splat.formats.settings import Settings

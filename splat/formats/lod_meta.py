@@ -11,7 +11,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.formats.header import AGAIN, EXPECTED
+from splat.formats import AGAIN
+from splat.formats.header import EXPECTED
 from splat.system import foreign
 from splat.system.foreign import Broken, shown
 

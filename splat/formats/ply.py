@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from splat.core.frame import finite
-from splat.formats.header import AGAIN, EXPECTED, Header, Table, header_bytes
+from splat.formats import AGAIN
+from splat.formats.header import EXPECTED, Header, Table, header_bytes
 from splat.formats.rows import FAINTEST, kept, rows_of, unit_quats, warn_left_out
 from splat.formats.settings import Settings
 from splat.math import rgb_from_sh

@@ -4,10 +4,10 @@ Inspired by Wei, Funkhouser & Rusinkiewicz 2023 (clutter removal with view-consi
 who let views vote too; the rules and their numbers are our own.
 """
 
-from splat.cleanup.erase.agree import Fill
+from splat.cleanup.choices import Choice, Fill
 from splat.cleanup.erase.fill import Filled, filled_holes
 from splat.cleanup.erase.rows import write_left
-from splat.cleanup.erase.vote import Choice, Votes, rows_to_erase, vote
+from splat.cleanup.erase.vote import Votes, rows_to_erase, vote
 
 __all__ = [
     "Choice",

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.ndimage import minimum_filter
 
+from splat.cleanup.choices import Fill
 from splat.cleanup.erase.inpaint import inpainted
 from splat.cleanup.erase.look import Look
 
@@ -21,25 +22,6 @@ _CLEAR = 0.1
 _AROUND = 5
 """Side of the square of pixels in which all must be seen past: outlines are wrong by a pixel or
 two."""
-
-
-@dataclass(frozen=True)
-class Fill:
-    """Which points become new Gaussians."""
-
-    agree: int = 3
-    """Views that must put a point at the same depth, its own among them."""
-    tolerance: float = 0.02
-    """Share of the depth by which they may differ."""
-    stride: int = 2
-    """Pixels between the points of a view, and so about between new rows."""
-
-    def __post_init__(self) -> None:
-        for name in ("agree", "stride"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more")
-        if not 0 < self.tolerance < 0.5:
-            raise ValueError(f"tolerance is {self.tolerance:g}; expected a share above 0, below .5")
 
 
 @dataclass(frozen=True)
@@ -73,7 +55,7 @@ def proposal_of(look: Look) -> Proposal:
 
 def agreed_points(
     proposals: Sequence[Proposal],
-    options: Fill = Fill(),
+    options: Fill = Fill(),  # noqa: B008
 ) -> tuple[Sheet, int]:
     """The points that views agree on, and how many were looked at.
 

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splat.cleanup.erase.agree import Fill, Sheet, agreed_points, proposal_of
+from splat.cleanup.choices import Fill
+from splat.cleanup.erase.agree import Sheet, agreed_points, proposal_of
 from splat.cleanup.erase.look import Look, photographed_rows, view_without
 from splat.cleanup.erase.vote import constant_map
 from splat.math import quaternions, sh_from_rgb

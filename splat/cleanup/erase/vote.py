@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from splat.cleanup.choices import Choice
 from splat.types import Camera, Gaussians, Needs, Rendered, Renderer
 
 _NEIGHBOURS = 4
@@ -23,28 +24,6 @@ _BEHIND = 0.02
 """Share of the depth from which a row lies behind what is seen in its pixel."""
 _HARDLY = 0.05
 """Blending weight in all voting views together, pixels, below which a row was hardly seen."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which votes erase a row."""
-
-    threshold: float = 0.5
-    """Rows of which more than this share is masked go."""
-    grow: float = 1.5
-    """Rows within so many times the usual spacing of those that go follow them, if they lie within
-    the masks in all voting views and less clearly masked (`low`) or hardly seen; 0: none does."""
-    low: float = 0.02
-    """Share from which a row that was seen may follow."""
-    outside: bool = False
-    """The opposite: all goes but what the masks show."""
-
-    def __post_init__(self) -> None:
-        for name in ("threshold", "low"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name):g}; expected 0 or more, below 1")
-        if not self.grow >= 0:
-            raise ValueError(f"grow is {self.grow:g}; expected 0 or more")
 
 
 @dataclass(frozen=True)
@@ -115,7 +94,9 @@ def constant_map(map: Float[Tensor, "h w m"], rendered: Rendered) -> Float[Tenso
 
 
 def rows_to_erase(
-    gaussians: Gaussians, votes: Votes, choice: Choice = Choice()
+    gaussians: Gaussians,
+    votes: Votes,
+    choice: Choice = Choice(),  # noqa: B008
 ) -> Bool[Tensor, "n"]:
     """Rows to erase, by their votes.
 

@@ -12,8 +12,9 @@ from typing import Annotated
 
 import tyro
 
+from splat.cli.asked.render import Render
 from splat.cli.opened import run_of
-from splat.cli.render import Render, asked_cameras
+from splat.cli.render import asked_cameras
 from splat.options.parse import parsed
 from splat.strategies.acoustic import moving
 from splat.strategies.acoustic.sounds import Ears, Source, write_wav

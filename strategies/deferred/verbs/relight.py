@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from splat.cli.asked.render import Render
 from splat.cli.opened import Opened, open_scene
-from splat.cli.render import Render, asked_cameras
+from splat.cli.render import asked_cameras
 from splat.core.frame import shrunk
 from splat.core.model import Model
 from splat.options.parse import parsed

@@ -1,0 +1,53 @@
+"""What `splat convert` is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from splat.cli.asked.levels import check_level_steps
+from splat.formats.settings import Settings
+from splat.options.verbs import DrawOn, Json, Overwrite, Quiet
+from splat.system.numbers import hint
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Write the Gaussians of a file in another format.
+
+    splat convert scene.spz scene.ply
+    What the new file does not hold is said; with --cameras both are drawn and compared.
+    """
+
+    source: tyro.conf.Positional[Path]
+    """The file to read: .ply, .compressed.ply, .spz, .sog, .glb, .splat, .ksplat, .html, or
+    lod-meta.json with its chunks beside it."""
+    target: tyro.conf.Positional[Path]
+    """The file to write; its ending says which format."""
+    sh_degree: Annotated[int | None, hint("as they are")] = None
+    """Bands of harmonics to write, 0 to 3. The others are cut off, or with --cameras taken over by
+    those that stay."""
+    cameras: Annotated[Path | None, hint("none")] = None
+    """The cameras.json of a run: harmonics are rounded for what these see, and both files are drawn
+    from them."""
+    level_steps: Annotated[int | None, hint("1000 with --cameras, above 2M Gaussians 0")] = None
+    """Of lod-meta.json: steps in which every coarser level is trained to draw what the finest one
+    does from these cameras; 0: levels are merged only."""
+    settings: Settings = field(default_factory=Settings)
+    overwrite: Overwrite = False
+    device: DrawOn = "auto"
+    json: Json = False
+    quiet: Quiet = False
+
+    def __post_init__(self) -> None:
+        check_level_steps(self.level_steps, self.target)
+        if self.level_steps and self.cameras is None:
+            raise ValueError(
+                f"level-steps is {self.level_steps}, and there are no cameras to train levels from;"
+                " give --cameras RUN/cameras.json, or leave it out"
+            )
+        if self.sh_degree is not None and self.sh_degree not in range(4):
+            raise ValueError(f"sh-degree is {self.sh_degree}; expected 0, 1, 2 or 3")

@@ -1,0 +1,31 @@
+"""What `splat demo` is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from splat.options import Viewing, Watching
+from splat.options.verbs import DeviceName, Json
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train the built-in scene: a still life of 60 pictures, drawn when first asked for.
+
+    It is measured on the pictures held out and exported; the contact sheet shows the result.
+    """
+
+    out: Path = Path("runs/demo")
+    """Folder for the run."""
+    overwrite: bool = False
+    """Replace the run that is in the folder."""
+    steps: int = 2500
+    """Steps to train for."""
+    cap: int = 30_000
+    """Most Gaussians."""
+    device: DeviceName = "auto"
+    """Where to train."""
+    json: Json = False
+    watching: Watching = field(default_factory=Watching)
+    viewing: Viewing = field(default_factory=Viewing)

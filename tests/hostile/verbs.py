@@ -373,7 +373,7 @@ def cases() -> dict[str, Case]:
             "train-blocks", (old,),
             (*train, "--steps", "8", "--seed", "4", "--overwrite", "--blocks", "2x1", "--workers",
              "0", *TRAIN, *MCMC),
-            judge=by_blocks, canonical=without_notes,
+            judge=by_blocks, canonical=lambda made: without_aside(without_notes(made)),
         ),
         Case("demo", (old,), (), call=_demo, judge=by_run, slow=True),
         Case("eval", (old,), ("eval", "{root}/run", "--net", "none", "--quiet")),

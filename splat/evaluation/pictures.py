@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
 from splat.system.files import replacing
+
+if TYPE_CHECKING:  # it takes as long to load as half of torch, and few commands draw
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Bytes = NDArray[np.uint8]
 """A picture [h, w, 3], RGB."""
@@ -62,7 +61,7 @@ class Row:
         error = (truth - image).abs().mean(2)
         if mask is not None:
             error = error.where(mask.cpu() != 0, error.new_zeros(()))
-        shown = colormaps["magma"](_fitted((error / WORST).numpy()).clip(0, 1))[..., :3]
+        shown = _ramp(_fitted((error / WORST).numpy()).clip(0, 1))
         first, second = (as_bytes(_fitted(picture.numpy())) for picture in (truth, image))
         return cls(name, psnr, first, second, as_bytes(shown))
 
@@ -77,6 +76,8 @@ def contact_sheet(rows: Sequence[Row], path: Path, title: str = "") -> None:
     width = 2 * _MARGIN + 3 * column + 2 * _GAP
     tops = np.cumsum([_HEAD] + [row.truth.shape[0] + _CAPTION for row in shown])
     height = int(tops[-1]) + _CAPTION
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
     lefts = [_MARGIN + i * (column + _GAP) for i in range(3)]
     tiles = [_heading(figure, lefts, column)]
@@ -100,6 +101,9 @@ def curves(log: Sequence[Mapping[str, Any]], path: Path) -> None:
     `loss`; `psnr` (of the training view); `test_psnr` (of held-out views); `gaussians` (how many);
     `counts` (of an edit, as in `Change.counts`). A panel without records says so.
     """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     figure = Figure(figsize=(11, 7.2), dpi=_DPI, layout="constrained", facecolor="white")
     loss, quality, size, edits = figure.subplots(2, 2).flat
     last = max((record["step"] for record in log), default=0)
@@ -146,6 +150,8 @@ def _series(log: Sequence[Mapping[str, Any]], key: str) -> tuple[NDArray[Any], N
 
 def styled(axes: Axes, title: str, last: float) -> None:
     """A plain panel over steps (or seconds) up to the last."""
+    from matplotlib.ticker import EngFormatter
+
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
@@ -220,7 +226,7 @@ def _heading(figure: Figure, lefts: Sequence[int], column: int) -> tuple[int, in
     end = lefts[2] + column
     _text(figure, end - 112, _HEAD // 2, "0", FAINT)
     _text(figure, end - 28, _HEAD // 2, f"{WORST:g}", FAINT)
-    ramp = as_bytes(colormaps["magma"](np.linspace(0, 1, 64))[None, :, :3])
+    ramp = as_bytes(_ramp(np.linspace(0, 1, 64))[None])
     return _HEAD // 2 - 5, end - 98, ramp.repeat(10, 0)
 
 
@@ -242,6 +248,14 @@ def _shortened(name: str, most: int = 28) -> str:
     return name if len(name) <= most else "…" + name[1 - most :]
 
 
+def _ramp(values: NDArray[Any]) -> NDArray[Any]:
+    """Colours of numbers in [0, 1], RGB in [0, 1]."""
+    from matplotlib import colormaps
+
+    colors: NDArray[Any] = colormaps["magma"](values)[..., :3]
+    return colors
+
+
 def _fitted(picture: NDArray[Any]) -> NDArray[Any]:
     """The picture at the size of a tile: shrunk by area, or enlarged by whole numbers."""
     height, width = picture.shape[:2]
@@ -255,6 +269,8 @@ def _fitted(picture: NDArray[Any]) -> NDArray[Any]:
 
 def figure_pixels(figure: Figure) -> Bytes:
     """The pixels of a figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     page: Bytes = np.asarray(canvas.buffer_rgba())[..., :3].copy()

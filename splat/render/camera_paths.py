@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.interpolate import CubicHermiteSpline, interp1d
 from scipy.spatial.transform import Rotation, Slerp
 from torch import Tensor
 
@@ -73,6 +72,8 @@ def midway(cameras: Sequence[Camera]) -> list[Camera]:
 
 def _on_the_path(cameras: Sequence[Camera], places: Callable[[Array], Array]) -> list[Camera]:
     """Cameras at places of the path, 0 to 1, made of those where it passes the cameras given."""
+    from scipy.interpolate import CubicHermiteSpline, interp1d
+
     head = cameras[0]
     poses, centres = _poses(cameras), _centres(cameras)
     sized = [camera.resized(head.width, head.height) for camera in cameras]

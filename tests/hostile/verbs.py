@@ -156,6 +156,11 @@ def without_work(made: Tree) -> Tree:
     return {path: data for path, data in made.items() if "/.prep/" not in path}
 
 
+def replaced_scene(made: Tree) -> Tree:
+    """A scene in place of another."""
+    return without_aside(without_work(made))
+
+
 def by_blocks(old: Tree, new: Tree, now: Tree, versions: Mapping[str, set[bytes]]) -> list[str]:
     """What is wrong with a run in blocks; notes of its processes are never the same."""
     trees = map(without_notes, (old, new, now))
@@ -187,6 +192,11 @@ def without_aside(made: Tree) -> Tree:
 def without_notes(made: Tree) -> Tree:
     """A comparison, or blocks, without what says in which processes their runs were."""
     return {path: data for path, data in made.items() if not _NOTE.fullmatch(path)}
+
+
+def replaced_blocks(made: Tree) -> Tree:
+    """Blocks in place of others."""
+    return without_aside(without_notes(made))
 
 
 _NOTE = re.compile(r"compared/runs/[^/]+/[^/]+\.json|run/blocks/[^/]+\.json")
@@ -373,7 +383,7 @@ def cases() -> dict[str, Case]:
             "train-blocks", (old,),
             (*train, "--steps", "8", "--seed", "4", "--overwrite", "--blocks", "2x1", "--workers",
              "0", *TRAIN, *MCMC),
-            judge=by_blocks, canonical=lambda made: without_aside(without_notes(made)),
+            judge=by_blocks, canonical=replaced_blocks,
         ),
         Case("demo", (old,), (), call=_demo, judge=by_run, slow=True),
         Case("eval", (old,), ("eval", "{root}/run", "--net", "none", "--quiet")),
@@ -461,7 +471,7 @@ def cases() -> dict[str, Case]:
             "prep-anew",
             (("prep", "{given}/photos", "-o", "{root}/scene", "--frame", "colmap", *PREP),),
             ("prep", "{given}/photos", "-o", "{root}/scene", "--overwrite", *PREP),
-            judge=by_scene, canonical=without_work, needs=("pycolmap",), slow=True,
+            judge=by_scene, canonical=replaced_scene, needs=("pycolmap",), slow=True,
         ),
         Case(
             "train-audio",

@@ -60,7 +60,7 @@ load = datasets.load
 
 
 def train(
-    scene: SceneData,
+    scene: SceneData | Path | str,
     strategy: Strategy | None = None,
     options: Options | None = None,
     *,
@@ -76,7 +76,7 @@ def train(
     frame: Frame | None = None,
     cap_asked: bool = True,
 ) -> Result:
-    """Train a scene, as `splat train` does; without `out` nothing is written.
+    """Train a scene, or that of a folder, as `splat train` does; without `out` nothing is written.
 
     `strategy` None is the default method, of a size that suits the device. `watchers` are called
     after every step. `viewing` serves the live viewer, beyond the end of training as it says;
@@ -87,6 +87,8 @@ def train(
     a run between two steps, by `Stopped`. Processes that torchrun started train one run together;
     only the first of them has metrics to return, and calls `done`.
     """
+    if isinstance(scene, (str, Path)):
+        scene = load(scene)
     options, watching = options or Options(), watching or Watching()
     ranks = _met(viewing)
     folder = None if out is None else ranks.agreed(lambda: vacant(Path(out), overwrite))

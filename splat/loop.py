@@ -13,6 +13,7 @@ from torch import Tensor
 
 from splat.core.column import Scaling
 from splat.core.edit import Change
+from splat.core.fields import parts_with_ways
 from splat.core.knobs import RATE, Command, after_change, checked_rate
 from splat.core.model import Model, TrainedModule
 from splat.core.objective import Objective
@@ -249,10 +250,23 @@ def advance(run: Run) -> None:
         step, losses = combined_step(run.ranks, apart, step, run.modules, losses)
         run.optimize(step.rows_in_sight if run.visible_only else None)
         with run.clock:
-            change = run.model.apply(run.strategy.refine(step))
+            change = _carried_out(run, run.strategy.refine(step))
     run.step += 1
     for watch in run.watchers:
         watch(run, step, losses, change)
+
+
+def _carried_out(run: Run, edit: Edit | None) -> Change:
+    """Apply what the strategy proposes; RuntimeError names who proposed what cannot be done."""
+    try:
+        return run.model.apply(edit)
+    except ValueError as error:
+        kinds = [type(part) for _, part in parts_with_ways(run.strategy)]
+        of_others = [kind for kind in kinds if not kind.__module__.startswith("splat.")]
+        who = " + ".join(kind.__name__ for kind in of_others or kinds)
+        raise RuntimeError(
+            f"step {run.step:,}: what {who} proposes cannot be done: {error}"
+        ) from error
 
 
 def drawn(run: Run) -> tuple[Step, Needs]:

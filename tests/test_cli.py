@@ -30,7 +30,7 @@ from splat.options import Options
 from splat.recipes.catalog import METHODS, PARTS, PRESETS, USUAL, kind_of
 from splat.recipes.page import steps_text
 from splat.recipes.parts import with_row_limit
-from splat.recipes.recipe import names, strategy_from_text, to_text, to_text_or_names
+from splat.recipes.recipe import names, shown, strategy_from_text, to_text, to_text_or_names
 from splat.strategies.adc import Adc
 from splat.strategies.budget import Budget
 from splat.strategies.freeze import Freeze
@@ -66,6 +66,14 @@ def test_every_verb_has_help_and_is_listed(splat: Splat) -> None:
         assert f"{verb} " in listed.out and what in listed.out
         shown = splat(verb, "--help")
         assert shown.code == 0 and f"usage: splat {verb}" in shown.out
+
+
+def test_a_preset_is_called_by_its_name() -> None:
+    usual = strategy_from_text("mrnf --cap 9k + renew")
+    assert names(usual) == "mrnf + renew" and shown(usual) == "mrnf --cap 9k + renew"
+    assert strategy_from_text(shown(usual)) == usual
+    other = strategy_from_text("mrnf + renew --keep 0.7")
+    assert names(other) == "mrnf + significance" and "--keep 0.7" in shown(other)
 
 
 @pytest.mark.parametrize("verb", sorted({*ASKED, "train"}))

@@ -72,6 +72,76 @@ def test_a_run_that_fails_says_so_in_json(
     assert done.code == errors.FAILED
 
 
+STRATEGY = """
+from dataclasses import dataclass
+import torch
+from splat.core import Edit, Strategy
+from splat.core.edit import Drop
+
+
+@dataclass(frozen=True)
+class Boom(Strategy):
+    def refine(self, step):
+        return self.there_is_none
+
+
+@dataclass(frozen=True)
+class Wrong(Strategy):
+    def refine(self, step):
+        return Edit(drop=(Drop(torch.tensor([10**6]), "x"),))
+"""
+
+
+@pytest.mark.parametrize(
+    "text, name, code, words",
+    [
+        (STRATEGY, "Boom", 1, "own.py, line 11: AttributeError: 'Boom' object has no attribute"),
+        (
+            STRATEGY,
+            "Wrong",
+            1,
+            "step 0: what Wrong proposes cannot be done: drop names rows outside",
+        ),
+        ("class Boom(:", "Boom", 2, "own.py, line 1: invalid syntax"),
+    ],
+)
+def test_what_a_strategy_of_ones_own_does_wrong_is_said_with_its_name(
+    text: str, name: str, code: int, words: str,
+    tiny_folder: Path, tmp_path: Path, splat: Callable[..., Outcome],
+) -> None:  # fmt: skip
+    (tmp_path / "own.py").write_text(text)
+    for out in ("a", "b"):  # the second time it is loaded already
+        done = splat(
+            "train", tiny_folder, "--out", out, "--steps", 5, "--quiet", "--json", f"own.py:{name}"
+        )
+        error = json.loads(done.out)["error"]
+        assert done.code == error["exit_code"] == code and words in error["message"]
+        assert "Traceback" not in done.err
+
+
+def test_a_mistake_of_ours_is_json_too(
+    splat: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(*_: object) -> None:
+        raise KeyError("colour")
+
+    monkeypatch.setattr("splat.cli.doctor.checks", wrong, raising=False)
+    monkeypatch.setattr("splat.cli.doctor._disk", wrong)
+    with pytest.raises(KeyError):
+        splat("doctor", "--json")
+
+
+def test_no_verb_and_no_method_are_json_too(splat: Callable[..., Outcome]) -> None:
+    for words, said in (
+        (("trian", "x"), "perhaps you meant train"),
+        (("train", "scene", "mcnc"), "there is no method 'mcnc'; perhaps you meant mcmc"),
+        (("train", "scene", "bad.py"), "expected bad.py:CLASS"),
+        (("train", "photos", "--prep", "--dry-run"), "find them with `splat prep photos -o"),
+    ):
+        done = splat(*words, "--json")
+        assert done.code == 2 and said in json.loads(done.out)["error"]["message"]
+
+
 def test_the_page_names_every_key_and_code() -> None:
     page = PAGE.read_text()
     for name in ("metrics", "log", "config"):

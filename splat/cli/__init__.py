@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
 from splat.system.import_path import IMPORT_PATH, is_there, vouch
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"splat {__version__}")
         return 0
     if verb not in offered():
-        return _unknown(verb)
+        return _unknown(verb, "--json" in rest)
     from splat.system import errors
 
     as_json = "--json" in rest
@@ -119,15 +120,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")
         return 1
     except Exception as error:
-        explanation = None if debug else errors.explained(error)
+        explanation = None if debug else errors.explained(error) or errors.of_plugin(error)
         if explanation is None:
+            if as_json and _speaks():
+                what = f"{type(error).__name__}: {error} (a mistake of splat's: please report it)"
+                _printed(errors.as_json(errors.FAILED, what))
             raise
         code, sentence = explanation
         if _speaks():
             print(f"splat {verb}: {sentence}", file=sys.stderr, flush=True)
             if as_json:
-                print(errors.as_json(code, sentence), flush=True)
+                _printed(errors.as_json(code, sentence))
         return code
+
+
+def _printed(text: str) -> None:
+    """Print to where the error itself may come from: a full disk, a pipe that is closed."""
+    with suppress(OSError):
+        print(text, flush=True)
 
 
 def _vouched(words: Sequence[str]) -> list[str]:
@@ -176,8 +186,13 @@ def usage() -> str:
     )
 
 
-def _unknown(verb: str) -> int:
+def _unknown(verb: str, as_json: bool) -> int:
     near = difflib.get_close_matches(verb, offered(), 1)
     hint = f"perhaps you meant {near[0]}" if near else f"there are {', '.join(offered())}"
-    print(f"splat: there is no verb {verb!r}; {hint}", file=sys.stderr)
+    sentence = f"there is no verb {verb!r}; {hint}"
+    print(f"splat: {sentence}", file=sys.stderr)
+    if as_json:
+        from splat.system import errors
+
+        _printed(errors.as_json(2, sentence))
     return 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from itertools import pairwise
@@ -51,6 +52,7 @@ def read(arguments: Sequence[str]) -> Train:
         default = kind.__name__.lower()
         offered = {**offered, default: kind()}  # it may be called as one of ours is
         first = [default if argument == own else argument for argument in first]
+    _check_method(first, offered)
     parts = [_parted(part, first, offered) for part in parts]
     for part in parts:
         if HELP & set(part):
@@ -67,6 +69,19 @@ def read(arguments: Sequence[str]) -> Train:
     method = recipe.compose(method, parts, offered)
     statistics(method)  # what does not go together is said before anything is read
     return replace(asked, method=method)
+
+
+def _check_method(arguments: Sequence[str], offered: Mapping[str, Strategy]) -> None:
+    """Raise ValueError where a word where a method stands is nearly one, or a file of one."""
+    for before, word in pairwise(arguments):
+        if word in offered:
+            return
+        if before.startswith("-") or _RUN_OPTIONS.get(before) or not word[:1].isalpha():
+            continue
+        if word.endswith(".py"):
+            raise ValueError(f"{word} names no class; expected {word}:CLASS, a strategy in it")
+        if near := difflib.get_close_matches(word, offered, 1):
+            raise ValueError(f"there is no method {word!r}; perhaps you meant {near[0]}")
 
 
 def _choices(

@@ -17,7 +17,7 @@ from splat.export.receipt import draw
 from splat.options.parse import parsed
 from splat.options.verbs import check_free
 from splat.render import camera_paths
-from splat.render.video import write_video
+from splat.render.video import size_of, write_video
 from splat.system.import_path import object_at
 from splat.types import Camera
 
@@ -43,7 +43,11 @@ def main(arguments: Sequence[str]) -> int:
     pictures = _pictures(opened, cameras, asked.quiet)
     count = _filmed(pictures, out, asked.fps, heard)
     sound = "" if heard is None else f", with {count / asked.fps:.2f} s of sound"
-    print(f"{out}: {count} pictures of {cameras[0].width}x{cameras[0].height} pixels{sound}")
+    width, height = size_of(out, cameras[0].width, cameras[0].height)
+    if asked.json:
+        print(json.dumps({"file": str(out), "pictures": count, "size": [width, height]}, indent=1))
+    else:
+        print(f"{out}: {count} pictures of {width}x{height} pixels{sound}")
     return 0
 
 

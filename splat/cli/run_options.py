@@ -52,7 +52,7 @@ class Train:
     `+ protect` in as many lines as one likes, # before comments; or that text itself."""
     prep: bool = False
     """The scene is photos without poses, or a video: find the poses first, as `splat prep` does."""
-    prep_out: Annotated[Path | None, hint("the name of the photos and _scene")] = None
+    prep_out: Annotated[Path | None, hint("beside the photos: their name and _scene")] = None
     """Folder for the posed scene of --prep."""
     json: Json = False
     dry_run: bool = False

@@ -13,9 +13,9 @@ from splat.options.parse import HELP, WHOLE_HELP, parsed
 from splat.recipes import catalog
 
 COMMON = frozenset(
-    "scene out overwrite prep dry_run steps minutes psnr resolution max_side device budget init"
-    " crop background exposure refine_poses memory seed masks eval eval_every quiet viewer host"
-    " port blocks".split()
+    "scene out overwrite prep dry_run json steps minutes psnr resolution max_side device budget"
+    " init crop background exposure refine_poses memory seed masks eval eval_every quiet viewer"
+    " host port blocks".split()
 )
 """Options that help shows where not all of it is asked for."""
 

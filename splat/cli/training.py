@@ -90,6 +90,11 @@ def _posed(asked: Train, silent: bool) -> Path:
         from splat.prep import prepare
 
         out = asked.prep_out or usual_folder(asked.scene)
+        if asked.dry_run:
+            raise ValueError(
+                f"dry-run trains nothing and finds no poses, which --prep asks for; find them with"
+                f" `splat prep {asked.scene} -o {out}`, then `splat train {out} --dry-run`"
+            )
         for line in prepare(asked.scene, out, quiet=silent).text().splitlines():
             _log.info("%s", line)
         return out

@@ -54,4 +54,5 @@ def _expect(shape: tuple[int, ...], expected: tuple[int, ...], what: str) -> Non
 
 def _inside(index: Tensor, size: int, what: str, least: int = 0) -> None:
     if len(index) and not (least <= int(index.min()) and int(index.max()) < size):
-        raise ValueError(f"{what} names rows outside {least} .. {size - 1}")
+        wrong = index[(index < least) | (index >= size)][0]
+        raise ValueError(f"{what} names rows outside {least} .. {size - 1}, such as {int(wrong)}")

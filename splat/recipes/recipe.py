@@ -83,12 +83,11 @@ def to_text(strategy: Strategy) -> str:
 
 
 def names(strategy: Strategy) -> str:
-    """The names in its recipe: `mcmc + protect`."""
+    """The names in its recipe, of presets theirs: `mrnf + renew`."""
     if isinstance(strategy, Chain):
         return f" {PLUS} ".join(map(names, strategy.parts))
-    if isinstance(strategy, Wrapper):
-        return f"{names(strategy.base)} {PLUS} {recipe_name_of(type(strategy))}"
-    return recipe_name_of(type(strategy))
+    own = preset_of(strategy) or recipe_name_of(type(strategy))
+    return f"{names(strategy.base)} {PLUS} {own}" if isinstance(strategy, Wrapper) else own
 
 
 def to_text_or_names(strategy: Strategy) -> str:
@@ -97,6 +96,23 @@ def to_text_or_names(strategy: Strategy) -> str:
         return to_text(strategy)
     except ValueError:
         return names(strategy)
+
+
+def shown(strategy: Strategy) -> str:
+    """The recipe for people: presets by their names, parts with options that are not usual."""
+    if isinstance(strategy, Wrapper) and (name := preset_of(strategy)):
+        return f"{shown(strategy.base)} {PLUS} {name}"
+    return preset_of(strategy) or to_text_or_names(strategy)
+
+
+def preset_of(part: Strategy) -> str | None:
+    """The name of the preset that a part is, with all its options; None: it is none."""
+    name, base = catalog.name_of(type(part)), part.base if isinstance(part, Wrapper) else None
+    for preset, (text, _) in catalog.PRESETS.items():
+        terms = terms_of(_tokens(text))
+        if len(terms) == 1 and terms[0][0] == name and compose(base, terms, Offered()) == part:
+            return preset
+    return None
 
 
 def terms_of(tokens: Sequence[str]) -> list[list[str]]:

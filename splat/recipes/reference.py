@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+from splat import rules
 from splat.core import edit
 from splat.core.cloud import Cloud
 from splat.core.fields import field_docs
@@ -50,6 +51,15 @@ def reference_page() -> str:
         *(_of(kind) for kind in SEEN),
         "## What it says",
         *(_of(kind) for kind in SAID),
+        "## Rules",
+        "Of `splat.rules`: what most methods are built of.",
+        "\n".join(
+            [
+                "| function | |",
+                "|---|---|",
+                *(_rule(getattr(rules, name)) for name in rules.__all__),
+            ]
+        ),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -67,6 +77,16 @@ def _of(kind: type[Any]) -> str:
     if methods := [f"| `{sign}` | {_cell(text)} |" for sign, text in _methods(kind)]:
         blocks.append("\n".join(["| method | |", "|---|---|", *methods]))
     return "\n\n".join(blocks)
+
+
+def _rule(function: Any) -> str:
+    """A function as a row of a table: its signature, and the first paragraph of its docstring."""
+    signature = inspect.signature(function)
+    words = [
+        each.name if each.default is each.empty else f"{each.name}={each.default!r}"
+        for each in signature.parameters.values()
+    ]
+    return f"| `{function.__name__}({', '.join(words)})` | {_cell(_paragraph(function))} |"
 
 
 def _annotations(kind: type[Any]) -> Iterator[tuple[str, str]]:

@@ -157,6 +157,11 @@ def _dithered(picture: Image.Image) -> Image.Image:
     return picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
 
 
+def size_of(out: Path, width: int, height: int) -> tuple[int, int]:
+    """Width and height of pictures of this size as they are written to a file, or to a folder."""
+    return (width, height) if not out.suffix else (max(2, width // 2 * 2), max(2, height // 2 * 2))
+
+
 def _even(frames: Iterable[Float[Tensor, "h w 3"]]) -> Iterator[NDArray[np.uint8]]:
     """Frames as bytes, all of one size that codecs can take."""
     size: tuple[int, ...] | None = None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 
 from tqdm import tqdm
 
 from splat.system.files import NotWritten, at_fault
 from splat.system.foreign import Unreadable
+from splat.system.import_path import FROM_FILE, is_vouched
 
 FAILED, BAD_INPUT = 1, 2
 """Exit codes: the run failed; the input is at fault. 128 + n: a signal n ended it."""
@@ -34,6 +36,22 @@ def as_json(code: int, sentence: str) -> str:
     """An error for programs, in place of the result that `--json` prints."""
     kind = {FAILED: "failed", BAD_INPUT: "input"}.get(code, "ended")
     return json.dumps({"error": {"exit_code": code, "kind": kind, "message": sentence}}, indent=1)
+
+
+def of_plugin(error: Exception) -> tuple[int, str] | None:
+    """Exit code and sentence of an error in code that the user vouched for; None: it is not there
+    that it was raised."""
+    if isinstance(error, SyntaxError) and error.filename and is_vouched(f"{error.filename}:_"):
+        return BAD_INPUT, f"{error.filename}, line {error.lineno}: {error.msg}"
+    for frame, line in reversed([*traceback.walk_tb(error.__traceback__)]):
+        file, module = frame.f_code.co_filename, frame.f_globals.get("__name__", "")
+        if is_vouched(f"{file}:_" if module.startswith(FROM_FILE) else f"{module}:_"):
+            told = " ".join(str(error).split())
+            return (
+                FAILED,
+                f"{file}, line {line}: {type(error).__name__}: {told} (--debug shows how)",
+            )
+    return None
 
 
 def explained(error: Exception) -> tuple[int, str] | None:

@@ -102,7 +102,7 @@ def decide(
     decided = decide_options(scene, strategy, options, ranks)
     cap = f"{strategy.cap:,}" if strategy.cap else "no limit"
     own = [
-        Decision("method", recipe.to_text_or_names(strategy), why_method),
+        Decision("method", recipe.shown(strategy), why_method),
         Decision("cap", cap, _why_cap(strategy, options, cap_asked, device)),
     ]
     return replace(decided, decisions=(decided.decisions[0], *own, *decided.decisions[1:]))

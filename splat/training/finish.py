@@ -367,7 +367,8 @@ def summary(record: Mapping[str, Any]) -> str:
             " other programs show what is above"
         )
     width, height = record["size"]
-    lines.append(f"on {record['split']}, at {width}x{height} pixels")
+    on = f"on {record['split']}" if record["views"] else "no view is held out"
+    lines.append(f"{on}, at {width}x{height} pixels")
     if record.get("off_path"):
         lines += summary_lines(record["off_path"])
     last = f"{record['gaussians']:,} Gaussians"

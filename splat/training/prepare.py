@@ -278,7 +278,7 @@ def announce(job: Job) -> None:
     if smaller := job.photos.sizes.text():
         say("          %s", smaller)
     cap = f", at most {run.strategy.cap:,}" if run.strategy.cap else ""
-    method = recipe.to_text_or_names(job.strategy)
+    method = recipe.shown(job.strategy)
     say("method    %s, from %s %s%s", method, f"{len(run.model.cloud):,}", run.model.unit, cap)
     if never := never_done(job.strategy, run.strategy, run.steps):
         say("          in %s steps it never comes to: %s", f"{run.steps:,}", ", ".join(never))

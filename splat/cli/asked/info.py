@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from splat.options import Reading
-from splat.options.verbs import DeviceName, Json
+from splat.options.verbs import DeviceName, Json, Quiet
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Info:
     what: tyro.conf.Positional[Path]
     """Folder of a scene, folder of a run, or a file of Gaussians."""
     json: Json = False
+    quiet: Quiet = False
     device: DeviceName = "auto"
     """Where one would train."""
     reading: Reading = field(default_factory=Reading)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from splat.options.verbs import DrawOn, Overwrite, Quiet
+from splat.options.verbs import DrawOn, Json, Overwrite, Quiet
 from splat.system.numbers import hint
 
 
@@ -52,4 +52,5 @@ class Render:
     """Where that source is, X Y Z in the coordinates of the scene."""
     device: DrawOn = "auto"
     overwrite: Overwrite = False
+    json: Json = False
     quiet: Quiet = False

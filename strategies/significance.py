@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
@@ -26,6 +27,16 @@ Score = Literal[score.Significance, "random"]
 LIGHTGAUSSIAN_KEEP = 0.34
 """Share of rows that LightGaussian keeps."""
 _OF_COLUMNS = ("lightgaussian", "lightgaussian_released", "opacity")
+
+
+def growing_steps(strategy: Strategy, steps: int) -> list[int]:
+    """Steps of a run after which a strategy, fitted to it, may grow, by the names of its acts."""
+    return [
+        done
+        for act, when in strategy.acts(steps).items()
+        if {"grow", "split", "clone"} & {*re.findall("[a-z]+", act)}
+        for done in when
+    ]
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,9 @@ class Significance(Wrapper):
     how: Literal["drop", "shrink", "recycle"] | None = None
     """drop: rows are pruned; shrink: they are, and the number of rows does not grow again; recycle:
     the method relocates them to where rows are needed, their number stays. None: drop."""
+    while_growing: bool = False
+    """Prune only where the method it stands behind grows again later in the run: else what goes
+    makes room for nothing, as in runs too short to grow."""
     views: Annotated[int, at_least(0)] = 0
     """Training views that are scored, evenly spread; 0: all. A fitted schedule scores no more than
     cost a 20th of the run."""
@@ -87,10 +101,13 @@ class Significance(Wrapper):
 
     def scheduled(self, steps: int) -> Strategy:
         at = tuple(dict.fromkeys(max(schedule.at(step, steps), 1) for step in self.at))
+        base = self.base.scheduled(steps)
+        if self.while_growing:
+            last = max(growing_steps(base, steps), default=0)
+            # Beyond the end: never.
+            at = tuple(done for done in at if done < last) or (steps + 1,)
         most = max(steps // (VIEWS_SHARE * len(at)), 1)
-        return replace(
-            self, base=self.base.scheduled(steps), at=at, views=min(self.views or most, most)
-        )
+        return replace(self, base=base, at=at, views=min(self.views or most, most))
 
     def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
         what = f"{'move' if self.how == 'recycle' else 'prune'} by {self.score}"

@@ -24,7 +24,7 @@ from splat.recipes.recipe import strategy_from_text
 from splat.rules.views import even_views, random_views
 from splat.strategies.adc import Adc
 from splat.strategies.mcmc import Mcmc
-from splat.strategies.significance import Significance
+from splat.strategies.significance import Significance, growing_steps
 
 ONCE = Significance(score="mass", at=(100,), keep=0.5)
 
@@ -322,3 +322,17 @@ def test_a_schedule_scales_and_bounds_what_scoring_costs() -> None:
 def test_absurd_numbers_are_refused(absurd: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(absurd))):
         Significance(**absurd)
+
+
+def test_what_makes_room_for_nothing_is_not_pruned() -> None:
+    usual = strategy_from_text("mrnf --cap 9k + renew")
+    assert usual.scheduled(3000).at == (600, 900, 1200)  # type: ignore[attr-defined]
+    short = usual.scheduled(100)
+    assert [*short.acts(100)] == ["replace, prune and leak"], "it never grows, so nothing goes"
+    plain = strategy_from_text("mrnf + renew --no-while-growing").scheduled(100)
+    assert plain.acts(100)["prune by mini"] == [20, 30, 40]
+
+
+@pytest.mark.parametrize("name", ["mrnf", "adc", "mcmc", "igs", "taming", "error", "scaffold"])
+def test_every_method_says_when_it_grows(name: str) -> None:
+    assert growing_steps(strategy_from_text(name).scheduled(3000), 3000)

@@ -91,7 +91,7 @@ class Strategy(ABC):
         """What it does after which steps (counted as done) of a run of `steps`, for people.
 
         Asked of a strategy that is already fitted to the run. What it does at every step is left
-        out.
+        out. Acts after which rows may be born have grow, split or clone in their names.
         """
         del steps
         return {}

@@ -127,7 +127,7 @@ PARTS: Mapping[str, tuple[str, str]] = {
 """Of each part, which follows a method and a `+` and alters what stands before: the same."""
 PRESETS: Mapping[str, tuple[str, str]] = {
     "renew": (
-        "significance --score mini --at 6000 9000 12000 --keep 0.8",
+        "significance --score mini --at 6000 9000 12000 --keep 0.8 --while-growing",
         "While rows grow, a fifth of them three times makes room for others: those that matter"
         " least to any picture (ours).",
     ),

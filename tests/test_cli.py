@@ -38,7 +38,7 @@ from splat.strategies.mcmc import Mcmc
 from splat.strategies.protect import Protect
 from splat.system.numbers import whole
 from splat.system.text import headline
-from splat.types import Drawing
+from splat.types import Drawing, Gaussians
 
 Splat = Callable[..., Any]
 
@@ -727,3 +727,19 @@ def test_drafts_of_the_scene_that_a_kill_left_go(
     demo._sweep()
     left = sorted(path.name for path in (tmp_path / "splat").iterdir())
     assert left == [".demo-0a-new", "demo-0a"]
+
+
+def test_convert_takes_o_as_others_do(splat: Splat, tmp_path: Path) -> None:
+    formats.write(
+        Gaussians(
+            means=torch.rand(9, 3), quats=torch.tensor([[1.0, 0, 0, 0]]).repeat(9, 1),
+            scales=torch.full((9, 3), 0.1), opacities=torch.full((9,), 0.5),
+            colors=torch.rand(9, 1, 3), sh_degree=0,
+        ),
+        tmp_path / "a.ply",
+    )  # fmt: skip
+    assert splat("convert", "a.ply", "b.spz").code == splat("convert", "a.ply", "-o", "c.spz").code
+    assert Path("b.spz").read_bytes() == Path("c.spz").read_bytes()
+    for wrong, said in ((("b.ply", "-o", "d.ply"), "two files"), ((), "no file")):
+        done = splat("convert", "a.ply", *wrong)
+        assert done.code == 2 and f"{said} to write given; expected one" in done.said

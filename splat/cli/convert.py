@@ -30,8 +30,8 @@ from splat.types import Batch, Gaussians
 def main(arguments: Sequence[str]) -> int:
     """Convert a file; the exit code."""
     asked = parsed(Convert, "convert", arguments)
-    formats.suffix_of(asked.target, written=True)
-    check_free(asked.target, asked.overwrite)
+    formats.suffix_of(asked.file, written=True)
+    check_free(asked.file, asked.overwrite)
     if not asked.source.is_file():
         raise FileNotFoundError(
             f"{asked.source} is not a file; give a file of Gaussians, or export a run with"
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     receipt = export(
         gaussians,
         opened.frame,
-        asked.target,
+        asked.file,
         opened.render,
         [batches[i] for i in spread(len(batches), LOOKED_AT)],
         opened.background,
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         whole=opened.seen_by,
         dropped=(*opened.left_out, *dropped),
         cameras=cameras,
-        refine=level_training(asked.level_steps, asked.target, len(gaussians), cameras, opened),
+        refine=level_training(asked.level_steps, asked.file, len(gaussians), cameras, opened),
     )
     print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.text())
     return 0
@@ -68,7 +68,7 @@ def _fitted(
     """The Gaussians to write, with the bands asked for and harmonics fitted to the views, and what
     was dropped."""
     gaussians = opened.gaussians
-    whole, suffix = gaussians.sh_degree or 0, formats.suffix_of(asked.target)
+    whole, suffix = gaussians.sh_degree or 0, formats.suffix_of(asked.file)
     degree = min(whole if asked.sh_degree is None else asked.sh_degree, formats.most_degree(suffix))
     if batches:
         search = file_search(opened, batches, photos=False)

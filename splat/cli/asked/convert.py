@@ -25,8 +25,10 @@ class Convert:
     source: tyro.conf.Positional[Path]
     """The file to read: .ply, .compressed.ply, .spz, .sog, .glb, .splat, .ksplat, .html, or
     lod-meta.json with its chunks beside it."""
-    target: tyro.conf.Positional[Path]
+    target: Annotated[tyro.conf.Positional[Path | None], hint("--out")] = None
     """The file to write; its ending says which format."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"]), hint("the second name")] = None
+    """The same, as other verbs have it."""
     sh_degree: Annotated[int | None, hint("as they are")] = None
     """Bands of harmonics to write, 0 to 3. The others are cut off, or with --cameras taken over by
     those that stay."""
@@ -43,7 +45,7 @@ class Convert:
     quiet: Quiet = False
 
     def __post_init__(self) -> None:
-        check_level_steps(self.level_steps, self.target)
+        check_level_steps(self.level_steps, self.file)
         if self.level_steps and self.cameras is None:
             raise ValueError(
                 f"level-steps is {self.level_steps}, and there are no cameras to train levels from;"
@@ -51,3 +53,13 @@ class Convert:
             )
         if self.sh_degree is not None and self.sh_degree not in range(4):
             raise ValueError(f"sh-degree is {self.sh_degree}; expected 0, 1, 2 or 3")
+
+    @property
+    def file(self) -> Path:
+        """The file to write."""
+        if (self.target is None) == (self.out is None):
+            many = "no file" if self.out is None else "two files"
+            raise ValueError(f"{many} to write given; expected one, behind {self.source} or -o")
+        file = self.out if self.target is None else self.target
+        assert file is not None
+        return file

@@ -42,13 +42,18 @@ def main(arguments: Sequence[str]) -> int:
     )
     pictures = _pictures(opened, cameras, asked.quiet)
     count = _filmed(pictures, out, asked.fps, heard)
-    sound = "" if heard is None else f", with {count / asked.fps:.2f} s of sound"
+    more = [] if heard is None else [f"with {count / asked.fps:.2f} s of sound"]
+    told(asked, out, cameras, count, *more)
+    return 0
+
+
+def told(asked: Render, out: Path, cameras: Sequence[Camera], count: int, *more: str) -> None:
+    """Print what was written."""
     width, height = size_of(out, cameras[0].width, cameras[0].height)
     if asked.json:
         print(json.dumps({"file": str(out), "pictures": count, "size": [width, height]}, indent=1))
     else:
-        print(f"{out}: {count} pictures of {width}x{height} pixels{sound}")
-    return 0
+        print(", ".join([f"{out}: {count} pictures of {width}x{height} pixels", *more]))
 
 
 def _heard(

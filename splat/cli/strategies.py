@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from splat.options.parse import HELP, parsed
-from splat.options.verbs import Json
+from splat.options.verbs import Json, Quiet
 from splat.recipes import catalog
 from splat.system.numbers import hint
 
@@ -28,6 +28,7 @@ class List:
     """Name the methods, the parts that may follow one after a +, and presets of parts."""
 
     json: Json = False
+    quiet: Quiet = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Show:
     one."""
     steps: int = 30_000
     """Length of the run that its schedule is fitted to."""
+    json: Json = False
+    quiet: Quiet = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Test:
     gain: float = 1.0
     """dB by which the picture must get better."""
     json: Json = False
+    quiet: Quiet = False
 
 
 @dataclass(frozen=True)
@@ -112,9 +116,21 @@ def list_strategies(arguments: Sequence[str]) -> int:
 def show_strategy(arguments: Sequence[str]) -> int:
     """Print all about a strategy; the exit code."""
     from splat.recipes.page import page
+    from splat.recipes.recipe import to_text_or_names
 
-    asked = parsed(Show, "strategies show", _joined(arguments, {"--steps": 1}))
-    print(page(_strategy(asked.recipe), asked.steps))
+    own = {"--steps": 1, "--json": 0, "--quiet": 0}
+    asked = parsed(Show, "strategies show", _joined(arguments, own))
+    strategy = _strategy(asked.recipe)
+    if not asked.json:
+        print(page(strategy, asked.steps))
+        return 0
+    acts = strategy.scheduled(asked.steps).acts(asked.steps)
+    record = {
+        "recipe": to_text_or_names(strategy),
+        "steps": asked.steps,
+        "acts": {act: list(done) for act, done in acts.items()},
+    }
+    print(json.dumps(record, indent=1))
     return 0
 
 
@@ -123,7 +139,7 @@ def test_strategy(arguments: Sequence[str]) -> int:
     from splat.conformance.checks import STEPS, check_strategy
     from splat.recipes.recipe import to_text_or_names
 
-    own = {"--steps": 1, "--gain": 1, "--json": 0}
+    own = {"--steps": 1, "--gain": 1, "--json": 0, "--quiet": 0}
     asked = parsed(Test, "strategies test", _joined(arguments, own))
     strategy = _strategy(asked.recipe)
     findings = check_strategy(strategy, steps=asked.steps or STEPS, gain=asked.gain)

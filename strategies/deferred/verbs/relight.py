@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from splat.cli.asked.render import Render
 from splat.cli.opened import Opened, open_scene
-from splat.cli.render import asked_cameras
+from splat.cli.render import asked_cameras, told
 from splat.core.frame import shrunk
 from splat.core.model import Model
 from splat.options.parse import parsed
@@ -88,10 +88,9 @@ def main(arguments: Sequence[str]) -> int:
     beside = beside.with_name(f"{beside.name}_maps") if out.suffix else beside
     pictures = _pictures(found, model, render, cameras, asked, beside)
     count = write_video(pictures, out, asked.fps)
-    print(f"{out}: {count} pictures of {cameras[0].width}x{cameras[0].height} pixels")
     if asked.maps:
         panorama.write(light_of(model, TRAINED), beside / "light.hdr")
-        print(f"{beside}: maps of each picture, and the learned light")
+    told(asked, out, cameras, count, *([f"maps of each picture: {beside}"] if asked.maps else []))
     return 0
 
 

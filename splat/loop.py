@@ -265,7 +265,7 @@ def _carried_out(run: Run, edit: Edit | None) -> Change:
         of_others = [kind for kind in kinds if not kind.__module__.startswith("splat.")]
         who = " + ".join(kind.__name__ for kind in of_others or kinds)
         raise RuntimeError(
-            f"step {run.step:,}: what {who} proposes cannot be done: {error}"
+            f"step {run.step + 1:,}: what {who} proposes cannot be done: {error}"
         ) from error
 
 

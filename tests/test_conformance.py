@@ -260,7 +260,7 @@ BROKEN: list[tuple[Strategy, str, str]] = [
     (Infinite(), "rows", "after step 5 statistic ratio has values that are not finite"),
     (NeedsThree(), "odd rows", "from one row: step 5 raises RuntimeError: selected index k out"),
     (KillsTheFaint(), "odd rows", "from rows all dead: after step 1 no row is left"),
-    (Twice(), "rows", "step 7 raises ValueError: an assign names a row twice; give each row once"),
+    (Twice(), "rows", "what Twice proposes cannot be done: an assign names a row twice; give each"),
     (Unannounced(), "schedule", "rows came or went after step 10, which acts() does not name"),
     (TooLate(), "schedule", "fitted to 100 steps, acts() says 'prune' after step 15000"),
     (Erases(), "learns", "expected 1 dB more"),

@@ -429,8 +429,10 @@ def test_ray_gives_up_and_stops_with_what_there_is(
     threading.Thread(target=stop).start()
     with pytest.raises(Interrupted):
         engine_of("ray", Share(2, 1), retries=1).run(works, found.append, quiet=True)
-    assert [ended.key for ended in found] == ["dying"] and found[0].attempts == 2
-    assert found[0].message.startswith("its process was killed")
+    # On a busy machine the first of the others may be through before.
+    (dying,) = (ended for ended in found if ended.key != "a")
+    assert (dying.key, dying.attempts) == ("dying", 2)
+    assert dying.message.startswith("its process was killed")
     for pid in (pid for key in "ab" for pid, _ in tries(tmp_path, key)):
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)

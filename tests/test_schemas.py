@@ -100,7 +100,7 @@ class Wrong(Strategy):
             STRATEGY,
             "Wrong",
             1,
-            "step 0: what Wrong proposes cannot be done: drop names rows outside",
+            "step 1: what Wrong proposes cannot be done: drop names rows outside",
         ),
         ("class Boom(:", "Boom", 2, "own.py, line 1: invalid syntax"),
     ],

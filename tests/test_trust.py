@@ -158,7 +158,7 @@ def test_a_broken_description_is_a_sentence(method: Mapping[str, Any]) -> None:
 def test_names_are_no_markup_in_the_viewer() -> None:
     source: Any = SimpleNamespace(name="<img src=x onerror=f()>**[a](b)**{1}\n# x", psnr=None)
     source.step, source.count, source.unit = 3, 40, "Gaussians"
-    viewer: Any = SimpleNamespace(_sources=[source])
+    viewer: Any = SimpleNamespace(_sources=[source], _events=[])
     for shown in (_row(source), Showing._state(viewer)[0]):
         name = shown.removeprefix("**").partition("**")[0]
         assert re.fullmatch(r"(\w| |&#\d+;)+", name) and html.unescape(name) == source.name

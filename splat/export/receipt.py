@@ -61,7 +61,8 @@ def fidelity_text(same_db: float | None, before: float | None, after: float | No
         text += "; read back it draws the same"
         text += f" to {same_db:.1f} dB" if same_db < CLOSEST else ""
     if before is not None and after is not None:
-        text += f", held-out PSNR {before:.2f} -> {after:.2f} dB ({after - before:+.3f})"
+        lost = round(after - before, 3) + 0.0  # which makes nothing of less than nothing
+        text += f", held-out PSNR {before:.2f} -> {after:.2f} dB ({lost:+.3f})"
     return text
 
 

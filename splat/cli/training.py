@@ -20,6 +20,7 @@ from splat.recipes import recipe
 from splat.recipes.model_files import MODEL_FILES, key_of, model_file
 from splat.results import Result
 from splat.runs.folder import vacant
+from splat.system import errors
 from splat.training.finish import summary
 from splat.training.stop import Stopped
 from splat.types import SceneData
@@ -64,6 +65,7 @@ def _told_only(asked: Train, scene: SceneData, cap_asked: bool) -> int:
     """Print the decisions of a run that is not trained; the exit code."""
     if asked.blocking.blocks is not None:
         raise ValueError("dry-run says what a run in one piece would be; leave --blocks out")
+    errors.speak(quiet=True)  # what is looked up on the way is in the table
     decided = api.decided(scene, asked.method, asked.training, cap_asked=cap_asked)
     if asked.json:
         print(json.dumps([vars(decision) for decision in decided.decisions], indent=1))

@@ -43,6 +43,12 @@ def main(arguments: Sequence[str]) -> int:
     asked = parsed(View, "view", arguments)
     if len(asked.what) not in (1, 2):
         raise ValueError(f"{len(asked.what)} things to look at were given; expected one or two")
+    for path in asked.what:
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path} does not exist; expected the folder of a run, a checkpoint of one, or a"
+                " file of Gaussians"
+            )
     sources = [_source(path, asked) for path in asked.what]
     from splat.viewer.opening import announce
     from splat.viewer.server import Server

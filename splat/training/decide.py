@@ -91,7 +91,7 @@ def decide(
     if strategy is None:
         strategy, cap_asked = usual, False
     if strategy == usual:
-        why_method = "the default: the best of docs/results/league.md"
+        why_method = "the default: the best where we compared strategies"
     strategy = within_budget(strategy, options)
     if not in_blocks:
         strategy, options = within_memory(

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from splat.core.column import Scaling
-from splat.core.edit import Change
+from splat.core.edit import Change, Edit
 from splat.core.fields import parts_with_ways
 from splat.core.knobs import RATE, Command, after_change, checked_rate
 from splat.core.model import Model, TrainedModule

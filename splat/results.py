@@ -41,8 +41,7 @@ class DrawnGaussians(Gaussians):
         background: Float[Tensor, "3"] | None = None,
     ) -> DrawnGaussians:
         """A set, with how it is drawn."""
-        own = {name: value for name, value in vars(gaussians).items()}
-        return cls(**{**own, "drawing": drawing, "background": background})
+        return cls(**{**vars(gaussians), "drawing": drawing, "background": background})
 
     def save(self, path: Path | str) -> None:
         """Write them to a file, of the format that its name ends in."""

@@ -17,6 +17,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -229,8 +230,12 @@ def test_export_works_where_the_photos_are_gone(splat: Splat, run: Path, tmp_pat
 
 
 def test_render_writes_pictures_and_videos(splat: Splat, run: Path) -> None:
-    assert splat("render", run, "-o", "a.mp4", "--frames", 3, "--quiet").code == 0
-    assert Path("a.mp4").stat().st_size > 0
+    film = ("render", run, "-o", "a.mp4", "--frames", 3, "--max-side", 47, "--quiet", "--json")
+    told = json.loads(splat(*film).out)
+    with av.open("a.mp4") as video:
+        stream = video.streams.video[0]
+        assert told == {"file": "a.mp4", "pictures": 3, "size": [stream.width, stream.height]}
+    assert stream.width == 46, "codecs take even sizes"
     asked = ("--path", "views", "-o", "views", "--max-side", 32, "--quiet")
     outcome = splat("render", run, *asked)
     assert outcome.out == "views: 12 pictures of 32x24 pixels\n"

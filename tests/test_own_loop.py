@@ -33,7 +33,7 @@ def test_the_loop_of_the_page_trains(
     job, trained = made["job"], splat.read("scene.ply")
     assert 500 < len(trained) <= 900, "nothing was born"
     frame, batch = job.run.frame, job.photos.batch(3)  # type: ignore[attr-defined]
-    bare = splat.train(splat.load(tiny_folder), splat.Fixed(), splat.Options(steps=1), lpips=None)
+    bare = splat.train(tiny_folder, splat.Fixed(), splat.Options(steps=1), lpips=None)
     before, after = (
         psnr(gaussians.render(camera_from_frame(batch.camera, frame)), batch.image)
         for gaussians in (bare.gaussians, trained)

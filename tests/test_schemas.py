@@ -120,15 +120,18 @@ def test_what_a_strategy_of_ones_own_does_wrong_is_said_with_its_name(
 
 
 def test_a_mistake_of_ours_is_json_too(
-    splat: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+    splat: Callable[..., Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     def wrong(*_: object) -> None:
         raise KeyError("colour")
 
-    monkeypatch.setattr("splat.cli.doctor.checks", wrong, raising=False)
     monkeypatch.setattr("splat.cli.doctor._disk", wrong)
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError):  # Python then shows the traceback
         splat("doctor", "--json")
+    error = json.loads(capfd.readouterr().out)["error"]
+    assert error["exit_code"] == errors.FAILED and "a mistake of splat's" in error["message"]
 
 
 def test_no_verb_and_no_method_are_json_too(splat: Callable[..., Outcome]) -> None:

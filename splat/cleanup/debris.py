@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from splat.cleanup.choices import Limits
+from splat.cleanup.choices import Box, Limits
 from splat.core.frame import finite
 from splat.formats.order import spatial_order
 from splat.types import Camera, Gaussians, Renderer

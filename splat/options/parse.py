@@ -93,17 +93,29 @@ def parsed(kind: type[T], verb: str, arguments: Sequence[str], default: T | None
         given["description"] = (
             f"{doc}\n\n{WHOLE_HELP} says all that there is to say of each option."
         )
-    with _spaced(), complaint() if "--json" in arguments else contextlib.nullcontext():
-        outcome: Any = tyro.cli(
+    with complaint() if "--json" in arguments else contextlib.nullcontext():
+        value: T = _cli(kind, verb, words, **given)
+    return value
+
+
+def parsed_known(kind: type[T], verb: str, arguments: Sequence[str]) -> T:
+    """The options of a dataclass among a verb's arguments; others are ignored."""
+    own = [argument for argument in arguments if argument not in HELP]
+    value: T = _cli(kind, verb, own, return_unknown_args=True)[0]
+    return value
+
+
+def _cli(kind: type[Any], verb: str, words: Sequence[str], **more: Any) -> Any:
+    """What tyro makes of the arguments of a verb."""
+    with _spaced():
+        return tyro.cli(
             kind,
             prog=f"splat{_SPACE}{verb}",
-            args=words,
+            args=list(words),
             config=_CONFIG,
             registry=_REGISTRY,
-            **given,
+            **more,
         )
-    value: T = outcome
-    return value
 
 
 class _Spaced:
@@ -124,21 +136,6 @@ def _spaced() -> Iterator[None]:
     out, err = _Spaced(sys.stdout), _Spaced(sys.stderr)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         yield
-
-
-def parsed_known(kind: type[T], verb: str, arguments: Sequence[str]) -> T:
-    """The options of a dataclass among a verb's arguments; others are ignored."""
-    own = [argument for argument in arguments if argument not in HELP]
-    outcome: Any = tyro.cli(
-        kind,
-        prog=f"splat {verb}",
-        args=own,
-        config=_CONFIG,
-        registry=_REGISTRY,
-        return_unknown_args=True,
-    )
-    value: T = outcome[0]
-    return value
 
 
 @contextlib.contextmanager

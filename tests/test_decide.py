@@ -31,7 +31,7 @@ def test_all_that_is_open_is_decided_with_its_reason(tiny_folder: Path) -> None:
     assert found.options.steps == rung.steps and found.options.threads == machine.cores()
     assert found.options.background == "black" and found.options.resolution == "dash"
     assert found.why("device") == "CPU, as asked" and "largest run" in found.why("steps")
-    assert "league" in found.why("method") and "suits" in found.why("cap")
+    assert "we compared" in found.why("method") and "suits" in found.why("cap")
     assert found.asked == Options(device="cpu"), "what a run folder keeps stays open"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from splat.datasets.clip import with_clip
 from splat.datasets.guides import with_depths, with_normals
 from splat.datasets.masks import with_masks
 from splat.datasets.photo import fitted
@@ -69,7 +70,7 @@ def load(
         )
     if not allow_outside:
         _check_inside(scene, path, images)
-    scene = with_masks(fitted(scene), masks)
+    scene = with_masks(fitted(with_clip(scene)), masks)
     scene = with_normals(with_depths(scene, depths, depth_kind), normals)
     return split(cleaned(scene), eval)
 

@@ -31,7 +31,7 @@ def cleaned(scene: SceneData) -> SceneData:
     if not bool(good.all()):
         dropped = int((~good).sum())
         notes += (f"{dropped} of {len(good)} points hold NaN or infinity and were dropped",)
-        points = Points(points.positions[good], points.colors[good])
+        points = points.take(good)
     if len(points.positions) == 0:
         return replace(scene, points=None, notes=(*notes, f"there are no points: {_RANDOM}"))
     cameras = [view.camera for view in (*scene.train, *scene.test)]

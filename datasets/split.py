@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from splat.datasets import clip
 from splat.datasets.cuts import photo_of
 from splat.datasets.photo import is_there
 from splat.system.foreign import content, reading
@@ -21,7 +22,8 @@ def split(scene: SceneData, eval: str = "auto") -> SceneData:
     `path`: a fifth of the photos in one piece, from the middle of the path along which they were
     taken, so that what is measured stands off the path of what trains; `all`: train on all and
     evaluate on all; `none`: train on all, evaluate on none; else names, in a text file (one a
-    line) or separated by commas.
+    line) or separated by commas. Of a scene that moves `auto` and numbers hold out whole cameras,
+    or runs of instants, and `instants:N` one instant in N (`splat.datasets.clip`).
     """
     if eval == "auto" and scene.test:
         said = f"the dataset's own split holds out {len(scene.test)} views"
@@ -31,7 +33,9 @@ def split(scene: SceneData, eval: str = "auto") -> SceneData:
         return _told_apart(scene, views, views, f"all {len(views)} views train and are evaluated")
     if eval == "none" or (eval == "auto" and len({photo_of(view) for view in views}) < 3):
         return _told_apart(scene, views, (), f"no view of {len(views)} is held out")
-    if eval == "auto" or eval.isdigit():
+    if scene.clip is not None and clip.is_for_clips(eval):
+        test, said = clip.held_out(views, eval)
+    elif eval == "auto" or eval.isdigit():
         every = _EVERY if eval == "auto" else int(eval)
         if every < 2:
             raise ValueError(f"--eval {eval}: leaves no view to train on; expected 2 or more")
@@ -109,7 +113,8 @@ def _named(views: tuple[View, ...], eval: str) -> tuple[View, ...]:
     if unknown := [name for name in names if name not in by_name]:
         raise ValueError(
             f"--eval {eval}: there is no view called {unknown[0]}; expected auto, path, all, none,"
-            f" a number, or names such as {views[0].name}, in a text file or separated by commas"
+            f" a number, instants:N of a scene that moves, or names such as {views[0].name}, in a"
+            " text file or separated by commas"
         )
     chosen = {by_name[name] for name in names}
     return tuple(view for view in views if photo_of(view) in chosen)

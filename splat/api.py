@@ -450,4 +450,4 @@ def _write_cameras(job: Job, folder: Folder) -> None:
         if loader is not None
         for view, camera in zip(loader.views, loader.cameras, strict=True)
     }
-    write_cameras(folder.cameras, job.scene.train, job.scene.test, sizes)
+    write_cameras(folder.cameras, job.scene, sizes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -10,6 +11,8 @@ from torch import Tensor
 
 SH_C0 = 0.28209479177387814
 """The constant spherical harmonic, 1 / (2 sqrt(pi))."""
+GOLDEN = (math.sqrt(5) - 1) / 2
+"""Steps of this share of a circle fall evenly, however many there are."""
 
 
 def logit_of(opacity: float) -> float:
@@ -59,6 +62,58 @@ def rgb_from_sh(constant: Tensor) -> Tensor:
     return 0.5 + SH_C0 * constant
 
 
+def moment(
+    means: Float[Tensor, "n 3"],
+    opacities: Float[Tensor, "n"],
+    time: Float[Tensor, "n"],
+    duration: Float[Tensor, "n"],
+    velocity: Float[Tensor, "n 3"],
+    at: float,
+) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n"]]:
+    """Means and opacities of moving Gaussians at an instant (FreeTimeGS, Wang et al. 2025).
+
+    A mean goes along a line, m + v (t - time), and opacity fades with the distance in time,
+    o exp(-((t - time) / duration)^2 / 2). The pull on where a Gaussian is in a picture moves its
+    mean and velocity, and not its time.
+    """
+    apart = at - time
+    # Beyond this the factor is below 1e-17, and a square of it could be infinite.
+    far = (apart / duration).square().clamp_max(80)
+    return means + velocity * (at - time.detach())[:, None], opacities * (far * -0.5).exp()
+
+
 def spread(count: int, most: int) -> list[int]:
     """At most so many of 0 ... count-1, evenly spread."""
     return [i * count // min(count, most) for i in range(min(count, most))]
+
+
+def spread_over(times: Sequence[float], most: int) -> list[int]:
+    """At most so many of the views taken at these times, evenly spread, ascending.
+
+    Views of one instant are spread by their number, as `spread` does. Else instants are served
+    alike, and which views of one are chosen goes round by the golden ratio: so many views as there
+    are instants cover all of these, and soon all cameras too.
+    """
+    count, most = len(times), min(len(times), most)
+    by_time: dict[float, list[int]] = {}
+    for index, time in enumerate(times):
+        by_time.setdefault(time, []).append(index)
+    instants = [by_time[time] for time in sorted(by_time)]
+    if len(instants) < 2 or most == count:
+        return spread(count, most)
+    wanted = [0] * len(instants)
+    left = most
+    while left:  # an instant of few views leaves its share to the others
+        open_ = [i for i, views in enumerate(instants) if wanted[i] < len(views)]
+        for i in (open_[k] for k in spread(len(open_), left)):
+            wanted[i] += 1
+            left -= 1
+    chosen: list[int] = []
+    turn = 0.0
+    for views, number in zip(instants, wanted, strict=True):
+        if number:
+            first = int(turn * len(views))
+            places = spread(len(views), number)
+            chosen += [views[(first + place) % len(views)] for place in places]
+            turn = (turn + GOLDEN) % 1
+    return sorted(chosen)

@@ -11,11 +11,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
+
+from splat.math import moment
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Camera:
     height: int
     """Height in pixels."""
     time: float = 0.0
-    """Time in [0, 1], for scenes that move."""
+    """Time in [0, 1] of the clip, for scenes that move."""
     index: int = 0
     """Number of the training view, for per-image embeddings."""
     clear_depth: float = 0.0
@@ -162,6 +164,23 @@ class Points:
     positions: Float[Tensor, "n 3"]
     colors: Float[Tensor, "n 3"]
     """RGB in [0, 1]."""
+    times: Float[Tensor, "n"] | None = None
+    """The instant that each was seen at, 0 to 1 of the clip, NaN: no single one; None: nobody
+    knows."""
+
+    def take(self, rows: Tensor) -> Points:
+        """Some of the points: by a mask, or by their numbers in the order wanted."""
+        times = None if self.times is None else self.times[rows]
+        return Points(self.positions[rows], self.colors[rows], times)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """How long a scene that moves goes on, and at how many instants it was photographed."""
+
+    seconds: float
+    """From the first instant to the last."""
+    instants: int
 
 
 @dataclass(frozen=True)
@@ -177,6 +196,8 @@ class SceneData:
     points: Points | None
     notes: tuple[str, ...] = ()
     """What the reader skipped or decided, one sentence each, to be said aloud."""
+    clip: Clip | None = None
+    """What the times of its views are parts of; None: nothing moves, all times are 0."""
 
     def __repr__(self) -> str:
         count = 0 if self.points is None else len(self.points.positions)
@@ -244,6 +265,31 @@ class Batch:
         return self.pixels.float().div_(255)
 
 
+ALWAYS = 1e6
+"""Duration of what is there in all of the clip: in single precision it never fades at all."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """When each Gaussian is there, and where it goes (FreeTimeGS, Wang et al. 2025).
+
+    Times are parts of the clip, 0 to 1.
+    """
+
+    time: Float[Tensor, "n"]
+    """When it is as opaque, and where, as its other values say."""
+    duration: Float[Tensor, "n"]
+    """Standard deviation of its opacity over time."""
+    velocity: Float[Tensor, "n 3"]
+    """World units per clip."""
+
+    @staticmethod
+    def none(means: Float[Tensor, "n 3"]) -> Motion:
+        """That of Gaussians which are always there, and stand still."""
+        ones = torch.ones_like(means[:, 0])
+        return Motion(ones / 2, ones * ALWAYS, torch.zeros_like(means))
+
+
 @dataclass(frozen=True)
 class Gaussians:
     """A set ready to draw: every value is activated."""
@@ -264,6 +310,8 @@ class Gaussians:
     """[n] int64: the slot each Gaussian came from (row = slot // model.slots). None: 0 .. n-1."""
     features: Float[Tensor, "n f"] | None = None
     """Extra channels, blended like colours and over zero."""
+    motion: Motion | None = None
+    """How it changes in time; None: not at all. What is drawn is the set at an instant (`at`)."""
 
     def __len__(self) -> int:
         return len(self.means)
@@ -280,7 +328,18 @@ class Gaussians:
         """The same set on `device`."""
         return self._each(lambda values: values.to(device))
 
+    def at(self, time: float) -> Gaussians:
+        """The set as it is at an instant, 0 to 1 of the clip; a set that stands still is itself."""
+        motion = self.motion
+        if motion is None:
+            return self
+        means, opacities = moment(
+            self.means, self.opacities, motion.time, motion.duration, motion.velocity, time
+        )
+        return replace(self, means=means, opacities=opacities, motion=None)
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> Gaussians:
+        motion = self.motion
         return replace(
             self,
             means=change(self.means),
@@ -290,7 +349,30 @@ class Gaussians:
             colors=change(self.colors),
             source=None if self.source is None else change(self.source),
             features=None if self.features is None else change(self.features),
+            motion=None
+            if motion is None
+            else Motion(change(motion.time), change(motion.duration), change(motion.velocity)),
         )
+
+
+def joined(parts: Sequence[Gaussians]) -> Gaussians:
+    """Sets with colours of one kind as one; of fields that not all have, only motion is kept."""
+
+    def of(name: str) -> Tensor | None:
+        values = [getattr(part, name) for part in parts]
+        return None if any(each is None for each in values) else torch.cat(values)
+
+    motion = None
+    if any(part.motion is not None for part in parts):
+        each = [part.motion or Motion.none(part.means) for part in parts]
+        motion = Motion(
+            torch.cat([m.time for m in each]),
+            torch.cat([m.duration for m in each]),
+            torch.cat([m.velocity for m in each]),
+        )
+    names = ("means", "quats", "scales", "opacities", "colors", "source", "features")
+    columns: dict[str, Any] = {name: of(name) for name in names}
+    return replace(parts[0], **columns, motion=motion)
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ class Floaters(Wrapper):
     def floating(self, step: Step) -> Bool[Tensor, "n"]:
         """Rows that are floaters, no more than may be pruned at once and never the last one."""
         n = len(step.model.cloud)
-        looked = [step.survey(i) for i in even_views(len(step.views), self.views)]
+        looked = [step.survey(i) for i in even_views(step.views, self.views)]
         batches = [each.batch for each in looked]
         with torch.no_grad():
             gaussians = step.model(batches[0].camera, step.number)

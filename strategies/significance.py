@@ -157,7 +157,7 @@ class Significance(Wrapper):
         opacity, scale = _activated(cloud, self.score)
         views = None
         if self.score != "opacity":
-            indices = even_views(len(step.views), self.views)
+            indices = even_views(step.views, self.views)
             views = score.scores(step.survey(index) for index in indices)
         return score.significance(self.score, views, opacity, scale)
 

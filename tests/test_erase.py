@@ -24,12 +24,11 @@ from splat.cleanup.erase.agree import Proposal, agreed_points
 from splat.cleanup.erase.fill import Filled, filled_holes
 from splat.cleanup.erase.inpaint import inpainted
 from splat.cleanup.erase.look import Look
-from splat.cleanup.erase.rows import concatenated
 from splat.cleanup.erase.vote import Votes, rows_to_erase, vote
 from splat.formats.header import Header
 from splat.math import quaternions, sh_from_rgb
 from splat.render import renderer_for
-from splat.types import Camera, Drawing, Gaussians
+from splat.types import Camera, Drawing, Gaussians, joined
 from worlds import sweep
 
 Splat = Callable[..., Any]
@@ -157,7 +156,7 @@ def test_a_filled_hole_beats_inpainted_photos() -> None:
     it, (keep, found) = room(), hole()
     assert found.rows is not None and found.holes >= 8 and found.agreed > 0.5 * found.points
     left = it.rows.take(keep)
-    whole = concatenated(left, found.rows)
+    whole = joined([left, found.rows])
     errors = []
     for i in HELD_OUT:
         inside, truth = it.masks[i].numpy() > 0, it.empty[i] / 255

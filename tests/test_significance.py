@@ -25,6 +25,7 @@ from splat.rules.views import even_views, random_views
 from splat.strategies.adc import Adc
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.significance import Significance, growing_steps
+from splat.types import Camera
 
 ONCE = Significance(score="mass", at=(100,), keep=0.5)
 
@@ -150,7 +151,9 @@ def test_only_at_its_steps_are_views_looked_at() -> None:
 
 
 def test_views_are_evenly_spread_or_drawn() -> None:
-    assert even_views(10, 3) == [0, 3, 6] and even_views(3, 9) == even_views(3, 0) == [0, 1, 2]
+    ring = [Camera(torch.eye(4), torch.eye(3), 8, 8)] * 10
+    assert even_views(ring, 3) == [0, 3, 6]
+    assert even_views(ring[:3], 9) == even_views(ring[:3], 0) == [0, 1, 2]
     some = random_views(100, 10, torch.Generator().manual_seed(0))
     assert len(set(some)) == 10 and some == sorted(some) and 0 <= some[0] and some[-1] < 100
     assert random_views(4, 10, torch.Generator()) == [0, 1, 2, 3]

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from splat.core.frame import camera_from_frame, camera_to_frame, focus_point, reach
-from splat.types import Camera, Gaussians, Needs, Rendered
+from splat.types import Camera, Gaussians, Needs, Rendered, joined
 from splat.viewer import colors
 from splat.viewer.chronicle import Chronicle, plain_copy
 from splat.viewer.colors import Pixels
 from splat.viewer.look import Look, Picture
 from splat.viewer.photo import nearest, same_place, warped
 from splat.viewer.source import Source
-from splat.viewer.tint import DIM, EVENTS, KINDS, concatenated, ghost, normals, tinted
+from splat.viewer.tint import DIM, EVENTS, KINDS, ghost, normals, tinted
 from splat.viewer.values import MEANING, WATCHED, Sweep, values
 
 Rgb = Float[Tensor, "h w 3"]
@@ -224,7 +224,7 @@ class Easel:
                 parts = self.chronicle.dead(step, look.recent)
         if look.doomed and (doomed := self.doomed()) is not None:
             tint[doomed[rows]] = tint.new_tensor(EVENTS["would be pruned"])
-        whole = concatenated([replace(bare, colors=tint), *map(ghost, parts)])
+        whole = joined([replace(bare, colors=tint), *map(ghost, parts)])
         drawn = self._drawn(whole, camera, look.overlay)
         legend = None if self.chronicle is None else colors.swatches(EVENTS)
         return drawn.image, drawn, legend, note

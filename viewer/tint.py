@@ -45,16 +45,3 @@ def ghost(gaussians: Gaussians) -> Gaussians:
     """A set of pruned rows as it is shown."""
     color = gaussians.colors.new_tensor(EVENTS["died"]).expand(len(gaussians), 3)
     return replace(gaussians, colors=color, opacities=gaussians.opacities.clamp_min(0.3) * GHOSTLY)
-
-
-def concatenated(parts: list[Gaussians]) -> Gaussians:
-    """Sets of plain colours joined to one."""
-    if len(parts) == 1:
-        return parts[0]
-    return Gaussians(
-        means=torch.cat([part.means for part in parts]),
-        quats=torch.cat([part.quats for part in parts]),
-        scales=torch.cat([part.scales for part in parts]),
-        opacities=torch.cat([part.opacities for part in parts]),
-        colors=torch.cat([part.colors for part in parts]),
-    )

@@ -46,7 +46,7 @@ def start_points(
     if len(own) > room:
         own = own[torch.randperm(len(own), generator=generator)[:room].sort().values]
     rows = torch.cat([own, chosen]).sort().values
-    return Points(points.positions[rows].clone(), points.colors[rows].clone())
+    return points.take(rows)
 
 
 def covered_area(points: Float[Tensor, "n 3"], cameras: Sequence[Camera]) -> Float[Tensor, "n"]:

@@ -86,7 +86,7 @@ def train(
     sizes = {name: (camera.width, camera.height) for name, camera in small.items()}
     with run.held(), run.replacing():
         cells.write(run.division)
-        write_cameras(run.cameras, scene.train, scene.test, sizes)
+        write_cameras(run.cameras, scene, sizes)
         # Last, since a folder with it is a run that can be gone on with.
         config.write(run.config)
         return _carried_out(Whole(run, cells, config, scene, device), blocking, lpips)

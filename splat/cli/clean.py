@@ -25,6 +25,7 @@ from splat.math import spread
 from splat.options.parse import parsed
 from splat.options.verbs import check_free
 from splat.planning import predict
+from splat.rules.views import even_views
 from splat.runs.folder import existing, read_config, same_views
 from splat.system.text import size
 from splat.training.prepare import loaders
@@ -99,7 +100,7 @@ def _photos(asked: Clean, opened: Opened) -> Iterator[list[Batch]]:
         scene, predict.with_device_defaults(config.options, device), opened.frame, device
     )
     with closing(photos), closing(held_out or photos):
-        yield [photos.batch(i) for i in spread(len(photos), asked.views)]
+        yield [photos.batch(i) for i in even_views(photos.cameras, asked.views)]
 
 
 def _masks(asked: Clean, opened: Opened, photos: list[Batch]) -> dict[str, torch.Tensor]:

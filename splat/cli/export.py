@@ -31,12 +31,12 @@ from splat.export.retrain import retrain
 from splat.export.search import PALETTED, Search, Variant, choose, trials_table, trim, variants
 from splat.export.view_weights import view_weights
 from splat.formats.settings import Settings
-from splat.math import spread
 from splat.options.parse import parsed
 from splat.options.verbs import check_free
 from splat.photos.loader import Loader
 from splat.planning import predict
 from splat.recipes.model_files import ModelFile, model_file
+from splat.rules.views import even_views
 from splat.runs.folder import existing, read_config, same_views
 from splat.system.colours import hexadecimal
 from splat.system.numbers import amount
@@ -329,4 +329,4 @@ def _views(run: Path, opened: Opened) -> Iterator[_Seen]:
 
 
 def _decoded(photos: Loader, most: int) -> list[Batch]:
-    return [photos.batch(i) for i in spread(len(photos), most)]
+    return [photos.batch(i) for i in even_views(photos.cameras, most)]

@@ -75,7 +75,19 @@ def points_to_frame(points: Points, frame: Frame) -> Points:
     """The points as they lie in the frame of training."""
     centre = torch.tensor(frame.centre, dtype=torch.float64)
     moved = (points.positions.double() - centre) * frame.scale
-    return Points(moved.float(), points.colors)
+    return replace(points, positions=moved.float())
+
+
+def standing_alike(cameras: Sequence[Camera]) -> list[int]:
+    """For each camera the number of the first that stands and projects as it does: views of one
+    physical camera that does not move."""
+    first: dict[bytes, int] = {}
+    found = []
+    for index, camera in enumerate(cameras):
+        size = torch.tensor([camera.width, camera.height])
+        values = torch.cat([camera.world_to_camera.flatten(), camera.K.flatten(), size])
+        found.append(first.setdefault(values.float().cpu().numpy().tobytes(), index))
+    return found
 
 
 def focus_point(cameras: Sequence[Camera]) -> Float[Tensor, "3"]:
@@ -136,7 +148,10 @@ def _moved(gaussians: Gaussians, means: Float[Tensor, "n 3"], scale: float) -> G
         raise ValueError(f"the scale of a frame is {scale}, it must be a positive number")
     # A similarity without rotation leaves quaternions and harmonics as they are.
     scales = (gaussians.scales.double() * scale).float()
-    return replace(gaussians, means=means.float(), scales=scales)
+    motion = gaussians.motion
+    if motion is not None:
+        motion = replace(motion, velocity=(motion.velocity.double() * scale).float())
+    return replace(gaussians, means=means.float(), scales=scales, motion=motion)
 
 
 def _double(values: tuple[float, float, float], like: Gaussians) -> Float[Tensor, "3"]:
@@ -147,7 +162,10 @@ def finite(gaussians: Gaussians) -> Bool[Tensor, "n"]:
     """Rows without NaN and infinite values."""
     # A sum is finite if its terms are, and much faster to look at.
     rows = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.colors.flatten(1))
-    return (torch.stack([values.sum(1) for values in rows]).sum(0) + gaussians.opacities).isfinite()
+    total = torch.stack([values.sum(1) for values in rows]).sum(0) + gaussians.opacities
+    if (motion := gaussians.motion) is not None:
+        total = total + motion.time + motion.duration + motion.velocity.sum(1)
+    return total.isfinite()
 
 
 def shrunk(camera: Camera, downscale: float = 1, max_side: int | None = None) -> Camera:

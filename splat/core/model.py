@@ -276,6 +276,10 @@ def add_shapes(cloud: Cloud, rows: Rows, rates: Rates, steps: int, extent: float
     cloud.add("opacity_logit", rows["opacity_logit"], Rate(rates.opacity_logit))
 
 
+COLUMNS = frozenset({"mean", "quat", "log_scale", "opacity_logit", "sh"})
+"""The columns of `Explicit`."""
+
+
 class Explicit(Model):
     """The representation of 3DGS: every row is one Gaussian.
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +36,7 @@ from splat.lod.levels import (
 from splat.lod.tree import depth_for
 from splat.system.files import replacing, synced
 from splat.system.foreign import Unreadable
-from splat.types import Drawing, Gaussians
+from splat.types import Drawing, Gaussians, joined
 
 SUFFIX = "lod-meta.json"
 TAKES_REFINE = True
@@ -256,8 +255,4 @@ def _joined(parts: list[Gaussians]) -> Gaussians:
     degrees = {part.sh_degree for part in parts}
     if len(degrees) > 1:
         raise ValueError(f"chunks have harmonics of degrees {sorted(map(str, degrees))}, not one")
-    names = ("means", "quats", "scales", "opacities", "colors")
-    columns: dict[str, Any] = {}
-    for name in names:
-        columns[name] = torch.cat([getattr(part, name) for part in parts])
-    return Gaussians(**columns, sh_degree=parts[0].sh_degree)
+    return joined(parts)

@@ -108,7 +108,8 @@ class Opened:
 def read_points(path: Path) -> Points:
     """Positions and colours of a point cloud, or the centres and constant colours of Gaussians.
 
-    Positions stay float64 where they are (surveyed coordinates need it).
+    A property `time` is the instant of each point. Positions stay float64 where they are (surveyed
+    coordinates need it).
     """
     with foreign.reading(path, EXPECTED, AGAIN):
         rows = _vertices(path)
@@ -119,7 +120,8 @@ def read_points(path: Path) -> Points:
     keep = positions.isfinite().all(1) & colors.isfinite().all(1)
     if not keep.all():
         warn_left_out(path, int((~keep).sum()), len(keep), "points")
-    return Points(positions[keep], colors[keep].clamp(0, 1))
+    times = _table(rows, ("time",))[:, 0] if "time" in names else None
+    return Points(positions, colors.clamp(0, 1), times).take(keep)
 
 
 def holds_gaussians(path: Path) -> bool:

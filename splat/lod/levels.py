@@ -20,7 +20,7 @@ from torch import Tensor
 from splat.lod.merge import merged
 from splat.lod.tree import BLOCK, cut_order, depth_for, group_cuts, leaf_order, starts_of
 from splat.math import SH_C0
-from splat.types import Gaussians
+from splat.types import Gaussians, joined
 
 LEAF = 1 << 13
 """Rows of a leaf at most."""
@@ -127,7 +127,7 @@ def levels_of_rows(n: int, part: Part, leaf: int = LEAF, threads: int = 1) -> Le
         parts = list(pool.map(one, blocks[:-1].tolist(), blocks[1:].tolist()))
     return Levels(
         starts=torch.from_numpy(starts_of(n, depth)),
-        coarser=tuple(_joined([each.coarser[k] for each in parts]) for k in range(len(coarse))),
+        coarser=tuple(joined([each.coarser[k] for each in parts]) for k in range(len(coarse))),
         low=torch.cat([each.low for each in parts]),
         high=torch.cat([each.high for each in parts]),
         reach=torch.cat([each.reach for each in parts]),
@@ -198,14 +198,6 @@ def _of_leaves(values: Tensor, leaf: Tensor, leaves: int, which: str) -> Tensor:
     out = values.new_zeros(leaves, *values.shape[1:])
     index = leaf.view(-1, *(1,) * (values.ndim - 1)).expand_as(values)
     return out.scatter_reduce(0, index, values, which, include_self=False)
-
-
-def _joined(parts: list[Gaussians]) -> Gaussians:
-    def of(name: str) -> Tensor:
-        return torch.cat([getattr(part, name) for part in parts])
-
-    names = ("means", "quats", "scales", "opacities", "colors", "source")
-    return Gaussians(**{name: of(name) for name in names}, sh_degree=parts[0].sh_degree)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,7 +15,7 @@ from splat.core.frame import finite, gaussians_to_frame
 from splat.kernels import one_torch_thread, threads
 from splat.lod.choose import chosen_levels, leaves_in_frustum
 from splat.lod.levels import LEAF, Levels, Part, levels_of_rows, rows_by_leaf
-from splat.types import Camera, Frame, Gaussians
+from splat.types import Camera, Frame, Gaussians, joined
 
 MANY = 2_000_000
 """Rows above which a set is looked at in levels of detail; smaller ones are drawn whole."""
@@ -43,7 +44,7 @@ class Store:
         parts = [
             self._rows(level, first, last) for level, first, last in _runs(levels) if level >= 0
         ]
-        return _float(_joined(parts or [self._rows(0, 0, -1)]))
+        return _float(joined(parts or [self._rows(0, 0, -1)]))
 
     def whole(self) -> Gaussians:
         """A copy of level 0 in full precision."""
@@ -106,7 +107,7 @@ def _places(order: Tensor, good: Bool[Tensor, "n"]) -> Tensor:
 def _scattered(part: Part, place: Tensor, n: int, kept: int, frame: Frame | None) -> Gaussians:
     first = part(0, 1)
     like = {"means": (3,), "quats": (4,), "scales": (3,), "opacities": ()}
-    columns = {name: torch.empty(kept, *shape) for name, shape in like.items()}
+    columns: dict[str, Any] = {name: torch.empty(kept, *shape) for name, shape in like.items()}
     columns["colors"] = torch.empty(kept, *first.colors.shape[1:], dtype=torch.float16)
     for low in range(0, n, _PART):
         to = place[low : low + _PART]
@@ -140,12 +141,6 @@ def _slice(gaussians: Gaussians, low: int, high: int, *, sourced: bool = False) 
         sh_degree=gaussians.sh_degree,
         source=torch.arange(low, high) if sourced else None if source is None else source[low:high],
     )
-
-
-def _joined(parts: list[Gaussians]) -> Gaussians:
-    names = ("means", "quats", "scales", "opacities", "colors", "source")
-    columns = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-    return Gaussians(**columns, sh_degree=parts[0].sh_degree)
 
 
 def _float(gaussians: Gaussians) -> Gaussians:

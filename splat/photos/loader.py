@@ -13,11 +13,11 @@ import torch
 from jaxtyping import UInt8
 
 from splat.core.frame import camera_to_frame, shrunk
-from splat.math import spread
 from splat.photos.decoder import Decoded, Decoder, bytes_of
 from splat.photos.disk_cache import Shelf
 from splat.photos.modes import MaskMode
 from splat.photos.resolution import Sizes
+from splat.rules.views import even_views
 from splat.types import Batch, Camera, Frame, View
 
 Shown = tuple[int, float]
@@ -123,7 +123,7 @@ class Loader:
 
     def pictures(self, most: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """At most so many of the photos at full size, evenly spread."""
-        for index in spread(len(self), most):
+        for index in even_views(self.cameras, most):
             yield self.batch(index).pixels.cpu().numpy()
 
     def some(self, indices: Sequence[int]) -> Sequence[Batch]:

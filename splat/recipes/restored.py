@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from splat.core.model import Explicit, Making, Model
+from splat.core.model import COLUMNS, Explicit, Making, Model
 from splat.core.region import Region, box_of, intersection
 from splat.core.strategy import Fixed, Strategy
 from splat.recipes.saved import strategy_from_description
@@ -33,7 +33,7 @@ def model_of(config: Config, state: State, device: torch.device | str = "cpu") -
     """The model in a run's checkpoint, on `device`."""
     rows = {name: values.to(device) for name, values in checkpoint.rows(state).items()}
     own = [name for name in state["modules"] if name not in SENSOR]
-    if "mean" in rows and not own:
+    if rows.keys() == COLUMNS and not own:
         with checkpoint.fitting(state):
             plain = Explicit(rows, steps=0)
         plain.frame, plain.region = checkpoint.frame(state), region_of(config)

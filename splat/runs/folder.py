@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from splat.system.files import read_json, write_json
 from splat.system.foreign import Record, filled, reading, record
 from splat.system.lock import locked
 from splat.system.replaced import Replaced
-from splat.types import SceneData, View
+from splat.types import SceneData
 
 FORMAT = "splat run"
 VERSION = 1
@@ -334,12 +334,10 @@ def check_steps(place: Folder, state: checkpoint.State, planned: int, asked: int
         )
 
 
-def write_cameras(
-    path: Path, train: Sequence[View], test: Sequence[View], sizes: Mapping[str, tuple[int, int]]
-) -> None:
+def write_cameras(path: Path, scene: SceneData, sizes: Mapping[str, tuple[int, int]]) -> None:
     """The cameras of a run at the size (width, height) by name that it was trained at."""
-    cameras, listed = [], set()
-    for split, views in (("train", train), ("test", test)):
+    cameras, listed, clip = [], set(), scene.clip
+    for split, views in (("train", scene.train), ("test", scene.test)):
         for view in views:
             if view.name in listed:
                 continue
@@ -353,9 +351,10 @@ def write_cameras(
                     "height": camera.height,
                     "K": camera.K.tolist(),
                     "world_to_camera": camera.world_to_camera.tolist(),
+                    **({} if clip is None else {"time": camera.time}),
                 }
             )
-    write_json(path, {"cameras": cameras})
+    write_json(path, {"cameras": cameras, **({} if clip is None else {"clip": asdict(clip)})})
 
 
 def move_cameras(path: Path, poses: Mapping[str, Tensor]) -> None:
@@ -389,6 +388,10 @@ def fingerprint(scene: SceneData) -> str:
             digest.update(f"{view.name} {camera.width} {camera.height}\n".encode())
             digest.update(camera.K.double().numpy().tobytes())
             digest.update(camera.world_to_camera.double().numpy().tobytes())
+            if scene.clip is not None:
+                digest.update(f"{camera.time!r}\n".encode())
     if scene.points is not None:
         digest.update(scene.points.positions.numpy().tobytes())
+        if scene.points.times is not None:
+            digest.update(scene.points.times.numpy().tobytes())
     return digest.hexdigest()

@@ -16,14 +16,18 @@ from splat.types import Camera, Points
 
 
 def rows_from_points(points: Points, start: Start, sh_degree: int = 3) -> dict[str, Tensor]:
-    """Columns of `Explicit` in Morton order: isotropic, unrotated, of the points' colours."""
+    """Columns of `Explicit` in Morton order: isotropic, unrotated, of the points' colours.
+
+    Points with times have a column `time` [N], too, as they have it (`splat.strategies.moving`).
+    """
     positions = points.positions.float()
     order = morton_order(positions)
     positions, colors = positions[order], points.colors.float()[order]
     n = len(positions)
     sh = torch.zeros(n, (sh_degree + 1) ** 2, 3)
     sh[:, 0] = sh_from_rgb(colors)
-    log_scale = (neighbour_distances(positions) * start.scale).log()
+    times = None if points.times is None else points.times.float()[order]
+    log_scale = (_spacings(positions, times) * start.scale).log()
     opacity = torch.tensor(start.opacity)
     return {
         "mean": positions,
@@ -31,7 +35,21 @@ def rows_from_points(points: Points, start: Start, sh_degree: int = 3) -> dict[s
         "log_scale": log_scale[:, None].repeat(1, 3),
         "opacity_logit": torch.logit(opacity).repeat(n),
         "sh": sh,
+        **({} if times is None else {"time": times}),
     }
+
+
+def _spacings(
+    positions: Float[Tensor, "n 3"], times: Float[Tensor, "n"] | None
+) -> Float[Tensor, "n"]:
+    """Distances to the neighbours of the same instant: the same thing at two is none of its own."""
+    if times is None:
+        return neighbour_distances(positions)
+    found = torch.empty(len(positions))
+    of_none = times.isnan()
+    for rows in (of_none, *(times == time for time in times[~of_none].unique())):
+        found[rows] = neighbour_distances(positions[rows])
+    return found
 
 
 def random_in_frusta(cameras: Sequence[Camera], count: int, generator: torch.Generator) -> Points:

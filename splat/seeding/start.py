@@ -13,10 +13,10 @@ from splat.core.frame import gaussians_to_frame, points_to_frame
 from splat.core.model import columns_of
 from splat.core.strategy import Strategy
 from splat.formats import ply
-from splat.math import spread
 from splat.options import PLANES, Options
 from splat.photos.loader import Loader
 from splat.planning.ladder import rung_for
+from splat.rules.views import even_views
 from splat.seeding import silhouette, sky
 from splat.seeding.planes.assemble import scaffold_of
 from splat.seeding.points import random_in_frusta, rows_from_points
@@ -57,7 +57,7 @@ def initial_rows(
         begin = _with_sky(points_to_frame(points, frame), photos, options, strategy.cap)
     kept = _fewer(len(begin.positions), strategy, generator)
     if kept is not None:
-        begin = Points(begin.positions[kept], begin.colors[kept])
+        begin = begin.take(kept)
     return rows_from_points(begin, strategy.start, options.sh_degree)
 
 
@@ -71,7 +71,7 @@ def _with_sky(points: Points, photos: Loader, options: Options, cap: int) -> Poi
     """The points, and those of a far shell where one is asked for, or the scene is unbounded."""
     if options.sky == "none":
         return points
-    views = spread(len(photos), sky.MOST_VIEWS)
+    views = even_views(photos.cameras, sky.MOST_VIEWS)
     why = ""
     if options.sky == "auto":
         evidence = sky.sky_evidence([photos.cameras[i].to("cpu") for i in views], points.positions)
@@ -86,12 +86,16 @@ def _with_sky(points: Points, photos: Loader, options: Options, cap: int) -> Poi
         return points
     _log.info("start     %s points of sky on a far shell%s", f"{len(shell.positions):,}", why)
     both = zip((points.positions, points.colors), (shell.positions, shell.colors), strict=True)
-    return Points(*(torch.cat([known.float(), far]) for known, far in both))
+    positions, colors = (torch.cat([known.float(), far]) for known, far in both)
+    times = points.times
+    if times is not None:
+        times = torch.cat([times, times.new_full((len(shell.positions),), torch.nan)])
+    return Points(positions, colors, times)
 
 
 def _random(photos: Loader, options: Options, count: int, generator: torch.Generator) -> Points:
     """Points where there are none: inside the outlines of an object, or all over what is seen."""
-    indices = spread(len(photos), silhouette.MOST_VIEWS)
+    indices = even_views(photos.cameras, silhouette.MOST_VIEWS)
     looked_at = [photos.batch(index).to("cpu") for index in indices]
     behind = torch.tensor([round(255 * c) for c in rgb(options.background)], dtype=torch.uint8)
     if silhouette.plain(looked_at, behind):

@@ -22,7 +22,7 @@ from splat.runs.folder import options_from
 from splat.system.foreign import reading
 from splat.system.version import version
 from splat.training.prepare import Job, prepare_again
-from splat.types import Batch, Camera, DepthFile, NormalFile, Points, SceneData, View
+from splat.types import Batch, Camera, Clip, DepthFile, NormalFile, Points, SceneData, View
 
 FORMAT = "splat dump"
 VERSION = 1
@@ -76,6 +76,7 @@ def write(path: Path, job: Job, state: State, batches: Sequence[Batch], found: s
         "views": json.dumps([_view_record(view) for view in scene.train]),
         "scene": [str(scene.path), scene.format],
         "points": None if points is None else _record(points),
+        "clip": None if scene.clip is None else asdict(scene.clip),
         "method": json.dumps(saved.description_of(job.strategy)),
         "options": json.dumps(asdict(job.options) | {"replay": None}, default=str),
     }
@@ -114,6 +115,7 @@ def read(path: Path) -> Dump:
                 train=tuple(map(_view, views, cameras)),
                 test=(),
                 points=None if points is None else Points(**points),
+                clip=None if record.get("clip") is None else Clip(**record["clip"]),
             ),
             method=json.loads(record["method"]),
             options=options_from(json.loads(record["options"])),

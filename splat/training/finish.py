@@ -22,10 +22,10 @@ from splat.evaluation.pictures import Row, contact_sheet, curves
 from splat.export.receipt import export
 from splat.export.retrain import retrain
 from splat.formats.settings import Settings
-from splat.math import spread
 from splat.photos.resolution import Sizes
 from splat.recipes import recipe
 from splat.recipes.model_files import Receipt, key_of, model_file
+from splat.rules.views import even_views
 from splat.runs.folder import Folder, move_cameras
 from splat.runs.log import read_log
 from splat.sensor.corrected import Corrected
@@ -317,7 +317,7 @@ def gaussian_counts(job: Job) -> dict[str, int]:
     model, cameras = job.run.model, job.photos.cameras
     if model.rows_are_gaussians:
         return {"gaussians": len(model.cloud)}
-    counts = [len(model(cameras[i])) for i in spread(len(cameras), COUNTED)]
+    counts = [len(model(cameras[i])) for i in even_views(cameras, COUNTED)]
     return {"gaussians": round(sum(counts) / len(counts)), model.unit: len(model.cloud)}
 
 
@@ -328,7 +328,7 @@ def floater_score(job: Job) -> dict[str, float] | None:
     if not run.model.rows_are_gaussians:
         return None
     sensor = run.sensor
-    batches = [photos.batch(i) for i in spread(len(photos), FLOATING)]
+    batches = [photos.batch(i) for i in even_views(photos.cameras, FLOATING)]
     aimed = [sensor.aimed(batch) for batch in batches]
     verdict = floaters(
         run.baked(), run.shown, aimed, run.background, Rules(rounds=1), develop=run.developed

@@ -7,12 +7,12 @@ import logging
 import torch
 
 from splat.core.frame import points_to_frame
-from splat.math import spread
 from splat.options import Options
 from splat.options.exposure import Exposure
 from splat.parallel import ALONE, Ranks
 from splat.photos.exif import exposure_value
 from splat.photos.loader import Loader
+from splat.rules.views import even_views
 from splat.sensor.measured import by_exif, measured
 from splat.sensor.sensor import Sensor, sensor_for
 from splat.training.decide import ASKED
@@ -45,7 +45,7 @@ def sensor_of(
     points = points_to_frame(scene.points, frame) if has_points and scene.points else None
     exposure, gains, why = options.exposure, None, ASKED
     if not resumed and exposure != "off":
-        views = spread(len(photos), MOST_MEASURED)
+        views = even_views(photos.cameras, MOST_MEASURED)
         if points is not None:
             estimate = measured((photos.batch(index).to("cpu") for index in views), points)
         else:

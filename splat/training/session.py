@@ -13,9 +13,9 @@ from typing import Protocol
 from splat.evaluation.evaluate import mean_psnr
 from splat.kernels import forget_outputs, one_torch_thread
 from splat.loop import Run, Watcher
-from splat.math import spread
 from splat.options import Watching
 from splat.parallel import Lost
+from splat.rules.views import even_views
 from splat.runs.folder import Folder
 from splat.runs.log import LOG_EVERY, Log, read_log
 from splat.system.clock import Clock
@@ -229,6 +229,6 @@ def _looked_at(job: Job) -> Iterator[Batch]:
     """The views that this process measures."""
     if job.held_out is not None:
         return job.own_batches()
-    indices: Sequence[int] = spread(len(job.photos), TRAINED_VIEWS)
+    indices: Sequence[int] = even_views(job.photos.cameras, TRAINED_VIEWS)
     own = job.run.ranks.shared(indices)
     return (job.photos.batch(i) for i in own)

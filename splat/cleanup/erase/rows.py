@@ -12,7 +12,7 @@ from torch import Tensor
 from splat import formats
 from splat.formats.header import BINARY, Header
 from splat.system.files import replacing
-from splat.types import Drawing, Frame, Gaussians
+from splat.types import Drawing, Frame, Gaussians, joined
 
 
 def write_left(
@@ -38,17 +38,8 @@ def write_left(
                 _write(out, head, np.concatenate([table, added]))
                 return True
     left = gaussians.take(keep)
-    formats.write(left if new is None else concatenated(left, new), out, frame, drawing)
+    formats.write(left if new is None else joined([left, new]), out, frame, drawing)
     return False
-
-
-def concatenated(first: Gaussians, second: Gaussians) -> Gaussians:
-    """Both sets, of the same kind of colours, as one."""
-    import torch
-
-    names = ("means", "quats", "scales", "opacities", "colors")
-    parts = {name: torch.cat([getattr(first, name), getattr(second, name)]) for name in names}
-    return Gaussians(**parts, sh_degree=first.sh_degree)
 
 
 def _plain(path: Path) -> bool:

@@ -1,0 +1,100 @@
+"""Scenes that move: the times of views as parts of a clip, and what of one is held out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from splat.core.frame import standing_alike
+from splat.datasets.cuts import photo_of
+from splat.types import Clip, SceneData, View
+
+RATE = 25
+"""Instants a second where a dataset says times as parts of its clip, and not how long that is."""
+LEAST_CAMERAS = 5
+"""A rig of fewer has none to spare: what it is measured by are instants."""
+EVERY, RUN = 8, 4
+"""One camera, or one run of instants, in so many is held out; and the most instants of a run."""
+INSTANTS = "instants"
+"""What `--eval` calls instants that are held out of all cameras."""
+
+
+def with_clip(scene: SceneData) -> SceneData:
+    """The scene with times from 0 to 1, and its clip where there are several instants.
+
+    Times that already are from 0 to 1 stay; others are seconds. Those of a scene that stands still
+    are 0.
+    """
+    views = (*scene.train, *scene.test)
+    times = sorted({view.camera.time for view in views})
+    if len(times) < 2:
+        return _timed(scene, times[0], 0.0) if times != [0.0] else scene
+    begin, length, parts = times[0], times[-1] - times[0], times[0] >= 0 and times[-1] <= 1
+    seconds = (len(times) - 1) / RATE if parts else length
+    clip = Clip(seconds=seconds, instants=len(times))
+    kind = f"{clip.instants} instants" + ("" if parts else f", {seconds:.3g} s")
+    moved = scene if parts else _timed(scene, begin, 1 / length)
+    return replace(moved, clip=clip, notes=(*moved.notes, f"the scene moves: {kind}"))
+
+
+def _timed(scene: SceneData, begin: float, scale: float) -> SceneData:
+    """The scene with times less `begin`, times `scale`."""
+
+    def timed(view: View) -> View:
+        time = (view.camera.time - begin) * scale
+        return replace(view, camera=replace(view.camera, time=time))
+
+    points = scene.points
+    if points is not None and points.times is not None:
+        times = (points.times.double() - begin) * scale
+        points = replace(points, times=times.float() if scale else None)
+    return replace(
+        scene,
+        train=tuple(map(timed, scene.train)),
+        test=tuple(map(timed, scene.test)),
+        points=points,
+    )
+
+
+def is_for_clips(eval: str) -> bool:
+    """Whether `held_out` is who knows what this asks for."""
+    return eval.isdigit() or eval.partition(":")[0] in ("auto", INSTANTS)
+
+
+def held_out(views: Sequence[View], eval: str) -> tuple[tuple[View, ...], str]:
+    """What is held out of a clip, and what to say.
+
+    `auto`: whole cameras of a rig, the first and then every 8th, as instants between two that are
+    trained on flatter; where one camera moves, or a rig has few, runs of up to 4 instants, one run
+    in 8. A number N: one camera in N, or one instant. `instants:N`: one instant in N, of all
+    cameras.
+    """
+    word, _, number = eval.partition(":")
+    every = EVERY if word == "auto" else _every(eval, number if word == INSTANTS else word)
+    stands = standing_alike([view.camera for view in views])
+    cameras = sorted(set(stands))
+    if word != INSTANTS and len(cameras) >= LEAST_CAMERAS and 2 * len(cameras) <= len(views):
+        firsts = {stand: view for stand, view in reversed([*zip(stands, views, strict=True)])}
+        ordered = sorted(cameras, key=lambda stand: firsts[stand].name)
+        out = set(ordered[::every])
+        photos = {photo_of(v) for v, stand in zip(views, stands, strict=True) if stand in out}
+        said = f"{len(out)} of {len(cameras)} cameras are held out (one in {every}, by name)"
+    else:
+        times = sorted({view.camera.time for view in views})
+        run = max(1, min(RUN, len(times) // (4 * every))) if word == "auto" else 1
+        # The ends of a clip are trained on: nothing is measured beyond them.
+        out_of = {time for i, time in enumerate(times) if i // run % every == every // 2}
+        photos = {photo_of(view) for view in views if view.camera.time in out_of}
+        runs = f" in runs of {run}" if run > 1 else ""
+        said = f"{len(out_of)} of {len(times)} instants are held out (one in {every}{runs})"
+    return tuple(view for view in views if photo_of(view) in photos), said
+
+
+def _every(eval: str, number: str) -> int:
+    every = int(number or EVERY) if (number or "8").isdigit() else 0
+    if every < 2:
+        raise ValueError(
+            f"--eval {eval}: expected a number of 2 or more, one camera or instant in so many, or"
+            f" {INSTANTS}:N"
+        )
+    return every

@@ -1,0 +1,211 @@
+"""Scenes that move: times of views, what is held out of a clip, choices of views, sets in time."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scenes
+import torch
+
+from splat import datasets
+from splat.core.frame import INPUT_FRAME, gaussians_from_frame, gaussians_to_frame, points_to_frame
+from splat.core.strategy import Start
+from splat.formats import ply
+from splat.math import spread, spread_over
+from splat.render import camera_paths
+from splat.runs.folder import fingerprint, write_cameras
+from splat.seeding.points import rows_from_points
+from splat.types import Clip, Frame, Gaussians, Motion, Points, SceneData, joined
+
+
+def clip_of(root: Path, cameras: int, instants: int, unit: float = 1.0, begin: float = 0.0) -> Path:
+    """A rig of so many cameras and instants; times from `begin` on, `unit` in all."""
+    shots, times = [], []
+    for camera, shot in enumerate(scenes.shots(cameras)):
+        for instant in range(instants):
+            shots.append(replace(shot, name=f"c{camera:02d}_{instant:03d}.png"))
+            times.append(begin + unit * instant / max(1, instants - 1))
+    folder = scenes.write_transforms(root, shots)
+    content = json.loads((folder / "transforms.json").read_text())
+    for frame, time in zip(content["frames"], times, strict=True):
+        frame["time"] = time
+    (folder / "transforms.json").write_text(json.dumps(content))
+    return folder
+
+
+def names(scene: SceneData) -> list[str]:
+    return [Path(view.name).stem for view in scene.test]
+
+
+def test_times_become_parts_of_the_clip(tmp_path: Path) -> None:
+    scene = datasets.load(clip_of(tmp_path, 2, 5, unit=4.0, begin=10.0), eval="none")
+    assert scene.clip == Clip(seconds=4.0, instants=5)
+    assert sorted({view.camera.time for view in scene.train}) == [0, 0.25, 0.5, 0.75, 1]
+    assert any("5 instants, 4 s" in note for note in scene.notes)
+
+
+def test_parts_of_a_clip_stay_and_one_instant_is_a_scene_that_stands_still(tmp_path: Path) -> None:
+    scene = datasets.load(clip_of(tmp_path / "a", 2, 3, unit=0.5, begin=0.25), eval="none")
+    assert scene.clip is not None and scene.clip.instants == 3
+    assert sorted({view.camera.time for view in scene.train}) == [0.25, 0.5, 0.75]
+    still = datasets.load(clip_of(tmp_path / "b", 4, 1, begin=7.0), eval="none")
+    assert still.clip is None and {view.camera.time for view in still.train} == {0.0}
+
+
+def test_whole_cameras_of_a_rig_are_held_out(tmp_path: Path) -> None:
+    scene = datasets.load(clip_of(tmp_path, 9, 3))
+    assert {name[:3] for name in names(scene)} == {"c00", "c08"} and len(scene.test) == 6
+    assert any("2 of 9 cameras are held out" in note for note in scene.notes)
+    third = datasets.load(tmp_path, eval="3")
+    assert {name[:3] for name in names(third)} == {"c00", "c03", "c06"}
+
+
+def test_instants_are_held_out_of_few_cameras_and_never_the_ends(tmp_path: Path) -> None:
+    scene = datasets.load(clip_of(tmp_path, 3, 12))
+    held = sorted({view.camera.time for view in scene.test})
+    assert held == [pytest.approx(4 / 11)] and len(scene.test) == 3
+    some = datasets.load(tmp_path, eval="instants:4")
+    assert [round(11 * v.camera.time) for v in some.test][:3] == [2, 6, 10]
+    with pytest.raises(ValueError, match="instants:1: expected a number of 2"):
+        datasets.load(tmp_path, eval="instants:1")
+
+
+def test_a_moving_camera_is_measured_on_runs_of_instants(tmp_path: Path) -> None:
+    ring = scenes.shots(128)
+    folder = scenes.write_transforms(tmp_path, ring)
+    content = json.loads((folder / "transforms.json").read_text())
+    for i, frame in enumerate(content["frames"]):
+        frame["time"] = i / 127
+    (folder / "transforms.json").write_text(json.dumps(content))
+    scene = datasets.load(folder)
+    held = sorted(round(127 * view.camera.time) for view in scene.test)
+    assert held == [16, 17, 18, 19, 48, 49, 50, 51, 80, 81, 82, 83, 112, 113, 114, 115]
+    assert any("in runs of 4" in note for note in scene.notes)
+
+
+@pytest.mark.parametrize(("cameras", "instants"), [(19, 300), (4, 25), (1, 40), (24, 24)])
+def test_any_choice_covers_the_instants_and_soon_the_cameras(cameras: int, instants: int) -> None:
+    times = [i / instants for _ in range(cameras) for i in range(instants)]  # sorted as cam/frame
+    for most in (1, 7, instants - 1, instants, instants + 3, 3 * instants, 10**6):
+        chosen = spread_over(times, most)
+        assert chosen == sorted(set(chosen)) and len(chosen) == min(most, len(times))
+        seen = {times[index] for index in chosen}
+        assert len(seen) == min(most, instants)
+        if most >= 3 * cameras:
+            assert {index // instants for index in chosen} == set(range(cameras))
+
+
+def test_a_choice_among_views_of_one_instant_is_what_it_was() -> None:
+    for count, most in ((10, 3), (7, 7), (5, 9), (57, 20)):
+        assert spread_over([0.0] * count, most) == spread(count, most)
+
+
+def test_instants_of_few_views_leave_their_share_to_others() -> None:
+    times = [0.0] + [1.0] * 10
+    assert spread_over(times, 6)[0] == 0 and len(spread_over(times, 6)) == 6
+
+
+def test_a_run_keeps_the_times_of_its_cameras(tmp_path: Path) -> None:
+    scene = datasets.load(clip_of(tmp_path / "scene", 5, 3))
+    sizes = {view.name: (48, 40) for view in (*scene.train, *scene.test)}
+    write_cameras(tmp_path / "cameras.json", scene, sizes)
+    content = json.loads((tmp_path / "cameras.json").read_text())
+    assert content["clip"] == {"seconds": 2 / 25, "instants": 3}
+    read = camera_paths.from_file(tmp_path / "cameras.json")
+    assert [camera.time for camera in read] == [
+        view.camera.time for view in (*scene.train, *scene.test)
+    ]
+    assert fingerprint(scene) != fingerprint(datasets.load(tmp_path / "scene", eval="none"))
+    still = replace(scene, clip=None)
+    write_cameras(tmp_path / "cameras.json", still, sizes)
+    assert "time" not in (tmp_path / "cameras.json").read_text()
+
+
+def moving(dtype: torch.dtype = torch.float64) -> Gaussians:
+    return Gaussians(
+        means=torch.tensor([[0.0, 0, 0], [1, 2, 3]], dtype=dtype),
+        quats=torch.tensor([[1.0, 0, 0, 0]] * 2, dtype=dtype),
+        scales=torch.ones(2, 3, dtype=dtype),
+        opacities=torch.tensor([0.5, 0.8], dtype=dtype),
+        colors=torch.zeros(2, 1, 3, dtype=dtype),
+        sh_degree=0,
+        motion=Motion(
+            time=torch.tensor([0.5, 0.25], dtype=dtype),
+            duration=torch.tensor([0.1, 1e6], dtype=dtype),
+            velocity=torch.tensor([[2.0, 0, 0], [0, 0, 0]], dtype=dtype),
+        ),
+    )
+
+
+def test_a_set_at_an_instant_by_hand() -> None:
+    now = moving().at(0.6)
+    assert now.motion is None
+    torch.testing.assert_close(now.means[0], torch.tensor([0.2, 0, 0]).double())
+    assert float(now.opacities[0]) == pytest.approx(0.5 * math.exp(-0.5))
+    assert torch.equal(now.means[1], moving().means[1])
+    single = moving(torch.float32)
+    assert torch.equal(single.at(0.6).opacities[1], single.opacities[1]), "what lasts stays so"
+    assert float(moving().at(5.0).opacities[0]) < 1e-17 and now.at(0.1) is now
+
+
+def test_gradients_in_time() -> None:
+    motion = moving().motion
+    assert motion is not None
+    values = [moving().means, moving().opacities, motion.time, motion.duration, motion.velocity]
+    values = [each.clone().requires_grad_() for each in values]
+    values[3].data[1] = 0.3
+
+    def at(means, opacities, time, duration, velocity):  # type: ignore[no-untyped-def]
+        moved = replace(
+            moving(),
+            means=means,
+            opacities=opacities,
+            motion=Motion(time, duration, velocity),
+        ).at(0.55)
+        return moved.opacities
+
+    assert torch.autograd.gradcheck(at, values)
+    set_ = replace(moving(), means=values[0], motion=Motion(*values[2:]))
+    set_.at(0.55).means.sum().backward()
+    torch.testing.assert_close(values[4].grad, (0.55 - values[2].detach())[:, None].expand(-1, 3))
+    assert values[2].grad is None, "where a Gaussian is in a picture does not move its time"
+
+
+def test_velocities_follow_the_frame_and_rows_their_choice() -> None:
+    frame = Frame((1.0, 2.0, 3.0), 4.0)
+    there = gaussians_to_frame(moving(torch.float32), frame)
+    torch.testing.assert_close(
+        gaussians_to_frame(moving(torch.float32).at(0.6), frame).means, there.at(0.6).means
+    )
+    back = gaussians_from_frame(there, frame)
+    assert back.motion is not None and back.motion.velocity[0].tolist() == [2.0, 0, 0]
+    one = moving().take(torch.tensor([1]))
+    assert one.motion is not None and one.motion.time.tolist() == [0.25]
+
+
+def test_what_stands_still_joins_what_moves() -> None:
+    still = replace(moving(), motion=None)
+    both = joined([moving(), still])
+    torch.testing.assert_close(both.at(0.6).means, joined([moving().at(0.6), still]).means)
+    assert joined([still, still]).motion is None and len(both) == 4
+
+
+def test_points_keep_their_instants_and_neighbours_are_of_the_same(tmp_path: Path) -> None:
+    rows = np.zeros(6, [(name, "f4") for name in ("x", "y", "z", "time")])
+    rows["x"], rows["time"] = [0, 1, 2, 0, 1, 2], [0, 0, 0, 1, 1, 1]
+    header = "ply\nformat binary_little_endian 1.0\nelement vertex 6\n"
+    header += "".join(f"property float {name}\n" for name in rows.dtype.names or ())
+    (tmp_path / "points.ply").write_bytes((header + "end_header\n").encode() + rows.tobytes())
+    points = ply.read_points(tmp_path / "points.ply")
+    assert points.times is not None and points.times.tolist() == [0, 0, 0, 1, 1, 1]
+    made = rows_from_points(points_to_frame(points, INPUT_FRAME), Start(), 0)
+    middle = made["log_scale"][made["mean"][:, 0] == 1].exp().flatten()
+    assert middle.tolist() == pytest.approx([1.0] * 6), "not 0, the distance to itself"
+    assert sorted(made["time"].tolist()) == [0, 0, 0, 1, 1, 1]
+    with_sky = Points(points.positions, points.colors, torch.full((6,), torch.nan))
+    assert rows_from_points(with_sky, Start(), 0)["log_scale"].isfinite().all()

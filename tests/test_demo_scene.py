@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from splat.datasets import demo, load
-from splat.types import Camera
+from splat.datasets.demo import clip, motion, shapes
+from splat.types import Camera, Clip
 
 TINY = {"views": 12, "width": 48, "height": 36, "samples": 2, "points": 300}
 
@@ -244,3 +245,61 @@ def test_the_cache_is_filled_once_even_in_a_race(tmp_path: Path) -> None:
     assert demo.cached(tmp_path, **small) in found
     assert (next(iter(found)) / "images" / "view_000.png").stat().st_mtime_ns == before
     assert demo.cached(tmp_path, **{**small, "views": 2}) not in found
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("moving") / "rig"
+    clip.write(path, cameras=6, instants=3, width=48, height=36, samples=1, points=200)
+    return path
+
+
+def test_a_clip_is_a_scene_with_times(rig: Path, tmp_path: Path) -> None:
+    scene = load(rig)
+    assert scene.clip == Clip(seconds=clip.SECONDS, instants=3)
+    assert (len(scene.train), len(scene.test)) == (15, 3)
+    assert {Path(view.name).parent.name for view in scene.test} == {"cam04"}
+    assert {view.camera.time for view in scene.train} == {0, 0.5, 1}
+    assert scene.points is not None and scene.points.times is not None
+    assert scene.points.times.unique().tolist() == pytest.approx(list(clip.KEYFRAMES))
+    clip.write(tmp_path / "orbit", layout="orbit", instants=2, width=48, height=36, samples=1)
+    orbit = load(tmp_path / "orbit")
+    assert (len(orbit.train), len(orbit.test)) == (10, 2)
+    assert orbit.clip is not None and orbit.clip.instants == 10
+    assert orbit.points is not None and orbit.points.times is None
+
+
+def test_what_moves_moves_as_its_flow_says(rig: Path) -> None:
+    """Points carried along by their velocity are on the surface a moment later."""
+    view = next(v for v in load(rig).test if v.camera.time == 0.5)
+    known = clip.truth(rig, view.name)
+    places = clip.unprojected(view.camera, known.depth).reshape(-1, 3)
+    flow = known.flow.reshape(-1, 3).double().numpy()
+    still = known.objects.flatten().numpy() < 2
+    assert not flow[still].any() and (np.abs(flow[~still]).max(1) > 0.1).sum() > 50
+    later = 0.5 + 0.01
+    stayed = torch.from_numpy(places)
+    moved = stayed + 0.01 * torch.from_numpy(flow)
+
+    def away(points: Tensor) -> Tensor:
+        found = shapes.scene(*points.numpy().T.copy(), motion.at(later))
+        return torch.from_numpy(np.abs(found))
+
+    fast = torch.from_numpy(np.linalg.norm(flow, axis=1) > 0.5)
+    assert float(away(moved).quantile(0.98)) < 1e-3 < 2e-3 < float(away(stayed)[fast].median())
+
+
+def test_one_thing_appears(rig: Path) -> None:
+    cone = demo.OBJECTS.index("cone")
+    seen = {v.camera.time: clip.truth(rig, v.name).objects == cone for v in load(rig).test}
+    assert not seen[0].any() and seen[0.5].any() and seen[1].any()
+    assert (motion.velocities(np.array([cone]), np.zeros((1, 3)), motion.APPEARS) == 0).all()
+
+
+def test_at_no_time_do_things_stand_in_each_other_or_the_ground() -> None:
+    for time in np.linspace(0, 1, 41):
+        solids = motion.at(float(time))
+        for i, solid in enumerate(solids[1:], 1):
+            others = [s for k, s in enumerate(solids) if k not in (i, 0)]
+            inside = shapes.scene(*(np.array([float(p)]) for p in solid.position), others)
+            assert inside > 0 or solid.position == motion.AWAY, (solid.name, time)

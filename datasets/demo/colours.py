@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from splat.datasets.demo.shapes import SOLIDS, VASE_MIDDLE
+from splat.datasets.demo.shapes import SOLIDS, VASE_MIDDLE, Solid
 from splat.datasets.tracer.colours import dimmed, edge, mixed
 from splat.datasets.tracer.vectors import Array, Numbers, Vector, occurring, picked
 
@@ -110,13 +110,15 @@ FINISHES = {
 }
 
 
-def surfaces(number: Numbers, point: Vector) -> tuple[Vector, Array, Array]:
+def surfaces(
+    number: Numbers, point: Vector, solids: Sequence[Solid] = SOLIDS
+) -> tuple[Vector, Array, Array]:
     """Linear colour, gloss and sharpness of points on objects."""
     r, g, b, gloss, sharpness = (np.empty_like(point[0]) for _ in range(5))
     for own, mine in occurring(number):
         place = picked(point, mine)
         if own:
-            solid = SOLIDS[own - 1]
+            solid = solids[own - 1]
             finish, place = FINISHES[solid.name], solid.local(*place)
         else:
             finish = ROOM

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from splat.datasets.demo.colours import surfaces
-from splat.datasets.demo.shapes import SOLIDS, THINGS, Solid
+from splat.datasets.demo.shapes import SOLIDS, Solid
 from splat.datasets.tracer.solids import slabs
 from splat.datasets.tracer.vectors import Array, Numbers, Triple, Vector, ahead, dot, picked
 
@@ -25,12 +27,12 @@ LIFT = 0.004
 """Shadow rays start off the surface by this."""
 
 
-def openness(point: Vector, normal: Vector) -> Array:
+def openness(point: Vector, normal: Vector, solids: Sequence[Solid] = SOLIDS) -> Array:
     """Share of the sky that a surface sees: how empty the balls are that touch it from outside."""
     share = np.ones_like(point[0])
     # Smaller balls lie within the largest, so who does not reach that one hides nothing.
     middle = ahead(point, REACH, normal)
-    for solid in SOLIDS:
+    for solid in solids:
         index = solid.near(middle, REACH)
         local, towards = solid.local(*picked(point, index)), solid.inward(*picked(normal, index))
         hidden = np.zeros_like(local[0])
@@ -69,7 +71,7 @@ def _passing(solid: Solid, point: Vector, towards: Triple) -> Array:
     return share * share * (3 - 2 * share)
 
 
-def unshadowed(point: Vector, normal: Vector, casters: tuple[Solid, ...]) -> Array:
+def unshadowed(point: Vector, normal: Vector, casters: Sequence[Solid]) -> Array:
     """Share of the key light that `casters` let through to a surface."""
     share = np.ones_like(point[0])
     lifted = ahead(point, LIFT, normal)
@@ -91,11 +93,17 @@ def environment(direction: Vector, sharpness: Array) -> Vector:
     return r, g, b
 
 
-def radiance(number: Numbers, point: Vector, normal: Vector, view: Vector) -> Array:
+def radiance(
+    number: Numbers,
+    point: Vector,
+    normal: Vector,
+    view: Vector,
+    solids: Sequence[Solid] = SOLIDS,
+) -> Array:
     """Linear light that leaves surfaces of objects `number` against the rays `view`, [n, 3]."""
-    albedo, gloss, sharpness = surfaces(number, point)
-    open_ = openness(point, normal)
-    key = _key(number, point, normal)
+    albedo, gloss, sharpness = surfaces(number, point, solids)
+    open_ = openness(point, normal, solids)
+    key = _key(number, point, normal, solids)
     up = np.clip(normal[2] * 0.5 + 0.5, 0, 1)
     along = dot(normal, view)
     fresnel = 0.05 + 0.5 * np.clip(1 + along, 0, 1) ** 4
@@ -108,14 +116,14 @@ def radiance(number: Numbers, point: Vector, normal: Vector, view: Vector) -> Ar
     return light
 
 
-def _key(number: Numbers, point: Vector, normal: Vector) -> Array:
+def _key(number: Numbers, point: Vector, normal: Vector, solids: Sequence[Solid]) -> Array:
     """Irradiance of the key light, 1 where it falls straight on a surface."""
     facing = dot(normal, KEY)
     key = np.zeros_like(facing)
     lit = np.flatnonzero((number > 0) & (facing > 0))
-    key[lit] = facing[lit] * unshadowed(picked(point, lit), picked(normal, lit), THINGS)
+    key[lit] = facing[lit] * unshadowed(picked(point, lit), picked(normal, lit), solids[1:])
     # A room lit only from one side would be half dark: its walls take the key light wrapped.
     walls = np.flatnonzero(number == 0)
-    passed = unshadowed(picked(point, walls), picked(normal, walls), SOLIDS)
+    passed = unshadowed(picked(point, walls), picked(normal, walls), solids)
     key[walls] = (0.45 + 0.3 * facing[walls]) * (0.35 + 0.65 * passed)
     return key

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from splat.datasets.demo import light
 from splat.datasets.demo.poses import cameras
+from splat.datasets.demo.shapes import SOLIDS, Solid
 from splat.datasets.demo.trace import trace
 from splat.datasets.tracer.colours import encoded
 from splat.datasets.tracer.pictures import pixels, rays
@@ -20,14 +23,14 @@ WIDTH, HEIGHT = 120, 90
 """Views that points are taken from, and their size."""
 
 
-def points(count: int = 6_000, seed: int = 0) -> Points:
+def points(count: int = 6_000, seed: int = 0, solids: Sequence[Solid] = SOLIDS) -> Points:
     """Coloured points on visible surfaces, slightly off; half of them on the things."""
     generator = np.random.default_rng(seed)
     seen = []
     for camera in cameras(LOOKS, WIDTH, HEIGHT):
         u, v = pixels(camera)
         through = rays(camera, u + 0.5, v + 0.5)
-        hits = trace(through)
+        hits = trace(through, solids)
         place = ahead(through.eye, hits.t, through.direction)
         seen.append([hits.number, *place, *hits.normal, *through.direction])
     number, *rest = (np.concatenate(column) for column in zip(*seen, strict=True))
@@ -35,6 +38,6 @@ def points(count: int = 6_000, seed: int = 0) -> Points:
     chances = np.where(things, 0.5 / things.sum(), 0.5 / (~things).sum())
     chosen = generator.choice(len(number), count, p=chances)
     x, y, z, a, b, c, d, e, f = (column[chosen] for column in rest)
-    colors = encoded(light.radiance(number[chosen], (x, y, z), (a, b, c), (d, e, f)))
+    colors = encoded(light.radiance(number[chosen], (x, y, z), (a, b, c), (d, e, f), solids))
     positions = np.stack([x, y, z], 1) + generator.normal(0, NOISE, (count, 3))
     return Points(torch.from_numpy(positions).float(), torch.from_numpy(colors))

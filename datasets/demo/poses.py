@@ -22,6 +22,21 @@ def cameras(count: int = 60, width: int = 400, height: int = 300) -> tuple[Camer
         first, after = -(-ring * count // len(RINGS)), -(-(ring + 1) * count // len(RINGS))
         share = (index - first + ring / len(RINGS)) / (after - first)
         elevation, distance = RINGS[ring]
-        away = towards(2 * np.pi * share, np.radians(elevation))
-        poses.append(looking(np.array(TARGET) + distance * away, -away))
+        poses.append(_from(2 * np.pi * share, np.radians(elevation), distance))
     return tuple(standing(poses, width, height, FIELD_OF_VIEW))
+
+
+def orbit(
+    count: int, width: int, height: int, turns: float = 2.5, ahead: float = 0.0
+) -> tuple[Camera, ...]:
+    """Views of one camera that goes around, up and down, `ahead` by a share of a turn."""
+    shares = np.arange(count) / max(1, count - 1)
+    elevations = np.radians(28 + 16 * np.sin(2 * np.pi * (3.7 * shares + ahead)))
+    headings = 2 * np.pi * (turns * shares + ahead)
+    poses = [_from(h, e, RINGS[1][1]) for h, e in zip(headings, elevations, strict=True)]
+    return tuple(standing(poses, width, height, FIELD_OF_VIEW))
+
+
+def _from(heading: float, elevation: float, distance: float) -> np.ndarray:
+    away = towards(heading, elevation)
+    return looking(np.array(TARGET) + distance * away, -away)

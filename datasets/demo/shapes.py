@@ -5,6 +5,7 @@ World frame: z up, top of the plinth at z = 0, units of about a foot.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,6 +111,8 @@ THINGS = (
     ),
 )
 SOLIDS = (PLINTH, *THINGS)
+"""All that stands in the room, the plinth first; a scene that moves has them elsewhere
+(`splat.datasets.demo.motion`), in the same order."""
 
 
 def room(x: Array, y: Array, z: Array) -> Array:
@@ -117,9 +120,9 @@ def room(x: Array, y: Array, z: Array) -> Array:
     return smooth_min(z - ROOM_FLOOR, -ball(x, y, z, ROOM_RADIUS), ROOM_COVE)
 
 
-def scene(x: Array, y: Array, z: Array) -> Array:
+def scene(x: Array, y: Array, z: Array, solids: Sequence[Solid] = SOLIDS) -> Array:
     """Signed distance to the nearest surface, negative inside solids and beyond the walls."""
     nearest = room(x, y, z)
-    for solid in SOLIDS:
+    for solid in solids:
         nearest = np.minimum(nearest, solid.distance(*solid.local(x, y, z)))
     return nearest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,32 +60,35 @@ def _walls(rays: Rays) -> Array:
     return march(shapes.room, rays.eye, rays.direction, end, end + 1)
 
 
-def _normal(number: int, point: Vector) -> Vector:
+def _normal(number: int, point: Vector, solids: Sequence[Solid]) -> Vector:
     """Unit, world axes, on the surface of object `number`."""
     if number == 0:
         return gradient(shapes.room, point)
-    solid = SOLIDS[number - 1]
+    solid = solids[number - 1]
     return solid.outward(*gradient(solid.distance, solid.local(*point)))
 
 
-def trace(rays: Rays) -> Hits:
+def trace(rays: Rays, solids: Sequence[Solid] = SOLIDS) -> Hits:
     """The first surface along every ray."""
     t = _walls(rays)
-    number = nearest(rays, t, SOLIDS, _meet)
+    number = nearest(rays, t, solids, _meet)
     normal = (np.empty_like(t), np.empty_like(t), np.empty_like(t))
     for own, mine in occurring(number):
         point = ahead(rays.eye, t[mine], picked(rays.direction, mine))
-        scattered(normal, mine, _normal(own, point))
+        scattered(normal, mine, _normal(own, point, solids))
     return Hits(t, number, number, normal)
 
 
-def _light(rays: Rays, hits: Hits) -> Array:
+def _light(rays: Rays, hits: Hits, solids: Sequence[Solid]) -> Array:
     """Linear light along every ray, [n, 3]."""
     point = ahead(rays.eye, hits.t, rays.direction)
-    return light.radiance(hits.number, point, hits.normal, rays.direction)
+    return light.radiance(hits.number, point, hits.normal, rays.direction, solids)
 
 
-def render(camera: Camera, samples: int = 5) -> DemoView:
+def render(camera: Camera, samples: int = 5, solids: Sequence[Solid] = SOLIDS) -> DemoView:
     """Draw the scene; where it has contrast, a pixel is the mean of `samples` rays."""
-    view = picture(camera, trace, _light, encoded, lattice(samples), contrast=CONTRAST, chunk=CHUNK)
+    view = picture(
+        camera, lambda rays: trace(rays, solids), lambda rays, hits: _light(rays, hits, solids),
+        encoded, lattice(samples), contrast=CONTRAST, chunk=CHUNK,
+    )  # fmt: skip
     return DemoView(**vars(view))

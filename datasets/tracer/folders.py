@@ -154,6 +154,24 @@ def write_model(
     (folder / "points3D.bin").write_bytes(struct.pack("<Q", len(rows)) + rows.tobytes())
 
 
+def write_ply(path: Path, cloud: Points) -> None:
+    """Points as a .ply, with a property `time` where they have times."""
+    named = [(name, "<f4") for name in ("x", "y", "z")]
+    named += [(name, "u1") for name in ("red", "green", "blue")]
+    named += [] if cloud.times is None else [("time", "<f4")]
+    rows = np.zeros(len(cloud.positions), named)
+    for i, name in enumerate(("x", "y", "z")):
+        rows[name] = cloud.positions[:, i].numpy()
+    for i, name in enumerate(("red", "green", "blue")):
+        rows[name] = (cloud.colors[:, i] * 255).round().int().numpy()
+    if cloud.times is not None:
+        rows["time"] = cloud.times.numpy()
+    kinds = {"<f4": "float", "u1": "uchar"}
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(rows)}"]
+    header += [f"property {kinds[kind]} {name}" for name, kind in named]
+    path.write_bytes("\n".join([*header, "end_header\n"]).encode() + rows.tobytes())
+
+
 def _records(cloud: Points) -> npt.NDArray[np.void]:
     rows = np.zeros(len(cloud.positions), POINT)
     rows["xyz"] = cloud.positions.numpy()

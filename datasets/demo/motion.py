@@ -46,11 +46,12 @@ def velocities(number: Numbers, point: npt.NDArray[np.float64], time: float) -> 
     for own, mine in occurring(number):
         solid = now[own - 1] if own else None
         if solid is not None and solid.position != AWAY:
+            ends = [each[own - 1] for each in (before, after)]
+            if any(end.position == AWAY for end in ends):  # it did not come from there
+                continue
             local = (point[mine] - solid.position) @ _axes(solid).T
-            places = [local @ _axes(s[own - 1]) + s[own - 1].position for s in (before, after)]
-            apart = places[1] - places[0]
-            # What was away a moment ago did not come from there.
-            found[mine] = np.where(np.abs(apart) < 1, apart, 0) / (2 * STEP)
+            first, last = (local @ _axes(end) + end.position for end in ends)
+            found[mine] = (last - first) / (2 * STEP)
     return found
 
 

@@ -13,6 +13,8 @@ SH_C0 = 0.28209479177387814
 """The constant spherical harmonic, 1 / (2 sqrt(pi))."""
 GOLDEN = (math.sqrt(5) - 1) / 2
 """Steps of this share of a circle fall evenly, however many there are."""
+LASTING = 1e5
+"""Duration, in clips, from which on a Gaussian is always there and stands still."""
 
 
 def logit_of(opacity: float) -> float:
@@ -74,12 +76,13 @@ def moment(
 
     A mean goes along a line, m + v (t - time), and opacity fades with the distance in time,
     o exp(-((t - time) / duration)^2 / 2). The pull on where a Gaussian is in a picture moves its
-    mean and velocity, and not its time.
+    mean and velocity, and not its time. What lasts `LASTING` or longer is always there and stands
+    still, whatever its velocity is; nothing pulls at its motion.
     """
-    apart = at - time
+    apart = torch.where(duration < LASTING, at - time, 0)
     # Beyond this the factor is below 1e-17, and a square of it could be infinite.
     far = (apart / duration).square().clamp_max(80)
-    return means + velocity * (at - time.detach())[:, None], opacities * (far * -0.5).exp()
+    return means + velocity * apart.detach()[:, None], opacities * (far * -0.5).exp()
 
 
 def spread(count: int, most: int) -> list[int]:

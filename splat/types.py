@@ -266,7 +266,7 @@ class Batch:
 
 
 ALWAYS = 1e6
-"""Duration of what is there in all of the clip: in single precision it never fades at all."""
+"""Duration of what is always there and stands still (`splat.math.LASTING`)."""
 
 
 @dataclass(frozen=True)
@@ -279,7 +279,8 @@ class Motion:
     time: Float[Tensor, "n"]
     """When it is as opaque, and where, as its other values say."""
     duration: Float[Tensor, "n"]
-    """Standard deviation of its opacity over time."""
+    """Standard deviation of its opacity over time; from `splat.math.LASTING` on it is always there
+    and stands still."""
     velocity: Float[Tensor, "n 3"]
     """World units per clip."""
 
@@ -312,6 +313,8 @@ class Gaussians:
     """Extra channels, blended like colours and over zero."""
     motion: Motion | None = None
     """How it changes in time; None: not at all. What is drawn is the set at an instant (`at`)."""
+    peaks: Float[Tensor, "n"] | None = None
+    """Of a set at an instant the opacity of each at its own time; None: `opacities`."""
 
     def __len__(self) -> int:
         return len(self.means)
@@ -336,7 +339,7 @@ class Gaussians:
         means, opacities = moment(
             self.means, self.opacities, motion.time, motion.duration, motion.velocity, time
         )
-        return replace(self, means=means, opacities=opacities, motion=None)
+        return replace(self, means=means, opacities=opacities, motion=None, peaks=self.opacities)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Gaussians:
         motion = self.motion
@@ -352,11 +355,13 @@ class Gaussians:
             motion=None
             if motion is None
             else Motion(change(motion.time), change(motion.duration), change(motion.velocity)),
+            peaks=None if self.peaks is None else change(self.peaks),
         )
 
 
 def joined(parts: Sequence[Gaussians]) -> Gaussians:
-    """Sets with colours of one kind as one; of fields that not all have, only motion is kept."""
+    """Sets with colours of one kind as one; of fields that not all have, only motion is kept, and
+    of sets at an instant what they are at it."""
 
     def of(name: str) -> Tensor | None:
         values = [getattr(part, name) for part in parts]
@@ -372,7 +377,7 @@ def joined(parts: Sequence[Gaussians]) -> Gaussians:
         )
     names = ("means", "quats", "scales", "opacities", "colors", "source", "features")
     columns: dict[str, Any] = {name: of(name) for name in names}
-    return replace(parts[0], **columns, motion=motion)
+    return replace(parts[0], **columns, motion=motion, peaks=None)
 
 
 @dataclass(frozen=True)
@@ -561,7 +566,7 @@ class Renderer(Protocol):
         needs: Needs = ...,
         background: Float[Tensor, "3"] | None = None,
     ) -> Rendered:
-        """Draw; `background` None is black."""
+        """Draw a set, as it is at the camera's time; `background` None is black."""
         ...
 
     def survey(

@@ -112,7 +112,9 @@ def _in_the_way(
 ) -> tuple[Bool[Tensor, "n"] | None, Float[Tensor, "n 3"] | None]:
     """Rows to remove, and what to add to the logarithms of all sizes; None: nothing."""
     cloud = step.model.cloud
-    factor = _factor(cloud["mean"], cloud["log_scale"], cloud["quat"], balls)
+    factor = torch.stack(
+        [_factor(means, cloud["log_scale"], cloud["quat"], balls) for means in step.model.passed()]
+    ).amin(0)
     gone = factor < SMALLEST
     shrink = None
     if bool(((factor < 1) & ~gone).any()):

@@ -73,6 +73,18 @@ def tiny_folder(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
+def clip_folder(request: pytest.FixtureRequest) -> Path:
+    """The built-in scene in motion, 9 cameras of which one is held out, 5 instants each, of 64 x 48
+    pixels; not to be written to."""
+    from splat.datasets.demo import clip
+
+    cache = request.config.cache
+    assert cache is not None
+    size = {"width": 64, "height": 48, "samples": 1, "points": 200}
+    return clip.cached(cache.mkdir("splat-demo"), cameras=9, instants=5, **size)
+
+
+@pytest.fixture(scope="session")
 def trial_folder(request: pytest.FixtureRequest) -> Path:
     """The scene of trials, kept between runs of the tests."""
     from splat.conformance.trial import tiny_scene

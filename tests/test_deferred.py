@@ -348,7 +348,7 @@ def test_panoramas_are_read_sized_and_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        ("scaffold + deferred", "deferred gives a material to rows that are Gaussians"),
+        ("scaffold + deferred", "deferred is for rows that are Gaussians"),
         ("adc + deferred --light-rows 12", "light_rows is 12"),
         ("adc + deferred --smooth-weight -1", "smooth_weight is -1"),
         ("adc + deferred + deferred", "makes one too"),

@@ -19,7 +19,7 @@ from splat.guidance.terms import GROSS, LATE
 from splat.options import Options, Watching
 from splat.runs import checkpoint
 from splat.strategies.mcmc import Mcmc
-from splat.types import Batch, Camera
+from splat.types import Batch, Camera, Points
 
 CAMERA = Camera(
     torch.eye(4), torch.tensor([[90.0, 0, 48], [0, 90.0, 36], [0, 0, 1]]), 96, 72, index=3
@@ -93,8 +93,9 @@ def looked(drawn: Tensor, number: int = 0, **more: Any) -> Any:
 
 def test_the_term_by_hand() -> None:
     pixels = spread(300)
-    term = PointsDepth(2.0, 96, lifted(pixels, torch.full((304,), 5.0)))
-    share = float((depth_between(CAMERA, term.points) > 0).double().mean())
+    places = lifted(pixels, torch.full((304,), 5.0))
+    term = PointsDepth(2.0, 96, Points(places, torch.zeros_like(places)))
+    share = float((depth_between(CAMERA, places) > 0).double().mean())
     fog = torch.full((72, 96), 4.0, requires_grad=True)
     apart = GROSS * math.log(1 + math.log(5 / 4) / GROSS)
     value = term(looked(fog))
@@ -117,6 +118,22 @@ def test_the_term_by_hand() -> None:
         rendered=replace(step.rendered, alpha=torch.ones(18, 24)),
     )
     assert float(term(step)) == pytest.approx(float(value), rel=1e-5)
+
+
+def test_a_view_of_a_clip_is_held_against_points_of_its_instant_or_of_all() -> None:
+    near, far = (lifted(spread(300), torch.full((304,), depth)) for depth in (3.0, 5.0))
+    times = torch.tensor([0.0, 1.0]).repeat_interleave(304)
+    points = Points(torch.cat([near, far]), torch.zeros(608, 3), times)
+    still = Points(torch.cat([far, far]), torch.zeros(608, 3), times)
+
+    def of(points: Points, time: float, depth: float = 5.0) -> float:
+        step, camera = looked(torch.full((72, 96), depth)), replace(CAMERA, time=time)
+        views = [camera] * len(step.views)
+        step = replace(step, batch=replace(step.batch, camera=camera), views=views)
+        return float(PointsDepth(1.0, 96, points)(step))
+
+    assert of(points, 1.0) < 1e-6 < 0.1 < of(points, 0.0) and of(points, 0.5) == 0
+    assert of(still, 0.5) < 1e-6 < 0.1 < of(still, 0.5, depth=4.0), "where all times agree"
 
 
 @pytest.mark.parametrize("refined", [False, True])

@@ -285,6 +285,23 @@ void activate_backward(const std::string& isa, const nb::dict& given) {
   alone(fields, [&] { named(isa).activate_backward(call); });
 }
 
+void moment(const std::string& isa, const nb::dict& given) {
+  Fields fields("moment", given);
+  const Moment call{SPLAT_FIELD(means), SPLAT_FIELD(opacities), SPLAT_FIELD(times), SPLAT_FIELD(log_durations),
+                    SPLAT_FIELD(velocities), SPLAT_FIELD(moved), SPLAT_FIELD(faded), SPLAT_FIELD(n),
+                    SPLAT_FIELD(at), SPLAT_FIELD(least)};
+  alone(fields, [&] { named(isa).moment(call); });
+}
+
+void moment_backward(const std::string& isa, const nb::dict& given) {
+  Fields fields("moment_backward", given);
+  const MomentGradients call{SPLAT_FIELD(opacities),   SPLAT_FIELD(times),           SPLAT_FIELD(log_durations),
+                             SPLAT_FIELD(v_moved),     SPLAT_FIELD(v_faded),         SPLAT_FIELD(v_opacities),
+                             SPLAT_FIELD(v_times),     SPLAT_FIELD(v_log_durations), SPLAT_FIELD(v_velocities),
+                             SPLAT_FIELD(n),           SPLAT_FIELD(at),              SPLAT_FIELD(least)};
+  alone(fields, [&] { named(isa).moment_backward(call); });
+}
+
 void tone(const std::string& isa, const nb::dict& given) {
   Fields fields("tone", given);
   Tone call{SPLAT_FIELD(image), SPLAT_FIELD(pixels), .map = {}, SPLAT_FIELD(out)};
@@ -386,6 +403,8 @@ NB_MODULE(_cpu, m) {
   m.def("adam", &adam);
   m.def("activate", &activate);
   m.def("activate_backward", &activate_backward);
+  m.def("moment", &moment);
+  m.def("moment_backward", &moment_backward);
   m.def("tone", &tone);
   m.def("tone_backward", &tone_backward);
   m.def("errors", &errors);

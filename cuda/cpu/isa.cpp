@@ -6,6 +6,7 @@
 #include "frame.h"
 #include "frustum.h"
 #include "kernels.h"
+#include "moment.h"
 #include "photometric.h"
 #include "pixels.h"
 #include "walk.h"
@@ -37,6 +38,8 @@ const Table SPLAT_JOIN(table_, SPLAT_ISA) = {
     .adam_aside = SPLAT_ISA::adam_aside,
     .activate = SPLAT_ISA::activate,
     .activate_backward = SPLAT_ISA::activate_backward,
+    .moment = SPLAT_ISA::moment,
+    .moment_backward = SPLAT_ISA::moment_backward,
     .tone = SPLAT_ISA::tone,
     .tone_backward = SPLAT_ISA::tone_backward,
     .errors = SPLAT_ISA::errors,

@@ -131,6 +131,34 @@ struct ActivationGradients {
   double v_mean_opacity;
 };
 
+struct Moment {
+  const void* means;          // [n, 3] at each row's own time
+  const void* opacities;      // [n]
+  const void* times;          // [n]
+  const void* log_durations;  // [n]
+  const void* velocities;     // [n, 3]
+  void* moved;                // [n, 3] means and opacities at the instant
+  void* faded;                // [n]
+  int64_t n;
+  double at;                  // the instant
+  double least;               // duration whose square is added to that of each
+};
+
+struct MomentGradients {
+  const void* opacities;
+  const void* times;
+  const void* log_durations;
+  const void* v_moved;        // null where there is none
+  const void* v_faded;
+  void* v_opacities;
+  void* v_times;
+  void* v_log_durations;
+  void* v_velocities;
+  int64_t n;
+  double at;
+  double least;
+};
+
 struct Tone {
   const void* image;       // [pixels, 3]
   int64_t pixels;
@@ -278,6 +306,8 @@ struct Table {
   uint64_t (*adam_aside)(const Adam&);           // returns what to `finish` it by (`pool.h`)
   void (*activate)(const Activation&);
   void (*activate_backward)(const ActivationGradients&);
+  void (*moment)(const Moment&);
+  void (*moment_backward)(const MomentGradients&);
   void (*tone)(const Tone&);
   void (*tone_backward)(const ToneGradients&);
   void (*errors)(const Errors&);

@@ -59,16 +59,16 @@ def read(arguments: Sequence[str]) -> Train:
             # Help is asked of a part: what stands before it need not be whole.
             recipe.compose(offered[default], [part], offered)
     asked = parsed(_with_methods(_choices(first, offered, default), default), "train", first)
-    method = asked.method
+    method, named = asked.method, True
     if asked.recipe is not None:
         if method != offered[default] or _names_one(first, offered):
             raise ValueError("a recipe is given and a method too; leave one of them out")
         method = recipe.strategy_from_text(recipe.text_of(asked.recipe), offered)
     elif asked.plugin is None and not _names_one(first, offered):
-        method = recipe.usual_strategy(offered)
+        method, named = recipe.usual_strategy(offered), False
     method = recipe.compose(method, parts, offered)
     statistics(method)  # what does not go together is said before anything is read
-    return replace(asked, method=method)
+    return replace(asked, method=method, named=named)
 
 
 def _check_method(arguments: Sequence[str], offered: Mapping[str, Strategy]) -> None:

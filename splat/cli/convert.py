@@ -10,6 +10,7 @@ import torch
 
 from splat import formats
 from splat.cli.asked.convert import Convert
+from splat.cli.instants import write_sequence
 from splat.cli.opened import (
     LOOKED_AT,
     Opened,
@@ -31,13 +32,17 @@ def main(arguments: Sequence[str]) -> int:
     """Convert a file; the exit code."""
     asked = parsed(Convert, "convert", arguments)
     formats.suffix_of(asked.file, written=True)
-    check_free(asked.file, asked.overwrite)
+    if not asked.instants:
+        check_free(asked.file, asked.overwrite)
     if not asked.source.is_file():
         raise FileNotFoundError(
             f"{asked.source} is not a file; give a file of Gaussians, or export a run with"
             " `splat export`"
         )
     opened = open_scene(asked.source, asked.device, "auto", asked.settings)
+    if asked.instants:
+        return _sequence(asked, opened)
+    opened = opened if asked.time is None else opened.frozen(asked.time)
     nothing = torch.zeros(1, 1, 3, dtype=torch.uint8)
     cameras = [] if asked.cameras is None else views_of(asked.source, asked.cameras)
     batches = [Batch(opened.placed(camera), nothing) for camera in cameras]
@@ -59,6 +64,18 @@ def main(arguments: Sequence[str]) -> int:
         refine=level_training(asked.level_steps, asked.file, len(gaussians), cameras, opened),
     )
     print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.text())
+    return 0
+
+
+def _sequence(asked: Convert, opened: Opened) -> int:
+    """Write a file for each of some instants; the exit code."""
+    assert asked.instants is not None
+    suffix = formats.suffix_of(asked.file, written=True)
+    cameras = [] if asked.cameras is None else views_of(asked.source, asked.cameras)
+    written = write_sequence(
+        opened, asked.file, suffix, asked.instants, asked.settings, cameras, asked.overwrite
+    )
+    print(json.dumps(asdict(written), indent=1) if asked.json else written.text())
     return 0
 
 

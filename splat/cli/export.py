@@ -14,6 +14,7 @@ import torch
 
 from splat import api, formats
 from splat.cli.asked.export import Export
+from splat.cli.instants import write_sequence
 from splat.cli.opened import (
     SCORED,
     Opened,
@@ -93,14 +94,19 @@ def main(arguments: Sequence[str]) -> int:
     if several:
         files = [replace(asked, out=_with_end(asked.out, end), formats=()) for end in suffixes]
     for file in files:
-        if not file.formats:
+        if not file.formats and not file.instants:
             check_free(file.out, asked.overwrite)
     opened = open_scene(asked.run, asked.device, "auto", exposure=asked.exposure_of)
+    if asked.instants:
+        return _sequence(asked, opened, suffixes[0])
+    if asked.time is not None:
+        opened = opened.frozen(asked.time)
     if opened.background is not None:
         behind = hexadecimal(opened.background.tolist())
         files = [_with_background(file, behind) for file in files]
     receipts = []
     with _views(asked.run, opened) as seen:
+        seen = seen if asked.time is None else replace(seen, photos=None)
         for file in files:
             receipt = _exported(file, opened, seen, suffixes, size_most, loss_most)
             receipts.append(asdict(receipt))
@@ -108,6 +114,17 @@ def main(arguments: Sequence[str]) -> int:
                 print(receipt.text())
     if asked.json:
         print(json.dumps(receipts if several else receipts[0], indent=1))
+    return 0
+
+
+def _sequence(asked: Export, opened: Opened, suffix: str) -> int:
+    """Write a file for each of some instants; the exit code."""
+    assert asked.instants is not None
+    cameras = [camera for camera, _ in cameras_of(existing(asked.run).cameras)]
+    written = write_sequence(
+        opened, asked.out, suffix, asked.instants, asked.settings, cameras, asked.overwrite
+    )
+    print(written.text() if not asked.json else json.dumps(asdict(written), indent=1))
     return 0
 
 

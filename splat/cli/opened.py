@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,22 @@ class Opened:
     def gaussians(self) -> Gaussians:
         """One set for all cameras, in `frame`, on the renderer's device."""
         return self.baked().to(self.render.device)
+
+    @property
+    def moves(self) -> bool:
+        """Whether the Gaussians move."""
+        return self.gaussians.motion is not None
+
+    def frozen(self, time: float) -> Opened:
+        """The same as it is at an instant, 0 to 1 of the clip; ValueError where nothing moves."""
+        if not self.moves:
+            raise ValueError(
+                f"time is {time:g}, and nothing moves here; expected a run of a clip, or a .ply of"
+                " one: leave --time out"
+            )
+        now = self.gaussians.at(time)
+        seen_by, baked = _fixed(now)
+        return replace(self, seen_by=seen_by, baked=baked)
 
     def placed(self, camera: Camera) -> Camera:
         """A camera of the input's frame converted to `frame`, on the renderer's device."""

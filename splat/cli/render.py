@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     out = asked.out or _usual(asked)
     check_free(out, asked.overwrite)
-    cameras = [shrunk(camera, 1, asked.max_side) for camera in asked_cameras(asked)]
+    cameras = [shrunk(camera, 1, asked.max_side) for camera in timed(asked, asked_cameras(asked))]
     heard = _heard(asked, out, cameras)
     opened = open_scene(
         asked.what, asked.device, asked.background, exposure=asked.exposure_of, beside=False
@@ -120,6 +121,26 @@ def asked_cameras(asked: Render) -> list[Camera]:
     if asked.path == "turntable":
         return camera_paths.turntable(cameras, asked.frames)
     return camera_paths.along(cameras, asked.frames) if asked.path == "along" else cameras
+
+
+def timed(asked: Render, cameras: Sequence[Camera]) -> list[Camera]:
+    """The cameras at the times that were asked for; raises ValueError where they are none."""
+    text = asked.time
+    if text is None:
+        if asked.path not in ("turntable", "along"):
+            return list(cameras)
+        text = "0:1"
+    try:
+        first, *rest = (float(part) for part in text.split(":"))
+        last = rest[0] if rest else first
+    except ValueError:
+        first, last, rest = -1.0, -1.0, []
+    if not (0 <= first <= 1 and 0 <= last <= 1 and len(rest) < 2):
+        raise ValueError(f"time is {text!r}; expected 0 to 1, or two such numbers as in 0:1")
+    count = max(1, len(cameras) - 1)
+    return [
+        replace(camera, time=first + (last - first) * i / count) for i, camera in enumerate(cameras)
+    ]
 
 
 def _pictures(

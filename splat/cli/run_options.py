@@ -62,6 +62,8 @@ class Train:
     watching: Watching = field(default_factory=Watching)
     viewing: Viewing = field(default_factory=Viewing)
     blocking: Blocking = field(default_factory=Blocking)
+    named: tyro.conf.Suppress[bool] = True
+    """Whether the arguments name a method."""
     method: Strategy = field(default_factory=_usual)
 
 

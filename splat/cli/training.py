@@ -7,6 +7,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ def carry_out(asked: Train, arguments: Sequence[str]) -> int:
         ranks.agreed(lambda: vacant(out, asked.overwrite))
     silent = asked.json or asked.watching.quiet
     scene = api.read_scene(_posed(asked, silent), asked.reading)
+    if scene.clip is not None and not asked.named:
+        asked = replace(asked, method=recipe.moving(asked.method))
     if asked.dry_run:
         return _told_only(asked, scene, _asks_for_cap(asked, arguments))
     if asked.blocking.blocks is not None:

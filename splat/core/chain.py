@@ -10,11 +10,12 @@ from torch import Tensor
 
 from splat.core.edit import Edit, Rows
 from splat.core.families import limited_births, merged_edits
+from splat.core.fields import parts_with_ways
 from splat.core.model import Making, Model
 from splat.core.objective import Objective
 from splat.core.region import Region, intersection
 from splat.core.step import Step
-from splat.core.strategy import Recycler, Start, Strategy, recycler
+from splat.core.strategy import Recycler, Start, Strategy, Wrapper, recipe_name_of, recycler
 from splat.types import Needs
 
 
@@ -166,3 +167,22 @@ def _stream_of(step: Step, place: int) -> Step:
 
 def _name(strategy: Strategy) -> str:
     return type(strategy).__name__.lower()
+
+
+def check_makes_the_model(part: Wrapper) -> None:
+    """Raise ValueError where a part that makes the model stands behind rows that are no Gaussians,
+    or behind another one that makes a model."""
+    own = recipe_name_of(type(part))
+    if part.base.handles not in ("", "gaussians"):
+        raise ValueError(
+            f"{own} is for rows that are Gaussians, and {recipe_name_of(type(part.base))} has"
+            f" {part.base.handles}, which networks make Gaussians of; put it after another method:"
+            f" adc + {own}"
+        )
+    for _, other in parts_with_ways(part.base):
+        if type(other).model not in (Strategy.model, Wrapper.model, Chain.model):
+            name = recipe_name_of(type(other))
+            raise ValueError(
+                f"{own} makes the model, and {name}, which stands before it, makes one too; put"
+                f" {own} first: adc + {own} + {name}"
+            )

@@ -101,6 +101,8 @@ class Model(nn.Module):
     """Whether every row is one Gaussian of its own, which can be counted and asked for a place."""
     same_for_all_views: bool = False
     """Whether it makes the same set for every camera, which is then what files hold."""
+    moves: bool = False
+    """Whether what it makes depends on the camera's time."""
     own_suffix: str = ""
     """Suffix of the file that keeps the model itself (`splat.recipes.model_files`); empty: none."""
     left_out: str = ""
@@ -152,6 +154,10 @@ class Model(nn.Module):
         """Rows that may make Gaussians for a camera, ascending."""
         del camera
         return torch.arange(len(self.cloud), device=self.cloud.device)
+
+    def passed(self) -> Sequence[Float[Tensor, "n 3"]]:
+        """Where rows are in all of the clip, at a few times each, frame of training."""
+        return (self.cloud[self.place].detach(),)
 
     def order_rows(self) -> Int[Tensor, "n"] | None:
         """Permute rows for memory locality; their values stay the same.
@@ -241,19 +247,26 @@ def explicit(rows: Mapping[str, Tensor], making: Making) -> Explicit:
 
 
 def columns_of(gaussians: Gaussians, sh_degree: int | None = None) -> dict[str, Tensor]:
-    """Columns of `Explicit` for a set with harmonics, of degree `sh_degree` (None: its own)."""
+    """Columns of `Explicit` for a set with harmonics, of degree `sh_degree` (None: its own), and
+    those of its motion where it has one (`splat.strategies.moving`)."""
     degree = gaussians.sh_degree or 0
     bands = (degree if sh_degree is None else sh_degree) + 1
     sh = gaussians.colors.new_zeros(len(gaussians), bands**2, 3)
     k = min(bands, degree + 1) ** 2
     sh[:, :k] = gaussians.colors[:, :k]
-    return {
+    columns = {
         "mean": gaussians.means,
         "quat": gaussians.quats,
         "log_scale": gaussians.scales.clamp_min(1e-12).log(),
         "opacity_logit": gaussians.opacities.clamp(1e-6, 1 - 1e-6).logit(),
         "sh": sh,
     }
+    motion = gaussians.motion
+    if motion is None:
+        return columns
+    return columns | {
+        "time": motion.time, "log_duration": motion.duration.log(), "velocity": motion.velocity,
+    }  # fmt: skip
 
 
 def check_shapes(rows: Mapping[str, Tensor]) -> None:

@@ -47,12 +47,18 @@ class Photometric(Objective):
 
 @dataclass(frozen=True)
 class OpacityL1(Objective):
-    """Opacity regulariser, weight * mean: faint rows fade, to be relocated (3DGS-MCMC, eq. 9)."""
+    """Opacity regulariser, weight * mean: faint rows fade, to be relocated (3DGS-MCMC, eq. 9).
+
+    Of what moves it is the opacity at its own time: that at the instant would shorten how long it
+    is there.
+    """
 
     weight: float = 0.01
 
     def __call__(self, step: Step) -> Float[Tensor, ""]:
-        return kernels.mean_of(step.rendered.gaussians.opacities, self.weight)
+        gaussians = step.rendered.gaussians
+        peaks = gaussians.opacities if gaussians.peaks is None else gaussians.peaks
+        return kernels.mean_of(peaks, self.weight)
 
 
 @dataclass(frozen=True)

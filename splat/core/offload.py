@@ -60,6 +60,7 @@ class OffloadRenderer:
         needs: Needs = Needs(),  # noqa: B008
         background: Float[Tensor, "3"] | None = None,
     ) -> Rendered:
+        gaussians = gaussians.at(camera.time)
         rows, part = self._brought(gaussians, camera)
         drawn = self._render(part, camera, needs, background)
         whole = _spread(drawn, gaussians, rows)
@@ -84,6 +85,7 @@ class OffloadRenderer:
         background: Float[Tensor, "3"] | None = None,
         weigh: Callable[[Rendered], Float[Tensor, "h w m"]] | None = None,
     ) -> tuple[Rendered, Contributions]:
+        gaussians = gaussians.at(camera.time)
         rows, part = self._brought(gaussians, camera)
 
         def weigh_whole(drawn: Rendered) -> Float[Tensor, "h w m"]:

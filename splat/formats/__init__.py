@@ -88,6 +88,11 @@ def has_levels(suffix: str) -> bool:
     return bool(getattr(_format(Path(f"x{suffix}"), written=True), "TAKES_REFINE", False))
 
 
+def takes_motion(suffix: str) -> bool:
+    """Whether a format that is written has a place for Gaussians that move."""
+    return bool(getattr(_format(Path(f"x{suffix}"), written=True), "TAKES_MOTION", False))
+
+
 def weight(path: Path) -> int:
     """Bytes of a file, and of those that belong to it."""
     module = _format(path)
@@ -110,13 +115,20 @@ def write(
     follow; `cameras`, in the frame
     of the input, where a page begins; `refine` what levels of detail are to become, where a format
     has any. Features are not written, nor SH bands beyond `sh_degree`; rows with NaN or infinite
-    values are left out, with a warning. Raises ValueError where nothing is left to write.
+    values are left out, with a warning. Raises ValueError where nothing is left to write, and where
+    the set moves and the format has no place for that.
     """
     from splat.core.frame import gaussians_from_frame
     from splat.types import Drawing
 
     path = Path(path)
     module = _format(path, written=True)
+    if gaussians.motion is not None and not takes_motion(path.name):
+        moving = [each for each in suffixes(written=True) if takes_motion(each)]
+        raise ValueError(
+            f"{path}: the Gaussians move, and {suffix_of(path, written=True)} has no place for it;"
+            f" write one instant with --time (0 to 1 of the clip), or {' or '.join(moving)}"
+        )
     more: dict[str, Any] = {}
     if getattr(module, "TAKES_CAMERAS", False):
         more["cameras"] = cameras

@@ -157,12 +157,12 @@ def _is_type(kinds: list[str]) -> bool:
     return numbers == [True] or (kinds[:1] == ["list"] and numbers[1:] == [True, True])
 
 
-def header_bytes(tables: Sequence[Table], drawing: Drawing) -> bytes:
+def header_bytes(tables: Sequence[Table], drawing: Drawing, said: Sequence[str] = ()) -> bytes:
     """A header of binary tables, the comments after the first element's line.
 
     SIBR, INRIA's viewer, expects the count of rows on the third line.
     """
-    comments = [_MODE] * drawing.antialiased
+    comments = [f"comment {each}" for each in said] + [_MODE] * drawing.antialiased
     if drawing.near is not None:
         comments.append(f"{_NEAR}{drawing.near!r}")
     lines = ["ply", BINARY]

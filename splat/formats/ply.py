@@ -1,7 +1,9 @@
 """The `.ply` of 3DGS (Kerbl et al. 2023): float32 rows with named columns.
 
 Columns: x y z, nx ny nz (zeros), f_dc_0..2, f_rest_* (channel-major: all of red, then green, then
-blue), opacity (logit), scale_0..2 (natural logarithm), rot_0..3 (w, x, y, z).
+blue), opacity (logit), scale_0..2 (natural logarithm), rot_0..3 (w, x, y, z). A set that moves has
+those of the FTGS layout, version 1, behind them: time, log_duration, velocity_0..2, in parts of the
+clip. Who does not know these sees all of it at once.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ from splat.formats import AGAIN
 from splat.formats.header import EXPECTED, Header, Table, header_bytes
 from splat.formats.rows import FAINTEST, kept, rows_of, unit_quats, warn_left_out
 from splat.formats.settings import Settings
-from splat.math import rgb_from_sh
+from splat.math import LASTING, rgb_from_sh
 from splat.system import foreign
 from splat.system.files import replacing
 from splat.system.foreign import Broken, Unreadable
-from splat.types import Drawing, Gaussians, Points
+from splat.types import Drawing, Gaussians, Motion, Points
 
 _CHUNK = 1 << 13
 _LONGEST_LINE = 1 << 20
@@ -35,7 +37,13 @@ _NO_ROWS = "has no element 'vertex'; expected a .ply of Gaussians or points"
 _POSITION = ("x", "y", "z")
 _CONSTANT = ("f_dc_0", "f_dc_1", "f_dc_2")
 _SHAPE = ("opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3")
+_MOTION = ("time", "log_duration", "velocity_0", "velocity_1", "velocity_2")
+_STILL = "use_velocity 0"
+"""Comment of the FTGS layout: velocities are there, and not meant."""
 _COLORS = (("red", "green", "blue"), ("r", "g", "b"))
+
+TAKES_MOTION = True
+"""Whether what moves can be written."""
 
 _Floats = NDArray[np.float32]
 
@@ -48,21 +56,24 @@ def write(
     drawing: Drawing = Drawing(),  # noqa: B008
     settings: Settings = Settings(),  # noqa: B008
 ) -> None:
-    """Write Gaussians as they are, 56 + 12 k bytes each for k SH coefficients.
+    """Write Gaussians as they are, 56 + 12 k bytes each for k SH coefficients, and 20 for a motion.
 
     Rows that hold NaN or infinite values are left out, with a warning.
     """
     del settings
     rows = rows_of(gaussians, path)
     logits = rows.opacities.double().clamp(FAINTEST, 1 - FAINTEST).logit().float()
-    shape = torch.cat([logits[:, None], rows.log_scales, rows.quats], dim=1).numpy()
-    means, sh = rows.means.numpy(), rows.sh.numpy()
+    shape = torch.cat([logits[:, None], rows.log_scales, rows.quats], dim=1)
+    moving = gaussians.motion is not None
+    if moving:
+        shape = torch.cat([shape, _motion_columns(kept(gaussians, finite(gaussians), path))], 1)
+    means, sh, rest = rows.means.numpy(), rows.sh.numpy(), shape.numpy()
     n, k = sh.shape[:2]
     with replacing(path) as draft, draft.open("wb") as file:
-        file.write(_header(n, k, drawing))
+        file.write(_header(n, k, drawing, moving))
         for start in range(0, n, _CHUNK):
             part = slice(start, start + _CHUNK)
-            file.write(_records(means[part], sh[part], shape[part]).data)
+            file.write(_records(means[part], sh[part], rest[part]).data)
 
 
 def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
@@ -84,7 +95,10 @@ class Opened:
     def __init__(self, path: Path) -> None:
         with foreign.reading(path, EXPECTED, AGAIN):
             self._rows = _vertices(path)
-        k = self._coefficients = _coefficients(self._rows.dtype.names or (), path)
+        names = self._rows.dtype.names or ()
+        self._moving = set(_MOTION) <= set(names)
+        self._still = self._moving and f"comment {_STILL}" in Header.of(path).lines
+        k = self._coefficients = _coefficients(names, path)
         self._rest = tuple(f"f_rest_{c * (k - 1) + j}" for j in range(k - 1) for c in range(3))
 
     def __len__(self) -> int:
@@ -102,7 +116,14 @@ class Opened:
             opacities=opacity[:, 0].sigmoid(),
             colors=_table(rows, (*_CONSTANT, *self._rest)).view(-1, k, 3),
             sh_degree=round(k**0.5) - 1,
+            motion=self._motion(rows) if self._moving else None,
         )
+
+    def _motion(self, rows: NDArray[Any]) -> Motion:
+        time, log_duration, *velocity = _table(rows, _MOTION).unbind(1)
+        moves = torch.stack(velocity, 1)
+        moves = torch.zeros_like(moves) if self._still else moves
+        return Motion(time.contiguous(), log_duration.exp(), moves)
 
 
 def read_points(path: Path) -> Points:
@@ -138,19 +159,34 @@ def drawing(path: Path) -> Drawing:
     return Header.of(path).drawing
 
 
-def _header(n: int, k: int, drawing: Drawing) -> bytes:
+def _motion_columns(gaussians: Gaussians) -> Float[Tensor, "n 5"]:
+    """Of what stands still the velocity is 0: others know no `splat.math.LASTING`."""
+    motion = gaussians.motion
+    assert motion is not None
+    velocity = motion.velocity.where((motion.duration < LASTING)[:, None], 0)
+    columns = [motion.time[:, None], motion.duration.log()[:, None], velocity]
+    return torch.cat(columns, 1).detach().float().cpu()
+
+
+def _header(n: int, k: int, drawing: Drawing, moving: bool = False) -> bytes:
     rest = tuple(f"f_rest_{i}" for i in range(3 * (k - 1)))
     # SIBR, INRIA's viewer, expects the normals.
     names = (*_POSITION, "nx", "ny", "nz", *_CONSTANT, *rest, *_SHAPE)
+    names += _MOTION if moving else ()
     table = Table("vertex", n, tuple(f"float {name}" for name in names))
-    return header_bytes([table], drawing)
+    said = (
+        "ftgs_version 1", "time_units normalized", f"sh_degree {round(k**0.5) - 1}",
+        "use_velocity 1",
+    )  # fmt: skip
+    return header_bytes([table], drawing, said if moving else ())
 
 
 def _records(means: _Floats, sh: _Floats, shape: _Floats) -> _Floats:
     # NumPy, as several threads would wait for each other longer than so few rows take.
     n, k = sh.shape[:2]
-    table = np.zeros((n, 14 + 3 * k), "<f4")
-    table[:, :3], table[:, 6:9], table[:, -8:] = means, sh[:, 0], shape
+    behind = shape.shape[1]
+    table = np.zeros((n, 6 + 3 * k + behind), "<f4")
+    table[:, :3], table[:, 6:9], table[:, -behind:] = means, sh[:, 0], shape
     for channel in range(3):
         start = 9 + channel * (k - 1)
         table[:, start : start + k - 1] = sh[:, 1:, channel]

@@ -20,7 +20,8 @@ from torch.nn.functional import max_pool2d
 from splat.core.objective import Objective
 from splat.core.step import Step
 from splat.guidance.terms import GROSS, decayed, solid
-from splat.types import Camera, Needs
+from splat.math import spread
+from splat.types import Camera, Needs, Points
 
 SIDE = 96
 """Longest side of the grid in which depth between points is kept, cells."""
@@ -28,6 +29,12 @@ CELLS = 32
 """Cells along the longer side of a photo, in which nearer points hide farther ones."""
 BEHIND = 0.05
 """Relative depth behind the nearest point about it from which a point is hidden."""
+SAME = 1e-4
+"""Difference of times, in clips, within which they are one."""
+KEYFRAMES = 4
+"""Most times whose points must agree, evenly spread."""
+AGREED = 1.05
+"""Ratio of depths at several times up to which they agree."""
 ALIKE = 1.15
 """Ratio of the depths of a triangle's corners up to which there is one surface between them."""
 MOST = 20_000
@@ -52,10 +59,15 @@ class PointsDepth(Objective):
     weight: float
     steps: int
     """Steps of the run, over which the weight falls."""
-    points: Float[Tensor, "n 3"] = field(compare=False, repr=False)
-    """Points of the scene, frame of training."""
+    points: Points = field(compare=False, repr=False)
+    """Points of the scene, frame of training. Where they have times, a view of one of these is held
+    against its own, and any other where those of all times agree: where nothing moves."""
     known: dict[int, Float[Tensor, "r c"]] = field(default_factory=dict, compare=False, repr=False)
     """Depth by the number of the view, once it was shown."""
+    agreed: dict[bytes, Float[Tensor, "r c"]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """Depth on which points of all times agree, by where a camera stands."""
     needs = Needs(depth=True)
 
     def needs_at(self, step: int) -> Needs:
@@ -69,10 +81,9 @@ class PointsDepth(Objective):
         if step.number % (every := self._every(step.number)):
             return rendered.alpha.new_zeros(())
         if camera.index not in self.known:
-            some = self.points[:: max(1, -(-len(self.points) // MOST))]
             # By the pose that was given: refined ones depend on when this is made.
             given = step.views[camera.index].to("cpu").detached()
-            self.known[camera.index] = depth_between(given, some.cpu())
+            self.known[camera.index] = self._known(given)
         known = self.known[camera.index].to(rendered.alpha)
         assert rendered.depth is not None
         pixels = _pixels(known, camera).to(known.device)
@@ -86,6 +97,33 @@ class PointsDepth(Objective):
         apart = GROSS * torch.log1p(ratio.log().abs() / GROSS)
         weight = every * decayed(self.weight, step.number, self.steps)
         return weight * (apart * counts).mean()
+
+    def _known(self, camera: Camera) -> Float[Tensor, "r c"]:
+        times = self.points.times
+        if times is None:
+            return depth_between(camera, _some(self.points.positions.cpu()))
+        frames = times[~times.isnan()].unique().tolist()
+        # A time is written with seven digits or so.
+        own = [frame for frame in frames if abs(frame - camera.time) < SAME]
+        if own:
+            return self._at(camera, own[0])
+        place = camera.world_to_camera.double().numpy().tobytes() + camera.K.numpy().tobytes()
+        if place not in self.agreed:  # a camera of a rig takes many views
+            chosen = [frames[i] for i in spread(len(frames), KEYFRAMES)]
+            seen = torch.stack([self._at(camera, frame) for frame in chosen] or [torch.zeros(1, 1)])
+            least, most = seen.amin(0), seen.amax(0)
+            self.agreed[place] = seen.mean(0).where(most <= AGREED * least, 0)
+        return self.agreed[place]
+
+    def _at(self, camera: Camera, frame: float) -> Float[Tensor, "r c"]:
+        times = self.points.times
+        assert times is not None
+        there = (times == frame) | times.isnan()
+        return depth_between(camera, _some(self.points.positions[there].cpu()))
+
+
+def _some(positions: Float[Tensor, "n 3"]) -> Float[Tensor, "m 3"]:
+    return positions[:: max(1, -(-len(positions) // MOST))]
 
 
 def depth_between(camera: Camera, points: Float[Tensor, "n 3"]) -> Float[Tensor, "r c"]:

@@ -11,6 +11,7 @@ from splat.kernels.aside import finish
 from splat.kernels.decode import Decoded, Heads, decode
 from splat.kernels.frustum import in_frustum
 from splat.kernels.harmonics import Brought, Harmonics, HarmonicsGradient, left_by_backward
+from splat.kernels.moment import durations, moment
 from splat.kernels.native import (
     isa,
     isas,
@@ -41,6 +42,7 @@ __all__ = [
     "adam",
     "add",
     "decode",
+    "durations",
     "errors",
     "finish",
     "forget_outputs",
@@ -49,6 +51,7 @@ __all__ = [
     "isas",
     "left_by_backward",
     "mean_of",
+    "moment",
     "one_torch_thread",
     "photometric",
     "rasterize",

@@ -102,6 +102,11 @@ PARTS: Mapping[str, tuple[str, str]] = {
         "Let a signed distance of the scene steer where anchors grow and go (Yu et al., NeurIPS"
         " 2024).",
     ),
+    "moving": (
+        "splat.strategies.moving:Moving",
+        "Gaussians that are there for a time and go along a line, for scenes that move (after"
+        " FreeTimeGS, Wang et al., CVPR 2025).",
+    ),
     "deferred": (
         "splat.strategies.deferred:Deferred",
         "Learn materials and the light in place of colours, so that the scene can be lit anew.",
@@ -158,6 +163,8 @@ DEFAULT = "mrnf"
 """The method where one is needed and none is named."""
 USUAL = f"{DEFAULT} + renew"
 """The recipe of a plain `splat train scene/`: the best of docs/results/league.md."""
+MOVING = "moving"
+"""The part that a plain `splat train` of a scene that moves has behind it."""
 GROUP = "splat.strategies"
 """Group of entry points under which other packages offer methods and parts."""
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from splat.core.chain import Chain
+from splat.core.fields import parts_with_ways
 from splat.core.strategy import Strategy, Wrapper, recipe_name_of
 from splat.options.parse import complaint, parsed
 from splat.recipes import catalog
@@ -49,6 +50,14 @@ def strategy_from_text(
 def usual_strategy(offered: Mapping[str, Strategy] | None = None) -> Strategy:
     """The strategy where a user names none."""
     return strategy_from_text(catalog.usual_recipe(), offered)
+
+
+def moving(strategy: Strategy) -> Strategy:
+    """A strategy for a scene that moves, with the part `moving` behind it where that is there."""
+    kind = catalog.kind_of(catalog.MOVING)
+    if kind is None or any(type(part) is kind for _, part in parts_with_ways(strategy)):
+        return strategy
+    return compose(strategy, [[catalog.MOVING]], Offered())
 
 
 def text_of(recipe: str) -> str:
@@ -100,8 +109,12 @@ def to_text_or_names(strategy: Strategy) -> str:
 
 def shown(strategy: Strategy) -> str:
     """The recipe for people: presets by their names, parts with options that are not usual."""
-    if isinstance(strategy, Wrapper) and (name := preset_of(strategy)):
-        return f"{shown(strategy.base)} {PLUS} {name}"
+    if isinstance(strategy, Wrapper):
+        try:
+            own = preset_of(strategy) or _term(strategy)
+        except ValueError:
+            own = recipe_name_of(type(strategy))
+        return f"{shown(strategy.base)} {PLUS} {own}"
     return preset_of(strategy) or to_text_or_names(strategy)
 
 

@@ -67,7 +67,7 @@ class GsplatRenderer:
         def draw(gaussians: Gaussians, needs: Needs) -> Rendered:
             return self._drawn(gaussians, camera, needs, background)[0]
 
-        return with_normals(draw, gaussians, camera, needs)
+        return with_normals(draw, gaussians.at(camera.time), camera, needs)
 
     @torch.no_grad()
     def survey(
@@ -81,7 +81,7 @@ class GsplatRenderer:
 
         Opacity in G = alpha / opacity is the one drawn with: antialiasing has dimmed it.
         """
-        camera = camera.to(self.device)
+        camera, gaussians = camera.to(self.device), gaussians.at(camera.time)
         plain = replace(gaussians, colors=self._rgb(gaussians, camera), sh_degree=None)
         rendered, projected = self._drawn(plain, camera, _PICTURE, background)
         rendered = replace(rendered, gaussians=gaussians)

@@ -33,7 +33,7 @@ class NativeRenderer:
         def draw(gaussians: Gaussians, needs: Needs) -> Rendered:
             return self._drawn(gaussians, camera, needs, background)[0]
 
-        return with_normals(draw, gaussians, camera, needs)
+        return with_normals(draw, gaussians.at(camera.time), camera, needs)
 
     @torch.no_grad()
     def survey(
@@ -43,7 +43,8 @@ class NativeRenderer:
         background: Float[Tensor, "3"] | None = None,
         weigh: Callable[[Rendered], Float[Tensor, "h w m"]] | None = None,
     ) -> tuple[Rendered, Contributions]:
-        rendered, statistics = self._drawn(gaussians, camera, Needs(), background)
+        now = gaussians.at(camera.time)
+        rendered, statistics = self._drawn(now, camera, Needs(), background)
         maps = None if weigh is None else weigh(rendered)
         return rendered, kernels.survey(statistics, maps)[0]
 

@@ -34,7 +34,12 @@ class Balls:
             return None
         poses = torch.stack([camera.world_to_camera for camera in some])
         centres = -(poses[:, :3, :3] * poses[:, :3, 3, None]).sum(1).float()
-        return cls(centres, centres.new_tensor([camera.clear_radius for camera in some]))
+        radii = centres.new_tensor([camera.clear_radius for camera in some])
+        # Cameras of a rig took many photos each.
+        balls = torch.cat([centres, radii[:, None]], 1)
+        alone = balls.unique(dim=0)
+        balls = alone if len(alone) < len(balls) else balls
+        return cls(balls[:, :3].contiguous(), balls[:, 3].contiguous())
 
     def hold(self, positions: Float[Tensor, "n 3"]) -> Bool[Tensor, "n"]:
         """Which positions lie in one of them."""

@@ -88,10 +88,13 @@ def decide(
     """
     device, why_method = choose_device(options.device)[0], ASKED
     usual = recipe.usual_strategy(offered_for(options))
+    if scene.clip is not None:
+        usual = recipe.moving(usual)
     if strategy is None:
         strategy, cap_asked = usual, False
     if strategy == usual:
         why_method = "the default: the best where we compared strategies"
+        why_method += ", of a scene that moves" if scene.clip is not None else ""
     strategy = within_budget(strategy, options)
     if not in_blocks:
         strategy, options = within_memory(

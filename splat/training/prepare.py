@@ -304,6 +304,11 @@ def announce(job: Job) -> None:
     if ends := goals_text(job.options, scene):
         say("ends      %s", ends)
     say("memory    %s", job.plan.text())
+    if scene.clip is not None and not run.model.moves:
+        _log.warning(
+            "warning: the scene moves, and %s makes one picture of all of its %s instants; add"
+            " `+ moving`", recipe.names(job.strategy), f"{scene.clip.instants:,}",
+        )  # fmt: skip
     if job.plan.free is not None and job.plan.host > job.plan.free:
         _log.warning(
             "warning: that is more memory than is free; give --memory, or lower --cap or --max-side"
@@ -395,15 +400,17 @@ def _terms(
     """Loss terms beside the photos: of data given with them, and of the method; the latter win a
     name that both have."""
     assert options.steps is not None
-    points_in_input = scene.points
-    points = None if points_in_input is None else points_to_frame(points_in_input, frame).positions
+    points = None if scene.points is None else points_to_frame(scene.points, frame)
     terms = guidance.given_terms(
-        scene.train, options.depth_weight, options.normal_weight, options.steps, points
-    )
+        scene.train, options.depth_weight, options.normal_weight, options.steps,
+        None if points is None else points.positions,
+    )  # fmt: skip
     weight = options.points_weight
     if weight is None:  # poses that are not exact see the points where they are not
         weight = 0.0 if options.refine_poses else 1.0
-    if weight and points is not None and len(points):
+    if points is None or not len(points.positions) or (scene.clip and points.times is None):
+        weight = 0.0  # of a clip it takes points that are known to have been there
+    if weight and points is not None:
         terms["points_depth"] = guidance.PointsDepth(weight, options.steps, points)
     return {**terms, **strategy.objectives()}
 

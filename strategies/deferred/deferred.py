@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from splat.core.chain import Chain
+from splat.core.chain import check_makes_the_model
 from splat.core.edit import Rows
-from splat.core.fields import parts_with_ways
 from splat.core.model import Making, Model
 from splat.core.objective import Objective
 from splat.core.step import Step
-from splat.core.strategy import Strategy, Wrapper, recipe_name_of
+from splat.core.strategy import Wrapper
 from splat.strategies.deferred.drawing import CHANNELS, has_materials
 from splat.strategies.deferred.model import SEEN_FROM, Relightable
 from splat.strategies.deferred.terms import (
@@ -71,7 +70,7 @@ class Deferred(Wrapper):
         return found
 
     def model(self, rows: Rows, making: Making) -> Model:
-        _check(self.base)
+        check_makes_the_model(self)
         return Relightable(rows, making, self.light_rows)
 
     def begin(self, model: Model) -> None:
@@ -88,20 +87,3 @@ class Deferred(Wrapper):
         reached = (rendered.gradient.signed != 0).any(1, keepdim=True)
         toward = gaussians.features.detach()[:, 2:CHANNELS] * reached
         step.model.cloud.statistic(SEEN_FROM).add_(toward)
-
-
-def _check(base: Strategy) -> None:
-    """Raise ValueError where the base has rows that are no Gaussians, or makes a model itself."""
-    if base.handles == "anchors":
-        raise ValueError(
-            "deferred gives a material to rows that are Gaussians, and"
-            f" {recipe_name_of(type(base))} has anchors, whose networks make their colours; put it"
-            " after another method: adc + deferred"
-        )
-    for _, part in parts_with_ways(base):
-        if type(part).model not in (Strategy.model, Wrapper.model, Chain.model):
-            raise ValueError(
-                f"deferred makes the model, and {recipe_name_of(type(part))}, which stands before"
-                " it, makes one too; put deferred first: adc + deferred +"
-                f" {recipe_name_of(type(part))}"
-            )

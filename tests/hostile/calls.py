@@ -189,6 +189,16 @@ def activated(drawn: Drawn) -> Outputs:
     return found + _backward(drawn, found, [logs, logits])
 
 
+def moved(drawn: Drawn) -> Outputs:
+    n = drawn.rows()
+    leaves = [
+        drawn.leaf(n, 3), drawn.leaf(n), drawn.leaf(n), drawn.leaf(n, scale=3), drawn.leaf(n, 3)
+    ]  # fmt: skip
+    least = drawn.draw.choice((0.0, 0.02, 1.0))
+    found: Outputs = [*kernels.moment(*leaves, at=drawn.draw.uniform(-1, 2), least=least)]
+    return found + _backward(drawn, found, leaves)
+
+
 def stepped(drawn: Drawn) -> Outputs:
     n = drawn.rows()
     shape = drawn.draw.choice(((n,), (n, 3), (n, 4), (n, 1, 3), (n, 4, 3), (n, 16, 3), (n, 20, 3),
@@ -316,6 +326,7 @@ def framed(drawn: Drawn) -> Outputs:
 CALLS: Mapping[str, Call] = {
     "rasterize": rasterized,
     "activate": activated,
+    "moment": moved,
     "adam": stepped,
     "decode": decoded,
     "field": fields,

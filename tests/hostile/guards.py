@@ -32,7 +32,7 @@ _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _FAILED = ctypes.c_void_p(-1).value
 
-OF_MODULES = ("activate", "adam", "frustum", "photometric", "pixels", "walk")
+OF_MODULES = ("activate", "adam", "frustum", "moment", "photometric", "pixels", "walk")
 """Modules of `splat.kernels` that call functions of the native module."""
 OF_SCRATCH = ("rasterize", "decode", "field")
 """Those that call objects of it."""

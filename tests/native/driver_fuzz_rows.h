@@ -99,6 +99,47 @@ void walk_and_activate(const Table& table, Dice& dice, Report& report) {
 }
 
 template <class Real>
+void move_and_fade(const Table& table, Dice& dice, Report& report) {
+  const int rows = dice.size(3000);
+  const std::size_t n = rows;
+  Guarded<Real> means = random_numbers<Real>(dice, 3 * n, 0.02), velocities = random_numbers<Real>(dice, 3 * n, 0.02);
+  Guarded<Real> opacities = random_numbers<Real>(dice, n, 0.02), times = random_numbers<Real>(dice, n, 0.02);
+  Guarded<Real> logs = random_numbers<Real>(dice, n, 0.02), moved(3 * n), faded(n);
+  table.moment({.means = means.data(),
+                .opacities = opacities.data(),
+                .times = times.data(),
+                .log_durations = logs.data(),
+                .velocities = velocities.data(),
+                .moved = moved.data(),
+                .faded = faded.data(),
+                .n = rows,
+                .at = 0.5,
+                .least = 0.02});
+  const bool pulled = dice.chance(0.8), dimmed = dice.chance(0.8);
+  Guarded<Real> v_moved = random_numbers<Real>(dice, 3 * n, 0.02), v_faded = random_numbers<Real>(dice, n, 0.02);
+  Guarded<Real> of_opacities(n), of_times(n), of_logs(n), of_velocities(3 * n);
+  table.moment_backward({.opacities = opacities.data(),
+                         .times = times.data(),
+                         .log_durations = logs.data(),
+                         .v_moved = pulled ? v_moved.data() : nullptr,
+                         .v_faded = dimmed ? v_faded.data() : nullptr,
+                         .v_opacities = of_opacities.data(),
+                         .v_times = of_times.data(),
+                         .v_log_durations = of_logs.data(),
+                         .v_velocities = of_velocities.data(),
+                         .n = rows,
+                         .at = 0.5,
+                         .least = 0.02});
+  bool intact = true, written = true;
+  for (auto* array : {&means, &velocities, &opacities, &times, &logs, &moved, &faded, &v_moved, &v_faded, &of_opacities,
+                      &of_times, &of_logs, &of_velocities})
+    intact &= array->intact();
+  for (auto* array : {&moved, &faded, &of_opacities, &of_times, &of_logs, &of_velocities}) written &= array->written();
+  report.expect(intact, "an instant wrote outside of an array");
+  report.expect(written, "an instant left something unwritten");
+}
+
+template <class Real>
 void map_colours(const Table& table, Dice& dice, Report& report) {
   const int pixels = dice.size(10000);
   const std::size_t n = pixels;

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from splat.cli.asked.instants import check_instants
 from splat.cli.asked.levels import check_level_steps
 from splat.formats.settings import Settings
 from splat.options.verbs import DrawOn, Json, Overwrite, Quiet
@@ -32,6 +33,10 @@ class Convert:
     sh_degree: Annotated[int | None, hint("as they are")] = None
     """Bands of harmonics to write, 0 to 3. The others are cut off, or with --cameras taken over by
     those that stay."""
+    time: Annotated[float | None, hint("all of the clip")] = None
+    """Of Gaussians that move: the instant to write, 0 to 1 of the clip."""
+    instants: Annotated[int | None, hint("one file")] = None
+    """Of Gaussians that move: so many files, one an instant, numbered."""
     cameras: Annotated[Path | None, hint("none")] = None
     """The cameras.json of a run: harmonics are rounded for what these see, and both files are drawn
     from them."""
@@ -45,6 +50,7 @@ class Convert:
     quiet: Quiet = False
 
     def __post_init__(self) -> None:
+        check_instants(self.time, self.instants)
         check_level_steps(self.level_steps, self.file)
         if self.level_steps and self.cameras is None:
             raise ValueError(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from splat.cli.asked.instants import check_instants
 from splat.cli.asked.levels import check_level_steps
 from splat.formats.settings import Settings
 from splat.options.verbs import DrawOn, Json, Overwrite, Quiet
@@ -51,6 +52,12 @@ class Export:
     """Of lod-meta.json: steps in which every coarser level is trained to draw what the finest one
     does from the cameras of training; 0: levels are merged only, which is quicker and far from
     as good close up. No photo is needed."""
+    time: Annotated[float | None, hint("all of the clip")] = None
+    """Of a scene that moves: the instant to write, 0 to 1 of the clip. Only .ply has a place for
+    motion (the FTGS layout)."""
+    instants: Annotated[int | None, hint("one file")] = None
+    """Of a scene that moves: so many files, one an instant, evenly from the first to the last; they
+    are numbered, as viewers that play sequences expect: frame_0000.ply, frame_0001.ply ..."""
     exposure_of: Annotated[str | None, hint("the mean of all photos")] = None
     """Of a run that learned exposures: the training photo whose exposure the colours are to have,
     by its name."""
@@ -70,6 +77,12 @@ class Export:
         if self.sh_degree is not None and self.sh_degree not in range(4):
             raise ValueError(f"sh-degree is {self.sh_degree}; expected 0, 1, 2 or 3")
         check_level_steps(self.level_steps, self.out)
+        check_instants(self.time, self.instants)
+        if self.instants and (self.target or self.refine or self.formats):
+            raise ValueError(
+                f"instants is {self.instants}, and each file is of one; leave --target-size,"
+                " --max-loss, --refine and --formats out"
+            )
         if self.refine < 0:
             raise ValueError(f"refine is {self.refine}; expected a number of steps, or 0")
         if self.target and (self.keep is not None or self.sh_degree is not None):

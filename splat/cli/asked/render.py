@@ -32,6 +32,9 @@ class Render:
     """Pictures of turntable and along."""
     fps: float = 30
     """Pictures a second of a video."""
+    time: Annotated[str | None, hint("0:1, and of views their own")] = None
+    """Of a scene that moves: an instant that stands still, 0 to 1 of the clip, or what passes while
+    the path does, such as 0:1."""
     max_side: Annotated[int | None, hint("as the cameras have it")] = None
     """Longest side of a picture, pixels."""
     cameras: Annotated[Path | None, hint("those of the run")] = None

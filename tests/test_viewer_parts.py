@@ -33,6 +33,7 @@ from splat.options import Options
 from splat.render import camera_paths, renderer_for
 from splat.strategies.adc import Adc
 from splat.strategies.mcmc import Mcmc
+from splat.strategies.moving import Moving
 from splat.strategies.mrnf import Mrnf
 from splat.training.prepare import Job, prepare
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians
@@ -49,11 +50,11 @@ from splat.viewer.chronicle import (
 from splat.viewer.curves import MOST, Curves, events_of_log, of_log
 from splat.viewer.film import Film, Shooting
 from splat.viewer.gallery import UNKNOWN, Gallery
-from splat.viewer.guest import LONGEST, camera_at, quaternion
+from splat.viewer.guest import LONGEST, Playing, camera_at, quaternion
 from splat.viewer.look import Look
 from splat.viewer.pace import IDLE, MARGIN, Pace
 from splat.viewer.paint import Easel
-from splat.viewer.photo import nearest, same_place, warped
+from splat.viewer.photo import nearest, nearest_now, same_place, warped
 from splat.viewer.source import Live, Photos, Still
 from splat.viewer.timeline import Snapshots, Timeline
 from splat.viewer.tint import normals
@@ -583,3 +584,64 @@ def test_standing_at_a_photo_shows_all_of_it() -> None:
         assert torch.allclose(own.world_to_camera, photo.world_to_camera, atol=1e-5)
         for axis, (mine, its) in enumerate(((width, 200), (height, 100))):
             assert mine / float(own.K[axis, axis]) >= its / float(photo.K[axis, axis]) - 1e-5
+
+
+@pytest.fixture(scope="module")
+def clip_job(clip_folder: Path) -> Iterator[Job]:
+    with closing(job_of(datasets.load(clip_folder), Moving(Mrnf(cap=900)), 60)) as job:
+        with one_torch_thread():
+            while job.run.step < 40:
+                advance(job.run)
+        yield job
+
+
+def test_what_moves_is_drawn_at_the_moment(clip_job: Job) -> None:
+    photos = Photos(clip_job.photos, clip_job.held_out)
+    live = Live(clip_job.run, photos, "run")
+    easel, camera = Easel(live), clip_job.run.views[0]
+    pictures = [easel.picture(Look(moment=moment), camera).pixels for moment in (0.0, 1.0, 0.0)]
+    assert (pictures[0] == pictures[2]).all() and (pictures[0] != pictures[1]).any()
+    whole = replace(clip_job.run.baked(), sh_degree=live.gaussians(camera).sh_degree)
+    file = Still(
+        whole, name="file", frame=live.frame, render=live.render, drawing=Drawing(),
+        cameras=live.cameras,
+    )  # fmt: skip
+    assert (Easel(file).picture(Look(moment=1.0), camera).pixels == pictures[1]).mean() > 0.99
+    for source in (live, file):
+        assert {"duration", "speed"} <= {*heatmap_names(source, None)}
+        numbers = {
+            name: values(name, source, whole.at(0.5), torch.arange(len(whole)), None, Sweep(source))
+            for name in ("duration", "speed")
+        }
+        assert all(n is not None and bool((n >= 0).all()) for n in numbers.values())
+        assert numbers["duration"] is not None and float(numbers["duration"].max()) == 1
+
+
+def test_the_nearest_photo_is_of_the_instant(clip_job: Job) -> None:
+    cameras = clip_job.run.views
+    for index in (3, 17):
+        there = replace(cameras[index], time=cameras[index].time + 0.01)
+        assert nearest_now(there, cameras) == index
+        later = replace(there, time=1.0)
+        found = cameras[nearest_now(later, cameras)]
+        assert found.time == 1 and torch.equal(
+            found.world_to_camera, cameras[index].world_to_camera
+        )
+
+
+def test_a_clip_plays_again_and_again() -> None:
+    visitor, _ = guest()
+    assert Playing(since=10.0, first=0.5, seconds=4.0).moment(11.0) == 0.75
+    assert Playing(since=10.0, first=0.5, seconds=4.0).moment(13.0) == 0.25
+    told: list[float] = []
+    visitor.at_moment = told.append
+    visitor.go_to(0.3)
+    assert visitor.look.moment == 0.3 and told == [0.3]
+    visitor.play(1e-3)
+    time.sleep(0.01)
+    visitor.pass_time()
+    assert visitor.look.moment != 0.3
+    visitor.play(None)
+    moment = visitor.look.moment
+    visitor.pass_time()
+    assert visitor.look.moment == moment

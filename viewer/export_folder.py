@@ -56,6 +56,8 @@ class ExportFolder:
         gaussians = easel.source.baked()
         if shown:
             gaussians = easel.left(guest.look, gaussians)
+        if not formats.takes_motion(suffix):
+            gaussians = gaussians.at(guest.look.moment)
         copy = gaussians.to("cpu")
         self._stage.post.errand(lambda: self._delivered(copy, suffix))
 

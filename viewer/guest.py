@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,6 +43,22 @@ class Shown:
     """Whether it was drawn small, for a moving camera."""
 
 
+@dataclass(frozen=True)
+class Playing:
+    """A clip that passes by itself, again and again."""
+
+    since: float
+    """When it began, by a clock that only goes on."""
+    first: float
+    """The moment at which it began."""
+    seconds: float
+    """Length of the clip as it is shown."""
+
+    def moment(self, now: float) -> float:
+        """The moment to show at a time of that clock."""
+        return (self.first + (now - self.since) / self.seconds) % 1
+
+
 class Guest:
     """A browser. Its callbacks run on threads of the server and only put plain data here."""
 
@@ -53,6 +69,10 @@ class Guest:
         self.shown: Shown | None = None
         self.served = 0.0
         """Time when it was last served."""
+        self.playing: Playing | None = None
+        """The clip that passes by itself; None: it stands at the moment of the look."""
+        self.at_moment: Callable[[float], None] = lambda moment: None
+        """Told the moment of the look when it changes by other ways than the visitor's slider."""
         self._changing = threading.Lock()
         self._told: tuple[str, float] = ("", 0.0)
 
@@ -60,6 +80,21 @@ class Guest:
         """Change some settings of its look."""
         with self._changing:
             self.look = replace(self.look, **changes)
+
+    def go_to(self, moment: float) -> None:
+        """Show a moment, and say so."""
+        self.change(moment=moment)
+        self.at_moment(moment)
+
+    def play(self, seconds: float | None) -> None:
+        """Let the clip pass in so many seconds, again and again; None: it stands."""
+        begun = None if seconds is None else Playing(time.monotonic(), self.look.moment, seconds)
+        self.playing = begun
+
+    def pass_time(self) -> None:
+        """Go to the moment that a clip which plays has come to."""
+        if self.playing is not None:
+            self.change(moment=self.playing.moment(time.monotonic()))
 
     @property
     def moved_at(self) -> float:

@@ -20,6 +20,8 @@ class Look:
     """Settings of a view, without the camera. Plain data, replaced as a whole."""
 
     mode: Mode = "colour"
+    moment: float = 0.0
+    """Time of a scene that moves, 0 to 1 of its clip."""
     heat: str = "opacity"
     """Quantity that the heatmap shows: a name of `splat.viewer.values`."""
     colors: str = "turbo"

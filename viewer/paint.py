@@ -18,7 +18,7 @@ from splat.viewer import colors
 from splat.viewer.chronicle import Chronicle, plain_copy
 from splat.viewer.colors import Pixels
 from splat.viewer.look import Look, Picture
-from splat.viewer.photo import nearest, same_place, warped
+from splat.viewer.photo import nearest_now, same_place, warped
 from splat.viewer.source import Source
 from splat.viewer.tint import DIM, EVENTS, KINDS, ghost, normals, tinted
 from splat.viewer.values import MEANING, WATCHED, Sweep, values
@@ -58,7 +58,7 @@ class Easel:
     @torch.no_grad()
     def picture(self, look: Look, camera: Camera) -> Picture:
         """The picture for a look and a camera of the source's frame of training."""
-        camera = camera.to(self.source.render.device)
+        camera = replace(camera.to(self.source.render.device), time=look.moment)
         if look.past and (then := self._then(look)) is not None:
             return then.picture(replace(look, past=False), camera)
         image, drawn, legend, note = self._shown(look, camera)
@@ -70,7 +70,7 @@ class Easel:
 
     def filtered(self, look: Look, camera: Camera) -> tuple[Gaussians, Int[Tensor, "n"]]:
         """The Gaussians of the source that are drawn, and the row of each."""
-        gaussians = self.left(look, self.source.gaussians(camera))
+        gaussians = self.left(look, self.source.gaussians(camera).at(camera.time))
         if look.inward and (far := self._beyond(camera)) > 0:
             depth = gaussians.means @ camera.world_to_camera[2, :3] + camera.world_to_camera[2, 3]
             gaussians = self._taken(gaussians, depth >= far)
@@ -172,7 +172,7 @@ class Easel:
         photos = self.source.photos
         if photos is None:
             return None, None, "there are no photographs to hold it against"
-        index = nearest(camera, [seen.camera for seen in photos.seen])
+        index = nearest_now(camera, [seen.camera for seen in photos.seen])
         batch, seen = photos.batch(index), photos.seen[index]
         name = f"photo {seen.name}" + (" (held out)" if seen.held_out else "")
         if same_place(camera, batch.camera):

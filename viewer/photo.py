@@ -14,6 +14,8 @@ from splat.types import Batch, Camera
 
 HERE = 1e-4
 """Distance, frame of training, up to which a camera stands where the photograph was taken."""
+SAME = 1e-6
+"""Difference of times, in clips, within which they are one."""
 HIDDEN = 0.03
 """Relative depth by which a point may lie behind what the photograph shows without being hidden."""
 
@@ -35,6 +37,13 @@ def nearest(camera: Camera, cameras: Sequence[Camera]) -> int:
     own = camera.to(ahead.device)
     angle = (ahead @ own.world_to_camera[2, :3].double()).clamp(-1, 1).acos()
     return int(((centres - own.centre.double()).norm(dim=1) + angle).argmin())
+
+
+def nearest_now(camera: Camera, cameras: Sequence[Camera]) -> int:
+    """Index of the nearest camera among those of the time that is next to the camera's."""
+    apart = [abs(other.time - camera.time) for other in cameras]
+    now = [index for index, each in enumerate(apart) if each <= min(apart) + SAME]
+    return now[nearest(camera, [cameras[index] for index in now])]
 
 
 def same_place(one: Camera, other: Camera) -> bool:

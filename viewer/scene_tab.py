@@ -107,6 +107,8 @@ class SceneTab:
         def go(index: int) -> None:
             where.value = names[index]
             self._guest.stand(seen[index].camera)
+            if self._stage.easel.source.moves:
+                self._guest.go_to(seen[index].camera.time)
             value = gallery.psnr[index]
             self._figure.content = (
                 "" if math.isnan(value) else f"{value:.2f} dB when last looked at"

@@ -24,6 +24,7 @@ from splat.types import (
     Drawing,
     Frame,
     Gaussians,
+    Motion,
     PixelMap,
     Renderer,
 )
@@ -123,6 +124,16 @@ class Source(ABC):
         """Contributions of all rows to a view of `views`; with photos, their sum of error, too."""
 
     @property
+    def moves(self) -> bool:
+        """Whether what is drawn depends on the time."""
+        return self.motion is not None
+
+    @property
+    def motion(self) -> Motion | None:
+        """How rows that are Gaussians move; None: not at all."""
+        return None
+
+    @property
     def views(self) -> int:
         """Number of views that can be surveyed."""
         return len(self.cameras) if self.photos is None else self.photos.trained
@@ -173,6 +184,10 @@ class Live(Source):
         gaussians = self.run.model(camera, self.run.step)
         return self.run.quantiser(gaussians, self.run.step)
 
+    @property
+    def motion(self) -> Motion | None:
+        return self.run.model.motion()
+
     def baked(self) -> Gaussians:
         return self.run.baked()
 
@@ -222,6 +237,10 @@ class Still(Source):
         del camera
         return self._gaussians
 
+    @property
+    def motion(self) -> Motion | None:
+        return self._gaussians.motion
+
     def baked(self) -> Gaussians:
         return replace(self._gaussians)
 
@@ -262,6 +281,10 @@ class Unbaked(Still):
     def gaussians(self, camera: Camera) -> Gaussians:
         gaussians: Gaussians = self._model(camera)
         return gaussians
+
+    @property
+    def motion(self) -> Motion | None:
+        return self._model.motion()
 
     def baked(self) -> Gaussians:
         if self._gaussians is _NOTHING:

@@ -71,6 +71,8 @@ class Stage:
         if not self.guests and not self._wishes:
             return False
         done = self._granted()
+        for guest in list(self.guests.values()):
+            guest.pass_time()
         if not self._may(training, moving=True):
             return done
         chosen = self._chosen(training)
@@ -180,6 +182,8 @@ class Stage:
         took = time.perf_counter() - start
         self._per_pixel += 0.3 * (took / (width * height) - self._per_pixel)
         self.post.send(guest, picture, quick)
+        if guest.playing is not None:
+            self.post.errand(lambda: guest.at_moment(look.moment))
         if (caption := self.captions.get(guest.number)) is not None and not quick:
             self.post.errand(lambda: caption(picture, took))
 

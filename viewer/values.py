@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from splat.core.score import Scores, combined, view_scores
-from splat.math import spread
-from splat.types import Gaussians
+from splat.math import LASTING, spread
+from splat.types import Gaussians, Motion
 from splat.viewer.chronicle import Chronicle
 from splat.viewer.source import Source
 
@@ -25,6 +25,11 @@ OWN: dict[str, Callable[[Gaussians], Tensor]] = {
     ),
 }
 """Quantities of the Gaussians themselves."""
+MOVING: dict[str, Callable[[Motion], Tensor]] = {
+    "duration": lambda motion: motion.duration.clamp_max(1),
+    "speed": lambda motion: motion.velocity.norm(dim=1).where(motion.duration < LASTING, 0),
+}
+"""Quantities of Gaussians that move."""
 WATCHED = ("age", "gradient")
 """Quantities that only a watcher of the training knows."""
 SWEPT: dict[str, Callable[[Scores], Tensor]] = {
@@ -39,6 +44,8 @@ MEANING = {
     "opacity": "opacity",
     "size": "longest standard deviation, units of the input",
     "anisotropy": "longest over middle axis",
+    "duration": "standard deviation of opacity over time, clips; 1 and more are one",
+    "speed": "units of the input per clip",
     "age": "steps since it was born or moved",
     "gradient": "mean gradient on screen of late, half pictures",
     "significance": "blending weight, summed over pixels of the views",
@@ -106,7 +113,7 @@ def heatmap_names(source: Source, chronicle: Chronicle | None) -> tuple[str, ...
     swept = tuple(SWEPT) if source.views else ()
     if source.photos is None:
         swept = tuple(name for name in swept if name != "error")
-    return (*OWN, *watched, *swept)
+    return (*OWN, *(MOVING if source.moves else ()), *watched, *swept)
 
 
 def values(
@@ -121,6 +128,12 @@ def values(
     if name in OWN:
         numbers = OWN[name](gaussians).detach()
         return numbers / source.frame.scale if name == "size" else numbers
+    if name in MOVING:
+        motion = source.motion
+        if motion is None:
+            return None
+        found = MOVING[name](motion)[rows]
+        return found / source.frame.scale if name == "speed" else found
     if name in SWEPT:
         return None if sweep.scores is None else SWEPT[name](sweep.scores).float()[rows]
     if chronicle is None:

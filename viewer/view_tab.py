@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from splat.viewer.server import Gui
 
 BLANK = np.full((4, colors.WIDTH, 3), 36, np.uint8)
+LASTS = 4.0
+"""Seconds in which a clip passes at first."""
 SIZES = ("640", "960", "1280", "1600", "2560", "4096")
 
 
@@ -28,6 +30,8 @@ class ViewTab:
         self._guest, self._stage = guest, stage
         look, easel = guest.look, stage.easel
         mode = gui.add_dropdown("Show", _modes(stage), initial_value=look.mode)
+        if easel.source.moves:
+            self._clip(gui)
         self._heat = gui.add_folder("Heatmap")
         with self._heat:
             heat = gui.add_dropdown(
@@ -90,6 +94,35 @@ class ViewTab:
         self._note.content = (
             f"{said}{count:,} Gaussians, {width}x{height} in {1e3 * seconds:.0f} ms"
         )
+
+    def _clip(self, gui: Gui) -> None:
+        """Where in its clip a scene that moves is shown, and playing it."""
+        guest = self._guest
+        moment: Any = gui.add_slider(
+            "Moment", 0.0, 1.0, 0.001, guest.look.moment, hint="Time, as a part of the clip."
+        )
+        play = gui.add_checkbox("Play", False)
+        seconds = gui.add_slider("Seconds", 0.5, 30.0, 0.5, LASTS, hint="Of the clip, as it plays.")
+        told = [False]
+
+        def shown(value: float) -> None:
+            told[0] = True
+            moment.value = round(value, 3)
+            told[0] = False
+
+        @moment.on_update  # type: ignore[untyped-decorator]
+        def _(_: Any) -> None:
+            if not told[0]:
+                guest.change(moment=float(moment.value))
+                guest.play(float(seconds.value) if play.value else None)
+
+        def go(_: Any) -> None:
+            guest.play(float(seconds.value) if play.value else None)
+            self._stage.wish(lambda: None)
+
+        play.on_update(go)
+        seconds.on_update(go)
+        guest.at_moment = shown
 
     def _bind(self, control: Any, name: str, made: Any) -> None:
         @control.on_update  # type: ignore[untyped-decorator]

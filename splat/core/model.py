@@ -21,7 +21,7 @@ from splat.core.offload import OffloadRenderer
 from splat.core.region import Region
 from splat.core.schedule import PUBLISHED_STEPS
 from splat.system.foreign import Broken
-from splat.types import Batch, Camera, Frame, Gaussians, Rendered, Renderer
+from splat.types import Batch, Camera, Frame, Gaussians, Motion, Rendered, Renderer
 
 
 @dataclass
@@ -101,8 +101,6 @@ class Model(nn.Module):
     """Whether every row is one Gaussian of its own, which can be counted and asked for a place."""
     same_for_all_views: bool = False
     """Whether it makes the same set for every camera, which is then what files hold."""
-    moves: bool = False
-    """Whether what it makes depends on the camera's time."""
     own_suffix: str = ""
     """Suffix of the file that keeps the model itself (`splat.recipes.model_files`); empty: none."""
     left_out: str = ""
@@ -133,6 +131,10 @@ class Model(nn.Module):
     @abstractmethod
     def bake(self, camera: Camera | None = None) -> Gaussians:
         """A plain, detached set for exporters, in the frame of training."""
+
+    def motion(self) -> Motion | None:
+        """How rows move, without gradients; None: what it makes is of no time."""
+        return None
 
     def kept(self, gaussians: Gaussians) -> Gaussians:
         """The Gaussians of a set (frame of training) inside the region: those that files hold."""

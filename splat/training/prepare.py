@@ -304,7 +304,7 @@ def announce(job: Job) -> None:
     if ends := goals_text(job.options, scene):
         say("ends      %s", ends)
     say("memory    %s", job.plan.text())
-    if scene.clip is not None and not run.model.moves:
+    if scene.clip is not None and run.model.motion() is None:
         _log.warning(
             "warning: the scene moves, and %s makes one picture of all of its %s instants; add"
             " `+ moving`", recipe.names(job.strategy), f"{scene.clip.instants:,}",

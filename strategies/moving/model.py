@@ -50,7 +50,6 @@ class Timed(Explicit):
 
     unit = "moving Gaussians"
     same_for_all_views = False
-    moves = True
 
     def __init__(self, rows: Rows, making: Making, duration: float) -> None:
         """`rows` are Gaussians to start from, which `begun` gives a motion, or the columns of
@@ -106,11 +105,10 @@ class Timed(Explicit):
     @torch.no_grad()
     def bake(self, camera: Camera | None = None) -> Gaussians:
         """With a camera the set at its time, else the set with its motion."""
-        motion = self._motion()
-        gaussians = super().bake()
+        gaussians, motion = super().bake(), self.motion()
         place = gaussians.means.device
-        detached = (motion.time.detach().clone(), motion.duration, motion.velocity.detach().clone())
-        whole = replace(gaussians, motion=Motion(*(each.to(place) for each in detached)))
+        copied = (motion.time.clone(), motion.duration, motion.velocity.clone())
+        whole = replace(gaussians, motion=Motion(*(each.to(place) for each in copied)))
         return whole if camera is None else whole.at(camera.time)
 
     @torch.no_grad()
@@ -128,8 +126,10 @@ class Timed(Explicit):
         super().set_extra_state(state)
         self.least = Record(state).number("least_duration", above=0)
 
-    def _motion(self) -> Motion:
-        return Motion(self.cloud["time"], self.durations, self.cloud["velocity"])
+    @torch.no_grad()
+    def motion(self) -> Motion:
+        time, velocity = (self.cloud[name].detach() for name in ("time", "velocity"))
+        return Motion(time, self.durations, velocity)
 
 
 def least_duration(instants: int) -> float:

@@ -280,7 +280,7 @@ def test_doctor_removes_what_is_ours_in_the_cache(
     splat: Splat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    ours = ["photos", "demo-0123456789ab", ".demo-0123456789ab-x7_s"]
+    ours = ["photos", "demo-0123456789ab", ".moving-0123456789ab-x7_s"]
     for name in (*ours, "other", "demo-0123"):  # another program is called splat, too
         (tmp_path / "splat" / name).mkdir(parents=True)
         (tmp_path / "splat" / name / "a").write_bytes(bytes(1000))

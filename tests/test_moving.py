@@ -236,6 +236,14 @@ def test_a_run_of_a_clip_writes_what_moves_and_draws_the_same(run: Path) -> None
     read = files.read(run / "point_cloud.ply")
     assert read.motion is not None
     metrics = json.loads((run / "metrics.json").read_text())
+    assert len(metrics["clip"]["by_instant"]) == 5 and 0 < metrics["clip"]["moving_share"] < 0.5
+    clip = metrics["clip"]
+    error = [10 ** (-each["psnr"] / 10) for each in metrics["per_view"]]
+    parts = [10 ** (-clip[part] / 10) for part in ("psnr_moving", "psnr_rest")]
+    share = clip["moving_share"]
+    assert share * parts[0] + (1 - share) * parts[1] == pytest.approx(
+        sum(error) / len(error), rel=1e-5
+    )
     assert metrics["export"]["psnr_after"] == pytest.approx(metrics["psnr"], abs=0.01)
     header = (run / "point_cloud.ply").read_bytes()[:2000].decode("latin1")
     assert "comment ftgs_version 1\ncomment time_units normalized\ncomment sh_degree 1" in header
@@ -315,6 +323,19 @@ def test_a_clip_is_trained_as_one_unless_another_method_is_named(
     assert refused.code == 2 and "anchors" in refused.err
 
 
+def test_a_file_that_moves_is_measured_as_its_run_was(
+    run: Path, clip_folder: Path, splat: Callable[..., Any]
+) -> None:
+    asked = ("--scene", clip_folder, "--net", "none", "--json", "--max-side", 0)
+    found = json.loads(splat("eval", run / "point_cloud.ply", *asked).out)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert found["psnr"] == pytest.approx(metrics["psnr"], abs=1e-3)
+    assert found["clip"]["psnr_moving"] == pytest.approx(metrics["clip"]["psnr_moving"], abs=1e-3)
+    told = splat("info", run / "point_cloud.ply").out
+    assert "always there: 0." in told and "duration histogram" in told
+    assert "instants: 5" in splat("info", clip_folder).out
+
+
 def test_sets_of_files_start_a_clip(run: Path, clip_folder: Path) -> None:
     with closing(
         job_of(clip_folder, Moving(Fixed()), steps=5, init=run / "point_cloud.ply", sh_degree=1)
@@ -325,6 +346,7 @@ def test_sets_of_files_start_a_clip(run: Path, clip_folder: Path) -> None:
         assert written is not None
         torch.testing.assert_close(model.cloud["time"].detach(), written.time)
         assert torch.equal(model.lasting, written.duration >= ALWAYS / 2)
+        torch.testing.assert_close(model.durations.detach(), written.duration, rtol=1e-4, atol=0)
 
 
 def test_colours_of_a_moving_set_are_its_own() -> None:

@@ -115,7 +115,7 @@ def cached(cache: Path | str | None = None, *, layout: Layout = "rig", **options
     """The folder of the moving scene, drawn when it is first asked for (see `write`); as
     `splat.datasets.demo.cached`."""
     draw = partial(write, layout=layout, **options)
-    return folders.cached(cache, f"moving-{layout}", draw, [Path(__file__).parent])
+    return folders.cached(cache, "moving", draw, [Path(__file__).parent])
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from splat.cli.asked.evaluate import Evaluate
 from splat.core.strategy import Fixed
 from splat.options import Options
 from splat.options.parse import parsed
+from splat.recipes import recipe
 from splat.recipes.model_files import ModelFile, model_file
 from splat.render import drawing_as
 from splat.runs.folder import Folder, existing
@@ -30,7 +31,7 @@ from splat.types import SceneData
 
 FIGURES = (
     *("psnr", "ssim", "lpips", "lpips_net", "lpips_missing", "split", "views", "per_view"),
-    *("protocol", "psnr_unfitted", "own_near", "floaters", "off_path"),
+    *("protocol", "psnr_unfitted", "own_near", "floaters", "off_path", "clip"),
 )
 """Metrics that a new measurement replaces in those of a run; `off_path` where it was asked for."""
 
@@ -115,7 +116,8 @@ def _of_file(asked: Evaluate) -> Job:
         exposure="off",
         steps=1,
     )
-    return prepare(scene, Fixed(), options)
+    moves = formats.read(asked.what).motion is not None
+    return prepare(scene, recipe.moving(Fixed()) if moves else Fixed(), options)
 
 
 def _of_model(asked: Evaluate, own: ModelFile, scene: SceneData) -> Job:

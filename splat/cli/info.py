@@ -18,8 +18,10 @@ from splat.cleanup.choices import Limits
 from splat.cleanup.debris import giants, needles
 from splat.cli.asked.info import Info
 from splat.cli.clean import broken_counts
+from splat.cli.instants import FAINT
 from splat.core.frame import shrunk
 from splat.formats.rows import FAINTEST
+from splat.math import LASTING
 from splat.options import Options
 from splat.options.parse import parsed
 from splat.planning import predict
@@ -57,6 +59,7 @@ def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
     device, why = choose_device(wanted)
     method = recipe.usual_strategy(Offered(device))
     options = predict.with_device_defaults(Options(), device)
+    usual = catalog.usual_recipe() + (f" + {catalog.MOVING}" if scene.clip is not None else "")
     start = 0 if scene.points is None else len(scene.points.positions)
     start = start or rung_for(device).random_points
     prediction = predict.predict(
@@ -75,10 +78,11 @@ def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
         "lenses": sorted({v.lens.model for v in views.values() if v.lens is not None}),
         "masks": sum(view.mask is not None for view in views.values()),
         "points": 0 if scene.points is None else len(scene.points.positions),
+        **({} if scene.clip is None else {"clip": asdict(scene.clip)}),
         "notes": list(scene.notes),
         "training": {
             "device": why,
-            "method": f"{catalog.usual_recipe()}, at most {method.cap:,} Gaussians",
+            "method": f"{usual}, at most {method.cap:,} Gaussians",
             "steps": options.steps,
             "size": f"{first.width}x{first.height}",
             "predicted_seconds": round(prediction.seconds),
@@ -140,6 +144,7 @@ def of_file(path: Path) -> dict[str, Any]:
         "bulk_high_corner": [round(value, 4) for value in bulk_high],
         "opacity_5_50_95": [round(v, 4) for v in _quantiles(gaussians.opacities, at)],
         "largest_scale_5_50_95": [round(v, 6) for v in _quantiles(longest, at)],
+        **_moves(gaussians),
         "sh_energy_by_band": [float(f"{value:.4g}") for value in _energies(gaussians)],
         "problems": _problems(gaussians, sum(broken)),
         "opacity_histogram": _histogram(gaussians.opacities, torch.linspace(0, 1, 11)),
@@ -180,6 +185,28 @@ def _problems(gaussians: Gaussians, broken: int) -> dict[str, Any]:
         "sh_bands_of_zeros": [
             d for d in bands if not gaussians.colors[:, d * d : (d + 1) ** 2].any()
         ],
+    }
+
+
+def _moves(gaussians: Gaussians) -> dict[str, Any]:
+    """Of a set that moves: shares that are there and that always are, durations, speeds."""
+    motion = gaussians.motion
+    if motion is None:
+        return {}
+    always = motion.duration >= LASTING
+    some = ~always if bool((~always).any()) else always
+    at = torch.tensor([0.05, 0.5, 0.95])
+    seen = [(gaussians.at(time).opacities > FAINT).float().mean() for time in (0.0, 0.5, 1.0)]
+    durations = motion.duration[some].clamp_max(1)
+    speeds = motion.velocity[some].norm(dim=1)
+    return {
+        "moving": {
+            "always_there": round(float(always.float().mean()), 4),
+            "seen_at_0_half_1": [round(float(share), 4) for share in seen],
+            "duration_5_50_95": [round(v, 4) for v in _quantiles(durations, at)],
+            "speed_5_50_95": [round(v, 4) for v in _quantiles(speeds, at)],
+            "duration_histogram": _histogram(durations, torch.linspace(0, 1, 11)),
+        },
     }
 
 

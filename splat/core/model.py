@@ -267,7 +267,7 @@ def columns_of(gaussians: Gaussians, sh_degree: int | None = None) -> dict[str, 
     if motion is None:
         return columns
     return columns | {
-        "time": motion.time, "log_duration": motion.duration.log(), "velocity": motion.velocity,
+        "time": motion.time, "duration": motion.duration, "velocity": motion.velocity,
     }  # fmt: skip
 
 

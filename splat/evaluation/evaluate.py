@@ -59,6 +59,8 @@ class Metrics:
     """PSNR on whole photos taken as they are, dB; None where nothing is fitted."""
     seconds: float
     """Seconds of rendering, measuring and decoding together."""
+    clip: dict[str, Any] | None = None
+    """Of a scene that moves, what `metrics.json` holds of its clip."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, which has no infinity: infinite PSNR (no error at all) is null there."""

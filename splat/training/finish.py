@@ -35,6 +35,7 @@ from splat.system import machine
 from splat.system.files import write_json
 from splat.system.text import span
 from splat.system.version import version
+from splat.training.clip_figures import ClipFigures, clip_line
 from splat.training.prepare import Job
 from splat.types import Batch, Camera, Gaussians
 
@@ -182,7 +183,11 @@ def measure(
     if job.held_out is None:
         return None
 
+    clip = None if job.scene.clip is None else ClipFigures(job)
+
     def look(batch: Batch, image: Float[Tensor, "h w 3"], view: ViewMetrics) -> None:
+        if clip is not None:
+            clip.look(batch, image, view.psnr)
         if placed is not None:
             placed[batch.name] = batch.camera
         if rows is not None:
@@ -205,6 +210,8 @@ def measure(
     if placed is not None:
         for own in ranks.each(placed):
             placed.update(own)
+    if clip is not None:
+        metrics = replace(metrics, clip=clip.record(ranks.interleaved(clip.views)))
     return metrics
 
 
@@ -270,6 +277,7 @@ def figures(job: Job, metrics: Metrics | None, seconds: float) -> dict[str, Any]
         "protocol": plain.get("protocol"),
         "psnr_unfitted": plain.get("psnr_unfitted"),
         "own_near": None if metrics is None else own_near(job),
+        **({"clip": plain["clip"]} if plain.get("clip") else {}),
         "views": views,
         "size": [first.width, first.height],
         **gaussian_counts(job),
@@ -369,6 +377,8 @@ def summary(record: Mapping[str, Any]) -> str:
     width, height = record["size"]
     on = f"on {record['split']}" if record["views"] else "no view is held out"
     lines.append(f"{on}, at {width}x{height} pixels")
+    if record.get("clip") and (line := clip_line(record["clip"])):
+        lines.append(line)
     if record.get("off_path"):
         lines += summary_lines(record["off_path"])
     last = f"{record['gaussians']:,} Gaussians"

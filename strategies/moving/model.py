@@ -33,6 +33,8 @@ LEAST_DURATION = 0.02
 PASSED = (-2.0, -1.0, 0.0, 1.0, 2.0)
 """Times at which rows are looked for, durations from their own: beyond them they are an eighth as
 opaque or less."""
+SHORTEST = 1e-4
+"""Duration, in clips, that a row has beside the least one at least, where it is made of one."""
 BETWEEN = 0.6
 """Least duration in units of the time from one instant to the next: a row that is there in one
 picture only is free to be anything in between."""
@@ -59,6 +61,10 @@ class Timed(Explicit):
             if making.views and instants < 2:
                 _log.info("moving    all stands still: the photos are of one instant")
             rows = begun(rows, duration) if instants > 1 else still(rows)
+        least = least_duration(instants)
+        if "duration" in rows:  # of Gaussians, which are as long as they are drawn
+            own = (rows["duration"].square() - least**2).clamp_min(SHORTEST**2).sqrt()
+            rows = {**rows, "log_duration": own.log()}
         super().__init__(
             rows,
             steps=making.steps,
@@ -73,7 +79,7 @@ class Timed(Explicit):
         self.cloud.add("time", rows["time"], Rate(TIME_RATE))
         self.cloud.add("log_duration", rows["log_duration"], Rate(DURATION_RATE))
         self.cloud.add("velocity", rows["velocity"], velocity)
-        self.least = least_duration(instants)
+        self.least = least
 
     @property
     def durations(self) -> Float[Tensor, "n"]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from splat.options import Viewing, Watching
 from splat.options.verbs import DeviceName, Json
+from splat.system.numbers import hint
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,10 @@ class Demo:
     It is measured on the pictures held out and exported; the contact sheet shows the result.
     """
 
-    out: Path = Path("runs/demo")
+    out: Annotated[Path | None, hint("runs/demo, or runs/moving")] = None
     """Folder for the run."""
+    moving: bool = False
+    """Train the built-in clip: the still life in motion, seen by 27 cameras at 24 instants."""
     overwrite: bool = False
     """Replace the run that is in the folder."""
     steps: int = 2500

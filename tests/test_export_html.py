@@ -6,6 +6,7 @@ import base64
 import json
 import random
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +19,7 @@ from formats import some
 from splat import formats
 from splat.formats import html, spz
 from splat.formats.settings import Settings
-from splat.types import Camera, Drawing, Gaussians
+from splat.types import ALWAYS, Camera, Drawing, Gaussians, Motion
 
 SCRIPT = "</script><script>alert(1)</script><!-- \"'&{{payload}}"
 
@@ -287,3 +288,66 @@ def test_damage_is_a_sentence_or_harmless(tmp_path: Path) -> None:
                 refused += 1
                 assert str(path) in str(error) and "\n" not in str(error)
     assert refused > 200
+
+
+def moving(n: int = 40) -> Gaussians:
+    draw = torch.Generator().manual_seed(3)
+    values = torch.rand(n, 5, generator=draw)
+    durations = 0.02 + values[:, 1]
+    durations[:5] = ALWAYS
+    return replace(
+        some(n, 1), motion=Motion(values[:, 0] * 1.2 - 0.1, durations, 4 * values[:, 2:] - 2)
+    )
+
+
+def test_what_moves_is_in_the_page_and_read_back(tmp_path: Path) -> None:
+    given = moving()
+    formats.write(given, tmp_path / "a.html", settings=Settings(page_seconds=2.5))
+    page = Parsed((tmp_path / "a.html").read_text())
+    clip = page.scene()["clip"]
+    assert clip["seconds"] == 2.5
+    read = formats.read(tmp_path / "a.html")
+    assert read.motion is not None and given.motion is not None
+    order = spz.row_order(given, tmp_path / "a.spz")
+    expected = given.take(order)
+    assert expected.motion is not None
+    torch.testing.assert_close(read.means, expected.means, rtol=0, atol=2e-4)
+    torch.testing.assert_close(read.motion.time, expected.motion.time, rtol=0, atol=2e-5)
+    lasting = expected.motion.duration >= ALWAYS
+    assert torch.equal(read.motion.duration >= ALWAYS, lasting) and int(lasting.sum()) == 5
+    torch.testing.assert_close(
+        read.motion.duration[~lasting], expected.motion.duration[~lasting], rtol=1e-4, atol=0
+    )
+    velocity = expected.motion.velocity.where(~lasting[:, None], 0)
+    torch.testing.assert_close(read.motion.velocity, velocity, rtol=0, atol=clip["fastest"] / 32767)
+    still = Parsed(html.page(b"", "still")).scene()
+    assert "clip" not in still
+
+
+def test_the_order_of_rows_is_that_of_the_file(tmp_path: Path) -> None:
+    given = moving(2000)
+    given.means[7] = 3e5  # the others would be coarse if it was kept
+    order = spz.row_order(given, tmp_path / "a.spz")
+    formats.write(replace(given, motion=None), tmp_path / "a.spz")
+    torch.testing.assert_close(
+        formats.read(tmp_path / "a.spz").means, given.means[order], rtol=0, atol=2e-3
+    )
+    assert 7 not in order.tolist() and len(order) == 1999
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace('id="motion">H4s', 'id="motion">H4x', 1),
+        lambda text: re.sub(r'id="motion">[^<]+', 'id="motion">', text),
+        lambda text: text.replace('"fastest": ', '"fastest": -', 1),
+        lambda text: text.replace('"clip": {', '"clip": 3, "other": {', 1),
+    ],
+)
+def test_a_broken_motion_is_named(tmp_path: Path, change: Any) -> None:
+    formats.write(moving(), tmp_path / "a.html")
+    text = (tmp_path / "a.html").read_text()
+    (tmp_path / "a.html").write_text(change(text))
+    assert (tmp_path / "a.html").read_text() != text
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path / "a.html"))):
+        formats.read(tmp_path / "a.html")

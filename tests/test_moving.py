@@ -273,6 +273,13 @@ def test_of_what_lasts_the_velocity_is_written_as_none(tmp_path: Path) -> None:
 def test_the_verbs_on_what_moves(
     run: Path, tmp_path: Path, splat: Callable[..., Any], clip_folder: Path
 ) -> None:
+    refused = splat("export", run, "-o", tmp_path / "a.html", "--target-size", "20kB")
+    assert refused.code == 2 and "moves" in refused.err
+    assert splat("export", run, "-o", tmp_path / "a.html").code == 0
+    page = (tmp_path / "a.html").read_text()
+    assert (
+        '"clip": {"seconds": 4.0, ' in page and files.read(tmp_path / "a.html").motion is not None
+    )
     refused = splat("export", run, "-o", tmp_path / "a.spz")
     assert refused.code == 2 and "--time" in refused.err and not (tmp_path / "a.spz").exists()
     assert splat("export", run, "-o", tmp_path / "a.spz", "--time", 0.5, "--quiet").code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 import shutil
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from splat.export.receipt import draw  # noqa: E402
 from splat.options import Options, Viewing, Watching  # noqa: E402
 from splat.render.video import write_png  # noqa: E402
 from splat.strategies.mcmc import Mcmc  # noqa: E402
-from splat.types import Camera, Gaussians  # noqa: E402
+from splat.types import Camera, Gaussians, Motion  # noqa: E402
 from splat.viewer import opening  # noqa: E402
 from splat.viewer.live import LiveViewer  # noqa: E402
 
@@ -399,6 +401,56 @@ def test_an_exported_page_is_looked_into_from_outside(browser: Any, tmp_path: Pa
     assert until(lambda: not red_is_seen() and middle()[1] > 200, page)
     page.keyboard.press("f")
     assert until(red_is_seen, page)
+    page.close()
+
+
+def test_a_page_of_what_moves_shows_each_moment(browser: Any, tmp_path: Path) -> None:
+    """As our own drawing of the file has it; the space bar plays it."""
+    draw_ = torch.Generator().manual_seed(0)
+    values = torch.rand(60, 9, generator=draw_)
+    motion = Motion(values[:, 0], 0.05 + 0.3 * values[:, 1], 2 * values[:, 2:5] - 1)
+    formats.write(
+        Gaussians(
+            means=2 * values[:, 5:8] - 1,
+            quats=torch.tensor([[1.0, 0, 0, 0]]).repeat(60, 1),
+            scales=torch.full((60, 3), 0.15),
+            opacities=torch.full((60,), 0.9),
+            colors=(values[:, None, 3:6] - 0.5) / 0.28209479,
+            sh_degree=0,
+            motion=motion,
+        ),
+        tmp_path / "a.html",
+        cameras=[around(0.0, 4.0)],
+    )
+    page = browser.new_page(viewport={"width": 300, "height": 240})
+    page.goto((tmp_path / "a.html").as_uri())
+    page.evaluate("splat.ready")
+    file, camera = splat.read(tmp_path / "a.html"), around(0.3, 4.0)
+    plain = {"world_to_camera": camera.world_to_camera.tolist(), "K": camera.K.tolist()}
+    seen = []
+    for moment in (0.25, 0.75):
+        page.evaluate(f"splat.at({moment})")
+        data = page.evaluate(
+            """async (camera) => {
+                await splat.look(camera);
+                return document.getElementById('canvas').toDataURL();
+            }""",
+            {**plain, "width": camera.width, "height": camera.height},
+        )
+        raw = np.frombuffer(base64.b64decode(data.split(",")[1]), np.uint8)
+        seen.append(cv2.imdecode(raw, cv2.IMREAD_COLOR)[..., ::-1])
+        own = file.render(replace(camera, time=moment)).numpy()
+        assert psnr(seen[-1], 255 * own) > 40
+    assert np.abs(seen[0].astype(float) - seen[1]).mean() > 3
+    shown_moment = "Number(document.getElementById('moment').value)"
+    page.keyboard.press("Space")
+    assert until(lambda: page.evaluate(shown_moment) != 0.75, page)
+    page.keyboard.press("Space")
+    page.evaluate("splat.rest()")
+    stands = page.evaluate(shown_moment)
+    page.keyboard.press(".")
+    page.evaluate("splat.rest()")
+    assert page.evaluate(shown_moment) == pytest.approx(min(1, stands + 0.02), abs=2e-3)
     page.close()
 
 

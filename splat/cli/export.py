@@ -19,6 +19,7 @@ from splat.cli.opened import (
     SCORED,
     Opened,
     cameras_of,
+    clip_seconds,
     file_search,
     held_out,
     level_training,
@@ -101,6 +102,14 @@ def main(arguments: Sequence[str]) -> int:
         return _sequence(asked, opened, suffixes[0])
     if asked.time is not None:
         opened = opened.frozen(asked.time)
+    elif opened.moves:
+        if asked.target or asked.refine or asked.keep is not None:
+            raise ValueError(
+                f"{asked.run} moves, and --target-size, --max-loss, --keep and --refine are for"
+                " what stands still; leave them out, or write one instant with --time"
+            )
+        seconds = clip_seconds(existing(asked.run).cameras)
+        files = [replace(f, settings=replace(f.settings, page_seconds=seconds)) for f in files]
     if opened.background is not None:
         behind = hexadecimal(opened.background.tolist())
         files = [_with_background(file, behind) for file in files]

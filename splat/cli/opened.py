@@ -31,7 +31,7 @@ from splat.runs.folder import Folder, existing, read_config
 from splat.sensor.baked import exposure_fit, tone_of, toned_gaussians
 from splat.system import machine
 from splat.system.colours import rgb
-from splat.system.foreign import part, reading, record
+from splat.system.foreign import Record, part, reading, record
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
 
 SCORED = 40
@@ -229,6 +229,14 @@ def cameras_of(path: Path) -> list[tuple[Camera, Mapping[str, Any]]]:
                 for key in ("name", "split"):
                     entry.text(key, "")
     return list(zip(cameras, entries, strict=True))
+
+
+def clip_seconds(path: Path) -> float:
+    """Length of the clip whose cameras a run wrote; that of `Settings` where none is said."""
+    with reading(path, "the cameras of a run"):
+        clip = record(path).get("clip")
+        usual = Settings().page_seconds
+        return usual if clip is None else Record.of(clip).number("seconds", usual, above=0)
 
 
 def views_of(source: Path, cameras: Path | None) -> list[Camera]:

@@ -2,7 +2,8 @@
 
 The page (`viewer/page`) is our own: styles, scripts and shaders are put into it when it is written.
 It holds an `.spz` of version 3 in base64, along the axes of a `.ply`, and as JSON what that format
-has no place for: a name, the near plane, and where to look from.
+has no place for: a name, the near plane, and where to look from. Of what moves it holds the motion
+beside it (`splat.formats.motion`), and plays it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -26,7 +27,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.core.frame import finite, focus_point, reach
-from splat.formats import spz
+from splat.formats import motion, spz
 from splat.formats.rows import kept
 from splat.formats.settings import Settings
 from splat.system import foreign
@@ -35,12 +36,15 @@ from splat.system.files import replacing
 from splat.system.foreign import Broken
 from splat.types import Camera, Drawing, Gaussians
 
+TAKES_MOTION = True
+"""Whether what moves can be written."""
 TAKES_CAMERAS = True
 """Whether `write` takes cameras, at which the page begins."""
 _LINKED = re.compile(
     r'<script([^>]*?) src="([\w.-]+)"></script>|<link rel="stylesheet" href="([\w.-]+)">'
 )
 _PAYLOAD = '<script type="application/octet-stream" id="payload">'
+_MOTION = '<script type="application/octet-stream" id="motion">'
 _SCENE = '<script type="application/json" id="scene">'
 _END = "</script>"
 _LONGEST_NAME = 255
@@ -60,11 +64,18 @@ def write(
     What is lost, and when ValueError is raised, is as `splat.formats.spz.write` says.
     """
     gaussians = kept(gaussians, finite(gaussians), path)
+    moves, clip = b"", None
     with _beside(path) as payload:
         spz.write(gaussians, payload, drawing, _inside(settings))
+        if gaussians.motion is not None:
+            written = gaussians.take(spz.row_order(gaussians, path, _inside(settings)))
+            assert written.motion is not None
+            moves, fastest = motion.coded(written.motion)
+            clip = {"seconds": settings.page_seconds, "fastest": fastest}
         text = page(
-            payload.read_bytes(), path.stem, cameras, drawing.near, settings.page_background
-        )
+            payload.read_bytes(), path.stem, cameras, drawing.near, settings.page_background,
+            moves, clip,
+        )  # fmt: skip
     with replacing(path) as draft:
         draft.write_bytes(text.encode())
 
@@ -79,7 +90,14 @@ def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noq
 def read(path: Path) -> Gaussians:
     """The Gaussians in a page."""
     with _unpacked(path) as payload:
-        return spz.read(payload)
+        gaussians = spz.read(payload)
+    clip = _scene(path).get("clip")
+    if clip is None:
+        return gaussians
+    with foreign.part("its motion"):
+        fastest = foreign.Record.of(clip).number("fastest", least=0)
+        moves = motion.decoded(_base64(path, _MOTION), len(gaussians), fastest)
+    return replace(gaussians, motion=moves)
 
 
 def drawing(path: Path) -> Drawing:
@@ -108,8 +126,10 @@ def page(
     cameras: Sequence[Camera] = (),
     near: float | None = None,
     background: str = "auto",
+    moves: bytes = b"",
+    clip: Mapping[str, float] | None = None,
 ) -> str:
-    """The page around an `.spz` of version 3.
+    """The page around an `.spz` of version 3, and around the motion of its rows where they move.
 
     With `cameras`, in the frame of the Gaussians, it starts at the first, with the mean of their up
     directions up, turning about the point that they look at; seen from farther away than any of
@@ -120,12 +140,14 @@ def page(
     name = name.encode(errors="replace").decode()  # names of files need not be text
     behind = None if background == "auto" else rgb(background)
     start = _start(cameras) if cameras else {}
-    scene = {"name": name, "near": near, "background": behind, **start}
+    played = {} if clip is None else {"clip": dict(clip)}
+    scene = {"name": name, "near": near, "background": behind, **start, **played}
     values = {
         "title": escape(name),
         # No element can be closed from within JSON that is free of this sign.
         "scene": json.dumps(scene).replace("<", "\\u003c"),
         "payload": base64.b64encode(payload).decode("ascii"),
+        "motion": base64.b64encode(moves).decode("ascii"),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], _template())
 
@@ -178,13 +200,17 @@ def _start(cameras: Sequence[Camera]) -> dict[str, Any]:
 @contextmanager
 def _unpacked(path: Path) -> Iterator[Path]:
     """The `.spz` of a page, as a file."""
-    try:
-        content = base64.b64decode(_block(path, _PAYLOAD), validate=True)
-    except binascii.Error as error:
-        raise Broken(f"holds a scene that is no base64 ({error})") from None
+    content = _base64(path, _PAYLOAD)
     with _beside(path) as payload:
         payload.write_bytes(content)
         yield payload
+
+
+def _base64(path: Path, start: str) -> bytes:
+    try:
+        return base64.b64decode(_block(path, start), validate=True)
+    except binascii.Error as error:
+        raise Broken(f"holds a scene that is no base64 ({error})") from None
 
 
 @contextmanager

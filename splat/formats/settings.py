@@ -32,6 +32,8 @@ class Settings:
     page_background: str = "auto"
     """Behind the scene of an .html: black, white or #rrggbb; auto: as in training, where that was
     another colour than black, else the mean colour along the border of the first view."""
+    page_seconds: float = 4.0
+    """Seconds in which an .html plays a scene that moves, where its run does not say."""
     seed: int = 0
     """Seed of the random numbers that codebooks are made with."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -83,6 +83,18 @@ def write(
     with replacing(path) as draft, draft.open("wb") as file:
         for part in packed(header, streams):
             file.write(part)
+
+
+def row_order(
+    gaussians: Gaussians,
+    path: Path,
+    settings: Settings = Settings(),  # noqa: B008
+) -> Int[Tensor, "m"]:
+    """The rows of a finite set that `write` writes, in their order in the file."""
+    rows = rows_of(gaussians, path)
+    near = _near(rows, _layout(rows.means, rows.log_scales, rows.degree, settings, path))
+    kept_rows = near.nonzero()[:, 0]
+    return kept_rows[spatial_order(rows.means[kept_rows])]
 
 
 def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
@@ -192,7 +204,7 @@ def _logarithms(gaussians: Gaussians) -> Float[Tensor, "n 3"]:
 def _fitting(rows: Rows, layout: Layout, path: Path) -> Rows:
     """The rows that are not too far out; warnings say what is lost."""
     n, furthest, step = len(rows), REACH / 2.0**layout.point, 2.0**-layout.point
-    near = rows.means.abs().amax(1) <= furthest
+    near = _near(rows, layout)
     if not near.all():
         _log.warning(
             "%s: %d of %d Gaussians lie further out than %g units and are left out, for the others"
@@ -214,6 +226,11 @@ def _fitting(rows: Rows, layout: Layout, path: Path) -> Rows:
             path, wide, len(rows), math.exp(WIDEST),
         )  # fmt: skip
     return rows
+
+
+def _near(rows: Rows, layout: Layout) -> Bool[Tensor, "n"]:
+    """Which rows a layout has room for."""
+    return rows.means.abs().amax(1) <= REACH / 2.0**layout.point
 
 
 def _streams(rows: Rows, layout: Layout, settings: Settings) -> list[NDArray[np.uint8]]:

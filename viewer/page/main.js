@@ -50,7 +50,8 @@ async function start() {
     fail(new Error('The graphics card stopped drawing this page; reload it to go on.'));
   });
   const helper = new Helper();
-  const loaded = await helper.ask({ about: 'load', text: element('payload').textContent });
+  const [text, motion] = ['payload', 'motion'].map((id) => element(id).textContent);
+  const loaded = await helper.ask({ about: 'load', text, motion, clip: scene.clip ?? null });
   renderer.load(loaded);
 
   const view = new View(loaded.extent.radius);
@@ -65,7 +66,10 @@ async function start() {
       stage.refresh();
     },
   });
+  const clip = scene.clip ? new Clip(scene.clip.seconds, () => stage.wake()) : null;
+  document.body.classList.toggle('clip', clip !== null);
   const stage = new Stage(renderer, view, controls, {
+    clip,
     lens: lensOf(scene.start),
     near: scene.near ?? NEAR,
     middle: home.pivot,
@@ -73,7 +77,7 @@ async function start() {
     ask: (message, moved) => helper.ask(message, moved),
     told: (frames) => (element('frames').textContent = `${Math.round(frames)} fps`),
   });
-  wire({ stage, controls, view, home });
+  wire({ stage, controls, view, home, clip });
   stage.behind = scene.background ?? (scene.start ? await stage.borderOf(scene.start) : BLACK);
   view.pose = home;
   await stage.settled();
@@ -84,7 +88,13 @@ async function start() {
   const rest = async () => {
     while (helper.waiting.length || !stage.resting) await new Promise(requestAnimationFrame);
   };
-  return { camera: () => stage.camera(), look: (camera) => stage.look(camera), rest };
+  const at = async (moment) => {
+    clip.setPlaying(false);
+    clip.go(moment);
+    await rest();
+    await stage.settled();
+  };
+  return { camera: () => stage.camera(), look: (camera) => stage.look(camera), rest, at };
 }
 
 /** Where to start: at the camera that came with the scene, else looking at most of it. */
@@ -108,7 +118,7 @@ async function approach(x, y, { stage, helper, controls, view }) {
   controls.fly(view.approach(vectors.add(ray.origin, vectors.scale(ray.direction, distance))));
 }
 
-function wire({ stage, controls, view, home }) {
+function wire({ stage, controls, view, home, clip }) {
   const ups = [home.up, ...UPS.filter((up) => vectors.dot(up, home.up) < 0.99)];
   const actions = {
     reset: () => controls.fly(home),
@@ -123,12 +133,21 @@ function wire({ stage, controls, view, home }) {
     },
   };
   const keys = { KeyR: 'reset', KeyF: 'fly', KeyX: 'full', KeyP: 'picture', KeyU: 'up' };
+  if (clip) {
+    actions.play = () => clip.setPlaying(!clip.playing);
+    actions.back = () => clip.nudge(-1);
+    actions.on = () => clip.nudge(1);
+    Object.assign(keys, { Space: 'play', Comma: 'back', Period: 'on' });
+    element('download').hidden = true; // its .spz has no motion
+  }
   for (const button of document.querySelectorAll('#tools button')) {
     button.onclick = actions[button.id];
   }
   addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     if (element('help').open) return;
+    // A button that has the focus is pressed by the space bar already.
+    if (event.code === 'Space' && event.target.closest('button')) return;
     const name = event.key === '?' ? 'show-help' : keys[event.code];
     if (name) actions[name]();
   });
@@ -176,8 +195,8 @@ function welcome() {
   else say('Drag to turn, scroll to zoom, ? for help');
 }
 
-// For programs: `await splat.ready`, then `splat.camera()`, `await splat.look(camera)`, and
-// `await splat.rest()` until nothing moves any more.
+// For programs: `await splat.ready`, then `splat.camera()`, `await splat.look(camera)`,
+// `await splat.at(moment)` of a clip, and `await splat.rest()` until nothing moves any more.
 window.splat = {};
 window.splat.ready = Promise.race([start(), broken]).then((hooks) => {
   Object.assign(window.splat, hooks);

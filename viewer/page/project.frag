@@ -9,6 +9,9 @@ precision highp usampler2DArray;
 uniform usampler2D shapes;  // position as the bits of floats, rotation
 uniform usampler2D paints;  // scales and opacity, colour; a byte each
 uniform usampler2DArray harmonics;
+uniform usampler2D motions;  // time and one over the duration as floats, velocity as half floats
+uniform bool moving;
+uniform float moment;
 uniform int count, degree;
 uniform bool antialiased;
 uniform float near;
@@ -80,13 +83,21 @@ void main() {
   if (at.y * textureSize(shapes, 0).x + at.x >= count) return;
   uvec4 shape = texelFetch(shapes, at, 0);
   vec3 away = uintBitsToFloat(shape.xyz) - eye;
+  float there = 1.0;  // share of its opacity that a Gaussian has at the moment
+  if (moving) {
+    uvec4 motion = texelFetch(motions, at, 0);
+    float rate = uintBitsToFloat(motion.y);  // 0: always there, standing still
+    float apart = rate == 0.0 ? 0.0 : moment - uintBitsToFloat(motion.x);
+    away += apart * vec3(unpackHalf2x16(motion.z), unpackHalf2x16(motion.w).x);
+    there = exp(-0.5 * apart * apart * rate * rate);
+  }
   vec3 p = vec3(dot(right, away), dot(down, away), dot(forward, away));
   if (!(p.z >= near)) return;
 
   uvec2 coded = texelFetch(paints, at, 0).xy;
   vec4 bytes = bytes_of(coded.x);
   vec3 sigma = exp(bytes.xyz / 16.0 - 10.0);
-  float opacity = bytes.w / 255.0;
+  float opacity = there * bytes.w / 255.0;
 
   // Rows of the 2x3 Jacobian times the camera's rotation times the Gaussian's, times its scales.
   vec2 border = BORDER * size / focal;

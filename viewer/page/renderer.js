@@ -36,13 +36,14 @@ class Renderer {
   /** Hand the scene over, once. */
   load({ count, degree, antialiased, texels }) {
     const { gl } = this;
-    const { row, height, shapes, paints, harmonics } = texels;
+    const { row, height, shapes, paints, harmonics, motions } = texels;
     if (height > gl.getParameter(gl.MAX_TEXTURE_SIZE)) {
       throw new Error(`The scene has ${count} Gaussians, more than this graphics card can hold.`);
     }
-    this.scene = { count, degree, antialiased, row, height };
+    this.scene = { count, degree, antialiased, row, height, moving: motions !== null };
     this.shapes = this.#uints(4, row, height, shapes);
     this.paints = this.#uints(2, row, height, paints);
+    this.motions = motions ? this.#uints(4, row, height, motions) : this.#uints(4, 1, 1, null);
     this.order = this.#uints(1, row, height, null);
     this.drawn = 0;
     this.harmonics = this.#layers(row, height, harmonics);
@@ -93,12 +94,12 @@ class Renderer {
 
   #project(camera) {
     const { gl } = this;
-    const { row, height, count, degree, antialiased } = this.scene;
+    const { row, height, count, degree, antialiased, moving } = this.scene;
     gl.bindFramebuffer(gl.FRAMEBUFFER, this.projection);
     gl.viewport(0, 0, row, height);
-    const { shapes, paints, harmonics } = this;
-    const values = { ...camera, count, degree, antialiased };
-    this.#use(this.project, { shapes, paints, harmonics }, values);
+    const { shapes, paints, harmonics, motions } = this;
+    const values = { ...camera, count, degree, antialiased, moving };
+    this.#use(this.project, { shapes, paints, harmonics, motions }, values);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 

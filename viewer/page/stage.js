@@ -17,8 +17,8 @@ class Stage {
    * `ask(message)` resolves to the worker's answer; `told(frames)` hears of frames a second. `reach`
    * is how far from the `middle` photographs were taken; null where that is not known.
    */
-  constructor(renderer, view, controls, { lens, near, middle, reach, ask, told }) {
-    Object.assign(this, { renderer, view, controls, lens, near, middle, reach, ask, told });
+  constructor(renderer, view, controls, { clip, lens, near, middle, reach, ask, told }) {
+    Object.assign(this, { renderer, view, controls, clip, lens, near, middle, reach, ask, told });
     this.canvas = renderer.canvas;
     this.pinned = null; // lens and size of a camera that the page is told to show exactly
     this.behind = BLACK; // of pictures that nobody asked for exactly
@@ -129,10 +129,11 @@ class Stage {
     // The first frame after a rest knows nothing of how long frames take.
     const seconds = this.running ? (time - this.last) / 1000 : 1 / 60;
     this.last = time;
-    if (this.controls.advance(Math.min(seconds, 0.1))) {
+    const moves = this.controls.advance(Math.min(seconds, 0.1));
+    if (moves) this.pinned = null;
+    if (this.clip?.advance(this.running ? seconds : 0) || moves) {
       if (this.running) this.#measure(seconds);
       this.moved = time;
-      this.pinned = null;
       this.stale = true;
     }
     if (this.stale && !this.sorting) this.#sort();
@@ -157,7 +158,8 @@ class Stage {
     this.stale = false;
     const { view, order } = this;
     const offset = -vectors.dot(view.forward, view.eye);
-    const message = { about: 'sort', forward: view.forward, offset, near: this.#near, order };
+    const moment = this.clip?.moment ?? 0;
+    const message = { about: 'sort', forward: view.forward, offset, near: this.#near, order, moment };
     this.sorting = this.ask(message, [order.buffer]).then(({ order, count }) => {
       this.order = order;
       this.sorting = null;
@@ -189,7 +191,8 @@ class Stage {
     const [x, y] = [size[0] / width, size[1] / height];
     const [right, down, forward] = view.rotation;
     const behind = this.pinned ? BLACK : this.behind;
-    const pose = { right, down, forward, eye: view.eye, near: this.#near, behind };
+    const moment = this.clip?.moment ?? 0;
+    const pose = { right, down, forward, eye: view.eye, near: this.#near, behind, moment };
     this.renderer.draw({ ...pose, focal: [fx * x, fy * y], middle: [cx * x, cy * y], size });
   }
 }

@@ -1,0 +1,244 @@
+"""Scenes that move: recipes with all else equal, on held-out cameras of the built-in clip.
+
+    python bench/clips.py --out runs/clips [--seeds 0 1 2] [--steps 2500] [--cap 8k]
+        [--layout rig|orbit] [--scene FOLDER] [--instants 4] "mrnf" "mrnf + moving" ...
+
+PSNR over all pixels, on those that move and on the others (`splat.training.clip_figures`), CPU time
+of a step, and where truth is known the flow: the median, over what is seen of what moves, of the
+difference between the velocity of a Gaussian and that of the thing, over the latter. `--instants`
+trains so many single instants apart with the first recipe: with all steps each, and with as many
+in all as the clip has; `--unseen` trains without every fourth instant, and measures on those.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import markdown
+
+from splat import api, datasets
+from splat import results as files
+from splat.datasets.demo import clip
+from splat.math import LASTING, spread
+from splat.options import Options, Watching
+from splat.recipes.recipe import strategy_from_text
+from splat.runs.folder import Folder
+from splat.training.clip_figures import ClipFigures
+from splat.training.prepare import prepare
+from splat.types import Camera, Gaussians, SceneData
+
+SEEN = 0.3
+"""Opacity from which a Gaussian is seen."""
+SURFACE = 0.05
+"""Distance to the surface, world units, within which a Gaussian is what is seen of it."""
+FAST = 0.2
+"""Speed, world units per clip, from which a thing moves."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of a run; dB, seconds."""
+
+    psnr: float
+    moving: float | None
+    rest: float | None
+    step: float
+    bytes: int
+    flow: float | None = None
+
+
+def trained(
+    scene: SceneData, recipe: str, seed: int, out: Path, steps: int, cap: int
+) -> dict[str, Any]:
+    """Train, or take the run that is there; its metrics."""
+    if not (out / "metrics.json").is_file():
+        api.train(
+            scene,
+            strategy_from_text(recipe).limited(cap),
+            Options(steps=steps, seed=seed, max_side=0, device="cpu", sh_degree=1),
+            out=out,
+            overwrite=True,
+            watching=Watching(quiet=True, pictures=False),
+            lpips=None,
+        )
+    found: dict[str, Any] = json.loads((out / "metrics.json").read_text())
+    return found
+
+
+def figures(out: Path, metrics: dict[str, Any], scene: SceneData) -> Figures:
+    """Those of a run of the whole clip."""
+    moved = metrics["clip"]
+    file = Folder(out).gaussians
+    return Figures(
+        metrics["psnr"], moved["psnr_moving"], moved["psnr_rest"], metrics["seconds_per_step"],
+        file.stat().st_size, flow_error(files.read(file), scene),
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def flow_error(gaussians: Gaussians, scene: SceneData) -> float | None:
+    """Median relative error of the velocities of what is seen of what moves; None: no truth."""
+    motion = gaussians.motion
+    if motion is None or not (scene.path / "truth" / "flow").is_dir():
+        return None
+    velocity = motion.velocity.where((motion.duration < LASTING)[:, None], 0)
+    errors = []
+    for view in scene.test:
+        known, camera = clip.truth(scene.path, view.name), view.camera
+        now = gaussians.at(camera.time)
+        local = now.means @ camera.world_to_camera[:3, :3].float().T
+        local = local + camera.world_to_camera[:3, 3].float()
+        depth = local[:, 2]
+        place = (local @ camera.K.T)[:, :2] / depth[:, None]
+        inside = (depth > 0) & (place >= 0).all(1)
+        inside &= (place < place.new_tensor([camera.width, camera.height])).all(1)
+        rows = (inside & (now.opacities > SEEN)).nonzero()[:, 0]
+        x, y = place[rows].long().unbind(1)
+        truth = known.flow[y, x]
+        seen = ((depth[rows] - known.depth[y, x]).abs() < SURFACE) & (truth.norm(dim=1) > FAST)
+        apart = (velocity[rows] - truth).norm(dim=1) / truth.norm(dim=1).clamp_min(1e-9)
+        errors.append(apart[seen])
+    return float(torch.cat(errors).median())
+
+
+def single_instants(
+    scene: SceneData, recipe: str, seed: int, out: Path, steps: int, cap: int, count: int
+) -> Figures:
+    """Runs of some instants, each trained on its own photos; the mean over them."""
+    times = sorted({view.camera.time for view in scene.test})
+    with closing(prepare(scene, strategy_from_text("fixed"), Options(steps=1, max_side=0))) as job:
+        gathered, step, weight = ClipFigures(job), [], 0
+        for time in (times[i] for i in spread(len(times), count)):
+            part = of_times(scene, {time})
+            folder = out / f"{time:.3f}"
+            metrics = trained(part, recipe, seed, folder, steps, cap)
+            step.append(metrics["seconds_per_step"])
+            weight += Folder(folder).gaussians.stat().st_size
+            drawn = files.read(Folder(folder).gaussians)
+            for batch in _batches(job, time):
+                camera = _in_input(scene, batch.name)
+                image = drawn.render(camera.resized(batch.camera.width, batch.camera.height))
+                error = (image.clamp(0, 1) - batch.image).square().mean()
+                gathered.look(batch, image, float(-10 * error.log10()))
+        record = gathered.record(gathered.views)
+        assert record is not None
+        psnr = statistics.fmean(view.psnr for view in gathered.views)
+        return Figures(
+            psnr, record["psnr_moving"], record["psnr_rest"], statistics.fmean(step),
+            weight * len(times) // count,
+        )  # fmt: skip
+
+
+def _batches(job: Any, time: float) -> Iterator[Any]:
+    return (batch for batch in job.test_batches() if batch.camera.time == time)
+
+
+def _in_input(scene: SceneData, name: str) -> Camera:
+    return next(view.camera for view in scene.test if view.name == name)
+
+
+def of_times(scene: SceneData, times: set[float]) -> SceneData:
+    """The scene as it is at some instants."""
+    kept = {
+        name: tuple(view for view in getattr(scene, name) if view.camera.time in times)
+        for name in ("train", "test")
+    }
+    points = scene.points
+    if points is not None and points.times is not None and len(times) == 1:
+        near = points.times.unique()
+        (time,) = times
+        there = near[(near - time).abs().argmin()]
+        points = replace(points.take(points.times == there), times=None)
+    numbered = tuple(
+        replace(view, camera=replace(view.camera, index=i)) for i, view in enumerate(kept["train"])
+    )
+    still = scene.clip if len(times) > 1 else None
+    return replace(scene, train=numbered, test=kept["test"], points=points, clip=still)
+
+
+def unseen(scene: SceneData) -> tuple[SceneData, set[float]]:
+    """The scene with every fourth instant held out of training, and these instants."""
+    times = sorted({view.camera.time for view in scene.train})
+    out = set(times[2::4])
+    train = tuple(view for view in scene.train if view.camera.time not in out)
+    numbered = tuple(
+        replace(view, camera=replace(view.camera, index=i)) for i, view in enumerate(train)
+    )
+    return replace(scene, train=numbered), out
+
+
+def row(name: str, found: Sequence[Figures]) -> list[str]:
+    """A row of the table: means, and standard deviations of several seeds."""
+
+    def of(field: str, digits: int = 2, factor: float = 1.0) -> str:
+        values = [getattr(each, field) for each in found]
+        if any(value is None for value in values):
+            return "–"
+        mean = f"{factor * statistics.fmean(values):.{digits}f}"
+        if len(values) < 2:
+            return mean
+        return f"{mean} ± {factor * statistics.stdev(values):.{digits}f}"
+
+    return [
+        name, of("psnr"), of("moving"), of("rest"), of("step", 1, 1e3), of("bytes", 2, 1e-6),
+        of("flow"),
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Train what is not there yet, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipes", nargs="*", default=["mrnf", "mrnf + moving", "mcmc + moving"])
+    parser.add_argument("--out", type=Path, default=Path("runs/clips"))
+    parser.add_argument("--scene", type=Path)
+    parser.add_argument("--layout", choices=("rig", "orbit"), default="rig")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--cap", type=int, default=8000)
+    parser.add_argument("--instants", type=int, default=0)
+    parser.add_argument("--unseen", action="store_true")
+    asked = parser.parse_args()
+    folder = asked.scene or clip.cached(layout=asked.layout)
+    scene = datasets.load(folder)
+    table: dict[str, list[Figures]] = defaultdict(list)
+    for recipe in asked.recipes:
+        for seed in asked.seeds:
+            out = asked.out / f"{recipe.replace(' ', '')}_{asked.steps}_{asked.cap}_{seed}"
+            metrics = trained(scene, recipe, seed, out, asked.steps, asked.cap)
+            table[recipe].append(figures(out, metrics, scene))
+            if asked.unseen:
+                part, instants = unseen(scene)
+                found = trained(part, recipe, seed, Path(f"{out}_unseen"), asked.steps, asked.cap)
+                by_time = {each["time"]: each["psnr"] for each in found["clip"]["by_instant"]}
+                for name, chosen in (
+                    ("instants seen", set(by_time) - instants),
+                    ("instants never seen", instants),
+                ):
+                    psnr = statistics.fmean(by_time[time] for time in chosen)
+                    table[f"{recipe}, {name}"].append(
+                        Figures(psnr, None, None, found["seconds_per_step"], 0)
+                    )
+    if asked.instants and scene.clip is not None:
+        base, count = asked.recipes[0], asked.instants
+        for seed in asked.seeds:
+            for name, steps in (
+                ("single instants, as many steps in all", asked.steps // scene.clip.instants),
+                ("single instants, all steps each", asked.steps),
+            ):
+                out = asked.out / f"single_{steps}_{asked.cap}_{seed}"
+                table[name].append(single_instants(scene, base, seed, out, steps, asked.cap, count))
+    head = ["recipe", "all, dB", "moving", "others", "ms a step", "MB", "flow error"]
+    print(markdown(head, [row(name, found) for name, found in table.items()]))
+
+
+if __name__ == "__main__":
+    main()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from splat import api, formats
 from splat import results as files
+from splat.conformance.checks import check_strategy
 from splat.core.edit import SPLIT, Append, Assign, Drop, Edit
 from splat.core.model import Making
 from splat.core.step import Step
@@ -214,6 +215,12 @@ def test_a_run_is_the_same_for_any_threads_and_after_a_break(
             assert torch.equal(values["values"], other["columns"][column]["values"]), column
             assert torch.equal(values["first"], other["columns"][column]["first"]), column
     assert "velocity" in first["columns"] and len(first["columns"]["mean"]["values"]) > 0
+
+
+@pytest.mark.parametrize("recipe", ["mcmc + moving", "adc + moving --split-share 0.5"])
+def test_it_owes_what_every_strategy_does(recipe: str, clip_folder: Path) -> None:
+    findings = check_strategy(strategy_from_text(recipe), folder=clip_folder)
+    assert [finding for finding in findings if not finding.passed] == []
 
 
 @pytest.fixture(scope="module")

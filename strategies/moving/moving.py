@@ -62,8 +62,12 @@ class Moving(Wrapper):
         )
 
     def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
-        found = [step for step in self.still_at if step <= steps]
-        return {**self.base.acts(steps), **({"find what stands still": found} if found else {})}
+        room = "move what no instant shows" if self.recycles else "drop what no instant shows"
+        own = {
+            "find what stands still": [step for step in self.still_at if step <= steps],
+            room: list(range(self.every, steps + 1, self.every)),
+        }
+        return {**self.base.acts(steps), **{act: when for act, when in own.items() if when}}
 
     def model(self, rows: Rows, making: Making) -> Model:
         check_makes_the_model(self)

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 VELOCITY_RATE, VELOCITY_RATE_END = 1e-3, 1e-5
 """Learning rate of velocities, scene extents per clip; in short runs it is raised as that of means
-is. A tenth of what FreeTimeGS has: 0.8 dB on the built-in clip."""
+is. A tenth of what FreeTimeGS has: with more, what hardly moves wanders."""
 TIME_RATE, DURATION_RATE = 1e-3, 5e-3
 """Learning rates of times, in clips, and of log durations."""
 LEAST_DURATION = 0.02

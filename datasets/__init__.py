@@ -24,7 +24,7 @@ READERS: Mapping[str, str] = {
     name: f"splat.datasets.{name}"
     for name in (
         *("colmap", "nerfstudio", "blender"),
-        *("metashape", "reality", "polycam", "record3d"),
+        *("metashape", "reality", "polycam", "record3d", "nerfies", "n3dv"),
     )
 }
 """Modules, asked in this order. Each has `load`, which gives None where a folder is not of its

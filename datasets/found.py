@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from splat.datasets import photo
 from splat.datasets.points import points_in_view
 from splat.formats import ply
+from splat.system import foreign
 from splat.system.foreign import Broken
 from splat.types import Points, View
 
@@ -84,6 +86,12 @@ def points_beside(path: Path, views: Sequence[View]) -> tuple[Points | None, lis
     if any(bool(points_in_view(points, [view.camera]).any()) for view in views):
         return points, [f"the points are those of {files[0].name}"]
     return None, [f"no camera sees the points of {files[0].name}, which were left out"]
+
+
+def array_of(file: Path) -> npt.NDArray[Any]:
+    """The array of a .npy file; raises `Broken`."""
+    with file.open("rb") as stream:
+        return foreign.array(stream, foreign.file_size(file))
 
 
 def photos_in(folder: Path) -> dict[str, Path]:

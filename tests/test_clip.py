@@ -6,7 +6,9 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import scenes
@@ -209,3 +211,97 @@ def test_points_keep_their_instants_and_neighbours_are_of_the_same(tmp_path: Pat
     assert sorted(made["time"].tolist()) == [0, 0, 0, 1, 1, 1]
     with_sky = Points(points.positions, points.colors, torch.full((6,), torch.nan))
     assert rows_from_points(with_sky, Start(), 0)["log_scale"].isfinite().all()
+
+
+def nerfies(root: Path, count: int = 6) -> Path:
+    """The ring as HyperNeRF has it: photos at half size, every third one of `val_ids`."""
+    shots = scenes.shots(count)
+    ids = [f"{i:06d}" for i in range(count)]
+    for folder in ("camera", "rgb/1x"):
+        (root / folder).mkdir(parents=True)
+    for name, shot in zip(ids, shots, strict=True):
+        cv2.imwrite(str(root / "rgb/1x" / f"{name}.png"), shot.picture()[..., ::-1])
+        pose = shot.world_to_camera
+        camera = {
+            "orientation": pose[:3, :3].tolist(),
+            "position": (-pose[:3, :3].T @ pose[:3, 3]).tolist(),
+            "focal_length": scenes.FOCAL[0],
+            "principal_point": list(scenes.PRINCIPAL),
+            "skew": 0.0,
+            "pixel_aspect_ratio": scenes.FOCAL[1] / scenes.FOCAL[0],
+            "radial_distortion": [0.0, 0.0, 0.0],
+            "tangential_distortion": [0.0, 0.0],
+            "image_size": [scenes.WIDTH, scenes.HEIGHT],
+        }
+        (root / "camera" / f"{name}.json").write_text(json.dumps(camera))
+    known = {name: {"warp_id": 2 * i, "camera_id": 0} for i, name in enumerate(ids)}
+    lists = {"ids": ids, "train_ids": [n for n in ids if int(n) % 3], "val_ids": ids[::3]}
+    (root / "metadata.json").write_text(json.dumps(known))
+    (root / "dataset.json").write_text(json.dumps({"count": count, **lists}))
+    (root / "scene.json").write_text(json.dumps({"scale": 0.1, "center": [0, 0, 0]}))
+    np.save(root / "points.npy", scenes.POINTS.astype(np.float32))
+    return root
+
+
+def n3dv(root: Path, cameras: int = 3, instants: int = 4) -> Path:
+    """A rig in LLFF's layout."""
+    rows = []
+    for i, shot in enumerate(scenes.shots(cameras)):
+        folder = root / f"cam{i:02d}" / "images"
+        folder.mkdir(parents=True)
+        for k in range(instants):
+            cv2.imwrite(str(folder / f"{k:04d}.png"), shot.picture()[..., ::-1])
+        to_world = np.linalg.inv(shot.world_to_camera)
+        right, down, ahead = to_world[:3, :3].T
+        size = [scenes.HEIGHT, scenes.WIDTH, scenes.FOCAL[0]]
+        pose = np.stack([down, right, -ahead, to_world[:3, 3], size], 1)
+        rows.append([*pose.ravel(), 1.0, 9.0])
+    np.save(root / "poses_bounds.npy", np.array(rows))
+    return root
+
+
+def test_nerfies(tmp_path: Path) -> None:
+    scene = datasets.load(nerfies(tmp_path))
+    scenes.check_axes(scene, 0.3)
+    assert scene.format == "nerfies" and scene.clip is not None and scene.clip.instants == 6
+    assert [round(5 * view.camera.time) for view in scene.test] == [0, 3]
+    assert [round(5 * view.camera.time) for view in scene.train] == [1, 2, 4, 5]
+    assert scene.points is not None and len(scene.points.positions) == 3
+
+
+def test_neural_3d_video(tmp_path: Path) -> None:
+    scene = datasets.load(n3dv(tmp_path))
+    assert scene.format == "n3dv" and scene.clip is not None and scene.clip.instants == 4
+    assert {view.name.split("/")[0] for view in scene.test} == {"cam00"}
+    assert len(scene.train) == 8 and scene.train[0].name == "cam01/0000.png"
+    # Its cameras have one focal length and their middle as principal point.
+    given = scenes.shots(3)
+    for view in (*scene.train, *scene.test):
+        pose = given[int(view.name[3:5])].world_to_camera
+        np.testing.assert_allclose(view.camera.world_to_camera.numpy(), pose, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "break_", "said"),
+    [
+        (nerfies, lambda p: (p / "camera/000002.json").write_text("{}"), "000002.json"),
+        (nerfies, lambda p: (p / "metadata.json").unlink(), "metadata.json"),
+        (nerfies, lambda p: np.save(p / "points.npy", np.zeros((2, 4))), "points.npy"),
+        (nerfies, lambda p: (p / "rgb/1x").rename(p / "rgb/photos"), "rgb/1x"),
+        (n3dv, lambda p: np.save(p / "poses_bounds.npy", np.zeros((3, 15))), "poses_bounds.npy"),
+        (n3dv, lambda p: np.save(p / "poses_bounds.npy", np.zeros((3, 17))), "the row of cam00"),
+        (n3dv, lambda p: [f.unlink() for f in p.glob("cam01/images/*")], "cam01"),
+    ],
+)
+def test_broken_clips_are_named(tmp_path: Path, make: Any, break_: Any, said: str) -> None:
+    make(tmp_path)
+    break_(tmp_path)
+    with pytest.raises((ValueError, OSError), match=said):
+        datasets.load(tmp_path)
+
+
+def test_videos_of_a_rig_are_to_be_taken_apart(tmp_path: Path) -> None:
+    np.save(tmp_path / "poses_bounds.npy", np.zeros((1, 17)))
+    (tmp_path / "cam00.mp4").write_bytes(b"")
+    with pytest.raises(ValueError, match="1 videos and no frames"):
+        datasets.load(tmp_path)

@@ -277,8 +277,13 @@ _SCENES: tuple[tuple[str, tuple[s.Maker, ...]], ...] = (
     ("reality", (s.reality,)),
     ("polycam", (s.polycam,)),
     ("record3d", (s.record3d,)),
+    ("nerfies", (s.nerfies,)),
+    ("n3dv", (s.n3dv,)),
 )
-_PLY = (s.gaussians_file(".ply", "ply"), s.gaussians_file(".ply", "ply", 3))
+_PLY = (
+    s.gaussians_file(".ply", "ply"), s.gaussians_file(".ply", "ply", 3),
+    s.moving_file(".ply", "ply"),
+)  # fmt: skip
 _POINTS = (s.points_file("floats", True), s.points_file("floats", False),
            s.points_file("doubles", True), s.gaussians_file(".ply", "ply", 0))  # fmt: skip
 _PHOTOS = (
@@ -299,7 +304,8 @@ READERS: tuple[Reader, ...] = (
     Reader("glb", (s.gaussians_file(".glb", "glb"),), _GAUSSIANS),
     Reader("spz", (*(s.gaussians_file(".spz", "spz", spz_version=v) for v in (2, 3, 4)),
                    s.plain_spz), _GAUSSIANS),
-    Reader("html", (s.gaussians_file(".html", "page"),), _GAUSSIANS),
+    Reader("html", (s.gaussians_file(".html", "page"), s.moving_file(".html", "page")),
+           _GAUSSIANS),
     Reader("splat", (s.gaussians_file(".splat", "binary", 0),), _GAUSSIANS),
     Reader("ksplat", tuple(map(s.ksplat_file, (0, 1, 2))), _GAUSSIANS),
     Reader("sog", (s.gaussians_file(".sog", "zip"), s.gaussians_file(".sog", "zip", 0)),

@@ -21,6 +21,8 @@ import hearing_room
 import numpy as np
 import scenes
 import test_cameras_of_others as others
+import test_clip
+import test_export_html
 import torch
 from formats import some
 from methods import METHODS, job_of
@@ -183,6 +185,28 @@ def record3d(folder: Path) -> Targets:
             "perFrameIntrinsicCoeffs": [[*scenes.FOCAL, *scenes.PRINCIPAL]] * 3}  # fmt: skip
     (folder / "metadata").write_text(json.dumps(meta))
     return {"metadata": "json"}
+
+
+def nerfies(folder: Path) -> Targets:
+    test_clip.nerfies(folder, 3)
+    files = ("dataset.json", "metadata.json", "camera/000001.json")
+    return {**dict.fromkeys(files, "json"), "points.npy": "npy"}
+
+
+def n3dv(folder: Path) -> Targets:
+    test_clip.n3dv(folder, 2, 2)
+    return {"poses_bounds.npy": "npy"}
+
+
+def moving_file(suffix: str, kind: str) -> Maker:
+    """A file of Gaussians that move."""
+
+    def make(folder: Path) -> Targets:
+        given = test_export_html.moving(12)
+        formats.write(given, folder / f"file{suffix}")
+        return {f"file{suffix}": kind}
+
+    return make
 
 
 def guides(folder: Path) -> Targets:

@@ -78,6 +78,7 @@ def outcome(plan: Plan, out: Path, entry: Entry) -> Outcome:
     spent = max((record.get(STRATEGY, 0.0) for record in log), default=0.0)
     figures = {
         "psnr": metrics["psnr"],
+        **_clip(metrics.get("clip") or {}),
         "ssim": metrics["ssim"],
         "lpips": metrics["lpips"],
         **_off_path(metrics.get("off_path") or {}),
@@ -116,6 +117,11 @@ def _metrics(path: Path) -> dict[str, Any]:
         metrics.numbers("size", 2)
         metrics.record("export").number("bytes")
         return {**metrics}
+
+
+def _clip(record: Mapping[str, Any]) -> dict[str, float | None]:
+    """Figures on what moves, and on what does not; None where the scene stands still."""
+    return {"moving": record.get("psnr_moving"), "elsewhere": record.get("psnr_rest")}
 
 
 def _off_path(record: Mapping[str, Any]) -> dict[str, float | None]:

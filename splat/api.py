@@ -440,6 +440,7 @@ def _pinned(asked: Options, job: Job) -> Options:
         resolution=fitted.resolution,
         exposure=fitted.exposure,
         decoding=fitted.decoding,
+        points_weight=fitted.points_weight,
     )
 
 

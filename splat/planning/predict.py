@@ -35,6 +35,8 @@ MOST_CACHE, LEAST_CACHE = 4 << 30, 256 << 20
 """Largest and smallest photo cache by default, bytes."""
 MOST_ON_DISK, DISK_SHARE = 20 << 30, 2
 """Largest disk cache by default, bytes, and the part of the free disk that it may take, 1/n."""
+POINTS_WEIGHT = 1.0
+"""Weight of the depth between points where nobody gave one and poses are as given."""
 
 
 def with_device_defaults(options: Options, device: torch.device) -> Options:
@@ -49,6 +51,7 @@ def with_device_defaults(options: Options, device: torch.device) -> Options:
         max_side=max_side,
         downscale=1.0 if options.downscale == "auto" else options.downscale,
         resolution=_resolution(options),
+        points_weight=_points_weight(options),
         threads=options.threads or machine.cores(),
         cache=cache_bytes() if options.cache is None else options.cache,
         photo_cache=disk_bytes() if options.photo_cache is None else options.photo_cache,
@@ -71,6 +74,12 @@ def _resolution(options: Options) -> Resolution:
     if options.resolution != "auto":
         return options.resolution
     return DEFAULT_RESOLUTION if options.schedule == "scaled" else "full"
+
+
+def _points_weight(options: Options) -> float:
+    if options.points_weight is not None:
+        return options.points_weight
+    return 0.0 if options.refine_poses else POINTS_WEIGHT  # refined poses put points elsewhere
 
 
 @dataclass(frozen=True)

@@ -269,6 +269,8 @@ class Config:
 
 BEFORE = {"clear_air": False, "points_weight": 0.0}
 """Options that runs of before did not have, as they were trained: resumed they go on alike."""
+WAS_OPEN = 1.0
+"""What a `points_weight` that was left open stood for while runs wrote it so."""
 
 
 def read_config(path: Path) -> Config:
@@ -278,6 +280,8 @@ def read_config(path: Path) -> Config:
         wrong = "does not describe a run of splat; give a folder of `splat train`"
         config.check_format(FORMAT, VERSION, wrong)
         options = {**BEFORE, **config.record("options")}
+        if options["points_weight"] is None:
+            options["points_weight"] = 0.0 if options.get("refine_poses") else WAS_OPEN
         options["replay"] = Folder(path.parent).replayed if options.get("replay") else None
         asked = config["reading"] is not None
         return Config(

@@ -200,6 +200,11 @@ def _of_options(
         "photo-cache", size(fitted.photo_cache or 0),
         why("photo_cache", "20 GB, or half of the free disk"),
     )  # fmt: skip
+    if fitted.points_weight is not None:
+        yield Decision(
+            "points-weight", f"{fitted.points_weight:g}",
+            why("points_weight", "poses are refined" if fitted.refine_poses else "the default"),
+        )  # fmt: skip
     kind = (
         "Blender's synthetic scenes have it" if fitted.background == "white" else "no other is said"
     )

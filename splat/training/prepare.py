@@ -405,9 +405,7 @@ def _terms(
         scene.train, options.depth_weight, options.normal_weight, options.steps,
         None if points is None else points.positions,
     )  # fmt: skip
-    weight = options.points_weight
-    if weight is None:  # poses that are not exact see the points where they are not
-        weight = 0.0 if options.refine_poses else 1.0
+    weight = options.points_weight or 0.0
     if points is None or not len(points.positions) or (scene.clip and points.times is None):
         weight = 0.0  # of a clip it takes points that are known to have been there
     if weight and points is not None:

@@ -150,6 +150,7 @@ def decided(
             [
                 Decision("memory", job.plan.text(), "predicted"),
                 Decision("time", f"about {span(job.plan.seconds)}", "predicted, of training alone"),
+                Decision("then", f"about {span(job.plan.ending_seconds)}", "figures and files"),
             ],
         )
 

@@ -17,6 +17,7 @@ from splat import api
 from splat.options import Options
 from splat.photos.photo import photograph, reduction
 from splat.planning import memory, predict
+from splat.planning.ladder import step_parts
 from splat.planning.memory import photos_of
 from splat.planning.memory_budget import LARGEST_SMALL, Ration, Wanted, ration_memory
 from splat.runs.folder import Folder, read_config
@@ -247,3 +248,24 @@ def test_rows_of_anchors_are_counted_by_the_gaussians_they_make(
     )
     assert strategy.cap * 5 <= 50_000
     assert options.harmonics == "auto"
+
+
+def test_the_end_takes_longer_with_more_photos_held_out_and_a_set_that_is_refined() -> None:
+    options = predict.with_device_defaults(OPTIONS, CPU)
+    views = scene_of(9).train
+
+    def end(held_out: int, refined: int = 0) -> float:
+        return predict.predict(
+            views,
+            options,
+            CPU,
+            500,
+            500,
+            pace=predict.Pace(),
+            held_out=views[:held_out],
+            refined=refined,
+        ).ending_seconds
+
+    assert end(9) - end(5) == pytest.approx(4 * predict.FIGURE_SECONDS * PICTURE)
+    step = sum(step_parts(CPU, PICTURE, 500, 1))
+    assert end(5, refined=30) - end(5) == pytest.approx(30 * step)

@@ -63,8 +63,9 @@ def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
     start = 0 if scene.points is None else len(scene.points.positions)
     start = start or rung_for(device).random_points
     prediction = predict.predict(
-        scene.train, options, device, min(start, method.cap or start), method.cap
-    )
+        scene.train, options, device, min(start, method.cap or start), method.cap,
+        held_out=scene.test,
+    )  # fmt: skip
     views = {view.name: view for view in (*scene.train, *scene.test)}
     cameras = [view.camera for view in scene.train]
     first = shrunk(cameras[0], 1, options.max_side or None)
@@ -86,6 +87,7 @@ def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
             "steps": options.steps,
             "size": f"{first.width}x{first.height}",
             "predicted_seconds": round(prediction.seconds),
+            "predicted_seconds_of_figures": round(prediction.ending_seconds),
             "predicted_memory_mb": round(prediction.total / 1e6),
             "memory": prediction.text(),
         },

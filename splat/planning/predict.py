@@ -35,6 +35,9 @@ MOST_CACHE, LEAST_CACHE = 4 << 30, 256 << 20
 """Largest and smallest photo cache by default, bytes."""
 MOST_ON_DISK, DISK_SHARE = 20 << 30, 2
 """Largest disk cache by default, bytes, and the part of the free disk that it may take, 1/n."""
+FIGURE_SECONDS, MEASURED_SECONDS = 5e-6, 3.0
+"""Seconds of one core for a pixel of a held-out photo whose figures are taken at the end, as a run
+and of its file, LPIPS with AlexNet; and for what the end takes besides, whatever is measured."""
 POINTS_WEIGHT = 1.0
 """Weight of the depth between points where nobody gave one and poses are as given."""
 
@@ -130,6 +133,8 @@ class Prediction:
     """Bytes of offloaded Gaussians in host memory, beside a GPU."""
     ending: int = 0
     """Bytes that the end of the run takes beyond what training alone has let go by then."""
+    ending_seconds: float = 0.0
+    """Seconds after training: figures, the file and what is compared of it, pictures."""
 
     @property
     def total(self) -> int:
@@ -182,12 +187,14 @@ def predict(
     *,
     held_out: Sequence[View] = (),
     libraries: int | None = None,
+    refined: int = 0,
 ) -> Prediction:
     """Predicted time and memory of training, from `start` Gaussians to `cap` (0: unknown).
 
     `options` are those that `with_device_defaults` gave, `sizes` those of the run's pictures;
     `pace` says what is known of this machine and scene (None: what `splat doctor` remembers),
-    `libraries` what it held before the run began (None: what it holds now).
+    `libraries` what it held before the run began (None: what it holds now); `refined` steps are
+    taken after training, for the file.
     """
     assert options.steps and options.threads
     photos = photos_of(views, held_out, options, sizes)
@@ -202,6 +209,8 @@ def predict(
     again = options.steps / len(views) * (1 - min(1, photos.kept / photos.whole))
     on_disk = bool(options.photo_cache)
     memory, on_cpu = machine.memory(), device.type == "cpu"
+    whole_step = pace.step * fixed + pace.pixels * of_pixels / sizes.area
+    figures = FIGURE_SECONDS * len(held_out) * sum(areas) / len(areas) / options.threads
     return Prediction(
         seconds=options.steps * step + decoding * (1 + again * (READ_TIME if on_disk else 1)),
         photos=photos.kept,
@@ -215,4 +224,5 @@ def predict(
         on_cpu=on_cpu,
         on_disk=on_disk,
         ending=max(0, ending_bytes(most, max(areas), on_cpu, cap > 0) - photos.passing),
+        ending_seconds=MEASURED_SECONDS + pace.pixels * figures + refined * whole_step,
     )

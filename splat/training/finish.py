@@ -36,7 +36,7 @@ from splat.system.files import write_json
 from splat.system.text import span
 from splat.system.version import version
 from splat.training.clip_figures import ClipFigures, clip_line
-from splat.training.prepare import Job
+from splat.training.prepare import Job, refined_steps
 from splat.types import Batch, Camera, Gaussians
 
 SCHEMA = 1
@@ -45,8 +45,6 @@ COUNTED = 16
 """Most views in which Gaussians are counted where rows make them per camera."""
 FLOATING = 16
 """Most views in which floaters are looked for."""
-MOST_REFINED = 500
-"""Most steps of fine-tuning of a baked set."""
 MOST_CHANGES = 4
 """Most changes to a run that are named in a line."""
 
@@ -130,7 +128,7 @@ def baked_stand_in(job: Job) -> Gaussians:
 
 def stand_in_steps(job: Job) -> int:
     """Steps of fine-tuning of a baked set: a tenth of the run's, within limits."""
-    return min(MOST_REFINED, job.run.step // 10) if job.run.model.left_out else 0
+    return refined_steps(job.run.step) if job.run.model.left_out else 0
 
 
 def _left_out(job: Job) -> tuple[str, ...]:

@@ -52,6 +52,8 @@ from splat.types import Batch, Camera, Drawing, Frame, Needs, SceneData
 
 SH_EVERY = 1000
 """Steps after which one more band of harmonics is switched on, in a published run (3DGS)."""
+MOST_REFINED = 500
+"""Most steps of fine-tuning of a baked set."""
 
 _log = logging.getLogger(__name__)
 
@@ -201,6 +203,7 @@ def prepare(
     plan = predict.predict(
         scene.train, replace(options, steps=steps), device, start, cap, photos.sizes, pace,
         held_out=scene.test, libraries=held,
+        refined=refined_steps(steps) if run.model.left_out else 0,
     )  # fmt: skip
     return Job(
         scene,
@@ -266,6 +269,11 @@ def _looked_at(
     ]
 
 
+def refined_steps(steps: int) -> int:
+    """Steps of fine-tuning of a baked set, after a run of so many: a tenth, within limits."""
+    return min(MOST_REFINED, steps // 10)
+
+
 def announce(job: Job) -> None:
     """Log what is about to happen: scene, device, size, memory, time."""
     scene, run = job.scene, job.run
@@ -295,7 +303,14 @@ def announce(job: Job) -> None:
         say("sensor    %s", run.sensor.text())
     for line in guidance.guidance_text(scene.train, run.objectives):
         say("guided    %s", line)
-    say("steps     %s%s, about %s", f"{run.steps:,}", done, span(left))
+    then = span(job.plan.ending_seconds)
+    say(
+        "steps     %s%s, about %s, then %s for figures and files",
+        f"{run.steps:,}",
+        done,
+        span(left),
+        then,
+    )
     if not run.ranks.alone:
         say("parallel  %s", _parallel(run))
     if run.script:

@@ -15,7 +15,7 @@ from splat.core.edit import Edit, Rows
 from splat.core.model import Making, Model, explicit
 from splat.core.region import Region
 from splat.core.step import Step
-from splat.system.ranges import check_fields
+from splat.system.ranges import at_least, check_fields
 from splat.types import Needs
 
 if TYPE_CHECKING:
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Start:
-    """Opacity and scale of rows that are made from points."""
+    """Opacity, scale and number of rows that are made from points."""
 
     opacity: float = 0.1
     scale: float = 1.0
     """Scale, in units of the mean distance to the three nearest points."""
+    fill: int = 0
+    """Rows to start with where there are fewer points: the rest are copies of these, moved by about
+    the distance to their neighbours. 0: as many as there are points."""
 
 
 class Strategy(ABC):
@@ -139,7 +142,15 @@ def recipe_name_of(kind: type[Any]) -> str:
 class Fixed(Strategy):
     """No density control: the points one starts from are the Gaussians one ends with."""
 
+    fill: Annotated[int, at_least(0)] = 0
+    """Gaussians to start from: where there are fewer points these are copied, moved by about the
+    distance to their neighbours. 0: as many as there are points."""
+
     handles = ""
+
+    @property
+    def start(self) -> Start:  # type: ignore[override]
+        return Start(fill=self.fill)
 
     def refine(self, step: Step) -> Edit | None:
         del step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,6 +14,8 @@ from splat.core.frame import focus_point, morton_order, neighbour_distances
 from splat.core.strategy import Start
 from splat.math import sh_from_rgb
 from splat.types import Camera, Points
+
+_log = logging.getLogger(__name__)
 
 
 def rows_from_points(points: Points, start: Start, sh_degree: int = 3) -> dict[str, Tensor]:
@@ -37,6 +40,24 @@ def rows_from_points(points: Points, start: Start, sh_degree: int = 3) -> dict[s
         "sh": sh,
         **({} if times is None else {"time": times}),
     }
+
+
+def filled(points: Points, count: int, generator: torch.Generator) -> Points:
+    """The points, and where these are fewer than `count` copies of them, as many of each as can be,
+    moved at random by about the distance to their neighbours."""
+    n = len(points.positions)
+    if count <= n:
+        return points
+    _log.info("start     %s points are copied to %s", f"{n:,}", f"{count:,}")
+    rows = torch.randperm(n, generator=generator).repeat(-(-count // n))[: count - n]
+    copies = points.take(rows)
+    spacing = _spacings(points.positions.float(), points.times)[rows]
+    moved = torch.randn(len(rows), 3, generator=generator) * spacing[:, None]
+    times = None
+    if points.times is not None and copies.times is not None:
+        times = torch.cat([points.times, copies.times])
+    positions = torch.cat([points.positions.float(), copies.positions.float() + moved])
+    return Points(positions, torch.cat([points.colors, copies.colors]), times)
 
 
 def _spacings(

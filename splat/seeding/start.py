@@ -19,7 +19,7 @@ from splat.planning.ladder import rung_for
 from splat.rules.views import even_views
 from splat.seeding import silhouette, sky
 from splat.seeding.planes.assemble import scaffold_of
-from splat.seeding.points import random_in_frusta, rows_from_points
+from splat.seeding.points import filled, random_in_frusta, rows_from_points
 from splat.system.colours import rgb
 from splat.system.numbers import whole
 from splat.types import Frame, Points, SceneData
@@ -58,6 +58,7 @@ def initial_rows(
     kept = _fewer(len(begin.positions), strategy, generator)
     if kept is not None:
         begin = begin.take(kept)
+    begin = filled(begin, strategy.start.fill, generator)
     return rows_from_points(begin, strategy.start, options.sh_degree)
 
 

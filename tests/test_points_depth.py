@@ -14,7 +14,14 @@ from torch import Tensor
 
 from splat import api
 from splat.guidance import PointsDepth
-from splat.guidance.points import EVERY, SIDE, depth_between
+from splat.guidance.points import (
+    EVERY,
+    NEAR_ENOUGH,
+    SIDE,
+    TEXTURE,
+    depth_between,
+    plainness,
+)
 from splat.guidance.terms import GROSS, LATE
 from splat.options import Options, Watching
 from splat.runs import checkpoint
@@ -97,7 +104,7 @@ def test_the_term_by_hand() -> None:
     term = PointsDepth(2.0, 96, Points(places, torch.zeros_like(places)))
     share = float((depth_between(CAMERA, places) > 0).double().mean())
     fog = torch.full((72, 96), 4.0, requires_grad=True)
-    apart = GROSS * math.log(1 + math.log(5 / 4) / GROSS)
+    apart = GROSS * math.log(1 + (math.log(5 / 4) - NEAR_ENOUGH) / GROSS)
     value = term(looked(fog))
     (gradient,) = torch.autograd.grad(value, fog)
     value = value.detach()
@@ -107,7 +114,9 @@ def test_the_term_by_hand() -> None:
     late = term(looked(fog.detach(), 96))
     assert float(late) == pytest.approx(2 * LATE * float(value), rel=1e-4)
     assert [step for step in range(40, 65) if term.needs_at(step).depth] == [40, 44, 48, 56, 64]
-    assert float(term(looked(torch.full((72, 96), 5.0)))) < 1e-6
+    assert float(term(looked(torch.full((72, 96), 5.0)))) == 0
+    almost = torch.full((72, 96), 5 * math.exp(-0.9 * NEAR_ENOUGH))
+    assert float(term(looked(almost))) == 0
     assert float(term(looked(fog.detach(), mask=torch.zeros(72, 96, dtype=torch.uint8)))) == 0
     # A picture of another size of the same view has the same depth.
     small = CAMERA.resized(24, 18)
@@ -118,6 +127,21 @@ def test_the_term_by_hand() -> None:
         rendered=replace(step.rendered, alpha=torch.ones(18, 24)),
     )
     assert float(term(step)) == pytest.approx(float(value), rel=1e-5)
+
+
+def test_depth_counts_less_where_the_photo_has_texture() -> None:
+    pixels = torch.full((72, 96, 3), 100, dtype=torch.uint8)
+    pixels[:, 48::2] = 151  # stripes on the right half: a step of 0.2 from pixel to pixel
+    plain = plainness(Batch(CAMERA, pixels), (9, 12)).view(9, 12)
+    assert bool((plain[:, :6] == 1).all())
+    torch.testing.assert_close(plain[:, 7:], torch.full((9, 5), math.exp(-0.2 / TEXTURE)))
+    places = lifted(spread(300), torch.full((304,), 5.0))
+    term = PointsDepth(2.0, 96, Points(places, torch.zeros_like(places)))
+    fog = torch.full((72, 96), 4.0)
+    whole = float(term(looked(fog)))
+    step = looked(fog)
+    half = float(term(replace(step, batch=Batch(CAMERA, pixels))))
+    assert half == pytest.approx(whole / 2, rel=0.02)
 
 
 def test_a_view_of_a_clip_is_held_against_points_of_its_instant_or_of_all() -> None:

@@ -7,6 +7,7 @@ hang there, as fog that explains plain backdrops, are drawn back to it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,13 +16,13 @@ from jaxtyping import Float, Float32, Float64, Int
 from numpy import ndarray
 from scipy.spatial import Delaunay, QhullError
 from torch import Tensor
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, max_pool2d
 
 from splat.core.objective import Objective
 from splat.core.step import Step
 from splat.guidance.terms import GROSS, decayed, solid
 from splat.math import spread
-from splat.types import Camera, Needs, Points
+from splat.types import Batch, Camera, Needs, Points
 
 SIDE = 96
 """Longest side of the grid in which depth between points is kept, cells."""
@@ -39,6 +40,12 @@ ALIKE = 1.15
 """Ratio of the depths of a triangle's corners up to which there is one surface between them."""
 MOST = 20_000
 """Most points of the scene, evenly spread, that are looked at."""
+NEAR_ENOUGH = 0.05
+"""Natural logarithm of the ratio of depths below which both are taken for the same: what is flat
+between points may be off by as much, as surfaces are not."""
+TEXTURE = 0.02
+"""Mean step of grey from pixel to pixel, of [0, 1], at which depth between points counts for 1/e:
+where photos have texture they tell depth better themselves."""
 EVERY = 4
 """Steps from one that is held against depth to the next, which counts as many times: to draw depth
 takes a fifth of a step. After half of the run, when the weight is a tenth of what it was and
@@ -47,8 +54,12 @@ pictures are large, twice as many."""
 
 @dataclass(frozen=True)
 class PointsDepth(Objective):
-    """weight * mean over cells of g log(1 + |log(drawn / known)| / g), g = GROSS; every `EVERY`
-    steps, later more rarely, as many times that.
+    """weight * mean over cells of p g log(1 + e / g), g = GROSS; every `EVERY` steps, later more
+    rarely, as many times that.
+
+    e is what |log(drawn / known)| is more than `NEAR_ENOUGH`, p = exp(-t / `TEXTURE`) with t the
+    mean step of grey in the cell of the photo: on plain walls it counts most, where nothing else
+    tells fog from wall.
 
     Drawn is the expected depth where the picture is solid, known the depth between points: one over
     it is linear over triangles of points (Delaunay) that a photo shows. The weight falls to a
@@ -94,7 +105,8 @@ class PointsDepth(Objective):
         # 1 in place of what does not count, for a gradient of 0 times infinity is none.
         one = target.new_ones(())
         ratio = drawn.where(counts, one) / target.where(counts, one)
-        apart = GROSS * torch.log1p(ratio.log().abs() / GROSS)
+        off = (ratio.log().abs() - NEAR_ENOUGH).clamp_min(0)
+        apart = plainness(batch, known.shape) * GROSS * torch.log1p(off / GROSS)
         weight = every * decayed(self.weight, step.number, self.steps)
         return weight * (apart * counts).mean()
 
@@ -120,6 +132,16 @@ class PointsDepth(Objective):
         assert times is not None
         there = (times == frame) | times.isnan()
         return depth_between(camera, _some(self.points.positions[there].cpu()))
+
+
+@torch.no_grad()
+def plainness(batch: Batch, grid: Sequence[int]) -> Float[Tensor, "r*c"]:
+    """How little texture a photo has in each cell of a grid over it: 1 where it has none."""
+    grey = batch.image.mean(2)
+    steps = torch.zeros_like(grey)
+    steps[:, 1:] += (grey[:, 1:] - grey[:, :-1]).abs()
+    steps[1:] += (grey[1:] - grey[:-1]).abs()
+    return (-adaptive_avg_pool2d(steps[None], tuple(grid)).flatten() / TEXTURE).exp()
 
 
 def _some(positions: Float[Tensor, "n 3"]) -> Float[Tensor, "m 3"]:

@@ -141,7 +141,7 @@ def plainness(batch: Batch, grid: Sequence[int]) -> Float[Tensor, "r*c"]:
     steps = torch.zeros_like(grey)
     steps[:, 1:] += (grey[:, 1:] - grey[:, :-1]).abs()
     steps[1:] += (grey[1:] - grey[:-1]).abs()
-    return (-adaptive_avg_pool2d(steps[None], tuple(grid)).flatten() / TEXTURE).exp()
+    return (-adaptive_avg_pool2d(steps[None], (grid[0], grid[1])).flatten() / TEXTURE).exp()
 
 
 def _some(positions: Float[Tensor, "n 3"]) -> Float[Tensor, "m 3"]:

@@ -56,6 +56,22 @@ def _timed(scene: SceneData, begin: float, scale: float) -> SceneData:
     )
 
 
+def taken_together(views: Sequence[View]) -> tuple[View, ...]:
+    """The views of a clip, told which of them one physical camera took from where it stands.
+
+    Its exposure, and what its pose is off by, are the same at all instants. Of a camera that moves
+    each view stays of its own.
+    """
+    stands = standing_alike([view.camera for view in views])
+    numbers = {stand: number for number, stand in enumerate(dict.fromkeys(stands))}
+    if len(numbers) == len(views):
+        return tuple(views)
+    return tuple(
+        replace(view, camera=replace(view.camera, taken_by=numbers[stand]))
+        for view, stand in zip(views, stands, strict=True)
+    )
+
+
 def is_for_clips(eval: str) -> bool:
     """Whether `held_out` is who knows what this asks for."""
     return eval.isdigit() or eval.partition(":")[0] in ("auto", INSTANTS)

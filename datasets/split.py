@@ -98,6 +98,8 @@ def _told_apart(
     numbered = tuple(
         replace(view, camera=replace(view.camera, index=i)) for i, view in enumerate(train)
     )
+    if scene.clip is not None:
+        numbered = clip.taken_together(numbered)
     return replace(scene, train=numbered, test=test, notes=(*scene.notes, said))
 
 

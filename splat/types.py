@@ -36,6 +36,9 @@ class Camera:
     """Time in [0, 1] of the clip, for scenes that move."""
     index: int = 0
     """Number of the training view, for per-image embeddings."""
+    taken_by: int | None = None
+    """Number, among those of the training views, of the physical camera that took this and other
+    views from where it stands; None: what is known of it is of this photo alone."""
     clear_depth: float = 0.0
     """Depth, in units of the camera's frame, up to which nothing real is in sight as far as is
     known; 0: nothing is known."""
@@ -65,6 +68,11 @@ class Camera:
         u, v = K[0, 0] * x + K[0, 2] * z, K[1, 1] * y + K[1, 2] * z
         inside = (u >= 0) & (u <= self.width * z) & (v >= 0) & (v <= self.height * z)
         return z.where(inside & (z > 0), torch.nan)
+
+    @property
+    def sensor(self) -> int:
+        """Row of what is learned of how photos were taken: exposure and pose."""
+        return self.index if self.taken_by is None else self.taken_by
 
     @property
     def centre(self) -> Float[Tensor, "3"]:

@@ -7,27 +7,32 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from conftest import Outcome
 from sensor_parts import STOPS, blobs, camera, exposed, with_job
+from test_clip import clip_of, nerfies
 
 from splat import api, datasets, formats
+from splat.core.strategy import Fixed
 from splat.loop import Run, train
 from splat.math import sh_from_rgb
 from splat.options import Options
 from splat.render import renderer_for
 from splat.runs import checkpoint
-from splat.runs.folder import read_config
+from splat.runs.folder import read_config, rows_of_photos
 from splat.sensor.baked import tone_of, toned_gaussians
 from splat.sensor.held_out import HeldOutFit, half_size
+from splat.sensor.measured import Measured, by_camera
 from splat.sensor.poses import exponential
 from splat.sensor.sensor import POSES, TONE, sensor_for
 from splat.sensor.tones import mapped
 from splat.strategies.adc import Adc
 from splat.strategies.mcmc import Mcmc
 from splat.training.prepare import Job, prepare
-from splat.types import Batch, Needs
+from splat.types import Batch, Needs, SceneData
 
 
 class TestRuns:
@@ -115,7 +120,7 @@ class TestRuns:
         with_job(datasets.load(tiny_folder), options, look)
 
     def test_without_a_sensor_nothing_changes(self, tiny_folder: Path) -> None:
-        assert sensor_for(5, 100).idle
+        assert sensor_for([camera()] * 5, 100).idle
 
 
 def kept(found: dict[str, object], run: Run) -> None:
@@ -206,3 +211,101 @@ class TestBaked:
             view = next(v for v in (*scene.train, *scene.test) if v.name == moved["name"])
             pose = view.camera.world_to_camera
             torch.testing.assert_close(pose.float(), torch.tensor(moved[wanted]))
+
+
+class TestRigs:
+    """What one physical camera took at several instants shares its exposure and its pose."""
+
+    def rig(self, tmp_path: Path, stops: tuple[float, ...] = STOPS) -> SceneData:
+        """Cameras, each of which took as many instants, with exposures of their own."""
+        scene = datasets.load(clip_of(tmp_path / "clip", len(stops), 3), eval="none")
+        out = tmp_path / "photos"
+        out.mkdir()
+        views = []
+        for view in scene.train:
+            pixels = cv2.imread(str(view.image)).astype(np.float32) * 0.6
+            assert view.camera.taken_by is not None
+            path = out / view.image.name
+            cv2.imwrite(str(path), (pixels * 2 ** stops[view.camera.taken_by]).clip(0, 255))
+            views.append(replace(view, image=path))
+        return replace(scene, train=tuple(views))
+
+    def test_only_what_stands_still_in_a_clip_is_one_camera(self, tmp_path: Path) -> None:
+        views = datasets.load(clip_of(tmp_path / "a", 3, 2), eval="none").train
+        assert [view.camera.sensor for view in views] == [0, 0, 1, 1, 2, 2]
+        assert [view.camera.index for view in views] == [*range(6)]
+        scene = datasets.load(clip_of(tmp_path / "b", 3, 1), eval="none")
+        assert [view.camera.taken_by for view in scene.train] == [None] * 3
+        # One camera that moves: every photo is posed, and may be exposed, of its own.
+        moved = datasets.load(nerfies(tmp_path / "c"), eval="none").train
+        assert [view.camera.sensor for view in moved] == [*range(len(moved))]
+
+    def test_tables_have_a_row_a_camera(self, tmp_path: Path) -> None:
+        scene = self.rig(tmp_path)
+        options = Options(steps=40, device="cpu", exposure="grid", refine_poses=True)
+
+        def look(job: Job) -> None:
+            sensor = job.run.sensor
+            assert sensor.each == "camera" and sensor.text().endswith("of each camera")
+            assert all(
+                len(next(iter(part.module.parameters()))) == len(STOPS)
+                for part in sensor.parts.values()
+            )
+            train(job.run)
+            poses = [sensor.aim(camera).world_to_camera for camera in job.photos.cameras]
+            given = job.photos.cameras
+            for k, pose in enumerate(poses):
+                assert torch.equal(pose, poses[k // 3 * 3])
+                assert not torch.equal(pose, given[k].world_to_camera)
+            grey = torch.full((2, 2, 3), 0.5)
+            assert sensor.tone is not None
+            assert not torch.equal(sensor.tone(grey, 0), sensor.tone(grey, 1))
+
+        with_job(scene, options, look)
+
+    def test_exposures_are_measured_by_camera(self) -> None:
+        photos = Measured(torch.tensor([[2.0] * 3, [8.0] * 3, [1.0] * 3, [1.0] * 3]), 4)
+        cameras = by_camera(photos, [1, 1, 0, 0], 3)
+        # 2 and 0 stops; of the third nothing is known: the mean of both.
+        stops = cameras.gains.log2()[:, 0]
+        torch.testing.assert_close(stops, torch.tensor([-1.0, 1.0, 0.0]), atol=1e-6, rtol=0)
+        assert cameras.text().startswith("the cameras differ")
+
+    def test_a_run_of_before_goes_on_with_a_row_a_photo(self, tmp_path: Path) -> None:
+        scene = self.rig(tmp_path)
+        before = replace(
+            scene,
+            train=tuple(replace(v, camera=replace(v.camera, taken_by=None)) for v in scene.train),
+        )
+        options = Options(steps=30, device="cpu", exposure="channel")
+        state = tmp_path / "half.pt"
+        with_job(before, options, lambda job: checkpoint.save(job.run, state))
+
+        def look(job: Job) -> None:
+            assert job.run.sensor.tone is not None
+            assert len(job.run.sensor.tone.values) == len(scene.train)
+
+        job = prepare(scene, Fixed(), options, checkpoint.load(state))
+        try:
+            look(job)
+        finally:
+            job.close()
+
+    def test_files_have_the_exposure_of_the_camera_that_took_a_photo(
+        self, tmp_path: Path, splat: Callable[..., Outcome]
+    ) -> None:
+        folder = clip_of(tmp_path / "clip", 3, 2)
+        done = splat(
+            "train", folder, "--out", "run", "--steps", 20, "--eval", "none",
+            "--exposure", "channel", "mcmc", "--cap", 400,
+        )  # fmt: skip
+        assert done.code == 0, done.said
+        entries = json.loads(Path("run/cameras.json").read_text())["cameras"]
+        assert [entry["taken_by"] for entry in entries] == [0, 0, 1, 1, 2, 2]
+        for name in (entries[2]["name"], entries[3]["name"]):
+            out = f"{Path(name).stem}.ply"
+            assert splat("export", "run", "-o", out, "--exposure-of", name).code == 0
+        one, other = (formats.read(Path(f"{Path(entries[k]['name']).stem}.ply")) for k in (2, 3))
+        assert torch.equal(one.colors, other.colors)
+        names = [entry["name"] for entry in entries]
+        assert rows_of_photos(Path("run/cameras.json"), names) == [0, 0, 1, 1, 2, 2]

@@ -27,7 +27,7 @@ from splat.recipes.model_files import ModelFile, model_file
 from splat.recipes.restored import model_of
 from splat.render import camera_paths, choose_device, drawing_as
 from splat.runs import checkpoint
-from splat.runs.folder import Folder, existing, read_config
+from splat.runs.folder import Folder, existing, read_config, rows_of_photos
 from splat.sensor.baked import exposure_fit, tone_of, toned_gaussians
 from splat.system import machine
 from splat.system.colours import rgb
@@ -126,7 +126,9 @@ def open_scene(
         if model.same_for_all_views:
             whole = model.kept(model.bake())
             if exposure is not None:
-                whole = toned_gaussians(whole, tone_of(modules, config.train, exposure))
+                rows = rows_of_photos(place.cameras, config.train)
+                tone = tone_of(modules, config.train, exposure, rows)
+                whole = toned_gaussians(whole, tone)
             if suffix := config.options.finish_for:
                 start = steps_before_rounding(state["steps"], config.options.finish_share)
                 whole = Quantisation(suffix, frame, start)(whole, step)

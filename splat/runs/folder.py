@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -356,9 +356,21 @@ def write_cameras(path: Path, scene: SceneData, sizes: Mapping[str, tuple[int, i
                     "K": camera.K.tolist(),
                     "world_to_camera": camera.world_to_camera.tolist(),
                     **({} if clip is None else {"time": camera.time}),
+                    **({} if camera.taken_by is None else {"taken_by": camera.taken_by}),
                 }
             )
     write_json(path, {"cameras": cameras, **({} if clip is None else {"clip": asdict(clip)})})
+
+
+def rows_of_photos(path: Path, names: Sequence[str]) -> list[int]:
+    """Rows of what a run learned of how photos were taken, by the names of its training views."""
+    rows = {name: row for row, name in enumerate(names)}
+    if path.is_file():
+        with reading(path, "the cameras of a run"):
+            for entry in record(path).records("cameras"):
+                if entry.get("taken_by") is not None:
+                    rows[entry.text("name")] = entry.whole("taken_by", most=len(names) - 1)
+    return [rows[name] for name in names]
 
 
 def move_cameras(path: Path, poses: Mapping[str, Tensor]) -> None:

@@ -32,8 +32,11 @@ def toned_gaussians(gaussians: Gaussians, tone: Map) -> Gaussians:
     return replace(gaussians, colors=colors)
 
 
-def tone_of(modules: Mapping[str, Any], names: Sequence[str], photo: str) -> Map:
-    """The map of a training photo, by its name, in the networks of a checkpoint."""
+def tone_of(
+    modules: Mapping[str, Any], names: Sequence[str], photo: str, rows: Sequence[int] | None = None
+) -> Map:
+    """The map of a training photo, by its name, in the networks of a checkpoint; `rows`: the row of
+    each, where photos of one camera share one."""
     if TONE not in modules:
         raise ValueError(
             "the run learned no exposures; expected one that was trained with --exposure channel or"
@@ -51,7 +54,8 @@ def tone_of(modules: Mapping[str, Any], names: Sequence[str], photo: str) -> Map
         )
     tones = (Matrices if _mixed(modules) else Channels)(len(modules[TONE]["module"]["values"]))
     tones.load_state_dict(modules[TONE]["module"])
-    return tones.map(names.index(photo)).detach()
+    at = names.index(photo)
+    return tones.map(at if rows is None else rows[at]).detach()
 
 
 def exposure_fit(

@@ -31,7 +31,7 @@ class Corrected:
 
     @torch.no_grad()
     def _corrected(self, batch: Batch) -> Batch:
-        view, sensor = batch.camera.index, self._sensor
+        sensor = self._sensor
         if sensor.tone is not None:
-            batch = undeveloped(batch, sensor.tone.map(view))
+            batch = undeveloped(batch, sensor.tone.map(batch.camera.sensor))
         return replace(batch, camera=sensor.aim(batch.camera))

@@ -22,7 +22,8 @@ SMOOTH = 10.0
 
 
 class Grids(nn.Module):
-    """A change of colours for every cell of a grid over place and brightness, for each view.
+    """A change of colours for every cell of a grid over place and brightness, for each view,
+    or for each camera that took several.
 
     Wang et al. 2024, Bilateral Guided Radiance Field Processing: colours are mapped by what lies
     at their place and luma in the grid, between cells linearly. Colours that it reads are those
@@ -71,7 +72,7 @@ class Smooth(Objective):
         self.grids, self.weight = grids, weight
 
     def __call__(self, step: Step) -> Float[Tensor, ""]:
-        cells = self.grids.cells[step.batch.camera.index]
+        cells = self.grids.cells[step.batch.camera.sensor]
         total = cells.new_zeros(())
         for axis in (1, 2, 3):
             total = total + cells.diff(dim=axis).square().mean()

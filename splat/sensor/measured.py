@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ class Measured:
     """Number of photos whose exposure is known."""
     by: str = "on points that they share"
     """How it was measured, in words for messages."""
+    of: str = "photos"
+    """What differs, in words likewise."""
 
     @property
     def spread(self) -> float:
@@ -50,7 +52,7 @@ class Measured:
         """The exposures in a sentence."""
         if not self.known:
             return "there are no points to compare photos by, and EXIF says nothing"
-        differ = "the photos differ" if self.differ else "the photos are alike"
+        differ = f"the {self.of} {'differ' if self.differ else 'are alike'}"
         return (
             f"{differ}: by {self.spread:.2f} stops and, between channels, {self.tint:.2f} (standard"
             f" deviation, {self.known} photos, {self.by})"
@@ -60,6 +62,22 @@ class Measured:
     def differ(self) -> bool:
         """Whether the photos are so different that they must be brought together."""
         return max(self.spread, self.tint) >= DIFFERENT
+
+
+def by_camera(estimate: Measured, sensors: Sequence[int], cameras: int) -> Measured:
+    """Exposures of so many cameras, each the mean in stops of its photos; `sensors`: whose each
+    photo is.
+
+    Cameras none of whose photos were measured have the mean exposure.
+    """
+    stops, whose = estimate.gains.double().log2(), torch.tensor(sensors)
+    count = torch.zeros(cameras, dtype=torch.float64)
+    count.index_add_(0, whose, torch.ones_like(stops[:, 0]))
+    sums = torch.zeros(cameras, 3, dtype=torch.float64).index_add_(0, whose, stops)
+    means = sums / count.clamp_min(1)[:, None]
+    means[count == 0] = means[count > 0].mean(0)
+    gains = (means - means.mean(0)).exp2().float()
+    return replace(estimate, gains=gains, of="cameras")
 
 
 def measured(batches: Iterable[Batch], points: Points) -> Measured:

@@ -53,7 +53,8 @@ def exponential(twist: Float[Tensor, "6"]) -> Float[Tensor, "4 4"]:
 
 
 class Poses(nn.Module):
-    """A twist for each training view, in the axes of its own camera; zero: it stands as given.
+    """A twist for each training view, or for each camera that took several from one place, in its
+    own axes; zero: it stands as given.
 
     The residual is multiplied from the left, exp(twist) world_to_camera, as LighthouseGS has it.
     """
@@ -88,7 +89,7 @@ class PosePrior(Objective):
         self.poses, self.newton = poses, newton
 
     def __call__(self, step: Step) -> Float[Tensor, ""]:
-        view, stiff = step.batch.camera.index, PRIOR / EXPECTED**2
+        view, stiff = step.batch.camera.sensor, PRIOR / EXPECTED**2
         eye = torch.eye(6, dtype=torch.float64, device=self.poses.twists.device)
         self.newton.bent = view, bend(step.rendered, step.batch) + stiff * eye
         return stiff / 2 * self.poses.twists[view].square().sum()

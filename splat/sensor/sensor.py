@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -26,9 +26,9 @@ SENSOR = POSES, TONE, GRID = "sensor.poses", "sensor.tone", "sensor.grid"
 class Sensor:
     """Refined poses of training cameras and exposures of their photos.
 
-    Without parts it takes photos as they are given. A view is identified by `Camera.index`. It acts
-    on training only: what is drawn for other cameras, or exported, is the scene in the mean
-    exposure.
+    Without parts it takes photos as they are given. Rows of its tables are numbers of
+    `Camera.sensor`: one a photo, or one a camera of a rig that took many. It acts on training only:
+    what is drawn for other cameras, or exported, is the scene in the mean exposure.
     """
 
     poses: Poses | None = None
@@ -39,12 +39,14 @@ class Sensor:
     """Bilateral grid of each photo, after `tone`; None: none."""
     parts: Mapping[str, TrainedModule] = field(default_factory=dict)
     """Its modules with their optimizers, by name."""
+    each: str = "photo"
+    """What has a row, in a word."""
 
     def aim(self, camera: Camera) -> Camera:
         """A training camera with its pose refined; differentiable."""
         if self.poses is None:
             return camera
-        return replace(camera, world_to_camera=self.poses(camera.world_to_camera, camera.index))
+        return replace(camera, world_to_camera=self.poses(camera.world_to_camera, camera.sensor))
 
     @property
     def idle(self) -> bool:
@@ -68,11 +70,11 @@ class Sensor:
         """
         if self.tone is None:
             return rendered
-        image = self.tone(rendered.image, camera.index)
+        image = self.tone(rendered.image, camera.sensor)
         if self.grid is not None:
-            image = self.grid(image, camera.index)
+            image = self.grid(image, camera.sensor)
         if background is not None:
-            changed = mapped(background, self.tone.map(camera.index))
+            changed = mapped(background, self.tone.map(camera.sensor))
             image = image + (1 - rendered.alpha)[..., None] * (background - changed)
         return replace(rendered, image=image)
 
@@ -99,11 +101,21 @@ class Sensor:
             parts.append(f"exposure ({(self.grid or self.tone).known_as})")
         if self.poses is not None:
             parts.append("pose")
-        return f"learns {' and '.join(parts)} of each photo"
+        return f"learns {' and '.join(parts)} of each {self.each}"
+
+
+def rows_for(cameras: Sequence[Camera]) -> int:
+    """How many rows the tables have for training views, the cameras of all of them."""
+    return max((camera.sensor + 1 for camera in cameras), default=0)
+
+
+def each(cameras: Sequence[Camera]) -> str:
+    """What has a row of its own, in a word."""
+    return "camera" if rows_for(cameras) < len(cameras) else "photo"
 
 
 def sensor_for(
-    views: int,
+    cameras: Sequence[Camera],
     steps: int,
     *,
     exposure: Exposure = "off",
@@ -112,11 +124,12 @@ def sensor_for(
     device: torch.device | str = "cpu",
     at_once: int = 1,
 ) -> Sensor:
-    """The sensor of a run of `steps`.
+    """The sensor of a run of `steps`, by the cameras of its training views.
 
-    `gains` are the photos' exposures as they were measured, to start from; a step shows so many
+    `gains` are the exposures of rows as they were measured, to start from; a step shows so many
     photos `at_once`.
     """
+    views = rows_for(cameras)
     parts: dict[str, Poses | Tones | Grids] = {}
     if refine_poses:
         parts[POSES] = poses = Poses(views)
@@ -133,4 +146,5 @@ def sensor_for(
         tone=None if exposure == "off" else tone,
         grid=grid if exposure == "grid" else None,
         parts={name: part.trained(steps, at_once) for name, part in parts.items()},
+        each=each(cameras),
     )

@@ -30,7 +30,7 @@ Map = Float[Tensor, "3 4"]
 
 
 class Tones(nn.Module, ABC):
-    """A map of colours for each training view.
+    """A map of colours for each training view, or for each camera that took several.
 
     What the views have in common is taken out of every one of them: a scene that is darker seen by
     photos that are all brighter would be the same photos. So the scene has the mean exposure, and
@@ -139,7 +139,7 @@ class TonePrior(Objective):
         self.tones, self.newton, self.rate = tones, newton, rate
 
     def __call__(self, step: Step) -> Float[Tensor, ""]:
-        view, stiff = step.batch.camera.index, PRIOR / EXPECTED**2
+        view, stiff = step.batch.camera.sensor, PRIOR / EXPECTED**2
         own = self.tones.own(view)
         self.newton.bent = None
         if self.rate(step.number):

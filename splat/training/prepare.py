@@ -41,14 +41,14 @@ from splat.runs.replay import read_script
 from splat.seeding.points import with_clear_air
 from splat.seeding.start import initial_rows
 from splat.sensor import Sensor
-from splat.sensor.sensor import sensor_for
+from splat.sensor.sensor import SENSOR, sensor_for
 from splat.system import machine
 from splat.system.colours import rgb
 from splat.system.text import span
 from splat.training.decide import ASKED, Decided, Decision, decide_options
 from splat.training.goals import check_goals, goals_text
 from splat.training.sensor_choice import sensor_of
-from splat.types import Batch, Camera, Drawing, Frame, Needs, SceneData
+from splat.types import Batch, Camera, Drawing, Frame, Needs, SceneData, View
 
 SH_EVERY = 1000
 """Steps after which one more band of harmonics is switched on, in a published run (3DGS)."""
@@ -153,6 +153,8 @@ def prepare(
     options, device = decided.options, decided.device
     assert options.threads is not None and options.steps is not None
     kernels.set_threads(options.threads)
+    if state is not None and _each_alone(state):
+        scene = replace(scene, train=tuple(map(_alone, scene.train)))
     steps = ranks.steps_of(options.steps)
     fitted = _fitted(strategy, options, ranks)
     cameras = [view.camera for view in scene.train]
@@ -233,7 +235,7 @@ def prepare_again(
     fitted = _fitted(strategy, options, ALONE)
     terms = _terms(scene, fitted, options, frame)
     sensor = sensor_for(
-        len(photos.cameras), steps, exposure=exposure,
+        photos.cameras, steps, exposure=exposure,
         refine_poses=options.refine_poses, device=device,
     )  # fmt: skip
     drawing = checkpoint.drawing(state) or Drawing(options.antialiased)
@@ -241,6 +243,16 @@ def prepare_again(
     run = _run(fitted, options, rows, photos, frame, drawing, device, sensor, terms, ALONE)
     checkpoint.restore(run, state)
     return run
+
+
+def _each_alone(state: State) -> bool:
+    """Whether a checkpoint has learned of each photo of its own, as those of before did of rigs."""
+    tables = [part["module"].values() for name, part in state["modules"].items() if name in SENSOR]
+    return any(len(values) == state["views"] for table in tables for values in table)
+
+
+def _alone(view: View) -> View:
+    return replace(view, camera=replace(view.camera, taken_by=None))
 
 
 def _fitted(strategy: Strategy, options: Options, ranks: Ranks) -> Strategy:

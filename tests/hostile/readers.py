@@ -33,7 +33,7 @@ from splat.prep.stages import Stages
 from splat.recipes.restored import model_of, strategy_of
 from splat.render import camera_paths
 from splat.runs import checkpoint
-from splat.runs.folder import Folder, move_cameras, moved_cameras, read_config
+from splat.runs.folder import Folder, move_cameras, moved_cameras, read_config, rows_of_photos
 from splat.runs.log import Log, read_log
 from splat.runs.replay import read_script
 from splat.strategies.acoustic import sounds
@@ -215,7 +215,7 @@ def _dump(_: Path, file: Path) -> Any:
 
 
 def _cameras(root: Path, file: Path) -> Any:
-    found = cameras_of(file), moved_cameras(file)
+    found = cameras_of(file), moved_cameras(file), rows_of_photos(file, ["000.png", "001.png"])
     move_cameras(file, {"000.png": torch.eye(4)})
     return found
 

@@ -587,6 +587,7 @@ def run_cameras(folder: Path) -> Targets:
         for shot in scenes.shots(2)
     ]  # fmt: skip
     cameras[0]["given"] = cameras[1]["world_to_camera"]
+    cameras[1]["taken_by"] = 0
     (folder / "cameras.json").write_text(json.dumps({"cameras": cameras}))
     return {"cameras.json": "json"}
 

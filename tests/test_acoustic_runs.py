@@ -21,14 +21,14 @@ from scipy.signal import fftconvolve
 from splat.runs import checkpoint
 from splat.strategies.acoustic import measure, sounds
 from splat.strategies.acoustic.audible import Audible
-from splat.strategies.acoustic.density import AudioGuided
+from splat.strategies.acoustic.choices import Density
 from splat.strategies.acoustic.field import Masks
 from splat.strategies.acoustic.geometry import Listening
 from splat.strategies.acoustic.learning import Learning, loaded
 from splat.strategies.acoustic.sounds import Ears, Source
 from splat.strategies.acoustic.sounds.wav import read_wav
 from splat.strategies.acoustic.verbs import heard, train_audio
-from splat.strategies.acoustic.verbs.train_audio import Taught
+from splat.strategies.acoustic.verbs.asked.train_audio import Taught
 
 pytest.importorskip("soundfile")
 Splat = Callable[..., Outcome]
@@ -273,7 +273,7 @@ def test_json_is_all_that_is_printed(room: Path, splat: Splat) -> None:
 
 
 def test_settings_come_back_as_they_were() -> None:
-    taught = Taught(steps=7, density=AudioGuided(cap=11))
+    taught = Taught(steps=7, density=Density(cap=11))
     config = json.loads(json.dumps({"taught": asdict(taught)}))
     assert train_audio._taught(config, Path("config.json")) == taught
 

@@ -260,6 +260,9 @@ def test_hear_writes_what_is_heard(splat: Callable[..., Any], run: Path) -> None
     outcome = splat(*loud)
     assert "times quieter" in outcome.err and "peak -0.0 dB" in outcome.out
     assert np.abs(wavfile.read("x.wav")[1]).max() >= 32760
+    record = json.loads(splat(*loud, "--json").out)
+    assert record["file"] == "x.wav" and record["seconds"] == (RATE + 2047) / RATE
+    assert record["rate"] == RATE and abs(record["peak_db"]) < 0.01 and record["factor"] < 1
     assert splat(*loud, "--float").code == 0
     assert (
         wavfile.read("x.wav")[1].dtype == np.float32 and np.abs(wavfile.read("x.wav")[1]).max() > 1

@@ -78,6 +78,9 @@ ASKED = {
     "demo": "splat.cli.asked.demo:Demo",
     "doctor": "splat.cli.asked.doctor:Doctor",
     "debug-step": "splat.cli.asked.debug_step:DebugStep",
+    "train-audio": "splat.strategies.acoustic.verbs.asked.train_audio:TrainAudio",
+    "hear": "splat.strategies.acoustic.verbs.asked.hear:Hear",
+    "relight": "splat.strategies.deferred.verbs.asked.relight:Relight",
 }
 """What a verb is asked for, which help shows without loading what carries it out."""
 

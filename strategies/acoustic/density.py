@@ -20,6 +20,7 @@ from torch import Tensor
 
 from splat.core.cloud import Cloud
 from splat.core.edit import Append, Drop, Edit, Nudge
+from splat.strategies.acoustic.choices import Density
 
 GRADIENT, CONTRIBUTION, USES = "audio_gradient", "audio_contribution", "audio_uses"
 """Statistics: sums over uses of the two measures, and the number of uses."""
@@ -65,41 +66,11 @@ def left_out(context: Float[Tensor, "b n c"], weight: Float[Tensor, "b n"]) -> F
 
 
 @dataclass(frozen=True)
-class AudioGuided:
+class AudioGuided(Density):
     """Duplicates audio points of a high mean gradient, and removes those that contribute little.
-
-    A copy takes half of what its parent counts for (`mass`), so that copies do not push other
-    points out of the neighbourhoods that are heard by.
 
     It has the verbs of a `Strategy`, for steps that listen instead of looking.
     """
-
-    every: int = 500
-    """Steps between edits; of a run of 4,000, as all numbers of steps here."""
-    begin_at: int = 400
-    """Step before which nothing changes."""
-    end_at: int = 3200
-    """Step from which nothing changes."""
-    quantile: float = 0.85
-    """Of the gradients: points above it are duplicated."""
-    idle: float = 0.01
-    """Share of the points that is removed at an edit, those that contribute least."""
-    least_uses: int = 20
-    """Uses that a point must have had before either is said of it."""
-    jitter: float = 0.5
-    """Standard deviation of where a child lies, of its parent's distance to the nearest point."""
-    cap: int = 4000
-    """Most points there may be."""
-
-    def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"every is {self.every}; expected at least 1 step between edits")
-        for name, least in (("least_uses", 0), ("jitter", 0), ("cap", 1)):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
-        for name in ("quantile", "idle"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected a share from 0 to 1")
 
     def scheduled(self, steps: int) -> AudioGuided:
         """Fitted to a run of `steps`."""

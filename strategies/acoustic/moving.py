@@ -25,11 +25,10 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from splat.strategies.acoustic.arrival import REACH, SPEED, arrival, between
+from splat.strategies.acoustic.choices import KEYS
 from splat.strategies.acoustic.masked import gains, masked
 from splat.strategies.acoustic.sounds.types import Ears, Source
 
-KEYS = 6.0
-"""Times a second that a field is asked along a path."""
 BATCH = 16
 """Places that a field is asked for at a time."""
 FASTEST = 20.0

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from splat.cli.asked.render import Render
 from splat.cli.opened import run_of
@@ -18,55 +15,10 @@ from splat.cli.render import asked_cameras
 from splat.options.parse import parsed
 from splat.strategies.acoustic import moving
 from splat.strategies.acoustic.sounds import Ears, Source, write_wav
-from splat.strategies.acoustic.sounds.types import Triple
 from splat.strategies.acoustic.verbs import sounding
-from splat.system.numbers import hint
+from splat.strategies.acoustic.verbs.asked.hear import Hear
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Hear:
-    """Hear a sound in a scene, standing still or along a path of cameras, as a stereo WAV.
-
-    splat hear run/ --source speech.wav --at 1 2 1.5 --facing 0 1 0 -o there.wav
-
-    splat hear run/ --source speech.wav --path turntable -o round.wav
-    """
-
-    run: tyro.conf.Positional[Path]
-    """Folder of a run whose field of sound is trained."""
-    source: Path
-    """What the source plays, a WAV file; of stereo the mean of both channels."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """A name ending in .wav; the left ear is the first channel."""
-    at: Annotated[Triple | None, hint("along --path")] = None
-    """Where the listener stands, X Y Z in the coordinates of the scene."""
-    facing: Annotated[Triple | None, hint("the source")] = None
-    """Where the listener looks, a direction."""
-    up: Annotated[Triple | None, hint("as the cameras have it")] = None
-    """To the top of the listener's head."""
-    path: Annotated[str | None, hint("standing --at a place")] = None
-    """turntable, along, views or a JSON file, as in `splat render`: the listener goes with the
-    cameras, and stays where they end."""
-    frames: Annotated[int | None, hint("as long as the sound")] = None
-    """Cameras of turntable and along."""
-    fps: float = 30
-    """Cameras a second."""
-    source_at: Annotated[
-        Triple | None, tyro.conf.arg(name="from"), hint("the first that was trained")
-    ] = None
-    """Where the source is."""
-    keys: float = moving.KEYS
-    """Times a second that the field is asked along a path; between, it is faded."""
-    floats: Annotated[bool, tyro.conf.arg(name="float")] = False
-    """Write 32-bit numbers of any size; else 16 bits, made quieter as a whole where too loud."""
-    spectrogram: Annotated[Path | None, hint("none")] = None
-    """A name ending in .png, for a picture of what both ears hear."""
-    overwrite: bool = False
-    """Replace what is there."""
-    quiet: bool = False
-    """Say nothing but warnings and the result."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -88,7 +40,20 @@ def main(arguments: Sequence[str]) -> int:
         from splat.strategies.acoustic.picture import spectrogram
 
         spectrogram(found, field.rate, asked.spectrogram, f"{asked.source.name} in {asked.run}")
-    print(_result(asked.out, found.shape[1] / field.rate, took, scale * float(found.abs().max())))
+    seconds, peak = found.shape[1] / field.rate, scale * float(found.abs().max())
+    level = 20 * math.log10(peak) if peak else None
+    if asked.json:
+        record = {
+            "file": str(asked.out),
+            "seconds": seconds,
+            "rate": field.rate,
+            "took_seconds": round(took, 3),
+            "peak_db": None if level is None else round(level, 2),
+            "factor": scale,
+        }
+        print(json.dumps(record, indent=1))
+    else:
+        print(_result(asked.out, seconds, took, level))
     return 0
 
 
@@ -127,9 +92,9 @@ def _listeners(asked: Hear, source: Source, seconds: float) -> list[Ears]:
     return [sounding.ears_of(camera) for camera in cameras]
 
 
-def _result(out: Path, seconds: float, took: float, peak: float) -> str:
-    level = f"peak {20 * math.log10(peak):.1f} dB of full scale" if peak else "silent"
+def _result(out: Path, seconds: float, took: float, level: float | None) -> str:
+    told = "silent" if level is None else f"peak {level:.1f} dB of full scale"
     return (
         f"{out}: {seconds:.2f} s of sound in {took:.2f} s ({seconds / max(took, 1e-9):.1f} x real"
-        f" time), {level}"
+        f" time), {told}"
     )

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import shlex
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import tyro
 from tqdm import tqdm
 
 from splat import kernels
@@ -24,6 +22,7 @@ from splat.runs import checkpoint
 from splat.runs.folder import existing
 from splat.strategies.acoustic import sounds
 from splat.strategies.acoustic.audible import Audible, Seen, Settings
+from splat.strategies.acoustic.choices import Density
 from splat.strategies.acoustic.density import AudioGuided
 from splat.strategies.acoustic.hearing import Hearing, kept
 from splat.strategies.acoustic.learning import (
@@ -38,96 +37,16 @@ from splat.strategies.acoustic.scene import Scene, check_within
 from splat.strategies.acoustic.score import heard_there, told
 from splat.strategies.acoustic.sounds import SoundData
 from splat.strategies.acoustic.units import UNSURE
+from splat.strategies.acoustic.verbs.asked.train_audio import Taught, TrainAudio
 from splat.strategies.acoustic.verbs.heard import AudioFolder, audio_of, scene_of
 from splat.strategies.acoustic.verbs.sounding import aloud
 from splat.system.files import read_json, replacing, telling_faults, write_json
 from splat.system.foreign import Record, filled, reading
-from splat.system.numbers import hint
 
 LOG_EVERY = 10
 SAVE_EVERY = 500
 KEEP = 2
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Taught:
-    """What is asked of the training; a run that goes on has it from its start."""
-
-    steps: int = 800
-    """Steps, each over `batch` places."""
-    points: int = 250
-    """Audio points at first: one in each cell of a grid over the surfaces. 0: none; the field knows
-    how far away, where and how much in sight the source is, and no more."""
-    batch: int = 16
-    """Places of a step."""
-    share: float = 0.15
-    """Of what all points count for: those nearest to the listener that it hears by, and as many
-    nearest to the source."""
-    dropped: float = 0.5
-    """Share of the points that a step does without, drawn anew each time."""
-    guidance_rate: float = 0.03
-    """Learning rate of guidance."""
-    network_rate: float = 2e-3
-    """Learning rate of the networks."""
-    carrier_rate: float = 5e-2
-    """Learning rate of the noise that all places share; 0: it stays flat noise."""
-    no_adapt: bool = False
-    """Leave guidance as the scene's Gaussians give it; the points stay as they are, too."""
-    no_density: bool = False
-    """Leave the points as they are, and learn their guidance."""
-    metres: Annotated[float | None, hint("from when sounds arrive, else 1")] = None
-    """Metres that one unit of the scene is."""
-    seed: int = 0
-    """Of the networks and of all draws."""
-    density: AudioGuided = field(default_factory=AudioGuided)
-
-    def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("points", 0), ("batch", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
-        for name in ("guidance_rate", "network_rate", "carrier_rate"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more")
-        if not 0 <= self.dropped < 1:
-            raise ValueError(f"dropped is {self.dropped}; expected 0 or more, less than 1")
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share is {self.share}; expected more than 0, and at most 1")
-        if self.metres is not None and not self.metres > 0:
-            raise ValueError(f"metres is {self.metres}; expected more than 0")
-
-
-@dataclass(frozen=True)
-class TrainAudio:
-    """Teach a trained scene what it sounds like (audio-guided points, as AV-GS).
-
-    splat train scene/ --out run/, then splat train-audio run/ sounds/. The Gaussians stay as they
-    are, to the bit; what is learned lies in run/audio. Then splat hear run/ --source voice.wav.
-    """
-
-    run: tyro.conf.Positional[Path]
-    """Folder of a run of `splat train`."""
-    sounds: Annotated[tyro.conf.Positional[Path | None], hint("with --resume, as it was begun")] = (
-        None
-    )
-    """Folder of impulse responses or recordings: our own layout (sounds.json), RWAVS, or as in
-    SoundSpaces."""
-    resume: bool = False
-    """Go on from the last checkpoint; it ends with the same bytes as if it had never stopped."""
-    overwrite: bool = False
-    """Replace what the run has learned to hear."""
-    threads: Annotated[int | None, hint("1, or as it was begun")] = None
-    """Threads. The parts are so small that more seldom help, and the last bits of results depend on
-    it: with --resume, leave it as it was."""
-    json: bool = False
-    """Print the figures as JSON."""
-    quiet: bool = False
-    """Say nothing but warnings and the result."""
-    taught: Taught = field(default_factory=Taught)
-
-    def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads is {self.threads}; expected at least 1")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -201,7 +120,7 @@ def _resumed(audio: AudioFolder, asked: TrainAudio) -> dict[str, Any]:
 def _taught(config: Mapping[str, Any], file: Path) -> Taught:
     with reading(file, "the settings of a training of sound: begin anew with --overwrite"):
         given = Record(config).record("taught")
-        density = filled(AudioGuided, given.record("density"))
+        density = filled(Density, given.record("density"))
         return filled(Taught, {**given, "density": density})
 
 
@@ -232,7 +151,7 @@ def _prepared(
     )  # fmt: skip
     rows = scene.points(mass, taught.points, metres)
     model = Audible(rows, settings, taught.seed, taught.steps)
-    strategy = taught.density.scheduled(taught.steps)
+    strategy = AudioGuided(**asdict(taught.density)).scheduled(taught.steps)
     if taught.no_adapt or taught.no_density:
         strategy = fixed(strategy)
     learning = Learning(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -11,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from splat.cli.asked.render import Render
 from splat.cli.opened import Opened, open_scene
 from splat.cli.render import asked_cameras, told
 from splat.core.frame import shrunk
@@ -24,43 +22,9 @@ from splat.strategies.deferred import panorama
 from splat.strategies.deferred.color import displayed
 from splat.strategies.deferred.drawing import Shaded, maps_of
 from splat.strategies.deferred.relit import TRAINED, light_of, relit
+from splat.strategies.deferred.verbs.asked.relight import LIGHT, Relight
 from splat.system.colours import rgb
 from splat.types import Camera, Needs, Rendered
-
-LIGHT = "light"
-"""Background that is the light itself."""
-
-
-@dataclass(frozen=True)
-class Relight(Render):
-    """Draw a run of deferred along a path of cameras, under another light.
-
-    splat relight run/ --light studio.hdr
-    splat relight run/ --light studio.hdr --rotate 90 --background light -o turned.mp4
-    splat relight run/ --light trained --path views --maps -o looks/
-    """
-
-    light: str = field(kw_only=True)
-    """A panorama of the whole sphere, twice as wide as high (.hdr, .exr, or .png and .jpg as sRGB);
-    its upper edge is +z of the scene, its middle +x. trained: the light that was learned."""
-    rotate: float = 0.0
-    """Degrees that the light is turned about z, from +x towards +y."""
-    exposure: float = 0.0
-    """Stops that the light is brighter than its file says; 1 is twice as bright."""
-    light_rows: int = 0
-    """Rows that the panorama is brought to; 0: as many as the learned one has. More are sharper in
-    mirrors."""
-    maps: bool = False
-    """Write albedo, roughness, metallic, normals, and the diffuse and the specular part of each
-    picture too, and the learned light as light.hdr."""
-    background: str = "auto"
-    """black, white or #rrggbb; light: what shines on it; auto: as in training."""
-
-    def __post_init__(self) -> None:
-        if self.light_rows and (self.light_rows not in range(16, 257) or self.light_rows % 8):
-            raise ValueError(
-                f"light-rows is {self.light_rows}, expected a multiple of 8 from 16 to 256, or 0"
-            )
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -10,11 +10,16 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import pretend
 import pytest
-import torch
-from run_files import RunFiles
 
-from splat import kernels
+NOT_PRETENDED = pretend.begin()  # before torch is imported
+"""Why CUDA is not pretended though `SPLAT_PRETEND_CUDA` asks for it."""
+
+import torch  # noqa: E402
+from run_files import RunFiles  # noqa: E402
+
+from splat import kernels  # noqa: E402
 
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     # Tests that run side by side (`pytest -n 2`) share the cores.
@@ -57,7 +62,7 @@ def threads() -> Iterator[None]:
 def cuda_kernels() -> None:
     """For tests that need a CUDA device."""
     if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
+        pytest.skip(NOT_PRETENDED or "needs a CUDA device")
 
 
 @pytest.fixture(scope="session")

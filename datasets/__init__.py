@@ -23,8 +23,9 @@ __all__ = ["load", "points_in_view"]
 READERS: Mapping[str, str] = {
     name: f"splat.datasets.{name}"
     for name in (
-        *("colmap", "nerfstudio", "blender"),
-        *("metashape", "reality", "polycam", "record3d", "nerfies", "n3dv"),
+        *("freetime", "colmap", "nerfstudio", "blender"),
+        *("metashape", "reality", "polycam", "record3d"),
+        *("nerfies", "n3dv", "multipleview", "easyvolcap"),
     )
 }
 """Modules, asked in this order. Each has `load`, which gives None where a folder is not of its

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from splat.datasets import cuts, photo
+from splat.datasets import cuts, photo, rig
 from splat.datasets.cameras import lens, pinhole
 from splat.datasets.colmap_model import (
     EXPECTED,
@@ -52,7 +53,7 @@ the one that is missing, has neither."""
 
 def load(path: Path, images: str | None = None) -> SceneData | None:
     """The largest model below `path`, or None where there is none."""
-    candidates = [folder for folder in _folders(path) if holds_model(folder)]
+    candidates = [folder for folder in folders(path) if holds_model(folder)]
     if not candidates:
         return None
     sizes = [registered(folder) for folder in candidates]
@@ -70,10 +71,11 @@ def load(path: Path, images: str | None = None) -> SceneData | None:
         notes.append("there is a transforms.json too, which was left unread")
     folder = _image_folder(path, images, notes)
     views = _views(model, folder, notes)
-    return SceneData(path, "colmap", views, (), _points(model), tuple(notes))
+    return SceneData(path, "colmap", views, (), points_of(model), tuple(notes))
 
 
-def _folders(path: Path) -> list[Path]:
+def folders(path: Path) -> list[Path]:
+    """Where a model may lie, the likeliest first."""
     sparse = path / "sparse"
     numbered = sorted(sparse.iterdir()) if sparse.is_dir() else []
     return [folder for folder in (*numbered, sparse, path) if folder.is_dir()]
@@ -105,15 +107,7 @@ def _views(model: Path, folder: Path, notes: list[str]) -> tuple[View, ...]:
         if image is None:
             missing.append(pose.name)
             continue
-        with reading(file_of(model, "images"), EXPECTED), part(f"image {shown(pose.name)}"):
-            if pose.camera not in cameras:
-                raise Broken(
-                    f"was taken by camera {pose.camera}, which is not among the {len(cameras)} "
-                    "cameras; expected a whole model: export it again"
-                )
-            matrix = _matrix(pose)
-        with reading(file_of(model, "cameras"), EXPECTED), part(f"camera {pose.camera}"):
-            found += _views_of(pose.name, matrix, cameras[pose.camera], image)
+        found += _posed(model, pose, cameras)(pose.name, image)
         photos += 1
     if not found:
         raise FileNotFoundError(
@@ -129,6 +123,38 @@ def _views(model: Path, folder: Path, notes: list[str]) -> tuple[View, ...]:
     if (there := photo.count(folder)) > photos:
         notes.append(f"COLMAP registered {photos} of the {there} photos in {folder.name}/")
     return tuple(found)
+
+
+def _posed(
+    model: Path, pose: Pose, cameras: Mapping[int, Sensor]
+) -> Callable[[str, Path], tuple[View, ...]]:
+    """What makes the views of a photo, by a name and its file, that was taken from a pose."""
+    with reading(file_of(model, "images"), EXPECTED), part(f"image {shown(pose.name)}"):
+        if pose.camera not in cameras:
+            raise Broken(
+                f"was taken by camera {pose.camera}, which is not among the {len(cameras)} "
+                "cameras; expected a whole model: export it again"
+            )
+        matrix = _matrix(pose)
+
+    def views(name: str, image: Path) -> tuple[View, ...]:
+        with reading(file_of(model, "cameras"), EXPECTED), part(f"camera {pose.camera}"):
+            return _views_of(name, matrix, cameras[pose.camera], image)
+
+    return views
+
+
+def of_cameras(model: Path, frames: rig.Frames) -> dict[str, rig.Posed]:
+    """What makes the views of frames, for each camera of a rig of which a model has a photo."""
+    listed, cameras = {pose.name: pose for pose in poses(model)}, sensors(model)
+    names = rig.names_of(frames, [*listed])
+    if not names:
+        raise ValueError(
+            f"{file_of(model, 'images')}: has {len(listed)} photos (such as"
+            f" {next(iter(listed), 'none')}), of none of the {len(frames)} cameras (such as"
+            f" {next(iter(frames))}); expected names with those of the cameras, or their numbers"
+        )
+    return {camera: _posed(model, listed[name], cameras) for camera, name in names.items()}
 
 
 def _views_of(
@@ -161,7 +187,8 @@ def _matrix(pose: Pose) -> npt.NDArray[np.float64]:
     return matrix
 
 
-def _points(model: Path) -> Points | None:
+def points_of(model: Path) -> Points | None:
+    """The points of a model, if it has any."""
     found = cloud(model)
     if found is None or len(found.positions) == 0:
         return None

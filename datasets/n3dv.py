@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 
+from splat.datasets import rig
 from splat.datasets.cameras import pinhole
-from splat.datasets.found import Array, array_of, photos_in, world_to_camera
+from splat.datasets.found import Array, array_of, world_to_camera
 from splat.system.foreign import Broken, part, reading
 from splat.types import SceneData, View
 
 EXPECTS = "poses_bounds.npy and cam00/, cam01/, ... (Neural 3D Video)"
 """What `load` looks for."""
+_AGAIN = "a row of 17 numbers for each camera: fetch the scene again"
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv")
 
 
@@ -36,7 +37,7 @@ def load(path: Path, images: str | None = None) -> SceneData | None:
             f" {videos[0].stem}/images/0000.png and so on: take them out, for instance with"
             f" `ffmpeg -i {videos[0].name} {videos[0].stem}/images/%04d.png`"
         )
-    with reading(file, "a row of 17 numbers for each camera: fetch the scene again"):
+    with reading(file, _AGAIN):
         rows = array_of(file)
         if rows.ndim != 2 or rows.shape[1] != 17 or len(rows) != len(folders):
             raise Broken(
@@ -44,37 +45,32 @@ def load(path: Path, images: str | None = None) -> SceneData | None:
                 f" {len(folders)} folders of cameras"
             )
         poses = rows.astype(np.float64)[:, :15].reshape(-1, 3, 5)
-    views = []
+    frames, posed = {}, {}
     for folder, pose in zip(folders, poses, strict=True):
-        views += _views(path, folder, images, pose, file)
-    train = tuple(view for view in views if not view.name.startswith(f"{folders[0].name}/"))
-    test = tuple(view for view in views if view.name.startswith(f"{folders[0].name}/"))
-    return SceneData(path, "n3dv", train, test, None)
+        frames[folder.name] = _frames(folder, images)
+        with reading(file, _AGAIN), part(f"the row of {folder.name}"):
+            posed[folder.name] = _posed(pose)
+    views = rig.views(frames, posed, lambda camera, image: f"{camera}/{image.name}")
+    held_out = f"{folders[0].name}/"
+    train = tuple(view for view in views if not view.name.startswith(held_out))
+    test = tuple(view for view in views if view.name.startswith(held_out))
+    return SceneData(path, "n3dv", train, test, None, tuple(rig.told(frames, posed)))
 
 
-def _views(path: Path, folder: Path, images: str | None, pose: Array, file: Path) -> list[View]:
-    frames = folder / (images or "images")
-    there = photos_in(frames if frames.is_dir() else folder)
-    numbered = {int(found[-1]): image for stem, image in there.items() if (found := _digits(stem))}
+def _frames(folder: Path, images: str | None) -> dict[int, Path]:
+    inner = folder / (images or "images")
+    numbered = rig.numbered(inner if inner.is_dir() else folder)
     if not numbered:
         raise FileNotFoundError(
             f"{folder}: holds no numbered frames; expected {folder.name}/images/0000.png and so on"
         )
-    # Frames that are numbered are of one rate, whose seconds nobody says.
-    first, last = min(numbered), max(numbered)
-    again = "a row of 17 numbers for each camera: fetch the scene again"
-    with reading(file, again), part(f"the row of {folder.name}"):
-        height, width, focal = pose[:, 4].tolist()
-        turned = np.concatenate([pose[:, 1:2], pose[:, :1], -pose[:, 2:3], pose[:, 3:4]], 1)
-        to_camera = world_to_camera(turned)
-        sides = (round(width), round(height))
-        views = []
-        for number, image in sorted(numbered.items()):
-            time = (number - first) / (last - first) if last > first else 0.0
-            camera = pinhole(to_camera, (focal, focal), (width / 2, height / 2), sides, time)
-            views.append(View(f"{folder.name}/{image.name}", camera, image))
-    return views
+    return numbered
 
 
-def _digits(stem: str) -> list[str]:
-    return re.findall(r"\d+", stem)
+def _posed(pose: Array) -> rig.Posed:
+    """What makes views of a camera, by its 3 x 5 numbers; raises `Broken`."""
+    height, width, focal = pose[:, 4].tolist()
+    turned = np.concatenate([pose[:, 1:2], pose[:, :1], -pose[:, 2:3], pose[:, 3:4]], 1)
+    sides, middle = (round(width), round(height)), (width / 2, height / 2)
+    camera = pinhole(world_to_camera(turned), (focal, focal), middle, sides)
+    return lambda name, image: (View(name, camera, image),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -260,6 +261,117 @@ def n3dv(root: Path, cameras: int = 3, instants: int = 4) -> Path:
     return root
 
 
+def frames_of(folder: Path, name: str, cameras: int, instants: int) -> None:
+    """Frames of a rig, under a name with {camera} and {instant} in it."""
+    for camera, shot in enumerate(scenes.shots(cameras)):
+        for instant in range(instants):
+            file = folder / name.format(camera=camera, instant=instant)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(file), shot.picture()[..., ::-1])
+
+
+def model_of(root: Path, name: str, cameras: int, model: str) -> None:
+    """A COLMAP model of one photo a camera."""
+    shots = [
+        replace(shot, name=name.format(camera=camera))
+        for camera, shot in enumerate(scenes.shots(cameras))
+    ]
+    scenes.write_colmap(root / "colmap", shots)
+    (root / model).parent.mkdir(exist_ok=True, parents=True)
+    (root / "colmap/sparse/0").rename(root / model)
+    shutil.rmtree(root / "colmap")
+
+
+def multipleview(root: Path, cameras: int = 3, instants: int = 4) -> Path:
+    """As 4DGaussians has rigs: the model is of photos image0.png, image1.png, ..."""
+    frames_of(root, "cam{camera:02d}/frame_{instant:05d}.png", cameras, instants)
+    model_of(root, "image{camera}.png", cameras, "sparse_")
+    return root
+
+
+def freetime(root: Path, cameras: int = 3, instants: int = 4) -> Path:
+    """As FreeTimeGsVanilla has rigs, with points of every second instant."""
+    frames_of(root, "images/cam{camera:02d}_frame{instant:06d}.png", cameras, instants)
+    model_of(root, "cam{camera:02d}_frame000000.png", cameras, "sparse/0")
+    for instant in range(0, instants, 2):
+        np.save(root / f"points3d_frame{instant:06d}.npy", np.float32(scenes.POINTS))
+        np.save(root / f"colors_frame{instant:06d}.npy", np.full((3, 3), 51.0 * instant))
+    return root
+
+
+def easyvolcap(root: Path, cameras: int = 3, instants: int = 4) -> Path:
+    """As EasyVolcap has rigs, as OpenCV writes its files; the last camera's turn as a vector."""
+    frames_of(root, "images/{camera:02d}/{instant:06d}.png", cameras, instants)
+    for name in ("intri.yml", "extri.yml"):
+        storage = cv2.FileStorage(str(root / name), cv2.FILE_STORAGE_WRITE)
+        storage.startWriteStruct("names", cv2.FILE_NODE_SEQ)
+        for camera in range(cameras):
+            storage.write("", f"{camera:02d}")
+        storage.endWriteStruct()
+        for camera, shot in enumerate(scenes.shots(cameras)):
+            pose, key = shot.world_to_camera, f"{camera:02d}"
+            if name == "intri.yml":
+                (fx, fy), (cx, cy) = scenes.FOCAL, scenes.PRINCIPAL
+                storage.write(f"K_{key}", np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]))
+                storage.write(f"D_{key}", np.zeros((5, 1)))
+                storage.write(f"H_{key}", float(scenes.HEIGHT))
+                storage.write(f"W_{key}", float(scenes.WIDTH))
+            elif camera < cameras - 1:
+                storage.write(f"Rot_{key}", pose[:3, :3])
+            else:
+                storage.write(f"R_{key}", cv2.Rodrigues(pose[:3, :3])[0])
+            if name == "extri.yml":
+                storage.write(f"T_{key}", pose[:3, 3:])
+        storage.release()
+    return root
+
+
+@pytest.mark.parametrize("make", [multipleview, freetime, easyvolcap])
+def test_rigs_as_others_lay_them_out(tmp_path: Path, make: Any) -> None:
+    scene = datasets.load(make(tmp_path), eval="instants:4")
+    assert scene.format == make.__name__
+    assert scene.clip is not None and scene.clip.instants == 4
+    views = sorted((*scene.train, *scene.test), key=lambda view: view.name)
+    assert [round(3 * view.camera.time) for view in views] == [0, 1, 2, 3] * 3
+    assert [round(3 * view.camera.time) for view in scene.test] == [2] * 3
+    given = scenes.shots(3)
+    for view, camera in zip(views, [0] * 4 + [1] * 4 + [2] * 4, strict=True):
+        pose = given[camera].world_to_camera
+        np.testing.assert_allclose(view.camera.world_to_camera.numpy(), pose, atol=1e-6)
+        assert view.camera.K[0, 2] == scenes.PRINCIPAL[0] and f"{camera:02d}" in view.name
+    assert [view.camera.sensor for view in scene.train] == [0] * 3 + [1] * 3 + [2] * 3
+
+
+def test_points_of_instants_keep_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = datasets.load(freetime(tmp_path)).points
+    assert points is not None and points.times is not None
+    torch.testing.assert_close(points.times, torch.tensor([0, 0, 0, 2, 2, 2]) / 3)
+    torch.testing.assert_close(points.colors[:, 0], torch.tensor([0, 0, 0, 0.4, 0.4, 0.4]))
+    monkeypatch.setattr("splat.datasets.rig.MOST_POINTS", 20)
+    scene = datasets.load(tmp_path)
+    assert scene.points is not None and len(scene.points.positions) == 3
+    assert any("one instant in 2" in note for note in scene.notes)
+
+
+def test_photos_of_cameras_that_move_stay_those_of_colmap(tmp_path: Path) -> None:
+    """Names with `_frame` alone make no rig: COLMAP has posed every frame of two videos."""
+    shots = [
+        replace(shot, name=f"{'ab'[i % 2]}_frame{i // 2:04d}.png")
+        for i, shot in enumerate(scenes.shots(6))
+    ]
+    scene = datasets.load(scenes.write_colmap(tmp_path, shots))
+    assert scene.format == "colmap" and scene.clip is None
+
+
+def test_a_rig_says_what_it_lacks(tmp_path: Path) -> None:
+    multipleview(tmp_path, 4)
+    (tmp_path / "cam01/frame_00002.png").unlink()
+    (tmp_path / "cam02").rename(tmp_path / "cam09")
+    notes = " ".join(datasets.load(tmp_path, eval="none").notes)
+    assert "1 of 4 cameras have frames and no pose, and were skipped (the first is cam09)" in notes
+    assert "1 of 3 cameras lack frames that others have (the first is cam01, with 3 of 4)" in notes
+
+
 def test_nerfies(tmp_path: Path) -> None:
     scene = datasets.load(nerfies(tmp_path))
     scenes.check_axes(scene, 0.3)
@@ -281,6 +393,10 @@ def test_neural_3d_video(tmp_path: Path) -> None:
         np.testing.assert_allclose(view.camera.world_to_camera.numpy(), pose, atol=1e-6)
 
 
+def edited(file: Path, old: str, new: str) -> None:
+    file.write_text(file.read_text().replace(old, new))
+
+
 @pytest.mark.parametrize(
     ("make", "break_", "said"),
     [
@@ -291,6 +407,45 @@ def test_neural_3d_video(tmp_path: Path) -> None:
         (n3dv, lambda p: np.save(p / "poses_bounds.npy", np.zeros((3, 15))), "poses_bounds.npy"),
         (n3dv, lambda p: np.save(p / "poses_bounds.npy", np.zeros((3, 17))), "the row of cam00"),
         (n3dv, lambda p: [f.unlink() for f in p.glob("cam01/images/*")], "cam01"),
+        (multipleview, lambda p: [shutil.rmtree(f) for f in p.glob("cam*")], "holds no folder of"),
+        (
+            multipleview,
+            lambda p: (
+                [f.rename(p / f"x{f.name[-1]}") for f in p.glob("cam*")]
+                and (p / "sparse_/images.bin").write_bytes(b"\1" * 9)
+            ),
+            "images.bin",
+        ),
+        (
+            multipleview,
+            lambda p: (
+                [f.rename(p / "ab"[i]) for i, f in enumerate(p.glob("cam*")) if i < 2]
+                and shutil.rmtree(next(p.glob("cam*")))
+            ),
+            "of none of the 2 cameras",
+        ),
+        (
+            freetime,
+            lambda p: np.save(p / "points3d_frame000002.npy", np.zeros((2, 2))),
+            "points3d_frame000002.npy: has an array",
+        ),
+        (
+            freetime,
+            lambda p: np.save(p / "colors_frame000002.npy", np.zeros((2, 3))),
+            "colors_frame000002.npy: has 2 colours; expected 3",
+        ),
+        (
+            easyvolcap,
+            lambda p: (p / "extri.yml").write_text("%YAML:1.0\n"),
+            "extri.yml: has no pose",
+        ),
+        (
+            easyvolcap,
+            lambda p: edited(p / "intri.yml", "rows: 3", "rows: 2"),
+            "intri.yml: camera 00",
+        ),
+        (easyvolcap, lambda p: edited(p / "extri.yml", "data: [", "data: [ .Nan, "), "extri.yml"),
+        (easyvolcap, lambda p: shutil.rmtree(p / "images"), "images: there is no such folder"),
     ],
 )
 def test_broken_clips_are_named(tmp_path: Path, make: Any, break_: Any, said: str) -> None:

@@ -279,6 +279,9 @@ _SCENES: tuple[tuple[str, tuple[s.Maker, ...]], ...] = (
     ("record3d", (s.record3d,)),
     ("nerfies", (s.nerfies,)),
     ("n3dv", (s.n3dv,)),
+    ("multipleview", (s.multipleview,)),
+    ("freetime", (s.freetime,)),
+    ("easyvolcap", (s.easyvolcap,)),
 )
 _PLY = (
     s.gaussians_file(".ply", "ply"), s.gaussians_file(".ply", "ply", 3),

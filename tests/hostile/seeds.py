@@ -198,6 +198,22 @@ def n3dv(folder: Path) -> Targets:
     return {"poses_bounds.npy": "npy"}
 
 
+def multipleview(folder: Path) -> Targets:
+    test_clip.multipleview(folder, 2, 2)
+    return {"sparse_/images.bin": "binary", "sparse_/cameras.bin": "binary"}
+
+
+def freetime(folder: Path) -> Targets:
+    test_clip.freetime(folder, 2, 3)
+    names = ("points3d_frame000000", "colors_frame000000", "points3d_frame000002")
+    return {**{f"{name}.npy": "npy" for name in names}, "sparse/0/images.bin": "binary"}
+
+
+def easyvolcap(folder: Path) -> Targets:
+    test_clip.easyvolcap(folder, 2, 2)
+    return dict.fromkeys(("intri.yml", "extri.yml"), "text")
+
+
 def moving_file(suffix: str, kind: str) -> Maker:
     """A file of Gaussians that move."""
 

@@ -163,7 +163,8 @@ class Mrnf(Strategy):
 
     def _gone(self, cloud: Cloud, extent: float) -> dict[str, Bool[Tensor, "n"]]:
         columns = [cloud[name].detach()[:, None].flatten(1) for name in cloud.names]
-        finite = torch.stack([column.isfinite().all(1) for column in columns]).all(0)
+        # Columns may be kept away from the device that trains.
+        finite = torch.stack([c.isfinite().all(1).to(cloud.device) for c in columns]).all(0)
         size = largest(cloud["log_scale"])
         smallest = cloud["log_scale"].detach().amin(1)
         sound = (smallest > math.log(LEAST_SCALE * extent)) & (size < math.log(MOST_SCALE * extent))

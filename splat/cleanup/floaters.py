@@ -115,7 +115,8 @@ def _found(
     rules: Rules,
     develop: Develop | None,
 ) -> Verdict:
-    n, device = len(gaussians), gaussians.means.device
+    # A set that was offloaded stays where it is, and its rows are brought as they are drawn.
+    n, device = len(gaussians), render.device
     near, free = torch.zeros(2, n, dtype=torch.bool, device=device)
     mass = torch.zeros(n, dtype=torch.float64, device=device)
     cameras = [_small(_camera(view), rules.side) for view in views]
@@ -125,7 +126,7 @@ def _found(
         left = (~(near | free)).nonzero().squeeze(1)
         if not len(left):
             break
-        part = gaussians.take(left)
+        part = gaussians.take(left.to(gaussians.means.device))
         seen_places = places(part, render, cameras, rules.tolerance)
         if turn == 0:
             mass = seen_places.mass
@@ -154,8 +155,8 @@ def _helped(
     By the squared error of pictures without all suspects less that with them, pixel by pixel, in
     which rows have their part by their blending weight.
     """
-    without = gaussians.take(~suspects)
-    gained, views = gaussians.means.new_zeros(2, len(gaussians), dtype=torch.float64)
+    without = gaussians.take(~suspects.to(gaussians.means.device))
+    gained, views = suspects.new_zeros(2, len(gaussians), dtype=torch.float64)
 
     def error(batch: Batch, rendered: Rendered) -> Float[Tensor, "h w"]:
         drawn = rendered if develop is None else develop(rendered, batch.camera)

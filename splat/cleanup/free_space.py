@@ -95,9 +95,10 @@ def places(
     empty, whatever is there: `clear_depth` says them where it is known.
     """
     n = len(gaussians)
-    seen, held, mass = gaussians.means.new_zeros(3, n, dtype=torch.float64)
     plain = replace(gaussians, colors=torch.zeros_like(gaussians.means), sh_degree=None)
-    axes = rotation_matrices(gaussians.quats) * gaussians.scales[:, None, :]
+    plain = plain.to(render.device)
+    seen, held, mass = plain.means.new_zeros(3, n, dtype=torch.float64)
+    axes = rotation_matrices(plain.quats) * plain.scales[:, None, :]
     sights = []
     for camera in cameras:
         rows = render.survey(plain, camera)[1]

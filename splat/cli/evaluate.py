@@ -122,6 +122,8 @@ def _of_file(asked: Evaluate) -> Job:
 
 def _of_model(asked: Evaluate, own: ModelFile, scene: SceneData) -> Job:
     """A job that draws a model from a file of its own, in the frame of that file."""
+    if asked.device == "cuda":
+        raise ValueError(f"{asked.what} is measured on the CPU only; leave --device cuda out")
     model, frame, drawing = own.read(asked.what)
     if asked.background == "auto":
         behind = own.background_of(asked.what)
@@ -131,15 +133,13 @@ def _of_model(asked: Evaluate, own: ModelFile, scene: SceneData) -> Job:
         downscale=asked.downscale,
         max_side=asked.max_side,
         background="black" if behind is None else hexadecimal(behind.tolist()),
-        device=asked.device,
+        device="cpu",
         exposure="off",
         steps=1,
     )
     job = prepare(scene, Fixed(), options)
     job.close()
     device = job.run.render.device
-    if device.type != "cpu":
-        raise ValueError(f"{asked.what} is measured on the CPU only; add --device cpu")
     photos, test = loaders(scene, job.options, frame, device)
     run = replace(
         job.run,

@@ -12,7 +12,7 @@ from torch import Tensor
 from splat import kernels
 from splat.core.column import Column, Rate, Scaling
 from splat.core.edit import Change, Edit, Rows
-from splat.core.edit_check import check_edit
+from splat.core.edit_check import brought, check_edit
 from splat.core.families import without_held
 from splat.core.offloaded_column import Kept
 from splat.kernels import Harmonics, HarmonicsGradient
@@ -205,7 +205,7 @@ class Cloud:
         if edit is None:
             return Change(before, before)
         check_edit(edit, self)
-        held = self.held
+        edit, held = brought(edit, self), self.held
         if held is not None:
             edit = without_held(edit, self, held)
         counts: dict[str, int] = {}

@@ -11,19 +11,20 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from splat.core.edit import SPLIT, Append, Drop, Edit
-from splat.core.edit_check import check_edit
+from splat.core.edit_check import brought, check_edit
 
 if TYPE_CHECKING:
     from splat.core.cloud import Cloud
 
 
-def families(edit: Edit, n: int) -> Int[Tensor, "m"]:
+def families(edit: Edit, n: int, device: torch.device | None = None) -> Int[Tensor, "m"]:
     """A number for each of `n` rows and of the appended ones after them, equal within a family.
 
     An appended row belongs to its parent, and so does an assigned row that names one: the copies
     of a row to what it gave up for them, the children of a split to the row that they replace.
+    They are on `device`, which is asked for where an edit may name no rows; None: the rows' own.
     """
-    device, size = _device(edit), n + _fresh(edit)
+    device, size = device or _device(edit), n + _fresh(edit)
     ends = [torch.zeros(2, 0, dtype=torch.int64, device=device)]
     born = n
     for append in edit.append:
@@ -84,7 +85,7 @@ def without_held(edit: Edit, cloud: Cloud, held: Bool[Tensor, "n"]) -> Edit:
     """The edit without all that would touch frozen rows, which stay as they are to the bit."""
     n = len(cloud)
     if edit.assign or edit.append or edit.drop:
-        edit = without_families(edit, n, _with_kin(families(edit, n), held))
+        edit = without_families(edit, n, _with_kin(families(edit, n, held.device), held))
     apart = torch.cat([held, held.new_zeros(_fresh(edit))])
     nudges = []
     for nudge in edit.nudge:
@@ -114,15 +115,15 @@ def limited_births(edit: Edit | None, cloud: Cloud, most: int) -> Edit | None:
     if edit is None or not most or not edit.append:
         return edit
     check_edit(edit, cloud)
-    n = len(cloud)
+    edit, n = brought(edit, cloud), len(cloud)
     if cloud.held is not None:
         edit = without_held(edit, cloud, cloud.held)
     size = n + _fresh(edit)
-    dies, splits = _dropped(edit, size)
+    dies, splits = _dropped(edit, size, cloud.device)
     excess = size - int((dies | splits).sum()) - most
     if excess <= 0:
         return edit
-    number = families(edit, n)
+    number = families(edit, n, cloud.device)
     gain = torch.zeros(size, dtype=torch.int64, device=number.device)
     gain.index_add_(0, number[n:], (~dies[n:]).long())
     gain.index_add_(0, number, -(splits & ~dies).long())
@@ -146,18 +147,21 @@ def merged_edits(edits: Sequence[Edit | None], cloud: Cloud) -> Edit | None:
         return proposed[0] if proposed else None
     for edit in proposed:
         check_edit(edit, cloud)
-    n = len(cloud)
-    deaths = [_dropped(edit, n + _fresh(edit))[0][:n] for edit in proposed]
-    taken = torch.zeros(n, dtype=torch.bool, device=cloud.device)
+    proposed = [brought(edit, cloud) for edit in proposed]
+    n, device = len(cloud), cloud.device
+    deaths = [_dropped(edit, n + _fresh(edit), device)[0][:n] for edit in proposed]
+    taken = torch.zeros(n, dtype=torch.bool, device=device)
     kept = []
     for i, edit in enumerate(proposed):
         killed = torch.stack([taken, *(dead for j, dead in enumerate(deaths) if j != i)]).any(0)
-        edit = without_families(edit, n, _with_kin(families(edit, n), killed & _involved(edit, n)))
-        taken = taken | _involved(edit, n)
+        involved = _involved(edit, n, device)
+        kin = _with_kin(families(edit, n, device), killed & involved)
+        edit = without_families(edit, n, kin)
+        taken = taken | _involved(edit, n, device)
         kept.append(edit)
     joined = _joined(kept, n)
     size = n + _fresh(joined)
-    dies, splits = _dropped(joined, size)
+    dies, splits = _dropped(joined, size, device)
     if bool((dies | splits).all()):
         spare = [replace(e, drop=tuple(d for d in e.drop if d.reason == SPLIT)) for e in kept[1:]]
         joined = _joined([kept[0], *spare], n)
@@ -177,18 +181,20 @@ def _joined(edits: Sequence[Edit], n: int) -> Edit:
     return whole
 
 
-def _dropped(edit: Edit, size: int) -> tuple[Bool[Tensor, "m"], Bool[Tensor, "m"]]:
+def _dropped(
+    edit: Edit, size: int, device: torch.device
+) -> tuple[Bool[Tensor, "m"], Bool[Tensor, "m"]]:
     """Which rows die, and which are replaced by the children of a split."""
-    dies = torch.zeros(size, dtype=torch.bool, device=_device(edit))
+    dies = torch.zeros(size, dtype=torch.bool, device=device)
     splits = dies.clone()
     for drop in edit.drop:
         (splits if drop.reason == SPLIT else dies)[drop.rows] = True
     return dies, splits
 
 
-def _involved(edit: Edit, n: int) -> Bool[Tensor, "n"]:
+def _involved(edit: Edit, n: int, device: torch.device) -> Bool[Tensor, "n"]:
     """Old rows that are a parent, or are changed by an assign or a split."""
-    involved = torch.zeros(n, dtype=torch.bool, device=_device(edit))
+    involved = torch.zeros(n, dtype=torch.bool, device=device)
     for rows in _changed(edit):
         involved[rows[(rows >= 0) & (rows < n)]] = True
     return involved

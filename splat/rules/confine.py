@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splat.core.edit import Edit
-from splat.core.edit_check import check_edit
+from splat.core.edit_check import brought, check_edit
 from splat.core.families import families, limited_births, without_families
 from splat.core.model import Model
 from splat.core.step import Step
@@ -29,10 +29,11 @@ def confined(
         return edit
     cloud = step.model.cloud
     check_edit(edit, cloud)
+    edit = brought(edit, cloud)
     strays = _strays(step.model, edit, holds)
     if not bool(strays.any()):
         return edit
-    number = families(edit, len(cloud))
+    number = families(edit, len(cloud), cloud.device)
     marked = torch.zeros_like(strays)
     marked[number[strays]] = True
     return limited_births(without_families(edit, len(cloud), marked[number]), cloud, cap)

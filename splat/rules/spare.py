@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splat.core.edit import SPLIT, Edit, Rows
+from splat.core.edit_check import brought, check_edit
 from splat.core.families import limited_births
 from splat.core.step import Step
 
@@ -69,6 +70,8 @@ def spared(
     since birth, None: 0. Of what is left at most `cap` rows come to be (0: any number).
     """
     cloud = step.model.cloud
+    check_edit(edit, cloud)
+    edit = brought(edit, cloud)
     shape = {name: cloud[name].detach() for name in cloud.names}
     row_ages = torch.zeros(len(cloud), device=cloud.device) if ages is None else ages
     matched = [_matched(shape, row_ages, rule, step)]

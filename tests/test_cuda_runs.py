@@ -1,0 +1,146 @@
+"""Runs on CUDA, real or pretended: what once mixed devices, and every way through a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Outcome
+from methods import METHODS, job_of
+
+from splat import loop
+from splat.core import (
+    Append,
+    Assign,
+    Cloud,
+    Drop,
+    Edit,
+    Fixed,
+    Nudge,
+    Overwrite,
+    Step,
+    Strategy,
+    Zero,
+)
+from splat.core.families import merged_edits
+from splat.training.prepare import Job
+
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("cuda_kernels")]
+AWAY = {"adam": "visible", "offload": True}
+CUDA = torch.device("cuda")
+
+
+@pytest.fixture(scope="module")
+def small_folder(request: pytest.FixtureRequest) -> Path:
+    """9 pictures of 48 x 36 pixels and 240 points; not to be written to."""
+    from splat.datasets import demo
+
+    cache = request.config.cache
+    assert cache is not None
+    return demo.cached(
+        cache.mkdir("splat-demo"), views=9, width=48, height=36, samples=2, points=240
+    )
+
+
+def trained(folder: Path, strategy: Strategy, steps: int, **more: object) -> Job:
+    job = job_of(folder, strategy, steps=steps, device="cuda", resolution="full", **more)
+    with closing(job):
+        loop.train(job.run)
+    return job
+
+
+def test_mrnf_refines_what_is_offloaded(small_folder: Path) -> None:
+    """Its check for broken rows looks at columns of two devices."""
+    job = trained(small_folder, METHODS["mrnf"], 40, **AWAY)
+    cloud = job.run.model.cloud
+    assert cloud["sh"].device.type == "cpu" and cloud["mean"].is_cuda
+    assert len(cloud) != cloud.began
+
+
+def test_a_run_that_was_offloaded_is_finished(
+    splat: Callable[..., Outcome], small_folder: Path
+) -> None:
+    """Floaters are looked for among Gaussians that lie in the machine's memory."""
+    told = splat(
+        "train", small_folder, "--device", "cuda", "--adam", "visible", "--offload", "--steps", 12,
+        "--out", "run", "adc",
+    )  # fmt: skip
+    assert told.code == 0, told.said
+    assert (Path("run") / "metrics.json").is_file() and (Path("run") / "point_cloud.ply").is_file()
+
+
+@dataclass(frozen=True)
+class OfTheCpu(Fixed):
+    """Proposes an edit whose tensors lie on the CPU, as a method of one's own may."""
+
+    def refine(self, step: Step) -> Edit | None:
+        if step.number != 2:
+            return None
+        cloud = step.model.cloud
+        n, parents = len(cloud), torch.tensor([0, 1])
+        born = {name: values.cpu() for name, values in cloud.rows(parents).items()}
+        return Edit(
+            nudge=(Nudge("mean", torch.zeros(n, 3)),),
+            overwrite=(Overwrite("opacity_logit", torch.zeros(n), "mine"),),
+            assign=(Assign(torch.tensor([7]), {"mean": torch.ones(1, 3)}, "mine"),),
+            append=(Append(born, parents, "mine"),),
+            drop=(Drop(torch.tensor([3, 5]), "mine"),),
+        )
+
+
+@pytest.mark.parametrize("more", [{}, AWAY])
+def test_row_numbers_may_lie_on_the_cpu(small_folder: Path, more: dict[str, object]) -> None:
+    cloud = trained(small_folder, OfTheCpu(), 3, **more).run.model.cloud
+    assert len(cloud) == cloud.began
+    assert torch.allclose(cloud["mean"][5].cpu(), torch.ones(3), atol=1e-3)  # the row that was 7
+
+
+def cloud_of(n: int) -> Cloud:
+    cloud = Cloud()
+    cloud.add("mean", torch.zeros(n, 3, device=CUDA), lambda step: 1e-3)
+    cloud.add("opacity_logit", torch.zeros(n, device=CUDA), lambda step: 1e-3)
+    cloud.track("seen")
+    return cloud
+
+
+def test_edits_that_name_no_rows_are_merged_where_the_cloud_is() -> None:
+    cloud = cloud_of(4)
+    drop = Edit(drop=(Drop(torch.tensor([1], device=CUDA), "faint"),))
+    for other in (
+        Edit(clear=("seen",)),
+        Edit(nudge=(Nudge("mean", torch.ones(4, 3, device=CUDA)),)),
+        Edit(overwrite=(Overwrite("opacity_logit", torch.ones(4, device=CUDA), "reset"),)),
+        Edit(zero=(Zero("seen", torch.ones(4, dtype=torch.bool, device=CUDA)),)),
+    ):
+        for edits in ([drop, other], [other, drop]):
+            merged = merged_edits(edits, cloud)
+            assert merged is not None and [d.rows.tolist() for d in merged.drop] == [[1]]
+    cloud.hold("frozen", torch.tensor([True, False, False, False], device=CUDA))
+    cloud.apply(Edit(clear=("seen",), nudge=(Nudge("mean", torch.ones(4, 3, device=CUDA)),)))
+    assert cloud["mean"][:, 0].tolist() == [0, 1, 1, 1]
+
+
+def test_mcmc_is_finished_for_a_format(small_folder: Path) -> None:
+    """Its noise, which names no rows, meets the pruning of the end in one edit."""
+    job = trained(
+        small_folder, METHODS["mcmc"], 24, finish_for=".spz", finish_keep=0.5, finish_share=0.5
+    )
+    assert job.run.model.cloud["mean"].isfinite().all()
+
+
+def test_anchors_are_measured_on_the_cpu(
+    splat: Callable[..., Outcome], small_folder: Path, tmp_path: Path
+) -> None:
+    """`--device auto` means the CPU where only the CPU can do it."""
+    common = ("--device", "cuda", "--steps", 6, "--out", "run")
+    assert splat("train", small_folder, *common, "scaffold").code == 0
+    told = splat("eval", Path("run") / "scene.anchors", "--scene", small_folder, "--json")
+    assert told.code == 0, told.said
+    assert json.loads(told.out)["device"] == "cpu"
+    told = splat("eval", Path("run") / "scene.anchors", "--scene", small_folder, "--device", "cuda")
+    assert told.code == 2 and "on the CPU only; leave --device cuda out" in told.said

@@ -352,10 +352,14 @@ def _carried_out(
             stack.enter_context(closing(viewer))
         seconds = run_to_end(job, folder, watching, watchers, viewer)
         between = (lambda: None) if viewer is None else viewer.serve
-        whole = job.run.ranks.agreed(lambda: baked_stand_in(job))
+        # From the CPU: what is pickled on a GPU comes to life on the first one of every machine.
+        whole = job.run.ranks.agreed(lambda: baked_stand_in(job).to("cpu"))
+        kept_away = job.run.model.cloud.kept_away
+        drawn = whole if kept_away else whole.to(job.run.render.device)
         metrics = finish(
-            job, folder, seconds, lpips, whole=whole, pictures=watching.pictures, between=between
+            job, folder, seconds, lpips, whole=drawn, pictures=watching.pictures, between=between
         )
+        del drawn
         baked = gaussians_from_frame(whole, job.run.frame)
         behind = job.run.background
         back = None if behind is None else behind.to("cpu")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -252,15 +253,16 @@ class Batch:
     (`Needs.given_normal`)."""
 
     def to(self, device: torch.device | str) -> Batch:
-        """The batch with its tensors on `device`."""
+        """The batch with its tensors on `device`; from pinned memory nobody waits for the copy."""
+        later = self.pixels.is_pinned() and torch.device(device).type == "cuda"
         mask, outline, depth, normal = (
-            None if each is None else each.to(device)
+            None if each is None else each.to(device, non_blocking=later)
             for each in (self.mask, self.outline, self.depth, self.normal)
         )
         return replace(
             self,
             camera=self.camera.to(device),
-            pixels=self.pixels.to(device),
+            pixels=self.pixels.to(device, non_blocking=later),
             mask=mask,
             outline=outline,
             depth=depth,
@@ -539,7 +541,14 @@ class Rendered:
                 + (", and ask for Needs(absolute_gradient=True)" if absolute else "")
             )
         height, width = self.image.shape[:2]
-        return gradient * gradient.new_tensor([width / 2, height / 2])
+        return gradient * _half_sides(width, height, gradient.dtype, gradient.device)
+
+
+@lru_cache(maxsize=64)  # a copy to a GPU waits for all that it was asked for before
+def _half_sides(
+    width: int, height: int, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "2"]:
+    return torch.tensor([width / 2, height / 2], dtype=dtype, device=device)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import pretend
 import pytest
+import ranks
 import torch
 from conftest import Outcome
 from methods import METHODS, job_of
@@ -28,6 +30,7 @@ from splat.core import (
     Zero,
 )
 from splat.core.families import merged_edits
+from splat.runs import checkpoint
 from splat.training.prepare import Job
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("cuda_kernels")]
@@ -144,3 +147,48 @@ def test_anchors_are_measured_on_the_cpu(
     assert json.loads(told.out)["device"] == "cpu"
     told = splat("eval", Path("run") / "scene.anchors", "--scene", small_folder, "--device", "cuda")
     assert told.code == 2 and "on the CPU only; leave --device cuda out" in told.said
+
+
+def test_photos_come_from_pinned_memory(small_folder: Path) -> None:
+    """From the second time on that one is shown, no copy of it waits."""
+    job = job_of(small_folder, Fixed(), steps=40, device="cuda", resolution="full")
+    with closing(job):
+        count = len(job.photos)
+        for step in range(count):
+            job.photos(step)
+        batch = job.photos(count)
+        assert batch.pixels.is_cuda and len(job.photos) > 4
+        if torch.cuda.get_device_name() == "pretended GPU":
+            pretend.taken_counts()
+            for step in range(count, 2 * count):
+                job.photos(step)
+            counts = pretend.taken_counts()
+            assert counts.get("copy from pinned memory") == count
+            assert "copy from pageable memory" not in counts
+        on_cpu = [job.photos.some([i])[0].pixels for i in range(count)]
+        assert all(torch.equal(job.photos.batch(i).pixels.cpu(), on_cpu[i]) for i in range(count))
+
+
+def test_a_checkpoint_opens_without_cuda(small_folder: Path, tmp_path: Path) -> None:
+    """By plain torch, as the page on files says: it holds tensors of the CPU."""
+    job = trained(small_folder, METHODS["scaffold"], 3)
+    checkpoint.save(job.run, tmp_path / "saved.pt")
+    held = torch.load(tmp_path / "saved.pt", weights_only=True)
+    parts, tensors = [held], []
+    while parts:
+        part = parts.pop()
+        if isinstance(part, torch.Tensor):
+            tensors.append(part)
+        elif isinstance(part, dict | list | tuple):
+            parts += part.values() if isinstance(part, dict) else part
+    assert len(tensors) > 20 and {each.device.type for each in tensors} == {"cpu"}
+
+
+def test_two_processes_train_one_run(small_folder: Path, tmp_path: Path) -> None:
+    """What they tell each other is of the CPU: a tensor of a GPU would go to the first one."""
+    command = ["-m", "splat", "train", small_folder, "--device", "cuda", "--steps", 12]
+    started = ranks.started(2, [*map(str, command), "--out", str(tmp_path / "run"), "adc"])
+    said = [part.communicate(timeout=300)[0] for part in started]
+    assert [part.returncode for part in started] == [0, 0], "\n".join(said)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["processes"] == 2 and metrics["psnr"] > 8

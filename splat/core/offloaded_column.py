@@ -67,11 +67,14 @@ class Kept(Column):
             self.count += 1
             rows, gradient = in_sight
             whole = [t.detach() for t in (self.values, self.first, self.second)]
-            values, first, second = (_brought(each, rows) for each in whole)
+            places = {each.device: rows.to(each.device) for each in whole}
+            values, first, second = (
+                _brought(each, places[each.device], rows.device) for each in whole
+            )
             part = Column(torch.nn.Parameter(values), first, second, self.rate, self.count)
             part._optimized(None, gradient, step, None, rate_scale, scaling)
             for kept, moved in zip(whole, (part.values, part.first, part.second), strict=True):
-                kept.index_copy_(0, rows.to(kept.device), moved.detach().to(kept.device))
+                kept.index_copy_(0, places[kept.device], moved.detach().to(kept.device))
         self.clear_gradient()
 
     def _drawn(self) -> list[tuple[Int[Tensor, "m"], Gradient]]:
@@ -98,9 +101,15 @@ class Kept(Column):
         return None if whole is None else (rows, _take(whole, rows))
 
 
-def _brought(away: Tensor, rows: Int[Tensor, "m"]) -> Tensor:
-    """Rows of an offloaded tensor, on the device of their numbers."""
-    return away.index_select(0, rows.to(away.device)).to(rows.device, non_blocking=True)
+def _brought(away: Tensor, rows: Int[Tensor, "m"], device: torch.device) -> Tensor:
+    """Rows of an offloaded tensor, whose numbers are where it is, on `device`.
+
+    Those of pinned memory are gathered in such memory, from where a GPU copies by itself.
+    """
+    if not away.is_pinned():
+        return away.index_select(0, rows).to(device)
+    some = torch.empty(len(rows), *away.shape[1:], dtype=away.dtype, pin_memory=True)
+    return torch.index_select(away, 0, rows, out=some).to(device, non_blocking=True)
 
 
 def _take(gradient: Gradient, rows: Int[Tensor, "m"]) -> Gradient:

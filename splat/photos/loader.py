@@ -24,6 +24,9 @@ Shown = tuple[int, float]
 """Number of a view, and how many times smaller than its camera."""
 AHEAD = 3
 """Views that are decoded before they are asked for."""
+MOST_PINNED = 4 << 30
+"""Bytes of photos kept in pinned memory where a GPU trains, which it copies by itself; no more of
+it, since the system cannot use it for anything else."""
 
 
 class Loader:
@@ -82,6 +85,8 @@ class Loader:
         self._factor = 1.0
         """How many times smaller the picture of the last step was."""
         self._used = 0
+        self._pinned = 0
+        self._on_gpu = torch.device(device).type == "cuda"
         self._coming: dict[Shown, Future[tuple[Decoded, Decoded]]] = {}
         # OpenCV's own threads would spin on the cores that train.
         self._pool = ThreadPoolExecutor(workers, "photo", cv2.setNumThreads, (1,))
@@ -164,13 +169,13 @@ class Loader:
                 coming.result() if coming is not None else self._made(*self._job(shown))
             )
             self._keep((shown[0], 1.0), whole)
-            self._keep(shown, decoded)
+            decoded = self._keep(shown, decoded)
         pixels, mask, covered, depth, normal = decoded
         camera, index = self._camera(shown), shown[0]
         shrink = self.cameras[index].width / camera.width
         name = self.views[index].name
         batch = Batch(camera, pixels, mask, name, shrink, covered, depth, normal)
-        return batch if torch.device(self._device).type == "cpu" else batch.to(self._device)
+        return batch.to(self._device) if self._on_gpu else batch
 
     def _request(self, shown: Shown) -> None:
         if shown not in self._kept and shown not in self._coming:
@@ -187,16 +192,29 @@ class Loader:
             return whole, whole
         return whole, self._decoder.smaller(whole, *size)
 
-    def _keep(self, shown: Shown, decoded: Decoded) -> None:
+    def _keep(self, shown: Shown, decoded: Decoded) -> Decoded:
+        """Keep a view if there is room; the view as it is kept."""
         size = bytes_of(decoded)
-        if shown not in self._kept and self._used + size <= self._budget:
-            self._kept[shown] = decoded
-            self._used += size
+        if shown in self._kept:
+            return self._kept[shown]
+        if self._used + size > self._budget:
+            return decoded
+        # By the thread that trains: pinning is by the GPU that a thread has chosen.
+        if self._on_gpu and self._pinned + size <= MOST_PINNED:
+            pixels, *maps = decoded
+            mask, covered, depth, normal = (m if m is None else m.pin_memory() for m in maps)
+            decoded = pixels.pin_memory(), mask, covered, depth, normal
+            self._pinned += size
+        self._kept[shown] = decoded
+        self._used += size
+        return decoded
 
     def _forget(self, factors: set[float]) -> None:
         """Drop cached views of other sizes than these."""
         for shown in [shown for shown in self._kept if shown[1] not in factors]:
-            self._used -= bytes_of(self._kept.pop(shown))
+            gone = self._kept.pop(shown)
+            self._used -= bytes_of(gone)
+            self._pinned -= bytes_of(gone) if gone[0].is_pinned() else 0
         for shown in [shown for shown in self._cameras if shown[1] not in factors]:
             del self._cameras[shown]
 

@@ -336,7 +336,9 @@ def broken_rows(values: Tensor) -> Tensor:
 
 def _canonical(value: Any) -> Any:
     """Equal values as objects that pickle to equal bytes: pickle writes a text anew if it is
-    another object."""
+    another object, and of a tensor its device, which the machine that reads it may lack."""
+    if isinstance(value, Tensor):
+        return value if value.device.type == "cpu" else value.detach().to("cpu")
     if isinstance(value, str):
         return sys.intern(value)
     if isinstance(value, dict):

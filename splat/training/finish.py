@@ -187,7 +187,7 @@ def measure(
         if clip is not None:
             clip.look(batch, image, view.psnr)
         if placed is not None:
-            placed[batch.name] = batch.camera
+            placed[batch.name] = batch.camera.to("cpu")
         if rows is not None:
             rows.append(Row.of(batch.name, view.psnr, batch.image, image, batch.mask))
         between()

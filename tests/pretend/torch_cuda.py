@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
 import time
 from typing import Any
 
@@ -172,4 +174,21 @@ def _gloo_for_nccl() -> None:
             part.copy_(each)
         return Done()
 
+    def refusing(send: Any, at: int) -> Any:
+        def sent(*given: Any, **more: Any) -> Any:
+            _OfTheCpu(io.BytesIO()).dump(given[at])
+            return send(*given, **more)
+
+        return sent
+
     own.init_process_group, own.all_reduce, own.all_gather = with_gloo, reduced, gathered
+    own.broadcast_object_list = refusing(dist.broadcast_object_list, 0)
+    own.all_gather_object = refusing(dist.all_gather_object, 1)
+
+
+class _OfTheCpu(pickle.Pickler):
+    """Refuses tensors on a GPU, which come to life on the first GPU of whoever is sent them."""
+
+    def persistent_id(self, found: Any) -> None:
+        if isinstance(found, torch.Tensor) and found.is_cuda:
+            raise RuntimeError(f"a tensor on {found.device} is pickled for another process")

@@ -22,17 +22,20 @@ INSTANTS = "instants"
 def with_clip(scene: SceneData) -> SceneData:
     """The scene with times from 0 to 1, and its clip where there are several instants.
 
-    Times that already are from 0 to 1 stay; others are seconds. Those of a scene that stands still
-    are 0.
+    Times that already are from 0 to 1 stay, and are parts of as many seconds as the reader's clip
+    has, where it set one; others are seconds. Those of a scene that stands still are 0.
     """
     views = (*scene.train, *scene.test)
     times = sorted({view.camera.time for view in views})
     if len(times) < 2:
+        scene = replace(scene, clip=None)
         return _timed(scene, times[0], 0.0) if times != [0.0] else scene
     begin, length, parts = times[0], times[-1] - times[0], times[0] >= 0 and times[-1] <= 1
+    known = scene.clip is not None and parts
     seconds = (len(times) - 1) / RATE if parts else length
+    seconds = scene.clip.seconds if known and scene.clip is not None else seconds
     clip = Clip(seconds=seconds, instants=len(times))
-    kind = f"{clip.instants} instants" + ("" if parts else f", {seconds:.3g} s")
+    kind = f"{clip.instants} instants" + ("" if parts and not known else f", {seconds:.3g} s")
     moved = scene if parts else _timed(scene, begin, 1 / length)
     return replace(moved, clip=clip, notes=(*moved.notes, f"the scene moves: {kind}"))
 

@@ -10,7 +10,7 @@ from splat.datasets.photo import is_there
 from splat.datasets.transforms import Frames, names_of, read, shortened
 from splat.formats import ply
 from splat.system.foreign import Record, reading
-from splat.types import Points, SceneData, View
+from splat.types import Clip, Points, SceneData, View
 
 EXPECTS = "transforms.json (nerfstudio, instant-ngp)"
 """What `load` looks for."""
@@ -20,18 +20,21 @@ def load(path: Path, images: str | None = None) -> SceneData | None:
     """The scene of `transforms.json`, or None where there is none.
 
     Poses and points are used as the file has them: `applied_transform` tells where the frame
-    came from and changes neither.
+    came from and changes neither. `clip_seconds` is ours: how long a clip is whose times are
+    parts of it.
     """
     file = path / "transforms.json"
     if not file.is_file():
         return None
     frames = shortened(read(file, images))
     with reading(file, "names of files: export it again"):
-        points, notes = _points(path, frames.meta)
+        points, notes = points_of(path, frames.meta)
+        seconds = frames.meta.number("clip_seconds", 0.0, least=0)
         train, test = _own_split(frames)
     if test and (unused := len(frames.views) - len(train) - len(test)):
         notes += (f"{unused} frames belong to neither its training nor its test split",)
-    return SceneData(path, "nerfstudio", train, test, points, (*frames.notes, *notes))
+    clip = Clip(seconds, 0) if seconds > 0 else None
+    return SceneData(path, "nerfstudio", train, test, points, (*frames.notes, *notes), clip)
 
 
 def _own_split(frames: Frames) -> tuple[tuple[View, ...], tuple[View, ...]]:
@@ -49,7 +52,8 @@ def _own_split(frames: Frames) -> tuple[tuple[View, ...], tuple[View, ...]]:
     return train, test
 
 
-def _points(path: Path, meta: Record) -> tuple[Points | None, tuple[str, ...]]:
+def points_of(path: Path, meta: Record) -> tuple[Points | None, tuple[str, ...]]:
+    """The points that a file names, and what to say where they are not read."""
     if meta.get("ply_file_path") is None:
         return None, ()
     name = meta.text("ply_file_path")

@@ -48,7 +48,7 @@ def fitted(scene: SceneData) -> SceneData:
 
     def fit(view: View) -> View:
         if view.cut is not None:
-            _check_shape(view.cut.size, sizes[view.image], view.image)
+            check_shape(view.cut.size, sizes[view.image], view.image)
             return cuts.fitted_cut(view, sizes[view.image])
         return replace(view, camera=_resized(view.camera, sizes[view.image], view.image))
 
@@ -74,11 +74,12 @@ def _resized(camera: Camera, found: tuple[int, int], image: Path) -> Camera:
     width, height = found
     if (width, height) == (camera.width, camera.height):
         return camera
-    _check_shape((camera.width, camera.height), found, image)
+    check_shape((camera.width, camera.height), found, image)
     return camera.resized(width, height)
 
 
-def _check_shape(camera: tuple[int, int], found: tuple[int, int], image: Path) -> None:
+def check_shape(camera: tuple[int, int], found: tuple[int, int], image: Path) -> None:
+    """Raise ValueError where a photo, found to be so large, has another shape than its camera."""
     (width, height), (wide, high) = found, camera
     # Both sides may have been rounded by up to a pixel when the photo was scaled.
     if abs(width * high - height * wide) > max(wide, high):

@@ -88,7 +88,7 @@ def _photo(root: Path, name: str, images: str | None) -> Path | None:
 
 
 def _view(root: Path, image: Path, entry: Record) -> View:
-    camera, bent = _camera(image, entry)
+    camera, bent = camera_of(entry, photo.size(image))
     mask = None
     if entry.get("mask_path") is not None:
         mask = root / plain(entry.text("mask_path"))
@@ -99,10 +99,14 @@ def _view(root: Path, image: Path, entry: Record) -> View:
     return View(name_of(image, root), camera, image, mask, bent)
 
 
-def _camera(image: Path, entry: Record) -> tuple[Camera, Lens | None]:
+def camera_of(entry: Record, size: tuple[int, int]) -> tuple[Camera, Lens | None]:
+    """The camera of a frame, and its lens; `size` is that of its photo, where it says none itself.
+
+    Raises `Broken`.
+    """
     width, height = (
         int(entry.number(key, side, least=1, most=LONGEST))
-        for key, side in zip("wh", photo.size(image), strict=True)
+        for key, side in zip("wh", size, strict=True)
     )
     angle_x, angle_y = (entry.number(f"camera_angle_{axis}", 0) for axis in "xy")
     fx = entry.number("fl_x", _focal(width, angle_x))

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from splat.cli.asked.prep import Prep
 from splat.options.parse import parsed
-from splat.prep import prepare
+from splat.prep import prepare_any
 
 
 def main(arguments: Sequence[str]) -> int:
     """Prepare a scene; the exit code."""
     asked = parsed(Prep, "prep", arguments)
     out = asked.out or usual_folder(asked.source)
-    report = prepare(
+    report = prepare_any(
         asked.source, out, asked.preparing, overwrite=asked.overwrite,
         quiet=asked.quiet or asked.json,
     )  # fmt: skip

@@ -92,7 +92,7 @@ def _posed(asked: Train, silent: bool) -> Path:
                 f" poses first, with `splat prep {asked.scene}`, and train what it writes"
             )
         from splat.cli.prep import usual_folder
-        from splat.prep import prepare
+        from splat.prep import prepare_any
 
         out = asked.prep_out or usual_folder(asked.scene)
         if asked.dry_run:
@@ -100,7 +100,7 @@ def _posed(asked: Train, silent: bool) -> Path:
                 f"dry-run trains nothing and finds no poses, which --prep asks for; find them with"
                 f" `splat prep {asked.scene} -o {out}`, then `splat train {out} --dry-run`"
             )
-        for line in prepare(asked.scene, out, quiet=silent).text().splitlines():
+        for line in prepare_any(asked.scene, out, quiet=silent).text().splitlines():
             _log.info("%s", line)
         return out
     if asked.prep_out is not None:

@@ -1,6 +1,6 @@
 """From raw photos or a video to a scene with poses: what `splat prep` is made of.
 
-`prepare` does it all. What it is made of is loaded when it is first asked for, since the process
+`prepare` does it all, `prepare_any` for the videos of a rig too. What it is made of is loaded when it is first asked for, since the process
 that finds the poses needs little of it.
 """
 
@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from splat.prep.options import PrepOptions
-    from splat.prep.preparation import prepare
+    from splat.prep.preparation import prepare, prepare_any
     from splat.prep.report import Report
+    from splat.prep.rig import RigReport
 
-__all__ = ["PrepOptions", "Report", "prepare"]
+__all__ = ["PrepOptions", "Report", "RigReport", "prepare", "prepare_any"]
 
-_PLACES = {"PrepOptions": "options", "Report": "report", "prepare": "preparation"}
+_PLACES = {
+    "PrepOptions": "options", "Report": "report", "RigReport": "rig", "prepare": "preparation",
+    "prepare_any": "preparation",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,10 @@ from splat.prep.options import PrepOptions
 from splat.prep.photos import Photo
 from splat.system.replaced import Replaced
 
-OURS = ("sparse", "images", ".prep", "photos.json", "prep.json", "prep.txt")
+OURS = (
+    "sparse", "images", ".prep", "photos.json", "prep.json", "prep.txt", "transforms.json",
+    "points.ply",
+)  # fmt: skip
 """Files and folders that a preparation writes into the folder of the scene."""
 
 
@@ -31,7 +34,8 @@ def vacate(source: Path, out: Path, overwrite: bool) -> Replaced:
             f"{out} holds something that `splat prep` did not make; give another folder with -o"
         )
     if overwrite:
-        replaced.set_aside(worth=(out / "sparse").is_dir())
+        worth = (out / "sparse").is_dir() or (out / "transforms.json").is_file()
+        replaced.set_aside(worth=worth)
     (out / ".prep").mkdir(parents=True, exist_ok=True)
     return replaced
 

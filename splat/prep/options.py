@@ -45,6 +45,10 @@ class PrepOptions:
     reconstructed."""
     distance: Annotated[tuple[str, str, float] | None, hint("none")] = None
     """Metres between the places of two photos, which sets the scale: A.jpg B.jpg 2.5."""
+    side: int = 1600
+    """Longest side of the frames that are taken from the videos of a rig, pixels."""
+    instants: Annotated[int | None, hint("every frame")] = None
+    """Most instants to take from the videos of a rig, evenly spaced."""
     threads: Annotated[int | None, hint("all cores, as far as memory allows")] = None
     """Threads. With one the same photos give the same bytes; with more the last digits may differ
     in large scenes."""
@@ -54,7 +58,7 @@ class PrepOptions:
     def __post_init__(self) -> None:
         for name, least in (
             ("frames", 3), ("max_side", 64), ("features", 64), ("overlap", 1), ("alike", 1),
-            ("seed", 0),
+            ("side", 16), ("seed", 0),
         ):  # fmt: skip
             if getattr(self, name) < least:
                 raise ValueError(
@@ -62,6 +66,8 @@ class PrepOptions:
                 )
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads is {self.threads}; expected 1 or more")
+        if self.instants is not None and self.instants < 1:
+            raise ValueError(f"instants is {self.instants}; expected 1 or more")
         if self.every is not None and not self.every > 0:
             raise ValueError(f"every is {self.every:g}; expected seconds above 0")
         if self.camera_model not in ("auto", *CAMERA_MODELS):

@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from splat.prep.gather import (
 from splat.prep.given import named_distance, place_of, vacate
 from splat.prep.options import PrepOptions
 from splat.prep.report import Report
+from splat.prep.rig import RigReport, is_rig, prepare_rig
+from splat.prep.rig_poses import has_poses
 from splat.prep.stages import Stages
 from splat.system import machine
 from splat.system.foreign import Record, reading, record
@@ -70,6 +72,25 @@ def prepare(
         raise
     replaced.forget()
     return report
+
+
+def prepare_any(
+    source: Path, out: Path, options: PrepOptions | None = None, *, overwrite: bool = False,
+    quiet: bool = True,
+) -> Report | RigReport:  # fmt: skip
+    """As `prepare`; and of several videos in a folder, which show one moment, a clip
+    (`splat.prep.rig`)."""
+    options = options or PrepOptions()
+    if not is_rig(source):
+        return prepare(source, out, options, overwrite=overwrite, quiet=quiet)
+    if not has_poses(source):
+        check_installed()
+
+    def find(photos: Path, posed: Path) -> object:
+        return prepare(photos, posed, options, quiet=quiet)
+
+    with progress("taking frames", "frame", quiet) as tick:
+        return prepare_rig(source, out, options, overwrite=overwrite, tick=tick, find=find)
 
 
 @dataclass
@@ -215,24 +236,28 @@ class _Preparation:
         self.stages.end("placing")
         return done
 
-    @contextmanager
-    def _bar(self, title: str, unit: str) -> Iterator[Tick]:
-        """A progress bar, or a line now and then where there is no terminal; it yields the function
-        that takes how many are done of how many."""
-        bar = tqdm(desc=title, unit=unit, disable=self.quiet or None, leave=False)
-        start = said = time.monotonic()
+    def _bar(self, title: str, unit: str) -> AbstractContextManager[Tick]:
+        return progress(title, unit, self.quiet)
 
-        def tick(done: int, total: int) -> None:
-            nonlocal said
-            bar.total = max(total, done)
-            bar.update(done - bar.n)
-            if bar.disable and not self.quiet and time.monotonic() - said > SAY_EVERY:
-                said = time.monotonic()
-                _log.info("%s: %s of %s, %.0f s", title, f"{done:,}", f"{total:,}", said - start)
 
-        with bar:
-            yield tick
-        _log.info("%s: %.0f s", title, time.monotonic() - start)
+@contextmanager
+def progress(title: str, unit: str, quiet: bool) -> Iterator[Tick]:
+    """A progress bar, or a line now and then where there is no terminal; it yields the function
+    that takes how many are done of how many."""
+    bar = tqdm(desc=title, unit=unit, disable=quiet or None, leave=False)
+    start = said = time.monotonic()
+
+    def tick(done: int, total: int) -> None:
+        nonlocal said
+        bar.total = max(total, done)
+        bar.update(done - bar.n)
+        if bar.disable and not quiet and time.monotonic() - said > SAY_EVERY:
+            said = time.monotonic()
+            _log.info("%s: %s of %s, %.0f s", title, f"{done:,}", f"{total:,}", said - start)
+
+    with bar:
+        yield tick
+    _log.info("%s: %.0f s", title, time.monotonic() - start)
 
 
 def kept_result(path: Path, check: Callable[[Record], object]) -> dict[str, Any]:

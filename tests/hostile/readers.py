@@ -29,6 +29,7 @@ from splat.photos.photo import outline, photograph
 from splat.prep import preparation
 from splat.prep.gather import Gathered, gather
 from splat.prep.options import PrepOptions
+from splat.prep.rig import prepare_rig
 from splat.prep.stages import Stages
 from splat.recipes.restored import model_of, strategy_of
 from splat.render import camera_paths
@@ -172,6 +173,18 @@ def _film(root: Path, file: Path) -> Any:
     out = root / "out"
     shutil.rmtree(out, ignore_errors=True)
     return gather(file, out / "images", out / "x.jsonl", PrepOptions(frames=3), lambda *_: None)
+
+
+def _rig(root: Path, _: Path) -> Any:
+    """The videos of a rig as `splat prep` takes them apart; a second call reads what it left."""
+    out = root / "out"
+    shutil.rmtree(out, ignore_errors=True)
+
+    def prepared() -> Any:
+        return prepare_rig(root / "rig", out, PrepOptions(side=32), overwrite=False,
+                           tick=lambda *_: None, find=lambda *_: None)  # fmt: skip
+
+    return prepared(), prepared()
 
 
 def _resumed_prep(root: Path, _: Path) -> Any:
@@ -332,6 +345,7 @@ READERS: tuple[Reader, ...] = (
     Reader("prep-notes", (s.prep_notes,), (_resumed_prep,)),
     Reader("prep-results", (s.prep_results,), (_prep_results,)),
     Reader("film", (s.film,), (_film,)),
+    Reader("rig", (s.videos_of_rig,), (_rig,), PICTURES),
     Reader("camera-path", (s.camera_path,), (_of_file(camera_paths.from_file),)),
     Reader("run", (s.run_folder("mcmc"), s.run_folder("adc")),
            (_config, _info, _model, _opened_run)),

@@ -23,6 +23,7 @@ import scenes
 import test_cameras_of_others as others
 import test_clip
 import test_export_html
+import test_prep_rig
 import torch
 from formats import some
 from methods import METHODS, job_of
@@ -360,6 +361,13 @@ def film(folder: Path) -> Targets:
         writer.write(draw.integers(0, 255, (32, 32, 3), np.uint8))
     writer.release()
     return {"walk.avi": "binary"}
+
+
+def videos_of_rig(folder: Path) -> Targets:
+    """Two videos of a moment, when each began, and their cameras."""
+    test_prep_rig.rig(folder / "rig", 2, 3, model=False)
+    (folder / "rig/offsets.json").write_text('{"cam0": 1.5, "cam1.avi": 1.6}')
+    return {"rig/offsets.json": "json", "rig/transforms.json": "json"}
 
 
 def photo_folder(*makers: Maker) -> Maker:

@@ -21,7 +21,8 @@ class Prep:
     """
 
     source: tyro.conf.Positional[Path]
-    """Folder of photos, which is searched with all folders in it, or a video."""
+    """Folder of photos, which is searched with all folders in it, or a video; or a folder of
+    several videos of one moment."""
     out: Annotated[
         Path | None, tyro.conf.arg(aliases=["-o"]), hint("the name of the source and _scene")
     ] = None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+if TYPE_CHECKING:
+    # Its constants serve those who read files without torch.
+    from jaxtyping import Float
+    from torch import Tensor
 
 SH_C0 = 0.28209479177387814
 """The constant spherical harmonic, 1 / (2 sqrt(pi))."""
@@ -15,6 +17,8 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 """Steps of this share of a circle fall evenly, however many there are."""
 LASTING = 1e5
 """Duration, in clips, from which on a Gaussian is always there and stands still."""
+ALWAYS = 1e6
+"""Duration of what is always there and stands still."""
 
 
 def logit_of(opacity: float) -> float:
@@ -26,6 +30,8 @@ def logit_of(opacity: float) -> float:
 
 def rotation_matrices(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 3 3"]:
     """Rotations of (w, x, y, z) quaternions, which need not be unit."""
+    import torch
+
     w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
     entries = torch.stack(
         [
@@ -40,6 +46,7 @@ def rotation_matrices(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 3 3"]:
 
 def quaternions(rotations: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 4"]:
     """Unit (w, x, y, z) quaternions of rotations; float64, on the CPU the same to the bit."""
+    import torch
     from scipy.spatial.transform import Rotation
 
     quats = Rotation.from_matrix(rotations.double().cpu().numpy()).as_quat()
@@ -79,6 +86,8 @@ def moment(
     mean and velocity, and not its time. What lasts `LASTING` or longer is always there and stands
     still, whatever its velocity is; nothing pulls at its motion.
     """
+    import torch
+
     apart = torch.where(duration < LASTING, at - time, 0)
     # Beyond this the factor is below 1e-17, and a square of it could be infinite.
     far = (apart / duration).square().clamp_max(80)

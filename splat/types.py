@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from splat.math import moment
+from splat.math import ALWAYS, moment
 
 
 @dataclass(frozen=True)
@@ -273,10 +273,6 @@ class Batch:
     def image(self) -> Float[Tensor, "h w 3"]:
         """The photograph in [0, 1]."""
         return self.pixels.float().div_(255)
-
-
-ALWAYS = 1e6
-"""Duration of what is always there and stands still (`splat.math.LASTING`)."""
 
 
 @dataclass(frozen=True)

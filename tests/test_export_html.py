@@ -19,7 +19,8 @@ from formats import some
 from splat import formats
 from splat.formats import html, spz
 from splat.formats.settings import Settings
-from splat.types import ALWAYS, Camera, Drawing, Gaussians, Motion
+from splat.math import ALWAYS
+from splat.types import Camera, Drawing, Gaussians, Motion
 
 SCRIPT = "</script><script>alert(1)</script><!-- \"'&{{payload}}"
 

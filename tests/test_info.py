@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -15,7 +15,11 @@ import torch
 
 from splat import formats
 from splat.cli.info import of_file, record_text
-from splat.types import Drawing, Gaussians
+from splat.formats.columns import Columns
+from splat.formats.rows import columns_of
+from splat.formats.settings import Settings
+from splat.math import ALWAYS
+from splat.types import Drawing, Gaussians, Motion
 
 Splat = Callable[..., Any]
 
@@ -50,6 +54,46 @@ def test_every_format_has_the_same_record(tmp_path: Path, suffix: str) -> None:
     assert record["sh_degree"] == 2
     assert sum(record["opacity_histogram"]["counts"]) == 200
     json.dumps(record, allow_nan=False)
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".compressed.ply", ".spz", ".html", ".splat", ".glb"])
+@pytest.mark.parametrize("degree", [0, 3])
+def test_numpy_reads_what_torch_reads(tmp_path: Path, suffix: str, degree: int) -> None:
+    path = tmp_path / f"a{suffix}"
+    formats.write(moving(some(500, degree), suffix), path, drawing=Drawing(True, 0.25))
+    same(formats.read_columns(path), columns_of(formats.read(path), formats.drawing(path)))
+
+
+@pytest.mark.parametrize("version", [2, 3, 4])
+def test_numpy_reads_every_spz(tmp_path: Path, version: Literal[2, 3, 4]) -> None:
+    path = tmp_path / "a.spz"
+    formats.write(some(500, 3), path, settings=Settings(spz_version=version))
+    same(formats.read_columns(path), columns_of(formats.read(path), formats.drawing(path)))
+
+
+def moving(gaussians: Gaussians, suffix: str) -> Gaussians:
+    """The set with a motion where the format has a place for one; some of it stands still."""
+    if not formats.takes_motion(suffix):
+        return gaussians
+    draw = torch.Generator().manual_seed(1)
+    n = len(gaussians)
+    duration = 0.05 + torch.rand(n, generator=draw)
+    duration[::3] = ALWAYS
+    motion = Motion(torch.rand(n, generator=draw), duration, torch.randn(n, 3, generator=draw))
+    return replace(gaussians, motion=motion)
+
+
+def same(found: Columns, expected: Columns) -> None:
+    assert (found.antialiased, found.near) == (expected.antialiased, expected.near)
+    assert (found.moving is None) == (expected.moving is None)
+    pairs = [(getattr(found, n), getattr(expected, n)) for n in ("means", "opacities", "sh")]
+    pairs.append((np.log(found.scales), np.log(expected.scales)))
+    if found.moving is not None and expected.moving is not None:
+        names = ("time", "duration", "velocity")
+        pairs += [(getattr(found.moving, n), getattr(expected.moving, n)) for n in names]
+    for one, other in pairs:
+        assert one.dtype == other.dtype == np.float32
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
 
 
 def test_what_was_there_before_is_there(tmp_path: Path) -> None:

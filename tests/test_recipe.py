@@ -13,6 +13,7 @@ import pytest
 from splat.core.chain import Chain
 from splat.core.strategy import Fixed, Strategy, Wrapper
 from splat.recipes import catalog
+from splat.recipes.described import class_names
 from splat.recipes.recipe import (
     names,
     strategy_from_text,
@@ -21,7 +22,7 @@ from splat.recipes.recipe import (
     to_text,
     to_text_or_names,
 )
-from splat.recipes.saved import class_names, description_of, strategy_from_description
+from splat.recipes.saved import description_of, strategy_from_description
 from splat.strategies.adc import Adc
 from splat.strategies.budget import Budget
 from splat.strategies.freeze import Freeze

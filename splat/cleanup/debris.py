@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from splat.cleanup.choices import Box, Limits
+from splat.cleanup.shapes import giants, needles
 from splat.core.frame import finite
 from splat.formats.order import spatial_order
 from splat.types import Camera, Gaussians, Renderer
@@ -31,10 +32,6 @@ _TOUCH = 3.0
 """Radius of a Gaussian, in standard deviations."""
 _MOST = 64
 """Neighbours of a row that is not on the largest island, so many are looked at."""
-_LONG = 10.0
-"""Length from which a needle is long, in median lengths."""
-_BULK = 0.9
-"""Share of the rows within the radius of a scene."""
 
 
 def debris(
@@ -47,17 +44,22 @@ def debris(
     if not len(rows):
         return {"broken": ~whole}
     part = gaussians if len(rows) == len(whole) else gaussians.take(rows)
+    means, scales = part.means.cpu().numpy(), part.scales.cpu().numpy()
+
+    def mask(found: NDArray[np.bool_]) -> Tensor:
+        return torch.from_numpy(found).to(whole.device)
+
     reasons = {
         "floaters": islands(part, limits.floaters) if limits.floaters else None,
-        "giants": giants(part, limits.giants) if limits.giants else None,
-        "needles": needles(part, limits.needles) if limits.needles else None,
+        "giants": mask(giants(means, scales, limits.giants)) if limits.giants else None,
+        "needles": mask(needles(scales, limits.needles)) if limits.needles else None,
         "faint": part.opacities < limits.faint if limits.faint else None,
         "outside": outside(part, limits.box) if limits.box else None,
     }
     masks = {"broken": ~whole}
-    for reason, mask in reasons.items():
-        if mask is not None:
-            masks[reason] = torch.zeros_like(whole).index_put_((rows,), mask)
+    for reason, chosen in reasons.items():
+        if chosen is not None:
+            masks[reason] = torch.zeros_like(whole).index_put_((rows,), chosen)
     return masks
 
 
@@ -79,28 +81,6 @@ def islands(gaussians: Gaussians, fewest: int) -> Bool[Tensor, "n"]:
     floating = np.empty(len(order), bool)
     floating[order] = np.repeat(sites, rows)
     return torch.from_numpy(floating).to(gaussians.means.device)
-
-
-def giants(gaussians: Gaussians, times: float) -> Bool[Tensor, "n"]:
-    """Rows longer than `times` the radius of the scene, or than their distance from its middle.
-
-    The middle is the median of the centres, and within the radius lie nine tenths of them. What is
-    far away, such as a sky, may be large.
-    """
-    distance = (gaussians.means - gaussians.means.median(0).values).norm(dim=1)
-    radius = distance.kthvalue(max(1, round(_BULK * len(distance)))).values
-    rows: Tensor = (gaussians.scales.amax(1) > times * distance.clamp_min(radius)) & (radius > 0)
-    return rows
-
-
-def needles(gaussians: Gaussians, ratio: float) -> Bool[Tensor, "n"]:
-    """Rows whose longest axis is more than `ratio` times the middle one, and ten times the median.
-
-    Shorter ones are what hair, wires and edges are made of.
-    """
-    _, middle, longest = gaussians.scales.sort(dim=1).values.unbind(1)
-    rows: Tensor = (longest > ratio * middle) & (longest > _LONG * longest.median())
-    return rows
 
 
 def outside(gaussians: Gaussians, box: Box) -> Bool[Tensor, "n"]:

@@ -20,7 +20,7 @@ from splat.cleanup.floaters import floaters
 from splat.cli.asked.clean import Clean
 from splat.cli.opened import Opened, open_scene, views_of
 from splat.evaluation.evaluate import mean_psnr
-from splat.formats import rows
+from splat.formats.limits import broken_counts
 from splat.math import spread
 from splat.options.parse import parsed
 from splat.options.verbs import check_free
@@ -61,24 +61,6 @@ def main(arguments: Sequence[str]) -> int:
     record = _record(asked.file, out, masks, gone, sum(broken)) | psnr
     print(json.dumps(record, indent=1) if asked.json else _told(record))
     return 0
-
-
-@contextmanager
-def broken_counts() -> Iterator[list[int]]:
-    """Within, numbers of broken rows that files are read without, of which readers only warn."""
-    counts: list[int] = []
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.funcName == rows.warn_left_out.__name__ and isinstance(record.args, tuple):
-                counts.append(int(str(record.args[1])))
-
-    handler, logger = Ear(), logging.getLogger(rows.__name__)
-    logger.addHandler(handler)
-    try:
-        yield counts
-    finally:
-        logger.removeHandler(handler)
 
 
 @contextmanager

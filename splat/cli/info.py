@@ -8,37 +8,35 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from splat import api, formats
+from splat import formats
 from splat.cleanup.choices import Limits
-from splat.cleanup.debris import giants, needles
+from splat.cleanup.shapes import giants, needles
 from splat.cli.asked.info import Info
-from splat.cli.clean import broken_counts
-from splat.cli.instants import FAINT
-from splat.core.frame import shrunk
-from splat.formats.rows import FAINTEST
+from splat.formats.columns import Columns
+from splat.formats.limits import FAINTEST, broken_counts
 from splat.math import LASTING
-from splat.options import Options
 from splat.options.parse import parsed
-from splat.planning import predict
-from splat.planning.ladder import rung_for
-from splat.recipes import catalog, recipe, saved
-from splat.recipes.offered import Offered
-from splat.render import choose_device
-from splat.runs import checkpoint
+from splat.recipes.described import class_names
 from splat.runs.folder import Folder, read_config
+from splat.runs.kept import checkpoints_in
 from splat.system.files import read_json
 from splat.system.foreign import reading
-from splat.types import Gaussians, SceneData
 
-BULK = torch.tensor([0.01, 0.99])
+if TYPE_CHECKING:
+    from splat.types import SceneData
+
+BULK = (0.01, 0.99)
 """Quantiles of the rows, along each axis, between which the bulk of a scene lies."""
 BAR = 40
 """Characters of the longest bar of a histogram."""
+_SPREAD = (0.05, 0.5, 0.95)
+_TENTHS = np.linspace(0, 1, 11, dtype=np.float32)
+_Floats = NDArray[np.floating[Any]]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -49,6 +47,8 @@ def main(arguments: Sequence[str]) -> int:
     elif Folder(asked.what).is_run():
         record = of_run(Folder(asked.what))
     else:
+        from splat import api  # which loads torch, as files and runs need not
+
         record = of_scene(api.read_scene(asked.what, asked.reading), asked.device)
     print(json.dumps(record, indent=1) if asked.json else record_text(record))
     return 0
@@ -56,6 +56,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
     """The content of a scene, and what a plain `splat train` of it would take here."""
+    from splat.core.frame import shrunk
+    from splat.options import Options
+    from splat.planning import predict
+    from splat.planning.ladder import rung_for
+    from splat.recipes import catalog, recipe
+    from splat.recipes.offered import Offered
+    from splat.render import choose_device
+
     device, why = choose_device(wanted)
     method = recipe.usual_strategy(Offered(device))
     options = predict.with_device_defaults(Options(), device)
@@ -97,12 +105,12 @@ def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
 def of_run(folder: Folder) -> dict[str, Any]:
     """The settings of a run, its progress, and its metrics."""
     config = read_config(folder.config)
-    there = checkpoint.checkpoints_in(folder.checkpoints)
+    there = checkpoints_in(folder.checkpoints)
     steps = [int(path.stem.partition("_")[2]) for path in there]
     metrics = read_json(folder.metrics) if folder.metrics.is_file() else {}
     metrics.pop("per_view", None)
     with reading(folder.config, "the settings of a run"):
-        method, fields = saved.class_names(config.method), config.method["fields"]
+        method, fields = class_names(config.method), config.method["fields"]
     return {
         "run": str(folder.path),
         "scene": str(config.scene),
@@ -121,15 +129,10 @@ def of_run(folder: Folder) -> dict[str, Any]:
 def of_file(path: Path) -> dict[str, Any]:
     """The content of a file of Gaussians."""
     with broken_counts() as broken:
-        gaussians = formats.read(path)
-    if not len(gaussians):
-        raise ValueError(f"{path} holds no Gaussians")
-    drawing = formats.drawing(path)
-    low, high = gaussians.means.amin(0), gaussians.means.amax(0)
-    axes = [_quantiles(axis, BULK) for axis in gaussians.means.unbind(1)]
-    bulk_low, bulk_high = zip(*axes, strict=True)
-    longest = gaussians.scales.amax(1)
-    at = torch.tensor([0.05, 0.5, 0.95])
+        gaussians = formats.read_columns(path)
+    low, high = gaussians.means.min(0), gaussians.means.max(0)
+    bulk_low, bulk_high = zip(*(_quantiles(axis, BULK) for axis in gaussians.means.T), strict=True)
+    longest = gaussians.scales.max(1)
     weight = formats.weight(path)
     return {
         "file": str(path),
@@ -138,18 +141,18 @@ def of_file(path: Path) -> dict[str, Any]:
         "gaussians": len(gaussians),
         "bytes_per_gaussian": round(weight / len(gaussians), 2),
         "sh_degree": gaussians.sh_degree,
-        "antialiased": drawing.antialiased,
-        "near": drawing.near,
+        "antialiased": gaussians.antialiased,
+        "near": gaussians.near,
         "low_corner": [round(value, 4) for value in low.tolist()],
         "high_corner": [round(value, 4) for value in high.tolist()],
         "bulk_low_corner": [round(value, 4) for value in bulk_low],
         "bulk_high_corner": [round(value, 4) for value in bulk_high],
-        "opacity_5_50_95": [round(v, 4) for v in _quantiles(gaussians.opacities, at)],
-        "largest_scale_5_50_95": [round(v, 6) for v in _quantiles(longest, at)],
+        "opacity_5_50_95": [round(v, 4) for v in _quantiles(gaussians.opacities, _SPREAD)],
+        "largest_scale_5_50_95": [round(v, 6) for v in _quantiles(longest, _SPREAD)],
         **_moves(gaussians),
         "sh_energy_by_band": [float(f"{value:.4g}") for value in _energies(gaussians)],
         "problems": _problems(gaussians, sum(broken)),
-        "opacity_histogram": _histogram(gaussians.opacities, torch.linspace(0, 1, 11)),
+        "opacity_histogram": _histogram(gaussians.opacities, _TENTHS),
         "largest_scale_histogram": _histogram(longest, _decades(longest)),
     }
 
@@ -173,64 +176,74 @@ def record_text(record: dict[str, Any], indent: int = 0) -> str:
     return "\n".join(lines)
 
 
-def _problems(gaussians: Gaussians, broken: int) -> dict[str, Any]:
+def _problems(gaussians: Columns, broken: int) -> dict[str, Any]:
     """Counts of rows that `splat clean` may remove, and bands of harmonics that are all 0."""
     limits = Limits()
-    bands = range(1, (gaussians.sh_degree or 0) + 1)
+    bands = range(1, gaussians.sh_degree + 1)
     return {
         "broken_and_left_out": broken,
         "opacity_0": int((gaussians.opacities <= 2 * FAINTEST).sum()),
         "opacity_1": int((gaussians.opacities >= 1 - 2 * FAINTEST).sum()),
         "never_drawn": int((gaussians.opacities < limits.faint).sum()),
-        "giants": int(giants(gaussians, limits.giants).sum()),
-        "needles": int(needles(gaussians, limits.needles).sum()),
-        "sh_bands_of_zeros": [
-            d for d in bands if not gaussians.colors[:, d * d : (d + 1) ** 2].any()
-        ],
+        "giants": int(giants(gaussians.means, gaussians.scales, limits.giants).sum()),
+        "needles": int(needles(gaussians.scales, limits.needles).sum()),
+        "sh_bands_of_zeros": [d for d in bands if not gaussians.sh[:, _band(d)].any()],
     }
 
 
-def _moves(gaussians: Gaussians) -> dict[str, Any]:
+def _moves(gaussians: Columns) -> dict[str, Any]:
     """Of a set that moves: shares that are there and that always are, durations, speeds."""
-    motion = gaussians.motion
+    motion = gaussians.moving
     if motion is None:
         return {}
     always = motion.duration >= LASTING
-    some = ~always if bool((~always).any()) else always
-    at = torch.tensor([0.05, 0.5, 0.95])
-    seen = [(gaussians.at(time).opacities > FAINT).float().mean() for time in (0.0, 0.5, 1.0)]
-    durations = motion.duration[some].clamp_max(1)
-    speeds = motion.velocity[some].norm(dim=1)
+    some = always if always.all() else ~always
+    durations = motion.duration[some].clip(max=1)
+    speeds = np.linalg.norm(motion.velocity[some], axis=1)
     return {
         "moving": {
-            "always_there": round(float(always.float().mean()), 4),
-            "seen_at_0_half_1": [round(float(share), 4) for share in seen],
-            "duration_5_50_95": [round(v, 4) for v in _quantiles(durations, at)],
-            "speed_5_50_95": [round(v, 4) for v in _quantiles(speeds, at)],
-            "duration_histogram": _histogram(durations, torch.linspace(0, 1, 11)),
+            "always_there": round(float(always.mean()), 4),
+            "seen_at_0_half_1": [round(_seen(gaussians, time), 4) for time in (0.0, 0.5, 1.0)],
+            "duration_5_50_95": [round(v, 4) for v in _quantiles(durations, _SPREAD)],
+            "speed_5_50_95": [round(v, 4) for v in _quantiles(speeds, _SPREAD)],
+            "duration_histogram": _histogram(durations, _TENTHS),
         },
     }
 
 
-def _energies(gaussians: Gaussians) -> list[float]:
+def _seen(gaussians: Columns, time: float) -> float:
+    """Share of a moving set that may be drawn at an instant (`splat.math.moment`)."""
+    motion = gaussians.moving
+    assert motion is not None
+    apart = np.where(motion.duration < LASTING, time - motion.time, 0)
+    far = np.square(apart / motion.duration)
+    return float((gaussians.opacities * np.exp(far * -0.5) > Limits().faint).mean())
+
+
+def _band(degree: int) -> slice:
+    return slice(degree * degree, (degree + 1) ** 2)
+
+
+def _energies(gaussians: Columns) -> list[float]:
     """Mean square of what each band adds to colours, over rows, channels and directions."""
-    bands = range((gaussians.sh_degree or 0) + 1)
     # The harmonics are orthonormal on the sphere, whose area is 4 pi.
-    squares = [gaussians.colors[:, d * d : (d + 1) ** 2].square().sum(1).mean() for d in bands]
+    bands = (gaussians.sh[:, _band(d)] for d in range(gaussians.sh_degree + 1))
+    squares = (np.square(band).sum(1).mean(dtype=np.float64) for band in bands)
     return [float(square) / (4 * math.pi) for square in squares]
 
 
-def _decades(values: Tensor) -> Tensor:
+def _decades(values: _Floats) -> _Floats:
     """Edges of bins, half a power of ten each, that hold 99.8 % of positive values."""
-    low, high = _quantiles(values.clamp_min(1e-30).log10(), torch.tensor([0.001, 0.999]))
+    low, high = _quantiles(np.log10(values.clip(1e-30)), (0.001, 0.999))
     first, last = math.floor(2 * low), math.ceil(2 * high)
-    return 10 ** (torch.arange(first, max(last, first + 1) + 1) / 2)
+    edges: _Floats = 10 ** (np.arange(first, max(last, first + 1) + 1, dtype=np.float32) / 2)
+    return edges
 
 
-def _histogram(values: Tensor, edges: Tensor) -> dict[str, list[Any]]:
+def _histogram(values: _Floats, edges: _Floats) -> dict[str, list[Any]]:
     """Counts of values between edges; the first and the last bin take what lies beyond."""
-    bins = torch.bucketize(values, edges[1:-1].contiguous(), right=True)
-    counts = torch.bincount(bins, minlength=len(edges) - 1)
+    bins = np.searchsorted(edges[1:-1], values, side="right")
+    counts = np.bincount(bins, minlength=len(edges) - 1)
     return {"edges": [float(f"{e:.4g}") for e in edges.tolist()], "counts": counts.tolist()}
 
 
@@ -244,9 +257,6 @@ def _bars(edges: list[float], counts: list[int], indent: str) -> list[str]:
     ]
 
 
-def _quantiles(values: Tensor, at: Tensor) -> list[float]:
-    # torch.quantile refuses more than 16 million values.
-    ordered = values.sort().values
-    places = (at * (len(ordered) - 1)).round().long()
-    quantiles: list[float] = ordered[places].tolist()
-    return quantiles
+def _quantiles(values: _Floats, at: Sequence[float]) -> list[float]:
+    ordered = np.sort(values)
+    return [float(ordered[round(share * (len(ordered) - 1))]) for share in at]

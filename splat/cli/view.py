@@ -17,7 +17,8 @@ from splat.cli.asked.view import View
 from splat.cli.opened import open_scene, run_of, views_of
 from splat.core.frame import INPUT_FRAME, camera_to_frame, frame_of, gaussians_to_frame
 from splat.core.model import Model
-from splat.formats import compressed, ply
+from splat.formats import ply
+from splat.formats.header import Header
 from splat.kernels import one_torch_thread
 from splat.lod.store import MANY, store_of
 from splat.options.parse import parsed
@@ -120,7 +121,7 @@ def _cameras(path: Path, place: Folder | None, asked: View) -> list[Camera]:
 
 def _large(path: Path) -> bool:
     """Whether a file is read in parts, as it would take too much memory at once."""
-    if path.suffix.lower() != ".ply" or compressed.is_compressed(path):
+    if path.suffix.lower() != ".ply" or Header.of(path).compressed:
         return False
     return ply.holds_gaussians(path) and len(ply.Opened(path)) > MANY
 

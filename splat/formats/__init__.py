@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     # Help asks what formats there are, and waits for no torch.
     from torch import Tensor
 
+    from splat.formats.columns import Columns
     from splat.lod.levels import Refine
     from splat.types import Camera, Drawing, Frame, Gaussians
 
@@ -40,16 +41,18 @@ class Format:
     """Whether it can be written, or is read only."""
     folder: bool = False
     """Whether it is a folder of files, not one file."""
+    columns: str = ""
+    """Name of a module with `columns`, which reads a file with NumPy alone; none: nobody can."""
 
 
 _OURS: Mapping[str, Format] = {
-    ".ply": Format("splat.formats.ply"),
-    ".compressed.ply": Format("splat.formats.compressed"),
+    ".ply": Format("splat.formats.ply", columns="splat.formats.ply_table"),
+    ".compressed.ply": Format("splat.formats.compressed", columns="splat.formats.compressed_table"),
     ".glb": Format("splat.formats.gltf"),
-    ".spz": Format("splat.formats.spz"),
-    ".html": Format("splat.formats.html"),
-    ".splat": Format("splat.formats.splat"),
-    ".ksplat": Format("splat.formats.ksplat", writes=False),
+    ".spz": Format("splat.formats.spz", columns="splat.formats.spz_columns"),
+    ".html": Format("splat.formats.html", columns="splat.formats.html_blocks"),
+    ".splat": Format("splat.formats.splat", columns="splat.formats.splat_table"),
+    ".ksplat": Format("splat.formats.ksplat", writes=False, columns="splat.formats.ksplat"),
     ".sog": Format("splat.formats.sog"),
     "lod-meta.json": Format("splat.formats.lod", folder=True),
 }
@@ -95,6 +98,8 @@ def takes_motion(suffix: str) -> bool:
 
 def weight(path: Path) -> int:
     """Bytes of a file, and of those that belong to it."""
+    if not all_formats()[suffix_of(path)].folder:
+        return path.stat().st_size
     module = _format(path)
     with _edge(path):
         return int(module.weight(path)) if hasattr(module, "weight") else path.stat().st_size
@@ -171,6 +176,20 @@ def read(path: str | Path, settings: Settings = Settings()) -> Gaussians:  # noq
     with _edge(path):
         gaussians: Gaussians = module.read(path, *more)
     return gaussians
+
+
+def read_columns(path: str | Path) -> Columns:
+    """What a file holds as NumPy's arrays, and how it is drawn; broken rows are left out, with a
+    warning. Most formats are read without torch. Raises as `read` does."""
+    path = Path(path)
+    if place := _kind(path).columns:
+        with _edge(path):
+            module: Any = object_at(place)
+            found: Columns = module.columns(path)
+            return found.whole(path)
+    from splat.formats.rows import columns_of
+
+    return columns_of(read(path), drawing(path))
 
 
 def quantiser(
@@ -255,11 +274,19 @@ def _edge(path: Path) -> Iterator[None]:
 
 
 def _reader(path: Path) -> Any:
-    if suffix_of(path) in (".ply", ".compressed.ply"):
+    return object_at(_kind(path).place)
+
+
+def _kind(path: Path) -> Format:
+    """The format of a file that is there."""
+    suffix = suffix_of(path)
+    if suffix in (".ply", ".compressed.ply"):
+        from splat.formats.header import Header
+
         # Many name either kind just .ply.
-        compressed: Any = object_at(_OURS[".compressed.ply"].place)
-        return compressed if compressed.is_compressed(path) else object_at(_OURS[".ply"].place)
-    return _format(path)
+        suffix = ".compressed.ply" if Header.of(path).compressed else ".ply"
+        return _OURS[suffix]
+    return all_formats()[suffix]
 
 
 def rows_within(budget: str, sh_degree: int, suffix: str = ".ply") -> int:

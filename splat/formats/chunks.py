@@ -10,17 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from jaxtyping import Int
 from numpy.typing import NDArray
-from torch import Tensor
 
-from splat.formats.order import CHUNK
-from splat.formats.rows import FAINTEST, Rows
+from splat.formats.limits import CHUNK, FAINTEST
 from splat.math import SH_C0
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+    from torch import Tensor
+
+    from splat.formats.rows import Rows
 
 FARTHEST = 1e38
 """Coordinates are clamped to [-FARTHEST, FARTHEST], so that no difference of two overflows."""
@@ -81,8 +83,8 @@ def encode(rows: Rows, order: Int[Tensor, "n"]) -> Coded:
 
 
 @np.errstate(all="ignore")  # of bounds that are not finite
-def decode(code: Coded) -> Rows:
-    """The rows that a code stands for; not finite where the bounds are not."""
+def decode(code: Coded) -> tuple[_Array, ...]:
+    """The fields of the `Rows` that a code stands for; not finite where the bounds are not."""
     n, k = len(code.words), code.rest.shape[2] + 1
     shapes = ((n, 3), (n, 3), (n, 4), (n,), (n, k, 3))
     means, log_scales, quats, opacities, sh = (np.empty(shape, np.float32) for shape in shapes)
@@ -98,7 +100,7 @@ def decode(code: Coded) -> Rows:
         opacities[part] = np.clip(color[3] / 255, FAINTEST, 1 - FAINTEST)
         sh[part, 0] = (values[6:].T - 0.5) / SH_C0
         sh[part, 1:] = np.take(HARMONICS, code.rest[part]).transpose(0, 2, 1)
-    return Rows(*map(torch.from_numpy, (means, log_scales, quats, opacities, sh)))
+    return means, log_scales, quats, opacities, sh
 
 
 def _parts(n: int) -> Iterator[tuple[slice, slice]]:

@@ -10,35 +10,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import product, zip_longest
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import hardshrink
 
 from splat.core.frame import finite
 from splat.formats import chunks
-from splat.formats.header import BINARY, Header, Table, header_bytes
-from splat.formats.order import CHUNK, spatial_order
-from splat.formats.rows import THINNEST, harmonics, kept, rows_of, unit_quats
+from splat.formats.compressed_table import coded, tables
+from splat.formats.header import Header, header_bytes
+from splat.formats.limits import CHUNK, THINNEST
+from splat.formats.order import spatial_order
+from splat.formats.rows import Rows, harmonics, kept, rows_of, unit_quats
 from splat.formats.settings import Settings
 from splat.math import rgb_from_sh, sh_from_rgb
 from splat.system.files import replacing
 from splat.types import Drawing, Gaussians
-
-_BOUNDS = tuple(
-    f"float {end}_{name}"
-    for names in (("x", "y", "z"), ("scale_x", "scale_y", "scale_z"), ("r", "g", "b"))
-    for end, name in product(("min", "max"), names)
-)
-_OLD_BOUNDS = _BOUNDS[:12]
-"""Columns of the bounds in old files, which lack those of colours: they are 0 and 1."""
-_WORDS = tuple(f"uint packed_{name}" for name in ("position", "rotation", "scale", "color"))
 
 
 def write(
@@ -55,7 +44,7 @@ def write(
     rows = rows_of(gaussians, path)
     code = chunks.encode(rows, spatial_order(rows.means))
     with replacing(path) as draft, draft.open("wb") as file:
-        file.write(header_bytes(_tables(len(rows), rows.sh.shape[1]), drawing))
+        file.write(header_bytes(tables(len(rows), rows.sh.shape[1]), drawing))
         for table in (code.bounds, code.words, code.rest):
             file.write(table.data)
 
@@ -63,24 +52,14 @@ def write(
 def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
     """Bytes that a file of `n` Gaussians takes, with the longest header."""
     del settings
-    tables = _tables(n, (sh_degree + 1) ** 2)
-    longest = header_bytes(tables, Drawing(True, -1.0000000000000002e-300))
-    return len(longest) + sum(table.bytes for table in tables)
+    all_tables = tables(n, (sh_degree + 1) ** 2)
+    longest = header_bytes(all_tables, Drawing(True, -1.0000000000000002e-300))
+    return len(longest) + sum(table.bytes for table in all_tables)
 
 
 def read(path: Path) -> Gaussians:
     """The Gaussians of a file; rows with NaN or infinite values are left out, with a warning."""
-    n, k, bounds, start = _layout(path)
-    with path.open("rb") as file:
-        file.seek(start)
-        code = chunks.Coded(
-            bounds=_with_colors(
-                np.fromfile(file, "<f4", bounds * _chunks(n)).reshape(-1, bounds // 6, 2, 3)
-            ),
-            words=np.fromfile(file, "<u4", 4 * n).reshape(n, 4),
-            rest=np.fromfile(file, np.uint8, 3 * (k - 1) * n).reshape(n, 3, k - 1),
-        )
-    gaussians = chunks.decode(code).gaussians()
+    gaussians = Rows(*map(torch.from_numpy, chunks.decode(coded(path)))).gaussians()
     # Bytes are finite whatever they are, so the coefficients they stand for need no look.
     return kept(gaussians, finite(replace(gaussians, colors=gaussians.colors[:, 0])), path)
 
@@ -130,73 +109,10 @@ def quantiser(
     return quantised
 
 
-def is_compressed(path: Path) -> bool:
-    """Whether a .ply has chunks, and is to be read here."""
-    return any(table.name == "chunk" for table in Header.of(path).tables)
-
-
-class _Layout(NamedTuple):
-    """Counts of a file, and where its data begin."""
-
-    n: int
-    """Number of Gaussians."""
-    k: int
-    """SH coefficients a channel."""
-    bounds: int
-    """Number of columns of `chunk`."""
-    start: int
-    """Bytes of the header."""
-
-
-def _layout(path: Path) -> _Layout:
-    """The layout of a file, once its header and its length are as they must be."""
-    header = Header.of(path)
-    # gsplat writes an element `sh` without columns where there are no harmonics.
-    tables = [table for table in header.tables if table.columns]
-    by_name = {table.name: table for table in tables}
-    columns = {name: len(table.columns) for name, table in by_name.items()}
-    if "vertex" not in by_name:
-        raise ValueError(f"{path} has no element 'vertex'; fetch or export it again")
-    n = by_name["vertex"].count
-    k = {9: 4, 24: 9, 45: 16}.get(columns.get("sh", 0), 1)
-    bounds = _OLD_BOUNDS if columns.get("chunk") == len(_OLD_BOUNDS) else _BOUNDS
-    if BINARY not in header.lines:
-        raise ValueError(f"{path} is no binary .ply, expected '{BINARY}'; export it again")
-    expected = _tables(n, k, bounds)
-    for one, other in zip_longest(tables, expected, fillvalue="no further element"):
-        if one != other:
-            raise ValueError(f"{path} has {one}, expected {other}; fetch or export it again")
-    length, there = header.bytes + sum(table.bytes for table in expected), path.stat().st_size
-    if length != there:
-        raise ValueError(
-            f"{path} has {there:,} bytes, expected {length:,} for {n:,} Gaussians;"
-            " fetch or export it again"
-        )
-    return _Layout(n, k, len(bounds), header.bytes)
-
-
 def harmonics_grid(settings: Settings) -> Callable[[Tensor, int], Tensor]:
     """What is read back of values of a coefficient, the constant one apart."""
     del settings
     return lambda values, k: _harmonics(values)
-
-
-def _tables(n: int, k: int, bounds: tuple[str, ...] = _BOUNDS) -> list[Table]:
-    rest = tuple(f"uchar f_rest_{i}" for i in range(3 * (k - 1)))
-    tables = [Table("chunk", _chunks(n), bounds), Table("vertex", n, _WORDS)]
-    return [*tables, Table("sh", n, rest)] if rest else tables
-
-
-def _chunks(n: int) -> int:
-    return -(-n // CHUNK)
-
-
-def _with_colors(bounds: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Bounds [chunks, 3, 2, 3] where there may be none of colours."""
-    if bounds.shape[1] == 3:
-        return bounds
-    colors = np.broadcast_to(np.array([[0], [1]], np.float32), (len(bounds), 1, 2, 3))
-    return np.concatenate([bounds, colors], axis=1)
 
 
 def _between(values: Float[Tensor, "c m 9"]) -> Float[Tensor, "c m 9"]:

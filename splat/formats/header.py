@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from splat.formats import AGAIN
 from splat.system import foreign
 from splat.system.foreign import Broken, shown
-from splat.types import Drawing
+
+if TYPE_CHECKING:
+    from splat.types import Drawing
 
 """What to do about a file that is broken."""
 EXPECTED = f"a whole file; {AGAIN}"
@@ -117,12 +119,24 @@ class Header:
     @property
     def drawing(self) -> Drawing:
         """How the Gaussians are meant to be drawn."""
+        from splat.types import Drawing
+
+        return Drawing(*self.drawn)
+
+    @property
+    def compressed(self) -> bool:
+        """Whether it is a .compressed.ply: its rows lie in chunks."""
+        return any(table.name == "chunk" for table in self.tables)
+
+    @property
+    def drawn(self) -> tuple[bool, float | None]:
+        """The values of `drawing`: antialiased, and the near plane."""
         nears = [line.removeprefix(_NEAR) for line in self.lines if line.startswith(_NEAR)]
         try:
             near = foreign.number_in(nears[0]) if nears else None
         except ValueError:
             near = None  # a comment of somebody else's that begins like ours
-        return Drawing(_MODE in self.lines, near)
+        return _MODE in self.lines, near
 
 
 def _tables(lines: Sequence[str]) -> list[Table]:

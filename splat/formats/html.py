@@ -9,17 +9,14 @@ beside it (`splat.formats.motion`), and plays it.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -28,13 +25,13 @@ from torch import Tensor
 
 from splat.core.frame import finite, focus_point, reach
 from splat.formats import motion, spz
+from splat.formats.html_blocks import beside, moving_of, scene_of, unpacked
 from splat.formats.rows import kept
 from splat.formats.settings import Settings
 from splat.system import foreign
 from splat.system.colours import rgb
 from splat.system.files import replacing
-from splat.system.foreign import Broken
-from splat.types import Camera, Drawing, Gaussians
+from splat.types import Camera, Drawing, Gaussians, Motion
 
 TAKES_MOTION = True
 """Whether what moves can be written."""
@@ -43,10 +40,6 @@ TAKES_CAMERAS = True
 _LINKED = re.compile(
     r'<script([^>]*?) src="([\w.-]+)"></script>|<link rel="stylesheet" href="([\w.-]+)">'
 )
-_PAYLOAD = '<script type="application/octet-stream" id="payload">'
-_MOTION = '<script type="application/octet-stream" id="motion">'
-_SCENE = '<script type="application/json" id="scene">'
-_END = "</script>"
 _LONGEST_NAME = 255
 """Bytes of a file's name, on every system that we know of."""
 _LONGEST_NEAR = -1.0000000000000002e-300
@@ -65,7 +58,7 @@ def write(
     """
     gaussians = kept(gaussians, finite(gaussians), path)
     moves, clip = b"", None
-    with _beside(path) as payload:
+    with beside(path) as payload:
         spz.write(gaussians, payload, drawing, _inside(settings))
         if gaussians.motion is not None:
             written = gaussians.take(spz.row_order(gaussians, path, _inside(settings)))
@@ -89,22 +82,20 @@ def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noq
 
 def read(path: Path) -> Gaussians:
     """The Gaussians in a page."""
-    with _unpacked(path) as payload:
+    with unpacked(path) as payload:
         gaussians = spz.read(payload)
-    clip = _scene(path).get("clip")
-    if clip is None:
+    moving = moving_of(path, len(gaussians))
+    if moving is None:
         return gaussians
-    with foreign.part("its motion"):
-        fastest = foreign.Record.of(clip).number("fastest", least=0)
-        moves = motion.decoded(_base64(path, _MOTION), len(gaussians), fastest)
-    return replace(gaussians, motion=moves)
+    values = map(torch.from_numpy, (moving.time, moving.duration, moving.velocity))
+    return replace(gaussians, motion=Motion(*values))
 
 
 def drawing(path: Path) -> Drawing:
     """How the page draws its Gaussians."""
-    with _unpacked(path) as payload:
+    with unpacked(path) as payload:
         antialiased = spz.drawing(payload).antialiased
-    return Drawing(antialiased, foreign.finite(_scene(path).get("near")))
+    return Drawing(antialiased, foreign.finite(scene_of(path).get("near")))
 
 
 def quantiser(
@@ -195,50 +186,3 @@ def _start(cameras: Sequence[Camera]) -> dict[str, Any]:
             "height": first.height,
         },
     }
-
-
-@contextmanager
-def _unpacked(path: Path) -> Iterator[Path]:
-    """The `.spz` of a page, as a file."""
-    content = _base64(path, _PAYLOAD)
-    with _beside(path) as payload:
-        payload.write_bytes(content)
-        yield payload
-
-
-def _base64(path: Path, start: str) -> bytes:
-    try:
-        return base64.b64decode(_block(path, start), validate=True)
-    except binascii.Error as error:
-        raise Broken(f"holds a scene that is no base64 ({error})") from None
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """A path for the `.spz` of a page; errors about it name the page."""
-    with TemporaryDirectory() as folder:
-        payload = Path(folder) / "scene.spz"
-        try:
-            yield payload
-        except ValueError as error:
-            raise ValueError(str(error).replace(str(payload), str(path))) from None
-
-
-def _scene(path: Path) -> foreign.Record:
-    with foreign.part("what describes its scene"):
-        return foreign.Record.of(foreign.parsed(_block(path, _SCENE)))
-
-
-def _block(path: Path, start: str) -> bytes:
-    """What the page holds after `start`, to the end of that element."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file; give the path of an exported .html page")
-    data = foreign.content(path)
-    begin = data.find(start.encode())
-    if begin < 0:
-        raise Broken("holds no scene: it is no page that was exported here, or cut off")
-    begin += len(start)
-    end = data.find(_END.encode(), begin)
-    if end < 0:
-        raise Broken("is cut off within its scene")
-    return data[begin:end].strip()

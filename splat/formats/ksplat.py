@@ -12,18 +12,19 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from splat.core.frame import finite
-from splat.formats.rows import check_rows, kept, unit_quats
+from splat.formats.columns import Columns
+from splat.formats.limits import check_rows
 from splat.math import SH_C0
 from splat.system import foreign
 from splat.system.foreign import Broken
-from splat.types import Gaussians
+
+if TYPE_CHECKING:
+    from splat.types import Gaussians
 
 _HEADER, _SECTION = 4096, 1024
 """Bytes of the file's header, and of a section's."""
@@ -129,14 +130,20 @@ class _Part:
 
 def read(path: Path) -> Gaussians:
     """The Gaussians of a file; rows with NaN or infinite values are left out, with a warning."""
+    from splat.formats.rows import gaussians_of  # those who look at columns load no torch
+
+    return gaussians_of(columns(path).whole(path))
+
+
+def columns(path: Path) -> Columns:
+    """What a file holds, finite or not."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; give the path of a .ksplat file")
-    gaussians = _gathered(foreign.content(path))
-    return kept(gaussians, finite(gaussians), path)
+    return _gathered(foreign.content(path))
 
 
 @np.errstate(all="ignore")
-def _gathered(data: bytes) -> Gaussians:
+def _gathered(data: bytes) -> Columns:
     header = _Header.of(data)
     parts = _parts(data, header)
     n = sum(part.section.n for part in parts)
@@ -156,14 +163,7 @@ def _gathered(data: bytes) -> Gaussians:
         scales[rows] = np.abs(part.records["scale"])
         opacities[rows] = part.records["color"][:, 3] / 255
         sh[rows, : (part.section.degree + 1) ** 2] = part.harmonics(weakest, strongest)
-    return Gaussians(
-        means=torch.from_numpy(means),
-        quats=unit_quats(torch.from_numpy(quats)),
-        scales=torch.from_numpy(scales),
-        opacities=torch.from_numpy(opacities),
-        colors=torch.from_numpy(sh),
-        sh_degree=degree,
-    )
+    return Columns(means, scales, opacities, sh, quats)
 
 
 def _parts(data: bytes, header: _Header) -> list[_Part]:

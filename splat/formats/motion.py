@@ -9,13 +9,16 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from splat.math import LASTING
+from splat.formats.columns import Moving
+from splat.math import ALWAYS, LASTING
 from splat.system.foreign import Broken, unpacked
-from splat.types import ALWAYS, Motion
+
+if TYPE_CHECKING:
+    from splat.types import Motion
 
 BYTES = 10
 """Of a row."""
@@ -47,7 +50,7 @@ def coded(motion: Motion) -> tuple[bytes, float]:
     return gzip.compress(data, mtime=0), fastest
 
 
-def decoded(data: bytes, n: int, fastest: float) -> Motion:
+def decoded(data: bytes, n: int, fastest: float) -> Moving:
     """The motion of `n` rows; raises `Broken` where the streams are of others."""
     raw = unpacked(data, BYTES * n, GZIP)
     if len(raw) != BYTES * n:
@@ -57,8 +60,8 @@ def decoded(data: bytes, n: int, fastest: float) -> Motion:
     share = steps / (STEPS - 1)
     duration = SHORTEST * np.exp(share * math.log(LONGEST / SHORTEST))
     duration[steps == STEPS] = ALWAYS
-    return Motion(
-        time=torch.from_numpy(FIRST + SPAN * time / STEPS).float(),
-        duration=torch.from_numpy(duration).float(),
-        velocity=torch.from_numpy(velocity * (fastest / HALF)).float(),
+    return Moving(
+        time=(FIRST + SPAN * time / STEPS).astype(np.float32),
+        duration=duration.astype(np.float32),
+        velocity=(velocity * (fastest / HALF)).astype(np.float32),
     )

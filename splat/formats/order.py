@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-CHUNK = 256
-"""Rows that share bounds in a .compressed.ply; fewer than that are near enough to each other."""
+from splat.formats.limits import CHUNK
+
 _BITS = 14
 """Most bits of a cell's number along an axis."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,18 +12,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from splat.core.frame import finite
+from splat.formats.columns import Columns, Moving
+from splat.formats.limits import THINNEST, check_kept
 from splat.math import sh_from_rgb
-from splat.system import foreign
-from splat.types import Gaussians
-
-FAINTEST = 1e-6
-"""Opacities are written within [FAINTEST, 1 - FAINTEST], so that their logits are finite."""
-MOST_FOLD = 64
-"""How many times its own size a compressed file may take in memory: a few bytes a Gaussian."""
-THINNEST = 1e-30
-"""Least standard deviation that is written, so that its logarithm is finite."""
-
-_log = logging.getLogger(__name__)
+from splat.types import Drawing, Gaussians
 
 
 @dataclass(frozen=True)
@@ -81,10 +72,34 @@ def rows_of(gaussians: Gaussians, path: Path) -> Rows:
     )
 
 
-def check_rows(n: int, degree: int, size: int) -> None:
-    """Raise `Broken` where a file of `size` bytes claims more Gaussians than it may."""
-    needed = 4 * n * (11 + 3 * (degree + 1) ** 2)
-    foreign.check_claim(needed, size, f"{n:,} Gaussians", MOST_FOLD)
+def gaussians_of(columns: Columns) -> Gaussians:
+    """The set that NumPy's arrays hold, with unit quaternions."""
+    assert columns.quats is not None and columns.moving is None
+    return Gaussians(
+        means=torch.from_numpy(columns.means),
+        quats=unit_quats(torch.from_numpy(columns.quats)),
+        scales=torch.from_numpy(columns.scales),
+        opacities=torch.from_numpy(columns.opacities),
+        colors=torch.from_numpy(columns.sh),
+        sh_degree=columns.sh_degree,
+    )
+
+
+def columns_of(gaussians: Gaussians, drawing: Drawing) -> Columns:
+    """A finite set on the CPU, and how it is drawn, as NumPy's arrays."""
+    motion = gaussians.motion
+    return Columns(
+        means=gaussians.means.numpy(),
+        scales=gaussians.scales.numpy(),
+        opacities=gaussians.opacities.numpy(),
+        sh=harmonics(gaussians).numpy(),
+        quats=gaussians.quats.numpy(),
+        moving=None
+        if motion is None
+        else Moving(motion.time.numpy(), motion.duration.numpy(), motion.velocity.numpy()),
+        antialiased=drawing.antialiased,
+        near=drawing.near,
+    )
 
 
 def harmonics(gaussians: Gaussians) -> Float[Tensor, "n k 3"]:
@@ -104,18 +119,5 @@ def unit_quats(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
 
 def kept(gaussians: Gaussians, keep: Bool[Tensor, "n"], path: Path) -> Gaussians:
     """The rows to keep of what a file holds or is to hold; a warning says what was left out."""
-    if not len(keep):
-        raise ValueError(f"{path}: there are no Gaussians; expected at least one")
-    if keep.all():
-        return gaussians
-    if not keep.any():
-        raise ValueError(f"{path}: all {len(keep):,} Gaussians hold NaN or infinite values")
-    warn_left_out(path, int((~keep).sum()), len(keep), "Gaussians")
-    return gaussians.take(keep)
-
-
-def warn_left_out(path: Path, broken: int, n: int, what: str) -> None:
-    """Log a warning: how many rows are left out for NaN or infinite values."""
-    _log.warning(
-        "%s: %d of %d %s hold NaN or infinite values and are left out", path, broken, n, what
-    )
+    check_kept(int(keep.sum()), len(keep), path)
+    return gaussians if keep.all() else gaussians.take(keep)

@@ -19,8 +19,9 @@ from torch import Tensor
 from splat.core.frame import finite
 from splat.formats import sog_container
 from splat.formats.codebook import LEVELS, averages, levels_of, palette_labels
+from splat.formats.limits import THINNEST
 from splat.formats.order import spatial_order
-from splat.formats.rows import THINNEST, Rows, harmonics, kept, rows_of, unit_quats
+from splat.formats.rows import Rows, harmonics, kept, rows_of, unit_quats
 from splat.formats.settings import Settings
 from splat.formats.sog_texels import MOST_ENTRIES, Levels, Texels, decode, encode, logarithms
 from splat.system.files import replacing

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from splat.formats import AGAIN
-from splat.formats.rows import check_rows
+from splat.formats.limits import check_rows
 from splat.formats.sog_meta import COEFFICIENTS, LONGEST, NAME, Meta, document_bytes
 from splat.formats.sog_texels import FIRST_KIND, MOST_ENTRIES, Levels, Palette, Texels
 from splat.system import foreign

@@ -19,13 +19,11 @@ from torch import Tensor
 from splat.core.frame import finite
 from splat.formats.rows import harmonics, kept, rows_of, unit_quats
 from splat.formats.settings import Settings
+from splat.formats.splat_table import RECORD, records
 from splat.math import rgb_from_sh, sh_from_rgb
 from splat.system.files import replacing
 from splat.types import Drawing, Gaussians
 
-_RECORD = np.dtype(
-    [("mean", "<f4", 3), ("scale", "<f4", 3), ("color", "u1", 4), ("quaternion", "u1", 4)]
-)
 MOST_DEGREE = 0
 """Highest degree of harmonics that is stored."""
 
@@ -44,7 +42,7 @@ def write(
     rows = rows_of(gaussians, path)
     weight = rows.log_scales.sum(1) + rows.opacities.log()
     rows = replace(rows, sh=rows.sh[:, :1]).take(weight.argsort(descending=True, stable=True))
-    table = np.empty(len(rows), _RECORD)
+    table = np.empty(len(rows), RECORD)
     table["mean"], table["scale"] = rows.means.numpy(), rows.log_scales.exp().numpy()
     table["color"] = _color_bytes(rows.sh[:, 0], rows.opacities).numpy()
     table["quaternion"] = _quaternion_bytes(rows.quats).numpy()
@@ -55,20 +53,12 @@ def write(
 def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
     """Bytes that a file of `n` Gaussians takes, of any degree."""
     del sh_degree, settings
-    return n * _RECORD.itemsize
+    return n * RECORD.itemsize
 
 
 def read(path: Path) -> Gaussians:
     """The Gaussians of a file; rows with NaN or infinite values are left out, with a warning."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file; give the path of a .splat file")
-    length = path.stat().st_size
-    if length % _RECORD.itemsize or not length:
-        raise ValueError(
-            f"{path} has {length:,} bytes, expected {_RECORD.itemsize} for each Gaussian;"
-            " fetch or export it again"
-        )
-    table = np.fromfile(path, _RECORD)
+    table = records(path)
     colors, quats = (torch.from_numpy(table[name].copy()) for name in ("color", "quaternion"))
     gaussians = Gaussians(
         means=torch.from_numpy(table["mean"].copy()),

@@ -21,28 +21,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from splat.core.frame import finite
+from splat.formats.limits import THINNEST
 from splat.formats.order import spatial_order
-from splat.formats.rows import THINNEST, Rows, harmonics, kept, rows_of, unit_quats
+from splat.formats.rows import Rows, harmonics, kept, rows_of, unit_quats
 from splat.formats.settings import Settings
 from splat.formats.spz_container import (
     ANTIALIASED,
-    Contents,
     Header,
+    axes_of,
+    coefficients,
     header_of,
     most,
     packed,
     unpacked,
 )
-from splat.formats.spz_streams import (
-    REACH,
-    WIDEST,
-    Layout,
-    Signs,
-    decode,
-    encode,
-    flipped,
-    harmonics_rounded,
-)
+from splat.formats.spz_layout import AXES, REACH, WIDEST, Layout
+from splat.formats.spz_streams import decode, encode, flipped, harmonics_rounded
 from splat.system.files import replacing
 from splat.types import Drawing, Gaussians
 
@@ -53,13 +47,6 @@ _POINT = 12
 _NEAR = 0.999
 """Share of the Gaussians that is always written, however far the others are."""
 _ROWS = 1 << 16
-_AS_THEY_ARE: Signs = (1, 1, 1)
-_AXES: dict[str, Signs] = {"ply": _AS_THEY_ARE, "rub": (1, -1, -1)}
-_ADOBE_AXES = 0xADBE0003
-"""Extension that numbers the axes of the file."""
-_RIGHT_DOWN_FRONT = 6
-"""The extension's number for the axes of a .ply."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -110,9 +97,8 @@ def read(path: Path, settings: Settings = Settings()) -> Gaussians:  # noqa: B00
     beyond the third are left out, with a warning.
     """
     contents = unpacked(path)
-    layout, signs = contents.header.layout, _signs(contents, path, _AXES[settings.spz_axes])
-    if layout.degree > 3:
-        _log.warning("%s has harmonics of degree 4; those of band 4 are left out", path)
+    layout, signs = contents.header.layout, axes_of(contents, path, settings)
+    coefficients(contents.header, path)
     parts = [
         flipped(decode(part, layout), signs)
         for part in _parts(contents.streams, contents.header.n, layout)
@@ -138,7 +124,7 @@ def quantiser(
     """
     fitted = kept(gaussians, finite(gaussians), Path("the set"))
     layout = _layout(fitted.means, _logarithms(fitted), 0, settings, Path("the set"))
-    signs = _AXES[settings.spz_axes]
+    signs = AXES[settings.spz_axes]
 
     @torch.no_grad()
     def quantised(gaussians: Gaussians) -> Gaussians:
@@ -235,7 +221,7 @@ def _near(rows: Rows, layout: Layout) -> Bool[Tensor, "n"]:
 
 def _streams(rows: Rows, layout: Layout, settings: Settings) -> list[NDArray[np.uint8]]:
     order = spatial_order(rows.means)
-    signs = _AXES[settings.spz_axes]
+    signs = AXES[settings.spz_axes]
     streams = [np.empty((len(rows), width), np.uint8) for width in layout.widths]
     for start in range(0, len(rows), _ROWS):
         part = slice(start, start + _ROWS)
@@ -255,17 +241,3 @@ def _parts(
     for start in range(0, n, _ROWS):
         # Copied, as tensors may be written to and what was read may not.
         yield [torch.from_numpy(table[start : start + _ROWS].copy()) for table in tables]
-
-
-def _signs(contents: Contents, path: Path, usual: Signs) -> Signs:
-    """Which axes of a file point the other way than those of a .ply."""
-    named = contents.extensions.get(_ADOBE_AXES, b"")
-    number = int.from_bytes(named, "little") if len(named) == 4 else 0
-    if 8 < number <= 16:
-        _log.warning("%s has its axes y and z swapped, and is read as it is; turn it about x", path)
-    if not 0 < number <= 8:
-        return usual
-    # Counted from 1, a bit of the number for each axis: right, up, front.
-    other = (number - 1) ^ (_RIGHT_DOWN_FRONT - 1)
-    x, y, z = (-1 if other >> axis & 1 else 1 for axis in range(3))
-    return x, y, z

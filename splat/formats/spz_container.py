@@ -7,6 +7,7 @@ extensions, a table of sizes, and a frame of zstd for each stream that is not em
 
 from __future__ import annotations
 
+import logging
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,8 +19,9 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from splat.formats.rows import check_rows
-from splat.formats.spz_streams import Layout
+from splat.formats.limits import check_rows
+from splat.formats.settings import Settings
+from splat.formats.spz_layout import AXES, Layout, Signs
 from splat.system import foreign
 
 ANTIALIASED = 1
@@ -51,6 +53,12 @@ _HARMLESS = 1 << 26
 """Bytes that a file may ask for however small it is."""
 _MOST_EXTENSIONS = 1 << 24
 """Bytes of extensions that are looked through."""
+_ADOBE_AXES = 0xADBE0003
+"""Extension that numbers the axes of the file."""
+_RIGHT_DOWN_FRONT = 6
+"""The extension's number for the axes of a .ply."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,29 @@ def header_of(path: Path) -> Header:
     if data[:2] == _GZIP:
         data = _inflated(zlib.decompressobj(31), data, _HEADER.size, path)
     return _header(data, path)
+
+
+def coefficients(header: Header, path: Path) -> int:
+    """SH coefficients that are read, of bands up to the third; a warning says where there are
+    more."""
+    if header.layout.degree > 3:
+        _log.warning("%s has harmonics of degree 4; those of band 4 are left out", path)
+    return (min(header.layout.degree, 3) + 1) ** 2
+
+
+def axes_of(contents: Contents, path: Path, settings: Settings) -> Signs:
+    """Which axes of a file point the other way than those of a .ply; `settings` say it of files
+    that do not."""
+    named = contents.extensions.get(_ADOBE_AXES, b"")
+    number = int.from_bytes(named, "little") if len(named) == 4 else 0
+    if 8 < number <= 16:
+        _log.warning("%s has its axes y and z swapped, and is read as it is; turn it about x", path)
+    if not 0 < number <= 8:
+        return AXES[settings.spz_axes]
+    # Counted from 1, a bit of the number for each axis: right, up, front.
+    other = (number - 1) ^ (_RIGHT_DOWN_FRONT - 1)
+    x, y, z = (-1 if other >> axis & 1 else 1 for axis in range(3))
+    return x, y, z
 
 
 def _zipped(plain: bytes) -> Iterator[bytes]:

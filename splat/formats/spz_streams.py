@@ -7,47 +7,18 @@ bits), and the other harmonics (8 bits).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from splat.formats.rows import Rows, unit_quats
+from splat.formats.spz_layout import COLOR, REACH, Layout, Signs, signs_of_harmonics
 
-REACH = (1 << 23) - 1
-"""Largest magnitude of a position as a whole number, before the point is set."""
-WIDEST = 255 / 16 - 10
-"""Largest logarithm of a scale."""
-_COLOR = 0.15
-"""Factor on the constant SH coefficient, so that 8 bits hold -3.33 to 3.33."""
 _HALF_ROOT = 0.5**0.5
 """Bound of all components of a unit quaternion but its largest."""
-_ODD = ("y", "z", "x", "xy", "yz", "", "xz", "", "y", "xyz", "y", "z", "x", "z", "x")
-"""Axes along which each harmonic, after the constant one, changes its sign when they are turned."""
-
-Signs = tuple[int, int, int]
-"""1 or -1 for each axis."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Version, degree and fractional bits, which determine the bytes of a Gaussian."""
-
-    version: int
-    """Version of the format, 1 to 4."""
-    degree: int
-    """Bands of harmonics, 0 to 4."""
-    point: int
-    """Fractional bits of positions."""
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Bytes of a Gaussian in each stream; the last is 0 without harmonics."""
-        rotation = 3 if self.version < 3 else 4
-        return 6 if self.version == 1 else 9, 1, 3, 3, rotation, 3 * ((self.degree + 1) ** 2 - 1)
 
 
 def encode(rows: Rows, layout: Layout, sh_bits: tuple[int, int]) -> list[UInt8[Tensor, "n _"]]:
@@ -60,7 +31,7 @@ def encode(rows: Rows, layout: Layout, sh_bits: tuple[int, int]) -> list[UInt8[T
     return [
         _bytes(positions, 3).flatten(1),
         _byte(rows.opacities * 255)[:, None],
-        _byte(rows.sh[:, 0] * (_COLOR * 255) + 127.5),
+        _byte(rows.sh[:, 0] * (COLOR * 255) + 127.5),
         _byte((rows.log_scales + 10) * 16),
         rotations(rows.quats),
         _harmonics(rows.sh[:, 1:], sh_bits).flatten(1),
@@ -72,7 +43,7 @@ def decode(streams: Sequence[UInt8[Tensor, "n _"]], layout: Layout) -> Rows:
     positions, opacities, colors, scales, rotations, harmonics = streams
     k = min((layout.degree + 1) ** 2, 16)
     sh = torch.empty(len(colors), k, 3, device=colors.device)
-    sh[:, 0] = (colors / 255 - 0.5) / _COLOR
+    sh[:, 0] = (colors / 255 - 0.5) / COLOR
     sh[:, 1:] = harmonics[:, : 3 * (k - 1)].unflatten(1, (k - 1, 3))
     sh[:, 1:].sub_(128).div_(128)
     return Rows(
@@ -89,8 +60,7 @@ def flipped(rows: Rows, signs: Signs) -> Rows:
     if signs == (1, 1, 1):
         return rows
     x, y, z = signs
-    sign = dict(zip("xyz", signs, strict=True))
-    of_sh = [1, *(math.prod(sign[axis] for axis in axes) for axes in _ODD)][: rows.sh.shape[1]]
+    of_sh = signs_of_harmonics(signs, rows.sh.shape[1])
     return replace(
         rows,
         means=rows.means * rows.means.new_tensor(signs),

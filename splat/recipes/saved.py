@@ -9,7 +9,7 @@ from typing import Any
 
 from splat.core.strategy import Strategy
 from splat.recipes import catalog
-from splat.system.foreign import Broken, Record, filled, shown
+from splat.system.foreign import Broken, filled, shown
 from splat.system.import_path import (
     IMPORT_PATH,
     is_vouched,
@@ -53,16 +53,6 @@ def strategy_from_description(
     """
     built: Strategy = _build(description, missing, None)
     return built
-
-
-def class_names(description: Mapping[str, Any]) -> str:
-    """Names of the classes in a description, joined by +, without importing them."""
-    described = Record.of(description)
-    fields = described.record("fields")
-    parts = fields.entries("parts") if fields.get("parts") else []
-    inner = [part for part in (fields.get("base"), *parts) if part]
-    own = described.text("class").rpartition(":")[2]
-    return " + ".join([*map(class_names, inner), *([] if parts else [own])])
 
 
 def _fields(part: Any) -> dict[str, Any]:

@@ -23,6 +23,10 @@ from splat.core.cloud import Cloud, check_saved
 from splat.core.knobs import Command
 from splat.core.model import TrainedModule, check_shapes
 from splat.loop import Run
+from splat.runs.kept import checkpoints_in as checkpoints_in
+from splat.runs.kept import path_of as path_of
+from splat.runs.kept import prune as prune
+from splat.runs.kept import shown_of as shown_of
 from splat.system.files import replacing
 from splat.system.foreign import (
     Broken,
@@ -271,29 +275,6 @@ def rows(state: State) -> dict[str, Tensor]:
     """The columns of the model's cloud."""
     columns = state["model"]["_extra_state"]["columns"]
     return {name: column["values"] for name, column in columns.items()}
-
-
-def path_of(folder: Path, shown: int) -> Path:
-    """The file of a run that has shown so many photos, one a step unless processes share it."""
-    return folder / f"step_{shown:08d}.pt"
-
-
-def shown_of(path: Path) -> int:
-    """Photos that the run of a checkpoint has shown, by the name of its file."""
-    number = path.stem.removeprefix("step_")
-    return int(number) if number.isdecimal() else 0
-
-
-def checkpoints_in(folder: Path) -> list[Path]:
-    """Checkpoints in a folder, oldest first."""
-    return sorted(folder.glob("step_*.pt"))
-
-
-def prune(folder: Path, keep: int, spared: Path | None = None) -> None:
-    """Delete all but the last `keep`, and but one that is `spared`."""
-    for path in checkpoints_in(folder)[:-keep]:
-        if path != spared:
-            path.unlink(missing_ok=True)
 
 
 def broken_columns(cloud: Cloud) -> dict[str, int]:

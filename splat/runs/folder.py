@@ -7,18 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from splat.options import Options, Reading, Watching
-from splat.runs import checkpoint
+from splat.runs.kept import checkpoints_in
 from splat.system.files import read_json, write_json
 from splat.system.foreign import Record, filled, reading, record
 from splat.system.lock import locked
 from splat.system.replaced import Replaced
-from splat.types import SceneData
+
+if TYPE_CHECKING:
+    # What is said of a run waits for no torch.
+    from torch import Tensor
+
+    from splat.runs import checkpoint
+    from splat.types import SceneData
 
 FORMAT = "splat run"
 VERSION = 1
@@ -105,7 +108,7 @@ class Folder:
 
     def latest(self) -> Path:
         """The newest checkpoint; FileNotFoundError where there is none."""
-        files = checkpoint.checkpoints_in(self.checkpoints)
+        files = checkpoints_in(self.checkpoints)
         if not files:
             raise FileNotFoundError(
                 f"{self.path} holds no checkpoint yet; start it anew with splat train ..."
@@ -166,7 +169,7 @@ class Folder:
 
     def _has_results(self) -> bool:
         """Whether there is something of a run that took a while."""
-        kept = checkpoint.checkpoints_in(self.checkpoints)
+        kept = checkpoints_in(self.checkpoints)
         return bool(kept) or any(p.exists() for p in (self.gaussians, self.blocks, self.audio))
 
     def clear(self) -> None:
@@ -327,6 +330,8 @@ def same_views(config: Config, scene: SceneData) -> None:
 def check_steps(place: Folder, state: checkpoint.State, planned: int, asked: int | None) -> None:
     """Raise ValueError where a run in the state of a checkpoint has no step to go, and nothing to
     measure or to write either."""
+    from splat.runs import checkpoint
+
     done, ended = checkpoint.photos_shown(state), state.get("ended", "")
     finished = place.metrics.is_file() and read_json(place.metrics).get("steps") == state["step"]
     if asked is not None and (asked < done or (asked == done and finished)):
@@ -388,6 +393,8 @@ def moved_cameras(path: Path) -> dict[str, Tensor]:
     """Refined poses, world_to_camera by name, that differ from those of the input."""
     if not path.is_file():
         return {}
+    import torch
+
     with reading(path, "the cameras of a run"):
         entries = [entry for entry in record(path).records("cameras") if "given" in entry]
         poses = {entry.text("name"): entry.numbers("world_to_camera", 4, 4) for entry in entries}

@@ -15,10 +15,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splat.core.edit import Rows
-from splat.types import ALWAYS
+from splat.math import ALWAYS
 
 STILL_TIME = 0.5
-"""Time, in clips, of what seems to stand still, whose duration is `splat.types.ALWAYS`."""
+"""Time, in clips, of what seems to stand still, whose duration is `splat.math.ALWAYS`."""
 UNKNOWN_DURATION = 3.0
 """Duration, in clips, of first rows where no point is known to be of an instant: hardly ever
 fainter, and free to become what moves."""

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from splat.core.edit import Rows
 from splat.kernels import NEAR
+from splat.math import ALWAYS
 from splat.rules.sampling import sampling_rates
 from splat.strategies.moving.model import Timed
 from splat.strategies.moving.start import STILL_TIME
-from splat.types import ALWAYS, Camera
+from splat.types import Camera
 
 PIXELS = 0.5
 """Way over the clip, in pixels of the camera that sees it best, below which a row stands still."""

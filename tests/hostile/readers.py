@@ -75,8 +75,19 @@ def _of_named(name: str, read: Callable[[Path], Any]) -> Read:
     return lambda root, _: read(root / name)
 
 
+def _columns(_: Path, file: Path) -> Any:
+    """As `splat info` looks at a file: what torch reads, NumPy reads, with as many rows."""
+    whole = formats.read(file)
+    try:
+        columns = formats.read_columns(file)
+    except ValueError as error:
+        raise AssertionError(f"read, and refused by read_columns: {error}") from error
+    assert len(columns) == len(whole), (len(columns), len(whole))
+    return columns
+
+
 _GAUSSIANS = (_of_file(formats.read), _of_file(formats.drawing), _of_file(formats.holds_gaussians),
-              _of_file(formats.weight))  # fmt: skip
+              _of_file(formats.weight), _columns)  # fmt: skip
 
 
 def _copied_rows(root: Path, file: Path) -> Any:

@@ -1,7 +1,7 @@
 """From raw photos or a video to a scene with poses: what `splat prep` is made of.
 
-`prepare` does it all, `prepare_any` for the videos of a rig too. What it is made of is loaded when it is first asked for, since the process
-that finds the poses needs little of it.
+`prepare` does it all, `prepare_any` for the videos of a rig too. What it is made of is loaded when
+it is first asked for, since the process that finds the poses needs little of it.
 """
 
 from __future__ import annotations

@@ -33,6 +33,11 @@ class Film:
         """Of its camera: that of the file, less its suffix."""
         return self.path.stem
 
+    def shrunk(self, side: int) -> tuple[int, int]:
+        """Width and height of its frames, no longer than `side`."""
+        shrink = max(1.0, max(self.width, self.height) / side)
+        return max(1, round(self.width / shrink)), max(1, round(self.height / shrink))
+
 
 def film_of(path: Path) -> Film:
     """The header of a video; raises ValueError where there is no frame, or no rate."""
@@ -60,8 +65,7 @@ def frames_of(
     """Write frames by their numbers as `00000.jpg` and on, no longer than `side` pixels; how many
     there were. `tick` is told of each."""
     reader, taken = cv2.VideoCapture(str(film.path)), 0
-    shrink = max(1.0, max(film.width, film.height) / side)
-    size = max(1, round(film.width / shrink)), max(1, round(film.height / shrink))
+    size = film.shrunk(side)
     try:
         for number in range(wanted.stop):
             if not reader.grab():

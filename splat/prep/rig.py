@@ -15,7 +15,6 @@ from typing import Any
 from splat import datasets
 from splat.datasets import photo
 from splat.datasets.tracer.folders import write_ply
-from splat.photos.pictures import stored_size
 from splat.prep.films import Film, film_of, frames_of
 from splat.prep.gather import fingerprint, write_json
 from splat.prep.given import vacate
@@ -32,7 +31,7 @@ from splat.prep.rig_poses import (
 from splat.prep.suffixes import is_video
 from splat.system.files import replacing
 from splat.system.foreign import Broken, reading, record
-from splat.types import Points, View
+from splat.types import Points
 
 OFFSETS, POINTS = "offsets.json", "points.ply"
 VERSION = 1
@@ -114,19 +113,21 @@ def prepare_rig(
     poses = given or found_poses(out / ".prep", [(cut.film, cut.begin) for cut in cuts], find)
     cuts = [cut for cut in cuts if cut.film.name in poses.names]
     notes = [*poses.notes, *more]
+    sizes = {cut.film.name: cut.film.shrunk(options.side) for cut in cuts}
+    # What is wrong with a camera is told before frames are taken.
+    cameras = {
+        cut.film.name: camera_record(cut.film, poses.view(cut.film), sizes[cut.film.name])
+        for cut in cuts
+    }
     counts = _taken(source, out, cuts, options, tick)
     instants, more = _common(cuts, counts)
     notes += more
-    views = {
-        cut.film.name: poses.view(cut.film, out / "images" / cut.film.name / "00000.jpg")
-        for cut in cuts
-    }
     seconds = cuts[0].stride * (instants - 1) / cuts[0].film.rate
     if poses.points is not None:
         with replacing(out / POINTS) as draft:
             write_ply(draft, poses.points)
     with replacing(out / TRANSFORMS) as draft:
-        content = _transforms(cuts, views, instants, seconds, poses.points)
+        content = _transforms(cuts, cameras, instants, seconds, poses.points)
         draft.write_text(json.dumps(content) + "\n", "utf-8")
     scene = datasets.load(out, eval="none")  # what is wrong with it is told now
     report = RigReport(
@@ -136,7 +137,7 @@ def prepare_rig(
         instants=instants,
         seconds=seconds,
         frames=len(scene.train),
-        size=stored_size(out / "images" / cuts[0].film.name / "00000.jpg"),
+        size=sizes[cuts[0].film.name],
         notes=tuple(notes),
     )
     write_json(out / "prep.json", asdict(report))
@@ -276,16 +277,16 @@ def _common(cuts: Sequence[_Cut], counts: Mapping[str, int]) -> tuple[int, list[
 
 def _transforms(
     cuts: Sequence[_Cut],
-    views: Mapping[str, View],
+    cameras: Mapping[str, Mapping[str, Any]],
     instants: int,
     seconds: float,
     points: Points | None,
 ) -> dict[str, Any]:
     frames = []
     for cut in cuts:
-        camera = camera_record(cut.film, views[cut.film.name])
         for number in range(instants):
-            frame = {"file_path": f"images/{cut.film.name}/{number:05d}.jpg", **camera}
+            frame: dict[str, Any] = {"file_path": f"images/{cut.film.name}/{number:05d}.jpg"}
+            frame |= cameras[cut.film.name]
             if instants > 1:
                 frame["time"] = number / (instants - 1)
             frames.append(frame)

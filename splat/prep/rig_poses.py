@@ -12,7 +12,6 @@ from splat.datasets import colmap, nerfstudio, photo, rig
 from splat.datasets.colmap_model import holds_model
 from splat.datasets.found import OPENGL
 from splat.datasets.transforms import camera_of
-from splat.photos.pictures import stored_size
 from splat.prep.films import Film, frames_of
 from splat.system.foreign import Record, part, reading, record, shown
 from splat.types import Points, View
@@ -38,23 +37,23 @@ class Poses:
     """Cameras that were given, by the names of videos."""
 
     names: frozenset[str]
-    make: Callable[[Film, Path], tuple[View, ...]]
+    make: Callable[[Film], tuple[View, ...]]
     """The views of a video's first frame, at full size."""
     points: Points | None
     notes: list[str]
 
-    def view(self, film: Film, image: Path) -> View:
-        """The camera of a video, at the size of a frame of it that was taken."""
-        views = self.make(film, image)
+    def view(self, film: Film) -> View:
+        """The camera of a video, at its size; raises ValueError where it is none for it."""
+        views = self.make(film)
         if len(views) != 1 or views[0].cut is not None:
             raise ValueError(
                 f"{film.path}: its camera sees too much for one picture (a panorama or a wide"
                 " fisheye), which transforms.json cannot say; expected perspective cameras:"
                 " undistort the videos, and find their poses again"
             )
-        size, camera = stored_size(image), views[0].camera
+        camera = views[0].camera
         photo.check_shape((camera.width, camera.height), (film.width, film.height), film.path)
-        return replace(views[0], camera=camera.resized(*size))
+        return replace(views[0], camera=camera.resized(film.width, film.height))
 
 
 def given_poses(source: Path, films: Sequence[Film]) -> Poses:
@@ -64,7 +63,7 @@ def given_poses(source: Path, films: Sequence[Film]) -> Poses:
         posed = colmap.of_cameras(model, {film.name: {0: film.path} for film in films})
         poses = Poses(
             frozenset(posed),
-            lambda film, image: posed[film.name](film.name, image),
+            lambda film: posed[film.name](film.name, film.path),
             colmap.points_of(model),
             [],
         )
@@ -95,11 +94,11 @@ def _of_transforms(file: Path, films: Sequence[Film]) -> Poses:
         points, notes = nerfstudio.points_of(file.parent, meta)
     names = rig.names_of([film.name for film in films], [*entries])
 
-    def made(film: Film, image: Path) -> tuple[View, ...]:
+    def made(film: Film) -> tuple[View, ...]:
         name = names[film.name]
         with reading(file, "a camera for each video"), part(f"the frame of {shown(name)}"):
             camera, bent = camera_of(entries[name], (film.width, film.height))
-        return (View(film.name, replace(camera, time=0.0), image, None, bent),)
+        return (View(film.name, replace(camera, time=0.0), film.path, None, bent),)
 
     return Poses(frozenset(names), made, points, [*notes])
 
@@ -122,9 +121,10 @@ def _model(source: Path) -> Path | None:
     return next((each for each in colmap.folders(source) if holds_model(each)), None)
 
 
-def camera_record(film: Film, view: View) -> dict[str, Any]:
-    """A camera as `transforms.json` has it; raises ValueError where its lens has no name there."""
-    camera, bent = view.camera, view.lens
+def camera_record(film: Film, view: View, size: tuple[int, int]) -> dict[str, Any]:
+    """A camera at a size as `transforms.json` has it; raises ValueError where its lens has no name
+    there."""
+    camera, bent = view.camera.resized(*size), view.lens
     K, pose = camera.K.double(), camera.world_to_camera.double().inverse()
     pose[:3, :3] *= pose.new_tensor(OPENGL)
     told: dict[str, Any] = {"camera_model": "PINHOLE"}

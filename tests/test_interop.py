@@ -1,4 +1,4 @@
-"""Files that other projects' packages write and read: gsply and gsplat's exporter.
+"""Files that other projects' packages write and read: gsply, gsplat's exporter and fourdgs.
 
 Programs that are not Python packages are tried by hand: see interop/README.md.
 """
@@ -13,8 +13,10 @@ import pytest
 import torch
 from formats import QUANTA, matched, some
 from interop.compare import errors, in_place
+from test_export_html import moving
 
 from splat import formats
+from splat.cli import main
 from splat.formats.settings import Settings
 from splat.types import Gaussians
 
@@ -128,3 +130,67 @@ def test_gsply_sees_what_we_see(gsply: ModuleType, tmp_path: Path, name: str) ->
     ours, theirs = formats.read(path), read_by_gsply(gsply, path)
     for field, error in errors(theirs, ours).items():
         assert error.max() < (2e-2 if field == "degrees" else 2e-6), field
+
+
+MOMENTS = (0.0, 0.2, 0.45, 0.8, 1.0)
+
+
+@pytest.fixture(scope="session")
+def fourdgs() -> ModuleType:
+    """The reader and evaluator of .4dgs, which converts .ply."""
+    reason = "fourdgs, which evaluates Gaussians that move, is not installed"
+    pytest.importorskip("fourdgs", reason=reason)
+    from fourdgs import convert
+
+    found: ModuleType = convert
+    return found
+
+
+@pytest.mark.parametrize("time", MOMENTS)
+def test_fourdgs_has_what_moves_where_we_have_it(
+    fourdgs: ModuleType, tmp_path: Path, time: float
+) -> None:
+    """Columns read by its reader, set into its model: positions and opacities at an instant."""
+    given, path = moving(200), tmp_path / "scene.ftgs.ply"
+    formats.write(given, path)
+    columns = fourdgs.read_ply(str(path)).fields
+    n = len(columns["time"])
+
+    def stacked(*names: str) -> np.ndarray:
+        return np.stack([columns[name] for name in names], 1)
+
+    opacity = 1 / (1 + np.exp(-columns["opacity"]))
+    theirs = fourdgs.GaussianSet(
+        positions=stacked("x", "y", "z"),
+        scales=np.exp(stacked("scale_0", "scale_1", "scale_2")),
+        rotations=stacked("rot_1", "rot_2", "rot_3", "rot_0"),
+        colors=np.concatenate([np.full((n, 3), 0.5), opacity[:, None]], 1),
+        motions=stacked("velocity_0", "velocity_1", "velocity_2"),
+        mu_t=columns["time"],
+        sigma_t=np.exp(columns["log_duration"]),
+        win_lo=np.full(n, -10.0),
+        win_hi=np.full(n, 10.0),
+    ).state_at(time, cutoff=1e-4)
+    ours, seen = given.at(time), theirs["indices"]
+    assert 50 < len(seen) <= n
+    np.testing.assert_allclose(theirs["centers"], ours.means[seen], atol=2e-5)
+    np.testing.assert_allclose(theirs["opacity"], ours.opacities[seen], atol=2e-6)
+    unseen = np.setdiff1d(np.arange(n), seen)
+    assert (ours.opacities[unseen] <= 1.001e-4 * given.opacities[unseen]).all()
+
+
+def test_fourdgs_makes_a_clip_of_our_instants(fourdgs: ModuleType, tmp_path: Path) -> None:
+    """A file for each of five instants, as `splat convert --instants 5` writes them."""
+    given, path = moving(60), tmp_path / "scene.ftgs.ply"
+    formats.write(given, path)
+    source = str(path)
+    assert main(["convert", source, "-o", str(tmp_path / "frames/f.ply"), "--instants", "5"]) == 0
+    theirs, seconds = fourdgs.convert_ply_sequence(str(tmp_path / "frames"), fps=5.0)
+    assert seconds == pytest.approx(1.0)
+    for number in range(5):
+        ours = given.at(number / 4)
+        ours = ours.take(ours.opacities >= 1 / 255)
+        state = theirs.state_at(number / 5 + 0.1)
+        assert len(state["indices"]) == len(ours)
+        np.testing.assert_allclose(state["centers"], ours.means, atol=2e-5)
+        np.testing.assert_allclose(state["opacity"], ours.opacities, atol=2e-6)

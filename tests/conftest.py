@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import shutil
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pretend
 import pytest
@@ -63,6 +65,33 @@ def cuda_kernels() -> None:
     """For tests that need a CUDA device."""
     if not torch.cuda.is_available():
         pytest.skip(NOT_PRETENDED or "needs a CUDA device")
+
+
+@pytest.fixture(scope="session")
+def emulated() -> ModuleType:
+    """The module `_gpu` with its kernels as C++ for the CPU, or the test is skipped."""
+    from shim.build import Unbuilt, module
+
+    try:
+        return module()
+    except Unbuilt as why:
+        pytest.skip(str(why))
+
+
+@pytest.fixture
+def by_cuda(emulated: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """Have float32 drawn by the emulated CUDA kernels, on the machine's memory."""
+    rasterize = importlib.import_module("splat.kernels.rasterize")
+    on_cpu = rasterize.frame_for
+
+    def frame_for(means: torch.Tensor, differentiable: bool) -> object:
+        if means.dtype != torch.float32:
+            return on_cpu(means, differentiable)
+        return rasterize.Frame(emulated, means, differentiable)
+
+    monkeypatch.setattr(rasterize, "frame_for", frame_for)
+    yield emulated
+    emulated.set_order(0)
 
 
 @pytest.fixture(scope="session")

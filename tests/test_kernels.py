@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -143,65 +145,88 @@ Gaussians at a few near-plane distances, magnify the rounding of their own input
 BUILDS = [("f64", torch.float64), *((isa, torch.float32) for isa in kernels.isas())]
 
 
-@pytest.mark.parametrize(
-    ("kind", "count", "degree", "size", "antialiased", "beside"),
-    [
-        *((*case, True) for case in CASES),
-        ("plain", 300, 3, (61, 45), True, False),
-        ("needles", 300, 3, (61, 45), False, False),
-    ],
-)
-def test_outputs_and_gradients(
-    kind: str,
-    count: int,
-    degree: int | None,
-    size: tuple[int, int],
-    antialiased: bool,
-    beside: bool,
-) -> None:
-    # The inputs are float32 values, so that every build is given the same numbers.
-    given = {n: t.float().double() for n, t in scene(kind, count, degree).items()}
-    truth = leaves(given, torch.float64)
-    expected = render(
-        *(truth[name] for name in NAMES[:5]), degree, truth["pose"],
-        *intrinsics(*size), *size,
-        background=truth["background"], features=truth["features"], antialiased=antialiased,
-        beside=beside,
-    )  # fmt: skip
-    keep = (expected["margin"] > THRESHOLD_MARGIN).double()
-    assert keep.mean() > 0.9
-    w = weights(size, keep)
-    loss_of(expected, w).backward()
-    assert (expected["image"].detach() - given["background"]).abs().max() > 0.1, "empty picture"
-    for isa, dtype in BUILDS:
-        tolerance = 1e-9 if isa == "f64" else FLOAT.get(kind, 1e-5)
-        mine = leaves(given, dtype)
-        with kernels.use_isa(kernels.isa() if isa == "f64" else isa):
-            out, statistics = draw(mine, size, degree, antialiased, beside)
-            loss_of(out, w).backward()
-        for name in w:
+ALL_CASES = [
+    *((*case, True) for case in CASES),
+    ("plain", 300, 3, (61, 45), True, False),
+    ("needles", 300, 3, (61, 45), False, False),
+]
+
+
+class Truth:
+    """A case in float64 by `reference.py`, and a loss of it: what every build has to come to."""
+
+    def __init__(
+        self,
+        kind: str,
+        count: int,
+        degree: int | None,
+        size: tuple[int, int],
+        antialiased: bool,
+        beside: bool,
+    ) -> None:
+        self.how = size, degree, antialiased, beside
+        self.tolerance = FLOAT.get(kind, 1e-5)
+        # The inputs are float32 values, so that every build is given the same numbers.
+        self.given = {n: t.float().double() for n, t in scene(kind, count, degree).items()}
+        self.truth = truth = leaves(self.given, torch.float64)
+        self.expected = expected = render(
+            *(truth[name] for name in NAMES[:5]), degree, truth["pose"],
+            *intrinsics(*size), *size,
+            background=truth["background"], features=truth["features"], antialiased=antialiased,
+            beside=beside,
+        )  # fmt: skip
+        self.keep = (expected["margin"] > THRESHOLD_MARGIN).double()
+        assert self.keep.mean() > 0.9
+        self.weights = weights(size, self.keep)
+        loss_of(expected, self.weights).backward()
+        shown = expected["image"].detach() - self.given["background"]
+        assert shown.abs().max() > 0.1, "empty picture"
+
+    def check(self, build: str, dtype: torch.dtype) -> None:
+        """Draw with what is in use now, and go back."""
+        tolerance = 1e-9 if dtype == torch.float64 else self.tolerance
+        mine, expected, keep = leaves(self.given, dtype), self.expected, self.keep
+        out, statistics = draw(mine, *self.how)
+        loss_of(out, self.weights).backward()
+        for name in self.weights:
             mask = keep[..., None] if out[name].ndim == 3 else keep
             difference = ((out[name] - expected[name]).detach() * mask).abs().max()
             scale = expected[name].detach().abs().max().clamp_min(1)
-            assert difference <= tolerance * scale, (isa, name, float(difference / scale))
+            assert difference <= tolerance * scale, (build, name, float(difference / scale))
         for name in NAMES:
-            a, b = mine[name].grad, truth[name].grad
+            a, b = mine[name].grad, self.truth[name].grad
             a, b = (a[:3], b[:3]) if name == "pose" else (a, b)
-            check_columns(f"{isa} {name}", a, b, tolerance)
+            check_columns(f"{build} {name}", a, b, tolerance)
         check_columns(
-            f"{isa} means2d",
+            f"{build} means2d",
             statistics.gradient.signed.double(),
             expected["means2d"].grad,
             tolerance,
         )
         check_columns(
-            f"{isa} absgrad",
+            f"{build} absgrad",
             statistics.gradient.absolute.double(),
             absolute_gradient(expected),
             tolerance,
         )
         # Whole pixels, which rounding moves only where an extent is next to one: none is here.
-        assert torch.equal(statistics.radii.double(), expected["radii"]), isa
+        assert torch.equal(statistics.radii.double(), expected["radii"]), build
+
+
+truth_of = functools.lru_cache(maxsize=None)(Truth)
+
+
+@pytest.mark.parametrize("case", ALL_CASES, ids=str)
+def test_outputs_and_gradients(case: tuple[Any, ...]) -> None:
+    for isa, dtype in BUILDS:
+        with kernels.use_isa(kernels.isa() if isa == "f64" else isa):
+            truth_of(*case).check(isa, dtype)
+
+
+@pytest.mark.parametrize("case", ALL_CASES, ids=str)
+def test_cuda_outputs_and_gradients(case: tuple[Any, ...], by_cuda: ModuleType) -> None:
+    """The same of the CUDA kernels' own sources, as C++."""
+    truth_of(*case).check("cuda", torch.float32)
 
 
 def check_columns(what: str, mine: Tensor, truth: Tensor, tolerance: float) -> None:

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "gpu.h"
+#include "launch.h"
 #include "splat/half.h"
 #include "splat/losses.h"
 
@@ -62,13 +63,12 @@ const char* adam(const Adam& step, std::uintptr_t stream) {
   const unsigned blocks = unsigned((count + kChunk - 1) / kChunk);
   const auto queue = reinterpret_cast<cudaStream_t>(stream);
   if (step.half)
-    step_values<<<blocks, kThreads, 0, queue>>>(step.values, step.gradient, static_cast<Half*>(step.first),
-                                                static_cast<Half*>(step.second), count, rates, numbers);
+    launch(step_values<Half>, blocks, kThreads, queue, step.values, step.gradient, static_cast<Half*>(step.first),
+           static_cast<Half*>(step.second), count, rates, numbers);
   else
-    step_values<<<blocks, kThreads, 0, queue>>>(step.values, step.gradient, static_cast<float*>(step.first),
-                                                static_cast<float*>(step.second), count, rates, numbers);
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+    launch(step_values<float>, blocks, kThreads, queue, step.values, step.gradient, static_cast<float*>(step.first),
+           static_cast<float*>(step.second), count, rates, numbers);
+  return launch_error();
 }
 
 }  // namespace splat::gpu

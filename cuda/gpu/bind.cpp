@@ -44,10 +44,86 @@ void enqueue_adam(const nb::dict& given) {
   check(adam(call, stream));
 }
 
+Scene scene_of(Fields& fields) {
+  return {SPLAT_FIELD(means),        SPLAT_FIELD(quats),     SPLAT_FIELD(scales),       SPLAT_FIELD(opacities),
+          SPLAT_FIELD(colors),       SPLAT_FIELD(features),  SPLAT_FIELD(n),            SPLAT_FIELD(sh_degree),
+          SPLAT_FIELD(coefficients), SPLAT_FIELD(feature_count), SPLAT_FIELD(half_colors)};
+}
+
+View view_of(Fields& fields) {
+  View view{.world_to_camera = {}, SPLAT_FIELD(fx),    SPLAT_FIELD(fy),    SPLAT_FIELD(cx),
+            SPLAT_FIELD(cy),       SPLAT_FIELD(width), SPLAT_FIELD(height)};
+  fields.read(SPLAT_NAME(world_to_camera), view.world_to_camera);
+  return view;
+}
+
+Settings settings_of(Fields& fields) {
+  return {SPLAT_FIELD(antialiased), SPLAT_FIELD(absolute), SPLAT_FIELD(depth), SPLAT_FIELD(beside),
+          SPLAT_FIELD(eps2d),       SPLAT_FIELD(near),     SPLAT_FIELD(far),   SPLAT_FIELD(radius_clip)};
+}
+
+Frame frame_of(Fields& fields) {
+  return {.scene = scene_of(fields), .view = view_of(fields), .settings = settings_of(fields),
+          SPLAT_FIELD(rows),         SPLAT_FIELD(pairs_kept), SPLAT_FIELD(visible),
+          SPLAT_FIELD(pairs),        SPLAT_FIELD(differentiable)};
+}
+
+void enqueue_project(const nb::dict& given) {
+  Fields fields("project", given);
+  const Project call{.scene = scene_of(fields), .view = view_of(fields), .settings = settings_of(fields),
+                     SPLAT_FIELD(radii),        SPLAT_FIELD(rows),       SPLAT_FIELD(counts)};
+  const std::uintptr_t stream = fields[SPLAT_NAME(stream)];
+  fields.done();
+  check(project(call, stream));
+}
+
+void enqueue_draw(const nb::dict& given) {
+  Fields fields("draw", given);
+  const Draw call{.frame = frame_of(fields), SPLAT_FIELD(sorting), SPLAT_FIELD(background), SPLAT_FIELD(image),
+                  SPLAT_FIELD(alpha),        SPLAT_FIELD(extra)};
+  const std::uintptr_t stream = fields[SPLAT_NAME(stream)];
+  fields.done();
+  check(draw(call, stream));
+}
+
+void enqueue_backward(const nb::dict& given) {
+  Fields fields("backward", given);
+  const Backward call{.frame = frame_of(fields), SPLAT_FIELD(scratch),    SPLAT_FIELD(image),
+                      SPLAT_FIELD(alpha),        SPLAT_FIELD(extra),      SPLAT_FIELD(v_image),
+                      SPLAT_FIELD(v_alpha),      SPLAT_FIELD(v_extra),    SPLAT_FIELD(v_means),
+                      SPLAT_FIELD(v_quats),      SPLAT_FIELD(v_scales),   SPLAT_FIELD(v_opacities),
+                      SPLAT_FIELD(v_colors),     SPLAT_FIELD(v_factors),  SPLAT_FIELD(v_features),
+                      SPLAT_FIELD(v_means2d),    SPLAT_FIELD(v_means2d_absolute), SPLAT_FIELD(v_view),
+                      SPLAT_FIELD(v_background), SPLAT_FIELD(maps),       SPLAT_FIELD(map_count),
+                      SPLAT_FIELD(sums)};
+  const std::uintptr_t stream = fields[SPLAT_NAME(stream)];
+  fields.done();
+  check(backward(call, stream));
+}
+
+void enqueue_survey(const nb::dict& given) {
+  Fields fields("survey", given);
+  const Survey call{.frame = frame_of(fields), SPLAT_FIELD(scratch), SPLAT_FIELD(image),   SPLAT_FIELD(maps),
+                    SPLAT_FIELD(map_count),    SPLAT_FIELD(scores), SPLAT_FIELD(strongest)};
+  const std::uintptr_t stream = fields[SPLAT_NAME(stream)];
+  fields.done();
+  check(survey(call, stream));
+}
+
 }  // namespace
 
 NB_MODULE(_gpu, m) {
   m.def("photometric_scratch_bytes", &photometric_scratch_bytes, nb::arg("width"), nb::arg("height"));
   m.def("photometric", &enqueue_photometric);
   m.def("adam", &enqueue_adam);
+  m.attr("most_pairs") = kMostPairs;
+  m.def("rows_bytes", &rows_bytes, nb::arg("n"));
+  m.def("project", &enqueue_project);
+  m.def("pairs_bytes", &pairs_bytes, nb::arg("pairs"), nb::arg("width"), nb::arg("height"), nb::arg("extra"),
+        nb::arg("differentiable"));
+  m.def("sorting_bytes", &sorting_bytes, nb::arg("visible"), nb::arg("pairs"), nb::arg("width"), nb::arg("height"));
+  m.def("draw", &enqueue_draw);
+  m.def("sums_bytes", &sums_bytes, nb::arg("n"), nb::arg("pairs"), nb::arg("columns"));
+  m.def("backward", &enqueue_backward);
+  m.def("survey", &enqueue_survey);
 }

@@ -7,6 +7,7 @@
 #include <cuda_runtime.h>
 
 #include "gpu.h"
+#include "launch.h"
 #include "splat/losses.h"
 
 namespace splat::gpu {
@@ -169,18 +170,18 @@ dim3 blocks(Shape shape) {
 }
 
 template <class Value>
-void launch(const Photometric& loss, const Value* target, cudaStream_t stream) {
+void compute(const Photometric& loss, const Value* target, cudaStream_t stream) {
   const Shape shape{3 * loss.width, loss.height};
   const dim3 grid = blocks(shape);
   const size_t samples = size_t(shape.columns) * shape.rows;
   float *const maps = loss.scratch, *const losses = maps + 3 * samples;
   const float w = float(loss.ssim_weight), rest = float(1 - loss.ssim_weight);
-  compare<<<grid, kThreads, 0, stream>>>(loss.image, target, shape, Scales{rest, w},
-                                         loss.v_image ? maps : nullptr, losses);
-  add_up<<<1, kThreads, 0, stream>>>(losses, size_t(grid.x) * grid.y, double(samples), loss.loss);
+  launch(compare<Value>, grid, kThreads, stream, loss.image, target, shape, Scales{rest, w},
+         loss.v_image ? maps : nullptr, losses);
+  launch(add_up, 1, kThreads, stream, losses, size_t(grid.x) * grid.y, double(samples), loss.loss);
   if (!loss.v_image) return;
   const Scales each{float((1 - loss.ssim_weight) / samples), float(loss.ssim_weight / samples)};
-  differentiate<<<grid, kThreads, 0, stream>>>(loss.image, target, shape, each, maps, loss.v_image);
+  launch(differentiate<Value>, grid, kThreads, stream, loss.image, target, shape, each, maps, loss.v_image);
 }
 
 }  // namespace
@@ -194,11 +195,10 @@ int64_t photometric_scratch_bytes(int width, int height) {
 const char* photometric(const Photometric& loss, std::uintptr_t stream) {
   const auto queue = reinterpret_cast<cudaStream_t>(stream);
   if (loss.bytes)
-    launch(loss, loss.bytes, queue);
+    compute(loss, loss.bytes, queue);
   else
-    launch(loss, loss.target, queue);
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+    compute(loss, loss.target, queue);
+  return launch_error();
 }
 
 }  // namespace splat::gpu

@@ -31,8 +31,10 @@ class Outputs:
         """What was lent and no tensor holds any longer."""
         self._one_at_a_time = threading.Lock()
 
-    def empty(self, *shape: int, dtype: torch.dtype) -> Tensor:
-        """A tensor on the CPU, not initialised, for a kernel to write."""
+    def empty(self, *shape: int, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
+        """A tensor, not initialised, for a kernel to write; not on the CPU torch's own."""
+        if device is not None and device.type != "cpu":
+            return torch.empty(shape, dtype=dtype, device=device)
         size = math.prod(shape) * dtype.itemsize
         if size < LARGE or dtype not in _KINDS:
             return torch.empty(shape, dtype=dtype)
@@ -44,9 +46,13 @@ class Outputs:
 
     def empty_like(self, tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """One of a tensor's shape, in its type where no other is said; not on the CPU torch's."""
+        return self.beside(tensor, *tensor.shape, dtype=dtype)
+
+    def beside(self, tensor: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        """One where a tensor lies, in its type where no other is said; not on the CPU torch's."""
         if tensor.device.type != "cpu":
-            return torch.empty_like(tensor, dtype=dtype)
-        return self.empty(*tensor.shape, dtype=dtype or tensor.dtype)
+            return torch.empty(shape, dtype=dtype or tensor.dtype, device=tensor.device)
+        return self.empty(*shape, dtype=dtype or tensor.dtype)
 
     def _kept(self, size: int) -> np.ndarray:
         with self._one_at_a_time:

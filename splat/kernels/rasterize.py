@@ -12,8 +12,9 @@ from torch import Tensor
 
 from splat.kernels import output
 from splat.kernels.crossing import is_half, needed, optional, plain, rows_of, shaped
+from splat.kernels.frame import Frame
 from splat.kernels.harmonics import Harmonics, HarmonicsGradient
-from splat.kernels.native import Scratch, table_of
+from splat.kernels.native import Scratch, cuda, single, table_of
 from splat.types import ScreenGradient
 
 MOST_PIXELS = 16 * (2**16 - 1)
@@ -102,7 +103,7 @@ def rasterize(
         )
     if features is not None and features.ndim != 2:
         raise ValueError(f"features are {tuple(features.shape)}; expected ({n}, f)")
-    statistics = Statistics(output.rows.empty(n, dtype=means.dtype))
+    statistics = Statistics(output.rows.beside(means, n))
     image, alpha, extra = _Rasterize.apply(  # type: ignore[no-untyped-call]
         means, quats, scales, opacities, colors, features, background, world_to_camera,
         (K, width, height, sh_degree, depth, absolute, projection or Projection(), statistics),
@@ -144,13 +145,12 @@ class _Rasterize(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         K, width, height, sh_degree, depth, absolute, projection, statistics = settings
         rows = [plain(t) for t in (means, quats, scales, opacities, colors, features)]
-        dtype = means.dtype
-        image = output.pictures.empty(height, width, 3, dtype=dtype)
-        alpha = output.pictures.empty(height, width, dtype=dtype)
+        image = output.pictures.beside(means, height, width, 3)
+        alpha = output.pictures.beside(means, height, width)
         channels = int(depth) + (0 if features is None else features.shape[1])
-        extra = output.pictures.empty(height, width, channels, dtype=dtype) if channels else None
-        over = None if background is None else plain(background.to(dtype))
-        frame = Scratch("Frame", table_of(means))
+        extra = output.pictures.beside(means, height, width, channels) if channels else None
+        over = None if background is None else plain(background.to(means.dtype))
+        frame = frame_for(means, any(ctx.needs_input_grad))
         pose = [value for row in world_to_camera.tolist() for value in row]
         (fx, _, cx), (_, fy, cy), _ = K.tolist()
         view = {
@@ -168,7 +168,7 @@ class _Rasterize(torch.autograd.Function):
         statistics.drawn = frame, image.detach()
         ctx.frame, ctx.gradient, ctx.absolute = frame, statistics.gradient, absolute
         ctx.background, ctx.depth = background is not None, int(depth)
-        ctx.features = features is not None
+        ctx.features, ctx.pose_device = features is not None, world_to_camera.device
         ctx.set_materialize_grads(False)  # what is not used costs nothing in backward
         factored = type(colors) is Harmonics and sh_degree is not None and colors.requires_grad
         ctx.harmonics = (colors, sh_degree) if factored else None
@@ -193,14 +193,14 @@ class _Rasterize(torch.autograd.Function):
             v_colors = output.rows.empty_like(colors, image.dtype)
         if features is not None:
             v_features = output.rows.empty_like(features, image.dtype)
-        factors = None if ctx.harmonics is None else output.rows.empty(n, 6, dtype=image.dtype)
-        means2d = output.rows.empty(n, 2, dtype=image.dtype)
+        factors = None if ctx.harmonics is None else output.rows.beside(image, n, 6)
+        means2d = output.rows.beside(image, n, 2)
         absolute = output.rows.empty_like(means2d) if ctx.absolute else None
         v_view = image.new_zeros(4, 4) if ctx.needs_input_grad[7] else None
         v_background = image.new_empty(3) if ctx.background else None
         maps, sums = maps_of(ctx.gradient.pixels, image), None
         if maps is not None:
-            sums = output.rows.empty(n, maps.shape[2], dtype=image.dtype)
+            sums = output.rows.beside(image, n, maps.shape[2])
         height, width = alpha.shape
         channels = 0 if extra is None else extra.shape[2]
         count = 0 if maps is None else maps.shape[2]
@@ -231,10 +231,20 @@ class _Rasterize(torch.autograd.Function):
         ctx.gradient.signed, ctx.gradient.absolute, ctx.gradient.sums = means2d, absolute, sums
         if ctx.gradient.told is not None:
             ctx.gradient.told()
+        if v_view is not None:
+            v_view = v_view.to(ctx.pose_device)
         return (
             v_means, v_quats, v_scales, v_opacities, v_colors, v_features, v_background, v_view,
             None,
         )  # fmt: skip
+
+
+def frame_for(means: Tensor, differentiable: bool) -> Scratch | Frame:
+    """What draws a picture where the rows lie."""
+    if means.is_cuda:
+        single(means)
+        return Frame(cuda(), means, differentiable)
+    return Scratch("Frame", table_of(means))
 
 
 def _arrays(

@@ -28,7 +28,7 @@ def survey(
     n, maps = len(statistics.radii), maps_of(maps, image)
     m = 0 if maps is None else maps.shape[2]
     scores = image.new_empty(_SCORES + m, n)
-    strongest = torch.empty(image.shape[:2], dtype=torch.int32)
+    strongest = torch.empty(image.shape[:2], dtype=torch.int32, device=image.device)
     height, width = image.shape[:2]
     frame.native.survey(
         {

@@ -1,4 +1,4 @@
-"""The CPU renderer: our own SIMD kernels."""
+"""Our own kernels: SIMD on the CPU, CUDA on GPUs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,21 @@ from splat.types import Camera, Contributions, Gaussians, Needs, Rendered
 
 
 class NativeRenderer:
-    """`splat.types.Renderer` on the CPU."""
+    """`splat.types.Renderer` on the CPU, or on a CUDA device.
 
-    device = torch.device("cpu")
+    What it draws and its gradients are the same on both to float's rounding, and on each of them
+    the same bytes every time.
+    """
 
     def __init__(
-        self, *, antialiased: bool = False, near: float = kernels.NEAR, beside: bool = True
+        self,
+        device: torch.device | str = "cpu",
+        *,
+        antialiased: bool = False,
+        near: float = kernels.NEAR,
+        beside: bool = True,
     ) -> None:
+        self.device = torch.device(device)
         self.projection = kernels.Projection(antialiased=antialiased, near=near, beside=beside)
 
     def __call__(
@@ -51,6 +59,8 @@ class NativeRenderer:
     def _drawn(
         self, gaussians: Gaussians, camera: Camera, needs: Needs, background: Tensor | None
     ) -> tuple[Rendered, kernels.Statistics]:
+        if background is not None:
+            background = background.to(self.device)
         image, alpha, extra, statistics = kernels.rasterize(
             gaussians.means,
             gaussians.quats,

@@ -1,0 +1,252 @@
+"""The CUDA kernels' own sources as C++ for the CPU (`tests/shim`), against the CPU's kernels.
+
+Pictures and gradients against float64 are in `test_kernels.py`.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from test_kernels import CASES, NAMES, backward_of, leaves, scene, small
+from test_survey import CASES as SURVEYED
+from test_survey import SCORES, case, drawn, maps_of, sheets, surveyed
+from test_weights import backward
+from torch import Tensor
+
+from splat import kernels
+from splat.kernels.crossing import needed, optional
+from splat.types import Contributions
+
+ORDERS = (0, 1, 7)
+"""In which a block's threads take turns: what differs between them is a race."""
+SIZE = (61, 45)
+
+
+def all_of(found: Contributions, strongest: Tensor) -> list[Tensor]:
+    return [*(getattr(found, name) for name in SCORES), strongest]
+
+
+def assert_same(runs: list[list[Tensor]]) -> None:
+    for run in runs[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(runs[0], run, strict=True))
+
+
+def test_same_bytes_in_any_order_of_threads(by_cuda: ModuleType) -> None:
+    """Pictures, gradients, scores and sums: chunks of long lists, and rows on more tiles than a
+    lane adds up alone, are among them."""
+    runs = []
+    for order in ORDERS:
+        by_cuda.set_order(order)
+        given = small(count=900)
+        with torch.no_grad():
+            given["scales"][:20] *= 12
+        whole = backward_of(given, (131, 97))
+        floats = {name: tensor.detach() for name, tensor in given.items()}
+        scores = all_of(*surveyed(floats, 3, (131, 97), True, maps_of((131, 97))))
+        leaf = leaves(scene("opaque", 700, 3), torch.float32)
+        sums = backward(leaf, 3, (40, 40), True, maps_of((40, 40))).gradient.sums
+        assert sums is not None
+        runs.append([*whole, *scores, sums])
+    assert_same(runs)
+
+
+def test_a_long_list_is_taken_back_in_chunks(by_cuda: ModuleType) -> None:
+    """One tile with more pairs than a warp takes: as the CPU's double build has it."""
+    given, found = scene("opaque", 900, None), {}
+    with torch.no_grad():
+        given["opacities"] *= 0.05
+    for dtype in (torch.float64, torch.float32):
+        mine = leaves({name: t.float() for name, t in given.items()}, dtype)
+        statistics = backward(mine, None, (16, 16), False, maps_of((16, 16)))
+        found[dtype] = [mine[name].grad for name in NAMES] + [statistics.gradient.sums]
+        if dtype == torch.float32:
+            assert statistics.drawn is not None
+            assert statistics.drawn[0]._scene["pairs"] > 512
+    for mine, truth in zip(found[torch.float32], found[torch.float64], strict=True):
+        assert mine is not None and truth is not None
+        assert (mine - truth).abs().max() <= 2e-5 * truth.abs().max()
+
+
+@pytest.mark.parametrize(("kind", "count", "degree", "size", "antialiased"), SURVEYED)
+def test_surveys_equal_brute_force(
+    kind: str,
+    count: int,
+    degree: int | None,
+    size: tuple[int, int],
+    antialiased: bool,
+    by_cuda: ModuleType,
+) -> None:
+    given, truth = case(kind, count, degree, size, antialiased)
+    mine = {name: tensor.float() for name, tensor in given.items()}
+    found, strongest = surveyed(mine, degree, size, antialiased, maps_of(size))
+    for name in SCORES:
+        value = getattr(found, name).double()
+        near = 0 if name in ("hits", "area") else 1e-4
+        assert (value - truth[name]).abs().max() <= near * truth[name].abs().max(), name
+    assert torch.equal(strongest.long(), truth["strongest"])
+
+
+def test_a_survey_of_sheets_over_every_tile(by_cuda: ModuleType) -> None:
+    """Each row lies on 60 tiles, which its warp adds up; the last one is behind the stop."""
+    given = sheets([0.5, 0.5, 1.0, 0.9], torch.float32)
+    found, strongest = surveyed(given, None, (160, 96))
+    pixels = 160 * 96
+    assert found.hits.tolist() == [pixels, pixels, pixels, 0]
+    exact = torch.tensor([0.5, 0.25, 0.24975, 0]) * pixels
+    torch.testing.assert_close(found.mass, exact, rtol=1e-5, atol=0)
+    assert found.most.tolist() == pytest.approx([0.5, 0.25, 0.24975, 0], rel=1e-5)
+    assert (strongest == 0).all() and found.area.tolist() == [pixels, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("kind", "count", "degree", "size", "antialiased"), CASES[1::5])
+def test_sums_ride_along_and_change_nothing(
+    kind: str,
+    count: int,
+    degree: int | None,
+    size: tuple[int, int],
+    antialiased: bool,
+    by_cuda: ModuleType,
+) -> None:
+    given = {name: t.float() for name, t in scene(kind, count, degree).items()}
+    exact = leaves(given, torch.float64)
+    truth = backward(exact, degree, size, antialiased, maps_of(size)).gradient.sums
+    for extras in (True, False):
+        more = {"absolute": extras, "depth": extras, "features": extras}
+        plain, weighed = leaves(given, torch.float32), leaves(given, torch.float32)
+        without = backward(plain, degree, size, antialiased, None, **more).gradient
+        found = backward(weighed, degree, size, antialiased, maps_of(size), **more).gradient
+        assert without.sums is None and found.sums is not None and truth is not None
+        assert (found.sums - truth).abs().max() <= 1e-4 * truth.abs().max()
+        assert torch.equal(without.signed, found.signed)
+        for name in NAMES[:5]:
+            assert torch.equal(plain[name].grad, weighed[name].grad), name
+
+
+@pytest.mark.parametrize("features", [1, 4, 8, 9, 21])
+def test_any_number_of_features(features: int, by_cuda: ModuleType) -> None:
+    """Blended eight at a time: as the CPU's double build has them, and RGB as without."""
+    found = {}
+    for dtype in (torch.float64, torch.float32):
+        g = torch.Generator().manual_seed(5)
+        given = {name: t.float() for name, t in scene("plain", 80, 1).items()}
+        given["features"] = torch.randn(80, features, generator=g)
+        mine = leaves(given, dtype)
+        K = torch.tensor([[60.0, 0, 28], [0, 60, 24], [0, 0, 1]])
+        image, _, extra, _ = kernels.rasterize(
+            *(mine[name] for name in NAMES[:5]), mine["pose"], K, *SIZE, sh_degree=1,
+            features=mine["features"],
+        )  # fmt: skip
+        assert extra is not None and extra.shape == (SIZE[1], SIZE[0], features)
+        (extra.square().sum() + image.sum()).backward()
+        found[dtype] = [image.detach(), extra.detach(), mine["features"].grad, mine["means"].grad]
+    for a, b in zip(found[torch.float32], found[torch.float64], strict=True):
+        assert a is not None and b is not None and (a - b).abs().max() <= 1e-5 * b.abs().max()
+
+
+def test_harmonics_in_bfloat16_are_drawn_as_the_numbers_they_are(by_cuda: ModuleType) -> None:
+    given = {name: t.float() for name, t in scene("plain", 150, 3).items()}
+    half = {**given, "colors": given["colors"].bfloat16()}
+    same = {**given, "colors": half["colors"].float()}
+    pictures = []
+    for each in (half, same):
+        mine = {name: t.clone().requires_grad_() for name, t in each.items()}
+        statistics = backward(mine, 3, SIZE, False, None)
+        pictures.append([statistics.drawn[1], mine["means"].grad, mine["opacities"].grad])  # type: ignore[index]
+    assert_same(pictures)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (37, 1), (16, 16), (17, 33)])
+def test_odd_pictures(size: tuple[int, int], by_cuda: ModuleType) -> None:
+    given = {name: t.float() for name, t in scene("plain", 60, 2).items()}
+    found = []
+    for dtype in (torch.float64, torch.float32):
+        mine = leaves(given, dtype)
+        statistics = backward(mine, 2, size, False, None)
+        assert statistics.drawn is not None
+        found.append((statistics.drawn[1], mine["means"].grad))
+    for mine, truth in zip(found[1], found[0], strict=True):
+        assert mine is not None and truth is not None and mine.shape == truth.shape
+        assert (mine - truth).abs().max() <= 1e-4 * truth.abs().max().clamp_min(1e-3)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_nothing_to_draw_is_the_background(count: int, by_cuda: ModuleType) -> None:
+    given = {name: t.float() for name, t in scene("plain", count, 0).items()}
+    with torch.no_grad():
+        given["means"][:, 2] = -99
+    mine = leaves(given, torch.float32)
+    statistics = backward(mine, 0, SIZE, False, maps_of(SIZE))
+    assert statistics.drawn is not None
+    behind = given["background"].expand(SIZE[1], SIZE[0], 3)
+    assert torch.equal(statistics.drawn[1], behind)
+    assert statistics.gradient.sums is not None and not statistics.gradient.sums.any()
+    for name in NAMES[:5]:
+        grad = mine[name].grad
+        assert grad is not None and not grad.any(), name
+    found, strongest = surveyed(given, 0, SIZE, maps=maps_of(SIZE))
+    assert (strongest == -1).all() and not found.mass.any() and not found.weighted.any()
+
+
+def test_pictures_drawn_in_between_do_not_mix(by_cuda: ModuleType) -> None:
+    given = {name: t.float() for name, t in scene("plain", 100, 3).items()}
+    other = {name: t.float() for name, t in scene("opaque", 60, 3).items()}
+    alone = all_of(*surveyed(given, 3, SIZE))
+    statistics = drawn(given, 3, SIZE)
+    drawn(other, 3, (33, 65))
+    assert_same([alone, all_of(*kernels.survey(statistics))])
+
+
+def test_broken_rows_are_skipped_and_harm_nobody(by_cuda: ModuleType) -> None:
+    """NaN, infinity, zero quaternions, huge scales: no NaN in anyone else."""
+    given = small()
+    bad = torch.arange(0, 400, 7)
+    with torch.no_grad():
+        given["means"][bad[0::6]] = torch.nan
+        given["scales"][bad[1::6]] = torch.inf
+        given["quats"][bad[2::6]] = 0
+        given["scales"][bad[3::6]] = 1e30
+        given["means"][bad[4::6]] = 1e30
+        given["opacities"][bad[5::6]] = torch.nan
+    for tensor in backward_of(given, SIZE):
+        assert torch.isfinite(tensor).all()
+
+
+def photometric(gpu: ModuleType, image: Tensor, target: Tensor) -> list[Tensor]:
+    height, width, _ = shape = image.shape
+    gradient, loss = torch.full_like(image, torch.nan), torch.empty(())
+    size = gpu.photometric_scratch_bytes(width, height)
+    scratch = torch.empty(size, dtype=torch.uint8)
+    bytes_, floats = (target, None) if target.dtype == torch.uint8 else (None, target)
+    fields: dict[str, Any] = {
+        **needed(image, image=(image, shape), v_image=(gradient, shape), loss=(loss, ())),
+        **optional(image, target=(floats, shape)),
+        **optional(image, torch.uint8, bytes=(bytes_, shape), scratch=(scratch, (size,))),
+    }
+    gpu.photometric({**fields, "width": width, "height": height, "ssim_weight": 0.2, "stream": 0})
+    return [loss, gradient]
+
+
+@pytest.mark.parametrize("bytes_", [False, True])
+@pytest.mark.parametrize("size", [(1, 1), (45, 61), (17, 130)])
+def test_the_photometric_loss_equals_the_cpu(
+    size: tuple[int, int], bytes_: bool, emulated: ModuleType
+) -> None:
+    g = torch.Generator().manual_seed(0)
+    image, target = torch.rand(*size, 3, generator=g), torch.rand(*size, 3, generator=g)
+    if bytes_:
+        target = (target * 255).byte()
+    leaf = image.clone().requires_grad_()
+    loss = kernels.photometric(leaf, target)
+    loss.backward()
+    runs = []
+    for order in ORDERS:
+        emulated.set_order(order)
+        runs.append(photometric(emulated, image, target))
+    emulated.set_order(0)
+    assert_same(runs)
+    assert leaf.grad is not None
+    torch.testing.assert_close(runs[0][0], loss.detach(), rtol=1e-5, atol=0)
+    assert (runs[0][1] - leaf.grad).abs().max() <= 1e-5 * leaf.grad.abs().max()

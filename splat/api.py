@@ -22,6 +22,7 @@ from splat.evaluation.off_path import OffPath, Truth
 from splat.formats import ply
 from splat.loop import Run, Watcher
 from splat.options import PLANES, Options, Reading, Viewing, Watching
+from splat.options.verbs import RendererName
 from splat.parallel import Ranks, current_ranks
 from splat.recipes import saved
 from splat.recipes.restored import strategy_of
@@ -162,6 +163,7 @@ def resume(
     *,
     steps: int | None = None,
     device: Literal["auto", "cpu", "cuda"] | None = None,
+    renderer: RendererName | None = None,
     threads: int | None = None,
     watching: Watching | None = None,
     watchers: Sequence[Watcher] = (),
@@ -189,6 +191,7 @@ def resume(
         options = replace(
             config.options,
             device=device or config.options.device,
+            renderer=renderer or (config.options.renderer if device is None else "auto"),
             threads=threads or config.options.threads,
             # Of a run that does not say it, as it was before there was a choice.
             decoding="reduced" if config.options.decoding == "reduced" else "full",
@@ -226,6 +229,7 @@ def reopened(
     scene: SceneData | Path | None = None,
     *,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    renderer: RendererName = "auto",
 ) -> Job:
     """The job of a run as its last checkpoint left it, to be measured; `close` it when done.
 
@@ -238,7 +242,7 @@ def reopened(
     if not isinstance(scene, SceneData):
         scene = reread(config, scene)
     same_views(config, scene)
-    options = replace(config.options, device=device)
+    options = replace(config.options, device=device, renderer=renderer)
     return prepare(scene, strategy_of(config), options, state)
 
 

@@ -305,3 +305,16 @@ def test_a_missing_cuda_device_is_named() -> None:
         pytest.skip("there is a CUDA device")
     with pytest.raises(ValueError, match=r"device 'cuda:0' .* finds no CUDA device"):
         GsplatRenderer("cuda:0")
+
+
+@pytest.mark.gpu
+def test_a_camera_may_be_of_double_numbers(cuda: torch.device) -> None:
+    """gsplat takes float32 only, and the CPU renderer both."""
+    gaussians, camera = scene()
+    given, render = leaves(gaussians, cuda, torch.float32), GsplatRenderer(cuda)
+    double = Camera(camera.world_to_camera.double(), camera.K.double(), camera.width, camera.height)
+    found = [render(given, each.to(cuda), EVERYTHING) for each in (camera, double)]
+    assert found[0].image.equal(found[1].image)
+    plain = replace(given, features=None)
+    surveys = [render.survey(plain, each)[1] for each in (camera, double)]
+    torch.testing.assert_close(surveys[0].mass, surveys[1].mass)

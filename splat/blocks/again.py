@@ -16,7 +16,11 @@ from splat.system.files import read_json, write_json
 
 
 def measure_again(
-    run: Folder, moved: Path | None, device: Literal["auto", "cpu", "cuda"], net: Net | None
+    run: Folder,
+    moved: Path | None,
+    device: Literal["auto", "cpu", "cuda"],
+    net: Net | None,
+    renderer: str = "auto",
 ) -> dict[str, Any]:
     """Measure a run in blocks again and write its metrics; `moved` is where its scene lies now."""
     if not run.metrics.is_file():
@@ -29,8 +33,8 @@ def measure_again(
     same_views(config, scene)
     if not scene.test:
         raise ValueError(f"no view of {scene.path} is held out; nothing to measure on: see --eval")
-    chosen = choose_device(device)[0]
-    merged = Merged.of(run.gaussians, cells.frame, chosen, config.options.background)
+    chosen, behind = choose_device(device, renderer)[0], config.options.background
+    merged = Merged.of(run.gaussians, cells.frame, chosen, behind, renderer=renderer)
     figures = merged_metrics(merged, cells, batches_of(scene, config, cells.frame, chosen), net)
     record = with_new_figures(read_json(run.metrics), figures)
     write_json(run.metrics, record)

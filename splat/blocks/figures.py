@@ -87,7 +87,7 @@ def record_of(
     count: int,
 ) -> dict[str, Any]:
     """What `metrics.json` holds of a run in blocks."""
-    device = choose_device(config.options.device)[0]
+    device = choose_device(config.options.device, config.options.renderer)[0]
     on_cpu = device.type == "cpu"
     plain = {} if figures is None else figures[0].as_dict()
     parts = [_part_record(run, part) for part in cells.parts]

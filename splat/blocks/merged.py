@@ -36,13 +36,14 @@ class Merged:
         background: str,
         *,
         beside: bool = True,
+        renderer: str = "auto",
     ) -> Merged:
-        """The set in the file `path`, before a background as options name it; `beside` is that of
-        `splat.render.drawing_as`."""
+        """The set in the file `path`, before a background as options name it; `beside` and
+        `renderer` are those of `splat.render.drawing_as`."""
         drawing = formats.drawing(path).plain
         gaussians = gaussians_to_frame(formats.read(path), frame).to(device)
         behind = torch.tensor(rgb(background), device=device)
-        render = drawing_as(drawing, frame, device, beside=beside)
+        render = drawing_as(drawing, frame, device, beside=beside, renderer=renderer)
         return cls(gaussians, frame, render, behind if bool(behind.any()) else None)
 
     @torch.no_grad()

@@ -27,6 +27,7 @@ from splat.formats.join import join_files
 from splat.jobs import Ended, engine_of, share_of
 from splat.options import Options, Reading, Watching
 from splat.options.blocking import Blocking, shape_of
+from splat.options.verbs import RendererName
 from splat.planning import predict
 from splat.recipes import recipe, saved
 from splat.recipes.restored import strategy_of
@@ -98,6 +99,7 @@ def resume(
     workers: int | None = None,
     on: str | None = None,
     device: Literal["auto", "cpu", "cuda"] | None = None,
+    renderer: RendererName | None = None,
     threads: int | None = None,
     quiet: bool = False,
     scene: SceneData | None = None,
@@ -116,7 +118,10 @@ def resume(
         config,
         scene=config.scene if scene is None else scene.path.resolve(),
         options=replace(
-            options, device=device or options.device, threads=threads or options.threads
+            options,
+            device=device or options.device,
+            renderer=renderer or (options.renderer if device is None else "auto"),
+            threads=threads or options.threads,
         ),
         watching=replace(config.watching, quiet=quiet),
     )
@@ -129,7 +134,13 @@ def resume(
     with run.held():
         run.forget_replaced()
         config.write(run.config)
-        whole = Whole(run, cells, config, scene, choose_device(config.options.device)[0])
+        whole = Whole(
+            run,
+            cells,
+            config,
+            scene,
+            choose_device(config.options.device, config.options.renderer)[0],
+        )
         return _carried_out(whole, Blocking("auto", workers, on), lpips)
 
 
@@ -226,7 +237,10 @@ def _merged(whole: Whole, lpips: Net | None) -> dict[str, Any]:
     rows: list[Row] = []
     figures = None
     if whole.scene.test:
-        merged = Merged.of(run.gaussians, cells.frame, whole.device, config.options.background)
+        merged = Merged.of(
+            run.gaussians, cells.frame, whole.device, config.options.background,
+            renderer=config.options.renderer,
+        )  # fmt: skip
         batches = batches_of(whole.scene, config, cells.frame, whole.device)
         figures = merged_metrics(
             merged, cells, batches, lpips, rows if config.watching.pictures else None

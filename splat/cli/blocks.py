@@ -62,6 +62,7 @@ def resume_in_blocks(asked: Resume, scene: SceneData | None) -> int:
             workers=asked.workers,
             on=asked.on,
             device=asked.device,
+            renderer=asked.renderer,
             threads=asked.threads,
             quiet=asked.quiet or asked.json,
             scene=scene,

@@ -16,7 +16,7 @@ from splat.core.strategy import Strategy
 from splat.options import Options, Reading, Viewing, Watching
 from splat.options.blocking import Blocking
 from splat.options.parse import HELP, parsed, parsed_known
-from splat.options.verbs import DeviceName
+from splat.options.verbs import DeviceName, RendererName
 from splat.recipes import catalog, recipe
 from splat.recipes.offered import offered_for
 from splat.system.import_path import IMPORT_PATH
@@ -27,6 +27,7 @@ class _Fitting:
     """Options that methods are fitted to, or found by, before the rest is parsed."""
 
     device: DeviceName = Options.device
+    renderer: RendererName = Options.renderer
     budget: str | None = None
     sh_degree: int = Options.sh_degree
     budget_of: str = Options.budget_of
@@ -39,6 +40,7 @@ def read(arguments: Sequence[str]) -> Train:
     offered: Mapping[str, Strategy] = offered_for(
         Options(
             device=fitting.device,
+            renderer=fitting.renderer,
             budget=fitting.budget,
             sh_degree=fitting.sh_degree,
             budget_of=fitting.budget_of,

@@ -184,37 +184,23 @@ def step_milliseconds() -> float:
 def _cuda() -> list[Check]:
     try:
         import torch
+
+        from splat.render import available
     except Exception:
-        return []
-    if not torch.cuda.is_available():
-        hint = (
-            "a CUDA build of torch and a driver, see pytorch.org"
-            if torch.version.cuda is None
-            else "an NVIDIA driver"
-        )
-        text = "torch finds no CUDA device; training runs on the CPU"
-        if sys.platform == "darwin":
-            return [Check("CUDA", "missing", text)]
-        return [Check("CUDA", "missing", text, f"to train on CUDA: {hint}")]
-    results = [Check("CUDA", "good", f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")]
-    results.append(
-        Check("gsplat", "good", metadata.version("gsplat"))
-        if find_spec("gsplat")
-        else Check("gsplat", "missing", "not installed", f"pip install '{_DISTRIBUTION}[cuda]'")
-    )
-    if find_spec("splat._gpu"):
-        return [*results, Check("CUDA kernels", "good", "built")]
-    nvcc = shutil.which("nvcc")
-    why = f"nvcc is {nvcc}" if nvcc else "nvcc is not on PATH"
+        return []  # what is broken is said above
+    lack = available.of_cuda()
+    if lack is not None:
+        return [Check("CUDA", "missing", f"{lack.found}; training runs on the CPU", lack.remedy)]
+    name = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+    gsplat, kernels = available.of_gsplat(), available.of_kernels()
     return [
-        *results,
-        Check(
-            "CUDA kernels",
-            "missing",
-            f"splat was built without them ({why})",
-            "put nvcc on PATH, then: pip install --force-reinstall --no-deps --no-binary"
-            f" {_DISTRIBUTION} {_DISTRIBUTION} -C cmake.define.SPLAT_CUDA=ON",
-        ),
+        Check("CUDA", "good", name),
+        Check("gsplat", "good", available.gsplat_version())
+        if gsplat is None
+        else Check("gsplat", "missing", gsplat.found, gsplat.remedy),
+        Check("CUDA kernels", "good", "built")
+        if kernels is None
+        else Check("CUDA kernels", "missing", kernels.found, kernels.remedy),
     ]
 
 

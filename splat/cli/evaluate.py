@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     if asked.what.is_file():
         job = _of_file(asked)
     else:
-        job = api.reopened(asked.what, asked.scene, device=asked.device)
+        job = api.reopened(asked.what, asked.scene, device=asked.device, renderer=asked.renderer)
     with closing(job):
         if job.held_out is None and not asked.off_path:
             raise ValueError(
@@ -94,6 +94,7 @@ def _of_blocks(asked: Evaluate) -> int:
         asked.scene,
         asked.device,
         None if asked.net == "none" else asked.net,
+        asked.renderer,
     )
     print(json.dumps(record, indent=1) if asked.json else summary(record))
     return 0
@@ -113,6 +114,7 @@ def _of_file(asked: Evaluate) -> Job:
         background=asked.background,
         antialiased=drawing.antialiased,
         device=asked.device,
+        renderer=asked.renderer,
         exposure="off",
         steps=1,
     )

@@ -97,19 +97,20 @@ def open_scene(
     exposure: str | None = None,
     *,
     beside: bool = True,
+    renderer: str = "auto",
 ) -> Opened:
     """Open the last state of a run, a checkpoint of one, or a file, which is read with `settings`.
 
     `exposure` names the training photo whose exposure the colours of a run are to have, where it
     learned exposures; None: the mean one. To look at, not to measure, it is opened without what
-    lies far `beside` pictures (`splat.render.drawing_as`).
+    lies far `beside` pictures; that and `renderer` are as for `splat.render.drawing_as`.
     """
-    chosen, _ = choose_device(device)
+    chosen, _ = choose_device(device, renderer)
     kernels.set_threads(machine.cores())
     if path.is_file() and (own := model_file(path.suffix)) is not None:
-        return _of_model(own, path, chosen, background, beside)
+        return _of_model(own, path, chosen, background, beside, renderer)
     if Folder(path).in_blocks():
-        return _of_blocks(Folder(path), chosen, background, exposure, beside)
+        return _of_blocks(Folder(path), chosen, background, exposure, beside, renderer)
     if path.is_file() and path.suffix != ".pt":
         drawing, model, modules = formats.drawing(path), None, {}
         whole, frame, step = formats.read(path, settings).to(chosen), INPUT_FRAME, 0
@@ -142,7 +143,7 @@ def open_scene(
             seen_by, baked = model, lambda: model.kept(model.bake())
         background = config.options.background if background == "auto" else background
     behind = rgb("black" if background == "auto" else background)
-    render = drawing_as(drawing.plain, frame, chosen, beside=beside)
+    render = drawing_as(drawing.plain, frame, chosen, beside=beside, renderer=renderer)
     render = render if model is None else model.drawn_by(render)
     back = torch.tensor(behind, device=chosen) if any(behind) else None
     return Opened(
@@ -160,7 +161,12 @@ def open_scene(
 
 
 def _of_blocks(
-    place: Folder, device: torch.device, background: str, exposure: str | None, beside: bool
+    place: Folder,
+    device: torch.device,
+    background: str,
+    exposure: str | None,
+    beside: bool,
+    renderer: str,
 ) -> Opened:
     """The merged blocks of a run, in the frame that they were trained in."""
     if not place.gaussians.is_file():
@@ -176,7 +182,12 @@ def _of_blocks(
     config = read_config(place.config)
     behind = config.options.background if background == "auto" else background
     merged = Merged.of(
-        place.gaussians, read_plan(place.division).frame, device, behind, beside=beside
+        place.gaussians,
+        read_plan(place.division).frame,
+        device,
+        behind,
+        beside=beside,
+        renderer=renderer,
     )
     seen_by, baked = _fixed(merged.gaussians)
     return Opened(
@@ -192,7 +203,7 @@ def _of_blocks(
 
 
 def _of_model(
-    own: ModelFile, path: Path, device: torch.device, background: str, beside: bool
+    own: ModelFile, path: Path, device: torch.device, background: str, beside: bool, renderer: str
 ) -> Opened:
     model, frame, drawing = own.read(path)
     behind = own.background_of(path) if background == "auto" else torch.tensor(rgb(background))
@@ -200,7 +211,7 @@ def _of_model(
         seen_by=own.decoding(model, device),
         baked=model.bake,
         frame=frame,
-        render=drawing_as(drawing.plain, frame, device, beside=beside),
+        render=drawing_as(drawing.plain, frame, device, beside=beside, renderer=renderer),
         drawing=drawing,
         background=None if behind is None else behind.to(device),
         left_out=(model.left_out,),

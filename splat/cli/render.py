@@ -40,7 +40,12 @@ def main(arguments: Sequence[str]) -> int:
     cameras = [shrunk(camera, 1, asked.max_side) for camera in timed(asked, asked_cameras(asked))]
     heard = _heard(asked, out, cameras)
     opened = open_scene(
-        asked.what, asked.device, asked.background, exposure=asked.exposure_of, beside=False
+        asked.what,
+        asked.device,
+        asked.background,
+        exposure=asked.exposure_of,
+        beside=False,
+        renderer=asked.renderer,
     )
     pictures = _pictures(opened, cameras, asked.quiet)
     count = _filmed(pictures, out, asked.fps, heard)

@@ -33,6 +33,7 @@ def main(arguments: Sequence[str]) -> int:
             scene,
             steps=asked.steps,
             device=asked.device,
+            renderer=asked.renderer,
             threads=asked.threads,
             watching=replace(config.watching, quiet=asked.quiet),
             viewing=viewing_for(asked.viewing, arguments, silent=asked.json or asked.quiet),

@@ -10,7 +10,7 @@ import tyro
 
 from splat.options import Options, Reading, Viewing, Watching
 from splat.options.blocking import Blocking
-from splat.options.verbs import DeviceName, Json, Quiet
+from splat.options.verbs import DeviceName, Json, Quiet, RendererName
 from splat.system.numbers import hint
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ class Resume:
     """Folder of the scene, if it was moved."""
     device: Annotated[DeviceName | None, hint("as the run was begun")] = None
     """Where to go on."""
+    renderer: Annotated[RendererName | None, hint("as the run was begun")] = None
+    """What draws."""
     threads: Annotated[int | None, hint("as the run was begun")] = None
     """Threads on the CPU; results do not depend on it."""
     workers: Annotated[int | None, hint("cores / threads, or one for each GPU")] = None

@@ -70,7 +70,7 @@ def plan_of(request: Request, out: Path) -> tuple[Plan, tuple[Ask, ...]]:
     old_plan = read_plan(out)
     if old_plan is None:
         _check_vacant(out)
-    device = choose_device(request.options.device)[0]
+    device = choose_device(request.options.device, request.options.renderer)[0]
     shared = _shared(request, old_plan, device, out)
     scenes = _scenes(request.scenes, shared.reading, old_plan)
     if not scenes and old_plan is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from splat.options.exposure import Exposure
+from splat.options.verbs import RendererName
 from splat.photos.modes import DEFAULT_RESOLUTION, MaskMode, Resolution
 from splat.system.colours import rgb
 from splat.system.numbers import amount, hint, whole
@@ -50,6 +51,9 @@ class Options:
     """Longest side of a photo to train with, pixels; 0: as it is."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train. auto: on CUDA where everything for it is there, else on the CPU."""
+    renderer: RendererName = "auto"
+    """What draws. native: our own kernels; gsplat: that library, on CUDA only. auto: our own where
+    they can, else gsplat."""
     threads: Annotated[int | None, at_least(1, default="all cores")] = None
     """Threads on the CPU; results do not depend on it."""
     budget: Annotated[str | None, hint("none but the method's --cap")] = None

@@ -64,4 +64,4 @@ def offered_for(options: Options) -> Offered:
     most = 0
     if options.budget:
         most = rows_within(options.budget, options.sh_degree, options.budget_of)
-    return Offered(choose_device(options.device)[0], most)
+    return Offered(choose_device(options.device, options.renderer)[0], most)

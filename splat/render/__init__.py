@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from splat.kernels import NEAR
+from splat.render import available
+from splat.render.available import Lack
 from splat.types import Drawing, Frame, Renderer
 
+RENDERERS = ("auto", "native", "gsplat")
+"""What may draw: our own kernels, or gsplat on CUDA."""
 
-def choose_device(wanted: str = "auto") -> tuple[torch.device, str]:
-    """The device to use and, in a sentence, why. Raises ValueError where `cuda` cannot be had."""
+
+def choose_device(wanted: str = "auto", renderer: str = "auto") -> tuple[torch.device, str]:
+    """The device to use and, in a sentence, why. Raises ValueError where `cuda`, or a renderer,
+    cannot be had."""
     if wanted not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device is {wanted!r}; it is auto, cpu or cuda")
+    _check(renderer)
     if wanted == "cpu":
+        if renderer == "gsplat":
+            raise ValueError(
+                "gsplat draws on CUDA only, and the device is cpu; leave one of them out"
+            )
         return torch.device("cpu"), "CPU, as asked"
-    missing = _missing_for_cuda()
-    if missing is None:
-        name = torch.cuda.get_device_name()
-        return torch.device("cuda"), f"CUDA on {name}" + (", as asked" if wanted == "cuda" else "")
+    drawn_by, lacks = _on_cuda(renderer)
+    lack = available.first(available.of_cuda, available.of_kernels, lacks)
+    if lack is None:
+        why = f"CUDA on {torch.cuda.get_device_name()}, drawn by {drawn_by}"
+        return torch.device("cuda"), why + (", as asked" if wanted == "cuda" else "")
     if wanted == "cuda":
-        raise ValueError(f"--device cuda cannot be had: {missing}; use --device cpu or auto")
-    return torch.device("cpu"), f"CPU, because {missing}"
+        raise ValueError(f"--device cuda cannot be had: {lack}; use --device cpu or auto")
+    if renderer == "gsplat":
+        raise ValueError(f"--renderer gsplat cannot be had: {lack}; leave it out")
+    return torch.device("cpu"), f"CPU, because {lack}"
 
 
 def renderer_for(
@@ -29,13 +45,16 @@ def renderer_for(
     antialiased: bool = False,
     near: float = NEAR,
     beside: bool = True,
+    renderer: str = "auto",
 ) -> Renderer:
-    """The renderer of a device: gsplat on CUDA, our own kernels on the CPU.
+    """The renderer of a device: our own kernels on the CPU; on CUDA what is asked for, or can be
+    had.
 
     Gaussians whose centre lies less deep than `near` are not drawn, nor, without `beside`, those
     that lie far beside the picture (`splat.kernels.Projection`).
     """
     device = torch.device(device)
+    _check(renderer)
     if device.type == "cuda":
         from splat.render.gsplat import GsplatRenderer
 
@@ -46,7 +65,12 @@ def renderer_for(
 
 
 def drawing_as(
-    drawing: Drawing, frame: Frame, device: torch.device | str, *, beside: bool = True
+    drawing: Drawing,
+    frame: Frame,
+    device: torch.device | str,
+    *,
+    beside: bool = True,
+    renderer: str = "auto",
 ) -> Renderer:
     """The renderer of a device for Gaussians in `frame`, with the settings of `drawing`.
 
@@ -54,16 +78,19 @@ def drawing_as(
     and figures with it: programs differ in this.
     """
     near = (NEAR if drawing.near is None else drawing.near) * frame.scale
-    return renderer_for(device, antialiased=drawing.antialiased, near=near, beside=beside)
+    return renderer_for(
+        device, antialiased=drawing.antialiased, near=near, beside=beside, renderer=renderer
+    )
 
 
-def _missing_for_cuda() -> str | None:
-    from importlib.util import find_spec
+def _check(renderer: str) -> None:
+    if renderer not in RENDERERS:
+        raise ValueError(f"renderer is {renderer!r}; it is {', '.join(RENDERERS[:-1])} or gsplat")
 
-    if not torch.cuda.is_available():
-        return "torch sees no CUDA device"
-    if find_spec("gsplat") is None:
-        return "gsplat is not installed (pip install 'splat-toolkit[cuda]')"
-    if find_spec("splat._gpu") is None:
-        return "splat was built without its CUDA kernels (reinstall with nvcc on PATH)"
-    return None
+
+def _on_cuda(renderer: str) -> tuple[str, Callable[[], Lack | None]]:
+    """What draws on CUDA where that is asked for, and the question what it lacks."""
+    if renderer == "native":
+        only = Lack("our own kernels draw on the CPU only", "leave --renderer out there")
+        return "our own kernels", lambda: only
+    return "gsplat", available.of_gsplat

@@ -18,7 +18,7 @@ from torch import Tensor
 from splat import kernels
 from splat.kernels import NEAR
 from splat.math import rotation_matrices
-from splat.render.gsplat import BORDER, load
+from splat.render.gsplat import BORDER, ready
 
 RenderMode = Literal["RGB", "D", "ED", "RGB+D", "RGB+ED"]
 RasterizeMode = Literal["classic", "antialiased"]
@@ -93,7 +93,7 @@ def rasterize(
         given = dict(locals())
         if rolling_shutter is None:
             del given["rolling_shutter"]
-        pictures, alphas, info = load().rasterization(**given)
+        pictures, alphas, info = ready(means.device).rasterization(**given)
         return pictures, alphas, info
     asked = {name: value for name, value in locals().items() if name in _ABSENT}
     _check(asked, rolling_shutter, render_mode, rasterize_mode, means, viewmats, Ks)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,9 +17,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splat.kernels import NEAR
+from splat.render import available
 from splat.render.hooks import screen_gradient_of, weigh_in, zeros_for
 from splat.render.normals import with_normals
 from splat.render.pairs import Pairs, bands, contributions, no_contributions, summed_parts
+from splat.system import machine
+from splat.system.lock import locked
 from splat.types import Camera, Contributions, Gaussians, Needs, Rendered, ScreenGradient
 
 BORDER = 0.3
@@ -23,6 +31,10 @@ _PICTURE = Needs()
 _MOST_PAIRS = 1 << 26
 """Pairs of pixel and Gaussian tested at once in a survey; about one in five is drawn, and takes
 150 bytes."""
+_SHARE_OF_PAIRS = 12
+"""A survey's pairs take at most one part in so many of a card's memory."""
+_PATIENCE = 3600.0
+"""Seconds to wait while another process compiles gsplat's kernels."""
 
 
 class GsplatRenderer:
@@ -47,8 +59,7 @@ class GsplatRenderer:
         self.antialiased = antialiased
         self.near = near
         self.beside = beside
-        self._gsplat = load()
-        _compile(self._gsplat, self.device)
+        self._gsplat = ready(self.device)
 
     def __call__(
         self,
@@ -81,7 +92,8 @@ class GsplatRenderer:
 
         Opacity in G = alpha / opacity is the one drawn with: antialiasing has dimmed it.
         """
-        camera, gaussians = camera.to(self.device), gaussians.at(camera.time)
+        gaussians = gaussians.at(camera.time)
+        camera = _beside(camera, gaussians)
         plain = replace(gaussians, colors=self._rgb(gaussians, camera), sh_degree=None)
         rendered, projected = self._drawn(plain, camera, _PICTURE, background)
         rendered = replace(rendered, gaussians=gaussians)
@@ -104,7 +116,10 @@ class GsplatRenderer:
             projected["tile_size"],
         )
         starts = [*offsets[:, 0].tolist(), len(ids)]
-        for first, end in bands(starts, _MOST_PAIRS // side**2):
+        # Of a card's whole memory: of what is free the bands, and roundings, would differ.
+        memory = torch.cuda.mem_get_info(self.device)[1]
+        most = min(_MOST_PAIRS, memory // _SHARE_OF_PAIRS // (150 // 5))
+        for first, end in bands(starts, most // side**2):
             rows = slice(first * side, min(end * side, camera.height))
             height = rows.stop - rows.start
             within = means - means.new_tensor([0, rows.start])
@@ -137,7 +152,7 @@ class GsplatRenderer:
         """A picture, and gsplat's intermediate results, empty where there are no Gaussians."""
         if len(gaussians) == 0:
             return _empty(gaussians, camera, needs, background), {}
-        camera = camera.to(self.device)
+        camera = _beside(camera, gaussians)
         zeros = zeros_for(gaussians, needs)
         features = [each for each in (gaussians.features, zeros) if each is not None]
         colors, sh_degree = gaussians.colors, gaussians.sh_degree
@@ -215,7 +230,7 @@ def straight(means: Float[Tensor, "n 3"], camera: Camera) -> Bool[Tensor, "n"]:
 
 
 def load() -> ModuleType:
-    """The module gsplat; importing it compiles nothing."""
+    """The module gsplat, of a version that is known; importing it compiles nothing."""
     try:
         import gsplat
     except ImportError as error:
@@ -223,7 +238,30 @@ def load() -> ModuleType:
             f"drawing on CUDA needs gsplat, which cannot be imported ({error}): "
             "run `pip install 'splat-toolkit[cuda]'`"
         ) from error
+    if not available.known_version(str(gsplat.__version__)):
+        raise ValueError(f"drawing on CUDA needs another gsplat: {available.of_gsplat()}")
     return gsplat  # type: ignore[no-any-return]
+
+
+@cache
+def ready(device: torch.device) -> ModuleType:
+    """The module gsplat with its kernels, which are compiled once on a machine if they must be."""
+    gsplat = load()
+    if not torch.cuda.is_available() or available.found_module("gsplat.csrc"):
+        _compile(gsplat, device)
+        return gsplat
+    # It clears its folder first, also one that another process is compiling in.
+    folder = os.environ.get("TORCH_EXTENSIONS_DIR")
+    place = (Path(folder) if folder else machine.user_cache()) / "gsplat.lock"
+    with locked(place, "gsplat's kernels, which it compiles", _PATIENCE):
+        _compile(gsplat, device)
+    return gsplat
+
+
+def _beside(camera: Camera, gaussians: Gaussians) -> Camera:
+    """The camera on the device, and of the type, of what it looks at."""
+    like = gaussians.means
+    return replace(camera, world_to_camera=camera.world_to_camera.to(like), K=camera.K.to(like))
 
 
 def _cuda(device: torch.device) -> torch.device:
@@ -242,13 +280,21 @@ def _cuda(device: torch.device) -> torch.device:
 def _compile(gsplat: ModuleType, device: torch.device) -> None:
     """Have gsplat find or build its kernels now, by the use of a small one."""
     try:
-        gsplat.quat_scale_to_covar_preci(
-            torch.ones(1, 4, device=device), torch.ones(1, 3, device=device)
-        )
+        with redirect_stdout(sys.stderr):  # it says there how it gets on; stdout may be JSON
+            gsplat.quat_scale_to_covar_preci(
+                torch.ones(1, 4, device=device), torch.ones(1, 3, device=device)
+            )
     except (AttributeError, ImportError) as error:  # gsplat looks for the kernel in None
         raise ValueError(
             "gsplat has no compiled kernels and finds no CUDA toolkit to build them with: "
             "install the toolkit (nvcc) and ninja, or a prebuilt gsplat wheel for this torch"
+        ) from error
+    except (RuntimeError, OSError) as error:
+        why = next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
+        raise ValueError(
+            f"gsplat's kernels could not be compiled, or do not run on this card ({why}): install a"
+            f" prebuilt gsplat wheel for torch {torch.__version__}, or nvcc of CUDA"
+            f" {torch.version.cuda}, or use --device cpu"
         ) from error
 
 

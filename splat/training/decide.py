@@ -86,7 +86,7 @@ def decide(
     then does not give way to `Options.memory`. A run `in_blocks` shares its memory out itself.
     `ranks` are the processes that train together: all decide what the first one does.
     """
-    device, why_method = choose_device(options.device)[0], ASKED
+    device, why_method = choose_device(options.device, options.renderer)[0], ASKED
     usual = recipe.usual_strategy(offered_for(options))
     if scene.clip is not None:
         usual = recipe.moving(usual)
@@ -115,7 +115,7 @@ def decide_options(
     scene: SceneData, strategy: Strategy, options: Options, ranks: Ranks = ALONE
 ) -> Decided:
     """As `decide`, for a run whose method is within its budget and its memory already."""
-    device, why_device = choose_device(options.device)
+    device, why_device = choose_device(options.device, options.renderer)
     fitted = same_on_ranks(predict.with_device_defaults(options, device), options, ranks)
     if options.minutes is not None:
         fitted = replace(fitted, steps=options.steps)

@@ -513,10 +513,10 @@ def _run(
         model=model,
         strategy=strategy,
         objectives=objectives,
-        render=model.drawn_by(drawing_as(drawing, frame, device)),
+        render=model.drawn_by(drawing_as(drawing, frame, device, renderer=options.renderer)),
         plain=None
         if drawing.near is None
-        else model.drawn_by(drawing_as(drawing.plain, frame, device)),
+        else model.drawn_by(drawing_as(drawing.plain, frame, device, renderer=options.renderer)),
         batches=photos,
         views=photos.cameras,
         photos=photos.batch_at,

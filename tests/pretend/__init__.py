@@ -23,7 +23,11 @@ from types import ModuleType
 WANTED = "SPLAT_PRETEND_CUDA"
 """Environment variable: how many GPUs are pretended, here and in processes started from here."""
 HERE = Path(__file__).parent
-STAND_INS = {"gsplat": "pretend.gsplat", "splat._gpu": "pretend.kernels"}
+STAND_INS = {
+    "gsplat": "pretend.gsplat",
+    "gsplat.csrc": "pretend.gsplat",
+    "splat._gpu": "pretend.kernels",
+}
 """By the name that is imported."""
 
 

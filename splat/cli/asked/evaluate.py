@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from splat.options import Reading
-from splat.options.verbs import DrawOn, Json, Quiet
+from splat.options.verbs import DrawOn, DrawWith, Json, Quiet
 from splat.system.numbers import hint
 
 
@@ -41,4 +41,5 @@ class Evaluate:
     background: str = "auto"
     """For a file: black, white or #rrggbb behind everything."""
     device: DrawOn = "auto"
+    renderer: DrawWith = "auto"
     reading: Reading = field(default_factory=Reading)

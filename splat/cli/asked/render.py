@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from splat.options.verbs import DrawOn, Json, Overwrite, Quiet
+from splat.options.verbs import DrawOn, DrawWith, Json, Overwrite, Quiet
 from splat.system.numbers import hint
 
 
@@ -54,6 +54,7 @@ class Render:
     ] = None
     """Where that source is, X Y Z in the coordinates of the scene."""
     device: DrawOn = "auto"
+    renderer: DrawWith = "auto"
     overwrite: Overwrite = False
     json: Json = False
     quiet: Quiet = False

@@ -1,0 +1,202 @@
+"""What drawing on CUDA lacks: one sentence with what to do, by `auto`, errors and doctor."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from conftest import Outcome
+
+from splat.cli import doctor
+from splat.options import Options
+from splat.render import available, choose_device, gsplat
+from splat.system.lock import locked
+
+OLD = (
+    "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU"
+    " driver by downloading and installing a new version"
+)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts a machine together: what torch and gsplat say there."""
+
+    def put(
+        *, built: str | None = "13.0", card: tuple[int, int] | None = (9, 0), driver: str = "",
+        arches: tuple[str, ...] = ("sm_75", "sm_80", "sm_90", "compute_90"), version: str = "1.5.3",
+        modules: tuple[str, ...] = ("splat._gpu",), nvcc: bool = False, compiled: bool = False,
+    ) -> None:  # fmt: skip
+        def init() -> None:
+            if driver:
+                raise RuntimeError(driver)
+
+        answers = {
+            "is_available": card is not None, "get_device_name": "card", "init": None,
+            "get_device_capability": card, "get_arch_list": list(arches),
+        }  # fmt: skip
+        for name, answer in answers.items():
+            monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+        monkeypatch.setattr(torch.cuda, "init", init)
+        monkeypatch.setattr(torch.version, "cuda", built)
+        monkeypatch.setitem(sys.modules, "gsplat", SimpleNamespace(__version__=version))
+        monkeypatch.setattr(available, "found_module", lambda name: name in modules)
+        monkeypatch.setattr(available, "_compiled", lambda: compiled)
+        monkeypatch.setattr(available, "_nvcc", lambda: nvcc)
+        monkeypatch.setattr(available.shutil, "which", lambda name, path=None: None)
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return put
+
+
+KERNELS = ("splat._gpu", "gsplat.csrc")
+CASES: dict[str, tuple[dict[str, Any], str]] = {
+    "a build without CUDA": ({"built": None, "card": None}, "is a build without CUDA"),
+    "no driver": (
+        {"card": None, "driver": "Found no NVIDIA driver on your system."},
+        r"there is no NVIDIA driver \(install one",
+    ),
+    "no card": ({"card": None}, r"torch sees no CUDA device \(look at what `nvidia-smi` says"),
+    "an old driver": (
+        {"card": None, "driver": OLD},
+        r"the NVIDIA driver is for CUDA 11\.4, too old for torch \S+ with CUDA 13\.0 \(update the",
+    ),
+    "an old card": (
+        {"card": (6, 1)},
+        r"card has compute capability 6\.1, and torch \S+ has code for 7\.5 and newer only"
+        r" \(install a torch built with an older CUDA, or train on the CPU\)",
+    ),
+    "a card between": (
+        {"card": (7, 0), "arches": ("sm_60", "sm_75")}, r"code for 6\.0 and some others only",
+    ),
+    "a card too new": (
+        {"card": (10, 0), "arches": ("sm_80", "sm_90")}, r"\(install a newer torch\)",
+    ),
+    "kernels not built": ({"modules": ("gsplat.csrc",)}, "built without its CUDA kernels"),
+    "gsplat without kernels": (
+        {}, r"gsplat 1\.5\.3 has no compiled kernels, and there is no nvcc and no ninja to build",
+    ),
+    "gsplat without ninja": ({"nvcc": True}, "there is no ninja to build them with"),
+    "gsplat too new": (
+        {"version": "1.6.0", "modules": KERNELS},
+        r"gsplat is 1\.6\.0, and splat draws with 1\.5\.3 or later, below 1\.6"
+        r" \(pip install 'gsplat>=1\.5\.3,<1\.6'\)",
+    ),
+    "gsplat too old": ({"version": "1.4.0+pt26cu124", "modules": KERNELS}, r"gsplat is 1\.4\.0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_auto_takes_the_cpu_and_says_why(case: str, machine: Callable[..., None]) -> None:
+    given, expected = CASES[case]
+    machine(**given)
+    device, why = choose_device()
+    assert device.type == "cpu" and why.startswith("CPU, because ") and "\n" not in why
+    with pytest.raises(ValueError, match=f"--device cuda cannot be had: .*{expected}"):
+        choose_device("cuda")
+    with pytest.raises(ValueError, match=f"--renderer gsplat cannot be had: .*{expected}"):
+        choose_device("auto", "gsplat")
+    said = [check for check in doctor._cuda() if check.state == "missing"]
+    assert said and all(check.remedy and "\n" not in check.found for check in said)
+    told = [f"{check.found} ({check.remedy})" for check in said]
+    told = [each.replace("; training runs on the CPU", "") for each in told]
+    assert any(re.search(expected, each) for each in told), told
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"modules": KERNELS},
+        {"compiled": True},
+        {"modules": (*KERNELS, "ninja"), "nvcc": True},
+        {"modules": KERNELS, "version": "1.5.9+pt28cu126"},
+        {"modules": KERNELS, "card": (8, 6)},  # by the code for 8.0
+        {"modules": KERNELS, "card": (12, 0)},  # by what is compiled for newer ones
+    ],
+)
+def test_auto_takes_cuda_where_all_is_there(
+    given: dict[str, Any], machine: Callable[..., None]
+) -> None:
+    machine(**given)
+    assert choose_device()[1] == "CUDA on card, drawn by gsplat"
+    assert choose_device("cuda", "gsplat")[1] == "CUDA on card, drawn by gsplat, as asked"
+    assert [check.state for check in doctor._cuda()] == ["good"] * 3
+
+
+def test_a_card_that_is_hidden(
+    machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(card=None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "CUDA_VISIBLE_DEVICES is '', which hides every card" in choose_device()[1]
+
+
+def test_renderers_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match="gsplat draws on CUDA only, and the device is cpu"):
+        choose_device("cpu", "gsplat")
+    with pytest.raises(ValueError, match="renderer is 'mine'; it is auto, native or gsplat"):
+        choose_device("auto", "mine")
+    assert choose_device("cpu", "native")[0].type == "cpu"
+    assert Options().renderer == "auto"
+
+
+def test_a_renderer_is_asked_for_on_the_command_line(
+    splat: Callable[..., Outcome], tiny_folder: Path
+) -> None:
+    told = splat("train", tiny_folder, "--device", "cpu", "--renderer", "gsplat", "--dry-run")
+    assert told.code == 2 and "gsplat draws on CUDA only" in told.said
+    told = splat("train", tiny_folder, "--device", "cpu", "--renderer", "native", "--dry-run")
+    assert told.code == 0, told.said
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError("\nError building extension 'gsplat_cuda': [1/20]\nnvcc ..."), "gsplat_cuda"),
+        (RuntimeError("The detected CUDA version (12.1) mismatches"), "12.1"),
+        (OSError("No space left on device"), "No space left"),
+        (AttributeError("'NoneType' object has no attribute"), "no compiled kernels"),
+    ],
+)
+def test_kernels_that_do_not_compile(
+    error: Exception, expected: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line of what may be pages; and stdout, which may be JSON, is left alone."""
+
+    def build(*_: object) -> None:
+        print("gsplat: setting up")
+        raise error
+
+    out = StringIO()
+    with redirect_stdout(out), pytest.raises(ValueError, match=expected) as raised:
+        gsplat._compile(SimpleNamespace(quat_scale_to_covar_preci=build), torch.device("cpu"))  # type: ignore[arg-type]
+    assert "\n" not in str(raised.value) and not out.getvalue()
+    assert "setting up" in capfd.readouterr().err
+
+
+def test_one_process_compiles_at_a_time(
+    machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine(nvcc=True)
+    monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(gsplat, "_PATIENCE", 0.1)
+    compiled: list[object] = []
+    monkeypatch.setattr(gsplat, "_compile", lambda module, device: compiled.append(device))
+    device = torch.device("cuda", 5)
+    with (
+        locked(tmp_path / "splat" / "gsplat.lock", "gsplat's kernels"),
+        pytest.raises(ValueError, match="works on gsplat's kernels, which it compiles"),
+    ):
+        gsplat.ready(device)
+    assert not compiled
+    assert gsplat.ready(device) is gsplat.ready(device) and compiled == [device]
+    gsplat.ready.cache_clear()

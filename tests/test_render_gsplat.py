@@ -1,8 +1,9 @@
-"""The CUDA renderer against the reference; without a CUDA device only its refusals are tested."""
+"""Both CUDA renderers against the reference; without a CUDA device only refusals are tested."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import fields, replace
 
 import pytest
@@ -12,7 +13,8 @@ from torch import Tensor
 
 import splat.render.gsplat
 from splat.render.gsplat import GsplatRenderer, load
-from splat.types import Batch, Camera, Gaussians, Needs, Rendered
+from splat.render.native import NativeRenderer
+from splat.types import Batch, Camera, Gaussians, Needs, Rendered, Renderer
 
 WIDTH, HEIGHT = 61, 45
 EVERYTHING = Needs(absolute_gradient=True, depth=True)
@@ -28,6 +30,21 @@ def cuda() -> torch.device:
         pytest.skip("needs a CUDA device")
     pytest.importorskip("gsplat")
     return torch.device("cuda")
+
+
+Make = Callable[..., Renderer]
+
+
+@pytest.fixture(params=["gsplat", "ours"])
+def make(request: pytest.FixtureRequest) -> Make:
+    """A renderer of a CUDA device, antialiased or not."""
+    if request.param == "gsplat":
+        return GsplatRenderer
+
+    def ours(device: torch.device, antialiased: bool = False) -> Renderer:
+        return NativeRenderer(device, antialiased=antialiased)
+
+    return ours
 
 
 def scene(n: int = 300, f: int = 2) -> tuple[Gaussians, Camera]:
@@ -90,7 +107,9 @@ def assert_near(found: Tensor, wanted: Tensor, part: float) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("antialiased", [False, True])
-def test_picture_and_gradients_equal_the_reference(cuda: torch.device, antialiased: bool) -> None:
+def test_picture_and_gradients_equal_the_reference(
+    cuda: torch.device, make: Make, antialiased: bool
+) -> None:
     gaussians, camera = scene()
     exact = leaves(gaussians, torch.device("cpu"), torch.float64)
     exact_pose = camera.world_to_camera.double().requires_grad_()
@@ -102,7 +121,7 @@ def test_picture_and_gradients_equal_the_reference(cuda: torch.device, antialias
 
     given = leaves(gaussians, cuda, torch.float32)
     pose = camera.world_to_camera.to(cuda).requires_grad_()
-    render = GsplatRenderer(cuda, antialiased)
+    render = make(cuda, antialiased)
     background = torch.tensor(BACKGROUND, device=cuda)
     found = render(given, replace(camera, world_to_camera=pose), EVERYTHING, background)
     assert found.depth is not None and found.features is not None
@@ -130,11 +149,11 @@ def turn(pose: Tensor) -> Tensor:
 
 
 @pytest.mark.gpu
-def test_features_do_not_change_the_picture(cuda: torch.device) -> None:
+def test_features_do_not_change_the_picture(cuda: torch.device, make: Make) -> None:
     gaussians, camera = scene(f=60)
     given = leaves(replace(gaussians, sh_degree=2), cuda, torch.float32)
     plain = replace(given, features=None)
-    render = GsplatRenderer(cuda)
+    render = make(cuda)
     pictures = [render(g, camera, EVERYTHING) for g in (given, plain)]
     torch.testing.assert_close(pictures[0].image, pictures[1].image, atol=1e-5, rtol=0)
     assert pictures[1].features is None
@@ -149,22 +168,22 @@ def test_features_do_not_change_the_picture(cuda: torch.device) -> None:
 
 
 @pytest.mark.gpu
-def test_bands_out_of_use_are_not_read(cuda: torch.device) -> None:
+def test_bands_out_of_use_are_not_read(cuda: torch.device, make: Make) -> None:
     gaussians, camera = scene(f=0)
     given = leaves(replace(gaussians, sh_degree=1), cuda, torch.float32)
     changed = given.colors.detach().clone()
     changed[:, 4:] = 1e6
-    render = GsplatRenderer(cuda)
+    render = make(cuda)
     assert render(given, camera).image.equal(render(replace(given, colors=changed), camera).image)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("n", [0, 1])
-def test_nothing_to_see(cuda: torch.device, n: int) -> None:
+def test_nothing_to_see(cuda: torch.device, make: Make, n: int) -> None:
     gaussians, camera = scene(n)
     given = leaves(replace(gaussians, means=gaussians.means - 99), cuda, torch.float32)
     background = torch.tensor(BACKGROUND, device=cuda)
-    found = GsplatRenderer(cuda)(given, camera, EVERYTHING, background)
+    found = make(cuda)(given, camera, EVERYTHING, background)
     assert (found.image == background).all()
     assert found.depth is not None and found.features is not None
     assert found.alpha.max() == found.depth.max() == found.features.max() == 0
@@ -174,12 +193,12 @@ def test_nothing_to_see(cuda: torch.device, n: int) -> None:
 
 
 @pytest.mark.gpu
-def test_without_gradients(cuda: torch.device) -> None:
+def test_without_gradients(cuda: torch.device, make: Make) -> None:
     gaussians, camera = scene()
-    found: Rendered = GsplatRenderer(cuda)(leaves(gaussians, cuda, torch.float32), camera)
+    found: Rendered = make(cuda)(leaves(gaussians, cuda, torch.float32), camera)
     assert found.depth is None
     with torch.no_grad():
-        again = GsplatRenderer(cuda)(leaves(gaussians, cuda, torch.float32), camera)
+        again = make(cuda)(leaves(gaussians, cuda, torch.float32), camera)
     assert again.image.equal(found.image)
     with pytest.raises(RuntimeError, match="no screen gradient yet"):
         again.screen_gradient()
@@ -187,16 +206,14 @@ def test_without_gradients(cuda: torch.device) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("antialiased", [False, True])
-def test_equals_the_cpu_renderer(cuda: torch.device, antialiased: bool) -> None:
-    from splat.render.native import NativeRenderer
-
+def test_equals_the_cpu_renderer(cuda: torch.device, make: Make, antialiased: bool) -> None:
     gaussians, camera = scene()
     exact = leaves(gaussians, torch.device("cpu"), torch.float64)
     safe = expected(exact, replace(camera, world_to_camera=camera.world_to_camera.double()),
                     antialiased)["margin"] > SAFE  # fmt: skip
     ours = NativeRenderer(antialiased=antialiased)(gaussians, camera, EVERYTHING)
     given = leaves(gaussians, cuda, torch.float32)
-    found = GsplatRenderer(cuda, antialiased)(given, camera, EVERYTHING)
+    found = make(cuda, antialiased)(given, camera, EVERYTHING)
     for name in ("image", "alpha", "depth", "features"):
         assert_near(getattr(found, name).cpu()[safe], getattr(ours, name)[safe].double(), 1e-3)
     assert (found.radii.cpu() - ours.radii).abs().max() <= 1
@@ -226,7 +243,11 @@ def waves(rendered: Rendered) -> Tensor:
 @pytest.mark.parametrize("most_pairs", [1 << 26, 1 << 14])
 @pytest.mark.parametrize("antialiased", [False, True])
 def test_a_survey_equals_brute_force(
-    cuda: torch.device, antialiased: bool, most_pairs: int, monkeypatch: pytest.MonkeyPatch
+    cuda: torch.device,
+    make: Make,
+    antialiased: bool,
+    most_pairs: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In one go, and in bands of one row of tiles; pixels too close to call move hits by one."""
     monkeypatch.setattr(splat.render.gsplat, "_MOST_PAIRS", most_pairs)
@@ -238,7 +259,7 @@ def test_a_survey_equals_brute_force(
     unsafe = int((wanted["margin"] <= SAFE).sum())
     background = torch.tensor(BACKGROUND)
     given = leaves(gaussians, cuda, torch.float32)
-    render = GsplatRenderer(cuda, antialiased)
+    render = make(cuda, antialiased)
     rendered, found = render.survey(given, camera, background.to(cuda), waves)
     assert rendered.gaussians is given and not rendered.image.requires_grad
     truth = reference.contributions(wanted, background.double(), waves(rendered).cpu().double())
@@ -252,12 +273,12 @@ def test_a_survey_equals_brute_force(
 @pytest.mark.parametrize("features", [0, 2])
 @pytest.mark.parametrize("needs", [Needs(), EVERYTHING])
 def test_weighted_sums_ride_in_the_training_pass(
-    cuda: torch.device, features: int, needs: Needs
+    cuda: torch.device, make: Make, features: int, needs: Needs
 ) -> None:
     gaussians, camera = scene(f=features)
     background = torch.tensor(BACKGROUND, device=cuda)
     batch = Batch(camera, torch.zeros(HEIGHT, WIDTH, 3, dtype=torch.uint8))
-    render = GsplatRenderer(cuda)
+    render = make(cuda)
     plain, weighed = (leaves(gaussians, cuda, torch.float32) for _ in range(2))
     alone = render(plain, camera, needs, background)
     found = render(weighed, camera, replace(needs, weights=WAVES), background)
@@ -279,9 +300,9 @@ def test_weighted_sums_ride_in_the_training_pass(
 
 
 @pytest.mark.gpu
-def test_a_survey_of_nothing(cuda: torch.device) -> None:
+def test_a_survey_of_nothing(cuda: torch.device, make: Make) -> None:
     gaussians, camera = scene(0, f=0)
-    render = GsplatRenderer(cuda)
+    render = make(cuda)
     rendered, found = render.survey(leaves(gaussians, cuda, torch.float32), camera, None, waves)
     assert (rendered.image == 0).all() and found.weighted.shape == (0, 2)
     far = replace(scene(5, f=0)[0], means=scene(5, f=0)[0].means - 99)

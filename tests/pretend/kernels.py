@@ -1,9 +1,28 @@
-"""`splat._gpu` on the pretended device: our kernels for the CPU, by its functions and fields."""
+"""`splat._gpu` on the pretended device, by its functions and fields.
+
+The loss and the optimizer are our kernels for the CPU; the rasterizer is its own sources as C++
+(`tests/shim`), built when it is first asked for.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import functools
+from types import ModuleType
 from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return getattr(_emulated(), name)
+
+
+@functools.cache
+def _emulated() -> ModuleType:
+    from shim.build import module
+
+    return module()
 
 
 def _isa() -> str:

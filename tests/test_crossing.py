@@ -14,6 +14,7 @@ from splat import kernels
 from splat.kernels import HarmonicsGradient
 from splat.kernels.crossing import needed, optional
 from splat.kernels.field import field
+from splat.kernels.hexplane import hexplane
 from splat.kernels.native import cpu, isa
 
 POSE = torch.eye(4)
@@ -230,7 +231,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Any, ...]]:
         def __init__(self, kind: str, table: str) -> None:
             self.native = Recording(getattr(cpu, kind)(table), found)
 
-    for name in ("rasterize", "decode", "field"):
+    for name in ("rasterize", "decode", "field", "hexplane"):
         monkeypatch.setattr(modules[f"splat.kernels.{name}"], "Scratch", Scratch)
     for name in ("activate", "adam", "frustum", "photometric", "pixels", "walk"):
         monkeypatch.setattr(modules[f"splat.kernels.{name}"], "cpu", Recording(cpu, found))
@@ -270,6 +271,12 @@ def call_every_kernel() -> None:
         torch.zeros(17), 10.0,
     )  # fmt: skip
     value.sum().backward()
+    plane = torch.zeros(3, 4, 4, 16, requires_grad=True)
+    layers = (torch.zeros(17, 16), torch.zeros(17, 16), torch.zeros(17, 3))
+    said = hexplane(
+        given["means"].detach(), 0.0, [plane], [torch.zeros(3, 2, 4, 16)], *layers, (3,)
+    )
+    said.sum().backward()
 
 
 def test_no_kernel_takes_more_or_less_than_its_fields(calls: dict[str, tuple[Any, ...]]) -> None:
@@ -279,7 +286,7 @@ def test_no_kernel_takes_more_or_less_than_its_fields(calls: dict[str, tuple[Any
         "tone", "tone_backward", "errors", "walk", "add", "count", "write", "in_frustum",
         "frustum_rows",
     }  # fmt: skip
-    assert len(calls) == 19  # three kinds of scratch have a backward, two a forward
+    assert len(calls) == 21  # four kinds of scratch have a backward, three a forward
     for kernel, *table, fields in calls.values():
         for name in fields:
             with pytest.raises(TypeError, match=f"was given no field '{name}'; it was given "):

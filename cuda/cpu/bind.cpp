@@ -229,6 +229,57 @@ class Field {
   void* field_;
 };
 
+// A field over space and time: what its forward pass leaves for a backward.
+class HexPlane {
+ public:
+  explicit HexPlane(const std::string& isa) : table_(named(isa)), hexplane_(table_.hexplane_new()) {}
+  ~HexPlane() { table_.hexplane_delete(hexplane_); }
+  HexPlane(const HexPlane&) = delete;
+  HexPlane& operator=(const HexPlane&) = delete;
+
+  void forward(const nb::dict& given) {
+    Fields fields("HexPlane.forward", given);
+    const HexPoints call{SPLAT_FIELD(points),
+                         .space = {fields[SPLAT_NAME(space0)], fields[SPLAT_NAME(space1)], fields[SPLAT_NAME(space2)],
+                                   fields[SPLAT_NAME(space3)]},
+                         .lines = {fields[SPLAT_NAME(lines0)], fields[SPLAT_NAME(lines1)], fields[SPLAT_NAME(lines2)],
+                                   fields[SPLAT_NAME(lines3)]},
+                         SPLAT_FIELD(trunk),
+                         SPLAT_FIELD(hidden),
+                         SPLAT_FIELD(last),
+                         SPLAT_FIELD(n),
+                         SPLAT_FIELD(scales),
+                         .sides = {fields[SPLAT_NAME(side0)], fields[SPLAT_NAME(side1)], fields[SPLAT_NAME(side2)],
+                                   fields[SPLAT_NAME(side3)]},
+                         SPLAT_FIELD(channels),
+                         SPLAT_FIELD(width),
+                         SPLAT_FIELD(heads),
+                         .outputs = {fields[SPLAT_NAME(outputs0)], fields[SPLAT_NAME(outputs1)],
+                                     fields[SPLAT_NAME(outputs2)], fields[SPLAT_NAME(outputs3)]},
+                         SPLAT_FIELD(out)};
+    alone(fields, [&] { table_.hexplane(hexplane_, call); });
+  }
+
+  void backward(const nb::dict& given) {
+    Fields fields("HexPlane.backward", given);
+    const HexGradients call{SPLAT_FIELD(v_out),
+                            .v_space = {fields[SPLAT_NAME(v_space0)], fields[SPLAT_NAME(v_space1)],
+                                        fields[SPLAT_NAME(v_space2)], fields[SPLAT_NAME(v_space3)]},
+                            .v_lines = {fields[SPLAT_NAME(v_lines0)], fields[SPLAT_NAME(v_lines1)],
+                                        fields[SPLAT_NAME(v_lines2)], fields[SPLAT_NAME(v_lines3)]},
+                            SPLAT_FIELD(v_trunk),
+                            SPLAT_FIELD(v_hidden),
+                            SPLAT_FIELD(v_last)};
+    alone(fields, [&] { table_.hexplane_backward(hexplane_, call); });
+  }
+
+  int64_t bytes() const { return table_.hexplane_bytes(hexplane_); }
+
+ private:
+  const Table& table_;
+  void* hexplane_;
+};
+
 double photometric(const std::string& isa, const nb::dict& given) {
   Fields fields("photometric", given);
   const Photometric call{SPLAT_FIELD(image), SPLAT_FIELD(target), SPLAT_FIELD(bytes),      SPLAT_FIELD(v_image),
@@ -399,6 +450,11 @@ NB_MODULE(_cpu, m) {
       .def("forward", &Field::forward)
       .def("backward", &Field::backward)
       .def_prop_ro("bytes", &Field::bytes);
+  nb::class_<HexPlane>(m, "HexPlane")
+      .def(nb::init<const std::string&>())
+      .def("forward", &HexPlane::forward)
+      .def("backward", &HexPlane::backward)
+      .def_prop_ro("bytes", &HexPlane::bytes);
   m.def("photometric", &photometric);
   m.def("adam", &adam);
   m.def("activate", &activate);

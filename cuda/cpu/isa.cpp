@@ -5,6 +5,7 @@
 #include "field_backward.h"
 #include "frame.h"
 #include "frustum.h"
+#include "hexplane_backward.h"
 #include "kernels.h"
 #include "moment.h"
 #include "photometric.h"
@@ -59,6 +60,12 @@ const Table SPLAT_JOIN(table_, SPLAT_ISA) = {
     .field_bytes = [](const void* field) { return static_cast<const SPLAT_ISA::Field*>(field)->bytes(); },
     .field = [](void* field, const FieldPoints& points) { static_cast<SPLAT_ISA::Field*>(field)->forward(points); },
     .field_backward = [](void* field, const FieldGradients& g) { static_cast<SPLAT_ISA::Field*>(field)->backward(g); },
+    .hexplane_new = [] { return static_cast<void*>(new SPLAT_ISA::HexPlane); },
+    .hexplane_delete = [](void* hexplane) { delete static_cast<SPLAT_ISA::HexPlane*>(hexplane); },
+    .hexplane_bytes = [](const void* hexplane) { return static_cast<const SPLAT_ISA::HexPlane*>(hexplane)->bytes(); },
+    .hexplane = [](void* hexplane, const HexPoints& p) { static_cast<SPLAT_ISA::HexPlane*>(hexplane)->forward(p); },
+    .hexplane_backward =
+        [](void* hexplane, const HexGradients& g) { static_cast<SPLAT_ISA::HexPlane*>(hexplane)->backward(g); },
 };
 
 }  // namespace splat

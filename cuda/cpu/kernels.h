@@ -292,6 +292,32 @@ struct FieldGradients {
   void* v_second;
 };
 
+struct HexPoints {
+  const void* points;      // [n, 3]
+  const void* space[4];    // [3, side, side, channels] by scale; null beyond the last, as the lines
+  const void* lines[4];    // [3, side, channels] at the instant
+  const void* trunk;       // [scales channels + 1, width]
+  const void* hidden;      // [width + 1, heads width]
+  const void* last;        // [width + 1, sum of outputs]
+  int64_t n;               // below 2^31
+  int scales;              // 1 to 4
+  int sides[4];            // 2 or more
+  int channels;            // 16, 32 or 48
+  int width;               // 16 to 64, in steps of 16
+  int heads;               // 1 to 4
+  int outputs[4];          // of each head; 16 in all at most
+  void* out;               // [n, sum of outputs]
+};
+
+struct HexGradients {
+  const void* v_out;       // [n, sum of outputs]
+  void* v_space[4];        // all written; each may be null
+  void* v_lines[4];
+  void* v_trunk;
+  void* v_hidden;
+  void* v_last;
+};
+
 struct Table {
   const char* name;
   int lanes;
@@ -326,6 +352,11 @@ struct Table {
   int64_t (*field_bytes)(const void*);
   void (*field)(void* field, const FieldPoints&);
   void (*field_backward)(void* field, const FieldGradients&);  // of the points last given, as often as wanted
+  void* (*hexplane_new)();
+  void (*hexplane_delete)(void*);
+  int64_t (*hexplane_bytes)(const void*);
+  void (*hexplane)(void* hexplane, const HexPoints&);
+  void (*hexplane_backward)(void* hexplane, const HexGradients&);  // of the points last given, as often as wanted
 };
 
 const Table* table(const char* name);  // null where the name is unknown or the CPU lacks it

@@ -12,6 +12,7 @@ from torch import Tensor
 from splat import kernels
 from splat.kernels import Harmonics, HarmonicsGradient, Heads
 from splat.kernels.field import field, value
+from splat.kernels.hexplane import hexplane
 
 Outputs = list[Tensor | None]
 Call = Callable[["Drawn"], Outputs]
@@ -268,6 +269,21 @@ def fields(drawn: Drawn) -> Outputs:
     return [f, g, *_backward(drawn, [f, g], [planes, lines, first, second])]
 
 
+def hexplanes(drawn: Drawn) -> Outputs:
+    n, scales = drawn.rows(), drawn.draw.choice((1, 2, 3, 4))
+    channels, width = drawn.draw.choice((16, 32, 48)), drawn.draw.choice((16, 32, 48, 64))
+    sides = [drawn.draw.choice((2, 3, 4, 9, 16)) for _ in range(scales)]
+    instants, outputs = drawn.draw.choice((1, 2, 5)), drawn.draw.choice(((3,), (3, 3, 4), (1, 7)))
+    space = [drawn.leaf(3, side, side, channels) for side in sides]
+    times = [drawn.leaf(3, instants, side, channels) for side in sides]
+    trunk = drawn.leaf(scales * channels + 1, width, scale=0.2)
+    hidden = drawn.leaf(width + 1, len(outputs) * width, scale=0.2)
+    last = drawn.leaf(width + 1, sum(outputs), scale=0.2)
+    time = drawn.draw.choice((0.0, -1.0, 1.0, 0.3, 7.0))
+    found = hexplane(drawn.floats(n, 3), time, space, times, trunk, hidden, last, outputs)
+    return [found, *_backward(drawn, [found], [*space, *times, trunk, hidden, last])]
+
+
 def compared(drawn: Drawn) -> Outputs:
     height, width = drawn.side(), drawn.side()
     image, target = drawn.leaf(height, width, 3), _photo(drawn, height, width)
@@ -330,6 +346,7 @@ CALLS: Mapping[str, Call] = {
     "adam": stepped,
     "decode": decoded,
     "field": fields,
+    "hexplane": hexplanes,
     "photometric": compared,
     "errors": errors,
     "toned": toned,

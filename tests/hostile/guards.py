@@ -34,7 +34,7 @@ _FAILED = ctypes.c_void_p(-1).value
 
 OF_MODULES = ("activate", "adam", "frustum", "moment", "photometric", "pixels", "walk")
 """Modules of `splat.kernels` that call functions of the native module."""
-OF_SCRATCH = ("rasterize", "decode", "field")
+OF_SCRATCH = ("rasterize", "decode", "field", "hexplane")
 """Those that call objects of it."""
 
 

@@ -21,8 +21,8 @@ from typing import Any
 
 from .fuzz import environment
 
-NAMES = ("rasterize", "activate", "moment", "adam", "decode", "field", "photometric", "errors",
-         "toned", "walk", "add", "frustum")  # fmt: skip
+NAMES = ("rasterize", "activate", "moment", "adam", "decode", "field", "hexplane",
+         "photometric", "errors", "toned", "walk", "add", "frustum")  # fmt: skip
 """Of `calls.CALLS`, which takes torch to import."""
 PART = 2000
 """Calls of one process: what it counts goes with it where a kernel kills it."""

@@ -16,6 +16,7 @@
 
 #include "driver_decode.h"
 #include "driver_field.h"
+#include "driver_hexplane.h"
 #include "driver_fuzz.h"
 #include "driver_losses.h"
 #include "driver_pool.h"
@@ -275,6 +276,7 @@ void check(const Table& table) {
   failures += check_losses(table);
   failures += check_decoding(table);
   failures += check_field(table);
+  failures += check_hexplane(table);
   failures += fuzz_table(table, 0, kFuzzed);
 }
 

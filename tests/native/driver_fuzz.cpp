@@ -6,6 +6,7 @@
 // give a gradient to a row that it did not draw.
 #include "driver_decode.h"
 #include "driver_field.h"
+#include "driver_hexplane.h"
 #include "driver_fuzz.h"
 #include "driver_fuzz_rows.h"
 
@@ -329,6 +330,7 @@ int cases(const Table& table, uint64_t seed, int count) {
     map_colours<Real>(table, dice, report);
     anchors::broken<Real>(table, dice, report);
     fields::broken<Real>(table, dice, report);
+    hexplanes::broken<Real>(table, dice, report);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     report.expect(seconds.count() < 60, "took " + std::to_string(seconds.count()) + " s");
     failures += report.failures;

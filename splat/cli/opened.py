@@ -59,6 +59,8 @@ class Opened:
     """Steps of training, 0 where that is not known."""
     surface: Surface | None = None
     """The signed distance that was trained beside the Gaussians, in `frame`; None: none was."""
+    instant: Callable[[float], Gaussians] | None = None
+    """One set as it is at an instant, 0 to 1 of the clip; None: `baked` is it at any."""
     fit: HeldOutFitter | None = None
     """Fits exposures of held-out photos, as the run's own figures have them; None: it learned
     none. Poses are where the run found them to be already."""
@@ -80,9 +82,10 @@ class Opened:
                 f"time is {time:g}, and nothing moves here; expected a run of a clip, or a .ply of"
                 " one: leave --time out"
             )
-        now = self.gaussians.at(time)
+        now = self.gaussians.at(time) if self.instant is None else self.instant(time)
+        now = now.to(self.render.device)
         seen_by, baked = _fixed(now)
-        return replace(self, seen_by=seen_by, baked=baked)
+        return replace(self, seen_by=seen_by, baked=baked, instant=None)
 
     def placed(self, camera: Camera) -> Camera:
         """A camera of the input's frame converted to `frame`, on the renderer's device."""
@@ -116,12 +119,14 @@ def open_scene(
         whole, frame, step = formats.read(path, settings).to(chosen), INPUT_FRAME, 0
         seen_by, baked = _fixed(whole)
         left_out: tuple[str, ...] = ()
+        instant: Callable[[float], Gaussians] | None = None
     else:
         place = run_of(path)
         config = read_config(place.config)
         state = checkpoint.load(path if path.is_file() else place.latest())
         drawing = (checkpoint.drawing(state) or Drawing(config.options.antialiased)).plain
         model, modules = model_of(config, state, chosen), state["modules"]
+        instant = None
         left_out = (model.left_out,) if model.left_out else ()
         frame, step = checkpoint.frame(state), state["step"]
         if model.same_for_all_views:
@@ -141,6 +146,7 @@ def open_scene(
             )
         else:
             seen_by, baked = model, lambda: model.kept(model.bake())
+            instant = lambda time: model.kept(model.at(time))  # noqa: E731
         background = config.options.background if background == "auto" else background
     behind = rgb("black" if background == "auto" else background)
     render = drawing_as(drawing.plain, frame, chosen, beside=beside, renderer=renderer)
@@ -156,6 +162,7 @@ def open_scene(
         background=back,
         step=step,
         surface=None if model is None else model.surface,
+        instant=instant,
         fit=exposure_fit(modules, seen_by, render, back),
     )
 

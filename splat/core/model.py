@@ -152,6 +152,16 @@ class Model(nn.Module):
         """The renderer for the Gaussians it makes, given one that draws Gaussians."""
         return render
 
+    @property
+    def core(self) -> Model:
+        """The model itself, where another draws it altered (`AlteredModel`)."""
+        return self
+
+    @torch.no_grad()
+    def at(self, time: float) -> Gaussians:
+        """A plain, detached set as it is at an instant, 0 to 1 of the clip."""
+        return self.bake().at(time)
+
     def rows_for(self, camera: Camera) -> Int[Tensor, "m"]:
         """Rows that may make Gaussians for a camera, ascending."""
         del camera
@@ -181,6 +191,98 @@ class Model(nn.Module):
     def apply(self, edit: Edit | None) -> Change:  # type: ignore[override]
         """Carry out a strategy's proposal."""
         return self.cloud.apply(edit)
+
+
+class AlteredModel(Model):
+    """Another model, altered: everything is the base's unless a subclass says otherwise. Its rows
+    and its state are the base's own."""
+
+    def __init__(self, base: Model) -> None:
+        super().__init__()
+        # Not as a submodule: its state would be saved twice.
+        self.__dict__["base"] = base
+        self.cloud = base.cloud
+        self.slots, self.draws, self.unit = base.slots, base.draws, base.unit
+        self.rows_are_gaussians = base.rows_are_gaussians
+        self.same_for_all_views = base.same_for_all_views
+        self.left_out = base.left_out
+        self.place, self.reach = base.place, base.reach
+        self.beside = base.beside
+
+    @property
+    def base(self) -> Model:
+        """The model that is altered."""
+        found: Model = self.__dict__["base"]
+        return found
+
+    @property
+    def core(self) -> Model:
+        return self.base.core
+
+    @property
+    def voxel(self) -> float:  # type: ignore[override]
+        return self.base.voxel
+
+    @property
+    def frame(self) -> Frame:  # type: ignore[override]
+        return self.base.frame
+
+    @frame.setter
+    def frame(self, frame: Frame) -> None:
+        self.base.frame = frame
+
+    @property
+    def region(self) -> Region | None:  # type: ignore[override]
+        return self.base.region
+
+    @region.setter
+    def region(self, region: Region | None) -> None:
+        self.base.region = region
+
+    @property
+    def surface(self) -> Surface | None:  # type: ignore[override]
+        return self.base.surface
+
+    @surface.setter
+    def surface(self, surface: Surface | None) -> None:
+        self.base.surface = surface
+
+    def forward(self, camera: Camera, step: int | None = None) -> Gaussians:
+        gaussians: Gaussians = self.base(camera, step)
+        return gaussians
+
+    def bake(self, camera: Camera | None = None) -> Gaussians:
+        return self.base.bake(camera)
+
+    def motion(self) -> Motion | None:
+        return self.base.motion()
+
+    def networks(self) -> Mapping[str, TrainedModule]:
+        return self.base.networks()
+
+    def drawn_by(self, render: Renderer) -> Renderer:
+        return self.base.drawn_by(render)
+
+    def rows_for(self, camera: Camera) -> Int[Tensor, "m"]:
+        return self.base.rows_for(camera)
+
+    def passed(self) -> Sequence[Float[Tensor, "n 3"]]:
+        return self.base.passed()
+
+    def order_rows(self) -> Int[Tensor, "n"] | None:
+        return self.base.order_rows()
+
+    def rows_in_sight(self, rendered: Rendered) -> Bool[Tensor, "n"]:
+        return self.base.rows_in_sight(rendered)
+
+    def apply(self, edit: Edit | None) -> Change:  # type: ignore[override]
+        return self.base.apply(edit)
+
+    def get_extra_state(self) -> Any:
+        return self.base.get_extra_state()
+
+    def set_extra_state(self, state: Any) -> None:
+        self.base.set_extra_state(state)
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,11 @@ PARTS: Mapping[str, tuple[str, str]] = {
         "Gaussians that are there for a time and go along a line, for scenes that move (after"
         " FreeTimeGS, Wang et al., CVPR 2025).",
     ),
+    "deform": (
+        "splat.strategies.deform:Deform",
+        "A field over space and time deforms the Gaussians of the method before it, for scenes"
+        " that move (4DGaussians, Wu et al., CVPR 2024).",
+    ),
     "deferred": (
         "splat.strategies.deferred:Deferred",
         "Learn materials and the light in place of colours, so that the scene can be lit anew.",

@@ -128,14 +128,17 @@ def baked_stand_in(job: Job) -> Gaussians:
 
 def stand_in_steps(job: Job) -> int:
     """Steps of fine-tuning of a baked set: a tenth of the run's, within limits."""
-    return refined_steps(job.run.step) if job.run.model.left_out else 0
+    model = job.run.model
+    # What moves is baked with its motion, which photos of all times would only blur.
+    return refined_steps(job.run.step) if model.left_out and model.motion() is None else 0
 
 
 def _left_out(job: Job) -> tuple[str, ...]:
     left_out = job.run.model.left_out
     notes: tuple[str, ...] = ()
     if left_out:
-        notes = (f"{left_out}, then {stand_in_steps(job):,} steps of training",)
+        steps = stand_in_steps(job)
+        notes = (f"{left_out}, then {steps:,} steps of training" if steps else left_out,)
     crop = region_record(job)["crop"]
     if crop is not None:
         notes += (f"{crop['outside']:,} {job.run.model.unit} outside of the crop",)

@@ -205,7 +205,7 @@ def prepare(
     plan = predict.predict(
         scene.train, replace(options, steps=steps), device, start, cap, photos.sizes, pace,
         held_out=scene.test, libraries=held,
-        refined=refined_steps(steps) if run.model.left_out else 0,
+        refined=refined_steps(steps) if run.model.left_out and run.model.motion() is None else 0,
     )  # fmt: skip
     return Job(
         scene,

@@ -126,7 +126,8 @@ class NeutralLight(Objective):
     weight: float = 0.05
 
     def __call__(self, step: Step) -> Float[Tensor, ""]:
-        if not isinstance(step.model, Relightable):
+        model = step.model.core
+        if not isinstance(model, Relightable):
             return step.rendered.image.new_zeros(())
-        panorama = step.model.light.panorama
+        panorama = model.light.panorama
         return self.weight * (panorama - panorama.mean(-1, keepdim=True)).abs().mean()

@@ -92,7 +92,7 @@ class Moving(Wrapper):
         return self._proposed(step, rows)
 
     def _proposed(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
-        model, done = step.model, step.number + 1
+        model, done = step.model.core, step.number + 1
         assert isinstance(model, Timed)
         gone = self._dead(model) if done % self.every == 0 else None
         if gone is not None and self.recycles:

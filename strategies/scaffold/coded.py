@@ -51,7 +51,7 @@ class Bits(Objective):
     mask_weight: float
 
     def __call__(self, step: Step) -> Float[Tensor, ""]:
-        model = step.model
+        model = step.model.core
         assert isinstance(model, CodedAnchors)
         shaking = step.number >= model.training_for.noise_from
         masks = model.cloud["mask"].sigmoid().mean()
@@ -187,7 +187,7 @@ class Coded(Wrapper):
 
     def observe(self, step: Step) -> None:
         super().observe(step)
-        model, since = step.model, step.number - self.adapt_from
+        model, since = step.model.core, step.number - self.adapt_from
         assert isinstance(model, CodedAnchors)
         model.done = step.number + 1
         if since >= 0 and since % REFRESH_EVERY == 0:
@@ -199,7 +199,7 @@ class Coded(Wrapper):
     def altered(self, step: Step, edit: Edit | None) -> Edit | None:
         if edit is None:
             return None
-        model = step.model
+        model = step.model.core
         assert isinstance(model, CodedAnchors)
         born = tuple(_masked(append, model.slots) for append in edit.append)
         empty = (~model.on).all(1)

@@ -20,6 +20,7 @@ from splat.conformance.checks import check_strategy
 from splat.core.edit import Drop, Edit
 from splat.core.model import Explicit, Making, Model
 from splat.loop import advance, train
+from splat.math import ALWAYS
 from splat.recipes.recipe import strategy_from_text
 from splat.recipes.restored import model_of
 from splat.runs import checkpoint
@@ -29,7 +30,7 @@ from splat.strategies.deform.field import DeformationField, Sizes, box_of
 from splat.strategies.deform.lazy import LazyAdam, _by_torch
 from splat.strategies.deform.model import NAME, PIECES, Deformed, _in_pieces
 from splat.strategies.moving.model import Timed
-from splat.types import ALWAYS, Camera, Gaussians
+from splat.types import Camera, Gaussians
 
 SIZES = Sizes(sides=(4, 8), instants=3, channels=16, width=16, opacity=True)
 

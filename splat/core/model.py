@@ -224,7 +224,7 @@ class AlteredModel(Model):
         return self.base.voxel
 
     @property
-    def frame(self) -> Frame:  # type: ignore[override]
+    def frame(self) -> Frame:
         return self.base.frame
 
     @frame.setter
@@ -232,7 +232,7 @@ class AlteredModel(Model):
         self.base.frame = frame
 
     @property
-    def region(self) -> Region | None:  # type: ignore[override]
+    def region(self) -> Region | None:
         return self.base.region
 
     @region.setter
@@ -240,7 +240,7 @@ class AlteredModel(Model):
         self.base.region = region
 
     @property
-    def surface(self) -> Surface | None:  # type: ignore[override]
+    def surface(self) -> Surface | None:
         return self.base.surface
 
     @surface.setter

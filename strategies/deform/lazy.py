@@ -45,7 +45,7 @@ class LazyAdam(torch.optim.Optimizer):
             for each in (parameter, gradient.contiguous(), state["exp_avg"], state["exp_avg_sq"])
         )
         touched = (given != 0).any(1) if group["lazy"] else None
-        settings = {"rate": float(group["lr"]), "count": int(state["step"])}
+        settings: dict[str, Any] = {"rate": float(group["lr"]), "count": int(state["step"])}
         settings |= {"betas": group["betas"], "epsilon": group["eps"]}
         if parameter.device.type == "cpu":
             kernels.adam(values, given, first, second, visible=touched, **settings)

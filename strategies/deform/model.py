@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splat.core.model import AlteredModel, Model
+from splat.math import ALWAYS
 from splat.strategies.deform.field import DeformationField, times_over
-from splat.types import ALWAYS, Camera, Gaussians, Motion, joined
+from splat.types import Camera, Gaussians, Motion, joined
 
 NAME = "deform"
 """Of the field among the networks beside a model."""
@@ -151,7 +152,7 @@ def _still(moments: Sequence[Gaussians]) -> Bool[Tensor, "n"]:
     quats = torch.stack([each.quats for each in moments])
     opacities = torch.stack([each.opacities for each in moments])
     way = (means - means.mean(0)).norm(dim=2).amax(0) / logs.mean(0).mean(1).exp()
-    same = way < STILL
+    same: Tensor = way < STILL
     for values in (logs, quats, opacities[:, :, None]):
         same &= (values.amax(0) - values.amin(0)).amax(1) < STILL
     return same

@@ -557,6 +557,9 @@ class Surveyed:
     """What is drawn there now."""
     rows: Contributions
     """What each row of the cloud contributes to it."""
+    opaque: Float[Tensor, "n"] | None = None
+    """Pixels that a row's Gaussians hit, each times the opacity that it is drawn with in this view;
+    None: nobody asks."""
 
 
 class Survey(Protocol):

@@ -52,7 +52,8 @@ class Significance(Wrapper):
     score: Score = "lightgaussian"
     """Score. mass: sum of blending weights; hits: pixels; most: largest weight (RadSplat); area:
     pixels in which it is largest; lightgaussian: opacity x transmittance x volume^0.1, and as
-    released, without transmittance; squared: squared derivatives (Speedy-Splat); mini: mass if
+    released, without transmittance; opaque: opacity x pixels as it is drawn in each view
+    (Light4GS); squared: squared derivatives (Speedy-Splat); mini: mass if
     largest anywhere (Mini-Splatting), and for outdoors; opacity; random, to compare with."""
     at: tuple[int, ...] = (25_000,)
     """Steps after which rows are pruned."""
@@ -75,7 +76,9 @@ class Significance(Wrapper):
     makes room for nothing, as in runs too short to grow."""
     views: Annotated[int, at_least(0)] = 0
     """Training views that are scored, evenly spread; 0: all. A fitted schedule scores no more than
-    cost a 20th of the run."""
+    cost a 20th of the run, unless `every_view`."""
+    every_view: bool = False
+    """Score as many views as `views` says, whatever that costs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,7 +110,8 @@ class Significance(Wrapper):
             # Beyond the end: never.
             at = tuple(done for done in at if done < last) or (steps + 1,)
         most = max(steps // (VIEWS_SHARE * len(at)), 1)
-        return replace(self, base=base, at=at, views=min(self.views or most, most))
+        views = self.views if self.every_view else min(self.views or most, most)
+        return replace(self, base=base, at=at, views=views)
 
     def acts(self, steps: int) -> Mapping[str, Sequence[int]]:
         what = f"{'move' if self.how == 'recycle' else 'prune'} by {self.score}"

@@ -19,10 +19,12 @@ from splat import results as files
 from splat.conformance.checks import check_strategy
 from splat.core.edit import Drop, Edit
 from splat.core.model import Explicit, Making, Model
+from splat.core.score import scores, significance, survey
 from splat.loop import advance, train
 from splat.math import ALWAYS
 from splat.recipes.recipe import strategy_from_text
 from splat.recipes.restored import model_of
+from splat.render.native import NativeRenderer
 from splat.runs import checkpoint
 from splat.runs.folder import Folder, read_config
 from splat.strategies.deform import Deform
@@ -30,7 +32,7 @@ from splat.strategies.deform.field import DeformationField, Sizes, box_of
 from splat.strategies.deform.lazy import LazyAdam, _by_torch
 from splat.strategies.deform.model import NAME, PIECES, Deformed, _in_pieces
 from splat.strategies.moving.model import Timed
-from splat.types import Camera, Gaussians
+from splat.types import Batch, Camera, Gaussians
 
 SIZES = Sizes(sides=(4, 8), instants=3, channels=16, width=16, opacity=True)
 
@@ -224,6 +226,30 @@ def test_dropping_rows_leaves_the_field_as_it_is() -> None:
     model.apply(Edit(drop=(Drop(torch.tensor([1, 4]), "score"),)))
     assert len(model.cloud) == 8
     assert all(torch.equal(before[name], now) for name, now in model.field.state_dict().items())
+
+
+def test_what_is_seen_late_only_is_kept_where_all_times_are_scored() -> None:
+    """The second row comes into the picture at the end of the clip (P2 of the design)."""
+
+    class Comes(DeformationField):
+        def forward(self, means: Tensor, time: float) -> Tensor:
+            said = means.new_zeros(len(means), sum(self.outputs))
+            said[1, 0] = 30 * (1 - time)
+            return said
+
+    given = rows(2) | {"mean": torch.tensor([[0.0, 0, 0], [0.1, 0, 0]])}
+    base = Explicit(given, steps=10)
+    box = torch.tensor([[-1.0] * 3, [1.0] * 3])
+    model = Deformed(base, Comes(box, SIZES, torch.Generator().manual_seed(0)), coarse=0)
+    surveys = [
+        survey(model, NativeRenderer(), Batch(camera(time), torch.zeros(40, 40, 3).byte()))
+        for time in (0.0, 0.8, 1.0)
+    ]
+    found = significance("opaque", scores(surveys), *(torch.ones(2), torch.ones(2, 3)))
+    early = significance("opaque", scores(surveys[:1]), *(torch.ones(2), torch.ones(2, 3)))
+    assert early.tolist()[1] == 0 < float(found[1])
+    hits = sum(float(each.rows.hits[1]) for each in surveys)
+    assert float(found[1]) == pytest.approx(hits * float(given["opacity_logit"].sigmoid()[1]))
 
 
 def test_the_box_is_about_most_points() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
@@ -107,6 +107,14 @@ def test_significance_worked_by_hand(name: Significance, wanted: list[float]) ->
     found = significance(name, scores(VIEWS), OPACITY, SCALE)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float32))
+
+
+def test_opaque_is_what_each_view_drew() -> None:
+    views = [replace(VIEWS[0], opaque=torch.tensor([4.0, 2, 0])),
+             replace(VIEWS[1], opaque=torch.tensor([0.5, 3, 1]))]  # fmt: skip
+    found = significance("opaque", scores(views), OPACITY, SCALE)
+    assert found.tolist() == [4.5, 5, 1]
+    assert scores(VIEWS).opaque.tolist() == [0, 0, 0]
 
 
 def test_volumes_are_measured_against_one_that_a_tenth_exceeds() -> None:

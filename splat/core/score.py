@@ -28,6 +28,7 @@ Significance = Literal[
     "area",
     "lightgaussian",
     "lightgaussian_released",
+    "opaque",
     "squared",
     "mini",
     "mini_outdoor",
@@ -62,10 +63,13 @@ def survey(
     rendered, contributions = render.survey(
         gaussians, batch.camera, background, weigh if maps else None
     )
+    opaque = contributions.hits * gaussians.opacities
     source, n = gaussians.source, len(model.cloud)
     if source is not None:
-        contributions = _by_row(contributions, source // model.slots, n)
-    return Surveyed(batch, rendered, contributions)
+        rows = source // model.slots
+        contributions = _by_row(contributions, rows, n)
+        opaque = opaque.new_zeros(n).index_add_(0, rows, opaque)
+    return Surveyed(batch, rendered, contributions, opaque)
 
 
 def _by_row(contributions: Contributions, rows: Tensor, n: int) -> Contributions:
@@ -99,6 +103,8 @@ class Scores:
     area: Float[Tensor, "n"]
     squared: Float[Tensor, "n"]
     weighted: Float[Tensor, "n m"]
+    opaque: Float[Tensor, "n"]
+    """As `Surveyed` has it; 0 where nobody asked."""
     most: Float[Tensor, "n"]
     """Largest blending weight in any pixel of any view."""
     area_most: Float[Tensor, "n"]
@@ -120,19 +126,20 @@ def scores(surveys: Iterable[Surveyed]) -> Scores:
     """Reduce views one after the other: `scores(step.survey(i) for i in indices)`."""
     total: Scores | None = None
     for each in surveys:
-        view = view_scores(each.rows)
+        view = view_scores(each.rows, each.opaque)
         total = view if total is None else combined(total, view)
     if total is None:
         raise ValueError("scores were asked for over no views; expected at least one")
     return total
 
 
-def view_scores(rows: Contributions) -> Scores:
+def view_scores(rows: Contributions, opaque: Float[Tensor, "n"] | None = None) -> Scores:
     """The scores of one view."""
     sums = {each.name: getattr(rows, each.name).double() for each in fields(rows)}
     mean = sums["mass"] / sums["hits"].clamp_min(1)
     return Scores(
         **sums,
+        opaque=torch.zeros_like(sums["hits"]) if opaque is None else opaque.double(),
         area_most=sums["area"],
         weighted_most=sums["weighted"],
         mean=mean.where(sums["area"] > 0, 0),
@@ -175,6 +182,9 @@ def significance(
       (LightGaussian, Fan et al. 2024, as in the paper).
     - `lightgaussian_released`: as the code released with it: opacity times the pixels hit, without
       transmittance, times (V / V_10)^0.1, V_10 being the volume that nine tenths exceed, unclipped.
+    - `opaque`: pixels hit times the opacity that the row is drawn with, view by view: Light4GS,
+      over all views and times. Of what stands still that is `lightgaussian_released` without the
+      volume.
     - `squared`: squared derivatives of the picture by the projected Gaussian's value
       (Speedy-Splat, Hanson et al. 2025).
     - `mini`: `mass` of rows that are the strongest in some pixel, 0 of the others (Mini-Splatting,
@@ -223,6 +233,7 @@ _FORMULAS: Mapping[str, Callable[[Scores, Tensor, Tensor], Tensor]] = {
     "area": lambda scores, opacity, scale: scores.area,
     "lightgaussian": _lightgaussian,
     "lightgaussian_released": _lightgaussian_released,
+    "opaque": lambda scores, opacity, scale: scores.opaque,
     "squared": lambda scores, opacity, scale: scores.squared,
     "mini": lambda scores, opacity, scale: scores.mass.where(scores.area > 0, 0),
     "mini_outdoor": lambda scores, opacity, scale: scores.mean,

@@ -156,6 +156,11 @@ PRESETS: Mapping[str, tuple[str, str]] = {
         "Speedy-Splat: four fifths three times while rows grow, then three tenths five times"
         " (Hanson et al. 2025).",
     ),
+    "light4gs": (
+        "significance --score opaque --at 18000 23000 --keep 0.6 --every-view",
+        "Light4GS: of what `deform` deforms two fifths twice, by all views at all their times"
+        " (Liu et al. 2025).",
+    ),
     "mini-splatting": (
         "significance --score mini --at 15000 --keep 0.5 --pick multinomial"
         " + significance --score mini --at 20000 --mass 0.99",

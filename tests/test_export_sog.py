@@ -260,7 +260,7 @@ def test_a_palette_of_vectors_that_are_all_alike() -> None:
 
 
 def test_the_size_of_the_palette(tmp_path: Path) -> None:
-    count = {n: sog._entries(n, Settings()) for n in (1, 1000, 1024, 4096, 8192, 99_999, 1 << 20)}
+    count = {n: sog.entries_of(n, Settings()) for n in (1, 1000, 1024, 4096, 8192, 99_999, 1 << 20)}
     assert list(count.values()) == [1, 1000, 1024, 1024, 2048, 16_384, 65_536]
     formats.write(some(500, degree=1), tmp_path / "a.sog", settings=Settings(sog_palette=20))
     colors = formats.read(tmp_path / "a.sog").colors
@@ -322,7 +322,7 @@ def test_noise_takes_no_more_than_is_said(tmp_path: Path, n: int) -> None:
     def numbers(*shape: int) -> Tensor:
         return -torch.rand(*shape, generator=draw) * 1e-7
 
-    entries = sog._entries(n, Settings())
+    entries = sog.entries_of(n, Settings())
     texels = Texels(
         means=noise(n, 3, most=1 << 16),
         quats=torch.cat([noise(n, 3), 252 + noise(n, 1, most=4)], 1).to(torch.uint8),

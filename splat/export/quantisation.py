@@ -16,7 +16,7 @@ from splat.formats.settings import Settings
 from splat.render.quantised import QuantisedRenderer
 from splat.types import Frame, Gaussians, Renderer
 
-FITTED_SELDOM = (".sog",)
+FITTED_SELDOM = (".sog", ".tsog")
 """Formats whose codebooks take too long to be made at every step."""
 
 

@@ -22,7 +22,7 @@ from splat.types import Batch, Drawing, Frame, Gaussians, Renderer
 
 SH_BITS = ((8, 8), (6, 5), (5, 4), (4, 3))
 """Bits of harmonics in an .spz that are tried: of the first band, of the others."""
-PALETTED = (".sog",)
+PALETTED = (".sog", ".tsog")
 """Formats whose harmonics share a palette."""
 PALETTES = (0, 4096, 1024, 256)
 """Rows of the palette of harmonics in a .sog that are tried; 0: by the number of Gaussians."""

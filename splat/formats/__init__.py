@@ -54,6 +54,7 @@ _OURS: Mapping[str, Format] = {
     ".splat": Format("splat.formats.splat", columns="splat.formats.splat_table"),
     ".ksplat": Format("splat.formats.ksplat", writes=False, columns="splat.formats.ksplat"),
     ".sog": Format("splat.formats.sog"),
+    ".tsog": Format("splat.formats.tsog"),
     "lod-meta.json": Format("splat.formats.lod", folder=True),
 }
 """Formats by suffix; the longest one that a name ends in counts."""

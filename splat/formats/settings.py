@@ -28,12 +28,12 @@ class Settings:
     """Bits of harmonics in an .spz, of the first band and of the others: 1 to 8. Other writers take
     5 and 4; rounded one by one, those can cost some dB."""
     sog_palette: int = 0
-    """Rows of the palette of harmonics in a .sog; 0: chosen by the number of Gaussians."""
+    """Rows of the palette of harmonics in a .sog or .tsog; 0: chosen by the number of Gaussians."""
     page_background: str = "auto"
     """Behind the scene of an .html: black, white or #rrggbb; auto: as in training, where that was
     another colour than black, else the mean colour along the border of the first view."""
     page_seconds: float = 4.0
-    """Seconds in which an .html plays a scene that moves, where its run does not say."""
+    """Seconds in which an .html or .tsog plays a scene that moves, where its run does not say."""
     seed: int = 0
     """Seed of the random numbers that codebooks are made with."""
 

@@ -44,19 +44,19 @@ def write(
     """
     rows = rows_of(gaussians, path)
     rows = rows.take(spatial_order(rows.means))
-    levels, texels = _coded(rows, settings)
+    levels, texels = coded(rows, settings)
     with replacing(path) as draft:
         sog_container.write(draft, levels, texels, drawing)
 
 
 def write_apart(rows: Rows, folder: Path, drawing: Drawing, settings: Settings) -> None:
     """Write rows in their order into a folder that is there: meta.json and images beside it."""
-    sog_container.write_apart(folder, *_coded(rows, settings), drawing)
+    sog_container.write_apart(folder, *coded(rows, settings), drawing)
 
 
 def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
     """Bytes that a file of `n` Gaussians takes at most; up to half more than is usual."""
-    return sog_container.most(n, _entries(n, settings), (sh_degree + 1) ** 2 - 1)
+    return sog_container.most(n, entries_of(n, settings), (sh_degree + 1) ** 2 - 1)
 
 
 def read(path: Path) -> Gaussians:
@@ -104,7 +104,8 @@ def quantiser(
     return quantised
 
 
-def _coded(rows: Rows, settings: Settings) -> tuple[Levels, Texels]:
+def coded(rows: Rows, settings: Settings) -> tuple[Levels, Texels]:
+    """Rows as images hold them, with codebooks and a palette fitted to them."""
     fit = _fitted(rows, settings)
     return fit.levels, encode(rows, fit.levels, fit.labels, fit.entries)
 
@@ -126,7 +127,7 @@ def _fitted(rows: Rows, settings: Settings) -> _Fit:
     labels, levels, entries = None, None, 0
     if rows.degree:
         vectors = rows.sh[:, 1:]
-        labels = palette_labels(vectors, _entries(len(rows), settings), settings.seed)
+        labels = palette_labels(vectors, entries_of(len(rows), settings), settings.seed)
         entries = int(labels.max()) + 1
         levels = levels_of(averages(vectors, labels, entries))
     return _Fit(
@@ -142,7 +143,7 @@ def _fitted(rows: Rows, settings: Settings) -> _Fit:
     )
 
 
-def _entries(n: int, settings: Settings) -> int:
+def entries_of(n: int, settings: Settings) -> int:
     """Entries of the palette at most: a quarter of what splat-transform has, unless `settings` say.
 
     With all of them an entry has one or two rows, and the palette is most of the file.

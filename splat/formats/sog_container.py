@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,8 +40,15 @@ _HARMLESS = 1 << 20
 
 def write(path: Path, levels: Levels, texels: Texels, drawing: Drawing) -> None:
     """Write a file of version 2; always the same bytes for the same numbers."""
+    write_archive(path, texels, document_bytes(levels, texels, drawing), {})
+
+
+def write_archive(
+    path: Path, texels: Texels, document: bytes, more: Mapping[str, Int[Tensor, "n c"]]
+) -> None:
+    """Write a document and the images of texels, and `more` of a texel each Gaussian, by name."""
     with zipfile.ZipFile(path, "w") as archive:
-        for name, data in _files(levels, texels, drawing):
+        for name, data in _files(texels, document, more):
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             # Else it would depend on the system.
             entry.create_system, entry.external_attr = 3, 0o644 << 16
@@ -50,12 +57,15 @@ def write(path: Path, levels: Levels, texels: Texels, drawing: Drawing) -> None:
 
 def write_apart(folder: Path, levels: Levels, texels: Texels, drawing: Drawing) -> None:
     """Write the same files into a folder that is there, meta.json the last."""
-    for name, data in reversed(list(_files(levels, texels, drawing))):
+    document = document_bytes(levels, texels, drawing)
+    for name, data in reversed(list(_files(texels, document, {}))):
         (folder / name).write_bytes(data)
 
 
-def _files(levels: Levels, texels: Texels, drawing: Drawing) -> Iterator[tuple[str, bytes]]:
-    """Names and bytes of what a file of version 2 holds."""
+def _files(
+    texels: Texels, document: bytes, more: Mapping[str, Int[Tensor, "n c"]]
+) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes of what a file holds."""
     shape = _shape(len(texels.means))
     images = {
         "means_l": (texels.means & 255, shape),
@@ -68,15 +78,18 @@ def _files(levels: Levels, texels: Texels, drawing: Drawing) -> Iterator[tuple[s
         labels, entries = texels.palette.labels, texels.palette.entries
         images["shN_labels"] = torch.stack([labels & 255, labels >> 8, labels * 0], 1), shape
         images["shN_centroids"] = entries.flatten(0, 1), _palette_shape(*entries.shape[:2])
-    yield NAME, document_bytes(levels, texels, drawing)
+    images |= {name: (rows, shape) for name, rows in more.items()}
+    yield NAME, document
     for name, (rows, of_image) in images.items():
         yield f"{name}.webp", _encoded(rows, of_image)
 
 
-def most(n: int, entries: int, coefficients: int) -> int:
-    """Most bytes that a file takes: those of all channels that are not always the same."""
+def most(n: int, entries: int, coefficients: int, more: Sequence[int] = ()) -> int:
+    """Most bytes that a file takes: those of all channels that are not always the same; `more`: the
+    channels of further images of a texel each Gaussian."""
     texels = math.prod(_shape(n))
     sizes = [3 * texels, 3 * texels, 3 * texels, 4 * texels, 4 * texels]
+    sizes += [channels * texels for channels in more]
     if coefficients:
         sizes += [2 * texels, 3 * math.prod(_palette_shape(entries, coefficients))]
     return sum(size + size // 64 + 512 for size in sizes) + LONGEST
@@ -88,26 +101,28 @@ def read(path: Path) -> tuple[Levels, Texels]:
     Raises ValueError where the file is broken or is none, before memory is taken that its size
     does not account for.
     """
-    with _opened(path) as archive:
-        meta = _meta(archive)
-        n = meta.count(max(_RATIO * _size(archive), _HARMLESS))
-        check_rows(n, 3 if meta.harmonics else 0, _size(archive))
-        low, high = (_rows(archive, name, n)[:, :3].int() for name in meta.files("means", 2))
-        quats, scales, colors = (
-            _rows(archive, meta.files(name, 1)[0], n) for name in ("quats", "scales", "sh0")
-        )
-        if quats[:, 3].min() < FIRST_KIND:
-            raise Broken("has rotations without the number of their largest component")
-        palette = _palette(archive, meta, n) if meta.harmonics else None
-        levels = meta.levels()
-    return levels, Texels(low | high << 8, quats, scales[:, :3], colors, palette)
+    with opened(path) as archive:
+        return content(archive, Meta.of(document_in(archive)))
+
+
+def content(archive: zipfile.ZipFile, meta: Meta) -> tuple[Levels, Texels]:
+    """What the images that a document names hold; raises `Broken`."""
+    n = meta.count(max(_RATIO * _size(archive), _HARMLESS))
+    check_rows(n, 3 if meta.harmonics else 0, _size(archive))
+    low, high = (rows_in(archive, name, n)[:, :3].int() for name in meta.files("means", 2))
+    quats, scales, colors = (
+        rows_in(archive, meta.files(name, 1)[0], n) for name in ("quats", "scales", "sh0")
+    )
+    if quats[:, 3].min() < FIRST_KIND:
+        raise Broken("has rotations without the number of their largest component")
+    palette = _palette(archive, meta, n) if meta.harmonics else None
+    return meta.levels(), Texels(low | high << 8, quats, scales[:, :3], colors, palette)
 
 
 def drawing(path: Path) -> Drawing:
     """How the file says that its Gaussians are meant to be drawn."""
-    with _opened(path) as archive:
-        meta = _meta(archive)
-    return meta.drawing
+    with opened(path) as archive:
+        return Meta.of(document_in(archive)).drawing
 
 
 def _shape(n: int) -> tuple[int, int]:
@@ -133,11 +148,11 @@ def _encoded(rows: Int[Tensor, "n c"], shape: tuple[int, int]) -> bytes:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+def opened(path: Path, suffix: str = ".sog") -> Iterator[zipfile.ZipFile]:
     """The archive; whatever fails in it raises ValueError with the file's name."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file; give the path of a .sog file")
-    with foreign.reading(path, f"a whole .sog; {AGAIN}", AGAIN):
+        raise FileNotFoundError(f"{path} is not a file; give the path of a {suffix} file")
+    with foreign.reading(path, f"a whole {suffix}; {AGAIN}", AGAIN):
         # Once it is in memory, errors are those of what it holds.
         data = foreign.content(path)
         if path.suffix == ".json":
@@ -146,7 +161,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
             archive = zipfile.ZipFile(io.BytesIO(data))
         except zipfile.BadZipFile as error:
             start = f"it starts with {data[:8]!r}" if data else "it is empty"
-            raise Broken(f"is no .sog file, or is cut off ({error}; {start})") from error
+            raise Broken(f"is no {suffix} file, or is cut off ({error}; {start})") from error
         with archive:
             yield archive
 
@@ -174,8 +189,9 @@ def _bytes(archive: zipfile.ZipFile, name: str) -> bytes:
         return file.read(length)
 
 
-def _meta(archive: zipfile.ZipFile) -> Meta:
-    return Meta.of(_bytes(archive, NAME))
+def document_in(archive: zipfile.ZipFile) -> bytes:
+    """The bytes of the document of an archive."""
+    return _bytes(archive, NAME)
 
 
 def _palette(archive: zipfile.ZipFile, meta: Meta, n: int) -> Palette:
@@ -188,14 +204,14 @@ def _palette(archive: zipfile.ZipFile, meta: Meta, n: int) -> Palette:
     there = image.height * _BESIDE
     count = meta.entries(there)
     entries = _texels(image)[:, :3].reshape(there, k, 3)[:count]
-    low, high = _rows(archive, labels, n).int()[:, :2].unbind(1)
+    low, high = rows_in(archive, labels, n).int()[:, :2].unbind(1)
     numbers = low | high << 8
     if numbers.max() >= count:
         raise Broken(f"has labels up to {int(numbers.max()):,} for a palette of {count:,}")
     return Palette(numbers, entries)
 
 
-def _rows(archive: zipfile.ZipFile, name: str, n: int) -> UInt8[Tensor, "n 4"]:
+def rows_in(archive: zipfile.ZipFile, name: str, n: int) -> UInt8[Tensor, "n 4"]:
     """The texels of an image that belong to Gaussians."""
     image = _image(archive, name)
     texels = image.width * image.height

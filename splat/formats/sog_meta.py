@@ -31,6 +31,11 @@ _LARGEST = 1e38
 
 def document_bytes(levels: Levels, texels: Texels, drawing: Drawing) -> bytes:
     """The document of a file of version 2."""
+    return json.dumps(document_of(levels, texels, drawing)).encode()
+
+
+def document_of(levels: Levels, texels: Texels, drawing: Drawing) -> dict[str, Any]:
+    """The document of a file of version 2, as a value."""
     lows, highs = levels.bounds.tolist()
     document: dict[str, Any] = {"version": 2, "asset": {"generator": "splat"}}
     # A flag in the specification at first, then the name of a model: readers know one or the other.
@@ -46,7 +51,7 @@ def document_bytes(levels: Levels, texels: Texels, drawing: Drawing) -> bytes:
         bands = 1 + COEFFICIENTS.index(k)
         document["shN"] = {"count": count, "bands": bands, "codebook": _short(levels.harmonics)}
         document["shN"]["files"] = ["shN_centroids.webp", "shN_labels.webp"]
-    return json.dumps(document).encode()
+    return document
 
 
 def _short(levels: Float[Tensor, "256"]) -> list[float]:
@@ -94,12 +99,12 @@ class Meta:
     def count(self, most: int) -> int:
         """How many Gaussians there are."""
         if self.first:
-            return _whole({"count": _list(self._part("means"), "shape", 2)[0]}, "count", most)
+            return _whole({"count": _list(self.part("means"), "shape", 2)[0]}, "count", most)
         return _whole(self.document, "count", most)
 
     def entries(self, most: int) -> int:
         """Number of entries of the palette; version 1 fills its image."""
-        return most if self.first else _whole(self._part("shN"), "count", most)
+        return most if self.first else _whole(self.part("shN"), "count", most)
 
     def names(self) -> list[str]:
         """Names of all images."""
@@ -109,25 +114,25 @@ class Meta:
 
     def files(self, name: str, count: int) -> list[str]:
         """Names of the images of a property."""
-        names = _list(self._part(name), "files", count)
+        names = _list(self.part(name), "files", count)
         if not all(isinstance(each, str) for each in names):
             raise Broken(f"has {shown(names)} as files of {name!r} in meta.json, expected names")
         return names
 
     def levels(self) -> Levels:
         """The values that bytes stand for."""
-        means = self._part("means")
-        bounds = torch.stack([_numbers(means, end, 3) for end in ("mins", "maxs")])
+        means = self.part("means")
+        bounds = torch.stack([numbers(means, end, 3) for end in ("mins", "maxs")])
         steps = torch.arange(LEVELS) / (LEVELS - 1)
-        scales, colors = self._part("scales"), self._part("sh0")
-        rest = self._part("shN") if self.harmonics else None
+        scales, colors = self.part("scales"), self.part("sh0")
+        rest = self.part("shN") if self.harmonics else None
         if not self.first:
             return Levels(
                 bounds=bounds,
-                log_scales=_codebook(scales)[:, None].expand(-1, 3),
-                constant=_codebook(colors)[:, None].expand(-1, 3),
+                log_scales=self.codebook(scales)[:, None].expand(-1, 3),
+                constant=self.codebook(colors)[:, None].expand(-1, 3),
                 opacities=steps,
-                harmonics=None if rest is None else _codebook(rest),
+                harmonics=None if rest is None else self.codebook(rest),
             )
         constant, logits = _between(colors, 4, steps).split([3, 1], dim=1)
         # Coefficients beyond the constant one share their bounds, which are no lists.
@@ -140,27 +145,28 @@ class Meta:
             harmonics=None if rest is None else _between(rest, 1, steps)[:, 0],
         )
 
-    def _part(self, name: str) -> dict[str, Any]:
+    def codebook(self, part: dict[str, Any]) -> Float[Tensor, "256"]:
+        """The levels of a property."""
+        values = list(_list(part, "codebook", LEVELS))
+        if values[0] is None:
+            # A bug of early tools; PlayCanvas goes on from the others by their mean distance.
+            second, last = numbers({"codebook": [values[1], values[-1]]}, "codebook", 2).tolist()
+            values[0] = second - (last - second) / (LEVELS - 1)
+        return numbers({"codebook": values}, "codebook", LEVELS).float()
+
+    def part(self, name: str) -> dict[str, Any]:
+        """The object of a property."""
         part = self.document.get(name)
         if not isinstance(part, dict):
             raise Broken(f"has {shown(part)} as {name!r} in meta.json, expected an object")
         return part
 
 
-def _codebook(part: dict[str, Any]) -> Float[Tensor, "256"]:
-    values = list(_list(part, "codebook", LEVELS))
-    if values[0] is None:
-        # A bug of early tools; PlayCanvas goes on from the others by their mean distance.
-        second, last = _numbers({"codebook": [values[1], values[-1]]}, "codebook", 2).tolist()
-        values[0] = second - (last - second) / (LEVELS - 1)
-    return _numbers({"codebook": values}, "codebook", LEVELS).float()
-
-
 def _between(
     part: dict[str, Any], channels: int, steps: Float[Tensor, "256"]
 ) -> Float[Tensor, "256 c"]:
     """Levels at equal distances between the bounds of a property."""
-    low, high = (_numbers(part, end, channels) for end in ("mins", "maxs"))
+    low, high = (numbers(part, end, channels) for end in ("mins", "maxs"))
     return torch.lerp(low, high, steps[:, None].double()).float()
 
 
@@ -171,12 +177,12 @@ def _list(part: dict[str, Any], key: str, count: int) -> list[Any]:
     return values
 
 
-def _numbers(part: dict[str, Any], key: str, count: int) -> Float[Tensor, "count"]:
+def numbers(part: dict[str, Any], key: str, count: int) -> Float[Tensor, "count"]:
     """Finite numbers, float64."""
-    numbers = _list(part, key, count)
-    if not all(type(each) in (int, float) and abs(each) < _LARGEST for each in numbers):
-        raise Broken(f"has {shown(numbers)} as {key!r} in meta.json, expected finite numbers")
-    return torch.tensor(numbers, dtype=torch.float64)
+    values = _list(part, key, count)
+    if not all(type(each) in (int, float) and abs(each) < _LARGEST for each in values):
+        raise Broken(f"has {shown(values)} as {key!r} in meta.json, expected finite numbers")
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def _whole(part: dict[str, Any], key: str, most: int) -> int:

@@ -335,6 +335,7 @@ READERS: tuple[Reader, ...] = (
            _GAUSSIANS),
     Reader("splat", (s.gaussians_file(".splat", "binary", 0),), _GAUSSIANS),
     Reader("ksplat", tuple(map(s.ksplat_file, (0, 1, 2))), _GAUSSIANS),
+    Reader("tsog", (s.moving_file(".tsog", "zip"), s.gaussians_file(".tsog", "zip")), _GAUSSIANS),
     Reader("sog", (s.gaussians_file(".sog", "zip"), s.gaussians_file(".sog", "zip", 0)),
            _GAUSSIANS),
     Reader("sog-loose", (s.loose_sog,), (_of_named("loose/meta.json", sog.read),)),

@@ -24,7 +24,7 @@ class Convert:
     """
 
     source: tyro.conf.Positional[Path]
-    """The file to read: .ply, .compressed.ply, .spz, .sog, .glb, .splat, .ksplat, .html, or
+    """The file to read: .ply, .compressed.ply, .spz, .sog, .tsog, .glb, .splat, .ksplat, .html, or
     lod-meta.json with its chunks beside it."""
     target: Annotated[tyro.conf.Positional[Path | None], hint("--out")] = None
     """The file to write; its ending says which format."""

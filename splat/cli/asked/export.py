@@ -29,9 +29,9 @@ class Export:
     run: tyro.conf.Positional[Path]
     """Folder of the run; its last checkpoint is taken."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """The file; its ending says which format: .ply, .compressed.ply, .spz, .sog, .glb, .splat, or
-    .html, a page that shows it; lod-meta.json for levels of detail that are streamed, chunks beside
-    it; .anchors for runs of scaffold, which splat alone reads."""
+    """The file; its ending says which format: .ply, .compressed.ply, .spz, .sog, .tsog, .glb,
+    .splat, or .html, a page that shows it; lod-meta.json for levels of detail that are streamed,
+    chunks beside it; .anchors for runs of scaffold, which splat alone reads."""
     target_size: Annotated[str | None, hint("any")] = None
     """Bytes that the file may take, such as 8MB: Gaussians, harmonics and their precision are
     reduced until it does, in the way that loses least."""

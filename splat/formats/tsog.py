@@ -1,0 +1,239 @@
+"""The `.tsog` of TSOG Playback Profile 1 (OpsiClear-4DGS, version 1.0.1): a `.sog` that moves.
+
+The images of a `.sog`, after Xiaomi's encoding (version 4, which has codebooks of 1 to 256 levels);
+two with the time of each Gaussian (red) and the standard deviation of its opacity over time
+(green), 16 bits each; two with its velocity. Times are parts of the clip. A Gaussian takes 10 bytes
+more than in a `.sog`, before compression.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from splat.core.frame import finite
+from splat.formats import sog, sog_container
+from splat.formats.codebook import LEVELS
+from splat.formats.order import spatial_order
+from splat.formats.rows import kept, rows_of
+from splat.formats.settings import Settings
+from splat.formats.sog_container import document_in, opened, rows_in
+from splat.formats.sog_meta import COEFFICIENTS, Meta, document_of
+from splat.formats.sog_texels import Texels, decode
+from splat.formats.tsog_meta import PROFILE, VERSION, TimedMeta
+from splat.math import ALWAYS, LASTING
+from splat.system.files import replacing
+from splat.system.foreign import Broken, shown
+from splat.types import Drawing, Gaussians, Motion
+
+TAKES_MOTION = True
+"""Whether what moves can be written."""
+LASTS = 8.0
+"""Standard deviation that is written for what is always there, and from which on what stands still
+is so when it is read, in clips: half a clip away its opacity is lower by a 510th, which is half a
+step of it."""
+EARLIEST, LATEST = -1.0, 2.0
+"""Times that are written, in clips; what is farther off goes along its line to there."""
+SHORTEST = 1e-4
+"""Least standard deviation that is written, in clips."""
+STEPS = 65535
+MIDDLE = 32767
+"""Code of a velocity of 0."""
+_SUFFIX = ".tsog"
+
+
+def write(
+    gaussians: Gaussians,
+    path: Path,
+    drawing: Drawing = Drawing(),  # noqa: B008
+    settings: Settings = Settings(),  # noqa: B008
+) -> None:
+    """Write Gaussians in spatial order; a set that stands still has no timeline.
+
+    Rows that hold NaN or infinite values are left out, with a warning.
+    """
+    gaussians = kept(gaussians, finite(gaussians), path)
+    motion = None if gaussians.motion is None else _within(gaussians.motion)
+    if motion is not None and gaussians.motion is not None:
+        # At a time that was moved a Gaussian is elsewhere on its line.
+        moved = (motion.time - gaussians.motion.time)[:, None] * motion.velocity
+        gaussians = replace(gaussians, means=gaussians.means + moved, motion=None)
+    rows = rows_of(gaussians, path)
+    order = spatial_order(rows.means)
+    levels, texels = sog.coded(rows.take(order), settings)
+    document = document_of(levels, texels, drawing) | {"version": VERSION, "profile": PROFILE}
+    more: dict[str, Tensor] = {}
+    if motion is not None:
+        ordered = Motion(*(each[order.to(each.device)].cpu() for each in _columns(motion)))
+        timed, more = _timed(ordered)
+        document |= timed | {"playback": {"duration": settings.page_seconds}}
+    with replacing(path) as draft:
+        sog_container.write_archive(draft, texels, json.dumps(document).encode(), more)
+
+
+def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
+    """Bytes that a file of `n` Gaussians that move takes at most."""
+    entries, coefficients = sog.entries_of(n, settings), (sh_degree + 1) ** 2 - 1
+    return sog_container.most(n, entries, coefficients, (2, 2, 3, 3)) + 1024
+
+
+def read(path: Path) -> Gaussians:
+    """The Gaussians of a file, with their motion where it has a timeline.
+
+    Files without a profile are read as those with it, as it asks for. Frames apart (timeline 0) are
+    refused, as no Gaussian is there for one frame only.
+    """
+    with opened(path, _SUFFIX) as archive:
+        meta = _meta(archive)
+        meta.check_images(archive)
+        levels, texels = sog_container.content(archive, meta)
+        _check_codes(meta, texels)
+        motion = _motion(archive, meta, len(texels.means)) if meta.moves else None
+    gaussians = replace(decode(texels, levels).gaussians(), motion=motion)
+    return kept(gaussians, finite(replace(gaussians, colors=gaussians.colors[:, 0])), path)
+
+
+def drawing(path: Path) -> Drawing:
+    """How the file says that its Gaussians are meant to be drawn."""
+    with opened(path, _SUFFIX) as archive:
+        return _meta(archive).drawing
+
+
+def quantiser(
+    gaussians: Gaussians,
+    settings: Settings = Settings(),  # noqa: B008
+) -> Callable[[Gaussians], Gaussians]:
+    """As that of a `.sog`; motion stays as it is."""
+    of_sog = sog.quantiser(replace(gaussians, motion=None), settings)
+    return lambda given: replace(of_sog(replace(given, motion=None)), motion=given.motion)
+
+
+def _columns(motion: Motion) -> tuple[Tensor, Tensor, Tensor]:
+    return motion.time, motion.duration, motion.velocity
+
+
+def _within(motion: Motion) -> Motion:
+    """The motion with what is always there in the middle of the clip and still, and times and
+    durations that can be written."""
+    lasts = motion.duration >= LASTING
+    return Motion(
+        time=motion.time.clamp(EARLIEST, LATEST).where(~lasts, motion.time),
+        duration=motion.duration.clamp(SHORTEST, LASTS),
+        velocity=motion.velocity.where(~lasts[:, None], 0),
+    )
+
+
+def _timed(motion: Motion) -> tuple[dict[str, Any], dict[str, Int[Tensor, "n c"]]]:
+    """What a document says of motion, and images of it."""
+    lasts = motion.duration >= LASTS
+    # What is always there says nothing of when: the range is that of the others.
+    time = motion.time.double().where(~lasts, 0.5).clamp(EARLIEST, LATEST)
+    both = torch.stack([time, motion.duration.double()], 1)
+    low, high = both.amin(0), both.amax(0)
+    codes = _codes(both, low, high)
+    # Steps of which one is a velocity of 0, whatever the range is.
+    step = motion.velocity.double().abs().amax(0).clamp_min(1e-12) / MIDDLE
+    slowest, fastest = -MIDDLE * step, (STEPS - MIDDLE) * step
+    speeds = _codes(motion.velocity.double(), slowest, fastest)
+    names = [f"{part}_{end}" for part in ("timeline", "velocities") for end in "lu"]
+    images = {
+        name: of & 255 if name.endswith("l") else of >> 8
+        for name, of in zip(names, (codes, codes, speeds, speeds), strict=True)
+    }
+    files = [f"{name}.webp" for name in names]
+    document = {
+        "timeline": {
+            "type": 1, "mins": low.tolist(), "maxs": high.tolist(), "files": files[:2],
+        },
+        "temporal": {
+            "means": {
+                "mins": [slowest.tolist()], "maxs": [fastest.tolist()], "files": files[2:],
+            }
+        },
+    }  # fmt: skip
+    return document, images
+
+
+def _codes(
+    values: Float[Tensor, "n c"], low: Float[Tensor, "c"], high: Float[Tensor, "c"]
+) -> Int[Tensor, "n c"]:
+    extent = (high - low).where(high > low, torch.inf)
+    return ((values - low) / extent * STEPS).round().clamp(0, STEPS).int()
+
+
+def _meta(archive: zipfile.ZipFile) -> TimedMeta:
+    return TimedMeta.of(document_in(archive))
+
+
+def _check_codes(meta: TimedMeta, texels: Texels) -> None:
+    """Raise `Broken` where a Gaussian has the number of a level that there is none of."""
+    used = [("scales", texels.scales), ("sh0", texels.colors[:, :3])]
+    if texels.palette is not None:
+        used.append(("shN", texels.palette.entries[texels.palette.labels.unique().long()]))
+        k = COEFFICIENTS[meta.part("shN")["bands"] - 1]
+        if texels.palette.entries.shape[1] != k:
+            raise Broken(
+                f"has a palette of {texels.palette.entries.shape[1]} coefficients, expected {k}"
+            )
+    for name, codes in used:
+        if int(codes.max()) >= meta.levels_in(name):
+            raise Broken(
+                f"has level {int(codes.max())} in {name!r}, whose codebook has"
+                f" {meta.levels_in(name)}"
+            )
+
+
+def _motion(archive: zipfile.ZipFile, meta: TimedMeta, n: int) -> Motion:
+    """The motion of `n` rows; raises `Broken`."""
+    low, high = meta.range_of(meta.part("timeline"), 2)
+    if not float(low[1].float()) > 0:
+        raise Broken(f"has a duration of {low[1]:g}, expected one above 0")
+    codes = _pairs(archive, meta.files("timeline", 2), n)[:, :2]
+    time, duration = torch.lerp(low, high, codes / STEPS).unbind(1)
+    velocity = torch.zeros(n, 3, dtype=torch.float64)
+    if "temporal" in meta.document:
+        velocity = _velocities(archive, meta, n)
+    motion = Motion(time.float(), duration.float(), velocity.float())
+    still = (motion.velocity == 0).all(1) & (time >= 0) & (time <= 1)
+    lasts = still & (duration >= LASTS * (1 - 1 / STEPS))
+    return replace(motion, duration=motion.duration.where(~lasts, ALWAYS))
+
+
+def _velocities(archive: zipfile.ZipFile, meta: TimedMeta, n: int) -> Float[Tensor, "n 3"]:
+    temporal = Meta(meta.part("temporal"))
+    part = temporal.part("means")
+    flat: dict[str, Any] = {}
+    for end in ("mins", "maxs"):
+        rows: Any = part.get(end)
+        if not isinstance(rows, list) or len(rows) != 1:
+            raise Broken(f"has {shown(rows)} as {end!r} of velocities, expected one list of 3")
+        flat[end] = rows[0]
+    low, high = meta.range_of(flat, 3)
+    files = part.get("files")
+    count = len(files) if isinstance(files, list) else 0
+    if count not in (1, 2):
+        raise Broken(f"has {shown(files)} as files of velocities, expected one or two")
+    names = temporal.files("means", count)
+    codes, steps = (
+        (_pairs(archive, names, n)[:, :3], STEPS)
+        if count == 2
+        else (rows_in(archive, names[0], n)[:, :3].double(), LEVELS - 1)
+    )
+    velocity = torch.lerp(low, high, codes / steps)
+    # Rounding leaves next to nothing of what is a velocity of 0.
+    nothing = 1e-9 * torch.maximum(low.abs(), high.abs())
+    return velocity.where(velocity.abs() > nothing, 0)
+
+
+def _pairs(archive: zipfile.ZipFile, names: list[str], n: int) -> Float[Tensor, "n 4"]:
+    """Numbers of 16 bits in two images, the lower bytes first; float64."""
+    low, high = (rows_in(archive, name, n).int() for name in names)
+    return (low | high << 8).double()

@@ -1,0 +1,217 @@
+"""Every method, part, option and verb on CUDA, real or pretended, on a tiny scene.
+
+`bench/cuda_sweep.py` does the same by command lines, at any size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Outcome
+from methods import METHODS, job_of
+from ranks import PARTS, Literal
+from torch import Tensor
+
+from splat import datasets, loop
+from splat.core import Strategy
+from splat.kernels import one_torch_thread
+from splat.runs import checkpoint
+from splat.strategies.adc import Adc
+from splat.strategies.moving import Moving
+from splat.strategies.mrnf import Mrnf
+from splat.training.prepare import Job
+from splat.viewer.chronicle import Chronicle
+from splat.viewer.look import Look
+from splat.viewer.paint import Easel
+from splat.viewer.source import Live, Photos
+from splat.viewer.values import Sweep, heatmap_names, values
+
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("cuda_kernels")]
+STEPS, SAVED = 52, 44
+"""Edits, scores and resets fall before both, a reset between them."""
+CASES: dict[str, Strategy] = {
+    **METHODS,
+    **{name: Literal(part) for name, part in PARTS.items() if name != "sdf"},  # below, it is slow
+}
+SIMILAR = 0.1
+"""Share by which numbers of rows may differ between devices, whose roundings do."""
+AWAY = {"adam": "visible", "offload": True}
+Splat = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def small_folder(request: pytest.FixtureRequest) -> Path:
+    """9 pictures of 48 x 36 pixels and 240 points; not to be written to."""
+    from splat.datasets import demo
+
+    cache = request.config.cache
+    assert cache is not None
+    return demo.cached(
+        cache.mkdir("splat-demo"), views=9, width=48, height=36, samples=2, points=240
+    )
+
+
+def begun(folder: Path, strategy: Strategy, steps: int, device: str = "cuda", **more: Any) -> Job:
+    more = {"resolution": "full", "exposure": "off", **more}
+    return job_of(folder, strategy, steps=steps, device=device, **more)
+
+
+def sound(job: Job) -> dict[str, Tensor]:
+    """The columns of a run, of which all is finite and where it belongs."""
+    cloud = job.run.model.cloud
+    assert cloud.device.type == job.run.render.device.type
+    for name in cloud.names:
+        away = cloud.kept_away and name == "sh"
+        assert cloud[name].is_cuda != away and cloud[name].isfinite().all(), name
+    assert all(cloud.statistic(name).is_cuda for name in cloud.statistics)
+    return {name: cloud[name].detach().clone() for name in cloud.names}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_method_trains_as_on_the_cpu_and_goes_on(
+    name: str, small_folder: Path, tmp_path: Path
+) -> None:
+    saved = tmp_path / "saved.pt"
+
+    def save(run: loop.Run, *_: object) -> None:
+        if run.step == SAVED:
+            checkpoint.save(run, saved)
+
+    counts = {}
+    for device in ("cpu", "cuda"):
+        with closing(begun(small_folder, CASES[name], STEPS, device)) as job:
+            job.run.watchers = [save] if device == "cuda" else []
+            loop.train(job.run)
+            counts[device] = len(job.run.model.cloud)
+    ended = sound(job)
+    assert abs(counts["cuda"] - counts["cpu"]) <= SIMILAR * counts["cpu"], counts
+    state = dict(checkpoint.load(saved))
+    with closing(begun(small_folder, CASES[name], STEPS, state=dict(state))) as again:
+        loop.train(again.run)
+    if torch.cuda.get_device_name() == "pretended GPU":  # whose sums are in a fixed order
+        assert all(torch.equal(values, ended[each]) for each, values in sound(again).items())
+    if not again.run.model.rows_are_gaussians or name == "deferred":
+        return
+    with closing(begun(small_folder, CASES[name], STEPS, state=state, **AWAY)) as offloaded:
+        loop.train(offloaded.run)
+    assert len(sound(offloaded)["sh"]) == len(offloaded.run.model.cloud)
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "exposure channel": {"exposure": "channel"},
+    "exposure affine": {"exposure": "affine", "refine_poses": True},
+    "exposure grid": {"exposure": "grid"},
+    "antialiased": {"antialiased": True},
+    "bfloat16": {"moments": "bfloat16"},
+    "visible": {"adam": "visible"},
+    "dash": {"resolution": "dash"},
+    "near": {"near": 0.2},
+    "crop": {"crop": (-0.4, -0.4, -0.4, 0.4, 0.4, 0.4)},
+    "sky": {"sky": "60"},
+    "finish": {"finish_for": ".spz", "finish_share": 0.5, "finish_keep": 0.5},
+    "white": {"background": "white", "sh_degree": 1},
+    "budget": {"budget": "300"},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option(name: str, small_folder: Path) -> None:
+    strategy = METHODS["adc_revised"]
+    with closing(begun(small_folder, strategy, 36, **OPTIONS[name])) as job:
+        loop.train(job.run)
+        sound(job)
+
+
+def test_a_field_beside(small_folder: Path) -> None:
+    early = {"learn_from": 1, "mutual_from": 2, "prune_from": 4, "prune_every": 4, "rays": 16}
+    strategy = replace(PARTS["sdf"], **early)
+    with closing(begun(small_folder, Literal(strategy), 9)) as job:
+        loop.train(job.run)
+        sound(job)
+
+
+def test_what_moves(clip_folder: Path) -> None:
+    strategy = Moving(Adc(cap=400, refine_from=10, refine_every=10, grow_gradient=1e-3))
+    with closing(begun(clip_folder, strategy, 24)) as job:
+        loop.train(job.run)
+        sound(job)
+
+
+def test_every_verb(splat: Splat, small_folder: Path) -> None:
+    """Of one run with all that is learned beside the scene."""
+
+    def done(*arguments: object) -> str:
+        told = splat(*arguments, "--device", "cuda", "--quiet")
+        assert told.code == 0, f"splat {' '.join(map(str, arguments))}: {told.said}"
+        return told.out
+
+    sensor = ("--exposure", "affine", "--refine-poses", "--eval-every", 8)
+    done("train", small_folder, "--steps", 16, "--out", "run", *sensor, "mcmc", "--cap", 400)
+    done("resume", "run", "--steps", 24)
+    assert json.loads(done("eval", "run", "--json"))["psnr"] > 8
+    done("export", "run", "-o", "scene.sog")
+    done("export", "run", "-o", "small.ply", "--keep", 0.5, "--refine", 5)
+    done("convert", "small.ply", "small.spz")
+    done("eval", "small.ply", "--scene", small_folder, "--json")
+    done("clean", "small.ply", "-o", "clean.ply")
+    box = ("--box", -1, -1, -1, 1, 1, 1)
+    done("mesh", "run", "-o", "mesh.ply", "--resolution", 24, *box)
+    film = ("--path", "views", "--cameras", "run/cameras.json", "--max-side", 32)
+    done("render", "small.spz", "-o", "film.gif", *film, "--renderer", "gsplat")
+    for name in ("small.spz", "clean.ply", "mesh.ply", "film.gif"):
+        assert Path(name).stat().st_size > 0, name
+
+
+@pytest.fixture(scope="module")
+def watched(small_folder: Path) -> Iterator[tuple[Live, Chronicle]]:
+    """A run that was watched, as the viewer sees it."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    with closing(begun(small_folder, Mrnf(cap=500), 60)) as job, one_torch_thread():
+        chronicle = Chronicle(job.run)
+        chronicle.gathers = True
+        job.run.watchers = [chronicle]
+        loop.train(job.run)
+        yield Live(job.run, Photos(job.photos, job.held_out), "small"), chronicle
+
+
+def test_a_visitor_sees_every_mode(watched: tuple[Live, Chronicle]) -> None:
+    live, chronicle = watched
+    easel = Easel(live, chronicle)
+    camera = live.cameras[1]
+    for mode in ("colour", "depth", "alpha", "normals", "error", "photo", "heatmap", "events"):
+        picture = easel.picture(Look(mode=mode), camera)  # type: ignore[arg-type]
+        assert picture.pixels.shape == (camera.height, camera.width, 3), mode
+        assert isinstance(picture.pixels, np.ndarray) and picture.pixels.std() > 0, mode
+
+
+def test_a_visitor_s_heat_maps(watched: tuple[Live, Chronicle]) -> None:
+    live, chronicle = watched
+    sweep = Sweep(live)
+    while sweep.number == 0:
+        sweep.look()
+    gaussians = live.gaussians(live.cameras[0])
+    rows = live.rows_of(gaussians)
+    for name in heatmap_names(live, chronicle):
+        found = values(name, live, gaussians, rows, chronicle, sweep)
+        assert found is None or found.shape == (len(gaussians),), name
+
+
+def test_readers_and_renderers_take_each_other(small_folder: Path) -> None:
+    """A run of one device goes on on the other, both ways."""
+    steps = 20
+    state = None
+    for device in ("cuda", "cpu", "cuda"):
+        with closing(begun(small_folder, METHODS["mcmc"], steps, device, state=state)) as job:
+            loop.train(job.run)
+            held = checkpoint.copied(checkpoint.state_of(job.run))
+        state, steps = held, steps + 10
+    assert job.run.step == 40 and len(datasets.load(small_folder).train) == 7

@@ -29,6 +29,7 @@ from splat.core.step import Step
 from splat.core.strategy import Fixed, Strategy
 from splat.kernels import one_torch_thread
 from splat.loop import Run, advance
+from splat.math import ALWAYS, LASTING
 from splat.options import Options
 from splat.render import camera_paths, renderer_for
 from splat.strategies.adc import Adc
@@ -40,9 +41,11 @@ from splat.types import Batch, Camera, Drawing, Frame, Gaussians
 from splat.viewer import colors
 from splat.viewer.chronicle import (
     BORN,
+    FADED,
     GATHER_EVERY,
     HALVED,
     MEMORY,
+    MOTION,
     MOVED,
     Chronicle,
     plain_copy,
@@ -57,7 +60,7 @@ from splat.viewer.paint import Easel
 from splat.viewer.photo import nearest, nearest_now, same_place, warped
 from splat.viewer.source import Live, Photos, Still
 from splat.viewer.timeline import Snapshots, Timeline
-from splat.viewer.tint import normals
+from splat.viewer.tint import bars, normals
 from splat.viewer.values import SWEPT, Sweep, heatmap_names, values
 
 STEPS = 240
@@ -615,6 +618,44 @@ def test_what_moves_is_drawn_at_the_moment(clip_job: Job) -> None:
         }
         assert all(n is not None and bool((n >= 0).all()) for n in numbers.values())
         assert numbers["duration"] is not None and float(numbers["duration"].max()) == 1
+
+
+def test_events_of_a_clip_are_of_moments(clip_job: Job) -> None:
+    """Rows that went are where they were at a moment, and only there; events are counted by it."""
+    run = clip_job.run
+    chronicle = Chronicle(run)
+    held: list[Step] = []
+    run.watchers = [lambda run, step, losses, change: held.append(step)]
+    advance(run)
+    motion = run.model.motion()
+    assert motion is not None
+    (comes,) = ((motion.duration < LASTING) & (motion.velocity != 0).any(1)).nonzero()[:1].T
+    whole = run.model.bake()
+    row, time = comes[:1], float(motion.time[comes[0]])
+    expected = {t: whole.take(row).at(t) for t in (time, 1.0 if time < 0.5 else 0.0)}
+    columns = (motion.time, motion.duration, motion.velocity)
+    chronicle.rows |= dict(zip(MOTION, columns, strict=True))
+    change = run.model.cloud.apply(Edit(drop=(Drop(row, "opacity"),)))
+    chronicle(run, held[0], {}, change)
+    for moment, there in expected.items():
+        (dead,) = chronicle.dead(run.step, 5, moment)
+        seen = bool(there.opacities[0] > FADED * whole.opacities[row[0]])
+        assert len(dead) == seen
+        if seen:
+            # As they were drawn, a step of the optimizer ago.
+            torch.testing.assert_close(dead.means, there.means, atol=1e-2, rtol=0)
+            torch.testing.assert_close(dead.opacities, there.opacities, atol=1e-2, rtol=0)
+    # Three events at a quarter of the clip, one of what is always there.
+    n = len(run.model.cloud)
+    chronicle.rows["kind"][:4], chronicle.rows["when"][:4] = BORN, run.step
+    chronicle.rows["time"], chronicle.rows["duration"] = torch.full((n,), 0.3), torch.ones(n)
+    chronicle.rows["duration"][3] = ALWAYS
+    assert chronicle.by_moment(run.step, 5, 4) == [0, 3, 0, 0]
+    assert bars([0, 1, 2, 8]) == " ▁▂█"
+    photos = Photos(clip_job.photos, clip_job.held_out)
+    easel = Easel(Live(run, photos, "run"), chronicle=chronicle)
+    picture = easel.picture(Look(mode="events"), run.views[0])
+    assert picture.note.startswith("3 that come and go, by moment: ")
 
 
 def test_the_nearest_photo_is_of_the_instant(clip_job: Job) -> None:

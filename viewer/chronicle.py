@@ -13,8 +13,8 @@ from torch import Tensor
 from splat.core.edit import SPLIT, Change, Edit
 from splat.core.step import Step
 from splat.loop import Run
-from splat.math import rgb_from_sh
-from splat.types import Gaussians
+from splat.math import LASTING, rgb_from_sh
+from splat.types import Gaussians, Motion
 
 BORN, HALVED, MOVED = 1, 2, 3
 """Events of a row: born, born by the split of a row, moved elsewhere (relocation)."""
@@ -22,6 +22,10 @@ MOST_GHOSTS = 20_000
 MEMORY = 0.97
 """Decay, per gathering, of the mean of gradients."""
 GATHER_EVERY = 4
+MOTION = ("time", "duration", "velocity")
+"""Arrays of how rows move, where they do."""
+FADED = 0.1
+"""Share of its opacity below which a Gaussian is not there."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +84,25 @@ class Chronicle:
             return None
         return self.rows["gradient"] / self.rows["sightings"].clamp_min(1e-6)
 
+    def by_moment(self, step: int, recent: int, parts: int) -> list[int] | None:
+        """Events of the last `recent` steps by when in the clip their rows are, in so many equal
+        parts of it; rows that are always there are not counted. None: nothing moves."""
+        if "time" not in self.rows:
+            return None
+        rows = self.lately(step, recent) & (self.rows["duration"] < LASTING)
+        part = (self.rows["time"][rows] * parts).long().clamp(0, parts - 1)
+        return part.bincount(minlength=parts).tolist()
+
     def lately(self, step: int, recent: int) -> Bool[Tensor, "n"]:
         """Rows with an event in the last `recent` steps."""
         rows: Tensor = (self.rows["kind"] != 0) & (self.rows["when"] > step - recent)
         return rows
 
-    def dead(self, step: int, recent: int) -> list[Gaussians]:
-        """Gaussians pruned in the last `recent` steps."""
-        return [ghosts.gaussians for ghosts in self.ghosts if ghosts.step > step - recent]
+    def dead(self, step: int, recent: int, moment: float = 0.0) -> list[Gaussians]:
+        """Gaussians pruned in the last `recent` steps; of a scene that moves those that were there
+        at a moment of its clip, as they were then."""
+        lately = [ghosts.gaussians for ghosts in self.ghosts if ghosts.step > step - recent]
+        return [_there(gaussians, moment) for gaussians in lately]
 
     def _gather(self, step: Step) -> None:
         n, device = len(self.rows["kind"]), self.rows["kind"].device
@@ -137,6 +152,7 @@ class Chronicle:
         self.rows["kind"] = kind
         for name in ("when", "since"):
             self.rows[name][event] = run.step
+        self.rows |= _motion(run)
 
     def _count(self, change: Change, edit: Edit) -> None:
         for assign in edit.assign:
@@ -167,9 +183,38 @@ class Chronicle:
         rows = gone.nonzero()[:, 0][:MOST_GHOSTS]
         if not len(rows):
             return
-        self.ghosts.append(Ghosts(run.step, plain_copy(drawn.take(rows))))
+        ghosts = plain_copy(drawn.take(rows))
+        if "velocity" in self.rows and drawn.source is None:
+            ghosts = self._at_own_times(ghosts, rows, step.batch.camera.time)
+        self.ghosts.append(Ghosts(run.step, ghosts))
         while sum(len(ghosts.gaussians) for ghosts in self.ghosts) > MOST_GHOSTS:
             self.ghosts.popleft()
+
+    def _at_own_times(self, drawn: Gaussians, rows: Tensor, time: float) -> Gaussians:
+        """Rows that were drawn at an instant as they are at all times, by their motion as it was
+        after the last edit."""
+        columns = (self.rows[name].index_select(0, rows) for name in MOTION)
+        motion = Motion(*columns)
+        shift = motion.velocity * (time - motion.time)[:, None]
+        shift = shift.where((motion.duration < LASTING)[:, None], 0)
+        peaks = drawn.opacities if drawn.peaks is None else drawn.peaks
+        means = drawn.means - shift
+        return replace(drawn, means=means, opacities=peaks.detach(), motion=motion, peaks=None)
+
+
+def _there(gaussians: Gaussians, moment: float) -> Gaussians:
+    now = gaussians.at(moment)
+    return now if now.peaks is None else now.take(now.opacities > FADED * now.peaks)
+
+
+@torch.no_grad()
+def _motion(run: Run) -> dict[str, Tensor]:
+    """How rows move that have a time and a velocity of their own; nothing where they have none."""
+    motion = run.model.motion() if "velocity" in run.model.cloud else None
+    if motion is None:
+        return {}
+    values = (motion.time, motion.duration, motion.velocity)
+    return {name: each.detach().clone() for name, each in zip(MOTION, values, strict=True)}
 
 
 def _fresh(run: Run) -> dict[str, Tensor]:
@@ -179,6 +224,7 @@ def _fresh(run: Run) -> dict[str, Tensor]:
         "since": torch.full((n,), run.step, dtype=torch.int32, device=device),
         "kind": torch.zeros(n, dtype=torch.int8, device=device),
         "when": torch.zeros(n, dtype=torch.int32, device=device),
+        **_motion(run),
     }
 
 

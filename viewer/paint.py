@@ -20,7 +20,7 @@ from splat.viewer.colors import Pixels
 from splat.viewer.look import Look, Picture
 from splat.viewer.photo import nearest_now, same_place, warped
 from splat.viewer.source import Source
-from splat.viewer.tint import DIM, EVENTS, KINDS, ghost, normals, tinted
+from splat.viewer.tint import DIM, EVENTS, KINDS, bars, ghost, normals, tinted
 from splat.viewer.values import MEANING, WATCHED, Sweep, values
 
 Rgb = Float[Tensor, "h w 3"]
@@ -31,6 +31,8 @@ SOLID = 0.5
 """Least alpha of a pixel that has a depth."""
 FAR = 160.0
 """Depth that is sent where nothing is; the encoding ends at 167."""
+MOMENTS = 24
+"""Parts of a clip in which events are counted."""
 LINE = (1.0, 1.0, 1.0)
 
 
@@ -221,7 +223,9 @@ class Easel:
             for number, name in KINDS.items():
                 tint[lately & (kind == number)] = tint.new_tensor(EVENTS[name])
             if look.ghosts:
-                parts = self.chronicle.dead(step, look.recent)
+                parts = self.chronicle.dead(step, look.recent, look.moment)
+            if (counts := self.chronicle.by_moment(step, look.recent, MOMENTS)) is not None:
+                note = f"{sum(counts):,} that come and go, by moment: {bars(counts)}"
         if look.doomed and (doomed := self.doomed()) is not None:
             tint[doomed[rows]] = tint.new_tensor(EVENTS["would be pruned"])
         whole = joined([replace(bare, colors=tint), *map(ghost, parts)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -22,6 +23,8 @@ EVENTS = {
 KINDS = {BORN: "born", HALVED: "split", MOVED: "moved"}
 DIM = 0.35
 """Brightness of rows without an event, where events are shown."""
+BARS = " ▁▂▃▄▅▆▇█"
+"""Heights of bars in a line of text, the lowest for 0."""
 GHOSTLY = 0.6
 """Factor on the opacity of pruned rows that are shown."""
 
@@ -39,6 +42,12 @@ def normals(gaussians: Gaussians, camera: Camera) -> Float[Tensor, "n 3"]:
 def tinted(gaussians: Gaussians, tint: Tensor) -> Gaussians:
     """The set in plain colours `tint`."""
     return replace(gaussians, colors=tint.expand(-1, 3).contiguous(), sh_degree=None)
+
+
+def bars(counts: Sequence[int]) -> str:
+    """Numbers as a row of bars, the largest as high as a letter."""
+    most = max(1, *counts)
+    return "".join(BARS[-(-count * (len(BARS) - 1) // most)] for count in counts)
 
 
 def ghost(gaussians: Gaussians) -> Gaussians:

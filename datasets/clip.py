@@ -37,7 +37,30 @@ def with_clip(scene: SceneData) -> SceneData:
     clip = Clip(seconds=seconds, instants=len(times))
     kind = f"{clip.instants} instants" + ("" if parts and not known else f", {seconds:.3g} s")
     moved = scene if parts else _timed(scene, begin, 1 / length)
-    return replace(moved, clip=clip, notes=(*moved.notes, f"the scene moves: {kind}"))
+    moved = replace(moved, clip=clip, notes=(*moved.notes, f"the scene moves: {kind}"))
+    return _of_the_clip(moved, clip)
+
+
+def _of_the_clip(scene: SceneData, clip: Clip) -> SceneData:
+    """The scene without points whose instant lies outside of the clip, by more than half the time
+    from one instant to the next; raises ValueError where all of them do."""
+    points = scene.points
+    if points is None or points.times is None:
+        return scene
+    most = 0.5 / (clip.instants - 1)
+    outside = ((points.times - 0.5).abs() > 0.5 + most).cpu()
+    count = int(outside.sum())
+    if not count:
+        return scene
+    if count == len(outside):
+        times = points.times
+        raise ValueError(
+            f"{scene.path}: its {count:,} points are of times from {float(times.min()):.3g} to"
+            f" {float(times.max()):.3g} of the clip; expected 0 to 1: give points and photos times"
+            " of one unit"
+        )
+    said = f"{count:,} of {len(outside):,} points are of times outside of the clip and were dropped"
+    return replace(scene, points=points.take(~outside), notes=(*scene.notes, said))
 
 
 def _timed(scene: SceneData, begin: float, scale: float) -> SceneData:

@@ -214,6 +214,28 @@ def test_points_keep_their_instants_and_neighbours_are_of_the_same(tmp_path: Pat
     assert rows_from_points(with_sky, Start(), 0)["log_scale"].isfinite().all()
 
 
+def test_points_of_times_outside_of_the_clip_are_said(tmp_path: Path) -> None:
+    folder = clip_of(tmp_path, 2, 5, unit=4.0, begin=10.0)
+
+    def timed(*times: float) -> None:
+        rows = np.zeros(4, [(name, "f4") for name in ("x", "y", "z", "time")])
+        rows["time"] = times
+        header = "ply\nformat binary_little_endian 1.0\nelement vertex 4\n"
+        header += "".join(f"property float {name}\n" for name in rows.dtype.names or ())
+        (folder / "points.ply").write_bytes((header + "end_header\n").encode() + rows.tobytes())
+
+    content = json.loads((folder / "transforms.json").read_text())
+    (folder / "transforms.json").write_text(json.dumps({**content, "ply_file_path": "points.ply"}))
+    timed(10, 14.4, math.nan, 20)
+    scene = datasets.load(folder)
+    assert scene.points is not None and scene.points.times is not None
+    torch.testing.assert_close(scene.points.times, torch.tensor([0, 1.1, math.nan]), equal_nan=True)
+    assert any("1 of 4 points are of times outside of the clip" in note for note in scene.notes)
+    timed(0, 0.25, 0.5, 1)
+    with pytest.raises(ValueError, match=r"from -2.5 to -2.25 of the clip; expected 0 to 1"):
+        datasets.load(folder)
+
+
 def nerfies(root: Path, count: int = 6) -> Path:
     """The ring as HyperNeRF has it: photos at half size, every third one of `val_ids`."""
     shots = scenes.shots(count)

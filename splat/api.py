@@ -25,7 +25,7 @@ from splat.options import PLANES, Options, Reading, Viewing, Watching
 from splat.options.verbs import RendererName
 from splat.parallel import Ranks, current_ranks
 from splat.recipes import saved
-from splat.recipes.restored import strategy_of
+from splat.recipes.restored import measured_strategy, strategy_of
 from splat.results import DrawnGaussians, Result
 from splat.runs import checkpoint
 from splat.runs.folder import (
@@ -243,7 +243,7 @@ def reopened(
         scene = reread(config, scene)
     same_views(config, scene)
     options = replace(config.options, device=device, renderer=renderer)
-    return prepare(scene, strategy_of(config), options, state)
+    return prepare(scene, measured_strategy(config, state), options, state)
 
 
 def off_path(

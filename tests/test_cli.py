@@ -726,6 +726,63 @@ def test_one_cause_is_told_once(splat: Splat, tmp_path: Path) -> None:
     assert "so that these cannot pass: constant, schedule, rows," in said
 
 
+OWN = """
+from dataclasses import dataclass
+from splat.core import at, Strategy
+import torch
+
+@dataclass(frozen=True)
+class Own(Strategy):
+    share: int = 0
+    def __post_init__(self):
+        if self.share > 1:
+            raise ValueError(f"share is {self.share}; expected at most 1")
+    def refine(self, step):
+        return None
+"""
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "more", "code", "words"),
+    [
+        ("import at", "import att", (), 2, "line 3: ImportError: cannot import name 'att' from"),
+        ("None", "torch.rand(3) + torch.rand(2)", (), 1, "line 13: RuntimeError: The size of"),
+        ("return None", "raise ValueError('no')", (), 1, "line 13: ValueError: no (--debug"),
+        ("", "", ("--share", 2), 2, "splat train: share is 2; expected at most 1"),
+    ],
+)
+def test_what_ones_own_code_does_wrong_is_told_with_its_line(
+    splat: Splat, tiny_folder: Path, tmp_path: Path,
+    was: str, now: str, more: tuple[object, ...], code: int, words: str,
+) -> None:  # fmt: skip
+    place = tmp_path / f"own{code}{len(now)}.py"  # a file is loaded once
+    place.write_text(OWN.replace(was, now, 1))
+    asked = ("--steps", 3, *QUICK, "--out", tmp_path / "run")
+    outcome = splat("train", tiny_folder, f"{place}:Own", *more, *asked)
+    assert outcome.code == code and words in outcome.err, outcome.err
+    assert ("perhaps you meant at (" in outcome.err) == (now == "import att")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("clean", "x.ply"), "splat clean: give the file to write with -o"),
+        (("train", "x", "--steps", "-5"), "splat train: steps is -5; expected 1 or more"),
+        (("train", "x", "mcmc", "--cap", "-5"), "splat train: cap is -5; expected 1 or more"),
+        (("train", "x", "--steps", "many"), "splat train: --steps: 'many' is no whole number; exp"),
+        (("train", "x", "--minutes", "few"), "splat train: --minutes: 'few' is no number"),
+        (("render", "x", "--from", "1", "2", "a"),
+         "--from: '1', '2', 'a' does not fit; expected FLOAT FLOAT FLOAT"),
+    ],
+)  # fmt: skip
+def test_a_value_that_does_not_fit_is_told_in_a_sentence(
+    splat: Splat, words: tuple[str, ...], said: str
+) -> None:
+    for more in ((), ("--json",)):
+        outcome = splat(*words, *more)
+        assert outcome.code == 2 and said in outcome.err and "Error parsing" not in outcome.said
+
+
 def test_what_a_method_never_comes_to_is_said(
     splat: Splat, tiny_folder: Path, tmp_path: Path
 ) -> None:

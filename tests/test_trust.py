@@ -93,9 +93,19 @@ def test_no_verb_runs_the_code_of_a_run_folder(
         _named(stranger / "run", method)
         outcome = splat(*words)
         # Gaussians can be had of any run; what only the method can do is refused.
-        assert outcome.code == (2 if words[0] in ("resume", "eval") else 0), outcome.said
+        assert outcome.code == (2 if words[0] == "resume" else 0), outcome.said
         assert not outcome.code or f"--plugin {place}" in outcome.said, outcome.said
         assert not [*stranger.rglob("*.ran")]
+
+
+def test_what_is_measured_of_a_strangers_run_names_its_strategy(
+    splat: Splat, stranger: Path
+) -> None:
+    _named(stranger / "run", _inside("run/evil.py:Evil"))
+    before = json.loads((stranger / "run" / "metrics.json").read_text())["psnr"]
+    (stranger / "run" / "metrics.json").unlink()
+    found = json.loads(splat("eval", "run", "--net", "none", "--json").out)
+    assert found["psnr"] == before and found["method"] == found["recipe"] == "Evil + Protect"
 
 
 def test_who_vouches_for_it_goes_on(splat: Splat, stranger: Path) -> None:

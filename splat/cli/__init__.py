@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")
         return 1
     except Exception as error:
-        explanation = None if debug else errors.explained(error) or errors.of_plugin(error)
+        explanation = None if debug else errors.told(error)
         if explanation is None:
             if as_json and _speaks():
                 what = f"{type(error).__name__}: {error} (a mistake of splat's: please report it)"

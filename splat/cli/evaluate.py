@@ -18,9 +18,10 @@ from splat.core.strategy import Fixed
 from splat.options import Options
 from splat.options.parse import parsed
 from splat.recipes import recipe
+from splat.recipes.described import class_names
 from splat.recipes.model_files import ModelFile, model_file
 from splat.render import drawing_as
-from splat.runs.folder import Folder, existing
+from splat.runs.folder import Folder, existing, read_config
 from splat.sensor.held_out import HeldOutFit
 from splat.system.colours import hexadecimal, rgb
 from splat.system.files import read_json, write_json
@@ -160,10 +161,13 @@ def _of_model(asked: Evaluate, own: ModelFile, scene: SceneData) -> Job:
 
 def _brought_up_to_date(run: Path, record: dict[str, Any]) -> dict[str, Any]:
     """The metrics of the run with the new figures, if they are of the same step."""
-    path = existing(run).metrics
-    metrics = read_json(path) if path.is_file() else {}
+    place = existing(run)
+    metrics = read_json(place.metrics) if place.metrics.is_file() else {}
     if metrics.get("steps") != record["steps"]:
-        return record
+        # What was measured may be without a strategy of somebody's own.
+        names = class_names(read_config(place.config).method)
+        absent = "fixed" in record["method"].split(" + ") and "Fixed" not in names
+        return record | ({"method": names, "recipe": names} if absent else {})
     metrics |= {name: record[name] for name in FIGURES if name in record}
-    write_json(path, metrics)
+    write_json(place.metrics, metrics)
     return dict(metrics)

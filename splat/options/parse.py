@@ -32,6 +32,14 @@ _SPACE = "\N{NO-BREAK SPACE}"
 """Stands for the space between `splat` and the verb: tyro cuts a program's name at the first space
 where it tells which help has an option."""
 _FRAME = "│╭╮╰╯─ \t"
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")
+_OF_VALUES = "Value error"
+"""Title of a box about values that were given."""
+_PARSING = re.compile(r"Error parsing ([^:]+): ")
+"""How its message begins: with an option, or with a name of ours that says nothing to users."""
+_UNION = re.compile(r"- <class '\w+'>: ")
+_NO_TYPE = re.compile(r"no type matching \{?(.*?)\}? could be instantiated from \[(.*)\]\.")
+_NO_FLOAT = re.compile(r"could not convert string to float: (.*)")
 
 
 class _Docs:
@@ -83,8 +91,8 @@ def _whole_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | N
 def parsed(kind: type[T], verb: str, arguments: Sequence[str], default: T | None = None) -> T:
     """The arguments of a verb; ends the program with an explanation where they do not fit.
 
-    `default` has the values of options that are not given; None: the class's own. With `--json`
-    ValueError is raised in place of that explanation, which would be for people.
+    `default` has the values of options that are not given; None: the class's own. Of a value that
+    is at fault ValueError is raised, and with `--json` in all cases, as boxes are for people.
     """
     given: dict[str, Any] = {} if default is None else {"default": default}
     words = ["--help" if word == WHOLE_HELP else word for word in arguments]
@@ -93,7 +101,7 @@ def parsed(kind: type[T], verb: str, arguments: Sequence[str], default: T | None
         given["description"] = (
             f"{doc}\n\n{WHOLE_HELP} says all that there is to say of each option."
         )
-    with complaint() if "--json" in arguments else contextlib.nullcontext():
+    with complaint(values_only="--json" not in arguments):
         value: T = _cli(kind, verb, words, **given)
     return value
 
@@ -138,17 +146,34 @@ def _spaced() -> Iterator[None]:
         yield
 
 
+class _Heard(io.StringIO):
+    """What would be said on stderr, as it would be said there."""
+
+    def isatty(self) -> bool:
+        return self._on_terminal
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._on_terminal = sys.stderr.isatty()
+
+
 @contextlib.contextmanager
-def complaint() -> Iterator[None]:
-    """Where `parsed` would end the program for bad arguments: ValueError with its explanation."""
-    heard = io.StringIO()
+def complaint(*, values_only: bool = False) -> Iterator[None]:
+    """Where `parsed` would end the program for bad arguments: ValueError with its explanation.
+
+    `values_only`: of values that do not fit; what is missing or unknown keeps its box.
+    """
+    heard = _Heard()
     try:
         with contextlib.redirect_stderr(heard):
             yield
     except SystemExit as end:
-        if not end.code:
+        box = _COLOURS.sub("", heard.getvalue()).replace(_SPACE, " ")
+        if not end.code or (values_only and not box.strip(_FRAME).startswith(_OF_VALUES)):
+            sys.stderr.write(heard.getvalue().replace(_SPACE, " "))
             raise
-        raise ValueError(_sentence(heard.getvalue().replace(_SPACE, " "))) from None
+        raise ValueError(_sentence(box)) from None
+    sys.stderr.write(heard.getvalue())
 
 
 def _sentence(box: str) -> str:
@@ -156,6 +181,14 @@ def _sentence(box: str) -> str:
     lines = [line.strip(_FRAME) for line in box.splitlines()[1:]]
     ends = [i for i, line in enumerate(lines) if not line]
     message = " ".join(lines[: ends[0]] if ends else lines)
+    if found := _PARSING.match(message):
+        # Our own messages name the option. Of a union there is a line for each of its types.
+        option = f"{found[1]}: " if not found[1].isidentifier() or found[1].isupper() else ""
+        rest = " ".join(lines[ends[0] + 1 : ends[1]]) if len(ends) > 1 else ""
+        reasons = _UNION.split(rest)[1:] if "Got errors:" in rest else []
+        message = option + (" or ".join(map(str.strip, reasons)) or message[found.end() :])
+        message = _NO_TYPE.sub(r"\2 does not fit; expected \1", message)
+        message = _NO_FLOAT.sub(r"\1 is no number", message)
     hints = [i for i, line in enumerate(lines) if line.startswith("Perhaps you meant")]
     rest = lines[hints[0] :] if hints else []
     meant = [line.split()[0] for line in rest if line.startswith("--")]

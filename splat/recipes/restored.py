@@ -29,11 +29,25 @@ def region_of(config: Config) -> Region | None:
     return own if asked is None else intersection(own, box_of(asked))
 
 
+def measured_strategy(config: Config, state: State) -> Strategy:
+    """The strategy of a run that is measured, and does not go on.
+
+    Plain Gaussians draw themselves: of these `Fixed` stands in for one of somebody's own that
+    nobody vouches for.
+    """
+    return strategy_of(config, missing=Fixed() if _are_plain(state) else None)
+
+
+def _are_plain(state: State) -> bool:
+    """Whether the rows of a run are Gaussians, with nothing of its method beside them."""
+    own = [name for name in state["modules"] if name not in SENSOR]
+    return checkpoint.rows(state).keys() == COLUMNS and not own
+
+
 def model_of(config: Config, state: State, device: torch.device | str = "cpu") -> Model:
     """The model in a run's checkpoint, on `device`."""
     rows = {name: values.to(device) for name, values in checkpoint.rows(state).items()}
-    own = [name for name in state["modules"] if name not in SENSOR]
-    if rows.keys() == COLUMNS and not own:
+    if _are_plain(state):
         with checkpoint.fitting(state):
             plain = Explicit(rows, steps=0)
         plain.frame, plain.region = checkpoint.frame(state), region_of(config)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
+import re
 import sys
 import traceback
 
@@ -38,27 +40,49 @@ def as_json(code: int, sentence: str) -> str:
     return json.dumps({"error": {"exit_code": code, "kind": kind, "message": sentence}}, indent=1)
 
 
-def of_plugin(error: Exception) -> tuple[int, str] | None:
+def told(error: Exception) -> tuple[int, str] | None:
+    """Exit code and sentence of an error; None for a mistake of ours, which needs its traceback."""
+    return _of_plugin(error) or explained(error)
+
+
+def _of_plugin(error: Exception) -> tuple[int, str] | None:
     """Exit code and sentence of an error in code that the user vouched for; None: it is not there
-    that it was raised."""
+    that it was raised, or nothing that this code could mend."""
     if isinstance(error, SyntaxError) and error.filename and is_vouched(f"{error.filename}:_"):
         return BAD_INPUT, f"{error.filename}, line {error.lineno}: {error.msg}"
+    if isinstance(error, OSError | MemoryError | NotWritten | Unreadable) or _memory_ran_out(error):
+        return None
     for frame, line in reversed([*traceback.walk_tb(error.__traceback__)]):
         file, module = frame.f_code.co_filename, frame.f_globals.get("__name__", "")
         if is_vouched(f"{file}:_" if module.startswith(FROM_FILE) else f"{module}:_"):
-            told = " ".join(str(error).split())
-            return (
-                FAILED,
-                f"{file}, line {line}: {type(error).__name__}: {told} (--debug shows how)",
-            )
+            if frame.f_code.co_name == "__post_init__" and isinstance(error, ValueError):
+                return None  # of a value that was given to it, and in words of its own
+            code = BAD_INPUT if isinstance(error, ImportError) else FAILED
+            told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            return code, f"{file}, line {line}: {told}{_meant(error)} (--debug shows how)"
+        if isinstance(error, ImportError) and module.startswith("splat."):
+            return None  # something to be installed, for what the code asked for
     return None
 
 
+def _meant(error: Exception) -> str:
+    """A name near to one that could not be imported; empty where there is none."""
+    module = sys.modules.get(getattr(error, "name", None) or "")
+    wanted = re.search(r"cannot import name '(\w+)'", str(error))
+    if module is None or wanted is None or "Did you mean" in str(error):
+        return ""
+    near = difflib.get_close_matches(wanted[1], dir(module), 1)
+    return f"; perhaps you meant {near[0]}" if near else ""
+
+
+def _memory_ran_out(error: Exception) -> bool:
+    return "can't allocate memory" in str(error) or type(error).__name__ == "OutOfMemoryError"
+
+
 def explained(error: Exception) -> tuple[int, str] | None:
-    """Exit code and sentence of an error; None for a mistake of ours, which needs its traceback."""
     text = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
-    short = "can't allocate memory" in text or type(error).__name__ == "OutOfMemoryError"
-    if not isinstance(error, Unreadable) and (short or isinstance(error, MemoryError)):
+    short = _memory_ran_out(error) or isinstance(error, MemoryError)
+    if not isinstance(error, Unreadable) and short:
         return FAILED, "memory ran out; lower --cap, --max-side or --cache"
     if isinstance(error, NotWritten):
         return FAILED, text

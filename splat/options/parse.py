@@ -184,8 +184,8 @@ def _sentence(box: str) -> str:
     if found := _PARSING.match(message):
         # Our own messages name the option. Of a union there is a line for each of its types.
         option = f"{found[1]}: " if not found[1].isidentifier() or found[1].isupper() else ""
-        rest = " ".join(lines[ends[0] + 1 : ends[1]]) if len(ends) > 1 else ""
-        reasons = _UNION.split(rest)[1:] if "Got errors:" in rest else []
+        more = " ".join(lines[ends[0] + 1 : ends[1]]) if len(ends) > 1 else ""
+        reasons = _UNION.split(more)[1:] if "Got errors:" in more else []
         message = option + (" or ".join(map(str.strip, reasons)) or message[found.end() :])
         message = _NO_TYPE.sub(r"\2 does not fit; expected \1", message)
         message = _NO_FLOAT.sub(r"\1 is no number", message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,27 +35,33 @@ def load(path: Path, images: str | None = None) -> SceneData | None:
     if not folders:
         raise ValueError(
             f"{path}: has {len(videos)} videos and no frames of them; expected"
-            f" {videos[0].stem}/images/0000.png and so on: take them out, for instance with"
-            f" `ffmpeg -i {videos[0].name} {videos[0].stem}/images/%04d.png`"
+            f" {videos[0].stem}/images/0000.png and so on: make a clip of them with"
+            f" `splat prep {path} -o SCENE`"
         )
-    with reading(file, _AGAIN):
-        rows = array_of(file)
-        if rows.ndim != 2 or rows.shape[1] != 17 or len(rows) != len(folders):
-            raise Broken(
-                f"has an array of shape {rows.shape}; expected ({len(folders)}, 17), as there are"
-                f" {len(folders)} folders of cameras"
-            )
-        poses = rows.astype(np.float64)[:, :15].reshape(-1, 3, 5)
-    frames, posed = {}, {}
-    for folder, pose in zip(folders, poses, strict=True):
-        frames[folder.name] = _frames(folder, images)
-        with reading(file, _AGAIN), part(f"the row of {folder.name}"):
-            posed[folder.name] = _posed(pose)
+    posed = of_cameras(file, [folder.name for folder in folders])
+    frames = {folder.name: _frames(folder, images) for folder in folders}
     views = rig.views(frames, posed, lambda camera, image: f"{camera}/{image.name}")
     held_out = f"{folders[0].name}/"
     train = tuple(view for view in views if not view.name.startswith(held_out))
     test = tuple(view for view in views if view.name.startswith(held_out))
     return SceneData(path, "n3dv", train, test, None, tuple(rig.told(frames, posed)))
+
+
+def of_cameras(file: Path, cameras: Sequence[str]) -> dict[str, rig.Posed]:
+    """What makes views, for each camera, by the rows of `poses_bounds.npy` in the same order."""
+    with reading(file, _AGAIN):
+        rows = array_of(file)
+        if rows.ndim != 2 or rows.shape[1] != 17 or len(rows) != len(cameras):
+            raise Broken(
+                f"has an array of shape {rows.shape}; expected ({len(cameras)}, 17), as there are"
+                f" {len(cameras)} cameras"
+            )
+        poses = rows.astype(np.float64)[:, :15].reshape(-1, 3, 5)
+    posed = {}
+    for camera, pose in zip(cameras, poses, strict=True):
+        with reading(file, _AGAIN), part(f"the row of {camera}"):
+            posed[camera] = _posed(pose)
+    return posed
 
 
 def _frames(folder: Path, images: str | None) -> dict[int, Path]:

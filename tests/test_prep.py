@@ -13,12 +13,22 @@ import cv2
 import numpy as np
 import pytest
 import textured
+import torch
 from PIL import Image
 
 pytest.importorskip("pycolmap")
 
 from splat import datasets
-from splat.prep import PrepOptions, Report, child, pairs, preparation, prepare
+from splat.prep import (
+    PrepOptions,
+    Report,
+    RigReport,
+    child,
+    pairs,
+    preparation,
+    prepare,
+    prepare_any,
+)
 from splat.prep.cameras import Group, cameras_text
 
 Splat = Callable[..., Any]
@@ -211,6 +221,27 @@ def write_video(path: Path, frames: list[Any]) -> None:
     for frame in frames:
         writer.write(np.ascontiguousarray(frame[..., ::-1]))
     writer.release()
+
+
+def test_videos_of_a_rig_are_posed_by_their_first_instant(tmp_path: Path) -> None:
+    """Six cameras that stand before the corner; a square crosses their pictures later on."""
+    (tmp_path / "rig").mkdir()
+    for i, eye in enumerate(textured.eyes(6)):
+        still = textured.picture(eye)
+        later = still.copy()
+        later[100:140, 100:140] = 255
+        write_video(tmp_path / f"rig/cam{i}.mp4", [still, still, later])
+    report = prepare_any(tmp_path / "rig", tmp_path / "clip", FAST)
+    assert isinstance(report, RigReport)
+    assert report.cameras == tuple(f"cam{i}" for i in range(6)) and report.instants == 3
+    scene = datasets.load(tmp_path / "clip", eval="none")
+    assert scene.clip is not None and scene.clip.seconds == pytest.approx(0.2)
+    assert scene.points is not None and len(scene.points.positions) > 100
+    first = [view.camera for view in scene.train if view.name.endswith("00000.jpg")]
+    there = torch.stack([camera.centre for camera in first])
+    truth = torch.from_numpy(np.stack([eye.centre for eye in textured.eyes(6)]))
+    ratio = torch.cdist(there, there)[0, 1:] / torch.cdist(truth, truth)[0, 1:]
+    assert float(ratio.max() / ratio.min()) < 1.05
 
 
 def test_without_pycolmap_a_sentence_names_the_extra(

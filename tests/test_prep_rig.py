@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import scenes
-from test_clip import model_of
+from test_clip import model_of, n3dv
 
 from splat import datasets
 from splat.prep.films import film_of
@@ -201,6 +201,20 @@ def test_poses_are_found_in_the_first_instant(tmp_path: Path) -> None:
         source, tmp_path / "out", PrepOptions(), overwrite=False, tick=lambda *_: None, find=find
     )
     assert seen == {"cam0": (0, 2), "cam1": (1, 0), "cam2": (2, 2)} and report.instants == 4
+
+
+def test_videos_of_neural_3d_video(tmp_path: Path) -> None:
+    source = rig(tmp_path / "rig")
+    shutil.rmtree(source / "sparse")
+    n3dv(tmp_path / "poses", 3, 1)
+    shutil.copy(tmp_path / "poses/poses_bounds.npy", source)
+    prepared(source, tmp_path / "out")
+    for view in datasets.load(tmp_path / "out", eval="none").train:
+        pose = scenes.shots(3)[told(view.image)[0]].world_to_camera
+        np.testing.assert_allclose(view.camera.world_to_camera.numpy(), pose, atol=1e-6)
+    (source / "cam2.avi").unlink()
+    with pytest.raises(ValueError, match=r"poses_bounds.npy: .* expected \(2, 17\)"):
+        prepared(source, tmp_path / "other")
 
 
 def test_a_lens_is_written_as_it_was_given(tmp_path: Path) -> None:

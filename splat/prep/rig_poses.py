@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from splat.datasets import colmap, nerfstudio, photo, rig
+from splat.datasets import colmap, n3dv, nerfstudio, photo, rig
 from splat.datasets.colmap_model import holds_model
 from splat.datasets.found import OPENGL
 from splat.datasets.transforms import camera_of
@@ -16,7 +16,7 @@ from splat.prep.films import Film, frames_of
 from splat.system.foreign import Record, part, reading, record, shown
 from splat.types import Points, View
 
-TRANSFORMS = "transforms.json"
+TRANSFORMS, BOUNDS = "transforms.json", "poses_bounds.npy"
 LARGEST = 1 << 16
 """Longest side of frames that poses are found in, pixels: as they are."""
 _LENSES = {"radial": ("OPENCV", ("k1", "k2", "p1", "p2", "k3")),
@@ -29,7 +29,9 @@ Find = Callable[[Path, Path], object]
 
 def has_poses(source: Path) -> bool:
     """Whether poses lie beside the videos of a rig."""
-    return _model(source) is not None or (source / TRANSFORMS).is_file()
+    return _model(source) is not None or any(
+        (source / name).is_file() for name in (TRANSFORMS, BOUNDS)
+    )
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,9 @@ def given_poses(source: Path, films: Sequence[Film]) -> Poses:
             colmap.points_of(model),
             [],
         )
+    elif (source / BOUNDS).is_file():
+        rows = n3dv.of_cameras(source / BOUNDS, [film.name for film in films])
+        poses = Poses(frozenset(rows), lambda film: rows[film.name](film.name, film.path), None, [])
     else:
         poses = _of_transforms(source / TRANSFORMS, films)
     lacking = [film.path.name for film in films if film.name not in poses.names]

@@ -21,15 +21,17 @@ from torch.autograd import gradcheck
 from torch.special import ndtr
 
 from splat.core.model import Making
+from splat.formats import range_coding
+from splat.formats.range_coding import PARTS, power
 from splat.loop import Run, train
 from splat.recipes.recipe import strategy_from_text
 from splat.strategies.mcmc import Mcmc
-from splat.strategies.scaffold import Scaffold, cellcode, container, packing
+from splat.strategies.scaffold import Scaffold, cellcode, container
 from splat.strategies.scaffold.anchors import Anchored
 from splat.strategies.scaffold.coded import Bits, Coded, bits_of, gaussian_bits
 from splat.strategies.scaffold.compact import MASK_START, STEPS, CodedAnchors, Sample
 from splat.strategies.scaffold.context import KINDS, Expected
-from splat.strategies.scaffold.exact import PARTS, filed, power, told
+from splat.strategies.scaffold.exact import filed, told
 from splat.strategies.scaffold.settled import laid_out
 from splat.strategies.scaffold.shaken import noise, shaken
 from splat.strategies.scaffold.store import header_of, read_anchors, write_anchors
@@ -229,7 +231,7 @@ def test_numbers_that_come_out_otherwise_are_one_sentence(trained: Trained, tmp_
 
 
 def test_without_the_coder(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "constriction", None)
+    monkeypatch.setattr(range_coding, "constriction", None)
     for work in (lambda: read_anchors(trained.path), lambda: write_anchors(
         trained.model, trained.path, FRAME, DRAWING)):  # fmt: skip
         with pytest.raises(ValueError, match=r"pip install 'splat-toolkit\[anchors\]'"):

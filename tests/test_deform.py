@@ -62,7 +62,7 @@ def rows(n: int) -> dict[str, Tensor]:
 class Straight(DeformationField):
     """Moves what lies at x by (1, 2, 3) x a clip, and grows it by 0.2 a clip."""
 
-    def forward(self, means: Tensor, time: float) -> Tensor:
+    def forward(self, means: Tensor, time: float, plain: bool = False) -> Tensor:
         way = means.detach()[:, :1] * torch.tensor([1.0, 2.0, 3.0]) * (time - 0.5)
         said = means.new_zeros(len(means), sum(self.outputs))
         said[:, :3], said[:, 3:6] = way, 0.2 * (time - 0.5)
@@ -232,7 +232,7 @@ def test_what_is_seen_late_only_is_kept_where_all_times_are_scored() -> None:
     """The second row comes into the picture at the end of the clip (P2 of the design)."""
 
     class Comes(DeformationField):
-        def forward(self, means: Tensor, time: float) -> Tensor:
+        def forward(self, means: Tensor, time: float, plain: bool = False) -> Tensor:
             said = means.new_zeros(len(means), sum(self.outputs))
             said[1, 0] = 30 * (1 - time)
             return said

@@ -22,7 +22,7 @@ ONE_PLACE = {
     "zstandard": {"splat/formats/spz_container.py"},
     "ray": {"splat/jobs/connection.py"},
     "torch.distributed": {"splat/parallel/ranks.py"},
-    "constriction": {"strategies/scaffold/packing.py"},
+    "constriction": {"splat/formats/range_coding.py"},
     "viser": {"viewer/server.py"},
     "soundfile": {"strategies/acoustic/sounds/wav.py"},
     "av": {"splat/render/video.py"},

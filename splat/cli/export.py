@@ -198,15 +198,17 @@ def _model(asked: Export, own: ModelFile) -> int:
     """Write the model itself, not the Gaussians that it makes; the exit code."""
     if asked.target or asked.keep is not None or asked.sh_degree is not None or asked.refine:
         raise ValueError(
-            f"{asked.out.name} holds anchors as they were trained; nothing can be left out of it:"
-            " train with scaffold + coded and a larger --rate for a smaller file"
+            f"{asked.out.name} holds a model as it was trained; nothing can be left out of it:"
+            " train with scaffold + coded, or + deform + planes-coded, and a larger --rate for a"
+            " smaller file"
         )
     check_free(asked.out, asked.overwrite)
     opened = open_scene(asked.run, asked.device, "auto", exposure=asked.exposure_of)
     if not isinstance(opened.seen_by, Model):
         raise ValueError(
-            f"{asked.run} has no anchors but Gaussians; give {asked.out.name} another ending, such"
-            " as .spz, or train with scaffold"
+            f"{asked.run} has Gaussians and nothing else that {asked.out.suffix} files are for;"
+            f" give {asked.out.name} another ending, such as .spz, or train with scaffold, whose"
+            " files are .anchors, or + deform (.clip)"
         )
     with _views(asked.run, opened) as seen:
         receipt = own.written(

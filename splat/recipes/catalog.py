@@ -112,6 +112,11 @@ PARTS: Mapping[str, tuple[str, str]] = {
         "A field over space and time deforms the Gaussians of the method before it, for scenes"
         " that move (4DGaussians, Wu et al., CVPR 2024).",
     ),
+    "planes-coded": (
+        "splat.strategies.deform.coded:PlanesCoded",
+        "Planes of a deformation that take few bits in a `.clip` file (after Light4GS, Liu et al."
+        " 2025).",
+    ),
     "deferred": (
         "splat.strategies.deferred:Deferred",
         "Learn materials and the light in place of colours, so that the scene can be lit anew.",

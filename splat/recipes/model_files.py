@@ -15,7 +15,10 @@ from splat.evaluation.evaluate import HeldOutFitter
 from splat.system.import_path import object_at
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
 
-MODEL_FILES: Mapping[str, str] = {".anchors": "splat.strategies.scaffold.files"}
+MODEL_FILES: Mapping[str, str] = {
+    ".anchors": "splat.strategies.scaffold.files",
+    ".clip": "splat.strategies.deform.files",
+}
 """Modules by suffix, each a `ModelFile`."""
 
 

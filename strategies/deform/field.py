@@ -24,6 +24,22 @@ LEAST, MOST = 0.1, 0.5
 which says that nothing depends on it."""
 
 
+KINDS = ("space", "times")
+"""Planes of two axes of space, and of time and one."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Steps that planes are rounded to, by kind."""
+
+    space: float
+    times: float
+
+    def of(self, kind: str) -> float:
+        """Of one of `KINDS`."""
+        return self.space if kind == "space" else self.times
+
+
 @dataclass(frozen=True)
 class Sizes:
     """How large a field is."""
@@ -64,6 +80,7 @@ class DeformationField(nn.Module):
         of training."""
         super().__init__()
         self.sizes = sizes
+        self.step: Step | None = None
         self.register_buffer("low", box[0].clone())
         self.register_buffer("high", box[1].clone())
         c, d, heads = sizes.channels, sizes.width, len(sizes.heads)
@@ -91,20 +108,34 @@ class DeformationField(nn.Module):
         """Numbers by head."""
         return tuple(HEADS[name] for name in self.sizes.heads)
 
-    def forward(self, means: Float[Tensor, "n 3"], time: float) -> Float[Tensor, "n o"]:
+    def planes(self, kind: str) -> Sequence[Tensor]:
+        """Planes of one of `KINDS`, by scale."""
+        return list(self.space if kind == "space" else self.times)
+
+    def inside(self, means: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        """Points in the box that spans -1 to 1, without gradients."""
+        return 2 * (means.detach() - self.low) / (self.high - self.low) - 1
+
+    def forward(
+        self, means: Float[Tensor, "n 3"], time: float, plain: bool = False
+    ) -> Float[Tensor, "n o"]:
         """What the heads say of points, frame of training, at a time, 0 to 1 of the clip. Planes
-        and layers get gradients, points none."""
+        and layers get gradients, points none. Planes are rounded where there is a `step`, unless
+        `plain`."""
+        space, times = (self.planes(kind) for kind in KINDS)
+        if self.step is not None and not plain:
+            space = [rounded(values, self.step.space) for values in space]
+            times = [rounded(values, self.step.times) for values in times]
         # The planes of time span -1 to 1 as those of space do, so that all of them are used.
-        inside = 2 * (means.detach() - self.low) / (self.high - self.low) - 1
         return hexplane(
-            inside, 2 * time - 1, list(self.space), list(self.times),
+            self.inside(means), 2 * time - 1, space, times,
             self.trunk, self.hidden, self.last, self.outputs,
         )  # fmt: skip
 
-    def deformed(self, gaussians: Gaussians, time: float) -> Gaussians:
+    def deformed(self, gaussians: Gaussians, time: float, plain: bool = False) -> Gaussians:
         """A set as it is at a time: means and quaternions with what is added to them, scales times
-        e to the power of it, opacities by their logits."""
-        said = self(gaussians.means, time).split(self.outputs, 1)
+        e to the power of it, opacities by their logits; `plain` as `forward` has it."""
+        said = self(gaussians.means, time, plain).split(self.outputs, 1)
         mean, scale, quat, *opacity = said
         changed = replace(
             gaussians,
@@ -114,9 +145,9 @@ class DeformationField(nn.Module):
         )
         if not opacity:
             return changed
-        faster, plain = opacity[0][:, 0].exp(), gaussians.opacities
+        faster, own = opacity[0][:, 0].exp(), gaussians.opacities
         # sigmoid(logit(o) + d)
-        return replace(changed, opacities=plain * faster / (1 - plain + plain * faster))
+        return replace(changed, opacities=own * faster / (1 - own + own * faster))
 
     def roughness(self, space: float, times: float, ones: float) -> Float[Tensor, ""]:
         """What 4DGaussians adds to its loss: the mean squared second differences of planes of space
@@ -155,6 +186,12 @@ class DeformationField(nn.Module):
             if held is not None and held.ndim == 4 and held.shape[2:] == planes.shape[2:]:
                 planes.data = planes.new_ones(held.shape)
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def rounded(values: Tensor, step: float) -> Tensor:
+    """Values rounded to steps, exactly; gradients pass."""
+    found: Tensor = (values.detach() / step).round() * step + (values - values.detach())
+    return found
 
 
 def _bend(planes: Tensor, axis: int) -> Tensor:

@@ -9,13 +9,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from splat.core.model import AlteredModel, Model
+from splat.core.model import AlteredModel, Explicit, Model
 from splat.math import ALWAYS
 from splat.strategies.deform.field import DeformationField, times_over
 from splat.types import Camera, Gaussians, Motion, joined
 
-NAME = "deform"
-"""Of the field among the networks beside a model."""
+NAME, CONTEXT = "deform", "planes"
+"""Of the field among the networks beside a model, and of the context that its planes are coded by
+(`splat.strategies.deform.coded`)."""
 LOOKED_AT = 9
 """Times at which rows are looked at to tell how they move."""
 PASSED = 5
@@ -45,10 +46,13 @@ class Deformed(AlteredModel):
         """`field` is trained beside the base already, as `NAME`."""
         super().__init__(base)
         self.same_for_all_views = False
+        self.own_suffix = ".clip" if type(base) is Explicit else ""
         lost = f"all motion but for {PIECES} straight lines of each Gaussian, one after the other"
         self.left_out = f"{base.left_out}; {lost}" if base.left_out else lost
         self.__dict__["field"] = field
         self.coarse = coarse
+        self.round_from = 0
+        """Step from which planes that have a `step` are rounded."""
 
     @property
     def field(self) -> DeformationField:
@@ -60,7 +64,8 @@ class Deformed(AlteredModel):
         gaussians = super().forward(camera, step)
         if step is not None and step < self.coarse:
             return gaussians
-        return self.field.deformed(gaussians, camera.time)
+        plain = step is not None and step < self.round_from
+        return self.field.deformed(gaussians, camera.time, plain)
 
     @torch.no_grad()
     def bake(self, camera: Camera | None = None) -> Gaussians:

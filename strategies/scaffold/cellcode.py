@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splat.strategies.scaffold.packing import BitsIn, BitsOut, chance, inflated
+from splat.formats.range_coding import BitsIn, BitsOut, chance, inflated
 
 Ints = NDArray[np.int64]
 LEVELS = 6

@@ -18,7 +18,7 @@ from splat.core.objective import Objective
 from splat.core.schedule import PUBLISHED_STEPS, at
 from splat.core.step import Step
 from splat.core.strategy import Wrapper, recipe_name_of
-from splat.strategies.scaffold import packing
+from splat.formats import range_coding
 from splat.strategies.scaffold.anchors import Anchored
 from splat.strategies.scaffold.compact import (
     MASK_START,
@@ -181,7 +181,7 @@ class Coded(Wrapper):
         return CodedAnchors(rows, making, settings, shape, training)
 
     def begin(self, model: Model) -> None:
-        packing.check()  # not only once training is over
+        range_coding.check()  # not only once training is over
         super().begin(model)
         model.cloud.track(STEPS, 3, combine="same")
 

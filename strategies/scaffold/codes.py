@@ -11,11 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from splat.strategies.scaffold import cellcode
-from splat.strategies.scaffold.context import KINDS, Context
-from splat.strategies.scaffold.exact import told
-from splat.strategies.scaffold.networks import Networks
-from splat.strategies.scaffold.packing import (
+from splat.formats.range_coding import (
     MOST,
     BitsIn,
     BitsOut,
@@ -23,6 +19,10 @@ from splat.strategies.scaffold.packing import (
     numbers_packed,
     numbers_unpacked,
 )
+from splat.strategies.scaffold import cellcode
+from splat.strategies.scaffold.context import KINDS, Context
+from splat.strategies.scaffold.exact import told
+from splat.strategies.scaffold.networks import Networks
 from splat.strategies.scaffold.settled import Settled, kept_of, placed
 from splat.system.foreign import fits
 

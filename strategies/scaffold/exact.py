@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +12,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from splat.formats.range_coding import PARTS, power
 from splat.strategies.scaffold.context import FINEST_STEP, KINDS, SPREAD, WIDEST, Context
 
-PARTS = 8
-"""Steps and scales are powers of two in so many parts of an octave."""
 NARROWEST, BROADEST = -3 * PARTS, 18 * PARTS
 """Smallest and largest scale in units of the step, as a power: an eighth, and 2^18."""
 BLOCK = 2048
@@ -37,16 +34,6 @@ class Told:
     """[n, 3]: powers of two, by kind, in units of the base step; see `power`."""
     scale: Ints
     """[n, d]: powers of two, in units of the step."""
-
-
-def power(number: NDArray[Any]) -> Doubles:
-    """2^(number / PARTS), by roots and products alone."""
-    root, values = 2.0, [1.0]
-    while len(values) < PARTS:
-        root = math.sqrt(root)
-        values = [v * w for v in values for w in (1.0, root)]
-    found: Doubles = np.ldexp(np.array(values)[number % PARTS], number // PARTS)
-    return found
 
 
 def filed(context: Context) -> Context:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from splat.core.edit import Rows
+from splat.formats.range_coding import power
 from splat.strategies.scaffold import cellcode
 from splat.strategies.scaffold.anchors import decoded, in_sight
 from splat.strategies.scaffold.context import Context
-from splat.strategies.scaffold.exact import Told, filed, power, told
+from splat.strategies.scaffold.exact import Told, filed, told
 from splat.strategies.scaffold.grid import FARTHEST
 from splat.strategies.scaffold.networks import Networks
 from splat.types import Camera, Gaussians

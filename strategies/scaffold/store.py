@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from splat.core.model import Making, Model, TrainedModule
-from splat.strategies.scaffold import codes, container, packing
+from splat.formats import range_coding
+from splat.strategies.scaffold import codes, container
 from splat.strategies.scaffold.anchors import Anchored
 from splat.strategies.scaffold.compact import MASK_START, CodedAnchors, Training
 from splat.strategies.scaffold.context import Context, Shape
@@ -76,7 +77,7 @@ def read_anchors(path: Path) -> tuple[Anchored, Frame, Drawing]:
     header, sections = container.read(path)
     coded = header.get("kind") == "coded"
     if coded:
-        packing.check()
+        range_coding.check()
     try:
         said = Record(header)
         check_claim(_claimed(said), path.stat().st_size, "anchors and networks")
@@ -225,7 +226,7 @@ def _views_packed(views: Sequence[Camera]) -> bytes:
 
 
 def _views_unpacked(data: bytes, count: int) -> tuple[Camera, ...]:
-    plain = packing.inflated(data, 4 * _NUMBERS * count)
+    plain = range_coding.inflated(data, 4 * _NUMBERS * count)
     whole = np.frombuffer(plain, np.uint8).reshape(_NUMBERS, 4, count)
     numbers = np.ascontiguousarray(whole.transpose(0, 2, 1)).view("<f4")[..., 0].T
     return tuple(_view(row.tolist()) for row in numbers)

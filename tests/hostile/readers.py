@@ -39,6 +39,7 @@ from splat.runs.log import Log, read_log
 from splat.runs.replay import read_script
 from splat.strategies.acoustic import sounds
 from splat.strategies.deferred import panorama
+from splat.strategies.deform import files as clip_files
 from splat.strategies.scaffold import files as anchor_files
 from splat.system.foreign import MOST_MEMORY
 from splat.training import dump
@@ -272,6 +273,14 @@ def _anchors(_: Path, file: Path) -> Any:
     return {n: model.cloud[n] for n in model.cloud.names}, drawn, frame, drawing, behind
 
 
+def _clip(_: Path, file: Path) -> Any:
+    model, frame, drawing = clip_files.read(file)
+    K = torch.tensor([[10.0, 0, 5], [0, 10, 5], [0, 0, 1]])
+    drawn = model(Camera(torch.eye(4), K, 10, 10, time=0.3))
+    behind = clip_files.background_of(file)
+    return {n: model.cloud[n] for n in model.cloud.names}, drawn, frame, drawing, behind
+
+
 def _sound(_: Path, file: Path) -> Any:
     head = sounds.look(file)
     return (
@@ -367,6 +376,7 @@ READERS: tuple[Reader, ...] = (
     Reader("plans", (s.plans,), (_of_named("", read_comparison),
                                  _of_named("blocks.json", read_block_plan))),
     Reader("anchors", tuple(map(s.anchors, ("plain", "kept plain", "coded"))), (_anchors,)),
+    Reader("clip", tuple(map(s.clip, ("plain", "kept plain", "coded"))), (_clip,)),
     Reader("wav", (s.wav_file, s.wav_of_16_bits), (_sound,)),
     Reader("sounds", (s.own_sounds, s.soundspaces), (_sound_folder,)),
     Reader("rwavs", (s.rwavs,), (lambda root, _: _sound_folder(root / "1", root),)),

@@ -38,6 +38,9 @@ from splat.formats.settings import Settings
 from splat.photos.disk_cache import Shelf
 from splat.runs import checkpoint
 from splat.strategies.acoustic import sounds
+from splat.strategies.deform import Deform
+from splat.strategies.deform.coded import PlanesCoded
+from splat.strategies.deform.coding.store import write_clip
 from splat.strategies.scaffold import Scaffold
 from splat.strategies.scaffold.store import write_anchors
 from splat.types import Drawing, Frame
@@ -433,6 +436,26 @@ def anchors(kind: str) -> Maker:
             opaque(model)
             model.done = 10_001
             write_anchors(model, path, frame, drawing, (0, 0.5, 1), plain=kind == "kept plain")
+        return {path.name: "anchors"}
+
+    return make
+
+
+def clip(kind: str) -> Maker:
+    """Deformed Gaussians of a few points, as `anchors`."""
+
+    def make(folder: Path) -> Targets:
+        path = folder / "scene.clip"
+        frame, drawing = Frame((0.5, 0.25, -1.0), 0.125), Drawing(near=0.2)
+        strategy: Any = Deform(resolution=4, width=16)
+        strategy = strategy if kind == "plain" else PlanesCoded(strategy)
+        n = len(seen())
+        rows = {
+            "mean": seen(), "quat": torch.ones(n, 4), "log_scale": torch.zeros(n, 3),
+            "opacity_logit": torch.zeros(n), "sh": torch.zeros(n, 4, 3),
+        }  # fmt: skip
+        model = strategy.model(rows, Making(steps=9))
+        write_clip(model, path, frame, drawing, (0, 0.5, 1), plain=kind == "kept plain")
         return {path.name: "anchors"}
 
     return make

@@ -31,7 +31,8 @@ class Export:
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The file; its ending says which format: .ply, .compressed.ply, .spz, .sog, .tsog, .glb,
     .splat, or .html, a page that shows it; lod-meta.json for levels of detail that are streamed,
-    chunks beside it; .anchors for runs of scaffold, which splat alone reads."""
+    chunks beside it; .anchors for runs of scaffold, and .clip of + deform, which splat alone
+    reads."""
     target_size: Annotated[str | None, hint("any")] = None
     """Bytes that the file may take, such as 8MB: Gaussians, harmonics and their precision are
     reduced until it does, in the way that loses least."""
@@ -64,7 +65,7 @@ class Export:
     plot: Annotated[Path | None, hint("none")] = None
     """A PNG of the files tried: what they weigh against what they lose."""
     plain: bool = False
-    """Of .anchors: every number as it is, not coded."""
+    """Of .anchors and .clip: every number as it is, not coded."""
     settings: Settings = field(default_factory=Settings)
     overwrite: Overwrite = False
     device: DrawOn = "auto"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from splat.strategies.scaffold.exact import power
 
 try:
     import constriction
@@ -17,6 +16,10 @@ except ImportError:  # an extra
 
 MOST = 1 << 22
 """Largest size of a whole number."""
+PARTS = 8
+"""Scales are powers of two in so many parts of an octave."""
+MEANS = 16
+"""Means are told in so many parts of a step."""
 SHARES = 256
 """Parts that chances of bits are told in."""
 
@@ -27,27 +30,72 @@ def check() -> None:
     """Raise ValueError where the coder is not installed."""
     if constriction is None:
         raise ValueError(
-            "coded anchors need the package constriction, which is not installed; install it with"
-            " pip install 'splat-toolkit[anchors]'"
+            "coded anchors and clips need the package constriction, which is not installed; install"
+            " it with pip install 'splat-toolkit[anchors]'"
         )
 
 
-def numbers_packed(values: Ints, scales: Ints, low: int, high: int) -> bytes:
-    """Whole numbers from `low` to `high` around 0, each as a normal one of a standard deviation.
+def power(number: NDArray[Any]) -> NDArray[np.float64]:
+    """2^(number / PARTS), by roots and products alone: the same on every machine."""
+    root, values = 2.0, [1.0]
+    while len(values) < PARTS:
+        root = math.sqrt(root)
+        values = [v * w for v in values for w in (1.0, root)]
+    found: NDArray[np.float64] = np.ldexp(np.array(values)[number % PARTS], number // PARTS)
+    return found
 
-    That is `power` of `scales`.
+
+def numbers_packed(
+    values: Ints, scales: Ints, low: int, high: int, means: Ints | None = None
+) -> bytes:
+    """Whole numbers from `low` to `high`, each as a normal one of a mean and a standard deviation.
+
+    The mean is `means` over `MEANS` (None: 0), the deviation `power` of `scales`.
     """
     check()
     coder = constriction.stream.queue.RangeEncoder()
-    coder.encode(values.astype(np.int32), _normal(low, high), *_spread(scales))
+    coder.encode(values.astype(np.int32), _normal(low, high), *_told(scales, means))
     return _bytes(coder)
 
 
-def numbers_unpacked(data: bytes, scales: Ints, low: int, high: int) -> Ints:
-    """What `numbers_packed` was given; nonsense where the bytes or the scales are others."""
+def numbers_unpacked(
+    data: bytes, scales: Ints, low: int, high: int, means: Ints | None = None
+) -> Ints:
+    """What `numbers_packed` was given; nonsense where the bytes or what is told are others."""
     check()
-    found = _decoder(data).decode(_normal(low, high), *_spread(scales))
+    found = _decoder(data).decode(_normal(low, high), *_told(scales, means))
     return np.asarray(found, np.int64)
+
+
+class NumbersOut:
+    """Whole numbers to bytes, some after the others, each as `numbers_packed` takes it."""
+
+    def __init__(self, low: int, high: int) -> None:
+        check()
+        self._coder, self._normal = constriction.stream.queue.RangeEncoder(), _normal(low, high)
+
+    def add(self, values: Ints, scales: Ints, means: Ints) -> None:
+        if len(values):
+            self._coder.encode(values.astype(np.int32), self._normal, *_told(scales, means))
+
+    def bytes(self) -> bytes:
+        """All of them."""
+        return _bytes(self._coder)
+
+
+class NumbersIn:
+    """Whole numbers out of the bytes of a `NumbersOut`, in turn."""
+
+    def __init__(self, data: bytes, low: int, high: int) -> None:
+        check()
+        self._coder, self._normal = _decoder(data), _normal(low, high)
+
+    def take(self, scales: Ints, means: Ints) -> Ints:
+        """The next ones."""
+        if not len(scales):
+            return np.zeros(0, np.int64)
+        found = self._coder.decode(self._normal, *_told(scales, means))
+        return np.asarray(found, np.int64)
 
 
 class BitsOut:
@@ -100,9 +148,9 @@ def _normal(low: int, high: int) -> Any:
     return constriction.stream.model.QuantizedGaussian(low, max(high, low + 1))
 
 
-def _spread(scales: Ints) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _told(scales: Ints, means: Ints | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     wide = power(scales)
-    return np.zeros_like(wide), wide
+    return np.zeros_like(wide) if means is None else means / float(MEANS), wide
 
 
 def _bit() -> Any:

@@ -1,0 +1,152 @@
+"""Rows that are Gaussians in few bits: in the order of a curve through space, each number expected
+by that of the row before where this helps, and as spread as its column is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from splat.core.edit import Rows
+from splat.core.frame import morton_order
+from splat.formats.range_coding import MEANS, MOST, PARTS, numbers_packed, numbers_unpacked
+from splat.system.foreign import Broken, Record
+
+PLACES = (1 << 16) - 1
+"""Places along each axis of the box of all rows."""
+STEPS = {"log_scale": 0.05, "opacity_logit": 0.1, "quat": 1 / 64, "base": 0.02, "tail": 0.02}
+"""What columns are rounded to multiples of; harmonics in their constant ones and the others."""
+LEAST, LARGEST = -3 * PARTS, 18 * PARTS
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class CodedRows:
+    """n rows as a file holds them, in its order."""
+
+    box: NDArray[np.float32]
+    """[2, 3], its corners."""
+    places: Ints
+    """[n, 3]: of means in the box."""
+    values: dict[str, Ints]
+    """[n, d]: whole steps, by the names of `STEPS`."""
+
+    @staticmethod
+    def of(columns: Rows) -> CodedRows:
+        """Rows of the columns of `Explicit`, rounded."""
+        given = {name: values.detach().float().cpu() for name, values in columns.items()}
+        order = morton_order(given["mean"])
+        given = {name: values[order] for name, values in given.items()}
+        mean = given["mean"].double().numpy()
+        box = np.stack([mean.min(0), mean.max(0)]).astype("<f4")
+        low, side = box[0].astype(np.float64), _side(box)
+        places = np.rint((mean - low) / side * PLACES).clip(0, PLACES).astype(np.int64)
+        quat = torch.nn.functional.normalize(given["quat"], dim=1)
+        quat = torch.where(quat[:, :1] < 0, -quat, quat)
+        parts = {
+            "log_scale": given["log_scale"],
+            "opacity_logit": given["opacity_logit"][:, None],
+            "quat": quat,
+            "base": given["sh"][:, 0],
+            "tail": given["sh"][:, 1:].flatten(1),
+        }
+        values = {
+            name: np.rint(part.double().numpy() / STEPS[name]).clip(-MOST, MOST).astype(np.int64)
+            for name, part in parts.items()
+        }
+        return CodedRows(box, places, values)
+
+    def columns(self) -> dict[str, Tensor]:
+        """The columns of `Explicit`."""
+        low, side = self.box[0].astype(np.float64), _side(self.box)
+
+        def part(name: str) -> Tensor:
+            return torch.from_numpy((self.values[name] * STEPS[name]).astype(np.float32))
+
+        n = len(self.places)
+        mean = (low + self.places * (side / PLACES)).astype(np.float32)
+        tail = part("tail").view(n, -1, 3)
+        return {
+            "mean": torch.from_numpy(mean),
+            "quat": part("quat"),
+            "log_scale": part("log_scale"),
+            "opacity_logit": part("opacity_logit")[:, 0],
+            "sh": torch.cat([part("base")[:, None], tail], 1),
+        }
+
+    def packed(self) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """What a header is to say of them, and the sections that hold them."""
+        said: dict[str, Any] = {"rows": len(self.places), "box": self.box.tolist()}
+        sections = {}
+        for name, values in ({"places": self.places} | self.values).items():
+            said[name], sections[name] = _packed(values)
+        return said, sections
+
+    @staticmethod
+    def unpacked(said: Record, sections: dict[str, bytes]) -> CodedRows:
+        """What `packed` made; raises where it does not fit together."""
+        n = said.whole("rows", least=1)
+        box = np.array(said["box"], "<f4")
+        if box.shape != (2, 3) or not np.isfinite(box).all():
+            raise Broken("has a `box` that is no two corners")
+        found = {
+            name: _unpacked(said.record(name), sections[name], n) for name in ("places", *STEPS)
+        }
+        wanted = {"places": 3, "log_scale": 3, "opacity_logit": 1, "quat": 4, "base": 3}
+        for name, columns in wanted.items():
+            if found[name].shape[1] != columns:
+                raise Broken(f"has {found[name].shape[1]} columns of {name}; expected {columns}")
+        if found["tail"].shape[1] not in (0, 9, 24, 45):
+            raise Broken(
+                f"has harmonics of {found['tail'].shape[1]} columns; expected 0, 9, 24, 45"
+            )
+        return CodedRows(box, found.pop("places"), found)
+
+
+def _side(box: NDArray[np.float32]) -> NDArray[np.float64]:
+    side: NDArray[np.float64] = box[1].astype(np.float64) - box[0].astype(np.float64)
+    return np.maximum(side, 1e-12)
+
+
+def _packed(values: Ints) -> tuple[dict[str, Any], bytes]:
+    """Numbers [n, d]; of each column those of the row before are taken off where that helps."""
+    taken = np.concatenate([values[:1], np.diff(values, axis=0)])
+    along = [bool(np.abs(t - np.median(t)).mean() < np.abs(v - np.median(v)).mean())
+             for t, v in zip(taken[1:].T, values[1:].T, strict=True)] if len(values) > 1 else (
+        [False] * values.shape[1])  # fmt: skip
+    given = np.where(along, taken, values) if values.size else values
+    middle = np.rint(MEANS * given.mean(0)).astype(np.int64) if given.size else np.zeros(0, int)
+    spread = given.std(0) if given.size else np.zeros(0)
+    wide = np.rint(PARTS * np.log2(np.maximum(spread, 0.05))).clip(LEAST, LARGEST).astype(np.int64)
+    low, high = (int(given.min()), int(given.max())) if given.size else (0, 0)
+    n = len(values)
+    data = numbers_packed(
+        given.ravel(), np.tile(wide, n), low, high, np.tile(middle, n)
+    ) if given.size else b""  # fmt: skip
+    said = {
+        "along": along, "middle": middle.tolist(), "wide": wide.tolist(), "low": low, "high": high
+    }  # fmt: skip
+    return said, data
+
+
+def _unpacked(said: Record, data: bytes, n: int) -> Ints:
+    along = np.array(said["along"], bool)
+    middle, wide = np.array(said["middle"], np.int64), np.array(said["wide"], np.int64)
+    low, high = (said.whole(key, least=-8 * MOST, most=8 * MOST) for key in ("low", "high"))
+    if (
+        not along.ndim == middle.ndim == wide.ndim == 1
+        or len({*map(len, (along, middle, wide))}) > 1
+    ):
+        raise Broken("has columns that do not agree on how many there are")
+    if not len(along):
+        return np.zeros((n, 0), np.int64)
+    if np.abs(middle).max() > MEANS * 8 * MOST or wide.min() < LEAST or wide.max() > LARGEST:
+        raise Broken("has columns spread as none can be")
+    found = numbers_unpacked(data, np.tile(wide, n), low, high, np.tile(middle, n))
+    given = found.reshape(n, len(along))
+    return np.where(along, given.cumsum(0), given)

@@ -95,6 +95,7 @@ def test_what_is_written_is_read_within_its_steps(tmp_path: Path, degree: int) -
     given = replace(given, colors=given.colors[:, : (degree + 1) ** 2], sh_degree=degree)
     assert given.motion is not None
     given.motion.time[7], given.motion.velocity[7, 1] = 3.5, 0.5  # beyond what is written
+    given.motion.duration[8:20] = 30.0  # nearly always there, and on their way
     path = tmp_path / "a.tsog"
     formats.write(given, path, settings=Settings(page_seconds=2.5))
     there = formats.read(path)
@@ -115,7 +116,8 @@ def test_what_is_written_is_read_within_its_steps(tmp_path: Path, degree: int) -
     rest = ~lasts & (torch.arange(400) != 7)
     steps = 1 / 65535
     assert float((there.motion.time - given.motion.time)[rest].abs().max()) < 2 * steps
-    assert float((there.motion.duration - given.motion.duration)[rest].abs().max()) < 8 * steps
+    durations = given.motion.duration.clamp_max(16)
+    assert float((there.motion.duration - durations)[rest].abs().max()) < 16 * steps
     velocity = (there.motion.velocity - given.motion.velocity)[rest]
     assert float(velocity.abs().max()) < 2.1 / 32767
     assert float(there.motion.time[7]) == pytest.approx(2.0)
@@ -131,7 +133,7 @@ def test_the_archive_is_of_the_profile(tmp_path: Path) -> None:
     assert meta["version"] == 4
     assert meta["profile"] == {"id": "org.opsiclear.tsog-playback", "version": 1}
     assert meta["timeline"]["type"] == 1 and meta["playback"] == {"duration": 2.5}
-    assert meta["timeline"]["mins"][1] > 0 and meta["timeline"]["maxs"][1] == 8
+    assert meta["timeline"]["mins"][1] > 0 and meta["timeline"]["maxs"][1] == 16
     assert np.shape(meta["temporal"]["means"]["mins"]) == (1, 3)
     named = [
         name for part in meta.values() if isinstance(part, dict) for name in part.get("files", ())

@@ -36,10 +36,9 @@ from splat.types import Drawing, Gaussians, Motion
 
 TAKES_MOTION = True
 """Whether what moves can be written."""
-LASTS = 8.0
-"""Standard deviation that is written for what is always there, and from which on what stands still
-is so when it is read, in clips: half a clip away its opacity is lower by a 510th, which is half a
-step of it."""
+LASTS = 16.0
+"""Longest standard deviation that is written, in clips: that of what is always there. What stands
+still with it is so when it is read; half a clip away its opacity is lower by a 2,000th."""
 EARLIEST, LATEST = -1.0, 2.0
 """Times that are written, in clips; what is farther off goes along its line to there."""
 SHORTEST = 1e-4
@@ -125,7 +124,7 @@ def _within(motion: Motion) -> Motion:
     durations that can be written."""
     lasts = motion.duration >= LASTING
     return Motion(
-        time=motion.time.clamp(EARLIEST, LATEST).where(~lasts, motion.time),
+        time=motion.time.clamp(EARLIEST, LATEST).where(~lasts, 0.5),
         duration=motion.duration.clamp(SHORTEST, LASTS),
         velocity=motion.velocity.where(~lasts[:, None], 0),
     )
@@ -133,10 +132,7 @@ def _within(motion: Motion) -> Motion:
 
 def _timed(motion: Motion) -> tuple[dict[str, Any], dict[str, Int[Tensor, "n c"]]]:
     """What a document says of motion, and images of it."""
-    lasts = motion.duration >= LASTS
-    # What is always there says nothing of when: the range is that of the others.
-    time = motion.time.double().where(~lasts, 0.5).clamp(EARLIEST, LATEST)
-    both = torch.stack([time, motion.duration.double()], 1)
+    both = torch.stack([motion.time.double(), motion.duration.double()], 1)
     low, high = both.amin(0), both.amax(0)
     codes = _codes(both, low, high)
     # Steps of which one is a velocity of 0, whatever the range is.

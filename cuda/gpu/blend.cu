@@ -24,7 +24,7 @@ struct Blending {
 // there is to being unfinished, and what the picture shows (`kept`) leaves T's chain of products alone.
 // A pass blends RGB and up to kExtra extra channels; where there are more, each pass blends RGB anew.
 template <int kExtra>
-__global__ void __launch_bounds__(kPixels) blend_tile(Blending call) {
+__global__ void __launch_bounds__(kPixels, 4) blend_tile(Blending call) {
   __shared__ Placed batch[kBatch];
   __shared__ float values[kBatch][kExtra ? kExtra : 1];
   __shared__ uint32_t drawn[kBlocks][kBatch / 32];

@@ -10,6 +10,8 @@ namespace splat::gpu {
 namespace {
 
 constexpr int kThreads = 128;
+// How many blocks a processor has at a time is said of the larger kernels: left to itself, ptxas takes so
+// few registers for some cards that a few values spill.
 
 struct Blended {
   const Record* records;
@@ -26,13 +28,12 @@ template <bool kWeighed>
 struct Pixels {
   float T[kBlocks], S[kBlocks], v[3][kBlocks];
 
-  __device__ Pixels(const Blended& call, const ScreenTile& tile, int lane, const float* state) {
+  __device__ Pixels(const Blended& call, const LanePixels& place, int lane, const float* state) {
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
-      const int column = tile.left + column_of(b, lane), row = tile.top + row_of(b, lane);
       T[b] = S[b] = v[0][b] = v[1][b] = v[2][b] = 0;
-      if (column >= call.picture.width || row >= call.picture.height) continue;
-      const int64_t pixel = int64_t(row) * call.picture.width + column;
+      if (!place.has(b)) continue;
+      const int64_t pixel = place.at(b);
       const float* reached = state ? state + b * 32 + lane : nullptr;
       T[b] = reached ? reached[0] : 1.f;
       if (call.v_image)
@@ -60,7 +61,7 @@ __device__ __forceinline__ float weight_at(const Blended& call, int64_t pixel, i
 }
 
 template <bool kAbsoluteToo, bool kWeighed>
-__global__ void __launch_bounds__(kThreads) take_back(Blended call) {
+__global__ void __launch_bounds__(kThreads, kWeighed ? 3 : 5) take_back(Blended call) {
   const int lane = threadIdx.x % 32, tiles = call.picture.tiles();
   const int64_t item = int64_t(blockIdx.x) * (kThreads / 32) + threadIdx.x / 32;
   const float* state = nullptr;
@@ -77,7 +78,8 @@ __global__ void __launch_bounds__(kThreads) take_back(Blended call) {
   const uint32_t end = stop_at - begin > kChunk ? begin + kChunk : stop_at;
   if (begin == end) return;
   const ScreenTile tile(call.picture, index);
-  Pixels<kWeighed> pixels(call, tile, lane, state);
+  const LanePixels place(call.picture, tile, lane);
+  Pixels<kWeighed> pixels(call, place, lane, state);
   const float base_x = centre(column_of(0, lane)), base_y = centre(row_of(0, lane));
   const float stop = float(kTransmittanceStop), cap = float(kMaxAlpha);
   for (uint32_t first = begin; first < end; first += 32) {
@@ -103,9 +105,8 @@ __global__ void __launch_bounds__(kThreads) take_back(Blended call) {
         float D = fma(pixels.v[0][b], p.r, fma(pixels.v[1][b], p.g, pixels.v[2][b] * p.b));
         if (kWeighed) {
           weights[b] = w;
-          const int x = tile.left + column_of(b, lane), y = tile.top + row_of(b, lane);
-          if (call.v_extra && x < call.picture.width && y < call.picture.height) {
-            const float* v = call.v_extra + (int64_t(y) * call.picture.width + x) * call.extra.count;
+          if (call.v_extra && place.has(b)) {
+            const float* v = call.v_extra + place.at(b) * call.extra.count;
             for (int e = 0; e < call.extra.count; ++e) D = fma(v[e], call.extra.value(record, row, e), D);
           }
         }
@@ -133,11 +134,9 @@ __global__ void __launch_bounds__(kThreads) take_back(Blended call) {
         for (int column = 0; column < call.extra.count + call.maps; ++column) {
           float total = 0;
 #pragma unroll
-          for (int b = 0; b < kBlocks; ++b) {
-            const int x = tile.left + column_of(b, lane), y = tile.top + row_of(b, lane);
-            if ((hits >> b & 1) && x < call.picture.width && y < call.picture.height)
-              total = fma(weights[b], weight_at(call, int64_t(y) * call.picture.width + x, column), total);
-          }
+          for (int b = 0; b < kBlocks; ++b)
+            if (hits >> b & place.inside >> b & 1)
+              total = fma(weights[b], weight_at(call, place.at(b), column), total);
           total = warp_sum(total);
           if (lane == 0) out[kHead + column] = total;
         }

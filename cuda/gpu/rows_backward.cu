@@ -78,7 +78,7 @@ __device__ void differentiate(const Backward& call, const Pinhole<float>& cam, c
 }
 
 template <bool kPose>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 5)
     gather(Backward call, Pinhole<float> cam, Rows rows, PairSums sums) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x, n = call.frame.scene.n;
   const int features = call.frame.scene.feature_count, depth = call.frame.settings.depth ? 1 : 0;

@@ -43,15 +43,11 @@ __global__ void __launch_bounds__(kThreads, 3) survey_tiles(Surveyed call) {
   // `rest` is what is still to come of the colour, background and all.
   float T[kBlocks], rest[3][kBlocks], most[kBlocks];
   int32_t best[kBlocks];
-  const auto pixel_of = [&](int b) -> int64_t {
-    const int x = tile.left + column_of(b, lane), y = tile.top + row_of(b, lane);
-    return x < call.picture.width && y < call.picture.height ? int64_t(y) * call.picture.width + x : -1;
-  };
+  const LanePixels place(call.picture, tile, lane);
 #pragma unroll
   for (int b = 0; b < kBlocks; ++b) {
-    const int64_t pixel = pixel_of(b);
-    T[b] = pixel >= 0 ? 1.f : 0.f, most[b] = 0, best[b] = -1;
-    for (int c = 0; c < 3; ++c) rest[c][b] = pixel >= 0 ? call.image[3 * pixel + c] : 0.f;
+    T[b] = place.has(b) ? 1.f : 0.f, most[b] = 0, best[b] = -1;
+    for (int c = 0; c < 3; ++c) rest[c][b] = place.has(b) ? call.image[3 * place.at(b) + c] : 0.f;
   }
   const float base_x = centre(column_of(0, lane)), base_y = centre(row_of(0, lane));
   const float stop = float(kTransmittanceStop), cap = float(kMaxAlpha);
@@ -101,8 +97,8 @@ __global__ void __launch_bounds__(kThreads, 3) survey_tiles(Surveyed call) {
           float total = 0;
 #pragma unroll
           for (int b = 0; b < kBlocks; ++b)
-            if (const int64_t pixel = pixel_of(b); (hits >> b & 1) && pixel >= 0)
-              total = fma(weights[b], call.maps[pixel * call.map_count + m], total);
+            if (hits >> b & place.inside >> b & 1)
+              total = fma(weights[b], call.maps[place.at(b) * call.map_count + m], total);
           total = warp_sum(total);
           if (lane == 0) out[kHead + m] = total;
         }
@@ -110,11 +106,11 @@ __global__ void __launch_bounds__(kThreads, 3) survey_tiles(Surveyed call) {
   }
 #pragma unroll
   for (int b = 0; b < kBlocks; ++b)
-    if (const int64_t pixel = pixel_of(b); pixel >= 0) call.strongest[pixel] = best[b];
+    if (place.has(b)) call.strongest[place.at(b)] = best[b];
 }
 
 // A row's scores over its tiles: sums, and the largest of `kMost`.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 8)
     survey_rows(Rows rows, PairSums sums, int64_t n, int map_count, float* scores) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   const uint32_t count = i < n ? rows.counts[i] : 0, first = count ? rows.places[i] : 0;

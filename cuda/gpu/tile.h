@@ -30,7 +30,26 @@ __device__ __forceinline__ int column_of(int block, int lane) { return block % 2
 __device__ __forceinline__ int row_of(int block, int lane) { return block / 2 * kBlockH + lane / kBlockW; }
 __device__ __forceinline__ float centre(int pixel) { return float(pixel - kTile / 2) + .5f; }
 
-// That offset, and log2(alpha) there. All kernels use this one expression: a pixel near the threshold
+// The pixel of each block that a lane has, as numbers in the picture.
+struct LanePixels {
+  uint32_t first;   // of the first block; a picture of 2^32 pixels fits no card with its gradient
+  int width;        // of the picture
+  uint32_t inside;  // a bit a block: whether the pixel is one of the picture's
+
+  __device__ LanePixels(const Picture& picture, const ScreenTile& tile, int lane)
+      : first(uint32_t(tile.top + row_of(0, lane)) * uint32_t(picture.width) + uint32_t(tile.left + column_of(0, lane))),
+        width(picture.width), inside(0) {
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b)
+      inside |= uint32_t(tile.left + column_of(b, lane) < picture.width && tile.top + row_of(b, lane) < picture.height) << b;
+  }
+  __device__ bool has(int block) const { return inside >> block & 1; }
+  __device__ int64_t at(int block) const {
+    return first + uint32_t(row_of(block, 0)) * uint32_t(width) + uint32_t(column_of(block, 0));
+  }
+};
+
+// The offset of a pixel, and log2(alpha) there. All kernels use this one expression: a pixel near the threshold
 // must fall on the same side each time.
 struct Offset {
   float x, y, log2_alpha;

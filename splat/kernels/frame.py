@@ -7,12 +7,16 @@ step.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from splat.kernels.crossing import needed
+
+MOST_PIXELS = 1 << 32
+"""Of a picture: kernels number them in 32 bits."""
 
 
 class Frame:
@@ -34,7 +38,12 @@ class Frame:
         return self
 
     def forward(self, fields: dict[str, Any]) -> None:
-        gpu, n = self._gpu, fields["n"]
+        gpu, n, size = self._gpu, fields["n"], (fields["width"], fields["height"])
+        if math.prod(size) >= MOST_PIXELS:
+            raise ValueError(
+                f"the picture has {size[0]} x {size[1]} pixels; expected fewer than {MOST_PIXELS}"
+                " on CUDA: draw it in parts"
+            )
         outputs = {name: fields[name] for name in ("background", "image", "alpha", "extra")}
         scene = {name: value for name, value in fields.items() if name not in outputs}
         radii = scene.pop("radii")
@@ -43,7 +52,6 @@ class Frame:
         counted = needed(counts, counts=(counts, (2,)))
         self._call("project", {**scene, **row_room, **counted, "radii": radii})
         visible, pairs = counts.tolist()
-        size = fields["width"], fields["height"]
         if pairs > gpu.most_pairs:
             raise ValueError(
                 f"the picture has {pairs} pairs of a Gaussian and a tile that it touches; expected"

@@ -50,10 +50,13 @@ namespace shim {
 
 void barrier();
 int barrier_count(bool value);  // how many threads of the block gave true
+struct Seen {
+  uint64_t words[32];
+  unsigned votes;  // lanes that took part and whose word is not 0
+};
 // Each lane of the mask gives a word and sees those of all 32; of lanes that have returned, old ones.
-const uint64_t* exchange(unsigned mask, uint64_t word);
+const Seen& exchange(unsigned mask, uint64_t word);
 unsigned lane();
-unsigned alive();  // lanes of this warp that have not returned
 void run(dim3 grid, dim3 block, void (*body)(void*), void* closure);
 
 template <class T>
@@ -87,24 +90,18 @@ inline int __syncthreads_or(int p) { return shim::barrier_count(p != 0) > 0; }
 inline void __syncwarp(unsigned mask = ~0u) { shim::exchange(mask, 0); }
 template <class T>
 T __shfl_sync(unsigned mask, T value, int from) {
-  return shim::unpacked<T>(shim::exchange(mask, shim::packed(value))[from & 31]);
+  return shim::unpacked<T>(shim::exchange(mask, shim::packed(value)).words[from & 31]);
 }
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int bits) {
-  return shim::unpacked<T>(shim::exchange(mask, shim::packed(value))[shim::lane() ^ unsigned(bits)]);
+  return shim::unpacked<T>(shim::exchange(mask, shim::packed(value)).words[shim::lane() ^ unsigned(bits)]);
 }
 template <class T>
 T __shfl_down_sync(unsigned mask, T value, unsigned by) {
   const unsigned lane = shim::lane();
-  return shim::unpacked<T>(shim::exchange(mask, shim::packed(value))[lane + by < 32 ? lane + by : lane]);
+  return shim::unpacked<T>(shim::exchange(mask, shim::packed(value)).words[lane + by < 32 ? lane + by : lane]);
 }
-inline unsigned __ballot_sync(unsigned mask, int p) {
-  const unsigned here = mask & shim::alive();
-  const uint64_t* words = shim::exchange(mask, p != 0);
-  unsigned found = 0;
-  for (int i = 0; i < 32; ++i) found |= unsigned((here >> i & 1) && words[i]) << i;
-  return found;
-}
+inline unsigned __ballot_sync(unsigned mask, int p) { return shim::exchange(mask, p != 0).votes; }
 inline int __any_sync(unsigned mask, int p) { return __ballot_sync(mask, p) != 0; }
 inline int __all_sync(unsigned mask, int p) { return __ballot_sync(mask, !p) == 0; }
 inline int __popc(unsigned v) { return __builtin_popcount(v); }

@@ -23,7 +23,8 @@ namespace {
 constexpr std::size_t kStack = 256 << 10;
 
 // A context that can be left and entered again. The system's own way asks the kernel each time, which
-// is a hundred times slower; what a call must keep is six registers and the stack.
+// is a hundred times slower; what a call must keep is six registers and the stack. It ends in a jump,
+// for the processor would guess a return wrong each time.
 #if defined(__x86_64__)
 asm(R"(
 .text
@@ -43,7 +44,8 @@ shim_switch:
   popq %r12
   popq %rbx
   popq %rbp
-  ret
+  popq %rcx
+  jmp *%rcx
 .size shim_switch,.-shim_switch
 )");
 extern "C" void shim_switch(void** save, void* to);
@@ -76,10 +78,12 @@ struct Fiber {
   Context context;
   State state;
   unsigned mask;  // of the exchange that it waits for
+  uint3 index;    // threadIdx
 };
 
 struct Warp {
-  uint64_t given[32], seen[2][32];
+  uint64_t given[32];
+  Seen seen[2];
   unsigned generation = 0;
   int ready = 0;  // lanes that can go on
 };
@@ -113,7 +117,8 @@ char* stack_of(unsigned i) {
   while (stacks.size() <= i) {
     void* memory = mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED || mprotect(memory, std::size_t(getpagesize()), PROT_NONE)) std::abort();
-    stacks.push_back(static_cast<char*>(memory));  // one that grows too large ends at the page
+    // One that grows too large ends at the page. Were all at like addresses, a cache would hold few.
+    stacks.push_back(static_cast<char*>(memory) - stacks.size() % 64 * 448);
   }
   return stacks[i];
 }
@@ -130,7 +135,7 @@ void advance(unsigned w) {
     const unsigned i = 32 * w + lanes[k];
     if (fibers[i].state != kReady) continue;
     now = i;
-    threadIdx = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
+    threadIdx = fibers[i].index;
     change(home, fibers[i].context);
   }
   warps[w].ready = 0;
@@ -152,11 +157,16 @@ bool met(unsigned w) {
     }
     if (!all) continue;
     const unsigned generation = warp.generation++ & 1;
-    std::memcpy(warp.seen[generation], warp.given, sizeof warp.given);
+    Seen& seen = warp.seen[generation];
+    std::memcpy(seen.words, warp.given, sizeof warp.given);
+    seen.votes = 0;
     for (unsigned k = 0; k < count; ++k) {
       Fiber& other = fibers[32 * w + k];
-      if ((mask >> k & 1) && other.state == kInWarp) other.state = kReady, other.mask = generation, ++warp.ready;
+      if (!(mask >> k & 1) || other.state != kInWarp) continue;
+      other.state = kReady, other.mask = generation, ++warp.ready;
+      seen.votes |= unsigned(seen.words[k] != 0) << k;
     }
+    if (warp.ready == int(count)) return true;
     any = true;
   }
   return any;
@@ -177,6 +187,7 @@ void run_block() {
   for (unsigned i = 0; i < threads; ++i) {
     prepare(fibers[i].context, stack_of(i), enter);
     fibers[i].state = kReady;
+    fibers[i].index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
   }
   for (unsigned w = 0; w < warps.size(); ++w) warps[w] = Warp{}, warps[w].ready = int(lanes_of(w));
   phase = 0, counts[0] = counts[1] = 0;
@@ -208,7 +219,7 @@ int barrier_count(bool value) {
   return counts[mine];
 }
 
-const uint64_t* exchange(unsigned mask, uint64_t word) {
+const Seen& exchange(unsigned mask, uint64_t word) {
   const unsigned me = now;
   Warp& warp = warps[me / 32];
   warp.given[me % 32] = word;
@@ -218,13 +229,6 @@ const uint64_t* exchange(unsigned mask, uint64_t word) {
 }
 
 unsigned lane() { return now % 32; }
-
-unsigned alive() {
-  unsigned found = 0;
-  for (unsigned k = 0, first = now / 32 * 32; k < lanes_of(now / 32); ++k)
-    found |= unsigned(fibers[first + k].state != kDone) << k;
-  return found;
-}
 
 void run(dim3 grid, dim3 block, void (*body)(void*), void* closure) {
   body_of = body, closure_of = closure, blockDim = block, gridDim = grid;

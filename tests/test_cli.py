@@ -379,8 +379,9 @@ def test_a_signal_ends_the_program_with_its_code_and_the_way_on(tiny_folder: Pat
     folder = Path(os.environ.get("TMPDIR", "/tmp")) / f"splat-signal-{os.getpid()}"
     command = ["train", str(tiny_folder), "--out", str(folder), "--steps", "1M", "--max-side", "0"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "splat", *command], stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-m", "splat", *command, "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     assert process.stderr is not None
     try:
         for line in process.stderr:
@@ -389,11 +390,13 @@ def test_a_signal_ends_the_program_with_its_code_and_the_way_on(tiny_folder: Pat
         while not (folder / "log.jsonl").is_file() or not (folder / "log.jsonl").stat().st_size:
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 128 + signal.SIGTERM
     assert f"`splat resume {folder}` goes on from there" in err and "Traceback" not in err
+    error = json.loads(out)["error"]
+    assert (error["kind"], error["exit_code"]) == ("ended", 128 + signal.SIGTERM)
 
 
 def test_the_python_interface_trains_without_leaving_a_trace(
@@ -720,7 +723,7 @@ def test_one_cause_is_told_once(splat: Splat, tmp_path: Path) -> None:
         "        return Edit(drop=(Drop(torch.tensor([10**6]), 'x'),))\n"
     )
     outcome = splat("strategies", "test", f"{tmp_path / 'bad.py'}:Bad", "--steps", 40)
-    assert outcome.code == 1 and "0 of 11 checks passed" in outcome.out
+    assert outcome.code == 1 and "0 of 11 checks passed" in outcome.out and not outcome.err
     assert outcome.out.count("drop names rows outside") == 1
     said = " ".join(outcome.out.split())
     assert "so that these cannot pass: constant, schedule, rows," in said

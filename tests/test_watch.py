@@ -6,16 +6,20 @@ import json
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+import tqdm
 from methods import METHODS, job_of
 from torch import Tensor
+from tqdm.std import TqdmWarning
 
 from splat import api
 from splat.core.edit import Change, Edit, Nudge
@@ -204,12 +208,21 @@ def test_checkpoints_of_each_minute_have_round_names(
 def test_a_notebook_shows_a_bar(
     job: Job, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    class Warns(ModuleType):
+        """As tqdm where ipywidgets are not installed."""
+
+        @property
+        def tqdm(self) -> Any:
+            warnings.warn("IProgress not found", TqdmWarning, stacklevel=2)
+            return tqdm.std.tqdm
+
+    monkeypatch.setitem(sys.modules, "tqdm.auto", Warns("tqdm.auto"))
     monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
     with closing(Bar(0, 60, job.time_left())) as bar:
         job.run.watchers = [bar]
         train(job.run)
     said = capfd.readouterr().err
-    assert "60/60" in said and "Gaussians" in said
+    assert "60/60" in said and "Gaussians" in said and "IProgress" not in said
 
 
 def test_time_left_knows_that_steps_grow() -> None:

@@ -117,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except KeyboardInterrupt:
         print(f"splat {verb}: interrupted", file=sys.stderr)
+        if as_json and _speaks():
+            _printed(errors.as_json(128 + signal.SIGINT, "interrupted"))
         return 128 + signal.SIGINT
     except BrokenPipeError:
         # Who read our output (`| head`) had enough; Python would complain when it flushes at exit.

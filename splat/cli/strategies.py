@@ -138,10 +138,12 @@ def test_strategy(arguments: Sequence[str]) -> int:
     """Check a strategy; the exit code."""
     from splat.conformance.checks import STEPS, check_strategy
     from splat.recipes.recipe import to_text_or_names
+    from splat.system import errors
 
     own = {"--steps": 1, "--gain": 1, "--json": 0, "--quiet": 0}
     asked = parsed(Test, "strategies test", _joined(arguments, own))
     strategy = _strategy(asked.recipe)
+    errors.speak(quiet=True)  # of the scene that it is tried on
     findings = check_strategy(strategy, steps=asked.steps or STEPS, gain=asked.gain)
     failed = [finding for finding in findings if not finding.passed]
     if asked.json:

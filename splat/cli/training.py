@@ -128,10 +128,10 @@ def report(call: Callable[[Callable[[Result], None]], Result], out: Path, as_jso
         ranks = current_ranks()
         if ranks.first:
             by = "" if ranks.alone else f"torchrun --nproc-per-node {ranks.local_count} -m "
-            print(
-                f"stopped after step {stop.step:,}; `{by}splat resume {out}` goes on from there",
-                file=sys.stderr,
-            )
+            said = f"stopped after step {stop.step:,}; `{by}splat resume {out}` goes on from there"
+            print(said, file=sys.stderr)
+            if as_json:
+                print(errors.as_json(128 + stop.number, said), flush=True)
         return 128 + stop.number
     return 0
 

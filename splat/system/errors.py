@@ -35,7 +35,7 @@ def speak(quiet: bool) -> None:
 
 
 def as_json(code: int, sentence: str) -> str:
-    """An error for programs, in place of the result that `--json` prints."""
+    """An error, or a signal that ended it, for programs, in place of what `--json` prints."""
     kind = {FAILED: "failed", BAD_INPUT: "input"}.get(code, "ended")
     return json.dumps({"error": {"exit_code": code, "kind": kind, "message": sentence}}, indent=1)
 

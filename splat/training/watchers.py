@@ -6,13 +6,14 @@ import logging
 import math
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 from tqdm import tqdm
-from tqdm.auto import tqdm as notebook_or_text
+from tqdm.std import TqdmWarning
 
 from splat.core.edit import Change
 from splat.core.step import Step
@@ -196,6 +197,15 @@ def psnr_key(held_out: bool) -> str:
     return "test_psnr" if held_out else "train_psnr"
 
 
+def _of_notebook() -> Any:
+    """tqdm's bar of a notebook; without ipywidgets it is text, which is no cause for a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TqdmWarning)
+        from tqdm.auto import tqdm as found
+
+    return found
+
+
 class Bar:
     """Progress on a terminal and in a notebook as a bar, elsewhere as a line now and then."""
 
@@ -207,7 +217,7 @@ class Bar:
     def __init__(self, step: int, steps: int, left: TimeLeft) -> None:
         self._left = left
         notebook = "ipykernel" in sys.modules
-        self._bar = (notebook_or_text if notebook else tqdm)(
+        self._bar = (_of_notebook() if notebook else tqdm)(
             total=steps,
             initial=step,
             unit=" step",

@@ -5,7 +5,9 @@
 
 PSNR over all pixels, on those that move and on the others (`splat.training.clip_figures`), CPU time
 of a step, and where truth is known the flow: the median, over what is seen of what moves, of the
-difference between the velocity of a Gaussian and that of the thing, over the latter. `--instants`
+difference between the velocity of a Gaussian and that of the thing, over the latter. Of what a
+field deforms the file is the `.clip`, and the last column how many times smaller it is than rows
+and planes of the first such recipe as floats. `--instants`
 trains so many single instants apart with the first recipe: with all steps each, and with as many
 in all as the clip has; `--unseen` trains without every fourth instant, and measures on those.
 """
@@ -54,6 +56,11 @@ class Figures:
     step: float
     bytes: int
     flow: float | None = None
+    file: float | None = None
+    """Of the file, read back."""
+    floats: int = 0
+    """Bytes of rows and planes as floats; 0: nothing is deformed."""
+    smaller: float | None = None
 
 
 def trained(
@@ -78,9 +85,11 @@ def figures(out: Path, metrics: dict[str, Any], scene: SceneData) -> Figures:
     """Those of a run of the whole clip."""
     moved = metrics["clip"]
     file = Folder(out).gaussians
+    own = metrics.get("clip_file") or metrics["export"]
     return Figures(
         metrics["psnr"], moved["psnr_moving"], moved["psnr_rest"], metrics["seconds_per_step"],
-        file.stat().st_size, flow_error(files.read(file), scene),
+        own["bytes"], flow_error(files.read(file), scene), own["psnr_after"],
+        own.get("as_floats", 0),
     )  # fmt: skip
 
 
@@ -189,8 +198,8 @@ def row(name: str, found: Sequence[Figures]) -> list[str]:
         return f"{mean} ± {factor * statistics.stdev(values):.{digits}f}"
 
     return [
-        name, of("psnr"), of("moving"), of("rest"), of("step", 1, 1e3), of("bytes", 2, 1e-6),
-        of("flow"),
+        name, of("psnr"), of("moving"), of("rest"), of("step", 1, 1e3), of("bytes", 3, 1e-6),
+        of("flow"), of("file"), of("smaller", 1),
     ]  # fmt: skip
 
 
@@ -236,7 +245,13 @@ def main() -> None:
             ):
                 out = asked.out / f"single_{steps}_{asked.cap}_{seed}"
                 table[name].append(single_instants(scene, base, seed, out, steps, asked.cap, count))
-    head = ["recipe", "all, dB", "moving", "others", "ms a step", "MB", "flow error"]
+    whole = next((found[0].floats for found in table.values() if found[0].floats), 0)
+    for name, found in table.items():
+        table[name] = [
+            replace(each, smaller=whole / each.bytes) if each.floats else each for each in found
+        ]
+    head = ["recipe", "all, dB", "moving", "others", "ms a step", "MB", "flow error", "file, dB"]
+    head += ["times smaller"]
     print(markdown(head, [row(name, found) for name, found in table.items()]))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -296,3 +298,13 @@ def test_bits_fall_as_they_are_learned(clip_folder: Path, tmp_path: Path) -> Non
 def test_the_names_are_there() -> None:
     assert isinstance(strategy_from_text("adc + deform + light4gs + planes-coded"), object)
     assert Deform().width == 32 and _made is not None
+
+
+def test_info_says_what_a_file_is(tmp_path: Path, splat: Callable[..., Any]) -> None:
+    write_clip(trained(), tmp_path / "a.clip", FRAME, Drawing())
+    said = json.loads(splat("info", tmp_path / "a.clip", "--json").out)
+    assert said["format"] == ".clip, coded" and said["gaussians"] == 60
+    assert said["planes"] == {"sides": [6, 12], "instants": 3, "channels": 16}
+    (tmp_path / "b.clip").write_bytes(b"")
+    outcome = splat("info", tmp_path / "b.clip")
+    assert outcome.code == 2 and "b.clip" in outcome.err

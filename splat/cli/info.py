@@ -22,6 +22,7 @@ from splat.formats.limits import FAINTEST, broken_counts
 from splat.math import LASTING
 from splat.options.parse import parsed
 from splat.recipes.described import class_names
+from splat.recipes.model_files import MODEL_FILES, model_file
 from splat.runs.folder import Folder, read_config
 from splat.runs.kept import checkpoints_in
 from splat.system.files import read_json
@@ -42,7 +43,9 @@ _Floats = NDArray[np.floating[Any]]
 def main(arguments: Sequence[str]) -> int:
     """Print what is in a scene, a run or a file; the exit code."""
     asked = parsed(Info, "info", arguments)
-    if asked.what.is_file():
+    if asked.what.is_file() and asked.what.suffix in MODEL_FILES:
+        record = of_model_file(asked.what)
+    elif asked.what.is_file():
         record = of_file(asked.what)
     elif Folder(asked.what).is_run():
         record = of_run(Folder(asked.what))
@@ -100,6 +103,14 @@ def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
             "memory": prediction.text(),
         },
     }
+
+
+def of_model_file(path: Path) -> dict[str, Any]:
+    """What a file that keeps a model says of itself."""
+    own = model_file(path.suffix)
+    if own is None:
+        raise ValueError(f"{path} is of a method that is not here; install all of splat")
+    return {"file": str(path), "bytes": path.stat().st_size, **own.described(path)}
 
 
 def of_run(folder: Folder) -> dict[str, Any]:

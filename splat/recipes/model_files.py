@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from splat.core.model import Model
-from splat.evaluation.evaluate import HeldOutFitter
 from splat.system.import_path import object_at
-from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
+
+if TYPE_CHECKING:  # which files there are can be told without loading torch
+    import torch
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from splat.core.model import Model
+    from splat.evaluation.evaluate import HeldOutFitter
+    from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
 
 MODEL_FILES: Mapping[str, str] = {
     ".anchors": "splat.strategies.scaffold.files",
@@ -35,6 +37,10 @@ class ModelFile(Protocol):
 
     def read(self, path: Path) -> tuple[Model, Frame, Drawing]:
         """The model, the frame that it lies in, and how it is to be drawn."""
+        ...
+
+    def described(self, path: Path) -> Mapping[str, Any]:
+        """What a file says of itself, for people."""
         ...
 
     def background_of(self, path: Path) -> Float[Tensor, "3"] | None:

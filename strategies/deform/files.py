@@ -20,7 +20,15 @@ from splat.strategies.deform.model import Deformed
 from splat.system.text import size
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
 
-__all__ = ["ClipReceipt", "background_of", "decoding", "read", "receipt_text", "written"]
+__all__ = [
+    "ClipReceipt",
+    "background_of",
+    "decoding",
+    "described",
+    "read",
+    "receipt_text",
+    "written",
+]
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,23 @@ def decoding(model: Model, device: torch.device) -> Callable[[Camera], Gaussians
     if device.type == "cpu":
         return model
     return lambda camera: model(camera.to("cpu")).to(device)
+
+
+def described(path: Path) -> Mapping[str, Any]:
+    """What a file says of itself, for people."""
+    header = header_of(path)
+    sizes = header["sizes"]
+    return {
+        "format": f".clip, {header['kind']}",
+        "gaussians": header["rows"],
+        "planes": {
+            "sides": sizes["sides"], "instants": sizes["instants"], "channels": sizes["channels"],
+        },
+        "layers": sizes["width"],
+        "steps": header.get("step"),
+        "frame": header["frame"],
+        "background": header["background"],
+    }  # fmt: skip
 
 
 def background_of(path: Path) -> Float[Tensor, "3"] | None:

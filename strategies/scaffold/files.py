@@ -24,6 +24,7 @@ __all__ = [
     "AnchorsReceipt",
     "background_of",
     "decoding",
+    "described",
     "read",
     "receipt_text",
     "written",
@@ -110,6 +111,20 @@ def decoding(model: Model, device: torch.device) -> Callable[[Camera], Gaussians
     if device.type == "cpu":
         return model
     return lambda camera: model(camera.to("cpu")).to(device)
+
+
+def described(path: Path) -> Mapping[str, Any]:
+    """What a file says of itself, for people."""
+    header = header_of(path)
+    return {
+        "format": f".anchors, {header['kind']}",
+        "anchors": header["anchors"],
+        "settings": header["settings"],
+        "voxel": header["voxel"],
+        "photos": header["photos"],
+        "frame": header["frame"],
+        "background": header["background"],
+    }
 
 
 def background_of(path: Path) -> Float[Tensor, "3"] | None:

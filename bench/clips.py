@@ -245,10 +245,10 @@ def main() -> None:
             ):
                 out = asked.out / f"single_{steps}_{asked.cap}_{seed}"
                 table[name].append(single_instants(scene, base, seed, out, steps, asked.cap, count))
-    whole = next((found[0].floats for found in table.values() if found[0].floats), 0)
-    for name, found in table.items():
+    whole = next((runs[0].floats for runs in table.values() if runs[0].floats), 0)
+    for name, runs in table.items():
         table[name] = [
-            replace(each, smaller=whole / each.bytes) if each.floats else each for each in found
+            replace(each, smaller=whole / each.bytes) if each.floats else each for each in runs
         ]
     head = ["recipe", "all, dB", "moving", "others", "ms a step", "MB", "flow error", "file, dB"]
     head += ["times smaller"]

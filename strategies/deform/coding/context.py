@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate
 
@@ -22,9 +22,11 @@ from splat.strategies.deform.field import KINDS, DeformationField, Step, rounded
 
 REACH = 2
 """Values to each side that are looked at for one between."""
+TAPS = (2 * REACH + 1) ** 2 // 2
+"""Values of the other colour in a square around one."""
 FILTERS = 2
 """Sums of what is around a value, by channel."""
-HIDDEN = 32
+HIDDEN = 16
 SMALLEST = 1e-6
 """Least chance of a value that bits are counted of."""
 RATES = (5e-3, 5e-4)
@@ -48,8 +50,7 @@ class Expectation(nn.Module):
 
         self.fill = nn.Parameter(fill.clone())
         self.wide = nn.Parameter(torch.full((channels,), 2.0))
-        side = 2 * REACH + 1
-        self.around = nn.Parameter(even(channels * FILTERS, 1, side, side, most=0.1))
+        self.around = nn.Parameter(even(channels * FILTERS, TAPS, most=0.1))
         first = even(inputs, HIDDEN, most=math.sqrt(6 / (inputs + HIDDEN)))
         self.first = nn.Parameter(torch.cat([first, torch.zeros(1, HIDDEN)]))
         self.second = nn.Parameter(torch.zeros(HIDDEN + 1, 2 * channels))
@@ -61,9 +62,10 @@ class Expectation(nn.Module):
         h, w, c = values.shape
         white = chessboard(h, w, values.device)
         away = (values - self.fill) * ~white[:, :, None]
-        summed = conv2d(
-            away.permute(2, 0, 1)[None], self.around * _others(values), padding=REACH, groups=c
-        )[0]
+        side = 2 * REACH + 1
+        taps = self.around.new_zeros(len(self.around), side * side)
+        taps = taps.index_copy(1, others(values.device), self.around).view(-1, 1, side, side)
+        summed = conv2d(away.permute(2, 0, 1)[None], taps, padding=REACH, groups=c)[0]
         read = [summed.permute(1, 2, 0) * white[:, :, None]]
         expected = self.fill.expand(h, w, c)
         if before is not None:
@@ -128,7 +130,7 @@ class PlaneContext(nn.Module):
         return TrainedModule(self, torch.optim.Adam(held, eps=1e-15, fused=True), [rate])
 
 
-def chessboard(rows: int, columns: int, device: torch.device) -> Bool[Tensor, "h w"]:
+def chessboard(rows: int, columns: int, device: torch.device | None) -> Bool[Tensor, "h w"]:
     """Which values come in the second turn."""
     down = torch.arange(rows, device=device)[:, None]
     return (down + torch.arange(columns, device=device)) % 2 == 1
@@ -143,10 +145,10 @@ def finer(values: Float[Tensor, "h w c"], rows: int, columns: int) -> Float[Tens
     return found[0].permute(1, 2, 0)
 
 
-def _others(like: Tensor) -> Tensor:
-    """Of a square around a value those of the other colour, 1 and 0."""
+def others(device: torch.device | None = None) -> Int[Tensor, "t"]:
+    """Of a square around a value the places of the other colour, row by row."""
     side = 2 * REACH + 1
-    return chessboard(side, side, like.device).to(like)
+    return chessboard(side, side, device).flatten().nonzero()[:, 0]
 
 
 def _bits(values: Tensor, mean: Tensor, wide: Tensor, step: float) -> Tensor:

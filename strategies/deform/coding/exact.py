@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splat.formats.range_coding import MEANS, PARTS, NumbersIn, NumbersOut
-from splat.strategies.deform.coding.context import FILTERS, REACH, Expectation, PlaneContext
+from splat.strategies.deform.coding.context import (
+    FILTERS,
+    REACH,
+    TAPS,
+    Expectation,
+    PlaneContext,
+    others,
+)
 from splat.strategies.deform.field import KINDS
 
 NARROWEST, BROADEST = -3 * PARTS, 18 * PARTS
@@ -158,13 +165,11 @@ def _around(weights: _Weights, values: Doubles, rows: Ints, columns: Ints) -> Do
     away = np.zeros((h + 2 * REACH, w + 2 * REACH, channels))
     away[REACH : REACH + h, REACH : REACH + w] = values - weights.fill
     total = np.zeros((len(rows), channels, FILTERS))
-    side = 2 * REACH + 1
-    filters = weights.around.reshape(channels, FILTERS, side, side)
-    for down in range(side):
-        for across in range(side):
-            if (down + across) % 2:
-                near = away[rows + down, columns + across]
-                total = total + near[:, :, None] * filters[:, :, down, across]
+    filters = weights.around.reshape(channels, FILTERS, TAPS)
+    for tap, place in enumerate(others().tolist()):
+        down, across = divmod(place, 2 * REACH + 1)
+        near = away[rows + down, columns + across]
+        total = total + near[:, :, None] * filters[:, :, tap]
     return total.reshape(len(rows), -1)
 
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from splat.core.edit import Rows
-from splat.core.frame import morton_order
 from splat.formats.range_coding import MEANS, MOST, PARTS, numbers_packed, numbers_unpacked
 from splat.system.foreign import Broken, Record
 
-PLACES = (1 << 16) - 1
+BITS = 16
+PLACES = (1 << BITS) - 1
 """Places along each axis of the box of all rows."""
 STEPS = {"log_scale": 0.05, "opacity_logit": 0.1, "quat": 1 / 64, "base": 0.02, "tail": 0.02}
 """What columns are rounded to multiples of; harmonics in their constant ones and the others."""
@@ -40,12 +40,13 @@ class CodedRows:
     def of(columns: Rows) -> CodedRows:
         """Rows of the columns of `Explicit`, rounded."""
         given = {name: values.detach().float().cpu() for name, values in columns.items()}
-        order = morton_order(given["mean"])
-        given = {name: values[order] for name, values in given.items()}
         mean = given["mean"].double().numpy()
         box = np.stack([mean.min(0), mean.max(0)]).astype("<f4")
         low, side = box[0].astype(np.float64), _side(box)
         places = np.rint((mean - low) / side * PLACES).clip(0, PLACES).astype(np.int64)
+        order = _along_curve(places).argsort(kind="stable")
+        places, chosen = places[order], torch.from_numpy(order)
+        given = {name: values[chosen] for name, values in given.items()}
         quat = torch.nn.functional.normalize(given["quat"], dim=1)
         quat = torch.where(quat[:, :1] < 0, -quat, quat)
         parts = {
@@ -82,8 +83,8 @@ class CodedRows:
     def packed(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """What a header is to say of them, and the sections that hold them."""
         said: dict[str, Any] = {"rows": len(self.places), "box": self.box.tolist()}
-        sections = {}
-        for name, values in ({"places": self.places} | self.values).items():
+        said["places"], sections = _places_packed(self.places)
+        for name, values in self.values.items():
             said[name], sections[name] = _packed(values)
         return said, sections
 
@@ -94,10 +95,9 @@ class CodedRows:
         box = np.array(said["box"], "<f4")
         if box.shape != (2, 3) or not np.isfinite(box).all():
             raise Broken("has a `box` that is no two corners")
-        found = {
-            name: _unpacked(said.record(name), sections[name], n) for name in ("places", *STEPS)
-        }
-        wanted = {"places": 3, "log_scale": 3, "opacity_logit": 1, "quat": 4, "base": 3}
+        places = _places_unpacked(said.record("places"), sections, n)
+        found = {name: _unpacked(said.record(name), sections[name], n) for name in STEPS}
+        wanted = {"log_scale": 3, "opacity_logit": 1, "quat": 4, "base": 3}
         for name, columns in wanted.items():
             if found[name].shape[1] != columns:
                 raise Broken(f"has {found[name].shape[1]} columns of {name}; expected {columns}")
@@ -105,12 +105,59 @@ class CodedRows:
             raise Broken(
                 f"has harmonics of {found['tail'].shape[1]} columns; expected 0, 9, 24, 45"
             )
-        return CodedRows(box, found.pop("places"), found)
+        return CodedRows(box, places, found)
 
 
 def _side(box: NDArray[np.float32]) -> NDArray[np.float64]:
     side: NDArray[np.float64] = box[1].astype(np.float64) - box[0].astype(np.float64)
     return np.maximum(side, 1e-12)
+
+
+def _along_curve(places: Ints) -> Ints:
+    """Where places lie along a curve through the box (Morton's): of each bit all three axes."""
+    code = np.zeros(len(places), np.int64)
+    for bit in range(BITS):
+        for axis in range(3):
+            code |= ((places[:, axis] >> bit) & 1) << (3 * bit + axis)
+    return code
+
+
+def _places_packed(places: Ints) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Places in the order of the curve: how far each is from the one before, its length coded and
+    its bits as they are."""
+    away = np.diff(_along_curve(places), prepend=0)
+    length = np.zeros(len(away), np.int64)
+    for bit in range(3 * BITS):
+        length[away >> bit > 0] = bit + 1
+    said, data = _packed(length[:, None])
+    bits = [(away[length > bit + 1] >> bit) & 1 for bit in range(3 * BITS - 1)]
+    packed = np.packbits(np.concatenate(bits).astype(np.uint8))
+    return said, {"places": data, "bits of places": packed.tobytes()}
+
+
+def _places_unpacked(said: Record, sections: dict[str, bytes], n: int) -> Ints:
+    length = _unpacked(said, sections["places"], n)
+    if length.shape != (n, 1) or length.min() < 0 or length.max() > 3 * BITS:
+        raise Broken("has places that are farther apart than any can be")
+    length = length[:, 0]
+    count = int(np.maximum(length - 1, 0).sum())
+    data = np.frombuffer(sections["bits of places"], np.uint8)
+    if len(data) != -(-count // 8):
+        raise Broken(f"has {len(data):,} bytes of places; expected {-(-count // 8):,}")
+    bits, at = np.unpackbits(data).astype(np.int64), 0
+    away = np.where(length > 0, np.int64(1) << np.maximum(length - 1, 0), 0)
+    for bit in range(3 * BITS - 1):
+        there = (length > bit + 1).nonzero()[0]
+        away[there] |= bits[at : at + len(there)] << bit
+        at += len(there)
+    code = away.cumsum()
+    if n and not 0 <= int(code.max()) < 1 << (3 * BITS):
+        raise Broken("has places outside of its box")
+    places = np.zeros((n, 3), np.int64)
+    for bit in range(BITS):
+        for axis in range(3):
+            places[:, axis] |= ((code >> (3 * bit + axis)) & 1) << bit
+    return places
 
 
 def _packed(values: Ints) -> tuple[dict[str, Any], bytes]:

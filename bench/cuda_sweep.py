@@ -26,8 +26,9 @@ from pathlib import Path
 METHODS = ("mcmc", "adc", "mrnf", "igs", "error", "taming", "scaffold", "fixed")
 PARTS = (
     "mcmc + significance --how shrink --below 0.05",
-    "mcmc + renew",
-    "mcmc + speedy-splat",
+    "mcmc + significance --how recycle --at 10,20",
+    "mrnf + renew",
+    "adc + speedy-splat",
     "mcmc + floaters",
     "mcmc + smoothing",
     "adc + lightgaussian",
@@ -38,10 +39,8 @@ PARTS = (
     "adc + budget --rows 300",
     "adc + lighthouse",
     "adc + deferred",
-    "adc + sdf",
+    "adc + sdf --box -1 -1 -1 1 1 1",
     "scaffold + coded",
-    "scaffold + gsdf",
-    "mcmc --cap 300 + adc --cap 300",
 )
 OPTIONS = (
     "--exposure channel",
@@ -126,12 +125,16 @@ def main() -> int:
         scene = demo.cached(Path(folder) / "scenes", views=9, samples=2, **size)
         os.chdir(folder)
         failed = done = 0
+        trained = True
         for text in todo:
             if not text.strip() or text.startswith("#") or asked.only not in text:
                 continue
+            if not (trained or text.startswith("train")):
+                continue  # there is no run
             since = time.perf_counter()
             wrong = called(text.replace("SCENE", str(scene)).replace("RUN", "run"))
             done, failed = done + 1, failed + bool(wrong)
+            trained = not wrong if text.startswith("train") else trained
             print(f"{'BAD' if wrong else 'ok '} {time.perf_counter() - since:6.1f} s  {text}")
             if wrong:
                 print("    " + "\n    ".join(wrong.strip().splitlines()[-14:]))

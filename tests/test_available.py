@@ -15,9 +15,10 @@ import pytest
 import torch
 from conftest import Outcome
 
+from splat import kernels
 from splat.cli import doctor
 from splat.options import Options
-from splat.render import available, choose_device, gsplat
+from splat.render import available, choose_device, gsplat, renderer_for
 from splat.system.lock import locked
 
 OLD = (
@@ -28,12 +29,13 @@ OLD = (
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Puts a machine together: what torch and gsplat say there."""
+    """Puts a machine together: what torch and gsplat say, and whether our kernels run."""
 
     def put(
         *, built: str | None = "13.0", card: tuple[int, int] | None = (9, 0), driver: str = "",
         arches: tuple[str, ...] = ("sm_75", "sm_80", "sm_90", "compute_90"), version: str = "1.5.3",
-        modules: tuple[str, ...] = ("splat._gpu",), nvcc: bool = False, compiled: bool = False,
+        modules: tuple[str, ...] = ("splat._gpu",), nvcc: bool = False,
+        compiled: bool = False, runs: bool = True,
     ) -> None:  # fmt: skip
         def init() -> None:
             if driver:
@@ -49,6 +51,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(torch.version, "cuda", built)
         monkeypatch.setitem(sys.modules, "gsplat", SimpleNamespace(__version__=version))
         monkeypatch.setattr(available, "found_module", lambda name: name in modules)
+        not_so = available.Lack("our CUDA kernels do not run on card (driver)", "update the driver")
+        monkeypatch.setattr(available, "of_running", lambda: None if runs else not_so)
         monkeypatch.setattr(available, "_compiled", lambda: compiled)
         monkeypatch.setattr(available, "_nvcc", lambda: nvcc)
         monkeypatch.setattr(available.shutil, "which", lambda name, path=None: None)
@@ -81,17 +85,33 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         {"card": (10, 0), "arches": ("sm_80", "sm_90")}, r"\(install a newer torch\)",
     ),
     "kernels not built": ({"modules": ("gsplat.csrc",)}, "built without its CUDA kernels"),
-    "gsplat without kernels": (
+    "a card that the kernels are not for": (
+        {"card": (6, 1), "arches": ("sm_50", "sm_60", "sm_90")},
+        r"card has compute capability 6\.1, and our CUDA kernels are for 7\.5 \(Turing, 2018\) and"
+        r" newer \(train on the CPU\)",
+    ),
+}  # fmt: skip
+GSPLAT: dict[str, tuple[dict[str, Any], str]] = {
+    "without kernels": (
         {}, r"gsplat 1\.5\.3 has no compiled kernels, and there is no nvcc and no ninja to build",
     ),
-    "gsplat without ninja": ({"nvcc": True}, "there is no ninja to build them with"),
-    "gsplat too new": (
+    "without ninja": ({"nvcc": True}, "there is no ninja to build them with"),
+    "too new": (
         {"version": "1.6.0", "modules": KERNELS},
         r"gsplat is 1\.6\.0, and splat draws with 1\.5\.3 or later, below 1\.6"
         r" \(pip install 'gsplat>=1\.5\.3,<1\.6'\)",
     ),
-    "gsplat too old": ({"version": "1.4.0+pt26cu124", "modules": KERNELS}, r"gsplat is 1\.4\.0"),
+    "too old": ({"version": "1.4.0+pt26cu124", "modules": KERNELS}, r"gsplat is 1\.4\.0"),
 }  # fmt: skip
+
+
+def said_by_doctor(expected: str) -> None:
+    """Each thing that lacks is one line with what to do, and one of them is this."""
+    said = [check for check in doctor._cuda() if check.state == "missing"]
+    assert all(check.remedy and "\n" not in check.found for check in said)
+    found = [re.sub(r"; (training|only) .*", "", check.found) for check in said]
+    told = [f"{each} ({check.remedy})" for each, check in zip(found, said, strict=True)]
+    assert any(re.search(expected, each) for each in told), told
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -104,11 +124,42 @@ def test_auto_takes_the_cpu_and_says_why(case: str, machine: Callable[..., None]
         choose_device("cuda")
     with pytest.raises(ValueError, match=f"--renderer gsplat cannot be had: .*{expected}"):
         choose_device("auto", "gsplat")
-    said = [check for check in doctor._cuda() if check.state == "missing"]
-    assert said and all(check.remedy and "\n" not in check.found for check in said)
-    told = [f"{check.found} ({check.remedy})" for check in said]
-    told = [each.replace("; training runs on the CPU", "") for each in told]
-    assert any(re.search(expected, each) for each in told), told
+    said_by_doctor(expected)
+
+
+@pytest.mark.parametrize("case", GSPLAT)
+def test_gsplat_is_needed_where_it_is_asked_for(case: str, machine: Callable[..., None]) -> None:
+    given, expected = GSPLAT[case]
+    machine(**given)
+    assert choose_device()[1] == "CUDA on card, drawn by our own kernels"
+    with pytest.raises(ValueError, match=f"--renderer gsplat cannot be had: .*{expected}"):
+        choose_device("auto", "gsplat")
+    with pytest.raises(ValueError, match=f"--device cuda cannot be had: .*{expected}"):
+        choose_device("cuda", "gsplat")
+    said_by_doctor(expected)
+
+
+def test_kernels_that_do_not_run(machine: Callable[..., None]) -> None:
+    """A driver may be new enough for torch, and too old for what our kernels bring with them."""
+    machine(runs=False)
+    with pytest.raises(ValueError, match="device cuda cannot be trained or drawn on: our CUDA"):
+        renderer_for("cuda")
+    said_by_doctor(r"our CUDA kernels do not run on card \(driver\) \(update the driver\)")
+
+
+@pytest.mark.gpu
+def test_our_kernels_run(cuda_kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    available.of_running.cache_clear()
+    assert available.of_running() is None
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("CUDA: the driver is insufficient\nmore")
+
+    available.of_running.cache_clear()
+    monkeypatch.setattr(kernels, "photometric", fails)
+    lack = available.of_running()
+    assert lack is not None and "(CUDA: the driver is insufficient)" in lack.found
+    available.of_running.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -126,7 +177,7 @@ def test_auto_takes_cuda_where_all_is_there(
     given: dict[str, Any], machine: Callable[..., None]
 ) -> None:
     machine(**given)
-    assert choose_device()[1] == "CUDA on card, drawn by gsplat"
+    assert choose_device()[1] == "CUDA on card, drawn by our own kernels"
     assert choose_device("cuda", "gsplat")[1] == "CUDA on card, drawn by gsplat, as asked"
     assert [check.state for check in doctor._cuda()] == ["good"] * 3
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pretend
 import pytest
 import torch
 from torch import Tensor
@@ -270,7 +271,10 @@ def test_a_restored_model_is_the_one_that_was_saved(
 @pytest.mark.parametrize("strategy", [SCAFFOLD, Coded(SCAFFOLD)], ids=["scaffold", "coded"])
 def test_anchors_train_on_cuda(strategy: Strategy, tiny_folder: Path, cuda_kernels: None) -> None:
     """Through the same loop; and what the networks make there is what they make on the CPU."""
-    options = Options(steps=200, schedule="published", resolution="full", device="cuda")
+    options = Options(
+        steps=200, schedule="published", resolution="full", device="cuda",
+        renderer=pretend.quick_renderer(),
+    )  # fmt: skip
     with closing(prepare(datasets.load(tiny_folder), strategy, options)) as job:
         run = job.run
         before = mean_psnr(run.model, run.render, job.test_batches(), run.background)

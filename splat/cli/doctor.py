@@ -192,15 +192,18 @@ def _cuda() -> list[Check]:
     if lack is not None:
         return [Check("CUDA", "missing", f"{lack.found}; training runs on the CPU", lack.remedy)]
     name = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
-    gsplat, kernels = available.of_gsplat(), available.of_kernels()
+    kernels = available.first(available.of_kernels, available.of_running)
+    gsplat = available.of_gsplat()
     return [
         Check("CUDA", "good", name),
-        Check("gsplat", "good", available.gsplat_version())
-        if gsplat is None
-        else Check("gsplat", "missing", gsplat.found, gsplat.remedy),
-        Check("CUDA kernels", "good", "built")
+        Check("CUDA kernels", "good", "built, and run")
         if kernels is None
         else Check("CUDA kernels", "missing", kernels.found, kernels.remedy),
+        Check("gsplat", "good", available.gsplat_version())
+        if gsplat is None
+        else Check(
+            "gsplat", "missing", f"{gsplat.found}; only --renderer gsplat needs it", gsplat.remedy
+        ),
     ]
 
 

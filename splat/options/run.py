@@ -52,8 +52,7 @@ class Options:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train. auto: on CUDA where everything for it is there, else on the CPU."""
     renderer: RendererName = "auto"
-    """What draws. native: our own kernels; gsplat: that library, on CUDA only. auto: our own where
-    they can, else gsplat."""
+    """What draws. native, which auto takes: our own kernels; gsplat: that library, on CUDA only."""
     threads: Annotated[int | None, at_least(1, default="all cores")] = None
     """Threads on the CPU; results do not depend on it."""
     budget: Annotated[str | None, hint("none but the method's --cap")] = None

@@ -12,7 +12,7 @@ from splat.system.files import sweep_drafts
 DeviceName = Literal["auto", "cpu", "cuda"]
 """A device as users name it; auto: CUDA where everything for it is there, else the CPU."""
 RendererName = Literal["auto", "native", "gsplat"]
-"""A renderer as users name it; auto: our own kernels where they can draw, else gsplat."""
+"""A renderer as users name it; auto: our own kernels."""
 Json = Annotated[bool, tyro.conf.arg(help="Print the result as JSON.")]
 """Whether a verb prints JSON for programs, and not text for people."""
 Quiet = Annotated[bool, tyro.conf.arg(help="Say nothing but warnings and the result.")]
@@ -23,9 +23,7 @@ DrawOn = Annotated[DeviceName, tyro.conf.arg(help="Where to draw.")]
 """The device of a verb that draws."""
 DrawWith = Annotated[
     RendererName,
-    tyro.conf.arg(
-        help="What draws: our own kernels, or gsplat, on CUDA only; auto: ours if it can."
-    ),
+    tyro.conf.arg(help="What draws: our own kernels, which auto takes, or gsplat, on CUDA only."),
 ]
 """The renderer of a verb that draws."""
 

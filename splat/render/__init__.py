@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from splat.kernels import NEAR
 from splat.render import available
-from splat.render.available import Lack
 from splat.types import Drawing, Frame, Renderer
 
 RENDERERS = ("auto", "native", "gsplat")
-"""What may draw: our own kernels, or gsplat on CUDA."""
+"""What may draw: our own kernels, which auto takes, or gsplat on CUDA."""
+_ASKED = {"auto": (), "native": (), "gsplat": (available.of_gsplat,)}
+"""What each lacks beside what every run on CUDA needs."""
 
 
 def choose_device(wanted: str = "auto", renderer: str = "auto") -> tuple[torch.device, str]:
@@ -27,9 +26,9 @@ def choose_device(wanted: str = "auto", renderer: str = "auto") -> tuple[torch.d
                 "gsplat draws on CUDA only, and the device is cpu; leave one of them out"
             )
         return torch.device("cpu"), "CPU, as asked"
-    drawn_by, lacks = _on_cuda(renderer)
-    lack = available.first(available.of_cuda, available.of_kernels, lacks)
+    lack = available.first(available.of_cuda, available.of_kernels, *_ASKED[renderer])
     if lack is None:
+        drawn_by = "gsplat" if renderer == "gsplat" else "our own kernels"
         why = f"CUDA on {torch.cuda.get_device_name()}, drawn by {drawn_by}"
         return torch.device("cuda"), why + (", as asked" if wanted == "cuda" else "")
     if wanted == "cuda":
@@ -47,21 +46,22 @@ def renderer_for(
     beside: bool = True,
     renderer: str = "auto",
 ) -> Renderer:
-    """The renderer of a device: our own kernels on the CPU; on CUDA what is asked for, or can be
-    had.
+    """The renderer of a device: our own kernels, or, on CUDA, gsplat where that is asked for.
 
     Gaussians whose centre lies less deep than `near` are not drawn, nor, without `beside`, those
     that lie far beside the picture (`splat.kernels.Projection`).
     """
     device = torch.device(device)
     _check(renderer)
-    if device.type == "cuda":
+    if device.type == "cuda" and (lack := available.of_running()) is not None:
+        raise ValueError(f"device {device} cannot be trained or drawn on: {lack}")
+    if device.type == "cuda" and renderer == "gsplat":
         from splat.render.gsplat import GsplatRenderer
 
         return GsplatRenderer(device, antialiased=antialiased, near=near, beside=beside)
     from splat.render.native import NativeRenderer
 
-    return NativeRenderer(antialiased=antialiased, near=near, beside=beside)
+    return NativeRenderer(device, antialiased=antialiased, near=near, beside=beside)
 
 
 def drawing_as(
@@ -86,11 +86,3 @@ def drawing_as(
 def _check(renderer: str) -> None:
     if renderer not in RENDERERS:
         raise ValueError(f"renderer is {renderer!r}; it is {', '.join(RENDERERS[:-1])} or gsplat")
-
-
-def _on_cuda(renderer: str) -> tuple[str, Callable[[], Lack | None]]:
-    """What draws on CUDA where that is asked for, and the question what it lacks."""
-    if renderer == "native":
-        only = Lack("our own kernels draw on the CPU only", "leave --renderer out there")
-        return "our own kernels", lambda: only
-    return "gsplat", available.of_gsplat

@@ -1,6 +1,8 @@
-"""What drawing on CUDA lacks here, if anything: the card, its driver, torch, gsplat, our kernels.
+"""What drawing on CUDA lacks here, if anything: the card, its driver, torch, our kernels, gsplat.
 
 Each question is answered by `Lack`, a sentence with what to do, or by None. Nothing is compiled.
+Our kernels' fat binary is for many cards, and brings a runtime of its own, which the driver has to
+know: whether they run is found out by running one (`of_running`).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +22,8 @@ import torch
 GSPLAT_FROM, GSPLAT_BELOW = (1, 5, 3), (1, 6)
 """Versions of gsplat that are drawn with. 1.6 caps alpha elsewhere (0.99 in place of 0.999), which
 makes other pictures, and other contributions than are computed here."""
+KERNELS_FROM = (7, 5)
+"""Compute capability that our CUDA kernels are built from on (`cuda/CMakeLists.txt`)."""
 _PACKAGE = "splat-toolkit"
 
 
@@ -143,9 +148,16 @@ def known_version(text: str) -> bool:
 
 
 def of_kernels() -> Lack | None:
-    """What our own CUDA kernels lack, which every run on CUDA needs: to be built."""
+    """What our own CUDA kernels lack, which every run on CUDA needs: to be built, for the card."""
     if found_module("splat._gpu"):
-        return None
+        major, minor = torch.cuda.get_device_capability()
+        if (major, minor) >= KERNELS_FROM:
+            return None
+        return Lack(
+            f"{torch.cuda.get_device_name()} has compute capability {major}.{minor}, and our CUDA"
+            f" kernels are for {KERNELS_FROM[0]}.{KERNELS_FROM[1]} (Turing, 2018) and newer",
+            "train on the CPU",
+        )
     nvcc = shutil.which("nvcc")
     return Lack(
         "splat was built without its CUDA kernels"
@@ -153,6 +165,24 @@ def of_kernels() -> Lack | None:
         f"put nvcc on PATH, then: pip install --force-reinstall --no-deps --no-binary {_PACKAGE}"
         f" {_PACKAGE} -C cmake.define.SPLAT_CUDA=ON",
     )
+
+
+@cache
+def of_running() -> Lack | None:
+    """Whether our CUDA kernels run here, found out by a picture of one pixel."""
+    from splat.kernels import photometric
+
+    image = torch.zeros(1, 1, 3, device="cuda")
+    try:
+        photometric(image, image).item()
+    except RuntimeError as error:
+        why = str(error).strip().partition("\n")[0]
+        return Lack(
+            f"our CUDA kernels do not run on {torch.cuda.get_device_name()} ({why})",
+            "update the NVIDIA driver, or build splat on this machine, with nvcc on PATH, or use"
+            " --device cpu",
+        )
+    return None
 
 
 def first(*questions: Callable[[], Lack | None]) -> Lack | None:

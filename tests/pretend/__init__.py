@@ -70,6 +70,12 @@ def begin() -> str:
     return ""
 
 
+def quick_renderer() -> str:
+    """What to draw with on CUDA where a test takes many steps: pretended, our own kernels are
+    emulated thread by thread, and gsplat is stood in for by those for the CPU."""
+    return "gsplat" if _begun() else "auto"
+
+
 def taken_counts() -> dict[str, int]:
     """How often each operator ran on the device since the last call, and each kind of copy."""
     given = _device().pretended_counts

@@ -24,26 +24,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from common import markdown
 
 from splat import api, datasets
 from splat import results as files
 from splat.datasets.demo import clip
-from splat.math import LASTING, spread
+from splat.math import spread
 from splat.options import Options, Watching
 from splat.recipes.recipe import strategy_from_text
 from splat.runs.folder import Folder
 from splat.training.clip_figures import ClipFigures
 from splat.training.prepare import prepare
-from splat.types import Camera, Gaussians, SceneData
-
-SEEN = 0.3
-"""Opacity from which a Gaussian is seen."""
-SURFACE = 0.05
-"""Distance to the surface, world units, within which a Gaussian is what is seen of it."""
-FAST = 0.2
-"""Speed, world units per clip, from which a thing moves."""
+from splat.types import Camera, SceneData
 
 
 @dataclass(frozen=True)
@@ -81,42 +73,15 @@ def trained(
     return found
 
 
-def figures(out: Path, metrics: dict[str, Any], scene: SceneData) -> Figures:
+def figures(metrics: dict[str, Any]) -> Figures:
     """Those of a run of the whole clip."""
     moved = metrics["clip"]
-    file = Folder(out).gaussians
     own = metrics.get("clip_file") or metrics["export"]
     return Figures(
         metrics["psnr"], moved["psnr_moving"], moved["psnr_rest"], metrics["seconds_per_step"],
-        own["bytes"], flow_error(files.read(file), scene), own["psnr_after"],
+        own["bytes"], moved.get("flow_error"), own["psnr_after"],
         own.get("as_floats", 0),
     )  # fmt: skip
-
-
-@torch.no_grad()
-def flow_error(gaussians: Gaussians, scene: SceneData) -> float | None:
-    """Median relative error of the velocities of what is seen of what moves; None: no truth."""
-    motion = gaussians.motion
-    if motion is None or not (scene.path / "truth" / "flow").is_dir():
-        return None
-    velocity = motion.velocity.where((motion.duration < LASTING)[:, None], 0)
-    errors = []
-    for view in scene.test:
-        known, camera = clip.truth(scene.path, view.name), view.camera
-        now = gaussians.at(camera.time)
-        local = now.means @ camera.world_to_camera[:3, :3].float().T
-        local = local + camera.world_to_camera[:3, 3].float()
-        depth = local[:, 2]
-        place = (local @ camera.K.T)[:, :2] / depth[:, None]
-        inside = (depth > 0) & (place >= 0).all(1)
-        inside &= (place < place.new_tensor([camera.width, camera.height])).all(1)
-        rows = (inside & (now.opacities > SEEN)).nonzero()[:, 0]
-        x, y = place[rows].long().unbind(1)
-        truth = known.flow[y, x]
-        seen = ((depth[rows] - known.depth[y, x]).abs() < SURFACE) & (truth.norm(dim=1) > FAST)
-        apart = (velocity[rows] - truth).norm(dim=1) / truth.norm(dim=1).clamp_min(1e-9)
-        errors.append(apart[seen])
-    return float(torch.cat(errors).median())
 
 
 def single_instants(
@@ -223,7 +188,7 @@ def main() -> None:
         for seed in asked.seeds:
             out = asked.out / f"{recipe.replace(' ', '')}_{asked.steps}_{asked.cap}_{seed}"
             metrics = trained(scene, recipe, seed, out, asked.steps, asked.cap)
-            table[recipe].append(figures(out, metrics, scene))
+            table[recipe].append(figures(metrics))
             if asked.unseen:
                 part, instants = unseen(scene)
                 found = trained(part, recipe, seed, Path(f"{out}_unseen"), asked.steps, asked.cap)

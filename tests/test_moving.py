@@ -22,6 +22,7 @@ from splat.core.edit import SPLIT, Append, Assign, Drop, Edit
 from splat.core.model import Making
 from splat.core.step import Step
 from splat.core.strategy import Fixed, Strategy
+from splat.datasets.demo import clip
 from splat.loop import advance, train
 from splat.math import SH_C0
 from splat.recipes.recipe import strategy_from_text
@@ -35,7 +36,8 @@ from splat.strategies.moving.births import APART, DIMMED, SHORTER, split_in_time
 from splat.strategies.moving.model import Timed, least_duration
 from splat.strategies.moving.start import UNKNOWN_DURATION, begun, standing_still
 from splat.strategies.moving.still import stilled
-from splat.types import ALWAYS, Camera, Motion
+from splat.training.flow import FAST, flow_error
+from splat.types import ALWAYS, Camera, Gaussians, Motion
 
 EARLY: dict[str, Strategy] = {
     "mcmc": Moving(METHODS["mcmc"], still_at=(40,), every=20),
@@ -371,3 +373,29 @@ def test_colours_of_a_moving_set_are_its_own() -> None:
     )
     now = set_.at(0.5)
     assert torch.equal(now.colors, set_.colors) and float(now.opacities) == 0.5
+
+
+def test_velocities_are_held_against_what_the_scene_knows(clip_folder: Path, run: Path) -> None:
+    """Gaussians on what is seen, as fast as it is, twice as fast, and the other way."""
+    scene = api.load(clip_folder)
+    places, velocities, times = [], [], []
+    for view in scene.test:
+        known = clip.truth(scene.path, view.name)
+        fast = known.flow.norm(dim=2) > FAST
+        at = torch.from_numpy(clip.unprojected(view.camera, known.depth)).float()
+        places.append(at[fast])
+        velocities.append(known.flow[fast])
+        times.append(torch.full((int(fast.sum()),), view.camera.time))
+    mean, velocity, time = torch.cat(places), torch.cat(velocities), torch.cat(times)
+    n = len(mean)
+    assert n > 20
+    for factor, wanted in ((1.0, 0.0), (2.0, 1.0), (-1.0, 2.0)):
+        set_of_them = Gaussians(
+            mean, torch.tensor([1.0, 0, 0, 0]).repeat(n, 1), torch.full((n, 3), 0.01),
+            torch.full((n,), 0.9), torch.zeros(n, 3),
+            motion=Motion(time, torch.full((n,), 0.01), factor * velocity),
+        )  # fmt: skip
+        found = flow_error(set_of_them, scene)
+        assert found == pytest.approx(wanted, abs=0.02)
+    assert json.loads((run / "metrics.json").read_text())["clip"]["flow_error"] > 0
+    assert flow_error(Gaussians(*vars(set_of_them).values()).at(0.5), scene) is None

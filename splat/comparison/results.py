@@ -121,7 +121,11 @@ def _metrics(path: Path) -> dict[str, Any]:
 
 def _clip(record: Mapping[str, Any]) -> dict[str, float | None]:
     """Figures on what moves, and on what does not; None where the scene stands still."""
-    return {"moving": record.get("psnr_moving"), "elsewhere": record.get("psnr_rest")}
+    return {
+        "moving": record.get("psnr_moving"),
+        "elsewhere": record.get("psnr_rest"),
+        "flow": record.get("flow_error"),
+    }
 
 
 def _off_path(record: Mapping[str, Any]) -> dict[str, float | None]:

@@ -33,6 +33,7 @@ FIGURES = (
     Figure("psnr", "PSNR dB", 2, "high"),
     Figure("moving", "moving dB", 2, "high"),
     Figure("elsewhere", "elsewhere dB", 2, "high"),
+    Figure("flow", "flow error", 2, "low"),
     Figure("ssim", "SSIM", 4, "high"),
     Figure("lpips", "LPIPS", 4, "low"),
     Figure("off_path", "off path dB", 2, "high"),

@@ -36,6 +36,7 @@ from splat.system.files import write_json
 from splat.system.text import span
 from splat.system.version import version
 from splat.training.clip_figures import ClipFigures, clip_line
+from splat.training.flow import flow_of
 from splat.training.prepare import Job, refined_steps
 from splat.types import Batch, Camera, Gaussians
 
@@ -278,7 +279,7 @@ def figures(job: Job, metrics: Metrics | None, seconds: float) -> dict[str, Any]
         "protocol": plain.get("protocol"),
         "psnr_unfitted": plain.get("psnr_unfitted"),
         "own_near": None if metrics is None else own_near(job),
-        **({"clip": plain["clip"]} if plain.get("clip") else {}),
+        **({"clip": _clip(job, plain["clip"])} if plain.get("clip") else {}),
         "views": views,
         "size": [first.width, first.height],
         **gaussian_counts(job),
@@ -304,6 +305,12 @@ def figures(job: Job, metrics: Metrics | None, seconds: float) -> dict[str, Any]
         "per_view": plain.get("views", []),
     }
     return record | ({"commands": list(map(asdict, run.commands))} if run.commands else {})
+
+
+def _clip(job: Job, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a clip, with how wrong velocities are where the scene knows them."""
+    error = flow_of(job)
+    return {**record, **({} if error is None else {"flow_error": error})}
 
 
 def own_near(job: Job) -> dict[str, float] | None:

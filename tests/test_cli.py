@@ -772,6 +772,7 @@ def test_what_ones_own_code_does_wrong_is_told_with_its_line(
         (("clean", "x.ply"), "splat clean: give the file to write with -o"),
         (("train", "x", "--steps", "-5"), "splat train: steps is -5; expected 1 or more"),
         (("train", "x", "mcmc", "--cap", "-5"), "splat train: cap is -5; expected 1 or more"),
+        (("train", "x", "--strategy", "mcmc"), "stands behind the options by its name alone, as"),
         (("train", "x", "--steps", "many"), "splat train: --steps: 'many' is no whole number; exp"),
         (("train", "x", "--minutes", "few"), "splat train: --minutes: 'few' is no number"),
         (("render", "x", "--from", "1", "2", "a"),

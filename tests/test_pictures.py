@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from splat.evaluation.pictures import Row, contact_sheet, curves
+from splat.evaluation.pictures import Row, contact_sheet, curves, tick_text
 from splat.render import camera_paths
 from splat.render.video import write_video
 from splat.types import Camera
@@ -111,6 +111,11 @@ def test_curves(tmp_path: Path) -> None:
         assert image.shape == (720, 1100, 3)
         inks[name] = int((image.max(2) - image.min(2) > 60).sum())
     assert inks["all"] > 2000 and inks["none"] == 0
+
+
+def test_numbers_beside_axes_say_no_milli() -> None:
+    shown = [tick_text(v) for v in (0.4, 0.061, 0, -2.5, 999, 1000, 50_000, 1.5e6)]
+    assert shown == ["0.4", "0.061", "0", "-2.5", "999", "1k", "50k", "1.5M"]
 
 
 def test_turntable_goes_round_at_the_cameras_height() -> None:

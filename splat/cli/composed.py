@@ -78,6 +78,11 @@ def _check_method(arguments: Sequence[str], offered: Mapping[str, Strategy]) -> 
     for before, word in pairwise(arguments):
         if word in offered:
             return
+        if word.partition("=")[0] in ("--strategy", "--method"):
+            raise ValueError(
+                f"{word} is no option; a method stands behind the options by its name alone, as in"
+                f" `splat train {arguments[0]} mcmc`: see `splat strategies list`"
+            )
         if before.startswith("-") or _RUN_OPTIONS.get(before) or not word[:1].isalpha():
             continue
         if word.endswith(".py"):

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from splat.comparison.asked import OWN, budget_text, slug
@@ -27,7 +27,7 @@ from splat.comparison.drawing import (
 from splat.comparison.plan import Plan
 from splat.comparison.results import Outcome
 from splat.comparison.table import stat
-from splat.evaluation.pictures import BINS, FAINT, INK, binned
+from splat.evaluation.pictures import BINS, FAINT, INK, binned, tick_text
 
 Groups = Mapping[str, Sequence[Outcome]]
 """Runs that are done, by strategy, in the order of the plan."""
@@ -199,7 +199,7 @@ def edit_charts(plan: Plan, groups: Groups, scene: str, budget: int) -> list[Cha
         _bars(axes, rows_by_reason, colors, steps)
         axes.set_ylim(-1.05 * lowest - 1, 1.05 * highest + 1)
         axes.axhline(0, color=FAINT, lw=0.8)
-        axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.yaxis.set_major_formatter(FuncFormatter(tick_text))
         if rows_by_reason:
             axes.legend(
                 loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, frameon=False,

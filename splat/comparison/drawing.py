@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import EngFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from splat.evaluation.pictures import FAINT, INK, figure_pixels, png, styled
+from splat.evaluation.pictures import FAINT, INK, figure_pixels, png, styled, tick_text
 
 COLORS = (
     "#2f6fb0", "#c8553d", "#2a9d8f", "#8d4f9f", "#d29a1f", "#5aa9dd", "#c76b98", "#6b7a2c",
@@ -90,7 +90,7 @@ def span_axis(axes: Axes, values: Sequence[float]) -> None:
     low, high = min(values), max(values)
     if low > 0 and high > WIDE * low:
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_major_formatter(FuncFormatter(tick_text))
         axes.xaxis.set_minor_formatter(NullFormatter())
         ticks = [factor * 10**power for power in range(-3, 12) for factor in (1, 2, 5)]
         axes.set_xticks([tick for tick in ticks if low / 1.3 <= tick <= high * 1.3])

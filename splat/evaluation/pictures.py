@@ -150,7 +150,7 @@ def _series(log: Sequence[Mapping[str, Any]], key: str) -> tuple[NDArray[Any], N
 
 def styled(axes: Axes, title: str, last: float) -> None:
     """A plain panel over steps (or seconds) up to the last."""
-    from matplotlib.ticker import EngFormatter
+    from matplotlib.ticker import FuncFormatter
 
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
     axes.spines[["top", "right"]].set_visible(False)
@@ -161,7 +161,17 @@ def styled(axes: Axes, title: str, last: float) -> None:
     axes.set_xlim(0, max(1, last))
     axes.set_xlabel("step", color=FAINT, fontsize=9)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(EngFormatter(sep=""))
+        axis.set_major_formatter(FuncFormatter(tick_text))
+
+
+def tick_text(value: float, place: int | None = None) -> str:
+    """A number beside an axis: from a thousand on with k, M or G.
+
+    Smaller ones are as they are: 400m for 0.4 would be read as metres or minutes.
+    """
+    from matplotlib.ticker import EngFormatter
+
+    return f"{value:g}" if abs(value) < 1000 else EngFormatter(sep="")(value, place)
 
 
 def _noisy(axes: Axes, series: tuple[NDArray[Any], NDArray[Any]], label: str) -> None:

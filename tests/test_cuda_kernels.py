@@ -5,20 +5,27 @@ Pictures and gradients against float64 are in `test_kernels.py`.
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import fields, replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from methods import METHODS, job_of
 from test_kernels import CASES, NAMES, backward_of, leaves, scene, small
 from test_survey import CASES as SURVEYED
 from test_survey import SCORES, case, drawn, maps_of, sheets, surveyed
 from test_weights import backward
 from torch import Tensor
 
-from splat import kernels
+from splat import kernels, loop
+from splat.core import Cloud
+from splat.datasets import demo
 from splat.kernels.crossing import needed, optional
-from splat.types import Contributions
+from splat.render.native import NativeRenderer
+from splat.types import Contributions, Gaussians
 
 ORDERS = (0, 1, 7)
 """In which a block's threads take turns: what differs between them is a race."""
@@ -250,3 +257,49 @@ def test_the_photometric_loss_equals_the_cpu(
     assert leaf.grad is not None
     torch.testing.assert_close(runs[0][0], loss.detach(), rtol=1e-5, atol=0)
     assert (runs[0][1] - leaf.grad).abs().max() <= 1e-5 * leaf.grad.abs().max()
+
+
+@pytest.fixture(scope="module")
+def small_folder(request: pytest.FixtureRequest) -> Path:
+    """9 pictures of 48 x 36 pixels and 240 points; not to be written to."""
+    cache = request.config.cache
+    assert cache is not None
+    size = {"views": 9, "width": 48, "height": 36, "samples": 2, "points": 240}
+    return demo.cached(cache.mkdir("splat-demo"), **size)
+
+
+def trained(folder: Path, steps: int) -> tuple[float, Cloud]:
+    """PSNR over all training views, drawn by the CPU's double build, and the rows."""
+    job = job_of(folder, METHODS["fixed"], steps=steps)
+    with closing(job):
+        loop.train(job.run)
+        squares = []
+        for view in range(len(job.run.views)):
+            batch = job.run.photos(view, steps - 1)
+            with torch.no_grad():
+                gaussians = job.run.model(batch.camera, steps)
+                exact = leaves_of(gaussians)
+                shown = NativeRenderer()(exact, batch.camera, background=job.run.background)
+            squares.append((shown.image - batch.image.double()).square().mean())
+    return float(-10 * torch.stack(squares).mean().log10()), job.run.model.cloud
+
+
+def leaves_of(gaussians: Gaussians) -> Gaussians:
+    changed = {
+        each.name: value.detach().double()
+        for each in fields(gaussians)
+        if isinstance(value := getattr(gaussians, each.name), Tensor)
+    }
+    return replace(gaussians, **changed)
+
+
+@pytest.mark.slow
+def test_three_hundred_steps_end_where_the_cpu_does(
+    small_folder: Path, request: pytest.FixtureRequest
+) -> None:
+    on_cpu, rows = trained(small_folder, 300)
+    request.getfixturevalue("by_cuda")
+    on_cuda, others = trained(small_folder, 300)
+    assert on_cpu > 15 and abs(on_cuda - on_cpu) <= 0.2, (on_cuda, on_cpu)
+    # The same to a rounding at first, not to the bit: these were other kernels.
+    assert not torch.equal(rows["mean"], others["mean"])

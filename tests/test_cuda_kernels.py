@@ -5,10 +5,11 @@ Pictures and gradients against float64 are in `test_kernels.py`.
 
 from __future__ import annotations
 
+import importlib
 from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -257,6 +258,63 @@ def test_the_photometric_loss_equals_the_cpu(
     assert leaf.grad is not None
     torch.testing.assert_close(runs[0][0], loss.detach(), rtol=1e-5, atol=0)
     assert (runs[0][1] - leaf.grad).abs().max() <= 1e-5 * leaf.grad.abs().max()
+
+
+def stepped(
+    gpu: ModuleType | None,
+    gradient: Tensor | kernels.HarmonicsGradient,
+    shape: tuple[int, ...],
+    moments: torch.dtype,
+    visible: Tensor | None,
+) -> list[Tensor]:
+    """Values and moments after three steps, by the CPU where no module is given."""
+    g = torch.Generator().manual_seed(4)
+    values = torch.randn(shape, generator=g)
+    first, second = (torch.zeros(shape, dtype=moments) for _ in range(2))
+    module = importlib.import_module("splat.kernels.adam")
+    with pytest.MonkeyPatch.context() as patch:
+        if gpu is not None:  # what the CPU's is given, but for its own fields
+
+            def on_gpu(table: str, fields: dict[str, Any]) -> int:
+                own = ("half_values", "aside")
+                gpu.adam({**{k: v for k, v in fields.items() if k not in own}, "stream": 0})
+                return 0
+
+            patch.setattr(module, "cpu", SimpleNamespace(adam=on_gpu))
+        for count in (1, 2, 3):
+            kernels.adam(
+                values, gradient, first, second, rate=0.1, tail=0.05, count=count, visible=visible
+            )
+    return [values, first, second]
+
+
+@pytest.mark.parametrize("moments", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("n", [1, 47, 300])
+def test_adam_equals_the_cpu(n: int, moments: torch.dtype, emulated: ModuleType) -> None:
+    """Also of harmonics by the factors of their gradient, of all bands or not, and of rows in
+    sight only. The CPU rounds moments by the same keys."""
+    g = torch.Generator().manual_seed(3)
+    factors = torch.randn(n, 6, generator=g)
+    factors[:, 3:] = torch.nn.functional.normalize(factors[:, 3:], dim=1)
+    seen = torch.rand(n, generator=g) < 0.5
+    cases = [
+        (torch.randn(n, 4, generator=g), (n, 4)),
+        *((kernels.HarmonicsGradient(factors, degree), (n, 16, 3)) for degree in (0, 1, 3)),
+        (kernels.HarmonicsGradient(factors, 1), (n, 4, 3)),
+    ]
+    for gradient, shape in cases:
+        for visible in (None, seen):
+            expected = stepped(None, gradient, shape, moments, visible)
+            runs = []
+            for order in ORDERS:
+                emulated.set_order(order)
+                runs.append(stepped(emulated, gradient, shape, moments, visible))
+            emulated.set_order(0)
+            assert_same(runs)
+            for mine, truth in zip(runs[0], expected, strict=True):
+                # Of a value between two of bfloat16 a rounding may choose the other one.
+                near = 1e-5 if mine.dtype == torch.float32 and moments == torch.float32 else 2e-2
+                torch.testing.assert_close(mine, truth, rtol=near, atol=near)
 
 
 @pytest.fixture(scope="module")

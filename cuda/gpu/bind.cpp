@@ -37,8 +37,8 @@ void enqueue_adam(const nb::dict& given) {
                   SPLAT_FIELD(head),        SPLAT_FIELD(begin),       SPLAT_FIELD(end),
                   SPLAT_FIELD(rate),        SPLAT_FIELD(tail_rate),   SPLAT_FIELD(beta1),
                   SPLAT_FIELD(beta2),       SPLAT_FIELD(epsilon),     SPLAT_FIELD(correction1),
-                  SPLAT_FIELD(correction2), SPLAT_FIELD(visible),     SPLAT_FIELD(half),
-                  SPLAT_FIELD(seed)};
+                  SPLAT_FIELD(correction2), SPLAT_FIELD(factors),     SPLAT_FIELD(degree),
+                  SPLAT_FIELD(visible),     SPLAT_FIELD(half),        SPLAT_FIELD(seed)};
   const std::uintptr_t stream = fields[SPLAT_NAME(stream)];
   fields.done();
   check(adam(call, stream));

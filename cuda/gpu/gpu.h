@@ -20,7 +20,7 @@ struct Photometric {
 
 struct Adam {
   float* values;  // [rows, columns], updated in place like the moments
-  const float* gradient;
+  const float* gradient;  // null where factors are given
   void* first;    // m and v of the paper: float, or bfloat16 where `half`
   void* second;
   int64_t rows;
@@ -30,6 +30,8 @@ struct Adam {
   double rate, tail_rate;
   double beta1, beta2, epsilon;
   double correction1, correction2;  // 1 - beta^count: what m and v are divided by, as m^ and v^
+  const float* factors;    // [rows, 6] of harmonics of this degree, as backward leaves them, or null
+  int degree;
   const uint8_t* visible;  // [rows], or null: rows where it is 0 keep their values and moments
   bool half;               // the moments are bfloat16, rounded at random
   unsigned seed;           // of the rounding
@@ -134,6 +136,8 @@ struct Survey {
 };
 
 constexpr int64_t kMostPairs = (int64_t(1) << 32) - (1 << 12);  // they are counted in 32 bits
+
+constexpr int kLeastFactored = 12;  // columns of harmonics whose gradient may be given as factors
 
 int64_t photometric_scratch_bytes(int width, int height);
 const char* photometric(const Photometric& loss, std::uintptr_t stream);

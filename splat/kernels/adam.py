@@ -13,6 +13,9 @@ from splat.kernels.crossing import is_half, needed, optional, same_kind
 from splat.kernels.harmonics import HarmonicsGradient
 from splat.kernels.native import cpu, cuda, single, stream, table_of
 
+LEAST_FACTORED = 12
+"""Columns of harmonics from which the CUDA kernel takes factors."""
+
 
 def adam(
     values: Tensor,
@@ -78,7 +81,9 @@ def adam(
             )
         single(values)
         with torch.cuda.device(values.device):
-            cuda().adam({**arrays, **step, "stream": stream(values)})
+            cuda().adam(
+                {**arrays, **by_factors, **step, "degree": degree or 0, "stream": stream(values)}
+            )
         return 0
     number = cpu.adam(
         table_of(like),
@@ -98,7 +103,7 @@ def _given(
     degree: int | None = None
     if not isinstance(gradient, HarmonicsGradient):
         given = gradient.contiguous()
-    elif columns > 48 or values.is_cuda:
+    elif columns > 48 or (values.is_cuda and columns < LEAST_FACTORED):
         given = gradient.dense(values.shape[1])
     else:
         given, degree = gradient.factors.contiguous(), gradient.degree

@@ -49,5 +49,5 @@ def adam(adam: dict[str, Any]) -> None:
 
     fields = dict(adam)
     del fields["stream"]
-    more = {"factors": 0, "degree": 0, "half_values": False, "aside": False}
+    more = {"half_values": False, "aside": False}
     _cpu.adam(_isa(), {**fields, **more})

@@ -787,6 +787,18 @@ def test_a_value_that_does_not_fit_is_told_in_a_sentence(
         assert outcome.code == 2 and said in outcome.err and "Error parsing" not in outcome.said
 
 
+def test_poses_that_are_there_are_found_anew_with_a_warning(
+    splat: Splat, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare_any(*_: object, **__: object) -> None:
+        raise ValueError("enough")
+
+    monkeypatch.setattr("splat.prep.prepare_any", prepare_any, raising=False)
+    outcome = splat("train", tiny_folder, "--prep", "--prep-out", "made")
+    assert "has poses already (colmap), and they are found anew" in outcome.err
+    assert outcome.code == 2 and "enough" in outcome.err
+
+
 def test_what_a_method_never_comes_to_is_said(
     splat: Splat, tiny_folder: Path, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,12 @@ def _posed(asked: Train, silent: bool) -> Path:
                 f"dry-run trains nothing and finds no poses, which --prep asks for; find them with"
                 f" `splat prep {asked.scene} -o {out}`, then `splat train {out} --dry-run`"
             )
+        with suppress(OSError, ValueError):
+            known = api.read_scene(asked.scene, asked.reading).format
+            _log.warning(
+                "%s has poses already (%s), and they are found anew; leave --prep out to train with"
+                " those that are there", asked.scene, known,
+            )  # fmt: skip
         for line in prepare_any(asked.scene, out, quiet=silent).text().splitlines():
             _log.info("%s", line)
         return out

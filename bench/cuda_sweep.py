@@ -1,7 +1,7 @@
 """Every method, many options and all verbs on CUDA, by command lines: what fails, and how.
 
     python bench/cuda_sweep.py --steps 200                       # on a machine with a GPU
-    SPLAT_PRETEND_CUDA=1 python bench/cuda_sweep.py --only mcmc  # on one without (tests/pretend)
+    SPLAT_PRETEND_CUDA=1 python bench/cuda_sweep.py --renderer gsplat    # without: tests/pretend
     python bench/cuda_sweep.py --lines mine.txt                  # SCENE and RUN are filled in
 
 Each line is a call of `splat`, within this process; its traceback is printed if it fails. On a CPU
@@ -77,9 +77,9 @@ VERBS = (
 )
 
 
-def lines(steps: int) -> Iterator[str]:
+def lines(steps: int, renderer: str) -> Iterator[str]:
     """The calls of a sweep; RUN is the folder of the last one that trained."""
-    train = f"train SCENE --out RUN --overwrite --steps {steps}"
+    train = f"train SCENE --out RUN --overwrite --steps {steps} --renderer {renderer}"
     for method in (*METHODS, *PARTS):
         yield f"{train} {method}"
         yield f"resume RUN --steps {steps + 10}"
@@ -109,6 +109,9 @@ def main() -> int:
     """Call all of them; the number of those that failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument(
+        "--renderer", default="auto", help="native or gsplat; pretended, gsplat is quicker"
+    )
     parser.add_argument("--only", default="", help="lines with this text, and runs for verbs")
     parser.add_argument("--lines", type=Path, help="a file of lines in place of ours")
     parser.add_argument("--side", type=int, default=48, help="width of the photos")
@@ -117,7 +120,8 @@ def main() -> int:
     if why := importlib.import_module("pretend").begin():
         raise SystemExit(why)
     os.environ["SPLAT_DEBUG"] = "1"
-    todo = lines(asked.steps) if asked.lines is None else iter(asked.lines.read_text().splitlines())
+    own = lines(asked.steps, asked.renderer)
+    todo = own if asked.lines is None else iter(asked.lines.read_text().splitlines())
     from splat.datasets import demo
 
     with tempfile.TemporaryDirectory() as folder:
@@ -135,7 +139,8 @@ def main() -> int:
             wrong = called(text.replace("SCENE", str(scene)).replace("RUN", "run"))
             done, failed = done + 1, failed + bool(wrong)
             trained = not wrong if text.startswith("train") else trained
-            print(f"{'BAD' if wrong else 'ok '} {time.perf_counter() - since:6.1f} s  {text}")
+            seconds = time.perf_counter() - since
+            print(f"{'BAD' if wrong else 'ok '} {seconds:6.1f} s  {text}", flush=True)
             if wrong:
                 print("    " + "\n    ".join(wrong.strip().splitlines()[-14:]))
         print(f"{done} calls, {failed} failed")

@@ -26,6 +26,8 @@ from splat.core import Strategy
 from splat.kernels import one_torch_thread
 from splat.runs import checkpoint
 from splat.strategies.adc import Adc
+from splat.strategies.deform import Deform
+from splat.strategies.deform.coded import PlanesCoded
 from splat.strategies.moving import Moving
 from splat.strategies.mrnf import Mrnf
 from splat.training.prepare import Job
@@ -133,9 +135,16 @@ def test_an_option(name: str, small_folder: Path) -> None:
         sound(job)
 
 
-def test_what_moves(clip_folder: Path) -> None:
-    strategy = Moving(Adc(cap=400, refine_from=10, refine_every=10, grow_gradient=1e-3))
-    with closing(begun(clip_folder, strategy, 24)) as job:
+_EARLY = Adc(cap=400, refine_from=6, refine_every=6, grow_gradient=1e-3)
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [Moving(_EARLY), Deform(_EARLY, coarse=4), PlanesCoded(Deform(_EARLY, coarse=2))],
+    ids=["moving", "deform", "planes-coded"],
+)
+def test_what_moves(clip_folder: Path, strategy: Strategy) -> None:
+    with closing(begun(clip_folder, Literal(strategy), 14)) as job:
         loop.train(job.run)
         sound(job)
 

@@ -30,6 +30,7 @@ from splat.core import (
     Zero,
 )
 from splat.core.families import merged_edits
+from splat.kernels.crossing import _numbers, numbers
 from splat.runs import checkpoint
 from splat.training.prepare import Job
 
@@ -192,3 +193,14 @@ def test_two_processes_train_one_run(small_folder: Path, tmp_path: Path) -> None
     assert [part.returncode for part in started] == [0, 0], "\n".join(said)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["processes"] == 2 and metrics["psnr"] > 8
+
+
+def test_a_camera_is_read_once() -> None:
+    """The kernels take it as numbers, for which the GPU would be waited at every step."""
+    pose = torch.eye(4, device=CUDA)
+    assert numbers(pose) is numbers(pose) and numbers(pose) == torch.eye(4).tolist()
+    pose[0, 3] = 2
+    assert numbers(pose)[0][3] == 2
+    held = len(_numbers)
+    del pose
+    assert len(_numbers) == held - 1

@@ -10,11 +10,15 @@ A field that is missing, or one too much, is a TypeError of the native module.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+_numbers: MutableMapping[Tensor, tuple[int | None, list[Any]]] = WeakIdKeyDictionary()
+"""Of tensors on a GPU their version and what they held then."""
 
 
 def needed(
@@ -44,6 +48,21 @@ def plain(tensor: Any) -> Any:
         return tensor
     tensor = tensor.detach()
     return tensor.contiguous() if tensor.layout == torch.strided else tensor
+
+
+def numbers(tensor: Tensor) -> list[Any]:
+    """What a tensor holds, as Python's numbers.
+
+    One on a GPU is waited for; so of a camera, which is drawn from again and again, they are kept,
+    as long as the tensor is there and nobody has written to it.
+    """
+    if tensor.is_cpu:
+        return list(tensor.tolist())
+    version, values = _numbers.get(tensor, (None, []))
+    if version != tensor._version:
+        values = tensor.tolist()
+        _numbers[tensor] = tensor._version, values
+    return values
 
 
 def is_half(tensor: Tensor) -> bool:

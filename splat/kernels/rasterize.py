@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.kernels import output
-from splat.kernels.crossing import is_half, needed, optional, plain, rows_of, shaped
+from splat.kernels.crossing import is_half, needed, numbers, optional, plain, rows_of, shaped
 from splat.kernels.frame import Frame
 from splat.kernels.harmonics import Harmonics, HarmonicsGradient
 from splat.kernels.native import Scratch, cuda, single, table_of
@@ -151,8 +151,8 @@ class _Rasterize(torch.autograd.Function):
         extra = output.pictures.beside(means, height, width, channels) if channels else None
         over = None if background is None else plain(background.to(means.dtype))
         frame = frame_for(means, any(ctx.needs_input_grad))
-        pose = [value for row in world_to_camera.tolist() for value in row]
-        (fx, _, cx), (_, fy, cy), _ = K.tolist()
+        pose = [value for row in numbers(world_to_camera) for value in row]
+        (fx, _, cx), (_, fy, cy), _ = numbers(K)
         view = {
             "world_to_camera": pose[:12], "fx": fx, "fy": fy, "cx": cx, "cy": cy, "width": width,
             "height": height,

@@ -256,7 +256,8 @@ class HexPlane {
                          SPLAT_FIELD(heads),
                          .outputs = {fields[SPLAT_NAME(outputs0)], fields[SPLAT_NAME(outputs1)],
                                      fields[SPLAT_NAME(outputs2)], fields[SPLAT_NAME(outputs3)]},
-                         SPLAT_FIELD(out)};
+                         SPLAT_FIELD(out),
+                         SPLAT_FIELD(keep)};
     alone(fields, [&] { table_.hexplane(hexplane_, call); });
   }
 

@@ -60,11 +60,14 @@ class HexPlane {
     layout_.set(points);
     blocks_ = (points.n + kHexPoints - 1) / kHexPoints;
     spread();
+    if (points.keep)
+      first_.resize(std::size_t(blocks_) * kHexPoints * layout_.first_row),
+          second_.resize(std::size_t(blocks_) * kHexPoints * layout_.second_row);
     parallel_for(blocks_, [&](std::ptrdiff_t block) {
       HexScratch& s = own<HexScratch>();
       const int here = points_of(block), rows = rounded_up(here, kProductRows);
       look<false>(s, block);
-      layers(s, rows);
+      layers(s, block, rows);
       auto* out = static_cast<real*>(points_.out) + block * kHexPoints * layout_.outputs;
       const real* found = s.last.data();
       for (int i = 0; i < here; ++i, out += layout_.outputs, found += layout_.padded)
@@ -76,7 +79,7 @@ class HexPlane {
   void backward(const HexGradients& g);  // in hexplane_backward.h
 
   int64_t bytes() const {
-    return last_.bytes() + turned_.bytes() + hidden_turned_.bytes() + trunk_turned_.bytes() + sums_.bytes() + by_.bytes();
+    return first_.bytes() + second_.bytes() + last_.bytes() + turned_.bytes() + hidden_turned_.bytes() + trunk_turned_.bytes() + sums_.bytes() + by_.bytes();
   }
 
  private:
@@ -161,10 +164,18 @@ class HexPlane {
   }
   SPLAT_INLINE F mixed(F a, F b, F weight) { return fma(weight, b - a, a); }
 
+  // Where h and k of a block lie: kept for a backward, or scratch.
+  real* first_of(HexScratch& s, std::ptrdiff_t block) const {
+    return points_.keep ? first_.data() + block * kHexPoints * layout_.first_row : s.first.data();
+  }
+  real* second_of(HexScratch& s, std::ptrdiff_t block) const {
+    return points_.keep ? second_.data() + block * kHexPoints * layout_.second_row : s.second.data();
+  }
+
   // h, k and the outputs of some rows of phi.
-  void layers(HexScratch& s, int rows) const {
+  void layers(HexScratch& s, std::ptrdiff_t block, int rows) const {
     const HexLayout& l = layout_;
-    real *seen = s.seen.data(), *first = s.first.data(), *second = s.second.data();
+    real *seen = s.seen.data(), *first = first_of(s, block), *second = second_of(s, block);
     product<kRelu>({seen, l.seen_row, 1, trunk(), l.width, l.features, first, l.first_row, trunk() + l.features * l.width}, rows,
                    l.width / W);
     product<kRelu>({first, l.first_row, 1, hidden(), l.units, l.width, second, l.second_row, hidden() + l.width * l.units}, rows,
@@ -182,7 +193,8 @@ class HexPlane {
   HexPoints points_{};
   HexLayout layout_{};
   std::ptrdiff_t blocks_ = 0;
-  Buffer<real> last_;           // [H D + 1, O as whole vectors]
+  Buffer<real> first_, second_;  // [blocks of points, row] h and k, if kept
+  Buffer<real> last_;            // [H D + 1, O as whole vectors]
   Buffer<real> turned_;         // [O, H D] of it, transposed
   Buffer<real> hidden_turned_;  // [H D, D]
   Buffer<real> trunk_turned_;   // [D, S C]

@@ -29,8 +29,10 @@ inline void HexPlane::backward_block(std::ptrdiff_t block, const HexGradients& g
   const int here = points_of(block);
   constexpr int rows = kHexPoints;
   look<true>(s, block);
-  layers(s, rows);
-  real *seen = s.seen.data(), *first = s.first.data(), *second = s.second.data(), *out = s.last.data();
+  real *seen = s.seen.data(), *first = first_of(s, block), *second = second_of(s, block), *out = s.last.data();
+  // Rows behind the last point are not written by the forward pass; what they are multiplied by is 0.
+  fill(first + here * l.first_row, first + rows * l.first_row, real(0));
+  fill(second + here * l.second_row, second + rows * l.second_row, real(0));
   for (int i = 0; i < rows; ++i) first[i * l.first_row + l.width] = 1, second[i * l.second_row + l.units] = 1;
   const auto* v_out = static_cast<const real*>(g.v_out) + block * kHexPoints * l.outputs;
   fill(out, out + rows * l.padded, real(0));

@@ -307,6 +307,7 @@ struct HexPoints {
   int heads;               // 1 to 4
   int outputs[4];          // of each head; 16 in all at most
   void* out;               // [n, sum of outputs]
+  bool keep;               // for a backward
 };
 
 struct HexGradients {

@@ -106,7 +106,7 @@ class _HexPlane(torch.autograd.Function):
         found = points.new_empty(len(points), sum(outputs))
         pass_ = Scratch("HexPlane", table_of(points))
         keep = any(ctx.needs_input_grad[2:])
-        pass_.native.forward(_fields(points, outputs, held, found))
+        pass_.native.forward({**_fields(points, outputs, held, found), "keep": keep})
         ctx.set_materialize_grads(False)
         if keep:
             ctx.pass_ = pass_

@@ -60,7 +60,7 @@ struct Case {
     out[0] = Guarded<Real>(std::size_t(call.n) * outputs);
     for (int i = 0; i < 11; ++i) out[1 + i] = Guarded<Real>(learned[i].size());
     void* hexplane = table.hexplane_new();
-    call.out = out[0].data();
+    call.out = out[0].data(), call.keep = true;
     table.hexplane(hexplane, call);
     HexGradients g{};
     g.v_out = v_out.data();

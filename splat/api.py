@@ -191,7 +191,7 @@ def resume(
         options = replace(
             config.options,
             device=device or config.options.device,
-            renderer=renderer or (config.options.renderer if device is None else "auto"),
+            renderer=renderer or ("auto" if device == "cpu" else config.options.renderer),
             threads=threads or config.options.threads,
             # Of a run that does not say it, as it was before there was a choice.
             decoding="reduced" if config.options.decoding == "reduced" else "full",

@@ -161,6 +161,8 @@ def test_every_verb(splat: Splat, small_folder: Path) -> None:
     done("train", small_folder, "--steps", 12, "--out", "run", *sensor, "mcmc", "--cap", 400)
     done("resume", "run", "--steps", 18)
     assert json.loads(done("eval", "run", "--json", "--net", "none"))["psnr"] > 8
+    metrics = json.loads(Path("run/metrics.json").read_text())
+    assert metrics["renderer"] == ("gsplat" if pretend.quick_renderer() == "gsplat" else "native")
     done("export", "run", "-o", "scene.sog")
     done("export", "run", "-o", "small.ply", "--keep", 0.5, "--refine", 5)
     done("convert", "small.ply", "small.spz")

@@ -22,7 +22,7 @@ from splat.export.receipt import CLOSEST, Receipt, frame_text
 from splat.formats.settings import Settings
 from splat.planning import predict
 from splat.recipes import recipe
-from splat.render import choose_device
+from splat.render import choose_device, drawn_by
 from splat.runs.folder import Config, Folder
 from splat.system import machine
 from splat.system.foreign import reading, record
@@ -121,6 +121,7 @@ def record_of(
         "peak_gpu_memory_mb": None if on_cpu else max(p["peak_gpu_memory_mb"] or 0 for p in parts),
         "device": "cpu" if on_cpu else torch.cuda.get_device_name(),
         "isa": kernels.isa() if on_cpu else None,
+        "renderer": drawn_by(device, config.options.renderer),
         "threads": config.options.threads,
         "method": recipe.names(strategy),
         "recipe": recipe.to_text_or_names(strategy),

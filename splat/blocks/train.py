@@ -120,7 +120,7 @@ def resume(
         options=replace(
             options,
             device=device or options.device,
-            renderer=renderer or (options.renderer if device is None else "auto"),
+            renderer=renderer or ("auto" if device == "cpu" else options.renderer),
             threads=threads or options.threads,
         ),
         watching=replace(config.watching, quiet=quiet),

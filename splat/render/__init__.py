@@ -28,8 +28,8 @@ def choose_device(wanted: str = "auto", renderer: str = "auto") -> tuple[torch.d
         return torch.device("cpu"), "CPU, as asked"
     lack = available.first(available.of_cuda, available.of_kernels, *_ASKED[renderer])
     if lack is None:
-        drawn_by = "gsplat" if renderer == "gsplat" else "our own kernels"
-        why = f"CUDA on {torch.cuda.get_device_name()}, drawn by {drawn_by}"
+        drawer = "gsplat" if renderer == "gsplat" else "our own kernels"
+        why = f"CUDA on {torch.cuda.get_device_name()}, drawn by {drawer}"
         return torch.device("cuda"), why + (", as asked" if wanted == "cuda" else "")
     if wanted == "cuda":
         raise ValueError(f"--device cuda cannot be had: {lack}; use --device cpu or auto")
@@ -62,6 +62,12 @@ def renderer_for(
     from splat.render.native import NativeRenderer
 
     return NativeRenderer(device, antialiased=antialiased, near=near, beside=beside)
+
+
+def drawn_by(device: torch.device | str, renderer: str) -> str:
+    """What draws on a device where a renderer is asked for: native or gsplat."""
+    on_cuda = torch.device(device).type == "cuda"
+    return "gsplat" if on_cuda and renderer == "gsplat" else "native"
 
 
 def drawing_as(

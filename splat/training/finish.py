@@ -25,6 +25,7 @@ from splat.formats.settings import Settings
 from splat.photos.resolution import Sizes
 from splat.recipes import recipe
 from splat.recipes.model_files import Receipt, key_of, model_file
+from splat.render import drawn_by
 from splat.rules.views import even_views
 from splat.runs.folder import Folder, move_cameras
 from splat.runs.log import read_log
@@ -295,6 +296,7 @@ def figures(job: Job, metrics: Metrics | None, seconds: float) -> dict[str, Any]
         "peak_gpu_memory_mb": None if on_cpu else _megabytes(torch.cuda.max_memory_allocated()),
         "device": "cpu" if on_cpu else torch.cuda.get_device_name(),
         "isa": kernels.isa() if on_cpu else None,
+        "renderer": drawn_by(run.render.device, options.renderer),
         "threads": options.threads,
         "method": method_name(job),
         "recipe": recipe.to_text_or_names(job.strategy),

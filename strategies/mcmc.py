@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from splat import kernels
@@ -20,7 +20,7 @@ from splat.core.schedule import PUBLISHED_STEPS, at, due, dues, full_by, refinem
 from splat.core.step import Step
 from splat.core.strategy import Recycler, Start
 from splat.math import logit_of
-from splat.rules.relocation import Relocation, Shares, rotated, shares
+from splat.rules.relocation import Relocation, Shares, shares
 from splat.system.ranges import at_least, within
 
 PUBLISHED_START = Start(opacity=0.5, scale=0.1)
@@ -168,19 +168,11 @@ class Mcmc(Recycler):
         every, generator = self.noise_every, step.generator("walk")
         reach = self.noise * cloud.rate("mean", step.number) * math.sqrt(every)
         quiet = logit_of(self.dead + math.log(1 / LEAST_GATE) / GATE_STEEPNESS)
-        if logit.device.type == "cpu":
-            seed = generator.initial_seed()
-            delta = kernels.walk(
-                quat, log_scale, logit,
-                reach=reach, dead=self.dead, steepness=GATE_STEEPNESS, quiet=quiet,
-                every=every, phase=step.number % every, seed=seed,
-            )  # fmt: skip
-        else:
-            delta = walked(
-                quat, log_scale, logit,
-                reach=reach, dead=self.dead, steepness=GATE_STEEPNESS, quiet=quiet,
-                every=every, phase=step.number % every, generator=generator,
-            )  # fmt: skip
+        delta = kernels.walk(
+            quat, log_scale, logit,
+            reach=reach, dead=self.dead, steepness=GATE_STEEPNESS, quiet=quiet,
+            every=every, phase=step.number % every, seed=generator.initial_seed(),
+        )  # fmt: skip
         return Edit(nudge=(Nudge("mean", delta),))
 
     def _populate(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit:
@@ -220,30 +212,6 @@ class Mcmc(Recycler):
         return shares(
             draft.opacity_logit, draft.log_scale, count, generator, self.dead, self.relocation
         )
-
-
-def walked(
-    quats: Float[Tensor, "n 4"],
-    log_scales: Float[Tensor, "n 3"],
-    logits: Float[Tensor, "n"],
-    *,
-    reach: float,
-    dead: float,
-    steepness: float,
-    quiet: float,
-    every: int,
-    phase: int,
-    generator: torch.Generator,
-) -> Float[Tensor, "n 3"]:
-    """`splat.kernels.walk` in torch, for other devices; other draws of the same distribution."""
-    rows = (logits[phase::every] < quiet).nonzero().squeeze(1) * every + phase
-    gate = torch.sigmoid(steepness * (dead - logits.index_select(0, rows).sigmoid()))
-    variance = log_scales.index_select(0, rows).mul_(2).exp_()
-    # R^T e is distributed as e, so that R diag(s^2) e is Sigma e with one rotation less.
-    draw = torch.randn(len(rows), 3, generator=generator, device=logits.device, dtype=logits.dtype)
-    vectors = draw.mul_(variance).mul_((gate * reach)[:, None])
-    turned = rotated(quats.index_select(0, rows), vectors)
-    return torch.zeros_like(log_scales).index_copy_(0, rows, turned)
 
 
 class _Draft:

@@ -317,6 +317,29 @@ def test_adam_equals_the_cpu(n: int, moments: torch.dtype, emulated: ModuleType)
                 torch.testing.assert_close(mine, truth, rtol=near, atol=near)
 
 
+@pytest.mark.parametrize("n", [37, 256, 1371])
+def test_the_walk_draws_what_the_cpu_draws(n: int, emulated: ModuleType) -> None:
+    g = torch.Generator().manual_seed(2)
+    quats, logs = torch.randn(n, 4, generator=g), torch.randn(n, 3, generator=g) - 2
+    logits = torch.randn(n, generator=g) * 3 - 3
+    for every, phase, seed in ((1, 0, 5), (3, 2, 2**63 + 5)):
+        given: dict[str, Any] = {
+            "reach": 1.7, "dead": 0.005, "steepness": 100.0, "quiet": -1.0, "every": every,
+            "phase": phase, "seed": seed,
+        }  # fmt: skip
+        truth = kernels.walk(quats.double(), logs.double(), logits.double(), **given)
+        delta = torch.full((n, 3), torch.nan)
+        arrays = needed(
+            quats, quats=(quats, (n, 4)), log_scales=(logs, (n, 3)), logits=(logits, (n,)),
+            delta=(delta, (n, 3)),
+        )  # fmt: skip
+        emulated.walk({**arrays, **given, "n": n, "stream": 0})
+        assert torch.equal(delta.ne(0).any(1), truth.ne(0).any(1))
+        # Of a draw near 1 a double keeps half a bit more, and the shortest steps are its logarithm.
+        apart, usual = (delta - truth).norm(dim=1), truth.norm(dim=1).mean()
+        assert apart.max() < 1e-5 * usual
+
+
 @pytest.fixture(scope="module")
 def small_folder(request: pytest.FixtureRequest) -> Path:
     """9 pictures of 48 x 36 pixels and 240 points; not to be written to."""

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from splat import kernels
 from splat.math import covariances
-from splat.strategies.mcmc import walked as torch_walked
 
 DEAD, STEEPNESS, REACH = 0.005, 100.0, 1.7
 LOGIT = math.log(0.01 / 0.99)
@@ -167,29 +166,6 @@ def test_columns_that_do_not_fit_are_refused() -> None:
     for every, phase in ((0, 0), (2, 2), (2, -1)):
         with pytest.raises(ValueError, match=f"phase is {phase} of {every}; expected"):
             walked(quats, logs, logits, every=every, phase=phase)
-
-
-def test_the_walk_of_other_devices_has_the_same_distribution(dtype: torch.dtype) -> None:
-    """The formula that CUDA takes, run here."""
-    rows, quiet = alike(MANY, dtype), LOGIT + 1
-    rows[2][::5] = quiet
-    for every, phase in ((1, 0), (4, 3)):
-        numbers = {
-            "reach": REACH, "dead": DEAD, "steepness": STEEPNESS, "quiet": quiet,
-            "every": every, "phase": phase,
-        }  # fmt: skip
-        draw = torch.Generator().manual_seed(3)
-        by_torch = torch_walked(*rows, **numbers, generator=draw)
-        native = kernels.walk(*rows, **numbers, seed=3)
-        assert torch.equal(by_torch.ne(0), native.ne(0)) and by_torch.dtype == dtype
-        moved = native.any(1)
-        sigma = covariances(QUAT[None], SCALES[None])[0]
-        expected = (REACH * GATE) ** 2 * sigma @ sigma
-        d, count = expected.diagonal(), int(moved.sum())
-        error = ((d[:, None] * d + expected**2) / count).sqrt()
-        for delta in (by_torch[moved].double(), native[moved].double()):
-            assert ((torch.cov(delta.T) - expected).abs() < 4.5 * error).all()
-            assert (delta.mean(0).abs() < 4.5 * (d / count).sqrt()).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

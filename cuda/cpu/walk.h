@@ -2,28 +2,20 @@
 // nearly dead Gaussians wander and holds the others.
 #pragma once
 
+#include <splat/random.h>
+
 #include "activate.h"
 
 namespace splat::SPLAT_ISA {
 
 constexpr std::ptrdiff_t kWalkRows = 512;  // of a work item; a multiple of every W
 
-// Thirty-two bits out of a key and a counter (two rounds of MurmurHash3's finalizer).
-SPLAT_INLINE uint32_t mixed(uint32_t x) {
-  x ^= x >> 16, x *= 0x85ebca6bu;
-  x ^= x >> 13, x *= 0xc2b2ae35u;
-  return x ^ x >> 16;
-}
-SPLAT_INLINE uint32_t drawn(const Walk& w, uint32_t counter) {
-  return mixed(mixed(counter * 0x9E3779B1u + uint32_t(w.seed)) + uint32_t(w.seed >> 32));
-}
-
 // Two standard normal numbers for each of W rows (Box and Muller 1958).
 SPLAT_INLINE void normals(const Walk& w, std::ptrdiff_t row, uint32_t pair, F& a, F& b) {
   alignas(64) real u[W], turn[W], quarter[W];
   for (int lane = 0; lane < W; ++lane) {
     const uint32_t counter = uint32_t(row + lane) * 4u + 2u * pair;
-    const uint32_t first = drawn(w, counter), second = drawn(w, counter + 1u);
+    const uint32_t first = drawn(w.seed, counter), second = drawn(w.seed, counter + 1u);
     u[lane] = (real(first >> 8) + real(0.5)) * real(1.0 / (1 << 24));
     quarter[lane] = real(second >> 30);
     turn[lane] = (real(second >> 6 & 0xffffff) + real(0.5)) * real(1.0 / (1 << 24)) - real(0.5);

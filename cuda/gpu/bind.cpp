@@ -44,6 +44,16 @@ void enqueue_adam(const nb::dict& given) {
   check(adam(call, stream));
 }
 
+void enqueue_walk(const nb::dict& given) {
+  Fields fields("walk", given);
+  const Walk call{SPLAT_FIELD(quats), SPLAT_FIELD(log_scales), SPLAT_FIELD(logits), SPLAT_FIELD(delta),
+                  SPLAT_FIELD(n),     SPLAT_FIELD(every),      SPLAT_FIELD(phase),  SPLAT_FIELD(quiet),
+                  SPLAT_FIELD(dead),  SPLAT_FIELD(steepness),  SPLAT_FIELD(reach),  SPLAT_FIELD(seed)};
+  const std::uintptr_t stream = fields[SPLAT_NAME(stream)];
+  fields.done();
+  check(walk(call, stream));
+}
+
 Scene scene_of(Fields& fields) {
   return {SPLAT_FIELD(means),        SPLAT_FIELD(quats),     SPLAT_FIELD(scales),       SPLAT_FIELD(opacities),
           SPLAT_FIELD(colors),       SPLAT_FIELD(features),  SPLAT_FIELD(n),            SPLAT_FIELD(sh_degree),
@@ -116,6 +126,7 @@ NB_MODULE(_gpu, m) {
   m.def("photometric_scratch_bytes", &photometric_scratch_bytes, nb::arg("width"), nb::arg("height"));
   m.def("photometric", &enqueue_photometric);
   m.def("adam", &enqueue_adam);
+  m.def("walk", &enqueue_walk);
   m.attr("most_pairs") = kMostPairs;
   m.def("rows_bytes", &rows_bytes, nb::arg("n"));
   m.def("project", &enqueue_project);

@@ -37,6 +37,18 @@ struct Adam {
   unsigned seed;           // of the rounding
 };
 
+struct Walk {
+  const float* quats;       // [n, 4]
+  const float* log_scales;  // [n, 3]
+  const float* logits;      // [n]
+  float* delta;             // [n, 3] what the means move by; 0 where a row stays
+  int64_t n;
+  int64_t every, phase;     // rows move whose number is `phase` modulo `every`
+  double quiet;             // and whose logit is below this
+  double dead, steepness, reach;  // reach logistic(steepness (dead - opacity)) is how far
+  uint64_t seed;
+};
+
 // Drawing goes by two calls, because nobody knows beforehand how many pairs of a Gaussian and a tile
 // there will be: `project` counts them, who calls it reads the counts and makes room, `draw` goes on.
 // The structs have the fields of those in `cuda/cpu/kernels.h`.
@@ -142,6 +154,7 @@ constexpr int kLeastFactored = 12;  // columns of harmonics whose gradient may b
 int64_t photometric_scratch_bytes(int width, int height);
 const char* photometric(const Photometric& loss, std::uintptr_t stream);
 const char* adam(const Adam& step, std::uintptr_t stream);
+const char* walk(const Walk& call, std::uintptr_t stream);
 
 int64_t rows_bytes(int64_t n);
 const char* project(const Project& call, std::uintptr_t stream);

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from splat.kernels import output
 from splat.kernels.crossing import needed, plain, rows_of, shaped
-from splat.kernels.native import cpu, table_of
+from splat.kernels.native import cpu, cuda, single, stream, table_of
 
 
 def walk(
@@ -28,7 +28,6 @@ def walk(
 
     gate = logistic(steepness (dead - opacity)), times `reach` (Kheradmand et al. 2024, eq. 9). Rows
     whose logit is `quiet` or more stay, as do those whose number is not `phase` modulo `every`.
-    On the CPU only.
     """
     n = rows_of("logits", logits)
     if not 0 <= phase < every:
@@ -36,13 +35,18 @@ def walk(
             f"phase is {phase} of {every}; expected 0 to {every - 1}, every at least 1"
         )
     quats, log_scales, logits = plain(quats), plain(log_scales), plain(logits)
-    delta = output.rows.empty(n, 3, dtype=quats.dtype)
+    delta = output.rows.beside(quats, n, 3)
     arrays = needed(
         quats, quats=(quats, (n, 4)), log_scales=(log_scales, (n, 3)), logits=(logits, (n,)),
         delta=(delta, (n, 3)),
     )  # fmt: skip
     moves = {"n": n, "every": every, "phase": phase, "seed": seed % 2**64}
     gate = {"quiet": quiet, "dead": dead, "steepness": steepness, "reach": reach}
+    if quats.is_cuda:
+        single(quats)
+        with torch.cuda.device(quats.device):
+            cuda().walk({**arrays, **moves, **gate, "stream": stream(quats)})
+        return delta
     cpu.walk(table_of(quats), {**arrays, **moves, **gate})
     return delta
 

@@ -51,3 +51,11 @@ def adam(adam: dict[str, Any]) -> None:
     del fields["stream"]
     more = {"half_values": False, "aside": False}
     _cpu.adam(_isa(), {**fields, **more})
+
+
+def walk(walk: dict[str, Any]) -> None:
+    from splat import _cpu
+
+    fields = dict(walk)
+    del fields["stream"]
+    _cpu.walk(_isa(), fields)

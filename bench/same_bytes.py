@@ -47,6 +47,8 @@ RECIPES = {
     "deferred": "adc --cap 3000 + deferred",
     "coded": "scaffold --cap 3000 + coded",
     "chain": "mrnf --cap 4000 + mcmc --cap 4000",
+    "moving": "mcmc --cap 4000 + moving",
+    "deform": "adc --cap 4000 + deform + planes-coded",
 }
 OPTIONS = {
     "alpha-mask": "--masks truth/masks --mask-mode transparent adc --cap 6000 + alpha-mask",
@@ -87,7 +89,7 @@ def scene(folder: Path) -> Path:
 
 def digests(run: Path) -> dict[str, str]:
     """Of the files that a run exported."""
-    files = [*run.glob("point_cloud*"), *run.glob("*.anchors")]
+    files = [*run.glob("point_cloud*"), *run.glob("*.anchors"), *run.glob("*.clip")]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
 
 

@@ -36,6 +36,8 @@ from splat.strategies.adc import Adc
 from splat.strategies.budget import Budget
 from splat.strategies.crop import Crop
 from splat.strategies.deferred import Deferred
+from splat.strategies.deform import Deform
+from splat.strategies.deform.coded import PlanesCoded
 from splat.strategies.freeze import Freeze
 from splat.strategies.protect import Protect
 from splat.strategies.scaffold.coded import Coded
@@ -57,6 +59,7 @@ PARTS: dict[str, Strategy] = {
     "deferred": Deferred(_ADC, light_rows=16),
     "freeze": Freeze(_MCMC, rows="inside", low=(-0.3,) * 3, high=(0.3,) * 3),
     "protect": Protect(_ADC, rule="age<15 and opacity>0.01"),
+    "deform": PlanesCoded(Deform(_ADC, coarse=10, resolution=8, width=16), coded_from=20),
     "coded": Coded(_SCAFFOLD, noise_from=20, pause_until=25, adapt_from=30, entries=6),
     "sdf": Sdf(
         _ADC, box=(-1, -1, -1, 1, 1, 1), learn_from=4, mutual_from=10, prune_from=30,

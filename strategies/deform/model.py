@@ -110,7 +110,7 @@ class Deformed(AlteredModel):
     def passed(self) -> Sequence[Float[Tensor, "n 3"]]:
         if not self.rows_are_gaussians:
             return self.base.passed()
-        whole = self.base.bake()
+        whole = self.base.bake().to(self.cloud.device)
         return [self._plain(whole.at(time), time).means for time in times_over(PASSED)]
 
     def _plain(self, gaussians: Gaussians, time: float) -> Gaussians:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, interpolate
+from torch.nn.functional import pad
 
 from splat.core.column import Rate
 from splat.core.model import TrainedModule
@@ -62,11 +62,9 @@ class Expectation(nn.Module):
         h, w, c = values.shape
         white = chessboard(h, w, values.device)
         away = (values - self.fill) * ~white[:, :, None]
-        side = 2 * REACH + 1
-        taps = self.around.new_zeros(len(self.around), side * side)
-        taps = taps.index_copy(1, others(values.device), self.around).view(-1, 1, side, side)
-        summed = conv2d(away.permute(2, 0, 1)[None], taps, padding=REACH, groups=c)[0]
-        read = [summed.permute(1, 2, 0) * white[:, :, None]]
+        # By channel [c, h w, taps] times [c, taps, F].
+        summed = torch.bmm(_around(away), self.around.view(c, FILTERS, TAPS).transpose(1, 2))
+        read = [summed.transpose(0, 1).reshape(h, w, -1) * white[:, :, None]]
         expected = self.fill.expand(h, w, c)
         if before is not None:
             read.append(before - self.fill)
@@ -140,9 +138,27 @@ def finer(values: Float[Tensor, "h w c"], rows: int, columns: int) -> Float[Tens
     """A coarser plane read where a finer one has its values, borders on borders."""
     if values.shape[:2] == (rows, columns):
         return values
-    planes = values.permute(2, 0, 1)[None]
-    found = interpolate(planes, (rows, columns), mode="bilinear", align_corners=True)
-    return found[0].permute(1, 2, 0)
+    for axis, count in ((0, rows), (1, columns)):
+        n = values.shape[axis]
+        if n == count:
+            continue
+        place = torch.arange(count, device=values.device) * ((n - 1) / max(count - 1, 1))
+        cell = place.floor().clamp(max=max(n - 2, 0)).long()
+        part = (place - cell).view((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        low = values.index_select(axis, cell)
+        values = low + (values.index_select(axis, (cell + 1).clamp(max=n - 1)) - low) * part
+    return values
+
+
+def _around(values: Float[Tensor, "h w c"]) -> Float[Tensor, "c h*w t"]:
+    """What is of the other colour in the square around each value, 0 beyond the border."""
+    h, w, c = values.shape
+    wide = pad(values, (0, 0, REACH, REACH, REACH, REACH))
+    shifted = [
+        wide[down : down + h, across : across + w]
+        for down, across in (divmod(place, 2 * REACH + 1) for place in others().tolist())
+    ]
+    return torch.stack(shifted, 3).view(h * w, c, TAPS).transpose(0, 1)
 
 
 def others(device: torch.device | None = None) -> Int[Tensor, "t"]:

@@ -167,9 +167,10 @@ def job_of(
 
 
 def ends_with_and_without_a_break(
-    folder: Path, tmp_path: Path, strategy: Strategy, at: int, steps: int = 110
+    folder: Path, tmp_path: Path, strategy: Strategy, at: int, steps: int = 110, **more: Any
 ) -> tuple[bytes, bytes]:
-    """The model at the end of a run, and of one that is resumed from that run's step `at`."""
+    """The model at the end of a run, and of one that is resumed from that run's step `at`; `more`
+    are further options."""
 
     def watch(run: loop.Run, *_: object) -> None:
         if run.step == at:
@@ -178,7 +179,7 @@ def ends_with_and_without_a_break(
     ends = []
     for state in (None, tmp_path / "saved.pt"):
         begun = None if state is None else dict(checkpoint.load(state))
-        with closing(job_of(folder, strategy, state=begun, steps=steps)) as job:
+        with closing(job_of(folder, strategy, state=begun, steps=steps, **more)) as job:
             job.run.watchers = [watch] if state is None else []
             loop.train(job.run)
             checkpoint.write(job.run.model.state_dict(), tmp_path / "end.pt")

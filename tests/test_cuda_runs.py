@@ -14,7 +14,7 @@ import pytest
 import ranks
 import torch
 from conftest import Outcome
-from methods import METHODS, job_of
+from methods import METHODS, ends_with_and_without_a_break, job_of
 
 from splat import loop
 from splat.core import (
@@ -203,6 +203,16 @@ def test_two_processes_train_one_run(
     assert [part.returncode for part in started] == [0, 0], "\n".join(said)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["processes"] == 2 and metrics["psnr"] > 8
+
+
+@pytest.mark.parametrize("name", ["mcmc"])
+def test_a_resumed_run_ends_in_the_same_bytes(
+    name: str, small_folder: Path, tmp_path: Path
+) -> None:
+    """As on the CPU: our kernels add up in a fixed order."""
+    more = {"device": "cuda", "renderer": "native", "resolution": "full"}
+    one, two = ends_with_and_without_a_break(small_folder, tmp_path, METHODS[name], 33, 60, **more)
+    assert one == two
 
 
 def test_a_camera_is_read_once() -> None:

@@ -28,6 +28,7 @@ from splat import api, formats
 from splat.cli import VERBS
 from splat.cli.composed import read
 from splat.options import Options
+from splat.options.parse import complaint
 from splat.recipes.catalog import METHODS, PARTS, PRESETS, USUAL, kind_of
 from splat.recipes.page import steps_text
 from splat.recipes.parts import with_row_limit
@@ -785,6 +786,21 @@ def test_a_value_that_does_not_fit_is_told_in_a_sentence(
     for more in ((), ("--json",)):
         outcome = splat(*words, *more)
         assert outcome.code == 2 and said in outcome.err and "Error parsing" not in outcome.said
+
+
+def test_boxes_of_hyphens_are_sentences_too() -> None:
+    """As tyro draws them where stdout takes ASCII only."""
+    box = (
+        " Value error             \n ----------------------- \n"
+        "  Error parsing --steps: no type matching N could be\n  instantiated from ['x'].\n\n"
+        "  Got errors:\n  - <class 'int'>: 'x' is no whole number;\n  expected such as 7000\n"
+        "  -----------------------\n  Argument helptext:\n      --steps N\n"
+        "  -----------------------\n  For full helptext, see splat train --help\n"
+    )
+    with pytest.raises(ValueError) as caught, complaint(values_only=True):
+        sys.stderr.write(box)
+        raise SystemExit(2)
+    assert str(caught.value) == "--steps: 'x' is no whole number; expected such as 7000"
 
 
 def test_poses_that_are_there_are_found_anew_with_a_warning(

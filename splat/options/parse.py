@@ -179,6 +179,9 @@ def complaint(*, values_only: bool = False) -> Iterator[None]:
 def _sentence(box: str) -> str:
     """The message in a box of tyro, without its frame, title and pointer to the help."""
     lines = [line.strip(_FRAME) for line in box.splitlines()[1:]]
+    # Where stdout takes ASCII only, a line of hyphens is under the title and between paragraphs.
+    lines = ["" if set(line) == {"-"} else line for line in lines]
+    lines = lines[next((i for i, line in enumerate(lines) if line), 0) :]
     ends = [i for i, line in enumerate(lines) if not line]
     message = " ".join(lines[: ends[0]] if ends else lines)
     if found := _PARSING.match(message):

@@ -25,7 +25,7 @@ HALF_HARMONICS_BYTES = 96
 OFFLOADED_BYTES = 664
 """Bytes of one Gaussian in host memory with --offload: moments and harmonics."""
 DENSE_HARMONICS_BYTES = 170
-"""Further bytes of one Gaussian where gradients of harmonics are dense (CUDA)."""
+"""Further bytes of one Gaussian where gradients of harmonics are dense, which gsplat's are."""
 SCRATCH_BYTES, EDIT_BYTES = 400, 2070
 """Bytes of one Gaussian while a picture is drawn, and while a strategy edits rows on the CPU,
 with what the allocator does not give back (75,000 growing to 91,000, and 150,000)."""
@@ -107,7 +107,7 @@ def state_bytes(options: Options, device: torch.device) -> int:
     """Bytes of one Gaussian between two steps, on the device that trains."""
     half = HALF_MOMENTS_BYTES if options.moments == "bfloat16" else 0
     half += HALF_HARMONICS_BYTES if options.harmonics == "bfloat16" else 0
-    dense = DENSE_HARMONICS_BYTES if device.type == "cuda" else 0
+    dense = DENSE_HARMONICS_BYTES if device.type == "cuda" and options.renderer == "gsplat" else 0
     return STATE_BYTES - half + dense - offloaded_bytes(options)
 
 

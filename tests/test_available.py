@@ -251,3 +251,17 @@ def test_one_process_compiles_at_a_time(
     assert not compiled
     assert gsplat.ready(device) is gsplat.ready(device) and compiled == [device]
     gsplat.ready.cache_clear()
+
+
+def test_what_is_installed_is_what_is_drawn_with() -> None:
+    """The extra's bounds are those that are checked; wheels for Linux carry the CUDA kernels where
+    they are built with nvcc."""
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    from_, below = (
+        ".".join(map(str, each)) for each in (available.GSPLAT_FROM, available.GSPLAT_BELOW)
+    )
+    assert set(re.findall(r'"(gsplat[^"]*)"', text)) == {f"gsplat>={from_},<{below}"} | set(
+        re.findall(r'"(gsplat\.\*)"', text)
+    )
+    linux = text.split("[tool.cibuildwheel.linux]")[1].split("[tool.")[0]
+    assert "-DSPLAT_CUDA=AUTO" in linux

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from splat.cli.composed import read
 from splat.recipes.catalog import METHODS
 
+PAGE = Path(__file__).parent.parent / "docs/architecture.md"
 SOMEBODY = '''
 from dataclasses import dataclass, replace
 from splat.core.strategy import Strategy, Wrapper
@@ -62,14 +64,17 @@ POINTS = """
 [splat.strategies]
 still = somebody:Still
 patient = somebody:Patient
+unseen = mine:Unseen
 mcmc = somebody:Still
 broken = somebody_who_is_gone:Nobody
 [splat.readers]
 somebody = somebody_reader
+poses = poses
 [splat.formats]
 .torch = somebody_format
+.table = table
 """
-USE = """
+USE = r"""
 import sys
 from pathlib import Path
 import splat
@@ -89,7 +94,35 @@ assert main(["train", str(place), "--out", f"{out}/run", *short, "still", "+", "
 assert main(["resume", f"{out}/run", "--steps", "10", "--quiet"]) == 0
 assert main(["convert", f"{out}/run/point_cloud.ply", f"{out}/a.torch"]) == 0
 assert main(["convert", f"{out}/a.torch", f"{out}/b.ply"]) == 0
-assert len(splat.read(f"{out}/b.ply")) == len(splat.read(f"{out}/run/point_cloud.ply")) > 0
+trained = splat.read(f"{out}/run/point_cloud.ply")
+assert len(splat.read(f"{out}/b.ply")) == len(trained) > 0
+ours = splat.load(scene)
+views = [*ours.train, *ours.test]
+place = Path(out, "posed")
+place.mkdir()
+(place / "images").symlink_to(views[0].image.parent)
+def line(view):
+    K, pose = view.camera.K.tolist(), view.camera.world_to_camera.inverse().flatten().tolist()
+    return " ".join(map(str, [view.image.name, K[0][0], K[1][1], K[0][2], K[1][2], *pose]))
+(place / "poses.txt").write_text("\n".join(map(line, views)))
+theirs = splat.load(place)
+assert theirs.format == "mine" and len(theirs.train) == len(ours.train)
+for one, other in zip(theirs.train, ours.train):
+    assert (one.camera.world_to_camera - other.camera.world_to_camera).abs().max() < 1e-5
+    assert one.camera.K.equal(other.camera.K) and one.image.name == other.image.name
+assert main(["train", str(place), "--out", f"{out}/run", "--overwrite", *short, "unseen"]) == 0
+assert main(["convert", f"{out}/b.ply", f"{out}/c.table"]) == 0
+again = splat.read(f"{out}/c.table")
+assert (again.means - trained.means).abs().max() < 1e-6
+whole = Path(out, "c.table").read_bytes()
+for data, said in ((b"", "no Gaussians"), (whole[:-1], "56 for each"), (b"x" * 56, "")):
+    Path(out, "d.table").write_bytes(data)
+    try:
+        assert len(splat.read(f"{out}/d.table")) == 1
+    except ValueError as error:
+        assert "d.table" in str(error) and said and said in str(error), error
+Path(out, "d.table").write_bytes(whole + b"\xff" * 56)
+assert len(splat.read(f"{out}/d.table")) == len(trained), "a row of NaN stays"
 """
 
 
@@ -100,6 +133,11 @@ def test_what_a_package_brings_is_listed_trains_reads_and_writes(
     for name, text in (("", SOMEBODY), ("_reader", READER), ("_format", FORMAT)):
         (site / f"somebody{name}.py").parent.mkdir(exist_ok=True)
         (site / f"somebody{name}.py").write_text(text)
+    examples = re.findall(r"```python\n# (\w+\.py): .*?```", PAGE.read_text(), re.DOTALL)
+    assert examples == ["mine.py", "poses.py", "table.py"]
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
+        (site / block[2:].partition(":")[0]).write_text(block)
+        assert len(block.splitlines()) < 40
     info = site / "somebody-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: somebody\nVersion: 1.0\n")

@@ -172,11 +172,17 @@ def read(path: str | Path, settings: Settings = Settings()) -> Gaussians:  # noq
     ValueError with the file's name, whatever the module of the format raises.
     """
     path = Path(path)
-    module = _reader(path)
+    kind = _kind(path)
+    module: Any = object_at(kind.place)
     more = (settings,) if getattr(module, "READS_SETTINGS", False) else ()
     with _edge(path):
         gaussians: Gaussians = module.read(path, *more)
-    return gaussians
+    if kind in _OURS.values():  # which have looked
+        return gaussians
+    from splat.core.frame import finite
+    from splat.formats.rows import kept
+
+    return kept(gaussians, finite(gaussians), path)
 
 
 def read_columns(path: str | Path) -> Columns:

@@ -55,8 +55,8 @@ def reference_page() -> str:
         "Of `splat.rules`: what most methods are built of.",
         "\n".join(
             [
-                "| function | |",
-                "|---|---|",
+                "| function | gives | |",
+                "|---|---|---|",
                 *(_rule(getattr(rules, name)) for name in rules.__all__),
             ]
         ),
@@ -74,8 +74,10 @@ def _of(kind: type[Any]) -> str:
     ]
     if fields:
         blocks.append("\n".join(["| field | type | |", "|---|---|---|", *fields]))
-    if methods := [f"| `{sign}` | {_cell(text)} |" for sign, text in _methods(kind)]:
-        blocks.append("\n".join(["| method | |", "|---|---|", *methods]))
+    if methods := [
+        f"| `{sign}` | `{gives}` | {_cell(text)} |" for sign, gives, text in _methods(kind)
+    ]:
+        blocks.append("\n".join(["| method | gives | |", "|---|---|---|", *methods]))
     return "\n\n".join(blocks)
 
 
@@ -86,7 +88,8 @@ def _rule(function: Any) -> str:
         each.name if each.default is each.empty else f"{each.name}={each.default!r}"
         for each in signature.parameters.values()
     ]
-    return f"| `{function.__name__}({', '.join(words)})` | {_cell(_paragraph(function))} |"
+    sign = f"{function.__name__}({', '.join(words)})"
+    return f"| `{sign}` | `{_given(function)}` | {_cell(_paragraph(function))} |"
 
 
 def _annotations(kind: type[Any]) -> Iterator[tuple[str, str]]:
@@ -99,17 +102,25 @@ def _annotations(kind: type[Any]) -> Iterator[tuple[str, str]]:
                 yield each.target.id, _plain(ast.unparse(each.annotation))
 
 
-def _methods(kind: type[Any]) -> Iterator[tuple[str, str]]:
-    """Signatures of what may be called, or read, with the first paragraph of each docstring."""
+def _methods(kind: type[Any]) -> Iterator[tuple[str, str, str]]:
+    """Signatures of what may be called, or read, what it gives, and the first paragraph of each
+    docstring."""
     for name, each in vars(kind).items():
         if (name.startswith("_") and name != "__call__") or isinstance(each, type):
             continue
         if isinstance(each, property) or hasattr(each, "attrname"):
-            yield name, _paragraph(each.fget if isinstance(each, property) else each)
+            function = each.fget if isinstance(each, property) else each.func
+            yield name, _given(function), _paragraph(function)
         elif inspect.isfunction(each) or isinstance(each, classmethod | staticmethod):
             function = each if inspect.isfunction(each) else each.__func__
             parameters = [p for p in inspect.signature(function).parameters if p != "self"]
-            yield f"{name}({', '.join(p for p in parameters if p != 'cls')})", _paragraph(function)
+            sign = f"{name}({', '.join(p for p in parameters if p != 'cls')})"
+            yield sign, _given(function), _paragraph(function)
+
+
+def _given(function: Any) -> str:
+    """The type of what a function gives, as it is written."""
+    return _plain(str(inspect.signature(function).return_annotation))
 
 
 def _paragraph(of: Any) -> str:

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pretend
 import pytest
 import torch
 from methods import METHODS, job_of
@@ -315,7 +316,7 @@ def test_what_cannot_be_is_refused(tiny_folder: Path, monkeypatch: pytest.Monkey
 def test_on_cuda_it_is_as_without(cuda_kernels: None) -> None:
     """Harmonics and moments lie in pinned memory; what trains is what trains without."""
     device = torch.device("cuda")
-    render, found = renderer_for("cuda"), []
+    render, found = renderer_for("cuda", renderer=pretend.quick_renderer()), []
     for keep in (None, offload.kept_by(device)):
         rows = {name: values.to(device) for name, values in rows_of(2000).items()}
         model = Explicit(rows, steps=100, sh_every=0, keep=keep)

@@ -108,6 +108,8 @@ def _read(path: Path, images: str | None) -> SceneData:
         if scene is not None:
             return scene
         looked_for.append(reader.EXPECTS)
+    # What is asked before COLMAP, being more of a format than it, is what fewest people mean.
+    looked_for.append(looked_for.pop(0))
     *others, last = looked_for
     state = "is not a known scene" if any(path.iterdir()) else "is an empty folder"
     raise ValueError(

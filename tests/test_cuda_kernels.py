@@ -198,6 +198,18 @@ def test_nothing_to_draw_is_the_background(count: int, by_cuda: ModuleType) -> N
     assert (strongest == -1).all() and not found.mass.any() and not found.weighted.any()
 
 
+def test_a_picture_without_gradients_keeps_nothing_for_them(by_cuda: ModuleType) -> None:
+    """What a tile's list is taken up from is most of a picture's memory."""
+    given = leaves(scene("opaque", 900, None), torch.float32)
+    with torch.no_grad():
+        given["opacities"] *= 0.05
+        alone = drawn(given, None, (16, 16))
+    training = drawn(given, None, (16, 16))
+    assert alone.drawn is not None and training.drawn is not None
+    assert torch.equal(alone.drawn[1], training.drawn[1])
+    assert alone.drawn[0].bytes + 4096 < training.drawn[0].bytes
+
+
 def test_pictures_drawn_in_between_do_not_mix(by_cuda: ModuleType) -> None:
     given = {name: t.float() for name, t in scene("plain", 100, 3).items()}
     other = {name: t.float() for name, t in scene("opaque", 60, 3).items()}

@@ -192,6 +192,7 @@ int64_t sums_bytes(int64_t n, int64_t pairs, int columns) {
 const char* backward(const Backward& call, std::uintptr_t stream) {
   const cudaStream_t queue = queue_of(stream);
   const Frame& frame = call.frame;
+  if (!frame.differentiable) return "the picture was drawn without keeping what its backward needs";
   const int extra = extra_of(frame.settings, frame.scene);
   Carve of_rows(frame.rows), of_pairs(frame.pairs_kept), of_sums(call.scratch);
   const Rows rows(of_rows, frame.scene.n);

@@ -106,7 +106,10 @@ def rasterize(
     statistics = Statistics(output.rows.beside(means, n))
     image, alpha, extra = _Rasterize.apply(  # type: ignore[no-untyped-call]
         means, quats, scales, opacities, colors, features, background, world_to_camera,
-        (K, width, height, sh_degree, depth, absolute, projection or Projection(), statistics),
+        (
+            K, width, height, sh_degree, depth, absolute, projection or Projection(), statistics,
+            torch.is_grad_enabled(),  # within a Function it never is
+        ),
     )  # fmt: skip
     return image, alpha, extra, statistics
 
@@ -143,14 +146,14 @@ class _Rasterize(torch.autograd.Function):
         world_to_camera: Tensor,
         settings: tuple[Any, ...],
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        K, width, height, sh_degree, depth, absolute, projection, statistics = settings
+        K, width, height, sh_degree, depth, absolute, projection, statistics, recorded = settings
         rows = [plain(t) for t in (means, quats, scales, opacities, colors, features)]
         image = output.pictures.beside(means, height, width, 3)
         alpha = output.pictures.beside(means, height, width)
         channels = int(depth) + (0 if features is None else features.shape[1])
         extra = output.pictures.beside(means, height, width, channels) if channels else None
         over = None if background is None else plain(background.to(means.dtype))
-        frame = frame_for(means, any(ctx.needs_input_grad))
+        frame = frame_for(means, recorded and any(ctx.needs_input_grad))
         pose = [value for row in numbers(world_to_camera) for value in row]
         (fx, _, cx), (_, fy, cy), _ = numbers(K)
         view = {

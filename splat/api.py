@@ -19,9 +19,8 @@ from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.evaluation.lpips import Net
 from splat.evaluation.off_path import OffPath, Truth
-from splat.formats import ply
 from splat.loop import Run, Watcher
-from splat.options import PLANES, Options, Reading, Viewing, Watching
+from splat.options import Options, Reading, Viewing, Watching
 from splat.options.verbs import RendererName
 from splat.parallel import Ranks, current_ranks
 from splat.recipes import saved
@@ -94,8 +93,6 @@ def train(
     ranks = _met(viewing)
     folder = None if out is None else ranks.agreed(lambda: vacant(Path(out), overwrite))
     decided = decide(scene, strategy, options, cap_asked=cap_asked, ranks=ranks)
-    if options.init is not None and options.init != PLANES:
-        _check_seen(options.init, scene)
     if frame is None:
         job = time_budget.prepare_timed(scene, decided, ranks=ranks)
     else:
@@ -419,16 +416,6 @@ def _viewer(job: Job, folder: Folder | None, viewing: Viewing | None) -> LiveVie
     if folder is None:
         return open_viewer(job, viewing, None, None)
     return open_viewer(job, viewing, folder.timeline, folder.log)
-
-
-def _check_seen(path: Path, scene: SceneData) -> None:
-    points = ply.read_points(path)
-    cameras = [view.camera for view in scene.train]
-    if not any(bool(datasets.points_in_view(points, [camera]).any()) for camera in cameras):
-        raise ValueError(
-            f"{path}: none of its {len(points.positions)} points lies before any camera; expected"
-            " a file in the frame of the scene"
-        )
 
 
 def _further(options: Options, state: checkpoint.State, steps: int) -> Options:

@@ -161,9 +161,10 @@ def test_absurd_options_are_refused_in_words(
 
 def test_points_to_start_from_that_no_camera_sees(splat: Splat, scene: Path) -> None:
     write_ply(Path("far.ply"), np.array([[0.0, 900.0, 0.0], [1.0, 900.0, 0.0]]))
-    outcome = splat("train", scene, *QUICK, "--quiet", "--init", "far.ply")
-    assert outcome.code == 2
-    assert "far.ply: none of its 2 points lies before any camera" in outcome.err
+    for more in ((), ("--dry-run",)):
+        outcome = splat("train", scene, *QUICK, "--quiet", "--init", "far.ply", *more)
+        assert outcome.code == 2
+        assert "far.ply: none of its 2 points lies before any camera" in outcome.err
 
 
 def test_a_run_that_is_none(splat: Splat, scene: Path, tmp_path: Path) -> None:
@@ -195,6 +196,8 @@ def test_it_starts_from_the_file_of_another_run(splat: Splat, tiny_folder: Path)
     import json
 
     first = json.loads(splat("train", tiny_folder, *shared, 80, "--out", "a", "fixed").out)
-    again = splat("train", tiny_folder, *shared, 1, "--out", "b", "--init", "a/point_cloud.ply",
-                  "fixed")  # fmt: skip
-    assert abs(json.loads(again.out)["psnr"] - first["psnr"]) < 0.5
+    splat("convert", "a/point_cloud.ply", "a.spz")
+    for name in ("a/point_cloud.ply", "a.spz"):
+        again = splat("train", tiny_folder, *shared, 1, "--out", "b", "--overwrite", "--init", name,
+                      "fixed")  # fmt: skip
+        assert abs(json.loads(again.out)["psnr"] - first["psnr"]) < 0.5

@@ -12,7 +12,7 @@ import pytest
 from splat import api
 from splat.options import Options
 from splat.planning.ladder import rung_for
-from splat.recipes.offered import offered_for
+from splat.recipes.offered import Offered
 from splat.recipes.recipe import usual_strategy
 from splat.runs.folder import Folder, read_config
 from splat.strategies.mcmc import Mcmc
@@ -25,8 +25,7 @@ def test_all_that_is_open_is_decided_with_its_reason(tiny_folder: Path) -> None:
     found = decide(scene, None, Options(device="cpu"))
     rung = rung_for(found.device)
     assert (
-        found.strategy == usual_strategy(offered_for(Options(device="cpu")))
-        and found.strategy.cap == rung.cap
+        found.strategy == usual_strategy(Offered(found.device)) and found.strategy.cap == rung.cap
     )
     assert found.options.steps == rung.steps and found.options.threads == machine.cores()
     assert found.options.background == "black" and found.options.resolution == "dash"

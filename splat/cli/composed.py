@@ -13,12 +13,14 @@ import tyro
 from splat.cli.run_options import Train
 from splat.core.fields import statistics
 from splat.core.strategy import Strategy
+from splat.formats import rows_within
 from splat.options import Options, Reading, Viewing, Watching
 from splat.options.blocking import Blocking
 from splat.options.parse import HELP, parsed, parsed_known
 from splat.options.verbs import DeviceName, RendererName
 from splat.recipes import catalog, recipe
-from splat.recipes.offered import offered_for
+from splat.recipes.offered import Offered
+from splat.render import choose_device
 from splat.system.import_path import IMPORT_PATH
 
 
@@ -37,15 +39,11 @@ class _Fitting:
 def read(arguments: Sequence[str]) -> Train:
     """The arguments of the verb; defaults of methods are those that suit the device asked for."""
     fitting = parsed_known(_Fitting, "train", arguments)
-    offered: Mapping[str, Strategy] = offered_for(
-        Options(
-            device=fitting.device,
-            renderer=fitting.renderer,
-            budget=fitting.budget,
-            sh_degree=fitting.sh_degree,
-            budget_of=fitting.budget_of,
-        )
-    )
+    most = 0
+    if fitting.budget:
+        most = rows_within(fitting.budget, fitting.sh_degree, fitting.budget_of)
+    device, _ = choose_device(fitting.device, fitting.renderer)
+    offered: Mapping[str, Strategy] = Offered(device, most)
     default = catalog.default()
     first, *parts = recipe.terms_of(arguments)
     own = _place(first)

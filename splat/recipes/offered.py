@@ -8,11 +8,8 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from splat.core.strategy import Strategy, Wrapper
-from splat.formats import rows_within
-from splat.options import Options
 from splat.planning.ladder import rung_for
 from splat.recipes.catalog import PARTS, kind_of, methods
-from splat.render import choose_device
 
 
 class Offered(Mapping[str, Strategy]):
@@ -57,11 +54,3 @@ def with_suitable_cap(strategy: Strategy, device: torch.device, budget: int = 0)
     if device.type == "cuda" and not strategy.cap:
         return strategy
     return dataclasses.replace(strategy, cap=rung_for(device).cap // strategy.draws)
-
-
-def offered_for(options: Options) -> Offered:
-    """The methods with defaults that suit the device and the budget of a run."""
-    most = 0
-    if options.budget:
-        most = rows_within(options.budget, options.sh_degree, options.budget_of)
-    return Offered(choose_device(options.device, options.renderer)[0], most)

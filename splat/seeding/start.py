@@ -46,8 +46,14 @@ def initial_rows(
         return _from_planes(scene, photos, strategy, options, frame)
     if options.init is not None and formats.holds_gaussians(options.init):
         _no_sky(options, "Gaussians")
-        return _thinned(_from_gaussians(options.init, options, frame), strategy, generator)
-    points = scene.points if options.init is None else ply.read_points(options.init)
+        given = formats.read(options.init)
+        _check_seen(options.init, given.means, scene)
+        rows = columns_of(gaussians_to_frame(given, frame), options.sh_degree)
+        return _thinned(rows, strategy, generator)
+    points = scene.points
+    if options.init is not None:
+        points = ply.read_points(options.init)
+        _check_seen(options.init, points.positions, scene)
     if points is None or len(points.positions) == 0:
         count = rung_for(device).random_points
         count = min(count, strategy.cap) if strategy.cap else count
@@ -132,9 +138,15 @@ def _from_planes(
     return scaffold.rows
 
 
-def _from_gaussians(path: Path, options: Options, frame: Frame) -> dict[str, Tensor]:
-    """The rows of a splat file, in the frame of training."""
-    return columns_of(gaussians_to_frame(formats.read(path), frame), options.sh_degree)
+def _check_seen(path: Path, positions: Tensor, scene: SceneData) -> None:
+    """Raise ValueError where no view that is trained on shows a position of a file."""
+    for view in scene.train:  # most often the first one does
+        if not view.camera.depths(positions).isnan().all():
+            return
+    raise ValueError(
+        f"{path}: none of its {len(positions)} points lies before any camera; expected"
+        " a file in the frame of the scene"
+    )
 
 
 def _thinned(

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 
 from splat.core.strategy import Strategy
+from splat.formats import rows_within
 from splat.options import Options
 from splat.parallel import ALONE, Ranks
 from splat.planning import predict
 from splat.planning.ladder import TARGET_SECONDS, rung_for
 from splat.recipes import recipe, saved
-from splat.recipes.offered import offered_for
+from splat.recipes.offered import Offered
 from splat.render import choose_device
 from splat.system import machine
 from splat.system.text import size, span
@@ -86,8 +87,11 @@ def decide(
     then does not give way to `Options.memory`. A run `in_blocks` shares its memory out itself.
     `ranks` are the processes that train together: all decide what the first one does.
     """
-    device, why_method = choose_device(options.device, options.renderer)[0], ASKED
-    usual = recipe.usual_strategy(offered_for(options))
+    chosen = choose_device(options.device, options.renderer)
+    device, why_method, most = chosen[0], ASKED, 0
+    if options.budget:
+        most = rows_within(options.budget, options.sh_degree, options.budget_of)
+    usual = recipe.usual_strategy(Offered(device, most))
     if scene.clip is not None:
         usual = recipe.moving(usual)
     if strategy is None:
@@ -102,26 +106,40 @@ def decide(
             cap_asked=cap_asked, processes=ranks.local_count,
         )  # fmt: skip
     strategy, options = _alike(strategy, options, ranks)
-    decided = decide_options(scene, strategy, options, ranks)
     cap = f"{strategy.cap:,}" if strategy.cap else "no limit"
-    own = [
+    own = (
         Decision("method", recipe.shown(strategy), why_method),
         Decision("cap", cap, _why_cap(strategy, options, cap_asked, device)),
-    ]
-    return replace(decided, decisions=(decided.decisions[0], *own, *decided.decisions[1:]))
+    )
+    return _decided(scene, strategy, options, chosen, own, ranks)
 
 
 def decide_options(
     scene: SceneData, strategy: Strategy, options: Options, ranks: Ranks = ALONE
 ) -> Decided:
     """As `decide`, for a run whose method is within its budget and its memory already."""
-    device, why_device = choose_device(options.device, options.renderer)
+    chosen = choose_device(options.device, options.renderer)
+    return _decided(scene, strategy, options, chosen, (), ranks)
+
+
+def _decided(
+    scene: SceneData,
+    strategy: Strategy,
+    options: Options,
+    chosen: tuple[torch.device, str],
+    own: Sequence[Decision],
+    ranks: Ranks,
+) -> Decided:
+    """What is left open of the options, on a device that was chosen, with the reason for it;
+    `own` is what was decided of the method."""
+    device, why_device = chosen
     fitted = same_on_ranks(predict.with_device_defaults(options, device), options, ranks)
     if options.minutes is not None:
         fitted = replace(fitted, steps=options.steps)
     fitted = replace(fitted, background=background_of(scene, options))
     decisions = (
         Decision("device", device.type, why_device),
+        *own,
         *_of_options(scene, options, fitted, device),
     )
     return Decided(strategy, options, fitted, device, decisions)

@@ -47,11 +47,6 @@ class ModelFile(Protocol):
         """What is behind everything, RGB; None: black."""
         ...
 
-    def decoding(self, model: Model, device: torch.device) -> Callable[[Camera], Gaussians]:
-        """The function from a camera to the Gaussians that a model, read from a file, makes for it
-        on a device."""
-        ...
-
     def written(
         self,
         model: Model,
@@ -82,6 +77,14 @@ def model_file(suffix: str) -> ModelFile | None:
     place = MODEL_FILES.get(suffix)
     module = None if place is None else object_at(place)
     return None if module is None else cast(ModelFile, module)
+
+
+def decoding(model: Model, device: torch.device) -> Callable[[Camera], Gaussians]:
+    """What a model that was read from a file makes for a camera, on a device: itself where that is
+    the CPU, on which files are the same to the bit."""
+    if device.type == "cpu":
+        return model
+    return lambda camera: model(camera.to("cpu")).to(device)
 
 
 def key_of(suffix: str) -> str:

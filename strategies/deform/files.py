@@ -3,7 +3,7 @@ drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,15 @@ from torch import Tensor
 from splat.core.model import Model
 from splat.evaluation.evaluate import HeldOutFitter
 from splat.export.receipt import fidelity_text, picture_psnrs
+from splat.recipes.model_files import decoding
 from splat.strategies.deform.coding.store import header_of, read_clip, write_clip
 from splat.strategies.deform.model import Deformed
 from splat.system.text import size
-from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
+from splat.types import Batch, Drawing, Frame, Renderer
 
 __all__ = [
     "ClipReceipt",
     "background_of",
-    "decoding",
     "described",
     "read",
     "receipt_text",
@@ -110,13 +110,6 @@ def read(path: Path) -> tuple[Model, Frame, Drawing]:
 def receipt_text(receipt: Mapping[str, Any]) -> str:
     """A receipt, of which these are the fields, in a line."""
     return ClipReceipt(**receipt).text()
-
-
-def decoding(model: Model, device: torch.device) -> Callable[[Camera], Gaussians]:
-    """What a model that was read makes for a camera, on a device: itself where that is the CPU."""
-    if device.type == "cpu":
-        return model
-    return lambda camera: model(camera.to("cpu")).to(device)
 
 
 def described(path: Path) -> Mapping[str, Any]:

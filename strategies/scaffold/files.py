@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,16 @@ from torch import Tensor
 from splat.core.model import Model
 from splat.evaluation.evaluate import HeldOutFitter
 from splat.export.receipt import fidelity_text, picture_psnrs
+from splat.recipes.model_files import decoding
 from splat.strategies.scaffold.container import SUFFIX
 from splat.strategies.scaffold.store import header_of, read_anchors, write_anchors
 from splat.system.text import size
-from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
+from splat.types import Batch, Drawing, Frame, Renderer
 
 __all__ = [
     "SUFFIX",
     "AnchorsReceipt",
     "background_of",
-    "decoding",
     "described",
     "read",
     "receipt_text",
@@ -104,13 +104,6 @@ def read(path: Path) -> tuple[Model, Frame, Drawing]:
 def receipt_text(receipt: Mapping[str, Any]) -> str:
     """A receipt, of which these are the fields, in a line."""
     return AnchorsReceipt(**receipt).text()
-
-
-def decoding(model: Model, device: torch.device) -> Callable[[Camera], Gaussians]:
-    """What a model that was read makes for a camera, on a device: itself where that is the CPU."""
-    if device.type == "cpu":
-        return model
-    return lambda camera: model(camera.to("cpu")).to(device)
 
 
 def described(path: Path) -> Mapping[str, Any]:

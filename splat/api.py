@@ -43,11 +43,12 @@ from splat.runs.replay import write_script
 from splat.system.text import span
 from splat.system.version import version
 from splat.training import row_budget, time_budget
+from splat.training.announce import announce
 from splat.training.decide import Decided, Decision, decide
 from splat.training.disk import DiskPlan
 from splat.training.finish import baked_stand_in, finish, summary
 from splat.training.off_path import measured_off_path
-from splat.training.prepare import Job, announce, prepare
+from splat.training.prepare import Job, prepare
 from splat.training.session import run_to_end
 from splat.types import Frame, SceneData, View
 

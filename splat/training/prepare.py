@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -30,8 +29,6 @@ from splat.planning import memory, predict
 from splat.planning.ladder import step_parts
 from splat.planning.predict import Pace
 from splat.planning.time_left import TimeLeft
-from splat.recipes import recipe
-from splat.recipes.page import never_done
 from splat.recipes.parts import with_run_options
 from splat.render import drawing_as
 from splat.render.quantised import AS_IT_IS
@@ -44,9 +41,8 @@ from splat.sensor import Sensor
 from splat.sensor.sensor import SENSOR, sensor_for
 from splat.system import machine
 from splat.system.colours import rgb
-from splat.system.text import span
 from splat.training.decide import ASKED, Decided, Decision, decide_options
-from splat.training.goals import check_goals, goals_text
+from splat.training.goals import check_goals
 from splat.training.sensor_choice import sensor_of
 from splat.types import Batch, Camera, Drawing, Frame, Needs, SceneData, View
 
@@ -54,8 +50,6 @@ SH_EVERY = 1000
 """Steps after which one more band of harmonics is switched on, in a published run (3DGS)."""
 MOST_REFINED = 500
 """Most steps of fine-tuning of a baked set."""
-
-_log = logging.getLogger(__name__)
 
 
 class Photos(Protocol):
@@ -284,102 +278,6 @@ def _looked_at(
 def refined_steps(steps: int) -> int:
     """Steps of fine-tuning of a baked set, after a run of so many: a tenth, within limits."""
     return min(MOST_REFINED, steps // 10)
-
-
-def announce(job: Job) -> None:
-    """Log what is about to happen: scene, device, size, memory, time."""
-    scene, run = job.scene, job.run
-    say = _log.info
-    say("scene     %s", scene_line(scene))
-    for note in scene.notes:
-        say("          %s", note)
-    say("device    %s", device_line(job))
-    say("photos    %s", sizes_line(scene, job.photos.cameras))
-    if smaller := job.photos.sizes.text():
-        say("          %s", smaller)
-    cap = f", at most {run.strategy.cap:,}" if run.strategy.cap else ""
-    method = recipe.shown(job.strategy)
-    say("method    %s, from %s %s%s", method, f"{len(run.model.cloud):,}", run.model.unit, cap)
-    if never := never_done(job.strategy, run.strategy, run.steps):
-        say("          in %s steps it never comes to: %s", f"{run.steps:,}", ", ".join(never))
-    left = job.plan.seconds * (1 - run.step / run.steps)
-    done = f" from step {run.step:,}" if run.step else ""
-    if run.model.region is not None:
-        say("crop      births, and files, within %s only", run.model.region.text())
-    if run.drawing.near is not None:
-        say(
-            "near      nothing closer to a camera than %.3g is drawn while training; figures are"
-            " from %.3g on, as other programs draw", run.drawing.near, NEAR,
-        )  # fmt: skip
-    if not run.sensor.idle:
-        say("sensor    %s", run.sensor.text())
-    for line in guidance.guidance_text(scene.train, run.objectives):
-        say("guided    %s", line)
-    then = span(job.plan.ending_seconds)
-    say(
-        "steps     %s%s, about %s, then %s for figures and files",
-        f"{run.steps:,}",
-        done,
-        span(left),
-        then,
-    )
-    if not run.ranks.alone:
-        say("parallel  %s", _parallel(run))
-    if run.script:
-        to_come = sum(run.step <= command.step < run.steps for command in run.script)
-        say("replay    %s of %s changes are to come", f"{to_come:,}", f"{len(run.script):,}")
-    if ends := goals_text(job.options, scene):
-        say("ends      %s", ends)
-    say("memory    %s", job.plan.text())
-    if scene.clip is not None and run.model.motion() is None:
-        _log.warning(
-            "warning: the scene moves, and %s makes one picture of all of its %s instants; add"
-            " `+ moving`", recipe.names(job.strategy), f"{scene.clip.instants:,}",
-        )  # fmt: skip
-    if job.plan.free is not None and job.plan.host > job.plan.free:
-        _log.warning(
-            "warning: that is more memory than is free; give --memory, or lower --cap or --max-side"
-        )
-
-
-def _parallel(run: Run) -> str:
-    """The processes that train together, and how they share the steps."""
-    count, scaling = run.at_once, run.model.cloud.scaling
-    return (
-        f"{count} processes: {run.steps:,} steps of {count} photos each, the mean of their"
-        f" gradients; learning rates x {scaling.rate:.3g} and Adam's betas to the power of {count}"
-        " (square root rule, Malladi et al. 2022)"
-    )
-
-
-def scene_line(scene: SceneData) -> str:
-    """What is in a scene, in a line."""
-    total = len({view.name for view in (*scene.train, *scene.test)})
-    points = "no points" if scene.points is None else f"{len(scene.points.positions):,} points"
-    return (
-        f"{scene.path} ({scene.format}): {total} photos, {len(scene.train)} to train on,"
-        f" {len(scene.test)} held out, {points}"
-    )
-
-
-def device_line(job: Job) -> str:
-    """Which device was taken and why."""
-    if job.run.render.device.type == "cuda":
-        return job.decided.why("device")
-    return f"{job.decided.why('device')}; {job.options.threads} threads, {kernels.isa()}"
-
-
-def sizes_line(scene: SceneData, cameras: Sequence[Camera]) -> str:
-    """Sizes of the pictures that are trained on."""
-    pairs = {
-        ((c.width, c.height), (v.camera.width, v.camera.height))
-        for c, v in zip(cameras, scene.train, strict=True)
-    }
-    (small, large), *others = sorted(pairs, reverse=True)
-    text = f"{small[0]}x{small[1]} pixels"
-    if small != large:
-        text += f", shrunk from {large[0]}x{large[1]}"
-    return text + (f" (and {len(others)} other sizes)" if others else "")
 
 
 def loaders(

@@ -475,6 +475,10 @@ def test_parts_stand_after_a_plus(tmp_path: Path) -> None:
     asked = read(text.split())
     assert asked.method == Budget(Protect(Adc(cap=60_000), reasons=("size",)), rows=7000)
     assert (asked.training.steps, asked.training.seed, asked.watching.quiet) == (300, 3, True)
+    asked = read("scene/ adc --cap 7 + protect -o run/ --rule age<9".split())
+    assert (asked.out, asked.method) == (Path("run"), Protect(Adc(cap=7), rule="age<9"))
+    asked = read("scene/ -o mcmc".split())
+    assert asked.out == Path("mcmc") and not asked.named, "a folder that is called as a method is"
     (tmp_path / "mine.txt").write_text("adc --cap 3k  # rooms\n+ protect\n")
     asked = read(f"scene --recipe {tmp_path / 'mine.txt'} + freeze".split())
     assert asked.method == Freeze(Protect(Adc(cap=3000)))

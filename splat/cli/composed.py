@@ -158,7 +158,7 @@ _RUN_OPTIONS = {
     name: values
     for kind in (Train, Options, Reading, Watching, Viewing, Blocking)
     for name, values in _options(kind).items()
-}
+} | {"-o": 1}  # of `Train.out`
 
 
 def _names_one(arguments: Sequence[str], offered: Mapping[str, Strategy]) -> bool:

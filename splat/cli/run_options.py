@@ -39,7 +39,9 @@ class Train:
 
     scene: tyro.conf.Positional[Path]
     """Folder of posed photographs, of any kind that is read; with --prep of photos, or a video."""
-    out: Annotated[Path | None, hint("runs/ and the name of the scene")] = None
+    out: Annotated[
+        Path | None, tyro.conf.arg(aliases=["-o"]), hint("runs/ and the name of the scene")
+    ] = None
     """Folder for the run."""
     overwrite: bool = False
     """Replace the run that is in the folder."""

@@ -56,7 +56,7 @@ class Compare:
     own: as many as each recipe says."""
     seeds: Annotated[str, hint(f"{_KEPT}, or 3")] = ""
     """How many, such as 3, or which, such as 0,1,2."""
-    out: Path = Path("comparison")
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("comparison")
     """Folder for the runs and the report."""
     reference: Annotated[str | None, hint("the first")] = None
     """Strategy that differences are to."""

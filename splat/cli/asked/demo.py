@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import tyro
+
 from splat.options import Viewing, Watching
 from splat.options.verbs import DeviceName, Json
 from splat.system.numbers import hint
@@ -18,7 +20,9 @@ class Demo:
     It is measured on the pictures held out and exported; the contact sheet shows the result.
     """
 
-    out: Annotated[Path | None, hint("runs/demo, or runs/moving")] = None
+    out: Annotated[
+        Path | None, tyro.conf.arg(aliases=["-o"]), hint("runs/demo, or runs/moving")
+    ] = None
     """Folder for the run."""
     moving: bool = False
     """Train the built-in clip: the still life in motion, seen by 27 cameras at 24 instants."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +57,7 @@ def test_every_format_has_the_same_record(tmp_path: Path, suffix: str) -> None:
     json.dumps(record, allow_nan=False)
 
 
-@pytest.mark.parametrize("suffix", [".ply", ".compressed.ply", ".spz", ".html", ".splat", ".glb"])
+@pytest.mark.parametrize("suffix", formats.suffixes(written=True))
 @pytest.mark.parametrize("degree", [0, 3])
 def test_numpy_reads_what_torch_reads(tmp_path: Path, suffix: str, degree: int) -> None:
     path = tmp_path / f"a{suffix}"
@@ -69,6 +70,16 @@ def test_numpy_reads_every_spz(tmp_path: Path, version: Literal[2, 3, 4]) -> Non
     path = tmp_path / "a.spz"
     formats.write(some(500, 3), path, settings=Settings(spz_version=version))
     same(formats.read_columns(path), columns_of(formats.read(path), formats.drawing(path)))
+
+
+def test_either_leaves_out_what_moves_infinitely_fast(tmp_path: Path) -> None:
+    path = tmp_path / "a.html"
+    formats.write(moving(some(30), ".html"), path)
+    text, found = re.subn(r'"fastest": [^,}]+', '"fastest": 1e300', path.read_text("utf-8"))
+    assert found == 1
+    path.write_text(text, "utf-8")
+    # Every third stands still.
+    assert len(formats.read(path)) == len(formats.read_columns(path)) == 10
 
 
 def moving(gaussians: Gaussians, suffix: str) -> Gaussians:

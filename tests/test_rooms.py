@@ -12,6 +12,7 @@ ONE_PLACE = {
     "gsplat": {"splat/render/gsplat.py"},
     "PIL": {
         "splat/formats/sog_container.py",
+        "splat/formats/sog_table.py",
         "splat/photos/exif.py",
         "splat/photos/pictures.py",
         "splat/prep/photos.py",

@@ -53,8 +53,8 @@ _OURS: Mapping[str, Format] = {
     ".html": Format("splat.formats.html", columns="splat.formats.html_blocks"),
     ".splat": Format("splat.formats.splat", columns="splat.formats.splat_table"),
     ".ksplat": Format("splat.formats.ksplat", writes=False, columns="splat.formats.ksplat"),
-    ".sog": Format("splat.formats.sog"),
-    ".tsog": Format("splat.formats.tsog"),
+    ".sog": Format("splat.formats.sog", columns="splat.formats.sog_table"),
+    ".tsog": Format("splat.formats.tsog", columns="splat.formats.tsog_table"),
     "lod-meta.json": Format("splat.formats.lod", folder=True),
 }
 """Formats by suffix; the longest one that a name ends in counts."""

@@ -24,8 +24,8 @@ from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-LEVELS = 256
-"""Levels of a codebook of numbers."""
+from splat.formats.limits import LEVELS
+
 _MOVES = 2000
 """Rounds in which the ends of runs are moved, at most."""
 _LARGEST = 1e3

@@ -47,6 +47,8 @@ class Columns:
     moving: Moving | None = None
     antialiased: bool = False
     near: float | None = None
+    finite_rest: bool = False
+    """Whether harmonics beyond the constant one are always finite, and need no look."""
 
     def __len__(self) -> int:
         return len(self.means)
@@ -65,7 +67,8 @@ class Columns:
     @np.errstate(all="ignore")
     def _finite(self) -> NDArray[np.bool_]:
         # As `splat.core.frame.finite`: a sum is finite if its terms are.
-        rows = [self.means, self.scales, self.sh.reshape(len(self), -1)]
+        sh = self.sh[:, :1] if self.finite_rest else self.sh
+        rows = [self.means, self.scales, sh.reshape(len(self), -1)]
         rows += [] if self.quats is None else [self.quats]
         total = np.sum([values.sum(1) for values in rows], 0) + self.opacities
         if self.moving is not None:

@@ -88,7 +88,8 @@ def read(path: Path) -> Gaussians:
     if moving is None:
         return gaussians
     values = map(torch.from_numpy, (moving.time, moving.duration, moving.velocity))
-    return replace(gaussians, motion=Motion(*values))
+    gaussians = replace(gaussians, motion=Motion(*values))
+    return kept(gaussians, finite(gaussians), path)
 
 
 def drawing(path: Path) -> Drawing:

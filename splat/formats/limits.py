@@ -15,6 +15,8 @@ MOST_FOLD = 64
 """How many times its own size a compressed file may take in memory: a few bytes a Gaussian."""
 THINNEST = 1e-30
 """Least standard deviation that is written, so that its logarithm is finite."""
+LEVELS = 256
+"""Levels of a codebook of numbers."""
 CHUNK = 256
 """Rows that share bounds in a .compressed.ply; fewer than that are near enough to each other."""
 

@@ -50,6 +50,7 @@ def coded(motion: Motion) -> tuple[bytes, float]:
     return gzip.compress(data, mtime=0), fastest
 
 
+@np.errstate(over="ignore")  # of velocities beyond float32, which readers leave out
 def decoded(data: bytes, n: int, fastest: float) -> Moving:
     """The motion of `n` rows; raises `Broken` where the streams are of others."""
     raw = unpacked(data, BYTES * n, GZIP)

@@ -18,12 +18,13 @@ from torch import Tensor
 
 from splat.core.frame import finite
 from splat.formats import sog_container
-from splat.formats.codebook import LEVELS, averages, levels_of, palette_labels
-from splat.formats.limits import THINNEST
+from splat.formats.codebook import averages, levels_of, palette_labels
+from splat.formats.limits import LEVELS, THINNEST
 from splat.formats.order import spatial_order
 from splat.formats.rows import Rows, harmonics, kept, rows_of, unit_quats
 from splat.formats.settings import Settings
-from splat.formats.sog_texels import MOST_ENTRIES, Levels, Texels, decode, encode, logarithms
+from splat.formats.sog_meta import MOST_ENTRIES
+from splat.formats.sog_texels import Levels, Texels, decode, encode, logarithms
 from splat.system.files import replacing
 from splat.types import Drawing, Gaussians
 

@@ -8,25 +8,38 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from splat.formats.codebook import LEVELS
-from splat.formats.sog_texels import Levels, Texels
+from splat.formats.columns import Floats, logistic
+from splat.formats.limits import LEVELS
 from splat.system import foreign
 from splat.system.foreign import Broken, shown
-from splat.types import Drawing
+
+if TYPE_CHECKING:
+    # What is read here is read without torch.
+    from torch import Tensor
+
+    from splat.formats.sog_texels import Levels, Texels
+    from splat.types import Drawing
 
 NAME = "meta.json"
 COEFFICIENTS = (3, 8, 15)
 """SH coefficients of a channel beyond the constant one, for degrees 1 to 3."""
 LONGEST = 3 * LEVELS * 20 + 2048
 """Most bytes of a document that is written."""
+STEPS = (1 << 16) - 1
+"""Largest code of a position."""
+MOST_ENTRIES = 1 << 16
+"""Most entries of a palette: a label has 16 bits."""
+FIRST_KIND = 252
+"""Fourth byte of a rotation whose largest component is w; those of x, y, z follow."""
 _LARGEST = 1e38
 """Largest number that is read: it is finite as float32."""
+
+Doubles = NDArray[np.float64]
 
 
 def document_bytes(levels: Levels, texels: Texels, drawing: Drawing) -> bytes:
@@ -54,9 +67,25 @@ def document_of(levels: Levels, texels: Texels, drawing: Drawing) -> dict[str, A
     return document
 
 
-def _short(levels: Float[Tensor, "256"]) -> list[float]:
+def _short(levels: Tensor) -> list[float]:
     """Numbers with as few digits as float32 needs."""
     return [float(str(level)) for level in levels.numpy()]
+
+
+@dataclass(frozen=True)
+class Values:
+    """What bytes stand for, as `splat.formats.sog_texels.Levels` has it."""
+
+    bounds: Doubles
+    """[2, 3]."""
+    log_scales: Floats
+    """[256, 3]."""
+    constant: Floats
+    """[256, 3]."""
+    opacities: Floats
+    """[256]."""
+    harmonics: Floats | None
+    """[256]; None: there are none."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +116,14 @@ class Meta:
         return "shN" in self.document
 
     @property
-    def drawing(self) -> Drawing:
-        """How the Gaussians are meant to be drawn."""
+    def drawn(self) -> tuple[bool, float | None]:
+        """How the Gaussians are meant to be drawn: antialiased, and the near plane."""
         extras = self.document.get("extras")
         near: Any = extras.get("near") if isinstance(extras, dict) else None
         if not (type(near) in (float, int) and 0 < near < math.inf):
             near = None
         flagged = self.document.get("antialias") is True
-        return Drawing(flagged or self.document.get("model") == "antialiased", near)
+        return flagged or self.document.get("model") == "antialiased", near
 
     def count(self, most: int) -> int:
         """How many Gaussians there are."""
@@ -119,40 +148,40 @@ class Meta:
             raise Broken(f"has {shown(names)} as files of {name!r} in meta.json, expected names")
         return names
 
-    def levels(self) -> Levels:
+    def values(self) -> Values:
         """The values that bytes stand for."""
         means = self.part("means")
-        bounds = torch.stack([numbers(means, end, 3) for end in ("mins", "maxs")])
-        steps = torch.arange(LEVELS) / (LEVELS - 1)
+        bounds = np.stack([numbers(means, end, 3) for end in ("mins", "maxs")])
+        steps = np.arange(LEVELS, dtype=np.float32) / np.float32(LEVELS - 1)
         scales, colors = self.part("scales"), self.part("sh0")
         rest = self.part("shN") if self.harmonics else None
         if not self.first:
-            return Levels(
+            return Values(
                 bounds=bounds,
-                log_scales=self.codebook(scales)[:, None].expand(-1, 3),
-                constant=self.codebook(colors)[:, None].expand(-1, 3),
+                log_scales=np.repeat(self.codebook(scales)[:, None], 3, 1),
+                constant=np.repeat(self.codebook(colors)[:, None], 3, 1),
                 opacities=steps,
                 harmonics=None if rest is None else self.codebook(rest),
             )
-        constant, logits = _between(colors, 4, steps).split([3, 1], dim=1)
+        constant, logits = np.split(_between(colors, 4, steps), [3], 1)
         # Coefficients beyond the constant one share their bounds, which are no lists.
         rest = rest and {end: [rest.get(end)] for end in ("mins", "maxs")}
-        return Levels(
+        return Values(
             bounds=bounds,
             log_scales=_between(scales, 3, steps),
             constant=constant,
-            opacities=logits[:, 0].sigmoid(),
+            opacities=logistic(logits[:, 0]),
             harmonics=None if rest is None else _between(rest, 1, steps)[:, 0],
         )
 
-    def codebook(self, part: dict[str, Any]) -> Float[Tensor, "256"]:
-        """The levels of a property."""
+    def codebook(self, part: dict[str, Any]) -> Floats:
+        """The levels of a property [256]."""
         values = list(_list(part, "codebook", LEVELS))
         if values[0] is None:
             # A bug of early tools; PlayCanvas goes on from the others by their mean distance.
             second, last = numbers({"codebook": [values[1], values[-1]]}, "codebook", 2).tolist()
             values[0] = second - (last - second) / (LEVELS - 1)
-        return numbers({"codebook": values}, "codebook", LEVELS).float()
+        return numbers({"codebook": values}, "codebook", LEVELS).astype(np.float32)
 
     def part(self, name: str) -> dict[str, Any]:
         """The object of a property."""
@@ -162,12 +191,18 @@ class Meta:
         return part
 
 
-def _between(
-    part: dict[str, Any], channels: int, steps: Float[Tensor, "256"]
-) -> Float[Tensor, "256 c"]:
-    """Levels at equal distances between the bounds of a property."""
+def lerped(low: Doubles, high: Doubles, share: Doubles) -> Doubles:
+    """Values between two ends, which come out as they are for shares of 0 and 1."""
+    values: Doubles = np.where(
+        share < 0.5, low + share * (high - low), high - (high - low) * (1 - share)
+    )
+    return values
+
+
+def _between(part: dict[str, Any], channels: int, steps: Floats) -> Floats:
+    """Levels at equal distances between the bounds of a property [256, channels]."""
     low, high = (numbers(part, end, channels) for end in ("mins", "maxs"))
-    return torch.lerp(low, high, steps[:, None].double()).float()
+    return lerped(low, high, steps[:, None].astype(np.float64)).astype(np.float32)
 
 
 def _list(part: dict[str, Any], key: str, count: int) -> list[Any]:
@@ -177,12 +212,12 @@ def _list(part: dict[str, Any], key: str, count: int) -> list[Any]:
     return values
 
 
-def numbers(part: dict[str, Any], key: str, count: int) -> Float[Tensor, "count"]:
-    """Finite numbers, float64."""
+def numbers(part: dict[str, Any], key: str, count: int) -> Doubles:
+    """Finite numbers [count]."""
     values = _list(part, key, count)
     if not all(type(each) in (int, float) and abs(each) < _LARGEST for each in values):
         raise Broken(f"has {shown(values)} as {key!r} in meta.json, expected finite numbers")
-    return torch.tensor(values, dtype=torch.float64)
+    return np.array(values, np.float64)
 
 
 def _whole(part: dict[str, Any], key: str, most: int) -> int:

@@ -16,12 +16,8 @@ from torch import Tensor
 
 from splat.formats.codebook import averages, nearest_level
 from splat.formats.rows import Rows, unit_quats
+from splat.formats.sog_meta import FIRST_KIND, STEPS
 
-MOST_ENTRIES = 1 << 16
-"""Most entries of a palette: a label has 16 bits."""
-FIRST_KIND = 252
-"""Fourth byte of a rotation whose largest component is w; those of x, y, z follow."""
-_STEPS = (1 << 16) - 1
 _OTHERS = ((1, 2, 3), (0, 2, 3), (0, 1, 3), (0, 1, 2))
 """Components of a quaternion that are kept, by which is the largest."""
 _PART = 1 << 16
@@ -87,7 +83,7 @@ def encode(rows: Rows, levels: Levels, labels: Int[Tensor, "n"] | None, entries:
     """The bytes of rows; harmonics become the mean of those with the same label."""
     low, high = levels.bounds
     extent = (high - low).where(high > low, torch.inf)
-    means = (logarithms(rows.means) - low) / extent * _STEPS
+    means = (logarithms(rows.means) - low) / extent * STEPS
     opacities = (rows.opacities * 255).round().to(torch.uint8)
     constant = nearest_level(levels.constant[:, 0], rows.sh[:, 0])
     palette = None
@@ -95,7 +91,7 @@ def encode(rows: Rows, levels: Levels, labels: Int[Tensor, "n"] | None, entries:
         shared = averages(rows.sh[:, 1:], labels, entries)
         palette = Palette(labels, nearest_level(levels.harmonics, shared).unflatten(1, (-1, 3)))
     return Texels(
-        means=means.round().clamp(0, _STEPS).int(),
+        means=means.round().clamp(0, STEPS).int(),
         quats=_encoded(rows.quats),
         scales=nearest_level(levels.log_scales[:, 0], rows.log_scales),
         colors=torch.cat([constant, opacities[:, None]], 1),
@@ -106,7 +102,7 @@ def encode(rows: Rows, levels: Levels, labels: Int[Tensor, "n"] | None, entries:
 def decode(texels: Texels, levels: Levels) -> Rows:
     """The rows that bytes stand for."""
     low, high = levels.bounds
-    means = torch.lerp(low, high, texels.means.double() / _STEPS)
+    means = torch.lerp(low, high, texels.means.double() / STEPS)
     means = means.sign() * means.abs().expm1()
     most = torch.finfo(torch.float32).max
     return Rows(

@@ -9,7 +9,6 @@ more than in a `.sog`, before compression.
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,32 +20,26 @@ from torch import Tensor
 
 from splat.core.frame import finite
 from splat.formats import sog, sog_container
-from splat.formats.codebook import LEVELS
 from splat.formats.order import spatial_order
 from splat.formats.rows import kept, rows_of
 from splat.formats.settings import Settings
-from splat.formats.sog_container import document_in, opened, rows_in
-from splat.formats.sog_meta import COEFFICIENTS, Meta, document_of
-from splat.formats.sog_texels import Texels, decode
+from splat.formats.sog_meta import STEPS, document_of
+from splat.formats.sog_table import document_in, opened
+from splat.formats.sog_texels import decode
 from splat.formats.tsog_meta import PROFILE, VERSION, TimedMeta
-from splat.math import ALWAYS, LASTING
+from splat.formats.tsog_table import LASTS, SUFFIX, content
+from splat.math import LASTING
 from splat.system.files import replacing
-from splat.system.foreign import Broken, shown
 from splat.types import Drawing, Gaussians, Motion
 
 TAKES_MOTION = True
 """Whether what moves can be written."""
-LASTS = 16.0
-"""Longest standard deviation that is written, in clips: that of what is always there. What stands
-still with it is so when it is read; half a clip away its opacity is lower by a 2,000th."""
 EARLIEST, LATEST = -1.0, 2.0
 """Times that are written, in clips; what is farther off goes along its line to there."""
 SHORTEST = 1e-4
 """Least standard deviation that is written, in clips."""
-STEPS = 65535
 MIDDLE = 32767
 """Code of a velocity of 0."""
-_SUFFIX = ".tsog"
 
 
 def write(
@@ -90,20 +83,19 @@ def read(path: Path) -> Gaussians:
     Files without a profile are read as those with it, as it asks for. Frames apart (timeline 0) are
     refused, as no Gaussian is there for one frame only.
     """
-    with opened(path, _SUFFIX) as archive:
-        meta = _meta(archive)
-        meta.check_images(archive)
-        levels, texels = sog_container.content(archive, meta)
-        _check_codes(meta, texels)
-        motion = _motion(archive, meta, len(texels.means)) if meta.moves else None
-    gaussians = replace(decode(texels, levels).gaussians(), motion=motion)
+    with content(path) as (_, values, codes, moving):
+        levels, texels = sog_container.tensors(values, codes)
+    gaussians = decode(texels, levels).gaussians()
+    if moving is not None:
+        times = map(torch.from_numpy, (moving.time, moving.duration, moving.velocity))
+        gaussians = replace(gaussians, motion=Motion(*times))
     return kept(gaussians, finite(replace(gaussians, colors=gaussians.colors[:, 0])), path)
 
 
 def drawing(path: Path) -> Drawing:
     """How the file says that its Gaussians are meant to be drawn."""
-    with opened(path, _SUFFIX) as archive:
-        return _meta(archive).drawing
+    with opened(path, SUFFIX) as archive:
+        return Drawing(*TimedMeta.of(document_in(archive)).drawn)
 
 
 def quantiser(
@@ -163,73 +155,3 @@ def _codes(
 ) -> Int[Tensor, "n c"]:
     extent = (high - low).where(high > low, torch.inf)
     return ((values - low) / extent * STEPS).round().clamp(0, STEPS).int()
-
-
-def _meta(archive: zipfile.ZipFile) -> TimedMeta:
-    return TimedMeta.of(document_in(archive))
-
-
-def _check_codes(meta: TimedMeta, texels: Texels) -> None:
-    """Raise `Broken` where a Gaussian has the number of a level that there is none of."""
-    used = [("scales", texels.scales), ("sh0", texels.colors[:, :3])]
-    if texels.palette is not None:
-        used.append(("shN", texels.palette.entries[texels.palette.labels.unique().long()]))
-        k = COEFFICIENTS[meta.part("shN")["bands"] - 1]
-        if texels.palette.entries.shape[1] != k:
-            raise Broken(
-                f"has a palette of {texels.palette.entries.shape[1]} coefficients, expected {k}"
-            )
-    for name, codes in used:
-        if int(codes.max()) >= meta.levels_in(name):
-            raise Broken(
-                f"has level {int(codes.max())} in {name!r}, whose codebook has"
-                f" {meta.levels_in(name)}"
-            )
-
-
-def _motion(archive: zipfile.ZipFile, meta: TimedMeta, n: int) -> Motion:
-    """The motion of `n` rows; raises `Broken`."""
-    low, high = meta.range_of(meta.part("timeline"), 2)
-    if not float(low[1].float()) > 0:
-        raise Broken(f"has a duration of {low[1]:g}, expected one above 0")
-    codes = _pairs(archive, meta.files("timeline", 2), n)[:, :2]
-    time, duration = torch.lerp(low, high, codes / STEPS).unbind(1)
-    velocity = torch.zeros(n, 3, dtype=torch.float64)
-    if "temporal" in meta.document:
-        velocity = _velocities(archive, meta, n)
-    motion = Motion(time.float(), duration.float(), velocity.float())
-    still = (motion.velocity == 0).all(1) & (time >= 0) & (time <= 1)
-    lasts = still & (duration >= LASTS * (1 - 1 / STEPS))
-    return replace(motion, duration=motion.duration.where(~lasts, ALWAYS))
-
-
-def _velocities(archive: zipfile.ZipFile, meta: TimedMeta, n: int) -> Float[Tensor, "n 3"]:
-    temporal = Meta(meta.part("temporal"))
-    part = temporal.part("means")
-    flat: dict[str, Any] = {}
-    for end in ("mins", "maxs"):
-        rows: Any = part.get(end)
-        if not isinstance(rows, list) or len(rows) != 1:
-            raise Broken(f"has {shown(rows)} as {end!r} of velocities, expected one list of 3")
-        flat[end] = rows[0]
-    low, high = meta.range_of(flat, 3)
-    files = part.get("files")
-    count = len(files) if isinstance(files, list) else 0
-    if count not in (1, 2):
-        raise Broken(f"has {shown(files)} as files of velocities, expected one or two")
-    names = temporal.files("means", count)
-    codes, steps = (
-        (_pairs(archive, names, n)[:, :3], STEPS)
-        if count == 2
-        else (rows_in(archive, names[0], n)[:, :3].double(), LEVELS - 1)
-    )
-    velocity = torch.lerp(low, high, codes / steps)
-    # Rounding leaves next to nothing of what is a velocity of 0.
-    nothing = 1e-9 * torch.maximum(low.abs(), high.abs())
-    return velocity.where(velocity.abs() > nothing, 0)
-
-
-def _pairs(archive: zipfile.ZipFile, names: list[str], n: int) -> Float[Tensor, "n 4"]:
-    """Numbers of 16 bits in two images, the lower bytes first; float64."""
-    low, high = (rows_in(archive, name, n).int() for name in names)
-    return (low | high << 8).double()

@@ -7,12 +7,11 @@ import zipfile
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
 
-from splat.formats.codebook import LEVELS
-from splat.formats.sog_meta import COEFFICIENTS, Meta, numbers
+from splat.formats.columns import Floats
+from splat.formats.limits import LEVELS
+from splat.formats.sog_meta import COEFFICIENTS, Doubles, Meta, numbers
 from splat.system import foreign
 from splat.system.foreign import Broken, shown
 
@@ -63,21 +62,21 @@ class TimedMeta(Meta):
             raise Broken(f"animates {', '.join(map(shown, sorted(others)))}, expected means only")
         return True
 
-    def codebook(self, part: dict[str, Any]) -> Float[Tensor, "256"]:
-        """The levels of a property, the last repeated."""
+    def codebook(self, part: dict[str, Any]) -> Floats:
+        """The levels of a property [256], the last repeated."""
         values = part.get("codebook")
         if not isinstance(values, list) or not 1 <= len(values) <= LEVELS:
             raise Broken(
                 f"has {shown(values)} as 'codebook' in meta.json, expected 1 to 256 levels"
             )
-        levels = numbers({"codebook": values}, "codebook", len(values)).float()
-        return torch.cat([levels, levels[-1:].expand(LEVELS - len(levels))])
+        levels = numbers({"codebook": values}, "codebook", len(values)).astype(np.float32)
+        return np.pad(levels, (0, LEVELS - len(levels)), "edge")
 
     def levels_in(self, name: str) -> int:
         """How many levels a codebook has."""
         return len(self.part(name)["codebook"])
 
-    def range_of(self, part: dict[str, Any], count: int) -> tuple[Tensor, Tensor]:
+    def range_of(self, part: dict[str, Any], count: int) -> tuple[Doubles, Doubles]:
         """Ends of a range of `count` numbers; raises `Broken` where they are reversed."""
         low, high = numbers(part, "mins", count), numbers(part, "maxs", count)
         if (low > high).any():

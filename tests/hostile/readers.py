@@ -77,14 +77,23 @@ def _of_named(name: str, read: Callable[[Path], Any]) -> Read:
 
 
 def _columns(_: Path, file: Path) -> Any:
-    """As `splat info` looks at a file: what torch reads, NumPy reads, with as many rows."""
-    whole = formats.read(file)
-    try:
-        columns = formats.read_columns(file)
-    except ValueError as error:
-        raise AssertionError(f"read, and refused by read_columns: {error}") from error
+    """As `splat info` looks at a file: what torch reads, NumPy reads, with as many rows; what it
+    refuses, NumPy refuses in the same words."""
+    whole, why = _tried(formats.read, file)
+    columns, refused = _tried(formats.read_columns, file)
+    assert str(why) == str(refused), f"refused in other words: {why!s} / {refused!s}"
+    if refused is not None:
+        raise refused
     assert len(columns) == len(whole), (len(columns), len(whole))
     return columns
+
+
+def _tried(read: Callable[[Path], Any], file: Path) -> tuple[Any, ValueError | None]:
+    """What a file holds, or why it is refused."""
+    try:
+        return read(file), None
+    except ValueError as error:
+        return None, error
 
 
 _GAUSSIANS = (_of_file(formats.read), _of_file(formats.drawing), _of_file(formats.holds_gaussians),

@@ -57,7 +57,7 @@ def test_every_format_has_the_same_record(tmp_path: Path, suffix: str) -> None:
     json.dumps(record, allow_nan=False)
 
 
-@pytest.mark.parametrize("suffix", formats.suffixes(written=True))
+@pytest.mark.parametrize("suffix", formats.suffixes(written=True, folders=True))
 @pytest.mark.parametrize("degree", [0, 3])
 def test_numpy_reads_what_torch_reads(tmp_path: Path, suffix: str, degree: int) -> None:
     path = tmp_path / f"a{suffix}"

@@ -42,7 +42,8 @@ class Format:
     folder: bool = False
     """Whether it is a folder of files, not one file."""
     columns: str = ""
-    """Name of a module with `columns`, which reads a file with NumPy alone; none: nobody can."""
+    """Name of a module with `columns`, which reads a file with NumPy alone, and of a folder with
+    `weight`; none: nobody can."""
 
 
 _OURS: Mapping[str, Format] = {
@@ -55,7 +56,7 @@ _OURS: Mapping[str, Format] = {
     ".ksplat": Format("splat.formats.ksplat", writes=False, columns="splat.formats.ksplat"),
     ".sog": Format("splat.formats.sog", columns="splat.formats.sog_table"),
     ".tsog": Format("splat.formats.tsog", columns="splat.formats.tsog_table"),
-    "lod-meta.json": Format("splat.formats.lod", folder=True),
+    "lod-meta.json": Format("splat.formats.lod", folder=True, columns="splat.formats.lod_table"),
 }
 """Formats by suffix; the longest one that a name ends in counts."""
 
@@ -99,9 +100,10 @@ def takes_motion(suffix: str) -> bool:
 
 def weight(path: Path) -> int:
     """Bytes of a file, and of those that belong to it."""
-    if not all_formats()[suffix_of(path)].folder:
+    kind = all_formats()[suffix_of(path)]
+    if not kind.folder:
         return path.stat().st_size
-    module = _format(path)
+    module: Any = object_at(kind.columns or kind.place)
     with _edge(path):
         return int(module.weight(path)) if hasattr(module, "weight") else path.stat().st_size
 

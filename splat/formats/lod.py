@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from splat.core.frame import finite
-from splat.formats import AGAIN, sog
+from splat.formats import sog
 from splat.formats.lod_meta import Place, document_bytes, read_meta, tree
+from splat.formats.lod_table import check_degrees, stored
 from splat.formats.rows import kept, rows_of
 from splat.formats.settings import Settings
 from splat.kernels import threads
@@ -35,7 +36,6 @@ from splat.lod.levels import (
 )
 from splat.lod.tree import depth_for
 from splat.system.files import replacing, synced
-from splat.system.foreign import Unreadable
 from splat.types import Drawing, Gaussians, joined
 
 SUFFIX = "lod-meta.json"
@@ -129,35 +129,17 @@ def read(path: Path) -> Gaussians:
 
 def read_level(path: Path, level: int) -> Gaussians:
     """The Gaussians of a level, chunk by chunk in the order of the document."""
-    meta = read_meta(path)
-    if not 0 <= level < meta.levels:
-        raise ValueError(f"{path}: there is no level {level}; expected 0 to {meta.levels - 1}")
     parts = []
-    chunks = [(name, _inside(path, name), count) for name, count in meta.chunks(level)]
-    if len({file for _, file, _ in chunks}) < len(chunks):
-        raise Unreadable(f"{path}: has a chunk twice; expected each once: {AGAIN}")
-    for name, file, count in chunks:
-        part = sog.read(file)
-        if len(part) < count:
-            raise ValueError(
-                f"{path}: {name} has {len(part):,} Gaussians, expected {count:,}; fetch or export"
-                " it again"
-            )
+    for chunk in stored(path, level):
+        part = sog.read(chunk.file)
+        chunk.check(len(part))
         parts.append(part)
     return _joined(parts)
 
 
 def drawing(path: Path) -> Drawing:
     """How the chunks say that their Gaussians are meant to be drawn."""
-    return sog.drawing(_inside(path, read_meta(path).chunks(0)[0][0]))
-
-
-def weight(path: Path) -> int:
-    """Bytes of the document and all its chunks."""
-    meta = read_meta(path)
-    folders = {_inside(path, name).parent for name in meta.names}
-    files = [file for folder in folders for file in folder.iterdir() if file.is_file()]
-    return path.stat().st_size + sum(file.stat().st_size for file in files)
+    return sog.drawing(stored(path, 0)[0].file)
 
 
 def _chunks(levels: Levels) -> Iterator[_Chunk]:
@@ -238,21 +220,8 @@ def _known(path: Path) -> list[str]:
         return []
 
 
-def _inside(path: Path, name: str) -> Path:
-    """A chunk's meta.json, which lies below the document."""
-    folder = path.parent.resolve()
-    file = (folder / name).resolve()
-    if folder not in file.parents or file.name != "meta.json":
-        raise ValueError(
-            f"{path}: has {name!r} as a chunk; expected FOLDER/meta.json: fetch or export it again"
-        )
-    return file
-
-
 def _joined(parts: list[Gaussians]) -> Gaussians:
     if len(parts) == 1:
         return parts[0]
-    degrees = {part.sh_degree for part in parts}
-    if len(degrees) > 1:
-        raise ValueError(f"chunks have harmonics of degrees {sorted(map(str, degrees))}, not one")
+    check_degrees(part.sh_degree for part in parts)
     return joined(parts)

@@ -6,15 +6,17 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from jaxtyping import Float
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from splat.formats import AGAIN
 from splat.formats.header import EXPECTED
 from splat.system import foreign
 from splat.system.foreign import Broken, shown
+
+if TYPE_CHECKING:
+    # What is read here is read without torch.
+    from jaxtyping import Float
+    from torch import Tensor
 
 _MOST_LEVELS = 64
 _PLACE = ("file", "offset", "count")

@@ -76,7 +76,7 @@ def _of_named(name: str, read: Callable[[Path], Any]) -> Read:
     return lambda root, _: read(root / name)
 
 
-def _columns(_: Path, file: Path) -> Any:
+def _same_columns(file: Path) -> Any:
     """As `splat info` looks at a file: what torch reads, NumPy reads, with as many rows; what it
     refuses, NumPy refuses in the same words."""
     whole, why = _tried(formats.read, file)
@@ -97,7 +97,7 @@ def _tried(read: Callable[[Path], Any], file: Path) -> tuple[Any, ValueError | N
 
 
 _GAUSSIANS = (_of_file(formats.read), _of_file(formats.drawing), _of_file(formats.holds_gaussians),
-              _of_file(formats.weight), _columns)  # fmt: skip
+              _of_file(formats.weight), _of_file(_same_columns))  # fmt: skip
 
 
 def _copied_rows(root: Path, file: Path) -> Any:
@@ -358,7 +358,8 @@ READERS: tuple[Reader, ...] = (
            _GAUSSIANS),
     Reader("sog-loose", (s.loose_sog,), (_of_named("loose/meta.json", sog.read),)),
     Reader("lod", (s.levels_of_detail,), tuple(
-        _of_named("lod-meta.json", read) for read in (formats.read, formats.drawing, formats.weight)
+        _of_named("lod-meta.json", read)
+        for read in (formats.read, formats.drawing, formats.weight, _same_columns)
     )),
     *(Reader(name, makers, (_scene,), PICTURES) for name, makers in _SCENES),
     Reader("guides", (s.guides,), (_guided,), PICTURES),

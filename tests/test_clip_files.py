@@ -40,7 +40,7 @@ from splat.strategies.deform.coding.store import (
 )
 from splat.strategies.deform.coding.touched import touched
 from splat.strategies.deform.deform import Deform
-from splat.strategies.deform.field import KINDS, DeformationField, Sizes, Step, rounded
+from splat.strategies.deform.field import KINDS, DeformationField, RoundingStep, Sizes, rounded
 from splat.strategies.deform.model import CONTEXT, NAME, Deformed
 from splat.types import Camera, Drawing, Frame
 
@@ -76,7 +76,7 @@ def trained(n: int = 60, degree: int = 1) -> Deformed:
         for values in (*field.space, *field.times):
             values.add_(0.1 * torch.randn(values.shape, generator=draw))
         field.last.normal_(0, 0.1, generator=draw)
-    field.step = Step(0.02, 0.03)
+    field.step = RoundingStep(0.02, 0.03)
     context = PlaneContext(field, field.step, draw)
     with torch.no_grad():
         for weights in context.parameters():

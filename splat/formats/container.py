@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from splat.system.files import replacing
-from splat.system.foreign import Record, content, fits, parsed, reading
+from splat.system.foreign import Record, content, filled, fits, parsed, reading
+from splat.types import Drawing, Frame
 
 _START = struct.Struct("<8sIII")
 
@@ -92,3 +93,29 @@ class Container:
 def broken(path: Path, how: str) -> ValueError:
     """The error for a file that cannot be used."""
     return ValueError(f"{path} {how}; write it again, or copy it again from where it is whole")
+
+
+def surroundings(
+    frame: Frame, drawing: Drawing, background: Sequence[float] | None
+) -> dict[str, Any]:
+    """What a header says of the frame a model lies in, how it is drawn, and the colour behind it
+    (None: black)."""
+    return {
+        "frame": {"centre": list(frame.centre), "scale": frame.scale},
+        "drawing": asdict(drawing),
+        "background": None if background is None else [float(c) for c in background],
+    }
+
+
+def frame_and_drawing(said: Record) -> tuple[Frame, Drawing]:
+    """Those of `surroundings`; raises `Broken`."""
+    frame = said.record("frame")
+    return (
+        Frame(frame.triple("centre"), frame.number("scale", above=0)),
+        filled(Drawing, said.record("drawing")),
+    )
+
+
+def background_in(said: Record) -> tuple[float, float, float] | None:
+    """That of `surroundings`; raises `Broken`."""
+    return None if said["background"] is None else said.triple("background")

@@ -14,12 +14,12 @@ from splat.core import schedule
 from splat.core.edit import Rows
 from splat.core.model import Making, Model
 from splat.core.objective import Objective
-from splat.core.step import Step as TrainingStep
+from splat.core.step import Step
 from splat.core.strategy import Wrapper
 from splat.formats import range_coding
 from splat.strategies.deform.coding.context import PlaneContext
 from splat.strategies.deform.coding.touched import touched
-from splat.strategies.deform.field import Step
+from splat.strategies.deform.field import RoundingStep
 from splat.strategies.deform.model import CONTEXT, Deformed
 from splat.system.ranges import above, at_least
 
@@ -72,7 +72,7 @@ class PlanesCoded(Wrapper):
             )
         if CONTEXT in model.beside:
             raise ValueError("planes-coded is asked for twice; planes are coded once")
-        model.field.step = Step(self.space_step, self.time_step)
+        model.field.step = RoundingStep(self.space_step, self.time_step)
         model.round_from = self.coded_from
         draws = torch.Generator().manual_seed(making.seed)
         context = PlaneContext(model.field, model.field.step, draws).to(model.cloud.device)
@@ -89,7 +89,7 @@ class PlaneBits(Objective):
     begin: int
     every: int
 
-    def __call__(self, step: TrainingStep) -> Float[Tensor, ""]:
+    def __call__(self, step: Step) -> Float[Tensor, ""]:
         model = step.model
         assert isinstance(model, Deformed)
         if step.number < self.begin or step.number % self.every:

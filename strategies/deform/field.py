@@ -29,7 +29,7 @@ KINDS = ("space", "times")
 
 
 @dataclass(frozen=True)
-class Step:
+class RoundingStep:
     """Steps that planes are rounded to, by kind."""
 
     space: float
@@ -80,7 +80,7 @@ class DeformationField(nn.Module):
         of training."""
         super().__init__()
         self.sizes = sizes
-        self.step: Step | None = None
+        self.step: RoundingStep | None = None
         self.register_buffer("low", box[0].clone())
         self.register_buffer("high", box[1].clone())
         c, d, heads = sizes.channels, sizes.width, len(sizes.heads)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from splat.core.model import Making, Model, TrainedModule
 from splat.formats import range_coding
+from splat.formats.container import background_in, frame_and_drawing, surroundings
 from splat.strategies.scaffold import codes, container
 from splat.strategies.scaffold.anchors import Anchored
 from splat.strategies.scaffold.compact import MASK_START, CodedAnchors, Training
@@ -48,9 +49,7 @@ def write_anchors(
         )
     found = model.settled() if isinstance(model, CodedAnchors) and not plain else None
     header: dict[str, Any] = {
-        "frame": {"centre": list(frame.centre), "scale": frame.scale},
-        "drawing": asdict(drawing),
-        "background": None if background is None else [float(c) for c in background],
+        **surroundings(frame, drawing, background),
         "settings": model.settings,
         "voxel": model.voxel,
         "photos": _photos(model),
@@ -81,12 +80,11 @@ def read_anchors(path: Path) -> tuple[Anchored, Frame, Drawing]:
     try:
         said = Record(header)
         check_claim(_claimed(said), path.stat().st_size, "anchors and networks")
-        frame = said.record("frame")
+        frame, drawing = frame_and_drawing(said)
         model = _coded(header, sections) if coded else _plain(header, sections)
-        model.frame = Frame(frame.triple("centre"), frame.number("scale", above=0))
+        model.frame = frame
         model.voxel = said.number("voxel", least=0)
         model.views = _views_unpacked(sections["views"], said.whole("views"))
-        drawing = filled(Drawing, said.record("drawing"))
     except Exception as error:  # whatever numbers that fit nothing are to those who take them
         reason = str(error)[:200] or type(error).__name__
         raise container.broken(path, f"does not fit together: {reason}") from error
@@ -116,8 +114,7 @@ def header_of(path: Path) -> dict[str, Any]:
     """What a file says of itself: kind, anchors, frame, drawing, background, settings."""
     header = container.read(path)[0]
     with reading(path, f"a whole {container.SUFFIX} file: write it again"):
-        if Record(header)["background"] is not None:
-            Record(header).triple("background")
+        background_in(Record(header))
         Record(header).text("kind")
     return header
 

@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 
 from splat.core.column import Rate
 from splat.core.model import TrainedModule
-from splat.strategies.deform.field import KINDS, DeformationField, Step, rounded
+from splat.strategies.deform.field import KINDS, DeformationField, RoundingStep, rounded
 
 REACH = 2
 """Values to each side that are looked at for one between."""
@@ -77,7 +77,9 @@ class Expectation(nn.Module):
 class PlaneContext(nn.Module):
     """The expectations of all planes of a field, and the steps that these are rounded to."""
 
-    def __init__(self, field: DeformationField, step: Step, generator: torch.Generator) -> None:
+    def __init__(
+        self, field: DeformationField, step: RoundingStep, generator: torch.Generator
+    ) -> None:
         super().__init__()
         self.step = step
         self.channels = channels = field.sizes.channels

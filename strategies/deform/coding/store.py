@@ -14,14 +14,20 @@ from torch import Tensor
 
 from splat.core.model import COLUMNS, Explicit, check_shapes
 from splat.formats import range_coding
-from splat.formats.container import Container, broken
+from splat.formats.container import (
+    Container,
+    background_in,
+    broken,
+    frame_and_drawing,
+    surroundings,
+)
 from splat.strategies.deform.coding import exact
 from splat.strategies.deform.coding.context import PlaneContext
 from splat.strategies.deform.coding.rows import CodedRows
 from splat.strategies.deform.coding.touched import touched
-from splat.strategies.deform.field import KINDS, DeformationField, Sizes, Step
+from splat.strategies.deform.field import KINDS, DeformationField, RoundingStep, Sizes
 from splat.strategies.deform.model import CONTEXT, Deformed
-from splat.system.foreign import Broken, Record, check_claim, filled, reading
+from splat.system.foreign import Broken, Record, check_claim, reading
 from splat.types import Drawing, Frame
 
 CLIP = Container(".clip", b"SPLATCLP", 1)
@@ -44,9 +50,7 @@ def write_clip(
     """
     check_kept(model, path)
     header: dict[str, Any] = {
-        "frame": {"centre": list(frame.centre), "scale": frame.scale},
-        "drawing": asdict(drawing),
-        "background": None if background is None else [float(c) for c in background],
+        **surroundings(frame, drawing, background),
         "sizes": asdict(model.field.sizes) | {"instants": model.field.times[0].shape[1]},
     }
     if CONTEXT in model.beside and not plain:
@@ -85,11 +89,10 @@ def read_clip(path: Path) -> tuple[Deformed, Frame, Drawing]:
         said = Record(header)
         sizes = _sizes(said.record("sizes"))
         check_claim(_claimed(said, sizes), path.stat().st_size, "Gaussians and planes")
-        frame = said.record("frame")
+        frame, drawing = frame_and_drawing(said)
         coded = said.text("kind") == "coded"
         model = _from_coded(said, sections, sizes) if coded else _plain(said, sections, sizes)
-        model.frame = Frame(frame.triple("centre"), frame.number("scale", above=0))
-        drawing = filled(Drawing, said.record("drawing"))
+        model.frame = frame
     except Exception as error:  # whatever numbers that fit nothing are to those who take them
         reason = str(error)[:200] or type(error).__name__
         raise broken(path, f"does not fit together: {reason}") from error
@@ -100,8 +103,7 @@ def header_of(path: Path) -> dict[str, Any]:
     """What a file says of itself: kind, rows, sizes, frame, drawing, background."""
     header = CLIP.read(path)[0]
     with reading(path, CLIP.whole):
-        if Record(header)["background"] is not None:
-            Record(header).triple("background")
+        background_in(Record(header))
         Record(header).text("kind")
         Record(header).whole("rows")
     return header
@@ -182,7 +184,7 @@ def _plain(said: Record, sections: dict[str, bytes], sizes: Sizes) -> Deformed:
 
 
 def _made(
-    field: DeformationField, columns: Mapping[str, Tensor], planes: exact.Planes, step: Step
+    field: DeformationField, columns: Mapping[str, Tensor], planes: exact.Planes, step: RoundingStep
 ) -> Deformed:
     for kind in KINDS:
         for values, steps in zip(field.planes(kind), planes[kind], strict=True):
@@ -218,9 +220,9 @@ def _empty(sizes: Sizes) -> DeformationField:
     return field.requires_grad_(False)
 
 
-def _step(said: Record) -> Step:
+def _step(said: Record) -> RoundingStep:
     given = said.record("step")
-    return Step(given.number("space", above=0), given.number("times", above=0))
+    return RoundingStep(given.number("space", above=0), given.number("times", above=0))
 
 
 def _sizes(said: Record) -> Sizes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     # Its constants serve those who read files without torch.
@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 SH_C0 = 0.28209479177387814
 """The constant spherical harmonic, 1 / (2 sqrt(pi))."""
+_SH1 = 0.48860251190291987
+_SH2 = (1.0925484305920792, 0.94617469575755997, 0.31539156525251999, 0.54627421529603959)
+_SH3 = (
+    0.59004358992664352, 2.8906114426405538, 0.45704579946446572,
+    0.3731763325901154, 1.4453057213202769,
+)  # fmt: skip
 GOLDEN = (math.sqrt(5) - 1) / 2
 """Steps of this share of a circle fall evenly, however many there are."""
 LASTING = 1e5
@@ -26,6 +32,25 @@ def logit_of(opacity: float) -> float:
     if opacity <= 0 or opacity >= 1:
         return -math.inf if opacity <= 0 else math.inf
     return math.log(opacity / (1 - opacity))
+
+
+def beyond_constant(x: Any, y: Any, z: Any, degree: int) -> list[Any]:
+    """Real spherical harmonics of bands 1 to `degree`, with the signs of 3DGS, of unit directions:
+    arrays of NumPy or torch."""
+    xx, yy, zz = x * x, y * y, z * z
+    found = []
+    if degree >= 1:
+        found += [-_SH1 * y, _SH1 * z, -_SH1 * x]
+    if degree >= 2:
+        a, b, c, d = _SH2
+        found += [a * x * y, -a * y * z, b * zz - c, -a * x * z, d * (xx - yy)]
+    if degree >= 3:
+        a, b, c, d, e = _SH3
+        found += [
+            -a * y * (3 * xx - yy), b * x * y * z, -c * y * (5 * zz - 1), d * z * (5 * zz - 3),
+            -c * x * (5 * zz - 1), e * z * (xx - yy), -a * x * (xx - 3 * yy),
+        ]  # fmt: skip
+    return found
 
 
 def rotation_matrices(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 3 3"]:

@@ -21,6 +21,7 @@ from torch.nn.functional import normalize
 
 from splat import formats
 from splat.formats.placing import Placing
+from splat.formats.rotations import matrix_of, nearest_rotation, quaternion_of
 from splat.kernels.harmonics import basis
 from splat.math import covariances
 from splat.types import Drawing, Gaussians
@@ -336,7 +337,27 @@ def test_quarter_turns_are_exact() -> None:
         # Bands 0 and 1 are permuted, and all bands keep their length.
         assert set(placing.harmonics[:4, :4].flatten().tolist()) <= {-1, 0, 1}
         unit = placing.harmonics @ placing.harmonics.T
-        torch.testing.assert_close(unit, torch.eye(16), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(unit, np.eye(16), rtol=0, atol=1e-6)
+
+
+def test_rotations_are_scipys() -> None:
+    draw = np.random.default_rng(0)
+    for quat in [*draw.normal(size=(50, 4)) * 1e-3, *1e3 * np.eye(4), *(np.eye(4) - 0.5)]:
+        turn = Rotation.from_quat(np.roll(quat, -1)).as_matrix()
+        np.testing.assert_allclose(matrix_of(quat), turn, atol=1e-14)
+        bent = turn + 1e-5 * draw.normal(size=(3, 3))
+        expected = np.roll(Rotation.from_matrix(bent).as_quat(), 1)
+        found = quaternion_of(nearest_rotation(bent))
+        assert found[np.abs(found).argmax()] > 0
+        np.testing.assert_allclose(np.outer(found, found), np.outer(expected, expected), atol=1e-9)
+
+
+def test_numpy_reads_what_nodes_place(tmp_path: Path) -> None:
+    node = {"mesh": 0, "rotation": [0.1, 0.7, -0.3, 0.4], "scale": [2.5] * 3}
+    path = save(tmp_path / "a.glb", [columns(some(20)), columns(some(9, 1))], [node])
+    whole, found = formats.read(path), formats.read_columns(path)
+    for name, expected in [("means", whole.means), ("scales", whole.scales), ("sh", whole.colors)]:
+        np.testing.assert_array_equal(getattr(found, name), expected.numpy())
 
 
 def test_primitives_and_places_are_brought_together(tmp_path: Path) -> None:
@@ -525,7 +546,7 @@ def test_a_small_file_does_not_unpack_to_a_large_set(tmp_path: Path) -> None:
 def test_a_scene_places_a_bounded_number_of_primitives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("splat.formats.gltf._PLACES", 10)
+    monkeypatch.setattr("splat.formats.gltf_table._PLACES", 10)
     path = save(tmp_path / "a.glb", [columns(some(50, 0))], [{"mesh": 0} for _ in range(20)])
     with pytest.raises(ValueError, match=r"a\.glb: places Gaussians more than 10 times"):
         formats.read(path)

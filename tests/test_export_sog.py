@@ -120,6 +120,10 @@ def test_version_1(tmp_path: Path) -> None:
     close(found.colors[1, 0], torch.tensor([10 / 255, 1 + 20 / 255, 2 + 60 / 255]))
     close(found.opacities[1], torch.tensor(-5 + 51 / 25.5).sigmoid())
     close(found.colors[3, 1:], torch.arange(100, 109).reshape(3, 3) / 255 - 0.5)
+    without_torch = formats.read_columns(tmp_path / "a.sog")
+    for name in ("means", "scales", "opacities"):
+        close(torch.tensor(getattr(without_torch, name)), getattr(found, name))
+    close(torch.tensor(without_torch.sh), found.colors)
 
 
 def test_what_is_written(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class Format:
 _OURS: Mapping[str, Format] = {
     ".ply": Format("splat.formats.ply", columns="splat.formats.ply_table"),
     ".compressed.ply": Format("splat.formats.compressed", columns="splat.formats.compressed_table"),
-    ".glb": Format("splat.formats.gltf"),
+    ".glb": Format("splat.formats.gltf", columns="splat.formats.gltf_table"),
     ".spz": Format("splat.formats.spz", columns="splat.formats.spz_columns"),
     ".html": Format("splat.formats.html", columns="splat.formats.html_blocks"),
     ".splat": Format("splat.formats.splat", columns="splat.formats.splat_table"),

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
+from splat.formats.rotations import matrix_of
 from splat.system import foreign
 from splat.system.foreign import Broken, shown
 
@@ -230,7 +230,7 @@ def _local(node: Record) -> Matrix:
     matrix = np.eye(4)
     if not np.linalg.norm(turn) > 0:
         raise Broken("has a node with the rotation 0, expected a unit quaternion")
-    matrix[:3, :3] = Rotation.from_quat(turn).as_matrix() * _numbers(node, "scale", [1.0] * 3)
+    matrix[:3, :3] = matrix_of(np.roll(turn, 1)) * _numbers(node, "scale", [1.0] * 3)
     matrix[:3, 3] = _numbers(node, "translation", [0.0] * 3)
     return matrix
 

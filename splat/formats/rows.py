@@ -72,12 +72,13 @@ def rows_of(gaussians: Gaussians, path: Path) -> Rows:
     )
 
 
-def gaussians_of(columns: Columns) -> Gaussians:
-    """The set that NumPy's arrays hold, with unit quaternions."""
+def gaussians_of(columns: Columns, *, unit: bool = False) -> Gaussians:
+    """The set that NumPy's arrays hold, with unit quaternions; `unit`: they are so already."""
     assert columns.quats is not None and columns.moving is None
+    quats = torch.from_numpy(columns.quats)
     return Gaussians(
         means=torch.from_numpy(columns.means),
-        quats=unit_quats(torch.from_numpy(columns.quats)),
+        quats=quats if unit else unit_quats(quats),
         scales=torch.from_numpy(columns.scales),
         opacities=torch.from_numpy(columns.opacities),
         colors=torch.from_numpy(columns.sh),

@@ -8,13 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_SH0 = 0.28209479177387814
-_SH1 = 0.48860251190291987
-_SH2 = (1.0925484305920792, 0.94617469575755997, 0.31539156525251999, 0.54627421529603959)
-_SH3 = (
-    0.59004358992664352, 2.8906114426405538, 0.45704579946446572,
-    0.3731763325901154, 1.4453057213202769,
-)  # fmt: skip
+from splat.math import SH_C0, beyond_constant
 
 
 @dataclass(frozen=True)
@@ -85,17 +79,4 @@ def left_by_backward(leaf: Tensor) -> Tensor | HarmonicsGradient | None:
 def basis(direction: Float[Tensor, "n 3"], degree: int) -> Float[Tensor, "n k"]:
     """Real spherical harmonics up to `degree` of unit directions, with the signs of 3DGS."""
     x, y, z = direction.unbind(1)
-    xx, yy, zz = x * x, y * y, z * z
-    found = [torch.full_like(x, _SH0)]
-    if degree >= 1:
-        found += [-_SH1 * y, _SH1 * z, -_SH1 * x]
-    if degree >= 2:
-        a, b, c, d = _SH2
-        found += [a * x * y, -a * y * z, b * zz - c, -a * x * z, d * (xx - yy)]
-    if degree >= 3:
-        a, b, c, d, e = _SH3
-        found += [
-            -a * y * (3 * xx - yy), b * x * y * z, -c * y * (5 * zz - 1), d * z * (5 * zz - 3),
-            -c * x * (5 * zz - 1), e * z * (xx - yy), -a * x * (xx - 3 * yy),
-        ]  # fmt: skip
-    return torch.stack(found, 1)
+    return torch.stack([torch.full_like(x, SH_C0), *beyond_constant(x, y, z, degree)], 1)

@@ -47,6 +47,14 @@ class Camera:
     """Radius, in units of the camera's frame, of the ball about it in which nothing is as far as is
     known; 0: nothing is known."""
 
+    def __repr__(self) -> str:
+        x, y, z = self.centre.tolist()
+        time = f", time {self.time:g}" if self.time else ""
+        return (
+            f"Camera({self.width}x{self.height}, focal {float(self.K[0, 0]):g} px,"
+            f" at {x:.4g} {y:.4g} {z:.4g}, view {self.index}{time}, {self.K.device})"
+        )
+
     def to(self, device: torch.device | str) -> Camera:
         """The same camera with its tensors on `device`."""
         return replace(self, world_to_camera=self.world_to_camera.to(device), K=self.K.to(device))

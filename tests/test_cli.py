@@ -288,7 +288,7 @@ def test_info_of_a_scene_a_run_and_a_file(splat: Splat, tiny_folder: Path, run: 
     assert (scene["photos"], scene["held_out"], scene["points"]) == (12, 2, 500)
     assert scene["sizes"] == ["96x72"] and scene["training"]["predicted_memory_mb"] > 100
     of_run = json.loads(splat("info", run, "--json").out)
-    assert of_run["steps_done"] == 60 and of_run["method"] == "Mcmc"
+    assert of_run["steps_done"] == 60 and of_run["method"] == "mcmc"
     of_file = json.loads(splat("info", run / "point_cloud.ply", "--json").out)
     assert of_file["gaussians"] == 500 and of_file["sh_degree"] == 3
     assert "held out: 2" in splat("info", tiny_folder).out
@@ -411,6 +411,9 @@ def test_the_python_interface_trains_without_leaving_a_trace(
     assert list(tmp_path.iterdir()) == []
     assert repr(scene).startswith("SceneData(") and "10 photos to train on, 2 held" in repr(scene)
     assert repr(result.gaussians) == "Gaussians(500, SH degree 3, cpu)"
+    assert re.fullmatch(
+        r"Camera\(96x72, focal .* px, at .*, view 0, cpu\)", repr(scene.train[0].camera)
+    )
     assert repr(result) == f"Result({result.metrics['psnr']:.2f} dB, 500 Gaussians, 5 steps)"
     shown = result._repr_html_()
     data = shown.partition("base64,")[2].partition('"')[0]

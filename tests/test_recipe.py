@@ -13,7 +13,7 @@ import pytest
 from splat.core.chain import Chain
 from splat.core.strategy import Fixed, Strategy, Wrapper
 from splat.recipes import catalog
-from splat.recipes.described import class_names
+from splat.recipes.described import recipe_names
 from splat.recipes.recipe import (
     names,
     strategy_from_text,
@@ -207,6 +207,19 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield path
 
 
+def test_descriptions_name_methods_and_parts_as_recipes_do() -> None:
+    for method in catalog.methods().values():
+        assert recipe_names(description_of(method())) == names(method())
+    for name in catalog.parts():
+        try:
+            strategy = strategy_from_text(f"mcmc + {name}")
+        except ValueError:  # of what stands behind other methods only
+            continue
+        assert recipe_names(description_of(strategy)) == names(strategy) == f"mcmc + {name}"
+    usual = strategy_from_text("mrnf + renew")
+    assert recipe_names(description_of(usual)) == "mrnf + significance"
+
+
 def test_ones_own_strategies_have_their_path_for_a_name(mine: Path) -> None:
     text = "mine.py:Mine --interval 5 --depth 4 + mine.py:Part --no-often + protect"
     strategy = strategy_from_text(text)
@@ -214,7 +227,7 @@ def test_ones_own_strategies_have_their_path_for_a_name(mine: Path) -> None:
     assert to_text(strategy) == text.replace("mine.py", str(mine))
     assert strategy_from_text(to_text(strategy)) == strategy
     assert strategy_from_description(description_of(strategy)) == strategy
-    assert class_names(description_of(strategy)) == "Mine + Part + Protect"
+    assert recipe_names(description_of(strategy)) == "mine + part + protect"
     assert strategy_from_text("mcmc + mine.py:Mine") == Chain(
         (Mcmc(), strategy_from_text("mine.py:Mine"))
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 HOUSE = Path(__file__).parent.parent
 ONE_PLACE = {
-    "gsplat": {"splat/render/gsplat.py"},
+    "gsplat": {"splat/render/available.py", "splat/render/gsplat.py"},
     "PIL": {
         "splat/formats/sog_container.py",
         "splat/formats/sog_table.py",

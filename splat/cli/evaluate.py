@@ -18,7 +18,7 @@ from splat.core.strategy import Fixed
 from splat.options import Options
 from splat.options.parse import parsed
 from splat.recipes import recipe
-from splat.recipes.described import class_names
+from splat.recipes.described import recipe_names
 from splat.recipes.model_files import ModelFile, model_file
 from splat.render import drawing_as
 from splat.runs.folder import Folder, existing, read_config
@@ -165,8 +165,8 @@ def _brought_up_to_date(run: Path, record: dict[str, Any]) -> dict[str, Any]:
     metrics = read_json(place.metrics) if place.metrics.is_file() else {}
     if metrics.get("steps") != record["steps"]:
         # What was measured may be without a strategy of somebody's own.
-        names = class_names(read_config(place.config).method)
-        absent = "fixed" in record["method"].split(" + ") and "Fixed" not in names
+        names = recipe_names(read_config(place.config).method)
+        absent = "fixed" in record["method"].split(" + ") and "fixed" not in names.split(" + ")
         return record | ({"method": names, "recipe": names} if absent else {})
     metrics |= {name: record[name] for name in FIGURES if name in record}
     write_json(place.metrics, metrics)

@@ -21,7 +21,7 @@ from splat.formats.columns import Columns
 from splat.formats.limits import FAINTEST, broken_counts
 from splat.math import LASTING
 from splat.options.parse import parsed
-from splat.recipes.described import class_names
+from splat.recipes.described import recipe_names
 from splat.recipes.model_files import MODEL_FILES, model_file
 from splat.runs.folder import Folder, read_config
 from splat.runs.kept import checkpoints_in
@@ -121,13 +121,15 @@ def of_run(folder: Folder) -> dict[str, Any]:
     metrics = read_json(folder.metrics) if folder.metrics.is_file() else {}
     metrics.pop("per_view", None)
     with reading(folder.config, "the settings of a run"):
-        method, fields = class_names(config.method), config.method["fields"]
+        method, fields = recipe_names(config.method), config.method["fields"]
+    # Figures, once there are some, name presets.
+    measured = metrics.get("method")
     return {
         "run": str(folder.path),
         "scene": str(config.scene),
         "command": config.command,
         "made_by": f"splat {config.made_by}",
-        "method": method,
+        "method": measured if isinstance(measured, str) else method,
         "method_fields": fields,
         "steps_done": steps[-1] if steps else metrics.get("steps", 0),
         "steps": config.options.steps,

@@ -27,10 +27,11 @@ from splat.system.ranges import above, at_least
 @dataclass(frozen=True)
 class PlanesCoded(Wrapper):
     """Planes of a deformation that take few bits in a `.clip` file (after Light4GS, Liu et al.
-    2025): they are rounded, and what their bits are expected to be is part of the loss.
+    2025).
 
-    Stands behind `deform`. Planes are expected from coarse to fine, each in the two turns of a
-    chessboard. What no Gaussian reads costs nothing.
+    They are rounded, and what their bits are expected to be is part of the loss. Stands behind
+    `deform`. Planes are expected from coarse to fine, each in the two turns of a chessboard. What
+    no Gaussian reads costs nothing.
 
     Differs: values are rounded, not shaken by noise; small networks read a square around a value
     and the coarser plane, and there is no hyperprior; planes of space are not expected by those of

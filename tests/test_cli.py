@@ -580,7 +580,7 @@ def test_a_composed_run_is_said_kept_and_resumed(
     assert json.loads(splat("resume", "cut", "--json", "--quiet").out)["recipe"] == text
     files = [Path(name, "checkpoints/step_00000120.pt") for name in ("whole", "cut")]
     assert files[0].read_bytes() == files[1].read_bytes()
-    assert json.loads(splat("info", "cut", "--json").out)["method"] == "Mcmc + Protect + Budget"
+    assert json.loads(splat("info", "cut", "--json").out)["method"] == "mcmc + protect + budget"
 
 
 def test_one_budget_for_every_method(splat: Splat, tiny_folder: Path, tmp_path: Path) -> None:
@@ -813,6 +813,8 @@ def test_boxes_of_hyphens_are_sentences_too() -> None:
 def test_poses_that_are_there_are_found_anew_with_a_warning(
     splat: Splat, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import splat.cli.prep
+
     def prepare_any(*_: object, **__: object) -> None:
         raise ValueError("enough")
 

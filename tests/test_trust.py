@@ -105,7 +105,7 @@ def test_what_is_measured_of_a_strangers_run_names_its_strategy(
     before = json.loads((stranger / "run" / "metrics.json").read_text())["psnr"]
     (stranger / "run" / "metrics.json").unlink()
     found = json.loads(splat("eval", "run", "--net", "none", "--json").out)
-    assert found["psnr"] == before and found["method"] == found["recipe"] == "Evil + Protect"
+    assert found["psnr"] == before and found["method"] == found["recipe"] == "evil + protect"
 
 
 def test_who_vouches_for_it_goes_on(splat: Splat, stranger: Path) -> None:

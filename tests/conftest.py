@@ -60,6 +60,20 @@ def threads() -> Iterator[None]:
     kernels.set_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def unspoken() -> Iterator[None]:
+    """Logs reach pytest alone: the program's own set-up, where a test calls it, ends with it."""
+
+    def still() -> None:
+        logger = logging.getLogger("splat")
+        logger.handlers, logger.propagate = [], True
+        logger.setLevel(logging.NOTSET)
+
+    still()
+    yield
+    still()
+
+
 @pytest.fixture
 def cuda_kernels() -> None:
     """For tests that need a CUDA device."""
@@ -145,12 +159,10 @@ def splat(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-) -> Iterator[Callable[..., Outcome]]:
+) -> Callable[..., Outcome]:
     """The command `splat` in an empty folder."""
     from splat.cli import main
 
-    logger = logging.getLogger("splat")
-    before = (list(logger.handlers), logger.propagate, logger.level)
     monkeypatch.chdir(tmp_path)
     written = RunFiles(tmp_path)
 
@@ -163,9 +175,7 @@ def splat(
         written.check()
         return Outcome(code, *capfd.readouterr())
 
-    yield run
-    logger.handlers, logger.propagate = before[0], before[1]
-    logger.setLevel(before[2])
+    return run
 
 
 @pytest.fixture(scope="session")

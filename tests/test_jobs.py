@@ -223,7 +223,6 @@ def test_no_more_begin_than_memory_has_room_for(
     counter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(machine, "memory", lambda: (2000, 1000))
-    monkeypatch.setattr(logging.getLogger("splat"), "propagate", True)
 
     def spans(name: str, memories: Sequence[int]) -> list[tuple[float, float]]:
         place = tmp_path / name
@@ -263,7 +262,6 @@ def test_one_view_of_the_progress_of_all(
     assert [steps_of(work) for work in works] == [100, 30, 20, 0]
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(logging.getLogger("splat"), "propagate", True)
     with caplog.at_level(logging.INFO, logger="splat"), Board(works, quiet=False) as board:
         for clock[0] in (0.5, 30.0, 61.0, 62.0):
             board.show(works[1:3], 1, works[:1])
@@ -456,7 +454,6 @@ def test_ray_says_when_no_machine_has_room(
     from splat.jobs import cluster
 
     monkeypatch.setattr(cluster, "STALLED", 0.5)
-    monkeypatch.setattr(logging.getLogger("splat"), "propagate", True)
 
     def stop() -> None:
         wait(lambda: "wait for other work" in caplog.text)

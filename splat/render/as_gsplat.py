@@ -1,8 +1,8 @@
 """`splat.rasterize`: pictures of Gaussians with the arguments and the results of gsplat.
 
 The arguments of gsplat 1.5.3 by name and order, so that a script of its runs by changing the
-import. On CUDA it is gsplat that draws; on the CPU our own kernels do, and what they do not have
-is refused in a sentence.
+import. Our own kernels draw. What they do not have gsplat draws, on CUDA; on the CPU it is refused
+in a sentence.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from splat import kernels
 from splat.kernels import NEAR
 from splat.math import rotation_matrices
+from splat.render import available
 from splat.render.gsplat import BORDER, ready
 
 RenderMode = Literal["RGB", "D", "ED", "RGB+D", "RGB+ED"]
@@ -86,17 +87,23 @@ def rasterize(
     with RGB it is the last channel. `packed` lists what is seen (camera_ids, gaussian_ids), else
     everything in `info` is [c, n]. After backward `info["means2d"].grad` is the gradient of the
     positions on screen, pixels, and with `absgrad` its attribute `absgrad` the sum of absolute
-    values. On the CPU tile_size, channel_chunk and segmented change nothing. Raises ValueError
-    where it is asked for what our kernels do not have.
+    values. tile_size, channel_chunk and segmented change nothing. What our kernels do not have is
+    drawn by gsplat on CUDA, with its own `info`; ValueError on the CPU, and where gsplat cannot be
+    had.
     """
-    if means.is_cuda:
-        given = dict(locals())
+    given = dict(locals())
+    lacking = _lacking(given)
+    if lacking or (means.is_cuda and not available.found_module("splat._gpu")):
+        if not means.is_cuda:
+            raise ValueError(
+                f"{lacking}, which our kernels do not have; leave it out, or give tensors on CUDA,"
+                " where gsplat draws"
+            )
         if rolling_shutter is None:
             del given["rolling_shutter"]
         pictures, alphas, info = ready(means.device).rasterization(**given)
         return pictures, alphas, info
-    asked = {name: value for name, value in locals().items() if name in _ABSENT}
-    _check(asked, rolling_shutter, render_mode, rasterize_mode, means, viewmats, Ks)
+    _check(render_mode, rasterize_mode, means, viewmats, Ks)
     cameras = len(viewmats)
     projection = kernels.Projection(
         antialiased=rasterize_mode == "antialiased", eps2d=eps2d, near=near_plane, far=far_plane,
@@ -125,29 +132,23 @@ def rasterize(
     return torch.stack(pictures), torch.stack(alphas), info
 
 
-def _check(
-    asked: dict[str, Any],
-    rolling_shutter: Any,
-    render_mode: str,
-    rasterize_mode: str,
-    means: Tensor,
-    viewmats: Tensor,
-    Ks: Tensor,
-) -> None:
-    """Raise ValueError for what cannot be honoured on the CPU."""
-    for name, value in asked.items():
-        usual = _ABSENT[name]
+def _lacking(given: dict[str, Any]) -> str:
+    """The first argument that only gsplat honours, in a clause; empty where there is none."""
+    for name, usual in _ABSENT.items():
+        value = given[name]
         if value is not usual and (isinstance(value, Tensor) or value != usual):
             shown = "a tensor" if isinstance(value, Tensor) else repr(value)
-            raise ValueError(
-                f"{name} is {shown}, which our kernels on the CPU do not have; expected {usual!r},"
-                " or tensors on CUDA, where gsplat draws"
-            )
-    if rolling_shutter is not None and getattr(rolling_shutter, "name", "") != "GLOBAL":
-        raise ValueError(
-            f"rolling_shutter is {rolling_shutter!r}, which our kernels on the CPU do not have;"
-            " leave it out"
-        )
+            return f"{name} is {shown} (usually {usual!r})"
+    shutter = given["rolling_shutter"]
+    if shutter is not None and getattr(shutter, "name", "") != "GLOBAL":
+        return f"rolling_shutter is {shutter!r}"
+    return ""
+
+
+def _check(
+    render_mode: str, rasterize_mode: str, means: Tensor, viewmats: Tensor, Ks: Tensor
+) -> None:
+    """Raise ValueError for what is not as it has to be."""
     for what, value, kind in (
         ("render_mode", render_mode, RenderMode),
         ("rasterize_mode", rasterize_mode, RasterizeMode),

@@ -79,43 +79,6 @@ def test_a_preset_is_called_by_its_name() -> None:
     assert names(other) == "mrnf + significance" and "--keep 0.7" in shown(other)
 
 
-def test_help_waits_for_no_torch() -> None:
-    """Of every verb, in one process: what one of them loads is named with it."""
-    code = """
-import contextlib, io, sys
-from splat.cli import ASKED, main, offered
-for verb in offered():
-    for words in [(verb, "--help"), (verb, "--help-all")] if verb in ASKED else [(verb, "--help")]:
-        with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
-            main(words)
-        heavy = [name for name in ("torch", "cv2", "scipy") if name in sys.modules]
-        if heavy or f"usage: splat {verb}" not in said.getvalue():
-            sys.exit(f"{words} loads {heavy} and says {said.getvalue()[:80]!r}")
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-def test_files_and_runs_are_told_without_torch(tmp_path: Path, run: Path) -> None:
-    files = [tmp_path / f"a{each}" for each in formats.suffixes(written=True, folders=True)]
-    gaussians = formats.read(run / "point_cloud.ply")
-    for file in files:
-        formats.write(gaussians, file)
-    code = """
-import contextlib, io, sys
-from splat.cli import main
-for what in sys.argv[1:]:
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        code = main(["info", what])
-    heavy = [name for name in ("torch", "cv2", "scipy") if name in sys.modules]
-    if code or heavy or not said.getvalue():
-        sys.exit(f"{what} loads {heavy} and ends with {code}: {said.getvalue()[:80]!r}")
-"""
-    words = [sys.executable, "-c", code, *map(str, [*files, run])]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
 def test_the_grammar_of_train(tmp_path: Path) -> None:
     asked = read("scene/ --out run/ --downscale 2 --steps 7k --cache 2GB mcmc --cap 1.5M".split())
     assert (asked.scene, asked.out) == (Path("scene"), Path("run"))

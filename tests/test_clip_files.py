@@ -29,16 +29,9 @@ from splat.strategies.deform.coding.context import (
     finer,
 )
 from splat.strategies.deform.coding.rows import STEPS, CodedRows
-from splat.strategies.deform.coding.store import (
-    CLIP,
-    _made,
-    _read,
-    header_of,
-    read_clip,
-    settled,
-    write_clip,
-)
+from splat.strategies.deform.coding.store import _made, _read, read_clip, settled, write_clip
 from splat.strategies.deform.coding.touched import touched
+from splat.strategies.deform.container import CLIP, header_of
 from splat.strategies.deform.deform import Deform
 from splat.strategies.deform.field import KINDS, DeformationField, RoundingStep, Sizes, rounded
 from splat.strategies.deform.model import CONTEXT, NAME, Deformed

@@ -30,11 +30,12 @@ from splat.strategies.scaffold import Scaffold, cellcode, container
 from splat.strategies.scaffold.anchors import Anchored
 from splat.strategies.scaffold.coded import Bits, Coded, bits_of, gaussian_bits
 from splat.strategies.scaffold.compact import MASK_START, STEPS, CodedAnchors, Sample
+from splat.strategies.scaffold.container import header_of
 from splat.strategies.scaffold.context import KINDS, Expected
 from splat.strategies.scaffold.exact import filed, told
 from splat.strategies.scaffold.settled import laid_out
 from splat.strategies.scaffold.shaken import noise, shaken
-from splat.strategies.scaffold.store import header_of, read_anchors, write_anchors
+from splat.strategies.scaffold.store import read_anchors, write_anchors
 from splat.types import Drawing, Frame, Gaussians
 
 BASE = (0.4, 0.06, 0.1)

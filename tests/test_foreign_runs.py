@@ -34,7 +34,8 @@ from splat.runs.folder import Folder, read_config
 from splat.runs.log import read_log
 from splat.runs.replay import read_script
 from splat.strategies.scaffold import container
-from splat.strategies.scaffold.store import header_of, read_anchors
+from splat.strategies.scaffold.container import header_of
+from splat.strategies.scaffold.store import read_anchors
 from splat.system import foreign
 
 QUIET = Watching(quiet=True, pictures=False)

@@ -19,7 +19,7 @@ from splat.options import Options
 from splat.options.parse import parsed
 from splat.recipes import recipe
 from splat.recipes.described import recipe_names
-from splat.recipes.model_files import ModelFile, model_file
+from splat.recipes.model_files import ModelFile, background_in, model_file
 from splat.render import drawing_as
 from splat.runs.folder import Folder, existing, read_config
 from splat.sensor.held_out import HeldOutFit
@@ -129,7 +129,7 @@ def _of_model(asked: Evaluate, own: ModelFile, scene: SceneData) -> Job:
         raise ValueError(f"{asked.what} is measured on the CPU only; leave --device cuda out")
     model, frame, drawing = own.read(asked.what)
     if asked.background == "auto":
-        behind = own.background_of(asked.what)
+        behind = background_in(asked.what)
     else:
         behind = torch.tensor(rgb(asked.background))
     options = Options(

@@ -37,7 +37,7 @@ from splat.options.parse import parsed
 from splat.options.verbs import check_free
 from splat.photos.loader import Loader
 from splat.planning import predict
-from splat.recipes.model_files import ModelFile, model_file
+from splat.recipes.model_files import ModelFile, model_file, written
 from splat.rules.views import even_views
 from splat.runs.folder import existing, read_config, same_views
 from splat.system.colours import hexadecimal
@@ -211,7 +211,8 @@ def _model(asked: Export, own: ModelFile) -> int:
             " files are .anchors, or + deform (.clip)"
         )
     with _views(asked.run, opened) as seen:
-        receipt = own.written(
+        receipt = written(
+            own,
             opened.seen_by,
             asked.out,
             opened.frame,

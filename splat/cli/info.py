@@ -22,7 +22,7 @@ from splat.formats.limits import FAINTEST, broken_counts
 from splat.math import LASTING
 from splat.options.parse import parsed
 from splat.recipes.described import recipe_names
-from splat.recipes.model_files import MODEL_FILES, model_file
+from splat.recipes.model_files import MODEL_FILES, model_header
 from splat.runs.folder import Folder, read_config
 from splat.runs.kept import checkpoints_in
 from splat.system.files import read_json
@@ -107,10 +107,8 @@ def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
 
 def of_model_file(path: Path) -> dict[str, Any]:
     """What a file that keeps a model says of itself."""
-    own = model_file(path.suffix)
-    if own is None:
-        raise ValueError(f"{path} is of a method that is not here; install all of splat")
-    return {"file": str(path), "bytes": path.stat().st_size, **own.described(path)}
+    said = model_header(path).described(path)
+    return {"file": str(path), "bytes": path.stat().st_size, **said}
 
 
 def of_run(folder: Folder) -> dict[str, Any]:

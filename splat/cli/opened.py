@@ -23,7 +23,7 @@ from splat.export.view_weights import view_weights
 from splat.formats.settings import Settings
 from splat.lod.store import MANY
 from splat.math import spread
-from splat.recipes.model_files import ModelFile, decoding, model_file
+from splat.recipes.model_files import ModelFile, background_in, decoding, model_file
 from splat.recipes.restored import model_of
 from splat.render import camera_paths, choose_device, drawing_as
 from splat.runs import checkpoint
@@ -213,7 +213,7 @@ def _of_model(
     own: ModelFile, path: Path, device: torch.device, background: str, beside: bool, renderer: str
 ) -> Opened:
     model, frame, drawing = own.read(path)
-    behind = own.background_of(path) if background == "auto" else torch.tensor(rgb(background))
+    behind = background_in(path) if background == "auto" else torch.tensor(rgb(background))
     return Opened(
         seen_by=decoding(model, device),
         baked=model.bake,

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from splat.scene import Drawing, Frame
 from splat.system.files import replacing
 from splat.system.foreign import Record, content, filled, fits, parsed, reading
-from splat.types import Drawing, Frame
 
 _START = struct.Struct("<8sIII")
 

@@ -24,7 +24,7 @@ from splat.export.retrain import retrain
 from splat.formats.settings import Settings
 from splat.photos.resolution import Sizes
 from splat.recipes import recipe
-from splat.recipes.model_files import Receipt, key_of, model_file
+from splat.recipes.model_files import Receipt, key_of, model_file, written
 from splat.render import drawn_by
 from splat.rules.views import even_views
 from splat.runs.folder import Folder, move_cameras
@@ -162,8 +162,8 @@ def _own_file(job: Job, folder: Folder, photos: bool) -> Receipt:
     run = job.run
     writer = model_file(run.model.own_suffix)
     assert writer is not None
-    return writer.written(
-        run.model, folder.own_file(run.model.own_suffix), run.frame, run.shown,
+    return written(
+        writer, run.model, folder.own_file(run.model.own_suffix), run.frame, run.shown,
         _compared_in(job), run.background, drawing=run.drawing.plain, photos=photos,
         fit=held_out_fit(job),
     )  # fmt: skip

@@ -3,32 +3,20 @@ drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from splat.core.model import Model
-from splat.evaluation.evaluate import HeldOutFitter
-from splat.export.receipt import fidelity_text, picture_psnrs
-from splat.recipes.model_files import decoding
-from splat.strategies.deform.coding.store import header_of, read_clip, write_clip
+from splat.export.receipt import fidelity_text
+from splat.strategies.deform.coding.store import read_clip as read
+from splat.strategies.deform.coding.store import write_clip as write
+from splat.strategies.deform.container import header_of
 from splat.strategies.deform.model import Deformed
 from splat.system.text import size
-from splat.types import Batch, Drawing, Frame, Renderer
 
-__all__ = [
-    "ClipReceipt",
-    "background_of",
-    "described",
-    "read",
-    "receipt_text",
-    "written",
-]
+__all__ = ["ClipReceipt", "read", "receipt_of", "receipt_text", "write"]
 
 
 @dataclass(frozen=True)
@@ -59,80 +47,17 @@ class ClipReceipt:
         )
 
 
-def written(
-    model: Model,
-    path: Path,
-    frame: Frame,
-    render: Renderer,
-    batches: Iterable[Batch],
-    background: Float[Tensor, "3"] | None,
-    *,
-    drawing: Drawing,
-    plain: bool = False,
-    photos: bool = True,
-    fit: HeldOutFitter | None = None,
-) -> ClipReceipt:
-    """Write a model, read it back, and draw both in the cameras of `batches`.
-
-    Coded where planes were trained for it, unless `plain`. `photos` False: the batches' pixels are
-    no truth to compare with; `fit` fits them before both are. ValueError where the model is of
-    another kind.
-    """
-    if not isinstance(model, Deformed):
-        raise ValueError(
-            f"{path.suffix or path.name} files hold Gaussians that a field deforms, and this model"
-            f" has {model.unit}; train with + deform, or write another format"
-        )
-    behind = None if background is None else background.tolist()
-    write_clip(model, path, frame, drawing, behind, plain=plain)
-    again = read_clip(path)[0]
-    same_db, before, after = picture_psnrs(
-        model, decoding(again, render.device), render, batches, background, photos=photos,
-        fit=fit,
-    )  # fmt: skip
-    return ClipReceipt(
-        file=str(path),
-        kind=header_of(path)["kind"],
-        bytes=path.stat().st_size,
-        gaussians=len(again.cloud),
-        as_floats=_as_floats(model),
-        same_db=same_db,
-        psnr_before=before,
-        psnr_after=after,
-    )
-
-
-def read(path: Path) -> tuple[Model, Frame, Drawing]:
-    """The model of a file, the frame that it lies in, and how it is to be drawn."""
-    return read_clip(path)
+def receipt_of(path: Path, model: Model, again: Model, **drawn: float | None) -> ClipReceipt:
+    """The receipt of a model that was written and read `again`."""
+    assert isinstance(model, Deformed)
+    weight, kind = path.stat().st_size, header_of(path)["kind"]
+    rows = len(again.cloud)
+    return ClipReceipt(str(path), kind, weight, rows, _as_floats(model), **drawn)
 
 
 def receipt_text(receipt: Mapping[str, Any]) -> str:
     """A receipt, of which these are the fields, in a line."""
     return ClipReceipt(**receipt).text()
-
-
-def described(path: Path) -> Mapping[str, Any]:
-    """What a file says of itself, for people."""
-    header = header_of(path)
-    sizes = header["sizes"]
-    return {
-        "format": f".clip, {header['kind']}",
-        "gaussians": header["rows"],
-        "planes": {
-            "sides": sizes["sides"], "instants": sizes["instants"], "channels": sizes["channels"],
-        },
-        "layers": sizes["width"],
-        "steps": header.get("step"),
-        "frame": header["frame"],
-        "background": header["background"],
-    }  # fmt: skip
-
-
-def background_of(path: Path) -> Float[Tensor, "3"] | None:
-    """What is behind everything in a file, RGB; None: black."""
-    behind = header_of(path)["background"]
-    return None if behind is None else torch.tensor(behind, dtype=torch.float32)
 
 
 def _as_floats(model: Deformed) -> int:

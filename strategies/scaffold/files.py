@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from splat.core.model import Model
-from splat.evaluation.evaluate import HeldOutFitter
-from splat.export.receipt import fidelity_text, picture_psnrs
-from splat.recipes.model_files import decoding
-from splat.strategies.scaffold.container import SUFFIX
-from splat.strategies.scaffold.store import header_of, read_anchors, write_anchors
+from splat.export.receipt import fidelity_text
+from splat.strategies.scaffold.container import header_of
+from splat.strategies.scaffold.store import read_anchors as read
+from splat.strategies.scaffold.store import write_anchors as write
 from splat.system.text import size
-from splat.types import Batch, Drawing, Frame, Renderer
 
-__all__ = [
-    "SUFFIX",
-    "AnchorsReceipt",
-    "background_of",
-    "described",
-    "read",
-    "receipt_text",
-    "written",
-]
+__all__ = ["AnchorsReceipt", "read", "receipt_of", "receipt_text", "write"]
 
 
 @dataclass(frozen=True)
@@ -57,70 +43,14 @@ class AnchorsReceipt:
         )
 
 
-def written(
-    model: Model,
-    path: Path,
-    frame: Frame,
-    render: Renderer,
-    batches: Iterable[Batch],
-    background: Float[Tensor, "3"] | None,
-    *,
-    drawing: Drawing,
-    plain: bool = False,
-    photos: bool = True,
-    fit: HeldOutFitter | None = None,
-) -> AnchorsReceipt:
-    """Write the anchors of a model, read them back, and draw both in the cameras of `batches`.
-
-    Coded where they were trained for it, unless `plain`. `photos` False: the batches' pixels are no
-    truth to compare with; `fit` fits them before both are. ValueError where the model has no
-    anchors.
-    """
-    behind = None if background is None else background.tolist()
-    write_anchors(model, path, frame, drawing, behind, plain=plain)
-    again = read_anchors(path)[0]
-    same_db, before, after = picture_psnrs(
-        model, decoding(again, render.device), render, batches, background, photos=photos,
-        fit=fit,
-    )  # fmt: skip
-    count = len(again.cloud)
-    return AnchorsReceipt(
-        file=str(path),
-        kind=header_of(path)["kind"],
-        bytes=path.stat().st_size,
-        anchors=count,
-        bytes_per_anchor=path.stat().st_size / count,
-        same_db=same_db,
-        psnr_before=before,
-        psnr_after=after,
-    )
-
-
-def read(path: Path) -> tuple[Model, Frame, Drawing]:
-    """The anchors of a file, the frame that they lie in, and how they are to be drawn."""
-    return read_anchors(path)
+def receipt_of(path: Path, model: Model, again: Model, **drawn: float | None) -> AnchorsReceipt:
+    """The receipt of anchors that were written and read `again`."""
+    del model
+    weight, count = path.stat().st_size, len(again.cloud)
+    kind = header_of(path)["kind"]
+    return AnchorsReceipt(str(path), kind, weight, count, weight / count, **drawn)
 
 
 def receipt_text(receipt: Mapping[str, Any]) -> str:
     """A receipt, of which these are the fields, in a line."""
     return AnchorsReceipt(**receipt).text()
-
-
-def described(path: Path) -> Mapping[str, Any]:
-    """What a file says of itself, for people."""
-    header = header_of(path)
-    return {
-        "format": f".anchors, {header['kind']}",
-        "anchors": header["anchors"],
-        "settings": header["settings"],
-        "voxel": header["voxel"],
-        "photos": header["photos"],
-        "frame": header["frame"],
-        "background": header["background"],
-    }
-
-
-def background_of(path: Path) -> Float[Tensor, "3"] | None:
-    """What is behind everything in a file, RGB; None: black."""
-    behind = header_of(path)["background"]
-    return None if behind is None else torch.tensor(behind, dtype=torch.float32)

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from splat.core.model import Making, Model, TrainedModule
 from splat.formats import range_coding
-from splat.formats.container import background_in, frame_and_drawing, surroundings
+from splat.formats.container import frame_and_drawing, surroundings
 from splat.strategies.scaffold import codes, container
 from splat.strategies.scaffold.anchors import Anchored
 from splat.strategies.scaffold.compact import MASK_START, CodedAnchors, Training
 from splat.strategies.scaffold.context import Context, Shape
 from splat.strategies.scaffold.networks import Networks
-from splat.system.foreign import Broken, Record, check_claim, filled, reading
+from splat.system.foreign import Broken, Record, check_claim, filled
 from splat.types import Camera, Drawing, Frame
 
 NETWORKS = ("heads", "context")
@@ -108,15 +108,6 @@ def _claimed(said: Record) -> int:
         numbers += (shape.levels + 3 * shape.planes) * entries * shape.channels
         numbers += shape.hidden * 2 * (6 + features + 3 * slots)
     return 4 * numbers
-
-
-def header_of(path: Path) -> dict[str, Any]:
-    """What a file says of itself: kind, anchors, frame, drawing, background, settings."""
-    header = container.read(path)[0]
-    with reading(path, f"a whole {container.SUFFIX} file: write it again"):
-        background_in(Record(header))
-        Record(header).text("kind")
-    return header
 
 
 def _plain_sections(model: Anchored) -> dict[str, bytes]:

@@ -31,6 +31,7 @@ from splat.prep.gather import Gathered, gather
 from splat.prep.options import PrepOptions
 from splat.prep.rig import prepare_rig
 from splat.prep.stages import Stages
+from splat.recipes.model_files import background_in
 from splat.recipes.restored import model_of, strategy_of
 from splat.render import camera_paths
 from splat.runs import checkpoint
@@ -278,7 +279,7 @@ def _anchors(_: Path, file: Path) -> Any:
     model, frame, drawing = anchor_files.read(file)
     K = torch.tensor([[10.0, 0, 5], [0, 10, 5], [0, 0, 1]])
     drawn = model(Camera(torch.eye(4), K, 10, 10))
-    behind = anchor_files.background_of(file)
+    behind = background_in(file)
     return {n: model.cloud[n] for n in model.cloud.names}, drawn, frame, drawing, behind
 
 
@@ -286,7 +287,7 @@ def _clip(_: Path, file: Path) -> Any:
     model, frame, drawing = clip_files.read(file)
     K = torch.tensor([[10.0, 0, 5], [0, 10, 5], [0, 0, 1]])
     drawn = model(Camera(torch.eye(4), K, 10, 10, time=0.3))
-    behind = clip_files.background_of(file)
+    behind = background_in(file)
     return {n: model.cloud[n] for n in model.cloud.names}, drawn, frame, drawing, behind
 
 

@@ -12,30 +12,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splat.core.model import COLUMNS, Explicit, check_shapes
+from splat.core.model import COLUMNS, Explicit, Model, check_shapes
 from splat.formats import range_coding
-from splat.formats.container import (
-    Container,
-    background_in,
-    broken,
-    frame_and_drawing,
-    surroundings,
-)
+from splat.formats.container import broken, frame_and_drawing, surroundings
 from splat.strategies.deform.coding import exact
 from splat.strategies.deform.coding.context import PlaneContext
 from splat.strategies.deform.coding.rows import CodedRows
 from splat.strategies.deform.coding.touched import touched
+from splat.strategies.deform.container import CLIP
 from splat.strategies.deform.field import KINDS, DeformationField, RoundingStep, Sizes
 from splat.strategies.deform.model import CONTEXT, Deformed
-from splat.system.foreign import Broken, Record, check_claim, reading
+from splat.system.foreign import Broken, Record, check_claim
 from splat.types import Drawing, Frame
 
-CLIP = Container(".clip", b"SPLATCLP", 1)
 MOST_INSTANTS = 1 << 14
 
 
 def write_clip(
-    model: Deformed,
+    model: Model,
     path: Path,
     frame: Frame,
     drawing: Drawing,
@@ -46,8 +40,13 @@ def write_clip(
     """Write Gaussians and the field that deforms them, in the frame of training.
 
     Coded where planes were trained for it, unless `plain`; else every number is a float32.
-    ValueError where rows are no Gaussians, or the coder is not installed.
+    ValueError where the model is of another kind, or the coder is not installed.
     """
+    if not isinstance(model, Deformed):
+        raise ValueError(
+            f"{path.suffix or path.name} files hold Gaussians that a field deforms, and this model"
+            f" has {model.unit}; train with + deform, or write another format"
+        )
     check_kept(model, path)
     header: dict[str, Any] = {
         **surroundings(frame, drawing, background),
@@ -97,16 +96,6 @@ def read_clip(path: Path) -> tuple[Deformed, Frame, Drawing]:
         reason = str(error)[:200] or type(error).__name__
         raise broken(path, f"does not fit together: {reason}") from error
     return model, model.frame, drawing
-
-
-def header_of(path: Path) -> dict[str, Any]:
-    """What a file says of itself: kind, rows, sizes, frame, drawing, background."""
-    header = CLIP.read(path)[0]
-    with reading(path, CLIP.whole):
-        background_in(Record(header))
-        Record(header).text("kind")
-        Record(header).whole("rows")
-    return header
 
 
 @torch.no_grad()

@@ -1,0 +1,86 @@
+"""What is answered within a second: help, and what is in files and runs, without loading torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import splat as package
+from splat import api, formats
+from splat.core.model import Making
+from splat.options import Options
+from splat.strategies.deform import Deform
+from splat.strategies.deform.files import write as write_clip
+from splat.strategies.mcmc import Mcmc
+from splat.strategies.scaffold import Scaffold
+from splat.strategies.scaffold.files import write as write_anchors
+from splat.types import Drawing, Frame
+
+FRAME = Frame((0.5, 0.25, -1.0), 0.125)
+_ASK = """
+import contextlib, io, sys
+from splat.cli import ASKED, main, offered
+for words in {calls}:
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        try:
+            code = main(words)
+        except SystemExit as end:
+            code = end.code
+    heavy = [name for name in ("torch", "cv2", "scipy") if name in sys.modules]
+    if code or heavy or {expected!r} not in said.getvalue():
+        sys.exit(f"{{words}} loads {{heavy}}, ends with {{code}}: {{said.getvalue()[:80]!r}}")
+"""
+
+
+def check_loads_none(calls: str | Sequence[Sequence[str]], expected: str) -> None:
+    """Call the program in one process with one list of words after the other (or with those of an
+    expression): what one of them loads is named with it."""
+    given = calls if isinstance(calls, str) else repr([list(words) for words in calls])
+    code = _ASK.format(calls=given, expected=expected)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def run(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short finished run."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    options = Options(steps=60, max_side=0)
+    api.train(api.load(tiny_folder), Mcmc(cap=500), options, out=out, reading=package.Reading())
+    return out
+
+
+def test_help_of_every_verb() -> None:
+    calls = """[
+        [verb, flag] for verb in offered()
+        for flag in (("--help", "--help-all") if verb in ASKED else ("--help",))
+    ]"""
+    check_loads_none(calls, "usage: splat ")
+
+
+def test_files_and_runs(tmp_path: Path, run: Path) -> None:
+    files = [tmp_path / f"a{each}" for each in formats.suffixes(written=True, folders=True)]
+    gaussians = formats.read(run / "point_cloud.ply")
+    for file in files:
+        formats.write(gaussians, file)
+    check_loads_none([("info", str(what)) for what in (*files, run)], ": ")
+
+
+def test_files_of_models(tmp_path: Path) -> None:
+    places = torch.rand(12, 3)
+    rows: dict[str, Any] = {
+        "mean": places, "quat": torch.ones(12, 4), "log_scale": torch.zeros(12, 3),
+        "opacity_logit": torch.zeros(12), "sh": torch.zeros(12, 4, 3),
+    }  # fmt: skip
+    making = Making(steps=9)
+    anchors = Scaffold(voxel=0.25, slots=2, features=2, hidden=16).model({"mean": places}, making)
+    deformed = Deform(resolution=4, width=16).model(rows, making)
+    write_anchors(anchors, tmp_path / "a.anchors", FRAME, Drawing())
+    write_clip(deformed, tmp_path / "a.clip", FRAME, Drawing(), (0, 0.5, 1))
+    check_loads_none([("info", str(file)) for file in sorted(tmp_path.iterdir())], "format: .")

@@ -6,6 +6,8 @@ Pictures and gradients against float64 are in `test_kernels.py`.
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
@@ -350,6 +352,16 @@ def test_the_walk_draws_what_the_cpu_draws(n: int, emulated: ModuleType) -> None
         # Of a draw near 1 a double keeps half a bit more, and the shortest steps are its logarithm.
         apart, usual = (delta - truth).norm(dim=1), truth.norm(dim=1).mean()
         assert apart.max() < 1e-5 * usual
+
+
+def test_pictures_by_chance(emulated: ModuleType) -> None:
+    """A few of those of `python tests/shim/fuzz.py`."""
+    done = subprocess.run(
+        [sys.executable, Path(__file__).parent / "shim" / "fuzz.py", "--calls", "14"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "pictures with broken rows" in done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -21,22 +21,30 @@ FOLDER = ROOT / "build" / "shim"
 # Nothing may be contracted: what two kernels compute must agree to the bit, as it does on a GPU.
 _FLAGS = ("-std=c++20", "-O2", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-w")
 _KERNELS = ("-fvisibility=hidden", "-x", "c++")
+_SANITIZED = (
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-fno-omit-frame-pointer",
+    "-g1",
+)
 
 
 class Unbuilt(RuntimeError):
     """Why there is no such module, in a sentence."""
 
 
-def module() -> ModuleType:
+def module(*, sanitized: bool = False) -> ModuleType:
     """The module `_gpu` for the CPU, built where that has not been done.
 
     Its function `set_order` says in which order a block's threads take turns (`cuda_runtime.h`).
+    One that is `sanitized` is for a process that began with the sanitizers' libraries (`fuzz.py`).
     """
     if sys.platform != "linux":
         raise Unbuilt(f"CUDA is emulated on Linux only, and this is {sys.platform}")
-    library = FOLDER / _key() / f"_gpu{sysconfig.get_config_var('EXT_SUFFIX')}"
+    more = _SANITIZED if sanitized else ()
+    library = FOLDER / _key(more) / f"_gpu{sysconfig.get_config_var('EXT_SUFFIX')}"
     if not library.exists():
-        _build(library)
+        _build(library, more)
     loader = importlib.machinery.ExtensionFileLoader("_gpu", str(library))
     spec = importlib.util.spec_from_loader("_gpu", loader)
     assert spec is not None
@@ -52,9 +60,9 @@ def sources() -> list[Path]:
     return [*kernels, CUDA / "gpu" / "bind.cpp", SHIM / "shim.cpp", SHIM / "sorting.cpp"]
 
 
-def _key() -> str:
+def _key(more: tuple[str, ...]) -> str:
     read = [*(CUDA / "gpu").iterdir(), *(CUDA / "include" / "splat").iterdir(), *SHIM.iterdir()]
-    whole = hashlib.sha256(" ".join((*_FLAGS, *_simd(), sysconfig.get_platform())).encode())
+    whole = hashlib.sha256(" ".join((*_FLAGS, *_simd(), *more, sysconfig.get_platform())).encode())
     for path in sorted(path for path in read if path.is_file()):
         whole.update(path.read_bytes())
     return whole.hexdigest()[:16]
@@ -69,10 +77,16 @@ def _simd() -> tuple[str, ...]:
     return ("-mavx2", "-mfma") if " fma " in flags and " avx2 " in flags else ()
 
 
-def _build(library: Path) -> None:
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
+def compiler() -> str:
+    """The C++ compiler."""
+    found = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if found is None:
         raise Unbuilt("no C++ compiler was found: install g++, or name one in CXX")
+    return found
+
+
+def _build(library: Path, more: tuple[str, ...]) -> None:
+    cxx = compiler()
     try:
         import nanobind
     except ImportError as error:
@@ -86,19 +100,19 @@ def _build(library: Path) -> None:
     binding = Path(nanobind.include_dir()).parent
     include = [SHIM, CUDA, CUDA / "include", CUDA / "gpu", python]
     include += [binding / "include", binding / "ext" / "robin_map" / "include"]
-    flags = [*_FLAGS, *_simd(), *(f"-I{path}" for path in include)]
+    flags = [*_FLAGS, *_simd(), *more, *(f"-I{path}" for path in include)]
     objects = []
     running = []
     for path in (*sources(), binding / "src" / "nb_combined.cpp"):
         target = folder / f"{path.stem}.o"
         objects.append(target)
-        command = [compiler, *flags, *_KERNELS, "-c", str(path), "-o", str(target)]
+        command = [cxx, *flags, *_KERNELS, "-c", str(path), "-o", str(target)]
         running.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
     for process in running:
         _, said = process.communicate()
         if process.returncode:
             raise RuntimeError(f"{' '.join(map(str, process.args))}\n{said}")
     made = folder / library.name
-    subprocess.run([compiler, "-shared", "-o", made, *objects], check=True)
+    subprocess.run([cxx, "-shared", *more, "-o", made, *objects], check=True)
     made.replace(library)
     shutil.rmtree(folder)

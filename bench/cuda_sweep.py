@@ -23,7 +23,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-METHODS = ("mcmc", "adc", "mrnf", "igs", "error", "taming", "scaffold", "fixed")
+METHODS = ("mcmc", "adc", "mrnf", "igs", "error", "taming", "scaffold", "forest-inspired", "fixed")
 PARTS = (
     "mcmc + significance --how shrink --below 0.05",
     "mcmc + significance --how recycle --at 10,20",

@@ -34,6 +34,7 @@ RECIPES = {
     "error": "error --cap 5000",
     "taming": "taming --cap 5000",
     "scaffold": "scaffold --cap 3000",
+    "forest": "forest-inspired --cap 5000",
     "significance": "mcmc --cap 5000 + significance --score squared --at 15000 --keep 0.7"
     " --how shrink",
     "renew": "mrnf --cap 5000 + renew",

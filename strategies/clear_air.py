@@ -70,7 +70,9 @@ class ClearAir(Wrapper):
 
 def _balls(step: Step) -> Balls | None:
     """The air around the cameras, where rows are what has to keep out of it."""
-    return Balls.around(step.views) if step.model.rows_are_gaussians else None
+    model = step.model
+    shaped = model.rows_are_gaussians and {"log_scale", "quat"} <= {*model.cloud.names}
+    return Balls.around(step.views) if shaped else None
 
 
 def _newborn_fitted(edit: Edit, balls: Balls) -> Edit:

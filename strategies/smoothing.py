@@ -40,7 +40,7 @@ class Smoothing(Wrapper):
 
     def begin(self, model: Model) -> None:
         super().begin(model)
-        if not model.rows_are_gaussians:
+        if not model.rows_are_gaussians or "log_scale" not in model.cloud:
             raise ValueError(
                 f"smoothing holds sizes of Gaussians, and {model.unit} make theirs for each camera;"
                 " leave it out"

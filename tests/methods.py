@@ -17,6 +17,7 @@ from splat.strategies.alpha_mask import AlphaMask
 from splat.strategies.blur import BlurSplit
 from splat.strategies.error import ErrorBased
 from splat.strategies.floaters import Floaters
+from splat.strategies.forest import Forest
 from splat.strategies.igs import ImprovedGs
 from splat.strategies.lighthouse import Lighthouse
 from splat.strategies.mcmc import Mcmc
@@ -142,6 +143,26 @@ METHODS: dict[str, Strategy] = {
     "mcmc_floaters": Floaters(_MCMC, at=(35, 155), share=0.1, alone=0.1, views=6),
     "mcmc_smoothing": Smoothing(_MCMC, look_every=50),
     "adc_smoothing": Smoothing(Adc(cap=1000, grow_gradient=2e-3, **_EARLY), 0.5, every=5),
+    "forest": Forest(
+        cap=1200,
+        grow_share=0.2,
+        opacity_leak=0.02,
+        grow_until=120,
+        refine_from=10,
+        refine_until=190,
+        refine_every=20,
+        run_steps=200,
+    ),
+    "forest_gradient": Forest(
+        cap=1200,
+        grow="gradient",
+        grow_gradient=2e-3,
+        grow_until=120,
+        refine_from=10,
+        refine_until=150,
+        refine_every=20,
+        run_steps=200,
+    ),
     "scaffold": _SCAFFOLD,
     "scaffold_significance": Significance(_SCAFFOLD, "mass", at=(35, 155), keep=0.8, views=5),
 }

@@ -49,6 +49,10 @@ METHODS: Mapping[str, tuple[str, str]] = {
         "splat.strategies.scaffold:Scaffold",
         "Anchors on a grid, whose networks make the Gaussians of each view (Lu et al., CVPR 2024).",
     ),
+    "forest-inspired": (
+        "splat.strategies.forest:Forest",
+        "Trees of Gaussians, whose leaves share shape and look (after GaussianForest, 2024).",
+    ),
     "fixed": (
         "splat.core.strategy:Fixed",
         "No density control: the points one starts from are the Gaussians one ends with.",

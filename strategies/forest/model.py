@@ -1,0 +1,313 @@
+"""`Trees`: leaves that are drawn, mids that say their shape, roots that say their look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from splat.core.cloud import Cloud
+from splat.core.column import Rate
+from splat.core.edit import Append, Change, Drop, Edit, Rows
+from splat.core.edit_check import check_edit
+from splat.core.frame import morton_order
+from splat.core.model import Making, Model, check_shapes
+from splat.core.shared_rows import shared_rows
+from splat.strategies.forest.bake import baked
+from splat.strategies.forest.networks import Networks
+from splat.strategies.forest.start import Seedlings, seedlings, summed
+from splat.system.foreign import Broken
+from splat.types import Camera, Gaussians
+
+OWN_MID, OWN_ROOT = -1.0, -2.0
+"""In place of the number of a mid: that a leaf wants a mid of its own, as its parent's is now, or
+that and a root of its own."""
+SHRINK = 0.47000362924573563
+"""ln 1.6: what a leaf that is born with a mid of its own is smaller by, as children of a split are
+(Kerbl et al. 2023, section 5.2)."""
+FEATURE_RATE, SIZE_RATE, LIGHT_RATE, COLOUR_RATE = 7.5e-3, 1e-2, 1e-2, 1e-2
+"""Learning rates."""
+
+
+class Trees(Model):
+    """Gaussians that share what siblings have in common, after GaussianForest.
+
+    A row is a leaf, and makes one Gaussian. Columns: `mean` [N, 3], `opacity_logit` [N], `size`
+    [N, 1] (log), `light` [N] (added to all logits of its colour), and `node` [N], the number of its
+    mid. Mids, rows of the cloud `mids`: `feature` [M, F], `rgb` [M, 3] (logits), and `node` [M],
+    the number of its root. Roots: `feature` [R, G]. With f a mid's feature and g its root's,
+
+        log scale = size + A(f, g)        quaternion = (1, 0, 0, 0) + B(f, g), of length 1
+        colour = sigmoid(rgb + C(f, g, direction) + light)
+
+    where A and B are one network, C another, each of two layers. Both are asked once a mid: the
+    direction is that from the camera to the middle of the mid's leaves. Links are whole numbers in
+    float32, exact up to 2^24, that no optimizer moves.
+
+    Who proposes births says in `node` what they hang on: the number of a mid that there is,
+    `OWN_MID` or `OWN_ROOT`. So whatever is struck from an edit, no node is planted for it; `apply`
+    plants the others, and takes away mids that no leaf hangs on, and roots of no mid.
+    """
+
+    unit = "leaves"
+    rows_are_gaussians = True
+    left_out = "how colours depend on the direction, beyond harmonics of degree 3"
+    reach = "size"
+
+    def __init__(
+        self,
+        rows: Rows,
+        making: Making,
+        *,
+        mid_features: int = 8,
+        root_features: int = 16,
+        hidden: int = 32,
+        mid_cell: float = 4.0,
+        root_cell: float = 16.0,
+    ) -> None:
+        """`rows` are Gaussians to start from, or the columns of another such model, whose state is
+        then loaded. Cells are in median distances of neighbours of the start."""
+        super().__init__()
+        self.settings = {
+            "mid_features": mid_features, "root_features": root_features, "hidden": hidden,
+        }  # fmt: skip
+        self.views = tuple(making.views)
+        if "node" in rows:
+            # Nodes come with the state; one of each until then.
+            one = rows["mean"].new_zeros(1)
+            begun = Seedlings(rows, {"rgb": one.expand(1, 3), "node": one}, 1)
+        else:
+            begun = seedlings(rows, mid_cell, root_cell)
+        leaves, mids = begun.leaves, begun.mids
+        place = Rate(making.rates.mean, making.rates.mean_end, making.steps)
+        self.cloud = cloud = Cloud(making.moments)
+        cloud.add("mean", leaves["mean"], place)
+        cloud.add("opacity_logit", leaves["opacity_logit"], Rate(making.rates.opacity_logit))
+        cloud.add("size", leaves["size"], Rate(SIZE_RATE))
+        cloud.add("light", leaves["light"], Rate(LIGHT_RATE))
+        cloud.add("node", leaves["node"], Rate(0.0))
+        self._mids, self._roots = Cloud(making.moments), Cloud(making.moments)
+        feature = mids["rgb"].new_zeros(len(mids["rgb"]), mid_features)
+        self._mids.add("feature", feature, Rate(FEATURE_RATE))
+        self._mids.add("rgb", mids["rgb"], Rate(COLOUR_RATE))
+        self._mids.add("node", mids["node"], Rate(0.0))
+        feature = feature.new_zeros(begun.roots, root_features)
+        self._roots.add("feature", feature, Rate(FEATURE_RATE))
+        draws = torch.Generator().manual_seed(making.seed)
+        networks = Networks(mid_features + root_features, hidden, draws)
+        self.beside["networks"] = networks.to(cloud.device).trained(making.steps)
+        self.beside["mids"] = shared_rows(self._mids)
+        self.beside["roots"] = shared_rows(self._roots)
+
+    @property
+    def mids(self) -> Cloud:
+        """What leaves hang on."""
+        return self._mids
+
+    @property
+    def roots(self) -> Cloud:
+        """What mids hang on."""
+        return self._roots
+
+    @property
+    def nets(self) -> Networks:
+        """The networks that read mids and roots."""
+        found = self.beside["networks"].module
+        assert isinstance(found, Networks)
+        return found
+
+    @property
+    def mid_of(self) -> Int[Tensor, "n"]:
+        """The mid of each leaf."""
+        return _links(self.cloud, self.mids, "leaves", "mids")
+
+    @property
+    def root_of(self) -> Int[Tensor, "m"]:
+        """The root of each mid."""
+        return _links(self.mids, self.roots, "mids", "roots")
+
+    def numbers(self) -> int:
+        """Trained numbers of it all: 6 a leaf, F + 3 a mid, G a root, and the networks'."""
+        rows = sum(
+            cloud[name].numel()
+            for cloud in (self.cloud, self.mids, self.roots)
+            for name in cloud.names
+            if name != "node"
+        )
+        return rows + sum(weights.numel() for weights in self.nets.parameters())
+
+    def features(self) -> Float[Tensor, "m f"]:
+        """What the networks read of each mid: its feature, and its root's."""
+        root = self.roots["feature"].index_select(0, self.root_of)
+        return torch.cat([self.mids["feature"], root], 1)
+
+    def shapes(self) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"]]:
+        """Log sizes and quaternions of length 1 of all leaves."""
+        mid = self.mid_of
+        log_scales, quats = self._shapes(self.features())
+        return self.cloud["size"] + log_scales.index_select(0, mid), quats.index_select(0, mid)
+
+    def forward(self, camera: Camera, step: int | None = None) -> Gaussians:
+        del step
+        cloud, mid, features = self.cloud, self.mid_of, self.features()
+        log_scales, quats = self._shapes(features)
+        look = self.mids["rgb"] + self.nets.look(features, self._directions(camera, mid))
+        told = torch.cat([log_scales, quats, look], 1).index_select(0, mid)
+        log_scales, quats, look = told.split([3, 4, 3], 1)
+        return Gaussians(
+            means=cloud["mean"],
+            quats=quats,
+            scales=(cloud["size"] + log_scales).exp(),
+            opacities=cloud["opacity_logit"].sigmoid(),
+            colors=(look + cloud["light"][:, None]).sigmoid(),
+        )
+
+    @torch.no_grad()
+    def bake(self, camera: Camera | None = None) -> Gaussians:
+        """With a camera what is drawn for it, in plain colours; else one set for all views, with
+        harmonics of degree 3 (`splat.strategies.forest.bake`)."""
+        if camera is not None:
+            return _detached(self.forward(camera))
+        return baked(self.forward, self.views)
+
+    @torch.no_grad()
+    def sketch(self) -> Gaussians:
+        return baked(self.forward, self.views, degree=0, most=4)
+
+    def order_rows(self) -> Int[Tensor, "n"]:
+        order = morton_order(self.cloud["mean"].detach())
+        self.cloud.reorder(order)
+        return order
+
+    @torch.no_grad()
+    def apply(self, edit: Edit | None) -> Change:  # type: ignore[override]
+        if edit is not None and (edit.append or edit.assign):
+            check_edit(edit, self.cloud)  # before anything is planted
+            edit = replace(
+                edit,
+                append=tuple(
+                    replace(a, rows=self._planted(a.rows, a.parents)) for a in edit.append
+                ),
+                assign=tuple(replace(a, rows=self._planted(a.rows, a.index)) for a in edit.assign),
+            )
+        change = self.cloud.apply(edit)
+        if edit is not None and (change or edit.append or edit.assign):
+            self._cleared()
+        return change
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {**self.cloud.state_dict(), "views": _centres(self.views)}
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        columns = {name: column["values"] for name, column in state["columns"].items()}
+        check_shapes(columns)
+        self.cloud.load_state_dict(state)
+        self.views = _cameras(state["views"], self.cloud.device)
+
+    def _shapes(
+        self, features: Float[Tensor, "m f"]
+    ) -> tuple[Float[Tensor, "m 3"], Float[Tensor, "m 4"]]:
+        log_scales, turn = self.nets.shape(features).split([3, 4], 1)
+        quats = turn + turn.new_tensor([1.0, 0.0, 0.0, 0.0])
+        return log_scales, functional.normalize(quats, dim=1)
+
+    def _directions(self, camera: Camera, mid: Int[Tensor, "n"]) -> Float[Tensor, "m 3"]:
+        """From the camera to the middle of each mid's leaves."""
+        mean, m = self.cloud["mean"].detach(), len(self.mids)
+        count = torch.bincount(mid, minlength=m).clamp_min(1).to(mean.dtype)
+        away = summed(mean, mid, m) / count[:, None] - camera.centre
+        return functional.normalize(away, dim=1)
+
+    def _planted(self, rows: Rows, parents: Int[Tensor, "a"]) -> Rows:
+        """Rows of leaves, each of which hangs on a mid that there is: those that some ask for are
+        planted, copies of their parents'."""
+        if "node" not in rows:
+            return rows
+        node = rows["node"].clone().to(self.cloud["node"])
+        wants = (node < 0).nonzero().squeeze(1)
+        from_none = (parents[wants.to(parents.device)] < 0).any() if len(wants) else False
+        if bool(from_none) or bool((node >= len(self.mids)).any()) or bool((node < OWN_ROOT).any()):
+            raise ValueError(
+                f"new leaves hang on mids that are not there; expected 0 to {len(self.mids) - 1:,},"
+                f" or, of leaves with a parent, {OWN_MID:g} or {OWN_ROOT:g} for one of their own"
+            )
+        if not len(wants):
+            return rows
+        old = self.mid_of.index_select(0, parents.to(node.device)[wants])
+        fresh = self.mids.rows(old)
+        rooted = (node[wants] <= OWN_ROOT).nonzero().squeeze(1)
+        if len(rooted):
+            above, first = fresh["node"][rooted].long(), len(self.roots)
+            self.roots.apply(Edit(append=(Append(self.roots.rows(above), above, "root"),)))
+            fresh["node"][rooted] = _numbers(first, len(rooted), fresh["node"])
+        first = len(self.mids)
+        self.mids.apply(Edit(append=(Append(fresh, old, "mid"),)))
+        node[wants] = _numbers(first, len(wants), node)
+        return {**rows, "node": node}
+
+    def _cleared(self) -> None:
+        """Take away mids without leaves, then roots without mids; links close up.
+
+        Links are written, not proposed: that a node is another row of its cloud than it was changes
+        nothing of what hangs on it, frozen or not.
+        """
+        for child, parent in ((self.cloud, self.mids), (self.mids, self.roots)):
+            link = child["node"].detach().long()
+            used = torch.zeros(len(parent), dtype=torch.bool, device=link.device)
+            used[link] = True
+            if bool(used.all()):
+                continue
+            parent.apply(Edit(drop=(Drop((~used).nonzero().squeeze(1), "childless"),)))
+            child["node"].copy_((used.cumsum(0) - 1)[link])
+
+
+def _links(child: Cloud, parent: Cloud, children: str, parents: str) -> Int[Tensor, "n"]:
+    """What each row of a cloud hangs on; `Broken` where that is not there."""
+    found = child["node"].detach().long()
+    low, high = found.aminmax() if len(found) else (found.new_zeros(()), found.new_zeros(()))
+    if int(low) < 0 or int(high) >= len(parent):
+        raise Broken(
+            f"has {children} that hang on {parents} {int(low):,} to {int(high):,}; expected 0 to"
+            f" {len(parent) - 1:,}"
+        )
+    return found
+
+
+def _numbers(first: int, count: int, like: Tensor) -> Tensor:
+    return torch.arange(first, first + count, device=like.device).to(like.dtype)
+
+
+def _detached(gaussians: Gaussians) -> Gaussians:
+    return replace(
+        gaussians,
+        means=gaussians.means.detach().clone(),
+        quats=gaussians.quats.detach(),
+        scales=gaussians.scales.detach(),
+        opacities=gaussians.opacities.detach(),
+        colors=gaussians.colors.detach(),
+    )
+
+
+def _centres(views: tuple[Camera, ...]) -> Tensor:
+    """Where views stand, [v, 3]: all that is asked of them once training is over."""
+    if not views:
+        return torch.zeros(0, 3)
+    return torch.stack([view.centre for view in views]).cpu()
+
+
+def _cameras(centres: Any, device: torch.device) -> tuple[Camera, ...]:
+    """Cameras that stand where views stood, and look anywhere."""
+    if not isinstance(centres, Tensor) or centres.shape[1:] != (3,):
+        raise Broken("has views that stand nowhere; expected three numbers of each")
+    K = torch.tensor([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
+    found = []
+    for centre in centres.float().to(device):
+        pose = torch.eye(4, device=device)
+        pose[:3, 3] = -centre
+        found.append(Camera(pose, K.to(device), 1, 1))
+    return tuple(found)

@@ -26,6 +26,8 @@ class Quantum:
     """The other coefficients, of those between -1 and 1."""
     degrees: float
     """Angle of the rotation."""
+    half_turns: bool = False
+    """Whether rotations may come back with half a turn about an axis of the ellipsoid."""
     most_degree: int = 3
     """Bands that the format has a place for."""
 
@@ -34,6 +36,7 @@ QUANTA = {
     ".ply": Quantum(0, 1e-6, 1e-6, 0, 0, 1e-3),
     ".compressed.ply": Quantum(2e-3, 6e-3, 1 / 255 + 1e-6, 8e-3, 0.0157, 0.25),
     ".glb": Quantum(0, 1e-6, 1e-6, 1e-6, 1e-6, 1e-3),
+    ".spz.glb": Quantum(4e-5, 1 / 32 + 1e-5, 1 / 510 + 1e-6, 0.0132, 0.004, 1.6, half_turns=True),
     ".spz": Quantum(4e-5, 1 / 32 + 1e-5, 1 / 510 + 1e-6, 0.0132, 0.004, 0.25),
     ".html": Quantum(4e-5, 1 / 32 + 1e-5, 1 / 510 + 1e-6, 0.0132, 0.004, 0.25),
     ".sog": Quantum(4e-5, 0.02, 1 / 510 + 1e-6, 0.012, 0.015, 1.0),
@@ -72,8 +75,14 @@ def _keys(gaussians: Gaussians) -> Tensor:
     return torch.cat(parts, 1)
 
 
-def turned_by(a: Tensor, b: Tensor) -> Tensor:
-    """Degrees between rotations given as quaternions of any length."""
+def turned_by(a: Tensor, b: Tensor, half_turns: bool = False) -> Tensor:
+    """Degrees between rotations given as quaternions of any length; `half_turns`: between the
+    ellipsoids, which half a turn about an axis of theirs leaves as they are."""
+    if half_turns:
+        w, x, y, z = b.unbind(1)
+        same = (b, (-x, w, z, -y), (-y, -z, w, x), (-z, y, -x, w))
+        others = [each if isinstance(each, Tensor) else torch.stack(each, 1) for each in same]
+        return torch.stack([turned_by(a, each) for each in others]).amin(0)
     unit = torch.nn.functional.normalize
     # From the chord, as the arc cosine of nearly 1 has no digits left.
     a, b = unit(a.double(), dim=1), unit(b.double(), dim=1)

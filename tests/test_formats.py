@@ -19,7 +19,9 @@ every = pytest.mark.parametrize("suffix", QUANTA)
 
 
 def test_the_list_is_whole() -> None:
-    assert set(QUANTA) == set(formats.suffixes(written=True))
+    # Those of packages that may be missing have tests of their own.
+    ours = {s for s in formats.suffixes(written=True) if not formats.all_formats()[s].needs}
+    assert set(QUANTA) == ours
     for suffix, quantum in QUANTA.items():
         assert formats.most_degree(suffix) == quantum.most_degree
 
@@ -40,7 +42,8 @@ def assert_within(found: Gaussians, given: Gaussians, quantum: Quantum) -> None:
     colors = (found.colors - given.colors[:, : found.colors.shape[1]]).abs()
     assert colors[:, 0].max() <= quantum.constant
     assert degree == 0 or colors[:, 1:].max() <= quantum.harmonics
-    assert turned_by(found.quats, given.quats).max() <= quantum.degrees
+    turned = turned_by(found.quats, given.quats, quantum.half_turns)
+    assert turned.max() <= quantum.degrees
     assert found.means.dtype == torch.float32 and found.means.device.type == "cpu"
     torch.testing.assert_close(found.quats.norm(dim=1), torch.ones(len(found)))
 

@@ -37,6 +37,7 @@ from splat.options.parse import parsed
 from splat.options.verbs import check_free
 from splat.photos.loader import Loader
 from splat.planning import predict
+from splat.prep.report import origin_of
 from splat.recipes.model_files import ModelFile, model_file, written
 from splat.rules.views import even_views
 from splat.runs.folder import existing, read_config, same_views
@@ -110,6 +111,7 @@ def main(arguments: Sequence[str]) -> int:
             )
         seconds = clip_seconds(existing(asked.run).cameras)
         files = [replace(f, settings=replace(f.settings, page_seconds=seconds)) for f in files]
+    files = [_on_the_globe(file) for file in files]
     if opened.background is not None:
         behind = hexadecimal(opened.background.tolist())
         files = [_with_background(file, behind) for file in files]
@@ -142,6 +144,17 @@ def _with_background(asked: Export, behind: str) -> Export:
     if asked.settings.page_background != "auto":
         return asked
     return replace(asked, settings=replace(asked.settings, page_background=behind))
+
+
+def _on_the_globe(asked: Export) -> Export:
+    """With the place of the scene's origin, where `splat prep` found it by GPS and the file is one
+    that lies on the globe."""
+    if not asked.out.name.lower().endswith("tileset.json") or asked.settings.tiles_origin:
+        return asked
+    place = origin_of(read_config(existing(asked.run).config).scene)
+    if place is None:
+        return asked
+    return replace(asked, settings=replace(asked.settings, tiles_origin=place))
 
 
 def _with_end(path: Path, suffix: str) -> Path:

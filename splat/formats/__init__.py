@@ -41,21 +41,31 @@ class Format:
     """Whether it can be written, or is read only."""
     folder: bool = False
     """Whether it is a folder of files, not one file."""
+    needs: str = ""
+    """Module of another package, and behind a colon our extra that brings it: without it the format
+    is not there."""
     columns: str = ""
     """Name of a module with `columns`, which reads a file with NumPy alone, and of a folder with
     `weight`; none: nobody can."""
 
 
+_USD = Format("splat.formats.usd", needs="pxr:usd")
 _OURS: Mapping[str, Format] = {
     ".ply": Format("splat.formats.ply", columns="splat.formats.ply_table"),
     ".compressed.ply": Format("splat.formats.compressed", columns="splat.formats.compressed_table"),
     ".glb": Format("splat.formats.gltf", columns="splat.formats.gltf_table"),
+    ".spz.glb": Format("splat.formats.gltf_spz", columns="splat.formats.gltf_table"),
     ".spz": Format("splat.formats.spz", columns="splat.formats.spz_columns"),
     ".html": Format("splat.formats.html", columns="splat.formats.html_blocks"),
     ".splat": Format("splat.formats.splat", columns="splat.formats.splat_table"),
     ".ksplat": Format("splat.formats.ksplat", writes=False, columns="splat.formats.ksplat"),
     ".sog": Format("splat.formats.sog", columns="splat.formats.sog_table"),
     ".tsog": Format("splat.formats.tsog", columns="splat.formats.tsog_table"),
+    "tileset.json": Format("splat.formats.tiles", folder=True),
+    ".usdc": _USD,
+    ".usdz": _USD,
+    ".usda": Format("splat.formats.usd_text", needs="pxr:usd"),
+    ".usd": _USD,
     "lod-meta.json": Format("splat.formats.lod", folder=True, columns="splat.formats.lod_table"),
 }
 """Formats by suffix; the longest one that a name ends in counts."""
@@ -64,13 +74,18 @@ _OURS: Mapping[str, Format] = {
 @cache
 def all_formats() -> Mapping[str, Format]:
     """All formats that are there, ours and those of other packages, by suffix."""
-    formats = {s: each for s, each in _OURS.items() if find_spec(each.place) is not None}
+    formats = {s: each for s, each in _OURS.items() if _there(each)}
     for suffix, place in installed_besides(GROUP, _OURS).items():
         module = object_at(place)
         if module is not None:
             more = getattr(module, "FOLDER", False)
             formats[suffix] = Format(place, hasattr(module, "write"), more)
     return formats
+
+
+def _there(each: Format) -> bool:
+    needed = [each.place, *([each.needs.split(":")[0]] if each.needs else [])]
+    return all(find_spec(name) is not None for name in needed)
 
 
 def suffixes(*, written: bool = False, folders: bool = False) -> tuple[str, ...]:
@@ -142,9 +157,11 @@ def write(
         more["cameras"] = cameras
     if has_levels(path.name):
         more["refine"] = refine
-    module.write(
-        gaussians_from_frame(gaussians, frame), path, drawing or Drawing(), settings, **more
-    )
+    if getattr(module, "TAKES_FRAME", False):
+        more["frame"] = frame
+    else:
+        gaussians = gaussians_from_frame(gaussians, frame)
+    module.write(gaussians, path, drawing or Drawing(), settings, **more)
 
 
 def size_of(
@@ -263,6 +280,13 @@ def suffix_of(path: Path, *, written: bool = False) -> str:
     endings = [suffix for suffix in offered if name.endswith(suffix)]
     if endings:
         return max(endings, key=len)
+    for suffix, each in _OURS.items():
+        if name.endswith(suffix) and each.needs and not _there(each):
+            package, extra = each.needs.split(":")
+            raise ValueError(
+                f"{path.name!r}: {suffix} needs another package, {package}, which is not installed;"
+                f" pip install 'splat-toolkit[{extra}]', or use one of: {', '.join(offered)}"
+            )
     if written and any(map(name.endswith, suffixes())):
         problem = "ends in a format that is read only"
     else:

@@ -35,7 +35,11 @@ _LONGEST = 1 << 24
 """Bytes of JSON that are read: parsed, they may take twenty times as much."""
 _KINDS = {5120: "<i1", BYTE: "<u1", 5122: "<i2", 5123: "<u2", FLOAT: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
-_UNDERSTOOD = {"KHR_gaussian_splatting", "KHR_mesh_quantization"}
+_UNDERSTOOD = {
+    "KHR_gaussian_splatting",
+    "KHR_mesh_quantization",
+    "KHR_gaussian_splatting_compression_spz_2",
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,13 @@ class Glb:
         if type(index) is not int or not 0 <= index < len(entries):
             raise Broken(f"refers to {table}[{shown(index)}], but has {len(entries)} {table}")
         return mapping(entries[index], f"{table}[{index}]")
+
+    def bytes_of(self, index: object) -> bytes:
+        """A copy of the bytes of a buffer view."""
+        view = self.entry("bufferViews", index)
+        length = whole(view, "byteLength")
+        begin = self._begin(view, length)
+        return self.data[begin : begin + length].tobytes()
 
     def accessor(self, index: object, width: int) -> Accessor:
         """An accessor of `width` components that lies within the binary block."""

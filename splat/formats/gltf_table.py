@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from splat.formats import glb
+from splat.formats import glb, spz_columns
 from splat.formats.columns import Columns, Floats
 from splat.formats.placing import Placing
+from splat.formats.spz_container import unpacked_from
 from splat.system.foreign import Broken, shown
 
 NAME = "KHR_gaussian_splatting"
+PACKED = "KHR_gaussian_splatting_compression_spz_2"
+"""The extension, within the other, of Gaussians that are kept as an .spz."""
 SHOWN, _LINEAR = "srgb_rec709_display", "lin_rec709_display"
 PART = 1 << 15
 """Rows that are rotated at a time."""
@@ -38,7 +41,7 @@ _log = logging.getLogger(__name__)
 @np.errstate(all="ignore")
 def columns(path: Path) -> Columns:
     """The rows of the scene in a file, finite or not, with unit quaternions."""
-    splats = _placed_splats(glb.read_glb(path))
+    splats = _placed_splats(glb.read_glb(path), path)
     if any(splat.extension.get("colorSpace") == _LINEAR for splat, _ in splats):
         _log.warning("%s holds colours in linear light; they are read as they are", path)
     antialiased, near = splats[0][0].drawn
@@ -47,7 +50,7 @@ def columns(path: Path) -> Columns:
 
 def drawn(path: Path) -> tuple[bool, float | None]:
     """How the file says that it is meant to be drawn: antialiased, and the near plane."""
-    return _placed_splats(glb.read_glb(path))[0][0].drawn
+    return _placed_splats(glb.read_glb(path), path)[0][0].drawn
 
 
 def semantics(degree: int) -> list[str]:
@@ -67,11 +70,68 @@ def unit(quats: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class _Splat:
-    """A primitive of Gaussians as a file holds it; every accessor has as many rows."""
+class _Primitive:
+    """A primitive of Gaussians."""
 
     extension: glb.Record
     """The primitive's object of the extension."""
+
+    @property
+    def drawn(self) -> tuple[bool, float | None]:
+        """As the function of that name."""
+        extras = self.extension.get("extras")
+        if not isinstance(extras, dict):
+            return False, None
+        near: Any = extras.get("near")
+        if not (type(near) in (float, int) and 0 < near < math.inf):
+            near = None
+        return extras.get("antialiased") is True, near
+
+
+@dataclass(frozen=True)
+class _Packed(_Primitive):
+    """One whose values are an .spz, along the axes of glTF."""
+
+    whole: Columns
+
+    @classmethod
+    def of(cls, file: glb.Glb, extension: glb.Record, path: Path) -> _Packed:
+        """The Gaussians of an object of the base extension that has such an .spz."""
+        record = glb.mapping(extension["extensions"][PACKED], PACKED)
+        contents = unpacked_from(file.bytes_of(record.get("bufferView")), path)
+        return cls(extension, spz_columns.columns_of(contents, path, turned=True))
+
+    @property
+    def coefficients(self) -> int:
+        return (self.whole.sh_degree + 1) ** 2
+
+    @property
+    def drawn(self) -> tuple[bool, float | None]:
+        """What the .spz says, and the near plane, for which it has no place."""
+        return self.whole.antialiased, super().drawn[1]
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def part(self, rows: slice) -> Columns:
+        """Some of its Gaussians, untransformed by nodes."""
+        assert self.whole.quats is not None
+        w, x, y, z = self.whole.quats[rows].T
+        return Columns(
+            means=self.whole.means[rows],
+            scales=self.whole.scales[rows],
+            opacities=self.whole.opacities[rows],
+            sh=self.whole.sh[rows],
+            # Half a turn about its own z, which an ellipsoid does not show: with the one that
+            # places it, what was turned by signs of axes becomes what it was.
+            quats=np.stack([-z, y, -x, w], 1),
+        )
+
+
+@dataclass(frozen=True)
+class _Splat(_Primitive):
+    """One as a file holds it; every accessor has as many rows."""
+
     positions: glb.Accessor
     quats: glb.Accessor
     """Rotations (x, y, z, w)."""
@@ -80,14 +140,11 @@ class _Splat:
     harmonics: list[glb.Accessor]
 
     @classmethod
-    def of(cls, file: glb.Glb, primitive: glb.Record) -> _Splat:
-        extension = glb.mapping(primitive["extensions"][NAME], NAME)
+    def of(cls, file: glb.Glb, extension: glb.Record, primitive: glb.Record) -> _Splat:
+        """The Gaussians of a primitive with an object of the extension."""
         attributes = glb.mapping(primitive.get("attributes"), "attributes")
-        if extension.get("kernel") != "ellipse" or primitive.get("mode") != 0:
+        if extension.get("kernel") != "ellipse":
             raise Broken("holds Gaussians of another kind, expected points of the kernel ellipse")
-        if "extensions" in extension:
-            names = ", ".join(glb.mapping(extension["extensions"], "extensions"))
-            raise Broken(f"holds Gaussians packed by {shown(names)}, which is not understood")
 
         def accessor(name: str, width: int) -> glb.Accessor:
             if name not in attributes:
@@ -109,15 +166,8 @@ class _Splat:
         return splat
 
     @property
-    def drawn(self) -> tuple[bool, float | None]:
-        """As the function of that name."""
-        extras = self.extension.get("extras")
-        if not isinstance(extras, dict):
-            return False, None
-        near: Any = extras.get("near")
-        if not (type(near) in (float, int) and 0 < near < math.inf):
-            near = None
-        return extras.get("antialiased") is True, near
+    def coefficients(self) -> int:
+        return len(self.harmonics)
 
     def __len__(self) -> int:
         return len(self.positions.raw)
@@ -140,9 +190,26 @@ class _Splat:
         )
 
 
-def _gathered(splats: Sequence[tuple[_Splat, Placing]]) -> Columns:
+_Any = _Splat | _Packed
+
+
+def _primitive_of(file: glb.Glb, primitive: glb.Record, path: Path) -> _Any:
+    """The Gaussians of a primitive, as they are or packed."""
+    extension = glb.mapping(primitive["extensions"][NAME], NAME)
+    if primitive.get("mode") != 0:
+        raise Broken("holds Gaussians of another kind, expected points of the kernel ellipse")
+    packings = glb.mapping(extension.get("extensions", {}), "extensions")
+    if PACKED in packings:
+        return _Packed.of(file, extension, path)
+    if packings:
+        names = ", ".join(packings)
+        raise Broken(f"holds Gaussians packed by {shown(names)}, which is not understood")
+    return _Splat.of(file, extension, primitive)
+
+
+def _gathered(splats: Sequence[tuple[_Any, Placing]]) -> Columns:
     """All Gaussians of the scene, one primitive after the other."""
-    n, k = sum(len(s) for s, _ in splats), max(len(s.harmonics) for s, _ in splats)
+    n, k = sum(len(s) for s, _ in splats), max(s.coefficients for s, _ in splats)
     means, scales, quats = (np.empty((n, width), np.float32) for width in (3, 3, 4))
     opacities, sh = np.empty(n, np.float32), np.zeros((n, k, 3), np.float32)
     at = 0
@@ -157,24 +224,27 @@ def _gathered(splats: Sequence[tuple[_Splat, Placing]]) -> Columns:
     return Columns(means, scales, opacities, sh, quats)
 
 
-def _placed_splats(file: glb.Glb) -> list[tuple[_Splat, Placing]]:
+def _placed_splats(file: glb.Glb, path: Path) -> list[tuple[_Any, Placing]]:
     """The primitives of the scene and their transforms, y-up undone; at least one."""
-    by_mesh: dict[int, list[_Splat]] = {}
-    placed: list[tuple[_Splat, Placing]] = []
-    unpacked = 0
+    by_mesh: dict[int, list[_Any]] = {}
+    placed: list[tuple[_Any, Placing]] = []
+    unpacked, stored = 0, len(file.data)
+    _check_packed(file)
     for mesh, matrix in file.placements():
         if mesh not in by_mesh:
             primitives = glb.array(file.entry("meshes", mesh), "primitives")
-            by_mesh[mesh] = [_Splat.of(file, each) for each in primitives if _is_splat(each)]
+            by_mesh[mesh] = [
+                _primitive_of(file, each, path) for each in primitives if _is_splat(each)
+            ]
+            # What is packed counts as what it was.
+            stored += sum(_bytes(each) for each in by_mesh[mesh] if isinstance(each, _Packed))
         if by_mesh[mesh]:
             placing = placing_of(UP @ matrix)
             placed += [(splat, placing) for splat in by_mesh[mesh]]
             if len(placed) > _PLACES:
                 raise Broken(f"places Gaussians more than {_PLACES:,} times; expected fewer nodes")
-            unpacked += sum(
-                len(each) * 4 * (11 + 3 * len(each.harmonics)) for each in by_mesh[mesh]
-            )
-        if unpacked > _UNPACKED * len(file.data):
+            unpacked += sum(map(_bytes, by_mesh[mesh]))
+        if unpacked > _UNPACKED * stored:
             raise Broken(
                 f"places its Gaussians so often that they take {unpacked:,} bytes and more, but has"
                 f" {len(file.data):,} bytes of data"
@@ -182,6 +252,29 @@ def _placed_splats(file: glb.Glb) -> list[tuple[_Splat, Placing]]:
     if not placed:
         raise Broken(f"has no primitive with {NAME}, expected Gaussians")
     return placed
+
+
+def _bytes(splat: _Any) -> int:
+    return len(splat) * 4 * (11 + 3 * splat.coefficients)
+
+
+def _check_packed(file: glb.Glb) -> None:
+    """Raise `Broken` where parts that are packed lie in one another: each may become a thousand
+    times as large."""
+    total = 0
+    for mesh in glb.array(file.document, "meshes"):
+        for each in glb.array(glb.mapping(mesh, "a mesh"), "primitives"):
+            if _is_splat(each):
+                extension = glb.mapping(each["extensions"][NAME], NAME)
+                packings = glb.mapping(extension.get("extensions", {}), "extensions")
+                if PACKED in packings:
+                    view = glb.mapping(packings[PACKED], PACKED).get("bufferView")
+                    total += glb.whole(file.entry("bufferViews", view), "byteLength")
+    if total > len(file.data):
+        raise Broken(
+            f"has {total:,} bytes of packed Gaussians in {len(file.data):,} bytes of data, expected"
+            " parts beside one another"
+        )
 
 
 def _is_splat(primitive: object) -> bool:

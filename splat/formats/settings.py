@@ -19,9 +19,9 @@ class Settings:
 
     spz_version: Literal[2, 3, 4] = 3
     """Version of an .spz: 2 for old viewers, 4 (zstd) for new ones only."""
-    spz_axes: Literal["ply", "rub"] = "ply"
-    """Axes in an .spz: those of the .ply, as nearly all tools have it, or right-up-back, as its
-    specification says."""
+    spz_axes: Literal["ply", "rub", "gltf"] = "ply"
+    """Axes in an .spz: those of the .ply, as nearly all tools have it, right-up-back, as its
+    specification says, or left-up-front, as within a .spz.glb."""
     spz_sh_bits: Annotated[
         tuple[int, int] | None, hint("5 4 where they are rounded for cameras, else 8 8")
     ] = None
@@ -34,6 +34,13 @@ class Settings:
     another colour than black, else the mean colour along the border of the first view."""
     page_seconds: float = 4.0
     """Seconds in which an .html or .tsog plays a scene that moves, where its run does not say."""
+    tiles_origin: Annotated[
+        tuple[float, float, float] | None, hint("as splat prep found it by GPS, else none")
+    ] = None
+    """Of a tileset.json whose axes are metres east, north and up: latitude, longitude (degrees) and
+    altitude (metres above the ellipsoid) of its origin, for it to lie on the globe."""
+    tiles_content: Literal["spz", "glb"] = "spz"
+    """What the tiles of a tileset.json are: compressed, as CesiumJS draws them, or as they are."""
     seed: int = 0
     """Seed of the random numbers that codebooks are made with."""
 

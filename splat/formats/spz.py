@@ -62,14 +62,21 @@ def write(
     a thousand at most, where all positions would else be coarse beside most of the Gaussians.
     Raises ValueError where the others are too far from the origin for the format.
     """
-    rows = rows_of(gaussians, path)
+    _, parts = coded(rows_of(gaussians, path), path, drawing, settings)
+    with replacing(path) as draft, draft.open("wb") as file:
+        for part in parts:
+            file.write(part)
+
+
+def coded(
+    rows: Rows, path: Path, drawing: Drawing, settings: Settings
+) -> tuple[Rows, Iterator[bytes]]:
+    """The rows that `write` writes, in no order, and the bytes of the file, a part after the
+    other."""
     layout = _layout(rows.means, rows.log_scales, rows.degree, settings, path)
     rows = _fitting(rows, layout, path)
     header = Header(layout, len(rows), ANTIALIASED * drawing.antialiased)
-    streams = _streams(rows, layout, settings)
-    with replacing(path) as draft, draft.open("wb") as file:
-        for part in packed(header, streams):
-            file.write(part)
+    return rows, packed(header, _streams(rows, layout, settings))
 
 
 def row_order(

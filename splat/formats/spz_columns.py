@@ -1,6 +1,6 @@
 """What the streams of an `.spz` hold as NumPy has it; see `splat.formats.spz_streams`.
 
-Rotations, which are finite whatever their bytes are, are left out.
+Rotations, which are finite whatever their bytes are, are left out unless they are asked for.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ from numpy.typing import NDArray
 
 from splat.formats.columns import Columns, Floats
 from splat.formats.settings import Settings
-from splat.formats.spz_container import ANTIALIASED, axes_of, coefficients, unpacked
-from splat.formats.spz_layout import COLOR, Layout, signs_of_harmonics
+from splat.formats.spz_container import ANTIALIASED, Contents, axes_of, coefficients, unpacked
+from splat.formats.spz_layout import COLOR, Layout, Signs, signs_of_harmonics
 
 
 def columns(path: Path) -> Columns:
     """What a file holds along the axes of a .ply, finite or not, of bands up to the third."""
-    contents = unpacked(path)
+    return columns_of(unpacked(path), path)
+
+
+def columns_of(contents: Contents, path: Path, *, turned: bool = False) -> Columns:
+    """As `columns`, of what `path` holds or what lies within it; `turned`: with rotations."""
     header, layout = contents.header, contents.header.layout
-    positions, opacities, colors, scales, _, harmonics = (
+    positions, opacities, colors, scales, rotations, harmonics = (
         np.frombuffer(stream, np.uint8).reshape(header.n, width)
         for stream, width in zip(contents.streams, layout.widths, strict=True)
     )
@@ -36,8 +40,36 @@ def columns(path: Path) -> Columns:
         scales=np.exp(scales / np.float32(16) - 10),
         opacities=opacities[:, 0] / np.float32(255),
         sh=sh,
+        quats=_quats(rotations, signs) if turned else None,
         antialiased=bool(header.flags & ANTIALIASED),
     )
+
+
+def _quats(stream: NDArray[np.uint8], signs: Signs) -> Floats:
+    """Unit quaternions (w, x, y, z)."""
+    if stream.shape[1] == 3:
+        xyz = stream / np.float32(127.5) - 1
+        quats = np.concatenate([_remaining(xyz), xyz], 1)
+    else:
+        word = np.ascontiguousarray(stream).view("<u4")
+        largest = (word >> 30).astype(np.int64)
+        codes = word >> np.array([20, 10, 0], np.uint32)
+        three = (codes & 511).astype(np.float32) * np.float32(0.5**0.5 / 511)
+        three = np.where(codes & 512, -three, three)
+        slots = np.arange(3)
+        xyzw = np.empty((len(stream), 4), np.float32)
+        np.put_along_axis(xyzw, slots + (slots >= largest), three, 1)
+        np.put_along_axis(xyzw, largest, _remaining(three), 1)
+        quats = np.roll(xyzw, 1, 1)
+    x, y, z = signs
+    quats = quats * np.array([1, y * z, x * z, x * y], np.float32)
+    unit: Floats = quats / np.linalg.norm(quats, axis=1, keepdims=True)
+    return unit
+
+
+def _remaining(three: Floats) -> Floats:
+    left: Floats = np.sqrt(np.maximum(1 - np.square(three).sum(1, keepdims=True), 0))
+    return left
 
 
 def _positions(stream: NDArray[np.uint8], layout: Layout) -> Floats:

@@ -107,7 +107,11 @@ def unpacked(path: Path) -> Contents:
     Raises ValueError where the file is broken or is none, before memory is taken that its size
     does not account for.
     """
-    data = _file(path)
+    return unpacked_from(_file(path), path)
+
+
+def unpacked_from(data: bytes, path: Path) -> Contents:
+    """As `unpacked`, of the bytes of a file, or of what lies within the file `path`."""
     if data[:2] == _GZIP:
         header, body = _unzipped(data, path)
     else:

@@ -16,7 +16,7 @@ ODD = ("y", "z", "x", "xy", "yz", "", "xz", "", "y", "xyz", "y", "z", "x", "z", 
 
 Signs = tuple[int, int, int]
 """1 or -1 for each axis."""
-AXES: dict[str, Signs] = {"ply": (1, 1, 1), "rub": (1, -1, -1)}
+AXES: dict[str, Signs] = {"ply": (1, 1, 1), "rub": (1, -1, -1), "gltf": (-1, -1, 1)}
 """Which axes point the other way than those of a .ply, by the names of settings."""
 
 

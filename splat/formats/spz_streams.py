@@ -100,8 +100,27 @@ def _halves(stream: UInt8[Tensor, "n 6"]) -> Float[Tensor, "n 3"]:
 
 
 def _first_three(quats: Float[Tensor, "n 4"]) -> UInt8[Tensor, "n 3"]:
+    quats = _of_largest_w(quats)
     xyz = torch.where(quats[:, :1] < 0, -quats[:, 1:], quats[:, 1:])
     return _byte(xyz * 127.5 + 127.5)
+
+
+def _of_largest_w(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
+    """Quaternions of the same ellipsoids whose w, which is not stored, is at least 1/2.
+
+    Half a turn about an axis of its own leaves an ellipsoid as it is, and changes places of the
+    components. A small w would come back of the rounding of the others, degrees away.
+    """
+    w, x, y, z = quats.unbind(1)
+    same = torch.stack([w, x, y, z, -x, w, z, -y, -y, -z, w, x, -z, y, -x, w], 1).unflatten(
+        1, (4, 4)
+    )
+    # The one that is stays unless another is clearly larger: bytes are those of other writers.
+    largest = torch.where(
+        w.abs() < 0.5, quats.abs().argmax(1), torch.zeros_like(w, dtype=torch.long)
+    )
+    chosen: Tensor = same.gather(1, largest[:, None, None].expand(-1, 1, 4))[:, 0]
+    return chosen
 
 
 def _from_first_three(stream: UInt8[Tensor, "n 3"]) -> Float[Tensor, "n 4"]:

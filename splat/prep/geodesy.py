@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from numpy import ndarray
 
+from splat.formats.globe import axes_at, ecef
+
 Vec = Float64[ndarray, "3"]
 
-EQUATOR, FLATTENING = 6378137.0, 1 / 298.257223563
-"""Radius of the earth at its equator, metres, and its flattening (WGS 84)."""
 SURE = 5.0
 """Ratio of the spread of GPS positions to their error from which they are used."""
 TILT_ERROR = np.radians(1.0)
@@ -99,31 +99,12 @@ def gps_fix(
     return Fix(fit.scale, fit.rotation, fit.translation, origin, tilted, text), ""
 
 
-def ecef(geodetic: Float64[ndarray, "n 3"]) -> Float64[ndarray, "n 3"]:
-    """Earth-centred metres of latitude, longitude (degrees) and altitude (metres), WGS 84."""
-    latitude, longitude = np.radians(geodetic[:, 0]), np.radians(geodetic[:, 1])
-    altitude = geodetic[:, 2]
-    squared = FLATTENING * (2 - FLATTENING)
-    normal = EQUATOR / np.sqrt(1 - squared * np.sin(latitude) ** 2)
-    across = (normal + altitude) * np.cos(latitude)
-    return np.stack(
-        [
-            across * np.cos(longitude),
-            across * np.sin(longitude),
-            (normal * (1 - squared) + altitude) * np.sin(latitude),
-        ],
-        1,
-    )
-
-
 def enu(
     geodetic: Float64[ndarray, "n 3"], origin: tuple[float, float, float]
 ) -> Float64[ndarray, "n 3"]:
     """Metres east, north and up of `origin`."""
-    latitude, longitude = np.radians(origin[0]), np.radians(origin[1])
-    s, c, sl, cl = np.sin(latitude), np.cos(latitude), np.sin(longitude), np.cos(longitude)
-    axes = np.array([[-sl, cl, 0], [-s * cl, -s * sl, c], [c * cl, c * sl, s]])
-    result: Float64[ndarray, "n 3"] = (ecef(geodetic) - ecef(np.array([origin]))) @ axes.T
+    away = ecef(geodetic) - ecef(np.array([origin]))
+    result: Float64[ndarray, "n 3"] = away @ axes_at(origin).T
     return result
 
 

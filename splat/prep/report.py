@@ -9,12 +9,28 @@ from typing import Any
 
 from splat.prep.gather import Gathered, write_json
 from splat.system.files import replacing
+from splat.system.foreign import json_of, reading
 
 FEW_FEATURES, FEW_MATCHES = 400, 60
 LARGE_ERROR = 1.5
 """Reprojection error, pixels, beyond which the camera model is wrong or things moved."""
 SHORT_TRACK = 3.0
 _SHOWN = 8
+
+
+def origin_of(scene: Path) -> tuple[float, float, float] | None:
+    """Latitude, longitude (degrees) and altitude (metres) of the origin of a prepared scene, whose
+    axes are then metres east, north and up; None where GPS does not say."""
+    file = scene / "prep.json"
+    if not file.is_file():
+        return None
+    with reading(file, "the report of splat prep", "prepare the scene again"):
+        frame = json_of(file).get("frame")
+        origin = frame.get("origin") if isinstance(frame, dict) else None
+        if origin is None:
+            return None
+        latitude, longitude, altitude = map(float, origin)
+    return latitude, longitude, altitude
 
 
 @dataclass(frozen=True)

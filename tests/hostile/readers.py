@@ -347,7 +347,11 @@ READERS: tuple[Reader, ...] = (
     Reader("compressed", (s.gaussians_file(".compressed.ply", "ply"),
                           s.gaussians_file(".compressed.ply", "ply", 0)),
            (*_GAUSSIANS, _snapshots)),
-    Reader("glb", (s.gaussians_file(".glb", "glb"),), _GAUSSIANS),
+    Reader("glb", (s.gaussians_file(".glb", "glb"), s.gaussians_file(".spz.glb", "glb")),
+           _GAUSSIANS),
+    Reader("tileset", (s.tileset,), tuple(
+        _of_named("tileset.json", read) for read in (formats.read, formats.drawing, formats.weight)
+    )),
     Reader("spz", (*(s.gaussians_file(".spz", "spz", spz_version=v) for v in (2, 3, 4)),
                    s.plain_spz), _GAUSSIANS),
     Reader("html", (s.gaussians_file(".html", "page"), s.moving_file(".html", "page")),

@@ -98,6 +98,13 @@ def levels_of_detail(folder: Path) -> Targets:
     return {"lod-meta.json": "json", chunks[0].relative_to(folder).as_posix(): "json"}
 
 
+def tileset(folder: Path) -> Targets:
+    """A tileset.json with its tile."""
+    formats.write(some(300, 0), folder / "tileset.json")
+    (tile,) = folder.glob("*/*.glb")
+    return {"tileset.json": "json", tile.relative_to(folder).as_posix(): "glb"}
+
+
 def points_file(body: str, binary: bool) -> Maker:
     """A plain point cloud: `scenes`' own, or one of doubles with faces behind."""
 

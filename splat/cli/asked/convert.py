@@ -24,8 +24,8 @@ class Convert:
     """
 
     source: tyro.conf.Positional[Path]
-    """The file to read: .ply, .compressed.ply, .spz, .sog, .tsog, .glb, .splat, .ksplat, .html, or
-    lod-meta.json with its chunks beside it."""
+    """The file to read: .ply, .compressed.ply, .spz, .sog, .tsog, .glb, .splat, .ksplat, .html,
+    .usd, or lod-meta.json or tileset.json with their files beside it."""
     target: Annotated[tyro.conf.Positional[Path | None], hint("--out")] = None
     """The file to write; its ending says which format."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"]), hint("the second name")] = None
@@ -41,8 +41,8 @@ class Convert:
     """The cameras.json of a run: harmonics are rounded for what these see, and both files are drawn
     from them."""
     level_steps: Annotated[int | None, hint("1000 with --cameras, above 2M Gaussians 0")] = None
-    """Of lod-meta.json: steps in which every coarser level is trained to draw what the finest one
-    does from these cameras; 0: levels are merged only."""
+    """Of lod-meta.json and tileset.json: steps in which every coarser level is trained to draw what
+    the finest one does from these cameras; 0: levels are merged only."""
     settings: Settings = field(default_factory=Settings)
     overwrite: Overwrite = False
     device: DrawOn = "auto"

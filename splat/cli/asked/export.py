@@ -30,8 +30,9 @@ class Export:
     """Folder of the run; its last checkpoint is taken."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The file; its ending says which format: .ply, .compressed.ply, .spz, .sog, .tsog, .glb,
-    .splat, or .html, a page that shows it; lod-meta.json for levels of detail that are streamed,
-    chunks beside it; .anchors for runs of scaffold, and .clip of + deform, which splat alone
+    .spz.glb, .splat, .usdc and the other endings of USD, or .html, a page that shows it;
+    lod-meta.json or tileset.json (3D Tiles) for levels of detail that are streamed, their files
+    beside it; .anchors for runs of scaffold, and .clip of + deform, which splat alone
     reads."""
     target_size: Annotated[str | None, hint("any")] = None
     """Bytes that the file may take, such as 8MB: Gaussians, harmonics and their precision are
@@ -50,9 +51,9 @@ class Export:
     """Steps of training after what is left out is gone, drawn as the file will be: it costs some
     seconds a hundred and gains back much of what was lost. It needs the photos."""
     level_steps: Annotated[int | None, hint("1000, above 2M Gaussians 0")] = None
-    """Of lod-meta.json: steps in which every coarser level is trained to draw what the finest one
-    does from the cameras of training; 0: levels are merged only, which is quicker and far from
-    as good close up. No photo is needed."""
+    """Of lod-meta.json and tileset.json: steps in which every coarser level is trained to draw what
+    the finest one does from the cameras of training; 0: levels are merged only, which is quicker
+    and far from as good close up. No photo is needed."""
     time: Annotated[float | None, hint("all of the clip")] = None
     """Of a scene that moves: the instant to write, 0 to 1 of the clip. Only .ply has a place for
     motion (the FTGS layout)."""

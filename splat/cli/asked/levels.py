@@ -16,5 +16,5 @@ def check_level_steps(steps: int | None, out: Path) -> None:
     if steps and not formats.has_levels(formats.suffix_of(out, written=True)):
         raise ValueError(
             f"level-steps is {steps}, and {out.name} holds no levels of detail; leave it out, or"
-            " write a lod-meta.json"
+            " write a lod-meta.json or a tileset.json"
         )

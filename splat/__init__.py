@@ -7,9 +7,12 @@ kernels are loaded when one of the names is first used.
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from splat.system.clash import beside, sentence
 
 if TYPE_CHECKING:
     from splat.api import load, off_path, resume, train
@@ -24,13 +27,18 @@ if TYPE_CHECKING:
     from splat.strategies.mcmc import Mcmc
     from splat.strategies.protect import Protect
 
+    __version__: str
+
+_DISTRIBUTION = "splat-toolkit"  # tells ours from another package of this name: `system.clash`
+
 if find_spec("splat.strategies") is None:
     raise ImportError(
         "this is splat's uninstalled source tree, which is laid out for building: "
         "run `pip install -e .` in it, or leave the folder if splat is installed"
     )
 
-__version__ = "0.1.0"
+if _others := beside(__file__):
+    warnings.warn(sentence(_others), stacklevel=2)
 
 __all__ = [
     "Adc",
@@ -77,6 +85,10 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from splat.system.version import version
+
+        return globals().setdefault(name, version())
     if name not in __all__:
         raise AttributeError(f"module 'splat' has no attribute {name!r}")
     value = getattr(import_module(_PLACES.get(name, "splat.api")), name)

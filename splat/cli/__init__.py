@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 
+from splat.system.clash import overwritten
 from splat.system.import_path import IMPORT_PATH, is_there, vouch
 
 VERBS = {
@@ -87,6 +88,10 @@ ASKED = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb with its arguments; the exit code (see `splat.system.errors`)."""
+    wrong = overwritten(sys.modules["splat"])
+    if wrong is not None:
+        print(f"splat: {wrong}", file=sys.stderr)
+        return 1
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words or bool(os.environ.get("SPLAT_DEBUG"))
     words = [argument for argument in words if argument != "--debug"]

@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import sys
+import sysconfig
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,12 +22,12 @@ from splat.options.parse import parsed
 from splat.planning.ladder import step_seconds
 from splat.planning.speed import remember_factor, speed_file
 from splat.system import machine
+from splat.system.clash import OTHERS, OURS, beside, sentence
 from splat.system.text import size
 
 State = Literal["good", "missing", "broken"]
 """broken: nothing can be trained without it; missing: something optional is not there."""
 MARKS: dict[State, str] = {"good": "ok", "missing": "--", "broken": "NO"}
-_DISTRIBUTION = "splat-toolkit"
 _OURS = re.compile(r"photos|\.?[a-z]+-[0-9a-f]{12}(-\w+)?")
 """Folders in the user's cache: photos by `splat.photos.disk_cache`, generated scenes with the mark
 of the code that drew them, and drafts of these."""
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def checks() -> list[Check]:
     """The results of all checks, none of which raises."""
-    results = [_program(), _machine(), _memory(), _torch()]
+    results = [_program(), _name(), _machine(), _memory(), _torch()]
     kernels = _kernels()
     results.append(kernels)
     if kernels.state == "good" and results[-2].state == "good":
@@ -89,6 +90,44 @@ def checks() -> list[Check]:
 def _program() -> Check:
     python = f"Python {platform.python_version()} ({sys.executable})"
     return Check("splat", "good", f"{__version__}, {python}")
+
+
+def _name() -> Check:
+    """Whether `import splat` and the command are ours: others are called so, too."""
+    import splat
+
+    others = beside(splat.__file__)
+    if others:
+        return Check("name", "missing", sentence(others))
+    away = [name for name in OTHERS if _is_installed(name)]
+    if away:
+        text = f"{' and '.join(away)} is installed elsewhere; `import splat` is ours from here"
+        return Check("name", "missing", text, "keep the two in environments of their own")
+    command = shutil.which("splat")
+    scripts = Path(sysconfig.get_path("scripts"))
+    if command is None:
+        text = f"the command `splat` is in {scripts}, which is not on PATH"
+        return Check("name", "missing", text, "python -m splat does the same")
+    if not _is_ours(Path(command)):
+        text = f"the command `splat` is {command}, which is another program's"
+        return Check("name", "missing", text, f"use {scripts / 'splat'}, or python -m splat")
+    return Check("name", "good", f"`import splat` and the command `splat` ({command}) are ours")
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _is_ours(command: Path) -> bool:
+    """Whether a command names our entry point, as the scripts do that installers write."""
+    try:
+        return b"splat.cli" in command.read_bytes()
+    except OSError:
+        return False
 
 
 def _machine() -> Check:
@@ -123,7 +162,7 @@ def _kernels() -> Check:
             "CPU kernels",
             "broken",
             f"cannot be imported ({error})",
-            f"pip install --force-reinstall --no-deps {_DISTRIBUTION}, or `pip install .` in its"
+            f"pip install --force-reinstall --no-deps {OURS}, or `pip install .` in its"
             " source folder",
         )
     others = [name for name in kernels.isas() if name != kernels.isa()]
@@ -221,12 +260,12 @@ def _lpips() -> Check:
 def _viewer() -> Check:
     if find_spec("viser"):
         return Check("viewer", "good", f"viser {metadata.version('viser')}")
-    install = f"pip install '{_DISTRIBUTION}[viewer]'"
+    install = f"pip install '{OURS}[viewer]'"
     return Check("viewer", "missing", "viser is not installed; watching a run needs it", install)
 
 
 def _prep() -> Check:
-    install = f"pip install '{_DISTRIBUTION}[prep]'"
+    install = f"pip install '{OURS}[prep]'"
     if not find_spec("pycolmap"):
         text = "pycolmap is not installed; only `splat prep` needs it"
         return Check("prep", "missing", text, install)
@@ -237,7 +276,7 @@ def _prep() -> Check:
 
 
 def _sound() -> Check:
-    install = f"pip install '{_DISTRIBUTION}[sound]'"
+    install = f"pip install '{OURS}[sound]'"
     if not find_spec("soundfile"):
         return Check("sound", "missing", "soundfile is not installed; hearing needs it", install)
     return Check("sound", "good", f"soundfile {metadata.version('soundfile')}")
@@ -246,7 +285,7 @@ def _sound() -> Check:
 def _tensorboard() -> Check:
     if find_spec("tensorboard"):
         return Check("TensorBoard", "good", metadata.version("tensorboard"))
-    install = f"pip install '{_DISTRIBUTION}[tensorboard]'"
+    install = f"pip install '{OURS}[tensorboard]'"
     return Check("TensorBoard", "missing", "not installed; only --tensorboard needs it", install)
 
 

@@ -20,7 +20,7 @@ from splat.core.objective import Objective
 from splat.core.score import survey
 from splat.core.step import Step
 from splat.core.strategy import Strategy
-from splat.parallel import ALONE, Apart, Ranks, combined_step
+from splat.parallel import ALONE, Apart, Ranks, Together, combined_step
 from splat.render.quantised import AS_IT_IS, Quantiser
 from splat.sensor import Sensor
 from splat.system.clock import Clock
@@ -59,7 +59,8 @@ class Run:
     objectives: Mapping[str, Objective]
     render: Renderer
     batches: Callable[[int], Batch]
-    """The decoded view of a step: a function of the step alone."""
+    """The decoded view of a picture by its number, that of the step times the photos that a step
+    shows here: a function of it alone."""
     views: Sequence[Camera]
     """All training cameras, in the frame of training."""
     photos: Callable[[int, int], Batch]
@@ -119,7 +120,7 @@ class Run:
     @property
     def at_once(self) -> int:
         """Photos that a step shows, all processes together."""
-        return self.ranks.count
+        return self.ranks.at_once
 
     @property
     def needs(self) -> Needs:
@@ -235,18 +236,20 @@ def train(run: Run) -> None:
 def advance(run: Run) -> None:
     """One step. What it made is let go before the next one asks for memory."""
     replay(run)
-    step, needs = drawn(run)
-    rendered = step.rendered
-    losses = {name: objective(step) for name, objective in run.objectives.items()}
-    if needs.weights:
-        with torch.no_grad():
-            rendered.weigh(needs.weights, step.batch)
-    # Of their sum; a term that has nothing to say at a step is a constant.
-    torch.autograd.backward([loss for loss in losses.values() if loss.requires_grad])
-    apart = Apart(run.model.cloud, run.ranks)
-    with torch.no_grad():
-        with run.clock:
+    ordered = run.step and run.step % ORDER_EVERY == 0
+    run.order = run.model.order_rows() if ordered else None
+    together, apart = Together(run.ranks.photos), None
+    while not together.complete:
+        step, losses = _shown(run, together.count)
+        # As it is before the first photo was observed.
+        apart = apart or Apart(run.model.cloud, run.ranks)
+        with torch.no_grad(), run.clock:
             run.strategy.observe(step)
+        together.add(step, losses)
+        del step, losses
+    assert apart is not None
+    with torch.no_grad():
+        step, losses = together.mean(run.model.cloud, run.modules)
         step, losses = combined_step(run.ranks, apart, step, run.modules, losses)
         run.optimize(step.rows_in_sight if run.visible_only else None)
         with run.clock:
@@ -254,6 +257,19 @@ def advance(run: Run) -> None:
     run.step += 1
     for watch in run.watchers:
         watch(run, step, losses, change)
+
+
+def _shown(run: Run, number: int) -> tuple[Step, dict[str, Tensor]]:
+    """One photo of this step: its picture, the terms of its loss, and their gradients."""
+    step, needs = drawn(run, number)
+    rendered = step.rendered
+    losses = {name: objective(step) for name, objective in run.objectives.items()}
+    if needs.weights:
+        with torch.no_grad():
+            rendered.weigh(needs.weights, step.batch)
+    # Of their sum; a term that has nothing to say at a step is a constant.
+    torch.autograd.backward([loss for loss in losses.values() if loss.requires_grad])
+    return step, losses
 
 
 def _carried_out(run: Run, edit: Edit | None) -> Change:
@@ -269,11 +285,9 @@ def _carried_out(run: Run, edit: Edit | None) -> Change:
         ) from error
 
 
-def drawn(run: Run) -> tuple[Step, Needs]:
-    """The picture of this step, through which gradients pass, and what it needed."""
-    ordered = run.step and run.step % ORDER_EVERY == 0
-    run.order = run.model.order_rows() if ordered else None
-    batch = run.batches(run.step)
+def drawn(run: Run, number: int = 0) -> tuple[Step, Needs]:
+    """A picture of this step, through which gradients pass, and what it needed."""
+    batch = run.batches(run.step * run.ranks.photos + number)
     # Only drawing passes gradients to where the camera stands.
     camera = run.sensor.aim(batch.camera)
     needs = run.needs
@@ -285,7 +299,7 @@ def drawn(run: Run) -> tuple[Step, Needs]:
 @torch.no_grad()
 def next_step(run: Run) -> Step:
     """The next step up to its picture, without training, to ask a strategy for its edit."""
-    batch = run.sensor.aimed(run.batches(run.step))
+    batch = run.sensor.aimed(run.batches(run.step * run.ranks.photos))
     render = run.quantiser.drawn_by(run.render, run.step)
     rendered = render(run.model(batch.camera, run.step), batch.camera, run.needs)
     rendered = run.developed(rendered, batch.camera)

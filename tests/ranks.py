@@ -72,6 +72,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "sensor": {"refine_poses": True, "exposure": "grid"},
     "visible": {"adam": "visible"},
     "half": {"moments": "bfloat16"},
+    "batch": {"batch": 2, "refine_poses": True},
 }
 """Of runs by the same method."""
 

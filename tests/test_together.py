@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +17,20 @@ from steps import model_of
 from torch import Tensor
 
 from splat import api, datasets
-from splat.core import column
+from splat.core import Cloud, column
 from splat.core.column import BETAS, EPSILON, Scaling
 from splat.core.model import TrainedModule
 from splat.core.strategy import Fixed
 from splat.kernels import Harmonics, HarmonicsGradient
-from splat.loop import _step
-from splat.options import Options, Viewing
+from splat.loop import Run, _step, advance
+from splat.options import Options, Viewing, Watching
 from splat.parallel import ALONE, Apart, Lost, Ranks, combined_step, current_ranks, ranks
 from splat.parallel.together import _expand
 from splat.photos.loader import Loader
 from splat.runs import checkpoint
 from splat.runs.log import read_log, renumber
 from splat.sensor.newton import Newton
+from splat.strategies.adc import Adc
 from splat.types import Frame
 
 
@@ -166,8 +170,15 @@ def test_factors_of_harmonics_are_averaged_and_moved_as_if_written_out(
     assert torch.equal(model.cloud["sh"][4], model_of(7, sh_degree=3).cloud["sh"][4])
 
 
+def gradient_of(cloud: Cloud, name: str) -> Tensor:
+    found = cloud.gradient(name)
+    assert found is not None
+    return found
+
+
 def told(row: int, bent: Tensor) -> Tensor:
-    return torch.cat([torch.tensor([row]), bent.flatten()]).double()
+    """A row and its curvature as processes tell each other."""
+    return torch.cat([torch.tensor([row]), bent.flatten()]).double()[None]
 
 
 def test_newton_moves_the_row_of_each_photo_as_alone() -> None:
@@ -182,21 +193,17 @@ def test_newton_moves_the_row_of_each_photo_as_alone() -> None:
 
     alone, one = newton()
     for row, bent in bends.items():
-        one.bent = (row, bent)
+        one.bend(row, bent)
         one.step()
     table, both = newton()
-    both.bent = (1, bends[1])
-    both.meet(
-        Two({"gather": [torch.cat([torch.tensor([3.0]), bends[3].flatten()]).double()]}).gathered
-    )
+    both.bend(1, bends[1])
+    both.meet(Two({"gather": [told(3, bends[3])]}).gathered)
     both.step()
     assert torch.equal(table, alone) and bool((alone[[1, 3]] != 0).all())
     # Two of one photo: the least of both their losses.
     table, both = newton()
-    both.bent = (1, bends[1])
-    both.meet(
-        Two({"gather": [torch.cat([torch.tensor([1.0]), bends[1].flatten()]).double()]}).gathered
-    )
+    both.bend(1, bends[1])
+    both.meet(Two({"gather": [told(1, bends[1])]}).gathered)
     both.step()
     torch.testing.assert_close(table[1].detach(), alone[1].detach() / 2, atol=1e-6, rtol=2e-3)
 
@@ -209,8 +216,74 @@ def test_photos_are_shown_by_turns(trial_folder: Path) -> None:
     order = [whole.index_at(number) for number in range(30)]
     assert [turns[n % 3].index_at(n // 3) for n in range(30)] == order
     assert torch.equal(turns[1](4).pixels, whole(13).pixels)
-    for loader in (whole, *turns):
+    # Two processes with three photos each a step: six of a step lie together.
+    pairs = [Loader(scene.train, frame=frame, seed=3, turn=(rank, 2), each=3) for rank in range(2)]
+    assert [pairs[n % 6 // 3].index_at(n // 6 * 3 + n % 3) for n in range(30)] == order
+    for loader in (whole, *turns, *pairs):
         loader.close()
+
+
+@pytest.mark.parametrize("more", [{}, {"refine_poses": True, "exposure": "affine"}])
+def test_a_step_of_two_photos_moves_by_the_mean_of_both(
+    trial_folder: Path, more: dict[str, Any]
+) -> None:
+    """Means of gradients, sums where a parameter belongs to one photo; statistics add up."""
+    adc = Adc(cap=700, grow_gradient=2e-3)
+
+    def of(run: Run) -> dict[str, Tensor]:
+        cloud = run.model.cloud
+        found = {name: gradient_of(cloud, name) for name in cloud.names}
+        for part in run.modules.values():
+            kind = "of photos " if part.of_photos else ""
+            for name, each in part.module.named_parameters():
+                found[kind + name] = torch.zeros_like(each) if each.grad is None else each.grad
+        return {name: each.detach().clone() for name, each in found.items()}
+
+    def stepped(batch: int, numbers: Sequence[int]) -> tuple[list[dict[str, Tensor]], Run]:
+        with closing(job_of(trial_folder, adc, ALONE, batch=batch, **more)) as job:
+            run, found, batches = job.run, [], job.run.batches
+            run.optimize = lambda visible=None: found.append(of(run))  # type: ignore[method-assign]
+            for number in numbers:
+                run.step, run.batches = 0, lambda at, first=number: batches(first + at)
+                advance(run)
+                for name in run.model.cloud.names:
+                    run.model.cloud._columns[name].clear_gradient()
+                for part in run.modules.values():
+                    part.optimizer.zero_grad()
+            return found, run
+
+    (both,), together = stepped(2, [0])
+    (first, second), alone = stepped(1, [0, 1])
+    assert together.at_once == 2 and together.steps * 2 == alone.steps
+    for name, each in both.items():
+        share = 1 if name.startswith("of photos") else 2
+        wanted = (first[name] + second[name]) / share
+        torch.testing.assert_close(each, wanted, atol=1e-6 * float(wanted.abs().max()), rtol=1e-5)
+    for name in together.model.cloud.statistics:
+        one, other = (run.model.cloud.statistic(name) for run in (together, alone))
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+
+
+def test_a_run_of_several_photos_a_step_goes_on_to_the_bit(
+    trial_folder: Path, tmp_path: Path
+) -> None:
+    options = Options(steps=61, batch=3, max_side=0, threads=1, device="cpu", refine_poses=True)
+    watching = Watching(checkpoint_every=4, keep=9, pictures=False, quiet=True)
+    scene = datasets.load(trial_folder)
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    adc = Adc(cap=700, grow_gradient=2e-3)
+    api.train(scene, adc, options, out=whole, watching=watching, lpips=None)
+    metrics = json.loads((whole / "metrics.json").read_text())
+    assert (metrics["steps"], metrics["batch"]) == (21, 3) and "processes" not in metrics
+    shutil.copytree(whole, again)
+    for path in checkpoint.checkpoints_in(again / "checkpoints"):
+        if path.name > "step_00000024.pt":
+            path.unlink()
+    (again / "metrics.json").unlink()
+    (again / "point_cloud.ply").unlink()
+    api.resume(again, lpips=None)
+    ours, theirs = ((each / "point_cloud.ply").read_bytes() for each in (whole, again))
+    assert ours == theirs
 
 
 def test_steps_are_counted_anew_for_another_number_of_photos(tmp_path: Path) -> None:

@@ -25,7 +25,11 @@ class Options:
     """How a scene is trained. What is not given is fitted to the device and said aloud."""
 
     steps: Annotated[int | None, at_least(1, default=FITTED)] = None
-    """Steps to train for, one photo each; of several processes (torchrun): photos in all."""
+    """Steps to train for, one photo each; with --batch and of several processes (torchrun): photos
+    in all."""
+    batch: Annotated[int, at_least(1)] = 1
+    """Photos that a step shows, one after the other, moved by the mean of their gradients: steps
+    are so many times fewer. Memory is that of one picture."""
     minutes: Annotated[float | None, above(0, default="no limit")] = None
     """Minutes that training may take, decoding included; figures and files at the end come on top.
     A short run is timed, and the steps that fit are fixed, --steps or 30,000 at most, and said

@@ -54,6 +54,8 @@ class Ranks:
     """Number of this process on its machine (local rank)."""
     local_count: int = 1
     """Number of processes on its machine."""
+    photos: int = 1
+    """Photos that each of them shows a step, one after the other."""
     asking: Callable[[], int] = field(default=_nothing, repr=False)
     """Gives the signal that asks this process to stop; 0: none."""
     asked: int = 0
@@ -67,6 +69,20 @@ class Ranks:
     def alone(self) -> bool:
         """Whether there are no others."""
         return self.count == 1
+
+    @property
+    def at_once(self) -> int:
+        """Photos that a step shows, all processes together."""
+        return self.count * self.photos
+
+    def showing(self, photos: int) -> Ranks:
+        """The same processes, with so many photos each a step."""
+        if photos == self.photos:
+            return self
+        if self.alone:
+            return Ranks(photos=photos)
+        self.photos = photos  # no second one: the group of processes is left by the first (`_left`)
+        return self
 
     @property
     def first(self) -> bool:
@@ -91,7 +107,7 @@ class Ranks:
 
     def steps_of(self, photos: int) -> int:
         """Number of steps that show so many photos."""
-        return -(-photos // self.count)
+        return -(-photos // self.at_once)
 
     def reduce(self, values: Tensor, how: Literal["sum", "max", "min"]) -> None:
         """All-reduce: make a tensor the sum, maximum or minimum over all processes, in place.

@@ -1,4 +1,4 @@
-"""Data-parallel steps: gradients, losses and statistics of all processes, reduced to one."""
+"""Steps of several photos: gradients, losses and statistics of all of them, reduced to one."""
 
 from __future__ import annotations
 
@@ -19,6 +19,59 @@ NONE, FACTORS, DENSE = 0.0, 1.0, 2.0
 """Kinds of gradient that backward left of a parameter; of all processes the largest counts."""
 CHECK_EVERY = 10
 """Steps between checks whether all processes still have the same rows."""
+
+
+class Together:
+    """The photos that one process shows in a step, one after the other."""
+
+    def __init__(self, each: int) -> None:
+        """For so many of them."""
+        self._each = each
+        self.count = 0
+        """Photos that were shown."""
+        self._last: Step
+        self._losses: dict[str, Tensor] = {}
+        self._seen: Tensor | None = None
+        self._shrink = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of them were shown."""
+        return self.count == self._each
+
+    @torch.no_grad()
+    def add(self, step: Step, losses: Mapping[str, Tensor]) -> None:
+        """Take note of a photo whose gradients were taken, and which was observed."""
+        self.count += 1
+        if self.complete:
+            self._last = step
+        if self._each == 1:
+            self._losses = dict(losses)
+            return
+        for name, loss in losses.items():
+            self._losses[name] = self._losses.get(name, 0) + loss.detach() / self._each
+        self._shrink = max(self._shrink, step.batch.shrink)
+        seen = step.rows_in_sight
+        self._seen = seen.clone() if self._seen is None else self._seen | seen
+
+    @torch.no_grad()
+    def mean(
+        self, cloud: Cloud, modules: Mapping[str, TrainedModule]
+    ) -> tuple[Step, dict[str, Tensor]]:
+        """The step of all of them, and their mean losses; gradients become means over the photos,
+        but of parameters that belong to one photo.
+
+        The step that is returned says of its photo only what is true of all of them.
+        """
+        if self._each == 1:
+            return self._last, self._losses
+        for parameter in (*cloud.parameters(), *_shared(modules, of_photos=False)):
+            if parameter.grad is not None:
+                parameter.grad /= self._each
+            for part in _pending(parameter):
+                part.factors[:, :3] /= self._each
+        batch = replace(self._last.batch, shrink=self._shrink)
+        return replace(self._last, batch=batch, seen=self._seen), self._losses
 
 
 class Apart:
@@ -114,7 +167,7 @@ def _together(
     reduce_tensors(ranks, [*terms, *means, *sums, *apart.tensors("sum")], "sum")
     for value in (*terms, *means):
         value /= ranks.count
-    seen = model.rows_in_sight(step.rendered).clone()
+    seen = step.rows_in_sight.clone()
     reduce_tensors(ranks, [*apart.tensors("max"), seen], "max")
     reduce_tensors(ranks, apart.tensors("min"), "min")
     for parameter, kind in zip(parameters, kinds, strict=True):
@@ -124,7 +177,7 @@ def _together(
     for part in modules.values():
         meet = getattr(part.optimizer, "meet", None)
         if meet is not None:
-            meet(ranks.gathered)
+            meet(ranks.gathered, ranks.photos)
     apart.join()
     batch = replace(step.batch, shrink=header.shrink)
     mean_losses = {name: term[0] for name, term in zip(losses, terms, strict=True)}

@@ -39,7 +39,7 @@ class Loader:
     them, they are kept on the `shelf` and read from there. With `reduced`, JPEGs are decoded no
     larger than needed, which changes pixels a little. With `outlines`, `depths` and `normals`
     batches have these, as far as they are there. `turn`: which of how many processes this is, that
-    show the views by turns. Call from one thread; `close` when done.
+    show the views by turns, `each` of them so many a step. Call from one thread; `close` when done.
     """
 
     sizes: Sizes = Sizes()
@@ -65,6 +65,7 @@ class Loader:
         reduced: bool = False,
         shelf: Shelf | None = None,
         turn: tuple[int, int] = (0, 1),
+        each: int = 1,
     ) -> None:
         if not views:
             raise ValueError("no views to load; expected at least one: see `--eval`")
@@ -79,7 +80,7 @@ class Loader:
         if shelf is not None and self._bytes_at(1.0) > budget_bytes:
             self._decoder.keep_on(shelf)
         self._budget, self._device, self._seed, self._ahead = budget_bytes, device, seed, ahead
-        self._turn = turn
+        self._turn, self._each = turn, each
         self._kept: dict[Shown, Decoded] = {}
         self._cameras: dict[Shown, Camera] = {}
         self._factor = 1.0
@@ -94,9 +95,9 @@ class Loader:
     def __len__(self) -> int:
         return len(self.views)
 
-    def __call__(self, step: int) -> Batch:
-        """The batch of a step."""
-        now, *window = (self.shown_at(step + i) for i in range(self._ahead + 1))
+    def __call__(self, number: int) -> Batch:
+        """A batch by its number here: that of the step, where a step shows one photo."""
+        now, *window = (self.shown_at(number + i) for i in range(self._ahead + 1))
         # Views asked for out of turn (after a resume) leave no stale futures behind.
         for shown in [s for s in self._coming if s != now and s not in window]:
             self._coming.pop(shown).cancel()
@@ -108,14 +109,15 @@ class Loader:
             self._request(later)
         return self._batch(now)
 
-    def shown_at(self, step: int) -> Shown:
-        """Which view a step shows, and how many times smaller."""
-        return self.index_at(step), self.sizes.factor(step)
+    def shown_at(self, number: int) -> Shown:
+        """Which view a batch shows, and how many times smaller."""
+        return self.index_at(number), self.sizes.factor(number // self._each)
 
-    def index_at(self, step: int) -> int:
-        """Which view a step shows."""
+    def index_at(self, number: int) -> int:
+        """Which view a batch shows."""
+        step, nth = divmod(number, self._each)
         which, of = self._turn
-        epoch, place = divmod(step * of + which, len(self.views))
+        epoch, place = divmod((step * of + which) * self._each + nth, len(self.views))
         return int(epoch_order(self._seed, epoch, len(self.views))[place])
 
     def batch(self, index: int) -> Batch:

@@ -203,10 +203,10 @@ def predict(
     area = sizes.area * sum(areas) / len(areas)
     fixed, of_pixels = step_parts(device, area, rows, options.threads)
     pace = remembered_pace(device) if pace is None else pace
-    step = pace.step * fixed + pace.pixels * of_pixels
+    step = pace.step * fixed + pace.pixels * of_pixels * options.batch
     decoding = pace.decoding * DECODE_SECONDS * sum(v.camera.width * v.camera.height for v in views)
     decoding *= REDUCED_TIME if reduces(options, views) else 1
-    again = options.steps / len(views) * (1 - min(1, photos.kept / photos.whole))
+    again = options.steps * options.batch / len(views) * (1 - min(1, photos.kept / photos.whole))
     on_disk = bool(options.photo_cache)
     memory, on_cpu = machine.memory(), device.type == "cpu"
     whole_step = pace.step * fixed + pace.pixels * of_pixels / sizes.area

@@ -45,11 +45,11 @@ def later(start: float, end: float, steps: int, views: int) -> Later:
 
 
 class Newton(torch.optim.Optimizer):
-    """Newton's method on the row of the view that was drawn, by a quadratic model of the loss.
+    """Newton's method on the rows of views that were drawn, by a quadratic model of the loss.
 
     A photo has its turn a few dozen times in a run: too seldom for descent, to which a turn and a
     shift of a camera, or a gain and a bias, look almost alike. The gradient is that of the whole
-    loss, from the renderer; the curvature is set as `bent` after the forward pass.
+    loss, from the renderer; the curvature is set by `bend` after the forward pass.
     """
 
     def __init__(self, table: torch.nn.Parameter, farthest: float, momentum: float = 0.0) -> None:
@@ -57,27 +57,28 @@ class Newton(torch.optim.Optimizer):
         last motion it makes again."""
         super().__init__([table], {"lr": 1.0})
         self._farthest, self._momentum = farthest, momentum
-        self.bent: tuple[int, Float[Tensor, "k k"]] | None = None
-        """The row that was drawn, and the curvature (second derivatives) of the loss by its
-        numbers."""
-        self.others: list[tuple[int, Float[Tensor, "k k"]]] = []
-        """Rows and curvatures of photos that other processes drew at this step."""
+        self.bent: dict[int, Float[Tensor, "k k"]] = {}
+        """Rows of the photos of this step, and the curvature (second derivatives) of the loss by
+        their numbers."""
+
+    def bend(self, row: int, curvature: Float[Tensor, "k k"]) -> None:
+        """Set the curvature of a photo that was drawn; of one that is drawn twice they add up."""
+        self.bent[row] = self.bent[row] + curvature if row in self.bent else curvature
 
     @torch.no_grad()
-    def meet(self, gathered: Callable[[Tensor], Tensor]) -> None:
-        """Take the rows and curvatures of all processes: `gathered` stacks a tensor of each.
-        Gradients must be sums over processes."""
+    def meet(self, gathered: Callable[[Tensor], Tensor], each: int = 1) -> None:
+        """Take the rows and curvatures of all processes, of `each` photos at most: `gathered`
+        stacks a tensor of each. Gradients must be sums over processes."""
         (table,) = self.param_groups[0]["params"]
         side = table.shape[1]
-        own = torch.full((1 + side * side,), -1.0, dtype=torch.float64, device=table.device)
-        if self.bent is not None:
-            own[0], own[1:] = self.bent[0], self.bent[1].flatten()
-        by_row: dict[int, Tensor] = {}
-        for each in gathered(own):
-            row, curvature = int(each[0]), each[1:].view(side, side)
-            if row >= 0:  # one photo that two of them show bends as both do
-                by_row[row] = by_row[row] + curvature if row in by_row else curvature
-        self.bent, self.others = None, list(by_row.items())
+        own = torch.full((each, 1 + side * side), -1.0, dtype=torch.float64, device=table.device)
+        for line, (row, curvature) in zip(own, self.bent.items(), strict=False):
+            line[0], line[1:] = row, curvature.flatten()
+        self.bent = {}
+        for line in gathered(own).flatten(0, 1):
+            row, curvature = int(line[0]), line[1:].view(side, side)
+            if row >= 0:
+                self.bend(row, curvature)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -86,9 +87,9 @@ class Newton(torch.optim.Optimizer):
         (group,) = self.param_groups
         (table,) = group["params"]
         if table.grad is not None and group["lr"]:
-            for row, curvature in [*([self.bent] if self.bent is not None else []), *self.others]:
+            for row, curvature in self.bent.items():
                 self._move(table, row, curvature, group["lr"])
-        self.others = []
+        self.bent = {}
 
     def _move(self, table: Tensor, row: int, curvature: Float[Tensor, "k k"], rate: float) -> None:
         assert table.grad is not None

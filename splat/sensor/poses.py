@@ -91,7 +91,7 @@ class PosePrior(Objective):
     def __call__(self, step: Step) -> Float[Tensor, ""]:
         view, stiff = step.batch.camera.sensor, PRIOR / EXPECTED**2
         eye = torch.eye(6, dtype=torch.float64, device=self.poses.twists.device)
-        self.newton.bent = view, bend(step.rendered, step.batch) + stiff * eye
+        self.newton.bend(view, bend(step.rendered, step.batch) + stiff * eye)
         return stiff / 2 * self.poses.twists[view].square().sum()
 
 

@@ -141,10 +141,9 @@ class TonePrior(Objective):
     def __call__(self, step: Step) -> Float[Tensor, ""]:
         view, stiff = step.batch.camera.sensor, PRIOR / EXPECTED**2
         own = self.tones.own(view)
-        self.newton.bent = None
         if self.rate(step.number):
             eye = torch.eye(len(own), dtype=torch.float64, device=own.device)
-            self.newton.bent = view, self._bend(step, view) + stiff * eye
+            self.newton.bend(view, self._bend(step, view) + stiff * eye)
         return stiff / 2 * own.square().sum()
 
     @torch.no_grad()

@@ -55,7 +55,7 @@ def announce(job: Job) -> None:
         span(left),
         then,
     )
-    if not run.ranks.alone:
+    if run.at_once > 1:
         say("parallel  %s", _parallel(run))
     if run.script:
         to_come = sum(run.step <= command.step < run.steps for command in run.script)
@@ -75,10 +75,11 @@ def announce(job: Job) -> None:
 
 
 def _parallel(run: Run) -> str:
-    """The processes that train together, and how they share the steps."""
+    """The photos that a step shows, in how many processes, and what follows of it."""
     count, scaling = run.at_once, run.model.cloud.scaling
+    processes = "" if run.ranks.alone else f"{run.ranks.count} processes: "
     return (
-        f"{count} processes: {run.steps:,} steps of {count} photos each, the mean of their"
+        f"{processes}{run.steps:,} steps of {count} photos each, the mean of their"
         f" gradients; learning rates x {scaling.rate:.3g} and Adam's betas to the power of {count}"
         " (square root rule, Malladi et al. 2022)"
     )

@@ -142,6 +142,7 @@ def prepare(
     together; the steps of `options` are photos then, and those of the run as many times fewer.
     """
     held = memory.held()
+    ranks = ranks.showing(options.batch)
     check_goals(options, scene)
     decided = decided or decide_options(scene, strategy, options, ranks)
     options, device = decided.options, decided.device
@@ -255,7 +256,7 @@ def _fitted(strategy: Strategy, options: Options, ranks: Ranks) -> Strategy:
     scaled, steps = options.schedule == "scaled", ranks.steps_of(options.steps)
     # What is published for so many photos is due after as many times fewer steps of several.
     due_over = steps if scaled else ranks.steps_of(PUBLISHED_STEPS)
-    fitted = strategy.scheduled(due_over) if scaled or not ranks.alone else strategy
+    fitted = strategy.scheduled(due_over) if scaled or ranks.at_once > 1 else strategy
     return with_run_options(fitted, options, steps)
 
 
@@ -314,6 +315,7 @@ def loaders(
             reduced=memory.reduces(options, scene.train) and not test,
             shelf=shelf,
             turn=(0, 1) if test else (ranks.rank, ranks.count),
+            each=1 if test else ranks.photos,
         )
 
     return loader(test=False), loader(test=True) if scene.test else None
@@ -393,8 +395,9 @@ def _run(
     model = strategy.model({name: values.to(device) for name, values in rows.items()}, making)
     if options.harmonics == "bfloat16":
         _half_harmonics(model, device)
-    if options.offload and not (ranks.alone and model.cloud.kept_away):
-        refused = f"{model.unit} of this method" if ranks.alone else "several processes"
+    if options.offload and not (ranks.at_once == 1 and model.cloud.kept_away):
+        several = "several processes" if ranks.photos == 1 else "steps of several photos"
+        refused = f"{model.unit} of this method" if ranks.at_once == 1 else several
         raise ValueError(
             f"offload keeps plain Gaussians of one process, not {refused}; leave it out"
         )

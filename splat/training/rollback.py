@@ -136,7 +136,9 @@ def _dumped(job: Job, good: State, folder: Folder, found: str) -> Path | None:
     while run.step < min(last, run.steps):
         replay(run)
         before, at = checkpoint.copied(checkpoint.state_of(run)), run.step
-        batches = run.ranks.each(run.batches(at).to("cpu"))
+        first, after = at * run.ranks.photos, (at + 1) * run.ranks.photos
+        own = [run.batches(number).to("cpu") for number in range(first, after)]
+        batches = [batch for part in run.ranks.each(own) for batch in part]
         try:
             advance(run)
         except (ValueError, IndexError) as error:  # of a strategy that met what is not finite

@@ -72,6 +72,6 @@ def sensor_of(
     sensor = sensor_for(
         photos.cameras, ranks.steps_of(options.steps), exposure=exposure,
         refine_poses=options.refine_poses, gains=gains, device=device,
-        at_once=ranks.count,
+        at_once=ranks.at_once,
     )  # fmt: skip
     return exposure, sensor, why

@@ -62,6 +62,7 @@ def prepare_timed(
     What is timed is thrown away: the run depends on the number alone, not on how it was found.
     """
     strategy, options = decided.strategy, decided.options
+    ranks = ranks.showing(options.batch)
     if options.minutes is None:
         return prepare(scene, strategy, options, ranks=ranks, decided=decided)
     seconds, most = 60 * options.minutes, options.steps or PUBLISHED_STEPS
@@ -117,6 +118,7 @@ def measured_pace(job: Job, seconds: float, clock: Clock = time.monotonic) -> Pa
         grow(run, round(predict.mean_rows(len(run.model.cloud), job.strategy.cap)))
         rows = run.model.draws * len(run.model.cloud)
         fixed, of_pixels = step_parts(run.render.device, area, rows, threads)
+        of_pixels *= run.ranks.photos
         limit = min(TIMED_SHARE * seconds, TIMED_SECONDS)
         if small_area == area:
             taken = _per_step(run, whole, limit, clock)

@@ -156,7 +156,7 @@ def _together(
     modules: Mapping[str, TrainedModule],
     losses: Mapping[str, Tensor],
 ) -> tuple[Step, dict[str, Tensor]]:
-    cloud, model = step.model.cloud, step.model
+    cloud = step.model.cloud
     parameters = [*cloud.parameters(), *_shared(modules, of_photos=False)]
     of_photos = list(_shared(modules, of_photos=True))
     header = _header(ranks, step, [*parameters, *of_photos])

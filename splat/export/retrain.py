@@ -51,8 +51,8 @@ class Pictures(Protocol):
         """Cameras of all pictures at full size, in the frame of training."""
         ...
 
-    def __call__(self, step: int) -> Batch:
-        """The batch of a step."""
+    def __call__(self, number: int, /) -> Batch:
+        """A batch by its number (`Run.batches`)."""
         ...
 
     def batch_at(self, index: int, step: int) -> Batch:

@@ -60,8 +60,8 @@ class Photos(Protocol):
         """Cameras of all views at full size, frame of training."""
         ...
 
-    def __call__(self, step: int) -> Batch:
-        """The view of a step."""
+    def __call__(self, number: int, /) -> Batch:
+        """A batch by its number (`Run.batches`)."""
         ...
 
     def batch_at(self, index: int, step: int) -> Batch:

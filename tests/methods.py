@@ -22,6 +22,7 @@ from splat.strategies.igs import ImprovedGs
 from splat.strategies.lighthouse import Lighthouse
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.mrnf import Mrnf
+from splat.strategies.pool import Pool
 from splat.strategies.scaffold import Scaffold
 from splat.strategies.significance import Significance
 from splat.strategies.smoothing import Smoothing
@@ -162,6 +163,11 @@ METHODS: dict[str, Strategy] = {
         refine_until=150,
         refine_every=20,
         run_steps=200,
+    ),
+    "adc_pool": Pool(
+        Adc(grow_gradient=2e-3, **{**_EARLY, "reset_every": 0, "prune_opacity": 0.06}),
+        grid=14,
+        refill_at=150,
     ),
     "scaffold": _SCAFFOLD,
     "scaffold_significance": Significance(_SCAFFOLD, "mass", at=(35, 155), keep=0.8, views=5),

@@ -41,6 +41,10 @@ VERBS = {
     ),
     "export": ("splat.cli.export", "write the Gaussians of a run to a file, and check it"),
     "mesh": ("splat.cli.mesh", "make a coloured mesh of triangles of a run or a file"),
+    "volume": (
+        "splat.strategies.pool.verbs.volume",
+        "write Gaussians as a volume, one for each place of a grid, or back",
+    ),
     "convert": ("splat.cli.convert", "write a file of Gaussians in another format"),
     "clean": ("splat.cli.clean", "take floaters and other debris out of a file of Gaussians"),
     "erase": (
@@ -82,6 +86,7 @@ ASKED = {
     "train-audio": "splat.strategies.acoustic.verbs.asked.train_audio:TrainAudio",
     "hear": "splat.strategies.acoustic.verbs.asked.hear:Hear",
     "relight": "splat.strategies.deferred.verbs.asked.relight:Relight",
+    "volume": "splat.strategies.pool.verbs.asked.volume:Volume",
 }
 """What a verb is asked for, which help shows without loading what carries it out."""
 

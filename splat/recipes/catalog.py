@@ -138,6 +138,11 @@ PARTS: Mapping[str, tuple[str, str]] = {
         "Pruning by masks: rows that contribute outside of the outlines of photos (masks, or"
         " alpha).",
     ),
+    "pool": (
+        "splat.strategies.pool:Pool",
+        "As many Gaussians as a grid has places, each near its own: a scene as a volume (after the"
+        " candidate pool of GVGEN, He et al., ECCV 2024).",
+    ),
     "floaters": (
         "splat.strategies.floaters:Floaters",
         "Prune floaters: rows that views find alone in the free space before surfaces (ours).",

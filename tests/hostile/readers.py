@@ -41,6 +41,7 @@ from splat.runs.replay import read_script
 from splat.strategies.acoustic import sounds
 from splat.strategies.deferred import panorama
 from splat.strategies.deform import files as clip_files
+from splat.strategies.pool import volume
 from splat.strategies.scaffold import files as anchor_files
 from splat.system.foreign import MOST_MEMORY
 from splat.training import dump
@@ -291,6 +292,11 @@ def _clip(_: Path, file: Path) -> Any:
     return {n: model.cloud[n] for n in model.cloud.names}, drawn, frame, drawing, behind
 
 
+def _volume(_: Path, file: Path) -> Any:
+    found = volume.read(file)
+    return found.gaussians, found.slots, found.lattice
+
+
 def _sound(_: Path, file: Path) -> Any:
     head = sounds.look(file)
     return (
@@ -392,6 +398,7 @@ READERS: tuple[Reader, ...] = (
                                  _of_named("blocks.json", read_block_plan))),
     Reader("anchors", tuple(map(s.anchors, ("plain", "kept plain", "coded"))), (_anchors,)),
     Reader("clip", tuple(map(s.clip, ("plain", "kept plain", "coded"))), (_clip,)),
+    Reader("volume", (s.volume_file,), (_volume,)),
     Reader("wav", (s.wav_file, s.wav_of_16_bits), (_sound,)),
     Reader("sounds", (s.own_sounds, s.soundspaces), (_sound_folder,)),
     Reader("rwavs", (s.rwavs,), (lambda root, _: _sound_folder(root / "1", root),)),

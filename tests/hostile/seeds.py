@@ -41,6 +41,8 @@ from splat.strategies.acoustic import sounds
 from splat.strategies.deform import Deform
 from splat.strategies.deform.coded import PlanesCoded
 from splat.strategies.deform.coding.store import write_clip
+from splat.strategies.pool import volume
+from splat.strategies.pool.lattice import Lattice
 from splat.strategies.scaffold import Scaffold
 from splat.strategies.scaffold.store import write_anchors
 from splat.types import Drawing, Frame
@@ -466,6 +468,14 @@ def clip(kind: str) -> Maker:
         return {path.name: "anchors"}
 
     return make
+
+
+def volume_file(folder: Path) -> Targets:
+    """A grid of 3 x 3 x 3, some places of which have a Gaussian."""
+    lattice = Lattice((-1.0, 0.0, 0.5), 0.25, 3)
+    whole = volume.volume_of(some(9, 1), torch.arange(0, 27, 3), lattice)
+    volume.write(whole, folder / "v.npz")
+    return {"v.npz": "zip"}
 
 
 def run_folder(*strategy: str) -> Maker:

@@ -457,6 +457,11 @@ def cases() -> dict[str, Case]:
             needs=("soundfile",),
         ),
         Case(
+            "volume",
+            (("volume", "{given}/a.ply", "-o", "{root}/v.npz", "--grid", "9"),),
+            ("volume", "{given}/b.ply", "-o", "{root}/v.npz", "--grid", "10", "--overwrite"),
+        ),
+        Case(
             "relight",
             (("relight", "{given}/lit", "--light", "{given}/light_a.hdr", *_RELIT),),
             ("relight", "{given}/lit", "--light", "{given}/light_b.hdr", *_RELIT, "--overwrite"),

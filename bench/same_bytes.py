@@ -90,7 +90,8 @@ def scene(folder: Path) -> Path:
 
 def digests(run: Path) -> dict[str, str]:
     """Of the files that a run exported."""
-    files = [*run.glob("point_cloud*"), *run.glob("*.anchors"), *run.glob("*.clip")]
+    kinds = ("point_cloud*", "*.anchors", "*.forest", "*.clip")
+    files = [path for kind in kinds for path in run.glob(kind)]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
 
 

@@ -17,6 +17,8 @@ from splat.core.model import Making
 from splat.options import Options
 from splat.strategies.deform import Deform
 from splat.strategies.deform.files import write as write_clip
+from splat.strategies.forest import Forest
+from splat.strategies.forest.files import write as write_forest
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.scaffold import Scaffold
 from splat.strategies.scaffold.files import write as write_anchors
@@ -81,6 +83,7 @@ def test_files_of_models(tmp_path: Path) -> None:
     making = Making(steps=9)
     anchors = Scaffold(voxel=0.25, slots=2, features=2, hidden=16).model({"mean": places}, making)
     deformed = Deform(resolution=4, width=16).model(rows, making)
+    write_forest(Forest().model(rows, making), tmp_path / "a.forest", FRAME, Drawing())
     write_anchors(anchors, tmp_path / "a.anchors", FRAME, Drawing())
     write_clip(deformed, tmp_path / "a.clip", FRAME, Drawing(), (0, 0.5, 1))
     check_loads_none([("info", str(file)) for file in sorted(tmp_path.iterdir())], "format: .")

@@ -212,8 +212,8 @@ def _model(asked: Export, own: ModelFile) -> int:
     if asked.target or asked.keep is not None or asked.sh_degree is not None or asked.refine:
         raise ValueError(
             f"{asked.out.name} holds a model as it was trained; nothing can be left out of it:"
-            " train with scaffold + coded, or + deform + planes-coded, and a larger --rate for a"
-            " smaller file"
+            " train with scaffold + coded, forest-inspired, or + deform + planes-coded, and a"
+            " larger --rate for a smaller file"
         )
     check_free(asked.out, asked.overwrite)
     opened = open_scene(asked.run, asked.device, "auto", exposure=asked.exposure_of)
@@ -221,7 +221,7 @@ def _model(asked: Export, own: ModelFile) -> int:
         raise ValueError(
             f"{asked.run} has Gaussians and nothing else that {asked.out.suffix} files are for;"
             f" give {asked.out.name} another ending, such as .spz, or train with scaffold, whose"
-            " files are .anchors, or + deform (.clip)"
+            " files are .anchors, forest-inspired (.forest), or + deform (.clip)"
         )
     with _views(asked.run, opened) as seen:
         receipt = written(

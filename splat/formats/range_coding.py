@@ -26,9 +26,14 @@ SHARES = 256
 Ints = NDArray[np.int64]
 
 
+def there() -> bool:
+    """Whether the coder is installed."""
+    return constriction is not None
+
+
 def check() -> None:
     """Raise ValueError where the coder is not installed."""
-    if constriction is None:
+    if not there():
         raise ValueError(
             "coded anchors and clips need the package constriction, which is not installed; install"
             " it with pip install 'splat-toolkit[anchors]'"

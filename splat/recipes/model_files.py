@@ -31,6 +31,7 @@ class Place:
 
 MODEL_FILES: Mapping[str, Place] = {
     ".anchors": Place("splat.strategies.scaffold.files", "splat.strategies.scaffold.container"),
+    ".forest": Place("splat.strategies.forest.files", "splat.strategies.forest.container"),
     ".clip": Place("splat.strategies.deform.files", "splat.strategies.deform.container"),
 }
 """The formats by suffix."""

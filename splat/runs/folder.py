@@ -188,6 +188,7 @@ class Folder:
             self.metrics,
             self.gaussians,
             self.own_file(".anchors"),
+            self.own_file(".forest"),
             self.own_file(".clip"),
             self.division,
             self.contact_sheet,

@@ -16,6 +16,7 @@ from splat.core import schedule
 from splat.core.edit import Append, Assign, Edit, Rows
 from splat.core.maps import Error
 from splat.core.model import Making, Model
+from splat.core.objective import Objective
 from splat.core.schedule import PUBLISHED_STEPS, at, due, dues
 from splat.core.step import Step
 from splat.core.strategy import Strategy
@@ -26,6 +27,7 @@ from splat.rules.deaths import faint, opacity_decay, pruning
 from splat.rules.relocation import rotated
 from splat.rules.select import select
 from splat.strategies.forest.model import OWN_MID, OWN_ROOT, SHRINK, Trees
+from splat.strategies.forest.terms import Bits
 from splat.system.ranges import above, at_least, within
 from splat.types import Needs
 
@@ -39,6 +41,8 @@ APART = 1.5
 parent's longest axis; both lie as far from where it was."""
 FAINTER = 0.7
 """Opacity of these two, over what the parent's was."""
+BITS_EVERY = 4
+"""Steps of which one counts bits."""
 SOLID = 0.5
 """Largest opacity with which a child of a gradient is born."""
 
@@ -104,6 +108,11 @@ class Forest(Strategy):
     """Leaves are born and pruned before this step."""
     refine_every: Annotated[int, at_least(1)] = 200
     """Steps between refinements."""
+    rate: Annotated[float, at_least(0)] = 1e-3
+    """Weight of the bits per number in the loss, once numbers are rounded: more makes the file
+    smaller and the picture worse."""
+    round_from: Annotated[int, at_least(0)] = 15_000
+    """Step from which numbers are rounded as the file rounds them, and bits cost; 0: never."""
     run_steps: Annotated[int, at_least(1)] = PUBLISHED_STEPS
     """Length of the run, over which decay falls to 0; a fitted schedule sets it."""
 
@@ -130,6 +139,7 @@ class Forest(Strategy):
             refine_from=at(self.refine_from, steps),
             refine_until=at(self.refine_until, steps),
             refine_every=schedule.every(self.refine_every, steps),
+            round_from=at(self.round_from, steps),
             run_steps=steps,
         )
 
@@ -151,7 +161,11 @@ class Forest(Strategy):
             hidden=self.hidden,
             mid_cell=self.mid_cell,
             root_cell=self.root_cell,
+            round_from=self.round_from,
         )
+
+    def objectives(self) -> Mapping[str, Objective]:
+        return {"bits": Bits(self.rate, BITS_EVERY)} if self.rate and self.round_from else {}
 
     def begin(self, model: Model) -> None:
         if self.grow == "gradient":
@@ -161,6 +175,9 @@ class Forest(Strategy):
         model.cloud.track(SEEN, combine="max")
 
     def observe(self, step: Step) -> None:
+        trees = step.model.core
+        assert isinstance(trees, Trees)
+        trees.done = step.number + 1
         if step.number + 1 >= self.refine_until:
             return
         if self.grow == "gradient":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,9 +19,12 @@ from splat.core.frame import morton_order
 from splat.core.model import Making, Model, check_shapes
 from splat.core.shared_rows import shared_rows
 from splat.strategies.forest.bake import baked
+from splat.strategies.forest.context import SIZE, Context, Steps, Values
+from splat.strategies.forest.layout import Layout, laid_out
 from splat.strategies.forest.networks import Networks
+from splat.strategies.forest.settled import Settled, settled
 from splat.strategies.forest.start import Seedlings, seedlings, summed
-from splat.system.foreign import Broken
+from splat.system.foreign import Broken, Record
 from splat.types import Camera, Gaussians
 
 OWN_MID, OWN_ROOT = -1.0, -2.0
@@ -32,6 +35,18 @@ SHRINK = 0.47000362924573563
 (Kerbl et al. 2023, section 5.2)."""
 FEATURE_RATE, SIZE_RATE, LIGHT_RATE, COLOUR_RATE = 7.5e-3, 1e-2, 1e-2, 1e-2
 """Learning rates."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Numbers of roots, mids and leaves to draw with, as their columns are."""
+
+    root: Float[Tensor, "r g"]
+    mid: Float[Tensor, "m f"]
+    rgb: Float[Tensor, "m 3"]
+    size: Float[Tensor, "n 1"]
+    opacity_logit: Float[Tensor, "n"]
+    light: Float[Tensor, "n"]
 
 
 class Trees(Model):
@@ -58,6 +73,7 @@ class Trees(Model):
     rows_are_gaussians = True
     left_out = "how colours depend on the direction, beyond harmonics of degree 3"
     reach = "size"
+    own_suffix = ".forest"
 
     def __init__(
         self,
@@ -69,10 +85,17 @@ class Trees(Model):
         hidden: int = 32,
         mid_cell: float = 4.0,
         root_cell: float = 16.0,
+        steps: Steps = Steps(),  # noqa: B008
+        round_from: int = 0,
+        nodes: tuple[Rows, Rows] | None = None,
     ) -> None:
         """`rows` are Gaussians to start from, or the columns of another such model, whose state is
-        then loaded. Cells are in median distances of neighbours of the start."""
+        then loaded, or whose mids and roots are `nodes`. Cells are in median distances of
+        neighbours of the start; numbers are rounded to `steps` from the step `round_from` on (0:
+        never)."""
         super().__init__()
+        self.steps, self.round_from, self.done = steps, round_from, 0
+        self._kept: Settled | None = None
         self.settings = {
             "mid_features": mid_features, "root_features": root_features, "hidden": hidden,
         }  # fmt: skip
@@ -80,10 +103,14 @@ class Trees(Model):
         if "node" in rows:
             # Nodes come with the state; one of each until then.
             one = rows["mean"].new_zeros(1)
-            begun = Seedlings(rows, {"rgb": one.expand(1, 3), "node": one}, 1)
+            mids: Rows = {"rgb": one.expand(1, 3), "node": one}
+            begun = Seedlings(rows, mids if nodes is None else nodes[0], 1)
         else:
             begun = seedlings(rows, mid_cell, root_cell)
         leaves, mids = begun.leaves, begun.mids
+        zeros = leaves["mean"].new_zeros
+        mid = zeros(len(mids["rgb"]), mid_features) if nodes is None else mids["feature"]
+        root = zeros(begun.roots, root_features) if nodes is None else nodes[1]["feature"]
         place = Rate(making.rates.mean, making.rates.mean_end, making.steps)
         self.cloud = cloud = Cloud(making.moments)
         cloud.add("mean", leaves["mean"], place)
@@ -92,15 +119,15 @@ class Trees(Model):
         cloud.add("light", leaves["light"], Rate(LIGHT_RATE))
         cloud.add("node", leaves["node"], Rate(0.0))
         self._mids, self._roots = Cloud(making.moments), Cloud(making.moments)
-        feature = mids["rgb"].new_zeros(len(mids["rgb"]), mid_features)
-        self._mids.add("feature", feature, Rate(FEATURE_RATE))
+        self._mids.add("feature", mid, Rate(FEATURE_RATE))
         self._mids.add("rgb", mids["rgb"], Rate(COLOUR_RATE))
         self._mids.add("node", mids["node"], Rate(0.0))
-        feature = feature.new_zeros(begun.roots, root_features)
-        self._roots.add("feature", feature, Rate(FEATURE_RATE))
+        self._roots.add("feature", root, Rate(FEATURE_RATE))
         draws = torch.Generator().manual_seed(making.seed)
         networks = Networks(mid_features + root_features, hidden, draws)
         self.beside["networks"] = networks.to(cloud.device).trained(making.steps)
+        context = Context(mid_features, root_features, draws)
+        self.beside["context"] = context.to(cloud.device).trained(making.steps)
         self.beside["mids"] = shared_rows(self._mids)
         self.beside["roots"] = shared_rows(self._roots)
 
@@ -119,6 +146,13 @@ class Trees(Model):
         """The networks that read mids and roots."""
         found = self.beside["networks"].module
         assert isinstance(found, Networks)
+        return found
+
+    @property
+    def context(self) -> Context:
+        """What numbers are expected to be, in a file."""
+        found = self.beside["context"].module
+        assert isinstance(found, Context)
         return found
 
     @property
@@ -141,31 +175,89 @@ class Trees(Model):
         )
         return rows + sum(weights.numel() for weights in self.nets.parameters())
 
-    def features(self) -> Float[Tensor, "m f"]:
-        """What the networks read of each mid: its feature, and its root's."""
-        root = self.roots["feature"].index_select(0, self.root_of)
-        return torch.cat([self.mids["feature"], root], 1)
+    def rounds(self, step: int | None) -> bool:
+        """Whether numbers are rounded at a step; None: after training, as its last step was."""
+        return 0 < self.round_from <= (self.done if step is None else step)
 
-    def shapes(self) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"]]:
+    def shapes(self, step: int | None = None) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"]]:
         """Log sizes and quaternions of length 1 of all leaves."""
-        mid = self.mid_of
-        log_scales, quats = self._shapes(self.features())
-        return self.cloud["size"] + log_scales.index_select(0, mid), quats.index_select(0, mid)
+        mid, drawn = self.mid_of, self.drawn(step)
+        log_scales, quats = self._shapes(self._features(drawn))
+        return drawn.size + log_scales.index_select(0, mid), quats.index_select(0, mid)
 
     def forward(self, camera: Camera, step: int | None = None) -> Gaussians:
-        del step
-        cloud, mid, features = self.cloud, self.mid_of, self.features()
+        mid, drawn = self.mid_of, self.drawn(step)
+        features = self._features(drawn)
         log_scales, quats = self._shapes(features)
-        look = self.mids["rgb"] + self.nets.look(features, self._directions(camera, mid))
+        look = drawn.rgb + self.nets.look(features, self._directions(camera, mid))
         told = torch.cat([log_scales, quats, look], 1).index_select(0, mid)
         log_scales, quats, look = told.split([3, 4, 3], 1)
         return Gaussians(
-            means=cloud["mean"],
+            means=self.cloud["mean"],
             quats=quats,
-            scales=(cloud["size"] + log_scales).exp(),
-            opacities=cloud["opacity_logit"].sigmoid(),
-            colors=(look + cloud["light"][:, None]).sigmoid(),
+            scales=(drawn.size + log_scales).exp(),
+            opacities=drawn.opacity_logit.sigmoid(),
+            colors=(look + drawn.light[:, None]).sigmoid(),
         )
+
+    def drawn(self, step: int | None) -> Drawn:
+        """The numbers to draw with at a step, rounded as a file rounds them where that has begun;
+        their gradients pass through rounding as if it were not."""
+        cloud, steps = self.cloud, self.steps
+        given = (
+            (self.roots["feature"], steps.root),
+            (self.mids["feature"], steps.mid),
+            (self.mids["rgb"], steps.rgb),
+            (cloud["size"], SIZE),
+            (cloud["opacity_logit"], steps.opacity),
+            (cloud["light"], steps.light),
+        )
+        if not self.rounds(step):
+            return Drawn(*(values for values, _ in given))
+        return Drawn(*(_rounded(values, own) for values, own in given))
+
+    def values(self, layout: Layout, drawn: Drawn) -> Values:
+        """Numbers in steps, as a context expects them."""
+        steps, mid_of = self.steps, layout.mid_of
+        size = drawn.size.index_select(0, layout.leaves) / SIZE
+        count = layout.leaf_counts[:, None].to(size.dtype)
+        mean = summed(size, mid_of, len(count)) / count
+        mean = mean + (mean.round() - mean).detach()
+        feature, rgb = (part.index_select(0, layout.mids) for part in (drawn.mid, drawn.rgb))
+        opacity, light = (
+            part.index_select(0, layout.leaves)[:, None] / step
+            for part, step in ((drawn.opacity_logit, steps.opacity), (drawn.light, steps.light))
+        )
+        return Values(
+            drawn.root.index_select(0, layout.roots) / steps.root,
+            torch.cat([feature / steps.mid, rgb / steps.rgb, mean], 1),
+            torch.cat([opacity, size - mean.index_select(0, mid_of), light], 1),
+            self._places(layout, mean[:, 0].detach()),
+        )
+
+    @torch.no_grad()
+    def _places(self, layout: Layout, size: Float[Tensor, "m"]) -> Float[Tensor, "n 3"]:
+        """Places of leaves as `Values` has them, under mids of mean sizes in steps."""
+        mean = self.cloud["mean"].detach().index_select(0, layout.leaves)
+        first = layout.first
+        start = mean[first]
+        off = mean - start.index_select(0, layout.mid_of)
+        off[first] = start - layout.centres.index_select(0, layout.root_of)
+        step = self.steps.place * (size * SIZE).exp()
+        return off / step.index_select(0, layout.mid_of)[:, None]
+
+    def layout(self) -> Layout:
+        """In which order a file would tell it now."""
+        mean = self.cloud["mean"].detach()
+        return laid_out(mean, self.mid_of, self.root_of, len(self.roots))
+
+    def settled(self) -> Settled:
+        """What a file holds of it."""
+        return self._kept or settled(self)
+
+    def keep(self, found: Settled) -> None:
+        """Be what is settled, which these rows were made of: files of it hold that."""
+        self._kept = found
 
     @torch.no_grad()
     def bake(self, camera: Camera | None = None) -> Gaussians:
@@ -184,8 +276,13 @@ class Trees(Model):
         self.cloud.reorder(order)
         return order
 
+    def _features(self, drawn: Drawn) -> Float[Tensor, "m f"]:
+        """What the networks read of each mid: its feature, and its root's."""
+        return torch.cat([drawn.mid, drawn.root.index_select(0, self.root_of)], 1)
+
     @torch.no_grad()
     def apply(self, edit: Edit | None) -> Change:  # type: ignore[override]
+        self._kept = None if edit is not None else self._kept
         if edit is not None and (edit.append or edit.assign):
             check_edit(edit, self.cloud)  # before anything is planted
             edit = replace(
@@ -200,14 +297,25 @@ class Trees(Model):
             self._cleared()
         return change
 
+    def view_centres(self) -> Float[Tensor, "v 3"]:
+        """Where views stand: all that is asked of them once training is over."""
+        if not self.views:
+            return torch.zeros(0, 3)
+        return torch.stack([view.centre for view in self.views]).cpu()
+
+    def stand(self, centres: Any) -> None:
+        """Take cameras for views that stand there, and look anywhere."""
+        self.views = _cameras(centres, self.cloud.device)
+
     def get_extra_state(self) -> dict[str, Any]:
-        return {**self.cloud.state_dict(), "views": _centres(self.views)}
+        return {**self.cloud.state_dict(), "views": self.view_centres(), "done": self.done}
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
         columns = {name: column["values"] for name, column in state["columns"].items()}
         check_shapes(columns)
         self.cloud.load_state_dict(state)
-        self.views = _cameras(state["views"], self.cloud.device)
+        self.stand(state["views"])
+        self.done = Record(state).whole("done")
 
     def _shapes(
         self, features: Float[Tensor, "m f"]
@@ -278,6 +386,10 @@ def _links(child: Cloud, parent: Cloud, children: str, parents: str) -> Int[Tens
     return found
 
 
+def _rounded(values: Tensor, step: float) -> Tensor:
+    return values + ((values / step).round() * step - values).detach()
+
+
 def _numbers(first: int, count: int, like: Tensor) -> Tensor:
     return torch.arange(first, first + count, device=like.device).to(like.dtype)
 
@@ -291,13 +403,6 @@ def _detached(gaussians: Gaussians) -> Gaussians:
         opacities=gaussians.opacities.detach(),
         colors=gaussians.colors.detach(),
     )
-
-
-def _centres(views: tuple[Camera, ...]) -> Tensor:
-    """Where views stand, [v, 3]: all that is asked of them once training is over."""
-    if not views:
-        return torch.zeros(0, 3)
-    return torch.stack([view.centre for view in views]).cpu()
 
 
 def _cameras(centres: Any, device: torch.device) -> tuple[Camera, ...]:

@@ -41,6 +41,7 @@ from splat.runs.replay import read_script
 from splat.strategies.acoustic import sounds
 from splat.strategies.deferred import panorama
 from splat.strategies.deform import files as clip_files
+from splat.strategies.forest import files as forest_files
 from splat.strategies.pool import volume
 from splat.strategies.scaffold import files as anchor_files
 from splat.system.foreign import MOST_MEMORY
@@ -284,6 +285,15 @@ def _anchors(_: Path, file: Path) -> Any:
     return {n: model.cloud[n] for n in model.cloud.names}, drawn, frame, drawing, behind
 
 
+def _forest(_: Path, file: Path) -> Any:
+    model, frame, drawing = forest_files.read(file)
+    K = torch.tensor([[10.0, 0, 5], [0, 10, 5], [0, 0, 1]])
+    drawn = model(Camera(torch.eye(4), K, 10, 10))
+    behind = background_in(file)
+    columns = {n: model.cloud[n] for n in model.cloud.names}
+    return columns, model.view_centres(), drawn, frame, drawing, behind
+
+
 def _clip(_: Path, file: Path) -> Any:
     model, frame, drawing = clip_files.read(file)
     K = torch.tensor([[10.0, 0, 5], [0, 10, 5], [0, 0, 1]])
@@ -397,6 +407,7 @@ READERS: tuple[Reader, ...] = (
     Reader("plans", (s.plans,), (_of_named("", read_comparison),
                                  _of_named("blocks.json", read_block_plan))),
     Reader("anchors", tuple(map(s.anchors, ("plain", "kept plain", "coded"))), (_anchors,)),
+    Reader("forest", tuple(map(s.forest, ("plain", "coded"))), (_forest,)),
     Reader("clip", tuple(map(s.clip, ("plain", "kept plain", "coded"))), (_clip,)),
     Reader("volume", (s.volume_file,), (_volume,)),
     Reader("wav", (s.wav_file, s.wav_of_16_bits), (_sound,)),

@@ -28,6 +28,7 @@ import torch
 from formats import some
 from methods import METHODS, job_of
 from PIL import Image
+from steps import CAMERA
 from test_coded import model_at, opaque, seen
 from test_export_splat import Section, ksplat, upright
 from test_guidance import open_exr
@@ -41,6 +42,8 @@ from splat.strategies.acoustic import sounds
 from splat.strategies.deform import Deform
 from splat.strategies.deform.coded import PlanesCoded
 from splat.strategies.deform.coding.store import write_clip
+from splat.strategies.forest import Forest
+from splat.strategies.forest.store import write_forest
 from splat.strategies.pool import volume
 from splat.strategies.pool.lattice import Lattice
 from splat.strategies.scaffold import Scaffold
@@ -445,6 +448,25 @@ def anchors(kind: str) -> Maker:
             opaque(model)
             model.done = 10_001
             write_anchors(model, path, frame, drawing, (0, 0.5, 1), plain=kind == "kept plain")
+        return {path.name: "anchors"}
+
+    return make
+
+
+def forest(kind: str) -> Maker:
+    """Trees of a few points, plain or coded."""
+
+    def make(folder: Path) -> Targets:
+        path = folder / "scene.forest"
+        frame, drawing = Frame((0.5, 0.25, -1.0), 0.125), Drawing(near=0.2)
+        n = len(seen())
+        rows = {
+            "mean": seen(), "quat": torch.ones(n, 4), "log_scale": torch.zeros(n, 3),
+            "opacity_logit": torch.zeros(n), "sh": torch.rand(n, 1, 3) - 0.5,
+        }  # fmt: skip
+        strategy = Forest(mid_features=2, root_features=2, hidden=4, mid_cell=2, root_cell=4)
+        model = strategy.model(rows, Making(steps=9, views=(CAMERA, CAMERA)))
+        write_forest(model, path, frame, drawing, (0, 0.5, 1), plain=kind == "plain")
         return {path.name: "anchors"}
 
     return make

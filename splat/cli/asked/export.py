@@ -32,8 +32,8 @@ class Export:
     """The file; its ending says which format: .ply, .compressed.ply, .spz, .sog, .tsog, .glb,
     .spz.glb, .splat, .usdc and the other endings of USD, or .html, a page that shows it;
     lod-meta.json or tileset.json (3D Tiles) for levels of detail that are streamed, their files
-    beside it; .anchors for runs of scaffold, and .clip of + deform, which splat alone
-    reads."""
+    beside it; .anchors for runs of scaffold, .forest of forest-inspired, and .clip of + deform,
+    which splat alone reads."""
     target_size: Annotated[str | None, hint("any")] = None
     """Bytes that the file may take, such as 8MB: Gaussians, harmonics and their precision are
     reduced until it does, in the way that loses least."""
@@ -66,7 +66,7 @@ class Export:
     plot: Annotated[Path | None, hint("none")] = None
     """A PNG of the files tried: what they weigh against what they lose."""
     plain: bool = False
-    """Of .anchors and .clip: every number as it is, not coded."""
+    """Of .anchors, .forest and .clip: every number as it is, not coded."""
     settings: Settings = field(default_factory=Settings)
     overwrite: Overwrite = False
     device: DrawOn = "auto"

@@ -1,0 +1,43 @@
+"""What surrounds the numbers of a `.forest` file (`splat.formats.container`), and what its header
+says; torch is not loaded for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from splat.formats.container import Container, background_in, broken
+from splat.system.foreign import Record, reading
+
+__all__ = ["FOREST", "SUFFIX", "broken", "described", "header_of", "read", "write"]
+
+SUFFIX = ".forest"
+FOREST = Container(SUFFIX, b"SPLATFOR", 1)
+read, write = FOREST.read, FOREST.write
+_TOLD = ("leaves", "mids", "roots")
+
+
+def header_of(path: Path) -> dict[str, Any]:
+    """What a file says of itself: kind, leaves, mids, roots, frame, drawing, background."""
+    header = FOREST.read(path)[0]
+    with reading(path, FOREST.whole):
+        said = Record(header)
+        background_in(said)
+        said.text("kind")
+        for name in _TOLD:
+            said.whole(name, least=1)
+    return header
+
+
+def described(path: Path) -> Mapping[str, Any]:
+    """What a file says of itself, for people."""
+    header = header_of(path)
+    return {
+        "format": f".forest, {header['kind']}",
+        **{name: header[name] for name in _TOLD},
+        "settings": header["settings"],
+        "views": header["views"],
+        "frame": header["frame"],
+        "background": header["background"],
+    }

@@ -1,0 +1,151 @@
+"""What the numbers of a forest are expected to be, by what a file has told of it already."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.special import log_ndtr
+
+from splat.core.column import EPSILON, Rate
+from splat.core.model import TrainedModule
+from splat.strategies.forest.layout import Layout
+
+HIDDEN = 16
+"""Width of both networks."""
+CHAIN = 64
+"""Roots, and mids under one root, of which each expects something of the one before: the next is
+as if it were the first, so that a file is told in as many turns at most."""
+OWN = 3
+"""Numbers of a leaf beside its place: opacity, size beyond its mid's, brightness."""
+WIDE = 2.0
+"""Binary logarithm of deviations at first, in steps."""
+GAIN = 0.5
+"""Share of what came before that is expected at first."""
+RATES = (1e-2, 5e-4)
+"""Learning rates at the start and the end of a run."""
+LOG2 = 1.4426950408889634
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What numbers are rounded to multiples of. Sizes are whole eighths of an octave."""
+
+    root: float = 0.2
+    """Features of roots."""
+    mid: float = 0.2
+    """Features of mids."""
+    rgb: float = 0.12
+    """Colours of mids, logits."""
+    light: float = 0.12
+    """Brightness of leaves, logits."""
+    opacity: float = 0.25
+    """Logits of opacity."""
+    place: float = 0.25
+    """Places of leaves, in sizes of their mid."""
+
+
+SIZE = math.log(2) / 8
+"""Step of log sizes."""
+
+
+class Context(nn.Module):
+    """Two small networks, and how much of what came before to expect again.
+
+    Of a root's feature a share of the one before it is expected. A mid's numbers (feature, colour,
+    mean size of its leaves) are expected by its root's feature and a share of the mid before it
+    under the same root; a leaf's by all that is known of its mid.
+    """
+
+    def __init__(self, mid: int, root: int, generator: torch.Generator) -> None:
+        """Widths of the features of mids and of roots."""
+        super().__init__()
+        self.mid, self.root = mid, root
+        told = mid + 4
+        self.root_said = nn.Parameter(torch.zeros(3, root))
+        """Share, mean in steps, log2 of deviation in steps."""
+        self.mid_share = nn.Parameter(torch.full((told,), GAIN))
+        self.mid_in = _drawn(root + told + 1, HIDDEN, generator)
+        self.mid_out = nn.Parameter(torch.zeros(HIDDEN + 1, 2 * told + 1))
+        self.leaf_in = _drawn(root + told + 1, HIDDEN, generator)
+        self.leaf_out = nn.Parameter(torch.zeros(HIDDEN + 1, 2 * OWN + 1))
+        with torch.no_grad():
+            self.root_said[0], self.root_said[2] = GAIN, WIDE
+            self.mid_out[-1, told:] = WIDE
+            self.leaf_out[-1, OWN:] = WIDE
+
+    def trained(self, steps: int) -> TrainedModule:
+        """With an optimizer for a run of so many steps."""
+        optimizer = torch.optim.Adam(self.parameters(), lr=RATES[0], eps=EPSILON, foreach=True)
+        return TrainedModule(self, optimizer, [Rate(*RATES, steps)])
+
+    def bits(self, layout: Layout, values: Values) -> Float[Tensor, ""]:
+        """Bits of all numbers but for links, differentiable in the values and in what this is."""
+        first = torch.arange(len(values.roots), device=values.roots.device) % CHAIN == 0
+        before = values.roots.roll(1, 0).masked_fill(first[:, None], 0)
+        share, mean, wide = self.root_said
+        total = gaussian_bits(values.roots - share * before - mean, wide).sum()
+        first = (layout.place % CHAIN == 0)[:, None]
+        mids = values.mids.roll(1, 0).masked_fill(first, 0)
+        roots = values.roots.index_select(0, layout.root_of)
+        reads = torch.cat([roots, mids, first.to(roots.dtype)], 1)
+        said = _told(reads, self.mid_in, self.mid_out)
+        mean, wide = said[:, :-1].chunk(2, 1)
+        total = total + gaussian_bits(values.mids - self.mid_share * mids - mean, wide).sum()
+        # The spread of first leaves is told in units of space, those of mids in eighths of octaves.
+        far = said[:, -1:] - values.mids[:, -1:].detach() / 8
+        total = total + gaussian_bits(values.places[layout.first], far).sum()
+        count = layout.leaf_counts.to(roots.dtype).log2()[:, None]
+        reads = torch.cat([roots, values.mids, count], 1)
+        said = _told(reads, self.leaf_in, self.leaf_out).index_select(0, layout.mid_of)
+        mean, wide = said[:, :-1].chunk(2, 1)
+        later = ~layout.first
+        near = said[later, -1:]
+        total = total + gaussian_bits(values.places[later], near).sum()
+        return total + gaussian_bits(values.leaves - mean, wide).sum()
+
+
+@dataclass(frozen=True)
+class Values:
+    """Numbers of a forest in steps, in the order of a layout."""
+
+    roots: Float[Tensor, "r g"]
+    mids: Float[Tensor, "m d"]
+    """Feature, colour, size."""
+    leaves: Float[Tensor, "n 3"]
+    """Opacity, size beyond its mid's, brightness."""
+    places: Float[Tensor, "n 3"]
+    """From the middle of the root, of leaves that are not the first of their mid from that one;
+    without gradients."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        parts = (self.roots, self.mids, self.leaves, self.places)
+        return sum(part.numel() for part in parts)
+
+
+def gaussian_bits(apart: Float[Tensor, "n d"], wide: Tensor) -> Float[Tensor, "n d"]:
+    """-log2 of a normal distribution's mass over a step around what is so far from its mean, all in
+    steps; `wide` is log2 of its deviation. By logarithms of tails, so that what lies far out has a
+    gradient too."""
+    inverse = (-wide.clamp(-3, 12)).exp2()
+    far, half = apart.abs() * inverse, 0.5 * inverse
+    near = log_ndtr(half - far)
+    beyond = log_ndtr(-half - far)
+    found: Tensor = -LOG2 * (near + torch.log1p(-(beyond - near).clamp_max(-1e-6).exp()))
+    return found
+
+
+def _drawn(reads: int, gives: int, generator: torch.Generator) -> nn.Parameter:
+    weights = (2 * torch.rand(reads + 1, gives, generator=generator) - 1) / math.sqrt(reads)
+    weights[-1] = 0
+    return nn.Parameter(weights / 4)  # what is read is in steps
+
+
+def _told(values: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    hidden = torch.addmm(first[-1], values, first[:-1]).relu()
+    return torch.addmm(second[-1], hidden, second[:-1])

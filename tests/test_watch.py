@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 import sys
 import time
 import warnings
@@ -33,9 +34,10 @@ from splat.runs import checkpoint
 from splat.runs.folder import Folder
 from splat.runs.log import Log, read_log
 from splat.system.files import DiskFull
+from splat.training.boards import Rerun, TensorBoard, Wandb
 from splat.training.prepare import Job
 from splat.training.slow_steps import SlowSteps
-from splat.training.watchers import Bar, Board, Checkpoints, Diverged, Guard, HeldOut
+from splat.training.watchers import Bar, Checkpoints, Diverged, Guard, HeldOut
 
 
 @dataclass(frozen=True)
@@ -256,13 +258,48 @@ def test_tensorboard_gets_its_scalars(job: Job, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    with closing(Board(tmp_path)) as board:
+    with closing(TensorBoard(tmp_path)) as board:
         job.run.watchers = [board]
         job.run.steps = 20
         train(job.run)
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     assert {"loss/photometric", "gaussians", "edits/append_split"} <= set(events.Tags()["scalars"])
+
+
+def test_rerun_gets_a_recording(job: Job, tmp_path: Path) -> None:
+    pytest.importorskip("rerun", reason="rerun-sdk is not installed")
+    with closing(Rerun(tmp_path / "a.rrd")) as board:
+        job.run.watchers = [board]
+        job.run.steps = 20
+        train(job.run)
+    command = [sys.executable, "-m", "rerun", "rrd", "print", str(tmp_path / "a.rrd")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    for path in ("/loss/photometric", "/gaussians", "/edits/append_split", "/scene"):
+        assert path in said, said
+
+
+def test_wandb_gets_its_scalars(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb", reason="wandb is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with closing(Wandb(tmp_path)) as board:
+        job.run.watchers = [board]
+        job.run.steps = 20
+        train(job.run)
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    told = file.read_bytes()
+    assert all(name in told for name in (b"loss/photometric", b"gaussians", b"edits/append_split"))
+
+
+@pytest.mark.parametrize(("board", "named"), [(Rerun, "rerun"), (Wandb, "wandb")])
+def test_a_board_that_is_missing_is_a_sentence(
+    board: Any, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, named, None)
+    with pytest.raises(
+        ValueError, match=rf"--{named} needs .*pip install 'splat-toolkit\[{named}\]'"
+    ):
+        board(tmp_path / "a.rrd")
 
 
 def test_watchers_cost_little(job: Job, tmp_path: Path) -> None:

@@ -22,6 +22,12 @@ class Watching:
     """Draw a contact sheet and the curves of the run at its end."""
     tensorboard: bool = False
     """Write TensorBoard's event files into the run folder as well."""
+    wandb: bool = False
+    """Log to Weights & Biases as well, as its environment says (WANDB_MODE=offline: to the run
+    folder)."""
+    rerun: bool = False
+    """Write a recording for Rerun into the run folder as well: numbers, and Gaussians now and
+    then."""
     quiet: bool = False
     """Say nothing but warnings and the result."""
 

@@ -98,6 +98,10 @@ class Folder:
         return self.path / "dumps"
 
     @property
+    def rerun(self) -> Path:
+        return self.path / "rerun.rrd"
+
+    @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 
@@ -128,7 +132,8 @@ class Folder:
     def replaced(self) -> Replaced:
         """The run that was here before, until the one that replaces it has a checkpoint."""
         folders = (
-            self.checkpoints, self.tensorboard, self.timeline, self.blocks, self.audio, self.dumps,
+            self.checkpoints, self.tensorboard, self.rerun, self.timeline, self.blocks, self.audio,
+            self.dumps,
         )  # fmt: skip
         return Replaced(self.path, tuple(path.name for path in (*self._files, *folders)))
 

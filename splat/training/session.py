@@ -19,6 +19,7 @@ from splat.rules.views import even_views
 from splat.runs.folder import Folder
 from splat.runs.log import LOG_EVERY, Log, read_log
 from splat.system.clock import Clock
+from splat.training.boards import boards
 from splat.training.finish import held_out_fit
 from splat.training.goals import LOOKS, goals_of
 from splat.training.prepare import Job
@@ -26,7 +27,7 @@ from splat.training.rollback import roll_back, train_finite
 from splat.training.slow_steps import SlowSteps
 from splat.training.stop import Stop, stoppable
 from splat.training.time_budget import TimeLimit
-from splat.training.watchers import Bar, Board, Checkpoints, Diverged, Guard, HeldOut, psnr_key
+from splat.training.watchers import Bar, Checkpoints, Diverged, Guard, HeldOut, psnr_key
 from splat.types import Batch
 
 TRAINED_VIEWS = 16
@@ -122,8 +123,7 @@ def _trained(
             watchers = [bar, *watchers]
         if writes and folder is not None:
             log = stack.enter_context(closing(Log(folder.log, run.step, job.pace.spent)))
-            if watching.tensorboard:
-                board = Board(folder.tensorboard, run.step)
+            for board in boards(watching, folder, run.step):
                 watchers = [stack.enter_context(closing(board)), *watchers]
         looks = _measured(job, watching, folder, log)
         kept: list[Watcher] = []

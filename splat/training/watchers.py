@@ -21,7 +21,7 @@ from splat.evaluation.evaluate import view_psnr
 from splat.loop import Run
 from splat.planning.time_left import TimeLeft
 from splat.runs import checkpoint
-from splat.runs.log import LOG_EVERY, LOOK, Log
+from splat.runs.log import LOOK, Log
 from splat.system.files import DiskFull
 from splat.system.text import span
 from splat.training.goals import Goals
@@ -256,34 +256,6 @@ class Bar:
             f"step {run.step:,} of {run.steps:,}: {_state(run, step, losses)},"
             f" {pace * 1e3:.1f} ms a step, {left} left"
         )
-
-
-class Board:
-    """Writes TensorBoard's event files."""
-
-    def __init__(self, folder: Path, step: int = 0) -> None:
-        """Write into `folder`; what came after `step` is taken back."""
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise ValueError(
-                f"--tensorboard needs TensorBoard, which cannot be imported ({error}): run"
-                " `pip install 'splat-toolkit[tensorboard]'`"
-            ) from error
-        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1)
-
-    def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
-        for name, rows in change.counts.items():
-            self._writer.add_scalar(f"edits/{name.replace(':', '_')}", rows, run.step)
-        if run.step % LOG_EVERY == 0:
-            for name, loss in losses.items():
-                self._writer.add_scalar(f"loss/{name}", float(loss.detach()), run.step)
-            self._writer.add_scalar("psnr/training_view", view_psnr(step), run.step)
-            self._writer.add_scalar("gaussians", len(run.model.cloud), run.step)
-
-    def close(self) -> None:
-        """Flush what is pending and close the files."""
-        self._writer.close()
 
 
 def _state(run: Run, step: Step, losses: Losses) -> str:

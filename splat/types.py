@@ -146,11 +146,14 @@ class Points:
     times: Float[Tensor, "n"] | None = None
     """The instant that each was seen at, 0 to 1 of the clip, NaN: no single one; None: nobody
     knows."""
+    velocities: Float[Tensor, "n 3"] | None = None
+    """Of those that are known to move, world units per clip, NaN of others; None: nobody knows."""
 
     def take(self, rows: Tensor) -> Points:
         """Some of the points: by a mask, or by their numbers in the order wanted."""
         times = None if self.times is None else self.times[rows]
-        return Points(self.positions[rows], self.colors[rows], times)
+        velocities = None if self.velocities is None else self.velocities[rows]
+        return Points(self.positions[rows], self.colors[rows], times, velocities)
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,20 @@ def test_rows_begin_about_their_instant_or_always() -> None:
     assert unknown["log_duration"].exp().tolist() == pytest.approx([UNKNOWN_DURATION] * 3)
 
 
+def test_rows_that_are_known_to_go_begin_so_and_are_short() -> None:
+    given = rows(5, time=torch.tensor([0.0, 0.25, 0.5, 0.5, math.nan]))
+    given["velocity"] = torch.full((5, 3), math.nan)
+    given["velocity"][1:3] = torch.tensor([3.0, 0, 0])
+    found = begun(given, 0.6)
+    durations = found["log_duration"].exp().tolist()
+    assert durations == pytest.approx([0.6, 0.25, 0.25, 0.6, ALWAYS]), "one instant to the next"
+    assert found["velocity"][:, 0].tolist() == [0, 3, 3, 0, 0]
+    assert found["time"].tolist() == [0, 0.25, 0.5, 0.5, 0.5]
+    given["time"][[0, 3]] = math.nan
+    lasting = begun(given, 0.6)["log_duration"].exp()[[0, 3, 4]].tolist()
+    assert lasting == pytest.approx([UNKNOWN_DURATION] * 3), "of the others nothing is known"
+
+
 def test_no_row_is_shorter_than_an_instant() -> None:
     model = with_motion([0.5], [1e-9])
     assert float(model.durations.detach()) == pytest.approx(least_duration(5))

@@ -32,6 +32,9 @@ class Start:
     fill: int = 0
     """Rows to start with where there are fewer points: the rest are copies of these, moved by about
     the distance to their neighbours. 0: as many as there are points."""
+    moves_within: float = 0.0
+    """Time, in clips, for which a row is there at first. What goes far in it is looked for in the
+    photos, and begins as points of each instant (`splat.seeding.moved`). 0: it is not."""
 
 
 class Strategy(ABC):

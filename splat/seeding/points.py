@@ -21,7 +21,8 @@ _log = logging.getLogger(__name__)
 def rows_from_points(points: Points, start: Start, sh_degree: int = 3) -> dict[str, Tensor]:
     """Columns of `Explicit` in Morton order: isotropic, unrotated, of the points' colours.
 
-    Points with times have a column `time` [N], too, as they have it (`splat.strategies.moving`).
+    Points with times have a column `time` [N], too, as they have it, and those with velocities a
+    column `velocity` [N, 3] (`splat.strategies.moving`).
     """
     positions = points.positions.float()
     order = morton_order(positions)
@@ -39,6 +40,7 @@ def rows_from_points(points: Points, start: Start, sh_degree: int = 3) -> dict[s
         "opacity_logit": torch.logit(opacity).repeat(n),
         "sh": sh,
         **({} if times is None else {"time": times}),
+        **({} if points.velocities is None else {"velocity": points.velocities.float()[order]}),
     }
 
 
@@ -53,11 +55,24 @@ def filled(points: Points, count: int, generator: torch.Generator) -> Points:
     copies = points.take(rows)
     spacing = _spacings(points.positions.float(), points.times)[rows]
     moved = torch.randn(len(rows), 3, generator=generator) * spacing[:, None]
-    times = None
-    if points.times is not None and copies.times is not None:
-        times = torch.cat([points.times, copies.times])
+    both = points.take(torch.cat([torch.arange(n), rows]))
     positions = torch.cat([points.positions.float(), copies.positions.float() + moved])
-    return Points(positions, torch.cat([points.colors, copies.colors]), times)
+    return replace(both, positions=positions)
+
+
+def joined(points: Points, fast: Points) -> Points:
+    """The points, and those that are known to move."""
+    n = len(points.positions)
+    times, velocities = points.times, points.velocities
+    times = torch.full((n,), torch.nan) if times is None else times
+    velocities = torch.full((n, 3), torch.nan) if velocities is None else velocities
+    assert fast.times is not None and fast.velocities is not None
+    return Points(
+        torch.cat([points.positions.float(), fast.positions]),
+        torch.cat([points.colors.float(), fast.colors]),
+        torch.cat([times, fast.times]),
+        torch.cat([velocities, fast.velocities]),
+    )
 
 
 def _spacings(

@@ -18,8 +18,9 @@ from splat.photos.loader import Loader
 from splat.planning.ladder import rung_for
 from splat.rules.views import even_views
 from splat.seeding import silhouette, sky
+from splat.seeding.moved import moving_points
 from splat.seeding.planes.assemble import scaffold_of
-from splat.seeding.points import filled, random_in_frusta, rows_from_points
+from splat.seeding.points import filled, joined, random_in_frusta, rows_from_points
 from splat.system.colours import rgb
 from splat.system.numbers import whole
 from splat.types import Frame, Points, SceneData
@@ -27,6 +28,8 @@ from splat.types import Frame, Points, SceneData
 LEAST_ON_PLANES, PLANES_SHARE = 3000, 0.8
 """Number of Gaussians that `--init planes` adds to the points of a scene, or a third of their
 number where that is more; and the share of the cap that all may be, the rest is left for growth."""
+FAST_SHARE = 0.12
+"""Share of the cap, or of the number of points, that points of what moves fast may be at most."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,10 +64,14 @@ def initial_rows(
         begin = _random(photos, options, count, generator)
     else:
         begin = _with_sky(points_to_frame(points, frame), photos, options, strategy.cap)
-    kept = _fewer(len(begin.positions), strategy, generator)
+    fast = _fast(scene, photos, strategy, len(begin.positions), generator)
+    count = 0 if fast is None else len(fast.positions)
+    kept = _fewer(len(begin.positions), strategy, generator, count)
     if kept is not None:
         begin = begin.take(kept)
-    begin = filled(begin, strategy.start.fill, generator)
+    begin = filled(begin, strategy.start.fill - count, generator)
+    if fast is not None:
+        begin = joined(begin, fast)
     return rows_from_points(begin, strategy.start, options.sh_degree)
 
 
@@ -149,6 +156,20 @@ def _check_seen(path: Path, positions: Tensor, scene: SceneData) -> None:
     )
 
 
+def _fast(
+    scene: SceneData, photos: Loader, strategy: Strategy, count: int, generator: torch.Generator
+) -> Points | None:
+    """Points of what moves fast, where the strategy asks for them and photos show some."""
+    within = strategy.start.moves_within
+    if not within or scene.clip is None:
+        return None
+    most = int(FAST_SHARE * (strategy.cap or count))
+    found = moving_points(photos, most, within, generator)
+    if found is not None:
+        _log.info("start     %s points of what moves fast", f"{len(found.positions):,}")
+    return found
+
+
 def _thinned(
     rows: dict[str, Tensor], strategy: Strategy, generator: torch.Generator
 ) -> dict[str, Tensor]:
@@ -156,13 +177,15 @@ def _thinned(
     return rows if kept is None else {name: values[kept] for name, values in rows.items()}
 
 
-def _fewer(count: int, strategy: Strategy, generator: torch.Generator) -> Tensor | None:
-    """Rows to keep where there are more than the cap, in their order; None: all."""
-    if not strategy.cap or count <= strategy.cap:
+def _fewer(
+    count: int, strategy: Strategy, generator: torch.Generator, others: int = 0
+) -> Tensor | None:
+    """Rows to keep where there are, with so many others, more than the cap, in their order; None:
+    all."""
+    if not strategy.cap or count + others <= strategy.cap:
         return None
+    most = strategy.cap - others
     _log.info(
-        "start     %s of %s are kept, drawn evenly: the cap is lower",
-        f"{strategy.cap:,}",
-        f"{count:,}",
+        "start     %s of %s are kept, drawn evenly: the cap is lower", f"{most:,}", f"{count:,}"
     )
-    return torch.randperm(count, generator=generator)[: strategy.cap].sort().values
+    return torch.randperm(count, generator=generator)[:most].sort().values

@@ -57,7 +57,7 @@ class Timed(Explicit):
         """`rows` are Gaussians to start from, which `begun` gives a motion, or the columns of
         another such model."""
         instants = len({camera.time for camera in making.views})
-        if "velocity" not in rows:
+        if not rows.keys() & {"duration", "log_duration"}:  # from points
             if making.views and instants < 2:
                 _log.info("moving    all stands still: the photos are of one instant")
             rows = begun(rows, duration) if instants > 1 else still(rows)

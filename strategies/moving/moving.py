@@ -16,7 +16,7 @@ from splat.core.edit import Assign, Drop, Edit, Rows
 from splat.core.families import merged_edits
 from splat.core.model import Making, Model
 from splat.core.step import Step
-from splat.core.strategy import Wrapper, recycler
+from splat.core.strategy import Start, Wrapper, recycler
 from splat.strategies.moving.births import split_in_time
 from splat.strategies.moving.model import Timed
 from splat.strategies.moving.still import stilled
@@ -52,6 +52,10 @@ class Moving(Wrapper):
     are split."""
     every: Annotated[int, at_least(1)] = 100
     """Steps between looks at what is dead."""
+
+    @property
+    def start(self) -> Start:  # type: ignore[override]
+        return replace(self.base.start, moves_within=self.duration)
 
     def scheduled(self, steps: int) -> Moving:
         return replace(

@@ -26,6 +26,8 @@ NEAR = 1.5
 """A point stands still that has, at every other keyframe, a neighbour within so many times the
 distance to its neighbour of rank `NEIGHBOURS` at its own: far away points are farther apart."""
 NEIGHBOURS = 3
+LASTS = 1.0
+"""Duration of what is known to go, in times from one instant at which it is known to the next."""
 KEYFRAMES = 8
 """Most keyframes that are compared, evenly spread."""
 
@@ -52,16 +54,26 @@ def begun(rows: Rows, duration: float) -> Rows:
     mean = rows["mean"]
     time = rows.get("time")
     time = mean.new_full((len(mean),), math.nan) if time is None else time.to(mean)
-    rest = time.isnan() | standing_still(mean, time)
-    lasts = UNKNOWN_DURATION if bool(time.isnan().all()) else ALWAYS
+    velocity = rows.get("velocity", torch.full_like(mean, math.nan)).to(mean)
+    fast = velocity.isfinite().all(1)
+    of_points = time.masked_fill(fast, math.nan)
+    rest = ~fast & (time.isnan() | standing_still(mean, of_points))
+    lasts = UNKNOWN_DURATION if bool(of_points.isnan().all()) else ALWAYS
+    lasting = torch.full_like(time, duration).masked_fill(rest, lasts)
+    if bool(fast.any()):
+        lasting = lasting.masked_fill(fast, min(duration, LASTS * _between(time[fast])))
     return {
         **rows,
         "time": time.masked_fill(rest, STILL_TIME),
-        "log_duration": torch.full_like(time, math.log(duration)).masked_fill(
-            rest, math.log(lasts)
-        ),
-        "velocity": torch.zeros_like(mean),
+        "log_duration": lasting.log(),
+        "velocity": velocity.where(fast[:, None], 0),
     }
+
+
+def _between(times: Float[Tensor, "n"]) -> float:
+    """Time from an instant to the next one."""
+    instants = times.unique()
+    return float(instants.diff().median()) if len(instants) > 1 else 1.0
 
 
 def standing_still(positions: Float[Tensor, "n 3"], times: Float[Tensor, "n"]) -> Bool[Tensor, "n"]:

@@ -1,0 +1,109 @@
+"""Points of what moves fast, found in photos."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from splat import datasets, kernels
+from splat.core.frame import Frame
+from splat.datasets.demo import clip, motion
+from splat.datasets.demo.shapes import SOLIDS
+from splat.photos.loader import Loader
+from splat.seeding import moved
+from splat.seeding.moved import moving_points, velocities
+from splat.seeding.points import joined
+from splat.types import Points
+
+
+def blob(middle: tuple[float, float, float], color: float, seed: int) -> tuple[Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    places = torch.tensor(middle) + 0.1 * torch.rand(60, 3, generator=draw)
+    return places, torch.full((60, 3), color)
+
+
+def at(time: float, *blobs: tuple[Tensor, Tensor]) -> Points:
+    places, colors = (torch.cat(each) for each in zip(*blobs, strict=True))
+    return Points(places, colors, torch.full((len(places),), time))
+
+
+def test_velocities_are_of_things_that_go_on_and_keep_their_colour() -> None:
+    """One goes past another that stands where it was, one turns back, one is gone at once."""
+    instants = [
+        at(
+            0.25 * k,
+            blob((0.5 * k, 0, 0), 0.9, 10 + k),  # two units per clip
+            blob((0.5, 0.0, 0.0), 0.1, 20 + k),  # stands
+            blob((0.0, 3 - abs(k - 1), 0), 0.5, 30 + k),  # there and back
+        )
+        for k in range(3)
+    ]
+    found = velocities(instants).view(3, 3, 60, 3)
+    assert found[0].isnan().all() and found[2].isnan().all(), "nothing is known before and after"
+    going, standing, back = found[1]
+    off = (going - torch.tensor([2.0, 0, 0])).norm(dim=1)
+    assert float(off.nanquantile(0.9)) < 0.2 and float(off.isnan().float().mean()) < 0.1
+    stood = standing[standing.isfinite().all(1)]
+    assert not len(stood) or float(stood.norm(dim=1).max()) < 0.4
+    assert bool(back.isnan().any(1).all()), "where it goes back it has no velocity"
+    alone = velocities([instants[0], Points(torch.zeros(0, 3), torch.zeros(0, 3)), instants[2]])
+    assert len(alone) == 360 and bool(alone.isnan().all())
+
+
+@pytest.fixture(scope="module")
+def hopping(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bead is a few pixels wide in it, and half its way around apart from one instant to the
+    third."""
+    folder = tmp_path_factory.mktemp("clip") / "hopping"
+    clip.write(folder, cameras=9, instants=16, width=64, height=48, samples=1, points=200)
+    return folder
+
+
+def test_what_is_small_and_fast_is_found_where_it_is(
+    hopping: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moved, "DRAWN", 4096)
+    monkeypatch.setattr(moved, "MOST_POINTS", 400)
+    scene = datasets.load(hopping)
+    train = [replace(v, camera=replace(v.camera, index=i)) for i, v in enumerate(scene.train)]
+    with kernels.one_torch_thread():
+        frame = Frame((0.0, 0.0, 0.0), 1.0)
+        photos = Loader(train, frame=frame)
+        found = moving_points(photos, 500, 0.2, torch.Generator().manual_seed(1))
+        again = moving_points(photos, 500, 0.2, torch.Generator().manual_seed(1))
+        assert moving_points(photos, 500, 1e-4, torch.Generator()) is None, "nothing is so fast"
+        of_two = Loader(train[:32], frame=frame)
+        assert moving_points(of_two, 500, 0.2, torch.Generator()) is None, "two cameras only"
+        photos.close()
+        of_two.close()
+    assert found is not None and again is not None and found.times is not None
+    assert found.velocities is not None and torch.equal(found.positions, again.positions)
+    assert 50 < len(found.positions) <= 500 and bool(found.velocities.isfinite().all())
+    number = next(i for i, solid in enumerate(SOLIDS) if solid.name == "bead")
+    near, off = [], []
+    for time in found.times.unique().tolist():
+        rows = found.times == time
+        bead = motion.at(time)[number]
+        places = found.positions[rows].double().numpy()
+        away = np.linalg.norm(places - np.array(bead.position), axis=1)
+        mine = away < 2 * max(bead.half)
+        true = motion.velocities(np.full(len(places), number + 1), places, time)
+        off += list(np.linalg.norm(found.velocities[rows].numpy() - true, axis=1)[mine])
+        near += list(mine)
+    assert np.mean(near) > 0.5, "most are of the bead, a fiftieth of what is seen"
+    assert np.median(off) < 0.4 * 2 * math.pi * motion.OUTER
+
+
+def test_points_and_those_that_go_are_put_together() -> None:
+    still = Points(torch.zeros(2, 3), torch.ones(2, 3))
+    fast = Points(torch.ones(1, 3), torch.ones(1, 3), torch.ones(1), torch.ones(1, 3))
+    both = joined(still, fast)
+    assert both.times is not None and both.velocities is not None
+    assert both.times.isnan().tolist() == [True, True, False]
+    assert both.take(torch.tensor([2])).velocities.tolist() == [[1, 1, 1]]

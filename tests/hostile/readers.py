@@ -21,6 +21,7 @@ from splat.cli.opened import cameras_of, open_scene
 from splat.comparison.plan import read_plan as read_comparison
 from splat.core.strategy import Fixed
 from splat.datasets import photo as stored_photo
+from splat.datasets.objects import files as object_files
 from splat.formats import join, ply, sog
 from splat.photos.disk_cache import Shelf
 from splat.photos.exif import exposure_value
@@ -307,6 +308,12 @@ def _volume(_: Path, file: Path) -> Any:
     return found.gaussians, found.slots, found.lattice
 
 
+def _corpus(root: Path, _: Path) -> Any:
+    found = object_files.read(root)
+    rows = [found.rows(i) for i in range(len(found))]
+    return found.texts, found.splits, rows, [found.thing(i) for i in range(len(found))]
+
+
 def _sound(_: Path, file: Path) -> Any:
     head = sounds.look(file)
     return (
@@ -410,6 +417,7 @@ READERS: tuple[Reader, ...] = (
     Reader("forest", tuple(map(s.forest, ("plain", "coded"))), (_forest,)),
     Reader("clip", tuple(map(s.clip, ("plain", "kept plain", "coded"))), (_clip,)),
     Reader("volume", (s.volume_file,), (_volume,)),
+    Reader("objects", (s.corpus,), (_corpus,)),
     Reader("wav", (s.wav_file, s.wav_of_16_bits), (_sound,)),
     Reader("sounds", (s.own_sounds, s.soundspaces), (_sound_folder,)),
     Reader("rwavs", (s.rwavs,), (lambda root, _: _sound_folder(root / "1", root),)),

@@ -35,6 +35,7 @@ from test_guidance import open_exr
 
 from splat import formats
 from splat.core.model import Making
+from splat.datasets.objects import files as object_files
 from splat.formats.settings import Settings
 from splat.photos.disk_cache import Shelf
 from splat.runs import checkpoint
@@ -498,6 +499,12 @@ def volume_file(folder: Path) -> Targets:
     whole = volume.volume_of(some(9, 1), torch.arange(0, 27, 3), lattice)
     volume.write(whole, folder / "v.npz")
     return {"v.npz": "zip"}
+
+
+def corpus(folder: Path) -> Targets:
+    """Two things with words, one of them held out."""
+    object_files.write(folder, 1)
+    return {"corpus.json": "json", "gaussians.npz": "zip"}
 
 
 def run_folder(*strategy: str) -> Maker:

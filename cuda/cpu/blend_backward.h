@@ -175,7 +175,7 @@ static void backward_tile(const ExtraChannels& extra, const PixelMaps& maps, con
   load_tile<kExtra>(extra, b, grid, tile, s);
   if constexpr (kExtra) s.values.resize(extra.count), s.sums.resize(std::size_t(extra.count) * W);
   if constexpr (kMaps > 0) maps.load(grid, tile, s.maps);
-  PairBackward<kExtra, kAbsolute, kMaps> pairs{extra, maps, s, {}};
+  PairBackward<kExtra, kAbsolute, kMaps> pairs{extra, maps, s, {}, {}};
   each_drawn(order, records, tile, index, out, s.batch, [&](uint32_t pair, const Placed& g, uint64_t hits) {
     Meeting* met = pairs.meet(g, hits);
     pairs.finish();

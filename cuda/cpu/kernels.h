@@ -102,12 +102,12 @@ struct Adam {
   double rate, tail_rate;
   double beta1, beta2, epsilon;
   double correction1, correction2;  // 1 - beta^count: what m and v are divided by, as m^ and v^
-  const void* factors;     // [rows, 6] of harmonics of this degree, as backward leaves them
-  int degree;
-  const uint8_t* visible;  // [rows], or null: rows where it is 0 keep their values and moments
-  bool half;               // the moments are bfloat16, rounded at random
-  uint32_t seed;           // of the rounding
-  bool half_values;        // the values are bfloat16, rounded likewise
+  const void* factors = nullptr;  // [rows, 6] of harmonics of this degree, as backward leaves them
+  int degree = 0;
+  const uint8_t* visible = nullptr;  // [rows], or null: rows where it is 0 keep their values and moments
+  bool half = false;              // the moments are bfloat16, rounded at random
+  uint32_t seed = 0;              // of the rounding
+  bool half_values = false;       // the values are bfloat16, rounded likewise
 };
 
 struct Activation {

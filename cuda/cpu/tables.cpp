@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "processor.h"
 
 namespace splat {
 
@@ -15,21 +16,13 @@ extern const Table table_neon;
 
 namespace {
 
-// Every feature that CMakeLists.txt lets the compiler use is asked for: a virtual machine may hide any
-// of them. `__builtin_cpu_supports` says no to AVX and AVX-512 where the system does not save their
-// registers, too (XGETBV, in libgcc and in compiler-rt alike).
 bool runs(const Table* candidate) {
 #if defined(SPLAT_X86)
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-                    __builtin_cpu_supports("popcnt");
-  if (candidate == &table_avx2) return avx2;
+  if (candidate == &table_avx2) return features().avx2;
 #if defined(SPLAT_EMULATE_AVX512)
   if (candidate == &table_avx512) return true;
 #endif
-  if (candidate == &table_avx512)
-    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  if (candidate == &table_avx512) return features().avx512;
 #endif
   return candidate != nullptr;
 }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 OURS = "splat-toolkit"
 OTHERS = {
@@ -27,7 +26,7 @@ def beside(package: str | None) -> tuple[str, ...]:
     if package is None:
         return ()
     try:
-        names = os.listdir(Path(package).parent.parent)
+        names = os.listdir(os.path.dirname(os.path.dirname(package)))
     except OSError:
         return ()
     return tuple(sorted({found[1].lower() for found in map(_RECORD.fullmatch, names) if found}))

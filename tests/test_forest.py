@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from methods import METHODS, ends_with_and_without_a_break, job_of
-from steps import CAMERA, assert_consistent, fill_moments, refined, step_of
+from steps import CAMERA, NoRenderer, assert_consistent, fill_moments, refined, step_of
 from torch import Tensor
 
 from splat import loop
@@ -20,6 +20,7 @@ from splat.core.maps import Error
 from splat.core.model import Making
 from splat.core.shared_rows import SharedRows, Table, shared_rows
 from splat.math import SH_C0, logit_of
+from splat.options import Options
 from splat.rules import window
 from splat.strategies.budget import Budget
 from splat.strategies.crop import Crop
@@ -29,6 +30,10 @@ from splat.strategies.forest.model import OWN_MID, OWN_ROOT, SHRINK, Trees
 from splat.strategies.freeze import Freeze
 from splat.strategies.protect import Protect
 from splat.system.foreign import Broken
+from splat.training.row_budget import within_budget
+from splat.types import Drawing, Frame
+from splat.viewer.source import Unbaked
+from splat.viewer.values import Sweep, heatmap_names, values
 
 GRADIENT = Forest(grow="gradient", opacity_leak=0.0)
 """Births and deaths by the gradient alone."""
@@ -357,3 +362,27 @@ def test_shared_rows_say_what_does_not_fit() -> None:
         model.cloud["node"][3] = len(model.mids)
     with pytest.raises(Broken, match=r"has leaves that hang on mids 0 to \d+; expected 0 to"):
         model(CAMERA)
+
+
+def test_heatmaps_know_siblings_cousins_and_levels() -> None:
+    """Three leaves share a mid and a root; of two one has a mid, one a root of its own."""
+    model = trees_at(torch.cat([one_mid(3), one_mid(2) + 9]))
+    own = torch.tensor([OWN_MID, OWN_ROOT])
+    model.apply(Edit(assign=(Assign(torch.tensor([1, 4]), {"node": own}, "own"),)))
+    found = {name: each.tolist() for name, each in model.traits().items()}
+    assert found == {
+        "siblings": [2, 1, 2, 1, 1], "cousins": [3, 3, 3, 1, 1], "level": [0, 1, 0, 2, 2],
+    }  # fmt: skip
+    frame, drawing = Frame((0.0, 0.0, 0.0), 1.0), Drawing()
+    source = Unbaked(model, name="", frame=frame, render=NoRenderer(), drawing=drawing)
+    names = heatmap_names(source, None)
+    assert {"siblings", "cousins", "level", "opacity"} <= {*names}
+    rows, sweep = torch.tensor([4, 0]), Sweep(source)
+    shown = values("level", source, model.bake(CAMERA), rows, None, sweep)
+    assert shown is not None and shown.tolist() == [2, 0]
+
+
+def test_a_budget_of_bytes_is_one_of_leaves() -> None:
+    """Nine bytes each."""
+    assert within_budget(Forest(), Options(steps=30, budget="4500B")).cap == 500
+    assert within_budget(Forest(), Options(steps=30, budget="700")).cap == 700

@@ -200,7 +200,7 @@ class Easel:
         within = colors.span(numbers, look.percent, look.log)
         hot = tinted(gaussians, colors.colours_of(numbers, within, look.colors))
         drawn = self._drawn(hot, camera, look.overlay)
-        title = MEANING[look.heat]
+        title = MEANING.get(look.heat, look.heat)
         done, most = self.sweep.progress
         note = f"a sweep is at view {done} of {most}" if done else ""
         return drawn.image, drawn, colors.legend(within, look.colors, title), note

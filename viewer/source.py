@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -134,6 +134,11 @@ class Source(ABC):
         return None
 
     @property
+    def traits(self) -> Mapping[str, Float[Tensor, "n"]]:
+        """Numbers of rows that only their model knows (`Model.traits`)."""
+        return {}
+
+    @property
     def views(self) -> int:
         """Number of views that can be surveyed."""
         return len(self.cameras) if self.photos is None else self.photos.trained
@@ -187,6 +192,10 @@ class Live(Source):
     @property
     def motion(self) -> Motion | None:
         return self.run.model.motion()
+
+    @property
+    def traits(self) -> Mapping[str, Float[Tensor, "n"]]:
+        return self.run.model.traits()
 
     def baked(self) -> Gaussians:
         return self.run.baked()
@@ -285,6 +294,10 @@ class Unbaked(Still):
     @property
     def motion(self) -> Motion | None:
         return self._model.motion()
+
+    @property
+    def traits(self) -> Mapping[str, Float[Tensor, "n"]]:
+        return self._model.traits()
 
     def baked(self) -> Gaussians:
         if self._gaussians is _NOTHING:

@@ -113,7 +113,7 @@ def heatmap_names(source: Source, chronicle: Chronicle | None) -> tuple[str, ...
     swept = tuple(SWEPT) if source.views else ()
     if source.photos is None:
         swept = tuple(name for name in swept if name != "error")
-    return (*OWN, *(MOVING if source.moves else ()), *watched, *swept)
+    return (*OWN, *(MOVING if source.moves else ()), *source.traits, *watched, *swept)
 
 
 def values(
@@ -134,6 +134,8 @@ def values(
             return None
         found = MOVING[name](motion)[rows]
         return found / source.frame.scale if name == "speed" else found
+    if name in (traits := source.traits):
+        return traits[name].float()[rows]
     if name in SWEPT:
         return None if sweep.scores is None else SWEPT[name](sweep.scores).float()[rows]
     if chronicle is None:

@@ -136,6 +136,11 @@ class Model(nn.Module):
         """How rows move, without gradients; None: what it makes is of no time."""
         return None
 
+    def traits(self) -> Mapping[str, Float[Tensor, "n"]]:
+        """Numbers of rows that are the model's own, for people who look at heatmaps, by what they
+        are called; the same names each time."""
+        return {}
+
     def kept(self, gaussians: Gaussians) -> Gaussians:
         """The Gaussians of a set (frame of training) inside the region: those that files hold."""
         return gaussians if self.region is None else self.region.kept(gaussians, self.frame)
@@ -256,6 +261,9 @@ class AlteredModel(Model):
 
     def motion(self) -> Motion | None:
         return self.base.motion()
+
+    def traits(self) -> Mapping[str, Float[Tensor, "n"]]:
+        return self.base.traits()
 
     def networks(self) -> Mapping[str, TrainedModule]:
         return self.base.networks()

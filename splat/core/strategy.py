@@ -54,7 +54,8 @@ class Strategy(ABC):
     draws: int = 1
     """About how many Gaussians a row makes in a picture (`Model.draws`)."""
     row_bytes: int = 0
-    """Bytes of a row in the method's own file; 0: rows are Gaussians, as other files hold."""
+    """Bytes of a row in the method's own file, before a part codes it; 0: rows are Gaussians, as
+    other files hold."""
     needs: Needs = Needs()
     """What it asks of the renderer at every step."""
     start: Start = Start()

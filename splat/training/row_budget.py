@@ -27,7 +27,7 @@ def within_budget(strategy: Strategy, options: Options) -> Strategy:
     suffix, (count, of_bytes) = options.budget_of, amount(options.budget)
     if of_bytes and strategy.row_bytes:
         rows, unit = max(1, count // strategy.row_bytes), strategy.handles
-        unit_text = f"of {strategy.row_bytes:,} bytes each, before they are coded"
+        unit_text = f"of {strategy.row_bytes:,} bytes each in the method's own file"
     else:
         rows = rows_within(options.budget, options.sh_degree, suffix)
         unit = "Gaussians" if strategy.handles in ("", "gaussians") else strategy.handles

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.special import log_ndtr
 
@@ -82,30 +82,56 @@ class Context(nn.Module):
         optimizer = torch.optim.Adam(self.parameters(), lr=RATES[0], eps=EPSILON, foreach=True)
         return TrainedModule(self, optimizer, [Rate(*RATES, steps)])
 
-    def bits(self, layout: Layout, values: Values) -> Float[Tensor, ""]:
-        """Bits of all numbers but for links, differentiable in the values and in what this is."""
-        first = torch.arange(len(values.roots), device=values.roots.device) % CHAIN == 0
-        before = values.roots.roll(1, 0).masked_fill(first[:, None], 0)
+    def bits(self, layout: Layout, values: Values, some: slice = slice(None)) -> Float[Tensor, ""]:
+        """Bits of all numbers but for links, differentiable in the values and in what this is.
+
+        Only of `some` roots, mids and leaves, which then stand for all.
+        """
+        return sum(
+            (
+                self._roots(values, some),
+                self._mids(layout, values, some),
+                self._leaves(layout, values, some),
+            ),
+            start=values.roots.new_zeros(()),
+        )
+
+    def _roots(self, values: Values, some: slice) -> Float[Tensor, ""]:
+        rows = torch.arange(len(values.roots), device=values.roots.device)[some]
+        past = _before(values.roots, rows, rows % CHAIN == 0)
         share, mean, wide = self.root_said
-        total = gaussian_bits(values.roots - share * before - mean, wide).sum()
-        first = (layout.place % CHAIN == 0)[:, None]
-        mids = values.mids.roll(1, 0).masked_fill(first, 0)
-        roots = values.roots.index_select(0, layout.root_of)
-        reads = torch.cat([roots, mids, first.to(roots.dtype)], 1)
+        apart = values.roots.index_select(0, rows) - share * past - mean
+        return gaussian_bits(apart, wide).sum() * (len(values.roots) / max(len(rows), 1))
+
+    def _mids(self, layout: Layout, values: Values, some: slice) -> Float[Tensor, ""]:
+        rows = torch.arange(len(values.mids), device=values.mids.device)[some]
+        first = (layout.place % CHAIN == 0).index_select(0, rows)
+        past, own = _before(values.mids, rows, first), values.mids.index_select(0, rows)
+        roots = values.roots.index_select(0, layout.root_of.index_select(0, rows))
+        reads = torch.cat([roots, past, first[:, None].to(roots.dtype)], 1)
         said = _told(reads, self.mid_in, self.mid_out)
         mean, wide = said[:, :-1].chunk(2, 1)
-        total = total + gaussian_bits(values.mids - self.mid_share * mids - mean, wide).sum()
+        total = gaussian_bits(own - self.mid_share * past - mean, wide).sum()
         # The spread of first leaves is told in units of space, those of mids in eighths of octaves.
-        far = said[:, -1:] - values.mids[:, -1:].detach() / 8
-        total = total + gaussian_bits(values.places[layout.first], far).sum()
-        count = layout.leaf_counts.to(roots.dtype).log2()[:, None]
-        reads = torch.cat([roots, values.mids, count], 1)
-        said = _told(reads, self.leaf_in, self.leaf_out).index_select(0, layout.mid_of)
+        far = said[:, -1:] - own[:, -1:].detach() / 8
+        counts = layout.leaf_counts
+        places = values.places.index_select(0, (counts.cumsum(0) - counts).index_select(0, rows))
+        total = total + gaussian_bits(places, far).sum()
+        return total * (len(values.mids) / max(len(rows), 1))
+
+    def _leaves(self, layout: Layout, values: Values, some: slice) -> Float[Tensor, ""]:
+        rows = torch.arange(len(values.leaves), device=values.leaves.device)[some]
+        mid = layout.mid_of.index_select(0, rows)
+        counts = layout.leaf_counts.to(values.mids.dtype).log2()[:, None].index_select(0, mid)
+        roots = values.roots.index_select(0, layout.root_of.index_select(0, mid))
+        reads = torch.cat([roots, values.mids.index_select(0, mid), counts], 1)
+        said = _told(reads, self.leaf_in, self.leaf_out)
         mean, wide = said[:, :-1].chunk(2, 1)
-        later = ~layout.first
-        near = said[later, -1:]
-        total = total + gaussian_bits(values.places[later], near).sum()
-        return total + gaussian_bits(values.leaves - mean, wide).sum()
+        total = gaussian_bits(values.leaves.index_select(0, rows) - mean, wide).sum()
+        later = (~layout.first).index_select(0, rows)
+        places = values.places.index_select(0, rows[later])
+        total = total + gaussian_bits(places, said[later, -1:]).sum()
+        return total * (len(values.leaves) / max(len(rows), 1))
 
 
 @dataclass(frozen=True)
@@ -126,6 +152,13 @@ class Values:
         """How many there are."""
         parts = (self.roots, self.mids, self.leaves, self.places)
         return sum(part.numel() for part in parts)
+
+
+def _before(
+    values: Float[Tensor, "n d"], rows: Int[Tensor, "k"], first: Bool[Tensor, "k"]
+) -> Float[Tensor, "k d"]:
+    """The rows before some; 0 of those that are the first of a chain."""
+    return values.index_select(0, (rows - 1).clamp_min(0)).masked_fill(first[:, None], 0)
 
 
 def gaussian_bits(apart: Float[Tensor, "n d"], wide: Tensor) -> Float[Tensor, "n d"]:

@@ -41,8 +41,6 @@ APART = 1.5
 parent's longest axis; both lie as far from where it was."""
 FAINTER = 0.7
 """Opacity of these two, over what the parent's was."""
-BITS_EVERY = 4
-"""Steps of which one counts bits."""
 SOLID = 0.5
 """Largest opacity with which a child of a gradient is born."""
 
@@ -62,6 +60,7 @@ class Forest(Strategy):
 
     known_as: ClassVar[str] = "forest-inspired"
     handles = "leaves"
+    row_bytes = 9
     cap: Annotated[int, at_least(1)] = 1_000_000
     """Most leaves the cloud may grow to."""
     grow: Literal["error", "gradient"] = "error"
@@ -165,7 +164,7 @@ class Forest(Strategy):
         )
 
     def objectives(self) -> Mapping[str, Objective]:
-        return {"bits": Bits(self.rate, BITS_EVERY)} if self.rate and self.round_from else {}
+        return {"bits": Bits(self.rate)} if self.rate and self.round_from else {}
 
     def begin(self, model: Model) -> None:
         if self.grow == "gradient":

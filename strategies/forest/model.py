@@ -182,15 +182,14 @@ class Trees(Model):
     def shapes(self, step: int | None = None) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"]]:
         """Log sizes and quaternions of length 1 of all leaves."""
         mid, drawn = self.mid_of, self.drawn(step)
-        log_scales, quats = self._shapes(self._features(drawn))
+        none = drawn.rgb.new_zeros(len(drawn.rgb), 3)
+        log_scales, quats, _ = self._told(drawn, none)
         return drawn.size + log_scales.index_select(0, mid), quats.index_select(0, mid)
 
     def forward(self, camera: Camera, step: int | None = None) -> Gaussians:
         mid, drawn = self.mid_of, self.drawn(step)
-        features = self._features(drawn)
-        log_scales, quats = self._shapes(features)
-        look = drawn.rgb + self.nets.look(features, self._directions(camera, mid))
-        told = torch.cat([log_scales, quats, look], 1).index_select(0, mid)
+        log_scales, quats, look = self._told(drawn, self._directions(camera, mid))
+        told = torch.cat([log_scales, quats, drawn.rgb + look], 1).index_select(0, mid)
         log_scales, quats, look = told.split([3, 4, 3], 1)
         return Gaussians(
             means=self.cloud["mean"],
@@ -251,6 +250,19 @@ class Trees(Model):
         mean = self.cloud["mean"].detach()
         return laid_out(mean, self.mid_of, self.root_of, len(self.roots))
 
+    @torch.no_grad()
+    def traits(self) -> Mapping[str, Float[Tensor, "n"]]:
+        """Leaves of the same mid, and of the same root; and as levels whether a leaf has both with
+        none else (2), a mid (1), or shares that, too (0)."""
+        mid = self.mid_of
+        root = self.root_of[mid]
+        siblings, cousins = (
+            torch.bincount(each, minlength=len(cloud))[each].float()
+            for each, cloud in ((mid, self.mids), (root, self.roots))
+        )
+        level = (siblings == 1).float() + (cousins == 1).float()
+        return {"siblings": siblings, "cousins": cousins, "level": level}
+
     def settled(self) -> Settled:
         """What a file holds of it."""
         return self._kept or settled(self)
@@ -275,10 +287,6 @@ class Trees(Model):
         order = morton_order(self.cloud["mean"].detach())
         self.cloud.reorder(order)
         return order
-
-    def _features(self, drawn: Drawn) -> Float[Tensor, "m f"]:
-        """What the networks read of each mid: its feature, and its root's."""
-        return torch.cat([drawn.mid, drawn.root.index_select(0, self.root_of)], 1)
 
     @torch.no_grad()
     def apply(self, edit: Edit | None) -> Change:  # type: ignore[override]
@@ -317,12 +325,14 @@ class Trees(Model):
         self.stand(state["views"])
         self.done = Record(state).whole("done")
 
-    def _shapes(
-        self, features: Float[Tensor, "m f"]
-    ) -> tuple[Float[Tensor, "m 3"], Float[Tensor, "m 4"]]:
-        log_scales, turn = self.nets.shape(features).split([3, 4], 1)
+    def _told(
+        self, drawn: Drawn, directions: Float[Tensor, "m 3"]
+    ) -> tuple[Float[Tensor, "m 3"], Float[Tensor, "m 4"], Float[Tensor, "m 3"]]:
+        """Log sizes, quaternions of length 1 and what is added to colours, of each mid."""
+        told = self.nets.told(drawn.mid, drawn.root, self.root_of, directions)
+        log_scales, turn, look = told.split([3, 4, 3], 1)
         quats = turn + turn.new_tensor([1.0, 0.0, 0.0, 0.0])
-        return log_scales, functional.normalize(quats, dim=1)
+        return log_scales, functional.normalize(quats, dim=1), look
 
     def _directions(self, camera: Camera, mid: Int[Tensor, "n"]) -> Float[Tensor, "m 3"]:
         """From the camera to the middle of each mid's leaves."""

@@ -12,24 +12,28 @@ from splat.core.objective import Objective
 from splat.core.step import Step
 from splat.strategies.forest.model import Trees
 
+EVERY = 8
+"""Steps of which one counts bits, and rows of which one is counted."""
+
 
 @dataclass(frozen=True)
 class Bits(Objective):
     """rate * bits per number of the forest, as its context expects them; places have no gradient.
 
-    Of one step in `every`, and so many times as much: the order in which a file tells a forest is
-    found anew for it. 0 until numbers are rounded.
+    Of one step in `EVERY`, and so many times as much: the order in which a file tells a forest is
+    found anew for it; and there of each `EVERY`th root, mid and leaf, others each time. 0 until
+    numbers are rounded.
     """
 
     rate: float
-    every: int
 
     def __call__(self, step: Step) -> Float[Tensor, ""]:
         trees = step.model.core
         assert isinstance(trees, Trees)
-        if not trees.rounds(step.number) or step.number % self.every:
+        if not trees.rounds(step.number) or step.number % EVERY:
             return torch.zeros((), device=trees.cloud.device)
         with torch.no_grad():
             layout = trees.layout()
         values = trees.values(layout, trees.drawn(step.number))
-        return self.rate * self.every / values.count * trees.context.bits(layout, values)
+        some = slice(step.number // EVERY % EVERY, None, EVERY)
+        return self.rate * EVERY / values.count * trees.context.bits(layout, values, some)

@@ -27,12 +27,12 @@ def split(scene: SceneData, eval: str = "auto") -> SceneData:
     """
     if eval == "auto" and scene.test:
         said = f"the dataset's own split holds out {len(scene.test)} views"
-        return _told_apart(scene, scene.train, scene.test, said)
+        return told_apart(scene, scene.train, scene.test, said)
     views = tuple(sorted((*scene.train, *scene.test), key=lambda view: view.name))
     if eval == "all":
-        return _told_apart(scene, views, views, f"all {len(views)} views train and are evaluated")
+        return told_apart(scene, views, views, f"all {len(views)} views train and are evaluated")
     if eval == "none" or (eval == "auto" and len({photo_of(view) for view in views}) < 3):
-        return _told_apart(scene, views, (), f"no view of {len(views)} is held out")
+        return told_apart(scene, views, (), f"no view of {len(views)} is held out")
     if scene.clip is not None and clip.is_for_clips(eval):
         test, said = clip.held_out(views, eval)
     elif eval == "auto" or eval.isdigit():
@@ -46,7 +46,7 @@ def split(scene: SceneData, eval: str = "auto") -> SceneData:
         test = _named(views, eval)
         said = f"{len(test)} of {len(views)} views are held out, by name"
     out = {view.name for view in test}
-    return _told_apart(scene, tuple(v for v in views if v.name not in out), test, said)
+    return told_apart(scene, tuple(v for v in views if v.name not in out), test, said)
 
 
 def _every(views: tuple[View, ...], every: int) -> tuple[tuple[View, ...], str]:
@@ -87,9 +87,11 @@ def _stretch(views: tuple[View, ...]) -> tuple[tuple[View, ...], str]:
     return test, said
 
 
-def _told_apart(
+def told_apart(
     scene: SceneData, train: tuple[View, ...], test: tuple[View, ...], said: str
 ) -> SceneData:
+    """The scene with these views to train on, numbered anew, and those held out; `said` is noted
+    with it."""
     if len(train) < 2:
         raise ValueError(
             f"{scene.path}: {len(train)} of {len(train) + len(test)} photos is left to train on; "

@@ -21,6 +21,10 @@ VERBS = {
         "splat.strategies.acoustic.verbs.train_audio",
         "teach a trained scene what it sounds like",
     ),
+    "suggest": (
+        "splat.cli.suggest",
+        "say what to change of a run, by trying it on small pictures of the scene",
+    ),
     "eval": ("splat.cli.evaluate", "measure a run, or a file of Gaussians, on held-out photos"),
     "compare": ("splat.cli.compare", "compare strategies fairly, and write a report"),
     "view": (
@@ -121,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             module, _, kind = ASKED[verb].partition(":")
             parsed(getattr(import_module(module), kind), verb, rest)
-        if verb != "train":  # where it is an option of its own, and names what is trained
+        if verb not in ("train", "suggest"):  # an option of theirs, which names what is trained
             rest = _vouched(rest)
         code: int = import_module(VERBS[verb][0]).main(rest)
         return code

@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from itertools import pairwise
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, TypeVar, Union
 
 import tyro
 
-from splat.cli.run_options import Train
+from splat.cli.run_options import Suggest, Train
 from splat.core.fields import statistics
 from splat.core.strategy import Strategy
 from splat.formats import rows_within
@@ -22,6 +22,8 @@ from splat.recipes import catalog, recipe
 from splat.recipes.offered import Offered
 from splat.render import choose_device
 from splat.system.import_path import IMPORT_PATH
+
+T = TypeVar("T", bound=Train)
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,9 @@ class _Fitting:
     plugin: str | None = None
 
 
-def read(arguments: Sequence[str]) -> Train:
-    """The arguments of the verb; defaults of methods are those that suit the device asked for."""
-    fitting = parsed_known(_Fitting, "train", arguments)
+def read(arguments: Sequence[str], verb: str = "train", kind: type[T] = Train) -> T:  # type: ignore[assignment]
+    """The arguments of a verb; defaults of methods are those that suit the device asked for."""
+    fitting = parsed_known(_Fitting, verb, arguments)
     most = 0
     if fitting.budget:
         most = rows_within(fitting.budget, fitting.sh_degree, fitting.budget_of)
@@ -48,9 +50,9 @@ def read(arguments: Sequence[str]) -> Train:
     first, *parts = recipe.terms_of(arguments)
     own = _place(first)
     if place := fitting.plugin or own:
-        kind = catalog.plugin(place)
-        default = kind.__name__.lower()
-        offered = {**offered, default: kind()}  # it may be called as one of ours is
+        plugin = catalog.plugin(place)
+        default = plugin.__name__.lower()
+        offered = {**offered, default: plugin()}  # it may be called as one of ours is
         first = [default if argument == own else argument for argument in first]
     _check_method(first, offered)
     parts = [_parted(part, first, offered) for part in parts]
@@ -58,7 +60,7 @@ def read(arguments: Sequence[str]) -> Train:
         if HELP & set(part):
             # Help is asked of a part: what stands before it need not be whole.
             recipe.compose(offered[default], [part], offered)
-    asked = parsed(_with_methods(_choices(first, offered, default), default), "train", first)
+    asked = parsed(_with_methods(kind, _choices(first, offered, default), default), verb, first)
     method, named = asked.method, True
     if asked.recipe is not None:
         if method != offered[default] or _names_one(first, offered):
@@ -101,15 +103,15 @@ def _choices(
     return {name: offered[name] for name in dict.fromkeys([default, *named, "fixed"])}
 
 
-def _with_methods(offered: Mapping[str, Strategy], default: str) -> type[Train]:
-    """`Train` with the methods as a choice of subcommands."""
+def _with_methods(kind: type[T], offered: Mapping[str, Strategy], default: str) -> type[T]:
+    """What a verb is asked for, with the methods as a choice of subcommands."""
     choices = tuple(
         Annotated[type(method), tyro.conf.subcommand(name=name, default=method)]
         for name, method in offered.items()
     )
     entry = ("method", Union[choices], field(default_factory=lambda: offered[default]))  # noqa: UP007
     return make_dataclass(
-        "Train", [entry], bases=(Train,), frozen=True, namespace={"__doc__": Train.__doc__}
+        kind.__name__, [entry], bases=(kind,), frozen=True, namespace={"__doc__": kind.__doc__}
     )
 
 
@@ -156,7 +158,7 @@ def _numbers(kind: str) -> int:
 
 _RUN_OPTIONS = {
     name: values
-    for kind in (Train, Options, Reading, Watching, Viewing, Blocking)
+    for kind in (Suggest, Options, Reading, Watching, Viewing, Blocking)
     for name, values in _options(kind).items()
 } | {"-o": 1}  # of `Train.out`
 

@@ -13,9 +13,9 @@ from splat.options.parse import HELP, WHOLE_HELP, parsed
 from splat.recipes import catalog
 
 COMMON = frozenset(
-    "scene out overwrite prep dry_run json steps minutes psnr resolution max_side device budget"
-    " init crop background exposure refine_poses memory seed masks eval eval_every quiet viewer"
-    " host port blocks".split()
+    "scene out overwrite prep dry_run tune json share steps minutes psnr resolution max_side device"
+    " budget init crop background exposure refine_poses memory seed masks eval eval_every quiet"
+    " viewer host port blocks".split()
 )
 """Options that help shows where not all of it is asked for."""
 
@@ -23,7 +23,7 @@ COMMON = frozenset(
 def main(arguments: Sequence[str]) -> int:
     """Train a scene; the exit code."""
     if len(arguments) == 1 and arguments[0] in HELP:
-        parsed(_with_summaries(whole=arguments[0] == WHOLE_HELP), "train", arguments)
+        show_help(Train, "train", arguments)
     # Methods, torch and OpenCV, which help needs not.
     from splat.cli.composed import read
     from splat.cli.training import carry_out
@@ -31,21 +31,26 @@ def main(arguments: Sequence[str]) -> int:
     return carry_out(read(arguments), arguments)
 
 
-def _with_summaries(*, whole: bool) -> type[Train]:
-    """`Train` as help shows it: a method is its name and what it is, and none is loaded; without
-    `whole` the options that most people need."""
-    kinds = {
+def show_help(kind: type[Train], verb: str, arguments: Sequence[str]) -> None:
+    """Print the help of a verb that is asked for what a run is, and end the program."""
+    parsed(_with_summaries(kind, whole=arguments[0] == WHOLE_HELP), verb, arguments)
+
+
+def _with_summaries(kind: type[Train], *, whole: bool) -> type[Train]:
+    """What a verb is asked for as help shows it: a method is its name and what it is, and none is
+    loaded; without `whole` the options that most people need."""
+    methods = {
         name: make_dataclass(name, [], namespace={"__doc__": summary})
         for name, summary in catalog.summaries()[0].items()
     }
     choices = tuple(
-        Annotated[kind, tyro.conf.subcommand(name=name)] for name, kind in kinds.items()
+        Annotated[method, tyro.conf.subcommand(name=name)] for name, method in methods.items()
     )
-    first: Any = kinds.get(catalog.DEFAULT) or next(iter(kinds.values()))
-    shown = Train if whole else _with_fewer(Train, COMMON)
+    first: Any = methods.get(catalog.DEFAULT) or next(iter(methods.values()))
+    shown = kind if whole else _with_fewer(kind, COMMON)
     entry = ("method", Union[choices], field(default_factory=first))  # noqa: UP007
     return make_dataclass(
-        "Train", [entry], bases=(shown,), namespace={"__doc__": Train.__doc__}, frozen=True
+        kind.__name__, [entry], bases=(shown,), namespace={"__doc__": kind.__doc__}, frozen=True
     )
 
 

@@ -37,11 +37,13 @@ def carry_out(asked: Train, arguments: Sequence[str]) -> int:
     if not asked.dry_run:
         ranks.agreed(lambda: vacant(out, asked.overwrite))
     silent = asked.json or asked.watching.quiet
-    scene = api.read_scene(_posed(asked, silent), asked.reading)
+    scene = api.read_scene(posed(asked, silent), asked.reading)
     if scene.clip is not None and not asked.named:
         asked = replace(asked, method=recipe.moving(asked.method))
+    if asked.tune == "auto":
+        asked = _tuned(asked, scene, arguments)
     if asked.dry_run:
-        return _told_only(asked, scene, _asks_for_cap(asked, arguments))
+        return _told_only(asked, scene, asks_for_cap(asked, arguments))
     if asked.blocking.blocks is not None:
         from splat.cli.blocks import train_in_blocks
 
@@ -58,11 +60,39 @@ def carry_out(asked: Train, arguments: Sequence[str]) -> int:
             command=shlex.join(["splat", "train", *arguments]),
             viewing=viewing_for(asked.viewing, arguments, silent=silent),
             done=done,
-            cap_asked=_asks_for_cap(asked, arguments),
+            cap_asked=asks_for_cap(asked, arguments),
         ),
         out,
         asked.json,
     )
+
+
+def _tuned(asked: Train, scene: SceneData, arguments: Sequence[str]) -> Train:
+    """What is asked for, with what trials have found to be better."""
+    if asked.blocking.blocks is not None or not current_ranks().alone or asked.dry_run:
+        raise ValueError(
+            "tune tries a run in one piece, by one process, which is trained then; leave --tune"
+            " out, and take what `splat suggest` says"
+        )
+    from splat.tuning.suggest import suggest
+
+    advice = suggest(
+        scene, asked.method if asked.named else None, asked.training, named=asked.named,
+        cap_asked=asks_for_cap(asked, arguments),
+        tell=lambda text: _log.info("tuning    trying %s ...", text),
+    )  # fmt: skip
+    for line in advice.text.splitlines():
+        _log.info("tuning    %s", line)
+    if advice.chosen is None:
+        return asked
+    found = advice.chosen
+    changed = {
+        name: getattr(found.options, name)
+        for name in found.kind.split()
+        if hasattr(found.options, name)
+    }
+    method = found.strategy if "method" in found.kind.split() else asked.method
+    return replace(asked, method=method, training=replace(asked.training, **changed))
 
 
 def _told_only(asked: Train, scene: SceneData, cap_asked: bool) -> int:
@@ -78,13 +108,13 @@ def _told_only(asked: Train, scene: SceneData, cap_asked: bool) -> int:
     return 0
 
 
-def _asks_for_cap(asked: Train, arguments: Sequence[str]) -> bool:
+def asks_for_cap(asked: Train, arguments: Sequence[str]) -> bool:
     """Whether the arguments give a number of Gaussians."""
     words = [*arguments, *(recipe.text_of(asked.recipe).split() if asked.recipe else ())]
     return any(word.partition("=")[0] in ("--cap", "--rows", "--budget") for word in words)
 
 
-def _posed(asked: Train, silent: bool) -> Path:
+def posed(asked: Train, silent: bool) -> Path:
     """The folder of the scene; its poses are found first where that is asked for."""
     if asked.prep:
         if not current_ranks().alone:

@@ -159,6 +159,11 @@ class Fixed(Strategy):
     def start(self) -> Start:  # type: ignore[override]
         return Start(fill=self.fill)
 
+    def limited(self, cap: int, by: int = 0) -> Strategy:
+        """Filled up to `cap` at most; points beyond it are not left out."""
+        del by
+        return replace(self, fill=min(self.fill, cap))
+
     def refine(self, step: Step) -> Edit | None:
         del step
         return None

@@ -38,7 +38,12 @@ class _Fitting:
     plugin: str | None = None
 
 
-def read(arguments: Sequence[str], verb: str = "train", kind: type[T] = Train) -> T:  # type: ignore[assignment]
+def read(arguments: Sequence[str]) -> Train:
+    """The arguments of `splat train`."""
+    return read_as(Train, "train", arguments)
+
+
+def read_as(kind: type[T], verb: str, arguments: Sequence[str]) -> T:
     """The arguments of a verb; defaults of methods are those that suit the device asked for."""
     fitting = parsed_known(_Fitting, verb, arguments)
     most = 0

@@ -17,12 +17,12 @@ def main(arguments: Sequence[str]) -> int:
         show_help(Suggest, "suggest", arguments)
     # Methods, torch and OpenCV, which help needs not.
     from splat import api
-    from splat.cli.composed import read
+    from splat.cli.composed import read_as
     from splat.cli.training import asks_for_cap, posed
     from splat.system import errors
     from splat.tuning.suggest import suggest
 
-    asked = read(arguments, "suggest", Suggest)
+    asked = read_as(Suggest, "suggest", arguments)
     silent = asked.json or asked.watching.quiet
     errors.speak(quiet=True)  # of the scene and its decisions, which `splat train` says
     scene = api.read_scene(posed(asked, silent), asked.reading)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from splat.core.strategy import Strategy
 from splat.options import Options
@@ -53,7 +54,8 @@ def settings(scene: SceneData, decided: Decided, *, named: bool) -> Iterator[Set
     def option(name: str, *values: float) -> Iterator[Setting]:
         for value in values:
             words = f"--{name.replace('_', '-')} {value:g}"
-            yield Setting(words, name, strategy, replace(options, **{name: value}))
+            changed: dict[str, Any] = {name: value}
+            yield Setting(words, name, strategy, replace(options, **changed))
 
     def method(text: str) -> Iterator[Setting]:
         other = recipe.strategy_from_text(text, Offered(decided.device, 0))

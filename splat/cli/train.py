@@ -13,7 +13,7 @@ from splat.options.parse import HELP, WHOLE_HELP, parsed
 from splat.recipes import catalog
 
 COMMON = frozenset(
-    "scene out overwrite prep dry_run tune json share steps minutes psnr resolution max_side device"
+    "scene out overwrite prep dry_run json share steps minutes psnr resolution max_side device"
     " budget init crop background exposure refine_poses memory seed masks eval eval_every quiet"
     " viewer host port blocks".split()
 )

@@ -669,7 +669,13 @@ def test_the_strategies_of_the_documentation_do_what_they_owe(
     home = Path(__file__).parent.parent
     page = "\n".join(path.read_text() for path in [home / "README.md", *home.glob("docs/*/*.md")])
     blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page, re.DOTALL)
-    assert {name for name, _ in blocks} == {"coarse.py", "largest.py", "until.py", "wall.py"}
+    assert {name for name, _ in blocks} == {
+        "coarse.py",
+        "largest.py",
+        "unseen.py",
+        "until.py",
+        "wall.py",
+    }
     for name, text in blocks:
         (tmp_path / name).write_text(text)
     recipe = ("coarse.py:Coarse", "--radius-px", 9, "+", "until.py:Until", "--last", 15_000)

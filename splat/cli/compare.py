@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 from splat.cli.asked.compare import Compare
 from splat.comparison import compare
@@ -21,6 +21,8 @@ from splat.system.errors import FAILED
 def main(arguments: Sequence[str]) -> int:
     """Compare strategies; the exit code."""
     asked = parsed(Compare, "compare", arguments)
+    if asked.sizes:
+        return _curves(asked)
     if asked.only_report:
         return _reported(compare.read(asked.out, asked.reference), asked)
     try:
@@ -39,6 +41,43 @@ def main(arguments: Sequence[str]) -> int:
         print("stopped; the same command goes on from there", file=sys.stderr)
         return 128 + stop.number
     return _reported(comparison, asked)
+
+
+def _curves(asked: Compare) -> int:
+    """Draw quality against bytes; the exit code."""
+    from splat.comparison import rates
+
+    if asked.budgets or asked.only_report:
+        raise ValueError("--sizes says how large files are to be; leave --budget and --only-report")
+    request = _request(asked)
+    if not request.scenes or not request.strategies:
+        raise ValueError(
+            "--sizes needs scenes and --strategies, such as mrnf+renew,forest-inspired"
+        )
+
+    def compared(part: Request) -> Comparison:
+        return compare.compare(
+            part,
+            asked.out,
+            workers=asked.workers,
+            threads=asked.training.threads,
+            retry=asked.retry,
+            quiet=asked.quiet,
+            where=asked.on,
+        )
+
+    sizes, kinds = rates.sizes_of(asked.sizes), rates.kinds_of(asked.formats)
+    try:
+        points = rates.curves(request, sizes, kinds, asked.out, compared)
+    except Interrupted as stop:
+        print("stopped; the same command goes on from there", file=sys.stderr)
+        return 128 + stop.number
+    rates.write_curves(points, asked.out)
+    if asked.json:
+        print(json.dumps([asdict(point) for point in points], indent=1))
+    else:
+        print(rates.table_text(points), end="")
+    return 0
 
 
 def _request(asked: Compare) -> Request:

@@ -41,6 +41,9 @@ APART = 1.5
 parent's longest axis; both lie as far from where it was."""
 FAINTER = 0.7
 """Opacity of these two, over what the parent's was."""
+THINNER = 0.27
+"""What log sizes of these two lose: as much volume as in a split along the longest axis
+(`splat.rules.births.long_axis_split`)."""
 SOLID = 0.5
 """Largest opacity with which a child of a gradient is born."""
 
@@ -246,8 +249,10 @@ class Forest(Strategy):
         parent_at = cloud["mean"].detach()[parents]
         logit = rows["opacity_logit"]
         fainter = (FAINTER * logit.double().sigmoid()).logit().to(logit.dtype)
+        thinner = cloud["size"].detach()[parents] - THINNER
         rows |= {"mean": parent_at + shift, "opacity_logit": fainter}
-        moved = {"mean": parent_at - shift, "opacity_logit": fainter}
+        rows["size"] = torch.minimum(rows["size"], thinner)
+        moved = {"mean": parent_at - shift, "opacity_logit": fainter, "size": thinner}
         return Edit(
             assign=(Assign(parents, moved, "grow", moments="keep"),),
             append=(Append(rows, parents, "grow"),),

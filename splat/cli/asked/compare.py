@@ -54,6 +54,13 @@ class Compare:
     ] = ""
     """Most Gaussians, such as 100k, or bytes of the .ply, such as 12MB; or several, 25k,100k.
     own: as many as each recipe says."""
+    sizes: Annotated[str, hint("none")] = ""
+    """Bytes of files, such as 0.25MB,0.5MB,1MB,2MB: in place of budgets, a curve of quality against
+    bytes for each strategy, with as many rows as such files hold. Gaussians are written in
+    --formats, a model that has a file of its own in that; files are weighed, read back and
+    measured. One table and one plot: rates.md, figures/."""
+    formats: Annotated[tuple[str, ...], hint(".sog .spz")] = ()
+    """Of --sizes: formats that Gaussians are written in."""
     seeds: Annotated[str, hint(f"{_KEPT}, or 3")] = ""
     """How many, such as 3, or which, such as 0,1,2."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("comparison")

@@ -1,0 +1,248 @@
+"""Quality against bytes: what files of each representation show at equal sizes.
+
+A representation is a method with a kind of file: Gaussians in a format, or a model in a file of its
+own. For each size it is trained with as many rows as such a file holds, and the file itself is
+weighed, read back and measured. How many that are is known once one file was written: a file that
+misses its size is made once more with as many rows as then are to be expected.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean
+
+from splat import api, formats
+from splat.comparison import runs
+from splat.comparison.asked import slug
+from splat.comparison.compare import Comparison
+from splat.comparison.drawing import Chart, Label, chart_of, draw_labels, panel, span_axis, styles
+from splat.comparison.request import Request
+from splat.comparison.results import Outcome
+from splat.core.strategy import Strategy
+from splat.export.receipt import export
+from splat.recipes.model_files import MODEL_FILES, key_of
+from splat.recipes.recipe import strategy_from_text
+from splat.system.files import read_json, replacing, write_json
+from splat.system.foreign import Record
+from splat.system.numbers import amount
+from splat.system.text import size as size_text
+
+KINDS = (".sog", ".spz")
+"""Formats that Gaussians are written in where none are named."""
+OWN = "own"
+"""The kind of a model in a file of its own, before it is known which that is."""
+OFF = 0.15
+"""Share by which a file may miss its size and is not made again."""
+FILES, FIGURES = "files", "figures"
+"""Folders of what is written."""
+
+_log = logging.getLogger(__name__)
+Compare = Callable[[Request], Comparison]
+"""Carries out the runs of a request."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Files of one representation at one size, the mean over seeds."""
+
+    scene: str
+    representation: str
+    size: int
+    """Bytes asked for."""
+    rows: int
+    """Rows that it was trained with, at most."""
+    bytes: float
+    psnr: float
+    """dB on the held-out photos, of what is read back."""
+
+
+def sizes_of(text: str) -> tuple[int, ...]:
+    """`0.25MB,500kB`: bytes, ascending."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    asked = [amount(part) for part in parts]
+    if not asked or not all(of_bytes for _, of_bytes in asked):
+        raise ValueError(f"sizes is {text!r}; expected bytes of files, such as 0.25MB,0.5MB,1MB")
+    return tuple(sorted({count for count, _ in asked}))
+
+
+def kinds_of(texts: Sequence[str]) -> tuple[str, ...]:
+    """Endings of formats that are one file, checked; none given: `KINDS`."""
+    found = tuple(f".{text.lstrip('.')}" for text in texts) or KINDS
+    for kind in found:
+        formats.suffix_of(Path(f"x{kind}"), written=True)
+        if not formats.one_file(kind):
+            raise ValueError(f"{kind} is not one file; compare sizes of formats that are")
+    return found
+
+
+def curves(
+    request: Request, sizes: Sequence[int], kinds: Sequence[str], out: Path, compared: Compare
+) -> list[Point]:
+    """Points of all representations, scene by scene; what is done is not done again."""
+    points = []
+    seeds = request.seeds or (0,)
+    for scene in request.scenes:
+        for name, asked in request.strategies.items():
+            strategy = strategy_from_text(asked) if isinstance(asked, str) else asked
+            one = replace(request, scenes=(scene,), strategies={name: asked}, seeds=seeds)
+            for kind in (OWN,) if strategy.row_bytes else kinds:
+                points += _curve(one, name, strategy, kind, sizes, out, compared)
+    return points
+
+
+def _curve(
+    request: Request,
+    name: str,
+    strategy: Strategy,
+    kind: str,
+    sizes: Sequence[int],
+    out: Path,
+    compared: Compare,
+) -> list[Point]:
+    points: list[Point] = []
+    degree = request.options.sh_degree
+    for size in sizes:
+        if points:
+            rows = _rows(points[-1], size)
+        elif kind == OWN:
+            rows = max(1, size // strategy.row_bytes)
+        else:
+            rows = formats.most_in(size, degree, kind)
+        point = _point(request, name, kind, size, rows, out, compared)
+        again = _rows(point, size)
+        if abs(point.bytes / size - 1) > OFF and again != rows:
+            point = _point(request, name, kind, size, again, out, compared)
+        _log.info(
+            "size      %s, %s: %s at %s: %.2f dB", point.scene, point.representation,
+            size_text(round(point.bytes)), size_text(size), point.psnr,
+        )  # fmt: skip
+        points.append(point)
+    return points
+
+
+def _rows(point: Point, size: int) -> int:
+    """Rows to be expected in so many bytes."""
+    return max(1, round(point.rows * size / point.bytes))
+
+
+def _point(
+    request: Request, name: str, kind: str, size: int, rows: int, out: Path, compared: Compare
+) -> Point:
+    comparison = compared(replace(request, budgets=(rows,)))
+    mine = [
+        outcome
+        for outcome in comparison.outcomes
+        if outcome.entry.entrant == name
+        and outcome.entry.budget == rows
+        and outcome.entry.seed in request.seeds
+        and comparison.plan.scene(outcome.entry.scene).path == request.scenes[0].resolve()
+    ]
+    failed = [outcome for outcome in mine if outcome.state != "done"]
+    if failed or not mine:
+        why = failed[0].note.failed if failed else "nothing was trained"
+        raise ValueError(f"{name} with {rows:,} rows has no file to weigh: {why}")
+    found = [_file(outcome, kind, out) for outcome in mine]
+    kinds = {each.kind for each in found}
+    return Point(
+        scene=mine[0].entry.scene,
+        representation=f"{name}, {', '.join(sorted(kinds))}",
+        size=size,
+        rows=rows,
+        bytes=fmean(each.bytes for each in found),
+        psnr=fmean(each.psnr for each in found),
+    )
+
+
+@dataclass(frozen=True)
+class _File:
+    kind: str
+    bytes: int
+    psnr: float
+
+
+def _file(outcome: Outcome, kind: str, out: Path) -> _File:
+    """The file of a run that is done, written and measured where that was not done yet."""
+    place = runs.folder_of(out, outcome.entry)
+    if kind == OWN:
+        metrics = Record(read_json(place.metrics))
+        for suffix in MODEL_FILES:
+            if key_of(suffix) in metrics:
+                said = metrics.record(key_of(suffix))
+                return _File(suffix, said.whole("bytes"), said.number("psnr_after"))
+        raise ValueError(f"{place.path} has no file of its model; install all of splat")
+    path = out / FILES / f"{outcome.entry.key.replace('/', '_')}{kind}"
+    note = path.with_name(path.name + ".json")
+    if not note.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(api.reopened(place.path)) as job:
+            run = job.run
+            receipt = export(
+                run.baked(), run.frame, path, run.shown, job.test_batches(), run.background,
+                drawing=run.drawing.plain,
+            )  # fmt: skip
+        write_json(note, {"bytes": receipt.bytes, "psnr": receipt.psnr_after})
+    said = Record(read_json(note))
+    return _File(kind, said.whole("bytes"), said.number("psnr"))
+
+
+def write_curves(points: Sequence[Point], out: Path) -> None:
+    """Write `rates.csv`, `rates.json`, `rates.md` and a picture for each scene."""
+    with replacing(out / "rates.csv") as draft, draft.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(asdict(points[0])))
+        table.writeheader()
+        table.writerows(asdict(point) for point in points)
+    write_json(out / "rates.json", [asdict(point) for point in points])
+    with replacing(out / "rates.md") as draft:
+        draft.write_text(table_text(points), encoding="utf-8")
+    (out / FIGURES).mkdir(exist_ok=True)
+    for scene in dict.fromkeys(point.scene for point in points):
+        chart = rate_chart(points, scene)
+        with replacing(out / FIGURES / f"{chart.name}.png") as draft:
+            draft.write_bytes(chart.data)
+
+
+def table_text(points: Sequence[Point]) -> str:
+    """A table for each scene: of each representation what a file weighs and shows at each size."""
+    lines = []
+    for scene, here in _by(points, "scene").items():
+        sizes = sorted({point.size for point in here})
+        lines += [f"**{scene}**", "", "| | " + " | ".join(map(size_text, sizes)) + " |"]
+        lines.append("|---" * (len(sizes) + 1) + "|")
+        for name, own in _by(here, "representation").items():
+            at = {point.size: point for point in own}
+            cells = [
+                f"{at[s].psnr:.2f} dB ({size_text(round(at[s].bytes))})" if s in at else ""
+                for s in sizes
+            ]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def rate_chart(points: Sequence[Point], scene: str) -> Chart:
+    """PSNR against the bytes of files, a line for each representation."""
+    groups = _by([point for point in points if point.scene == scene], "representation")
+    looks = styles(list(groups))
+    figure, axes = panel("PSNR (dB) of what is read back", "kB of the file")
+    labels = []
+    for name, group in groups.items():
+        style = looks[name]
+        line = sorted((point.bytes / 1e3, point.psnr) for point in group)
+        x, y = zip(*line, strict=True)
+        axes.plot(x, y, style.marker, ls=style.line, color=style.color, lw=1.4, markersize=6)
+        labels.append(Label(x[-1], y[-1], name, style.color))
+    span_axis(axes, [point.bytes / 1e3 for group in groups.values() for point in group])
+    draw_labels(figure, axes, labels)
+    return chart_of(figure, f"{slug(scene)}-rates", f"{scene}: PSNR against bytes of files")
+
+
+def _by(points: Sequence[Point], field: str) -> Mapping[str, list[Point]]:
+    groups: dict[str, list[Point]] = {}
+    for point in points:
+        groups.setdefault(getattr(point, field), []).append(point)
+    return groups

@@ -17,6 +17,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from splat.cli.doctor import EXTRAS, checks
+
 ADVISORIES = (
     ("torch", "2.6.0", "CVE-2025-32434: torch.load(weights_only=True) could run code"),
     ("opencv-python-headless", "4.8.1.78", "CVE-2023-4863: libwebp overrun by a picture"),
@@ -133,3 +135,11 @@ def test_what_moves_is_bounded_from_above() -> None:
             if each.name in MOVING:
                 bounds = [s for s in each.specifier if s.operator in ("<", "==", "~=", "<=")]
                 assert bounds, f"{each} of {section} has no upper bound: {MOVING[each.name]}"
+
+
+def test_doctor_says_what_each_extra_takes() -> None:
+    assert set(EXTRAS) == set(declared()) - {"dependencies", "test", "dev"}
+    (told,) = (check.found for check in checks() if check.name == "extras")
+    for name, megabytes in EXTRAS.items():
+        assert f"{name} {megabytes}" in told
+    assert "anchors 1*" in told  # of `test`, with which these tests are installed

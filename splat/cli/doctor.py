@@ -28,6 +28,23 @@ from splat.system.text import size
 State = Literal["good", "missing", "broken"]
 """broken: nothing can be trained without it; missing: something optional is not there."""
 MARKS: dict[State, str] = {"good": "ok", "missing": "--", "broken": "NO"}
+EXTRAS = {
+    "viewer": 20,
+    "prep": 167,
+    "mesh": 33,
+    "sound": 5,
+    "rooms": 21,
+    "anchors": 1,
+    "lpips": 69,
+    "tensorboard": 52,
+    "wandb": 78,
+    "rerun": 690,
+    "usd": 217,
+    "ray": 212,
+    "studio": 245,
+    "cuda": 29,
+}
+"""Extras, and the megabytes on disk that each adds to a plain install (Linux, November 2026)."""
 _OURS = re.compile(r"photos|\.?[a-z]+-[0-9a-f]{12}(-\w+)?")
 """Folders in the user's cache: photos by `splat.photos.disk_cache`, generated scenes with the mark
 of the code that drew them, and drafts of these."""
@@ -82,6 +99,7 @@ def checks() -> list[Check]:
         _tensorboard(),
         _opencv(),
         _video(),
+        _extras(),
         _disk(),
         _cache(),
     ]
@@ -313,6 +331,26 @@ def _video() -> Check:
     except Exception as error:
         return Check("video", "missing", str(error), "pip install 'av>=14'")
     return Check("video", "good", f"PyAV {av.__version__}, which codes by {codec}")
+
+
+def _extras() -> Check:
+    """What extras take, those that are here first."""
+    installed = {name for name in EXTRAS if _has_extra(name)}
+    listed = sorted(EXTRAS, key=lambda name: (name not in installed, EXTRAS[name]))
+    told = ", ".join(f"{name} {EXTRAS[name]}" + "*" * (name in installed) for name in listed)
+    text = f"MB that each adds on disk (* is installed): {told}"
+    return Check("extras", "good", text, f"pip install '{OURS}[viewer,prep]', for example")
+
+
+def _has_extra(extra: str) -> bool:
+    """Whether all packages that an extra names are installed."""
+    try:
+        lines = metadata.requires(OURS) or []
+    except metadata.PackageNotFoundError:
+        return False
+    named = [line for line in lines if re.search(rf"extra == ['\"]{extra}['\"]", line)]
+    packages = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in named]
+    return bool(packages) and all(package == OURS or _is_installed(package) for package in packages)
 
 
 def _disk() -> Check:

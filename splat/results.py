@@ -1,14 +1,16 @@
 """What people hold in their hands: the result of a run, and Gaussians that know how they are drawn.
 
-Both are a line when printed and a picture in a notebook.
+Both are a line when printed. In a notebook a result is a picture, and Gaussians turn.
 """
 
 from __future__ import annotations
 
 import html
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -21,7 +23,13 @@ from splat.export.receipt import draw
 from splat.formats.settings import Settings
 from splat.render import drawing_as
 from splat.render.video import png_bytes
+from splat.system.colours import hexadecimal
 from splat.types import Camera, Drawing, Frame, Gaussians
+
+MOST_SHOWN = 200_000
+"""Gaussians that a notebook is given to turn: 5 MB of it or so, and as many as a laptop draws."""
+_HIGH = 480
+"""Height of a scene in a notebook, pixels of the page."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,6 +61,55 @@ class DrawnGaussians(Gaussians):
         the CPU."""
         render = drawing_as(self.drawing.plain, INPUT_FRAME, "cpu", beside=False)
         return draw(self.to("cpu"), camera, render, self.background)
+
+    def turning(self, cameras: Sequence[Camera] = (), height: int = _HIGH) -> Turning:
+        """The scene for a notebook, as a page that turns under the mouse, beginning at the first of
+        `cameras`; of more than 200,000 Gaussians those that matter most (`height` in pixels)."""
+        shown, whole = self.to("cpu"), len(self)
+        if whole > MOST_SHOWN:
+            # What a Gaussian covers of a picture, and how well.
+            area = self.scales.detach().sort(1, descending=True).values[:, :2].prod(1)
+            most = (area * self.opacities.detach()).topk(MOST_SHOWN).indices.sort().values
+            shown = self.take(most).to("cpu")
+        background = "auto" if self.background is None else hexadecimal(self.background.tolist())
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "scene.html"
+            formats.write(
+                shown, path, drawing=self.drawing, cameras=cameras,
+                settings=Settings(page_background=background),
+            )  # fmt: skip
+            page = path.read_text("utf-8")
+        said = f"{whole:,} Gaussians" if len(shown) == whole else (
+            f"the {len(shown):,} of {whole:,} Gaussians that cover most; a file has all of them"
+        )  # fmt: skip
+        return Turning(page, said, height)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the scene, which turns."""
+        return self.turning()._repr_html_()
+
+
+@dataclass(frozen=True, repr=False)
+class Turning:
+    """A page within a notebook."""
+
+    page: str
+    """All of it, as HTML that asks for nothing else."""
+    said: str
+    """What stands below."""
+    height: int
+    """Pixels."""
+
+    def __repr__(self) -> str:
+        return f"Turning({self.said}, {len(self.page) / 1e6:.2f} MB)"
+
+    def _repr_html_(self) -> str:
+        # A frame of its own: the page's styles and keys are not those of the notebook.
+        return (
+            f'<figure><iframe srcdoc="{html.escape(self.page)}" sandbox="allow-scripts"'
+            f' style="width: 100%; height: {self.height}px; border: 0" allowfullscreen></iframe>'
+            f"<figcaption>{html.escape(self.said)}</figcaption></figure>"
+        )
 
 
 @dataclass(frozen=True)
@@ -86,6 +143,10 @@ class Result:
                 )
             camera = self.cameras[camera]
         return self.gaussians.render(camera)
+
+    def turning(self, height: int = _HIGH) -> Turning:
+        """The scene for a notebook, which turns under the mouse; it begins where `render` does."""
+        return self.gaussians.turning(self.cameras[:1], height)
 
     def __repr__(self) -> str:
         return f"Result({self._text()})"

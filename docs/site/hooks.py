@@ -24,6 +24,7 @@ BESIDE = {
     "SECURITY.md": "about/security.md",
     "bench/README.md": "about/bench.md",
     "tests/interop/README.md": "about/interop.md",
+    "examples/README.md": "about/examples.md",
 }
 """Pages of other folders, and where the site has them."""
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(<?([^)\s>]+)>?((?: \"[^\"]*\")?)\)")

@@ -43,6 +43,8 @@ class Corpus:
     """`train`, or `test` for those that are held out."""
     things: tuple[Mapping[str, Any], ...]
     """Properties of each, where they are known."""
+    properties: Mapping[str, tuple[str, ...]]
+    """Words of each property, in the order of texts; none where texts are free."""
     begin: ndarray
     """First Gaussian of each, and the number of all, [n + 1] int64."""
     columns: Mapping[str, ndarray]
@@ -156,13 +158,22 @@ def read(path: Path) -> Corpus:
                 texts.append(each.text("text"))
                 splits.append(each.text("split"))
                 things.append(dict(each.record("thing", {})))
+        given = said.record("properties", {})
+        properties = {name: _words_of(given, name) for name in given}
         if "train" not in splits:
             raise Broken("has nothing to learn from; expected things whose `split` is train")
     with foreign.reading(data, "the Gaussians of a corpus: write it again"):
         arrays = _arrays(data)
         begin = arrays.pop("begin")
         _check(begin, arrays, len(texts), grid)
-    return Corpus(path, grid, tuple(texts), tuple(splits), tuple(things), begin, arrays)
+    return Corpus(path, grid, tuple(texts), tuple(splits), tuple(things), properties, begin, arrays)
+
+
+def _words_of(given: Record, name: str) -> tuple[str, ...]:
+    words = given.get(name)
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise Broken(f"has {name!r} of `properties` without a list of words")
+    return tuple(words)
 
 
 def _arrays(path: Path) -> dict[str, ndarray]:

@@ -49,6 +49,11 @@ VERBS = {
         "splat.strategies.pool.verbs.volume",
         "write Gaussians as a volume, one for each place of a grid, or back",
     ),
+    "train-generator": (
+        "splat.cli.train_generator",
+        "train a generator of scenes on things with words",
+    ),
+    "generate": ("splat.cli.generate", "make Gaussians of a text"),
     "convert": ("splat.cli.convert", "write a file of Gaussians in another format"),
     "clean": ("splat.cli.clean", "take floaters and other debris out of a file of Gaussians"),
     "erase": (
@@ -80,6 +85,8 @@ ASKED = {
     "render": "splat.cli.asked.render:Render",
     "export": "splat.cli.asked.export:Export",
     "mesh": "splat.cli.asked.mesh:Mesh",
+    "train-generator": "splat.cli.asked.train_generator:TrainGenerator",
+    "generate": "splat.cli.asked.generate:Generate",
     "convert": "splat.cli.asked.convert:Convert",
     "clean": "splat.cli.asked.clean:Clean",
     "erase": "splat.cli.asked.erase:Erase",

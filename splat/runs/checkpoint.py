@@ -109,13 +109,21 @@ def write(state: State, path: Path) -> None:
         sink.check()
 
 
-def load(path: Path, kind: str = FORMAT, version: int = VERSION) -> State:
-    """What a checkpoint holds, on the CPU, and its own `path`.
+def load(
+    path: Path,
+    kind: str = FORMAT,
+    version: int = VERSION,
+    *,
+    what: str = "checkpoint",
+    remedy: str = "delete it and resume from the one before",
+) -> State:
+    """What a checkpoint holds, on the CPU, and its own `path`; `what` it is called, and the
+    `remedy` where it is broken, are for sentences.
 
     Raises ValueError where it is none of that kind, or a newer one, or claims more than it has.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; expected a checkpoint")
+        raise FileNotFoundError(f"{path} does not exist; expected a {what}")
     try:
         size = path.stat().st_size
         with zipfile.ZipFile(path) as parts:
@@ -128,11 +136,10 @@ def load(path: Path, kind: str = FORMAT, version: int = VERSION) -> State:
         reason = str(error).strip().partition("\n")[0]
         if isinstance(error, pickle.UnpicklingError):  # of which torch says how to run it
             reason = "it holds more than tensors, numbers and texts, or is damaged"
-        raise Unreadable(
-            f"{path} cannot be read as a checkpoint ({reason}); delete it and resume from the one"
-            " before"
-        ) from error
-    with reading(path, "a checkpoint of splat: delete it and resume from the one before"):
+        raise Unreadable(f"{path} cannot be read as a {what} ({reason}); {remedy}") from error
+    with reading(path, f"a {what} of splat: {remedy}"):
+        if kind != FORMAT and (type(state) is not dict or state.get("format") != kind):
+            raise Broken(f"is no {what} of splat, though torch can read it; {remedy}")
         if type(state) is not dict or state.get("format") != kind:
             raise Broken(
                 "is no checkpoint of splat, though torch can read it; give a run folder that"
@@ -140,7 +147,7 @@ def load(path: Path, kind: str = FORMAT, version: int = VERSION) -> State:
             )
         if (written := Record(state).whole("version")) > version:
             raise Broken(
-                f"has checkpoint format {written}, this splat reads up to {version}; upgrade"
+                f"has {what} format {written}, this splat reads up to {version}; upgrade"
                 " splat-toolkit"
             )
         if kind == FORMAT:

@@ -23,6 +23,7 @@ from splat.core.strategy import Fixed
 from splat.datasets import photo as stored_photo
 from splat.datasets.objects import files as object_files
 from splat.formats import join, ply, sog
+from splat.generate import store as generators
 from splat.photos.disk_cache import Shelf
 from splat.photos.exif import exposure_value
 from splat.photos.given_maps import given_depth, given_normal
@@ -314,6 +315,12 @@ def _corpus(root: Path, _: Path) -> Any:
     return found.texts, found.splits, rows, [found.thing(i) for i in range(len(found))]
 
 
+def _generator(_: Path, file: Path) -> Any:
+    found = generators.read(file)
+    weights = {**found.geometry.state_dict(), **found.attributes.state_dict()}
+    return found.design, found.vocabulary, weights
+
+
 def _sound(_: Path, file: Path) -> Any:
     head = sounds.look(file)
     return (
@@ -418,6 +425,7 @@ READERS: tuple[Reader, ...] = (
     Reader("clip", tuple(map(s.clip, ("plain", "kept plain", "coded"))), (_clip,)),
     Reader("volume", (s.volume_file,), (_volume,)),
     Reader("objects", (s.corpus,), (_corpus,)),
+    Reader("generator", (s.generator_file,), (_generator,)),
     Reader("wav", (s.wav_file, s.wav_of_16_bits), (_sound,)),
     Reader("sounds", (s.own_sounds, s.soundspaces), (_sound_folder,)),
     Reader("rwavs", (s.rwavs,), (lambda root, _: _sound_folder(root / "1", root),)),

@@ -37,6 +37,9 @@ from splat import formats
 from splat.core.model import Making
 from splat.datasets.objects import files as object_files
 from splat.formats.settings import Settings
+from splat.generate import store as generators
+from splat.generate.unet import Shape
+from splat.generate.words import Vocabulary
 from splat.photos.disk_cache import Shelf
 from splat.runs import checkpoint
 from splat.strategies.acoustic import sounds
@@ -505,6 +508,19 @@ def corpus(folder: Path) -> Targets:
     """Two things with words, one of them held out."""
     object_files.write(folder, 1)
     return {"corpus.json": "json", "gaussians.npz": "zip"}
+
+
+def generator_file(folder: Path) -> Targets:
+    """A generator that knows three words and has learned nothing."""
+    shape = Shape(8, 8, (1,), 1, 4, 8)
+    design = generators.Design(shape, shape, 8)
+    words = Vocabulary(("red", "cube", "ball"), {"colour": ("", "red"), "shape": ("cube", "ball")})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = generators.Trained(design, words)
+    networks = {name: getattr(made, name).state_dict() for name in ("geometry", "attributes")}
+    generators.write(folder / "generator.pt", design, words, networks)
+    return {"generator.pt": "zip"}
 
 
 def run_folder(*strategy: str) -> Maker:

@@ -264,6 +264,11 @@ def make_given(given: Path, wanted: Iterable[Case]) -> int:
         cv2.imwrite(str(given / "masks" / f"{photo.stem}.png"), mask)
     if "given}/lit" in words:
         _lights(given)
+    if "given}/generator" in words:
+        from tests.hostile.seeds import generator_file
+
+        (given / "generator").mkdir()
+        generator_file(given / "generator")
     if "photos" in words:
         _photos(given / "photos")
     return _sounds(given / "hearing") if "hearing" in words else 0
@@ -462,6 +467,11 @@ def cases() -> dict[str, Case]:
             ("volume", "{given}/b.ply", "-o", "{root}/v.npz", "--grid", "10", "--overwrite"),
         ),
         Case(
+            "generate",
+            (("generate", "a red cube", *_GENERATE),),
+            ("generate", "a red cube", *_GENERATE, "--seed", "4", "--overwrite"),
+        ),
+        Case(
             "relight",
             (("relight", "{given}/lit", "--light", "{given}/light_a.hdr", *_RELIT),),
             ("relight", "{given}/lit", "--light", "{given}/light_b.hdr", *_RELIT, "--overwrite"),
@@ -512,6 +522,7 @@ _RELIT = ("-o", "{root}/pictures", "--frames", "2", "--max-side", "24", "--maps"
 _SOUNDING = ("{given}/hearing/run", "-o", "{root}/film.mp4", "--quiet")
 _AUDIO = ("%s", "%s/responses", "--points", "150", "--batch", "4", "--threads", "1", "--steps",
           "6", "--quiet")  # fmt: skip
+_GENERATE = ("-o", "{root}/x.ply", "--model", "{given}/generator", "--quiet")
 _HEAR = ("--at", "2", "1.5", "1.5", "--facing", "1", "0", "0", "-o", "{root}/heard.wav",
          "--spectrogram", "{root}/heard.png", "--quiet")  # fmt: skip
 _ERASE = ("--cameras", "{given}/a/cameras.json", "--masks", "{given}/masks", "-o",

@@ -1,0 +1,110 @@
+"""Gaussians near the surface that a field shows: what each is, out of features of a volume."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from splat.datasets.objects.files import TRIANGLE
+from splat.generate.field import distances, points, sampled
+from splat.generate.unet import Shape, UNet
+from splat.math import SH_C0, quaternions
+from splat.types import Gaussians
+
+FEATURES, HIDDEN = 24, 64
+NEAR = 1.5
+"""Cells from the nearest Gaussian, as the field says, within which places are asked."""
+NUMBERS = 14
+"""What is said of a place: whether there is a Gaussian, offset 3 and root of the covariance 6 in
+cells, colour 3, opacity."""
+FARTHEST = 1.5
+"""Offset at most, in cells along each axis."""
+THINNEST, WIDEST = 0.02, 4.0
+"""Standard deviations at least and at most, in cells."""
+
+
+class Attributes(nn.Module):
+    """A U-Net without time over a field, and a small network for each place.
+
+    Differs from GVGEN: volumes are coarse, and features are sampled at places of a finer grid near
+    the surface only, a few thousand of 32,768.
+    """
+
+    def __init__(self, words: int, shape: Shape, grid: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.unet = UNet(1, FEATURES, words, shape, timed=False)
+        # The U-Net begins as nothing, which tells a network behind it nothing.
+        nn.init.normal_(self.unet.end.weight, std=0.02)
+        self.each = nn.Sequential(
+            nn.Linear(FEATURES + 4, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU(),
+            nn.Linear(HIDDEN, NUMBERS),
+        )  # fmt: skip
+
+    def forward(
+        self,
+        fields: Float[Tensor, "b x y z"],
+        numbers: Int[Tensor, "b t"],
+        places: Float[Tensor, "b n 3"],
+    ) -> Float[Tensor, "b n 14"]:
+        volume = fields[:, None]
+        features = sampled(torch.cat([self.unet(volume, numbers), volume], 1), places)
+        # Where a place is between voxels, which what is linear between them does not tell.
+        within = ((places + 0.5) * (fields.shape[-1] - 1)) % 1
+        found: Tensor = self.each(torch.cat([features, within], 2))
+        return found
+
+
+def near(fields: Float[Tensor, "b x y z"], grid: int) -> Bool[Tensor, "b n"]:
+    """Which places of a grid are near the surface that a field shows."""
+    places = torch.from_numpy(points(grid)).to(fields)
+    far = distances(sampled(fields[:, None], places.expand(len(fields), -1, -1))[..., 0])
+    return far < NEAR / (grid - 1)
+
+
+def matrices(six: Float[Tensor, "n 6"]) -> Float[Tensor, "n 3 3"]:
+    """Symmetric matrices of their upper triangles."""
+    whole = six.new_zeros(len(six), 3, 3)
+    for k, (i, j) in enumerate(TRIANGLE):
+        whole[:, i, j] = whole[:, j, i] = six[:, k]
+    return whole
+
+
+def gaussians_of(
+    offsets: Float[Tensor, "n 3"],
+    roots: Float[Tensor, "n 6"],
+    rgb: Float[Tensor, "n 3"],
+    opacities: Float[Tensor, "n"],
+    places: Float[Tensor, "n 3"],
+    cell: float,
+) -> Gaussians:
+    """Gaussians of a corpus' numbers, offsets and roots in cells, at places."""
+    sizes, turns = torch.linalg.eigh(matrices(roots.double()))
+    # A mirror is no turn.
+    turns[:, :, 0] *= torch.linalg.det(turns)[:, None]
+    means = places.double() + cell * offsets.double().clamp(-FARTHEST, FARTHEST)
+    return Gaussians(
+        means=means.float(),
+        quats=quaternions(turns).float(),
+        scales=(cell * sizes.clamp(THINNEST, WIDEST)).float(),
+        opacities=opacities.float().clamp(0, 1),
+        colors=((rgb.float().clamp(0, 1) - 0.5) / SH_C0)[:, None],
+        sh_degree=0,
+    )
+
+
+@torch.no_grad()
+def drawn(
+    module: Attributes, field: Float[Tensor, "x y z"], numbers: Int[Tensor, "1 t"]
+) -> Gaussians:
+    """The Gaussians of a field; none where it shows no surface."""
+    chosen = near(field[None], module.grid)[0]
+    places = torch.from_numpy(points(module.grid)).float()[chosen]
+    said = module(field[None], numbers, places[None])[0]
+    there = said[:, 0] > 0
+    said, places = said[there], places[there]
+    return gaussians_of(
+        said[:, 1:4], said[:, 4:10], said[:, 10:13].sigmoid(), said[:, 13].sigmoid(), places,
+        1 / (module.grid - 1),
+    )  # fmt: skip

@@ -1,0 +1,380 @@
+"""Generators: words, fields, flows, networks; a training that is resumed; what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from splat import cli, formats
+from splat.datasets.objects import files
+from splat.datasets.objects.words import PROPERTIES
+from splat.generate import attributes, store
+from splat.generate.choices import Taught
+from splat.generate.field import REACH, distances, field_of, sampled
+from splat.generate.flow import Diffusion, Process, RectifiedFlow, guided
+from splat.generate.learning import Learning, Lessons
+from splat.generate.store import Design, Trained
+from splat.generate.unet import Shape, UNet
+from splat.generate.words import MOST, Vocabulary, vocabulary_of
+from splat.math import rotation_matrices
+from splat.runs import checkpoint
+
+WORDS = vocabulary_of([], PROPERTIES)
+SMALL = Design(Shape(8, 8, (1, 2), 1, 4, 8), Shape(8, 8, (1, 2), 1, 4, 8), samples=3)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten things to learn from."""
+    folder = tmp_path_factory.mktemp("things")
+    files.write(folder, 10)
+    return folder
+
+
+def learning_of(corpus: Path, threads: int = 1, **design: Any) -> Learning:
+    lessons = Lessons.of(files.read(corpus), WORDS, SMALL, "train")
+    taught = Taught(steps=6, attribute_steps=4, batch=5, rate=1e-3)
+    return Learning(lessons, replace(SMALL, **design), WORDS, taught, threads)
+
+
+def test_the_field_of_one_gaussian_in_the_middle() -> None:
+    # 8 points an edge, 1/7 apart: those in the middle are half a cell off along each axis.
+    field = field_of(np.zeros((1, 3)), 8)
+    near = math.sqrt(3) / 14
+    assert float(distances(field)[3, 4, 3]) == pytest.approx(near)
+    assert float(field[3, 4, 3]) == pytest.approx(near / (REACH / 2) - 1)
+    assert float(field[0, 0, 0]) == 1 and float(distances(field)[0, 0, 0]) == pytest.approx(REACH)
+    assert int((field < 1).sum()) == 8
+
+
+def test_volumes_are_sampled_where_their_voxels_are() -> None:
+    volume = torch.arange(4.0**3).reshape(1, 1, 4, 4, 4)
+    places = torch.tensor([[[-0.5, -0.5, -0.5], [0.5, -0.5, -0.5], [-0.5, -0.5, 0.5 / 3 - 1 / 3]]])
+    assert sampled(volume, places)[0, :, 0].tolist() == pytest.approx([0.0, 48.0, 1.0], abs=1e-4)
+
+
+def _of_normal(process: Process, mean: float, spread: float) -> Any:
+    """What an exact network says of data that is normal."""
+
+    def say(x: Tensor, times: Tensor) -> Tensor:
+        t = times[:, None]
+        if isinstance(process, Diffusion):
+            a = process.signal(times)[:, None]
+            gain = a.sqrt() * spread**2 / (a * spread**2 + 1 - a)
+            return mean + gain * (x - a.sqrt() * mean)
+        off = (x - (1 - t) * mean) / ((1 - t) ** 2 * spread**2 + t**2)
+        return t * off - (mean + (1 - t) * spread**2 * off)
+
+    return say
+
+
+@pytest.mark.parametrize("process", [RectifiedFlow(), Diffusion()])
+def test_an_exact_denoiser_draws_what_the_data_is(process: Process) -> None:
+    noise = torch.randn(4000, 1, generator=torch.Generator().manual_seed(0))
+    found = process.drawn(noise, _of_normal(process, 0.3, 0.1), 1000)
+    assert float(found.mean()) == pytest.approx(0.3, abs=0.01)
+    assert float(found.std()) == pytest.approx(0.1, rel=0.06)
+
+
+@pytest.mark.parametrize("process", [RectifiedFlow(), Diffusion()])
+def test_noise_begins_and_ends_where_times_do(process: Process) -> None:
+    clean, noise = torch.full((2, 3), 0.5), torch.full((2, 3), -1.0)
+    ends = process.noisy(clean, noise, torch.tensor([0.0, 1.0]))
+    assert ends[0].tolist() == pytest.approx([0.5] * 3, abs=0.02)
+    assert ends[1].tolist() == pytest.approx([-1.0] * 3, abs=0.01)
+    times = process.times(5000, torch.Generator().manual_seed(0))
+    assert 0 <= float(times.min()) < 0.1 and 0.9 < float(times.max()) <= 1
+    assert float(times.mean()) == pytest.approx(0.5, abs=0.02)
+
+
+def test_guidance_goes_beyond_what_is_said_without_a_text() -> None:
+    both = guided(lambda x, t: x + 1, lambda x, t: x, 3.0)
+    assert both(torch.zeros(2), torch.zeros(2)).tolist() == [3, 3]
+    alone = guided(lambda x, t: x + 1, lambda x, t: 1 / torch.zeros(0), 1.0)
+    assert alone(torch.zeros(1), torch.zeros(1)).tolist() == [1]
+
+
+def test_words_are_read_in_any_order_and_case() -> None:
+    one = WORDS.read("a large glossy red torus")
+    assert one == WORDS.read("Torus, RED; glossy and large".replace("and ", ""))
+    assert one == ("large", "glossy", "red", "torus")
+    numbers = WORDS.numbers([one, ("cube",)])
+    assert numbers.shape == (2, MOST) and numbers[1].count_nonzero() == 1
+    assert WORDS.words[int(numbers[0, 3]) - 1] == "torus"
+    free = vocabulary_of(["a tin can", "the old can"], {})
+    assert free.words == ("can", "old", "tin") and free.read("an old tin") == ("old", "tin")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "has no words; expected some, such as"),
+        ("the a", "has no words"),
+        ("a red tors", "'tors': no words .* for 'tors' perhaps torus"),
+        ("a crimson doughnut", "'crimson', 'doughnut'.* colour: red, orange"),
+        ("a red blue cube", "'red' and 'blue' are both a colour"),
+        ("a large red", "names no shape; expected one of sphere, cube"),
+    ],
+)
+def test_texts_of_other_words_are_refused_in_a_sentence(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        WORDS.read(text)
+
+
+def test_a_network_reads_words_and_times_and_not_what_is_beside() -> None:
+    torch.manual_seed(0)
+    net = UNet(1, 2, 9, Shape(8, 8, (1, 2), 2, 4, 8), timed=True)
+    for values in net.requires_grad_(False).parameters():
+        torch.nn.init.normal_(values, std=0.2)
+    x, t = torch.randn(3, 1, 8, 8, 8), torch.tensor([0.1, 0.5, 0.9])
+    words = torch.zeros(3, MOST, dtype=torch.int64)
+    words[0, :2], words[1, :2] = torch.tensor([3, 4]), torch.tensor([4, 3])
+    whole = net(x, words, t)
+    assert whole.shape == (3, 2, 8, 8, 8)
+    for i in range(3):
+        alone = net(x[i : i + 1], words[i : i + 1], t[i : i + 1])
+        assert torch.allclose(alone[0], whole[i], atol=1e-4)
+    other = words.clone()
+    other[0, 1] = 5
+    changed = net(x, other, t) - whole
+    assert float(changed[0].abs().max()) > 1e-3 and float(changed[1:].abs().max()) < 1e-4
+    assert float((net(x, words, t.flip(0)) - whole)[0].abs().max()) > 1e-3
+
+
+def test_numbers_of_a_corpus_become_its_gaussians(corpus: Path) -> None:
+    found = files.read(corpus)
+    rows = {name: torch.from_numpy(values) for name, values in found.rows(3).items()}
+    places = torch.from_numpy(files.surface.places(rows["slot"].numpy()))
+    gaussians = attributes.gaussians_of(
+        rows["offset"], rows["root"], rows["rgb"], rows["opacity"], places, found.cell
+    )
+    assert gaussians.means.numpy() == pytest.approx(found.means(3), abs=1e-6)
+    turns = rotation_matrices(gaussians.quats)
+    roots = turns @ (gaussians.scales[:, :, None] / found.cell * turns.transpose(1, 2))
+    assert torch.allclose(roots, attributes.matrices(rows["root"]), atol=1e-3)
+    assert float(torch.linalg.det(turns).min()) == pytest.approx(1, abs=1e-4)
+    assert torch.allclose(0.5 + 0.28209479 * gaussians.colors[:, 0], rows["rgb"], atol=1e-5)
+    # Every Gaussian stands in a place that is asked: those near the surface of its field.
+    asked = attributes.near(field_of(found.means(3), 16)[None], found.grid)[0]
+    assert float(asked[rows["slot"]].float().mean()) > 0.98
+    assert int(asked.sum()) < 6 * len(rows["slot"])
+
+
+def test_a_field_without_a_surface_is_a_sentence() -> None:
+    trained = Trained(SMALL, WORDS)
+    for values in trained.geometry.parameters():
+        values.data.zero_()
+    # A network that says noise - 2: what is drawn is far from everything.
+    trained.geometry.end.bias.data.fill_(-9.0)
+    with pytest.raises(ValueError, match=r"nothing was drawn for 'a red cube'.*another --seed"):
+        trained("a red cube", seed=0)
+
+
+def test_both_stages_learn(corpus: Path) -> None:
+    lessons = Lessons.of(files.read(corpus), WORDS, SMALL, "train")
+    taught = Taught(steps=30, attribute_steps=25, batch=2, rate=5e-3)
+    learning = Learning(lessons, SMALL, WORDS, taught)
+    before = learning.held_out(lessons)
+    while learning.step < learning.steps:
+        learning.advance()
+    after = learning.held_out(lessons)
+    assert after["geometry"] < 0.85 * before["geometry"]
+    assert after["attributes"] < 0.85 * before["attributes"]
+
+
+@pytest.mark.parametrize("process", ["flow", "ddpm"])
+def test_threads_and_breaks_change_no_byte(corpus: Path, tmp_path: Path, process: str) -> None:
+    whole = learning_of(corpus, process=process)
+    halves = learning_of(corpus, threads=2, process=process)
+    for step in range(10):
+        whole.advance()
+        if step < 5:
+            halves.advance()
+        if step == 5:  # within the first stage, and within the second
+            checkpoint.write(halves.state(), tmp_path / "s.pt")
+            halves = learning_of(corpus, threads=2, process=process)
+            halves.restore(torch.load(tmp_path / "s.pt", weights_only=True))
+    while halves.step < 10:
+        halves.advance()
+        if halves.step == 8:
+            checkpoint.write(halves.state(), tmp_path / "s.pt")
+            halves = learning_of(corpus, process=process)
+            halves.restore(torch.load(tmp_path / "s.pt", weights_only=True))
+    for name, each in (("one", whole), ("two", halves)):
+        checkpoint.write(each.state(), tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+QUICK = ["--steps", "4", "--attribute-steps", "3", "--width", "8", "--batch", "2", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def model(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator of seven steps."""
+    folder = tmp_path_factory.mktemp("models") / "model"
+    assert cli.main(["train-generator", str(corpus), "-o", str(folder), *QUICK]) == 0
+    return folder
+
+
+def test_equal_seeds_make_equal_bytes_and_others_do_not(model: Path, tmp_path: Path) -> None:
+    made = []
+    for name, seed, threads in (("a", 3, 1), ("b", 3, 2), ("c", 4, 1)):
+        torch.set_num_threads(threads)
+        out = tmp_path / f"{name}.ply"
+        words = ["generate", "a glossy red torus", "-o", str(out), "--seed", str(seed)]
+        assert cli.main([*words, "--model", str(model), "--samples", "2"]) == 0
+        made.append(out.read_bytes())
+    assert made[0] == made[1] != made[2]
+    found = formats.read(tmp_path / "a.ply")
+    assert len(found) > 0 and float(found.means.abs().max()) < 0.6
+
+
+def test_a_training_that_is_resumed_ends_in_the_same_bytes(
+    model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from splat.cli import train_generator
+
+    out = tmp_path / "model"
+    monkeypatch.setattr(train_generator, "SAVE_EVERY", 5)
+    advance = Learning.advance
+
+    def cut(self: Learning) -> Any:
+        if self.step == 6:
+            raise KeyboardInterrupt
+        return advance(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learning, "advance", cut)
+        assert cli.main(["train-generator", str(corpus), "-o", str(out), *QUICK]) == 130
+    assert cli.main(["train-generator", "-o", str(out), "--resume", "--quiet"]) == 0
+    assert (out / store.NAME).read_bytes() == (model / store.NAME).read_bytes()
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["steps"] == 7 and metrics["held_out"]["geometry"] > 0
+
+
+def test_what_is_replaced_stays_until_there_is_more(
+    model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "model"
+    shutil.copytree(model, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    again = ["train-generator", str(corpus), "-o", str(out), *QUICK]
+    assert cli.main(again) == 2  # it is there already
+
+    def cut(self: Learning) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Learning, "advance", cut)
+    assert cli.main([*again, "--seed", "5", "--overwrite"]) == 130
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def _broken(model: Path, tmp_path: Path, **change: Any) -> Path:
+    state = {**torch.load(model / store.NAME, weights_only=True), **change}
+    torch.save(state, tmp_path / "generator.pt")
+    return tmp_path / "generator.pt"
+
+
+def test_generators_that_are_none_are_refused_in_a_sentence(model: Path, tmp_path: Path) -> None:
+    def said(path: Path) -> str:
+        with pytest.raises((ValueError, OSError)) as refused:
+            store.read(path)
+        assert str(path) in str(refused.value) and "\n" not in str(refused.value)
+        return str(refused.value)
+
+    assert "holds no generator; train one" in said(tmp_path / "none")
+    assert "generator format 9" in said(_broken(model, tmp_path, version=9))
+    assert "is no generator of splat" in said(_broken(model, tmp_path, format="photos"))
+    assert "no words" in said(_broken(model, tmp_path, vocabulary={"words": [], "properties": []}))
+    networks = torch.load(model / store.NAME, weights_only=True)["networks"]
+    networks["geometry"]["begin.weight"] = torch.full((8, 1, 3, 3, 3), torch.nan)
+    assert "not finite" in said(_broken(model, tmp_path, networks=networks))
+    assert said(_broken(model, tmp_path, networks={"geometry": {}}))
+    stranger = tmp_path / "stranger.pt"
+    stranger.write_bytes(pickle.dumps({"weights": Path("/")}))
+    assert "cannot be read as a generator" in said(stranger)
+    torch.save({"format": store.FORMAT, "version": 1, "networks": Path("/")}, stranger)
+    assert "more than tensors, numbers and texts" in said(stranger)
+
+
+DOOR = """
+import torch
+from splat.types import Gaussians
+
+class Mine:
+    def __call__(self, text, *, seed):
+        n = len(text)
+        return Gaussians(torch.randn(n, 3), torch.ones(n, 4), torch.ones(n, 3), torch.ones(n),
+                         torch.zeros(n, 1, 3), 0)
+
+class Other:
+    def __call__(self, text, *, seed):
+        return text
+
+nothing = 3
+"""
+
+
+def test_generators_of_others_come_through_their_door(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "mine.py", tmp_path / "x.ply"
+    file.write_text(DOOR)
+    words = ["generate", "whatever it is", "-o", str(out), "--overwrite", "--generator"]
+    assert cli.main([*words, f"{file}:Mine"]) == 0
+    assert len(formats.read(out)) == len("whatever it is")
+    for name, said in (
+        ("Other", "gave str; expected splat.types.Gaussians"),
+        ("nothing", "cannot be called"),
+        ("absent", "holds no absent"),
+    ):
+        assert cli.main([*words, f"{file}:{name}"]) == 2
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["generate", " ", "-o", "x.ply"], "the text is empty"),
+        (["generate", "a cube", "-o", "x.ply", "--model", "nowhere"], "holds no generator"),
+        (["generate", "a cube", "-o", "x.doc"], "x.doc"),
+        (
+            ["generate", "a", "-o", "x.ply", "--generator", "a:B", "--guidance", "2"],
+            "leave them out",
+        ),
+        (["train-generator", "nowhere", "-o", "m"], "holds no corpus.json"),
+        (["train-generator", "-o", "m"], "no corpus is given"),
+        (["train-generator", "-o", "m", "--resume"], "no training to go on with"),
+    ],
+)
+def test_what_is_asked_wrongly_is_a_sentence(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 2
+    shown = capsys.readouterr().err
+    assert said in shown and "Traceback" not in shown
+    assert not [*tmp_path.iterdir()]
+
+
+def test_vocabularies_of_files_are_looked_at() -> None:
+    from splat.system.foreign import Record
+
+    kept = Record(WORDS.record())
+    assert Vocabulary.of_record(kept) == WORDS
+    with pytest.raises(ValueError, match="of no property"):
+        Vocabulary.of_record(Record({**WORDS.record(), "words": [*WORDS.words, "more"]}))

@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+NEAR = 0.01
+"""Depth from which gsplat 1.5.3 draws."""
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -18,7 +21,7 @@ class Drawing:
     """Whether opacity was compensated for the low-pass filter (Mip-Splatting)."""
     near: float | None = None
     """Depth from which Gaussians were drawn, units of the input; None: from where any program draws
-    them (`splat.kernels.NEAR`)."""
+    them (`NEAR`)."""
 
     @property
     def plain(self) -> Drawing:

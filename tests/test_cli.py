@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,6 +40,8 @@ from splat.strategies.budget import Budget
 from splat.strategies.freeze import Freeze
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.protect import Protect
+from splat.system.errors import told
+from splat.system.import_path import module_of, vouch
 from splat.system.numbers import whole
 from splat.system.text import headline
 from splat.types import Drawing, Gaussians
@@ -763,6 +766,31 @@ def test_a_value_that_does_not_fit_is_told_in_a_sentence(
     for more in ((), ("--json",)):
         outcome = splat(*words, *more)
         assert outcome.code == 2 and said in outcome.err and "Error parsing" not in outcome.said
+
+
+def test_a_run_without_a_checkpoint_is_begun_anew_by_the_whole_command(
+    splat: Splat, tiny_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "a run"
+    asked = ("train", tiny_folder, "--out", out, *QUICK, "--steps", 3, "mcmc", "--cap", 500)
+    assert splat(*asked).code == 0
+    shutil.rmtree(out / "checkpoints")
+    outcome = splat("resume", out)
+    command = f"`splat {shlex.join(map(str, asked))} --overwrite`"
+    assert outcome.code == 2 and f"holds no checkpoint yet; begin it anew with {command}" in (
+        outcome.said
+    )
+
+
+def test_an_error_in_ones_own_code_says_where_more_of_it_is(tmp_path: Path) -> None:
+    (tmp_path / "theirs.py").write_text("def fail() -> None:\n    raise KeyError('mean2')\n")
+    where = str(tmp_path / "theirs.py")
+    vouch(f"{where}:fail")
+    with pytest.raises(KeyError) as caught:
+        module_of(where).fail()
+    for how in ("--debug", "mcmc.log"):
+        code, said = told(caught.value, how) or (0, "")
+        assert said == f"{where}, line 2: KeyError: 'mean2' ({how} shows how)" and code == 1
 
 
 def test_boxes_of_hyphens_are_sentences_too() -> None:

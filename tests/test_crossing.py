@@ -15,7 +15,7 @@ from splat.kernels import HarmonicsGradient
 from splat.kernels.crossing import needed, optional
 from splat.kernels.field import field
 from splat.kernels.hexplane import hexplane
-from splat.kernels.native import cpu, isa
+from splat.processor import cpu, isa
 
 POSE = torch.eye(4)
 K = torch.tensor([[40.0, 0, 16], [0, 40, 12], [0, 0, 1]])

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, fields, is_dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import torch
 
 import splat as package
 from splat import api, formats
+from splat.core.fields import field_docs
 from splat.core.model import Making
 from splat.options import Options
+from splat.options.parse import FIELD_DOCS
+from splat.recipes.catalog import METHODS, PARTS, PRESETS, kind_of
+from splat.recipes.sketch import Unreadable, _Module, _named, sketch_of
 from splat.strategies.deform import Deform
 from splat.strategies.deform.files import write as write_clip
 from splat.strategies.forest import Forest
@@ -64,6 +72,63 @@ def test_help_of_every_verb() -> None:
         for flag in (("--help", "--help-all") if verb in ASKED else ("--help",))
     ]"""
     check_loads_none(calls, "usage: splat ")
+
+
+def test_help_of_methods_and_parts() -> None:
+    calls = [("train", "scene", name, "--help") for name in METHODS]
+    calls += [("train", "scene", "mcmc", "+", name, "--help-all") for name in (*PARTS, *PRESETS)]
+    check_loads_none([*calls, ("train", "scene", "--help")], "usage: splat train")
+
+
+@pytest.mark.parametrize("name", [*METHODS, *PARTS])
+def test_sources_say_of_options_what_classes_do(name: str) -> None:
+    """Names, types, ranges, values and docstrings; and what a cap that suits a device is out of."""
+    kind, place = kind_of(name), {**METHODS, **PARTS}[name][0]
+    assert kind is not None
+    sketch = sketch_of(place)
+    assert [f.name for f in fields(sketch)] == [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    assert sketch.__doc__ == inspect.getdoc(kind) and sketch.__name__ == kind.__name__
+    assert _docs(sketch) == field_docs(kind)
+    here, there = _types(sketch), _types(kind)
+    own, real = vars(sketch()), vars(kind())
+    for each in set(own) - {"base"}:
+        if is_dataclass(real[each]):
+            assert _docs(type(own[each])) == field_docs(type(real[each]))
+            assert asdict(own[each]) == asdict(real[each])
+        else:
+            assert (repr(here[each]), own[each]) == (repr(there[each]), real[each]), each
+    if "base" not in own:
+        cap = attrgetter("draws", "row_bytes")
+        assert cap(sketch()) == cap(kind())
+
+
+def _types(kind: type[Any]) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+def _docs(sketch: type[Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for base in reversed(sketch.__mro__):
+        docs = vars(base).get(FIELD_DOCS, {}).items()
+        found |= {name: " ".join(text.split()) for name, text in docs}
+    return found
+
+
+def test_what_no_source_says_is_left_to_the_class() -> None:
+    """A field whose value takes running, and a module that would be loaded."""
+    module = _Module.__new__(_Module)
+    text = (
+        "import torch\nfrom dataclasses import dataclass\n"
+        "@dataclass\nclass A:\n    n: int = max(1, 2)\n"
+        "@dataclass\nclass B:\n    n: int = len(torch.zeros(3))\n"
+        "def f(x):\n    y = x\n    return y\n"
+        "@dataclass\nclass C:\n    n: int = f(3)\n"
+    )
+    module.where, module._said, module._made = "mine", dict(_named(ast.parse(text).body)), {}
+    assert module["A"]().n == 2
+    for name in "BC":
+        with pytest.raises(Unreadable):
+            module[name]
 
 
 def test_files_and_runs(tmp_path: Path, run: Path) -> None:

@@ -187,11 +187,12 @@ _VERBS: Mapping[str, Callable[[Sequence[str]], int]] = {
 def _strategy(text: str) -> Strategy:
     """The strategy of a recipe; a part alone is put around a method that does nothing."""
     from splat.recipes import recipe
+    from splat.recipes.terms import PLUS
 
     text = recipe.text_of(text)
     first = (shlex.split(text) or [""])[0]
     alone = first in catalog.summaries()[1] or first in catalog.PRESETS
-    return recipe.strategy_from_text(f"fixed {recipe.PLUS} {text}" if alone else text)
+    return recipe.strategy_from_text(f"fixed {PLUS} {text}" if alone else text)
 
 
 def _joined(arguments: Sequence[str], own: Mapping[str, int]) -> list[str]:

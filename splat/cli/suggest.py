@@ -13,7 +13,7 @@ from splat.options.parse import HELP
 
 def main(arguments: Sequence[str]) -> int:
     """Try settings on a scene; the exit code."""
-    if len(arguments) == 1 and arguments[0] in HELP:
+    if HELP & set(arguments):
         show_help(Suggest, "suggest", arguments)
     # Methods, torch and OpenCV, which help needs not.
     from splat import api

@@ -22,7 +22,7 @@ COMMON = frozenset(
 
 def main(arguments: Sequence[str]) -> int:
     """Train a scene; the exit code."""
-    if len(arguments) == 1 and arguments[0] in HELP:
+    if HELP & set(arguments):
         show_help(Train, "train", arguments)
     # Methods, torch and OpenCV, which help needs not.
     from splat.cli.composed import read
@@ -32,8 +32,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def show_help(kind: type[Train], verb: str, arguments: Sequence[str]) -> None:
-    """Print the help of a verb that is asked for what a run is, and end the program."""
-    parsed(_with_summaries(kind, whole=arguments[0] == WHOLE_HELP), verb, arguments)
+    """Print the help of a verb that is asked for what a run is, and of methods and parts that are
+    named, and end the program; it returns where these have to be loaded for it."""
+    if len(arguments) == 1:
+        parsed(_with_summaries(kind, whole=arguments[0] == WHOLE_HELP), verb, arguments)
+    from splat.cli.method_help import show
+
+    show(kind, verb, arguments)
 
 
 def _with_summaries(kind: type[Train], *, whole: bool) -> type[Train]:

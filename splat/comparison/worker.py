@@ -35,8 +35,8 @@ def main(arguments: Sequence[str]) -> int:
         raise
     except Exception as error:
         # A strategy may raise anything; the other runs go on.
-        explanation = errors.told(error)
-        _log.warning("%s", explanation[1] if explanation else traceback.format_exc())
+        explanation = errors.told(error, runs.log_of(out, entry).name)
+        _log.warning("%s", traceback.format_exc())
         runs.failed(
             out, entry, explanation[1] if explanation else f"{type(error).__name__}: {error}"
         )

@@ -49,7 +49,7 @@ def call_job(call: str, log: Path, arguments: Sequence[str]) -> tuple[int, str]:
         # A strategy may raise anything; the other jobs go on.
         if not (isinstance(error, OSError) and at_fault(error)):
             _log.warning("%s", traceback.format_exc())
-        explanation = errors.told(error)
+        explanation = errors.told(error, log.name)
         return errors.FAILED, explanation[1] if explanation else f"{type(error).__name__}: {error}"
 
 

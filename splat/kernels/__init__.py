@@ -13,21 +13,20 @@ from splat.kernels.frustum import in_frustum
 from splat.kernels.harmonics import Brought, Harmonics, HarmonicsGradient, left_by_backward
 from splat.kernels.moment import durations, moment
 from splat.kernels.native import (
-    isa,
-    isas,
     one_torch_thread,
     seconds,
     set_threads,
     stage_seconds,
     threads,
-    use_isa,
 )
 from splat.kernels.output import forget as forget_outputs
 from splat.kernels.photometric import photometric
 from splat.kernels.pixels import errors, toned
-from splat.kernels.rasterize import NEAR, Projection, Statistics, rasterize, scratch_bytes
+from splat.kernels.rasterize import Projection, Statistics, rasterize, scratch_bytes
 from splat.kernels.survey import survey
 from splat.kernels.walk import add, walk
+from splat.processor import isa, isas, use_isa
+from splat.scene import NEAR
 
 __all__ = [
     "NEAR",

@@ -15,12 +15,11 @@ from splat.kernels.crossing import is_half, needed, numbers, optional, plain, ro
 from splat.kernels.frame import Frame
 from splat.kernels.harmonics import Harmonics, HarmonicsGradient
 from splat.kernels.native import Scratch, cuda, single, table_of
+from splat.scene import NEAR
 from splat.types import ScreenGradient
 
 MOST_PIXELS = 16 * (2**16 - 1)
 """Along a side of a picture: its tiles, 16 pixels at least, are counted in 16 bits."""
-NEAR = 0.01
-"""Depth from which gsplat 1.5.3 draws."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ _REGISTRY = ConstructorRegistry()
 WHOLE_HELP = "--help-all"
 HELP = frozenset({"-h", "--help", WHOLE_HELP})
 """Options that ask for help: of each option its first sentence, or all that there is to say."""
+FIELD_DOCS = "_docs_of_fields"
+"""Attribute of a class that was made without source: the docstrings of its own fields, by name."""
 _SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 _SPACE = "\N{NO-BREAK SPACE}"
 """Stands for the space between `splat` and the verb: tyro cuts a program's name at the first space
@@ -59,7 +61,9 @@ def _unbroken() -> None:
     if (read := getattr(module, "parse_docstring_from_object", None)) is not None:
 
         def joined(of: object) -> dict[str, str]:
-            paragraphs = {name: text.split("\n\n") for name, text in read(of).items()}
+            told = vars(of).get(FIELD_DOCS) if isinstance(of, type) else None
+            found = read(of) if told is None else told
+            paragraphs = {name: text.split("\n\n") for name, text in found.items()}
             docs = {
                 name: "\n\n".join(" ".join(part.split()) for part in parts)
                 for name, parts in paragraphs.items()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from splat.core.schedule import PUBLISHED_STEPS
+from splat.processor import isa
 from splat.system import machine
+from splat.system.devices import Device
 
 TARGET_SECONDS = 170.0
 """Longest predicted training that a plain `splat train` on the CPU is fitted to."""
@@ -55,7 +55,7 @@ LADDER = (
 CUDA = Rung(0, PUBLISHED_STEPS, 1_000_000, 100_000)
 
 
-def rung_for(device: torch.device) -> Rung:
+def rung_for(device: Device) -> Rung:
     """The published run on CUDA; on a CPU the largest of the ladder that ends in time."""
     if device.type == "cuda":
         return CUDA
@@ -67,18 +67,14 @@ def rung_for(device: torch.device) -> Rung:
     return chosen
 
 
-def step_parts(
-    device: torch.device, pixels: float, rows: float, threads: int = 0
-) -> tuple[float, float]:
+def step_parts(device: Device, pixels: float, rows: float, threads: int = 0) -> tuple[float, float]:
     """Predicted seconds of a step with so many Gaussians, and what so many pixels add to them."""
     if device.type == "cuda":
         return CUDA_STEP_SECONDS + CUDA_ROW_SECONDS * rows, CUDA_PIXEL_SECONDS * pixels
-    from splat import kernels
-
-    factor = ISA_FACTORS[kernels.isa()] / (threads or machine.cores())
+    factor = ISA_FACTORS[isa()] / (threads or machine.cores())
     return STEP_SECONDS + ROW_SECONDS * rows * factor, PIXEL_SECONDS * pixels * factor
 
 
-def step_seconds(device: torch.device, pixels: float, rows: float, threads: int = 0) -> float:
+def step_seconds(device: Device, pixels: float, rows: float, threads: int = 0) -> float:
     """Predicted seconds of a step with so many pixels and Gaussians."""
     return sum(step_parts(device, pixels, rows, threads))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from splat.core.frame import shrunk
 from splat.options import Options
 from splat.photos.decoder import bytes_passing
@@ -14,6 +12,7 @@ from splat.photos.loader import AHEAD
 from splat.photos.photo import reduction
 from splat.photos.resolution import Sizes
 from splat.system import machine
+from splat.system.devices import Device
 from splat.types import Camera, View
 
 STATE_BYTES = 830
@@ -103,7 +102,7 @@ def decoders() -> int:
     return max(1, min(4, machine.cores() // 2))
 
 
-def state_bytes(options: Options, device: torch.device) -> int:
+def state_bytes(options: Options, device: Device) -> int:
     """Bytes of one Gaussian between two steps, on the device that trains."""
     half = HALF_MOMENTS_BYTES if options.moments == "bfloat16" else 0
     half += HALF_HARMONICS_BYTES if options.harmonics == "bfloat16" else 0

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from splat.options import Options
 from splat.photos.modes import DEFAULT_RESOLUTION, Resolution
 from splat.photos.resolution import Sizes
@@ -23,6 +21,7 @@ from splat.planning.memory import (
 )
 from splat.planning.speed import remembered_factor
 from splat.system import machine
+from splat.system.devices import Device
 from splat.system.text import size
 from splat.types import View
 
@@ -42,7 +41,7 @@ POINTS_WEIGHT = 1.0
 """Weight of the depth between points where nobody gave one and poses are as given."""
 
 
-def with_device_defaults(options: Options, device: torch.device) -> Options:
+def with_device_defaults(options: Options, device: Device) -> Options:
     """The options with all defaults that depend on the device filled in."""
     rung = rung_for(device)
     max_side = options.max_side
@@ -99,7 +98,7 @@ class Pace:
     """Seconds that timing took."""
 
 
-def remembered_pace(device: torch.device) -> Pace:
+def remembered_pace(device: Device) -> Pace:
     """The pace of a machine on which no run was timed, by what `splat doctor` remembers."""
     factor = remembered_factor(device)
     return Pace(step=factor, pixels=factor)
@@ -179,7 +178,7 @@ def mean_rows(start: int, cap: int) -> float:
 def predict(
     views: Sequence[View],
     options: Options,
-    device: torch.device,
+    device: Device,
     start: int,
     cap: int,
     sizes: Sizes = Sizes(),  # noqa: B008

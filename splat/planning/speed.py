@@ -6,10 +6,9 @@ import math
 from contextlib import suppress
 from pathlib import Path
 
-import torch
-
-from splat import kernels
+from splat.processor import isa
 from splat.system import machine
+from splat.system.devices import Device
 from splat.system.files import read_json, write_json
 
 LEAST, MOST = 0.25, 20.0
@@ -29,7 +28,7 @@ def remember_factor(factor: float) -> None:
         write_json(file, {**_machine(), "factor": min(max(factor, LEAST), MOST)})
 
 
-def remembered_factor(device: torch.device) -> float:
+def remembered_factor(device: Device) -> float:
     """How many times longer a step takes than is usual; 1 where nobody measured it.
 
     It counts for predicted times only: what a run is like must not depend on what else the machine
@@ -47,4 +46,4 @@ def remembered_factor(device: torch.device) -> float:
 
 def _machine() -> dict[str, object]:
     """What it was measured with; of a home that several machines share."""
-    return {"cores": machine.cores(), "isa": kernels.isa()}
+    return {"cores": machine.cores(), "isa": isa()}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 
 import torch
 
 from splat.core.strategy import Strategy, Wrapper
-from splat.planning.ladder import rung_for
+from splat.recipes.caps import with_suitable_cap
 from splat.recipes.catalog import PARTS, kind_of, methods
 
 
@@ -37,20 +36,3 @@ class Offered(Mapping[str, Strategy]):
 
     def __len__(self) -> int:
         return len(methods())
-
-
-def with_suitable_cap(strategy: Strategy, device: torch.device, budget: int = 0) -> Strategy:
-    """A method with the largest cap that suits the device, or a budget of Gaussians.
-
-    Where rows have a file of their own the budget is none of Gaussians. What is published without
-    a limit has none on CUDA; a machine with little time or memory needs one.
-    """
-    if not dataclasses.is_dataclass(strategy) or "cap" not in {
-        field.name for field in dataclasses.fields(strategy)
-    }:
-        return strategy
-    if budget:
-        return strategy if strategy.row_bytes else dataclasses.replace(strategy, cap=budget)
-    if device.type == "cuda" and not strategy.cap:
-        return strategy
-    return dataclasses.replace(strategy, cap=rung_for(device).cap // strategy.draws)

@@ -28,10 +28,10 @@ from splat.core.strategy import Strategy, Wrapper, recipe_name_of
 from splat.options.parse import complaint, parsed
 from splat.recipes import catalog
 from splat.recipes.offered import Offered
+from splat.recipes.terms import PLUS, program, terms_of, tokens
 from splat.system.foreign import content, reading
 from splat.system.import_path import place_of
 
-PLUS = "+"
 _FILE = re.compile(r"[^\s]+\.(txt|recipe|toml|ya?ml|json|cfg)")
 
 
@@ -44,7 +44,7 @@ def strategy_from_text(
     """
     with complaint():
         methods = Offered() if offered is None else offered
-        return compose(None, terms_of(_tokens(recipe)), methods)
+        return compose(None, terms_of(tokens(recipe)), methods)
 
 
 def usual_strategy(offered: Mapping[str, Strategy] | None = None) -> Strategy:
@@ -122,37 +122,10 @@ def preset_of(part: Strategy) -> str | None:
     """The name of the preset that a part is, with all its options; None: it is none."""
     name, base = catalog.name_of(type(part)), part.base if isinstance(part, Wrapper) else None
     for preset, (text, _) in catalog.PRESETS.items():
-        terms = terms_of(_tokens(text))
+        terms = terms_of(tokens(text))
         if len(terms) == 1 and terms[0][0] == name and compose(base, terms, Offered()) == part:
             return preset
     return None
-
-
-def terms_of(tokens: Sequence[str]) -> list[list[str]]:
-    """The tokens between the `+` that stand in no parentheses.
-
-    A preset after a `+` is what its name stands for, with its options for each part of it.
-    """
-    terms: list[list[str]] = [[]]
-    depth = 0
-    for token in tokens:
-        depth += (token == "(") - (token == ")")
-        if depth < 0:
-            raise ValueError("a recipe has a ) without its (")
-        if token == PLUS and not depth:
-            terms.append([])
-        else:
-            terms[-1].append(token)
-    if depth:
-        raise ValueError("a recipe has a ( without its )")
-    return [terms[0], *(term for each in terms[1:] for term in _spelled(each))]
-
-
-def _spelled(term: list[str]) -> list[list[str]]:
-    if not term or term[0] not in catalog.PRESETS:
-        return [term]
-    text, _ = catalog.PRESETS[term[0]]
-    return [[*part, *term[1:]] for part in terms_of(_tokens(text))]
 
 
 def compose(
@@ -176,7 +149,7 @@ def compose(
             strategy, beside = _wrapped(made, strategy, term), False
             continue
         if term[0] != "(":
-            made = parsed(type(made), _program(term[0]), term[1:], made)
+            made = parsed(type(made), program(term[0]), term[1:], made)
         if strategy is None:
             strategy = made
         elif beside and isinstance(strategy, Chain):
@@ -214,7 +187,7 @@ def _wrapped(kind: type[Wrapper], strategy: Strategy | None, term: Sequence[str]
     if strategy is None:
         raise ValueError(_cannot_stand_first(name))
     # The base is there from the start, so that it is what the part's own checks look at.
-    return parsed(kind, _program(f"... {PLUS} {name}"), options, kind(base=strategy))
+    return parsed(kind, program(f"... {PLUS} {name}"), options, kind(base=strategy))
 
 
 def _cannot_stand_first(name: str) -> str:
@@ -222,22 +195,6 @@ def _cannot_stand_first(name: str) -> str:
         f"{name} alters another method and cannot stand first; put it after one:"
         f" {catalog.default()} {PLUS} {name}"
     )
-
-
-def _program(name: str) -> str:
-    return f"train SCENE {name}"
-
-
-def _tokens(recipe: str | Sequence[str]) -> list[str]:
-    if not isinstance(recipe, str):
-        return list(recipe)
-    text = re.sub(r"(^|\s)#[^\n]*", r"\1", recipe)
-    lexer = shlex.shlex(text, posix=True, punctuation_chars="()")
-    lexer.whitespace_split, lexer.commenters = True, ""
-    try:
-        return list(lexer)
-    except ValueError as error:
-        raise ValueError(f"recipe {recipe!r} cannot be read: {error}") from None
 
 
 def _apart(strategy: Strategy, keep: bool) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
-from splat.kernels import NEAR
 from splat.render import available
-from splat.types import Drawing, Frame, Renderer
+from splat.scene import NEAR, Drawing, Frame
+from splat.system.devices import Kind
+
+if TYPE_CHECKING:  # which device a run would have can be told without loading torch
+    import torch
+
+    from splat.types import Renderer
 
 RENDERERS = ("auto", "native", "gsplat")
 """What may draw: our own kernels, which auto takes, or gsplat on CUDA."""
@@ -17,6 +22,15 @@ _ASKED = {"auto": (), "native": (), "gsplat": (available.of_gsplat,)}
 def choose_device(wanted: str = "auto", renderer: str = "auto") -> tuple[torch.device, str]:
     """The device to use and, in a sentence, why. Raises ValueError where `cuda`, or a renderer,
     cannot be had."""
+    import torch
+
+    kind, why = choose_kind(wanted, renderer)
+    return torch.device(kind.type), why
+
+
+def choose_kind(wanted: str = "auto", renderer: str = "auto") -> tuple[Kind, str]:
+    """As `choose_device`, for those who do not compute; torch is loaded only where a build of it
+    for CUDA has to be asked."""
     if wanted not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device is {wanted!r}; it is auto, cpu or cuda")
     _check(renderer)
@@ -25,17 +39,19 @@ def choose_device(wanted: str = "auto", renderer: str = "auto") -> tuple[torch.d
             raise ValueError(
                 "gsplat draws on CUDA only, and the device is cpu; leave one of them out"
             )
-        return torch.device("cpu"), "CPU, as asked"
+        return Kind("cpu"), "CPU, as asked"
     lack = available.first(available.of_cuda, available.of_kernels, *_ASKED[renderer])
     if lack is None:
+        import torch
+
         drawer = "gsplat" if renderer == "gsplat" else "our own kernels"
         why = f"CUDA on {torch.cuda.get_device_name()}, drawn by {drawer}"
-        return torch.device("cuda"), why + (", as asked" if wanted == "cuda" else "")
+        return Kind("cuda"), why + (", as asked" if wanted == "cuda" else "")
     if wanted == "cuda":
         raise ValueError(f"--device cuda cannot be had: {lack}; use --device cpu or auto")
     if renderer == "gsplat":
         raise ValueError(f"--renderer gsplat cannot be had: {lack}; leave it out")
-    return torch.device("cpu"), f"CPU, because {lack}"
+    return Kind("cpu"), f"CPU, because {lack}"
 
 
 def renderer_for(
@@ -51,6 +67,8 @@ def renderer_for(
     Gaussians whose centre lies less deep than `near` are not drawn, nor, without `beside`, those
     that lie far beside the picture (`splat.kernels.Projection`).
     """
+    import torch
+
     device = torch.device(device)
     _check(renderer)
     if device.type == "cuda" and (lack := available.of_running()) is not None:
@@ -66,7 +84,7 @@ def renderer_for(
 
 def drawn_by(device: torch.device | str, renderer: str) -> str:
     """What draws on a device where a renderer is asked for: native or gsplat."""
-    on_cuda = torch.device(device).type == "cuda"
+    on_cuda = str(device).partition(":")[0] == "cuda"
     return "gsplat" if on_cuda and renderer == "gsplat" else "native"
 
 

@@ -17,7 +17,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
+from splat.system.devices import torch_build
 
 GSPLAT_FROM, GSPLAT_BELOW = (1, 5, 3), (1, 6)
 """Versions of gsplat that are drawn with. 1.6 caps alpha elsewhere (0.99 in place of 0.999), which
@@ -42,11 +42,14 @@ class Lack:
 
 def of_cuda() -> Lack | None:
     """What torch lacks to compute on CUDA."""
-    build = f"torch {torch.__version__}"
-    if torch.version.cuda is None:
+    installed = torch_build()
+    build = f"torch {installed.version}"
+    if installed.cuda is None:
         if sys.platform == "darwin":
             return Lack("there is no CUDA on this system", "train on the CPU")
         return Lack(f"{build} is a build without CUDA", "install a CUDA build, see pytorch.org")
+    import torch
+
     if not torch.cuda.is_available():
         return _no_device(build)
     return _too_old(build)
@@ -54,6 +57,8 @@ def of_cuda() -> Lack | None:
 
 def _no_device(build: str) -> Lack:
     """Why a CUDA build of torch sees no device."""
+    import torch
+
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None and hidden.strip() in ("", "-1"):
         return Lack(
@@ -79,6 +84,8 @@ def _no_device(build: str) -> Lack:
 
 def _too_old(build: str) -> Lack | None:
     """Whether torch has code for the card: its own, or some to be compiled for newer ones."""
+    import torch
+
     major, minor = torch.cuda.get_device_capability()
     known = [
         (kind, int(number[:-1]), int(number[-1]))
@@ -150,6 +157,8 @@ def known_version(text: str) -> bool:
 def of_kernels() -> Lack | None:
     """What our own CUDA kernels lack, which every run on CUDA needs: to be built, for the card."""
     if found_module("splat._gpu"):
+        import torch
+
         major, minor = torch.cuda.get_device_capability()
         if (major, minor) >= KERNELS_FROM:
             return None
@@ -170,6 +179,8 @@ def of_kernels() -> Lack | None:
 @cache
 def of_running() -> Lack | None:
     """Whether our CUDA kernels run here, found out by a picture of one pixel."""
+    import torch
+
     from splat.kernels import photometric
 
     image = torch.zeros(1, 1, 3, device="cuda")

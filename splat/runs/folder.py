@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,10 +115,19 @@ class Folder:
         files = checkpoints_in(self.checkpoints)
         if not files:
             raise FileNotFoundError(
-                f"{self.path} holds no checkpoint yet; start it anew with splat train ..."
-                f" --out {self.path} --overwrite{self.replaced.hint}"
+                f"{self.path} holds no checkpoint yet; begin it anew with"
+                f" {self._begun_by()}{self.replaced.hint}"
             )
         return files[-1]
+
+    def _begun_by(self) -> str:
+        """The command that began the run, and may replace what it left, for people."""
+        command = f"splat train ... --out {self.path}"
+        with suppress(OSError, ValueError):
+            command = read_config(self.config).command
+        words = command.split()
+        again = words[:1] == ["splat"] and "--overwrite" not in words
+        return f"`{command} --overwrite`" if again else f"`{command}`"
 
     def is_run(self) -> bool:
         """Whether a run of ours was begun here."""

@@ -40,12 +40,15 @@ def as_json(code: int, sentence: str) -> str:
     return json.dumps({"error": {"exit_code": code, "kind": kind, "message": sentence}}, indent=1)
 
 
-def told(error: Exception) -> tuple[int, str] | None:
-    """Exit code and sentence of an error; None for a mistake of ours, which needs its traceback."""
-    return _of_plugin(error) or explained(error)
+def told(error: Exception, shown: str = "--debug") -> tuple[int, str] | None:
+    """Exit code and sentence of an error; None for a mistake of ours, which needs its traceback.
+
+    `shown` is what shows how code of the user's came to an error of its own.
+    """
+    return _of_plugin(error, shown) or explained(error)
 
 
-def _of_plugin(error: Exception) -> tuple[int, str] | None:
+def _of_plugin(error: Exception, shown: str) -> tuple[int, str] | None:
     """Exit code and sentence of an error in code that the user vouched for; None: it is not there
     that it was raised, or nothing that this code could mend."""
     if isinstance(error, SyntaxError) and error.filename and is_vouched(f"{error.filename}:_"):
@@ -59,7 +62,7 @@ def _of_plugin(error: Exception) -> tuple[int, str] | None:
                 return None  # of a value that was given to it, and in words of its own
             code = BAD_INPUT if isinstance(error, ImportError) else FAILED
             told = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            return code, f"{file}, line {line}: {told}{_meant(error)} (--debug shows how)"
+            return code, f"{file}, line {line}: {told}{_meant(error)} ({shown} shows how)"
         if isinstance(error, ImportError) and module.startswith("splat."):
             return None  # something to be installed, for what the code asked for
     return None

@@ -99,13 +99,21 @@ def object_at(place: str) -> Any | None:
 def is_there(place: str) -> bool:
     """Whether a module of ours, at `splat.ROOM.…` or `splat.ROOM.…:name`, has a file; neither it
     nor its packages are loaded to find out."""
+    return file_of(place) is not None
+
+
+def file_of(place: str) -> Path | None:
+    """The file of a module of ours, likewise; None: there is none."""
     _, room, *names = place.partition(":")[0].split(".")
-    package = importlib.util.find_spec(f"splat.{room}")
-    folders = [] if package is None else [*(package.submodule_search_locations or ())]
-    files = [Path(folder, *names) for folder in folders]
-    return any(
-        file.with_suffix(".py").is_file() or Path(file, "__init__.py").is_file() for file in files
-    )
+    spec = importlib.util.find_spec(f"splat.{room}")
+    if spec is None or not names:
+        return None if spec is None or spec.origin is None else Path(spec.origin)
+    for folder in spec.submodule_search_locations or ():
+        base = Path(folder, *names)
+        for file in (base.with_suffix(".py"), base / "__init__.py"):
+            if file.is_file():
+                return file
+    return None
 
 
 def _from_name(name: str, what: str) -> ModuleType:

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from splat.cli.opened import Opened
-from splat.core.frame import shrunk
 from splat.photos.photo import photograph
 from splat.render.video import write_png
+from splat.scene import shrunk
 from splat.strategies.deferred.model import Relightable
 from splat.types import Camera, Needs, SceneData, View
 from worlds import studio

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from splat.datasets.masks import with_masks
 from splat.datasets.photo import fitted
 from splat.datasets.points import cleaned, points_in_view
 from splat.datasets.split import split
+from splat.options import Reading
+from splat.scene import SceneData
 from splat.system.entry_points import installed_besides
 from splat.system.foreign import reading
 from splat.system.import_path import object_at
-from splat.types import SceneData
 
-__all__ = ["load", "points_in_view"]
+__all__ = ["load", "points_in_view", "read"]
 
 READERS: Mapping[str, str] = {
     name: f"splat.datasets.{name}"
@@ -74,6 +76,11 @@ def load(
     scene = with_masks(fitted(with_clip(scene)), masks)
     scene = with_normals(with_depths(scene, depths, depth_kind), normals)
     return split(cleaned(scene), eval)
+
+
+def read(path: Path, asked: Reading) -> SceneData:
+    """The scene in a folder, read as asked."""
+    return load(path, **asdict(asked))
 
 
 def _check_inside(scene: SceneData, path: Path, images: str | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from splat.datasets.transforms import read
-from splat.types import SceneData, View
+from splat.scene import SceneData, View
 
 EXPECTS = "transforms_train.json (Blender)"
 """What `load` looks for."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from splat.scene import Camera, Lens
 from splat.system.foreign import Broken, shown
-from splat.types import Camera, Lens
 
 LONGEST = 1 << 24
 """Longest side of a photo that is believed, pixels."""
@@ -35,8 +34,24 @@ def pinhole(
             "pixels; expected numbers above 0"
         )
     (fx, fy), (cx, cy) = focal, principal
-    K = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float32)
-    return Camera(torch.from_numpy(world_to_camera.copy()), K, *size, time=time)
+    K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)
+    return Camera.of_arrays(world_to_camera.copy(), K, *size, time=time)
+
+
+def rotation(quaternion: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Rotation of a (w, x, y, z) quaternion, which need not be unit (`splat.math` has that of
+    many); raises `Broken` where it has no length."""
+    length = np.sqrt(np.square(quaternion).sum())
+    if not length > 0:
+        raise Broken("its rotation is a quaternion of zeros or NaN; expected a unit one")
+    w, x, y, z = quaternion / length
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 def check_size(size: tuple[int, int]) -> None:

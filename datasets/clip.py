@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from splat.core.frame import standing_alike
+import numpy as np
+
 from splat.datasets.cuts import photo_of
-from splat.types import Clip, SceneData, View
+from splat.scene import Clip, SceneData, View, standing_alike
 
 RATE = 25
 """Instants a second where a dataset says times as parts of its clip, and not how long that is."""
@@ -45,22 +46,22 @@ def _of_the_clip(scene: SceneData, clip: Clip) -> SceneData:
     """The scene without points whose instant lies outside of the clip, by more than half the time
     from one instant to the next; raises ValueError where all of them do."""
     points = scene.points
-    if points is None or points.times is None:
+    times = None if points is None else points.array_or_none("times")
+    if points is None or times is None:
         return scene
     most = 0.5 / (clip.instants - 1)
-    outside = ((points.times - 0.5).abs() > 0.5 + most).cpu()
+    outside = np.abs(times - np.float32(0.5)) > np.float32(0.5 + most)
     count = int(outside.sum())
     if not count:
         return scene
     if count == len(outside):
-        times = points.times
         raise ValueError(
             f"{scene.path}: its {count:,} points are of times from {float(times.min()):.3g} to"
             f" {float(times.max()):.3g} of the clip; expected 0 to 1: give points and photos times"
             " of one unit"
         )
     said = f"{count:,} of {len(outside):,} points are of times outside of the clip and were dropped"
-    return replace(scene, points=points.take(~outside), notes=(*scene.notes, said))
+    return replace(scene, points=points.kept(~outside), notes=(*scene.notes, said))
 
 
 def _timed(scene: SceneData, begin: float, scale: float) -> SceneData:
@@ -68,12 +69,13 @@ def _timed(scene: SceneData, begin: float, scale: float) -> SceneData:
 
     def timed(view: View) -> View:
         time = (view.camera.time - begin) * scale
-        return replace(view, camera=replace(view.camera, time=time))
+        return replace(view, camera=view.camera.changed(time=time))
 
     points = scene.points
-    if points is not None and points.times is not None:
-        times = (points.times.double() - begin) * scale
-        points = replace(points, times=times.float() if scale else None)
+    times = None if points is None else points.array_or_none("times")
+    if points is not None and times is not None:
+        moved = ((times.astype(np.float64) - begin) * scale).astype(np.float32)
+        points = points.at_times(moved if scale else None)
     return replace(
         scene,
         train=tuple(map(timed, scene.train)),
@@ -93,7 +95,7 @@ def taken_together(views: Sequence[View]) -> tuple[View, ...]:
     if len(numbers) == len(views):
         return tuple(views)
     return tuple(
-        replace(view, camera=replace(view.camera, taken_by=numbers[stand]))
+        replace(view, camera=view.camera.changed(taken_by=numbers[stand]))
         for view, stand in zip(views, stands, strict=True)
     )
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from splat.datasets import cuts, photo, rig
-from splat.datasets.cameras import lens, pinhole
+from splat.datasets.cameras import lens, pinhole, rotation
 from splat.datasets.colmap_model import (
     EXPECTED,
     Pose,
@@ -22,9 +21,8 @@ from splat.datasets.colmap_model import (
     registered,
     sensors,
 )
-from splat.math import rotation_matrices
+from splat.scene import Points, SceneData, View
 from splat.system.foreign import Broken, part, reading, shown
-from splat.types import Points, SceneData, View
 
 EXPECTS = "sparse/0/cameras.bin or .txt (COLMAP)"
 """What `load` looks for."""
@@ -176,11 +174,8 @@ def _views_of(
 
 def _matrix(pose: Pose) -> npt.NDArray[np.float64]:
     """World to camera."""
-    quaternion = torch.tensor([pose.quaternion], dtype=torch.float64)
-    if not float(quaternion.norm()) > 0:
-        raise Broken("its rotation is a quaternion of zeros or NaN; expected a unit one")
     matrix = np.eye(4)
-    matrix[:3, :3] = rotation_matrices(quaternion)[0].numpy()
+    matrix[:3, :3] = rotation(np.array(pose.quaternion, np.float64))
     matrix[:3, 3] = pose.translation
     if not np.isfinite(matrix).all():
         raise Broken("its pose holds NaN or infinite numbers; expected finite ones")
@@ -192,5 +187,4 @@ def points_of(model: Path) -> Points | None:
     found = cloud(model)
     if found is None or len(found.positions) == 0:
         return None
-    colors = torch.from_numpy(found.colors).float() / 255
-    return Points(torch.from_numpy(found.positions), colors)
+    return Points.of_arrays(found.positions, found.colors.astype(np.float32) / 255)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from splat.datasets.cameras import check_size, pinhole
 from splat.photos.lens import angle_at, is_fisheye
-from splat.types import Cut, Lens, View
+from splat.scene import Cut, Lens, View
 
 Array = npt.NDArray[np.float64]
 

@@ -12,9 +12,9 @@ import numpy as np
 from splat.datasets import photo, rig
 from splat.datasets.cameras import lens, pinhole
 from splat.datasets.found import Array, world_to_camera
-from splat.formats import ply
+from splat.formats.point_cloud import read_points
+from splat.scene import Points, SceneData, View
 from splat.system.foreign import Broken, content, finite, part, reading
-from splat.types import Points, SceneData, View
 
 EXPECTS = "intri.yml, extri.yml and images/00/, images/01/, ... (EasyVolcap)"
 """What `load` looks for."""
@@ -106,7 +106,7 @@ def _points(path: Path, frames: rig.Frames) -> tuple[Points | None, list[str]]:
     folder = path / "pcds"
     files = sorted(folder.glob("*.ply")) if folder.is_dir() else []
     numbers = {int(file.stem): file for file in files if file.stem.isdecimal()}
-    return rig.points_of_instants(numbers, first, last, ply.read_points)
+    return rig.points_of_instants(numbers, first, last, read_points)
 
 
 class _Storage(Mapping[str, str]):

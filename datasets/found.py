@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from splat.datasets import photo
 from splat.datasets.points import points_in_view
-from splat.formats import ply
+from splat.formats.point_cloud import read_points
+from splat.scene import Points, View
 from splat.system import foreign
 from splat.system.foreign import Broken
-from splat.types import Points, View
 
 Array = npt.NDArray[np.float64]
 
@@ -82,7 +82,7 @@ def points_beside(path: Path, views: Sequence[View]) -> tuple[Points | None, lis
     files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".ply")
     if len(files) != 1:
         return None, [f"{len(files)} .ply files lie there, none was read"] if files else []
-    points = ply.read_points(files[0])
+    points = read_points(files[0])
     if any(bool(points_in_view(points, [view.camera]).any()) for view in views):
         return points, [f"the points are those of {files[0].name}"]
     return None, [f"no camera sees the points of {files[0].name}, which were left out"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from splat.datasets import colmap, rig
 from splat.datasets.colmap_model import holds_model, poses
 from splat.datasets.found import photos_in
-from splat.types import SceneData
+from splat.scene import SceneData
 
 EXPECTS = "images/cam01_frame000000.jpg, ... and sparse/0 (FreeTimeGsVanilla)"
 """What `load` looks for."""

@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeVar, cast
 import numpy as np
 
 from splat.datasets import photo
+from splat.scene import DepthFile, NormalFile, SceneData, View
 from splat.system.foreign import Broken, Record, finite, reading, record, shown
-from splat.types import DepthFile, NormalFile, SceneData, View
 
 DepthKind = Literal["metric", "affine", "inverse"]
 NormalFrame = Literal["camera", "opengl", "world"]

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from splat.datasets import photo
 from splat.datasets.cuts import photo_of
-from splat.types import SceneData, View
+from splat.scene import SceneData, View
 
 
 def with_masks(scene: SceneData, masks: str = "auto") -> SceneData:

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from splat.datasets import cuts, photo
 from splat.datasets.cameras import check_size, lens, pinhole
 from splat.datasets.found import folder_of, name_of, points_beside, some, world_to_camera
+from splat.scene import SceneData, View
 from splat.system.foreign import Broken, check_claim, content, number_in, part, reading, shown
-from splat.types import SceneData, View
 
 EXPECTS = "an .xml of cameras (Metashape)"
 """What `load` looks for."""

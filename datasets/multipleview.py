@@ -6,8 +6,8 @@ from pathlib import Path
 
 from splat.datasets import colmap, rig
 from splat.datasets.colmap_model import holds_model
-from splat.formats import ply
-from splat.types import SceneData
+from splat.formats.point_cloud import read_points
+from splat.scene import SceneData
 
 EXPECTS = "sparse_/ and cam01/, cam02/, ... (4DGaussians' multipleview)"
 """What `load` looks for."""
@@ -40,5 +40,5 @@ def load(path: Path, images: str | None = None) -> SceneData | None:
     posed = colmap.of_cameras(model, frames)
     views = rig.views(frames, posed, lambda camera, image: f"{camera}/{image.name}")
     points = path / POINTS
-    found = ply.read_points(points) if points.is_file() else colmap.points_of(model)
+    found = read_points(points) if points.is_file() else colmap.points_of(model)
     return SceneData(path, "multipleview", views, (), found, tuple(rig.told(frames, posed)))

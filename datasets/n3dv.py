@@ -10,8 +10,8 @@ import numpy as np
 from splat.datasets import rig
 from splat.datasets.cameras import pinhole
 from splat.datasets.found import Array, array_of, world_to_camera
+from splat.scene import SceneData, View
 from splat.system.foreign import Broken, part, reading
-from splat.types import SceneData, View
 
 EXPECTS = "poses_bounds.npy and cam00/, cam01/, ... (Neural 3D Video)"
 """What `load` looks for."""

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from splat.datasets.cameras import lens, pinhole
 from splat.datasets.found import array_of, photos_in, some, world_to_camera
+from splat.scene import Points, SceneData, View
 from splat.system.foreign import Broken, Record, reading, record
-from splat.types import Points, SceneData, View
 
 EXPECTS = "dataset.json and camera/ (nerfies, HyperNeRF)"
 """What `load` looks for."""
@@ -110,5 +109,5 @@ def _points(path: Path) -> Points | None:
         positions = array_of(file)
         if positions.ndim != 2 or positions.shape[1] != 3:
             raise Broken(f"has an array of shape {positions.shape}; expected (n, 3)")
-        places = torch.from_numpy(positions.astype(np.float64))
-    return Points(places, torch.full((len(places), 3), 0.5))
+        places = positions.astype(np.float64)
+    return Points.of_arrays(places, np.full((len(places), 3), 0.5, np.float32))

@@ -8,9 +8,9 @@ from pathlib import Path
 from splat.datasets.found import plain
 from splat.datasets.photo import is_there
 from splat.datasets.transforms import Frames, names_of, read, shortened
-from splat.formats import ply
+from splat.formats.point_cloud import read_points
+from splat.scene import Clip, Points, SceneData, View
 from splat.system.foreign import Record, reading
-from splat.types import Clip, Points, SceneData, View
 
 EXPECTS = "transforms.json (nerfstudio, instant-ngp)"
 """What `load` looks for."""
@@ -65,4 +65,4 @@ def points_of(path: Path, meta: Record) -> tuple[Points | None, tuple[str, ...]]
         )
     if not is_there(file):
         return None, (f"the points {name} that transforms.json names do not exist",)
-    return ply.read_points(file), ()
+    return read_points(file), ()

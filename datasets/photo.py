@@ -7,7 +7,7 @@ from pathlib import Path
 
 from splat.datasets import cuts
 from splat.photos.pictures import stored_size
-from splat.types import Camera, SceneData, View
+from splat.scene import Camera, SceneData, View
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 

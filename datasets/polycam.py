@@ -8,14 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from splat.datasets import photo
 from splat.datasets.cameras import pinhole
 from splat.datasets.found import OPENGL, photos_in, some, world_to_camera
 from splat.photos import pictures
+from splat.scene import DepthFile, Points, SceneData, View
 from splat.system.foreign import reading, record
-from splat.types import DepthFile, Points, SceneData, View
 
 EXPECTS = "keyframes/ (Polycam)"
 """What `load` looks for."""
@@ -80,7 +79,7 @@ def _points(views: Sequence[View], root: Path) -> Points | None:
     positions, colors = (np.concatenate(each) for each in zip(*found, strict=True))
     if len(positions) == 0:
         return None
-    return Points(torch.from_numpy(positions), torch.from_numpy(colors))
+    return Points.of_arrays(positions, colors)
 
 
 def _seen(

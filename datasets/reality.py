@@ -20,8 +20,8 @@ from splat.datasets.found import (
     some,
     world_to_camera,
 )
+from splat.scene import SceneData, View
 from splat.system.foreign import check_claim, number_in, part, reading
-from splat.types import SceneData, View
 
 EXPECTS = "a .csv of cameras (RealityCapture)"
 """What `load` looks for."""

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from splat.datasets import photo
-from splat.datasets.cameras import pinhole
+from splat.datasets.cameras import pinhole, rotation
 from splat.datasets.found import OPENGL, photos_in, points_beside, some, world_to_camera
-from splat.math import rotation_matrices
-from splat.system.foreign import Broken, Record, part, reading, record
-from splat.types import SceneData, View
+from splat.scene import SceneData, View
+from splat.system.foreign import Record, part, reading, record
 
 EXPECTS = "metadata and rgbd/ (Record3D)"
 """What `load` looks for."""
@@ -64,11 +62,8 @@ def _own_intrinsics(meta: Record, count: int) -> list[Array] | None:
 def _view(image: Path, pose: Array, K: Array, meta: Record) -> View:
     stored = photo.size(image)
     size = int(meta.number("w", stored[0])), int(meta.number("h", stored[1]))
-    quaternion = torch.from_numpy(pose[[3, 0, 1, 2]])[None]
-    if not float(quaternion.norm()) > 0:
-        raise Broken("its rotation is a quaternion of zeros; expected a unit one")
     matrix = np.eye(4)
-    matrix[:3, :3] = rotation_matrices(quaternion)[0].numpy()
+    matrix[:3, :3] = rotation(pose[[3, 0, 1, 2]])
     matrix[:3, 3] = pose[4:]
     focal = float(K[0, 0]), float(K[1, 1])
     camera = pinhole(world_to_camera(matrix, OPENGL), focal, _principal(K, size), size)

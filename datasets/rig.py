@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
-import torch
+import numpy as np
+import numpy.typing as npt
 
 from splat.datasets.found import array_of, photos_in, plain
+from splat.scene import Points, View
 from splat.system.foreign import Broken, reading
-from splat.types import Points, View
 
 Frames = Mapping[str, Mapping[int, Path]]
 """Of each camera, by its name, its frames by their numbers; a number is an instant of all."""
@@ -50,7 +50,7 @@ def views(
         for number, image in own.items() if camera in posed else ():
             time = part_of_clip(number, first, last)
             for view in posed[camera](naming(camera, image), image):
-                found.append(replace(view, camera=replace(view.camera, time=time)))
+                found.append(replace(view, camera=view.camera.changed(time=time)))
     return tuple(sorted(found, key=lambda view: view.name))
 
 
@@ -123,12 +123,12 @@ def points_of_instants(
     for number, file in [*sorted(chosen.items())][::every]:
         found = read(file)
         time = part_of_clip(number, first, last)
-        parts.append((found, torch.full((len(found.positions),), time)))
+        parts.append((found, np.full(len(found), time, np.float32)))
     positions, colors = (
-        torch.cat([values(points).float() for points, _ in parts])
-        for values in (attrgetter("positions"), attrgetter("colors"))
+        np.concatenate([points.array(name).astype(np.float32) for points, _ in parts])
+        for name in ("positions", "colors")
     )
-    return Points(positions, colors, torch.cat([times for _, times in parts])), notes
+    return Points.of_arrays(positions, colors, np.concatenate([times for _, times in parts])), notes
 
 
 def points_of_array(file: Path) -> Points:
@@ -139,20 +139,20 @@ def points_of_array(file: Path) -> Points:
     beside = file.with_name(file.name.replace("points3d_", "colors_", 1))
     with reading(file, "positions [m, 3]: write it again"):
         positions = _table(file)
-    colors = torch.full_like(positions, 0.5)
+    colors = np.full_like(positions, 0.5)
     if beside != file and beside.is_file():
         with reading(beside, "colours [m, 3], 0 to 255: write it again"):
-            colors = _table(beside) / 255
+            colors = _table(beside) / np.float32(255)
             if colors.shape != positions.shape:
                 raise Broken(
                     f"has {len(colors):,} colours; expected {len(positions):,}, one for each point"
                     f" of {file.name}"
                 )
-    return Points(positions, colors.clamp(0, 1))
+    return Points.of_arrays(positions, colors.clip(0, 1))
 
 
-def _table(file: Path) -> torch.Tensor:
+def _table(file: Path) -> npt.NDArray[np.float32]:
     values = array_of(file)
     if values.ndim != 2 or values.shape[1] != 3 or values.dtype.kind not in "fiu":
         raise Broken(f"has an array of {values.dtype} {values.shape}; expected numbers (m, 3)")
-    return torch.from_numpy(values.astype("float32"))
+    return values.astype(np.float32)

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from splat.datasets import clip
 from splat.datasets.cuts import photo_of
 from splat.datasets.photo import is_there
+from splat.scene import SceneData, View
 from splat.system.foreign import content, reading
-from splat.types import SceneData, View
 
 _EVERY = 8
 _STRETCH = 0.2
@@ -98,7 +98,7 @@ def told_apart(
             "expected at least 2, taken from different places: add photos, or give --eval none"
         )
     numbered = tuple(
-        replace(view, camera=replace(view.camera, index=i)) for i, view in enumerate(train)
+        replace(view, camera=view.camera.changed(index=i)) for i, view in enumerate(train)
     )
     if scene.clip is not None:
         numbered = clip.taken_together(numbered)

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from splat.datasets import photo
 from splat.datasets.cameras import LONGEST, lens, pinhole
 from splat.datasets.found import OPENGL, name_of, plain, world_to_camera
+from splat.scene import Camera, Lens, View
 from splat.system.foreign import Broken, Record, part, reading, record, shown
-from splat.types import Camera, Lens, View
 
 _PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 _FISHEYE = ("SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE", "OPENCV_FISHEYE")

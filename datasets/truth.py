@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.datasets import demo
-from splat.types import Camera, SceneData, View
+from splat.scene import Camera, SceneData, View
 
 SAMPLES = 2
 """Rays through a pixel with contrast."""

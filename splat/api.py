@@ -261,18 +261,7 @@ def off_path(
         return measured_off_path(job, truth=truth)
 
 
-def read_scene(path: Path, reading: Reading) -> SceneData:
-    """The scene in a folder, read as asked."""
-    return datasets.load(
-        path,
-        images=reading.images,
-        masks=reading.masks,
-        eval=reading.eval,
-        depths=reading.depths,
-        normals=reading.normals,
-        depth_kind=reading.depth_kind,
-        allow_outside=reading.allow_outside,
-    )
+read_scene = datasets.read
 
 
 def reread(config: Config, moved: Path | None = None, *, placed: Path | None = None) -> SceneData:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -18,7 +17,19 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from splat.math import ALWAYS, moment
-from splat.scene import Clip, Cut, DepthFile, Drawing, Frame, Lens, NormalFile
+from splat.scene import (
+    Camera,
+    Clip,
+    Cut,
+    DepthFile,
+    Drawing,
+    Frame,
+    Lens,
+    NormalFile,
+    Points,
+    SceneData,
+    View,
+)
 
 __all__ = [
     "Batch",
@@ -46,138 +57,6 @@ __all__ = [
     "joined",
     "stacked_maps",
 ]
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A pinhole camera: where it stands and how it projects."""
-
-    world_to_camera: Float[Tensor, "4 4"]
-    """Rigid transform of column vectors, world to camera (+x right, +y down, +z forward)."""
-    K: Float[Tensor, "3 3"]
-    """Intrinsics in pixels; skew is ignored."""
-    width: int
-    """Width in pixels."""
-    height: int
-    """Height in pixels."""
-    time: float = 0.0
-    """Time in [0, 1] of the clip, for scenes that move."""
-    index: int = 0
-    """Number of the training view, for per-image embeddings."""
-    taken_by: int | None = None
-    """Number, among those of the training views, of the physical camera that took this and other
-    views from where it stands; None: what is known of it is of this photo alone."""
-    clear_depth: float = 0.0
-    """Depth, in units of the camera's frame, up to which nothing real is in sight as far as is
-    known; 0: nothing is known."""
-    clear_radius: float = 0.0
-    """Radius, in units of the camera's frame, of the ball about it in which nothing is as far as is
-    known; 0: nothing is known."""
-
-    def __repr__(self) -> str:
-        x, y, z = self.centre.tolist()
-        time = f", time {self.time:g}" if self.time else ""
-        return (
-            f"Camera({self.width}x{self.height}, focal {float(self.K[0, 0]):g} px,"
-            f" at {x:.4g} {y:.4g} {z:.4g}, view {self.index}{time}, {self.K.device})"
-        )
-
-    def to(self, device: torch.device | str) -> Camera:
-        """The same camera with its tensors on `device`."""
-        return replace(self, world_to_camera=self.world_to_camera.to(device), K=self.K.to(device))
-
-    def detached(self) -> Camera:
-        """The same camera, to which no gradient is passed."""
-        return replace(self, world_to_camera=self.world_to_camera.detach())
-
-    def resized(self, width: int, height: int) -> Camera:
-        """The same field of view at another size in pixels."""
-        K = self.K.clone()
-        K[0] *= width / self.width
-        K[1] *= height / self.height
-        return replace(self, K=K, width=width, height=height)
-
-    def depths(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
-        """Depths of points in front and inside the picture, NaN for the others; float64."""
-        pose, K = self.world_to_camera.double(), self.K.double()
-        x, y, z = (points.double() @ pose[:3, :3].T + pose[:3, 3]).unbind(1)
-        u, v = K[0, 0] * x + K[0, 2] * z, K[1, 1] * y + K[1, 2] * z
-        inside = (u >= 0) & (u <= self.width * z) & (v >= 0) & (v <= self.height * z)
-        return z.where(inside & (z > 0), torch.nan)
-
-    @property
-    def sensor(self) -> int:
-        """Row of what is learned of how photos were taken: exposure and pose."""
-        return self.index if self.taken_by is None else self.taken_by
-
-    @property
-    def centre(self) -> Float[Tensor, "3"]:
-        """Position of the camera in the world."""
-        rotation, translation = self.world_to_camera[:3, :3], self.world_to_camera[:3, 3]
-        return -(rotation * translation[:, None]).sum(0)
-
-
-@dataclass(frozen=True)
-class View:
-    """One posed photograph, not yet decoded."""
-
-    name: str
-    """Unique within the scene: the path of the photo below its image folder."""
-    camera: Camera
-    """The pinhole camera of the photograph once undistorted, at full size."""
-    image: Path
-    mask: Path | None = None
-    """An image that is non-zero where the photo counts."""
-    lens: Lens | None = None
-    """Distortion of the photograph; None: it has none."""
-    depth: DepthFile | None = None
-    normal: NormalFile | None = None
-    cut: Cut | None = None
-    """Where this view was cut out of its photograph; None: it is all of it."""
-
-
-@dataclass(frozen=True)
-class Points:
-    """A coloured point cloud to start from, world units of the input."""
-
-    positions: Float[Tensor, "n 3"]
-    colors: Float[Tensor, "n 3"]
-    """RGB in [0, 1]."""
-    times: Float[Tensor, "n"] | None = None
-    """The instant that each was seen at, 0 to 1 of the clip, NaN: no single one; None: nobody
-    knows."""
-    velocities: Float[Tensor, "n 3"] | None = None
-    """Of those that are known to move, world units per clip, NaN of others; None: nobody knows."""
-
-    def take(self, rows: Tensor) -> Points:
-        """Some of the points: by a mask, or by their numbers in the order wanted."""
-        times = None if self.times is None else self.times[rows]
-        velocities = None if self.velocities is None else self.velocities[rows]
-        return Points(self.positions[rows], self.colors[rows], times, velocities)
-
-
-@dataclass(frozen=True)
-class SceneData:
-    """What a dataset on disk holds; nothing is decoded."""
-
-    path: Path
-    format: str
-    """Name of the reader: `colmap`, `nerfstudio`, ... (`splat.datasets.READERS`)."""
-    train: tuple[View, ...]
-    test: tuple[View, ...]
-    """Views that are never trained on."""
-    points: Points | None
-    notes: tuple[str, ...] = ()
-    """What the reader skipped or decided, one sentence each, to be said aloud."""
-    clip: Clip | None = None
-    """What the times of its views are parts of; None: nothing moves, all times are 0."""
-
-    def __repr__(self) -> str:
-        count = 0 if self.points is None else len(self.points.positions)
-        return (
-            f"SceneData({self.path}, {self.format}: {len(self.train):,} photos to train on,"
-            f" {len(self.test):,} held out, {count:,} points)"
-        )
 
 
 @dataclass(frozen=True)

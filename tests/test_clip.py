@@ -18,7 +18,7 @@ import torch
 from splat import datasets
 from splat.core.frame import INPUT_FRAME, gaussians_from_frame, gaussians_to_frame, points_to_frame
 from splat.core.strategy import Start
-from splat.formats import ply
+from splat.formats.point_cloud import read_points
 from splat.math import spread, spread_over
 from splat.render import camera_paths
 from splat.runs.folder import fingerprint, write_cameras
@@ -204,7 +204,7 @@ def test_points_keep_their_instants_and_neighbours_are_of_the_same(tmp_path: Pat
     header = "ply\nformat binary_little_endian 1.0\nelement vertex 6\n"
     header += "".join(f"property float {name}\n" for name in rows.dtype.names or ())
     (tmp_path / "points.ply").write_bytes((header + "end_header\n").encode() + rows.tobytes())
-    points = ply.read_points(tmp_path / "points.ply")
+    points = read_points(tmp_path / "points.ply")
     assert points.times is not None and points.times.tolist() == [0, 0, 0, 1, 1, 1]
     made = rows_from_points(points_to_frame(points, INPUT_FRAME), Start(), 0)
     middle = made["log_scale"][made["mean"][:, 0] == 1].exp().flatten()

@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 from splat import formats
 from splat.core.frame import gaussians_to_frame
 from splat.formats import ply
+from splat.formats.point_cloud import read_points
 from splat.system.files import replacing
 from splat.types import Drawing, Frame, Gaussians
 
@@ -313,12 +314,12 @@ def test_point_clouds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     parts = {name: (values / 255).astype(np.float32) for name, values in whole.items()}
     for i, colors in enumerate((whole, parts)):
         path = save({**xyz, **colors}, tmp_path / f"{i}.ply")
-        points = ply.read_points(path)
+        points = read_points(path)
         np.testing.assert_allclose(points.positions, np.stack(list(xyz.values()), 1), rtol=1e-6)
         np.testing.assert_allclose(points.colors, rgb.T / 255, atol=1e-6)
         assert not ply.holds_gaussians(path)
     xyz["y"][3] = math.nan
-    points = ply.read_points(save(xyz, tmp_path / "grey.ply"))
+    points = read_points(save(xyz, tmp_path / "grey.ply"))
     assert len(points.positions) == 4 and (points.colors == 0.5).all()
     assert "no colours" in caplog.text and "1 of 5 points" in caplog.text
 
@@ -326,7 +327,7 @@ def test_point_clouds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 def test_gaussians_as_points(tmp_path: Path) -> None:
     gaussians = some(10)
     formats.write(gaussians, tmp_path / "a.ply")
-    points = ply.read_points(tmp_path / "a.ply")
+    points = read_points(tmp_path / "a.ply")
     assert ply.holds_gaussians(tmp_path / "a.ply")
     torch.testing.assert_close(points.positions, gaussians.means)
     drawn = (0.5 + 0.28209479177387814 * gaussians.colors[:, 0]).clamp(0, 1)

@@ -21,8 +21,8 @@ from formats import some
 from PIL import Image
 
 from splat import formats
-from splat.formats import ply
 from splat.formats.header import Header
+from splat.formats.point_cloud import read_points
 from splat.photos import exr, pictures
 from splat.photos.exif import exposure_value, facts, open_picture
 from splat.photos.given_maps import given_depth, given_normal
@@ -283,7 +283,7 @@ def header(count: str, *, form: str = "binary_little_endian", extra: str = "") -
 def test_counts_of_a_ply_are_digits(tmp_path: Path, count: str) -> None:
     path = tmp_path / "a.ply"
     path.write_bytes(header("2").replace(b"vertex 2", f"vertex {count}".encode()) + bytes(600))
-    for read in (Header.of, ply.read_points, formats.read, formats.holds_gaussians):
+    for read in (Header.of, read_points, formats.read, formats.holds_gaussians):
         with pytest.raises(Unreadable) as caught:
             read(path)
         assert str(caught.value).startswith(f"{path}: has ") and "element" in str(caught.value)
@@ -293,7 +293,7 @@ def test_counts_of_a_ply_are_digits(tmp_path: Path, count: str) -> None:
 def test_a_count_with_leading_zeros_is_what_it_says(tmp_path: Path, zeros: int) -> None:
     path = tmp_path / "a.ply"
     path.write_bytes(header("0" * zeros + "2") + np.arange(6, dtype="<f4").tobytes())
-    assert len(ply.read_points(path).positions) == 2 == Header.of(path).tables[0].count
+    assert len(read_points(path).positions) == 2 == Header.of(path).tables[0].count
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_plys_that_lie(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "a.ply"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="again") as caught:
-        ply.read_points(path)
+        read_points(path)
     assert str(caught.value).startswith(f"{path}: ") and said in str(caught.value)
 
 
@@ -327,7 +327,7 @@ def test_faces_of_a_mesh_are_not_read(tmp_path: Path) -> None:
     more = b"element face 1000000\nproperty list uchar int vertex_indices\nend_header\n"
     rows = np.arange(6, dtype="<f4").tobytes()
     path.write_bytes(header("2").replace(b"end_header\n", more) + rows + bytes(10**6))
-    assert ply.read_points(path).positions.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert read_points(path).positions.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 @pytest.mark.parametrize("suffix", formats.suffixes(folders=True))

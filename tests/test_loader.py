@@ -19,11 +19,12 @@ import scenes
 import torch
 
 from splat import datasets
-from splat.core.frame import frame_of, shrunk
+from splat.core.frame import frame_of
 from splat.photos.decoder import Decoder
 from splat.photos.disk_cache import Shelf
 from splat.photos.loader import Loader, epoch_order
 from splat.photos.photo import photograph
+from splat.scene import shrunk
 from splat.system import machine
 from splat.types import Batch, Camera, Frame, SceneData
 

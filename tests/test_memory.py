@@ -15,7 +15,8 @@ from methods import METHODS
 
 from splat import api
 from splat.options import Options
-from splat.photos.photo import photograph, reduction
+from splat.photos.bulk import reduction
+from splat.photos.photo import photograph
 from splat.planning import memory, predict
 from splat.planning.ladder import step_parts
 from splat.planning.memory import photos_of

@@ -18,7 +18,6 @@ from methods import METHODS
 from test_checkpoint import at, kill
 
 from splat import api, datasets
-from splat.core.frame import shrunk
 from splat.math import spread
 from splat.options import Options, Watching
 from splat.photos import resolution
@@ -28,6 +27,7 @@ from splat.photos.resolution import Sizes, dash_phases, sizes, spectrum_shares
 from splat.planning import predict
 from splat.runs import checkpoint
 from splat.runs.folder import Folder
+from splat.scene import shrunk
 from splat.strategies.adc import RADIUS, Adc
 from splat.training.prepare import prepare
 from splat.training.stop import Stopped

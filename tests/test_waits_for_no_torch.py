@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
+import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +27,7 @@ from splat.options import Options
 from splat.options.parse import FIELD_DOCS
 from splat.recipes.catalog import METHODS, PARTS, PRESETS, kind_of
 from splat.recipes.sketch import Unreadable, _Module, _named, sketch_of
+from splat.scene import shrunk
 from splat.strategies.deform import Deform
 from splat.strategies.deform.files import write as write_clip
 from splat.strategies.forest import Forest
@@ -30,7 +35,7 @@ from splat.strategies.forest.files import write as write_forest
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.scaffold import Scaffold
 from splat.strategies.scaffold.files import write as write_anchors
-from splat.types import Drawing, Frame
+from splat.types import Camera, Drawing, Frame, Points
 
 FRAME = Frame((0.5, 0.25, -1.0), 0.125)
 _ASK = """
@@ -42,17 +47,21 @@ for words in {calls}:
             code = main(words)
         except SystemExit as end:
             code = end.code
-    heavy = [name for name in ("torch", "cv2", "scipy") if name in sys.modules]
+    heavy = [name for name in {heavy!r} if name in sys.modules]
     if code or heavy or {expected!r} not in said.getvalue():
         sys.exit(f"{{words}} loads {{heavy}}, ends with {{code}}: {{said.getvalue()[:80]!r}}")
 """
 
 
-def check_loads_none(calls: str | Sequence[Sequence[str]], expected: str) -> None:
+def check_loads_none(
+    calls: str | Sequence[Sequence[str]],
+    expected: str,
+    heavy: Sequence[str] = ("torch", "cv2", "scipy"),
+) -> None:
     """Call the program in one process with one list of words after the other (or with those of an
     expression): what one of them loads is named with it."""
     given = calls if isinstance(calls, str) else repr([list(words) for words in calls])
-    code = _ASK.format(calls=given, expected=expected)
+    code = _ASK.format(calls=given, expected=expected, heavy=heavy)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -152,3 +161,67 @@ def test_files_of_models(tmp_path: Path) -> None:
     write_anchors(anchors, tmp_path / "a.anchors", FRAME, Drawing())
     write_clip(deformed, tmp_path / "a.clip", FRAME, Drawing(), (0, 0.5, 1))
     check_loads_none([("info", str(file)) for file in sorted(tmp_path.iterdir())], "format: .")
+
+
+def test_scenes(tiny_folder: Path, tmp_path: Path) -> None:
+    """Of three kinds, one with points that are all but in sight; OpenCV (0.1 s) reads sizes."""
+    photos = sorted((tiny_folder / "images").iterdir())[:3]
+    (tmp_path / "images").mkdir()
+    for photo in photos:
+        shutil.copy(photo, tmp_path / "images")
+    poses = [np.eye(4).tolist() for _ in photos]
+    frames = [
+        {"file_path": f"images/{photo.name}", "transform_matrix": pose, "time": i / 2}
+        for i, (photo, pose) in enumerate(zip(photos, poses, strict=True))
+    ]
+    text = json.dumps({"fl_x": 40, "frames": frames, "ply_file_path": "points.ply"})
+    (tmp_path / "transforms.json").write_text(text)
+    (tmp_path / "points.ply").write_text(
+        "ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty float y\n"
+        "property float z\nproperty float time\nend_header\n0 0 -3 0\n0 0 -4 9\n"
+    )
+    calls = [("info", str(folder)) for folder in (tiny_folder, tmp_path)]
+    calls.append((*calls[-1], "--eval", "2"))  # type: ignore[arg-type]
+    check_loads_none(calls, "predicted memory", ("torch", "scipy"))
+
+
+def test_a_camera_of_arrays_is_one_of_tensors() -> None:
+    draw = np.random.default_rng(3)
+    pose, K = np.eye(4), np.array([[50, 0, 31.5], [0, 40, 20], [0, 0, 1]], np.float32)
+    pose[:3] = draw.normal(size=(3, 4))
+    late = Camera.of_arrays(pose, K, 64, 48, time=0.25)
+    made = Camera(torch.from_numpy(pose), torch.from_numpy(K), 64, 48, time=0.25)
+    for change in (
+        lambda camera: camera,
+        lambda camera: camera.resized(29, 17),
+        lambda camera: camera.resized(29, 17).changed(index=3, taken_by=1),
+        lambda camera: camera.changed(time=0.5).resized(30, 40),
+        lambda camera: replace(camera, index=4).to("cpu"),
+        lambda camera: shrunk(camera, 1.7, 20),
+        lambda camera: pickle.loads(pickle.dumps(camera.changed(index=2))),
+    ):
+        one, other = change(late), change(made)
+        for name in ("world_to_camera", "K"):
+            assert np.array_equal(one.array(name), other.array(name))
+            assert torch.equal(getattr(one, name), getattr(other, name))
+        assert repr(one) == repr(other)
+        values = attrgetter("width", "height", "time", "index", "taken_by", "clear_depth")
+        assert values(one) == values(other)
+    with pytest.raises(AttributeError, match="'Camera' object has no attribute 'focal'"):
+        _ = late.focal  # type: ignore[attr-defined]
+
+
+def test_points_of_arrays_are_those_of_tensors() -> None:
+    draw = np.random.default_rng(5)
+    places, colors = draw.normal(size=(9, 3)), draw.random((9, 3), np.float32)
+    times = draw.random(9, np.float32)
+    rows = places[:, 0] > 0
+    for own in (times, None):
+        late = Points.of_arrays(places, colors, own)
+        given = None if own is None else torch.from_numpy(own)
+        made = Points(torch.from_numpy(places), torch.from_numpy(colors), given)
+        for one, other in ((late, made), (late.kept(rows), made.take(torch.from_numpy(rows)))):
+            assert len(one) == len(other) and torch.equal(one.positions, other.positions)
+            assert torch.equal(one.colors, other.colors)
+            assert (one.times is None) == (other.times is None) == (own is None)
+            assert own is None or one.times.tolist() == other.times.tolist()

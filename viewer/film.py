@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.core.frame import shrunk
 from splat.render import camera_paths
 from splat.render.video import write_video
+from splat.scene import shrunk
 from splat.system.machine import stand_back
 from splat.types import Camera
 from splat.viewer.guest import LONGEST, Guest

@@ -9,13 +9,14 @@ from dataclasses import replace
 import torch
 
 from splat import formats
-from splat.core.frame import camera_to_frame, points_to_frame, shrunk
+from splat.core.frame import camera_to_frame, points_to_frame
 from splat.core.model import Making, columns_of
 from splat.core.strategy import Strategy
-from splat.formats import ply
+from splat.formats.point_cloud import read_points
 from splat.math import spread
 from splat.options import PLANES, Options
 from splat.planning import memory, predict
+from splat.scene import shrunk
 from splat.seeding import sky
 from splat.training.decide import background_of
 from splat.types import Camera, Frame, Gaussians, Points, SceneData
@@ -77,7 +78,7 @@ def _check_rows(strategy: Strategy) -> None:
 
 def points_of(scene: SceneData, options: Options) -> Points:
     """The points to divide by and to start from; ValueError where there are none."""
-    points = scene.points if options.init is None else ply.read_points(options.init)
+    points = scene.points if options.init is None else read_points(options.init)
     if points is None or not len(points.positions):
         raise ValueError(
             f"{scene.path}: has no points, and blocks are cut by them; give some with --init, or"

@@ -18,7 +18,7 @@ from splat.blocks.merged import Merged
 from splat.blocks.plan import BlockPlan, folder_of, plan_blocks, read_plan
 from splat.blocks.whole import Whole
 from splat.blocks.work import done
-from splat.core.frame import frame_of, shrunk
+from splat.core.frame import frame_of
 from splat.core.region import Region, box_of
 from splat.core.strategy import Strategy
 from splat.evaluation.lpips import Net
@@ -33,6 +33,7 @@ from splat.recipes import recipe, saved
 from splat.recipes.restored import strategy_of
 from splat.render import choose_device
 from splat.runs.folder import Config, existing, fingerprint, read_config, vacant, write_cameras
+from splat.scene import shrunk
 from splat.system.files import write_json
 from splat.system.text import size
 from splat.system.version import version

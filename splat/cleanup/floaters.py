@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splat.cleanup.free_space import places
-from splat.core.frame import shrunk
 from splat.kernels import one_torch_thread
 from splat.photos.photo import averaged
+from splat.scene import shrunk
 from splat.types import Batch, Camera, Gaussians, Needs, Rendered, Renderer
 
 LEAST_SEEN = 0.5

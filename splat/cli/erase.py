@@ -17,10 +17,11 @@ from splat.cleanup import erase
 from splat.cli.asked.erase import Erase
 from splat.cli.masked import Masked, in_folder, named_cameras, scene_of
 from splat.cli.opened import Opened, open_scene, run_of
-from splat.core.frame import gaussians_from_frame, shrunk
+from splat.core.frame import gaussians_from_frame
 from splat.math import spread
 from splat.options.parse import parsed
 from splat.options.verbs import check_free
+from splat.scene import shrunk
 from splat.system.text import size
 from splat.types import Camera, Gaussians
 

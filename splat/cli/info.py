@@ -29,7 +29,7 @@ from splat.system.files import read_json
 from splat.system.foreign import reading
 
 if TYPE_CHECKING:
-    from splat.types import SceneData
+    from splat.scene import SceneData
 
 BULK = (0.01, 0.99)
 """Quantiles of the rows, along each axis, between which the bulk of a scene lies."""
@@ -50,32 +50,33 @@ def main(arguments: Sequence[str]) -> int:
     elif Folder(asked.what).is_run():
         record = of_run(Folder(asked.what))
     else:
-        from splat import api  # which loads torch, as files and runs need not
+        from splat import datasets  # and with it OpenCV, as files and runs need not
 
-        record = of_scene(api.read_scene(asked.what, asked.reading), asked.device)
+        record = of_scene(datasets.read(asked.what, asked.reading), asked.device)
     print(json.dumps(record, indent=1) if asked.json else record_text(record))
     return 0
 
 
 def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
     """The content of a scene, and what a plain `splat train` of it would take here."""
-    from splat.core.frame import shrunk
     from splat.options import Options
     from splat.planning import predict
     from splat.planning.ladder import rung_for
-    from splat.recipes import catalog, recipe
-    from splat.recipes.offered import Offered
-    from splat.render import choose_device
+    from splat.planning.memory import held
+    from splat.recipes import catalog
+    from splat.recipes.sketch import usual_cap
+    from splat.render import choose_kind
+    from splat.scene import shrunk
 
-    device, why = choose_device(wanted)
-    method = recipe.usual_strategy(Offered(device))
+    device, why = choose_kind(wanted)
+    cap = usual_cap(device)
     options = predict.with_device_defaults(Options(), device)
     usual = catalog.usual_recipe() + (f" + {catalog.MOVING}" if scene.clip is not None else "")
-    start = 0 if scene.points is None else len(scene.points.positions)
+    start = 0 if scene.points is None else len(scene.points)
     start = start or rung_for(device).random_points
     prediction = predict.predict(
-        scene.train, options, device, min(start, method.cap or start), method.cap,
-        held_out=scene.test,
+        scene.train, options, device, min(start, cap or start), cap,
+        held_out=scene.test, libraries=held(training=True),
     )  # fmt: skip
     views = {view.name: view for view in (*scene.train, *scene.test)}
     cameras = [view.camera for view in scene.train]
@@ -89,12 +90,12 @@ def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
         "sizes": sorted({f"{v.camera.width}x{v.camera.height}" for v in views.values()}),
         "lenses": sorted({v.lens.model for v in views.values() if v.lens is not None}),
         "masks": sum(view.mask is not None for view in views.values()),
-        "points": 0 if scene.points is None else len(scene.points.positions),
+        "points": 0 if scene.points is None else len(scene.points),
         **({} if scene.clip is None else {"clip": asdict(scene.clip)}),
         "notes": list(scene.notes),
         "training": {
             "device": why,
-            "method": f"{usual}, at most {method.cap:,} Gaussians",
+            "method": f"{usual}, at most {cap:,} Gaussians",
             "steps": options.steps,
             "size": f"{first.width}x{first.height}",
             "predicted_seconds": round(prediction.seconds),

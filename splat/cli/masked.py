@@ -14,13 +14,13 @@ from tqdm import tqdm
 
 from splat import api, mesh
 from splat.cli.opened import Opened, cameras_of, run_of
-from splat.core.frame import shrunk
 from splat.datasets import photo as photos
 from splat.datasets.masks import with_masks
 from splat.math import spread
 from splat.mesh.masks import Trim, without_disproved
 from splat.photos.photo import outline, photograph
 from splat.runs.folder import Folder, existing, read_config
+from splat.scene import shrunk
 from splat.types import Camera, SceneData, View
 
 AUTO = "auto"

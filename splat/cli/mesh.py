@@ -16,7 +16,6 @@ from splat import api, mesh
 from splat.cli.asked.mesh import Mesh
 from splat.cli.masked import Masked, of_object, trimmed_by_masks
 from splat.cli.opened import Opened, open_scene, run_of, views_of
-from splat.core.frame import shrunk
 from splat.math import spread
 from splat.mesh import cubes
 from splat.mesh.masks import Trim
@@ -26,6 +25,7 @@ from splat.options.verbs import check_free
 from splat.photos.loader import Loader
 from splat.planning import predict
 from splat.runs.folder import read_config, same_views
+from splat.scene import shrunk
 from splat.system.text import size, span
 from splat.training.prepare import loaders
 from splat.types import Camera, Needs

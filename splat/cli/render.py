@@ -14,12 +14,12 @@ from tqdm import tqdm
 
 from splat.cli.asked.render import Render
 from splat.cli.opened import Opened, open_scene, views_of
-from splat.core.frame import shrunk
 from splat.export.receipt import draw
 from splat.options.parse import parsed
 from splat.options.verbs import check_free
 from splat.render import camera_paths
 from splat.render.video import size_of, write_video
+from splat.scene import shrunk
 from splat.system.import_path import object_at
 from splat.types import Camera
 

@@ -78,18 +78,6 @@ def points_to_frame(points: Points, frame: Frame) -> Points:
     return replace(points, positions=moved.float())
 
 
-def standing_alike(cameras: Sequence[Camera]) -> list[int]:
-    """For each camera the number of the first that stands and projects as it does: views of one
-    physical camera that does not move."""
-    first: dict[bytes, int] = {}
-    found = []
-    for index, camera in enumerate(cameras):
-        size = torch.tensor([camera.width, camera.height])
-        values = torch.cat([camera.world_to_camera.flatten(), camera.K.flatten(), size])
-        found.append(first.setdefault(values.float().cpu().numpy().tobytes(), index))
-    return found
-
-
 def focus_point(cameras: Sequence[Camera]) -> Float[Tensor, "3"]:
     """The point nearest to all optical axes, in the least-squares sense; float64.
 
@@ -166,14 +154,3 @@ def finite(gaussians: Gaussians) -> Bool[Tensor, "n"]:
     if (motion := gaussians.motion) is not None:
         total = total + motion.time + motion.duration + motion.velocity.sum(1)
     return total.isfinite()
-
-
-def shrunk(camera: Camera, downscale: float = 1, max_side: int | None = None) -> Camera:
-    """The camera at 1/downscale of its size, and its longer side at most `max_side` pixels.
-
-    Sizes are rounded; the intrinsics follow the rounded size.
-    """
-    longest = max(camera.width, camera.height)
-    factor = max(1.0, downscale, longest / max_side if max_side else 1.0)
-    width, height = (max(1, round(side / factor)) for side in (camera.width, camera.height))
-    return camera.resized(width, height)

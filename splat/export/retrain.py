@@ -11,13 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.core.edit import Change
-from splat.core.frame import (
-    camera_to_frame,
-    frame_of,
-    gaussians_from_frame,
-    gaussians_to_frame,
-    shrunk,
-)
+from splat.core.frame import camera_to_frame, frame_of, gaussians_from_frame, gaussians_to_frame
 from splat.core.model import Explicit, Rates, columns_of
 from splat.core.objective import Photometric
 from splat.core.step import Step
@@ -29,6 +23,7 @@ from splat.loop import Run, train
 from splat.photos.loader import epoch_order
 from splat.render import drawing_as
 from splat.render.quantised import AS_IT_IS
+from splat.scene import shrunk
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Needs, Renderer
 
 PACE = 0.3

@@ -8,7 +8,6 @@ clip. Who does not know these sees all of it at once.
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from splat.core.frame import finite
-from splat.formats import AGAIN
-from splat.formats.header import EXPECTED, Header, Table, header_bytes
-from splat.formats.limits import FAINTEST, warn_left_out
+from splat.formats.header import Header, Table, header_bytes
+from splat.formats.limits import FAINTEST
 from splat.formats.ply_table import (
     CONSTANT,
     MOTION,
@@ -30,26 +28,19 @@ from splat.formats.ply_table import (
     POSITION,
     SHAPE,
     Rows,
-    expect,
     table_of,
-    vertices,
 )
 from splat.formats.rows import kept, rows_of, unit_quats
 from splat.formats.settings import Settings
-from splat.math import LASTING, rgb_from_sh
-from splat.system import foreign
+from splat.math import LASTING
 from splat.system.files import replacing
 from splat.system.foreign import Unreadable
-from splat.types import Drawing, Gaussians, Motion, Points
-
-_COLORS = (("red", "green", "blue"), ("r", "g", "b"))
+from splat.types import Drawing, Gaussians, Motion
 
 TAKES_MOTION = True
 """Whether what moves can be written."""
 
 _Floats = NDArray[np.float32]
-
-_log = logging.getLogger(__name__)
 
 
 def write(
@@ -122,25 +113,6 @@ class Opened:
         return Motion(time.contiguous(), log_duration.exp(), moves)
 
 
-def read_points(path: Path) -> Points:
-    """Positions and colours of a point cloud, or the centres and constant colours of Gaussians.
-
-    A property `time` is the instant of each point. Positions stay float64 where they are (surveyed
-    coordinates need it).
-    """
-    with foreign.reading(path, EXPECTED, AGAIN):
-        rows = vertices(path)
-    names = rows.dtype.names or ()
-    expect(names, POSITION, path, "points")
-    positions = _table(rows, POSITION, np.float64 if rows.dtype["x"].itemsize == 8 else np.float32)
-    colors = _point_colors(rows, names, path)
-    keep = positions.isfinite().all(1) & colors.isfinite().all(1)
-    if not keep.all():
-        warn_left_out(path, int((~keep).sum()), len(keep), "points")
-    times = _table(rows, ("time",))[:, 0] if "time" in names else None
-    return Points(positions, colors.clamp(0, 1), times).take(keep)
-
-
 def holds_gaussians(path: Path) -> bool:
     """Whether `read` is meant for this file; False for a plain point cloud."""
     tables = {table.name: table for table in Header.of(path).tables}
@@ -193,15 +165,3 @@ def _table(
     rows: NDArray[Any], names: tuple[str, ...], kind: type[np.floating[Any]] = np.float32
 ) -> Float[Tensor, "n m"]:
     return torch.from_numpy(table_of(rows, names, kind))
-
-
-def _point_colors(rows: NDArray[Any], names: tuple[str, ...], path: Path) -> Float[Tensor, "n 3"]:
-    if set(CONSTANT) <= set(names):
-        return rgb_from_sh(_table(rows, CONSTANT))
-    for triple in _COLORS:
-        if set(triple) <= set(names):
-            kind = rows.dtype[triple[0]]
-            whole = float(np.iinfo(kind).max) if kind.kind in "iu" else 1.0
-            return _table(rows, triple) / whole
-    _log.warning("%s has no colours; its points start grey", path)
-    return torch.full((len(rows), 3), 0.5)

@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from splat.photos.bulk import reduction
 from splat.photos.disk_cache import Part, Shelf, mark_of
 from splat.photos.given_maps import given_depth, given_normal, resized_depth, resized_normal
 from splat.photos.modes import MaskMode
-from splat.photos.photo import averaged, outline, photograph, reduction
+from splat.photos.photo import averaged, outline, photograph
 from splat.types import Camera, View
 
 Decoded = tuple[
@@ -26,10 +27,6 @@ Decoded = tuple[
     Float[Tensor, "h w 3"] | None,
 ]
 """Pixels, mask, outline, depth and normals of a `Batch`."""
-STORED_BYTES = 4
-"""Bytes a pixel while a photo is decoded: the file, and what the decoder makes of it."""
-LENS_BYTES = 12
-"""Further bytes a pixel where a lens is undone: a second picture, and the map, which is kept."""
 
 
 class Decoder:
@@ -130,14 +127,6 @@ def _tensors(*parts: Part) -> Decoded:
     pixels, *others = (None if part is None else torch.from_numpy(part) for part in parts)
     assert pixels is not None and len(others) == 4
     return (pixels, *others)  # type: ignore[return-value]
-
-
-def bytes_passing(view: View, factor: int) -> int:
-    """Bytes of memory while a view is decoded, beside the result; `factor`: of a JPEG so many times
-    smaller (`splat.photos.photo.reduction`)."""
-    pixels = view.camera.width * view.camera.height
-    lens = LENS_BYTES if view.lens is not None or view.cut is not None else 0
-    return pixels * (STORED_BYTES + lens) // factor**2
 
 
 def bytes_of(decoded: Decoded) -> int:

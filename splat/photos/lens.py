@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from splat.types import Lens
+from splat.scene import Lens
 
 Array = npt.NDArray[np.float64]
 Distortion = Callable[[Array, Array, tuple[float, ...]], tuple[Array, Array]]

@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from splat.core.frame import camera_to_frame, shrunk
+from splat.core.frame import camera_to_frame
+from splat.photos.bulk import AHEAD
 from splat.photos.decoder import Decoded, Decoder, bytes_of
 from splat.photos.disk_cache import Shelf
 from splat.photos.modes import MaskMode
 from splat.photos.resolution import Sizes
 from splat.rules.views import even_views
+from splat.scene import shrunk
 from splat.types import Batch, Camera, Frame, View
 
 Shown = tuple[int, float]
 """Number of a view, and how many times smaller than its camera."""
-AHEAD = 3
-"""Views that are decoded before they are asked for."""
 MOST_PINNED = 4 << 30
 """Bytes of photos kept in pinned memory where a GPU trains, which it copies by itself; no more of
 it, since the system cannot use it for anything else."""

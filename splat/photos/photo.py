@@ -11,6 +11,7 @@ from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 
 from splat.photos import pictures
+from splat.photos.bulk import reduction
 from splat.photos.modes import MaskMode
 from splat.photos.warp import as_pinhole, black_or_white
 from splat.types import View
@@ -55,25 +56,6 @@ def photograph(
     counts = None if mask is None or mask.min() == 255 else (mask == 255).astype(np.uint8)
     # Turned round once it is small: a copy of all of a large photo is spared.
     return np.ascontiguousarray(pixels[:, :, ::-1]), counts
-
-
-def reduction(view: View, width: int, height: int) -> int:
-    """How many times smaller, along a side, a JPEG may be decoded for a picture of width x height.
-
-    8, 4 or 2 where what is decoded is no smaller than the picture and has no part of a pixel, so
-    that the cameras fit it exactly; else, and for photos with masks or from which views are cut
-    out, 1.
-    """
-    full = view.camera
-    if view.mask is not None or view.cut is not None:
-        return 1
-    return next((k for k in _REDUCED if _divides(k, full.width, width, full.height, height)), 1)
-
-
-def _divides(k: int, *sides: int) -> bool:
-    """Whether each side / k is whole and no smaller than wanted; `sides`: side, wanted, ..."""
-    pairs = zip(sides[::2], sides[1::2], strict=True)
-    return all(side % k == 0 and side // k >= wanted for side, wanted in pairs)
 
 
 def _stored(view: View, factor: int) -> tuple[Shaped[ndarray, "..."], View]:

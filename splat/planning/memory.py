@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from splat.core.frame import shrunk
 from splat.options import Options
-from splat.photos.decoder import bytes_passing
-from splat.photos.loader import AHEAD
-from splat.photos.photo import reduction
+from splat.photos.bulk import AHEAD, bytes_passing, reduction
 from splat.photos.resolution import Sizes
+from splat.scene import Camera, View, shrunk
 from splat.system import machine
-from splat.system.devices import Device
-from splat.types import Camera, View
+from splat.system.devices import Device, torch_build
 
 STATE_BYTES = 830
 """Bytes of one Gaussian: parameters, gradients, two moments, statistics."""
@@ -30,9 +27,10 @@ SCRATCH_BYTES, EDIT_BYTES = 400, 2070
 with what the allocator does not give back (75,000 growing to 91,000, and 150,000)."""
 PIXEL_BYTES = 80
 """Bytes of one pixel while a picture is drawn and measured."""
-LIBRARY_BYTES = 320 << 20
-"""Bytes of Python, torch and libraries before a run where that cannot be measured: a torch with
-CUDA holds 400 MB more."""
+LIBRARY_BYTES = 291 << 20
+"""Bytes of Python, torch and libraries before a run where that cannot be measured."""
+CUDA_LIBRARY_BYTES = 400 << 20
+"""Further bytes that a torch with CUDA holds."""
 FINISH_BYTES, FINISH_ROW_BYTES = 220 << 20, 200
 """Bytes of what is loaded at the end, LPIPS and the drawing of figures; and of one Gaussian, the
 file and what is read back of it. What training alone takes is free by then."""
@@ -128,9 +126,12 @@ def ending_bytes(rows: int, area: int, on_cpu: bool, grows: bool = True) -> int:
     return taken - (scratch_bytes(grows, True) * rows + PIXEL_BYTES * area if on_cpu else 0)
 
 
-def held() -> int:
-    """Bytes that this process holds now."""
-    return machine.held_memory() or LIBRARY_BYTES
+def held(*, training: bool = False) -> int:
+    """Bytes that this process holds now; `training`: that it will hold at least where it trains,
+    which it may not have loaded torch for."""
+    now = machine.held_memory() or LIBRARY_BYTES
+    usual = LIBRARY_BYTES + (CUDA_LIBRARY_BYTES if torch_build().cuda else 0)
+    return max(now, usual) if training else now
 
 
 def _small(view: View, options: Options) -> Camera:

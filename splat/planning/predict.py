@@ -20,10 +20,10 @@ from splat.planning.memory import (
     state_bytes,
 )
 from splat.planning.speed import remembered_factor
+from splat.scene import View
 from splat.system import machine
 from splat.system.devices import Device
 from splat.system.text import size
-from splat.types import View
 
 DECODE_SECONDS = 1.5e-8
 """Seconds of one core for a pixel of a photo on disk: decoding and shrinking."""

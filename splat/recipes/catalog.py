@@ -266,13 +266,13 @@ def installed_kinds() -> Iterator[tuple[str, type[Strategy]]]:
 
 def default() -> str:
     """The method where none is named: `DEFAULT`, or the first that is there."""
-    return DEFAULT if kind_of(DEFAULT) is not None else next(iter(methods()))
+    return DEFAULT if is_there(METHODS[DEFAULT][0]) else next(iter(methods()))
 
 
 def usual_recipe() -> str:
     """The recipe where none is given: `USUAL`, or what of it can be loaded."""
-    whole = kind_of(DEFAULT) is not None and kind_of("significance") is not None
-    return USUAL if whole else default()
+    needed = (METHODS[DEFAULT][0], PARTS["significance"][0])
+    return USUAL if all(map(is_there, needed)) else default()
 
 
 def name_of(kind: type[Strategy]) -> str | None:

@@ -33,6 +33,17 @@ class Unreadable(Exception):
     """Source that does not say what is asked for without being run."""
 
 
+def usual_cap(device: Device) -> int:
+    """Most rows of the method where none is named, on a device."""
+    name = catalog.default()
+    try:
+        kind: Any = sketch_of(catalog.places()[name])
+    except Unreadable:
+        kind = catalog.kind_of(name)
+    method = with_suitable_cap(kind(), device)
+    return int(method.cap) if hasattr(method, "cap") else 0
+
+
 @cache
 def sketch_of(place: str) -> type[Any]:
     """A dataclass with the options of the method or part at `splat.room.module:Class`, under its

@@ -12,7 +12,7 @@ from splat import formats
 from splat.core.frame import gaussians_to_frame, points_to_frame
 from splat.core.model import columns_of
 from splat.core.strategy import Strategy
-from splat.formats import ply
+from splat.formats.point_cloud import read_points
 from splat.options import PLANES, Options
 from splat.photos.loader import Loader
 from splat.planning.ladder import rung_for
@@ -55,7 +55,7 @@ def initial_rows(
         return _thinned(rows, strategy, generator)
     points = scene.points
     if options.init is not None:
-        points = ply.read_points(options.init)
+        points = read_points(options.init)
         _check_seen(options.init, points.positions, scene)
     if points is None or len(points.positions) == 0:
         count = rung_for(device).random_points

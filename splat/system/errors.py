@@ -74,7 +74,8 @@ def _meant(error: Exception) -> str:
     wanted = re.search(r"cannot import name '(\w+)'", str(error))
     if module is None or wanted is None or "Did you mean" in str(error):
         return ""
-    near = difflib.get_close_matches(wanted[1], dir(module), 1)
+    names = {*dir(module), *getattr(module, "__all__", ())}
+    near = difflib.get_close_matches(wanted[1], names, 1)
     return f"; perhaps you meant {near[0]}" if near else ""
 
 

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from splat.core.frame import standing_alike
 from splat.evaluation.evaluate import for_json
 from splat.math import spread
 from splat.photos.loader import Loader
+from splat.scene import standing_alike
 from splat.training.prepare import Job
 from splat.types import Batch
 

@@ -23,6 +23,7 @@ from splat.core.strategy import Fixed
 from splat.datasets import photo as stored_photo
 from splat.datasets.objects import files as object_files
 from splat.formats import join, ply, sog
+from splat.formats.point_cloud import read_points
 from splat.generate import store as generators
 from splat.photos.disk_cache import Shelf
 from splat.photos.exif import exposure_value
@@ -373,7 +374,7 @@ _PHOTOS = (
 
 READERS: tuple[Reader, ...] = (
     Reader("ply", _PLY, (*_GAUSSIANS, _opened_rows, _copied_rows, _joined)),
-    Reader("points", _POINTS, (_of_file(ply.read_points), _of_file(formats.read))),
+    Reader("points", _POINTS, (_of_file(read_points), _of_file(formats.read))),
     Reader("compressed", (s.gaussians_file(".compressed.ply", "ply"),
                           s.gaussians_file(".compressed.ply", "ply", 0)),
            (*_GAUSSIANS, _snapshots)),

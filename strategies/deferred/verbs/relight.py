@@ -12,12 +12,12 @@ from tqdm import tqdm
 
 from splat.cli.opened import Opened, open_scene
 from splat.cli.render import asked_cameras, told
-from splat.core.frame import shrunk
 from splat.core.model import Model
 from splat.options.parse import parsed
 from splat.options.verbs import check_free
 from splat.render import drawing_as
 from splat.render.video import write_png, write_video
+from splat.scene import shrunk
 from splat.strategies.deferred import panorama
 from splat.strategies.deferred.color import displayed
 from splat.strategies.deferred.drawing import Shaded, maps_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from steps import assert_consistent, fill_moments, model_of, refined, step_of
 from torch import Tensor
 
 from splat.core.maps import EdgedError, Error
-from splat.core.model import Explicit
-from splat.strategies.mrnf import SEEN, WORST, Mrnf
+from splat.core.model import Explicit, Rates
+from splat.core.schedule import PUBLISHED_STEPS, dues
+from splat.strategies.mrnf import GATE_POWER, LEAST_GATE, SEEN, WORST, Mrnf
 
 STILL = Mrnf(noise=0.0, opacity_leak=0.0, scale_leak=0.0)
 """Births and deaths alone."""
@@ -23,6 +25,20 @@ def seen(mrnf: Mrnf, model: Explicit, error: Tensor, done: int = 600, **more: An
     """One picture in which rows stand for so much error."""
     with torch.no_grad():
         mrnf.observe(step_of(model, done, weighted={mrnf.map: error}, **more))
+
+
+def test_numbers_that_follow_from_others() -> None:
+    """As PROVENANCE.md has them."""
+    usual = Mrnf()
+    assert 1 - LEAST_GATE ** (1 / GATE_POWER) == pytest.approx(0.045, abs=1e-4)
+    assert usual.noise == pytest.approx(50 * 2e-5 / Rates().mean, rel=0.05)
+    assert usual.prune_opacity == 1 / 255
+    when = dues(usual.refine_from, usual.refine_until, usual.refine_every, PUBLISHED_STEPS)
+    left = [1 - step / PUBLISHED_STEPS for step in when]
+    assert len(when) == 140 and usual.opacity_leak * sum(left) == pytest.approx(0.29, abs=0.005)
+    assert math.prod(1 - usual.scale_leak * each for each in left) == pytest.approx(0.865, abs=1e-3)
+    lost = accumulate(usual.opacity_leak * each for each in left)
+    assert next(i for i, each in enumerate(lost, 1) if 0.1 - each < usual.prune_opacity) == 27
 
 
 def test_error_is_the_most_of_any_picture_at_full_size() -> None:

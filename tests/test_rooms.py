@@ -6,6 +6,10 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
+
+from splat import api, loop
+from splat.options import Options
 
 HOUSE = Path(__file__).parent.parent
 ONE_PLACE = {
@@ -71,3 +75,35 @@ def test_import_is_cheap() -> None:
     code = "import sys, splat; print([m for m in ('torch', 'cv2', 'scipy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+MOST_RETURNS = 10
+"""To rooms that options had left, on their way from the call to the first step (45 once)."""
+
+
+def test_options_go_through_few_rooms_and_seldom_back(tiny_folder: Path, tmp_path: Path) -> None:
+    """Modules whose functions are given the options, in turn; the record and the checks of its own
+    fields are no rooms."""
+    way: list[str] = []
+
+    def follow(frame: FrameType, event: str, _: object) -> None:
+        code, room = frame.f_code, str(frame.f_globals.get("__name__"))
+        if event != "call" or not room.startswith("splat.") or way[-1:] == [loop.__name__]:
+            return
+        if room == loop.__name__ and code.co_name == "advance":
+            way.append(room)
+            return
+        given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        own = room in ("splat.options.run", "splat.system.ranges")
+        if not own and any(isinstance(frame.f_locals.get(name), Options) for name in given):
+            way.extend([room] if way[-1:] != [room] else [])
+
+    scene, options = api.load(tiny_folder), Options(steps=2, max_side=32)
+    sys.setprofile(follow)
+    try:
+        api.train(scene, options=options, out=tmp_path / "run")
+    finally:
+        sys.setprofile(None)
+    assert way[0] == api.__name__ and way[-1] == loop.__name__
+    returns = len(way) - len(set(way))
+    assert returns <= MOST_RETURNS, " -> ".join(way)

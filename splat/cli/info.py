@@ -71,7 +71,9 @@ def of_scene(scene: SceneData, wanted: str) -> dict[str, Any]:
     device, why = choose_kind(wanted)
     cap = usual_cap(device)
     options = predict.with_device_defaults(Options(), device)
-    usual = catalog.usual_recipe() + (f" + {catalog.MOVING}" if scene.clip is not None else "")
+    usual = catalog.usual_recipe_of_files() + (
+        f" + {catalog.MOVING}" if scene.clip is not None else ""
+    )
     start = 0 if scene.points is None else len(scene.points)
     start = start or rung_for(device).random_points
     prediction = predict.predict(

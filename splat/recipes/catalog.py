@@ -266,13 +266,20 @@ def installed_kinds() -> Iterator[tuple[str, type[Strategy]]]:
 
 def default() -> str:
     """The method where none is named: `DEFAULT`, or the first that is there."""
-    return DEFAULT if is_there(METHODS[DEFAULT][0]) else next(iter(methods()))
+    return DEFAULT if kind_of(DEFAULT) is not None else next(iter(methods()))
 
 
 def usual_recipe() -> str:
     """The recipe where none is given: `USUAL`, or what of it can be loaded."""
-    needed = (METHODS[DEFAULT][0], PARTS["significance"][0])
-    return USUAL if all(map(is_there, needed)) else default()
+    whole = kind_of(DEFAULT) is not None and kind_of("significance") is not None
+    return USUAL if whole else default()
+
+
+def usual_recipe_of_files() -> str:
+    """As `usual_recipe`, by the files that are there: nothing of ours is loaded for it."""
+    whole = is_there(METHODS[DEFAULT][0]) and is_there(PARTS["significance"][0])
+    here = summaries()[0]
+    return USUAL if whole else DEFAULT if DEFAULT in here else next(iter(here))
 
 
 def name_of(kind: type[Strategy]) -> str | None:

@@ -35,7 +35,7 @@ class Unreadable(Exception):
 
 def usual_cap(device: Device) -> int:
     """Most rows of the method where none is named, on a device."""
-    name = catalog.default()
+    name = catalog.usual_recipe_of_files().partition(" ")[0]
     try:
         kind: Any = sketch_of(catalog.places()[name])
     except Unreadable:

@@ -13,11 +13,13 @@ from splat.options import Options
 from splat.parallel import ALONE, Ranks
 from splat.planning import predict
 from splat.planning.ladder import TARGET_SECONDS, rung_for
+from splat.planning.memory import reduces
 from splat.recipes import recipe, saved
 from splat.recipes.offered import Offered
 from splat.render import choose_device
 from splat.system import machine
 from splat.system.text import size, span
+from splat.training.goals import check_goals
 from splat.training.row_budget import within_budget, within_memory
 from splat.types import SceneData
 
@@ -133,7 +135,10 @@ def _decided(
     """What is left open of the options, on a device that was chosen, with the reason for it;
     `own` is what was decided of the method."""
     device, why_device = chosen
-    fitted = same_on_ranks(predict.with_device_defaults(options, device), options, ranks)
+    check_goals(options, scene)
+    fitted = predict.with_device_defaults(options, device)
+    fitted = replace(fitted, decoding="reduced" if reduces(options, scene.train) else "full")
+    fitted = same_on_ranks(fitted, options, ranks)
     if options.minutes is not None:
         fitted = replace(fitted, steps=options.steps)
     fitted = replace(fitted, background=background_of(scene, options))

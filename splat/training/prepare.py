@@ -42,7 +42,6 @@ from splat.sensor.sensor import SENSOR, sensor_for
 from splat.system import machine
 from splat.system.colours import rgb
 from splat.training.decide import ASKED, Decided, Decision, decide_options
-from splat.training.goals import check_goals
 from splat.training.sensor_choice import sensor_of
 from splat.types import Batch, Camera, Drawing, Frame, Needs, SceneData, View
 
@@ -143,7 +142,6 @@ def prepare(
     """
     held = memory.held()
     ranks = ranks.showing(options.batch)
-    check_goals(options, scene)
     decided = decided or decide_options(scene, strategy, options, ranks)
     options, device = decided.options, decided.device
     assert options.threads is not None and options.steps is not None
@@ -175,8 +173,6 @@ def prepare(
     else:
         rows = checkpoint.rows(state)
         drawing = checkpoint.drawing(state) or Drawing(options.antialiased)
-    reduced = memory.reduces(options, scene.train)
-    options = replace(options, decoding="reduced" if reduced else "full")
     exposure, sensor, why_exposure = sensor_of(
         scene, options, photos, frame, device, resumed=state is not None, ranks=ranks
     )
@@ -312,7 +308,7 @@ def loaders(
             depths=needs.given_depth and not test,
             normals=needs.given_normal and not test,
             # What is measured with is decoded in full always.
-            reduced=memory.reduces(options, scene.train) and not test,
+            reduced=options.decoding == "reduced" and not test,
             shelf=shelf,
             turn=(0, 1) if test else (ranks.rank, ranks.count),
             each=1 if test else ranks.photos,

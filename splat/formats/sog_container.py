@@ -8,6 +8,7 @@ of another kind: 64 entries a row, the coefficients of each side by side.
 from __future__ import annotations
 
 import io
+import json
 import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
 
-from splat.formats.sog_meta import LONGEST, NAME, Meta, Values, document_bytes
+from splat.formats.sog_meta import COEFFICIENTS, LONGEST, NAME, Meta, Values
 from splat.formats.sog_table import BESIDE, Codes, SharedCodes, codes_in, document_in, opened
 from splat.formats.sog_texels import Levels, Palette, Texels
 from splat.types import Drawing
@@ -135,3 +136,33 @@ def _encoded(rows: Int[Tensor, "n c"], shape: tuple[int, int]) -> bytes:
     # Method 0 makes files a fifth larger; from 5 on it takes ten times as long for next to nothing.
     image.save(file, "WEBP", lossless=True, exact=True, method=4, quality=75)
     return file.getvalue()
+
+
+def document_bytes(levels: Levels, texels: Texels, drawing: Drawing) -> bytes:
+    """The document of a file of version 2."""
+    return json.dumps(document_of(levels, texels, drawing)).encode()
+
+
+def document_of(levels: Levels, texels: Texels, drawing: Drawing) -> dict[str, Any]:
+    """The document of a file of version 2, as a value."""
+    lows, highs = levels.bounds.tolist()
+    document: dict[str, Any] = {"version": 2, "asset": {"generator": "splat"}}
+    # A flag in the specification at first, then the name of a model: readers know one or the other.
+    document |= {"count": len(texels.means), "antialias": drawing.antialiased}
+    document |= {"model": "antialiased"} if drawing.antialiased else {}
+    document |= {"extras": {"near": drawing.near}} if drawing.near is not None else {}
+    document["means"] = {"mins": lows, "maxs": highs, "files": ["means_l.webp", "means_u.webp"]}
+    document["scales"] = {"codebook": _short(levels.log_scales[:, 0]), "files": ["scales.webp"]}
+    document["quats"] = {"files": ["quats.webp"]}
+    document["sh0"] = {"codebook": _short(levels.constant[:, 0]), "files": ["sh0.webp"]}
+    if texels.palette and levels.harmonics is not None:
+        count, k = texels.palette.entries.shape[:2]
+        bands = 1 + COEFFICIENTS.index(k)
+        document["shN"] = {"count": count, "bands": bands, "codebook": _short(levels.harmonics)}
+        document["shN"]["files"] = ["shN_centroids.webp", "shN_labels.webp"]
+    return document
+
+
+def _short(levels: Tensor) -> list[float]:
+    """Numbers with as few digits as float32 needs."""
+    return [float(str(level)) for level in levels.numpy()]

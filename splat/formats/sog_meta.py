@@ -5,10 +5,9 @@ Files of version 1, which name no version, have bounds where those of version 2 
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +16,6 @@ from splat.formats.columns import Floats, logistic
 from splat.formats.limits import LEVELS
 from splat.system import foreign
 from splat.system.foreign import Broken, shown
-
-if TYPE_CHECKING:
-    # What is read here is read without torch.
-    from torch import Tensor
-
-    from splat.formats.sog_texels import Levels, Texels
-    from splat.types import Drawing
 
 NAME = "meta.json"
 COEFFICIENTS = (3, 8, 15)
@@ -40,36 +32,6 @@ _LARGEST = 1e38
 """Largest number that is read: it is finite as float32."""
 
 Doubles = NDArray[np.float64]
-
-
-def document_bytes(levels: Levels, texels: Texels, drawing: Drawing) -> bytes:
-    """The document of a file of version 2."""
-    return json.dumps(document_of(levels, texels, drawing)).encode()
-
-
-def document_of(levels: Levels, texels: Texels, drawing: Drawing) -> dict[str, Any]:
-    """The document of a file of version 2, as a value."""
-    lows, highs = levels.bounds.tolist()
-    document: dict[str, Any] = {"version": 2, "asset": {"generator": "splat"}}
-    # A flag in the specification at first, then the name of a model: readers know one or the other.
-    document |= {"count": len(texels.means), "antialias": drawing.antialiased}
-    document |= {"model": "antialiased"} if drawing.antialiased else {}
-    document |= {"extras": {"near": drawing.near}} if drawing.near is not None else {}
-    document["means"] = {"mins": lows, "maxs": highs, "files": ["means_l.webp", "means_u.webp"]}
-    document["scales"] = {"codebook": _short(levels.log_scales[:, 0]), "files": ["scales.webp"]}
-    document["quats"] = {"files": ["quats.webp"]}
-    document["sh0"] = {"codebook": _short(levels.constant[:, 0]), "files": ["sh0.webp"]}
-    if texels.palette and levels.harmonics is not None:
-        count, k = texels.palette.entries.shape[:2]
-        bands = 1 + COEFFICIENTS.index(k)
-        document["shN"] = {"count": count, "bands": bands, "codebook": _short(levels.harmonics)}
-        document["shN"]["files"] = ["shN_centroids.webp", "shN_labels.webp"]
-    return document
-
-
-def _short(levels: Tensor) -> list[float]:
-    """Numbers with as few digits as float32 needs."""
-    return [float(str(level)) for level in levels.numpy()]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from splat.formats import sog, sog_container
 from splat.formats.order import spatial_order
 from splat.formats.rows import kept, rows_of
 from splat.formats.settings import Settings
-from splat.formats.sog_meta import STEPS, document_of
+from splat.formats.sog_meta import STEPS
 from splat.formats.sog_table import document_in, opened
 from splat.formats.sog_texels import decode
 from splat.formats.tsog_meta import PROFILE, VERSION, TimedMeta
@@ -61,7 +61,10 @@ def write(
     rows = rows_of(gaussians, path)
     order = spatial_order(rows.means)
     levels, texels = sog.coded(rows.take(order), settings)
-    document = document_of(levels, texels, drawing) | {"version": VERSION, "profile": PROFILE}
+    document = sog_container.document_of(levels, texels, drawing) | {
+        "version": VERSION,
+        "profile": PROFILE,
+    }
     more: dict[str, Tensor] = {}
     if motion is not None:
         ordered = Motion(*(each[order.to(each.device)].cpu() for each in _columns(motion)))

@@ -28,9 +28,6 @@ from PIL import Image
 import splat as package
 from splat import api, formats
 from splat.options import Options
-from splat.recipes.catalog import USUAL
-from splat.recipes.parts import with_row_limit
-from splat.recipes.recipe import strategy_from_text, to_text_or_names
 from splat.strategies.mcmc import Mcmc
 from splat.types import Drawing, Gaussians
 
@@ -332,28 +329,6 @@ def test_a_composed_run_is_said_kept_and_resumed(
     files = [Path(name, "checkpoints/step_00000120.pt") for name in ("whole", "cut")]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert json.loads(splat("info", "cut", "--json").out)["method"] == "mcmc + protect + budget"
-
-
-def test_one_budget_for_every_method(splat: Splat, tiny_folder: Path, tmp_path: Path) -> None:
-    shared = ("train", tiny_folder, "--no-pictures", "--max-side", 0, "--json", "--steps", 60)
-
-    def trained(*arguments: object) -> tuple[dict[str, Any], str]:
-        outcome = splat(*shared, "--overwrite", "--out", "run", *arguments)
-        return json.loads(outcome.out), outcome.err
-
-    metrics, text = trained("--budget", "0.6k")
-    usual = to_text_or_names(with_row_limit(strategy_from_text(USUAL), 600))
-    assert metrics["recipe"] == usual and metrics["gaussians"] <= 600
-    metrics, text = trained("mcmc", "--cap", "2k", "--budget", 450)
-    assert metrics["gaussians"] == 450 and "the method's cap of 2,000 is higher" in text
-    metrics, text = trained("mcmc", "--cap", 400, "--budget", 450)
-    assert metrics["gaussians"] == 400 and "holds, it is lower than 450" in text
-    metrics, text = trained("fixed", "--budget", "20kB", "--sh-degree", 0)
-    assert "of a .ply with 0 bands of harmonics" in text and "20kB" in text
-    assert 0.97 * 20_000 < Path("run/point_cloud.ply").stat().st_size <= 20_000
-    (tmp_path / "grow.py").write_text(GROWS)
-    metrics, text = trained("--plugin", "grow.py:Grows", "--budget", "0.55k", "+", "protect")
-    assert metrics["gaussians"] == 550 and metrics["method"] == "grows + protect + budget"
 
 
 def test_a_run_without_a_checkpoint_is_begun_anew_by_the_whole_command(

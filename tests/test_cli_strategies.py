@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from splat.cli.composed import read
-from splat.recipes.catalog import METHODS, PARTS, PRESETS, kind_of
+from splat.recipes.catalog import METHODS, PARTS, PRESETS, USUAL, kind_of
 from splat.recipes.page import steps_text
-from splat.recipes.recipe import names, shown, strategy_from_text, to_text
+from splat.recipes.parts import with_row_limit
+from splat.recipes.recipe import names, shown, strategy_from_text, to_text, to_text_or_names
 from splat.system.errors import told
 from splat.system.import_path import module_of, vouch
 from splat.system.text import headline
@@ -281,3 +282,25 @@ def test_what_a_method_never_comes_to_is_said(
     assert f"adc: {said}" in compared.err
     shown = splat("strategies", "show", "adc", "--steps", 60).out
     assert "grow and prune: never" in shown and "reset opacity: never" in shown
+
+
+def test_one_budget_for_every_method(splat: Splat, tiny_folder: Path, tmp_path: Path) -> None:
+    shared = ("train", tiny_folder, "--no-pictures", "--max-side", 0, "--json", "--steps", 60)
+
+    def trained(*arguments: object) -> tuple[dict[str, Any], str]:
+        outcome = splat(*shared, "--overwrite", "--out", "run", *arguments)
+        return json.loads(outcome.out), outcome.err
+
+    metrics, text = trained("--budget", "0.6k")
+    usual = to_text_or_names(with_row_limit(strategy_from_text(USUAL), 600))
+    assert metrics["recipe"] == usual and metrics["gaussians"] <= 600
+    metrics, text = trained("mcmc", "--cap", "2k", "--budget", 450)
+    assert metrics["gaussians"] == 450 and "the method's cap of 2,000 is higher" in text
+    metrics, text = trained("mcmc", "--cap", 400, "--budget", 450)
+    assert metrics["gaussians"] == 400 and "holds, it is lower than 450" in text
+    metrics, text = trained("fixed", "--budget", "20kB", "--sh-degree", 0)
+    assert "of a .ply with 0 bands of harmonics" in text and "20kB" in text
+    assert 0.97 * 20_000 < Path("run/point_cloud.ply").stat().st_size <= 20_000
+    (tmp_path / "grow.py").write_text(GROWS)
+    metrics, text = trained("--plugin", "grow.py:Grows", "--budget", "0.55k", "+", "protect")
+    assert metrics["gaussians"] == 550 and metrics["method"] == "grows + protect + budget"

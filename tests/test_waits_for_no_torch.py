@@ -79,8 +79,10 @@ def test_help_of_every_verb() -> None:
     calls = """[
         [verb, flag] for verb in offered()
         for flag in (("--help", "--help-all") if verb in ASKED else ("--help",))
-    ]"""
+    ] + [[verb, "one", "two", "--help"] for verb in ASKED if verb in offered()]"""
     check_loads_none(calls, "usage: splat ")
+    strategies = [("strategies", verb, "--help") for verb in ("list", "show", "test", "fields")]
+    check_loads_none(strategies, "usage: splat strategies")
 
 
 def test_help_of_methods_and_parts() -> None:

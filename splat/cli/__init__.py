@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = "--json" in rest
     errors.speak(quiet="--quiet" in rest)
     try:
-        if verb in ASKED and len(rest) == 1 and rest[0] in ("-h", "--help", "--help-all"):
+        if verb in ASKED and {"-h", "--help", "--help-all"} & {*rest}:
             from splat.options.parse import parsed
 
             module, _, kind = ASKED[verb].partition(":")

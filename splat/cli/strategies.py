@@ -115,11 +115,11 @@ def list_strategies(arguments: Sequence[str]) -> int:
 
 def show_strategy(arguments: Sequence[str]) -> int:
     """Print all about a strategy; the exit code."""
+    own = {"--steps": 1, "--json": 0, "--quiet": 0}
+    asked = parsed(Show, "strategies show", _joined(arguments, own))
     from splat.recipes.page import page
     from splat.recipes.recipe import to_text_or_names
 
-    own = {"--steps": 1, "--json": 0, "--quiet": 0}
-    asked = parsed(Show, "strategies show", _joined(arguments, own))
     strategy = _strategy(asked.recipe)
     if not asked.json:
         print(page(strategy, asked.steps))
@@ -136,12 +136,12 @@ def show_strategy(arguments: Sequence[str]) -> int:
 
 def test_strategy(arguments: Sequence[str]) -> int:
     """Check a strategy; the exit code."""
+    own = {"--steps": 1, "--gain": 1, "--json": 0, "--quiet": 0}
+    asked = parsed(Test, "strategies test", _joined(arguments, own))
     from splat.conformance.checks import STEPS, check_strategy
     from splat.recipes.recipe import to_text_or_names
     from splat.system import errors
 
-    own = {"--steps": 1, "--gain": 1, "--json": 0, "--quiet": 0}
-    asked = parsed(Test, "strategies test", _joined(arguments, own))
     strategy = _strategy(asked.recipe)
     errors.speak(quiet=True)  # of the scene that it is tried on
     findings = check_strategy(strategy, steps=asked.steps or STEPS, gain=asked.gain)
@@ -169,9 +169,9 @@ def test_strategy(arguments: Sequence[str]) -> int:
 
 def print_fields(arguments: Sequence[str]) -> int:
     """Print what a strategy sees and may say; the exit code."""
+    parsed(Fields, "strategies fields", arguments)
     from splat.recipes.reference import reference_page
 
-    parsed(Fields, "strategies fields", arguments)
     print(reference_page(), end="")
     return 0
 

@@ -13,6 +13,7 @@ import torch
 
 from splat.core.model import Making
 from splat.core.strategy import Strategy
+from splat.system.text import docs_of_fields
 
 Way = tuple[str | int, ...]
 """The way from a strategy to something in it: names of fields, and places in tuples."""
@@ -55,12 +56,8 @@ def field_docs(kind: type[Any]) -> dict[str, str]:
             tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
         except (OSError, TypeError, SyntaxError):
             continue  # made at run time, or built in
-        body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-        for field, doc in zip(body, body[1:], strict=False):  # noqa: RUF007
-            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
-                continue
-            if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
-                docs[field.target.id] = " ".join(str(doc.value.value).split())
+        own = docs_of_fields(tree.body[0])
+        docs |= {name: " ".join(text.split()) for name, text in own.items()}
     return docs
 
 

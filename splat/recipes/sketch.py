@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import inspect
 import sys
 import types
 from collections import ChainMap
@@ -24,6 +23,7 @@ from splat.recipes import catalog
 from splat.recipes.caps import with_suitable_cap
 from splat.system.devices import Device
 from splat.system.import_path import file_of, is_there
+from splat.system.text import docs_of_fields
 
 _LOADED = ("splat.system", "splat.scene", "splat.math")
 """Modules of ours that are loaded as they are, since they load little."""
@@ -181,7 +181,7 @@ class _Module(Mapping[str, Any]):
             elif isinstance(each.value, ast.Constant):
                 own[field] = each.value.value
         own["__annotations__"] = types_of_fields
-        own[FIELD_DOCS] = _docs(node)
+        own[FIELD_DOCS] = docs_of_fields(node)
         bases = tuple(self._value(each) for each in node.bases)
         made: Any = types.new_class(node.name, bases, {}, lambda space: space.update(own))
         for decorate in reversed(decorators):
@@ -240,14 +240,3 @@ def _top(where: str) -> str:
 
 def _is_property(node: ast.FunctionDef) -> bool:
     return any(isinstance(each, ast.Name) and each.id == "property" for each in node.decorator_list)
-
-
-def _docs(node: ast.ClassDef) -> dict[str, str]:
-    """The docstrings under the fields of a class."""
-    docs = {}
-    for field, doc in zip(node.body, node.body[1:], strict=False):
-        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
-            continue
-        if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
-            docs[field.target.id] = inspect.cleandoc(str(doc.value.value))
-    return docs

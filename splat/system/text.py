@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 
 
@@ -28,3 +29,16 @@ def headline(kind: type[object]) -> str:
     """The first paragraph of a class's docstring, in one line."""
     text = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0]
     return " ".join(text.split())
+
+
+def docs_of_fields(node: ast.stmt) -> dict[str, str]:
+    """The docstrings under the fields of a class, by name, out of its source; none of what is no
+    class."""
+    body = node.body if isinstance(node, ast.ClassDef) else []
+    docs = {}
+    for field, doc in zip(body, body[1:], strict=False):  # noqa: RUF007
+        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+            continue
+        if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
+            docs[field.target.id] = inspect.cleandoc(str(doc.value.value))
+    return docs

@@ -66,7 +66,7 @@ def test_a_run_that_fails_says_so_in_json(
     def short(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("splat.api.read_scene", short)
+    monkeypatch.setattr("splat.datasets.read", short)
     done = splat("info", tiny_folder, "--json")
     assert json.loads(done.out)["error"]["kind"] == "failed"
     assert done.code == errors.FAILED

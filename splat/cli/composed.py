@@ -25,7 +25,6 @@ from splat.recipes.offered import Offered
 from splat.recipes.terms import terms_of
 from splat.render import choose_device
 
-
 T = TypeVar("T", bound=Train)
 
 

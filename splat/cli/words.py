@@ -1,4 +1,4 @@
-"""The words of `splat train` and `splat suggest`: which are of the run, which of a method or a part."""
+"""Words of `splat train` and `splat suggest`: which are of the run, which of a method or part."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from splat.options.blocking import Blocking
 from splat.options.parse import HELP
 from splat.options.verbs import DeviceName, RendererName
 from splat.system.import_path import IMPORT_PATH
-
 
 T = TypeVar("T", bound=Train)
 

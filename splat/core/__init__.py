@@ -49,28 +49,18 @@ __all__ = [
     "every",
     "limited_births",
 ]
+_MODULES = {
+    "splat.core.chain": "Chain",
+    "splat.core.cloud": "Cloud",
+    "splat.core.edit": "Append Assign Change Drop Edit Nudge Overwrite Rows Zero",
+    "splat.core.families": "limited_births",
+    "splat.core.model": "Explicit Making Model",
+    "splat.core.objective": "Objective",
+    "splat.core.schedule": "at due dues every",
+    "splat.core.step": "Step",
+    "splat.core.strategy": "Fixed Recycler Start Strategy Wrapper",
+    "splat.types": "Needs",
+}
 __getattr__ = on_demand(
-    __name__,
-    {
-        "splat.core.chain": ("Chain",),
-        "splat.core.cloud": ("Cloud",),
-        "splat.core.edit": (
-            "Append",
-            "Assign",
-            "Change",
-            "Drop",
-            "Edit",
-            "Nudge",
-            "Overwrite",
-            "Rows",
-            "Zero",
-        ),
-        "splat.core.families": ("limited_births",),
-        "splat.core.model": ("Explicit", "Making", "Model"),
-        "splat.core.objective": ("Objective",),
-        "splat.core.schedule": ("at", "due", "dues", "every"),
-        "splat.core.step": ("Step",),
-        "splat.core.strategy": ("Fixed", "Recycler", "Start", "Strategy", "Wrapper"),
-        "splat.types": ("Needs",),
-    },
+    __name__, {name: module for module, names in _MODULES.items() for name in names.split()}
 )

@@ -24,9 +24,10 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from splat.core.frame import focus_point, standing_alike
+from splat.core.frame import focus_point
 from splat.math import spread
 from splat.photos.loader import Loader
+from splat.scene import standing_alike
 from splat.types import Camera, Points
 
 DIFFERS = 0.1

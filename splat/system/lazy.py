@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
 
-def on_demand(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """`__getattr__` of a package whose `names` come out of the modules that they stand behind."""
-    places = {name: module for module, each in names.items() for name in each}
+def on_demand(package: str, places: Mapping[str, str]) -> Callable[[str], Any]:
+    """`__getattr__` of a package: each name comes out of the module that `places` names for it."""
 
     def attribute(name: str) -> Any:
         if name not in places:

@@ -9,4 +9,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Deform"]
 # What a `.clip` file says of itself is read without torch.
-__getattr__ = on_demand(__name__, {"splat.strategies.deform.deform": ("Deform",)})
+__getattr__ = on_demand(__name__, {"Deform": "splat.strategies.deform.deform"})

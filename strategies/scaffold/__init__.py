@@ -9,4 +9,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Scaffold"]
 # What a file of anchors says of itself is read without torch.
-__getattr__ = on_demand(__name__, {"splat.strategies.scaffold.density": ("Scaffold",)})
+__getattr__ = on_demand(__name__, {"Scaffold": "splat.strategies.scaffold.density"})

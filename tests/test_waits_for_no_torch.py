@@ -143,7 +143,10 @@ def test_what_no_source_says_is_left_to_the_class() -> None:
 
 
 def test_files_and_runs(tmp_path: Path, run: Path) -> None:
-    files = [tmp_path / f"a{each}" for each in formats.suffixes(written=True, folders=True)]
+    known = formats.all_formats()
+    written = formats.suffixes(written=True, folders=True)
+    files = [tmp_path / f"a{each}" for each in written if known[each].columns]
+    assert len(files) >= 9
     gaussians = formats.read(run / "point_cloud.ply")
     for file in files:
         formats.write(gaussians, file)

@@ -14,7 +14,7 @@ import sys
 import types
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from typing import Any
 
@@ -164,6 +164,9 @@ class _Module(Mapping[str, Any]):
 
         return called
 
+    def _later(self, node: ast.expr, _: object) -> Any:
+        return self._value(node)
+
     def _class(self, node: ast.ClassDef) -> type[Any]:
         own: dict[str, Any] = {"__module__": __name__, "__doc__": ast.get_docstring(node)}
         decorators = [self._value(each) for each in node.decorator_list]
@@ -171,6 +174,9 @@ class _Module(Mapping[str, Any]):
         for each in node.body:
             if isinstance(each, ast.FunctionDef) and _is_property(each):
                 own[each.name] = property(self._function(each))
+            if isinstance(each, ast.Assign):
+                for name, value in _targets(each.targets[0], each.value):
+                    own[name] = property(partial(self._later, value))
             if not isinstance(each, ast.AnnAssign) or not isinstance(each.target, ast.Name):
                 continue
             field = each.target.id
@@ -207,7 +213,7 @@ def _named(body: list[ast.stmt]) -> Iterator[tuple[str, ast.AST]]:
             yield from _named(line.body)
 
 
-def _targets(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.AST]]:
+def _targets(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
     if isinstance(target, ast.Name):
         yield target.id, value
     elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):

@@ -74,12 +74,12 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     scenes = [
         Scene(
-            "still", "The built-in scene", "drawn by splat, Apache-2.0",
+            "still", "The built-in scene", "Drawn by splat, Apache-2.0",
             ("python -m splat.datasets.demo {scene}",),
             "splat train {scene} --out {run} --steps 3000 --budget 60k",
         ),
         Scene(
-            "moving", "The built-in scene, in motion", "drawn by splat, Apache-2.0",
+            "moving", "The built-in scene, in motion", "Drawn by splat, Apache-2.0",
             ("python -m splat.datasets.demo {scene} --moving",),
             "splat train {scene} --out {run} --steps 3000 --budget 40k",
         ),
@@ -87,17 +87,17 @@ def main(
     if plush is not None:
         scenes.append(
             Scene(
-                "plush", "A plush toy, filmed with a phone", "plush_phone, MIT", (),
-                f"splat train {plush} --out {{run}} --steps 3000 --budget 100k",
+                "plush", "A plush toy, filmed with a phone", "The capture `plush_phone`, MIT", (),
+                "splat train {scene} --out {run} --steps 3000 --budget 100k",
             )
         )  # fmt: skip
-    entries = [_entry(scene, out, steps) for scene in scenes]
+    entries = [_entry(scene, out, steps, None if scene.made else plush) for scene in scenes]
     (out / "index.md").write_text(_page(entries), "utf-8")
     print(f"{out / 'index.md'}: {len(entries)} scenes")
 
 
-def _entry(scene: Scene, out: Path, steps: int) -> Entry:
-    """A scene's page, made where it is missing."""
+def _entry(scene: Scene, out: Path, steps: int, given: Path | None) -> Entry:
+    """A scene's page, made where it is missing; `given` is its folder, if that is there."""
     folder = out / scene.name
     kept = folder / "gallery.json"
     if kept.is_file():
@@ -108,8 +108,8 @@ def _entry(scene: Scene, out: Path, steps: int) -> Entry:
     shutil.rmtree(folder, ignore_errors=True)
     work.mkdir(parents=True)
     folder.mkdir()
-    names = {"scene": work / "scene", "run": work / "run", "page": folder / "scene.html"}
-    trained = scene.trained if not steps else f"{scene.trained} --steps {steps}"
+    names = {"scene": given or work / "scene", "run": work / "run", "page": folder / "scene.html"}
+    trained = scene.trained if not steps else scene.trained.replace("3000", str(steps))
     lines = (*scene.made, trained, scene.exported)
     taken = 0.0
     for line in lines:
@@ -122,7 +122,11 @@ def _entry(scene: Scene, out: Path, steps: int) -> Entry:
     with Image.open(next(drawn.glob("*.png"))) as picture:
         picture.convert("RGB").save(folder / "scene.jpg", quality=85)
     metrics = json.loads((names["run"] / "metrics.json").read_text())
-    shown = {"scene": "scene/", "run": "run/", "page": "scene.html"}
+    shown = {
+        "scene": "scene/" if given is None else f"{given.name}/",
+        "run": "run/",
+        "page": "scene.html",
+    }
     entry = Entry(
         scene.name, scene.title, scene.credit, tuple(line.format(**shown) for line in lines),
         taken, names["page"].stat().st_size, int(metrics["gaussians"]), metrics.get("psnr"),

@@ -49,7 +49,7 @@ class Format:
     `weight`; none: nobody can."""
 
 
-_USD = Format("splat.formats.usd", needs="pxr:usd")
+_USD = Format("splat.formats.usd", needs="pxr:usd", columns="splat.formats.usd_table")
 _OURS: Mapping[str, Format] = {
     ".ply": Format("splat.formats.ply", columns="splat.formats.ply_table"),
     ".compressed.ply": Format("splat.formats.compressed", columns="splat.formats.compressed_table"),
@@ -61,10 +61,10 @@ _OURS: Mapping[str, Format] = {
     ".ksplat": Format("splat.formats.ksplat", writes=False, columns="splat.formats.ksplat"),
     ".sog": Format("splat.formats.sog", columns="splat.formats.sog_table"),
     ".tsog": Format("splat.formats.tsog", columns="splat.formats.tsog_table"),
-    "tileset.json": Format("splat.formats.tiles", folder=True),
+    "tileset.json": Format("splat.formats.tiles", folder=True, columns="splat.formats.tiles_table"),
     ".usdc": _USD,
     ".usdz": _USD,
-    ".usda": Format("splat.formats.usd_text", needs="pxr:usd"),
+    ".usda": Format("splat.formats.usd_text", needs="pxr:usd", columns="splat.formats.usd_table"),
     ".usd": _USD,
     "lod-meta.json": Format("splat.formats.lod", folder=True, columns="splat.formats.lod_table"),
 }

@@ -23,16 +23,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from splat.core.frame import finite, gaussians_from_frame
-from splat.formats import AGAIN, gltf, gltf_spz
+from splat.formats import gltf, gltf_spz
 from splat.formats.globe import from_place
 from splat.formats.gltf_table import NAME, PACKED
 from splat.formats.lod_table import check_degrees
 from splat.formats.rows import kept
 from splat.formats.settings import Settings
+from splat.formats.tiles_meta import Matrix, read_document
+from splat.formats.tiles_table import weight
 from splat.kernels import threads
 from splat.lod.levels import (
     LEAF,
@@ -43,9 +44,7 @@ from splat.lod.levels import (
     rows_by_leaf,
 )
 from splat.lod.tree import depth_for
-from splat.system import foreign
 from splat.system.files import replacing, synced
-from splat.system.foreign import Broken, shown
 from splat.types import Drawing, Frame, Gaussians, joined
 
 SUFFIX = "tileset.json"
@@ -61,9 +60,8 @@ _NODE = 600
 """Most bytes of the document for a tile."""
 _TO_TILE = np.array([[-1.0, 0, 0], [0, 0, -1], [0, -1, 0]])
 """From the axes of a .ply to those of a tile: half a turn about z to glTF's, then y-up to z-up."""
-_DEEPEST, _MOST_TILES = 100, 1 << 20
 
-Matrix = NDArray[np.float64]
+__all__ = ["weight"]
 harmonics_grid = gltf_spz.harmonics_grid
 
 
@@ -109,7 +107,6 @@ def write(
     root = _tree(len(levels), len(levels.coarser))
     content = gltf_spz if settings.tiles_content == "spz" else gltf
     path.parent.mkdir(parents=True, exist_ok=True)
-    old = _own_folder(path)
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as drafts:
         made = Path(drafts) / _FOLDER
         made.mkdir()
@@ -122,8 +119,7 @@ def write(
         document = _document(folder.name, root, levels, origin, settings)
         with replacing(path) as draft:
             draft.write_bytes(document)
-    if old is not None and old != folder:
-        shutil.rmtree(old, ignore_errors=True)
+    _sweep(path, folder)
 
 
 def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
@@ -154,7 +150,7 @@ def read(path: Path) -> Gaussians:
     Of a document of another program the transform of the root is left out: float32 has no room for
     places on the globe.
     """
-    found = _read_document(path)
+    found = read_document(path)
     parts = [gltf.read(file) for file in found.finest]
     check_degrees(part.sh_degree for part in parts)
     whole = parts[0] if len(parts) == 1 else joined(parts)
@@ -163,12 +159,7 @@ def read(path: Path) -> Gaussians:
 
 def drawing(path: Path) -> Drawing:
     """How the tiles say that their Gaussians are meant to be drawn."""
-    return gltf.drawing(_read_document(path).finest[0])
-
-
-def weight(path: Path) -> int:
-    """Bytes of the document and all its tiles."""
-    return path.stat().st_size + sum(file.stat().st_size for file in _read_document(path).all)
+    return gltf.drawing(read_document(path).finest[0])
 
 
 def _about_an_origin(gaussians: Gaussians, frame: Frame | None) -> tuple[Gaussians, Matrix]:
@@ -294,94 +285,20 @@ def _free(path: Path) -> Path:
     return next(path.parent / name for name in names if not (path.parent / name).exists())
 
 
-def _own_folder(path: Path) -> Path | None:
-    """The folder of tiles that a document at `path` has, where it is of ours and holds no other
-    files."""
-    try:
-        files = _read_document(path).all if path.is_file() else []
-    except ValueError:
-        return None
-    folders = {file.parent for file in files}
-    named = re.compile(rf"{re.escape(path.name.removesuffix(SUFFIX))}{_FOLDER}(-\d+)?")
-    if len(folders) != 1 or not named.fullmatch((folder := folders.pop()).name):
-        return None
-    alone = all(file.is_file() and file.suffix == ".glb" for file in folder.iterdir())
-    return folder if alone and folder.parent == path.parent.resolve() else None
+def _sweep(path: Path, kept: Path) -> None:
+    """Remove folders of this document's making that it does not name any more, those of an export
+    that was killed among them, and nothing else."""
+    own = re.compile(rf"{re.escape(path.name.removesuffix(SUFFIX))}{_FOLDER}(-\d+)?")
+    for folder in [*path.parent.iterdir()]:
+        if own.fullmatch(folder.name) and folder != kept and _is_tiles(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        elif folder.name.startswith(f".{path.name}.") and folder.is_dir():
+            if all(map(_is_tiles, folder.iterdir())):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What a document names."""
-
-    finest: list[Path]
-    """Tiles that nothing replaces."""
-    all: list[Path]
-    origin: Matrix
-
-
-def _read_document(path: Path) -> _Found:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file; give the path of a tileset.json")
-    with foreign.reading(path, "a tileset of 3D Tiles", AGAIN):
-        return _parsed(path, foreign.json_of(path))
-
-
-def _parsed(path: Path, document: Any) -> _Found:
-    root = document.get("root") if isinstance(document, dict) else None
-    if not isinstance(root, dict):
-        raise Broken(f"has {shown(root)} as its root, expected a tile")
-    finest: list[Path] = []
-    every: list[Path] = []
-    waiting, count = [(root, 0, "REPLACE")], 0
-    while waiting:
-        tile, depth, refine = waiting.pop()
-        count += 1
-        if not isinstance(tile, dict) or depth > _DEEPEST or count > _MOST_TILES:
-            raise Broken(f"has {shown(tile)} as a tile, expected an object of a tree")
-        if depth and "transform" in tile:
-            raise Broken("has a transform at a tile below the root, which is not understood")
-        refine = tile.get("refine", refine)
-        children = tile.get("children", [])
-        if not isinstance(children, list):
-            raise Broken(f"has {shown(children)} as children of a tile, expected a list")
-        contents = tile.get("contents", [tile["content"]] if "content" in tile else [])
-        if not isinstance(contents, list):
-            raise Broken(f"has {shown(contents)} as contents of a tile, expected a list")
-        files = [_inside(path, each) for each in contents]
-        every += files
-        if refine == "ADD" or not children:
-            finest += files
-        waiting += [(child, depth + 1, refine) for child in reversed(children)]
-    if not finest:
-        raise Broken("has no tile with contents, expected some")
-    if len({*every}) < len(every):
-        raise Broken("has a file twice; expected each once")
-    return _Found(finest, every, _origin(root))
-
-
-def _inside(path: Path, content: Any) -> Path:
-    """The file of a content, which lies below the document."""
-    uri = content.get("uri") if isinstance(content, dict) else content
-    folder = path.parent.resolve()
-    if not isinstance(uri, str) or not uri.lower().endswith(".glb"):
-        raise Broken(f"has {shown(uri)} as a content, expected a .glb file")
-    file = (folder / uri).resolve()
-    if folder not in file.parents:
-        raise Broken(f"has {shown(uri)} as a content, expected a file below its folder")
-    if not file.is_file():
-        raise Broken(f"names {shown(uri)}, which is not there")
-    return file
-
-
-def _origin(root: dict[str, Any]) -> Matrix:
-    """The origin of tiles in the frame of the input; 0 where the document does not say."""
-    extras = root.get("extras")
-    said = extras.get("splat") if isinstance(extras, dict) else None
-    origin = said.get("origin") if isinstance(said, dict) else None
-    if origin is None:
-        return np.zeros(3)
-    numbers = origin if isinstance(origin, list) else []
-    plain = all(type(value) in (int, float) and abs(value) < 1e15 for value in numbers)
-    if len(numbers) != 3 or not plain:
-        raise Broken(f"has {shown(origin)} as its origin, expected 3 numbers")
-    return np.array(numbers, np.float64)
+def _is_tiles(folder: Path) -> bool:
+    """Whether nothing but tiles lies in a folder."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    return all(file.is_file() and file.suffix == ".glb" for file in folder.iterdir())

@@ -12,7 +12,8 @@ from pathlib import Path
 from tests.hostile.forks import Tree, forked, splat, still
 
 DRAFT = re.compile(
-    r"(^|/)\.[^/]+\.\d+(\.[^/]*)?$|(^|/)\.[^/]*lod-meta\.json\.[^/]+/|(^|/)\.demo-[0-9a-f]+-[^/]+/"
+    r"(^|/)\.[^/]+\.\d+(\.[^/]*)?$|(^|/)\.[^/]*(lod-meta|tileset)\.json\.[^/]+/"
+    r"|(^|/)\.demo-[0-9a-f]+-[^/]+/"
 )
 """Files that a killed process was still writing: hidden, with its number in their names, or in a
 folder that is a draft."""
@@ -205,19 +206,20 @@ _NOTE = re.compile(r"compared/runs/[^/]+/[^/]+\.json|run/blocks/[^/]+\.json")
 def by_document(old: Tree, new: Tree, now: Tree, versions: Mapping[str, set[bytes]]) -> list[str]:
     """What is wrong with levels of detail: the document is one of both, and has all its chunks."""
     wrong = by_file(old, new, now, versions)
+    (name,) = {path for path in new if path in ("lod-meta.json", "tileset.json")}
     for made in (old, new):
-        if now.get("lod-meta.json") == made["lod-meta.json"]:
+        if now.get(name) == made[name]:
             gone = [path for path in made if now.get(path) != made[path]]
-            wrong += [f"half: lod-meta.json is there without {path}" for path in gone]
+            wrong += [f"half: {name} is there without {path}" for path in gone]
     return wrong
 
 
 def renumbered(made: Tree) -> Tree:
     """Levels of detail whose chunks have the names that they would have in an empty folder."""
-    again = re.compile(r"\b(\d+_\d+)-\d+(?=/)")
+    again = re.compile(r"\b(\d+_\d+|tiles)-\d+(?=/)")
     return {
-        again.sub(r"\1", path): re.sub(rb"\b(\d+_\d+)-\d+(?=/)", rb"\1", data)
-        if path.endswith("lod-meta.json")
+        again.sub(r"\1", path): re.sub(rb"\b(\d+_\d+|tiles)-\d+(?=/)", rb"\1", data)
+        if path.endswith(("lod-meta.json", "tileset.json"))
         else data
         for path, data in made.items()
     }

@@ -52,6 +52,7 @@ def baked(
     return replace(
         whole,
         means=whole.means.detach().clone(),
+        quats=normalize(whole.quats, dim=1),
         colors=torch.linalg.solve(normal + held.diag(), right),
         sh_degree=degree,
     )

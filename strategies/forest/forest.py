@@ -294,7 +294,7 @@ class Forest(Strategy):
 
 
 def _shapes(model: Model, rows: Int[Tensor, "p"]) -> tuple[Float[Tensor, "p 3"], Tensor]:
-    """Log sizes and quaternions of some leaves, without gradients."""
+    """Log sizes and quaternions, of any length, of some leaves, without gradients."""
     trees = model.core
     assert isinstance(trees, Trees)
     with torch.no_grad():

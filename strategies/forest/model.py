@@ -21,7 +21,7 @@ from splat.core.shared_rows import shared_rows
 from splat.strategies.forest.bake import baked
 from splat.strategies.forest.context import SIZE, Context, Steps, Values
 from splat.strategies.forest.layout import Layout, laid_out
-from splat.strategies.forest.networks import Networks
+from splat.strategies.forest.networks import Networks, hung
 from splat.strategies.forest.settled import Settled, settled
 from splat.strategies.forest.start import Seedlings, seedlings, summed
 from splat.system.foreign import Broken, Record
@@ -180,23 +180,22 @@ class Trees(Model):
         return 0 < self.round_from <= (self.done if step is None else step)
 
     def shapes(self, step: int | None = None) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"]]:
-        """Log sizes and quaternions of length 1 of all leaves."""
-        mid, drawn = self.mid_of, self.drawn(step)
-        none = drawn.rgb.new_zeros(len(drawn.rgb), 3)
-        log_scales, quats, _ = self._told(drawn, none)
-        return drawn.size + log_scales.index_select(0, mid), quats.index_select(0, mid)
+        """Log sizes and quaternions, of any length, of all leaves."""
+        drawn = self.drawn(step)
+        told = self._told(drawn, drawn.rgb.new_zeros(drawn.rgb.shape))
+        scales, quats, _ = hung(told, self.mid_of, drawn.size, drawn.light)
+        return scales.log(), quats
 
     def forward(self, camera: Camera, step: int | None = None) -> Gaussians:
         mid, drawn = self.mid_of, self.drawn(step)
-        log_scales, quats, look = self._told(drawn, self._directions(camera, mid))
-        told = torch.cat([log_scales, quats, drawn.rgb + look], 1).index_select(0, mid)
-        log_scales, quats, look = told.split([3, 4, 3], 1)
+        told = self._told(drawn, self._directions(camera, mid))
+        scales, quats, colors = hung(told, mid, drawn.size, drawn.light)
         return Gaussians(
             means=self.cloud["mean"],
             quats=quats,
-            scales=(drawn.size + log_scales).exp(),
+            scales=scales,
             opacities=drawn.opacity_logit.sigmoid(),
-            colors=(look + drawn.light[:, None]).sigmoid(),
+            colors=colors,
         )
 
     def drawn(self, step: int | None) -> Drawn:
@@ -325,14 +324,9 @@ class Trees(Model):
         self.stand(state["views"])
         self.done = Record(state).whole("done")
 
-    def _told(
-        self, drawn: Drawn, directions: Float[Tensor, "m 3"]
-    ) -> tuple[Float[Tensor, "m 3"], Float[Tensor, "m 4"], Float[Tensor, "m 3"]]:
-        """Log sizes, quaternions of length 1 and what is added to colours, of each mid."""
-        told = self.nets.told(drawn.mid, drawn.root, self.root_of, directions)
-        log_scales, turn, look = told.split([3, 4, 3], 1)
-        quats = turn + turn.new_tensor([1.0, 0.0, 0.0, 0.0])
-        return log_scales, functional.normalize(quats, dim=1), look
+    def _told(self, drawn: Drawn, directions: Float[Tensor, "m 3"]) -> Float[Tensor, "m 10"]:
+        """What the networks tell of each mid."""
+        return self.nets.told(drawn.mid, drawn.rgb, drawn.root, self.root_of, directions)
 
     def _directions(self, camera: Camera, mid: Int[Tensor, "n"]) -> Float[Tensor, "m 3"]:
         """From the camera to the middle of each mid's leaves."""
@@ -408,7 +402,7 @@ def _detached(gaussians: Gaussians) -> Gaussians:
     return replace(
         gaussians,
         means=gaussians.means.detach().clone(),
-        quats=gaussians.quats.detach(),
+        quats=functional.normalize(gaussians.quats.detach(), dim=1),
         scales=gaussians.scales.detach(),
         opacities=gaussians.opacities.detach(),
         colors=gaussians.colors.detach(),

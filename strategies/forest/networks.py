@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +17,8 @@ SHAPE, LOOK = 7, 3
 """Numbers that they tell: three log sizes and four of a quaternion; three of a colour."""
 TOLD, PADDED = SHAPE + LOOK, 16
 """All of them, and the columns that products are padded to."""
+BLOCK = 1024
+"""Mids that are asked for at a time: what is hidden of them stays in the cache of a core."""
 QUIET = 0.1
 """Factor on the last layers at first, so that a run begins near what it is started from."""
 RATE = 4e-3
@@ -46,15 +49,16 @@ class Networks(nn.Module):
     def told(
         self,
         mid: Float[Tensor, "m f"],
+        rgb: Float[Tensor, "m 3"],
         root: Float[Tensor, "r g"],
         root_of: Int[Tensor, "m"],
         directions: Float[Tensor, "m 3"],
     ) -> Float[Tensor, "m 10"]:
-        """Of each mid log sizes (3), a quaternion's difference from no turn (4), and what is added
-        to its colour, before the logistic function, as it is seen in a direction, a vector of
-        length 1 from the camera. `mid` and `root` are features."""
+        """Of each mid log sizes (3), a quaternion's difference from no turn (4), and its colour,
+        before the logistic function, as it is seen in a direction, a vector of length 1 from the
+        camera: `rgb` and what is added to that. `mid` and `root` are features."""
         weights = (self.shape_in, self.shape_out, self.look_in, self.look_out)
-        found: Tensor = _Told.apply(mid, root, root_of, directions, *weights)  # type: ignore[no-untyped-call]
+        found: Tensor = _Told.apply(mid, rgb, root, root_of, directions, *weights)  # type: ignore[no-untyped-call]
         return found
 
     def trained(self, steps: int) -> TrainedModule:
@@ -66,13 +70,15 @@ class Networks(nn.Module):
 
 class _Told(torch.autograd.Function):
     """Both networks as one of twice the width. Most of it is memory and not arithmetic: what is
-    read of a root is multiplied once for all its mids, and products are laid out as libraries are
-    quick at, with the long side last or padded to `PADDED` columns."""
+    read of a root is multiplied once for all its mids, what is hidden is made a block of mids at a
+    time, and anew for the gradients; products are laid out as libraries are quick at, with the long
+    side last or padded to `PADDED` columns."""
 
     @staticmethod
     def forward(
         ctx: FunctionCtx,
         mid: Tensor,
+        rgb: Tensor,
         root: Tensor,
         root_of: Tensor,
         directions: Tensor,
@@ -86,33 +92,86 @@ class _Told(torch.autograd.Function):
         bias = torch.cat([shape_in[-1], look_in[-1]])
         turned = torch.cat([look_in.new_zeros(3, wide), look_in[-4:-1]], 1)
         read, weights = torch.cat([mid, directions], 1), torch.cat([first[:f], turned])
-        hidden = torch.addmm(bias, root, first[f:]).index_select(0, root_of)
-        hidden.addmm_(read, weights).relu_()
+        base = torch.addmm(bias, root, first[f:])
         second = look_out.new_zeros(2 * wide + 1, PADDED)
         second[:wide, :SHAPE], second[-1, :SHAPE] = shape_out[:-1], shape_out[-1]
         second[wide:-1, SHAPE:TOLD], second[-1, SHAPE:TOLD] = look_out[:-1], look_out[-1]
-        told = torch.addmm(second[-1], hidden, second[:-1])[:, :TOLD]
-        ctx.save_for_backward(root, root_of, read, first, hidden, second)
+        told = mid.new_empty(len(mid), TOLD)
+        for part in _blocks(len(mid)):
+            hidden = _hidden(base, root_of[part], read[part], weights)
+            told[part] = torch.addmm(second[-1], hidden, second[:-1])[:, :TOLD]
+        told[:, SHAPE:] += rgb
+        ctx.save_for_backward(root, root_of, read, first, weights, base, second)
         return told
 
     @staticmethod
-    def backward(ctx: FunctionCtx, told: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: FunctionCtx, told: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         saved: tuple[Tensor, ...] = ctx.saved_tensors  # type: ignore[attr-defined]
-        root, root_of, read, first, hidden, second = saved
-        f, wide = read.shape[1] - 3, hidden.shape[1] // 2
-        inner = told @ second[:-1, :TOLD].T
-        inner = torch.ops.aten.threshold_backward(inner, hidden, 0.0)
-        above = inner.new_zeros(len(root), 2 * wide).index_add_(0, root_of, inner)
-        outer, total = (told.T @ hidden).T, told.sum(0, keepdim=True)
-        shape_out = torch.cat([outer[:wide, :SHAPE], total[:, :SHAPE]])
-        look_out = torch.cat([outer[wide:, SHAPE:], total[:, SHAPE:]])
-        weights, bias = read.T @ inner, above.sum(0, keepdim=True)
-        over = root.T @ above
-        shape_in = torch.cat([weights[:f, :wide], over[:, :wide], bias[:, :wide]])
-        look_in = torch.cat(
-            [weights[:f, wide:], over[:, wide:], weights[f:, wide:], bias[:, wide:]]
-        )
+        root, root_of, read, first, weights, base, second = saved
+        f, wide = read.shape[1] - 3, base.shape[1] // 2
+        above, outer = torch.zeros_like(base), told.new_zeros(TOLD, 2 * wide)
+        over, mid = torch.zeros_like(weights), told.new_empty(len(read), f)
         padded = first.new_zeros(2 * wide, max(f, PADDED))
         padded[:, :f] = first[:f].T
-        mid = (inner @ padded)[:, :f]
-        return mid, above @ first[f:].T, None, None, shape_in, shape_out, look_in, look_out
+        for part in _blocks(len(read)):
+            hidden = _hidden(base, root_of[part], read[part], weights)
+            inner = told[part] @ second[:-1, :TOLD].T
+            inner = torch.ops.aten.threshold_backward(inner, hidden, 0.0)
+            above.index_add_(0, root_of[part], inner)
+            outer += told[part].T @ hidden
+            over += read[part].T @ inner
+            mid[part] = (inner @ padded)[:, :f]
+        total, bias, under = told.sum(0, keepdim=True), above.sum(0, keepdim=True), root.T @ above
+        shape_out = torch.cat([outer[:SHAPE, :wide].T, total[:, :SHAPE]])
+        look_out = torch.cat([outer[SHAPE:, wide:].T, total[:, SHAPE:]])
+        shape_in = torch.cat([over[:f, :wide], under[:, :wide], bias[:, :wide]])
+        look_in = torch.cat([over[:f, wide:], under[:, wide:], over[f:, wide:], bias[:, wide:]])
+        rgb, root = told[:, SHAPE:].contiguous(), above @ first[f:].T
+        return mid, rgb, root, None, None, shape_in, shape_out, look_in, look_out
+
+
+def _blocks(rows: int) -> Iterator[slice]:
+    return (slice(start, start + BLOCK) for start in range(0, rows, BLOCK))
+
+
+def _hidden(base: Tensor, root_of: Tensor, read: Tensor, weights: Tensor) -> Tensor:
+    return base.index_select(0, root_of).addmm_(read, weights).relu_()
+
+
+def hung(
+    told: Float[Tensor, "m 10"],
+    mid_of: Int[Tensor, "n"],
+    size: Float[Tensor, "n 1"],
+    light: Float[Tensor, "n"],
+) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"], Float[Tensor, "n 3"]]:
+    """Scales, quaternions of any length and colours of leaves, of what is told of their mids and
+    what they have of their own."""
+    scales, quats, colors = _Hung.apply(told, mid_of, size, light)  # type: ignore[no-untyped-call]
+    return scales, quats, colors
+
+
+class _Hung(torch.autograd.Function):
+    """`hung`, whose gradients are gathered for each mid in one go."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, told: Tensor, mid_of: Tensor, size: Tensor, light: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        rows = told.index_select(0, mid_of)
+        scales = (rows[:, :3] + size).exp_()
+        colors = (rows[:, SHAPE:] + light[:, None]).sigmoid_()
+        quats = rows[:, 3:SHAPE] + rows.new_tensor([1.0, 0.0, 0.0, 0.0])
+        ctx.save_for_backward(scales, colors, mid_of)
+        ctx.mids = len(told)  # type: ignore[attr-defined]
+        return scales, quats, colors
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        scales, colors, mid_of = ctx.saved_tensors  # type: ignore[attr-defined]
+        of_scales, of_quats, of_colors = gradients
+        rows = scales.new_empty(len(scales), TOLD)
+        torch.mul(of_scales, scales, out=rows[:, :3])
+        rows[:, 3:SHAPE] = of_quats
+        rows[:, SHAPE:] = torch.ops.aten.sigmoid_backward(of_colors, colors)
+        told = rows.new_zeros(ctx.mids, TOLD).index_add_(0, mid_of, rows)  # type: ignore[attr-defined]
+        return told, None, rows[:, :3].sum(1, keepdim=True), rows[:, SHAPE:].sum(1)

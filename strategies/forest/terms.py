@@ -12,7 +12,7 @@ from splat.core.objective import Objective
 from splat.core.step import Step
 from splat.strategies.forest.model import Trees
 
-EVERY = 8
+EVERY = 16
 """Steps of which one counts bits, and rows of which one is counted."""
 
 

@@ -105,7 +105,7 @@ class _Told(torch.autograd.Function):
         return told
 
     @staticmethod
-    def backward(ctx: FunctionCtx, told: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: FunctionCtx, told: Tensor) -> tuple[Tensor | None, ...]:
         saved: tuple[Tensor, ...] = ctx.saved_tensors  # type: ignore[attr-defined]
         root, root_of, read, first, weights, base, second = saved
         f, wide = read.shape[1] - 3, base.shape[1] // 2

@@ -1,7 +1,8 @@
 """Scenes that move: recipes with all else equal, on held-out cameras of the built-in clip.
 
     python bench/clips.py --out runs/clips [--seeds 0 1 2] [--steps 2500] [--cap 8k]
-        [--layout rig|orbit] [--scene FOLDER] [--instants 4] "mrnf" "mrnf + moving" ...
+        [--layout rig|orbit] [--scene FOLDER] [--instants 4] [--thing bead]
+        "mrnf" "mrnf + moving" ...
 
 PSNR over all pixels, on those that move and on the others (`splat.training.clip_figures`), CPU time
 of a step, and where truth is known the flow: the median, over what is seen of what moves, of the
@@ -10,12 +11,14 @@ field deforms the file is the `.clip`, and the last column how many times smalle
 and planes of the first such recipe as floats. `--instants`
 trains so many single instants apart with the first recipe: with all steps each, and with as many
 in all as the clip has; `--unseen` trains without every fourth instant, and measures on those.
+`--thing` measures on the pixels of one thing, too, of what the file for all times shows.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -24,11 +27,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from common import markdown
 
 from splat import api, datasets
 from splat import results as files
 from splat.datasets.demo import clip
+from splat.datasets.demo.shapes import SOLIDS
+from splat.datasets.tracer.folders import read_image
 from splat.math import spread
 from splat.options import Options, Watching
 from splat.recipes.recipe import strategy_from_text
@@ -53,6 +59,8 @@ class Figures:
     floats: int = 0
     """Bytes of rows and planes as floats; 0: nothing is deformed."""
     smaller: float | None = None
+    thing: float | None = None
+    """PSNR on the pixels of one thing."""
 
 
 def trained(
@@ -82,6 +90,18 @@ def figures(metrics: dict[str, Any]) -> Figures:
         own["bytes"], moved.get("flow_error"), own["psnr_after"],
         own.get("as_floats", 0),
     )  # fmt: skip
+
+
+def on_thing(scene: SceneData, name: str, out: Path) -> float:
+    """PSNR of a run's Gaussians over all held-out pixels of a thing of the built-in clip."""
+    number = 1 + next(i for i, solid in enumerate(SOLIDS) if solid.name == name)
+    drawn, total, count = files.read(Folder(out).gaussians), 0.0, 0
+    for view in scene.test:
+        shows = clip.truth(scene.path, view.name).objects == number
+        photo = torch.from_numpy(read_image(scene.path / "images" / view.name)) / 255
+        error = (drawn.render(view.camera).clamp(0, 1) - photo)[shows]
+        total, count = total + float(error.double().square().sum()), count + error.numel()
+    return -10 * math.log10(total / count)
 
 
 def single_instants(
@@ -164,7 +184,7 @@ def row(name: str, found: Sequence[Figures]) -> list[str]:
 
     return [
         name, of("psnr"), of("moving"), of("rest"), of("step", 1, 1e3), of("bytes", 3, 1e-6),
-        of("flow"), of("file"), of("smaller", 1),
+        of("flow"), of("file"), of("smaller", 1), of("thing"),
     ]  # fmt: skip
 
 
@@ -180,6 +200,7 @@ def main() -> None:
     parser.add_argument("--cap", type=int, default=8000)
     parser.add_argument("--instants", type=int, default=0)
     parser.add_argument("--unseen", action="store_true")
+    parser.add_argument("--thing", default="")
     asked = parser.parse_args()
     folder = asked.scene or clip.cached(layout=asked.layout)
     scene = datasets.load(folder)
@@ -188,7 +209,8 @@ def main() -> None:
         for seed in asked.seeds:
             out = asked.out / f"{recipe.replace(' ', '')}_{asked.steps}_{asked.cap}_{seed}"
             metrics = trained(scene, recipe, seed, out, asked.steps, asked.cap)
-            table[recipe].append(figures(metrics))
+            thing = on_thing(scene, asked.thing, out) if asked.thing else None
+            table[recipe].append(replace(figures(metrics), thing=thing))
             if asked.unseen:
                 part, instants = unseen(scene)
                 found = trained(part, recipe, seed, Path(f"{out}_unseen"), asked.steps, asked.cap)
@@ -216,7 +238,7 @@ def main() -> None:
             replace(each, smaller=whole / each.bytes) if each.floats else each for each in runs
         ]
     head = ["recipe", "all, dB", "moving", "others", "ms a step", "MB", "flow error", "file, dB"]
-    head += ["times smaller"]
+    head += ["times smaller", f"{asked.thing or 'a thing'}, dB"]
     print(markdown(head, [row(name, found) for name, found in table.items()]))
 
 

@@ -44,7 +44,7 @@ class LazyAdam(torch.optim.Optimizer):
             each.detach().view(-1, columns)
             for each in (parameter, gradient.contiguous(), state["exp_avg"], state["exp_avg_sq"])
         )
-        touched = (given != 0).any(1) if group["lazy"] else None
+        touched = given.abs().amax(1) != 0 if group["lazy"] else None
         settings: dict[str, Any] = {"rate": float(group["lr"]), "count": int(state["step"])}
         settings |= {"betas": group["betas"], "epsilon": group["eps"]}
         if parameter.device.type == "cpu":

@@ -18,7 +18,7 @@ from splat.datasets.demo.shapes import SOLIDS
 from splat.photos.loader import Loader
 from splat.seeding import moved
 from splat.seeding.moved import moving_points, velocities
-from splat.seeding.points import joined
+from splat.seeding.points import joined, without_crowded
 from splat.types import Points
 
 
@@ -107,3 +107,16 @@ def test_points_and_those_that_go_are_put_together() -> None:
     assert both.times is not None and both.velocities is not None
     assert both.times.isnan().tolist() == [True, True, False]
     assert both.take(torch.tensor([2])).velocities.tolist() == [[1, 1, 1]]
+
+
+def test_of_points_that_crowd_some_make_room() -> None:
+    x = torch.tensor([0.0, 1.0, 1.1, 3.0, 3.05, 9.0, 3.01])
+    times = torch.tensor([0.0, 0, 0, 0, 0, 0, 1])
+    places = torch.stack([x, 0 * x, 0 * x], 1)
+    points = Points(places, places, times)
+    left = [without_crowded(points, count).positions[:, 0].tolist() for count in (0, 1, 2)]
+    assert left[0] == x.tolist()
+    assert left[1] == pytest.approx([0, 1, 1.1, 3, 9, 3.01]), "that of another instant is alone"
+    assert left[2] == pytest.approx([0, 1, 3, 9, 3.01])
+    still = Points(places, places)
+    assert len(without_crowded(still, 7).positions) == 0

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from splat.core.frame import focus_point, morton_order, neighbour_distances
@@ -75,15 +76,40 @@ def joined(points: Points, fast: Points) -> Points:
     )
 
 
+def without_crowded(points: Points, count: int) -> Points:
+    """The points but for `count` that are nearest to another one of their instant: of two that are
+    nearest to each other one stays."""
+    if count <= 0:
+        return points
+    positions = points.positions.double().cpu()
+    apart = torch.full((len(positions),), torch.inf, dtype=torch.float64)
+    for rows in _by_instant(points.times, len(positions)):
+        if len(rows) < 2:
+            continue
+        own = positions[rows].numpy()
+        distances, beside = cKDTree(own).query(own, k=2)
+        beside, order = torch.from_numpy(beside[:, 1]), torch.arange(len(rows))
+        spared = (beside[beside] == order) & (order < beside)
+        apart[rows] = torch.from_numpy(distances[:, 1]).where(~spared, torch.inf)
+    kept = apart.argsort(stable=True)[count:].sort().values
+    return points.take(kept)
+
+
+def _by_instant(times: Float[Tensor, "n"] | None, count: int) -> list[Int[Tensor, "m"]]:
+    """Numbers of the points of each instant; of none are one."""
+    if times is None:
+        return [torch.arange(count)]
+    of_none = times.isnan()
+    groups = [of_none, *(times == time for time in times[~of_none].unique())]
+    return [group.nonzero().squeeze(1) for group in groups]
+
+
 def _spacings(
     positions: Float[Tensor, "n 3"], times: Float[Tensor, "n"] | None
 ) -> Float[Tensor, "n"]:
     """Distances to the neighbours of the same instant: the same thing at two is none of its own."""
-    if times is None:
-        return neighbour_distances(positions)
     found = torch.empty(len(positions))
-    of_none = times.isnan()
-    for rows in (of_none, *(times == time for time in times[~of_none].unique())):
+    for rows in _by_instant(times, len(positions)):
         found[rows] = neighbour_distances(positions[rows])
     return found
 

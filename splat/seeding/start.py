@@ -20,7 +20,7 @@ from splat.rules.views import even_views
 from splat.seeding import silhouette, sky
 from splat.seeding.moved import moving_points
 from splat.seeding.planes.assemble import scaffold_of
-from splat.seeding.points import filled, joined, random_in_frusta, rows_from_points
+from splat.seeding.points import filled, joined, random_in_frusta, rows_from_points, without_crowded
 from splat.system.colours import rgb
 from splat.system.numbers import whole
 from splat.types import Frame, Points, SceneData
@@ -28,7 +28,7 @@ from splat.types import Frame, Points, SceneData
 LEAST_ON_PLANES, PLANES_SHARE = 3000, 0.8
 """Number of Gaussians that `--init planes` adds to the points of a scene, or a third of their
 number where that is more; and the share of the cap that all may be, the rest is left for growth."""
-FAST_SHARE = 0.12
+FAST_SHARE = 0.05
 """Share of the cap, or of the number of points, that points of what moves fast may be at most."""
 
 _log = logging.getLogger(__name__)
@@ -66,9 +66,11 @@ def initial_rows(
         begin = _with_sky(points_to_frame(points, frame), photos, options, strategy.cap)
     fast = _fast(scene, photos, strategy, len(begin.positions), generator)
     count = 0 if fast is None else len(fast.positions)
-    kept = _fewer(len(begin.positions), strategy, generator, count)
+    kept = _fewer(len(begin.positions), strategy, generator)
     if kept is not None:
         begin = begin.take(kept)
+    if fast is not None and strategy.cap:
+        begin = without_crowded(begin, len(begin.positions) + count - strategy.cap)
     begin = filled(begin, strategy.start.fill - count, generator)
     if fast is not None:
         begin = joined(begin, fast)
@@ -177,15 +179,13 @@ def _thinned(
     return rows if kept is None else {name: values[kept] for name, values in rows.items()}
 
 
-def _fewer(
-    count: int, strategy: Strategy, generator: torch.Generator, others: int = 0
-) -> Tensor | None:
-    """Rows to keep where there are, with so many others, more than the cap, in their order; None:
-    all."""
-    if not strategy.cap or count + others <= strategy.cap:
+def _fewer(count: int, strategy: Strategy, generator: torch.Generator) -> Tensor | None:
+    """Rows to keep where there are more than the cap, in their order; None: all."""
+    if not strategy.cap or count <= strategy.cap:
         return None
-    most = strategy.cap - others
     _log.info(
-        "start     %s of %s are kept, drawn evenly: the cap is lower", f"{most:,}", f"{count:,}"
+        "start     %s of %s are kept, drawn evenly: the cap is lower",
+        f"{strategy.cap:,}",
+        f"{count:,}",
     )
-    return torch.randperm(count, generator=generator)[:most].sort().values
+    return torch.randperm(count, generator=generator)[: strategy.cap].sort().values

@@ -20,7 +20,7 @@ from splat.datasets.objects import files
 from splat.datasets.objects.words import PROPERTIES
 from splat.generate import attributes, store
 from splat.generate.choices import Taught
-from splat.generate.field import REACH, distances, field_of, sampled
+from splat.generate.field import REACH, distances, field_of, points, sampled
 from splat.generate.flow import Diffusion, Process, RectifiedFlow, guided
 from splat.generate.learning import Learning, Lessons
 from splat.generate.store import Design, Trained
@@ -168,6 +168,25 @@ def test_numbers_of_a_corpus_become_its_gaussians(corpus: Path) -> None:
     asked = attributes.near(field_of(found.means(3), 16)[None], found.grid)[0]
     assert float(asked[rows["slot"]].float().mean()) > 0.98
     assert int(asked.sum()) < 6 * len(rows["slot"])
+
+
+def test_as_many_gaussians_are_drawn_as_are_expected_at_the_likeliest_places() -> None:
+    made = Trained(SMALL, WORDS).attributes
+    field = field_of(0.1 * np.random.default_rng(0).normal(size=(30, 3)), 32)
+    asked = attributes.near(field[None], made.grid)[0]
+
+    class Unsure(torch.nn.Module):
+        grid = made.grid
+
+        def forward(self, fields: Tensor, numbers: Tensor, places: Tensor) -> Tensor:
+            said = torch.zeros(1, places.shape[1], attributes.NUMBERS)
+            said[0, :, 0] = -1.0986123 - 0.001 * places[0].norm(dim=1)  # a quarter each, or less
+            return said
+
+    found = attributes.drawn(Unsure(), field, WORDS.numbers([("cube",)]))  # type: ignore[arg-type]
+    assert len(found) == round(int(asked.sum()) / 4) > 20
+    places = torch.from_numpy(points(made.grid))[asked].norm(dim=1)
+    assert float(found.means.norm(dim=1).max()) <= float(places.sort().values[len(found)])
 
 
 def test_a_field_without_a_surface_is_a_sentence() -> None:

@@ -98,11 +98,17 @@ def gaussians_of(
 def drawn(
     module: Attributes, field: Float[Tensor, "x y z"], numbers: Int[Tensor, "1 t"]
 ) -> Gaussians:
-    """The Gaussians of a field; none where it shows no surface."""
+    """The Gaussians of a field; none where it shows no surface.
+
+    As many as are expected, at the likeliest places: where the network is unsure of which of
+    several places has one, none of them may be likelier than not.
+    """
     chosen = near(field[None], module.grid)[0]
     places = torch.from_numpy(points(module.grid)).float()[chosen]
     said = module(field[None], numbers, places[None])[0]
-    there = said[:, 0] > 0
+    likely = said[:, 0].sigmoid()
+    count = round(float(likely.double().sum()))
+    there = likely.argsort(descending=True, stable=True)[:count].sort().values
     said, places = said[there], places[there]
     return gaussians_of(
         said[:, 1:4], said[:, 4:10], said[:, 10:13].sigmoid(), said[:, 13].sigmoid(), places,

@@ -33,7 +33,6 @@ from splat.formats.lod_table import check_degrees
 from splat.formats.rows import kept
 from splat.formats.settings import Settings
 from splat.formats.tiles_meta import Matrix, read_document
-from splat.formats.tiles_table import weight
 from splat.kernels import threads
 from splat.lod.levels import (
     LEAF,
@@ -61,7 +60,6 @@ _NODE = 600
 _TO_TILE = np.array([[-1.0, 0, 0], [0, 0, -1], [0, -1, 0]])
 """From the axes of a .ply to those of a tile: half a turn about z to glTF's, then y-up to z-up."""
 
-__all__ = ["weight"]
 harmonics_grid = gltf_spz.harmonics_grid
 
 

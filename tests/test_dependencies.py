@@ -17,7 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from splat.cli.doctor import EXTRAS, checks
+from splat.cli.doctor import EXTRAS, _extras
 
 ADVISORIES = (
     ("torch", "2.6.0", "CVE-2025-32434: torch.load(weights_only=True) could run code"),
@@ -138,8 +138,9 @@ def test_what_moves_is_bounded_from_above() -> None:
 
 
 def test_doctor_says_what_each_extra_takes() -> None:
-    assert set(EXTRAS) == set(declared()) - {"dependencies", "test", "dev"}
-    (told,) = (check.found for check in checks() if check.name == "extras")
+    of_developers = {"test", "dev", "site", "notebooks"}
+    assert set(EXTRAS) == set(declared()) - {"dependencies"} - of_developers, "measure it"
+    told = _extras().found
     for name, megabytes in EXTRAS.items():
         assert f"{name} {megabytes}" in told
     assert "anchors 1*" in told  # of `test`, with which these tests are installed

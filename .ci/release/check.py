@@ -47,7 +47,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=ROOT / "dist")
-    parser.add_argument("--not-installed", action="store_true", help="leave pip and tests out")
+    parser.add_argument(
+        "--whole",
+        type=int,
+        nargs="*",
+        default=[11],
+        metavar="MINOR",
+        help="Pythons for which all of it is installed, PyTorch too: where the registry's build for"
+        " CPUs is not to be had, that is gigabytes of CUDA",
+    )
     asked = parser.parse_args()
     rows = []
     for target in targets.TARGETS:
@@ -57,8 +65,8 @@ def main() -> int:
         ran = _driver(target, asked.work)
         for wheel in wheels:
             row = Row(wheel.name, {"symbols": _symbols(target, wheel), "kernels": ran})
-            if target.name == "linux-x86_64" and not asked.not_installed:
-                row.done |= _installed(wheel, asked.work)
+            if target.name == "linux-x86_64":
+                row.done |= _installed(wheel, asked.work, asked.whole)
             rows.append(row)
     print(_table(rows))
     return 0
@@ -123,7 +131,7 @@ def _driver(target: Target, work: Path) -> str:
     return f"yes: C++ driver ({how}): {', '.join(passed)}"
 
 
-def _installed(wheel: Path, work: Path) -> dict[str, str]:
+def _installed(wheel: Path, work: Path, whole: list[int]) -> dict[str, str]:
     """Into an empty environment, with nothing on PATH but its own programs."""
     minor = int(re.search(r"-cp3(\d+)-", wheel.name)[1])  # type: ignore[index]
     python = targets.interpreters().get(minor)
@@ -140,8 +148,13 @@ def _installed(wheel: Path, work: Path) -> dict[str, str]:
     }
     inside = venv / "bin" / "python"
     words = [inside, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    _ran([*words, wheel, *TESTING], bare, venv)
     found = {"installed": f"yes: Python 3.{minor}, no compiler on PATH"}
+    if minor not in whole:
+        _ran([*words, "--no-deps", wheel], bare, venv)
+        code = "import splat, splat._cpu as c; print(splat.__version__, c.best_isa())"
+        said = _ran([inside, "-c", code], bare, venv)
+        return found | {"imported": f"yes, without PyTorch: {said.strip()}"}
+    _ran([*words, wheel, *TESTING], bare, venv)
     said = _ran([inside, "-c", "import splat.kernels as k; print(*k.isas())"], bare, venv)
     found["imported"] = f"yes: {said.strip()}"
     words = [inside, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SAMPLE]

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from numpy.typing import NDArray
     from torch import Tensor
-    from typing_extensions import Self
 
 NEAR = 0.01
 """Depth from which gsplat 1.5.3 draws."""
@@ -53,19 +52,25 @@ class Frame:
     """Factor on lengths."""
 
 
+_Own = TypeVar("_Own", bound="_OnDemand")
+
+
 class _OnDemand:
     """A record whose tensors may be made of NumPy's arrays when somebody asks for them: who reads a
     scene to tell what is in it waits for no torch."""
 
     @classmethod
     def _of(
-        cls, before: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], **values: Any
-    ) -> Self:
+        cls: type[_Own],
+        before: Mapping[str, Any],
+        arrays: Mapping[str, NDArray[Any]],
+        **values: Any,
+    ) -> _Own:
         made = object.__new__(cls)
         vars(made).update({**before, **values, "_kept": arrays})
         return made
 
-    def _made(self, arrays: Mapping[str, NDArray[Any]], **values: Any) -> Self:
+    def _made(self: _Own, arrays: Mapping[str, NDArray[Any]], **values: Any) -> _Own:
         """The same record of other arrays, with other values."""
         own = {name: value for name, value in vars(self).items() if name not in arrays}
         return self._of(own, arrays, **values)

@@ -40,6 +40,8 @@ EXTRAS = {
     "wandb": 78,
     "rerun": 690,
     "usd": 217,
+    "notebooks": 77,
+    "site": 126,
     "ray": 212,
     "studio": 245,
     "cuda": 29,

@@ -270,7 +270,10 @@ def test_protected_leaves_keep_their_nodes() -> None:
 def test_births_of_error_by_rank() -> None:
     """Of ten, the five of most error have mids of their own, the one of most a root; parents and
     children lie 1.5 deviations of the longest axis apart, where the parent was between them."""
-    strategy = Forest(grow_share=1.0, opacity_leak=0.0, mid_cell=90.0, root_cell=90.0)
+    strategy = Forest(
+        grow_share=1.0, mid_share=0.5, root_share=0.1, opacity_leak=0.0, mid_cell=90.0,
+        root_cell=90.0,
+    )  # fmt: skip
     model = trees_at(one_mid(10), strategy)
     step = step_of(model, 600, weighted={Error(): 1 + torch.arange(10.0)})
     log_scales, quats = (values.detach().clone() for values in model.shapes())

@@ -86,9 +86,9 @@ class Forest(Strategy):
     """Share of the leaves above `grow_error` that have a child at each refinement, drawn in
     proportion to error; in a fitted schedule of a short run that of as many refinements as each
     stands for."""
-    mid_share: Annotated[float, within(0, 1)] = 0.5
+    mid_share: Annotated[float, within(0, 1)] = 0.25
     """Share of the children of errors that get a mid of their own: those of the largest."""
-    root_share: Annotated[float, within(0, 1)] = 0.1
+    root_share: Annotated[float, within(0, 1)] = 0.05
     """Share of them that get a root of their own, too."""
     grow_gradient: Annotated[float, above(0)] = 2e-4
     """Mean screen gradient from which a leaf has a child, in half pictures."""

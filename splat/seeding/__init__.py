@@ -1,1 +1,1 @@
-"""What a run starts from: points, the sky, the outlines of things."""
+"""What a run starts from: points, the sky, the outlines of things, what moves fast."""

@@ -80,11 +80,18 @@ SPLAT_INLINE void split3(const real* p, F* out) {
   const float32x4x3_t v = vld3q_f32(p);
   for (int k = 0; k < 3; ++k) out[k].v = v.val[k];
 }
-SPLAT_INLINE void merge3(const F* v, real* p) { vst3q_f32(p, {{v[0].v, v[1].v, v[2].v}}); }
+// In Clang's header the stores are macros, which commas in braces would part.
+SPLAT_INLINE void merge3(const F* v, real* p) {
+  const float32x4x3_t parts = {{v[0].v, v[1].v, v[2].v}};
+  vst3q_f32(p, parts);
+}
 SPLAT_INLINE void split4(const real* p, F* out) {
   const float32x4x4_t v = vld4q_f32(p);
   for (int k = 0; k < 4; ++k) out[k].v = v.val[k];
 }
-SPLAT_INLINE void merge4(const F* v, real* p) { vst4q_f32(p, {{v[0].v, v[1].v, v[2].v, v[3].v}}); }
+SPLAT_INLINE void merge4(const F* v, real* p) {
+  const float32x4x4_t parts = {{v[0].v, v[1].v, v[2].v, v[3].v}};
+  vst4q_f32(p, parts);
+}
 
 }  // namespace splat::SPLAT_ISA

@@ -138,7 +138,7 @@ def test_what_moves_is_bounded_from_above() -> None:
 
 
 def test_doctor_says_what_each_extra_takes() -> None:
-    of_developers = {"test", "dev", "site", "notebooks"}
+    of_developers = {"test", "dev"}
     assert set(EXTRAS) == set(declared()) - {"dependencies"} - of_developers, "measure it"
     told = _extras().found
     for name, megabytes in EXTRAS.items():

@@ -329,8 +329,10 @@ def test_the_rate_is_that_of_networks_too_and_stays_as_planned_there() -> None:
     assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.1]
 
 
+STAYING = ("fixed", "adc_pool")
+"""Methods that end with as many rows as they begin with."""
 GROWING = {
-    **{name: method for name, method in METHODS.items() if name != "fixed"},
+    **{name: method for name, method in METHODS.items() if name not in STAYING},
     "budget": Budget(METHODS["adc"], rows=900, curve="sqrt", grow_from=10, grow_until=150),
     "chain": strategy_from_text(
         "adc --cap 3000 --reset-every 0 --grow-gradient 1e-3 --refine-from 5 --refine-every 20"

@@ -29,6 +29,24 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # of what they start
 
+FIRST = (
+    "test_parallel", "test_replacing", "test_hostile", "test_contract", "test_cuda_sweep",
+    "test_hostile_kernels", "test_deletable", "test_jobs", "test_blocks", "test_compare",
+)  # fmt: skip
+"""Files that take longest for the number of their tests: last, one worker would wait for them."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Files in the order that follows, not by their numbers of tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those of `FIRST` before all others."""
+    place = {name: i for i, name in enumerate(FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -200,6 +200,12 @@ def test_newton_moves_the_row_of_each_photo_as_alone() -> None:
     both.meet(Two({"gather": [told(3, bends[3])]}).gathered)
     both.step()
     assert torch.equal(table, alone) and bool((alone[[1, 3]] != 0).all())
+    # What was not moved by is forgotten with the gradients, as a step that is repeated does.
+    table, again = newton()
+    again.bend(1, 9 * bends[1])
+    again.zero_grad()
+    again.bend(1, bends[1])
+    assert torch.equal(again.bent[1], bends[1])
     # Two of one photo: the least of both their losses.
     table, both = newton()
     both.bend(1, bends[1])

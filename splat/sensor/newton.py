@@ -65,6 +65,11 @@ class Newton(torch.optim.Optimizer):
         """Set the curvature of a photo that was drawn; of one that is drawn twice they add up."""
         self.bent[row] = self.bent[row] + curvature if row in self.bent else curvature
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget gradients and curvatures: both are those of the photos of one step."""
+        super().zero_grad(set_to_none)
+        self.bent = {}
+
     @torch.no_grad()
     def meet(self, gathered: Callable[[Tensor], Tensor], each: int = 1) -> None:
         """Take the rows and curvatures of all processes, of `each` photos at most: `gathered`

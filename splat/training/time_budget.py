@@ -67,7 +67,7 @@ def prepare_timed(
         return prepare(scene, strategy, options, ranks=ranks, decided=decided)
     seconds, most = 60 * options.minutes, options.steps or PUBLISHED_STEPS
     _log.info("timing    some steps, to fit the run into %s ...", span(seconds))
-    with _unsaid():
+    with unsaid():
         short = replace(options, steps=min(ranks.steps_of(RIPE_STEPS), most))
         job = prepare(scene, strategy, short, ranks=ranks, decided=replace(decided, options=short))
     with closing(job):
@@ -239,7 +239,7 @@ def _settled(device: torch.device, clock: Clock) -> float:
 
 
 @contextmanager
-def _unsaid() -> Iterator[None]:
+def unsaid() -> Iterator[None]:
     """Within, nothing is logged: the real run says it all again."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

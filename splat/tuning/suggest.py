@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean, stdev
 
@@ -18,6 +16,7 @@ from splat.options import Options, Watching
 from splat.planning import predict
 from splat.system.text import span
 from splat.training.decide import Decided, decide
+from splat.training.time_budget import unsaid
 from splat.tuning.settings import Setting, settings
 from splat.types import SceneData, View
 
@@ -33,8 +32,11 @@ better by less."""
 EVERY = 8
 """Of the photos to train on one in so many is held out in a trial; of few photos one in four."""
 FEWEST_OUT = 2
+"""Photos that a trial holds out at least."""
 AGAIN = 2
 """Settings that are tried a second time, with other photos held out and another seed."""
+BESIDE = 2 + AGAIN + 1
+"""Most trials beside the first of each setting: the usual run twice, some again, two together."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Tried:
     """As the command line has it."""
     gains: tuple[float, ...]
     """Mean gain over the photos held out, dB, of each trial."""
-    spread: float
-    """Standard error of the first over its photos, dB."""
+    spread: float | None
+    """Standard error of the first over its photos, dB; None: one photo was held out."""
 
     @property
     def gain(self) -> float:
@@ -81,7 +83,7 @@ class Advice:
         width = max(len(each.words) for each in self.tried)
         lines = [
             f"{each.words:{width}}  {each.gain:+.2f} dB"
-            + (f" +- {each.spread:.2f}" if len(each.gains) == 1 else " in two trials")
+            + (" in two trials" if len(each.gains) > 1 else _error(each.spread))
             for each in sorted(self.tried, key=lambda each: -each.gain)
         ]
         took = f"{self.trials} trials of {self.steps:,} steps took {span(self.seconds)}"
@@ -111,10 +113,7 @@ class _Trials:
     def per_step(self, decided: Decided) -> float:
         """Predicted seconds of a step of a trial."""
         options = replace(decided.options, steps=1000, max_side=self.side, downscale=1.0)
-        start = 0 if self._scene.points is None else len(self._scene.points.positions)
-        start = min(start, self.cap) if self.cap else start
-        found = predict.predict(self._scene.train, options, decided.device, start, self.cap)
-        return found.seconds / 1000
+        return _seconds(self._scene, options, decided, self.cap) / 1000
 
     @property
     def seconds(self) -> float:
@@ -130,7 +129,7 @@ class _Trials:
             psnr=None, patience=0, finish_for=None, seed=options.seed + turn,
         )  # fmt: skip
         scene = told_apart(self._scene, *held_out(self._scene.train, turn), "of a trial")
-        with _unsaid():
+        with unsaid():
             result = api.train(
                 scene, strategy, small, watching=Watching(quiet=True, pictures=False), lpips=None,
             )  # fmt: skip
@@ -161,24 +160,23 @@ def suggest(
     whole = _predicted(scene, decided)
     wanted = f"a tenth of {span(whole)}" if share == SHARE else f"{share:.0%} of {span(whole)}"
     per_step = trials.per_step(decided)
-    # The usual run twice, each setting once, and what is promising once more, with another seed.
-    most = int(share * whole / (per_step * LEAST_STEPS)) - 2 - AGAIN
+    most = int(share * whole / (per_step * LEAST_STEPS)) - BESIDE
     if most < 1 or not asked or len(scene.train) < 2 * FEWEST_OUT:
         why = (
-            f"{wanted} is less than {span(per_step * LEAST_STEPS * (3 + AGAIN))}, which takes four"
+            f"{wanted} is less than the {span(per_step * LEAST_STEPS * (1 + BESIDE))} of the fewest"
+            " trials; ask for a longer run, or a larger --share"
         )
-        why += " trials and more; ask for a longer run, or a larger --share"
         if not asked:
             why = "all that is tried was asked for otherwise"
         elif len(scene.train) < 2 * FEWEST_OUT:
             why = f"there are {len(scene.train)} photos to train on, too few to hold some out"
         return Advice((), None, 0.0, 0, 0, 0.0, whole, why)
     asked = asked[:most]
-    affordable = share * whole / (per_step * (len(asked) + 2 + AGAIN))
+    affordable = share * whole / (per_step * (len(asked) + BESIDE))
     trials.steps = max(LEAST_STEPS, min(decided.options.steps or PUBLISHED_STEPS, int(affordable)))
     usual: dict[int, dict[str, float]] = {}
 
-    def gained(setting: Setting, turn: int) -> tuple[float, float]:
+    def gained(setting: Setting, turn: int) -> tuple[float, float | None]:
         """Mean gain over the usual run at a turn, and its standard error, dB."""
         if turn not in usual:
             tell("as decided" + (", once more" if turn else ""))
@@ -186,7 +184,7 @@ def suggest(
         tell(setting.words + (", once more" if turn else ""))
         found = trials(setting.strategy, setting.options, turn)
         apart = [found[name] - psnr for name, psnr in usual[turn].items()]
-        return mean(apart), (stdev(apart) / math.sqrt(len(apart)) if len(apart) > 1 else math.nan)
+        return mean(apart), (stdev(apart) / math.sqrt(len(apart)) if len(apart) > 1 else None)
 
     first = [(setting, *gained(setting, 0)) for setting in asked]
     best = sorted(first, key=lambda each: -each[1])[:AGAIN]
@@ -225,23 +223,19 @@ def held_out(views: Sequence[View], turn: int) -> tuple[tuple[View, ...], tuple[
     return tuple(view for view in views if view.name not in names), tuple(out)
 
 
+def _error(spread: float | None) -> str:
+    return "" if spread is None else f" +- {spread:.2f}"
+
+
 def _predicted(scene: SceneData, decided: Decided) -> float:
     """Predicted seconds of the run itself."""
-    options = decided.options
-    if options.minutes is not None:
-        return 60 * options.minutes
+    if decided.options.minutes is not None:
+        return 60 * decided.options.minutes
+    return _seconds(scene, decided.options, decided, decided.strategy.cap)
+
+
+def _seconds(scene: SceneData, options: Options, decided: Decided, cap: int) -> float:
+    """Predicted seconds of a run from the points of a scene to `cap` Gaussians (0: no limit)."""
     start = 0 if scene.points is None else len(scene.points.positions)
-    cap = decided.strategy.cap
     start = min(start, cap) if cap else start
     return predict.predict(scene.train, options, decided.device, start, cap).seconds
-
-
-@contextmanager
-def _unsaid() -> Iterator[None]:
-    """Within, nothing is logged: trials say nothing that the run does not say again."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -261,10 +261,10 @@ def test_equal_seeds_make_equal_bytes_and_others_do_not(model: Path, tmp_path: P
 def test_a_training_that_is_resumed_ends_in_the_same_bytes(
     model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from splat.cli import train_generator
+    from splat.cli import taught
 
     out = tmp_path / "model"
-    monkeypatch.setattr(train_generator, "SAVE_EVERY", 5)
+    monkeypatch.setattr(taught, "SAVE_EVERY", 5)
     advance = Learning.advance
 
     def cut(self: Learning) -> Any:

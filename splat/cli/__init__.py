@@ -54,6 +54,10 @@ VERBS = {
         "train a generator of scenes on things with words",
     ),
     "generate": ("splat.cli.generate", "make Gaussians of a text"),
+    "train-teacher": (
+        "splat.cli.train_teacher",
+        "train a teacher of pictures on things with words",
+    ),
     "convert": ("splat.cli.convert", "write a file of Gaussians in another format"),
     "clean": ("splat.cli.clean", "take floaters and other debris out of a file of Gaussians"),
     "erase": (
@@ -87,6 +91,7 @@ ASKED = {
     "mesh": "splat.cli.asked.mesh:Mesh",
     "train-generator": "splat.cli.asked.train_generator:TrainGenerator",
     "generate": "splat.cli.asked.generate:Generate",
+    "train-teacher": "splat.cli.asked.train_teacher:TrainTeacher",
     "convert": "splat.cli.asked.convert:Convert",
     "clean": "splat.cli.asked.clean:Clean",
     "erase": "splat.cli.asked.erase:Erase",

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +39,6 @@ BLUR = 0.04
 """Noise on fields of the second stage, which gets to see drawn ones later."""
 PART = 2
 """Things of a step whose gradients are found together."""
-T = TypeVar("T")
 WEIGHTS = {"there": 1.0, "offset": 0.5, "root": 1.0, "rgb": 10.0, "opacity": 1.0}
 """Of the terms of the second stage."""
 
@@ -124,6 +123,30 @@ class Stage:
         self.step = step
 
 
+class Together:
+    """Threads that find the gradients of a step, on whose number nothing depends: each takes a part
+    of its own, within which torch has one."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(
+            threads, initializer=torch.set_num_threads, initargs=(1,)
+        )
+        torch.set_num_threads(1)
+
+    def advance(
+        self, stage: Stage, parts: Sequence[Tensor], loss: Callable[[int, Tensor], Tensor]
+    ) -> float:
+        """One step of a stage by the losses of parts, numbered from 0; their mean."""
+
+        def part(number: int, some: Tensor) -> tuple[float, Sequence[Tensor]]:
+            found = loss(number, some)
+            return float(found.detach()), torch.autograd.grad(found, [*stage.module.parameters()])
+
+        each = list(self._threads.map(part, range(len(parts)), parts))
+        stage.advance([gradients for _, gradients in each])
+        return sum(value for value, _ in each) / len(each)
+
+
 class Learning:
     """A training of both stages, one after the other."""
 
@@ -135,18 +158,14 @@ class Learning:
         taught: Taught,
         threads: int = 1,
     ) -> None:
-        """With so many threads, on whose number nothing depends: each takes things of its own,
-        within which torch has one."""
+        """With so many threads, on whose number nothing depends."""
         self.lessons, self.design, self.vocabulary, self.taught = (
             lessons,
             design,
             vocabulary,
             taught,
         )
-        self._threads = ThreadPoolExecutor(
-            threads, initializer=torch.set_num_threads, initargs=(1,)
-        )
-        torch.set_num_threads(1)
+        self._together = Together(threads)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(taught.seed)
             made = Trained(design, vocabulary)
@@ -178,20 +197,13 @@ class Learning:
         many = min(self.taught.batch, len(self.lessons.things))
         rows = torch.randperm(len(self.lessons.things), generator=draw)[:many]
 
-        def part(number: int, some: Tensor) -> tuple[float, Sequence[Tensor]]:
+        def part(number: int, some: Tensor) -> Tensor:
             def own(purpose: str) -> torch.Generator:
                 return self._draw(f"{stage.name} {purpose} {number}")
 
-            loss = lesson(stage.module, self.lessons, some, own)
-            return float(loss.detach()), torch.autograd.grad(loss, [*stage.module.parameters()])
+            return lesson(stage.module, self.lessons, some, own)
 
-        found = self._together(part, rows.split(PART))
-        stage.advance([gradients for _, gradients in found])
-        return stage.name, sum(loss for loss, _ in found) / len(found)
-
-    def _together(self, part: Callable[[int, Tensor], T], rows: Sequence[Tensor]) -> list[T]:
-        """What is found for parts of the things of a step, on threads of their own."""
-        return list(self._threads.map(part, range(len(rows)), rows))
+        return stage.name, self._together.advance(stage, rows.split(PART), part)
 
     def field_loss(
         self,
@@ -294,12 +306,6 @@ class Learning:
 
 
 _CPU = torch.device("cpu")
-
-
-def steps_of(learning: Learning) -> Iterator[tuple[str, float]]:
-    """The steps that are left; each gives its stage and its loss."""
-    while learning.step < learning.steps:
-        yield learning.advance()
 
 
 def _turned(field: Float[Tensor, "x y z"], chance: torch.Generator) -> Float[Tensor, "x y z"]:

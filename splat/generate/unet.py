@@ -1,4 +1,5 @@
-"""A U-Net over volumes that reads words: residual blocks, attention over voxels and words."""
+"""A U-Net over volumes or pictures that reads words: residual blocks, attention over voxels and
+words."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ class Shape:
     """Sizes of a network."""
 
     grid: Annotated[int, at_least(4)] = 16
-    """Voxels along an edge."""
+    """Voxels along an edge, or pixels of a picture."""
     width: Annotated[int, at_least(8)] = 32
     """Channels of the finest level."""
     factors: tuple[int, ...] = (1, 2, 3)
@@ -117,22 +118,28 @@ class Reader(nn.Module):
         return x, mask, (x * shown).sum(1) / shown.sum(1)
 
 
+def convolution(axes: int, ins: int, outs: int, width: int = 1) -> nn.Conv2d | nn.Conv3d:
+    """One over pictures, of two axes, or volumes, of three, that keeps their size."""
+    kind = nn.Conv2d if axes == 2 else nn.Conv3d
+    return kind(ins, outs, width, padding=width // 2)
+
+
 class Block(nn.Module):
     """Two convolutions whose middle is scaled and shifted by what is asked for; begins as the
     identity."""
 
-    def __init__(self, ins: int, outs: int, asked: int) -> None:
+    def __init__(self, ins: int, outs: int, asked: int, axes: int = 3) -> None:
         super().__init__()
-        self.before, self.first = nn.GroupNorm(GROUPS, ins), nn.Conv3d(ins, outs, 3, padding=1)
-        self.between, self.second = nn.GroupNorm(GROUPS, outs), nn.Conv3d(outs, outs, 3, padding=1)
+        self.before, self.first = nn.GroupNorm(GROUPS, ins), convolution(axes, ins, outs, 3)
+        self.between, self.second = nn.GroupNorm(GROUPS, outs), convolution(axes, outs, outs, 3)
         self.asked = nn.Linear(asked, 2 * outs)
-        self.beside = nn.Conv3d(ins, outs, 1) if ins != outs else nn.Identity()
+        self.beside = convolution(axes, ins, outs) if ins != outs else nn.Identity()
         nn.init.zeros_(self.second.weight)
         assert self.second.bias is not None
         nn.init.zeros_(self.second.bias)
 
-    def forward(self, x: Float[Tensor, "b c x y z"], asked: Float[Tensor, "b a"]) -> Tensor:
-        scale, shift = self.asked(asked)[:, :, None, None, None].chunk(2, 1)
+    def forward(self, x: Float[Tensor, "b c ..."], asked: Float[Tensor, "b a"]) -> Tensor:
+        scale, shift = self.asked(asked).reshape(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, 1)
         h = self.between(self.first(F.silu(self.before(x)))) * (1 + scale) + shift
         whole: Tensor = self.beside(x) + self.second(F.silu(h))
         return whole
@@ -151,7 +158,7 @@ class Attention(nn.Module):
 
     def forward(
         self,
-        x: Float[Tensor, "b c x y z"],
+        x: Float[Tensor, "b c ..."],
         words: Float[Tensor, "b t d"],
         mask: Bool[Tensor, "b t"],
     ) -> Tensor:
@@ -166,9 +173,11 @@ class Attention(nn.Module):
 class Level(nn.Module):
     """Blocks of one level, and attention where there is any."""
 
-    def __init__(self, ins: list[int], outs: int, asked: int, text: int, attends: bool) -> None:
+    def __init__(
+        self, ins: list[int], outs: int, asked: int, text: int, attends: bool, axes: int
+    ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList([Block(each, outs, asked) for each in ins])
+        self.blocks = nn.ModuleList([Block(each, outs, asked, axes) for each in ins])
         self.attention = Attention(outs, text) if attends else None
 
     def forward(
@@ -181,9 +190,20 @@ class Level(nn.Module):
 
 
 class UNet(nn.Module):
-    """A volume of `ins` channels to one of `outs`, for a text and, where it has one, a time."""
+    """A volume of `ins` channels to one of `outs`, or, with two axes, a picture, for a text and,
+    where it has them, a time and `seen` numbers that say from where it is seen."""
 
-    def __init__(self, ins: int, outs: int, words: int, shape: Shape, *, timed: bool) -> None:
+    def __init__(
+        self,
+        ins: int,
+        outs: int,
+        words: int,
+        shape: Shape,
+        *,
+        timed: bool,
+        axes: int = 3,
+        seen: int = 0,
+    ) -> None:
         super().__init__()
         self.shape, asked = shape, 4 * shape.width
         self.reader = Reader(words, shape.text)
@@ -193,42 +213,46 @@ class UNet(nn.Module):
             if timed
             else None
         )
+        self.seen = nn.Linear(seen, asked) if seen else None
         widths = [shape.width * factor for factor in shape.factors]
-        self.begin = nn.Conv3d(ins, widths[0], 3, padding=1)
+        self.begin = convolution(axes, ins, widths[0], 3)
         self.down, self.up, self.narrow = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for k, width in enumerate(widths):
             attends = shape.grid >> k <= shape.attend
             before = widths[max(k - 1, 0)]
             sizes = [before, *[width] * (shape.blocks - 1)]
-            self.down.append(Level(sizes, width, asked, shape.text, attends))
+            self.down.append(Level(sizes, width, asked, shape.text, attends, axes))
         last = widths[-1]
-        self.middle = nn.ModuleList([Block(last, last, asked), Block(last, last, asked)])
+        self.middle = nn.ModuleList([Block(last, last, asked, axes) for _ in range(2)])
         self.between = Attention(last, shape.text)
         for k in reversed(range(len(widths))):
             attends = shape.grid >> k <= shape.attend
             after = widths[min(k + 1, len(widths) - 1)]
-            self.narrow.append(nn.Conv3d(after, widths[k], 1))
-            self.up.append(Level([2 * widths[k]], widths[k], asked, shape.text, attends))
+            self.narrow.append(convolution(axes, after, widths[k]))
+            self.up.append(Level([2 * widths[k]], widths[k], asked, shape.text, attends, axes))
         self.norm = nn.GroupNorm(GROUPS, widths[0])
-        self.end = nn.Conv3d(widths[0], outs, 3, padding=1)
+        self.end = convolution(axes, widths[0], outs, 3)
         nn.init.zeros_(self.end.weight)
         assert self.end.bias is not None
         nn.init.zeros_(self.end.bias)
 
     def forward(
         self,
-        x: Float[Tensor, "b c x y z"],
+        x: Float[Tensor, "b c ..."],
         numbers: Int[Tensor, "b t"],
         times: Float[Tensor, "b"] | None = None,
-    ) -> Float[Tensor, "b o x y z"]:
+        seen: Float[Tensor, "b s"] | None = None,
+    ) -> Float[Tensor, "b o ..."]:
         words, mask, whole = self.reader(numbers)
         asked = self.text(whole)
         if self.time is not None and times is not None:
             asked = asked + self.time(waves(times, self.shape.width))
+        if self.seen is not None and seen is not None:
+            asked = asked + self.seen(seen)
         asked = F.silu(asked)
         x, kept = self.begin(x), []
         for k, level in enumerate(self.down):
-            x = level(F.avg_pool3d(x, 2) if k else x, [], asked, words, mask)
+            x = level(self._halved(x) if k else x, [], asked, words, mask)
             kept.append(x)
         x = self.middle[1](self.between(self.middle[0](x, asked), words, mask), asked)
         for k, (level, narrow) in enumerate(zip(self.up, self.narrow, strict=True)):
@@ -237,3 +261,7 @@ class UNet(nn.Module):
             x = level(x, [kept.pop()], asked, words, mask)
         found: Tensor = self.end(F.silu(self.norm(x)))
         return found
+
+    @staticmethod
+    def _halved(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 2) if x.ndim == 4 else F.avg_pool3d(x, 2)

@@ -22,6 +22,7 @@ from splat.comparison.plan import read_plan as read_comparison
 from splat.core.strategy import Fixed
 from splat.datasets import photo as stored_photo
 from splat.datasets.objects import files as object_files
+from splat.dream import tutor
 from splat.formats import join, ply, sog
 from splat.formats.point_cloud import read_points
 from splat.generate import store as generators
@@ -322,6 +323,11 @@ def _generator(_: Path, file: Path) -> Any:
     return found.design, found.vocabulary, weights
 
 
+def _teacher(_: Path, file: Path) -> Any:
+    found = tutor.read(file)
+    return found.design, found.vocabulary, found.network.state_dict()
+
+
 def _sound(_: Path, file: Path) -> Any:
     head = sounds.look(file)
     return (
@@ -421,6 +427,7 @@ READERS: tuple[Reader, ...] = (
     Reader("log", (s.log_of_run,), (_log, _of_file(read_script))),
     Reader("plans", (s.plans,), (_of_named("", read_comparison),
                                  _of_named("blocks.json", read_block_plan))),
+    Reader("teacher", (s.teacher_file,), (_teacher,)),
     Reader("anchors", tuple(map(s.anchors, ("plain", "kept plain", "coded"))), (_anchors,)),
     Reader("forest", tuple(map(s.forest, ("plain", "coded"))), (_forest,)),
     Reader("clip", tuple(map(s.clip, ("plain", "kept plain", "coded"))), (_clip,)),

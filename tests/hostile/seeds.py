@@ -36,6 +36,7 @@ from test_guidance import open_exr
 from splat import formats
 from splat.core.model import Making
 from splat.datasets.objects import files as object_files
+from splat.dream import tutor
 from splat.formats.settings import Settings
 from splat.generate import store as generators
 from splat.generate.unet import Shape
@@ -521,6 +522,17 @@ def generator_file(folder: Path) -> Targets:
     networks = {name: getattr(made, name).state_dict() for name in ("geometry", "attributes")}
     generators.write(folder / "generator.pt", design, words, networks)
     return {"generator.pt": "zip"}
+
+
+def teacher_file(folder: Path) -> Targets:
+    """A teacher that knows three words and has learned nothing."""
+    design = tutor.Design(16, 2, Shape(8, 8, (1,), 1, 4, 8))
+    words = Vocabulary(("red", "cube", "ball"), {"colour": ("", "red"), "shape": ("cube", "ball")})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = tutor.Tutor(design, words)
+    tutor.write(folder / "teacher.pt", design, words, made.network.state_dict())
+    return {"teacher.pt": "zip"}
 
 
 def run_folder(*strategy: str) -> Maker:

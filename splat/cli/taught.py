@@ -1,0 +1,107 @@
+"""What verbs that teach networks share: begun anew or gone on with, logs, checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from splat.runs import checkpoint
+from splat.system.files import read_json
+from splat.system.replaced import Replaced
+
+SAVED = "training.pt"
+LOG_EVERY = 10
+SAVE_EVERY = 250
+
+
+class Lesson(Protocol):
+    """A training of networks, step by step."""
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        ...
+
+    def advance(self) -> tuple[str, float]:
+        """One step; which network it was of, and its loss."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """All that it goes on from, as `checkpoint.write` takes it."""
+        ...
+
+
+def resumed(folder: Path, corpus: Path | None) -> Mapping[str, Any]:
+    """The settings of a training that is gone on with; the corpus may lie elsewhere by now."""
+    settings = folder / "config.json"
+    if not settings.is_file() or not (folder / SAVED).is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no training to go on with; begin one without --resume"
+        )
+    config = dict(read_json(settings))
+    if corpus is not None:
+        config["corpus"] = str(corpus.resolve())
+    return config
+
+
+@contextmanager
+def replacing(folder: Path, made: str) -> Iterator[None]:
+    """Within, what a file named `made` holds is trained anew; the old one is there again if that
+    fails before it has a checkpoint."""
+    old = _replaced(folder, made)
+    old.set_aside(worth=(folder / SAVED).is_file() or (folder / made).is_file())
+    try:
+        yield
+    except BaseException:
+        if not (folder / SAVED).is_file():
+            old.put_back()
+        raise
+
+
+def teach(lesson: Lesson, folder: Path, made: str, *, quiet: bool) -> None:
+    """All steps that are left, with a checkpoint now and then and at the end."""
+    lines = kept_lines(folder / "log.jsonl", lesson.step)
+    bar = tqdm(total=lesson.steps, initial=lesson.step, unit="step", disable=quiet or None)
+    with bar, (folder / "log.jsonl").open("w", encoding="utf-8", buffering=1) as log:
+        log.writelines(lines)
+        mean: dict[str, float] = {}
+        while lesson.step < lesson.steps:
+            stage, loss = lesson.advance()
+            mean[stage] = 0.98 * mean.get(stage, loss) + 0.02 * loss
+            bar.update()
+            bar.set_postfix_str(f"{stage} {mean[stage]:.4f}")
+            if lesson.step % LOG_EVERY == 0:
+                line = {"step": lesson.step, "stage": stage, "loss": round(loss, 6)}
+                log.write(json.dumps(line) + "\n")
+            if lesson.step % SAVE_EVERY == 0 or lesson.step == lesson.steps:
+                checkpoint.write(lesson.state(), folder / SAVED)
+                _replaced(folder, made).forget()
+
+
+def kept_lines(path: Path, step: int) -> Sequence[str]:
+    """Lines of a log up to a step; what was written after the checkpoint is taken back."""
+    if not path.is_file():
+        return []
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            known = json.loads(line)["step"] <= step
+        except (ValueError, KeyError, TypeError):
+            known = False  # cut off as it was written
+        kept += [line] if known else []
+    return kept
+
+
+def _replaced(folder: Path, made: str) -> Replaced:
+    """What was here before, until what replaces it has a checkpoint."""
+    return Replaced(folder, (SAVED, made, "config.json", "log.jsonl", "metrics.json"))

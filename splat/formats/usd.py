@@ -9,11 +9,8 @@ that rows are turned by half a turn about z; its unit counts as a metre. It take
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from pxr import Usd, UsdGeom, UsdUtils, UsdVol, Vt
 
 from splat.core.frame import finite
 from splat.formats.columns import Columns
@@ -24,7 +21,6 @@ from splat.formats.usd_table import columns, drawn
 from splat.system.files import drafted, replacing
 from splat.types import Drawing, Gaussians
 
-_PATH = "/World/gaussians"
 OVERHEAD = 1 << 14
 """Bytes of a file beside its arrays, at most."""
 
@@ -40,6 +36,8 @@ def write(
 
     Rows that hold NaN or infinite values are left out, with a warning.
     """
+    from splat.formats.usd_written import write_package, write_stage
+
     del settings
     gaussians = kept(gaussians, finite(gaussians), path)
     part = placing_of(UP).placed(
@@ -53,13 +51,12 @@ def write(
     )
     with replacing(path) as draft:
         if path.suffix.lower() != ".usdz":
-            _write_stage(draft, part, drawing)
+            write_stage(draft, part, drawing)
             return
         # A package holds a file by its name, which is then the same whoever writes it.
         with drafted(path.with_name(f"{path.stem}.usdc")) as layer:
-            _write_stage(layer, part, drawing)
-            if not UsdUtils.CreateNewUsdzPackage(str(layer), str(draft), f"{path.stem}.usdc"):
-                raise OSError(f"{path}: usd-core packed no file; look at its messages")
+            write_stage(layer, part, drawing)
+            write_package(layer, draft, f"{path.stem}.usdc")
 
 
 def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
@@ -80,30 +77,3 @@ def read(path: Path) -> Gaussians:
 def drawing(path: Path) -> Drawing:
     """How the file says that its Gaussians are meant to be drawn."""
     return Drawing(*drawn(path))
-
-
-def _write_stage(path: Path, part: Columns, drawing: Drawing) -> None:
-    assert part.quats is not None
-    stage = Usd.Stage.CreateNew(str(path))
-    UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
-    UsdGeom.SetStageMetersPerUnit(stage, 1.0)
-    stage.SetDefaultPrim(UsdGeom.Xform.Define(stage, "/World").GetPrim())
-    field = UsdVol.ParticleField3DGaussianSplat.Define(stage, _PATH)
-    field.CreatePositionsAttr(Vt.Vec3fArray.FromNumpy(part.means))
-    field.CreateScalesAttr(Vt.Vec3fArray.FromNumpy(part.scales))
-    # As memory of theirs has it, the real part is last.
-    field.CreateOrientationsAttr(
-        Vt.QuatfArray.FromNumpy(np.ascontiguousarray(np.roll(part.quats, -1, 1)))
-    )
-    field.CreateOpacitiesAttr(Vt.FloatArray.FromNumpy(part.opacities))
-    field.CreateRadianceSphericalHarmonicsDegreeAttr(part.sh_degree)
-    flat = np.ascontiguousarray(part.sh, np.float32).reshape(-1, 3)
-    field.CreateRadianceSphericalHarmonicsCoefficientsAttr(Vt.Vec3fArray.FromNumpy(flat))
-    reach = 3 * part.scales.max(1, keepdims=True)
-    corners = np.stack([(part.means - reach).min(0), (part.means + reach).max(0)])
-    field.CreateExtentAttr(Vt.Vec3fArray.FromNumpy(corners.astype(np.float32)))
-    said: dict[str, Any] = {"antialiased": True} if drawing.antialiased else {}
-    said |= {} if drawing.near is None else {"near": float(drawing.near)}
-    if said:
-        field.GetPrim().SetCustomDataByKey("splat", said)
-    stage.GetRootLayer().Save()

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from splat.core.model import Explicit
 from splat.formats import range_coding
+from splat.formats.weights import halved
 from splat.loop import train
 from splat.recipes.recipe import strategy_from_text
 from splat.strategies.deform.coding import exact
@@ -169,7 +170,7 @@ def test_only_values_that_are_read_matter(tmp_path: Path) -> None:
 def test_expectations_are_those_of_training() -> None:
     """The exact ones, in float64, are torch's but for rounding."""
     model = trained()
-    context = exact.filed(model.beside[CONTEXT].module)  # type: ignore[arg-type]
+    context = halved(model.beside[CONTEXT].module)
     everywhere: dict[str, Any] = {
         kind: [np.ones(values.shape[:3], bool) for values in model.field.planes(kind)]
         for kind in KINDS

@@ -26,11 +26,11 @@ from splat.formats.range_coding import PARTS, power
 from splat.loop import Run, train
 from splat.recipes.recipe import strategy_from_text
 from splat.strategies.mcmc import Mcmc
-from splat.strategies.scaffold import Scaffold, cellcode, container
+from splat.strategies.scaffold import Scaffold, cellcode
 from splat.strategies.scaffold.anchors import Anchored
 from splat.strategies.scaffold.coded import Bits, Coded, bits_of, gaussian_bits
 from splat.strategies.scaffold.compact import MASK_START, STEPS, CodedAnchors, Sample
-from splat.strategies.scaffold.container import header_of
+from splat.strategies.scaffold.container import ANCHORS, header_of
 from splat.strategies.scaffold.context import KINDS, Expected
 from splat.strategies.scaffold.exact import filed, told
 from splat.strategies.scaffold.settled import laid_out
@@ -146,7 +146,7 @@ def test_what_is_read_is_written_as_the_same_bytes(trained: Trained, tmp_path: P
 def test_bits_are_those_that_the_context_expects(trained: Trained) -> None:
     found = trained.model.settled()
     assert found is not None
-    _, sections = container.read(trained.path)
+    _, sections = ANCHORS.read(trained.path)
     scale = torch.from_numpy(power(found.told.scale))
     values = torch.from_numpy(found.values).double()
     mass = ndtr((values + 0.5) / scale) - ndtr((values - 0.5) / scale)
@@ -217,14 +217,14 @@ def test_broken_files(what: str, trained: Trained, tmp_path: Path) -> None:
 
 
 def test_numbers_that_come_out_otherwise_are_one_sentence(trained: Trained, tmp_path: Path) -> None:
-    header, sections = container.read(trained.path)
+    header, sections = ANCHORS.read(trained.path)
     path = tmp_path / "other.anchors"
     # As where the context says other scales: the bytes are whole, and mean something else.
     weights = np.frombuffer(sections["context"], "<f2") * np.float16(1.01)
-    container.write(path, header, {**sections, "context": weights.astype("<f2").tobytes()})
+    ANCHORS.write(path, header, {**sections, "context": weights.astype("<f2").tobytes()})
     with pytest.raises(ValueError, match="does not fit together"):
         read_anchors(path)
-    container.write(path, {**header, "numbers": 1}, sections)
+    ANCHORS.write(path, {**header, "numbers": 1}, sections)
     with pytest.raises(ValueError, match="packages compute otherwise"):
         read_anchors(path)
     with pytest.raises(FileNotFoundError, match="is not a file"):

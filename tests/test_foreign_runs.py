@@ -33,7 +33,7 @@ from splat.runs import checkpoint
 from splat.runs.folder import Folder, read_config
 from splat.runs.log import read_log
 from splat.runs.replay import read_script
-from splat.strategies.scaffold import container
+from splat.strategies.scaffold.container import ANCHORS as CONTAINER
 from splat.strategies.scaffold.container import header_of
 from splat.strategies.scaffold.store import read_anchors
 from splat.system import foreign
@@ -311,7 +311,7 @@ SETTINGS = {"slots": 1, "features": 1, "hidden": 1, "codes": 0, "distance": Fals
 def test_anchors(header: Any, words: str, tmp_path: Path) -> None:
     text = json.dumps({**ANCHORS, **header} if isinstance(header, dict) else header).encode()
     path = tmp_path / "a.anchors"
-    head = struct.pack("<8sIII", container.MAGIC, 1, len(text), zlib.crc32(text))
+    head = struct.pack("<8sIII", CONTAINER.magic, 1, len(text), zlib.crc32(text))
     path.write_bytes(head + text)
     refused("a.anchors", lambda: read_anchors(path), words)
 
@@ -319,7 +319,7 @@ def test_anchors(header: Any, words: str, tmp_path: Path) -> None:
 def test_the_background_of_anchors(tmp_path: Path) -> None:
     path = tmp_path / "a.anchors"
     for background in ("red", [1, 2], [1, 2, "x"], 3):
-        container.write(path, {**ANCHORS, "background": background}, {})
+        CONTAINER.write(path, {**ANCHORS, "background": background}, {})
         refused("a.anchors", lambda: header_of(path), "as `background`; expected 3 numbers")
 
 

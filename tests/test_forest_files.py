@@ -109,7 +109,7 @@ def test_bits_of_a_file_are_those_that_training_counts(trained: Trained) -> None
     values, layout = model.values(model.layout(), model.drawn(None)), model.layout()
     with torch.no_grad():
         counted = float(model.context.bits(layout, values))
-    _, sections = container.read(trained.path)
+    _, sections = container.FOREST.read(trained.path)
     kinds = ("root", "mid", "size", "own", "first places", "places")
     written = 8 * sum(len(sections[kind]) for kind in kinds)
     assert written == pytest.approx(counted, rel=0.03, abs=500)
@@ -212,8 +212,8 @@ def test_models_of_another_kind_are_refused(tmp_path: Path) -> None:
 def test_headers_that_lie(
     trained: Trained, tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
-    header, sections = container.read(trained.path)
-    container.write(tmp_path / "lie.forest", {**header, **change}, sections)
+    header, sections = container.FOREST.read(trained.path)
+    container.FOREST.write(tmp_path / "lie.forest", {**header, **change}, sections)
     with pytest.raises(ValueError, match=said) as raised:
         read_forest(tmp_path / "lie.forest")
     assert "lie.forest" in str(raised.value) and "\n" not in str(raised.value)

@@ -180,5 +180,5 @@ def summary_text(metrics: Mapping[str, Any], out: Path) -> str:
     for suffix in MODEL_FILES:
         own = model_file(suffix)
         if own is not None and key_of(suffix) in metrics:
-            files.append(own.receipt_text(metrics[key_of(suffix)]))
+            files.append(own.Receipt(**metrics[key_of(suffix)]).text())
     return "\n".join([summary(metrics), *files, f"pictures, curves and the log are in {out}"])

@@ -54,6 +54,32 @@ class Receipt:
         return "\n".join([first, *(f"  left out: {what}" for what in self.dropped)])
 
 
+@dataclass(frozen=True)
+class ModelReceipt:
+    """What was written of a model in a file of its own, and how it looks when read back."""
+
+    file: str
+    kind: str
+    """coded, or plain: every number a float32."""
+    bytes: int
+    same_db: float | None
+    """PSNR of pictures of the file against those of what was written, at most 100 dB."""
+    psnr_before: float | None
+    """dB of what was written on the held-out photos; None without photos."""
+    psnr_after: float | None
+    """dB of the file, read back, on the same photos."""
+
+    @property
+    def contents(self) -> str:
+        """What the file holds, and in how many bytes."""
+        raise NotImplementedError
+
+    def text(self) -> str:
+        """The receipt in a line."""
+        fidelity = fidelity_text(self.same_db, self.psnr_before, self.psnr_after)
+        return f"{self.file}: {self.contents}{fidelity}"
+
+
 def fidelity_text(same_db: float | None, before: float | None, after: float | None) -> str:
     """How a file draws once it is read back, as a clause to follow others."""
     text = ""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,18 @@ class Container:
             raise FileNotFoundError(f"{path} is not a file; give the path of an {self.suffix} file")
         with reading(path, self.whole):
             return self._read(path, content(path))
+
+    def header(self, path: Path, *counts: str) -> dict[str, Any]:
+        """What a file says of itself: its kind, `surroundings`, and what else was written; `counts`
+        are held to be whole numbers of 1 or more."""
+        header = self.read(path)[0]
+        with reading(path, self.whole):
+            said = Record(header)
+            background_in(said)
+            said.text("kind")
+            for name in counts:
+                said.whole(name, least=1)
+        return header
 
     @property
     def whole(self) -> str:
@@ -93,6 +106,16 @@ class Container:
 def broken(path: Path, how: str) -> ValueError:
     """The error for a file that cannot be used."""
     return ValueError(f"{path} {how}; write it again, or copy it again from where it is whole")
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Whatever fails within is said as what does not fit together in a file."""
+    try:
+        yield
+    except Exception as error:  # whatever numbers that fit nothing are to those who take them
+        reason = str(error)[:200] or type(error).__name__
+        raise broken(path, f"does not fit together: {reason}") from error
 
 
 def surroundings(

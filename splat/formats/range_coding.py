@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from splat.system.foreign import Broken
+
 try:
     import constriction
 except ImportError:  # an extra
@@ -22,6 +24,8 @@ MEANS = 16
 """Means are told in so many parts of a step."""
 SHARES = 256
 """Parts that chances of bits are told in."""
+NARROWEST, BROADEST = -3 * PARTS, 18 * PARTS
+"""Smallest and largest scale of a whole number, as a power: an eighth, and 2^18."""
 
 Ints = NDArray[np.int64]
 
@@ -48,6 +52,26 @@ def power(number: NDArray[Any]) -> NDArray[np.float64]:
         values = [v * w for v in values for w in (1.0, root)]
     found: NDArray[np.float64] = np.ldexp(np.array(values)[number % PARTS], number // PARTS)
     return found
+
+
+def scales_of(octaves: Any) -> Ints:
+    """Binary logarithms of deviations as the scales that numbers are told by."""
+    scales: NDArray[Any] = np.rint(np.nan_to_num(PARTS * np.asarray(octaves)))
+    return scales.clip(NARROWEST, BROADEST).astype(np.int64)
+
+
+def checksum(*numbers: Ints) -> int:
+    """CRC-32 of whole numbers that were coded."""
+    return zlib.crc32(b"".join(np.ascontiguousarray(n).astype("<i4").tobytes() for n in numbers))
+
+
+def check_decoded(found: int, told: object) -> None:
+    """Raise `Broken` where numbers were decoded whose checksum is another than a file tells."""
+    if found != told:
+        raise Broken(
+            "its numbers, decoded here, are others than were coded, because this machine or its"
+            " packages compute otherwise"
+        )
 
 
 def numbers_packed(

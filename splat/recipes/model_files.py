@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # which files there are, and what they say, can be told witho
 
     from splat.core.model import Model
     from splat.evaluation.evaluate import HeldOutFitter
+    from splat.export.receipt import ModelReceipt
     from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
 
 
@@ -37,14 +38,6 @@ MODEL_FILES: Mapping[str, Place] = {
 """The formats by suffix."""
 
 
-class Receipt(Protocol):
-    """What was written, and its quality when read back; a dataclass."""
-
-    def text(self) -> str:
-        """The receipt in a line."""
-        ...
-
-
 class ModelHeader(Protocol):
     """What files of one kind of model say of themselves."""
 
@@ -59,6 +52,8 @@ class ModelHeader(Protocol):
 
 class ModelFile(Protocol):
     """A file format of one kind of model."""
+
+    Receipt: type[ModelReceipt]
 
     def read(self, path: Path) -> tuple[Model, Frame, Drawing]:
         """The model, the frame that it lies in, and how it is to be drawn."""
@@ -78,13 +73,11 @@ class ModelFile(Protocol):
         it is of another kind."""
         ...
 
-    def receipt_of(self, path: Path, model: Model, again: Model, **drawn: float | None) -> Receipt:
+    def receipt_of(
+        self, path: Path, model: Model, again: Model, **drawn: float | None
+    ) -> ModelReceipt:
         """The receipt of a model that was written and read `again`; `drawn` are its `same_db`,
         `psnr_before` and `psnr_after`."""
-        ...
-
-    def receipt_text(self, receipt: Mapping[str, Any]) -> str:
-        """A receipt in a line, from its fields."""
         ...
 
 
@@ -124,7 +117,7 @@ def written(
     plain: bool = False,
     photos: bool = True,
     fit: HeldOutFitter | None = None,
-) -> Receipt:
+) -> ModelReceipt:
     """Write a model, read it back, and draw both in the cameras of `batches`.
 
     `plain` is as for `ModelFile.write`. `photos` False: the batches' pixels are no truth to compare

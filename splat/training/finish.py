@@ -19,12 +19,12 @@ from splat.evaluation.evaluate import Metrics, ViewMetrics, evaluate, mean_psnr
 from splat.evaluation.lpips import Net
 from splat.evaluation.off_path import summary_lines
 from splat.evaluation.pictures import Row, contact_sheet, curves
-from splat.export.receipt import export
+from splat.export.receipt import ModelReceipt, export
 from splat.export.retrain import retrain
 from splat.formats.settings import Settings
 from splat.photos.resolution import Sizes
 from splat.recipes import recipe
-from splat.recipes.model_files import Receipt, key_of, model_file, written
+from splat.recipes.model_files import key_of, model_file, written
 from splat.render import drawn_by
 from splat.rules.views import even_views
 from splat.runs.folder import Folder, move_cameras
@@ -157,7 +157,7 @@ def region_record(job: Job) -> dict[str, Any]:
     return {"crop": {**model.region.described(), "inside": inside, "outside": len(held) - inside}}
 
 
-def _own_file(job: Job, folder: Folder, photos: bool) -> Receipt:
+def _own_file(job: Job, folder: Folder, photos: bool) -> ModelReceipt:
     """The model as it is, which the set of Gaussians only stands for."""
     run = job.run
     writer = model_file(run.model.own_suffix)

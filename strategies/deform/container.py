@@ -7,20 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from splat.formats.container import Container, background_in
-from splat.system.foreign import Record, reading
+from splat.formats.container import Container
 
 CLIP = Container(".clip", b"SPLATCLP", 1)
 
 
 def header_of(path: Path) -> dict[str, Any]:
     """What a file says of itself: kind, rows, sizes, frame, drawing, background."""
-    header = CLIP.read(path)[0]
-    with reading(path, CLIP.whole):
-        background_in(Record(header))
-        Record(header).text("kind")
-        Record(header).whole("rows")
-    return header
+    return CLIP.header(path, "rows")
 
 
 def described(path: Path) -> Mapping[str, Any]:

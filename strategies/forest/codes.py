@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from splat.formats.range_coding import (
+    BROADEST,
     MEANS,
     MOST,
+    NARROWEST,
     PARTS,
     NumbersIn,
     NumbersOut,
+    check_decoded,
+    checksum,
     numbers_packed,
     numbers_unpacked,
+    scales_of,
 )
+from splat.formats.weights import Doubles, doubles, fill, floats, network
 from splat.strategies.forest.context import CHAIN, OWN, Context, Steps
 from splat.strategies.forest.networks import Networks
 from splat.strategies.forest.settled import BITS, LARGEST, Settled
 from splat.system.foreign import Broken, Record, filled
 
-NARROWEST, BROADEST = -3 * PARTS, 18 * PARTS
-"""Smallest and largest deviation in steps, as a power: an eighth, and 2^18."""
 KINDS = ("root", "mid", "size", "own", "first places", "places")
 """Sections of numbers that the context expects."""
 
 Ints = NDArray[np.int64]
-Doubles = NDArray[np.float64]
 Said = dict[str, Any]
 Turn = Callable[[str, Ints, Ints, Ints | None], Ints]
 """From a kind, means, deviations, and in coding the values, to the values."""
@@ -55,7 +55,8 @@ def packed(found: Settled) -> tuple[Said, dict[str, bytes]]:
     for name, values in counts.items():
         said[name], sections[name] = _counts_packed(values)
     said["middles"], sections["middles"] = _middles_packed(found.middles)
-    sections["networks"], sections["context"] = _floats(found.networks), _floats(found.context)
+    for name, module in (("networks", found.networks), ("context", found.context)):
+        sections[name] = floats(module.parameters(), "<f2")
     given = {
         "root": found.root, "mid": found.mid[:, :-1], "size": found.mid[:, -1:],
         "own": found.own, "first places": found.place[found.first],
@@ -72,7 +73,7 @@ def packed(found: Settled) -> tuple[Said, dict[str, bytes]]:
     _walked(_Told.of(found.context), found, turn)
     sections |= {name: coder.bytes() for name, coder in out.items()}
     said["ranges"] = [list(ranges[name]) for name in KINDS]
-    said["numbers"] = _crc(found)
+    said["numbers"] = checksum(found.root, found.mid, found.own, found.place)
     return said, sections
 
 
@@ -91,8 +92,8 @@ def unpacked(
     box = np.array(said["box"], "<f4")
     if box.shape != (2, 3) or not np.isfinite(box).all():
         raise Broken("has a `box` that is no two corners")
-    _fill(networks, sections["networks"])
-    _fill(context, sections["context"])
+    fill(networks.parameters(), sections["networks"], "<f2")
+    fill(context.parameters(), sections["context"], "<f2")
     ranges = said["ranges"]
     numbers = {}
     for name, (low, high) in zip(KINDS, ranges, strict=True):
@@ -118,11 +119,7 @@ def unpacked(
         context=context,
     )
     found = _walked(_Told.of(context), empty, turn)
-    if _crc(found) != said["numbers"]:
-        raise Broken(
-            "its numbers, decoded here, are others than were coded, because this machine or its"
-            " packages compute otherwise"
-        )
+    check_decoded(checksum(found.root, found.mid, found.own, found.place), said["numbers"])
     return found
 
 
@@ -139,12 +136,7 @@ class _Told:
 
     @staticmethod
     def of(context: Context) -> _Told:
-        return _Told(
-            *(
-                getattr(context, name).detach().double().cpu().numpy()
-                for name in _Told.__dataclass_fields__
-            )
-        )
+        return _Told(*(doubles(getattr(context, name)) for name in _Told.__dataclass_fields__))
 
 
 def _walked(told: _Told, found: Settled, turn: Turn) -> Settled:
@@ -157,32 +149,32 @@ def _walked(told: _Told, found: Settled, turn: Turn) -> Settled:
     root_of, mid_of, first = found.root_of, found.mid_of, found.first
     share, mean, wide = told.root_said
     for rows, past, _ in _chained(np.arange(len(root)), root):
-        expected = _mean(share * past + mean), _wide(np.repeat(wide[None], len(rows), 0))
+        expected = _mean(share * past + mean), scales_of(np.repeat(wide[None], len(rows), 0))
         root[rows] = turn("root", *expected, root[rows])
     start = np.cumsum(found.mids_of) - found.mids_of
     reach = np.zeros(len(mid))
     for rows, past, begins in _chained(np.arange(len(mid)) - start[root_of], mid):
         flag = np.full((len(rows), 1), float(begins))
         reads = np.concatenate([root[root_of[rows]], past, flag], 1).astype(np.float64)
-        said = _network(reads, told.mid_in, told.mid_out)
+        said = network(reads, told.mid_in, told.mid_out)
         mean, wide = np.split(said[:, :-1], 2, 1)
         mean = told.mid_share * past + mean
         reach[rows] = said[:, -1]
         for kind, part in (("mid", slice(0, -1)), ("size", slice(-1, None))):
-            expected = _mean(mean[:, part]), _wide(wide[:, part])
+            expected = _mean(mean[:, part]), scales_of(wide[:, part])
             mid[rows, part] = turn(kind, *expected, mid[rows, part])
     counts = np.log2(found.leaves_of.astype(np.float64))[:, None]
     reads = np.concatenate([root[root_of], mid, counts], 1).astype(np.float64)
-    said = _network(reads, told.leaf_in, told.leaf_out)
+    said = network(reads, told.leaf_in, told.leaf_out)
     mean, wide = said[:, :OWN], said[:, OWN : 2 * OWN]
-    own = turn("own", _mean(mean[mid_of]), _wide(wide[mid_of]), own)
+    own = turn("own", _mean(mean[mid_of]), scales_of(wide[mid_of]), own)
     # Deviations of first places are told in units of the scene's, of the others in steps.
     apart = reach - np.maximum(mid[:, -1], found.finest) / PARTS
-    far = _wide(np.repeat(apart[:, None], 3, 1))
+    far = scales_of(np.repeat(apart[:, None], 3, 1))
     place[first] = turn("first places", np.zeros_like(far), far, place[first])
     later = np.ones(len(place), bool)
     later[first] = False
-    near = _wide(np.repeat(said[:, -1:], 3, 1)[mid_of[later]])
+    near = scales_of(np.repeat(said[:, -1:], 3, 1)[mid_of[later]])
     place[later] = turn("places", np.zeros_like(near), near, place[later])
     return Settled(
         found.steps, found.box, found.finest, found.mids_of, found.leaves_of, found.middles,
@@ -205,27 +197,10 @@ def _mean(values: Doubles) -> Ints:
     return np.rint(np.nan_to_num(MEANS * values)).clip(-far, far).astype(np.int64)
 
 
-def _wide(values: Doubles) -> Ints:
-    """Log2 of deviations in parts."""
-    return np.rint(np.nan_to_num(PARTS * values)).clip(NARROWEST, BROADEST).astype(np.int64)
-
-
-def _network(values: Doubles, first: Doubles, second: Doubles) -> Doubles:
-    return _layer(np.maximum(_layer(values, first), 0.0), second)
-
-
-def _layer(values: Doubles, weights: Doubles) -> Doubles:
-    """A layer, its bias the last row of the weights."""
-    total = np.repeat(weights[-1:], len(values), 0)
-    for i in range(values.shape[1]):
-        total += values[:, i, None] * weights[i]
-    return total
-
-
 def _counts_packed(values: Ints) -> tuple[Said, bytes]:
     """Numbers from 1 on, by what their mean and deviation are."""
     mean = int(np.rint(MEANS * values.mean()))
-    wide = int(_wide(np.log2(np.maximum(values.std(), 0.05))))
+    wide = int(scales_of(np.log2(np.maximum(values.std(), 0.05))))
     low, high = int(values.min()), int(values.max())
     data = numbers_packed(values, np.full(len(values), wide), low, high, np.full(len(values), mean))
     return {"mean": mean, "wide": wide, "low": low, "high": high}, data
@@ -243,7 +218,7 @@ def _counts_unpacked(said: Record, data: bytes, n: int) -> Ints:
 def _middles_packed(places: Ints) -> tuple[Said, bytes]:
     """Places as differences from the one before, which lies near along the curve."""
     away = np.diff(places, axis=0, prepend=0)
-    wide = int(_wide(np.log2(np.maximum(away.std(), 0.05))))
+    wide = int(scales_of(np.log2(np.maximum(away.std(), 0.05))))
     low, high = int(away.min()), int(away.max())
     return {"wide": wide, "low": low, "high": high}, numbers_packed(
         away.ravel(), np.full(away.size, wide), low, high
@@ -261,29 +236,3 @@ def _middles_unpacked(said: Record, data: bytes, n: int) -> Ints:
     if places.min() < 0 or places.max() >= far:
         raise Broken("has middles of roots outside of its box")
     return places
-
-
-def _floats(module: nn.Module) -> bytes:
-    return b"".join(
-        each.detach().cpu().numpy().astype("<f2").tobytes() for each in module.parameters()
-    )
-
-
-@torch.no_grad()
-def _fill(module: nn.Module, data: bytes) -> None:
-    values, at = np.frombuffer(data, "<f2").astype(np.float32), 0
-    if len(values) != sum(each.numel() for each in module.parameters()):
-        raise Broken(f"has {len(values):,} weights; expected those of its networks")
-    if not np.isfinite(values).all():
-        raise Broken("has weights that are not finite")
-    for each in module.parameters():
-        part = values[at : at + each.numel()]
-        each.copy_(torch.from_numpy(part.copy()).view_as(each))
-        at += each.numel()
-
-
-def _crc(found: Settled) -> int:
-    whole = (found.root, found.mid, found.own, found.place)
-    return zlib.crc32(
-        b"".join(np.ascontiguousarray(each).astype("<i4").tobytes() for each in whole)
-    )

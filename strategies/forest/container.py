@@ -7,27 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from splat.formats.container import Container, background_in, broken
-from splat.system.foreign import Record, reading
+from splat.formats.container import Container
 
-__all__ = ["FOREST", "SUFFIX", "broken", "described", "header_of", "read", "write"]
-
-SUFFIX = ".forest"
-FOREST = Container(SUFFIX, b"SPLATFOR", 1)
-read, write = FOREST.read, FOREST.write
+FOREST = Container(".forest", b"SPLATFOR", 1)
 _TOLD = ("leaves", "mids", "roots")
 
 
 def header_of(path: Path) -> dict[str, Any]:
     """What a file says of itself: kind, leaves, mids, roots, frame, drawing, background."""
-    header = FOREST.read(path)[0]
-    with reading(path, FOREST.whole):
-        said = Record(header)
-        background_in(said)
-        said.text("kind")
-        for name in _TOLD:
-            said.whole(name, least=1)
-    return header
+    return FOREST.header(path, *_TOLD)
 
 
 def described(path: Path) -> Mapping[str, Any]:

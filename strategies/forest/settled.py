@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from splat.core.edit import Rows
 from splat.formats.range_coding import MOST, PARTS, power
+from splat.formats.weights import Doubles, doubles, halved
 from splat.strategies.forest.context import SIZE, Context, Steps
 from splat.strategies.forest.layout import laid_out
 from splat.strategies.forest.networks import Networks
@@ -28,9 +28,7 @@ SMALLEST = 1 << 20
 LARGEST = 1 << 12
 """Largest size of any other number, in steps."""
 
-Kind = TypeVar("Kind", bound=nn.Module)
 Ints = NDArray[np.int64]
-Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def place_steps(sizes: Ints, finest: int, steps: Steps) -> Doubles:
 @torch.no_grad()
 def settled(model: Trees) -> Settled:
     """The forest of a model, rounded as a file is to hold it."""
-    given = {name: _doubles(model.cloud[name]) for name in model.cloud.names if name != "node"}
+    given = {name: doubles(model.cloud[name]) for name in model.cloud.names if name != "node"}
     layout = laid_out(
         model.cloud["mean"].detach().cpu(),
         model.mid_of.cpu(),
@@ -158,7 +156,7 @@ def settled(model: Trees) -> Settled:
     later = np.rint((mean - start[mid_of]) / step).clip(-MOST + 1, MOST - 1).astype(np.int64)
     later[first] = place[first]
     mids, roots = layout.mids.numpy(), layout.roots.numpy()
-    feature, rgb = (_doubles(model.mids[name])[mids] for name in ("feature", "rgb"))
+    feature, rgb = (doubles(model.mids[name])[mids] for name in ("feature", "rgb"))
     mid = [_whole(feature, steps.mid), _whole(rgb, steps.rgb), mean_size[:, None]]
     own = [
         _whole(given["opacity_logit"][leaves], steps.opacity),
@@ -172,25 +170,13 @@ def settled(model: Trees) -> Settled:
         mids_of=np.bincount(root_of, minlength=len(roots)),
         leaves_of=counts,
         middles=corner,
-        root=_whole(_doubles(model.roots["feature"])[roots], steps.root),
+        root=_whole(doubles(model.roots["feature"])[roots], steps.root),
         mid=np.concatenate(mid, 1),
         place=later,
         own=np.stack(own, 1),
-        networks=_halved(model.nets),
-        context=_halved(model.context),
+        networks=halved(model.nets).cpu(),
+        context=halved(model.context).cpu(),
     )
-
-
-def _halved(module: Kind) -> Kind:
-    found = copy.deepcopy(module).cpu().requires_grad_(False)
-    for weights in found.parameters():
-        weights.copy_(weights.half().float())
-    return found
-
-
-def _doubles(values: Tensor) -> Doubles:
-    found: Doubles = values.detach().cpu().double().numpy()
-    return found
 
 
 def _whole(values: Doubles, step: float) -> Ints:

@@ -7,20 +7,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from splat.core.edit import Rows
 from splat.core.model import Making, Model
 from splat.formats import range_coding
-from splat.formats.container import frame_and_drawing, surroundings
-from splat.strategies.forest import codes, container
+from splat.formats.container import fitting, frame_and_drawing, surroundings
+from splat.formats.weights import fill, floats, table
+from splat.strategies.forest import codes
+from splat.strategies.forest.container import FOREST
 from splat.strategies.forest.context import Context, Steps
 from splat.strategies.forest.model import Trees
 from splat.strategies.forest.networks import Networks
 from splat.strategies.forest.settled import Settled
-from splat.system.foreign import Broken, Record, check_claim, filled
+from splat.system.foreign import Record, check_claim, filled
 from splat.types import Drawing, Frame
 
 WIDEST = 1 << 10
@@ -60,8 +60,8 @@ def write_forest(
         sections = _plain_sections(model)
     else:
         said, sections = codes.packed(model.settled())
-    sections["views"] = model.view_centres().numpy().astype("<f4").tobytes()
-    container.write(path, {**header, "kind": "plain" if plain else "coded", **said}, sections)
+    sections["views"] = floats([model.view_centres()])
+    FOREST.write(path, {**header, "kind": "plain" if plain else "coded", **said}, sections)
 
 
 def read_forest(path: Path) -> tuple[Trees, Frame, Drawing]:
@@ -70,21 +70,18 @@ def read_forest(path: Path) -> tuple[Trees, Frame, Drawing]:
     What was coded draws exactly what its settled forest drew where the file was written. ValueError
     in a sentence where the file is broken.
     """
-    header, sections = container.read(path)
+    header, sections = FOREST.read(path)
     coded = header.get("kind") != "plain"
     if coded:
         range_coding.check()
-    try:
+    with fitting(path):
         said = Record(header)
         check_claim(_claimed(said), path.stat().st_size, "leaves, nodes and networks")
         frame, drawing = frame_and_drawing(said)
         model = _coded(said, sections) if coded else _plain(said, sections)
         model.frame = frame
-        model.stand(_table(sections["views"], (said.whole("views"), 3)))
+        model.stand(table(sections["views"], (said.whole("views"), 3)))
         model.mid_of, model.root_of  # noqa: B018  links that lead nowhere are said here
-    except Exception as error:  # whatever numbers that fit nothing are to those who take them
-        reason = str(error)[:200] or type(error).__name__
-        raise container.broken(path, f"does not fit together: {reason}") from error
     return model, frame, drawing
 
 
@@ -140,12 +137,11 @@ def _coded(said: Record, sections: dict[str, bytes]) -> Trees:
 def _plain_sections(model: Trees) -> dict[str, bytes]:
     clouds = {"leaf": model.cloud, "mid": model.mids, "root": model.roots}
     found = {
-        f"{kind} {name}": _bytes(cloud[name]) for kind, cloud in clouds.items()
+        f"{kind} {name}": floats([cloud[name]]) for kind, cloud in clouds.items()
         for name in cloud.names
     }  # fmt: skip
     for name in ("networks", "context"):
-        weights = model.networks()[name].module.parameters()
-        found[name] = b"".join(_bytes(each) for each in weights)
+        found[name] = floats(model.networks()[name].module.parameters())
     return found
 
 
@@ -153,35 +149,19 @@ def _plain(said: Record, sections: dict[str, bytes]) -> Trees:
     mid, root, hidden = _widths(said)
     n, m, r = (said.whole(key, least=1) for key in ("leaves", "mids", "roots"))
     leaves = {
-        name: _table(sections[f"leaf {name}"], (n, *shape))
+        name: table(sections[f"leaf {name}"], (n, *shape))
         for name, shape in {
             "mean": (3,), "opacity_logit": (), "size": (1,), "light": (), "node": (),
         }.items()
     }  # fmt: skip
     mids = {
-        name: _table(sections[f"mid {name}"], (m, *shape))
+        name: table(sections[f"mid {name}"], (m, *shape))
         for name, shape in {"feature": (mid,), "rgb": (3,), "node": ()}.items()
     }
-    roots = {"feature": _table(sections["root feature"], (r, root))}
+    roots = {"feature": table(sections["root feature"], (r, root))}
     model = _model(leaves, mids, roots, hidden, filled(Steps, said.record("steps")))
     model.round_from = 1 if said.flag("rounded") else 0
     model.done = model.round_from
     for name in ("networks", "context"):
-        weights, at = list(model.networks()[name].module.parameters()), 0
-        whole = _table(sections[name], (sum(each.numel() for each in weights),))
-        with torch.no_grad():
-            for each in weights:
-                each.copy_(whole[at : at + each.numel()].view_as(each))
-                at += each.numel()
+        fill(model.networks()[name].module.parameters(), sections[name])
     return model
-
-
-def _bytes(values: Tensor) -> bytes:
-    return values.detach().float().cpu().numpy().astype("<f4").tobytes()
-
-
-def _table(data: bytes, shape: tuple[int, ...]) -> Tensor:
-    values = np.frombuffer(data, "<f4")
-    if len(values) != int(np.prod(shape)):
-        raise Broken(f"has {len(values):,} numbers in place of {int(np.prod(shape)):,}")
-    return torch.from_numpy(values.astype(np.float32)).view(shape)

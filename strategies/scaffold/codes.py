@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,9 +15,12 @@ from splat.formats.range_coding import (
     BitsIn,
     BitsOut,
     chance,
+    check_decoded,
+    checksum,
     numbers_packed,
     numbers_unpacked,
 )
+from splat.formats.weights import fill, floats
 from splat.strategies.scaffold import cellcode
 from splat.strategies.scaffold.context import KINDS, Context
 from splat.strategies.scaffold.exact import told
@@ -60,7 +62,7 @@ def packed(found: Settled) -> tuple[Said, dict[str, bytes]]:
         "cells": len(found.cells),
         "octree": [list(cells.origin), cells.depth] if cells else None,
         "ranges": ranges,
-        "numbers": _crc(found.values),
+        "numbers": checksum(found.values),
     }
     return said, sections
 
@@ -104,32 +106,11 @@ def unpacked(
         columns = _columns(context)[kind]
         found = numbers_unpacked(sections[kind], scales, *next(ranges))
         values[:, columns][kept[:, columns]] = found
-    if _crc(values) != said["numbers"]:
-        raise ValueError(
-            "its numbers, decoded here, are others than were coded, because this machine or its"
-            " packages compute otherwise"
-        )
+    check_decoded(checksum(values), said["numbers"])
     rows = torch.arange(len(anchor))
     return Settled(
         rows, said["side"], cells, anchor, masks, context, networks, expected, values, distance
     )
-
-
-def floats(tensors: Any, kind: str) -> bytes:
-    """Numbers of tensors, one after the other."""
-    return b"".join(each.detach().cpu().numpy().astype(kind).tobytes() for each in tensors)
-
-
-@torch.no_grad()
-def fill(tensors: Any, data: bytes, kind: str) -> None:
-    """Tensors from what `floats` made of others of the same shapes."""
-    values, at = np.frombuffer(data, kind).astype(np.float32), 0
-    for each in tensors:
-        part = values[at : at + each.numel()]
-        each.copy_(torch.from_numpy(part.copy()).view_as(each))
-        at += each.numel()
-    if at != len(values):
-        raise ValueError(f"{len(values):,} weights in place of {at:,}")
 
 
 def _buffers(context: Context) -> list[Tensor]:
@@ -153,10 +134,6 @@ def _by_kind(
     for kind, columns in _columns(context).items():
         which = kept[:, columns]
         yield kind, values[:, columns][which], scales[:, columns][which]
-
-
-def _crc(values: NDArray[np.int64]) -> int:
-    return zlib.crc32(values.astype("<i4").tobytes())
 
 
 def _masks_packed(masks: NDArray[np.bool_]) -> tuple[bytes, bytes]:

@@ -7,33 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from splat.formats.container import Container, background_in, broken
-from splat.system.foreign import Record, reading
+from splat.formats.container import Container
 
-__all__ = [
-    "ANCHORS",
-    "MAGIC",
-    "SUFFIX",
-    "VERSION",
-    "broken",
-    "described",
-    "header_of",
-    "read",
-    "write",
-]
-
-SUFFIX, MAGIC, VERSION = ".anchors", b"SPLATANC", 1
-ANCHORS = Container(SUFFIX, MAGIC, VERSION)
-read, write = ANCHORS.read, ANCHORS.write
+ANCHORS = Container(".anchors", b"SPLATANC", 1)
 
 
 def header_of(path: Path) -> dict[str, Any]:
     """What a file says of itself: kind, anchors, frame, drawing, background, settings."""
-    header = ANCHORS.read(path)[0]
-    with reading(path, ANCHORS.whole):
-        background_in(Record(header))
-        Record(header).text("kind")
-    return header
+    return ANCHORS.header(path, "anchors")
 
 
 def described(path: Path) -> Mapping[str, Any]:

@@ -12,15 +12,13 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splat.formats.range_coding import PARTS, power
+from splat.formats.range_coding import PARTS, power, scales_of
+from splat.formats.weights import Doubles, doubles, network
 from splat.strategies.scaffold.context import FINEST_STEP, KINDS, SPREAD, WIDEST, Context
 
-NARROWEST, BROADEST = -3 * PARTS, 18 * PARTS
-"""Smallest and largest scale in units of the step, as a power: an eighth, and 2^18."""
 BLOCK = 2048
 """Anchors that are asked for at a time."""
 
-Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
@@ -60,22 +58,19 @@ def told(context: Context, positions: Float[Tensor, "n 3"]) -> Told:
 
 
 def _told(context: Context, positions: Tensor) -> Iterator[tuple[Doubles, Ints, Ints]]:
-    first, second = context.first.double().numpy(), context.second.double().numpy()
-    table = context.table.double().numpy()
+    first, second, table = (doubles(w) for w in (context.first, context.second, context.table))
     d = sum(context.widths)
     middle = np.repeat(context.middle.double().numpy(), context.widths)
     spread = np.repeat([SPREAD[kind] for kind in KINDS], context.widths)
     base = np.repeat(context.shape.steps, context.widths)
     for start in range(0, len(positions), BLOCK):
         read = _read(context, positions[start : start + BLOCK], table)
-        hidden = np.maximum(_layer(read, first), 0.0)
-        said = _layer(hidden, second)
+        said = network(read, first, second)
         step = np.maximum(1 + np.tanh(said[:, 2 * d :]), FINEST_STEP)
         octaves = np.rint(PARTS * np.log2(step)).astype(np.int64)
         wide = np.repeat(power(octaves), context.widths, axis=1) * base
         scale = spread * np.exp(np.clip(said[:, d : 2 * d], -WIDEST, WIDEST)) / wide
-        powers = np.rint(PARTS * np.log2(scale)).astype(np.int64)
-        yield middle + spread * said[:, :d], octaves, np.clip(powers, NARROWEST, BROADEST)
+        yield middle + spread * said[:, :d], octaves, scales_of(np.log2(scale))
 
 
 def _read(context: Context, positions: Tensor, table: Doubles) -> Doubles:
@@ -87,11 +82,3 @@ def _read(context: Context, positions: Tensor, table: Doubles) -> Doubles:
             total += values[:, :, corner] * shares[:, :, corner, None]
         found.append(total.reshape(len(total), -1))
     return np.concatenate(found, 1)
-
-
-def _layer(values: Doubles, weights: Doubles) -> Doubles:
-    """A layer, its bias the last row of the weights."""
-    total = np.repeat(weights[-1:], len(values), 0)
-    for i in range(values.shape[1]):
-        total += values[:, i, None] * weights[i]
-    return total

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from splat.core.edit import Rows
 from splat.formats.range_coding import power
+from splat.formats.weights import halved
 from splat.strategies.scaffold import cellcode
 from splat.strategies.scaffold.anchors import decoded, in_sight
 from splat.strategies.scaffold.context import Context
@@ -114,14 +114,6 @@ def settled(
         rows, side, cells, own["anchor"], masks, context, halved(networks), expected,
         np.where(kept, found, 0), distance,
     )  # fmt: skip
-
-
-def halved(networks: Networks) -> Networks:
-    """Networks with weights that half precision has."""
-    found = copy.deepcopy(networks).requires_grad_(False)
-    for weights in found.parameters():
-        weights.copy_(weights.half().float())
-    return found
 
 
 def kept_of(context: Context, masks: Bool[Tensor, "n k"]) -> NDArray[np.bool_]:

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from splat.core.model import Making, Model, TrainedModule
 from splat.formats import range_coding
-from splat.formats.container import frame_and_drawing, surroundings
-from splat.strategies.scaffold import codes, container
+from splat.formats.container import fitting, frame_and_drawing, surroundings
+from splat.formats.weights import fill, floats, table
+from splat.strategies.scaffold import codes
 from splat.strategies.scaffold.anchors import Anchored
 from splat.strategies.scaffold.compact import MASK_START, CodedAnchors, Training
+from splat.strategies.scaffold.container import ANCHORS
 from splat.strategies.scaffold.context import Context, Shape
 from splat.strategies.scaffold.networks import Networks
 from splat.system.foreign import Broken, Record, check_claim, filled
@@ -64,7 +66,7 @@ def write_anchors(
         header |= {"kind": "coded", "anchors": len(found.rows)}
         more, sections = codes.packed(found)
         header |= more
-    container.write(path, header, {**sections, "views": _views_packed(model.views)})
+    ANCHORS.write(path, header, {**sections, "views": _views_packed(model.views)})
 
 
 def read_anchors(path: Path) -> tuple[Anchored, Frame, Drawing]:
@@ -73,11 +75,11 @@ def read_anchors(path: Path) -> tuple[Anchored, Frame, Drawing]:
     What was coded draws, after training, exactly what was drawn where the file was written.
     ValueError in a sentence where the file is broken.
     """
-    header, sections = container.read(path)
+    header, sections = ANCHORS.read(path)
     coded = header.get("kind") == "coded"
     if coded:
         range_coding.check()
-    try:
+    with fitting(path):
         said = Record(header)
         check_claim(_claimed(said), path.stat().st_size, "anchors and networks")
         frame, drawing = frame_and_drawing(said)
@@ -85,9 +87,6 @@ def read_anchors(path: Path) -> tuple[Anchored, Frame, Drawing]:
         model.frame = frame
         model.voxel = said.number("voxel", least=0)
         model.views = _views_unpacked(sections["views"], said.whole("views"))
-    except Exception as error:  # whatever numbers that fit nothing are to those who take them
-        reason = str(error)[:200] or type(error).__name__
-        raise container.broken(path, f"does not fit together: {reason}") from error
     return model, model.frame, drawing
 
 
@@ -111,11 +110,9 @@ def _claimed(said: Record) -> int:
 
 
 def _plain_sections(model: Anchored) -> dict[str, bytes]:
-    columns = {f"column {name}": codes.floats([model.cloud[name]], "<f4")
-               for name in model.cloud.names}  # fmt: skip
+    columns = {f"column {name}": floats([model.cloud[name]]) for name in model.cloud.names}
     return columns | {
-        f"network {name}": codes.floats(part.module.state_dict().values(), "<f4")
-        for name, part in _own(model)
+        f"network {name}": floats(part.module.state_dict().values()) for name, part in _own(model)
     }
 
 
@@ -133,15 +130,13 @@ def _plain(header: dict[str, Any], sections: dict[str, bytes]) -> Anchored:
     }
     shapes |= {"offset": (k, 3), "mask": (k,)}
     rows = {
-        name: torch.from_numpy(np.frombuffer(sections[f"column {name}"], "<f4").copy())
-        .float()
-        .view(n, *shape)
+        name: table(sections[f"column {name}"], (n, *shape))
         for name, shape in shapes.items()
         if f"column {name}" in sections
     }
     model = _made(header, rows)
     for name, part in _own(model):
-        codes.fill(part.module.state_dict().values(), sections[f"network {name}"], "<f4")
+        fill(part.module.state_dict().values(), sections[f"network {name}"])
     return model
 
 

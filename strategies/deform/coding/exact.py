@@ -5,14 +5,14 @@ Sums and products of float64 one by one, in a fixed order: no library adds them 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from splat.formats.range_coding import MEANS, PARTS, NumbersIn, NumbersOut
+from splat.formats.range_coding import MEANS, NumbersIn, NumbersOut, scales_of
+from splat.formats.weights import Doubles, doubles, network
 from splat.strategies.deform.coding.context import (
     FILTERS,
     REACH,
@@ -23,12 +23,9 @@ from splat.strategies.deform.coding.context import (
 )
 from splat.strategies.deform.field import KINDS
 
-NARROWEST, BROADEST = -3 * PARTS, 18 * PARTS
-"""Smallest and largest deviation in steps, as a power."""
 FARTHEST = 1 << 20
 """Largest size of a mean, or of a value, in steps."""
 
-Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Masks = NDArray[np.bool_]
 Planes = Mapping[str, Sequence[Ints]]
@@ -37,14 +34,6 @@ Read = Mapping[str, Sequence[Masks]]
 """Which of them are read, [3, H, W]."""
 Turn = Callable[[str, int, int, Masks, Ints, Ints], Ints]
 """From kind, scale, axis, places, scales and means to values in steps, [m, C]."""
-
-
-def filed(context: PlaneContext) -> PlaneContext:
-    """The context as a file holds it: in half precision."""
-    found = copy.deepcopy(context).cpu().requires_grad_(False)
-    for values in found.parameters():
-        values.data = values.half().float()
-    return found
 
 
 def filled(context: PlaneContext, planes: Planes, read: Read) -> dict[str, list[Ints]]:
@@ -95,16 +84,12 @@ class _Weights:
 
     @staticmethod
     def of(expectation: Expectation) -> _Weights:
-        return _Weights(
-            *(
-                getattr(expectation, name).detach().double().cpu().numpy()
-                for name in ("fill", "wide", "around", "first", "second")
-            )
-        )
+        names = _Weights.__dataclass_fields__
+        return _Weights(*(doubles(getattr(expectation, name)) for name in names))
 
 
 def _fill(context: PlaneContext, kind: str, scale: int) -> Ints:
-    fill = context.expectation(kind, scale).fill.detach().double().cpu().numpy()
+    fill = doubles(context.expectation(kind, scale).fill)
     return np.rint(fill / context.step.of(kind)).clip(-FARTHEST, FARTHEST).astype(np.int64)
 
 
@@ -132,11 +117,8 @@ def _walked(context: PlaneContext, read: Read, turn: Turn) -> dict[str, list[Int
                     mask = wanted & (board == white)
                     mean, wide = _expected(weights, values * step, coarser, mask, white)
                     means = np.rint(mean / step * MEANS)
-                    scales = np.rint(wide * PARTS).clip(NARROWEST, BROADEST)
-                    means = means.clip(-FARTHEST * MEANS, FARTHEST * MEANS)
-                    values[mask] = turn(
-                        kind, s, axis, mask, scales.astype(np.int64), means.astype(np.int64)
-                    )
+                    means = means.clip(-FARTHEST * MEANS, FARTHEST * MEANS).astype(np.int64)
+                    values[mask] = turn(kind, s, axis, mask, scales_of(wide), means)
                 before = values * step
     return found
 
@@ -154,8 +136,7 @@ def _expected(
     if coarser is not None:
         expected = coarser[mask]
         read.append(expected - weights.fill)
-    seen = np.maximum(_layer(np.concatenate(read, 1), weights.first), 0.0)
-    said = _layer(seen, weights.second)
+    said = network(np.concatenate(read, 1), weights.first, weights.second)
     return expected + said[:, :channels], weights.wide + said[:, channels:]
 
 
@@ -185,11 +166,3 @@ def _finer(values: Doubles, rows: int, columns: int) -> Doubles:
         low = values.take(cell, axis)
         values = low + (values.take(np.minimum(cell + 1, n - 1), axis) - low) * part
     return values
-
-
-def _layer(values: Doubles, weights: Doubles) -> Doubles:
-    """A layer, its bias the last row of the weights."""
-    total = np.repeat(weights[-1:], len(values), 0)
-    for i in range(values.shape[1]):
-        total += values[:, i, None] * weights[i]
-    return total

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from splat.core.edit import Rows
-from splat.formats.range_coding import MEANS, MOST, PARTS, numbers_packed, numbers_unpacked
+from splat.formats.range_coding import (
+    BROADEST,
+    MEANS,
+    MOST,
+    NARROWEST,
+    numbers_packed,
+    numbers_unpacked,
+    scales_of,
+)
 from splat.system.foreign import Broken, Record
 
 BITS = 16
@@ -20,7 +28,6 @@ PLACES = (1 << BITS) - 1
 """Places along each axis of the box of all rows."""
 STEPS = {"log_scale": 0.05, "opacity_logit": 0.1, "quat": 1 / 64, "base": 0.02, "tail": 0.02}
 """What columns are rounded to multiples of; harmonics in their constant ones and the others."""
-LEAST, LARGEST = -3 * PARTS, 18 * PARTS
 
 Ints = NDArray[np.int64]
 
@@ -169,7 +176,7 @@ def _packed(values: Ints) -> tuple[dict[str, Any], bytes]:
     given = np.where(along, taken, values) if values.size else values
     middle = np.rint(MEANS * given.mean(0)).astype(np.int64) if given.size else np.zeros(0, int)
     spread = given.std(0) if given.size else np.zeros(0)
-    wide = np.rint(PARTS * np.log2(np.maximum(spread, 0.05))).clip(LEAST, LARGEST).astype(np.int64)
+    wide = scales_of(np.log2(np.maximum(spread, 0.05)))
     low, high = (int(given.min()), int(given.max())) if given.size else (0, 0)
     n = len(values)
     data = numbers_packed(
@@ -192,7 +199,7 @@ def _unpacked(said: Record, data: bytes, n: int) -> Ints:
         raise Broken("has columns that do not agree on how many there are")
     if not len(along):
         return np.zeros((n, 0), np.int64)
-    if np.abs(middle).max() > MEANS * 8 * MOST or wide.min() < LEAST or wide.max() > LARGEST:
+    if np.abs(middle).max() > MEANS * 8 * MOST or wide.min() < NARROWEST or wide.max() > BROADEST:
         raise Broken("has columns spread as none can be")
     found = numbers_unpacked(data, np.tile(wide, n), low, high, np.tile(middle, n))
     given = found.reshape(n, len(along))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from splat.core.model import COLUMNS, Explicit, Model, check_shapes
 from splat.formats import range_coding
-from splat.formats.container import broken, frame_and_drawing, surroundings
+from splat.formats.container import fitting, frame_and_drawing, surroundings
+from splat.formats.weights import fill, floats, halved, table
 from splat.strategies.deform.coding import exact
 from splat.strategies.deform.coding.context import PlaneContext
 from splat.strategies.deform.coding.rows import CodedRows
@@ -60,8 +61,8 @@ def write_clip(
                    "sh": list(model.cloud["sh"].shape[1:])}  # fmt: skip
         if model.field.step is not None:
             header["step"] = asdict(model.field.step)
-        sections = {name: _floats([model.cloud[name]], "<f4") for name in sorted(COLUMNS)}
-        sections["field"] = _floats(model.field.state_dict().values(), "<f4")
+        sections = {name: floats([model.cloud[name]]) for name in sorted(COLUMNS)}
+        sections["field"] = floats(model.field.state_dict().values())
     CLIP.write(path, header, sections)
 
 
@@ -84,7 +85,7 @@ def read_clip(path: Path) -> tuple[Deformed, Frame, Drawing]:
     header, sections = CLIP.read(path)
     if header.get("kind") == "coded":
         range_coding.check()
-    try:
+    with fitting(path):
         said = Record(header)
         sizes = _sizes(said.record("sizes"))
         check_claim(_claimed(said, sizes), path.stat().st_size, "Gaussians and planes")
@@ -92,9 +93,6 @@ def read_clip(path: Path) -> tuple[Deformed, Frame, Drawing]:
         coded = said.text("kind") == "coded"
         model = _from_coded(said, sections, sizes) if coded else _plain(said, sections, sizes)
         model.frame = frame
-    except Exception as error:  # whatever numbers that fit nothing are to those who take them
-        reason = str(error)[:200] or type(error).__name__
-        raise broken(path, f"does not fit together: {reason}") from error
     return model, model.frame, drawing
 
 
@@ -108,7 +106,7 @@ def _settled(model: Deformed) -> tuple[Deformed, CodedRows, PlaneContext, exact.
     field, context = model.field, model.beside[CONTEXT].module
     assert isinstance(context, PlaneContext) and field.step is not None
     rows = CodedRows.of({name: model.cloud[name] for name in COLUMNS})
-    columns, held = rows.columns(), exact.filed(context)
+    columns, held = rows.columns(), halved(context).cpu()
     settled_field = copy.deepcopy(field).cpu().requires_grad_(False)
     for layer in _layers(settled_field):
         layer.data = layer.half().float()
@@ -130,9 +128,9 @@ def _coded(model: Deformed) -> tuple[dict[str, Any], dict[str, bytes]]:
     low = min((int(each.min()) for each in kept if each.size), default=0)
     high = max((int(each.max()) for each in kept if each.size), default=0)
     sections |= {
-        "corners": _floats([found.field.low, found.field.high], "<f4"),
-        "layers": _floats(_layers(found.field), "<f2"),
-        "context": _floats(context.parameters(), "<f2"),
+        "corners": floats([found.field.low, found.field.high]),
+        "layers": floats(_layers(found.field), "<f2"),
+        "context": floats(context.parameters(), "<f2"),
         "planes": exact.packed(context, planes, read, (low, high)),
     }
     return {**said, "step": asdict(context.step), "low": low, "high": high}, sections
@@ -143,10 +141,10 @@ def _from_coded(said: Record, sections: dict[str, bytes], sizes: Sizes) -> Defor
     rows = CodedRows.unpacked(said, sections)
     columns = rows.columns()
     field = _empty(sizes)
-    _fill([field.low, field.high], sections["corners"], "<f4")
-    _fill(_layers(field), sections["layers"], "<f2")
+    fill([field.low, field.high], sections["corners"])
+    fill(_layers(field), sections["layers"], "<f2")
     context = PlaneContext(field, step, torch.Generator())
-    _fill(context.parameters(), sections["context"], "<f2")
+    fill(context.parameters(), sections["context"], "<f2")
     bounds = said.whole("low", least=-exact.FARTHEST), said.whole("high", least=-exact.FARTHEST)
     if not bounds[0] <= bounds[1] <= exact.FARTHEST:
         raise Broken(f"has planes from {bounds[0]} to {bounds[1]} steps")
@@ -161,13 +159,10 @@ def _plain(said: Record, sections: dict[str, bytes], sizes: Sizes) -> Deformed:
         "mean": (n, 3), "quat": (n, 4), "log_scale": (n, 3), "opacity_logit": (n,),
         "sh": (n, *sh),
     }  # fmt: skip
-    rows = {
-        name: torch.from_numpy(np.frombuffer(sections[name], "<f4").copy()).float().view(shape)
-        for name, shape in shapes.items()
-    }
+    rows = {name: table(sections[name], shape) for name, shape in shapes.items()}
     check_shapes(rows)
     field = _empty(sizes)
-    _fill(field.state_dict().values(), sections["field"], "<f4")
+    fill(field.state_dict().values(), sections["field"])
     field.step = None if said.get("step") is None else _step(said)
     return Deformed(Explicit(rows, steps=1), field, coarse=0)
 
@@ -232,19 +227,3 @@ def _claimed(said: Record, sizes: Sizes) -> int:
     """Bytes of the rows and planes of a header."""
     values = sum(3 * side * (side + sizes.instants) for side in sizes.sides)
     return 4 * (values * sizes.channels + 62 * said.whole("rows", least=1))
-
-
-def _floats(tensors: Iterable[Tensor], kind: str) -> bytes:
-    parts = [each.detach().float().cpu().numpy().astype(kind).ravel() for each in tensors]
-    return np.concatenate(parts).tobytes() if parts else b""
-
-
-def _fill(tensors: Iterable[Tensor], data: bytes, kind: str) -> None:
-    given = torch.from_numpy(np.frombuffer(data, kind).astype(np.float32))
-    wanted = list(tensors)
-    if sum(each.numel() for each in wanted) != len(given):
-        count = sum(each.numel() for each in wanted)
-        raise Broken(f"has {len(given):,} numbers of networks; expected {count:,}")
-    with torch.no_grad():
-        for each, values in zip(wanted, given.split([t.numel() for t in wanted]), strict=True):
-            each.copy_(values.view(each.shape))

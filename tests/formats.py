@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import pytest
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from splat import formats
 from splat.math import SH_C0
 from splat.types import Gaussians
 
@@ -66,6 +69,14 @@ def matched(found: Gaussians, like: Gaussians) -> Gaussians:
     near = cKDTree(_keys(found)).query(_keys(like))[1]
     assert len(set(near.tolist())) == len(like), "two rows were taken for one"
     return found.take(torch.from_numpy(near))
+
+
+def assert_refused(path: Path, words: str, what: str) -> None:
+    """Reading a file must end in one sentence that has these words and the name of the file."""
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        formats.read(path)
+    message = str(caught.value)
+    assert words in message and path.name in message and "\n" not in message, what
 
 
 def _keys(gaussians: Gaussians) -> Tensor:

@@ -400,53 +400,7 @@ def test_a_document_that_is_none(tmp_path: Path, text: bytes) -> None:
         formats.drawing(path)
 
 
-def test_values_of_all_kinds_in_the_document(tmp_path: Path) -> None:
-    """Every value replaced by every other kind of one: a set, or one sentence."""
-    meta, images = by_hand()
-    save(tmp_path / "good.sog", meta, images)
-    with zipfile.ZipFile(tmp_path / "good.sog") as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    refused = 0
-    for part, key in [(None, k) for k in meta] + [
-        (p, k) for p in meta if isinstance(meta[p], dict) for k in meta[p]
-    ]:
-        for value in (None, -1, 1e300, "x", [], {}, [None] * 256, [[1]], True):
-            changed = json.loads(json.dumps(meta))
-            (changed if part is None else changed[part])[key] = value
-            with zipfile.ZipFile(tmp_path / "bad.sog", "w") as archive:
-                for name, data in files.items():
-                    archive.writestr(name, json.dumps(changed) if name == "meta.json" else data)
-            try:
-                formats.read(tmp_path / "bad.sog")
-            except ValueError as error:
-                refused += 1
-                assert str(error).count("bad.sog") == 1 and "\n" not in str(error)
-    assert refused > 150
-
-
-def test_bytes_changed_anywhere(tmp_path: Path) -> None:
-    formats.write(some(40, degree=1), tmp_path / "good.sog")
-    good = (tmp_path / "good.sog").read_bytes()
-    draw = np.random.default_rng(0)
-    refused = 0
-    for _ in range(300):
-        changed = bytearray(good)
-        for place in draw.integers(len(good), size=draw.integers(1, 5)):
-            changed[place] = draw.integers(256)
-        if draw.random() < 0.2:
-            changed = changed[: draw.integers(len(good))]
-        (tmp_path / "bad.sog").write_bytes(changed)
-        try:
-            formats.read(tmp_path / "bad.sog")
-        except ValueError as error:
-            refused += 1
-            assert "bad.sog" in str(error) and "\n" not in str(error)
-    assert refused > 200
-
-
-def test_missing_and_other_files(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"none\.sog is not a file"):
-        formats.read(tmp_path / "none.sog")
+def test_other_files(tmp_path: Path) -> None:
     for data, words in ((b"", "it is empty"), (b"ply\nformat", "it starts with b'ply")):
         (tmp_path / "a.sog").write_bytes(data)
         with pytest.raises(ValueError, match=rf"a\.sog: is no \.sog file.*{words}"):

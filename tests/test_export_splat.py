@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from formats import matched, some, turned_by
+from formats import assert_refused, matched, some, turned_by
 
 from splat import formats
 from splat.types import Drawing, Gaussians
@@ -106,8 +106,6 @@ def test_splat_of_a_wrong_length(tmp_path: Path, length: int, words: str) -> Non
     (tmp_path / "a.splat").write_bytes(b"\0" * length)
     with pytest.raises(ValueError, match=rf"a\.splat {words}, expected 32 for each Gaussian"):
         formats.read(tmp_path / "a.splat")
-    with pytest.raises(FileNotFoundError, match=r"none\.splat is not a file"):
-        formats.read(tmp_path / "none.splat")
 
 
 def test_splat_of_others() -> None:
@@ -271,35 +269,8 @@ def bad_ksplats() -> dict[str, tuple[bytes, str]]:
     }
 
 
-@pytest.mark.parametrize(
-    "what",
-    ["empty", "version", "level", "cut off", "sections cut off", "sections", "total", "count",
-     "huge count", "buckets", "partial", "lengths", "degree"],
-)  # fmt: skip
-def test_bad_ksplats_say_what_is_wrong(tmp_path: Path, what: str) -> None:
-    content, words = bad_ksplats()[what]
-    (tmp_path / "bad.ksplat").write_bytes(content)
-    with pytest.raises(ValueError) as caught:
-        formats.read(tmp_path / "bad.ksplat")
-    message = str(caught.value)
-    assert words in message and "bad.ksplat" in message and "\n" not in message
-
-
-def test_ksplats_that_lie_are_refused_or_read(tmp_path: Path) -> None:
-    good = ksplat([Section(upright(20, 1), 2, (8, 8, 3, 1), 8)])
-    draw = np.random.default_rng(0)
-    path = tmp_path / "bad.ksplat"
-    refused = 0
-    for _ in range(300):
-        changed = bytearray(good)
-        for _ in range(int(draw.integers(1, 4))):
-            # Nearly all of the headers is unused.
-            place = int(draw.choice([draw.integers(44), 4096 + draw.integers(42)]))
-            changed[place] = int(draw.integers(256))
-        path.write_bytes(changed)
-        try:
-            assert len(formats.read(path)) <= 20
-        except ValueError as error:
-            refused += 1
-            assert "bad.ksplat" in str(error) and "\n" not in str(error)
-    assert refused > 50
+def test_bad_ksplats_say_what_is_wrong(tmp_path: Path) -> None:
+    for what, (content, words) in bad_ksplats().items():
+        path = tmp_path / "bad.ksplat"
+        path.write_bytes(content)
+        assert_refused(path, words, what)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from methods import METHODS, ends_with_and_without_a_break, job_of
+from methods import METHODS, job_of
 from steps import CAMERA, NoRenderer, assert_consistent, fill_moments, refined, step_of
 from torch import Tensor
 
@@ -308,11 +308,6 @@ def test_an_edit_that_does_not_fit_plants_nothing() -> None:
         edit = Edit(append=(Append(rows, torch.tensor([0, 1]), "x"),))
         model.apply(edit + Edit(drop=(Drop(torch.tensor([17]), "opacity"),)))
     assert (len(model.cloud), len(model.mids), len(model.roots)) == (3, 1, 1)
-
-
-def test_a_resumed_run_ends_in_the_same_bytes(tiny_folder: Path, tmp_path: Path) -> None:
-    whole, resumed = ends_with_and_without_a_break(tiny_folder, tmp_path, METHODS["forest"], 55)
-    assert whole == resumed
 
 
 def test_moments_of_bfloat16_leave_links_whole(tiny_folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from formats import QUANTA, Quantum, matched, some, turned_by
+from formats import QUANTA, Quantum, assert_refused, matched, some, turned_by
 
 from splat import formats
 from splat.core.frame import gaussians_to_frame
@@ -83,6 +83,11 @@ def test_nothing_is_refused(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(ValueError, match=r"scene.*there are no Gaussians; expected at least one"):
         formats.write(some(0), tmp_path / f"scene{suffix}")
     assert not list(tmp_path.iterdir())
+
+
+@every
+def test_a_missing_file_is_named(tmp_path: Path, suffix: str) -> None:
+    assert_refused(tmp_path / f"none{suffix}", "is not a file", suffix)
 
 
 @every

@@ -11,7 +11,7 @@ import pytest
 import torch
 from edits import random_edit
 from formats import some
-from methods import METHODS, ends_with_and_without_a_break, job_of
+from methods import METHODS, job_of
 from steps import model_of, refined, step_of
 from torch import Tensor
 
@@ -193,12 +193,6 @@ def test_places_stay_unique_and_near_and_the_grid_ends_full(
         train(job.run)
     assert deaths[0] > 20 and births[0] > 20
     assert far[-1] <= 0.01
-
-
-def test_it_resumes_to_the_bit(tiny_folder: Path, tmp_path: Path) -> None:
-    strategy = METHODS["adc_pool"]
-    whole, resumed = ends_with_and_without_a_break(tiny_folder, tmp_path, strategy, 60, steps=170)
-    assert whole == resumed
 
 
 def test_what_does_not_fit_is_refused_in_a_sentence() -> None:

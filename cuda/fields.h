@@ -15,6 +15,8 @@
 #include <string>
 #include <type_traits>
 
+#include "splat/view.h"
+
 #if defined(__GNUC__)
 #pragma GCC diagnostic error "-Wmissing-field-initializers"
 #endif
@@ -160,5 +162,17 @@ class Fields {
   PyObject* taken_[kMost];
   Py_ssize_t count_ = 0;
 };
+
+inline View view_of(Fields& fields) {
+  View view{.world_to_camera = {}, SPLAT_FIELD(fx),    SPLAT_FIELD(fy),    SPLAT_FIELD(cx),
+            SPLAT_FIELD(cy),       SPLAT_FIELD(width), SPLAT_FIELD(height)};
+  fields.read(SPLAT_NAME(world_to_camera), view.world_to_camera);
+  return view;
+}
+
+inline Settings settings_of(Fields& fields) {
+  return {SPLAT_FIELD(antialiased), SPLAT_FIELD(absolute), SPLAT_FIELD(depth), SPLAT_FIELD(beside),
+          SPLAT_FIELD(eps2d),       SPLAT_FIELD(near),     SPLAT_FIELD(far),   SPLAT_FIELD(radius_clip)};
+}
 
 }  // namespace splat

@@ -243,12 +243,12 @@ def test_acts_names_every_edit() -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"every": 0}, r"every is 0; expected at least 1 step between edits"),
-        ({"quantile": 1.5}, r"quantile is 1\.5; expected a share from 0 to 1"),
-        ({"idle": -0.1}, r"idle is -0\.1; expected a share from 0 to 1"),
-        ({"cap": 0}, r"cap is 0; expected at least 1"),
-        ({"jitter": math.nan}, r"jitter is nan; expected at least 0"),
-        ({"least_uses": -1}, r"least_uses is -1; expected at least 0"),
+        ({"every": 0}, r"every is 0; expected 1 or more"),
+        ({"quantile": 1.5}, r"quantile is 1\.5; expected from 0 to 1"),
+        ({"idle": -0.1}, r"idle is -0\.1; expected from 0 to 1"),
+        ({"cap": 0}, r"cap is 0; expected 1 or more"),
+        ({"jitter": math.nan}, r"jitter is nan; expected 0 or more"),
+        ({"least_uses": -1}, r"least_uses is -1; expected 0 or more"),
     ],
 )
 def test_bad_values_say_what_is_expected(given: dict[str, float], sentence: str) -> None:

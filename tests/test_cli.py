@@ -131,6 +131,16 @@ def test_help_is_a_page_and_all_of_it_is_there_for_whoever_asks(
     assert f"{address} Any but" in whole and "usage: splat view [-h] [OPTIONS] WHAT [WHAT]" in short
 
 
+def test_suggest_takes_what_train_takes_and_shows_what_means_something_to_it(splat: Splat) -> None:
+    for word in ("--help", "--help-all"):
+        shown = splat("suggest", word).out
+        assert "--share" in shown and "--steps" in shown
+        for option in ("--out", "--overwrite", "--dry-run", "--tune ", "--host", "--blocks"):
+            assert f" {option}" not in shown.split("with what was found.")[1]
+    wrong = splat("suggest", "none", "-o", "run", "--overwrite", "--blocks", "auto")
+    assert "none: does not exist" in wrong.err
+
+
 def test_a_mistyped_option_is_sent_to_the_help_that_has_it(splat: Splat) -> None:
     wrong = splat("train", "scene", "mcmc", "--capp", "3k")
     assert wrong.code == 2 and "in splat train mcmc --help" in wrong.err

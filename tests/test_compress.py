@@ -177,7 +177,7 @@ def test_export_of_a_part(splat: Splat, run: Path) -> None:
         (("--max-loss", "much"), "expected dB, such as 0.2dB"),
         (("--max-loss", "1", "--keep", "0.5"), "leave --keep and --sh-degree out"),
         (("--formats", ".spz"), "x.ply names a format, and --formats are given"),
-        (("--keep", "0"), "expected a share above 0"),
+        (("--keep", "0"), "expected above 0 and up to 1"),
     ],
 )
 def test_what_does_not_go_together_is_refused(

@@ -415,7 +415,7 @@ def test_a_signed_distance_is_preferred(
         (("-o", "a.ply", "--resolution", 1), "resolution is 1; expected 8 or more"),
         (("-o", "a.ply", "--resolution", 90_000), "GB are free; lower --resolution"),
         (("-o", "a.ply", "--max-side", -1), "max-side is -1; expected 0 or more"),
-        (("-o", "a.ply", "--keep-share", 2), "keep-share is 2; expected a share from 0 to 1"),
+        (("-o", "a.ply", "--keep-share", 2), "keep-share is 2; expected from 0 to 1"),
         (("-o", "a.ply", "--faces", 1), "faces is 1; expected 4 or more"),
         (("-o", "a.ply", "--cameras", "no.json"), "no.json does not exist"),
     ],

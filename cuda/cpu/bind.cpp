@@ -39,25 +39,26 @@ auto alone(const Fields& fields, Fn&& kernel) {
   return kernel();
 }
 
-View view_of(Fields& fields) {
-  View view{.world_to_camera = {},
-            SPLAT_FIELD(fx),
-            SPLAT_FIELD(fy),
-            SPLAT_FIELD(cx),
-            SPLAT_FIELD(cy),
-            SPLAT_FIELD(width),
-            SPLAT_FIELD(height)};
-  fields.read(SPLAT_NAME(world_to_camera), view.world_to_camera);
-  return view;
-}
+// What passes over some rows leave for others, kept by functions of an instruction set's table.
+template <void* (*Table::*make)(), void (*Table::*drop)(void*), int64_t (*Table::*held)(const void*)>
+class Kept {
+ public:
+  explicit Kept(const std::string& isa) : table_(named(isa)), kept_((table_.*make)()) {}
+  ~Kept() { (table_.*drop)(kept_); }
+  Kept(const Kept&) = delete;
+  Kept& operator=(const Kept&) = delete;
+
+  int64_t bytes() const { return (table_.*held)(kept_); }
+
+ protected:
+  const Table& table_;
+  void* kept_;
+};
 
 // What one forward pass leaves for its backward.
-class Frame {
+class Frame : public Kept<&Table::frame_new, &Table::frame_delete, &Table::frame_bytes> {
  public:
-  explicit Frame(const std::string& isa) : table_(named(isa)), frame_(table_.frame_new()) {}
-  ~Frame() { table_.frame_delete(frame_); }
-  Frame(const Frame&) = delete;
-  Frame& operator=(const Frame&) = delete;
+  using Kept::Kept;
 
   void forward(const nb::dict& given) {
     Fields fields("Frame.forward", given);
@@ -73,21 +74,14 @@ class Frame {
                                  SPLAT_FIELD(feature_count),
                                  SPLAT_FIELD(half_colors)},
                        .view = view_of(fields),
-                       .settings = {SPLAT_FIELD(antialiased),
-                                    SPLAT_FIELD(absolute),
-                                    SPLAT_FIELD(depth),
-                                    SPLAT_FIELD(beside),
-                                    SPLAT_FIELD(eps2d),
-                                    SPLAT_FIELD(near),
-                                    SPLAT_FIELD(far),
-                                    SPLAT_FIELD(radius_clip)},
+                       .settings = settings_of(fields),
                        SPLAT_FIELD(background),
                        SPLAT_FIELD(image),
                        SPLAT_FIELD(alpha),
                        SPLAT_FIELD(extra),
                        SPLAT_FIELD(radii)};
     scene_ = call.scene;
-    alone(fields, [&] { table_.forward(frame_, call); });
+    alone(fields, [&] { table_.forward(kept_, call); });
   }
 
   void backward(const nb::dict& given) {
@@ -113,31 +107,24 @@ class Frame {
                         SPLAT_FIELD(maps),
                         SPLAT_FIELD(map_count),
                         SPLAT_FIELD(sums)};
-    alone(fields, [&] { table_.backward(frame_, call); });
+    alone(fields, [&] { table_.backward(kept_, call); });
   }
 
   void survey(const nb::dict& given) {
     Fields fields("Frame.survey", given);
     const Survey call{SPLAT_FIELD(image), SPLAT_FIELD(maps), SPLAT_FIELD(map_count), SPLAT_FIELD(scores),
                       SPLAT_FIELD(strongest)};
-    alone(fields, [&] { table_.survey(frame_, call); });
+    alone(fields, [&] { table_.survey(kept_, call); });
   }
 
-  int64_t bytes() const { return table_.frame_bytes(frame_); }
-
  private:
-  const Table& table_;
-  void* frame_;
   Scene scene_{};
 };
 
 // Anchors as Gaussians: what the forward passes leave for a backward.
-class Decoding {
+class Decoding : public Kept<&Table::decoding_new, &Table::decoding_delete, &Table::decoding_bytes> {
  public:
-  explicit Decoding(const std::string& isa) : table_(named(isa)), decoding_(table_.decoding_new()) {}
-  ~Decoding() { table_.decoding_delete(decoding_); }
-  Decoding(const Decoding&) = delete;
-  Decoding& operator=(const Decoding&) = delete;
+  using Kept::Kept;
 
   int64_t count(const nb::dict& given) {
     Fields fields("Decoding.count", given);
@@ -160,14 +147,14 @@ class Decoding {
                  SPLAT_FIELD(distance),
                  SPLAT_FIELD(keep)};
     fields.read(SPLAT_NAME(centre), call.centre);
-    return alone(fields, [&] { return table_.decode_count(decoding_, call); });
+    return alone(fields, [&] { return table_.decode_count(kept_, call); });
   }
 
   void write(const nb::dict& given) {
     Fields fields("Decoding.write", given);
     const DecodedRows call{SPLAT_FIELD(means),     SPLAT_FIELD(quats),  SPLAT_FIELD(scales),
                            SPLAT_FIELD(opacities), SPLAT_FIELD(colors), SPLAT_FIELD(source)};
-    alone(fields, [&] { table_.decode(decoding_, call); });
+    alone(fields, [&] { table_.decode(kept_, call); });
   }
 
   void backward(const nb::dict& given) {
@@ -189,53 +176,35 @@ class Decoding {
         .v_color = {.first = fields[SPLAT_NAME(v_color_first)], .second = fields[SPLAT_NAME(v_color_second)]},
         .v_covariance = {.first = fields[SPLAT_NAME(v_covariance_first)],
                          .second = fields[SPLAT_NAME(v_covariance_second)]}};
-    alone(fields, [&] { table_.decode_backward(decoding_, call); });
+    alone(fields, [&] { table_.decode_backward(kept_, call); });
   }
-
-  int64_t bytes() const { return table_.decoding_bytes(decoding_); }
-
- private:
-  const Table& table_;
-  void* decoding_;
 };
 
 // A field of planes and lines: what its forward pass leaves for a backward.
-class Field {
+class Field : public Kept<&Table::field_new, &Table::field_delete, &Table::field_bytes> {
  public:
-  explicit Field(const std::string& isa) : table_(named(isa)), field_(table_.field_new()) {}
-  ~Field() { table_.field_delete(field_); }
-  Field(const Field&) = delete;
-  Field& operator=(const Field&) = delete;
+  using Kept::Kept;
 
   void forward(const nb::dict& given) {
     Fields fields("Field.forward", given);
     const FieldPoints call{SPLAT_FIELD(points), SPLAT_FIELD(planes),   SPLAT_FIELD(lines),  SPLAT_FIELD(first),
                            SPLAT_FIELD(second), SPLAT_FIELD(n),        SPLAT_FIELD(side),   SPLAT_FIELD(channels),
                            SPLAT_FIELD(hidden), SPLAT_FIELD(beta),     SPLAT_FIELD(value),  SPLAT_FIELD(gradient)};
-    alone(fields, [&] { table_.field(field_, call); });
+    alone(fields, [&] { table_.field(kept_, call); });
   }
 
   void backward(const nb::dict& given) {
     Fields fields("Field.backward", given);
     const FieldGradients call{SPLAT_FIELD(v_value), SPLAT_FIELD(v_gradient), SPLAT_FIELD(v_planes),
                               SPLAT_FIELD(v_lines), SPLAT_FIELD(v_first),    SPLAT_FIELD(v_second)};
-    alone(fields, [&] { table_.field_backward(field_, call); });
+    alone(fields, [&] { table_.field_backward(kept_, call); });
   }
-
-  int64_t bytes() const { return table_.field_bytes(field_); }
-
- private:
-  const Table& table_;
-  void* field_;
 };
 
 // A field over space and time: what its forward pass leaves for a backward.
-class HexPlane {
+class HexPlane : public Kept<&Table::hexplane_new, &Table::hexplane_delete, &Table::hexplane_bytes> {
  public:
-  explicit HexPlane(const std::string& isa) : table_(named(isa)), hexplane_(table_.hexplane_new()) {}
-  ~HexPlane() { table_.hexplane_delete(hexplane_); }
-  HexPlane(const HexPlane&) = delete;
-  HexPlane& operator=(const HexPlane&) = delete;
+  using Kept::Kept;
 
   void forward(const nb::dict& given) {
     Fields fields("HexPlane.forward", given);
@@ -258,7 +227,7 @@ class HexPlane {
                                      fields[SPLAT_NAME(outputs2)], fields[SPLAT_NAME(outputs3)]},
                          SPLAT_FIELD(out),
                          SPLAT_FIELD(keep)};
-    alone(fields, [&] { table_.hexplane(hexplane_, call); });
+    alone(fields, [&] { table_.hexplane(kept_, call); });
   }
 
   void backward(const nb::dict& given) {
@@ -271,14 +240,8 @@ class HexPlane {
                             SPLAT_FIELD(v_trunk),
                             SPLAT_FIELD(v_hidden),
                             SPLAT_FIELD(v_last)};
-    alone(fields, [&] { table_.hexplane_backward(hexplane_, call); });
+    alone(fields, [&] { table_.hexplane_backward(kept_, call); });
   }
-
-  int64_t bytes() const { return table_.hexplane_bytes(hexplane_); }
-
- private:
-  const Table& table_;
-  void* hexplane_;
 };
 
 double photometric(const std::string& isa, const nb::dict& given) {

@@ -16,8 +16,11 @@ using splat::Fields;
 
 namespace {
 
-void check(const char* error) {
-  if (error) throw std::runtime_error(std::string("CUDA: ") + error);
+template <class Call>
+void enqueue(const char* (*kernel)(const Call&, std::uintptr_t), const Call& call, Fields& fields) {
+  const std::uintptr_t stream = fields[SPLAT_NAME(stream)];
+  fields.done();
+  if (const char* error = kernel(call, stream)) throw std::runtime_error(std::string("CUDA: ") + error);
 }
 
 void enqueue_photometric(const nb::dict& given) {
@@ -25,9 +28,7 @@ void enqueue_photometric(const nb::dict& given) {
   const Photometric call{SPLAT_FIELD(image), SPLAT_FIELD(target), SPLAT_FIELD(bytes),
                          SPLAT_FIELD(v_image), SPLAT_FIELD(scratch), SPLAT_FIELD(loss),
                          SPLAT_FIELD(width), SPLAT_FIELD(height), SPLAT_FIELD(ssim_weight)};
-  const std::uintptr_t stream = fields[SPLAT_NAME(stream)];
-  fields.done();
-  check(photometric(call, stream));
+  enqueue(photometric, call, fields);
 }
 
 void enqueue_adam(const nb::dict& given) {
@@ -39,9 +40,7 @@ void enqueue_adam(const nb::dict& given) {
                   SPLAT_FIELD(beta2),       SPLAT_FIELD(epsilon),     SPLAT_FIELD(correction1),
                   SPLAT_FIELD(correction2), SPLAT_FIELD(factors),     SPLAT_FIELD(degree),
                   SPLAT_FIELD(visible),     SPLAT_FIELD(half),        SPLAT_FIELD(seed)};
-  const std::uintptr_t stream = fields[SPLAT_NAME(stream)];
-  fields.done();
-  check(adam(call, stream));
+  enqueue(adam, call, fields);
 }
 
 void enqueue_walk(const nb::dict& given) {
@@ -49,27 +48,13 @@ void enqueue_walk(const nb::dict& given) {
   const Walk call{SPLAT_FIELD(quats), SPLAT_FIELD(log_scales), SPLAT_FIELD(logits), SPLAT_FIELD(delta),
                   SPLAT_FIELD(n),     SPLAT_FIELD(every),      SPLAT_FIELD(phase),  SPLAT_FIELD(quiet),
                   SPLAT_FIELD(dead),  SPLAT_FIELD(steepness),  SPLAT_FIELD(reach),  SPLAT_FIELD(seed)};
-  const std::uintptr_t stream = fields[SPLAT_NAME(stream)];
-  fields.done();
-  check(walk(call, stream));
+  enqueue(walk, call, fields);
 }
 
 Scene scene_of(Fields& fields) {
   return {SPLAT_FIELD(means),        SPLAT_FIELD(quats),     SPLAT_FIELD(scales),       SPLAT_FIELD(opacities),
           SPLAT_FIELD(colors),       SPLAT_FIELD(features),  SPLAT_FIELD(n),            SPLAT_FIELD(sh_degree),
           SPLAT_FIELD(coefficients), SPLAT_FIELD(feature_count), SPLAT_FIELD(half_colors)};
-}
-
-View view_of(Fields& fields) {
-  View view{.world_to_camera = {}, SPLAT_FIELD(fx),    SPLAT_FIELD(fy),    SPLAT_FIELD(cx),
-            SPLAT_FIELD(cy),       SPLAT_FIELD(width), SPLAT_FIELD(height)};
-  fields.read(SPLAT_NAME(world_to_camera), view.world_to_camera);
-  return view;
-}
-
-Settings settings_of(Fields& fields) {
-  return {SPLAT_FIELD(antialiased), SPLAT_FIELD(absolute), SPLAT_FIELD(depth), SPLAT_FIELD(beside),
-          SPLAT_FIELD(eps2d),       SPLAT_FIELD(near),     SPLAT_FIELD(far),   SPLAT_FIELD(radius_clip)};
 }
 
 Frame frame_of(Fields& fields) {
@@ -82,18 +67,14 @@ void enqueue_project(const nb::dict& given) {
   Fields fields("project", given);
   const Project call{.scene = scene_of(fields), .view = view_of(fields), .settings = settings_of(fields),
                      SPLAT_FIELD(radii),        SPLAT_FIELD(rows),       SPLAT_FIELD(counts)};
-  const std::uintptr_t stream = fields[SPLAT_NAME(stream)];
-  fields.done();
-  check(project(call, stream));
+  enqueue(project, call, fields);
 }
 
 void enqueue_draw(const nb::dict& given) {
   Fields fields("draw", given);
   const Draw call{.frame = frame_of(fields), SPLAT_FIELD(sorting), SPLAT_FIELD(background), SPLAT_FIELD(image),
                   SPLAT_FIELD(alpha),        SPLAT_FIELD(extra)};
-  const std::uintptr_t stream = fields[SPLAT_NAME(stream)];
-  fields.done();
-  check(draw(call, stream));
+  enqueue(draw, call, fields);
 }
 
 void enqueue_backward(const nb::dict& given) {
@@ -106,18 +87,14 @@ void enqueue_backward(const nb::dict& given) {
                       SPLAT_FIELD(v_means2d),    SPLAT_FIELD(v_means2d_absolute), SPLAT_FIELD(v_view),
                       SPLAT_FIELD(v_background), SPLAT_FIELD(maps),       SPLAT_FIELD(map_count),
                       SPLAT_FIELD(sums)};
-  const std::uintptr_t stream = fields[SPLAT_NAME(stream)];
-  fields.done();
-  check(backward(call, stream));
+  enqueue(backward, call, fields);
 }
 
 void enqueue_survey(const nb::dict& given) {
   Fields fields("survey", given);
   const Survey call{.frame = frame_of(fields), SPLAT_FIELD(scratch), SPLAT_FIELD(image),   SPLAT_FIELD(maps),
                     SPLAT_FIELD(map_count),    SPLAT_FIELD(scores), SPLAT_FIELD(strongest)};
-  const std::uintptr_t stream = fields[SPLAT_NAME(stream)];
-  fields.done();
-  check(survey(call, stream));
+  enqueue(survey, call, fields);
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "splat/view.h"
+
 namespace splat::gpu {
 
 struct Photometric {
@@ -52,22 +54,6 @@ struct Walk {
 // Drawing goes by two calls, because nobody knows beforehand how many pairs of a Gaussian and a tile
 // there will be: `project` counts them, who calls it reads the counts and makes room, `draw` goes on.
 // The structs have the fields of those in `cuda/cpu/kernels.h`.
-
-struct View {
-  double world_to_camera[12];  // three rows of four
-  double fx, fy, cx, cy;
-  int width, height;
-};
-
-struct Settings {
-  bool antialiased;    // opacity compensated for the low-pass filter (Mip-Splatting, eq. 9 there)
-  bool absolute;       // accumulate |d loss / d mean2d| in backward
-  bool depth;          // blend camera depth as the first extra channel
-  bool beside;         // draw those, too, that lie so far beside the picture that the Jacobian is clamped
-  double eps2d;        // added to the projected covariance, pixels^2
-  double near, far;    // along the viewing axis
-  double radius_clip;  // smaller footprints are skipped, pixels
-};
 
 struct Scene {
   const float* means;      // [n, 3]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,6 +15,7 @@ from splat.cleanup.free_space import places
 from splat.kernels import one_torch_thread
 from splat.photos.photo import averaged
 from splat.scene import shrunk
+from splat.system.ranges import at_least, check_fields, within
 from splat.types import Batch, Camera, Gaussians, Needs, Rendered, Renderer
 
 LEAST_SEEN = 0.5
@@ -27,31 +29,24 @@ Develop = Callable[[Rendered, Camera], Rendered]
 class Rules:
     """What counts as a floater."""
 
-    alone: float = 0.35
+    alone: Annotated[float, within(0, 1, low_open=True)] = 0.35
     """Share of the sight of a row that finds no surface at its depth from which on the row floats.
     """
-    alone_unproved: float = 0.98
+    alone_unproved: Annotated[float, within(0, 1, low_open=True)] = 0.98
     """The same share where there are no photos that could speak for the row."""
-    spared_by: float = 0.05
+    spared_by: Annotated[float, within(0, 1, low_open=True)] = 0.05
     """Share of the views, one at least, in which a row must bring pictures nearer to their photos
     to be spared; three times as many where it is near to a camera."""
-    tolerance: float = 0.05
+    tolerance: Annotated[float, within(0, 1, low_open=True)] = 0.05
     """Share of a depth by which what is of one surface may differ."""
-    side: int = 240
+    side: Annotated[int, at_least(1)] = 240
     """Longest side of the pictures that are looked at, pixels."""
-    rounds: int = 2
+    rounds: Annotated[int, at_least(1)] = 2
     """How often views are surveyed, each time without what was found before: floaters hide
     floaters."""
 
     def __post_init__(self) -> None:
-        for name in ("alone", "alone_unproved", "tolerance", "spared_by"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(
-                    f"{name} is {getattr(self, name):g}; expected a share above 0 and up to 1"
-                )
-        for name in ("side", "rounds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,6 @@ def _usual(asked: Render) -> Path:
 
 def asked_cameras(asked: Render) -> list[Camera]:
     """The cameras of the path that was asked for, in the frame of the input."""
-    if asked.frames < 1:
-        raise ValueError(f"frames is {asked.frames}; expected at least 1")
     if asked.path.endswith(".json"):
         if not Path(asked.path).is_file():
             raise FileNotFoundError(f"{asked.path} does not exist; expected a camera path")

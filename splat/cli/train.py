@@ -9,6 +9,8 @@ from typing import Annotated, Any, Union, get_type_hints
 import tyro
 
 from splat.cli.run_options import Train
+from splat.options import Viewing
+from splat.options.blocking import Blocking
 from splat.options.parse import HELP, WHOLE_HELP, parsed
 from splat.recipes import catalog
 
@@ -18,6 +20,14 @@ COMMON = frozenset(
     " viewer host port blocks".split()
 )
 """Options that help shows where not all of it is asked for."""
+UNUSED = {
+    "suggest": frozenset(
+        ["out", "overwrite", "dry_run", "tune"]
+        + [each.name for group in (Viewing, Blocking) for each in fields(group)]
+    )
+}
+"""Options of `splat train` that another verb takes, so that a command can be given to it as it is,
+and has no use for: help does not show them."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,13 +45,13 @@ def show_help(kind: type[Train], verb: str, arguments: Sequence[str]) -> None:
     """Print the help of a verb that is asked for what a run is, and of methods and parts that are
     named, and end the program; it returns where these have to be loaded for it."""
     if len(arguments) == 1:
-        parsed(_with_summaries(kind, whole=arguments[0] == WHOLE_HELP), verb, arguments)
+        parsed(_with_summaries(kind, verb, whole=arguments[0] == WHOLE_HELP), verb, arguments)
     from splat.cli.method_help import show
 
-    show(kind, verb, arguments)
+    show(_without(kind, UNUSED.get(verb, ())), verb, arguments)
 
 
-def _with_summaries(kind: type[Train], *, whole: bool) -> type[Train]:
+def _with_summaries(kind: type[Train], verb: str, *, whole: bool) -> type[Train]:
     """What a verb is asked for as help shows it: a method is its name and what it is, and none is
     loaded; without `whole` the options that most people need."""
     methods = {
@@ -52,24 +62,34 @@ def _with_summaries(kind: type[Train], *, whole: bool) -> type[Train]:
         Annotated[method, tyro.conf.subcommand(name=name)] for name, method in methods.items()
     )
     first: Any = methods.get(catalog.DEFAULT) or next(iter(methods.values()))
-    shown = kind if whole else _with_fewer(kind, COMMON)
+    shown = _without(kind, UNUSED.get(verb, ()))
+    shown = shown if whole else _without(shown, _names(kind) - COMMON)
     entry = ("method", Union[choices], field(default_factory=first))  # noqa: UP007
     return make_dataclass(
         kind.__name__, [entry], bases=(shown,), namespace={"__doc__": kind.__doc__}, frozen=True
     )
 
 
-def _with_fewer(kind: type[Any], shown: Collection[str]) -> type[Any]:
-    """A dataclass of options, and those within it, of which help shows a few only."""
+def _names(kind: type[Any]) -> set[str]:
+    """Names of the options of a dataclass, and of those within it."""
+    groups: list[Any] = [each.default_factory for each in fields(kind)]
+    inner = [_names(group) for group in groups if isinstance(group, type)]
+    return {each.name for each in fields(kind)}.union(*inner)
+
+
+def _without(kind: type[Any], hidden: Collection[str]) -> type[Any]:
+    """A dataclass of options, and those within it, of which help does not show some."""
+    if not hidden:
+        return kind
     types = get_type_hints(kind, include_extras=True)
     entries: list[tuple[str, Any, Any]] = []
     for each in fields(kind):
         if isinstance(each.default_factory, type):
-            group = _with_fewer(each.default_factory, shown)
+            group = _without(each.default_factory, hidden)
             entries.append((each.name, group, field(default_factory=group)))
-        elif each.name not in shown and each.default is not MISSING:
-            hidden = tyro.conf.Suppress[types[each.name]]  # type: ignore[valid-type]
-            entries.append((each.name, hidden, field(default=each.default)))
+        elif each.name in hidden and each.default is not MISSING:
+            silent = tyro.conf.Suppress[types[each.name]]  # type: ignore[valid-type]
+            entries.append((each.name, silent, field(default=each.default)))
     return make_dataclass(
         kind.__name__, entries, bases=(kind,), namespace={"__doc__": kind.__doc__}, frozen=True
     )

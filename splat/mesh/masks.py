@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 
 from splat.mesh.mesh import Mesh
 from splat.mesh.raster import face_coverage
+from splat.system.ranges import at_least, check_fields, within
 from splat.types import Camera
 
 _LEAST = 0.25
@@ -30,28 +32,24 @@ _MOST_ROUNDS = 100
 class Trim:
     """When masks disprove a face."""
 
-    share: float = 0.5
+    share: Annotated[float, within(0, 1, low_open=True, high_open=True)] = 0.5
     """Share of a face's coverage that must lie outside of a mask for a view to vote against it."""
-    views: int = 3
+    views: Annotated[int, at_least(1)] = 3
     """Views that must vote against a face; a single one is enough where all of the face is outside:
     what is of the object lies within its mask in every view."""
-    margin: int = 1
+    margin: Annotated[int, at_least(1)] = 1
     """Pixels that masks are grown by first: they are never exact, and coverage reaches a pixel
     beyond a face, without which faces seen edge on would go layer by layer."""
     hull: bool = False
     """Faces behind others are judged, too (the visual hull): of masks that show the whole object,
     also where something stands before it. Else only what is seen is, layer after layer."""
-    rounds: int = 0
+    rounds: Annotated[int, at_least(0)] = 0
     """Layers to take away at most; 0: until nothing changes."""
-    fewest: int = 20
+    fewest: Annotated[int, at_least(0)] = 20
     """Parts that are left with fewer faces than this go, too; 0: none."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise ValueError(f"share is {self.share:g}; expected one between 0 and 1")
-        for name, least in (("views", 1), ("margin", 1), ("rounds", 0), ("fewest", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected {least} or more")
+        check_fields(self)
 
 
 def without_disproved(

@@ -28,6 +28,12 @@ DrawWith = Annotated[
 """The renderer of a verb that draws."""
 
 
+def check_target(out: Path | None, dry_run: bool) -> None:
+    """Raise ValueError where no file to write is given, and not said that none is wanted."""
+    if out is None and not dry_run:
+        raise ValueError("give the file to write with -o, or --dry-run to write none")
+
+
 def check_free(path: Path, overwrite: bool) -> None:
     """Raise FileExistsError where there is something at a path that is not to be overwritten.
 

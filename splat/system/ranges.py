@@ -105,6 +105,12 @@ def _check_number(option: str, value: Any, range_: Range) -> None:
     raise ValueError(f"{option} is {shown}; expected {range_.text}{note}")
 
 
+def check_box(box: tuple[float, float, float, float, float, float] | None) -> None:
+    """Raise ValueError where a box that is given holds nothing."""
+    if box is not None and not all(a < b for a, b in zip(box[:3], box[3:], strict=True)):
+        raise ValueError(f"box is {box}; expected x y z of its low corner, then its high")
+
+
 @cache
 def _rules(kind: type[Any]) -> dict[str, Range | tuple[str, ...]]:
     """Ranges, or words that are allowed, of the fields of a dataclass, by name."""

@@ -24,7 +24,7 @@ from splat.strategies.sdf.coupling import NAME, Coupling, Weights
 from splat.strategies.sdf.field import Box, Field
 from splat.strategies.sdf.surface import Learned
 from splat.system.numbers import hint
-from splat.system.ranges import above, at_least
+from splat.system.ranges import above, at_least, check_box
 
 Six = tuple[float, float, float, float, float, float]
 
@@ -99,10 +99,7 @@ class Sdf(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.box is not None and not all(
-            low < high for low, high in zip(self.box[:3], self.box[3:], strict=True)
-        ):
-            raise ValueError(f"box is {self.box}; expected x y z of its low corner, then its high")
+        check_box(self.box)
         if not 0 <= self.learn_from <= self.mutual_from:
             raise ValueError(
                 f"learn_from is {self.learn_from} and mutual_from {self.mutual_from}; expected"

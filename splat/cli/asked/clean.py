@@ -9,8 +9,9 @@ from typing import Annotated
 import tyro
 
 from splat.cleanup.choices import Limits
-from splat.options.verbs import DrawOn, Json, Overwrite, Quiet
+from splat.options.verbs import DrawOn, Json, Overwrite, Quiet, check_target
 from splat.system.numbers import hint
+from splat.system.ranges import at_least, check_fields
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Clean:
     limits: Limits = field(default_factory=Limits)
     cameras: Annotated[Path | None, hint("those of the run")] = None
     """The cameras.json of a run: Gaussians that are drawn in none of them are removed too."""
-    views: int = 40
+    views: Annotated[int, at_least(0)] = 40
     """Most of these views that are asked which Gaussians float: nearer to a camera than anything
     is known to be, or in the free space before surfaces. Photos of a run speak for what they need.
     0: none is asked."""
@@ -41,7 +42,5 @@ class Clean:
     quiet: Quiet = False
 
     def __post_init__(self) -> None:
-        if self.out is None and not self.dry_run:
-            raise ValueError("give the file to write with -o, or --dry-run to write none")
-        if self.views < 0:
-            raise ValueError(f"views is {self.views}; expected how many to ask, or 0 for none")
+        check_fields(self, as_options=True)
+        check_target(self.out, self.dry_run)

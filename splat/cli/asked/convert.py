@@ -13,6 +13,7 @@ from splat.cli.asked.levels import check_level_steps
 from splat.formats.settings import Settings
 from splat.options.verbs import DrawOn, Json, Overwrite, Quiet
 from splat.system.numbers import hint
+from splat.system.ranges import at_least, check_fields, within
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,23 @@ class Convert:
     """The file to write; its ending says which format."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"]), hint("the second name")] = None
     """The same, as other verbs have it."""
-    sh_degree: Annotated[int | None, hint("as they are")] = None
+    sh_degree: Annotated[int | None, within(0, 3, default="as they are")] = None
     """Bands of harmonics to write, 0 to 3. The others are cut off, or with --cameras taken over by
     those that stay."""
-    time: Annotated[float | None, hint("all of the clip")] = None
+    time: Annotated[
+        float | None, within(0, 1, default="all of the clip", note="a part of the clip")
+    ] = None
     """Of Gaussians that move: the instant to write, 0 to 1 of the clip."""
-    instants: Annotated[int | None, hint("one file")] = None
+    instants: Annotated[int | None, at_least(2, default="one file", note="for one give --time")] = (
+        None
+    )
     """Of Gaussians that move: so many files, one an instant, numbered."""
     cameras: Annotated[Path | None, hint("none")] = None
     """The cameras.json of a run: harmonics are rounded for what these see, and both files are drawn
     from them."""
-    level_steps: Annotated[int | None, hint("1000 with --cameras, above 2M Gaussians 0")] = None
+    level_steps: Annotated[
+        int | None, at_least(0, default="1000 with --cameras, above 2M Gaussians 0")
+    ] = None
     """Of lod-meta.json and tileset.json: steps in which every coarser level is trained to draw what
     the finest one does from these cameras; 0: levels are merged only."""
     settings: Settings = field(default_factory=Settings)
@@ -50,6 +57,7 @@ class Convert:
     quiet: Quiet = False
 
     def __post_init__(self) -> None:
+        check_fields(self, as_options=True)
         check_instants(self.time, self.instants)
         check_level_steps(self.level_steps, self.file)
         if self.level_steps and self.cameras is None:
@@ -57,8 +65,6 @@ class Convert:
                 f"level-steps is {self.level_steps}, and there are no cameras to train levels from;"
                 " give --cameras RUN/cameras.json, or leave it out"
             )
-        if self.sh_degree is not None and self.sh_degree not in range(4):
-            raise ValueError(f"sh-degree is {self.sh_degree}; expected 0, 1, 2 or 3")
 
     @property
     def file(self) -> Path:

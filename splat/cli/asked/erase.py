@@ -9,8 +9,9 @@ from typing import Annotated
 import tyro
 
 from splat.cleanup.choices import Choice, Fill
-from splat.options.verbs import DrawOn, Json, Overwrite, Quiet
+from splat.options.verbs import DrawOn, Json, Overwrite, Quiet, check_target
 from splat.system.numbers import hint
+from splat.system.ranges import at_least, check_fields
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class Erase:
     filling: Fill = field(default_factory=Fill)
     cameras: Annotated[Path | None, hint("those of the run")] = None
     """The cameras.json of a run, for a file of Gaussians."""
-    views: int = 80
+    views: Annotated[int, at_least(1)] = 80
     """With --fill: most training views to look from, evenly spread."""
-    max_side: int = 800
+    max_side: Annotated[int, at_least(0)] = 800
     """Longest side of the pictures looked at, pixels; 0: as the cameras have it."""
     dry_run: bool = False
     """Say what would be removed, and write nothing."""
@@ -52,12 +53,8 @@ class Erase:
     quiet: Quiet = False
 
     def __post_init__(self) -> None:
-        if self.out is None and not self.dry_run:
-            raise ValueError("give the file to write with -o, or --dry-run to write none")
-        if self.views < 1 or self.max_side < 0:
-            raise ValueError(
-                f"views is {self.views} and max-side {self.max_side}; expected at least 1 and 0"
-            )
+        check_fields(self, as_options=True)
+        check_target(self.out, self.dry_run)
         if self.fill and self.choice.outside:
             raise ValueError(
                 "fill and outside are both given, and around what is kept there is nothing to fill;"

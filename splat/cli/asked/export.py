@@ -13,6 +13,7 @@ from splat.cli.asked.levels import check_level_steps
 from splat.formats.settings import Settings
 from splat.options.verbs import DrawOn, Json, Overwrite, Quiet
 from splat.system.numbers import hint
+from splat.system.ranges import at_least, check_fields, within
 
 
 @dataclass(frozen=True)
@@ -43,21 +44,25 @@ class Export:
     formats: Annotated[tuple[str, ...], hint("that of the file's name")] = ()
     """Formats to write, such as .spz .sog, or with --target-size or --max-loss to choose one of;
     their endings are added to the file's name."""
-    keep: Annotated[float | None, hint("all")] = None
+    keep: Annotated[float | None, within(0, 1, low_open=True, default="all")] = None
     """Share of the Gaussians to write: those that matter most to the pictures."""
-    sh_degree: Annotated[int | None, hint("as trained")] = None
+    sh_degree: Annotated[int | None, within(0, 3, default="as trained")] = None
     """Bands of harmonics to write, 0 to 3; what stays takes over what the others drew."""
-    refine: int = 0
+    refine: Annotated[int, at_least(0)] = 0
     """Steps of training after what is left out is gone, drawn as the file will be: it costs some
     seconds a hundred and gains back much of what was lost. It needs the photos."""
-    level_steps: Annotated[int | None, hint("1000, above 2M Gaussians 0")] = None
+    level_steps: Annotated[int | None, at_least(0, default="1000, above 2M Gaussians 0")] = None
     """Of lod-meta.json and tileset.json: steps in which every coarser level is trained to draw what
     the finest one does from the cameras of training; 0: levels are merged only, which is quicker
     and far from as good close up. No photo is needed."""
-    time: Annotated[float | None, hint("all of the clip")] = None
+    time: Annotated[
+        float | None, within(0, 1, default="all of the clip", note="a part of the clip")
+    ] = None
     """Of a scene that moves: the instant to write, 0 to 1 of the clip. Only .ply has a place for
     motion (the FTGS layout)."""
-    instants: Annotated[int | None, hint("one file")] = None
+    instants: Annotated[int | None, at_least(2, default="one file", note="for one give --time")] = (
+        None
+    )
     """Of a scene that moves: so many files, one an instant, evenly from the first to the last; they
     are numbered, as viewers that play sequences expect: frame_0000.ply, frame_0001.ply ..."""
     exposure_of: Annotated[str | None, hint("the mean of all photos")] = None
@@ -74,10 +79,7 @@ class Export:
     quiet: Quiet = False
 
     def __post_init__(self) -> None:
-        if self.keep is not None and not 0 < self.keep <= 1:
-            raise ValueError(f"keep is {self.keep:g}; expected a share above 0 and up to 1")
-        if self.sh_degree is not None and self.sh_degree not in range(4):
-            raise ValueError(f"sh-degree is {self.sh_degree}; expected 0, 1, 2 or 3")
+        check_fields(self, as_options=True)
         check_level_steps(self.level_steps, self.out)
         check_instants(self.time, self.instants)
         if self.instants and (self.target or self.refine or self.formats):
@@ -85,8 +87,6 @@ class Export:
                 f"instants is {self.instants}, and each file is of one; leave --target-size,"
                 " --max-loss, --refine and --formats out"
             )
-        if self.refine < 0:
-            raise ValueError(f"refine is {self.refine}; expected a number of steps, or 0")
         if self.target and (self.keep is not None or self.sh_degree is not None):
             raise ValueError(
                 "--target-size and --max-loss choose how many Gaussians and bands are kept; leave"

@@ -9,10 +9,6 @@ from splat import formats
 
 def check_level_steps(steps: int | None, out: Path) -> None:
     """Raise ValueError where steps of levels of detail are given that cannot be trained."""
-    if steps is None:
-        return
-    if steps < 0:
-        raise ValueError(f"level-steps is {steps}; expected a number of steps, or 0")
     if steps and not formats.has_levels(formats.suffix_of(out, written=True)):
         raise ValueError(
             f"level-steps is {steps}, and {out.name} holds no levels of detail; leave it out, or"

@@ -11,6 +11,7 @@ import tyro
 from splat.cleanup.choices import Box
 from splat.options.verbs import DrawOn, Json, Overwrite, Quiet
 from splat.system.numbers import hint
+from splat.system.ranges import at_least, check_box, check_fields, within
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,11 @@ class Mesh:
     by: Literal["auto", "sdf", "depth"] = "auto"
     """sdf: where a signed distance is zero that was trained beside the Gaussians; depth: fused from
     the depth that the Gaussians show to the cameras. auto: sdf where the run has one."""
-    refine: int = 0
+    refine: Annotated[int, at_least(0)] = 0
     """Of sdf: steps for which the distance first goes on learning, with finer splines, from the
     depth and the normals that the finished Gaussians show, and the photos' outlines (GS-ROR²'s
     second stage); 400 are some."""
-    resolution: int = 256
+    resolution: Annotated[int, at_least(8)] = 256
     """Cells along the longest side of the box."""
     box: Annotated[
         Box | None,
@@ -42,9 +43,9 @@ class Mesh:
     ] = None
     """The part of space to make a mesh of, in the frame of the photos' cameras: x y z of its low
     corner, then of its high one."""
-    truncation: float = 4.0
+    truncation: Annotated[float, at_least(1)] = 4.0
     """Of depth: cells before and behind a surface in which a view tells of its distance."""
-    keep_share: float = 0.02
+    keep_share: Annotated[float, within(0, 1)] = 0.02
     """Parts of the mesh of less than this share of the area of the largest one are left out."""
     masks: Annotated[str | None, tyro.conf.arg(metavar="FOLDER|auto"), hint("none")] = None
     """Leave out what masks of the object disprove: masks of a folder, called as the photos and
@@ -53,13 +54,13 @@ class Mesh:
     hull: bool = False
     """Of masks: also what other faces hide. For masks that show the whole object, even where
     something stands before it."""
-    faces: Annotated[int | None, hint("all")] = None
+    faces: Annotated[int | None, at_least(4, default="all")] = None
     """Triangles that the mesh may have, such as 100k."""
     cameras: Annotated[Path | None, hint("those of the run")] = None
     """The cameras.json of a run, to look at a file of Gaussians from."""
-    views: int = 120
+    views: Annotated[int, at_least(1)] = 120
     """Most cameras to look from, evenly spread over those there are."""
-    max_side: int = 800
+    max_side: Annotated[int, at_least(0)] = 800
     """Longest side of the pictures looked at, pixels; 0: as the cameras have it."""
     device: DrawOn = "auto"
     overwrite: Overwrite = False
@@ -67,20 +68,5 @@ class Mesh:
     quiet: Quiet = False
 
     def __post_init__(self) -> None:
-        box = self.box
-        if box is not None and not all(a < b for a, b in zip(box[:3], box[3:], strict=True)):
-            raise ValueError(f"box is {box}; expected x y z of its low corner, then of its high")
-        for name, least in (
-            ("resolution", 8),
-            ("refine", 0),
-            ("views", 1),
-            ("max_side", 0),
-            ("truncation", 1),
-        ):
-            if not getattr(self, name) >= least:
-                value = f"{name.replace('_', '-')} is {getattr(self, name)}"
-                raise ValueError(f"{value}; expected {least} or more")
-        if not 0 <= self.keep_share <= 1:
-            raise ValueError(f"keep-share is {self.keep_share:g}; expected a share from 0 to 1")
-        if self.faces is not None and self.faces < 4:
-            raise ValueError(f"faces is {self.faces}; expected 4 or more")
+        check_fields(self, as_options=True)
+        check_box(self.box)

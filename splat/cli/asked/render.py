@@ -10,6 +10,7 @@ import tyro
 
 from splat.options.verbs import DrawOn, DrawWith, Json, Overwrite, Quiet
 from splat.system.numbers import hint
+from splat.system.ranges import at_least, check_fields
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Render:
     path: str = "turntable"
     """turntable; along: smoothly through the cameras of the scene; views: just these cameras; or
     a JSON file of cameras (nerfstudio's camera path, or as cameras.json of a run)."""
-    frames: int = 120
+    frames: Annotated[int, at_least(1)] = 120
     """Pictures of turntable and along."""
     fps: float = 30
     """Pictures a second of a video."""
@@ -58,3 +59,6 @@ class Render:
     overwrite: Overwrite = False
     json: Json = False
     quiet: Quiet = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, as_options=True)

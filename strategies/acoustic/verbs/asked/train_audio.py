@@ -2,63 +2,52 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from splat.options.verbs import Quiet
+from splat.options.verbs import Json, Quiet
 from splat.strategies.acoustic.choices import Density
 from splat.system.numbers import hint
+from splat.system.ranges import above, at_least, check_fields, within
 
 
 @dataclass(frozen=True)
 class Taught:
     """What is asked of the training; a run that goes on has it from its start."""
 
-    steps: int = 800
+    steps: Annotated[int, at_least(1)] = 800
     """Steps, each over `batch` places."""
-    points: int = 250
+    points: Annotated[int, at_least(0)] = 250
     """Audio points at first: one in each cell of a grid over the surfaces. 0: none; the field knows
     how far away, where and how much in sight the source is, and no more."""
-    batch: int = 16
+    batch: Annotated[int, at_least(1)] = 16
     """Places of a step."""
-    share: float = 0.15
+    share: Annotated[float, within(0, 1, low_open=True)] = 0.15
     """Of what all points count for: those nearest to the listener that it hears by, and as many
     nearest to the source."""
-    dropped: float = 0.5
+    dropped: Annotated[float, within(0, 1, high_open=True)] = 0.5
     """Share of the points that a step does without, drawn anew each time."""
-    guidance_rate: float = 0.03
+    guidance_rate: Annotated[float, at_least(0)] = 0.03
     """Learning rate of guidance."""
-    network_rate: float = 2e-3
+    network_rate: Annotated[float, at_least(0)] = 2e-3
     """Learning rate of the networks."""
-    carrier_rate: float = 5e-2
+    carrier_rate: Annotated[float, at_least(0)] = 5e-2
     """Learning rate of the noise that all places share; 0: it stays flat noise."""
     no_adapt: bool = False
     """Leave guidance as the scene's Gaussians give it; the points stay as they are, too."""
     no_density: bool = False
     """Leave the points as they are, and learn their guidance."""
-    metres: Annotated[float | None, hint("from when sounds arrive, else 1")] = None
+    metres: Annotated[float | None, above(0, default="from when sounds arrive, else 1")] = None
     """Metres that one unit of the scene is."""
     seed: int = 0
     """Of the networks and of all draws."""
     density: Density = field(default_factory=Density)
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("points", 0), ("batch", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
-        for name in ("guidance_rate", "network_rate", "carrier_rate"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more")
-        if not 0 <= self.dropped < 1:
-            raise ValueError(f"dropped is {self.dropped}; expected 0 or more, less than 1")
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share is {self.share}; expected more than 0, and at most 1")
-        if self.metres is not None and not self.metres > 0:
-            raise ValueError(f"metres is {self.metres}; expected more than 0")
+        check_fields(self, as_options=True)
 
 
 @dataclass(frozen=True)
@@ -80,14 +69,12 @@ class TrainAudio:
     """Go on from the last checkpoint; it ends with the same bytes as if it had never stopped."""
     overwrite: bool = False
     """Replace what the run has learned to hear."""
-    threads: Annotated[int | None, hint("1, or as it was begun")] = None
+    threads: Annotated[int | None, at_least(1, default="1, or as it was begun")] = None
     """Threads. The parts are so small that more seldom help, and the last bits of results depend on
     it: with --resume, leave it as it was."""
-    json: bool = False
-    """Print the figures as JSON."""
+    json: Json = False
     quiet: Quiet = False
     taught: Taught = field(default_factory=Taught)
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads is {self.threads}; expected at least 1")
+        check_fields(self, as_options=True)

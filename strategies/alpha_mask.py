@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import max_pool2d
 
 from splat.core.edit import Drop, Edit
 from splat.core.families import merged_edits
@@ -24,6 +23,7 @@ from splat.core.objective import Objective
 from splat.core.schedule import at, due, dues, every
 from splat.core.step import Step
 from splat.core.strategy import Strategy, Wrapper, recycler
+from splat.rules.outlines import Beyond, Outlined, grown
 from splat.rules.window import add, rows_of
 from splat.system.ranges import at_least, within
 from splat.types import Batch, Needs, Rendered
@@ -40,28 +40,6 @@ _INSIDE = 128
 """Value of an outline from which a pixel is inside."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Outlined:
-    """1 in photos that have an outline, else 0."""
-
-    def __call__(self, rendered: Rendered, batch: Batch) -> Float[Tensor, "h w"]:
-        make = torch.zeros_like if batch.outline is None else torch.ones_like
-        return make(rendered.alpha.detach())
-
-
-@dataclass(frozen=True)
-class Beyond:
-    """How much of a pixel lies outside of the photo's outline, grown by `margin` pixels; 0 where
-    the photo has none."""
-
-    margin: Annotated[int, at_least(0)] = 1
-
-    def __call__(self, rendered: Rendered, batch: Batch) -> Float[Tensor, "h w"]:
-        if batch.outline is None:
-            return torch.zeros_like(rendered.alpha.detach())
-        return 1 - _grown(batch.outline, self.margin)
 
 
 @dataclass(frozen=True)
@@ -210,7 +188,7 @@ def beyond(rendered: Rendered, batch: Batch, margin: int) -> Bool[Tensor, "m"]:
     """
     camera, means = batch.camera, rendered.gaussians.means.detach()
     assert batch.outline is not None
-    outside = (_grown(batch.outline, margin) < _INSIDE / 255).to(torch.uint8).cpu().numpy()
+    outside = (grown(batch.outline, margin) < _INSIDE / 255).to(torch.uint8).cpu().numpy()
     away = torch.full((camera.height, camera.width), torch.inf)
     if not outside.all():
         import cv2  # lists of methods are sooner there without it
@@ -223,9 +201,3 @@ def beyond(rendered: Rendered, batch: Batch, margin: int) -> Bool[Tensor, "m"]:
     pixel = (v.where(inside, 0).long() * camera.width + u.where(inside, 0).long()).clamp_min(0)
     distance = away.to(means).flatten().index_select(0, pixel)
     return inside & rendered.visible & (distance > rendered.radii)
-
-
-def _grown(outline: Tensor, margin: int) -> Float[Tensor, "h w"]:
-    """An outline in [0, 1], moved outward by so many pixels."""
-    inside = outline.float()[None, None] / 255
-    return max_pool2d(inside, 2 * margin + 1, 1, margin)[0, 0]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from capsules import body_in_the_scene
 
 from splat import datasets, loop
 from splat.core.strategy import Fixed, Strategy
@@ -18,6 +19,7 @@ from splat.strategies.blur import BlurSplit
 from splat.strategies.error import ErrorBased
 from splat.strategies.floaters import Floaters
 from splat.strategies.forest import Forest
+from splat.strategies.garment import Garment
 from splat.strategies.igs import ImprovedGs
 from splat.strategies.lighthouse import Lighthouse
 from splat.strategies.mcmc import Mcmc
@@ -168,6 +170,15 @@ METHODS: dict[str, Strategy] = {
         Adc(grow_gradient=2e-3, **{**_EARLY, "reset_every": 0, "prune_opacity": 0.06}),
         grid=14,
         refill_at=150,
+    ),
+    "adc_garment": Garment(
+        Adc(cap=1300, grow_gradient=2e-3, **_EARLY),
+        body=body_in_the_scene(),
+        body_rows=90,
+        layer_weight=0.0,
+        prune_from=5,
+        prune_until=190,
+        prune_every=15,
     ),
     "scaffold": _SCAFFOLD,
     "scaffold_significance": Significance(_SCAFFOLD, "mass", at=(35, 155), keep=0.8, views=5),

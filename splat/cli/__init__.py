@@ -49,6 +49,10 @@ VERBS = {
         "splat.strategies.pool.verbs.volume",
         "write Gaussians as a volume, one for each place of a grid, or back",
     ),
+    "dress": (
+        "splat.strategies.garment.verbs.dress",
+        "put a garment on a body in another pose, or on another body",
+    ),
     "train-generator": (
         "splat.cli.train_generator",
         "train a generator of scenes on things with words",
@@ -103,6 +107,7 @@ ASKED = {
     "hear": "splat.strategies.acoustic.verbs.asked.hear:Hear",
     "relight": "splat.strategies.deferred.verbs.asked.relight:Relight",
     "volume": "splat.strategies.pool.verbs.asked.volume:Volume",
+    "dress": "splat.strategies.garment.verbs.asked.dress:Dress",
 }
 """What a verb is asked for, which help shows without loading what carries it out."""
 

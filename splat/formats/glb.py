@@ -25,16 +25,16 @@ Matrix = NDArray[np.float64]
 
 MOST = (1 << 32) - 1
 """Most bytes that a file may have: its length is a number of 32 bits."""
-FLOAT, BYTE = 5126, 5121
-"""float32 and uint8, as documents name them."""
+FLOAT, BYTE, SHORT, WORD = 5126, 5121, 5123, 5125
+"""float32, uint8, uint16 and uint32, as documents name them."""
 _HEADER = struct.Struct("<4sII")
 _CHUNK = struct.Struct("<I4s")
 OVERHEAD = _HEADER.size + 2 * _CHUNK.size
 """Bytes of a file beside its document and its binary block."""
 _LONGEST = 1 << 24
 """Bytes of JSON that are read: parsed, they may take twenty times as much."""
-_KINDS = {5120: "<i1", BYTE: "<u1", 5122: "<i2", 5123: "<u2", FLOAT: "<f4"}
-_WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
+_KINDS = {5120: "<i1", BYTE: "<u1", 5122: "<i2", SHORT: "<u2", WORD: "<u4", FLOAT: "<f4"}
+_WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _UNDERSTOOD = {
     "KHR_gaussian_splatting",
     "KHR_mesh_quantization",
@@ -86,7 +86,8 @@ class Glb:
         if not isinstance(name, str) or _WIDTHS.get(name) != width or kind is None:
             raise Broken(
                 f"has an accessor of type {shown(name)} and component type"
-                f" {record['componentType']}, expected {width} components of 8 or 16 bits, or float"
+                f" {record['componentType']}, expected {width} components of 8, 16 or 32 bits or"
+                " float"
             )
         if "sparse" in record or "bufferView" not in record:
             raise Broken("has an accessor without values of its own (sparse, or compressed)")
@@ -109,18 +110,24 @@ class Glb:
         if not array(self.document, "nodes"):
             yield from ((mesh, np.eye(4)) for mesh in range(len(array(self.document, "meshes"))))
             return
-        waiting = [(node, np.eye(4)) for node in reversed(self._roots())]
+        for _, _, matrix, node in self.nodes():
+            if "mesh" in node:
+                yield whole(node, "mesh"), matrix
+
+    def nodes(self) -> Iterator[tuple[int, int, Matrix, Record]]:
+        """Nodes of the scene, each after its parent: its number, that of its parent (-1: none),
+        the matrix [4, 4] that places it in the world, and itself."""
+        waiting = [(node, -1, np.eye(4)) for node in reversed(self._roots())]
         seen: set[int] = set()
         while waiting:
-            index, above = waiting.pop()
+            index, parent, above = waiting.pop()
             node = self.entry("nodes", index)
             if index in seen:
                 raise Broken(f"has node {index} in two places, expected a tree of nodes")
             seen.add(index)
             matrix = above @ _local(node)
-            waiting += [(child, matrix) for child in reversed(array(node, "children"))]
-            if "mesh" in node:
-                yield whole(node, "mesh"), matrix
+            waiting += [(child, index, matrix) for child in reversed(array(node, "children"))]
+            yield index, parent, matrix, node
 
     def _roots(self) -> list[Any]:
         """Nodes of the scene that is shown, or all that have no parent."""

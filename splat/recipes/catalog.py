@@ -143,6 +143,11 @@ PARTS: Mapping[str, tuple[str, str]] = {
         "As many Gaussians as a grid has places, each near its own: a scene as a volume (after the"
         " candidate pool of GVGEN, He et al., ECCV 2024).",
     ),
+    "garment": (
+        "splat.strategies.garment:Garment",
+        "A garment on a body: rows of the body stay as they are, those of the garment grow by their"
+        " own rules (after ClotheDreamer, Liu et al. 2024).",
+    ),
     "floaters": (
         "splat.strategies.floaters:Floaters",
         "Prune floaters: rows that views find alone in the free space before surfaces (ours).",

@@ -46,6 +46,8 @@ from splat.strategies.acoustic import sounds
 from splat.strategies.deferred import panorama
 from splat.strategies.deform import files as clip_files
 from splat.strategies.forest import files as forest_files
+from splat.strategies.garment import rig
+from splat.strategies.garment.body import read_pose
 from splat.strategies.pool import volume
 from splat.strategies.scaffold import files as anchor_files
 from splat.system.foreign import MOST_MEMORY
@@ -311,6 +313,13 @@ def _volume(_: Path, file: Path) -> Any:
     return found.gaussians, found.slots, found.lattice
 
 
+def _body(_: Path, file: Path) -> Any:
+    found = rig.read(file)
+    mesh = rig.read_mesh(file)
+    rows = (found.mesh.vertices, found.mesh.faces, found.parents, found.joints, found.weights)
+    return rows, found.names, found.axes, mesh.vertices, mesh.faces
+
+
 def _corpus(root: Path, _: Path) -> Any:
     found = object_files.read(root)
     rows = [found.rows(i) for i in range(len(found))]
@@ -432,6 +441,8 @@ READERS: tuple[Reader, ...] = (
     Reader("forest", tuple(map(s.forest, ("plain", "coded"))), (_forest,)),
     Reader("clip", tuple(map(s.clip, ("plain", "kept plain", "coded"))), (_clip,)),
     Reader("volume", (s.volume_file,), (_volume,)),
+    Reader("body", (s.body,), (_body,)),
+    Reader("pose", (s.pose,), (_of_file(read_pose),)),
     Reader("objects", (s.corpus,), (_corpus,)),
     Reader("generator", (s.generator_file,), (_generator,)),
     Reader("wav", (s.wav_file, s.wav_of_16_bits), (_sound,)),

@@ -25,6 +25,7 @@ import test_clip
 import test_export_html
 import test_prep_rig
 import torch
+from capsules import two_capsules
 from formats import some
 from methods import METHODS, job_of
 from PIL import Image
@@ -49,6 +50,7 @@ from splat.strategies.deform.coded import PlanesCoded
 from splat.strategies.deform.coding.store import write_clip
 from splat.strategies.forest import Forest
 from splat.strategies.forest.store import write_forest
+from splat.strategies.garment import rig
 from splat.strategies.pool import volume
 from splat.strategies.pool.lattice import Lattice
 from splat.strategies.scaffold import Scaffold
@@ -503,6 +505,18 @@ def volume_file(folder: Path) -> Targets:
     whole = volume.volume_of(some(9, 1), torch.arange(0, 27, 3), lattice)
     volume.write(whole, folder / "v.npz")
     return {"v.npz": "zip"}
+
+
+def body(folder: Path) -> Targets:
+    """Two short capsules with a bone each."""
+    rig.write(two_capsules(), folder / "b.glb")
+    return {"b.glb": "glb"}
+
+
+def pose(folder: Path) -> Targets:
+    """Turns of two bones."""
+    (folder / "p.json").write_text('{"lower": [0, 30, 0], "upper": [10.5, 0, -5]}')
+    return {"p.json": "json"}
 
 
 def corpus(folder: Path) -> Targets:

@@ -1,0 +1,1 @@
+"""What the verbs of garment are asked for."""

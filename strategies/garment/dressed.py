@@ -10,7 +10,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +29,7 @@ from splat.strategies.garment.body import Body
 from splat.strategies.garment.rows import rows_on, sampled
 from splat.system.files import replacing
 from splat.types import Camera, Frame, Gaussians
+from splat.types import joined as together
 
 Color = Callable[[Float[ndarray, "n 3"]], Float[ndarray, "n 3"]]
 FRAME = Frame((0.0, 0.0, 0.0), 1.0)
@@ -113,9 +114,7 @@ def _looking(
 def joined(parts: Sequence[Gaussians]) -> Gaussians:
     """Gaussians of body and garment as one set, features included."""
     features = [part.features for part in parts if part.features is not None]
-    names = ("means", "quats", "scales", "opacities", "colors")
-    columns = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-    return Gaussians(**columns, sh_degree=0, features=torch.cat(features))
+    return replace(together(parts), features=torch.cat(features))
 
 
 @torch.no_grad()

@@ -59,7 +59,8 @@ class Capsule:
         way = b - a
         along = (((points - a) @ way) / way.dot(way)).clamp(0, 1)
         radius = self.first + along * (self.last - self.first)
-        return (points - a - along[:, None] * way).norm(dim=1) - radius
+        away: Tensor = (points - a - along[:, None] * way).norm(dim=1) - radius
+        return away
 
 
 def _both(name: str) -> Sequence[tuple[str, int]]:

@@ -67,8 +67,8 @@ def read_base(folder: Path, targets: dict[str, float]) -> Base:
                 own += [[corners[0], *corners[k : k + 2]] for k in range(1, len(corners) - 1)]
         places = np.array(vertices, np.float64).reshape(-1, 3)
         groups = {name: np.array(own, np.int64).reshape(-1, 3) for name, own in faces.items()}
-        for name, own in groups.items():
-            if own.min(initial=0) < 0 or own.max(initial=0) >= len(places):
+        for name, index in groups.items():
+            if index.min(initial=0) < 0 or index.max(initial=0) >= len(places):
                 raise Broken(f"has a face of {shown(name)} beyond its {len(places):,} vertices")
         if "body" not in groups:
             raise Broken("has no group of faces called body")

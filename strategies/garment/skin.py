@@ -181,7 +181,8 @@ def polar(matrices: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 3 3"]:
     left, _, right = torch.linalg.svd(matrices)
     sign = torch.ones_like(left[:, 0])
     sign[:, 2] = torch.linalg.det(left @ right).sign()
-    return (left * sign[:, None]) @ right
+    turns: Tensor = (left * sign[:, None]) @ right
+    return turns
 
 
 def multiplied(a: Float[Tensor, "n 4"], b: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
@@ -196,11 +197,12 @@ def turned(sh: Float[Tensor, "n k 3"], turns: Float[Tensor, "n 3 3"]) -> Float[T
     degree = round(sh.shape[1] ** 0.5) - 1
     if not degree:
         return sh
-    ways = np.random.default_rng(0).normal(size=(_DIRECTIONS, 3))
-    ways = torch.from_numpy(ways / np.linalg.norm(ways, axis=1, keepdims=True))
+    draws = np.random.default_rng(0).normal(size=(_DIRECTIONS, 3))
+    ways = torch.from_numpy(draws / np.linalg.norm(draws, axis=1, keepdims=True))
     back = torch.linalg.pinv(_basis(ways, degree))
     before = _basis(torch.einsum("nij,di->ndj", turns, ways), degree)
-    return (back @ (before @ sh.double().cpu())).to(sh)
+    found: Tensor = back @ (before @ sh.double().cpu())
+    return found.to(sh)
 
 
 def _basis(ways: Float[Tensor, "*n 3"], degree: int) -> Float[Tensor, "*n k"]:

@@ -62,6 +62,7 @@ VERBS = {
         "splat.cli.train_teacher",
         "train a teacher of pictures on things with words",
     ),
+    "dream": ("splat.cli.dream", "make or restyle Gaussians under the guidance of a teacher"),
     "convert": ("splat.cli.convert", "write a file of Gaussians in another format"),
     "clean": ("splat.cli.clean", "take floaters and other debris out of a file of Gaussians"),
     "erase": (
@@ -96,6 +97,7 @@ ASKED = {
     "train-generator": "splat.cli.asked.train_generator:TrainGenerator",
     "generate": "splat.cli.asked.generate:Generate",
     "train-teacher": "splat.cli.asked.train_teacher:TrainTeacher",
+    "dream": "splat.cli.asked.dream:Dream",
     "convert": "splat.cli.asked.convert:Convert",
     "clean": "splat.cli.asked.clean:Clean",
     "erase": "splat.cli.asked.erase:Erase",

@@ -41,6 +41,7 @@ EXTRAS = {
     "rerun": 690,
     "usd": 217,
     "notebooks": 77,
+    "dream": 242,
     "site": 126,
     "ray": 212,
     "studio": 245,

@@ -1,10 +1,11 @@
-"""What is asked of the training of a teacher, which help reads without torch."""
+"""What is asked of the training of a teacher, and of a dream, which help reads without torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
+from splat.system.numbers import hint
 from splat.system.ranges import above, at_least, check_fields, within
 
 
@@ -29,3 +30,48 @@ class Schooling:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+
+FROM_NOTHING, FROM_A_START = (0.98, 0.4), (0.6, 0.2)
+"""Latest times of noise at the beginning and at the end."""
+
+
+@dataclass(frozen=True)
+class Dreamt:
+    """What is asked of a dream; one that goes on has it from its start."""
+
+    steps: Annotated[int, at_least(1)] = 800
+    """Steps, each from another camera."""
+    points: Annotated[int, at_least(1)] = 2000
+    """Gaussians to begin with, where nothing is started from."""
+    guidance: Annotated[float, at_least(0)] = 7.5
+    """How much the text counts; 1: no more than the teacher has learned. Large values make strong
+    colours and simple things."""
+    instead: str = ""
+    """A text to lead away from, in place of none at all."""
+    most: Annotated[
+        float | None, within(0, 1, low_open=True, high_open=True), hint("0.98, with --start 0.6")
+    ] = None
+    """Latest time of noise at the beginning, 0 to 1: how much may change."""
+    last: Annotated[
+        float | None, within(0, 1, low_open=True, high_open=True), hint("0.4, with --start 0.2")
+    ] = None
+    """The same at the end, to which it falls."""
+    keep: Annotated[float, at_least(0)] = 0.0
+    """Weight of what --start looks like from each camera, beside what the teacher says."""
+    rate: Annotated[float, above(0)] = 1.0
+    """Factor on all learning rates."""
+    schedule: Literal["scaled", "published"] = "scaled"
+    """Whether step numbers of the strategy, which are for 30,000 steps, are fitted to these, or
+    taken as they stand."""
+    seed: Annotated[int, at_least(0)] = 0
+    """Of all draws: the same makes the same bytes."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def times(self, *, started: bool) -> tuple[float, float]:
+        """Latest times at the beginning and at the end."""
+        most, last = FROM_A_START if started else FROM_NOTHING
+        most = most if self.most is None else self.most
+        return most, min(last, most) if self.last is None else self.last

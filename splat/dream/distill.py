@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import torch
@@ -62,6 +62,8 @@ class Distilled(Objective):
     rows: Literal["all", "free"] = "all"
     ball: Ball = Ball()
     """What nearness is measured in."""
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    """What is up in the scene, of unit length; the teacher is told of cameras as if it were z."""
     purpose: str = "distilled"
     """Name of its random stream: two such terms of a run have noise of their own."""
 
@@ -103,7 +105,8 @@ class Distilled(Objective):
         noise = torch.randn(latent.shape, generator=draw, device=device, dtype=latent.dtype)
         signal = self.teacher.signal(time)
         noisy = signal**0.5 * latent + (1 - signal) ** 0.5 * noise
-        said, free = self.teacher.noise(noisy, time, (self.text, self.instead), camera)
+        texts = (self.text, self.instead)
+        said, free = self.teacher.noise(noisy, time, texts, upright(camera, self.up))
         away: Tensor = free + self.scale * (said - free)
         return (1 - signal) * (away - noise)
 
@@ -128,6 +131,21 @@ class Distilled(Objective):
             gaussians = gaussians.take(free_slots(~held, gaussians.source, step.model.slots))
         behind = torch.tensor(self.teacher.background, device=gaussians.means.device)
         return step.render(gaussians, step.batch.camera, self.needs, behind)
+
+
+def upright(camera: Camera, up: tuple[float, float, float]) -> Camera:
+    """A camera in the world turned, by the shortest way, so that `up` is z."""
+    x, y, z = up
+    if z > 1 - 1e-9:
+        return camera
+    # About the cross product of up and z, (y, -x, 0); half around x where up is -z.
+    cross = torch.tensor([[0, 0, -x], [0, 0, -y], [x, y, 0]], dtype=torch.float64)
+    turn = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
+    if z > -1 + 1e-9:
+        turn = torch.eye(3, dtype=torch.float64) + cross + cross @ cross / (1 + z)
+    matrix = camera.world_to_camera.clone()
+    matrix[:3, :3] = (matrix[:3, :3].double().cpu() @ turn.T).to(matrix)
+    return replace(camera, world_to_camera=matrix)
 
 
 def free_slots(free: Bool[Tensor, "rows"], source: Tensor | None, slots: int) -> Bool[Tensor, "n"]:

@@ -19,6 +19,8 @@ DISTANCE = 1.9
 """From the centre of the ball, in its radii: what is within two thirds of it is in the picture."""
 LOWEST, HIGHEST = -0.2, 0.9
 """Angles above the horizon, radians."""
+ROUND = 16
+"""Cameras that strategies look from."""
 
 
 def around(ball: Ball, azimuth: float, elevation: float, size: int, index: int = 0) -> Camera:
@@ -53,6 +55,11 @@ class Orbit:
 
     def __call__(self, number: int) -> Batch:
         return self._batch(self.camera(number))
+
+    @property
+    def cameras(self) -> list[Camera]:
+        """Those that strategies look from: all around, of one height."""
+        return self.round(ROUND)
 
     def camera(self, number: int) -> Camera:
         """The camera of a step: directions are even over the sphere between the elevations."""

@@ -71,6 +71,13 @@ def dtype(request: pytest.FixtureRequest) -> Iterator[torch.dtype]:
 
 
 @pytest.fixture
+def one_torch_thread() -> Iterator[None]:
+    """As in a run: small tensors are slower on more, which only wait for each other."""
+    with kernels.one_torch_thread():
+        yield
+
+
+@pytest.fixture
 def threads() -> Iterator[None]:
     """For tests that set the number of threads."""
     before = kernels.threads()

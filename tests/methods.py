@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -31,15 +32,12 @@ from splat.strategies.smoothing import Smoothing
 from splat.strategies.taming import Taming
 from splat.training.prepare import Job, prepare
 
-_EARLY: dict[str, Any] = {
-    "prune_share": 0.5,
-    "refine_from": 10,
-    "refine_until": 150,
-    "refine_every": 20,
-    "reset_every": 45,
-    "reset_until": 50,
-}
-_MCMC = Mcmc(cap=2500, refine_from=10, refine_until=150, refine_every=20, growth=1.6)
+_REFINED: dict[str, Any] = {"refine_from": 10, "refine_until": 150, "refine_every": 20}
+_RESET: dict[str, Any] = {"reset_every": 45, "reset_until": 50}
+_EARLY: dict[str, Any] = {"prune_share": 0.5, **_REFINED, **_RESET}
+_LATE: dict[str, Any] = {**_REFINED, "refine_until": 190, "grow_until": 120, "run_steps": 200}
+_ADC = Adc(cap=1000, grow_gradient=2e-3, **_EARLY)
+_MCMC = Mcmc(cap=2500, growth=1.6, **_REFINED)
 _SCAFFOLD = Scaffold(
     cap=1500,
     grow_gradient=5e-5,
@@ -48,13 +46,11 @@ _SCAFFOLD = Scaffold(
     prune_opacity=0.3,
     seen_share=0.5,
     observe_from=5,
-    refine_from=10,
-    refine_until=150,
-    refine_every=20,
+    **_REFINED,
 )
 METHODS: dict[str, Strategy] = {
     "fixed": Fixed(),
-    "adc": Adc(cap=1000, grow_gradient=2e-3, **_EARLY),
+    "adc": _ADC,
     "adc_revised": Adc(
         cap=800,
         absgrad=True,
@@ -65,18 +61,16 @@ METHODS: dict[str, Strategy] = {
         pause_after_reset=10,
         **_EARLY,
     ),
-    "adc_lighthouse": Lighthouse(Adc(cap=1000, grow_gradient=2e-3, **_EARLY)),
+    "adc_lighthouse": Lighthouse(_ADC),
     "adc_alpha_mask": AlphaMask(
-        Adc(cap=1000, grow_gradient=2e-3, **_EARLY),
+        _ADC,
         hull=True,
         prune_from=5,
         prune_until=190,
         prune_every=15,
     ),
     "mcmc": _MCMC,
-    "adc_significance": Significance(
-        Adc(cap=1000, grow_gradient=2e-3, **_EARLY), "squared", at=(25, 50), keep=0.7, views=5
-    ),
+    "adc_significance": Significance(_ADC, "squared", at=(25, 50), keep=0.7, views=5),
     "mcmc_recycle": Significance(_MCMC, "mass", at=(35, 155), keep=0.8, how="recycle"),
     "mcmc_shrink": Significance(_MCMC, "most", at=(95, 155), below=0.05, how="shrink"),
     "mrnf": Mrnf(
@@ -84,11 +78,7 @@ METHODS: dict[str, Strategy] = {
         grow_share=0.2,
         edge=0.25,
         opacity_leak=0.02,
-        grow_until=120,
-        refine_from=10,
-        refine_until=190,
-        refine_every=20,
-        run_steps=200,
+        **_LATE,
     ),
     "igs": ImprovedGs(
         cap=1500,
@@ -97,11 +87,8 @@ METHODS: dict[str, Strategy] = {
         early_at=8,
         recover_after=15,
         recover_until=70,
-        reset_every=45,
-        reset_until=50,
-        refine_from=10,
-        refine_until=150,
-        refine_every=20,
+        **_RESET,
+        **_REFINED,
     ),
     "taming": Taming(
         cap=1500,
@@ -110,11 +97,8 @@ METHODS: dict[str, Strategy] = {
         prune_opacity=0.05,
         prune_size=0.5,
         prune_until=100,
-        reset_every=45,
-        reset_until=50,
-        refine_from=10,
-        refine_until=150,
-        refine_every=20,
+        **_RESET,
+        **_REFINED,
     ),
     "mini": Significance(
         BlurSplit(
@@ -136,34 +120,24 @@ METHODS: dict[str, Strategy] = {
         error="ssim",
         grow_share=0.2,
         opacity_leak=0.002,
-        refine_from=10,
-        refine_until=150,
-        refine_every=20,
+        **_REFINED,
     ),
-    "adc_floaters": Floaters(
-        Adc(cap=1000, grow_gradient=2e-3, **_EARLY), at=(35, 75), share=0.1, views=6
-    ),
+    "adc_floaters": Floaters(_ADC, at=(35, 75), share=0.1, views=6),
     "mcmc_floaters": Floaters(_MCMC, at=(35, 155), share=0.1, alone=0.1, views=6),
     "mcmc_smoothing": Smoothing(_MCMC, look_every=50),
-    "adc_smoothing": Smoothing(Adc(cap=1000, grow_gradient=2e-3, **_EARLY), 0.5, every=5),
+    "adc_smoothing": Smoothing(_ADC, 0.5, every=5),
     "forest": Forest(
         cap=1200,
         grow_share=0.2,
         opacity_leak=0.02,
-        grow_until=120,
-        refine_from=10,
-        refine_until=190,
-        refine_every=20,
-        run_steps=200,
+        **_LATE,
     ),
     "forest_gradient": Forest(
         cap=1200,
         grow="gradient",
         grow_gradient=2e-3,
         grow_until=120,
-        refine_from=10,
-        refine_until=150,
-        refine_every=20,
+        **_REFINED,
         run_steps=200,
     ),
     "adc_pool": Pool(
@@ -202,6 +176,13 @@ def job_of(
     )
     torch.set_num_threads(1)
     return prepare(datasets.load(folder), strategy, options, state)
+
+
+def state_of(run: loop.Run) -> bytes:
+    """All that a run is made of, as bytes."""
+    file = io.BytesIO()
+    torch.save(dict(run.model.state_dict()), file)
+    return file.getvalue()
 
 
 def ends_with_and_without_a_break(

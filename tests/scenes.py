@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from splat.photos.lens import distort
 from splat.photos.photo import photograph
@@ -67,13 +68,29 @@ def shots(count: int = 9, **options: Any) -> list[Shot]:
 def looking(angle: float, distance: float) -> Array:
     """World to camera of a camera at this angle of a ring in the x-z plane, a little above it."""
     position = distance * np.array([np.sin(angle), -0.3, -np.cos(angle)])
-    forward = -position / np.linalg.norm(position)
-    right = np.cross(np.array([0.0, 1.0, 0.0]), forward)
+    return facing(position, np.zeros(3), (0.0, -1.0, 0.0))
+
+
+def facing(eye: Array, at: Array, up: Sequence[float] = (0.0, 0.0, 1.0)) -> Array:
+    """World to camera of a camera at `eye` that looks at a point."""
+    forward = (at - eye) / np.linalg.norm(at - eye)
+    right = np.cross(forward, up)
     right /= np.linalg.norm(right)
     pose = np.eye(4)
     pose[:3, :3] = np.stack([right, np.cross(forward, right), forward])
-    pose[:3, 3] = -pose[:3, :3] @ position
+    pose[:3, 3] = -pose[:3, :3] @ eye
     return pose
+
+
+def unprojected(camera: Camera, depth: Tensor) -> Tensor:
+    """World points of the pixels' centres, float64 [h, w, 3]."""
+    v, u = torch.meshgrid(
+        torch.arange(camera.height) + 0.5, torch.arange(camera.width) + 0.5, indexing="ij"
+    )
+    pixels = torch.stack([u, v, torch.ones_like(u)], -1).double()
+    local = pixels @ camera.K.double().inverse().T * depth.double()[..., None]
+    pose = camera.world_to_camera.double()
+    return (local - pose[:3, 3]) @ pose[:3, :3]
 
 
 def dot(x: float, y: float, sigma: float = 2.0) -> npt.NDArray[np.uint8]:

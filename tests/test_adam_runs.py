@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from methods import METHODS, job_of
+from methods import METHODS, job_of, state_of
 from steps import assert_consistent
 from torch import Tensor
 
@@ -28,12 +27,6 @@ Outcome = Any
 THRIFTY: dict[str, Any] = {"adam": "visible", "moments": "bfloat16", "harmonics_every": 4}
 SAVED, STEPS = 31, 60
 """Saved between two moves of the harmonics, and between two edits."""
-
-
-def state_of(run: Run) -> bytes:
-    file = io.BytesIO()
-    torch.save(dict(run.model.state_dict()), file)
-    return file.getvalue()
 
 
 def job_on(folder: Path, strategy: Strategy, **options: Any) -> Job:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from methods import METHODS, job_of
+from methods import METHODS, job_of, state_of
 
 from splat.conformance.checks import check_strategy
 from splat.core.strategy import Strategy
-from splat.loop import Run, train
+from splat.loop import train
 from splat.strategies.budget import Budget
 from splat.strategies.deferred import Deferred
 from splat.strategies.freeze import Freeze
@@ -72,13 +70,6 @@ def test_contract(name: str, tiny_folder: Path) -> None:
     assert not [each for each in found if not each.passed]
     edits = int(next(each.said for each in found if each.check == "rows").split()[1])
     assert edits >= (0 if name == "fixed" else 4)
-
-
-def state_of(run: Run) -> bytes:
-    """All that a run is made of, as bytes."""
-    file = io.BytesIO()
-    torch.save(dict(run.model.state_dict()), file)
-    return file.getvalue()
 
 
 def test_another_seed_is_another_run(tiny_folder: Path) -> None:

@@ -25,7 +25,6 @@ from torch import Tensor
 
 from splat import kernels, loop
 from splat.core import Cloud
-from splat.datasets import demo
 from splat.kernels.crossing import needed, optional
 from splat.render.native import NativeRenderer
 from splat.types import Contributions, Gaussians
@@ -364,15 +363,6 @@ def test_pictures_by_chance(emulated: ModuleType) -> None:
     assert "pictures with broken rows" in done.stdout
 
 
-@pytest.fixture(scope="module")
-def small_folder(request: pytest.FixtureRequest) -> Path:
-    """9 pictures of 48 x 36 pixels and 240 points; not to be written to."""
-    cache = request.config.cache
-    assert cache is not None
-    size = {"views": 9, "width": 48, "height": 36, "samples": 2, "points": 240}
-    return demo.cached(cache.mkdir("splat-demo"), **size)
-
-
 def trained(folder: Path, steps: int) -> tuple[float, Cloud]:
     """PSNR over all training views, drawn by the CPU's double build, and the rows."""
     job = job_of(folder, METHODS["fixed"], steps=steps)
@@ -400,11 +390,11 @@ def leaves_of(gaussians: Gaussians) -> Gaussians:
 
 @pytest.mark.slow
 def test_three_hundred_steps_end_where_the_cpu_does(
-    small_folder: Path, request: pytest.FixtureRequest
+    trial_folder: Path, request: pytest.FixtureRequest
 ) -> None:
-    on_cpu, rows = trained(small_folder, 300)
+    on_cpu, rows = trained(trial_folder, 300)
     request.getfixturevalue("by_cuda")
-    on_cuda, others = trained(small_folder, 300)
+    on_cuda, others = trained(trial_folder, 300)
     assert on_cpu > 15 and abs(on_cuda - on_cpu) <= 0.2, (on_cuda, on_cpu)
     # The same to a rounding at first, not to the bit: these were other kernels.
     assert not torch.equal(rows["mean"], others["mean"])

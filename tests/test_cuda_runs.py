@@ -40,18 +40,6 @@ AWAY = {"adam": "visible", "offload": True}
 CUDA = torch.device("cuda")
 
 
-@pytest.fixture(scope="module")
-def small_folder(request: pytest.FixtureRequest) -> Path:
-    """9 pictures of 48 x 36 pixels and 240 points; not to be written to."""
-    from splat.datasets import demo
-
-    cache = request.config.cache
-    assert cache is not None
-    return demo.cached(
-        cache.mkdir("splat-demo"), views=9, width=48, height=36, samples=2, points=240
-    )
-
-
 def trained(folder: Path, strategy: Strategy, steps: int, **more: object) -> Job:
     job = job_of(folder, strategy, steps=steps, device="cuda", resolution="full", **more)
     with closing(job):
@@ -59,20 +47,20 @@ def trained(folder: Path, strategy: Strategy, steps: int, **more: object) -> Job
     return job
 
 
-def test_mrnf_refines_what_is_offloaded(small_folder: Path) -> None:
+def test_mrnf_refines_what_is_offloaded(trial_folder: Path) -> None:
     """Its check for broken rows looks at columns of two devices."""
-    job = trained(small_folder, METHODS["mrnf"], 40, **AWAY)
+    job = trained(trial_folder, METHODS["mrnf"], 40, **AWAY)
     cloud = job.run.model.cloud
     assert cloud["sh"].device.type == "cpu" and cloud["mean"].is_cuda
     assert len(cloud) != cloud.began
 
 
 def test_a_run_that_was_offloaded_is_finished(
-    splat: Callable[..., Outcome], small_folder: Path
+    splat: Callable[..., Outcome], trial_folder: Path
 ) -> None:
     """Floaters are looked for among Gaussians that lie in the machine's memory."""
     told = splat(
-        "train", small_folder, "--device", "cuda", "--adam", "visible", "--offload", "--steps", 12,
+        "train", trial_folder, "--device", "cuda", "--adam", "visible", "--offload", "--steps", 12,
         "--out", "run", "adc",
     )  # fmt: skip
     assert told.code == 0, told.said
@@ -99,8 +87,8 @@ class OfTheCpu(Fixed):
 
 
 @pytest.mark.parametrize("more", [{}, AWAY])
-def test_row_numbers_may_lie_on_the_cpu(small_folder: Path, more: dict[str, object]) -> None:
-    cloud = trained(small_folder, OfTheCpu(), 3, **more).run.model.cloud
+def test_row_numbers_may_lie_on_the_cpu(trial_folder: Path, more: dict[str, object]) -> None:
+    cloud = trained(trial_folder, OfTheCpu(), 3, **more).run.model.cloud
     assert len(cloud) == cloud.began
     assert torch.allclose(cloud["mean"][5].cpu(), torch.ones(3), atol=1e-3)  # the row that was 7
 
@@ -130,30 +118,30 @@ def test_edits_that_name_no_rows_are_merged_where_the_cloud_is() -> None:
     assert cloud["mean"][:, 0].tolist() == [0, 1, 1, 1]
 
 
-def test_mcmc_is_finished_for_a_format(small_folder: Path) -> None:
+def test_mcmc_is_finished_for_a_format(trial_folder: Path) -> None:
     """Its noise, which names no rows, meets the pruning of the end in one edit."""
     job = trained(
-        small_folder, METHODS["mcmc"], 24, finish_for=".spz", finish_keep=0.5, finish_share=0.5
+        trial_folder, METHODS["mcmc"], 24, finish_for=".spz", finish_keep=0.5, finish_share=0.5
     )
     assert job.run.model.cloud["mean"].isfinite().all()
 
 
 def test_anchors_are_measured_on_the_cpu(
-    splat: Callable[..., Outcome], small_folder: Path, tmp_path: Path
+    splat: Callable[..., Outcome], trial_folder: Path, tmp_path: Path
 ) -> None:
     """`--device auto` means the CPU where only the CPU can do it."""
     common = ("--device", "cuda", "--steps", 6, "--out", "run")
-    assert splat("train", small_folder, *common, "scaffold").code == 0
-    told = splat("eval", Path("run") / "scene.anchors", "--scene", small_folder, "--json")
+    assert splat("train", trial_folder, *common, "scaffold").code == 0
+    told = splat("eval", Path("run") / "scene.anchors", "--scene", trial_folder, "--json")
     assert told.code == 0, told.said
     assert json.loads(told.out)["device"] == "cpu"
-    told = splat("eval", Path("run") / "scene.anchors", "--scene", small_folder, "--device", "cuda")
+    told = splat("eval", Path("run") / "scene.anchors", "--scene", trial_folder, "--device", "cuda")
     assert told.code == 2 and "on the CPU only; leave --device cuda out" in told.said
 
 
-def test_photos_come_from_pinned_memory(small_folder: Path) -> None:
+def test_photos_come_from_pinned_memory(trial_folder: Path) -> None:
     """From the second time on that one is shown, no copy of it waits."""
-    job = job_of(small_folder, Fixed(), steps=40, device="cuda", resolution="full")
+    job = job_of(trial_folder, Fixed(), steps=40, device="cuda", resolution="full")
     with closing(job):
         count = len(job.photos)
         for step in range(count):
@@ -171,9 +159,9 @@ def test_photos_come_from_pinned_memory(small_folder: Path) -> None:
         assert all(torch.equal(job.photos.batch(i).pixels.cpu(), on_cpu[i]) for i in range(count))
 
 
-def test_a_checkpoint_opens_without_cuda(small_folder: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_opens_without_cuda(trial_folder: Path, tmp_path: Path) -> None:
     """By plain torch, as the page on files says: it holds tensors of the CPU."""
-    job = trained(small_folder, METHODS["scaffold"], 3)
+    job = trained(trial_folder, METHODS["scaffold"], 3)
     checkpoint.save(job.run, tmp_path / "saved.pt")
     held = torch.load(tmp_path / "saved.pt", weights_only=True)
     parts, tensors = [held], []
@@ -187,7 +175,7 @@ def test_a_checkpoint_opens_without_cuda(small_folder: Path, tmp_path: Path) -> 
 
 
 def test_two_processes_train_one_run(
-    small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trial_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What they tell each other is of the CPU: a tensor of a GPU would go to the first one.
 
@@ -197,7 +185,7 @@ def test_two_processes_train_one_run(
         monkeypatch.setenv(pretend.WANTED, "2")
     elif torch.cuda.device_count() < 2:
         pytest.skip("needs two GPUs")
-    command = ["-m", "splat", "train", small_folder, "--device", "cuda", "--steps", 12]
+    command = ["-m", "splat", "train", trial_folder, "--device", "cuda", "--steps", 12]
     started = ranks.started(2, [*map(str, command), "--out", str(tmp_path / "run"), "adc"])
     said = [part.communicate(timeout=300)[0] for part in started]
     assert [part.returncode for part in started] == [0, 0], "\n".join(said)
@@ -207,11 +195,11 @@ def test_two_processes_train_one_run(
 
 @pytest.mark.parametrize("name", ["mcmc"])
 def test_a_resumed_run_ends_in_the_same_bytes(
-    name: str, small_folder: Path, tmp_path: Path
+    name: str, trial_folder: Path, tmp_path: Path
 ) -> None:
     """As on the CPU: our kernels add up in a fixed order."""
     more = {"device": "cuda", "renderer": "native", "resolution": "full"}
-    one, two = ends_with_and_without_a_break(small_folder, tmp_path, METHODS[name], 33, 60, **more)
+    one, two = ends_with_and_without_a_break(trial_folder, tmp_path, METHODS[name], 33, 60, **more)
     assert one == two
 
 

@@ -50,18 +50,6 @@ AWAY = {"adam": "visible", "offload": True}
 Splat = Callable[..., Outcome]
 
 
-@pytest.fixture(scope="module")
-def small_folder(request: pytest.FixtureRequest) -> Path:
-    """9 pictures of 48 x 36 pixels and 240 points; not to be written to."""
-    from splat.datasets import demo
-
-    cache = request.config.cache
-    assert cache is not None
-    return demo.cached(
-        cache.mkdir("splat-demo"), views=9, width=48, height=36, samples=2, points=240
-    )
-
-
 def begun(folder: Path, strategy: Strategy, steps: int, device: str = "cuda", **more: Any) -> Job:
     drawn_by = pretend.quick_renderer() if device == "cuda" else "native"
     more = {"resolution": "full", "exposure": "off", "renderer": drawn_by, **more}
@@ -81,7 +69,7 @@ def sound(job: Job) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_method_trains_as_on_the_cpu_and_goes_on(
-    name: str, small_folder: Path, tmp_path: Path
+    name: str, trial_folder: Path, tmp_path: Path
 ) -> None:
     saved = tmp_path / "saved.pt"
 
@@ -91,21 +79,21 @@ def test_a_method_trains_as_on_the_cpu_and_goes_on(
 
     counts = {}
     for device in ("cpu", "cuda"):
-        with closing(begun(small_folder, CASES[name], STEPS, device)) as job:
+        with closing(begun(trial_folder, CASES[name], STEPS, device)) as job:
             job.run.watchers = [save] if device == "cuda" else []
             loop.train(job.run)
             counts[device] = len(job.run.model.cloud)
     ended = sound(job)
     assert abs(counts["cuda"] - counts["cpu"]) <= SIMILAR * counts["cpu"], counts
     state = dict(checkpoint.load(saved))
-    with closing(begun(small_folder, CASES[name], STEPS, state=dict(state))) as again:
+    with closing(begun(trial_folder, CASES[name], STEPS, state=dict(state))) as again:
         loop.train(again.run)
     if torch.cuda.get_device_name() == "pretended GPU":  # whose sums are in a fixed order
         assert all(torch.equal(values, ended[each]) for each, values in sound(again).items())
     model = again.run.model
     may_be_offloaded = model.rows_are_gaussians and "sh" in model.cloud and name != "deferred"
     more = {"renderer": "native", **(AWAY if may_be_offloaded else {})}
-    with closing(begun(small_folder, CASES[name], STEPS, state=state, **more)) as other:
+    with closing(begun(trial_folder, CASES[name], STEPS, state=state, **more)) as other:
         loop.train(other.run)
     sound(other)
     assert other.run.model.cloud.kept_away == may_be_offloaded
@@ -129,9 +117,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_an_option(name: str, small_folder: Path) -> None:
+def test_an_option(name: str, trial_folder: Path) -> None:
     strategy = METHODS["adc_revised"]
-    with closing(begun(small_folder, strategy, 16, renderer="native", **OPTIONS[name])) as job:
+    with closing(begun(trial_folder, strategy, 16, renderer="native", **OPTIONS[name])) as job:
         loop.train(job.run)
         sound(job)
 
@@ -150,7 +138,7 @@ def test_what_moves(clip_folder: Path, strategy: Strategy) -> None:
         sound(job)
 
 
-def test_every_verb(splat: Splat, small_folder: Path) -> None:
+def test_every_verb(splat: Splat, trial_folder: Path) -> None:
     """Of one run with all that is learned beside the scene."""
 
     def done(*arguments: object) -> str:
@@ -159,7 +147,7 @@ def test_every_verb(splat: Splat, small_folder: Path) -> None:
         return told.out
 
     sensor = ("--exposure", "affine", "--refine-poses", "--renderer", pretend.quick_renderer())
-    done("train", small_folder, "--steps", 12, "--out", "run", *sensor, "mcmc", "--cap", 400)
+    done("train", trial_folder, "--steps", 12, "--out", "run", *sensor, "mcmc", "--cap", 400)
     done("resume", "run", "--steps", 18)
     assert json.loads(done("eval", "run", "--json", "--net", "none"))["psnr"] > 8
     metrics = json.loads(Path("run/metrics.json").read_text())
@@ -167,7 +155,7 @@ def test_every_verb(splat: Splat, small_folder: Path) -> None:
     done("export", "run", "-o", "scene.sog")
     done("export", "run", "-o", "small.ply", "--keep", 0.5, "--refine", 5)
     done("convert", "small.ply", "small.spz")
-    done("eval", "small.ply", "--scene", small_folder, "--json", "--net", "none")
+    done("eval", "small.ply", "--scene", trial_folder, "--json", "--net", "none")
     done("clean", "small.ply", "-o", "clean.ply")
     box = ("--box", -1, -1, -1, 1, 1, 1)
     done("mesh", "run", "-o", "mesh.ply", "--resolution", 24, *box)
@@ -178,11 +166,11 @@ def test_every_verb(splat: Splat, small_folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def watched(small_folder: Path) -> Iterator[tuple[Live, Chronicle]]:
+def watched(trial_folder: Path) -> Iterator[tuple[Live, Chronicle]]:
     """A run that was watched, as the viewer sees it."""
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    with closing(begun(small_folder, Mrnf(cap=500), 60)) as job, one_torch_thread():
+    with closing(begun(trial_folder, Mrnf(cap=500), 60)) as job, one_torch_thread():
         chronicle = Chronicle(job.run)
         chronicle.gathers = True
         job.run.watchers = [chronicle]
@@ -212,13 +200,13 @@ def test_a_visitor_s_heat_maps(watched: tuple[Live, Chronicle]) -> None:
         assert found is None or found.shape == (len(gaussians),), name
 
 
-def test_readers_and_renderers_take_each_other(small_folder: Path) -> None:
+def test_readers_and_renderers_take_each_other(trial_folder: Path) -> None:
     """A run of one device goes on on the other, both ways."""
     steps = 20
     state = None
     for device in ("cuda", "cpu", "cuda"):
-        with closing(begun(small_folder, METHODS["mcmc"], steps, device, state=state)) as job:
+        with closing(begun(trial_folder, METHODS["mcmc"], steps, device, state=state)) as job:
             loop.train(job.run)
             held = checkpoint.copied(checkpoint.state_of(job.run))
         state, steps = held, steps + 10
-    assert job.run.step == 40 and len(datasets.load(small_folder).train) == 7
+    assert job.run.step == 40 and len(datasets.load(trial_folder).train) == 7

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from scenes import unprojected
 from torch import Tensor
 
 from splat.datasets import demo, load
@@ -35,17 +36,6 @@ def gradient(points: Tensor, step: float = 1e-5) -> Tensor:
     for axis in torch.eye(3, dtype=points.dtype) * step:
         columns.append((demo.sdf(points + axis) - demo.sdf(points - axis)) / (2 * step))
     return torch.stack(columns, 1)
-
-
-def unprojected(camera: Camera, depth: Tensor) -> Tensor:
-    """World points of the pixels' centres, float64 [h, w, 3]."""
-    v, u = torch.meshgrid(
-        torch.arange(camera.height) + 0.5, torch.arange(camera.width) + 0.5, indexing="ij"
-    )
-    pixels = torch.stack([u, v, torch.ones_like(u)], -1).double()
-    local = pixels @ camera.K.double().inverse().T * depth.double()[..., None]
-    pose = camera.world_to_camera.double()
-    return (local - pose[:3, 3]) @ pose[:3, :3]
 
 
 def test_the_distance_never_exceeds_the_way_to_another_value() -> None:

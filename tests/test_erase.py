@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scenes import facing
 from torch import Tensor
 
 from splat import formats
@@ -42,14 +43,8 @@ HELD_OUT = (2, 7)
 
 
 def stand(eye: Array, at: Array, width: int = WIDTH, height: int = HEIGHT) -> Camera:
-    ahead = (at - eye) / np.linalg.norm(at - eye)
-    right = np.cross(ahead, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, :3] = [right, np.cross(ahead, right), ahead]
-    pose[:3, 3] = -pose[:3, :3] @ eye
     K = torch.tensor([[1.0 * width, 0, width / 2], [0, 1.0 * width, height / 2], [0, 0, 1]])
-    return Camera(torch.from_numpy(pose).float(), K, width, height)
+    return Camera(torch.from_numpy(facing(eye, at)).float(), K, width, height)
 
 
 def round_it(turn: float) -> list[float]:

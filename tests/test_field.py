@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,17 +13,12 @@ from torch import Tensor
 from splat import kernels
 from splat.kernels.field import _value, by_torch, field, value
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 SIZES = [0, 1, 31, 32, 33, 1000]
 """Points: around a whole block, and many of them."""
 SHAPES = [(3, 16, 16, 1.0), (4, 32, 48, 10.0), (10, 48, 128, 100.0), (37, 16, 64, 100.0)]
 """R, C, H and beta."""
-
-
-@pytest.fixture(autouse=True)
-def one_torch_thread() -> Iterator[None]:
-    """At these sizes torch's threads only wait for each other."""
-    with kernels.one_torch_thread():
-        yield
 
 
 def bound(dtype: torch.dtype) -> float:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from methods import METHODS, job_of
+from methods import METHODS, job_of, state_of
 from steps import CAMERA
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -314,12 +313,6 @@ THRIFTY: dict[str, Any] = {"moments": "bfloat16", "harmonics": "bfloat16"}
 SAVED, STEPS = 31, 60
 
 
-def bytes_of(run: Any) -> bytes:
-    file = io.BytesIO()
-    torch.save(dict(run.model.state_dict()), file)
-    return file.getvalue()
-
-
 @pytest.mark.parametrize("name", ["adc", "mcmc", "mrnf"])
 def test_runs_repeat_and_resume_to_the_byte(name: str, tiny_folder: Path, tmp_path: Path) -> None:
     strategy, path = METHODS[name], tmp_path / "saved.pt"
@@ -338,7 +331,7 @@ def test_runs_repeat_and_resume_to_the_byte(name: str, tiny_folder: Path, tmp_pa
         rows = len(one.run.model.cloud)
         one.run.watchers = [watch]
         train(one.run)
-        whole = bytes_of(one.run)
+        whole = state_of(one.run)
         assert len(one.run.model.cloud) != rows, "no edit is among the steps"
         assert one.run.model.cloud["sh"].dtype == BF16
         assert_whole(one.run.model.cloud)
@@ -349,7 +342,7 @@ def test_runs_repeat_and_resume_to_the_byte(name: str, tiny_folder: Path, tmp_pa
     with job(threads=1, state=checkpoint.load(path)) as resumed:
         assert resumed.run.step == SAVED and resumed.run.model.cloud["sh"].dtype == BF16
         train(resumed.run)
-        assert bytes_of(resumed.run) == whole, "a resumed run differs"
+        assert state_of(resumed.run) == whole, "a resumed run differs"
 
 
 def test_what_cannot_keep_them_says_so(tiny_folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from splat import kernels
 from splat.kernels.hexplane import by_torch, hexplane, instants_read
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 Shape = tuple[tuple[int, ...], int, int, int, tuple[int, ...]]
 SIZES = [0, 1, 31, 32, 33, 700]
@@ -22,13 +24,6 @@ SHAPES: list[Shape] = [
     ((12,), 3, 16, 32, (1, 7)),
 ]
 """Sides by scale, instants, channels, width and outputs by head."""
-
-
-@pytest.fixture(autouse=True)
-def one_torch_thread() -> Iterator[None]:
-    """At these sizes torch's threads only wait for each other."""
-    with kernels.one_torch_thread():
-        yield
 
 
 @dataclass

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import nullcontext
-
 import pytest
 import reference
 import torch
@@ -13,6 +10,8 @@ from torch import Tensor
 from splat import kernels
 from splat.types import Batch, Camera
 
+pytestmark = pytest.mark.usefixtures("threads")
+
 TILE = 204
 """Columns of a work item, the most; see kTileColumns."""
 SIZES = [
@@ -20,22 +19,6 @@ SIZES = [
     (13, TILE - 1), (12, TILE), (26, TILE + 1), (9, 2 * TILE + 5),
 ]  # fmt: skip
 """Height and width: smaller than the window, and around the edges of tiles and bands."""
-
-
-@pytest.fixture(params=[*kernels.isas(), "f64"])
-def dtype(request: pytest.FixtureRequest) -> Iterator[torch.dtype]:
-    """The number to compute with, while its instruction set is in use."""
-    double = request.param == "f64"
-    with nullcontext() if double else kernels.use_isa(request.param):
-        yield torch.float64 if double else torch.float32
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """Any test may set the number of threads."""
-    before = kernels.threads()
-    yield
-    kernels.set_threads(before)
 
 
 def picture(height: int, width: int, seed: int = 0) -> Tensor:

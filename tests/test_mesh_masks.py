@@ -16,6 +16,7 @@ import plyfile
 import pytest
 import torch
 from numpy.typing import NDArray
+from scenes import facing
 from scipy.spatial import ConvexHull
 
 from splat import formats, mesh
@@ -35,12 +36,7 @@ def stand(i: int, count: int, width: int = 96, height: int = 72, far: float = 4.
     z = 1 - 2 * (i + 0.5) / count
     turn, level = i * math.pi * (3 - math.sqrt(5)), math.sqrt(1 - z * z)
     eye = far * np.array([level * math.cos(turn), level * math.sin(turn), z])
-    ahead = -eye / far
-    right = np.cross(ahead, [0.0, 1.0, 0.0] if abs(z) > 0.9 else [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, :3] = [right, np.cross(ahead, right), ahead]
-    pose[:3, 3] = -pose[:3, :3] @ eye
+    pose = facing(eye, np.zeros(3), (0.0, 1.0, 0.0) if abs(z) > 0.9 else (0.0, 0.0, 1.0))
     K = torch.tensor([[1.1 * width, 0, width / 2], [0, 1.1 * width, height / 2], [0, 0, 1]])
     return Camera(torch.from_numpy(pose).float(), K, width, height, index=i)
 

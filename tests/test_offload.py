@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pretend
 import pytest
 import torch
-from methods import METHODS, job_of
+from methods import METHODS, job_of, state_of
 from torch import Tensor
 
 from splat.core import offload
@@ -234,12 +233,6 @@ def test_what_is_kept_is_copied_there_after_every_edit() -> None:
     assert isinstance(baked, Gaussians) and not baked.colors.requires_grad
 
 
-def bytes_of(run: Run) -> bytes:
-    file = io.BytesIO()
-    torch.save(dict(run.model.state_dict()), file)
-    return file.getvalue()
-
-
 @pytest.mark.parametrize("name", ["adc_revised", "mcmc", "mrnf", "adc_significance", "taming"])
 def test_runs_end_alike_and_resume(
     name: str, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -269,20 +262,20 @@ def test_runs_end_alike_and_resume(
         rows = len(plain.run.model.cloud)
         train(plain.run)
         assert len(plain.run.model.cloud) != rows, "no edit is among the steps"
-        expected = bytes_of(plain.run)
+        expected = state_of(plain.run)
         image = plain.run.last_render(plain.run.baked(), plain.run.views[0]).image
     assert not brought
     with job(offload=True) as one:
         one.run.watchers = [watch]
         train(one.run)
         assert len(brought) >= 60 and min(brought) < 1
-        assert bytes_of(one.run) == expected
+        assert state_of(one.run) == expected
         drawn = one.run.last_render(one.run.baked(), one.run.views[0]).image
         assert torch.equal(drawn, image)
     with job(offload=True, state=checkpoint.load(path)) as resumed:
         assert resumed.run.step == 31
         train(resumed.run)
-        assert bytes_of(resumed.run) == expected, "a resumed run differs"
+        assert state_of(resumed.run) == expected, "a resumed run differs"
 
 
 def test_moments_in_bfloat16_repeat(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +289,7 @@ def test_moments_in_bfloat16_repeat(tiny_folder: Path, monkeypatch: pytest.Monke
         ) as job:
             train(job.run)
             assert job.run.model.cloud.moments("sh")[0].dtype == torch.bfloat16
-            found.append(bytes_of(job.run))
+            found.append(state_of(job.run))
     assert found[0] == found[1]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -13,21 +13,15 @@ import torch
 from methods import METHODS, job_of
 from scenes import Shot, looking, shots, write_colmap, write_picture
 
-from splat import kernels
 from splat.options import Options
 from splat.seeding.sky import shell, sky_evidence
 from splat.types import Batch, Camera, Points
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
 SIDE = 64
 K = torch.tensor([[40.0, 0, 32], [0, 40, 32], [0, 0, 1]])
 BLUE, GREEN, RED = (60, 120, 240), (40, 160, 40), (220, 30, 30)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As in a run: small tensors are slower on more."""
-    with kernels.one_torch_thread():
-        yield
 
 
 def cameras(count: int = 8) -> list[Camera]:

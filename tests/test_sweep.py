@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scenes import unprojected
 from torch import Tensor
 
 from splat.datasets import load
@@ -41,17 +42,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pictures() -> list[tuple[Camera, sweep.View]]:
     stand = [*sweep.cameras(6, 96, 72), *sweep.cameras(4, 96, 72, "walk")]
     return [(camera, sweep.render(camera, 1)) for camera in stand]
-
-
-def unprojected(camera: Camera, depth: Tensor) -> Tensor:
-    """World points of the pixels' centres, float64 [h, w, 3]."""
-    v, u = torch.meshgrid(
-        torch.arange(camera.height) + 0.5, torch.arange(camera.width) + 0.5, indexing="ij"
-    )
-    pixels = torch.stack([u, v, torch.ones_like(u)], -1).double()
-    local = pixels @ camera.K.double().inverse().T * depth.double()[..., None]
-    pose = camera.world_to_camera.double()
-    return (local - pose[:3, 3]) @ pose[:3, :3]
 
 
 def columns(points: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scenes import facing
 
 Array = npt.NDArray[np.float64]
 
@@ -42,7 +43,7 @@ def eyes(count: int, width: int = 320, height: int = 240) -> list[Eye]:
     for i in range(count):
         angle = np.radians(-45 + (i - (count - 1) / 2) * min(8.0, 60 / count))
         centre = np.array([2.6 * np.cos(angle), 2.6 * np.sin(angle), 0.9 + 0.35 * (i % 2)])
-        found.append(Eye(_looking(centre, np.array([-0.3, 0.3, 0.7])), 0.9 * width, width, height))
+        found.append(Eye(facing(centre, np.array([-0.3, 0.3, 0.7])), 0.9 * width, width, height))
     return found
 
 
@@ -89,13 +90,3 @@ def _texture(seed: int) -> npt.NDArray[np.uint8]:
         noise = draw.normal(size=(cells, cells, 3)).astype(np.float32)
         total += cv2.resize(noise, (TEXELS, TEXELS), interpolation=cv2.INTER_CUBIC)
     return np.clip(128 + 36 * total, 0, 255).astype(np.uint8)
-
-
-def _looking(centre: Array, at: Array) -> Array:
-    forward = (at - centre) / np.linalg.norm(at - centre)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, :3] = [right, np.cross(forward, right), forward]
-    pose[:3, 3] = -pose[:3, :3] @ centre
-    return pose

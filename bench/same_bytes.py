@@ -23,6 +23,8 @@ import time
 from pathlib import Path
 
 STEPS, MIDDLE = 400, 200
+TRUTH = "truth.py"
+"""File with the signed distance of the built-in scene, beside the runs."""
 RECIPES = {
     "usual": "",
     "fixed": "fixed",
@@ -109,7 +111,8 @@ def resumed(kept: Path, run: Path) -> dict[str, str]:
     shutil.copytree(kept, run)
     for path in run.glob("point_cloud*"):
         path.unlink()
-    splat("resume", run, "--quiet")
+    truth = kept.parent.parent / TRUTH  # which a run that was trained by it needs to be opened
+    splat("resume", run, "--quiet", "--plugin", f"{truth}:sdf")
     return digests(run)
 
 
@@ -146,7 +149,7 @@ def main() -> None:
     out = asked.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     where = scene(out / "scene")
-    truth = out / "truth.py"
+    truth = out / TRUTH
     truth.write_text("from splat.datasets.demo import sdf  # noqa: F401\n")
     known = out / "digests.json"
     record = json.loads(known.read_text()) if known.is_file() else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def with_depths(scene: SceneData, depths: str = "auto", kind: str = "auto") -> S
     if kind != "auto":
         _known(kind, KINDS, "--depth-kind")
     if folder is None:
-        return _each(scene, lambda view: replace(view, depth=None)) if depths == "none" else scene
+        return scene.changed(lambda view: replace(view, depth=None)) if depths == "none" else scene
     said = _settings(folder / SETTINGS["depths"], ("kind", "scale"))
     found = _known(said.get("kind", "affine"), KINDS, f"{folder / SETTINGS['depths']}: kind")
     found = found if kind == "auto" else cast(DepthKind, kind)
@@ -47,7 +47,7 @@ def with_depths(scene: SceneData, depths: str = "auto", kind: str = "auto") -> S
         path = _path(folder, view, DEPTH_ENDINGS)
         return replace(view, depth=None if path is None else DepthFile(path, found, scale))
 
-    changed = _each(scene, change)
+    changed = scene.changed(change)
     with_one = [v for v in _views(changed) if v.depth is not None]
     return _told(changed, with_one, folder, asked, f"depth ({found})", DEPTH_ENDINGS)
 
@@ -60,7 +60,9 @@ def with_normals(scene: SceneData, normals: str = "auto") -> SceneData:
     """
     folder, asked = _folder(scene, normals, "normals")
     if folder is None:
-        return _each(scene, lambda view: replace(view, normal=None)) if normals == "none" else scene
+        return (
+            scene.changed(lambda view: replace(view, normal=None)) if normals == "none" else scene
+        )
     said = _settings(folder / SETTINGS["normals"], ("frame",))
     frame = _known(said.get("frame", "camera"), FRAMES, f"{folder / SETTINGS['normals']}: frame")
 
@@ -68,7 +70,7 @@ def with_normals(scene: SceneData, normals: str = "auto") -> SceneData:
         path = _path(folder, view, NORMAL_ENDINGS)
         return replace(view, normal=None if path is None else NormalFile(path, frame))
 
-    changed = _each(scene, change)
+    changed = scene.changed(change)
     with_one = [v for v in _views(changed) if v.normal is not None]
     return _told(changed, with_one, folder, asked, f"normals ({frame} axes)", NORMAL_ENDINGS)
 
@@ -156,12 +158,6 @@ def _size(path: Path) -> tuple[int, int] | None:
 
 def _views(scene: SceneData) -> tuple[View, ...]:
     return (*scene.train, *scene.test)
-
-
-def _each(scene: SceneData, change: Any) -> SceneData:
-    return replace(
-        scene, train=tuple(map(change, scene.train)), test=tuple(map(change, scene.test))
-    )
 
 
 def _told(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +16,7 @@ def with_masks(scene: SceneData, masks: str = "auto") -> SceneData:
     A mask that the dataset itself names for a photo goes before the folder's under `auto`.
     """
     if masks == "none":
-        return _each(scene, lambda view: replace(view, mask=None))
+        return scene.changed(lambda view: replace(view, mask=None))
     folder = scene.path / ("masks" if masks == "auto" else masks)
     if masks != "auto" and not folder.is_dir():
         raise FileNotFoundError(
@@ -26,7 +25,7 @@ def with_masks(scene: SceneData, masks: str = "auto") -> SceneData:
         )
     found = scene
     if folder.is_dir():
-        found = _each(scene, lambda view: _masked(view, folder, keep=masks == "auto"))
+        found = scene.changed(lambda view: _masked(view, folder, keep=masks == "auto"))
     views = (*found.train, *found.test)
     for view in views:
         _check_size(view)
@@ -37,12 +36,6 @@ def with_masks(scene: SceneData, masks: str = "auto") -> SceneData:
     if missing:
         note += f" (the first without is {missing[0]})"
     return replace(found, notes=(*found.notes, note))
-
-
-def _each(scene: SceneData, change: Callable[[View], View]) -> SceneData:
-    return replace(
-        scene, train=tuple(map(change, scene.train)), test=tuple(map(change, scene.test))
-    )
 
 
 def _masked(view: View, folder: Path, keep: bool) -> View:

@@ -9,7 +9,7 @@ Conventions, once for the whole project: world units; cameras look along +z with
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -345,6 +345,11 @@ class SceneData:
             f"SceneData({self.path}, {self.format}: {len(self.train):,} photos to train on,"
             f" {len(self.test):,} held out, {count:,} points)"
         )
+
+    def changed(self, change: Callable[[View], View]) -> SceneData:
+        """The scene with every view changed."""
+        train, test = (tuple(map(change, views)) for views in (self.train, self.test))
+        return replace(self, train=train, test=test)
 
 
 def shrunk(camera: Camera, downscale: float = 1, max_side: int | None = None) -> Camera:

@@ -10,7 +10,6 @@ import torch
 
 from splat import formats
 from splat.core.frame import camera_to_frame, points_to_frame
-from splat.core.model import Making, columns_of
 from splat.core.strategy import Strategy
 from splat.formats.point_cloud import read_points
 from splat.math import spread
@@ -19,7 +18,8 @@ from splat.planning import memory, predict
 from splat.scene import shrunk
 from splat.seeding import sky
 from splat.training.decide import background_of
-from splat.types import Camera, Frame, Gaussians, Points, SceneData
+from splat.training.row_budget import model_of_one
+from splat.types import Camera, Frame, Points, SceneData
 
 ALONE = ("minutes", "psnr", "patience", "replay", "finish_for")
 """Options that end or steer one run by what happens in it."""
@@ -57,12 +57,8 @@ def check(strategy: Strategy, options: Options) -> None:
 
 def _check_rows(strategy: Strategy) -> None:
     """Raise ValueError where rows are no plain Gaussians, or networks are trained beside them."""
-    one = Gaussians(
-        torch.zeros(1, 3), torch.tensor([[1.0, 0, 0, 0]]), torch.ones(1, 3), torch.full((1,), 0.5),
-        torch.zeros(1, 1, 3), 0,
-    )  # fmt: skip
     fits = strategy.handles in ("", "gaussians")
-    model = strategy.model(columns_of(one, 0), Making(steps=1)) if fits else None
+    model = model_of_one(strategy) if fits else None
     if (
         model is None
         or not model.same_for_all_views

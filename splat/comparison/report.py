@@ -35,12 +35,7 @@ _log = logging.getLogger(__name__)
 
 def write_report(comparison: Comparison, out: Path) -> None:
     """Write the report of a comparison, as far as it is, into its folder."""
-    scene_lines = lines(comparison.plan, comparison.outcomes, comparison.reference)
-    means = (
-        over_scenes(comparison.plan, comparison.outcomes, comparison.reference)
-        if _many(comparison)
-        else []
-    )
+    means, scene_lines = _lines(comparison)
     text.write_runs(comparison.outcomes, out / "runs.csv")
     text.write_table([*means, *scene_lines], out / "table.csv")
     write_json(out / "results.json", plain_results(comparison))
@@ -61,14 +56,15 @@ def write_report(comparison: Comparison, out: Path) -> None:
         draft.write_text(page.page(_title(comparison), body), encoding="utf-8")
 
 
+def _lines(comparison: Comparison) -> tuple[list[Line], list[Line]]:
+    """Those of the means over scenes, where there are several, and those of each scene."""
+    given = comparison.plan, comparison.outcomes, comparison.reference
+    return over_scenes(*given) if _many(comparison) else [], lines(*given)
+
+
 def plain_results(comparison: Comparison) -> dict[str, Any]:
     """All figures of a comparison, as JSON can hold them."""
-    scene_lines = lines(comparison.plan, comparison.outcomes, comparison.reference)
-    means = (
-        over_scenes(comparison.plan, comparison.outcomes, comparison.reference)
-        if _many(comparison)
-        else []
-    )
+    means, scene_lines = _lines(comparison)
     return {
         "reference": comparison.reference,
         "steps": comparison.plan.shared.options.steps,
@@ -82,12 +78,7 @@ def plain_results(comparison: Comparison) -> dict[str, Any]:
 
 def summary_text(comparison: Comparison, out: Path) -> str:
     """The tables as text, and the path of the report."""
-    scene_lines = lines(comparison.plan, comparison.outcomes, comparison.reference)
-    means = (
-        over_scenes(comparison.plan, comparison.outcomes, comparison.reference)
-        if _many(comparison)
-        else []
-    )
+    means, scene_lines = _lines(comparison)
     groups: dict[str, list[Line]] = {}
     for line in [*means, *scene_lines]:
         groups.setdefault(_where(line), []).append(line)

@@ -15,6 +15,8 @@ from splat.types import Camera, Frame, Gaussians, Points
 
 INPUT_FRAME = Frame((0.0, 0.0, 0.0), 1.0)
 """The frame of the input."""
+SAME_PLACE = 2e-7
+"""Distance up to which points share their place: what `neighbour_distances` gives for them."""
 
 
 def neighbour_distances(positions: Float[Tensor, "n 3"], neighbours: int = 3) -> Float[Tensor, "n"]:
@@ -28,6 +30,13 @@ def neighbour_distances(positions: Float[Tensor, "n 3"], neighbours: int = 3) ->
     distances, _ = cKDTree(values).query(values, k=k)
     mean = np.sqrt((distances[:, 1:] ** 2).mean(1))
     return torch.from_numpy(np.maximum(mean, 1e-7)).float()
+
+
+def spacing_of(positions: Float[Tensor, "n 3"]) -> float:
+    """Median distance of points to the nearest other one, those aside that share their place."""
+    found = neighbour_distances(positions, neighbours=1)
+    apart = found[found > SAME_PLACE]
+    return float(apart.median()) if len(apart) else 1.0
 
 
 def frame_of(cameras: Sequence[Camera]) -> Frame:
@@ -154,3 +163,16 @@ def finite(gaussians: Gaussians) -> Bool[Tensor, "n"]:
     if (motion := gaussians.motion) is not None:
         total = total + motion.time + motion.duration + motion.velocity.sum(1)
     return total.isfinite()
+
+
+def shown_pixels(
+    positions: Float[Tensor, "n 3"], camera: Camera
+) -> tuple[Int[Tensor, "m"], Int[Tensor, "m"]]:
+    """Which points a camera shows, and the numbers of their pixels."""
+    pose, K = camera.world_to_camera, camera.K
+    x, y, z = (positions @ pose[:3, :3].T + pose[:3, 3]).unbind(1)
+    z = z.where(z > 0, torch.nan)
+    u, v = K[0, 0] * x / z + K[0, 2], K[1, 1] * y / z + K[1, 2]
+    inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+    rows = inside.nonzero().squeeze(1)
+    return rows, v[rows].long() * camera.width + u[rows].long()

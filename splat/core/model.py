@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -344,18 +344,23 @@ class Making:
     """Number of training photos where `views` is empty."""
     frame: Frame = Model.frame
 
+    @property
+    def of_rows(self) -> dict[str, Any]:
+        """What `Explicit` is given of it, by name."""
+        names = ("steps", "sh_every", "rates", "moments", "harmonics", "keep")
+        return {name: getattr(self, name) for name in names}
+
+
+def module_of(model: Model, name: str, kind: type[Network]) -> Network:
+    """What is trained beside the rows under a name, of the kind that it is known to be."""
+    found = model.beside[name].module
+    assert isinstance(found, kind)
+    return found
+
 
 def explicit(rows: Mapping[str, Tensor], making: Making) -> Explicit:
     """The model of rows that are Gaussians, as a run trains them."""
-    return Explicit(
-        rows,
-        steps=making.steps,
-        sh_every=making.sh_every,
-        rates=making.rates,
-        moments=making.moments,
-        harmonics=making.harmonics,
-        keep=making.keep,
-    )
+    return Explicit(rows, **making.of_rows)
 
 
 def columns_of(gaussians: Gaussians, sh_degree: int | None = None) -> dict[str, Tensor]:
@@ -401,6 +406,7 @@ def add_shapes(cloud: Cloud, rows: Rows, rates: Rates, steps: int, extent: float
     cloud.add("opacity_logit", rows["opacity_logit"], Rate(rates.opacity_logit))
 
 
+Network = TypeVar("Network", bound=nn.Module)
 COLUMNS = frozenset({"mean", "quat", "log_scale", "opacity_logit", "sh"})
 """The columns of `Explicit`."""
 

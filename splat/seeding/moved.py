@@ -19,12 +19,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from splat.core.frame import focus_point
+from splat.core.frame import focus_point, shown_pixels
 from splat.math import spread
 from splat.photos.loader import Loader
 from splat.scene import standing_alike
@@ -166,7 +166,7 @@ def _agreed(positions: Float[Tensor, "n 3"], looks: Sequence[_Look]) -> Points:
     seen = torch.zeros(len(positions))
     colors = torch.full((len(looks), len(positions), 3), torch.nan)
     for look, shown in zip(looks, colors, strict=True):
-        rows, place = _pixels(positions, look.camera)
+        rows, place = shown_pixels(positions, look.camera)
         seen.index_add_(0, rows, torch.ones(len(rows)))
         moves = look.moves.reshape(-1)[place] > 0
         shown[rows[moves]] = look.colors.reshape(-1, 3)[place[moves]]
@@ -204,19 +204,6 @@ def _drawn(looks: Sequence[_Look], generator: torch.Generator) -> Float[Tensor, 
         pose = camera.world_to_camera
         parts.append((local - pose[:3, 3]) @ pose[:3, :3])
     return torch.cat(parts)
-
-
-def _pixels(
-    positions: Float[Tensor, "n 3"], camera: Camera
-) -> tuple[Int[Tensor, "m"], Int[Tensor, "m"]]:
-    """Which points a camera shows, and the numbers of their pixels."""
-    pose, K = camera.world_to_camera, camera.K
-    x, y, z = (positions @ pose[:3, :3].T + pose[:3, 3]).unbind(1)
-    z = z.where(z > 0, torch.nan)
-    u, v = K[0, 0] * x / z + K[0, 2], K[1, 1] * y / z + K[1, 2]
-    inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
-    rows = inside.nonzero().squeeze(1)
-    return rows, v[rows].long() * camera.width + u[rows].long()
 
 
 def velocities(instants: Sequence[Points]) -> Float[Tensor, "n 3"]:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from splat.core.frame import focus_point
+from splat.core.frame import focus_point, shown_pixels
 from splat.types import Batch, Points
 
 PLAIN_SHARE = 0.1
@@ -94,14 +94,7 @@ def _looked_up(
     positions: Float[Tensor, "n 3"], photo: Batch
 ) -> tuple[Int[Tensor, "m"], UInt8[Tensor, "m 3"]]:
     """Which points a photo shows, and its pixels there; masked pixels show none."""
-    camera = photo.camera
-    pose, K = camera.world_to_camera, camera.K
-    x, y, z = (positions @ pose[:3, :3].T + pose[:3, 3]).unbind(1)
-    z = z.where(z > 0, torch.nan)
-    u, v = K[0, 0] * x / z + K[0, 2], K[1, 1] * y / z + K[1, 2]
-    inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
-    rows = inside.nonzero().squeeze(1)
-    place = v[rows].long() * camera.width + u[rows].long()
+    rows, place = shown_pixels(positions, photo.camera)
     if photo.mask is not None:
         counts = photo.mask.reshape(-1)[place] != 0
         rows, place = rows[counts], place[counts]

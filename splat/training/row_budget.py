@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from splat.core.model import Making, columns_of
+from splat.core.model import Making, Model, columns_of
 from splat.core.strategy import Fixed, Strategy
 from splat.formats import rows_within
 from splat.options import Options
@@ -64,7 +64,7 @@ def within_memory(
         cap=draws * strategy.cap,
         grows=not isinstance(strategy, Fixed),
         cap_asked=cap_asked or options.budget is not None,
-        half_harmonics=_has_harmonics(strategy),
+        half_harmonics=model_of_one(strategy).same_for_all_views,
     )
     share = replace(options, memory=options.memory // processes)
     ration = ration_memory(scene, share, device, wanted)
@@ -75,10 +75,10 @@ def within_memory(
     return strategy, options
 
 
-def _has_harmonics(strategy: Strategy) -> bool:
-    """Whether the colours of rows are harmonics, which may be bfloat16."""
+def model_of_one(strategy: Strategy) -> Model:
+    """What a strategy makes of one plain Gaussian, to be asked before there is a run."""
     one = Gaussians(
         torch.zeros(1, 3), torch.tensor([[1.0, 0, 0, 0]]), torch.ones(1, 3), torch.full((1,), 0.5),
         torch.zeros(1, 1, 3), 0,
     )  # fmt: skip
-    return strategy.model(columns_of(one, 0), Making(steps=1)).same_for_all_views
+    return strategy.model(columns_of(one, 0), Making(steps=1))

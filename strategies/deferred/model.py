@@ -14,7 +14,7 @@ from splat.core.cloud import Cloud
 from splat.core.column import Rate
 from splat.core.edit import Rows
 from splat.core.frame import morton_order
-from splat.core.model import Making, Model, add_shapes
+from splat.core.model import Making, Model, add_shapes, module_of
 from splat.math import SH_C0
 from splat.render.normals import facing_normals
 from splat.strategies.deferred.baking import baked, outward
@@ -63,9 +63,7 @@ class Relightable(Model):
     @property
     def light(self) -> Light:
         """What is learned of the light."""
-        found = self.beside["light"].module
-        assert isinstance(found, Light)
-        return found
+        return module_of(self, "light", Light)
 
     def forward(self, camera: Camera, step: int | None = None) -> Gaussians:
         del step

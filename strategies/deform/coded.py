@@ -12,7 +12,7 @@ from torch import Tensor
 
 from splat.core import schedule
 from splat.core.edit import Rows
-from splat.core.model import Making, Model
+from splat.core.model import Making, Model, module_of
 from splat.core.objective import Objective
 from splat.core.step import Step
 from splat.core.strategy import Wrapper
@@ -98,6 +98,5 @@ class PlaneBits(Objective):
         axis = step.number // self.every % 3
         inside = model.field.inside(model.cloud[model.place])
         read = [touched(inside, side, axis) for side in model.field.sizes.sides]
-        context = model.beside[CONTEXT].module
-        assert isinstance(context, PlaneContext)
+        context = module_of(model, CONTEXT, PlaneContext)
         return self.weight * context.bits(model.field, axis, read)

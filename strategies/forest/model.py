@@ -16,7 +16,7 @@ from splat.core.column import Rate
 from splat.core.edit import Append, Change, Drop, Edit, Rows
 from splat.core.edit_check import check_edit
 from splat.core.frame import morton_order
-from splat.core.model import Making, Model, check_shapes
+from splat.core.model import Making, Model, check_shapes, module_of
 from splat.core.shared_rows import shared_rows
 from splat.strategies.forest.bake import baked
 from splat.strategies.forest.context import SIZE, Context, Steps, Values
@@ -144,16 +144,12 @@ class Trees(Model):
     @property
     def nets(self) -> Networks:
         """The networks that read mids and roots."""
-        found = self.beside["networks"].module
-        assert isinstance(found, Networks)
-        return found
+        return module_of(self, "networks", Networks)
 
     @property
     def context(self) -> Context:
         """What numbers are expected to be, in a file."""
-        found = self.beside["context"].module
-        assert isinstance(found, Context)
-        return found
+        return module_of(self, "context", Context)
 
     @property
     def mid_of(self) -> Int[Tensor, "n"]:

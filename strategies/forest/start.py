@@ -9,11 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from splat.core.edit import Rows
-from splat.core.frame import neighbour_distances
+from splat.core.frame import spacing_of
 from splat.math import SH_C0
 
-SAME = 2e-7
-"""Distance, frame of training, up to which two points are one."""
 FARTHEST = 1 << 30
 """Largest number of a cell along an axis."""
 DARKEST = 0.02
@@ -28,13 +26,6 @@ class Seedlings:
     mids: Rows
     roots: int
     """Number of them; their features are 0 at first."""
-
-
-def spacing_of(positions: Float[Tensor, "n 3"]) -> float:
-    """Median distance of points to the nearest other one, those aside that share their place."""
-    found = neighbour_distances(positions, neighbours=1)
-    apart = found[found > SAME]
-    return float(apart.median()) if len(apart) else 1.0
 
 
 def seedlings(rows: Rows, mid_cell: float, root_cell: float) -> Seedlings:

@@ -65,15 +65,7 @@ class Timed(Explicit):
         if "duration" in rows:  # of Gaussians, which are as long as they are drawn
             own = (rows["duration"].square() - least**2).clamp_min(SHORTEST**2).sqrt()
             rows = {**rows, "log_duration": own.log()}
-        super().__init__(
-            rows,
-            steps=making.steps,
-            sh_every=making.sh_every,
-            rates=making.rates,
-            moments=making.moments,
-            harmonics=making.harmonics,
-            keep=making.keep,
-        )
+        super().__init__(rows, **making.of_rows)
         raised = making.rates.mean / Rates.mean
         velocity = Rate(raised * VELOCITY_RATE, raised * VELOCITY_RATE_END, making.steps)
         self.cloud.add("time", rows["time"], Rate(TIME_RATE))

@@ -39,15 +39,7 @@ class Gridded(Explicit):
             rows = filling(self.lattice, torch.arange(len(self.lattice)), rows, OPACITY)
         else:  # the saved state says which grid
             self.lattice = Lattice((0.0, 0.0, 0.0), 1.0, grid)
-        super().__init__(
-            rows,
-            steps=making.steps,
-            sh_every=making.sh_every,
-            rates=making.rates,
-            moments=making.moments,
-            harmonics=making.harmonics,
-            keep=making.keep,
-        )
+        super().__init__(rows, **making.of_rows)
         self.cloud.add(SLOT, rows[SLOT], Rate(0.0))
 
     def offsets(self) -> Float[Tensor, "n 3"]:

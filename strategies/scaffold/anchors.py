@@ -13,7 +13,7 @@ from splat import kernels
 from splat.core.cloud import Cloud
 from splat.core.column import Rate
 from splat.core.edit import Change, Edit, Rows
-from splat.core.frame import morton_order, neighbour_distances
+from splat.core.frame import morton_order, neighbour_distances, spacing_of
 from splat.core.model import Making, Model
 from splat.math import spread
 from splat.strategies.scaffold.bake import baked
@@ -27,8 +27,6 @@ SKETCHED = 12
 FEATURE_RATE, REACH_RATE = 7.5e-3, 7e-3
 OFFSET_RATES = (1e-2, 1e-4)
 """Learning rates (Scaffold-GS, released code); offsets' fall over the run."""
-SAME = 2e-7
-"""Distance, frame of training, up to which two points are one."""
 
 
 def drawn_of(slots: int) -> int:
@@ -84,7 +82,7 @@ class Anchored(Model):
             "codes": codes,
         }
         if "anchor" not in rows:
-            self.voxel = voxel or _spacing(rows["mean"])
+            self.voxel = voxel or spacing_of(rows["mean"])
             rows = _begun(rows["mean"], self.voxel, slots, features)
         self.cloud = Cloud(making.moments)
         add = self.cloud.add
@@ -229,13 +227,6 @@ def _unpacked(saved: Mapping[str, Any], device: torch.device) -> Camera:
     ) < 1:
         raise Broken("has a view that is none; expected a pose, K, a size and a number")
     return Camera(pose, K, width, height, index=index).to(device)
-
-
-def _spacing(positions: Float[Tensor, "n 3"]) -> float:
-    """Median distance of points to the nearest other one, those aside that share their place."""
-    found = neighbour_distances(positions, neighbours=1)
-    apart = found[found > SAME]
-    return float(apart.median()) if len(apart) else 1.0
 
 
 def _begun(positions: Float[Tensor, "n 3"], voxel: float, slots: int, features: int) -> Rows:

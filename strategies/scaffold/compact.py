@@ -13,7 +13,7 @@ from torch import Tensor
 
 from splat.core.column import Rate
 from splat.core.edit import Change, Edit, Rows
-from splat.core.model import Making
+from splat.core.model import Making, module_of
 from splat.strategies.scaffold.anchors import Anchored, decoded
 from splat.strategies.scaffold.bake import baked
 from splat.strategies.scaffold.context import KINDS, Context, Expected, Shape
@@ -99,9 +99,7 @@ class CodedAnchors(Anchored):
     @property
     def context(self) -> Context:
         """What anchors are expected to be."""
-        found = self.beside["context"].module
-        assert isinstance(found, Context)
-        return found
+        return module_of(self, "context", Context)
 
     @property
     def on(self) -> Bool[Tensor, "n k"]:
@@ -124,8 +122,7 @@ class CodedAnchors(Anchored):
         if self.done <= self.training_for.noise_from:
             return None
         if self._settled is None:
-            heads = self.beside["heads"].module
-            assert isinstance(heads, Networks)
+            heads = module_of(self, "heads", Networks)
             columns = {name: self.cloud[name] for name in ("anchor", "feature", "reach", "offset")}
             self._settled = settled(
                 columns, self.on, self.voxel, self.context, heads, self.distance

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from splat.core.model import COLUMNS, Explicit, Model, check_shapes
+from splat.core.model import COLUMNS, Explicit, Model, check_shapes, module_of
 from splat.formats import range_coding
 from splat.formats.container import fitting, frame_and_drawing, surroundings
 from splat.formats.weights import fill, floats, halved, table
@@ -103,8 +103,8 @@ def settled(model: Deformed) -> Deformed:
 
 
 def _settled(model: Deformed) -> tuple[Deformed, CodedRows, PlaneContext, exact.Planes, exact.Read]:
-    field, context = model.field, model.beside[CONTEXT].module
-    assert isinstance(context, PlaneContext) and field.step is not None
+    field, context = model.field, module_of(model, CONTEXT, PlaneContext)
+    assert field.step is not None
     rows = CodedRows.of({name: model.cloud[name] for name in COLUMNS})
     columns, held = rows.columns(), halved(context).cpu()
     settled_field = copy.deepcopy(field).cpu().requires_grad_(False)

@@ -21,6 +21,7 @@ from splat.datasets.objects.words import (
     SIZES,
     VOCABULARY,
     Thing,
+    allowed,
     drawn,
     held_out,
 )
@@ -179,3 +180,24 @@ def test_the_command_writes_a_corpus_and_replaces_none_unasked(tmp_path: Path) -
     again = subprocess.run(words, capture_output=True, text=True)
     assert again.returncode and "exists; replace it with --overwrite" in again.stderr
     assert "Traceback" not in again.stderr
+
+
+def test_a_smaller_vocabulary_makes_the_things_that_it_is_enough_for(tmp_path: Path) -> None:
+    said = ("red", "blue", "cube", "torus", "large")
+    properties = allowed(said)
+    assert properties["shape"] == ("cube", "torus") and properties["colour"] == ("red", "blue")
+    assert properties["size"] == ("large",) and properties["pattern"] == ("",)
+    assert allowed(("red",))["shape"] == PROPERTIES["shape"]
+    assert allowed(("tall", "cube"))["form"] == ("", "tall")
+    files.write(tmp_path, 12, properties=properties)
+    found = files.read(tmp_path)
+    told = {word for text in found.texts for word in text.split()} - {"a"}
+    assert told <= {*said} and found.properties == properties
+    assert len(found.numbers("train")) == 12
+    # A pair that is held out is held out still; where none of these is, nothing is.
+    apart = held_out(0)
+    pairs = {(found.thing(i).shape, found.thing(i).colour) for i in found.numbers("train")}
+    assert not pairs & apart
+    assert len(found.numbers("test")) == 2 * any({*pair} <= {*said} for pair in apart)
+    with pytest.raises(ValueError, match="'crimson': no words for things; expected some of small"):
+        allowed(("crimson",))

@@ -117,7 +117,7 @@ def test_what_it_says_depends_on_words_times_and_where_it_looks_from() -> None:
 def learning_of(
     pictures: Pictures, threads: int = 1, steps: int = 6, rate: float = 1e-3
 ) -> Learning:
-    return Learning(pictures, SMALL, WORDS, Schooling(steps=steps, batch=6, rate=rate), threads)
+    return Learning(pictures, SMALL, WORDS, Schooling(steps=steps, batch=12, rate=rate), threads)
 
 
 def test_it_learns(pictures: Pictures) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -94,15 +94,19 @@ def write(
     count: int,
     seed: int = 0,
     watch: Callable[[Sequence[int]], Sequence[int]] = lambda numbers: numbers,
+    properties: Mapping[str, tuple[str, ...]] = PROPERTIES,
 ) -> None:
     """Write `count` things to learn from, and a tenth as many that are held out: those of pairs of
-    words that none of the others has. The file that says what it is comes last."""
-    asked = [(i, False) for i in range(count)]
-    asked += [(i, True) for i in range(-(-count // HELD_OUT_SHARE))]
+    words that none of the others has. The file that says what it is comes last.
+
+    With fewer words of `properties` they are the first ones that need no others.
+    """
+    asked = [*_fitting(seed, count, properties, apart=False)]
+    if any(set(pair) <= _words(properties) for pair in held_out(seed)):
+        asked += _fitting(seed, -(-count // HELD_OUT_SHARE), properties, apart=True)
     begin, parts, things = [0], [], []
     for i in watch(range(len(asked))):
-        number, apart = asked[i]
-        thing, text = drawn(seed, number, of_held_out=apart)
+        thing, text, apart = asked[i]
         parts.append(_columns(surface.of_thing(thing)))
         begin.append(begin[-1] + len(parts[-1]["slot"]))
         split = "test" if apart else "train"
@@ -116,10 +120,27 @@ def write(
         head,
         {
             "format": FORMAT, "version": VERSION, "seed": seed, "grid": surface.GRID,
-            "properties": {name: list(words) for name, words in PROPERTIES.items()},
+            "properties": {name: list(words) for name, words in properties.items()},
             "held_out": sorted(map(list, held_out(seed))), "things": things,
         },
     )  # fmt: skip
+
+
+def _fitting(
+    seed: int, count: int, properties: Mapping[str, tuple[str, ...]], *, apart: bool
+) -> Iterator[tuple[Thing, str, bool]]:
+    """The first things that need no other words, with their texts."""
+    number = found = 0
+    while found < count:
+        thing, text = drawn(seed, number, of_held_out=apart)
+        number += 1
+        if all(getattr(thing, name) in words for name, words in properties.items()):
+            found += 1
+            yield thing, text, apart
+
+
+def _words(properties: Mapping[str, tuple[str, ...]]) -> set[str]:
+    return {word for words in properties.values() for word in words}
 
 
 def _columns(found: surface.Surface) -> dict[str, ndarray]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -88,6 +89,7 @@ class Thing:
         return r, g, b
 
 
+@cache
 def held_out(seed: int) -> frozenset[tuple[str, str]]:
     """Pairs of a shape and a colour that are held out whole: of each shape at most a third, and of
     each colour, so that every word is learned."""
@@ -122,6 +124,22 @@ def drawn(seed: int, number: int, *, of_held_out: bool = False) -> tuple[Thing, 
     a, b, c, d, e = (float(each) for each in jitter)
     thing = Thing(shape=shape, colour=colour, yaw=yaw, jitter=(a, b, c, d, e), **chosen)
     return thing, thing.text(sized=bool(draw.random() >= SILENT))
+
+
+def allowed(said: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The words of each property of things that are told by some words only: those of them; where
+    it has none of them, all, but of a property that may go unsaid none. ValueError for others."""
+    if unknown := [word for word in said if word not in VOCABULARY]:
+        raise ValueError(
+            f"{', '.join(map(repr, unknown))}: no words for things; expected some of"
+            f" {', '.join(VOCABULARY)}"
+        )
+    found = {}
+    for name, words in PROPERTIES.items():
+        chosen = tuple(word for word in words if word in said)
+        unsaid = ("",) if "" in words else ()
+        found[name] = (*unsaid, *chosen) or words
+    return found
 
 
 def _all_pairs() -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ from splat.system.foreign import Record
 FORMAT = "splat teacher training"
 VERSION = 1
 STAGE = "pictures"
-PART = 4
+PART = 8
 """Pictures of a step whose gradients are found together."""
 _CPU = torch.device("cpu")
 

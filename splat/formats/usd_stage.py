@@ -38,7 +38,7 @@ _PART = 1 << 20
 def main(arguments: Sequence[str]) -> int:
     """Say what lies in a file, given the bounds of memory and time, and its path; the exit code."""
     memory, seconds, name = arguments
-    _warm_up()
+    warm_up()
     confine(Bounds(int(memory), float(seconds)))
     try:
         _tell(Path(name))
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _warm_up() -> None:
+def warm_up() -> None:
     """Load what usd-core loads when it is first needed, while files can still be opened."""
     Work.SetConcurrencyLimit(1)  # threads take memory, of which there is little
     stage = Usd.Stage.CreateInMemory()

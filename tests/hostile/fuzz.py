@@ -73,6 +73,8 @@ class Tally:
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     lock: threading.Lock = field(default_factory=threading.Lock)
     notes: list[str] = field(default_factory=list)
+    edges: set[str] = field(default_factory=set)
+    """Edges of readers that were passed, as MODULE: WHAT IS EXPECTED."""
 
     def add(self, found: Finding) -> None:
         """Count a finding; the smallest input of its kind is kept."""
@@ -156,6 +158,7 @@ class Worker:
                 elif "done" in record:
                     with tally.lock:
                         tally.counts[name].update(record["counts"])
+                        tally.edges.update(record.get("edges", ()))
                         slow = (record["slowest"][0], record["slowest"][1])
                         tally.slowest[name] = max(tally.slowest.get(name, (0.0, 0)), slow)
                     if record.get("tired"):

@@ -13,10 +13,11 @@ from . import containers as c
 from .documents import json_mutated, lines_mutated, ply_mutated, xml_mutated
 from .pickles import pickle_mutated
 from .pieces import binary_mutated, blind, field_mutated, text_mutated
+from .stages import usda_mutated, usdc_mutated
 
 _BY_SUFFIX = {
     ".json": "json", ".npy": "npy", ".pkl": "pickle", ".png": "png", ".webp": "riff",
-    ".ply": "ply", ".spz": "spz",
+    ".ply": "ply", ".spz": "spz", ".usda": "usda", ".usdc": "usdc",
 }  # fmt: skip
 """Kinds of members of archives; others are plain bytes."""
 
@@ -60,6 +61,8 @@ KINDS: Mapping[str, Callable[[bytes, Random], bytes]] = {
     "pickle": pickle_mutated,
     "spz": _spz,
     "zip": partial(c.zip_mutated, inner=_member),
+    "usda": usda_mutated,
+    "usdc": usdc_mutated,
     "page": partial(c.page_mutated, inner=_spz),
 }
 """What a file may be, and how it is changed."""

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from splat.core.strategy import Fixed
 from splat.datasets import photo as stored_photo
 from splat.datasets.objects import files as object_files
 from splat.dream import tutor
-from splat.formats import join, ply, sog
+from splat.formats import join, ply, sog, usd_table
 from splat.formats.point_cloud import read_points
 from splat.generate import store as generators
 from splat.photos.disk_cache import Shelf
@@ -58,6 +60,7 @@ from splat.viewer.curves import of_log
 from splat.viewer.timeline import Timeline
 
 from . import seeds as s
+from .apart import forked
 
 PICTURES = 2 * MOST_MEMORY
 """Bytes that a picture may take: of those that are decoded there are copies."""
@@ -387,6 +390,17 @@ _PHOTOS = (
     s.other_photo(".tif", compression="tiff_lzw"),
 )  # fmt: skip
 
+_USD: tuple[Reader, ...] = ()
+if find_spec("pxr") is not None:
+    # A process for each read, forked: to start one anew takes longer than what it does.
+    usd_table.begun = forked
+    import_module(usd_table.STAGE).warm_up()
+    _STAGES = (s.stage_of_others, s.gaussians_file(".usda", "usda"), s.package,
+               s.gaussians_file(".usd", "usdc"),
+               *(s.gaussians_file(suffix, kind, degree) for suffix, kind in
+                 ((".usdc", "usdc"), (".usdz", "zip")) for degree in (0, 1)))  # fmt: skip
+    _USD = (Reader("usd", _STAGES, _GAUSSIANS[:2]),)
+
 READERS: tuple[Reader, ...] = (
     Reader("ply", _PLY, (*_GAUSSIANS, _opened_rows, _copied_rows, _joined)),
     Reader("points", _POINTS, (_of_file(read_points), _of_file(formats.read))),
@@ -402,6 +416,7 @@ READERS: tuple[Reader, ...] = (
                    s.plain_spz), _GAUSSIANS),
     Reader("html", (s.gaussians_file(".html", "page"), s.moving_file(".html", "page")),
            _GAUSSIANS),
+    *_USD,
     Reader("splat", (s.gaussians_file(".splat", "binary", 0),), _GAUSSIANS),
     Reader("ksplat", tuple(map(s.ksplat_file, (0, 1, 2))), _GAUSSIANS),
     Reader("tsog", (s.moving_file(".tsog", "zip"), s.gaussians_file(".tsog", "zip")), _GAUSSIANS),

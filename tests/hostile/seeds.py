@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 import struct
+import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -92,6 +93,52 @@ def ksplat_file(level: int) -> Maker:
         return {"scene.ksplat": "ksplat"}
 
     return make
+
+
+def stage_of_others(folder: Path) -> Targets:
+    """A stage that is z-up, moves what it holds, shows it again, and has halves."""
+    (folder / "scene.usda").write_text(_STAGE)
+    return {"scene.usda": "usda"}
+
+
+def package(folder: Path) -> Targets:
+    """Layers that lie in a package, one in text and one not."""
+    formats.write(some(ROWS, 1), folder / "b.usdc")
+    above = "#usda 1.0\n(\n    subLayers = [@./b.usdc@, @c.usda@]\n)\n"
+    with zipfile.ZipFile(folder / "scene.usdz", "w") as archive:
+        archive.writestr("a.usda", above)
+        archive.write(folder / "b.usdc", "b.usdc")
+        archive.writestr("c.usda", _STAGE)
+    (folder / "b.usdc").unlink()
+    return {"scene.usdz": "zip"}
+
+
+_STAGE = """#usda 1.0
+(
+    defaultPrim = "a"
+    upAxis = "Z"
+)
+def Xform "a"
+{
+    double3 xformOp:translate = (1, 2, 3)
+    float xformOp:rotateX = 90
+    uniform token[] xformOpOrder = ["xformOp:translate", "xformOp:rotateX"]
+    def ParticleField3DGaussianSplat "b"
+    {
+        point3h[] positionsh = [(0, 0, 0), (1, 0, 0)]
+        float3[] scales = [(1, 2, 3), (1, 1, 1)]
+        half[] opacitiesh = [0.5, 1]
+        quatf[] orientations = [(1, 0, 0, 0), (0, 1, 0, 0)]
+        int radiance:sphericalHarmonicsDegree = 0
+        float3[] radiance:sphericalHarmonicsCoefficients = [(0, 0, 0), (1, 1, 1)]
+    }
+}
+def "c" (
+    references = </a>
+)
+{
+}
+"""
 
 
 def loose_sog(folder: Path) -> Targets:

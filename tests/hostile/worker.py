@@ -24,6 +24,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from splat.system import foreign
 from splat.system.foreign import FOLD
 
 from . import judge
@@ -124,6 +125,21 @@ class _Poisoned:
             self._libc.mallopt(_PERTURB, 0)
 
 
+def noting_edges() -> set[str]:
+    """The edges that are passed from here on, as MODULE: WHAT IS EXPECTED."""
+    passed: set[str] = set()
+    kept = foreign.reading
+
+    def reading(path: Path, expected: str, remedy: str = "") -> Any:
+        passed.add(f"{sys._getframe(1).f_globals['__name__']}: {expected}")
+        return kept(path, expected, remedy)
+
+    for module in [*sys.modules.values()]:
+        if getattr(module, "reading", None) is kept:
+            module.reading = reading  # type: ignore[attr-defined]
+    return passed
+
+
 def peak() -> int:
     """Most memory that this process has had, bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -139,6 +155,7 @@ def serve(source: Path, folder: Path, orders: TextIO, answers: TextIO) -> None:
     """Read what is asked for until nothing is."""
     by_name = {reader.name: reader for reader in READERS}
     stations: dict[str, Station] = {}
+    edges = noting_edges()
     place = os.open(folder / "at", os.O_RDWR | os.O_CREAT)
 
     def at_read(number: int) -> None:
@@ -183,7 +200,8 @@ def serve(source: Path, folder: Path, orders: TextIO, answers: TextIO) -> None:
                 # What it had at most never goes down, so only a new process can judge on.
                 _say(answers, {"done": i + 1, "counts": counts, "slowest": slowest, "tired": True})
                 return
-        _say(answers, {"done": order["stop"], "counts": counts, "slowest": slowest})
+        done = {"done": order["stop"], "counts": counts, "slowest": slowest}
+        _say(answers, {**done, "edges": sorted(edges)})
 
 
 def _say(answers: TextIO, record: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from test_cameras_of_others import (
 from splat import datasets
 from splat.cli.opened import cameras_of, held_out
 from splat.prep.gather import Gathered, _known
+from splat.prep.report import origin_of
 from splat.prep.stages import Stages
 from splat.recipes.recipe import text_of
 from splat.render import camera_paths
@@ -388,3 +389,12 @@ def test_cards_of_sounds(tmp_path: Path) -> None:
         card = {**good, "sources": [place], "sounds": [{**place, **sound}]}
         (tmp_path / "sounds.json").write_text(json.dumps(card))
         refused("sounds.json", lambda: sounds.load(tmp_path), words)
+
+
+@pytest.mark.parametrize(
+    "origin", ["[NaN, 1, 2]", '["48", 1, 2]', "[91, 1, 2]", "[1, 2]", "7"], ids=str
+)
+def test_the_origin_of_a_prepared_scene_is_three_numbers(tmp_path: Path, origin: str) -> None:
+    (tmp_path / "prep.json").write_text(f'{{"frame": {{"origin": {origin}}}}}')
+    with pytest.raises(ValueError, match=r"prep\.json: .*prepare the scene again"):
+        origin_of(tmp_path)

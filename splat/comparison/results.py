@@ -74,7 +74,7 @@ def outcome(plan: Plan, out: Path, entry: Entry) -> Outcome:
     seconds = metrics["seconds"] - looking
     on_cpu = metrics["peak_gpu_memory_mb"] is None
     alone = note.at_once and 0 not in note.at_once
-    memory = metrics["training_memory_mb"] if on_cpu else metrics["peak_gpu_memory_mb"]
+    memory = metrics.get("training_memory_mb") if on_cpu else metrics["peak_gpu_memory_mb"]
     spent = max((record.get(STRATEGY, 0.0) for record in log), default=0.0)
     figures = {
         "psnr": metrics["psnr"],
@@ -113,19 +113,29 @@ def _metrics(path: Path) -> dict[str, Any]:
             metrics[key], metrics.number(key, 0.0)
         for key in ("isa", "device", "lpips_net"):
             metrics[key], metrics.text(key, "")
-        metrics.number("training_memory_mb", 0.0)
         metrics.numbers("size", 2)
         metrics.record("export").number("bytes")
+        off_path = metrics.record("off_path", {})
+        more = (
+            (metrics, ("training_memory_mb",)),
+            (metrics.record("clip", {}), _CLIP.values()),
+            (off_path, ("psnr",)),
+            (off_path.record("between", {}), _BETWEEN.values()),
+        )
+        for record, names in more:
+            for name in names:
+                record.number(name, 0.0)
         return {**metrics}
+
+
+_CLIP = {"moving": "psnr_moving", "elsewhere": "psnr_rest", "flow": "flow_error"}
+_BETWEEN = {"confirmed": "depth", "floating": "floaters", "sharpness": "sharpness"}
+"""Figures of a comparison, and their names in metrics."""
 
 
 def _clip(record: Mapping[str, Any]) -> dict[str, float | None]:
     """Figures on what moves, and on what does not; None where the scene stands still."""
-    return {
-        "moving": record.get("psnr_moving"),
-        "elsewhere": record.get("psnr_rest"),
-        "flow": record.get("flow_error"),
-    }
+    return {figure: record.get(name) for figure, name in _CLIP.items()}
 
 
 def _off_path(record: Mapping[str, Any]) -> dict[str, float | None]:
@@ -133,9 +143,7 @@ def _off_path(record: Mapping[str, Any]) -> dict[str, float | None]:
     between = record.get("between") or {}
     return {
         "off_path": record.get("psnr"),
-        "confirmed": between.get("depth"),
-        "floating": between.get("floaters"),
-        "sharpness": between.get("sharpness"),
+        **{figure: between.get(name) for figure, name in _BETWEEN.items()},
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from splat.prep.gather import Gathered, write_json
 from splat.system.files import replacing
-from splat.system.foreign import json_of, reading
+from splat.system.foreign import Broken, reading, record
 
 FEW_FEATURES, FEW_MATCHES = 400, 60
 LARGE_ERROR = 1.5
@@ -25,11 +25,12 @@ def origin_of(scene: Path) -> tuple[float, float, float] | None:
     if not file.is_file():
         return None
     with reading(file, "the report of splat prep", "prepare the scene again"):
-        frame = json_of(file).get("frame")
-        origin = frame.get("origin") if isinstance(frame, dict) else None
-        if origin is None:
+        frame = record(file).record("frame", {})
+        if frame.get("origin") is None:
             return None
-        latitude, longitude, altitude = map(float, origin)
+        latitude, longitude, altitude = frame.triple("origin")
+        if abs(latitude) > 90:
+            raise Broken(f"has a latitude of {latitude:g} degrees; expected -90 to 90")
     return latitude, longitude, altitude
 
 

@@ -17,9 +17,11 @@ import torch
 
 from splat import datasets, formats, kernels
 from splat.blocks.plan import read_plan as read_block_plan
+from splat.blocks.work import note_of
 from splat.cleanup.erase.rows import write_left
 from splat.cli.info import of_run
 from splat.cli.opened import cameras_of, open_scene
+from splat.comparison import compare
 from splat.comparison.plan import read_plan as read_comparison
 from splat.core.strategy import Fixed
 from splat.datasets import photo as stored_photo
@@ -35,9 +37,11 @@ from splat.photos.photo import outline, photograph
 from splat.prep import preparation
 from splat.prep.gather import Gathered, gather
 from splat.prep.options import PrepOptions
+from splat.prep.report import origin_of
 from splat.prep.rig import prepare_rig
 from splat.prep.stages import Stages
 from splat.recipes.model_files import background_in
+from splat.recipes.recipe import text_of
 from splat.recipes.restored import model_of, strategy_of
 from splat.render import camera_paths
 from splat.runs import checkpoint
@@ -286,6 +290,11 @@ def _opened_run(root: Path, _: Path) -> Any:
     return opened.gaussians, opened.frame, opened.step
 
 
+def _block_note(root: Path, _: Path) -> Any:
+    (part,) = read_block_plan(root / "blocks.json").parts
+    return note_of(Folder(root / "run"), part)
+
+
 def _anchors(_: Path, file: Path) -> Any:
     model, frame, drawing = anchor_files.read(file)
     K = torch.tensor([[10.0, 0, 5], [0, 10, 5], [0, 0, 1]])
@@ -450,7 +459,10 @@ READERS: tuple[Reader, ...] = (
     Reader("cameras", (s.run_cameras,), (_cameras,)),
     Reader("log", (s.log_of_run,), (_log, _of_file(read_script))),
     Reader("plans", (s.plans,), (_of_named("", read_comparison),
-                                 _of_named("blocks.json", read_block_plan))),
+                                 _of_named("blocks.json", read_block_plan), _block_note)),
+    Reader("compared", (s.compared,), (_of_named("out", compare.read),)),
+    Reader("origin", (s.origin,), (_of_named("", origin_of),)),
+    Reader("recipe", (s.recipe,), (lambda _, file: text_of(str(file)),)),
     Reader("teacher", (s.teacher_file,), (_teacher,)),
     Reader("anchors", tuple(map(s.anchors, ("plain", "kept plain", "coded"))), (_anchors,)),
     Reader("forest", tuple(map(s.forest, ("plain", "coded"))), (_forest,)),

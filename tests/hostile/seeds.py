@@ -639,7 +639,48 @@ def plans(folder: Path) -> Targets:
     part = Part("0-0", Cell(ground, (-1.0, -1.0), (1.0, 1.0)), ("000.png",), 1, 2, 3)
     frame = Frame((0.0, 0.5, 1.0), 2.0)
     BlockPlan("m", ground, frame, 0.1, 0.05, 0.2, (part,), "0.1").write(folder / "blocks.json")
-    return {comparison.FILE: "json", "blocks.json": "json"}
+    processes = [{"id": 7, "imported": 5, "peak": 9}]
+    note = folder / "run/blocks/0-0.json"
+    note.parent.mkdir(parents=True)
+    note.write_text(json.dumps({"processes": processes}))
+    return {comparison.FILE: "json", "blocks.json": "json", "run/blocks/0-0.json": "json"}
+
+
+def compared(folder: Path) -> Targets:
+    """A comparison of one run of two steps."""
+    from splat.cli import main
+
+    scene = scenes.write_colmap(folder / "scene", scenes.shots(4))
+    out = folder / "out"
+    words = ["compare", str(scene), "--strategies", "mcmc", "--steps", "2", "--out", str(out),
+             "--workers", "0", "--threads", "1", "--net", "none", "--seeds", "1", "--quiet",
+             "--device", "cpu"]  # fmt: skip
+    code = main(words)
+    assert code == 0, code
+    logging.getLogger("splat").setLevel(logging.ERROR)
+    (run,) = (out / "runs").glob("*/*/metrics.json")
+    (note,) = (each for each in run.parent.parent.glob("*.json"))
+    figures = json.loads(run.read_text())  # as of a clip, looked at off the path of its photos
+    figures["clip"] = {"psnr_moving": 20.5, "psnr_rest": 30.5, "flow_error": None}
+    between = {"depth": 0.5, "floaters": 0.25, "sharpness": 0.75}
+    figures["off_path"] = {"psnr": 21.5, "between": between}
+    run.write_text(json.dumps(figures))
+    files = (out / "comparison.json", run, run.with_name("config.json"), note)
+    found = {file.relative_to(folder).as_posix(): "json" for file in files}
+    return {**found, run.with_name("log.jsonl").relative_to(folder).as_posix(): "jsonl"}
+
+
+def origin(folder: Path) -> Targets:
+    """Where on earth a prepared scene lies."""
+    frame = {"how": "gps", "origin": [48.1, 11.5, 520.0]}
+    (folder / "prep.json").write_text(json.dumps({"frame": frame}))
+    return {"prep.json": "json"}
+
+
+def recipe(folder: Path) -> Targets:
+    """A recipe in a file."""
+    (folder / "recipe.txt").write_text("mcmc --cap 200k + significance --at 15000\n")
+    return {"recipe.txt": "text"}
 
 
 def wav_file(folder: Path) -> Targets:

@@ -60,7 +60,7 @@ def _mixed(chosen: ndarray, one: Sequence[float], other: Sequence[float]) -> Flo
     return np.where(chosen[:, None], np.array(one), np.array(other))
 
 
-def _skin(points: Float[ndarray, "n 3"]) -> Float[ndarray, "n 3"]:
+def skin(points: Float[ndarray, "n 3"]) -> Float[ndarray, "n 3"]:
     """Skin, hair above the brow and behind, and shorts."""
     rgb = np.tile([0.78, 0.58, 0.47], (len(points), 1))
     y, z = -points[:, 1], points[:, 2]
@@ -126,7 +126,7 @@ def write(
     for name in ("images", MASKS):
         (folder / name).mkdir(parents=True, exist_ok=True)
     rig.write(body, folder / BODY)
-    person = drawn(body.mesh, _skin, 0.0, count)
+    person = drawn(body.mesh, skin, 0.0, count)
     whole = joined([person, drawn(garment, color, 1.0, count)])
     render, frames = NativeRenderer("cpu"), []
     cameras = ring(body, views, width, height)

@@ -206,6 +206,13 @@ def _joined(parts: list[tuple[Any, Any]]) -> Mesh:
     return Mesh(np.concatenate([vertices for vertices, _ in parts]), np.concatenate(faces))
 
 
+def write_mesh(mesh: Mesh, path: Path) -> None:
+    """Write triangles without bones, as a template is read."""
+    still = np.eye(4)[None]
+    weights = np.ones((len(mesh.vertices), 1))
+    write(Body(mesh, ("root",), np.array([-1]), still, weights), path)
+
+
 def write(body: Body, path: Path) -> None:
     """Write a body as it stands: a skinned mesh, with four bones a vertex."""
     vertices, bones = len(body.mesh.vertices), len(body.names)

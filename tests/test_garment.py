@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from splat.mesh import Mesh
 from splat.options import Options
 from splat.render.native import NativeRenderer
 from splat.strategies.adc import Adc
-from splat.strategies.garment import Garment, deaths, dressed, figure, rig
+from splat.strategies.garment import Garment, deaths, dressed, figure, makehuman, rig
 from splat.strategies.garment.body import Body, read_pose
 from splat.strategies.garment.distance import Surface, depths_of
 from splat.strategies.garment.garment import body_of
@@ -459,6 +460,36 @@ def test_a_run_is_dressed_and_a_file_is(scene: Path, tmp_path: Path, capsys: Any
     assert "does not say which body it is of" in capsys.readouterr().err
 
 
+def test_bodies_are_read_out_of_the_layout_of_makehumans_data(tmp_path: Path) -> None:
+    """A base mesh of two squares and a joint's cube, a rig, its weights and a target, by hand."""
+    for folder in ("3dobjs", "rigs/standard", "targets/macro"):
+        (tmp_path / folder).mkdir(parents=True)
+    lines = [f"v {x} {y} 0" for y in (-5, 5, 15) for x in (0, 10)]
+    lines += [f"v 4 {y} 2" for y in (4, 6, 8)]
+    lines += ["g body", "f 1/1 2/2 4/4 3/3", "f 3/1 4/2 6/4 5/3", "g joint-knee", "f 7 8 9"]
+    (tmp_path / "3dobjs/base.obj").write_text("\n".join(["# base", *lines, ""]))
+    joint = {"head": {"strategy": "CUBE", "cube_name": "joint-knee"}, "parent": "root"}
+    place = {"strategy": "MEAN", "vertex_indices": [0, 1]}
+    bones = {"knee": joint, "root": {"head": place, "parent": ""}}
+    (tmp_path / "rigs/standard/rig.tiny.json").write_text(json.dumps(bones))
+    weights = {"root": [[0, 1], [1, 1], [2, 0.5]], "knee": [[2, 0.5], [4, 1.0], [5, 1.0]]}
+    (tmp_path / "rigs/standard/weights.tiny.json").write_text(json.dumps({"weights": weights}))
+    with gzip.open(tmp_path / "targets/macro/tall.target.gz", "wb") as file:
+        file.write(b"# lines\n4 0 10 0\n5 0 10 .0\n")
+    base = makehuman.read_base(tmp_path, {"macro/tall": 0.5})
+    found = makehuman.read_body(tmp_path, "tiny", "body", base)
+    assert found.names == ("root", "knee") and found.parents.tolist() == [-1, 0]
+    # Metres, on the floor, turned to y down.
+    assert np.allclose(found.heads, [[-0.5, 0, 0], [-0.4, -1.1, 0.2]])
+    assert np.allclose(found.mesh.vertices[[0, 5]], [[0, 0, 0], [-1, -2.5, 0]])
+    assert np.allclose(found.weights, [[1, 0], [1, 0], [0.5, 0.5], [1, 0], [0, 1], [0, 1]])
+    assert len(found.mesh.faces) == 4
+    with pytest.raises(FileNotFoundError, match="there are tiny"):
+        makehuman.read_body(tmp_path, "other", "body", base)
+    with pytest.raises(FileNotFoundError, match="give targets as they lie below"):
+        makehuman.read_base(tmp_path, {"macro/short": 1})
+
+
 def test_the_figure_is_a_body_and_its_garments_are_off_it() -> None:
     pytest.importorskip("skimage")
     person = figure.body(resolution=48)
@@ -490,3 +521,39 @@ def test_the_tiny_run_keeps_rows_within_its_cap(tiny_folder: Path) -> None:
     with closing(job_of(tiny_folder, METHODS["adc_garment"], steps=3)) as job:
         assert int((~worn(job.run.model.cloud)).sum()) == 90
         assert len(job.run.model.cloud) <= 1300
+
+
+def test_a_dream_clothes_a_body_that_stays_as_it_is(tmp_path: Path, body: Body) -> None:
+    """Two pictures, of all and of the garment alone, each with a text; the body stays."""
+    from test_dream_runs import taught, written
+
+    small = body.for_dreams()
+    assert abs(np.ptp(small.mesh.vertices, axis=0)[2] - 1) < 1e-9
+    assert np.abs(small.mesh.vertices.min(0) + small.mesh.vertices.max(0)).max() < 1e-9
+    assert small.heads[0][2] < small.heads[1][2]
+    rig.write(small, tmp_path / "b.glb")
+    (tmp_path / "teacher").mkdir()
+    teacher, out = written(tmp_path / "teacher", taught()), tmp_path / "x.ply"
+    part = f"garment --body {tmp_path}/b.glb --body-rows 80 --garment-rows 60 --covers upper"
+    words = ["dream", "a red cube", "-o", str(out), "--teacher", str(teacher), "--quiet"]
+    words += ["--strategy", f"adc --cap 400 + {part} --layer-weight 0", "--alone", "a blue cube"]
+    assert cli.main([*words, "--steps", "5", "--device", "cpu", "--threads", "1"]) == 0
+    whole = formats.read(out)
+    alone = tmp_path / "y.ply"
+    assert cli.main(["dress", f"{out}.dream", "-o", str(alone)]) == 0
+    assert len(formats.read(alone)) == len(whole) - 80
+    log = [json.loads(line) for line in open(f"{out}.dream/log.jsonl")]
+    assert {"distilled", "alone"} <= log[-1]["terms"].keys()
+    begun = Garment(body=f"{tmp_path}/b.glb", body_rows=80).model(
+        {name: values for name, values in _first(1).items()}, Making(steps=1, frame=INPUT)
+    )
+    rows = whole.colors[:, 0]
+    skin = begun.cloud["sh"].detach()[0, 0]
+    assert int(((rows - skin).abs().max(1).values < 1e-5).sum()) >= 80
+
+
+def _first(n: int) -> dict[str, Tensor]:
+    return {
+        "mean": torch.ones(n, 3), "quat": torch.ones(n, 4), "log_scale": torch.zeros(n, 3),
+        "opacity_logit": torch.zeros(n), "sh": torch.zeros(n, 1, 3),
+    }  # fmt: skip

@@ -49,6 +49,9 @@ class Dreamt:
     colours and simple things."""
     instead: str = ""
     """A text to lead away from, in place of none at all."""
+    alone: str = ""
+    """What rows that are not frozen are by themselves, a text: half of the guidance is then of a
+    picture of them alone (with a part that freezes rows, such as `garment` or `freeze`)."""
     most: Annotated[
         float | None, within(0, 1, low_open=True, high_open=True), hint("0.98, with --start 0.6")
     ] = None

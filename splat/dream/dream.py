@@ -120,8 +120,15 @@ def terms_of(
         teacher, text, dreamt.instead, scale=dreamt.guidance, steps=dreamt.steps,
         most=most, last=last, ball=beginning.ball, up=beginning.up,
     )  # fmt: skip
+    terms: dict[str, Objective] = {"distilled": distilled}
+    if dreamt.alone:  # as ClotheDreamer's two pictures, of what is dressed and of the dress
+        weight = distilled.weight / 2
+        terms["distilled"] = replace(distilled, weight=weight)
+        terms["alone"] = replace(
+            distilled, text=teacher.read(dreamt.alone), weight=weight, rows="free", purpose="alone"
+        )
     kept = {"kept": Kept(dreamt.keep)} if dreamt.keep else {}
-    return {"distilled": distilled, **kept, **strategy.objectives()}
+    return {**terms, **kept, **strategy.objectives()}
 
 
 def check_without_photos(strategy: Strategy, beginning: Beginning) -> None:

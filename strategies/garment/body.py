@@ -60,6 +60,20 @@ class Body:
         ahead = self.heads[inner] - self.heads[self.parents[inner]]
         return float(np.linalg.norm(ahead, axis=1).sum())
 
+    def placed(self, turn: Float[ndarray, "3 3"], scale: float, shift: Float[ndarray, "3"]) -> Body:
+        """The body turned, then scaled, then shifted."""
+        joints = self.joints.copy()
+        joints[:, :3, :3] = turn @ joints[:, :3, :3]
+        joints[:, :3, 3] = scale * self.heads @ turn.T + shift
+        mesh = replace(self.mesh, vertices=scale * self.mesh.vertices @ turn.T + shift)
+        return replace(self, mesh=mesh, joints=joints, axes=turn @ self.axes)
+
+    def for_dreams(self) -> Body:
+        """The body where `splat dream` makes things: a unit tall, about the origin, z up."""
+        turn, scale = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]), 1 / self.height
+        low, high = self.mesh.vertices.min(0), self.mesh.vertices.max(0)
+        return self.placed(turn, scale, -scale * turn @ (low + high) / 2)
+
     def posed(self, pose: Mapping[str, Turn]) -> Body:
         """The body with bones turned about their heads, each after what its parents do."""
         moves = self.moves(pose)

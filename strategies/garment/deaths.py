@@ -34,11 +34,12 @@ def track(cloud: Cloud) -> None:
     cloud.track(AGE, combine="same")
 
 
-def observe(step: Step, margin: int) -> None:
-    """Accumulate what the step's picture shows within and outside of the photo's mask."""
+def observe(step: Step, margin: int | None) -> None:
+    """Accumulate what the step's picture shows within and outside of the photo's mask, grown by so
+    many pixels; None: nothing goes by masks."""
     cloud, rows = step.model.cloud, rows_of(step)
     cloud.statistic(AGE).add_(1)
-    if step.batch.outline is None:
+    if step.batch.outline is None or margin is None:
         return
     area = step.batch.shrink**2  # of a smaller picture a pixel stands for several
     shown = step.rendered.weighted(Outlined()) * area

@@ -183,8 +183,8 @@ def main(asked: Asked) -> None:
     write(
         asked.folder, figure.body(), garment, COLORS[asked.garment], asked.views, width, asked.side
     )
-    large = figure.body("large")
-    rig.write(large, asked.folder / "large.glb")
+    rig.write(figure.body("large"), asked.folder / "large.glb")
+    rig.write(figure.body().for_dreams(), asked.folder / "dream.glb")
     print(f"{asked.folder}: {asked.views} photos of a {asked.garment}, masks in {MASKS}/, {BODY}")
 
 

@@ -79,7 +79,7 @@ class Garment(Wrapper):
     """Colour of the body, red, green and blue in [0, 1]."""
     layer_weight: Annotated[float, at_least(0)] = 0.5
     """Weight of the loss that compares the share of a pixel that is garment with its mask; 0: none,
-    and photos need no masks."""
+    and nothing goes by masks, as in dreams, which have none."""
     inside: Annotated[float, within(0, 0.1, low_open=True)] = 0.002
     """Depth in the body that no row of the garment goes beyond, heights of the body: what is
     pressed against it goes, and none is born below it."""
@@ -115,12 +115,15 @@ class Garment(Wrapper):
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
+        if not self.layer_weight:
+            return self.base.needs
         maps = (Outlined(), Beyond(self.margin))
         return self.base.needs | Needs(outline=True, weights=maps)
 
     def objectives(self) -> Mapping[str, Objective]:
         # Photos bring their outlines where a term of the loss asks for them.
-        return {**self.base.objectives(), "layers": Layers(self.layer_weight)}
+        own = {"layers": Layers(self.layer_weight)} if self.layer_weight else {}
+        return {**self.base.objectives(), **own}
 
     def scheduled(self, steps: int) -> Strategy:
         return replace(
@@ -157,7 +160,7 @@ class Garment(Wrapper):
 
     def observe(self, step: Step) -> None:
         super().observe(step)
-        deaths.observe(step, self.margin)
+        deaths.observe(step, self.margin if self.layer_weight else None)
 
     def refine(self, step: Step) -> Edit | None:
         return self._proposed(step, None)

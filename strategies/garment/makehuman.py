@@ -186,6 +186,8 @@ class Asked:
     """The rig."""
     part: str = "body"
     """Group of faces: body, or helper-tights or helper-skirt, which garments may begin on."""
+    dream: bool = False
+    """Place it where `splat dream` makes things: a unit tall, about the origin, z up."""
     overwrite: bool = False
     """Replace what is there."""
 
@@ -199,6 +201,7 @@ def main(asked: Asked) -> None:
         targets[name] = foreign.number_in(much) if equals else 1.0
     base = read_base(asked.folder, targets)
     body = read_body(asked.folder, asked.bones, asked.part, base)
+    body = body.for_dreams() if asked.dream else body
     rig.write(body, asked.out)
     print(
         f"{asked.out}: {asked.part} of {len(body.mesh.vertices):,} vertices, {len(body.names)}"

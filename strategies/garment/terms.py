@@ -30,8 +30,6 @@ class Layers(Objective):
     def __call__(self, step: Step) -> Float[Tensor, ""]:
         batch, share = step.batch, step.rendered.features
         assert share is not None
-        if not self.weight:
-            return share.new_zeros(())
         if batch.outline is None:
             raise ValueError(
                 f"photo {batch.name} has no mask of the garment, by which it is told from the body;"

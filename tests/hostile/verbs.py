@@ -271,6 +271,11 @@ def make_given(given: Path, wanted: Iterable[Case]) -> int:
 
         (given / "generator").mkdir()
         generator_file(given / "generator")
+    if "given}/body.glb" in words:
+        from tests.hostile.seeds import body
+
+        body(given)
+        (given / "b.glb").rename(given / "body.glb")
     if "photos" in words:
         _photos(given / "photos")
     return _sounds(given / "hearing") if "hearing" in words else 0
@@ -467,6 +472,12 @@ def cases() -> dict[str, Case]:
             "volume",
             (("volume", "{given}/a.ply", "-o", "{root}/v.npz", "--grid", "9"),),
             ("volume", "{given}/b.ply", "-o", "{root}/v.npz", "--grid", "10", "--overwrite"),
+        ),
+        Case(
+            "dress",
+            (("dress", "{given}/a.ply", "--body", "{given}/body.glb", "-o", "{root}/d.ply"),),
+            ("dress", "{given}/b.ply", "--body", "{given}/body.glb", "-o", "{root}/d.ply",
+             "--overwrite"),
         ),
         Case(
             "generate",

@@ -13,19 +13,25 @@ from splat import formats
 from splat.cli.opened import run_of
 from splat.core.fields import parts_with_ways
 from splat.core.frame import INPUT_FRAME, gaussians_from_frame
+from splat.core.model import Making
+from splat.core.strategy import Strategy
 from splat.options.parse import parsed
 from splat.options.verbs import check_free
-from splat.recipes.restored import model_of, strategy_of
+from splat.recipes.recipe import strategy_from_text
+from splat.recipes.restored import strategy_of
 from splat.runs import checkpoint
+from splat.runs.checkpoint import State
 from splat.runs.folder import Folder, read_config
+from splat.runs.kept import checkpoints_in
 from splat.strategies.garment import rig
 from splat.strategies.garment.body import Body, read_pose
 from splat.strategies.garment.distance import depths_of
 from splat.strategies.garment.garment import OPAQUE, SUNK, Garment
-from splat.strategies.garment.model import Dressed, worn
+from splat.strategies.garment.model import LAYER, Dressed, worn
 from splat.strategies.garment.rows import rows_on, sampled
 from splat.strategies.garment.skin import Worn, dressed
 from splat.strategies.garment.verbs.asked.dress import Dress
+from splat.system.foreign import reading, record
 from splat.system.text import size
 from splat.types import Gaussians, joined
 
@@ -88,22 +94,39 @@ def _opened(path: Path) -> tuple[Gaussians, Path | None, Color]:
         return garment, None, usual
     if Folder(path).in_blocks():
         raise ValueError(f"{path} is a scene in blocks; expected a run of garment")
-    place = run_of(path)
-    config = read_config(place.config)
-    state = checkpoint.load(path if path.is_file() else place.latest())
-    model = model_of(config, state).core
-    if not isinstance(model, Dressed):
+    strategy, state = _dreamt(path) or _trained(path)
+    rows = checkpoint.rows(state)
+    if LAYER not in rows:
         raise ValueError(
             f"{path} is no run of garment; expected one, or a file of Gaussians that are nothing"
             " but garment"
         )
-    rows = worn(model.cloud).cpu()
-    garment = gaussians_from_frame(model.bake().to("cpu").take(rows), model.frame)
-    part = next(
-        (part for _, part in parts_with_ways(strategy_of(config)) if isinstance(part, Garment)),
-        Garment(),
-    )
+    with checkpoint.fitting(state):
+        model = Dressed(rows, Making(steps=1))
+    chosen = worn(model.cloud)
+    garment = gaussians_from_frame(model.bake().take(chosen), checkpoint.frame(state))
+    parts = [part for _, part in parts_with_ways(strategy) if isinstance(part, Garment)]
+    part = parts[0] if parts else Garment()
     return garment, Path(part.body) if part.body else None, part.skin
+
+
+def _trained(path: Path) -> tuple[Strategy, State]:
+    """The strategy of a run, and its last state."""
+    place = run_of(path)
+    state = checkpoint.load(path if path.is_file() else place.latest())
+    return strategy_of(read_config(place.config)), state
+
+
+def _dreamt(path: Path) -> tuple[Strategy, State] | None:
+    """The same of the folder of a dream; None where it is none."""
+    settings, saved = path / "config.json", checkpoints_in(path / "checkpoints")
+    if not settings.is_file() or not saved:
+        return None
+    with reading(settings, "the settings of a dream"):
+        said = record(settings)
+        if said.get("format") != "splat dream":
+            return None
+        return strategy_from_text(said.text("strategy")), checkpoint.load(saved[-1])
 
 
 def _as_rows(body: Body, count: int, color: Color, like: Gaussians) -> Gaussians:

@@ -24,7 +24,8 @@ class Dress:
     """
 
     garment: tyro.conf.Positional[Path]
-    """A run of `garment`, or a file of Gaussians that are nothing but garment."""
+    """A run of `garment`, the folder of a dream of it, or a file of Gaussians that are nothing but
+    garment."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = field(kw_only=True)
     """The file of Gaussians to write."""
     body: Annotated[Path | None, hint("that of the run")] = None

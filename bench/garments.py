@@ -37,7 +37,7 @@ from splat.strategies.garment.distance import Surface, depths_of
 from splat.strategies.garment.model import worn
 from splat.strategies.garment.skin import dressed as put_on
 from splat.training.prepare import prepare
-from splat.types import Gaussians
+from splat.types import Gaussians, joined
 
 POSES: dict[str, dict[str, tuple[float, float, float]]] = {
     "waving": {"upperarm_l": (0, 0, 75), "forearm_l": (0, 0, 40), "spine": (0, 12, 0)},
@@ -144,7 +144,7 @@ def picture(garment: Gaussians, body: Body, asked: Asked) -> np.ndarray:
     sh = torch.zeros(len(person), (degree + 1) ** 2, 3)
     sh[:, :1] = person.colors
     parts = [Gaussians(person.means, person.quats, person.scales, person.opacities, sh, degree)]
-    whole = dressed.together([*parts, garment])
+    whole = joined([*parts, garment])
     cameras = dressed.ring(body, 8, round(asked.side * 0.85), asked.side)
     white, draw = torch.ones(3), NativeRenderer("cpu")
     drawn = [draw(whole, cameras[i], background=white).image for i in (0, 1, 2, 4)]

@@ -24,7 +24,6 @@ from common import Failed, markdown, output_of, write_json
 
 SCENES = {"fox": 2, "plush_phone": 2, "lego_400": 1}
 """How many times their photos are shrunk."""
-OFF_PATH = ("plush_phone",)
 PLY_BYTES = 248
 """Of a Gaussian with three bands of harmonics."""
 COLUMNS = {

@@ -458,7 +458,7 @@ def streamed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Gaussians]
     given = some(900, degree=1, seed=4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("splat.formats.lod.CHUNK", 512)
-        patch.setattr("splat.formats.lod.LEAF", LEAF)
+        patch.setattr("splat.formats.lod_files.LEAF", LEAF)
         formats.write(given, path, drawing=Drawing(antialiased=True))
     return path, given
 

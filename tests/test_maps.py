@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from splat.core.maps import Edge, Error, Label, OutsideMask
+from splat.core.maps import Edge, Error, Label
 from splat.types import Batch, Camera, Gaussians, Rendered
 
 HEIGHT, WIDTH = 6, 8
@@ -68,15 +68,6 @@ def test_edges_of_grey_ramps_borders_and_masks() -> None:
     red[:, 4:, 0] = 255
     only = Edge()(picture(torch.zeros(HEIGHT, WIDTH, 3)), photo(red))
     torch.testing.assert_close(only[:, 4], torch.full((HEIGHT,), 0.299))
-
-
-def test_outside_of_the_mask() -> None:
-    mask = torch.ones(HEIGHT, WIDTH)
-    mask[1, 2] = 0
-    given = picture(torch.zeros(HEIGHT, WIDTH, 3))
-    found = OutsideMask()(given, photo(step(), mask))
-    assert found.dtype == torch.float32 and found.sum() == 1 and found[1, 2] == 1
-    assert (OutsideMask()(given, photo(step())) == 0).all()
 
 
 def labels(batch: Batch) -> Tensor:

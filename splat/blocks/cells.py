@@ -99,12 +99,6 @@ def _side(low: float, high: float) -> str:
     return f"from {low:.3g} to {high:.3g}" if low > -BEYOND else f"below {high:.3g}"
 
 
-def cell_from_description(description: Mapping[str, Any]) -> Cell:
-    """A cell as `splat.recipes.saved.description_of` described it."""
-    fields = description["fields"]
-    return Cell(ground_of_json(fields["ground"]["fields"]), *map(_pair, _corners(fields)))
-
-
 def ground_of_json(fields: Mapping[str, Any]) -> Ground:
     """A ground from the record of its fields."""
     ground = Record(fields)

@@ -107,16 +107,6 @@ class Dissimilarity:
 
 
 @dataclass(frozen=True)
-class OutsideMask:
-    """1 where the photograph's mask says that a pixel does not count, else 0."""
-
-    def __call__(self, rendered: Rendered, batch: Batch) -> Float[Tensor, "h w"]:
-        if batch.mask is None:
-            return torch.zeros_like(rendered.alpha)
-        return 1.0 - batch.mask.float()
-
-
-@dataclass(frozen=True)
 class Label:
     """1 where the label of a pixel is `label`, else 0."""
 

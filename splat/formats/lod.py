@@ -10,33 +10,29 @@ from __future__ import annotations
 
 import itertools
 import re
-import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import Tensor
 
 from splat.core.frame import finite
 from splat.formats import sog
+from splat.formats.lod_files import Levelled, drafts_of, joined_parts, sweep
 from splat.formats.lod_meta import Place, document_bytes, read_meta, tree
-from splat.formats.lod_table import check_degrees, stored
+from splat.formats.lod_table import stored
 from splat.formats.rows import kept, rows_of
 from splat.formats.settings import Settings
-from splat.kernels import threads
 from splat.lod.levels import (
     LEAF,
     Levels,
     Refine,
     coarser_counts,
-    levels_of_rows,
-    rows_by_leaf,
 )
 from splat.lod.tree import depth_for
 from splat.system.files import replacing, synced
-from splat.types import Drawing, Gaussians, joined
+from splat.types import Drawing, Gaussians
 
 SUFFIX = "lod-meta.json"
 TAKES_REFINE = True
@@ -74,30 +70,25 @@ def write(
     among them.
     """
     gaussians = kept(gaussians, finite(gaussians), path).to("cpu")
-    order = rows_by_leaf(gaussians.means, LEAF)
-
-    def part(low: int, high: int) -> Gaussians:
-        return gaussians.take(order[low:high])
-
-    levels = levels_of_rows(len(gaussians), part, LEAF, threads())
+    whole = Levelled.of(gaussians)
     if refine is not None:
         with torch.enable_grad():
-            levels = levels.refined(gaussians, refine)
-    chunks = list(_chunks(levels))
+            whole = replace(whole, levels=whole.levels.refined(gaussians, refine))
+    chunks = list(_chunks(whole.levels))
     path.parent.mkdir(parents=True, exist_ok=True)
     names = _free_names(path, chunks)
-    with TemporaryDirectory(dir=path.parent, prefix=_drafts(path)) as drafts:
+    with TemporaryDirectory(dir=path.parent, prefix=drafts_of(path)) as drafts:
         for name, chunk in zip(names, chunks, strict=True):
             folder = Path(drafts) / name
             folder.mkdir()
-            rows = rows_of(_rows(levels, chunk, gaussians, order), path)
+            rows = rows_of(whole.rows(chunk.level, chunk.first, chunk.end), path)
             sog.write_apart(rows, folder, drawing, settings)
             for file in (*folder.iterdir(), folder):
                 synced(file)
         for name in names:
             Path(drafts, name).rename(path.parent / name)
         with replacing(path) as draft:
-            draft.write_bytes(_document(names, levels, chunks))
+            draft.write_bytes(_document(names, whole.levels, chunks))
     _sweep(path)
 
 
@@ -134,7 +125,7 @@ def read_level(path: Path, level: int) -> Gaussians:
         part = sog.read(chunk.file)
         chunk.check(len(part))
         parts.append(part)
-    return _joined(parts)
+    return joined_parts(parts)
 
 
 def drawing(path: Path) -> Drawing:
@@ -148,14 +139,6 @@ def _chunks(levels: Levels) -> Iterator[_Chunk]:
         most = max(1, CHUNK // int(counts.max()))
         for number, first in enumerate(range(0, len(levels), most)):
             yield _Chunk(level, number, first, min(first + most, len(levels)))
-
-
-def _rows(levels: Levels, chunk: _Chunk, gaussians: Gaussians, order: Tensor) -> Gaussians:
-    low = levels.rows(chunk.level, chunk.first).start
-    high = levels.rows(chunk.level, chunk.end - 1).stop
-    if chunk.level == 0:
-        return gaussians.take(order[low:high])
-    return levels.coarser[chunk.level - 1].take(torch.arange(low, high))
 
 
 def _document(names: list[str], levels: Levels, chunks: list[_Chunk]) -> bytes:
@@ -187,29 +170,11 @@ def _free_names(path: Path, chunks: list[_Chunk]) -> list[str]:
     return names
 
 
-def _drafts(path: Path) -> str:
-    """What the name of a folder begins with, in which chunks are made."""
-    return f".{path.name}."
-
-
 def _sweep(path: Path) -> None:
     """Remove chunks of this document's making that no document here names, and nothing else."""
-    named = {name for each in path.parent.glob(f"*{SUFFIX}") for name in _known(each)}
-    kept = {Path(name).parts[0] for name in named if Path(name).parts}
-    own = re.compile(rf"{re.escape(_stem(path))}\d+_\d+(-\d+)?")
-    for folder in [*path.parent.iterdir()]:
-        if own.fullmatch(folder.name) and folder.name not in kept and _is_chunk(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-        elif folder.name.startswith(_drafts(path)) and folder.is_dir():
-            if all(map(_is_chunk, folder.iterdir())):
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_chunk(folder: Path) -> bool:
-    """Whether nothing but what a chunk is made of lies in a folder."""
-    if folder.is_symlink() or not folder.is_dir():
-        return False
-    return all(file.is_file() and file.suffix in (".json", ".webp") for file in folder.iterdir())
+    names = {name for each in path.parent.glob(f"*{SUFFIX}") for name in _known(each)}
+    named = {Path(name).parts[0] for name in names if Path(name).parts}
+    sweep(path, rf"{re.escape(_stem(path))}\d+_\d+(-\d+)?", named, (".json", ".webp"))
 
 
 def _known(path: Path) -> list[str]:
@@ -218,10 +183,3 @@ def _known(path: Path) -> list[str]:
         return read_meta(path).names
     except ValueError:
         return []
-
-
-def _joined(parts: list[Gaussians]) -> Gaussians:
-    if len(parts) == 1:
-        return parts[0]
-    check_degrees(part.sh_degree for part in parts)
-    return joined(parts)

@@ -14,7 +14,6 @@ import itertools
 import json
 import math
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,28 +22,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from splat.core.frame import finite, gaussians_from_frame
 from splat.formats import gltf, gltf_spz
 from splat.formats.globe import from_place
 from splat.formats.gltf_table import NAME, PACKED
-from splat.formats.lod_table import check_degrees
+from splat.formats.lod_files import Levelled, drafts_of, joined_parts, sweep
 from splat.formats.rows import kept
 from splat.formats.settings import Settings
 from splat.formats.tiles_meta import Matrix, read_document
-from splat.kernels import threads
 from splat.lod.levels import (
     LEAF,
     Levels,
     Refine,
     coarser_counts,
-    levels_of_rows,
-    rows_by_leaf,
 )
 from splat.lod.tree import depth_for
 from splat.system.files import replacing, synced
-from splat.types import Drawing, Frame, Gaussians, joined
+from splat.types import Drawing, Frame, Gaussians
 
 SUFFIX = "tileset.json"
 TAKES_REFINE = True
@@ -96,28 +91,26 @@ def write(
     """
     gaussians = kept(gaussians, finite(gaussians), path).to("cpu")
     gaussians, origin = _about_an_origin(gaussians, frame)
-    order = rows_by_leaf(gaussians.means, LEAF)
-    levels = levels_of_rows(
-        len(gaussians), lambda low, high: gaussians.take(order[low:high]), LEAF, threads()
-    )
+    whole = Levelled.of(gaussians)
     if refine is not None:
-        levels = _refined(levels, gaussians, refine, origin)
-    root = _tree(len(levels), len(levels.coarser))
+        whole = replace(whole, levels=_refined(whole.levels, gaussians, refine, origin))
+    root = _tree(len(whole.levels), len(whole.levels.coarser))
     content = gltf_spz if settings.tiles_content == "spz" else gltf
     path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as drafts:
+    with TemporaryDirectory(dir=path.parent, prefix=drafts_of(path)) as drafts:
         made = Path(drafts) / _FOLDER
         made.mkdir()
         for tile in _every(root):
-            rows = _rows(levels, tile, gaussians, order)
+            rows = whole.rows(tile.level, tile.first, tile.end)
             content.write(rows, made / tile.name, drawing, settings)
         synced(made)
         folder = _free(path)
         made.rename(folder)
-        document = _document(folder.name, root, levels, origin, settings)
+        document = _document(folder.name, root, whole.levels, origin, settings)
         with replacing(path) as draft:
             draft.write_bytes(document)
-    _sweep(path, folder)
+    own = rf"{re.escape(path.name.removesuffix(SUFFIX))}{_FOLDER}(-\d+)?"
+    sweep(path, own, [folder.name], [".glb"])
 
 
 def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008
@@ -149,10 +142,7 @@ def read(path: Path) -> Gaussians:
     places on the globe.
     """
     found = read_document(path)
-    parts = [gltf.read(file) for file in found.finest]
-    check_degrees(part.sh_degree for part in parts)
-    whole = parts[0] if len(parts) == 1 else joined(parts)
-    return _shifted(whole, found.origin)
+    return _shifted(joined_parts([gltf.read(file) for file in found.finest]), found.origin)
 
 
 def drawing(path: Path) -> Drawing:
@@ -203,14 +193,6 @@ def _every(root: _Tile) -> Iterator[_Tile]:
         yield root
     for child in root.children:
         yield from _every(child)
-
-
-def _rows(levels: Levels, tile: _Tile, gaussians: Gaussians, order: Tensor) -> Gaussians:
-    low = levels.rows(tile.level, tile.first).start
-    high = levels.rows(tile.level, tile.end - 1).stop
-    if tile.level == 0:
-        return gaussians.take(order[low:high])
-    return levels.coarser[tile.level - 1].take(torch.arange(low, high))
 
 
 def _document(
@@ -281,22 +263,3 @@ def _free(path: Path) -> Path:
     stem = path.name.removesuffix(SUFFIX) + _FOLDER
     names = itertools.chain([stem], (f"{stem}-{turn}" for turn in itertools.count(2)))
     return next(path.parent / name for name in names if not (path.parent / name).exists())
-
-
-def _sweep(path: Path, kept: Path) -> None:
-    """Remove folders of this document's making that it does not name any more, those of an export
-    that was killed among them, and nothing else."""
-    own = re.compile(rf"{re.escape(path.name.removesuffix(SUFFIX))}{_FOLDER}(-\d+)?")
-    for folder in [*path.parent.iterdir()]:
-        if own.fullmatch(folder.name) and folder != kept and _is_tiles(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-        elif folder.name.startswith(f".{path.name}.") and folder.is_dir():
-            if all(map(_is_tiles, folder.iterdir())):
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_tiles(folder: Path) -> bool:
-    """Whether nothing but tiles lies in a folder."""
-    if folder.is_symlink() or not folder.is_dir():
-        return False
-    return all(file.is_file() and file.suffix == ".glb" for file in folder.iterdir())

@@ -137,9 +137,9 @@ def beyond(garment: Gaussians, truth: Mesh, body: Body, asked: Asked) -> float:
 
 
 @torch.no_grad()
-def picture(garment: Gaussians, body: Body, asked: Asked) -> np.ndarray:
+def picture(garment: Gaussians, body: Body, before: Body, asked: Asked) -> np.ndarray:
     """A body in a garment from four sides."""
-    person = dressed.drawn(body.mesh, dressed.skin, 0.0, 30_000)
+    person = dressed.drawn(body.mesh, dressed.skin, 0.0, 30_000, before.mesh)
     degree = garment.sh_degree or 0
     sh = torch.zeros(len(person), (degree + 1) ** 2, 3)
     sh[:, :1] = person.colors
@@ -168,7 +168,7 @@ def main(asked: Asked) -> None:
         body = rig.read(folder / dressed.BODY)
         found["deepest_mm"] = deepest_mm(garment, body)
         found["beyond"] = beyond(garment, truth, body, asked)
-        shows = [picture(garment, body, asked)]
+        shows = [picture(garment, body, body, asked)]
         for size, onto in bodies.items():
             for pose, turns in POSES.items():
                 posed = onto.posed(turns)
@@ -179,7 +179,7 @@ def main(asked: Asked) -> None:
                 distance = depths.at(worn_so.gaussians.means, INPUT_FRAME)[0]
                 left = float((distance < 0).float().mean())
                 found[f"inside_{size}_{pose}"] = [round(worn_so.inside, 5), round(left, 5)]
-                shows.append(picture(worn_so.gaussians, posed, asked))
+                shows.append(picture(worn_so.gaussians, posed, onto, asked))
         cv2.imwrite(str(asked.out / f"{name}.png"), np.concatenate(shows))
         print(json.dumps({"garment": name, **found}), flush=True)
         if name == "dress":

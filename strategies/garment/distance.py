@@ -21,7 +21,7 @@ MARGIN = 4
 """Cells of the grid around the body."""
 _EXACT = 2.0
 """Cells from the surface within which the grid holds distances to triangles."""
-_TRIED = 12
+_TRIED = 8
 """Triangles of which the nearest one is found, those with the nearest samples."""
 _CHUNK = 1 << 15
 

@@ -71,12 +71,16 @@ def skin(points: Float[ndarray, "n 3"]) -> Float[ndarray, "n 3"]:
 COLORS: dict[str, Color] = {"shirt": _checks, "trousers": _dots, "dress": _stripes}
 
 
-def drawn(mesh: Mesh, color: Color, share: float, count: int = ROWS) -> Gaussians:
-    """A mesh as Gaussians, all of whose features are `share`."""
+def drawn(
+    mesh: Mesh, color: Color, share: float, count: int = ROWS, before: Mesh | None = None
+) -> Gaussians:
+    """A mesh as Gaussians, all of whose features are `share`; `before` is the same mesh where its
+    colours are."""
     samples = sampled(mesh, count)
     places = samples.on(mesh)
+    colors = color(places if before is None else samples.on(before))
     like = {"mean": torch.zeros(1, 3), "sh": torch.zeros(1, 1, 3)}
-    rows = rows_on(places, samples.normals(mesh), samples.spacing, color(places), 0.95, FRAME, like)
+    rows = rows_on(places, samples.normals(mesh), samples.spacing, colors, 0.95, FRAME, like)
     return Gaussians(
         rows["mean"], rows["quat"], rows["log_scale"].exp(), rows["opacity_logit"].sigmoid(),
         rows["sh"], 0, features=torch.full((count, 1), share),

@@ -80,7 +80,7 @@ class Garment(Wrapper):
     layer_weight: Annotated[float, at_least(0)] = 0.5
     """Weight of the loss that compares the share of a pixel that is garment with its mask; 0: none,
     and nothing goes by masks, as in dreams, which have none."""
-    inside: Annotated[float, within(0, 0.1, low_open=True)] = 0.002
+    inside: Annotated[float, within(0, 0.1, low_open=True)] = 0.0005
     """Depth in the body that no row of the garment goes beyond, heights of the body: what is
     pressed against it goes, and none is born below it."""
     outside: Annotated[float, within(0, 1, low_open=True)] = 0.5

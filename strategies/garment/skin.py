@@ -33,7 +33,7 @@ _DIRECTIONS = 32
 _STEP = 1e-3
 """Distance, in those between points of the skin, over which it is measured how cloth is drawn."""
 _LEAST_STRETCH, _MOST_STRETCH = 0.7, 2.0
-_UPS = 4
+_UPS = 8
 """Times that rows which are too deep are moved up: the way up bends."""
 _INPUT = Frame((0.0, 0.0, 0.0), 1.0)
 

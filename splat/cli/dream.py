@@ -177,7 +177,6 @@ def _told(
     record = {
         "text": text,
         "steps": run.step,
-        "seconds": round(seconds, 1),
         "gaussians": receipt.gaussians,
         "strategy": recipe.to_text_or_names(run.strategy),
         "export": vars(receipt),

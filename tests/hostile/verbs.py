@@ -276,6 +276,11 @@ def make_given(given: Path, wanted: Iterable[Case]) -> int:
 
         body(given)
         (given / "b.glb").rename(given / "body.glb")
+    if "given}/teacher" in words:
+        from tests.hostile.seeds import teacher_file
+
+        (given / "teacher").mkdir()
+        teacher_file(given / "teacher")
     if "photos" in words:
         _photos(given / "photos")
     return _sounds(given / "hearing") if "hearing" in words else 0
@@ -485,6 +490,13 @@ def cases() -> dict[str, Case]:
             ("generate", "a red cube", *_GENERATE, "--seed", "4", "--overwrite"),
         ),
         Case(
+            "dream",
+            (("dream", "a red cube", *_DREAM),),
+            ("dream", "a red cube", *_DREAM, "--seed", "4", "--overwrite"),
+            judge=partial(by_run, base="x.ply.dream/", begun=("config.json",)),
+            canonical=without_aside,
+        ),
+        Case(
             "relight",
             (("relight", "{given}/lit", "--light", "{given}/light_a.hdr", *_RELIT),),
             ("relight", "{given}/lit", "--light", "{given}/light_b.hdr", *_RELIT, "--overwrite"),
@@ -535,6 +547,8 @@ _RELIT = ("-o", "{root}/pictures", "--frames", "2", "--max-side", "24", "--maps"
 _SOUNDING = ("{given}/hearing/run", "-o", "{root}/film.mp4", "--quiet")
 _AUDIO = ("%s", "%s/responses", "--points", "150", "--batch", "4", "--threads", "1", "--steps",
           "6", "--quiet")  # fmt: skip
+_DREAM = ("-o", "{root}/x.ply", "--teacher", "{given}/teacher", "--strategy", "fixed", "--steps",
+          "4", "--points", "30", "--quiet", "--device", "cpu", "--threads", "1")  # fmt: skip
 _GENERATE = ("-o", "{root}/x.ply", "--model", "{given}/generator", "--quiet")
 _HEAR = ("--at", "2", "1.5", "1.5", "--facing", "1", "0", "0", "-o", "{root}/heard.wav",
          "--spectrogram", "{root}/heard.png", "--quiet")  # fmt: skip

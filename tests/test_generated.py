@@ -1,15 +1,21 @@
-"""What bench/generated.py says of things, of themselves and of wrong ones."""
+"""What bench/generated.py and bench/dreamt.py say of things, of themselves and of wrong ones."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+import dreamt
 import generated
 import numpy as np
 import pytest
+import torch
 
 from splat.datasets.objects import surface
 from splat.datasets.objects.words import Thing
+from splat.generate.words import Vocabulary
+from splat.math import SH_C0
+from splat.types import Gaussians
 
 PLAIN = Thing("sphere", "large", "", "red", "", "", 0.0, (0.0, 0.0, 0.0, 0.0, 0.0))
 
@@ -55,3 +61,45 @@ def test_colours_are_told_under_patterns_and_light() -> None:
         rgb = surface.of_thing(replace(thing, jitter=(1.0, -1.0, 1.0, -1.0, 0.5))).rgb.mean(0)
         assert generated.nearest_colour(rgb, thing) == "orange"
         assert generated.nearest_colour(rgb[::-1], thing) != "orange"
+
+
+def _of_thing(thing: Thing) -> Gaussians:
+    """A thing of the corpus as Gaussians."""
+    found = surface.of_thing(thing)
+    n = len(found.means)
+    return Gaussians(
+        torch.from_numpy(found.means).float(), torch.tensor([1.0, 0, 0, 0]).repeat(n, 1),
+        torch.full((n, 3), 0.5 * surface.CELL), torch.full((n,), 0.95),
+        ((torch.from_numpy(found.rgb).float() - 0.5) / SH_C0)[:, None], 0,
+    )  # fmt: skip
+
+
+def test_a_gaussian_is_solid_where_it_stops_half_of_the_light() -> None:
+    one = Gaussians(
+        torch.zeros(1, 3), torch.tensor([[1.0, 0, 0, 0]]), torch.tensor([[0.1, 0.2, 0.1]]),
+        torch.tensor([0.9]), torch.zeros(1, 1, 3), 0,
+    )  # fmt: skip
+    reach = math.sqrt(2 * math.log(0.9 / dreamt.SOLID))
+    volume = 4 / 3 * math.pi * reach**3 * 0.1 * 0.2 * 0.1
+    assert dreamt.filled(one, 40).sum() / 39**3 == pytest.approx(volume, rel=0.1)
+
+
+def test_a_dream_that_is_the_thing_itself_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dreamt, "TURNS", 1)
+    thing = replace(PLAIN, shape="torus", colour="blue")
+    right = dreamt.judged(_of_thing(thing), thing, "", 1.0)
+    assert right.colour and right.overlap > 0.8 and right.opened
+    wrong = dreamt.judged(_of_thing(PLAIN), thing, "", 1.0)
+    assert not wrong.colour and wrong.overlap < 0.75 and not wrong.opened
+
+
+def test_what_is_dreamt_is_in_words_that_the_teacher_knows() -> None:
+    few = Vocabulary(
+        ("large", "red", "blue", "cube", "torus"),
+        {"size": ("large",), "colour": ("red", "blue"), "shape": ("cube", "torus")},
+    )
+    texts = [text for text, _ in dreamt.things(few, 4)]
+    assert texts == ["a large red cube", "a large blue torus", "a large blue cube",
+                     "a large red torus"]  # fmt: skip
+    for text in texts:
+        few.read(text)

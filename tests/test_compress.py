@@ -13,7 +13,9 @@ import torch
 from formats import some
 
 from splat import api, formats
-from splat.export.search import Search, Variant, choose, variants
+from splat.export import choice, prediction
+from splat.export.choice import choose, variants
+from splat.export.search import Search, Variant
 from splat.export.view_weights import ViewWeights, view_weights, with_fewer_bands
 from splat.formats.settings import Settings
 from splat.kernels.harmonics import basis
@@ -101,6 +103,56 @@ def test_a_size_is_kept_and_the_best_of_it_chosen() -> None:
     by_degree = {each.variant.degree: each for each in search.tried}
     assert by_degree[0].gaussians == 400 and by_degree[0].bytes < 30_000
     assert most * 0.95 < by_degree[3].bytes and by_degree[3].gaussians < 400
+
+
+def large_from(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """Let sets of so many rows be large."""
+    monkeypatch.setattr(prediction, "SAMPLED", rows // 2)
+    monkeypatch.setattr(choice, "_LARGE", rows)
+
+
+@pytest.mark.parametrize(
+    ("suffixes", "size", "loss"),
+    [((".spz",), 40_000, None), ((".spz",), None, 18.0)],
+)
+def test_of_a_large_set_files_are_predicted_and_few_written(
+    suffixes: tuple[str, ...], size: int | None, loss: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = some(1500, spread=0.6)
+    ways = variants(suffixes, 3, Settings())
+    tried = searched(given)
+    best = choose(tried, ways, size, loss)
+    large_from(monkeypatch, 1000)
+    search = searched(given)
+    found = choose(search, ways, size, loss)
+    told = [each for each in search.tried if each.predicted]
+    written = [each for each in search.tried if not each.predicted]
+    assert not any(each.predicted for each in tried.tried)
+    assert len({each.variant for each in written}) <= 3 < len(ways)
+    assert found in written and (size is None or found.bytes <= size)
+    assert loss is None or found.loss <= loss
+    # As good as what was found by writing all of them.
+    if size is not None:
+        assert found.psnr >= best.psnr - 0.3
+    else:
+        assert found.bytes <= 1.1 * best.bytes
+    for each in written:
+        (said,) = (other for other in told if other.variant == each.variant)
+        assert abs(said.bytes / said.gaussians - each.bytes / each.gaussians) < 5
+
+
+def test_a_prediction_counts_what_is_left_out_as_it_is_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A .ply rounds nothing: what is told of it is what is found."""
+    large_from(monkeypatch, 100)
+    search = searched(some(400, spread=0.6))
+    for way in variants([".ply"], 3, Settings()):
+        told = prediction.Prediction(search).within(way, 60_000)
+        assert told is not None
+        found = search.within(way, 60_000, near=told)
+        assert found is not None and found.gaussians == told.gaussians
+        assert abs(found.bytes - told.bytes) < 4 and abs(found.psnr - told.psnr) < 1e-3
 
 
 def test_a_loss_is_kept_and_the_smallest_chosen() -> None:

@@ -28,9 +28,10 @@ from splat.cli.opened import (
 )
 from splat.core.model import Model
 from splat.export.chart import rate_chart
+from splat.export.choice import choose, trials_table, trim, variants
 from splat.export.receipt import Receipt, export
 from splat.export.retrain import retrain
-from splat.export.search import PALETTED, Search, Variant, choose, trials_table, trim, variants
+from splat.export.search import PALETTED, Search, Variant
 from splat.export.view_weights import view_weights
 from splat.formats.settings import Settings
 from splat.options.parse import parsed

@@ -16,7 +16,8 @@ _SHAPES = "os^D"
 
 
 def rate_chart(search: Search, best: Tried | None, path: Path) -> None:
-    """A PNG of all that was tried: megabytes against dB, a colour a format, a shape a degree."""
+    """A PNG of all that was tried: megabytes against dB, a colour a format, a shape a degree,
+    hollow what was predicted."""
     figure = Figure(figsize=(7.2, 4.6), dpi=110, layout="constrained", facecolor="white")
     axes = figure.subplots()
     colors = dict(zip(sorted({t.variant.suffix for t in search.tried}), _COLORS, strict=False))
@@ -29,6 +30,7 @@ def rate_chart(search: Search, best: Tried | None, path: Path) -> None:
             color=colors.get(trial.variant.suffix, INK),
             markersize=6,
             alpha=0.85,
+            fillstyle="none" if trial.predicted else "full",
             label=f"{trial.variant.suffix}, SH {degree}",
         )
     if search.photos:

@@ -24,7 +24,7 @@ SH_BITS = ((8, 8), (6, 5), (5, 4), (4, 3))
 """Bits of harmonics in an .spz that are tried: of the first band, of the others."""
 PALETTES = (0, 4096, 1024, 256)
 """Rows of the palette of harmonics in a .sog that are tried; 0: by the number of Gaussians."""
-_LARGE = 2 * SAMPLED
+_LARGE = 4 * SAMPLED
 """Rows from which files are predicted."""
 _WRITTEN = 3
 """Files that are written at most, then."""

@@ -24,7 +24,7 @@ from splat.export.search import FULL, HALVINGS, LEAST_KEPT, Search, Tried, Varia
 from splat.math import spread
 from splat.types import Gaussians, joined
 
-SAMPLED = 1 << 16
+SAMPLED = 1 << 15
 """Rows of a sample."""
 _GLANCES = 4
 """Views in which it is drawn."""

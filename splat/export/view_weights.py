@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -36,8 +37,11 @@ class ViewWeights:
 
     def most_significant(self, count: int) -> Int[Tensor, "m"]:
         """The rows of the highest score, in their own order; of equal ones the last."""
-        order = self.score.argsort(stable=True)
-        return order[len(order) - count :].sort().values
+        return self._order[len(self._order) - count :].sort().values
+
+    @cached_property
+    def _order(self) -> Int[Tensor, "n"]:
+        return self.score.argsort(stable=True)
 
 
 @torch.no_grad()

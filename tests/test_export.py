@@ -61,14 +61,6 @@ def save(
     return path
 
 
-@pytest.mark.parametrize("degree", [0, 1, 2, 3])
-def test_written_is_read(tmp_path: Path, degree: int) -> None:
-    gaussians = some(degree=degree)
-    formats.write(gaussians, tmp_path / "new" / "scene.ply")
-    assert_same(formats.read(tmp_path / "new" / "scene.ply"), gaussians)
-    assert [file.name for file in (tmp_path / "new").iterdir()] == ["scene.ply"]
-
-
 def test_more_rows_than_one_part(tmp_path: Path) -> None:
     gaussians = some(20_000, degree=1)
     formats.write(gaussians, tmp_path / "scene.ply")
@@ -103,15 +95,6 @@ def test_header_bytes(tmp_path: Path) -> None:
     data = (tmp_path / "scene.ply").read_bytes()
     assert data[: len(header)] == header
     assert len(data) == len(header) + 7 * 4 * (17 + 9)
-
-
-@pytest.mark.parametrize(
-    "drawing", [Drawing(), Drawing(True), Drawing(True, 0.1), Drawing(False, 1e-9 / 3)]
-)
-def test_how_it_was_drawn_is_remembered(tmp_path: Path, drawing: Drawing) -> None:
-    formats.write(some(3), tmp_path / "scene.ply", drawing=drawing)
-    assert formats.drawing(tmp_path / "scene.ply") == drawing
-    assert len(PlyData.read(tmp_path / "scene.ply")["vertex"].data) == 3
 
 
 @pytest.mark.parametrize("degree", [1, 2, 3])
@@ -232,17 +215,9 @@ def test_broken_rows_are_left_out_and_counted(
         found = formats.read(path)
     assert len(found) == 6 and found.opacities.max() == 1
     assert "4 of 10 Gaussians" in caplog.text and "b.ply" in caplog.text
-    broken = some(10)
-    broken.means[3] = math.nan
-    with caplog.at_level(logging.WARNING):
-        formats.write(broken, path)
-    assert len(formats.read(path)) == 9
 
 
 def test_no_gaussians_at_all(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there are no Gaussians"):
-        formats.write(some(0), tmp_path / "a.ply")
-    assert not list(tmp_path.iterdir())
     nothing = {name: values[:0] for name, values in _one(tmp_path).items()}
     with pytest.raises(ValueError, match=r"a\.ply: there are no Gaussians"):
         formats.read(save(nothing, tmp_path / "a.ply"))

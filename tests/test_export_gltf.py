@@ -248,14 +248,6 @@ def test_size_is_at_most_what_was_said(tmp_path: Path, degree: int) -> None:
         assert 0 <= slack < 120
 
 
-@pytest.mark.parametrize(
-    "drawing", [Drawing(), Drawing(True), Drawing(True, 0.1), Drawing(False, 1e-9 / 3)]
-)
-def test_how_it_was_drawn_is_remembered(tmp_path: Path, drawing: Drawing) -> None:
-    formats.write(some(3), tmp_path / "a.glb", drawing=drawing)
-    assert formats.drawing(tmp_path / "a.glb") == drawing
-
-
 @pytest.mark.parametrize("extras", [3, [], {"near": "1"}, {"near": -1}, {"near": True}])
 def test_words_of_others_about_drawing(tmp_path: Path, extras: object) -> None:
     path = save(tmp_path / "a.glb", [columns(some(3))])
@@ -393,22 +385,14 @@ def test_extreme_values_stay(tmp_path: Path) -> None:
 
 
 def test_broken_rows_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    broken = some(10)
-    broken.means[3], broken.colors[5, 7, 1] = math.nan, math.inf
-    formats.write(broken, tmp_path / "a.glb")
-    assert len(formats.read(tmp_path / "a.glb")) == 8
-    assert "2 of 10 Gaussians" in caplog.text
     table = columns(some(10))
     table["SCALE"][0][4] = math.nan
-    caplog.clear()
     with caplog.at_level(logging.WARNING):
         assert len(formats.read(save(tmp_path / "b.glb", [table]))) == 9
     assert "1 of 10 Gaussians" in caplog.text and "b.glb" in caplog.text
 
 
-def test_nothing_to_write_and_too_much(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there are no Gaussians"):
-        formats.write(some(0), tmp_path / "a.glb")
+def test_too_much_to_write(tmp_path: Path) -> None:
     flat = torch.zeros(1, 3).expand(20_000_000, 3)
     quats, sh = flat[:, :1].expand(-1, 4), flat[:, None].expand(-1, 16, 3)
     with pytest.raises(ValueError, match="more than the 4 GiB"):

@@ -139,16 +139,6 @@ def test_a_file_may_have_any_name(tmp_path: Path) -> None:
     assert Parsed(path.read_text()).scene()["name"] == "? é {{title}} <b>"
 
 
-@pytest.mark.parametrize("near", [None, 0.25, -1e-9 / 3])
-@pytest.mark.parametrize("antialiased", [False, True])
-def test_how_it_was_drawn_is_remembered(
-    tmp_path: Path, antialiased: bool, near: float | None
-) -> None:
-    drawing = Drawing(antialiased, near)
-    formats.write(some(5), tmp_path / "a.html", drawing=drawing)
-    assert formats.drawing(tmp_path / "a.html") == drawing
-
-
 def test_what_is_behind_it_is_told(tmp_path: Path) -> None:
     formats.write(some(), tmp_path / "a.html", settings=Settings(page_background="#ff8000"))
     scene = Parsed((tmp_path / "a.html").read_text()).scene()
@@ -197,25 +187,6 @@ def test_size_is_never_less_than_what_is_written(tmp_path: Path, degree: int) ->
     formats.write(some(3000, degree), path, drawing=Drawing(near=-0.1 / 3), settings=settings)
     most = formats.size_of(3000, degree, ".html", settings)
     assert path.stat().st_size <= most < 1.6 * path.stat().st_size
-
-
-def test_the_same_set_makes_the_same_page(tmp_path: Path) -> None:
-    for folder in ("a", "b"):
-        formats.write(some(300), tmp_path / folder / "scene.html")
-    assert (tmp_path / "a/scene.html").read_bytes() == (tmp_path / "b/scene.html").read_bytes()
-
-
-def test_rows_that_are_no_numbers_are_left_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    gaussians = some(5)
-    gaussians.means[2, 1] = torch.nan
-    formats.write(gaussians, tmp_path / "a.html")
-    assert len(formats.read(tmp_path / "a.html")) == 4
-    assert f"{tmp_path / 'a.html'}: 1 of 5" in caplog.text
-    with pytest.raises(ValueError, match=r"none\.html: there are no Gaussians"):
-        formats.write(some(0), tmp_path / "none.html")
-    assert not (tmp_path / "none.html").exists()
 
 
 @pytest.mark.parametrize(

@@ -310,12 +310,6 @@ def test_the_quantiser_goes_with_a_set_that_moves() -> None:
     assert then.means.amax(0).allclose(given.means.amax(0))
 
 
-@pytest.mark.parametrize("drawing", [Drawing(), Drawing(True), Drawing(True, 0.1), Drawing(near=2)])
-def test_how_it_was_drawn_is_remembered(tmp_path: Path, drawing: Drawing) -> None:
-    formats.write(some(3), tmp_path / "a.sog", drawing=drawing)
-    assert formats.drawing(tmp_path / "a.sog") == drawing
-
-
 @pytest.mark.parametrize("n", [1, 17, 300, 5000, 20_000])
 def test_noise_takes_no_more_than_is_said(tmp_path: Path, n: int) -> None:
     draw = torch.Generator().manual_seed(n)

@@ -145,6 +145,17 @@ def test_the_frame_is_undone(tmp_path: Path, suffix: str) -> None:
     assert_within(matched(found, given), given, replace(quantum, position=quantum.position + 1e-6))
 
 
+@pytest.mark.parametrize(
+    "suffix", [suffix for suffix in QUANTA if suffix not in (".spz", ".splat")]
+)
+@pytest.mark.parametrize(
+    "drawing", [Drawing(), Drawing(True), Drawing(True, 0.1), Drawing(False, 1e-9 / 3)]
+)
+def test_how_it_was_drawn_is_remembered(tmp_path: Path, suffix: str, drawing: Drawing) -> None:
+    formats.write(some(3), tmp_path / f"scene{suffix}", drawing=drawing)
+    assert formats.drawing(tmp_path / f"scene{suffix}") == drawing
+
+
 @every
 def test_the_same_bytes_twice(tmp_path: Path, suffix: str) -> None:
     given = some(3000, degree=2)

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from capsules import body_in_the_scene
 
-from splat import datasets, loop
+from splat import api, datasets, loop
 from splat.core.strategy import Fixed, Strategy
-from splat.options import Options
+from splat.options import Options, Watching
+from splat.recipes.recipe import strategy_from_text
 from splat.runs import checkpoint
 from splat.strategies.adc import Adc
 from splat.strategies.alpha_mask import AlphaMask
@@ -176,6 +177,19 @@ def job_of(
     )
     torch.set_num_threads(1)
     return prepare(datasets.load(folder), strategy, options, state)
+
+
+def clip_run(scene: Path, recipe: str, out: Path) -> Path:
+    """The folder of a short run of a clip."""
+    api.train(
+        api.load(scene),
+        strategy_from_text(recipe),
+        Options(steps=60, max_side=0, device="cpu", sh_degree=1),
+        out=out,
+        watching=Watching(quiet=True, pictures=False),
+        lpips=None,
+    )
+    return out
 
 
 def state_of(run: loop.Run) -> bytes:

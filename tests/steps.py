@@ -190,3 +190,10 @@ def fill_moments(cloud: Cloud, count: int = 1000) -> None:
         column["second"] = column["first"] + 1
         column["count"] = count
     cloud.load_state_dict(state)
+
+
+def edits_of(strategy: Strategy, model: Model, steps: int) -> list[int]:
+    """Steps, counted as done, after which a strategy edits a model that stays as it is."""
+    strategy.begin(model)
+    step = step_of(model)
+    return [n + 1 for n in range(steps) if strategy.refine(replace(step, number=n)) is not None]

@@ -6,7 +6,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from steps import CAMERA, assert_consistent, fill_moments, model_of, refined, repeated, step_of
+from steps import (
+    CAMERA,
+    assert_consistent,
+    edits_of,
+    fill_moments,
+    model_of,
+    refined,
+    repeated,
+    step_of,
+)
 from torch import Tensor
 
 from splat.core.edit import Edit
@@ -90,11 +99,7 @@ def test_edits_fall_on_the_published_steps(steps: int, edits: range, resets: lis
     adc = Adc().scheduled(steps)
     assert adc.edit_steps(steps) == list(edits)
     assert adc.reset_steps(steps) == resets
-    model = model_of(3)
-    adc.begin(model)
-    step = step_of(model)
-    found = [n + 1 for n in range(steps) if adc.refine(replace(step, number=n)) is not None]
-    assert found == sorted({*edits, *resets})
+    assert edits_of(adc, model_of(3), steps) == sorted({*edits, *resets})
 
 
 def test_a_published_schedule_is_its_own_fit() -> None:

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from methods import job_of
+from methods import clip_run, job_of
 from torch import Tensor
 
-from splat import api
 from splat import results as files
 from splat.conformance.checks import check_strategy
 from splat.core.edit import Drop, Edit
@@ -301,18 +300,11 @@ def test_runs_resume_and_repeat_to_the_bit(clip_folder: Path, tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def run(clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from splat.options import Options, Watching
-
-    out = tmp_path_factory.mktemp("deform") / "run"
-    api.train(
-        api.load(clip_folder),
-        strategy_from_text("mrnf --cap 700 + deform --coarse 10 --resolution 8"),
-        Options(steps=60, max_side=0, device="cpu", sh_degree=1),
-        out=out,
-        watching=Watching(quiet=True, pictures=False),
-        lpips=None,
+    return clip_run(
+        clip_folder,
+        "mrnf --cap 700 + deform --coarse 10 --resolution 8",
+        tmp_path_factory.mktemp("deform") / "run",
     )
-    return out
 
 
 def test_a_run_is_opened_as_it_was_trained(run: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from steps import assert_consistent, model_of, refined, step_of
+from steps import assert_consistent, edits_of, model_of, refined, step_of
 from torch import Tensor
 
 from splat.core.maps import Dissimilarity, Error
@@ -105,11 +105,7 @@ def test_rows_never_pass_the_cap() -> None:
 def test_edits_fall_on_the_published_steps(steps: int, edits: range) -> None:
     strategy = ErrorBased().scheduled(steps)
     assert strategy.acts(steps) == {"grow, prune and leak": list(edits)}
-    model = model_of(3)
-    strategy.begin(model)
-    step = step_of(model)
-    found = [n + 1 for n in range(steps) if strategy.refine(replace(step, number=n)) is not None]
-    assert found == list(edits)
+    assert edits_of(strategy, model_of(3), steps) == list(edits)
 
 
 def test_a_short_run_grows_and_leaks_as_much() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from steps import assert_consistent, fill_moments, model_of, refined, step_of
+from steps import assert_consistent, edits_of, fill_moments, model_of, refined, step_of
 from torch import Tensor
 
 from splat.core.maps import Edge
@@ -158,11 +158,9 @@ def test_faint_rows_go_early_once() -> None:
 def test_acts_fall_on_the_published_steps(steps: int, expected: dict[str, list[int]]) -> None:
     igs = ImprovedGs().scheduled(steps)
     assert {what: list(when) for what, when in igs.acts(steps).items()} == expected
-    model = model_of(3)
-    igs.begin(model)
-    step = step_of(model)
-    found = [n + 1 for n in range(steps) if igs.refine(replace(step, number=n)) is not None]
-    assert found == sorted({done for when in expected.values() for done in when})
+    assert edits_of(igs, model_of(3), steps) == sorted(
+        {done for when in expected.values() for done in when}
+    )
 
 
 def test_a_published_schedule_is_its_own_fit() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from steps import assert_consistent, fill_moments, model_of, refined, repeated, step_of
+from steps import assert_consistent, edits_of, fill_moments, model_of, refined, repeated, step_of
 from torch import Tensor
 
 from splat.core.cloud import Cloud
@@ -351,10 +351,7 @@ def test_draws_depend_on_seed_and_step_only() -> None:
 def test_edits_fall_on_the_published_steps(steps: int, edits: range) -> None:
     mcmc = replace(Mcmc().scheduled(steps), noise=0.0)
     assert mcmc.edit_steps(steps) == list(edits)
-    model = model_of(30)
-    step = step_of(model)
-    found = [n + 1 for n in range(steps) if mcmc.refine(replace(step, number=n)) is not None]
-    assert found == list(edits)
+    assert edits_of(mcmc, model_of(30), steps) == list(edits)
 
 
 def test_a_published_schedule_differs_by_the_date_of_the_cap_alone() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from methods import METHODS, job_of
+from methods import METHODS, clip_run, job_of
 from torch import Tensor
 
 from splat import api, formats
@@ -241,18 +241,9 @@ def test_it_owes_what_every_strategy_does(recipe: str, clip_folder: Path) -> Non
 
 @pytest.fixture(scope="module")
 def run(clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from splat.options import Options, Watching
-
-    out = tmp_path_factory.mktemp("moving") / "run"
-    api.train(
-        api.load(clip_folder),
-        strategy_from_text("mrnf --cap 900 + moving"),
-        Options(steps=60, max_side=0, device="cpu", sh_degree=1),
-        out=out,
-        watching=Watching(quiet=True, pictures=False),
-        lpips=None,
+    return clip_run(
+        clip_folder, "mrnf --cap 900 + moving", tmp_path_factory.mktemp("moving") / "run"
     )
-    return out
 
 
 def test_a_run_of_a_clip_writes_what_moves_and_draws_the_same(run: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from steps import assert_consistent, fill_moments, model_of, refined, step_of
+from steps import assert_consistent, edits_of, fill_moments, model_of, refined, step_of
 from torch import Tensor
 
 from splat.core.maps import EdgedError, Error
@@ -225,11 +225,7 @@ def test_edits_fall_on_the_published_steps(steps: int, grown: range, replaced: r
         "split, prune and leak": list(grown),
         "replace, prune and leak": list(replaced),
     }
-    model = model_of(3)
-    mrnf.begin(model)
-    step = step_of(model)
-    found = [n + 1 for n in range(steps) if mrnf.refine(replace(step, number=n)) is not None]
-    assert found == [*grown, *replaced]
+    assert edits_of(mrnf, model_of(3), steps) == [*grown, *replaced]
 
 
 def test_a_published_schedule_is_its_own_fit_and_a_short_one_stands_for_as_much() -> None:

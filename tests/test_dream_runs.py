@@ -281,8 +281,10 @@ def test_it_goes_on_with_its_own_teacher_only(
 
 
 def test_rates_are_those_of_dreams() -> None:
-    assert dream.faster(2.0).mean == 2 * dream.RATES.mean
-    assert dream.faster(2.0).sh_tail == dream.RATES.sh_tail
+    twice = dream.rates_of(Dreamt(rate=2.0), started=False)
+    assert twice.mean == 2 * dream.RATES.mean and twice.sh_tail == dream.RATES.sh_tail
+    # What is in its place already is moved less.
+    assert dream.rates_of(Dreamt(), started=True).mean < 0.2 * dream.RATES.mean
     assert Dreamt().times(started=False) == (0.98, 0.4)
     assert Dreamt(most=0.3).times(started=True) == (0.3, 0.2)
     assert Dreamt(most=0.1).times(started=False) == (0.1, 0.1)

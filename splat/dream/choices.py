@@ -44,7 +44,7 @@ class Dreamt:
     """Steps, each from another camera."""
     points: Annotated[int, at_least(1)] = 2000
     """Gaussians to begin with, where nothing is started from."""
-    guidance: Annotated[float, at_least(0)] = 7.5
+    guidance: Annotated[float, at_least(0)] = 5.0
     """How much the text counts; 1: no more than the teacher has learned. Large values make strong
     colours and simple things."""
     instead: str = ""

@@ -25,7 +25,10 @@ from splat.runs.checkpoint import State
 from splat.types import Camera
 
 RATES = Rates(mean=2e-3, mean_end=2e-4, quat=5e-3, log_scale=1e-2, opacity_logit=3e-2, sh=2e-2)
-"""Learning rates of a dream, larger than those of photos, since there are few steps: our own."""
+"""Learning rates of a dream out of nothing, several times those of photos, since there are few
+steps: our own."""
+STARTED = Rates(mean=2e-4, mean_end=2e-5, opacity_logit=3e-2, sh=1e-2)
+"""Those of a dream that begins with something, which is in its place already."""
 OF_PHOTOS = (maps.Error, maps.Edge, maps.EdgedError, maps.Salience, maps.Dissimilarity)
 
 
@@ -62,7 +65,7 @@ def run_of(
     making = Making(
         steps=dreamt.steps,
         sh_every=0,
-        rates=faster(dreamt.rate),
+        rates=rates_of(dreamt, started=beginning.started),
         seed=dreamt.seed,
         views=cameras,
         frame=frame,
@@ -98,16 +101,17 @@ def run_of(
     return run
 
 
-def faster(factor: float) -> Rates:
-    """Learning rates of a dream, times a factor."""
+def rates_of(dreamt: Dreamt, *, started: bool) -> Rates:
+    """Learning rates of a dream."""
+    rates, factor = STARTED if started else RATES, dreamt.rate
     return replace(
-        RATES,
-        mean=factor * RATES.mean,
-        mean_end=factor * RATES.mean_end,
-        quat=factor * RATES.quat,
-        log_scale=factor * RATES.log_scale,
-        opacity_logit=factor * RATES.opacity_logit,
-        sh=factor * RATES.sh,
+        rates,
+        mean=factor * rates.mean,
+        mean_end=factor * rates.mean_end,
+        quat=factor * rates.quat,
+        log_scale=factor * rates.log_scale,
+        opacity_logit=factor * rates.opacity_logit,
+        sh=factor * rates.sh,
     )
 
 

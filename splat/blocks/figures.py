@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat import kernels
 from splat.blocks.merged import Merged
 from splat.blocks.plan import BlockPlan, Part, folder_of
 from splat.blocks.seams import Strip
@@ -21,13 +20,12 @@ from splat.evaluation.pictures import Row
 from splat.export.receipt import CLOSEST, Receipt, frame_text
 from splat.formats.settings import Settings
 from splat.planning import predict
-from splat.recipes import recipe
-from splat.render import choose_device, drawn_by
+from splat.render import choose_device
 from splat.runs.folder import Config, Folder
 from splat.system import machine
 from splat.system.foreign import reading, record
 from splat.system.version import version
-from splat.training.finish import SCHEMA, split_text
+from splat.training.finish import megabytes, program_record, quality_record
 from splat.training.prepare import loaders
 from splat.types import Batch, Camera, Frame, SceneData
 
@@ -93,17 +91,9 @@ def record_of(
     parts = [_part_record(run, part) for part in cells.parts]
     seconds = sum(part["seconds"] for part in parts)
     steps = config.options.steps or 0
-    total = len({view.name for view in (*scene.train, *scene.test)})
     peaks = [part["peak_memory_mb"] for part in parts if part["peak_memory_mb"]]
     return {
-        "schema": SCHEMA,
-        "psnr": plain.get("psnr"),
-        "ssim": plain.get("ssim"),
-        "lpips": plain.get("lpips"),
-        "lpips_net": plain.get("lpips_net"),
-        "lpips_missing": plain.get("lpips_missing", "no view is held out"),
-        "split": split_text(len(scene.test), total, len(scene.train)),
-        "protocol": plain.get("protocol"),
+        **quality_record(None if figures is None else figures[0], scene),
         "psnr_unfitted": None,
         "seams": None if figures is None else figures[1],
         "views": len(scene.test),
@@ -117,16 +107,9 @@ def record_of(
         "seconds": round(seconds, 2),
         "seconds_per_step": seconds / max(1, steps * len(parts)),
         "peak_memory_mb": max(peaks, default=None),
-        "merging_memory_mb": _megabytes(machine.peak_memory()),
+        "merging_memory_mb": megabytes(machine.peak_memory()),
         "peak_gpu_memory_mb": None if on_cpu else max(p["peak_gpu_memory_mb"] or 0 for p in parts),
-        "device": "cpu" if on_cpu else torch.cuda.get_device_name(),
-        "isa": kernels.isa() if on_cpu else None,
-        "renderer": drawn_by(device, config.options.renderer),
-        "threads": config.options.threads,
-        "method": recipe.names(strategy),
-        "recipe": recipe.to_text_or_names(strategy),
-        "seed": config.options.seed,
-        "antialiased": config.options.antialiased,
+        **program_record(strategy, config.options, device),
         "scene": str(scene.path),
         "version": version(),
         "blocks": parts,
@@ -186,7 +169,3 @@ def with_new_figures(
         "seams": figures[1],
         "per_view": plain["views"],
     }
-
-
-def _megabytes(count: int | None) -> float | None:
-    return None if count is None else round(count / 1e6, 1)

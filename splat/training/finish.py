@@ -15,6 +15,7 @@ from splat import kernels
 from splat.cleanup.floaters import Rules, floaters
 from splat.core.frame import camera_from_frame
 from splat.core.knobs import value_text
+from splat.core.strategy import Strategy
 from splat.evaluation.evaluate import Metrics, ViewMetrics, evaluate, mean_psnr
 from splat.evaluation.lpips import Net
 from splat.evaluation.off_path import summary_lines
@@ -22,6 +23,7 @@ from splat.evaluation.pictures import Row, contact_sheet, curves
 from splat.export.receipt import ModelReceipt, export
 from splat.export.retrain import retrain
 from splat.formats.settings import Settings
+from splat.options import Options
 from splat.photos.resolution import Sizes
 from splat.recipes import recipe
 from splat.recipes.model_files import key_of, model_file, written
@@ -39,7 +41,7 @@ from splat.system.version import version
 from splat.training.clip_figures import ClipFigures, clip_line
 from splat.training.flow import flow_of
 from splat.training.prepare import Job, refined_steps
-from splat.types import Batch, Camera, Gaussians
+from splat.types import Batch, Camera, Gaussians, SceneData
 
 SCHEMA = 1
 """Version of what `metrics.json` holds (docs/schemas); keys are added, and keep their meaning."""
@@ -78,7 +80,7 @@ def finish(
     if not job.run.ranks.first:
         return {}
     record = figures(job, metrics, seconds)
-    record["training_memory_mb"] = _megabytes(peak)
+    record["training_memory_mb"] = megabytes(peak)
     if folder is None:
         return record
     _write_placed(job, folder, placed)
@@ -100,7 +102,9 @@ def finish(
     if model.own_suffix:
         record[key_of(model.own_suffix)] = vars(_own_file(job, folder, metrics is not None))
     if rows:
-        contact_sheet(rows, folder.contact_sheet, f"{job.scene.path.name}, {method_name(job)}")
+        contact_sheet(
+            rows, folder.contact_sheet, f"{job.scene.path.name}, {recipe.names(job.strategy)}"
+        )
     if pictures:
         last = [] if metrics is None else [{"step": job.run.step, "test_psnr": metrics.psnr}]
         curves(read_log(folder.log) + last, folder.curves)
@@ -264,24 +268,15 @@ def held_out_fit(job: Job, *, pose: bool = True) -> HeldOutFit | None:
 def figures(job: Job, metrics: Metrics | None, seconds: float) -> dict[str, Any]:
     """What `metrics.json` holds of a run and its figures."""
     run, options, scene = job.run, job.options, job.scene
-    views = len(scene.test)
-    total = len({view.name for view in (*scene.train, *scene.test)})
     plain = {} if metrics is None else metrics.as_dict()
     first = job.photos.cameras[0]
     on_cpu = run.render.device.type == "cpu"
     record = {
-        "schema": SCHEMA,
-        "psnr": plain.get("psnr"),
-        "ssim": plain.get("ssim"),
-        "lpips": plain.get("lpips"),
-        "lpips_net": plain.get("lpips_net"),
-        "lpips_missing": plain.get("lpips_missing", "no view is held out"),
-        "split": split_text(views, total, len(scene.train)),
-        "protocol": plain.get("protocol"),
+        **quality_record(metrics, scene),
         "psnr_unfitted": plain.get("psnr_unfitted"),
         "own_near": None if metrics is None else own_near(job),
         **({"clip": _clip(job, plain["clip"])} if plain.get("clip") else {}),
-        "views": views,
+        "views": len(scene.test),
         "size": [first.width, first.height],
         **gaussian_counts(job),
         **region_record(job),
@@ -293,21 +288,45 @@ def figures(job: Job, metrics: Metrics | None, seconds: float) -> dict[str, Any]
         "minutes": options.minutes,
         "seconds": round(seconds, 2),
         "seconds_per_step": seconds / max(1, run.step),
-        "peak_memory_mb": _megabytes(machine.peak_memory()),
-        "peak_gpu_memory_mb": None if on_cpu else _megabytes(torch.cuda.max_memory_allocated()),
-        "device": "cpu" if on_cpu else torch.cuda.get_device_name(),
-        "isa": kernels.isa() if on_cpu else None,
-        "renderer": drawn_by(run.render.device, options.renderer),
-        "threads": options.threads,
-        "method": method_name(job),
-        "recipe": recipe.to_text_or_names(job.strategy),
-        "seed": options.seed,
-        "antialiased": options.antialiased,
+        "peak_memory_mb": megabytes(machine.peak_memory()),
+        "peak_gpu_memory_mb": None if on_cpu else megabytes(torch.cuda.max_memory_allocated()),
+        **program_record(job.strategy, options, run.render.device),
         "scene": str(scene.path),
         "version": version(),
         "per_view": plain.get("views", []),
     }
     return record | ({"commands": list(map(asdict, run.commands))} if run.commands else {})
+
+
+def quality_record(metrics: Metrics | None, scene: SceneData) -> dict[str, Any]:
+    """What `metrics.json` says of pictures, and by what photos and rules it was measured."""
+    plain = {} if metrics is None else metrics.as_dict()
+    total = len({view.name for view in (*scene.train, *scene.test)})
+    return {
+        "schema": SCHEMA,
+        "psnr": plain.get("psnr"),
+        "ssim": plain.get("ssim"),
+        "lpips": plain.get("lpips"),
+        "lpips_net": plain.get("lpips_net"),
+        "lpips_missing": plain.get("lpips_missing", "no view is held out"),
+        "split": split_text(len(scene.test), total, len(scene.train)),
+        "protocol": plain.get("protocol"),
+    }
+
+
+def program_record(strategy: Strategy, options: Options, device: torch.device) -> dict[str, Any]:
+    """What `metrics.json` says of what trained, and on what."""
+    on_cpu = device.type == "cpu"
+    return {
+        "device": "cpu" if on_cpu else torch.cuda.get_device_name(),
+        "isa": kernels.isa() if on_cpu else None,
+        "renderer": drawn_by(device, options.renderer),
+        "threads": options.threads,
+        "method": recipe.names(strategy),
+        "recipe": recipe.to_text_or_names(strategy),
+        "seed": options.seed,
+        "antialiased": options.antialiased,
+    }
 
 
 def _clip(job: Job, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -442,10 +461,6 @@ def split_text(test: int, total: int, train: int) -> str:
     return f"{test} of {total} views that were never trained on"
 
 
-def method_name(job: Job) -> str:
-    """The strategy as the command line names it."""
-    return recipe.names(job.strategy)
-
-
-def _megabytes(count: int | None) -> float | None:
+def megabytes(count: int | None) -> float | None:
+    """Bytes in megabytes, as records hold them."""
     return None if count is None else round(count / 1e6, 1)

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from splat import formats
+from splat.cli import VERBS
+from splat.recipes.model_files import MODEL_FILES
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -21,6 +25,20 @@ def told(*arguments: str) -> str:
         pytest.skip(done.stdout.removeprefix("skipped: ").strip())
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+_WRITE_NOTHING = {"suggest", "info", "strategies", "doctor", "debug-step"}
+"""Verbs that only print."""
+
+
+def test_every_verb_that_writes_is_among_those_whose_operations_fail() -> None:
+    cases = {*told("tests.hostile.fail_ops", "--list").split()}
+    for verb in {*VERBS} - _WRITE_NOTHING:
+        # What `splat view` writes is a timeline, and files as `splat export` does.
+        starts = (f"{verb}.", f"{verb}-") if verb != "view" else ("viewer-",)
+        assert verb in cases or any(map(str.startswith, cases, [starts] * len(cases))), verb
+    for suffix in (*formats.suffixes(written=True, folders=True), *MODEL_FILES):
+        assert f"export.{suffix.removeprefix('.')}" in cases, suffix
 
 
 @pytest.mark.slow

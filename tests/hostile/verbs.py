@@ -115,7 +115,8 @@ def by_run(
     if all(map(kept, old)):
         return []
     whole = any(
-        "/checkpoints/" in path and now[path] in versions.get(path, set()) | {new.get(path)}
+        ("/checkpoints/" in path or path == f"{base}training.pt")
+        and now[path] in versions.get(path, set()) | {new.get(path)}
         for path in results(now)
     ) and all(now.get(base + name) == new[base + name] for name in begun)
     lost = [path for path in old if not kept(path)]
@@ -251,6 +252,8 @@ def make_given(given: Path, wanted: Iterable[Case]) -> int:
     anchors = ("scaffold", "--cap", "150")
     runs = [("a", "1", MCMC), ("b", "2", MCMC)]
     runs += [("anchors_a", "1", anchors), ("anchors_b", "2", anchors)] * ("anchors_b" in words)
+    forest = ("forest-inspired", "--cap", "150")
+    runs += [("forest_a", "1", forest), ("forest_b", "2", forest)] * ("forest_b" in words)
     runs += [("lit", "1", _LIT)] * ("given}/lit" in words)
     for name, seed, method in runs:
         out = str(given / name)
@@ -266,21 +269,23 @@ def make_given(given: Path, wanted: Iterable[Case]) -> int:
         cv2.imwrite(str(given / "masks" / f"{photo.stem}.png"), mask)
     if "given}/lit" in words:
         _lights(given)
-    if "given}/generator" in words:
-        from tests.hostile.seeds import generator_file
+    if "given}/corpus" in words:
+        from splat.datasets.objects import files
 
-        (given / "generator").mkdir()
-        generator_file(given / "generator")
+        files.write(given / "corpus", 3)
+    for name in ("generator", "teacher", "clip"):
+        if f"given}}/{name}" in words or name in words.split():
+            _seed(name, given / name)
     if "given}/body.glb" in words:
         from tests.hostile.seeds import body
 
         body(given)
         (given / "b.glb").rename(given / "body.glb")
-    if "given}/teacher" in words:
-        from tests.hostile.seeds import teacher_file
+    if "given}/rig_b" in words:
+        import test_prep_rig
 
-        (given / "teacher").mkdir()
-        teacher_file(given / "teacher")
+        test_prep_rig.rig(given / "rig_a", 2, 2, model=False)
+        test_prep_rig.rig(given / "rig_b", 2, 3, model=False)
     if "photos" in words:
         _photos(given / "photos")
     return _sounds(given / "hearing") if "hearing" in words else 0
@@ -347,6 +352,29 @@ def _photos(folder: Path) -> None:
         picture = textured.picture(eye)
         picture = picture[::-1, ::-1] if i == 2 else picture
         Image.fromarray(picture).save(folder / f"p{i}.jpg", quality=92, exif=exif.tobytes())
+
+
+def _seed(name: str, folder: Path) -> None:
+    from tests.hostile import seeds
+
+    makers = {
+        "generator": seeds.generator_file, "teacher": seeds.teacher_file,
+        "clip": seeds.clip("plain"),
+    }  # fmt: skip
+    folder.mkdir()
+    makers[name](folder)
+
+
+def _clip(root: Path, given: Path) -> int:
+    """A file of Gaussians that a field deforms, coded, in place of a plain one."""
+    from splat.system.errors import explained
+    from tests.hostile import seeds
+
+    try:
+        seeds.clip("coded")(root / "clip")
+    except OSError as error:  # which `splat export` says
+        return (explained(error) or (70, ""))[0]
+    return 0
 
 
 def _snapshot(root: Path, given: Path, which: str = "b") -> int:
@@ -431,6 +459,12 @@ def cases() -> dict[str, Case]:
             (*_filled(export, "anchors_b", ".anchors"), "--overwrite"),
         ),
         Case(
+            "export.forest",
+            (_filled(export, "forest_a", ".forest"),),
+            (*_filled(export, "forest_b", ".forest"), "--overwrite"),
+        ),
+        Case("export.clip", (), (), call=_clip, copied=("clip",)),
+        Case(
             "export-chosen",
             ((*_filled(export, "a", ".spz"), "--max-loss", "1dB", "--plot", "{root}/rate.png"),),
             (*_filled(export, "b", ".spz"), "--max-loss", "1dB", "--plot", "{root}/rate.png",
@@ -490,6 +524,18 @@ def cases() -> dict[str, Case]:
             ("generate", "a red cube", *_GENERATE, "--seed", "4", "--overwrite"),
         ),
         Case(
+            "train-generator",
+            (("train-generator", "{given}/corpus", *_GENERATOR),),
+            ("train-generator", "{given}/corpus", *_GENERATOR, "--seed", "4", "--overwrite"),
+            judge=partial(by_run, begun=("config.json",)), canonical=without_aside,
+        ),
+        Case(
+            "train-teacher",
+            (("train-teacher", "{given}/corpus", *_TEACHER),),
+            ("train-teacher", "{given}/corpus", *_TEACHER, "--seed", "4", "--overwrite"),
+            judge=partial(by_run, begun=("config.json",)), canonical=without_aside,
+        ),
+        Case(
             "dream",
             (("dream", "a red cube", *_DREAM),),
             ("dream", "a red cube", *_DREAM, "--seed", "4", "--overwrite"),
@@ -512,6 +558,12 @@ def cases() -> dict[str, Case]:
             (("prep", "{given}/photos", "-o", "{root}/scene", "--frame", "colmap", *PREP),),
             ("prep", "{given}/photos", "-o", "{root}/scene", "--overwrite", *PREP),
             judge=by_scene, canonical=replaced_scene, needs=("pycolmap",), slow=True,
+        ),
+        Case(
+            "prep-rig",
+            (("prep", "{given}/rig_a", "-o", "{root}/scene", "--quiet"),),
+            ("prep", "{given}/rig_b", "-o", "{root}/scene", "--overwrite", "--quiet"),
+            judge=by_scene, canonical=replaced_scene,
         ),
         Case(
             "train-audio",
@@ -550,6 +602,10 @@ _AUDIO = ("%s", "%s/responses", "--points", "150", "--batch", "4", "--threads", 
 _DREAM = ("-o", "{root}/x.ply", "--teacher", "{given}/teacher", "--strategy", "fixed", "--steps",
           "4", "--points", "30", "--quiet", "--device", "cpu", "--threads", "1")  # fmt: skip
 _GENERATE = ("-o", "{root}/x.ply", "--model", "{given}/generator", "--quiet")
+_TAUGHT = ("-o", "{root}/run", "--steps", "4", "--width", "8", "--batch", "2", "--threads", "1",
+           "--quiet")  # fmt: skip
+_GENERATOR = (*_TAUGHT, "--attribute-steps", "3")
+_TEACHER = (*_TAUGHT, "--views", "1", "--size", "16")
 _HEAR = ("--at", "2", "1.5", "1.5", "--facing", "1", "0", "0", "-o", "{root}/heard.wav",
          "--spectrogram", "{root}/heard.png", "--quiet")  # fmt: skip
 _ERASE = ("--cameras", "{given}/a/cameras.json", "--masks", "{given}/masks", "-o",

@@ -162,7 +162,7 @@ def main(asked: Asked) -> None:
         truth, folder = make(), asked.out / name
         dressed.write(
             folder, bodies["usual"], truth, dressed.COLORS[name], asked.views,
-            round(asked.side * 0.72), asked.side,
+            round(asked.side * 0.72), asked.side, 40_000,
         )  # fmt: skip
         found, garment = of_run(folder, asked)
         body = rig.read(folder / dressed.BODY)

@@ -29,9 +29,9 @@ BONES = {
     "upperarm_l": ("chest", (0.17, 1.40, 0), (0.33, 1.17, 0), 0.058, 0.045),
     "forearm_l": ("upperarm_l", (0.33, 1.17, 0), (0.48, 0.96, 0.01), 0.043, 0.034),
     "hand_l": ("forearm_l", (0.48, 0.96, 0.01), (0.55, 0.85, 0.02), 0.034, 0.03),
-    "thigh_l": ("pelvis", (0.10, 0.90, 0), (0.115, 0.50, 0), 0.092, 0.064),
-    "shin_l": ("thigh_l", (0.115, 0.50, 0), (0.125, 0.10, -0.01), 0.060, 0.04),
-    "foot_l": ("shin_l", (0.125, 0.07, -0.01), (0.135, 0.045, 0.14), 0.042, 0.035),
+    "thigh_l": ("pelvis", (0.11, 0.90, 0), (0.165, 0.50, 0), 0.088, 0.062),
+    "shin_l": ("thigh_l", (0.165, 0.50, 0), (0.20, 0.10, -0.01), 0.058, 0.04),
+    "foot_l": ("shin_l", (0.20, 0.07, -0.01), (0.22, 0.045, 0.14), 0.042, 0.035),
 }
 """Of each bone: its parent, head and tail in metres (y up, facing +z), and its radius at both."""
 SIZES = {"usual": (1.0, 1.0), "large": (1.06, 1.22)}
@@ -150,11 +150,11 @@ def trousers(resolution: int = 110, off: float = 0.018) -> Mesh:
 
 
 def skirt(off: float = 0.15, folds: int = 9, top: float = 1.04, hem: float = 0.42) -> Mesh:
-    """A cone with folds from the waist to the knees, whose hem hangs `off` the legs."""
+    """A cone with folds from the waist to the knees, whose hem hangs about `off` the legs."""
     around, down = 160, 48
     t = np.linspace(0, 1, down)[:, None]
     angle = np.linspace(0, 2 * np.pi, around, endpoint=False)[None]
-    waist, leg = 0.19, 0.18
+    waist, leg = 0.19, 0.24
     radius = waist + (leg + off - waist) * t**0.8
     radius = radius * (1 + 0.06 * t * np.cos(folds * angle))
     depth = 0.80 + 0.20 * t

@@ -33,6 +33,8 @@ def test_what_once_was_a_finding_stays_mended() -> None:
 
 _NOT_READ = {
     "splat.blocks.figures": "figures of a merged scene, which is trained and drawn for them",
+    "splat.cli.dream": "settings of what is then dreamt",
+    "splat.strategies.garment.verbs.dress": "settings of a dream, besides its checkpoint",
     "splat.cli.train_generator": "settings of what is then trained",
     "splat.cli.train_teacher": "settings of what is then trained",
     "splat.strategies.acoustic.verbs.train_audio": "settings of what is then trained",

@@ -63,6 +63,7 @@ KINDS: Mapping[str, Callable[[bytes, Random], bytes]] = {
     "zip": partial(c.zip_mutated, inner=_member),
     "usda": usda_mutated,
     "usdc": usdc_mutated,
+    "text.gz": partial(c.gzip_mutated, inner=text_mutated),
     "page": partial(c.page_mutated, inner=_spz),
 }
 """What a file may be, and how it is changed."""

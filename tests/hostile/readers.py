@@ -52,7 +52,7 @@ from splat.strategies.acoustic import sounds
 from splat.strategies.deferred import panorama
 from splat.strategies.deform import files as clip_files
 from splat.strategies.forest import files as forest_files
-from splat.strategies.garment import rig
+from splat.strategies.garment import makehuman, rig
 from splat.strategies.garment.body import read_pose
 from splat.strategies.pool import volume
 from splat.strategies.scaffold import files as anchor_files
@@ -290,6 +290,12 @@ def _opened_run(root: Path, _: Path) -> Any:
     return opened.gaussians, opened.frame, opened.step
 
 
+def _makehuman(root: Path, _: Path) -> Any:
+    base = makehuman.read_base(root, {"tall": 0.5})
+    found = makehuman.read_body(root, "tiny", "body", base)
+    return base.vertices, dict(base.groups), found.heads, found.weights, found.mesh.faces
+
+
 def _block_note(root: Path, _: Path) -> Any:
     (part,) = read_block_plan(root / "blocks.json").parts
     return note_of(Folder(root / "run"), part)
@@ -461,6 +467,7 @@ READERS: tuple[Reader, ...] = (
     Reader("plans", (s.plans,), (_of_named("", read_comparison),
                                  _of_named("blocks.json", read_block_plan), _block_note)),
     Reader("compared", (s.compared,), (_of_named("out", compare.read),)),
+    Reader("makehuman", (s.makehuman_data,), (_makehuman,)),
     Reader("origin", (s.origin,), (_of_named("", origin_of),)),
     Reader("recipe", (s.recipe,), (lambda _, file: text_of(str(file)),)),
     Reader("teacher", (s.teacher_file,), (_teacher,)),

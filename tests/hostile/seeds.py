@@ -670,6 +670,27 @@ def compared(folder: Path) -> Targets:
     return {**found, run.with_name("log.jsonl").relative_to(folder).as_posix(): "jsonl"}
 
 
+def makehuman_data(folder: Path) -> Targets:
+    """Two squares as a body with two bones, as MakeHuman's data are laid out."""
+    lines = [f"v {x} {y} 0" for y in (-5, 5, 15) for x in (0, 10)]
+    lines += [f"v 4 {y} 2" for y in (4, 6, 8)]
+    lines += ["g body", "f 1/1 2/2 4/4 3/3", "f 3/1 4/2 6/4 5/3", "g joint-knee", "f 7 8 9"]
+    cube = {"strategy": "CUBE", "cube_name": "joint-knee"}
+    mean = {"strategy": "MEAN", "vertex_indices": [0, 1]}
+    bones = {"knee": {"head": cube, "parent": "root"}, "root": {"head": mean, "parent": ""}}
+    weights = {"root": [[0, 1], [1, 1], [2, 0.5]], "knee": [[2, 0.5], [4, 1.0], [5, 1.0]]}
+    files = {
+        "3dobjs/base.obj": ("\n".join(["# base", *lines, ""]).encode(), "text"),
+        "rigs/standard/rig.tiny.json": (json.dumps(bones).encode(), "json"),
+        "rigs/standard/weights.tiny.json": (json.dumps({"weights": weights}).encode(), "json"),
+        "targets/tall.target.gz": (gzip.compress(b"# lines\n4 0 10 0\n5 0 10 .0\n"), "text.gz"),
+    }
+    for name, (data, _) in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return {name: kind for name, (_, kind) in files.items()}
+
+
 def origin(folder: Path) -> Targets:
     """Where on earth a prepared scene lies."""
     frame = {"how": "gps", "origin": [48.1, 11.5, 520.0]}

@@ -17,6 +17,13 @@ from typing import IO
 
 from splat.system.confined import Bounds
 
+_RAISED = 70
+
+
+class Raised(BaseException):
+    """A process of its own let an error out, which is a mistake of ours, and no end of the
+    library."""
+
 
 class Forked:
     """What `splat.system.confined` needs of a process."""
@@ -28,12 +35,13 @@ class Forked:
         ours, theirs = os.pipe()
         self._number, self._code = os.fork(), None
         if not self._number:
-            code = 1
+            code = _RAISED
             try:
                 faulthandler.disable()  # its log is that of this process
                 os.dup2(theirs, 1)
                 os.closerange(3, 1024)
                 sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb"))
+                sys.stderr = io.StringIO()  # what is not yet written of the other is its own
                 code = main(words)
             finally:
                 os._exit(code)
@@ -50,6 +58,8 @@ class Forked:
         """Its exit code; negative: the signal that ended it."""
         if self._code is None:
             self._code = os.waitstatus_to_exitcode(os.waitpid(self._number, 0)[1])
+        if self._code == _RAISED:
+            raise Raised
         return self._code
 
 

@@ -18,7 +18,7 @@ from splat.formats.gltf_table import UP, placing_of, unit
 from splat.formats.rows import gaussians_of, harmonics, kept
 from splat.formats.settings import Settings
 from splat.formats.usd_table import columns, drawn
-from splat.system.files import drafted, replacing
+from splat.system.files import drafted, replacing, sweep_drafts
 from splat.types import Drawing, Gaussians
 
 OVERHEAD = 1 << 14
@@ -54,9 +54,11 @@ def write(
             write_stage(draft, part, drawing)
             return
         # A package holds a file by its name, which is then the same whoever writes it.
-        with drafted(path.with_name(f"{path.stem}.usdc")) as layer:
+        inner = path.with_name(f"{path.stem}.usdc")
+        sweep_drafts(inner)
+        with drafted(inner) as layer:
             write_stage(layer, part, drawing)
-            write_package(layer, draft, f"{path.stem}.usdc")
+            write_package(layer, draft, inner.name)
 
 
 def size(n: int, sh_degree: int, settings: Settings = Settings()) -> int:  # noqa: B008

@@ -105,7 +105,9 @@ def sweep_drafts(path: Path) -> None:
     """Delete what processes left that were killed while they wrote `path`."""
     if not path.parent.is_dir():
         return
-    pattern = re.compile(rf"\.{re.escape(path.stem)}\.(\d+){re.escape(path.suffix)}")
+    # A library may have its own draft of a draft: usd-core puts six letters in the suffix's place.
+    endings = rf"(?:{re.escape(path.suffix)}|\.[A-Za-z0-9]{{6}})"
+    pattern = re.compile(rf"\.{re.escape(path.stem)}\.(\d+){endings}")
     before = time.time() - 3600 * _DRAFT_HOURS
     for draft in path.parent.iterdir():
         named = pattern.fullmatch(draft.name)

@@ -161,7 +161,7 @@ def test_things_are_looked_at_as_the_corpus_is() -> None:
 
 def test_what_it_began_with_is_kept_where_that_is_asked_for() -> None:
     begun = from_thing(a_thing(), 16, 0, WHITE, Drawing())
-    made = taught()
+    made, means = taught(), begun.gaussians.means.clone()
 
     def ended(keep: float) -> torch.Tensor:
         asked = Dreamt(steps=25, keep=keep, rate=2.0)
@@ -172,7 +172,11 @@ def test_what_it_began_with_is_kept_where_that_is_asked_for() -> None:
         drawn = run.render(begun.gaussians, run.batches(0).camera, background=run.background).image
         assert float((drawn - run.batches(0).image).abs().max()) < 0.003
         assert torch.equal(run.photos(3, 0).pixels, run.photos(3, 9).pixels)
+        shown = run.photos(3, 0).pixels
         train(run)
+        # It stays what it began with, however much is trained since.
+        assert torch.equal(run.photos(3, 25).pixels, shown)
+        assert torch.equal(begun.gaussians.means, means)
         rgb: torch.Tensor = (0.5 + SH_C0 * run.baked().colors[:, 0]).mean(0)
         return rgb
 

@@ -71,7 +71,9 @@ def run_of(
         frame=frame,
     )
     rows = columns_of(beginning.gaussians) if state is None else checkpoint.rows(state)
-    model = fitted.model({name: values.to(device) for name, values in rows.items()}, making)
+    # Copies: what it began with is drawn again later, and a run trains its rows in place.
+    own = {name: values.to(device, copy=True) for name, values in rows.items()}
+    model = fitted.model(own, making)
     render = model.drawn_by(drawing_as(beginning.drawing.plain, frame, device))
     behind = torch.tensor(beginning.background, device=device)
     start = beginning.gaussians.to(device)

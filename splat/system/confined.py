@@ -33,6 +33,8 @@ _LINE = 1 << 16
 """Bytes of a line, at most."""
 _WORDS = 240
 """Characters of what a process says that does not begin."""
+_LONGER = 5
+"""Seconds after which the system ends what nobody is left to end."""
 _BEGUN = b"{}\n"
 """What a process says once it is confined."""
 
@@ -168,7 +170,7 @@ def confine(bounds: Bounds) -> None:
     os.close(nowhere)
     _limit("CORE", 0)
     _limit("FSIZE", 0)
-    _limit("CPU", math.ceil(bounds.seconds))
+    _limit("CPU", math.ceil(bounds.seconds) + _LONGER)
     with suppress(OSError):  # who counts pages otherwise than Linux knows no such limit
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
         _limit("AS", pages * os.sysconf("SC_PAGE_SIZE") + bounds.memory)

@@ -38,6 +38,7 @@ _NOT_READ = {
     "splat.cli.train_generator": "settings of what is then trained",
     "splat.cli.train_teacher": "settings of what is then trained",
     "splat.strategies.acoustic.verbs.train_audio": "settings of what is then trained",
+    "splat.system.foreign": "where the edge is made",
 }
 """Modules with an edge of `splat.system.foreign.reading` that nothing is given to here, and why."""
 

@@ -79,15 +79,18 @@ class Glb:
         begin = self._begin(view, length)
         return self.data[begin : begin + length].tobytes()
 
-    def accessor(self, index: object, width: int) -> Accessor:
-        """An accessor of `width` components that lies within the binary block."""
+    def accessor(self, index: object, width: int, *, indices: bool = False) -> Accessor:
+        """An accessor of `width` components that lies within the binary block.
+
+        `indices` may be of 32 bits, which glTF has for nothing else.
+        """
         record = self.entry("accessors", index)
         name, kind = record.get("type"), _KINDS.get(whole(record, "componentType"))
-        if not isinstance(name, str) or _WIDTHS.get(name) != width or kind is None:
+        allowed = kind is not None and (indices or kind != _KINDS[WORD])
+        if not isinstance(name, str) or _WIDTHS.get(name) != width or not allowed:
             raise Broken(
                 f"has an accessor of type {shown(name)} and component type"
-                f" {record['componentType']}, expected {width} components of 8, 16 or 32 bits or"
-                " float"
+                f" {record['componentType']}, expected {width} components of 8 or 16 bits, or float"
             )
         if "sparse" in record or "bufferView" not in record:
             raise Broken("has an accessor without values of its own (sparse, or compressed)")

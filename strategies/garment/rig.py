@@ -147,7 +147,7 @@ def _primitives(file: Glb, number: int) -> Any:
         if not np.isfinite(vertices).all() or np.abs(vertices).max() > 1e9:
             raise Broken("has vertices that are not finite; expected numbers")
         if "indices" in primitive:
-            index = file.accessor(primitive["indices"], 1).raw[:, 0].astype(np.int64)
+            index = file.accessor(primitive["indices"], 1, indices=True).raw[:, 0].astype(np.int64)
         else:
             index = np.arange(len(vertices))
         if len(vertices) > MOST_VERTICES or len(index) % 3 or len(index) > 6 * MOST_VERTICES:

@@ -65,10 +65,12 @@ def test_links_hold_where_the_site_has_a_page(hooks: ModuleType) -> None:
     text = (
         "[a](docs/glossary.md#words) ![b](docs/start/demo.png) [c](splat/loop.py) [d](#here)"
         " [e](https://example.org/x.md) [f](CHANGELOG.md)\n\n    [g](docs/glossary.md)\n"
+        "[h](docs/glossary.md)\n"
     )
     assert hooks.relinked(text, "CONTRIBUTING.md", "about/contributing.md") == (
         "[a](../glossary.md#words) ![b](../start/demo.png) c [d](#here)"
         " [e](https://example.org/x.md) [f](changelog.md)\n\n    [g](docs/glossary.md)\n"
+        "[h](../glossary.md)\n"
     )
     there = hooks.relinked("[x](../../bench/README.md)", "docs/guide/mesh.md", "guide/mesh.md")
     assert there == "[x](../about/bench.md)"

@@ -28,7 +28,7 @@ BESIDE = {
 }
 """Pages of other folders, and where the site has them."""
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(<?([^)\s>]+)>?((?: \"[^\"]*\")?)\)")
-_FENCE = re.compile(r"^```.*?^```$|^(?: {4}|\t).*$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"^```.*?^```$|^(?: {4}|\t)[^\n]*$", re.DOTALL | re.MULTILINE)
 _STYLE = "assets/options.css"
 _CSS = """.md-typeset table:not([class]) td:first-child code { white-space: nowrap; }
 .md-typeset table:not([class]) { display: block; overflow-x: auto; }

@@ -214,3 +214,10 @@ def test_boxes_of_hyphens_are_sentences_too() -> None:
         sys.stderr.write(box)
         raise SystemExit(2)
     assert str(caught.value) == "--steps: 'x' is no whole number; expected such as 7000"
+
+
+def test_commands_that_help_shows_have_a_line_each(splat: Splat) -> None:
+    for asked in ("--help", "--help-all"):
+        lines = splat("export", asked).out.splitlines()
+        assert "    splat export run/ -o scene.spz" in lines
+        assert "    splat export run/ -o scene.spz --target-size 8MB" in lines

@@ -50,6 +50,10 @@ class _Docs:
     whole = False
 
 
+_COMMANDS = ("splat ", "python -m ")
+"""What a line begins with that is a command."""
+
+
 def _unbroken() -> None:
     """Have docstrings of fields shown without the line breaks of the source, and in short of each
     its first sentence.
@@ -101,13 +105,28 @@ def parsed(kind: type[T], verb: str, arguments: Sequence[str], default: T | None
     given: dict[str, Any] = {} if default is None else {"default": default}
     words = ["--help" if word == WHOLE_HELP else word for word in arguments]
     _Docs.whole = WHOLE_HELP in arguments
-    if "--help" in words and not _Docs.whole and (doc := inspect.getdoc(kind)):
-        given["description"] = (
-            f"{doc}\n\n{WHOLE_HELP} says all that there is to say of each option."
-        )
+    if "--help" in words and (doc := inspect.getdoc(kind)):
+        more = f"{WHOLE_HELP} says all that there is to say of each option."
+        given["description"] = commands_apart(doc) + ("" if _Docs.whole else f"\n\n{more}")
     with complaint(values_only="--json" not in arguments):
         value: T = _cli(kind, verb, words, **given)
     return value
+
+
+def commands_apart(doc: str) -> str:
+    """What a verb says of itself, each command that it shows on a line of its own.
+
+    tyro joins lines that begin with a letter, and breaks before all others.
+    """
+    parts: list[str] = []
+    for line in doc.splitlines():
+        if shown := line.startswith(_COMMANDS):
+            while parts and not parts[-1]:
+                parts.pop()
+        elif parts and parts[-1].startswith(" ") and line[:1].isalpha():
+            parts.append("")
+        parts.append(f"    {line}" if shown else line)
+    return "\n".join(parts)
 
 
 def parsed_known(kind: type[T], verb: str, arguments: Sequence[str]) -> T:

@@ -227,15 +227,18 @@ def test_checkpoints_that_are_none(run: Folder, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(foreign, "MOST_MEMORY", 1 << 24)
     path = run.latest()
     plain = path.read_bytes()
-    pickled, bomb = io.BytesIO(), io.BytesIO()
+    pickled, bomb, small = io.BytesIO(), io.BytesIO(), io.BytesIO()
     torch.save({"format": checkpoint.FORMAT, "version": 1, "path": Path()}, pickled)
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("archive/data.pkl", b"x")
         for number in range(3):
             packed.writestr(f"archive/data/{number}", bytes(1 << 23))
+    with zipfile.ZipFile(small, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("archive/version", bytes(1 << 20))  # of which torch makes six copies
     for data, words in (
         (pickled.getvalue(), "holds more than tensors, numbers and texts"),
         (bomb.getvalue(), "claims 0.0252 GB for it"),
+        (small.getvalue(), "is packed, and torch packs nothing"),
         (plain[: len(plain) // 2], "is not a zip file"),
         (b"", "is not a zip file"),
     ):

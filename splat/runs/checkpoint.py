@@ -128,6 +128,8 @@ def load(
         size = path.stat().st_size
         with zipfile.ZipFile(path) as parts:
             check_claim(sum(part.file_size for part in parts.infolist()), size)
+            if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()):
+                raise Broken("it is packed, and torch packs nothing")
         state = torch.load(path, map_location="cpu", weights_only=True)
         _check_parts(state, size)
     except OSError:

@@ -243,6 +243,7 @@ def test_rows_beyond_masks_go_once_enough_photos_show_them(scene: Path) -> None:
     shown[70], viewed[70] = 0.1, 0.0
     cloud.statistic(deaths.AGE)[71], shown[71] = 499, 0.0  # born within the window
     assert strategy.condemned(step_of(model))["unseen"].nonzero()[:, 0].tolist() == [70]
+    assert "unseen" not in replace(strategy, unseen=False).condemned(step_of(model))
 
 
 def test_children_are_of_their_parents_layer(trained: Run) -> None:

@@ -89,6 +89,9 @@ class Garment(Wrapper):
     """Photos that have to show a row for that."""
     alone: Annotated[float, at_least(0)] = 4.0
     """Times the median distance to neighbours beyond which a row is alone and goes; 0: none."""
+    unseen: bool = True
+    """Whether rows go that no photo of a window shows, as what is hidden behind the layer that is
+    seen; nothing says their colour."""
     largest: Annotated[float, at_least(0)] = 0.0
     """Size above which a row goes, heights of the body, as in HumanGaussian, whose rule this is a
     control for: it eats loose garments. 0: none."""
@@ -180,9 +183,10 @@ class Garment(Wrapper):
         gone = {
             "inside": deaths.inside(distance, self.inside * unit),
             "outside": deaths.outside(cloud, self.outside, self.views),
-            "unseen": deaths.unseen(cloud, self.prune_every, len(step.views)),
-            "alone": lonely,
         }
+        if self.unseen:
+            gone["unseen"] = deaths.unseen(cloud, self.prune_every, len(step.views))
+        gone["alone"] = lonely
         if self.largest:
             gone["size"] = largest(cloud["log_scale"]).exp() > self.largest * unit
         gone = {reason: rows & free for reason, rows in gone.items()}

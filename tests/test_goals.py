@@ -15,6 +15,7 @@ from test_checkpoint import at, kill
 
 from splat import api
 from splat.evaluation.evaluate import evaluate, mean_psnr
+from splat.loop import Run
 from splat.options import Options, Watching
 from splat.runs import checkpoint
 from splat.runs.folder import Folder
@@ -81,6 +82,26 @@ def trained(
 
 def looks(out: Path, key: str = "test_psnr") -> list[tuple[int, float]]:
     return [(r["step"], r[key]) for r in read_log(Folder(out).log) if key in r]
+
+
+def test_each_measurement_draws_the_contact_sheet(tiny_folder: Path, tmp_path: Path) -> None:
+    sheet, drawn = Folder(tmp_path / "run").contact_sheet, []
+
+    def look(run: Run, *_: Any) -> None:
+        drawn.append((run.step, sheet.read_bytes() if sheet.exists() else b""))
+
+    api.train(
+        api.load(tiny_folder),
+        METHODS["adc"],
+        Options(steps=7, max_side=0, threads=1),
+        out=tmp_path / "run",
+        watching=Watching(quiet=True, eval_every=3),
+        watchers=(look,),
+        lpips=None,
+    )
+    sheets = [data for _, data in drawn]
+    assert not any(sheets[:2]) and sheets[2] == sheets[3] == sheets[4]
+    assert len({b"", sheets[2], sheets[5], sheet.read_bytes()}) == 4
 
 
 def test_it_ends_at_the_quality_and_says_so_everywhere(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from splat.evaluation.pictures import Row, contact_sheet, curves, tick_text
 from splat.render import camera_paths
-from splat.render.video import write_video
+from splat.render.video import usual_suffix, write_video
 from splat.types import Camera
 
 
@@ -304,9 +304,18 @@ def test_pictures_that_move(tmp_path: Path, name: str) -> None:
 
 def test_without_pyav_a_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'av>=14', or give a name"):
+    with pytest.raises(ModuleNotFoundError, match=r"'splat-toolkit\[video\]', or give a name"):
         write_video(iter(frames(1)), tmp_path / "a.mp4")
     assert not list(tmp_path.iterdir())
+
+
+def test_without_pyav_names_that_nobody_gave_are_of_pictures_that_move(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("av")
+    assert usual_suffix() == ".mp4"
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert usual_suffix() == ".webp"
 
 
 def test_folder_of_pngs(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.render import camera_paths
-from splat.render.video import write_video
+from splat.render.video import usual_suffix, write_video
 from splat.scene import shrunk
 from splat.system.machine import stand_back
 from splat.types import Camera
@@ -106,7 +106,7 @@ class Shooting:
             stand_back()
             try:
                 with tempfile.TemporaryDirectory() as folder:
-                    path = Path(folder) / "path.mp4"
+                    path = Path(folder) / f"path{usual_suffix()}"
                     write_video(self._waiting(), path, fps)
                     done(path.read_bytes())
             except Exception as error:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from splat.core.frame import camera_from_frame
+from splat.render.video import usual_suffix
 from splat.types import Camera, Points
 from splat.viewer.film import Film, Shooting
 from splat.viewer.gallery import UNKNOWN, Gallery
@@ -270,7 +271,7 @@ class SceneTab:
 
         def done(data: bytes) -> None:
             bar.visible = False
-            guest.client.send_file_download("path.mp4", data)
+            guest.client.send_file_download(f"path{usual_suffix()}", data)
 
         def failed(text: str) -> None:
             bar.visible = False

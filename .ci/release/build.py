@@ -20,6 +20,8 @@ from targets import Target
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ["pip>=24", "scikit-build-core>=1.1,<2", "nanobind==3.1.*", "setuptools-scm>=8"]
 """What builds a wheel, beside Zig."""
+NATIVE = ("cuda", "tests/native")
+"""Folders of an sdist that are compiled."""
 
 
 def main() -> None:
@@ -75,23 +77,40 @@ def _sdist(out: Path, environment: dict[str, str]) -> Path:
 
 
 def _unpacked(sdist: Path, work: Path) -> Path:
-    """The sources, as the sdist has them: always in the same folder, so that objects are reused."""
+    """The sources, as the sdist has them: always in the same folder. What was compiled of C++ that
+    is the same byte for byte is used again."""
     marked = work / "source.sha256"
     digest = hashlib.sha256(sdist.read_bytes()).hexdigest()
     source = work / "source"
     if source.exists() and marked.exists() and marked.read_text() == digest:
         return source
-    for stale in (source, *(work / target.name for target in targets.TARGETS)):
-        shutil.rmtree(
-            stale, ignore_errors=True
-        )  # files are dated alike, so that Make sees no change
+    fresh = work / "unpacking"
+    shutil.rmtree(fresh, ignore_errors=True)
     with tarfile.open(sdist) as archive:
-        archive.extractall(work / "unpacking", filter="data")
-    (folder,) = (work / "unpacking").iterdir()
+        archive.extractall(fresh, filter="data")
+    (folder,) = fresh.iterdir()
+    if source.exists() and _native(source) == _native(folder):
+        for name in NATIVE:  # with its dates, by which Make sees that nothing has changed
+            shutil.rmtree(folder / name)
+            (source / name).rename(folder / name)
+    else:  # files of an sdist are dated alike, so that Make would not see a change
+        for target in targets.TARGETS:
+            shutil.rmtree(work / target.name, ignore_errors=True)
+    shutil.rmtree(source, ignore_errors=True)
     folder.rename(source)
-    (work / "unpacking").rmdir()
+    fresh.rmdir()
     marked.write_text(digest)
     return source
+
+
+def _native(source: Path) -> dict[str, str]:
+    """Every file that is compiled, by its digest."""
+    return {
+        str(path.relative_to(source)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for name in NATIVE
+        for path in sorted((source / name).rglob("*"))
+        if path.is_file()
+    }
 
 
 def _tools(python: Path, venv: Path) -> Path:

@@ -157,7 +157,8 @@ def _installed(wheel: Path, work: Path, whole: list[int]) -> dict[str, str]:
     _ran([*words, wheel, *TESTING], bare, venv)
     said = _ran([inside, "-c", "import splat.kernels as k; print(*k.isas())"], bare, venv)
     found["imported"] = f"yes: {said.strip()}"
-    words = [inside, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SAMPLE]
+    # Not by `python -m`, which would take `splat` from the folder where it is called.
+    words = [venv / "bin" / "pytest", "-q", "-p", "no:cacheprovider", *SAMPLE]
     said = _ran(words, bare, ROOT)
     found["tests"] = f"yes: {said.strip().splitlines()[-1]}"
     words = [inside, "-m", "splat", "demo", *TRAINED.split(), "--out", str(venv / "run")]

@@ -174,7 +174,7 @@ class Order {
   }
 
   int ranges() const { return (int)least<int64_t>(most<int64_t>(count_ / kRangeItems, 1), kMostRanges); }
-  int64_t range(int k) const { return count_ * k / ranges(); }
+  int64_t range(int64_t k) const { return count_ * k / ranges(); }
 
 #if defined(SPLAT_SIMD_DOUBLE)
   void sort_by_depth() {

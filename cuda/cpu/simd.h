@@ -17,7 +17,7 @@
 #if defined(_MSC_VER)
 #define SPLAT_INLINE static __forceinline
 #define SPLAT_MEMBER __forceinline
-#define SPLAT_PREFETCH(address)
+#define SPLAT_PREFETCH(address) (void)(address)
 #else
 #define SPLAT_INLINE static inline __attribute__((always_inline))
 #define SPLAT_MEMBER inline __attribute__((always_inline))

@@ -29,6 +29,7 @@ State = Literal["good", "missing", "broken"]
 """broken: nothing can be trained without it; missing: something optional is not there."""
 MARKS: dict[State, str] = {"good": "ok", "missing": "--", "broken": "NO"}
 EXTRAS = {
+    "video": 103,
     "viewer": 20,
     "prep": 167,
     "mesh": 33,
@@ -332,7 +333,7 @@ def _video() -> Check:
         av = video.library()
         codec = video.encoder(av, ".mp4")[0]
     except Exception as error:
-        return Check("video", "missing", str(error), "pip install 'av>=14'")
+        return Check("video", "missing", str(error), video.INSTALL)
     return Check("video", "good", f"PyAV {av.__version__}, which codes by {codec}")
 
 

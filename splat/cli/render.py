@@ -18,7 +18,7 @@ from splat.export.receipt import draw
 from splat.options.parse import parsed
 from splat.options.verbs import check_free
 from splat.render import camera_paths
-from splat.render.video import size_of, write_video
+from splat.render.video import size_of, usual_suffix, write_video
 from splat.scene import shrunk
 from splat.system.import_path import object_at
 from splat.types import Camera
@@ -107,7 +107,8 @@ def _usual(asked: Render) -> Path:
     parent = asked.what if asked.what.is_dir() else asked.what.parent
     if asked.path == "views" and asked.format is None:
         return parent / name
-    return parent / f"{name}.{asked.format or 'mp4'}"
+    suffix = usual_suffix() if asked.format is None else f".{asked.format}"
+    return parent / f"{name}{suffix}"
 
 
 def asked_cameras(asked: Render) -> list[Camera]:

@@ -19,7 +19,7 @@ class Watching:
     eval_every: Annotated[int, at_least(0)] = 0
     """Steps between measurements on the held-out views; 0: at the end only."""
     pictures: bool = True
-    """Draw a contact sheet and the curves of the run at its end."""
+    """Draw a contact sheet, at every measurement, and the curves of the run at its end."""
     tensorboard: bool = False
     """Write TensorBoard's event files into the run folder as well."""
     wandb: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ as good as the pictures themselves. Browsers play all of them."""
 MOVING = {".gif": "GIF", ".webp": "WEBP"}
 """Pictures that move, by the end of a name: they loop, and show in a README."""
 SUFFIXES = (*CODECS, *MOVING)
+INSTALL = "pip install 'splat-toolkit[video]'"
+"""What brings PyAV: an extra, as it is a tenth of what a plain install would fetch with it."""
 _BT709 = 1
 """Number of ITU-R BT.709 in coded video: how players turn it into RGB again."""
 
@@ -101,14 +104,19 @@ def write_film(frames: Iterable[Float[Tensor, "h w 3"]], path: Path, fps: float)
     return count
 
 
+def usual_suffix() -> str:
+    """How names end that nobody gave: `.mp4`, or where PyAV is not installed `.webp`."""
+    return ".mp4" if find_spec("av") else ".webp"
+
+
 def library() -> Any:
     """PyAV; ModuleNotFoundError says how to install it."""
     try:
         import av
     except (ImportError, OSError):
         raise ModuleNotFoundError(
-            "PyAV is not installed; expected it for videos: pip install 'av>=14', or give a name"
-            f" ending in {' or '.join(MOVING)}, or a folder"
+            f"PyAV is not installed; expected it for videos: {INSTALL}, or give a name ending in"
+            f" {' or '.join(MOVING)}, or a folder"
         ) from None
     return av
 

@@ -102,14 +102,18 @@ def finish(
     if model.own_suffix:
         record[key_of(model.own_suffix)] = vars(_own_file(job, folder, metrics is not None))
     if rows:
-        contact_sheet(
-            rows, folder.contact_sheet, f"{job.scene.path.name}, {recipe.names(job.strategy)}"
-        )
+        write_sheet(job, folder, rows)
     if pictures:
         last = [] if metrics is None else [{"step": job.run.step, "test_psnr": metrics.psnr}]
         curves(read_log(folder.log) + last, folder.curves)
     write_json(folder.metrics, record)
     return record
+
+
+def write_sheet(job: Job, folder: Folder, rows: Sequence[Row]) -> None:
+    """Draw the contact sheet of a run, anew where one is there."""
+    title = f"{job.scene.path.name}, {recipe.names(job.strategy)}"
+    contact_sheet(rows, folder.contact_sheet, title)
 
 
 def baked_stand_in(job: Job) -> Gaussians:

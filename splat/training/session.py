@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from jaxtyping import Float
+from torch import Tensor
+
 from splat.evaluation.evaluate import mean_psnr
+from splat.evaluation.pictures import Row
 from splat.kernels import forget_outputs, one_torch_thread
 from splat.loop import Run, Watcher
 from splat.options import Watching
@@ -20,7 +24,7 @@ from splat.runs.folder import Folder
 from splat.runs.log import LOG_EVERY, Log, read_log
 from splat.system.clock import Clock
 from splat.training.boards import boards
-from splat.training.finish import held_out_fit
+from splat.training.finish import held_out_fit, write_sheet
 from splat.training.goals import LOOKS, goals_of
 from splat.training.prepare import Job
 from splat.training.rollback import roll_back, train_finite
@@ -201,11 +205,29 @@ def _measured(
     if not every or not (goals or held_out):
         return []
 
+    drawn = folder if held_out and watching.pictures and watching.eval_every else None
+
     def value() -> float:
         fit = held_out_fit(job, pose=False) if held_out else None
-        return mean_psnr(
-            run.model, run.last_render, _looked_at(job), run.background, fit=fit, ranks=run.ranks
+        rows: list[Row] = []
+
+        def look(batch: Batch, image: Float[Tensor, "h w 3"], psnr: float) -> None:
+            rows.append(Row.of(batch.name, psnr, batch.image, image, batch.mask))
+
+        found = mean_psnr(
+            run.model,
+            run.last_render,
+            _looked_at(job),
+            run.background,
+            fit=fit,
+            look=None if drawn is None else look,
+            ranks=run.ranks,
         )
+        if drawn is not None:
+            rows = run.ranks.interleaved(rows)
+            if run.ranks.first:
+                write_sheet(job, drawn, rows)
+        return found
 
     key = psnr_key(held_out)
     # What was seen before a resume: it decides, with what is seen next, when the run ends.

@@ -24,7 +24,9 @@ class Render:
     ] = None
     """A name ending in .mp4 or .webm (videos), .gif or .webp (pictures that move), or a folder for
     PNGs."""
-    format: Annotated[Literal["mp4", "webm", "gif", "webp"] | None, hint("mp4")] = None
+    format: Annotated[
+        Literal["mp4", "webm", "gif", "webp"] | None, hint("mp4; webp without PyAV")
+    ] = None
     """What to write where no name is given."""
     path: str = "turntable"
     """turntable; along: smoothly through the cameras of the scene; views: just these cameras; or

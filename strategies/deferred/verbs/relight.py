@@ -16,7 +16,7 @@ from splat.core.model import Model
 from splat.options.parse import parsed
 from splat.options.verbs import check_free
 from splat.render import drawing_as
-from splat.render.video import write_png, write_video
+from splat.render.video import usual_suffix, write_png, write_video
 from splat.scene import shrunk
 from splat.strategies.deferred import panorama
 from splat.strategies.deferred.color import displayed
@@ -62,7 +62,7 @@ def _usual(asked: Relight) -> Path:
     """A name in the run that says path and light."""
     name = f"{Path(asked.path).stem}_{Path(asked.light).stem}"
     parent = asked.what if asked.what.is_dir() else asked.what.parent
-    return parent / (f"{name}.mp4" if asked.path != "views" else name)
+    return parent / (f"{name}{usual_suffix()}" if asked.path != "views" else name)
 
 
 def _pictures(

@@ -42,6 +42,7 @@ def test_every_verb_has_its_options(reference: dict[str, str]) -> None:
         assert len(rows) >= 2 and all(text for _, _, text in rows), (verb, rows)
     assert "| `--spz-version` | 3 | Version of an .spz" in parts["export"]
     assert "| `RUN` | to be given |" in parts["resume"]
+    assert "| `--keep` | 3; 1 or more | Last" in parts["train"] and "Range(" not in page
 
 
 def test_every_method_has_its_fields(reference: dict[str, str]) -> None:

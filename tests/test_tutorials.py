@@ -10,32 +10,16 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from transcripts import TUTORIALS, blocks, commands
 
 from splat.cli import main
 from worlds.command import run
 from worlds.district.files import write
 
 ROOT = Path(__file__).resolve().parent.parent
-TUTORIALS = ROOT / "docs/tutorials"
-
-
-def blocks(page: Path) -> Iterator[tuple[str, str]]:
-    """The kind and the text of each block of code."""
-    yield from re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(), re.M | re.S)
-
-
-def commands(page: Path) -> list[str]:
-    """What is typed, made smaller; every replacement is of use."""
-    text = page.read_text()
-    lines = [line for kind, block in blocks(page) if kind == "sh" for line in block.splitlines()]
-    for was, now in re.findall(r"<!-- tests: (.*?) => (.*?) -->", text):
-        assert any(was in line for line in lines), f"{page.name} has no {was!r}"
-        lines = [line.replace(was, now) for line in lines]
-    return [line for line in lines if not line.startswith("pip ")]
 
 
 def carried_out(line: str) -> None:

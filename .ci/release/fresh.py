@@ -8,6 +8,7 @@ Prints seconds and megabytes of each step; `.ci/wheels-check --help` says what e
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def _timed(
     picture = None
     while process.poll() is None:
         if first and picture is None and any(folder.glob("run/**/*.png")):
-            picture = time.perf_counter() - begun
+            picture = time.perf_counter() - begun, _spent(process.pid)
         time.sleep(0.05)
     if process.returncode:
         raise SystemExit(f"{' '.join(words)} ended with {process.returncode}")
@@ -72,8 +73,17 @@ def _timed(
     spent -= before.children_system
     print(f"{name}: {spent:.0f} s of processors, {took:.0f} s by the clock", flush=True)
     if picture is not None:
-        print(f"  the first picture after {picture:.0f} s")
+        print(f"  the first picture after {picture[1]:.0f} s of processors, {picture[0]:.0f} s")
     return spent
+
+
+def _spent(process: int) -> float:
+    """Seconds of processors of a process that runs, as Linux counts them; NaN elsewhere."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return math.nan
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _bytes(folder: Path) -> int:

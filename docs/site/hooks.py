@@ -32,8 +32,14 @@ _FENCE = re.compile(r"^```.*?^```$|^(?: {4}|\t)[^\n]*$", re.DOTALL | re.MULTILIN
 _STYLE = "assets/options.css"
 _CSS = """.md-typeset table:not([class]) td:first-child code { white-space: nowrap; }
 .md-typeset table:not([class]) { display: block; overflow-x: auto; }
+@media (max-width: 44rem) {
+  .md-typeset table:not([class]) td, .md-typeset table:not([class]) th {
+    min-width: 0; padding: .6em .7em; }
+  .md-typeset table:not([class]) td:first-child code {
+    white-space: normal; overflow-wrap: anywhere; }
+}
 """
-"""Names of options stay in one piece; wide tables scroll on a phone."""
+"""Names of options stay in one piece where there is room; wide tables scroll on a phone."""
 
 
 def on_config(config: Any) -> Any:
@@ -230,10 +236,16 @@ def _default(each: dataclasses.Field[Any]) -> Any:
 
 
 def _shown(each: dataclasses.Field[Any], marks: tuple[Any, ...], value: Any) -> str:
-    """The default, in words where these were given."""
+    """The default, in words where these were given, and the range of a number, as help has them."""
+    plain = _plain(value)
     for mark in marks:
         if said := getattr(mark, "help_behavior_hint", None):
-            return re.sub(r"^\(default: (.*)\)$", r"\1", str(said))
+            text = said(plain) if callable(said) else str(said)
+            return re.sub(r"^\(default: (.*)\)$", r"\1", text)
+    return plain
+
+
+def _plain(value: Any) -> str:
     if value is dataclasses.MISSING:
         return "to be given"
     if value in ((), None, ""):
@@ -247,7 +259,7 @@ def _shown(each: dataclasses.Field[Any], marks: tuple[Any, ...], value: Any) -> 
 
 def _table(rows: Iterator[tuple[str, str, str]]) -> list[str]:
     lines = [f"| `{name}` | {_cell(default)} | {_cell(text)} |" for name, default, text in rows]
-    return ["\n| | default | |\n|---|---|---|", *lines, ""] if lines else []
+    return ["\n| option | default | |\n|---|---|---|", *lines, ""] if lines else []
 
 
 def _cell(text: str) -> str:

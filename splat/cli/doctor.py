@@ -327,9 +327,12 @@ def _opencv() -> Check:
 
 
 def _video() -> Check:
-    try:
-        from splat.render import video
+    from splat.render import video
 
+    if not find_spec("av"):
+        text = "PyAV is not installed; only .mp4 and .webm need it"
+        return Check("video", "missing", text, video.INSTALL)
+    try:
         av = video.library()
         codec = video.encoder(av, ".mp4")[0]
     except Exception as error:

@@ -22,7 +22,7 @@ from splat.core.model import Model
 from splat.core.objective import Objective
 from splat.core.schedule import at, due, dues, every
 from splat.core.step import Step
-from splat.core.strategy import Strategy, Wrapper, recycler
+from splat.core.strategy import Strategy, Wrapper
 from splat.rules.outlines import Beyond, Outlined, grown
 from splat.rules.window import add, rows_of
 from splat.system.ranges import at_least, within
@@ -138,12 +138,6 @@ class AlphaMask(Wrapper):
         cloud.statistic(AGAINST).add_(judged & (outside > self.above * shown))
         cloud.statistic(PROOFS).add_(proven)
 
-    def refine(self, step: Step) -> Edit | None:
-        return self._proposed(step, None)
-
-    def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
-        return self._proposed(step, rows)
-
     def condemned(self, step: Step) -> Bool[Tensor, "n"]:
         """Rows that the photos of the window disprove; none where that would be all of them."""
         shown, outside, against, proofs = map(step.model.cloud.statistic, WINDOW)
@@ -151,9 +145,9 @@ class AlphaMask(Wrapper):
         gone = gone | (against >= self.views) | (proofs >= self.proof)
         return gone & ~gone.all()
 
-    def _proposed(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
+    def proposal(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
         if not due(step.number + 1, self.prune_from, self.prune_until, self.prune_every):
-            return self._asked(step, rows)
+            return super().proposal(step, rows)
         cloud = step.model.cloud
         if not cloud.statistic(SHOWN).any():
             _log.warning(
@@ -163,14 +157,9 @@ class AlphaMask(Wrapper):
             )
         gone, clear = self.condemned(step), Edit(clear=WINDOW)
         if self.base.recycles:
-            return (self._asked(step, gone if rows is None else gone | rows) or Edit()) + clear
+            return (super().proposal(step, gone if rows is None else gone | rows) or Edit()) + clear
         drop = Edit(drop=(Drop(gone.nonzero().squeeze(1), "mask"),))
-        return (merged_edits([drop, self._asked(step, rows)], cloud) or Edit()) + clear
-
-    def _asked(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
-        if rows is None:
-            return self.base.refine(step)
-        return recycler(self.base).recycle(step, rows)
+        return (merged_edits([drop, super().proposal(step, rows)], cloud) or Edit()) + clear
 
 
 def _by_row(step: Step, values: Float[Tensor, "m"]) -> Float[Tensor, "n"]:

@@ -13,7 +13,7 @@ from splat.core.edit import Edit
 from splat.core.families import limited_births
 from splat.core.schedule import at
 from splat.core.step import Step
-from splat.core.strategy import Strategy, Wrapper, recycler
+from splat.core.strategy import Strategy, Wrapper, proposal
 from splat.rules.curve import target
 from splat.system.ranges import at_least, within
 
@@ -78,16 +78,8 @@ class Budget(Wrapper):
         u = done / (self.full * whole) if whole else 1.0
         return max(start, target(self.curve, start, budget, u))
 
-    def refine(self, step: Step) -> Edit | None:
+    def proposal(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
         most = self.target(step)
-        return limited_births(self._asked(step, most).refine(step), step.model.cloud, most)
-
-    def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
-        most = self.target(step)
-        edit = recycler(self._asked(step, most)).recycle(step, rows)
-        return limited_births(edit, step.model.cloud, most)
-
-    def _asked(self, step: Step, most: int) -> Strategy:
-        """The base with so many rows for its cap, to be reached now where the curve sets the
-        pace."""
-        return self.base.limited(most, 0 if self.curve == "constant" else step.number + 1)
+        # So many rows are the base's cap, to be reached now where the curve sets the pace.
+        base = self.base.limited(most, 0 if self.curve == "constant" else step.number + 1)
+        return limited_births(proposal(base, step, rows), step.model.cloud, most)

@@ -12,7 +12,7 @@ from torch import Tensor
 from splat.core.edit import Drop, Edit, Nudge, Rows
 from splat.core.families import merged_edits
 from splat.core.step import Step
-from splat.core.strategy import Wrapper, recycler
+from splat.core.strategy import Wrapper
 from splat.math import rotation_matrices
 from splat.rules.air import Balls
 from splat.rules.confine import confined
@@ -40,13 +40,7 @@ class ClearAir(Wrapper):
     last: Annotated[int, at_least(0)] = 0
     """A step after which rows are looked at too, the last one of the run; 0: none."""
 
-    def refine(self, step: Step) -> Edit | None:
-        return self._proposed(step, None)
-
-    def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
-        return self._proposed(step, rows)
-
-    def _proposed(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
+    def proposal(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
         model, done = step.model, step.number + 1
         gone, shrink, balls = None, None, None
         if done % self.every == 0 or done == self.last:
@@ -54,7 +48,7 @@ class ClearAir(Wrapper):
             gone, shrink = (None, None) if balls is None else _in_the_way(step, balls)
         if gone is not None and self.recycles and done != self.last:
             rows, gone = gone if rows is None else gone | rows, None
-        edit = self.base.refine(step) if rows is None else recycler(self.base).recycle(step, rows)
+        edit = super().proposal(step, rows)
         if edit is not None and (edit.append or edit.assign):
             balls = balls or _balls(step)
         if balls is None:

@@ -18,16 +18,14 @@ from splat.core.model import Model
 from splat.core.schedule import at, due, dues
 from splat.core.step import Step
 from splat.core.strategy import Strategy
-from splat.rules import window
+from splat.rules import worst
 from splat.rules.births import cloned_or_split
 from splat.rules.curve import room
 from splat.rules.deaths import faint, largest, opacity_decay, pruning
 from splat.rules.select import select
+from splat.rules.worst import WORST
 from splat.system.ranges import above, at_least, within
 from splat.types import Needs, PixelMap
-
-WORST = "worst_error"
-"""Statistic: largest error x blending weight of a row in one picture of the window, pixels."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +100,8 @@ class ErrorBased(Strategy):
         model.cloud.track(WORST, combine="max")
 
     def observe(self, step: Step) -> None:
-        if step.number + 1 >= self.refine_until:
-            return
-        error = step.rendered.weighted(self.map) * step.batch.shrink**2
-        window.raise_to(step.model.cloud.statistic(WORST), window.rows_of(step), error)
+        if step.number + 1 < self.refine_until:
+            worst.observe(step, self.map, seen=False)
 
     def refine(self, step: Step) -> Edit | None:
         if not due(step.number + 1, self.refine_from, self.refine_until, self.refine_every):

@@ -16,7 +16,7 @@ from splat.core.edit import Drop, Edit
 from splat.core.families import merged_edits
 from splat.core.model import Model
 from splat.core.step import Step
-from splat.core.strategy import Strategy, Wrapper, recipe_name_of, recycler
+from splat.core.strategy import Strategy, Wrapper, recipe_name_of
 from splat.rules.views import even_views
 from splat.system.ranges import at_least, within
 from splat.types import Rendered
@@ -78,20 +78,12 @@ class Floaters(Wrapper):
             )
         super().begin(model)
 
-    def refine(self, step: Step) -> Edit | None:
-        return self._proposed(step, None)
-
-    def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
-        return self._proposed(step, rows)
-
-    def _proposed(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
+    def proposal(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
         """What the base proposes, with `rows` relocated and, where that is due, floaters pruned."""
-        base, gone = self.base, None
-        if step.number + 1 in self.at:
-            gone = self.floating(step)
+        gone = self.floating(step) if step.number + 1 in self.at else None
         if gone is not None and gone.any() and self.recycles:
             rows, gone = gone if rows is None else gone | rows, None
-        edit = base.refine(step) if rows is None else recycler(base).recycle(step, rows)
+        edit = super().proposal(step, rows)
         if gone is None or not gone.any():
             return edit
         drop = Drop(gone.nonzero().squeeze(1), "floater")

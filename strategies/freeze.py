@@ -13,7 +13,7 @@ from splat.core.edit import Edit
 from splat.core.families import limited_births
 from splat.core.model import Model
 from splat.core.step import Step
-from splat.core.strategy import Wrapper, recycler
+from splat.core.strategy import Wrapper
 
 Corner = tuple[float, float, float]
 
@@ -55,7 +55,7 @@ class Freeze(Wrapper):
     def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
         held = step.model.cloud.held
         assert held is not None
-        return self.altered(step, recycler(self.base).recycle(step, rows & ~held))
+        return super().recycle(step, rows & ~held)
 
     def altered(self, step: Step, edit: Edit | None) -> Edit | None:
         # The cloud itself leaves out what touches them; then there may be more rows than planned.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from torch import Tensor
 
 from splat.core import schedule
@@ -20,18 +20,13 @@ from splat.core.schedule import PUBLISHED_STEPS, at, due, dues
 from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.math import logit_of
-from splat.rules import window
+from splat.rules import worst
 from splat.rules.births import long_axis_split, moment_split
-from splat.rules.curve import room
 from splat.rules.deaths import faint, largest, opacity_decay, pruning
-from splat.rules.select import select
+from splat.rules.worst import SEEN, WORST
 from splat.system.ranges import at_least, within
 from splat.types import Needs, PixelMap
 
-WORST = "worst_error"
-"""Statistic: largest error x blending weight of a row in one picture of the window, pixels."""
-SEEN = "seen"
-"""Statistic: 1 where a row was visible in the window, else 0."""
 LEAST_SCALE, MOST_SCALE = 1e-10, 100.0
 """Least and largest scale, in scene extents, outside which a row is pruned."""
 GATE_POWER = 150
@@ -128,16 +123,11 @@ class Mrnf(Strategy):
         return {act: at_steps for act, at_steps in acts.items() if at_steps}
 
     def begin(self, model: Model) -> None:
-        model.cloud.track(WORST, combine="max")
-        model.cloud.track(SEEN, combine="max")
+        worst.track(model.cloud)
 
     def observe(self, step: Step) -> None:
-        if step.number + 1 >= self.refine_until:
-            return
-        cloud, rendered, rows = step.model.cloud, step.rendered, window.rows_of(step)
-        error = rendered.weighted(self.map) * step.batch.shrink**2
-        window.raise_to(cloud.statistic(WORST), rows, error)
-        window.raise_to(cloud.statistic(SEEN), rows, rendered.visible.float())
+        if step.number + 1 < self.refine_until:
+            worst.observe(step, self.map)
 
     def refine(self, step: Step) -> Edit | None:
         walks = self.noise and step.number % self.noise_every == 0
@@ -150,7 +140,8 @@ class Mrnf(Strategy):
         cloud = step.model.cloud
         gone = self._gone(cloud, step.extent)
         doomed = torch.stack(list(gone.values())).any(0)
-        parents = self._parents(step, doomed, done < self.grow_until)
+        share = self.grow_share if done < self.grow_until else 0
+        parents = worst.parents(step, doomed, cap=self.cap, above=self.grow_error, share=share)
         split = moment_split if self.children == "moment" else long_axis_split
         grown = split(cloud, parents)
         left = max(1 - done / self.run_steps, 0.0)
@@ -170,23 +161,6 @@ class Mrnf(Strategy):
         sound = (smallest > math.log(LEAST_SCALE * extent)) & (size < math.log(MOST_SCALE * extent))
         turned = cloud["quat"].detach().norm(dim=1) > 0
         return {"opacity": faint(cloud, self.prune_opacity), "broken": ~(finite & sound & turned)}
-
-    def _parents(self, step: Step, doomed: Bool[Tensor, "n"], grows: bool) -> Int[Tensor, "p"]:
-        """Rows to split: as many as are pruned, and while there is growth a share of those with
-        error."""
-        cloud, dead = step.model.cloud, int(doomed.sum())
-        most = room(len(cloud), dead, self.cap)
-        opacity = cloud["opacity_logit"].detach().sigmoid() * cloud.statistic(SEEN)
-        generator = step.generator("replace")
-        replaced = select(opacity.where(~doomed, 0), min(dead, most), "multinomial", generator)
-        error = cloud.statistic(WORST)
-        candidates = (error > self.grow_error) & ~doomed
-        share = math.ceil(self.grow_share * int(candidates.sum())) if grows else 0
-        candidates.index_fill_(0, replaced, False)
-        more = min(share, most - len(replaced))
-        generator = step.generator("grow")
-        grown = select(error.where(candidates, 0), more, "multinomial", generator)
-        return torch.cat([replaced, grown]).sort().values
 
     def _walk(self, step: Step) -> Edit:
         """Noise on the means of nearly dead rows in sight, never farther than their own size."""

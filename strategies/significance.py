@@ -18,7 +18,7 @@ from splat.core.edit import Drop, Edit
 from splat.core.families import limited_births, merged_edits
 from splat.core.model import Model
 from splat.core.step import Step
-from splat.core.strategy import Strategy, Wrapper, recycler
+from splat.core.strategy import Strategy, Wrapper, proposal, recycler
 from splat.rules.select import Mode, select
 from splat.rules.views import VIEWS_SHARE, even_views
 from splat.system.ranges import at_least, within
@@ -125,12 +125,6 @@ class Significance(Wrapper):
         _activated(model.cloud, self.score)  # of what rows lack one learns now
         self.base.begin(model)
 
-    def refine(self, step: Step) -> Edit | None:
-        return self._proposed(step, None)
-
-    def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
-        return self._proposed(step, rows)
-
     def _refuse_to_drop(self) -> None:
         if self.base.recycles:
             raise ValueError(
@@ -139,7 +133,7 @@ class Significance(Wrapper):
                 " and no more grow)"
             )
 
-    def _proposed(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
+    def proposal(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
         """What the base proposes, with `rows` relocated, and pruning where it is due."""
         done, cloud = step.number + 1, step.model.cloud
         most = len(cloud) if self.how == "shrink" and done > self.at[0] else 0
@@ -147,7 +141,7 @@ class Significance(Wrapper):
             return _asked(self.base, step, rows, most)
         gone = self.condemned(self.scores(step), self.at.index(done), step.generator("pick"))
         if self.how == "recycle":
-            return recycler(self.base).recycle(step, gone if rows is None else gone | rows)
+            return super().proposal(step, gone if rows is None else gone | rows)
         if self.how == "shrink":
             most = len(cloud) - int(gone.sum())
         drop = Drop(gone.nonzero().squeeze(1), "significance")
@@ -207,7 +201,7 @@ class Significance(Wrapper):
 def _asked(base: Strategy, step: Step, rows: Bool[Tensor, "n"] | None, most: int) -> Edit | None:
     """What the base proposes, with no more than so many rows after it; 0: as many as it likes."""
     base = base.limited(most) if most else base
-    edit = base.refine(step) if rows is None else recycler(base).recycle(step, rows)
+    edit = proposal(base, step, rows)
     return limited_births(edit, step.model.cloud, most)
 
 

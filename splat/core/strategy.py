@@ -184,7 +184,8 @@ class Wrapper(Recycler):
     """Another strategy, altered: everything is the base's unless a subclass says otherwise.
 
     It is a `Recycler` where its base is one (`recycles`). A subclass that alters what the base
-    proposes overrides `altered`, so that what `refine` and `recycle` give is altered alike.
+    proposes overrides `altered`, one with rows of its own to relocate or to prune `proposal`, so
+    that `refine` and `recycle` give the same.
     """
 
     base: Annotated[Strategy, tyro.conf.Suppress] = Fixed()
@@ -247,15 +248,24 @@ class Wrapper(Recycler):
         self.base.observe(step)
 
     def refine(self, step: Step) -> Edit | None:
-        return self.altered(step, self.base.refine(step))
+        return self.proposal(step, None)
 
     def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
-        return self.altered(step, recycler(self.base).recycle(step, rows))
+        return self.proposal(step, rows)
+
+    def proposal(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
+        """The edit, `rows` relocated too where some are given."""
+        return self.altered(step, proposal(self.base, step, rows))
 
     def altered(self, step: Step, edit: Edit | None) -> Edit | None:
         """The edit that the base proposes, altered."""
         del step
         return edit
+
+
+def proposal(strategy: Strategy, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
+    """What a strategy proposes, `rows` relocated too where some are given."""
+    return strategy.refine(step) if rows is None else recycler(strategy).recycle(step, rows)
 
 
 def recycler(strategy: Strategy) -> Recycler:

@@ -21,19 +21,16 @@ from splat.core.schedule import PUBLISHED_STEPS, at, due, dues
 from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.math import logit_of
-from splat.rules import window
+from splat.rules import window, worst
 from splat.rules.curve import room
 from splat.rules.deaths import faint, opacity_decay, pruning
 from splat.rules.relocation import rotated
-from splat.rules.select import select
+from splat.rules.worst import SEEN, WORST
 from splat.strategies.forest.model import OWN_MID, OWN_ROOT, SHRINK, Trees
 from splat.strategies.forest.terms import Bits
 from splat.system.ranges import above, at_least, within
 from splat.types import Needs
 
-WORST, SEEN = "worst_error", "seen"
-"""Statistics: largest error x blending weight of a leaf in one picture of the window, pixels; and 1
-where it was visible in the window, else 0."""
 LEAST_SIZE, MOST_SIZE = math.log(1e-10), math.log(100.0)
 """Least and largest log size of a leaf, scene extents, outside which it is pruned."""
 APART = 1.5
@@ -172,9 +169,8 @@ class Forest(Strategy):
     def begin(self, model: Model) -> None:
         if self.grow == "gradient":
             window.track(model.cloud)
-            return
-        model.cloud.track(WORST, combine="max")
-        model.cloud.track(SEEN, combine="max")
+        else:
+            worst.track(model.cloud)
 
     def observe(self, step: Step) -> None:
         trees = step.model.core
@@ -184,11 +180,8 @@ class Forest(Strategy):
             return
         if self.grow == "gradient":
             window.observe(step)
-            return
-        cloud, rendered, rows = step.model.cloud, step.rendered, window.rows_of(step)
-        error = rendered.weighted(Error()) * step.batch.shrink**2
-        window.raise_to(cloud.statistic(WORST), rows, error)
-        window.raise_to(cloud.statistic(SEEN), rows, rendered.visible.float())
+        else:
+            worst.observe(step, Error())
 
     def refine(self, step: Step) -> Edit | None:
         done = step.number + 1
@@ -224,21 +217,11 @@ class Forest(Strategy):
     def _by_error(self, step: Step, doomed: Bool[Tensor, "n"], grows: bool) -> Edit:
         """As many births as deaths, in proportion to opacity, and while there is growth a share of
         the leaves with error."""
-        cloud, dead = step.model.cloud, int(doomed.sum())
-        most = room(len(cloud), dead, self.cap)
-        error = cloud.statistic(WORST)
-        opacity = cloud["opacity_logit"].detach().sigmoid() * cloud.statistic(SEEN)
-        generator = step.generator("replace")
-        replaced = select(opacity.where(~doomed, 0), min(dead, most), "multinomial", generator)
-        candidates = (error > self.grow_error) & ~doomed
-        share = math.ceil(self.grow_share * int(candidates.sum())) if grows else 0
-        candidates.index_fill_(0, replaced, False)
-        more = min(share, most - len(replaced))
-        chosen = select(error.where(candidates, 0), more, "multinomial", step.generator("grow"))
-        parents = torch.cat([replaced, chosen]).sort().values
+        cloud, share = step.model.cloud, self.grow_share if grows else 0
+        parents = worst.parents(step, doomed, cap=self.cap, above=self.grow_error, share=share)
         if not len(parents):
             return Edit()
-        rank = error[parents].argsort(descending=True, stable=True).argsort()
+        rank = cloud.statistic(WORST)[parents].argsort(descending=True, stable=True).argsort()
         own_mid, own_root = (
             rank < math.floor(share * len(parents)) for share in (self.mid_share, self.root_share)
         )

@@ -21,7 +21,7 @@ from splat.core.model import Making, Model
 from splat.core.objective import Objective
 from splat.core.schedule import at, due, dues, every
 from splat.core.step import Step
-from splat.core.strategy import Strategy, Wrapper, recycler
+from splat.core.strategy import Strategy, Wrapper
 from splat.mesh import Mesh
 from splat.rules.confine import confined
 from splat.rules.deaths import largest
@@ -165,13 +165,10 @@ class Garment(Wrapper):
         super().observe(step)
         deaths.observe(step, self.margin if self.layer_weight else None)
 
-    def refine(self, step: Step) -> Edit | None:
-        return self._proposed(step, None)
-
     def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
         held = step.model.cloud.held
         assert held is not None
-        return self._proposed(step, rows & ~held)
+        return super().recycle(step, rows & ~held)
 
     def condemned(self, step: Step) -> Mapping[str, Bool[Tensor, "n"]]:
         """Rows of the garment that go, by reason; none where that would be all of them."""
@@ -193,7 +190,7 @@ class Garment(Wrapper):
         every_one = bool(torch.stack(list(gone.values())).any(0)[free].all())
         return {} if every_one else gone
 
-    def _proposed(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
+    def proposal(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
         cloud = step.model.cloud
         if not due(step.number + 1, self.prune_from, self.prune_until, self.prune_every):
             return self._held_back(step, self._asked(step, rows))
@@ -208,8 +205,7 @@ class Garment(Wrapper):
 
     def _asked(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
         """What the base proposes, without births in the body."""
-        base = self.base
-        edit = base.refine(step) if rows is None else recycler(base).recycle(step, rows)
+        edit = super().proposal(step, rows)
         depths, frame = self._depths(), step.model.frame
         deepest = self.inside * self._unit(frame)
         return confined(step, edit, lambda means: depths.at(means, frame)[0] > -deepest, self.cap)

@@ -16,7 +16,7 @@ from splat.core.edit import Assign, Drop, Edit, Rows
 from splat.core.families import merged_edits
 from splat.core.model import Making, Model
 from splat.core.step import Step
-from splat.core.strategy import Start, Wrapper, recycler
+from splat.core.strategy import Start, Wrapper
 from splat.strategies.moving.births import split_in_time
 from splat.strategies.moving.model import Timed
 from splat.strategies.moving.still import stilled
@@ -89,19 +89,13 @@ class Moving(Wrapper):
             if gradient is not None:
                 step.model.cloud.statistic(PULL).add_(gradient.detach().abs())
 
-    def refine(self, step: Step) -> Edit | None:
-        return self._proposed(step, None)
-
-    def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
-        return self._proposed(step, rows)
-
-    def _proposed(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
+    def proposal(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
         model, done = step.model.core, step.number + 1
         assert isinstance(model, Timed)
         gone = self._dead(model) if done % self.every == 0 else None
         if gone is not None and self.recycles:
             rows, gone = gone if rows is None else gone | rows, None
-        edit = self.base.refine(step) if rows is None else recycler(self.base).recycle(step, rows)
+        edit = super().proposal(step, rows)
         if edit is not None and edit.append and self.split_share:
             pull = model.cloud.statistic(PULL)
             edit = split_in_time(edit, model.cloud, self._pulled(pull, model))

@@ -19,7 +19,7 @@ from splat.core.families import merged_edits
 from splat.core.model import Making, Model
 from splat.core.objective import Objective
 from splat.core.step import Step
-from splat.core.strategy import Strategy, Wrapper, recycler
+from splat.core.strategy import Strategy, Wrapper
 from splat.strategies.sdf.coupling import NAME, Coupling, Weights
 from splat.strategies.sdf.field import Box, Field
 from splat.strategies.sdf.surface import Learned
@@ -148,24 +148,18 @@ class Sdf(Wrapper):
         model.surface = Learned(learned)
         return model
 
-    def refine(self, step: Step) -> Edit | None:
-        return self._proposed(step, None)
-
-    def recycle(self, step: Step, rows: Bool[Tensor, "n"]) -> Edit | None:
-        return self._proposed(step, rows)
-
-    def _proposed(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
+    def proposal(self, step: Step, rows: Bool[Tensor, "n"] | None) -> Edit | None:
         gone = self.condemned(step) if self._due(step.number + 1) else None
         if gone is not None and not gone.any():
             gone = None
         if self.base.recycles and not (gone is None and rows is None):
             moved = rows if gone is None else gone if rows is None else gone | rows
-            assert moved is not None
-            return recycler(self.base).recycle(step, moved)
+            return super().proposal(step, moved)
+        edit = super().proposal(step, None)
         if gone is None:
-            return self.base.refine(step)
+            return edit
         drop = Drop(gone.nonzero().squeeze(1), "distance")
-        return merged_edits([Edit(drop=(drop,)), self.base.refine(step)], step.model.cloud)
+        return merged_edits([Edit(drop=(drop,)), edit], step.model.cloud)
 
     def _due(self, done: int) -> bool:
         first = self.prune_from

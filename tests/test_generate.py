@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
-import pickle
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lessons import assert_breaks_change_nothing, assert_learns, assert_refuses, cut, resumed
 from torch import Tensor
 
 from splat import cli, formats
@@ -27,7 +27,6 @@ from splat.generate.store import Design, Trained
 from splat.generate.unet import Shape, UNet
 from splat.generate.words import MOST, Vocabulary, vocabulary_of
 from splat.math import rotation_matrices
-from splat.runs import checkpoint
 
 WORDS = vocabulary_of([], PROPERTIES)
 SMALL = Design(Shape(8, 8, (1, 2), 1, 4, 8), Shape(8, 8, (1, 2), 1, 4, 8), samples=3)
@@ -202,36 +201,16 @@ def test_a_field_without_a_surface_is_a_sentence() -> None:
 def test_both_stages_learn(corpus: Path) -> None:
     lessons = Lessons.of(files.read(corpus), WORDS, SMALL, "train")
     taught = Taught(steps=30, attribute_steps=25, batch=2, rate=5e-3)
-    learning = Learning(lessons, SMALL, WORDS, taught)
-    before = learning.held_out(lessons)
-    while learning.step < learning.steps:
-        learning.advance()
-    after = learning.held_out(lessons)
-    assert after["geometry"] < 0.85 * before["geometry"]
-    assert after["attributes"] < 0.85 * before["attributes"]
+    assert_learns(Learning(lessons, SMALL, WORDS, taught), lessons, 0.85)
 
 
 @pytest.mark.parametrize("process", ["flow", "ddpm"])
 def test_threads_and_breaks_change_no_byte(corpus: Path, tmp_path: Path, process: str) -> None:
-    whole = learning_of(corpus, process=process)
-    halves = learning_of(corpus, threads=2, process=process)
-    for step in range(10):
-        whole.advance()
-        if step < 5:
-            halves.advance()
-        if step == 5:  # within the first stage, and within the second
-            checkpoint.write(halves.state(), tmp_path / "s.pt")
-            halves = learning_of(corpus, threads=2, process=process)
-            halves.restore(torch.load(tmp_path / "s.pt", weights_only=True))
-    while halves.step < 10:
-        halves.advance()
-        if halves.step == 8:
-            checkpoint.write(halves.state(), tmp_path / "s.pt")
-            halves = learning_of(corpus, process=process)
-            halves.restore(torch.load(tmp_path / "s.pt", weights_only=True))
-    for name, each in (("one", whole), ("two", halves)):
-        checkpoint.write(each.state(), tmp_path / name)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    def begun(threads: int) -> Learning:
+        return learning_of(corpus, threads=threads, process=process)
+
+    # Within the first stage, and within the second.
+    assert_breaks_change_nothing(begun, 10, {5: 2, 8: 1}, tmp_path)
 
 
 QUICK = ["--steps", "4", "--attribute-steps", "3", "--width", "8", "--batch", "2", "--quiet"]
@@ -261,23 +240,9 @@ def test_equal_seeds_make_equal_bytes_and_others_do_not(model: Path, tmp_path: P
 def test_a_training_that_is_resumed_ends_in_the_same_bytes(
     model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from splat.cli import taught
-
-    out = tmp_path / "model"
-    monkeypatch.setattr(taught, "SAVE_EVERY", 5)
-    advance = Learning.advance
-
-    def cut(self: Learning) -> Any:
-        if self.step == 6:
-            raise KeyboardInterrupt
-        return advance(self)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Learning, "advance", cut)
-        assert cli.main(["train-generator", str(corpus), "-o", str(out), *QUICK]) == 130
-    assert cli.main(["train-generator", "-o", str(out), "--resume", "--quiet"]) == 0
-    assert (out / store.NAME).read_bytes() == (model / store.NAME).read_bytes()
-    metrics = json.loads((out / "metrics.json").read_text())
+    command = ("train-generator", str(corpus))
+    whole, out = model / store.NAME, tmp_path / "model"
+    metrics = resumed(command, QUICK, whole, out, 6, monkeypatch)
     assert metrics["steps"] == 7 and metrics["held_out"]["geometry"] > 0
 
 
@@ -290,40 +255,20 @@ def test_what_is_replaced_stays_until_there_is_more(
     again = ["train-generator", str(corpus), "-o", str(out), *QUICK]
     assert cli.main(again) == 2  # it is there already
 
-    def cut(self: Learning) -> Any:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Learning, "advance", cut)
+    cut(monkeypatch, 0)
     assert cli.main([*again, "--seed", "5", "--overwrite"]) == 130
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-def _broken(model: Path, tmp_path: Path, **change: Any) -> Path:
-    state = {**torch.load(model / store.NAME, weights_only=True), **change}
-    torch.save(state, tmp_path / "generator.pt")
-    return tmp_path / "generator.pt"
-
-
 def test_generators_that_are_none_are_refused_in_a_sentence(model: Path, tmp_path: Path) -> None:
-    def said(path: Path) -> str:
-        with pytest.raises((ValueError, OSError)) as refused:
-            store.read(path)
-        assert str(path) in str(refused.value) and "\n" not in str(refused.value)
-        return str(refused.value)
-
-    assert "holds no generator; train one" in said(tmp_path / "none")
-    assert "generator format 9" in said(_broken(model, tmp_path, version=9))
-    assert "is no generator of splat" in said(_broken(model, tmp_path, format="photos"))
-    assert "no words" in said(_broken(model, tmp_path, vocabulary={"words": [], "properties": []}))
     networks = torch.load(model / store.NAME, weights_only=True)["networks"]
     networks["geometry"]["begin.weight"] = torch.full((8, 1, 3, 3, 3), torch.nan)
-    assert "not finite" in said(_broken(model, tmp_path, networks=networks))
-    assert said(_broken(model, tmp_path, networks={"geometry": {}}))
-    stranger = tmp_path / "stranger.pt"
-    stranger.write_bytes(pickle.dumps({"weights": Path("/")}))
-    assert "cannot be read as a generator" in said(stranger)
-    torch.save({"format": store.FORMAT, "version": 1, "networks": Path("/")}, stranger)
-    assert "more than tensors, numbers and texts" in said(stranger)
+    broken = {
+        "no words": {"vocabulary": {"words": [], "properties": []}},
+        "not finite": {"networks": networks},
+        "": {"networks": {"geometry": {}}},
+    }
+    assert_refuses(store.read, model / store.NAME, "generator", tmp_path, broken)
 
 
 DOOR = """
@@ -377,16 +322,10 @@ def test_generators_of_others_come_through_their_door(
     ],
 )
 def test_what_is_asked_wrongly_is_a_sentence(
-    words: list[str],
-    said: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    words: list[str], said: str, splat: Callable[..., Any], tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert cli.main(words) == 2
-    shown = capsys.readouterr().err
-    assert said in shown and "Traceback" not in shown
+    found = splat(*words)
+    assert found.code == 2 and said in found.err and "Traceback" not in found.err
     assert not [*tmp_path.iterdir()]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lessons import assert_breaks_change_nothing, assert_learns, assert_refuses, resumed
 from torch import Tensor
 
 from splat import cli
@@ -24,7 +24,6 @@ from splat.dream.pictures import Pictures, turn_of
 from splat.dream.tutor import Design, Tutor, design_of, seen_from, seen_noise
 from splat.generate.unet import Shape
 from splat.generate.words import vocabulary_of
-from splat.runs import checkpoint
 
 WORDS = vocabulary_of([], PROPERTIES)
 SMALL = Design(16, 2, Shape(8, 8, (1, 2), 1, 4, 8))
@@ -121,27 +120,14 @@ def learning_of(
 
 
 def test_it_learns(pictures: Pictures) -> None:
-    learning = learning_of(pictures, steps=12, rate=1e-2)
-    before = learning.held_out(pictures)
-    while learning.step < learning.steps:
-        learning.advance()
-    assert learning.held_out(pictures) < 0.95 * before
+    assert_learns(learning_of(pictures, steps=12, rate=1e-2), pictures, 0.95)
 
 
 def test_threads_and_breaks_change_no_byte(pictures: Pictures, tmp_path: Path) -> None:
-    whole, halves = learning_of(pictures), learning_of(pictures, threads=2)
-    for step in range(6):
-        whole.advance()
-        if step < 3:
-            halves.advance()
-    checkpoint.write(halves.state(), tmp_path / "s.pt")
-    halves = learning_of(pictures, threads=2)
-    halves.restore(torch.load(tmp_path / "s.pt", weights_only=True))
-    while halves.step < 6:
-        halves.advance()
-    for name, each in (("one", whole), ("two", halves)):
-        checkpoint.write(each.state(), tmp_path / name)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    def begun(threads: int) -> Learning:
+        return learning_of(pictures, threads)
+
+    assert_breaks_change_nothing(begun, 6, {3: 2}, tmp_path)
 
 
 QUICK = ["--steps", "4", "--views", "1", "--size", "16", "--width", "8", "--batch", "4", "--quiet"]
@@ -170,51 +156,21 @@ def test_a_teacher_reads_back_as_it_was_written(teacher: Path) -> None:
 def test_a_training_that_is_resumed_ends_in_the_same_bytes(
     teacher: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from splat.cli import taught
-
-    out = tmp_path / "teacher"
-    monkeypatch.setattr(taught, "SAVE_EVERY", 2)
-    advance = Learning.advance
-
-    def cut(self: Learning) -> Any:
-        if self.step == 3:
-            raise KeyboardInterrupt
-        return advance(self)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Learning, "advance", cut)
-        assert cli.main(["train-teacher", str(corpus), "-o", str(out), *QUICK]) == 130
-    assert cli.main(["train-teacher", "-o", str(out), "--resume", "--quiet"]) == 0
-    assert (out / tutor.NAME).read_bytes() == (teacher / tutor.NAME).read_bytes()
-    metrics = json.loads((out / "metrics.json").read_text())
+    command = ("train-teacher", str(corpus))
+    whole, out = teacher / tutor.NAME, tmp_path / "teacher"
+    metrics = resumed(command, QUICK, whole, out, 3, monkeypatch)
     assert metrics["steps"] == 4 and metrics["pictures"] == 6 and metrics["held_out"] > 0
 
 
 def test_teachers_that_are_none_are_refused_in_a_sentence(teacher: Path, tmp_path: Path) -> None:
-    def said(path: Path) -> str:
-        with pytest.raises((ValueError, OSError)) as refused:
-            tutor.read(path)
-        assert str(path) in str(refused.value) and "\n" not in str(refused.value)
-        return str(refused.value)
-
-    def broken(**change: Any) -> Path:
-        state = {**torch.load(teacher / tutor.NAME, weights_only=True), **change}
-        torch.save(state, tmp_path / "teacher.pt")
-        return tmp_path / "teacher.pt"
-
     kept = torch.load(teacher / tutor.NAME, weights_only=True)
-    assert "holds no teacher; train one" in said(tmp_path / "none")
-    assert "teacher format 9" in said(broken(version=9))
-    assert "is no teacher of splat" in said(broken(format="splat generator"))
-    assert "as many" in said(broken(design={**kept["design"], "size": 32}))
     network = {**kept["network"], "begin.weight": torch.full((8, 16, 3, 3), torch.nan)}
-    assert "not finite" in said(broken(network=network))
-    assert said(broken(network={}))
-    stranger = tmp_path / "stranger.pt"
-    stranger.write_bytes(pickle.dumps({"weights": Path("/")}))
-    assert "cannot be read as a teacher" in said(stranger)
-    torch.save({"format": tutor.FORMAT, "version": 1, "network": Path("/")}, stranger)
-    assert "more than tensors, numbers and texts" in said(stranger)
+    broken = {
+        "as many": {"design": {**kept["design"], "size": 32}},
+        "not finite": {"network": network},
+        "": {"network": {}},
+    }
+    assert_refuses(tutor.read, teacher / tutor.NAME, "teacher", tmp_path, broken)
 
 
 @pytest.mark.parametrize(
@@ -228,16 +184,10 @@ def test_teachers_that_are_none_are_refused_in_a_sentence(teacher: Path, tmp_pat
     ],
 )
 def test_what_is_asked_wrongly_is_a_sentence(
-    words: list[str],
-    said: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    words: list[str], said: str, splat: Callable[..., Any], tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert cli.main(words) == 2
-    shown = capsys.readouterr().err
-    assert said in shown and "Traceback" not in shown
+    found = splat(*words)
+    assert found.code == 2 and said in found.err and "Traceback" not in found.err
     assert not [*tmp_path.iterdir()]
 
 

@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tqdm import tqdm
 
+from splat.cli.asked.taught import Teaching
+from splat.generate.course import VERSION, Course
+from splat.options.verbs import check_free
 from splat.runs import checkpoint
-from splat.system.files import read_json
+from splat.system.files import read_json, write_json
+from splat.system.lock import locked
 from splat.system.replaced import Replaced
+from splat.system.text import size
 
 SAVED = "training.pt"
 LOG_EVERY = 10
 SAVE_EVERY = 250
 
 
-class Lesson(Protocol):
-    """A training of networks, step by step."""
-
-    @property
-    def step(self) -> int:
-        """Steps done."""
-        ...
-
-    @property
-    def steps(self) -> int:
-        """Steps in all."""
-        ...
-
-    def advance(self) -> tuple[str, float]:
-        """One step; which network it was of, and its loss."""
-        ...
-
-    def state(self) -> dict[str, Any]:
-        """All that it goes on from, as `checkpoint.write` takes it."""
-        ...
+def begun(asked: Teaching, verb: str, arguments: Sequence[str], **own: Any) -> dict[str, Any]:
+    """The settings of a training: `own` and others, of one that begins, or as it was begun."""
+    if asked.resume:
+        return resumed(asked.out, asked.corpus)
+    if asked.corpus is None:
+        raise ValueError("no corpus is given; expected its folder before -o")
+    check_free(asked.out, asked.overwrite)
+    return {
+        "format": f"splat {verb.removeprefix('train-')}",
+        "version": 1,
+        "corpus": str(asked.corpus.resolve()),
+        **own,
+        "command": shlex.join(["splat", verb, *arguments]),
+    }
 
 
 def resumed(folder: Path, corpus: Path | None) -> Mapping[str, Any]:
@@ -68,7 +68,36 @@ def replacing(folder: Path, made: str) -> Iterator[None]:
         raise
 
 
-def teach(lesson: Lesson, folder: Path, made: str, *, quiet: bool) -> None:
+def learn(asked: Teaching, config: Mapping[str, Any], lesson: Course, made: str) -> None:
+    """Go through a training that makes a file named `made`, or through what is left of it."""
+    if asked.resume:
+        state = checkpoint.load(
+            asked.out / SAVED, lesson.format, VERSION, what=f"training of a {lesson.kind}"
+        )
+        with checkpoint.fitting(state):
+            lesson.restore(state)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    held = locked(asked.out / ".lock", str(asked.out))
+    with held, nullcontext() if asked.resume else replacing(asked.out, made):
+        if not asked.resume:
+            write_json(asked.out / "config.json", config)
+        teach(lesson, asked.out, made, quiet=asked.quiet or asked.json)
+
+
+def report(asked: Teaching, file: Path, metrics: Mapping[str, Any], of: str, lost: str) -> None:
+    """Write the metrics of a training that has ended, and say them: `of` what it learned, and
+    held-out losses."""
+    write_json(asked.out / "metrics.json", metrics)
+    if asked.json:
+        print(json.dumps(metrics, indent=1))
+        return
+    print(
+        f"{file}: {size(file.stat().st_size)}, {metrics['steps']:,} steps{of} in"
+        f" {metrics['seconds']:.0f} s{lost}"
+    )
+
+
+def teach(lesson: Course, folder: Path, made: str, *, quiet: bool) -> None:
     """All steps that are left, with a checkpoint now and then and at the end."""
     lines = kept_lines(folder / "log.jsonl", lesson.step)
     bar = tqdm(total=lesson.steps, initial=lesson.step, unit="step", disable=quiet or None)

@@ -17,18 +17,17 @@ from torch.nn import functional as F
 
 from splat.dream.orbit import angles
 from splat.generate.unet import Shape, UNet
+from splat.generate.weights import VERSION, halves, opened, plain, shape_of, take_up
 from splat.generate.words import Vocabulary
 from splat.kernels import one_torch_thread
 from splat.loop import stream
 from splat.runs import checkpoint
-from splat.system.foreign import Broken, Record, filled, reading
+from splat.system.foreign import Record
 from splat.types import Camera
 
 FORMAT = "splat teacher"
-VERSION = 1
 NAME = "teacher.pt"
 """The file within the folder of a teacher."""
-REMEDY = "expected a teacher that `splat train-teacher` wrote"
 CHANNELS = 4
 """Red, green and blue over white, and nearness."""
 SEEN = 7
@@ -148,53 +147,26 @@ def write(
     path: Path, design: Design, vocabulary: Vocabulary, weights: Mapping[str, Tensor]
 ) -> None:
     """Write a teacher; weights are kept in float16."""
-    shape = asdict(design.shape)
     state: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
-        "design": {
-            "size": design.size,
-            "patch": design.patch,
-            "shape": {**shape, "factors": list(design.shape.factors)},
-        },
+        "design": plain(asdict(design)),
         "vocabulary": vocabulary.record(),
-        "network": {key: value.half() for key, value in weights.items()},
+        "network": halves(weights),
     }
     checkpoint.write(state, path)
 
 
 def read(path: Path) -> Tutor:
     """The teacher of a folder or a file; ValueError with a sentence where there is none."""
-    file = path / NAME if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"{path} holds no teacher; train one: `python -m splat.datasets.objects things/`,"
-            f" then `splat train-teacher things/ -o {path}`; or name another with --teacher"
-        )
-    state = checkpoint.load(file, FORMAT, VERSION, what="teacher", remedy=REMEDY)
-    with reading(file, "a teacher of this version of splat: train it again"):
-        said = Record(state)
-        tutor = Tutor(
-            _design(said.record("design")), Vocabulary.of_record(said.record("vocabulary"))
-        )
-        weights = dict(said.record("network"))
-        for each in weights.values():
-            if not isinstance(each, Tensor) or not each.is_floating_point():
-                raise Broken(f"has weights that are no numbers; {REMEDY}")
-            if not bool(each.isfinite().all()):
-                raise Broken(f"has weights that are not finite; {REMEDY}")
-        tutor.network.load_state_dict({key: value.float() for key, value in weights.items()})
-        tutor.network.eval().requires_grad_(False)
+    with opened(path, NAME, "teacher", "--teacher") as said:
+        vocabulary = Vocabulary.of_record(said.record("vocabulary"))
+        tutor = Tutor(_design(said.record("design")), vocabulary)
+        take_up(tutor.network, said.record("network"), "teacher")
     return tutor
 
 
 def _design(record: Record) -> Design:
-    given = record.record("shape")
-    factors = given.get("factors")
-    if not isinstance(factors, list) or not all(type(each) is int for each in factors):
-        raise Broken("has no `factors`")
-    shape = filled(Shape, {**given, "factors": tuple(factors)})
-    if shape.grid > MOST_SIZE or shape.width * max(shape.factors) > 4096 or shape.text > 4096:
-        raise Broken("has a network that is larger than any that is made")
+    shape = shape_of(record.record("shape"), MOST_SIZE)
     patch = record.whole("patch", least=1, most=8)
     return Design(record.whole("size", least=4, most=8 * MOST_SIZE), patch, shape)

@@ -1,17 +1,9 @@
-"""Learning to make things of words: both stages, each resumed to the bit.
-
-All draws are functions of (seed, step, purpose), so that a training that goes on ends as one that
-never stopped.
-"""
+"""Learning to make things of words: both stages, each resumed to the bit."""
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,17 +14,11 @@ from torch.nn import functional as F
 from splat.datasets.objects.files import Corpus
 from splat.generate.attributes import Attributes, near
 from splat.generate.choices import Taught
+from splat.generate.course import Course, Draw, Stage
 from splat.generate.field import field_of, points
 from splat.generate.store import Design, Trained
 from splat.generate.words import Vocabulary
-from splat.loop import stream
-from splat.system.foreign import Broken, Record
 
-FORMAT = "splat generator training"
-VERSION = 1
-WARM_UP = 200
-"""Steps over which the rate rises, or a twentieth of all in short trainings."""
-BETAS, DECAY, CLIP = (0.9, 0.99), 1e-2, 1.0
 ASKED = 768
 """Places of a thing that a step of the second stage asks."""
 BLUR = 0.04
@@ -64,90 +50,11 @@ class Lessons:
             fields[row] = field_of(corpus.means(i), grid)
         return cls(corpus, things, vocabulary.numbers(texts), fields)
 
-
-class Stage:
-    """A network that is trained, and the running mean of its weights."""
-
-    def __init__(self, name: str, module: nn.Module, steps: int, rate: float) -> None:
-        self.name, self.module, self.steps, self.rate = name, module, steps, rate
-        self.average = copy.deepcopy(module).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            module.parameters(), lr=rate, betas=BETAS, weight_decay=DECAY
-        )
-        self.step = 0
-
-    def rate_now(self) -> float:
-        """The learning rate of the next step."""
-        warm = min(WARM_UP, max(1, self.steps // 20))
-        fall = 0.5 + 0.5 * math.cos(math.pi * self.step / self.steps)
-        return self.rate * min(1.0, (self.step + 1) / warm) * fall
-
-    def advance(self, gradients: Sequence[Sequence[Tensor]]) -> None:
-        """One step against the mean of gradients, which are added up in their order."""
-        for values, each in zip(
-            self.module.parameters(), zip(*gradients, strict=True), strict=True
-        ):
-            whole = each[0].clone()
-            for more in each[1:]:
-                whole += more
-            values.grad = whole / len(each)
-        nn.utils.clip_grad_norm_(self.module.parameters(), CLIP, foreach=False)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate_now()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.step += 1
-        keep = min(0.999, self.step / (self.step + 9))
-        with torch.no_grad():
-            for mean, now in zip(self.average.parameters(), self.module.parameters(), strict=True):
-                mean.lerp_(now, 1 - keep)
-
-    def state(self) -> dict[str, Any]:
-        """All that a training goes on from."""
-        return {
-            "step": self.step,
-            "module": dict(self.module.state_dict()),
-            "average": dict(self.average.state_dict()),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state` gave."""
-        said = Record(state)
-        step = said.whole("step")
-        if step > self.steps:
-            raise Broken(f"is at step {step:,} of {self.steps:,}")
-        self.module.load_state_dict(dict(said.record("module")))
-        self.average.load_state_dict(dict(said.record("average")))
-        self.optimizer.load_state_dict(dict(said.record("optimizer")))
-        self.step = step
+    def __len__(self) -> int:
+        return len(self.things)
 
 
-class Together:
-    """Threads that find the gradients of a step, on whose number nothing depends: each takes a part
-    of its own, within which torch has one."""
-
-    def __init__(self, threads: int) -> None:
-        self._threads = ThreadPoolExecutor(
-            threads, initializer=torch.set_num_threads, initargs=(1,)
-        )
-        torch.set_num_threads(1)
-
-    def advance(
-        self, stage: Stage, parts: Sequence[Tensor], loss: Callable[[int, Tensor], Tensor]
-    ) -> float:
-        """One step of a stage by the losses of parts, numbered from 0; their mean."""
-
-        def part(number: int, some: Tensor) -> tuple[float, Sequence[Tensor]]:
-            found = loss(number, some)
-            return float(found.detach()), torch.autograd.grad(found, [*stage.module.parameters()])
-
-        each = list(self._threads.map(part, range(len(parts)), parts))
-        stage.advance([gradients for _, gradients in each])
-        return sum(value for value, _ in each) / len(each)
-
-
-class Learning:
+class Learning(Course):
     """A training of both stages, one after the other."""
 
     def __init__(
@@ -159,58 +66,37 @@ class Learning:
         threads: int = 1,
     ) -> None:
         """With so many threads, on whose number nothing depends."""
-        self.lessons, self.design, self.vocabulary, self.taught = (
-            lessons,
-            design,
-            vocabulary,
-            taught,
-        )
-        self._together = Together(threads)
+        self.design, self.taught = design, taught
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(taught.seed)
             made = Trained(design, vocabulary)
-        self.geometry = Stage("geometry", made.geometry, taught.steps, taught.rate)
-        self.attributes = Stage("attributes", made.attributes, taught.attribute_steps, taught.rate)
-
-    @property
-    def stages(self) -> tuple[Stage, Stage]:
-        """Both, in order."""
-        return self.geometry, self.attributes
-
-    @property
-    def step(self) -> int:
-        """Steps done, of both stages."""
-        return self.geometry.step + self.attributes.step
-
-    @property
-    def steps(self) -> int:
-        """Steps in all."""
-        return self.geometry.steps + self.attributes.steps
-
-    def advance(self) -> tuple[str, float]:
-        """One step; which stage it was, and its loss."""
-        first = self.geometry.step < self.geometry.steps
-        stage, lesson = (
-            (self.geometry, self.field_loss) if first else (self.attributes, self.attribute_loss)
+        stages = (
+            Stage("geometry", made.geometry, taught.steps, taught.rate),
+            Stage("attributes", made.attributes, taught.attribute_steps, taught.rate),
         )
-        draw = self._draw(f"{stage.name} things")
-        many = min(self.taught.batch, len(self.lessons.things))
-        rows = torch.randperm(len(self.lessons.things), generator=draw)[:many]
+        super().__init__("generator", stages, lessons, taught.seed, taught.batch, threads)
 
-        def part(number: int, some: Tensor) -> Tensor:
-            def own(purpose: str) -> torch.Generator:
-                return self._draw(f"{stage.name} {purpose} {number}")
+    def rows(self, draw: Draw) -> Sequence[Int[Tensor, "b"]]:
+        many = min(self.taught.batch, len(self.lessons))
+        return torch.randperm(len(self.lessons), generator=draw("things"))[:many].split(PART)
 
-            return lesson(stage.module, self.lessons, some, own)
-
-        return stage.name, self._together.advance(stage, rows.split(PART), part)
+    def loss(
+        self,
+        stage: Stage,
+        module: nn.Module,
+        lessons: Lessons,
+        rows: Int[Tensor, "b"],
+        draw: Draw,
+    ) -> Float[Tensor, ""]:
+        lesson = self.field_loss if stage is self.stages[0] else self.attribute_loss
+        return lesson(module, lessons, rows, draw)
 
     def field_loss(
         self,
         module: nn.Module,
         lessons: Lessons,
         rows: Int[Tensor, "b"],
-        draw: Callable[[str], torch.Generator],
+        draw: Draw,
     ) -> Float[Tensor, ""]:
         """Squared error of what is said of noisy fields; things are turned and mirrored, for which
         no word changes, and some texts left out."""
@@ -231,7 +117,7 @@ class Learning:
         module: nn.Module,
         lessons: Lessons,
         rows: Int[Tensor, "b"],
-        draw: Callable[[str], torch.Generator],
+        draw: Draw,
     ) -> Float[Tensor, ""]:
         """Errors of what is said of places near surfaces: whether there is a Gaussian, and what it
         is where there is one."""
@@ -264,48 +150,13 @@ class Learning:
         }
         return torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum()
 
-    @torch.no_grad()
-    def held_out(self, lessons: Lessons) -> dict[str, float]:
-        """Losses of the running means over things that were held out, with draws of their own."""
-        sums = {stage.name: 0.0 for stage in self.stages}
-        rows = torch.arange(len(lessons.things)).split(self.taught.batch)
-        for place, some in enumerate(rows):
-
-            def draw(purpose: str, place: int = place) -> torch.Generator:
-                return stream(self.taught.seed, place, f"held out {purpose}", _CPU)
-
-            for stage, lesson in zip(
-                self.stages, (self.field_loss, self.attribute_loss), strict=True
-            ):
-                sums[stage.name] += len(some) * float(lesson(stage.average, lessons, some, draw))
-        return {name: value / len(lessons.things) for name, value in sums.items()}
-
     def networks(self) -> dict[str, Mapping[str, Tensor]]:
         """The running means, as a generator has them."""
         return {stage.name: stage.average.state_dict() for stage in self.stages}
 
-    def state(self) -> dict[str, Any]:
-        """All that it goes on from, as `checkpoint.write` takes it."""
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            **{stage.name: stage.state() for stage in self.stages},
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state` gave."""
-        for stage in self.stages:
-            stage.restore(Record(state).record(stage.name))
-
     @property
     def _dropped(self) -> float:
         return self.taught.dropped if self.design.guidance != 1 else 0.0
-
-    def _draw(self, purpose: str) -> torch.Generator:
-        return stream(self.taught.seed, self.step, purpose, _CPU)
-
-
-_CPU = torch.device("cpu")
 
 
 def _turned(field: Float[Tensor, "x y z"], chance: torch.Generator) -> Float[Tensor, "x y z"]:

@@ -15,18 +15,17 @@ from splat.generate import attributes
 from splat.generate.attributes import Attributes
 from splat.generate.flow import Diffusion, Process, RectifiedFlow, guided
 from splat.generate.unet import Shape, UNet
+from splat.generate.weights import VERSION, halves, opened, plain, shape_of, take_up
 from splat.generate.words import Vocabulary
 from splat.kernels import one_torch_thread
 from splat.loop import stream
 from splat.runs import checkpoint
-from splat.system.foreign import Broken, Record, filled, reading
+from splat.system.foreign import Broken, Record, filled
 from splat.types import Gaussians
 
 FORMAT = "splat generator"
-VERSION = 1
 NAME = "generator.pt"
 """The file within the folder of a generator."""
-REMEDY = "expected a generator that `splat train-generator` wrote"
 
 
 @dataclass(frozen=True)
@@ -116,63 +115,30 @@ def write(
     state: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
-        "design": _plain(asdict(design)),
+        "design": plain(asdict(design)),
         "vocabulary": vocabulary.record(),
-        "networks": {
-            name: {key: value.half() for key, value in weights.items()}
-            for name, weights in networks.items()
-        },
+        "networks": {name: halves(weights) for name, weights in networks.items()},
     }
     checkpoint.write(state, path)
 
 
 def read(path: Path) -> Trained:
     """The generator of a folder or a file; ValueError with a sentence where there is none."""
-    file = path / NAME if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"{path} holds no generator; train one: `python -m splat.datasets.objects things/`,"
-            f" then `splat train-generator things/ -o {path}`; or name another with --model"
-        )
-    state = checkpoint.load(file, FORMAT, VERSION, what="generator", remedy=REMEDY)
-    with reading(file, "a generator of this version of splat: train it again"):
-        said = Record(state)
-        design, vocabulary = (
-            _design(said.record("design")),
-            Vocabulary.of_record(said.record("vocabulary")),
-        )
-        trained = Trained(design, vocabulary)
+    with opened(path, NAME, "generator", "--model") as said:
+        vocabulary = Vocabulary.of_record(said.record("vocabulary"))
+        trained = Trained(_design(said.record("design")), vocabulary)
         for name in ("geometry", "attributes"):
-            module = getattr(trained, name)
-            weights = dict(said.record("networks").record(name))
-            for each in weights.values():
-                if not isinstance(each, Tensor) or not each.is_floating_point():
-                    raise Broken(f"has weights of {name} that are no numbers; {REMEDY}")
-                if not bool(each.isfinite().all()):
-                    raise Broken(f"has weights of {name} that are not finite; {REMEDY}")
-            module.load_state_dict({key: value.float() for key, value in weights.items()})
-            module.eval().requires_grad_(False)
+            weights = said.record("networks").record(name)
+            take_up(getattr(trained, name), weights, "generator", f" of {name}")
     return trained
 
 
 def _design(record: Record) -> Design:
-    shapes = {}
-    for name in ("geometry", "attributes"):
-        given = record.record(name)
-        factors = given.get("factors")
-        if not isinstance(factors, list) or not all(type(each) is int for each in factors):
-            raise Broken(f"has no `factors` of {name}")
-        shapes[name] = filled(Shape, {**given, "factors": tuple(factors)})
-        if shapes[name].grid > 64 or shapes[name].width * max(shapes[name].factors) > 4096:
-            raise Broken(f"has a network of {name} that is larger than any that is made")
+    shapes = {
+        name: shape_of(record.record(name), 64, f" of {name}")
+        for name in ("geometry", "attributes")
+    }
     design = filled(Design, {**record, **shapes})
     if design.grid not in range(8, 65) or design.samples not in range(1, 1001):
         raise Broken("has a grid or a number of steps that none is made with")
     return design
-
-
-def _plain(value: Any) -> Any:
-    """Values as a file holds them: lists, not tuples."""
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, tuple) else value

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from splat.cli.asked.taught import Teaching
 from splat.generate.choices import Taught
-from splat.options.verbs import Json, Overwrite, Quiet
 from splat.system.numbers import hint
-from splat.system.ranges import at_least, check_fields
 
 
 @dataclass(frozen=True)
-class TrainGenerator:
+class TrainGenerator(Teaching):
     """Train a generator of scenes on things with words (after GVGEN, He et al. 2024).
 
     python -m splat.datasets.objects things/ --count 4000
@@ -24,27 +22,14 @@ class TrainGenerator:
     What it is told later is made of the words of the things that it learns from, and no others.
     """
 
-    corpus: Annotated[tyro.conf.Positional[Path | None], hint("with --resume, as it was begun")] = (
-        None
-    )
-    """Folder of a corpus, which `python -m splat.datasets.objects` writes."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = field(kw_only=True)
-    """Folder of the generator."""
-    resume: bool = False
-    """Go on from the last checkpoint; it ends with the same bytes as if it had never stopped."""
     published: bool = False
     """Fields as GVGEN's released code has them: 32^3 voxels, 224 channels, diffusion of 1,000
     times without guidance. For more than a few cores. Else 16^3, 32 channels, rectified flow."""
     width: Annotated[int | None, hint("32, published 224")] = None
     """Channels of the finest level of both networks, a multiple of 8."""
     taught: Annotated[Taught, tyro.conf.arg(name="")] = field(default_factory=Taught)
-    threads: Annotated[int | None, at_least(1), hint("all cores")] = None
-    """Threads, on whose number nothing depends but time."""
-    overwrite: Overwrite = False
-    json: Json = False
-    quiet: Quiet = False
 
     def __post_init__(self) -> None:
-        check_fields(self, as_options=True)
+        super().__post_init__()
         if self.width is not None and (self.width < 8 or self.width % 8):
             raise ValueError(f"width is {self.width}; expected a multiple of 8")

@@ -13,14 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import Failed, markdown, output_of, write_json
+from common import markdown, output_of, program, trained, write_json
 
 SCENES = {"fox": 2, "plush_phone": 2, "lego_400": 1}
 """How many times their photos are shrunk."""
@@ -43,10 +40,7 @@ class Bench:
     """Runs of one folder."""
 
     def __init__(self, data: Path, out: Path, steps: int, seed: int) -> None:
-        program = shutil.which("splat")
-        if program is None:
-            raise Failed("the command `splat` is not on PATH; install the package first")
-        self.program, self.data, self.out = program, data, out
+        self.data, self.out = data, out
         self.steps, self.seed = steps, seed
         self.lines: list[dict[str, Any]] = []
 
@@ -55,21 +49,12 @@ class Bench:
     ) -> dict[str, Any]:
         """The figures of a run."""
         folder = self.out / f"{scene}-{name}"
-        if not (folder / "metrics.json").is_file():
-            command = [
-                self.program, "train", str(self.data / scene), "--out", str(folder), "--overwrite",
-                "--steps", str(self.steps), "--downscale", str(SCENES[scene]),
-                "--seed", str(self.seed), "--json", *more, *recipe,
-            ]  # fmt: skip
-            log = self.out / f"{scene}-{name}.log"
-            start = time.perf_counter()
-            with log.open("w") as sink:
-                done = subprocess.run(command, stdout=sink, stderr=subprocess.STDOUT)
-            if done.returncode:
-                raise Failed(f"{' '.join(command)}: exit code {done.returncode}, see {log}")
-            print(f"{scene} {name}: {time.perf_counter() - start:.0f} s", flush=True)
-        found: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
-        return found
+        arguments = [
+            "train", str(self.data / scene), "--out", str(folder), "--overwrite",
+            "--steps", str(self.steps), "--downscale", str(SCENES[scene]),
+            "--seed", str(self.seed), "--json", *more, *recipe,
+        ]  # fmt: skip
+        return trained(folder, arguments)
 
     def noted(self, scene: str, name: str, found: dict[str, Any], size: float) -> None:
         """A line of the table."""
@@ -83,7 +68,7 @@ class Bench:
         more = ["--plain"] if kind == "plain" else []
         if not path.is_file():
             run = str(self.out / f"{scene}-{name}")
-            output_of([self.program, "export", run, "-o", str(path), *more])
+            output_of([program(), "export", run, "-o", str(path), *more])
         return path.stat().st_size
 
     def scene(self, scene: str, methods: Sequence[str]) -> None:
@@ -109,7 +94,7 @@ class Bench:
         if not receipt.is_file():
             run, most = str(self.out / f"{scene}-{method}-drawn"), f"{size // 1000}kB"
             said, _ = output_of(
-                [self.program, "export", run, "-o", str(path), "--formats", ".sog", ".spz",
+                [program(), "export", run, "-o", str(path), "--formats", ".sog", ".spz",
                  "--target-size", most, "--overwrite", "--quiet", "--json"]
             )  # fmt: skip
             write_json(receipt, json.loads(said))

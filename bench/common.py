@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -68,6 +69,30 @@ def json_of(
         found: dict[str, Any] = json.loads(lines[-1])
     except (IndexError, json.JSONDecodeError) as error:
         raise Failed(f"printed no JSON: {lines[-1:]}") from error
+    return found
+
+
+def program() -> str:
+    """Where the command `splat` is."""
+    found = shutil.which("splat")
+    if found is None:
+        raise Failed("the command `splat` is not on PATH; install the package first: pip install .")
+    return found
+
+
+def trained(folder: Path, arguments: Sequence[str]) -> dict[str, Any]:
+    """The metrics of the run in a folder, which `splat` makes by these arguments unless it has
+    finished earlier; what it prints goes to `FOLDER.log`."""
+    if not (folder / "metrics.json").is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        log, start = folder.with_name(f"{folder.name}.log"), time.perf_counter()
+        with log.open("w") as sink:
+            command = [program(), *arguments]
+            code = subprocess.run(command, stdout=sink, stderr=subprocess.STDOUT).returncode
+        if code or not (folder / "metrics.json").is_file():
+            raise Failed(f"splat {' '.join(arguments)}: exit code {code}, see {log}")
+        print(f"{folder.name}: {time.perf_counter() - start:.0f} s", flush=True)
+    found: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     return found
 
 

@@ -47,10 +47,10 @@ def measured(count: int, options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         scene = str(Path(folder) / "scene")
         width, height = options.size.lower().split("x")
-        json_of(script("grow_one.py", "make", scene, str(count), width, height,
-                       str(options.gaussians), str(options.seed)))  # fmt: skip
-        return json_of(script("grow_one.py", "measure", scene, str(options.steps),
-                              str(options.threads), str(options.memory or 0)))  # fmt: skip
+        made = (count, width, height, options.gaussians, options.seed, options.distinct)
+        json_of(script("grow_one.py", "make", scene, *map(str, made)))
+        asked = (options.steps, options.threads, options.memory or 0, options.max_side)
+        return json_of(script("grow_one.py", "measure", scene, *map(str, asked)))
 
 
 def of_photos(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -91,6 +91,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, nargs="*", default=list(PHOTOS))
     parser.add_argument("--size", default="320x240", metavar="WxH", help="of a photo")
+    parser.add_argument("--distinct", type=int, default=0, help="photos that differ; 0: all")
+    parser.add_argument("--max-side", type=int, default=0, help="as --max-side of splat train")
     parser.add_argument("--gaussians", type=int, default=20_000)
     parser.add_argument("--steps", type=int, default=60, help="steps of each run")
     parser.add_argument("--threads", type=int, default=2)

@@ -1,12 +1,15 @@
 """Parts of `grow.py` that each have a process of their own; one line of JSON each.
 
-python bench/grow_one.py make FOLDER PHOTOS WIDTH HEIGHT POINTS SEED    writes a COLMAP scene
-python bench/grow_one.py measure FOLDER STEPS THREADS MEMORY            trains it, times and weighs
+python bench/grow_one.py make FOLDER PHOTOS WIDTH HEIGHT POINTS SEED DISTINCT
+                                                                writes a COLMAP scene
+python bench/grow_one.py measure FOLDER STEPS THREADS MEMORY SIDE
+                                                                trains it, times and weighs
 """
 
 from __future__ import annotations
 
 import json
+import os
 import struct
 import sys
 import time
@@ -20,7 +23,7 @@ import cv2
 import numpy as np
 
 GROUND = 2048
-"""Pixels along a side of the picture on the ground."""
+"""Pixels along a side of the picture on the ground, or the next power of two above photos."""
 PITCH = 0.05
 """Metres that one of them covers; photos see one of their own pixels for each."""
 WARM_UP = 10
@@ -30,33 +33,42 @@ _POINT = np.dtype(
 )
 
 
-def ground(seed: int) -> np.ndarray:
+def ground(seed: int, side: int = GROUND) -> np.ndarray:
     """The picture on the ground: noise with waves of all lengths, BGR."""
     chance = np.random.default_rng(seed)
-    picture = np.zeros((GROUND, GROUND, 3), np.float32)
+    picture = np.zeros((side, side, 3), np.float32)
     for size in (8, 32, 128, 512, 1024, 2048):
         noise = chance.random((size, size, 3), np.float32)
-        picture += cv2.resize(noise, (GROUND, GROUND), interpolation=cv2.INTER_CUBIC)
+        picture += cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC)
     low, high = picture.min(), picture.max()
     whole: np.ndarray = np.round((picture - low) / (high - low) * 255).astype(np.uint8)
     return whole
 
 
-def make(folder: Path, photos: int, width: int, height: int, points: int, seed: int) -> Any:
-    """Write the scene: cameras look straight down, so that photos are crops, exactly."""
-    if max(width, height) >= GROUND:
-        raise ValueError(f"photos are {width}x{height}; expected less than {GROUND} each way")
-    picture, chance = ground(seed), np.random.default_rng([seed, 1])
+def make(
+    folder: Path, photos: int, width: int, height: int, points: int, seed: int, distinct: int = 0
+) -> Any:
+    """Write the scene: cameras look straight down, so that photos are crops, exactly. Those beyond
+    the first `distinct` (0: none) are the same under names of their own: a decoder's work is the
+    same each time, and so is a cache's, which goes by names."""
+    side = max(GROUND, 1 << max(width, height).bit_length())
+    picture, chance = ground(seed, side), np.random.default_rng([seed, 1])
     model = folder / "sparse" / "0"
     for part in (model, folder / "images"):
         part.mkdir(parents=True)
     focal, images = 0.8 * width, [struct.pack("<Q", photos)]
+    corners = [
+        tuple(int(chance.integers(side - each)) for each in (width, height)) for _ in range(photos)
+    ]
     for index in range(photos):
-        left, top = (int(chance.integers(GROUND - side)) for side in (width, height))
-        done, data = cv2.imencode(".jpg", picture[top : top + height, left : left + width])
-        assert done
-        name = f"{index:05d}.jpg"
-        (folder / "images" / name).write_bytes(data.tobytes())
+        first = index % distinct if distinct else index
+        (left, top), name = corners[first], f"{index:05d}.jpg"
+        if first < index:
+            os.link(folder / "images" / f"{first:05d}.jpg", folder / "images" / name)
+        else:
+            done, data = cv2.imencode(".jpg", picture[top : top + height, left : left + width])
+            assert done
+            (folder / "images" / name).write_bytes(data.tobytes())
         # World x to the right, y down the picture, z away from the camera: no turn at all.
         centre = np.array([left + width / 2, top + height / 2, 0]) * PITCH - [0, 0, focal * PITCH]
         images.append(struct.pack("<i7di", index + 1, 1, 0, 0, 0, *-centre, 1))
@@ -65,7 +77,7 @@ def make(folder: Path, photos: int, width: int, height: int, points: int, seed: 
     (model / "cameras.bin").write_bytes(camera)
     (model / "images.bin").write_bytes(b"".join(images))
     rows = np.zeros(points, _POINT)
-    flat = chance.random((points, 2)) * GROUND
+    flat = chance.random((points, 2)) * side
     rows["id"] = np.arange(1, points + 1)
     rows["xyz"][:, :2] = flat * PITCH
     rows["rgb"] = picture[flat[:, 1].astype(int), flat[:, 0].astype(int), ::-1]
@@ -73,7 +85,9 @@ def make(folder: Path, photos: int, width: int, height: int, points: int, seed: 
     return {"photos": photos}
 
 
-def measure(folder: Path, steps: int, threads: int, memory: int) -> dict[str, Any]:
+def measure(
+    folder: Path, steps: int, threads: int, memory: int, max_side: int = 0
+) -> dict[str, Any]:
     """Train with as many Gaussians as there are points, none born; seconds and bytes."""
     import torch
 
@@ -96,7 +110,7 @@ def measure(folder: Path, steps: int, threads: int, memory: int) -> dict[str, An
     scene = load(folder, eval="none")
     options = Options(
         steps=steps, threads=threads, resolution="full", exposure="off", sky="none",
-        device="cpu", memory=memory or None,
+        device="cpu", memory=memory or None, max_side=max_side or None,
     )  # fmt: skip
     splat.train(scene, Fixed(), options, watchers=[ended], lpips=None)
     spans = [b - a for a, b in pairwise(ends)][WARM_UP:]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import Failed, machine, output_of, write_json
+from common import machine, output_of, program, write_json
 from hearing_rooms import HeardRoom, of_answers, of_noise, of_rules, opened
 from hearing_table import table, walls_table
 from hearing_walls import walls
@@ -160,13 +160,6 @@ def command(room: HeardRoom, run: Path, variant: str, seed: int, steps: int) -> 
     options = ["--steps", str(steps), "--seed", str(seed), "--threads", "1", "--quiet"]
     options += VARIANTS[variant]
     return [program(), "train-audio", str(run), sounds, *options]
-
-
-def program() -> str:
-    found = shutil.which("splat")
-    if found is None:
-        raise Failed("the command `splat` is not on PATH; install the package first")
-    return found
 
 
 def runs_of(found: Mapping[str, Any], asked: argparse.Namespace) -> list[Results]:

@@ -14,11 +14,37 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from common import Failed, markdown, output_of
-from train import Job, ran
+from common import markdown, output_of, trained
 
 Point = dict[str, Any]
 """`step`, `seconds` (of training, or of a peer's whole command) and `psnr` in dB."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of `splat train`."""
+
+    scene: str
+    """Folder of the scene."""
+    method: str
+    steps: int
+    downscale: int
+    cap: int
+    """Most Gaussians the method may make."""
+
+    @property
+    def name(self) -> str:
+        """Folder of the run: unlike settings never share one."""
+        scene = Path(self.scene).resolve().name
+        return f"{scene}-d{self.downscale}-{self.method}-{self.steps}-{self.cap}"
+
+    def arguments(self, folder: Path, more: Sequence[str] = ()) -> list[str]:
+        """What `splat` is given; an unfinished run of this name starts over."""
+        return [
+            "train", self.scene, "--out", str(folder),
+            "--downscale", str(self.downscale), "--steps", str(self.steps), *more,
+            "--overwrite", "--json", self.method, "--cap", str(self.cap),
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,14 +75,8 @@ def points(job: Job, folder: Path, marks: Sequence[int]) -> list[Point]:
     on_the_way = [mark for mark in marks if mark < job.steps]
     more = ["--eval-every", str(math.gcd(*on_the_way))] if on_the_way else []
     start = time.perf_counter()
-    program = shutil.which("splat")
-    if program is None:
-        raise Failed("the command `splat` is not on PATH; install the package first")
-    if not ran(job, program, folder, more):
-        log = folder.with_name(folder.name + ".log")
-        raise Failed(f"splat train: {log.read_text().strip().splitlines()[-3:]}")
+    metrics = trained(folder, job.arguments(folder, more))
     command = time.perf_counter() - start
-    metrics = json.loads((folder / "metrics.json").read_text())
     records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     made, lost = measured(records, marks)
     end = {"step": metrics["steps"], "seconds": metrics["seconds"] - lost, "psnr": metrics["psnr"]}

@@ -14,7 +14,7 @@ from typing import Any
 
 import quality
 from common import Failed, machine, script, write_json
-from quality import Peer
+from quality import Job, Peer
 from rounds import (
     GSPLAT,
     YARDSTICK,
@@ -26,7 +26,6 @@ from rounds import (
     ratios_table,
     steps_table,
 )
-from train import Job
 
 from splat import kernels
 

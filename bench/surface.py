@@ -14,8 +14,6 @@ import argparse
 import json
 import math
 import re
-import shutil
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
-from common import Failed, machine, markdown, write_json
+from common import machine, markdown, trained, write_json
 from surface_sheet import write_sheet, write_strips
 from surface_truth import against_truth
 
@@ -95,29 +93,15 @@ class Job:
         """Whether the scene's truth is."""
         return (self.scene / "studio.json").is_file()
 
-    def command(self, program: str, folder: Path) -> list[str]:
-        """What is typed at the prompt."""
+    def arguments(self, folder: Path) -> list[str]:
+        """What `splat` is given."""
         more = [] if self.known else ["--max-side", str(self.max_side)]
         if not self.known and (self.scene / "masks").is_dir():
             more += ["--masks", "auto", "--mask-mode", "transparent"]
         return [
-            program, "train", str(self.scene), "--out", str(folder), "--steps", str(self.steps),
+            "train", str(self.scene), "--out", str(folder), "--steps", str(self.steps),
             "--seed", str(self.seed), "--quiet", "--overwrite", *more, *self.recipe.split(),
         ]  # fmt: skip
-
-    def train(self, folder: Path) -> None:
-        """Unless that is done already; what it prints goes to `FOLDER.log`."""
-        if (folder / "metrics.json").is_file():
-            return
-        program = shutil.which("splat")
-        if program is None:
-            raise Failed("the command `splat` is not on PATH; install the package first")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        log, command = folder.with_name(f"{folder.name}.log"), self.command(program, folder)
-        with log.open("w") as sink:
-            code = subprocess.run(command, stdout=sink, stderr=subprocess.STDOUT).returncode
-        if code or not (folder / "metrics.json").is_file():
-            raise Failed(f"{' '.join(command)}: exit code {code}, see {log}")
 
     def measured(self, folder: Path, sheets: Path) -> dict[str, Any]:
         """The record of a trained run; its strip of pictures goes to `sheets`."""
@@ -258,7 +242,7 @@ def main() -> int:
             continue
         start = time.perf_counter()
         try:
-            job.train(folder / job.name)
+            trained(folder / job.name, job.arguments(folder / job.name))
             runs[job.name] = job.measured(folder / job.name, folder)
         except (RuntimeError, OSError, ValueError) as error:
             print(f"{job.name}: failed: {error}", flush=True)

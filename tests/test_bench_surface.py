@@ -156,9 +156,9 @@ def test_tables_give_means_and_deviations_over_seeds() -> None:
 def test_scenes_with_masks_are_trained_by_them(tmp_path: Path) -> None:
     (tmp_path / "masks").mkdir()
     job = surface.Job(tmp_path, "adc --cap 3k + sdf --no-prune", 60, 2, 450)
-    typed = job.command("splat", tmp_path / "out")
+    typed = job.arguments(tmp_path / "out")
     assert typed[-6:] == ["adc", "--cap", "3k", "+", "sdf", "--no-prune"]
     assert {"--mask-mode", "transparent", "--max-side", "450"} <= set(typed)
     assert job.name != replace(job, recipe="adc --cap 3k + sdf").name
     (tmp_path / "studio.json").write_text("{}")
-    assert "--max-side" not in job.command("splat", tmp_path / "out")
+    assert "--max-side" not in job.arguments(tmp_path / "out")

@@ -57,5 +57,6 @@ def test_photos_show_the_ground_where_their_cameras_are(tmp_path: Path) -> None:
         assert inside.sum() == 0 or np.abs(shown - true).mean() < 6
         known += int(inside.sum())
     assert known > 0
-    with pytest.raises(ValueError, match="expected less than 2048"):
-        grow_one.make(tmp_path / "other", 1, 4000, 48, 10, 0)
+    grow_one.make(tmp_path / "other", 4, 64, 48, 10, 0, distinct=2)
+    each = [path.read_bytes() for path in sorted((tmp_path / "other" / "images").iterdir())]
+    assert each[:2] == each[2:] and each[0] != each[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from splat.formats.rotations import matrix_of_unit
 from splat.scene import Camera, Lens
 from splat.system.foreign import Broken, shown
 
@@ -44,14 +45,7 @@ def rotation(quaternion: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     length = np.sqrt(np.square(quaternion).sum())
     if not length > 0:
         raise Broken("its rotation is a quaternion of zeros or NaN; expected a unit one")
-    w, x, y, z = quaternion / length
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    return matrix_of_unit(quaternion / length)
 
 
 def check_size(size: tuple[int, int]) -> None:

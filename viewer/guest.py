@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from splat.formats.rotations import matrix_of
 from splat.types import Camera
 from splat.viewer.look import Look
 
@@ -153,15 +154,7 @@ def camera_at(
 ) -> Camera:
     """A camera at `eye`, turned by a quaternion (w, x, y, z; camera to world), with a vertical
     field of view in radians."""
-    w, x, y, z = turn / np.linalg.norm(turn)
-    rotation = np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-    pose = np.eye(4)
+    pose, rotation = np.eye(4), matrix_of(turn)
     pose[:3, :3], pose[:3, 3] = rotation.T, -rotation.T @ eye
     focal = height / 2 / math.tan(fov / 2)
     K = [[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]

@@ -13,9 +13,7 @@ follows from the numbers of vectors and entries, whatever the values.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from splat.formats.limits import LEVELS
+from splat.kernels import threads_alone
 
 _MOVES = 2000
 """Rounds in which the ends of runs are moved, at most."""
@@ -88,7 +87,7 @@ def palette_labels(vectors: Float[Tensor, "n ..."], most: int, seed: int) -> Int
     vectors = vectors.clamp(-_LARGEST, _LARGEST).flatten(1)
     draw = torch.Generator().manual_seed(seed)
     labels = torch.zeros(n, dtype=torch.int64)
-    with _workers() as pool:
+    with threads_alone(torch.get_num_threads()) as pool:
         chosen = _chosen(vectors, most, draw, pool)
         labels[chosen] = torch.arange(len(chosen))
         entries = vectors[chosen]
@@ -145,21 +144,6 @@ def _means(ordered: _Floats, sums: _Doubles, bounds: _Places) -> _Floats:
     # Numbers that are all alike are their own mean, to the last digit.
     within: _Floats = means.clip(ordered[bounds[:-1]], ordered[bounds[1:] - 1])
     return within
-
-
-@contextmanager
-def _workers() -> Iterator[ThreadPoolExecutor]:
-    """As many threads as torch uses, each of which computes alone.
-
-    Sums that threads share come out a little different with each number of threads.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads, "codebook", torch.set_num_threads, (1,)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _halves(

@@ -10,7 +10,12 @@ Doubles = NDArray[np.float64]
 
 def matrix_of(quat: Doubles) -> Doubles:
     """The matrix [3, 3] of a quaternion [4] of any length but 0."""
-    w, x, y, z = quat / np.linalg.norm(quat)
+    return matrix_of_unit(quat / np.linalg.norm(quat))
+
+
+def matrix_of_unit(quat: Doubles) -> Doubles:
+    """The matrix [3, 3] of a quaternion [4] of length 1."""
+    w, x, y, z = quat
     return np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],

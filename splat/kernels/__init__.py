@@ -18,6 +18,7 @@ from splat.kernels.native import (
     set_threads,
     stage_seconds,
     threads,
+    threads_alone,
 )
 from splat.kernels.output import forget as forget_outputs
 from splat.kernels.photometric import photometric
@@ -60,6 +61,7 @@ __all__ = [
     "stage_seconds",
     "survey",
     "threads",
+    "threads_alone",
     "toned",
     "use_isa",
     "walk",

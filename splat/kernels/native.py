@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,6 +38,14 @@ def one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def threads_alone(count: int) -> Iterator[ThreadPoolExecutor]:
+    """So many threads in each of which torch computes alone: sums that they shared would come out
+    a little different with each number of them."""
+    with one_torch_thread(), ThreadPoolExecutor(count, "", torch.set_num_threads, (1,)) as pool:
+        yield pool
 
 
 def stage_seconds() -> dict[str, float]:

@@ -8,15 +8,14 @@ many rows of such a level as every other one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from splat.kernels import threads_alone
 from splat.lod.merge import merged
 from splat.lod.tree import BLOCK, cut_order, depth_for, group_cuts, leaf_order, starts_of
 from splat.math import SH_C0
@@ -123,7 +122,7 @@ def levels_of_rows(n: int, part: Part, leaf: int = LEAF, threads: int = 1) -> Le
     def one(low: int, high: int) -> _Block:
         return _block(part(low, high), low, depth - top, coarse)
 
-    with _alone(threads) as pool:
+    with threads_alone(threads) as pool:
         parts = list(pool.map(one, blocks[:-1].tolist(), blocks[1:].tolist()))
     return Levels(
         starts=torch.from_numpy(starts_of(n, depth)),
@@ -198,15 +197,3 @@ def _of_leaves(values: Tensor, leaf: Tensor, leaves: int, which: str) -> Tensor:
     out = values.new_zeros(leaves, *values.shape[1:])
     index = leaf.view(-1, *(1,) * (values.ndim - 1)).expand_as(values)
     return out.scatter_reduce(0, index, values, which, include_self=False)
-
-
-@contextmanager
-def _alone(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads each of which computes alone: sums come out the same with any number of them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads, "levels", torch.set_num_threads, (1,)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(before)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from splat.core.objective import Objective, Photometric
 from splat.core.schedule import PUBLISHED_STEPS, every
 from splat.core.strategy import Strategy
 from splat.export.quantisation import Quantisation, steps_before_rounding
+from splat.export.retrain import Pictures
 from splat.kernels import NEAR
 from splat.loop import Run
 from splat.options import PLANES, Options
@@ -43,29 +43,12 @@ from splat.system import machine
 from splat.system.colours import rgb
 from splat.training.decide import ASKED, Decided, Decision, decide_options
 from splat.training.sensor_choice import sensor_of
-from splat.types import Batch, Camera, Drawing, Frame, Needs, SceneData, View
+from splat.types import Batch, Drawing, Frame, Needs, SceneData, View
 
 SH_EVERY = 1000
 """Steps after which one more band of harmonics is switched on, in a published run (3DGS)."""
 MOST_REFINED = 500
 """Most steps of fine-tuning of a baked set."""
-
-
-class Photos(Protocol):
-    """What a run asks of its photos, as `Loader` has it."""
-
-    @property
-    def cameras(self) -> Sequence[Camera]:
-        """Cameras of all views at full size, frame of training."""
-        ...
-
-    def __call__(self, number: int, /) -> Batch:
-        """A batch by its number (`Run.batches`)."""
-        ...
-
-    def batch_at(self, index: int, step: int) -> Batch:
-        """A view by its number, at the size that a step shows."""
-        ...
 
 
 @dataclass
@@ -212,7 +195,7 @@ def prepare(
 
 
 def prepare_again(
-    scene: SceneData, strategy: Strategy, options: Options, photos: Photos, state: State
+    scene: SceneData, strategy: Strategy, options: Options, photos: Pictures, state: State
 ) -> Run:
     """The run of one process on the CPU as a checkpoint left it, with photos that need not be those
     of the scene's files: to repeat steps of it.
@@ -364,7 +347,7 @@ def _run(
     strategy: Strategy,
     options: Options,
     rows: dict[str, Tensor],
-    photos: Photos,
+    photos: Pictures,
     frame: Frame,
     drawing: Drawing,
     device: torch.device,

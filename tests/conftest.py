@@ -133,16 +133,19 @@ def by_cuda(emulated: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[M
     emulated.set_order(0)
 
 
+def _kept(request: pytest.FixtureRequest) -> Path:
+    """Where scenes are kept between runs of the tests."""
+    cache = request.config.cache
+    assert cache is not None
+    return cache.mkdir("splat-demo")
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(request: pytest.FixtureRequest) -> Path:
     """A COLMAP scene of 12 pictures of 96 x 72 pixels and 500 points; not to be written to."""
     from splat.datasets import demo
 
-    cache = request.config.cache
-    assert cache is not None
-    return demo.cached(
-        cache.mkdir("splat-demo"), views=12, width=96, height=72, samples=2, points=500
-    )
+    return demo.cached(_kept(request), views=12, width=96, height=72, samples=2, points=500)
 
 
 @pytest.fixture(scope="session")
@@ -151,10 +154,8 @@ def clip_folder(request: pytest.FixtureRequest) -> Path:
     pixels; not to be written to."""
     from splat.datasets.demo import clip
 
-    cache = request.config.cache
-    assert cache is not None
     size = {"width": 64, "height": 48, "samples": 1, "points": 200}
-    return clip.cached(cache.mkdir("splat-demo"), cameras=9, instants=5, **size)
+    return clip.cached(_kept(request), cameras=9, instants=5, **size)
 
 
 @pytest.fixture(scope="session")
@@ -162,9 +163,7 @@ def trial_folder(request: pytest.FixtureRequest) -> Path:
     """The scene of trials, kept between runs of the tests."""
     from splat.conformance.trial import tiny_scene
 
-    cache = request.config.cache
-    assert cache is not None
-    return tiny_scene(cache.mkdir("splat-demo"))
+    return tiny_scene(_kept(request))
 
 
 @pytest.fixture(scope="session")
@@ -172,11 +171,7 @@ def ring(request: pytest.FixtureRequest) -> Path:
     """The built-in scene in 30 pictures of 128 x 96 pixels; not to be written to."""
     from splat.datasets import demo
 
-    cache = request.config.cache
-    assert cache is not None
-    return demo.cached(
-        cache.mkdir("splat-demo"), views=30, width=128, height=96, samples=2, points=1500
-    )
+    return demo.cached(_kept(request), views=30, width=128, height=96, samples=2, points=1500)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,15 @@ def quaternion(rotation: Array) -> tuple[float, float, float, float]:
     )
     w, x, y, z = np.linalg.eigh(K, "U")[1][:, -1]
     return float(w), float(x), float(y), float(z)
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file below a folder."""
+    return {
+        path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def _color(i: int) -> tuple[int, int, int]:

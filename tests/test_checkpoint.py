@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from methods import METHODS
+from scenes import files_of
 from torch import Tensor
 
 from splat import api, kernels
@@ -338,11 +339,11 @@ def test_a_run_that_the_disk_has_no_room_for_is_not_begun(
     last = Folder(out).latest()
     rows = json.loads((out / "metrics.json").read_text())["gaussians"]
     assert 720 * rows < last.stat().st_size < 720 * rows + 20_000
-    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    before = files_of(out)
     monkeypatch.setattr(machine, "disk_free", lambda folder: 1_000_000)
     with pytest.raises(ValueError, match=r"run: this run writes .* 1 MB are free; free some space"):
         trained(tiny_folder, out, 8, overwrite=True)
-    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert files_of(out) == before
 
 
 def test_foreign_broken_and_newer_files_are_refused(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scenes import files_of
 
 from splat.datasets import load
 from splat.datasets.tracer.folders import quaternion
+from splat.formats.rotations import matrix_of
 from splat.types import Camera
 from worlds import district
 from worlds.district.layout import BLOCK, STREET, pieces
@@ -170,13 +172,8 @@ def test_cameras_stand_over_the_district_and_in_its_streets() -> None:
 def test_quaternions_turn_back_into_their_rotations() -> None:
     for view in district.cameras(district.District(2, 2), 30):
         pose = view.world_to_camera.double().numpy()
-        w, x, y, z = quaternion(pose)
-        turn = np.array([
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ])  # fmt: skip
-        assert w >= 0 and turn == pytest.approx(pose[:3, :3], abs=1e-6)
+        found = np.array(quaternion(pose))
+        assert found[0] >= 0 and matrix_of(found) == pytest.approx(pose[:3, :3], abs=1e-6)
 
 
 def test_the_reader_finds_what_was_written(folder: Path) -> None:
@@ -233,10 +230,8 @@ def test_the_same_seed_gives_the_same_bytes(folder: Path, tmp_path: Path) -> Non
     finally:
         torch.set_num_threads(threads)
     assert other.name == folder.name and district.cached(tmp_path, depth=True, **TINY) == other
-    files = sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
-    assert len(files) == 12 * 2 + 3
-    for file in files:
-        assert (folder / file).read_bytes() == (other / file).read_bytes(), file
+    files = files_of(folder)
+    assert len(files) == 12 * 2 + 3 and files == files_of(other)
 
 
 def test_what_cannot_be_drawn_is_said(folder: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scenes import files_of
 
 from splat.datasets import load
 from splat.strategies.acoustic import measure, sounds
@@ -375,11 +376,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("rooms") / "ell", "ell", sources=2, **SMALL)
 
 
-def bytes_of(folder: Path) -> dict[str, bytes]:
-    files = (p for p in sorted(folder.rglob("*")) if p.is_file())
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
-
-
 def test_folder_is_read_by_the_readers(folder: Path) -> None:
     data = sounds.load(folder, rate=RATE)
     assert (data.kind, len(data.sources), len(data.train), len(data.test)) == (
@@ -410,7 +406,7 @@ def test_folder_is_read_by_the_readers(folder: Path) -> None:
 
 def test_same_seed_same_bytes_by_any_number_of_workers(folder: Path, tmp_path: Path) -> None:
     again = write(tmp_path / "again", "ell", sources=2, **{**SMALL, "workers": 2})
-    first, second = bytes_of(folder), bytes_of(again)
+    first, second = files_of(folder), files_of(again)
     assert first.keys() == second.keys()
     assert all(first[name] == second[name] for name in first)
     few = {**SMALL, "views": 0, "listeners": 2}
@@ -503,7 +499,7 @@ def test_what_was_played_before_is_heard_on(taped: Path) -> None:
 
 def test_same_seed_same_recordings(taped: Path, tmp_path: Path) -> None:
     arguments = {**SMALL, "listeners": 6, "views": 0, "kind": "recordings"}
-    assert bytes_of(taped) == bytes_of(write(tmp_path / "x", "ell", sources=2, **arguments))
+    assert files_of(taped) == files_of(write(tmp_path / "x", "ell", sources=2, **arguments))
     with pytest.raises(ValueError, match="kind is 'music'; expected one of responses, recordings"):
         write(tmp_path / "y", "ell", **{**arguments, "kind": "music"})
 

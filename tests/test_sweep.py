@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scenes import unprojected
+from scenes import files_of, unprojected
 from torch import Tensor
 
 from splat.datasets import load
@@ -330,10 +330,7 @@ def test_guessed_maps_are_the_truth_bent(folder: Path) -> None:
 def test_the_same_arguments_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     other = sweep.cached(tmp_path, PLANT, **TINY)
     assert sweep.cached(tmp_path, PLANT, **TINY) == other
-    files = sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
-    assert files == sorted(p.relative_to(other) for p in other.rglob("*") if p.is_file())
-    for file in files:
-        assert (folder / file).read_bytes() == (other / file).read_bytes(), file
+    assert files_of(folder) == files_of(other)
 
 
 def test_what_cannot_be_drawn_is_said(folder: Path, tmp_path: Path) -> None:

@@ -301,29 +301,23 @@ def _block_note(root: Path, _: Path) -> Any:
     return note_of(Folder(root / "run"), part)
 
 
-def _anchors(_: Path, file: Path) -> Any:
-    model, frame, drawing = anchor_files.read(file)
-    K = torch.tensor([[10.0, 0, 5], [0, 10, 5], [0, 0, 1]])
-    drawn = model(Camera(torch.eye(4), K, 10, 10))
-    behind = background_in(file)
-    return {n: model.cloud[n] for n in model.cloud.names}, drawn, frame, drawing, behind
+def _drawn(read: Callable[[Path], tuple[Any, Any, Any]]) -> Callable[[Path, Path], Any]:
+    """A reader of files that keep a model: its columns, and a picture's Gaussians."""
+
+    def reader(_: Path, file: Path) -> Any:
+        model, frame, drawing = read(file)
+        K = torch.tensor([[10.0, 0, 5], [0, 10, 5], [0, 0, 1]])
+        drawn = model(Camera(torch.eye(4), K, 10, 10, time=0.3))
+        centres = model.view_centres() if hasattr(model, "view_centres") else ()
+        columns = {n: model.cloud[n] for n in model.cloud.names}
+        return columns, centres, drawn, frame, drawing, background_in(file)
+
+    return reader
 
 
-def _forest(_: Path, file: Path) -> Any:
-    model, frame, drawing = forest_files.read(file)
-    K = torch.tensor([[10.0, 0, 5], [0, 10, 5], [0, 0, 1]])
-    drawn = model(Camera(torch.eye(4), K, 10, 10))
-    behind = background_in(file)
-    columns = {n: model.cloud[n] for n in model.cloud.names}
-    return columns, model.view_centres(), drawn, frame, drawing, behind
-
-
-def _clip(_: Path, file: Path) -> Any:
-    model, frame, drawing = clip_files.read(file)
-    K = torch.tensor([[10.0, 0, 5], [0, 10, 5], [0, 0, 1]])
-    drawn = model(Camera(torch.eye(4), K, 10, 10, time=0.3))
-    behind = background_in(file)
-    return {n: model.cloud[n] for n in model.cloud.names}, drawn, frame, drawing, behind
+_anchors, _forest, _clip = (
+    _drawn(files.read) for files in (anchor_files, forest_files, clip_files)
+)
 
 
 def _volume(_: Path, file: Path) -> Any:

@@ -487,21 +487,33 @@ def panorama(name: str) -> Maker:
     return make
 
 
+FRAME, DRAWING = Frame((0.5, 0.25, -1.0), 0.125), Drawing(near=0.2)
+"""Of files that keep a model."""
+
+
+def rows_with(sh: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Rows of a few points."""
+    n = len(sh)
+    return {
+        "mean": seen(), "quat": torch.ones(n, 4), "log_scale": torch.zeros(n, 3),
+        "opacity_logit": torch.zeros(n), "sh": sh,
+    }  # fmt: skip
+
+
 def anchors(kind: str) -> Maker:
     """Anchors of a few points: plain, of a model that is coded but kept plain, or coded."""
 
     def make(folder: Path) -> Targets:
         path = folder / "scene.anchors"
-        frame, drawing = Frame((0.5, 0.25, -1.0), 0.125), Drawing(near=0.2)
         if kind == "plain":
             strategy = Scaffold(voxel=0.25, slots=2, features=2, hidden=16)
             model: Any = strategy.model({"mean": seen()}, Making(steps=9))
-            write_anchors(model, path, frame, drawing)
+            write_anchors(model, path, FRAME, DRAWING)
         else:
             model = model_at(seen())
             opaque(model)
             model.done = 10_001
-            write_anchors(model, path, frame, drawing, (0, 0.5, 1), plain=kind == "kept plain")
+            write_anchors(model, path, FRAME, DRAWING, (0, 0.5, 1), plain=kind == "kept plain")
         return {path.name: "anchors"}
 
     return make
@@ -511,16 +523,10 @@ def forest(kind: str) -> Maker:
     """Trees of a few points, plain or coded."""
 
     def make(folder: Path) -> Targets:
-        path = folder / "scene.forest"
-        frame, drawing = Frame((0.5, 0.25, -1.0), 0.125), Drawing(near=0.2)
-        n = len(seen())
-        rows = {
-            "mean": seen(), "quat": torch.ones(n, 4), "log_scale": torch.zeros(n, 3),
-            "opacity_logit": torch.zeros(n), "sh": torch.rand(n, 1, 3) - 0.5,
-        }  # fmt: skip
+        path, rows = folder / "scene.forest", rows_with(torch.rand(len(seen()), 1, 3) - 0.5)
         strategy = Forest(mid_features=2, root_features=2, hidden=4, mid_cell=2, root_cell=4)
         model = strategy.model(rows, Making(steps=9, views=(CAMERA, CAMERA)))
-        write_forest(model, path, frame, drawing, (0, 0.5, 1), plain=kind == "plain")
+        write_forest(model, path, FRAME, DRAWING, (0, 0.5, 1), plain=kind == "plain")
         return {path.name: "anchors"}
 
     return make
@@ -530,17 +536,11 @@ def clip(kind: str) -> Maker:
     """Deformed Gaussians of a few points, as `anchors`."""
 
     def make(folder: Path) -> Targets:
-        path = folder / "scene.clip"
-        frame, drawing = Frame((0.5, 0.25, -1.0), 0.125), Drawing(near=0.2)
+        path, rows = folder / "scene.clip", rows_with(torch.zeros(len(seen()), 4, 3))
         strategy: Any = Deform(resolution=4, width=16)
         strategy = strategy if kind == "plain" else PlanesCoded(strategy)
-        n = len(seen())
-        rows = {
-            "mean": seen(), "quat": torch.ones(n, 4), "log_scale": torch.zeros(n, 3),
-            "opacity_logit": torch.zeros(n), "sh": torch.zeros(n, 4, 3),
-        }  # fmt: skip
         model = strategy.model(rows, Making(steps=9))
-        write_clip(model, path, frame, drawing, (0, 0.5, 1), plain=kind == "kept plain")
+        write_clip(model, path, FRAME, DRAWING, (0, 0.5, 1), plain=kind == "kept plain")
         return {path.name: "anchors"}
 
     return make

@@ -68,6 +68,28 @@ def lifted(camera: Camera, row: Tensor, column: Tensor, depth: Tensor) -> Tensor
     return (local - pose[:3, 3]) @ pose[:3, :3]
 
 
+def joined(*sets: Gaussians) -> Gaussians:
+    """Plain sets as one."""
+    return Gaussians(*(torch.cat([getattr(each, name) for each in sets]) for name in NAMES))
+
+
+def discs(camera: Camera, truth: demo.DemoView, stride: int) -> Gaussians:
+    """A disc on the true surface at every `stride`-th pixel of a picture, of its colour."""
+    axes = (torch.arange(stride // 2, side, stride) for side in truth.depth.shape)
+    row, column = (each.reshape(-1) for each in torch.meshgrid(*axes, indexing="ij"))
+    depth, normal = truth.depth[row, column], truth.normals[row, column]
+    turn = torch.stack([1 + normal[:, 2], -normal[:, 1], normal[:, 0], 0 * depth], 1)
+    turn[turn.norm(dim=1) < 1e-3] = torch.tensor([0.0, 1, 0, 0])
+    size = (0.7 * stride * depth / camera.K[0, 0])[:, None]
+    return Gaussians(
+        means=lifted(camera, row, column, depth),
+        quats=turn.float(),
+        scales=(size * torch.tensor([1.0, 1.0, 0.05])).float(),
+        opacities=torch.full_like(depth, 0.9),
+        colors=truth.image[row, column].float() / 255,
+    )
+
+
 def built_in(views: int) -> Known:
     """The built-in scene: discs on its true surface."""
     folder = demo.cached()
@@ -76,35 +98,16 @@ def built_in(views: int) -> Known:
     for i in spread(len(scene.train), views):
         view = scene.train[i]
         known, camera = demo.truth(folder, view.name), camera_to_frame(view.camera, frame)
-        height, width = known.depth.shape
-        grid = torch.meshgrid(
-            torch.arange(STRIDE // 2, height, STRIDE),
-            torch.arange(STRIDE // 2, width, STRIDE),
-            indexing="ij",
-        )
-        row, column = (each.reshape(-1) for each in grid)
-        depth, normal = known.depth[row, column], known.normals[row, column]
-        turn = torch.stack([1 + normal[:, 2], -normal[:, 1], normal[:, 0], 0 * depth], 1)
-        turn[turn.norm(dim=1) < 1e-3] = torch.tensor([0.0, 1, 0, 0])
-        size = (0.7 * STRIDE * depth / camera.K[0, 0])[:, None]
-        sets.append(
-            Gaussians(
-                means=lifted(camera, row, column, depth),
-                quats=turn.float(),
-                scales=(size * torch.tensor([1.0, 1.0, 0.05])).float(),
-                opacities=torch.full_like(depth, 0.9),
-                colors=known.image[row, column].float() / 255,
-            )
-        )
+        sets.append(discs(camera, known, STRIDE))
         photos.append(Batch(camera, known.image, name=view.name))
         depths.append(known.depth)
-    parts: dict[str, Any] = {n: torch.cat([getattr(each, n) for each in sets]) for n in NAMES}
-    whole = Gaussians(**parts)
     test = [
         Batch(camera_to_frame(view.camera, frame), demo.truth(folder, view.name).image)
         for view in scene.test
     ]
-    return Known("built-in, true surface", whole, renderer_for("cpu"), None, photos, depths, test)
+    return Known(
+        "built-in, true surface", joined(*sets), renderer_for("cpu"), None, photos, depths, test
+    )
 
 
 def of_run(run: Path, views: int) -> Known:

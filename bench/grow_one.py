@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +20,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
+
+from splat.datasets.colmap_model import POINT
+from splat.datasets.tracer import folders
+from splat.types import Camera
 
 GROUND = 2048
 """Pixels along a side of the picture on the ground, or the next power of two above photos."""
@@ -28,13 +32,10 @@ PITCH = 0.05
 """Metres that one of them covers; photos see one of their own pixels for each."""
 WARM_UP = 10
 """Steps that are not counted: caches fill, and pictures for comparison are decoded."""
-_POINT = np.dtype(
-    [("id", "<u8"), ("xyz", "<f8", 3), ("rgb", "u1", 3), ("error", "<f8"), ("track", "<u8")]
-)
 
 
 def ground(seed: int, side: int = GROUND) -> np.ndarray:
-    """The picture on the ground: noise with waves of all lengths, BGR."""
+    """The picture on the ground: noise with waves of all lengths, RGB."""
     chance = np.random.default_rng(seed)
     picture = np.zeros((side, side, 3), np.float32)
     for size in (8, 32, 128, 512, 1024, 2048):
@@ -45,6 +46,11 @@ def ground(seed: int, side: int = GROUND) -> np.ndarray:
     return whole
 
 
+def name_of(index: int) -> str:
+    """Of a photo."""
+    return f"{index:05d}.jpg"
+
+
 def make(
     folder: Path, photos: int, width: int, height: int, points: int, seed: int, distinct: int = 0
 ) -> Any:
@@ -53,35 +59,28 @@ def make(
     same each time, and so is a cache's, which goes by names."""
     side = max(GROUND, 1 << max(width, height).bit_length())
     picture, chance = ground(seed, side), np.random.default_rng([seed, 1])
-    model = folder / "sparse" / "0"
-    for part in (model, folder / "images"):
-        part.mkdir(parents=True)
-    focal, images = 0.8 * width, [struct.pack("<Q", photos)]
+    folders.make(folder, "images")
+    focal, stand = 0.8 * width, []
+    K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     corners = [
         tuple(int(chance.integers(side - each)) for each in (width, height)) for _ in range(photos)
     ]
     for index in range(photos):
         first = index % distinct if distinct else index
-        (left, top), name = corners[first], f"{index:05d}.jpg"
+        (left, top), path = corners[first], folder / "images" / name_of(index)
         if first < index:
-            os.link(folder / "images" / f"{first:05d}.jpg", folder / "images" / name)
+            os.link(folder / "images" / name_of(first), path)
         else:
-            done, data = cv2.imencode(".jpg", picture[top : top + height, left : left + width])
-            assert done
-            (folder / "images" / name).write_bytes(data.tobytes())
+            folders.save(path, picture[top : top + height, left : left + width])
         # World x to the right, y down the picture, z away from the camera: no turn at all.
-        centre = np.array([left + width / 2, top + height / 2, 0]) * PITCH - [0, 0, focal * PITCH]
-        images.append(struct.pack("<i7di", index + 1, 1, 0, 0, 0, *-centre, 1))
-        images.append(name.encode() + b"\0" + struct.pack("<Q", 0))
-    camera = struct.pack("<QiiQQ4d", 1, 1, 1, width, height, focal, focal, width / 2, height / 2)
-    (model / "cameras.bin").write_bytes(camera)
-    (model / "images.bin").write_bytes(b"".join(images))
-    rows = np.zeros(points, _POINT)
+        pose = torch.eye(4)
+        pose[:3, 3] = -PITCH * torch.tensor([left + width / 2, top + height / 2, -focal])
+        stand.append(Camera(pose, K, width, height, index=index))
+    rows = np.zeros(points, POINT)
     flat = chance.random((points, 2)) * side
-    rows["id"] = np.arange(1, points + 1)
     rows["xyz"][:, :2] = flat * PITCH
-    rows["rgb"] = picture[flat[:, 1].astype(int), flat[:, 0].astype(int), ::-1]
-    (model / "points3D.bin").write_bytes(struct.pack("<Q", points) + rows.tobytes())
+    rows["rgb"] = picture[flat[:, 1].astype(int), flat[:, 0].astype(int)]
+    folders.write_model(folder / "sparse" / "0", stand, rows, name_of)
     return {"photos": photos}
 
 
@@ -89,8 +88,6 @@ def measure(
     folder: Path, steps: int, threads: int, memory: int, max_side: int = 0
 ) -> dict[str, Any]:
     """Train with as many Gaussians as there are points, none born; seconds and bytes."""
-    import torch
-
     import splat
     from splat.core.strategy import Fixed
     from splat.datasets import load

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from floaters import discs, joined, lifted
 from methods import job_of
 from steps import model_of, refined, step_of
 from torch import Tensor
@@ -32,11 +33,6 @@ from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Needs
 Splat = Callable[..., Any]
 RENDER = renderer_for("cpu")
 WIDTH, HEIGHT, STRIDE = 96, 72, 3
-
-
-def joined(*sets: Gaussians) -> Gaussians:
-    names = ("means", "quats", "scales", "opacities", "colors")
-    return Gaussians(*(torch.cat([getattr(each, name) for each in sets]) for name in names))
 
 
 def blobs(means: Tensor, size: float | Tensor, opacity: float | Tensor, grey: float) -> Gaussians:
@@ -84,29 +80,10 @@ def surfels(folder: Path) -> tuple[Gaussians, list[Batch], list[Tensor]]:
     sets, photos, depths = [], [], []
     for view in views:
         known, camera = demo.truth(folder, view.name), camera_to_frame(view.camera, frame)
-        row, column = torch.meshgrid(
-            torch.arange(1, HEIGHT, STRIDE), torch.arange(1, WIDTH, STRIDE), indexing="ij"
-        )
-        row, column = row.reshape(-1), column.reshape(-1)
-        depth, normal = known.depth[row, column], known.normals[row, column]
-        turn = torch.stack([1 + normal[:, 2], -normal[:, 1], normal[:, 0], 0 * depth], 1)
-        turn[turn.norm(dim=1) < 1e-3] = torch.tensor([0.0, 1, 0, 0])
-        size = 0.7 * STRIDE * depth / camera.K[0, 0]
-        flat = blobs(lifted(camera, row, column, depth), size, 0.9, 0.0)
-        colors = known.image[row, column].float() / 255
-        scales = flat.scales * torch.tensor([1.0, 1.0, 0.05])
-        sets.append(replace(flat, quats=turn.float(), scales=scales, colors=colors))
+        sets.append(discs(camera, known, STRIDE))
         photos.append(Batch(camera, known.image, name=view.name))
         depths.append(known.depth)
     return joined(*sets), photos, depths
-
-
-def lifted(camera: Camera, row: Tensor, column: Tensor, depth: Tensor) -> Tensor:
-    """Where pixels lie in the world at these depths."""
-    K, pose = camera.K, camera.world_to_camera
-    x, y = (column + 0.5 - K[0, 2]) / K[0, 0], (row + 0.5 - K[1, 2]) / K[1, 1]
-    local = torch.stack([x * depth, y * depth, depth], 1).float()
-    return (local - pose[:3, 3]) @ pose[:3, :3]
 
 
 def planted(photos: list[Batch], depths: list[Tensor], count: int, seed: int = 0) -> Gaussians:

@@ -70,7 +70,8 @@ def lifted(camera: Camera, row: Tensor, column: Tensor, depth: Tensor) -> Tensor
 
 def joined(*sets: Gaussians) -> Gaussians:
     """Plain sets as one."""
-    return Gaussians(*(torch.cat([getattr(each, name) for each in sets]) for name in NAMES))
+    columns: dict[str, Any] = {n: torch.cat([getattr(each, n) for each in sets]) for n in NAMES}
+    return Gaussians(**columns)
 
 
 def discs(camera: Camera, truth: demo.DemoView, stride: int) -> Gaussians:

@@ -25,7 +25,7 @@ LOG_EVERY = 10
 SAVE_EVERY = 250
 
 
-def begun(asked: Teaching, verb: str, arguments: Sequence[str], **own: Any) -> dict[str, Any]:
+def begun(asked: Teaching, verb: str, arguments: Sequence[str], **own: Any) -> Mapping[str, Any]:
     """The settings of a training: `own` and others, of one that begins, or as it was begun."""
     if asked.resume:
         return resumed(asked.out, asked.corpus)

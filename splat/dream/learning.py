@@ -41,7 +41,8 @@ class Learning(Course):
 
     def rows(self, draw: Draw) -> Sequence[Int[Tensor, "b"]]:
         size = (self.schooling.batch,)
-        return torch.randint(len(self.lessons), size, generator=draw("rows")).split(PART)
+        rows: Tensor = torch.randint(len(self.lessons), size, generator=draw("rows"))
+        return list(rows.split(PART))
 
     def loss(
         self,

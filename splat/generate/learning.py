@@ -78,7 +78,8 @@ class Learning(Course):
 
     def rows(self, draw: Draw) -> Sequence[Int[Tensor, "b"]]:
         many = min(self.taught.batch, len(self.lessons))
-        return torch.randperm(len(self.lessons), generator=draw("things"))[:many].split(PART)
+        things: Tensor = torch.randperm(len(self.lessons), generator=draw("things"))[:many]
+        return list(things.split(PART))
 
     def loss(
         self,

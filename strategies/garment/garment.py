@@ -11,7 +11,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from splat.core.chain import check_makes_the_model
@@ -294,8 +294,3 @@ def _body_of(path: Path, changed: int) -> tuple[Body, Depths]:
     del changed
     body = rig.read(path)
     return body, depths_of(body.mesh)
-
-
-def depth_in(body: Depths, means: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
-    """Signed distances of points in the frame of the input, negative inside."""
-    return body.at(means, Frame((0.0, 0.0, 0.0), 1.0))[0]

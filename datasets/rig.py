@@ -18,6 +18,8 @@ Frames = Mapping[str, Mapping[int, Path]]
 """Of each camera, by its name, its frames by their numbers; a number is an instant of all."""
 Posed = Callable[[str, Path], tuple[View, ...]]
 """What makes the views of a photo, by a name and its file, that one camera took."""
+_MOST_DIGITS = 18
+"""Of a number in a name; a longer one is no number of a camera."""
 MOST_POINTS = 5_000_000
 """Most points of all instants together; beyond, some instants are left out."""
 
@@ -100,7 +102,7 @@ def names_of(cameras: Iterable[str], registered: Sequence[str]) -> dict[str, str
 
 def _only_number(text: str) -> int | None:
     digits = re.findall(r"\d+", text)
-    return int(digits[0]) if len(digits) == 1 else None
+    return int(digits[0]) if len(digits) == 1 and len(digits[0]) <= _MOST_DIGITS else None
 
 
 def points_of_instants(

@@ -240,6 +240,12 @@ def test_a_step_that_is_sound_here_is_said_to_be(
         dump.write(tmp_path / "d.pt", job, state, [job.run.batches(0)], "step 1: a test")
     outcome = splat("debug-step", tmp_path / "d.pt")
     assert outcome.code == 1 and "all values are finite" in outcome.said
+    record = torch.load(tmp_path / "d.pt", weights_only=True)
+    record["cameras"][0]["width"] = None
+    torch.save(record, tmp_path / "d.pt")
+    assert (
+        "has `width`: None; expected a whole number" in splat("debug-step", tmp_path / "d.pt").said
+    )
 
 
 def test_what_is_no_dump_is_refused_in_a_sentence(

@@ -492,6 +492,9 @@ def test_bodies_are_read_out_of_the_layout_of_makehumans_data(tmp_path: Path) ->
         makehuman.read_body(tmp_path, "other", "body", base)
     with pytest.raises(FileNotFoundError, match="give targets as they lie below"):
         makehuman.read_base(tmp_path, {"macro/short": 1})
+    (tmp_path / "rigs/standard/rig.tiny.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"rig\.tiny\.json: has no bones; expected one or more"):
+        makehuman.read_body(tmp_path, "tiny", "body", base)
 
 
 def test_the_figure_is_a_body_and_its_garments_are_off_it() -> None:

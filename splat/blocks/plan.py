@@ -100,6 +100,9 @@ def read_plan(path: Path) -> BlockPlan:
         plan.check_format(FORMAT, VERSION, wrong)
         ground = ground_of_json(plan.record("ground"))
         frame = plan.record("frame")
+        parts = tuple(_part(ground, entry) for entry in plan.records("parts"))
+        if not parts:
+            raise Broken("has no blocks; expected one or more")
         return BlockPlan(
             mark=plan.text("mark"),
             ground=ground,
@@ -107,7 +110,7 @@ def read_plan(path: Path) -> BlockPlan:
             margin=plan.number("margin", least=0),
             strip=plan.number("strip", least=0),
             backdrop=plan.number("backdrop", least=0),
-            parts=tuple(_part(ground, entry) for entry in plan.records("parts")),
+            parts=parts,
             made_by=plan.text("made_by"),
         )
 

@@ -68,7 +68,7 @@ class Columns:
     def _finite(self) -> NDArray[np.bool_]:
         # As `splat.core.frame.finite`: a sum is finite if its terms are.
         sh = self.sh[:, :1] if self.finite_rest else self.sh
-        rows = [self.means, self.scales, sh.reshape(len(self), -1)]
+        rows = [self.means, self.scales, sh.reshape(len(self), 3 * sh.shape[1])]
         rows += [] if self.quats is None else [self.quats]
         total = np.sum([values.sum(1) for values in rows], 0) + self.opacities
         if self.moving is not None:

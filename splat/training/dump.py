@@ -19,7 +19,7 @@ from splat.recipes import saved
 from splat.runs import checkpoint
 from splat.runs.checkpoint import State
 from splat.runs.folder import options_from
-from splat.system.foreign import reading
+from splat.system.foreign import Record, reading
 from splat.system.version import version
 from splat.training.prepare import Job, prepare_again
 from splat.types import Batch, Camera, Clip, DepthFile, NormalFile, Points, SceneData, View
@@ -167,7 +167,9 @@ def _record(value: Any) -> dict[str, Any]:
 
 
 def _camera(record: Mapping[str, Any]) -> Camera:
-    return Camera(**record)
+    size = Record(record)
+    width, height = (size.whole(name, least=1, most=1 << 16) for name in ("width", "height"))
+    return Camera(**{**record, "width": width, "height": height})
 
 
 def _view_record(view: View) -> dict[str, Any]:

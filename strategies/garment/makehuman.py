@@ -110,6 +110,8 @@ def read_body(folder: Path, bones: str, part: str, base: Base) -> Body:
         heads = {name: _head(rig_record.record(name).record("head"), base) for name in rig_record}
         above = {name: rig_record.record(name).text("parent", "") for name in rig_record}
         names = _ordered(above)
+        if not names:
+            raise Broken("has no bones; expected one or more")
     weights = np.zeros((len(base.vertices), len(names)))
     path = place.with_name(place.name.replace("rig.", "weights.", 1))
     with foreign.reading(path, "weights of that rig"):

@@ -42,7 +42,7 @@ from splat.runs.log import renumber
 from splat.runs.replay import write_script
 from splat.system.text import span
 from splat.system.version import version
-from splat.training import row_budget, time_budget
+from splat.training import row_budget, sharing, time_budget
 from splat.training.announce import announce
 from splat.training.decide import Decided, Decision, decide
 from splat.training.disk import DiskPlan
@@ -135,14 +135,21 @@ def decided(
     """All decisions that `train` would take with these arguments, each with its reason.
 
     Photos are decoded as far as something depends on them; nothing is trained, nor written. Steps
-    that `Options.minutes` would find by timing are not found.
+    that `Options.minutes` would find by timing are not found. Of several processes (torchrun) all
+    must ask, and memory is that of one.
     """
-    options = options or Options()
-    open_decisions = decide(scene, strategy, options, cap_asked=cap_asked)
+    ranks, options = _met(None), options or Options()
+    open_decisions = decide(scene, strategy, options, cap_asked=cap_asked, ranks=ranks)
     if open_decisions.options.steps is None:
         return open_decisions
     with closing(
-        prepare(scene, open_decisions.strategy, open_decisions.options, decided=open_decisions)
+        prepare(
+            scene,
+            open_decisions.strategy,
+            open_decisions.options,
+            ranks=ranks,
+            decided=open_decisions,
+        )
     ) as job:
         return job.decided.also(
             job.options,
@@ -342,6 +349,9 @@ def _carried_out(
         if viewer is not None:
             stack.enter_context(closing(viewer))
         seconds = run_to_end(job, folder, watching, watchers, viewer)
+        if sent := sharing.sent_text(job.run):
+            _log.info("shard     %s", sent)
+        job.run.make_whole()
         between = (lambda: None) if viewer is None else viewer.serve
         # From the CPU: what is pickled on a GPU comes to life on the first one of every machine.
         whole = job.run.ranks.agreed(lambda: baked_stand_in(job).to("cpu"))

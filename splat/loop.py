@@ -151,6 +151,28 @@ class Run:
         gaussians = gaussians if whole else self.model.kept(gaussians)
         return self.quantiser(gaussians, self.step)
 
+    @property
+    def rows(self) -> int:
+        """Rows that are trained, those in other processes too."""
+        return self.model.cloud.shard.rows(len(self.model.cloud))
+
+    def term(self, objective: Objective, step: Step) -> Float[Tensor, ""]:
+        """A term of the loss; where rows are shared out its means over processes are those over
+        all rows."""
+        shard = self.model.cloud.shard
+        value = objective(step)
+        if shard.whole or not objective.of_rows:
+            return value
+        return value * shard.share(len(self.model.cloud))
+
+    def make_whole(self) -> None:
+        """Give every process all rows, at the end of training: Adam's moments are let go."""
+        shard, cloud = self.model.cloud.shard, self.model.cloud
+        if not shard.whole:
+            shard.gather(cloud)
+            self.render = shard.drawn_whole(self.render)
+            self.plain = None if self.plain is None else shard.drawn_whole(self.plain)
+
     def survey(self, index: int, maps: Sequence[PixelMap] = ()) -> Surveyed:
         """Contributions of every row to a training view now (`Step.survey`)."""
         batch = self.photos(index, self.step)
@@ -170,6 +192,7 @@ class Run:
 
     def generator(self, purpose: str) -> torch.Generator:
         """A fresh random stream that depends on (seed, step, purpose) only."""
+        purpose = self.model.cloud.shard.named(purpose)
         return stream(self.seed, self.step, purpose, self.render.device)
 
     def optimize(self, visible: Bool[Tensor, "n"] | None = None) -> None:
@@ -237,16 +260,18 @@ def advance(run: Run) -> None:
     """One step. What it made is let go before the next one asks for memory."""
     replay(run)
     ordered = run.step and run.step % ORDER_EVERY == 0
+    run.model.cloud.shard.balance(run.model.cloud, now=bool(ordered))
     run.order = run.model.order_rows() if ordered else None
     together, apart = Together(run.ranks.photos), None
     while not together.complete:
-        step, losses = _shown(run, together.count)
+        step, views, losses = _shown(run, together.count)
         # As it is before the first photo was observed.
         apart = apart or Apart(run.model.cloud, run.ranks)
         with torch.no_grad(), run.clock:
-            run.strategy.observe(step)
+            for each in views:
+                run.strategy.observe(each)
         together.add(step, losses)
-        del step, losses
+        del step, views, losses
     assert apart is not None
     with torch.no_grad():
         step, losses = together.mean(run.model.cloud, run.modules)
@@ -254,22 +279,25 @@ def advance(run: Run) -> None:
         run.optimize(step.rows_in_sight if run.visible_only else None)
         with run.clock:
             change = _carried_out(run, run.strategy.refine(step))
+        change = run.model.cloud.shard.counted(run.model.cloud, change)
     run.step += 1
     for watch in run.watchers:
         watch(run, step, losses, change)
 
 
-def _shown(run: Run, number: int) -> tuple[Step, dict[str, Tensor]]:
-    """One photo of this step: its picture, the terms of its loss, and their gradients."""
+def _shown(run: Run, number: int) -> tuple[Step, Sequence[Step], dict[str, Tensor]]:
+    """One photo of this step: its picture, what is to be observed (that picture; where rows are
+    shared out, every picture that these were drawn in), and the terms of its loss. Their gradients
+    are taken."""
     step, needs = drawn(run, number)
     rendered = step.rendered
-    losses = {name: objective(step) for name, objective in run.objectives.items()}
+    losses = {name: run.term(objective, step) for name, objective in run.objectives.items()}
     if needs.weights:
         with torch.no_grad():
             rendered.weigh(needs.weights, step.batch)
     # Of their sum; a term that has nothing to say at a step is a constant.
     torch.autograd.backward([loss for loss in losses.values() if loss.requires_grad])
-    return step, losses
+    return *run.model.cloud.shard.observed(step), losses
 
 
 def _carried_out(run: Run, edit: Edit | None) -> Change:

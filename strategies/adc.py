@@ -49,6 +49,7 @@ class Adc(Strategy):
     code. Needs the columns `mean`, `quat`, `log_scale` and `opacity_logit`; others are copied.
     """
 
+    undivided = ""
     cap: Annotated[int, at_least(0)] = 0
     """Most rows to grow to, 0 for no limit. Where it binds, those that grow are drawn evenly from
     the rows above the threshold; the largest gradients first gave less on real scenes."""
@@ -237,12 +238,14 @@ class Adc(Strategy):
         if self.prune_before_scene:
             doomed = doomed | (cloud.statistic(BEFORE) > 0)
         grows = ((gradient >= self.threshold) | splits) & ~doomed
-        room = self._room(len(cloud) - int(doomed.sum()), done)
-        wanting = grows.nonzero().squeeze(1)
-        if self.cap and len(wanting) > room:
+        wanting, shard = grows.nonzero().squeeze(1), cloud.shard
+        if not self.cap:
+            return grows, splits
+        room = self._room(shard.total(len(cloud) - int(doomed.sum())), done)
+        if shard.total(len(wanting)) > room:
             draw = torch.rand(len(wanting), generator=generator, device=cloud.device)
             grows = torch.zeros_like(grows)
-            grows[wanting[draw.argsort(stable=True)[:room]]] = True
+            grows[wanting[shard.lowest(draw, room)]] = True
         return grows, splits
 
     def _room(self, rows: int, done: int) -> int:

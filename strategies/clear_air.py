@@ -34,6 +34,7 @@ class ClearAir(Wrapper):
     """
 
     known_as = "clear-air"
+    undivided = ""
 
     every: Annotated[int, at_least(1)] = 50
     """Steps from one look at all rows to the next."""
@@ -116,4 +117,6 @@ def _in_the_way(
     if bool(((factor < 1) & ~gone).any()):
         change = _change(factor).masked_fill(gone[:, None], 0)
         shrink = change.expand(-1, 3).contiguous()
-    return (gone if bool(gone.any()) and not bool(gone.all()) else None), shrink
+    # All processes that share the rows out see to it, or none.
+    count = cloud.shard.total(int(gone.sum()))
+    return (gone if 0 < count < cloud.shard.total(len(gone)) else None), shrink

@@ -21,6 +21,7 @@ class Crop(Wrapper):
     hold what is inside.
     """
 
+    undivided = ""
     low: Corner = EVERYWHERE[0]
     """Lowest corner of the box, in the coordinates of the scene (those of `splat info FILE`)."""
     high: Corner = EVERYWHERE[1]

@@ -44,6 +44,7 @@ class ErrorBased(Strategy):
     """
 
     known_as = "error"
+    undivided = ""
     cap: Annotated[int, at_least(1)] = 1_000_000
     """Most rows the cloud may grow to."""
     error: Literal["l1", "ssim"] = "l1"
@@ -128,9 +129,8 @@ class ErrorBased(Strategy):
         """The rows with most error, no more than a share of all and than there is room for."""
         error = cloud.statistic(WORST)
         score = error.where((error > self.grow_error) & ~doomed, 0)
-        most = min(
-            math.ceil(self.grow_share * len(cloud)),
-            room(len(cloud), int(doomed.sum()), self.cap),
-        )
-        rows = select(score, most)
+        shard = cloud.shard
+        n, gone = shard.total(len(cloud)), shard.total(int(doomed.sum()))
+        most = min(math.ceil(self.grow_share * n), room(n, gone, self.cap))
+        rows = select(score, most, shard=shard)
         return doomed.new_zeros(len(doomed)).index_fill_(0, rows, True)

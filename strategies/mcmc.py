@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from splat import kernels
 from splat.core import schedule
 from splat.core.cloud import Cloud
-from splat.core.edit import Append, Assign, Edit, Nudge
+from splat.core.edit import Append, Assign, Drop, Edit, Nudge
 from splat.core.objective import Objective, OpacityL1, ScaleL1
 from splat.core.schedule import PUBLISHED_STEPS, at, due, dues, full_by, refinements_left
 from splat.core.step import Step
@@ -40,7 +40,11 @@ class Mcmc(Recycler):
     number of rows only grows, up to the cap; noise (SGLD) is added to the means of nearly
     transparent rows. Numbers are those of the released code.
     Needs the columns `mean`, `quat`, `log_scale` and `opacity_logit`; all others are copied.
+    Where processes share the rows out, hosts are drawn of all rows, and a copy lies with its host:
+    dead rows that others' copies stand for are dropped, so that N stays.
     """
+
+    undivided = ""
 
     cap: Annotated[int, at_least(1)] = 1_000_000
     """Most rows the cloud may grow to."""
@@ -188,30 +192,45 @@ class Mcmc(Recycler):
             dead = dead | rows
             draft.condemn(rows)
         dead = dead.nonzero().squeeze(1)
-        edit = Edit()
-        shared = self._shares(draft, len(dead), step.generator("relocate"))
+        edit, shard = Edit(), cloud.shard
+        shared = self._shares(cloud, draft, shard.total(len(dead)), step.generator("relocate"))
+        hosts = dead[:0] if shared is None else shared.hosts
         if shared is not None:
-            recycled = dead[: len(shared.hosts)]
+            recycled, hosts = dead[: len(hosts)], hosts[: len(dead)]
             draft.share(shared)
-            draft.move(recycled, shared.hosts)
-            moved = Assign(
-                recycled, draft.rows(recycled), "relocate", self.recycled_moments, shared.hosts
-            )
+            draft.move(recycled, hosts)
+            moved = Assign(recycled, draft.rows(recycled), "relocate", self.recycled_moments, hosts)
             edit = Edit(assign=(_shared(shared), moved))
+        if not shard.whole:
+            beyond = hosts[:0] if shared is None else shared.hosts[len(dead) :]
+            edit = edit + self._elsewhere(cloud, draft, dead[len(hosts) :], beyond)
         if not self._refines(step):
             return edit
-        more = self.target(len(cloud), step.number + 1) - len(cloud)
-        shared = self._shares(draft, more, step.generator("grow"))
+        n = shard.total(len(cloud))
+        more = self.target(n, step.number + 1) - n
+        shared = self._shares(cloud, draft, more, step.generator("grow"))
         if shared is not None:
             draft.share(shared)
             born = Append(draft.rows(shared.hosts), draft.origin[shared.hosts], "grow")
             edit = edit + Edit(assign=(_shared(shared),), append=(born,))
         return edit
 
-    def _shares(self, draft: _Draft, count: int, generator: torch.Generator) -> Shares | None:
+    def _elsewhere(
+        self, cloud: Cloud, draft: _Draft, dead: Int[Tensor, "d"], hosts: Int[Tensor, "b"]
+    ) -> Edit:
+        """Dead rows that are relocated to another process, which are dropped here, and copies of
+        those of others, which are born here: where the copies `hosts` are more than dead rows."""
+        gone = dead[: cloud.shard.evened(len(dead), len(hosts))]
+        born = (Append(draft.rows(hosts), draft.origin[hosts], "relocate"),) if len(hosts) else ()
+        return Edit(append=born, drop=(Drop(gone, "relocate"),) if len(gone) else ())
+
+    def _shares(
+        self, cloud: Cloud, draft: _Draft, count: int, generator: torch.Generator
+    ) -> Shares | None:
         return shares(
-            draft.opacity_logit, draft.log_scale, count, generator, self.dead, self.relocation
-        )
+            draft.opacity_logit, draft.log_scale, count, generator, self.dead, self.relocation,
+            cloud.shard,
+        )  # fmt: skip
 
 
 class _Draft:

@@ -49,6 +49,7 @@ class Mrnf(Strategy):
     not split for that; masks of free rows are not needed, a cloud appends and drops.
     """
 
+    undivided = ""
     cap: Annotated[int, at_least(1)] = 1_000_000
     """Most rows the cloud may grow to."""
     grow_error: float = 0.003

@@ -49,6 +49,7 @@ class Significance(Wrapper):
     splits of pruned rows in the same edit do not happen.
     """
 
+    undivided = "it scores all of them in surveys of whole pictures"
     score: Score = "lightgaussian"
     """Score. mass: sum of blending weights; hits: pixels; most: largest weight (RadSplat); area:
     pixels in which it is largest; lightgaussian: opacity x transmittance x volume^0.1, and as

@@ -28,6 +28,7 @@ class Smoothing(Wrapper):
     camera sees stay as they are.
     """
 
+    undivided = ""
     variance: Annotated[float, above(0)] = 0.2
     """Of the filter, in squared pixels of the camera that samples a row best."""
     every: Annotated[int, at_least(1)] = 10

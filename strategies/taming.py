@@ -75,6 +75,7 @@ class Taming(Strategy):
     `--harmonics-every` are its other savings).
     """
 
+    undivided = "it scores all of them in surveys of whole pictures"
     cap: Annotated[int, at_least(1)] = 1_000_000
     """Rows at the end of the curve, and the most there ever are."""
     curve: Curve = "parabola"

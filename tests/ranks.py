@@ -81,6 +81,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 class Literal(Wrapper):
     """A strategy with its step numbers as they are."""
 
+    undivided = ""
+
     def scheduled(self, steps: int) -> Strategy:
         return self
 

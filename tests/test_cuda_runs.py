@@ -174,8 +174,9 @@ def test_a_checkpoint_opens_without_cuda(trial_folder: Path, tmp_path: Path) -> 
     assert len(tensors) > 20 and {each.device.type for each in tensors} == {"cpu"}
 
 
+@pytest.mark.parametrize("method", [["adc"], ["--shard", "mcmc", "--cap", "300"]])
 def test_two_processes_train_one_run(
-    trial_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: list[str], trial_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What they tell each other is of the CPU: a tensor of a GPU would go to the first one.
 
@@ -185,8 +186,8 @@ def test_two_processes_train_one_run(
         monkeypatch.setenv(pretend.WANTED, "2")
     elif torch.cuda.device_count() < 2:
         pytest.skip("needs two GPUs")
-    command = ["-m", "splat", "train", trial_folder, "--device", "cuda", "--steps", 12]
-    started = ranks.started(2, [*map(str, command), "--out", str(tmp_path / "run"), "adc"])
+    command = ["-m", "splat", "train", trial_folder, "--device", "cuda", "--steps", 24]
+    started = ranks.started(2, [*map(str, command), "--out", str(tmp_path / "run"), *method])
     said = [part.communicate(timeout=300)[0] for part in started]
     assert [part.returncode for part in started] == [0, 0], "\n".join(said)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())

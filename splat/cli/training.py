@@ -101,6 +101,8 @@ def _told_only(asked: Train, scene: SceneData, cap_asked: bool) -> int:
         raise ValueError("dry-run says what a run in one piece would be; leave --blocks out")
     errors.speak(quiet=True)  # what is looked up on the way is in the table
     decided = api.decided(scene, asked.method, asked.training, cap_asked=cap_asked)
+    if not current_ranks().first:
+        return 0
     if asked.json:
         print(json.dumps([vars(decision) for decision in decided.decisions], indent=1))
     else:

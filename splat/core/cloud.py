@@ -15,6 +15,7 @@ from splat.core.edit import Change, Edit, Rows
 from splat.core.edit_check import brought, check_edit
 from splat.core.families import without_held
 from splat.core.offloaded_column import Kept
+from splat.core.shard import WHOLE, Shard
 from splat.kernels import Harmonics, HarmonicsGradient
 from splat.system.foreign import Broken, Record, shown
 
@@ -40,6 +41,8 @@ class Cloud:
     """Factor on the learning rates of all columns; 1: as planned. No part of the saved state."""
     scaling: Scaling = Scaling()
     """Photos that a step shows, all processes together, and what follows for Adam; not saved."""
+    shard: Shard = WHOLE
+    """Which share of the run's rows these are, and what they are asked of the others."""
 
     def __init__(
         self,
@@ -239,6 +242,20 @@ class Cloud:
         """Permute the rows (memory locality); nothing else changes."""
         self._gather(order)
         return Change(len(self), len(self), {}, order, order)
+
+    def exchange(
+        self,
+        moved: Callable[[Tensor], Tensor],
+        remembered: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """Put what `moved` makes of them in place of all columns, moments and statistics, one
+        after the other: other rows, as many of each. `remembered` makes moments and statistics."""
+        kernels.forget_outputs()
+        remembered = remembered or moved
+        for column in self._columns.values():
+            column.replace(moved(column.values.detach()))
+            column.remember(remembered(column.first), remembered(column.second))
+        self._statistics = {name: remembered(t) for name, t in self._statistics.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and numbers only: columns, moments, Adam counts, statistics."""

@@ -18,6 +18,8 @@ class Objective(ABC):
 
     needs: Needs = Needs()
     """What it needs of the renderer at any step."""
+    of_rows: bool = False
+    """Whether it is a mean over the rows, not over a picture."""
 
     def needs_at(self, step: int) -> Needs:
         """What it needs of the renderer at the step of this number."""
@@ -53,6 +55,7 @@ class OpacityL1(Objective):
     is there.
     """
 
+    of_rows = True
     weight: float = 0.01
 
     def __call__(self, step: Step) -> Float[Tensor, ""]:
@@ -65,6 +68,7 @@ class OpacityL1(Objective):
 class ScaleL1(Objective):
     """Scale regulariser, weight * mean over rows and axes (3DGS-MCMC), world units of training."""
 
+    of_rows = True
     weight: float = 0.01
 
     def __call__(self, step: Step) -> Float[Tensor, ""]:

@@ -64,6 +64,9 @@ class Strategy(ABC):
     """Most rows there may be, 0 for no limit; runs do not start with more."""
     resets: bool = False
     """Whether it ever resets opacity: makes all rows faint at once."""
+    undivided: str = "what it proposes depends on all of them"
+    """Why it cannot be given a share of the rows of a run (`Cloud.shard`), as a clause of a
+    sentence on them; empty: it can."""
     recycles: bool = False
     """Whether it relocates dead rows, so that it fills up to its cap whatever others drop; then it
     is a `Recycler`."""
@@ -153,6 +156,7 @@ class Fixed(Strategy):
     distance to their neighbours. 0: as many as there are points."""
 
     handles = ""
+    undivided = ""
     of_start = frozenset({"fill"})
 
     @property

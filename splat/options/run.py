@@ -30,6 +30,9 @@ class Options:
     batch: Annotated[int, at_least(1)] = 1
     """Photos that a step shows, one after the other, moved by the mean of their gradients: steps
     are so many times fewer. Memory is that of one picture."""
+    shard: bool = False
+    """Share the Gaussians out among the processes of a run (torchrun), in place of a copy of all in
+    each: for more of them than one has room for. With mcmc, adc, mrnf, error and fixed."""
     minutes: Annotated[float | None, above(0, default="no limit")] = None
     """Minutes that training may take, decoding included; figures and files at the end come on top.
     A short run is timed, and the steps that fit are fixed, --steps or 30,000 at most, and said

@@ -1,8 +1,10 @@
 """One run by several processes, each with other photos (`torchrun ... -m splat train`)."""
 
 from splat.parallel.ranks import ALONE, Lost, Ranks, current_ranks, speaks
+from splat.parallel.sharded import Sharded
 from splat.parallel.together import Apart, Together, combined_step
 
 __all__ = [
-    "ALONE", "Apart", "Lost", "Ranks", "Together", "combined_step", "current_ranks", "speaks",
+    "ALONE", "Apart", "Lost", "Ranks", "Sharded", "Together", "combined_step", "current_ranks",
+    "speaks",
 ]  # fmt: skip

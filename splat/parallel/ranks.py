@@ -17,6 +17,7 @@ import torch.distributed as dist
 # Its functions take the group of all for a default as they are made, and would hold it for good
 # (`_left`). Here they are made before there is one; torch's optimizers would do it later.
 import torch.distributed.nn
+from jaxtyping import Float
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
@@ -134,6 +135,48 @@ class Ranks:
             else:
                 dist.all_gather(parts, values.contiguous(), group=self.talk)
             return stacked
+
+    def exchanged(
+        self, values: Tensor, sent: Sequence[int], received: Sequence[int]
+    ) -> Float[Tensor, "m ..."]:
+        """All-to-all: rows of a tensor for each process, one process after the other, `sent` of
+        them; those that are for this one, likewise, of which `received` come from each."""
+        if self.alone:
+            return values
+        with self._watched():
+            values = values.contiguous()
+            over_host = values.is_cuda and self.talk is dist.group.WORLD  # there is no NCCL
+            given = values.cpu() if over_host else values
+            taken = given.new_empty(sum(received), *given.shape[1:])
+            if given.is_cuda:
+                self._waited(
+                    dist.all_to_all_single(taken, given, list(received), list(sent), async_op=True)
+                )
+            else:
+                dist.all_to_all_single(taken, given, list(received), list(sent), group=self.talk)
+            return taken.to(values.device)
+
+    def to_first(self, values: Tensor, counts: Sequence[int]) -> Tensor:
+        """Gather: the rows of all processes, `counts` of each, one after the other, on the CPU of
+        the first; the others get their own back."""
+        if self.alone:
+            return values
+        with self._watched():
+            # As bytes: not every type is one that networks know.
+            own = values.detach().to("cpu").contiguous()
+            if not self.first:
+                if own.numel():
+                    dist.send(own.view(-1).view(torch.uint8), 0, group=self.talk)
+                return values
+            whole = own.new_empty(sum(counts), *own.shape[1:])
+            whole[: len(own)] = own
+            start = len(own)
+            for rank in range(1, self.count):
+                part = whole[start : start + counts[rank]]
+                if part.numel():
+                    dist.recv(part.view(-1).view(torch.uint8), rank, group=self.talk)
+                start += counts[rank]
+            return whole
 
     def same(self, value: T) -> T:
         """Broadcast: the value of the first process, for all of them; it must pickle."""

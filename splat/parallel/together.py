@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -65,11 +65,7 @@ class Together:
         """
         if self._each == 1:
             return self._last, self._losses
-        for parameter in (*cloud.parameters(), *_shared(modules, of_photos=False)):
-            if parameter.grad is not None:
-                parameter.grad /= self._each
-            for part in _pending(parameter):
-                part.factors[:, :3] /= self._each
+        _divide([*cloud.parameters(), *_shared(modules, of_photos=False)], self._each)
         batch = replace(self._last.batch, shrink=self._shrink)
         return replace(self._last, batch=batch, seen=self._seen), self._losses
 
@@ -84,14 +80,16 @@ class Apart:
     def __init__(self, cloud: Cloud, ranks: Ranks) -> None:
         self._cloud = cloud
         self._before: dict[str, Tensor] = {}
-        if ranks.alone:
+        if ranks.alone or not cloud.shard.whole:
             return
         self._before = {name: cloud.statistic(name).clone() for name in cloud.statistics}
         for name in self.of("sum"):
             cloud.statistic(name).zero_()
 
     def of(self, how: Literal["sum", "max", "min"]) -> list[str]:
-        """Names of the statistics that are reduced by `how`."""
+        """Names of the statistics that are reduced by `how`; none where rows are shared out."""
+        if not self._cloud.shard.whole:
+            return []
         return [name for name in self._cloud.statistics if self._cloud.combines(name) == how]
 
     def tensors(self, how: Literal["sum", "max", "min"]) -> list[Tensor]:
@@ -157,19 +155,24 @@ def _together(
     losses: Mapping[str, Tensor],
 ) -> tuple[Step, dict[str, Tensor]]:
     cloud = step.model.cloud
-    parameters = [*cloud.parameters(), *_shared(modules, of_photos=False)]
+    whole = cloud.shard.whole
+    parameters = [*(cloud.parameters() if whole else ()), *_shared(modules, of_photos=False)]
     of_photos = list(_shared(modules, of_photos=True))
     header = _header(ranks, step, [*parameters, *of_photos])
     kinds = header.kinds[: len(parameters)]
     means = _dense(parameters, kinds, DENSE)
+    if not whole:  # each process has the gradients of its rows, those of all pictures
+        _divide(cloud.parameters(), ranks.count)
     sums = _dense(of_photos, header.kinds[len(parameters) :], DENSE)
     terms = [loss.detach().float().reshape(1) for loss in losses.values()]
     reduce_tensors(ranks, [*terms, *means, *sums, *apart.tensors("sum")], "sum")
     for value in (*terms, *means):
         value /= ranks.count
-    seen = step.rows_in_sight.clone()
-    reduce_tensors(ranks, [*apart.tensors("max"), seen], "max")
-    reduce_tensors(ranks, apart.tensors("min"), "min")
+    seen = step.rows_in_sight
+    if whole:
+        seen = seen.clone()
+        reduce_tensors(ranks, [*apart.tensors("max"), seen], "max")
+        reduce_tensors(ranks, apart.tensors("min"), "min")
     for parameter, kind in zip(parameters, kinds, strict=True):
         if kind == FACTORS:
             assert isinstance(parameter, Harmonics)
@@ -203,10 +206,13 @@ def reduce_tensors(
 
 
 def _header(ranks: Ranks, step: Step, parameters: Sequence[Tensor]) -> _Header:
-    """Exchange headers; raises ValueError where processes have other steps or rows."""
+    """Exchange headers; raises ValueError where processes have other steps or rows (not where they
+    share these out)."""
     kinds = [_kind(parameter) for parameter in parameters]
     degree = max((d for p in parameters for d in _degrees(p)), default=0)
-    state = [step.number, len(step.model.cloud), _print(step)]
+    state: list[float] = [step.number, len(step.model.cloud), _print(step)]
+    if not step.model.cloud.shard.whole:
+        state[1:] = 0, 0
     own = [ranks.asking(), step.batch.shrink, degree, *state, *(-value for value in state)]
     header = torch.tensor([*own, *kinds], dtype=torch.float64)
     ranks.reduce(header, "max")
@@ -235,6 +241,15 @@ def _shared(
     for part in modules.values():
         if part.of_photos == of_photos:
             yield from part.module.parameters()
+
+
+def _divide(parameters: Iterable[Tensor], photos: int) -> None:
+    """Make gradients that are sums over so many photos their means."""
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad /= photos
+        for part in _pending(parameter):
+            part.factors[:, :3] /= photos
 
 
 def _kind(parameter: Tensor) -> float:

@@ -187,13 +187,15 @@ def predict(
     held_out: Sequence[View] = (),
     libraries: int | None = None,
     refined: int = 0,
+    sharing: int = 1,
 ) -> Prediction:
     """Predicted time and memory of training, from `start` Gaussians to `cap` (0: unknown).
 
     `options` are those that `with_device_defaults` gave, `sizes` those of the run's pictures;
     `pace` says what is known of this machine and scene (None: what `splat doctor` remembers),
     `libraries` what it held before the run began (None: what it holds now); `refined` steps are
-    taken after training, for the file.
+    taken after training, for the file. `sharing` processes share the Gaussians out: each holds as
+    many times fewer, with their moments, and may draw all of them in a picture.
     """
     assert options.steps and options.threads
     photos = photos_of(views, held_out, options, sizes)
@@ -215,7 +217,7 @@ def predict(
         photos=photos.kept,
         photos_all=photos.everything,
         passing=photos.passing,
-        gaussians=state_bytes(options, device) * most,
+        gaussians=state_bytes(options, device) * -(-most // sharing),
         offloaded=offloaded_bytes(options) * most,
         scratch=scratch_bytes(cap > 0, on_cpu) * most + PIXEL_BYTES * max(areas),
         libraries=held() if libraries is None else libraries,

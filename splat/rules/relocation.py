@@ -18,6 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from splat.core.shard import WHOLE, Shard
+
 Relocation = Literal["line", "area"]
 """What copies keep beside the peak: the integral along a line (published) or over the picture."""
 
@@ -103,10 +105,17 @@ def shares(
     generator: torch.Generator,
     dead: float,
     relocation: Relocation,
+    shard: Shard = WHOLE,
 ) -> Shares | None:
-    """Place `count` copies on rows drawn in proportion to opacity; None where none can be."""
+    """Place `count` copies on rows drawn in proportion to opacity; None where none can be.
+
+    Where the rows are a `shard` of a run's, `count` is of all, and those are placed that fall to
+    these rows.
+    """
     limit = most_copies(opacity_logit, dead)
     weights = opacity_logit.double().sigmoid().where(limit >= 2, 0)
+    if count > 0 and not shard.whole:
+        count = shard.divided(weights.sum(), count, generator)
     targets = drawn_rows(weights, count, generator) if count > 0 else None
     if targets is None:
         return None

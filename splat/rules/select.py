@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from splat.core.shard import WHOLE, Shard
+
 Mode = Literal["top", "multinomial"]
 """top: the highest, of equals the first; multinomial: drawn in proportion, no row twice."""
 
@@ -20,8 +22,10 @@ def select(
     k: int,
     mode: Mode = "top",
     generator: torch.Generator | None = None,
+    shard: Shard = WHOLE,
 ) -> Int[Tensor, "k"]:
-    """At most `k` rows of a score above 0, ascending.
+    """At most `k` rows of a score above 0, ascending; of the rows of a `shard` those that are among
+    the `k` of all.
 
     Without replacement one draws by the largest log(score) + Gumbel noise (Kool et al. 2019),
     which is as if rows were drawn one after the other, each in proportion to its score among
@@ -38,7 +42,7 @@ def select(
     if mode == "multinomial":
         u = torch.rand(len(rows), generator=generator, dtype=torch.float64, device=score.device)
         key = key.log() - (-u.log()).log()
-    if k >= len(rows):
+    if k >= shard.total(len(rows)):
         return rows
-    taken = key.argsort(descending=True, stable=True)[: max(k, 0)]
+    taken = shard.lowest(-key, k)
     return rows.index_select(0, taken).sort().values

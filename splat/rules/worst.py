@@ -41,14 +41,18 @@ def parents(
 ) -> Int[Tensor, "p"]:
     """Rows that grow: as many as are doomed, in proportion to opacity, and a share of those whose
     error lies above, in proportion to it, as far as there is room."""
-    cloud, dead = step.model.cloud, int(doomed.sum())
-    most = room(len(cloud), dead, cap)
+    cloud, shard = step.model.cloud, step.model.cloud.shard
+    dead = shard.total(int(doomed.sum()))
+    most = room(shard.total(len(cloud)), dead, cap)
     opacity = cloud["opacity_logit"].detach().sigmoid() * cloud.statistic(SEEN)
     generator = step.generator("replace")
-    replaced = select(opacity.where(~doomed, 0), min(dead, most), "multinomial", generator)
+    score = opacity.where(~doomed, 0)
+    replaced = select(score, min(dead, most), "multinomial", generator, shard)
     error = cloud.statistic(WORST)
     candidates = (error > above) & ~doomed
-    more = min(math.ceil(share * int(candidates.sum())), most - len(replaced))
+    wanted = math.ceil(share * shard.total(int(candidates.sum())))
+    more = min(wanted, most - shard.total(len(replaced)))
     candidates.index_fill_(0, replaced, False)
-    grown = select(error.where(candidates, 0), more, "multinomial", step.generator("grow"))
+    generator = step.generator("grow")
+    grown = select(error.where(candidates, 0), more, "multinomial", generator, shard)
     return torch.cat([replaced, grown]).sort().values

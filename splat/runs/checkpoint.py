@@ -49,13 +49,48 @@ UNCHANGED = 1
 read."""
 
 State = Mapping[str, Any]
+_CLOUD = "_extra_state"
+"""Key of the cloud in the state of a model."""
 _MOST_PARTS = 1 << 20
 """Parts, within one another, that a state may have."""
 
 
 def save(run: Run, path: Path) -> None:
     """Write the state of a run; what stood at `path` stays until the new file is complete."""
-    write(state_of(run), path)
+    write(whole_state_of(run), path)
+
+
+def whole_state_of(run: Run) -> dict[str, Any]:
+    """The state of a run with the rows of all processes, which all must ask for where these share
+    them out; only the first one has them then."""
+    state, shard = state_of(run), run.model.cloud.shard
+    if not shard.whole:
+        model = state["model"]
+        state["model"] = {**model, _CLOUD: shard.state(model[_CLOUD])}
+        state["shares"] = shard.counts
+    return state
+
+
+def share(state: State, rank: int, count: int) -> State:
+    """The part of a state that one of `count` processes has which share the rows out: those that it
+    had where there were as many, else every so many of them."""
+    shares: list[int] = list(state.get("shares", ()))
+    if len(shares) == count:
+        part = slice(sum(shares[:rank]), sum(shares[: rank + 1]))
+    else:
+        part = slice(rank, None, count)
+
+    def own(values: Any) -> Any:
+        return values[part].clone() if isinstance(values, Tensor) else values
+
+    cloud = state["model"][_CLOUD]
+    columns = {
+        name: {key: own(value) for key, value in column.items()}
+        for name, column in cloud["columns"].items()
+    }
+    statistics = {name: own(values) for name, values in cloud["statistics"].items()}
+    cloud = {**cloud, "columns": columns, "statistics": statistics}
+    return {**state, "model": {**state["model"], _CLOUD: cloud}}
 
 
 def state_of(run: Run) -> dict[str, Any]:
@@ -198,9 +233,15 @@ def _check_run(state: Record) -> None:
         modules.record(name).record("module"), modules.record(name).record("optimizer")
     if not fits(state.get("commands") or [], list[tuple[int, str, float]]):
         raise Broken("has changes that are none; expected steps, names and numbers")
-    cloud = state.record("model").record("_extra_state")
+    cloud = state.record("model").record(_CLOUD)
     check_saved(cloud)
     check_shapes({name: column["values"] for name, column in cloud["columns"].items()})
+    rows = len(next(iter(cloud["columns"].values()))["values"])
+    shares = state.get("shares")
+    if shares is not None and not (
+        fits(shares, list[int]) and min(shares, default=0) >= 0 and sum(shares) == rows
+    ):
+        raise Broken(f"has shares of processes that do not add up to its {rows:,} rows")
 
 
 def restore(run: Run, state: State) -> None:
@@ -282,7 +323,7 @@ def drawing(state: State) -> Drawing | None:
 
 def rows(state: State) -> dict[str, Tensor]:
     """The columns of the model's cloud."""
-    columns = state["model"]["_extra_state"]["columns"]
+    columns = state["model"][_CLOUD]["columns"]
     return {name: column["values"] for name, column in columns.items()}
 
 

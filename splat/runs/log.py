@@ -89,7 +89,7 @@ class Log:
         self._run = run
         return {
             "step": run.step,
-            "gaussians": len(run.model.cloud),
+            "gaussians": run.rows,
             "seconds": round(self.seconds, 3),
         }
 
@@ -106,7 +106,7 @@ class Log:
             self._told = sum(command.step < self._step for command in run.commands)
         for command in run.commands[self._told :]:
             # Rows as they were then: edits of the step in between came later.
-            rows = len(run.model.cloud) if command.step == run.step else change.before
+            rows = run.rows if command.step == run.step else change.before
             self.write({**self.head(run), "gaussians": rows, **line_of(command)})
         self._told = len(run.commands)
 

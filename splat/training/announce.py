@@ -31,7 +31,7 @@ def announce(job: Job) -> None:
         say("          %s", smaller)
     cap = f", at most {run.strategy.cap:,}" if run.strategy.cap else ""
     method = recipe.shown(job.strategy)
-    say("method    %s, from %s %s%s", method, f"{len(run.model.cloud):,}", run.model.unit, cap)
+    say("method    %s, from %s %s%s", method, f"{run.rows:,}", run.model.unit, cap)
     if never := never_done(job.strategy, run.strategy, run.steps):
         say("          in %s steps it never comes to: %s", f"{run.steps:,}", ", ".join(never))
     left = job.plan.seconds * (1 - run.step / run.steps)
@@ -57,6 +57,9 @@ def announce(job: Job) -> None:
     )
     if run.at_once > 1:
         say("parallel  %s", _parallel(run))
+    if counts := run.model.cloud.shard.counts:
+        most = f"{max(counts):,} {run.model.unit}"
+        say("shard     each process holds at most %s, which go to where they are drawn", most)
     if run.script:
         to_come = sum(run.step <= command.step < run.steps for command in run.script)
         say("replay    %s of %s changes are to come", f"{to_come:,}", f"{len(run.script):,}")

@@ -47,7 +47,7 @@ class Board(ABC):
         }
         if run.step % LOG_EVERY == 0:
             numbers |= {f"loss/{name}": float(loss.detach()) for name, loss in losses.items()}
-            numbers |= {"psnr/training_view": view_psnr(step), "gaussians": len(run.model.cloud)}
+            numbers |= {"psnr/training_view": view_psnr(step), "gaussians": run.rows}
         if numbers:
             self.tell(numbers, run)
 

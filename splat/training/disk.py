@@ -40,7 +40,7 @@ class DiskPlan:
         """The plan of a run in a folder, with as many rows as it may have."""
         state = checkpoint.state_of(run)
         rows = len(run.model.cloud)
-        most = max(rows, run.strategy.cap)
+        most = max(run.rows, run.strategy.cap)
         of_rows = _bytes(state["model"])
         there = checkpoint.checkpoints_in(folder.checkpoints)
         return cls(

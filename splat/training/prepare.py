@@ -21,7 +21,7 @@ from splat.export.retrain import Pictures
 from splat.kernels import NEAR
 from splat.loop import Run
 from splat.options import PLANES, Options
-from splat.parallel import ALONE, Ranks
+from splat.parallel import ALONE, Ranks, Sharded
 from splat.photos import resolution
 from splat.photos.disk_cache import Shelf
 from splat.photos.loader import Loader
@@ -43,7 +43,8 @@ from splat.system import machine
 from splat.system.colours import rgb
 from splat.training.decide import ASKED, Decided, Decision, decide_options
 from splat.training.sensor_choice import sensor_of
-from splat.types import Batch, Drawing, Frame, Needs, SceneData, View
+from splat.training.sharing import check_sharded, share_rows
+from splat.types import Batch, Drawing, Frame, Needs, Renderer, SceneData, View
 
 SH_EVERY = 1000
 """Steps after which one more band of harmonics is switched on, in a published run (3DGS)."""
@@ -129,6 +130,10 @@ def prepare(
     options, device = decided.options, decided.device
     assert options.threads is not None and options.steps is not None
     kernels.set_threads(options.threads)
+    shared_out = options.shard and not ranks.alone
+    if shared_out:
+        check_sharded(strategy, options)
+        state = None if state is None else checkpoint.share(state, ranks.rank, ranks.count)
     if state is not None and _each_alone(state):
         scene = replace(scene, train=tuple(map(_alone, scene.train)))
     steps = ranks.steps_of(options.steps)
@@ -152,6 +157,8 @@ def prepare(
             rows = ranks.agreed(
                 lambda: initial_rows(scene, photos, fitted, options, known_frame, device)
             )
+        if shared_out:
+            rows = {name: values[ranks.rank :: ranks.count] for name, values in rows.items()}
         drawing = Drawing(options.antialiased, None if options.near == NEAR else options.near)
     else:
         rows = checkpoint.rows(state)
@@ -170,16 +177,20 @@ def prepare(
             raise error
     if state is not None:
         checkpoint.restore(run, state)
+    if isinstance(shard := run.model.cloud.shard, Sharded):
+        shard.begin(run.model.cloud)
+        run.model.cloud.began = run.rows if state is None else run.model.cloud.began
     if options.replay is not None:
         run.script = read_script(options.replay)
         after_changes(run.strategy, (command for command in run.script if command.step >= run.step))
     draws = run.model.draws
-    start, cap = draws * len(run.model.cloud), draws * run.strategy.cap
+    start, cap = draws * run.rows, draws * run.strategy.cap
     pace = predict.remembered_pace(device) if pace is None else pace
     plan = predict.predict(
         scene.train, replace(options, steps=steps), device, start, cap, photos.sizes, pace,
         held_out=scene.test, libraries=held,
         refined=refined_steps(steps) if run.model.left_out and run.model.motion() is None else 0,
+        sharing=ranks.count if shared_out else 1,
     )  # fmt: skip
     return Job(
         scene,
@@ -386,17 +397,22 @@ def _run(
             " for each camera; leave it out, and give the file its own training: splat export"
             " --refine"
         )
+    if options.shard and not ranks.alone:
+        share_rows(model, ranks)
     objectives: dict[str, Objective] = {"photometric": Photometric(options.ssim_weight)}
     objectives |= terms
     objectives |= sensor.objectives()
+
+    def drawn_by(drawing: Drawing) -> Renderer:
+        render = drawing_as(drawing, frame, device, renderer=options.renderer)
+        return model.cloud.shard.drawn_by(model.drawn_by(render))
+
     return Run(
         model=model,
         strategy=strategy,
         objectives=objectives,
-        render=model.drawn_by(drawing_as(drawing, frame, device, renderer=options.renderer)),
-        plain=None
-        if drawing.near is None
-        else model.drawn_by(drawing_as(drawing.plain, frame, device, renderer=options.renderer)),
+        render=drawn_by(drawing),
+        plain=None if drawing.near is None else drawn_by(drawing.plain),
         batches=photos,
         views=photos.cameras,
         photos=photos.batch_at,

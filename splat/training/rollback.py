@@ -62,7 +62,7 @@ def roll_back(
     folder.
     """
     run = job.run
-    if not why.by_all:
+    if not (why.by_all and run.model.cloud.shard.whole):
         raise why
     path, state = _good_state(job, keeper)
     if run.rolled_back:

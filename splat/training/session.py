@@ -82,6 +82,11 @@ def run_to_end(
                 return log.seconds if log is not None else time.monotonic() - start - run.waited
 
 
+def _keeps(run: Run) -> bool:
+    """Whether this process has a part in checkpoints: the first one, or all that share rows out."""
+    return run.ranks.first or not run.model.cloud.shard.whole
+
+
 @dataclass(frozen=True)
 class _Keeping:
     """What keeps a run in a folder."""
@@ -95,7 +100,7 @@ class _Keeping:
 def _kept(run: Run, folder: Folder, watching: Watching) -> Iterator[_Keeping]:
     """Within, a run leaves a checkpoint where a signal stops it or another process is gone."""
     keeper = Checkpoints(folder.checkpoints, watching.checkpoint_every, watching.keep)
-    save = keeper.save if run.ranks.first else keeper.path
+    save = keeper.save if _keeps(run) else keeper.path
     with stoppable(save, silent=not run.ranks.alone) as stop:
         if not run.ranks.alone:
             run.ranks.asking = lambda: stop.number
@@ -132,7 +137,8 @@ def _trained(
         looks = _measured(job, watching, folder, log)
         kept: list[Watcher] = []
         if keeping is not None:
-            kept = [keeping.stop] if log is None else [log, keeping.keeper, keeping.stop]
+            kept = [keeping.keeper, keeping.stop] if _keeps(run) else [keeping.stop]
+            kept = kept if log is None else [log, *kept]
             if viewer is not None:
                 viewer.stopping = lambda: keeping.stop.asked
                 viewer.saving = keeping.keeper.save
@@ -167,12 +173,26 @@ def _surviving(run: Run, keeper: Checkpoints, folder: Folder) -> Iterator[None]:
     except Lost as lost:
         if not folder.config.is_file():
             raise  # another machine's disk, where the run is not kept
+        if not run.model.cloud.shard.whole:
+            raise _shares_lost(run, keeper, folder) from lost
         path = keeper.save(run)
         raise Lost(
             f"step {run.step:,} was the last that all {run.at_once} processes finished, one is"
             f" gone; {path.name} holds it: go on with `torchrun --nproc-per-node {run.at_once} -m"
             f" splat resume {folder.path}`"
         ) from lost
+
+
+def _shares_lost(run: Run, keeper: Checkpoints, folder: Folder) -> Lost:
+    """The error of a run of which a process is gone with the rows that it had."""
+    again = f"`torchrun --nproc-per-node {run.ranks.count} -m splat resume {folder.path}`"
+    kept = "there is no checkpoint yet, begin it anew"
+    if keeper.last is not None:
+        kept = f"go on from {keeper.last.name} with {again}"
+    return Lost(
+        f"one of the {run.ranks.count} processes of the run is gone after step {run.step:,}, and"
+        f" its share of the rows with it; {kept}"
+    )
 
 
 @contextmanager
@@ -248,9 +268,11 @@ def _limited(job: Job, log: Log | None, start: float) -> list[Watcher]:
 
 
 def _looked_at(job: Job) -> Iterator[Batch]:
-    """The views that this process measures."""
+    """The views that this process measures; others that share rows out may have more of them."""
     if job.held_out is not None:
-        return job.own_batches()
-    indices: Sequence[int] = even_views(job.photos.cameras, TRAINED_VIEWS)
-    own = job.run.ranks.shared(indices)
-    return (job.photos.batch(i) for i in own)
+        yield from job.own_batches()
+    else:
+        indices: Sequence[int] = even_views(job.photos.cameras, TRAINED_VIEWS)
+        for index in job.run.ranks.shared(indices):
+            yield job.photos.batch(index)
+    job.run.model.cloud.shard.attend(job.run.model)

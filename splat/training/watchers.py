@@ -90,7 +90,9 @@ class Checkpoints:
 
     def __call__(self, run: Run, step: Step, losses: Losses, change: Change) -> None:
         del step, losses, change
-        if self._due(run) or run.step % self._every == 0 or run.over:
+        # Of several processes that all have a part in it the first one says when it is time.
+        time_is_up = self._due(run) and run.ranks.first
+        if run.model.cloud.shard.total(time_is_up) or run.step % self._every == 0 or run.over:
             self.save(run)
 
     def _due(self, run: Run) -> bool:
@@ -109,13 +111,22 @@ class Checkpoints:
         return checkpoint.path_of(self.folder, run.step * run.at_once)
 
     def save(self, run: Run) -> Path:
-        """Write a checkpoint; Diverged where anything in it is broken: every file here is good."""
-        path = self.path(run)
-        if broken := what_is_broken(run):
+        """Write a checkpoint; Diverged where anything in it is broken: every file here is good.
+
+        Where processes share the rows out, all of them are to ask for it, and the first one writes.
+        """
+        path, broken = self.path(run), what_is_broken(run)
+        if not run.model.cloud.shard.whole:
+            broken = [text for each in run.ranks.each(broken) for text in each]
+        if broken:
             text = f"step {run.step:,}: {'; '.join(broken)}"
             raise Diverged(text, self.last, by_all=run.ranks.alone)
         start = time.monotonic()
-        self._written(run, path)
+        state = checkpoint.whole_state_of(run)
+        if not run.ranks.first and not run.model.cloud.shard.whole:
+            self.last = path
+            return path
+        self._written(run, state, path)
         for later in self._files(beyond=path):  # of steps that the run went back before
             later.unlink(missing_ok=True)
         self.last = path
@@ -124,10 +135,10 @@ class Checkpoints:
         self._pause = max(CHECKPOINT_SECONDS, (self._since - start) / CHECKPOINT_SHARE)
         return path
 
-    def _written(self, run: Run, path: Path) -> None:
+    def _written(self, run: Run, state: checkpoint.State, path: Path) -> None:
         """Write a checkpoint; where the disk is full older ones make room for it."""
         try:
-            checkpoint.save(run, path)
+            checkpoint.write(state, path)
         except DiskFull as full:
             needed = (self.last, self.to_roll_back_to(run.at_once))
             older = [old for old in self._files() if old not in needed]
@@ -136,7 +147,7 @@ class Checkpoints:
             _log.warning("warning: %s; older checkpoints of this run make room", full)
             for old in older:
                 old.unlink(missing_ok=True)
-            checkpoint.save(run, path)
+            checkpoint.write(state, path)
 
     def to_roll_back_to(self, at_once: int) -> Path | None:
         """The checkpoint that steps since then can be repeated from, whatever the clock; None: the
@@ -247,7 +258,7 @@ class Bar:
 
     def _seconds_left(self, run: Run) -> float:
         elapsed = time.monotonic() - self._start - run.waited
-        return self._left.at(run.step, len(run.model.cloud), elapsed)
+        return self._left.at(run.step, run.rows, elapsed)
 
     def _line(self, run: Run, step: Step, losses: Losses) -> str:
         pace = (time.monotonic() - self._start) / max(1, run.step - self._first)
@@ -260,7 +271,7 @@ class Bar:
 
 def _state(run: Run, step: Step, losses: Losses) -> str:
     loss = sum(float(value.detach()) for value in losses.values())
-    return f"loss {loss:.4f}, {view_psnr(step):.2f} dB, {len(run.model.cloud):,} {run.model.unit}"
+    return f"loss {loss:.4f}, {view_psnr(step):.2f} dB, {run.rows:,} {run.model.unit}"
 
 
 def broken_losses(losses: Losses) -> list[str]:

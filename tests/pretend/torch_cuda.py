@@ -174,6 +174,18 @@ def _gloo_for_nccl() -> None:
             part.copy_(each)
         return Done()
 
+    exchange = dist.all_to_all_single
+
+    def exchanged(
+        taken: Any, given: Any, received: Any, sent: Any, group: Any = None, async_op: bool = False
+    ) -> Any:
+        if not given.is_cuda:
+            return exchange(taken, given, received, sent, group=group, async_op=async_op)
+        there = taken.cpu()
+        exchange(there, given.cpu(), received, sent, group=group)
+        taken.copy_(there)
+        return Done()
+
     def refusing(send: Any, at: int) -> Any:
         def sent(*given: Any, **more: Any) -> Any:
             _OfTheCpu(io.BytesIO()).dump(given[at])
@@ -182,6 +194,7 @@ def _gloo_for_nccl() -> None:
         return sent
 
     own.init_process_group, own.all_reduce, own.all_gather = with_gloo, reduced, gathered
+    own.all_to_all_single = exchanged
     own.broadcast_object_list = refusing(dist.broadcast_object_list, 0)
     own.all_gather_object = refusing(dist.all_gather_object, 1)
 

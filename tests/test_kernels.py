@@ -139,9 +139,10 @@ CASES = [
     ("opaque", 700, 3, (40, 40), True),
     ("near", 300, 3, (61, 45), False),
 ]
-FLOAT = {"long needles": 3e-5, "near": 1e-4}
+FLOAT = {"long needles": 3e-5, "near": 1e-4, "subpixel": 1.2e-5}
 """Tolerance in float32 where it is not 1e-5: needles 60 pixels long and half of one wide, and
-Gaussians at a few near-plane distances, magnify the rounding of their own inputs."""
+Gaussians at a few near-plane distances, magnify the rounding of their own inputs. Of those below a
+pixel AVX2 compiled by Clang comes to 1.004e-5."""
 BUILDS = [("f64", torch.float64), *((isa, torch.float32) for isa in kernels.isas())]
 
 

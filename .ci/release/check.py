@@ -158,7 +158,7 @@ def _installed(wheel: Path, work: Path, whole: list[int]) -> dict[str, str]:
     said = _ran([inside, "-c", "import splat.kernels as k; print(*k.isas())"], bare, venv)
     found["imported"] = f"yes: {said.strip()}"
     # Not by `python -m`, which would take `splat` from the folder where it is called.
-    words = [venv / "bin" / "pytest", "-q", "-p", "no:cacheprovider", *SAMPLE]
+    words = [venv / "bin" / "pytest", "-q", "-o", f"cache_dir={venv / 'pytest'}", *SAMPLE]
     said = _ran(words, bare, ROOT)
     found["tests"] = f"yes: {said.strip().splitlines()[-1]}"
     words = [inside, "-m", "splat", "demo", *TRAINED.split(), "--out", str(venv / "run")]

@@ -35,11 +35,9 @@ _CSS = """.md-typeset table:not([class]) td:first-child code { white-space: nowr
 @media (max-width: 44rem) {
   .md-typeset table:not([class]) td, .md-typeset table:not([class]) th {
     min-width: 0; padding: .6em .7em; }
-  .md-typeset table:not([class]) td:first-child code {
-    white-space: normal; overflow-wrap: anywhere; }
 }
 """
-"""Names of options stay in one piece where there is room; wide tables scroll on a phone."""
+"""Names of options stay in one piece; wide tables scroll on a phone, and are narrower there."""
 
 
 def on_config(config: Any) -> Any:

@@ -29,6 +29,9 @@ class Shard:
     whole: bool = True
     """Whether there are no rows elsewhere."""
 
+    def __repr__(self) -> str:
+        return "WHOLE" if self.whole else type(self).__name__
+
     def rows(self, own: int) -> int:
         """Rows of all processes after the last step, of which `own` are here."""
         return own

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     cameras = [] if asked.cameras is None else views_of(asked.source, asked.cameras)
     batches = [Batch(opened.placed(camera), nothing) for camera in cameras]
     settings = asked.settings.for_views() if cameras else asked.settings
-    gaussians, dropped = _fitted(asked, opened, batches, settings)
+    gaussians, weights, dropped = _fitted(asked, opened, batches, settings)
     receipt = export(
         gaussians,
         opened.frame,
@@ -62,6 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         dropped=(*opened.left_out, *dropped),
         cameras=cameras,
         refine=level_training(asked.level_steps, asked.file, len(gaussians), cameras, opened),
+        weights=weights,
     )
     print(json.dumps(asdict(receipt), indent=1) if asked.json else receipt.text())
     return 0
@@ -81,17 +82,19 @@ def _sequence(asked: Convert, opened: Opened) -> int:
 
 def _fitted(
     asked: Convert, opened: Opened, batches: Sequence[Batch], settings: Settings
-) -> tuple[Gaussians, tuple[str, ...]]:
-    """The Gaussians to write, with the bands asked for and harmonics fitted to the views, and what
-    was dropped."""
-    gaussians = opened.gaussians
+) -> tuple[Gaussians, torch.Tensor | None, tuple[str, ...]]:
+    """The Gaussians to write, with the bands asked for and harmonics fitted to the views, how much
+    of each these see, and what was dropped."""
+    gaussians, weights = opened.gaussians, None
     whole, suffix = gaussians.sh_degree or 0, formats.suffix_of(asked.file)
     degree = min(whole if asked.sh_degree is None else asked.sh_degree, formats.most_degree(suffix))
     if batches:
         search = file_search(opened, batches, photos=False)
         gaussians = search.final(Variant(suffix, settings, degree), len(gaussians))
+        weights = search.sight.seen
         how = "those that stay took over what they drew"
     else:
         gaussians = replace(gaussians, sh_degree=min(degree, whole))
         how = "cut off"
-    return gaussians, (f"harmonics beyond degree {degree}, {how}",) if degree < whole else ()
+    lost = (f"harmonics beyond degree {degree}, {how}",) if degree < whole else ()
+    return gaussians, weights, lost

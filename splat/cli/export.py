@@ -27,12 +27,14 @@ from splat.cli.opened import (
     trained_from,
 )
 from splat.core.model import Model
+from splat.export.bits import dealt_bits
 from splat.export.chart import rate_chart
-from splat.export.choice import choose, trials_table, trim, variants
+from splat.export.choice import ROUNDINGS, choose, trials_table, trim, variants
 from splat.export.receipt import Receipt, export
 from splat.export.retrain import retrain
-from splat.export.search import PALETTED, Search, Variant
-from splat.export.view_weights import view_weights
+from splat.export.search import PALETTED, Search, Tried, Variant
+from splat.export.smallest import smallest
+from splat.export.view_weights import ViewWeights, view_weights
 from splat.formats.settings import Settings
 from splat.options.parse import parsed
 from splat.options.verbs import check_free
@@ -69,6 +71,8 @@ class _Part:
     out: Path
     settings: Settings
     dropped: tuple[str, ...] = ()
+    weights: torch.Tensor | None = None
+    """How much of each row views see."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -178,11 +182,13 @@ def _exported(
         finished_for = read_config(place.config).options.finish_for
         photos = seen.photos is not None
         search = file_search(opened, seen.training, photos=photos, finished_for=finished_for)
-        if asked.target:
+        if asked.refine and loss_most is not None and size_most is None:
+            part = _smallest(asked, search, suffixes, loss_most, opened, seen)
+        elif asked.target:
             part = _chosen(asked, search, suffixes, size_most, loss_most)
         else:
             part = _asked(asked, search)
-    if asked.refine:
+    if asked.refine and (loss_most is None or size_most is not None):
         part = _refined(part, opened, seen, asked.refine, size_most)
     return export(
         part.gaussians,
@@ -205,6 +211,7 @@ def _exported(
             opened,
         ),
         fit=opened.fit,
+        weights=part.weights,
     )
 
 
@@ -259,18 +266,60 @@ def _chosen(
     loss_most: float | None,
 ) -> _Part:
     """The rows and the variant that meet a size or a loss."""
-    ways = variants(suffixes, search.gaussians.sh_degree or 0, asked.settings)
-    best = choose(search, ways, size_most, loss_most)
+    best = choose(search, _ways(asked, search, suffixes), size_most, loss_most)
+    out = _said(asked, search, best)
+    part = search.final(best.variant, best.gaussians)
+    return _Part(
+        part,
+        out,
+        best.variant.settings,
+        _reduced(search.gaussians, part),
+        search.sight_of(best.gaussians).seen,
+    )
+
+
+def _smallest(
+    asked: Export,
+    search: Search,
+    suffixes: Sequence[str],
+    loss_most: float,
+    opened: Opened,
+    seen: _Seen,
+) -> _Part:
+    """As few rows as meet a loss once they are trained."""
+
+    def refined(rows: Gaussians, sight: ViewWeights, variant: Variant) -> Gaussians:
+        part = _Part(rows, Path(f"x{variant.suffix}"), variant.settings, weights=sight.seen)
+        return _trained(part, opened, seen, asked.refine)
+
+    small = smallest(search, suffixes, asked.settings, loss_most, refined)
+    out = _said(asked, search, small.tried)
+    return _Part(
+        small.gaussians,
+        out,
+        small.tried.variant.settings,
+        _reduced(search.gaussians, small.gaussians),
+        small.sight.seen,
+    )
+
+
+def _ways(asked: Export, search: Search, suffixes: Sequence[str]) -> list[Variant]:
+    """Ways to write a set; the bits of a .sog by what the views see of its rounding."""
+    bits = dealt_bits(search, ROUNDINGS) if set(PALETTED) & set(suffixes) else []
+    return variants(suffixes, search.gaussians.sh_degree or 0, asked.settings, bits)
+
+
+def _said(asked: Export, search: Search, best: Tried) -> Path:
+    """Say what was tried, and where the file will be."""
     if asked.plot is not None:
         rate_chart(search, best, asked.plot)
     if not asked.quiet and not asked.json:
         print(trials_table(search, best))
-    out = asked.out
-    if asked.formats:
-        out = _with_end(out, best.variant.suffix)
-        check_free(out, asked.overwrite)
-    part = search.final(best.variant, best.gaussians)
-    return _Part(part, out, best.variant.settings, _reduced(search.gaussians, part))
+    if not asked.formats:
+        return asked.out
+    out = _with_end(asked.out, best.variant.suffix)
+    check_free(out, asked.overwrite)
+    return out
 
 
 def _asked(asked: Export, search: Search) -> _Part:
@@ -281,16 +330,33 @@ def _asked(asked: Export, search: Search) -> _Part:
     count = max(1, round((asked.keep or 1) * len(search.gaussians)))
     settings = asked.settings.for_views()
     part = search.final(Variant(suffix, settings, wanted), count)
-    return _Part(part, asked.out, settings, _reduced(search.gaussians, part))
+    reduced = _reduced(search.gaussians, part)
+    return _Part(part, asked.out, settings, reduced, search.sight_of(count).seen)
 
 
 def _refined(part: _Part, opened: Opened, seen: _Seen, steps: int, size_most: int | None) -> _Part:
     """The rows, fine-tuned, and trimmed to the size of the file."""
+    gaussians = _trained(part, opened, seen, steps)
+    weights, dropped = part.weights, part.dropped
+    if size_most is not None:
+        looked = view_weights(gaussians, opened.render, seen.training, opened.background)
+        rows = trim(
+            gaussians, looked, size_most, part.out, opened.frame, opened.drawing, part.settings
+        )
+        gone = len(gaussians) - len(rows)
+        gaussians, weights = gaussians.take(rows), looked.take(rows).seen
+        if gone:
+            dropped = (*dropped, f"{gone:,} Gaussians more, to stay within the size")
+    return replace(part, gaussians=gaussians, dropped=dropped, weights=weights)
+
+
+def _trained(part: _Part, opened: Opened, seen: _Seen, steps: int) -> Gaussians:
+    """The rows, fine-tuned as the file will have them."""
     if seen.photos is None:
         raise ValueError(
             "--refine trains on the photos, which cannot be read; leave it out, or put them back"
         )
-    gaussians = retrain(
+    return retrain(
         part.gaussians,
         opened.frame,
         seen.photos,
@@ -300,17 +366,8 @@ def _refined(part: _Part, opened: Opened, seen: _Seen, steps: int, size_most: in
         suffix=formats.suffix_of(part.out),
         settings=part.settings,
         steps=steps,
+        weights=part.weights,
     )
-    dropped = part.dropped
-    if size_most is not None:
-        looked = view_weights(gaussians, opened.render, seen.training, opened.background)
-        whole = len(gaussians)
-        gaussians = trim(
-            gaussians, looked, size_most, part.out, opened.frame, opened.drawing, part.settings
-        )
-        if gone := whole - len(gaussians):
-            dropped = (*dropped, f"{gone:,} Gaussians more, to stay within the size")
-    return replace(part, gaussians=gaussians, dropped=dropped)
 
 
 def _reduced(whole: Gaussians, part: Gaussians) -> tuple[str, ...]:

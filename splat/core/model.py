@@ -477,7 +477,7 @@ class Explicit(Model):
     def drawn_by(self, render: Renderer) -> Renderer:
         return OffloadRenderer(render) if self.cloud.kept_away else render
 
-    def order_rows(self) -> Int[Tensor, "n"]:
+    def order_rows(self) -> Int[Tensor, "n"] | None:
         order = morton_order(self.cloud["mean"].detach())
         self.cloud.reorder(order)
         return order

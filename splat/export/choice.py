@@ -12,7 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from jaxtyping import Int
+from torch import Tensor
+
 from splat import formats
+from splat.export.bits import Bits
 from splat.export.prediction import SAMPLED, Prediction
 from splat.export.search import LEAST_KEPT, PALETTED, Search, Tried, Variant
 from splat.export.view_weights import ViewWeights
@@ -24,14 +28,21 @@ SH_BITS = ((8, 8), (6, 5), (5, 4), (4, 3))
 """Bits of harmonics in an .spz that are tried: of the first band, of the others."""
 PALETTES = (0, 4096, 1024, 256)
 """Rows of the palette of harmonics in a .sog that are tried; 0: by the number of Gaussians."""
+SMALL_PALETTE = 1024
+"""Rows of the palette at most where all else has few bits; those that nobody takes are gone."""
+ROUNDINGS = (0.03, 0.12)
+"""dB that the rounding of a .sog may lose by itself where its bits are chosen."""
 _LARGE = 4 * SAMPLED
 """Rows from which files are predicted."""
 _WRITTEN = 3
 """Files that are written at most, then."""
 
 
-def variants(suffixes: Sequence[str], degree: int, settings: Settings) -> list[Variant]:
-    """Ways to write a set of so many bands in these formats."""
+def variants(
+    suffixes: Sequence[str], degree: int, settings: Settings, bits: Sequence[Bits] = ()
+) -> list[Variant]:
+    """Ways to write a set of so many bands in these formats; `bits`: those of a .sog that are
+    tried besides codebooks."""
     ways = []
     for suffix in suffixes:
         most = min(degree, formats.most_degree(suffix))
@@ -43,6 +54,13 @@ def variants(suffixes: Sequence[str], degree: int, settings: Settings) -> list[V
                 choices = [replace(settings, spz_sh_bits=bits) for bits in SH_BITS]
             if suffix in PALETTED and bands_kept and not settings.sog_palette:
                 choices = [replace(settings, sog_palette=rows) for rows in PALETTES]
+            if suffix in PALETTED and not settings.sog_bits:
+                small = [settings.sog_palette or SMALL_PALETTE] if bands_kept else [0]
+                choices += [
+                    replace(settings, sog_palette=rows, sog_bits=each)
+                    for each in bits
+                    for rows in small
+                ]
             ways += [Variant(suffix, choice, bands_kept) for choice in choices]
     return ways
 
@@ -121,21 +139,18 @@ def trim(
     frame: Frame,
     drawing: Drawing,
     settings: Settings,
-) -> Gaussians:
+) -> Int[Tensor, "m"]:
     """As many of the most significant rows as fit into `most` bytes of a file named like `path`."""
     count = len(gaussians)
     with TemporaryDirectory() as folder:
         trial = Path(folder) / f"trial{formats.suffix_of(path)}"
         while count:
-            part = (
-                gaussians
-                if count == len(gaussians)
-                else gaussians.take(weights.most_significant(count))
-            )
-            formats.write(part, trial, frame, drawing, settings)
+            rows = weights.most_significant(count)
+            part, seen = gaussians.take(rows), weights.take(rows).seen
+            formats.write(part, trial, frame, drawing, settings, weights=seen)
             weight = trial.stat().st_size
             if weight <= most:
-                return part
+                return rows
             count = min(count - 1, int(0.995 * count * most / weight))
     raise ValueError(f"not one Gaussian fits into {size(most)}; allow more bytes")
 

@@ -92,11 +92,11 @@ class Prediction:
         part = self._search.on_grid(self._search.cut(variant.degree).take(rows), weights, variant)
         with TemporaryDirectory() as folder:
             path = Path(folder) / f"sample{variant.suffix}"
-            half = part.take(torch.arange(0, len(part), 2, device=part.means.device))
-            less = self._search.written(half, variant, path)
-            weight = self._search.written(part, variant, path)
+            every = torch.arange(0, len(part), 2, device=part.means.device)
+            less = self._search.written(part.take(every), weights.take(every), variant, path)
+            weight = self._search.written(part, weights, variant, path)
             again = self._search.read_back(variant, path)
-        each = max(1e-3, (weight - less) / max(1, len(part) - len(half)))
+        each = max(1e-3, (weight - less) / max(1, len(part) - len(every)))
         return _Sample(rows, kept, step, again, max(0.0, weight - each * len(part)), each)
 
     def _tried(self, variant: Variant, sample: _Sample, rounding: Sequence[float]) -> Tried:

@@ -36,12 +36,14 @@ class Quantisation:
         settings: Settings = Settings(),  # noqa: B008
         *,
         fitted_every: int = 1,
+        weights: Tensor | None = None,
     ) -> None:
         """Files end in `suffix` and lie in the frame of the input; `frame` is that of training.
 
         `start` is the number of steps done before the first one that is rounded. With
         `fitted_every` above 1 bounds and codebooks are made anew that seldom: for runs that are
-        not resumed and whose rows stay.
+        not resumed and whose rows stay. `weights` is how much of each row views see
+        (`formats.write`).
         """
         offered = [
             known_suffix
@@ -56,6 +58,7 @@ class Quantisation:
         self._suffix, self._frame, self._start = suffix, frame, start
         self._settings = settings.for_views()
         self._every = fitted_every
+        self._weights = weights
         self._fitted: Callable[[Gaussians], Gaussians] | None = None
 
     def __call__(self, gaussians: Gaussians, step: int) -> Gaussians:
@@ -89,7 +92,9 @@ class Quantisation:
         )
         in_input = gaussians_from_frame(plain, self._frame)
         if self._fitted is None or (step - self._start) % self._every == 0:
-            self._fitted = formats.quantiser(self._suffix, in_input, self._settings)
+            self._fitted = formats.quantiser(
+                self._suffix, in_input, self._settings, self._weights, self._fitted
+            )
         return gaussians_to_frame(self._fitted(in_input), self._frame)
 
     def drawn_by(self, render: Renderer, step: int) -> Renderer:

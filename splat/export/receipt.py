@@ -108,17 +108,19 @@ def export(
     cameras: Sequence[Camera] = (),
     refine: Refine | None = None,
     fit: HeldOutFitter | None = None,
+    weights: Float[Tensor, "n"] | None = None,
 ) -> Receipt:
     """Write a set trained in `frame`, read it back, and draw both in the cameras of `batches`.
 
     `photos` False: the batches' pixels are no truth to compare with. `whole` is what the file is
     compared with where the set is a part of it already, or stands for what a model makes for each
     camera, `dropped` what was taken away then. A page begins at the first of `cameras`, which are
-    in the frame of the input. `refine` is what levels of detail become (`formats.write`). `fit`
-    fits photos to the set before both are held against them, as where the run is measured.
+    in the frame of the input. `refine` is what levels of detail become, `weights` how much of each
+    row views see (`formats.write`). `fit` fits photos to the set before both are held against them,
+    as where the run is measured.
     """
     whole = gaussians if whole is None else whole
-    formats.write(gaussians, path, frame, drawing, settings, cameras, refine)
+    formats.write(gaussians, path, frame, drawing, settings, cameras, refine, weights)
     again = gaussians_to_frame(formats.read(path, settings), frame).to(render.device)
     trained = _fixed(whole) if isinstance(whole, Gaussians) else whole
     same_db, before, after = picture_psnrs(

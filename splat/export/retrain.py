@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Protocol
 
@@ -10,13 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splat.core.edit import Change
 from splat.core.frame import camera_to_frame, frame_of, gaussians_from_frame, gaussians_to_frame
 from splat.core.model import Explicit, Rates, columns_of
 from splat.core.objective import Photometric
-from splat.core.step import Step
 from splat.core.strategy import Fixed
-from splat.export.quantisation import Quantisation
+from splat.export.quantisation import FITTED_SELDOM, Quantisation
 from splat.formats.settings import Settings
 from splat.kernels import one_torch_thread
 from splat.loop import Run, train
@@ -26,7 +24,7 @@ from splat.render.quantised import AS_IT_IS
 from splat.scene import shrunk
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Needs, Renderer
 
-PACE = 0.3
+PACE = 1.0
 """Factor on training's learning rates; that of the means is twice what training ends with."""
 FITTED_EVERY = 50
 """Steps between fits of codebooks and bounds."""
@@ -110,18 +108,23 @@ def retrain(
     settings: Settings = Settings(),  # noqa: B008
     rates: Rates | None = None,
     seed: int = 0,
+    weights: Float[Tensor, "n"] | None = None,
 ) -> Gaussians:
     """The set, in `frame`, fine-tuned for so many steps: the same rows in the same order.
 
     Every step draws what would be read back from a file that ends in `suffix` (None: the set as it
-    is). `rates` None: those of a set that was trained already.
+    is), written with `weights`. `rates` None: those of a set that was trained already.
     """
     if gaussians.sh_degree is None:
         raise ValueError("Gaussians of plain colours cannot be trained; expected harmonics")
-    order = _Order()
+    quantised = None
+    if suffix is not None:
+        quantised = Quantisation(
+            suffix, frame, 0, settings, fitted_every=FITTED_EVERY, weights=weights
+        )
     # Training moves columns in place, and those of the caller stay.
     columns = {name: values.clone() for name, values in columns_of(gaussians).items()}
-    model = Explicit(columns, steps=steps, sh_every=0, rates=rates or _slow())
+    model = _Unmoved(columns, steps=steps, sh_every=0, rates=rates or _slow())
     run = Run(
         model=model,
         strategy=Fixed(),
@@ -135,30 +138,23 @@ def retrain(
         frame=frame,
         drawing=drawing,
         background=background,
-        watchers=(order,),
-        quantiser=AS_IT_IS
-        if suffix is None
-        else Quantisation(suffix, frame, 0, settings, fitted_every=FITTED_EVERY),
+        quantiser=quantised or AS_IT_IS,
     )
     with one_torch_thread():
         train(run)
-    return order.undone(model.bake())
+    trained = model.bake()
+    if quantised is None or suffix not in FITTED_SELDOM:
+        return trained
+    # The file is to share what was shared: a palette made anew would be another one.
+    drawn = quantised(trained, steps).colors
+    return replace(trained, colors=torch.cat([trained.colors[:, :1], drawn[:, 1:]], 1))
 
 
-class _Order:
-    """Keeps track of where training puts rows for the memory's sake."""
+class _Unmoved(Explicit):
+    """Gaussians that keep their places, which those who gave them go by."""
 
-    def __init__(self) -> None:
-        self._rows: Tensor | None = None
-
-    def __call__(self, run: Run, step: Step, losses: Mapping[str, Tensor], change: Change) -> None:
-        del step, losses, change
-        if run.order is not None:
-            self._rows = run.order if self._rows is None else self._rows[run.order]
-
-    def undone(self, gaussians: Gaussians) -> Gaussians:
-        """The rows as they came in."""
-        return gaussians if self._rows is None else gaussians.take(self._rows.argsort())
+    def order_rows(self) -> None:
+        """No order for the memory's sake: that of the run before is near enough."""
 
 
 class LevelTraining:

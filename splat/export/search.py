@@ -47,6 +47,8 @@ class Variant:
             text += " of {}/{} bits".format(*self.settings.sh_bits)
         if self.suffix in PALETTED and self.degree and self.settings.sog_palette:
             text += f", palette {self.settings.sog_palette:,}"
+        if self.suffix in PALETTED and self.settings.sog_bits:
+            text += ", {}/{}/{}/{}/{} bits".format(*self.settings.sog_bits)
         return text
 
 
@@ -112,10 +114,15 @@ class Search:
         gaussians = self.reduced(variant, count)
         if variant.suffix not in PALETTED or not variant.degree:
             return gaussians
-        rows = self.sight.most_significant(count)
-        weights = self.sight if count >= len(self.gaussians) else self.sight.take(rows)
-        drawn = formats.quantiser(variant.suffix, gaussians, variant.settings)(gaussians).colors
-        return compensated_constants(gaussians, weights, drawn)
+        weights = self.sight_of(count)
+        rounded = formats.quantiser(variant.suffix, gaussians, variant.settings, weights.seen)
+        return compensated_constants(gaussians, weights, rounded(gaussians).colors)
+
+    def sight_of(self, count: int) -> ViewWeights:
+        """What the most significant rows weigh."""
+        if count >= len(self.gaussians):
+            return self.sight
+        return self.sight.take(self.sight.most_significant(count))
 
     def within(self, variant: Variant, most: int, near: Tried | None = None) -> Tried | None:
         """As many rows as fit into `most` bytes; None where that would be next to nothing.
@@ -142,7 +149,7 @@ class Search:
                         break
             if fits != count:
                 weight = self._write(variant, fits, path) if fits else 0
-            return self._noted(variant, fits, weight, path) if fits else None
+            return self.noted(variant, fits, weight, path) if fits else None
 
     def losing(self, variant: Variant, most: float) -> Tried | None:
         """As few rows as lose at most `most` dB; None where all of them lose more."""
@@ -189,20 +196,21 @@ class Search:
     def _try(self, variant: Variant, count: int) -> Tried:
         with TemporaryDirectory() as folder:
             path = Path(folder) / f"trial{variant.suffix}"
-            return self._noted(variant, count, self._write(variant, count, path), path)
+            return self.noted(variant, count, self._write(variant, count, path), path)
 
     def _write(self, variant: Variant, count: int, path: Path) -> int:
-        return self.written(self.reduced(variant, count), variant, path)
+        return self.written(self.reduced(variant, count), self.sight_of(count), variant, path)
 
-    def written(self, part: Gaussians, variant: Variant, path: Path) -> int:
-        formats.write(part, path, self.frame, self.drawing, variant.settings)
+    def written(self, part: Gaussians, sight: ViewWeights, variant: Variant, path: Path) -> int:
+        formats.write(part, path, self.frame, self.drawing, variant.settings, weights=sight.seen)
         return path.stat().st_size
 
     def read_back(self, variant: Variant, path: Path) -> Gaussians:
         again = gaussians_to_frame(formats.read(path, variant.settings), self.frame)
         return again.to(self.render.device)
 
-    def _noted(self, variant: Variant, count: int, weight: int, path: Path) -> Tried:
+    def noted(self, variant: Variant, count: int, weight: int, path: Path) -> Tried:
+        """A file that was written on trial, read back and drawn."""
         seen = self._seen(self.read_back(variant, path))
         trial = Tried(variant, count, weight, seen, self.before - seen if self.photos else 0.0)
         self.tried.append(trial)

@@ -35,6 +35,11 @@ class ViewWeights:
         """The weights of some of the rows."""
         return ViewWeights(self.centres, self.masses[:, rows], self.score[rows])
 
+    @cached_property
+    def seen(self) -> Float[Tensor, "n"]:
+        """How much of each row the views see together."""
+        return self.masses.sum(0)
+
     def most_significant(self, count: int) -> Int[Tensor, "m"]:
         """The rows of the highest score, in their own order; of equal ones the last."""
         return self._order[len(self._order) - count :].sort().values

@@ -131,15 +131,17 @@ def write(
     settings: Settings = Settings(),  # noqa: B008
     cameras: Sequence[Camera] = (),
     refine: Refine | None = None,
+    weights: Tensor | None = None,
 ) -> None:
     """Write a set that was trained in `frame` (None: that of the input) in the format of `path`.
 
     `drawing` says how it is meant to be drawn (None: as any program draws), for viewers that can
-    follow; `cameras`, in the frame
-    of the input, where a page begins; `refine` what levels of detail are to become, where a format
-    has any. Features are not written, nor SH bands beyond `sh_degree`; rows with NaN or infinite
-    values are left out, with a warning. Raises ValueError where nothing is left to write, and where
-    the set moves and the format has no place for that.
+    follow; `cameras`, in the frame of the input, where a page begins; `refine` what levels of
+    detail are to become, where a format has any; `weights` how much of each row views see (None:
+    as much of all), where a format gives more room to what they see. Features are not written, nor
+    SH bands beyond `sh_degree`; rows with NaN or infinite values are left out, with a warning.
+    Raises ValueError where nothing is left to write, and where the set moves and the format has no
+    place for that.
     """
     from splat.core.frame import gaussians_from_frame
     from splat.types import Drawing
@@ -157,6 +159,8 @@ def write(
         more["cameras"] = cameras
     if has_levels(path.name):
         more["refine"] = refine
+    if getattr(module, "TAKES_WEIGHTS", False):
+        more["weights"] = weights
     if getattr(module, "TAKES_FRAME", False):
         more["frame"] = frame
     else:
@@ -222,16 +226,22 @@ def quantiser(
     suffix: str,
     gaussians: Gaussians,
     settings: Settings = Settings(),  # noqa: B008
+    weights: Tensor | None = None,
+    before: Callable[[Gaussians], Gaussians] | None = None,
 ) -> Callable[[Gaussians], Gaussians]:
     """The quantisation of a format: a function from a set to what would be read back, row by row.
 
-    Fitted to `gaussians` (bounds, codebooks); it takes sets of as many rows in the same order. A
-    format that names none loses nothing.
+    Fitted to `gaussians` (bounds, codebooks), with `weights` as for `write`; it takes sets of as
+    many rows in the same order. `before` is what this gave for them earlier: rows that share
+    something go on to. A format that names none loses nothing.
     """
     module = _format(Path(f"x{suffix}"), written=True)
     if not hasattr(module, "quantiser"):
         return lambda given: given
-    function: Callable[[Gaussians], Gaussians] = module.quantiser(gaussians, settings)
+    more: dict[str, Any] = {}
+    if getattr(module, "TAKES_WEIGHTS", False):
+        more = {"weights": weights, "before": before}
+    function: Callable[[Gaussians], Gaussians] = module.quantiser(gaussians, settings, **more)
     return function
 
 

@@ -35,6 +35,8 @@ _LOOKED = 4
 """Groups of entries that a vector looks at."""
 _ROUNDS = 5
 """Rounds of k-means."""
+_CHEAPER = 4
+"""Rounds in which labels become cheaper."""
 _PART = 1 << 14
 """Vectors that are handled at a time."""
 _PAIRS = 1 << 20
@@ -74,6 +76,18 @@ def nearest_level(
     return numbers.to(torch.uint8)
 
 
+def even_levels(values: Float[Tensor, "..."], step: float) -> Float[Tensor, "256"]:
+    """Ascending levels for values on the CPU: multiples of a step, the last one repeated.
+
+    For numbers that are coded by how often each occurs even steps are the best ones. The step is
+    larger where 256 levels would not reach from the least value to the greatest.
+    """
+    low, high = (float(bound) for bound in values.clamp(-_LARGEST, _LARGEST).aminmax())
+    step = max(step, (high - low) / (LEVELS - 2))
+    first, last = round(low / step), round(high / step)
+    return (torch.arange(LEVELS, dtype=torch.float64) + first).clamp(max=last).mul(step).float()
+
+
 @torch.no_grad()
 def palette_labels(vectors: Float[Tensor, "n ..."], most: int, seed: int) -> Int[Tensor, "n"]:
     """Numbers, from 0 on without a gap, of vectors on the CPU that are to share an entry.
@@ -99,15 +113,77 @@ def palette_labels(vectors: Float[Tensor, "n ..."], most: int, seed: int) -> Int
     return dense
 
 
+@torch.no_grad()
+def shared_labels(vectors: Float[Tensor, "n ..."], most: int) -> Int[Tensor, "n"] | None:
+    """Numbers, from 0 on without a gap, of vectors on the CPU that are equal already.
+
+    None where more than `most` of them differ. So a palette that was made once stays as it is.
+    """
+    vectors = vectors.flatten(1)
+    along = torch.arange(1, vectors.shape[1] + 1, dtype=torch.float64).sqrt()
+    # Row by row, as sums of a product of matrices differ with the number of rows.
+    keys, labels = (vectors.double() * along).sum(1).unique(return_inverse=True)
+    if len(keys) > most:
+        return None
+    first = torch.empty(len(keys), dtype=torch.int64)
+    first[labels.flip(0)] = torch.arange(len(labels)).flip(0)
+    return labels if torch.equal(vectors[first[labels]], vectors) else None
+
+
+@torch.no_grad()
+def cheap_labels(
+    vectors: Float[Tensor, "n ..."],
+    labels: Int[Tensor, "n"],
+    weights: Float[Tensor, "n"],
+    price: float,
+) -> Int[Tensor, "n"]:
+    """Labels of vectors on the CPU, changed so that they take less room.
+
+    What is made small is the squared distance to the entry times a row's weight, plus `price` times
+    the bits of its label: entropy-constrained vector quantisation (Chou, Lookabaugh & Gray 1989).
+    Entries that nobody takes are gone. The same for any number of threads, on a given machine.
+    """
+    vectors = vectors.clamp(-_LARGEST, _LARGEST).flatten(1)
+    # A row that no view sees takes the label that costs least.
+    of_a_bit = price / (2 * weights.clamp_min(1e-6 * float(weights.mean()) + 1e-30))
+    with _workers() as pool:
+        for _ in range(_CHEAPER):
+            count = int(labels.max()) + 1
+            entries = averages(vectors, labels, count, weights)
+            bits = -(labels.bincount() / len(labels)).log2()
+
+            def cheapest(
+                rows: Tensor, entries: Tensor = entries, bits: Tensor = bits
+            ) -> Int[Tensor, "m"]:
+                gaps = _gaps(vectors[rows], entries).addcmul_(of_a_bit[rows, None], bits)
+                return torch.from_numpy(gaps.numpy().argmin(1))
+
+            parts = torch.arange(len(vectors)).split(max(1, _PAIRS // count))
+            labels = torch.cat(list(pool.map(cheapest, parts)))
+            labels = labels.unique(return_inverse=True)[1]
+    return labels
+
+
 def averages(
-    vectors: Float[Tensor, "n ..."], labels: Int[Tensor, "n"], count: int
+    vectors: Float[Tensor, "n ..."],
+    labels: Int[Tensor, "n"],
+    count: int,
+    weights: Float[Tensor, "n"] | None = None,
 ) -> Float[Tensor, "count d"]:
-    """The mean of the vectors with each label, whatever their order; 0 where there is none."""
+    """The mean of the vectors with each label, whatever their order; 0 where there is none.
+
+    `weights` None: all count alike.
+    """
     # In double precision, as sums of a different order would else differ.
     sums = vectors.new_zeros(count, vectors[0].numel(), dtype=torch.float64)
-    for part, numbers in zip(vectors.split(_PART), labels.split(_PART), strict=True):
-        sums.index_add_(0, numbers, part.flatten(1).double())
-    return (sums / labels.bincount(minlength=count).clamp_min(1)[:, None]).float()
+    share = torch.ones_like(labels) if weights is None else weights.clamp_min(1e-30)
+    share = share.double()
+    for part, numbers, w in zip(
+        vectors.split(_PART), labels.split(_PART), share.split(_PART), strict=True
+    ):
+        sums.index_add_(0, numbers, part.flatten(1).double() * w[:, None])
+    whole = share.new_zeros(count).index_add_(0, labels.long(), share)
+    return (sums / whole.where(whole > 0, 1.0)[:, None]).float()
 
 
 def _split(ordered: _Floats, sums: _Doubles) -> _Places:

@@ -29,6 +29,12 @@ class Settings:
     5 and 4; rounded one by one, those can cost some dB."""
     sog_palette: int = 0
     """Rows of the palette of harmonics in a .sog or .tsog; 0: chosen by the number of Gaussians."""
+    sog_bits: Annotated[
+        tuple[int, int, int, int, int] | None,
+        hint("16 8 8 8 8 and codebooks; with --max-loss chosen by what views see"),
+    ] = None
+    """Bits in a .sog or .tsog of positions, rotations, scales, colours and opacities, on even steps
+    that take so much less room: 12 5 5 6 4 makes a row half as large. Harmonics follow colours."""
     page_background: str = "auto"
     """Behind the scene of an .html: black, white or #rrggbb; auto: as in training, where that was
     another colour than black, else the mean colour along the border of the first view."""

@@ -51,6 +51,16 @@ class Levels:
 
 
 @dataclass(frozen=True)
+class Multiples:
+    """What codes are multiples of: those of 16 bits of positions, and the bytes of the three
+    components of rotations and of opacities."""
+
+    means: int = 1
+    quats: int = 1
+    opacities: int = 1
+
+
+@dataclass(frozen=True)
 class Palette:
     """Coefficients beyond the constant one, in entries that Gaussians share."""
 
@@ -79,20 +89,27 @@ def logarithms(means: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
     return means.sign() * means.abs().log1p()
 
 
-def encode(rows: Rows, levels: Levels, labels: Int[Tensor, "n"] | None, entries: int) -> Texels:
-    """The bytes of rows; harmonics become the mean of those with the same label."""
+def encode(
+    rows: Rows,
+    levels: Levels,
+    labels: Int[Tensor, "n"] | None,
+    entries: int,
+    multiples: Multiples = Multiples(),
+    weights: Float[Tensor, "n"] | None = None,
+) -> Texels:
+    """The bytes of rows; harmonics become the mean of those with the same label, by `weights`."""
     low, high = levels.bounds
     extent = (high - low).where(high > low, torch.inf)
     means = (logarithms(rows.means) - low) / extent * STEPS
-    opacities = (rows.opacities * 255).round().to(torch.uint8)
+    opacities = _multiple(rows.opacities * 255, multiples.opacities).clamp(0, 255).to(torch.uint8)
     constant = nearest_level(levels.constant[:, 0], rows.sh[:, 0])
     palette = None
     if labels is not None and levels.harmonics is not None:
-        shared = averages(rows.sh[:, 1:], labels, entries)
+        shared = averages(rows.sh[:, 1:], labels, entries, weights)
         palette = Palette(labels, nearest_level(levels.harmonics, shared).unflatten(1, (-1, 3)))
     return Texels(
-        means=means.round().clamp(0, STEPS).int(),
-        quats=_encoded(rows.quats),
+        means=_multiple(means, multiples.means).clamp(0, STEPS).int(),
+        quats=_encoded(rows.quats, multiples.quats),
         scales=nearest_level(levels.log_scales[:, 0], rows.log_scales),
         colors=torch.cat([constant, opacities[:, None]], 1),
         palette=palette,
@@ -114,11 +131,19 @@ def decode(texels: Texels, levels: Levels) -> Rows:
     )
 
 
-def _encoded(quats: Float[Tensor, "n 4"]) -> UInt8[Tensor, "n 4"]:
+def _multiple(codes: Tensor, step: int) -> Tensor:
+    """Codes rounded to multiples of a step."""
+    return codes.round() if step == 1 else (codes / step).round() * step
+
+
+def _encoded(quats: Float[Tensor, "n 4"], step: int) -> UInt8[Tensor, "n 4"]:
     largest = quats.abs().argmax(dim=1, keepdim=True)
     others = quats.gather(1, quats.new_tensor(_OTHERS, dtype=torch.int64)[largest[:, 0]])
     others = others * quats.gather(1, largest).sign()
-    steps = ((others * math.sqrt(0.5) + 0.5) * 255).round().clamp(0, 255)
+    steps = (others * math.sqrt(0.5) + 0.5) * 255
+    # The byte next to no rotation is among those that are taken.
+    steps = steps.round() if step == 1 else _multiple(steps - 127, step) + 127
+    steps = steps.clamp(127 % step, 255 - (255 - 127) % step)
     return torch.cat([steps.to(torch.uint8), (largest + FIRST_KIND).to(torch.uint8)], 1)
 
 

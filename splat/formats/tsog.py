@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from splat.math import LASTING
 from splat.system.files import replacing
 from splat.types import Drawing, Gaussians, Motion
 
+TAKES_WEIGHTS = True
 TAKES_MOTION = True
 """Whether what moves can be written."""
 EARLIEST, LATEST = -1.0, 2.0
@@ -47,11 +48,13 @@ def write(
     path: Path,
     drawing: Drawing = Drawing(),  # noqa: B008
     settings: Settings = Settings(),  # noqa: B008
+    weights: Float[Tensor, "n"] | None = None,
 ) -> None:
     """Write Gaussians in spatial order; a set that stands still has no timeline.
 
-    Rows that hold NaN or infinite values are left out, with a warning.
+    `weights` as for a `.sog`. Rows that hold NaN or infinite values are left out, with a warning.
     """
+    weights = sog.weights_of(gaussians, weights)
     gaussians = kept(gaussians, finite(gaussians), path)
     motion = None if gaussians.motion is None else _within(gaussians.motion)
     if motion is not None and gaussians.motion is not None:
@@ -60,7 +63,7 @@ def write(
         gaussians = replace(gaussians, means=gaussians.means + moved, motion=None)
     rows = rows_of(gaussians, path)
     order = spatial_order(rows.means)
-    levels, texels = sog.coded(rows.take(order), settings)
+    levels, texels = sog.coded(rows.take(order), settings, weights[order])
     document = sog_container.document_of(levels, texels, drawing) | {
         "version": VERSION,
         "profile": PROFILE,
@@ -104,10 +107,21 @@ def drawing(path: Path) -> Drawing:
 def quantiser(
     gaussians: Gaussians,
     settings: Settings = Settings(),  # noqa: B008
+    weights: Float[Tensor, "n"] | None = None,
+    before: Callable[[Gaussians], Gaussians] | None = None,
 ) -> Callable[[Gaussians], Gaussians]:
     """As that of a `.sog`; motion stays as it is."""
-    of_sog = sog.quantiser(replace(gaussians, motion=None), settings)
-    return lambda given: replace(of_sog(replace(given, motion=None)), motion=given.motion)
+    earlier = before.of_sog if isinstance(before, _Quantised) else None
+    still = replace(gaussians, motion=None)
+    return _Quantised(sog.quantiser(still, settings, weights, earlier))
+
+
+@dataclass(frozen=True)
+class _Quantised:
+    of_sog: Callable[[Gaussians], Gaussians]
+
+    def __call__(self, given: Gaussians) -> Gaussians:
+        return replace(self.of_sog(replace(given, motion=None)), motion=given.motion)
 
 
 def _columns(motion: Motion) -> tuple[Tensor, Tensor, Tensor]:

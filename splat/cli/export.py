@@ -16,6 +16,7 @@ from splat import api, formats
 from splat.cli.asked.export import Export
 from splat.cli.instants import write_sequence
 from splat.cli.opened import (
+    LOOKED_AT,
     SCORED,
     Opened,
     cameras_of,
@@ -31,7 +32,7 @@ from splat.export.bits import dealt_bits
 from splat.export.chart import rate_chart
 from splat.export.choice import ROUNDINGS, choose, trials_table, trim, variants
 from splat.export.receipt import Receipt, export
-from splat.export.retrain import retrain
+from splat.export.retrain import Others, Pictures, retrain
 from splat.export.search import PALETTED, Search, Tried, Variant
 from splat.export.smallest import smallest
 from splat.export.view_weights import ViewWeights, view_weights
@@ -50,6 +51,9 @@ from splat.training.prepare import loaders
 from splat.types import Batch, Gaussians
 
 _log = logging.getLogger(__name__)
+
+
+_NO_PHOTOS = "--refine trains on the photos, which cannot be read; leave it out, or put them back"
 
 
 @dataclass(frozen=True)
@@ -286,21 +290,31 @@ def _smallest(
     opened: Opened,
     seen: _Seen,
 ) -> _Part:
-    """As few rows as meet a loss once they are trained."""
+    """As few rows as meet a loss once they are trained.
+
+    Pictures that rows were trained on say little of what is lost elsewhere, so that some photos are
+    kept out of all trials; what is written was trained on all of them.
+    """
+    if seen.photos is None:
+        raise ValueError(_NO_PHOTOS)
+    count = len(seen.photos.cameras)
+    judges = even_views(seen.photos.cameras, min(LOOKED_AT, max(1, count // 8)))
+    search = replace(search, batches=[seen.photos.batch(i) for i in judges], tried=[])
+    trials: Pictures = Others(seen.photos, judges) if count > 1 else seen.photos
 
     def refined(rows: Gaussians, sight: ViewWeights, variant: Variant) -> Gaussians:
-        part = _Part(rows, Path(f"x{variant.suffix}"), variant.settings, weights=sight.seen)
-        return _trained(part, opened, seen, asked.refine)
+        return _trained(part_of(rows, sight, variant), opened, trials, asked.refine)
+
+    def part_of(rows: Gaussians, sight: ViewWeights, variant: Variant) -> _Part:
+        reduced = _reduced(search.gaussians, rows)
+        place = asked.out.with_name(f"x{variant.suffix}")
+        return _Part(rows, place, variant.settings, reduced, sight.seen)
 
     small = smallest(search, suffixes, asked.settings, loss_most, refined)
-    out = _said(asked, search, small.tried)
-    return _Part(
-        small.gaussians,
-        out,
-        small.tried.variant.settings,
-        _reduced(search.gaussians, small.gaussians),
-        small.sight.seen,
-    )
+    out, variant = _said(asked, search, small.tried), small.tried.variant
+    part = part_of(search.final(variant, small.tried.gaussians), small.sight, variant)
+    rows = _trained(part, opened, seen.photos, asked.refine)
+    return replace(part, gaussians=rows, out=out)
 
 
 def _ways(asked: Export, search: Search, suffixes: Sequence[str]) -> list[Variant]:
@@ -336,7 +350,9 @@ def _asked(asked: Export, search: Search) -> _Part:
 
 def _refined(part: _Part, opened: Opened, seen: _Seen, steps: int, size_most: int | None) -> _Part:
     """The rows, fine-tuned, and trimmed to the size of the file."""
-    gaussians = _trained(part, opened, seen, steps)
+    if seen.photos is None:
+        raise ValueError(_NO_PHOTOS)
+    gaussians = _trained(part, opened, seen.photos, steps)
     weights, dropped = part.weights, part.dropped
     if size_most is not None:
         looked = view_weights(gaussians, opened.render, seen.training, opened.background)
@@ -350,16 +366,12 @@ def _refined(part: _Part, opened: Opened, seen: _Seen, steps: int, size_most: in
     return replace(part, gaussians=gaussians, dropped=dropped, weights=weights)
 
 
-def _trained(part: _Part, opened: Opened, seen: _Seen, steps: int) -> Gaussians:
+def _trained(part: _Part, opened: Opened, photos: Pictures, steps: int) -> Gaussians:
     """The rows, fine-tuned as the file will have them."""
-    if seen.photos is None:
-        raise ValueError(
-            "--refine trains on the photos, which cannot be read; leave it out, or put them back"
-        )
     return retrain(
         part.gaussians,
         opened.frame,
-        seen.photos,
+        photos,
         opened.render,
         opened.background,
         drawing=opened.drawing,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
 from typing import Protocol
 
@@ -51,6 +51,24 @@ class Pictures(Protocol):
     def batch_at(self, index: int, step: int) -> Batch:
         """A picture by its number, at the size that a step shows."""
         ...
+
+
+class Others:
+    """Photos without some of them, which then can tell what training is worth elsewhere."""
+
+    def __init__(self, photos: Pictures, without: Collection[int], *, seed: int = 0) -> None:
+        self._photos, self._seed = photos, seed
+        self._numbers = [i for i in range(len(photos.cameras)) if i not in without]
+        self.cameras = tuple(photos.cameras[i] for i in self._numbers)
+
+    def __call__(self, number: int) -> Batch:
+        """A batch by its number: every epoch shows every photo once."""
+        epoch, place = divmod(number, len(self.cameras))
+        return self.batch_at(int(epoch_order(self._seed, epoch, len(self.cameras))[place]), number)
+
+    def batch_at(self, index: int, step: int) -> Batch:
+        """A photo by its number among those that are left."""
+        return self._photos.batch_at(self._numbers[index], step)
 
 
 class Drawn:

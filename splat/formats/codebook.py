@@ -146,7 +146,7 @@ def cheap_labels(
     vectors = vectors.clamp(-_LARGEST, _LARGEST).flatten(1)
     # A row that no view sees takes the label that costs least.
     of_a_bit = price / (2 * weights.clamp_min(1e-6 * float(weights.mean()) + 1e-30))
-    with _workers() as pool:
+    with threads_alone(torch.get_num_threads()) as pool:
         for _ in range(_CHEAPER):
             count = int(labels.max()) + 1
             entries = averages(vectors, labels, count, weights)

@@ -279,6 +279,7 @@ def test_plans(tmp_path: Path, run: Folder) -> None:
         (at("parts", 0, "cap", value="many"), "has `cap`: 'many'"),
         (at("parts", value={}), "has `parts`: {}; expected a list"),
         (at("parts", value=[]), "has no blocks"),
+        (lambda plan: plan["parts"].extend(plan["parts"]), "has a block twice"),
         (at("ground", "reach", value=0), "has `reach`: 0; expected a number above 0"),
         (at("ground", "along", value=3), "has 3 as `along`"),
         (at("frame", "scale", value=HUGE), "has `scale`"),

@@ -103,6 +103,8 @@ def read_plan(path: Path) -> BlockPlan:
         parts = tuple(_part(ground, entry) for entry in plan.records("parts"))
         if not parts:
             raise Broken("has no blocks; expected one or more")
+        if len({part.name for part in parts}) < len(parts):
+            raise Broken("has a block twice")
         return BlockPlan(
             mark=plan.text("mark"),
             ground=ground,

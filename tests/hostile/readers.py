@@ -297,8 +297,8 @@ def _makehuman(root: Path, _: Path) -> Any:
 
 
 def _block_note(root: Path, _: Path) -> Any:
-    (part,) = read_block_plan(root / "blocks.json").parts
-    return note_of(Folder(root / "run"), part)
+    parts = read_block_plan(root / "blocks.json").parts
+    return note_of(Folder(root / "run"), parts[0])
 
 
 def _drawn(read: Callable[[Path], tuple[Any, Any, Any]]) -> Callable[[Path, Path], Any]:

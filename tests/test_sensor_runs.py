@@ -16,6 +16,8 @@ from sensor_parts import STOPS, blobs, camera, exposed, with_job
 from test_clip import clip_of, nerfies
 
 from splat import api, datasets, formats
+from splat.cli.export import _views
+from splat.cli.opened import open_scene
 from splat.core.strategy import Fixed
 from splat.loop import Run, train
 from splat.math import sh_from_rgb
@@ -24,7 +26,8 @@ from splat.render import renderer_for
 from splat.runs import checkpoint
 from splat.runs.folder import read_config, rows_of_photos
 from splat.sensor.baked import tone_of, toned_gaussians
-from splat.sensor.held_out import HeldOutFit, half_size
+from splat.sensor.corrected import Corrected
+from splat.sensor.held_out import HeldOutFit, half_size, undeveloped
 from splat.sensor.measured import Measured, by_camera
 from splat.sensor.poses import exponential
 from splat.sensor.sensor import POSES, TONE, sensor_for
@@ -194,6 +197,15 @@ class TestBaked:
         torch.testing.assert_close(
             own.colors, toned_gaussians(mean, wanted).colors, atol=1e-5, rtol=0
         )
+        # What --refine trains on is as the file is: the photo itself, or brought to the mean.
+        for exposure in (names[3], None):
+            opened = open_scene(Path("run"), "cpu", "auto", exposure=exposure)
+            with _views(Path("run"), opened) as seen:
+                assert isinstance(seen.photos, Corrected)
+                given, even = seen.photos._photos.batch(3), seen.photos.batch(3)
+                if exposure is None:
+                    given = undeveloped(given, wanted)
+                assert int((given.pixels.int() - even.pixels.int()).abs().max()) <= 1
         missing = splat("export", "run", "-o", "no.ply", "--exposure-of", "nobody.png")
         assert missing.code == 2 and "none of the 10 photos trained on" in missing.said
 

@@ -45,6 +45,8 @@ from splat.prep.report import origin_of
 from splat.recipes.model_files import ModelFile, model_file, written
 from splat.rules.views import even_views
 from splat.runs.folder import existing, read_config, same_views
+from splat.sensor import Sensor
+from splat.sensor.corrected import Corrected
 from splat.system.colours import hexadecimal
 from splat.system.numbers import amount
 from splat.training.prepare import loaders
@@ -62,9 +64,9 @@ class _Seen:
 
     held_out: Sequence[Batch]
     training: Sequence[Batch]
-    photos: Loader | None
-    """Loader of the training views; None where the photos cannot be read, and pictures are empty.
-    """
+    photos: Loader | Corrected | None
+    """The training views, in the exposure that the Gaussians have; None where the photos cannot be
+    read, and pictures are empty."""
 
 
 @dataclass(frozen=True)
@@ -435,10 +437,13 @@ def _views(run: Path, opened: Opened) -> Iterator[_Seen]:
     options = predict.with_device_defaults(config.options, device)
     photos, test_photos = loaders(scene, options, opened.frame, device)
     with closing(photos), closing(test_photos or photos):
-        training = _decoded(photos, SCORED)
+        even: Loader | Corrected = photos
+        if opened.tones is not None:
+            even = Corrected(photos, Sensor(tone=opened.tones), opened.exposure)
+        training = _decoded(even, SCORED)
         test = training[:1] if test_photos is None else _decoded(test_photos, len(test_photos))
-        yield _Seen(test, training, photos)
+        yield _Seen(test, training, even)
 
 
-def _decoded(photos: Loader, most: int) -> list[Batch]:
+def _decoded(photos: Loader | Corrected, most: int) -> list[Batch]:
     return [photos.batch(i) for i in even_views(photos.cameras, most)]

@@ -28,7 +28,8 @@ from splat.recipes.restored import model_of
 from splat.render import camera_paths, choose_device, drawing_as
 from splat.runs import checkpoint
 from splat.runs.folder import Folder, existing, read_config, rows_of_photos
-from splat.sensor.baked import exposure_fit, tone_of, toned_gaussians
+from splat.sensor.baked import exposure_fit, tone_of, toned_gaussians, tones_of
+from splat.sensor.tones import Map, Tones
 from splat.system import machine
 from splat.system.colours import rgb
 from splat.system.foreign import Record, part, reading, record
@@ -64,6 +65,10 @@ class Opened:
     fit: HeldOutFitter | None = None
     """Fits exposures of held-out photos, as the run's own figures have them; None: it learned
     none. Poses are where the run found them to be already."""
+    tones: Tones | None = None
+    """Exposures of the photos that the run was trained on; None: it learned none."""
+    exposure: Map | None = None
+    """The one that the colours have; None: the mean one."""
 
     @cached_property
     def gaussians(self) -> Gaussians:
@@ -114,6 +119,7 @@ def open_scene(
         return _of_model(own, path, chosen, background, beside, renderer)
     if Folder(path).in_blocks():
         return _of_blocks(Folder(path), chosen, background, exposure, beside, renderer)
+    tone = None
     if path.is_file() and path.suffix != ".pt":
         drawing, model, modules = formats.drawing(path), None, {}
         whole, frame, step = formats.read(path, settings).to(chosen), INPUT_FRAME, 0
@@ -149,6 +155,7 @@ def open_scene(
             instant = lambda time: model.kept(model.at(time))  # noqa: E731
         background = config.options.background if background == "auto" else background
     behind = rgb("black" if background == "auto" else background)
+    tones = tones_of(modules)
     render = drawing_as(drawing.plain, frame, chosen, beside=beside, renderer=renderer)
     render = render if model is None else model.drawn_by(render)
     back = torch.tensor(behind, device=chosen) if any(behind) else None
@@ -164,6 +171,8 @@ def open_scene(
         surface=None if model is None else model.surface,
         instant=instant,
         fit=exposure_fit(modules, seen_by, render, back),
+        tones=None if tones is None else tones.to(chosen),
+        exposure=tone,
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from splat.math import sh_from_rgb
 from splat.sensor.held_out import HeldOutFit
 from splat.sensor.sensor import GRID, TONE
-from splat.sensor.tones import Channels, Map, Matrices
+from splat.sensor.tones import Channels, Map, Matrices, Tones
 from splat.types import Camera, Gaussians, Renderer
 
 
@@ -52,10 +52,19 @@ def tone_of(
             "the run learned exposures that change over each photo (--exposure grid), which"
             " Gaussians cannot hold; leave --exposure-of out: files have the mean exposure"
         )
-    tones = (Matrices if _mixed(modules) else Channels)(len(modules[TONE]["module"]["values"]))
-    tones.load_state_dict(modules[TONE]["module"])
+    tones = tones_of(modules)
+    assert tones is not None
     at = names.index(photo)
     return tones.map(at if rows is None else rows[at]).detach()
+
+
+def tones_of(modules: Mapping[str, Any]) -> Tones | None:
+    """The exposures of training photos in the networks of a checkpoint; None: there are none."""
+    if TONE not in modules:
+        return None
+    tones = (Matrices if _mixed(modules) else Channels)(len(modules[TONE]["module"]["values"]))
+    tones.load_state_dict(modules[TONE]["module"])
+    return tones.requires_grad_(False)
 
 
 def exposure_fit(

@@ -247,6 +247,18 @@ def test_checkpoints_that_are_none(run: Folder, monkeypatch: pytest.MonkeyPatch)
         assert "weights_only" not in said and "trust" not in said
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("lr", [1e-3]), ("betas", [[0.9], 0.99]), ("eps", float("nan"))]
+)
+def test_optimizers_with_settings_that_are_none(name: str, value: Any) -> None:
+    adam = torch.optim.Adam([torch.nn.Parameter(torch.zeros(2))])
+    saved = adam.state_dict()
+    checkpoint.restore_optimizer(adam, saved)
+    saved["param_groups"][0][name] = value
+    with pytest.raises(foreign.Broken, match=f"has `{name}`: .* for an optimizer; expected one"):
+        checkpoint.restore_optimizer(adam, saved)
+
+
 def test_a_state_that_refers_to_itself_ends(run: Folder) -> None:
     many: list[Any] = []
     for _ in range(60):

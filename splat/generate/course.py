@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from splat.loop import stream
+from splat.runs import checkpoint
 from splat.system.foreign import Broken, Record
 
 VERSION = 1
@@ -85,7 +86,7 @@ class Stage:
             raise Broken(f"is at step {step:,} of {self.steps:,}")
         self.module.load_state_dict(dict(said.record("module")))
         self.average.load_state_dict(dict(said.record("average")))
-        self.optimizer.load_state_dict(dict(said.record("optimizer")))
+        checkpoint.restore_optimizer(self.optimizer, state["optimizer"])
         self.step = step
 
 

@@ -34,8 +34,10 @@ from splat.system.foreign import (
     Unreadable,
     check_claim,
     filled,
+    finite,
     fits,
     reading,
+    shown,
 )
 from splat.types import Drawing, Frame
 
@@ -265,7 +267,7 @@ def restore(run: Run, state: State) -> None:
         run.model.load_state_dict(state["model"])
         for name, part in run.modules.items():
             part.module.load_state_dict(state["modules"][name]["module"])
-            part.optimizer.load_state_dict(state["modules"][name]["optimizer"])
+            restore_optimizer(part.optimizer, state["modules"][name]["optimizer"])
             part.optimizer.zero_grad(set_to_none=True)
     run.step, run.ended = state["step"], state.get("ended", "")
     run.order, run.rolled_back = None, state.get("rolled_back", False)
@@ -283,6 +285,29 @@ def restore(run: Run, state: State) -> None:
                 f"the checkpoint has a change of {name} at step {step:,}, which this method does"
                 f" not take: {error}"
             ) from None
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """Set an optimizer to a state that another one like it had; raises `Broken` where its rates are
+    none."""
+    for own, group in zip(
+        optimizer.param_groups, Record(saved).records("param_groups"), strict=True
+    ):
+        for name in own.keys() - {"params"}:
+            if not _alike(own[name], group.get(name, own[name])):
+                said = f"has `{name}`: {shown(group.get(name))} for an optimizer"
+                raise Broken(f"{said}; expected one such as {own[name]}")
+    optimizer.load_state_dict(dict(saved))
+
+
+def _alike(own: Any, given: Any) -> bool:
+    """Whether a setting of an optimizer is as its own: a number, several, or a choice."""
+    if isinstance(own, list | tuple):
+        same = isinstance(given, list | tuple) and len(given) == len(own)
+        return same and all(map(_alike, own, given))
+    if isinstance(own, float | int) and not isinstance(own, bool):
+        return not isinstance(given, bool) and finite(given) is not None
+    return type(given) is type(own)
 
 
 def other_kernels(state: State) -> str:

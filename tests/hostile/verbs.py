@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tests.hostile.forks import Tree, forked, splat, still
 
@@ -303,7 +304,7 @@ def _sounds(folder: Path) -> int:
     for name, seed in (("a", 1), ("b", 2)):
         noise = torch.randn(1, 4000, generator=torch.Generator().manual_seed(seed))
         write_wav(folder / f"{name}.wav", 0.1 * noise, hearing_room.RATE)
-    return splat(["train-audio", *_filled(_AUDIO, str(folder / "run"), str(folder)), "--seed", "5"])
+    return splat([*_audio(str(folder / "run"), str(folder)), "--seed", "5"])
 
 
 def _solid(given: Path, name: str, seed: int) -> None:
@@ -441,35 +442,17 @@ def cases() -> dict[str, Case]:
         file = "{root}/" + (suffix if "." not in suffix[:1] else f"out{suffix}")
         lod = not formats.one_file(suffix)
         more = {"judge": by_document, "canonical": renumbered} if lod else {}
-        for verb, words, other in (
-            ("export", ("export", "{given}/%s", "-o", file), "a"),
-            ("convert", ("convert", "{given}/%s.ply", file), "a"),
-        ):
-            first = tuple(word.replace("%s", other) for word in words)
-            then = tuple(word.replace("%s", "b") for word in words)
-            made.append(
-                Case(f"{verb}{suffix if suffix[0] == '.' else '.' + suffix}",
-                     ((*first, "--quiet"),), (*then, "--overwrite", "--quiet"), **more)
-            )  # fmt: skip
-    export = ("export", "{given}/%s", "-o", "{root}/out%s", "--quiet")
+        name = suffix if suffix[0] == "." else f".{suffix}"
+        made += [
+            twice(f"export{name}", "export", "{given}/{which}", "-o", file, **more),
+            twice(f"convert{name}", "convert", "{given}/{which}.ply", file, **more),
+        ]
     made += [
-        Case(
-            "export.anchors",
-            (_filled(export, "anchors_a", ".anchors"),),
-            (*_filled(export, "anchors_b", ".anchors"), "--overwrite"),
-        ),
-        Case(
-            "export.forest",
-            (_filled(export, "forest_a", ".forest"),),
-            (*_filled(export, "forest_b", ".forest"), "--overwrite"),
-        ),
+        twice("export.anchors", "export", "{given}/anchors_{which}", "-o", "{root}/out.anchors"),
+        twice("export.forest", "export", "{given}/forest_{which}", "-o", "{root}/out.forest"),
         Case("export.clip", (), (), call=_clip, copied=("clip",)),
-        Case(
-            "export-chosen",
-            ((*_filled(export, "a", ".spz"), "--max-loss", "1dB", "--plot", "{root}/rate.png"),),
-            (*_filled(export, "b", ".spz"), "--max-loss", "1dB", "--plot", "{root}/rate.png",
-             "--overwrite"),
-        ),
+        twice("export-chosen", "export", "{given}/{which}", "-o", "{root}/out.spz", "--max-loss",
+              "1dB", "--plot", "{root}/rate.png"),
         Case(
             "compare",
             (("compare", "{given}/scene", "--strategies", "mcmc", "--steps", "8", "--out",
@@ -478,140 +461,84 @@ def cases() -> dict[str, Case]:
              "{root}/compared", *COMPARE),
             judge=by_report, canonical=without_notes, again=("--retry",),
         ),
+        twice("clean", "clean", "{given}/{which}.ply", "-o", "{root}/out.ply"),
+        twice("erase", "erase", "{given}/{which}.ply", *_ERASE),
+        twice("render-pictures", "render", "{given}/{which}", "-o", "{root}/pictures", "--frames",
+              "3", then=("--frames", "4")),
+        twice("render-video", "render", "{given}/{which}", "-o", "{root}/film.mp4", "--frames", "3",
+              then=("--frames", "4")),
+        twice("render-sound", "render", "{given}/hearing/run", "-o", "{root}/film.mp4", "--sound",
+              "{given}/hearing/{which}.wav", "--frames", "3", then=("--frames", "4"),
+              needs=("soundfile",)),
+        twice("volume", "volume", "{given}/{which}.ply", "-o", "{root}/v.npz", "--grid", "9",
+              then=("--grid", "10")),
+        twice("dress", "dress", "{given}/{which}.ply", "--body", "{given}/body.glb", "-o",
+              "{root}/d.ply"),
+        twice("generate", "generate", "a red cube", "-o", "{root}/x.ply", "--model",
+              "{given}/generator", then=("--seed", "4")),
+        twice("train-generator", "train-generator", *_TAUGHT, "--attribute-steps", "3",
+              then=("--seed", "4"), **_begun("run/")),
+        twice("train-teacher", "train-teacher", *_TAUGHT, "--views", "1", "--size", "16",
+              then=("--seed", "4"), **_begun("run/")),
+        twice("dream", "dream", "a red cube", *_DREAM, then=("--seed", "4"),
+              **_begun("x.ply.dream/")),
+        twice("relight", "relight", "{given}/lit", "--light", "{given}/light_{which}.hdr", "-o",
+              "{root}/pictures", "--frames", "2", "--max-side", "24", "--maps"),
         Case(
-            "clean",
-            (("clean", "{given}/a.ply", "-o", "{root}/out.ply", "--quiet"),),
-            ("clean", "{given}/b.ply", "-o", "{root}/out.ply", "--overwrite", "--quiet"),
-        ),
-        Case(
-            "erase",
-            (("erase", "{given}/a.ply", *_ERASE, "--quiet"),),
-            ("erase", "{given}/b.ply", *_ERASE, "--overwrite", "--quiet"),
-        ),
-        Case(
-            "render-pictures",
-            (("render", "{given}/a", "-o", "{root}/pictures", "--frames", "3", "--quiet"),),
-            ("render", "{given}/b", "-o", "{root}/pictures", "--frames", "4", "--overwrite",
-             "--quiet"),
-        ),
-        Case(
-            "render-video",
-            (("render", "{given}/a", "-o", "{root}/film.mp4", "--frames", "3", "--quiet"),),
-            ("render", "{given}/b", "-o", "{root}/film.mp4", "--frames", "4", "--overwrite",
-             "--quiet"),
-        ),
-        Case(
-            "render-sound",
-            (("render", *_SOUNDING, "--sound", "{given}/hearing/a.wav", "--frames", "3"),),
-            ("render", *_SOUNDING, "--sound", "{given}/hearing/b.wav", "--frames", "4",
-             "--overwrite"),
-            needs=("soundfile",),
-        ),
-        Case(
-            "volume",
-            (("volume", "{given}/a.ply", "-o", "{root}/v.npz", "--grid", "9"),),
-            ("volume", "{given}/b.ply", "-o", "{root}/v.npz", "--grid", "10", "--overwrite"),
-        ),
-        Case(
-            "dress",
-            (("dress", "{given}/a.ply", "--body", "{given}/body.glb", "-o", "{root}/d.ply"),),
-            ("dress", "{given}/b.ply", "--body", "{given}/body.glb", "-o", "{root}/d.ply",
-             "--overwrite"),
-        ),
-        Case(
-            "generate",
-            (("generate", "a red cube", *_GENERATE),),
-            ("generate", "a red cube", *_GENERATE, "--seed", "4", "--overwrite"),
-        ),
-        Case(
-            "train-generator",
-            (("train-generator", "{given}/corpus", *_GENERATOR),),
-            ("train-generator", "{given}/corpus", *_GENERATOR, "--seed", "4", "--overwrite"),
-            judge=partial(by_run, begun=("config.json",)), canonical=without_aside,
-        ),
-        Case(
-            "train-teacher",
-            (("train-teacher", "{given}/corpus", *_TEACHER),),
-            ("train-teacher", "{given}/corpus", *_TEACHER, "--seed", "4", "--overwrite"),
-            judge=partial(by_run, begun=("config.json",)), canonical=without_aside,
-        ),
-        Case(
-            "dream",
-            (("dream", "a red cube", *_DREAM),),
-            ("dream", "a red cube", *_DREAM, "--seed", "4", "--overwrite"),
-            judge=partial(by_run, base="x.ply.dream/", begun=("config.json",)),
-            canonical=without_aside,
-        ),
-        Case(
-            "relight",
-            (("relight", "{given}/lit", "--light", "{given}/light_a.hdr", *_RELIT),),
-            ("relight", "{given}/lit", "--light", "{given}/light_b.hdr", *_RELIT, "--overwrite"),
-        ),
-        Case(
-            "prep",
-            (("prep", "{given}/photos", "-o", "{root}/scene", "--frame", "colmap", *PREP),),
-            ("prep", "{given}/photos", "-o", "{root}/scene", *PREP),
+            "prep", (_PREP_IN_FRAME,), ("prep", "{given}/photos", "-o", "{root}/scene", *PREP),
             judge=by_scene_file, canonical=without_work, needs=("pycolmap",), slow=True,
         ),
         Case(
-            "prep-anew",
-            (("prep", "{given}/photos", "-o", "{root}/scene", "--frame", "colmap", *PREP),),
+            "prep-anew", (_PREP_IN_FRAME,),
             ("prep", "{given}/photos", "-o", "{root}/scene", "--overwrite", *PREP),
             judge=by_scene, canonical=replaced_scene, needs=("pycolmap",), slow=True,
         ),
+        twice("prep-rig", "prep", "{given}/rig_{which}", "-o", "{root}/scene", judge=by_scene,
+              canonical=replaced_scene),
         Case(
-            "prep-rig",
-            (("prep", "{given}/rig_a", "-o", "{root}/scene", "--quiet"),),
-            ("prep", "{given}/rig_b", "-o", "{root}/scene", "--overwrite", "--quiet"),
-            judge=by_scene, canonical=replaced_scene,
+            "train-audio", (),
+            (*_audio("{root}/run", "{given}/hearing"), "--seed", "2", "--overwrite"),
+            copied=("hearing/run",), needs=("soundfile",), **_begun("run/audio/"),
         ),
-        Case(
-            "train-audio",
-            (),
-            ("train-audio", *_filled(_AUDIO, "{root}/run", "{given}/hearing"), "--seed", "2",
-             "--overwrite"),
-            judge=partial(by_run, base="run/audio/", begun=("config.json",)),
-            canonical=without_aside, copied=("hearing/run",), needs=("soundfile",),
-        ),
-        Case(
-            "hear",
-            (("hear", "{given}/hearing/run", "--source", "{given}/hearing/a.wav", *_HEAR),),
-            ("hear", "{given}/hearing/run", "--source", "{given}/hearing/b.wav", *_HEAR,
-             "--overwrite"),
-            needs=("soundfile",),
-        ),
+        twice("hear", "hear", "{given}/hearing/run", "--source", "{given}/hearing/{which}.wav",
+              *_HEAR, needs=("soundfile",)),
         Case("viewer-timeline", (), (), call=_snapshot),
     ]  # fmt: skip
     for suffix in (".ply", ".glb", ".obj"):
-        mesh = ("mesh", "{given}/%s.ply", "-o", f"{{root}}/mesh{suffix}", "--quiet",
-                "--cameras", "{given}/a/cameras.json", "--resolution", "24")  # fmt: skip
         made.append(
-            Case(
-                f"mesh{suffix}", (_filled(mesh, "a"),), (*_filled(mesh, "b"), "--overwrite"),
-                needs=("skimage",),
-            )
+            twice(f"mesh{suffix}", "mesh", "{given}/{which}.ply", "-o", f"{{root}}/mesh{suffix}",
+                  "--cameras", "{given}/a/cameras.json", "--resolution", "24", needs=("skimage",))
         )  # fmt: skip
     return {case.name: case for case in made}
 
 
+def twice(name: str, *words: str, then: tuple[str, ...] = (), **more: Any) -> Case:
+    """A command given with `a` for `{which}`, then with `b`, `then` and `--overwrite`."""
+    first, second = (
+        tuple(word.replace("{which}", which) for word in (*words, "--quiet")) for which in "ab"
+    )
+    return Case(name, (first,), (*second, *then, "--overwrite"), **more)
+
+
+def _begun(base: str) -> dict[str, Any]:
+    """How a run below a folder is judged that begins with its `config.json`."""
+    judge = partial(by_run, base=base, begun=("config.json",))
+    return {"judge": judge, "canonical": without_aside}
+
+
+def _audio(run: str, hearing: str) -> tuple[str, ...]:
+    """A run is taught to hear."""
+    return ("train-audio", run, f"{hearing}/responses", "--points", "150", "--batch", "4",
+            "--threads", "1", "--steps", "6", "--quiet")  # fmt: skip
+
+
 _LIT = ("adc", "--cap", "300", "+", "deferred", "--light-rows", "16")
-_RELIT = ("-o", "{root}/pictures", "--frames", "2", "--max-side", "24", "--maps", "--quiet")
-_SOUNDING = ("{given}/hearing/run", "-o", "{root}/film.mp4", "--quiet")
-_AUDIO = ("%s", "%s/responses", "--points", "150", "--batch", "4", "--threads", "1", "--steps",
-          "6", "--quiet")  # fmt: skip
+_PREP_IN_FRAME = ("prep", "{given}/photos", "-o", "{root}/scene", "--frame", "colmap", *PREP)
 _DREAM = ("-o", "{root}/x.ply", "--teacher", "{given}/teacher", "--strategy", "fixed", "--steps",
-          "4", "--points", "30", "--quiet", "--device", "cpu", "--threads", "1")  # fmt: skip
-_GENERATE = ("-o", "{root}/x.ply", "--model", "{given}/generator", "--quiet")
-_TAUGHT = ("-o", "{root}/run", "--steps", "4", "--width", "8", "--batch", "2", "--threads", "1",
-           "--quiet")  # fmt: skip
-_GENERATOR = (*_TAUGHT, "--attribute-steps", "3")
-_TEACHER = (*_TAUGHT, "--views", "1", "--size", "16")
+          "4", "--points", "30", "--device", "cpu", "--threads", "1")  # fmt: skip
+_TAUGHT = ("{given}/corpus", "-o", "{root}/run", "--steps", "4", "--width", "8", "--batch", "2",
+           "--threads", "1")  # fmt: skip
 _HEAR = ("--at", "2", "1.5", "1.5", "--facing", "1", "0", "0", "-o", "{root}/heard.wav",
-         "--spectrogram", "{root}/heard.png", "--quiet")  # fmt: skip
+         "--spectrogram", "{root}/heard.png")  # fmt: skip
 _ERASE = ("--cameras", "{given}/a/cameras.json", "--masks", "{given}/masks", "-o",
           "{root}/out.ply", "--threshold", "0.3")  # fmt: skip
-
-
-def _filled(words: Sequence[str], *values: str) -> tuple[str, ...]:
-    left = iter(values)
-    return tuple(re.sub("%s", lambda _: next(left), word) for word in words)

@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import cv2
 import hearing_room
@@ -60,20 +60,25 @@ from splat.types import Drawing, Frame
 
 Targets = Mapping[str, str]
 Maker = Callable[[Path], Targets]
+P = ParamSpec("P")
 
 ROWS = 20
 
 
-def gaussians_file(suffix: str, kind: str, degree: int = 1, **settings: Any) -> Maker:
+def maker(make: Callable[Concatenate[Path, P], Targets]) -> Callable[P, Maker]:
+    """What writes into a folder by some settings, as a function of these that gives makers."""
+    return lambda *args, **settings: lambda folder: make(folder, *args, **settings)
+
+
+@maker
+def gaussians_file(
+    folder: Path, suffix: str, kind: str, degree: int = 1, **settings: Any
+) -> Targets:
     """A file of a few Gaussians in one of the formats that are written."""
-
-    def make(folder: Path) -> Targets:
-        name = f"scene{suffix}"
-        drawing = Drawing(antialiased=True, near=0.05)
-        formats.write(some(ROWS, degree), folder / name, None, drawing, Settings(**settings))
-        return {name: kind}
-
-    return make
+    name = f"scene{suffix}"
+    drawing = Drawing(antialiased=True, near=0.05)
+    formats.write(some(ROWS, degree), folder / name, None, drawing, Settings(**settings))
+    return {name: kind}
 
 
 def plain_spz(folder: Path) -> Targets:
@@ -84,15 +89,12 @@ def plain_spz(folder: Path) -> Targets:
     return {"scene.spz": "binary"}
 
 
-def ksplat_file(level: int) -> Maker:
+@maker
+def ksplat_file(folder: Path, level: int) -> Targets:
     """A .ksplat of one of the three ways to compress it, with two buckets."""
-
-    def make(folder: Path) -> Targets:
-        section = Section(upright(ROWS, 1), level, (12, 8), 12)
-        (folder / "scene.ksplat").write_bytes(ksplat([section]))
-        return {"scene.ksplat": "ksplat"}
-
-    return make
+    section = Section(upright(ROWS, 1), level, (12, 8), 12)
+    (folder / "scene.ksplat").write_bytes(ksplat([section]))
+    return {"scene.ksplat": "ksplat"}
 
 
 def stage_of_others(folder: Path) -> Targets:
@@ -164,37 +166,31 @@ def tileset(folder: Path) -> Targets:
     return {"tileset.json": "json", tile.relative_to(folder).as_posix(): "glb"}
 
 
-def points_file(body: str, binary: bool) -> Maker:
+@maker
+def points_file(folder: Path, body: str, binary: bool) -> Targets:
     """A plain point cloud: `scenes`' own, or one of doubles with faces behind."""
-
-    def make(folder: Path) -> Targets:
-        if body == "floats":
-            scenes.write_ply(folder / "points.ply", scenes.POINTS, binary=binary)
-        else:
-            head = "ply\nformat binary_little_endian 1.0\ncomment x\nelement vertex 3\n"
-            head += "".join(f"property double {axis}\n" for axis in "xyz")
-            head += "property uchar red\nproperty uchar green\nproperty uchar blue\n"
-            head += "element face 2\nproperty list uchar int vertex_indices\nend_header\n"
-            rows = b"".join(struct.pack("<3d3B", *point, 1, 2, 3) for point in scenes.POINTS)
-            faces = struct.pack("<B3i", 3, 0, 1, 2) * 2
-            (folder / "points.ply").write_bytes(head.encode() + rows + faces)
-        return {"points.ply": "ply"}
-
-    return make
+    if body == "floats":
+        scenes.write_ply(folder / "points.ply", scenes.POINTS, binary=binary)
+    else:
+        head = "ply\nformat binary_little_endian 1.0\ncomment x\nelement vertex 3\n"
+        head += "".join(f"property double {axis}\n" for axis in "xyz")
+        head += "property uchar red\nproperty uchar green\nproperty uchar blue\n"
+        head += "element face 2\nproperty list uchar int vertex_indices\nend_header\n"
+        rows = b"".join(struct.pack("<3d3B", *point, 1, 2, 3) for point in scenes.POINTS)
+        faces = struct.pack("<B3i", 3, 0, 1, 2) * 2
+        (folder / "points.ply").write_bytes(head.encode() + rows + faces)
+    return {"points.ply": "ply"}
 
 
-def colmap(binary: bool, model: str = "OPENCV") -> Maker:
+@maker
+def colmap(folder: Path, binary: bool, model: str = "OPENCV") -> Targets:
     """A COLMAP scene of three photos."""
     more = scenes.MODEL_NUMBERS and {"OPENCV": 4, "PINHOLE": 0, "FULL_OPENCV": 8}[model]
     numbers = (*scenes.FOCAL, *scenes.PRINCIPAL, *(0.01,) * more)
-
-    def make(folder: Path) -> Targets:
-        scenes.write_colmap(folder, scenes.shots(3), binary=binary, sensor=(model, numbers))
-        suffix, kind = (".bin", "binary") if binary else (".txt", "text")
-        names = ("cameras", "images", "points3D")
-        return {f"sparse/0/{name}{suffix}": kind for name in names} | {"images/000.png": "png"}
-
-    return make
+    scenes.write_colmap(folder, scenes.shots(3), binary=binary, sensor=(model, numbers))
+    suffix, kind = (".bin", "binary") if binary else (".txt", "text")
+    names = ("cameras", "images", "points3D")
+    return {f"sparse/0/{name}{suffix}": kind for name in names} | {"images/000.png": "png"}
 
 
 def fisheye_colmap(folder: Path) -> Targets:
@@ -284,15 +280,12 @@ def easyvolcap(folder: Path) -> Targets:
     return dict.fromkeys(("intri.yml", "extri.yml"), "text")
 
 
-def moving_file(suffix: str, kind: str) -> Maker:
+@maker
+def moving_file(folder: Path, suffix: str, kind: str) -> Targets:
     """A file of Gaussians that move."""
-
-    def make(folder: Path) -> Targets:
-        given = test_export_html.moving(12)
-        formats.write(given, folder / f"file{suffix}")
-        return {f"file{suffix}": kind}
-
-    return make
+    given = test_export_html.moving(12)
+    formats.write(given, folder / f"file{suffix}")
+    return {f"file{suffix}": kind}
 
 
 def guides(folder: Path) -> Targets:
@@ -321,17 +314,16 @@ def held_out_names(folder: Path) -> Targets:
     return {"names.txt": "text"}
 
 
-def picture(name: str, kind: str, channels: int = 3, dtype: type = np.uint8) -> Maker:
+@maker
+def picture(
+    folder: Path, name: str, kind: str, channels: int = 3, dtype: type = np.uint8
+) -> Targets:
     """A photo of 8 x 8 pixels as OpenCV writes it."""
-
-    def make(folder: Path) -> Targets:
-        draw = np.random.default_rng(3)
-        most = np.iinfo(dtype).max
-        image = draw.integers(0, most, (8, 8, channels)[: 2 + (channels > 1)], dtype)
-        assert cv2.imwrite(str(folder / name), image)
-        return {name: kind}
-
-    return make
+    draw = np.random.default_rng(3)
+    most = np.iinfo(dtype).max
+    image = draw.integers(0, most, (8, 8, channels)[: 2 + (channels > 1)], dtype)
+    assert cv2.imwrite(str(folder / name), image)
+    return {name: kind}
 
 
 def camera_photo(folder: Path) -> Targets:
@@ -350,36 +342,30 @@ def camera_photo(folder: Path) -> Targets:
     return {"photo.jpg": "jpeg"}
 
 
-def other_photo(suffix: str, **options: Any) -> Maker:
+@maker
+def other_photo(folder: Path, suffix: str, **options: Any) -> Targets:
     """A picture as Pillow writes it."""
-
-    def make(folder: Path) -> Targets:
-        draw = np.random.default_rng(5)
-        image = Image.fromarray(draw.integers(0, 255, (16, 16, 3), np.uint8))
-        image.convert(options.pop("mode", "RGB")).save(folder / f"photo{suffix}", **options)
-        return {f"photo{suffix}": "png" if suffix == ".png" else "binary"}
-
-    return make
+    draw = np.random.default_rng(5)
+    image = Image.fromarray(draw.integers(0, 255, (16, 16, 3), np.uint8))
+    image.convert(options.pop("mode", "RGB")).save(folder / f"photo{suffix}", **options)
+    return {f"photo{suffix}": "png" if suffix == ".png" else "binary"}
 
 
-def depth_map(name: str) -> Maker:
+@maker
+def depth_map(folder: Path, name: str) -> Targets:
     """A map of 8 x 8 numbers."""
-
-    def make(folder: Path) -> Targets:
-        values = np.linspace(0.5, 2, 64, dtype=np.float32).reshape(8, 8)
-        path = folder / name
-        if path.suffix == ".npz":
-            np.savez_compressed(path, depth=values)
-        elif path.suffix == ".npy":
-            np.save(path, values)
-        elif path.suffix == ".exr":
-            big = np.linspace(0.5, 2, 32 * 16, dtype=np.float32).reshape(32, 16)
-            path.write_bytes(open_exr(big))
-        else:
-            cv2.imwrite(str(path), (1000 * values).astype(np.uint16))
-        return {name: {".npz": "zip", ".npy": "npy", ".exr": "exr", ".png": "png"}[path.suffix]}
-
-    return make
+    values = np.linspace(0.5, 2, 64, dtype=np.float32).reshape(8, 8)
+    path = folder / name
+    if path.suffix == ".npz":
+        np.savez_compressed(path, depth=values)
+    elif path.suffix == ".npy":
+        np.save(path, values)
+    elif path.suffix == ".exr":
+        big = np.linspace(0.5, 2, 32 * 16, dtype=np.float32).reshape(32, 16)
+        path.write_bytes(open_exr(big))
+    else:
+        cv2.imwrite(str(path), (1000 * values).astype(np.uint16))
+    return {name: {".npz": "zip", ".npy": "npy", ".exr": "exr", ".png": "png"}[path.suffix]}
 
 
 def exr_of_runs(folder: Path) -> Targets:
@@ -408,16 +394,14 @@ def exr_of_runs(folder: Path) -> Targets:
     return {"map.exr": "exr"}
 
 
-def normal_map(name: str) -> Maker:
-    def make(folder: Path) -> Targets:
-        values = np.tile(np.array([0.1, 0.2, -0.9], np.float32), (8, 8, 1))
-        if name.endswith(".png"):
-            cv2.imwrite(str(folder / name), (127.5 * values[..., ::-1] + 127.5).astype(np.uint8))
-            return {name: "png"}
-        np.save(folder / name, values)
-        return {name: "npy"}
-
-    return make
+@maker
+def normal_map(folder: Path, name: str) -> Targets:
+    values = np.tile(np.array([0.1, 0.2, -0.9], np.float32), (8, 8, 1))
+    if name.endswith(".png"):
+        cv2.imwrite(str(folder / name), (127.5 * values[..., ::-1] + 127.5).astype(np.uint8))
+        return {name: "png"}
+    np.save(folder / name, values)
+    return {name: "npy"}
 
 
 def film(folder: Path) -> Targets:
@@ -439,17 +423,14 @@ def videos_of_rig(folder: Path) -> Targets:
     return {"rig/offsets.json": "json", "rig/transforms.json": "json"}
 
 
-def photo_folder(*makers: Maker) -> Maker:
+@maker
+def photo_folder(folder: Path, *makers: Maker) -> Targets:
     """Photos below `photos/`, all to be broken; and what a preparation noted of them."""
-
-    def make(folder: Path) -> Targets:
-        (folder / "photos").mkdir()
-        targets: dict[str, str] = {}
-        for maker in makers:
-            targets |= {f"photos/{n}": kind for n, kind in maker(folder / "photos").items()}
-        return targets
-
-    return make
+    (folder / "photos").mkdir()
+    targets: dict[str, str] = {}
+    for maker in makers:
+        targets |= {f"photos/{n}": kind for n, kind in maker(folder / "photos").items()}
+    return targets
 
 
 def camera_path(folder: Path) -> Targets:
@@ -477,14 +458,12 @@ def shelf(folder: Path) -> Targets:
     return {"mark.photo": "binary"}
 
 
-def panorama(name: str) -> Maker:
-    def make(folder: Path) -> Targets:
-        image = np.linspace(0, 1, 8 * 16 * 3, dtype=np.float32).reshape(8, 16, 3)
-        image = image if name.endswith(".hdr") else (255 * image).astype(np.uint8)
-        assert cv2.imwrite(str(folder / name), image)
-        return {name: "binary" if name.endswith(".hdr") else "png"}
-
-    return make
+@maker
+def panorama(folder: Path, name: str) -> Targets:
+    image = np.linspace(0, 1, 8 * 16 * 3, dtype=np.float32).reshape(8, 16, 3)
+    image = image if name.endswith(".hdr") else (255 * image).astype(np.uint8)
+    assert cv2.imwrite(str(folder / name), image)
+    return {name: "binary" if name.endswith(".hdr") else "png"}
 
 
 FRAME, DRAWING = Frame((0.5, 0.25, -1.0), 0.125), Drawing(near=0.2)
@@ -500,50 +479,41 @@ def rows_with(sh: torch.Tensor) -> dict[str, torch.Tensor]:
     }  # fmt: skip
 
 
-def anchors(kind: str) -> Maker:
+@maker
+def anchors(folder: Path, kind: str) -> Targets:
     """Anchors of a few points: plain, of a model that is coded but kept plain, or coded."""
-
-    def make(folder: Path) -> Targets:
-        path = folder / "scene.anchors"
-        if kind == "plain":
-            strategy = Scaffold(voxel=0.25, slots=2, features=2, hidden=16)
-            model: Any = strategy.model({"mean": seen()}, Making(steps=9))
-            write_anchors(model, path, FRAME, DRAWING)
-        else:
-            model = model_at(seen())
-            opaque(model)
-            model.done = 10_001
-            write_anchors(model, path, FRAME, DRAWING, (0, 0.5, 1), plain=kind == "kept plain")
-        return {path.name: "anchors"}
-
-    return make
+    path = folder / "scene.anchors"
+    if kind == "plain":
+        strategy = Scaffold(voxel=0.25, slots=2, features=2, hidden=16)
+        model: Any = strategy.model({"mean": seen()}, Making(steps=9))
+        write_anchors(model, path, FRAME, DRAWING)
+    else:
+        model = model_at(seen())
+        opaque(model)
+        model.done = 10_001
+        write_anchors(model, path, FRAME, DRAWING, (0, 0.5, 1), plain=kind == "kept plain")
+    return {path.name: "anchors"}
 
 
-def forest(kind: str) -> Maker:
+@maker
+def forest(folder: Path, kind: str) -> Targets:
     """Trees of a few points, plain or coded."""
-
-    def make(folder: Path) -> Targets:
-        path, rows = folder / "scene.forest", rows_with(torch.rand(len(seen()), 1, 3) - 0.5)
-        strategy = Forest(mid_features=2, root_features=2, hidden=4, mid_cell=2, root_cell=4)
-        model = strategy.model(rows, Making(steps=9, views=(CAMERA, CAMERA)))
-        write_forest(model, path, FRAME, DRAWING, (0, 0.5, 1), plain=kind == "plain")
-        return {path.name: "anchors"}
-
-    return make
+    path, rows = folder / "scene.forest", rows_with(torch.rand(len(seen()), 1, 3) - 0.5)
+    strategy = Forest(mid_features=2, root_features=2, hidden=4, mid_cell=2, root_cell=4)
+    model = strategy.model(rows, Making(steps=9, views=(CAMERA, CAMERA)))
+    write_forest(model, path, FRAME, DRAWING, (0, 0.5, 1), plain=kind == "plain")
+    return {path.name: "anchors"}
 
 
-def clip(kind: str) -> Maker:
+@maker
+def clip(folder: Path, kind: str) -> Targets:
     """Deformed Gaussians of a few points, as `anchors`."""
-
-    def make(folder: Path) -> Targets:
-        path, rows = folder / "scene.clip", rows_with(torch.zeros(len(seen()), 4, 3))
-        strategy: Any = Deform(resolution=4, width=16)
-        strategy = strategy if kind == "plain" else PlanesCoded(strategy)
-        model = strategy.model(rows, Making(steps=9))
-        write_clip(model, path, FRAME, DRAWING, (0, 0.5, 1), plain=kind == "kept plain")
-        return {path.name: "anchors"}
-
-    return make
+    path, rows = folder / "scene.clip", rows_with(torch.zeros(len(seen()), 4, 3))
+    strategy: Any = Deform(resolution=4, width=16)
+    strategy = strategy if kind == "plain" else PlanesCoded(strategy)
+    model = strategy.model(rows, Making(steps=9))
+    write_clip(model, path, FRAME, DRAWING, (0, 0.5, 1), plain=kind == "kept plain")
+    return {path.name: "anchors"}
 
 
 def volume_file(folder: Path) -> Targets:
@@ -596,29 +566,26 @@ def teacher_file(folder: Path) -> Targets:
     return {"teacher.pt": "zip"}
 
 
-def run_folder(*strategy: str) -> Maker:
+@maker
+def run_folder(folder: Path, *strategy: str) -> Targets:
     """What two steps of training leave, with two changes made on the way."""
+    from splat.cli import main
 
-    def make(folder: Path) -> Targets:
-        from splat.cli import main
-
-        scene = scenes.write_colmap(folder / "scene", scenes.shots(4))
-        run = folder / "run"
-        options = ["--steps", "2", "--out", str(run), "--device", "cpu", "--quiet", "--threads",
-                   "1", "--no-pictures", "--resolution", "full", "--max-side", "24",
-                   "--sky", "none"]  # fmt: skip
-        code = main(["train", str(scene), *strategy, *options])
-        assert code == 0, code
-        logging.getLogger("splat").setLevel(logging.ERROR)
-        (last,) = (run / "checkpoints").glob("*.pt")
-        changes = [{"step": 1, "command": {"name": "cap", "value": 9, "before": 5}}]
-        with (run / "log.jsonl").open("a") as log:
-            log.writelines(json.dumps(change) + "\n" for change in changes)
-        found = {"config.json": "json", "cameras.json": "json", "metrics.json": "json",
-                 "log.jsonl": "jsonl", f"checkpoints/{last.name}": "zip"}  # fmt: skip
-        return {f"run/{name}": kind for name, kind in found.items()}
-
-    return make
+    scene = scenes.write_colmap(folder / "scene", scenes.shots(4))
+    run = folder / "run"
+    options = ["--steps", "2", "--out", str(run), "--device", "cpu", "--quiet", "--threads",
+               "1", "--no-pictures", "--resolution", "full", "--max-side", "24",
+               "--sky", "none"]  # fmt: skip
+    code = main(["train", str(scene), *strategy, *options])
+    assert code == 0, code
+    logging.getLogger("splat").setLevel(logging.ERROR)
+    (last,) = (run / "checkpoints").glob("*.pt")
+    changes = [{"step": 1, "command": {"name": "cap", "value": 9, "before": 5}}]
+    with (run / "log.jsonl").open("a") as log:
+        log.writelines(json.dumps(change) + "\n" for change in changes)
+    found = {"config.json": "json", "cameras.json": "json", "metrics.json": "json",
+             "log.jsonl": "jsonl", f"checkpoints/{last.name}": "zip"}  # fmt: skip
+    return {f"run/{name}": kind for name, kind in found.items()}
 
 
 def plans(folder: Path) -> Targets:
@@ -796,30 +763,24 @@ def prep_results(folder: Path) -> Targets:
     return {f"{name}.json": "json" for name in results}
 
 
-def dump_of(name: str) -> Maker:
+@maker
+def dump_of(folder: Path, name: str) -> Targets:
     """One step of a method, as a run that diverges leaves it."""
+    from splat.training import dump
 
-    def make(folder: Path) -> Targets:
-        from splat.training import dump
-
-        scene = scenes.write_colmap(folder / "scene", scenes.shots(4))
-        more = {"threads": 1, "points_weight": 0.0}
-        with closing(job_of(scene, METHODS[name], steps=20, **more)) as job:
-            state = checkpoint.copied(checkpoint.state_of(job.run))
-            dump.write(folder / "step.pt", job, state, [job.run.batches(0)], "step 1: a test")
-        return {"step.pt": "zip"}
-
-    return make
+    scene = scenes.write_colmap(folder / "scene", scenes.shots(4))
+    more = {"threads": 1, "points_weight": 0.0}
+    with closing(job_of(scene, METHODS[name], steps=20, **more)) as job:
+        state = checkpoint.copied(checkpoint.state_of(job.run))
+        dump.write(folder / "step.pt", job, state, [job.run.batches(0)], "step 1: a test")
+    return {"step.pt": "zip"}
 
 
-def masked(maker: Maker) -> Maker:
+@maker
+def masked(folder: Path, maker: Maker) -> Targets:
     """A photo beside a mask, which is what is broken."""
-
-    def make(folder: Path) -> Targets:
-        picture("good.png", "png")(folder)
-        return maker(folder)
-
-    return make
+    picture("good.png", "png")(folder)
+    return maker(folder)
 
 
 def run_cameras(folder: Path) -> Targets:

@@ -25,10 +25,12 @@ from tqdm.std import TqdmWarning
 from splat import api
 from splat.core.edit import Change, Edit, Nudge
 from splat.core.objective import Objective
+from splat.core.shard import WHOLE
 from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.loop import Run, train
 from splat.options import Options, Watching
+from splat.parallel import ALONE
 from splat.planning.time_left import TimeLeft
 from splat.runs import checkpoint
 from splat.runs.folder import Folder
@@ -199,9 +201,10 @@ def test_checkpoints_of_each_minute_have_round_names(
     monkeypatch.setattr("splat.training.watchers.time.monotonic", lambda: now)
     keeper, saved = Checkpoints(tmp_path, 10**6, 3), list[int]()
     monkeypatch.setattr(keeper, "save", lambda run: saved.append(run.step))
+    alone = {"ranks": ALONE, "model": SimpleNamespace(cloud=SimpleNamespace(shard=WHOLE))}
     for step in range(1, 2200):
         now += each
-        keeper(SimpleNamespace(step=step, over=False), *[None] * 3)  # type: ignore[arg-type]
+        keeper(SimpleNamespace(step=step, over=False, **alone), *[None] * 3)  # type: ignore[arg-type]
         if saved:
             break
     assert saved == [first]

@@ -290,9 +290,9 @@ def restore(run: Run, state: State) -> None:
 def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
     """Set an optimizer to a state that another one like it had; raises `Broken` where its rates are
     none."""
-    for own, group in zip(
-        optimizer.param_groups, Record(saved).records("param_groups"), strict=True
-    ):
+    # One that keeps nothing of its own, as that of shared rows, saves no settings.
+    groups = Record(saved).records("param_groups") if "param_groups" in saved else []
+    for own, group in zip(optimizer.param_groups, groups, strict=bool(groups)):
         for name in own.keys() - {"params"}:
             if not _alike(own[name], group.get(name, own[name])):
                 said = f"has `{name}`: {shown(group.get(name))} for an optimizer"

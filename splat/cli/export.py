@@ -295,7 +295,8 @@ def _smallest(
     """As few rows as meet a loss once they are trained.
 
     Pictures that rows were trained on say little of what is lost elsewhere, so that some photos are
-    kept out of all trials; what is written was trained on all of them.
+    kept out of all trials, and losses are counted from the whole set trained as long without them;
+    what is written was trained on all of them.
     """
     if seen.photos is None:
         raise ValueError(_NO_PHOTOS)
@@ -303,6 +304,13 @@ def _smallest(
     judges = even_views(seen.photos.cameras, min(LOOKED_AT, max(1, count // 8)))
     search = replace(search, batches=[seen.photos.batch(i) for i in judges], tried=[])
     trials: Pictures = Others(seen.photos, judges) if count > 1 else seen.photos
+    # The run was trained on these photos too, and forgets them as trials do.
+    search.count_from(
+        retrain(
+            search.gaussians, opened.frame, trials, opened.render, opened.background,
+            drawing=opened.drawing, steps=asked.refine,
+        )
+    )  # fmt: skip
 
     def refined(rows: Gaussians, sight: ViewWeights, variant: Variant) -> Gaussians:
         return _trained(part_of(rows, sight, variant), opened, trials, asked.refine)

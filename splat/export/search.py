@@ -223,5 +223,9 @@ class Search:
             values.append(min(CLOSEST, psnr(self.drawn(gaussians, batch), truth, mask)))
         return mean_or_none(values) or CLOSEST
 
+    def count_from(self, gaussians: Gaussians) -> None:
+        """Count losses from what another set draws, in place of the whole one."""
+        self.before = self._seen(gaussians)
+
     def drawn(self, gaussians: Gaussians, batch: Batch) -> Float[Tensor, "h w 3"]:
         return draw(gaussians, batch.camera, self.render, self.background)

@@ -36,7 +36,8 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:
         # A strategy may raise anything; the other runs go on.
         explanation = errors.told(error, runs.log_of(out, entry).name)
-        _log.warning("%s", traceback.format_exc())
+        if not errors.of_disk(error):
+            _log.warning("%s", traceback.format_exc())
         runs.failed(
             out, entry, explanation[1] if explanation else f"{type(error).__name__}: {error}"
         )

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from splat.jobs.process import FAILED
 from splat.system import errors
-from splat.system.files import at_fault
 from splat.system.lock import locked
 
 PATIENCE = 60.0
@@ -47,7 +46,7 @@ def call_job(call: str, log: Path, arguments: Sequence[str]) -> tuple[int, str]:
         if number := _stopped_by(error):
             return 128 + number, ""
         # A strategy may raise anything; the other jobs go on.
-        if not (isinstance(error, OSError) and at_fault(error)):
+        if not errors.of_disk(error):
             _log.warning("%s", traceback.format_exc())
         explanation = errors.told(error, log.name)
         return errors.FAILED, explanation[1] if explanation else f"{type(error).__name__}: {error}"

@@ -48,6 +48,11 @@ def told(error: Exception, shown: str = "--debug") -> tuple[int, str] | None:
     return _of_plugin(error, shown) or explained(error)
 
 
+def of_disk(error: Exception) -> bool:
+    """Whether a disk failed, or is full: no traceback says more than the sentence."""
+    return isinstance(error, NotWritten) or (isinstance(error, OSError) and bool(at_fault(error)))
+
+
 def _of_plugin(error: Exception, shown: str) -> tuple[int, str] | None:
     """Exit code and sentence of an error in code that the user vouched for; None: it is not there
     that it was raised, or nothing that this code could mend."""

@@ -203,6 +203,19 @@ def test_export_within_a_loss_says_what_it_left_out(splat: Splat, run: Path) -> 
     assert receipt["dropped"] and not json.loads(whole.out)["dropped"]
 
 
+def test_half_of_the_held_out_photos_judge_and_the_others_measure(splat: Splat, run: Path) -> None:
+    asked = ("export", run, "-o", "x.sog", "--max-loss", "9dB", "--refine", "2")
+    found = splat(*asked)
+    assert found.code == 0, found.err
+    assert "in a held-out photo" in found.out
+    receipt = json.loads(splat(*asked, "--overwrite", "--json").out)
+    whole = json.loads(splat("export", run, "-o", "y.ply", "--json").out)
+    told = json.loads(splat("eval", run, "--json").out)
+    each = [view["psnr"] for view in told["per_view"]]
+    assert whole["psnr_before"] == pytest.approx(sum(each) / 2, abs=1e-3)
+    assert receipt["psnr_before"] == pytest.approx(each[1], abs=1e-3)
+
+
 def test_export_to_several_formats(splat: Splat, run: Path) -> None:
     found = splat("export", run, "-o", "lego", "--formats", ".spz", "compressed.ply", "--json")
     assert [receipt["bytes"] for receipt in json.loads(found.out)] == [

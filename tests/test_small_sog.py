@@ -4,7 +4,9 @@ as few rows as training makes good."""
 from __future__ import annotations
 
 import json
+import tempfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from PIL import Image
 from test_compress import searched
 
 from splat import formats
+from splat.evaluation.evaluate import HeldOutView
 from splat.export.bits import dealt_bits
 from splat.export.choice import variants
 from splat.export.search import Variant
@@ -147,3 +150,22 @@ def test_as_few_rows_as_lose_no_more_than_is_allowed() -> None:
     assert degrees == sorted(degrees, reverse=True) and degrees[:2] == [3, 3] and degrees[-1] < 3
     with pytest.raises(ValueError, match=r"no file loses at most -99 dB: the nearest is \.sog"):
         smallest(search, [".sog"], Settings(), -99.0, kept)
+
+
+def test_losses_are_counted_in_photos_that_no_training_saw() -> None:
+    given = some(200, spread=0.6)
+    search = searched(given)
+    dark = replace(search.batches[0], pixels=torch.zeros_like(search.batches[0].pixels))
+    judged = replace(search, judges=[HeldOutView(dark)], tried=[])
+    drawn = judged.drawn(given, dark).clamp(0, 1).double()
+    assert judged.before == pytest.approx(-10 * drawn.square().mean().log10().item(), abs=1e-3)
+    assert judged.before < search.before
+    # Fewer rows draw less light: what is worse by the views of training is better by this photo.
+    way = Variant(".ply", Settings(), 3)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.ply"
+        weight = judged.written(judged.final(way, 50), judged.sight_of(50), way, path)
+        assert (
+            judged.noted(way, 50, weight, path).loss < 0 < search.noted(way, 50, weight, path).loss
+        )
+    assert judged.views_text() == "in a held-out photo"

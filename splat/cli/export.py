@@ -28,6 +28,7 @@ from splat.cli.opened import (
     trained_from,
 )
 from splat.core.model import Model
+from splat.evaluation.evaluate import HeldOutView
 from splat.export.bits import dealt_bits
 from splat.export.chart import rate_chart
 from splat.export.choice import ROUNDINGS, choose, trials_table, trim, variants
@@ -67,6 +68,8 @@ class _Seen:
     photos: Loader | Corrected | None
     """The training views, in the exposure that the Gaussians have; None where the photos cannot be
     read, and pictures are empty."""
+    tests: bool = True
+    """Whether what is held out are photos of their own; else it is the first that is trained on."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class _Part:
     dropped: tuple[str, ...] = ()
     weights: torch.Tensor | None = None
     """How much of each row views see."""
+    judges: frozenset[str] = frozenset()
+    """Names of the held-out photos by which it was chosen, and which measure nothing any more."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -201,7 +206,7 @@ def _exported(
         opened.frame,
         part.out,
         opened.render,
-        seen.held_out,
+        [batch for batch in seen.held_out if batch.name not in part.judges],
         opened.background,
         drawing=opened.drawing,
         settings=part.settings,
@@ -294,26 +299,32 @@ def _smallest(
 ) -> _Part:
     """As few rows as meet a loss once they are trained.
 
-    Pictures that rows were trained on say little of what is lost elsewhere, so that some photos are
-    kept out of all trials, and losses are counted from the whole set trained as long without them;
-    what is written was trained on all of them.
+    Pictures that rows were trained on say little of what is lost elsewhere. Where photos are held
+    out, every second one judges, and the others measure what was chosen. Else some photos are kept
+    out of all trials, losses are counted from the whole set trained as long without them, and what
+    is written was trained on all.
     """
     if seen.photos is None:
         raise ValueError(_NO_PHOTOS)
-    count = len(seen.photos.cameras)
-    judges = even_views(seen.photos.cameras, min(LOOKED_AT, max(1, count // 8)))
-    search = replace(search, batches=[seen.photos.batch(i) for i in judges], tried=[])
-    trials: Pictures = Others(seen.photos, judges) if count > 1 else seen.photos
-    # The run was trained on these photos too, and forgets them as trials do.
-    search.count_from(
-        retrain(
-            search.gaussians, opened.frame, trials, opened.render, opened.background,
-            drawing=opened.drawing, steps=asked.refine,
-        )
-    )  # fmt: skip
+    photos: Pictures = seen.photos
+    judges = _judges(seen, opened)
+    if not judges:
+        count = len(photos.cameras)
+        kept = even_views(photos.cameras, min(LOOKED_AT, max(1, count // 8)))
+        judges = [HeldOutView(seen.photos.batch(i)) for i in kept]
+        photos = Others(photos, kept) if count > 1 else photos
+    search = replace(search, judges=judges, tried=[])
+    if photos is not seen.photos:
+        # The run was trained on these photos too, and forgets them as trials do.
+        search.count_from(
+            retrain(
+                search.gaussians, opened.frame, photos, opened.render, opened.background,
+                drawing=opened.drawing, steps=asked.refine,
+            )
+        )  # fmt: skip
 
     def refined(rows: Gaussians, sight: ViewWeights, variant: Variant) -> Gaussians:
-        return _trained(part_of(rows, sight, variant), opened, trials, asked.refine)
+        return _trained(part_of(rows, sight, variant), opened, photos, asked.refine)
 
     def part_of(rows: Gaussians, sight: ViewWeights, variant: Variant) -> _Part:
         reduced = _reduced(search.gaussians, rows)
@@ -322,9 +333,22 @@ def _smallest(
 
     small = smallest(search, suffixes, asked.settings, loss_most, refined)
     out, variant = _said(asked, search, small.tried), small.tried.variant
+    if photos is seen.photos:
+        names = frozenset(view.batch.name for view in judges)
+        part = replace(part_of(small.gaussians, small.sight, variant), judges=names)
+        return replace(part, out=out)
     part = part_of(search.final(variant, small.tried.gaussians), small.sight, variant)
     rows = _trained(part, opened, seen.photos, asked.refine)
     return replace(part, gaussians=rows, out=out)
+
+
+def _judges(seen: _Seen, opened: Opened) -> list[HeldOutView]:
+    """Every second held-out photo, as the run is measured by it; none where there is but one."""
+    if not seen.tests or len(seen.held_out) < 2:
+        return []
+    count = min(LOOKED_AT, len(seen.held_out) // 2)
+    chosen = [seen.held_out[i] for i in even_views([b.camera for b in seen.held_out], count)]
+    return [HeldOutView(batch) if opened.fit is None else opened.fit(batch) for batch in chosen]
 
 
 def _ways(asked: Export, search: Search, suffixes: Sequence[str]) -> list[Variant]:
@@ -450,7 +474,7 @@ def _views(run: Path, opened: Opened) -> Iterator[_Seen]:
             even = Corrected(photos, Sensor(tone=opened.tones), opened.exposure)
         training = _decoded(even, SCORED)
         test = training[:1] if test_photos is None else _decoded(test_photos, len(test_photos))
-        yield _Seen(test, training, even)
+        yield _Seen(test, training, even, tests=test_photos is not None)
 
 
 def _decoded(photos: Loader | Corrected, most: int) -> list[Batch]:

@@ -166,7 +166,7 @@ def tried_text(tried: Tried) -> str:
 def trials_table(search: Search, best: Tried) -> str:
     """All trials as a table, the smallest first; a star marks the one chosen, a tilde what was
     predicted."""
-    views = f"in {len(search.batches)} training views"
+    views = search.views_text()
     if search.photos:
         head = f"tried, PSNR against the photos {views}, whole {search.before:.2f} dB:"
     else:

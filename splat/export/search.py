@@ -12,7 +12,7 @@ from torch import Tensor
 
 from splat import formats
 from splat.core.frame import gaussians_to_frame
-from splat.evaluation.evaluate import psnr
+from splat.evaluation.evaluate import HeldOutView, psnr
 from splat.export.harmonics import compensated_constants, rounded_harmonics
 from splat.export.receipt import CLOSEST, bands, draw, mean_or_none
 from splat.export.view_weights import ViewWeights, with_fewer_bands
@@ -82,6 +82,8 @@ class Search:
     """False: the batches' pixels are no truth; the pictures of the whole set are."""
     finished_for: str | None = None
     """Format that the set was trained for: its own rounding is what was trained."""
+    judges: Sequence[HeldOutView] = ()
+    """Photos that no training saw, in which losses are counted instead of in `batches`."""
     tried: list[Tried] = field(default_factory=list)
     before: float = field(init=False)
     """dB of the whole set on these views."""
@@ -217,11 +219,24 @@ class Search:
         return trial
 
     def _seen(self, gaussians: Gaussians) -> float:
-        values = []
-        for i, batch in enumerate(self.batches):
+        values = [
+            view.psnr(view.drawn(lambda camera: gaussians, self.render, self.background))
+            for view in self.judges
+        ]
+        for i, batch in enumerate(() if values else self.batches):
             truth, mask = self.truth(i)
-            values.append(min(CLOSEST, psnr(self.drawn(gaussians, batch), truth, mask)))
-        return mean_or_none(values) or CLOSEST
+            values.append(psnr(self.drawn(gaussians, batch), truth, mask))
+        return mean_or_none([min(CLOSEST, value) for value in values]) or CLOSEST
+
+    def views_text(self) -> str:
+        """Where losses are counted, in words."""
+        if not self.judges:
+            return f"in {len(self.batches)} training views"
+        return (
+            f"in {len(self.judges)} held-out photos"
+            if len(self.judges) > 1
+            else "in a held-out photo"
+        )
 
     def count_from(self, gaussians: Gaussians) -> None:
         """Count losses from what another set draws, in place of the whole one."""

@@ -279,55 +279,120 @@ def stepped(
     shape: tuple[int, ...],
     moments: torch.dtype,
     visible: Tensor | None,
+    kept: torch.dtype = torch.float32,
+    steps: int = 3,
 ) -> list[Tensor]:
-    """Values and moments after three steps, by the CPU where no module is given."""
+    """Values, which are `kept` as such, and moments after some steps; by the CPU where no module is
+    given."""
     g = torch.Generator().manual_seed(4)
-    values = torch.randn(shape, generator=g)
+    values = torch.randn(shape, generator=g).to(kept)
     first, second = (torch.zeros(shape, dtype=moments) for _ in range(2))
     module = importlib.import_module("splat.kernels.adam")
     with pytest.MonkeyPatch.context() as patch:
         if gpu is not None:  # what the CPU's is given, but for its own fields
 
             def on_gpu(table: str, fields: dict[str, Any]) -> int:
-                own = ("half_values", "aside")
-                gpu.adam({**{k: v for k, v in fields.items() if k not in own}, "stream": 0})
+                own = {k: v for k, v in fields.items() if k != "aside"}
+                gpu.adam({**own, "stream": 0})
                 return 0
 
             patch.setattr(module, "cpu", SimpleNamespace(adam=on_gpu))
-        for count in (1, 2, 3):
+        for count in range(1, steps + 1):
             kernels.adam(
                 values, gradient, first, second, rate=0.1, tail=0.05, count=count, visible=visible
             )
     return [values, first, second]
 
 
-@pytest.mark.parametrize("moments", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("n", [1, 47, 300])
-def test_adam_equals_the_cpu(n: int, moments: torch.dtype, emulated: ModuleType) -> None:
-    """Also of harmonics by the factors of their gradient, of all bands or not, and of rows in
-    sight only. The CPU rounds moments by the same keys."""
+FLOAT, HALF = torch.float32, torch.bfloat16
+
+
+def gradients(n: int) -> list[tuple[Tensor | kernels.HarmonicsGradient, tuple[int, ...]]]:
+    """Gradients, and the shape of what they are of: whole ones, and harmonics' by their factors, of
+    all bands or not."""
     g = torch.Generator().manual_seed(3)
     factors = torch.randn(n, 6, generator=g)
     factors[:, 3:] = torch.nn.functional.normalize(factors[:, 3:], dim=1)
-    seen = torch.rand(n, generator=g) < 0.5
-    cases = [
+    return [
         (torch.randn(n, 4, generator=g), (n, 4)),
+        (torch.randn(n, 16, 3, generator=g), (n, 16, 3)),
         *((kernels.HarmonicsGradient(factors, degree), (n, 16, 3)) for degree in (0, 1, 3)),
         (kernels.HarmonicsGradient(factors, 1), (n, 4, 3)),
     ]
-    for gradient, shape in cases:
+
+
+@pytest.mark.parametrize("moments", [FLOAT, HALF])
+@pytest.mark.parametrize("kept", [FLOAT, HALF])
+@pytest.mark.parametrize("n", [1, 47, 300])
+def test_adam_equals_the_cpu(
+    n: int, kept: torch.dtype, moments: torch.dtype, emulated: ModuleType
+) -> None:
+    """Of every kind of values, moments and gradient, of all rows or of those in sight."""
+    seen = torch.rand(n, generator=torch.Generator().manual_seed(3)) < 0.5
+    for gradient, shape in gradients(n):
         for visible in (None, seen):
-            expected = stepped(None, gradient, shape, moments, visible)
+            expected = stepped(None, gradient, shape, moments, visible, kept)
             runs = []
             for order in ORDERS:
                 emulated.set_order(order)
-                runs.append(stepped(emulated, gradient, shape, moments, visible))
+                runs.append(stepped(emulated, gradient, shape, moments, visible, kept))
             emulated.set_order(0)
             assert_same(runs)
+            exact = kept == moments == FLOAT
             for mine, truth in zip(runs[0], expected, strict=True):
+                assert mine.dtype == truth.dtype
                 # Of a value between two of bfloat16 a rounding may choose the other one.
-                near = 1e-5 if mine.dtype == torch.float32 and moments == torch.float32 else 2e-2
+                near = 1e-5 if exact or (mine.dtype == moments == FLOAT) else 2e-2
                 torch.testing.assert_close(mine, truth, rtol=near, atol=near)
+                if HALF in (kept, moments) and mine.dtype == HALF:
+                    assert (mine != truth).sum() <= max(1, 2e-3 * mine.numel())
+
+
+@pytest.mark.parametrize("moments", [FLOAT, HALF])
+@pytest.mark.parametrize("kept", [FLOAT, HALF])
+@pytest.mark.parametrize("given", [FLOAT, HALF])
+def test_adam_rounds_as_the_cpu_does_to_the_bit(
+    given: torch.dtype, kept: torch.dtype, moments: torch.dtype, emulated: ModuleType
+) -> None:
+    """Where neither fuses a product and a sum (`base` is built without), numbers are the same, so
+    each difference would be one of the draws."""
+    if given == HALF and kept == FLOAT:
+        pytest.skip("a gradient of float32 values is float32")
+    (_, _), (gradient, shape), *_ = gradients(301)
+    assert isinstance(gradient, Tensor)
+    seen = torch.rand(301, generator=torch.Generator().manual_seed(3)) < 0.5
+    for visible in (None, seen):
+        found = [
+            stepped(gpu, gradient.to(given), shape, moments, visible, kept, steps=20)
+            for gpu in (None, emulated)
+        ]
+        with kernels.use_isa("base"):
+            found[0] = stepped(None, gradient.to(given), shape, moments, visible, kept, steps=20)
+        assert_same(found)
+        if visible is not None:
+            before = stepped(None, gradient, shape, moments, visible, kept, steps=0)
+            for mine, was in zip(found[1], before, strict=True):
+                assert torch.equal(mine[~visible], was[~visible])
+
+
+def test_values_in_bfloat16_move_as_their_mean_should(emulated: ModuleType) -> None:
+    """Steps of a hundredth of what a bfloat16 can tell: rounded to the nearest none would move."""
+    n, steps = 2000, 50
+    gradient = torch.ones(n, 4, 3)
+    values = torch.ones(n, 4, 3).to(HALF)
+    moments = [torch.zeros(n, 4, 3) for _ in range(2)]
+    module = importlib.import_module("splat.kernels.adam")
+
+    def on_gpu(table: str, fields: dict[str, Any]) -> int:
+        emulated.adam({**{k: v for k, v in fields.items() if k != "aside"}, "stream": 0})
+        return 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "cpu", SimpleNamespace(adam=on_gpu))
+        for count in range(1, steps + 1):
+            kernels.adam(values, gradient, *moments, rate=4e-5, count=count)
+    moved = 1 - values.float().mean().item()
+    assert moved == pytest.approx(steps * 4e-5, rel=0.05), moved
 
 
 @pytest.mark.parametrize("n", [37, 256, 1371])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pretend
 import pytest
@@ -202,6 +204,37 @@ def test_a_resumed_run_ends_in_the_same_bytes(
     more = {"device": "cuda", "renderer": "native", "resolution": "full"}
     one, two = ends_with_and_without_a_break(trial_folder, tmp_path, METHODS[name], 33, 60, **more)
     assert one == two
+
+
+def test_harmonics_in_bfloat16_train_and_resume(
+    trial_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    """Pretended, they are moved by the CUDA kernel's own source: to the same bytes after a break,
+    and to where the CPU moves them."""
+    if torch.cuda.get_device_name() == "pretended GPU":
+        stand_in = importlib.import_module("pretend.kernels")
+        monkeypatch.setattr(stand_in, "adam", request.getfixturevalue("emulated").adam)
+    more: dict[str, Any] = {"resolution": "full", "moments": "bfloat16", "harmonics": "bfloat16"}
+    strategy = METHODS["mcmc"]
+    one, two = ends_with_and_without_a_break(
+        trial_folder, tmp_path, strategy, 17, 30, device="cuda", renderer="native", **more
+    )
+    assert one == two
+    mine = checkpoint.rows({"model": torch.load(tmp_path / "end.pt", weights_only=True)})["sh"]
+    with closing(job_of(trial_folder, strategy, steps=30, device="cpu", **more)) as job:
+        loop.train(job.run)
+        other = job.run.model.cloud["sh"].detach()
+    assert mine.dtype == other.dtype == torch.bfloat16 and mine.shape == other.shape
+    apart, moved = ((mine - t).float().abs().mean() for t in (other, torch.zeros(())))
+    assert apart < 0.02 * moved, (apart, moved)
+
+
+def test_gsplat_does_not_draw_bfloat16(trial_folder: Path) -> None:
+    with pytest.raises(ValueError, match="gsplat draws float32 only; leave --harmonics or"):
+        job_of(trial_folder, Fixed(), device="cuda", renderer="gsplat", harmonics="bfloat16")
 
 
 def test_a_camera_is_read_once() -> None:

@@ -350,8 +350,9 @@ def test_what_cannot_keep_them_says_so(tiny_folder: Path) -> None:
         Options(harmonics="half")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"harmonics is bfloat16, and anchors .* without"):
         job_of(tiny_folder, METHODS["scaffold"], steps=5, harmonics="bfloat16")
-    with pytest.raises(ValueError, match="harmonics is bfloat16 on cuda"):
-        _half_harmonics(model_of(3, BF16), torch.device("cuda"))
+    with pytest.raises(ValueError, match="harmonics is bfloat16, and gsplat draws float32 only"):
+        _half_harmonics(model_of(3, BF16), "gsplat")
+    _half_harmonics(model_of(3, BF16), "native")
 
 
 def test_the_plan_counts_what_they_save() -> None:
@@ -360,3 +361,8 @@ def test_the_plan_counts_what_they_save() -> None:
         for kind in ("float32", "bfloat16")
     )
     assert plain - thrifty == 48 * 2
+    away = [
+        memory.offloaded_bytes(Options(offload=True, adam="visible", **kinds))
+        for kinds in ({}, {"harmonics": "bfloat16"}, THRIFTY)
+    ]
+    assert away == [(2 * 59 + 48) * 4, (2 * 59 + 24) * 4, (2 * 59 + 48) * 2]

@@ -105,6 +105,29 @@ def test_what_was_asked_for_stays() -> None:
     assert kinds(within(LEFT + LEAST + 50_000_000, anchors)) == ("bfloat16", "auto")
 
 
+def test_what_is_offloaded_gives_way_as_on_the_cpu() -> None:
+    """Of a run on CUDA only that is in the machine's memory: 664 bytes a Gaussian, or 332."""
+    away: dict[str, Any] = {"offload": True, "adam": "visible"}
+
+    ending = memory.ending_bytes(100_000, 0, on_cpu=False)
+    least = LIBRARIES + max(PASSING, ending) + LEAST
+
+    def on_cuda(bytes_of_one: int, spare: int = 0, **more: Any) -> tuple[str, str]:
+        size = least + 100_000 * bytes_of_one + spare
+        options = replace(OPTIONS, memory=size, **away, **more)
+        found = ration_memory(scene_of(), options, torch.device("cuda"), WANTED, LIBRARIES)
+        assert not found.cap
+        return kinds(found)
+
+    assert on_cuda(664) == ("float32", "auto")
+    assert on_cuda(664, -1) == on_cuda(664 - 236) == ("bfloat16", "auto")
+    assert on_cuda(664 - 236, -1) == on_cuda(332) == ("bfloat16", "bfloat16")
+    with pytest.raises(AssertionError):  # fewer Gaussians are allowed
+        on_cuda(332, -1)
+    with pytest.raises(AssertionError):  # gsplat draws no harmonics of 16 bits
+        on_cuda(664 - 236, -1, renderer="gsplat")
+
+
 def test_what_has_no_limit_gets_one() -> None:
     endless = Wanted(start=20_000, cap=0)
     found = within(LEFT + LEAST + 345_678 * ROW, endless)

@@ -52,8 +52,6 @@ SPLAT_INLINE void harmonics_gradient(const real* factors, int lanes_here, int de
   store_columns(rows, columns, W, out, columns);
 }
 
-constexpr uint32_t kValueKeys = 0x6A09E667u;  // what sets the draws for values apart from those for moments
-
 template <class Value, class Moment>
 class AdamStep {
  public:

@@ -47,9 +47,9 @@ struct Harmonics {
   __device__ float operator()(unsigned row, unsigned column) const { return basis[row][column / 3] * colour[row][column % 3]; }
 };
 
-template <class Moment, bool kFactored>
+template <class Value, class Moment, bool kFactored>
 __global__ void __launch_bounds__(kThreads)
-    step_values(float* values, const float* gradient, Moment* first, Moment* second, int64_t count,
+    step_values(Value* values, const float* gradient, Moment* first, Moment* second, int64_t count,
                 Rates rates, AdamNumbers<float> numbers, const float* factors, int degree) {
   const int64_t begin = int64_t(blockIdx.x) * kChunk, begin_row = begin / rates.columns;
   const unsigned begin_column = unsigned(begin % rates.columns);
@@ -69,7 +69,8 @@ __global__ void __launch_bounds__(kThreads)
     const unsigned key = rates.seed + 2u * unsigned(i);
     stored(first + i, m, key);
     stored(second + i, v, key + 1u);
-    values[i] -= (column < rates.head ? rates.rate : rates.tail_rate) * change;
+    const float rate = column < rates.head ? rates.rate : rates.tail_rate;
+    stored(values + i, loaded(values + i) - rate * change, key + kValueKeys);
   }
 }
 
@@ -85,16 +86,19 @@ const char* adam(const Adam& step, std::uintptr_t stream) {
                     unsigned(step.end), float(step.rate), float(step.tail_rate), step.visible, step.seed};
   const unsigned blocks = unsigned((count + kChunk - 1) / kChunk);
   const auto queue = reinterpret_cast<cudaStream_t>(stream);
-  const auto begin = [&](auto kernel, auto moment) {
+  const auto begin = [&](auto value, auto moment) {
+    using Value = decltype(value);
     using Moment = decltype(moment);
-    launch(kernel, blocks, kThreads, queue, step.values, step.gradient, static_cast<Moment*>(step.first),
-           static_cast<Moment*>(step.second), count, rates, numbers, step.factors, step.degree);
+    const auto kernel = step.factors ? step_values<Value, Moment, true> : step_values<Value, Moment, false>;
+    launch(kernel, blocks, kThreads, queue, static_cast<Value*>(step.values), step.gradient,
+           static_cast<Moment*>(step.first), static_cast<Moment*>(step.second), count, rates, numbers, step.factors,
+           step.degree);
   };
   if (step.factors && step.columns < kLeastFactored) return "factors are of 12 columns or more";
-  if (step.half)
-    begin(step.factors ? step_values<Half, true> : step_values<Half, false>, Half());
+  if (step.half_values)
+    step.half ? begin(Half(), Half()) : begin(Half(), 0.f);
   else
-    begin(step.factors ? step_values<float, true> : step_values<float, false>, 0.f);
+    step.half ? begin(0.f, Half()) : begin(0.f, 0.f);
   return launch_error();
 }
 

@@ -39,7 +39,8 @@ void enqueue_adam(const nb::dict& given) {
                   SPLAT_FIELD(rate),        SPLAT_FIELD(tail_rate),   SPLAT_FIELD(beta1),
                   SPLAT_FIELD(beta2),       SPLAT_FIELD(epsilon),     SPLAT_FIELD(correction1),
                   SPLAT_FIELD(correction2), SPLAT_FIELD(factors),     SPLAT_FIELD(degree),
-                  SPLAT_FIELD(visible),     SPLAT_FIELD(half),        SPLAT_FIELD(seed)};
+                  SPLAT_FIELD(visible),     SPLAT_FIELD(half),        SPLAT_FIELD(seed),
+                  SPLAT_FIELD(half_values)};
   enqueue(adam, call, fields);
 }
 

@@ -21,7 +21,7 @@ struct Photometric {
 };
 
 struct Adam {
-  float* values;  // [rows, columns], updated in place like the moments
+  void* values;   // [rows, columns], updated in place like the moments; bfloat16 where `half_values`
   const float* gradient;  // null where factors are given
   void* first;    // m and v of the paper: float, or bfloat16 where `half`
   void* second;
@@ -37,6 +37,7 @@ struct Adam {
   const uint8_t* visible;  // [rows], or null: rows where it is 0 keep their values and moments
   bool half;               // the moments are bfloat16, rounded at random
   unsigned seed;           // of the rounding
+  bool half_values;        // the values are bfloat16, rounded as the moments
 };
 
 struct Walk {

@@ -437,9 +437,9 @@ class Explicit(Model):
 
         One more band of harmonics is switched on every `sh_every` steps (0: all at once).
         `moments` is the type of Adam's moments, float32 or bfloat16. `harmonics` is bfloat16 where
-        `sh` is to be kept as that (CPU only), whatever the rows come as. With `keep`, `sh` and all
-        moments are where it copies them to, and rows are brought from there to be drawn and moved:
-        draw by what `drawn_by` gives, and move the rows in sight.
+        `sh` is to be kept as that, whatever the rows come as. With `keep`, `sh` and all moments are
+        where it copies them to, and rows are brought from there to be drawn and moved: draw by what
+        `drawn_by` gives, and move the rows in sight.
         """
         super().__init__()
         rates = rates or Rates()

@@ -72,14 +72,10 @@ def adam(
         "rows": rows, "columns": columns, "head": head, "begin": begin, "end": end, "rate": rate,
         "tail_rate": rate * tail, "beta1": betas[0], "beta2": betas[1], "epsilon": epsilon,
         "correction1": 1 - betas[0] ** count, "correction2": 1 - betas[1] ** count, "half": half,
-        "seed": count * 0x9E3779B1 % 2**32,
+        "seed": count * 0x9E3779B1 % 2**32, "half_values": is_half(values),
     }  # fmt: skip
     if values.is_cuda:
-        if is_half(values):
-            raise ValueError(
-                "the CUDA kernels move float32 values and were given bfloat16; keep them as float32"
-            )
-        single(values)
+        single(like)
         with torch.cuda.device(values.device):
             cuda().adam(
                 {**arrays, **by_factors, **step, "degree": degree or 0, "stream": stream(values)}
@@ -87,11 +83,8 @@ def adam(
         return 0
     number = cpu.adam(
         table_of(like),
-        {
-            **arrays, **by_factors, **step, "degree": degree or 0, "half_values": is_half(values),
-            "aside": aside,
-        },
-    )  # fmt: skip
+        {**arrays, **by_factors, **step, "degree": degree or 0, "aside": aside},
+    )
     hold(number, values, given, first, second, seen)
     return number
 

@@ -113,8 +113,8 @@ class Options:
     """What Adam's moments are kept as. bfloat16 saves a quarter of a Gaussian's memory. auto:
     float32, where --memory leaves room for it."""
     harmonics: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the harmonics of colours are kept as (CPU only). bfloat16 saves an eighth of the
-    memory of Gaussians. auto: float32, where --memory leaves room for it."""
+    """What the harmonics of colours are kept as. bfloat16, which gsplat does not draw, saves an
+    eighth of the memory of Gaussians. auto: float32, where --memory leaves room for it."""
     offload: bool = False
     """Keep Adam's moments and the harmonics of colours in the memory of the machine, and bring
     those of Gaussians in view to the GPU (CUDA, with --adam visible): for more Gaussians than it

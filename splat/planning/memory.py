@@ -102,16 +102,19 @@ def decoders() -> int:
 
 def state_bytes(options: Options, device: Device) -> int:
     """Bytes of one Gaussian between two steps, on the device that trains."""
-    half = HALF_MOMENTS_BYTES if options.moments == "bfloat16" else 0
-    half += HALF_HARMONICS_BYTES if options.harmonics == "bfloat16" else 0
     dense = DENSE_HARMONICS_BYTES if device.type == "cuda" and options.renderer == "gsplat" else 0
-    return STATE_BYTES - half + dense - offloaded_bytes(options)
+    return STATE_BYTES - _halved(options) + dense - offloaded_bytes(options)
 
 
 def offloaded_bytes(options: Options) -> int:
     """Bytes of one Gaussian in host memory, beside a GPU."""
-    half = HALF_MOMENTS_BYTES if options.moments == "bfloat16" else 0
-    return OFFLOADED_BYTES - half if options.offload else 0
+    return OFFLOADED_BYTES - _halved(options) if options.offload else 0
+
+
+def _halved(options: Options) -> int:
+    """Bytes of one Gaussian that bfloat16 saves."""
+    moments = HALF_MOMENTS_BYTES if options.moments == "bfloat16" else 0
+    return moments + (HALF_HARMONICS_BYTES if options.harmonics == "bfloat16" else 0)
 
 
 def scratch_bytes(grows: bool, on_cpu: bool) -> int:

@@ -71,10 +71,10 @@ def ration_memory(
 ) -> Ration:
     """The options and the cap of a run within `options.memory` bytes of the machine's memory.
 
-    The cache of photos shrinks first, down to 64 MiB; then moments, then harmonics become bfloat16;
-    then fewer Gaussians are allowed. What was asked for by itself stays; what may grow without
-    limit gets one. `libraries` is what they hold (None: measured). Raises ValueError, with what
-    would be needed, where it does not fit.
+    The cache of photos shrinks first, down to 64 MiB; then moments, then harmonics become bfloat16,
+    where that memory holds them; then fewer Gaussians are allowed. What was asked for by itself
+    stays; what may grow without limit gets one. `libraries` is what they hold (None: measured).
+    Raises ValueError, with what would be needed, where it does not fit.
     """
     assert options.memory is not None
     photos, on_cpu = (
@@ -160,9 +160,11 @@ def _kinds(options: Options, wanted: Wanted, on_cpu: bool) -> list[tuple[Any, An
     moments, harmonics = options.moments, options.harmonics
     first = ("float32" if moments == "auto" else moments, harmonics)
     kinds = [first]
-    if on_cpu and moments == "auto":
+    here = on_cpu or options.offload  # in the memory of the machine
+    drawn = wanted.half_harmonics and options.renderer != "gsplat"
+    if here and moments == "auto":
         kinds.append(("bfloat16", harmonics))
-    if on_cpu and harmonics == "auto" and wanted.half_harmonics and options.sh_degree:
+    if here and harmonics == "auto" and drawn and options.sh_degree:
         kinds.append((kinds[-1][0], "bfloat16"))
     return kinds
 

@@ -30,7 +30,7 @@ from splat.planning.ladder import step_parts
 from splat.planning.predict import Pace
 from splat.planning.time_left import TimeLeft
 from splat.recipes.parts import with_run_options
-from splat.render import drawing_as
+from splat.render import drawing_as, drawn_by
 from splat.render.quantised import AS_IT_IS
 from splat.runs import checkpoint
 from splat.runs.checkpoint import State
@@ -340,12 +340,12 @@ def _asked(terms: Mapping[str, Objective], options: Options) -> Needs:
     return needs
 
 
-def _half_harmonics(model: Model, device: torch.device) -> None:
-    """Raise ValueError where harmonics cannot be stored as bfloat16."""
-    if device.type != "cpu":
+def _half_harmonics(model: Model, drawer: str) -> None:
+    """Raise ValueError where harmonics cannot be stored as bfloat16; `drawer` is what draws."""
+    if drawer == "gsplat":
         raise ValueError(
-            f"harmonics is bfloat16 on {device.type}, where what draws takes float32 only; leave it"
-            " out, or train with --device cpu"
+            "harmonics is bfloat16, and gsplat draws float32 only; leave --harmonics or --renderer"
+            " gsplat out"
         )
     if all(model.cloud[name].dtype != torch.bfloat16 for name in model.cloud.names):
         raise ValueError(
@@ -384,7 +384,7 @@ def _run(
     )
     model = strategy.model({name: values.to(device) for name, values in rows.items()}, making)
     if options.harmonics == "bfloat16":
-        _half_harmonics(model, device)
+        _half_harmonics(model, drawn_by(device, options.renderer))
     if options.offload and not (ranks.at_once == 1 and model.cloud.kept_away):
         several = "several processes" if ranks.photos == 1 else "steps of several photos"
         refused = f"{model.unit} of this method" if ranks.at_once == 1 else several
@@ -403,7 +403,7 @@ def _run(
     objectives |= terms
     objectives |= sensor.objectives()
 
-    def drawn_by(drawing: Drawing) -> Renderer:
+    def renderer_as(drawing: Drawing) -> Renderer:
         render = drawing_as(drawing, frame, device, renderer=options.renderer)
         return model.cloud.shard.drawn_by(model.drawn_by(render))
 
@@ -411,8 +411,8 @@ def _run(
         model=model,
         strategy=strategy,
         objectives=objectives,
-        render=drawn_by(drawing),
-        plain=None if drawing.near is None else drawn_by(drawing.plain),
+        render=renderer_as(drawing),
+        plain=None if drawing.near is None else renderer_as(drawing.plain),
         batches=photos,
         views=photos.cameras,
         photos=photos.batch_at,

@@ -49,8 +49,7 @@ def adam(adam: dict[str, Any]) -> None:
 
     fields = dict(adam)
     del fields["stream"]
-    more = {"half_values": False, "aside": False}
-    _cpu.adam(_isa(), {**fields, **more})
+    _cpu.adam(_isa(), {**fields, "aside": False})
 
 
 def walk(walk: dict[str, Any]) -> None:

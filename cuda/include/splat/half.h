@@ -13,6 +13,9 @@ namespace splat::SPLAT_ISA {
 
 using Half = uint16_t;
 
+// What sets Adam's draws for values apart from those for moments.
+constexpr uint32_t kValueKeys = 0x6A09E667u;
+
 // Sixteen random bits of a key (a multiply-xorshift hash).
 SPLAT_HD uint32_t random_bits(uint32_t key) {
   key *= 0x9E3779B1u;

@@ -83,7 +83,7 @@ class _Part:
     weights: torch.Tensor | None = None
     """How much of each row views see."""
     judges: frozenset[str] = frozenset()
-    """Names of the held-out photos by which it was chosen, and which measure nothing any more."""
+    """Names of the held-out photos that chose it, where enough others are left to measure it."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -300,9 +300,9 @@ def _smallest(
     """As few rows as meet a loss once they are trained.
 
     Pictures that rows were trained on say little of what is lost elsewhere. Where photos are held
-    out, every second one judges, and the others measure what was chosen. Else some photos are kept
-    out of all trials, losses are counted from the whole set trained as long without them, and what
-    is written was trained on all.
+    out they judge; of many some do, and the others measure what was chosen. Else some photos are
+    kept out of all trials, losses are counted from the whole set trained as long without them, and
+    what is written was trained on all.
     """
     if seen.photos is None:
         raise ValueError(_NO_PHOTOS)
@@ -334,20 +334,21 @@ def _smallest(
     small = smallest(search, suffixes, asked.settings, loss_most, refined)
     out, variant = _said(asked, search, small.tried), small.tried.variant
     if photos is seen.photos:
-        names = frozenset(view.batch.name for view in judges)
-        part = replace(part_of(small.gaussians, small.sight, variant), judges=names)
-        return replace(part, out=out)
+        part = replace(part_of(small.gaussians, small.sight, variant), out=out)
+        if len(seen.held_out) < 2 * len(judges):
+            return part
+        return replace(part, judges=frozenset(view.batch.name for view in judges))
     part = part_of(search.final(variant, small.tried.gaussians), small.sight, variant)
     rows = _trained(part, opened, seen.photos, asked.refine)
     return replace(part, gaussians=rows, out=out)
 
 
 def _judges(seen: _Seen, opened: Opened) -> list[HeldOutView]:
-    """Every second held-out photo, as the run is measured by it; none where there is but one."""
-    if not seen.tests or len(seen.held_out) < 2:
+    """Held-out photos that judge, as the run is measured by them; none where none is held out."""
+    if not seen.tests:
         return []
-    count = min(LOOKED_AT, len(seen.held_out) // 2)
-    chosen = [seen.held_out[i] for i in even_views([b.camera for b in seen.held_out], count)]
+    places = even_views([batch.camera for batch in seen.held_out], LOOKED_AT)
+    chosen = [seen.held_out[i] for i in places]
     return [HeldOutView(batch) if opened.fit is None else opened.fit(batch) for batch in chosen]
 
 

@@ -166,8 +166,11 @@ def tried_text(tried: Tried) -> str:
 def trials_table(search: Search, best: Tried) -> str:
     """All trials as a table, the smallest first; a star marks the one chosen, a tilde what was
     predicted."""
-    views = search.views_text()
-    if search.photos:
+    views = f"in {len(search.batches)} training views"
+    if search.judges:
+        views = f"held-out photos ({len(search.judges)})"
+        head = f"tried, PSNR against {views}, whole {search.before:.2f} dB:"
+    elif search.photos:
         head = f"tried, PSNR against the photos {views}, whole {search.before:.2f} dB:"
     else:
         head = f"tried, PSNR against pictures of the whole set {views}:"

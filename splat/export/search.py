@@ -228,16 +228,6 @@ class Search:
             values.append(psnr(self.drawn(gaussians, batch), truth, mask))
         return mean_or_none([min(CLOSEST, value) for value in values]) or CLOSEST
 
-    def views_text(self) -> str:
-        """Where losses are counted, in words."""
-        if not self.judges:
-            return f"in {len(self.batches)} training views"
-        return (
-            f"in {len(self.judges)} held-out photos"
-            if len(self.judges) > 1
-            else "in a held-out photo"
-        )
-
     def count_from(self, gaussians: Gaussians) -> None:
         """Count losses from what another set draws, in place of the whole one."""
         self.before = self._seen(gaussians)

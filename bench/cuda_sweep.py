@@ -48,6 +48,8 @@ OPTIONS = (
     "--exposure grid",
     "--antialiased",
     "--moments bfloat16",
+    "--moments bfloat16 --harmonics bfloat16",
+    "--adam visible --offload --moments bfloat16 --harmonics bfloat16",
     "--adam visible",
     "--adam visible --offload",
     "--resolution dash",
@@ -84,7 +86,9 @@ def lines(steps: int, renderer: str) -> Iterator[str]:
         yield f"{train} {method}"
         yield f"resume RUN --steps {steps + 10}"
     for method in ("mrnf", "adc", "mcmc"):
-        yield from (f"{train} {option} {method}" for option in OPTIONS)
+        for option in OPTIONS:
+            if renderer != "gsplat" or "--harmonics" not in option:  # which it does not draw
+                yield f"{train} {option} {method}"
     for method in ("mcmc", "scaffold"):
         yield f"{train} {method}"
         yield from VERBS

@@ -4,7 +4,8 @@
 #
 #   OUT=out bench/gpu_day.sh 1            # correctness: every gpu test, sanitizers, every method and verb
 #   OUT=out bench/gpu_day.sh 2 SCENE...   # quality: scenes by mcmc and adc, ours and gsplat in turns
-#   OUT=out bench/gpu_day.sh 3            # speed: stages and steps at 0.2 to 10 million, ncu of the largest
+#   OUT=out bench/gpu_day.sh 3 [SCENE]    # speed: stages and steps at 0.2 to 10 million, ncu of the largest; and
+#                                         # a scene by two processes that share its Gaussians out
 #
 # JSON and logs go to $OUT; figures belong into docs/results/gpu.md with the card and the date.
 set -uo pipefail
@@ -58,6 +59,14 @@ case ${1:?1, 2 or 3} in
   if command -v ncu >/dev/null; then
     run 200 ncu.txt ncu --set basic -k 'regex:blend_tile|take_back|gather|step_values' -c 24 \
       "$python" bench/gpu.py --counts 1000000 --renderers native --repeats 4
+  fi
+  if [ -n "${2:-}" ]; then
+    # On one card they speak over the machine's memory, on several by NCCL.
+    cards=$(nvidia-smi -L 2>/dev/null | wc -l)
+    together=("$python" -m torch.distributed.run --nproc-per-node "$((cards > 1 ? cards : 2))" -m splat)
+    run 90 shard.txt "${together[@]}" train "$2" --out "$out/runs/shard" --overwrite --device cuda \
+      --steps "${STEPS:-500}" --seed 0 --quiet --no-pictures --shard mcmc --cap 300k
+    cp "$out/runs/shard/metrics.json" "$out/shard.json" 2>/dev/null || true
   fi
   ;;
 esac

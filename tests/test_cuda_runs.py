@@ -176,7 +176,10 @@ def test_a_checkpoint_opens_without_cuda(trial_folder: Path, tmp_path: Path) -> 
     assert len(tensors) > 20 and {each.device.type for each in tensors} == {"cpu"}
 
 
-@pytest.mark.parametrize("method", [["adc"], ["--shard", "mcmc", "--cap", "300"]])
+HALF = ["--moments", "bfloat16", "--harmonics", "bfloat16"]
+
+
+@pytest.mark.parametrize("method", [["adc"], ["--shard", *HALF, "mcmc", "--cap", "300"]])
 def test_two_processes_train_one_run(
     method: list[str], trial_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,10 +63,12 @@ COMPOSED: dict[str, Strategy] = {
 
 
 @pytest.mark.parametrize("name", [*METHODS, *COMPOSED])
-def test_contract(name: str, tiny_folder: Path) -> None:
+def test_contract(name: str, trial_folder: Path, tiny_folder: Path) -> None:
     strategy = METHODS.get(name) or COMPOSED[name]
+    # The smaller scene has so few points that a body adds more than `limit` allows.
+    folder = tiny_folder if name == "adc_garment" else trial_folder
     gain = GAIN if name in METHODS else 1.0
-    found = check_strategy(strategy, steps=STEPS, fitted=False, gain=gain, folder=tiny_folder)
+    found = check_strategy(strategy, steps=STEPS, fitted=False, gain=gain, folder=folder)
     assert not [each for each in found if not each.passed]
     edits = int(next(each.said for each in found if each.check == "rows").split()[1])
     assert edits >= (0 if name == "fixed" else 4)

@@ -146,11 +146,9 @@ def _wheel(
     if target.system == "Windows":
         code = "import sysconfig; print(sysconfig.get_path('include'))"
         asked = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
-        headers, library = toolchain.python_of_windows(
-            Path(asked.stdout.strip()), folder, minor, stable
-        )
-        defines |= {"Python_INCLUDE_DIR": headers, "Python_LIBRARY": library}
-        defines |= {"Python_SABI_LIBRARY": library} if stable else {}
+        headers, own, any_ = toolchain.python_of_windows(Path(asked.stdout.strip()), folder, minor)
+        defines |= {"Python_INCLUDE_DIR": headers, "Python_LIBRARY": own}
+        defines |= {"Python_SABI_LIBRARY": any_} if stable else {}
     words: list[str | Path] = [python, "-m", "pip", "wheel", "-q", "--disable-pip-version-check"]
     words += ["--no-deps", "--no-build-isolation", "--no-index", "-w", folder / "wheel", source]
     words += ["-C", f"build-dir={folder / 'build'}", "-C", "install.strip=false"]

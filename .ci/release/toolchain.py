@@ -53,6 +53,11 @@ PYCONFIG_OF_WINDOWS = """\
 #undef WORDS_BIGENDIAN
 #endif
 """
+# nanobind lists Python's symbols for Apple's linker in a file, which Zig's does not read; they
+# are all looked up when the module is loaded.
+WITHOUT_LISTS = """\
+for argument; do shift; case $argument in -Wl,@*) ;; *) set -- "$@" "$argument" ;; esac; done
+"""
 _DECLARED = re.compile(
     r"^\s*(?:extern\s+)?(?:PyAPI_(FUNC|DATA)\s*\(([^;{]*?)\)\s*(\w+)\s*[(;\[])", re.MULTILINE
 )
@@ -73,7 +78,8 @@ def write(target: Target, folder: Path, source: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for tool in ("c++", "cc", "ar", "ranlib", "rc"):
         script = folder / f"zig-{tool}"
-        script.write_text(f'#!/bin/sh\nexec "{zig()}" {tool} "$@"\n')
+        first = WITHOUT_LISTS if target.system == "Darwin" else ""
+        script.write_text(f'#!/bin/sh\n{first}exec "{zig()}" {tool} "$@"\n')
         script.chmod(0o755)
     lines = [
         f"set(CMAKE_SYSTEM_NAME {target.system})",
@@ -100,8 +106,9 @@ def write(target: Target, folder: Path, source: Path) -> Path:
     return file
 
 
-def python_of_windows(include: Path, folder: Path, minor: int, stable: bool) -> tuple[Path, Path]:
-    """Headers and import library of Python's DLL, out of the headers that are installed here."""
+def python_of_windows(include: Path, folder: Path, minor: int) -> tuple[Path, Path, Path]:
+    """Headers, and import libraries of the DLLs of one Python and of all (the stable ABI), out of
+    the headers that are installed here. CMake tells the version of a library by its name."""
     headers = folder / f"include3{minor}"
     if not headers.exists():
         headers.mkdir(parents=True)
@@ -109,15 +116,15 @@ def python_of_windows(include: Path, folder: Path, minor: int, stable: bool) -> 
             if path.name != "pyconfig.h":
                 (headers / path.name).symlink_to(path)
         (headers / "pyconfig.h").write_text(PYCONFIG_OF_WINDOWS)
-    name = "python3" if stable else f"python3{minor}"
-    library = folder / f"{name}.lib"
-    if not library.exists():
-        listed = folder / f"{name}.def"
-        exports = "\n".join(_exports(include))
-        listed.write_text(f"LIBRARY {name}.dll\nEXPORTS\n{exports}\n")
-        words = [zig(), "dlltool", "-m", "i386:x86-64", "-d", listed, "-l", library]
-        subprocess.run(words, check=True, stdout=sys.stderr)
-    return headers, library
+    exports = "\n".join(_exports(include))
+    libraries = folder / f"python3{minor}.lib", folder / "python3.lib"
+    for library in libraries:
+        if not library.exists():
+            listed = library.with_suffix(".def")
+            listed.write_text(f"LIBRARY {library.stem}.dll\nEXPORTS\n{exports}\n")
+            words = [zig(), "dlltool", "-m", "i386:x86-64", "-d", listed, "-l", library]
+            subprocess.run(words, check=True, stdout=sys.stderr)
+    return headers, *libraries
 
 
 def _exports(include: Path) -> list[str]:

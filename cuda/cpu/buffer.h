@@ -28,6 +28,22 @@ SPLAT_INLINE void fill(T* first, T* last, T value) {
   for (; first != last; ++first) *first = value;
 }
 
+// A T within room for it, as Windows and macOS give the variables of a thread 16 bytes of alignment
+// whatever these ask for.
+template <class T>
+struct Aligned {
+  unsigned char room[sizeof(T) + alignof(T)];
+  T* made;
+
+  Aligned() {
+    const std::uintptr_t mask = alignof(T) - 1;
+    made = new (reinterpret_cast<void*>((reinterpret_cast<std::uintptr_t>(room) + mask) & ~mask)) T();
+  }
+  Aligned(const Aligned&) = delete;
+  Aligned& operator=(const Aligned&) = delete;
+  ~Aligned() { made->~T(); }
+};
+
 // This thread's own T. Ask once and keep the reference: looking it up is a call.
 template <class T>
 #if defined(_MSC_VER)
@@ -36,8 +52,8 @@ __declspec(noinline)
 __attribute__((noinline))
 #endif
 static T& own() {
-  thread_local T mine;
-  return mine;
+  thread_local Aligned<T> mine;
+  return *mine.made;
 }
 
 template <class T>

@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import io
 import json
+import re
 import sys
 import sysconfig
 import zipfile
@@ -115,3 +116,27 @@ def test_the_workflow_calls_scripts_that_are_there() -> None:
     called = [line.split()[-1] for line in workflow.read_text().splitlines() if "run: .ci/" in line]
     assert called == [".ci/run", ".ci/wheels", ".ci/wheels-check"]
     assert all((FOLDER.parents[1] / script).stat().st_mode & 0o111 for script in called)
+
+
+def test_a_wheel_with_cuda_kernels_holds_both_modules(
+    release: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards = importlib.import_module("cards")
+    monkeypatch.delitem(sys.modules, "cards")
+    wheel = built(tmp_path, "linux_x86_64")
+    with pytest.raises(SystemExit, match=r"holds .*_cpu.* expected _cpu and _gpu, both abi3"):
+        cards._module(wheel, tmp_path)
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("splat/_gpu.abi3.so", "\x7fELF")
+        archive.writestr("splat/_gpu.pyi", "")
+    assert cards._module(wheel, tmp_path).read_text() == "\x7fELF"
+    other = wheel.rename(tmp_path / wheel.name.replace("cp312-abi3", "cp311-cp311"))
+    with pytest.raises(SystemExit, match="is not tagged cp312-abi3"):
+        cards._module(other, tmp_path)
+
+
+def test_the_cards_are_those_that_kernels_are_built_for(release: dict[str, Any]) -> None:
+    lists = (FOLDER.parents[1] / "cuda" / "CMakeLists.txt").read_text()
+    real = {int(card) for card in re.findall(r"(\d+)-real", lists)}
+    cards = importlib.import_module("cards")
+    assert real == cards.CARDS and {120} == cards.PTX and "120-virtual" in lists

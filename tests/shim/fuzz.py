@@ -218,7 +218,8 @@ def loss(gpu: ModuleType, chance: random.Random) -> str:
 
 def step(gpu: ModuleType, chance: random.Random) -> str:
     """Three steps of Adam."""
-    n, moments = chance.randint(1, 700), chance.choice((torch.float32, torch.bfloat16))
+    types = (torch.float32, torch.bfloat16)
+    n, kept, moments = chance.randint(1, 700), chance.choice(types), chance.choice(types)
     visible = torch.rand(n) < 0.5 if chance.random() < 0.5 else None
     if chance.random() < 0.5:
         shape: tuple[int, ...] = (n, chance.choice((1, 3, 4, 7)))
@@ -229,18 +230,18 @@ def step(gpu: ModuleType, chance: random.Random) -> str:
         factors[:, 3:] = torch.nn.functional.normalize(factors[:, 3:], dim=1)
         shape = (n, (chance.randint(max(1, degree), 3) + 1) ** 2, 3)
         gradient = kernels.HarmonicsGradient(factors, degree)
-    expected = stepped(None, gradient, shape, moments, visible)
+    expected = stepped(None, gradient, shape, moments, visible, kept)
     runs = []
     for order in (0, chance.randint(1, 1000)):
         gpu.set_order(order)
-        runs.append(stepped(gpu, gradient, shape, moments, visible))
+        runs.append(stepped(gpu, gradient, shape, moments, visible, kept))
     gpu.set_order(0)
     for found, again, truth in zip(*runs, expected, strict=True):
         near = 1e-5 if found.dtype == moments == torch.float32 else 2e-2
         if not torch.equal(found, again):
             raise Wrong(f"a step of Adam depends on the order of threads ({shape})")
         if not torch.allclose(found.float(), truth.float(), rtol=near, atol=near):
-            raise Wrong(f"a step of Adam is not the CPU's ({shape}, {moments})")
+            raise Wrong(f"a step of Adam is not the CPU's ({shape}, {kept}, {moments})")
     return "steps of Adam"
 
 

@@ -6,7 +6,7 @@ import importlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +83,21 @@ def threads() -> Iterator[None]:
     before = kernels.threads()
     yield
     kernels.set_threads(before)
+
+
+@pytest.fixture
+def alike_by_threads(threads: None) -> Callable[[Callable[[], Iterable[torch.Tensor]]], None]:
+    """Asserts that a call makes the same bytes on any number of threads."""
+
+    def check(call: Callable[[], Iterable[torch.Tensor]]) -> None:
+        runs = []
+        for count in (1, 2, 3, 2):
+            kernels.set_threads(count)
+            runs.append([*call()])
+        for run in runs[1:]:
+            assert all(torch.equal(a, b) for a, b in zip(runs[0], run, strict=True))
+
+    return check
 
 
 @pytest.fixture(autouse=True)

@@ -413,21 +413,6 @@ def test_a_strategy_is_unchanged_by_use_and_edits_do_not_act_by_themselves() -> 
     assert adc == Adc()
 
 
-@pytest.mark.parametrize(
-    "absurd",
-    [
-        {"cap": -1},
-        {"refine_every": 0},
-        {"reset_every": -5},
-        {"reset_opacity": 0.0},
-        {"prune_share": -0.1},
-    ],
-)
-def test_absurd_numbers_are_refused(absurd: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=next(iter(absurd))):
-        Adc(**absurd)  # type: ignore[arg-type]
-
-
 def test_vectors_turn_as_covariances_do() -> None:
     draw = torch.Generator().manual_seed(5)
     quats = 3 * torch.randn(20, 4, generator=draw)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import pytest
 import torch
 from parts import Cloner, Killer
 from steps import CAMERA, model_of, refined, step_of, survey_of
 
-from splat.core.strategy import Fixed, Strategy
+from splat.core.strategy import Strategy
 from splat.strategies.blur import BlurSplit
 from splat.strategies.mcmc import Mcmc
 
@@ -54,9 +53,3 @@ def test_a_row_is_split_once_whatever_the_base_does_with_it() -> None:
     assert change.counts == {"append:split": 2, "drop:split": 1, "append:clone": 1}
     change = after(replace(BLUR, base=Killer(rows=(1,))), [[0.0, 400, 0]])
     assert change.counts == {"drop:kill": 1}, "what is doomed has no children"
-
-
-@pytest.mark.parametrize("absurd", [{"share": 0.0}, {"refine_every": 0}, {"views": -1}])
-def test_absurd_numbers_are_refused(absurd: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(absurd))):
-        BlurSplit(Fixed(), **absurd)

@@ -167,16 +167,16 @@ def test_gradients_equal_differences() -> None:
 
 
 @pytest.mark.usefixtures("threads")
-def test_bytes_do_not_depend_on_threads(dtype: torch.dtype) -> None:
-    found = []
-    for threads in (1, 2, 2):
-        kernels.set_threads(threads)
+def test_bytes_do_not_depend_on_threads(
+    dtype: torch.dtype, alike_by_threads: Callable[..., None]
+) -> None:
+    def run() -> list[Tensor | None]:
         one = case(1500, masks=True).to(dtype)
         made = one.run()
         weighted(made).backward()
-        found.append([*(getattr(made, name) for name in COLUMNS), *(t.grad for t in one.learned)])
-    for other in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+        return [*(getattr(made, name) for name in COLUMNS), *(t.grad for t in one.learned)]
+
+    alike_by_threads(run)
 
 
 def test_what_is_not_decoded_gets_exactly_zero(dtype: torch.dtype) -> None:

@@ -115,15 +115,6 @@ def test_a_short_run_grows_and_leaks_as_much() -> None:
     assert short.opacity_leak == pytest.approx(0.005)
 
 
-@pytest.mark.parametrize(
-    "absurd",
-    [{"cap": 0}, {"refine_every": 0}, {"error": "l2"}, {"grow_share": 2.0}, {"opacity_leak": -1}],
-)
-def test_absurd_numbers_are_refused(absurd: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(absurd))):
-        ErrorBased(**absurd)
-
-
 def test_the_map_is_what_was_asked_for() -> None:
     assert ErrorBased().needs.weights == (Error(),)
     assert ErrorBased(error="ssim").needs.weights == (Dissimilarity(),)

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from splat import kernels
 from splat.kernels.field import _value, by_torch, field, value
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -188,15 +187,11 @@ def test_only_some_are_learned(dtype: torch.dtype) -> None:
         assert found is not None and torch.equal(found, expected[wanted])
 
 
-@pytest.mark.usefixtures("threads")
-def test_bytes_do_not_depend_on_threads(dtype: torch.dtype) -> None:
+def test_bytes_do_not_depend_on_threads(
+    dtype: torch.dtype, alike_by_threads: Callable[..., None]
+) -> None:
     one = case(3000, (40, 16, 32, 100.0)).to(dtype)
-    found = []
-    for threads in (1, 2, 3, 3):
-        kernels.set_threads(threads)
-        found.append([*one.passes(), value(one.points, *one.learned, one.beta)])
-    for other in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+    alike_by_threads(lambda: [*one.passes(), value(one.points, *one.learned, one.beta)])
 
 
 def test_two_passes_wait_for_their_backward(dtype: torch.dtype) -> None:

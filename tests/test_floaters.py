@@ -17,7 +17,7 @@ from steps import model_of, refined, step_of
 from torch import Tensor
 
 from splat import datasets, formats
-from splat.cleanup.floaters import Rules, Verdict, floaters
+from splat.cleanup.floaters import Verdict, floaters
 from splat.cleanup.free_space import places
 from splat.core.frame import camera_to_frame
 from splat.core.strategy import Fixed
@@ -220,14 +220,6 @@ def test_no_more_than_so_many_go() -> None:
     assert found.share == pytest.approx(100 * 12 / 21)
 
 
-@pytest.mark.parametrize(
-    "absurd", [{"alone": 0.0}, {"alone_unproved": 1.5}, {"tolerance": 0.0}, {"side": 0}]
-)
-def test_absurd_rules_are_refused(absurd: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(absurd))):
-        Rules(**absurd)
-
-
 def on_disk(path: Path, rows: Gaussians) -> Path:
     harmonics = sh_from_rgb(rows.colors)[:, None]
     formats.write(replace(rows, colors=harmonics, sh_degree=0), path, drawing=Drawing(near=0.01))
@@ -278,12 +270,6 @@ def test_the_part_acts_at_its_steps_only() -> None:
     assert short.acts(3_000) == {"drop floaters": [900, 1_500, 2_100, 2_700]}
     assert part.scheduled(200).views == 6  # type: ignore[attr-defined]
     assert not refined(Floaters(at=(100,)), step_of(model_of(3), 99))
-
-
-@pytest.mark.parametrize("absurd", [{"at": (5, 3)}, {"share": 0.0}, {"alone": 2.0}, {"views": -1}])
-def test_absurd_numbers_of_the_part_are_refused(absurd: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(absurd))):
-        Floaters(**absurd)
 
 
 def test_anchors_do_not_float(tiny_folder: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from capsules import two_capsules
-from methods import METHODS, ends_with_and_without_a_break, job_of
+from methods import METHODS, job_of
 from scipy.spatial.transform import Rotation
 from steps import step_of
 from torch import Tensor
@@ -167,13 +167,6 @@ def test_the_garment_alone_has_no_pixel_of_skin_and_little_beyond_its_mask(
         assert float(picture.alpha[near == 0].sum()) < 0.01 * float(picture.alpha.sum())
         covered = picture.alpha[batch.outline > 250]
         assert float(covered.mean()) > 0.9
-
-
-def test_a_resumed_run_ends_as_one_that_was_not_cut(tiny_folder: Path, tmp_path: Path) -> None:
-    one, other = ends_with_and_without_a_break(
-        tiny_folder, tmp_path, METHODS["adc_garment"], 52, 70
-    )
-    assert one == other
 
 
 def judged(rows: Mesh | np.ndarray, scene: Path, **more: Any) -> tuple[Any, Dressed]:

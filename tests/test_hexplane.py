@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from splat import kernels
 from splat.kernels.hexplane import by_torch, hexplane, instants_read
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -110,16 +109,8 @@ def test_gradients_are_what_finite_differences_say() -> None:
     assert torch.autograd.gradcheck(function, given, eps=1e-6, atol=1e-7, fast_mode=True)
 
 
-def test_any_number_of_threads_gives_the_same_bytes() -> None:
-    one, before = case(900).to(torch.float32), kernels.threads()
-    try:
-        kernels.set_threads(1)
-        alone = one.passes()
-        kernels.set_threads(3)
-        for mine, other in zip(one.passes(), alone, strict=True):
-            assert torch.equal(mine, other)
-    finally:
-        kernels.set_threads(before)
+def test_any_number_of_threads_gives_the_same_bytes(alike_by_threads: Callable[..., None]) -> None:
+    alike_by_threads(case(900).to(torch.float32).passes)
 
 
 def test_a_point_worked_by_hand(dtype: torch.dtype) -> None:

@@ -167,11 +167,3 @@ def test_a_published_schedule_is_its_own_fit() -> None:
     assert ImprovedGs().scheduled(30_000) == ImprovedGs()
     assert ImprovedGs().resets and not ImprovedGs(reset_every=0).resets
     assert ImprovedGs(reset_until=30_000).scheduled(30_000).reset_until == 25_500
-
-
-@pytest.mark.parametrize(
-    "absurd", [{"cap": 0}, {"refine_every": 0}, {"reset_opacity": 1.0}, {"recover_share": 1.0}]
-)
-def test_absurd_numbers_are_refused(absurd: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(absurd))):
-        ImprovedGs(**absurd)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -254,17 +255,9 @@ def backward_of(given: dict[str, Tensor], size: tuple[int, int]) -> list[Tensor]
 
 
 @pytest.mark.parametrize("isa", kernels.isas())
-def test_same_bytes_whatever_the_threads(isa: str) -> None:
-    before, runs = kernels.threads(), []
-    try:
-        with kernels.use_isa(isa):
-            for count in (1, 2, 3, 2):
-                kernels.set_threads(count)
-                runs.append(backward_of(small(), (131, 97)))
-    finally:
-        kernels.set_threads(before)
-    for run in runs[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(runs[0], run, strict=True))
+def test_same_bytes_whatever_the_threads(isa: str, alike_by_threads: Callable[..., None]) -> None:
+    with kernels.use_isa(isa):
+        alike_by_threads(lambda: backward_of(small(), (131, 97)))
 
 
 def test_gradients_of_frames_in_flight_do_not_mix() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import reference
 import torch
@@ -79,16 +81,12 @@ def test_either_term_alone(weight: float, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("bytes_", [False, True])
-def test_threads_change_nothing(bytes_: bool, dtype: torch.dtype) -> None:
+def test_threads_change_nothing(
+    bytes_: bool, dtype: torch.dtype, alike_by_threads: Callable[..., None]
+) -> None:
     image = picture(120, 2 * TILE + 5).to(dtype)
     target = pixels(120, 2 * TILE + 5) if bytes_ else picture(120, 2 * TILE + 5, 1).to(dtype)
-    kernels.set_threads(1)
-    loss, gradient = value_and_gradient(image, target)
-    for count in (2, 3):
-        kernels.set_threads(count)
-        again, gradient_again = value_and_gradient(image, target)
-        assert torch.equal(loss, again)
-        assert torch.equal(gradient, gradient_again)
+    alike_by_threads(lambda: value_and_gradient(image, target))
 
 
 def test_flat_and_saturated_pictures_stay_precise(dtype: torch.dtype) -> None:

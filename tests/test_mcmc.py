@@ -424,14 +424,6 @@ def test_the_regularisers_and_the_start_are_part_of_the_method() -> None:
     assert losses == pytest.approx([0.005, 0.0002], rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    "absurd", [{"cap": 0}, {"dead": 0.0}, {"growth": 0.5}, {"refine_every": 0}, {"noise_every": 0}]
-)
-def test_absurd_numbers_are_refused(absurd: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(absurd))):
-        Mcmc(**absurd)
-
-
 SIZE = 48
 
 

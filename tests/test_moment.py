@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -97,16 +98,8 @@ def test_far_from_its_time_a_row_is_gone_and_nothing_is_broken() -> None:
     assert all(values.grad is not None and values.grad.isfinite().all() for values in rows)
 
 
-def test_threads_and_shapes() -> None:
+def test_threads_and_shapes(alike_by_threads: Callable[..., None]) -> None:
     rows = drawn(20_000, torch.float32)
-    before = kernels.threads()
-    found = []
-    try:
-        for threads in (1, 3):
-            kernels.set_threads(threads)
-            found.append(kernels.moment(*rows, at=0.2, least=LEAST))
-    finally:
-        kernels.set_threads(before)
-    assert all(map(torch.equal, *found))
+    alike_by_threads(lambda: kernels.moment(*rows, at=0.2, least=LEAST))
     with pytest.raises(ValueError, match=r"velocities has shape \(20000, 2\)"):
         kernels.moment(*rows[:4], rows[4][:, :2], at=0.2, least=LEAST)

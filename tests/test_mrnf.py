@@ -234,12 +234,3 @@ def test_a_published_schedule_is_its_own_fit_and_a_short_one_stands_for_as_much(
     # A refinement every 50 steps instead of every 20: two and a half published ones at a time.
     assert short.grow_share == pytest.approx(1.07**2.5 - 1)
     assert (short.opacity_leak, short.scale_leak) == pytest.approx((0.01, 0.005))
-
-
-@pytest.mark.parametrize(
-    "absurd",
-    [{"cap": 0}, {"refine_every": 0}, {"opacity_leak": 1.0}, {"grow_share": 2.0}],
-)
-def test_absurd_numbers_are_refused(absurd: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(absurd))):
-        Mrnf(**absurd)

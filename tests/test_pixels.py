@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -68,16 +70,14 @@ def test_a_picture_that_needs_no_gradient_gets_none(dtype: torch.dtype) -> None:
     assert torch.equal(alone, tone.grad)
 
 
-def test_threads_change_no_bit(threads: None) -> None:
-    found = []
-    for count in (1, 3):
-        kernels.set_threads(count)
+def test_threads_change_no_bit(alike_by_threads: Callable[..., None]) -> None:
+    def run() -> list[Tensor | None]:
         image, tone, v = given((130, 97), torch.float32)
         out = kernels.toned(image, tone)
         out.backward(v)
-        assert image.grad is not None and tone.grad is not None
-        found.append(torch.cat([t.detach().flatten() for t in (out, image.grad, tone.grad)]))
-    assert torch.equal(*found)
+        return [out, image.grad, tone.grad]
+
+    alike_by_threads(run)
 
 
 def test_what_does_not_fit_is_refused() -> None:

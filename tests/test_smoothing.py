@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from methods import METHODS, ends_with_and_without_a_break, job_of
+from methods import METHODS, job_of
 
 from splat import formats, loop
 from splat.core.edit import Nudge
@@ -155,9 +155,3 @@ def test_it_is_an_option_and_off_where_nobody_asks(tiny_folder: Path) -> None:
 def test_rows_that_only_make_gaussians_are_refused(tiny_folder: Path) -> None:
     with pytest.raises(ValueError, match="anchors make theirs for each camera"):
         job_of(tiny_folder, METHODS["scaffold"], steps=20, smoothing=True)
-
-
-def test_a_run_resumes_exactly(tiny_folder: Path, tmp_path: Path) -> None:
-    strategy = Smoothing(METHODS["mcmc"], look_every=50)
-    one, two = ends_with_and_without_a_break(tiny_folder, tmp_path, strategy, 67)
-    assert one == two, "step 67 is between two looks, after births"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -109,17 +110,16 @@ def test_equals_brute_force(
 
 
 @pytest.mark.parametrize("isa", kernels.isas())
-def test_same_bytes_whatever_the_threads(isa: str, threads: None) -> None:
+def test_same_bytes_whatever_the_threads(isa: str, alike_by_threads: Callable[..., None]) -> None:
     size = (131, 97)
     given = {name: tensor.float() for name, tensor in scene("plain", 700, 3).items()}
-    runs = []
+
+    def run() -> list[torch.Tensor]:
+        found, strongest = surveyed(given, 3, size, True, maps_of(size))
+        return [*(getattr(found, name) for name in SCORES), strongest]
+
     with kernels.use_isa(isa):
-        for count in (1, 2, 3, 2):
-            kernels.set_threads(count)
-            found, strongest = surveyed(given, 3, size, True, maps_of(size))
-            runs.append([*(getattr(found, name) for name in SCORES), strongest])
-    for run in runs[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(runs[0], run, strict=True))
+        alike_by_threads(run)
 
 
 def test_without_maps(dtype: torch.dtype) -> None:

@@ -229,11 +229,3 @@ def test_a_whole_growth_fills_the_cap_and_stays_below_the_curve() -> None:
         assert found <= max(aim, n)
     assert len(model.cloud) == 400
     assert_consistent(model.cloud)
-
-
-@pytest.mark.parametrize(
-    "absurd", [{"cap": 0}, {"refine_every": 0}, {"reset_opacity": 1.0}, {"views": -1}]
-)
-def test_absurd_numbers_are_refused(absurd: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(absurd))):
-        Taming(**absurd)

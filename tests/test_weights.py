@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from test_kernels import CASES, NAMES, intrinsics, leaves, scene
@@ -114,13 +116,12 @@ def test_equal_the_gradient_of_a_zero_feature(dtype: torch.dtype) -> None:
     torch.testing.assert_close(sums, wanted, atol=1e-5 * float(wanted.abs().max()), rtol=0)
 
 
-def test_same_bytes_whatever_the_threads(threads: None) -> None:
-    runs = []
-    for count in (1, 2, 3):
-        kernels.set_threads(count)
+def test_same_bytes_whatever_the_threads(alike_by_threads: Callable[..., None]) -> None:
+    def run() -> list[Tensor | None]:
         given = leaves(scene("plain", 700, 3), torch.float32)
-        runs.append(backward(given, 3, (131, 97), True, maps_of((131, 97), 2)).gradient.sums)
-    assert torch.equal(runs[0], runs[1]) and torch.equal(runs[0], runs[2])
+        return [backward(given, 3, (131, 97), True, maps_of((131, 97), 2)).gradient.sums]
+
+    alike_by_threads(run)
 
 
 class Ramp:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ class Receipt:
 
 
 @dataclass(frozen=True)
-class ModelReceipt:
+class ModelReceipt(ABC):
     """What was written of a model in a file of its own, and how it looks when read back."""
 
     file: str
@@ -70,9 +71,9 @@ class ModelReceipt:
     """dB of the file, read back, on the same photos."""
 
     @property
+    @abstractmethod
     def contents(self) -> str:
         """What the file holds, and in how many bytes."""
-        raise NotImplementedError
 
     def text(self) -> str:
         """The receipt in a line."""

@@ -19,6 +19,14 @@ Quiet = Annotated[bool, tyro.conf.arg(help="Say nothing but warnings and the res
 """Whether a verb keeps its progress to itself."""
 Overwrite = Annotated[bool, tyro.conf.arg(help="Replace what is there.")]
 """Whether a verb may write where something lies already."""
+Resume = Annotated[
+    bool,
+    tyro.conf.arg(
+        help="Go on from the last checkpoint; it ends with the same bytes as if it had never"
+        " stopped."
+    ),
+]
+"""Whether a verb that trains goes on where it stopped."""
 DrawOn = Annotated[DeviceName, tyro.conf.arg(help="Where to draw.")]
 """The device of a verb that draws."""
 DrawWith = Annotated[

@@ -28,15 +28,7 @@ class Dressed(Explicit):
     unit = "Gaussians of a body and a garment"
 
     def __init__(self, rows: Rows, making: Making) -> None:
-        super().__init__(
-            rows,
-            steps=making.steps,
-            sh_every=making.sh_every,
-            rates=making.rates,
-            moments=making.moments,
-            harmonics=making.harmonics,
-            keep=making.keep,
-        )
+        super().__init__(rows, **making.of_rows)
         self.cloud.add(LAYER, rows[LAYER], Rate(0.0))
 
     def forward(self, camera: Camera, step: int | None = None) -> Gaussians:

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from splat.dream.choices import Dreamt
-from splat.options.verbs import DeviceName, Json, Overwrite, Quiet
+from splat.options.verbs import DeviceName, Json, Overwrite, Quiet, Resume
 from splat.system.numbers import hint
 from splat.system.ranges import at_least, check_fields
 
@@ -39,8 +39,7 @@ class Dream:
     """How Gaussians are born and pruned, a recipe as for `splat train`; one that goes by photos
     needs --start."""
     dreamt: Annotated[Dreamt, tyro.conf.arg(name="")] = field(default_factory=Dreamt)
-    resume: bool = False
-    """Go on from the last checkpoint; it ends with the same bytes as if it had never stopped."""
+    resume: Resume = False
     device: DeviceName = "auto"
     """Where to draw and to ask the teacher."""
     threads: Annotated[int | None, at_least(1), hint("all cores")] = None

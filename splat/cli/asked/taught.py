@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from splat.options.verbs import Json, Overwrite, Quiet
+from splat.options.verbs import Json, Overwrite, Quiet, Resume
 from splat.system.numbers import hint
 from splat.system.ranges import at_least, check_fields
 
@@ -23,8 +23,7 @@ class Teaching:
     """Folder of a corpus, which `python -m splat.datasets.objects` writes."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = field(kw_only=True)
     """Folder of what is trained."""
-    resume: bool = False
-    """Go on from the last checkpoint; it ends with the same bytes as if it had never stopped."""
+    resume: Resume = False
     threads: Annotated[int | None, at_least(1), hint("all cores")] = None
     """Threads, on whose number nothing depends but time."""
     overwrite: Overwrite = False

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from splat.options.verbs import Json, Quiet
+from splat.options.verbs import Json, Quiet, Resume
 from splat.strategies.acoustic.choices import Density
 from splat.system.numbers import hint
 from splat.system.ranges import above, at_least, check_fields, within
@@ -65,8 +65,7 @@ class TrainAudio:
     )
     """Folder of impulse responses or recordings: our own layout (sounds.json), RWAVS, or as in
     SoundSpaces."""
-    resume: bool = False
-    """Go on from the last checkpoint; it ends with the same bytes as if it had never stopped."""
+    resume: Resume = False
     overwrite: bool = False
     """Replace what the run has learned to hear."""
     threads: Annotated[int | None, at_least(1, default="1, or as it was begun")] = None

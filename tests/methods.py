@@ -200,21 +200,36 @@ def state_of(run: loop.Run) -> bytes:
 
 
 def ends_with_and_without_a_break(
-    folder: Path, tmp_path: Path, strategy: Strategy, at: int, steps: int = 110, **more: Any
+    folder: Path,
+    tmp_path: Path,
+    strategy: Strategy,
+    at: int,
+    steps: int = 110,
+    *,
+    sh_every: int | None = None,
+    watch: loop.Watcher | None = None,
+    **more: Any,
 ) -> tuple[bytes, bytes]:
-    """The model at the end of a run, and of one that is resumed from that run's step `at`; `more`
-    are further options."""
+    """All of a run at its end, and of one that is resumed from that run's step `at`, on another
+    number of threads.
 
-    def watch(run: loop.Run, *_: object) -> None:
+    Harmonics begin after `sh_every` steps; `watch` looks on at the first run; `more` are further
+    options. The states of step `at` and of the end lie in tmp_path, as saved.pt and end.pt.
+    """
+
+    def save(run: loop.Run, *_: object) -> None:
         if run.step == at:
             checkpoint.save(run, tmp_path / "saved.pt")
 
     ends = []
-    for state in (None, tmp_path / "saved.pt"):
-        begun = None if state is None else dict(checkpoint.load(state))
-        with closing(job_of(folder, strategy, state=begun, steps=steps, **more)) as job:
-            job.run.watchers = [watch] if state is None else []
+    for threads in (2, 1):
+        begun = None if threads == 2 else dict(checkpoint.load(tmp_path / "saved.pt"))
+        job = job_of(folder, strategy, state=begun, steps=steps, threads=threads, **more)
+        with closing(job):
+            if sh_every:
+                job.run.model.sh_every = sh_every
+            job.run.watchers = [save, *([watch] if watch else [])] if begun is None else []
             loop.train(job.run)
-            checkpoint.write(job.run.model.state_dict(), tmp_path / "end.pt")
+            checkpoint.save(job.run, tmp_path / "end.pt")
         ends.append((tmp_path / "end.pt").read_bytes())
     return ends[0], ends[1]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from methods import METHODS, job_of, state_of
+from methods import METHODS, ends_with_and_without_a_break, job_of, state_of
 from steps import assert_consistent
 from torch import Tensor
 
@@ -51,24 +51,14 @@ def saving(path: Path) -> Callable[..., None]:
 
 @pytest.mark.parametrize("name", ["adc", "mcmc"])
 def test_runs_repeat_and_resume_to_the_byte(name: str, tiny_folder: Path, tmp_path: Path) -> None:
-    strategy, path = METHODS[name], tmp_path / "saved.pt"
-    with closing(job_on(tiny_folder, strategy, steps=STEPS, **THRIFTY)) as job:
-        rows = len(job.run.model.cloud)
-        job.run.watchers = [saving(path)]
-        train(job.run)
-        whole = state_of(job.run)
-        assert len(job.run.model.cloud) != rows, "no edit is among the steps"
-        assert job.run.model.cloud.moments("sh")[1].dtype == torch.bfloat16
-    with closing(job_on(tiny_folder, strategy, steps=STEPS, threads=1, **THRIFTY)) as again:
-        train(again.run)
-        assert state_of(again.run) == whole, "a second run differs"
-    state = checkpoint.load(path)
-    with closing(
-        job_on(tiny_folder, strategy, steps=STEPS, threads=1, state=state, **THRIFTY)
-    ) as resumed:
-        assert resumed.run.step == SAVED
-        train(resumed.run)
-        assert state_of(resumed.run) == whole, "a resumed run differs"
+    one, two = ends_with_and_without_a_break(
+        tiny_folder, tmp_path, METHODS[name], SAVED, STEPS, sh_every=8,
+        watch=saving(tmp_path / "seen.pt"), **THRIFTY,
+    )  # fmt: skip
+    assert one == two
+    column = checkpoint.load(tmp_path / "end.pt")["model"]["_extra_state"]["columns"]["sh"]
+    assert column["second"].dtype == torch.bfloat16
+    assert len(column["values"]) != 500, "no edit is among the steps"
 
 
 @pytest.mark.parametrize("option", THRIFTY)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from methods import METHODS, job_of
+from methods import METHODS, ends_with_and_without_a_break, job_of
 from parts import Asking, Cloner, Killer
 from steps import assert_consistent, model_of, refined, step_of
 from torch import Tensor
@@ -544,14 +544,6 @@ def test_parts_that_change_nothing_leave_the_run_as_it_is(base: str, tiny_folder
 
 
 def test_a_composed_run_resumes_to_the_bit(tiny_folder: Path, tmp_path: Path) -> None:
-    strategy = COMPOSED["inner"]
-    whole = trained(tiny_folder, strategy)
-    cut = trained(tiny_folder, strategy, steps=33)
-    checkpoint.save(cut, tmp_path / "cut.pt")
-    resumed = trained(tiny_folder, strategy, checkpoint.load(tmp_path / "cut.pt"))
-    assert all(torch.equal(a, b) for a, b in zip(bits(whole), bits(resumed), strict=True))
-    one, other = whole.model.cloud, resumed.model.cloud
-    assert one.statistics == other.statistics and one.began == other.began == 500
-    for name in one.statistics:
-        assert torch.equal(one.statistic(name), other.statistic(name))
-    assert len(one) > 550
+    one, two = ends_with_and_without_a_break(tiny_folder, tmp_path, COMPOSED["inner"], 33, 60)
+    assert one == two
+    assert len(checkpoint.rows(checkpoint.load(tmp_path / "end.pt"))["mean"]) > 550

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from edits import random_edit
-from methods import METHODS, job_of
+from methods import METHODS, ends_with_and_without_a_break, job_of
 from steps import model_of, step_of
 
 from splat import api, formats
@@ -24,7 +24,6 @@ from splat.core.strategy import Fixed
 from splat.loop import Run, train
 from splat.options import Options, Reading
 from splat.recipes.saved import description_of, strategy_from_description
-from splat.runs import checkpoint
 from splat.strategies.budget import Budget
 from splat.strategies.crop import Crop
 from splat.strategies.protect import Protect
@@ -48,27 +47,19 @@ def born_outside(model: Any, change: Change) -> int:
 def test_nothing_is_born_outside_and_resume_is_exact(
     tiny_folder: Path, tmp_path: Path, name: str
 ) -> None:
-    options: dict[str, Any] = {"steps": 60, "crop": BOX}
     outside, born = [], [0]
 
     def watch(run: Run, step: Step, losses: object, change: Change) -> None:
         outside.append(born_outside(run.model, change))
         born[0] += sum(n for what, n in change.counts.items() if not what.startswith("drop"))
-        if run.step == 35:
-            checkpoint.save(run, tmp_path / "saved.pt")
+        if run.over:
+            inside = box_of(BOX).holds(run.model.cloud["mean"], run.frame)
+            assert 0 < int((~inside).sum()) < len(inside)  # what is outside goes on
 
-    with closing(job_of(tiny_folder, METHODS[name], **options)) as job:
-        job.run.watchers = [watch]
-        train(job.run)
-        checkpoint.save(job.run, tmp_path / "whole.pt")
-        inside = box_of(BOX).holds(job.run.model.cloud["mean"], job.run.frame)
-        assert 0 < int((~inside).sum()) < len(inside)  # what is outside goes on
-    assert born[0] > 0 and sum(outside) == 0
-    state = checkpoint.load(tmp_path / "saved.pt")
-    with closing(job_of(tiny_folder, METHODS[name], state=state, **options)) as resumed:
-        train(resumed.run)
-        checkpoint.save(resumed.run, tmp_path / "resumed.pt")
-    assert (tmp_path / "resumed.pt").read_bytes() == (tmp_path / "whole.pt").read_bytes()
+    one, two = ends_with_and_without_a_break(
+        tiny_folder, tmp_path, METHODS[name], 35, 60, watch=watch, crop=BOX
+    )
+    assert born[0] > 0 and sum(outside) == 0 and one == two
 
 
 def test_without_a_crop_rows_are_born_outside(tiny_folder: Path) -> None:

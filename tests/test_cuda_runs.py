@@ -226,7 +226,7 @@ def test_harmonics_in_bfloat16_train_and_resume(
         trial_folder, tmp_path, strategy, 17, 30, device="cuda", renderer="native", **more
     )
     assert one == two
-    mine = checkpoint.rows({"model": torch.load(tmp_path / "end.pt", weights_only=True)})["sh"]
+    mine = checkpoint.rows(checkpoint.load(tmp_path / "end.pt"))["sh"]
     with closing(job_of(trial_folder, strategy, steps=30, device="cpu", **more)) as job:
         loop.train(job.run)
         other = job.run.model.cloud["sh"].detach()

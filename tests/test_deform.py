@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from methods import METHODS, clip_run, job_of
+from methods import METHODS, clip_run, ends_with_and_without_a_break
 from torch import Tensor
 
 from splat import results as files
@@ -20,7 +19,6 @@ from splat.core.edit import Drop, Edit
 from splat.core.model import Explicit, Making, Model
 from splat.core.score import scores, significance, survey
 from splat.core.strategy import Strategy
-from splat.loop import advance, train
 from splat.math import ALWAYS
 from splat.recipes.recipe import strategy_from_text
 from splat.recipes.restored import model_of
@@ -278,28 +276,8 @@ def test_it_owes_what_every_strategy_does(base: Strategy | str, clip_folder: Pat
 
 def test_runs_resume_and_repeat_to_the_bit(clip_folder: Path, tmp_path: Path) -> None:
     strategy = Deform(strategy_from_text("mrnf --cap 700"), coarse=10, resolution=8)
-    found = []
-
-    def kept(job: Any) -> list[Tensor]:
-        model = job.run.model
-        cloud = model.cloud.state_dict()["columns"].values()
-        optimizer = model.beside[NAME].optimizer.state.values()
-        moments = [each["exp_avg"] for each in optimizer]
-        return [*(c["values"] for c in cloud), *model.field.parameters(), *moments]
-
-    for threads in (2, 1):
-        with closing(job_of(clip_folder, strategy, steps=50, threads=threads)) as job:
-            while not job.run.over:
-                if job.run.step == 23:
-                    checkpoint.save(job.run, tmp_path / f"{threads}.pt")
-                advance(job.run)
-            found.append(kept(job))
-    state = checkpoint.load(tmp_path / "2.pt")
-    with closing(job_of(clip_folder, strategy, steps=50, state=state)) as job:
-        train(job.run)
-        found.append(kept(job))
-    first, *others = found
-    assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
+    one, two = ends_with_and_without_a_break(clip_folder, tmp_path, strategy, 23, 50)
+    assert one == two and NAME in checkpoint.load(tmp_path / "end.pt")["modules"]
 
 
 @pytest.fixture(scope="module")

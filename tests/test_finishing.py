@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 import torch
 from formats import some
-from methods import job_of
+from methods import ends_with_and_without_a_break
 
 from splat import api, formats
 from splat.cli.opened import open_scene
 from splat.core.frame import gaussians_to_frame
-from splat.core.step import Step
 from splat.export.quantisation import Quantisation
-from splat.loop import Run, train
 from splat.options import Options, Reading
-from splat.runs import checkpoint
 from splat.strategies.mrnf import Mrnf
 from splat.types import Frame, Gaussians
 
@@ -61,25 +57,14 @@ def test_formats_that_are_fitted_slowly_are_refused() -> None:
 def test_a_run_that_finishes_for_a_file_resumes_to_the_byte(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
-    options = {"finish_for": ".spz", "finish_share": 0.5, "finish_keep": 0.7, "steps": 40}
-    path, rows = tmp_path / "saved.pt", []
-
-    def watch(run: Run, step: Step, losses: object, change: object) -> None:
-        rows.append(len(run.model.cloud))
-        if run.step == 31:
-            checkpoint.save(run, path)
-
-    with closing(job_of(tiny_folder, Mrnf(cap=600), **options)) as job:
-        job.run.watchers = [watch]
-        train(job.run)
-        checkpoint.save(job.run, tmp_path / "whole.pt")
+    options = {"finish_for": ".spz", "finish_share": 0.5, "finish_keep": 0.7}
+    rows: list[int] = []
+    one, two = ends_with_and_without_a_break(
+        tiny_folder, tmp_path, Mrnf(cap=600), 31, 40,
+        watch=lambda run, *_: rows.append(len(run.model.cloud)), **options,
+    )  # fmt: skip
     assert rows[20] == pytest.approx(0.7 * rows[18], abs=1) and max(rows[20:]) == rows[20]
-    state = checkpoint.load(path)
-    with closing(job_of(tiny_folder, Mrnf(cap=600), state=state, **options)) as resumed:
-        assert resumed.run.step == 31
-        train(resumed.run)
-        checkpoint.save(resumed.run, tmp_path / "resumed.pt")
-    assert (tmp_path / "resumed.pt").read_bytes() == (tmp_path / "whole.pt").read_bytes()
+    assert one == two
 
 
 def test_figures_and_files_are_of_what_was_trained(tiny_folder: Path, tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from methods import METHODS, job_of, state_of
+from methods import METHODS, ends_with_and_without_a_break, job_of
 from steps import CAMERA
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -19,7 +18,6 @@ from splat.core.edit import Append, Assign, Drop, Edit, Nudge, Overwrite
 from splat.core.model import Explicit
 from splat.export.quantisation import Quantisation
 from splat.kernels import Harmonics, HarmonicsGradient
-from splat.loop import train
 from splat.options import Options
 from splat.planning import memory
 from splat.runs import checkpoint
@@ -310,39 +308,24 @@ def test_finishing_draws_what_the_file_holds() -> None:
 
 
 THRIFTY: dict[str, Any] = {"moments": "bfloat16", "harmonics": "bfloat16"}
-SAVED, STEPS = 31, 60
 
 
 @pytest.mark.parametrize("name", ["adc", "mcmc", "mrnf"])
 def test_runs_repeat_and_resume_to_the_byte(name: str, tiny_folder: Path, tmp_path: Path) -> None:
-    strategy, path = METHODS[name], tmp_path / "saved.pt"
     more: dict[str, Any] = {"adam": "visible", "harmonics_every": 4} if name == "mcmc" else {}
+    one, two = ends_with_and_without_a_break(
+        tiny_folder, tmp_path, METHODS[name], 31, 60, sh_every=8,
+        watch=lambda run, *_: assert_whole(run.model.cloud), **THRIFTY, **more,
+    )  # fmt: skip
+    assert one == two
+    rows = checkpoint.rows(checkpoint.load(tmp_path / "end.pt"))
+    assert rows["sh"].dtype == BF16 and len(rows["sh"]) != 500, "no edit is among the steps"
 
-    def job(**options: Any) -> Any:
-        found = job_of(tiny_folder, strategy, steps=STEPS, **THRIFTY, **more, **options)
-        found.run.model.sh_every = 8
-        return closing(found)
 
-    def watch(run: Any, *_: Any) -> None:
-        if run.step == SAVED:
-            checkpoint.save(run, path)
-
-    with job() as one:
-        rows = len(one.run.model.cloud)
-        one.run.watchers = [watch]
-        train(one.run)
-        whole = state_of(one.run)
-        assert len(one.run.model.cloud) != rows, "no edit is among the steps"
-        assert one.run.model.cloud["sh"].dtype == BF16
-        assert_whole(one.run.model.cloud)
-        out = tmp_path / "scene.ply"
-        formats.write(one.run.baked(), out)
-        colors = formats.read(out).colors
-        assert torch.equal(colors, one.run.model.cloud["sh"].detach().float())
-    with job(threads=1, state=checkpoint.load(path)) as resumed:
-        assert resumed.run.step == SAVED and resumed.run.model.cloud["sh"].dtype == BF16
-        train(resumed.run)
-        assert state_of(resumed.run) == whole, "a resumed run differs"
+def test_a_file_holds_them_as_they_are(tmp_path: Path) -> None:
+    model = model_of(40, BF16)
+    formats.write(model.bake(), tmp_path / "scene.ply")
+    assert torch.equal(formats.read(tmp_path / "scene.ply").colors, model.bake().colors.float())
 
 
 def test_what_cannot_keep_them_says_so(tiny_folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from methods import METHODS, clip_run, job_of
+from methods import METHODS, clip_run, ends_with_and_without_a_break, job_of
 from torch import Tensor
 
 from splat import api, formats
@@ -23,7 +23,7 @@ from splat.core.model import Making
 from splat.core.step import Step
 from splat.core.strategy import Fixed, Strategy
 from splat.datasets.demo import clip
-from splat.loop import advance, train
+from splat.loop import train
 from splat.math import SH_C0
 from splat.recipes.recipe import strategy_from_text
 from splat.recipes.restored import model_of
@@ -213,24 +213,9 @@ def test_of_one_instant_it_is_the_method_alone(tiny_folder: Path) -> None:
 def test_a_run_is_the_same_for_any_threads_and_after_a_break(
     clip_folder: Path, tmp_path: Path, name: str
 ) -> None:
-    states = []
-    for threads in (2, 1):
-        with closing(job_of(clip_folder, EARLY[name], steps=70, threads=threads)) as job:
-            while not job.run.over:
-                if job.run.step == 33:
-                    checkpoint.save(job.run, tmp_path / f"{threads}.pt")
-                advance(job.run)
-            states.append(job.run.model.cloud.state_dict())
-    state = checkpoint.load(tmp_path / "2.pt")
-    with closing(job_of(clip_folder, EARLY[name], steps=70, state=state)) as job:
-        train(job.run)
-        states.append(job.run.model.cloud.state_dict())
-    first, *others = states
-    for other in others:
-        for column, values in first["columns"].items():
-            assert torch.equal(values["values"], other["columns"][column]["values"]), column
-            assert torch.equal(values["first"], other["columns"][column]["first"]), column
-    assert "velocity" in first["columns"] and len(first["columns"]["mean"]["values"]) > 0
+    one, two = ends_with_and_without_a_break(clip_folder, tmp_path, EARLY[name], 33, 70)
+    assert one == two
+    assert len(checkpoint.rows(checkpoint.load(tmp_path / "end.pt"))["velocity"]) > 0
 
 
 @pytest.mark.parametrize("recipe", ["mcmc + moving", "adc + moving --split-share 0.5"])

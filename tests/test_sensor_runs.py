@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Outcome
+from methods import ends_with_and_without_a_break
 from sensor_parts import STOPS, blobs, camera, exposed, with_job
 from test_clip import clip_of, nerfies
 
@@ -64,25 +65,11 @@ class TestRuns:
         assert found["channel"]["psnr"] > found["off"]["psnr"] + 3
 
     def test_resume_is_exact(self, tiny_folder: Path, tmp_path: Path) -> None:
-        scene = exposed(tiny_folder, tmp_path)
-        options = Options(steps=60, device="cpu", exposure="grid", refine_poses=True)
-
-        def run(until: int, state: checkpoint.State | None = None) -> Path:
-            job = prepare(scene, Mcmc(cap=1200), options, state)
-            try:
-                while job.run.step < until:
-                    from splat.loop import advance
-
-                    advance(job.run)
-                path = tmp_path / f"{until}-{state is None}.pt"
-                checkpoint.save(job.run, path)
-                return path
-            finally:
-                job.close()
-
-        half = checkpoint.load(run(25))
-        assert {POSES, TONE} <= set(half["modules"])
-        assert run(60).read_bytes() == run(60, half).read_bytes()
+        one, two = ends_with_and_without_a_break(
+            tiny_folder, tmp_path, Mcmc(cap=1200), 25, 60, exposure="grid", refine_poses=True
+        )
+        assert {POSES, TONE} <= set(checkpoint.load(tmp_path / "saved.pt")["modules"])
+        assert one == two
 
     def test_a_run_with_a_sensor_serves_every_verb(
         self, tiny_folder: Path, splat: Callable[..., Outcome]

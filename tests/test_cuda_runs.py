@@ -161,6 +161,35 @@ def test_photos_come_from_pinned_memory(trial_folder: Path) -> None:
         assert all(torch.equal(job.photos.batch(i).pixels.cpu(), on_cpu[i]) for i in range(count))
 
 
+WAITS = ("copy to the machine", "_local_scalar_dense", "nonzero")
+"""What a GPU is waited for by, as the pretended device counts it."""
+
+
+def waits() -> int:
+    counts = pretend.taken_counts()
+    return sum(n for name, n in counts.items() if any(each in name for each in WAITS))
+
+
+def test_a_step_waits_once(trial_folder: Path) -> None:
+    """For the number of pairs of a Gaussian and a tile; edits, which are rare, wait more."""
+    if torch.cuda.get_device_name() != "pretended GPU":
+        pytest.skip("waits are counted on the pretended device only")
+    one = torch.ones((), device=CUDA)
+    pretend.taken_counts()
+    assert one.item() == 1 and waits() == 1
+    assert len(one[None].nonzero()) == 1 and waits() == 1
+    job = job_of(trial_folder, METHODS["mcmc"], steps=30, device="cuda", resolution="full")
+    with closing(job):
+        run, begun = job.run, []
+        while run.step < 25:
+            rows = len(run.model.cloud)
+            pretend.taken_counts()
+            loop.advance(run)
+            if run.step > 15 and len(run.model.cloud) == rows:
+                begun.append(waits())
+        assert len(begun) >= 5 and sorted(begun)[len(begun) // 2] == 1, begun
+
+
 def test_a_checkpoint_opens_without_cuda(trial_folder: Path, tmp_path: Path) -> None:
     """By plain torch, as the page on files says: it holds tensors of the CPU."""
     job = trained(trial_folder, METHODS["scaffold"], 3)

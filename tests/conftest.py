@@ -30,8 +30,9 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # of what they start
 
 FIRST = (
-    "test_parallel", "test_replacing", "test_hostile", "test_contract", "test_cuda_sweep",
-    "test_hostile_kernels", "test_deletable", "test_jobs", "test_blocks", "test_compare",
+    "test_contract", "test_parallel", "test_writers", "test_hostile", "test_cuda_sweep",
+    "test_viewer_browser", "test_deform", "test_jobs", "test_sharing", "test_deletable",
+    "test_hostile_kernels", "test_compare", "test_blocks", "test_cuda_kernels",
 )  # fmt: skip
 """Files that take longest for the number of their tests: last, one worker would wait for them."""
 

@@ -90,13 +90,6 @@ def test_resume_ends_with_the_same_bytes_with_another_thread_count(
     assert not list(tmp_path.glob("*/.*")) and not list(tmp_path.glob("*/checkpoints/.*"))
 
 
-def test_two_runs_write_equal_checkpoints(tiny_folder: Path, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        trained(tiny_folder, tmp_path / name, 25, method="mcmc")
-    first, second = (Folder(tmp_path / name).latest().read_bytes() for name in ("a", "b"))
-    assert first == second
-
-
 def test_a_finished_run_goes_on_only_beyond_its_end(
     tiny_folder: Path, tmp_path: Path, splat: Callable[..., Outcome]
 ) -> None:

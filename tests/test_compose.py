@@ -511,9 +511,9 @@ def test_of_cap_and_budget_the_lower_holds_and_it_is_said(caplog: pytest.LogCapt
 # ---- compositions as runs
 
 
-def trained(folder: Path, strategy: Strategy, state: Any = None, steps: int = 60) -> Run:
-    with closing(job_of(folder, strategy, state=state)) as job:
-        job.run.steps = steps
+def trained(folder: Path, strategy: Strategy) -> Run:
+    with closing(job_of(folder, strategy)) as job:
+        job.run.steps = 60
         train(job.run)
         return job.run
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from reference import close
 from torch import Tensor
 
 from splat import kernels
@@ -87,14 +88,6 @@ def weighted(made: Decoded, *names: str) -> Tensor:
         draw = torch.Generator().manual_seed(len(name))
         total = total + (column * torch.randn(column.shape, generator=draw).to(column)).sum()
     return total
-
-
-def close(found: Tensor, expected: Tensor, within: float) -> None:
-    assert found.shape == expected.shape
-    if expected.numel():
-        largest = expected.detach().abs().max().clamp_min(1e-30)
-        worst = float((found.detach().double() - expected.detach()).abs().max() / largest)
-        assert worst <= within, worst
 
 
 def same(found: Case, expected: Case, within: float, *names: str) -> None:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from reference import check_distance, gradient_of
 from scenes import files_of, unprojected
 from torch import Tensor
 
@@ -31,24 +32,11 @@ def pictures() -> list[tuple[Camera, demo.DemoView]]:
     return [(camera, demo.render(camera, 1)) for camera in demo.cameras(6, 96, 72)]
 
 
-def gradient(points: Tensor, step: float = 1e-5) -> Tensor:
-    columns = []
-    for axis in torch.eye(3, dtype=points.dtype) * step:
-        columns.append((demo.sdf(points + axis) - demo.sdf(points - axis)) / (2 * step))
-    return torch.stack(columns, 1)
-
-
 def test_the_distance_never_exceeds_the_way_to_another_value() -> None:
     generator = torch.Generator().manual_seed(0)
     low, high = torch.tensor([-2.0, -2.0, -0.3]), torch.tensor([2.0, 2.0, 1.6])
-    a = (low + (high - low) * torch.rand(20_000, 3, generator=generator)).double()
-    # Far pairs find a wrong bound, near ones a steep place.
-    for reach in (1.0, 0.05):
-        b = a + reach * torch.randn(a.shape, generator=generator).double()
-        change = (demo.sdf(a) - demo.sdf(b)).abs()
-        assert bool((change <= (a - b).norm(dim=1) * (1 + 1e-9) + 1e-12).all())
-    assert float(gradient(a).norm(dim=1).max()) <= 1 + 1e-6
-    assert float(gradient(a).norm(dim=1).median()) > 0.999
+    points = low + (high - low) * torch.rand(20_000, 3, generator=generator)
+    check_distance(demo.sdf, points.double(), generator)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +87,9 @@ def test_normals_are_the_gradient_and_face_the_camera(
         away = torch.nn.functional.normalize(points - camera.centre.double(), dim=1)
         # A ray that passes a silhouette by less than the tolerance counts as a hit.
         assert float((normals * away).sum(1).max()) < 0.05
-        alike = (normals * torch.nn.functional.normalize(gradient(points), dim=1)).sum(1)
+        alike = (normals * torch.nn.functional.normalize(gradient_of(demo.sdf, points), dim=1)).sum(
+            1
+        )
         # Creases, where the gradient jumps, are few.
         assert float((alike > 0.9999).double().mean()) > 0.985
         assert float(alike.median()) > 0.999999

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+import reference
 import torch
 from torch import Tensor
 
@@ -77,11 +78,7 @@ def case(
 
 def close(found: list[Tensor], expected: list[Tensor], within: float) -> None:
     for mine, other in zip(found, expected, strict=True):
-        assert mine.shape == other.shape
-        if other.numel():
-            largest = other.abs().max().clamp_min(1e-30)
-            worst = float((mine.double() - other).abs().max() / largest)
-            assert worst <= within, worst
+        reference.close(mine, other, within)
 
 
 @pytest.mark.parametrize("count", SIZES)

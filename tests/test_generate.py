@@ -319,6 +319,11 @@ def test_generators_of_others_come_through_their_door(
         (["train-generator", "nowhere", "-o", "m"], "holds no corpus.json"),
         (["train-generator", "-o", "m"], "no corpus is given"),
         (["train-generator", "-o", "m", "--resume"], "no training to go on with"),
+        (["train-teacher", "nowhere", "-o", "m"], "holds no corpus.json"),
+        (["train-teacher", "-o", "m"], "no corpus is given"),
+        (["train-teacher", "-o", "m", "--resume"], "no training to go on with"),
+        (["train-teacher", "x", "-o", "m", "--size", "50"], "expected a multiple of 16"),
+        (["train-teacher", "x", "-o", "m", "--width", "12"], "expected a multiple of 8"),
     ],
 )
 def test_what_is_asked_wrongly_is_a_sentence(

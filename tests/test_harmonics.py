@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from reference import sh_basis
+from reference import close, sh_basis
 from steps import CAMERA
 from torch import Tensor
 
@@ -60,13 +60,6 @@ def loss_of(cloud: Cloud, degree: int, seed: int = 0) -> Tensor:
     draw = torch.Generator().manual_seed(seed)
     weights = torch.randn(image.shape, generator=draw, dtype=torch.float64)
     return (image * weights.to(image.dtype)).sum()
-
-
-def close(found: Tensor | None, expected: Tensor | None, bound: float) -> None:
-    """Relative to the largest of all."""
-    assert found is not None and expected is not None and found.shape == expected.shape
-    worst = (found - expected).abs().max() / expected.abs().max()
-    assert float(worst) <= bound, float(worst)
 
 
 @pytest.mark.parametrize("number", [torch.float64, torch.float32])

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from reference import check_distance, gradient_of
 from scenes import files_of
 from torch import Tensor
 
@@ -41,13 +42,6 @@ def folder(mitsuba: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def gradient(name: str, points: Tensor, step: float = 1e-5) -> Tensor:
-    sdf, columns = studio.sdf(name), []
-    for axis in torch.eye(3, dtype=points.dtype) * step:
-        columns.append((sdf(points + axis) - sdf(points - axis)) / (2 * step))
-    return torch.stack(columns, 1)
-
-
 def directions(camera: Camera) -> Tensor:
     """Unit world directions through the pixels' centres, float64 [h, w, 3]."""
     v, u = torch.meshgrid(
@@ -75,12 +69,7 @@ def by_direction() -> np.ndarray:
 def test_the_distance_never_exceeds_the_way_to_another_value(name: str) -> None:
     generator = torch.Generator().manual_seed(0)
     a = (2.4 * torch.rand(10_000, 3, generator=generator) - 1.2).double()
-    sdf = studio.sdf(name)
-    for reach in (1.0, 0.05):
-        b = a + reach * torch.randn(a.shape, generator=generator).double()
-        assert bool(((sdf(a) - sdf(b)).abs() <= (a - b).norm(dim=1) * (1 + 1e-9) + 1e-12).all())
-    steep = gradient(name, a).norm(dim=1)
-    assert float(steep.max()) <= 1 + 1e-6 and float(steep.median()) > 0.99
+    check_distance(studio.sdf(name), a, generator)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +100,7 @@ def test_depth_and_normals_are_those_of_the_surface(name: str) -> None:
         eye = camera.centre.double()
         for share in torch.linspace(0.6, 0.999, 40, dtype=torch.float64):
             assert float(studio.sdf(name)(eye + share * (points - eye)).min()) > -1e-6
-        normals = torch.nn.functional.normalize(gradient(name, points), dim=1)
+        normals = torch.nn.functional.normalize(gradient_of(studio.sdf(name), points), dim=1)
         assert torch.allclose(seen.normals[seen.mask].double(), normals, atol=1e-3)
         assert float((normals * (points - eye)).sum(1).max()) < 0.02
         # What is beside the object is nothing, and rays there do not come near it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -171,24 +170,6 @@ def test_teachers_that_are_none_are_refused_in_a_sentence(teacher: Path, tmp_pat
         "": {"network": {}},
     }
     assert_refuses(tutor.read, teacher / tutor.NAME, "teacher", tmp_path, broken)
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["train-teacher", "nowhere", "-o", "m"], "holds no corpus.json"),
-        (["train-teacher", "-o", "m"], "no corpus is given"),
-        (["train-teacher", "-o", "m", "--resume"], "no training to go on with"),
-        (["train-teacher", "x", "-o", "m", "--size", "50"], "expected a multiple of 16"),
-        (["train-teacher", "x", "-o", "m", "--width", "12"], "expected a multiple of 8"),
-    ],
-)
-def test_what_is_asked_wrongly_is_a_sentence(
-    words: list[str], said: str, splat: Callable[..., Any], tmp_path: Path
-) -> None:
-    found = splat(*words)
-    assert found.code == 2 and said in found.err and "Traceback" not in found.err
-    assert not [*tmp_path.iterdir()]
 
 
 def test_designs_that_do_not_fit_are_sentences() -> None:

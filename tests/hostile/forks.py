@@ -77,10 +77,6 @@ class Shim:
         """Count operations below a folder in this process, and fail one of them."""
         self._library.shim_arm(os.fsencode(folder), number, way, error)
 
-    def disarm(self) -> None:
-        """Count no more."""
-        self._library.shim_disarm()
-
     @property
     def seen(self) -> int:
         return int(self._library.shim_seen())

@@ -58,7 +58,6 @@ void shim_arm(const char *folder, long number, int way, int error) {
   armed = 1;
 }
 
-void shim_disarm(void) { armed = 0; }
 long shim_seen(void) { return shared->seen; }
 int shim_hit(void) { return shared->hit; }
 int shim_kind(long number) { return shared->kinds[number % KEPT]; }

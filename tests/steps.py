@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -161,6 +162,12 @@ def step_of(
         done - 1, model, batch, rendered, (CAMERA,) * views, NoRenderer(),
         streams(done - 1, seed), extent, survey,
     )  # fmt: skip
+
+
+def seen(strategy: Any, model: Explicit, error: Tensor, **more: Any) -> None:
+    """Have it observe one picture in which rows stand for so much error, by the map it asks for."""
+    with torch.no_grad():
+        strategy.observe(step_of(model, 600, weighted={strategy.map: error}, **more))
 
 
 def refined(strategy: Strategy, step: Step) -> Change:

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from steps import assert_consistent, edits_of, model_of, refined, step_of
-from torch import Tensor
+from steps import assert_consistent, edits_of, model_of, refined, seen, step_of
 
 from splat.core.maps import Dissimilarity, Error
-from splat.core.model import Explicit
 from splat.strategies.error import WORST, ErrorBased
 
 STILL = ErrorBased(opacity_leak=0.0)
-
-
-def seen(error_based: ErrorBased, model: Explicit, error: Tensor, **more: Any) -> None:
-    """One picture in which rows stand for so much error."""
-    with torch.no_grad():
-        error_based.observe(step_of(model, 600, weighted={error_based.map: error}, **more))
 
 
 def test_error_is_the_most_of_any_picture_at_full_size() -> None:

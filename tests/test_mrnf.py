@@ -9,22 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from steps import assert_consistent, edits_of, fill_moments, model_of, refined, step_of
-from torch import Tensor
+from steps import assert_consistent, edits_of, fill_moments, model_of, refined, seen, step_of
 
 from splat.core.maps import EdgedError, Error
-from splat.core.model import Explicit, Rates
+from splat.core.model import Rates
 from splat.core.schedule import PUBLISHED_STEPS, dues
 from splat.strategies.mrnf import GATE_POWER, LEAST_GATE, SEEN, WORST, Mrnf
 
 STILL = Mrnf(noise=0.0, opacity_leak=0.0, scale_leak=0.0)
 """Births and deaths alone."""
-
-
-def seen(mrnf: Mrnf, model: Explicit, error: Tensor, done: int = 600, **more: Any) -> None:
-    """One picture in which rows stand for so much error."""
-    with torch.no_grad():
-        mrnf.observe(step_of(model, done, weighted={mrnf.map: error}, **more))
 
 
 def test_numbers_that_follow_from_others() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pretend
 import pytest
 import torch
-from methods import METHODS, job_of, state_of
+from methods import METHODS, ends_with_and_without_a_break, job_of, state_of
 from torch import Tensor
 
 from splat.core import offload
@@ -23,8 +23,6 @@ from splat.kernels import Harmonics
 from splat.loop import Run, train
 from splat.options import Options
 from splat.render import renderer_for
-from splat.runs import checkpoint
-from splat.training.prepare import Job
 from splat.types import Batch, Camera, Gaussians, Needs
 
 WIDTH, HEIGHT = 60, 44
@@ -238,7 +236,7 @@ def test_runs_end_alike_and_resume(
     name: str, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To the byte as `--adam visible` alone, whatever a strategy asks and does."""
-    strategy, path, brought = METHODS[name], tmp_path / "saved.pt", []
+    strategy, brought, ends = METHODS[name], list[float](), list[tuple[bytes, Tensor]]()
 
     def noted(*given: Any) -> Tensor:
         found = rows_in_frustum(*given)
@@ -248,34 +246,28 @@ def test_runs_end_alike_and_resume(
     monkeypatch.setattr(offload, "kept_by", lambda device: copied)
     monkeypatch.setattr(offload, "rows_in_frustum", noted)
 
-    def job(**options: Any) -> closing[Job]:
-        found = job_of(tiny_folder, strategy, steps=60, adam="visible", **options)
-        assert isinstance(found.run.model, Explicit)
-        found.run.model.sh_every = 8
-        return closing(found)
-
     def watch(run: Run, *_: Any) -> None:
-        if run.step == 31:
-            checkpoint.save(run, path)
+        if run.over:
+            drawn = run.last_render(run.baked(), run.views[0]).image
+            ends.append((state_of(run), drawn))
 
-    with job() as plain:
+    with closing(job_of(tiny_folder, strategy, steps=60, adam="visible")) as plain:
+        assert isinstance(plain.run.model, Explicit)
+        plain.run.model.sh_every = 8
         rows = len(plain.run.model.cloud)
         train(plain.run)
         assert len(plain.run.model.cloud) != rows, "no edit is among the steps"
         expected = state_of(plain.run)
         image = plain.run.last_render(plain.run.baked(), plain.run.views[0]).image
     assert not brought
-    with job(offload=True) as one:
-        one.run.watchers = [watch]
-        train(one.run)
-        assert len(brought) >= 60 and min(brought) < 1
-        assert state_of(one.run) == expected
-        drawn = one.run.last_render(one.run.baked(), one.run.views[0]).image
-        assert torch.equal(drawn, image)
-    with job(offload=True, state=checkpoint.load(path)) as resumed:
-        assert resumed.run.step == 31
-        train(resumed.run)
-        assert state_of(resumed.run) == expected, "a resumed run differs"
+    one, two = ends_with_and_without_a_break(
+        tiny_folder, tmp_path, strategy, 31, 60, sh_every=8, watch=watch, adam="visible",
+        offload=True,
+    )  # fmt: skip
+    assert len(brought) >= 60 and min(brought) < 1
+    ((found, drawn),) = ends
+    assert found == expected and torch.equal(drawn, image)
+    assert one == two, "a resumed run differs"
 
 
 def test_moments_in_bfloat16_repeat(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,10 +53,17 @@ PYCONFIG_OF_WINDOWS = """\
 #undef WORDS_BIGENDIAN
 #endif
 """
-# nanobind lists Python's symbols for Apple's linker in a file, which Zig's does not read; they
-# are all looked up when the module is loaded.
-WITHOUT_LISTS = """\
-for argument; do shift; case $argument in -Wl,@*) ;; *) set -- "$@" "$argument" ;; esac; done
+# Zig's linker for macOS fails at bundles, and a dynamic library is loaded as well. It does not read
+# nanobind's list of Python's symbols, which are all looked up when the module is loaded.
+FOR_MACOS = """\
+for argument; do
+  shift
+  case $argument in
+    -bundle) set -- "$@" -dynamiclib ;;
+    -Wl,@*) ;;
+    *) set -- "$@" "$argument" ;;
+  esac
+done
 """
 _DECLARED = re.compile(
     r"^\s*(?:extern\s+)?(?:PyAPI_(FUNC|DATA)\s*\(([^;{]*?)\)\s*(\w+)\s*[(;\[])", re.MULTILINE
@@ -78,7 +85,7 @@ def write(target: Target, folder: Path, source: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for tool in ("c++", "cc", "ar", "ranlib", "rc"):
         script = folder / f"zig-{tool}"
-        first = WITHOUT_LISTS if target.system == "Darwin" else ""
+        first = FOR_MACOS if target.system == "Darwin" else ""
         script.write_text(f'#!/bin/sh\n{first}exec "{zig()}" {tool} "$@"\n')
         script.chmod(0o755)
     lines = [

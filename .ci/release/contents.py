@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 import uuid
 import zipfile
@@ -14,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 import toolchain
-from targets import Target
+from targets import CUDA, Target
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,47 @@ class Part:
 def parts(target: Target) -> list[Part]:
     """What is linked into the module for a system, with the texts of the licences."""
     nanobind = Path(str(metadata.distribution("nanobind").locate_file("nanobind")))
-    compiler, binder = metadata.version("ziglang"), metadata.version("nanobind")
-    library = toolchain.zig().parent / "lib"
-    of_zig, of_nanobind = f"pkg:pypi/ziglang@{compiler}", f"pkg:pypi/nanobind@{binder}"
-    llvm = "Apache-2.0 WITH LLVM-exception"
+    robin = nanobind / "ext" / "robin_map" / "include" / "tsl" / "robin_map.h"
+    binder = metadata.version("nanobind")
+    of_nanobind = f"pkg:pypi/nanobind@{binder}"
     found = [
         Part("nanobind", binder, "BSD-3-Clause", _licence_of("nanobind"), of_nanobind),
-        Part("robin-map", binder, "MIT", _head(nanobind), of_nanobind),
-        Part("compiler-rt (Zig)", compiler, "MIT", _read(library.parent / "LICENSE"), of_zig),
+        Part("robin-map", binder, "MIT", _head(robin), of_nanobind),
     ]
+    return [*found, *(_of_nvcc() if target is CUDA else _of_zig(target))]
+
+
+def _of_nvcc() -> list[Part]:
+    """What the CUDA toolkit adds: its runtime, and CUB's sorts and sums."""
+
+    def said(*words: str) -> str:
+        done = subprocess.run(["nvcc", *words], capture_output=True, text=True)
+        return done.stdout + done.stderr
+
+    (version,) = re.findall(r"V(\d[\d.]+)", said("--version"))
+    # What is on PATH may be a script.
+    (programs,) = re.findall(r"_HERE_=(.+)", said("--dryrun", "-c", "none.cu"))
+    toolkit = Path(programs).parent
+    texts = sorted(toolkit.glob("EULA*")) + sorted(
+        toolkit.glob("dist-info/nvidia_cuda_runtime-*.dist-info/licenses/*")
+    )
+    if not texts:
+        raise SystemExit(f"{toolkit} has no EULA.txt; expected the licence of CUDA's runtime there")
+    sorts = next(toolkit.glob("include/**/cub/device/device_radix_sort.cuh"))
+    terms, origin = _read(texts[0]), f"pkg:generic/cuda-toolkit@{version}"
+    return [
+        Part("CUDA runtime", version, "LicenseRef-NVIDIA-CUDA-EULA", terms, origin),
+        Part("CUB", version, "BSD-3-Clause", _head(sorts), origin),
+    ]
+
+
+def _of_zig(target: Target) -> list[Part]:
+    """What Zig's compiler adds."""
+    compiler = metadata.version("ziglang")
+    library, of_zig = toolchain.zig().parent / "lib", f"pkg:pypi/ziglang@{compiler}"
+    llvm = "Apache-2.0 WITH LLVM-exception"
+    text = _read(library.parent / "LICENSE")
+    found = [Part("compiler-rt (Zig)", compiler, "MIT", text, of_zig)]
     if target.system != "Darwin":  # where libc++ is a library of the system
         for name in ("libcxx", "libcxxabi", "libunwind"):
             found.append(Part(name, compiler, llvm, _read(library / name / "LICENSE.TXT"), of_zig))
@@ -61,12 +96,13 @@ def _licence_of(distribution: str) -> str:
     return _read(Path(str(file.locate())))
 
 
-def _head(nanobind: Path) -> str:
-    """The licence at the beginning of robin-map's header."""
-    header = _read(nanobind / "ext" / "robin_map" / "include" / "tsl" / "robin_map.h")
-    begins = header.index("/**")
-    lines = header[begins : header.index("*/", begins)].splitlines()[1:]
-    return "\n".join(line.removeprefix(" *").removeprefix(" ") for line in lines).strip() + "\n"
+def _head(header: Path) -> str:
+    """The licence at the beginning of a header."""
+    text = _read(header)
+    begins = text.index("/**")
+    rows = text[begins : text.index("*/", begins)].splitlines()[1:]
+    lines = [row.removeprefix(" *").removeprefix(" ") for row in rows]
+    return "\n".join(line for line in lines if not line.startswith("**")).strip() + "\n"
 
 
 def completed(built: Path, out: Path, target: Target, epoch: int) -> Path:
@@ -138,7 +174,7 @@ def _bill(
             "name": part.name,
             "version": part.version,
             "licenses": [{"expression": part.licence}]
-            if " " in part.licence
+            if " " in part.licence or part.licence.startswith("LicenseRef-")
             else [{"license": {"id": part.licence}}],
             "properties": [
                 {"name": "splat:taken-from", "value": part.origin},
@@ -181,3 +217,7 @@ def _bill(
         ],
     }
     return (json.dumps(bill, indent=1) + "\n").encode()
+
+
+if __name__ == "__main__":
+    completed(Path(sys.argv[1]), Path(sys.argv[2]), CUDA, int(os.environ["SOURCE_DATE_EPOCH"]))

@@ -30,6 +30,18 @@ class Target:
     """Whether something here can run what is built, so that the C++ driver is built, too."""
 
 
+CUDA = Target(
+    "linux-x86_64-cuda",
+    "x86_64-linux-gnu",
+    "Linux",
+    "x86_64",
+    "linux-x86_64",
+    "linux_x86_64",
+    ".cpython-3{minor}-x86_64-linux-gnu.so",
+    ".abi3.so",
+)
+"""What `.ci/wheels-cuda` builds: by nvcc and the system's compiler, for no older C library."""
+
 TARGETS = (
     Target(
         "linux-x86_64",

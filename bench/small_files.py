@@ -4,11 +4,12 @@
         [--refine 1000] [--scenes fox plush_phone lego_400] [--splat-transform PATH]
 
 For every scene in DATA `mrnf + renew` is trained, and its run is exported thrice: as `.ply`, as a
-plain `.sog`, and as the smallest `.sog` that loses no more than so many dB in training views once
-it is trained (`--max-loss`, `--refine`). What is said of each is of the held-out views, drawn of
-the file as it is read back. gsply (with imagecodecs) and splat-transform read the last one, where
-they are there: how many Gaussians, and how far what they read is from what we read, at most, as a
-share of the range of the values. Runs and files that are finished are not made again.
+plain `.sog`, and as the smallest `.sog` that loses no more than so many dB in held-out photos once
+it is trained (`--max-loss`, `--refine`). What is said of each is of held-out photos, drawn of the
+file as it is read back; of the smallest they are those that chose it, unless there are 24 or more.
+gsply (with imagecodecs) and splat-transform read the last one, where they are there: how many
+Gaussians, and how far what they read is from what we read, at most, as a share of the range of the
+values. Runs and files that are finished are not made again.
 """
 
 from __future__ import annotations

@@ -213,7 +213,7 @@ def test_held_out_photos_judge_and_of_many_the_others_measure(
     found = splat(*asked)
     assert found.code == 0, found.err
     head, _, rows = found.out.partition("\n")
-    assert head.startswith("tried, PSNR against held-out photos (2)")
+    assert head.startswith("tried, PSNR against photos that were kept out (2)")
     receipt = re.search(r"held-out PSNR (\S+) -> \S+ dB \((\S+)\)", rows)
     chosen = re.search(r"^  \* .* (\S+)$", rows, re.M)
     assert receipt and chosen

@@ -171,4 +171,4 @@ def test_losses_are_counted_in_photos_that_no_training_saw() -> None:
     # Losses may be counted from another set than the whole one.
     judged.count_from(given.take(torch.arange(50)))
     assert judged.before > replace(search, judges=judged.judges).before
-    assert "against held-out photos (1)" in trials_table(judged, judged.tried[0])
+    assert "against photos that were kept out (1)" in trials_table(judged, judged.tried[0])

@@ -168,7 +168,7 @@ def trials_table(search: Search, best: Tried) -> str:
     predicted."""
     views = f"in {len(search.batches)} training views"
     if search.judges:
-        views = f"held-out photos ({len(search.judges)})"
+        views = f"photos that were kept out ({len(search.judges)})"
         head = f"tried, PSNR against {views}, whole {search.before:.2f} dB:"
     elif search.photos:
         head = f"tried, PSNR against the photos {views}, whole {search.before:.2f} dB:"

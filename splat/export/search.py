@@ -83,7 +83,7 @@ class Search:
     finished_for: str | None = None
     """Format that the set was trained for: its own rounding is what was trained."""
     judges: Sequence[HeldOutView] = ()
-    """Photos that no training saw, in which losses are counted instead of in `batches`."""
+    """Photos that no trial is trained on, in which losses are counted in place of `batches`."""
     tried: list[Tried] = field(default_factory=list)
     before: float = field(init=False)
     """dB of the whole set on these views."""

@@ -176,12 +176,15 @@ def trials_table(search: Search, best: Tried) -> str:
         head = f"tried, PSNR against pictures of the whole set {views}:"
     if any(trial.predicted for trial in search.tried):
         head = f"{head[:-1]} (~ predicted):"
-    names = f"{'format':<32} {'Gaussians':>10} {'bytes':>12} {'each':>6} {'PSNR':>7} {'lost':>6}"
+    wide = max(len(trial.variant.text()) for trial in search.tried)
+    names = (
+        f"{'format':<{wide}} {'Gaussians':>10} {'bytes':>12} {'each':>6} {'PSNR':>7} {'lost':>6}"
+    )
     lines = [head, f"    {names}"]
     for trial in sorted(search.tried, key=lambda trial: trial.bytes):
         star = "*" if trial is best else "~" if trial.predicted else " "
         lines.append(
-            f"  {star} {trial.variant.text():<32} {trial.gaussians:>10,} {trial.bytes:>12,}"
+            f"  {star} {trial.variant.text():<{wide}} {trial.gaussians:>10,} {trial.bytes:>12,}"
             f" {trial.bytes / trial.gaussians:>6.1f} {trial.psnr:>7.2f} {trial.loss:>6.2f}"
         )
     return "\n".join(lines)

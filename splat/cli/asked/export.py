@@ -40,7 +40,8 @@ class Export:
     reduced until it does, in the way that loses least."""
     max_loss: Annotated[str | None, hint("any")] = None
     """dB that the pictures may lose, such as 0.2dB: the smallest file is made that loses no more,
-    or with --target-size none is written that does."""
+    or with --target-size none is written that does. With --refine it is the loss after that
+    training, on held-out photos."""
     formats: Annotated[tuple[str, ...], hint("that of the file's name")] = ()
     """Formats to write, such as .spz .sog, or with --target-size or --max-loss to choose one of;
     their endings are added to the file's name."""

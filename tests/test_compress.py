@@ -220,7 +220,7 @@ def test_held_out_photos_judge_and_of_many_the_others_measure(
     assert float(receipt[1]) == pytest.approx(sum(each) / 2, abs=0.006)
     # What the table says of the file is what the receipt says: it was trained once.
     assert float(receipt[2]) == pytest.approx(-float(chosen[1]), abs=0.006)
-    monkeypatch.setattr("splat.cli.export.LOOKED_AT", 1)
+    monkeypatch.setattr("splat.cli.export_rows.LOOKED_AT", 1)
     receipt = json.loads(splat(*asked, "--json").out)
     assert receipt["psnr_before"] == pytest.approx(each[1], abs=1e-3)
 

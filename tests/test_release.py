@@ -36,17 +36,19 @@ def release(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     return found
 
 
-def built(folder: Path, tag: str) -> Path:
+def built(
+    folder: Path, tag: str, python: str = "cp312-abi3", module: str = "splat/_cpu.abi3.so"
+) -> Path:
     """A wheel as the build leaves it."""
     files = {
         "splat/__init__.py": "x = 1\n",
-        "splat/_cpu.abi3.so": "\x7fELF",
+        module: "\x7fELF",
         f"{INFO}/METADATA": "Name: splat-toolkit\nLicense-File: LICENSE\nRequires-Dist: torch\n",
-        f"{INFO}/WHEEL": f"Wheel-Version: 1.0\nTag: cp312-abi3-{tag}\n\n",
+        f"{INFO}/WHEEL": f"Wheel-Version: 1.0\nTag: {python}-{tag}\n\n",
         f"{INFO}/licenses/LICENSE": "Apache",
         f"{INFO}/RECORD": "",
     }
-    path = folder / f"splat_toolkit-0.1.0-cp312-abi3-{tag}.whl"
+    path = folder / f"splat_toolkit-0.1.0-{python}-{tag}.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for name, text in files.items():
             archive.writestr(name, text)
@@ -95,6 +97,29 @@ def test_a_wheel_is_completed_with_licences_and_a_bill(
     known |= {component["bom-ref"] for component in bill["components"]}
     for depends in bill["dependencies"]:
         assert {depends["ref"], *depends["dependsOn"]} <= known
+
+
+@pytest.mark.parametrize(
+    ("system", "python", "right"),
+    [
+        ("linux-aarch64", "cp310-cp310", "_cpu.cpython-310-aarch64-linux-gnu.so"),
+        ("macos-arm64", "cp311-cp311", "_cpu.cpython-311-darwin.so"),
+        ("windows-x86_64", "cp310-cp310", "_cpu.cp310-win_amd64.pyd"),
+        ("windows-x86_64", "cp312-abi3", "_cpu.pyd"),
+    ],
+)
+def test_a_module_is_named_as_the_python_of_its_system_looks_for_it(
+    release: dict[str, Any], tmp_path: Path, system: str, python: str, right: str
+) -> None:
+    (target,) = release["targets"].of_names([system])
+
+    def check(name: str) -> None:
+        wheel = built(tmp_path, target.platform, python, f"splat/{name}")
+        release["contents"]._check_modules(wheel, zipfile.ZipFile(wheel).namelist(), target)
+
+    check(right)
+    with pytest.raises(SystemExit, match=r"holds splat/_cpu.*x86_64-linux-gnu.so; expected"):
+        check("_cpu.cpython-310-x86_64-linux-gnu.so")
 
 
 def test_names_that_pythons_dll_exports(release: dict[str, Any]) -> None:

@@ -140,8 +140,8 @@ def _wheel(
         "CMAKE_TOOLCHAIN_FILE": chain,
         "SPLAT_CUDA": "OFF",
         "SPLAT_DRIVER": "ON" if target.driver else "OFF",
-        "NB_SUFFIX": target.suffix.format(minor=minor),
-        "NB_SUFFIX_S": target.stable,
+        "NB_SUFFIX": target.ending(minor, stable=False),
+        "NB_SUFFIX_S": target.ending(minor, stable=True),
     }
     if target.system == "Windows":
         code = "import sysconfig; print(sysconfig.get_path('include'))"
@@ -157,10 +157,13 @@ def _wheel(
     told = {
         "CMAKE_BUILD_PARALLEL_LEVEL": "2",
         "_PYTHON_HOST_PLATFORM": target.host,
+        "SETUPTOOLS_EXT_SUFFIX": target.ending(minor, stable=False),
         "CMAKE_GENERATOR": "Unix Makefiles",
     }  # Ninja would scan for modules, by a tool that Zig lacks
     told["PATH"] = f"{python.parent}{os.pathsep}{environment['PATH']}"
     shutil.rmtree(folder / "wheel", ignore_errors=True)
+    # What was found for one Python is not for the next; what is compiled stays.
+    (folder / "build" / "CMakeCache.txt").unlink(missing_ok=True)
     done = subprocess.run(words, env=environment | told, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{target.name}, Python 3.{minor}:\n{done.stdout}{done.stderr}")

@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -110,6 +111,7 @@ def completed(built: Path, out: Path, target: Target, epoch: int) -> Path:
     the same whenever it is written."""
     with zipfile.ZipFile(built) as archive:
         files = {name: archive.read(name) for name in archive.namelist() if name[-1] != "/"}
+    _check_modules(built, files, target)
     (record,) = (name for name in files if name.endswith(".dist-info/RECORD"))
     info = record.rpartition("/")[0]
     linked = parts(target)
@@ -133,6 +135,16 @@ def completed(built: Path, out: Path, target: Target, epoch: int) -> Path:
             archive.writestr(entry, files[name])
     draft.replace(place)
     return place
+
+
+def _check_modules(built: Path, files: Iterable[str], target: Target) -> None:
+    """Refuse modules that are named as those of another system, which no Python would find."""
+    python, abi = built.stem.split("-")[2:4]
+    ending = target.ending(int(python.removeprefix("cp3")), abi == "abi3")
+    modules = [name for name in files if re.fullmatch(r"splat/_\w+\..*(so|pyd)", name)]
+    odd = [name for name in modules if name != f"{name.partition('.')[0]}{ending}"]
+    if odd or not modules:
+        raise SystemExit(f"{built.name} holds {', '.join(odd) or 'no module'}; expected *{ending}")
 
 
 def _with_licences(text: bytes, named: list[str]) -> bytes:

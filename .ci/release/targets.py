@@ -29,6 +29,10 @@ class Target:
     driver: bool = True
     """Whether something here can run what is built, so that the C++ driver is built, too."""
 
+    def ending(self, minor: int, stable: bool) -> str:
+        """Of a module's file, as the CPython 3.`minor` of that system looks for it."""
+        return self.stable if stable else self.suffix.format(minor=minor)
+
 
 CUDA = Target(
     "linux-x86_64-cuda",

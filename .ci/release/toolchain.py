@@ -108,6 +108,11 @@ def write(target: Target, folder: Path, source: Path) -> Path:
             'set(CMAKE_OSX_SYSROOT "")',
             'set(CMAKE_MODULE_LINKER_FLAGS_INIT "-Wl,-undefined,dynamic_lookup")',
         ]
+    if target.system == "Windows":
+        # CMake takes an import library for a static one, and links what Python asks for here.
+        for name in ("crypt", "dl", "rt", "util"):
+            (folder / f"lib{name}.a").write_text("!<arch>\n")
+        lines.append(f'set(CMAKE_MODULE_LINKER_FLAGS_INIT "-L{folder}")')
     file = folder / f"{target.name}.cmake"
     file.write_text("\n".join(lines) + "\n")
     return file

@@ -35,9 +35,12 @@ _CSS = """.md-typeset table:not([class]) td:first-child code { white-space: nowr
 @media (max-width: 44rem) {
   .md-typeset table:not([class]) td, .md-typeset table:not([class]) th {
     min-width: 0; padding: .6em .7em; }
+  .md-typeset table:not([class]) td:first-child code {
+    white-space: normal; word-break: normal; overflow-wrap: normal; }
 }
 """
-"""Names of options stay in one piece; wide tables scroll on a phone, and are narrower there."""
+"""Names of options stay in one piece; wide tables scroll on a phone, and are narrower there, where
+what has spaces is broken at them."""
 
 
 def on_config(config: Any) -> Any:

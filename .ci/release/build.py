@@ -157,6 +157,7 @@ def _wheel(
     told = {
         "CMAKE_BUILD_PARALLEL_LEVEL": "2",
         "_PYTHON_HOST_PLATFORM": target.host,
+        # The name of a module; nanobind takes NB_SUFFIX only where this has no two dashes.
         "SETUPTOOLS_EXT_SUFFIX": target.ending(minor, stable=False),
         "CMAKE_GENERATOR": "Unix Makefiles",
     }  # Ninja would scan for modules, by a tool that Zig lacks

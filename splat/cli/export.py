@@ -14,7 +14,7 @@ import torch
 
 from splat import api, formats
 from splat.cli.asked.export import Export
-from splat.cli.export_rows import Seen, rows_to_write, with_end
+from splat.cli.export_rows import Goal, Seen, rows_to_write, with_end
 from splat.cli.instants import write_sequence
 from splat.cli.opened import (
     SCORED,
@@ -51,10 +51,10 @@ def main(arguments: Sequence[str]) -> int:
     asked = parsed(Export, "export", arguments)
     if (own := model_file(asked.out.suffix)) is not None:
         return _model(asked, own)
-    size_most, loss_most = _size(asked.target_size), _loss(asked.max_loss)
     suffixes = tuple(f".{suffix.lstrip('.')}" for suffix in asked.formats) or (
         formats.suffix_of(asked.out, written=True),
     )
+    goal = Goal(suffixes, _size(asked.target_size), _loss(asked.max_loss))
     if asked.formats and any(map(asked.out.name.lower().endswith, formats.suffixes(written=True))):
         raise ValueError(
             f"{asked.out} names a format, and --formats are given; expected a name without an"
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
     with _views(asked.run, opened) as seen:
         seen = seen if asked.time is None else replace(seen, photos=None)
         for file in files:
-            receipt = _exported(file, opened, seen, suffixes, size_most, loss_most)
+            receipt = _exported(file, opened, seen, goal)
             receipts.append(asdict(receipt))
             if not asked.json:
                 print(receipt.text())
@@ -133,17 +133,10 @@ def _on_the_globe(asked: Export) -> Export:
     return replace(asked, settings=replace(asked.settings, tiles_origin=place))
 
 
-def _exported(
-    asked: Export,
-    opened: Opened,
-    seen: Seen,
-    suffixes: Sequence[str],
-    size_most: int | None,
-    loss_most: float | None,
-) -> Receipt:
+def _exported(asked: Export, opened: Opened, seen: Seen, goal: Goal) -> Receipt:
     """Write one file."""
     place = existing(asked.run)
-    part = rows_to_write(asked, opened, seen, suffixes, size_most, loss_most)
+    part = rows_to_write(asked, opened, seen, goal)
     return export(
         part.gaussians,
         opened.frame,

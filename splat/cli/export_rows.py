@@ -58,19 +58,22 @@ class Part:
     """Names of the held-out photos that chose it, where enough others are left to measure it."""
 
 
-def rows_to_write(
-    asked: Export,
-    opened: Opened,
-    seen: Seen,
-    suffixes: Sequence[str],
-    size_most: int | None,
-    loss_most: float | None,
-) -> Part:
+@dataclass(frozen=True)
+class Goal:
+    """What a file is to meet."""
+
+    suffixes: Sequence[str]
+    """Formats, of which one is chosen where a size or a loss is asked for."""
+    size_most: int | None
+    """Bytes (--target-size)."""
+    loss_most: float | None
+    """dB (--max-loss)."""
+
+
+def rows_to_write(asked: Export, opened: Opened, seen: Seen, goal: Goal) -> Part:
     """The rows of a file, and how they are written.
 
-    `suffixes` are the formats among which --target-size (`size_most`, bytes) or --max-loss
-    (`loss_most`, dB) choose. Raises `ValueError` where no file meets them, or --refine has no
-    photos.
+    Raises `ValueError` where no file meets the goal, or --refine has no photos.
     """
     if _as_it_is(asked, opened):
         part = Part(opened.gaussians, asked.out, asked.settings)
@@ -78,14 +81,14 @@ def rows_to_write(
         finished_for = read_config(existing(asked.run).config).options.finish_for
         photos = seen.photos is not None
         search = file_search(opened, seen.training, photos=photos, finished_for=finished_for)
-        if asked.refine and loss_most is not None and size_most is None:
-            return _smallest(asked, search, suffixes, loss_most, opened, seen)
+        if asked.refine and goal.loss_most is not None and goal.size_most is None:
+            return _smallest(asked, search, goal.suffixes, goal.loss_most, opened, seen)
         if asked.target:
-            part = _chosen(asked, search, suffixes, size_most, loss_most)
+            part = _chosen(asked, search, goal)
         else:
             part = _asked(asked, search)
     if asked.refine:
-        part = _refined(part, opened, seen, asked.refine, size_most)
+        part = _refined(part, opened, seen, asked.refine, goal.size_most)
     return part
 
 
@@ -98,15 +101,10 @@ def _as_it_is(asked: Export, opened: Opened) -> bool:
     return not rounds and (opened.gaussians.sh_degree or 0) <= formats.most_degree(suffix)
 
 
-def _chosen(
-    asked: Export,
-    search: Search,
-    suffixes: Sequence[str],
-    size_most: int | None,
-    loss_most: float | None,
-) -> Part:
+def _chosen(asked: Export, search: Search, goal: Goal) -> Part:
     """The rows and the variant that meet a size or a loss."""
-    best = choose(search, _ways(asked, search, suffixes), size_most, loss_most)
+    ways = _ways(asked, search, goal.suffixes)
+    best = choose(search, ways, goal.size_most, goal.loss_most)
     out = _said(asked, search, best)
     part = search.final(best.variant, best.gaussians)
     return Part(

@@ -13,6 +13,8 @@ from splat.types import Camera
 
 SIGMAS = 3.0
 """Standard deviations that a Gaussian reaches: beyond, it is below a hundredth of its middle."""
+_TURNS = 12
+"""Steps of Newton's method with which a plane between a ball and an ellipsoid is turned."""
 _LOOSE = 1.001
 """Factor on distances that are compared without being exact."""
 _AT_ONCE = 1 << 18
@@ -52,9 +54,8 @@ class Balls:
     ) -> Float[Tensor, "n"]:
         """The factor, at most 1, on the size of each Gaussian with which it reaches into no ball.
 
-        `axes` has the three axes of each as columns, one standard deviation long. A Gaussian
-        reaches as far towards a ball as its ellipsoid of `SIGMAS` has its supporting plane. 0 where
-        it lies in one.
+        `axes` has the three axes of each as columns, one standard deviation long, at right angles.
+        What reaches is the ellipsoid of `SIGMAS`. 0 where a position lies in a ball.
         """
         most = SIGMAS * axes.square().sum(1).amax(1).sqrt()
         factor = positions.new_ones(len(positions))
@@ -63,12 +64,13 @@ class Balls:
         ):
             row, ball = self._near(positions[part], most[part])
             row = part[row]
-            away = self.centres[ball] - positions[row]
-            distance = away.square().sum(1).sqrt()
-            room = (distance - self.radii[ball]).clamp_min(0)
-            towards = away / distance.clamp_min(1e-12)[:, None]
-            reach = SIGMAS * (towards[:, :, None] * axes[row]).sum(1).square().sum(1).sqrt()
-            wanted = (room / reach.clamp_min(1e-30)).clamp_max(1)
+            size = axes[row].square().sum(1).sqrt().clamp_min(1e-15)
+            away = ((self.centres[ball] - positions[row])[:, :, None] * axes[row]).sum(1) / size
+            radius = self.radii[ball]
+            wanted = _sizes(away, away, size, radius)
+            few = ((wanted > 0) & (wanted < 1)).nonzero().squeeze(1)
+            away, size, radius = away[few], size[few], radius[few]
+            wanted[few] = _sizes(_between(away, size, radius), away, size, radius)
             factor.scatter_reduce_(0, row, wanted, "amin")
         return factor
 
@@ -91,3 +93,38 @@ class Balls:
         )
         row, ball = (rows @ balls <= 0).nonzero().unbind(1)
         return row, ball
+
+
+def _sizes(
+    normal: Float[Tensor, "p 3"],
+    away: Float[Tensor, "p 3"],
+    size: Float[Tensor, "p 3"],
+    radius: Float[Tensor, "p"],
+) -> Float[Tensor, "p"]:
+    """The factor on each ellipsoid with which it touches the plane of that normal before its ball.
+
+    All along the axes of the ellipsoid, `away` from its middle to the ball's. Whichever the normal,
+    the two do not meet then.
+    """
+    room = (normal * away).sum(1) - radius * normal.square().sum(1).sqrt()
+    reach = SIGMAS * (normal * size).square().sum(1).sqrt()
+    return (room / reach.clamp_min(1e-30)).clamp(0, 1)
+
+
+def _between(
+    away: Float[Tensor, "p 3"], size: Float[Tensor, "p 3"], radius: Float[Tensor, "p"]
+) -> Float[Tensor, "p 3"]:
+    """The normal of the plane that leaves an ellipsoid most room before a ball, or almost.
+
+    That plane touches the ball where it is nearest as the ellipsoid measures, least |u / size| over
+    u = away - b, |b| <= radius. There b_i = away_i / (1 + k size_i^2) with the k for which |b| is
+    the radius. 1 / |b| is concave in k, so that Newton's method comes to k from below.
+    """
+    squares = size.square()
+    k = (away.square().sum(1).sqrt() / radius - 1) / squares.amax(1)
+    for _ in range(_TURNS):
+        share = 1 / (1 + k[:, None] * squares)
+        length = (away * share).square().sum(1).sqrt()
+        rise = (away.square() * squares * share**3).sum(1) / length**3
+        k = k + ((1 / radius - 1 / length) / rise).clamp_min(0)
+    return away / (1 + k[:, None] * squares)

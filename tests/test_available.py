@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -19,6 +21,7 @@ from splat import kernels
 from splat.cli import doctor
 from splat.options import Options
 from splat.render import available, choose_device, gsplat, renderer_for
+from splat.system.devices import has_driver
 from splat.system.lock import locked
 
 OLD = (
@@ -188,6 +191,27 @@ def test_a_card_that_is_hidden(
     machine(card=None)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert "CUDA_VISIBLE_DEVICES is '', which hides every card" in choose_device()[1]
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_a_build_for_cuda_is_not_loaded_for_want_of_a_driver(tmp_path: Path, hidden: bool) -> None:
+    if not hidden and has_driver():
+        pytest.skip("there is a driver")
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch/version.py").write_text("__version__ = '2.9.1+cu128'\ncuda = '12.8'\n")
+    (tmp_path / "torch/__init__.py").write_text("raise SystemExit('torch was loaded')\n")
+    code = f"""if True:
+        import sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        from splat.render.available import of_cuda
+        print(of_cuda())"""
+    without = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
+    environment = without | ({"CUDA_VISIBLE_DEVICES": "-1"} if hidden else {})
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    said = "'-1', which hides every card" if hidden else "there is no NVIDIA driver (install one"
+    assert done.returncode == 0 and said in done.stdout, done
 
 
 def test_renderers_that_do_not_fit() -> None:

@@ -146,7 +146,8 @@ def test_where_one_is_killed_the_others_keep_the_last_step(
     parts.pop(1).send_signal(signal.SIGKILL)
     said = "".join(part.communicate(timeout=100)[0] for part in parts)
     assert [part.returncode for part in parts] == [1, 1], said
-    assert said.count("\n") == 1, said  # one of them speaks, and says one thing
+    ours = [line for line in said.splitlines() if not line.startswith("[Gloo]")]  # torch 2.9's own
+    assert len(ours) == 1, said  # one of them speaks, and says one thing
     assert "was the last that all 3 processes finished, one is gone" in said
     assert f"torchrun --nproc-per-node 3 -m splat resume {out}" in said
     there = checkpoint.checkpoints_in(out / "checkpoints")

@@ -56,6 +56,11 @@ def main() -> int:
         help="Pythons for which all of it is installed, PyTorch too: where the registry's build for"
         " CPUs is not to be had, that is gigabytes of CUDA",
     )
+    parser.add_argument(
+        "--every-test",
+        action="store_true",
+        help="all tests for these Pythons, not a sample: a quarter of an hour of two cores each",
+    )
     asked = parser.parse_args()
     rows = []
     for target in targets.TARGETS:
@@ -66,7 +71,7 @@ def main() -> int:
         for wheel in wheels:
             row = Row(wheel.name, {"symbols": _symbols(target, wheel), "kernels": ran})
             if target.name == "linux-x86_64":
-                row.done |= _installed(wheel, asked.work, asked.whole)
+                row.done |= _installed(wheel, asked.work, asked.whole, asked.every_test)
             rows.append(row)
     print(_table(rows))
     return 0
@@ -131,7 +136,7 @@ def _driver(target: Target, work: Path) -> str:
     return f"yes: C++ driver ({how}): {', '.join(passed)}"
 
 
-def _installed(wheel: Path, work: Path, whole: list[int]) -> dict[str, str]:
+def _installed(wheel: Path, work: Path, whole: list[int], every_test: bool) -> dict[str, str]:
     """Into an empty environment, with nothing on PATH but its own programs."""
     minor = int(re.search(r"-cp3(\d+)-", wheel.name)[1])  # type: ignore[index]
     python = targets.interpreters().get(minor)
@@ -154,12 +159,21 @@ def _installed(wheel: Path, work: Path, whole: list[int]) -> dict[str, str]:
         code = "import splat, splat._cpu as c; print(splat.__version__, c.best_isa())"
         said = _ran([inside, "-c", code], bare, venv)
         return found | {"imported": f"yes, without PyTorch: {said.strip()}"}
-    _ran([*words, wheel, *TESTING], bare, venv)
+    _ran(
+        [*words, *([f"{wheel}[test,viewer,rooms]"] if every_test else [wheel, *TESTING])],
+        bare,
+        venv,
+    )
     said = _ran([inside, "-c", "import splat.kernels as k; print(*k.isas())"], bare, venv)
     found["imported"] = f"yes: {said.strip()}"
-    # Not by `python -m`, which would take `splat` from the folder where it is called.
-    words = [venv / "bin" / "pytest", "-q", "-o", f"cache_dir={venv / 'pytest'}", *SAMPLE]
-    said = _ran(words, bare, ROOT)
+    # Not in the checkout, where what tests start would take its `splat` for the installed one.
+    words = [venv / "bin" / "pytest", "-q", "-o", f"cache_dir={venv / 'pytest'}"]
+    words += ["-c", ROOT / "pyproject.toml", "--rootdir", ROOT]
+    if every_test:
+        words += ["-n", "2", "--dist", "loadfile", ROOT / "tests"]
+    else:
+        words += [ROOT / name for name in SAMPLE]
+    said = _ran(words, bare, venv)
     found["tests"] = f"yes: {said.strip().splitlines()[-1]}"
     words = [inside, "-m", "splat", "demo", *TRAINED.split(), "--out", str(venv / "run")]
     _ran(words, bare, venv)

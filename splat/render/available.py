@@ -17,7 +17,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from splat.system.devices import torch_build
+from splat.system.devices import has_driver, torch_build
 
 GSPLAT_FROM, GSPLAT_BELOW = (1, 5, 3), (1, 6)
 """Versions of gsplat that are drawn with. 1.6 caps alpha elsewhere (0.99 in place of 0.999), which
@@ -40,6 +40,9 @@ class Lack:
         return f"{self.found} ({self.remedy})"
 
 
+_NO_DRIVER = Lack("there is no NVIDIA driver", "install one, if there is an NVIDIA card")
+
+
 def of_cuda() -> Lack | None:
     """What torch lacks to compute on CUDA."""
     installed = torch_build()
@@ -48,6 +51,9 @@ def of_cuda() -> Lack | None:
         if sys.platform == "darwin":
             return Lack("there is no CUDA on this system", "train on the CPU")
         return Lack(f"{build} is a build without CUDA", "install a CUDA build, see pytorch.org")
+    # What pip installs on Linux is a build for CUDA: most machines answer without waiting for it.
+    if "torch" not in sys.modules and (lack := _hidden() or (None if has_driver() else _NO_DRIVER)):
+        return lack
     import torch
 
     if not torch.cuda.is_available():
@@ -59,12 +65,8 @@ def _no_device(build: str) -> Lack:
     """Why a CUDA build of torch sees no device."""
     import torch
 
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if hidden is not None and hidden.strip() in ("", "-1"):
-        return Lack(
-            f"CUDA_VISIBLE_DEVICES is {hidden!r}, which hides every card",
-            "unset it, or name a card",
-        )
+    if lack := _hidden():
+        return lack
     try:
         torch.cuda.init()
         why = ""
@@ -78,8 +80,18 @@ def _no_device(build: str) -> Lack:
             "update the driver, or install a torch built with a CUDA that the driver knows",
         )
     if "no NVIDIA driver" in why:
-        return Lack("there is no NVIDIA driver", "install one, if there is an NVIDIA card")
+        return _NO_DRIVER
     return Lack("torch sees no CUDA device", "look at what `nvidia-smi` says of card and driver")
+
+
+def _hidden() -> Lack | None:
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if hidden is None or hidden.strip() not in ("", "-1"):
+        return None
+    return Lack(
+        f"CUDA_VISIBLE_DEVICES is {hidden!r}, which hides every card",
+        "unset it, or name a card",
+    )
 
 
 def _too_old(build: str) -> Lack | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import ctypes
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -44,6 +45,15 @@ def torch_build() -> Build:
     import torch
 
     return Build(torch.__version__, torch.version.cuda)
+
+
+def has_driver() -> bool:
+    """Whether there is NVIDIA's driver, by the library that torch asks for it."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def _build_on_disk() -> Build | None:

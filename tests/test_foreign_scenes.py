@@ -160,7 +160,13 @@ def test_another_xml_with_a_doctype_is_left_alone(tmp_path: Path) -> None:
 
 CSV: dict[str, tuple[str, str]] = {
     "a field of a book": (f"000.png,1,2,3,0,0,0,{'9' * 200_000}\n", "is broken or cut off"),
-    "NUL": ("000.png,1,2,3,0,0,0,3\0\n", "line 5: f: has '3\\x00'; expected a number"),
+    "NUL": (
+        "000.png,1,2,3,0,0,0,3\0\n",
+        # Python's csv knows no NUL before 3.11.
+        "line 5: f: has '3\\x00'; expected a number"
+        if sys.version_info >= (3, 11)
+        else "is broken or cut off",
+    ),
     "infinite": ("000.png,1,2,3,inf,0,0,30\n", "line 5: heading: has 'inf'; expected a number"),
     "with _": ("000.png,1,2,3,0,0,0,3_0\n", "line 5: f: has '3_0'; expected a number"),
     "huge": ("000.png,1,2,3,0,0,0,1e300\n", "line 5: the camera holds NaN, infinite or huge"),

@@ -138,7 +138,8 @@ def gzip_mutated(data: bytes, draw: Random, inner: Change) -> bytes:
         start = packer.compress(plain[:64]) + packer.flush(zlib.Z_FULL_FLUSH)
         return head + start + zeros_deflated(draw.choice((16, 128))) + bytes(8)
     plain = inner(plain, draw)
-    packed = zlib.compress(plain, 1, wbits=-15)
+    packer = zlib.compressobj(1, wbits=-15)
+    packed = packer.compress(plain) + packer.flush()
     return head + packed + struct.pack("<II", zlib.crc32(plain), len(plain) & 0xFFFFFFFF)
 
 

@@ -128,6 +128,9 @@ class Camera(_OnDemand):
     clear_radius: float = 0.0
     """Radius, in units of the camera's frame, of the ball about it in which nothing is as far as is
     known; 0: nothing is known."""
+    clear_between: tuple[tuple[float, float, float, float], ...] = ()
+    """Balls between it and cameras beside it in which nothing is as far as is known: where they are
+    (x, y, z) and their radius, in the camera's frame."""
 
     @classmethod
     def of_arrays(

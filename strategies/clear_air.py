@@ -28,9 +28,9 @@ MARGIN = 1e-3
 class ClearAir(Wrapper):
     """Clear air (ours): rows in the free ball about a camera go, rows that reach into it shrink.
 
-    A ball has half the distance from its camera to the nearest points of the scene. No row is born
-    in one, nor reaching into one. Where rows only make Gaussians, or nothing is known of the scene,
-    all is as without.
+    A ball has half the distance from its camera to the nearest points of the scene, and there are
+    some between cameras side by side (`splat.seeding.air`). No row is born in one, nor reaching
+    into one. Where rows only make Gaussians, or nothing is known of the scene, all is as without.
     """
 
     known_as = "clear-air"

@@ -22,7 +22,7 @@ from splat.render.gsplat import straight
 from splat.render.native import NativeRenderer
 from splat.runs import checkpoint
 from splat.runs.folder import Folder
-from splat.seeding import points
+from splat.seeding import air
 from splat.system.files import read_json
 from splat.training.prepare import prepare
 from splat.types import Camera, Drawing, Frame, Gaussians
@@ -41,13 +41,13 @@ def test_the_nearest_hundredth_of_what_a_camera_sees() -> None:
     line = torch.zeros(201, 3)
     line[:, 2] = torch.arange(201) + 1.0
     elsewhere = torch.tensor([[0.0, 0.0, -0.1], [3.0, 0.0, 0.5], [0.0, -0.6, 0.5]])
-    (found,) = points.with_clear_air([CAMERA], torch.cat([elsewhere, line]))
+    (found,) = air.with_clear_air([CAMERA], torch.cat([elsewhere, line]))
     assert abs(found.clear_depth - 1.5) < 1e-5, "behind and beside the camera do not count"
     ahead = replace(CAMERA, world_to_camera=torch.eye(4))
     ahead.world_to_camera[2, 3] = -1.5  # sees 200 of the points, from a depth of 0.5 on
-    both = points.with_clear_air([CAMERA, ahead], line)
+    both = air.with_clear_air([CAMERA, ahead], line)
     assert [round(camera.clear_depth, 5) for camera in both] == [1.5, (0.5 + 1.99) / 2]
-    (found,) = points.with_clear_air([CAMERA], elsewhere)
+    (found,) = air.with_clear_air([CAMERA], elsewhere)
     assert found.clear_depth == 0, "nothing in sight, nothing known"
     moved = camera_to_frame(both[0], Frame((1.0, 2.0, 3.0), 0.5))
     assert abs(moved.clear_depth - 0.75) < 1e-6

@@ -117,7 +117,7 @@ def places(
 
 
 def _clear(sight: _Sight, confirmed: Bool[Tensor, "n"]) -> float:
-    """Half of the depth of the nearest hundredth of the known rows, as `seed.with_clear_air`."""
+    """Half of the depth of the nearest hundredth of the known rows, as `with_clear_air`."""
     depth = sight.depth[confirmed[sight.rows]]
     return float(depth.kthvalue(1 + int(NEAREST * len(depth))).values) / 2 if len(depth) else 0.0
 

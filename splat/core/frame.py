@@ -64,6 +64,7 @@ def camera_to_frame(camera: Camera, frame: Frame) -> Camera:
         world_to_camera=pose.float(),
         clear_depth=frame.scale * camera.clear_depth,
         clear_radius=frame.scale * camera.clear_radius,
+        clear_between=_scaled(camera.clear_between, frame),
     )
 
 
@@ -77,7 +78,22 @@ def camera_from_frame(camera: Camera, frame: Frame) -> Camera:
         world_to_camera=pose.float(),
         clear_depth=camera.clear_depth / frame.scale,
         clear_radius=camera.clear_radius / frame.scale,
+        clear_between=_scaled(camera.clear_between, _back(frame)),
     )
+
+
+def _back(frame: Frame) -> Frame:
+    """What brings from a frame back to the input's."""
+    x, y, z = frame.centre
+    return Frame((-frame.scale * x, -frame.scale * y, -frame.scale * z), 1 / frame.scale)
+
+
+def _scaled(
+    balls: tuple[tuple[float, float, float, float], ...], frame: Frame
+) -> tuple[tuple[float, float, float, float], ...]:
+    """Balls, x, y, z and radius, as they lie in the frame."""
+    (x0, y0, z0), by = frame.centre, frame.scale
+    return tuple((by * (x - x0), by * (y - y0), by * (z - z0), by * r) for x, y, z, r in balls)
 
 
 def points_to_frame(points: Points, frame: Frame) -> Points:

@@ -92,8 +92,8 @@ class Options:
     Other programs draw from 0.01 on, and so are all figures and pictures: what gathers in front of
     a larger one is a haze there."""
     clear_air: bool = True
-    """Keep the air about cameras free: no Gaussian in a ball of half the distance from a camera to
-    the nearest points, nor reaching into it by three standard deviations."""
+    """Keep the air free about cameras and between those side by side: no Gaussian in a ball of half
+    the distance to the nearest points, nor reaching into it by three standard deviations."""
     antialiased: bool = False
     """Dim what the low-pass filter widens (Mip-Splatting): for scenes seen from near and far."""
     smoothing: bool = False

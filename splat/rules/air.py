@@ -30,7 +30,8 @@ class Balls:
 
     @classmethod
     def around(cls, cameras: Sequence[Camera]) -> Balls | None:
-        """Those around cameras that know their air (`Camera.clear_radius`); None: none does."""
+        """Those around cameras that know their air (`Camera.clear_radius`), and between them
+        (`Camera.clear_between`); None: none does."""
         some = [camera for camera in cameras if camera.clear_radius > 0]
         if not some:
             return None
@@ -39,6 +40,8 @@ class Balls:
         radii = centres.new_tensor([camera.clear_radius for camera in some])
         # Cameras of a rig took many photos each.
         balls = torch.cat([centres, radii[:, None]], 1)
+        between = [ball for camera in some for ball in camera.clear_between]
+        balls = torch.cat([balls, balls.new_tensor(between).reshape(-1, 4)])
         alone = balls.unique(dim=0)
         balls = alone if len(alone) < len(balls) else balls
         return cls(balls[:, :3].contiguous(), balls[:, 3].contiguous())

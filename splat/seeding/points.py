@@ -136,24 +136,3 @@ def random_in_frusta(cameras: Sequence[Camera], count: int, generator: torch.Gen
         positions[mine] = (local - translation) @ rotation
     grey = torch.rand(count, 1, generator=generator).expand(-1, 3)
     return Points(positions, grey.clone())
-
-
-def with_clear_air(
-    cameras: Sequence[Camera], positions: Float[Tensor, "n 3"]
-) -> tuple[Camera, ...]:
-    """The cameras, each with half the depth of the nearest hundredth of the points it sees, and
-    half the distance to the nearest thousandth of all points.
-
-    Not the very nearest, since a few points of a reconstruction are always wrong; 20,000 points are
-    used. The depth is 0 for a camera that sees none.
-    """
-    some = positions[:: max(1, len(positions) // 20_000)].cpu()
-    nth = max(1, len(some) // 1000)
-
-    def known(camera: Camera) -> Camera:
-        here = camera.to("cpu")
-        depth = float(here.depths(some).nanquantile(0.01))
-        around = float((some - here.centre).norm(dim=1).kthvalue(nth).values)
-        return replace(camera, clear_depth=depth / 2 if depth > 0 else 0.0, clear_radius=around / 2)
-
-    return tuple(map(known, cameras))

@@ -35,7 +35,7 @@ from splat.render.quantised import AS_IT_IS
 from splat.runs import checkpoint
 from splat.runs.checkpoint import State
 from splat.runs.replay import read_script
-from splat.seeding.points import with_clear_air
+from splat.seeding.air import with_clear_air
 from splat.seeding.start import initial_rows
 from splat.sensor import Sensor
 from splat.sensor.sensor import SENSOR, sensor_for

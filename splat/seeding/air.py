@@ -1,0 +1,104 @@
+"""Where there is air as far as points tell: about cameras, and between those beside each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from splat.types import Camera
+
+Array = NDArray[np.float64]
+
+BESIDE = 12
+"""Nearest cameras of each to which the ways are looked at."""
+LONG = 3.0
+"""Times its least distance to the points that a way between cameras may be long, to be clear."""
+TURNED = 45.0
+"""Degrees by which the cameras at its ends may look another way at most: what two see that look at
+each other is between them."""
+PLACES = 8
+"""Parts of a way at whose ends the distance to the points is taken."""
+NEW = 0.25
+"""Share of the radius of a ball that has to be free of each other one, for it to be kept."""
+
+
+def with_clear_air(
+    cameras: Sequence[Camera], positions: Float[Tensor, "n 3"]
+) -> tuple[Camera, ...]:
+    """The cameras, each with half the depth of the nearest hundredth of the points it sees, half
+    the distance to the nearest thousandth of all points, and balls on the ways to those beside it.
+
+    Not the very nearest, since a few points of a reconstruction are always wrong; 20,000 points are
+    used. The depth is 0 for a camera that sees none.
+    """
+    some = positions[:: max(1, len(positions) // 20_000)].cpu()
+    nth = max(1, len(some) // 1000)
+
+    def known(camera: Camera) -> Camera:
+        here = camera.to("cpu")
+        depth = float(here.depths(some).nanquantile(0.01))
+        around = float((some - here.centre).norm(dim=1).kthvalue(nth).values)
+        return replace(camera, clear_depth=depth / 2 if depth > 0 else 0.0, clear_radius=around / 2)
+
+    found = [known(camera) for camera in cameras]
+    between = _between(found, some.double().numpy(), nth)
+    return tuple(
+        replace(camera, clear_between=balls) for camera, balls in zip(found, between, strict=True)
+    )
+
+
+def _between(
+    cameras: Sequence[Camera], points: Array, nth: int
+) -> list[tuple[tuple[float, float, float, float], ...]]:
+    """For each camera the balls on the ways to others, each of half the distance to the `nth`
+    point; every way is one camera's, and what other balls cover is left out."""
+    centres = np.stack([camera.centre.double().cpu().numpy() for camera in cameras])
+    radii = np.array([camera.clear_radius for camera in cameras])
+    tree = cKDTree(points)
+    first, second = _beside(cameras, centres, radii)
+    shares = np.linspace(0, 1, PLACES + 1)[:, None]
+    ways = centres[first, None] * (1 - shares) + centres[second, None] * shares
+    away = tree.query(ways.reshape(-1, 3), k=[nth])[0].reshape(ways.shape[:2])
+    clear = np.linalg.norm(centres[second] - centres[first], axis=1) <= LONG * away.min(1)
+    places = ways[clear, 1:-1].reshape(-1, 3)
+    balls = np.concatenate([places, away[clear, 1:-1].reshape(-1, 1) / 2], 1)
+    owners = first[clear].repeat(PLACES - 1)
+    kept = np.concatenate([centres, radii[:, None]], 1)
+    found: list[list[tuple[float, float, float, float]]] = [[] for _ in cameras]
+    # Middles first: what balls there leave is mostly about the cameras.
+    off_middle = np.tile(abs(shares[1:-1, 0] - 0.5), clear.sum())
+    for i in np.lexsort([-balls[:, 3], off_middle]):
+        x, y, z, radius = balls[i].tolist()
+        apart = np.linalg.norm(kept[:, :3] - balls[i, :3], axis=1)
+        if (apart + NEW * radius > kept[:, 3]).all():
+            kept = np.concatenate([kept, balls[i : i + 1]])
+            found[owners[i]].append((x, y, z, radius))
+    return [tuple(each) for each in found]
+
+
+def _beside(
+    cameras: Sequence[Camera], centres: Array, radii: Array
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of cameras that may have air between them beyond what is about each; of cameras in one
+    place the first."""
+    alone = np.unique(centres, axis=0, return_index=True)[1]
+    many = min(BESIDE, len(alone) - 1)
+    if not many:
+        return alone[:0], alone[:0]
+    others = cKDTree(centres[alone]).query(centres[alone], k=range(2, many + 2))[1]
+    pairs = alone[np.stack([np.arange(len(alone)).repeat(many), others.reshape(-1)], 1)]
+    first, second = np.unique(np.sort(pairs, axis=1), axis=0).T
+    axes = torch.stack([camera.world_to_camera[2, :3] for camera in cameras]).double().cpu().numpy()
+    alike = (axes[first] * axes[second]).sum(1) >= math.cos(math.radians(TURNED))
+    length = np.linalg.norm(centres[second] - centres[first], axis=1)
+    radius = np.minimum(radii[first], radii[second])
+    picked = alike & (length > radius) & (length <= 2 * LONG * radius)
+    return first[picked], second[picked]

@@ -42,7 +42,7 @@ def test_holes_are_told_by_the_euler_characteristic() -> None:
 )  # fmt: skip
 def test_true_things_have_the_holes_that_they_have(shape: str, size: str, opened: bool) -> None:
     thing = replace(PLAIN, shape=shape, size=size, yaw=0.4)
-    body = generated.solid(surface.of_thing(thing).means)
+    body = generated.solid(surface.of_thing(thing).means, generated.FINE, generated.THIN)
     assert (generated.characteristic(body) <= 0) == opened
 
 
@@ -61,6 +61,16 @@ def test_colours_are_told_under_patterns_and_light() -> None:
         rgb = surface.of_thing(replace(thing, jitter=(1.0, -1.0, 1.0, -1.0, 0.5))).rgb.mean(0)
         assert generated.nearest_colour(rgb, thing) == "orange"
         assert generated.nearest_colour(rgb[::-1], thing) != "orange"
+
+
+def test_the_kernel_distance_by_hand() -> None:
+    one, other = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [2.0]])
+    # (xy + 1)^3: 1 of either pair within, and 1, 1, 1 and 27 across.
+    assert generated.kid(one, other) == pytest.approx(1 + 1 - 2 * 30 / 4)
+    draw = torch.Generator().manual_seed(0)
+    first, second = torch.rand(2, 400, 8, generator=draw)
+    alike = generated.kid(first, second)
+    assert abs(alike) < 0.01 < generated.kid(first, second + 0.2)
 
 
 def _of_thing(thing: Thing) -> Gaussians:

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
 def _generator(asked: Generate) -> Generator:
     if asked.generator is not None:
         return of_others(asked.generator)
-    found = read(asked.model)
+    found = read(asked.model, asked.encoder)
     if asked.guidance is not None:
         found.design = replace(found.design, guidance=asked.guidance)
     if asked.samples is not None:

@@ -11,7 +11,7 @@ from typing import Any
 from splat.cli.asked.train_generator import TrainGenerator
 from splat.cli.taught import begun, learn, report
 from splat.datasets.objects import files
-from splat.generate import store
+from splat.generate import encoders, store
 from splat.generate.choices import Taught
 from splat.generate.learning import Learning, Lessons
 from splat.generate.store import PUBLISHED, Design
@@ -27,6 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     config = begun(
         asked, "train-generator", arguments,
         published=asked.published, width=asked.width or 0, taught=asdict(asked.taught),
+        encoder=asked.encoder or "",
     )  # fmt: skip
     where = asked.out / "config.json"
     with reading(where, "the settings of a training: begin anew with --overwrite"):
@@ -34,8 +35,9 @@ def main(arguments: Sequence[str]) -> int:
         taught = filled(Taught, said.record("taught"))
         corpus = files.read(Path(said.text("corpus")))
         design = _design(said.flag("published"), said.whole("width", 0))
+        encoder = said.text("encoder", "")
     design = replace(design, grid=corpus.grid)
-    words = vocabulary_of(corpus.texts, corpus.properties)
+    words = encoders.read(encoder) if encoder else vocabulary_of(corpus.texts, corpus.properties)
     lessons = Lessons.of(corpus, words, design, "train")
     learning = Learning(lessons, design, words, taught, asked.threads or machine.cores())
     start = time.monotonic()

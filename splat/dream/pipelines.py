@@ -113,7 +113,7 @@ def read(folder: Path) -> Pipeline:
             f"{folder} is a pipeline of diffusers, and {error.name} is not installed; expected the"
             " extra: pip install 'splat-toolkit[dream]'"
         ) from error
-    local = {"local_files_only": True}
+    local: dict[str, Any] = {"local_files_only": True}
     weights = {**local, "use_safetensors": True}
     try:
         tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer", **local)

@@ -113,13 +113,15 @@ class Lpips:
                 f"give it two of one size, at least {SMALLEST} pixels a side"
             )
         total = 0.0
-        pairs = zip(self._features(x), self._features(y), self._heads, strict=True)
+        pairs = zip(self.features(x), self.features(y), self._heads, strict=True)
         for first, second, head in pairs:
             difference = _unit(first) - _unit(second)
             total += float((difference.square_() * head).sum(1).mean())
         return total
 
-    def _features(self, image: Float[Tensor, "h w 3"]) -> Iterator[Float[Tensor, "1 c h1 w1"]]:
+    @torch.no_grad()
+    def features(self, image: Float[Tensor, "h w 3"]) -> Iterator[Float[Tensor, "1 c h1 w1"]]:
+        """What each layer that is compared says of a picture, first to last."""
         values = (image.clamp(0, 1).permute(2, 0, 1)[None] * 2 - 1 - self._shift) / self._scale
         trunk = self._trunk
         for i, (stride, padding) in enumerate(trunk.steps):

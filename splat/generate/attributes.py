@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from splat.datasets.objects.files import TRIANGLE
+from splat.generate.encoders import Encoder
 from splat.generate.field import distances, points, sampled
 from splat.generate.unet import Shape, UNet
 from splat.math import SH_C0, quaternions
@@ -31,7 +32,7 @@ class Attributes(nn.Module):
     the surface only, a few thousand of 32,768.
     """
 
-    def __init__(self, words: int, shape: Shape, grid: int) -> None:
+    def __init__(self, words: int | Encoder, shape: Shape, grid: int) -> None:
         super().__init__()
         self.grid = grid
         self.unet = UNet(1, FEATURES, words, shape, timed=False)

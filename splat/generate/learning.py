@@ -17,7 +17,7 @@ from splat.generate.choices import Taught
 from splat.generate.course import Course, Draw, Stage
 from splat.generate.field import field_of, points
 from splat.generate.store import Design, Trained
-from splat.generate.words import Vocabulary
+from splat.generate.words import Speaker
 
 ASKED = 768
 """Places of a thing that a step of the second stage asks."""
@@ -40,7 +40,7 @@ class Lessons:
     """float16."""
 
     @classmethod
-    def of(cls, corpus: Corpus, vocabulary: Vocabulary, design: Design, split: str) -> Lessons:
+    def of(cls, corpus: Corpus, vocabulary: Speaker, design: Design, split: str) -> Lessons:
         """Those of a split."""
         things = tuple(corpus.numbers(split))
         texts = [vocabulary.read(corpus.texts[i]) for i in things]
@@ -61,7 +61,7 @@ class Learning(Course):
         self,
         lessons: Lessons,
         design: Design,
-        vocabulary: Vocabulary,
+        vocabulary: Speaker,
         taught: Taught,
         threads: int = 1,
     ) -> None:

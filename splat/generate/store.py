@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from splat.generate import attributes
+from splat.generate import attributes, encoders
 from splat.generate.attributes import Attributes
 from splat.generate.flow import Diffusion, Process, RectifiedFlow, guided
 from splat.generate.unet import Shape, UNet
 from splat.generate.weights import VERSION, halves, opened, plain, shape_of, take_up
-from splat.generate.words import Vocabulary
+from splat.generate.words import Speaker, Vocabulary
 from splat.kernels import one_torch_thread
 from splat.loop import stream
 from splat.runs import checkpoint
@@ -59,16 +59,15 @@ PUBLISHED = Design(
 class Trained:
     """A generator that was trained, which makes Gaussians of words."""
 
-    def __init__(self, design: Design, vocabulary: Vocabulary) -> None:
-        self.design, self.vocabulary = design, vocabulary
-        words = len(vocabulary.words)
-        self.geometry = UNet(1, 1, words, design.geometry, timed=True)
-        self.attributes = Attributes(words, design.attributes, design.grid)
+    def __init__(self, design: Design, speaker: Speaker) -> None:
+        self.design, self.speaker = design, speaker
+        self.geometry = UNet(1, 1, speaker.known, design.geometry, timed=True)
+        self.attributes = Attributes(speaker.known, design.attributes, design.grid)
 
     def __call__(self, text: str, *, seed: int) -> Gaussians:
         """The Gaussians of a text, in the cube from -0.5 to 0.5, z up; ValueError with a sentence
         where it has other words, or nothing is drawn."""
-        numbers = self.vocabulary.numbers([self.vocabulary.read(text)])
+        numbers = self.speaker.numbers([self.speaker.read(text)])
         with one_torch_thread():  # what torch sums differs with their number
             volume = self.fields(numbers, [seed])[0]
             found = attributes.drawn(self.attributes, volume, numbers)
@@ -108,7 +107,7 @@ class Trained:
 def write(
     path: Path,
     design: Design,
-    vocabulary: Vocabulary,
+    speaker: Speaker,
     networks: Mapping[str, Mapping[str, Tensor]],
 ) -> None:
     """Write a generator; weights are kept in float16."""
@@ -116,21 +115,32 @@ def write(
         "format": FORMAT,
         "version": VERSION,
         "design": plain(asdict(design)),
-        "vocabulary": vocabulary.record(),
+        "vocabulary": speaker.record(),
         "networks": {name: halves(weights) for name, weights in networks.items()},
     }
     checkpoint.write(state, path)
 
 
-def read(path: Path) -> Trained:
-    """The generator of a folder or a file; ValueError with a sentence where there is none."""
+def read(path: Path, encoder: str | None = None) -> Trained:
+    """The generator of a folder or a file; ValueError with a sentence where there is none.
+
+    `encoder` is where the text encoder is that it was trained with, if with one.
+    """
     with opened(path, NAME, "generator", "--model") as said:
-        vocabulary = Vocabulary.of_record(said.record("vocabulary"))
-        trained = Trained(_design(said.record("design")), vocabulary)
+        trained = Trained(_design(said.record("design")), _speaker(said, encoder))
         for name in ("geometry", "attributes"):
             weights = said.record("networks").record(name)
             take_up(getattr(trained, name), weights, "generator", f" of {name}")
     return trained
+
+
+def _speaker(said: Record, encoder: str | None) -> Speaker:
+    words = said.record("vocabulary")
+    if "encoder" in words:
+        return encoders.of_record(words, encoder)
+    if encoder is not None:
+        raise Broken("was trained with words of its own; leave --encoder out")
+    return Vocabulary.of_record(words)
 
 
 def _design(record: Record) -> Design:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from splat.generate.encoders import TOKENS, Encoder
 from splat.generate.words import MOST
 from splat.system.ranges import at_least, check_fields
 
@@ -93,15 +94,22 @@ class Layer(nn.Module):
 
 
 class Reader(nn.Module):
-    """What reads a text: words as vectors, two layers over them, and their mean.
+    """What reads a text: words as vectors, or what an encoder of others says of them, two layers
+    over them, and their mean.
 
     A token that is always there stands before the words: of no words it is all.
     """
 
-    def __init__(self, words: int, width: int) -> None:
+    def __init__(self, words: int | Encoder, width: int) -> None:
         super().__init__()
-        self.words = nn.Embedding(words + 1, width, padding_idx=0)
-        self.places = nn.Parameter(0.02 * torch.randn(MOST + 1, width))
+        self.encoder = None if isinstance(words, int) else words
+        self.words = (
+            nn.Embedding(words + 1, width, padding_idx=0)
+            if isinstance(words, int)
+            else nn.Linear(words.width, width)
+        )
+        most = MOST if isinstance(words, int) else TOKENS
+        self.places = nn.Parameter(0.02 * torch.randn(most + 1, width))
         self.first = nn.Parameter(0.02 * torch.randn(width))
         self.layers = nn.ModuleList([Layer(width), Layer(width)])
 
@@ -111,7 +119,8 @@ class Reader(nn.Module):
         """Vectors of words, which of them are any, and one for the whole text."""
         first = self.first.expand(len(numbers), 1, -1)
         mask = torch.cat([numbers.new_ones(len(numbers), 1), numbers], 1) != 0
-        x = torch.cat([first, self.words(numbers)], 1) + self.places
+        said = numbers if self.encoder is None else self.encoder(numbers)
+        x = torch.cat([first, self.words(said)], 1) + self.places
         for layer in self.layers:
             x = layer(x, mask)
         shown = mask[..., None].to(x)
@@ -197,7 +206,7 @@ class UNet(nn.Module):
         self,
         ins: int,
         outs: int,
-        words: int,
+        words: int | Encoder,
         shape: Shape,
         *,
         timed: bool,

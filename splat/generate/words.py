@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from jaxtyping import Int
@@ -14,12 +14,37 @@ from torch import Tensor
 
 from splat.system.foreign import Broken, Record
 
+if TYPE_CHECKING:
+    from splat.generate.encoders import Encoder
+
 ARTICLES = ("a", "an", "the")
 NEEDED = "shape"
 """The property that every text has to name, where a vocabulary has properties."""
 MOST = 12
 """Words of a text at most."""
 _WORD = re.compile(r"[a-z0-9][a-z0-9'-]*")
+
+
+class Speaker(Protocol):
+    """What knows texts: a vocabulary, or a text encoder of others (`encoders.Encoder`)."""
+
+    @property
+    def known(self) -> int | Encoder:
+        """Of how many words, or by which encoder."""
+        ...
+
+    def read(self, text: str) -> Any:
+        """A text as it is learned; ValueError with a sentence where it is not known."""
+        ...
+
+    def numbers(self, texts: Sequence[Any]) -> Int[Tensor, "b t"]:
+        """Texts that were read as numbers, with 0 behind shorter ones; of as many columns always,
+        so that what a text gives does not depend on those beside it."""
+        ...
+
+    def record(self) -> dict[str, Any]:
+        """What a file keeps of it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -67,9 +92,13 @@ class Vocabulary:
             raise ValueError(f"the text {text!r} names no {NEEDED}; expected one of {shapes}")
         return tuple(chosen[name] for name in self.properties if name in chosen)
 
+    @property
+    def known(self) -> int:
+        """How many words."""
+        return len(self.words)
+
     def numbers(self, texts: Sequence[tuple[str, ...]]) -> Int[Tensor, "b t"]:
-        """Texts as numbers, with 0 behind shorter ones; of as many columns always, so that what a
-        text gives does not depend on those beside it."""
+        """See `Speaker`."""
         rows = torch.zeros(len(texts), MOST, dtype=torch.int64)
         for row, words in zip(rows, texts, strict=True):
             for column, word in enumerate(words):

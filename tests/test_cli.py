@@ -113,7 +113,7 @@ def test_flags_have_their_opposite_and_help_breaks_lines_where_they_are_full(
     monkeypatch.setenv("COLUMNS", "80")
     shown = splat("train", "--help-all").out
     assert "--viewer, --no-viewer" in shown and "--pictures, --no-pictures" in shown
-    assert "half the distance from a camera to the nearest points," in shown
+    assert "side: no Gaussian in a ball of half the distance to the" in shown
 
 
 def test_help_is_a_page_and_all_of_it_is_there_for_whoever_asks(

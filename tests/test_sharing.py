@@ -99,7 +99,8 @@ def test_runs_grow_by_the_same_rule_and_learn_as_much(two: Found, name: str) -> 
     if name == "mcmc":  # its numbers depend on nothing that is drawn
         assert shared["rows"] == copies["rows"]
     elif name != "adc":
-        assert shared["rows"][-1] == copies["rows"][-1] == 600
+        # At the end a row may have gone that lay in clear air.
+        assert {shared["rows"][-1], copies["rows"][-1]} <= {598, 599, 600}
     assert shared["rows"][-1] > shared["rows"][0]
     assert shared["rows"][-1] == pytest.approx(copies["rows"][-1], rel=0.1)
     assert shared["loss"] == pytest.approx(copies["loss"], rel=0.1)

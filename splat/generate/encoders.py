@@ -99,7 +99,7 @@ def read(asked: str) -> Encoder:
     """The encoder of a folder, or all-MiniLM-L6-v2 of its package (`minilm`); ValueError with a
     sentence where there is none, or it is of a kind that is not known here."""
     folder = _minilm() if asked == MINILM else Path(asked)
-    kind = _kind(folder)
+    kind = kind_of(folder)
     try:
         import transformers
     except ImportError as error:
@@ -153,8 +153,9 @@ def _minilm() -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-def _kind(folder: Path) -> str:
-    """The kind of model that a folder says it holds."""
+def kind_of(folder: Path) -> str:
+    """The kind of model that a folder says it holds; ValueError with a sentence where it is not
+    known here, or there are no weights."""
     settings = folder / "config.json"
     if not settings.is_file():
         raise ValueError(

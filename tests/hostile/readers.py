@@ -29,6 +29,7 @@ from splat.datasets.objects import files as object_files
 from splat.dream import tutor
 from splat.formats import join, ply, sog, usd_table
 from splat.formats.point_cloud import read_points
+from splat.generate import encoders
 from splat.generate import store as generators
 from splat.photos.disk_cache import Shelf
 from splat.photos.exif import exposure_value
@@ -344,6 +345,10 @@ def _generator(_: Path, file: Path) -> Any:
     return found.design, found.speaker, weights
 
 
+def _encoder(root: Path, _: Path) -> Any:
+    return encoders.kind_of(root)
+
+
 def _teacher(_: Path, file: Path) -> Any:
     found = tutor.read(file)
     return found.design, found.vocabulary, found.network.state_dict()
@@ -473,6 +478,7 @@ READERS: tuple[Reader, ...] = (
     Reader("pose", (s.pose,), (_of_file(read_pose),)),
     Reader("objects", (s.corpus,), (_corpus,)),
     Reader("generator", (s.generator_file,), (_generator,)),
+    Reader("text-encoder", (s.text_encoder,), (_encoder,)),
     Reader("wav", (s.wav_file, s.wav_of_16_bits), (_sound,)),
     Reader("sounds", (s.own_sounds, s.soundspaces), (_sound_folder,)),
     Reader("rwavs", (s.rwavs,), (lambda root, _: _sound_folder(root / "1", root),)),

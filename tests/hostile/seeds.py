@@ -555,6 +555,14 @@ def generator_file(folder: Path) -> Targets:
     return {"generator.pt": "zip"}
 
 
+def text_encoder(folder: Path) -> Targets:
+    """The settings of a text encoder, whose weights are looked at by others."""
+    settings = {"model_type": "bert", "hidden_size": 16, "architectures": ["BertModel"]}
+    (folder / "config.json").write_text(json.dumps(settings))
+    (folder / "model.safetensors").touch()
+    return {"config.json": "json"}
+
+
 def teacher_file(folder: Path) -> Targets:
     """A teacher that knows three words and has learned nothing."""
     design = tutor.Design(16, 2, Shape(8, 8, (1,), 1, 4, 8))

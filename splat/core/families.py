@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from splat.core.edit import SPLIT, Append, Drop, Edit
+from splat.core.edit import SPLIT, Append, Drop, Edit, Rows
 from splat.core.edit_check import brought, check_edit
 
 if TYPE_CHECKING:
@@ -58,13 +58,13 @@ def without_families(edit: Edit, n: int, struck: Bool[Tensor, "m"]) -> Edit:
     for assign in edit.assign:
         keep = ~struck[assign.index]
         parents = None if assign.parents is None else assign.parents[keep]
-        rows = {name: values[keep] for name, values in assign.rows.items()}
+        rows = _taken(assign.rows, keep)
         assigns.append(replace(assign, index=assign.index[keep], rows=rows, parents=parents))
     appends, born = [], n
     for append in edit.append:
         keep = ~struck[born : born + len(append.parents)]
         born += len(append.parents)
-        rows = {name: values[keep] for name, values in append.rows.items()}
+        rows = _taken(append.rows, keep)
         appends.append(Append(rows, append.parents[keep], append.reason))
     gone = struck.clone()
     gone[:n] = False
@@ -79,6 +79,11 @@ def without_families(edit: Edit, n: int, struck: Bool[Tensor, "m"]) -> Edit:
         append=tuple(append for append in appends if len(append.parents)),
         drop=tuple(drop for drop in drops if len(drop.rows)),
     )
+
+
+def _taken(rows: Rows, keep: Bool[Tensor, "m"]) -> Rows:
+    """Some of rows, of which those of offloaded columns lie in host memory."""
+    return {name: values[keep.to(values.device)] for name, values in rows.items()}
 
 
 def without_held(edit: Edit, cloud: Cloud, held: Bool[Tensor, "n"]) -> Edit:

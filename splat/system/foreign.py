@@ -72,6 +72,21 @@ class Unreadable(ValueError):
 
 
 @contextmanager
+def by_library(path: Path, what: str) -> Iterator[None]:
+    """Within, whatever a library raises for files that do not fit is a ValueError that says so:
+    `what` is what it took them for ("a pipeline of diffusers")."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"{path} cannot be read as {what} ({said or type(error).__name__})"
+        ) from error
+
+
+@contextmanager
 def reading(path: Path, expected: str, remedy: str = "") -> Iterator[None]:
     """The edge of a reader: what fails inside is raised as `Unreadable`, with the file's name.
 

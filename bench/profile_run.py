@@ -99,7 +99,7 @@ def booked_run(run: Run, ledger: Ledger) -> None:
 def profiled(arguments: Sequence[str], ledger: Ledger, *, whole: bool = False) -> int:
     """Run `splat train` with its parts wrapped, or `whole`: its phases alone; its exit code."""
     parts: list[Any] = [time_budget, api, api, splat.training.session]
-    names = ("prepare", "run_to_end", "finish", "train")
+    names = ("prepare", "run_to_end", "finish", "train_finite")
     prepare, trained, finish, train = map(getattr, parts, names)
 
     def prepared(*given: Any, **named: Any) -> Job:
@@ -109,10 +109,10 @@ def profiled(arguments: Sequence[str], ledger: Ledger, *, whole: bool = False) -
             booked_run(job.run, ledger)
         return job
 
-    def watched(run: Run) -> None:
+    def watched(run: Run, keeper: Any) -> None:
         if not whole:
             run.watchers = [Wrapped(ledger, f"watch {type(w).__name__}", w) for w in run.watchers]
-        train(run)
+        train(run, keeper)
 
     def phase(name: str, call: Any) -> Any:
         def within(*given: Any, **named: Any) -> Any:
@@ -126,7 +126,7 @@ def profiled(arguments: Sequence[str], ledger: Ledger, *, whole: bool = False) -
             (time_budget, "prepare", prepared),
             (api, "run_to_end", phase(TRAINING, trained)),
             (api, "finish", phase(FINISH, finish)),
-            (splat.training.session, "train", watched),
+            (splat.training.session, "train_finite", watched),
         ]
         for name, part in (
             ("measure", "evaluation of held-out views"),

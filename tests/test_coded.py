@@ -28,7 +28,7 @@ from splat.recipes.recipe import strategy_from_text
 from splat.strategies.mcmc import Mcmc
 from splat.strategies.scaffold import Scaffold, cellcode
 from splat.strategies.scaffold.anchors import Anchored
-from splat.strategies.scaffold.coded import Bits, Coded, bits_of, gaussian_bits
+from splat.strategies.scaffold.coded import Bits, Coded, bits_of
 from splat.strategies.scaffold.compact import MASK_START, STEPS, CodedAnchors, Sample
 from splat.strategies.scaffold.container import ANCHORS, header_of
 from splat.strategies.scaffold.context import KINDS, Expected
@@ -311,18 +311,6 @@ def test_powers() -> None:
     numbers = np.arange(-40, 80)
     np.testing.assert_allclose(power(numbers), 2.0 ** (numbers / PARTS), rtol=1e-15)
     assert power(np.array([16]))[0] == 4.0
-
-
-def test_bits_of_a_number() -> None:
-    apart = torch.tensor([[0.0, 0.3, -2.0, 40.0]], dtype=torch.float64)
-    scale, step = torch.full_like(apart, 0.5), torch.full_like(apart, 0.25)
-    found = gaussian_bits(apart, scale, step)
-    near = apart[:, :3]
-    mass = ndtr((near + 0.125) / 0.5) - ndtr((near - 0.125) / 0.5)
-    torch.testing.assert_close(found[:, :3], -mass.log2())
-    # 80 standard deviations out: -log2 of a density, where its mass is no number any more.
-    density = 0.5 * (39.875 / 0.5) ** 2 / np.log(2)
-    assert float(found[0, 3]) == pytest.approx(density, rel=0.01)
 
 
 def test_gradient_of_the_bits() -> None:

@@ -317,6 +317,36 @@ void moment_backward(const std::string& isa, const nb::dict& given) {
   alone(fields, [&] { named(isa).moment_backward(call); });
 }
 
+void surprises(const std::string& isa, const nb::dict& given) {
+  Fields fields("surprises", given);
+  const Surprises call{SPLAT_FIELD(apart), SPLAT_FIELD(deviation), SPLAT_FIELD(bits), SPLAT_FIELD(n)};
+  alone(fields, [&] { named(isa).surprises(call); });
+}
+
+void surprises_backward(const std::string& isa, const nb::dict& given) {
+  Fields fields("surprises_backward", given);
+  const SurpriseGradients call{SPLAT_FIELD(apart),   SPLAT_FIELD(deviation),   SPLAT_FIELD(v_bits),
+                               SPLAT_FIELD(v_apart), SPLAT_FIELD(v_deviation), SPLAT_FIELD(n)};
+  alone(fields, [&] { named(isa).surprises_backward(call); });
+}
+
+void signs(const std::string& isa, const nb::dict& given) {
+  Fields fields("signs", given);
+  Signs call{SPLAT_FIELD(table), SPLAT_FIELD(positions),  .box = {},             SPLAT_FIELD(grids),
+             SPLAT_FIELD(n),     SPLAT_FIELD(grid_count), SPLAT_FIELD(channels), SPLAT_FIELD(out)};
+  fields.read(SPLAT_NAME(box), call.box);
+  alone(fields, [&] { named(isa).signs(call); });
+}
+
+void signs_backward(const std::string& isa, const nb::dict& given) {
+  Fields fields("signs_backward", given);
+  SignsGradients call{SPLAT_FIELD(table), SPLAT_FIELD(positions),  .box = {},             SPLAT_FIELD(grids),
+                      SPLAT_FIELD(n),     SPLAT_FIELD(grid_count), SPLAT_FIELD(channels), SPLAT_FIELD(v_out),
+                      SPLAT_FIELD(v_table)};
+  fields.read(SPLAT_NAME(box), call.box);
+  alone(fields, [&] { named(isa).signs_backward(call); });
+}
+
 void tone(const std::string& isa, const nb::dict& given) {
   Fields fields("tone", given);
   Tone call{SPLAT_FIELD(image), SPLAT_FIELD(pixels), .map = {}, SPLAT_FIELD(out)};
@@ -425,6 +455,10 @@ NB_MODULE(_cpu, m) {
   m.def("activate_backward", &activate_backward);
   m.def("moment", &moment);
   m.def("moment_backward", &moment_backward);
+  m.def("surprises", &surprises);
+  m.def("surprises_backward", &surprises_backward);
+  m.def("signs", &signs);
+  m.def("signs_backward", &signs_backward);
   m.def("tone", &tone);
   m.def("tone_backward", &tone_backward);
   m.def("errors", &errors);

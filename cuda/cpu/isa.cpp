@@ -10,6 +10,8 @@
 #include "moment.h"
 #include "photometric.h"
 #include "pixels.h"
+#include "signs.h"
+#include "surprise.h"
 #include "walk.h"
 
 #define SPLAT_TEXT_(x) #x
@@ -41,6 +43,10 @@ const Table SPLAT_JOIN(table_, SPLAT_ISA) = {
     .activate_backward = SPLAT_ISA::activate_backward,
     .moment = SPLAT_ISA::moment,
     .moment_backward = SPLAT_ISA::moment_backward,
+    .surprises = SPLAT_ISA::surprises,
+    .surprises_backward = SPLAT_ISA::surprises_backward,
+    .signs = SPLAT_ISA::signs,
+    .signs_backward = SPLAT_ISA::signs_backward,
     .tone = SPLAT_ISA::tone,
     .tone_backward = SPLAT_ISA::tone_backward,
     .errors = SPLAT_ISA::errors,

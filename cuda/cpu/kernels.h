@@ -305,6 +305,48 @@ struct HexGradients {
   void* v_last;
 };
 
+struct Surprises {
+  const void* apart;       // [n] numbers less what is expected, in steps
+  const void* deviation;   // [n] above 0
+  void* bits;              // [n]
+  int64_t n;
+};
+
+struct SurpriseGradients {
+  const void* apart;
+  const void* deviation;
+  const void* v_bits;
+  void* v_apart;
+  void* v_deviation;
+  int64_t n;
+};
+
+constexpr int kMostSigns = 8;  // channels of a table of signs
+
+struct Signs {
+  const void* table;       // [entries, channels] numbers whose signs count
+  const void* positions;   // [n, 3]
+  double box[6];           // the middle, half the sides
+  const int64_t* grids;    // [grid_count, 8]: number of axes, these (three), cells along one, entries, the first of
+                           // them, and whether every corner has one of its own, else they are hashed
+  int64_t n;
+  int grid_count;
+  int channels;            // 1 to kMostSigns
+  void* out;               // [n, grid_count, channels]
+};
+
+struct SignsGradients {
+  const void* table;
+  const void* positions;
+  double box[6];
+  const int64_t* grids;    // whose entries are all of the table
+  int64_t n;
+  int grid_count;
+  int channels;
+  const void* v_out;
+  void* v_table;
+};
+
 struct Table {
   const char* name;
   int lanes;
@@ -321,6 +363,10 @@ struct Table {
   void (*activate_backward)(const ActivationGradients&);
   void (*moment)(const Moment&);
   void (*moment_backward)(const MomentGradients&);
+  void (*surprises)(const Surprises&);
+  void (*surprises_backward)(const SurpriseGradients&);
+  void (*signs)(const Signs&);
+  void (*signs_backward)(const SignsGradients&);
   void (*tone)(const Tone&);
   void (*tone_backward)(const ToneGradients&);
   void (*errors)(const Errors&);

@@ -24,6 +24,8 @@ from splat.kernels.output import forget as forget_outputs
 from splat.kernels.photometric import photometric
 from splat.kernels.pixels import errors, toned
 from splat.kernels.rasterize import Projection, Statistics, rasterize, scratch_bytes
+from splat.kernels.signs import signs
+from splat.kernels.surprise import surprise
 from splat.kernels.survey import survey
 from splat.kernels.walk import add, walk
 from splat.processor import isa, isas, use_isa
@@ -58,7 +60,9 @@ __all__ = [
     "scratch_bytes",
     "seconds",
     "set_threads",
+    "signs",
     "stage_seconds",
+    "surprise",
     "survey",
     "threads",
     "threads_alone",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.special import log_ndtr
 
+from splat import kernels
 from splat.core.column import EPSILON, Rate
 from splat.core.model import TrainedModule
 from splat.strategies.forest.layout import Layout
@@ -27,7 +27,6 @@ GAIN = 0.5
 """Share of what came before that is expected at first."""
 RATES = (1e-2, 5e-4)
 """Learning rates at the start and the end of a run."""
-LOG2 = 1.4426950408889634
 
 
 @dataclass(frozen=True)
@@ -162,15 +161,9 @@ def _before(
 
 
 def gaussian_bits(apart: Float[Tensor, "n d"], wide: Tensor) -> Float[Tensor, "n d"]:
-    """-log2 of a normal distribution's mass over a step around what is so far from its mean, all in
-    steps; `wide` is log2 of its deviation. By logarithms of tails, so that what lies far out has a
-    gradient too."""
-    inverse = (-wide.clamp(-3, 12)).exp2()
-    far, half = apart.abs() * inverse, 0.5 * inverse
-    near = log_ndtr(half - far)
-    beyond = log_ndtr(-half - far)
-    found: Tensor = -LOG2 * (near + torch.log1p(-(beyond - near).clamp_max(-1e-6).exp()))
-    return found
+    """Bits of numbers so far from their means, in steps; `wide` is log2 of their deviations."""
+    deviation = wide.clamp(-3, 12).exp2()
+    return kernels.surprise(apart, deviation.expand_as(apart))
 
 
 def _drawn(reads: int, gives: int, generator: torch.Generator) -> nn.Parameter:

@@ -10,8 +10,8 @@ from typing import Annotated
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.special import log_ndtr
 
+from splat import kernels
 from splat.core.edit import Append, Drop, Edit, Rows
 from splat.core.model import Making, Model
 from splat.core.objective import Objective
@@ -30,7 +30,6 @@ from splat.strategies.scaffold.compact import (
 from splat.strategies.scaffold.context import Shape
 from splat.system.ranges import at_least, within
 
-LOG2 = 1.4426950408889634
 FASTER = 4.0
 """Most that the rate of masks is multiplied by in a short run."""
 REFRESH_EVERY = 32
@@ -67,24 +66,11 @@ class Bits(Objective):
 def bits_of(model: CodedAnchors, sample: Sample) -> Float[Tensor, "n d"]:
     """Bits of each number of a sample; those of offsets times their masks."""
     context, expected = model.context, sample.expected
-    bits = gaussian_bits(sample.values - expected.mean, expected.scale, context.wide(expected.step))
+    steps = context.wide(expected.step)
+    bits = kernels.surprise((sample.values - expected.mean) / steps, expected.scale / steps)
     features, reach, _ = context.widths
     masks = sample.masks.repeat_interleave(3, 1)
     return bits * torch.cat([torch.ones_like(bits[:, : features + reach]), masks], 1)
-
-
-def gaussian_bits(
-    apart: Float[Tensor, "n d"], scale: Float[Tensor, "n d"], step: Float[Tensor, "n d"]
-) -> Float[Tensor, "n d"]:
-    """-log2 of a normal distribution's mass over a step around what is so far from its mean.
-
-    By logarithms of tails, so that what lies far out has a gradient too.
-    """
-    far, half = apart.abs() / scale, step / (2 * scale)
-    near = log_ndtr(half - far)
-    beyond = log_ndtr(-half - far)
-    found: Tensor = -LOG2 * (near + torch.log1p(-(beyond - near).clamp_max(-1e-6).exp()))
-    return found
 
 
 @dataclass(frozen=True)

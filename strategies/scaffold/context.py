@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from splat import kernels
 from splat.core.column import EPSILON, Rate
 from splat.core.model import TrainedModule
 from splat.strategies.scaffold.signs import box_of, grids_of, signs_of, squeezed
@@ -72,6 +73,8 @@ class Context(nn.Module):
     """[2, 3]: the middle and half the sides of the box, frame of training."""
     middle: Tensor
     """[3]: what means are told from, by kind."""
+    kinds: Tensor
+    """[d]: the kind of each number."""
 
     def __init__(
         self,
@@ -90,6 +93,9 @@ class Context(nn.Module):
         self.grids = grids_of(
             (shape.coarsest, shape.finest, shape.levels), shape.planes, 1 << shape.entries
         )
+        self.spans = torch.cat([grids.spans for grids in self.grids])
+        kinds = torch.arange(len(KINDS)).repeat_interleave(torch.tensor(self.widths))
+        self.register_buffer("kinds", kinds, persistent=False)
         entries = sum(sum(grids.sizes) for grids in self.grids)
         signs = torch.rand(entries, shape.channels, generator=generator)
         self.table = nn.Parameter((2 * signs - 1) * 1e-3)
@@ -105,12 +111,13 @@ class Context(nn.Module):
 
     def steps(self, positions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """Only the steps."""
-        second = self.second[:, -3:]
-        hidden = (self.read(positions) @ self.first[:-1] + self.first[-1]).relu()
-        return self._step(hidden @ second[:-1] + second[-1])
+        return self._step(_layer(self._hidden(self.read(positions)), self.second[:, -3:]))
 
     def read(self, positions: Float[Tensor, "n 3"]) -> Float[Tensor, "n r"]:
         """The signs around each position, interpolated."""
+        if positions.device.type == "cpu":
+            places = positions.detach().to(self.table.dtype)
+            return kernels.signs(self.table, places, self.box, self.spans).flatten(1)
         signs = signs_of(self.table)
         found = []
         for index, weight in self.corners(positions):
@@ -120,22 +127,19 @@ class Context(nn.Module):
 
     def told(self, read: Float[Tensor, "n r"]) -> Expected:
         """What the network makes of what was read."""
-        hidden = (read @ self.first[:-1] + self.first[-1]).relu()
-        said = hidden @ self.second[:-1] + self.second[-1]
+        said = _layer(self._hidden(read), self.second)
         mean, scale, step = said.split([sum(self.widths), sum(self.widths), 3], 1)
         spread = self.wide(said.new_tensor([SPREAD[kind] for kind in KINDS]))
         middle = self.wide(self.middle.to(said.dtype))
         return Expected(
-            middle + spread * mean,
+            torch.addcmul(middle, spread, mean),
             spread * scale.clamp(-WIDEST, WIDEST).exp(),
             self._step(step),
         )
 
     def wide(self, values: Float[Tensor, "... 3"]) -> Float[Tensor, "... d"]:
         """What is so by kind, for each number."""
-        parts = [values[..., i : i + 1].expand(*values.shape[:-1], w)
-                 for i, w in enumerate(self.widths)]  # fmt: skip
-        return torch.cat(parts, -1)
+        return values.index_select(-1, self.kinds)
 
     def bits(self) -> Float[Tensor, ""]:
         """Entropy of the signs, taken as equal draws."""
@@ -165,6 +169,13 @@ class Context(nn.Module):
         ]
         return TrainedModule(self, torch.optim.Adam(groups, eps=EPSILON, foreach=True), rates)
 
+    def _hidden(self, read: Float[Tensor, "n r"]) -> Float[Tensor, "n h"]:
+        return _layer(read, self.first).relu()
+
     def _step(self, said: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         base = said.new_tensor(self.shape.steps)
         return base * (1 + said.tanh()).clamp_min(FINEST_STEP)
+
+
+def _layer(values: Float[Tensor, "n i"], weights: Float[Tensor, "i+1 o"]) -> Float[Tensor, "n o"]:
+    return torch.addmm(weights[-1], values, weights[:-1])

@@ -63,6 +63,18 @@ class Grids:
     def _dense(self) -> list[int]:
         return [int(c == size) for c, size in zip(self.corners, self.sizes, strict=True)]
 
+    @property
+    def spans(self) -> Int[Tensor, "g 8"]:
+        """What `splat.kernels.signs` is told of each."""
+        return torch.tensor(
+            [
+                [len(axes), *axes, *[0] * (3 - len(axes)), *rest]
+                for axes, *rest in zip(
+                    self.axes, self.sides, self.sizes, self._starts, self._dense, strict=True
+                )
+            ]
+        )
+
     def around(
         self, place: Float[Tensor, "n 3"]
     ) -> tuple[Int[Tensor, "n g c"], Float[Tensor, "n g c"]]:

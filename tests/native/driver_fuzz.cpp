@@ -327,6 +327,7 @@ int cases(const Table& table, uint64_t seed, int count) {
     step_harmonics<Real, uint16_t, uint16_t>(table, dice, report);
     walk_and_activate<Real>(table, dice, report);
     move_and_fade<Real>(table, dice, report);
+    expect_numbers<Real>(table, dice, report);
     map_colours<Real>(table, dice, report);
     anchors::broken<Real>(table, dice, report);
     fields::broken<Real>(table, dice, report);

@@ -173,4 +173,51 @@ void map_colours(const Table& table, Dice& dice, Report& report) {
                 "a map of colours or of errors left something unwritten");
 }
 
+template <class Real>
+void expect_numbers(const Table& table, Dice& dice, Report& report) {
+  const int count = dice.size(3000);
+  const std::size_t n = count;
+  Guarded<Real> apart = random_numbers<Real>(dice, n, 0.02), deviation = random_numbers<Real>(dice, n, 0.02);
+  Guarded<Real> v_bits = random_numbers<Real>(dice, n, 0.02), bits(n), v_apart(n), v_deviation(n);
+  table.surprises({.apart = apart.data(), .deviation = deviation.data(), .bits = bits.data(), .n = count});
+  table.surprises_backward({.apart = apart.data(),
+                            .deviation = deviation.data(),
+                            .v_bits = v_bits.data(),
+                            .v_apart = v_apart.data(),
+                            .v_deviation = v_deviation.data(),
+                            .n = count});
+  const int channels = 1 + dice.below(kMostSigns), side = 1 + dice.below(9);
+  // One grid in space, whose corners have their own entries, and one on a plane, whose corners are hashed.
+  const int64_t own = int64_t(side + 1) * (side + 1) * (side + 1), shared = 1 + dice.below(50);
+  Guarded<int64_t> grids(16);
+  const int64_t told[16] = {3, 0, 1, 2, side, own, 0, 1, 2, 2, 0, 0, 2 * side, shared, own, 0};
+  for (int i = 0; i < 16; ++i) grids[i] = told[i];
+  const std::size_t entries = std::size_t(own + shared) * channels;
+  Guarded<Real> values = random_numbers<Real>(dice, entries, 0.02), places = random_numbers<Real>(dice, 3 * n, 0.02);
+  Guarded<Real> said(2 * n * channels), v_said = random_numbers<Real>(dice, 2 * n * channels, 0.02), v_values(entries);
+  table.signs({.table = values.data(),
+               .positions = places.data(),
+               .box = {0, 0.1, -0.1, 1, 2, 0.5},
+               .grids = grids.data(),
+               .n = count,
+               .grid_count = 2,
+               .channels = channels,
+               .out = said.data()});
+  table.signs_backward({.table = values.data(),
+                        .positions = places.data(),
+                        .box = {0, 0.1, -0.1, 1, 2, 0.5},
+                        .grids = grids.data(),
+                        .n = count,
+                        .grid_count = 2,
+                        .channels = channels,
+                        .v_out = v_said.data(),
+                        .v_table = v_values.data()});
+  bool intact = grids.intact(), written = true;
+  for (auto* array : {&apart, &deviation, &v_bits, &bits, &v_apart, &v_deviation, &values, &places, &said, &v_said, &v_values})
+    intact &= array->intact();
+  for (auto* array : {&bits, &v_apart, &v_deviation, &said, &v_values}) written &= array->written();
+  report.expect(intact, "expected numbers wrote outside of an array");
+  report.expect(written, "expected numbers left something unwritten");
+}
+
 }  // namespace splat::fuzz

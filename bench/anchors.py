@@ -1,6 +1,7 @@
 """Anchors against Gaussians: at equal bytes, at equal numbers drawn, coded, and off the path.
 
-    python bench/anchors.py DATA --out FOLDER [--steps 7000] [--methods adc mcmc] [--scenes fox ...]
+    python bench/anchors.py DATA --out FOLDER [--steps 7000] [--methods "mrnf + renew" adc]
+        [--scenes fox ...]
 
 For every scene in DATA: `scaffold` and `scaffold + coded` are trained, then each method twice: with
 as many Gaussians as `scaffold` draws in a view, and with as many as fill the bytes of its uncoded
@@ -79,8 +80,8 @@ class Bench:
         for method in methods:
             drawn = plain["gaussians"]
             for what, cap in (("drawn", drawn), ("bytes", whole // PLY_BYTES)):
-                name = f"{method}-{what}"
-                found = self.trained(scene, name, [method, "--cap", str(cap)])
+                name = f"{_slug(method)}-{what}"
+                found = self.trained(scene, name, _capped(method, cap))
                 self.noted(scene, f"{method}, equal {what}", found, found["export"]["bytes"])
         coded = self.trained(scene, "coded", ["scaffold", "--cap", "0", "+", "coded"])
         small = self.size(scene, "coded", "coded")
@@ -90,9 +91,10 @@ class Bench:
 
     def small(self, scene: str, method: str, size: int) -> None:
         """The best file of a method's run within some bytes."""
-        path, receipt = (self.out / f"{scene}-{method}-small{end}" for end in ("", ".json"))
+        name = f"{scene}-{_slug(method)}"
+        path, receipt = (self.out / f"{name}-small{end}" for end in ("", ".json"))
         if not receipt.is_file():
-            run, most = str(self.out / f"{scene}-{method}-drawn"), f"{size // 1000}kB"
+            run, most = str(self.out / f"{name}-drawn"), f"{size // 1000}kB"
             said, _ = output_of(
                 [program(), "export", run, "-o", str(path), "--formats", ".sog", ".spz",
                  "--target-size", most, "--overwrite", "--quiet", "--json"]
@@ -113,9 +115,9 @@ class Bench:
         fifth = len(names) // 5
         held_out = ["--eval", ",".join(names[2 * fifth : 3 * fifth])]
         runs = {"scaffold": ["scaffold", "--cap", "0"]}
-        runs |= {method: [method, "--cap", str(listed["gaussians"])] for method in methods}
+        runs |= {method: _capped(method, listed["gaussians"]) for method in methods}
         for name, recipe in runs.items():
-            found = self.trained(scene, f"off-{name}", recipe, held_out)
+            found = self.trained(scene, f"off-{_slug(name)}", recipe, held_out)
             self.noted(f"{scene}, off the path", name, found, found["export"]["bytes"])
 
     def _views(self, scene: str) -> list[str]:
@@ -132,6 +134,16 @@ class Bench:
         return markdown(HEADS, rows)
 
 
+def _capped(method: str, cap: int) -> list[str]:
+    """A recipe, such as "mrnf + renew", of so many rows at most."""
+    first, *parts = method.split()
+    return [first, "--cap", str(cap), *parts]
+
+
+def _slug(method: str) -> str:
+    return method.replace(" ", "")
+
+
 def main() -> None:
     """Train, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -139,7 +151,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=7000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--methods", nargs="*", default=["adc", "mcmc"])
+    parser.add_argument("--methods", nargs="*", default=["mrnf + renew"])
     parser.add_argument("--scenes", nargs="*", default=list(SCENES))
     parser.add_argument("--off-path", action="store_true")
     asked = parser.parse_args()

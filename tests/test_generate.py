@@ -198,16 +198,23 @@ def test_a_field_without_a_surface_is_a_sentence() -> None:
         trained("a red cube", seed=0)
 
 
-def test_both_stages_learn(corpus: Path) -> None:
+@pytest.mark.parametrize("half", [False, True])
+def test_both_stages_learn(corpus: Path, half: bool) -> None:
     lessons = Lessons.of(files.read(corpus), WORDS, SMALL, "train")
     taught = Taught(steps=30, attribute_steps=25, batch=2, rate=5e-3)
-    assert_learns(Learning(lessons, SMALL, WORDS, taught), lessons, 0.85)
+    learning = Learning(lessons, SMALL, WORDS, taught)
+    learning.half = half
+    assert_learns(learning, lessons, 0.85)
 
 
-@pytest.mark.parametrize("process", ["flow", "ddpm"])
-def test_threads_and_breaks_change_no_byte(corpus: Path, tmp_path: Path, process: str) -> None:
+@pytest.mark.parametrize(("process", "half"), [("flow", False), ("flow", True), ("ddpm", False)])
+def test_threads_and_breaks_change_no_byte(
+    corpus: Path, tmp_path: Path, process: str, half: bool
+) -> None:
     def begun(threads: int) -> Learning:
-        return learning_of(corpus, threads=threads, process=process)
+        learning = learning_of(corpus, threads=threads, process=process)
+        learning.half = half
+        return learning
 
     # Within the first stage, and within the second.
     assert_breaks_change_nothing(begun, 10, {5: 2, 8: 1}, tmp_path)

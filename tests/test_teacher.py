@@ -122,9 +122,12 @@ def test_it_learns(pictures: Pictures) -> None:
     assert_learns(learning_of(pictures, steps=12, rate=1e-2), pictures, 0.95)
 
 
-def test_threads_and_breaks_change_no_byte(pictures: Pictures, tmp_path: Path) -> None:
+@pytest.mark.parametrize("half", [False, True])
+def test_threads_and_breaks_change_no_byte(pictures: Pictures, tmp_path: Path, half: bool) -> None:
     def begun(threads: int) -> Learning:
-        return learning_of(pictures, threads)
+        learning = learning_of(pictures, threads)
+        learning.half = half
+        return learning
 
     assert_breaks_change_nothing(begun, 6, {3: 2}, tmp_path)
 

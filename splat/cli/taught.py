@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from splat.cli.asked.taught import Teaching
-from splat.generate.course import VERSION, Course
+from splat.generate.course import VERSION, Course, multiplies_half
 from splat.options.verbs import check_free
 from splat.runs import checkpoint
 from splat.system.files import read_json, write_json
@@ -32,10 +32,12 @@ def begun(asked: Teaching, verb: str, arguments: Sequence[str], **own: Any) -> M
     if asked.corpus is None:
         raise ValueError("no corpus is given; expected its folder before -o")
     check_free(asked.out, asked.overwrite)
+    usual = "bfloat16" if multiplies_half() else "float32"
     return {
         "format": f"splat {verb.removeprefix('train-')}",
         "version": 1,
         "corpus": str(asked.corpus.resolve()),
+        "precision": usual if asked.precision == "auto" else asked.precision,
         **own,
         "command": shlex.join(["splat", verb, *arguments]),
     }
@@ -70,6 +72,7 @@ def replacing(folder: Path, made: str) -> Iterator[None]:
 
 def learn(asked: Teaching, config: Mapping[str, Any], lesson: Course, made: str) -> None:
     """Go through a training that makes a file named `made`, or through what is left of it."""
+    lesson.half = config.get("precision") == "bfloat16"
     if asked.resume:
         state = checkpoint.load(
             asked.out / SAVED, lesson.format, VERSION, what=f"training of a {lesson.kind}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -14,6 +16,9 @@ from splat.math import SH_C0, quaternions
 from splat.types import Gaussians
 
 FEATURES, HIDDEN = 24, 64
+OCTAVES = 4
+"""Of waves that tell where in the cube a place is, the longest as long as its edge: patterns are
+finer than the volumes that features come from."""
 NEAR = 1.5
 """Cells from the nearest Gaussian, as the field says, within which places are asked."""
 NUMBERS = 14
@@ -39,7 +44,7 @@ class Attributes(nn.Module):
         # The U-Net begins as nothing, which tells a network behind it nothing.
         nn.init.normal_(self.unet.end.weight, std=0.02)
         self.each = nn.Sequential(
-            nn.Linear(FEATURES + 4, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU(),
+            nn.Linear(FEATURES + 4 + 6 * OCTAVES, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU(),
             nn.Linear(HIDDEN, NUMBERS),
         )  # fmt: skip
 
@@ -53,7 +58,8 @@ class Attributes(nn.Module):
         features = sampled(torch.cat([self.unet(volume, numbers), volume], 1), places)
         # Where a place is between voxels, which what is linear between them does not tell.
         within = ((places + 0.5) * (fields.shape[-1] - 1)) % 1
-        found: Tensor = self.each(torch.cat([features, within], 2))
+        angles = torch.cat([2 * math.pi * 2**k * places for k in range(OCTAVES)], 2)
+        found: Tensor = self.each(torch.cat([features, within, angles.sin(), angles.cos()], 2))
         return found
 
 

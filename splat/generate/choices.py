@@ -12,9 +12,9 @@ from splat.system.ranges import above, at_least, check_fields, within
 class Taught:
     """What is asked of a training; one that goes on has it from its start."""
 
-    steps: Annotated[int, at_least(1)] = 5000
+    steps: Annotated[int, at_least(1)] = 8000
     """Steps of the first stage, which learns fields."""
-    attribute_steps: Annotated[int, at_least(1)] = 1500
+    attribute_steps: Annotated[int, at_least(1)] = 2000
     """Steps of the second, which learns Gaussians near the surfaces of fields."""
     batch: Annotated[int, at_least(1)] = 8
     """Things of a step."""

@@ -32,6 +32,13 @@ Draw = Callable[[str], torch.Generator]
 """A generator of random numbers for a purpose."""
 
 
+def multiplies_half() -> bool:
+    """Whether this processor multiplies bfloat16 faster than float32."""
+    kinds = ("avx512_bf16", "amx_tile")
+    asks = [getattr(torch.cpu, f"_is_{kind}_supported", None) for kind in kinds]
+    return any(ask is not None and ask() for ask in asks)
+
+
 class Stage:
     """A network that is trained, and the running mean of its weights."""
 
@@ -130,6 +137,8 @@ class Course(ABC):
         depends."""
         self.kind, self.format = kind, f"splat {kind} training"
         self.stages, self.lessons, self.seed, self.batch = tuple(stages), lessons, seed, batch
+        self.half = False
+        """Whether networks compute in bfloat16; weights and sums of losses are float32."""
         self._together = Together(threads)
 
     @property
@@ -164,7 +173,9 @@ class Course(ABC):
             def own(purpose: str) -> torch.Generator:
                 return draw(f"{purpose} {number}")
 
-            return self.loss(stage, stage.module, self.lessons, some, own)
+            # Casts are not kept: other threads would meet them.
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.half, cache_enabled=False):
+                return self.loss(stage, stage.module, self.lessons, some, own)
 
         return stage.name, self._together.advance(stage, self.rows(draw), part)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -26,6 +26,9 @@ class Teaching:
     resume: Resume = False
     threads: Annotated[int | None, at_least(1), hint("all cores")] = None
     """Threads, on whose number nothing depends but time."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What networks compute in. auto: bfloat16 where the processor multiplies it faster. One that
+    goes on has it from its start."""
     overwrite: Overwrite = False
     json: Json = False
     quiet: Quiet = False

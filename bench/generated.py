@@ -7,7 +7,8 @@ learned from. With --truth the things themselves are judged: what the figures ar
 weights of LPIPS there is a kernel distance of pictures, too (KID, Binkowski et al. 2018, of the
 means of AlexNet's last layer), beside that of as many things that were learned from.
 
-    python bench/generated.py things/ model/ [--count 200] [--seed 0] [--json] [--truth]
+    python bench/generated.py things/ model/ [--count 200] [--seed 0] [--guidance 2] [--json]
+        [--truth]
 """
 
 from __future__ import annotations
@@ -113,15 +114,16 @@ def overlap(one: Bool[ndarray, "x y z"], other: Bool[ndarray, "x y z"]) -> float
 
 
 def best_overlap(means: Float[ndarray, "n 3"], thing: Thing) -> float:
-    """Overlap with a thing, at the best of turns and sizes; generated ones may be any of them."""
-    found, best = solid(means), 0.0
-    for factor in SIZES:
-        for turn in range(TURNS):
-            yaw = 2 * math.pi * turn / TURNS
-            jitter = ((factor - 1) / 0.06, 0.0, 0.0, 0.0, 0.0)
-            truth = surface.of_thing(replace(thing, yaw=yaw, jitter=jitter))
-            best = max(best, overlap(found, solid(truth.means)))
-    return best
+    """Overlap with a thing, at the best of turns and then of sizes; generated ones may be any."""
+    found = solid(means)
+
+    def held_against(turn: int, factor: float) -> float:
+        yaw, jitter = 2 * math.pi * turn / TURNS, ((factor - 1) / 0.06, 0.0, 0.0, 0.0, 0.0)
+        truth = surface.of_thing(replace(thing, yaw=yaw, jitter=jitter))
+        return overlap(found, solid(truth.means))
+
+    turn = max(range(TURNS), key=lambda turn: held_against(turn, 1.0))
+    return max(held_against(turn, factor) for factor in SIZES)
 
 
 def extent(means: Float[ndarray, "n 3"]) -> float:
@@ -215,10 +217,14 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--guidance", type=float, default=None, help="other than it was made for")
+    parser.add_argument("--split", default="test", help="train: by texts that it learned from")
     parser.add_argument("--truth", action="store_true")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     corpus, trained = files.read(asked.corpus), read(asked.model)
+    if asked.guidance is not None:
+        trained.design = replace(trained.design, guidance=asked.guidance)
     grid = trained.design.geometry.grid
     learned = np.stack(
         [field_of(corpus.means(i), grid).numpy().ravel() for i in corpus.numbers("train")]
@@ -227,7 +233,7 @@ def main() -> None:
     torch.set_num_threads(1)
     eye = Eye() if find_weights("alex") else None
     seen: dict[str, list[Tensor]] = {"made": [], "held out": [], "learned": []}
-    tests = corpus.numbers("test")[: asked.count]
+    tests = corpus.numbers(asked.split)[: asked.count]
     for place, number in enumerate(tests):
         text, thing, own = corpus.texts[number], corpus.thing(number), gaussians_in(corpus, number)
         # A text without a size may mean any: it is asked with the thing's own.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from elsewhere import digest, digest_elsewhere
 from methods import job_of
 from torch import Tensor
 
@@ -102,6 +103,12 @@ def test_what_is_coded_is_read_to_the_bit(n: int, degree: int, tmp_path: Path) -
     assert header_of(path)["background"] == [1, 0.5, 0] and header_of(path)["kind"] == "coded"
     write_clip(model, tmp_path / "b.clip", FRAME, Drawing(), (1, 0.5, 0))
     assert path.read_bytes() == (tmp_path / "b.clip").read_bytes()
+
+
+def test_a_machine_of_few_instructions_reads_the_same_numbers(tmp_path: Path) -> None:
+    with torch.no_grad():
+        write_clip(trained(300, 3), tmp_path / "a.clip", FRAME, Drawing())
+    assert digest_elsewhere(tmp_path / "a.clip") == digest(tmp_path / "a.clip")
 
 
 def test_what_is_plain_is_the_model_itself(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from elsewhere import digest, digest_elsewhere
 from methods import job_of
 from steps import CAMERA, fill_moments, refined, step_of
 from torch import Tensor
@@ -130,6 +131,10 @@ def test_a_file_draws_what_was_drawn_to_the_bit(trained: Trained) -> None:
         assert torch.equal(one_view.K, other_view.K) and one_view.index == other_view.index
     header = header_of(trained.path)
     assert header["kind"] == "coded" and header["background"] == [0.25, 0.5, 1.0]
+
+
+def test_a_machine_of_few_instructions_reads_the_same_numbers(trained: Trained) -> None:
+    assert digest_elsewhere(trained.path) == digest(trained.path)
 
 
 def test_what_is_read_is_written_as_the_same_bytes(trained: Trained, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Outcome
+from elsewhere import digest, digest_elsewhere
 from methods import METHODS, job_of
 from test_forest import scattered, trees_at
 from torch.special import ndtr
@@ -114,6 +115,10 @@ def test_bits_of_a_file_are_those_that_training_counts(trained: Trained) -> None
     written = 8 * sum(len(sections[kind]) for kind in kinds)
     assert written == pytest.approx(counted, rel=0.03, abs=500)
     assert written < 0.35 * 32 * values.count
+
+
+def test_a_machine_of_few_instructions_reads_the_same_numbers(trained: Trained) -> None:
+    assert digest_elsewhere(trained.path) == digest(trained.path)
 
 
 def test_what_is_read_is_written_as_the_same_bytes(trained: Trained, tmp_path: Path) -> None:

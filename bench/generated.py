@@ -18,6 +18,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,6 +42,7 @@ from splat.generate.field import field_of, points
 from splat.generate.store import read
 from splat.math import SH_C0
 from splat.render import renderer_for
+from splat.system import machine
 from splat.types import Gaussians, Needs
 
 GRID = 40
@@ -211,6 +213,57 @@ def summary(found: Sequence[Judged]) -> Mapping[str, float | None]:
     }
 
 
+class Judge:
+    """What judges things of held-out texts, one by one, in a process of its own."""
+
+    def __init__(self, asked: argparse.Namespace) -> None:
+        torch.set_num_threads(1)
+        self.asked, self.corpus, self.trained = asked, files.read(asked.corpus), read(asked.model)
+        if asked.guidance is not None:
+            self.trained.design = replace(self.trained.design, guidance=asked.guidance)
+        grid = self.trained.design.geometry.grid
+        things = self.corpus.numbers("train")
+        fields = [field_of(self.corpus.means(i), grid).numpy().ravel() for i in things]
+        self.learned = np.stack(fields).astype(np.float32)
+        self.eye = Eye() if find_weights("alex") else None
+        self.tests = self.corpus.numbers(asked.split)[: asked.count]
+        self.shown = things[:: max(1, len(things) // len(self.tests))][: len(self.tests)]
+
+    def __call__(self, place: int) -> tuple[Judged | str, dict[str, Tensor]]:
+        """What is found of a text, or why nothing came; with weights of LPIPS, features of what was
+        made, of the thing itself, and of one that was learned from."""
+        number = self.tests[place]
+        text, thing = self.corpus.texts[number], self.corpus.thing(number)
+        own = gaussians_in(self.corpus, number)
+        # A text without a size may mean any: it is asked with the thing's own.
+        text = text if thing.size in text.split() else thing.text()
+        try:
+            made = own if self.asked.truth else self.trained(text, seed=self.asked.seed + place)
+            found = judged(made, text, thing, self.learned)
+        except ValueError as error:  # nothing was drawn
+            return str(error), {}
+        if self.eye is None:
+            return found, {}
+        learned = gaussians_in(self.corpus, self.shown[place % len(self.shown)])
+        return found, {
+            "made": self.eye(made, place),
+            "held out": self.eye(own, len(self.tests) + place),
+            "learned": self.eye(learned, place),
+        }
+
+
+_judge: Judge
+
+
+def _begin(asked: argparse.Namespace) -> None:
+    global _judge
+    _judge = Judge(asked)
+
+
+def _judged(place: int) -> tuple[Judged | str, dict[str, Tensor]]:
+    return _judge(place)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("corpus", type=Path)
@@ -221,43 +274,21 @@ def main() -> None:
     parser.add_argument("--split", default="test", help="train: by texts that it learned from")
     parser.add_argument("--truth", action="store_true")
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
-    corpus, trained = files.read(asked.corpus), read(asked.model)
-    if asked.guidance is not None:
-        trained.design = replace(trained.design, guidance=asked.guidance)
-    grid = trained.design.geometry.grid
-    learned = np.stack(
-        [field_of(corpus.means(i), grid).numpy().ravel() for i in corpus.numbers("train")]
-    ).astype(np.float32)
-    found, missing, begun = [], 0, time.monotonic()
-    torch.set_num_threads(1)
-    eye = Eye() if find_weights("alex") else None
-    seen: dict[str, list[Tensor]] = {"made": [], "held out": [], "learned": []}
-    tests = corpus.numbers(asked.split)[: asked.count]
-    for place, number in enumerate(tests):
-        text, thing, own = corpus.texts[number], corpus.thing(number), gaussians_in(corpus, number)
-        # A text without a size may mean any: it is asked with the thing's own.
-        text = text if thing.size in text.split() else thing.text()
-        try:
-            made = own if asked.truth else trained(text, seed=asked.seed + place)
-            found.append(judged(made, text, thing, learned))
-        except ValueError as error:  # nothing was drawn
-            missing += 1
-            print(error)
-            continue
-        if eye is not None:
-            seen["made"].append(eye(made, place))
-            seen["held out"].append(eye(own, len(tests) + place))
-    figures = {"things": len(found), "empty": missing, **summary(found)}
-    if eye is not None:
-        chosen = corpus.numbers("train")[:: max(1, len(corpus.numbers("train")) // len(tests))]
-        for place, number in enumerate(chosen[: len(tests)]):
-            seen["learned"].append(eye(gaussians_in(corpus, number), place))
-        of = {name: torch.stack(each) for name, each in seen.items()}
+    asked, begun = parser.parse_args(), time.monotonic()
+    count = min(asked.count, len(files.read(asked.corpus).numbers(asked.split)))
+    with ProcessPoolExecutor(machine.cores(), initializer=_begin, initargs=(asked,)) as pool:
+        each = list(pool.map(_judged, range(count)))
+    found = [one for one, _ in each if isinstance(one, Judged)]
+    missing = [one for one, _ in each if isinstance(one, str)]
+    print(*missing, sep="\n", end="\n" if missing else "")
+    figures = {"things": len(found), "empty": len(missing), **summary(found)}
+    seen = [features for _, features in each if features]
+    if seen:
+        of = {name: torch.stack([one[name] for one in seen]) for name in seen[0]}
         figures["KID"] = kid(of["made"], of["held out"])
         figures["KID of what was learned"] = kid(of["learned"], of["held out"])
     if asked.json:
-        print(json.dumps({**figures, "each": [vars(each) for each in found]}, indent=1))
+        print(json.dumps({**figures, "each": [vars(one) for one in found]}, indent=1))
     else:
         rows = [(name, "" if v is None else f"{v:.3g}") for name, v in figures.items()]
         print(markdown(("of held-out words", ""), rows))

@@ -44,8 +44,8 @@ class Attributes(nn.Module):
         # The U-Net begins as nothing, which tells a network behind it nothing.
         nn.init.normal_(self.unet.end.weight, std=0.02)
         self.each = nn.Sequential(
-            nn.Linear(FEATURES + 4 + 6 * OCTAVES, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU(),
-            nn.Linear(HIDDEN, NUMBERS),
+            nn.Linear(FEATURES + 4 + 6 * OCTAVES, HIDDEN), nn.SiLU(),
+            nn.Linear(HIDDEN, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, NUMBERS),
         )  # fmt: skip
 
     def forward(

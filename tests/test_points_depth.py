@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.interpolate import LinearNDInterpolator
 from steps import model_of, step_of
 from torch import Tensor
 
@@ -68,6 +69,16 @@ def test_a_plane_is_met_exactly() -> None:
     assert float(inside.double().mean()) > 0.97
     wanted = slanted(middles()).reshape(72, 96)
     assert float((known - wanted)[inside].abs().max()) < 1e-4
+
+
+def test_between_points_it_is_what_scipy_interpolates() -> None:
+    pixels = spread(3000, 4)
+    draw = torch.Generator().manual_seed(5)
+    depth = 5 + 0.1 * torch.rand(len(pixels), generator=draw, dtype=torch.float64)
+    known = depth_between(CAMERA, lifted(pixels, depth)).flatten().double()
+    inverse = LinearNDInterpolator(pixels.numpy(), 1 / depth.numpy())(middles().numpy())
+    assert bool((known > 0).all())
+    torch.testing.assert_close(known, 1 / torch.from_numpy(inverse), rtol=1e-5, atol=0)
 
 
 def test_nothing_is_known_across_an_edge_or_behind_what_is_nearer() -> None:

@@ -20,7 +20,7 @@ from splat.datasets.objects import files
 from splat.datasets.objects.words import PROPERTIES
 from splat.generate import attributes, store
 from splat.generate.choices import Taught
-from splat.generate.field import REACH, about, distances, field_of, points, sampled
+from splat.generate.field import REACH, distances, field_of, points, sampled
 from splat.generate.flow import Diffusion, Process, RectifiedFlow, guided
 from splat.generate.learning import Learning, Lessons
 from splat.generate.store import Design, Trained
@@ -196,17 +196,6 @@ def test_a_field_without_a_surface_is_a_sentence() -> None:
     trained.geometry.end.bias.data.fill_(-9.0)
     with pytest.raises(ValueError, match=r"nothing was drawn for 'a red cube'.*another --seed"):
         trained("a red cube", seed=0)
-
-
-def test_voxels_about_a_place() -> None:
-    fields = torch.arange(2 * 5**3).view(2, 5, 5, 5).float()
-    places = torch.tensor([[[0.1, -0.125, -0.5]], [[0.5, 0.5, 0.5]]])
-    found, within = about(fields, places)
-    # 0.1 is 2.4 voxels from the side: of those from 1 to 4; the first of z is there twice.
-    assert torch.equal(found[0].view(1, 4, 4, 4)[0], fields[0, 1:5, 0:4][..., [0, 0, 1, 2]])
-    torch.testing.assert_close(within[0], torch.tensor([[0.4, 0.5, 0.0]]))
-    assert torch.equal(found[1].view(1, 4, 4, 4)[0, :3, :3, :3], fields[1, 2:, 2:, 2:])
-    assert torch.equal(within[1], torch.ones(1, 3))
 
 
 @pytest.mark.parametrize("half", [False, True])

@@ -10,15 +10,12 @@ from torch import Tensor, nn
 
 from splat.datasets.objects.files import TRIANGLE
 from splat.generate.encoders import Encoder
-from splat.generate.field import about, distances, points, sampled
+from splat.generate.field import distances, points, sampled
 from splat.generate.unet import Shape, UNet
 from splat.math import SH_C0, quaternions
 from splat.types import Gaussians
 
-FEATURES, HIDDEN = 24, 128
-ABOUT = 4**3
-"""Voxels of the field about a place that it sees as they are: of what is linear between voxels
-nobody can tell on which side of a surface it is."""
+FEATURES, HIDDEN = 24, 64
 OCTAVES = 4
 """Of waves that tell where in the cube a place is, the longest as long as its edge: patterns are
 finer than the volumes that features come from."""
@@ -47,7 +44,7 @@ class Attributes(nn.Module):
         # The U-Net begins as nothing, which tells a network behind it nothing.
         nn.init.normal_(self.unet.end.weight, std=0.02)
         self.each = nn.Sequential(
-            nn.Linear(FEATURES + ABOUT + 3 + 6 * OCTAVES, HIDDEN), nn.SiLU(),
+            nn.Linear(FEATURES + 4 + 6 * OCTAVES, HIDDEN), nn.SiLU(),
             nn.Linear(HIDDEN, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, NUMBERS),
         )  # fmt: skip
 
@@ -57,12 +54,12 @@ class Attributes(nn.Module):
         numbers: Int[Tensor, "b t"],
         places: Float[Tensor, "b n 3"],
     ) -> Float[Tensor, "b n 14"]:
-        features = sampled(self.unet(fields[:, None], numbers), places)
-        seen, within = about(fields, places)
+        volume = fields[:, None]
+        features = sampled(torch.cat([self.unet(volume, numbers), volume], 1), places)
+        # Where a place is between voxels, which what is linear between them does not tell.
+        within = ((places + 0.5) * (fields.shape[-1] - 1)) % 1
         angles = torch.cat([2 * math.pi * 2**k * places for k in range(OCTAVES)], 2)
-        found: Tensor = self.each(
-            torch.cat([features, seen, within, angles.sin(), angles.cos()], 2)
-        )
+        found: Tensor = self.each(torch.cat([features, within, angles.sin(), angles.cos()], 2))
         return found
 
 

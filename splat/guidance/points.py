@@ -188,8 +188,7 @@ def _interpolate(
     """Fill the cells whose middle lies in a triangle of points that are alike in depth.
 
     Triangles are looked up by the cells that they cover: to ask scipy in which of them a place lies
-    has LAPACK invert a matrix for each, whose threads wait for one another on a busy machine: seconds
-    a view.
+    has LAPACK invert a matrix for each, whose threads wait for one another on a busy machine.
     """
     try:
         corners = Delaunay(where).simplices

@@ -13,7 +13,6 @@ from splat.core.edit import Drop, Edit, Nudge, Rows
 from splat.core.families import merged_edits
 from splat.core.step import Step
 from splat.core.strategy import Wrapper
-from splat.math import rotation_matrices
 from splat.rules.air import Balls
 from splat.rules.confine import confined
 from splat.system.ranges import at_least
@@ -83,18 +82,8 @@ def _newborn_fitted(edit: Edit, balls: Balls) -> Edit:
 def _fitted(rows: Rows, balls: Balls) -> Rows:
     if not {"mean", "log_scale", "quat"} <= rows.keys():
         return rows
-    factor = _factor(rows["mean"], rows["log_scale"], rows["quat"], balls)
+    factor = balls.fitting(rows["mean"], rows["log_scale"].exp(), rows["quat"])
     return {**rows, "log_scale": rows["log_scale"] + _change(factor)}
-
-
-def _factor(
-    means: Float[Tensor, "n 3"],
-    log_scales: Float[Tensor, "n 3"],
-    quats: Float[Tensor, "n 4"],
-    balls: Balls,
-) -> Float[Tensor, "n"]:
-    axes = rotation_matrices(quats.detach()) * log_scales.detach().exp()[:, None, :]
-    return balls.fitting(means.detach(), axes)
 
 
 def _change(factor: Float[Tensor, "n"]) -> Float[Tensor, "n 1"]:
@@ -109,8 +98,9 @@ def _in_the_way(
 ) -> tuple[Bool[Tensor, "n"] | None, Float[Tensor, "n 3"] | None]:
     """Rows to remove, and what to add to the logarithms of all sizes; None: nothing."""
     cloud = step.model.cloud
+    sizes, quats = cloud["log_scale"].exp(), cloud["quat"]
     factor = torch.stack(
-        [_factor(means, cloud["log_scale"], cloud["quat"], balls) for means in step.model.passed()]
+        [balls.fitting(means, sizes, quats) for means in step.model.passed()]
     ).amin(0)
     gone = factor < SMALLEST
     shrink = None

@@ -24,6 +24,7 @@ from splat.types import Camera, Frame, Points
 
 K = torch.tensor([[50.0, 0, 50], [0, 50, 50], [0, 0, 1]])
 CAMERA = Camera(torch.eye(4), K, 100, 100)
+UPRIGHT = torch.tensor([1.0, 0, 0, 0])
 
 
 def reach_of(means: torch.Tensor, axes: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
@@ -84,10 +85,8 @@ def test_nothing_is_known_between_cameras_that_something_may_part() -> None:
 def test_a_row_shrinks_until_it_just_does_not_reach() -> None:
     balls = Balls(torch.zeros(1, 3), torch.tensor([1.0]))
     means = torch.tensor([[4.0, 0, 0], [4.0, 0, 0], [0, 0.5, 0], [4.0, 0, 0]])
-    axes = torch.diag_embed(
-        torch.tensor([[2.0, 0.1, 0.1], [0.1, 2.0, 0.1], [0.1, 0.1, 0.1], [0.5, 0.5, 0.5]])
-    )
-    factor = balls.fitting(means, axes)
+    sizes = torch.tensor([[2.0, 0.1, 0.1], [0.1, 2.0, 0.1], [0.1, 0.1, 0.1], [0.5, 0.5, 0.5]])
+    factor = balls.fitting(means, sizes, UPRIGHT.expand(4, 4))
     # Towards the ball 6 of 3 that there are; across it nothing reaches; inside; well outside.
     assert torch.allclose(factor, torch.tensor([0.5, 1.0, 0.0, 1.0]))
     assert balls.hold(means).tolist() == [False, False, True, False]
@@ -97,9 +96,8 @@ def test_a_wall_beside_a_camera_stays_as_large_as_it_is() -> None:
     """A plate of 60 by 60 at a height of 1.5 passes a ball of radius 1, however far it reaches."""
     balls = Balls(torch.zeros(1, 3), torch.tensor([1.0]))
     plate = torch.tensor([10.0, 10.0, 1e-3])
-    factor = balls.fitting(
-        torch.tensor([[8.0, 0, 1.5], [8.0, 0, 0.5]]), torch.diag(plate).expand(2, 3, 3)
-    )
+    means = torch.tensor([[8.0, 0, 1.5], [8.0, 0, 0.5]])
+    factor = balls.fitting(means, plate.expand(2, 3), UPRIGHT.expand(2, 4))
     # Half as high it cuts the ball in a circle, and its rim may come as near as that.
     assert torch.allclose(factor, torch.tensor([1.0, (8 - 0.75**0.5) / 30]), rtol=1e-3)
 
@@ -109,11 +107,10 @@ def test_no_ellipsoid_reaches_whatever_its_turn() -> None:
     means = 3 * torch.randn(300, 3, generator=generator)
     quats = torch.randn(300, 4, generator=generator)
     scales = torch.rand(300, 3, generator=generator) * torch.tensor([2.0, 0.5, 0.1])
-    axes = rotation_matrices(quats) * scales[:, None]
     balls = Balls(torch.tensor([[0.0, 0, 0], [1.0, 2.0, 0]]), torch.tensor([1.0, 0.5]))
-    factor = balls.fitting(means, axes)
+    factor = balls.fitting(means, scales, quats)
     kept = factor > 0
-    axes = axes[kept] * factor[kept][:, None, None]
+    axes = (rotation_matrices(quats) * scales[:, None])[kept] * factor[kept][:, None, None]
     nearest = torch.full((len(axes),), torch.inf)
     for centre, radius in zip(balls.centres, balls.radii, strict=True):
         nearest = nearest.minimum(reach_of(means[kept], axes, centre) - radius)

@@ -76,9 +76,15 @@ def test_between_points_it_is_what_scipy_interpolates() -> None:
     draw = torch.Generator().manual_seed(5)
     depth = 5 + 0.1 * torch.rand(len(pixels), generator=draw, dtype=torch.float64)
     known = depth_between(CAMERA, lifted(pixels, depth)).flatten().double()
+    # A pixel is a cell here, and of points in one the first counts.
+    cells = [tuple(cell) for cell in pixels.long().tolist()]
+    first = torch.tensor([i for i in range(len(cells)) if cells[i] not in cells[:i]])
+    assert len(first) < 0.9 * len(cells)
+    pixels, depth = pixels[first], depth[first]
     inverse = LinearNDInterpolator(pixels.numpy(), 1 / depth.numpy())(middles().numpy())
-    assert bool((known > 0).all())
-    torch.testing.assert_close(known, 1 / torch.from_numpy(inverse), rtol=1e-5, atol=0)
+    wanted = torch.from_numpy(1 / inverse).nan_to_num(0)  # beyond the outermost points
+    assert float((known > 0).double().mean()) > 0.99
+    torch.testing.assert_close(known, wanted, rtol=1e-5, atol=0)
 
 
 def test_nothing_is_known_across_an_edge_or_behind_what_is_nearer() -> None:
@@ -124,7 +130,7 @@ def test_the_term_by_hand() -> None:
     assert bool((gradient <= 0).all()) and float((gradient < 0).double().mean()) > 0.95
     late = term(looked(fog.detach(), 96))
     assert float(late) == pytest.approx(2 * LATE * float(value), rel=1e-4)
-    assert [step for step in range(40, 65) if term.needs_at(step).depth] == [40, 44, 48, 56, 64]
+    assert [step for step in range(40, 65) if term.needs_at(step).depth] == [40, 48, 64]
     assert float(term(looked(torch.full((72, 96), 5.0)))) == 0
     almost = torch.full((72, 96), 5 * math.exp(-0.9 * NEAR_ENOUGH))
     assert float(term(looked(almost))) == 0

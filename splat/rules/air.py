@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from splat.math import rotation_matrices
 from splat.types import Camera
 
 SIGMAS = 3.0
@@ -53,29 +54,32 @@ class Balls:
         return torch.cat(inside) if inside else positions.new_zeros(0, dtype=torch.bool)
 
     def fitting(
-        self, positions: Float[Tensor, "n 3"], axes: Float[Tensor, "n 3 3"]
+        self,
+        positions: Float[Tensor, "n 3"],
+        sizes: Float[Tensor, "n 3"],
+        quats: Float[Tensor, "n 4"],
     ) -> Float[Tensor, "n"]:
         """The factor, at most 1, on the size of each Gaussian with which it reaches into no ball.
 
-        `axes` has the three axes of each as columns, one standard deviation long, at right angles.
-        What reaches is the ellipsoid of `SIGMAS`. 0 where a position lies in a ball.
+        `sizes` are standard deviations along its own axes. What reaches is the ellipsoid of
+        `SIGMAS`. 0 where a position lies in a ball.
         """
-        most = SIGMAS * axes.square().sum(1).amax(1).sqrt()
-        factor = positions.new_ones(len(positions))
-        for part in torch.arange(len(positions), device=positions.device).split(
+        most = SIGMAS * sizes.amax(1)
+        parts = torch.arange(len(positions), device=positions.device).split(
             max(1, _AT_ONCE // len(self.radii))
-        ):
-            row, ball = self._near(positions[part], most[part])
-            row = part[row]
-            size = axes[row].square().sum(1).sqrt().clamp_min(1e-15)
-            away = ((self.centres[ball] - positions[row])[:, :, None] * axes[row]).sum(1) / size
-            radius = self.radii[ball]
-            wanted = _sizes(away, away, size, radius)
-            few = ((wanted > 0) & (wanted < 1)).nonzero().squeeze(1)
-            away, size, radius = away[few], size[few], radius[few]
-            wanted[few] = _sizes(_between(away, size, radius), away, size, radius)
-            factor.scatter_reduce_(0, row, wanted, "amin")
-        return factor
+        )
+        pairs = [self._near(positions[part], most[part]) for part in parts]
+        # Few are near: what is dear is done for these, all at once.
+        row = torch.cat([part[near] for part, (near, _) in zip(parts, pairs, strict=True)])
+        ball = torch.cat([each for _, each in pairs])
+        size, radius = sizes[row].clamp_min(1e-15), self.radii[ball]
+        apart = self.centres[ball] - positions[row]
+        away = (rotation_matrices(quats[row]) * apart[:, :, None]).sum(1)
+        wanted = _sizes(away, away, size, radius)
+        few = ((wanted > 0) & (wanted < 1)).nonzero().squeeze(1)
+        away, size, radius = away[few], size[few], radius[few]
+        wanted[few] = _sizes(_between(away, size, radius), away, size, radius)
+        return positions.new_ones(len(positions)).scatter_reduce_(0, row, wanted, "amin")
 
     def _near(
         self, positions: Float[Tensor, "n 3"], most: Float[Tensor, "n"]
@@ -94,8 +98,10 @@ class Balls:
                 torch.stack([-2 * loose * self.radii, torch.ones_like(theirs), theirs]),
             ]
         )
-        row, ball = (rows @ balls <= 0).nonzero().unbind(1)
-        return row, ball
+        gaps = rows @ balls
+        some = (gaps.amin(1) <= 0).nonzero().squeeze(1)
+        pair, ball = (gaps[some] <= 0).nonzero().unbind(1)
+        return some[pair], ball
 
 
 def _sizes(

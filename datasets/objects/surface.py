@@ -47,9 +47,9 @@ class Surface:
     """0 to 1."""
 
 
-def places(slots: Int[ndarray, "n"], grid: int = GRID) -> Float[ndarray, "n 3"]:
+def places(slots: Int[ndarray, "*n"], grid: int = GRID) -> Float[ndarray, "*n 3"]:
     """Where places are, in the cube from -0.5 to 0.5."""
-    index = np.stack([slots // grid**2, slots // grid % grid, slots % grid], axis=1)
+    index = np.stack([slots // grid**2, slots // grid % grid, slots % grid], axis=-1)
     return index / (grid - 1) - 0.5
 
 

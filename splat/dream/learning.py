@@ -39,7 +39,7 @@ class Learning(Course):
         stage = Stage(STAGE, made.network, schooling.steps, schooling.rate)
         super().__init__("teacher", [stage], pictures, schooling.seed, schooling.batch, threads)
 
-    def rows(self, draw: Draw) -> Sequence[Int[Tensor, "b"]]:
+    def rows(self, stage: Stage, draw: Draw) -> Sequence[Int[Tensor, "b"]]:
         size = (self.schooling.batch,)
         rows: Tensor = torch.randint(len(self.lessons), size, generator=draw("rows"))
         return list(rows.split(PART))

@@ -1,29 +1,27 @@
-"""Gaussians near the surface that a field shows: what each is, out of features of a volume."""
+"""What Gaussians on the surface of a field look like, out of features of a volume."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from splat.datasets.objects.files import TRIANGLE
 from splat.generate.encoders import Encoder
-from splat.generate.field import distances, points, sampled
+from splat.generate.field import about, points, sampled
+from splat.generate.surface import ABOUT, Surface, near
 from splat.generate.unet import Shape, UNet
 from splat.math import SH_C0, quaternions
 from splat.types import Gaussians
 
-FEATURES, HIDDEN = 24, 64
+FEATURES, HIDDEN = 24, 128
 OCTAVES = 4
 """Of waves that tell where in the cube a place is, the longest as long as its edge: patterns are
 finer than the volumes that features come from."""
-NEAR = 1.5
-"""Cells from the nearest Gaussian, as the field says, within which places are asked."""
-NUMBERS = 14
-"""What is said of a place: whether there is a Gaussian, offset 3 and root of the covariance 6 in
-cells, colour 3, opacity."""
+NUMBERS = 4
+"""What is said of a place: colour 3, opacity."""
 FARTHEST = 1.5
 """Offset at most, in cells along each axis."""
 THINNEST, WIDEST = 0.02, 4.0
@@ -33,18 +31,16 @@ THINNEST, WIDEST = 0.02, 4.0
 class Attributes(nn.Module):
     """A U-Net without time over a field, and a small network for each place.
 
-    Differs from GVGEN: volumes are coarse, and features are sampled at places of a finer grid near
-    the surface only, a few thousand of 32,768.
+    Differs from GVGEN: volumes are coarse, and features are sampled where Gaussians are.
     """
 
-    def __init__(self, words: int | Encoder, shape: Shape, grid: int) -> None:
+    def __init__(self, words: int | Encoder, shape: Shape) -> None:
         super().__init__()
-        self.grid = grid
         self.unet = UNet(1, FEATURES, words, shape, timed=False)
         # The U-Net begins as nothing, which tells a network behind it nothing.
         nn.init.normal_(self.unet.end.weight, std=0.02)
         self.each = nn.Sequential(
-            nn.Linear(FEATURES + 4 + 6 * OCTAVES, HIDDEN), nn.SiLU(),
+            nn.Linear(FEATURES + ABOUT + 3 + 6 * OCTAVES, HIDDEN), nn.SiLU(),
             nn.Linear(HIDDEN, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, NUMBERS),
         )  # fmt: skip
 
@@ -53,21 +49,13 @@ class Attributes(nn.Module):
         fields: Float[Tensor, "b x y z"],
         numbers: Int[Tensor, "b t"],
         places: Float[Tensor, "b n 3"],
-    ) -> Float[Tensor, "b n 14"]:
-        volume = fields[:, None]
-        features = sampled(torch.cat([self.unet(volume, numbers), volume], 1), places)
-        # Where a place is between voxels, which what is linear between them does not tell.
-        within = ((places + 0.5) * (fields.shape[-1] - 1)) % 1
+    ) -> Float[Tensor, "b n 4"]:
+        features = sampled(self.unet(fields[:, None], numbers), places)
         angles = torch.cat([2 * math.pi * 2**k * places for k in range(OCTAVES)], 2)
-        found: Tensor = self.each(torch.cat([features, within, angles.sin(), angles.cos()], 2))
+        found: Tensor = self.each(
+            torch.cat([features, *about(fields, places), angles.sin(), angles.cos()], 2)
+        )
         return found
-
-
-def near(fields: Float[Tensor, "b x y z"], grid: int) -> Bool[Tensor, "b n"]:
-    """Which places of a grid are near the surface that a field shows."""
-    places = torch.from_numpy(points(grid)).to(fields)
-    far = distances(sampled(fields[:, None], places.expand(len(fields), -1, -1))[..., 0])
-    return far < NEAR / (grid - 1)
 
 
 def matrices(six: Float[Tensor, "n 6"]) -> Float[Tensor, "n 3 3"]:
@@ -103,21 +91,22 @@ def gaussians_of(
 
 @torch.no_grad()
 def drawn(
-    module: Attributes, field: Float[Tensor, "x y z"], numbers: Int[Tensor, "1 t"]
+    surface: Surface,
+    looks: Attributes,
+    field: Float[Tensor, "x y z"],
+    numbers: Int[Tensor, "1 t"],
+    grid: int,
 ) -> Gaussians:
     """The Gaussians of a field; none where it shows no surface.
 
     As many as are expected, at the likeliest places: where the network is unsure of which of
     several places has one, none of them may be likelier than not.
     """
-    chosen = near(field[None], module.grid)[0]
-    places = torch.from_numpy(points(module.grid)).float()[chosen]
-    said = module(field[None], numbers, places[None])[0]
+    places = torch.from_numpy(points(grid)).float()[near(field[None], grid)[0]]
+    said = surface(field[None], places[None])[0]
     likely = said[:, 0].sigmoid()
     count = round(float(likely.double().sum()))
     there = likely.argsort(descending=True, stable=True)[:count].sort().values
-    said, places = said[there], places[there]
-    return gaussians_of(
-        said[:, 1:4], said[:, 4:10], said[:, 10:13].sigmoid(), said[:, 13].sigmoid(), places,
-        1 / (module.grid - 1),
-    )  # fmt: skip
+    said, places, cell = said[there], places[there], 1 / (grid - 1)
+    colours = looks(field[None], numbers, (places + cell * said[:, 1:4])[None])[0].sigmoid()
+    return gaussians_of(said[:, 1:4], said[:, 4:], colours[:, :3], colours[:, 3], places, cell)

@@ -14,8 +14,10 @@ class Taught:
 
     steps: Annotated[int, at_least(1)] = 8000
     """Steps of the first stage, which learns fields."""
+    surface_steps: Annotated[int, at_least(1)] = 8000
+    """Steps of the second, which learns where Gaussians are near the surfaces of fields."""
     attribute_steps: Annotated[int, at_least(1)] = 2000
-    """Steps of the second, which learns Gaussians near the surfaces of fields."""
+    """Steps of the third, which learns what Gaussians look like."""
     batch: Annotated[int, at_least(1)] = 8
     """Things of a step."""
     rate: Annotated[float, above(0)] = 5e-4

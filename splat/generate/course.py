@@ -152,8 +152,8 @@ class Course(ABC):
         return sum(stage.steps for stage in self.stages)
 
     @abstractmethod
-    def rows(self, draw: Draw) -> Sequence[Int[Tensor, "b"]]:
-        """Lessons of a step, in parts whose gradients are found together."""
+    def rows(self, stage: Stage, draw: Draw) -> Sequence[Int[Tensor, "b"]]:
+        """Lessons of a stage's step, in parts whose gradients are found together."""
 
     @abstractmethod
     def loss(
@@ -177,7 +177,7 @@ class Course(ABC):
             with torch.autocast("cpu", torch.bfloat16, enabled=self.half, cache_enabled=False):
                 return self.loss(stage, stage.module, self.lessons, some, own)
 
-        return stage.name, self._together.advance(stage, self.rows(draw), part)
+        return stage.name, self._together.advance(stage, self.rows(stage, draw), part)
 
     @torch.no_grad()
     def held_out(self, lessons: Sized) -> dict[str, float]:

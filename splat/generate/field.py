@@ -41,3 +41,18 @@ def sampled(
     at = (2 * places.flip(-1))[:, :, None, None]
     found = F.grid_sample(volumes, at, align_corners=True, padding_mode="border")
     return found[..., 0, 0].transpose(1, 2)
+
+
+def about(
+    fields: Float[Tensor, "b x y z"], places: Float[Tensor, "b n 3"]
+) -> tuple[Float[Tensor, "b n 64"], Float[Tensor, "b n 3"]]:
+    """The four voxels along each axis about the cell of each place in the cube from -0.5 to 0.5,
+    x slowest, and where in the cell it is, 0 to 1. Beyond the sides are the outermost again."""
+    grid = fields.shape[-1]
+    scaled = (places + 0.5) * (grid - 1)
+    cell = scaled.floor().clamp(0, grid - 2)
+    near = (cell.long()[..., None] + torch.arange(-1, 3, device=cell.device)).clamp(0, grid - 1)
+    x, y, z = near.unbind(2)
+    index = (x[..., :, None, None] * grid + y[..., None, :, None]) * grid + z[..., None, None, :]
+    found = fields.flatten(1).gather(1, index.flatten(1))
+    return found.view(*places.shape[:2], 4**3), scaled - cell

@@ -1,4 +1,4 @@
-"""Learning to make things of words: both stages, each resumed to the bit."""
+"""Learning to make things of words, in three stages, each resumed to the bit."""
 
 from __future__ import annotations
 
@@ -8,25 +8,36 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy import ndarray
+from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from splat.datasets.objects import surface
 from splat.datasets.objects.files import Corpus
-from splat.generate.attributes import Attributes, near
+from splat.generate.attributes import FARTHEST, Attributes
 from splat.generate.choices import Taught
 from splat.generate.course import Course, Draw, Stage
-from splat.generate.field import field_of, points
+from splat.generate.field import field_of
 from splat.generate.store import Design, Trained
+from splat.generate.surface import Surface, near
 from splat.generate.words import Speaker
 
-ASKED = 768
-"""Places of a thing that a step of the second stage asks."""
-BLUR = 0.04
-"""Noise on fields of the second stage, which gets to see drawn ones later."""
+THINGS, PLACES = 64, 32
+"""Things of a step of the second stage, and places of each that it asks: neighbours tell the same,
+so many things a little each."""
+SHOWN = 768
+"""Gaussians of a thing whose looks a step of the third stage asks."""
+ASIDE = 0.1
+"""Standard deviation, in cells along each axis, by which they are asked beside their place."""
+BLUR = 0.02
+"""Noise on fields of the later stages, which get to see drawn ones in the end."""
 PART = 2
 """Things of a step whose gradients are found together."""
-WEIGHTS = {"there": 1.0, "offset": 0.5, "root": 1.0, "rgb": 10.0, "opacity": 1.0}
-"""Of the terms of the second stage."""
+QUICKER = 4.0
+"""Times the learning rate of the others that the second stage has."""
+WEIGHTS = {"there": 0.2, "offset": 1.0, "root": 0.5, "rgb": 10.0, "opacity": 1.0}
+"""Of the terms of the later stages."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,8 @@ class Lessons:
     numbers: Int[Tensor, "n t"]
     fields: Float[Tensor, "n x y z"]
     """float16."""
+    near: tuple[tuple[Int[ndarray, "m"], Int[ndarray, "m"]], ...]
+    """Of each thing the places near its surface, and its Gaussian that is there, or nearest."""
 
     @classmethod
     def of(cls, corpus: Corpus, vocabulary: Speaker, design: Design, split: str) -> Lessons:
@@ -46,16 +59,19 @@ class Lessons:
         texts = [vocabulary.read(corpus.texts[i]) for i in things]
         grid = design.geometry.grid
         fields = torch.empty(len(things), grid, grid, grid, dtype=torch.float16)
+        close = []
         for row, i in enumerate(things):
-            fields[row] = field_of(corpus.means(i), grid)
-        return cls(corpus, things, vocabulary.numbers(texts), fields)
+            fields[row] = field = field_of(corpus.means(i), grid)
+            slots = corpus.rows(i)["slot"]
+            close.append(_close(field, slots, corpus.means(i), corpus.grid))
+        return cls(corpus, things, vocabulary.numbers(texts), fields, tuple(close))
 
     def __len__(self) -> int:
         return len(self.things)
 
 
 class Learning(Course):
-    """A training of both stages, one after the other."""
+    """A training of the stages, one after the other."""
 
     def __init__(
         self,
@@ -72,14 +88,16 @@ class Learning(Course):
             made = Trained(design, vocabulary)
         stages = (
             Stage("geometry", made.geometry, taught.steps, taught.rate),
+            Stage("surface", made.surface, taught.surface_steps, QUICKER * taught.rate),
             Stage("attributes", made.attributes, taught.attribute_steps, taught.rate),
         )
         super().__init__("generator", stages, lessons, taught.seed, taught.batch, threads)
 
-    def rows(self, draw: Draw) -> Sequence[Int[Tensor, "b"]]:
-        many = min(self.taught.batch, len(self.lessons))
+    def rows(self, stage: Stage, draw: Draw) -> Sequence[Int[Tensor, "b"]]:
+        places = stage.name == "surface"
+        many = min(THINGS if places else self.taught.batch, len(self.lessons))
         things: Tensor = torch.randperm(len(self.lessons), generator=draw("things"))[:many]
-        return list(things.split(PART))
+        return list(things.split(THINGS // 4 if places else PART))
 
     def loss(
         self,
@@ -89,8 +107,12 @@ class Learning(Course):
         rows: Int[Tensor, "b"],
         draw: Draw,
     ) -> Float[Tensor, ""]:
-        lesson = self.field_loss if stage is self.stages[0] else self.attribute_loss
-        return lesson(module, lessons, rows, draw)
+        losses = {
+            "geometry": self.field_loss,
+            "surface": self.surface_loss,
+            "attributes": self.attribute_loss,
+        }
+        return losses[stage.name](module, lessons, rows, draw)
 
     def field_loss(
         self,
@@ -113,6 +135,36 @@ class Learning(Course):
         loss: Tensor = (said - process.target(fields, noise, times)).square().mean()
         return loss
 
+    def surface_loss(
+        self,
+        module: nn.Module,
+        lessons: Lessons,
+        rows: Int[Tensor, "b"],
+        draw: Draw,
+    ) -> Float[Tensor, ""]:
+        """Errors of what is said of places near surfaces: whether there is a Gaussian, and where
+        and how wide it is, or the nearest one is: a place that is taken for another is then on the
+        surface, too."""
+        assert isinstance(module, Surface)
+        grid, chance = lessons.corpus.grid, draw("places")
+        asked, truths = [], []
+        for row in rows.tolist():
+            picked, truth = _truth(lessons, row, chance)
+            asked.append(picked)
+            truths.append(truth)
+        places = torch.from_numpy(surface.places(np.stack(asked), grid)).float()
+        # bfloat16 is too coarse for where things are.
+        with torch.autocast("cpu", enabled=False):
+            said = module(_blurred(lessons.fields[rows], draw), places)
+        truth = torch.stack(truths)
+        terms = {
+            "there": F.binary_cross_entropy_with_logits(said[..., 0], truth[..., 0]),
+            # The median, where two surfaces are as near: between them there is none.
+            "offset": (said[..., 1:4] - truth[..., 1:4]).abs().mean(),
+            "root": (said[..., 4:] - truth[..., 4:]).square().mean(),
+        }
+        return torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum()
+
     def attribute_loss(
         self,
         module: nn.Module,
@@ -120,36 +172,25 @@ class Learning(Course):
         rows: Int[Tensor, "b"],
         draw: Draw,
     ) -> Float[Tensor, ""]:
-        """Errors of what is said of places near surfaces: whether there is a Gaussian, and what it
-        is where there is one."""
+        """Squared errors of colours and opacities where Gaussians are."""
         assert isinstance(module, Attributes)
-        fields = lessons.fields[rows].float()
-        fields = fields + BLUR * torch.randn(fields.shape, generator=draw("blur"))
-        grid, chance = lessons.corpus.grid, draw("places")
+        corpus, chance = lessons.corpus, draw("places")
         asked, truths = [], []
-        for row, close in zip(rows.tolist(), near(fields, grid), strict=True):
-            truth = _truth(lessons.corpus, lessons.things[row])
-            candidates = (close | (truth[:, 0] > 0)).nonzero().squeeze(1)
-            picked = torch.randint(len(candidates), (ASKED,), generator=chance)
-            asked.append(candidates[picked])
-            truths.append(truth[candidates[picked]])
-        places = torch.from_numpy(points(grid)).float()[torch.stack(asked)]
-        said, truth = module(fields, lessons.numbers[rows], places), torch.stack(truths)
-        there = truth[..., 0]
-        count = there.sum().clamp_min(1)
-
-        def over(error: Tensor) -> Tensor:
-            """The mean over what is there."""
-            return (error.mean(-1) * there).sum() / count
-
-        terms = {
-            "there": F.binary_cross_entropy_with_logits(said[..., 0], there),
-            "offset": over((said[..., 1:4] - truth[..., 1:4]).square()),
-            "root": over((said[..., 4:10] - truth[..., 4:10]).square()),
-            "rgb": over((said[..., 10:13].sigmoid() - truth[..., 10:13]).square()),
-            "opacity": over((said[..., 13:].sigmoid() - truth[..., 13:]).square()),
-        }
-        return torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum()
+        for row in rows.tolist():
+            number = lessons.things[row]
+            own, means = corpus.rows(number), torch.from_numpy(corpus.means(number))
+            picked = torch.randint(len(means), (SHOWN,), generator=chance)
+            aside = torch.randn(SHOWN, 3, generator=chance, dtype=torch.float64)
+            asked.append((means[picked] + corpus.cell * ASIDE * aside).float())
+            looks = np.concatenate([own["rgb"], own["opacity"][:, None]], axis=1)
+            truths.append(torch.from_numpy(looks).float()[picked])
+        fields = _blurred(lessons.fields[rows], draw)
+        said = module(fields, lessons.numbers[rows], torch.stack(asked)).sigmoid()
+        off = (said - torch.stack(truths)).square()
+        loss: Tensor = (
+            WEIGHTS["rgb"] * off[..., :3].mean() + WEIGHTS["opacity"] * off[..., 3].mean()
+        )
+        return loss
 
     def networks(self) -> dict[str, Mapping[str, Tensor]]:
         """The running means, as a generator has them."""
@@ -168,10 +209,38 @@ def _turned(field: Float[Tensor, "x y z"], chance: torch.Generator) -> Float[Ten
     return field.transpose(0, 1) if flips[2] else field
 
 
-def _truth(corpus: Corpus, number: int) -> Float[Tensor, "n 14"]:
-    """What is to be said of every place of the grid, as `attributes.NUMBERS` has it."""
-    rows = corpus.rows(number)
-    whole = np.zeros((corpus.grid**3, 14), np.float32)
-    columns = (rows["offset"], rows["root"], rows["rgb"], rows["opacity"][:, None])
-    whole[rows["slot"]] = np.concatenate([np.ones_like(columns[-1]), *columns], axis=1)
-    return torch.from_numpy(whole)
+def _blurred(fields: Float[Tensor, "b x y z"], draw: Draw) -> Float[Tensor, "b x y z"]:
+    return fields.float() + BLUR * torch.randn(fields.shape, generator=draw("blur"))
+
+
+def _close(
+    field: Float[Tensor, "x y z"],
+    slots: Int[ndarray, "m"],
+    means: Float[ndarray, "m 3"],
+    grid: int,
+) -> tuple[Int[ndarray, "n"], Int[ndarray, "n"]]:
+    """Places near the surface of a thing, and which of its Gaussians is there, or nearest."""
+    there = np.full(grid**3, -1)
+    there[slots] = np.arange(len(slots))
+    close = np.flatnonzero(near(field[None], grid)[0].numpy() | (there >= 0))
+    _, nearest = cKDTree(means).query(surface.places(close, grid))
+    own = np.where(there[close] >= 0, there[close], nearest)
+    return close.astype(np.int32), own.astype(np.int32)
+
+
+def _truth(
+    lessons: Lessons, row: int, chance: torch.Generator
+) -> tuple[Int[ndarray, "n"], Float[Tensor, "n 10"]]:
+    """Some places near the surface of a thing, and what is to be said of them, as
+    `surface.NUMBERS` has it."""
+    close, own = lessons.near[row]
+    some = torch.randint(len(close), (PLACES,), generator=chance).numpy()
+    picked, corpus = close[some], lessons.corpus
+    rows, means = corpus.rows(lessons.things[row]), corpus.means(lessons.things[row])
+    which = own[some]
+    offset = (means[which] - surface.places(picked, corpus.grid)) / corpus.cell
+    columns = (
+        (rows["slot"][which] == picked)[:, None], offset.clip(-FARTHEST, FARTHEST),
+        rows["root"][which],
+    )  # fmt: skip
+    return picked, torch.from_numpy(np.concatenate(columns, axis=1).astype(np.float32))

@@ -14,6 +14,7 @@ from torch import Tensor
 from splat.generate import attributes, encoders
 from splat.generate.attributes import Attributes
 from splat.generate.flow import Diffusion, Process, RectifiedFlow, guided
+from splat.generate.surface import Surface
 from splat.generate.unet import Shape, UNet
 from splat.generate.weights import VERSION, halves, opened, plain, shape_of, take_up
 from splat.generate.words import Speaker, Vocabulary
@@ -26,6 +27,7 @@ from splat.types import Gaussians
 FORMAT = "splat generator"
 NAME = "generator.pt"
 """The file within the folder of a generator."""
+NETWORKS = ("geometry", "surface", "attributes")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Design:
     geometry: Shape = field(default_factory=Shape)
     """Of the network that draws fields."""
     attributes: Shape = field(default_factory=Shape)
-    """Of that which gives places their Gaussians."""
+    """Of that which gives Gaussians their looks."""
     grid: int = 32
     """Places along an edge for Gaussians."""
     process: Literal["flow", "ddpm"] = "flow"
@@ -62,7 +64,8 @@ class Trained:
     def __init__(self, design: Design, speaker: Speaker) -> None:
         self.design, self.speaker = design, speaker
         self.geometry = UNet(1, 1, speaker.known, design.geometry, timed=True)
-        self.attributes = Attributes(speaker.known, design.attributes, design.grid)
+        self.surface = Surface()
+        self.attributes = Attributes(speaker.known, design.attributes)
 
     def __call__(self, text: str, *, seed: int) -> Gaussians:
         """The Gaussians of a text, in the cube from -0.5 to 0.5, z up; ValueError with a sentence
@@ -70,7 +73,9 @@ class Trained:
         numbers = self.speaker.numbers([self.speaker.read(text)])
         with one_torch_thread():  # what torch sums differs with their number
             volume = self.fields(numbers, [seed])[0]
-            found = attributes.drawn(self.attributes, volume, numbers)
+            found = attributes.drawn(
+                self.surface, self.attributes, volume, numbers, self.design.grid
+            )
         if not len(found):
             raise ValueError(
                 f"nothing was drawn for {text!r}: the field has no surface; try another --seed, or"
@@ -128,7 +133,7 @@ def read(path: Path, encoder: str | None = None) -> Trained:
     """
     with opened(path, NAME, "generator", "--model") as said:
         trained = Trained(_design(said.record("design")), _speaker(said, encoder))
-        for name in ("geometry", "attributes"):
+        for name in NETWORKS:
             weights = said.record("networks").record(name)
             take_up(getattr(trained, name), weights, "generator", f" of {name}")
     return trained

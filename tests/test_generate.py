@@ -169,7 +169,10 @@ def test_numbers_of_a_corpus_become_its_gaussians(corpus: Path) -> None:
     assert int(asked.sum()) < 6 * len(rows["slot"])
 
 
-def test_as_many_gaussians_are_drawn_as_are_expected_at_the_likeliest_places() -> None:
+def test_as_many_gaussians_are_drawn_as_are_expected_at_the_likeliest_places(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attributes, "UNSURE", 1.0)  # no gap is filled
     looks, grid = Trained(SMALL, WORDS).attributes, SMALL.grid
     field = field_of(0.1 * np.random.default_rng(0).normal(size=(30, 3)), 32)
     asked = surface.near(field[None], grid)[0]
@@ -184,6 +187,15 @@ def test_as_many_gaussians_are_drawn_as_are_expected_at_the_likeliest_places() -
     assert len(found) == round(int(asked.sum()) / 4) > 20
     places = torch.from_numpy(points(grid))[asked].norm(dim=1)
     assert float(found.means.norm(dim=1).max()) <= float(places.sort().values[len(found)])
+
+
+def test_gaps_are_filled_by_likely_places_that_are_far_from_all_others() -> None:
+    have = np.array([[0.0, 0, 0], [1, 0, 0]])
+    more = np.array([[0.5, 0.6, 0], [2, 0, 0], [2.5, 0, 0], [0, 0, 1.5], [0.9, 0, 0]])
+    # The first is near both that are there, the third near the second, the last beside one.
+    assert attributes._filling(have, more, 0.9).tolist() == [1, 3]
+    assert attributes._filling(have[:0], more[:2], 0.9).tolist() == [0, 1]
+    assert attributes._filling(have, more[:0], 0.9).tolist() == []
 
 
 def test_a_place_without_a_gaussian_is_told_of_the_nearest_one(corpus: Path) -> None:

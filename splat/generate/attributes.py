@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy import ndarray
+from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from splat.datasets.objects.files import TRIANGLE
@@ -22,6 +25,10 @@ OCTAVES = 4
 finer than the volumes that features come from."""
 NUMBERS = 4
 """What is said of a place: colour 3, opacity."""
+UNSURE, GAP = 0.2, 0.9
+"""How likely a place has to be, and how far in cells from all others, to fill a gap: of a shell
+with one nothing is closed off. Of things without a hole 5 % have one so, and a quarter if none is
+filled; more, or nearer ones, close the holes that there are."""
 FARTHEST = 1.5
 """Offset at most, in cells along each axis."""
 THINNEST, WIDEST = 0.02, 4.0
@@ -100,13 +107,29 @@ def drawn(
     """The Gaussians of a field; none where it shows no surface.
 
     As many as are expected, at the likeliest places: where the network is unsure of which of
-    several places has one, none of them may be likelier than not.
+    several places has one, none of them may be likelier than not. And those that fill gaps.
     """
     places = torch.from_numpy(points(grid)).float()[near(field[None], grid)[0]]
     said = surface(field[None], places[None])[0]
     likely = said[:, 0].sigmoid()
     count = round(float(likely.double().sum()))
-    there = likely.argsort(descending=True, stable=True)[:count].sort().values
-    said, places, cell = said[there], places[there], 1 / (grid - 1)
-    colours = looks(field[None], numbers, (places + cell * said[:, 1:4])[None])[0].sigmoid()
+    cell, order = 1 / (grid - 1), likely.argsort(descending=True, stable=True)
+    more = order[count:][likely[order[count:]] > UNSURE]
+    means = places + cell * said[:, 1:4].clamp(-FARTHEST, FARTHEST)
+    filling = _filling(means[order[:count]].numpy(), means[more].numpy(), GAP * cell)
+    there = torch.cat([order[:count], more[filling]]).sort().values
+    said, places = said[there], places[there]
+    colours = looks(field[None], numbers, means[there][None])[0].sigmoid()
     return gaussians_of(said[:, 1:4], said[:, 4:], colours[:, :3], colours[:, 3], places, cell)
+
+
+def _filling(
+    have: Float[ndarray, "n 3"], more: Float[ndarray, "m 3"], far: float
+) -> Int[Tensor, "k"]:
+    """Which of more places, one after the other, are so far from all that are there by then."""
+    filling: list[int] = []
+    away = cKDTree(have).query(more)[0] if len(have) else np.full(len(more), np.inf)
+    for i in np.flatnonzero(away > far).tolist():
+        if (np.linalg.norm(more[filling] - more[i], axis=1) > far).all():
+            filling.append(i)
+    return torch.tensor(filling, dtype=torch.long)

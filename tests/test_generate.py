@@ -311,10 +311,12 @@ def test_what_is_replaced_stays_until_there_is_more(
 
 def test_generators_that_are_none_are_refused_in_a_sentence(model: Path, tmp_path: Path) -> None:
     networks = torch.load(model / store.NAME, weights_only=True)["networks"]
+    older = {name: each for name, each in networks.items() if name != "surface"}
     networks["geometry"]["begin.weight"] = torch.full((8, 1, 3, 3, 3), torch.nan)
     broken = {
         "no words": {"vocabulary": {"words": [], "properties": []}},
         "not finite": {"networks": networks},
+        "no network of surface": {"networks": older},
         "": {"networks": {"geometry": {}}},
     }
     assert_refuses(store.read, model / store.NAME, "generator", tmp_path, broken)

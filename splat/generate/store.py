@@ -28,6 +28,7 @@ FORMAT = "splat generator"
 NAME = "generator.pt"
 """The file within the folder of a generator."""
 NETWORKS = ("geometry", "surface", "attributes")
+"""Names of its networks, in the order of their stages."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,13 @@ def read(path: Path, encoder: str | None = None) -> Trained:
     """
     with opened(path, NAME, "generator", "--model") as said:
         trained = Trained(_design(said.record("design")), _speaker(said, encoder))
+        networks = said.record("networks")
+        if missing := [name for name in NETWORKS if name not in networks]:
+            raise Broken(
+                f"has no network of {missing[0]}, as earlier versions had none; train it again"
+            )
         for name in NETWORKS:
-            weights = said.record("networks").record(name)
+            weights = networks.record(name)
             take_up(getattr(trained, name), weights, "generator", f" of {name}")
     return trained
 

@@ -38,7 +38,7 @@ from splat.lod.store import Store, store_of
 from splat.lod.tree import cut_order, depth_for, group_cuts, halving_order, leaf_order, starts_of
 from splat.math import covariances
 from splat.render.native import NativeRenderer
-from splat.types import Camera, Drawing, Frame, Gaussians
+from splat.types import Camera, Drawing, Frame, Gaussians, Needs
 from splat.viewer.layers import FEWEST as FEWEST_DRAWN
 from splat.viewer.layers import Layered
 from splat.viewer.source import Still
@@ -291,6 +291,46 @@ def test_training_brings_levels_closer_to_the_finest() -> None:
     again = refined_by_training(300)[1]
     for one, two in zip(trained.coarser, again.coarser, strict=True):
         assert torch.equal(one.means, two.means) and torch.equal(one.colors, two.colors)
+
+
+def test_what_hangs_before_a_plain_wall_goes_though_no_picture_shows_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    across = torch.linspace(-3, 3, 25)
+    x, y = (each.flatten() for each in torch.meshgrid(across, across, indexing="ij"))
+    flat = replace(
+        some(625, degree=0, seed=1),
+        means=torch.stack([x, y, torch.zeros(625)], 1),
+        quats=torch.tensor([1.0, 0, 0, 0]).expand(625, 4).clone(),
+        scales=torch.tensor([0.25, 0.25, 0.01]).expand(625, 3).clone(),
+        opacities=torch.full((625,), 0.95),
+        colors=torch.zeros(625, 1, 3),
+    )
+    veiled = flat.take(torch.arange(625))
+    veiled.means[312] = torch.tensor([0.0, 0.0, -2.0])
+    cameras = [standing_at(place) for place in (-0.5, 0.0, 0.5)]
+    render = NativeRenderer()
+
+    def off(rows: Gaussians) -> float:
+        """Depth drawn in the middle of the picture, beside that of the wall."""
+        depth = render(rows, cameras[1], Needs(depth=True)).depth
+        assert depth is not None
+        return abs(float(depth[24, 24]) - 5)
+
+    def trained() -> Gaussians:
+        return LevelTraining(cameras, Drawing(), None, "cpu", steps=200)(flat, veiled)
+
+    assert off(flat) < 0.05 and off(veiled) > 1
+    assert off(trained()) < 0.25
+    monkeypatch.setattr("splat.export.retrain.DEPTH_WEIGHT", 0.0)
+    assert off(trained()) > 0.8
+
+
+def standing_at(place: float) -> Camera:
+    """A camera 5 before the wall z = 0, which it faces, a little to the side."""
+    pose = torch.eye(4)
+    pose[:3, 3] = torch.tensor([-place, 0.0, 5.0])
+    return Camera(pose, torch.tensor([[44.0, 0, 24], [0, 44.0, 24], [0, 0, 1]]), 48, 48)
 
 
 def test_trained_rows_stay_those_of_their_leaf(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Protocol
 
@@ -12,10 +12,12 @@ from torch import Tensor
 
 from splat.core.frame import camera_to_frame, frame_of, gaussians_from_frame, gaussians_to_frame
 from splat.core.model import Explicit, Rates, columns_of
-from splat.core.objective import Photometric
+from splat.core.objective import Objective, Photometric
 from splat.core.strategy import Fixed
 from splat.export.quantisation import FITTED_SELDOM, Quantisation
 from splat.formats.settings import Settings
+from splat.guidance import GivenDepth
+from splat.guidance.terms import SOLID
 from splat.kernels import one_torch_thread
 from splat.loop import Run, train
 from splat.photos.loader import epoch_order
@@ -28,10 +30,13 @@ PACE = 1.0
 """Factor on training's learning rates; that of the means is twice what training ends with."""
 FITTED_EVERY = 50
 """Steps between fits of codebooks and bounds."""
-LEVEL_STEPS = 1000
+LEVEL_STEPS = 1500
 """Steps of training of a coarser level, where nothing else is said."""
 SMALLER = (1, 2, 1, 4)
 """How many times smaller the pictures of successive steps are, along a side."""
+DEPTH_WEIGHT = 1.0
+"""Weight of depth in the training of a level: rows that were far apart have a middle in the air,
+where before a plain backdrop few pictures show it, and from the next place it is a veil."""
 KEPT_BYTES = 1 << 30
 """Most bytes of drawn pictures that are kept for later steps."""
 
@@ -72,7 +77,7 @@ class Others:
 
 
 class Drawn:
-    """Pictures of a set from cameras of its frame, drawn when they are asked for first.
+    """Pictures of a set from cameras of its frame, with depth, drawn when they are asked for first.
 
     Half of the steps show them at full size, the others smaller: as they look from farther away.
     """
@@ -104,12 +109,15 @@ class Drawn:
             return self._kept[shown]
         camera = shrunk(self.cameras[index], shown[1])
         with torch.no_grad():
-            image = self._render(self._gaussians, camera, Needs(), self._background).image
-        pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8)
-        batch = Batch(camera, pixels, shrink=shown[1])
-        if self._used + batch.pixels.nbytes <= KEPT_BYTES:
+            drawn = self._render(self._gaussians, camera, Needs(depth=True), self._background)
+        assert drawn.depth is not None
+        pixels = (drawn.image.clamp(0, 1) * 255).round().to(torch.uint8)
+        depth = drawn.depth.where(drawn.alpha > SOLID, 0)
+        batch = Batch(camera, pixels, depth=depth, shrink=shown[1])
+        used = pixels.nbytes + depth.nbytes
+        if self._used + used <= KEPT_BYTES:
             self._kept[shown] = batch
-            self._used += batch.pixels.nbytes
+            self._used += used
         return batch
 
 
@@ -127,11 +135,13 @@ def retrain(
     rates: Rates | None = None,
     seed: int = 0,
     weights: Float[Tensor, "n"] | None = None,
+    guided: Mapping[str, Objective] | None = None,
 ) -> Gaussians:
     """The set, in `frame`, fine-tuned for so many steps: the same rows in the same order.
 
     Every step draws what would be read back from a file that ends in `suffix` (None: the set as it
-    is), written with `weights`. `rates` None: those of a set that was trained already.
+    is), written with `weights`. `rates` None: those of a set that was trained already. `guided` are
+    terms beside the photometric one.
     """
     if gaussians.sh_degree is None:
         raise ValueError("Gaussians of plain colours cannot be trained; expected harmonics")
@@ -146,7 +156,7 @@ def retrain(
     run = Run(
         model=model,
         strategy=Fixed(),
-        objectives={"photometric": Photometric()},
+        objectives={"photometric": Photometric(), **(guided or {})},
         render=render,
         batches=photos,
         views=photos.cameras,
@@ -218,6 +228,7 @@ class LevelTraining:
             # Merged rows are as far from right as those of a run that has begun.
             rates=Rates().scheduled(self._steps),
             seed=self._seed,
+            guided={"depth": GivenDepth(DEPTH_WEIGHT, "metric", self._steps)},
         )
         return gaussians_from_frame(trained, self._frame).to("cpu")
 

@@ -46,7 +46,7 @@ class Convert:
     """The cameras.json of a run: harmonics are rounded for what these see, and both files are drawn
     from them."""
     level_steps: Annotated[
-        int | None, at_least(0, default="1000 with --cameras, above 2M Gaussians 0")
+        int | None, at_least(0, default="1500 with --cameras, above 2M Gaussians 0")
     ] = None
     """Of lod-meta.json and tileset.json: steps in which every coarser level is trained to draw what
     the finest one does from these cameras; 0: levels are merged only."""

@@ -52,7 +52,7 @@ class Export:
     refine: Annotated[int, at_least(0)] = 0
     """Steps of training after what is left out is gone, drawn as the file will be: it costs some
     seconds a hundred and gains back much of what was lost. It needs the photos."""
-    level_steps: Annotated[int | None, at_least(0, default="1000, above 2M Gaussians 0")] = None
+    level_steps: Annotated[int | None, at_least(0, default="1500, above 2M Gaussians 0")] = None
     """Of lod-meta.json and tileset.json: steps in which every coarser level is trained to draw what
     the finest one does from the cameras of training; 0: levels are merged only, which is quicker
     and far from as good close up. No photo is needed."""

@@ -137,10 +137,12 @@ class PointsDepth(Objective):
 @torch.no_grad()
 def plainness(batch: Batch, grid: Sequence[int]) -> Float[Tensor, "r*c"]:
     """How little texture a photo has in each cell of a grid over it: 1 where it has none."""
-    grey = batch.image.mean(2)
+    # In place and channel by channel: half of the time of what reads better.
+    red, green, blue = batch.image.unbind(2)
+    grey = (red + green + blue) / 3
     steps = torch.zeros_like(grey)
-    steps[:, 1:] += (grey[:, 1:] - grey[:, :-1]).abs()
-    steps[1:] += (grey[1:] - grey[:-1]).abs()
+    torch.sub(grey[:, 1:], grey[:, :-1], out=steps[:, 1:]).abs_()
+    steps[1:] += (grey[1:] - grey[:-1]).abs_()
     return (-adaptive_avg_pool2d(steps[None], (grid[0], grid[1])).flatten() / TEXTURE).exp()
 
 
@@ -198,12 +200,15 @@ def _interpolate(
         return
     depths = depth[corners]
     alike = depths.max(1) <= ALIKE * depths.min(1)
-    triangle, cell = _covered(where[corners[alike]], grid.shape)
-    a, b, c = where[corners[alike][triangle]].transpose(1, 0, 2)
-    middle = np.stack([cell % grid.shape[1], cell // grid.shape[1]], 1) + 0.5
+    triangles = where[corners[alike]]
+    triangle, cell = _covered(triangles, grid.shape)
+    a, b, c = triangles.transpose(1, 2, 0)
+    whole = _cross(b - a, c - a)
+    corner, to_b, to_c, whole = (each[..., triangle] for each in (a, b - a, c - a, whole))
+    middle = np.stack([cell % grid.shape[1], cell // grid.shape[1]]) + 0.5
     with np.errstate(divide="ignore", invalid="ignore"):  # of flat triangles, which hold nothing
-        second = _cross(middle - a, c - a) / _cross(b - a, c - a)
-        third = _cross(b - a, middle - a) / _cross(b - a, c - a)
+        second = _cross(middle - corner, to_c) / whole
+        third = _cross(to_b, middle - corner) / whole
     shares = np.stack([1 - second - third, second, third], 1)
     inside = (shares >= 0).all(1)
     far = depths[alike][triangle[inside]]
@@ -225,8 +230,8 @@ def _covered(
     return triangle, (low[triangle, 1] + place // wide[triangle]) * shape[1] + column
 
 
-def _cross(a: Float64[ndarray, "n 2"], b: Float64[ndarray, "n 2"]) -> Float64[ndarray, "n"]:
-    product: Float64[ndarray, "n"] = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+def _cross(a: Float64[ndarray, "2 n"], b: Float64[ndarray, "2 n"]) -> Float64[ndarray, "n"]:
+    product: Float64[ndarray, "n"] = a[0] * b[1] - a[1] * b[0]
     return product
 
 

@@ -65,13 +65,8 @@ class Balls:
         `SIGMAS`. 0 where a position lies in a ball.
         """
         most = SIGMAS * sizes.amax(1)
-        parts = torch.arange(len(positions), device=positions.device).split(
-            max(1, _AT_ONCE // len(self.radii))
-        )
-        pairs = [self._near(positions[part], most[part]) for part in parts]
         # Few are near: what is dear is done for these, all at once.
-        row = torch.cat([part[near] for part, (near, _) in zip(parts, pairs, strict=True)])
-        ball = torch.cat([each for _, each in pairs])
+        row, ball = self._near(positions, most)
         size, radius = sizes[row].clamp_min(1e-15), self.radii[ball]
         apart = self.centres[ball] - positions[row]
         away = (rotation_matrices(quats[row]) * apart[:, :, None]).sum(1)
@@ -86,22 +81,31 @@ class Balls:
     ) -> tuple[Int[Tensor, "p"], Int[Tensor, "p"]]:
         """Pairs of a position and a ball that is at most so far from it, and some that are not.
 
-        |p - c|^2 - (most + radius)^2 as one product of matrices, which is quick and not exact.
+        |p - c|^2 - (most + radius)^2 as a product of matrices, which is quick and not exact. A ball
+        is a row of it: columns' minima are taken several at a time.
         """
         loose = _LOOSE**2
-        ours = torch.stack([most, positions.square().sum(1) - loose * most.square()], 1)
-        theirs = self.centres.square().sum(1) - loose * self.radii.square()
-        rows = torch.cat([positions, ours, torch.ones_like(most)[:, None]], 1)
+        x, y, z = positions.unbind(1)
+        square = x * x + y * y + z * z - loose * most * most
+        rows = torch.stack([x, y, z, most, square, torch.ones_like(most)])
         balls = torch.cat(
             [
-                -2 * self.centres.T,
-                torch.stack([-2 * loose * self.radii, torch.ones_like(theirs), theirs]),
-            ]
+                -2 * self.centres,
+                -2 * loose * self.radii[:, None],
+                torch.ones_like(self.radii)[:, None],
+                (self.centres.square().sum(1) - loose * self.radii.square())[:, None],
+            ],
+            1,
         )
-        gaps = rows @ balls
-        some = (gaps.amin(1) <= 0).nonzero().squeeze(1)
-        pair, ball = (gaps[some] <= 0).nonzero().unbind(1)
-        return some[pair], ball
+        pairs, start = [torch.zeros(0, 2, dtype=torch.int64, device=positions.device)], 0
+        for part in rows.split(max(1, _AT_ONCE // len(self.radii)), 1):
+            gaps = balls @ part
+            some = (gaps.amin(0) <= 0).nonzero().squeeze(1)
+            pair, ball = (gaps[:, some].T <= 0).nonzero().unbind(1)
+            pairs.append(torch.stack([start + some[pair], ball], 1))
+            start += part.shape[1]
+        row, ball = torch.cat(pairs).unbind(1)
+        return row, ball
 
 
 def _sizes(

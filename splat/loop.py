@@ -20,6 +20,7 @@ from splat.core.objective import Objective
 from splat.core.score import survey
 from splat.core.step import Step
 from splat.core.strategy import Strategy
+from splat.kernels import one_torch_thread
 from splat.parallel import ALONE, Apart, Ranks, Together, combined_step
 from splat.render.quantised import AS_IT_IS, Quantiser
 from splat.sensor import Sensor
@@ -147,7 +148,9 @@ class Run:
 
     def baked(self, *, whole: bool = False) -> Gaussians:
         """The Gaussians to export, frame of training; `whole`: with what a crop leaves out."""
-        gaussians = self.model.bake()
+        # The last rows of each thread's share are computed otherwise than the others.
+        with one_torch_thread():
+            gaussians = self.model.bake()
         gaussians = gaussians if whole else self.model.kept(gaussians)
         return self.quantiser(gaussians, self.step)
 

@@ -8,14 +8,18 @@ import pytest
 import torch
 from formats import some
 from methods import ends_with_and_without_a_break
+from steps import CAMERA, model_of
 
 from splat import api, formats
 from splat.cli.opened import open_scene
 from splat.core.frame import gaussians_to_frame
+from splat.core.strategy import Fixed
 from splat.export.quantisation import Quantisation
+from splat.loop import Run
 from splat.options import Options, Reading
+from splat.render import renderer_for
 from splat.strategies.mrnf import Mrnf
-from splat.types import Frame, Gaussians
+from splat.types import Batch, Frame, Gaussians
 
 FRAME = Frame((0.5, -1.0, 2.0), 0.25)
 COLUMNS = ("means", "quats", "scales", "opacities", "colors")
@@ -86,3 +90,31 @@ def test_keep_needs_a_format() -> None:
         Options(finish_keep=0.5)
     with pytest.raises(ValueError, match="finish-share is 0"):
         Options(finish_share=0)
+
+
+def test_what_is_baked_is_the_same_for_any_number_of_torch_threads() -> None:
+    # Enough rows for torch to share them out: it takes the last few of each share one by one, and
+    # their logistic function comes out a little different then.
+    opacity = torch.rand(60_000, generator=torch.Generator().manual_seed(0))
+    photo = Batch(CAMERA, torch.zeros(20, 20, 3))
+    run = Run(
+        model=model_of(len(opacity), opacity, sh_degree=0),
+        strategy=Fixed(),
+        objectives={},
+        render=renderer_for("cpu"),
+        batches=lambda step: photo,
+        views=[CAMERA],
+        photos=lambda index, step: photo,
+        steps=1,
+    )
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append(run.baked())
+    finally:
+        torch.set_num_threads(before)
+    for name in COLUMNS:
+        first, *others = (getattr(gaussians, name) for gaussians in found)
+        assert all(torch.equal(first, other) for other in others), name

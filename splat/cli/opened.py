@@ -136,7 +136,8 @@ def open_scene(
         left_out = (model.left_out,) if model.left_out else ()
         frame, step = checkpoint.frame(state), state["step"]
         if model.same_for_all_views:
-            whole = model.kept(model.bake())
+            with kernels.one_torch_thread():  # as where the run wrote its file
+                whole = model.kept(model.bake())
             if exposure is not None:
                 rows = rows_of_photos(place.cameras, config.train)
                 tone = tone_of(modules, config.train, exposure, rows)
@@ -151,7 +152,7 @@ def open_scene(
                 " a run whose Gaussians have harmonics: leave it out"
             )
         else:
-            seen_by, baked = model, lambda: model.kept(model.bake())
+            seen_by, baked = model, kernels.one_torch_thread()(lambda: model.kept(model.bake()))
             instant = lambda time: model.kept(model.at(time))  # noqa: E731
         background = config.options.background if background == "auto" else background
     behind = rgb("black" if background == "auto" else background)

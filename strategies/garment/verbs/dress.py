@@ -15,6 +15,7 @@ from splat.core.fields import parts_with_ways
 from splat.core.frame import INPUT_FRAME, gaussians_from_frame
 from splat.core.model import Making
 from splat.core.strategy import Strategy
+from splat.kernels import one_torch_thread
 from splat.options.parse import parsed
 from splat.options.verbs import check_free
 from splat.recipes.recipe import strategy_from_text
@@ -104,7 +105,8 @@ def _opened(path: Path) -> tuple[Gaussians, Path | None, Color]:
     with checkpoint.fitting(state):
         model = Dressed(rows, Making(steps=1))
     chosen = worn(model.cloud)
-    garment = gaussians_from_frame(model.bake().take(chosen), checkpoint.frame(state))
+    with one_torch_thread():
+        garment = gaussians_from_frame(model.bake().take(chosen), checkpoint.frame(state))
     parts = [part for _, part in parts_with_ways(strategy) if isinstance(part, Garment)]
     part = parts[0] if parts else Garment()
     return garment, Path(part.body) if part.body else None, part.skin

@@ -9,6 +9,7 @@ from typing import Any
 from splat import formats
 from splat.cli.opened import open_scene, run_of
 from splat.core.frame import gaussians_from_frame
+from splat.kernels import one_torch_thread
 from splat.options.parse import parsed
 from splat.options.verbs import check_free
 from splat.recipes.restored import model_of
@@ -96,5 +97,6 @@ def _own(asked: Volume) -> volume.Volume | None:
     model = model_of(read_config(place.config), state).core
     if not isinstance(model, Gridded):
         return None
-    gaussians = gaussians_from_frame(model.bake(), model.frame)
+    with one_torch_thread():
+        gaussians = gaussians_from_frame(model.bake(), model.frame)
     return volume.volume_of(gaussians, slots(model.cloud), model.lattice.from_frame(model.frame))

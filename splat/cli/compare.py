@@ -52,7 +52,7 @@ def _curves(asked: Compare) -> int:
     request = _request(asked)
     if not request.scenes or not request.strategies:
         raise ValueError(
-            "--sizes needs scenes and --strategies, such as mrnf+renew,forest-inspired"
+            '--sizes needs scenes and --strategies, such as "mrnf + renew, forest-inspired"'
         )
 
     def compared(part: Request) -> Comparison:

@@ -19,7 +19,7 @@ export async function open(file, shown, antialiased) {
     useBuiltInControls: false,
     sharedMemoryForWorkers: false,
     integerBasedSort: false,
-    splatSortDistanceMapPrecision: 24,
+    splatSortDistanceMapPrecision: 20, // of 24 bits the farthest rounds up and comes out nearest
     sceneRevealMode: GaussianSplats3D.SceneRevealMode.Instant,
     sphericalHarmonicsDegree: 2, // the most that it knows
   });

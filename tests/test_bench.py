@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import common
+import in_turns
 import ledger
 import opensplat
 import pytest
@@ -206,3 +209,25 @@ def test_truth_of_a_size_is_the_photo_shrunk_or_drawn(
     assert len(list(tmp_path.iterdir())) == 1
     monkeypatch.setattr(sizes, "truth_of", lambda scene: None)
     assert known(4.0) == []
+
+
+def test_of_two_commands_one_runs_while_the_other_stands_still(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    loop = "for i in $(seq 60); do printf {} >> {}; sleep 0.01; done"
+    commands = [["sh", "-c", loop.format(name, said)] for name in "ab"]
+    seconds = in_turns.in_turns(commands, 0.2)
+    text = said.read_text()
+    assert text.count("a") == text.count("b") == 60
+    changes = sum(one != other for one, other in pairwise(text))
+    turns = sum(-(-each // 0.2) for each in seconds)
+    assert changes <= turns, text  # two that run at once change places a hundred times
+    assert all(0.5 < each < 5 for each in seconds)
+
+
+def test_a_command_that_fails_ends_the_other(tmp_path: Path) -> None:
+    late = tmp_path / "late"
+    commands = [["sh", "-c", "exit 3"], ["sh", "-c", f"sleep 1; touch {late}"]]
+    with pytest.raises(SystemExit, match="exit 3' ended with 3"):
+        in_turns.in_turns(commands, 0.1)
+    time.sleep(1.2)
+    assert not late.exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from splat import cli
+from splat.cli import strategies
 from splat.comparison.asked import recipes_of
 from splat.options.parse import parsed
 from splat.recipes.offered import Offered
@@ -36,18 +37,23 @@ WITH_COMMANDS = [page for page in PAGES if any(commands(page))]
 
 def understood(verb: str, words: list[str]) -> None:
     """Read the arguments of a verb as the program does, and ValueError where it would end there."""
-    if verb == "train":
-        from splat.cli.composed import read
+    if verb in ("train", "suggest"):
+        from splat.cli.composed import read_as
+        from splat.cli.run_options import Suggest, Train
 
-        read(words)
+        read_as(Train if verb == "train" else Suggest, verb, words)
+    elif verb == "strategies" and words and words[0] in ("show", "test"):
+        strategies.read(strategies.Show if words[0] == "show" else strategies.Test, words[1:])
+    elif verb == "strategies" and words in ([], ["list"], ["fields"]):
+        pass
     elif verb in cli.ASKED:
         module, _, kind = cli.ASKED[verb].partition(":")
         asked = parsed(getattr(import_module(module), kind), verb, words)
         if verb == "compare":
             for text in recipes_of(asked.strategies).values():
                 strategy_from_text(text, Offered())
-    elif verb not in cli.VERBS:
-        raise ValueError(f"there is no splat {verb}")
+    elif verb not in cli.VERBS or verb == "strategies":
+        raise ValueError(f"there is no splat {shlex.join([verb, *words[:1]])}")
 
 
 @pytest.mark.parametrize(
@@ -73,5 +79,11 @@ def test_a_command_that_is_not_understood_is_found() -> None:
         understood("compare", ["scene/", "--strategies", "mrnf+renew"])
     with pytest.raises(SystemExit):
         understood("train", ["scene/", "--stepz", "3"])
+    with pytest.raises(SystemExit):
+        understood("suggest", ["scene/", "--shared", "0.1"])
+    with pytest.raises(ValueError, match="mcmcc"):
+        understood("strategies", ["show", "mcmcc", "--cap", "60k"])
+    with pytest.raises(ValueError, match="no splat strategies lists"):
+        understood("strategies", ["lists"])
     with pytest.raises(ValueError, match="no splat trane"):
         understood("trane", ["scene/"])

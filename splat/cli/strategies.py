@@ -10,7 +10,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 
@@ -59,6 +59,14 @@ class Test:
     """dB by which the picture must get better."""
     json: Json = False
     quiet: Quiet = False
+
+
+_OWN: Mapping[type, Mapping[str, int]] = {
+    Show: {"--steps": 1, "--json": 0, "--quiet": 0},
+    Test: {"--steps": 1, "--gain": 1, "--json": 0, "--quiet": 0},
+}
+"""Options, and how many words follow each."""
+T = TypeVar("T", Show, Test)
 
 
 @dataclass(frozen=True)
@@ -115,12 +123,10 @@ def list_strategies(arguments: Sequence[str]) -> int:
 
 def show_strategy(arguments: Sequence[str]) -> int:
     """Print all about a strategy; the exit code."""
-    own = {"--steps": 1, "--json": 0, "--quiet": 0}
-    asked = parsed(Show, "strategies show", _joined(arguments, own))
+    asked, strategy = read(Show, arguments)
     from splat.recipes.page import page
     from splat.recipes.recipe import to_text_or_names
 
-    strategy = _strategy(asked.recipe)
     if not asked.json:
         print(page(strategy, asked.steps))
         return 0
@@ -136,13 +142,11 @@ def show_strategy(arguments: Sequence[str]) -> int:
 
 def test_strategy(arguments: Sequence[str]) -> int:
     """Check a strategy; the exit code."""
-    own = {"--steps": 1, "--gain": 1, "--json": 0, "--quiet": 0}
-    asked = parsed(Test, "strategies test", _joined(arguments, own))
+    asked, strategy = read(Test, arguments)
     from splat.conformance.checks import STEPS, check_strategy
     from splat.recipes.recipe import to_text_or_names
     from splat.system import errors
 
-    strategy = _strategy(asked.recipe)
     errors.speak(quiet=True)  # of the scene that it is tried on
     findings = check_strategy(strategy, steps=asked.steps or STEPS, gain=asked.gain)
     failed = [finding for finding in findings if not finding.passed]
@@ -182,6 +186,12 @@ _VERBS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "test": test_strategy,
     "fields": print_fields,
 }
+
+
+def read(kind: type[T], arguments: Sequence[str]) -> tuple[T, Strategy]:
+    """The arguments of `show` or `test`, whose own options stand among the words of a recipe."""
+    asked = parsed(kind, f"strategies {kind.__name__.lower()}", _joined(arguments, _OWN[kind]))
+    return asked, _strategy(asked.recipe)
 
 
 def _strategy(text: str) -> Strategy:

@@ -17,18 +17,20 @@ from elsewhere import digest, digest_elsewhere
 from methods import job_of
 from torch import Tensor
 
-from splat.core.model import Explicit
+from splat.core.model import Explicit, module_of
 from splat.formats import range_coding
 from splat.formats.weights import halved
 from splat.loop import train
 from splat.recipes.recipe import strategy_from_text
 from splat.strategies.deform.coding import exact
 from splat.strategies.deform.coding.context import (
+    LATENT,
     Expectation,
+    Kind,
+    Known,
     PlaneContext,
     _bits,
     chessboard,
-    finer,
 )
 from splat.strategies.deform.coding.rows import STEPS, CodedRows
 from splat.strategies.deform.coding.store import _made, _read, read_clip, settled, write_clip
@@ -62,7 +64,7 @@ def rows(n: int, degree: int = 1) -> dict[str, Tensor]:
     }
 
 
-def trained(n: int = 60, degree: int = 1) -> Deformed:
+def trained(n: int = 60, degree: int = 1, kind: Kind = "small") -> Deformed:
     """A model whose planes are as uneven as those that were trained, with a context."""
     draw = torch.Generator().manual_seed(n)
     box = torch.tensor([[-1.0] * 3, [1.0] * 3])
@@ -72,10 +74,12 @@ def trained(n: int = 60, degree: int = 1) -> Deformed:
             values.add_(0.1 * torch.randn(values.shape, generator=draw))
         field.last.normal_(0, 0.1, generator=draw)
     field.step = RoundingStep(0.02, 0.03)
-    context = PlaneContext(field, field.step, draw)
+    context = PlaneContext(field, field.step, draw, kind)
     with torch.no_grad():
-        for weights in context.parameters():
+        for weights in context.weights():
             weights.add_(0.05 * torch.randn(weights.shape, generator=draw))
+        for latents in context.latents.values():
+            latents.normal_(0, 0.5, generator=draw)
     base = Explicit(rows(n, degree), steps=10)
     base.beside[NAME] = field.trained((1e-3, 1e-3), (1e-3, 1e-3), 10)
     base.beside[CONTEXT] = context.trained(10)
@@ -92,9 +96,11 @@ def same(one: Deformed, other: Deformed) -> None:
                 assert torch.equal(values, getattr(b, name)), name
 
 
-@pytest.mark.parametrize(("n", "degree"), [(60, 1), (1, 0), (300, 3)])
-def test_what_is_coded_is_read_to_the_bit(n: int, degree: int, tmp_path: Path) -> None:
-    model, path = trained(n, degree), tmp_path / "a.clip"
+@pytest.mark.parametrize(
+    ("n", "degree", "kind"), [(60, 1, "small"), (1, 0, "full"), (300, 3, "small"), (300, 3, "full")]
+)
+def test_what_is_coded_is_read_to_the_bit(n: int, degree: int, kind: Kind, tmp_path: Path) -> None:
+    model, path = trained(n, degree, kind), tmp_path / "a.clip"
     with torch.no_grad():
         write_clip(model, path, FRAME, Drawing(), (1, 0.5, 0))
         again, frame, drawing = read_clip(path)
@@ -105,9 +111,10 @@ def test_what_is_coded_is_read_to_the_bit(n: int, degree: int, tmp_path: Path) -
     assert path.read_bytes() == (tmp_path / "b.clip").read_bytes()
 
 
-def test_a_machine_of_few_instructions_reads_the_same_numbers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["small", "full"])
+def test_a_machine_of_few_instructions_reads_the_same_numbers(kind: Kind, tmp_path: Path) -> None:
     with torch.no_grad():
-        write_clip(trained(300, 3), tmp_path / "a.clip", FRAME, Drawing())
+        write_clip(trained(300, 3, kind), tmp_path / "a.clip", FRAME, Drawing())
     assert digest_elsewhere(tmp_path / "a.clip") == digest(tmp_path / "a.clip")
 
 
@@ -159,8 +166,9 @@ def test_values_that_are_read() -> None:
                                              [3, 3], [3, 4], [4, 3], [4, 4]]  # fmt: skip
 
 
-def test_only_values_that_are_read_matter(tmp_path: Path) -> None:
-    model = trained(5)
+@pytest.mark.parametrize("kind", ["small", "full"])
+def test_only_values_that_are_read_matter(kind: Kind, tmp_path: Path) -> None:
+    model = trained(5, kind=kind)
     path, other = tmp_path / "a.clip", tmp_path / "b.clip"
     write_clip(model, path, FRAME, Drawing())
     read = _read(
@@ -174,9 +182,10 @@ def test_only_values_that_are_read_matter(tmp_path: Path) -> None:
     assert path.read_bytes() == other.read_bytes()
 
 
-def test_expectations_are_those_of_training() -> None:
+@pytest.mark.parametrize("of", ["small", "full"])
+def test_expectations_are_those_of_training(of: Kind) -> None:
     """The exact ones, in float64, are torch's but for rounding."""
-    model = trained()
+    model = trained(kind=of)
     context = halved(model.beside[CONTEXT].module)
     everywhere: dict[str, Any] = {
         kind: [np.ones(values.shape[:3], bool) for values in model.field.planes(kind)]
@@ -202,12 +211,8 @@ def test_expectations_are_those_of_training() -> None:
     exact._walked(context, everywhere, turn)
     for (kind, s, axis), (mean, wide) in told.items():
         step = context.step.of(kind)
-        values = rounded(model.field.planes(kind)[s][axis], step)
-        before = None
-        if s:
-            before = finer(rounded(model.field.planes(kind)[s - 1][axis], step), *values.shape[:2])
         with torch.no_grad():
-            expected, spread = context.expectation(kind, s)(values, before)
+            _, expected, spread = context.expected(model.field, kind, s, axis)
         torch.testing.assert_close(mean, expected / step, rtol=0, atol=0.04)
         torch.testing.assert_close(wide, spread.clamp(-3, 18), rtol=0, atol=0.07)
 
@@ -222,7 +227,7 @@ def test_bits_are_those_of_a_normal_distribution() -> None:
 
 def test_the_first_turn_reads_nothing_of_its_own_plane() -> None:
     draw = torch.Generator().manual_seed(0)
-    expectation = Expectation(16, torch.full((16,), 0.3), False, draw)
+    expectation = Expectation(16, torch.full((16,), 0.3), Known(), 16, draw)
     with torch.no_grad():
         expectation.second.normal_(generator=draw)
     values = torch.randn(7, 6, 16, generator=draw)
@@ -232,6 +237,48 @@ def test_the_first_turn_reads_nothing_of_its_own_plane() -> None:
     assert torch.equal(mean, other)  # white ones are read by nobody
     moved, _ = expectation(torch.where(white[:, :, None], values, values + 1), None)
     assert torch.equal(mean[~white], moved[~white]) and not torch.equal(mean[white], moved[white])
+
+
+def test_the_full_order_is_that_of_light4gs() -> None:
+    """Time before space, coarse before fine, and what each plane is expected by."""
+    context = module_of(trained(kind="full"), CONTEXT, PlaneContext)
+    order = list(context.order(2))
+    first = [(kind, s) for kind, s, axis in order if axis == 0]
+    assert first == [("times", 0), ("space", 0), ("times", 1), ("space", 1)]
+    assert len(order) == len({*order}) == 12
+    assert context.expectation("times", 0).known == Known(latents=True)
+    assert context.expectation("space", 0).known == Known(lines=True)
+    finest = Known(turns=False, coarser=True, latents=True)
+    assert context.expectation("times", 1).known == finest == context.expectation("space", 1).known
+    # Three instants, 6 and 12 places along a side: a quarter each way, an eighth of 16 channels.
+    assert {name: tuple(values.shape) for name, values in context.latents.items()} == {
+        "space1": (3, 3, 3, 2), "times0": (3, 1, 2, 2), "times1": (3, 1, 3, 2),
+    }  # fmt: skip
+
+
+def test_planes_of_space_are_expected_by_those_of_time_that_share_an_axis() -> None:
+    model = trained(kind="full")
+    context = module_of(model, CONTEXT, PlaneContext)
+    with torch.no_grad():
+        context.expectation("space", 0).second.normal_(generator=torch.Generator().manual_seed(0))
+        _, before, _ = context.expected(model.field, "space", 0, 0)
+        model.field.times[0][1, :, 4] += 1  # of axis 1, along which rows of plane 0 lie
+        _, after, _ = context.expected(model.field, "space", 0, 0)
+        changed = (before != after).any(2)
+        assert changed.any(1).tolist() == [False, False, True, True, True, True]  # 2 to each side
+        model.field.times[0][0] += 1  # of its own axis: it lies across both of its own
+        assert torch.equal(context.expected(model.field, "space", 0, 0)[1], after)
+
+
+def test_latents_are_read_as_they_were_written() -> None:
+    context = halved(trained(kind="full").beside[CONTEXT].module)
+    said, data = exact.latents_packed(context)
+    kept = {name: rounded(values, LATENT) for name, values in context.latents.items()}
+    for values in context.latents.values():
+        values.zero_()
+    exact.fill_latents(context, data, (said["low"], said["high"]))
+    for name, values in context.latents.items():
+        assert torch.equal(values, kept[name]) and float(values.abs().max()) > 0.5
 
 
 def test_rounding_is_exact_and_passes_gradients() -> None:
@@ -259,6 +306,13 @@ def test_files_that_are_broken_say_so(tmp_path: Path) -> None:
         CLIP.write(path, {**header, **wrong}, sections)
         with pytest.raises(ValueError, match="does not fit together"):
             read_clip(path)
+    write_clip(trained(kind="full"), path, FRAME, Drawing())
+    header, sections = CLIP.read(path)
+    for wrong in ({"context": "large"}, {"context": "small"}, {"latents": {"low": 2, "high": 1}},
+                  {"latents": {"low": 0, "high": 1 << 30}}):  # fmt: skip
+        CLIP.write(path, {**header, **wrong}, sections)
+        with pytest.raises(ValueError, match="does not fit together"):
+            read_clip(path)
     newer = struct.pack("<8sIII", b"SPLATCLP", 2, 2, zlib.crc32(b"{}")) + b"{}"
     path.write_bytes(newer)
     with pytest.raises(ValueError, match="version 2 of the format"):
@@ -281,18 +335,20 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
         write_clip(Deformed(model, model.field, 0), tmp_path / "a.clip", FRAME, Drawing())
 
 
-def test_bits_fall_as_they_are_learned(clip_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["small", "full"])
+def test_bits_fall_as_they_are_learned(kind: Kind, clip_folder: Path, tmp_path: Path) -> None:
     """The same run, with bits that cost nothing and with bits that cost much."""
     sizes = []
     for rate in (0.0, 0.05):
         text = "mrnf --cap 500 + deform --coarse 0 --resolution 8 + planes-coded"
-        text += f" --coded-from 0 --rate {rate}"
+        text += f" --coded-from 0 --rate {rate} --context {kind}"
         with closing(job_of(clip_folder, strategy_from_text(text), steps=60)) as job:
             train(job.run)
             model = job.run.model
             assert isinstance(model, Deformed)
             write_clip(model, tmp_path / "a.clip", FRAME, Drawing())
-        sizes.append(len(CLIP.read(tmp_path / "a.clip")[1]["planes"]))
+        sections = CLIP.read(tmp_path / "a.clip")[1]
+        sizes.append(len(sections["planes"]) + len(sections.get("latents", b"")))
     assert sizes[1] < 0.8 * sizes[0], sizes
 
 

@@ -17,7 +17,7 @@ from splat.core.objective import Objective
 from splat.core.step import Step
 from splat.core.strategy import Wrapper
 from splat.formats import range_coding
-from splat.strategies.deform.coding.context import PlaneContext
+from splat.strategies.deform.coding.context import Kind, PlaneContext
 from splat.strategies.deform.coding.touched import touched
 from splat.strategies.deform.field import RoundingStep
 from splat.strategies.deform.model import CONTEXT, Deformed
@@ -33,10 +33,9 @@ class PlanesCoded(Wrapper):
     `deform`. Planes are expected from coarse to fine, each in the two turns of a chessboard. What
     no Gaussian reads costs nothing.
 
-    Differs: values are rounded, not shaken by noise; small networks read a square around a value
-    and the coarser plane, and there is no hyperprior; planes of space are not expected by those of
-    time; bits are counted for the planes of one axis at a time. Harmonics are coded, but what they
-    cost is no part of the loss.
+    Differs: values are rounded, not shaken by noise; networks are small, and latents of a
+    hyperprior trained themselves; bits are counted for the planes of one axis at a time. Harmonics
+    are coded, but what they cost is no part of the loss.
     """
 
     known_as = "planes-coded"
@@ -50,6 +49,9 @@ class PlanesCoded(Wrapper):
     """What values of planes of space are rounded to multiples of."""
     time_step: Annotated[float, above(0)] = 0.02
     """The same of planes of time."""
+    context: Kind = "small"
+    """What values are expected by. small: a square around each and the coarser plane; full: a
+    hyperprior, and of planes of space those of time, too, as Light4GS has it."""
 
     def scheduled(self, steps: int) -> PlanesCoded:
         return replace(
@@ -76,7 +78,8 @@ class PlanesCoded(Wrapper):
         model.field.step = RoundingStep(self.space_step, self.time_step)
         model.round_from = self.coded_from
         draws = torch.Generator().manual_seed(making.seed)
-        context = PlaneContext(model.field, model.field.step, draws).to(model.cloud.device)
+        context = PlaneContext(model.field, model.field.step, draws, self.context)
+        context = context.to(model.cloud.device)
         model.beside[CONTEXT] = context.trained(making.steps)
         return model
 

@@ -472,7 +472,7 @@ READERS: tuple[Reader, ...] = (
     Reader("teacher", (s.teacher_file,), (_teacher,)),
     Reader("anchors", tuple(map(s.anchors, ("plain", "kept plain", "coded"))), (_anchors,)),
     Reader("forest", tuple(map(s.forest, ("plain", "coded"))), (_forest,)),
-    Reader("clip", tuple(map(s.clip, ("plain", "kept plain", "coded"))), (_clip,)),
+    Reader("clip", tuple(map(s.clip, ("plain", "kept plain", "coded", "coded in full"))), (_clip,)),
     Reader("volume", (s.volume_file,), (_volume,)),
     Reader("body", (s.body,), (_body,)),
     Reader("pose", (s.pose,), (_of_file(read_pose),)),

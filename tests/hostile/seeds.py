@@ -510,7 +510,8 @@ def clip(folder: Path, kind: str) -> Targets:
     """Deformed Gaussians of a few points, as `anchors`."""
     path, rows = folder / "scene.clip", rows_with(torch.zeros(len(seen()), 4, 3))
     strategy: Any = Deform(resolution=4, width=16)
-    strategy = strategy if kind == "plain" else PlanesCoded(strategy)
+    context: Any = "full" if kind == "coded in full" else "small"
+    strategy = strategy if kind == "plain" else PlanesCoded(strategy, context=context)
     model = strategy.model(rows, Making(steps=9))
     write_clip(model, path, FRAME, DRAWING, (0, 0.5, 1), plain=kind == "kept plain")
     return {path.name: "anchors"}

@@ -9,16 +9,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from splat.formats.range_coding import MEANS, NumbersIn, NumbersOut, scales_of
+from splat.formats.range_coding import (
+    MEANS,
+    NumbersIn,
+    NumbersOut,
+    numbers_packed,
+    numbers_unpacked,
+    scales_of,
+)
 from splat.formats.weights import Doubles, doubles, network
 from splat.strategies.deform.coding.context import (
     FILTERS,
+    LATENT,
+    LINE,
     REACH,
     TAPS,
     Expectation,
     PlaneContext,
+    axes_of,
     others,
 )
 from splat.strategies.deform.field import KINDS
@@ -72,6 +83,41 @@ def unpacked(
     return _walked(context, read, turn)
 
 
+def latents_packed(context: PlaneContext) -> tuple[dict[str, int], bytes]:
+    """Latents of all planes: what a header is to say of them, and the bytes that hold them."""
+    given = _latents(context)
+    values = np.concatenate([each.ravel() for each, _ in given])
+    bounds = int(values.min()), int(values.max())
+    scales = np.concatenate([spread.ravel() for _, spread in given])
+    said = {"low": bounds[0], "high": bounds[1]}
+    return said, numbers_packed(values, scales, *bounds)
+
+
+def fill_latents(context: PlaneContext, data: bytes, bounds: tuple[int, int]) -> None:
+    """Give a context the latents that `latents_packed` was given."""
+    spreads = [spread for _, spread in _latents(context)]
+    scales = np.concatenate([spread.ravel() for spread in spreads])
+    found, begin = numbers_unpacked(data, scales, *bounds), 0
+    with torch.no_grad():
+        for values, spread in zip(context.latents.values(), spreads, strict=True):
+            part = found[begin : begin + spread.size].reshape(spread.shape)
+            values.copy_(torch.from_numpy(part * LATENT))
+            begin += spread.size
+
+
+def _latents(context: PlaneContext) -> list[tuple[Ints, Ints]]:
+    """Latents in steps, and their scales."""
+    found = []
+    for kind in KINDS:
+        for s in range(len(getattr(context, kind))):
+            latents = context.latents_of(kind, s)
+            if latents is not None:
+                values = np.rint(doubles(latents) / LATENT).clip(-FARTHEST, FARTHEST)
+                spread = scales_of(doubles(context.expectation(kind, s).spread))
+                found.append((values.astype(np.int64), np.broadcast_to(spread, values.shape)))
+    return found
+
+
 @dataclass(frozen=True)
 class _Weights:
     """An expectation's, in float64."""
@@ -79,13 +125,14 @@ class _Weights:
     fill: Doubles
     wide: Doubles
     around: Doubles
+    lines: Doubles
     first: Doubles
     second: Doubles
 
     @staticmethod
     def of(expectation: Expectation) -> _Weights:
-        names = _Weights.__dataclass_fields__
-        return _Weights(*(doubles(getattr(expectation, name)) for name in names))
+        none, names = torch.zeros(0), _Weights.__dataclass_fields__
+        return _Weights(*(doubles(getattr(expectation, name, none)) for name in names))
 
 
 def _fill(context: PlaneContext, kind: str, scale: int) -> Ints:
@@ -94,7 +141,7 @@ def _fill(context: PlaneContext, kind: str, scale: int) -> Ints:
 
 
 def _walked(context: PlaneContext, read: Read, turn: Turn) -> dict[str, list[Ints]]:
-    """All planes, from coarse to fine, in the two turns of a chessboard each."""
+    """All planes, in the order and the turns of their context."""
     found: dict[str, list[Ints]] = {
         kind: [
             np.broadcast_to(_fill(context, kind, s), (*mask.shape, context.channels)).copy()
@@ -102,56 +149,107 @@ def _walked(context: PlaneContext, read: Read, turn: Turn) -> dict[str, list[Int
         ]
         for kind in KINDS
     }
-    for axis in range(3):
-        for kind in KINDS:
-            step = context.step.of(kind)
-            before: Doubles | None = None
-            for s, masks in enumerate(read[kind]):
-                weights, values, wanted = (
-                    _Weights.of(context.expectation(kind, s)), found[kind][s][axis], masks[axis],
-                )  # fmt: skip
-                h, w = wanted.shape
-                coarser = None if before is None else _finer(before, h, w)
-                board = (np.arange(h)[:, None] + np.arange(w)) % 2 == 1
-                for white in (False, True):
-                    mask = wanted & (board == white)
-                    mean, wide = _expected(weights, values * step, coarser, mask, white)
-                    means = np.rint(mean / step * MEANS)
-                    means = means.clip(-FARTHEST * MEANS, FARTHEST * MEANS).astype(np.int64)
-                    values[mask] = turn(kind, s, axis, mask, scales_of(wide), means)
-                before = values * step
+    for kind, s, axis in context.order(len(read[KINDS[0]])):
+        step, wanted, values = context.step.of(kind), read[kind][s][axis], found[kind][s][axis]
+        expectation = context.expectation(kind, s)
+        weights = _Weights.of(expectation)
+        beside = _beside(context, weights, found, kind, s, axis)
+        board = (np.arange(wanted.shape[0])[:, None] + np.arange(wanted.shape[1])) % 2 == 1
+        for white in (False, True) if expectation.known.turns else (None,):
+            mask = wanted if white is None else wanted & (board == white)
+            around = _around(weights, values * step, mask, white) if white is not None else None
+            mean, wide = _expected(weights, mask, around, beside)
+            means = np.rint(mean / step * MEANS)
+            means = means.clip(-FARTHEST * MEANS, FARTHEST * MEANS).astype(np.int64)
+            values[mask] = turn(kind, s, axis, mask, scales_of(wide), means)
     return found
 
 
+@dataclass(frozen=True)
+class _Beside:
+    """What is known of a whole plane before it is coded, [H, W, ...] each."""
+
+    coarser: Doubles | None
+    down: Doubles | None
+    across: Doubles | None
+    latents: Doubles | None
+
+
+def _beside(
+    context: PlaneContext,
+    weights: _Weights,
+    found: Mapping[str, Sequence[Ints]],
+    kind: str,
+    scale: int,
+    axis: int,
+) -> _Beside:
+    h, w = found[kind][scale].shape[1:3]
+    known = context.expectation(kind, scale).known
+    coarser = down = across = latents = None
+    if known.coarser:
+        coarser = _finer(found[kind][scale - 1][axis] * context.step.of(kind), h, w)
+    if known.lines:
+        fill = doubles(context.expectation("times", 0).fill)
+        both = [
+            _along(_mean(found["times"][0][other]) * context.step.times - fill, filters)
+            for other, filters in zip(axes_of(axis), weights.lines, strict=True)
+        ]
+        down, across = both[0][:, None].repeat(w, 1), both[1][None].repeat(h, 0)
+    if known.latents:
+        given = context.latents_of(kind, scale)
+        assert given is not None
+        latents = _finer(doubles(given[axis]), h, w)
+    return _Beside(coarser, down, across, latents)
+
+
+def _mean(values: Ints) -> Doubles:
+    """Over time."""
+    mean: Doubles = values.sum(0) / float(len(values))
+    return mean
+
+
 def _expected(
-    weights: _Weights, values: Doubles, coarser: Doubles | None, mask: Masks, white: bool
+    weights: _Weights, mask: Masks, around: Doubles | None, beside: _Beside
 ) -> tuple[Doubles, Doubles]:
     """Means and log2 of deviations of the values in a mask, [m, C]; as `Expectation` has them."""
-    rows, columns = mask.nonzero()
     channels = len(weights.fill)
-    read = [np.zeros((len(rows), channels * FILTERS))]
-    if white:
-        read[0] = _around(weights, values, rows, columns)
-    expected = np.broadcast_to(weights.fill, (len(rows), channels))
-    if coarser is not None:
-        expected = coarser[mask]
+    read = [] if around is None else [around]
+    expected = np.broadcast_to(weights.fill, (int(mask.sum()), channels))
+    if beside.coarser is not None:
+        expected = beside.coarser[mask]
         read.append(expected - weights.fill)
+    read += [
+        each[mask] for each in (beside.down, beside.across, beside.latents) if each is not None
+    ]
     said = network(np.concatenate(read, 1), weights.first, weights.second)
     return expected + said[:, :channels], weights.wide + said[:, channels:]
 
 
-def _around(weights: _Weights, values: Doubles, rows: Ints, columns: Ints) -> Doubles:
-    """Sums of what is known around some values, [m, C F]."""
+def _around(weights: _Weights, values: Doubles, mask: Masks, white: bool) -> Doubles:
+    """Sums of what is known around the values in a mask, [m, C F]: nothing in the first turn."""
     h, w, channels = values.shape
-    away = np.zeros((h + 2 * REACH, w + 2 * REACH, channels))
-    away[REACH : REACH + h, REACH : REACH + w] = values - weights.fill
+    rows, columns = mask.nonzero()
     total = np.zeros((len(rows), channels, FILTERS))
-    filters = weights.around.reshape(channels, FILTERS, TAPS)
-    for tap, place in enumerate(others().tolist()):
-        down, across = divmod(place, 2 * REACH + 1)
-        near = away[rows + down, columns + across]
-        total = total + near[:, :, None] * filters[:, :, tap]
+    if white:
+        away = np.zeros((h + 2 * REACH, w + 2 * REACH, channels))
+        away[REACH : REACH + h, REACH : REACH + w] = values - weights.fill
+        filters = weights.around.reshape(channels, FILTERS, TAPS)
+        for tap, place in enumerate(others().tolist()):
+            down, across = divmod(place, LINE)
+            near = away[rows + down, columns + across]
+            total = total + near[:, :, None] * filters[:, :, tap]
     return total.reshape(len(rows), -1)
+
+
+def _along(values: Doubles, filters: Doubles) -> Doubles:
+    """As `context._along`."""
+    n, channels = values.shape
+    wide = np.zeros((n + 2 * REACH, channels))
+    wide[REACH : REACH + n] = values
+    total, taps = np.zeros((n, channels, FILTERS)), filters.reshape(channels, FILTERS, LINE)
+    for tap in range(LINE):
+        total = total + wide[tap : tap + n, :, None] * taps[:, :, tap]
+    return total.reshape(n, -1)
 
 
 def _finer(values: Doubles, rows: int, columns: int) -> Doubles:

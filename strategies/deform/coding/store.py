@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from splat.formats import range_coding
 from splat.formats.container import fitting, frame_and_drawing, surroundings
 from splat.formats.weights import fill, floats, halved, table
 from splat.strategies.deform.coding import exact
-from splat.strategies.deform.coding.context import PlaneContext
+from splat.strategies.deform.coding.context import Kind, PlaneContext
 from splat.strategies.deform.coding.rows import CodedRows
 from splat.strategies.deform.coding.touched import touched
 from splat.strategies.deform.container import CLIP
@@ -130,10 +130,15 @@ def _coded(model: Deformed) -> tuple[dict[str, Any], dict[str, bytes]]:
     sections |= {
         "corners": floats([found.field.low, found.field.high]),
         "layers": floats(_layers(found.field), "<f2"),
-        "context": floats(context.parameters(), "<f2"),
+        "context": floats(context.weights(), "<f2"),
         "planes": exact.packed(context, planes, read, (low, high)),
     }
-    return {**said, "step": asdict(context.step), "low": low, "high": high}, sections
+    said |= {"step": asdict(context.step), "low": low, "high": high}
+    if context.latents:
+        said["latents"], sections["latents"] = exact.latents_packed(context)
+    if context.kind != "small":
+        said["context"] = context.kind
+    return said, sections
 
 
 def _from_coded(said: Record, sections: dict[str, bytes], sizes: Sizes) -> Deformed:
@@ -143,14 +148,24 @@ def _from_coded(said: Record, sections: dict[str, bytes], sizes: Sizes) -> Defor
     field = _empty(sizes)
     fill([field.low, field.high], sections["corners"])
     fill(_layers(field), sections["layers"], "<f2")
-    context = PlaneContext(field, step, torch.Generator())
-    fill(context.parameters(), sections["context"], "<f2")
-    bounds = said.whole("low", least=-exact.FARTHEST), said.whole("high", least=-exact.FARTHEST)
-    if not bounds[0] <= bounds[1] <= exact.FARTHEST:
-        raise Broken(f"has planes from {bounds[0]} to {bounds[1]} steps")
+    kind = said.text("context") if "context" in said else "small"
+    if kind not in get_args(Kind):
+        raise Broken(f"has planes that are expected by {kind!r}; expected small or full")
+    context = PlaneContext(field, step, torch.Generator(), cast(Kind, kind))
+    fill(context.weights(), sections["context"], "<f2")
+    if context.latents:
+        exact.fill_latents(context, sections["latents"], _bounds(said.record("latents"), "latents"))
+    bounds = _bounds(said, "planes")
     read = _read(field, columns["mean"])
     planes = exact.unpacked(context, sections["planes"], read, bounds)
     return _made(field, columns, planes, step)
+
+
+def _bounds(said: Record, what: str) -> tuple[int, int]:
+    low, high = (said.whole(name, least=-exact.FARTHEST) for name in ("low", "high"))
+    if not low <= high <= exact.FARTHEST:
+        raise Broken(f"has {what} from {low} to {high} steps")
+    return low, high
 
 
 def _plain(said: Record, sections: dict[str, bytes], sizes: Sizes) -> Deformed:

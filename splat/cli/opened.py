@@ -119,62 +119,95 @@ def open_scene(
         return _of_model(own, path, chosen, background, beside, renderer)
     if Folder(path).in_blocks():
         return _of_blocks(Folder(path), chosen, background, exposure, beside, renderer)
-    tone = None
     if path.is_file() and path.suffix != ".pt":
-        drawing, model, modules = formats.drawing(path), None, {}
-        whole, frame, step = formats.read(path, settings).to(chosen), INPUT_FRAME, 0
-        seen_by, baked = _fixed(whole)
-        left_out: tuple[str, ...] = ()
-        instant: Callable[[float], Gaussians] | None = None
-    else:
-        place = run_of(path)
-        config = read_config(place.config)
-        state = checkpoint.load(path if path.is_file() else place.latest())
-        drawing = (checkpoint.drawing(state) or Drawing(config.options.antialiased)).plain
-        model, modules = model_of(config, state, chosen), state["modules"]
-        instant = None
-        left_out = (model.left_out,) if model.left_out else ()
-        frame, step = checkpoint.frame(state), state["step"]
-        if model.same_for_all_views:
-            with kernels.one_torch_thread():  # as where the run wrote its file
-                whole = model.kept(model.bake())
-            if exposure is not None:
-                rows = rows_of_photos(place.cameras, config.train)
-                tone = tone_of(modules, config.train, exposure, rows)
-                whole = toned_gaussians(whole, tone)
-            if suffix := config.options.finish_for:
-                start = steps_before_rounding(state["steps"], config.options.finish_share)
-                whole = Quantisation(suffix, frame, start)(whole, step)
-            seen_by, baked = _fixed(whole.to(chosen))
-        elif exposure is not None:
-            raise ValueError(
-                f"exposure is given, and {model.unit} make their colours for each camera; expected"
-                " a run whose Gaussians have harmonics: leave it out"
-            )
-        else:
-            seen_by, baked = model, kernels.one_torch_thread()(lambda: model.kept(model.bake()))
-            instant = lambda time: model.kept(model.at(time))  # noqa: E731
-        background = config.options.background if background == "auto" else background
-    behind = rgb("black" if background == "auto" else background)
-    tones = tones_of(modules)
-    render = drawing_as(drawing.plain, frame, chosen, beside=beside, renderer=renderer)
-    render = render if model is None else model.drawn_by(render)
-    back = torch.tensor(behind, device=chosen) if any(behind) else None
+        return _of_file(path, chosen, background, settings, beside, renderer)
+    return _of_run(path, chosen, background, exposure, beside, renderer)
+
+
+def _of_file(
+    path: Path,
+    device: torch.device,
+    background: str,
+    settings: Settings,
+    beside: bool,
+    renderer: str,
+) -> Opened:
+    drawing, frame = formats.drawing(path), INPUT_FRAME
+    seen_by, baked = _fixed(formats.read(path, settings).to(device))
     return Opened(
         seen_by=seen_by,
         baked=baked,
-        left_out=left_out,
+        frame=frame,
+        render=drawing_as(drawing.plain, frame, device, beside=beside, renderer=renderer),
+        drawing=drawing,
+        background=_behind(background, device),
+        left_out=(),
+        step=0,
+    )
+
+
+def _of_run(
+    path: Path,
+    device: torch.device,
+    background: str,
+    exposure: str | None,
+    beside: bool,
+    renderer: str,
+) -> Opened:
+    """The last state of a run, or the one that a checkpoint has."""
+    place = run_of(path)
+    config = read_config(place.config)
+    state = checkpoint.load(path if path.is_file() else place.latest())
+    drawing = (checkpoint.drawing(state) or Drawing(config.options.antialiased)).plain
+    model, modules = model_of(config, state, device), state["modules"]
+    frame, step, tone = checkpoint.frame(state), state["step"], None
+    seen_by: Callable[[Camera], Gaussians] = model
+    baked: Callable[[], Gaussians]
+    instant: Callable[[float], Gaussians] | None = None
+    if model.same_for_all_views:
+        with kernels.one_torch_thread():  # as where the run wrote its file
+            whole = model.kept(model.bake())
+        if exposure is not None:
+            rows = rows_of_photos(place.cameras, config.train)
+            tone = tone_of(modules, config.train, exposure, rows)
+            whole = toned_gaussians(whole, tone)
+        if suffix := config.options.finish_for:
+            start = steps_before_rounding(state["steps"], config.options.finish_share)
+            whole = Quantisation(suffix, frame, start)(whole, step)
+        seen_by, baked = _fixed(whole.to(device))
+    elif exposure is not None:
+        raise ValueError(
+            f"exposure is given, and {model.unit} make their colours for each camera; expected"
+            " a run whose Gaussians have harmonics: leave it out"
+        )
+    else:
+        baked = kernels.one_torch_thread()(lambda: model.kept(model.bake()))
+        instant = lambda time: model.kept(model.at(time))  # noqa: E731
+    back = _behind(config.options.background if background == "auto" else background, device)
+    tones = tones_of(modules)
+    render = drawing_as(drawing, frame, device, beside=beside, renderer=renderer)
+    render = model.drawn_by(render)
+    return Opened(
+        seen_by=seen_by,
+        baked=baked,
+        left_out=(model.left_out,) if model.left_out else (),
         frame=frame,
         render=render,
         drawing=drawing,
         background=back,
         step=step,
-        surface=None if model is None else model.surface,
+        surface=model.surface,
         instant=instant,
         fit=exposure_fit(modules, seen_by, render, back),
-        tones=None if tones is None else tones.to(chosen),
+        tones=None if tones is None else tones.to(device),
         exposure=tone,
     )
+
+
+def _behind(background: str, device: torch.device) -> torch.Tensor | None:
+    """A background by its name; None: black, as are those that a scene does not say."""
+    behind = rgb("black" if background == "auto" else background)
+    return torch.tensor(behind, device=device) if any(behind) else None
 
 
 def _of_blocks(

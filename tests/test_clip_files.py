@@ -32,13 +32,19 @@ from splat.strategies.deform.coding.context import (
     _bits,
     chessboard,
 )
-from splat.strategies.deform.coding.rows import STEPS, CodedRows
+from splat.strategies.deform.coding.rows import (
+    STEPS,
+    CodedRows,
+    _tails_packed,
+    _tails_unpacked,
+)
 from splat.strategies.deform.coding.store import _made, _read, read_clip, settled, write_clip
 from splat.strategies.deform.coding.touched import touched
 from splat.strategies.deform.container import CLIP, header_of
 from splat.strategies.deform.deform import Deform
 from splat.strategies.deform.field import KINDS, DeformationField, RoundingStep, Sizes, rounded
 from splat.strategies.deform.model import CONTEXT, NAME, Deformed
+from splat.system.foreign import Record
 from splat.types import Camera, Drawing, Frame
 
 pytest.importorskip("constriction")
@@ -145,8 +151,6 @@ def test_settled_rows_are_near_what_they_were() -> None:
 
 
 def test_rows_are_packed_and_unpacked() -> None:
-    from splat.system.foreign import Record
-
     for degree in (0, 1):
         given = CodedRows.of(rows(77, degree))
         said, sections = given.packed()
@@ -154,6 +158,22 @@ def test_rows_are_packed_and_unpacked() -> None:
         assert np.array_equal(found.places, given.places)
         for name, values in given.values.items():
             assert np.array_equal(found.values[name], values), name
+
+
+def test_rows_that_have_no_harmonics_cost_next_to_nothing() -> None:
+    """Nine rows of ten have none: the others take what they would alone, and all how loud they
+    are, three bits each."""
+    draw, alone = np.random.default_rng(0), 200
+    loud = np.rint(draw.normal(0, 30, (alone, 45))).astype(np.int64)
+    all_rows = np.zeros((10 * alone, 45), np.int64)
+    all_rows[::10] = loud
+    both = [_tails_packed(values) for values in (loud, all_rows)]
+    sizes = [sum(map(len, sections.values())) for _, sections in both]
+    # log2(30) + 2.05 bits of a normal number.
+    assert sizes[0] == pytest.approx(alone * 45 * (np.log2(30) + 2.05) / 8, rel=0.02)
+    assert sizes[1] < sizes[0] + 10 * alone * 3 / 8
+    for values, (said, sections) in zip((loud, all_rows), both, strict=True):
+        assert np.array_equal(_tails_unpacked(Record(said), sections, len(values)), values)
 
 
 def test_values_that_are_read() -> None:

@@ -1,5 +1,6 @@
 """Rows that are Gaussians in few bits: in the order of a curve through space, each number expected
-by that of the row before where this helps, and as spread as its column is."""
+by that of the row before where this helps, and as spread as its column is; harmonics beyond the
+constant ones as their row is, too."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from splat.formats.range_coding import (
     MEANS,
     MOST,
     NARROWEST,
+    PARTS,
     numbers_packed,
     numbers_unpacked,
     scales_of,
@@ -28,6 +30,11 @@ PLACES = (1 << BITS) - 1
 """Places along each axis of the box of all rows."""
 STEPS = {"log_scale": 0.05, "opacity_logit": 0.1, "quat": 1 / 64, "base": 0.02, "tail": 0.02}
 """What columns are rounded to multiples of; harmonics in their constant ones and the others."""
+
+LOUDNESS = "loudness of tail"
+"""Section of how much of harmonics beyond the constant ones each row has."""
+QUIETEST, LOUDEST = -5, 12
+"""Octaves about what a column has."""
 
 Ints = NDArray[np.int64]
 
@@ -92,7 +99,11 @@ class CodedRows:
         said: dict[str, Any] = {"rows": len(self.places), "box": self.box.tolist()}
         said["places"], sections = _places_packed(self.places)
         for name, values in self.values.items():
-            said[name], sections[name] = _packed(values)
+            if name == "tail" and values.size:
+                said[name], more = _tails_packed(values)
+                sections |= more
+            else:
+                said[name], sections[name] = _packed(values)
         return said, sections
 
     @staticmethod
@@ -103,7 +114,12 @@ class CodedRows:
         if box.shape != (2, 3) or not np.isfinite(box).all():
             raise Broken("has a `box` that is no two corners")
         places = _places_unpacked(said.record("places"), sections, n)
-        found = {name: _unpacked(said.record(name), sections[name], n) for name in STEPS}
+        found = {
+            name: _tails_unpacked(said.record(name), sections, n)
+            if name == "tail" and LOUDNESS in sections
+            else _unpacked(said.record(name), sections[name], n)
+            for name in STEPS
+        }
         wanted = {"log_scale": 3, "opacity_logit": 1, "quat": 4, "base": 3}
         for name, columns in wanted.items():
             if found[name].shape[1] != columns:
@@ -165,6 +181,41 @@ def _places_unpacked(said: Record, sections: dict[str, bytes], n: int) -> Ints:
         for axis in range(3):
             places[:, axis] |= ((code >> (3 * bit + axis)) & 1) << bit
     return places
+
+
+def _tails_packed(values: Ints) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Numbers [n, d] about 0, of which few rows have much and most next to nothing: as spread as
+    the column is, times a power of two of the row, which is coded before them."""
+    squares = values.astype(np.float64) ** 2
+    column, loud = np.ones(values.shape[1]), np.zeros(len(values), np.int64)
+    for _ in range(3):  # each by the other
+        column = np.sqrt((squares / np.exp2(2.0 * loud)[:, None]).mean(0)).clip(0.05)
+        row = np.sqrt((squares / column**2).mean(1)).clip(2.0**QUIETEST)
+        loud = np.rint(np.log2(row)).clip(QUIETEST, LOUDEST).astype(np.int64)
+    wide = scales_of(np.log2(column))
+    said, sections = {"wide": wide.tolist()}, {}
+    said["loudness"], sections[LOUDNESS] = _packed(loud[:, None])
+    low, high = int(values.min()), int(values.max())
+    sections["tail"] = numbers_packed(values.ravel(), _spread(loud, wide), low, high)
+    return {**said, "low": low, "high": high}, sections
+
+
+def _tails_unpacked(said: Record, sections: dict[str, bytes], n: int) -> Ints:
+    loud = _unpacked(said.record("loudness"), sections[LOUDNESS], n)
+    wide = np.array(said["wide"], np.int64)
+    if loud.shape != (n, 1) or loud.min() < QUIETEST or loud.max() > LOUDEST:
+        raise Broken("has harmonics of rows that are louder than any can be")
+    if wide.ndim != 1 or not len(wide) or wide.min() < NARROWEST or wide.max() > BROADEST:
+        raise Broken("has columns spread as none can be")
+    low, high = (said.whole(key, least=-MOST, most=MOST) for key in ("low", "high"))
+    found = numbers_unpacked(sections["tail"], _spread(loud[:, 0], wide), low, high)
+    return found.reshape(n, len(wide))
+
+
+def _spread(loud: Ints, wide: Ints) -> Ints:
+    """Scales of all numbers, row by row."""
+    scales: Ints = (PARTS * loud[:, None] + wide).clip(NARROWEST, BROADEST).ravel()
+    return scales
 
 
 def _packed(values: Ints) -> tuple[dict[str, Any], bytes]:

@@ -8,7 +8,8 @@ import zlib
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,10 +19,12 @@ from methods import job_of
 from torch import Tensor
 
 from splat.core.model import Explicit, module_of
+from splat.core.step import Step
 from splat.formats import range_coding
 from splat.formats.weights import halved
 from splat.loop import train
 from splat.recipes.recipe import strategy_from_text
+from splat.strategies.deform.coded import HarmonicBits
 from splat.strategies.deform.coding import exact
 from splat.strategies.deform.coding.context import (
     LATENT,
@@ -353,6 +356,32 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
     model = trained()
     with pytest.raises(ValueError, match=r"deforms .* of another kind"):
         write_clip(Deformed(model, model.field, 0), tmp_path / "a.clip", FRAME, Drawing())
+
+
+def test_bits_of_harmonics_are_about_those_that_they_take() -> None:
+    """By hand: of a row of none nothing, of one a step from none everywhere log2(13) / 2."""
+    model = trained(200, 1)
+    objective = HarmonicBits(weight=2.0, begin=6, every=3)
+
+    def bits(values: Tensor, number: int = 9) -> float:
+        with torch.no_grad():
+            model.cloud["sh"][:, 1:] = STEPS["tail"] * values
+        return objective(cast(Step, SimpleNamespace(model=model, number=number))).item()
+
+    assert bits(torch.zeros(200, 3, 3)) == 0 == bits(torch.ones(200, 3, 3), number=10)
+    half = torch.zeros(200, 3, 3)
+    half[:100] = -1
+    assert bits(half) == pytest.approx(2 * 0.5 * 0.5 * np.log2(13), rel=1e-5)
+    for deviation in (
+        0.3,
+        1.0,
+        8.0,
+    ):  # of normal numbers what they really take, to a third of a bit
+        draw = torch.Generator().manual_seed(1)
+        values = deviation * torch.randn(200, 3, 3, generator=draw)
+        said, sections = _tails_packed(values.round().long().view(200, 9).numpy())
+        really = 8 * len(sections["tail"]) / values.numel()
+        assert abs(bits(values) / 2 - really) < 0.34 and said["high"] > 0
 
 
 @pytest.mark.parametrize("kind", ["small", "full"])

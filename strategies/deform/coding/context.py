@@ -38,7 +38,7 @@ LINE = 2 * REACH + 1
 """Values of a line that are looked at for one in the middle."""
 FILTERS = 2
 """Sums of what is around a value, by channel."""
-HIDDEN: Mapping[Kind, int] = {"small": 16, "full": 48}
+HIDDEN: Mapping[Kind, int] = {"small": 16, "full": 24}
 COARSER = 4
 """Values of a plane to one of its latents, along a side."""
 FEWER = 8

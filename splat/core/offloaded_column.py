@@ -132,6 +132,8 @@ def _together(
         if total is None:
             total = whole.new_zeros(len(rows), *like.shape[1:])
         chosen = (place[drawn] >= 0).nonzero().squeeze(1)
-        total.index_add_(0, place[drawn][chosen], whole.index_select(0, chosen).to(total))
+        # What a loss says of rows themselves lies where they are kept.
+        taken = whole.index_select(0, chosen.to(whole.device)).to(total)
+        total.index_add_(0, place[drawn][chosen], taken)
     assert total is not None
     return total

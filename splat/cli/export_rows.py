@@ -18,7 +18,7 @@ from splat.export.chart import rate_chart
 from splat.export.choice import ROUNDINGS, choose, trials_table, trim, variants
 from splat.export.retrain import Others, Pictures, retrain
 from splat.export.search import PALETTED, Search, Tried, Variant
-from splat.export.smallest import smallest
+from splat.export.smallest import BIT, smallest
 from splat.export.view_weights import ViewWeights, view_weights
 from splat.formats.settings import Settings
 from splat.options.verbs import check_free
@@ -151,7 +151,7 @@ def _smallest(
         )  # fmt: skip
 
     def refined(rows: Gaussians, sight: ViewWeights, variant: Variant) -> Gaussians:
-        return _trained(part_of(rows, sight, variant), opened, photos, asked.refine)
+        return _trained(part_of(rows, sight, variant), opened, photos, asked.refine, BIT)
 
     def part_of(rows: Gaussians, sight: ViewWeights, variant: Variant) -> Part:
         reduced = _reduced(search.gaussians, rows)
@@ -166,7 +166,7 @@ def _smallest(
             return part
         return replace(part, judges=frozenset(view.batch.name for view in judges))
     part = part_of(search.final(variant, small.tried.gaussians), small.sight, variant)
-    rows = _trained(part, opened, seen.photos, asked.refine)
+    rows = _trained(part, opened, seen.photos, asked.refine, BIT)
     return replace(part, gaussians=rows, out=out)
 
 
@@ -228,8 +228,10 @@ def _refined(part: Part, opened: Opened, seen: Seen, steps: int, size_most: int 
     return replace(part, gaussians=gaussians, dropped=dropped, weights=weights)
 
 
-def _trained(part: Part, opened: Opened, photos: Pictures, steps: int) -> Gaussians:
-    """The rows, fine-tuned as the file will have them."""
+def _trained(
+    part: Part, opened: Opened, photos: Pictures, steps: int, bits: float = 0.0
+) -> Gaussians:
+    """The rows, fine-tuned as the file will have them; `bits` as for `retrain`."""
     return retrain(
         part.gaussians,
         opened.frame,
@@ -241,6 +243,7 @@ def _trained(part: Part, opened: Opened, photos: Pictures, steps: int) -> Gaussi
         settings=part.settings,
         steps=steps,
         weights=part.weights,
+        bits=bits,
     )
 
 

@@ -307,6 +307,15 @@ class Rates:
     """Factor for the coefficients beyond the constant one."""
     sh_tail_every: int = 1
     """Steps between moves of the coefficients beyond the constant one."""
+    fall: float = 1.0
+    """Share of the rates but for the means' that is left at the end of a run; 1: they are
+    constant."""
+
+    def falling(self, rate: float, steps: int, **tail: Any) -> Rate:
+        """One of these rates, over a run of so many steps."""
+        if self.fall == 1:
+            return Rate(rate, **tail)
+        return Rate(rate, self.fall * rate, steps, **tail)
 
     def scheduled(self, steps: int) -> Rates:
         """Rates for a run of `steps`: in a short one means move farther at a step.
@@ -401,9 +410,8 @@ def add_shapes(cloud: Cloud, rows: Rows, rates: Rates, steps: int, extent: float
     `opacity_logit`, as `Explicit` has them."""
     mean = Rate(rates.mean * extent, rates.mean_end * extent, steps)
     cloud.add("mean", rows["mean"], mean)
-    cloud.add("quat", rows["quat"], Rate(rates.quat))
-    cloud.add("log_scale", rows["log_scale"], Rate(rates.log_scale))
-    cloud.add("opacity_logit", rows["opacity_logit"], Rate(rates.opacity_logit))
+    for name in ("quat", "log_scale", "opacity_logit"):
+        cloud.add(name, rows[name], rates.falling(getattr(rates, name), steps))
 
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -446,7 +454,7 @@ class Explicit(Model):
         self.sh_every = sh_every
         self.cloud = Cloud(moments, keep)
         add_shapes(self.cloud, rows, rates, steps, extent)
-        tail = Rate(rates.sh, tail=rates.sh_tail, tail_every=rates.sh_tail_every)
+        tail = rates.falling(rates.sh, steps, tail=rates.sh_tail, tail_every=rates.sh_tail_every)
         sh = rows["sh"]
         if torch.bfloat16 in (sh.dtype, harmonics):  # rows of float64, in tests, stay that
             sh = sh.to(harmonics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -15,6 +15,8 @@ from splat.core.model import Explicit, Rates, columns_of
 from splat.core.objective import Objective, Photometric
 from splat.core.strategy import Fixed
 from splat.export.quantisation import FITTED_SELDOM, Quantisation
+from splat.export.search import PALETTED
+from splat.export.shape_bits import ShapeBits
 from splat.formats.settings import Settings
 from splat.guidance import GivenDepth
 from splat.guidance.terms import SOLID
@@ -26,8 +28,11 @@ from splat.render.quantised import AS_IT_IS
 from splat.scene import shrunk
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Needs, Renderer
 
-PACE = 1.0
-"""Factor on training's learning rates; that of the means is twice what training ends with."""
+PACE, FALL = 6.0, 0.05
+"""Factor on training's learning rates at the start, and the share of them that is left at the end:
+what others drew is to be taken over first, and then to come to rest."""
+_MEAN, _MEAN_END = 0.4, 2.0
+"""Factors on the rates of means that training starts and ends with."""
 FITTED_EVERY = 50
 """Steps between fits of codebooks and bounds."""
 LEVEL_STEPS = 1500
@@ -135,28 +140,32 @@ def retrain(
     rates: Rates | None = None,
     seed: int = 0,
     weights: Float[Tensor, "n"] | None = None,
+    bits: float = 0.0,
     guided: Mapping[str, Objective] | None = None,
 ) -> Gaussians:
     """The set, in `frame`, fine-tuned for so many steps: the same rows in the same order.
 
     Every step draws what would be read back from a file that ends in `suffix` (None: the set as it
-    is), written with `weights`. `rates` None: those of a set that was trained already. `guided` are
-    terms beside the photometric one.
+    is), written with `weights`. `rates` None: those of a set that was trained already. `bits` is
+    what the shape of a row pays for a bit of such a file (`ShapeBits`), where bits are what numbers
+    of a `.sog` are rounded to. `guided` are terms beside the photometric one.
     """
     if gaussians.sh_degree is None:
         raise ValueError("Gaussians of plain colours cannot be trained; expected harmonics")
-    quantised = None
+    quantised, terms = None, {"photometric": Photometric(), **(guided or {})}
+    if bits and suffix in PALETTED and settings.sog_bits:
+        terms["bits"] = ShapeBits.of(bits, settings)
     if suffix is not None:
         quantised = Quantisation(
             suffix, frame, 0, settings, fitted_every=FITTED_EVERY, weights=weights
         )
     # Training moves columns in place, and those of the caller stay.
     columns = {name: values.clone() for name, values in columns_of(gaussians).items()}
-    model = _Unmoved(columns, steps=steps, sh_every=0, rates=rates or _slow())
+    model = _Unmoved(columns, steps=steps, sh_every=0, rates=rates or _falling())
     run = Run(
         model=model,
         strategy=Fixed(),
-        objectives={"photometric": Photometric(), **(guided or {})},
+        objectives=terms,
         render=render,
         batches=photos,
         views=photos.cameras,
@@ -233,11 +242,15 @@ class LevelTraining:
         return gaussians_from_frame(trained, self._frame).to("cpu")
 
 
-def _slow() -> Rates:
+def _falling() -> Rates:
     usual = Rates()
-    slower = {
-        field.name: PACE * getattr(usual, field.name)
-        for field in fields(Rates)
-        if field.name in ("log_scale", "quat", "opacity_logit", "sh")
-    }
-    return replace(usual, mean=2 * usual.mean_end, mean_end=2 * usual.mean_end, **slower)
+    return replace(
+        usual,
+        mean=_MEAN * usual.mean,
+        mean_end=_MEAN_END * usual.mean_end,
+        log_scale=PACE * usual.log_scale,
+        quat=PACE * usual.quat,
+        opacity_logit=PACE * usual.opacity_logit,
+        sh=PACE * usual.sh,
+        fall=FALL,
+    )

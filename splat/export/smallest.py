@@ -3,7 +3,8 @@ training gains back what they drew."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,12 +20,20 @@ from splat.types import Gaussians
 ROUNDING = 0.04
 """dB that the rounding of a .sog may lose by itself: rows that are few and fine take less room than
 many coarse ones."""
+BIT = 0.004
+"""Share of a picture's error that a bit of a row is worth (`ShapeBits`): where about as many dB
+are lost for a byte as by leaving out rows."""
 _FIRST = 0.5
 """Share of the rows that is tried first."""
 _TRAININGS = 5
-_FEWER = 0.75
-"""Rows of the next trial, as a share of those of one that was good enough."""
-_NEAR = 1.08
+_STEEP, _SURE = 0.5, 4.0
+"""dB that are lost where a 2.7th of the rows stays, while nothing is known, and by how many times
+it may be more or less."""
+_FARTHEST = 2.0
+"""Ratio of rows between trials at most."""
+_MARGIN = 0.06
+"""Share of the loss by which one may miss it, for want of better."""
+_NEAR = 1.04
 """Ratio of rows of which one is too few and the other enough, and that are near enough."""
 
 Refined = Callable[[Gaussians, ViewWeights, Variant], Gaussians]
@@ -83,22 +92,42 @@ def _fewest(search: Search, variant: Variant, most: float, refined: Refined) -> 
     """As few rows as lose at most `most` dB; None where all of them lose more."""
     whole, found = len(search.gaussians), None
     count = max(1, round(_FIRST * whole))
-    few, enough = 0, 0
+    losses: dict[int, float] = {}
     for _ in range(_TRAININGS):
         trial = _trained(search, variant, count, refined)
+        losses[count] = trial.tried.loss
         if trial.tried.loss <= most:
-            found, enough = trial, count
-        else:
-            few = count
-        if few and enough:
-            count = round((few * enough) ** 0.5)
-        elif enough:
-            count = max(1, round(max(LEAST_KEPT * whole, _FEWER * count)))
-        else:
-            count = min(whole, round(count / _FEWER**2))
-        if few == whole or enough == count or (few and enough and enough <= _NEAR * few):
+            found = trial
+        count = _next(losses, most, whole)
+        if count in losses:
             break
     return found
+
+
+def _next(losses: Mapping[int, float], most: float, whole: int) -> int:
+    """The number of rows to try next, by the losses of those tried; one of them: it is found.
+
+    A loss grows about with the logarithm of how many rows are gone.
+    """
+    enough = min((n for n, loss in losses.items() if loss <= most), default=None)
+    few = max((n for n, loss in losses.items() if loss > most), default=None)
+    aim = most - _MARGIN * abs(most)
+    if enough is not None and losses[enough] >= aim:
+        return enough
+    if enough is None or few is None:
+        near = enough or few or whole
+        other = min(losses, key=lambda n: (n == near, abs(n - near)))
+        steep = _STEEP
+        if other != near:
+            steep = (losses[other] - losses[near]) / math.log(near / other)
+            steep = min(_STEEP * _SURE, max(_STEEP / _SURE, steep))
+        ratio = math.exp((losses[near] - aim) / steep)
+        least = max(1, round(LEAST_KEPT * whole))
+        return min(whole, max(least, round(near * min(_FARTHEST, max(1 / _FARTHEST, ratio)))))
+    if enough <= _NEAR * few:
+        return enough
+    share = (losses[few] - aim) / (losses[few] - losses[enough])
+    return round(few * (enough / few) ** min(0.9, max(0.1, share)))
 
 
 def _trained(search: Search, variant: Variant, count: int, refined: Refined) -> Small:

@@ -183,7 +183,7 @@ def _fitted(
     """`labels` None: those of a palette for these rows."""
     positions = logarithms(rows.means)
     levels, entries = None, 0
-    _, _, scale_step, color_step, _ = steps = _steps(settings)
+    _, _, scale_step, color_step, _ = steps = steps_of(settings)
     if rows.degree:
         vectors = rows.sh[:, 1:]
         if labels is None:
@@ -222,7 +222,7 @@ def _levels(values: Float[Tensor, "..."], step: float) -> Float[Tensor, "256"]:
     return even_levels(values, step) if step else levels_of(values)
 
 
-def _steps(settings: Settings) -> tuple[float, float, float, float, float]:
+def steps_of(settings: Settings) -> tuple[float, float, float, float, float]:
     """Steps of positions, rotations, scales, colours and opacities: of codes, or of values; 0: a
     codebook."""
     if settings.sog_bits is None:

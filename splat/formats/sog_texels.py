@@ -136,11 +136,17 @@ def _multiple(codes: Tensor, step: int) -> Tensor:
     return codes.round() if step == 1 else (codes / step).round() * step
 
 
-def _encoded(quats: Float[Tensor, "n 4"], step: int) -> UInt8[Tensor, "n 4"]:
-    largest = quats.abs().argmax(dim=1, keepdim=True)
+def smallest_three(quats: Float[Tensor, "n 4"]) -> tuple[Float[Tensor, "n 3"], Int[Tensor, "n 1"]]:
+    """The three smallest components of unit quaternions as bytes have them, 0 to 255, not rounded,
+    and which one is the largest."""
+    largest = quats.detach().abs().argmax(dim=1, keepdim=True)
     others = quats.gather(1, quats.new_tensor(_OTHERS, dtype=torch.int64)[largest[:, 0]])
     others = others * quats.gather(1, largest).sign()
-    steps = (others * math.sqrt(0.5) + 0.5) * 255
+    return (others * math.sqrt(0.5) + 0.5) * 255, largest
+
+
+def _encoded(quats: Float[Tensor, "n 4"], step: int) -> UInt8[Tensor, "n 4"]:
+    steps, largest = smallest_three(quats)
     # The byte next to no rotation is among those that are taken.
     steps = steps.round() if step == 1 else _multiple(steps - 127, step) + 127
     steps = steps.clamp(127 % step, 255 - (255 - 127) % step)

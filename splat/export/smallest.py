@@ -127,7 +127,7 @@ def _next(losses: Mapping[int, float], most: float, whole: int) -> int:
     if enough <= _NEAR * few:
         return enough
     share = (losses[few] - aim) / (losses[few] - losses[enough])
-    return round(few * (enough / few) ** min(0.9, max(0.1, share)))
+    return round(few * math.pow(enough / few, min(0.9, max(0.1, share))))
 
 
 def _trained(search: Search, variant: Variant, count: int, refined: Refined) -> Small:

@@ -40,6 +40,23 @@ def test_even_levels_are_multiples_from_the_least_to_the_greatest() -> None:
     assert wide[0] == pytest.approx(-100, abs=1) and wide[-1] == pytest.approx(100, abs=1)
 
 
+def test_even_levels_are_found_without_a_search() -> None:
+    draw = torch.Generator().manual_seed(0)
+    values = 3 * torch.randn(10_000, generator=draw)
+    for levels in (
+        codebook.even_levels(values, 0.25),
+        codebook.even_levels(values, 0.0625),
+        codebook.levels_of(values),
+        torch.full((256,), 0.5),
+    ):
+        nearest = (values[:, None] - levels).abs().amin(1)
+        found = codebook.nearest_level(levels, 2 * values / 2)
+        torch.testing.assert_close((values - levels[found.long()]).abs(), nearest)
+    levels = codebook.even_levels(values, 0.25)
+    assert levels[codebook.nearest_level(levels, levels).long()].equal(levels)
+    assert codebook.nearest_level(levels, torch.tensor([-99.0, 99.0])).tolist()[0] == 0
+
+
 def test_vectors_that_are_shared_stay_so() -> None:
     palette = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([3, 1, 1, 4, 0, 2, 3])

@@ -98,13 +98,13 @@ def _fewest(search: Search, variant: Variant, most: float, refined: Refined) -> 
         losses[count] = trial.tried.loss
         if trial.tried.loss <= most:
             found = trial
-        count = _next(losses, most, whole)
+        count = next_count(losses, most, whole)
         if count in losses:
             break
     return found
 
 
-def _next(losses: Mapping[int, float], most: float, whole: int) -> int:
+def next_count(losses: Mapping[int, float], most: float, whole: int) -> int:
     """The number of rows to try next, by the losses of those tried; one of them: it is found.
 
     A loss grows about with the logarithm of how many rows are gone.

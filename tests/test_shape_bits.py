@@ -53,6 +53,11 @@ def test_a_bit_is_worth_a_share_of_the_error_of_the_picture() -> None:
     assert columns["quat"] is not None and columns["quat"].abs().max() > 0
     assert columns["mean"] is None is columns["opacity_logit"]
     assert objective(replace(gray, number=1)) == 0
+    # What is masked is no error.
+    mask = torch.ones(20, 20, dtype=torch.uint8)
+    mask[:5] = 0
+    masked = replace(gray, batch=replace(gray.batch, mask=mask))
+    assert objective(masked).item() == pytest.approx(0.75 * told.item(), rel=1e-5)
 
 
 def test_rates_fall_to_a_share() -> None:

@@ -55,8 +55,10 @@ class ShapeBits(Objective):
         turns, _ = smallest_three(normalize(cloud["quat"], dim=1))
         numbers = torch.cat([cloud["log_scale"] / self.scale_step, turns / self.turn_step], 1)
         bits = torch.stack([mean_bits(channel) for channel in numbers.unbind(1)]).sum()
-        error = (step.rendered.image.detach() - step.batch.image).abs().mean()
-        return self.share * _EVERY * error * bits
+        error, mask = (step.rendered.image.detach() - step.batch.image).abs(), step.batch.mask
+        if mask is not None:
+            error = error.where(mask[..., None] != 0, 0)
+        return self.share * _EVERY * error.mean() * bits
 
 
 def mean_bits(numbers: Float[Tensor, "n"]) -> Float[Tensor, ""]:

@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from formats import some
+from scipy.optimize import lsq_linear
 
 from splat import api, formats
 from splat.export import choice, prediction
@@ -20,6 +22,7 @@ from splat.export.search import Search, Variant
 from splat.export.view_weights import ViewWeights, view_weights, with_fewer_bands
 from splat.formats.settings import Settings
 from splat.kernels.harmonics import basis
+from splat.math import rgb_from_sh, sh_from_rgb
 from splat.options import Options, Reading
 from splat.render import renderer_for
 from splat.strategies.mcmc import Mcmc
@@ -76,6 +79,35 @@ def test_bands_that_stay_take_over_what_the_views_saw() -> None:
     # What no view sees is cut.
     torch.testing.assert_close(found.colors[10:20], cut.colors[10:20])
     assert with_fewer_bands(given, 3, ViewWeights(centres, masses, torch.ones(50))) is given
+
+
+def test_constants_stay_colours_of_bytes_and_other_bands_are_fitted_to_that() -> None:
+    given = some(20, spread=0.5)
+    given.colors[:, 0] *= 4  # beyond white and below black
+    centres = torch.tensor(
+        [[3.0, 0, 0], [0, 3.0, 0], [0, 0, -3.0], [-2.0, 1.0, 0], [1.0, 1.0, 3.0]]
+    )
+    weights = ViewWeights(
+        centres, torch.rand(5, 20, generator=torch.Generator().manual_seed(1)), torch.ones(20)
+    )
+    found = with_fewer_bands(given, 1, weights).colors
+    base = rgb_from_sh(found[:, 0])
+    assert base.min() > -1e-6 and base.max() < 1 + 1e-6
+    held = base.clamp(1e-6, 1 - 1e-6) != base
+    assert 10 < held.sum() < 50
+    # Somebody else's least squares under bounds, row by row, the ridge as more equations.
+    for row, channel in held.nonzero()[:8].tolist():
+        direction = torch.nn.functional.normalize(given.means[row] - centres, dim=1)
+        every = basis(direction, 3).double().numpy()
+        share = (weights.masses[:, row] / weights.masses[:, row].sum()).sqrt().double().numpy()
+        colour = given.colors[row, :, channel].double().numpy()
+        ridge = 1e-3**0.5
+        left = np.concatenate([share[:, None] * every[:, :4], ridge * np.eye(4)])
+        right = np.concatenate([share * (every @ colour), ridge * colour[:4]])
+        low, high = (sh_from_rgb(torch.tensor(edge)).item() for edge in (0.0, 1.0))
+        bounds = ([low, -np.inf, -np.inf, -np.inf], [high, np.inf, np.inf, np.inf])
+        best = lsq_linear(left, right, bounds, tol=1e-12).x
+        np.testing.assert_allclose(found[row, :, channel].numpy(), best, atol=2e-3)
 
 
 def test_the_most_significant_keep_their_order() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from splat.core.score import scores, significance
 from splat.kernels.harmonics import basis
+from splat.math import rgb_from_sh, sh_from_rgb
 from splat.types import Batch, Gaussians, Renderer, Surveyed
 
 _CHUNK = 1 << 14
@@ -78,7 +79,8 @@ def with_fewer_bands(gaussians: Gaussians, degree: int, weights: ViewWeights) ->
     Cutting bands off leaves the colour that a Gaussian would have on the average over all
     directions; the views see it from some. So the coefficients that stay are fitted, row by row and
     by least squares over the views it is seen in, weighted by its blending weight there, to the
-    colours of all.
+    colours of all. The constant one stays a colour of bytes, within 0 and 1, as programs that know
+    few bands keep it; where it would leave that, the others are fitted given the bound.
     """
     whole = gaussians.sh_degree
     if whole is None or degree >= whole:
@@ -90,8 +92,21 @@ def with_fewer_bands(gaussians: Gaussians, degree: int, weights: ViewWeights) ->
         normal = harmonics_gram(gaussians.means[part], weights, part, whole)
         ridge = _PRIOR * torch.eye(k, dtype=normal.dtype, device=normal.device)
         right = torch.einsum("nkj,njc->nkc", normal[:, :k, k:], go[part])
-        stay[part] += torch.linalg.solve(normal[:, :k, :k] + ridge, right)
+        kept = normal[:, :k, :k] + ridge
+        stay[part] += torch.linalg.solve(kept, right)
+        _hold_constant(stay[part], kept)
     return replace(gaussians, colors=stay, sh_degree=degree)
+
+
+def _hold_constant(fitted: Float[Tensor, "n k 3"], normal: Float[Tensor, "n k k"]) -> None:
+    """Bring the least squares fit of `normal` to the best one whose constant is within 0 and 1.
+
+    Of a convex quadratic under bounds on one unknown the best is at the bound that the free one
+    passes, and the others move by -N_rr^-1 N_r0 times what that one does.
+    """
+    held = sh_from_rgb(rgb_from_sh(fitted[:, :1]).clamp(0, 1)) - fitted[:, :1]
+    fitted[:, 1:] -= torch.linalg.solve(normal[:, 1:, 1:], normal[:, 1:, :1]) * held
+    fitted[:, :1] += held
 
 
 def harmonics_gram(

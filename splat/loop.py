@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from splat.core.column import Scaling
+from splat.core.dropout import Dropout
 from splat.core.edit import Change, Edit
 from splat.core.fields import parts_with_ways
 from splat.core.knobs import RATE, Command, after_change, checked_rate
@@ -87,6 +88,8 @@ class Run:
     """Whether a step moves the rows in sight only (`Cloud.optimize`)."""
     quantiser: Quantiser = AS_IT_IS
     """Quantisation of what a step draws (`splat.export.quantisation`)."""
+    dropout: Dropout | None = None
+    """What is left out of the pictures of steps; None: nothing. Surveys see all."""
     watchers: Sequence[Watcher] = ()
     step: int = 0
     """Number of steps done."""
@@ -323,6 +326,8 @@ def drawn(run: Run, number: int = 0) -> tuple[Step, Needs]:
     camera = run.sensor.aim(batch.camera)
     needs = run.needs
     gaussians = run.quantiser(run.model(camera, run.step), run.step)
+    if run.dropout is not None:
+        gaussians = run.dropout(gaussians, run.step, run.generator(f"dropout {number}"))
     rendered = run.developed(run.render(gaussians, camera, needs, run.background), camera)
     return _step(run, run.sensor.seen_by(batch, camera), rendered), needs
 

@@ -94,6 +94,10 @@ class Options:
     clear_air: bool = True
     """Keep the air free about cameras and between those side by side: no Gaussian in a ball of half
     the distance to the nearest points, nor reaching into it by three standard deviations."""
+    dropout: Annotated[float, within(0, 1, high_open=True)] = 0.0
+    """Share of the Gaussians, picked at random, that steps do without at the end of the run, none
+    at its start (DropGaussian), such as 0.2: for a few photos. Pictures are nearer to truth in dB
+    by it, and softer."""
     antialiased: bool = False
     """Dim what the low-pass filter widens (Mip-Splatting): for scenes seen from near and far."""
     smoothing: bool = False

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from splat import guidance, kernels
 from splat.core import offload
+from splat.core.dropout import Dropout
 from splat.core.frame import frame_of, points_to_frame
 from splat.core.knobs import after_changes
 from splat.core.model import Making, Model, Rates
@@ -422,6 +423,7 @@ def _run(
         drawing=drawing,
         modules={**model.networks(), **sensor.parts},
         sensor=sensor,
+        dropout=Dropout(options.dropout, steps) if options.dropout else None,
         visible_only=options.adam == "visible",
         quantiser=AS_IT_IS
         if options.finish_for is None

@@ -55,5 +55,18 @@ def test_means_diffuse_as_far_in_a_short_run() -> None:
     fitted = Rates().scheduled(15_000)
     assert (fitted.mean, fitted.mean_end) == pytest.approx((1.6e-4 * 2**0.5, 1.6e-6 * 2**0.5))
     assert Rates().scheduled(1).mean == pytest.approx(3.2e-4), "twice as far at most"
-    assert fitted.log_scale == Rates().log_scale
-    assert Rates().scheduled(30_000) == Rates().scheduled(90_000) == Rates()
+    for steps in (30_000, 90_000):
+        long = Rates().scheduled(steps)
+        assert (long.mean, long.mean_end) == (Rates().mean, Rates().mean_end)
+        assert long.of("log_scale", steps)(0) == long.of("log_scale", steps)(steps) == 5e-3
+
+
+def test_sizes_move_fast_at_first_and_come_to_rest() -> None:
+    rate = Rates().scheduled(3000).of("log_scale", 3000)
+    # From 8 times 0.005 to 0.4 times that, by equal factors: halfway their geometric mean.
+    found = [rate(step) for step in (0, 1500, 3000)]
+    assert found == pytest.approx([0.04, (0.04 * 0.002) ** 0.5, 0.002])
+    # At 15,000 steps the factor on means is the root of 2, halfway to 2 by equal factors.
+    rate = Rates().scheduled(15_000).of("log_scale", 15_000)
+    assert (rate(0), rate(15_000)) == pytest.approx((5e-3 * 8**0.5, 5e-3 * 0.4**0.5))
+    assert Rates().of("log_scale", 3000)(1500) == 0.005, "published schedules keep it constant"

@@ -61,9 +61,9 @@ def test_a_bit_is_worth_a_share_of_the_error_of_the_picture() -> None:
 
 
 def test_rates_fall_to_a_share() -> None:
-    rate = Rates(log_scale=0.02, fall=0.05).falling(0.02, 100)
+    rate = Rates(log_scale=0.02, fall=0.05).of("log_scale", 100)
     assert [rate(step) for step in (0, 50, 100)] == pytest.approx([0.02, 0.02 * 0.05**0.5, 0.001])
-    constant = Rates().falling(0.02, 100)
+    constant = Rates(log_scale=0.02).of("log_scale", 100)
     assert constant(0) == constant(100) == 0.02
 
 

@@ -293,6 +293,10 @@ class AlteredModel(Model):
         self.base.set_extra_state(state)
 
 
+SIZES_FIRST, SIZES_LAST = 8.0, 0.4
+"""Factors on the rate of log sizes that a short run starts and ends with."""
+
+
 @dataclass(frozen=True)
 class Rates:
     """Learning rates of 3DGS (Kerbl et al. 2023, released code); means in units of the extent."""
@@ -300,6 +304,8 @@ class Rates:
     mean: float = 1.6e-4
     mean_end: float = 1.6e-6
     log_scale: float = 5e-3
+    log_scale_end: float | None = None
+    """None: what `fall` leaves."""
     quat: float = 1e-3
     opacity_logit: float = 5e-2
     sh: float = 2.5e-3
@@ -311,21 +317,35 @@ class Rates:
     """Share of the rates but for the means' that is left at the end of a run; 1: they are
     constant."""
 
-    def falling(self, rate: float, steps: int, **tail: Any) -> Rate:
-        """One of these rates, over a run of so many steps."""
-        if self.fall == 1:
-            return Rate(rate, **tail)
-        return Rate(rate, self.fall * rate, steps, **tail)
+    def of(self, name: str, steps: int, **tail: Any) -> Rate:
+        """One of these rates by its field, over a run of so many steps."""
+        start, end = getattr(self, name), getattr(self, f"{name}_end", None)
+        if end is None:
+            end = self.fall * start
+        return Rate(start, **tail) if end == start else Rate(start, end, steps, **tail)
 
     def scheduled(self, steps: int) -> Rates:
-        """Rates for a run of `steps`: in a short one means move farther at a step.
+        """Rates for a run of `steps`: in a short one means move farther at a step, sizes too.
 
         A mean diffuses by its rate times the root of the number of steps; the factor
         sqrt(30,000 / steps) lets it get as far in a short run as in a published one. It is at
-        most 2: more gains nothing in scenes of many photos and harms those of few.
+        most 2: more gains nothing in scenes of many photos.
+
+        Points are close where photos have texture, and Gaussians begin as large as these are
+        apart: at a constant rate those that are to fill a wall take most of a short run to become
+        as large as it asks, and few photos end with holes in it. So where the factor is 2 sizes
+        begin at `SIZES_FIRST` times their rate and come to rest at `SIZES_LAST` of it; in longer
+        runs both are nearer to 1.
         """
         factor = min(2.0, max(1.0, math.sqrt(PUBLISHED_STEPS / steps)))
-        return replace(self, mean=self.mean * factor, mean_end=self.mean_end * factor)
+        short = math.log2(factor)
+        return replace(
+            self,
+            mean=self.mean * factor,
+            mean_end=self.mean_end * factor,
+            log_scale=self.log_scale * SIZES_FIRST**short,
+            log_scale_end=self.log_scale * SIZES_LAST**short,
+        )
 
 
 @dataclass(frozen=True)
@@ -411,7 +431,7 @@ def add_shapes(cloud: Cloud, rows: Rows, rates: Rates, steps: int, extent: float
     mean = Rate(rates.mean * extent, rates.mean_end * extent, steps)
     cloud.add("mean", rows["mean"], mean)
     for name in ("quat", "log_scale", "opacity_logit"):
-        cloud.add(name, rows[name], rates.falling(getattr(rates, name), steps))
+        cloud.add(name, rows[name], rates.of(name, steps))
 
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -454,7 +474,7 @@ class Explicit(Model):
         self.sh_every = sh_every
         self.cloud = Cloud(moments, keep)
         add_shapes(self.cloud, rows, rates, steps, extent)
-        tail = rates.falling(rates.sh, steps, tail=rates.sh_tail, tail_every=rates.sh_tail_every)
+        tail = rates.of("sh", steps, tail=rates.sh_tail, tail_every=rates.sh_tail_every)
         sh = rows["sh"]
         if torch.bfloat16 in (sh.dtype, harmonics):  # rows of float64, in tests, stay that
             sh = sh.to(harmonics)

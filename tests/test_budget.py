@@ -104,6 +104,7 @@ def test_what_is_timed_is_the_end_of_a_short_run(
 def test_the_copy_that_is_timed_has_as_many_rows_as_the_run_on_average(scene: SceneData) -> None:
     with closing(prepare(scene, METHODS["mcmc"], OPTIONS)) as job:
         cloud = job.run.model.cloud
+        cloud.rate_scale = 0.0  # its steps train, too
         before = float(cloud["log_scale"].detach().exp().square().sum())
         time_budget.measured_pace(job, 0.001, Clock(0.01))
         assert len(cloud) == predict.mean_rows(500, 2500) == 2100

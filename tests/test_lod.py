@@ -312,7 +312,7 @@ def test_what_hangs_before_a_plain_wall_goes_though_no_picture_shows_it(
         return abs(float(depth[24, 24]) - 5)
 
     def trained() -> Gaussians:
-        return LevelTraining(cameras, Drawing(), None, "cpu", steps=200)(flat, veiled)
+        return LevelTraining(cameras, Drawing(), None, "cpu", steps=300)(flat, veiled)
 
     assert off(flat) < 0.05 and off(veiled) > 1
     assert off(trained()) < 0.25

@@ -13,9 +13,9 @@ from splat.types import Gaussians
 class Dropout:
     """DropGaussian (Park, Ryu and Kim, CVPR 2025): a picture of training lacks some Gaussians.
 
-    In step t of T each is left out with the probability r = `rate` t / T (section 3.2), and those
-    that stay are 1 / (1 - r) times as opaque, so that a pixel is as well covered. What only covers
-    up for another one is seen as it is then, which few photos do not show otherwise.
+    In step t of T each is left out with the probability r = `rate` t / T, and those that stay are
+    1 / (1 - r) times as opaque, so that a pixel is as well covered. What only covers up for another
+    one is seen as it is then, which few photos do not show otherwise.
     """
 
     rate: float

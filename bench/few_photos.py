@@ -117,8 +117,11 @@ def train(cell: Cell, out: Path, rows: int, max_side: int, threads: int) -> floa
     """Train and measure; the PSNR of what is held out."""
     scene = api.load(cell.path)
     if cell.count:
-        taken = spread(len(scene.train), cell.count)
-        scene = replace(scene, train=tuple(scene.train[i] for i in taken))
+        taken = [scene.train[i] for i in spread(len(scene.train), cell.count)]
+        numbered = (
+            replace(view, camera=view.camera.changed(index=i)) for i, view in enumerate(taken)
+        )
+        scene = replace(scene, train=tuple(numbered))
     result = api.train(
         scene,
         strategy_from_text(cell.method).limited(rows),

@@ -15,8 +15,9 @@ from workload import Size, camera
 
 from splat import kernels
 from splat.core.edit import Change
-from splat.core.model import Explicit, Rates
+from splat.core.model import Explicit
 from splat.core.objective import Photometric
+from splat.core.rates import Rates
 from splat.core.step import Step
 from splat.core.strategy import Fixed
 from splat.loop import Run, train

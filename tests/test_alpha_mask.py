@@ -15,8 +15,9 @@ from test_mesh_masks import RING, hull, stand, torus
 from torch import Tensor
 
 from splat.conformance.checks import check_strategy
-from splat.core.model import Explicit, Rates
+from splat.core.model import Explicit
 from splat.core.objective import Objective, Photometric
+from splat.core.rates import Rates
 from splat.loop import Run, train
 from splat.math import quaternions, sh_from_rgb
 from splat.mesh import Mesh

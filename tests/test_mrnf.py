@@ -12,7 +12,7 @@ import torch
 from steps import assert_consistent, edits_of, fill_moments, model_of, refined, seen, step_of
 
 from splat.core.maps import EdgedError, Error
-from splat.core.model import Rates
+from splat.core.rates import Rates
 from splat.core.schedule import PUBLISHED_STEPS, dues
 from splat.strategies.mrnf import GATE_POWER, LEAST_GATE, SEEN, WORST, Mrnf
 

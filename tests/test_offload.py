@@ -17,8 +17,9 @@ from splat.core.cloud import Cloud
 from splat.core.column import Rate
 from splat.core.edit import Append, Drop, Edit
 from splat.core.maps import Edge, Error
-from splat.core.model import Explicit, Rates
+from splat.core.model import Explicit
 from splat.core.offload import OffloadRenderer, rows_in_frustum
+from splat.core.rates import Rates
 from splat.kernels import Harmonics
 from splat.loop import Run, train
 from splat.options import Options

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
-from splat.core.model import Rates
+import pytest
+from methods import METHODS
+
+from splat import api
+from splat.core.rates import Rates
 from splat.core.schedule import at, due, dues, every, full_by, resets_end, resets_every
+from splat.options import Options
+from splat.training.prepare import prepare
 
 
 def test_a_published_run_keeps_every_number() -> None:
@@ -70,3 +78,13 @@ def test_sizes_move_fast_at_first_and_come_to_rest() -> None:
     rate = Rates().scheduled(15_000).of("log_scale", 15_000)
     assert (rate(0), rate(15_000)) == pytest.approx((5e-3 * 8**0.5, 5e-3 * 0.4**0.5))
     assert Rates().of("log_scale", 3000)(1500) == 0.005, "published schedules keep it constant"
+
+
+@pytest.mark.parametrize(("points", "first"), [(True, 0.04), (False, 0.005)])
+def test_sizes_of_random_points_move_at_one_rate(
+    tiny_folder: Path, points: bool, first: float
+) -> None:
+    scene = api.load(tiny_folder)
+    scene = scene if points else replace(scene, points=None)
+    with closing(prepare(scene, METHODS["fixed"], Options(steps=3000, max_side=0))) as job:
+        assert job.run.model.cloud.rate("log_scale", 0) == pytest.approx(first)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from steps import model_of, step_of
 
-from splat.core.model import Rates
+from splat.core.rates import Rates
 from splat.export.shape_bits import ShapeBits, mean_bits
 from splat.export.smallest import next_count
 from splat.formats.settings import Settings

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.core import maps
-from splat.core.model import Making, Rates, columns_of
+from splat.core.model import Making, columns_of
 from splat.core.objective import Objective, Photometric
+from splat.core.rates import Rates
 from splat.core.step import Step
 from splat.core.strategy import Strategy
 from splat.dream.choices import Dreamt

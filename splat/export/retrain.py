@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splat.core.frame import camera_to_frame, frame_of, gaussians_from_frame, gaussians_to_frame
-from splat.core.model import Explicit, Rates, columns_of
+from splat.core.model import Explicit, columns_of
 from splat.core.objective import Objective, Photometric
+from splat.core.rates import Rates
 from splat.core.strategy import Fixed
 from splat.export.quantisation import FITTED_SELDOM, Quantisation
 from splat.export.search import PALETTED

@@ -77,6 +77,11 @@ def initial_rows(
     return rows_from_points(begin, strategy.start, options.sh_degree)
 
 
+def begins_at_random(scene: SceneData, options: Options) -> bool:
+    """Whether a run starts from random points, as it has no others."""
+    return options.init is None and (scene.points is None or not len(scene.points.positions))
+
+
 def _no_sky(options: Options, start: str) -> None:
     """Log that a shell that was asked for is left out."""
     if options.sky not in ("auto", "none"):

@@ -13,8 +13,9 @@ from splat.core import offload
 from splat.core.dropout import Dropout
 from splat.core.frame import frame_of, points_to_frame
 from splat.core.knobs import after_changes
-from splat.core.model import Making, Model, Rates
+from splat.core.model import Making, Model
 from splat.core.objective import Objective, Photometric
+from splat.core.rates import Rates
 from splat.core.schedule import PUBLISHED_STEPS, every
 from splat.core.strategy import Strategy
 from splat.export.quantisation import Quantisation, steps_before_rounding
@@ -37,7 +38,7 @@ from splat.runs import checkpoint
 from splat.runs.checkpoint import State
 from splat.runs.replay import read_script
 from splat.seeding.air import with_clear_air
-from splat.seeding.start import initial_rows
+from splat.seeding.start import begins_at_random, initial_rows
 from splat.sensor import Sensor
 from splat.sensor.sensor import SENSOR, sensor_for
 from splat.system import machine
@@ -170,7 +171,10 @@ def prepare(
     options = replace(options, exposure=exposure)
     photo_decisions = _looked_at(decided, options, drawing, why_exposure)
     try:
-        run = _run(fitted, options, rows, photos, frame, drawing, device, sensor, terms, ranks)
+        rates = _rates(scene, options)
+        run = _run(
+            fitted, options, rates, rows, photos, frame, drawing, device, sensor, terms, ranks
+        )
     except (LookupError, TypeError) as error:
         if state is None:
             raise
@@ -226,7 +230,8 @@ def prepare_again(
     )  # fmt: skip
     drawing = checkpoint.drawing(state) or Drawing(options.antialiased)
     rows = checkpoint.rows(state)
-    run = _run(fitted, options, rows, photos, frame, drawing, device, sensor, terms, ALONE)
+    rates = _rates(scene, options)
+    run = _run(fitted, options, rates, rows, photos, frame, drawing, device, sensor, terms, ALONE)
     checkpoint.restore(run, state)
     return run
 
@@ -355,9 +360,20 @@ def _half_harmonics(model: Model, drawer: str) -> None:
         )
 
 
+def _rates(scene: SceneData, options: Options) -> Rates:
+    """Learning rates of rows that are Gaussians, for so many photos: that a step of several moves
+    farther is said by `splat.core.column.Scaling`."""
+    assert options.steps is not None
+    rates = replace(Rates(), sh_tail_every=options.harmonics_every)
+    if options.schedule != "scaled":
+        return rates
+    return rates.scheduled(options.steps, sizes=not begins_at_random(scene, options))
+
+
 def _run(
     strategy: Strategy,
     options: Options,
+    rates: Rates,
     rows: dict[str, Tensor],
     photos: Pictures,
     frame: Frame,
@@ -370,12 +386,10 @@ def _run(
     assert options.steps is not None
     behind = rgb(options.background)
     scaled, steps = options.schedule == "scaled", ranks.steps_of(options.steps)
-    # By the photos: that a step of several moves farther is said by `splat.core.column.Scaling`.
-    rates = Rates().scheduled(options.steps) if scaled else Rates()
     making = Making(
         steps=steps if scaled else ranks.steps_of(PUBLISHED_STEPS),
         sh_every=every(SH_EVERY, steps) if scaled else ranks.steps_of(SH_EVERY),
-        rates=replace(rates, sh_tail_every=options.harmonics_every),
+        rates=rates,
         moments=torch.bfloat16 if options.moments == "bfloat16" else torch.float32,
         harmonics=torch.bfloat16 if options.harmonics == "bfloat16" else torch.float32,
         keep=offload.kept_by(device) if options.offload else None,

@@ -15,7 +15,8 @@ from torch import Tensor
 from splat import kernels
 from splat.core.column import Rate
 from splat.core.edit import Rows
-from splat.core.model import Explicit, Making, Rates
+from splat.core.model import Explicit, Making
+from splat.core.rates import Rates
 from splat.math import LASTING
 from splat.strategies.moving.start import begun, still
 from splat.system.foreign import Record

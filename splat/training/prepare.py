@@ -46,7 +46,7 @@ from splat.system.colours import rgb
 from splat.training.decide import ASKED, Decided, Decision, decide_options
 from splat.training.sensor_choice import sensor_of
 from splat.training.sharing import check_sharded, share_rows
-from splat.types import Batch, Drawing, Frame, Needs, Renderer, SceneData, View
+from splat.types import Batch, Camera, Drawing, Frame, Needs, Renderer, SceneData, View
 
 SH_EVERY = 1000
 """Steps after which one more band of harmonics is switched on, in a published run (3DGS)."""
@@ -107,6 +107,18 @@ class Job:
         self.photos.close()
         if self.held_out is not None:
             self.held_out.close()
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a run begins with, or goes on from."""
+
+    rows: dict[str, Tensor]
+    """Columns of `Explicit`, or of a checkpoint."""
+    rates: Rates
+    """Learning rates of rows that are Gaussians."""
+    frame: Frame
+    drawing: Drawing
 
 
 def prepare(
@@ -171,10 +183,8 @@ def prepare(
     options = replace(options, exposure=exposure)
     photo_decisions = _looked_at(decided, options, drawing, why_exposure)
     try:
-        rates = _rates(scene, options)
-        run = _run(
-            fitted, options, rates, rows, photos, frame, drawing, device, sensor, terms, ranks
-        )
+        begun = _Start(rows, _rates(scene, options), frame, drawing)
+        run = _run(fitted, options, begun, photos, device, sensor, terms, ranks)
     except (LookupError, TypeError) as error:
         if state is None:
             raise
@@ -229,9 +239,8 @@ def prepare_again(
         refine_poses=options.refine_poses, device=device,
     )  # fmt: skip
     drawing = checkpoint.drawing(state) or Drawing(options.antialiased)
-    rows = checkpoint.rows(state)
-    rates = _rates(scene, options)
-    run = _run(fitted, options, rates, rows, photos, frame, drawing, device, sensor, terms, ALONE)
+    start = _Start(checkpoint.rows(state), _rates(scene, options), frame, drawing)
+    run = _run(fitted, options, start, photos, device, sensor, terms, ALONE)
     checkpoint.restore(run, state)
     return run
 
@@ -373,31 +382,74 @@ def _rates(scene: SceneData, options: Options) -> Rates:
 def _run(
     strategy: Strategy,
     options: Options,
-    rates: Rates,
-    rows: dict[str, Tensor],
+    start: _Start,
     photos: Pictures,
-    frame: Frame,
-    drawing: Drawing,
     device: torch.device,
     sensor: Sensor,
     terms: Mapping[str, Objective],
     ranks: Ranks,
 ) -> Run:
     assert options.steps is not None
-    behind = rgb(options.background)
+    behind, steps = rgb(options.background), ranks.steps_of(options.steps)
+    model = _model(strategy, options, start, photos.cameras, device, ranks)
+    objectives: dict[str, Objective] = {"photometric": Photometric(options.ssim_weight)}
+    objectives |= terms
+    objectives |= sensor.objectives()
+
+    def renderer_as(drawing: Drawing) -> Renderer:
+        render = drawing_as(drawing, start.frame, device, renderer=options.renderer)
+        return model.cloud.shard.drawn_by(model.drawn_by(render))
+
+    return Run(
+        model=model,
+        strategy=strategy,
+        objectives=objectives,
+        render=renderer_as(start.drawing),
+        plain=None if start.drawing.near is None else renderer_as(start.drawing.plain),
+        batches=photos,
+        views=photos.cameras,
+        photos=photos.batch_at,
+        steps=steps,
+        seed=options.seed,
+        frame=start.frame,
+        drawing=start.drawing,
+        modules={**model.networks(), **sensor.parts},
+        sensor=sensor,
+        dropout=Dropout(options.dropout, steps) if options.dropout else None,
+        visible_only=options.adam == "visible",
+        quantiser=AS_IT_IS
+        if options.finish_for is None
+        else Quantisation(
+            options.finish_for, start.frame, steps_before_rounding(steps, options.finish_share)
+        ),
+        background=torch.tensor(behind, device=device) if any(behind) else None,
+        ranks=ranks,
+    )
+
+
+def _model(
+    strategy: Strategy,
+    options: Options,
+    start: _Start,
+    cameras: Sequence[Camera],
+    device: torch.device,
+    ranks: Ranks,
+) -> Model:
+    """What is trained; ValueError where the options ask for what it cannot do."""
+    assert options.steps is not None
     scaled, steps = options.schedule == "scaled", ranks.steps_of(options.steps)
     making = Making(
         steps=steps if scaled else ranks.steps_of(PUBLISHED_STEPS),
         sh_every=every(SH_EVERY, steps) if scaled else ranks.steps_of(SH_EVERY),
-        rates=rates,
+        rates=start.rates,
         moments=torch.bfloat16 if options.moments == "bfloat16" else torch.float32,
         harmonics=torch.bfloat16 if options.harmonics == "bfloat16" else torch.float32,
         keep=offload.kept_by(device) if options.offload else None,
         seed=options.seed,
-        views=photos.cameras,
-        frame=frame,
+        views=cameras,
+        frame=start.frame,
     )
-    model = strategy.model({name: values.to(device) for name, values in rows.items()}, making)
+    model = strategy.model({name: values.to(device) for name, values in start.rows.items()}, making)
     if options.harmonics == "bfloat16":
         _half_harmonics(model, drawn_by(device, options.renderer))
     if options.offload and not (ranks.at_once == 1 and model.cloud.kept_away):
@@ -414,39 +466,7 @@ def _run(
         )
     if options.shard and not ranks.alone:
         share_rows(model, ranks)
-    objectives: dict[str, Objective] = {"photometric": Photometric(options.ssim_weight)}
-    objectives |= terms
-    objectives |= sensor.objectives()
-
-    def renderer_as(drawing: Drawing) -> Renderer:
-        render = drawing_as(drawing, frame, device, renderer=options.renderer)
-        return model.cloud.shard.drawn_by(model.drawn_by(render))
-
-    return Run(
-        model=model,
-        strategy=strategy,
-        objectives=objectives,
-        render=renderer_as(drawing),
-        plain=None if drawing.near is None else renderer_as(drawing.plain),
-        batches=photos,
-        views=photos.cameras,
-        photos=photos.batch_at,
-        steps=steps,
-        seed=options.seed,
-        frame=frame,
-        drawing=drawing,
-        modules={**model.networks(), **sensor.parts},
-        sensor=sensor,
-        dropout=Dropout(options.dropout, steps) if options.dropout else None,
-        visible_only=options.adam == "visible",
-        quantiser=AS_IT_IS
-        if options.finish_for is None
-        else Quantisation(
-            options.finish_for, frame, steps_before_rounding(steps, options.finish_share)
-        ),
-        background=torch.tensor(behind, device=device) if any(behind) else None,
-        ranks=ranks,
-    )
+    return model
 
 
 def start_rows(job: Job) -> dict[str, Tensor]:

@@ -8,9 +8,10 @@ needs Playwright (`pip install playwright`) and Chromium, which draws on the CPU
 exported to a file that a program can show whole (`splat export`, with fewer bands of harmonics
 where it knows no more) and opened in it. Looked at from cameras that were held out, and from the
 same at other shares of their distance to what all cameras look at, it is compared with our drawing
-of that file: what `splat view` and `splat render` show, on black. A second row is of all Gaussians,
-those too whose centre lies far beside the picture, as figures are. Nothing is fetched: packages are
-those in the folder given.
+of that file: what `splat view` and `splat render` show, on black. A second row is of the Gaussians
+that the program itself draws, since each leaves those out whose centre lies farther beside the
+picture than a border of its own; a third is of all, as figures are. Nothing is fetched: packages
+are those in the folder given.
 
 Prints a table, PSNR in dB, mean and least; OUT gets every picture, ours on the left. With
 `--least`, the exit code says whether the means of what we show reach so many dB.
@@ -48,7 +49,7 @@ from splat.evaluation.off_path import moved
 from splat.export.receipt import draw
 from splat.math import spread
 from splat.render import drawing_as
-from splat.types import Camera, Drawing
+from splat.types import Camera, Drawing, Gaussians
 
 PAGES = HERE / "other_viewers"
 FLAGS = (
@@ -70,12 +71,14 @@ class Program:
     """Of the file that it shows best."""
     degree: int
     """Highest degree of harmonics that it draws."""
+    border: float
+    """Up to how many half sides from the picture's middle it draws Gaussians, by their centre."""
 
 
 PROGRAMS = {
-    "spark": Program(("@sparkjsdev/spark", "three"), "ply", 3),
-    "gaussian-splats-3d": Program(("@mkkellogg/gaussian-splats-3d", "three"), "ply", 2),
-    "gsplat": Program(("gsplat", "three"), "splat", 0),
+    "spark": Program(("@sparkjsdev/spark", "three"), "ply", 3, 1.4),
+    "gaussian-splats-3d": Program(("@mkkellogg/gaussian-splats-3d", "three"), "ply", 2, 1.2),
+    "gsplat": Program(("gsplat", "three"), "splat", 0, 1.2),
 }
 
 
@@ -222,10 +225,11 @@ def main() -> int:
             places = views(run, asked.views, asked.shares, asked.longest)
             for name in asked.programs:
                 program = PROGRAMS[name]
-                shown, whole = compared(browser, address, run, name, places, asked.out)
+                shown, own, whole = compared(browser, address, run, name, places, asked.out)
                 reached &= all(fmean(each) >= asked.least for each in shown)
                 file = f".{program.ending}, degree {program.degree}"
                 rows.append([run.name, name, file, "as shown", *map(dB, shown)])
+                rows.append(["", "", "", f"as it draws, to {program.border:g}", *map(dB, own)])
                 rows.append(["", "", "", "all", *map(dB, whole)])
         browser.close()
     head = ["run", "program", "file", "we draw", *(f"at {share:g}" for share in asked.shares)]
@@ -238,6 +242,16 @@ def dB(values: Sequence[float]) -> str:
     return f"{fmean(values):.1f} ({min(values):.1f})"
 
 
+def within_border(gaussians: Gaussians, camera: Camera, border: float) -> Gaussians:
+    """Those whose centre is projected at most `border` half sides from the picture's middle."""
+    view = camera.world_to_camera
+    seen = (gaussians.means @ view[:3, :3].T + view[:3, 3]) @ camera.K.T  # pixels times depth
+    half = seen.new_tensor([camera.width, camera.height]) / 2
+    depth = seen[:, 2:]
+    inside = ((seen[:, :2] - half * depth).abs() <= border * half * depth).all(1)
+    return gaussians.take(inside.nonzero()[:, 0])
+
+
 def compared(
     browser: Any,
     address: str,
@@ -245,23 +259,28 @@ def compared(
     name: str,
     places: dict[float, list[Camera]],
     out: Path,
-) -> tuple[list[list[float]], list[list[float]]]:
-    """PSNR of a program's pictures against what we show, dB, for each share a list by view; and
-    against all Gaussians."""
+) -> tuple[list[list[float]], list[list[float]], list[list[float]]]:
+    """PSNR of a program's pictures against what we show, dB, for each share a list by view; against
+    the Gaussians within the program's border; and against all."""
     program = PROGRAMS[name]
     path = exported(run, program, out)
     gaussians, how = formats.read(path), formats.drawing(path)
-    renderers = [drawing_as(how.plain, INPUT_FRAME, "cpu", beside=each) for each in (False, True)]
+    shown, whole = (
+        drawing_as(how.plain, INPUT_FRAME, "cpu", beside=each) for each in (False, True)
+    )
     program_page = Shown(browser, address, name, path.name, next(iter(places.values()))[0], how)
-    against: tuple[list[list[float]], list[list[float]]] = [], []
+    against: tuple[list[list[float]], list[list[float]], list[list[float]]] = [], [], []
     for share, cameras in places.items():
-        theirs = [program_page.picture(camera) for camera in cameras]
-        for values, render in zip(against, renderers, strict=True):
-            ours = [draw(gaussians, camera, render, None) for camera in cameras]
-            values.append([psnr(*each) for each in zip(ours, theirs, strict=True)])
-            if values is against[0]:
-                for number, each in enumerate(zip(ours, theirs, strict=True)):
-                    side_by_side(each, out / f"{run.name}-{name}-{share:g}-{number}.png")
+        for values in against:
+            values.append([])
+        for number, camera in enumerate(cameras):
+            theirs = program_page.picture(camera)
+            ours = draw(gaussians, camera, shown, None)
+            side_by_side((ours, theirs), out / f"{run.name}-{name}-{share:g}-{number}.png")
+            within = draw(within_border(gaussians, camera, program.border), camera, whole, None)
+            drawn = (ours, within, draw(gaussians, camera, whole, None))
+            for values, each in zip(against, drawn, strict=True):
+                values[-1].append(psnr(each, theirs))
     program_page.page.close()
     return against
 

@@ -77,9 +77,9 @@ def initial_rows(
     return rows_from_points(begin, strategy.start, options.sh_degree)
 
 
-def begins_at_random(scene: SceneData, options: Options) -> bool:
-    """Whether a run starts from random points, as it has no others."""
-    return options.init is None and (scene.points is None or not len(scene.points.positions))
+def begins_at_random(points: Points | None, init: Path | None) -> bool:
+    """Whether a run starts from random points: the scene has none, and `init` names none."""
+    return init is None and (points is None or not len(points.positions))
 
 
 def _no_sky(options: Options, start: str) -> None:

@@ -376,7 +376,7 @@ def _rates(scene: SceneData, options: Options) -> Rates:
     rates = replace(Rates(), sh_tail_every=options.harmonics_every)
     if options.schedule != "scaled":
         return rates
-    return rates.scheduled(options.steps, sizes=not begins_at_random(scene, options))
+    return rates.scheduled(options.steps, sizes=not begins_at_random(scene.points, options.init))
 
 
 def _run(

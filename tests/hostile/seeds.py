@@ -629,8 +629,8 @@ def compared(folder: Path) -> Targets:
     scene = scenes.write_colmap(folder / "scene", scenes.shots(4))
     out = folder / "out"
     words = ["compare", str(scene), "--strategies", "mcmc", "--steps", "2", "--out", str(out),
-             "--workers", "0", "--threads", "1", "--net", "none", "--seeds", "1", "--quiet",
-             "--device", "cpu"]  # fmt: skip
+             "--budget", "50k", "--workers", "0", "--threads", "1", "--net", "none",
+             "--seeds", "1", "--quiet", "--device", "cpu"]  # fmt: skip
     code = main(words)
     assert code == 0, code
     logging.getLogger("splat").setLevel(logging.ERROR)

@@ -352,3 +352,6 @@ def test_rates_fall_log_linearly_and_then_stay() -> None:
     rate = Rate(1e-4, 1e-6, 100)
     assert [rate(step) for step in (0, 50, 100, 500)] == pytest.approx([1e-4, 1e-5, 1e-6, 1e-6])
     assert Rate(0.5)(1000) == 0.5
+    rests = Rate(1e-2, 1e-4, 100, holds=0.6)
+    assert rests(0) == rests(59) == 1e-2
+    assert [rests(step) for step in (60, 80, 100, 200)] == pytest.approx([1e-2, 1e-3, 1e-4, 1e-4])

@@ -51,7 +51,8 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Rate:
-    """A learning rate: constant, or falling log-linearly from `start` to `end` over `steps`."""
+    """A learning rate: constant, or falling log-linearly from `start` to `end` over `steps`, after
+    a share `holds` of which it begins to fall."""
 
     start: float
     end: float | None = None
@@ -60,11 +61,14 @@ class Rate:
     """Factor beyond the first entry of a column's middle axis (SH: 1/20 beyond the constant)."""
     tail_every: int = 1
     """Steps between moves of those entries; of the gradients in between, none is used."""
+    holds: float = 0.0
 
     def __call__(self, step: int) -> float:
         if self.end is None or self.steps <= 0:
             return self.start
-        t = min(step / self.steps, 1.0)
+        t = (min(step / self.steps, 1.0) - self.holds) / (1 - self.holds)
+        if t < 0:
+            return self.start
         return math.exp((1 - t) * math.log(self.start) + t * math.log(self.end))
 
 

@@ -158,25 +158,8 @@ def prepare(
     elif frame is None:
         frame = frame_of(cameras)
     terms = _terms(scene, fitted, replace(options, steps=steps), frame)
-    photos, held_out = loaders(scene, options, frame, device, _asked(terms, options), ranks)
-    if scene.points is not None and len(scene.points.positions):
-        points = points_to_frame(scene.points, frame).positions
-        photos.cameras = with_clear_air(photos.cameras, points)
-    assert options.resolution != "auto"
-    looked_at = photos.pictures(resolution.DASH_PHOTOS)
-    photos.sizes = resolution.sizes(options.resolution, steps, looked_at)
-    if state is None:
-        known_frame = frame
-        with kernels.one_torch_thread():
-            rows = ranks.agreed(
-                lambda: initial_rows(scene, photos, fitted, options, known_frame, device)
-            )
-        if shared_out:
-            rows = {name: values[ranks.rank :: ranks.count] for name, values in rows.items()}
-        drawing = Drawing(options.antialiased, None if options.near == NEAR else options.near)
-    else:
-        rows = checkpoint.rows(state)
-        drawing = checkpoint.drawing(state) or Drawing(options.antialiased)
+    photos, held_out = _photos(scene, options, frame, device, terms, ranks)
+    rows, drawing = _began(scene, fitted, options, frame, photos, device, ranks, state)
     exposure, sensor, why_exposure = sensor_of(
         scene, options, photos, frame, device, resumed=state is not None, ranks=ranks
     )
@@ -198,15 +181,8 @@ def prepare(
     if options.replay is not None:
         run.script = read_script(options.replay)
         after_changes(run.strategy, (command for command in run.script if command.step >= run.step))
-    draws = run.model.draws
-    start, cap = draws * run.rows, draws * run.strategy.cap
     pace = predict.remembered_pace(device) if pace is None else pace
-    plan = predict.predict(
-        scene.train, replace(options, steps=steps), device, start, cap, photos.sizes, pace,
-        held_out=scene.test, libraries=held,
-        refined=refined_steps(steps) if run.model.left_out and run.model.motion() is None else 0,
-        sharing=ranks.count if shared_out else 1,
-    )  # fmt: skip
+    plan = _plan(scene, options, run, photos, device, pace, held)
     return Job(
         scene,
         strategy,
@@ -243,6 +219,68 @@ def prepare_again(
     run = _run(fitted, options, start, photos, device, sensor, terms, ALONE)
     checkpoint.restore(run, state)
     return run
+
+
+def _photos(
+    scene: SceneData,
+    options: Options,
+    frame: Frame,
+    device: torch.device,
+    terms: Mapping[str, Objective],
+    ranks: Ranks,
+) -> tuple[Loader, Loader | None]:
+    """`loaders`, for training: cameras know what air is clear, pictures begin as small as they
+    may."""
+    assert options.resolution != "auto" and options.steps is not None
+    photos, held_out = loaders(scene, options, frame, device, _asked(terms, options), ranks)
+    if scene.points is not None and len(scene.points.positions):
+        points = points_to_frame(scene.points, frame).positions
+        photos.cameras = with_clear_air(photos.cameras, points)
+    looked_at = photos.pictures(resolution.DASH_PHOTOS)
+    photos.sizes = resolution.sizes(options.resolution, ranks.steps_of(options.steps), looked_at)
+    return photos, held_out
+
+
+def _began(
+    scene: SceneData,
+    strategy: Strategy,
+    options: Options,
+    frame: Frame,
+    photos: Loader,
+    device: torch.device,
+    ranks: Ranks,
+    state: State | None,
+) -> tuple[dict[str, Tensor], Drawing]:
+    """The rows that this process holds, and how they are drawn: those of a checkpoint, or those
+    of before the first step."""
+    if state is not None:
+        drawing = checkpoint.drawing(state) or Drawing(options.antialiased)
+        return checkpoint.rows(state), drawing
+    with kernels.one_torch_thread():
+        rows = ranks.agreed(lambda: initial_rows(scene, photos, strategy, options, frame, device))
+    if options.shard and not ranks.alone:
+        rows = {name: values[ranks.rank :: ranks.count] for name, values in rows.items()}
+    return rows, Drawing(options.antialiased, None if options.near == NEAR else options.near)
+
+
+def _plan(
+    scene: SceneData,
+    options: Options,
+    run: Run,
+    photos: Loader,
+    device: torch.device,
+    pace: Pace,
+    held: int,
+) -> predict.Prediction:
+    """What a run will need; `held` is the memory that libraries had before it."""
+    draws, ranks = run.model.draws, run.ranks
+    baked = run.model.left_out and run.model.motion() is None
+    return predict.predict(
+        scene.train, replace(options, steps=run.steps), device, draws * run.rows,
+        draws * run.strategy.cap, photos.sizes, pace, held_out=scene.test, libraries=held,
+        refined=refined_steps(run.steps) if baked else 0,
+        sharing=ranks.count if options.shard and not ranks.alone else 1,
+    )  # fmt: skip
 
 
 def _each_alone(state: State) -> bool:

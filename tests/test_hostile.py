@@ -18,8 +18,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="memory and time are taken from /proc"),
 ]
-EACH = 100
-"""Inputs of a reader; all of them take about a minute of a core."""
+EACH = 60
+"""Inputs of a reader."""
 SEED = "tests"
 
 

@@ -42,20 +42,20 @@ def test_every_verb_that_writes_is_among_those_whose_operations_fail() -> None:
 
 
 @pytest.mark.slow
-def test_each_eighth_operation_of_some_verbs_may_fail() -> None:
+def test_some_operations_of_some_verbs_may_fail() -> None:
     verbs = ("export.ply", "convert.spz", "train:60")
     asked = [word for verb in verbs for word in ("--verb", verb)]
-    said = told("tests.hostile.fail_ops", "--every", "8", "--how", "kill,EIO", *asked)
+    said = told("tests.hostile.fail_ops", "--every", "20", "--how", "kill,EIO", *asked)
     count = re.search(r"(\d+) failures, 0 neither old nor new, 0 findings", said)
-    assert count is not None and int(count[1]) >= 12, said
+    assert count is not None and int(count[1]) >= 6, said
     for verb in verbs:
         assert f"{verb.partition(':')[0]}: of " in said
 
 
 @pytest.mark.slow
-def test_a_run_and_a_verb_weather_ten_kills() -> None:
+def test_a_run_and_a_verb_weather_six_kills() -> None:
     said = told(
-        "tests.hostile.kill_storm", "--kills", "10", "--lives", "5", "--method", "mcmc", "--verb",
+        "tests.hostile.kill_storm", "--kills", "6", "--lives", "3", "--method", "mcmc", "--verb",
         "export.spz",
     )  # fmt: skip
-    assert re.search(r"^10 kills, .* 0 findings", said, re.MULTILINE), said
+    assert re.search(r"^6 kills, .* 0 findings", said, re.MULTILINE), said

@@ -80,6 +80,17 @@ def test_sizes_move_fast_at_first_and_come_to_rest() -> None:
     assert Rates().of("log_scale", 3000)(1500) == 0.005, "published schedules keep it constant"
 
 
+def test_what_networks_read_moves_farther_in_a_short_run_and_comes_to_rest() -> None:
+    rate = Rates().scheduled(3000).resting(7.5e-3, 3000)
+    # Twice as far up to seven tenths, then to a twentieth: halfway its root.
+    found = [rate(step) for step in (0, 2099, 2550, 3000)]
+    assert found == pytest.approx([0.015, 0.015, 0.015 * 0.05**0.5, 0.00075])
+    rate = Rates().scheduled(15_000).resting(7.5e-3, 15_000)
+    assert rate(15_000) == pytest.approx(7.5e-3 * 2**0.5 * 0.05**0.5)
+    for constant in (Rates(), Rates().scheduled(30_000)):
+        assert constant.resting(7.5e-3, 3000)(2999) == 7.5e-3
+
+
 @pytest.mark.parametrize(("points", "first"), [(True, 0.04), (False, 0.005)])
 def test_sizes_of_random_points_move_at_one_rate(
     tiny_folder: Path, points: bool, first: float

@@ -11,6 +11,9 @@ from splat.core.schedule import PUBLISHED_STEPS
 
 SIZES_FIRST, SIZES_LAST = 8.0, 0.4
 """Factors on the rate of log sizes that a short run starts and ends with."""
+RESTS, REST = 0.7, 0.05
+"""Share of a short run after which what networks read comes to rest, and what is left of its rate
+at the end."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Rates:
     fall: float = 1.0
     """Share of the rates but for the means' that is left at the end of a run; 1: they are
     constant."""
+    haste: float = 1.0
+    """How much farther than in a run of 30,000 steps means move at a step: 1 to 2."""
 
     def of(self, name: str, steps: int, **tail: Any) -> Rate:
         """One of these rates by its field, over a run of so many steps."""
@@ -62,4 +67,14 @@ class Rates:
             mean_end=self.mean_end * factor,
             log_scale=self.log_scale * SIZES_FIRST**short,
             log_scale_end=self.log_scale * SIZES_LAST**short,
+            haste=factor,
         )
+
+    def resting(self, rate: float, steps: int) -> Rate:
+        """The rate of what a model has in place of Gaussians' columns, published for 30,000 steps
+        in which it is constant: in a short run it is as many times higher as means move farther,
+        and falls from `RESTS` on to `REST` of that."""
+        if self.haste == 1:
+            return Rate(rate)
+        start = self.haste * rate
+        return Rate(start, REST ** math.log2(self.haste) * start, steps, holds=RESTS)

@@ -26,7 +26,8 @@ SKETCHED = 12
 """Views that a sketch looks from."""
 FEATURE_RATE, REACH_RATE = 7.5e-3, 7e-3
 OFFSET_RATES = (1e-2, 1e-4)
-"""Learning rates (Scaffold-GS, released code); offsets' fall over the run."""
+"""Learning rates (Scaffold-GS, released code). Offsets' fall over the run, the others' at the end
+of a short one (`Rates.resting`)."""
 
 
 def drawn_of(slots: int) -> int:
@@ -87,8 +88,8 @@ class Anchored(Model):
         self.cloud = Cloud(making.moments)
         add = self.cloud.add
         add("anchor", rows["anchor"], Rate(0.0))
-        add("feature", rows["feature"], Rate(FEATURE_RATE))
-        add("reach", rows["reach"], Rate(REACH_RATE))
+        add("feature", rows["feature"], making.rates.resting(FEATURE_RATE, making.steps))
+        add("reach", rows["reach"], making.rates.resting(REACH_RATE, making.steps))
         add("offset", rows["offset"], Rate(*OFFSET_RATES, making.steps))
         draws = torch.Generator().manual_seed(making.seed)
         photos = (len(making.views) or making.photos, codes)

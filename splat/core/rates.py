@@ -12,8 +12,13 @@ from splat.core.schedule import PUBLISHED_STEPS
 SIZES_FIRST, SIZES_LAST = 8.0, 0.4
 """Factors on the rate of log sizes that a short run starts and ends with."""
 RESTS, REST = 0.7, 0.05
-"""Share of a short run after which what networks read comes to rest, and what is left of its rate
-at the end."""
+"""Share of a run after which what networks read comes to rest, and what is left of its rate at the
+end."""
+
+
+def resting(rate: float, steps: int, left: float = REST) -> Rate:
+    """A rate that stays up to `RESTS` of the steps, and falls to the share `left`."""
+    return Rate(rate, left * rate, steps, holds=RESTS)
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,7 @@ class Rates:
     def resting(self, rate: float, steps: int) -> Rate:
         """The rate of what a model has in place of Gaussians' columns, published for 30,000 steps
         in which it is constant: in a short run it is as many times higher as means move farther,
-        and falls from `RESTS` on to `REST` of that."""
+        and comes to rest."""
         if self.haste == 1:
             return Rate(rate)
-        start = self.haste * rate
-        return Rate(start, REST ** math.log2(self.haste) * start, steps, holds=RESTS)
+        return resting(self.haste * rate, steps, REST ** math.log2(self.haste))

@@ -17,6 +17,7 @@ from splat.core.edit import Append, Change, Drop, Edit, Rows
 from splat.core.edit_check import check_edit
 from splat.core.frame import morton_order
 from splat.core.model import Making, Model, check_shapes, module_of
+from splat.core.rates import resting
 from splat.core.shared_rows import shared_rows
 from splat.strategies.forest.bake import baked
 from splat.strategies.forest.context import SIZE, Context, Steps, Values
@@ -34,10 +35,8 @@ SHRINK = 0.47000362924573563
 """ln 1.6: what a leaf that is born with a mid of its own is smaller by, as children of a split are
 (Kerbl et al. 2023, section 5.2)."""
 FEATURE_RATE, SIZE_RATE, LIGHT_RATE, COLOUR_RATE, OPACITY_RATE = 1.5e-2, 2e-2, 2e-2, 2e-2, 1e-1
-"""Learning rates, until numbers come to rest."""
-RESTS, REST = 0.7, 0.05
-"""Share of a run after which these rates fall, and what is left of them at its end: what is rounded
-would else wander among steps of rounding."""
+"""Learning rates, until numbers come to rest: what is rounded would else wander among steps of
+rounding."""
 
 
 @dataclass(frozen=True)
@@ -114,27 +113,24 @@ class Trees(Model):
         zeros = leaves["mean"].new_zeros
         mid = zeros(len(mids["rgb"]), mid_features) if nodes is None else mids["feature"]
         root = zeros(begun.roots, root_features) if nodes is None else nodes[1]["feature"]
-        place = Rate(making.rates.mean, making.rates.mean_end, making.steps)
-
-        def resting(rate: float) -> Rate:
-            return Rate(rate, REST * rate, making.steps, holds=RESTS)
-
+        length = making.steps
+        place = Rate(making.rates.mean, making.rates.mean_end, length)
         self.cloud = cloud = Cloud(making.moments)
         cloud.add("mean", leaves["mean"], place)
-        cloud.add("opacity_logit", leaves["opacity_logit"], resting(OPACITY_RATE))
-        cloud.add("size", leaves["size"], resting(SIZE_RATE))
-        cloud.add("light", leaves["light"], resting(LIGHT_RATE))
+        cloud.add("opacity_logit", leaves["opacity_logit"], resting(OPACITY_RATE, length))
+        cloud.add("size", leaves["size"], resting(SIZE_RATE, length))
+        cloud.add("light", leaves["light"], resting(LIGHT_RATE, length))
         cloud.add("node", leaves["node"], Rate(0.0))
         self._mids, self._roots = Cloud(making.moments), Cloud(making.moments)
-        self._mids.add("feature", mid, resting(FEATURE_RATE))
-        self._mids.add("rgb", mids["rgb"], resting(COLOUR_RATE))
+        self._mids.add("feature", mid, resting(FEATURE_RATE, length))
+        self._mids.add("rgb", mids["rgb"], resting(COLOUR_RATE, length))
         self._mids.add("node", mids["node"], Rate(0.0))
-        self._roots.add("feature", root, resting(FEATURE_RATE))
+        self._roots.add("feature", root, resting(FEATURE_RATE, length))
         draws = torch.Generator().manual_seed(making.seed)
         networks = Networks(mid_features + root_features, hidden, draws)
-        self.beside["networks"] = networks.to(cloud.device).trained(making.steps)
+        self.beside["networks"] = networks.to(cloud.device).trained(length)
         context = Context(mid_features, root_features, draws)
-        self.beside["context"] = context.to(cloud.device).trained(making.steps)
+        self.beside["context"] = context.to(cloud.device).trained(length)
         self.beside["mids"] = shared_rows(self._mids)
         self.beside["roots"] = shared_rows(self._roots)
 

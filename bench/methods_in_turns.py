@@ -6,7 +6,8 @@
 Each is trained for `--steps`, as `splat train` would, in this process; up to step `--from` one
 after the other, then in turns of `--turn` steps. What counts is processor time, all threads
 together, of which the median of turns is printed, and its ratio to the first method's; so are the
-Gaussians drawn at the end.
+Gaussians at the end, and the wall time within the kernels, which depends on how large these are and
+how many lie above each other.
 """
 
 from __future__ import annotations

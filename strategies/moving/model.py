@@ -16,7 +16,6 @@ from splat import kernels
 from splat.core.column import Rate
 from splat.core.edit import Rows
 from splat.core.model import Explicit, Making
-from splat.core.rates import Rates
 from splat.math import LASTING
 from splat.strategies.moving.start import begun, still
 from splat.system.foreign import Record
@@ -67,7 +66,7 @@ class Timed(Explicit):
             own = (rows["duration"].square() - least**2).clamp_min(SHORTEST**2).sqrt()
             rows = {**rows, "log_duration": own.log()}
         super().__init__(rows, **making.of_rows)
-        raised = making.rates.mean / Rates.mean
+        raised = making.rates.haste
         velocity = Rate(raised * VELOCITY_RATE, raised * VELOCITY_RATE_END, making.steps)
         self.cloud.add("time", rows["time"], Rate(TIME_RATE))
         self.cloud.add("log_duration", rows["log_duration"], Rate(DURATION_RATE))

@@ -87,7 +87,7 @@ def test_curves_from_end_to_end(tiny_folder: Path, tmp_path: Path, splat: Any) -
     words = (
         "compare", tiny_folder, "--strategies", "mcmc,forest-inspired", "--sizes", "6kB,9kB",
         "--formats", ".spz", "--seeds", "1", "--steps", "20", "--net", "none", "--workers", "0",
-        "--max-side", "0", "--out", out,
+        "--max-side", "0", "--exposure", "affine", "--out", out,
     )  # fmt: skip
     said = splat(*words, "--json")
     assert said.code == 0, said.err
@@ -103,6 +103,13 @@ def test_curves_from_end_to_end(tiny_folder: Path, tmp_path: Path, splat: Any) -
     weighed = {path.stat().st_size for path in (out / "files").glob("*.spz")}
     weighed |= {path.stat().st_size for path in out.rglob("scene.forest")}
     assert {p["bytes"] for p in points} <= weighed
+    # A standard file is what `splat export` writes of the run, and is measured as it says.
+    run = next(out.rglob("mcmc-*/checkpoints")).parent
+    exported = splat("export", run, "-o", tmp_path / "again.spz", "--json")
+    kept = next((out / "files").glob(f"*{run.name}.spz"))
+    assert kept.read_bytes() == (tmp_path / "again.spz").read_bytes()
+    shown = json.loads(exported.out)["psnr_after"]
+    assert min(abs(p["psnr"] - shown) for p in points if "spz" in p["representation"]) < 1e-3
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.pt")}
     again = splat(*words, "--json")
     assert again.code == 0 and json.loads(again.out) == points

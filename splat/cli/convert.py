@@ -12,7 +12,6 @@ from splat import formats
 from splat.cli.asked.convert import Convert
 from splat.cli.instants import write_sequence
 from splat.cli.opened import (
-    LOOKED_AT,
     Opened,
     file_search,
     level_training,
@@ -20,7 +19,7 @@ from splat.cli.opened import (
     views_of,
 )
 from splat.export.receipt import export
-from splat.export.search import Variant
+from splat.export.search import LOOKED_AT, Variant
 from splat.formats.settings import Settings
 from splat.math import spread
 from splat.options.parse import parsed

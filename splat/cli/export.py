@@ -17,7 +17,6 @@ from splat.cli.asked.export import Export
 from splat.cli.export_rows import Goal, Seen, rows_to_write, with_end
 from splat.cli.instants import write_sequence
 from splat.cli.opened import (
-    SCORED,
     Opened,
     cameras_of,
     clip_seconds,
@@ -28,6 +27,7 @@ from splat.cli.opened import (
 )
 from splat.core.model import Model
 from splat.export.receipt import Receipt, export
+from splat.export.search import SCORED
 from splat.options.parse import parsed
 from splat.options.verbs import check_free
 from splat.photos.loader import Loader

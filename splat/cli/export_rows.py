@@ -11,13 +11,13 @@ import torch
 
 from splat import formats
 from splat.cli.asked.export import Export
-from splat.cli.opened import LOOKED_AT, Opened, file_search
+from splat.cli.opened import Opened, file_search
 from splat.evaluation.evaluate import HeldOutView
 from splat.export.bits import dealt_bits
 from splat.export.chart import rate_chart
 from splat.export.choice import ROUNDINGS, choose, trials_table, trim, variants
 from splat.export.retrain import Others, Pictures, retrain
-from splat.export.search import PALETTED, Search, Tried, Variant
+from splat.export.search import LOOKED_AT, PALETTED, Search, Tried, Variant
 from splat.export.smallest import BIT, smallest
 from splat.export.view_weights import ViewWeights, view_weights
 from splat.formats.settings import Settings

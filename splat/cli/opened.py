@@ -19,10 +19,8 @@ from splat.evaluation.evaluate import HeldOutFitter
 from splat.export.quantisation import Quantisation, steps_before_rounding
 from splat.export.retrain import LEVEL_STEPS, LevelTraining
 from splat.export.search import Search
-from splat.export.view_weights import view_weights
 from splat.formats.settings import Settings
 from splat.lod.store import MANY
-from splat.math import spread
 from splat.recipes.model_files import ModelFile, background_in, decoding, model_file
 from splat.recipes.restored import model_of
 from splat.render import camera_paths, choose_device, drawing_as
@@ -34,11 +32,6 @@ from splat.system import machine
 from splat.system.colours import rgb
 from splat.system.foreign import Record, part, reading, record
 from splat.types import Batch, Camera, Drawing, Frame, Gaussians, Renderer
-
-SCORED = 40
-"""Most views in which the significance of rows, and their view directions, are surveyed."""
-LOOKED_AT = 12
-"""Most views in which files are compared."""
 
 
 @dataclass(frozen=True)
@@ -351,15 +344,13 @@ def file_search(
     opened: Opened, batches: Sequence[Batch], *, photos: bool, finished_for: str | None = None
 ) -> Search:
     """A search over files of what was opened, compared in some of the views."""
-    scored = [batches[i] for i in spread(len(batches), SCORED)]
-    return Search(
+    return Search.over(
+        batches,
         opened.gaussians,
         opened.frame,
         opened.drawing,
         opened.render,
         opened.background,
-        view_weights(opened.gaussians, opened.render, scored, opened.background),
-        [batches[i] for i in spread(len(batches), LOOKED_AT)],
-        photos,
-        finished_for,
+        photos=photos,
+        finished_for=finished_for,
     )

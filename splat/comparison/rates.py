@@ -24,13 +24,18 @@ from splat.comparison.drawing import Chart, Label, chart_of, draw_labels, panel,
 from splat.comparison.request import Request
 from splat.comparison.results import Outcome
 from splat.core.strategy import Strategy
-from splat.export.receipt import export
+from splat.export.receipt import Receipt, export
+from splat.export.search import SCORED, Search
+from splat.formats.settings import Settings
 from splat.recipes.model_files import MODEL_FILES, key_of
 from splat.recipes.recipe import strategy_from_text
+from splat.rules.views import even_views
 from splat.system.files import read_json, replacing, write_json
 from splat.system.foreign import Record
 from splat.system.numbers import amount
 from splat.system.text import size as size_text
+from splat.training.finish import held_out_fit
+from splat.training.prepare import Job
 
 KINDS = (".sog", ".spz")
 """Formats that Gaussians are written in where none are named."""
@@ -180,14 +185,26 @@ def _file(outcome: Outcome, kind: str, out: Path) -> _File:
     if not note.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(api.reopened(place.path)) as job:
-            run = job.run
-            receipt = export(
-                run.baked(), run.frame, path, run.shown, job.test_batches(), run.background,
-                drawing=run.drawing.plain,
-            )  # fmt: skip
+            receipt = _exported(job, kind, path)
         write_json(note, {"bytes": receipt.bytes, "psnr": receipt.psnr_after})
     said = Record(read_json(note))
     return _File(kind, said.whole("bytes"), said.number("psnr"))
+
+
+def _exported(job: Job, kind: str, path: Path) -> Receipt:
+    """The file of a run as `splat export` writes it, measured as the run is."""
+    run, settings = job.run, Settings().for_views()
+    looked_at = [job.photos.batch(i) for i in even_views(job.photos.cameras, SCORED)]
+    drawing, whole = run.drawing.plain, run.baked()
+    search = Search.over(
+        looked_at, whole, run.frame, drawing, run.shown, run.background,
+        photos=False, finished_for=job.options.finish_for,
+    )  # fmt: skip
+    return export(
+        search.best(kind, settings), run.frame, path, run.shown, job.test_batches(),
+        run.background, drawing=drawing, settings=settings, whole=whole,
+        fit=held_out_fit(job), weights=search.sight.seen,
+    )  # fmt: skip
 
 
 def write_curves(points: Sequence[Point], out: Path) -> None:

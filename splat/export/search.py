@@ -15,10 +15,15 @@ from splat.core.frame import gaussians_to_frame
 from splat.evaluation.evaluate import HeldOutView, psnr
 from splat.export.harmonics import compensated_constants, rounded_harmonics
 from splat.export.receipt import CLOSEST, bands, draw, mean_or_none
-from splat.export.view_weights import ViewWeights, with_fewer_bands
+from splat.export.view_weights import ViewWeights, view_weights, with_fewer_bands
 from splat.formats.settings import Settings
+from splat.math import spread
 from splat.types import Batch, Drawing, Frame, Gaussians, Renderer
 
+SCORED = 40
+"""Most views in which the significance of rows, and their view directions, are surveyed."""
+LOOKED_AT = 12
+"""Most views in which files are compared."""
 PALETTED = (".sog", ".tsog")
 """Formats whose harmonics share a palette."""
 LEAST_KEPT = 0.02
@@ -88,6 +93,27 @@ class Search:
     before: float = field(init=False)
     """dB of the whole set on these views."""
 
+    @classmethod
+    def over(
+        cls,
+        batches: Sequence[Batch],
+        gaussians: Gaussians,
+        frame: Frame,
+        drawing: Drawing,
+        render: Renderer,
+        background: Float[Tensor, "3"] | None,
+        *,
+        photos: bool,
+        finished_for: str | None = None,
+    ) -> Search:
+        """A search over files of a set, compared in some of the views."""
+        scored = [batches[i] for i in spread(len(batches), SCORED)]
+        sight = view_weights(gaussians, render, scored, background)
+        looked_at = [batches[i] for i in spread(len(batches), LOOKED_AT)]
+        return cls(
+            gaussians, frame, drawing, render, background, sight, looked_at, photos, finished_for
+        )
+
     def __post_init__(self) -> None:
         self.whole = [self.drawn(self.gaussians, batch) for batch in self.batches]
         self._bands: dict[int, Gaussians] = {}
@@ -119,6 +145,12 @@ class Search:
         weights = self.sight_of(count)
         rounded = formats.quantiser(variant.suffix, gaussians, variant.settings, weights.seen)
         return compensated_constants(gaussians, weights, rounded(gaussians).colors)
+
+    def best(self, suffix: str, settings: Settings) -> Gaussians:
+        """All of the set, as a format writes it for what views see of it; with `for_views`
+        settings."""
+        degree = min(self.gaussians.sh_degree or 0, formats.most_degree(suffix))
+        return self.final(Variant(suffix, settings, degree), len(self.gaussians))
 
     def sight_of(self, count: int) -> ViewWeights:
         """What the most significant rows weigh."""

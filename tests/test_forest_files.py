@@ -82,7 +82,7 @@ def found_order(trained: Trained) -> torch.Tensor:
 
 
 def test_rounding_in_training_is_that_of_the_file(trained: Trained) -> None:
-    """But for places and half precision, a run draws after rounding what its file holds."""
+    """But for half precision, a run draws after rounding what its file holds."""
     model, order = trained.model, found_order(trained)
     assert model.rounds(None) and not model.rounds(10)
     drawn, (leaves, mids, roots) = model.drawn(None), model.settled().columns()
@@ -94,9 +94,10 @@ def test_rounding_in_training_is_that_of_the_file(trained: Trained) -> None:
         (drawn.rgb[layout.mids], mids["rgb"]), (drawn.root[layout.roots], roots["feature"]),
     ):  # fmt: skip
         assert torch.allclose(here, there, atol=1e-4)
+    # A place that lies between two steps may go to either.
     steps = torch.from_numpy(model.settled().place_steps)[torch.from_numpy(model.settled().mid_of)]
-    off = (model.cloud["mean"].detach()[order] - leaves["mean"]).abs().amax(1)
-    assert bool((off <= 0.51 * steps).all())
+    off = (drawn.mean[order] - leaves["mean"]).abs().amax(1) / steps
+    assert float((off.detach() < 1e-3).float().mean()) > 0.999 and float(off.detach().max()) < 1.01
     with torch.no_grad():
         view = trained.run.views[0]
         one, other = (

@@ -43,7 +43,7 @@ class Steps:
     """Brightness of leaves, logits."""
     opacity: float = 0.25
     """Logits of opacity."""
-    place: float = 0.25
+    place: float = 0.125
     """Places of leaves, in sizes of their mid."""
 
 

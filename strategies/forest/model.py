@@ -43,6 +43,7 @@ rounding."""
 class Drawn:
     """Numbers of roots, mids and leaves to draw with, as their columns are."""
 
+    mean: Float[Tensor, "n 3"]
     root: Float[Tensor, "r g"]
     mid: Float[Tensor, "m f"]
     rgb: Float[Tensor, "m 3"]
@@ -190,7 +191,7 @@ class Trees(Model):
         told = self._told(drawn, self._directions(camera, mid))
         scales, quats, colors = hung(told, mid, drawn.size, drawn.light)
         return Gaussians(
-            means=self.cloud["mean"],
+            means=drawn.mean,
             quats=quats,
             scales=scales,
             opacities=drawn.opacity_logit.sigmoid(),
@@ -210,8 +211,9 @@ class Trees(Model):
             (cloud["light"], steps.light),
         )
         if not self.rounds(step):
-            return Drawn(*(values for values, _ in given))
-        return Drawn(*(_rounded(values, own) for values, own in given))
+            return Drawn(cloud["mean"], *(values for values, _ in given))
+        mean = _rounded(cloud["mean"], self._place_steps()[:, None])
+        return Drawn(mean, *(_rounded(values, own) for values, own in given))
 
     def values(self, layout: Layout, drawn: Drawn) -> Values:
         """Numbers in steps, as a context expects them."""
@@ -231,6 +233,14 @@ class Trees(Model):
             torch.cat([opacity, size - mean.index_select(0, mid_of), light], 1),
             self._places(layout, mean[:, 0].detach()),
         )
+
+    @torch.no_grad()
+    def _place_steps(self) -> Float[Tensor, "n"]:
+        """What places of leaves are rounded to multiples of: a share of their mid's size."""
+        mid, size = self.mid_of, (self.cloud["size"] / SIZE).round()
+        count = torch.bincount(mid, minlength=len(self.mids))[:, None].clamp_min(1)
+        mean = (summed(size, mid, len(self.mids)) / count).round()
+        return self.steps.place * (mean[:, 0] * SIZE).exp().index_select(0, mid)
 
     @torch.no_grad()
     def _places(self, layout: Layout, size: Float[Tensor, "m"]) -> Float[Tensor, "n 3"]:
@@ -389,7 +399,7 @@ def _links(child: Cloud, parent: Cloud, children: str, parents: str) -> Int[Tens
     return found
 
 
-def _rounded(values: Tensor, step: float) -> Tensor:
+def _rounded(values: Tensor, step: float | Tensor) -> Tensor:
     return values + ((values / step).round() * step - values).detach()
 
 

@@ -51,8 +51,8 @@ class Settled:
     mid: Ints
     """[m, f + 4]: feature, colour, size in eighths of an octave."""
     place: Ints
-    """[n, 3]: steps from the middle of the root, of leaves that are not the first of their mid from
-    that one."""
+    """[n, 3]: steps of the mid, of its first leaf from the middle of the root, of others from that
+    one. All places are whole steps of their mid from the origin."""
     own: Ints
     """[n, 3]: opacity, size beyond its mid's, brightness."""
     networks: Networks
@@ -86,12 +86,11 @@ class Settled:
         Sums and products of float64, rounded once: the same on every machine.
         """
         steps, sizes = self.steps, self.mid[:, -1]
-        middle = middles(self.box, self.middles)[self.root_of]
-        off = self.place * self.place_steps[self.mid_of][:, None]
-        # Leaves that are not the first are told from the first, which is told from the middle.
-        start = middle + off[self.first]
-        mean = start[self.mid_of] + off
-        mean[self.first] = start
+        step, first = self.place_steps[:, None], self.first
+        start = _origins(self.box, self.middles, self.root_of, step) + self.place[first]
+        whole = start[self.mid_of] + self.place
+        whole[first] = start
+        mean = whole * step[self.mid_of]
         leaves = {
             "mean": mean,
             "opacity_logit": self.own[:, 0] * steps.opacity,
@@ -114,6 +113,11 @@ def middles(box: NDArray[np.float32], places: Ints) -> Doubles:
     low, high = box.astype(np.float64)
     found: Doubles = low + places * ((high - low) / ((1 << BITS) - 1))
     return found
+
+
+def _origins(box: NDArray[np.float32], places: Ints, root_of: Ints, step: Doubles) -> Ints:
+    """The whole steps of each mid, [m, 1], that are nearest to the middle of its root, [m, 3]."""
+    return np.rint(middles(box, places)[root_of] / step).astype(np.int64)
 
 
 def place_steps(sizes: Ints, finest: int, steps: Steps) -> Doubles:
@@ -144,17 +148,14 @@ def settled(model: Trees) -> Settled:
     corner = np.rint((centre - low) / side * ((1 << BITS) - 1)).clip(0, (1 << BITS) - 1)
     corner = corner.astype(np.int64)
     finest = int(np.ceil(PARTS * math.log2(float(side.max()) / SMALLEST / steps.place)))
-    step = place_steps(mean_size, finest, steps)[mid_of][:, None]
+    step = place_steps(mean_size, finest, steps)[:, None]
     root_of = layout.root_of.numpy()
-    mean = given["mean"][leaves]
     first = np.cumsum(counts) - counts
-    middle = middles(box, corner)[root_of]
-    off = (mean[first] - middle) / step[first]
-    place = np.zeros((len(mean), 3), np.int64)
-    place[first] = np.rint(off).clip(-MOST + 1, MOST - 1)
-    start = middle + place[first] * step[first]
-    later = np.rint((mean - start[mid_of]) / step).clip(-MOST + 1, MOST - 1).astype(np.int64)
-    later[first] = place[first]
+    origin = _origins(box, corner, root_of, step)
+    whole = np.rint(given["mean"][leaves] / step[mid_of]).astype(np.int64)
+    start = (whole[first] - origin).clip(-MOST + 1, MOST - 1)
+    place = (whole - (origin + start)[mid_of]).clip(-MOST + 1, MOST - 1)
+    place[first] = start
     mids, roots = layout.mids.numpy(), layout.roots.numpy()
     feature, rgb = (doubles(model.mids[name])[mids] for name in ("feature", "rgb"))
     mid = [_whole(feature, steps.mid), _whole(rgb, steps.rgb), mean_size[:, None]]
@@ -172,7 +173,7 @@ def settled(model: Trees) -> Settled:
         middles=corner,
         root=_whole(doubles(model.roots["feature"])[roots], steps.root),
         mid=np.concatenate(mid, 1),
-        place=later,
+        place=place,
         own=np.stack(own, 1),
         networks=halved(model.nets).cpu(),
         context=halved(model.context).cpu(),

@@ -27,7 +27,8 @@ from splat.strategies.budget import Budget
 from splat.strategies.crop import Crop
 from splat.strategies.forest import Forest, networks
 from splat.strategies.forest.forest import SEEN, WORST
-from splat.strategies.forest.model import OWN_MID, OWN_ROOT, SHRINK, Trees
+from splat.strategies.forest.model import SHRINK, Trees
+from splat.strategies.forest.nodes import OWN_MID, OWN_ROOT
 from splat.strategies.freeze import Freeze
 from splat.strategies.protect import Protect
 from splat.system.foreign import Broken

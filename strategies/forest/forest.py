@@ -26,7 +26,8 @@ from splat.rules.curve import room
 from splat.rules.deaths import faint, opacity_decay, pruning
 from splat.rules.relocation import rotated
 from splat.rules.worst import SEEN, WORST
-from splat.strategies.forest.model import OWN_MID, OWN_ROOT, SHRINK, Trees
+from splat.strategies.forest.model import SHRINK, Trees
+from splat.strategies.forest.nodes import OWN_MID, OWN_ROOT
 from splat.strategies.forest.terms import Bits
 from splat.system.ranges import above, at_least, within
 from splat.types import Needs

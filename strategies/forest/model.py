@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from splat.core.cloud import Cloud
 from splat.core.column import Rate
-from splat.core.edit import Append, Change, Drop, Edit, Rows
+from splat.core.edit import Change, Edit, Rows
 from splat.core.edit_check import check_edit
 from splat.core.frame import morton_order
 from splat.core.model import Making, Model, check_shapes, module_of
@@ -23,14 +23,12 @@ from splat.strategies.forest.bake import baked
 from splat.strategies.forest.context import SIZE, Context, Steps, Values
 from splat.strategies.forest.layout import Layout, laid_out
 from splat.strategies.forest.networks import Networks, hung
+from splat.strategies.forest.nodes import clear, links, planted
 from splat.strategies.forest.settled import Settled, settled
 from splat.strategies.forest.start import Seedlings, seedlings, summed
 from splat.system.foreign import Broken, Record
 from splat.types import Camera, Gaussians
 
-OWN_MID, OWN_ROOT = -1.0, -2.0
-"""In place of the number of a mid: that a leaf wants a mid of its own, as its parent's is now, or
-that and a root of its own."""
 SHRINK = 0.47000362924573563
 """ln 1.6: what a leaf that is born with a mid of its own is smaller by, as children of a split are
 (Kerbl et al. 2023, section 5.2)."""
@@ -68,8 +66,8 @@ class Trees(Model):
     float32, exact up to 2^24, that no optimizer moves.
 
     Who proposes births says in `node` what they hang on: the number of a mid that there is,
-    `OWN_MID` or `OWN_ROOT`. So whatever is struck from an edit, no node is planted for it; `apply`
-    plants the others, and takes away mids that no leaf hangs on, and roots of no mid.
+    `nodes.OWN_MID` or `nodes.OWN_ROOT`. So whatever is struck from an edit, no node is planted for
+    it; `apply` plants the others, and takes away mids that no leaf hangs on, and roots of no mid.
     """
 
     unit = "leaves"
@@ -110,28 +108,15 @@ class Trees(Model):
             begun = Seedlings(rows, mids if nodes is None else nodes[0], 1)
         else:
             begun = seedlings(rows, mid_cell, root_cell)
-        leaves, mids = begun.leaves, begun.mids
-        zeros = leaves["mean"].new_zeros
-        mid = zeros(len(mids["rgb"]), mid_features) if nodes is None else mids["feature"]
-        root = zeros(begun.roots, root_features) if nodes is None else nodes[1]["feature"]
-        length = making.steps
-        place = Rate(making.rates.mean, making.rates.mean_end, length)
-        self.cloud = cloud = Cloud(making.moments)
-        cloud.add("mean", leaves["mean"], place)
-        cloud.add("opacity_logit", leaves["opacity_logit"], resting(OPACITY_RATE, length))
-        cloud.add("size", leaves["size"], resting(SIZE_RATE, length))
-        cloud.add("light", leaves["light"], resting(LIGHT_RATE, length))
-        cloud.add("node", leaves["node"], Rate(0.0))
-        self._mids, self._roots = Cloud(making.moments), Cloud(making.moments)
-        self._mids.add("feature", mid, resting(FEATURE_RATE, length))
-        self._mids.add("rgb", mids["rgb"], resting(COLOUR_RATE, length))
-        self._mids.add("node", mids["node"], Rate(0.0))
-        self._roots.add("feature", root, resting(FEATURE_RATE, length))
+        self.cloud, self._mids, self._roots = _clouds(
+            begun, making, nodes, (root_features, mid_features)
+        )
+        device, length = self.cloud.device, making.steps
         draws = torch.Generator().manual_seed(making.seed)
         networks = Networks(mid_features + root_features, hidden, draws)
-        self.beside["networks"] = networks.to(cloud.device).trained(length)
         context = Context(mid_features, root_features, draws)
-        self.beside["context"] = context.to(cloud.device).trained(length)
+        self.beside["networks"] = networks.to(device).trained(length)
+        self.beside["context"] = context.to(device).trained(length)
         self.beside["mids"] = shared_rows(self._mids)
         self.beside["roots"] = shared_rows(self._roots)
 
@@ -158,12 +143,12 @@ class Trees(Model):
     @property
     def mid_of(self) -> Int[Tensor, "n"]:
         """The mid of each leaf."""
-        return _links(self.cloud, self.mids, "leaves", "mids")
+        return links(self.cloud, self.mids, "leaves", "mids")
 
     @property
     def root_of(self) -> Int[Tensor, "m"]:
         """The root of each mid."""
-        return _links(self.mids, self.roots, "mids", "roots")
+        return links(self.mids, self.roots, "mids", "roots")
 
     def numbers(self) -> int:
         """Trained numbers of it all: 6 a leaf, F + 3 a mid, G a root, and the networks'."""
@@ -303,14 +288,12 @@ class Trees(Model):
             check_edit(edit, self.cloud)  # before anything is planted
             edit = replace(
                 edit,
-                append=tuple(
-                    replace(a, rows=self._planted(a.rows, a.parents)) for a in edit.append
-                ),
-                assign=tuple(replace(a, rows=self._planted(a.rows, a.index)) for a in edit.assign),
+                append=tuple(replace(a, rows=self._hung(a.rows, a.parents)) for a in edit.append),
+                assign=tuple(replace(a, rows=self._hung(a.rows, a.index)) for a in edit.assign),
             )
         change = self.cloud.apply(edit)
         if edit is not None and (change or edit.append or edit.assign):
-            self._cleared()
+            clear(self.cloud, self.mids, self.roots)
         return change
 
     def view_centres(self) -> Float[Tensor, "v 3"]:
@@ -333,6 +316,9 @@ class Trees(Model):
         self.stand(state["views"])
         self.done = Record(state).whole("done")
 
+    def _hung(self, rows: Rows, parents: Int[Tensor, "a"]) -> Rows:
+        return planted(rows, parents, self.mid_of, self.mids, self.roots)
+
     def _told(self, drawn: Drawn, directions: Float[Tensor, "m 3"]) -> Float[Tensor, "m 10"]:
         """What the networks tell of each mid."""
         return self.nets.told(drawn.mid, drawn.rgb, drawn.root, self.root_of, directions)
@@ -344,67 +330,31 @@ class Trees(Model):
         away = summed(mean, mid, m) / count[:, None] - camera.centre
         return functional.normalize(away, dim=1)
 
-    def _planted(self, rows: Rows, parents: Int[Tensor, "a"]) -> Rows:
-        """Rows of leaves, each of which hangs on a mid that there is: those that some ask for are
-        planted, copies of their parents'."""
-        if "node" not in rows:
-            return rows
-        node = rows["node"].clone().to(self.cloud["node"])
-        wants = (node < 0).nonzero().squeeze(1)
-        from_none = (parents[wants.to(parents.device)] < 0).any() if len(wants) else False
-        if bool(from_none) or bool((node >= len(self.mids)).any()) or bool((node < OWN_ROOT).any()):
-            raise ValueError(
-                f"new leaves hang on mids that are not there; expected 0 to {len(self.mids) - 1:,},"
-                f" or, of leaves with a parent, {OWN_MID:g} or {OWN_ROOT:g} for one of their own"
-            )
-        if not len(wants):
-            return rows
-        old = self.mid_of.index_select(0, parents.to(node.device)[wants])
-        fresh = self.mids.rows(old)
-        rooted = (node[wants] <= OWN_ROOT).nonzero().squeeze(1)
-        if len(rooted):
-            above, first = fresh["node"][rooted].long(), len(self.roots)
-            self.roots.apply(Edit(append=(Append(self.roots.rows(above), above, "root"),)))
-            fresh["node"][rooted] = _numbers(first, len(rooted), fresh["node"])
-        first = len(self.mids)
-        self.mids.apply(Edit(append=(Append(fresh, old, "mid"),)))
-        node[wants] = _numbers(first, len(wants), node)
-        return {**rows, "node": node}
 
-    def _cleared(self) -> None:
-        """Take away mids without leaves, then roots without mids; links close up.
-
-        Links are written, not proposed: that a node is another row of its cloud than it was changes
-        nothing of what hangs on it, frozen or not.
-        """
-        for child, parent in ((self.cloud, self.mids), (self.mids, self.roots)):
-            link = child["node"].detach().long()
-            used = torch.zeros(len(parent), dtype=torch.bool, device=link.device)
-            used[link] = True
-            if bool(used.all()):
-                continue
-            parent.apply(Edit(drop=(Drop((~used).nonzero().squeeze(1), "childless"),)))
-            child["node"].copy_((used.cumsum(0) - 1)[link])
-
-
-def _links(child: Cloud, parent: Cloud, children: str, parents: str) -> Int[Tensor, "n"]:
-    """What each row of a cloud hangs on; `Broken` where that is not there."""
-    found = child["node"].detach().long()
-    low, high = found.aminmax() if len(found) else (found.new_zeros(()), found.new_zeros(()))
-    if int(low) < 0 or int(high) >= len(parent):
-        raise Broken(
-            f"has {children} that hang on {parents} {int(low):,} to {int(high):,}; expected 0 to"
-            f" {len(parent) - 1:,}"
-        )
-    return found
+def _clouds(
+    begun: Seedlings, making: Making, nodes: tuple[Rows, Rows] | None, widths: tuple[int, int]
+) -> tuple[Cloud, Cloud, Cloud]:
+    """Leaves, mids and roots to begin with, and how far they move at a step; features of roots and
+    mids, of such widths, are 0 where `nodes` do not say them."""
+    leaves, mids, length = begun.leaves, begun.mids, making.steps
+    zeros = leaves["mean"].new_zeros
+    root = zeros(begun.roots, widths[0]) if nodes is None else nodes[1]["feature"]
+    mid = zeros(len(mids["rgb"]), widths[1]) if nodes is None else mids["feature"]
+    first, second, third = (Cloud(making.moments) for _ in range(3))
+    first.add("mean", leaves["mean"], Rate(making.rates.mean, making.rates.mean_end, length))
+    first.add("opacity_logit", leaves["opacity_logit"], resting(OPACITY_RATE, length))
+    first.add("size", leaves["size"], resting(SIZE_RATE, length))
+    first.add("light", leaves["light"], resting(LIGHT_RATE, length))
+    first.add("node", leaves["node"], Rate(0.0))
+    second.add("feature", mid, resting(FEATURE_RATE, length))
+    second.add("rgb", mids["rgb"], resting(COLOUR_RATE, length))
+    second.add("node", mids["node"], Rate(0.0))
+    third.add("feature", root, resting(FEATURE_RATE, length))
+    return first, second, third
 
 
 def _rounded(values: Tensor, step: float | Tensor) -> Tensor:
     return values + ((values / step).round() * step - values).detach()
-
-
-def _numbers(first: int, count: int, like: Tensor) -> Tensor:
-    return torch.arange(first, first + count, device=like.device).to(like.dtype)
 
 
 def _detached(gaussians: Gaussians) -> Gaussians:

@@ -20,6 +20,7 @@ from splat.core.maps import Error
 from splat.core.model import Making
 from splat.core.shared_rows import SharedRows, Table, shared_rows
 from splat.kernels import one_torch_thread
+from splat.kernels.harmonics import basis
 from splat.math import SH_C0, logit_of
 from splat.options import Options
 from splat.rules import window
@@ -152,9 +153,10 @@ def test_nodes_keep_their_numbers_and_moments_when_others_go() -> None:
 
 
 def test_numbers_are_counted_by_hand() -> None:
-    """F3: 6 a leaf, 8 + 3 a mid, 16 a root, and two networks of 24 and 27 numbers, 32 wide."""
+    """F3: 6 a leaf, 8 + 3 a mid, 16 a root, and two networks of 24 numbers, 32 wide, that
+    say 7 and 27."""
     model = trees_at(scattered(40))
-    networks = 25 * 32 + 33 * 7 + 28 * 32 + 33 * 3
+    networks = 2 * 25 * 32 + 33 * 7 + 33 * 27
     rows = 6 * 40 + 11 * len(model.mids) + 16 * len(model.roots)
     assert model.numbers() == rows + networks
 
@@ -191,7 +193,7 @@ def test_a_promoted_leaf_is_drawn_to_the_bit_as_before() -> None:
     model = trees_at(scattered(30))
     # Threads of torch would share out products of other numbers of rows in another way.
     with torch.no_grad(), one_torch_thread():
-        model.nets.look_in[-4:-1] = 0  # colours of no direction
+        model.nets.look_out[:, 3:] = 0  # colours of no direction
         before = model(CAMERA)
         some = torch.arange(0, 30, 3)
         node = torch.full((10,), OWN_MID).where(torch.arange(10) % 2 == 0, OWN_ROOT)
@@ -400,15 +402,16 @@ def test_gradients_of_the_networks_are_those_of_what_they_tell(
         return torch.randn(*shape, generator=draw, dtype=torch.float64)
 
     nets = networks.Networks(5, 6, draw).double()
-    mid, rgb, root, directions = some(7, 2), some(7, 3), some(3, 3), some(7, 3)
+    mid, rgb, root = some(7, 2), some(7, 3), some(3, 3)
+    directions = torch.nn.functional.normalize(some(7, 3), dim=1)
     root_of, mid_of = torch.tensor([0, 2, 1, 2, 2, 0, 1]), torch.tensor([6, 0, 1, 1, 2, 3, 4, 5, 5])
     size, light = some(9, 1), some(9)
     read = torch.cat([mid, root[root_of]], 1)
     shape = (read @ nets.shape_in[:-1] + nets.shape_in[-1]).relu() @ nets.shape_out[:-1]
-    look = torch.cat([read, directions], 1) @ nets.look_in[:-1] + nets.look_in[-1]
-    wanted = torch.cat(
-        [shape + nets.shape_out[-1], rgb + look.relu() @ nets.look_out[:-1] + nets.look_out[-1]], 1
-    )
+    look = (read @ nets.look_in[:-1] + nets.look_in[-1]).relu() @ nets.look_out[:-1]
+    look = (look + nets.look_out[-1]).view(7, 9, 3)
+    turned = torch.cat([torch.ones(7, 1), basis(directions, 2)[:, 1:]], 1)
+    wanted = torch.cat([shape + nets.shape_out[-1], rgb + (look * turned[..., None]).sum(1)], 1)
     told = nets.told(mid, rgb, root, root_of, directions)
     assert torch.allclose(told, wanted, atol=1e-12)
     scales, quats, colors = networks.hung(told, mid_of, size, light)
@@ -419,7 +422,7 @@ def test_gradients_of_the_networks_are_those_of_what_they_tell(
 
     def drawn(*given: Tensor) -> Any:
         mid, rgb, root, size, light, *own = given
-        found = networks._Told.apply(mid, rgb, root, root_of, directions, *own)  # type: ignore[no-untyped-call]
+        found = networks._Told.apply(mid, rgb, root, root_of, turned, *own)  # type: ignore[no-untyped-call]
         return networks.hung(found, mid_of, size, light)
 
     inputs = [each.detach().clone().requires_grad_() for each in

@@ -225,6 +225,14 @@ def test_headers_that_lie(
     assert "lie.forest" in str(raised.value) and "\n" not in str(raised.value)
 
 
+def test_files_of_an_earlier_version_are_refused(trained: Trained, tmp_path: Path) -> None:
+    path, data = tmp_path / "old.forest", bytearray(trained.path.read_bytes())
+    data[8:12] = (1).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"old.forest has version 1 .* reads 2 or later; train"):
+        read_forest(path)
+
+
 def test_files_that_are_cut_or_changed(trained: Trained, tmp_path: Path) -> None:
     data, path = trained.path.read_bytes(), tmp_path / "cut.forest"
     for end in (0, 7, 30, 300, len(data) // 2, len(data) - 1):

@@ -31,6 +31,8 @@ class Container:
     """Eight bytes."""
     version: int
     """That is written, and the newest that is read."""
+    oldest: int = 1
+    """That is read."""
 
     def write(self, path: Path, header: Mapping[str, Any], sections: Mapping[str, bytes]) -> None:
         """Write a file; equal contents are equal bytes."""
@@ -77,6 +79,11 @@ class Container:
             raise ValueError(
                 f"{path} has version {version} of the format, this splat reads up to"
                 f" {self.version}; upgrade splat-toolkit"
+            )
+        if version < self.oldest:
+            raise ValueError(
+                f"{path} has version {version} of the format, and this splat reads"
+                f" {self.oldest} or later; train its scene again"
             )
         text = data[_START.size : _START.size + length]
         if len(text) < length:

@@ -9,7 +9,7 @@ from typing import Any
 
 from splat.formats.container import Container
 
-FOREST = Container(".forest", b"SPLATFOR", 1)
+FOREST = Container(".forest", b"SPLATFOR", version=2, oldest=2)
 _TOLD = ("leaves", "mids", "roots")
 
 

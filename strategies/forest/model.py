@@ -59,10 +59,11 @@ class Trees(Model):
     the number of its root. Roots: `feature` [R, G]. With f a mid's feature and g its root's,
 
         log scale = size + A(f, g)        quaternion = (1, 0, 0, 0) + B(f, g), of length 1
-        colour = sigmoid(rgb + C(f, g, direction) + light)
+        colour = sigmoid(rgb + sum_k C_k(f, g) Y_k(direction) + light)
 
-    where A and B are one network, C another, each of two layers. Both are asked once a mid: the
-    direction is that from the camera to the middle of the mid's leaves. Links are whole numbers in
+    where A and B are one network, C another, each of two layers, and Y_k harmonics up to degree 2,
+    the first of them 1. Both are asked once a mid: the direction is that from the camera to the
+    middle of the mid's leaves. Links are whole numbers in
     float32, exact up to 2^24, that no optimizer moves.
 
     Who proposes births says in `node` what they hang on: the number of a mid that there is,

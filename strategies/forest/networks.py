@@ -12,11 +12,16 @@ from torch.autograd.function import FunctionCtx
 
 from splat.core.column import EPSILON, Rate
 from splat.core.model import TrainedModule
+from splat.kernels.harmonics import basis
 
-SHAPE, LOOK = 7, 3
-"""Numbers that they tell: three log sizes and four of a quaternion; three of a colour."""
-TOLD, PADDED = SHAPE + LOOK, 16
+DEGREE = 2
+"""Of the harmonics in which a colour depends on the direction."""
+SHAPE, LOOK = 7, 3 * (DEGREE + 1) ** 2
+"""Numbers that they say: three log sizes and four of a quaternion; three of each harmonic."""
+SAID, PADDED = SHAPE + LOOK, 40
 """All of them, and the columns that products are padded to."""
+TOLD = SHAPE + 3
+"""What is told of them in a direction: of a look the colour."""
 BLOCK = 1024
 """Mids that are asked for at a time: what is hidden of them stays in the cache of a core."""
 QUIET = 0.1
@@ -28,9 +33,9 @@ RATE = 4e-3
 class Networks(nn.Module):
     """Weights of two networks of two layers, biases the last rows.
 
-    `shape_in` [mid + root + 1, hidden], `shape_out` [hidden + 1, 7]; `look_in`
-    [mid + root + 3 + 1, hidden] also reads the direction that a node is seen in, `look_out`
-    [hidden + 1, 3].
+    `shape_in` [mid + root + 1, hidden], `shape_out` [hidden + 1, 7]; `look_in` as `shape_in`,
+    `look_out` [hidden + 1, 27]: three numbers for each harmonic of the direction that a node is
+    seen in, the first of them constant.
     """
 
     def __init__(self, features: int, hidden: int, generator: torch.Generator) -> None:
@@ -40,11 +45,12 @@ class Networks(nn.Module):
         def layer(reads: int, gives: int, factor: float = 1.0) -> nn.Parameter:
             bound = factor / math.sqrt(reads)
             weights = (2 * torch.rand(reads + 1, gives, generator=generator) - 1) * bound
-            weights[-1] = 0
+            if factor != 1:
+                weights[-1] = 0  # features are 0 at first: without biases nothing would be awake
             return nn.Parameter(weights)
 
         self.shape_in, self.shape_out = layer(features, hidden), layer(hidden, SHAPE, QUIET)
-        self.look_in, self.look_out = layer(features + 3, hidden), layer(hidden, LOOK, QUIET)
+        self.look_in, self.look_out = layer(features, hidden), layer(hidden, LOOK, QUIET)
 
     def told(
         self,
@@ -58,7 +64,9 @@ class Networks(nn.Module):
         before the logistic function, as it is seen in a direction, a vector of length 1 from the
         camera: `rgb` and what is added to that. `mid` and `root` are features."""
         weights = (self.shape_in, self.shape_out, self.look_in, self.look_out)
-        found: Tensor = _Told.apply(mid, rgb, root, root_of, directions, *weights)  # type: ignore[no-untyped-call]
+        turned = basis(directions, DEGREE)
+        turned[:, 0] = 1
+        found: Tensor = _Told.apply(mid, rgb, root, root_of, turned, *weights)  # type: ignore[no-untyped-call]
         return found
 
     def trained(self, steps: int) -> TrainedModule:
@@ -81,53 +89,54 @@ class _Told(torch.autograd.Function):
         rgb: Tensor,
         root: Tensor,
         root_of: Tensor,
-        directions: Tensor,
+        turned: Tensor,
         shape_in: Tensor,
         shape_out: Tensor,
         look_in: Tensor,
         look_out: Tensor,
     ) -> Tensor:
         f, wide = mid.shape[1], shape_in.shape[1]
-        first = torch.cat([shape_in[:-1], look_in[:-4]], 1)
-        bias = torch.cat([shape_in[-1], look_in[-1]])
-        turned = torch.cat([look_in.new_zeros(3, wide), look_in[-4:-1]], 1)
-        read, weights = torch.cat([mid, directions], 1), torch.cat([first[:f], turned])
-        base = torch.addmm(bias, root, first[f:])
+        first = torch.cat([shape_in, look_in], 1)
+        base = torch.addmm(first[-1], root, first[f:-1])
         second = look_out.new_zeros(2 * wide + 1, PADDED)
         second[:wide, :SHAPE], second[-1, :SHAPE] = shape_out[:-1], shape_out[-1]
-        second[wide:-1, SHAPE:TOLD], second[-1, SHAPE:TOLD] = look_out[:-1], look_out[-1]
+        second[wide:-1, SHAPE:SAID], second[-1, SHAPE:SAID] = look_out[:-1], look_out[-1]
         told = mid.new_empty(len(mid), TOLD)
         for part in _blocks(len(mid)):
-            hidden = _hidden(base, root_of[part], read[part], weights)
-            told[part] = torch.addmm(second[-1], hidden, second[:-1])[:, :TOLD]
+            hidden = _hidden(base, root_of[part], mid[part], first[:f])
+            said = torch.addmm(second[-1], hidden, second[:-1])
+            told[part, :SHAPE] = said[:, :SHAPE]
+            look = said[:, SHAPE:SAID].reshape(len(said), -1, 3)
+            told[part, SHAPE:] = (look * turned[part, :, None]).sum(1)
         told[:, SHAPE:] += rgb
-        ctx.save_for_backward(root, root_of, read, first, weights, base, second)
+        ctx.save_for_backward(root, root_of, mid, turned, first, base, second)
         return told
 
     @staticmethod
     def backward(ctx: FunctionCtx, told: Tensor) -> tuple[Tensor | None, ...]:
         saved: tuple[Tensor, ...] = ctx.saved_tensors  # type: ignore[attr-defined]
-        root, root_of, read, first, weights, base, second = saved
-        f, wide = read.shape[1] - 3, base.shape[1] // 2
-        above, outer = torch.zeros_like(base), told.new_zeros(TOLD, 2 * wide)
-        over, mid = torch.zeros_like(weights), told.new_empty(len(read), f)
-        padded = first.new_zeros(2 * wide, max(f, PADDED))
+        root, root_of, read, turned, first, base, second = saved
+        f, wide = read.shape[1], base.shape[1] // 2
+        above, outer = torch.zeros_like(base), told.new_zeros(SAID, 2 * wide)
+        over, mid = torch.zeros_like(first[:f]), torch.empty_like(read)
+        padded, total = first.new_zeros(2 * wide, max(f, PADDED)), told.new_zeros(1, SAID)
         padded[:, :f] = first[:f].T
         for part in _blocks(len(read)):
-            hidden = _hidden(base, root_of[part], read[part], weights)
-            inner = told[part] @ second[:-1, :TOLD].T
+            hidden = _hidden(base, root_of[part], read[part], first[:f])
+            look = turned[part, :, None] * told[part, None, SHAPE:]
+            said = torch.cat([told[part, :SHAPE], look.flatten(1)], 1)
+            inner = said @ second[:-1, :SAID].T
             inner = torch.ops.aten.threshold_backward(inner, hidden, 0.0)
             above.index_add_(0, root_of[part], inner)
-            outer += told[part].T @ hidden
+            outer += said.T @ hidden
+            total += said.sum(0, keepdim=True)
             over += read[part].T @ inner
             mid[part] = (inner @ padded)[:, :f]
-        total, bias, under = told.sum(0, keepdim=True), above.sum(0, keepdim=True), root.T @ above
+        inner = torch.cat([over, root.T @ above, above.sum(0, keepdim=True)])
         shape_out = torch.cat([outer[:SHAPE, :wide].T, total[:, :SHAPE]])
         look_out = torch.cat([outer[SHAPE:, wide:].T, total[:, SHAPE:]])
-        shape_in = torch.cat([over[:f, :wide], under[:, :wide], bias[:, :wide]])
-        look_in = torch.cat([over[:f, wide:], under[:, wide:], over[f:, wide:], bias[:, wide:]])
-        rgb, root = told[:, SHAPE:].contiguous(), above @ first[f:].T
-        return mid, rgb, root, None, None, shape_in, shape_out, look_in, look_out
+        rgb, root = told[:, SHAPE:].contiguous(), above @ first[f:-1].T
+        return mid, rgb, root, None, None, inner[:, :wide], shape_out, inner[:, wide:], look_out
 
 
 def _blocks(rows: int) -> Iterator[slice]:

@@ -195,6 +195,16 @@ def test_far_leaves_and_tiny_ones_have_their_places(tmp_path: Path) -> None:
     assert float(read.cloud["mean"].detach().max()) == pytest.approx(1e4, rel=1e-6)
 
 
+def test_leaves_that_have_vanished_stay_where_they_are_when_they_are_rounded() -> None:
+    model = trees_at(scattered(6))
+    model.round_from = 1
+    with torch.no_grad():
+        model.cloud["size"].fill_(-200.0)
+        model.done = 1
+        assert model.rounds(None)
+        assert torch.allclose(model.drawn(None).mean, model.cloud["mean"], atol=1e-6)
+
+
 def test_models_of_another_kind_are_refused(tmp_path: Path) -> None:
     rows = {
         "mean": scattered(3), "quat": torch.ones(3, 4), "log_scale": torch.zeros(3, 3),

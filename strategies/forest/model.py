@@ -63,8 +63,8 @@ class Trees(Model):
 
     where A and B are one network, C another, each of two layers, and Y_k harmonics up to degree 2,
     the first of them 1. Both are asked once a mid: the direction is that from the camera to the
-    middle of the mid's leaves. Links are whole numbers in
-    float32, exact up to 2^24, that no optimizer moves.
+    middle of the mid's leaves. Links are whole numbers in float32, exact up to 2^24, that no
+    optimizer moves.
 
     Who proposes births says in `node` what they hang on: the number of a mid that there is,
     `nodes.OWN_MID` or `nodes.OWN_ROOT`. So whatever is struck from an edit, no node is planted for
@@ -222,11 +222,14 @@ class Trees(Model):
 
     @torch.no_grad()
     def _place_steps(self) -> Float[Tensor, "n"]:
-        """What places of leaves are rounded to multiples of: a share of their mid's size."""
+        """What places of leaves are rounded to multiples of: a share of their mid's size. Files
+        have a larger least step (`settled`), of mids smaller than any that is seen."""
         mid, size = self.mid_of, (self.cloud["size"] / SIZE).round()
         count = torch.bincount(mid, minlength=len(self.mids))[:, None].clamp_min(1)
         mean = (summed(size, mid, len(self.mids)) / count).round()
-        return self.steps.place * (mean[:, 0] * SIZE).exp().index_select(0, mid)
+        step = self.steps.place * (mean[:, 0] * SIZE).exp()
+        # Nothing is divided by 0 where a size has vanished.
+        return step.clamp_min(torch.finfo(step.dtype).eps).index_select(0, mid)
 
     @torch.no_grad()
     def _places(self, layout: Layout, size: Float[Tensor, "m"]) -> Float[Tensor, "n 3"]:

@@ -30,26 +30,41 @@ def test_sizes_and_kinds_are_checked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "kind", "of_row", "wanted"),
+    ("fixed", "of_row", "wanted"),
     [
         # A leaf was thought to take 9 bytes and takes 18: made again, then known.
-        (Forest(), "own", 18.0, [(900, 100), (900, 50), (3600, 200)]),
+        (0, 18.0, [(900, 100), (900, 50), (3600, 200)]),
         # 10 bytes are within a seventh: as they are, and the next by what was measured.
-        (Forest(), "own", 10.0, [(900, 100), (3600, 360)]),
+        (0, 10.0, [(900, 100), (3600, 360)]),
+        # Half of a file is of no row, which two files tell.
+        (450, 1.0, [(900, 100), (900, 164), (900, 450), (3600, 1800), (3600, 2880)]),
     ],
 )
 def test_a_file_that_misses_its_size_is_made_again(
-    monkeypatch: pytest.MonkeyPatch, strategy: Any, kind: str, of_row: float, wanted: list[Any]
+    monkeypatch: pytest.MonkeyPatch, fixed: int, of_row: float, wanted: list[Any]
 ) -> None:
     asked = []
 
     def point(request: Any, name: str, kind: str, size: int, rows: int, *rest: Any) -> Point:
         asked.append((size, rows))
-        return Point("scene", name, size, rows, of_row * rows, 30.0)
+        return Point("scene", name, size, rows, fixed + of_row * rows, 30.0)
 
     monkeypatch.setattr(rates, "_point", point)
-    found = rates._curve(Request(), "x", strategy, kind, (900, 3600), Path("."), None)  # type: ignore[arg-type]
+    found = rates._curve(Request(), "x", Forest(), "own", (900, 3600), Path("."), None)  # type: ignore[arg-type]
     assert asked == wanted and [each.size for each in found] == [900, 3600]
+
+
+def test_of_files_that_all_miss_their_size_the_nearest_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weights = iter((2000.0, 1200.0, 1500.0))
+
+    def point(request: Any, name: str, kind: str, size: int, rows: int, *rest: Any) -> Point:
+        return Point("scene", name, size, rows, next(weights), 30.0)
+
+    monkeypatch.setattr(rates, "_point", point)
+    found = rates._curve(Request(), "x", Forest(), "own", (900,), Path("."), None)  # type: ignore[arg-type]
+    assert [each.bytes for each in found] == [1200.0]
 
 
 def test_gaussians_begin_with_as_many_as_their_format_holds(

@@ -2,8 +2,8 @@
 
 A representation is a method with a kind of file: Gaussians in a format, or a model in a file of its
 own. For each size it is trained with as many rows as such a file holds, and the file itself is
-weighed, read back and measured. How many that are is known once one file was written: a file that
-misses its size is made once more with as many rows as then are to be expected.
+weighed, read back and measured. How many that are is known once files were written: one that misses
+its size is made again, twice at most, with as many rows as then are to be expected.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ OWN = "own"
 """The kind of a model in a file of its own, before it is known which that is."""
 OFF = 0.15
 """Share by which a file may miss its size and is not made again."""
+TRIES = 3
+"""Files that are made for a size, at most; the nearest counts."""
+STRIDE = 4
+"""Times as many rows, or as few, that are tried next, at most."""
 FILES, FIGURES = "files", "figures"
 """Folders of what is written."""
 
@@ -118,10 +122,13 @@ def _curve(
             rows = max(1, size // strategy.row_bytes)
         else:
             rows = formats.most_in(size, degree, kind)
-        point = _point(request, name, kind, size, rows, out, compared)
-        again = _rows(point, size)
-        if abs(point.bytes / size - 1) > OFF and again != rows:
-            point = _point(request, name, kind, size, again, out, compared)
+        tried = [_point(request, name, kind, size, rows, out, compared)]
+        while len(tried) < TRIES and _off(tried[-1]) > OFF:
+            rows = _rows(tried[-1], size, *tried[:-1])
+            if rows in (point.rows for point in tried):
+                break
+            tried.append(_point(request, name, kind, size, rows, out, compared))
+        point = min(tried, key=_off)
         _log.info(
             "size      %s, %s: %s at %s: %.2f dB", point.scene, point.representation,
             size_text(round(point.bytes)), size_text(size), point.psnr,
@@ -130,9 +137,19 @@ def _curve(
     return points
 
 
-def _rows(point: Point, size: int) -> int:
-    """Rows to be expected in so many bytes."""
-    return max(1, round(point.rows * size / point.bytes))
+def _off(point: Point) -> float:
+    return abs(point.bytes / point.size - 1)
+
+
+def _rows(point: Point, size: int, *before: Point) -> int:
+    """Rows to be expected in so many bytes: in proportion to a file, or on the line through it and
+    the last one `before` it, for some bytes of a file are of no row."""
+    more = point.rows * (size / point.bytes - 1)
+    if before:
+        rows, weight = point.rows - before[-1].rows, point.bytes - before[-1].bytes
+        if rows * weight > 0:
+            more = (size - point.bytes) * rows / weight
+    return round(min(max(point.rows + more, point.rows / STRIDE, 1), point.rows * STRIDE))
 
 
 def _point(

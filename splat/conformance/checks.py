@@ -154,7 +154,7 @@ def repeats(tried: Trial) -> str:
     """Equal runs are equal to the byte, with any number of threads."""
     step, where = _first_difference(tried.record, tried.again)
     if not step:
-        return f"{tried.horizon} steps with 2 threads and with 1"
+        return f"{tried.horizon} steps with 1 thread and with 2"
     same = tried.followed(tried.run(), tried.horizon)
     if not _first_difference(tried.record, same)[0]:
         raise Broken(
@@ -171,7 +171,7 @@ def resumes(tried: Trial) -> str:
     """A run that goes on from a checkpoint is equal to the byte to one that was never cut."""
     for cut, path in tried.again.saved.items():
         resumed = tried.resumed(checkpoint.load(path))
-        record = tried.followed(resumed, tried.horizon, threads=1, chance=1)
+        record = tried.followed(resumed, tried.horizon, threads=2, chance=1)
         step, where = _first_difference(tried.again, record, cut)
         if step:
             raise Broken(

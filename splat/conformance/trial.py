@@ -113,7 +113,7 @@ class Trial:
         last = edits[: EDITS_SEEN + 2][-1] - 1
         cuts = {sum(edits[1:3]) // 2, last} if len(edits) > 2 else {self.horizon // 2}
         return self.followed(
-            self.run(), self.horizon, threads=1, chance=1, saves=frozenset(cuts - {0})
+            self.run(), self.horizon, threads=2, chance=1, saves=frozenset(cuts - {0})
         )
 
     @property
@@ -165,7 +165,7 @@ class Trial:
         run: Run,
         until: int,
         *,
-        threads: int = 2,
+        threads: int = 1,
         chance: int = 0,
         saves: frozenset[int] = frozenset(),
         printed: bool = True,

@@ -1,7 +1,7 @@
 """Scenes of the literature by the protocol of the literature, beside the figures it published.
 
     python bench/standard.py nerf-synthetic DATA --out runs/standard --scenes lego --budgets 325k
-    python bench/standard.py mip-nerf360 DATA --out runs/standard "mrnf + renew" mcmc scaffold
+    python bench/standard.py mip-nerf360 DATA "mrnf + renew" mcmc scaffold --out runs/standard
     python bench/standard.py nerf-synthetic lego=DATA/lego_800 --out runs/standard --only-table
 
 DATA is a folder that has the scenes by their names, or one scene each as NAME=FOLDER. 30,000 steps,
@@ -220,12 +220,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("data", nargs="+", help="folder of the scenes, or NAME=FOLDER; methods")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--scenes", nargs="+", help="some of the protocol's, not all")
-    parser.add_argument("--budgets", nargs="+", default=["325k"], help="most Gaussians")
+    parser.add_argument(
+        "--budgets", nargs="+", type=budget, default=["325k"], help="most Gaussians"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--steps", type=int, default=STEPS, help="other than 30,000: to try it")
     parser.add_argument("--lpips", nargs="*", choices=LPIPS, default=["published", "alex"])
     parser.add_argument("--only-table", action="store_true", help="of the runs that are there")
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     places = [word for word in asked.data if "=" in word and Path(word.split("=", 1)[1]).is_dir()]
     rest = [word for word in asked.data if word not in places]
     asked.at = {name: Path(path) for name, path in (word.split("=", 1) for word in places)}
@@ -236,6 +238,16 @@ def arguments() -> argparse.Namespace:
     if asked.at and asked.folder is None and not asked.scenes:
         asked.scenes = list(asked.at)
     return asked
+
+
+def budget(text: str) -> str:
+    """What says how many Gaussians there may be, once it is known to."""
+    try:
+        whole(text)
+    except ValueError as error:
+        # An option that takes several words takes methods that stand after it, too.
+        raise argparse.ArgumentTypeError(f"{error}; give methods before the options") from None
+    return text
 
 
 def combinations(asked: argparse.Namespace) -> Iterator[tuple[str, str, int]]:

@@ -44,6 +44,22 @@ def test_a_scene_that_is_not_the_protocols_is_refused(tmp_path: Path) -> None:
         standard.scene_at(asked, whole, name)
 
 
+def test_methods_are_told_from_budgets_wherever_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read(*words: str) -> argparse.Namespace:
+        monkeypatch.setattr(sys, "argv", ["standard.py", "nerf-synthetic", *words])
+        return standard.arguments()
+
+    scene, out = f"lego={tmp_path}", ("--out", str(tmp_path))
+    for words in ((scene, "mcmc", "adc + clean", *out), (scene, *out, "mcmc", "adc + clean")):
+        assert read(*words).strategies == ["mcmc", "adc + clean"]
+    assert read(scene, "mcmc", *out, "--budgets", "25k", "1M").budgets == ["25k", "1M"]
+    with pytest.raises(SystemExit):
+        read(scene, *out, "--budgets", "25k", "mcmc")
+    assert "'mcmc' is no whole number" in capsys.readouterr().err
+
+
 def test_a_table_names_scenes_that_were_not_run_and_has_no_mean_then(tmp_path: Path) -> None:
     figures = {
         **{"psnr": 35.0, "psnr_of_floats": 35.0, "ssim": 0.98, "gaussians": 10, "megabytes": 1.0},

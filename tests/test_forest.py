@@ -386,8 +386,8 @@ def test_heatmaps_know_siblings_cousins_and_levels() -> None:
 
 
 def test_a_budget_of_bytes_is_one_of_leaves() -> None:
-    """Nine bytes each."""
-    assert within_budget(Forest(), Options(steps=30, budget="4500B")).cap == 500
+    """Ten bytes each."""
+    assert within_budget(Forest(), Options(steps=30, budget="5000B")).cap == 500
     assert within_budget(Forest(), Options(steps=30, budget="700")).cap == 700
 
 

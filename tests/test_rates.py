@@ -32,12 +32,12 @@ def test_sizes_and_kinds_are_checked() -> None:
 @pytest.mark.parametrize(
     ("fixed", "of_row", "wanted"),
     [
-        # A leaf was thought to take 9 bytes and takes 18: made again, then known.
-        (0, 18.0, [(900, 100), (900, 50), (3600, 200)]),
-        # 10 bytes are within a seventh: as they are, and the next by what was measured.
-        (0, 10.0, [(900, 100), (3600, 360)]),
+        # A leaf was thought to take 10 bytes and takes 18: made again, then known.
+        (0, 18.0, [(1000, 100), (1000, 56), (4000, 222)]),
+        # 11 bytes are within a seventh: as they are, and the next by what was measured.
+        (0, 11.0, [(1000, 100), (4000, 364)]),
         # Half of a file is of no row, which two files tell.
-        (450, 1.0, [(900, 100), (900, 164), (900, 450), (3600, 1800), (3600, 2880)]),
+        (450, 1.0, [(1000, 100), (1000, 182), (1000, 550), (4000, 2200), (4000, 3321)]),
     ],
 )
 def test_a_file_that_misses_its_size_is_made_again(
@@ -50,8 +50,8 @@ def test_a_file_that_misses_its_size_is_made_again(
         return Point("scene", name, size, rows, fixed + of_row * rows, 30.0)
 
     monkeypatch.setattr(rates, "_point", point)
-    found = rates._curve(Request(), "x", Forest(), "own", (900, 3600), Path("."), None)  # type: ignore[arg-type]
-    assert asked == wanted and [each.size for each in found] == [900, 3600]
+    found = rates._curve(Request(), "x", Forest(), "own", (1000, 4000), Path("."), None)  # type: ignore[arg-type]
+    assert asked == wanted and [each.size for each in found] == [1000, 4000]
 
 
 def test_of_files_that_all_miss_their_size_the_nearest_counts(
@@ -63,7 +63,7 @@ def test_of_files_that_all_miss_their_size_the_nearest_counts(
         return Point("scene", name, size, rows, next(weights), 30.0)
 
     monkeypatch.setattr(rates, "_point", point)
-    found = rates._curve(Request(), "x", Forest(), "own", (900,), Path("."), None)  # type: ignore[arg-type]
+    found = rates._curve(Request(), "x", Forest(), "own", (1000,), Path("."), None)  # type: ignore[arg-type]
     assert [each.bytes for each in found] == [1200.0]
 
 

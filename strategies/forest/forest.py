@@ -61,7 +61,7 @@ class Forest(Strategy):
 
     known_as: ClassVar[str] = "forest-inspired"
     handles = "leaves"
-    row_bytes = 9
+    row_bytes = 10
     cap: Annotated[int, at_least(1)] = 1_000_000
     """Most leaves the cloud may grow to."""
     grow: Literal["error", "gradient"] = "error"
@@ -84,7 +84,7 @@ class Forest(Strategy):
     """Share of the leaves above `grow_error` that have a child at each refinement, drawn in
     proportion to error; in a fitted schedule of a short run that of as many refinements as each
     stands for."""
-    mid_share: Annotated[float, within(0, 1)] = 0.25
+    mid_share: Annotated[float, within(0, 1)] = 0.5
     """Share of the children of errors that get a mid of their own: those of the largest."""
     root_share: Annotated[float, within(0, 1)] = 0.05
     """Share of them that get a root of their own, too."""

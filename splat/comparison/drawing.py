@@ -100,11 +100,13 @@ def span_axis(axes: Axes, values: Sequence[float]) -> None:
     axes.set_xlim(low - room, high + room)
 
 
-def draw_labels(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
+def draw_labels(
+    figure: Figure, axes: Axes, labels: Sequence[Label], longest: int = LONGEST
+) -> None:
     """Draw texts right of the panel, at the heights of their points where there is room."""
     texts = [
         axes.annotate(
-            short_name(label.text),
+            short_name(label.text, longest),
             (label.x, label.y),
             (1.03, label.y),
             textcoords=axes.get_yaxis_transform(),
@@ -157,11 +159,11 @@ def apart(values: Sequence[float], gap: float, low: float, high: float) -> list[
     return places
 
 
-def short_name(text: str) -> str:
+def short_name(text: str, longest: int = LONGEST) -> str:
     """A name short enough for a label; its end is kept, where recipes often differ."""
-    if len(text) <= LONGEST:
+    if len(text) <= longest:
         return text
-    return f"{text[: LONGEST // 2].rstrip()}…{text[-(LONGEST // 2 - 1) :].lstrip()}"
+    return f"{text[: longest // 2].rstrip()}…{text[-(longest // 2 - 1) :].lstrip()}"
 
 
 def hide_left_axis(axes: Axes) -> None:

@@ -47,6 +47,8 @@ TRIES = 3
 """Files that are made for a size, at most; the nearest counts."""
 STRIDE = 4
 """Times as many rows, or as few, that are tried next, at most."""
+LONGEST = 40
+"""Letters of a label: a recipe of two parts and the ending of its file."""
 FILES, FIGURES = "files", "figures"
 """Folders of what is written."""
 
@@ -271,7 +273,7 @@ def rate_chart(points: Sequence[Point], scene: str) -> Chart:
         axes.plot(x, y, style.marker, ls=style.line, color=style.color, lw=1.4, markersize=6)
         labels.append(Label(x[-1], y[-1], name, style.color))
     span_axis(axes, [point.bytes / 1e3 for group in groups.values() for point in group])
-    draw_labels(figure, axes, labels)
+    draw_labels(figure, axes, labels, LONGEST)
     return chart_of(figure, f"{slug(scene)}-rates", f"{scene}: PSNR against bytes of files")
 
 

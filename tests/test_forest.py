@@ -153,11 +153,11 @@ def test_nodes_keep_their_numbers_and_moments_when_others_go() -> None:
 
 
 def test_numbers_are_counted_by_hand() -> None:
-    """F3: 6 a leaf, 8 + 3 a mid, 16 a root, and two networks of 24 numbers, 32 wide, that
+    """F3: 6 a leaf, 6 + 3 a mid, 16 a root, and two networks of 22 numbers, 32 wide, that
     say 7 and 27."""
     model = trees_at(scattered(40))
-    networks = 2 * 25 * 32 + 33 * 7 + 33 * 27
-    rows = 6 * 40 + 11 * len(model.mids) + 16 * len(model.roots)
+    networks = 2 * 23 * 32 + 33 * 7 + 33 * 27
+    rows = 6 * 40 + 9 * len(model.mids) + 16 * len(model.roots)
     assert model.numbers() == rows + networks
 
 
@@ -386,8 +386,8 @@ def test_heatmaps_know_siblings_cousins_and_levels() -> None:
 
 
 def test_a_budget_of_bytes_is_one_of_leaves() -> None:
-    """Ten bytes each."""
-    assert within_budget(Forest(), Options(steps=30, budget="5000B")).cap == 500
+    """Nine bytes each."""
+    assert within_budget(Forest(), Options(steps=30, budget="4500B")).cap == 500
     assert within_budget(Forest(), Options(steps=30, budget="700")).cap == 700
 
 

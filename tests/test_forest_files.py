@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -116,6 +117,24 @@ def test_bits_of_a_file_are_those_that_training_counts(trained: Trained) -> None
     written = 8 * sum(len(sections[kind]) for kind in kinds)
     assert written == pytest.approx(counted, rel=0.03, abs=500)
     assert written < 0.35 * 32 * values.count
+
+
+def test_what_is_expected_is_what_the_numbers_are(trained: Trained) -> None:
+    """Moves of the context alone, on all numbers as they came to be, make them hardly smaller."""
+    model = trained.model
+    with torch.no_grad():
+        layout = model.layout()
+        values = model.values(layout, model.drawn(None))
+    context = copy.deepcopy(model.context)
+    optimizer = torch.optim.Adam(context.parameters(), lr=5e-3)
+    counted = []
+    for _ in range(200):
+        optimizer.zero_grad()
+        bits = context.bits(layout, values) / values.count
+        bits.backward()
+        optimizer.step()
+        counted.append(bits.item())
+    assert counted[-1] > 0.9 * counted[0]
 
 
 def test_a_machine_of_few_instructions_reads_the_same_numbers(trained: Trained) -> None:

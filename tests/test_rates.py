@@ -50,6 +50,7 @@ def test_a_file_that_misses_its_size_is_made_again(
         return Point("scene", name, size, rows, fixed + of_row * rows, 30.0)
 
     monkeypatch.setattr(rates, "_point", point)
+    monkeypatch.setattr(Forest, "row_bytes", 10)
     found = rates._curve(Request(), "x", Forest(), "own", (1000, 4000), Path("."), None)  # type: ignore[arg-type]
     assert asked == wanted and [each.size for each in found] == [1000, 4000]
 

@@ -10,8 +10,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from splat import kernels
-from splat.core.column import EPSILON, Rate
-from splat.core.model import TrainedModule
 from splat.strategies.forest.layout import Layout
 
 HIDDEN = 16
@@ -25,8 +23,6 @@ WIDE = 2.0
 """Binary logarithm of deviations at first, in steps."""
 GAIN = 0.5
 """Share of what came before that is expected at first."""
-RATES = (1e-2, 5e-4)
-"""Learning rates at the start and the end of a run."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +72,23 @@ class Context(nn.Module):
             self.mid_out[-1, told:] = WIDE
             self.leaf_out[-1, OWN:] = WIDE
 
-    def trained(self, steps: int) -> TrainedModule:
-        """With an optimizer for a run of so many steps."""
-        optimizer = torch.optim.Adam(self.parameters(), lr=RATES[0], eps=EPSILON, foreach=True)
-        return TrainedModule(self, optimizer, [Rate(*RATES, steps)])
+    @torch.no_grad()
+    def begin(self, layout: Layout, values: Values) -> None:
+        """Expect what there is of each number in the mean, and as surely as it varies: networks
+        learn what is beyond that, and would take long to come there."""
+        device = values.roots.device
+        roots = torch.arange(len(values.roots), device=device)
+        mids = torch.arange(len(values.mids), device=device)
+        apart = values.roots - GAIN * _before(values.roots, roots, roots % CHAIN == 0)
+        self.root_said[1], self.root_said[2] = apart.mean(0), _spread(apart)
+        apart = values.mids - GAIN * _before(values.mids, mids, layout.place % CHAIN == 0)
+        first, told = layout.first, self.mid + 4
+        self.mid_out[-1, :told], self.mid_out[-1, told:-1] = apart.mean(0), _spread(apart)
+        # As many first leaves as mids, in the same order.
+        self.mid_out[-1, -1] = _spread(values.places[first]).mean() + values.mids[:, -1].mean() / 8
+        self.leaf_out[-1, :OWN] = values.leaves.mean(0)
+        self.leaf_out[-1, OWN:-1] = _spread(values.leaves)
+        self.leaf_out[-1, -1] = _spread(values.places[~first]).mean()
 
     def bits(self, layout: Layout, values: Values, some: slice = slice(None)) -> Float[Tensor, ""]:
         """Bits of all numbers but for links, differentiable in the values and in what this is.
@@ -164,6 +173,14 @@ def gaussian_bits(apart: Float[Tensor, "n d"], wide: Tensor) -> Float[Tensor, "n
     """Bits of numbers so far from their means, in steps; `wide` is log2 of their deviations."""
     deviation = wide.clamp(-3, 12).exp2()
     return kernels.surprise(apart, deviation.expand_as(apart))
+
+
+def _spread(values: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:
+    """log2 of what half of the numbers lie within of their median, as a normal deviation."""
+    if not len(values):
+        return values.new_full(values.shape[1:], WIDE)
+    away = (values - values.median(0).values).abs().median(0).values / 0.6745
+    return away.clamp_min(0.125).log2()
 
 
 def _drawn(reads: int, gives: int, generator: torch.Generator) -> nn.Parameter:

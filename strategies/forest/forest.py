@@ -61,13 +61,13 @@ class Forest(Strategy):
 
     known_as: ClassVar[str] = "forest-inspired"
     handles = "leaves"
-    row_bytes = 10
+    row_bytes = 9
     cap: Annotated[int, at_least(1)] = 1_000_000
     """Most leaves the cloud may grow to."""
     grow: Literal["error", "gradient"] = "error"
     """What leaves grow by: error, in proportion to that of pictures, children in place of those
     that are pruned; gradient, where that on screen is above --grow-gradient."""
-    mid_features: Annotated[int, within(1, 64)] = 8
+    mid_features: Annotated[int, within(1, 64)] = 6
     """Numbers of a mid's feature."""
     root_features: Annotated[int, within(1, 64)] = 16
     """Numbers of a root's feature."""
@@ -108,7 +108,7 @@ class Forest(Strategy):
     """Leaves are born and pruned before this step."""
     refine_every: Annotated[int, at_least(1)] = 200
     """Steps between refinements."""
-    rate: Annotated[float, at_least(0)] = 1e-3
+    rate: Annotated[float, at_least(0)] = 2e-3
     """Weight of the bits per number in the loss, once numbers are rounded: more makes the file
     smaller and the picture worse."""
     round_from: Annotated[int, at_least(0)] = 15_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,17 +30,17 @@ class Layout:
     centres: Float[Tensor, "r 3"]
     """Middles of the mids of each root, of which each is the middle of its leaves."""
 
-    @property
+    @cached_property
     def place(self) -> Int[Tensor, "m"]:
         """Which of its root's mids each mid is, from 0."""
         return within(self.root_of)
 
-    @property
+    @cached_property
     def first(self) -> Bool[Tensor, "n"]:
         """Whether a leaf is the first of its mid."""
         return within(self.mid_of) == 0
 
-    @property
+    @cached_property
     def leaf_counts(self) -> Int[Tensor, "m"]:
         """Leaves of each mid."""
         return torch.bincount(self.mid_of, minlength=len(self.mids))

@@ -21,6 +21,7 @@ from splat.core.rates import resting
 from splat.core.shared_rows import shared_rows
 from splat.strategies.forest.bake import baked
 from splat.strategies.forest.context import SIZE, Context, Steps, Values
+from splat.strategies.forest.fitted import EVERY, Fitted
 from splat.strategies.forest.layout import Layout, laid_out
 from splat.strategies.forest.networks import Networks, hung
 from splat.strategies.forest.nodes import clear, links, planted
@@ -82,7 +83,7 @@ class Trees(Model):
         rows: Rows,
         making: Making,
         *,
-        mid_features: int = 8,
+        mid_features: int = 6,
         root_features: int = 16,
         hidden: int = 32,
         mid_cell: float = 4.0,
@@ -117,9 +118,9 @@ class Trees(Model):
         networks = Networks(mid_features + root_features, hidden, draws)
         context = Context(mid_features, root_features, draws)
         self.beside["networks"] = networks.to(device).trained(length)
-        self.beside["context"] = context.to(device).trained(length)
         self.beside["mids"] = shared_rows(self._mids)
         self.beside["roots"] = shared_rows(self._roots)
+        self.beside["context"] = Fitted(context.to(device), length, self._counted)
 
     @property
     def mids(self) -> Cloud:
@@ -164,6 +165,10 @@ class Trees(Model):
     def rounds(self, step: int | None) -> bool:
         """Whether numbers are rounded at a step; None: after training, as its last step was."""
         return 0 < self.round_from <= (self.done if step is None else step)
+
+    def counts(self, step: int) -> bool:
+        """Whether bits are counted at a step."""
+        return self.rounds(step) and step % EVERY == 0
 
     def shapes(self, step: int | None = None) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"]]:
         """Log sizes and quaternions, of any length, of all leaves."""
@@ -219,6 +224,14 @@ class Trees(Model):
             torch.cat([opacity, size - mean.index_select(0, mid_of), light], 1),
             self._places(layout, mean[:, 0].detach()),
         )
+
+    @torch.no_grad()
+    def _counted(self, step: int) -> tuple[Layout, Values, bool] | None:
+        """What bits are counted of at a step, and whether it is the first at which they are."""
+        if not self.counts(step):
+            return None
+        layout = self.layout()
+        return layout, self.values(layout, self.drawn(step)), not self.rounds(step - EVERY)
 
     @torch.no_grad()
     def _place_steps(self) -> Float[Tensor, "n"]:

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from splat.core.objective import Objective
 from splat.core.step import Step
+from splat.strategies.forest.fitted import EVERY
 from splat.strategies.forest.model import Trees
-
-EVERY = 16
-"""Steps of which one counts bits, and rows of which one is counted."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Bits(Objective):
     def __call__(self, step: Step) -> Float[Tensor, ""]:
         trees = step.model.core
         assert isinstance(trees, Trees)
-        if not trees.rounds(step.number) or step.number % EVERY:
+        if not trees.counts(step.number):
             return torch.zeros((), device=trees.cloud.device)
         with torch.no_grad():
             layout = trees.layout()

@@ -21,6 +21,10 @@ OWN = 3
 """Numbers of a leaf beside its place: opacity, size beyond its mid's, brightness."""
 WIDE = 2.0
 """Binary logarithm of deviations at first, in steps."""
+NARROWEST, WIDEST = -3, 12
+"""The same of the least and the largest that are told apart."""
+QUARTILE = 0.6745
+"""Half of what is normally distributed lies nearer to the middle, in deviations."""
 GAIN = 0.5
 """Share of what came before that is expected at first."""
 
@@ -171,16 +175,17 @@ def _before(
 
 def gaussian_bits(apart: Float[Tensor, "n d"], wide: Tensor) -> Float[Tensor, "n d"]:
     """Bits of numbers so far from their means, in steps; `wide` is log2 of their deviations."""
-    deviation = wide.clamp(-3, 12).exp2()
+    deviation = wide.clamp(NARROWEST, WIDEST).exp2()
     return kernels.surprise(apart, deviation.expand_as(apart))
 
 
 def _spread(values: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:
-    """log2 of what half of the numbers lie within of their median, as a normal deviation."""
+    """log2 of deviations, in steps, by how far half of the numbers lie from their median: a few
+    that are far off say nothing of the others."""
     if not len(values):
         return values.new_full(values.shape[1:], WIDE)
-    away = (values - values.median(0).values).abs().median(0).values / 0.6745
-    return away.clamp_min(0.125).log2()
+    half = (values - values.median(0).values).abs().median(0).values
+    return (half / QUARTILE).clamp_min(2**NARROWEST).log2()
 
 
 def _drawn(reads: int, gives: int, generator: torch.Generator) -> nn.Parameter:

@@ -37,7 +37,13 @@ class Fitted(TrainedModule):
         """For a run of so many steps."""
         optimizer = torch.optim.Adam(context.parameters(), lr=RATES[0], eps=EPSILON, foreach=True)
         super().__init__(context, optimizer, [Rate(*RATES, steps, holds=0.5)])
-        self.context, self.numbers = context, numbers
+        self.numbers = numbers
+
+    @property
+    def context(self) -> Context:
+        """What is fitted."""
+        assert isinstance(self.module, Context)
+        return self.module
 
     def optimize(self, step: int, rate_scale: float, scaling: Scaling = Scaling()) -> None:  # noqa: B008
         del scaling  # it is of photos, which say nothing here

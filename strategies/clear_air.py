@@ -28,8 +28,9 @@ class ClearAir(Wrapper):
     """Clear air (ours): rows in the free ball about a camera go, rows that reach into it shrink.
 
     A ball has half the distance from its camera to the nearest points of the scene, and there are
-    some between cameras side by side (`splat.seeding.air`). No row is born in one, nor reaching
-    into one. Where rows only make Gaussians, or nothing is known of the scene, all is as without.
+    some between cameras side by side (`splat.seeding.air`). No row is born in one, nor, where rows
+    say sizes and turns of their own, reaching into one. Where rows only make Gaussians, or nothing
+    is known of the scene, all is as without.
     """
 
     known_as = "clear-air"
@@ -56,17 +57,16 @@ class ClearAir(Wrapper):
         edit = confined(step, edit, lambda positions: ~balls.hold(positions), self.cap)
         edit = edit and _newborn_fitted(edit, balls)
         own = Edit(
-            nudge=() if shrink is None else (Nudge("log_scale", shrink),),
+            nudge=() if shrink is None else (Nudge(step.model.reach, shrink),),
             drop=() if gone is None else (Drop(gone.nonzero().squeeze(1), "air"),),
         )
         return edit if own == Edit() else merged_edits([own, edit], model.cloud)
 
 
+@torch.no_grad()
 def _balls(step: Step) -> Balls | None:
     """The air around the cameras, where rows are what has to keep out of it."""
-    model = step.model
-    shaped = model.rows_are_gaussians and {"log_scale", "quat"} <= {*model.cloud.names}
-    return Balls.around(step.views) if shaped else None
+    return None if step.model.shapes() is None else Balls.around(step.views)
 
 
 def _newborn_fitted(edit: Edit, balls: Balls) -> Edit:
@@ -95,10 +95,11 @@ def _change(factor: Float[Tensor, "n"]) -> Float[Tensor, "n 1"]:
 @torch.no_grad()
 def _in_the_way(
     step: Step, balls: Balls
-) -> tuple[Bool[Tensor, "n"] | None, Float[Tensor, "n 3"] | None]:
+) -> tuple[Bool[Tensor, "n"] | None, Float[Tensor, "n s"] | None]:
     """Rows to remove, and what to add to the logarithms of all sizes; None: nothing."""
-    cloud = step.model.cloud
-    sizes, quats = cloud["log_scale"].exp(), cloud["quat"]
+    cloud, shapes = step.model.cloud, step.model.shapes()
+    assert shapes is not None
+    sizes, quats = shapes[0].exp(), shapes[1]
     factor = torch.stack(
         [balls.fitting(means, sizes, quats) for means in step.model.passed()]
     ).amin(0)
@@ -106,7 +107,7 @@ def _in_the_way(
     shrink = None
     if bool(((factor < 1) & ~gone).any()):
         change = _change(factor).masked_fill(gone[:, None], 0)
-        shrink = change.expand(-1, 3).contiguous()
+        shrink = change.expand_as(cloud[step.model.reach]).contiguous()
     # All processes that share the rows out see to it, or none.
     count = cloud.shard.total(int(gone.sum()))
     return (gone if 0 < count < cloud.shard.total(len(gone)) else None), shrink

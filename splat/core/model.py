@@ -176,6 +176,14 @@ class Model(nn.Module):
         """Where rows are in all of the clip, at a few times each, frame of training."""
         return (self.cloud[self.place].detach(),)
 
+    def shapes(self) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"]] | None:
+        """Log sizes (frame of training) and quaternions, of any length, of the Gaussians that rows
+        are; None: rows are none. The column `reach` is added to the first."""
+        named = {"log_scale", "quat"} <= {*self.cloud.names}
+        if not (self.rows_are_gaussians and named):
+            return None
+        return self.cloud["log_scale"], self.cloud["quat"]
+
     def order_rows(self) -> Int[Tensor, "n"] | None:
         """Permute rows for memory locality; their values stay the same.
 
@@ -276,6 +284,9 @@ class AlteredModel(Model):
 
     def passed(self) -> Sequence[Float[Tensor, "n 3"]]:
         return self.base.passed()
+
+    def shapes(self) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"]] | None:
+        return self.base.shapes()
 
     def order_rows(self) -> Int[Tensor, "n"] | None:
         return self.base.order_rows()

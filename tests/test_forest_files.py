@@ -22,7 +22,7 @@ from splat.core.model import Making
 from splat.formats import range_coding
 from splat.loop import Run, train
 from splat.recipes.model_files import MODEL_FILES, model_file
-from splat.strategies.forest import Forest, container
+from splat.strategies.forest import Forest, container, files
 from splat.strategies.forest.context import gaussian_bits
 from splat.strategies.forest.layout import laid_out, within
 from splat.strategies.forest.model import Trees
@@ -167,6 +167,9 @@ def test_without_the_coder_files_are_plain(
     monkeypatch.setattr(range_coding, "constriction", None)
     write_forest(trained.model, tmp_path / "a.forest", FRAME, DRAWING)
     assert container.header_of(tmp_path / "a.forest")["kind"] == "plain"
+    drawn = dict.fromkeys(("same_db", "psnr_before", "psnr_after"))
+    receipt = files.receipt_of(tmp_path / "a.forest", trained.model, trained.model, **drawn)
+    assert range_coding.INSTALL in receipt.text(), "and how to have small ones is said"
     with pytest.raises(ValueError, match="constriction, which is not installed"):
         read_forest(trained.path)
 

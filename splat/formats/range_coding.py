@@ -16,6 +16,8 @@ try:
 except ImportError:  # an extra
     constriction = None
 
+INSTALL = "pip install 'splat-toolkit[anchors]'"
+"""What installs the coder."""
 MOST = 1 << 22
 """Largest size of a whole number."""
 PARTS = 8
@@ -39,8 +41,8 @@ def check() -> None:
     """Raise ValueError where the coder is not installed."""
     if not there():
         raise ValueError(
-            "coded anchors and clips need the package constriction, which is not installed; install"
-            " it with pip install 'splat-toolkit[anchors]'"
+            "coded anchors, forests and clips need the package constriction, which is not"
+            f" installed; install it with {INSTALL}"
         )
 
 

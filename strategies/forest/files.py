@@ -7,6 +7,7 @@ from pathlib import Path
 
 from splat.core.model import Model
 from splat.export.receipt import ModelReceipt
+from splat.formats import range_coding
 from splat.strategies.forest.container import header_of
 from splat.strategies.forest.store import read_forest as read
 from splat.strategies.forest.store import write_forest as write
@@ -26,10 +27,13 @@ class Receipt(ModelReceipt):
 
     @property
     def contents(self) -> str:
-        return (
+        text = (
             f"{self.leaves:,} leaves under {self.mids:,} mids and {self.roots:,} roots,"
-            f" {self.kind}, {size(self.bytes)} ({self.bytes_per_leaf:.1f} bytes a leaf)"
+            f" {self.kind}, {size(self.bytes)} ({self.bytes_per_leaf:.1f} bytes a leaf"
         )
+        if self.kind == "plain" and not range_coding.there():
+            return f"{text}; for files several times smaller, {range_coding.INSTALL})"
+        return f"{text})"
 
 
 def receipt_of(path: Path, model: Model, again: Model, **drawn: float | None) -> Receipt:

@@ -201,7 +201,7 @@ def _said(asked: Export, search: Search, best: Tried) -> Path:
 def _asked(asked: Export, search: Search) -> Part:
     """The rows that --keep and --sh-degree ask for."""
     suffix = formats.suffix_of(asked.out)
-    degree = min(search.gaussians.sh_degree or 0, formats.most_degree(suffix))
+    degree = search.degree_in(suffix)
     wanted = degree if asked.sh_degree is None else min(degree, asked.sh_degree)
     count = max(1, round((asked.keep or 1) * len(search.gaussians)))
     settings = asked.settings.for_views()

@@ -264,7 +264,7 @@ def rate_chart(points: Sequence[Point], scene: str) -> Chart:
     """PSNR against the bytes of files, a line for each representation."""
     groups = _by([point for point in points if point.scene == scene], "representation")
     looks = styles(list(groups))
-    figure, axes = panel("PSNR (dB) of what is read back", "kB of the file")
+    figure, axes = panel(f"{scene}: PSNR (dB) of what is read back", "kB of the file")
     labels = []
     for name, group in groups.items():
         style = looks[name]

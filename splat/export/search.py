@@ -146,11 +146,15 @@ class Search:
         rounded = formats.quantiser(variant.suffix, gaussians, variant.settings, weights.seen)
         return compensated_constants(gaussians, weights, rounded(gaussians).colors)
 
+    def degree_in(self, suffix: str) -> int:
+        """Highest degree of the set's harmonics that a format takes."""
+        return min(self.gaussians.sh_degree or 0, formats.most_degree(suffix))
+
     def best(self, suffix: str, settings: Settings) -> Gaussians:
         """All of the set, as a format writes it for what views see of it; with `for_views`
         settings."""
-        degree = min(self.gaussians.sh_degree or 0, formats.most_degree(suffix))
-        return self.final(Variant(suffix, settings, degree), len(self.gaussians))
+        variant = Variant(suffix, settings, self.degree_in(suffix))
+        return self.final(variant, len(self.gaussians))
 
     def sight_of(self, count: int) -> ViewWeights:
         """What the most significant rows weigh."""

@@ -129,6 +129,20 @@ def test_the_voxel_is_the_median_distance_between_neighbours() -> None:
     assert model_at(line[:1], voxel=0.0).voxel == 1
 
 
+def test_where_a_run_starts_at_random_the_voxel_is_a_pixel() -> None:
+    """Focal lengths 50 and 100, depths 2, 4, 6 and those less 1: sides of 4 / 50 and 3 / 100."""
+    line = torch.tensor([[0.0, 0, 2], [0, 0, 4], [0, 0, 6], [0, 0, -9]])
+    K = torch.tensor([[50.0, 0, 8], [0, 50, 8], [0, 0, 1]])
+    near = torch.eye(4)
+    near[2, 3] = -1
+    views = [Camera(torch.eye(4), K, 16, 16), Camera(near, K * 2, 16, 16)]
+    making = Making(steps=1, views=views, at_random=True)
+    model = Scaffold().model({"mean": line}, making)
+    assert model.voxel == pytest.approx((4 / 50 + 3 / 100) / 2)
+    assert Scaffold().model({"mean": line}, replace(making, at_random=False)).voxel == 2
+    assert Scaffold(voxel=0.7).model({"mean": line}, making).voxel == pytest.approx(0.7)
+
+
 def test_a_given_voxel_is_in_units_of_the_scene() -> None:
     making = Making(steps=10, frame=Frame((5.0, 0.0, 0.0), 0.5))
     model = Scaffold(voxel=0.1).model({"mean": spread(3)}, making)

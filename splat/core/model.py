@@ -328,6 +328,9 @@ class Making:
     photos: int = 0
     """Number of training photos where `views` is empty."""
     frame: Frame = Model.frame
+    at_random: bool = False
+    """Whether rows begin anywhere, for lack of points: how far they lie from each other says
+    nothing of the scene then."""
 
     @property
     def of_rows(self) -> dict[str, Any]:

@@ -119,6 +119,8 @@ class _Start:
     """Learning rates of rows that are Gaussians."""
     frame: Frame
     drawing: Drawing
+    at_random: bool
+    """Whether rows begin, or began, anywhere, for lack of points."""
 
 
 def prepare(
@@ -166,7 +168,8 @@ def prepare(
     options = replace(options, exposure=exposure)
     photo_decisions = _looked_at(decided, options, drawing, why_exposure)
     try:
-        begun = _Start(rows, _rates(scene, options), frame, drawing)
+        at_random = begins_at_random(scene.points, options.init)
+        begun = _Start(rows, _rates(options, at_random), frame, drawing, at_random)
         run = _run(fitted, options, begun, photos, device, sensor, terms, ranks)
     except (LookupError, TypeError) as error:
         if state is None:
@@ -215,7 +218,9 @@ def prepare_again(
         refine_poses=options.refine_poses, device=device,
     )  # fmt: skip
     drawing = checkpoint.drawing(state) or Drawing(options.antialiased)
-    start = _Start(checkpoint.rows(state), _rates(scene, options), frame, drawing)
+    at_random = begins_at_random(scene.points, options.init)
+    rates = _rates(options, at_random)
+    start = _Start(checkpoint.rows(state), rates, frame, drawing, at_random)
     run = _run(fitted, options, start, photos, device, sensor, terms, ALONE)
     checkpoint.restore(run, state)
     return run
@@ -407,14 +412,14 @@ def _half_harmonics(model: Model, drawer: str) -> None:
         )
 
 
-def _rates(scene: SceneData, options: Options) -> Rates:
+def _rates(options: Options, at_random: bool) -> Rates:
     """Learning rates of rows that are Gaussians, for so many photos: that a step of several moves
     farther is said by `splat.core.column.Scaling`."""
     assert options.steps is not None
     rates = replace(Rates(), sh_tail_every=options.harmonics_every)
     if options.schedule != "scaled":
         return rates
-    return rates.scheduled(options.steps, sizes=not begins_at_random(scene.points, options.init))
+    return rates.scheduled(options.steps, sizes=not at_random)
 
 
 def _run(
@@ -486,6 +491,7 @@ def _model(
         seed=options.seed,
         views=cameras,
         frame=start.frame,
+        at_random=start.at_random,
     )
     model = strategy.model({name: values.to(device) for name, values in start.rows.items()}, making)
     if options.harmonics == "bfloat16":

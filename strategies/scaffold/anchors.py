@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -70,8 +71,9 @@ class Anchored(Model):
         """`rows` are Gaussians to start from, or the columns of another such model.
 
         `slots` is k, `hidden` the width of the networks. `voxel` is the side of the finest cells,
-        frame of training; 0: the median distance between neighbours of the start. With `distance`
-        the networks read how far the camera is, too; `codes` is the length of a photo's code.
+        frame of training; 0: the median distance between neighbours of the start, or, where that
+        begins at random, what a pixel covers there (`pixel_of`). With `distance` the networks read
+        how far the camera is, too; `codes` is the length of a photo's code.
         """
         super().__init__()
         self.slots, self.draws, self.distance = slots, drawn_of(slots), distance
@@ -83,7 +85,11 @@ class Anchored(Model):
             "codes": codes,
         }
         if "anchor" not in rows:
-            self.voxel = voxel or spacing_of(rows["mean"])
+            self.voxel = voxel or (
+                pixel_of(rows["mean"], making.views)
+                if making.at_random and making.views
+                else spacing_of(rows["mean"])
+            )
             rows = _begun(rows["mean"], self.voxel, slots, features)
         self.cloud = Cloud(making.moments)
         add = self.cloud.add
@@ -228,6 +234,19 @@ def _unpacked(saved: Mapping[str, Any], device: torch.device) -> Camera:
     ) < 1:
         raise Broken("has a view that is none; expected a pose, K, a size and a number")
     return Camera(pose, K, width, height, index=index).to(device)
+
+
+def pixel_of(positions: Float[Tensor, "n 3"], views: Sequence[Camera]) -> float:
+    """Side of what a pixel covers at positions: the median over views of the median depth of those
+    before a view, over its focal length in pixels."""
+    sides = []
+    for view in views:
+        turn, away = view.world_to_camera[2, :3], view.world_to_camera[2, 3]
+        depths = positions @ turn.to(positions) + away.to(positions)
+        before = depths[depths > 0]
+        if len(before):
+            sides.append(float(before.median() / view.K[0, 0]))
+    return statistics.median(sides) if sides else spacing_of(positions)
 
 
 def _begun(positions: Float[Tensor, "n 3"], voxel: float, slots: int, features: int) -> Rows:

@@ -53,7 +53,7 @@ class Scaffold(Strategy):
     """Width of the networks; a multiple of 16."""
     voxel: Annotated[float, at_least(0)] = 0.0
     """Side of the finest cells, units of the scene; 0: the median distance between neighbours of
-    the points that the run starts from."""
+    the points that the run starts from, or what a pixel covers where it starts at random."""
     distance: bool = False
     """The networks also read how far the camera is (as the paper has it; off in released code)."""
     codes: Annotated[int, at_least(0)] = 0

@@ -87,7 +87,7 @@ class Anchored(Model):
         if "anchor" not in rows:
             self.voxel = voxel or (
                 pixel_of(rows["mean"], making.views)
-                if making.at_random and making.views
+                if making.at_random
                 else spacing_of(rows["mean"])
             )
             rows = _begun(rows["mean"], self.voxel, slots, features)
@@ -238,7 +238,7 @@ def _unpacked(saved: Mapping[str, Any], device: torch.device) -> Camera:
 
 def pixel_of(positions: Float[Tensor, "n 3"], views: Sequence[Camera]) -> float:
     """Side of what a pixel covers at positions: the median over views of the median depth of those
-    before a view, over its focal length in pixels."""
+    before a view, over its focal length in pixels; their own spacing where no view sees any."""
     sides = []
     for view in views:
         turn, away = view.world_to_camera[2, :3], view.world_to_camera[2, 3]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from splat import api, formats
 from splat import results as files
 from splat.conformance.checks import check_strategy
 from splat.core.edit import SPLIT, Append, Assign, Drop, Edit
+from splat.core.maps import Error
 from splat.core.model import Making
 from splat.core.step import Step
 from splat.core.strategy import Fixed, Strategy
@@ -31,8 +33,16 @@ from splat.render.native import NativeRenderer
 from splat.runs import checkpoint
 from splat.runs.folder import Folder, read_config
 from splat.strategies.mcmc import Mcmc
-from splat.strategies.moving import Moving
-from splat.strategies.moving.births import APART, DIMMED, SHORTER, split_in_time
+from splat.strategies.moving import Moving, passing
+from splat.strategies.moving.births import (
+    APART,
+    DIMMED,
+    FAINT,
+    MOMENT,
+    SHORTER,
+    born_for_a_moment,
+    split_in_time,
+)
 from splat.strategies.moving.model import Timed, least_duration
 from splat.strategies.moving.start import UNKNOWN_DURATION, begun, standing_still
 from splat.strategies.moving.still import stilled
@@ -173,6 +183,42 @@ def test_a_split_in_time_by_hand() -> None:
     assert pytest.approx(math.log(2) / 2) == SHORTER
 
 
+def test_a_birth_for_a_moment_by_hand() -> None:
+    model = with_motion([0.5, 0.3], [ALWAYS, 0.2])
+    cloud = model.cloud
+    parents = torch.tensor([0, 1, 0, 1])
+    split = cloud.rows(parents)
+    split["mean"] = split["mean"] + torch.tensor([0.1, 0.1, -0.1, -0.1])[:, None]
+    edit = Edit(append=(Append(split, parents, SPLIT),), drop=(Drop(torch.tensor([0, 1]), SPLIT),))
+    when = torch.tensor([0.75, 0.1])
+    (born,) = born_for_a_moment(edit, cloud, torch.tensor([True, False]), when).append
+    mean = cloud["mean"].detach()
+    torch.testing.assert_close(born.rows["mean"][[0, 2]], mean[[0, 0]])  # the row, and one like it
+    torch.testing.assert_close(born.rows["mean"][[1, 3]], split["mean"][[1, 3]])
+    assert born.rows["time"].tolist() == pytest.approx([0.5, 0.3, 0.75, 0.3])
+    lasts = born.rows["log_duration"].exp().tolist()
+    assert lasts == pytest.approx([ALWAYS, 0.2, MOMENT, 0.2], rel=1e-4)
+    assert born.rows["opacity_logit"].sigmoid().tolist() == pytest.approx(
+        [0.5, 0.5, 0.5 * FAINT, 0.5]
+    )
+
+
+def test_what_passes_is_wrong_at_one_time_only() -> None:
+    """Errors of a row as pictures of ten times show them; the others' are alike."""
+    model = with_motion([0.5] * 4, [ALWAYS] * 4)
+    passing.track(model.cloud)
+    for i in range(10):
+        found = torch.tensor([1.0, 1.0 + 9.0 * (i == 7), 0.1 * i, 0.0])
+        if i < 4:
+            found[2] = 0.0
+        shown = torch.tensor([True, True, i < 3, False])
+        passing.observe(_weighted(model, found, shown, time=i / 10), Error())
+    passes, when = passing.passing(model.cloud)
+    assert passes.tolist() == [False, True, False, False]  # the third was hardly shown
+    assert when[:3].tolist() == pytest.approx([0.9, 0.7, 0.9], abs=1e-5)  # of equals the last
+    assert 10 >= passing.RATIO * 1.9
+
+
 def test_rows_that_no_instant_shows_make_room() -> None:
     model = with_motion([0.5, 3.0, 1.2, 0.5], [0.1, 0.1, 0.15, ALWAYS])
     assert model.peaks_in_clip().tolist() == pytest.approx(
@@ -192,6 +238,13 @@ def _step(model: Timed) -> Step:
     from steps import step_of
 
     return step_of(model, 1)
+
+
+def _weighted(model: Timed, found: Tensor, shown: Tensor, *, time: float) -> Any:
+    """A step whose picture was weighted with errors: what `passing` reads of one."""
+    rendered = SimpleNamespace(weighted=lambda error: found, visible=shown)
+    batch = SimpleNamespace(shrink=1.0, camera=camera(time))
+    return SimpleNamespace(model=model, rendered=rendered, batch=batch)
 
 
 def test_of_one_instant_it_is_the_method_alone(tiny_folder: Path) -> None:
@@ -218,7 +271,7 @@ def test_a_run_is_the_same_for_any_threads_and_after_a_break(
     assert len(checkpoint.rows(checkpoint.load(tmp_path / "end.pt"))["velocity"]) > 0
 
 
-@pytest.mark.parametrize("recipe", ["mcmc + moving", "adc + moving --split-share 0.5"])
+@pytest.mark.parametrize("recipe", ["mcmc + moving", "mrnf + moving --split-share 0.5"])
 def test_it_owes_what_every_strategy_does(recipe: str, clip_folder: Path) -> None:
     findings = check_strategy(strategy_from_text(recipe), folder=clip_folder)
     assert [finding for finding in findings if not finding.passed] == []

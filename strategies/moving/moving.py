@@ -17,10 +17,12 @@ from splat.core.families import merged_edits
 from splat.core.model import Making, Model
 from splat.core.step import Step
 from splat.core.strategy import Start, Wrapper
-from splat.strategies.moving.births import split_in_time
+from splat.strategies.moving import passing
+from splat.strategies.moving.births import born_for_a_moment, split_in_time
 from splat.strategies.moving.model import Timed
 from splat.strategies.moving.still import stilled
 from splat.system.ranges import above, at_least, within
+from splat.types import PixelMap
 
 PULL = "time_pull"
 """Statistic: absolute gradients by a row's time, summed since rows were last born."""
@@ -34,10 +36,12 @@ class Moving(Wrapper):
     Rows fade out at other times than their own; those that are dead at every instant of the clip
     make room. What stands still from the start, or is found to later, is told apart: it is always
     there, and nothing pulls at its motion. Of rows that the method before it splits, those whose
-    times are pulled at most become an earlier and a later one.
+    times are pulled at most become an earlier and a later one. A row that stands still and is wrong
+    at one time only, where the method splits by its error, stays and has another beside it for that
+    moment: shadows, and what passes before it.
 
-    Differs: rows that stand still, splits in time; relocation is the method's own. FreeTimeGS
-    relocates by gradient and opacity, and holds opacities down by their fading.
+    Differs: rows that stand still, splits in time, births for a moment; relocation is the method's
+    own. FreeTimeGS relocates by gradient and opacity, and holds opacities down by their fading.
     """
 
     duration: Annotated[float, above(0)] = 0.2
@@ -79,11 +83,16 @@ class Moving(Wrapper):
 
     def begin(self, model: Model) -> None:
         super().begin(model)
+        if self._error_of(model) is not None:
+            passing.track(model.cloud)
         if self.split_share:
             model.cloud.track(PULL, combine="sum")
 
     def observe(self, step: Step) -> None:
         super().observe(step)
+        error = self._error_of(step.model)
+        if error is not None:
+            passing.observe(step, error)
         if self.split_share:
             gradient = step.model.cloud.gradient("time")
             if gradient is not None:
@@ -96,6 +105,10 @@ class Moving(Wrapper):
         if gone is not None and self.recycles:
             rows, gone = gone if rows is None else gone | rows, None
         edit = super().proposal(step, rows)
+        if edit is not None and edit.append and self._error_of(model) is not None:
+            found, when = passing.passing(model.cloud)
+            edit = born_for_a_moment(edit, model.cloud, found & model.lasting, when)
+            edit = edit + Edit(clear=passing.WINDOW)
         if edit is not None and edit.append and self.split_share:
             pull = model.cloud.statistic(PULL)
             edit = split_in_time(edit, model.cloud, self._pulled(pull, model))
@@ -107,6 +120,11 @@ class Moving(Wrapper):
             index, values = stilled(model, step.views)
             own = own + Edit(assign=(Assign(index, values, "still"),) if len(index) else ())
         return edit if own == Edit() else merged_edits([own, edit], model.cloud)
+
+    def _error_of(self, model: Model) -> PixelMap | None:
+        """The error that tells what passes; None: nothing does, or the method does not look."""
+        moves = getattr(model.core, "instants", 0) > 1
+        return passing.error_of(self.base) if moves else None
 
     def _dead(self, model: Timed) -> Bool[Tensor, "n"] | None:
         """Rows that are dead at every instant, though not at their own time; None: none are."""

@@ -263,6 +263,28 @@ def test_a_palette_of_vectors_that_are_all_alike() -> None:
     assert labels.shape == (2000,) and labels.max() < 2
 
 
+def test_a_palette_of_the_same_rows_is_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    one = codebook._palette
+
+    def counted(*asked: Any) -> Any:
+        made.append(asked)
+        return one(*asked)
+
+    monkeypatch.setattr(codebook, "_palette", counted)
+    given = some(3000, degree=1)
+    formats.write(given, tmp_path / "a.sog")
+    formats.write(replace(given, opacities=given.opacities / 2), tmp_path / "b.sog")
+    formats.quantiser(".sog", given)(given)
+    assert len(made) == 1
+    formats.write(replace(given, colors=given.colors * 0.9), tmp_path / "c.sog")
+    formats.write(given, tmp_path / "d.sog")
+    assert len(made) == 3
+    assert (tmp_path / "a.sog").read_bytes() == (tmp_path / "d.sog").read_bytes()
+
+
 def test_the_size_of_the_palette(tmp_path: Path) -> None:
     count = {n: sog.entries_of(n, Settings()) for n in (1, 1000, 1024, 4096, 8192, 99_999, 1 << 20)}
     assert list(count.values()) == [1, 1000, 1024, 1024, 2048, 16_384, 65_536]

@@ -103,15 +103,18 @@ def _within(search: Search, ways: Sequence[Variant], most: int) -> list[Tried]:
     """Files within a size, the best of which is the best there is."""
     if len(search.gaussians) < _LARGE:
         return [each for way in ways if (each := search.within(way, most)) is not None]
-    told = Prediction(search)
+    told = Prediction(search, ways)
     promised = [each for way in ways if (each := told.within(way, most)) is not None]
     search.tried += promised
     found: list[Tried] = []
+    off = 0.0
     for each in sorted(promised, key=lambda each: -each.psnr)[:_WRITTEN]:
-        if found and each.psnr <= max(trial.psnr for trial in found):
+        # What the last one was off is what the next one may be.
+        if found and each.psnr + min(0.0, off) <= max(trial.psnr for trial in found):
             break
         if (trial := search.within(each.variant, most, near=each)) is not None:
             found.append(trial)
+            off = trial.psnr - each.psnr
     return found
 
 
@@ -119,7 +122,7 @@ def _losing(search: Search, ways: Sequence[Variant], most: float) -> list[Tried]
     """Files within a loss, the smallest of which is the smallest there is."""
     if len(search.gaussians) < _LARGE:
         return [each for way in ways if (each := search.losing(way, most)) is not None]
-    told = Prediction(search)
+    told = Prediction(search, ways)
     promised = [each for way in ways if (each := told.losing(way, most)) is not None]
     search.tried += promised
     found: list[Tried] = []

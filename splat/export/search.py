@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from splat import formats
-from splat.core.frame import gaussians_to_frame
+from splat.core.frame import gaussians_from_frame, gaussians_to_frame
 from splat.evaluation.evaluate import HeldOutView, psnr
 from splat.export.harmonics import compensated_constants, rounded_harmonics
 from splat.export.receipt import CLOSEST, bands, draw, mean_or_none
-from splat.export.view_weights import ViewWeights, view_weights, with_fewer_bands
+from splat.export.view_weights import ViewWeights, fewer_bands, view_weights
 from splat.formats.settings import Settings
 from splat.math import spread
 from splat.types import Batch, Drawing, Frame, Gaussians, Renderer
@@ -32,7 +33,10 @@ HALVINGS = 5
 _WEIGHINGS = 4
 _SAMPLE = 8
 FULL, _ALMOST = 0.99, 0.96
-"""Share of a size that is aimed at, and the share that is enough."""
+"""Share of a size that is aimed at where it is known what a row weighs, and the share that is
+enough."""
+_SLACK = 1.05
+"""How many rows more are rounded than a trial has, for the next one."""
 _MORE_ROWS = 1.1
 """By how much the rows grow where a predicted file lost more than it may."""
 
@@ -70,6 +74,15 @@ class Tried:
     """dB below the whole set, on the same views; 0 where there are no photos."""
     predicted: bool = False
     """Whether no such file was written: a sample of its rows was, and drawn among all others."""
+
+
+@dataclass(frozen=True)
+class _Rounded:
+    """The most significant rows, as a variant rounds them."""
+
+    variant: Variant
+    rows: Int[Tensor, "m"]
+    gaussians: Gaussians
 
 
 @dataclass
@@ -117,34 +130,36 @@ class Search:
     def __post_init__(self) -> None:
         self.whole = [self.drawn(self.gaussians, batch) for batch in self.batches]
         self._bands: dict[int, Gaussians] = {}
-        self._rounded: dict[Variant, Gaussians] = {}
+        self._rounded: _Rounded | None = None
         self.before = self._seen(self.gaussians) if self.photos else CLOSEST
 
     def reduced(self, variant: Variant, count: int) -> Gaussians:
         """The most significant rows as a variant writes them: of a lower degree, harmonics
         quantised."""
-        if variant not in self._rounded:
+        rounded = self._rounded
+        if rounded is None or rounded.variant != variant or len(rounded.rows) < count:
             # Trials of one variant follow each other; sets of others are not kept.
-            cut = self.cut(variant.degree)
-            self._rounded = {variant: self.on_grid(cut, self.sight, variant)}
-        gaussians = self._rounded[variant]
-        return (
-            gaussians
-            if count >= len(gaussians)
-            else gaussians.take(self.sight.most_significant(count))
-        )
+            rows = self.sight.most_significant(min(len(self.gaussians), int(_SLACK * count)))
+            part, sight = self.cut(variant.degree).take(rows), self.sight.take(rows)
+            self._rounded = rounded = _Rounded(variant, rows, self.on_grid(part, sight, variant))
+        if count >= len(rounded.rows):
+            return rounded.gaussians
+        stay = torch.isin(rounded.rows, self.sight.most_significant(count), assume_unique=True)
+        return rounded.gaussians.take(stay.nonzero()[:, 0])
 
     def final(self, variant: Variant, count: int) -> Gaussians:
         """What is written in the end: as `reduced`, with constants that compensate for a palette.
 
-        That takes as long as writing, so trials go without.
+        Trials go without.
         """
         gaussians = self.reduced(variant, count)
         if variant.suffix not in PALETTED or not variant.degree:
             return gaussians
         weights = self.sight_of(count)
-        rounded = formats.quantiser(variant.suffix, gaussians, variant.settings, weights.seen)
-        return compensated_constants(gaussians, weights, rounded(gaussians).colors)
+        # As the file has them, in whose order a trial has made the palette already.
+        placed = gaussians_from_frame(gaussians, self.frame)
+        rounded = formats.quantiser(variant.suffix, placed, variant.settings, weights.seen)
+        return compensated_constants(gaussians, weights, rounded(placed).colors)
 
     def degree_in(self, suffix: str) -> int:
         """Highest degree of the set's harmonics that a format takes."""
@@ -172,22 +187,27 @@ class Search:
             path = Path(folder) / f"trial{variant.suffix}"
             if near is None:
                 # A few rows say nearly what a row weighs, and take little time to write.
-                count = max(1, whole // _SAMPLE)
-                fits, weight = 0, self._write(variant, count, path)
+                few = max(1, whole // _SAMPLE)
+                count = self._fitting(few, self._write(variant, few, path), most)
             else:
-                fits, count, weight = 0, near.gaussians, near.bytes
+                count = near.gaussians
+            fits = written = 0
             for _ in range(_WEIGHINGS):
-                count = min(whole, int(FULL * count * most / weight))
                 if count < max(1, LEAST_KEPT * whole):
                     return None
-                weight = self._write(variant, count, path)
+                weight, written = self._write(variant, count, path), count
                 if weight <= most:
                     fits = count
                     if count == whole or weight >= _ALMOST * most:
                         break
-            if fits != count:
+                count = self._fitting(count, weight, most)
+            if fits != written:
                 weight = self._write(variant, fits, path) if fits else 0
             return self.noted(variant, fits, weight, path) if fits else None
+
+    def _fitting(self, count: int, weight: int, most: int) -> int:
+        """Rows that fill a size, of which so many weigh so much."""
+        return min(len(self.gaussians), int(FULL * count * most / weight))
 
     def losing(self, variant: Variant, most: float) -> Tried | None:
         """As few rows as lose at most `most` dB; None where all of them lose more."""
@@ -216,8 +236,14 @@ class Search:
     def cut(self, degree: int) -> Gaussians:
         """The whole set with so many bands."""
         if degree not in self._bands:
-            self._bands[degree] = with_fewer_bands(self.gaussians, degree, self.sight)
+            self.cut_to([degree])
         return self._bands[degree]
+
+    def cut_to(self, degrees: Iterable[int]) -> None:
+        """Have the whole set with so many bands each, for what takes less time together."""
+        wanted = [degree for degree in set(degrees) if degree not in self._bands]
+        sets = fewer_bands(self.gaussians, wanted, self.sight)
+        self._bands.update(zip(wanted, sets, strict=True))
 
     def truth(self, i: int) -> tuple[Tensor, Tensor | None]:
         batch = self.batches[i]

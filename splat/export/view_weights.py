@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -72,7 +72,6 @@ def view_weights(
     return ViewWeights(torch.stack(centres), torch.stack(masses), score)
 
 
-@torch.no_grad()
 def with_fewer_bands(gaussians: Gaussians, degree: int, weights: ViewWeights) -> Gaussians:
     """The set with harmonics up to `degree`, refitted to stand for the bands cut off.
 
@@ -82,20 +81,35 @@ def with_fewer_bands(gaussians: Gaussians, degree: int, weights: ViewWeights) ->
     colours of all. The constant one stays a colour of bytes, within 0 and 1, as programs that know
     few bands keep it; where it would leave that, the others are fitted given the bound.
     """
-    whole = gaussians.sh_degree
-    if whole is None or degree >= whole:
-        return gaussians
-    k = (degree + 1) ** 2
-    stay, go = gaussians.colors[:, :k].clone(), gaussians.colors[:, k : (whole + 1) ** 2]
-    for start in range(0, len(gaussians), _CHUNK):
+    return fewer_bands(gaussians, [degree], weights)[0]
+
+
+@torch.no_grad()
+def fewer_bands(
+    gaussians: Gaussians, degrees: Sequence[int], weights: ViewWeights
+) -> list[Gaussians]:
+    """The set `with_fewer_bands` of each degree: what the views see of it is worked out once."""
+    whole = gaussians.sh_degree or 0
+    fewer = {
+        degree: gaussians.colors[:, : (degree + 1) ** 2].clone()
+        for degree in degrees
+        if degree < whole
+    }
+    for start in range(0, len(gaussians) if fewer else 0, _CHUNK):
         part = slice(start, start + _CHUNK)
         normal = harmonics_gram(gaussians.means[part], weights, part, whole)
-        ridge = _PRIOR * torch.eye(k, dtype=normal.dtype, device=normal.device)
-        right = torch.einsum("nkj,njc->nkc", normal[:, :k, k:], go[part])
-        kept = normal[:, :k, :k] + ridge
-        stay[part] += torch.linalg.solve(kept, right)
-        _hold_constant(stay[part], kept)
-    return replace(gaussians, colors=stay, sh_degree=degree)
+        for degree, stay in fewer.items():
+            k = (degree + 1) ** 2
+            go = gaussians.colors[part, k : (whole + 1) ** 2]
+            ridge = _PRIOR * torch.eye(k, dtype=normal.dtype, device=normal.device)
+            right = torch.einsum("nkj,njc->nkc", normal[:, :k, k:], go)
+            kept = normal[:, :k, :k] + ridge
+            stay[part] += torch.linalg.solve(kept, right)
+            _hold_constant(stay[part], kept)
+    return [
+        replace(gaussians, colors=fewer[degree], sh_degree=degree) if degree in fewer else gaussians
+        for degree in degrees
+    ]
 
 
 def _hold_constant(fitted: Float[Tensor, "n k 3"], normal: Float[Tensor, "n k k"]) -> None:

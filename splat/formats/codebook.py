@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import heapq
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,10 @@ _PART = 1 << 14
 """Vectors that are handled at a time."""
 _PAIRS = 1 << 20
 """Distances that are taken at a time."""
+
+_made: dict[tuple[bytes, int, int, int], Int[Tensor, "n"]] = {}
+"""The labels made last: a set is written on trial, its constants are fitted, and it is written
+again, with the same harmonics each time."""
 
 _Floats = NDArray[np.float32]
 _Doubles = NDArray[np.float64]
@@ -107,7 +112,17 @@ def palette_labels(vectors: Float[Tensor, "n ..."], most: int, seed: int) -> Int
     n = len(vectors)
     if n <= most:
         return torch.arange(n)
-    vectors = vectors.clamp(-_LARGEST, _LARGEST).flatten(1)
+    vectors = vectors.clamp(-_LARGEST, _LARGEST).flatten(1).contiguous()
+    key = sha256(vectors.numpy().data).digest(), most, seed, torch.get_num_threads()
+    if key not in _made:
+        _made.clear()
+        _made[key] = _palette(vectors, most, seed)
+    return _made[key].clone()
+
+
+def _palette(vectors: Float[Tensor, "n d"], most: int, seed: int) -> Int[Tensor, "n"]:
+    """`palette_labels` of vectors that are more."""
+    n = len(vectors)
     draw = torch.Generator().manual_seed(seed)
     labels = torch.zeros(n, dtype=torch.int64)
     with threads_alone(torch.get_num_threads()) as pool:
